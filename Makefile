@@ -1,0 +1,511 @@
+# SPDX-License-Identifier: MIT
+#
+# cellar: one Makefile, no configure step. `make help` prints the targets.
+#
+# PICTURE    src/*.c -> build/<variant>/{lib,dbg,sim,gate}/*.o -> libcellar.a .so, cellar, sim, tests
+#            include/*.h + SRC -> dist/cellar.h, dist/cellar.c (the drop-in)
+# VARIANT    a checksum of compiler and flags names the folder, so that changing a flag can never
+#            mix stale objects. build/cellar and its like are links into the latest variant.
+# VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; ours are added,
+#            never put in their place. PREFIX LIBDIR INCDIR BINDIR MANDIR DESTDIR for install.
+#            SAN=address|undefined|thread (or a list with commas)   MIMALLOC=off|shared|object
+#            T=name one test   SEED=n   AUDIT=1   V=1 shows commands   DEPS=off|print   STATIC=1
+# NEEDS      make, a C compiler, sh, awk, sed; everything else is probed by src/deps.sh.
+
+# The library, in floor order, which is also the order of the amalgamation. `make floors` complains
+# of a file that is missing here.
+SRC_BASE  = err mem clock hash random sync self seq table glob log vfs pages sim
+SRC_STATS = hist stats text
+SRC_L1    = record log index big pin evict expire sample get put l1
+SRC_CACHE = open view hook get set update many
+SRC_LIST  = $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
+            $(SRC_CACHE:%=src/cache/%.c)
+SRC      := $(wildcard $(SRC_LIST))
+SRC      += $(filter-out $(SRC),$(wildcard src/base/*.c src/stats/*.c src/l1/*.c src/cache/*.c))
+GATE     := $(wildcard src/gate/*.c)
+HEADERS  := $(wildcard include/cellar.h include/cellar_limit.h include/cellar_work.h \
+              include/cellar_kit.h include/cellar_resp.h)
+
+.DEFAULT_GOAL := $(if $(T),test,all)
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+endif
+MAKEFLAGS += --no-builtin-rules
+export LC_ALL = C
+CC       ?= cc
+OBJCOPY  ?= objcopy
+AWK      ?= awk
+CFLAGS   ?= -O2 -g
+WARN      = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
+            -Wmissing-prototypes -Wvla -Wundef
+comma    := ,
+hash     := \#
+SAN_FLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -g \
+              $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all))
+CPP_OWN   = -D_GNU_SOURCE -Iinclude -Isrc $(if $(UTHASH_DIR),-I$(UTHASH_DIR))
+C_OWN     = -std=c11 -fvisibility=hidden -fPIC -fno-semantic-interposition -pthread $(WARN)
+
+# mimalloc: probed as a user's compiler sees it; never in sanitizer builds, whose view it hides.
+probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
+  printf '$(hash)include <$(1)>\nint main(void){return 0;}\n' >$$p.c && \
+  $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $$p.c -o $$p $(2) >/dev/null 2>&1 && echo yes; rm -f $$p $$p.c)
+ifneq ($(SAN)$(STATIC)$(filter -static,$(LDFLAGS) $(CFLAGS)),)
+MIMALLOC ?= off
+endif
+MIMALLOC ?= $(if $(call probe_link,mimalloc.h,-lmimalloc),shared,off)
+MIMALLOC := $(MIMALLOC)
+MI_LIBS   = $(if $(filter shared,$(MIMALLOC)),-lmimalloc)
+MI_OBJ    = $(if $(filter object,$(MIMALLOC)),$(or $(MIMALLOC_OBJ),$(B)/mimalloc.o))
+MI_FLAGS  = -DCELLAR_WITH_MIMALLOC=1 $(if $(wildcard build/mimalloc/include),-Ibuild/mimalloc/include)
+ifneq ($(filter-out off shared object,$(MIMALLOC)),)
+$(error MIMALLOC=$(MIMALLOC): there are off, shared and object)
+endif
+
+VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
+             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(DROPIN) $(STATIC)'; } | \
+             cksum | cut -d' ' -f1)
+B       := build/$(VARIANT)
+Q        = $(if $(filter 1,$(V)),,@)
+say      = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
+COMPILE  = $(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
+# What people start lies in build/ itself; builds that only serve a check leave that alone.
+link     = $(if $(SAN)$(DROPIN)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
+LINK     = $(CC) $(CFLAGS) $(SAN_FLAGS) -pthread $(LDFLAGS)
+
+header_number = $(shell sed -n 's/^$(hash)define $(1)  *\([0-9][0-9]*\).*/\1/p' \
+                  include/cellar.h 2>/dev/null)
+MAJOR   := $(or $(call header_number,CELLAR_VERSION_MAJOR),0)
+MINOR   := $(or $(call header_number,CELLAR_VERSION_MINOR),0)
+PATCH   := $(or $(call header_number,CELLAR_VERSION_PATCH),0)
+ABI     := $(or $(call header_number,CELLAR_ABI),0)
+VERSION := $(MAJOR).$(MINOR).$(PATCH)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+SOURCE_ID := $(VERSION)$(if $(COMMIT), $(COMMIT))
+
+OBJ_LIB  = $(SRC:src/%.c=$(B)/lib/%.o)
+OBJ_DBG  = $(SRC:src/%.c=$(B)/dbg/%.o)
+OBJ_SIM  = $(SRC:src/%.c=$(B)/sim/%.o)
+OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_LIB),\
+             $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_LIB)))
+OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_LIB))
+OBJ_GATE = $(GATE:src/%.c=$(B)/gate/%.o)
+ID_SRC  := $(if $(SRC),$(shell grep -l CELLAR_SOURCE_ID $(SRC) 2>/dev/null))
+ID       = $(if $(filter $(ID_SRC),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
+SO       = libcellar.so.$(VERSION)
+
+## all: static and shared library, build/cellar (what `make` does)
+all: lib $(if $(GATE),build/cellar)
+lib: $(B)/libcellar.a $(B)/$(SO)
+	$(call link,libcellar.a,libcellar.a)
+	$(call link,$(SO),libcellar.so)
+
+$(foreach k,lib mi dbg sim,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)): build/source-id
+$(B)/lib/%.o: src/%.c
+	$(say) CC $*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(ID) -fno-lto -c -o $@ $<
+$(B)/mi/%.o: src/%.c
+	$(say) CC "$* (mimalloc)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(ID) -fno-lto $(MI_FLAGS) -c -o $@ $<
+$(B)/dbg/%.o: src/%.c
+	$(say) CC "$* (debug)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(ID) -DBASE_DEBUG=1 -c -o $@ $<
+$(B)/sim/%.o: src/%.c
+	$(say) CC "$* (sim)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(ID) -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
+$(B)/gate/%.o: src/%.c
+	$(say) CC $*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) -c -o $@ $<
+
+# One object whose hidden names are local: a host's `base_alloc` and ours must not meet.
+$(B)/cellar.o: $(OBJ_LIB)
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS) -nostdlib -r -o $@ $^
+	$(Q)$(OBJCOPY) --localize-hidden $@
+$(B)/libcellar.a: $(B)/cellar.o
+	$(say) AR $@
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+# The shared library may use mimalloc: libc comes first in its lookup order, the host's malloc stays.
+# The archive never does: that would replace malloc in whatever program links it.
+$(B)/$(SO): $(OBJ_SO)
+	$(say) LD $@
+	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
+	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -o $@ $^ $(MI_LIBS) $(LDLIBS)
+$(B)/cellar: $(OBJ_GATE) $(OBJ_MI) $(MI_OBJ)
+	$(say) LD $@
+	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LDLIBS)
+
+# MIMALLOC=object: one object without override, out of the distribution's source package.
+$(B)/mimalloc.o: build/mimalloc/src/static.c
+	$(say) CC mimalloc
+	$(Q)$(CC) $(CFLAGS) -std=gnu11 -fPIC -pthread -DNDEBUG -Ibuild/mimalloc/include -c -o $@ $<
+build/mimalloc/src/static.c:
+	$(Q)mkdir -p build/mimalloc && cd build/mimalloc && apt-get source --download-only -q mimalloc || { \
+	  echo "MIMALLOC=object needs a deb-src line in /etc/apt/sources.list*, or MIMALLOC_OBJ=path"; exit 2; }
+	$(Q)cd build/mimalloc && tar -xf mimalloc_*.orig.tar.* --strip-components=1 && touch -c src/static.c
+$(B)/mi/base/mem.o: $(if $(MIMALLOC_OBJ),,$(if $(MI_OBJ),build/mimalloc/src/static.c))
+build/cellar: $(B)/cellar
+	$(call link,cellar,cellar)
+.PHONY: build/cellar build/sim
+
+# Tests: each tests/test_*.c is one program on the debug objects (asserts, lock ranks); names that
+# start with test_sim_ on the simulation's; test_api_ a second time on the drop-in.
+TEST_NAMES := $(if $(T),$(T:test_%=%),*)
+TESTS_C    := $(wildcard $(TEST_NAMES:%=tests/test_%.c))
+TESTS_SIM  := $(if $(DROPIN),,$(filter tests/test_sim_%,$(TESTS_C)))
+TESTS_API  := $(filter tests/test_api_%,$(TESTS_C))
+TESTS_LIB  := $(filter-out tests/test_sim_%,$(TESTS_C))
+TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(wildcard $(TEST_NAMES:%=tests/test_%.sh)))
+EXAMPLES   := $(if $(T),,$(wildcard tests/examples/*.c))
+EXAMPLESXX := $(if $(T),,$(wildcard tests/examples/*.cc))
+HAVE_CXX   := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
+HAVE_DIST  := $(if $(SAN),,$(HEADERS))
+
+RUN_C    = $(TESTS_LIB:tests/%.c=$(B)/t/%) $(TESTS_SIM:tests/%.c=$(B)/t/%)
+RUN_DIST = $(if $(HAVE_DIST),$(TESTS_API:tests/%.c=$(B)/dist/%))
+RUN_EX   = $(EXAMPLES:tests/%.c=$(B)/%) $(if $(HAVE_CXX),$(EXAMPLESXX:tests/%.cc=$(B)/%_cc))
+
+# A test of a module of floors 0 to 2 gets only that module and the floors below it: test_l1_x links
+# base, stats and l1. All others get the whole library.
+BELOW_base  = base
+BELOW_stats = base stats
+LOW_MODULES = l1 l2 guard limit lock wheel
+module_of   = $(word 2,$(subst _, ,$(1)))
+below_of    = $(or $(BELOW_$(1)),$(if $(filter $(LOW_MODULES),$(1)),base stats $(1)),all)
+only        = $(foreach m,$(1),$(filter $(B)/dbg/$(m)/%,$(OBJ_DBG)))
+define test_archive
+$(B)/dbg-$(1).a: $$(if $$(filter all,$$(call below_of,$(1))),$$(OBJ_DBG),\
+                   $$(call only,$$(call below_of,$(1))))
+	$$(Q)rm -f $$@
+	$$(Q)$$(AR) rcs $$@ $$^
+endef
+$(foreach m,base stats $(LOW_MODULES) all,$(eval $(call test_archive,$(m))))
+test_lib    = $(if $(DROPIN),$(B)/dropin.o,$(B)/dbg-$(if $(filter all,$(call below_of,$(1))),all,$(1)).a)
+
+# DROPIN=1 puts the amalgamation under the whole suite: its private names are hidden instead of
+# static, so that tests of one module find them.
+$(B)/dropin.o: dist/cellar.c dist/cellar.h
+	$(say) CC "dist/cellar.c (private names hidden)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -fPIC $(WARN) $(CFLAGS) $(SAN_FLAGS) \
+	  '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
+$(B)/libsim.a: $(OBJ_SIM)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$(B)/t/test_sim_%: tests/test_sim_%.c $(B)/libsim.a
+	$(say) TEST test_sim_$*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -MT $@ -MF $@.d -o $@ $< $(B)/libsim.a \
+	  $(LDFLAGS) -lm $(LDLIBS)
+.SECONDEXPANSION:
+$(B)/t/%: tests/%.c $$(call test_lib,$$(call module_of,$$*))
+	$(say) TEST $*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
+	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LDLIBS)
+$(B)/dist/%: tests/%.c $(B)/dist/cellar.o
+	$(say) TEST "$* (drop-in)"
+	$(Q)$(CC) -D_GNU_SOURCE -Idist -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/dist/cellar.o $(LDFLAGS) -lm $(LDLIBS)
+$(B)/dist/cellar.o: dist/cellar.c dist/cellar.h
+	$(say) CC dist/cellar.c
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) -c -o $@ $<
+$(B)/examples/%_cc: tests/examples/%.cc $(B)/libcellar.a
+	$(say) CXX examples/$*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -Iinclude $(CPPFLAGS) -pthread -Wall -Wextra $(CXXFLAGS) $(SAN_FLAGS) \
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/libcellar.a $(LDFLAGS) $(LDLIBS)
+$(B)/examples/%: tests/examples/%.c $(B)/libcellar.a
+	$(say) CC examples/$*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/libcellar.a $(LDFLAGS) $(LDLIBS)
+
+export CC CXX AR SEED AUDIT T_WRAP
+export CELLAR_BUILD = $(B)
+export CELLAR_BIN = $(B)/cellar
+export CELLAR_SO = $(B)/$(SO)
+export CELLAR_A = $(B)/libcellar.a
+
+NEED_LIB = $(strip $(if $(T),$(TESTS_SH) $(TESTS_API),yes))
+RUN_SIM  = $(if $(T)$(SAN)$(DROPIN)$(PLAIN),,$(wildcard tests/sim/main.c))
+test-programs: $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) $(RUN_EX) \
+  $(if $(NEED_LIB),lib $(if $(GATE),build/cellar) $(if $(TESTS_SH),dropin man))
+## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n, AUDIT=1)
+test:
+	$(Q)sh src/deps.sh build
+	$(Q)$(MAKE) --no-print-directory test-now
+test-now: test-programs
+	$(Q)sh tests/run.sh -l $(or $(T_LIMIT),120) -o $(B)/log $(RUN_C) $(TESTS_SH) \
+	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
+	  $(foreach d,$(RUN_DIST),'t|dist/$(notdir $(d))|$(d)') \
+	  $(if $(HAVE_CXX),,$(foreach e,$(EXAMPLESXX),'s|$(e)|no C++ compiler')) \
+	  $(if $(RUN_SIM),'t|short simulation|build/sim --check 5')
+
+# The schedule driver: tests/sim/ and every library source, built to yield at each seam.
+SIM_SRC := $(wildcard tests/sim/*.c)
+$(B)/sim/main/%.o: tests/sim/%.c
+	$(say) CC "sim/$*"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
+$(B)/simdrv: $(SIM_SRC:tests/sim/%.c=$(B)/sim/main/%.o) $(B)/libsim.a
+	$(say) LD $@
+	$(Q)$(LINK) -o $@ $^ -lm $(LDLIBS)
+build/sim: $(B)/simdrv
+	$(call link,simdrv,sim)
+
+# bench, bench-report, guard: the program of bench/ with the library beside its peers.
+include $(wildcard bench/bench.mk)
+## bench-peers: install what the peers need, say what is left out, then bench with all of them
+bench-peers:
+	$(Q)sh src/deps.sh bench
+	$(Q)$(MAKE) --no-print-directory bench
+
+# The drop-in. The header text, the licence and the file list decide it, and the source id, which
+# stands in a file of its own so that a new commit makes a new pair.
+UTHASH   ?= $(if $(UTHASH_DIR),$(UTHASH_DIR)/uthash.h,$(shell echo '$(hash)include <uthash.h>' | \
+  $(CC) $(CPPFLAGS) -E - 2>/dev/null | sed -n 's/^$(hash) 1 "\(.*uthash\.h\)".*/\1/p' | head -n 1))
+FOLD      = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v uthash='$(UTHASH)' \
+            -v headers='$(HEADERS)' -v src='$(filter-out src/base/sim.c,$(SRC))' \
+            -v lines='$(LINES_WANTED)' -f src/amalgamate.awk
+LINES_WANTED = $(if $(filter 1,$(LINES)),1)
+DROPIN_WORDS = $(SOURCE_ID) $(UTHASH) $(LINES_WANTED)
+keep_if_same = $(Q)mkdir -p build; echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
+build/source-id: FORCE
+	$(call keep_if_same,$(SOURCE_ID))
+build/dropin-words: FORCE
+	$(call keep_if_same,$(DROPIN_WORDS))
+DROPIN_FROM = $(SRC) $(wildcard src/*/*.h) $(HEADERS) src/amalgamate.awk LICENSE build/dropin-words
+dist/cellar.h: $(DROPIN_FROM)
+	$(say) GEN $@
+	$(Q)mkdir -p dist
+	$(Q)$(FOLD) -v what=h >$@.tmp && mv $@.tmp $@
+dist/cellar.c: $(DROPIN_FROM)
+	$(say) GEN $@
+	$(Q)mkdir -p dist
+	$(Q)$(FOLD) -v what=c >$@.tmp && mv $@.tmp $@
+dropin: dist/cellar.h dist/cellar.c
+
+# Documentation out of the contracts; the date is the commit's, so that the bytes are too.
+EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
+DATE     = $(shell date -u -d @$(EPOCH) '+%B %d, %Y' 2>/dev/null | sed 's/ 0/ /')
+APIDOC   = $(AWK) -v out=dist/doc -v symbols=tests/symbols.txt -v version='$(VERSION)' \
+           -v date='$(DATE)' -f src/apidoc.awk
+dist/doc/done: $(HEADERS) src/apidoc.awk tests/symbols.txt $(if $(GATE),$(B)/cellar)
+	$(say) GEN dist/doc
+	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
+	$(Q)$(APIDOC) -v mode=man $(HEADERS)
+	$(Q)$(APIDOC) -v mode=html $(HEADERS)
+	$(if $(GATE),$(Q)$(B)/cellar --help | $(APIDOC) -v mode=program)
+	$(Q)touch $@
+## man: man pages and cellar-api.html in dist/doc, out of the contracts in include/
+man: dist/doc/done
+
+## dist: dist/cellar.h and dist/cellar.c (the drop-in), documentation, tar.gz with checksum
+dist: dropin man
+	$(say) GEN dist/cellar-$(VERSION).tar.gz
+	$(Q)rm -rf build/tar && mkdir -p build/tar/cellar-$(VERSION)/dist
+	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
+	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/cellar-$(VERSION)
+	$(Q)cp dist/cellar.h dist/cellar.c build/tar/cellar-$(VERSION)/dist
+	$(Q)tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -C build/tar \
+	  -cf - cellar-$(VERSION) | gzip -9n >dist/cellar-$(VERSION).tar.gz
+	$(Q)rm -rf build/tar
+	$(Q)cd dist && sha256sum cellar.h cellar.c cellar-$(VERSION).tar.gz >SHA256SUMS && cat SHA256SUMS
+
+# Installation. LIBDIR and its like may be given below PREFIX or absolute; CMake's paths are worked
+# out from them, because a fixed "three folders up" breaks with a multiarch LIBDIR.
+PREFIX   ?= /usr/local
+LIBDIR   ?= lib
+INCDIR   ?= include
+BINDIR   ?= bin
+MANDIR   ?= share/man
+DOCDIR   ?= share/doc/cellar
+below     = $(if $(filter /%,$(1)),$(1),$(PREFIX)/$(1))
+I_LIB     = $(call below,$(LIBDIR))
+I_INC     = $(call below,$(INCDIR))
+I_BIN     = $(call below,$(BINDIR))
+I_MAN     = $(call below,$(MANDIR))
+I_DOC     = $(call below,$(DOCDIR))
+I_CMAKE   = $(I_LIB)/cmake/cellar
+relative  = $(shell realpath -m --relative-to='$(I_CMAKE)' '$(1)')
+SAME_UP_TO = $(if $(filter 0,$(MAJOR)),$(MAJOR).$(MINOR),$(MAJOR))
+
+define PC_FILE
+prefix=$(PREFIX)
+libdir=$(I_LIB)
+includedir=$(I_INC)
+
+Name: cellar
+Description: in-process cache with one hard memory budget
+Version: $(VERSION)
+Libs: -L$${libdir} -lcellar
+Libs.private: -pthread
+Cflags: -I$${includedir}
+endef
+define CMAKE_CONFIG
+# cellar::cellar (shared) and cellar::cellar-static
+include(CMakeFindDependencyMacro)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_dependency(Threads)
+get_filename_component(_cellar_lib "$${CMAKE_CURRENT_LIST_DIR}/$(call relative,$(I_LIB))" ABSOLUTE)
+get_filename_component(_cellar_inc "$${CMAKE_CURRENT_LIST_DIR}/$(call relative,$(I_INC))" ABSOLUTE)
+if(NOT TARGET cellar::cellar)
+  add_library(cellar::cellar SHARED IMPORTED)
+  set_target_properties(cellar::cellar PROPERTIES
+    IMPORTED_LOCATION "$${_cellar_lib}/$(SO)"
+    IMPORTED_SONAME "libcellar.so.$(ABI)"
+    INTERFACE_INCLUDE_DIRECTORIES "$${_cellar_inc}")
+  add_library(cellar::cellar-static STATIC IMPORTED)
+  set_target_properties(cellar::cellar-static PROPERTIES
+    IMPORTED_LOCATION "$${_cellar_lib}/libcellar.a"
+    INTERFACE_INCLUDE_DIRECTORIES "$${_cellar_inc}"
+    INTERFACE_LINK_LIBRARIES Threads::Threads)
+endif()
+unset(_cellar_lib)
+unset(_cellar_inc)
+endef
+define CMAKE_VERSION
+# Compatible: the same $(if $(filter 0,$(MAJOR)),minor,major) version, and not older.
+set(PACKAGE_VERSION "$(VERSION)")
+if(PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)
+  set(PACKAGE_VERSION_COMPATIBLE FALSE)
+elseif("$${PACKAGE_FIND_VERSION}." MATCHES "^$(subst .,[.],$(SAME_UP_TO))[.]")
+  set(PACKAGE_VERSION_COMPATIBLE TRUE)
+  if(PACKAGE_FIND_VERSION STREQUAL PACKAGE_VERSION)
+    set(PACKAGE_VERSION_EXACT TRUE)
+  endif()
+else()
+  set(PACKAGE_VERSION_COMPATIBLE FALSE)
+endif()
+endef
+export PC_FILE CMAKE_CONFIG CMAKE_VERSION
+
+## install: library, headers, program, man pages, pkg-config and CMake files (PREFIX, LIBDIR, INCDIR,
+## BINDIR, MANDIR, DESTDIR)
+install: lib man $(if $(GATE),build/cellar)
+	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
+	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
+	$(Q)install -m 644 $(HEADERS) '$(DESTDIR)$(I_INC)'
+	$(Q)install -m 644 $(B)/libcellar.a '$(DESTDIR)$(I_LIB)'
+	$(Q)install -m 755 $(B)/$(SO) '$(DESTDIR)$(I_LIB)'
+	$(Q)ln -sf $(SO) '$(DESTDIR)$(I_LIB)/libcellar.so.$(ABI)'
+	$(Q)ln -sf libcellar.so.$(ABI) '$(DESTDIR)$(I_LIB)/libcellar.so'
+	$(Q)printf '%s\n' "$$PC_FILE" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
+	$(Q)printf '%s\n' "$$CMAKE_CONFIG" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
+	$(Q)printf '%s\n' "$$CMAKE_VERSION" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
+	$(if $(GATE),$(Q)install -m 755 $(B)/cellar '$(DESTDIR)$(I_BIN)')
+	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && for f in dist/doc/man$$n/*.$$n; do \
+	  [ ! -f "$$f" ] || install -m 644 "$$f" '$(DESTDIR)$(I_MAN)'/man$$n || exit 1; done; done
+	$(Q)install -m 644 LICENSE dist/doc/cellar-api.html '$(DESTDIR)$(I_DOC)'
+	@echo "installed below $(DESTDIR)$(PREFIX)"
+
+## uninstall: remove exactly what install put there (same variables)
+uninstall: man
+	$(Q)rm -f $(foreach h,$(HEADERS),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
+	  $(foreach f,libcellar.a libcellar.so libcellar.so.$(ABI) $(SO) pkgconfig/cellar.pc \
+	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
+	  '$(DESTDIR)$(I_LIB)/$(f)') \
+	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/cellar-api.html'
+	$(Q)cd dist/doc && for f in man?/*; do rm -f '$(DESTDIR)$(I_MAN)'/"$$f"; done
+	$(Q)-rmdir '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_DOC)' 2>/dev/null || true
+
+# Checks. A lane is a command that ends with a closing line (t), or whose exit status counts (x).
+ALL_FILES = $(sort $(wildcard src/*/*.c src/*/*.h include/*.h))
+## floors: who includes whom, SRC complete, no conditional outside base, banned and misplaced calls
+floors:
+	$(Q)$(AWK) -v listed='$(SRC_LIST)' -f src/floors.awk src/floors.txt $(ALL_FILES)
+## form: floors, and every line longer than 100
+form:
+	$(Q)$(AWK) -v form=1 -v listed='$(SRC_LIST)' -f src/floors.awk src/floors.txt $(ALL_FILES)
+## contracts: every public function has its contract, an example and a line in tests/symbols.txt
+contracts:
+	$(Q)$(AWK) -v mode=check -v symbols=tests/symbols.txt -f src/apidoc.awk $(HEADERS)
+## symbols: exported names of the shared library, the archive and the drop-in against the list
+symbols: lib dropin
+	$(Q)sh tests/test_packaging_symbols.sh
+## deps: look for what is missing and, as root, install it (GROUP=build|test|check|bench|torture)
+GROUP ?= build
+deps:
+	$(Q)sh src/deps.sh $(GROUP)
+## thread-safety: what clang knows about locks: guarded fields, ranks, order
+thread-safety:
+	$(Q)$(CLANG) $(CPP_OWN) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -Wthread-safety -Wthread-safety-beta \
+	  -Werror -fsyntax-only $(SRC)
+CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
+
+SIM_SECONDS ?= 90
+SUITE_IN  = $(MAKE) --no-print-directory test-now T= T_LIMIT=600 NOLINK=1
+# gcc 12's thread sanitizer does not start where address space is randomised over 28 bits.
+NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
+              echo setarch -R)
+LANES_QUICK = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
+  't|symbols|$(MAKE) -s symbols' 't|install|sh tests/test_packaging_install.sh' \
+  't|drop-in: one cell|QUICK=1 sh tests/slow_packaging_dropin.sh'
+TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*),\
+              $(shell command -v clang-19))
+TSAN_CC  := $(strip $(TSAN_CC))
+LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
+  $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
+  $(foreach s,$(wildcard tests/slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
+  't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \
+  't|suite: TSan|$(SUITE_IN) SAN=thread $(if $(TSAN_CC),CC=$(TSAN_CC)) T_WRAP="$(NO_ASLR)"' \
+  $(if $(SIM_SRC),'t|simulation|build/sim --check $(SIM_SECONDS)') \
+  $(if $(wildcard tests/model/run.sh),'t|models|sh tests/model/run.sh') \
+  $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
+export CELLAR_SIM = build/sim
+
+## check: floors, contracts, symbols, install, drop-in, headers, sanitizers, simulation, models, guard
+## (QUICK=1: one compiler, no sanitizers)
+check:
+	$(Q)sh src/deps.sh check
+	$(Q)$(MAKE) --no-print-directory check-now
+check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
+	$(Q)sh tests/run.sh -j 1 -l 900 -o build/check-log $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
+## check-matrix: everything packaging promises: all drop-in cells and switches, the suite on the
+## drop-in, analysers, MSan, valgrind, aarch64
+check-matrix:
+	$(Q)sh src/deps.sh check
+	$(Q)$(MAKE) --no-print-directory matrix-now
+matrix-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
+	$(Q)sh tests/run.sh -j 1 -l 2400 -o build/matrix-log $(MATRIX)
+have      = $(if $(shell command -v $(1)),'t|$(2)|$(3)','s|$(2)|no $(1)')
+MATRIX    = $(filter-out %slow_packaging_dropin.sh%,$(LANES)) \
+  't|drop-in: all cells and switches|FULL=1 sh tests/slow_packaging_dropin.sh' \
+  't|suite on the drop-in: gcc|$(SUITE_IN) CC=gcc CFLAGS=-O2 DROPIN=1' \
+  $(call have,clang,suite on the drop-in: clang,\
+    $(SUITE_IN) CC=clang CFLAGS="-O2 -DNDEBUG" DROPIN=1) \
+  't|suite: fortified|$(SUITE_IN) CFLAGS="-O2 -D_FORTIFY_SOURCE=2"' \
+  $(call have,clang-19,suite: MSan,$(SUITE_IN) CC=clang-19 SAN=memory) \
+  $(call have,valgrind,suite: valgrind,$(SUITE_IN) T_WRAP="valgrind -q --error-exitcode=99 \
+    --leak-check=full --errors-for-leak-kinds=definite$(comma)possible" PLAIN=1) \
+  $(foreach s,$(wildcard tests/matrix_*.sh),'t|$(notdir $(s))|sh $(s)')
+
+## run: install what is missing, build, run the tour of /usr/share (ARGS="..." another command)
+run:
+	$(Q)sh src/deps.sh build
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)build/cellar $(or $(ARGS),tour /usr/share)
+## clean: remove build/ and dist/
+clean:
+	rm -rf build dist
+## help: this table
+help:
+	@$(AWK) '/^## [a-z-]+: / { \
+	  name = $$2; sub(/:$$/, "", name); line = $$0; sub(/^## [a-z-]+: /, "", line); \
+	  printf "make %-14s %s\n", name, line; next } \
+	  /^## / { print "                    " substr($$0, 4) }' Makefile bench/bench.mk
+	@echo
+	@$(AWK) '/^# VARIABLES/ { on = 1 } /^# NEEDS/ { exit } on { print substr($$0, 3) }' Makefile
+
+FORCE:
+-include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
+.PHONY: all lib test test-now test-programs bench bench-peers bench-report guard dropin man dist \
+  install uninstall floors form contracts symbols deps thread-safety check check-now check-matrix \
+  matrix-now run clean help FORCE

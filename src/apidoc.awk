@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: MIT
+#
+# apidoc: reads the contracts in include/*.h; checks them, or writes man pages and one HTML page.
+#
+# USE        awk -f src/apidoc.awk -v mode=check|man|html [-v out=FOLDER] -v version=V
+#                -v symbols=tests/symbols.txt -v date="November 20, 2026" include/cellar.h ...
+#            cellar --help | awk -f src/apidoc.awk -v mode=program -v date=...   writes cellar(1)
+# FORMAT     the comment directly before a CELLAR_API declaration (no empty line between) is its
+#            contract; declarations that follow each other without a gap are one family, share it,
+#            and become one page with a link for each name:
+#                /* What it does, in a sentence. More sentences, `names` in backquotes.
+#                 * in:      what the arguments may be        (one line each, in this order;
+#                 * out:     what is written                   more lines are indented;
+#                 * returns: codes                             a line that says nothing is left out)
+#                 * owns:    who frees what
+#                 * thread:  who may call it
+#                 * cost:    what it costs
+#                 * example: code on this line,
+#                 *     or on the following lines, indented
+#                 * since:   version, when it is not the one in tests/symbols.txt       */
+#            The first comment of cellar.h becomes cellar(7): a line of capitals, or capitals and
+#            two blanks before text, opens a section.
+# RULES      every CELLAR_API function has: a first sentence, thread, cost, example, a line in
+#            tests/symbols.txt; returns unless void; owns when an argument is a `**`.
+# LIMITS     one declaration form: CELLAR_API type name(arguments); over any number of lines.
+
+function complain(message) { printf "%s:%d: %s\n", FILENAME, FNR, message | "cat 1>&2"; errors++ }
+
+function trim(text) { sub(/^[ \t]+/, "", text); sub(/[ \t]+$/, "", text); return text }
+
+BEGIN {
+    keys = " in out returns owns thread cost example since "
+    while (symbols != "" && (getline line < symbols) > 0) {
+        split(line, word, " ")
+        if (line !~ /^#/ && word[1] != "") since_of[word[1]] = word[2]
+    }
+}
+
+mode == "program" {
+    if (NR == 1) program_page()
+    literal($0)
+    next
+}
+FNR == 1 { in_comment = 0; in_decl = 0; ready = 0; headers_seen++ }
+
+in_comment {
+    take_comment($0)
+    next
+}
+in_decl {
+    decl = decl " " trim($0)
+    if ($0 ~ /;/) end_declaration()
+    next
+}
+/^\/\*/ {
+    ready = 0
+    family = 0
+    comment_count = 0
+    in_comment = 1
+    take_comment(substr($0, 3))
+    next
+}
+/^CELLAR_API / {
+    decl = trim($0)
+    in_decl = 1
+    if ($0 ~ /;/) end_declaration()
+    next
+}
+/^#define CELLAR_CODES\(X\)/ { in_codes = 1; next }
+in_codes {
+    if (match($0, /X\([A-Z0-9_]+, *-?[0-9]+, *"[^"]*"\)/)) {
+        code_line = substr($0, RSTART + 2, RLENGTH - 3)
+        split(code_line, part, /, */)
+        codes++
+        code_name[codes] = part[1]
+        code_number[codes] = part[2]
+        sub(/^[^"]*"/, "", code_line)
+        sub(/"$/, "", code_line)
+        code_text[codes] = code_line
+    }
+    if ($0 !~ /\\$/) in_codes = 0
+    next
+}
+{ ready = 0; family = 0 }
+
+function take_comment(text,    ends) {
+    ends = index(text, "*/")
+    if (ends) { text = substr(text, 1, ends - 1); in_comment = 0 }
+    sub(/^ \*/, "", text)
+    sub(/[ ]+$/, "", text)
+    comment[++comment_count] = text
+    if (ends) {
+        ready = 1
+        if (headers_seen == 1 && !essay_done) keep_essay()
+    }
+}
+
+function keep_essay(    i) {
+    essay_done = 1
+    for (i = 1; i <= comment_count; i++) essay[i] = comment[i]
+    essay_count = comment_count
+}
+
+# Turns the comment into the fields of contract number `n`.
+function read_contract(n,    i, text, key, indent) {
+    key = "summary"
+    for (i = 1; i <= comment_count; i++) {
+        text = comment[i]
+        if (match(text, /^ [a-z]+:/) && index(keys, " " substr(text, 2, RLENGTH - 2) " ")) {
+            key = substr(text, 2, RLENGTH - 2)
+            text = substr(text, RLENGTH + 1)
+            if (field[n, key] != "") complain("`" key ":` stands twice")
+            if (key != "example") { field[n, key] = trim(text); continue }
+            field[n, key] = trim(text)
+            indent = -1
+            continue
+        }
+        if (key == "example") {
+            if (indent < 0) { match(text, /^ */); indent = RLENGTH }
+            text = substr(text, 1, indent) ~ /^ *$/ ? substr(text, indent + 1) : trim(text)
+            field[n, key] = field[n, key] (field[n, key] != "" ? "\n" : "") text
+        } else {
+            field[n, key] = field[n, key] (field[n, key] != "" ? "\n" : "") trim(text)
+        }
+    }
+    sub(/^[ \n]+/, "", field[n, "summary"])
+    sub(/[ \n]+$/, "", field[n, "example"])
+}
+
+function end_declaration(    n, name, before, args) {
+    in_decl = 0
+    sub(/^CELLAR_API +/, "", decl)
+    sub(/;.*$/, "", decl)
+    gsub(/[ ]+/, " ", decl)
+    if (!match(decl, /cellar_[a-z0-9_]+ ?\(/)) { complain("not understood: " decl); return }
+    name = substr(decl, RSTART, RLENGTH - 1)
+    before = trim(substr(decl, 1, RSTART - 1))
+    args = substr(decl, RSTART + RLENGTH)
+    sub(/\)[^)]*$/, "", args)
+    name = trim(name)
+    if (!family) {
+        family = ++contracts
+        if (ready) read_contract(family)
+        else complain(name ": no contract directly before it")
+        header_of[family] = FILENAME
+        sub(/^.*\//, "", header_of[family])
+    }
+    n = ++functions
+    fn_name[n] = name
+    fn_type[n] = before
+    fn_args[n] = args
+    fn_family[n] = family
+    if (first_of[family] == "") first_of[family] = n
+    check_function(n, family)
+    ready = 0
+}
+
+function check_function(n, f) {
+    if (field[f, "summary"] == "") complain(fn_name[n] ": no first sentence")
+    if (field[f, "thread"] == "") complain(fn_name[n] ": no `thread:` line")
+    if (field[f, "cost"] == "") complain(fn_name[n] ": no `cost:` line")
+    if (field[f, "example"] == "") complain(fn_name[n] ": no `example:` line")
+    if (fn_type[n] != "void" && field[f, "returns"] == "") {
+        complain(fn_name[n] ": no `returns:` line")
+    }
+    if (index(fn_args[n], "**") && field[f, "owns"] == "") complain(fn_name[n] ": no `owns:` line")
+    if (symbols != "" && !(fn_name[n] in since_of)) complain(fn_name[n] ": not in " symbols)
+}
+
+# ---- mdoc ----
+
+function mdoc(text) {
+    gsub(/\\/, "\\e", text)
+    while (match(text, /`[^`]*`/)) {
+        text = substr(text, 1, RSTART - 1) "\\fI" substr(text, RSTART + 1, RLENGTH - 2) "\\fP" \
+               substr(text, RSTART + RLENGTH)
+    }
+    return text
+}
+
+# Running text: each sentence on a new line, as mdoc wants it; nothing that looks like a request.
+function prose(text,    i, n, list) {
+    text = mdoc(text)
+    gsub(/\n/, " ", text)
+    gsub(/[ ]+/, " ", text)
+    gsub(/[.] /, ".\n", text)
+    n = split(text, list, "\n")
+    for (i = 1; i <= n; i++) fill(list[i])
+}
+
+# One sentence, broken at blanks so that no line is longer than 78.
+function fill(text,    at) {
+    while (length(text) > 78) {
+        for (at = 78; at > 1 && substr(text, at, 1) != " "; at--) { }
+        if (at <= 1) break
+        text_line(substr(text, 1, at - 1))
+        text = substr(text, at + 1)
+    }
+    text_line(text)
+}
+
+function text_line(text) { print (text ~ /^[.']/ ? "\\&" : "") text > page }
+
+function literal(text,    i, n, list) {
+    n = split(text, list, "\n")
+    for (i = 1; i <= n; i++) {
+        gsub(/\\/, "\\e", list[i])
+        if (list[i] ~ /^[.']/) list[i] = "\\&" list[i]
+        print list[i] > page
+    }
+}
+
+function split_args(args, list,    i, c, depth, n, piece) {
+    n = 0
+    depth = 0
+    piece = ""
+    for (i = 1; i <= length(args); i++) {
+        c = substr(args, i, 1)
+        if (c == "(") depth++
+        if (c == ")") depth--
+        if (c == "," && depth == 0) { list[++n] = trim(piece); piece = "" }
+        else piece = piece c
+    }
+    if (trim(piece) != "") list[++n] = trim(piece)
+    return n
+}
+
+function one_line(f,    text) {
+    text = field[f, "summary"]
+    gsub(/\n/, " ", text)
+    if (match(text, /[.:;?]( |$)/)) text = substr(text, 1, RSTART - 1)
+    return text
+}
+
+function section(title, text, otherwise) {
+    if (text == "" && otherwise == "") return
+    print ".Sh " title > page
+    prose(text != "" ? text : otherwise)
+}
+
+function since(f) {
+    return field[f, "since"] != "" ? field[f, "since"] : since_of[fn_name[first_of[f]]]
+}
+
+function man_page(f,    n, i, k, list, title) {
+    title = fn_name[first_of[f]]
+    page = out "/man3/" title ".3"
+    print ".\\\" SPDX-License-Identifier: MIT. Generated from " header_of[f] "." > page
+    print ".Dd " date > page
+    print ".Dt " toupper(title) " 3" > page
+    print ".Os" > page
+    print ".Sh NAME" > page
+    k = 0
+    for (n = 1; n <= functions; n++) if (fn_family[n] == f) k++
+    for (n = 1; n <= functions; n++) {
+        if (fn_family[n] == f) print ".Nm " fn_name[n] (--k ? " ," : "") > page
+    }
+    print ".Nd " mdoc(one_line(f)) > page
+    print ".Sh SYNOPSIS" > page
+    print ".In " header_of[f] > page
+    for (n = 1; n <= functions; n++) {
+        if (fn_family[n] != f) continue
+        print ".Ft \"" fn_type[n] "\"" > page
+        print ".Fo " fn_name[n] > page
+        split("", list)
+        k = split_args(fn_args[n], list)
+        for (i = 1; i <= k; i++) print ".Fa \"" list[i] "\"" > page
+        print ".Fc" > page
+        if (fn_name[n] != title) {
+            print ".so man3/" title ".3" > (out "/man3/" fn_name[n] ".3")
+            close(out "/man3/" fn_name[n] ".3")
+        }
+    }
+    print ".Sh DESCRIPTION" > page
+    prose(field[f, "summary"])
+    if (field[f, "in"] != "") { print ".Pp" > page; prose("In: " field[f, "in"]) }
+    if (field[f, "out"] != "") { print ".Pp" > page; prose("Out: " field[f, "out"]) }
+    section("RETURN VALUES", field[f, "returns"], "None.")
+    section("OWNERSHIP", field[f, "owns"], "Nothing changes hands.")
+    section("THREADS", field[f, "thread"], "")
+    section("COST", field[f, "cost"], "")
+    print ".Sh EXAMPLES" > page
+    print ".Bd -literal" > page
+    literal(field[f, "example"])
+    print ".Ed" > page
+    section("SINCE", since(f), "")
+    print ".Sh SEE ALSO" > page
+    print ".Xr cellar 7" > page
+    close(page)
+}
+
+function is_heading(text) { return text ~ /^ [A-Z][A-Z]+[A-Z ,]*($|  )/ }
+
+function concepts(    i, text, heading, rest, open) {
+    page = out "/man7/cellar.7"
+    print ".\\\" SPDX-License-Identifier: MIT. Generated from cellar.h." > page
+    print ".Dd " date > page
+    print ".Dt CELLAR 7" > page
+    print ".Os" > page
+    print ".Sh NAME" > page
+    print ".Nm cellar" > page
+    print ".Nd in-process cache with one hard memory budget" > page
+    print ".Sh SYNOPSIS" > page
+    print ".In cellar.h" > page
+    print ".Sh DESCRIPTION" > page
+    print ".Bd -literal" > page
+    open = 1
+    for (i = 1; i <= essay_count; i++) {
+        text = essay[i]
+        if (text ~ /SPDX-License/) continue
+        if (is_heading(text)) {
+            print ".Ed" > page
+            heading = substr(text, 2)
+            rest = ""
+            if (match(heading, /  +/)) {
+                rest = substr(heading, RSTART + RLENGTH)
+                heading = substr(heading, 1, RSTART - 1)
+            }
+            print ".Sh " heading > page
+            print ".Bd -literal" > page
+            if (rest != "") literal(rest)
+            continue
+        }
+        sub(/^ /, "", text)
+        if (text == "") continue
+        sub(/^ +\*/, "", text)
+        literal(text)
+    }
+    print ".Ed" > page
+    print ".Sh CODES" > page
+    print ".Bl -tag -width CELLAR_E_RESULT_TWICE" > page
+    for (i = 1; i <= codes; i++) {
+        print ".It Dv CELLAR_" code_name[i] " Pq " code_number[i] > page
+        prose(code_text[i])
+    }
+    print ".El" > page
+    print ".Sh FUNCTIONS" > page
+    print ".Bl -tag -width Ds" > page
+    for (i = 1; i <= functions; i++) {
+        print ".It Xr " fn_name[i] " 3" > page
+        prose(one_line(fn_family[i]))
+    }
+    print ".El" > page
+    close(page)
+}
+
+# The program's own help, word for word.
+function program_page() {
+    page = out "/man1/cellar.1"
+    print ".\\\" SPDX-License-Identifier: MIT. Generated from cellar --help." > page
+    print ".Dd " date > page
+    print ".Dt CELLAR 1" > page
+    print ".Os" > page
+    print ".Sh NAME" > page
+    print ".Nm cellar" > page
+    print ".Nd the program that comes with the cache library" > page
+    print ".Sh SYNOPSIS" > page
+    print ".Nm cellar" > page
+    print ".Ar command" > page
+    print ".Op Ar options" > page
+    print ".Sh DESCRIPTION" > page
+    print ".Bd -literal" > page
+}
+
+# ---- HTML ----
+
+function html(text) {
+    gsub(/&/, "\\&amp;", text)
+    gsub(/</, "\\&lt;", text)
+    gsub(/>/, "\\&gt;", text)
+    while (match(text, /`[^`]*`/)) {
+        text = substr(text, 1, RSTART - 1) "<code>" substr(text, RSTART + 1, RLENGTH - 2) \
+               "</code>" substr(text, RSTART + RLENGTH)
+    }
+    return text
+}
+
+function html_row(title, text) {
+    if (text != "") print "<dt>" title "</dt><dd>" html(text) "</dd>" > page
+}
+
+function html_page(    i, n, f) {
+    page = out "/cellar-api.html"
+    print "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">" > page
+    print "<title>cellar " version "</title><style>" > page
+    print "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}" > page
+    print "pre,code{background:#f4f4f4}pre{padding:.6em;overflow:auto}dt{font-weight:bold}" > page
+    print "</style></head><body>" > page
+    print "<h1>cellar " version "</h1><pre>" > page
+    for (i = 1; i <= essay_count; i++) {
+        if (essay[i] !~ /SPDX-License/) print html(substr(essay[i], 2)) > page
+    }
+    print "</pre><h2>Functions</h2><ul>" > page
+    for (n = 1; n <= functions; n++) {
+        print "<li><a href=\"#" fn_name[first_of[fn_family[n]]] "\">" fn_name[n] "</a>: " \
+              html(one_line(fn_family[n])) "</li>" > page
+    }
+    print "</ul>" > page
+    for (f = 1; f <= contracts; f++) {
+        print "<h2 id=\"" fn_name[first_of[f]] "\">" fn_name[first_of[f]] "</h2><pre>" > page
+        for (n = 1; n <= functions; n++) {
+            if (fn_family[n] == f) {
+                print html(fn_type[n] (fn_type[n] ~ /\*$/ ? "" : " ") fn_name[n] "(" \
+                           fn_args[n] ");") > page
+            }
+        }
+        print "</pre><p>" html(field[f, "summary"]) "</p><dl>" > page
+        html_row("In", field[f, "in"])
+        html_row("Out", field[f, "out"])
+        html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")
+        html_row("Ownership", field[f, "owns"] != "" ? field[f, "owns"] : "Nothing changes hands.")
+        html_row("Threads", field[f, "thread"])
+        html_row("Cost", field[f, "cost"])
+        html_row("Since", since(f))
+        print "</dl><pre>" html(field[f, "example"]) "</pre>" > page
+    }
+    print "<h2>Codes</h2><dl>" > page
+    for (i = 1; i <= codes; i++) {
+        print "<dt>CELLAR_" code_name[i] " (" code_number[i] ")</dt>" > page
+        print "<dd>" html(code_text[i]) "</dd>" > page
+    }
+    print "</dl></body></html>" > page
+    close(page)
+}
+
+END {
+    if (mode == "program") {
+        print ".Ed" > page
+        print ".Sh SEE ALSO" > page
+        print ".Xr cellar 7" > page
+        exit NR == 0
+    }
+    if (functions == 0) complain("no CELLAR_API function found")
+    if (mode == "check") {
+        if (errors) { printf "contracts: %d failures\n", errors; exit 1 }
+        printf "contracts: ok (%d functions)\n", functions
+        exit 0
+    }
+    if (errors) exit 1
+    if (mode == "man") {
+        concepts()
+        for (f = 1; f <= contracts; f++) man_page(f)
+    }
+    if (mode == "html") html_page()
+}

@@ -1,0 +1,218 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# deps: finds out what the machine lacks for one group of targets and, where it may, installs it.
+#
+# USE        sh src/deps.sh build|test|check|bench|torture     (`make deps GROUP=...`)
+#            CC CPPFLAGS LDFLAGS as for the build; DEPS=off never touches or probes the system,
+#            DEPS=print says what it would run and stops there
+# WALK       probe every row of the table -> nothing missing: "deps: ok", stamp, end
+#            root with apt-get: install in one go; where that fails, needed ones, then the optional
+#            ones one by one, so that one package that cannot be had does not take the rest with it
+#            -> probe again -> needed and still missing: the compiler's own message, exit 2
+#            not root: say what is missing, what is lost, the exact command; exit 2 if needed
+# RULES      the package manager is not asked what is there: a header is preprocessed, a library
+#            linked, a tool looked up in PATH. So hand-made installations and other systems count.
+#            Nothing present is put on the list, so nothing present is upgraded. No service may
+#            start on this machine: memcached is unpacked below build/peers, never installed.
+#            No sudo, and nothing from outside the distribution.
+# STAMP      build/.deps-GROUP-CHECKSUM (compiler, flags, this file): later runs cost nothing.
+# TABLE      package | groups | needed or optional | probe | argument | what is lost | used by
+#            A row with a word in the last column counts only when a source file has that word:
+#            nothing is asked for on behalf of a part that is not in the tree.
+set -u
+LC_ALL=C
+export LC_ALL
+
+table='
+gcc|build test check bench torture|needed|cc||
+make|build test check bench torture|needed|tool|make|
+uthash-dev|build test check bench torture|needed|header|uthash.h|
+libmimalloc-dev|build test check bench torture|optional|link|mimalloc.h -lmimalloc|malloc instead of mimalloc
+systemtap-sdt-dev|build test check bench torture|optional|header|sys/sdt.h|no static probes|sys/sdt.h
+libevent-dev|build test check bench torture|optional|link|event2/event.h -levent|no HTTP server|event2/event
+libjansson-dev|build test check bench torture|optional|link|jansson.h -ljansson|no JSON input|jansson.h
+liblz4-dev|build test check bench torture|optional|link|lz4.h -llz4|no compression|lz4.h
+g++|check torture|optional|tool|g++|C++ callers are skipped
+clang|check torture|optional|tool|clang|the second compiler is skipped
+cmake|check torture|optional|tool|cmake|the CMake consumer is skipped
+pkg-config|check torture|optional|tool|pkg-config|the pkg-config consumer is skipped
+python3|check torture|optional|tool|python3|checks written in Python are skipped
+musl-tools|check torture|optional|tool|musl-gcc|the static musl build is skipped
+gcc-multilib|check torture|optional|m32||the 32-bit build is skipped
+clang-19|check torture|optional|tool|clang-19|the third compiler is skipped
+libclang-rt-19-dev|check torture|optional|glob|/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*|clang 19 has no sanitizers
+llvm-19|check torture|optional|tool|llvm-symbolizer-19|sanitizer reports without names
+valgrind|check bench torture|optional|tool|valgrind|valgrind runs are skipped
+spin|check torture|optional|tool|spin|the models are skipped
+strace|check torture|optional|tool|strace|checks of system calls are skipped
+gcovr|check torture|optional|tool|gcovr|no coverage figures
+cppcheck|check torture|optional|tool|cppcheck|one static analyser is skipped
+mandoc|check torture|optional|tool|mandoc|man pages are not checked
+abigail-tools|check torture|optional|tool|abidiff|ABI comparison is skipped
+redis-tools|check bench torture|optional|tool|redis-check-rdb|no comparison with redis
+gawk|check torture|optional|tool|gawk|scripts are not tried with gawk
+busybox|check torture|optional|tool|busybox|scripts are not tried with busybox
+gcc-aarch64-linux-gnu|check torture|optional|tool|aarch64-linux-gnu-gcc|the aarch64 build is skipped
+qemu-user|check torture|optional|tool|qemu-aarch64|aarch64 programs are not run
+libglib2.0-dev|bench|optional|glob|/usr/include/glib-2.0/glib.h|peer glib is left out
+libck-dev|bench|optional|header|ck_ht.h|peer ck is left out
+libtbb-dev|bench|optional|glob|/usr/include/tbb/concurrent_hash_map.h|peer tbb is left out
+libcuckoo-dev|bench|optional|glob|/usr/include/libcuckoo/cuckoohash_map.hh|peer cuckoo is left out
+liblmdb-dev|bench|optional|link|lmdb.h -llmdb|peer lmdb is left out
+libsqlite3-dev|bench|optional|link|sqlite3.h -lsqlite3|peer sqlite is left out
+librocksdb-dev|bench|optional|link|rocksdb/c.h -lrocksdb|peer rocksdb is left out
+libjemalloc-dev|bench|optional|link|jemalloc/jemalloc.h -ljemalloc|no comparison with jemalloc
+memcached|bench|optional|peer|usr/bin/memcached|peer memcached is left out
+gnuplot-nox|bench|optional|tool|gnuplot|no plots
+openjdk-17-jdk-headless|bench|optional|tool|javac|peer caffeine is left out
+libcaffeine-java|bench|optional|glob|/usr/share/java/caffeine*.jar|peer caffeine is left out
+golang-go|bench|optional|tool|go|peers in Go are left out
+golang-golang-x-time-dev|bench|optional|glob|/usr/share/gocode/src/golang.org/x/time/rate|peer x/time is left out
+golang-github-dgraph-io-ristretto-dev|bench|optional|glob|/usr/share/gocode/src/github.com/dgraph-io/ristretto|peer ristretto is left out
+python3-cachetools|bench|optional|python|cachetools|peer cachetools is left out
+python3-diskcache|bench|optional|python|diskcache|peer diskcache is left out
+python3-dogpile.cache|bench|optional|python|dogpile.cache|peer dogpile is left out
+nodejs|bench|optional|tool|node|peers in JavaScript are left out
+npm|bench|optional|tool|npm|peers in JavaScript are left out
+afl++|torture|optional|tool|afl-fuzz|no coverage-guided fuzzing
+frama-c-base|torture|optional|tool|frama-c|no proofs
+nbdkit|torture|optional|tool|nbdkit|no block-level power cuts
+libnbd-bin|torture|optional|tool|nbdfuse|no block-level power cuts
+'
+
+group=${1-build}
+case $group in
+build | test | check | bench | torture) ;;
+*) echo "deps: no group \`$group'; there are build test check bench torture" >&2; exit 2 ;;
+esac
+deps=${DEPS-}
+if [ "$deps" = off ]; then exit 0; fi
+
+CC=${CC-cc}
+CPPFLAGS=${CPPFLAGS-}
+LDFLAGS=${LDFLAGS-}
+sum=$({ echo "$group $CC $CPPFLAGS $LDFLAGS"; cat "$0"; } | cksum | cut -d ' ' -f 1)
+stamp=build/.deps-$group-$sum
+if [ -z "$deps" ] && [ -f "$stamp" ]; then exit 0; fi
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/cellar-deps.XXXXXX") || exit 2
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 2' HUP INT TERM
+
+compile() { # arguments after $CC; source on stdin
+    $CC $CPPFLAGS -x c - "$@" >"$tmp/out" 2>"$tmp/why"
+}
+
+probe() { # kind argument -> 0 when there; $tmp/why says why not
+    : >"$tmp/why"
+    case $1 in
+    cc) echo '#include <stdlib.h>
+int main(void) { return EXIT_SUCCESS; }' | compile -o "$tmp/a.out" $LDFLAGS ;;
+    m32) echo '#include <stdlib.h>
+int main(void) { return EXIT_SUCCESS; }' | compile -m32 -o "$tmp/a.out" $LDFLAGS ;;
+    header) echo "#include <$2>" | compile -E ;;
+    link) printf '#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <%s>\nint main(void) { return 0; }\n' "${2%% *}" |
+        compile -o "$tmp/a.out" $LDFLAGS "${2#* }" ;;
+    tool) command -v "$2" >/dev/null 2>&1 ;;
+    python) python3 -c "import $2" >/dev/null 2>"$tmp/why" ;;
+    peer) [ -e "build/peers/$2" ] || command -v "${2##*/}" >/dev/null 2>&1 ;;
+    glob) for f in $2; do [ -e "$f" ] && return 0; done; return 1 ;;
+    esac
+}
+
+missing() { # fills $tmp/needed and $tmp/optional with table rows
+    : >"$tmp/needed"
+    : >"$tmp/optional"
+    echo "$table" | while IFS='|' read -r package groups need kind argument lost word; do
+        case " $groups " in *" $group "*) ;; *) continue ;; esac
+        if [ -n "$word" ] && ! cat src/*/*.[ch] 2>/dev/null | grep -qF "$word"; then continue; fi
+        probe "$kind" "$argument" && continue
+        echo "$package|$kind|$argument|$lost" >>"$tmp/$need"
+        [ "$need" = needed ] && cp "$tmp/why" "$tmp/why-$package"
+    done
+}
+
+packages() { # file of rows -> names for apt-get; peers are unpacked, not installed
+    while IFS='|' read -r package kind rest; do
+        case $kind in
+        peer) ;;
+        cc) echo "gcc libc6-dev" ;;
+        *) echo "$package" ;;
+        esac
+    done <"$1" | tr '\n' ' ' | sed 's/ $//'
+}
+
+say_missing() {
+    while IFS='|' read -r package kind argument lost; do
+        case $kind in
+        cc) what="\`$CC' does not build a program" ;;
+        header) what="header $argument not found by \`$CC -E'" ;;
+        *) what=$argument ;;
+        esac
+        echo "deps: needed and missing: $package ($what)"
+    done <"$tmp/needed"
+    while IFS='|' read -r package kind argument lost; do
+        echo "deps: optional and missing: $package (without it: $lost)"
+    done <"$tmp/optional"
+}
+
+finish() { # after the last probe: exit status by what is still missing
+    if [ -s "$tmp/needed" ]; then
+        while IFS='|' read -r package rest; do
+            sed 's/^/deps: /' "$tmp/why-$package"
+        done <"$tmp/needed"
+        exit 2
+    fi
+    mkdir -p build
+    rm -f build/.deps-"$group"-*
+    : >"$stamp"
+    echo "deps: ok"
+    exit 0
+}
+
+missing
+if [ ! -s "$tmp/needed" ] && [ ! -s "$tmp/optional" ]; then finish; fi
+needed=$(packages "$tmp/needed")
+optional=$(packages "$tmp/optional")
+install="apt-get install -y --no-install-recommends --no-upgrade"
+
+if [ "$deps" = print ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    say_missing
+    all=$(echo "$needed $optional" | sed 's/^ *//; s/ *$//')
+    if [ -n "$all" ]; then echo "deps: as root I would run: $install $all"; fi
+    if [ -s "$tmp/needed" ]; then exit 2; fi
+    if [ "$deps" = print ]; then exit 0; fi
+    finish
+fi
+
+DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND
+known() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+for package in $needed $optional; do
+    if ! known "$package"; then
+        apt-get update -q || echo "deps: the package lists could not be refreshed"
+        break
+    fi
+done
+if grep -q '|peer|' "$tmp/optional" && known memcached; then
+    # Unpacked only: the package would start a daemon.
+    mkdir -p build/peers
+    (cd build/peers && apt-get download memcached && dpkg -x memcached_*.deb .) || true
+fi
+list=
+for package in $needed $optional; do
+    if known "$package"; then list="$list $package"
+    else echo "deps: $package is not known to apt-get here"; fi
+done
+if [ -n "$list" ] && ! $install $list; then
+    echo "deps: not all at once; one by one"
+    [ -z "$needed" ] || $install $needed
+    for package in $optional; do
+        known "$package" || continue
+        $install "$package" || echo "deps: $package could not be installed"
+    done
+fi
+missing
+say_missing
+finish

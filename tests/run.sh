@@ -1,0 +1,127 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# run: runs test programs, two at a time, and adds up what they say.
+#
+# PICTURE    items -> [worker: timeout, log, verdict file] x JOBS -> one line each -> the sum
+# ITEMS      a path                    a program or script that ends with a closing line
+#            t|LABEL|COMMAND           the same, as a shell command
+#            x|LABEL|COMMAND           exit status only: 0 is one passed, anything else one failed
+#            s|LABEL|REASON            not run: one skipped, with its reason
+# VERDICT    closing line "NAME: N passed, N failed, N skipped", the last line of stdout. No such
+#            line, a signal, a time-out, or an exit status that contradicts it is one failure
+#            more; a program in which nothing ran is one failure. All that, summed, is the last
+#            line of this script, "cellar: ..."; a sum with nothing passed fails.
+# OPTIONS    -l SECONDS wall limit of one item (120)     -j JOBS at once (number of CPUs)
+#            -o DIR logs and verdicts (build/log)        -n NAME in the closing line (cellar)
+#            T_WRAP words before each program (valgrind ...)
+# FOR TESTS  they start in the project's root with what the Makefile exports: CC, CXX, MAKE,
+#            CELLAR_BUILD (folder of this variant), CELLAR_BIN, CELLAR_SO, CELLAR_A, SEED, AUDIT.
+set -u
+LC_ALL=C
+export LC_ALL
+
+run_limited() { # SECONDS COMMAND: as its own process group, so that its children die with it
+    if command -v timeout >/dev/null 2>&1; then
+        timeout -k 5 "$1" sh -c "$2"
+    else
+        sh -c "$2"
+    fi
+}
+
+why_died() { # exit status -> words
+    case $1 in
+    124) echo "timed out after $limit s" ;;
+    137) echo "killed (KILL, or timed out after $limit s)" ;;
+    129 | 1[3-9][0-9]) echo "died of signal $(kill -l "$1" 2>/dev/null || echo "$1")" ;;
+    *) echo "exit status $1" ;;
+    esac
+}
+
+run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped seconds label"
+    item=$(sed -n "${1}p" "$dir/items")
+    case $item in
+    ?\|*) kind=${item%%|*} rest=${item#*|} label=${rest%%|*} command=${rest#*|} ;;
+    *.sh) kind=t label=${item##*/} command="sh $item" ;;
+    *) kind=t label=$item command="${T_WRAP-} ./$item"
+        label=$(echo "$item" | sed 's,^build/[0-9]*/,,; s,^t/,,') ;;
+    esac
+    log=$dir/$(echo "$label" | tr '/ |' '___')
+    start=$(date +%s)
+    note=
+    if [ "$kind" = s ]; then
+        echo "0 0 1 0 $label" >"$dir/$1.res"
+        printf 'skip %-40s %s\n' "$label" "$command"
+        return
+    fi
+    run_limited "$limit" "$command" >"$log.out" 2>"$log.err" </dev/null
+    status=$?
+    spent=$(($(date +%s) - start))
+    if [ "$kind" = x ]; then
+        p=1 f=0 s=0
+        [ $status -eq 0 ] || { p=0 f=1 note=$(why_died $status); }
+    else
+        set -- "$1" $(tail -n 1 "$log.out" | sed -n \
+            's/^[^ ]*: \([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
+        p=${2:-0} f=${3:-0} s=${4:-0}
+        if [ $# -ne 4 ]; then
+            f=$((f + 1)) note="no closing line, $(why_died $status)"
+        elif [ $status -ne 0 ] && [ "$f" -eq 0 ]; then
+            f=1 note=$(why_died $status)
+            [ "$p$s" != 00 ] || note="nothing ran"
+        elif [ $((p + f + s)) -eq 0 ]; then
+            f=1 note="nothing ran"
+        fi
+    fi
+    echo "$p $f $s $spent $label" >"$dir/$1.res"
+    if [ "$f" -eq 0 ]; then
+        printf 'ok   %-40s %s passed, %s skipped, %s s\n' "$label" "$p" "$s" "$spent"
+        grep -h '# SKIP' "$log.out" | sed 's/^ok [0-9]* - /     skipped: /'
+    else
+        printf 'FAIL %-40s %s passed, %s failed, %s skipped, %s s%s\n' "$label" "$p" "$f" "$s" \
+            "$spent" "${note:+ ($note)}"
+        grep -v '^ok ' "$log.out" | tail -n 40 | sed 's/^/     | /'
+        tail -n 40 "$log.err" | sed 's/^/     ! /'
+        echo "     logs: $log.out $log.err"
+    fi
+}
+
+if [ "${1-}" = --one ]; then
+    dir=$2 limit=$3
+    run_one "$4"
+    exit 0
+fi
+
+limit=120 dir=build/log name=cellar
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+while getopts l:j:o:n: o; do
+    case $o in
+    l) limit=$OPTARG ;;
+    j) jobs=$OPTARG ;;
+    o) dir=$OPTARG ;;
+    n) name=$OPTARG ;;
+    *) exit 2 ;;
+    esac
+done
+shift $((OPTIND - 1))
+
+rm -rf "$dir"
+mkdir -p "$dir" || exit 2
+: >"$dir/items"
+for item; do printf '%s\n' "$item" >>"$dir/items"; done
+awk '{ print NR }' "$dir/items" | xargs -P "$jobs" -n 1 sh "$0" --one "$dir" "$limit"
+
+# A worker that left no verdict (out of memory, killed from outside) is one failure as well.
+count=$#
+awk -v count="$count" -v dir="$dir" -v name="$name" 'BEGIN {
+    for (i = 1; i <= count; i++) {
+        file = dir "/" i ".res"
+        if ((getline line < file) > 0) {
+            split(line, v, " "); p += v[1]; f += v[2]; s += v[3]
+        } else f++
+        close(file)
+    }
+    if (p == 0 && f == 0) f = 1
+    printf "%s: %d passed, %d failed, %d skipped\n", name, p, f, s
+    exit f > 0
+}'

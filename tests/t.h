@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * t: the whole test framework; one program per file, TAP lines, one closing line.
+ *
+ * PICTURE    T_MAIN -> t_run -> for each case: run, hooks of T_AFTER_EACH, leak count, "ok N - .."
+ *                            -> "NAME: N passed, N failed, N skipped", exit status
+ * INVARIANTS passed + failed + skipped == cases that ended; a case fails when any check in it
+ *            failed, in whichever thread; a failed case is never counted as skipped.
+ * LOCKING    the flags of the running case are atomics, so checks work in any thread. A thread
+ *            that outlives its case reports into the next one: join what you start.
+ * WALK       T_CHECK and T_EQ_* note the failure and go on (and yield true or false); T_REQUIRE
+ *            notes it, prints the closing line and ends the process; T_SKIP notes a reason and
+ *            does not return for you: write `T_SKIP("why"); return;`.
+ * LEAKS      where the library's debug build is linked, a case that leaves more of its blocks alive
+ *            than it found fails; a program that keeps a store over several cases opens it before
+ *            the first one or says T_KEEPS_BLOCKS at file scope.
+ * LIMITS     8 hooks. A forked child has its own flags: end it with `_exit(t_failed())`.
+ * USE        ./program [part of a case name]; SEED=n repeats a run, the seed of a failed one is
+ *            printed beside each failure; AUDIT=1 asks for a walk after every operation
+ *            (t_audit_all() tells the test).
+ */
+#ifndef CELLAR_TESTS_T_H
+#define CELLAR_TESTS_T_H
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define T_INLINE static inline __attribute__((unused))
+
+typedef struct t_case {
+    const char *name;
+    void (*run)(void);
+} t_case;
+
+/* One program is one translation unit, so plain statics are enough. */
+static struct t_state {
+    const char *name;           /* of the program, for the closing line */
+    uint64_t seed;              /* set before the first case, then constant */
+    size_t passed, failed, skipped, total; /* cases; written by the main thread only */
+    void (*after_each[8])(void); /* hooks, filled before main by T_AFTER_EACH */
+    size_t after_each_count;
+    bool keeps_blocks;          /* T_KEEPS_BLOCKS: no leak count */
+    atomic_int case_failed;     /* any thread sets it, t_run reads and clears it */
+    const char *_Atomic skip_why; /* NULL unless the running case asked for a skip */
+} t_;
+
+#if defined(BASE_DEBUG) && BASE_DEBUG
+uint64_t base_live_blocks(void) __attribute__((weak)); /* NULL when base/mem.o is not linked */
+T_INLINE uint64_t t_live_blocks(void)
+{
+    return base_live_blocks != NULL ? base_live_blocks() : 0;
+}
+#else
+T_INLINE uint64_t t_live_blocks(void) { return 0; }
+#endif
+#define T_KEEPS_BLOCKS                                                    \
+    __attribute__((constructor)) static void t_keeps_blocks(void) { t_.keeps_blocks = true; } \
+    struct t_eat_semicolon_keeps { int unused; }
+
+/* Registers a function that runs after each case and may use T_CHECK: the audit of a structure,
+ * a count of live bytes. At file scope: T_AFTER_EACH(my_hook) */
+#define T_AFTER_EACH(fn)                                                  \
+    __attribute__((constructor)) static void t_register_##fn(void)        \
+    {                                                                     \
+        if (t_.after_each_count < 8) t_.after_each[t_.after_each_count++] = fn; \
+    }                                                                     \
+    struct t_eat_semicolon_##fn { int unused; }
+
+T_INLINE uint64_t t_seed(void) { return t_.seed; }
+T_INLINE int t_failed(void) { return atomic_load(&t_.case_failed); }
+
+T_INLINE uint64_t t_env_u64(const char *name, uint64_t fallback)
+{
+    const char *text = getenv(name);
+    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : fallback;
+}
+T_INLINE bool t_audit_all(void) { return t_env_u64("AUDIT", 0) != 0; }
+
+T_INLINE void t_closing_line(void)
+{
+    printf("%s: %zu passed, %zu failed, %zu skipped\n", t_.name, t_.passed, t_.failed, t_.skipped);
+    fflush(stdout);
+}
+
+T_INLINE bool t_note(bool ok, const char *file, int line, const char *text)
+{
+    if (ok) return true;
+    atomic_store(&t_.case_failed, 1);
+    printf("# %s:%d: %s   (SEED=%" PRIu64 ")\n", file, line, text, t_.seed);
+    fflush(stdout);
+    return false;
+}
+
+T_INLINE void t_require(bool ok, const char *file, int line, const char *text)
+{
+    if (t_note(ok, file, line, text)) return;
+    t_.failed++;
+    printf("# required: %zu of %zu cases did not run\n",
+           t_.total - t_.passed - t_.failed - t_.skipped, t_.total);
+    t_closing_line();
+    _Exit(1);
+}
+
+T_INLINE bool t_eq_u64(uint64_t got, uint64_t want, const char *file, int line, const char *what)
+{
+    char text[400];
+    if (got == want) return true;
+    snprintf(text, sizeof text, "%s: got %" PRIu64 " (0x%" PRIx64 "), want %" PRIu64
+             " (0x%" PRIx64 ")", what, got, got, want, want);
+    return t_note(false, file, line, text);
+}
+
+T_INLINE bool t_eq_i64(int64_t got, int64_t want, const char *file, int line, const char *what)
+{
+    char text[400];
+    if (got == want) return true;
+    snprintf(text, sizeof text, "%s: got %" PRId64 ", want %" PRId64, what, got, want);
+    return t_note(false, file, line, text);
+}
+
+T_INLINE bool t_eq_str(const char *got, const char *want, const char *file, int line,
+                       const char *what)
+{
+    char text[900];
+    if (got == want || (got != NULL && want != NULL && strcmp(got, want) == 0)) return true;
+    snprintf(text, sizeof text, "%s: got \"%.300s\", want \"%.300s\"", what,
+             got != NULL ? got : "(null)", want != NULL ? want : "(null)");
+    return t_note(false, file, line, text);
+}
+
+T_INLINE bool t_eq_mem(const void *got, const void *want, size_t len, const char *file, int line,
+                       const char *what)
+{
+    char text[400];
+    const unsigned char *a = got, *b = want;
+    size_t at = 0;
+    while (at < len && a != NULL && b != NULL && a[at] == b[at]) at++;
+    if (at == len) return true;
+    if (a == NULL || b == NULL) return t_note(false, file, line, "T_EQ_MEM: null pointer");
+    snprintf(text, sizeof text, "%s: differ at byte %zu of %zu: got 0x%02x, want 0x%02x", what, at,
+             len, a[at], b[at]);
+    return t_note(false, file, line, text);
+}
+
+#define T_CHECK(cond) t_note((cond) ? true : false, __FILE__, __LINE__, #cond)
+#define T_REQUIRE(cond) t_require((cond) ? true : false, __FILE__, __LINE__, #cond)
+#define T_EQ_U64(got, want) t_eq_u64((uint64_t)(got), (uint64_t)(want), __FILE__, __LINE__, #got)
+#define T_EQ_I64(got, want) t_eq_i64((int64_t)(got), (int64_t)(want), __FILE__, __LINE__, #got)
+#define T_EQ_STR(got, want) t_eq_str((got), (want), __FILE__, __LINE__, #got)
+#define T_EQ_MEM(got, want, len) t_eq_mem((got), (want), (len), __FILE__, __LINE__, #got)
+#define T_SKIP(why) atomic_store(&t_.skip_why, (why))
+
+#define T_CASE(fn) { #fn, fn }
+#define T_MAIN(name, ...)                                                       \
+    int main(int argc, char **argv)                                             \
+    {                                                                           \
+        static const t_case cases[] = { __VA_ARGS__ };                          \
+        return t_run(name, cases, sizeof cases / sizeof cases[0], argc, argv);  \
+    }
+
+T_INLINE uint64_t t_pick_seed(void)
+{
+    struct timespec now = { 0, 0 };
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t x = (uint64_t)now.tv_sec * 1000000007u + (uint64_t)now.tv_nsec;
+    x = (x ^ (uint64_t)getpid() << 40) * UINT64_C(0x9E3779B97F4A7C15);
+    return t_env_u64("SEED", x >> 32);
+}
+
+T_INLINE void t_run_one(const t_case *c, size_t number)
+{
+    atomic_store(&t_.case_failed, 0);
+    atomic_store(&t_.skip_why, (const char *)NULL);
+    const uint64_t blocks_before = t_live_blocks();
+    c->run();
+    for (size_t i = 0; i < t_.after_each_count; i++) t_.after_each[i]();
+    if (!t_.keeps_blocks && t_live_blocks() > blocks_before) {
+        t_eq_u64(t_live_blocks(), blocks_before, c->name, 0, "live blocks after the case");
+    }
+    const char *why = atomic_load(&t_.skip_why);
+    if (t_failed()) {
+        t_.failed++;
+        printf("not ok %zu - %s\n", number, c->name);
+    } else if (why != NULL) {
+        t_.skipped++;
+        printf("ok %zu - %s # SKIP %s\n", number, c->name, why);
+    } else {
+        t_.passed++;
+        printf("ok %zu - %s\n", number, c->name);
+    }
+    fflush(stdout);
+}
+
+T_INLINE int t_run(const char *name, const t_case *cases, size_t count, int argc, char **argv)
+{
+    const char *only = argc > 1 ? argv[1] : "";
+    t_.name = name;
+    t_.seed = t_pick_seed();
+    for (size_t i = 0; i < count; i++) t_.total += strstr(cases[i].name, only) != NULL;
+    printf("1..%zu\n", t_.total);
+    fflush(stdout);
+    for (size_t i = 0, number = 0; i < count; i++) {
+        if (strstr(cases[i].name, only) != NULL) t_run_one(&cases[i], ++number);
+    }
+    t_closing_line();
+    return t_.failed == 0 && t_.total > 0 ? 0 : 1;
+}
+
+#endif
