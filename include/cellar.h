@@ -1,0 +1,1108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar: an in-process cache with one hard memory budget. This file is the whole contract.
+ *
+ * CALL PATTERN
+ *     #include "cellar.h"
+ *     cellar *c;                                             one store = one budget
+ *     cellar_config cfg = CELLAR_CONFIG_INIT;                all zero = all defaults
+ *     cfg.memory_bytes = 256u << 20;
+ *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;
+ *     cellar *v;                                             named views: isolated keys, defaults
+ *     cellar_view(c, "session", NULL, &v);
+ *     cellar_set(v, "user:7", 6, data, data_len, NULL);
+ *     switch (cellar_get(v, "user:7", 6, buf, sizeof buf, &len)) {
+ *     case CELLAR_OK: ...  case CELLAR_MISS: ...  case CELLAR_ABSENT: ...  }
+ *     cellar_close(v);
+ *     cellar_close(c);
+ * 0 is success, positive codes are outcomes (a miss is not an error), negative ones are errors.
+ * Callers treat an unknown positive code as an outcome and an unknown negative one as an error.
+ *
+ * WHAT HOLDS EVERYWHERE
+ *     keys      1..CELLAR_KEY_MAX bytes of any value; always compared in full
+ *     values    0..max_value_bytes bytes; a zero-length value is a value
+ *     times     int64_t milliseconds; negative is CELLAR_E_INVAL, CELLAR_TTL_NONE is never
+ *     buffers   undefined unless the call returned CELLAR_OK (or STALE): a reader that lost a race
+ *               may have scribbled into it
+ *     NULL      c == NULL and every pointer not called optional below is CELLAR_E_INVAL
+ *     refusals  CELLAR_E_INVAL, E_UNSUPPORTED, E_ABI and E_CLOSED come before anything is touched
+ *     budget    charged before use; never exceeded, at any instant
+ *
+ * WHAT ONE MUST NOT DO, AND WHAT IS FINE
+ *     threads     any thread may use any view at any time. Only the cellar_close that ends a store
+ *                 must not run beside other calls on that store: it frees what they read. Views
+ *                 that outlive their store are safe and answer CELLAR_E_CLOSED.
+ *     fork        the child may use the cache at once; it has its own copy. The maintenance thread
+ *                 is not there (call cellar_tick); an operation another thread was in the middle of
+ *                 may have lost its entry. cellar_close in the child is fine. Parent unaffected.
+ *     exec        nothing is inherited: no descriptor stays open, no environment is set.
+ *     vfork       between vfork and exec: no call.
+ *     signals     no function may be called from a signal handler. Handlers may run at any moment;
+ *                 EINTR is handled. The library installs none; its thread blocks all signals.
+ *     cancel      no function is a cancellation point and no state is lost by a pending deferred
+ *                 cancel. Asynchronous cancel type: not allowed inside any call.
+ *     longjmp     not out of a callback (listener, update, scan, log, clock, allocator).
+ *     C++         callbacks must not throw; the header is extern "C" and clean C++11.
+ *     exit        cellar_close from atexit or a static destructor is fine; closing a handle twice
+ *                 is harmless as long as its address has not been given out again.
+ *     before main all calls work from constructors.
+ *     dlclose     after cellar_close nothing of the library runs any more. The shared library stays
+ *                 mapped for good (-z nodelete).
+ *     locks       listeners, update and scan callbacks run with no lock held and may call anything
+ *                 but cellar_close of the store they run in.
+ *
+ * LIMITS      keys 65,535 bytes; values 2^30 - 1 bytes; 4,096 views a store (max_views); view names
+ *             1..64 bytes; 16 tags an entry of 1..128 bytes; 16 TTL classes a view; patterns 1,024
+ *             bytes; budget from 1 MiB. Reaching one is a code, never a silent change.
+ * STRUCTS     struct_size comes first and the ..._INIT macro (or ..._init function) is mandatory:
+ *             fields a caller's header did not have yet count as zero = default; a non-zero byte
+ *             this library does not know is CELLAR_E_UNSUPPORTED. So is a non-zero field of a part
+ *             that is not built yet; such fields say "later".
+ */
+#ifndef CELLAR_H
+#define CELLAR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CELLAR_VERSION_MAJOR 0
+#define CELLAR_VERSION_MINOR 1
+#define CELLAR_VERSION_PATCH 0
+#define CELLAR_ABI           1 /* rises with every incompatible change; number of the .so */
+
+#ifndef CELLAR_API             /* an embedder may say: static __attribute__((unused)) */
+#if defined(__GNUC__)
+#define CELLAR_API __attribute__((visibility("default")))
+#else
+#define CELLAR_API
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Codes ---------------------------------------------------------------------------------- */
+
+/* Every code of every part: name, number, text. Numbers are fixed for ever and never reused. */
+#define CELLAR_CODES(X) \
+    X(OK, 0, "success") \
+    X(MISS, 1, "nothing usable under this key") \
+    X(ABSENT, 2, "known to be absent (negative entry)") \
+    X(STALE, 3, "value past its time to live, inside its stale window") \
+    X(EXISTS, 4, "not done: something is there already") \
+    X(CONFLICT, 5, "not done: the version is another one") \
+    X(LEASED, 6, "the caller leads the load of this key") \
+    X(PENDING, 7, "not finished yet: more is to be done or somebody else does it") \
+    X(DETACHED, 8, "delivered but not stored: a newer change won") \
+    X(LIMITED, 9, "denied by a rate limit") \
+    X(UNROUTED, 10, "no route matches") \
+    X(DISABLED, 11, "not done: the view is switched off") \
+    X(DROPPED, 12, "not written: no room in time") \
+    X(REFUSED, 13, "not written: not admitted") \
+    X(E_INVAL, -1, "invalid argument") \
+    X(E_NOMEM, -2, "out of memory or threads") \
+    X(E_SPACE, -3, "does not fit into the memory budget") \
+    X(E_TOOBIG, -4, "larger than the configured maximum") \
+    X(E_BUFFER, -5, "the caller's buffer is too small") \
+    X(E_BUSY, -6, "busy: in use, or too many rounds lost against other writers") \
+    X(E_LIMIT, -7, "a configured limit is reached") \
+    X(E_TYPE, -8, "the stored value has another type") \
+    X(E_RANGE, -9, "number out of range") \
+    X(E_CLOSED, -10, "the handle or its store is closed") \
+    X(E_FORKED, -11, "not available in a forked child") \
+    X(E_UNSUPPORTED, -12, "not supported by this build or version") \
+    X(E_IO, -13, "input or output failed") \
+    X(E_DENIED, -14, "denied by policy") \
+    X(E_CONFIG, -15, "configuration has an error") \
+    X(E_ABI, -16, "header and library do not belong together") \
+    X(E_LOADER, -17, "the loader failed") \
+    X(E_NO_RESULT, -18, "the loader returned no result") \
+    X(E_RESULT_TWICE, -19, "the loader set two results") \
+    X(E_TIMEOUT, -20, "deadline passed") \
+    X(E_DEADLOCK, -21, "waiting would never end") \
+    X(E_DEPTH, -22, "nested too deeply") \
+    X(E_OPEN, -23, "circuit open") \
+    X(E_LEASE, -24, "lease unknown, expired or already used") \
+    X(E_CORRUPT, -25, "stored data is damaged") \
+    X(E_FOREIGN, -26, "not one of our files") \
+    X(E_VERSION, -27, "format of a newer version") \
+    X(E_NOT_OWNER, -28, "held by somebody else") \
+    X(E_LOST, -29, "lost: the lease ended before") \
+    X(E_NOT_FOUND, -30, "unknown name") \
+    X(E_NEVER, -31, "would never happen") \
+    X(E_CLOCK, -32, "clock reading not plausible") \
+    X(E_STALE, -33, "ticket already used") \
+    X(E_CANCELLED, -34, "cancelled")
+
+typedef enum cellar_err {
+#define CELLAR_CODE_ENUM(name, number, text) CELLAR_##name = number,
+    CELLAR_CODES(CELLAR_CODE_ENUM)
+#undef CELLAR_CODE_ENUM
+} cellar_err;
+
+/* Why an entry ended, or was never stored. Numbers are fixed for ever. */
+#define CELLAR_CAUSES(X) \
+    X(EXPIRED, 1, "its time to live or idle time passed") \
+    X(CAPACITY, 2, "evicted to make room") \
+    X(REPLACED, 3, "a newer value took its place") \
+    X(DELETED, 4, "deleted") \
+    X(CLEARED, 5, "its view was cleared or dropped") \
+    X(BUMPED, 6, "its view's version was raised") \
+    X(TAG, 7, "one of its tags was invalidated") \
+    X(GLOB, 8, "deleted by pattern") \
+    X(REJECTED, 9, "its replacement could not be stored") \
+    X(NEGATIVE, 10, "replaced by a negative entry") \
+    X(LOAD_FAILED, 11, "its load failed") \
+    X(DETACHED, 12, "its load was overtaken by a change") \
+    X(L2_DAMAGE, 13, "its copy on disk was damaged") \
+    X(DENIED, 14, "denied by policy")
+
+typedef enum cellar_cause {
+    CELLAR_CAUSE_NONE = 0,
+#define CELLAR_CAUSE_ENUM(name, number, text) CELLAR_CAUSE_##name = number,
+    CELLAR_CAUSES(CELLAR_CAUSE_ENUM)
+#undef CELLAR_CAUSE_ENUM
+} cellar_cause;
+
+#define CELLAR_CAUSE_COUNT     16 /* room of tables indexed by cause; the highest number is below */
+#define CELLAR_CAUSE_BIT(name) (1u << CELLAR_CAUSE_##name)
+
+/* ---- Limits and constants ------------------------------------------------------------------- */
+
+#define CELLAR_KEY_MAX         65535u
+#define CELLAR_VALUE_MAX       1073741823u /* 2^30 - 1; max_value_bytes is usually smaller        */
+#define CELLAR_VIEW_NAME_MAX   64u
+#define CELLAR_TAG_MAX         128u        /* bytes of one tag                                    */
+#define CELLAR_TAGS_MAX        16u         /* tags of one entry                                   */
+#define CELLAR_TTL_CLASSES_MAX 16u         /* TTL classes of one view                             */
+#define CELLAR_TTL_CLASS_NAME_MAX 31u      /* bytes of a TTL class's name                         */
+#define CELLAR_PATTERN_MAX     1024u
+#define CELLAR_MEMORY_MIN      1048576u    /* least budget: 1 MiB                                 */
+#define CELLAR_TTL_NONE        INT64_MAX   /* never expires                                       */
+
+enum { CELLAR_EVICT_DEFAULT = 0, CELLAR_EVICT_ADAPTIVE = 1, CELLAR_EVICT_S3FIFO = 2,
+       CELLAR_EVICT_LRU = 3, CELLAR_EVICT_FIFO = 4 };      /* default: S3FIFO; ADAPTIVE: later    */
+enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
+enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
+enum { CELLAR_LOG_DEFAULT = 0, CELLAR_LOG_ERROR = 1, CELLAR_LOG_WARNING = 2, CELLAR_LOG_INFO = 3,
+       CELLAR_LOG_DEBUG = 4, CELLAR_LOG_OFF = 5 };         /* default: WARNING                    */
+
+/* A store's root, or a named view of it. */
+typedef struct cellar cellar;
+
+typedef struct cellar_bytes {
+    const void *data;
+    size_t      len;
+} cellar_bytes;
+
+/* Fails to compile when the struct has tail padding: see STRUCTS above. */
+#define CELLAR_NO_TAIL_PADDING(type, last) \
+    typedef char type##_is_packed[ \
+        offsetof(type, last) + sizeof(((type *)0)->last) == sizeof(type) ? 1 : -1]
+
+/* ---- Options -------------------------------------------------------------------------------- */
+
+typedef int64_t (*cellar_clock_fn)(void *ctx);              /* milliseconds, never backwards      */
+typedef void   *(*cellar_alloc_fn)(void *ctx, size_t size); /* 16-byte aligned, NULL = out of it  */
+typedef void    (*cellar_free_fn)(void *ctx, void *block, size_t size); /* size as allocated      */
+typedef void    (*cellar_log_fn)(void *ctx, int level, const char *module, int code,
+                                 const char *text);         /* code: a cellar_err                 */
+
+typedef struct cellar_ttl_class {
+    const char *name;   /* 1..CELLAR_TTL_CLASS_NAME_MAX bytes, copied */
+    int64_t     ttl_ms; /* 1.., or CELLAR_TTL_NONE */
+} cellar_ttl_class;
+
+/* Defaults of a view. Zero everywhere = the store's defaults. */
+typedef struct cellar_view_opts {
+    size_t   struct_size;          /* set by CELLAR_VIEW_OPTS_INIT                                */
+    int64_t  default_ttl_ms;       /* 0 = the store's                                             */
+    int64_t  negative_ttl_ms;      /* 0 = the store's                                             */
+    int64_t  idle_ms;              /* 0 = the store's                                             */
+    int64_t  max_age_ms;           /* 0 = the store's                                             */
+    int64_t  stale_ms;             /* 0 = the store's                                             */
+    const cellar_ttl_class *ttl_classes; /* copied; NULL with count 0                             */
+    uint32_t ttl_class_count;      /* 0..CELLAR_TTL_CLASSES_MAX                                   */
+    uint32_t fallback_class;       /* number (from 1) of the class for unknown names; 0 = 1       */
+    uint32_t keep_age;             /* 1: each entry carries its birth, 4 bytes: exact ages */
+    uint32_t jitter_pct;           /* later: loads                                                */
+    uint32_t jitter_mode;          /* later: loads                                                */
+    uint32_t log_level;            /* later                                                       */
+    uint32_t quota_min_pct;        /* later: share of the memory that is this view's              */
+    uint32_t quota_max_pct;        /* later                                                       */
+    uint32_t no_l2;                /* later: disk tier                                            */
+    uint32_t secret;               /* later: no disk, wiped on free                               */
+    uint32_t l2_mode;              /* later: 0 on eviction, 1 each set behind, 2 each set through */
+    uint32_t l2_lz4;               /* later                                                       */
+    uint32_t bloom_mode;           /* later                                                       */
+    uint32_t watch_unchanged;      /* later                                                       */
+    uint32_t no_negative;          /* later: loads; the same down to batch                        */
+    uint32_t eager_pct;
+    uint32_t xfetch_beta_x100;
+    uint32_t fail_handovers;
+    uint32_t max_takeovers;
+    uint32_t deps;
+    int64_t  error_ttl_ms;
+    int64_t  error_ttl_max_ms;
+    int64_t  throttle_ms;
+    int64_t  soft_ms;
+    int64_t  hard_ms;
+    int64_t  wait_ms;
+    const struct cellar_view_loader  *loader;
+    const struct cellar_view_breaker *breaker;
+    const struct cellar_view_codec   *codec;
+    const struct cellar_view_batch   *batch;
+    const char *policy_section;    /* later: policies                                             */
+    uint64_t reserved0;            /* keeps the struct free of tail padding; must be 0            */
+} cellar_view_opts;
+CELLAR_NO_TAIL_PADDING(cellar_view_opts, reserved0);
+#define CELLAR_VIEW_OPTS_INIT { sizeof(cellar_view_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/* What a store is opened with. */
+typedef struct cellar_config {
+    size_t   struct_size;          /* set by CELLAR_CONFIG_INIT, with abi                         */
+    uint32_t abi;                  /* CELLAR_ABI of the caller's header                           */
+    uint32_t eviction;             /* CELLAR_EVICT_...; 0 = S3FIFO                                */
+    uint64_t memory_bytes;         /* the one budget; 0 = 64 MiB; least CELLAR_MEMORY_MIN         */
+    uint64_t max_entries;          /* a second bound; 0 = none                                    */
+    uint64_t max_value_bytes;      /* 0 = min(64 MiB, budget / 2); at most CELLAR_VALUE_MAX       */
+    uint64_t mean_entry_bytes;     /* expected key + value, sizes the stripes; 0 = 256            */
+    int64_t  default_ttl_ms;       /* 0 = none (entries do not expire)                            */
+    int64_t  negative_ttl_ms;      /* 0 = 60,000                                                  */
+    int64_t  idle_ms;              /* 0 = none                                                    */
+    int64_t  max_age_ms;           /* 0 = none; the bound of an idle time                         */
+    int64_t  stale_ms;             /* 0 = none                                                    */
+    uint32_t hash;                 /* CELLAR_HASH_...; 0 = wyhash class                           */
+    uint32_t stripes;              /* power of two up to 1024; 0 = 64, clamped to the budget      */
+    uint32_t huge_pages;           /* 1: ask for huge pages (pays from 64 MiB on)                 */
+    uint32_t no_threads;           /* 1: no maintenance thread; the host calls cellar_tick        */
+    uint32_t disabled;             /* 1: open switched off, see cellar_enable                     */
+    uint32_t log_level;            /* CELLAR_LOG_...; 0 = WARNING; silent without a callback      */
+    uint32_t max_views;            /* 0 = 4,096, the most; the root counts as one                 */
+    uint32_t first_vgen;           /* where the store-wide generation counter starts; tests       */
+    uint32_t root_version;         /* public version of the root at open; 0 = 1                   */
+    uint32_t jitter_pct;           /* later: loads; plain sets draw only what their call asks for */
+    uint32_t jitter_mode;          /* later: loads                                                */
+    uint32_t log_keys;             /* later: 0 hash, 1 prefix, 2 full; no line carries a key now  */
+    const uint8_t *secret;         /* 32 bytes, copied: repeatable hashes, tests; NULL: random */
+    const cellar_view_opts *root;  /* options of the root view itself; NULL = none                */
+    const char *root_name;         /* label of the root in statistics; NULL = ""; 0..64 bytes     */
+    cellar_clock_fn clock;         /* NULL = the system's monotonic clock, suspend included       */
+    void    *clock_ctx;
+    cellar_alloc_fn alloc;         /* both or neither; NULL = malloc (or mimalloc)                */
+    cellar_free_fn  free;
+    void    *alloc_ctx;
+    cellar_log_fn   log;           /* NULL = silent                                               */
+    void    *log_ctx;
+    const char *policy_file;       /* later: policies                                             */
+    const char *l2_path;           /* later: disk tier; the same down to l2_crypt                 */
+    const char *l2_stage_dir;
+    uint64_t l2_bytes;
+    uint64_t l2_avg_object_bytes;
+    uint64_t l2_write_bps;
+    uint64_t l2_write_bpd;
+    int64_t  l2_sync_ms;
+    int64_t  l2_min_ttl_ms;
+    int64_t  l2_close_ms;
+    uint32_t l2_sync;
+    uint32_t l2_on_bad;
+    uint32_t l2_required;
+    uint32_t l2_direct_read;
+    uint32_t l2_mmap_read;
+    uint32_t l2_allow_network;
+    uint32_t l2_sigbus_handler;
+    uint32_t l2_reappend;
+    const struct cellar_l2_crypt *l2_crypt;
+    int64_t  close_ms;             /* later: loads; the same down to deps                         */
+    uint32_t load_workers;
+    uint32_t load_queue;
+    uint32_t max_flights;
+    uint32_t max_waiters;
+    uint32_t deps;
+    uint32_t favor;                /* later: 0 bytes, 1 objects                                   */
+    uint32_t advisor;              /* later                                                       */
+    uint32_t workers;              /* later: tasks                                                */
+    const char *zone;              /* later: schedules                                            */
+    uint64_t reserved0;            /* keeps the struct free of tail padding; must be 0            */
+} cellar_config;
+CELLAR_NO_TAIL_PADDING(cellar_config, reserved0);
+#define CELLAR_CONFIG_INIT { sizeof(cellar_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/* The same as assigning CELLAR_CONFIG_INIT; inline, so that it knows the caller's size. */
+static inline void cellar_config_init(cellar_config *cfg)
+{
+    const cellar_config init = CELLAR_CONFIG_INIT;
+    *cfg = init;
+}
+
+/* ---- Open, close, views ---------------------------------------------------------------------- */
+
+/* Open a store and hand out its root view.
+ * in:      cfg from CELLAR_CONFIG_INIT; NULL = all defaults
+ * out:     *out is the root, or NULL on failure
+ * returns: OK; E_INVAL (a field out of range), E_ABI, E_UNSUPPORTED (field or value of a later
+ *          part), E_NOMEM (memory, address space or the maintenance thread)
+ * owns:    the caller closes *out with cellar_close; everything in cfg is copied but hooks' ctx
+ * thread:  any; several stores side by side are fine
+ * cost:    reserves address space (8 x budget, halved until granted), starts one thread
+ * example:
+ *     cellar_config cfg = CELLAR_CONFIG_INIT;
+ *     cfg.memory_bytes = 256u << 20;
+ *     cellar *c;
+ *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;                                          */
+CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
+
+/* Let go of a handle. Of the root: end the store. Of a view: its entries stay and are found again
+ * by the next cellar_view of that name.
+ * in:      a handle from cellar_open or cellar_view; NULL is fine; each successful cellar_view is
+ *          closed once
+ * returns: OK; E_CLOSED (already closed; nothing done)
+ * owns:    the root: all memory goes back, the maintenance thread is joined; pins must have been
+ *          given back. Views not yet closed stay valid handles that answer E_CLOSED until they are
+ *          closed themselves
+ * thread:  any, but the root's close not beside other calls on the same store
+ * cost:    root: O(committed memory); no listener is called for what is thrown away
+ * example: cellar_close(c);                                                                      */
+CELLAR_API cellar_err cellar_close(cellar *c);
+
+/* Get the view of this name, create it if it is new.
+ * in:      any handle of the store; name of 1..64 bytes, any but 0; o NULL = defaults. For a view
+ *          that exists, o replaces its options if given
+ * out:     *out, or NULL on failure
+ * returns: OK; E_INVAL, E_UNSUPPORTED (later option), E_LIMIT (max_views), E_NOMEM, E_SPACE
+ *          (budget), E_CLOSED
+ * owns:    counted: every OK is paired with one cellar_close; equal names give equal pointers
+ * thread:  any
+ * cost:    one lock, one allocation for a new name
+ * example:
+ *     cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+ *     o.default_ttl_ms = 300000;
+ *     cellar *v;
+ *     if (cellar_view(c, "session", &o, &v) != CELLAR_OK) return 1;
+ *     cellar_close(v);                                                                           */
+CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view_opts *o,
+                                  cellar **out);
+
+/* Forget a view: its entries, its name, its counters.
+ * in:      any handle of the store, the view's name
+ * returns: OK; E_NOT_FOUND, E_INVAL, E_CLOSED. Open handles of it answer E_CLOSED from now on
+ * thread:  any
+ * cost:    O(1): dead bytes are reclaimed first by eviction
+ * example: cellar_view_drop(c, "session");                                                       */
+CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name);
+
+/* Throw away all entries of this view and of no other. No entry stored before the call is returned
+ * by a get that starts after it.
+ * in:      the view
+ * returns: OK; E_INVAL, E_CLOSED
+ * thread:  any; listeners hear CLEARED when the memory is reclaimed, which eviction does first
+ * cost:    O(1), whatever the number of entries; their room is usable at once
+ * example: cellar_clear(v);                                                                      */
+CELLAR_API cellar_err cellar_clear(cellar *c);
+
+/* Raise the view's public version by one: as cellar_clear, with cause BUMPED.
+ * in:      the view
+ * out:     *version the new public version; optional
+ * returns: OK; E_RANGE (version would pass 2^32 - 1), E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    O(1)
+ * example: cellar_bump(v, NULL);                                                                 */
+CELLAR_API cellar_err cellar_bump(cellar *c, uint32_t *version);
+
+/* Set the view's public version, also backwards: what was stored under it before stays dead.
+ * in:      version from 1
+ * returns: OK; E_INVAL (0), E_CLOSED
+ * thread:  any
+ * cost:    O(1)
+ * example: cellar_bump_to(v, 3);                                                                 */
+CELLAR_API cellar_err cellar_bump_to(cellar *c, uint32_t version);
+
+/* Switch a view off and on. Off: gets miss, sets and increments answer DISABLED and store nothing,
+ * deletes and clears still work, so that switching on again serves nothing old.
+ * in:      on 0 or 1
+ * returns: OK; E_INVAL, E_CLOSED
+ * thread:  any; calls already running end as they began
+ * cost:    O(1)
+ * example: cellar_enable(v, 0);                                                                  */
+CELLAR_API cellar_err cellar_enable(cellar *c, int on);
+
+/* Find a TTL class of this view by name, once; its number goes into cellar_set_opts.ttl_class.
+ * in:      name, not NULL
+ * out:     *class_number from 1; of the fallback class for an unknown name (counted:
+ *          class_fallback)
+ * returns: OK; MISS (the view has no classes; *class_number 0), E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    O(classes)
+ * example:
+ *     uint32_t cls;
+ *     cellar_ttl_class_find(v, "success", &cls);                                                 */
+CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number);
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+/* Copy the live value of `key` into `buf`.
+ * in:      key 1..CELLAR_KEY_MAX bytes; buf_cap in bytes, 0 asks for the size (buf may be NULL)
+ * out:     *value_len is the full size, also when it does not fit; optional
+ * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (an
+ *          oversized value while all pin slots are taken), E_INVAL, E_CLOSED
+ * owns:    nothing changes hands
+ * thread:  any; takes no lock on the usual way; not for signal handlers
+ * cost:    hit: no lock and no shared write, O(key_len + value_len); no clock unless the entry has
+ *          a deadline
+ * example:
+ *     char buf[256];
+ *     size_t len;
+ *     if (cellar_get(c, "k", 1, buf, sizeof buf, &len) == CELLAR_OK) use(buf, len);             */
+CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
+                                 void *buf, size_t buf_cap, size_t *value_len);
+
+/* Kinds of entries and bits of cellar_info.flags. */
+enum { CELLAR_KIND_VALUE = 0, CELLAR_KIND_NEGATIVE = 1, CELLAR_KIND_ERROR = 2 };
+enum { CELLAR_TIER_L1 = 1, CELLAR_TIER_L2 = 2 };
+#define CELLAR_INFO_AGE_APPROX 1u /* age_ms is its segment's: an upper bound                      */
+#define CELLAR_INFO_VERSION    2u /* version is set                                               */
+#define CELLAR_INFO_STALE      4u /* past its time to live, in the stale window                   */
+#define CELLAR_INFO_TAGGED     8u
+
+/* What is known about an entry beside its bytes. Filled up to the caller's struct_size. */
+typedef struct cellar_info {
+    size_t   struct_size;   /* set by CELLAR_INFO_INIT                                            */
+    uint32_t kind;          /* CELLAR_KIND_...                                                    */
+    uint32_t tier;          /* CELLAR_TIER_...                                                    */
+    uint32_t flags;         /* CELLAR_INFO_...                                                    */
+    uint32_t user_flags;    /* as given to the set                                                */
+    uint32_t hits;          /* 0..3: the eviction counter, a hint                                 */
+    uint32_t cost_us;       /* as given to the set, rounded to 8 bits; 0 = none                   */
+    uint64_t value_len;     /* bytes                                                              */
+    uint64_t version;       /* with CELLAR_INFO_VERSION; unequal for any two writes of the key    */
+    int64_t  age_ms;        /* since it was written                                               */
+    int64_t  ttl_left_ms;   /* CELLAR_TTL_NONE = never; idle time counted                         */
+    int64_t  stale_left_ms; /* to the end of the stale window; 0 = it has none                    */
+    int64_t  idle_ms;       /* 0 = none                                                           */
+    uint64_t reserved0;
+} cellar_info;
+CELLAR_NO_TAIL_PADDING(cellar_info, reserved0);
+#define CELLAR_INFO_INIT { sizeof(cellar_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+#define CELLAR_GET_STALE   1u /* a value in its stale window is returned, as CELLAR_STALE         */
+#define CELLAR_GET_PEEK    2u /* is no use: no counter, no idle time, no statistics               */
+#define CELLAR_GET_VERSION 4u /* info.version is wanted: the first time costs one rewrite         */
+
+typedef struct cellar_get_opts {
+    size_t       struct_size; /* set by CELLAR_GET_OPTS_INIT                                      */
+    cellar_info *info;        /* filled from the entry whose bytes are returned; optional         */
+    uint32_t     flags;       /* CELLAR_GET_...                                                   */
+    uint32_t     reserved0;
+    uint64_t     reserved1;
+} cellar_get_opts;
+CELLAR_NO_TAIL_PADDING(cellar_get_opts, reserved1);
+#define CELLAR_GET_OPTS_INIT { sizeof(cellar_get_opts), 0, 0, 0, 0 }
+
+/* cellar_get with options: stale values, description, peek.
+ * in:      as cellar_get; o NULL = cellar_get
+ * out:     as cellar_get; *o->info
+ * returns: as cellar_get; STALE (value copied) with CELLAR_GET_STALE; E_UNSUPPORTED (unknown flag)
+ * owns:    nothing changes hands
+ * thread:  any
+ * cost:    as cellar_get; with info O(1) more
+ * example:
+ *     cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+ *     o.flags = CELLAR_GET_STALE;
+ *     char buf[64];
+ *     size_t len;
+ *     cellar_err err = cellar_get_with(c, "k", 1, &o, buf, sizeof buf, &len);                    */
+CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,
+                                      const cellar_get_opts *o, void *buf, size_t buf_cap,
+                                      size_t *value_len);
+
+/* cellar_get that is no use of the entry: eviction, idle time and statistics do not see it.
+ * in:      as cellar_get
+ * out:     as cellar_get
+ * returns: as cellar_get
+ * owns:    nothing changes hands
+ * thread:  any
+ * cost:    as cellar_get
+ * example:
+ *     size_t len;
+ *     cellar_peek(c, "k", 1, NULL, 0, &len);                                                     */
+CELLAR_API cellar_err cellar_peek(cellar *c, const void *key, size_t key_len,
+                                  void *buf, size_t buf_cap, size_t *value_len);
+
+/* Copy the live value into fresh memory.
+ * in:      key
+ * out:     *value (never NULL on OK, also for a zero-length value), *value_len; NULL and 0 else
+ * returns: OK, MISS, ABSENT; E_NOMEM, E_INVAL, E_CLOSED
+ * owns:    the caller frees *value with cellar_free, also after the store was closed
+ * thread:  any
+ * cost:    one allocation by the store's allocator (not charged to the budget: it is the caller's)
+ * example:
+ *     void *value;
+ *     size_t len;
+ *     if (cellar_dup(c, "k", 1, &value, &len) == CELLAR_OK) cellar_free(value);                  */
+CELLAR_API cellar_err cellar_dup(cellar *c, const void *key, size_t key_len,
+                                 void **value, size_t *value_len);
+
+/* Free what cellar_dup returned.
+ * in:      NULL is fine
+ * thread:  any
+ * cost:    one free
+ * example: cellar_free(NULL);                                                                    */
+CELLAR_API void cellar_free(void *value);
+
+/* A value read in place. Copyable; unpin one copy once. */
+typedef struct cellar_pinned {
+    const void *value;
+    size_t      value_len;
+    uint64_t    opaque[4]; /* zero = not pinned */
+} cellar_pinned;
+
+/* Read a value without copying it: its bytes stay where they are until cellar_unpin.
+ * in:      key
+ * out:     *out: value, value_len; zeroed unless OK
+ * returns: OK, MISS, ABSENT; E_LIMIT (too many pins at once), E_INVAL, E_CLOSED
+ * owns:    the bytes are borrowed until cellar_unpin(out), or until the store is closed. They do
+ *          not change: a later set, delete or eviction leaves them in place
+ * thread:  any; may be unpinned in another thread. For values from 1 KiB on, and for a short time:
+ *          a pin keeps up to a segment (1 MiB) from being reused
+ * cost:    two shared writes; no copy
+ * example:
+ *     cellar_pinned p;
+ *     if (cellar_pin(c, "k", 1, &p) == CELLAR_OK) cellar_unpin(&p);                              */
+CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out);
+
+/* Give a pin back.
+ * in:      p from cellar_pin; NULL or zeroed is fine; zeroed by the call
+ * thread:  any; a second unpin of a copy stops the program in debug builds
+ * cost:    one shared write
+ * example:
+ *     cellar_pinned p = {0, 0, {0, 0, 0, 0}};
+ *     cellar_unpin(&p);                                                                          */
+CELLAR_API void cellar_unpin(cellar_pinned *p);
+
+/* Is there a live value?
+ * in:      key
+ * returns: OK, MISS (also for a negative entry and in the stale window); E_INVAL, E_CLOSED
+ * thread:  any; as cellar_peek it is no use of the entry and in no statistic
+ * cost:    as cellar_get without the copy
+ * example: if (cellar_exists(c, "k", 1) == CELLAR_OK) puts("there");                             */
+CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len);
+
+#define CELLAR_META_VERSION 1u /* version is wanted: the first time costs one rewrite         */
+
+/* Describe an entry without reading its value.
+ * in:      key; flags of CELLAR_META_...; out->struct_size set
+ * out:     *out; untouched unless OK, ABSENT or STALE
+ * returns: OK, STALE (in its stale window), ABSENT, MISS; E_UNSUPPORTED (unknown flag), E_SPACE or
+ *          E_NOMEM (a version was wanted and the rewrite found no room), E_INVAL, E_CLOSED
+ * thread:  any; no use of the entry
+ * cost:    as cellar_peek; with CELLAR_META_VERSION the first time as cellar_set
+ * example:
+ *     cellar_info info = CELLAR_INFO_INIT;
+ *     cellar_meta(c, "k", 1, 0, &info);                                                          */
+CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, uint32_t flags,
+                                  cellar_info *out);
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+#define CELLAR_ONLY_IF_ABSENT  0x0001u /* else EXISTS; a negative entry counts as absent          */
+#define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
+#define CELLAR_ONLY_IF_VERSION 0x0004u /* of cellar_set_opts.if_version; else CONFLICT, also if gone   */
+#define CELLAR_KEEP_OLD        0x0008u /* a set that fails leaves the old value                   */
+#define CELLAR_KEEP_TTL        0x0010u /* a live entry keeps its deadline; TTL is for a new one   */
+#define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
+#define CELLAR_DURABLE         0x0040u /* later: disk tier                                        */
+#define CELLAR_NO_L2           0x0080u /* later: disk tier                                        */
+
+typedef struct cellar_set_opts {
+    size_t   struct_size;       /* set by CELLAR_SET_OPTS_INIT                                    */
+    int64_t  ttl_ms;            /* 0 = class, else view's default; CELLAR_TTL_NONE                */
+    int64_t  idle_ms;           /* ends when not used for so long; 0 = view's; or CELLAR_TTL_NONE */
+    int64_t  max_age_ms;        /* bound of an entry with idle time; 0 = view's                   */
+    int64_t  stale_ms;          /* window after the TTL; 0 = view's; idle, stale: up to 2^32 - 1  */
+    uint64_t if_version;        /* with CELLAR_ONLY_IF_VERSION, from cellar_info.version          */
+    uint64_t *version;          /* optional: asks for a version of the new entry and receives it  */
+    const cellar_bytes *tags;   /* tag_count of them, 1..CELLAR_TAG_MAX bytes each; not kept      */
+    uint32_t tag_count;         /* 0..CELLAR_TAGS_MAX                                             */
+    uint32_t flags;             /* CELLAR_ONLY_IF_..., CELLAR_KEEP_..., CELLAR_NEGATIVE           */
+    uint32_t ttl_class;         /* number from cellar_ttl_class_find; 0 = none                    */
+    uint32_t user_flags;        /* the caller's own 32 bits; 4 bytes an entry when not 0          */
+    uint32_t cost_us;           /* what it cost to make; 0 = unknown                              */
+    uint32_t jitter_pct;        /* 0..100: spreads the TTL; 0 = none                              */
+    uint32_t jitter_mode;       /* CELLAR_JITTER_...                                              */
+    uint32_t reserved0;
+    uint64_t reserved1;
+} cellar_set_opts;
+CELLAR_NO_TAIL_PADDING(cellar_set_opts, reserved1);
+#define CELLAR_SET_OPTS_INIT { sizeof(cellar_set_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0 }
+
+/* Store a value.
+ * in:      key, value (NULL with value_len 0), o NULL = the view's defaults. Time to live: o's
+ *          ttl_ms, else its class, else the view's default, else none. With an idle time the entry
+ *          ends at the earliest of idle, max_age and TTL
+ * out:     *o->version, if asked for
+ * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG,
+ *          E_SPACE, E_NOMEM (**the old value is gone**, unless CELLAR_KEEP_OLD: what a caller
+ *          wanted to replace is not served); E_INVAL, E_RANGE (windows), E_UNSUPPORTED, E_CLOSED
+ *          (nothing changed)
+ * owns:    the bytes are copied
+ * thread:  any; atomic per key
+ * cost:    bounded: looks at no more than 16 + n/8 old records for n bytes, splits at most one
+ *          bucket; listeners run before it returns
+ * example:
+ *     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+ *     o.ttl_ms = 60000;
+ *     cellar_set(c, "k", 1, "value", 5, &o);                                                     */
+CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
+                                 const void *value, size_t value_len, const cellar_set_opts *o);
+
+/* Remove an entry. No get that starts after the return sees the old value.
+ * in:      key
+ * returns: OK (a live value was there), MISS (nothing live; a negative entry is removed too);
+ *          E_INVAL, E_CLOSED
+ * thread:  any; works in a disabled view
+ * cost:    O(1), no allocation
+ * example: cellar_del(c, "k", 1);                                                                */
+CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len);
+
+/* Give a live entry a new time to live, from now; counts as a use for its idle time.
+ * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE
+ * returns: OK, MISS, ABSENT (a negative entry, unchanged), DISABLED; E_SPACE, E_NOMEM (entry
+ *          unchanged), E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    O(1); may rewrite the entry once when it had no room for a deadline
+ * example: cellar_touch(c, "k", 1, 60000);                                                       */
+CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms);
+
+/* Bytes an update function writes its result to. */
+typedef struct cellar_buf cellar_buf;
+
+/* Append to an update's result.
+ * in:      b of the running cellar_update; data may be NULL with len 0
+ * returns: OK; E_NOMEM, E_TOOBIG, E_INVAL. After a failure the update fails with that code
+ * owns:    copied
+ * thread:  the one that runs the update function
+ * cost:    amortised O(len)
+ * example: cellar_buf_append(out, "x", 1);                                                       */
+CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t len);
+
+/* Set the length of an update's result and get at its bytes; new ones are zero.
+ * in:      b of the running cellar_update; len in bytes
+ * out:     *data, valid until the next call on b
+ * returns: OK; E_NOMEM, E_TOOBIG, E_INVAL
+ * owns:    borrowed until the next call on b or the end of the update function
+ * thread:  the one that runs the update function
+ * cost:    O(len)
+ * example:
+ *     void *p;
+ *     cellar_buf_resize(out, 8, &p);                                                             */
+CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data);
+
+/* What an update function says: CELLAR_OK: store what is in out (nothing written = a zero-length
+ * value); anything else: change nothing, cellar_update returns it. old is NULL when the key has no
+ * live value. May run more than once; no lock is held. */
+typedef cellar_err (*cellar_update_fn)(void *ctx, const void *old, size_t old_len,
+                                       cellar_buf *out);
+
+/* Compute a new value from the old one, atomically against every other writer of the key.
+ * in:      key, fn; o as in cellar_set (CELLAR_ONLY_IF_PRESENT: fn is not called on a missing key;
+ *          CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL)
+ * returns: OK (stored), MISS (with ONLY_IF_PRESENT), DISABLED, what fn returned; E_BUSY (64 rounds
+ *          lost to other writers, nothing changed), E_TOOBIG, E_SPACE, E_NOMEM (the old value is
+ *          gone when its replacement could not be stored, as with cellar_set), E_LIMIT, E_INVAL,
+ *          E_RANGE, E_UNSUPPORTED, E_CLOSED
+ * owns:    old is a private copy, valid while fn runs
+ * thread:  any; fn runs with no lock held and may call the cache
+ * cost:    a copy, fn, a compare and a set a round
+ * example:
+ *     cellar_update(c, "k", 1, append_line, "text", NULL);                                       */
+CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
+                                    cellar_update_fn fn, void *ctx, const cellar_set_opts *o);
+
+/* Add to a counter: a value of exactly 8 bytes, little-endian int64.
+ * in:      key, delta of any sign. A missing or negative entry becomes init + delta with
+ *          ttl_if_new_ms (0 = the view's default); a live one keeps its time to live. flags 0 or
+ *          CELLAR_ONLY_IF_PRESENT
+ * out:     *now_value after the addition, with OK and E_RANGE; optional
+ * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes, unchanged), E_RANGE
+ *          (overflow: the counter now stands at the limit it passed), E_SPACE, E_NOMEM, E_INVAL,
+ *          E_UNSUPPORTED, E_CLOSED
+ * thread:  any; atomic
+ * cost:    in place as a rule: one bucket lock
+ * example:
+ *     int64_t n;
+ *     cellar_incr(c, "visits", 6, 1, 0, 60000, 0, &n);                                           */
+CELLAR_API cellar_err cellar_incr(cellar *c, const void *key, size_t key_len, int64_t delta,
+                                  int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
+                                  int64_t *now_value);
+
+/* ---- Many keys in one call ------------------------------------------------------------------- */
+
+typedef struct cellar_get_item {
+    const void *key;
+    size_t      key_len;
+    void       *buf;
+    size_t      buf_cap;
+    size_t      value_len; /* out, as in cellar_get */
+    cellar_err  status;    /* out: what cellar_get would have returned */
+    uint32_t    reserved0; /* must be 0 */
+} cellar_get_item;
+
+typedef struct cellar_set_item {
+    const void *key;
+    size_t      key_len;
+    const void *value;
+    size_t      value_len;
+    cellar_err  status;    /* out: what cellar_set would have returned */
+    uint32_t    reserved0; /* must be 0 */
+} cellar_set_item;
+
+typedef struct cellar_del_item {
+    const void *key;
+    size_t      key_len;
+    cellar_err  status;    /* out: what cellar_del would have returned */
+    uint32_t    reserved0; /* must be 0 */
+} cellar_del_item;
+
+/* Read many keys: the same as cellar_get on each, in the caller's order, several times faster.
+ * in:      items (NULL with count 0); duplicates are fine
+ * out:     each item's value_len and status; *hits the number of OK; optional
+ * returns: OK (look at the items); E_INVAL (items or c NULL, nothing done), E_CLOSED
+ * owns:    nothing changes hands
+ * thread:  any; each item by itself is atomic, the batch is not
+ * cost:    groups of 32 with prefetch; no allocation
+ * example:
+ *     cellar_get_item it[1] = {{"a", 1, b1, 64, 0, CELLAR_OK, 0}};
+ *     size_t hits;
+ *     cellar_get_many(c, it, 1, &hits);                                                          */
+CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t count,
+                                      size_t *hits);
+
+/* Store many values with one set of options; one failing item does not stop the others.
+ * in:      items; o as in cellar_set, but version must be NULL
+ * out:     each item's status; *stored the number of OK; optional
+ * returns: OK (look at the items); E_INVAL, E_RANGE, E_UNSUPPORTED (options: nothing done),
+ *          E_CLOSED
+ * owns:    the bytes are copied
+ * thread:  any; equal keys: the last one wins
+ * cost:    groups of 32 with prefetch
+ * example:
+ *     cellar_set_item it[1] = {{"a", 1, "x", 1, CELLAR_OK, 0}};
+ *     cellar_set_many(c, it, 1, NULL, NULL);                                                     */
+CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t count,
+                                      const cellar_set_opts *o, size_t *stored);
+
+/* Remove many keys.
+ * in:      items
+ * out:     each item's status; *deleted the number of OK; optional
+ * returns: OK (look at the items); E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    groups of 32 with prefetch
+ * example:
+ *     cellar_del_item it[1] = {{"a", 1, CELLAR_OK, 0}};
+ *     cellar_del_many(c, it, 1, NULL);                                                           */
+CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_del_item *items, size_t count,
+                                      size_t *deleted);
+
+/* ---- Scanning -------------------------------------------------------------------------------- */
+
+#define CELLAR_SCAN_DISK 1u /* later: disk tier */
+
+/* One entry of a scan; all pointers are valid during the callback only. */
+typedef struct cellar_entry {
+    const void *key;
+    size_t      key_len;
+    const void *value;       /* NULL for long values (some KiB): read them with cellar_get */
+    size_t      value_len;
+    uint32_t    user_flags;
+    uint32_t    kind;        /* CELLAR_KIND_... */
+    int64_t     ttl_left_ms; /* CELLAR_TTL_NONE = never */
+} cellar_entry;
+
+/* Returns 0 to go on, anything else to end this call; what lies in the same bucket still comes. */
+typedef int (*cellar_scan_fn)(void *ctx, const cellar_entry *e);
+
+/* Walk through this view's live entries, some at a time. An entry that is there from the first to
+ * the last call is seen at least once; an entry may be seen twice.
+ * in:      *cursor 0 to begin, then as it was left; match a glob of match_len bytes, NULL = all;
+ *          bucket_count how many buckets this call may look at, 0 = 64; flags 0; fn
+ * out:     *cursor, 0 when the walk is complete; opaque, valid as long as the store lives
+ * returns: OK; E_INVAL (also a pattern of 0 or over CELLAR_PATTERN_MAX bytes), E_UNSUPPORTED,
+ *          E_NOMEM (the cursor stays: call again), E_CLOSED
+ * owns:    the entry handed to fn is a copy, valid during the call
+ * thread:  any; fn runs with no lock held: it may set, delete, close its view
+ * cost:    O(bucket_count); no other caller is stopped
+ * example:
+ *     uint64_t cursor = 0;
+ *     do cellar_scan(c, &cursor, "user:*", 6, 0, 0, print_entry, NULL); while (cursor != 0);     */
+CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match, size_t match_len,
+                                  size_t bucket_count, uint32_t flags, cellar_scan_fn fn,
+                                  void *ctx);
+
+/* ---- Listeners ------------------------------------------------------------------------------- */
+
+/* The end of one entry; pointers are valid during the call only. */
+typedef struct cellar_event {
+    cellar     *view;        /* the entry's view, root included; NULL when it was dropped         */
+    const void *key;
+    size_t      key_len;
+    const void *value;
+    size_t      value_len;
+    cellar_cause cause;
+    uint32_t    user_flags;
+    uint32_t    kind;        /* CELLAR_KIND_...                                                   */
+    uint32_t    reserved0;
+} cellar_event;
+
+typedef void (*cellar_listen_fn)(void *ctx, const cellar_event *e);
+
+/* Hear of every entry that ends, once, with its cause.
+ * in:      any handle of the store: the root hears all views, another view only itself; causes: a
+ *          mask of CELLAR_CAUSE_BIT(...), 0 = all; fn; ctx
+ * out:     *id for cellar_unlisten
+ * returns: OK; E_LIMIT (16 a store), E_NOMEM, E_INVAL, E_CLOSED
+ * owns:    ctx stays the caller's; it must live until cellar_unlisten or the store's close returned
+ * thread:  fn runs in whatever thread ended the entry or reclaimed it, with no lock held, and may
+ *          call the cache; events of sets nested deeper than 4 inside listeners are only counted
+ *          (listener_skipped). Entries of a cleared view are announced when they are reclaimed.
+ *          What is thrown away by closing the store is not announced
+ * cost:    a set copies what it replaces or evicts while somebody listens for it
+ * example:
+ *     uint64_t id;
+ *     cellar_listen(c, CELLAR_CAUSE_BIT(CAPACITY), on_evicted, NULL, &id);                       */
+CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listen_fn fn, void *ctx,
+                                    uint64_t *id);
+
+/* Stop hearing. After the return fn does not run any more, except when called from inside a
+ * listener: then calls that run in other threads at that moment may still end later.
+ * in:      any handle of the store, id
+ * returns: OK; E_NOT_FOUND, E_INVAL, E_CLOSED
+ * thread:  any, also from the listener itself
+ * cost:    waits for running calls of fn
+ * example: cellar_unlisten(c, id);                                                               */
+CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id);
+
+/* ---- Maintenance, options -------------------------------------------------------------------- */
+
+/* Do due background work: expiry without traffic, pages committed ahead, index contraction. The
+ * maintenance thread does the same; with no_threads the host calls this.
+ * in:      any handle of the store; budget_us 0 = one bounded step
+ * out:     *expired the entries this call freed because they were due; optional
+ * returns: OK (nothing due is left), PENDING (the time ran out, call again); E_INVAL, E_CLOSED
+ * thread:  any; listeners run from here too
+ * cost:    up to budget_us, one bounded step over it at most
+ * example: while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}                               */
+CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired);
+
+/* Options that can change while the store runs: name, number, scope, unit, help. */
+#define CELLAR_OPTIONS(X) \
+    X(MEMORY_BYTES, 1, STORE, "bytes", "the budget; shrinking evicts until it holds") \
+    X(MAX_ENTRIES, 2, STORE, "entries", "second bound; 0 = none") \
+    X(EVICTION, 3, STORE, "CELLAR_EVICT_...", "eviction rule for what comes next") \
+    X(LOG_LEVEL, 4, STORE, "CELLAR_LOG_...", "least important level that is reported") \
+    X(THREAD, 5, STORE, "0 or 1", "maintenance thread") \
+    X(DEFAULT_TTL_MS, 6, VIEW, "ms", "default time to live; 0 = the store's") \
+    X(NEGATIVE_TTL_MS, 7, VIEW, "ms", "time to live of negative entries; 0 = the store's") \
+    X(IDLE_MS, 8, VIEW, "ms", "default idle time; 0 = the store's") \
+    X(MAX_AGE_MS, 9, VIEW, "ms", "default bound of entries with idle time; 0 = the store's") \
+    X(STALE_MS, 10, VIEW, "ms", "default stale window; 0 = the store's")
+
+typedef enum cellar_option {
+#define CELLAR_OPTION_ENUM(name, number, scope, unit, help) CELLAR_OPT_##name = number,
+    CELLAR_OPTIONS(CELLAR_OPTION_ENUM)
+#undef CELLAR_OPTION_ENUM
+} cellar_option;
+
+/* Change an option of the store, or of this view, at run time.
+ * in:      any handle of the store, for VIEW options the view; value in the option's unit
+ * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE (budget beyond the address
+ *          space reserved at open), E_UNSUPPORTED, E_NOMEM (thread), E_BUSY (the budget could not
+ *          be reached because of pins; it is in force for what comes), E_FORKED, E_CLOSED
+ * thread:  any; changes of one option from several threads: one of them wins
+ * cost:    shrinking the budget evicts, in rounds, before it returns; the rest is O(1)
+ * example: cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20);                              */
+CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value);
+
+/* Read an option as it is in force: for VIEW options after the store's defaults are applied.
+ * in:      as cellar_option_set
+ * out:     *value
+ * returns: OK; E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    O(1)
+ * example:
+ *     int64_t bytes;
+ *     cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &bytes);                                     */
+CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t *value);
+
+/* ---- Numbers --------------------------------------------------------------------------------- */
+
+enum { CELLAR_SCOPE_VIEW = 0, CELLAR_SCOPE_STORE = 1 };
+
+/* A snapshot. gets is the sum of its outcomes by construction. Filled up to struct_size. */
+typedef struct cellar_stats {
+    size_t   struct_size;       /* set by CELLAR_STATS_INIT                                       */
+    uint64_t gets;              /* hits_l1 + hits_l2 + stale_hits + negative_hits + misses        */
+    uint64_t hits_l1;
+    uint64_t hits_l2;           /* 0 without disk tier                                            */
+    uint64_t stale_hits;
+    uint64_t negative_hits;
+    uint64_t misses;
+    uint64_t sets;              /* stored: set, update, incr                                      */
+    uint64_t deletes;           /* that removed a live value                                      */
+    uint64_t store_errors;      /* writes that failed: E_TOOBIG, E_SPACE, E_NOMEM                 */
+    uint64_t decode_errors;     /* 0 without codecs                                               */
+    uint64_t denied;            /* 0 without policies                                             */
+    uint64_t ended[CELLAR_CAUSE_COUNT]; /* entries ended, by cause                                */
+    uint64_t class_fallback;    /* unknown TTL class names                                        */
+    uint64_t clears;
+    uint64_t bumps;
+    uint64_t listener_skipped;  /* store: events nested too deeply, counted only                  */
+    uint64_t entries;           /* store: linked, dead ones of cleared views included             */
+    uint64_t used_bytes;        /* store: charged to the budget now                               */
+    uint64_t budget_bytes;      /* store                                                          */
+    uint64_t index_bytes;       /* store: part of used_bytes                                      */
+    uint64_t log_bytes;         /* store: part of used_bytes: segments that hold records          */
+    double   hit_ratio;         /* (gets - misses) / gets; 0 without traffic                      */
+} cellar_stats;
+CELLAR_NO_TAIL_PADDING(cellar_stats, hit_ratio);
+#define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0 }
+
+/* Take a snapshot of the counters.
+ * in:      scope CELLAR_SCOPE_VIEW (this view; "store" fields too) or _STORE (sum of all views);
+ *          out->struct_size set
+ * out:     *out
+ * returns: OK; E_INVAL, E_CLOSED
+ * thread:  any; counters are exact, each taken at its own moment
+ * cost:    O(threads that ever used the view)
+ * example:
+ *     cellar_stats st = CELLAR_STATS_INIT;
+ *     cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);                                              */
+CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out);
+
+enum { CELLAR_OP_GET_HIT = 0, CELLAR_OP_GET_MISS = 1, CELLAR_OP_SET = 2, CELLAR_OP_DEL = 3,
+       CELLAR_OP_TICK = 4 };
+
+/* Latency of one kind of operation, in nanoseconds; quantiles are upper bounds within 6.25 %. */
+typedef struct cellar_latency {
+    size_t   struct_size; /* set by CELLAR_LATENCY_INIT                                           */
+    uint64_t samples;     /* get, set, del: about one in 64 is timed                              */
+    uint64_t p50_ns, p90_ns, p99_ns, p999_ns;
+    uint64_t max_ns;      /* of the samples, exact                                                */
+} cellar_latency;
+CELLAR_NO_TAIL_PADDING(cellar_latency, max_ns);
+#define CELLAR_LATENCY_INIT { sizeof(cellar_latency), 0, 0, 0, 0, 0, 0 }
+
+/* Read a latency histogram of the store.
+ * in:      op CELLAR_OP_...; out->struct_size set
+ * out:     *out; all zero without samples
+ * returns: OK; E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    O(threads x 528)
+ * example:
+ *     cellar_latency lat = CELLAR_LATENCY_INIT;
+ *     cellar_latency_get(c, CELLAR_OP_GET_HIT, &lat);                                            */
+CELLAR_API cellar_err cellar_latency_get(cellar *c, int op, cellar_latency *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write all metrics of the store as Prometheus text 0.0.4.
+ * in:      any handle of the store; cap bytes at buf, 0 asks for the size (buf may be NULL)
+ * out:     *len the full size, without the ending 0 that follows when it fits; optional
+ * returns: OK (text complete and 0-terminated), E_BUFFER (buf holds a beginning, *len + 1 bytes
+ *          are needed; ask for some more, numbers grow), E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    O(views); no allocation
+ * example:
+ *     static char text[65536];
+ *     size_t len;
+ *     if (cellar_metrics_write(c, text, sizeof text, &len) == CELLAR_OK) fputs(text, stdout);    */
+CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len);
+
+/* Describe the inner state for people: configuration, memory by module, stripes, views.
+ * in:      as cellar_metrics_write
+ * out:     as cellar_metrics_write
+ * returns: as cellar_metrics_write
+ * thread:  any
+ * cost:    O(stripes + views); no allocation; no keys and no values appear
+ * example:
+ *     static char text[65536];
+ *     cellar_dump(c, text, sizeof text, NULL);                                                   */
+CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len);
+
+/* The sentence that belongs to a code.
+ * in:      any number
+ * returns: static text, never NULL; "unknown code" for one this library does not know
+ * thread:  any, also signal handlers
+ * cost:    O(number of codes)
+ * example: fprintf(stderr, "%s\n", cellar_strerror(CELLAR_E_NOMEM));                             */
+CELLAR_API const char *cellar_strerror(cellar_err code);
+#endif
+
+/* The name of a code as it stands in the source, without CELLAR_: "MISS", "E_NOMEM".
+ * in:      any number
+ * returns: static text; "?" for an unknown one
+ * thread:  any, also signal handlers
+ * cost:    O(number of codes)
+ * example: puts(cellar_code_name(CELLAR_E_NOMEM));                                               */
+CELLAR_API const char *cellar_code_name(cellar_err code);
+
+/* The name of a cause, lower case, as metrics label it: "expired", "capacity".
+ * in:      any number
+ * returns: static text; "?" for an unknown one
+ * thread:  any, also signal handlers
+ * cost:    O(number of causes)
+ * example: puts(cellar_cause_name(CELLAR_CAUSE_EXPIRED));                                        */
+CELLAR_API const char *cellar_cause_name(cellar_cause cause);
+
+/* What went wrong last on a handle. */
+typedef struct cellar_error {
+    size_t     struct_size; /* set by CELLAR_ERROR_INIT                                           */
+    cellar_err code;        /* CELLAR_OK = nothing yet                                            */
+    int        sys_errno;   /* of the operating system, 0 if it had no part                       */
+    char       text[120];   /* what was wrong, 0-terminated; no keys, no values                   */
+} cellar_error;
+CELLAR_NO_TAIL_PADDING(cellar_error, text);
+#define CELLAR_ERROR_INIT { sizeof(cellar_error), CELLAR_OK, 0, {0} }
+
+/* The last error of this handle, of any thread: code, errno and a sentence. Errors in arguments
+ * that name no handle are not kept; a failed cellar_open is kept for c == NULL, per process.
+ * in:      a handle, or NULL; out->struct_size set
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any; works on handles of a closed store
+ * cost:    O(1)
+ * example:
+ *     cellar_error e = CELLAR_ERROR_INIT;
+ *     cellar_last_error(c, &e);                                                                  */
+CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error *out);
+
+/* Walk every structure of the store and check every invariant: for tests and for doubt.
+ * in:      any handle of the store
+ * returns: OK; E_CORRUPT (cellar_last_error says what), E_INVAL, E_CLOSED
+ * thread:  any, but exact only while no other thread writes
+ * cost:    O(everything); holds one stripe's lock at a time
+ * example: if (cellar_audit(c) != CELLAR_OK) abort();                                            */
+CELLAR_API cellar_err cellar_audit(cellar *c);
+
+/* The library's version, "MAJOR.MINOR.PATCH".
+ * returns: static text
+ * thread:  any, also signal handlers
+ * cost:    O(1)
+ * example: puts(cellar_version());                                                               */
+CELLAR_API const char *cellar_version(void);
+
+/* Which source the library was built from: version and commit.
+ * returns: static text
+ * thread:  any, also signal handlers
+ * cost:    O(1)
+ * example: puts(cellar_source_id());                                                             */
+CELLAR_API const char *cellar_source_id(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check: three levels of facts, and the named places where tests stop, kill and mutate.
+ *
+ *   BASE_REQUIRE(x)      always on: going on would corrupt memory or disk; ends the process.
+ *   BASE_ASSERT(x)       BASE_DEBUG builds and all tests; no code in release.
+ *   BASE_POINT("m.step") a step of a protocol: yield, stop, kill point of the simulation; empty
+ *   else.
+ *   BASE_MUTANT("name")  true when the simulation runs with that seeded mistake; constant 0 else.
+ *   */
+#ifndef BASE_CHECK_H
+#define BASE_CHECK_H
+
+#include "base/port.h"
+
+CELLAR_PRIVATE void base_die(const char *what, const char *file, int line)
+    __attribute__((noreturn, cold));
+
+#define BASE_REQUIRE(x) \
+    (BASE_LIKELY(x) ? (void)0 : base_die(#x, __FILE__, __LINE__))
+#if BASE_DEBUG
+#define BASE_ASSERT(x) BASE_REQUIRE(x)
+#else
+#define BASE_ASSERT(x) ((void)sizeof(!(x)))
+#endif
+
+#if BASE_SIM
+CELLAR_PRIVATE void base_sim_point(const char *name);
+CELLAR_PRIVATE bool base_sim_mutant(const char *name);
+CELLAR_PRIVATE void base_sim_settle(void); /* waiting stores of this fiber reach memory; no yield */
+#define BASE_POINT(name) base_sim_point(name)
+#define BASE_MUTANT(name) base_sim_mutant(name)
+#else
+#define BASE_POINT(name) ((void)0)
+#define BASE_MUTANT(name) 0
+#define base_sim_settle() ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hash: what the inline part of base/hash.h leaves: other lengths and SipHash.
+ *
+ * PICTURE    FOLD  fold(a, b) = low ^ high half of a * b.
+ *                  1..3 bytes  a = first, middle and last byte        4..16  two words (inline)
+ *                  17..        three lanes of 16 bytes while > 48 are left, then one lane, then the
+ *                              last 16 bytes, overlapping
+ *                  end         fold(a ^ s2 ^ len, b ^ s3) after one full multiplication
+ *            SIP13 SipHash-1-3 of key followed by the salt in four little-endian bytes.
+ * INVARIANTS the same value on every machine; secrets are odd (FOLD), so that no multiplier is 0.
+ *            Appending bytes, a zero byte included, changes the length and with it the value.
+ * LIMITS     FOLD: an input word that equals its secret word folds to 0; who cannot see the secret
+ *            meets one with probability 2^-63 a block. Who knows the secret can make collisions.
+ * TRIED      SIP13 as the default: 8.5 ns latency against 5.0 on a 16-byte key.
+ * SOURCE     Wang Yi, wyhash (public domain); Aumasson and Bernstein 2012, SipHash. Own code. */
+#include "base/hash.h"
+
+#include "base/check.h"
+
+CELLAR_PRIVATE void base_hash_key_init(base_hash_key *k, base_hash_algo algo,
+                                       const unsigned char secret[32])
+{
+    BASE_ASSERT(algo == BASE_HASH_FOLD || algo == BASE_HASH_SIP13);
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t word = base_hash_r8(secret + 8 * i);
+        k->secret[i] = algo == BASE_HASH_FOLD ? word | 1 : word;
+    }
+    k->algo = (uint32_t)algo;
+    k->reserved = 0;
+}
+
+static uint64_t base_hash_fold_long(const base_hash_key *k, uint32_t salt,
+                                    const unsigned char *p, size_t len)
+{
+    uint64_t seed = k->secret[0] ^ ((uint64_t)salt * UINT64_C(0x9e3779b97f4a7c15));
+    uint64_t a, b;
+    if (len <= 3) {
+        a = len == 0 ? 0 : ((uint64_t)p[0] << 16) | ((uint64_t)p[len >> 1] << 8) | p[len - 1];
+        b = 0;
+    } else if (len <= 16) {
+        size_t step = (len >> 3) << 2;
+        a = (base_hash_r4(p) << 32) | base_hash_r4(p + step);
+        b = (base_hash_r4(p + len - 4) << 32) | base_hash_r4(p + len - 4 - step);
+    } else {
+        size_t left = len;
+        if (left > 48) {
+            uint64_t lane1 = seed, lane2 = seed;
+            do {
+                seed = base_hash_fold(base_hash_r8(p) ^ k->secret[1], base_hash_r8(p + 8) ^ seed);
+                lane1 = base_hash_fold(base_hash_r8(p + 16) ^ k->secret[2],
+                                       base_hash_r8(p + 24) ^ lane1);
+                lane2 = base_hash_fold(base_hash_r8(p + 32) ^ k->secret[3],
+                                       base_hash_r8(p + 40) ^ lane2);
+                p += 48;
+                left -= 48;
+            } while (left > 48);
+            seed ^= lane1 ^ lane2;
+        }
+        while (left > 16) {
+            seed = base_hash_fold(base_hash_r8(p) ^ k->secret[1], base_hash_r8(p + 8) ^ seed);
+            p += 16;
+            left -= 16;
+        }
+        a = base_hash_r8(p + left - 16);
+        b = base_hash_r8(p + left - 8);
+    }
+    a ^= k->secret[1];
+    b ^= seed;
+    base_hash_mul(&a, &b);
+    return base_hash_fold(a ^ k->secret[2] ^ (uint64_t)len, b ^ k->secret[3]);
+}
+
+static uint64_t base_hash_rotl(uint64_t x, unsigned n) { return (x << n) | (x >> (64 - n)); }
+
+static void base_hash_sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[1] = base_hash_rotl(v[1], 13) ^ v[0];
+    v[0] = base_hash_rotl(v[0], 32);
+    v[2] += v[3];
+    v[3] = base_hash_rotl(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = base_hash_rotl(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = base_hash_rotl(v[1], 17) ^ v[2];
+    v[2] = base_hash_rotl(v[2], 32);
+}
+
+static void base_hash_sip_word(uint64_t v[4], uint64_t m)
+{
+    v[3] ^= m;
+    base_hash_sip_round(v);
+    v[0] ^= m;
+}
+
+static uint64_t base_hash_sip13(const base_hash_key *k, uint32_t salt, const unsigned char *p,
+                                size_t len)
+{
+    uint64_t k0 = k->secret[0], k1 = k->secret[1];
+    uint64_t v[4] = { k0 ^ UINT64_C(0x736f6d6570736575), k1 ^ UINT64_C(0x646f72616e646f6d),
+                      k0 ^ UINT64_C(0x6c7967656e657261), k1 ^ UINT64_C(0x7465646279746573) };
+    size_t left = len;
+    for (; left >= 8; left -= 8, p += 8) { base_hash_sip_word(v, base_hash_r8(p)); }
+    /* The rest, the salt, zeros, and the message length in the last byte: one word or two. */
+    unsigned char tail[16] = { 0 };
+    if (left > 0) { memcpy(tail, p, left); }
+    memcpy(tail + left, &salt, 4); /* little-endian machines only, see base/port.h */
+    size_t words = left + 4 >= 8 ? 2 : 1;
+    tail[words * 8 - 1] = (unsigned char)(len + 4);
+    for (size_t i = 0; i < words; i++) { base_hash_sip_word(v, base_hash_r8(tail + 8 * i)); }
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++) { base_hash_sip_round(v); }
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+CELLAR_PRIVATE uint64_t base_hash_long(const base_hash_key *k, uint32_t salt, const void *key,
+                                       size_t len)
+{
+    const unsigned char *p = (const unsigned char *)key;
+    return k->algo == BASE_HASH_SIP13 ? base_hash_sip13(k, salt, p, len)
+                                      : base_hash_fold_long(k, salt, p, len);
+}

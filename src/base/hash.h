@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hash: keyed 64-bit hashes, bit-exact on every machine; test vectors in tests/test_base_hash.c.
+ *
+ * FOLD   folded 64x64 -> 128 multiplication over 16-byte blocks, four secret words. Default.
+ * SIP13  SipHash-1-3: a PRF with published analysis, 4-6 times slower on short keys.
+ *
+ * The key is made once per store, before the first cache key is hashed; a disk tier brings its own.
+ * `salt` (the owner of an entry) is part of the input. Short keys are hashed inline.
+ * SOURCE  Wang Yi, wyhash (the folded multiplication and its reading of 1..16 bytes); Aumasson and
+ *         Bernstein 2012, SipHash. Own code. */
+#ifndef BASE_HASH_H
+#define BASE_HASH_H
+
+#include <string.h>
+
+#include "base/port.h"
+
+typedef enum base_hash_algo { BASE_HASH_FOLD = 0, BASE_HASH_SIP13 = 1 } base_hash_algo;
+
+typedef struct base_hash_key {
+    uint64_t secret[4]; /* FOLD uses all; SIP13 the first two. Every word of FOLD's is odd */
+    uint32_t algo;      /* base_hash_algo */
+    uint32_t reserved;
+} base_hash_key;
+
+/* From 32 secret bytes. */
+CELLAR_PRIVATE void base_hash_key_init(base_hash_key *k, base_hash_algo algo,
+                                       const unsigned char secret[32]);
+/* Any length, any algorithm; base_hash is the entry. */
+CELLAR_PRIVATE uint64_t base_hash_long(const base_hash_key *k, uint32_t salt, const void *key,
+                                       size_t len);
+
+BASE_INLINE uint64_t base_hash_r8(const unsigned char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+BASE_INLINE uint64_t base_hash_r4(const unsigned char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+BASE_INLINE void base_hash_mul(uint64_t *a, uint64_t *b)
+{
+#if defined(__SIZEOF_INT128__)
+    __extension__ typedef unsigned __int128 base_u128;
+    base_u128 r = (base_u128)*a * *b;
+    *a = (uint64_t)r;
+    *b = (uint64_t)(r >> 64);
+#else
+    uint64_t ha = *a >> 32, la = (uint32_t)*a, hb = *b >> 32, lb = (uint32_t)*b;
+    uint64_t ll = la * lb, hl = ha * lb, lh = la * hb, hh = ha * hb;
+    uint64_t mid = (ll >> 32) + (uint32_t)hl + (uint32_t)lh;
+    *a = (mid << 32) | (uint32_t)ll;
+    *b = hh + (hl >> 32) + (lh >> 32) + (mid >> 32);
+#endif
+}
+BASE_INLINE uint64_t base_hash_fold(uint64_t a, uint64_t b)
+{
+    base_hash_mul(&a, &b);
+    return a ^ b;
+}
+
+BASE_INLINE uint64_t base_hash(const base_hash_key *k, uint32_t salt, const void *key, size_t len)
+{
+    const unsigned char *p = (const unsigned char *)key;
+    if (BASE_UNLIKELY(k->algo != BASE_HASH_FOLD || len > 16 || len < 4)) {
+        return base_hash_long(k, salt, key, len);
+    }
+    size_t step = (len >> 3) << 2;
+    uint64_t a = (base_hash_r4(p) << 32) | base_hash_r4(p + step);
+    uint64_t b = (base_hash_r4(p + len - 4) << 32) | base_hash_r4(p + len - 4 - step);
+    uint64_t seed = k->secret[0] ^ ((uint64_t)salt * UINT64_C(0x9e3779b97f4a7c15));
+    a ^= k->secret[1];
+    b ^= seed;
+    base_hash_mul(&a, &b);
+    return base_hash_fold(a ^ k->secret[2] ^ (uint64_t)len, b ^ k->secret[3]);
+}
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * log: lines to the host's callback, equal ones at most once a second.
+ *
+ * PICTURE    base_log (level, one branch) -> base_log_line -> slot of (module, code) -> callback
+ *            slot: first line goes out; equal ones within 1 s are counted; the next one after that
+ *            second says "and n more"
+ * INVARIANTS a line is handed out or counted in exactly one slot, unless its slot was taken by
+ *            another pair: then its count is lost, never a first line.
+ * LOCKING    `lock`, rank LOG, guards the slots and is dropped before the callback runs; the caller
+ *            holds no ranked lock (asserted), so the callback may use the cache.
+ * LIMITS     32 slots, 512 bytes a line; longer text is cut. */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BASE_LOG_TEXT 512
+#define BASE_LOG_QUIET_MS 1000
+
+CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
+                                  void (*fn)(void *, int, const char *, int, const char *),
+                                  void *ctx, int level)
+{
+    memset(l, 0, sizeof *l);
+    l->fn = fn;
+    l->ctx = ctx;
+    l->clock = clock;
+    base_store_rlx(&l->level, fn != NULL ? level : (int)BASE_LOG_OFF);
+}
+
+/* The pair's slot; else a free one; else the one that was silent longest, made free. */
+static struct base_log_slot *base_log_find(base_log *l, const char *module, int code)
+{
+    struct base_log_slot *oldest = &l->slot[0];
+    for (int i = 0; i < BASE_LOG_SLOTS; i++) {
+        struct base_log_slot *s = &l->slot[i];
+        if (s->module == NULL) { return s; }
+        if (s->code == code && strcmp(s->module, module) == 0) { return s; }
+        if (s->last_ms < oldest->last_ms) { oldest = s; }
+    }
+    oldest->module = NULL;
+    return oldest;
+}
+
+/* May the line go out now? *held_back: equal lines that did not, since the last that did. */
+static bool base_log_admit(base_log *l, const char *module, int code, uint32_t *held_back)
+{
+    int64_t now = base_coarse_ms(l->clock);
+    sync_take(LOG, &l->lock);
+    struct base_log_slot *s = base_log_find(l, module, code);
+    bool admit = s->module == NULL || now - s->last_ms >= BASE_LOG_QUIET_MS;
+    *held_back = 0;
+    if (admit) {
+        if (s->module != NULL) { *held_back = s->held_back; }
+        *s = (struct base_log_slot){ .module = module, .code = code, .last_ms = now };
+    } else {
+        s->held_back++;
+    }
+    sync_drop(LOG, &l->lock);
+    return admit;
+}
+
+CELLAR_PRIVATE void base_log_line(base_log *l, int level, const char *module, int code,
+                                  const char *format, ...)
+{
+    sync_assert_none();
+    BASE_ASSERT(module != NULL && level > BASE_LOG_OFF);
+    if (l->fn == NULL) { return; }
+    uint32_t held_back;
+    if (!base_log_admit(l, module, code, &held_back)) { return; }
+    char text[BASE_LOG_TEXT];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (n < 0) { n = 0; }
+    if (held_back > 0) {
+        size_t room = sizeof " (and 4294967295 more)";
+        size_t at = (size_t)n < sizeof text - room ? (size_t)n : sizeof text - room;
+        snprintf(text + at, sizeof text - at, " (and %u more)", (unsigned)held_back);
+    }
+    l->fn(l->ctx, level, module, code, text);
+}

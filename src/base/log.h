@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * log: lines to the host's callback; silent without one, never stderr. Equal lines (module + code)
+ * come once a second with "and n more". Never called with a ranked lock held (asserted). */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include "base/clock.h"
+#include "base/port.h"
+#include "base/sync.h"
+
+typedef enum base_log_level {
+    BASE_LOG_OFF = 0,
+    BASE_LOG_ERROR = 1,
+    BASE_LOG_WARNING = 2,
+    BASE_LOG_INFO = 3,
+    BASE_LOG_DEBUG = 4
+} base_log_level;
+
+#define BASE_LOG_SLOTS 32
+
+typedef struct base_log {
+    void (*fn)(void *ctx, int level, const char *module, int code, const char *text); /* or NULL */
+    void *ctx;
+    const base_clock *clock;
+    _Atomic int level; /* lines above it are dropped; read relaxed anywhere */
+    sync_lock lock;    /* rank LOG; guards slot */
+    struct base_log_slot {
+        const char *module; /* static text */
+        int code;
+        int64_t last_ms;    /* store clock of the last line handed out */
+        uint32_t held_back; /* equal lines since */
+    } slot[BASE_LOG_SLOTS];
+} base_log;
+
+CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
+                                  void (*fn)(void *, int, const char *, int, const char *),
+                                  void *ctx, int level);
+/* One predicted branch when the level is off. */
+#define base_log(l, lvl, module, code, ...) \
+    (BASE_UNLIKELY((lvl) <= base_load_rlx(&(l)->level)) \
+         ? base_log_line((l), (lvl), (module), (code), __VA_ARGS__) : (void)0)
+CELLAR_PRIVATE void base_log_line(base_log *l, int level, const char *module, int code,
+                                  const char *format, ...) BASE_PRINTF(5, 6);
+
+#endif

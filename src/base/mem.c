@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mem: the account of a store and every allocation outside L1's arena.
+ *
+ * PICTURE    base_alloc -> charge (make_room once, charge again) -> fault point -> block
+ *                block:  hooks of the store | own mapping from 256 KiB on | malloc or mimalloc
+ *            base_free  -> block back -> uncharge
+ * INVARIANTS used <= limit at every instant, but for a limit that was just lowered: then no charge
+ *            succeeds until used is below it. used == sum of by_module at rest. A block is charged
+ *            with base_block_bytes(bytes), a pure function, so that free needs no header.
+ * LOCKING    atomics only. `used` moves by compare-exchange: relaxed would do for the bound itself;
+ *            acquire-release keeps "free first, uncharge after" true for who charges next.
+ * LIMITS     what malloc adds: glibc 8 bytes and rounding to 16, at least 32; a remainder smaller
+ *            than that it may leave in a block is not counted. Hooks are charged like glibc.
+ * TRIED      asking malloc_usable_size after the fact: then a charge follows the allocation, and
+ *            used > limit is possible for an instant.
+ * NOT HERE   address-space regions (pages.c), uthash's tables (table.c). */
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/num.h"
+#include "base/sync.h"
+
+#if defined(CELLAR_WITH_MIMALLOC)
+#include <mimalloc.h>
+#endif
+
+/* ---- tests: n-th failure and leak counts ---- */
+
+#if BASE_DEBUG
+/* Plain C11 atomics, not the macros of base/atomic.h: no yield points of the simulation in here. */
+static struct base_mem_debug {
+    _Atomic uint64_t seen;      /* calls since last armed */
+    _Atomic uint64_t nth;       /* call that fails; 0: none */
+    _Atomic bool sticky;        /* and all later ones */
+    const char *_Atomic site;   /* of the last failure; static text */
+    _Atomic uint64_t blocks;    /* living */
+    _Atomic uint64_t bytes;     /* in them */
+} base_mem_debug;
+
+CELLAR_PRIVATE bool base_fault_alloc(const char *site)
+{
+    BASE_POINT(site);
+    uint64_t call = atomic_fetch_add(&base_mem_debug.seen, 1) + 1;
+    uint64_t nth = atomic_load(&base_mem_debug.nth);
+    if (nth == 0 || call < nth) { return false; }
+    if (call > nth && !atomic_load(&base_mem_debug.sticky)) { return false; }
+    atomic_store(&base_mem_debug.site, site);
+    return true;
+}
+
+CELLAR_PRIVATE uint64_t base_fault_alloc_arm(uint64_t nth, bool sticky)
+{
+    atomic_store(&base_mem_debug.nth, 0);
+    uint64_t seen = atomic_exchange(&base_mem_debug.seen, 0);
+    atomic_store(&base_mem_debug.sticky, sticky);
+    atomic_store(&base_mem_debug.site, (const char *)NULL);
+    atomic_store(&base_mem_debug.nth, nth);
+    return seen;
+}
+
+CELLAR_PRIVATE const char *base_fault_alloc_site(void)
+{
+    return atomic_load(&base_mem_debug.site);
+}
+
+CELLAR_PRIVATE uint64_t base_live_blocks(void) { return atomic_load(&base_mem_debug.blocks); }
+CELLAR_PRIVATE uint64_t base_live_bytes(void) { return atomic_load(&base_mem_debug.bytes); }
+
+CELLAR_PRIVATE void base_live_add(size_t bytes)
+{
+    atomic_fetch_add(&base_mem_debug.blocks, 1);
+    atomic_fetch_add(&base_mem_debug.bytes, bytes);
+}
+
+CELLAR_PRIVATE void base_live_sub(size_t bytes)
+{
+    uint64_t blocks = atomic_fetch_sub(&base_mem_debug.blocks, 1);
+    uint64_t before = atomic_fetch_sub(&base_mem_debug.bytes, bytes);
+    BASE_ASSERT(blocks >= 1);
+    BASE_ASSERT(before >= bytes);
+}
+#endif
+
+/* ---- the account ---- */
+
+CELLAR_PRIVATE void base_account_init(base_account *a, uint64_t limit_bytes,
+                                      const base_alloc_hooks *hooks)
+{
+    memset(a, 0, sizeof *a);
+    base_store_rlx(&a->limit, limit_bytes);
+    if (hooks != NULL && hooks->alloc != NULL) {
+        BASE_REQUIRE(hooks->free != NULL);
+        a->hooks = *hooks;
+    }
+}
+
+CELLAR_PRIVATE void base_account_limit(base_account *a, uint64_t limit_bytes)
+{
+    base_store_sc(&a->limit, limit_bytes);
+}
+
+static void base_account_peak(base_account *a, uint64_t used)
+{
+    uint64_t peak = base_load_rlx(&a->peak);
+    while (peak < used && !base_cas_ar(&a->peak, peak, used)) { peak = base_load_rlx(&a->peak); }
+}
+
+static bool base_account_take(base_account *a, base_module m, uint64_t bytes)
+{
+    for (;;) {
+        uint64_t limit = base_load_rlx(&a->limit);
+        uint64_t used = base_load_rlx(&a->used);
+        if (used > limit || bytes > limit - used) { return false; }
+        if (base_cas_ar(&a->used, used, used + bytes)) {
+            (void)base_add_rlx(&a->by_module[m], bytes);
+            base_account_peak(a, used + bytes);
+            return true;
+        }
+    }
+}
+
+CELLAR_PRIVATE bool base_charge(base_account *a, base_module m, uint64_t bytes)
+{
+    BASE_ASSERT(m < BASE_MOD_COUNT);
+    if (BASE_LIKELY(base_account_take(a, m, bytes))) { return true; }
+    (void)base_add_rlx(&a->refused, (uint64_t)1);
+    return false;
+}
+
+CELLAR_PRIVATE void base_uncharge(base_account *a, base_module m, uint64_t bytes)
+{
+    BASE_ASSERT(m < BASE_MOD_COUNT);
+    uint64_t mine = base_sub_rlx(&a->by_module[m], bytes);
+    uint64_t used = base_sub_ar(&a->used, bytes);
+    BASE_ASSERT(mine >= bytes);
+    BASE_ASSERT(used >= bytes);
+    (void)mine;
+    (void)used;
+}
+
+CELLAR_PRIVATE bool base_charge_room(base_account *a, base_module m, uint64_t bytes)
+{
+    BASE_ASSERT(m < BASE_MOD_COUNT);
+    if (BASE_LIKELY(base_account_take(a, m, bytes))) { return true; }
+    if (a->make_room != NULL) {
+        sync_assert_none();
+        if (a->make_room(a->make_room_ctx, bytes) && base_account_take(a, m, bytes)) {
+            return true;
+        }
+    }
+    (void)base_add_rlx(&a->refused, (uint64_t)1);
+    return false;
+}
+
+/* ---- blocks ---- */
+
+static bool base_block_is_map(const base_alloc_hooks *h, size_t bytes)
+{
+    return h->alloc == NULL && bytes >= BASE_MAP_BYTES;
+}
+
+CELLAR_PRIVATE size_t base_block_bytes(const base_account *a, size_t bytes)
+{
+    if (bytes > SIZE_MAX - BASE_PAGE) { return SIZE_MAX; } /* no account grants it */
+    if (base_block_is_map(&a->hooks, bytes)) { return (size_t)base_round_up(bytes, BASE_PAGE); }
+#if defined(CELLAR_WITH_MIMALLOC)
+    if (a->hooks.alloc == NULL) { return mi_good_size(bytes); }
+#endif
+    return BASE_MAX((size_t)base_round_up(bytes + 8, 16), (size_t)32);
+}
+
+static void *base_map_take(size_t bytes)
+{
+    void *p = mmap(NULL, (size_t)base_round_up(bytes, BASE_PAGE), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* A zeroed block, not charged; NULL: the system has none. */
+static void *base_block_take(const base_alloc_hooks *h, size_t bytes, const char *site)
+{
+    if (base_fault_alloc(site)) { return NULL; }
+    void *p;
+    if (h->alloc != NULL) {
+        p = h->alloc(h->ctx, bytes);
+        if (p != NULL) { memset(p, 0, bytes); }
+    } else if (base_block_is_map(h, bytes)) {
+        p = base_map_take(bytes);
+    } else {
+#if defined(CELLAR_WITH_MIMALLOC)
+        p = mi_zalloc(bytes);
+#else
+        p = calloc(1, bytes);
+#endif
+    }
+#if BASE_DEBUG
+    if (p != NULL) { base_live_add(bytes); }
+#endif
+    return p;
+}
+
+static void base_block_drop(const base_alloc_hooks *h, void *p, size_t bytes)
+{
+    base_sim_settle();
+#if BASE_DEBUG
+    base_live_sub(bytes);
+#endif
+    if (h->alloc != NULL) {
+        h->free(h->ctx, p, bytes);
+    } else if (base_block_is_map(h, bytes)) {
+        int r = munmap(p, (size_t)base_round_up(bytes, BASE_PAGE));
+        BASE_ASSERT(r == 0);
+        (void)r;
+    } else {
+#if defined(CELLAR_WITH_MIMALLOC)
+        mi_free(p);
+#else
+        free(p);
+#endif
+    }
+}
+
+static void *base_alloc_charged(base_account *a, base_module m, size_t bytes, bool *refused,
+                                bool may_ask)
+{
+    BASE_ASSERT(bytes > 0);
+    uint64_t charge = base_block_bytes(a, bytes);
+    bool ok = may_ask ? base_charge_room(a, m, charge) : base_charge(a, m, charge);
+    if (refused != NULL) { *refused = !ok; }
+    if (!ok) { return NULL; }
+    void *p = base_block_take(&a->hooks, bytes, "base.alloc");
+    if (p == NULL) { base_uncharge(a, m, charge); }
+    return p;
+}
+
+CELLAR_PRIVATE void *base_alloc(base_account *a, base_module m, size_t bytes, bool *refused)
+{
+    return base_alloc_charged(a, m, bytes, refused, true);
+}
+
+CELLAR_PRIVATE void *base_alloc_held(base_account *a, base_module m, size_t bytes, bool *refused)
+{
+    return base_alloc_charged(a, m, bytes, refused, false);
+}
+
+CELLAR_PRIVATE void base_free(base_account *a, base_module m, void *p, size_t bytes)
+{
+    if (p == NULL) { return; }
+    base_block_drop(&a->hooks, p, bytes);
+    base_uncharge(a, m, base_block_bytes(a, bytes));
+}
+
+/* ---- memory of callers: plain blocks of any size, so that nobody needs to know which kind ---- */
+
+CELLAR_PRIVATE void *base_alloc_raw(const base_alloc_hooks *h, size_t bytes)
+{
+    if (base_fault_alloc("base.alloc_raw")) { return NULL; }
+    void *p;
+    if (h != NULL && h->alloc != NULL) {
+        p = h->alloc(h->ctx, bytes);
+    } else {
+#if defined(CELLAR_WITH_MIMALLOC)
+        p = mi_malloc(bytes);
+#else
+        p = malloc(bytes);
+#endif
+    }
+#if BASE_DEBUG
+    if (p != NULL) { base_live_add(bytes); }
+#endif
+    return p;
+}
+
+CELLAR_PRIVATE void base_free_raw(const base_alloc_hooks *h, void *p, size_t bytes)
+{
+    if (p == NULL) { return; }
+    base_sim_settle();
+#if BASE_DEBUG
+    base_live_sub(bytes);
+#endif
+    if (h != NULL && h->alloc != NULL) {
+        h->free(h->ctx, p, bytes);
+    } else {
+#if defined(CELLAR_WITH_MIMALLOC)
+        mi_free(p);
+#else
+        free(p);
+#endif
+    }
+}

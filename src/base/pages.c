@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pages: address-space regions that are reserved once and filled with memory from the bottom.
+ *
+ * PICTURE    reserve: PROT_NONE, no memory   commit: readable and writable, reads zero
+ *            discard: pages back, still readable, reads zero   release: unmapped, at the very end
+ * INVARIANTS a committed page stays readable until release: a reader that is late may look at it.
+ * LOCKING    none; who commits and who discards a range is the owner's affair.
+ * LIMITS     under RLIMIT_AS or on 32 bits a reservation is halved until granted, down to `least`.
+ *            Under strict overcommit PROT_NONE costs nothing and commit is where it is refused.
+ * TRIED      MAP_NORESERVE with PROT_READ|PROT_WRITE at once: ignored under overcommit_memory=2,
+ *            the reservation itself then fails. */
+#include "base/mem.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "base/num.h"
+#include "base/sync.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels answer EINVAL */
+#endif
+
+static void base_region_check(const base_region *r, size_t offset, size_t bytes)
+{
+    BASE_REQUIRE(r->base != NULL);
+    BASE_REQUIRE(offset <= r->reserved_bytes && bytes <= r->reserved_bytes - offset);
+    BASE_ASSERT(offset % BASE_PAGE == 0 && bytes % BASE_PAGE == 0);
+}
+
+CELLAR_PRIVATE bool base_region_reserve(base_region *r, size_t want, size_t least)
+{
+    r->base = NULL;
+    r->reserved_bytes = 0;
+    BASE_ASSERT(least > 0 && least <= want);
+    if (want > SIZE_MAX - BASE_PAGE) { want = SIZE_MAX - BASE_PAGE; }
+    least = (size_t)base_round_up(least, BASE_PAGE);
+    for (size_t n = (size_t)base_round_up(want, BASE_PAGE); n >= least;
+         n = (size_t)base_round_up(n / 2, BASE_PAGE)) {
+        void *p = MAP_FAILED;
+        if (!base_fault_alloc("base.region_reserve")) {
+            p = mmap(NULL, n, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        }
+        if (p != MAP_FAILED) {
+            r->base = p;
+            r->reserved_bytes = n;
+#if BASE_DEBUG
+            base_live_add(0);
+#endif
+            return true;
+        }
+        if (n <= BASE_PAGE) { break; }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t bytes)
+{
+    base_region_check(r, offset, bytes);
+    if (base_fault_alloc("base.region_commit")) { return false; }
+    return mprotect(r->base + offset, bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t bytes)
+{
+    base_region_check(r, offset, bytes);
+    base_sim_settle();
+    if (bytes == 0) { return; }
+    /* Private anonymous pages, not locked by us: MADV_DONTNEED cannot fail on them, unless the host
+     * called mlockall; then unlock this range, whose contents nobody wants, and try again. */
+    if (madvise(r->base + offset, bytes, MADV_DONTNEED) != 0) {
+        (void)munlock(r->base + offset, bytes);
+        BASE_REQUIRE(madvise(r->base + offset, bytes, MADV_DONTNEED) == 0);
+    }
+}
+
+CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t bytes)
+{
+    base_region_check(r, offset, bytes);
+    if (bytes == 0) { return; }
+    int e;
+    do {
+        e = madvise(r->base + offset, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+    } while (e == EINTR || e == EAGAIN);
+    if (e != EINVAL) { return; } /* done, or no memory: the first real store will tell */
+    for (size_t at = 0; at < bytes; at += BASE_PAGE) {
+        *(volatile unsigned char *)(r->base + offset + at) = 0;
+    }
+}
+
+CELLAR_PRIVATE void base_region_huge(base_region *r)
+{
+    BASE_REQUIRE(r->base != NULL);
+    (void)madvise(r->base, r->reserved_bytes, MADV_HUGEPAGE); /* advice: may be refused */
+}
+
+CELLAR_PRIVATE void base_region_release(base_region *r)
+{
+    if (r->base == NULL) { return; }
+    base_sim_settle();
+#if BASE_DEBUG
+    base_live_sub(0);
+#endif
+    int result = munmap(r->base, r->reserved_bytes);
+    BASE_ASSERT(result == 0);
+    (void)result;
+    r->base = NULL;
+    r->reserved_bytes = 0;
+}

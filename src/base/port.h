@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * port: compiler and platform facts; the words every other file is written in.
+ *
+ * LINKAGE    CELLAR_PRIVATE stands before each name shared between files: hidden visibility in the
+ *            split build, `static` in the two-file build. BASE_INLINE for functions in headers.
+ * SWITCHES   BASE_DEBUG 1: asserts, lock ranks, step counters. BASE_SIM 1: every seam goes to the
+ *            simulation driver (base/sim.h). BASE_SEQ_ATOMIC 1: record bytes move as atomic words,
+ *            for ThreadSanitizer, MemorySanitizer and the simulation. */
+#ifndef BASE_PORT_H
+#define BASE_PORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__cplusplus)
+#error "cellar.c is C11: compile it with a C compiler and link the object into the C++ program"
+#endif
+#if !defined(__STDC_VERSION__) || __STDC_VERSION__ < 201112L || defined(__STDC_NO_ATOMICS__)
+#error "cellar needs C11 with atomics: gcc >= 9 or clang >= 11 with -std=c11 or later"
+#endif
+#if !defined(__GNUC__)
+#error "cellar needs gcc or clang (GNU builtins are used in src/base)"
+#endif
+#if !defined(__linux__)
+#error "cellar runs on Linux (futex, madvise, getrandom); other systems are not ported yet"
+#endif
+#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "cellar needs a little-endian machine: index words and disk formats are little-endian"
+#endif
+
+#ifndef CELLAR_PRIVATE
+#define CELLAR_PRIVATE __attribute__((visibility("hidden")))
+#endif
+
+#ifndef BASE_DEBUG
+#define BASE_DEBUG 0
+#endif
+#ifndef BASE_SIM
+#define BASE_SIM 0
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define BASE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BASE_TSAN 1
+#endif
+#if __has_feature(memory_sanitizer)
+#define BASE_MSAN 1
+#endif
+#endif
+#ifndef BASE_TSAN
+#define BASE_TSAN 0
+#endif
+#ifndef BASE_MSAN
+#define BASE_MSAN 0
+#endif
+#define BASE_SEQ_ATOMIC (BASE_TSAN || BASE_MSAN || BASE_SIM)
+
+#if defined(__SSE2__) && !BASE_SEQ_ATOMIC
+#define BASE_HAVE_SSE2 1
+#else
+#define BASE_HAVE_SSE2 0
+#endif
+
+#define BASE_INLINE static inline __attribute__((unused))
+#define BASE_ALWAYS_INLINE static inline __attribute__((unused, always_inline))
+#define BASE_NOINLINE __attribute__((noinline))
+#define BASE_COLD __attribute__((noinline, cold))
+#define BASE_LIKELY(x) __builtin_expect(!!(x), 1)
+#define BASE_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define BASE_PREFETCH(p) __builtin_prefetch((p), 0, 3)
+#define BASE_PREFETCH_W(p) __builtin_prefetch((p), 1, 3)
+#define BASE_ALIGNED(n) __attribute__((aligned(n)))
+#define BASE_PRINTF(f, a) __attribute__((format(printf, f, a)))
+
+/* Two lines: adjacent-line prefetch makes 128 the unit of false sharing on x86-64. */
+#define BASE_LINE 64
+#define BASE_PAD 128
+#define BASE_PAGE 4096
+
+/* One per-thread object shared between files: stands in a header; BASE_THREAD_DEFINE stands in one
+ * .c. initial-exec keeps a read at one instruction in the shared library; its cost is a few bytes
+ * of the reserve every libc keeps for it. Not on musl, which refuses it after dlopen. */
+#if defined(__GLIBC__) && defined(__PIC__)
+#define BASE_THREAD_MODEL __attribute__((tls_model("initial-exec")))
+#else
+#define BASE_THREAD_MODEL
+#endif
+#if defined(CELLAR_AMALGAMATION)
+#define BASE_THREAD_DECLARE(type, name) static _Thread_local type name BASE_THREAD_MODEL
+#define BASE_THREAD_DEFINE(type, name) struct name##_is_defined_in_the_header
+#else
+#define BASE_THREAD_DECLARE(type, name) \
+    extern _Thread_local type name BASE_THREAD_MODEL __attribute__((visibility("hidden")))
+#define BASE_THREAD_DEFINE(type, name) \
+    _Thread_local type name BASE_THREAD_MODEL __attribute__((visibility("hidden")))
+#endif
+
+#endif

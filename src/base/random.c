@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * random: bytes from the kernel for secrets, and a small fast generator for everything else.
+ *
+ * LIMITS     the generator is predictable by who sees its output; nothing secret comes from it.
+ * SOURCE     Blackman and Vigna 2018, xoroshiro128++; Lemire 2019, bounded numbers by
+ *            multiplication; Steele et al. 2014, splitmix64 for seeding. Own code. */
+#include "base/random.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/num.h"
+
+#if BASE_SIM
+#include "base/sim.h"
+
+CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
+{
+    unsigned char *p = out;
+    for (size_t i = 0; i < len; i++) { p[i] = (unsigned char)base_sim_random(); }
+    return true;
+}
+
+#else
+
+static bool base_random_device(unsigned char *out, size_t len)
+{
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) { return false; }
+    size_t got = 0;
+    while (got < len) {
+        ssize_t n = read(fd, out + got, len - got);
+        if (n > 0) {
+            got += (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            break;
+        }
+    }
+    (void)close(fd);
+    return got == len;
+}
+
+CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
+{
+    unsigned char *p = out;
+    size_t got = 0;
+    while (got < len) {
+        ssize_t n = getrandom(p + got, len - got, 0);
+        if (n > 0) {
+            got += (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            return base_random_device(p + got, len - got); /* old kernel, or a sandbox said no */
+        }
+    }
+    return true;
+}
+
+#endif
+
+static uint64_t base_rng_split(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static uint64_t base_rng_rotl(uint64_t x, unsigned k) { return (x << k) | (x >> (64 - k)); }
+
+/* Two outputs of a bijection from different inputs are never both zero, the one state to avoid. */
+CELLAR_PRIVATE void base_rng_seed(base_rng *r, uint64_t seed)
+{
+    r->s[0] = base_rng_split(&seed);
+    r->s[1] = base_rng_split(&seed);
+}
+
+CELLAR_PRIVATE uint64_t base_rng_next(base_rng *r)
+{
+    uint64_t a = r->s[0], b = r->s[1];
+    uint64_t out = base_rng_rotl(a + b, 17) + a;
+    b ^= a;
+    r->s[0] = base_rng_rotl(a, 49) ^ b ^ (b << 21);
+    r->s[1] = base_rng_rotl(b, 28);
+    return out;
+}
+
+CELLAR_PRIVATE uint64_t base_rng_below(base_rng *r, uint64_t n)
+{
+    BASE_ASSERT(n >= 1);
+    uint64_t high = base_rng_next(r), low = n;
+    base_hash_mul(&low, &high); /* low half, high half of n * random */
+    if (BASE_UNLIKELY(low < n)) {
+        uint64_t reject = (0 - n) % n;
+        while (low < reject) {
+            high = base_rng_next(r);
+            low = n;
+            base_hash_mul(&low, &high);
+        }
+    }
+    return high;
+}

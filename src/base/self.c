@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * self: what a thread owns, and what happens to it when threads end and processes fork.
+ *
+ * PICTURE    thread -- thread-local pointer --> record i of chunk i / 64 (own cache lines)
+ *            record: owner's tid | counters' index | clock offset | random state | held ranks
+ * INVARIANTS a record belongs to at most one living thread of this process, index 0 excepted.
+ *            Chunks are mapped when first needed and never given back: at most 64 of them, and a
+ *            record is reused, so threads that come and go cost nothing.
+ * LOCKING    registration is under base_selves.lock (not ranked: rank checks need a record first).
+ *            A record's fields belong to its thread; `tid` is written under the lock.
+ * WALK       first call of a thread: look at 8 used records, round robin, for one whose owner is
+ *            gone (tgkill says ESRCH, or the kernel has given its tid to us); else the next fresh
+ *            one; none left: look at 64 more, then the shared record 0.
+ * ENDS       No pthread_key, so no destructor that could run after dlclose, and no key taken from
+ *            the host. A thread that ended leaves its tid behind, which is how its record is found.
+ *            tgkill is confined to the process: tids of the parent mean nothing in a forked child,
+ *            so all other records are free there; the child handler renews its own.
+ * LIMITS     4,095 records; threads beyond them share record 0 and must not keep state in it. A
+ *            child made by a bare clone() without handlers: its first new thread may share a
+ *            record.
+ * TRIED      pthread_key with destructor: crashes after dlclose in every library that did it
+ *            (mimalloc, OpenSSL, SSSD). */
+#include "base/sync.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+
+/* ---- fork: one list for the process ---- */
+
+static struct base_forks {
+    sync_lock lock;             /* not ranked; guards the list; held from prepare to the end */
+    base_fork_node *first, *last; /* in order of registration */
+    _Atomic uint32_t generation;  /* forks between the process that loaded us and this one */
+} base_forks;
+
+#if !BASE_SIM
+static struct base_selves {
+    sync_lock lock;              /* not ranked; guards what follows */
+    pthread_once_t once;         /* pthread_atfork, once a process image */
+    bool atfork;                 /* it was granted */
+    _Atomic uint32_t count;      /* records handed out, the shared one included; never falls */
+    uint32_t cursor;             /* where the next look for an orphan starts */
+    base_self_t *chunk[BASE_SELF_MAX / 64]; /* mapped, never unmapped */
+} base_selves = { .once = PTHREAD_ONCE_INIT };
+
+static base_self_t base_self_shared; /* index 0: threads beyond the limit, or without memory */
+BASE_THREAD_DEFINE(base_self_t *, base_self_mine);
+
+static void base_raw_take(sync_lock *l)
+{
+    if (!base_cas_ar(&l->word, 0u, 1u)) { sync_lock_slow(l); }
+}
+
+static void base_raw_drop(sync_lock *l)
+{
+    if (base_xchg_ar(&l->word, 0u) == 2u) { sync_wake_slow(l); }
+}
+
+static int32_t base_tid(void) { return (int32_t)syscall(SYS_gettid); }
+
+static void base_fork_prepare(void)
+{
+    base_self()->forking = true;
+    base_raw_take(&base_forks.lock);
+    for (base_fork_node *n = base_forks.first; n != NULL; n = n->next) { n->prepare(n->ctx); }
+    base_raw_take(&base_selves.lock);
+}
+
+static void base_fork_parent(void)
+{
+    base_raw_drop(&base_selves.lock);
+    for (base_fork_node *n = base_forks.last; n != NULL; n = n->prev) { n->parent(n->ctx); }
+    base_raw_drop(&base_forks.lock);
+    base_self()->forking = false;
+}
+
+static void base_fork_child(void)
+{
+    sync_reset(&base_selves.lock);
+    sync_reset(&base_forks.lock);
+    (void)base_add_rlx(&base_forks.generation, 1u);
+    base_self_t *self = base_self();
+    if (self->index != 0) { base_store_rlx(&self->tid, base_tid()); }
+    for (base_fork_node *n = base_forks.last; n != NULL; n = n->prev) { n->child(n->ctx); }
+    self->held_count = self->noted_count = 0;
+    self->forking = false;
+}
+
+static void base_atfork_once(void)
+{
+    base_selves.atfork =
+        pthread_atfork(base_fork_prepare, base_fork_parent, base_fork_child) == 0;
+}
+
+/* ---- records ---- */
+
+static base_self_t *base_record(uint32_t index)
+{
+    return &base_selves.chunk[index / 64][index % 64];
+}
+
+/* Whose thread is gone: no such thread in this process, or its number is ours now. */
+static bool base_record_is_orphan(const base_self_t *r, int32_t my_tid)
+{
+    int32_t tid = base_load_rlx(&r->tid);
+    if (tid == 0 || tid == my_tid) { return true; }
+    return syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH;
+}
+
+static base_self_t *base_record_orphan(int32_t my_tid, uint32_t looks)
+{
+    uint32_t count = base_load_rlx(&base_selves.count);
+    for (uint32_t i = 0; i < looks && i + 1 < count; i++) {
+        base_selves.cursor = base_selves.cursor + 1 < count ? base_selves.cursor + 1 : 1;
+        base_self_t *r = base_record(base_selves.cursor);
+        if (base_record_is_orphan(r, my_tid)) { return r; }
+    }
+    return NULL;
+}
+
+static base_self_t *base_record_fresh(void)
+{
+    uint32_t index = base_load_rlx(&base_selves.count);
+    if (index == 0) { index = 1; } /* 0 is the shared one */
+    if (index >= BASE_SELF_MAX) { return NULL; }
+    base_self_t **chunk = &base_selves.chunk[index / 64];
+    if (*chunk == NULL) {
+        void *p = MAP_FAILED;
+        if (!base_fault_alloc("base.self")) {
+            p = mmap(NULL, 64 * sizeof(base_self_t), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        }
+        if (p == MAP_FAILED) { return NULL; }
+        *chunk = p;
+    }
+    base_store_rel(&base_selves.count, index + 1);
+    base_record(index)->index = index;
+    return base_record(index);
+}
+
+/* The index stays, so that counters kept under it go on; everything else starts anew. */
+static void base_record_init(base_self_t *r, int32_t tid)
+{
+    uint32_t index = r->index;
+    memset(r, 0, sizeof *r);
+    r->index = index;
+    base_store_rlx(&r->tid, tid);
+    uint64_t seed;
+    if (!base_random_bytes(&seed, sizeof seed)) { seed = base_mix64((uint64_t)(uintptr_t)r); }
+    base_rng_seed(&r->rng, seed);
+}
+
+BASE_COLD CELLAR_PRIVATE base_self_t *base_self_slow(void)
+{
+    int saved = errno;
+    (void)pthread_once(&base_selves.once, base_atfork_once);
+    int32_t tid = base_tid();
+    base_raw_take(&base_selves.lock);
+    base_self_t *r = base_record_orphan(tid, 8);
+    if (r == NULL) { r = base_record_fresh(); }
+    if (r == NULL) { r = base_record_orphan(tid, 64); }
+    if (r != NULL) {
+        base_record_init(r, tid);
+    } else {
+        r = &base_self_shared;
+        if (base_self_shared.rng.s[0] == 0) { base_rng_seed(&base_self_shared.rng, (uint64_t)tid); }
+    }
+    base_raw_drop(&base_selves.lock);
+    base_self_mine = r;
+    errno = saved;
+    return r;
+}
+
+CELLAR_PRIVATE uint32_t base_self_count(void)
+{
+    uint32_t n = base_load_acq(&base_selves.count);
+    return n > 0 ? n : 1;
+}
+
+CELLAR_PRIVATE bool base_fork_register(base_fork_node *n)
+{
+    (void)base_self();
+    if (!base_selves.atfork || base_fault_alloc("base.fork_register")) { return false; }
+    base_raw_take(&base_forks.lock);
+    n->next = NULL;
+    n->prev = base_forks.last;
+    if (n->prev != NULL) { n->prev->next = n; } else { base_forks.first = n; }
+    base_forks.last = n;
+    base_raw_drop(&base_forks.lock);
+    return true;
+}
+
+CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n)
+{
+    base_raw_take(&base_forks.lock);
+    if (n->prev != NULL) { n->prev->next = n->next; } else { base_forks.first = n->next; }
+    if (n->next != NULL) { n->next->prev = n->prev; } else { base_forks.last = n->prev; }
+    n->next = n->prev = NULL;
+    base_raw_drop(&base_forks.lock);
+}
+
+#else
+
+/* Fibers do not fork; nodes are accepted so that the code around them runs. */
+CELLAR_PRIVATE bool base_fork_register(base_fork_node *n)
+{
+    n->next = n->prev = NULL;
+    return !base_fault_alloc("base.fork_register");
+}
+CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n) { n->next = n->prev = NULL; }
+
+#endif
+
+CELLAR_PRIVATE uint32_t base_fork_generation(void) { return base_load_rlx(&base_forks.generation); }

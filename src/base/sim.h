@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sim: the simulation driver's two faces: what the seams of base call, and what scenarios call.
+ *
+ * Exists under BASE_SIM only. One OS thread, each simulated thread a fiber; the driver picks who
+ * goes on at every seam. Everything in a run follows from (scenario, seed, mutant): nothing may
+ * depend on addresses, wall time or earlier runs. How it works: sim.c. */
+#ifndef BASE_SIM_H
+#define BASE_SIM_H
+
+#include "base/sync.h"
+
+#if BASE_SIM
+
+#define BASE_SIM_FIBERS 32
+
+/* ---- for scenarios (tests/sim) ---- */
+
+/* Start a fiber; it runs when the driver picks it. name: static text. */
+CELLAR_PRIVATE void base_sim_spawn(const char *name, void (*fn)(void *), void *arg);
+/* Wait until every spawned fiber has ended (threads of the library are not waited for). */
+CELLAR_PRIVATE void base_sim_join_all(void);
+/* Uniform in [0, n), from the seed and this fiber's number: the same in every schedule. */
+CELLAR_PRIVATE uint64_t base_sim_below(uint64_t n);
+/* Number of points passed: a clock for histories. */
+CELLAR_PRIVATE uint64_t base_sim_step(void);
+CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* the virtual clock jumps forward */
+/* A line of the trace; nothing without --trace. */
+CELLAR_PRIVATE void base_sim_note(const char *format, ...) BASE_PRINTF(1, 2);
+/* The run failed: does not return. */
+CELLAR_PRIVATE void base_sim_fail(const char *format, ...) BASE_PRINTF(1, 2)
+    __attribute__((noreturn, cold));
+#define BASE_SIM_CHECK(x) \
+    (BASE_LIKELY(x) ? (void)0 : base_sim_fail("%s:%d: %s", __FILE__, __LINE__, #x))
+
+/* ---- for the program that runs them ---- */
+
+typedef struct base_sim_scenario {
+    const char *name;
+    const char *what;   /* one line for --list */
+    void (*run)(void);  /* the first fiber; ends when all others have ended */
+    uint64_t max_steps; /* more is a livelock; 0: 200,000 */
+} base_sim_scenario;
+
+typedef enum base_sim_picker {
+    BASE_SIM_UNIFORM, /* anyone at every step */
+    BASE_SIM_PCT,     /* priorities with two random change points */
+    BASE_SIM_FEW,     /* 0 to 3 preemptions */
+    BASE_SIM_NAMED,   /* anyone, at named points only */
+    BASE_SIM_PICKERS
+} base_sim_picker;
+
+typedef struct base_sim_switch { /* at step `step` the driver let `to` go on */
+    uint64_t step;
+    uint32_t to;
+} base_sim_switch;
+
+typedef struct base_sim_options {
+    uint64_t seed;
+    const char *mutant;            /* NULL: none */
+    bool trace;                    /* print each named point and switch */
+    const base_sim_switch *replay; /* NULL: pick by seed; else these switches and no others */
+    size_t replay_count;
+} base_sim_options;
+
+typedef struct base_sim_result {
+    bool failed;
+    char text[2048];       /* why, and where each fiber was */
+    uint64_t steps, digest, mutant_hits, switch_count;
+    base_sim_picker picker;
+    bool buffered;         /* stores waited in buffers */
+    const base_sim_switch *switches; /* until the next run; may be cut at switch_kept */
+    size_t switch_kept;
+} base_sim_result;
+
+/* False: failed; the fibers' memory is then abandoned: end the process soon. */
+CELLAR_PRIVATE bool base_sim_run(const base_sim_scenario *s, const base_sim_options *o,
+                                 base_sim_result *out);
+/* Where each fiber is, as text: for a handler of fatal signals. Returns out. */
+CELLAR_PRIVATE const char *base_sim_where(char *out, size_t cap);
+CELLAR_PRIVATE const char *base_sim_picker_name(base_sim_picker p);
+
+/* ---- for the seams ---- */
+
+CELLAR_PRIVATE uint64_t base_sim_random(void);
+CELLAR_PRIVATE int64_t base_sim_now_ms(void);
+CELLAR_PRIVATE uint64_t base_sim_now_ns(void);
+CELLAR_PRIVATE int64_t base_sim_wall_ms(void);
+CELLAR_PRIVATE bool base_sim_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns,
+                                  const char *point);
+CELLAR_PRIVATE void base_sim_wake(_Atomic uint32_t *word, int count);
+CELLAR_PRIVATE void base_sim_sleep(uint64_t ns);
+CELLAR_PRIVATE int base_sim_thread_start(base_thread *t, const char *name);
+CELLAR_PRIVATE void base_sim_thread_join(base_thread *t);
+
+#endif
+#endif

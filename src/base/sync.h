@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sync: locks with ranks, events, threads, fork, and what a thread owns (base_self).
+ *
+ * RANKS      one list for ever. A thread takes a lock only above every rank it holds (BASE_DEBUG
+ *            aborts otherwise). An equal rank is met by sync_try, which never waits, or in
+ *            ascending address order where the list says ORDERED. A leaf must be the last one
+ *            taken.
+ * LOCK       4 bytes: 0 free, 1 held, 2 held with sleepers. Spins 64 times, then futex. Clang's
+ *            thread-safety analysis sees the rank tokens, which have no storage.
+ * EVENT      a 32-bit word the caller owns; the predicate is the word itself: no lost wake-up.
+ * SELF       one record a thread, found by one thread-local load; no pthread_key: the record of a
+ *            thread that ended is found by its dead tid and reused. Index 0 is shared by all
+ *            threads beyond BASE_SELF_MAX: counters under it need atomic adds. */
+#ifndef BASE_SYNC_H
+#define BASE_SYNC_H
+
+#include "base/atomic.h"
+#include "base/port.h"
+#include "base/random.h"
+
+/* name, number with gaps, "ORDERED" 1 where equal ranks are taken in ascending address order */
+#define SYNC_RANKS(X) \
+    X(VIEW, 5, 0) X(LISTEN, 6, 0) X(MAINT, 8, 0) X(RESIZE, 9, 0) X(BLOOM, 10, 1) \
+    X(L1_STRIPE, 20, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) X(L1_BIG, 34, 0) \
+    X(FLIGHT, 40, 0) X(GRAPH, 42, 0) X(L2_GATE, 50, 0) X(L2_LOG, 60, 0) X(L2_SHARD, 62, 0) \
+    X(L2_DEV, 64, 0) X(TAG, 66, 0) X(GLOB, 68, 0) X(SHADOW, 70, 0) X(HOT, 72, 0) \
+    X(LIMIT, 80, 1) X(LOCK, 82, 0) X(QUEUE, 84, 0) X(WHEEL, 86, 0) X(BUS, 88, 0) \
+    X(STATS, 90, 0) X(ERROR, 92, 0) X(LOG, 94, 0) X(SELF, 96, 0)
+
+typedef enum sync_rank {
+#define SYNC_X(name, number, ordered) SYNC_RANK_##name = (number),
+    SYNC_RANKS(SYNC_X)
+#undef SYNC_X
+    SYNC_RANK_NONE = 0
+} sync_rank;
+
+#if defined(__clang__) && !defined(SYNC_NO_ANALYSIS)
+#define SYNC_ATTR(x) __attribute__((x))
+#else
+#define SYNC_ATTR(x)
+#endif
+typedef struct SYNC_ATTR(capability("rank")) sync_token { char unused; } sync_token;
+#define SYNC_X(name, number, ordered) extern sync_token sync_token_##name;
+SYNC_RANKS(SYNC_X)
+#undef SYNC_X
+#define SYNC_GUARDED(r) SYNC_ATTR(guarded_by(sync_token_##r))
+#define SYNC_HOLDS(r) SYNC_ATTR(requires_capability(sync_token_##r))
+#define SYNC_TAKES(r) SYNC_ATTR(acquire_capability(sync_token_##r))
+#define SYNC_DROPS(r) SYNC_ATTR(release_capability(sync_token_##r))
+#define SYNC_TRIES(r) SYNC_ATTR(try_acquire_capability(true, sync_token_##r))
+#define SYNC_FREE_OF(r) SYNC_ATTR(locks_excluded(sync_token_##r))
+#define SYNC_UNCHECKED SYNC_ATTR(no_thread_safety_analysis)
+
+typedef struct sync_lock {
+    _Atomic uint32_t word; /* 0 free, 1 held, 2 held, sleepers; acquire in take, release in drop */
+} sync_lock;
+
+CELLAR_PRIVATE void sync_lock_slow(sync_lock *l);
+CELLAR_PRIVATE void sync_wake_slow(sync_lock *l);
+CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried);
+CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
+#if BASE_DEBUG
+#define SYNC_PUSH(r, l, t) sync_rank_push((r), (l), (t))
+#define SYNC_POP(r, l) sync_rank_pop((r), (l))
+#else
+#define SYNC_PUSH(r, l, t) ((void)0)
+#define SYNC_POP(r, l) ((void)0)
+#endif
+/* Aborts in BASE_DEBUG when this thread holds any ranked lock: stands before user code and waits.
+ * */
+CELLAR_PRIVATE void sync_assert_none(void);
+
+BASE_INLINE void sync_lock_raw(sync_rank r, sync_lock *l)
+{
+    SYNC_PUSH(r, l, false);
+    if (BASE_UNLIKELY(!base_cas_ar(&l->word, 0u, 1u))) { sync_lock_slow(l); }
+    (void)r;
+}
+BASE_INLINE bool sync_try_raw(sync_rank r, sync_lock *l)
+{
+    if (!base_cas_ar(&l->word, 0u, 1u)) { return false; }
+    SYNC_PUSH(r, l, true);
+    (void)r;
+    return true;
+}
+BASE_INLINE void sync_drop_raw(sync_rank r, sync_lock *l)
+{
+    SYNC_POP(r, l);
+    (void)r;
+    if (BASE_UNLIKELY(base_xchg_ar(&l->word, 0u) == 2u)) { sync_wake_slow(l); }
+}
+#define SYNC_X(name, number, ordered) \
+    BASE_INLINE void sync_take_##name(sync_lock *l) SYNC_TAKES(name) SYNC_UNCHECKED; \
+    BASE_INLINE void sync_take_##name(sync_lock *l) { sync_lock_raw(SYNC_RANK_##name, l); } \
+    BASE_INLINE bool sync_try_##name(sync_lock *l) SYNC_TRIES(name) SYNC_UNCHECKED; \
+    BASE_INLINE bool sync_try_##name(sync_lock *l) { return sync_try_raw(SYNC_RANK_##name, l); } \
+    BASE_INLINE void sync_drop_##name(sync_lock *l) SYNC_DROPS(name) SYNC_UNCHECKED; \
+    BASE_INLINE void sync_drop_##name(sync_lock *l) { sync_drop_raw(SYNC_RANK_##name, l); }
+SYNC_RANKS(SYNC_X)
+#undef SYNC_X
+#define sync_take(r, l) sync_take_##r(l)
+#define sync_try(r, l) sync_try_##r(l)
+#define sync_drop(r, l) sync_drop_##r(l)
+/* In a forked child: whoever held it is gone. */
+BASE_INLINE void sync_reset(sync_lock *l) { base_store_rel(&l->word, 0u); }
+
+/* Sleep while *word == expected, until woken or base_now_ns() >= deadline_ns (UINT64_MAX: no
+ * limit). May return early; EINTR is looped. No ranked lock held. True: not by time-out. */
+CELLAR_PRIVATE bool sync_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns);
+CELLAR_PRIVATE void sync_wake(_Atomic uint32_t *word, int count); /* INT_MAX: all */
+CELLAR_PRIVATE void base_yield(void);
+CELLAR_PRIVATE void base_sleep_ns(uint64_t ns);
+
+/* Locks beyond it are counted, not checked. */
+#if BASE_DEBUG
+#define SYNC_HELD_MAX 80
+#else
+#define SYNC_HELD_MAX 1
+#endif
+#define BASE_SELF_MAX 4096
+
+typedef struct base_self {
+    uint32_t index BASE_ALIGNED(BASE_PAD); /* 1..BASE_SELF_MAX-1 this thread's alone; 0 shared */
+    _Atomic int32_t tid;      /* the owner's; written under the registration lock, 0: never used */
+    uint32_t countdown;       /* samples: calls until the next one (stats) */
+    uint32_t depth;           /* nested listener and loader calls */
+    uint32_t held_count;      /* BASE_DEBUG: ranked locks this thread holds */
+    uint32_t noted_count;     /* BASE_DEBUG: those of them that are in held[] */
+    bool forking;             /* in a fork's prepare or parent handlers: ranks are not checked */
+    int64_t boot_offset_ms;   /* clock: BOOTTIME - MONOTONIC as this thread last saw it */
+    int64_t last_coarse_ms;   /* clock: coarse reading at which it was last refreshed */
+    base_rng rng;             /* for choices nobody should foresee: stripe to steal from */
+    void *load_frames;        /* innermost load frame of this thread; plain data, no destructor */
+    struct { sync_rank rank; const void *lock; } held[SYNC_HELD_MAX];
+} base_self_t;
+
+/* This thread's record; never NULL. Under simulation: the fiber's. */
+#if BASE_SIM
+CELLAR_PRIVATE base_self_t *base_sim_self(void);
+BASE_INLINE base_self_t *base_self(void) { return base_sim_self(); }
+#else
+CELLAR_PRIVATE base_self_t *base_self_slow(void);
+BASE_THREAD_DECLARE(base_self_t *, base_self_mine); /* NULL until this thread's first call */
+BASE_ALWAYS_INLINE base_self_t *base_self(void)
+{
+    base_self_t *s = base_self_mine;
+    return BASE_LIKELY(s != NULL) ? s : base_self_slow();
+}
+#endif
+/* Records handed out so far, the shared one included: an upper bound of every index in use. */
+CELLAR_PRIVATE uint32_t base_self_count(void);
+
+typedef struct base_thread { /* the caller's; stays where it is from start to join */
+    uint64_t handle;          /* pthread_t, or the fiber */
+    void (*fn)(void *);
+    void *arg;
+    char name[16];
+    _Atomic uint32_t running; /* 1 from start until fn returned */
+} base_thread;
+
+/* Start a named thread (<= 15 bytes) with all signals blocked, 256 KiB stack. 0, or an errno. */
+CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
+                                     const char *name);
+CELLAR_PRIVATE void base_thread_join(base_thread *t);
+
+/* fork: one pthread_atfork for the process, through pthread_once, at the first registration. Each
+ * store links itself in; `prepare` takes its ranked locks, `parent` drops them, `child` resets. */
+typedef struct base_fork_node {
+    struct base_fork_node *next, *prev;
+    void (*prepare)(void *ctx);
+    void (*parent)(void *ctx);
+    void (*child)(void *ctx);
+    void *ctx;
+} base_fork_node;
+CELLAR_PRIVATE bool base_fork_register(base_fork_node *n);
+CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n);
+/* Number of forks between the process that loaded us and this one. */
+CELLAR_PRIVATE uint32_t base_fork_generation(void);
+CELLAR_PRIVATE unsigned base_cpu_count(void);
+
+#endif

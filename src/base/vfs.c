@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vfs: the disk, through POSIX and Linux calls, each one a fault point.
+ *
+ * PICTURE    caller -> base_vfs table -> fault point of that name -> system call
+ * INVARIANTS every call returns 0 or a positive errno. *done counts what was moved, also beside an
+ *            error. No descriptor survives exec. A name is one path component below a directory
+ *            that is already open, and never followed when it is a link.
+ * LOCKING    none; a base_vfs_file belongs to its opener, pread and pwrite of one file may overlap.
+ * LIMITS     a lock never waits (EAGAIN) and belongs to the open file, not to the process: a second
+ *            open of the same file in this process is refused too. A failed datasync is final for
+ *            what it covered; who repeats it is told a lie by the kernel. close() is not repeated
+ *            on EINTR: Linux has closed.
+ * NOT HERE   the simulated device, formats, retries, the breaker. */
+#include "base/vfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/mem.h"
+#include "base/num.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels answer EINVAL */
+#endif
+
+struct base_vfs_file {
+    int fd;      /* owned */
+    bool direct; /* bypasses the page cache */
+};
+
+#if BASE_DEBUG
+static struct base_vfs_fault {
+    char site[24];         /* "": any; written before nth is stored, by the arming test */
+    _Atomic uint64_t seen; /* matching calls since last armed */
+    _Atomic uint64_t nth;  /* which one fails; 0: none */
+    _Atomic int error;
+    _Atomic bool sticky;
+} base_vfs_fault;
+
+CELLAR_PRIVATE int base_fault_io(const char *site)
+{
+    BASE_POINT(site);
+    uint64_t nth = atomic_load(&base_vfs_fault.nth);
+    if (base_vfs_fault.site[0] != '\0' && strcmp(base_vfs_fault.site, site) != 0) { return 0; }
+    uint64_t call = atomic_fetch_add(&base_vfs_fault.seen, 1) + 1;
+    if (nth == 0 || call < nth) { return 0; }
+    if (call > nth && !atomic_load(&base_vfs_fault.sticky)) { return 0; }
+    return atomic_load(&base_vfs_fault.error);
+}
+
+CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth, bool sticky)
+{
+    atomic_store(&base_vfs_fault.nth, 0);
+    uint64_t seen = atomic_exchange(&base_vfs_fault.seen, 0);
+    snprintf(base_vfs_fault.site, sizeof base_vfs_fault.site, "%s", site != NULL ? site : "");
+    atomic_store(&base_vfs_fault.error, error);
+    atomic_store(&base_vfs_fault.sticky, sticky);
+    atomic_store(&base_vfs_fault.nth, nth);
+    return seen;
+}
+#endif
+
+/* Where no bytes move, a short transfer has no meaning. */
+static int base_vfs_faulted(const char *site)
+{
+    int e = base_fault_io(site);
+    return e > 0 ? e : 0;
+}
+
+static int base_vfs_wrap(int fd, bool direct, base_vfs_file **out)
+{
+    base_vfs_file *f = base_alloc_raw(NULL, sizeof *f);
+    if (f == NULL) {
+        (void)close(fd);
+        return ENOMEM;
+    }
+    f->fd = fd;
+    f->direct = direct;
+    *out = f;
+    return 0;
+}
+
+static int base_vfs_open_dir(void *ctx, const char *path, bool create, base_vfs_file **out)
+{
+    (void)ctx;
+    *out = NULL;
+    int e = base_vfs_faulted("open_dir");
+    if (e != 0) { return e; }
+    if (create && mkdir(path, 0700) != 0 && errno != EEXIST) { return errno; }
+    int fd;
+    do {
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    } while (fd < 0 && errno == EINTR);
+    return fd < 0 ? errno : base_vfs_wrap(fd, false, out);
+}
+
+static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
+                         base_vfs_file **out)
+{
+    (void)ctx;
+    *out = NULL;
+    BASE_ASSERT(strchr(name, '/') == NULL);
+    int e = base_vfs_faulted("open");
+    if (e != 0) { return e; }
+    int how = O_NOFOLLOW | O_CLOEXEC | ((flags & BASE_VFS_WRITE) != 0 ? O_RDWR : O_RDONLY);
+    if ((flags & BASE_VFS_CREATE) != 0) { how |= O_CREAT; }
+    if ((flags & BASE_VFS_EXCL) != 0) { how |= O_EXCL; }
+    bool direct = (flags & BASE_VFS_DIRECT) != 0;
+    int fd;
+    for (;;) {
+        fd = openat(dir->fd, name, direct ? how | O_DIRECT : how, 0600);
+        if (fd >= 0) { break; }
+        if (errno == EINVAL && direct) {
+            direct = false; /* tmpfs and others have no O_DIRECT */
+            /* Linux may have made the file before it refused the flag: then it is ours. */
+            how &= ~O_EXCL;
+        } else if (errno != EINTR) {
+            return errno;
+        }
+    }
+    return base_vfs_wrap(fd, direct, out);
+}
+
+static void base_vfs_close(void *ctx, base_vfs_file *f)
+{
+    (void)ctx;
+    if (f == NULL) { return; }
+    (void)close(f->fd);
+    base_free_raw(NULL, f, sizeof *f);
+}
+
+static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("preallocate");
+    if (e != 0) { return e; }
+    if (bytes > INT64_MAX) { return EFBIG; }
+    do {
+        e = fallocate(f->fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
+    } while (e == EINTR);
+    /* File systems without it: libc writes the blocks one by one. */
+    if (e == EOPNOTSUPP || e == ENOSYS) {
+        do { e = posix_fallocate(f->fd, 0, (off_t)bytes); } while (e == EINTR);
+    }
+    return e;
+}
+
+/* Common to both directions: *n is cut for an injected short transfer. */
+static int base_vfs_transfer_fault(const char *site, size_t *n, uint64_t offset)
+{
+    int e = base_fault_io(site);
+    if (e > 0) { return e; }
+    if (e < 0) { *n /= 2; }
+    return offset > INT64_MAX ? EINVAL : 0;
+}
+
+static int base_vfs_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset,
+                          size_t *done)
+{
+    (void)ctx;
+    *done = 0;
+    int e = base_vfs_transfer_fault("pread", &n, offset);
+    if (e != 0) { return e; }
+    ssize_t got;
+    do { got = pread(f->fd, buf, n, (off_t)offset); } while (got < 0 && errno == EINTR);
+    if (got < 0) { return errno; }
+    *done = (size_t)got;
+    return 0;
+}
+
+static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n,
+                           uint64_t offset, size_t *done)
+{
+    (void)ctx;
+    *done = 0;
+    int e = base_vfs_transfer_fault("pwrite", &n, offset);
+    if (e != 0) { return e; }
+    ssize_t put;
+    do { put = pwrite(f->fd, buf, n, (off_t)offset); } while (put < 0 && errno == EINTR);
+    if (put < 0) { return errno; }
+    *done = (size_t)put;
+    return 0;
+}
+
+static int base_vfs_map_shared(void *ctx, base_vfs_file *f, size_t bytes, void **out)
+{
+    (void)ctx;
+    *out = NULL;
+    int e = base_vfs_faulted("map_shared");
+    if (e != 0) { return e; }
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
+    if (p == MAP_FAILED) { return errno; }
+    *out = p;
+    return 0;
+}
+
+static void base_vfs_unmap(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    if (p == NULL) { return; }
+    int r = munmap(p, bytes);
+    BASE_ASSERT(r == 0);
+    (void)r;
+}
+
+static int base_vfs_arm(void *ctx, base_vfs_file *f, void *map, size_t offset, size_t bytes)
+{
+    (void)ctx;
+    (void)f;
+    int e = base_vfs_faulted("arm");
+    if (e != 0) { return e; }
+    BASE_ASSERT(offset % BASE_PAGE == 0);
+    unsigned char *p = (unsigned char *)map + offset;
+    do {
+        e = madvise(p, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+    } while (e == EINTR || e == EAGAIN);
+    if (e == EFAULT) { return EIO; } /* a page of the file that the disk would not give */
+    if (e != EINVAL) { return e; }
+    /* Before Linux 5.14: an atomic "or 0" dirties a page without changing it under others. */
+    for (size_t at = 0; at < bytes; at += BASE_PAGE) {
+        (void)__atomic_fetch_or(p + at, (unsigned char)0, __ATOMIC_RELAXED);
+    }
+    return 0;
+}
+
+static int base_vfs_datasync(void *ctx, base_vfs_file *f)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("datasync");
+    if (e != 0) { return e; }
+    do { e = fdatasync(f->fd) == 0 ? 0 : errno; } while (e == EINTR);
+    return e;
+}
+
+static int base_vfs_sync_dir(void *ctx, base_vfs_file *dir)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("sync_dir");
+    if (e != 0) { return e; }
+    do { e = fsync(dir->fd) == 0 ? 0 : errno; } while (e == EINTR);
+    return e;
+}
+
+static int base_vfs_truncate(void *ctx, base_vfs_file *f, uint64_t bytes)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("truncate");
+    if (e != 0) { return e; }
+    if (bytes > INT64_MAX) { return EFBIG; }
+    do { e = ftruncate(f->fd, (off_t)bytes) == 0 ? 0 : errno; } while (e == EINTR);
+    return e;
+}
+
+static int base_vfs_rename(void *ctx, base_vfs_file *dir, const char *from, const char *to)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("rename");
+    if (e != 0) { return e; }
+    return renameat(dir->fd, from, dir->fd, to) == 0 ? 0 : errno;
+}
+
+static int base_vfs_unlink(void *ctx, base_vfs_file *dir, const char *name)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("unlink");
+    if (e != 0) { return e; }
+    return unlinkat(dir->fd, name, 0) == 0 ? 0 : errno;
+}
+
+static int base_vfs_lock(void *ctx, base_vfs_file *f)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("lock");
+    if (e != 0) { return e; }
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET }; /* l_pid 0, as OFD demands */
+    e = fcntl(f->fd, F_OFD_SETLK, &whole) == 0 ? 0 : errno;
+    return e == EACCES ? EAGAIN : e;
+}
+
+static int base_vfs_stat_file(void *ctx, base_vfs_file *f, base_vfs_stat *out)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("stat");
+    if (e != 0) { return e; }
+    struct stat s;
+    if (fstat(f->fd, &s) != 0) { return errno; }
+    *out = (base_vfs_stat){ .size_bytes = (uint64_t)s.st_size,
+                            .allocated_bytes = (uint64_t)s.st_blocks * 512,
+                            .inode = (uint64_t)s.st_ino,
+                            .mtime_wall_ms = (int64_t)s.st_mtim.tv_sec * 1000 +
+                                             (int64_t)s.st_mtim.tv_nsec / 1000000,
+                            .mode = (uint32_t)s.st_mode,
+                            .uid = (uint32_t)s.st_uid };
+    return 0;
+}
+
+static int base_vfs_hex(char c)
+{
+    if (c >= '0' && c <= '9') { return c - '0'; }
+    if (c >= 'a' && c <= 'f') { return c - 'a' + 10; }
+    return -1;
+}
+
+/* The kernel's text form, 8-4-4-4-12 hexadecimal digits. */
+static int base_vfs_boot_id(void *ctx, unsigned char out[16])
+{
+    (void)ctx;
+    int e = base_vfs_faulted("boot_id");
+    if (e != 0) { return e; }
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) { return errno; }
+    char text[40] = "";
+    ssize_t n;
+    do { n = read(fd, text, sizeof text - 1); } while (n < 0 && errno == EINTR);
+    e = n < 0 ? errno : 0;
+    (void)close(fd);
+    if (e != 0) { return e; }
+    size_t digits = 0;
+    memset(out, 0, 16);
+    for (const char *c = text; *c != '\0' && digits < 32; c++) {
+        int v = base_vfs_hex(*c);
+        if (v < 0) { continue; }
+        out[digits / 2] = (unsigned char)((unsigned)out[digits / 2] << 4 | (unsigned)v);
+        digits++;
+    }
+    return digits == 32 ? 0 : EIO;
+}
+
+CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
+{
+    static const base_vfs system = {
+        .open_dir = base_vfs_open_dir, .open = base_vfs_open, .close = base_vfs_close,
+        .preallocate = base_vfs_preallocate, .pread = base_vfs_pread, .pwrite = base_vfs_pwrite,
+        .map_shared = base_vfs_map_shared, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
+        .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
+        .truncate = base_vfs_truncate, .rename = base_vfs_rename, .unlink = base_vfs_unlink,
+        .lock = base_vfs_lock, .stat = base_vfs_stat_file, .boot_id = base_vfs_boot_id,
+        .ctx = NULL,
+    };
+    return &system;
+}
+
+CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f) { return f->direct; }

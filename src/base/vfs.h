@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vfs: the only way to the disk; each call is a fault point and can be replaced by a simulated
+ * device. EINTR is looped inside; short transfers are reported as they are. */
+#ifndef BASE_VFS_H
+#define BASE_VFS_H
+
+#include "base/port.h"
+
+typedef struct base_vfs_file base_vfs_file; /* owned by the vfs that opened it */
+
+typedef struct base_vfs_stat {
+    uint64_t size_bytes, allocated_bytes, inode;
+    int64_t mtime_wall_ms;
+    uint32_t mode, uid;
+} base_vfs_stat;
+
+#define BASE_VFS_CREATE 1u   /* O_CREAT, mode 0600 */
+#define BASE_VFS_WRITE 2u    /* read and write; else read only */
+#define BASE_VFS_DIRECT 4u   /* O_DIRECT where the file system has it; see base_vfs_file_direct */
+#define BASE_VFS_EXCL 8u
+
+/* All return 0 or a positive errno; *done counts bytes moved, also on error. */
+typedef struct base_vfs {
+    int (*open_dir)(void *ctx, const char *path, bool create, base_vfs_file **out); /* 0700 */
+    int (*open)(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
+                base_vfs_file **out); /* openat, O_NOFOLLOW|O_CLOEXEC */
+    void (*close)(void *ctx, base_vfs_file *f);
+    int (*preallocate)(void *ctx, base_vfs_file *f, uint64_t bytes);
+    int (*pread)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset, size_t *done);
+    int (*pwrite)(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t offset,
+                  size_t *done);
+    int (*map_shared)(void *ctx, base_vfs_file *f, size_t bytes, void **out);
+    void (*unmap)(void *ctx, void *p, size_t bytes);
+    /* Touch the pages of [offset, offset + bytes), so that stores into them do not wait for the
+     * disk and a full one is an error here instead of a signal there. Contents stay, also while
+     * others store. */
+    int (*arm)(void *ctx, base_vfs_file *f, void *map, size_t offset, size_t bytes);
+    int (*datasync)(void *ctx, base_vfs_file *f);
+    int (*sync_dir)(void *ctx, base_vfs_file *dir);
+    int (*truncate)(void *ctx, base_vfs_file *f, uint64_t bytes);
+    int (*rename)(void *ctx, base_vfs_file *dir, const char *from, const char *to);
+    int (*unlink)(void *ctx, base_vfs_file *dir, const char *name);
+    int (*lock)(void *ctx, base_vfs_file *f); /* OFD write lock, never waits: EAGAIN */
+    int (*stat)(void *ctx, base_vfs_file *f, base_vfs_stat *out);
+    int (*boot_id)(void *ctx, unsigned char out[16]);
+    void *ctx;
+} base_vfs;
+
+CELLAR_PRIVATE const base_vfs *base_vfs_system(void);
+/* Does the file bypass the page cache? */
+CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f);
+#if BASE_DEBUG
+/* errno with which the call at `site` ("pread", "datasync", ... as in base_vfs) must fail now, 0:
+ * none; -1: a short transfer (half of it), only where bytes move. Constant 0 in release. */
+CELLAR_PRIVATE int base_fault_io(const char *site);
+/* Fail the `nth` call from now at `site` (NULL: at any) with `error`, once or from then on; nth 0
+ * disarms. Returns the number of matching calls seen since it was last armed. Tests only. */
+CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth, bool sticky);
+#else
+BASE_INLINE int base_fault_io(const char *site)
+{
+    (void)site;
+    return 0;
+}
+#endif
+
+#endif
