@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stats: exact counters without a shared write, sampled histograms, one registry of every metric.
+ *
+ * CALL PATTERN
+ *     stats_block *mine = stats_mine(st, view_slot);      once a call, with no ranked lock held
+ *     stats_add(mine, STATS_HIT_L1, 1);                   plain add: the block is this thread's
+ *     stats_count(st, STATS_TICK, 1);                     store-wide ones; any lock may be held
+ *     if (stats_sample(self)) { t = base_now_ns(); ...; stats_time(st, STATS_OP_SET, now - t); }
+ *
+ * There is no counter for gets: gets are the sum of the outcomes (stats_gets), each get adds to
+ * exactly one of them. Names, kinds, units, labels and help stand in the lists below and nowhere
+ * else: struct, text, JSON and tests come from them. A later part adds its lines at the end. */
+#ifndef STATS_STATS_H
+#define STATS_STATS_H
+
+#include "base/atomic.h"
+#include "base/mem.h"
+#include "base/port.h"
+#include "base/sync.h"
+
+typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds */ } stats_unit;
+
+/* Counters of a view: id, family, label name and value ("" for none), unit, help (of the family).
+ * Lines of one family stand together. The outcomes of a get come first: they share the block's
+ * first line with its header. EVICT_* stand in the order of the causes' numbers in cellar.h. */
+#define STATS_VIEW_COUNTERS(X) \
+    X(HIT_L1, "cellar_hits_total", "tier", "l1", ONE, "Gets answered with a live value.") \
+    X(HIT_L2, "cellar_hits_total", "tier", "l2", ONE, "Gets answered with a live value.") \
+    X(STALE, "cellar_stale_hits_total", "", "", ONE, "Gets answered with an allowed stale value.") \
+    X(NEGATIVE, "cellar_negative_hits_total", "", "", ONE, "Gets answered with 'known absent'.") \
+    X(MISS, "cellar_misses_total", "", "", ONE, "Gets without an answer.") \
+    X(SET, "cellar_sets_total", "", "", ONE, "Values stored, by any call.") \
+    X(DELETE, "cellar_deletes_total", "", "", ONE, "Entries removed by a delete.") \
+    X(STORE_ERROR, "cellar_store_errors_total", "", "", ONE, "Stores that failed.") \
+    X(REFUSED_SPACE, "cellar_store_refused_total", "reason", "space", ONE, \
+      "Failed stores by reason.") \
+    X(REFUSED_TOOBIG, "cellar_store_refused_total", "reason", "too_big", ONE, \
+      "Failed stores by reason.") \
+    X(REFUSED_NOMEM, "cellar_store_refused_total", "reason", "no_memory", ONE, \
+      "Failed stores by reason.") \
+    X(CONDITION, "cellar_conditions_unmet_total", "", "", ONE, \
+      "Conditional stores whose condition did not hold.") \
+    X(EVICT_EXPIRED, "cellar_evictions_total", "cause", "expired", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_CAPACITY, "cellar_evictions_total", "cause", "capacity", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_REPLACED, "cellar_evictions_total", "cause", "replaced", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_DELETED, "cellar_evictions_total", "cause", "deleted", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_CLEARED, "cellar_evictions_total", "cause", "cleared", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_BUMPED, "cellar_evictions_total", "cause", "bumped", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_TAG, "cellar_evictions_total", "cause", "tag", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_GLOB, "cellar_evictions_total", "cause", "glob", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_REJECTED, "cellar_evictions_total", "cause", "rejected", ONE, \
+      "Entries that left, by cause.") \
+    X(EVICT_NEGATIVE, "cellar_evictions_total", "cause", "negative", ONE, \
+      "Entries that left, by cause.") \
+    X(CLASS_FALLBACK, "cellar_class_fallbacks_total", "", "", ONE, \
+      "Stores that named no known TTL class.") \
+    X(CLEAR, "cellar_clears_total", "", "", ONE, "Calls of cellar_clear.") \
+    X(BUMP, "cellar_bumps_total", "", "", ONE, "Calls of cellar_bump and cellar_bump_to.") \
+    X(UPDATE_RETRY, "cellar_update_retries_total", "", "", ONE, \
+      "Updates whose function ran again because the value had changed.")
+
+/* Counters of the store: same columns. */
+#define STATS_STORE_COUNTERS(X) \
+    X(LIMIT_PINS, "cellar_limit_reached_total", "limit", "pins", ONE, \
+      "Calls that met a fixed limit.") \
+    X(LIMIT_VIEWS, "cellar_limit_reached_total", "limit", "views", ONE, \
+      "Calls that met a fixed limit.") \
+    X(LIMIT_LISTENERS, "cellar_limit_reached_total", "limit", "listeners", ONE, \
+      "Calls that met a fixed limit.") \
+    X(LIMIT_RETRIES, "cellar_limit_reached_total", "limit", "retries", ONE, \
+      "Calls that met a fixed limit.") \
+    X(LISTENER_CALL, "cellar_listener_calls_total", "", "", ONE, "Entries announced to listeners.") \
+    X(LISTENER_SKIPPED, "cellar_listener_skipped_total", "", "", ONE, \
+      "Entries not announced: too deep inside listeners.") \
+    X(TICK, "cellar_ticks_total", "", "", ONE, "Rounds of background work.") \
+    X(TICK_NS, "cellar_tick_seconds_total", "", "", NS, "Time spent in background work.") \
+    X(CLOSED_CALL, "cellar_closed_calls_total", "", "", ONE, "Calls on a view of a closed store.")
+
+/* Figures other floors keep themselves, under locks they hold anyway; the caller of the writers
+ * gives them: id, family, counter or gauge, unit, help. (Bytes, budget, peak, bytes by module and
+ * refused charges are read from the account, the hit ratio is computed.) */
+#define STATS_GIVEN(X) \
+    X(ENTRIES, "cellar_entries", gauge, ONE, "Entries held, dead ones not yet swept included.") \
+    X(VIEWS, "cellar_views", gauge, ONE, "Views open.") \
+    X(SEGMENTS, "cellar_l1_segments", gauge, ONE, "Segments of the log.") \
+    X(SEGMENTS_FREE, "cellar_l1_free_segments", gauge, ONE, "Segments of the log not in use.") \
+    X(SEGMENTS_PARKED, "cellar_l1_parked_segments", gauge, ONE, \
+      "Emptied segments that a pin still names.") \
+    X(BUCKETS, "cellar_l1_buckets", gauge, ONE, "Index buckets, overflow ones not included.") \
+    X(OVERFLOW, "cellar_l1_overflow_buckets", gauge, ONE, "Overflow buckets in use.") \
+    X(BIG_BLOCKS, "cellar_l1_big_values", gauge, ONE, "Values outside the log.") \
+    X(LIMBO, "cellar_l1_limbo_bytes", gauge, BYTES, "Bytes of values that left but may be read.") \
+    X(INSERTED, "cellar_l1_inserts_total", counter, ONE, "Records appended to the log.") \
+    X(EVICTED, "cellar_l1_evicted_total", counter, ONE, "Records dropped to make room.") \
+    X(EXPIRED, "cellar_l1_expired_total", counter, ONE, "Expired records reclaimed.") \
+    X(CLEARED, "cellar_l1_cleared_total", counter, ONE, "Records of cleared views reclaimed.") \
+    X(KEPT, "cellar_l1_kept_total", counter, ONE, "Records kept under the eviction cursor.") \
+    X(FORCED, "cellar_l1_forced_evictions_total", counter, ONE, \
+      "Records dropped regardless of their use, to make room in time.") \
+    X(GHOST_HITS, "cellar_l1_ghost_hits_total", counter, ONE, \
+      "Stores of a key that was evicted recently.") \
+    X(SPLITS, "cellar_l1_splits_total", counter, ONE, "Index buckets split.") \
+    X(MERGES, "cellar_l1_merges_total", counter, ONE, "Index buckets merged.") \
+    X(NO_SPACE, "cellar_l1_no_space_total", counter, ONE, "Stores that found no room.") \
+    X(CHAIN_FULL, "cellar_l1_chain_full_total", counter, ONE, \
+      "Stores refused because a bucket's chain was at its limit.") \
+    X(PIN_LIMIT, "cellar_l1_pin_limit_total", counter, ONE, "Pins refused: all slots in use.") \
+    X(LOCKED_READS, "cellar_l1_locked_reads_total", counter, ONE, \
+      "Reads that gave up optimism and took the bucket's lock.") \
+    X(PARKED, "cellar_l1_parked_total", counter, ONE, "Segments set aside because of a pin.")
+
+/* Timed operations: id, name, sampled (family ends in _sampled_seconds) or all. */
+#define STATS_OPS(X) \
+    X(GET_HIT, "get_hit", 1) X(GET_MISS, "get_miss", 1) X(SET, "set", 1) X(DELETE, "delete", 1) \
+    X(TICK, "tick", 0)
+
+typedef enum stats_id {
+#define STATS_X(id, family, label, value, unit, help) STATS_##id,
+    STATS_VIEW_COUNTERS(STATS_X) STATS_VIEW_COUNT,
+    STATS_FIRST_STORE_ = STATS_VIEW_COUNT - 1, /* the next line continues from here */
+    STATS_STORE_COUNTERS(STATS_X) STATS_COUNT
+#undef STATS_X
+} stats_id;
+#define STATS_STORE_COUNT (STATS_COUNT - STATS_VIEW_COUNT)
+
+typedef enum stats_given {
+#define STATS_X(id, family, kind, unit, help) STATS_GIVEN_##id,
+    STATS_GIVEN(STATS_X) STATS_GIVEN_COUNT
+#undef STATS_X
+} stats_given;
+
+typedef enum stats_op {
+#define STATS_X(id, name, sampled) STATS_OP_##id,
+    STATS_OPS(STATS_X) STATS_OP_COUNT
+#undef STATS_X
+} stats_op;
+
+#define STATS_SLOTS_MAX 4096u /* view slots of a store */
+#define STATS_NEAR_SLOTS 8u   /* found without a page */
+#define STATS_FAR_SLOTS 256u  /* slots of a page beyond */
+#define STATS_FAR_PAGES (STATS_SLOTS_MAX / STATS_FAR_SLOTS)
+#define STATS_NEAR_ROWS 64u   /* thread indexes found without a page */
+#define STATS_ROW_PAGES (BASE_SELF_MAX / STATS_NEAR_ROWS)
+
+/* The counters of one thread for one view, or of all threads without their own (shared). Starts on
+ * a multiple of BASE_PAD, so two threads never write one line. Lives as long as the stats. */
+typedef struct stats_block {
+    void *raw;       /* what base_alloc gave */
+    uint32_t shared; /* 1: many threads add here, atomically; constant */
+    uint32_t reserved;
+    _Atomic uint64_t cell[STATS_VIEW_COUNT]; /* written by the owner (relaxed), read by anyone */
+} stats_block;
+
+typedef struct stats_page { /* blocks of 256 more slots */
+    stats_block *_Atomic slot[STATS_FAR_SLOTS];
+} stats_page;
+
+/* Everything one thread index counts. Row 0 is the shared one. */
+typedef struct stats_row {
+    void *raw;
+    uint32_t shared;
+    uint32_t reserved;
+    stats_block *_Atomic near[STATS_NEAR_SLOTS]; /* release by the owner, acquire by readers */
+    stats_page *_Atomic far[STATS_FAR_PAGES];    /* slots from STATS_NEAR_SLOTS on */
+    _Atomic uint64_t cell[STATS_STORE_COUNT];    /* the store's counters */
+} stats_row;
+
+typedef struct stats_hist stats_hist;
+
+typedef struct stats_row_page {
+    stats_row *_Atomic row[STATS_NEAR_ROWS];
+} stats_row_page;
+
+typedef struct stats {
+    base_account *account;             /* borrowed; outlives us */
+    stats_row *_Atomic near[STATS_NEAR_ROWS]; /* rows of thread indexes 0..63; [0] always there */
+    stats_row_page *_Atomic far[STATS_ROW_PAGES]; /* the others, 64 a page; [0] stays NULL */
+    _Atomic uint64_t asking[BASE_SELF_MAX / 64]; /* bit: this index is inside an allocation */
+    _Atomic uint32_t row_top;          /* rows of indexes >= this do not exist */
+    _Atomic uint32_t slot_top;         /* slots >= this were never opened */
+    _Atomic uint32_t denied;           /* allocations refused since the last that succeeded */
+    _Atomic uint32_t calls_denied;     /* calls of stats_mine_slow meanwhile */
+    uint32_t stripes;                  /* of histograms; power of two; constant */
+    stats_hist *_Atomic hist[STATS_OP_COUNT][8]; /* [op][stripe]; NULL until first used */
+} stats;
+
+/* Everything is charged to module STATS of `account`. NULL: refused. View slot 0 is open. */
+CELLAR_PRIVATE stats *stats_create(base_account *account);
+CELLAR_PRIVATE void stats_destroy(stats *st); /* NULL accepted; no thread counts any more */
+/* In a forked child, before it counts: threads that were allocating here are gone. */
+CELLAR_PRIVATE void stats_forked(stats *st);
+
+/* A view begins to use `slot`; its figures start at 0, whoever had the slot before (what that one
+ * counted stays in the totals). False: refused, nothing changed. No ranked lock held. */
+CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot);
+
+CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot);
+
+/* This thread's block for an open slot; never NULL. Allocates at a thread's first call, so no ranked
+ * lock is held; when refused, the shared block is given and the next calls try again now and then. */
+BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
+{
+    const uint32_t index = base_self()->index;
+    if (BASE_LIKELY(index < STATS_NEAR_ROWS && slot < STATS_NEAR_SLOTS && index != 0)) {
+        stats_row *row = base_load_acq(&st->near[index]);
+        stats_block *block = row != NULL ? base_load_acq(&row->near[slot]) : NULL;
+        if (BASE_LIKELY(block != NULL)) { return block; }
+    }
+    return stats_mine_slow(st, slot);
+}
+
+/* Add to a counter of a view. */
+BASE_INLINE void stats_add(stats_block *block, stats_id id, uint64_t n)
+{
+    BASE_ASSERT(id < STATS_VIEW_COUNT);
+    if (BASE_UNLIKELY(block->shared)) {
+        (void)base_add_rlx(&block->cell[id], n);
+    } else {
+        base_store_rlx(&block->cell[id], base_load_rlx(&block->cell[id]) + n);
+    }
+}
+
+/* Count one entry that left for `cause`, a CELLAR_CAUSE_... (numbers 1..10; others are no end). */
+BASE_INLINE void stats_add_end(stats_block *block, unsigned cause)
+{
+    if (cause < 1 || cause > STATS_EVICT_NEGATIVE - STATS_EVICT_EXPIRED + 1) { return; }
+    stats_add(block, (stats_id)(STATS_EVICT_EXPIRED + (int)cause - 1), 1);
+}
+
+/* Add to a counter of the store. Never allocates; any lock may be held. */
+CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n);
+
+/* ---- reading: no lock, any thread; exact when the counting threads rest ---- */
+CELLAR_PRIVATE uint64_t stats_read(const stats *st, uint32_t slot, stats_id id); /* of a view */
+CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot,
+                                    uint64_t out[STATS_VIEW_COUNT]);
+/* Of all views, those that are gone included. */
+CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_VIEW_COUNT]);
+CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id);
+BASE_INLINE uint64_t stats_gets(const uint64_t view[STATS_VIEW_COUNT])
+{
+    return view[STATS_HIT_L1] + view[STATS_HIT_L2] + view[STATS_STALE] + view[STATS_NEGATIVE] +
+           view[STATS_MISS];
+}
+/* Answered gets in millionths; 0 without traffic. */
+CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t view[STATS_VIEW_COUNT]);
+
+/* ---- histograms ---- */
+#define STATS_BUCKETS 528u /* 16 of 1 ns, then 32 octaves of 16 */
+
+CELLAR_PRIVATE uint32_t stats_sample_redraw(base_self_t *self);
+
+/* Is this call one of the sampled? One in 64 on average; the distance is drawn from 1..127. */
+BASE_INLINE bool stats_sample(base_self_t *self)
+{
+    if (BASE_LIKELY(self->countdown > 1)) {
+        self->countdown--;
+        return false;
+    }
+    return stats_sample_redraw(self) != 0;
+}
+
+/* Note that `op` took `ns`. Allocates at the first use: no ranked lock held. */
+CELLAR_PRIVATE void stats_time(stats *st, stats_op op, uint64_t ns);
+
+typedef struct stats_times {
+    uint64_t count, sum_ns, max_ns; /* max is exact */
+    uint64_t p50_ns, p90_ns, p99_ns, p999_ns; /* upper ends of their buckets: within 6.25 % */
+    bool saturated; /* a bucket reached 2^32 - 1 and stays there */
+    bool sampled;
+} stats_times;
+CELLAR_PRIVATE void stats_read_times(const stats *st, stats_op op, stats_times *out);
+/* The value below or at which `ppm` millionths of the times lie; 0 without any. */
+CELLAR_PRIVATE uint64_t stats_quantile(const stats *st, stats_op op, uint64_t ppm);
+/* Times <= limit_ns, where limit_ns + 1 is the lower end of a bucket (a power of two from 16 on). */
+CELLAR_PRIVATE uint64_t stats_times_below(const stats *st, stats_op op, uint64_t limit_ns);
+
+/* ---- text ---- */
+#ifndef CELLAR_OMIT_TEXT
+#define STATS_VIEWS_SHOWN 256u /* more views: the 255 with most gets, and view="other" */
+
+typedef struct stats_view_name {
+    const char *bytes; /* borrowed during the call of the writer */
+    size_t len;
+} stats_view_name;
+
+typedef struct stats_source {
+    /* Name of the view in `slot`; false when no view lives there. May be called several times a
+     * slot; takes no lock that the caller of the writer holds. */
+    bool (*view_name)(void *ctx, uint32_t slot, stats_view_name *out);
+    void *ctx;
+    uint64_t given[STATS_GIVEN_COUNT]; /* as they are now */
+} stats_source;
+
+/* Prometheus text 0.0.4, and JSON. Write at most `cap` bytes, the last of them 0; return the length
+ * the whole text has without that 0, as snprintf does. No allocation, no lock, no locale. */
+CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
+                                             size_t cap);
+CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
+                                       size_t cap);
+#endif
+
+#endif

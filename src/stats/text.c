@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * text: the registry as Prometheus text 0.0.4 and as JSON, into the caller's buffer.
+ *
+ * PICTURE    registry lists (stats.h) -> stats_tell: families, samples -> stats_out -> buffer
+ *            one walk for both forms; only stats_family and stats_sample_* know which it is.
+ * INVARIANTS out->len grows by the full text even when the buffer is full, so a second call with
+ *            len + 1 bytes fits unless figures gained digits meanwhile. Lines of a family stand
+ *            together, after one HELP and one TYPE. A histogram's +Inf bucket equals its count.
+ * LOCKING    none; figures of one text are read one after the other, not at one instant.
+ * FORMAT     counters end in _total, units are base units: nanoseconds are written as seconds with
+ *            nine digits, by hand, because printf would ask the locale for the decimal comma.
+ *            Label values escape \, " and newline. A view's name that is not UTF-8, or holds a 0
+ *            byte, is written as 0x and its hex digits.
+ *            le="2^k ns" counts what is below 2^k ns: the buckets of hist.c are half open.
+ * LIMITS     256 views; of more, the 255 with most gets and all others summed as view="other".
+ *            Two views whose names come out alike (one named "0xff" beside the byte ff) share a
+ *            label value. */
+#ifndef CELLAR_OMIT_TEXT
+#include <string.h>
+
+#include "base/num.h"
+#include "stats/stats_int.h"
+
+typedef struct stats_out {
+    char *buf;
+    size_t cap; /* bytes of buf, the closing 0 included */
+    size_t len; /* bytes of the whole text */
+    bool json;
+    bool first; /* JSON: no comma yet */
+} stats_out;
+
+typedef struct stats_label { /* name "" for none; value of `value_len` bytes, not yet escaped */
+    const char *name, *value;
+    size_t value_len;
+} stats_label;
+
+/* Which views get lines of their own. */
+typedef struct stats_pick {
+    uint64_t gets[STATS_VIEWS_SHOWN - 1]; /* min-heap by gets, while views are too many */
+    uint16_t slot[STATS_VIEWS_SHOWN - 1];
+    uint32_t count;
+    bool cut;                                /* some views go into "other" */
+    uint64_t shown[STATS_SLOTS_MAX / 64];    /* bit: this slot has its own lines */
+} stats_pick;
+
+typedef struct stats_row_of { /* a line of the registry */
+    const char *family, *label, *value, *kind, *help;
+    stats_unit unit;
+} stats_row_of;
+
+static const stats_row_of stats_registry[STATS_COUNT] = {
+#define STATS_X(id, fam, lab, val, un, hlp) \
+    [STATS_##id] = { .family = fam, .label = lab, .value = val, .kind = "counter", .help = hlp, \
+                     .unit = STATS_##un },
+    STATS_VIEW_COUNTERS(STATS_X) STATS_STORE_COUNTERS(STATS_X)
+#undef STATS_X
+};
+
+static const stats_row_of stats_given_registry[STATS_GIVEN_COUNT] = {
+#define STATS_X(id, fam, knd, un, hlp) \
+    [STATS_GIVEN_##id] = { .family = fam, .label = "", .value = "", .kind = #knd, .help = hlp, \
+                           .unit = STATS_##un },
+    STATS_GIVEN(STATS_X)
+#undef STATS_X
+};
+
+/* ---- bytes ---- */
+
+static void stats_put(stats_out *o, const char *p, size_t n)
+{
+    if (o->len < o->cap) { memcpy(o->buf + o->len, p, BASE_MIN(n, o->cap - o->len)); }
+    o->len += n;
+}
+
+static void stats_puts(stats_out *o, const char *text) { stats_put(o, text, strlen(text)); }
+
+/* At least `digits` digits. */
+static void stats_put_u64(stats_out *o, uint64_t v, unsigned digits)
+{
+    char text[20];
+    unsigned at = sizeof text;
+    do {
+        text[--at] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v != 0 || sizeof text - at < digits);
+    stats_put(o, text + at, sizeof text - at);
+}
+
+static void stats_put_ns(stats_out *o, uint64_t ns)
+{
+    stats_put_u64(o, ns / 1000000000u, 1);
+    stats_puts(o, ".");
+    stats_put_u64(o, ns % 1000000000u, 9);
+}
+
+/* Length of the UTF-8 sequence at p, or 0: none (overlong forms and surrogates included). */
+static size_t stats_utf8_len(const unsigned char *p, size_t n)
+{
+    if (p[0] < 0x80) { return p[0] != 0; }
+    const size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || n < len) { return 0; }
+    const unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    const unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < low || p[1] > high) { return 0; }
+    for (size_t i = 2; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80) { return 0; }
+    }
+    return len;
+}
+
+static bool stats_is_utf8(const char *text, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    for (size_t i = 0; i < n;) {
+        const size_t len = stats_utf8_len(p + i, n - i);
+        if (len == 0) { return false; }
+        i += len;
+    }
+    return true;
+}
+
+static void stats_put_escaped(stats_out *o, const char *text, size_t n)
+{
+    static const char hex[] = "0123456789abcdef";
+    const bool plain = stats_is_utf8(text, n);
+    if (!plain) { stats_puts(o, "0x"); }
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (!plain) {
+            stats_put(o, &hex[c >> 4], 1);
+            stats_put(o, &hex[c & 15], 1);
+        } else if (c == '\\' || c == '"') {
+            stats_puts(o, "\\");
+            stats_put(o, &text[i], 1);
+        } else if (c == '\n') {
+            stats_puts(o, "\\n");
+        } else if (c < 0x20 && o->json) {
+            stats_puts(o, "\\u00");
+            stats_put(o, &hex[c >> 4], 1);
+            stats_put(o, &hex[c & 15], 1);
+        } else {
+            stats_put(o, &text[i], 1);
+        }
+    }
+}
+
+/* ---- families and samples ---- */
+
+static void stats_family(stats_out *o, const char *name, const char *help, const char *kind)
+{
+    if (o->json) { return; }
+    stats_puts(o, "# HELP ");
+    stats_puts(o, name);
+    stats_puts(o, " ");
+    stats_puts(o, help);
+    stats_puts(o, "\n# TYPE ");
+    stats_puts(o, name);
+    stats_puts(o, " ");
+    stats_puts(o, kind);
+    stats_puts(o, "\n");
+}
+
+static void stats_put_label(stats_out *o, const stats_label *l, bool first)
+{
+    if (!first) { stats_puts(o, ","); }
+    stats_puts(o, o->json ? "\"" : "");
+    stats_puts(o, l->name);
+    stats_puts(o, o->json ? "\":\"" : "=\"");
+    stats_put_escaped(o, l->value, l->value_len);
+    stats_puts(o, "\"");
+}
+
+/* Everything before the value; stats_sample_end closes what this opens. */
+static void stats_sample_begin(stats_out *o, const char *name, const char *suffix,
+                               const stats_label *labels, size_t label_count)
+{
+    if (o->json) {
+        stats_puts(o, o->first ? "\n{\"name\":\"" : ",\n{\"name\":\"");
+        o->first = false;
+    }
+    stats_puts(o, name);
+    stats_puts(o, suffix);
+    stats_puts(o, o->json ? "\",\"labels\":{" : "");
+    bool first = true;
+    for (size_t i = 0; i < label_count; i++) {
+        if (labels[i].name[0] == '\0') { continue; }
+        if (first && !o->json) { stats_puts(o, "{"); }
+        stats_put_label(o, &labels[i], first);
+        first = false;
+    }
+    stats_puts(o, o->json ? "},\"value\":" : first ? " " : "} ");
+}
+
+static void stats_sample_end(stats_out *o) { stats_puts(o, o->json ? "}" : "\n"); }
+
+static stats_label stats_label_of(const char *name, const char *value)
+{
+    return (stats_label){ name, value, strlen(value) };
+}
+
+static void stats_sample_one(stats_out *o, const char *name, const char *suffix, stats_unit unit,
+                             const stats_label *labels, size_t label_count, uint64_t value)
+{
+    stats_sample_begin(o, name, suffix, labels, label_count);
+    if (unit == STATS_NS) {
+        stats_put_ns(o, value);
+    } else {
+        stats_put_u64(o, value, 1);
+    }
+    stats_sample_end(o);
+}
+
+/* ---- views ---- */
+
+static uint64_t stats_slot_gets(const stats *st, uint32_t slot)
+{
+    return stats_read(st, slot, STATS_HIT_L1) + stats_read(st, slot, STATS_HIT_L2) +
+           stats_read(st, slot, STATS_STALE) + stats_read(st, slot, STATS_NEGATIVE) +
+           stats_read(st, slot, STATS_MISS);
+}
+
+static bool stats_shown(const stats_pick *k, uint32_t slot)
+{
+    return (k->shown[slot / 64] >> (slot % 64) & 1) != 0;
+}
+
+static void stats_heap_swap(stats_pick *k, uint32_t a, uint32_t b)
+{
+    const uint64_t gets = k->gets[a];
+    const uint16_t slot = k->slot[a];
+    k->gets[a] = k->gets[b];
+    k->slot[a] = k->slot[b];
+    k->gets[b] = gets;
+    k->slot[b] = slot;
+}
+
+static void stats_heap_sink(stats_pick *k, uint32_t at)
+{
+    for (;;) {
+        uint32_t least = at;
+        for (uint32_t child = 2 * at + 1; child <= 2 * at + 2 && child < k->count; child++) {
+            if (k->gets[child] < k->gets[least]) { least = child; }
+        }
+        if (least == at) { return; }
+        stats_heap_swap(k, at, least);
+        at = least;
+    }
+}
+
+/* Keep the slot if it has more gets than the least of those kept; first come, first served. */
+static void stats_heap_offer(stats_pick *k, uint32_t slot, uint64_t gets)
+{
+    if (k->count < STATS_VIEWS_SHOWN - 1) {
+        uint32_t at = k->count++;
+        k->gets[at] = gets;
+        k->slot[at] = (uint16_t)slot; /* slot < STATS_SLOTS_MAX = 4096 */
+        while (at > 0 && k->gets[at] < k->gets[(at - 1) / 2]) {
+            stats_heap_swap(k, at, (at - 1) / 2);
+            at = (at - 1) / 2;
+        }
+    } else if (gets > k->gets[0]) {
+        k->gets[0] = gets;
+        k->slot[0] = (uint16_t)slot;
+        stats_heap_sink(k, 0);
+    }
+}
+
+static void stats_pick_views(const stats *st, const stats_source *from, stats_pick *k)
+{
+    const uint32_t top = base_load_acq(&st->slot_top);
+    stats_view_name name;
+    uint32_t views = 0;
+    *k = (stats_pick){ .count = 0 };
+    for (uint32_t slot = 0; slot < top; slot++) { views += from->view_name(from->ctx, slot, &name); }
+    k->cut = views > STATS_VIEWS_SHOWN;
+    for (uint32_t slot = 0; slot < top; slot++) {
+        if (!from->view_name(from->ctx, slot, &name)) { continue; }
+        if (k->cut) {
+            stats_heap_offer(k, slot, stats_slot_gets(st, slot));
+        } else {
+            k->shown[slot / 64] |= (uint64_t)1 << (slot % 64);
+        }
+    }
+    for (uint32_t i = 0; i < k->count; i++) {
+        k->shown[k->slot[i] / 64] |= (uint64_t)1 << (k->slot[i] % 64);
+    }
+}
+
+static void stats_put_ratio(stats_out *o, const stats_label *view,
+                            const uint64_t figures[STATS_VIEW_COUNT])
+{
+    stats_sample_begin(o, "cellar_hit_ratio", "", view, 1);
+    const uint64_t ppm = stats_hit_ppm(figures);
+    stats_put_u64(o, ppm / 1000000, 1);
+    stats_puts(o, ".");
+    stats_put_u64(o, ppm % 1000000, 6);
+    stats_sample_end(o);
+}
+
+/* Lines of one view for the counters first..last-1, or its hit ratio when they are none. */
+static void stats_put_view(stats_out *o, const stats_label *view, int first, int last,
+                           const uint64_t figures[STATS_VIEW_COUNT])
+{
+    if (first == last) { stats_put_ratio(o, view, figures); }
+    for (int id = first; id < last; id++) {
+        const stats_row_of *row = &stats_registry[id];
+        const stats_label labels[2] = { *view, stats_label_of(row->label, row->value) };
+        stats_sample_one(o, row->family, "", row->unit, labels, 2, figures[id]);
+    }
+}
+
+static void stats_read_range(const stats *st, uint32_t slot, int first, int last,
+                             uint64_t add_to[STATS_VIEW_COUNT])
+{
+    if (first == last) { first = 0, last = STATS_MISS + 1; } /* the ratio needs the outcomes */
+    for (int id = first; id < last; id++) { add_to[id] += stats_read(st, slot, (stats_id)id); }
+}
+
+static void stats_put_views(stats_out *o, const stats *st, const stats_source *from,
+                            const stats_pick *k, int first, int last)
+{
+    const uint32_t top = base_load_acq(&st->slot_top);
+    uint64_t others[STATS_VIEW_COUNT] = { 0 };
+    for (uint32_t slot = 0; slot < top; slot++) {
+        stats_view_name name;
+        if (!from->view_name(from->ctx, slot, &name)) { continue; }
+        if (!stats_shown(k, slot)) {
+            stats_read_range(st, slot, first, last, others);
+            continue;
+        }
+        uint64_t figures[STATS_VIEW_COUNT] = { 0 };
+        stats_read_range(st, slot, first, last, figures);
+        const stats_label view = { "view", name.bytes, name.len };
+        stats_put_view(o, &view, first, last, figures);
+    }
+    if (k->cut) {
+        const stats_label view = { "view", "other", 5 };
+        stats_put_view(o, &view, first, last, others);
+    }
+}
+
+/* ---- the whole ---- */
+
+static void stats_tell_views(stats_out *o, const stats *st, const stats_source *from)
+{
+    stats_pick pick;
+    stats_pick_views(st, from, &pick);
+    for (int id = 0; id < STATS_VIEW_COUNT;) {
+        const char *family = stats_registry[id].family;
+        int last = id + 1;
+        while (last < STATS_VIEW_COUNT && strcmp(stats_registry[last].family, family) == 0) {
+            last++;
+        }
+        stats_family(o, family, stats_registry[id].help, stats_registry[id].kind);
+        stats_put_views(o, st, from, &pick, id, last);
+        id = last;
+    }
+    stats_family(o, "cellar_hit_ratio", "Share of gets that were answered, over the life.", "gauge");
+    stats_put_views(o, st, from, &pick, 0, 0);
+}
+
+static void stats_tell_store(stats_out *o, const stats *st, const stats_source *from)
+{
+    const char *family = "";
+    for (int id = STATS_VIEW_COUNT; id < STATS_COUNT; id++) {
+        const stats_row_of *row = &stats_registry[id];
+        if (strcmp(family, row->family) != 0) {
+            family = row->family;
+            stats_family(o, family, row->help, row->kind);
+        }
+        const stats_label label = stats_label_of(row->label, row->value);
+        stats_sample_one(o, family, "", row->unit, &label, 1, stats_read_store(st, (stats_id)id));
+    }
+    for (int id = 0; id < STATS_GIVEN_COUNT; id++) {
+        const stats_row_of *row = &stats_given_registry[id];
+        stats_family(o, row->family, row->help, row->kind);
+        stats_sample_one(o, row->family, "", row->unit, NULL, 0, from->given[id]);
+    }
+}
+
+static void stats_tell_account(stats_out *o, const stats *st)
+{
+    const base_account *a = st->account;
+    stats_family(o, "cellar_bytes", "Bytes charged to the budget.", "gauge");
+    stats_sample_one(o, "cellar_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->used));
+    stats_family(o, "cellar_budget_bytes", "The budget.", "gauge");
+    stats_sample_one(o, "cellar_budget_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->limit));
+    stats_family(o, "cellar_peak_bytes", "Most bytes charged at one time.", "gauge");
+    stats_sample_one(o, "cellar_peak_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->peak));
+    stats_family(o, "cellar_space_refused_total", "Charges the budget refused.", "counter");
+    stats_sample_one(o, "cellar_space_refused_total", "", STATS_ONE, NULL, 0,
+                     base_load_rlx(&a->refused));
+    static const char *const module[BASE_MOD_COUNT] = {
+#define STATS_X(name, text) [BASE_MOD_##name] = text,
+        BASE_MODULES(STATS_X)
+#undef STATS_X
+    };
+    stats_family(o, "cellar_module_bytes", "Bytes charged to the budget, by part.", "gauge");
+    for (int m = 0; m < BASE_MOD_COUNT; m++) {
+        const stats_label label = stats_label_of("module", module[m]);
+        stats_sample_one(o, "cellar_module_bytes", "", STATS_BYTES, &label, 1,
+                         base_load_rlx(&a->by_module[m]));
+    }
+}
+
+static void stats_tell_histogram(stats_out *o, const stats *st, stats_op op, const char *family,
+                                 const char *name)
+{
+    stats_label labels[2] = { stats_label_of("op", name), { "le", "+Inf", 4 } };
+    stats_times t;
+    stats_read_times(st, op, &t);
+    uint64_t below = 0;
+    for (unsigned k = 6; k <= 34; k += 2) {
+        char le[24];
+        stats_out text = { .buf = le, .cap = sizeof le };
+        stats_put_ns(&text, (uint64_t)1 << k);
+        labels[1] = (stats_label){ "le", le, text.len };
+        /* Later buckets are read later and may only have grown: never below the one before. */
+        below = BASE_MAX(below, stats_times_below(st, op, ((uint64_t)1 << k) - 1));
+        stats_sample_one(o, family, "_bucket", STATS_ONE, labels, 2, below);
+    }
+    const uint64_t count = BASE_MAX(t.count, below);
+    labels[1] = stats_label_of("le", "+Inf");
+    stats_sample_one(o, family, "_bucket", STATS_ONE, labels, 2, count);
+    stats_sample_one(o, family, "_sum", STATS_NS, labels, 1, t.sum_ns);
+    stats_sample_one(o, family, "_count", STATS_ONE, labels, 1, count);
+}
+
+/* JSON readers get the quantiles themselves. */
+static void stats_tell_times(stats_out *o, const stats *st, stats_op op, const char *name)
+{
+    stats_times t;
+    stats_read_times(st, op, &t);
+    const struct { const char *text; uint64_t value; } field[] = {
+        { "count", t.count }, { "sum_ns", t.sum_ns }, { "p50_ns", t.p50_ns },
+        { "p90_ns", t.p90_ns }, { "p99_ns", t.p99_ns }, { "p999_ns", t.p999_ns },
+        { "max_ns", t.max_ns },
+    };
+    stats_puts(o, o->first ? "\n{\"op\":\"" : ",\n{\"op\":\"");
+    o->first = false;
+    stats_puts(o, name);
+    stats_puts(o, "\",\"sampled\":");
+    stats_puts(o, t.sampled ? "true" : "false");
+    stats_puts(o, ",\"saturated\":");
+    stats_puts(o, t.saturated ? "true" : "false");
+    for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
+        stats_puts(o, ",\"");
+        stats_puts(o, field[i].text);
+        stats_puts(o, "\":");
+        stats_put_u64(o, field[i].value, 1);
+    }
+    stats_puts(o, "}");
+}
+
+static const struct stats_op_row {
+    const char *name;
+    bool sampled;
+} stats_op_registry[STATS_OP_COUNT] = {
+#define STATS_X(id, text, is_sampled) [STATS_OP_##id] = { text, (is_sampled) != 0 },
+    STATS_OPS(STATS_X)
+#undef STATS_X
+};
+
+static void stats_tell_ops(stats_out *o, const stats *st, bool sampled)
+{
+    const char *family = sampled ? "cellar_op_sampled_seconds" : "cellar_op_seconds";
+    stats_family(o, family, sampled ? "Duration of one operation in 64." : "Duration of operations.",
+                 "histogram");
+    for (int op = 0; op < STATS_OP_COUNT; op++) {
+        if (stats_op_registry[op].sampled != sampled) { continue; }
+        stats_tell_histogram(o, st, (stats_op)op, family, stats_op_registry[op].name);
+    }
+}
+
+static size_t stats_close(stats_out *o)
+{
+    if (o->cap > 0) { o->buf[BASE_MIN(o->len, o->cap - 1)] = '\0'; }
+    return o->len;
+}
+
+CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
+                                             size_t cap)
+{
+    stats_out o = { .buf = buf, .cap = cap };
+    stats_tell_views(&o, st, from);
+    stats_tell_store(&o, st, from);
+    stats_tell_account(&o, st);
+    stats_tell_ops(&o, st, true);
+    stats_tell_ops(&o, st, false);
+    return stats_close(&o);
+}
+
+CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
+                                       size_t cap)
+{
+    stats_out o = { .buf = buf, .cap = cap, .json = true, .first = true };
+    stats_puts(&o, "{\"metrics\":[");
+    stats_tell_views(&o, st, from);
+    stats_tell_store(&o, st, from);
+    stats_tell_account(&o, st);
+    stats_puts(&o, "],\n\"times\":[");
+    o.first = true;
+    for (int op = 0; op < STATS_OP_COUNT; op++) {
+        stats_tell_times(&o, st, (stats_op)op, stats_op_registry[op].name);
+    }
+    stats_puts(&o, "]}\n");
+    return stats_close(&o);
+}
+#endif
