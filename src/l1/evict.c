@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * evict: what leaves: the cursor over the log, its policies, ghosts, tickets, handing over.
+ *
+ * PICTURE    small and main are FIFOs of segments; the cursor of a queue stands in its tail segment and
+ *            judges one record at a time: dead -> skip, expired or ownerless -> unlink, else
+ *                        small                              main
+ *              s3fifo    counter >= 2 -> main, 0; else      counter > 0 -> main's head, -1; else drop
+ *                        drop and ghost
+ *              lru       (all are put into main)            counter > 0 -> main's head, 0; else drop
+ *              fifo      drop                               drop
+ * INVARIANTS under memory pressure a set that appends n bytes frees at least n in the log, so the log
+ *            cannot outgrow the pool; sum of granted tickets + pool == max_entries; a record's old
+ *            place is released only after its slot points elsewhere or nowhere.
+ * LOCKING    stripe lock; a kept record is copied without its bucket and swung in from the version
+ *            read before the copy. Stealing from another stripe is by try-lock only (ranks equal).
+ * WHO        completes a removal: who unlinks (cursor, del, set, sweeper) notes the victim in the
+ * COMPLETES  window, raises its segment's `busy`, and hands it over once after its last unlock.
+ * WALK       l1_room_for: toll -> ticket -> reserve; none left -> forced -> other stripes -> E_SPACE.
+ * LIMITS     16 + n/8 records examined per set by policy, as many again by force; then whole tails of
+ *            other stripes, one a round, lock released between.
+ * TRIED      paying 2n consumed bytes instead of 1.25-2.5 n freed ones: with most of main kept, the
+ *            pool ran dry and sets failed although everything could have been dropped.
+ * SOURCE     Yang et al., SOSP 2023 (S3-FIFO). */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+#define L1_GHOST_FPS 31
+#define L1_STEAL_ROUNDS 8
+
+/* ---- ghosts: lines of u16 cursor + 31 fingerprints, each a FIFO ------------------------------- */
+CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t entries)
+{
+    uint64_t lines = entries * 9 / 10 / L1_GHOST_FPS / c->stripe_count + 1;
+    c->ghost_bytes = (size_t)(lines * c->stripe_count * 64);
+    c->ghosts = base_alloc(c->account, BASE_MOD_GHOST, c->ghost_bytes, NULL);
+    if (c->ghosts == NULL) { return false; }
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        c->stripe[i].ghost = c->ghosts + (size_t)i * lines * 32;
+        c->stripe[i].ghost_lines = lines;
+    }
+    return true;
+}
+
+static uint16_t *l1_ghost_line(const l1_stripe *s, uint64_t hash, uint16_t *fp)
+{
+    uint64_t mixed = base_mix64(hash ^ UINT64_C(0xa24baed4963ee407));
+    *fp = (uint16_t)mixed != 0 ? (uint16_t)mixed : (uint16_t)1;
+    return s->ghost + (((mixed >> 32) * s->ghost_lines) >> 32) * 32;
+}
+
+static void l1_ghost_add(l1_stripe *s, uint64_t hash)
+{
+    uint16_t fp, *line = l1_ghost_line(s, hash, &fp);
+    unsigned at = line[0] % L1_GHOST_FPS;
+    line[1 + at] = fp;
+    line[0] = (uint16_t)((at + 1) % L1_GHOST_FPS);
+}
+
+CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash)
+{
+    (void)c;
+    uint16_t fp, *line = l1_ghost_line(s, hash, &fp);
+    for (unsigned i = 1; i <= L1_GHOST_FPS; i++) {
+        if (line[i] == fp) {
+            line[i] = 0;
+            s->ghost_hits++;
+            return true;
+        }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash)
+{
+    switch ((l1_policy)base_load_rlx(&c->policy)) {
+    case L1_LRU: return 1;
+    case L1_FIFO: return 0;
+    case L1_S3FIFO: break;
+    }
+    return l1_ghost_take(c, s, hash) ? 1 : 0;
+}
+
+/* ---- victims --------------------------------------------------------------------------------- */
+CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, uint64_t hash,
+                              uint64_t stamp, l1_victims *out)
+{
+    uint64_t weight = l1_weight(c, slot->pos, &slot->rec);
+    unsigned uses = l1_freq(slot->b, slot->i);
+    l1_slot_clear(slot);
+    BASE_POINT("l1.evict.unlinked");
+    if (base_load_rlx(&c->want_left) != 0) {
+        BASE_ASSERT(out->n < L1_VICTIMS);
+        base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
+        out->v[out->n++] = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
+                                       .cause = (uint8_t)cause, .uses = (uint8_t)uses};
+    } else if ((slot->rec.w0 & L1_W0_BIG) != 0) {
+        l1_big *block;
+        uint32_t len;
+        l1_descriptor(c, slot->pos, &slot->rec, &block, &len);
+        l1_big_limbo(c, block);
+    }
+    l1_live_sub(c, h->s, slot->pos, weight);
+}
+
+CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
+{
+    for (unsigned i = 0; i < v->n; i++) {
+        const l1_victim *x = &v->v[i];
+        l1_rec r;
+        bool ok = l1_decode(c, x->pos, &r);
+        BASE_ASSERT(ok);
+        if (!ok) { continue; }
+        l1_info info;
+        l1_info_of(c, x->pos, &r, &info);
+        const unsigned char *p = l1_at(c, x->pos);
+        l1_left left = {.key = p + r.key_off, .key_len = r.klen, .value = p + r.value_off,
+                        .value_len = info.value_len, .hash = x->hash, .stamp = x->stamp,
+                        .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
+                        .version = info.version, .value_hash = info.value_hash,
+                        .l2_addr = info.l2_addr, .tag_count = r.tag_count, .owner = r.owner,
+                        .user_flags = info.user_flags, .idle_ms = (uint32_t)info.idle_ms,
+                        .cause = (l1_cause)x->cause, .kind = info.kind, .cost = info.cost,
+                        .fails = info.fails, .uses = x->uses};
+        if (r.tag_count != 0) {
+            left.tag_born = base_seq_u64(p + r.tag_off + 8);
+            left.tag_fps = p + r.tag_off + 16;
+        }
+        l1_big *block = NULL;
+        if ((r.w0 & L1_W0_BIG) != 0) {
+            uint32_t len;
+            l1_descriptor(c, x->pos, &r, &block, &len);
+            left.value = l1_big_bytes(block);
+            if (BASE_MUTANT("l1.limbo_before_hand_over")) { l1_big_limbo(c, block); }
+        }
+        sync_assert_none();
+        if (c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &left); }
+        BASE_POINT("l1.evict.handed");
+        if (block != NULL && !BASE_MUTANT("l1.limbo_before_hand_over")) { l1_big_limbo(c, block); }
+        base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
+    }
+    v->n = 0;
+}
+
+/* ---- the cursor ------------------------------------------------------------------------------ */
+typedef enum l1_step { L1_STEP_END, L1_STEP_DEAD, L1_STEP_DROPPED, L1_STEP_KEPT } l1_step;
+
+typedef struct l1_verdict {
+    bool keep, ghost;
+    uint8_t freq; /* after the move */
+    uint8_t cause;
+} l1_verdict;
+
+static l1_verdict l1_decide(const l1 *c, unsigned q, unsigned freq, unsigned kind, bool force)
+{
+    l1_verdict v = {.cause = L1_LEFT_CAPACITY};
+    l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
+    if (policy == L1_FIFO) { return v; }
+    if (policy == L1_LRU) {
+        v.keep = freq > 0 && !force;
+        return v;
+    }
+    if (q == 0) {
+        v.keep = freq >= 2 && !force;
+        v.ghost = !v.keep;
+    } else {
+        v.keep = freq > 0 && kind == L1_VALUE && !force;
+        v.freq = (uint8_t)(freq > 0 ? freq - 1 : 0);
+    }
+    return v;
+}
+
+/* Copy a record to its new place and give it the new segment's relative deadline. `header_only`:
+ * the value bytes were copied before and never change in place. */
+static void l1_copy_record(l1 *c, uint64_t from, uint64_t to, const l1_rec *r, bool header_only)
+{
+    unsigned char *d = l1_at(c, to);
+    const unsigned char *p = l1_at(c, from);
+    base_seq_move(d, p, header_only ? r->value_off : r->size);
+    base_seq_store_u32(d, base_seq_u32(p) & ~L1_W0_PINNED);
+    base_seq_store_u32(d + 4, l1_encode_due(c, to, l1_deadline(c, from, r), r->mask));
+}
+
+CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r)
+{
+    int64_t keep_until, first = l1_expires(c, pos, r, &keep_until);
+    l1_due_note(c, pos, BASE_MIN(first, keep_until));
+    l1_seg *g = &c->seg[l1_seg_of(c, pos)];
+    uint64_t last = keep_until == BASE_NEVER_MS ? UINT64_MAX : (uint64_t)BASE_MAX(keep_until, 0);
+    g->max_due_ms = BASE_MAX(g->max_due_ms, last);
+}
+
+/* Swing the slot of a kept record from `pos` to a copy in main. False: it was dropped by a del or
+ * replaced meanwhile, the copy is dead. */
+static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash, l1_bucket *b,
+                    uint32_t ver, uint8_t freq, uint64_t to)
+{
+    const uint64_t weight = l1_weight(c, pos, r);
+    const uint16_t tag = l1_tag_of(hash);
+    l1_hold h;
+    l1_slot slot;
+    l1_copy_record(c, pos, to, r, false);
+    bool locked = !BASE_MUTANT("l1.kept_no_version") && l1_lock_from(c, hash, b, ver, &h, true);
+    if (!locked) {
+        /* A writer was there. Once more, under the lock; above 1 KiB only what may have changed. */
+        l1_lock_key(c, hash, &h, true);
+        if (!l1_find_pos(c, &h, tag, pos, &slot) || !l1_decode(c, pos, r)) {
+            l1_unlock(c, &h);
+            return false;
+        }
+        if (!BASE_MUTANT("l1.kept_no_version")) {
+            l1_copy_record(c, pos, to, r, r->size > L1_SMALL_COPY);
+        }
+    } else {
+        bool found = l1_find_pos(c, &h, tag, pos, &slot);
+        BASE_ASSERT(found);
+        (void)found;
+    }
+    l1_live_add(c, s, to, weight);
+    base_store_rlx(&slot.b->off[slot.i], (uint32_t)(to >> c->gshift));
+    l1_freq_set(slot.b, slot.i, freq);
+    l1_live_sub(c, s, pos, weight);
+    l1_unlock(c, &h);
+    l1_dues(c, to, r);
+    s->kept++;
+    return true;
+}
+
+static void l1_count_cause(l1_stripe *s, unsigned cause)
+{
+    if (cause == L1_LEFT_EXPIRED) {
+        s->expired++;
+    } else if (cause == L1_LEFT_CLEARED) {
+        s->cleared++;
+    } else {
+        s->evicted++;
+    }
+}
+
+/* Unlink the record at `pos` unless somebody was faster. */
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, uint64_t hash, unsigned cause,
+                    l1_victims *v)
+{
+    l1_hold h;
+    l1_slot slot;
+    l1_lock_key(c, hash, &h, true);
+    bool there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) && l1_decode(c, pos, &slot.rec);
+    if (there && cause == L1_LEFT_EXPIRED) {
+        int64_t keep;
+        (void)l1_expires(c, pos, &slot.rec, &keep);
+        there = base_clock_reached(c->clock, keep); /* a touch may have been in between */
+    }
+    if (there) {
+        uint64_t stamp = 0;
+        if (c->hooks.commit != NULL) {
+            (void)c->hooks.commit(c->hooks.ctx, hash, r->owner, l1_at(c, pos) + r->key_off, r->klen,
+                                  L1_CHANGE_EVICT, &stamp);
+        }
+        l1_unlink(c, &h, &slot, (l1_cause)cause, hash, stamp, v);
+        l1_chain_trim(c, &h);
+        l1_count_cause(s, cause);
+    }
+    l1_unlock(c, &h);
+    return there;
+}
+
+/* The next record under the cursor of queue q; emptied segments on the way are freed. */
+static bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos)
+{
+    for (;;) {
+        l1_free_emptied(c, s);
+        uint32_t seg = s->queue[q].tail;
+        if (seg == L1_NONE) { return false; }
+        l1_seg *g = &c->seg[seg];
+        if (g->cursor < g->used_bytes) {
+            *pos = ((uint64_t)seg << c->seg_shift) + g->cursor;
+            return true;
+        }
+        if (base_load_acq(&g->live) != 0) {
+            /* Only in a forked child: a writer of the parent died between unlink and count. */
+            BASE_REQUIRE(c->forked);
+            base_sub_rlx(&s->queue[q].live, base_xchg_ar(&g->live, (uint64_t)0));
+        }
+        l1_seg_unqueue(c, s, seg);
+        l1_seg_release(c, seg);
+    }
+}
+
+CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, l1_bucket **b,
+                              uint32_t *ver, l1_slot *slot)
+{
+    for (unsigned spins = 0;; spins++) {
+        uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
+        *b = &s->bucket[number];
+        *ver = base_load_acq(&(*b)->ver);
+        if ((*ver & 1u) != 0) {
+            if (c->forked || spins > 64) {
+                l1_hold h; /* mends an orphan, waits out a writer */
+                l1_lock_key(c, hash, &h, true);
+                l1_unlock(c, &h);
+            } else {
+                base_pause();
+            }
+            continue;
+        }
+        l1_hold h = {.s = s, .b = *b, .number = number};
+        bool linked = l1_find_pos(c, &h, l1_tag_of(hash), pos, slot);
+        base_fence_acq();
+        if (base_load_rlx(&(*b)->ver) == *ver) { return linked; }
+    }
+}
+
+/* An owner died since this stripe was last gone through: one rotation of both queues drops what is
+ * dead and carries the rest to the head in the same order, so that the room is usable at once. */
+static bool l1_rotating(l1 *c, l1_stripe *s)
+{
+    uint32_t round = base_load_rlx(&c->dead_round);
+    if (BASE_LIKELY(s->swept_round == round)) { return false; }
+    if (s->rotate_round != round) {
+        s->rotate_round = round;
+        for (unsigned q = 0; q < 2; q++) {
+            uint32_t head = s->queue[q].head;
+            s->rotate_stop[q] = head == L1_NONE ? 0 : base_load_rlx(&c->seg[head].seq);
+        }
+    }
+    for (unsigned q = 0; q < 2; q++) {
+        uint32_t tail = s->queue[q].tail;
+        if (tail != L1_NONE && (int32_t)(base_load_rlx(&c->seg[tail].seq) - s->rotate_stop[q]) <= 0) {
+            return true;
+        }
+    }
+    s->swept_round = round;
+    return false;
+}
+
+static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool rotate,
+                              l1_victims *v, l1_freed *freed)
+{
+    uint64_t pos;
+    if (!l1_cursor_next(c, s, q, &pos)) { return L1_STEP_END; }
+    l1_rec r;
+    bool ok = l1_decode(c, pos, &r);
+    BASE_REQUIRE(ok);
+    l1_seg *g = &c->seg[l1_seg_of(c, pos)];
+    g->cursor += r.size;
+    const uint64_t hash = l1_hash_of(c, pos, &r);
+    if (g->cursor < g->used_bytes) { BASE_PREFETCH(l1_at(c, pos) + r.size); }
+
+    l1_bucket *b;
+    l1_slot slot;
+    uint32_t ver;
+    bool linked = l1_linked(c, s, pos, hash, &b, &ver, &slot);
+    if (!linked) {
+        freed->log_bytes += r.size;
+        return L1_STEP_DEAD;
+    }
+
+    int64_t keep_until;
+    (void)l1_expires(c, pos, &r, &keep_until);
+    const uint64_t weight = l1_weight(c, pos, &r);
+    l1_verdict verdict;
+    if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner)) {
+        verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
+    } else if (base_clock_reached(c->clock, keep_until)) {
+        verdict = (l1_verdict){.cause = L1_LEFT_EXPIRED};
+    } else {
+        unsigned kind = (r.mask & L1_X_KIND) != 0
+            ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
+        verdict = l1_decide(c, q, l1_freq(slot.b, slot.i), kind, force);
+        if (rotate) { verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)}; }
+    }
+    uint64_t to;
+    if (verdict.keep) {
+        if (l1_log_reserve(c, s, rotate ? q : 1, r.size, &to)) {
+            if (l1_keep(c, s, pos, &r, hash, b, ver, verdict.freq, to)) { return L1_STEP_KEPT; }
+            return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
+        }
+        s->forced++; /* no room to keep it in */
+        verdict.keep = false;
+    }
+    if (l1_drop(c, s, pos, &r, hash, verdict.cause, v)) {
+        if (verdict.ghost) { l1_ghost_add(s, hash); }
+        if (force) { s->forced++; }
+        freed->log_bytes += r.size;
+        freed->big_bytes += weight - r.size;
+        return L1_STEP_DROPPED;
+    }
+    freed->log_bytes += r.size;
+    return L1_STEP_DEAD;
+}
+
+/* Which queue gives next. */
+static unsigned l1_queue_due(const l1 *c, const l1_stripe *s)
+{
+    uint64_t small = base_load_rlx(&s->queue[0].live), mainq = base_load_rlx(&s->queue[1].live);
+    bool has_small = s->queue[0].tail != L1_NONE, has_main = s->queue[1].tail != L1_NONE;
+    if (!has_small || !has_main) { return has_main ? 1 : 0; }
+    switch ((l1_policy)base_load_rlx(&c->policy)) {
+    case L1_LRU: return L1_LIVE_COUNT(small) != 0 ? 0 : 1;
+    case L1_FIFO: return L1_LIVE_COUNT(mainq) != 0 ? 1 : 0;
+    case L1_S3FIFO: break;
+    }
+    if (L1_LIVE_COUNT(mainq) == 0) { return 0; }
+    uint64_t s_size = L1_LIVE_BYTES(small), m_size = L1_LIVE_BYTES(mainq);
+    if (base_load_rlx(&c->max_entries) != 0) {
+        s_size = L1_LIVE_COUNT(small);
+        m_size = L1_LIVE_COUNT(mainq);
+    }
+    uint64_t target = BASE_MAX((s_size + m_size) / 10, 1);
+    return s_size >= target ? 0 : 1;
+}
+
+static l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_freed *freed)
+{
+    if (BASE_UNLIKELY(!force && l1_rotating(c, s))) {
+        uint32_t tail = s->queue[0].tail;
+        bool small = tail != L1_NONE && (int32_t)(base_load_rlx(&c->seg[tail].seq) - s->rotate_stop[0]) <= 0;
+        return l1_cursor_step(c, s, small ? 0 : 1, false, true, v, freed);
+    }
+    unsigned q = l1_queue_due(c, s);
+    l1_step r = l1_cursor_step(c, s, q, force, false, v, freed);
+    return r != L1_STEP_END ? r : l1_cursor_step(c, s, 1 - q, force, false, v, freed);
+}
+
+CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
+{
+    l1_freed freed = {0, 0};
+    if (!l1_rotating(c, s)) { return false; }
+    return l1_step_any(c, s, false, v, &freed) != L1_STEP_END;
+}
+
+/* ---- room for one set ------------------------------------------------------------------------ */
+static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
+{
+    uint32_t low = base_load_rlx(&c->low);
+    if (low == 0) { return 0; }
+    /* Stripes above their share pay more, so that memory drifts back to the others. */
+    bool above = (uint64_t)base_load_rlx(&s->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
+    if (above) { return low == 2 ? (uint64_t)size * 5 / 2 : (uint64_t)size * 3 / 2; }
+    return low == 2 ? size : size / 2;
+}
+
+typedef enum l1_paid { L1_PAID, L1_PAID_AGAIN } l1_paid;
+
+/* Free `want` bytes: by policy within the allowance, then by force within another one. */
+static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
+{
+    const uint64_t allowance = 16 + size / 8;
+    for (unsigned held = 0; t->freed.log_bytes < want; held++) {
+        if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_PAID_AGAIN; }
+        if (t->examined >= 2 * allowance) { break; }
+        bool force = t->examined >= allowance;
+        if (force && t->freed.log_bytes >= size) { break; }
+        t->examined++;
+        if (l1_step_any(c, s, force, v, &t->freed) == L1_STEP_END) { break; }
+    }
+    t->paid = true;
+    return L1_PAID;
+}
+
+static uint64_t l1_stripe_entries(const l1_stripe *s)
+{
+    return L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+}
+
+static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
+{
+    uint64_t max = base_load_rlx(&c->max_entries), have;
+    uint64_t batch = base_clamp(max / ((uint64_t)c->stripe_count * 64), 1, 32), take;
+    do {
+        have = base_load_rlx(&c->tickets);
+        take = BASE_MIN(have, batch);
+        if (take == 0) { return false; }
+    } while (!base_cas_ar(&c->tickets, have, have - take));
+    s->granted += (uint32_t)take;
+    return true;
+}
+
+/* The stripe to take from: the larger of two random ones. */
+static l1_stripe *l1_larger_of_two(l1 *c, const l1_stripe *not_this, bool by_entries)
+{
+    base_self_t *self = base_self();
+    l1_stripe *best = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        l1_stripe *s = &c->stripe[base_rng_below(&self->rng, c->stripe_count)];
+        if (s == not_this) { continue; }
+        if (best == NULL || (by_entries ? l1_stripe_entries(s) > l1_stripe_entries(best)
+                                        : base_load_rlx(&s->held_segs) > base_load_rlx(&best->held_segs))) {
+            best = s;
+        }
+    }
+    return best;
+}
+
+/* One entry ticket for `s`: idle, from the pool, from another stripe, or by evicting one here. */
+static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+{
+    uint64_t max = base_load_rlx(&c->max_entries);
+    if (max == 0) { return L1_ROOM_OK; }
+    for (unsigned held = 0;; held++) {
+        uint64_t count = l1_stripe_entries(s);
+        if (count < s->granted || l1_ticket_from_pool(c, s)) { return L1_ROOM_OK; }
+        if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
+        l1_stripe *from = s;
+        bool own = count != 0 && count * c->stripe_count >= max;
+        if (!own && c->stripe_count > 1) {
+            l1_stripe *other = l1_larger_of_two(c, s, true);
+            if (other != NULL && sync_try(L1_STRIPE, &other->lock)) { from = other; }
+        }
+        bool force = ++t->examined > 16;
+        l1_freed freed = {0, 0};
+        l1_step step = L1_STEP_KEPT;
+        if (from == s || l1_stripe_entries(from) >= from->granted) {
+            step = l1_step_any(c, from, force, v, &freed);
+        }
+        t->freed.log_bytes += from == s ? freed.log_bytes : 0;
+        if (from != s) {
+            if (from->granted != 0 && l1_stripe_entries(from) < from->granted) {
+                from->granted--;
+                s->granted++;
+            }
+            sync_drop(L1_STRIPE, &from->lock);
+        } else if (step == L1_STEP_END && count == 0 && held >= L1_HOLD_MAX / 2) {
+            return L1_ROOM_AGAIN;
+        }
+    }
+}
+
+/* The pool is empty and our own tails gave nothing: take a whole segment's worth from another stripe
+ * that can be had without waiting. */
+static void l1_steal(l1 *c, l1_stripe *s, l1_victims *v)
+{
+    l1_stripe *other = l1_larger_of_two(c, s, false);
+    if (other == NULL || !sync_try(L1_STRIPE, &other->lock)) { return; }
+    l1_freed freed = {0, 0};
+    const uint32_t before = base_load_rlx(&other->held_segs);
+    for (unsigned i = 0; i < L1_HOLD_MAX && v->n < L1_VICTIMS; i++) {
+        if (base_load_rlx(&other->held_segs) < before) { break; }
+        if (l1_step_any(c, other, i > 64, v, &freed) == L1_STEP_END) { break; }
+    }
+    sync_drop(L1_STRIPE, &other->lock);
+}
+
+CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t weight,
+                                   bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
+{
+    (void)weight;
+    l1_free_emptied(c, s);
+    if (!t->paid && l1_pay(c, s, l1_toll_due(c, s, size), size, t, v) == L1_PAID_AGAIN) {
+        return L1_ROOM_AGAIN;
+    }
+    if (new_entry) {
+        l1_room r = l1_ticket(c, s, t, v);
+        if (r != L1_ROOM_OK) { return r; }
+    }
+    if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
+    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    /* Nothing free although we paid: drop here until a whole segment comes out, then elsewhere. */
+    l1_freed freed = {0, 0};
+    for (unsigned i = 0; i < L1_HOLD_MAX; i++) {
+        if (v->n == L1_VICTIMS) { return L1_ROOM_AGAIN; }
+        l1_step step = l1_step_any(c, s, true, v, &freed);
+        if (step == L1_STEP_END) { break; }
+        if (i % 16 == 15 && l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    }
+    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    if (c->stripe_count > 1) { l1_steal(c, s, v); }
+    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    if (++t->rounds > L1_STEAL_ROUNDS + c->stripe_count / 4) {
+        base_add_rlx(&c->no_space, (uint64_t)1);
+        return L1_ROOM_NONE;
+    }
+    return L1_ROOM_AGAIN;
+}
+
+/* ---- room for others ------------------------------------------------------------------------- */
+CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes)
+{
+    l1_stripe *s = l1_larger_of_two(c, NULL, false);
+    l1_victims v;
+    l1_freed freed = {0, 0};
+    v.n = 0;
+    sync_take(L1_STRIPE, &s->lock);
+    const uint32_t before = base_load_rlx(&s->held_segs);
+    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS; i++) {
+        bool whole = base_load_rlx(&s->held_segs) < before && freed.log_bytes >= bytes;
+        if (whole || freed.big_bytes >= bytes) { break; }
+        if (l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &freed) == L1_STEP_END) { break; }
+    }
+    sync_drop(L1_STRIPE, &s->lock);
+    l1_hand_over(c, &v);
+    return freed.log_bytes + freed.big_bytes;
+}
+
+CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
+{
+    l1_stripe *s = l1_larger_of_two(c, NULL, true);
+    l1_victims v;
+    l1_freed freed = {0, 0};
+    uint64_t dropped = 0;
+    v.n = 0;
+    sync_take(L1_STRIPE, &s->lock);
+    while (dropped < entries && s->granted > l1_stripe_entries(s)) { /* a del left it idle */
+        s->granted--;
+        dropped++;
+    }
+    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && dropped < entries; i++) {
+        l1_step step = l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &freed);
+        if (step == L1_STEP_END) { break; }
+        if (step == L1_STEP_DROPPED && s->granted != 0) {
+            s->granted--;
+            dropped++;
+        }
+    }
+    sync_drop(L1_STRIPE, &s->lock);
+    l1_hand_over(c, &v);
+    return dropped;
+}
+
+CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
+{
+    unsigned idle = 0;
+    while (idle < 4 * c->stripe_count + 16) {
+        (void)l1_limbo_sweep(c);
+        if (l1_give_back(c, bytes)) { return true; }
+        if (l1_evict_round(c, c->seg_bytes) == 0) { idle++; } else { idle = 0; }
+    }
+    return l1_give_back(c, bytes);
+}

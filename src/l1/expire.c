@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * expire: what goes without anybody asking: expired and ownerless entries, idle memory.
+ *
+ * INVARIANTS reads never depend on it: each compares its own deadline. A segment's min_due_ms is at
+ *            most the first moment one of its records may go; a pass raises it to the truth: it is set
+ *            to never before the pass and lowered by every survivor, and by writers meanwhile.
+ * LOCKING    one tick at a time (a flag, no lock: listeners run inside); stripe lock for pieces of 64 records, handed over between.
+ * WALK       tick -> limbo -> per stripe: emptied segments, dead owners (one rotation), due segments,
+ *            contraction -> segments nobody used since the last tick go back.
+ * LIMITS     budget_us, looked at every 64 records. */
+#include "l1/l1_int.h"
+
+#define L1_PIECE 64u
+
+typedef struct l1_pass { /* one segment being swept */
+    uint32_t seg, seq, at;
+} l1_pass;
+
+/* The oldest due segment of the stripe. */
+static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
+{
+    for (unsigned q = 0; q < 2; q++) {
+        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
+            const l1_seg *g = &c->seg[seg];
+            if (base_load_rlx(&g->min_due_ms) > now) { continue; }
+            *p = (l1_pass){.seg = seg, .seq = base_load_rlx(&g->seq), .at = g->cursor};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Up to a piece of records from p->at on; true: the segment is finished. */
+static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
+{
+    l1_seg *g = &c->seg[p->seg];
+    if (base_load_rlx(&g->seq) != p->seq || g->state == L1_SEG_FREE || g->state == L1_SEG_PARKED ||
+        g->stripe != (uint16_t)s->index_number) {
+        return true; /* freed meanwhile */
+    }
+    p->at = BASE_MAX(p->at, g->cursor);
+    for (unsigned i = 0; p->at < g->used_bytes; i++) {
+        if (i == L1_PIECE || v->n == L1_VICTIMS) { return false; }
+        const uint64_t pos = ((uint64_t)p->seg << c->seg_shift) + p->at;
+        l1_rec r;
+        bool ok = l1_decode(c, pos, &r);
+        BASE_REQUIRE(ok);
+        p->at += r.size;
+        const uint64_t hash = l1_hash_of(c, pos, &r);
+        l1_bucket *b;
+        l1_slot slot;
+        uint32_t ver;
+        if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { continue; }
+        int64_t keep;
+        (void)l1_expires(c, pos, &r, &keep);
+        if (base_clock_reached(c->clock, keep) && l1_drop(c, s, pos, &r, hash, L1_LEFT_EXPIRED, v)) {
+            (*removed)++;
+        } else if (l1_decode(c, pos, &r)) {
+            (void)l1_expires(c, pos, &r, &keep);
+            l1_due_note(c, pos, keep);
+        }
+    }
+    return true;
+}
+
+static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
+
+static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed)
+{
+    const uint64_t now = (uint64_t)base_now_ms(c->clock);
+    l1_victims v;
+    v.n = 0;
+    for (;;) {
+        l1_pass p;
+        sync_take(L1_STRIPE, &s->lock);
+        l1_free_emptied(c, s);
+        bool any = l1_due_segment(c, s, now, &p);
+        if (any) { base_store_rlx(&c->seg[p.seg].min_due_ms, UINT64_MAX); }
+        bool done = !any, in_time = true;
+        while (!done) {
+            done = l1_sweep_piece(c, s, &p, &v, removed);
+            if (done) { l1_free_emptied(c, s); }
+            in_time = l1_time_left(end_ns);
+            if (!done && !in_time) { l1_due_note(c, (uint64_t)p.seg << c->seg_shift, (int64_t)now); }
+            sync_drop(L1_STRIPE, &s->lock);
+            l1_hand_over(c, &v);
+            sync_take(L1_STRIPE, &s->lock);
+            if (!in_time) { break; }
+        }
+        sync_drop(L1_STRIPE, &s->lock);
+        if (!any || !in_time) { return in_time; }
+    }
+}
+
+static bool l1_sweep_dead(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed)
+{
+    l1_victims v;
+    bool more = true;
+    v.n = 0;
+    while (more) {
+        sync_take(L1_STRIPE, &s->lock);
+        const uint64_t before = s->cleared + s->expired;
+        for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
+            more = l1_rotate_step(c, s, &v);
+        }
+        *removed += s->cleared + s->expired - before;
+        l1_free_emptied(c, s);
+        sync_drop(L1_STRIPE, &s->lock);
+        l1_hand_over(c, &v);
+        if (more && !l1_time_left(end_ns)) { return false; }
+    }
+    return true;
+}
+
+/* Heads whose records are all gone are closed, so that an empty store holds no segment; buckets are
+ * merged while the stripe is sparse. */
+static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
+{
+    bool in_time = true;
+    sync_take(L1_STRIPE, &s->lock);
+    for (unsigned q = 0; q < 2; q++) {
+        uint32_t head = s->queue[q].head;
+        if (head != L1_NONE && base_load_acq(&c->seg[head].live) == 0 &&
+            base_load_rlx(&c->seg[head].empty_queued) == 0) {
+            l1_seg_unqueue(c, s, head);
+            l1_seg_release(c, head);
+        }
+    }
+    while (in_time && l1_contract_due(s)) {
+        for (unsigned i = 0; i < L1_PIECE; i++) {
+            if (!l1_contract_one(c, s)) { break; }
+        }
+        bool stuck = !l1_contract_one(c, s);
+        sync_drop(L1_STRIPE, &s->lock);
+        in_time = l1_time_left(end_ns) && !stuck;
+        sync_take(L1_STRIPE, &s->lock);
+    }
+    l1_overflow_rest(c, s);
+    sync_drop(L1_STRIPE, &s->lock);
+    return in_time;
+}
+
+CELLAR_PRIVATE uint64_t l1_tick(l1 *c, uint64_t budget_us)
+{
+    if (!base_cas_ar(&c->ticking, 0u, 1u)) { return 0; }
+    const uint64_t start = base_now_ns();
+    const uint64_t span = budget_us > UINT64_MAX / 2000 ? UINT64_MAX / 2 : budget_us * 1000;
+    const uint64_t end_ns = start + span < start ? UINT64_MAX : start + span;
+    uint64_t removed = 0;
+    (void)l1_limbo_sweep(c);
+    const uint32_t first = c->sweep_stripe;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_stripe *s = &c->stripe[(first + i) & c->stripe_mask];
+        c->sweep_stripe = s->index_number;
+        if (!l1_sweep_dead(c, s, end_ns, &removed) || !l1_sweep_due(c, s, end_ns, &removed)) { break; }
+        (void)l1_rest_stripe(c, s, end_ns);
+        if (!l1_time_left(end_ns)) {
+            c->sweep_stripe = (s->index_number + 1) & c->stripe_mask;
+            break;
+        }
+    }
+    l1_log_rest(c);
+    base_store_rel(&c->ticking, 0u);
+    return removed;
+}
+
+CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
+{
+    uint64_t due = UINT64_MAX;
+    sync_take(L1_SEG, &c->seg_lock);
+    const uint32_t fresh = c->fresh;
+    sync_drop(L1_SEG, &c->seg_lock);
+    for (uint32_t i = 0; i < fresh; i++) {
+        uint64_t at = base_load_rlx(&c->seg[i].min_due_ms);
+        due = BASE_MIN(due, at);
+    }
+    return due >= (uint64_t)BASE_NEVER_MS ? BASE_NEVER_MS : (int64_t)due;
+}
+
+CELLAR_PRIVATE void l1_owner_died(l1 *c) { base_add_rlx(&c->dead_round, 1u); }

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * get: reading without locks: single, many, inspect, and the way out for a starved reader.
+ *
+ * WALK       ls -> bucket version (even) -> tags -> record header -> bounds -> owner, key -> deadline
+ *            -> copy -> version unchanged? -> counter. The plain record (no EXT, no BIG, short key)
+ *            is read here in line; everything else, once its header says so, by l1_read_any.
+ * LOCKING    none. After 8 lost rounds the reader locks the bucket like a writer; above 1 KiB it then
+ *            publishes the segment in a pin slot, unlocks, copies, clears.
+ * INVARIANTS nothing read before the version check may decide anything but "try again"; a counter is
+ *            stored only after it, and only in the bucket: a late store into a record could change
+ *            somebody's value.
+ * SOURCE     l1_int.h, MEMORY ORDER. */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+typedef struct l1_probe { /* an optimistic look at one key */
+    l1_stripe *s;
+    l1_bucket *primary, *b;
+    uint32_t ver;
+    unsigned i;
+    uint64_t pos;
+    l1_rec rec;
+} l1_probe;
+
+typedef enum l1_look { L1_LOOK_FOUND, L1_LOOK_NONE, L1_LOOK_AGAIN } l1_look;
+
+BASE_INLINE bool l1_unchanged(const l1_bucket *primary, uint32_t ver)
+{
+    if (BASE_MUTANT("l1.no_recheck")) { return true; }
+    base_fence_acq();
+    return base_load_rlx(&primary->ver) == ver;
+}
+
+/* A forked child meets a bucket some writer of its parent left odd: taking the lock mends it. */
+static BASE_COLD void l1_meet_odd(l1 *c, uint64_t hash, unsigned round)
+{
+    if (c->forked) {
+        l1_hold h;
+        l1_lock_key(c, hash, &h, false);
+        l1_unlock(c, &h);
+        return;
+    }
+    if (round < 64) { base_pause(); } else { base_yield(); }
+}
+
+static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
+{
+    l1_stripe *s = l1_stripe_of(c, k->hash);
+    const uint64_t ls = base_load_acq(&s->ls);
+    const uint64_t number = l1_number(ls, k->hash);
+    p->s = s;
+    p->primary = &s->bucket[number];
+    p->ver = base_load_acq(&p->primary->ver);
+    if ((p->ver & 1u) != 0 || p->ver == 0) {
+        l1_meet_odd(c, k->hash, 0);
+        return L1_LOOK_AGAIN;
+    }
+    const uint16_t tag = l1_tag_of(k->hash);
+    p->b = p->primary;
+    for (unsigned hop = 0;; hop++) {
+        for (uint32_t m = l1_match(p->b, tag); m != 0; m &= m - 1) {
+            p->i = (unsigned)__builtin_ctz(m);
+            p->pos = l1_pos(c, base_load_rlx(&p->b->off[p->i]));
+            BASE_POINT("l1.probe.matched");
+            if (l1_decode(c, p->pos, &p->rec) && l1_rec_is(c, p->pos, &p->rec, k)) {
+                return L1_LOOK_FOUND;
+            }
+        }
+        uint16_t n = base_load_rlx(&p->b->ovf);
+        if (n == 0 || hop == L1_CHAIN_MAX) { break; }
+        p->b = l1_next(s, number, n);
+    }
+    if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
+    /* Split meanwhile: the key may have moved before we looked. */
+    if (!BASE_MUTANT("l1.miss_no_ls_reload") && base_load_acq(&s->ls) != ls) { return L1_LOOK_AGAIN; }
+    return L1_LOOK_NONE;
+}
+
+/* What a reader may do with this record now. MISS: as if it were not there. */
+static cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags)
+{
+    int64_t keep;
+    bool stale = false;
+    if (r->due != 0 || (r->mask & (L1_X_IDLE | L1_X_STALE)) != 0) {
+        int64_t at = l1_expires(c, pos, r, &keep);
+        if (base_clock_reached(c->clock, at)) {
+            if ((flags & L1_STALE_OK) == 0 || base_clock_reached(c->clock, keep)) {
+                return CELLAR_MISS;
+            }
+            stale = true;
+        }
+    }
+    if ((r->mask & L1_X_TAGS) != 0 && c->hooks.tags_valid != NULL) {
+        const unsigned char *tags = l1_at(c, pos) + r->tag_off;
+        uint64_t fps[L1_TAG_MAX];
+        base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
+        int verdict = c->hooks.tags_valid(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count);
+        if (verdict >= 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
+        stale = stale || verdict == 1;
+    }
+    if ((r->mask & L1_X_KIND) != 0) {
+        uint32_t kind = base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u;
+        if (kind != L1_VALUE) { return stale ? CELLAR_MISS : CELLAR_ABSENT; }
+    }
+    return stale ? CELLAR_STALE : CELLAR_OK;
+}
+
+/* Copy out an oversized value: its block is published before the version is looked at again, so that
+ * nobody frees it during the copy. */
+static l1_look l1_copy_big(l1 *c, const l1_probe *p, void *buf, size_t n, cellar_err *err)
+{
+    l1_big *block;
+    uint32_t len;
+    l1_descriptor(c, p->pos, &p->rec, &block, &len);
+    if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
+    _Atomic uint64_t *slot = l1_pin_take(c, (uint64_t)(uintptr_t)block | L1_BIG_BIT, true);
+    if (slot == NULL) {
+        *err = CELLAR_E_LIMIT;
+        return L1_LOOK_FOUND;
+    }
+    bool same = base_load_sc(&p->primary->ver) == p->ver;
+    if (same) { memcpy(buf, l1_big_bytes(block), n); }
+    base_store_rel(slot, (uint64_t)0);
+    return same ? L1_LOOK_FOUND : L1_LOOK_AGAIN;
+}
+
+/* Renew last_use from the version the hit was validated with: a bare store could meet recycled
+ * memory. Returns false when somebody else was faster. */
+static bool l1_renew_idle(l1 *c, const l1_key *k, l1_probe *p)
+{
+    unsigned char *f = l1_at(c, p->pos) + l1_field(&p->rec, L1_X_IDLE) + 4;
+    uint64_t now = (uint64_t)base_now_ms(c->clock);
+    if (now <= base_seq_u64(f)) { return true; }
+    if (BASE_MUTANT("l1.idle_bare_store")) {
+        base_seq_store_u64(f, now);
+        return true;
+    }
+    l1_hold h;
+    if (BASE_UNLIKELY(c->forked)) {
+        l1_slot slot;
+        l1_lock_key(c, k->hash, &h, false);
+        if (l1_find(c, &h, k, &slot) && (slot.rec.mask & L1_X_IDLE) != 0) {
+            base_seq_store_u64(l1_at(c, slot.pos) + l1_field(&slot.rec, L1_X_IDLE) + 4, now);
+        }
+        l1_unlock(c, &h);
+        return true;
+    }
+    if (!l1_lock_from(c, k->hash, p->primary, p->ver, &h, false)) { return false; }
+    base_seq_store_u64(f, now);
+    l1_unlock(c, &h);
+    return true;
+}
+
+static cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *info,
+                                 unsigned flags);
+
+/* Any record: fields, oversized values, long keys. */
+static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                            l1_info *info, unsigned flags)
+{
+    l1_probe p;
+    for (unsigned round = 0; round < L1_RETRIES; round++) {
+        l1_look look = l1_look_up(c, k, &p);
+        if (look == L1_LOOK_AGAIN) { continue; }
+        if (look == L1_LOOK_NONE) { return CELLAR_MISS; }
+        cellar_err err = l1_judge(c, p.pos, &p.rec, flags);
+        l1_info_of(c, p.pos, &p.rec, info);
+        info->uses = (uint8_t)l1_freq(p.b, p.i);
+        info->stale = err == CELLAR_STALE;
+        bool hit = err == CELLAR_OK || err == CELLAR_STALE;
+        if (hit && buf != NULL && info->value_len > buf_cap) { err = CELLAR_E_BUFFER; }
+        if (hit && buf != NULL && err != CELLAR_E_BUFFER && info->value_len != 0) {
+            if ((p.rec.w0 & L1_W0_BIG) != 0) {
+                if (l1_copy_big(c, &p, buf, info->value_len, &err) == L1_LOOK_AGAIN) { continue; }
+            } else {
+                base_seq_load(buf, l1_at(c, p.pos) + p.rec.value_off, info->value_len);
+            }
+        }
+        BASE_POINT("l1.probe.copied");
+        if (!l1_unchanged(p.primary, p.ver)) { continue; }
+        BASE_POINT("l1.probe.validated");
+        if (hit && (flags & L1_PEEK) == 0) {
+            if ((p.rec.mask & L1_X_IDLE) != 0 && !info->stale && !l1_renew_idle(c, k, &p)) { continue; }
+            l1_freq_hit(p.b, p.i);
+        }
+        return err;
+    }
+    return l1_read_locked(c, k, buf, buf_cap, info, flags);
+}
+
+/* Lock like a writer, so that a busy bucket cannot starve a reader; long values are copied outside
+ * the window from a segment (or block) the pin slot keeps. */
+static BASE_COLD cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           l1_info *info, unsigned flags)
+{
+    l1_hold h;
+    l1_slot slot;
+    _Atomic uint64_t *pin = NULL;
+    const unsigned char *from = NULL;
+    base_add_rlx(&c->fallback_reads, 1u);
+    l1_lock_key(c, k->hash, &h, false);
+    cellar_err err = CELLAR_MISS;
+    if (l1_find(c, &h, k, &slot)) {
+        err = l1_judge(c, slot.pos, &slot.rec, flags);
+        l1_info_of(c, slot.pos, &slot.rec, info);
+        info->uses = (uint8_t)l1_freq(slot.b, slot.i);
+        info->stale = err == CELLAR_STALE;
+    }
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        size_t n = info->value_len;
+        if (buf != NULL && n > buf_cap) {
+            err = CELLAR_E_BUFFER;
+        } else if (buf != NULL && n != 0) {
+            bool big = (slot.rec.w0 & L1_W0_BIG) != 0;
+            l1_big *block = NULL;
+            uint32_t len;
+            if (big) { l1_descriptor(c, slot.pos, &slot.rec, &block, &len); }
+            from = big ? l1_big_bytes(block) : l1_at(c, slot.pos) + slot.rec.value_off;
+            if (big || n > L1_SMALL_COPY) {
+                pin = l1_pin_take(c, big ? (uint64_t)(uintptr_t)block | L1_BIG_BIT
+                                         : (uint64_t)l1_seg_of(c, slot.pos) + 1, true);
+                if (pin == NULL) { err = CELLAR_E_LIMIT; }
+            } else {
+                base_seq_load(buf, from, n);
+            }
+        }
+        if ((flags & L1_PEEK) == 0 && err != CELLAR_E_LIMIT) {
+            if ((slot.rec.mask & L1_X_IDLE) != 0 && !info->stale) {
+                base_seq_store_u64(l1_at(c, slot.pos) + l1_field(&slot.rec, L1_X_IDLE) + 4,
+                                   (uint64_t)base_now_ms(c->clock));
+            }
+            l1_freq_hit(slot.b, slot.i);
+        }
+    }
+    l1_unlock(c, &h);
+    if (pin != NULL) {
+        base_seq_load(buf, from, info->value_len);
+        base_store_rel(pin, (uint64_t)0);
+    }
+    return err;
+}
+
+BASE_INLINE void l1_sampled(l1 *c, uint64_t hash)
+{
+    uint32_t limit = base_load_rlx(&c->sample_limit);
+    if (BASE_UNLIKELY(limit != 0)) {
+        uint32_t mixed = (uint32_t)base_mix64(hash);
+        if (mixed < limit) { l1_sample_note(c, mixed); }
+    }
+}
+
+static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, unsigned flags)
+{
+    l1_info info;
+    /* A NULL buffer asks for the length: a capacity of 0 that any non-empty value exceeds. */
+    unsigned char none[1];
+    info.value_len = 0;
+    cellar_err err = l1_read_any(c, k, buf != NULL ? buf : none, buf != NULL ? buf_cap : 0, &info, flags);
+    *value_len = info.value_len;
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap, size_t *value_len,
+                                 unsigned flags)
+{
+    const uint64_t hash = k->hash;
+    l1_stripe *s = l1_stripe_of(c, hash);
+    const uint16_t tag = l1_tag_of(hash);
+    const uint32_t owner = k->owner, klen = k->len;
+    const uint32_t head = 8u + (owner != 0 ? 4u : 0u);
+    /* The header of a plain record of such a key, but for value length and PINNED. */
+    const uint32_t want = klen | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u);
+    const uint32_t fixed = ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED);
+    l1_sampled(c, hash);
+    if (BASE_UNLIKELY(klen >= L1_KLEN_LONG)) { goto any; }
+
+    for (unsigned round = 0; round < L1_RETRIES; round++) {
+        const uint64_t ls = base_load_acq(&s->ls);
+        const uint64_t number = l1_number(ls, hash);
+        l1_bucket *const primary = &s->bucket[number], *b = primary;
+        const uint32_t ver = base_load_acq(&primary->ver);
+        if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0)) {
+            l1_meet_odd(c, hash, round);
+            continue;
+        }
+        for (unsigned hop = 0;; hop++) {
+            for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
+                const unsigned i = (unsigned)__builtin_ctz(m);
+                const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
+                const unsigned char *const p = l1_at(c, pos);
+                BASE_PREFETCH(p + 64);
+                BASE_POINT("l1.probe.matched");
+                const uint32_t room = c->seg_bytes - ((uint32_t)pos & (c->seg_bytes - 1));
+                if (BASE_UNLIKELY(room < 12)) { continue; }
+                const uint32_t w0 = base_seq_u32(p), due = base_seq_u32(p + 4);
+                const uint32_t vlen = L1_W0_VLEN(w0);
+                if (BASE_UNLIKELY((w0 & fixed) != want)) {
+                    if ((w0 & (L1_W0_EXT | L1_W0_BIG)) != 0) { goto any; }
+                    continue;
+                }
+                if (BASE_MUTANT("l1.bounds_after_compare")) {
+                    BASE_REQUIRE(head + klen + vlen <= room);
+                }
+                if (BASE_UNLIKELY(head + klen + vlen > room)) { continue; }
+                if ((owner != 0 && base_seq_u32(p + 8) != owner) ||
+                    !base_seq_equal(p + head, k->bytes, klen)) {
+                    continue;
+                }
+                if (due != 0) {
+                    if (BASE_UNLIKELY(due == L1_DUE_EXT)) { continue; }
+                    uint64_t at = base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]) + due - 1;
+                    if (BASE_UNLIKELY(base_clock_reached(c->clock, (int64_t)at))) { continue; }
+                }
+                if (BASE_LIKELY(vlen <= buf_cap)) {
+                    if (vlen != 0) { base_seq_load(buf, p + head + klen, vlen); }
+                }
+                BASE_POINT("l1.probe.copied");
+                if (BASE_UNLIKELY(!l1_unchanged(primary, ver))) { goto again; }
+                BASE_POINT("l1.probe.validated");
+                *value_len = vlen;
+                if (BASE_LIKELY((flags & L1_PEEK) == 0)) { l1_freq_hit(b, i); }
+                return BASE_LIKELY(vlen <= buf_cap) ? CELLAR_OK : CELLAR_E_BUFFER;
+            }
+            const uint16_t n = base_load_rlx(&b->ovf);
+            if (BASE_LIKELY(n == 0) || hop == L1_CHAIN_MAX) { break; }
+            b = l1_next(s, number, n);
+        }
+        if (BASE_UNLIKELY(!l1_unchanged(primary, ver))) { continue; }
+        if (BASE_LIKELY(BASE_MUTANT("l1.miss_no_ls_reload") || base_load_acq(&s->ls) == ls)) {
+            return CELLAR_MISS;
+        }
+    again:;
+    }
+any:
+    return l1_get_any(c, k, buf, buf_cap, value_len, flags);
+}
+
+CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *out,
+                                     unsigned flags)
+{
+    memset(out, 0, sizeof *out);
+    return l1_read_any(c, k, buf, buf_cap, out, flags);
+}
+
+/* Pass (b): the record a tag points to, unvalidated: a hint. */
+BASE_INLINE void l1_prefetch_record(l1 *c, const l1_stripe *s, uint64_t hash)
+{
+    const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
+    const l1_bucket *b = &s->bucket[number];
+    uint32_t m = l1_match(b, l1_tag_of(hash));
+    if (BASE_LIKELY(m != 0)) {
+        const unsigned char *p = l1_at(c, l1_pos(c, base_load_rlx(&b->off[__builtin_ctz(m)])));
+        BASE_PREFETCH(p);
+        BASE_PREFETCH(p + 64);
+        BASE_PREFETCH(p + 128);
+    } else {
+        uint16_t n = base_load_rlx(&b->ovf);
+        if (n != 0) { BASE_PREFETCH(l1_next(s, number, n)); }
+    }
+}
+
+CELLAR_PRIVATE void l1_get_many(l1 *c, l1_read *items, size_t n, unsigned flags)
+{
+    BASE_ASSERT(n <= 32);
+    for (size_t i = 0; i < n; i++) {
+        const l1_stripe *s = l1_stripe_of(c, items[i].key.hash);
+        BASE_PREFETCH(&s->bucket[l1_number(base_load_rlx(&s->ls), items[i].key.hash)]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        l1_prefetch_record(c, l1_stripe_of(c, items[i].key.hash), items[i].key.hash);
+    }
+    for (size_t i = 0; i < n; i++) {
+        l1_read *r = &items[i];
+        r->err = l1_get(c, &r->key, r->buf, r->buf_cap, &r->value_len, flags);
+    }
+}
+
+CELLAR_PRIVATE void l1_prefetch_many(l1 *c, const l1_key *keys, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const l1_stripe *s = l1_stripe_of(c, keys[i].hash);
+        BASE_PREFETCH_W(&s->bucket[l1_number(base_load_rlx(&s->ls), keys[i].hash)]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        l1_prefetch_record(c, l1_stripe_of(c, keys[i].hash), keys[i].hash);
+    }
+}

@@ -1,0 +1,758 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * index: buckets: matching, locking, growth and contraction by one bucket at a time, scanning.
+ *
+ * PICTURE    stripe: primary buckets 0 .. 2^level + split - 1 (linear hashing), each with a chain of
+ *            at most 7 overflow buckets out of its group's own area.
+ *                h -> b = h mod 2^level; b < split ? h mod 2^(level+1) : b
+ * INVARIANTS an overflow bucket is in exactly one chain or on its group's free list; ver of a bucket
+ *            of the current ls is never 0; a merged bucket stays odd until its page is given back
+ *            (reads 0) or it is made again; ver_base is above every version a merged bucket had.
+ * LOCKING    l1_int.h. Two buckets at once only here, source before target (ascending), under the
+ *            stripe lock; nobody waits for a stripe lock with a bucket held.
+ * WALK       split: note the chain's offsets and hash their keys without the bucket (only the stripe
+ *            lock adds slots) -> lock both -> read the slots again (a del may have emptied some) ->
+ *            place -> publish ls inside the windows -> unlock. Contraction is the mirror image.
+ *            Proof for readers: who misses in the source after the split sees the new ls, because it
+ *            was stored before the source's release; then it starts over.
+ * LIMITS     a chain that would need an eighth overflow bucket: the set gets CELLAR_E_SPACE.
+ *            Versions: a reader stopped for exactly 2^31 changes of one bucket would be fooled.
+ * TRIED      split threshold .75 / .80 of the slots: see bench/README.md, metadata per entry.
+ * SOURCE     Litwin 1980, linear hashing; the cursor in reversed-bit order is Redis' SCAN. */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+#define L1_LEVEL_MIN 4u
+#define L1_CHAIN_SLOTS (L1_SLOTS * (L1_CHAIN_MAX + 1))
+#define L1_LOAD_PCT 78u      /* split above this share of the primary slots */
+#define L1_CONTRACT_PCT 25u  /* merge below it, from tick */
+#define L1_INDEX_STEP ((uint64_t)64 << 10) /* made writable at once */
+
+static uint64_t l1_ls(uint64_t changes, unsigned level, uint32_t split)
+{
+    return changes << 40 | (uint64_t)level << 32 | split;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+/* Charge and commit one region's [charged, need); the writable part runs ahead in larger steps. */
+static bool l1_area_reach(l1 *c, base_region *region, size_t area, size_t area_bytes, base_module m,
+                          uint64_t need, uint64_t *writable, uint64_t *charged)
+{
+    need = base_round_up(need, BASE_PAGE);
+    if (need <= *charged) { return true; }
+    if (need > area_bytes) { return false; }
+    if (need > *writable) {
+        uint64_t to = BASE_MIN(base_round_up(need, need <= L1_INDEX_STEP ? BASE_PAGE : L1_INDEX_STEP),
+                               (uint64_t)area_bytes);
+        if (!base_region_commit(region, area + (size_t)*writable, (size_t)(to - *writable))) {
+            return false;
+        }
+        *writable = to;
+    }
+    uint64_t more = need - *charged;
+    if (!base_charge(c->account, m, more) &&
+        !(l1_give_back(c, more) && base_charge(c->account, m, more))) {
+        return false;
+    }
+    *charged = need;
+    return true;
+}
+
+static bool l1_buckets_reach(l1 *c, l1_stripe *s, uint32_t count)
+{
+    return l1_area_reach(c, &c->index_region, s->index_number * c->stripe_stride, c->stripe_stride,
+                         BASE_MOD_INDEX, (uint64_t)count * sizeof(l1_bucket), &s->writable_bytes,
+                         &s->charged_bytes);
+}
+
+CELLAR_PRIVATE bool l1_index_open(l1 *c)
+{
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_stripe *s = &c->stripe[i];
+        s->index_number = i;
+        s->bucket = (l1_bucket *)(void *)(c->index_region.base + i * c->stripe_stride);
+        s->overflow = (l1_bucket *)(void *)(c->overflow_region.base + i * c->overflow_stride);
+        s->queue[0].head = s->queue[0].tail = s->queue[1].head = s->queue[1].tail = L1_NONE;
+        s->bucket_count = 1u << L1_LEVEL_MIN;
+        if (!l1_buckets_reach(c, s, s->bucket_count)) { return false; }
+        for (uint32_t b = 0; b < s->bucket_count; b++) { base_store_rlx(&s->bucket[b].ver, 2u); }
+        base_store_rel(&s->ls, l1_ls(0, L1_LEVEL_MIN, 0));
+    }
+    return true;
+}
+
+static uint16_t l1_ovf_take(l1 *c, l1_stripe *s, uint64_t number)
+{
+    uint64_t gi = number >> L1_GROUP_SHIFT;
+    l1_group *g = &s->group[gi];
+    l1_bucket *area = &s->overflow[gi << 16];
+    uint32_t n = g->free;
+    if (n != 0) {
+        g->free = base_load_rlx(&area[n].off[0]);
+    } else {
+        if (g->high >= c->overflow_limit) { return 0; }
+        uint64_t writable = g->writable_bytes, charged = g->charged_bytes;
+        size_t group_bytes = (size_t)(c->overflow_limit + 1) * sizeof(l1_bucket);
+        size_t at = s->index_number * c->overflow_stride + ((size_t)gi << 16) * sizeof(l1_bucket);
+        bool ok = l1_area_reach(c, &c->overflow_region, at, group_bytes, BASE_MOD_OVERFLOW,
+                                ((uint64_t)g->high + 2) * sizeof(l1_bucket), &writable, &charged);
+        g->writable_bytes = (uint32_t)writable;
+        g->charged_bytes = (uint32_t)charged;
+        if (!ok) { return 0; }
+        n = ++g->high;
+    }
+    l1_bucket *b = &area[n];
+    for (unsigned i = 0; i < L1_SLOTS; i++) { base_store_rlx(&b->tag[i], (uint16_t)0); }
+    base_store_rlx(&b->freq, 0u);
+    base_store_rlx(&b->ovf, (uint16_t)0);
+    s->overflow_count++;
+    return (uint16_t)n;
+}
+
+static void l1_ovf_give(l1_stripe *s, uint64_t number, uint16_t n)
+{
+    l1_group *g = &s->group[number >> L1_GROUP_SHIFT];
+    l1_bucket *b = l1_next(s, number, n);
+    base_store_rlx(&b->off[0], g->free);
+    g->free = n;
+    s->overflow_count--;
+}
+
+/* All overflow buckets of the stripe are free: their pages go back. */
+CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
+{
+    if (s->overflow_count != 0) { return; }
+    for (uint32_t i = 0; i < c->group_count; i++) {
+        l1_group *g = &s->group[i];
+        if (g->charged_bytes == 0) { continue; }
+        base_region_discard(&c->overflow_region, s->index_number * c->overflow_stride +
+                            ((size_t)i << 16) * sizeof(l1_bucket), g->charged_bytes);
+        base_uncharge(c->account, BASE_MOD_OVERFLOW, g->charged_bytes);
+        g->charged_bytes = g->high = g->free = 0;
+    }
+}
+
+/* ---- matching -------------------------------------------------------------------------------- */
+CELLAR_PRIVATE uint32_t l1_match(const l1_bucket *b, uint16_t tag)
+{
+    return base_seq_match8(b->tag, tag) | (uint32_t)(base_load_rlx(&b->tag[8]) == tag) << 8;
+}
+
+/* Keys of linked records never change and were written under the stripe lock, which the caller holds. */
+CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return base_hash(c->hash_key, r->owner, l1_at(c, pos) + r->key_off, r->klen);
+}
+
+/* ---- the version word ------------------------------------------------------------------------ */
+static void l1_backoff(unsigned *spins)
+{
+    unsigned n = (*spins)++;
+    if (n < 64) {
+        base_pause();
+    } else if (n < 128) {
+        base_yield();
+    } else {
+        base_sleep_ns(50000);
+    }
+}
+
+static uint32_t l1_ver_after(uint32_t even) { return even + 2 != 0 ? even + 2 : 2u; }
+
+/* A writer of the parent held this bucket when the process forked: what its chain says cannot be
+ * trusted. Stripe lock held, so nobody else is here. */
+static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number, uint32_t odd)
+{
+    l1_bucket *at = b;
+    for (;;) {
+        for (unsigned i = 0; i < L1_SLOTS; i++) {
+            l1_rec r;
+            uint64_t pos = l1_pos(c, base_load_rlx(&at->off[i]));
+            if (base_load_rlx(&at->tag[i]) == 0) { continue; }
+            base_store_rlx(&at->tag[i], (uint16_t)0);
+            if (l1_decode(c, pos, &r)) { l1_live_sub(c, s, pos, l1_weight(c, pos, &r)); }
+        }
+        uint16_t n = base_load_rlx(&at->ovf);
+        if (at != b) { base_store_rlx(&at->freq, 0u); }
+        if (n == 0) { break; }
+        at = l1_next(s, number, n);
+    }
+    base_store_rel(&b->ver, l1_ver_after(odd - 1));
+}
+
+CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe)
+{
+    l1_stripe *s = l1_stripe_of(c, hash);
+    h->s = s;
+    h->took_stripe = false;
+    if (BASE_UNLIKELY(c->forked) && !have_stripe) {
+        sync_take(L1_STRIPE, &s->lock);
+        h->took_stripe = have_stripe = true;
+    }
+    unsigned spins = 0;
+    for (;;) {
+        uint64_t ls = base_load_acq(&s->ls);
+        uint64_t number = l1_number(ls, hash);
+        l1_bucket *b = &s->bucket[number];
+        uint32_t v = base_load_rlx(&b->ver);
+        if ((v & 1u) != 0 || v == 0) {
+            if (c->forked && v != 0) { l1_mend(c, s, b, number, v); } else { l1_backoff(&spins); }
+            continue;
+        }
+        BASE_POINT("l1.lock");
+        if (!base_cas_sc(&b->ver, v, v + 1)) {
+            l1_backoff(&spins);
+            continue;
+        }
+        base_fence_rel();
+        /* Without the stripe lock the key may have moved while we waited. */
+        if (!have_stripe && !BASE_MUTANT("l1.lock_no_ls_reload")) {
+            uint64_t again = base_load_acq(&s->ls);
+            if (again != ls && l1_number(again, hash) != number) {
+                base_store_rel(&b->ver, l1_ver_after(v));
+                continue;
+            }
+        }
+        SYNC_PUSH(SYNC_RANK_L1_BUCKET, b, false);
+        h->b = b;
+        h->number = number;
+        h->ver = v;
+        return;
+    }
+}
+
+CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h,
+                                 bool have_stripe)
+{
+    l1_stripe *s = l1_stripe_of(c, hash);
+    if (BASE_UNLIKELY(c->forked) && !have_stripe) { return false; }
+    if (!base_cas_sc(&b->ver, ver, ver + 1)) { return false; }
+    base_fence_rel();
+    uint64_t number = l1_number(base_load_acq(&s->ls), hash);
+    if (&s->bucket[number] != b) {
+        base_store_rel(&b->ver, l1_ver_after(ver));
+        return false;
+    }
+    SYNC_PUSH(SYNC_RANK_L1_BUCKET, b, false);
+    h->s = s;
+    h->b = b;
+    h->number = number;
+    h->ver = ver;
+    h->took_stripe = false;
+    return true;
+}
+
+CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h)
+{
+    (void)c;
+    SYNC_POP(SYNC_RANK_L1_BUCKET, h->b);
+    base_store_rel(&h->b->ver, l1_ver_after(h->ver));
+    if (BASE_UNLIKELY(h->took_stripe)) { sync_drop(L1_STRIPE, &h->s->lock); }
+}
+
+/* ---- under the lock -------------------------------------------------------------------------- */
+CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out)
+{
+    const uint16_t tag = l1_tag_of(k->hash);
+    l1_bucket *b = h->b;
+    for (;;) {
+        for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
+            out->i = (unsigned)__builtin_ctz(m);
+            out->pos = l1_pos(c, base_load_rlx(&b->off[out->i]));
+            bool ok = l1_decode(c, out->pos, &out->rec);
+            BASE_ASSERT(ok);
+            if (ok && l1_rec_is(c, out->pos, &out->rec, k)) {
+                out->b = b;
+                return true;
+            }
+        }
+        uint16_t n = base_load_rlx(&b->ovf);
+        if (n == 0) {
+            out->b = NULL;
+            return false;
+        }
+        b = l1_next(h->s, h->number, n);
+    }
+}
+
+CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uint64_t pos,
+                                l1_slot *out)
+{
+    const uint32_t off = (uint32_t)(pos >> c->gshift);
+    l1_bucket *b = h->b;
+    for (;;) {
+        for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
+            unsigned i = (unsigned)__builtin_ctz(m);
+            if (base_load_rlx(&b->off[i]) == off) {
+                out->b = b;
+                out->i = i;
+                out->pos = pos;
+                return true;
+            }
+        }
+        uint16_t n = base_load_rlx(&b->ovf);
+        if (n == 0) { return false; }
+        b = l1_next(h->s, h->number, n);
+    }
+}
+
+CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
+{
+    l1_bucket *b = h->b;
+    for (unsigned hop = 0;; hop++) {
+        uint32_t m = l1_match(b, 0);
+        if (m != 0) {
+            out->b = b;
+            out->i = (unsigned)__builtin_ctz(m);
+            return true;
+        }
+        uint16_t n = base_load_rlx(&b->ovf);
+        if (n == 0) {
+            if (hop == L1_CHAIN_MAX) { break; }
+            n = l1_ovf_take(c, h->s, h->number);
+            if (n == 0) { break; }
+            base_store_rlx(&b->ovf, n);
+        }
+        b = l1_next(h->s, h->number, n);
+    }
+    base_add_rlx(&c->chain_full, 1u);
+    return false;
+}
+
+CELLAR_PRIVATE void l1_chain_trim(l1 *c, l1_hold *h)
+{
+    (void)c;
+    l1_bucket *before = NULL, *last = h->b, *hole = NULL;
+    if (BASE_LIKELY(base_load_rlx(&last->ovf) == 0)) { return; }
+    unsigned hole_slot = 0;
+    uint16_t number = 0;
+    for (uint16_t n; (n = base_load_rlx(&last->ovf)) != 0;) {
+        uint32_t m = hole == NULL ? l1_match(last, 0) : 0;
+        if (m != 0) {
+            hole = last;
+            hole_slot = (unsigned)__builtin_ctz(m);
+        }
+        before = last;
+        number = n;
+        last = l1_next(h->s, h->number, n);
+    }
+    uint32_t used = ~l1_match(last, 0) & ((1u << L1_SLOTS) - 1);
+    if (used != 0 && hole != NULL) {
+        unsigned i = (unsigned)__builtin_ctz(used);
+        l1_slot to = {.b = hole, .i = hole_slot};
+        l1_slot_set(&to, base_load_rlx(&last->tag[i]), base_load_rlx(&last->off[i]), l1_freq(last, i));
+        base_store_rlx(&last->tag[i], (uint16_t)0);
+        used &= used - 1;
+    }
+    if (used == 0) {
+        base_store_rlx(&before->ovf, (uint16_t)0);
+        l1_ovf_give(h->s, h->number, number);
+    }
+}
+
+CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq)
+{
+    base_store_rlx(&s->b->off[s->i], off);
+    base_store_rlx(&s->b->tag[s->i], tag);
+    l1_freq_set(s->b, s->i, freq);
+}
+
+CELLAR_PRIVATE void l1_slot_clear(l1_slot *s) { base_store_rlx(&s->b->tag[s->i], (uint16_t)0); }
+
+/* ---- growth and contraction ------------------------------------------------------------------ */
+typedef struct l1_note { /* a slot of a chain being taken apart */
+    uint64_t hash;
+    uint32_t off;
+    uint16_t tag;
+    uint8_t freq;
+} l1_note;
+
+/* Slots of the chain at `number`, with the hashes of their keys; the stripe lock keeps slots from
+ * being added. Returns the count; *ovf gets the number of overflow buckets. */
+static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_note *out, unsigned *ovf)
+{
+    unsigned n = 0;
+    *ovf = 0;
+    for (const l1_bucket *b = &s->bucket[number];;) {
+        for (unsigned i = 0; i < L1_SLOTS; i++) {
+            uint16_t tag = base_load_rlx(&b->tag[i]);
+            if (tag == 0) { continue; }
+            out[n].tag = tag;
+            out[n].off = base_load_rlx(&b->off[i]);
+            BASE_PREFETCH(l1_at(c, l1_pos(c, out[n].off)));
+            n++;
+        }
+        uint16_t next = base_load_rlx(&b->ovf);
+        if (next == 0) { break; }
+        (*ovf)++;
+        b = l1_next(s, number, next);
+    }
+    unsigned kept = 0;
+    for (unsigned i = 0; i < n; i++) {
+        l1_rec r;
+        uint64_t pos = l1_pos(c, out[i].off);
+        /* Emptied by a del a moment ago, its bytes may be anything by now: no need to place it. */
+        if (!l1_decode(c, pos, &r)) { continue; }
+        out[kept] = out[i];
+        out[kept++].hash = l1_hash_of(c, pos, &r);
+    }
+    return kept;
+}
+
+/* Take apart a locked chain: what is still there goes to `out` with the noted hashes, the chain is
+ * emptied and its overflow buckets are given back. */
+static unsigned l1_strip_chain(l1 *c, l1_stripe *s, uint64_t number, const l1_note *notes,
+                               unsigned note_count, l1_note *out)
+{
+    (void)c;
+    unsigned n = 0;
+    l1_bucket *b = &s->bucket[number];
+    for (bool first = true;; first = false) {
+        for (unsigned i = 0; i < L1_SLOTS; i++) {
+            uint16_t tag = base_load_rlx(&b->tag[i]);
+            uint32_t off = base_load_rlx(&b->off[i]);
+            if (tag == 0) { continue; }
+            base_store_rlx(&b->tag[i], (uint16_t)0);
+            for (unsigned j = 0; j < note_count; j++) {
+                if (notes[j].off == off && notes[j].tag == tag) {
+                    out[n] = notes[j];
+                    out[n++].freq = (uint8_t)l1_freq(b, i);
+                    break;
+                }
+            }
+        }
+        uint16_t next = base_load_rlx(&b->ovf);
+        base_store_rlx(&b->ovf, (uint16_t)0);
+        base_store_rlx(&b->freq, 0u);
+        if (!first) { l1_ovf_give(s, number, (uint16_t)(b - l1_next(s, number, 0))); }
+        if (next == 0) { return n; }
+        b = l1_next(s, number, next);
+    }
+}
+
+/* Into a locked chain; `spare` holds overflow numbers of its group taken beforehand. */
+static void l1_place(l1 *c, l1_stripe *s, uint64_t number, const l1_note *note, uint16_t *spare,
+                     unsigned *spare_count)
+{
+    l1_bucket *b = &s->bucket[number];
+    for (;;) {
+        uint32_t m = l1_match(b, 0);
+        if (m != 0) {
+            l1_slot slot = {.b = b, .i = (unsigned)__builtin_ctz(m)};
+            l1_slot_set(&slot, note->tag, note->off, note->freq);
+            return;
+        }
+        uint16_t n = base_load_rlx(&b->ovf);
+        if (n == 0) {
+            n = *spare_count != 0 ? spare[--*spare_count] : l1_ovf_take(c, s, number);
+            BASE_REQUIRE(n != 0); /* counted before the locks were taken */
+            base_store_rlx(&b->ovf, n);
+        }
+        b = l1_next(s, number, n);
+    }
+}
+
+/* Overflow buckets a chain of n entries needs. */
+static unsigned l1_ovf_need(unsigned n) { return n <= L1_SLOTS ? 0 : (n - 1) / L1_SLOTS; }
+
+static bool l1_spare_take(l1 *c, l1_stripe *s, uint64_t number, unsigned need, uint16_t *spare)
+{
+    for (unsigned i = 0; i < need; i++) {
+        spare[i] = l1_ovf_take(c, s, number);
+        if (spare[i] == 0) {
+            while (i-- > 0) { l1_ovf_give(s, number, spare[i]); }
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Lock a bucket by number under the stripe lock. */
+static uint32_t l1_lock_number(l1_stripe *s, uint64_t number)
+{
+    _Atomic uint32_t *ver = &s->bucket[number].ver;
+    unsigned spins = 0;
+    for (;;) {
+        uint32_t v = base_load_rlx(ver);
+        if ((v & 1u) == 0 && base_cas_sc(ver, v, v + 1)) {
+            base_fence_rel();
+            SYNC_PUSH(SYNC_RANK_L1_BUCKET, &s->bucket[number], false);
+            return v;
+        }
+        l1_backoff(&spins);
+    }
+}
+
+static void l1_split(l1 *c, l1_stripe *s)
+{
+    const uint64_t ls = base_load_rlx(&s->ls);
+    const unsigned level = (unsigned)(ls >> 32) & 255u;
+    const uint32_t source = (uint32_t)ls, target = source + (1u << level);
+    BASE_ASSERT(target == s->bucket_count);
+    if (target >= c->bucket_limit || !l1_buckets_reach(c, s, target + 1)) { return; }
+    l1_bucket *to = &s->bucket[target];
+    BASE_PREFETCH_W(to);
+
+    l1_note notes[L1_CHAIN_SLOTS], live[L1_CHAIN_SLOTS];
+    unsigned ovf, to_count = 0, spare_count = 0;
+    unsigned count = l1_note_chain(c, s, source, notes, &ovf);
+    for (unsigned i = 0; i < count; i++) { to_count += (unsigned)(notes[i].hash >> level) & 1u; }
+    uint16_t spare[L1_CHAIN_MAX + 1];
+    /* In one group the source's own overflow buckets always suffice for both halves. */
+    if (source >> L1_GROUP_SHIFT != target >> L1_GROUP_SHIFT) {
+        spare_count = l1_ovf_need(to_count);
+        if (!l1_spare_take(c, s, target, spare_count, spare)) { return; }
+    }
+
+    if (c->forked && (base_load_rlx(&s->bucket[source].ver) & 1u) != 0) {
+        l1_mend(c, s, &s->bucket[source], source, base_load_rlx(&s->bucket[source].ver));
+    }
+    uint32_t v = l1_lock_number(s, source);
+    const uint32_t made = BASE_MUTANT("l1.version_restarts") ? 0u : s->ver_base;
+    base_store_sc(&to->ver, made + 1);
+    base_fence_rel();
+    unsigned n = BASE_MUTANT("l1.split_places_noted")
+        ? (l1_strip_chain(c, s, source, notes, count, live), memcpy(live, notes, sizeof live), count)
+        : l1_strip_chain(c, s, source, notes, count, live);
+    for (unsigned i = 0; i < L1_SLOTS; i++) { base_store_rlx(&to->tag[i], (uint16_t)0); }
+    base_store_rlx(&to->freq, 0u);
+    base_store_rlx(&to->ovf, (uint16_t)0);
+    BASE_POINT("l1.split.cleared");
+    unsigned none = 0;
+    for (unsigned i = 0; i < n; i++) {
+        bool upper = ((live[i].hash >> level) & 1u) != 0;
+        l1_place(c, s, upper ? target : source, &live[i], spare, upper ? &spare_count : &none);
+    }
+    const uint64_t next = source + 1 == 1u << level ? l1_ls((ls >> 40) + 1, level + 1, 0)
+                                                    : l1_ls((ls >> 40) + 1, level, source + 1);
+    if (!BASE_MUTANT("l1.ls_outside_window")) { base_store_rel(&s->ls, next); }
+    BASE_POINT("l1.split.published");
+    base_store_rel(&to->ver, l1_ver_after(made));
+    SYNC_POP(SYNC_RANK_L1_BUCKET, &s->bucket[source]);
+    base_store_rel(&s->bucket[source].ver, l1_ver_after(v));
+    if (BASE_MUTANT("l1.ls_outside_window")) {
+        BASE_POINT("l1.split.late");
+        base_store_rel(&s->ls, next);
+    }
+    while (spare_count > 0) { l1_ovf_give(s, target, spare[--spare_count]); }
+    s->bucket_count++;
+    s->splits++;
+}
+
+static uint64_t l1_stripe_count(const l1_stripe *s)
+{
+    return L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+}
+
+CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s)
+{
+    if (BASE_LIKELY(l1_stripe_count(s) * 100 <= (uint64_t)s->bucket_count * L1_SLOTS * L1_LOAD_PCT)) {
+        return;
+    }
+    l1_split(c, s);
+}
+
+CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s)
+{
+    return s->bucket_count > 1u << L1_LEVEL_MIN &&
+           l1_stripe_count(s) * 100 < (uint64_t)s->bucket_count * L1_SLOTS * L1_CONTRACT_PCT;
+}
+
+CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s)
+{
+    if (!l1_contract_due(s)) { return false; }
+    const uint64_t ls = base_load_rlx(&s->ls);
+    unsigned level = (unsigned)(ls >> 32) & 255u;
+    uint32_t split = (uint32_t)ls;
+    if (split == 0) {
+        level--;
+        split = 1u << level;
+    }
+    const uint32_t target = split - 1, source = target + (1u << level);
+    BASE_ASSERT(source == s->bucket_count - 1);
+
+    l1_note notes[2][L1_CHAIN_SLOTS], live[2 * L1_CHAIN_SLOTS];
+    unsigned ovf[2], n[2];
+    n[0] = l1_note_chain(c, s, target, notes[0], &ovf[0]);
+    n[1] = l1_note_chain(c, s, source, notes[1], &ovf[1]);
+    unsigned need = l1_ovf_need(n[0] + n[1]);
+    if (need > L1_CHAIN_MAX) { return false; }
+    uint16_t spare[L1_CHAIN_MAX + 1];
+    unsigned spare_count = need > ovf[0] ? need - ovf[0] : 0;
+    if (!l1_spare_take(c, s, target, spare_count, spare)) { return false; }
+
+    uint32_t vt = l1_lock_number(s, target), vs = l1_lock_number(s, source);
+    unsigned total = l1_strip_chain(c, s, target, notes[0], n[0], live);
+    total += l1_strip_chain(c, s, source, notes[1], n[1], live + total);
+    for (unsigned i = 0; i < total; i++) { l1_place(c, s, target, &live[i], spare, &spare_count); }
+    base_store_rel(&s->ls, l1_ls((ls >> 40) + 1, level, split - 1));
+    BASE_POINT("l1.split.published");
+    SYNC_POP(SYNC_RANK_L1_BUCKET, &s->bucket[source]); /* stays odd: no bucket any more */
+    SYNC_POP(SYNC_RANK_L1_BUCKET, &s->bucket[target]);
+    base_store_rel(&s->bucket[target].ver, l1_ver_after(vt));
+    s->ver_base = BASE_MAX(s->ver_base, l1_ver_after(vs));
+    while (spare_count > 0) { l1_ovf_give(s, target, spare[--spare_count]); }
+    s->bucket_count--;
+    s->merges++;
+
+    uint64_t keep = base_round_up((uint64_t)s->bucket_count * sizeof(l1_bucket), BASE_PAGE);
+    if (keep < s->charged_bytes) {
+        base_region_discard(&c->index_region, s->index_number * c->stripe_stride + (size_t)keep,
+                            (size_t)(s->charged_bytes - keep));
+        base_uncharge(c->account, BASE_MOD_INDEX, s->charged_bytes - keep);
+        s->charged_bytes = keep;
+    }
+    return true;
+}
+
+/* ---- scan ------------------------------------------------------------------------------------ */
+typedef struct l1_scan_buf {
+    unsigned char *bytes;
+    size_t cap, used;
+    unsigned count;
+} l1_scan_buf;
+
+typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 8 */
+    l1_info info;
+    uint32_t key_len, value_len;
+    bool has_value;
+} l1_scan_item;
+
+/* Append the live entries of one chain that belong to `owner`. False: the buffer is too small (*need
+ * is set). Bytes may be torn; the caller validates. */
+static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t owner, bool values,
+                         l1_scan_buf *out, size_t *need)
+{
+    unsigned hops = 0;
+    for (const l1_bucket *b = &s->bucket[number];; hops++) {
+        for (unsigned i = 0; i < L1_SLOTS; i++) {
+            l1_rec r;
+            uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
+            if (base_load_rlx(&b->tag[i]) == 0 || !l1_decode(c, pos, &r) || r.owner != owner) {
+                continue;
+            }
+            bool value = values && (r.w0 & L1_W0_BIG) == 0;
+            size_t bytes = base_round_up(sizeof(l1_scan_item) + r.klen + (value ? r.vlen : 0u), 8);
+            if (out->cap - out->used < bytes) {
+                *need = out->used + bytes;
+                return false;
+            }
+            l1_scan_item *item = (l1_scan_item *)(void *)(out->bytes + out->used);
+            l1_info_of(c, pos, &r, &item->info);
+            item->info.uses = (uint8_t)l1_freq(b, i);
+            item->key_len = r.klen;
+            item->value_len = r.vlen;
+            item->has_value = value;
+            unsigned char *to = (unsigned char *)(item + 1);
+            base_seq_load(to, l1_at(c, pos) + r.key_off, r.klen);
+            if (value) { base_seq_load(to + r.klen, l1_at(c, pos) + r.value_off, r.vlen); }
+            out->used += bytes;
+            out->count++;
+        }
+        uint16_t next = base_load_rlx(&b->ovf);
+        if (next == 0 || hops == L1_CHAIN_MAX) { return true; }
+        b = l1_next(s, number, next);
+    }
+}
+
+/* Both chains whose addresses end in the low bits `low`, under validation; after some lost rounds
+ * under the bucket locks, so that a busy bucket cannot starve the scan. */
+static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool values,
+                         l1_scan_buf *out, size_t *need, unsigned *level)
+{
+    for (unsigned round = 0;; round++) {
+        const bool locked = round >= L1_RETRIES || c->forked;
+        if (locked) { sync_take(L1_STRIPE, &s->lock); }
+        const uint64_t ls = base_load_acq(&s->ls);
+        *level = (unsigned)(ls >> 32) & 255u;
+        uint64_t number[2] = {low & ((1u << *level) - 1), 0};
+        number[1] = number[0] + (1u << *level);
+        const unsigned n = number[0] < (uint32_t)ls ? 2 : 1;
+        uint32_t v[2] = {0, 0};
+        bool even = true, fits = true, same = true;
+        out->used = out->count = 0;
+        for (unsigned i = 0; i < n; i++) {
+            _Atomic uint32_t *ver = &s->bucket[number[i]].ver;
+            if (locked && c->forked && (base_load_rlx(ver) & 1u) != 0) {
+                l1_mend(c, s, &s->bucket[number[i]], number[i], base_load_rlx(ver));
+            }
+            v[i] = locked ? l1_lock_number(s, number[i]) : base_load_acq(ver);
+            even = even && (v[i] & 1u) == 0 && v[i] != 0;
+        }
+        for (unsigned i = 0; i < n && even && fits; i++) {
+            fits = l1_scan_copy(c, s, number[i], owner, values, out, need);
+        }
+        base_fence_acq();
+        for (unsigned i = n; i-- > 0;) {
+            if (locked) {
+                SYNC_POP(SYNC_RANK_L1_BUCKET, &s->bucket[number[i]]);
+                base_store_rel(&s->bucket[number[i]].ver, l1_ver_after(v[i]));
+            } else {
+                same = same && base_load_rlx(&s->bucket[number[i]].ver) == v[i];
+            }
+        }
+        same = same && base_load_acq(&s->ls) == ls;
+        if (locked) { sync_drop(L1_STRIPE, &s->lock); }
+        if (locked || (even && same)) { return fits; }
+        unsigned spins = round * 16;
+        l1_backoff(&spins);
+    }
+}
+
+static uint32_t l1_reverse(uint32_t v)
+{
+    v = ((v >> 1) & 0x55555555u) | ((v & 0x55555555u) << 1);
+    v = ((v >> 2) & 0x33333333u) | ((v & 0x33333333u) << 2);
+    v = ((v >> 4) & 0x0f0f0f0fu) | ((v & 0x0f0f0f0fu) << 4);
+    return __builtin_bswap32(v);
+}
+
+/* Hand out the buffered entries; expired ones and foreign kinds of nothing are left out. */
+static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, bool (*fn)(void *, const l1_seen *), void *ctx)
+{
+    bool go_on = true;
+    size_t at = 0;
+    for (unsigned i = 0; i < buf->count && go_on; i++) {
+        const l1_scan_item *item = (const l1_scan_item *)(const void *)(buf->bytes + at);
+        const unsigned char *key = (const unsigned char *)(item + 1);
+        at += base_round_up(sizeof *item + item->key_len + (item->has_value ? item->value_len : 0u), 8);
+        if (base_clock_reached(c->clock, item->info.expires_ms)) { continue; }
+        l1_seen seen = {.key = key, .key_len = item->key_len, .info = item->info,
+                        .value = item->has_value ? key + item->key_len : NULL,
+                        .value_len = item->info.value_len};
+        go_on = fn(ctx, &seen);
+    }
+    return go_on;
+}
+
+CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e), void *ctx)
+{
+    uint32_t stripe = (uint32_t)(*cursor >> 32), low = (uint32_t)*cursor;
+    l1_scan_buf buf = {.cap = (size_t)16 << 10};
+    buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
+    if (buf.bytes == NULL) { return CELLAR_E_NOMEM; }
+    cellar_err err = CELLAR_OK;
+    bool go_on = true;
+    while (go_on && buckets > 0 && stripe < c->stripe_count) {
+        size_t need = 0;
+        unsigned level;
+        if (!l1_scan_step(c, &c->stripe[stripe], low, owner, want_values, &buf, &need, &level)) {
+            base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
+            buf.cap = (size_t)base_pow2_ceil(need + 1);
+            buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
+            if (buf.bytes == NULL) { return CELLAR_E_NOMEM; }
+            continue;
+        }
+        uint32_t mask = (1u << level) - 1;
+        low = l1_reverse(l1_reverse(low | ~mask) + 1);
+        if (low == 0) { stripe++; }
+        buckets--;
+        go_on = l1_scan_tell(c, &buf, fn, ctx);
+    }
+    *cursor = stripe >= c->stripe_count ? 0 : (uint64_t)stripe << 32 | low;
+    base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
+    return err;
+}

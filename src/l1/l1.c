@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l1: open, close, resize, statistics, audit, fork of the in-memory level.
+ *
+ * INVARIANTS what l1_audit checks: each slot points to a live record of its key, stripe and bucket;
+ *            live counts agree; queues are disjoint lists; charges equal what is committed.
+ * LIMITS     reservations: arena, index 8 x budget each (at least 64 MiB), overflow twice the index,
+ *            halved until the system grants them. Stripes: 64, clamped to segments/64 and entries/64.
+ *            A record's header and key must fit a segment: keys of 65,535 bytes need budgets from
+ *            512 MiB on, CELLAR_E_TOOBIG below. */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+#define L1_RESERVE_FACTOR 8u
+#define L1_RESERVE_LEAST ((uint64_t)64 << 20)
+#define L1_MEAN_BYTES 256u
+#define L1_VALUE_LIMIT (((uint64_t)1 << 30) - 1)
+#define L1_STRIPES_DEFAULT 64u
+
+static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
+{
+    if (cfg->seg_bytes != 0) { return cfg->seg_bytes; }
+    /* Bounded by entries: segments as if the budget were four times what they need. */
+    uint64_t mean = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES;
+    if (cfg->max_entries != 0 && cfg->max_entries < budget / mean / 4) {
+        budget = BASE_MAX(cfg->max_entries * mean * 4, (uint64_t)4 << 20);
+    }
+    uint64_t most_small = base_pow2_floor(budget / 128);
+    return (uint32_t)base_clamp(base_pow2_floor(budget / 4096), BASE_MIN((uint64_t)32 << 10, most_small),
+                                (uint64_t)1 << 20);
+}
+
+static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t seg_bytes)
+{
+    uint64_t mean = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES;
+    uint64_t entries = cfg->max_entries != 0 ? cfg->max_entries : budget / mean;
+    uint64_t want = cfg->stripes != 0 ? cfg->stripes : L1_STRIPES_DEFAULT;
+    want = BASE_MIN(want, BASE_MAX(budget / seg_bytes / 64, 1));
+    want = BASE_MIN(want, BASE_MAX(entries / 64, 1));
+    return (uint32_t)BASE_MIN(base_pow2_floor(want), (uint64_t)L1_STRIPES_MAX);
+}
+
+/* Arena, tables, index and overflow areas. */
+static bool l1_reserve_all(l1 *c, uint64_t budget)
+{
+    const size_t most = SIZE_MAX / 8;
+    uint64_t want = BASE_MIN(BASE_MAX(budget * L1_RESERVE_FACTOR, L1_RESERVE_LEAST), (uint64_t)most);
+    c->gshift = 2;
+    while (((uint64_t)UINT32_MAX << c->gshift) < budget * 2) { c->gshift++; }
+    uint64_t arena = BASE_MIN(want, (uint64_t)UINT32_MAX << c->gshift);
+    arena = base_round_up(arena, BASE_MAX((uint64_t)c->seg_bytes, (uint64_t)2 << 20));
+    if (!base_region_reserve(&c->arena_region, (size_t)arena, (size_t)budget)) { return false; }
+    c->seg_limit = (uint32_t)BASE_MIN((uint64_t)c->arena_region.reserved_bytes / c->seg_bytes,
+                                      (uint64_t)UINT32_MAX - 2);
+    size_t table = (size_t)base_round_up((uint64_t)c->seg_limit * sizeof(l1_seg), BASE_PAGE);
+    size_t bases = (size_t)base_round_up((uint64_t)c->seg_limit * sizeof(uint64_t), BASE_PAGE);
+    if (!base_region_reserve(&c->table_region, table, table) ||
+        !base_region_reserve(&c->base_region_, bases, bases)) {
+        return false;
+    }
+    for (uint64_t total = base_pow2_floor(want);; total /= 2) {
+        c->stripe_stride = (size_t)(total / c->stripe_count);
+        if (c->stripe_stride < BASE_PAGE || total < budget / 4) { return false; }
+        c->bucket_limit = (uint32_t)BASE_MIN(c->stripe_stride / sizeof(l1_bucket), (size_t)1 << 30);
+        c->group_count = (uint32_t)BASE_MAX(c->bucket_limit >> L1_GROUP_SHIFT, 1u);
+        c->overflow_stride = c->stripe_stride * 2;
+        c->overflow_limit = (uint32_t)BASE_MIN(c->overflow_stride / c->group_count / sizeof(l1_bucket),
+                                               (size_t)65536) - 1;
+        if (base_region_reserve(&c->index_region, (size_t)total, (size_t)total)) {
+            if (base_region_reserve(&c->overflow_region, (size_t)total * 2, (size_t)total * 2)) {
+                return true;
+            }
+            base_region_release(&c->index_region);
+        }
+    }
+}
+
+static void l1_release_all(l1 *c)
+{
+    base_region_release(&c->arena_region);
+    base_region_release(&c->table_region);
+    base_region_release(&c->base_region_);
+    base_region_release(&c->index_region);
+    base_region_release(&c->overflow_region);
+}
+
+static uint32_t l1_reserve_segs(const l1 *c, uint64_t budget)
+{
+    uint64_t segs = budget / c->seg_bytes;
+    return (uint32_t)BASE_MIN(BASE_MAX(c->stripe_count / 2, 2), BASE_MAX(segs / 8, 1));
+}
+
+static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
+{
+    c->stripe_bytes = c->stripe_count * sizeof(l1_stripe);
+    c->group_bytes = (size_t)c->stripe_count * c->group_count * sizeof(l1_group);
+    /* Stripes and groups in one block; 128-byte aligned by hand. */
+    size_t bytes = c->stripe_bytes + BASE_PAD + c->group_bytes;
+    c->stripe_block = base_alloc(c->account, BASE_MOD_STORE, bytes, NULL);
+    if (c->stripe_block == NULL) { return false; }
+    c->stripe_block_bytes = bytes;
+    uintptr_t at = (uintptr_t)base_round_up((uint64_t)(uintptr_t)c->stripe_block, BASE_PAD);
+    c->stripe = (l1_stripe *)at;
+    l1_group *groups = (l1_group *)(at + c->stripe_bytes);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        c->stripe[i].group = groups + (size_t)i * c->group_count;
+    }
+    uint64_t mean = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES * 3 / 4;
+    uint64_t entries = cfg->max_entries != 0 ? BASE_MIN(cfg->max_entries, budget / 64) : budget / mean;
+    return l1_pins_open(c) && l1_ghosts_open(c, entries) && l1_log_open(c) && l1_index_open(c);
+}
+
+CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
+{
+    const uint64_t budget = base_load_rlx(&cfg->account->limit);
+    bool refused = false;
+    *out = NULL;
+    /* The handle holds 128-byte aligned words: over-allocate and align by hand. */
+    const size_t bytes = sizeof(l1) + BASE_PAD;
+    void *block = base_alloc(cfg->account, BASE_MOD_STORE, bytes, &refused);
+    if (block == NULL) { return refused ? CELLAR_E_INVAL : CELLAR_E_NOMEM; }
+    l1 *c = (l1 *)(uintptr_t)base_round_up((uint64_t)(uintptr_t)block, BASE_PAD);
+    c->self_block = block;
+    c->account = cfg->account;
+    c->hash_key = cfg->hash_key;
+    c->clock = cfg->clock;
+    c->hooks = cfg->hooks;
+    c->seg_bytes = l1_pick_seg_bytes(cfg, budget);
+    c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);
+    c->record_max = c->seg_bytes / 4;
+    c->stripe_count = l1_pick_stripes(cfg, budget, c->seg_bytes);
+    c->stripe_mask = c->stripe_count - 1;
+    c->max_value_bytes = BASE_MIN(cfg->max_value_bytes != 0 ? cfg->max_value_bytes
+                                      : BASE_MIN((uint64_t)64 << 20, budget / 2), L1_VALUE_LIMIT);
+    base_store_rlx(&c->policy, (uint32_t)cfg->policy);
+    base_store_rlx(&c->max_entries, cfg->max_entries);
+    base_store_rlx(&c->tickets, cfg->max_entries);
+    c->reserve = l1_reserve_segs(c, budget);
+    cellar_err err = CELLAR_E_NOMEM;
+    if (l1_reserve_all(c, budget)) {
+        c->arena = c->arena_region.base;
+        c->seg = (l1_seg *)(void *)c->table_region.base;
+        c->seg_base_ms = (_Atomic uint64_t *)(void *)c->base_region_.base;
+        if (cfg->huge_pages) { base_region_huge(&c->arena_region); }
+        uint64_t refusals = base_load_rlx(&c->account->refused);
+        if (l1_alloc_all(c, cfg, budget)) {
+            *out = c;
+            return CELLAR_OK;
+        }
+        if (base_load_rlx(&c->account->refused) != refusals) { err = CELLAR_E_INVAL; }
+    }
+    l1_close(c);
+    return err;
+}
+
+CELLAR_PRIVATE void l1_close(l1 *c)
+{
+    if (c == NULL) { return; }
+    base_account *a = c->account;
+    /* Oversized blocks are the only memory records own. */
+    for (uint32_t i = 0; c->stripe != NULL && i < c->stripe_count; i++) {
+        const l1_stripe *s = &c->stripe[i];
+        for (uint64_t n = 0; base_load_rlx(&c->big_blocks) != 0 && n < s->bucket_count; n++) {
+            for (const l1_bucket *b = &s->bucket[n];;) {
+                for (unsigned j = 0; j < L1_SLOTS; j++) {
+                    l1_rec r;
+                    uint64_t pos = l1_pos(c, base_load_rlx(&b->off[j]));
+                    if (base_load_rlx(&b->tag[j]) == 0 || !l1_decode(c, pos, &r) ||
+                        (r.w0 & L1_W0_BIG) == 0) {
+                        continue;
+                    }
+                    l1_big *block;
+                    uint32_t len;
+                    l1_descriptor(c, pos, &r, &block, &len);
+                    l1_big_drop(c, block);
+                }
+                uint16_t next = base_load_rlx(&b->ovf);
+                if (next == 0) { break; }
+                b = l1_next(s, n, next);
+            }
+        }
+        base_uncharge(a, BASE_MOD_INDEX, s->charged_bytes);
+        for (uint32_t g = 0; g < c->group_count; g++) {
+            base_uncharge(a, BASE_MOD_OVERFLOW, s->group[g].charged_bytes);
+        }
+    }
+    if (c->pin != NULL) { (void)l1_limbo_sweep(c); }
+    uint64_t segs = (uint64_t)base_load_rlx(&c->held) + c->free_count + c->parked_count;
+    base_uncharge(a, BASE_MOD_SEGMENT, segs * c->seg_bytes);
+    base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
+    l1_samples_close(c);
+    base_free(a, BASE_MOD_GHOST, c->ghosts, c->ghost_bytes);
+    base_free(a, BASE_MOD_PIN, c->pin, c->pin_bytes);
+    base_free(a, BASE_MOD_STORE, c->stripe_block, c->stripe_block_bytes);
+    l1_release_all(c);
+    base_free(a, BASE_MOD_STORE, c->self_block, sizeof(l1) + BASE_PAD);
+}
+
+/* ---- changes at run time --------------------------------------------------------------------- */
+static void l1_contract_all(l1 *c)
+{
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_stripe *s = &c->stripe[i];
+        for (bool more = true; more;) {
+            sync_take(L1_STRIPE, &s->lock);
+            for (unsigned j = 0; j < 64 && more; j++) { more = l1_contract_one(c, s); }
+            if (!more) { l1_overflow_rest(c, s); }
+            sync_drop(L1_STRIPE, &s->lock);
+        }
+    }
+}
+
+CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
+{
+    if (budget_bytes > c->arena_region.reserved_bytes || budget_bytes < (uint64_t)c->seg_bytes * 4) {
+        return CELLAR_E_RANGE;
+    }
+    if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
+    const uint64_t old = base_load_rlx(&c->account->limit);
+    base_account_limit(c->account, budget_bytes);
+    sync_take(L1_SEG, &c->seg_lock);
+    c->reserve = l1_reserve_segs(c, budget_bytes);
+    sync_drop(L1_SEG, &c->seg_lock);
+    cellar_err err = CELLAR_OK;
+    if (budget_bytes < old) {
+        bool under = l1_make_room(c, 0);
+        for (unsigned i = 0; i < 64 && !under; i++) {
+            l1_contract_all(c);
+            under = l1_make_room(c, 0);
+        }
+        /* Pinned memory or the tables themselves stand in the way: the bound stays, growth is refused. */
+        if (!under) { err = CELLAR_E_SPACE; }
+    } else {
+        (void)l1_unpark(c, 2); /* judges `low` anew */
+    }
+    base_store_rel(&c->resizing, 0u);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
+{
+    if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
+    /* Under all stripe locks: tickets and grants change together. */
+    l1_fork_prepare(c);
+    uint64_t granted = 0;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_stripe *s = &c->stripe[i];
+        uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+                         L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+        s->granted = max_entries != 0 ? (uint32_t)count : 0;
+        granted += s->granted;
+    }
+    base_store_rlx(&c->max_entries, max_entries);
+    base_store_rlx(&c->tickets, max_entries > granted ? max_entries - granted : 0);
+    uint64_t excess = granted > max_entries ? granted - max_entries : 0;
+    l1_fork_parent(c);
+    cellar_err err = CELLAR_OK;
+    for (unsigned idle = 0; excess != 0 && idle < 1000 + 16 * c->stripe_count;) {
+        uint64_t gone = l1_evict_excess(c, BASE_MIN(excess, (uint64_t)L1_HOLD_MAX / 2));
+        excess -= BASE_MIN(gone, excess);
+        idle = gone == 0 ? idle + 1 : 0;
+    }
+    if (excess != 0) { err = CELLAR_E_BUSY; }
+    base_store_rel(&c->resizing, 0u);
+    return err;
+}
+
+CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy) { base_store_rlx(&c->policy, (uint32_t)policy); }
+
+CELLAR_PRIVATE void l1_want_left(l1 *c, bool on)
+{
+    if (on) { base_add_ar(&c->want_left, 1u); } else { base_sub_ar(&c->want_left, 1u); }
+}
+
+/* ---- statistics ------------------------------------------------------------------------------ */
+CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_stripe *s = &c->stripe[i];
+        sync_take(L1_STRIPE, &s->lock);
+        for (unsigned q = 0; q < 2; q++) {
+            uint64_t live = base_load_rlx(&s->queue[q].live);
+            out->entries += L1_LIVE_COUNT(live);
+            out->record_bytes += L1_LIVE_BYTES(live);
+        }
+        out->buckets += s->bucket_count;
+        out->overflow_buckets += s->overflow_count;
+        out->inserts += s->inserts;
+        out->evicted += s->evicted;
+        out->expired += s->expired;
+        out->cleared += s->cleared;
+        out->kept += s->kept;
+        out->forced += s->forced;
+        out->splits += s->splits;
+        out->merges += s->merges;
+        out->ghost_hits += s->ghost_hits;
+        out->examined_max = BASE_MAX(out->examined_max, s->examined_max);
+        sync_drop(L1_STRIPE, &s->lock);
+    }
+    sync_take(L1_SEG, &c->seg_lock);
+    out->segments = base_load_rlx(&c->held);
+    out->segments_free = c->free_count;
+    out->segments_parked = c->parked_count;
+    out->parked_total = c->parked_total;
+    sync_drop(L1_SEG, &c->seg_lock);
+    out->index_bytes = base_load_rlx(&c->account->by_module[BASE_MOD_INDEX]) +
+                       base_load_rlx(&c->account->by_module[BASE_MOD_OVERFLOW]);
+    out->arena_bytes = base_load_rlx(&c->account->by_module[BASE_MOD_SEGMENT]);
+    out->big_blocks = base_load_rlx(&c->big_blocks);
+    out->big_bytes = base_load_rlx(&c->big_bytes);
+    out->limbo_bytes = base_load_rlx(&c->limbo_bytes);
+    out->no_space = base_load_rlx(&c->no_space);
+    out->chain_full = base_load_rlx(&c->chain_full);
+    out->pin_limit = base_load_rlx(&c->pin_limit);
+    out->fallback_reads = base_load_rlx(&c->fallback_reads);
+    out->sample_dropped = l1_sample_dropped(c);
+    out->stripes = c->stripe_count;
+    out->seg_bytes = c->seg_bytes;
+    out->granule = 1u << c->gshift;
+}
+
+/* ---- audit ----------------------------------------------------------------------------------- */
+static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, uint64_t *live,
+                                   uint32_t *chained)
+{
+    const uint64_t ls = base_load_rlx(&s->ls);
+    const l1_bucket *b = &s->bucket[number];
+    uint32_t ver = base_load_rlx(&b->ver);
+    if ((ver & 1u) != 0 || ver == 0) { return "bucket locked or unmade"; }
+    for (unsigned hop = 0;; hop++) {
+        if (hop > L1_CHAIN_MAX) { return "chain too long"; }
+        for (unsigned i = 0; i < L1_SLOTS; i++) {
+            uint16_t tag = base_load_rlx(&b->tag[i]);
+            if (tag == 0) { continue; }
+            const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
+            const uint32_t seg = l1_seg_of(c, pos);
+            l1_rec r;
+            if (seg >= c->fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }
+            const uint64_t hash = l1_hash_of(c, pos, &r);
+            if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s || l1_number(ls, hash) != number) {
+                return "record in the wrong place of the index";
+            }
+            const l1_seg *g = &c->seg[seg];
+            if ((g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) || g->stripe != s->index_number) {
+                return "live record in a segment of nobody";
+            }
+            uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
+            if (at < g->cursor || at + r.size > g->used_bytes) { return "live record outside its log"; }
+            live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
+        }
+        uint16_t next = base_load_rlx(&b->ovf);
+        if (next == 0) { return NULL; }
+        (*chained)++;
+        b = l1_next(s, number, next);
+    }
+}
+
+static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t *segs)
+{
+    const uint64_t ls = base_load_rlx(&s->ls);
+    if (s->bucket_count != (1u << ((ls >> 32) & 255u)) + (uint32_t)ls) { return "ls and bucket count differ"; }
+    uint32_t chained = 0;
+    for (uint64_t n = 0; n < s->bucket_count; n++) {
+        const char *wrong = l1_audit_bucket(c, s, n, live, &chained);
+        if (wrong != NULL) { return wrong; }
+    }
+    if (chained != s->overflow_count) { return "overflow buckets lost"; }
+    uint64_t held = 0;
+    for (unsigned q = 0; q < 2; q++) {
+        uint64_t sum = 0;
+        uint32_t prev = L1_NONE;
+        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
+            const l1_seg *g = &c->seg[seg];
+            if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) { return "queue torn"; }
+            if (base_load_rlx(&g->live) != live[seg]) { return "segment's live count differs"; }
+            if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) { return "segment overrun"; }
+            sum += live[seg];
+            held++;
+        }
+        if (s->queue[q].head != prev) { return "queue's head is not its last"; }
+        if (sum != base_load_rlx(&s->queue[q].live)) { return "queue's live count differs"; }
+    }
+    if (held != base_load_rlx(&s->held_segs)) { return "held segments differ"; }
+    *segs += held;
+    return NULL;
+}
+
+CELLAR_PRIVATE const char *l1_audit(l1 *c)
+{
+    const size_t bytes = ((size_t)c->fresh + 1) * sizeof(uint64_t);
+    uint64_t *live = base_alloc_raw(&c->account->hooks, bytes);
+    if (live == NULL) { return NULL; }
+    memset(live, 0, bytes);
+    const char *wrong = NULL;
+    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, granted = 0;
+    for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
+        l1_stripe *s = &c->stripe[i];
+        sync_take(L1_STRIPE, &s->lock);
+        wrong = l1_audit_stripe(c, s, live, &segs);
+        index += s->charged_bytes;
+        for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
+        entries += L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+                   L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+        granted += s->granted;
+        sync_drop(L1_STRIPE, &s->lock);
+    }
+    base_free_raw(&c->account->hooks, live, bytes);
+    if (wrong != NULL) { return wrong; }
+    base_account *a = c->account;
+    uint64_t max = base_load_rlx(&c->max_entries);
+    if (segs != base_load_rlx(&c->held)) { return "segments lost"; }
+    segs += (uint64_t)c->free_count + c->parked_count;
+    if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) { return "segment charge differs"; }
+    if (base_load_rlx(&a->by_module[BASE_MOD_INDEX]) != index) { return "index charge differs"; }
+    if (base_load_rlx(&a->by_module[BASE_MOD_OVERFLOW]) != overflow) { return "overflow charge differs"; }
+    if (base_load_rlx(&a->by_module[BASE_MOD_BIG]) !=
+        base_load_rlx(&c->big_bytes) + base_load_rlx(&c->limbo_bytes)) {
+        return "oversized charge differs";
+    }
+    if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) { return "entry bound broken"; }
+    if (base_load_rlx(&a->used) > base_load_rlx(&a->limit)) { return "over budget"; }
+    return NULL;
+}
+
+/* ---- fork ------------------------------------------------------------------------------------ */
+/* Not through sync_take: all stripes at once is more than the rank check keeps. */
+static void l1_fork_take(sync_lock *l)
+{
+    if (!base_cas_ar(&l->word, 0u, 1u)) { sync_lock_slow(l); }
+}
+
+static void l1_fork_drop(sync_lock *l)
+{
+    if (base_xchg_ar(&l->word, 0u) == 2u) { sync_wake_slow(l); }
+}
+
+CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
+{
+    for (uint32_t i = 0; i < c->stripe_count; i++) { l1_fork_take(&c->stripe[i].lock); }
+    l1_fork_take(&c->seg_lock);
+    l1_fork_take(&c->big_lock);
+}
+
+CELLAR_PRIVATE void l1_fork_parent(l1 *c)
+{
+    l1_fork_drop(&c->big_lock);
+    l1_fork_drop(&c->seg_lock);
+    for (uint32_t i = c->stripe_count; i-- > 0;) { l1_fork_drop(&c->stripe[i].lock); }
+}
+
+CELLAR_PRIVATE void l1_fork_child(l1 *c)
+{
+    sync_reset(&c->big_lock);
+    sync_reset(&c->seg_lock);
+    for (uint32_t i = 0; i < c->stripe_count; i++) { sync_reset(&c->stripe[i].lock); }
+    base_store_rlx(&c->ticking, 0u);
+    base_store_rlx(&c->resizing, 0u);
+    c->forked = true;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l1: the in-memory level: keys, values, deadlines under one hard byte budget.
+ *
+ * L1 knows nothing of views, loading or disk: an entry belongs to a 32-bit `owner` (a view's current
+ * vgen), and what other floors must know comes through three hooks. How it works: l1_int.h. Every
+ * function may be called by any thread at any time between l1_open and l1_close.
+ *
+ * RESULTS    CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a live negative entry), CELLAR_STALE (only with
+ *            L1_STALE_OK), CELLAR_EXISTS, CELLAR_CONFLICT, and the errors named beside each call.
+ * ARGUMENTS  are facts here, checked above: key 1..65535 bytes, hash = base_hash(hash_key, owner,
+ *            key), deadlines absolute store-clock milliseconds, BASE_NEVER_MS = none.
+ * USER CODE  hooks.left and scan callbacks run with no lock held; hooks.commit, owner_alive and
+ *            tags_valid run inside locks and must neither block, allocate nor call back. */
+#ifndef L1_L1_H
+#define L1_L1_H
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/port.h"
+#include "cellar.h"
+
+typedef struct l1 l1;
+
+/* Who is asked for. */
+typedef struct l1_key {
+    const void *bytes;
+    uint32_t len;
+    uint32_t owner;
+    uint64_t hash;
+} l1_key;
+
+typedef enum l1_kind { L1_VALUE = 0, L1_NEGATIVE = 1, L1_ERROR = 2 } l1_kind;
+
+/* Kinds of visible change, told to the commit hook. */
+typedef enum l1_change {
+    L1_CHANGE_SET, L1_CHANGE_DEL, L1_CHANGE_INCR, L1_CHANGE_UPDATE, L1_CHANGE_TOUCH,
+    L1_CHANGE_BACKFILL, /* from a lower tier: may be vetoed, raises no stamp */
+    L1_CHANGE_PUBLISH,  /* a leader's result: may be vetoed */
+    L1_CHANGE_EVICT     /* capacity, expiry, dead owner: raises no stamp, captures it */
+} l1_change;
+
+/* Why an entry left. */
+typedef enum l1_cause {
+    L1_LEFT_CAPACITY, L1_LEFT_EXPIRED, L1_LEFT_REPLACED, L1_LEFT_DELETED,
+    L1_LEFT_CLEARED /* its owner is dead */
+} l1_cause;
+
+/* An entry that left, handed over once, after the locks are dropped, bytes still in place. Pointers
+ * are valid until the hook returns. */
+typedef struct l1_left {
+    const void *key;
+    size_t key_len;
+    const void *value;
+    size_t value_len;
+    uint64_t hash;
+    uint64_t stamp;      /* what hooks.commit returned in *stamp in the unlinking window */
+    int64_t deadline_ms; /* BASE_NEVER_MS: none */
+    int64_t stale_ms;
+    uint64_t version, value_hash, l2_addr; /* 0: none */
+    uint64_t tag_born;
+    const void *tag_fps; /* tag_count unaligned u64 */
+    uint32_t tag_count;
+    uint32_t owner, user_flags, idle_ms;
+    l1_cause cause;
+    uint8_t kind, cost, fails, uses; /* uses: the 2-bit counter */
+} l1_left;
+
+typedef struct l1_hooks {
+    void *ctx;
+    /* Inside the odd window of the key's primary bucket, for every visible change, also the del of an
+     * absent key. True: go on. False: veto (only BACKFILL, PUBLISH, SET, INCR, UPDATE may be vetoed;
+     * the call returns CELLAR_CONFLICT with nothing changed). *stamp is handed to left and out. */
+    bool (*commit)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
+                   l1_change change, uint64_t *stamp);
+    /* See l1_left; may call l1 again. Only called while l1_want_left is on. */
+    void (*left)(void *ctx, const l1_left *what);
+    /* Is this owner current? Asked under the stripe lock; O(1). NULL: all are. */
+    bool (*owner_alive)(void *ctx, uint32_t owner);
+    /* 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic callers: fps may be torn, count <= 255. */
+    int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
+} l1_hooks;
+
+typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2 } l1_policy;
+
+typedef struct l1_config {
+    base_account *account;         /* limit = the budget; outlives l1 */
+    const base_hash_key *hash_key; /* outlives l1 */
+    const base_clock *clock;       /* outlives l1 */
+    l1_hooks hooks;
+    uint64_t max_entries;          /* 0: no bound but the budget's */
+    uint64_t max_value_bytes;      /* 0: min(64 MiB, budget / 2); at most 2^30 - 1 */
+    uint32_t mean_entry_bytes;     /* 0: 256; sizes stripes and ghosts at open */
+    uint32_t stripes;              /* 0: 64, clamped to the capacity; else a power of two <= 1024 */
+    uint32_t seg_bytes;            /* 0: chosen from the budget; tests: a power of two >= 512 */
+    l1_policy policy;
+    bool huge_pages;
+} l1_config;
+
+/* CELLAR_E_NOMEM: an allocation or reservation failed, nothing is left behind. CELLAR_E_INVAL: the
+ * budget is too small for the tables (below 1 MiB with default sizes). */
+CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out);
+/* No other call may be running. Pins must be gone. NULL accepted. Nothing is handed over. */
+CELLAR_PRIVATE void l1_close(l1 *c);
+
+/* ---- reading ------------------------------------------------------------------------------- */
+#define L1_PEEK 1u     /* not a use: no counter, no idle renewal */
+#define L1_STALE_OK 2u /* inside the stale window: CELLAR_STALE with the value, else MISS */
+
+/* Copy min(buf_cap, length) bytes; *value_len is the full length. CELLAR_E_BUFFER when it does not
+ * fit (value_len set; a NULL buf with buf_cap 0 asks for the length). buf is undefined unless OK,
+ * STALE. CELLAR_E_LIMIT: no pin slot for an oversized value. */
+CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len, unsigned flags);
+
+typedef struct l1_read { /* one item of l1_get_many */
+    l1_key key;
+    void *buf;
+    size_t buf_cap;
+    size_t value_len; /* out */
+    cellar_err err;   /* out */
+} l1_read;
+/* n <= 32; the three-pass pipeline. Equals n single calls. */
+CELLAR_PRIVATE void l1_get_many(l1 *c, l1_read *items, size_t n, unsigned flags);
+/* Prefetch for writing: pass (a) and (b) of set_many and del_many; n <= 32. A hint. */
+CELLAR_PRIVATE void l1_prefetch_many(l1 *c, const l1_key *keys, size_t n);
+
+typedef struct l1_pin_ref {
+    const void *value;
+    size_t value_len;
+    int64_t deadline_ms;
+    uint32_t user_flags;
+    uint32_t slot; /* private; UINT32_MAX after l1_unpin */
+} l1_pin_ref;
+/* The bytes stay where they are until l1_unpin (any thread). CELLAR_E_LIMIT: no free slot. */
+CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
+CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);
+
+typedef struct l1_info {
+    size_t value_len;
+    int64_t deadline_ms; /* absolute, idle not applied; BASE_NEVER_MS: none */
+    int64_t expires_ms;  /* what a get goes by: idle applied */
+    int64_t born_ms;     /* exact when born_exact, else when its segment was opened */
+    int64_t idle_ms, stale_ms; /* 0: none */
+    uint64_t version;    /* 0: none stored */
+    uint64_t value_hash, l2_addr;
+    uint32_t user_flags, owner, retry_at, loader_code, tag_count;
+    uint8_t kind, fails, cost, uses;
+    bool born_exact, stale;
+    /* Identity for L1_IF_SAME */
+    uint64_t at;
+    uint32_t seq;
+} l1_info;
+/* OK, STALE, ABSENT fill *out (ABSENT: the negative entry's). flags as l1_get; buf may be NULL, then
+ * nothing is copied and E_BUFFER does not occur. */
+CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *out,
+                                     unsigned flags);
+/* The entry's version, given one now if it has none (rewrites the record once). OK, MISS, ABSENT;
+ * E_SPACE. */
+CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
+
+/* ---- writing ------------------------------------------------------------------------------- */
+#define L1_IF_ABSENT 1u  /* a live entry: CELLAR_EXISTS. Negative entries count as absent */
+#define L1_IF_PRESENT 2u /* none, or a negative one: CELLAR_MISS */
+#define L1_IF_VERSION 4u /* other version, none stored, or absent: CELLAR_CONFLICT */
+#define L1_IF_SAME 8u    /* not the entry and bytes of `same`: CELLAR_CONFLICT */
+#define L1_KEEP_OLD 16u  /* a set that fails leaves the old value */
+#define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live entry replaced */
+#define L1_WANT_VERSION 64u /* store a version and give it back */
+#define L1_WANT_BORN 128u   /* store the birth time exactly */
+
+typedef struct l1_put_spec {
+    const void *value;
+    size_t value_len;
+    int64_t deadline_ms;     /* BASE_NEVER_MS: none; <= now: stored dead is legal (tag rule) */
+    uint32_t flags;          /* L1_IF_..., L1_KEEP_..., L1_WANT_... */
+    l1_change change;        /* SET, UPDATE, BACKFILL, PUBLISH */
+    int64_t idle_ms;         /* 0: none; <= UINT32_MAX */
+    int64_t stale_ms;        /* 0: none; <= UINT32_MAX */
+    uint32_t user_flags;     /* 0: not stored */
+    uint8_t kind, fails, cost; /* 0: not stored */
+    uint32_t retry_at, loader_code; /* 0: not stored */
+    uint64_t if_version;     /* with L1_IF_VERSION */
+    const l1_info *same;     /* with L1_IF_SAME: what l1_inspect gave */
+    const void *same_bytes;  /* and the bytes it copied (values <= 1 KiB) */
+    uint64_t value_hash, l2_addr; /* 0: not stored */
+    const uint64_t *tag_fps; /* tag_count fingerprints */
+    uint32_t tag_count;      /* <= 16 */
+    uint64_t tag_born;
+    uint64_t version;        /* out with L1_WANT_VERSION */
+    uint64_t stamp;          /* out: from hooks.commit */
+    bool replaced;           /* out: a live entry was there */
+} l1_put_spec;
+/* OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed); E_TOOBIG, E_SPACE, E_NOMEM: the old
+ * value is gone unless L1_KEEP_OLD. */
+CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p);
+/* OK: a live entry was removed. MISS: none (hooks.commit ran all the same). *stamp may be NULL. */
+CELLAR_PRIVATE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp);
+/* New absolute deadline (and idle window when idle_ms >= 0; -1: unchanged) of a live entry. OK, MISS,
+ * ABSENT changed nothing; E_SPACE when the record had to be rewritten and did not fit. */
+CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
+                                   uint64_t *stamp);
+/* Add to an 8-byte little-endian int64. Absent (or negative entry): stores init + delta with
+ * deadline_if_new unless only_if_present (MISS). E_TYPE: other length. E_RANGE: saturated, stored
+ * at the limit. *now_value is set with OK and E_RANGE. */
+CELLAR_PRIVATE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                                  const l1_put_spec *if_new, bool only_if_present,
+                                  int64_t *now_value, uint64_t *stamp);
+
+/* ---- walking ------------------------------------------------------------------------------- */
+typedef struct l1_seen {
+    const void *key;
+    size_t key_len;
+    const void *value;  /* NULL when not asked for or longer than the buffer */
+    size_t value_len;
+    l1_info info;
+} l1_seen;
+/* One step from *cursor (0: begin): looks at up to `buckets` buckets, calls fn with no lock held for
+ * each live entry of `owner`, sets *cursor (0: end). What is present throughout a scan is seen at
+ * least once. fn false: stop early (*cursor still continues after this bucket). E_NOMEM. */
+CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
+                                  void *ctx);
+
+/* ---- upkeep -------------------------------------------------------------------------------- */
+/* Expired and dead-owner entries, contraction, parked segments, limbo, pages ahead. Stops after
+ * budget_us. Returns the number of entries removed. */
+CELLAR_PRIVATE uint64_t l1_tick(l1 *c, uint64_t budget_us);
+/* Is there work l1_tick would do now? Store-clock ms of the next due sweep; BASE_NEVER_MS: none. */
+CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
+/* An owner died (clear, bump, drop): its entries go with the next ticks and before live ones. */
+CELLAR_PRIVATE void l1_owner_died(l1 *c);
+/* Evict until the account can take `bytes` more. False: not possible. No lock held by the caller. */
+CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes);
+/* New budget, enforced before it returns. E_RANGE: beyond the reservation or below the least. */
+CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes);
+CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
+CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
+/* Counted switch: hand over what leaves. */
+CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
+/* Sampled keys (hash, mixed, below `limit`; 0: off) of hits and misses go to the thread's ring;
+ * drain hands them out (try-lock; false: busy). */
+CELLAR_PRIVATE void l1_sample(l1 *c, uint32_t limit);
+CELLAR_PRIVATE bool l1_sample_drain(l1 *c, void (*fn)(void *ctx, uint32_t mixed, uint32_t count),
+                                    void *ctx);
+
+typedef struct l1_stats {
+    uint64_t entries, record_bytes, segments, segments_free, segments_parked;
+    uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes, limbo_bytes;
+    uint64_t inserts, evicted, expired, cleared, kept, forced, splits, merges;
+    uint64_t no_space, chain_full, pin_limit, fallback_reads, examined_max; /* per set: BASE_DEBUG */
+    uint64_t ghost_hits, parked_total, sample_dropped;
+    uint32_t stripes, seg_bytes, granule;
+} l1_stats;
+CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
+/* Walk everything: NULL, or what is wrong (static text). Takes one stripe lock at a time; callers in
+ * tests have stopped the writers. */
+CELLAR_PRIVATE const char *l1_audit(l1 *c);
+
+/* fork: prepare takes all stripe locks, parent drops them, child resets them and marks the store so
+ * that whoever locks a bucket takes its stripe first and mends what a lost writer left odd. */
+CELLAR_PRIVATE void l1_fork_prepare(l1 *c);
+CELLAR_PRIVATE void l1_fork_parent(l1 *c);
+CELLAR_PRIVATE void l1_fork_child(l1 *c);
+
+#endif

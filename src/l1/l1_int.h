@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l1_int: the picture of L1 that its files share.
+ *
+ * PICTURE    hash -> stripe -> bucket (64 B: version, nine 16-bit tags, nine offsets, nine 2-bit
+ *            counters) -> record in a segment of that stripe's log. Two lines for a hit.
+ *
+ *                stripe   ls, bucket area, overflow area | lock, two queues of segments, counts
+ *                small    [seg]->[seg]->[seg]<- head     new entries are appended at the head
+ *                main     [seg]->[seg]<- head            what the cursor kept
+ *                           ^ cursor walks the oldest segment record by record
+ *
+ * FORMAT     record, at a multiple of the granule (4 B while the arena is <= 16 GiB):
+ *              0  u32 w0    bits 0..7 key length (255: in EXT), 8..25 value bytes in the log, then
+ *                           OWNER EXT BIG SPECIAL PINNED and a bit that is always 1
+ *              4  u32 due   0 none; else deadline = seg_base_ms + due - 1; ~0: in EXT
+ *              8  u32 owner             if OWNER (root before its first clear: none)
+ *                 u32 mask, fields      if EXT, in the order of L1_FIELDS
+ *                 key, value            BIG: the value is a 16-byte descriptor {block, length}
+ *                 tag block             if L1_X_TAGS, at the next multiple of 4
+ *            last_use and born are absolute u64 milliseconds, not relative to the segment: 4 bytes
+ *            more on the rare records that have them, and nothing to re-encode or to overflow.
+ * INVARIANTS a slot with a tag points to a live record of its stripe; every linked record lies in a
+ *            SMALL or MAIN segment; seg.live counts the linked records of the segment; the sum over
+ *            a queue's segments is the queue's word; charges of INDEX, OVERFLOW, SEGMENT, LOG_TABLE,
+ *            BIG, PIN and GHOST equal what is committed.
+ * LOCKING    stripe lock (L1_STRIPE): queues, cursors, splits, overflow lists, appends. Bucket word
+ *            (odd = locked; rank L1_BUCKET): its chain's slots and in-place bytes of its records. A
+ *            writer without the stripe lock (del, in place, touch, idle, fallback) loads `ls` again
+ *            under the bucket lock. L1_SEG: free, returned and parked lists. L1_BIG: limbo.
+ * MEMORY     readers are optimistic: version even, look, copy, version unchanged. Region pages are
+ * ORDER      never unmapped; bytes move through base/seq.h. lock = CAS seq_cst + release fence;
+ *            unlock = store release; reader = load acquire .. acquire fence, load. A miss also needs
+ *            an unchanged `ls`, which a split stores inside its odd windows.
+ * SOURCE     Lehman, Lampson (seqlock); Litwin 1980, Larson 1988 (linear hashing); Yang et al. 2023
+ *            (S3-FIFO); Rosenblum and Ousterhout 1992 (log); Michael 2004 (hazard pointers). */
+#ifndef L1_L1_INT_H
+#define L1_L1_INT_H
+
+#include "base/atomic.h"
+#include "base/num.h"
+#include "base/seq.h"
+#include "base/sync.h"
+#include "l1/l1.h"
+
+#define L1_SLOTS 9
+#define L1_CHAIN_MAX 7
+#define L1_GROUP_SHIFT 15 /* primary buckets of one overflow group */
+#define L1_STRIPES_MAX 1024
+#define L1_NONE UINT32_MAX
+#define L1_TAG_SHIFT 48
+#define L1_STRIPE_SHIFT 38
+#define L1_SMALL_COPY 1024 /* bytes an odd window may copy */
+#define L1_HOLD_MAX 256    /* records examined per hold of a stripe lock */
+#define L1_VICTIMS 16
+#define L1_RETRIES 8
+#define L1_PIN_SLOTS 16 /* a line pair: 128 B of 8 B slots */
+#define L1_BIG_BIT (UINT64_C(1) << 63)
+
+#define L1_W0_OWNER (1u << 26)
+#define L1_W0_EXT (1u << 27)
+#define L1_W0_BIG (1u << 28)
+#define L1_W0_SPECIAL (1u << 29)
+#define L1_W0_PINNED (1u << 30)
+#define L1_W0_ALWAYS (1u << 31)
+#define L1_W0_KLEN(w) ((w) & 255u)
+#define L1_W0_VLEN(w) (((w) >> 8) & 0x3ffffu)
+#define L1_KLEN_LONG 255u
+#define L1_VLEN_LIMIT 0x3ffffu
+#define L1_DUE_EXT UINT32_MAX
+
+/* Optional fields: name, bytes; the order is the order in the record and of the mask's bits. */
+#define L1_FIELDS(X) \
+    X(KLEN, 4) X(DEADLINE, 8) X(KIND, 4) X(ERR, 8) X(IDLE, 12) X(BORN, 8) X(STALE, 4) X(FLAGS, 4) \
+    X(VERSION, 8) X(VHASH, 8) X(L2, 8) X(TAGS, 0)
+enum {
+#define L1_X(name, bytes) L1_XI_##name,
+    L1_FIELDS(L1_X)
+#undef L1_X
+    L1_XI_COUNT
+};
+enum {
+#define L1_X(name, bytes) L1_X_##name = 1u << L1_XI_##name,
+    L1_FIELDS(L1_X)
+#undef L1_X
+    L1_X_ALL = (1u << L1_XI_COUNT) - 1
+};
+/* What makes a record SPECIAL: looked at before a plain hit may be returned. */
+#define L1_X_SPECIAL (L1_X_KIND | L1_X_IDLE | L1_X_STALE | L1_X_TAGS)
+#define L1_FIELD_BYTES_MAX (4 + 8 + 4 + 8 + 12 + 8 + 4 + 4 + 8 + 8 + 8)
+#define L1_TAG_MAX 16
+#define L1_TAG_BLOCK(n) (16u + 8u * (n))
+#define L1_DESCRIPTOR 16u
+
+typedef struct l1_bucket {
+    _Atomic uint32_t ver;  /* odd: locked; 0: no bucket. CAS sc in lock, release in unlock; acquire in readers */
+    _Atomic uint32_t freq; /* 9 x 2 bits; racy hints, nothing correct hangs on them */
+    _Atomic uint16_t ovf;  /* next overflow bucket of the group, 0 none */
+    _Atomic uint16_t tag[L1_SLOTS]; /* hash bits 63..48, 0 empty */
+    _Atomic uint32_t off[L1_SLOTS]; /* record position / granule */
+} l1_bucket;
+_Static_assert(sizeof(l1_bucket) == 64, "a bucket is a line");
+
+typedef enum l1_seg_state { L1_SEG_FREE = 0, L1_SEG_SMALL, L1_SEG_MAIN, L1_SEG_PARKED } l1_seg_state;
+
+/* A 64-bit word of two counts, moved by one atomic addition: bytes (36 bits) and records (28). */
+#define L1_LIVE(bytes, count) (((uint64_t)(bytes) << 28) | (uint64_t)(count))
+#define L1_LIVE_BYTES(w) ((w) >> 28)
+#define L1_LIVE_COUNT(w) ((w) & ((1u << 28) - 1))
+
+typedef struct l1_seg {
+    _Atomic uint64_t live;        /* L1_LIVE of linked records; a del lowers it inside its window */
+    _Atomic uint64_t min_due_ms;  /* no record expires (or dies of idleness) before; UINT64_MAX never */
+    uint64_t max_due_ms;          /* all are expired after; UINT64_MAX unknown; stripe lock */
+    uint32_t used_bytes;          /* appended; stripe lock */
+    uint32_t cursor;              /* bytes consumed by the cursor; stripe lock */
+    uint32_t next, prev;          /* queue order towards the head; stripe lock. Lists: L1_SEG */
+    uint16_t stripe;
+    uint8_t state;                /* l1_seg_state; stripe lock, L1_SEG when in no stripe */
+    uint8_t unused;
+    _Atomic uint32_t busy;        /* victims being handed over; raised in the window, lowered free */
+    _Atomic uint32_t seq;         /* store-wide number of its opening, rising */
+    _Atomic uint32_t empty_next;  /* stripe's stack of emptied segments: index + 1 */
+    _Atomic uint32_t empty_queued;/* 1 while on that stack */
+} l1_seg;
+_Static_assert(sizeof(l1_seg) == 64, "a control record is a line");
+
+typedef struct l1_queue {
+    uint32_t head, tail; /* L1_NONE: empty; stripe lock */
+    _Atomic uint64_t live; /* L1_LIVE over its segments */
+} l1_queue;
+
+typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe lock */
+    uint32_t writable_bytes, charged_bytes;
+    uint32_t high; /* numbers 1..high were handed out once */
+    uint32_t free; /* list through off[0], 0 none */
+} l1_group;
+
+typedef struct l1_ghost l1_ghost;
+
+typedef struct l1_stripe {
+    /* for readers: moves with each split only */
+    _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | split */
+    l1_bucket *bucket;   /* fixed at open */
+    l1_bucket *overflow; /* fixed at open: group g, number n at [g << 16 | n] */
+    /* for writers */
+    sync_lock lock BASE_ALIGNED(BASE_PAD);
+    uint32_t ver_base;   /* new buckets start above this version; even */
+    l1_queue queue[2];   /* 0 small, 1 main */
+    _Atomic uint32_t held_segs; /* segments in the two queues; stripe lock, read anywhere (steal) */
+    uint32_t granted;    /* entry tickets; stripe lock */
+    uint32_t bucket_count, overflow_count;
+    uint64_t writable_bytes, charged_bytes; /* of the bucket area */
+    uint32_t index_number;                  /* which stripe this is */
+    uint32_t swept_round;                   /* last dead-owner round this stripe finished */
+    uint32_t rotate_round, rotate_stop[2];  /* round under way; seq of the heads when it began */
+    l1_group *group;
+    _Atomic uint32_t empty; /* stack of segments whose live count reached 0: index + 1 */
+    _Atomic uint64_t next_version;
+    uint16_t *ghost;        /* ghost lines of this stripe; stripe lock */
+    uint64_t inserts, evicted, expired, cleared, kept, forced, splits, merges; /* statistics */
+    uint64_t ghost_lines, ghost_hits, examined_max;
+} l1_stripe;
+
+typedef struct l1_pin_line {
+    _Atomic uint64_t slot[L1_PIN_SLOTS]; /* 0 free; segment + 1; block | L1_BIG_BIT */
+} l1_pin_line;
+
+typedef struct l1_big { /* header of an oversized block; the bytes follow */
+    struct l1_big *next; /* limbo list; L1_BIG */
+    uint64_t bytes;      /* as allocated, header included */
+} l1_big;
+#define L1_BIG_HEADER ((sizeof(l1_big) + 15) & ~(size_t)15)
+
+struct l1 {
+    /* read on every call; written at open, resize and fork only */
+    l1_stripe *stripe;
+    unsigned char *arena;
+    _Atomic uint64_t *seg_base_ms; /* packed mirror for readers; relaxed, judged by the version */
+    l1_seg *seg;
+    const base_clock *clock;
+    uint32_t stripe_mask, seg_bytes;
+    uint8_t gshift, seg_shift;
+    bool forked; /* this process is a forked child */
+    _Atomic uint32_t want_left, sample_limit;
+    _Atomic uint32_t policy;
+    _Atomic uint32_t low; /* 1: appends must pay the cursor */
+    l1_hooks hooks;
+    const base_hash_key *hash_key;
+    base_account *account;
+    uint64_t max_value_bytes;
+    uint32_t stripe_count, bucket_limit, overflow_limit, seg_limit, group_count;
+    uint32_t record_max; /* longest record in the log; longer values are BIG */
+    base_region arena_region, index_region, overflow_region, table_region, base_region_;
+    size_t stripe_stride, overflow_stride;
+    l1_pin_line *pin;
+    uint32_t pin_lines;
+    uint16_t *ghosts;
+    size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
+    void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
+    _Atomic uint64_t max_entries;
+    _Atomic uint64_t tickets; /* entries not granted to a stripe; == max_entries - sum granted */
+    struct l1_samples *_Atomic samples; /* NULL until sampling begins */
+
+    sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to reserve */
+    uint32_t free_head, free_count;     /* committed and charged, in no stripe */
+    uint32_t back_head, back_count;     /* given back: neither charged nor backed by pages */
+    uint32_t parked_head, parked_count; /* emptied, but named by a pin or still handed over */
+    uint32_t fresh;                     /* segments [0, fresh) have existed */
+    uint32_t returning;                 /* popped, pages being discarded */
+    uint32_t free_least;                /* least free_count since the last tick */
+    uint32_t opened;                    /* segments ever opened, modulo 2^32 */
+    _Atomic uint32_t held;              /* segments in stripes; read anywhere */
+    uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
+    uint32_t reserve;
+    uint64_t parked_total;
+
+    sync_lock big_lock BASE_ALIGNED(BASE_PAD); /* rank L1_BIG; guards limbo */
+    l1_big *limbo;
+    _Atomic uint64_t limbo_bytes, big_bytes, big_blocks;
+
+    _Atomic uint64_t no_space, chain_full, pin_limit, fallback_reads;
+    _Atomic uint32_t dead_round;   /* +1 whenever an owner died */
+    _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
+    _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
+    uint32_t sweep_stripe;     /* where the next tick goes on */
+};
+
+/* ---- log.c: records and segments ------------------------------------------------------------ */
+typedef struct l1_rec { /* decoded header; offsets from the record's start */
+    uint32_t w0, due, owner, mask;
+    uint32_t klen, vlen;   /* bytes in the log */
+    uint32_t field_off, key_off, value_off, tag_off, tag_count;
+    uint32_t size;         /* padded */
+} l1_rec;
+
+typedef struct l1_idle { uint32_t idle_ms; uint64_t last_use_ms; } l1_idle;
+
+BASE_INLINE unsigned char *l1_at(const l1 *c, uint64_t pos) { return c->arena + pos; }
+BASE_INLINE uint64_t l1_pos(const l1 *c, uint32_t off) { return (uint64_t)off << c->gshift; }
+BASE_INLINE uint32_t l1_seg_of(const l1 *c, uint64_t pos) { return (uint32_t)(pos >> c->seg_shift); }
+
+/* Decode at `pos`; false when the bytes cannot be a record inside one segment (torn or recycled). */
+CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r);
+CELLAR_PRIVATE uint32_t l1_field(const l1_rec *r, unsigned field); /* offset of a present field */
+CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
+/* When a plain get stops answering: deadline and idle window; and the later end of the stale window. */
+CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until);
+CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
+CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
+/* Bytes the entry counts for: its record, and its block when BIG. */
+CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r);
+CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
+                                  uint32_t *len);
+
+typedef struct l1_image { /* a record about to be written */
+    l1_rec rec;
+    const void *key;
+    const void *value;
+    uint64_t value_len;
+    l1_big *block; /* BIG: already filled */
+    const l1_put_spec *spec;
+    int64_t deadline_ms, idle_ms, stale_ms;
+    uint64_t version, born_ms, last_use_ms;
+} l1_image;
+/* Lay out; false: longer than record_max (then the value must be BIG). */
+CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, bool big,
+                              l1_image *im);
+/* Header, fields, key, tags; and the value (or descriptor). */
+CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im);
+CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im);
+/* Over a record of the same key, size and set of fields: what in-place updates may change. */
+CELLAR_PRIVATE void l1_write_over(l1 *c, uint64_t pos, const l1_image *im);
+CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms, uint32_t mask);
+
+CELLAR_PRIVATE bool l1_log_open(l1 *c);
+/* Room for `size` bytes at the head of queue q; the record there is not linked. Stripe lock. */
+CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t *pos)
+    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_stripe *s, unsigned q, uint64_t pos, uint32_t size)
+    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_live_add(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight);
+/* Inside the odd window of the record's bucket. */
+CELLAR_PRIVATE void l1_live_sub(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight);
+CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms); /* lowers min_due_ms */
+CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
+CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
+CELLAR_PRIVATE void l1_log_rest(l1 *c);
+/* Give free segments back to the account until it has `bytes` free; returns whether it does. */
+CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes);
+
+/* ---- index.c -------------------------------------------------------------------------------- */
+typedef struct l1_hold { /* a locked chain */
+    l1_stripe *s;
+    l1_bucket *b; /* primary */
+    uint64_t number;
+    uint32_t ver; /* even value before the lock */
+    bool took_stripe;
+} l1_hold;
+typedef struct l1_slot {
+    l1_bucket *b; /* NULL: none */
+    unsigned i;
+    uint64_t pos;
+    l1_rec rec;
+} l1_slot;
+
+BASE_INLINE l1_stripe *l1_stripe_of(const l1 *c, uint64_t hash)
+{
+    return &c->stripe[(uint32_t)(hash >> L1_STRIPE_SHIFT) & c->stripe_mask];
+}
+BASE_INLINE uint16_t l1_tag_of(uint64_t hash)
+{
+    uint16_t t = (uint16_t)(hash >> L1_TAG_SHIFT);
+    return t != 0 ? t : (uint16_t)1;
+}
+BASE_INLINE uint64_t l1_number(uint64_t ls, uint64_t hash)
+{
+    unsigned level = (unsigned)(ls >> 32) & 255u;
+    uint64_t b = hash & (((uint64_t)1 << level) - 1);
+    if (b < (uint32_t)ls) { b = hash & (((uint64_t)2 << level) - 1); }
+    return b;
+}
+BASE_INLINE l1_bucket *l1_next(const l1_stripe *s, uint64_t number, uint16_t ovf)
+{
+    return &s->overflow[((number >> L1_GROUP_SHIFT) << 16) + ovf];
+}
+
+CELLAR_PRIVATE bool l1_index_open(l1 *c);
+/* Slots of one bucket whose tag matches, as bits 0..8. */
+CELLAR_PRIVATE uint32_t l1_match(const l1_bucket *b, uint16_t tag);
+CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe) SYNC_UNCHECKED;
+/* Lock only if the version is still `ver` (even) and the key still lives in `b`. */
+CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h,
+                                 bool have_stripe) SYNC_UNCHECKED;
+CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
+/* Under the lock: the record of exactly this key, live or expired. */
+CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out);
+/* Under the lock: the slot that points to `pos`. */
+CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uint64_t pos,
+                                l1_slot *out);
+/* Under stripe and bucket lock: an empty slot, the chain lengthened if need be. */
+CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out);
+CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq);
+CELLAR_PRIVATE void l1_slot_clear(l1_slot *s);
+/* Under stripe and bucket lock, after an unlink: close one hole from the chain's end, and give the last
+ * overflow bucket back when it is empty. Without it churn makes every chain longer for good. */
+CELLAR_PRIVATE void l1_chain_trim(l1 *c, l1_hold *h);
+BASE_INLINE unsigned l1_freq(const l1_bucket *b, unsigned i)
+{
+    return (base_load_rlx(&b->freq) >> (2 * i)) & 3u;
+}
+BASE_INLINE void l1_freq_set(l1_bucket *b, unsigned i, unsigned f)
+{
+    uint32_t old = base_load_rlx(&b->freq);
+    base_store_rlx(&b->freq, (old & ~(3u << (2 * i))) | (f << (2 * i)));
+}
+BASE_INLINE void l1_freq_hit(l1_bucket *b, unsigned i)
+{
+    uint32_t f = base_load_rlx(&b->freq);
+    if (((f >> (2 * i)) & 3u) < 3u) { base_store_rlx(&b->freq, f + (1u << (2 * i))); }
+}
+CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s);
+CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r);
+
+/* ---- evict.c -------------------------------------------------------------------------------- */
+typedef struct l1_victim {
+    uint64_t pos, stamp, hash;
+    uint8_t cause, uses;
+} l1_victim;
+typedef struct l1_victims { /* entries unlinked under the locks, to be handed over after them */
+    unsigned n;
+    l1_victim v[L1_VICTIMS];
+} l1_victims;
+/* Unlink one slot inside its window, for `cause`; notes it when it must be handed over. */
+CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, uint64_t hash,
+                              uint64_t stamp, l1_victims *out);
+/* After the locks: left hook, limbo, busy down. */
+CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v);
+CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);
+
+typedef enum l1_room { L1_ROOM_OK, L1_ROOM_AGAIN, L1_ROOM_NONE } l1_room;
+typedef struct l1_freed {
+    uint64_t log_bytes; /* consumed for good in the log */
+    uint64_t big_bytes; /* blocks on their way to limbo */
+} l1_freed;
+typedef struct l1_toll { /* what one set has paid so far */
+    l1_freed freed;
+    uint64_t examined;
+    unsigned rounds;
+    bool paid;
+} l1_toll;
+/* Pay the cursor and reserve `size` bytes in queue q, and (new_entry) an entry ticket. AGAIN: drop the
+ * stripe, hand over, call again. */
+CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t weight,
+                                   bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
+    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);
+/* Evict about `bytes` from some stripe; one round with its own locking and handing over. */
+CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes);
+/* Drop about `entries` entries whose tickets are not given back: the bound was lowered. */
+CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries);
+CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t entries);
+
+/* ---- pin.c, big.c --------------------------------------------------------------------------- */
+CELLAR_PRIVATE bool l1_pins_open(l1 *c);
+CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal);
+CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
+CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, l1_big **out);
+CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
+CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c);
+CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
+BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }
+
+/* ---- sample.c ------------------------------------------------------------------------------- */
+CELLAR_PRIVATE void l1_sample_note(l1 *c, uint32_t mixed);
+CELLAR_PRIVATE void l1_samples_close(l1 *c);
+CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
+
+/* ---- shared by the cursor and the sweeper (evict.c) ------------------------------------------- */
+/* The slot of the record at `pos`, looked up under validation. */
+CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, l1_bucket **b,
+                              uint32_t *ver, l1_slot *slot) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, uint64_t hash,
+                            unsigned cause, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
+/* One step of a stripe that has not yet seen the last owner's death; false: it has now. */
+CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+
+#endif

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * log: segments: where records are appended, and where memory comes from and goes back to.
+ *
+ * PICTURE    arena = equal segments. One is at any time
+ *              in a stripe's queue (SMALL or MAIN)   charged
+ *              free      ready to be opened          charged, pages kept
+ *              parked    emptied, but a pin names it or its victims are still handed over; charged
+ *              back      given back                  not charged, pages discarded
+ *              fresh..   never existed
+ * INVARIANTS charge of SEGMENT == (held + free_count + parked_count) x seg_bytes;
+ *            low == (free_count + what the account could still take, in segments) <= reserve;
+ *            a segment leaves its stripe only when none of its records is linked.
+ * LOCKING    stripe lock for the queues, then L1_SEG for the lists. A del holds neither: it counts
+ *            down inside its window and pushes the segment it emptied onto the stripe's stack, which
+ *            the next holder of the stripe lock takes whole.
+ * WALK       reserve -> head has room? else l1_seg_take -> free, unparked, back or fresh, else false
+ *            and the caller evicts; emptied -> l1_seg_release -> free or parked.
+ * LIMITS     `due` counts from the segment's opening: a head older than 2^31 ms is closed. */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+#define L1_ARENA_STEP ((uint64_t)2 << 20)
+
+/* ---- lists; all under L1_SEG ----------------------------------------------------------------- */
+static void l1_push(l1 *c, uint32_t *head, uint32_t *count, uint32_t seg)
+{
+    c->seg[seg].next = *head;
+    *head = seg;
+    (*count)++;
+}
+
+static uint32_t l1_pop(l1 *c, uint32_t *head, uint32_t *count)
+{
+    uint32_t seg = *head;
+    if (seg == L1_NONE) { return L1_NONE; }
+    *head = c->seg[seg].next;
+    (*count)--;
+    return seg;
+}
+
+static void l1_judge_low(l1 *c)
+{
+    uint64_t used = base_load_rlx(&c->account->used), limit = base_load_rlx(&c->account->limit);
+    uint64_t room = limit > used ? (limit - used) >> c->seg_shift : 0;
+    room = BASE_MIN(room, (uint64_t)c->back_count + (c->seg_limit - c->fresh));
+    uint64_t avail = c->free_count + room;
+    uint32_t low = avail <= c->reserve / 2 ? 2u : avail <= c->reserve ? 1u : 0u;
+    if (base_load_rlx(&c->low) != low) { base_store_rlx(&c->low, low); }
+}
+
+/* Control records and base times are committed page by page as segments come to exist. */
+static bool l1_tables_reach(l1 *c, uint32_t seg)
+{
+    uint64_t need = base_round_up(((uint64_t)seg + 1) * sizeof(l1_seg), BASE_PAGE);
+    if (need > c->table_charged) {
+        if (!base_charge(c->account, BASE_MOD_LOG_TABLE, need - c->table_charged)) { return false; }
+        if (!base_region_commit(&c->table_region, c->table_charged, need - c->table_charged)) {
+            base_uncharge(c->account, BASE_MOD_LOG_TABLE, need - c->table_charged);
+            return false;
+        }
+        c->table_charged = need;
+    }
+    need = base_round_up(((uint64_t)seg + 1) * sizeof(uint64_t), BASE_PAGE);
+    if (need > c->base_charged) {
+        if (!base_charge(c->account, BASE_MOD_LOG_TABLE, need - c->base_charged)) { return false; }
+        if (!base_region_commit(&c->base_region_, c->base_charged, need - c->base_charged)) {
+            base_uncharge(c->account, BASE_MOD_LOG_TABLE, need - c->base_charged);
+            return false;
+        }
+        c->base_charged = need;
+    }
+    return true;
+}
+
+static bool l1_arena_reach(l1 *c, uint32_t seg)
+{
+    uint64_t need = ((uint64_t)seg + 1) << c->seg_shift;
+    if (need <= c->arena_writable) { return true; }
+    uint64_t to = BASE_MIN(base_round_up(need, L1_ARENA_STEP), (uint64_t)c->arena_region.reserved_bytes);
+    if (!base_region_commit(&c->arena_region, c->arena_writable, to - c->arena_writable)) {
+        return false;
+    }
+    c->arena_writable = to;
+    return true;
+}
+
+CELLAR_PRIVATE bool l1_log_open(l1 *c)
+{
+    c->free_head = c->back_head = c->parked_head = L1_NONE;
+    /* Segment 0 is always backed: a reader may follow an offset it saw before its tag was written. */
+    if (!l1_tables_reach(c, 0) || !l1_arena_reach(c, 0)) { return false; }
+    l1_judge_low(c);
+    return true;
+}
+
+/* Recheck up to `limit` parked segments; true when one became free. L1_SEG held. */
+static bool l1_unpark_held(l1 *c, unsigned limit)
+{
+    bool freed = false;
+    uint32_t keep = L1_NONE, kept = 0;
+    for (unsigned i = 0; i < limit && c->parked_head != L1_NONE; i++) {
+        uint32_t seg = l1_pop(c, &c->parked_head, &c->parked_count);
+        if (base_load_acq(&c->seg[seg].busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
+            c->seg[seg].state = L1_SEG_FREE;
+            l1_push(c, &c->free_head, &c->free_count, seg);
+            freed = true;
+        } else {
+            l1_push(c, &keep, &kept, seg);
+        }
+    }
+    /* Behind the others, so that the next call looks at different ones. */
+    if (keep != L1_NONE) {
+        uint32_t last = keep;
+        while (c->seg[last].next != L1_NONE) { last = c->seg[last].next; }
+        if (c->parked_head == L1_NONE) {
+            c->parked_head = keep;
+        } else {
+            uint32_t tail = c->parked_head;
+            while (c->seg[tail].next != L1_NONE) { tail = c->seg[tail].next; }
+            c->seg[tail].next = keep;
+        }
+        c->parked_count += kept;
+    }
+    return freed;
+}
+
+CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit)
+{
+    sync_take(L1_SEG, &c->seg_lock);
+    bool freed = l1_unpark_held(c, limit);
+    l1_judge_low(c);
+    sync_drop(L1_SEG, &c->seg_lock);
+    return freed;
+}
+
+static uint32_t l1_seg_find(l1 *c)
+{
+    uint32_t seg = l1_pop(c, &c->free_head, &c->free_count);
+    if (seg == L1_NONE && c->parked_head != L1_NONE && l1_unpark_held(c, 2)) {
+        seg = l1_pop(c, &c->free_head, &c->free_count);
+    }
+    if (seg != L1_NONE) { return seg; }
+    if (c->back_head == L1_NONE && (c->fresh >= c->seg_limit || !l1_tables_reach(c, c->fresh))) {
+        return L1_NONE;
+    }
+    if (!base_charge(c->account, BASE_MOD_SEGMENT, c->seg_bytes)) { return L1_NONE; }
+    seg = l1_pop(c, &c->back_head, &c->back_count);
+    if (seg != L1_NONE) { return seg; }
+    if (!l1_arena_reach(c, c->fresh)) {
+        base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
+        return L1_NONE;
+    }
+    return c->fresh++;
+}
+
+static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
+{
+    int64_t now = base_coarse_ms(c->clock);
+    sync_take(L1_SEG, &c->seg_lock);
+    uint32_t seg = l1_seg_find(c);
+    if (seg != L1_NONE) {
+        base_add_rlx(&c->held, 1u);
+        base_store_rlx(&c->seg[seg].seq, ++c->opened);
+    }
+    c->free_least = BASE_MIN(c->free_least, c->free_count);
+    l1_judge_low(c);
+    sync_drop(L1_SEG, &c->seg_lock);
+    if (seg == L1_NONE) { return L1_NONE; }
+    BASE_POINT("l1.seg.scan");
+
+    l1_seg *g = &c->seg[seg];
+    BASE_ASSERT(base_load_rlx(&g->live) == 0);
+    BASE_ASSERT(base_load_rlx(&g->busy) == 0);
+    base_store_rlx(&g->min_due_ms, UINT64_MAX);
+    g->max_due_ms = 0;
+    g->used_bytes = g->cursor = 0;
+    g->stripe = (uint16_t)s->index_number;
+    g->state = q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN;
+    base_store_rlx(&c->seg_base_ms[seg], (uint64_t)now);
+    l1_queue *queue = &s->queue[q];
+    g->next = L1_NONE;
+    g->prev = queue->head;
+    if (queue->head != L1_NONE) { c->seg[queue->head].next = seg; } else { queue->tail = seg; }
+    queue->head = seg;
+    base_add_rlx(&s->held_segs, 1u);
+    return seg;
+}
+
+CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t *pos)
+{
+    BASE_ASSERT(size <= c->seg_bytes);
+    uint32_t head = s->queue[q].head;
+    if (head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes >= size) {
+        int64_t age = base_coarse_ms(c->clock) - (int64_t)base_load_rlx(&c->seg_base_ms[head]);
+        if (BASE_UNLIKELY(age > (int64_t)INT32_MAX)) { head = L1_NONE; }
+    } else {
+        head = L1_NONE;
+    }
+    if (head == L1_NONE) {
+        head = l1_seg_take(c, s, q);
+        if (head == L1_NONE) { return false; }
+    }
+    *pos = ((uint64_t)head << c->seg_shift) + c->seg[head].used_bytes;
+    c->seg[head].used_bytes += size;
+    return true;
+}
+
+CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_stripe *s, unsigned q, uint64_t pos, uint32_t size)
+{
+    uint32_t seg = l1_seg_of(c, pos);
+    l1_seg *g = &c->seg[seg];
+    if (s->queue[q].head == seg && g->used_bytes == ((uint32_t)pos & (c->seg_bytes - 1)) + size) {
+        g->used_bytes -= size;
+    }
+}
+
+/* ---- counts ---------------------------------------------------------------------------------- */
+CELLAR_PRIVATE void l1_live_add(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight)
+{
+    l1_seg *g = &c->seg[l1_seg_of(c, pos)];
+    base_add_rlx(&g->live, L1_LIVE(weight, 1));
+    base_add_rlx(&s->queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
+}
+
+CELLAR_PRIVATE void l1_live_sub(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight)
+{
+    uint32_t seg = l1_seg_of(c, pos);
+    l1_seg *g = &c->seg[seg];
+    base_sub_rlx(&s->queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
+    uint64_t before = base_sub_ar(&g->live, L1_LIVE(weight, 1));
+    BASE_ASSERT(L1_LIVE_COUNT(before) != 0);
+    BASE_ASSERT(L1_LIVE_BYTES(before) >= weight);
+    if (L1_LIVE_COUNT(before) != 1 || !base_cas_ar(&g->empty_queued, 0u, 1u)) { return; }
+    uint32_t top;
+    do {
+        top = base_load_rlx(&s->empty);
+        base_store_rlx(&g->empty_next, top);
+    } while (!base_cas_ar(&s->empty, top, seg + 1));
+}
+
+CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms)
+{
+    if (first_ms == BASE_NEVER_MS) { return; }
+    _Atomic uint64_t *min = &c->seg[l1_seg_of(c, pos)].min_due_ms;
+    uint64_t to = first_ms < 0 ? 0 : (uint64_t)first_ms, now;
+    while (to < (now = base_load_rlx(min)) && !base_cas_ar(min, now, to)) { }
+}
+
+CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg)
+{
+    l1_seg *g = &c->seg[seg];
+    l1_queue *q = &s->queue[g->state == L1_SEG_MAIN];
+    if (g->prev != L1_NONE) { c->seg[g->prev].next = g->next; } else { q->tail = g->next; }
+    if (g->next != L1_NONE) { c->seg[g->next].prev = g->prev; } else { q->head = g->prev; }
+    base_sub_rlx(&s->held_segs, 1u);
+}
+
+CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
+{
+    l1_seg *g = &c->seg[seg];
+    base_store_rlx(&g->min_due_ms, UINT64_MAX);
+    BASE_ASSERT(base_load_acq(&g->live) == 0 || BASE_MUTANT("l1.reuse_before_unlink"));
+    sync_take(L1_SEG, &c->seg_lock);
+    base_sub_rlx(&c->held, 1u);
+    if (base_load_acq(&g->busy) != 0 || l1_pinned(c, (uint64_t)seg + 1)) {
+        g->state = L1_SEG_PARKED;
+        l1_push(c, &c->parked_head, &c->parked_count, seg);
+        c->parked_total++;
+    } else {
+        g->state = L1_SEG_FREE;
+        l1_push(c, &c->free_head, &c->free_count, seg);
+    }
+    l1_judge_low(c);
+    sync_drop(L1_SEG, &c->seg_lock);
+}
+
+CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
+{
+    if (base_load_rlx(&s->empty) == 0) { return; }
+    uint32_t list = base_xchg_ar(&s->empty, 0u);
+    while (list != 0) {
+        uint32_t seg = list - 1;
+        l1_seg *g = &c->seg[seg];
+        list = base_load_rlx(&g->empty_next);
+        /* Off the stack first, count second: a del that empties it again pushes it again. */
+        (void)base_xchg_ar(&g->empty_queued, 0u);
+        bool open = seg == s->queue[0].head || seg == s->queue[1].head;
+        if (!open && base_load_acq(&g->live) == 0) {
+            l1_seg_unqueue(c, s, seg);
+            l1_seg_release(c, seg);
+        }
+    }
+}
+
+static bool l1_give_back_one(l1 *c)
+{
+    sync_take(L1_SEG, &c->seg_lock);
+    uint32_t seg = l1_pop(c, &c->free_head, &c->free_count);
+    if (seg == L1_NONE && l1_unpark_held(c, 2)) { seg = l1_pop(c, &c->free_head, &c->free_count); }
+    c->returning += seg != L1_NONE;
+    sync_drop(L1_SEG, &c->seg_lock);
+    if (seg == L1_NONE) { return false; }
+    base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
+    sync_take(L1_SEG, &c->seg_lock);
+    base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
+    l1_push(c, &c->back_head, &c->back_count, seg);
+    c->returning--;
+    c->free_least = BASE_MIN(c->free_least, c->free_count);
+    l1_judge_low(c);
+    sync_drop(L1_SEG, &c->seg_lock);
+    return true;
+}
+
+CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes)
+{
+    for (;;) {
+        uint64_t used = base_load_rlx(&c->account->used), limit = base_load_rlx(&c->account->limit);
+        if (limit >= used && limit - used >= bytes) { return true; }
+        if (!l1_give_back_one(c)) { return false; }
+    }
+}
+
+/* Bytes nobody used since the last call go back to the system; an empty log forgets that it ever had
+ * segments. From tick. */
+CELLAR_PRIVATE void l1_log_rest(l1 *c)
+{
+    sync_take(L1_SEG, &c->seg_lock);
+    (void)l1_unpark_held(c, 64);
+    uint32_t idle = base_load_rlx(&c->low) == 0 ? BASE_MIN(c->free_least, c->free_count) : 0;
+    sync_drop(L1_SEG, &c->seg_lock);
+    for (uint32_t i = 0; i < idle && l1_give_back_one(c); i++) { }
+
+    sync_take(L1_SEG, &c->seg_lock);
+    c->free_least = c->free_count;
+    bool empty = base_load_rlx(&c->held) == 0 && c->free_count == 0 && c->parked_count == 0 &&
+                 c->returning == 0;
+    if (empty && c->fresh != 0) {
+        c->fresh = 0;
+        c->back_head = L1_NONE;
+        c->back_count = 0;
+        uint64_t least = BASE_PAGE;
+        base_region_discard(&c->table_region, (size_t)least, (size_t)(c->table_charged - least));
+        base_region_discard(&c->base_region_, (size_t)least, (size_t)(c->base_charged - least));
+        base_uncharge(c->account, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged - 2 * least);
+        c->table_charged = c->base_charged = least;
+        memset(c->seg, 0, (size_t)least);
+    }
+    l1_judge_low(c);
+    sync_drop(L1_SEG, &c->seg_lock);
+}

@@ -1,0 +1,636 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * put: every visible change of one key: set, del, touch, incr, a version on demand.
+ *
+ * WALK       set: same key, same padded size, same fields, <= 1 KiB, not pinned -> written in place
+ *            under the bucket lock alone. Else: stripe lock -> room (evict.c) -> write the record ->
+ *            bucket lock -> condition, commit hook -> swing the slot -> unlock -> at most one split ->
+ *            unlock -> hand over what left.
+ * INVARIANTS hooks.commit runs inside the odd window of every change, also the del of an absent key;
+ *            conditions are judged in the window of the change they guard; a set that fails removes
+ *            the old value unless L1_KEEP_OLD; an entry's end is announced once.
+ * LOCKING    in place, del, touch, incr: bucket only. Append, rewrite: stripe, then bucket. Nothing is
+ *            allocated, handed over or called in the host under them.
+ * LIMITS     no window copies more than 1 KiB: longer values are written before it and never change. */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
+{
+    *stamp = 0;
+    if (c->hooks.commit == NULL) { return true; }
+    return c->hooks.commit(c->hooks.ctx, k->hash, k->owner, k->bytes, k->len, change, stamp);
+}
+
+typedef struct l1_old { /* what is known of the entry a change meets, under its lock */
+    bool there;   /* linked */
+    bool live;    /* a plain get (value or negative) or the stale window would still answer */
+    bool fresh;   /* not past its TTL */
+    bool value;   /* kind VALUE */
+} l1_old;
+
+static l1_old l1_look_old(const l1 *c, bool found, const l1_slot *slot)
+{
+    l1_old o = {.there = found};
+    if (!found) { return o; }
+    if (slot->rec.due == 0 && (slot->rec.w0 & L1_W0_EXT) == 0) {
+        o.live = o.fresh = o.value = true;
+        return o;
+    }
+    int64_t keep, at = l1_expires(c, slot->pos, &slot->rec, &keep);
+    o.fresh = !base_clock_reached(c->clock, at);
+    o.live = o.fresh || !base_clock_reached(c->clock, keep);
+    o.value = (slot->rec.mask & L1_X_KIND) == 0 ||
+              (base_seq_u32(l1_at(c, slot->pos) + l1_field(&slot->rec, L1_X_KIND)) & 255u) == L1_VALUE;
+    return o;
+}
+
+static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)
+{
+    if ((slot->rec.mask & L1_X_VERSION) == 0) { return 0; }
+    return base_seq_u64(l1_at(c, slot->pos) + l1_field(&slot->rec, L1_X_VERSION));
+}
+
+static bool l1_is_same(const l1 *c, const l1_slot *slot, const l1_put_spec *p)
+{
+    const l1_rec *r = &slot->rec;
+    const l1_info *same = p->same;
+    if (p->same_bytes == NULL || (r->w0 & L1_W0_BIG) != 0 || same->value_len > L1_SMALL_COPY) {
+        return slot->pos == same->at &&
+               base_load_rlx(&c->seg[l1_seg_of(c, slot->pos)].seq) == same->seq;
+    }
+    return r->vlen == same->value_len &&
+           (r->vlen == 0 || base_seq_equal(l1_at(c, slot->pos) + r->value_off, p->same_bytes, r->vlen));
+}
+
+static cellar_err l1_condition(const l1 *c, const l1_old *o, const l1_slot *slot, const l1_put_spec *p)
+{
+    if ((p->flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME)) == 0) {
+        return CELLAR_OK;
+    }
+    const bool present = o->fresh && o->value;
+    if ((p->flags & L1_IF_ABSENT) != 0 && present) { return CELLAR_EXISTS; }
+    if ((p->flags & L1_IF_PRESENT) != 0 && !present) { return CELLAR_MISS; }
+    if ((p->flags & L1_IF_VERSION) != 0) {
+        uint64_t have = present ? l1_version_of(c, slot) : 0;
+        if (have == 0 || have != p->if_version) { return CELLAR_CONFLICT; }
+    }
+    if ((p->flags & L1_IF_SAME) != 0 && !(present && l1_is_same(c, slot, p))) { return CELLAR_CONFLICT; }
+    return CELLAR_OK;
+}
+
+/* KEEP_TTL: does the image carry the times of the entry it will replace? */
+static bool l1_times_agree(const l1 *c, const l1_old *o, const l1_slot *slot, const l1_image *im)
+{
+    if (!o->fresh) { return true; }
+    const l1_rec *r = &slot->rec;
+    const unsigned char *p = l1_at(c, slot->pos);
+    int64_t idle = (r->mask & L1_X_IDLE) != 0 ? base_seq_u32(p + l1_field(r, L1_X_IDLE)) : 0;
+    int64_t stale = (r->mask & L1_X_STALE) != 0 ? base_seq_u32(p + l1_field(r, L1_X_STALE)) : 0;
+    return l1_deadline(c, slot->pos, r) == im->deadline_ms && idle == im->idle_ms &&
+           stale == im->stale_ms;
+}
+
+static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
+{
+    l1_info info;
+    cellar_err err = l1_inspect(c, k, NULL, 0, &info, L1_PEEK);
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return; }
+    p->deadline_ms = info.deadline_ms;
+    p->idle_ms = info.idle_ms;
+    p->stale_ms = info.stale_ms;
+}
+
+/* ---- in place -------------------------------------------------------------------------------- */
+typedef enum l1_done { L1_DONE, L1_APPEND, L1_AGAIN } l1_done;
+
+/* The old bytes of an entry written over, for its announcement. */
+typedef struct l1_overwritten {
+    l1_left left;
+    unsigned char value[L1_SMALL_COPY];
+} l1_overwritten;
+
+static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot, l1_overwritten *old)
+{
+    l1_info info;
+    l1_info_of(c, slot->pos, &slot->rec, &info);
+    base_seq_load(old->value, l1_at(c, slot->pos) + slot->rec.value_off, slot->rec.vlen);
+    old->left = (l1_left){.key = k->bytes, .key_len = k->len, .value = old->value,
+                          .value_len = slot->rec.vlen, .hash = k->hash,
+                          .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
+                          .version = info.version, .value_hash = info.value_hash,
+                          .l2_addr = info.l2_addr, .owner = k->owner, .user_flags = info.user_flags,
+                          .idle_ms = (uint32_t)info.idle_ms, .cause = L1_LEFT_REPLACED,
+                          .kind = info.kind, .cost = info.cost, .fails = info.fails,
+                          .uses = (uint8_t)l1_freq(slot->b, slot->i)};
+}
+
+static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im)
+{
+    const l1_rec *r = &slot->rec, *n = &im->rec;
+    if (r->size != n->size || r->mask != n->mask || (r->w0 & L1_W0_BIG) != 0) { return false; }
+    if (r->vlen > L1_SMALL_COPY || n->vlen > L1_SMALL_COPY) { return false; }
+    /* After the seq_cst lock: either we see the pinner's bit or it sees our odd version. */
+    const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)l1_at(c, slot->pos);
+    uint32_t now = BASE_MUTANT("l1.w0_before_lock") ? r->w0 : base_load_sc(w0);
+    if ((now & L1_W0_PINNED) != 0) { return false; }
+    return (n->mask & L1_X_DEADLINE) != 0 ||
+           l1_encode_due(c, slot->pos, im->deadline_ms, n->mask) != L1_DUE_EXT;
+}
+
+/* No tag of this key's in the chain: there is nothing to update in place. A hint. */
+BASE_INLINE bool l1_no_tag(l1 *c, const l1_key *k)
+{
+    const l1_stripe *s = l1_stripe_of(c, k->hash);
+    const uint64_t number = l1_number(base_load_acq(&s->ls), k->hash);
+    const l1_bucket *b = &s->bucket[number];
+    return l1_match(b, l1_tag_of(k->hash)) == 0 && base_load_rlx(&b->ovf) == 0;
+}
+
+static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im, cellar_err *err,
+                               l1_overwritten *old)
+{
+    l1_hold h;
+    l1_slot slot;
+    l1_done done = L1_DONE;
+    bool announce = false;
+    l1_lock_key(c, k->hash, &h, false);
+    const bool found = l1_find(c, &h, k, &slot);
+    const l1_old o = l1_look_old(c, found, &slot);
+    *err = l1_condition(c, &o, &slot, p);
+    if (*err != CELLAR_OK) {
+        done = L1_DONE;
+    } else if ((p->flags & L1_KEEP_TTL) != 0 && found && !l1_times_agree(c, &o, &slot, im)) {
+        done = L1_AGAIN;
+    } else if (!o.fresh || !l1_fits_in_place(c, &slot, im) || (old == NULL && base_load_rlx(&c->want_left) != 0)) {
+        done = L1_APPEND;
+    } else if (!l1_commit(c, k, p->change, &p->stamp)) {
+        *err = CELLAR_CONFLICT;
+    } else {
+        if (old != NULL) {
+            l1_save_old(c, k, &slot, old);
+            old->left.stamp = p->stamp;
+            announce = true;
+        }
+        if ((im->rec.mask & L1_X_VERSION) != 0) {
+            im->version = p->version = base_add_rlx(&h.s->next_version, (uint64_t)1) + 1;
+        }
+        l1_write_over(c, slot.pos, im);
+        if (im->deadline_ms != BASE_NEVER_MS || im->idle_ms != 0) {
+            l1_due_note(c, slot.pos, im->idle_ms != 0
+                ? BASE_MIN(im->deadline_ms, base_add_sat((int64_t)im->last_use_ms, im->idle_ms))
+                : im->deadline_ms);
+        }
+        l1_freq_hit(slot.b, slot.i);
+        p->replaced = o.value;
+    }
+    l1_unlock(c, &h);
+    if (announce && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old->left); }
+    return done;
+}
+
+/* Kept out of line: its frame holds a copy of the old value. */
+static BASE_NOINLINE l1_done l1_put_in_place_told(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im,
+                                                  cellar_err *err)
+{
+    l1_overwritten old;
+    return l1_put_in_place(c, k, p, im, err, &old);
+}
+
+/* ---- append ---------------------------------------------------------------------------------- */
+static bool l1_present(l1 *c, l1_stripe *s, const l1_key *k)
+{
+    uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
+    l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
+    l1_slot slot;
+    return l1_find(c, &h, k, &slot);
+}
+
+/* Link the written record: condition, hook, slot, counts, in one window. */
+static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, l1_image *im,
+                          uint64_t pos, uint64_t weight, l1_victims *v)
+{
+    l1_hold h;
+    l1_slot slot;
+    l1_lock_key(c, k->hash, &h, true);
+    const bool found = l1_find(c, &h, k, &slot);
+    const l1_old o = l1_look_old(c, found, &slot);
+    cellar_err err = l1_condition(c, &o, &slot, p);
+    if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && found && !l1_times_agree(c, &o, &slot, im)) {
+        err = CELLAR_E_BUSY; /* the caller lays out again */
+    }
+    if (err == CELLAR_OK && !found && !l1_slot_empty(c, &h, &slot)) { err = CELLAR_E_SPACE; }
+    if (err == CELLAR_OK && !l1_commit(c, k, p->change, &p->stamp)) { err = CELLAR_CONFLICT; }
+    if (err == CELLAR_OK) {
+        l1_live_add(c, s, pos, weight);
+        if (found) {
+            l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_REPLACED : L1_LEFT_EXPIRED, k->hash, p->stamp, v);
+        }
+        l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
+        p->replaced = o.fresh && o.value;
+    }
+    l1_unlock(c, &h);
+    return err;
+}
+
+static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im)
+{
+    l1_stripe *s = l1_stripe_of(c, k->hash);
+    const uint64_t weight = im->rec.size + (im->block != NULL ? im->value_len : 0);
+    l1_victims v;
+    l1_toll toll = {0};
+    unsigned q = 2;
+    cellar_err err;
+    v.n = 0;
+    for (;;) {
+        uint64_t pos;
+        sync_take(L1_STRIPE, &s->lock);
+        bool present = l1_present(c, s, k);
+        if (q == 2) { q = present ? (base_load_rlx(&c->policy) == L1_LRU) : l1_queue_for(c, s, k->hash); }
+        l1_room room = v.n == L1_VICTIMS
+            ? L1_ROOM_AGAIN
+            : l1_room_for(c, s, q, im->rec.size, weight, !present, &toll, &v, &pos);
+        if (room == L1_ROOM_OK && v.n == L1_VICTIMS) {
+            l1_log_undo(c, s, q, pos, im->rec.size); /* the old entry needs a place among them */
+            room = L1_ROOM_AGAIN;
+        }
+        err = CELLAR_E_SPACE;
+        if (room == L1_ROOM_OK) {
+            if ((im->rec.mask & L1_X_VERSION) != 0) {
+                im->version = p->version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
+            }
+            base_fence_rel(); /* who sees new bytes here sees the versions of those that lay here */
+            l1_write_head(c, pos, im);
+            l1_write_value(c, pos, im);
+            BASE_POINT("l1.append.written");
+            err = l1_link(c, s, k, p, im, pos, weight, &v);
+            if (err == CELLAR_OK) {
+                l1_rec r;
+                if ((im->rec.mask & (L1_X_IDLE | L1_X_STALE)) != 0 && l1_decode(c, pos, &r)) {
+                    l1_dues(c, pos, &r);
+                } else {
+                    l1_due_note(c, pos, im->deadline_ms);
+                    uint64_t last = im->deadline_ms == BASE_NEVER_MS
+                        ? UINT64_MAX : (uint64_t)BASE_MAX(im->deadline_ms, 0);
+                    l1_seg *g = &c->seg[l1_seg_of(c, pos)];
+                    g->max_due_ms = BASE_MAX(g->max_due_ms, last);
+                }
+                s->inserts++;
+                l1_split_if_due(c, s);
+            } else {
+                l1_log_undo(c, s, q, pos, im->rec.size);
+            }
+        }
+        sync_drop(L1_STRIPE, &s->lock);
+        if (v.n != 0) { l1_hand_over(c, &v); }
+        if (room != L1_ROOM_AGAIN) { return err; }
+    }
+}
+
+/* ---- set ------------------------------------------------------------------------------------- */
+static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp);
+
+/* A set that could not be done: what it was to replace is not served, unless a condition says the set
+ * would not have happened, or KEEP_OLD. */
+static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err err)
+{
+    if ((p->flags & L1_KEEP_OLD) != 0) { return err; }
+    if ((p->flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME)) != 0) {
+        l1_hold h;
+        l1_slot slot;
+        l1_lock_key(c, k->hash, &h, false);
+        bool found = l1_find(c, &h, k, &slot);
+        l1_old o = l1_look_old(c, found, &slot);
+        cellar_err cond = l1_condition(c, &o, &slot, p);
+        l1_unlock(c, &h);
+        if (cond != CELLAR_OK) { return cond; }
+    }
+    p->replaced = l1_remove(c, k, p->change == L1_CHANGE_BACKFILL ? L1_CHANGE_BACKFILL : L1_CHANGE_DEL,
+                            &p->stamp) == CELLAR_OK;
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
+{
+    p->version = p->stamp = 0;
+    p->replaced = false;
+    if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
+    for (unsigned round = 0;; round++) {
+        l1_image im;
+        cellar_err err;
+        if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p); }
+        const bool big = !l1_layout(c, k, p, false, &im);
+        if (big && !l1_layout(c, k, p, true, &im)) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
+        const uint32_t judged = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME;
+        if ((p->flags & judged) != 0 || !l1_no_tag(c, k)) {
+            l1_done done = BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0)
+                ? l1_put_in_place_told(c, k, p, &im, &err)
+                : l1_put_in_place(c, k, p, &im, &err, NULL);
+            if (done == L1_DONE) { return err; }
+            if (done == L1_AGAIN && round < 64) { continue; }
+        }
+        if (big) {
+            err = l1_big_make(c, p->value, p->value_len, &im.block);
+            if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }
+        }
+        err = l1_append(c, k, p, &im);
+        if (err != CELLAR_OK && im.block != NULL) { l1_big_drop(c, im.block); }
+        if (err == CELLAR_E_BUSY && round < 64) { continue; }
+        if (err < 0) { return l1_put_failed(c, k, p, err == CELLAR_E_BUSY ? CELLAR_E_SPACE : err); }
+        return err;
+    }
+}
+
+/* ---- del ------------------------------------------------------------------------------------- */
+static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
+{
+    l1_hold h;
+    l1_slot slot;
+    l1_victims v;
+    uint64_t st = 0;
+    v.n = 0;
+    l1_lock_key(c, k->hash, &h, false);
+    const bool found = l1_find(c, &h, k, &slot);
+    const l1_old o = l1_look_old(c, found, &slot);
+    if (found || !BASE_MUTANT("l1.del_absent_no_hook")) { (void)l1_commit(c, k, change, &st); }
+    if (found && BASE_MUTANT("l1.del_counts_late")) {
+        uint64_t weight = l1_weight(c, slot.pos, &slot.rec);
+        l1_slot_clear(&slot);
+        l1_unlock(c, &h);
+        BASE_POINT("l1.del.late");
+        l1_live_sub(c, h.s, slot.pos, weight);
+        return o.fresh && o.value ? CELLAR_OK : CELLAR_MISS;
+    }
+    if (found) { l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_DELETED : L1_LEFT_EXPIRED, k->hash, st, &v); }
+    l1_unlock(c, &h);
+    if (v.n != 0) { l1_hand_over(c, &v); }
+    if (stamp != NULL) { *stamp = st; }
+    return o.fresh && o.value ? CELLAR_OK : CELLAR_MISS;
+}
+
+CELLAR_PRIVATE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
+{
+    return l1_remove(c, k, L1_CHANGE_DEL, stamp);
+}
+
+/* ---- rewrite: the same entry with other fields ------------------------------------------------ */
+typedef struct l1_edit {
+    bool add_version, set_times;
+    int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
+} l1_edit;
+
+/* The image of a linked record with an edit applied. */
+static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_edit *e,
+                        l1_put_spec *spec, uint64_t fps[L1_TAG_MAX], l1_image *im)
+{
+    const l1_rec *r = &slot->rec;
+    l1_info info;
+    l1_info_of(c, slot->pos, r, &info);
+    const unsigned char *p = l1_at(c, slot->pos);
+    memset(spec, 0, sizeof *spec);
+    spec->value_len = info.value_len;
+    spec->deadline_ms = e->set_times ? e->deadline_ms : info.deadline_ms;
+    spec->idle_ms = e->set_times && e->idle_ms >= 0 ? e->idle_ms : info.idle_ms;
+    spec->stale_ms = info.stale_ms;
+    spec->flags = (e->add_version || info.version != 0 ? L1_WANT_VERSION : 0u) |
+                  (info.born_exact ? L1_WANT_BORN : 0u);
+    spec->user_flags = info.user_flags;
+    spec->kind = info.kind;
+    spec->fails = info.fails;
+    spec->cost = info.cost;
+    spec->retry_at = info.retry_at;
+    spec->loader_code = info.loader_code;
+    spec->value_hash = info.value_hash;
+    spec->l2_addr = info.l2_addr;
+    spec->tag_count = r->tag_count;
+    spec->tag_fps = fps;
+    if (r->tag_count != 0) {
+        spec->tag_born = base_seq_u64(p + r->tag_off + 8);
+        base_seq_load(fps, p + r->tag_off + 16, 8u * (size_t)r->tag_count);
+    }
+    const bool big = (r->w0 & L1_W0_BIG) != 0;
+    if (!l1_layout(c, k, spec, big, im)) { return false; }
+    uint32_t len;
+    if (big) { l1_descriptor(c, slot->pos, r, &im->block, &len); }
+    im->value = p + r->value_off;
+    im->version = info.version;
+    if (info.born_exact) { im->born_ms = (uint64_t)info.born_ms; }
+    if ((r->mask & L1_X_IDLE) != 0 && !e->set_times) {
+        im->last_use_ms = base_seq_u64(p + l1_field(r, L1_X_IDLE) + 4);
+    }
+    return true;
+}
+
+/* Swing the key's slot to a copy with other fields. Not an end of the entry: nothing is announced, an
+ * oversized block moves along. OK, MISS, E_SPACE. */
+static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t *version, uint64_t *stamp)
+{
+    l1_stripe *s = l1_stripe_of(c, k->hash);
+    l1_victims v;
+    l1_toll toll = {0};
+    v.n = 0;
+    for (;;) {
+        l1_slot slot;
+        l1_put_spec spec;
+        l1_image im;
+        uint64_t fps[L1_TAG_MAX], pos = 0;
+        cellar_err err = CELLAR_MISS;
+        l1_room room = L1_ROOM_NONE;
+        sync_take(L1_STRIPE, &s->lock);
+        uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
+        l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
+        bool found = l1_find(c, &h, k, &slot) && l1_image_of(c, k, &slot, e, &spec, fps, &im);
+        const uint64_t from = slot.pos;
+        const unsigned q = found && c->seg[l1_seg_of(c, from)].state == L1_SEG_MAIN;
+        if (found) {
+            err = CELLAR_E_SPACE;
+            room = l1_room_for(c, s, q, im.rec.size, im.rec.size, false, &toll, &v, &pos);
+        }
+        if (room == L1_ROOM_OK) {
+            /* Values above 1 KiB do not change in place: written before the window. */
+            const bool early = im.rec.vlen > L1_SMALL_COPY;
+            if (early) { l1_write_value(c, pos, &im); }
+            l1_lock_key(c, k->hash, &h, true);
+            found = l1_find(c, &h, k, &slot);
+            l1_old o = l1_look_old(c, found, &slot);
+            err = !o.fresh ? CELLAR_MISS : CELLAR_OK;
+            if (err == CELLAR_OK && (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im))) {
+                err = CELLAR_E_BUSY;
+            }
+            if (err == CELLAR_OK) {
+                uint64_t st = 0;
+                if (e->set_times) { (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st); }
+                if (stamp != NULL) { *stamp = st; }
+                if (e->add_version && im.version == 0) {
+                    im.version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
+                }
+                if (version != NULL) { *version = im.version; }
+                l1_write_head(c, pos, &im);
+                if (!early) { l1_write_value(c, pos, &im); }
+                const uint64_t old_weight = l1_weight(c, from, &slot.rec);
+                l1_live_add(c, s, pos, old_weight - slot.rec.size + im.rec.size);
+                base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
+                l1_live_sub(c, s, from, old_weight);
+            }
+            l1_unlock(c, &h);
+            l1_rec r;
+            if (err == CELLAR_OK && l1_decode(c, pos, &r)) { l1_dues(c, pos, &r); }
+            if (err != CELLAR_OK) {
+                /* The cursor must find a record here: it is the last of its segment, take it back. */
+                l1_log_undo(c, s, q, pos, im.rec.size);
+            }
+        }
+        sync_drop(L1_STRIPE, &s->lock);
+        if (v.n != 0) { l1_hand_over(c, &v); }
+        if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }
+    }
+}
+
+CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version)
+{
+    l1_info info;
+    cellar_err err = l1_inspect(c, k, NULL, 0, &info, L1_PEEK);
+    if (err == CELLAR_OK && info.version == 0) {
+        const l1_edit e = {.add_version = true};
+        return l1_rewrite(c, k, &e, version, NULL);
+    }
+    *version = info.version;
+    return err;
+}
+
+/* ---- touch ----------------------------------------------------------------------------------- */
+CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
+                                   uint64_t *stamp)
+{
+    l1_hold h;
+    l1_slot slot;
+    uint64_t st = 0;
+    bool rewrite = false;
+    const uint64_t now = (uint64_t)base_now_ms(c->clock);
+    l1_lock_key(c, k->hash, &h, false);
+    const bool found = l1_find(c, &h, k, &slot);
+    const l1_old o = l1_look_old(c, found, &slot);
+    cellar_err err = !o.fresh ? CELLAR_MISS : !o.value ? CELLAR_ABSENT : CELLAR_OK;
+    if (err == CELLAR_OK) {
+        const l1_rec *r = &slot.rec;
+        unsigned char *p = l1_at(c, slot.pos);
+        const bool has_idle = (r->mask & L1_X_IDLE) != 0;
+        uint32_t due = l1_encode_due(c, slot.pos, deadline_ms, r->mask);
+        rewrite = (due == L1_DUE_EXT && (r->mask & L1_X_DEADLINE) == 0) ||
+                  (idle_ms >= 0 && (idle_ms > 0) != has_idle);
+        if (!rewrite) {
+            (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st);
+            if ((r->mask & L1_X_DEADLINE) != 0 && deadline_ms != BASE_NEVER_MS) {
+                base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)deadline_ms);
+            }
+            base_seq_store_u32(p + 4, due);
+            if (has_idle) {
+                unsigned char *f = p + l1_field(r, L1_X_IDLE);
+                if (idle_ms > 0) { base_seq_store_u32(f, (uint32_t)idle_ms); }
+                base_seq_store_u64(f + 4, now);
+            }
+            int64_t keep;
+            l1_rec after = *r;
+            after.due = due;
+            l1_due_note(c, slot.pos, l1_expires(c, slot.pos, &after, &keep));
+        }
+    }
+    l1_unlock(c, &h);
+    if (rewrite) {
+        const l1_edit e = {.set_times = true, .deadline_ms = deadline_ms, .idle_ms = idle_ms};
+        return l1_rewrite(c, k, &e, NULL, stamp);
+    }
+    if (stamp != NULL) { *stamp = st; }
+    return err;
+}
+
+/* ---- incr ------------------------------------------------------------------------------------ */
+static cellar_err l1_sum(int64_t a, int64_t b, int64_t *out)
+{
+    if (!__builtin_add_overflow(a, b, out)) { return CELLAR_OK; }
+    *out = b < 0 ? INT64_MIN : INT64_MAX;
+    return CELLAR_E_RANGE;
+}
+
+/* One try in place. L1_APPEND: present but not writable in place, *old_value read; L1_AGAIN: absent. */
+static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *now_value, l1_info *info,
+                                int64_t *old_value, cellar_err *err, uint64_t *stamp)
+{
+    l1_hold h;
+    l1_slot slot;
+    l1_done done = L1_DONE;
+    l1_lock_key(c, k->hash, &h, false);
+    const bool found = l1_find(c, &h, k, &slot);
+    const l1_old o = l1_look_old(c, found, &slot);
+    if (!o.fresh || !o.value) {
+        done = L1_AGAIN;
+    } else if (slot.rec.vlen != 8 || (slot.rec.w0 & L1_W0_BIG) != 0) {
+        *err = CELLAR_E_TYPE;
+    } else {
+        unsigned char *p = l1_at(c, slot.pos);
+        const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)p;
+        *old_value = (int64_t)base_seq_u64(p + slot.rec.value_off);
+        if ((base_load_sc(w0) & L1_W0_PINNED) != 0 || base_load_rlx(&c->want_left) != 0) {
+            l1_info_of(c, slot.pos, &slot.rec, info);
+            done = L1_APPEND;
+        } else if (!l1_commit(c, k, L1_CHANGE_INCR, stamp)) {
+            *err = CELLAR_CONFLICT;
+        } else {
+            *err = l1_sum(*old_value, delta, now_value);
+            base_seq_store_u64(p + slot.rec.value_off, (uint64_t)*now_value);
+            if ((slot.rec.mask & L1_X_VERSION) != 0) {
+                base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VERSION),
+                                   base_add_rlx(&h.s->next_version, (uint64_t)1) + 1);
+            }
+            l1_freq_hit(slot.b, slot.i);
+        }
+    }
+    l1_unlock(c, &h);
+    return done;
+}
+
+CELLAR_PRIVATE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                                  const l1_put_spec *if_new, bool only_if_present, int64_t *now_value,
+                                  uint64_t *stamp)
+{
+    uint64_t st = 0;
+    for (unsigned round = 0;; round++) {
+        l1_info info;
+        int64_t old_value;
+        cellar_err err = CELLAR_OK;
+        l1_done done = l1_incr_in_place(c, k, delta, now_value, &info, &old_value, &err, &st);
+        if (done == L1_DONE) {
+            if (stamp != NULL) { *stamp = st; }
+            return err;
+        }
+        if (done == L1_AGAIN && only_if_present) { return CELLAR_MISS; }
+        l1_put_spec p = *if_new;
+        int64_t value;
+        cellar_err sum = l1_sum(done == L1_AGAIN ? init : old_value, delta, &value);
+        unsigned char bytes[8], before[8];
+        memcpy(bytes, &value, 8);
+        p.value = bytes;
+        p.value_len = 8;
+        p.change = L1_CHANGE_INCR;
+        if (done == L1_AGAIN) {
+            p.flags |= L1_IF_ABSENT;
+        } else {
+            memcpy(before, &old_value, 8);
+            p.flags |= L1_IF_SAME | L1_KEEP_TTL | L1_KEEP_OLD | (info.version != 0 ? L1_WANT_VERSION : 0u);
+            p.same = &info;
+            p.same_bytes = before;
+            p.user_flags = info.user_flags;
+            p.cost = info.cost;
+        }
+        err = l1_put(c, k, &p);
+        /* Somebody was faster. A veto looks the same: it is given to the caller after some rounds. */
+        if ((err == CELLAR_EXISTS || err == CELLAR_CONFLICT) && round < 64) { continue; }
+        if (err == CELLAR_EXISTS) { err = CELLAR_E_BUSY; }
+        if (err == CELLAR_OK) {
+            *now_value = value;
+            if (stamp != NULL) { *stamp = p.stamp; }
+        }
+        return err == CELLAR_OK ? sum : err;
+    }
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * record: the bytes of one entry in the log: lay out, write, decode.
+ *
+ * PICTURE    l1_int.h, FORMAT.
+ * INVARIANTS a linked record's size, key and set of optional fields never change in place; only its
+ *            value and w0 (set, incr), `due` (set, touch), last_use (idle hit, touch) and the PINNED
+ *            bit do, all under its bucket's lock but for PINNED, which is an atomic or.
+ * WALK       set -> l1_layout (which fields) -> reserve -> l1_write -> link; reader, cursor, sweeper
+ *            -> l1_decode.
+ * LIMITS     l1_decode believes nothing: the bytes may be torn or of a former life. Whatever it
+ *            accepts lies inside one segment; that it is the right record is for the version to say. */
+#include "l1/l1_int.h"
+
+static uint32_t l1_field_bytes(uint32_t mask)
+{
+    uint32_t n = 0;
+#define L1_X(name, bytes) n += (mask & (uint32_t)L1_X_##name) != 0 ? (bytes) : 0u;
+    L1_FIELDS(L1_X)
+#undef L1_X
+    return n;
+}
+
+CELLAR_PRIVATE uint32_t l1_field(const l1_rec *r, unsigned field)
+{
+    BASE_ASSERT((r->mask & field) != 0);
+    return r->field_off + l1_field_bytes(r->mask & (field - 1));
+}
+
+static uint32_t l1_pad(const l1 *c, uint32_t n) { return (uint32_t)base_round_up(n, 1u << c->gshift); }
+
+CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
+{
+    const unsigned char *p = l1_at(c, pos);
+    const uint32_t room = c->seg_bytes - ((uint32_t)pos & (c->seg_bytes - 1));
+    if (room < 12) { return false; }
+    r->w0 = base_seq_u32(p);
+    r->due = base_seq_u32(p + 4);
+    if ((r->w0 & L1_W0_ALWAYS) == 0) { return false; }
+    uint32_t at = 8;
+    r->owner = 0;
+    r->mask = 0;
+    if ((r->w0 & L1_W0_OWNER) != 0) {
+        r->owner = base_seq_u32(p + at);
+        at += 4;
+    }
+    if ((r->w0 & L1_W0_EXT) != 0) {
+        if (room < at + 4) { return false; }
+        r->mask = base_seq_u32(p + at);
+        at += 4;
+        if ((r->mask & ~(uint32_t)L1_X_ALL) != 0) { return false; }
+    }
+    r->field_off = at;
+    at += l1_field_bytes(r->mask);
+    if (at >= room) { return false; }
+    r->klen = L1_W0_KLEN(r->w0);
+    if (r->klen == L1_KLEN_LONG) {
+        if ((r->mask & L1_X_KLEN) == 0) { return false; }
+        r->klen = base_seq_u32(p + r->field_off) & 0xffffu;
+    }
+    r->vlen = L1_W0_VLEN(r->w0);
+    r->key_off = at;
+    r->value_off = at + r->klen;
+    uint32_t end = r->value_off + r->vlen;
+    r->tag_off = 0;
+    r->tag_count = 0;
+    if ((r->mask & L1_X_TAGS) != 0) {
+        end = (uint32_t)base_round_up(end, 4);
+        if (end + L1_TAG_BLOCK(0) > room) { return false; }
+        r->tag_off = end;
+        r->tag_count = base_seq_u32(p + end) & 255u;
+        if (r->tag_count > L1_TAG_MAX) { return false; }
+        end += L1_TAG_BLOCK(r->tag_count);
+    }
+    r->size = l1_pad(c, end);
+    if ((r->w0 & L1_W0_BIG) != 0 && r->vlen != L1_DESCRIPTOR) { return false; }
+    return r->klen != 0 && r->size <= room;
+}
+
+CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if (r->due == 0) { return BASE_NEVER_MS; }
+    if (r->due == L1_DUE_EXT) {
+        if ((r->mask & L1_X_DEADLINE) == 0) { return BASE_NEVER_MS; }
+        return (int64_t)base_seq_u64(l1_at(c, pos) + l1_field(r, L1_X_DEADLINE));
+    }
+    return (int64_t)(base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]) + r->due - 1);
+}
+
+CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until)
+{
+    int64_t at = l1_deadline(c, pos, r);
+    if ((r->mask & L1_X_IDLE) != 0) {
+        const unsigned char *f = l1_at(c, pos) + l1_field(r, L1_X_IDLE);
+        int64_t idle = base_add_sat((int64_t)(base_seq_u64(f + 4) & INT64_MAX), base_seq_u32(f));
+        at = BASE_MIN(at, idle);
+    }
+    if (keep_until != NULL) {
+        *keep_until = (r->mask & L1_X_STALE) == 0
+            ? at
+            : base_add_sat(BASE_MAX(at, 0),
+                           base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_STALE)));
+    }
+    return at;
+}
+
+CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
+{
+    return r->klen == k->len && r->owner == k->owner &&
+           base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len);
+}
+
+CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
+                                  uint32_t *len)
+{
+    const unsigned char *p = l1_at(c, pos) + r->value_off;
+    *block = (l1_big *)(uintptr_t)base_seq_u64(p);
+    *len = base_seq_u32(p + 8);
+}
+
+CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if ((r->w0 & L1_W0_BIG) == 0) { return r->size; }
+    l1_big *block;
+    uint32_t len;
+    l1_descriptor(c, pos, r, &block, &len);
+    return r->size + (uint64_t)len;
+}
+
+CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out)
+{
+    const unsigned char *p = l1_at(c, pos);
+    memset(out, 0, sizeof *out);
+    out->value_len = r->vlen;
+    if ((r->w0 & L1_W0_BIG) != 0) {
+        l1_big *block;
+        uint32_t len;
+        l1_descriptor(c, pos, r, &block, &len);
+        out->value_len = len;
+    }
+    out->deadline_ms = l1_deadline(c, pos, r);
+    out->expires_ms = l1_expires(c, pos, r, NULL);
+    out->owner = r->owner;
+    out->tag_count = r->tag_count;
+    out->at = pos;
+    out->seq = base_load_rlx(&c->seg[l1_seg_of(c, pos)].seq);
+    out->born_ms = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
+    if ((r->mask & L1_X_KIND) != 0) {
+        uint32_t w = base_seq_u32(p + l1_field(r, L1_X_KIND));
+        out->kind = (uint8_t)w;
+        out->fails = (uint8_t)(w >> 8);
+        out->cost = (uint8_t)(w >> 16);
+    }
+    if ((r->mask & L1_X_ERR) != 0) {
+        out->retry_at = base_seq_u32(p + l1_field(r, L1_X_ERR));
+        out->loader_code = base_seq_u32(p + l1_field(r, L1_X_ERR) + 4);
+    }
+    if ((r->mask & L1_X_IDLE) != 0) { out->idle_ms = base_seq_u32(p + l1_field(r, L1_X_IDLE)); }
+    if ((r->mask & L1_X_BORN) != 0) {
+        out->born_ms = (int64_t)base_seq_u64(p + l1_field(r, L1_X_BORN));
+        out->born_exact = true;
+    }
+    if ((r->mask & L1_X_STALE) != 0) { out->stale_ms = base_seq_u32(p + l1_field(r, L1_X_STALE)); }
+    if ((r->mask & L1_X_FLAGS) != 0) { out->user_flags = base_seq_u32(p + l1_field(r, L1_X_FLAGS)); }
+    if ((r->mask & L1_X_VERSION) != 0) { out->version = base_seq_u64(p + l1_field(r, L1_X_VERSION)); }
+    if ((r->mask & L1_X_VHASH) != 0) { out->value_hash = base_seq_u64(p + l1_field(r, L1_X_VHASH)); }
+    if ((r->mask & L1_X_L2) != 0) { out->l2_addr = base_seq_u64(p + l1_field(r, L1_X_L2)); }
+}
+
+CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, bool big,
+                              l1_image *im)
+{
+    memset(im, 0, sizeof *im);
+    im->key = k->bytes;
+    im->value = p->value;
+    im->value_len = p->value_len;
+    im->spec = p;
+    im->deadline_ms = p->deadline_ms;
+    im->idle_ms = p->idle_ms;
+    im->stale_ms = p->stale_ms;
+
+    uint32_t mask = 0;
+    if (k->len >= L1_KLEN_LONG) { mask |= L1_X_KLEN; }
+    if ((p->kind | p->fails | p->cost) != 0) { mask |= L1_X_KIND; }
+    if ((p->retry_at | p->loader_code) != 0) { mask |= L1_X_ERR; }
+    if (p->idle_ms > 0) { mask |= L1_X_IDLE | L1_X_BORN; }
+    if (p->stale_ms > 0) { mask |= L1_X_STALE | L1_X_BORN; }
+    if ((p->flags & L1_WANT_BORN) != 0) { mask |= L1_X_BORN; }
+    if (p->user_flags != 0) { mask |= L1_X_FLAGS; }
+    if ((p->flags & L1_WANT_VERSION) != 0) { mask |= L1_X_VERSION; }
+    if (p->value_hash != 0) { mask |= L1_X_VHASH; }
+    if (p->l2_addr != 0) { mask |= L1_X_L2; }
+    if (p->tag_count != 0) { mask |= L1_X_TAGS; }
+    int64_t now = 0;
+    if ((mask & (L1_X_IDLE | L1_X_BORN)) != 0) { now = base_now_ms(c->clock); }
+    im->born_ms = im->last_use_ms = (uint64_t)now;
+    /* `due` reaches 49.7 days past the segment's opening; heads older than half of that are closed
+     * (log.c), so a deadline within the other half always fits. */
+    if (p->deadline_ms != BASE_NEVER_MS &&
+        p->deadline_ms - base_coarse_ms(c->clock) > (int64_t)INT32_MAX) {
+        mask |= L1_X_DEADLINE;
+    }
+
+    l1_rec *r = &im->rec;
+    r->owner = k->owner;
+    r->mask = mask;
+    r->klen = k->len;
+    r->vlen = big ? L1_DESCRIPTOR : (uint32_t)p->value_len;
+    r->field_off = 8u + (k->owner != 0 ? 4u : 0u) + (mask != 0 ? 4u : 0u);
+    r->key_off = r->field_off + l1_field_bytes(mask);
+    r->value_off = r->key_off + k->len;
+    uint64_t end = (uint64_t)r->value_off + (big ? L1_DESCRIPTOR : p->value_len);
+    if (p->tag_count != 0) {
+        end = base_round_up(end, 4);
+        r->tag_off = (uint32_t)end;
+        r->tag_count = p->tag_count;
+        end += L1_TAG_BLOCK(p->tag_count);
+    }
+    if (end > (big ? c->seg_bytes : c->record_max) || r->vlen > L1_VLEN_LIMIT) { return false; }
+    r->size = l1_pad(c, (uint32_t)end);
+    r->w0 = BASE_MIN(k->len, L1_KLEN_LONG) | (r->vlen << 8) | L1_W0_ALWAYS |
+            (k->owner != 0 ? L1_W0_OWNER : 0u) | (mask != 0 ? L1_W0_EXT : 0u) |
+            (big ? L1_W0_BIG : 0u) | ((mask & L1_X_SPECIAL) != 0 ? L1_W0_SPECIAL : 0u);
+    return true;
+}
+
+CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms, uint32_t mask)
+{
+    if (deadline_ms == BASE_NEVER_MS) { return 0; }
+    if ((mask & L1_X_DEADLINE) != 0) { return L1_DUE_EXT; }
+    int64_t base = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
+    /* A deadline before the segment's opening is in the past: the opening itself says the same. */
+    int64_t ahead = deadline_ms <= base ? 0 : deadline_ms - base;
+    return ahead >= (int64_t)L1_DUE_EXT - 1 ? L1_DUE_EXT : (uint32_t)ahead + 1;
+}
+
+static void l1_write_fields(unsigned char *p, const l1_image *im)
+{
+    const l1_rec *r = &im->rec;
+    const l1_put_spec *s = im->spec;
+    if ((r->mask & L1_X_KLEN) != 0) { base_seq_store_u32(p + l1_field(r, L1_X_KLEN), r->klen); }
+    if ((r->mask & L1_X_DEADLINE) != 0) {
+        base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)im->deadline_ms);
+    }
+    if ((r->mask & L1_X_KIND) != 0) {
+        base_seq_store_u32(p + l1_field(r, L1_X_KIND),
+                           (uint32_t)s->kind | (uint32_t)s->fails << 8 | (uint32_t)s->cost << 16);
+    }
+    if ((r->mask & L1_X_ERR) != 0) {
+        base_seq_store_u32(p + l1_field(r, L1_X_ERR), s->retry_at);
+        base_seq_store_u32(p + l1_field(r, L1_X_ERR) + 4, s->loader_code);
+    }
+    if ((r->mask & L1_X_IDLE) != 0) {
+        base_seq_store_u32(p + l1_field(r, L1_X_IDLE), (uint32_t)im->idle_ms);
+        base_seq_store_u64(p + l1_field(r, L1_X_IDLE) + 4, im->last_use_ms);
+    }
+    if ((r->mask & L1_X_BORN) != 0) { base_seq_store_u64(p + l1_field(r, L1_X_BORN), im->born_ms); }
+    if ((r->mask & L1_X_STALE) != 0) {
+        base_seq_store_u32(p + l1_field(r, L1_X_STALE), (uint32_t)im->stale_ms);
+    }
+    if ((r->mask & L1_X_FLAGS) != 0) {
+        base_seq_store_u32(p + l1_field(r, L1_X_FLAGS), s->user_flags);
+    }
+    if ((r->mask & L1_X_VERSION) != 0) {
+        base_seq_store_u64(p + l1_field(r, L1_X_VERSION), im->version);
+    }
+    if ((r->mask & L1_X_VHASH) != 0) {
+        base_seq_store_u64(p + l1_field(r, L1_X_VHASH), s->value_hash);
+    }
+    if ((r->mask & L1_X_L2) != 0) { base_seq_store_u64(p + l1_field(r, L1_X_L2), s->l2_addr); }
+    if ((r->mask & L1_X_TAGS) != 0) {
+        base_seq_store_u64(p + r->tag_off, r->tag_count);
+        base_seq_store_u64(p + r->tag_off + 8, s->tag_born);
+        base_seq_store(p + r->tag_off + 16, s->tag_fps, 8u * (size_t)r->tag_count);
+    }
+}
+
+CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im)
+{
+    const l1_rec *r = &im->rec;
+    unsigned char *p = l1_at(c, pos);
+    base_seq_store_u32(p, r->w0);
+    base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->deadline_ms, r->mask));
+    if (r->owner != 0) { base_seq_store_u32(p + 8, r->owner); }
+    if (r->mask != 0) {
+        base_seq_store_u32(p + r->field_off - 4, r->mask);
+        l1_write_fields(p, im);
+    }
+    base_seq_store(p + r->key_off, im->key, r->klen);
+}
+
+CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im)
+{
+    const l1_rec *r = &im->rec;
+    unsigned char *p = l1_at(c, pos) + r->value_off;
+    if ((r->w0 & L1_W0_BIG) != 0) {
+        base_seq_store_u64(p, (uint64_t)(uintptr_t)im->block);
+        base_seq_store_u64(p + 8, im->value_len);
+    } else if (r->vlen != 0) {
+        base_seq_store(p, im->value, r->vlen);
+    }
+}
+
+CELLAR_PRIVATE void l1_write_over(l1 *c, uint64_t pos, const l1_image *im)
+{
+    const l1_rec *r = &im->rec;
+    unsigned char *p = l1_at(c, pos);
+    base_seq_store_u32(p, r->w0);
+    base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->deadline_ms, r->mask));
+    if (r->mask != 0) { l1_write_fields(p, im); }
+    if (r->vlen != 0) { base_seq_store(p + r->value_off, im->value, r->vlen); }
+}
