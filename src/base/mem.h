@@ -88,7 +88,8 @@ typedef struct base_region {
 CELLAR_PRIVATE bool base_region_reserve(base_region *r, size_t want, size_t least);
 /* Make [offset, offset + bytes) readable and writable (page multiples); fresh pages read zero. */
 CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t bytes);
-/* Give the pages back; the range stays readable and reads zero. */
+/* Give the pages back; the range stays readable and reads zero. Parts of pages at its ends (only
+ * tests have segments that small) are zeroed and kept. */
 CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t bytes);
 /* Touch the pages now (MADV_POPULATE_WRITE, else one write per page of the zero it holds; only for
  * ranges nobody uses yet). */

@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 
 #include "base/num.h"
-#include "base/sync.h"
+#include "base/seq.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels answer EINVAL */
@@ -26,7 +26,6 @@ static void base_region_check(const base_region *r, size_t offset, size_t bytes)
 {
     BASE_REQUIRE(r->base != NULL);
     BASE_REQUIRE(offset <= r->reserved_bytes && bytes <= r->reserved_bytes - offset);
-    BASE_ASSERT(offset % BASE_PAGE == 0 && bytes % BASE_PAGE == 0);
 }
 
 CELLAR_PRIVATE bool base_region_reserve(base_region *r, size_t want, size_t least)
@@ -58,20 +57,37 @@ CELLAR_PRIVATE bool base_region_reserve(base_region *r, size_t want, size_t leas
 CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t bytes)
 {
     base_region_check(r, offset, bytes);
+    BASE_ASSERT(offset % BASE_PAGE == 0 && bytes % BASE_PAGE == 0);
     if (base_fault_alloc("base.region_commit")) { return false; }
     return mprotect(r->base + offset, bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+/* Readers may be looking: shared bytes. */
+static void base_region_zero(base_region *r, size_t from, size_t to)
+{
+    static const unsigned char zeros[BASE_PAGE];
+    if (from < to) { base_seq_store(r->base + from, zeros, to - from); }
 }
 
 CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t bytes)
 {
     base_region_check(r, offset, bytes);
     base_sim_settle();
-    if (bytes == 0) { return; }
+    const size_t end = offset + bytes;
+    const size_t first = (size_t)base_round_up(offset, BASE_PAGE);
+    const size_t last = end & ~(size_t)(BASE_PAGE - 1);
+    if (first >= last) { /* no whole page */
+        base_region_zero(r, offset, BASE_MIN(first, end));
+        base_region_zero(r, BASE_MIN(first, end), end);
+        return;
+    }
+    base_region_zero(r, offset, first);
+    base_region_zero(r, last, end);
     /* Private anonymous pages, not locked by us: MADV_DONTNEED cannot fail on them, unless the host
      * called mlockall; then unlock this range, whose contents nobody wants, and try again. */
-    if (madvise(r->base + offset, bytes, MADV_DONTNEED) != 0) {
-        (void)munlock(r->base + offset, bytes);
-        BASE_REQUIRE(madvise(r->base + offset, bytes, MADV_DONTNEED) == 0);
+    if (madvise(r->base + first, last - first, MADV_DONTNEED) != 0) {
+        (void)munlock(r->base + first, last - first);
+        BASE_REQUIRE(madvise(r->base + first, last - first, MADV_DONTNEED) == 0);
     }
 }
 

@@ -84,7 +84,61 @@ BASE_ALWAYS_INLINE bool base_seq_equal(const void *shared, const void *mine, siz
     return memcmp(a, b, n) == 0;
 }
 
+/* For the hottest path: 4..32 bytes, no call. */
+BASE_ALWAYS_INLINE bool base_seq_equal_near(const void *shared, const void *mine, size_t n)
+{
+    const unsigned char *a = base_seq_in(shared), *b = (const unsigned char *)mine;
+    uint64_t a0, a1, b0, b1;
+    if (BASE_LIKELY(n >= 8)) {
+        memcpy(&a0, a, 8);
+        memcpy(&a1, a + n - 8, 8);
+        memcpy(&b0, b, 8);
+        memcpy(&b1, b + n - 8, 8);
+        uint64_t diff = (a0 ^ b0) | (a1 ^ b1);
+        if (n > 16) {
+            memcpy(&a0, a + 8, 8);
+            memcpy(&a1, a + n - 16, 8);
+            memcpy(&b0, b + 8, 8);
+            memcpy(&b1, b + n - 16, 8);
+            diff |= (a0 ^ b0) | (a1 ^ b1);
+        }
+        return diff == 0;
+    }
+    uint32_t c0, c1, d0, d1;
+    memcpy(&c0, a, 4);
+    memcpy(&c1, a + n - 4, 4);
+    memcpy(&d0, b, 4);
+    memcpy(&d1, b + n - 4, 4);
+    return ((c0 ^ d0) | (c1 ^ d1)) == 0;
+}
+
 #if BASE_HAVE_SSE2
+/* For the hottest path: a few lines at most, no call. */
+BASE_ALWAYS_INLINE void base_seq_load_near(void *out, const void *shared, size_t n)
+{
+    const unsigned char *a = base_seq_in(shared);
+    unsigned char *d = (unsigned char *)out;
+    if (BASE_LIKELY(n >= 16)) {
+        size_t i = 0;
+        do {
+            _mm_storeu_si128((__m128i *)(void *)(d + i), _mm_loadu_si128((const __m128i *)(const void *)(a + i)));
+            i += 16;
+        } while (i + 16 <= n);
+        _mm_storeu_si128((__m128i *)(void *)(d + n - 16),
+                         _mm_loadu_si128((const __m128i *)(const void *)(a + n - 16)));
+    } else if (n >= 8) {
+        uint64_t x, y;
+        memcpy(&x, a, 8);
+        memcpy(&y, a + n - 8, 8);
+        memcpy(d, &x, 8);
+        memcpy(d + n - 8, &y, 8);
+    } else {
+        for (size_t i = 0; i < n; i++) { d[i] = a[i]; }
+    }
+    __asm__ volatile("" : : : "memory");
+}
+#define BASE_SEQ_LOAD_NEAR 1
+
 BASE_ALWAYS_INLINE uint32_t base_seq_match8(const _Atomic uint16_t *tags, uint16_t tag)
 {
     const __m128i want = _mm_set1_epi16((short)tag); /* same bits, other sign */
@@ -106,6 +160,14 @@ CELLAR_PRIVATE uint64_t base_seq_u64(const void *shared);
 CELLAR_PRIVATE void base_seq_store_u32(void *shared, uint32_t v);
 CELLAR_PRIVATE void base_seq_store_u64(void *shared, uint64_t v);
 
+#endif
+
+#define BASE_SEQ_NEAR 512u /* bytes base_seq_load_near is meant for */
+#ifndef BASE_SEQ_LOAD_NEAR
+#define base_seq_load_near(out, shared, n) base_seq_load((out), (shared), (n))
+#endif
+#if BASE_SEQ_ATOMIC
+#define base_seq_equal_near(shared, mine, n) base_seq_equal((shared), (mine), (n))
 #endif
 
 /* Which of eight tags are equal to `tag`, as bits 0..7; may be torn between tags, never within one. */

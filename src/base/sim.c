@@ -121,6 +121,7 @@ static struct base_sim_driver {
     base_rng pick_rng, random_rng;
     base_sim_picker picker;
     bool stores_wait, spurious;
+    bool calm;               /* the current fiber runs alone */
     unsigned drain_shift;    /* a waiting store drains with probability 2^-shift a step */
     uint64_t change_step[3]; /* pct, few: new priority or preemption there; ascending */
     unsigned change_count, change_next;
@@ -492,6 +493,10 @@ static void base_sim_nobody_ready(void)
 static void base_sim_yield(const char *name, bool must)
 {
     base_sim_fiber *me = base_sim.current;
+    if (base_sim.calm) {
+        if (must) { base_sim_fail("a calm fiber would wait at %s", me->at); }
+        return;
+    }
     base_sim.step++;
     if (BASE_UNLIKELY(base_sim.step > base_sim.max_steps)) {
         base_sim_fail("livelock: more than %llu steps", (unsigned long long)base_sim.max_steps);
@@ -524,6 +529,12 @@ CELLAR_PRIVATE void base_sim_point(const char *name)
     base_sim_yield(name, false);
 }
 
+CELLAR_PRIVATE void base_sim_calm(bool on)
+{
+    base_sim_settle();
+    base_sim.calm = on;
+}
+
 /* ---- shared words ---- */
 
 CELLAR_PRIVATE uint64_t base_sim_load(const volatile void *p, size_t size)
@@ -553,7 +564,7 @@ CELLAR_PRIVATE void base_sim_store(volatile void *p, size_t size, uint64_t value
     }
     base_sim_yield(NULL, false);
     base_sim_fiber *me = base_sim.current;
-    if (seq_cst || !base_sim.stores_wait) {
+    if (seq_cst || !base_sim.stores_wait || base_sim.calm) {
         base_sim_settle();
         base_sim_write(p, size, value);
         return;
@@ -865,6 +876,7 @@ CELLAR_PRIVATE bool base_sim_run(const base_sim_scenario *s, const base_sim_opti
     base_sim.ready = base_sim.buffered = base_sim.timed = 0;
     for (uint32_t i = 0; i < BASE_SIM_FIBERS; i++) { base_sim.fiber[i].state = BASE_SIM_FREE; }
     base_sim.fiber_count = 0;
+    base_sim.calm = false;
     base_sim.step = base_sim.now_ns = 0;
     base_sim.digest = UINT64_C(0xcbf29ce484222325);
     base_sim.next_deadline_ns = UINT64_MAX;

@@ -22,6 +22,9 @@ CELLAR_PRIVATE void base_sim_spawn(const char *name, void (*fn)(void *), void *a
 CELLAR_PRIVATE void base_sim_join_all(void);
 /* Uniform in [0, n), from the seed and this fiber's number: the same in every schedule. */
 CELLAR_PRIVATE uint64_t base_sim_below(uint64_t n);
+/* While calm, this fiber runs alone: no step, no switch, no waiting store. For filling before the
+ * others are spawned, and for checks after they were joined. */
+CELLAR_PRIVATE void base_sim_calm(bool on);
 /* Number of points passed: a clock for histories. */
 CELLAR_PRIVATE uint64_t base_sim_step(void);
 CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* the virtual clock jumps forward */

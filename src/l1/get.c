@@ -242,13 +242,10 @@ static BASE_COLD cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, si
     return err;
 }
 
-BASE_INLINE void l1_sampled(l1 *c, uint64_t hash)
+static BASE_COLD void l1_sampled(l1 *c, uint64_t hash)
 {
-    uint32_t limit = base_load_rlx(&c->sample_limit);
-    if (BASE_UNLIKELY(limit != 0)) {
-        uint32_t mixed = (uint32_t)base_mix64(hash);
-        if (mixed < limit) { l1_sample_note(c, mixed); }
-    }
+    uint32_t mixed = (uint32_t)base_mix64(hash);
+    if (mixed < base_load_rlx(&c->sample_limit)) { l1_sample_note(c, mixed); }
 }
 
 static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -263,66 +260,40 @@ static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, si
     return err;
 }
 
-CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap, size_t *value_len,
-                                 unsigned flags)
+/* Misses, second matches, chains, and plain records in a bucket that is being changed. */
+static BASE_NOINLINE cellar_err l1_get_walk(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                            size_t *value_len, unsigned flags)
 {
-    const uint64_t hash = k->hash;
-    l1_stripe *s = l1_stripe_of(c, hash);
-    const uint16_t tag = l1_tag_of(hash);
-    const uint32_t owner = k->owner, klen = k->len;
-    const uint32_t head = 8u + (owner != 0 ? 4u : 0u);
-    /* The header of a plain record of such a key, but for value length and PINNED. */
-    const uint32_t want = klen | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u);
-    const uint32_t fixed = ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED);
-    l1_sampled(c, hash);
-    if (BASE_UNLIKELY(klen >= L1_KLEN_LONG)) { goto any; }
-
+    l1_stripe *s = l1_stripe_of(c, k->hash);
+    const uint16_t tag = l1_tag_of(k->hash);
     for (unsigned round = 0; round < L1_RETRIES; round++) {
         const uint64_t ls = base_load_acq(&s->ls);
-        const uint64_t number = l1_number(ls, hash);
+        const uint64_t number = l1_number(ls, k->hash);
         l1_bucket *const primary = &s->bucket[number], *b = primary;
         const uint32_t ver = base_load_acq(&primary->ver);
         if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0)) {
-            l1_meet_odd(c, hash, round);
+            l1_meet_odd(c, k->hash, round);
             continue;
         }
         for (unsigned hop = 0;; hop++) {
             for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
                 const unsigned i = (unsigned)__builtin_ctz(m);
                 const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
-                const unsigned char *const p = l1_at(c, pos);
-                BASE_PREFETCH(p + 64);
+                const uint32_t w0 = base_seq_u32(l1_at(c, pos));
+                if ((w0 & (L1_W0_EXT | L1_W0_BIG)) != 0) { goto any; }
                 BASE_POINT("l1.probe.matched");
-                const uint32_t room = c->seg_bytes - ((uint32_t)pos & (c->seg_bytes - 1));
-                if (BASE_UNLIKELY(room < 12)) { continue; }
-                const uint32_t w0 = base_seq_u32(p), due = base_seq_u32(p + 4);
-                const uint32_t vlen = L1_W0_VLEN(w0);
-                if (BASE_UNLIKELY((w0 & fixed) != want)) {
-                    if ((w0 & (L1_W0_EXT | L1_W0_BIG)) != 0) { goto any; }
-                    continue;
-                }
-                if (BASE_MUTANT("l1.bounds_after_compare")) {
-                    BASE_REQUIRE(head + klen + vlen <= room);
-                }
-                if (BASE_UNLIKELY(head + klen + vlen > room)) { continue; }
-                if ((owner != 0 && base_seq_u32(p + 8) != owner) ||
-                    !base_seq_equal(p + head, k->bytes, klen)) {
-                    continue;
-                }
-                if (due != 0) {
-                    if (BASE_UNLIKELY(due == L1_DUE_EXT)) { continue; }
-                    uint64_t at = base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]) + due - 1;
-                    if (BASE_UNLIKELY(base_clock_reached(c->clock, (int64_t)at))) { continue; }
-                }
-                if (BASE_LIKELY(vlen <= buf_cap)) {
-                    if (vlen != 0) { base_seq_load(buf, p + head + klen, vlen); }
+                l1_rec r;
+                if (!l1_decode(c, pos, &r) || !l1_rec_is(c, pos, &r, k)) { continue; }
+                if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, pos, &r))) { continue; }
+                if (r.vlen <= buf_cap && r.vlen != 0) {
+                    base_seq_load(buf, l1_at(c, pos) + r.value_off, r.vlen);
                 }
                 BASE_POINT("l1.probe.copied");
                 if (BASE_UNLIKELY(!l1_unchanged(primary, ver))) { goto again; }
                 BASE_POINT("l1.probe.validated");
-                *value_len = vlen;
-                if (BASE_LIKELY((flags & L1_PEEK) == 0)) { l1_freq_hit(b, i); }
-                return BASE_LIKELY(vlen <= buf_cap) ? CELLAR_OK : CELLAR_E_BUFFER;
+                *value_len = r.vlen;
+                if ((flags & L1_PEEK) == 0) { l1_freq_hit(b, i); }
+                return r.vlen <= buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
             }
             const uint16_t n = base_load_rlx(&b->ovf);
             if (BASE_LIKELY(n == 0) || hop == L1_CHAIN_MAX) { break; }
@@ -336,6 +307,57 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
     }
 any:
     return l1_get_any(c, k, buf, buf_cap, value_len, flags);
+}
+
+/* The common case without a loop: first match in the primary bucket, a plain record. Any doubt goes to
+ * l1_get_walk, which begins anew. Every instruction here is one less of the next get in flight. */
+CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap, size_t *value_len,
+                                 unsigned flags)
+{
+    const uint64_t hash = k->hash;
+    const l1_stripe *s = l1_stripe_of(c, hash);
+    l1_bucket *const b = &s->bucket[l1_number(base_load_acq(&s->ls), hash)];
+    const uint32_t ver = base_load_acq(&b->ver);
+    const uint32_t m = l1_match(b, l1_tag_of(hash));
+    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, hash); }
+    if (BASE_UNLIKELY((ver & 1u) != 0 || m == 0)) { goto walk; }
+
+    const unsigned i = (unsigned)__builtin_ctz(m);
+    const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
+    const unsigned char *const p = l1_at(c, pos);
+    BASE_PREFETCH(p + 64);
+    BASE_POINT("l1.probe.matched");
+    /* A slot only ever held offsets of records, and none is shorter than its header and a key byte:
+     * the first 12 bytes are inside the segment whatever they say. */
+    const uint32_t w0 = base_seq_u32(p), due = base_seq_u32(p + 4), vlen = L1_W0_VLEN(w0);
+    const uint32_t klen = k->len, owner = k->owner;
+    const uint32_t head = owner != 0 ? 12u : 8u;
+    const uint32_t want = klen | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u);
+    if (BASE_UNLIKELY((w0 & ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED)) != want)) { goto walk; }
+    /* No call on this path: lengths that would need one go the other way. */
+    if (BASE_UNLIKELY(klen - 4u > 28u || vlen > BASE_SEQ_NEAR)) { goto walk; }
+    const uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
+    if (!BASE_MUTANT("l1.bounds_after_compare") &&
+        BASE_UNLIKELY(at + head + klen + vlen > c->seg_bytes)) {
+        goto walk;
+    }
+    if (BASE_UNLIKELY(!base_seq_equal_near(p + head, k->bytes, klen))) { goto walk; }
+    if (owner != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != owner)) { goto walk; }
+    if (BASE_MUTANT("l1.bounds_after_compare")) { BASE_REQUIRE(at + head + klen + vlen <= c->seg_bytes); }
+    if (due != 0) {
+        const uint64_t deadline = base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]) + due - 1;
+        if (BASE_UNLIKELY(base_clock_reached(c->clock, (int64_t)deadline))) { goto walk; }
+    }
+    if (BASE_UNLIKELY(vlen > buf_cap)) { goto walk; }
+    *value_len = vlen;
+    base_seq_load_near(buf, p + head + klen, vlen);
+    BASE_POINT("l1.probe.copied");
+    if (BASE_UNLIKELY(!l1_unchanged(b, ver))) { goto walk; }
+    BASE_POINT("l1.probe.validated");
+    if (BASE_LIKELY((flags & L1_PEEK) == 0)) { l1_freq_hit(b, i); }
+    return CELLAR_OK;
+walk:
+    return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
 }
 
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *out,

@@ -134,11 +134,6 @@ CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
 }
 
 /* ---- matching -------------------------------------------------------------------------------- */
-CELLAR_PRIVATE uint32_t l1_match(const l1_bucket *b, uint16_t tag)
-{
-    return base_seq_match8(b->tag, tag) | (uint32_t)(base_load_rlx(&b->tag[8]) == tag) << 8;
-}
-
 /* Keys of linked records never change and were written under the stripe lock, which the caller holds. */
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {

@@ -316,12 +316,13 @@ BASE_INLINE uint16_t l1_tag_of(uint64_t hash)
     uint16_t t = (uint16_t)(hash >> L1_TAG_SHIFT);
     return t != 0 ? t : (uint16_t)1;
 }
+/* b = h mod 2^level; b < split ? h mod 2^(level+1) : b, without the branch nobody could predict. */
 BASE_INLINE uint64_t l1_number(uint64_t ls, uint64_t hash)
 {
-    unsigned level = (unsigned)(ls >> 32) & 255u;
-    uint64_t b = hash & (((uint64_t)1 << level) - 1);
-    if (b < (uint32_t)ls) { b = hash & (((uint64_t)2 << level) - 1); }
-    return b;
+    const uint64_t half = (uint64_t)1 << ((ls >> 32) & 63u);
+    const uint64_t count = half + (uint32_t)ls;
+    const uint64_t wide = hash & (2 * half - 1);
+    return wide - (half & (uint64_t)-(int64_t)(wide >= count));
 }
 BASE_INLINE l1_bucket *l1_next(const l1_stripe *s, uint64_t number, uint16_t ovf)
 {
@@ -330,7 +331,10 @@ BASE_INLINE l1_bucket *l1_next(const l1_stripe *s, uint64_t number, uint16_t ovf
 
 CELLAR_PRIVATE bool l1_index_open(l1 *c);
 /* Slots of one bucket whose tag matches, as bits 0..8. */
-CELLAR_PRIVATE uint32_t l1_match(const l1_bucket *b, uint16_t tag);
+BASE_INLINE uint32_t l1_match(const l1_bucket *b, uint16_t tag)
+{
+    return base_seq_match8(b->tag, tag) | (uint32_t)(base_load_rlx(&b->tag[8]) == tag) << 8;
+}
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe) SYNC_UNCHECKED;
 /* Lock only if the version is still `ver` (even) and the key still lives in `b`. */
 CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h,

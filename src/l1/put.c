@@ -129,7 +129,9 @@ static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slo
 static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im)
 {
     const l1_rec *r = &slot->rec, *n = &im->rec;
-    if (r->size != n->size || r->mask != n->mask || (r->w0 & L1_W0_BIG) != 0) { return false; }
+    if (r->size != n->size || r->mask != n->mask || ((r->w0 | n->w0) & L1_W0_BIG) != 0) {
+        return false;
+    }
     if (r->vlen > L1_SMALL_COPY || n->vlen > L1_SMALL_COPY) { return false; }
     /* After the seq_cst lock: either we see the pinner's bit or it sees our odd version. */
     const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)l1_at(c, slot->pos);
