@@ -51,9 +51,11 @@
  *     locks       listeners, update and scan callbacks run with no lock held and may call anything
  *                 but cellar_close of the store they run in.
  *
- * LIMITS      keys 65,535 bytes; values 2^30 - 1 bytes; 4,096 views a store (max_views); view names
- *             1..64 bytes; 16 tags an entry of 1..128 bytes; 16 TTL classes a view; patterns 1,024
- *             bytes; budget from 1 MiB. Reaching one is a code, never a silent change.
+ * LIMITS      keys 65,535 bytes, in small stores less: a key must fit into a segment of the log
+ *             (8 KiB at 1 MiB, 32 KiB up to 128 MiB, budget / 4096 above); values 2^30 - 1 bytes;
+ *             4,096 views a store (max_views); view names 1..64 bytes; 16 tags an entry of 1..128
+ *             bytes; 16 TTL classes a view; 16 listeners a store; patterns 1,024 bytes; budget from
+ *             1 MiB. Reaching one is a code, never a silent change.
  * STRUCTS     struct_size comes first and the ..._INIT macro (or ..._init function) is mandatory:
  *             fields a caller's header did not have yet count as zero = default; a non-zero byte
  *             this library does not know is CELLAR_E_UNSUPPORTED. So is a non-zero field of a part
@@ -610,7 +612,7 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
 
 #define CELLAR_ONLY_IF_ABSENT  0x0001u /* else EXISTS; a negative entry counts as absent          */
 #define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
-#define CELLAR_ONLY_IF_VERSION 0x0004u /* of cellar_set_opts.if_version; else CONFLICT, also if gone   */
+#define CELLAR_ONLY_IF_VERSION 0x0004u /* of cellar_set_opts.if_version; else CONFLICT              */
 #define CELLAR_KEEP_OLD        0x0008u /* a set that fails leaves the old value                   */
 #define CELLAR_KEEP_TTL        0x0010u /* a live entry keeps its deadline; TTL is for a new one   */
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
@@ -645,10 +647,11 @@ CELLAR_NO_TAIL_PADDING(cellar_set_opts, reserved1);
  *          ttl_ms, else its class, else the view's default, else none. With an idle time the entry
  *          ends at the earliest of idle, max_age and TTL
  * out:     *o->version, if asked for
- * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG,
- *          E_SPACE, E_NOMEM (**the old value is gone**, unless CELLAR_KEEP_OLD: what a caller
- *          wanted to replace is not served); E_INVAL, E_RANGE (windows), E_UNSUPPORTED, E_CLOSED
- *          (nothing changed)
+ * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG
+ *          (value over max_value_bytes, or the key does not fit into a segment), E_SPACE, E_NOMEM
+ *          (**the old value is gone**, unless CELLAR_KEEP_OLD: what a caller wanted to replace is
+ *          not served); E_BUSY (64 clears of the view came in between), E_INVAL, E_RANGE (windows),
+ *          E_UNSUPPORTED, E_CLOSED (nothing changed)
  * owns:    the bytes are copied
  * thread:  any; atomic per key
  * cost:    bounded: looks at no more than 16 + n/8 old records for n bytes, splits at most one
@@ -712,9 +715,9 @@ typedef cellar_err (*cellar_update_fn)(void *ctx, const void *old, size_t old_le
  * in:      key, fn; o as in cellar_set (CELLAR_ONLY_IF_PRESENT: fn is not called on a missing key;
  *          CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL)
  * returns: OK (stored), MISS (with ONLY_IF_PRESENT), DISABLED, what fn returned; E_BUSY (64 rounds
- *          lost to other writers, nothing changed), E_TOOBIG, E_SPACE, E_NOMEM (the old value is
- *          gone when its replacement could not be stored, as with cellar_set), E_LIMIT, E_INVAL,
- *          E_RANGE, E_UNSUPPORTED, E_CLOSED
+ *          lost to other writers, nothing changed), E_TOOBIG, E_SPACE, E_NOMEM (when the new value
+ *          could not be stored, the old one is gone as with cellar_set; when there was no working
+ *          memory, nothing changed), E_LIMIT, E_INVAL, E_RANGE, E_UNSUPPORTED, E_CLOSED
  * owns:    old is a private copy, valid while fn runs
  * thread:  any; fn runs with no lock held and may call the cache
  * cost:    a copy, fn, a compare and a set a round

@@ -62,7 +62,7 @@ static stats_hist *stats_hist_mine(stats *st, stats_op op)
     stats_hist *made = base_alloc(st->account, BASE_MOD_STATS, sizeof *made, NULL);
     stats_asked(st, index, made != NULL);
     if (made == NULL) { return NULL; }
-    if (base_cas_ar(at, (stats_hist *)NULL, made)) { return made; } /* acquire above and in readers */
+    if (base_cas_ar(at, (stats_hist *)NULL, made)) { return made; } /* acquire above */
     base_free(st->account, BASE_MOD_STATS, made, sizeof *made);
     return base_load_acq(at);
 }

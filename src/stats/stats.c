@@ -193,20 +193,25 @@ CELLAR_PRIVATE void stats_asked(stats *st, uint32_t index, bool granted)
     }
 }
 
-CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot)
+CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot)
 {
     BASE_ASSERT(slot < STATS_SLOTS_MAX);
-    const uint32_t index = base_self()->index;
-    stats_row *row = index != 0 ? stats_row_at(st, index) : NULL;
+    const stats_row *row = stats_row_at(st, base_self()->index);
     stats_block *block = row != NULL ? stats_block_at(row, slot) : NULL;
-    if (block != NULL) { return block; }
-    if (index != 0 && stats_ask(st, index)) {
-        block = stats_make_mine(st, index, slot);
-        stats_asked(st, index, block != NULL);
-        if (block != NULL) { return block; }
-    }
-    block = stats_block_at(base_load_acq(&st->near[0]), slot);
+    if (block == NULL) { block = stats_block_at(base_load_acq(&st->near[0]), slot); }
     BASE_REQUIRE(block != NULL); /* the slot was never opened: a wild write otherwise */
+    return block;
+}
+
+CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot)
+{
+    const uint32_t index = base_self()->index;
+    stats_block *block = stats_held(st, slot);
+    if (block->shared && index != 0 && stats_ask(st, index)) {
+        stats_block *made = stats_make_mine(st, index, slot);
+        stats_asked(st, index, made != NULL);
+        if (made != NULL) { return made; }
+    }
     return block;
 }
 

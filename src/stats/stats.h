@@ -78,7 +78,8 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Calls that met a fixed limit.") \
     X(LIMIT_RETRIES, "cellar_limit_reached_total", "limit", "retries", ONE, \
       "Calls that met a fixed limit.") \
-    X(LISTENER_CALL, "cellar_listener_calls_total", "", "", ONE, "Entries announced to listeners.") \
+    X(LISTENER_CALL, "cellar_listener_calls_total", "", "", ONE, \
+      "Entries announced to listeners.") \
     X(LISTENER_SKIPPED, "cellar_listener_skipped_total", "", "", ONE, \
       "Entries not announced: too deep inside listeners.") \
     X(TICK, "cellar_ticks_total", "", "", ONE, "Rounds of background work.") \
@@ -205,8 +206,8 @@ CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot);
 
 CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot);
 
-/* This thread's block for an open slot; never NULL. Allocates at a thread's first call, so no ranked
- * lock is held; when refused, the shared block is given and the next calls try again now and then. */
+/* This thread's block for an open slot; never NULL. Allocates at a thread's first call, so no
+ * ranked lock is held; refused, it gives the shared block, and later calls try again. */
 BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
 {
     const uint32_t index = base_self()->index;
@@ -217,6 +218,10 @@ BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
     }
     return stats_mine_slow(st, slot);
 }
+
+/* The same without ever allocating: the thread's own block if it has one, else the shared one. Any
+ * lock may be held. */
+CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot);
 
 /* Add to a counter of a view. */
 BASE_INLINE void stats_add(stats_block *block, stats_id id, uint64_t n)
@@ -281,7 +286,7 @@ typedef struct stats_times {
 CELLAR_PRIVATE void stats_read_times(const stats *st, stats_op op, stats_times *out);
 /* The value below or at which `ppm` millionths of the times lie; 0 without any. */
 CELLAR_PRIVATE uint64_t stats_quantile(const stats *st, stats_op op, uint64_t ppm);
-/* Times <= limit_ns, where limit_ns + 1 is the lower end of a bucket (a power of two from 16 on). */
+/* Times <= limit_ns, where limit_ns + 1 is the lower end of a bucket: a power of two from 16. */
 CELLAR_PRIVATE uint64_t stats_times_below(const stats *st, stats_op op, uint64_t limit_ns);
 
 /* ---- text ---- */

@@ -272,7 +272,9 @@ static void stats_pick_views(const stats *st, const stats_source *from, stats_pi
     stats_view_name name;
     uint32_t views = 0;
     *k = (stats_pick){ .count = 0 };
-    for (uint32_t slot = 0; slot < top; slot++) { views += from->view_name(from->ctx, slot, &name); }
+    for (uint32_t slot = 0; slot < top; slot++) {
+        views += from->view_name(from->ctx, slot, &name);
+    }
     k->cut = views > STATS_VIEWS_SHOWN;
     for (uint32_t slot = 0; slot < top; slot++) {
         if (!from->view_name(from->ctx, slot, &name)) { continue; }
@@ -356,7 +358,7 @@ static void stats_tell_views(stats_out *o, const stats *st, const stats_source *
         stats_put_views(o, st, from, &pick, id, last);
         id = last;
     }
-    stats_family(o, "cellar_hit_ratio", "Share of gets that were answered, over the life.", "gauge");
+    stats_family(o, "cellar_hit_ratio", "Share of gets answered, over the life.", "gauge");
     stats_put_views(o, st, from, &pick, 0, 0);
 }
 
@@ -465,8 +467,8 @@ static const struct stats_op_row {
 static void stats_tell_ops(stats_out *o, const stats *st, bool sampled)
 {
     const char *family = sampled ? "cellar_op_sampled_seconds" : "cellar_op_seconds";
-    stats_family(o, family, sampled ? "Duration of one operation in 64." : "Duration of operations.",
-                 "histogram");
+    const char *help = sampled ? "Duration of one operation in 64." : "Duration of operations.";
+    stats_family(o, family, help, "histogram");
     for (int op = 0; op < STATS_OP_COUNT; op++) {
         if (stats_op_registry[op].sampled != sampled) { continue; }
         stats_tell_histogram(o, st, (stats_op)op, family, stats_op_registry[op].name);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cache: what the floors above use beside include/cellar.h, and what tests of the seams need. */
+#ifndef CACHE_CACHE_H
+#define CACHE_CACHE_H
+
+#include "cache/tier.h"
+#include "cellar.h"
+
+/* cellar_open with a tier below L1. The tier outlives the store; NULL: none. */
+CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
+                                     cellar **out);
+/* Everything tagged before now is a miss from now on: what a full table of invalidated tags falls
+ * back to. */
+CELLAR_PRIVATE void cache_tag_floor(cellar *c);
+
+#endif

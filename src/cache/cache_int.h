@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cache_int: the store and the view as the files of cache see them.
+ *
+ * PICTURE    cellar (a view) -> cache_store -> l1, stats, account, clock, log, tier, stamps
+ *            vgen table: [vgen mod size] -> vgen, slot, alive;  pages: [slot] -> view
+ * INVARIANTS a vgen is alive exactly when it is the current one of one view in the table; no two
+ *            living vgens share a cell (the counter skips numbers that would); a view's slot is its
+ *            own until the view is freed. refs of a store = open handles + calls that look for one.
+ * LOCKING    VIEW: names, slots, options, counts of handles, the vgen counter. LISTEN: listeners.
+ *            The registry of stores has a lock of its own, held alone. L1's hooks take none: they
+ *            read the vgen table and the stamps, which are atomic words.
+ * LIFETIME   the root's close ends L1, statistics, thread and tier and marks every view closed; the
+ *            store's shell and its views stay until the last handle is closed. */
+#ifndef CACHE_CACHE_INT_H
+#define CACHE_CACHE_INT_H
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/sync.h"
+#include "base/table.h"
+#include "cache/cache.h"
+#include "l1/l1.h"
+#include "stats/stats.h"
+
+#define CACHE_CLOSED 1u /* bits of cellar.state; 0 = open, enabled, quiet */
+#define CACHE_OFF 2u
+#define CACHE_TALK 4u /* gets are reported to the log */
+
+#define CACHE_VIEWS_MAX 4096u /* the root counts */
+#define CACHE_PAGE_VIEWS 64u
+#define CACHE_LISTENERS_MAX 16u
+#define CACHE_LISTEN_DEPTH 4u
+#define CACHE_ROUNDS 64u          /* of one call against other writers */
+#define CACHE_SALT_NAME 0x6e616d65u /* what else is hashed with the store's key */
+#define CACHE_SALT_TAG 0x74616773u
+#define CACHE_WINDOW_MAX ((int64_t)UINT32_MAX)
+#define CACHE_OPTS_BYTES_MAX 4096u /* no options struct is longer */
+
+/* Defaults of views and of the store; the order of the VIEW options. */
+enum { CACHE_TTL, CACHE_NEGATIVE_TTL, CACHE_IDLE, CACHE_MAX_AGE, CACHE_STALE, CACHE_DEFAULTS };
+
+typedef struct cache_store cache_store;
+
+typedef struct cache_error {
+    cellar_err code;
+    int sys_errno;
+    char text[120];
+} cache_error;
+
+struct cellar {
+    _Atomic uint32_t state; /* CACHE_...; written under VIEW, read by every call */
+    _Atomic uint32_t vgen;  /* release under VIEW; acquire when a key is made */
+    uint32_t slot;          /* of stats and of the vgen table; constant */
+    _Atomic uint32_t keep_age;
+    l1 *l1;                 /* down to store: constant; void once state says CLOSED */
+    stats *stats;
+    const base_hash_key *hash_key;
+    cache_store *store;
+    _Atomic int64_t def[CACHE_DEFAULTS]; /* in force: the store's where the view has none; VIEW */
+    _Atomic uint32_t class_count;
+    _Atomic uint32_t class_fallback;     /* number from 1 */
+    _Atomic int64_t class_ttl_ms[CELLAR_TTL_CLASSES_MAX];
+    char (*class_name)[CELLAR_TTL_CLASS_NAME_MAX + 1]; /* VIEW; owned; NULL: never had any */
+    UT_hash_handle hh;      /* VIEW; names of the store, the root is not in */
+    uint32_t id;            /* never reused in this store */
+    uint32_t first_vgen;    /* its vgens are >= this one */
+    uint32_t version;       /* public; VIEW */
+    uint32_t handles;       /* successful opens not yet closed; VIEW */
+    _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that must keep it */
+    uint32_t name_len;
+    bool dropped;           /* VIEW */
+    char name[CELLAR_VIEW_NAME_MAX + 1];
+    cache_error error;      /* rank ERROR: the store's error lock */
+};
+
+typedef struct cache_vgens {
+    struct cache_vgens *older; /* tables it took the place of; freed with the store */
+    uint32_t mask;
+    uint32_t bytes;
+    _Atomic uint64_t cell[]; /* CACHE_CELL; 0 = never used */
+} cache_vgens;
+#define CACHE_CELL_ALIVE 1u
+#define CACHE_CELL(vgen, slot, cause, alive) \
+    ((uint64_t)(vgen) << 32 | (uint64_t)(slot) << 16 | (uint64_t)(cause) << 8 | (uint64_t)(alive))
+#define CACHE_CELL_VGEN(w) ((uint32_t)((w) >> 32))
+#define CACHE_CELL_SLOT(w) ((uint32_t)((w) >> 16) & 0xffffu)
+#define CACHE_CELL_CAUSE(w) ((uint32_t)((w) >> 8) & 0xffu)
+
+typedef struct cache_page {
+    cellar *_Atomic view[CACHE_PAGE_VIEWS]; /* VIEW for writing */
+} cache_page;
+
+typedef struct cache_listener { /* all fields: LISTEN, but running */
+    cellar_listen_fn fn; /* NULL: free */
+    void *ctx;
+    uint32_t causes;
+    uint32_t view_id;    /* UINT32_MAX: all views */
+    uint64_t id;
+    bool dead;           /* no new call begins */
+    _Atomic uint32_t running; /* calls of fn now, + snapshots that name it; the futex of unlisten */
+} cache_listener;
+
+typedef struct cache_frame { /* of one change while somebody is told of it; on the caller's stack */
+    struct cache_frame *outer;
+    bool stores, negative;  /* it is a put; of a negative entry */
+    uint64_t expect;        /* BACKFILL: the stamp word at the start */
+    _Atomic uint64_t *word; /* whose pending part was raised */
+    uint32_t raised;        /* how often */
+} cache_frame;
+
+enum { CACHE_THREAD_OFF, CACHE_THREAD_MOVING, CACHE_THREAD_ON };
+
+struct cache_store {
+    base_account account;   /* the one budget */
+    base_hash_key hash_key; /* constant */
+    base_clock clock;       /* constant */
+    base_log log;
+    l1 *l1;                 /* constant until the root's close */
+    stats *stats;
+    const cache_tier *tier; /* NULL: none; a forked child has none */
+    cache_tier_host tier_host;
+    _Atomic uint64_t *stamps; /* {u48 changes, u16 pending}; NULL without tier */
+    uint64_t stamp_mask;
+    _Atomic uint64_t tag_epoch, tag_floor;
+    cache_vgens *_Atomic vgens;
+    int64_t defaults[CACHE_DEFAULTS]; /* constant */
+
+    sync_lock view_lock;    /* rank VIEW */
+    cellar *root;           /* slot 0; the three down to next_vgen: VIEW */
+    cellar *names;          /* uthash; VIEW */
+    cache_page *_Atomic page[CACHE_VIEWS_MAX / CACHE_PAGE_VIEWS]; /* never freed before the end */
+    uint32_t view_count, max_views, next_id;
+    uint32_t next_vgen;     /* 0: the numbers are used up */
+    _Atomic uint32_t renumbering; /* futex word: 1 while L1 is emptied to begin anew */
+
+    sync_lock listen_lock;  /* rank LISTEN; guards the table and next_listener */
+    cache_listener listener[CACHE_LISTENERS_MAX];
+    uint64_t next_listener;
+    _Atomic uint32_t told;  /* listeners alive, + 1 with a tier: > 0 = changes carry a frame */
+
+    base_thread thread;     /* by who moved thread_state from OFF or ON to MOVING */
+    _Atomic uint32_t thread_state;
+    _Atomic uint32_t thread_stop; /* 1: end */
+    _Atomic uint32_t thread_bell; /* futex word: +1 to wake */
+    _Atomic uint32_t quiet_level; /* least important level that is reported, base_log_level */
+    _Atomic uint32_t eviction;     /* CELLAR_EVICT_... in force */
+    _Atomic uint64_t max_entries;  /* 0: none */
+    bool forked;            /* this process is a child of the one that opened it */
+
+    sync_lock error_lock;   /* rank ERROR; guards the error of every view */
+    base_fork_node fork_node;
+    void *raw;              /* the allocation this struct lies in */
+    size_t raw_bytes;
+    base_alloc_hooks hooks;
+
+    cache_store *next;      /* registry lock: list of stores, refs */
+    uint32_t refs;          /* shell goes when it reaches 0 */
+};
+
+/* ---- open.c ---- */
+/* Free functions of the pieces that open.c puts together live with their files below. */
+CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
+CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text);
+/* Copy an options struct by the size rule of the header into `dst`, whose size is `known`. */
+CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src);
+/* Hand `known` bytes out to a caller whose struct says its own size first. */
+CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known);
+CELLAR_PRIVATE bool cache_all_zero(const void *from, const void *to);
+
+CELLAR_PRIVATE void cache_store_hold(cache_store *s); /* one more handle */
+CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
+
+/* ---- view.c ---- */
+CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE void cache_views_close(cache_store *s); /* frees all but the root's handle */
+CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const char **why);
+CELLAR_PRIVATE cellar *cache_view_at(const cache_store *s, uint32_t slot); /* VIEW, or closing */
+CELLAR_PRIVATE void cache_view_release(cellar *v); /* one ref less; may free it */
+/* A vgen for the view, drawn from the store's counter; what it had dies of `cause`. False: the
+ * numbers are used up, cache_renumber first. */
+CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause) SYNC_HOLDS(VIEW);
+CELLAR_PRIVATE void cache_renumber(cache_store *s);
+CELLAR_PRIVATE bool cache_vgen_alive(const cache_store *s, uint32_t vgen);
+/* Whose entry was it, and why is its owner dead: with a ref, NULL when it cannot be told. */
+CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cellar_cause *dead_by);
+CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk);
+CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own); /* 0: the store's */
+BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
+{
+    return base_load_rlx(&c->def[which]);
+}
+
+/* ---- hook.c ---- */
+CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out);
+CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_bytes);
+CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
+/* Is there anybody who must hear of changes? Then they go between begin and end: the frame says to
+ * the hooks what the change is, and collects what of the stamp must be lowered. */
+BASE_ALWAYS_INLINE bool cache_told(const cache_store *s) { return base_load_rlx(&s->told) != 0; }
+CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
+CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
+/* Look into the tier after a miss; back-fills L1. */
+CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len);
+
+/* ---- set.c ---- */
+typedef struct cache_plan { /* what a write's options come to; one for a whole batch */
+    l1_put_spec spec;
+    int64_t ttl_ms;   /* BASE_NEVER_MS: none */
+    int64_t now_ms;   /* of the call; read only when there is a time to live */
+    uint32_t jitter_pct, jitter_mode;
+    uint64_t *version_out;
+    uint64_t fps[CELLAR_TAGS_MAX];
+} cache_plan;
+CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                          cache_plan *plan);
+/* The put with everything around it: veto rounds, tier, counters. plan->spec holds the value. */
+CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
+CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
+
+/* ---- listen.c ---- */
+CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);
+
+
+/* ---- tick.c ---- */
+CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s);
+CELLAR_PRIVATE void cache_thread_stop(cache_store *s);
+CELLAR_PRIVATE void cache_thread_ring(cache_store *s); /* there is work now */
+
+/* ---- shared by the call families ---- */
+/* Is the key one that can be? */
+BASE_ALWAYS_INLINE bool cache_key_bad(const void *key, size_t key_len)
+{
+    return key == NULL || key_len - 1 >= CELLAR_KEY_MAX; /* 0 wraps to the far end */
+}
+BASE_ALWAYS_INLINE void cache_key(cellar *c, l1_key *k, const void *key, size_t key_len)
+{
+    k->bytes = key;
+    k->len = (uint32_t)key_len; /* at most CELLAR_KEY_MAX: cache_key_bad */
+    k->owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
+    k->hash = base_hash(c->hash_key, k->owner, key, key_len);
+}
+/* After a veto: the view was cleared meanwhile; the same key once more under its new owner. */
+CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k);
+BASE_ALWAYS_INLINE stats_block *cache_mine(cellar *c) { return stats_mine(c->stats, c->slot); }
+
+/* State of a view that is not plainly open: CLOSED is an error, the rest is left to the caller. */
+BASE_INLINE bool cache_is_closed(const cellar *c)
+{
+    return (base_load_acq(&c->state) & CACHE_CLOSED) != 0;
+}
+BASE_INLINE bool cache_is_off(const cellar *c)
+{
+    return (base_load_rlx(&c->state) & CACHE_OFF) != 0;
+}
+CELLAR_PRIVATE cellar_err cache_closed(cellar *c);
+
+#endif

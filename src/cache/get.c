@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * get: reading one key: copied, allocated, pinned, described.
+ *
+ * WALK       cellar_get -> arguments -> state word -> hash -> l1_get -> one counter. On a hit no
+ *            lock, no shared write, and no clock unless the entry has a deadline.
+ * INVARIANTS each get that passed its checks adds to exactly one outcome; E_BUFFER counts as the hit
+ *            it is. peek, exists and meta add to none.
+ * FORMAT     what cellar_dup returns: 32 bytes {hooks, size} that cellar_free needs, then the value:
+ *            the caller may free it after the store is gone.
+ * NOT HERE   many keys (many.c), loading. */
+#include "cache/cache_int.h"
+
+#define CACHE_DUP_TRY 512u /* bytes tried on the stack before memory is asked for */
+
+BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)
+{
+    if (BASE_LIKELY(err == CELLAR_OK || err == CELLAR_E_BUFFER)) { return STATS_HIT_L1; }
+    if (err == CELLAR_ABSENT) { return STATS_NEGATIVE; }
+    return err == CELLAR_STALE ? STATS_STALE : STATS_MISS;
+}
+
+BASE_COLD static cellar_err cache_get_refuse(cellar *c)
+{
+    return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a buffer are needed");
+}
+
+/* What a miss in L1 still may become. */
+static cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                  size_t *value_len, stats_id *outcome)
+{
+    if (BASE_LIKELY(c->store->tier == NULL)) { return CELLAR_MISS; }
+    const cellar_err err = cache_tier_read(c, k, buf, buf_cap, value_len);
+    *outcome = err == CELLAR_OK || err == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(err);
+    return err;
+}
+
+BASE_COLD static void cache_get_tell(cellar *c, cellar_err err)
+{
+    const bool hit = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
+    if (hit) {
+        base_log(&c->store->log, BASE_LOG_DEBUG, "get", (int)err, "hit");
+    } else {
+        base_log(&c->store->log, BASE_LOG_INFO, "get", (int)err, "miss");
+    }
+}
+
+/* Views that are not plainly open: closed, switched off, or with a log that wants to hear. */
+BASE_COLD static cellar_err cache_get_odd(cellar *c, const void *key, size_t key_len, void *buf,
+                                          size_t buf_cap, size_t *value_len)
+{
+    if (value_len != NULL) { *value_len = 0; }
+    const uint32_t state = base_load_acq(&c->state);
+    if ((state & CACHE_CLOSED) != 0) { return cache_closed(c); }
+    cellar_err err = CELLAR_MISS;
+    stats_id outcome = STATS_MISS;
+    size_t len = 0;
+    if ((state & CACHE_OFF) == 0) {
+        l1_key k;
+        cache_key(c, &k, key, key_len);
+        err = l1_get(c->l1, &k, buf, buf_cap, &len, 0);
+        outcome = cache_outcome(err);
+        if (err == CELLAR_MISS) { err = cache_get_below(c, &k, buf, buf_cap, &len, &outcome); }
+    }
+    if (value_len != NULL) { *value_len = len; }
+    stats_add(cache_mine(c), outcome, 1);
+    if ((state & CACHE_TALK) != 0) { cache_get_tell(c, err); }
+    return err;
+}
+
+BASE_COLD static void cache_get_timed(cellar *c, cellar_err err, uint64_t since_ns)
+{
+    const bool hit = err == CELLAR_OK || err == CELLAR_E_BUFFER;
+    stats_time(c->stats, hit ? STATS_OP_GET_HIT : STATS_OP_GET_MISS, base_now_ns() - since_ns);
+}
+
+CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
+                                 void *buf, size_t buf_cap, size_t *value_len)
+{
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
+        return cache_get_refuse(c);
+    }
+    if (BASE_UNLIKELY(base_load_acq(&c->state) != 0)) {
+        return cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
+    }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    const bool timed = stats_sample(base_self());
+    const uint64_t since_ns = BASE_UNLIKELY(timed) ? base_now_ns() : 0;
+    size_t len = 0;
+    cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, 0);
+    stats_id outcome = cache_outcome(err);
+    if (err == CELLAR_MISS) { err = cache_get_below(c, &k, buf, buf_cap, &len, &outcome); }
+    if (value_len != NULL) { *value_len = len; }
+    stats_add(cache_mine(c), outcome, 1);
+    if (BASE_UNLIKELY(timed)) { cache_get_timed(c, err, since_ns); }
+    return err;
+}
+
+/* ---- with options ---- */
+
+/* 8 bits: 0 none, else 1 + exponent (5 bits) and mantissa (3 bits) of microseconds. */
+static uint32_t cache_cost_us(uint8_t code)
+{
+    if (code == 0) { return 0; }
+    const uint32_t e = (uint32_t)(code - 1) >> 3, m = (uint32_t)(code - 1) & 7u;
+    const uint64_t us = ((uint64_t)(8 + m) << e) >> 3;
+    return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+}
+
+static int64_t cache_left_ms(int64_t until_ms, int64_t now_ms)
+{
+    if (until_ms == BASE_NEVER_MS) { return CELLAR_TTL_NONE; }
+    return until_ms > now_ms ? until_ms - now_ms : 0;
+}
+
+static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, cellar_info *out)
+{
+    const int64_t now = base_now_ms(&c->store->clock);
+    cellar_info i = CELLAR_INFO_INIT;
+    i.kind = in->kind;
+    i.tier = CELLAR_TIER_L1;
+    i.flags = (in->born_exact ? 0u : CELLAR_INFO_AGE_APPROX) |
+              (in->version != 0 ? CELLAR_INFO_VERSION : 0u) |
+              (err == CELLAR_STALE ? CELLAR_INFO_STALE : 0u) |
+              (in->tag_count != 0 ? CELLAR_INFO_TAGGED : 0u);
+    i.user_flags = in->user_flags;
+    i.hits = in->uses;
+    i.cost_us = cache_cost_us(in->cost);
+    i.value_len = in->value_len;
+    i.version = in->version;
+    i.age_ms = now > in->born_ms ? now - in->born_ms : 0;
+    i.ttl_left_ms = cache_left_ms(in->expires_ms, now);
+    i.stale_left_ms = in->stale_ms == 0 || in->deadline_ms == BASE_NEVER_MS
+                          ? 0 : cache_left_ms(base_add_sat(in->deadline_ms, in->stale_ms), now);
+    i.idle_ms = in->idle_ms;
+    (void)cache_opts_out(out, &i, sizeof i); /* its size was checked on the way in */
+}
+
+static bool cache_info_bad(const cellar_info *info)
+{
+    size_t size;
+    memcpy(&size, info, sizeof size);
+    return size < sizeof size || size > CACHE_OPTS_BYTES_MAX;
+}
+
+/* l1_inspect, with a version given to the entry first if it is wanted and has none. */
+static cellar_err cache_inspect(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                l1_info *info, unsigned flags, bool want_version)
+{
+    for (unsigned round = 0;; round++) {
+        const cellar_err err = l1_inspect(c->l1, k, buf, buf_cap, info, flags);
+        const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
+        if (!want_version || !there || info->version != 0 || round == CACHE_ROUNDS) { return err; }
+        uint64_t version;
+        const cellar_err given = l1_version(c->l1, k, &version);
+        if (given == CELLAR_E_SPACE || given == CELLAR_E_NOMEM) { return given; }
+        if (given != CELLAR_OK) { want_version = false; } /* stale: it keeps what it has */
+    }
+}
+
+static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cellar_get_opts *out)
+{
+    cellar_err err = cache_opts_in(out, sizeof *out, o);
+    if (err == CELLAR_E_INVAL) { return cache_fail(c, err, 0, "struct_size of the get options"); }
+    const uint32_t known = CELLAR_GET_STALE | CELLAR_GET_PEEK | CELLAR_GET_VERSION;
+    if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0 ||
+        out->reserved1 != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "an unknown get flag or field is set");
+    }
+    if (out->info != NULL && cache_info_bad(out->info)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "struct_size of the info is not set");
+    }
+    return CELLAR_OK;
+}
+
+/* The value of a get with options; no counter. */
+static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
+                                 size_t buf_cap, size_t *len, stats_id *outcome)
+{
+    const unsigned flags = ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
+                           ((o->flags & CELLAR_GET_STALE) != 0 ? L1_STALE_OK : 0u);
+    cellar_err err;
+    if (o->info == NULL) {
+        err = l1_get(c->l1, k, buf, buf_cap, len, flags);
+    } else {
+        l1_info info;
+        memset(&info, 0, sizeof info);
+        err = cache_inspect(c, k, buf, buf_cap, &info, flags,
+                            (o->flags & CELLAR_GET_VERSION) != 0);
+        const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
+        *len = there ? info.value_len : 0;
+        if (there && buf == NULL && info.value_len > 0) { err = CELLAR_E_BUFFER; }
+        if (there || err == CELLAR_ABSENT) { cache_info_fill(c, &info, err, o->info); }
+    }
+    *outcome = cache_outcome(err);
+    if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, len, outcome); }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,
+                                      const cellar_get_opts *o, void *buf, size_t buf_cap,
+                                      size_t *value_len)
+{
+    if (o == NULL) { return cellar_get(c, key, key_len, buf, buf_cap, value_len); }
+    if (c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0)) {
+        return cache_get_refuse(c);
+    }
+    cellar_get_opts full;
+    cellar_err err = cache_get_opts_read(c, o, &full);
+    if (err != CELLAR_OK) { return err; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    stats_id outcome = STATS_MISS;
+    size_t len = 0;
+    err = CELLAR_MISS;
+    if (!cache_is_off(c)) {
+        l1_key k;
+        cache_key(c, &k, key, key_len);
+        err = cache_get_read(c, &k, &full, buf, buf_cap, &len, &outcome);
+    }
+    if (value_len != NULL) { *value_len = len; }
+    if ((full.flags & CELLAR_GET_PEEK) == 0) { stats_add(cache_mine(c), outcome, 1); }
+    if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {
+        return cache_fail(c, err, 0, "no room to give the entry a version");
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_peek(cellar *c, const void *key, size_t key_len,
+                                  void *buf, size_t buf_cap, size_t *value_len)
+{
+    if (c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0)) {
+        return cache_get_refuse(c);
+    }
+    if (value_len != NULL) { *value_len = 0; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_off(c)) { return CELLAR_MISS; }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    size_t len = 0;
+    const cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, L1_PEEK);
+    if (value_len != NULL) { *value_len = len; }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
+{
+    if (c == NULL || cache_key_bad(key, key_len)) { return cache_get_refuse(c); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_off(c)) { return CELLAR_MISS; }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    l1_info info;
+    return l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK) == CELLAR_OK ? CELLAR_OK : CELLAR_MISS;
+}
+
+CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, uint32_t flags,
+                                  cellar_info *out)
+{
+    if (c == NULL || cache_key_bad(key, key_len) || out == NULL || cache_info_bad(out)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_meta: key, out, struct_size are needed");
+    }
+    if ((flags & ~CELLAR_META_VERSION) != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_meta: unknown flag");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_off(c)) { return CELLAR_MISS; }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    l1_info info;
+    memset(&info, 0, sizeof info);
+    const cellar_err err = cache_inspect(c, &k, NULL, 0, &info, L1_PEEK | L1_STALE_OK,
+                                         (flags & CELLAR_META_VERSION) != 0);
+    if (err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT) {
+        cache_info_fill(c, &info, err, out);
+        return err;
+    }
+    if (err == CELLAR_MISS) { return err; }
+    return cache_fail(c, err, 0, "no room to give the entry a version");
+}
+
+/* ---- memory of the caller's ---- */
+
+typedef struct cache_dup {
+    base_alloc_hooks hooks; /* a copy: the store may be gone when it is freed */
+    size_t bytes;           /* of the whole block */
+} cache_dup;
+#define CACHE_DUP_HEAD ((sizeof(cache_dup) + 15) & ~(size_t)15)
+
+static unsigned char *cache_dup_new(const cache_store *s, size_t len)
+{
+    const size_t bytes = CACHE_DUP_HEAD + (len != 0 ? len : 1); /* len <= CELLAR_VALUE_MAX */
+    unsigned char *block = base_alloc_raw(&s->hooks, bytes);
+    if (block == NULL) { return NULL; }
+    const cache_dup head = { s->hooks, bytes };
+    memcpy(block, &head, sizeof head);
+    return block + CACHE_DUP_HEAD;
+}
+
+CELLAR_API void cellar_free(void *value)
+{
+    if (value == NULL) { return; }
+    unsigned char *block = (unsigned char *)value - CACHE_DUP_HEAD;
+    cache_dup head;
+    memcpy(&head, block, sizeof head);
+    base_free_raw(&head.hooks, block, head.bytes);
+}
+
+/* Read into fresh memory; the length may change between two looks. */
+static cellar_err cache_dup_read(cellar *c, const l1_key *k, unsigned char **value, size_t *len,
+                                 stats_id *outcome)
+{
+    unsigned char small[CACHE_DUP_TRY];
+    cellar_err err = l1_get(c->l1, k, small, sizeof small, len, 0);
+    *outcome = cache_outcome(err);
+    if (err == CELLAR_MISS) {
+        err = cache_get_below(c, k, small, sizeof small, len, outcome);
+    }
+    if (err == CELLAR_OK) {
+        *value = cache_dup_new(c->store, *len);
+        if (*value == NULL) { return CELLAR_E_NOMEM; }
+        memcpy(*value, small, *len);
+        return CELLAR_OK;
+    }
+    while (err == CELLAR_E_BUFFER) {
+        const size_t room = *len;
+        *value = cache_dup_new(c->store, room);
+        if (*value == NULL) { return CELLAR_E_NOMEM; }
+        err = l1_get(c->l1, k, *value, room, len, L1_PEEK);
+        stats_id again = *outcome;
+        if (err == CELLAR_MISS) { err = cache_get_below(c, k, *value, room, len, &again); }
+        if (err == CELLAR_OK) { return CELLAR_OK; }
+        cellar_free(*value);
+        *value = NULL;
+        *outcome = cache_outcome(err);
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_dup(cellar *c, const void *key, size_t key_len,
+                                 void **value, size_t *value_len)
+{
+    if (value != NULL) { *value = NULL; }
+    if (value_len != NULL) { *value_len = 0; }
+    if (c == NULL || cache_key_bad(key, key_len) || value == NULL || value_len == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dup: an argument is missing");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    stats_id outcome = STATS_MISS;
+    cellar_err err = CELLAR_MISS;
+    unsigned char *copy = NULL;
+    size_t len = 0;
+    if (!cache_is_off(c)) {
+        l1_key k;
+        cache_key(c, &k, key, key_len);
+        err = cache_dup_read(c, &k, &copy, &len, &outcome);
+    }
+    stats_add(cache_mine(c), outcome, 1);
+    if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_dup: no memory"); }
+    if (err == CELLAR_OK) {
+        *value = copy;
+        *value_len = len;
+    }
+    return err;
+}
+
+/* ---- pins ---- */
+
+CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out)
+{
+    if (out != NULL) { memset(out, 0, sizeof *out); }
+    if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_pin: an argument is missing");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_err err = CELLAR_MISS;
+    l1_pin_ref ref;
+    if (!cache_is_off(c)) {
+        l1_key k;
+        cache_key(c, &k, key, key_len);
+        err = l1_pin(c->l1, &k, &ref, 0);
+    }
+    stats_add(cache_mine(c), cache_outcome(err), 1);
+    if (err == CELLAR_OK) {
+        out->value = ref.value;
+        out->value_len = ref.value_len;
+        out->opaque[0] = (uint64_t)(uintptr_t)c->l1;
+        out->opaque[1] = ref.slot;
+        out->opaque[2] = (uint64_t)ref.deadline_ms;
+        out->opaque[3] = ref.user_flags;
+    } else if (err == CELLAR_E_LIMIT) {
+        stats_count(c->stats, STATS_LIMIT_PINS, 1);
+        return cache_fail(c, err, 0, "cellar_pin: all pin slots are taken");
+    }
+    return err;
+}
+
+CELLAR_API void cellar_unpin(cellar_pinned *p)
+{
+    if (p == NULL || p->opaque[0] == 0) { return; }
+    l1_pin_ref ref = { .value = p->value, .value_len = p->value_len,
+                       .deadline_ms = (int64_t)p->opaque[2],
+                       .user_flags = (uint32_t)p->opaque[3], .slot = (uint32_t)p->opaque[1] };
+    l1_unpin((l1 *)(uintptr_t)p->opaque[0], &ref);
+    memset(p, 0, sizeof *p);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hook: what L1 asks inside its windows, and the order in which a tier below hears of changes.
+ *
+ * PICTURE    change:   l1 window {commit: generation current? stamp +1, pending +1} -> tier kill
+ *                      -> pending -1 -> return
+ *            eviction: l1 window {commit: stamp captured} -> left hook (listen.c) -> tier put, which
+ *                      asks stamp_is under its own gate
+ *            miss:     stamp read -> tier get -> put into L1 as BACKFILL; the window compares
+ * INVARIANTS a stamp word is {48 bits changes, 16 bits pending}; pending counts changes whose kill
+ *            has not returned; each raise is taken back once, by the call that caused it: its frame
+ *            says how often. Words are shared by hash: a stranger's change costs a back-fill, never
+ *            a wrong one.
+ * LOCKING    commit runs in odd windows: atomic words only. Its store to the stamp is ordered by
+ *            the window; stamp_is and the back-fill read it acquire.
+ * LIMITS     65,535 changes of one stamp class at once between window and kill.
+ * NOT HERE   flights: guard joins in commit with the loads. Tier implementations. */
+#include "cache/cache_int.h"
+
+#define CACHE_STAMP_ONE ((uint64_t)1 << 16)
+#define CACHE_STAMP_PENDING(w) ((w) & 0xffffu)
+#define CACHE_STAMP_CHANGES(w) ((w) >> 16)
+
+static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
+{
+    return &s->stamps[base_mix64(hash) & s->stamp_mask];
+}
+
+/* ---- the commit hook ---- */
+
+/* An entry leaves by itself: count it for its view, as long as the vgen table knows whose it was. */
+static void cache_count_end(const cache_store *s, uint32_t owner, bool expired)
+{
+    const cache_vgens *t = base_load_acq(&s->vgens);
+    const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
+    stats_id id = expired ? STATS_EVICT_EXPIRED : STATS_EVICT_CAPACITY;
+    if (CACHE_CELL_VGEN(w) != owner || w == 0) { return; }
+    if ((w & CACHE_CELL_ALIVE) == 0) {
+        id = CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_BUMPED ? STATS_EVICT_BUMPED : STATS_EVICT_CLEARED;
+    }
+    stats_add(stats_held(s->stats, CACHE_CELL_SLOT(w)), id, 1);
+}
+
+static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change, uint64_t *stamp)
+{
+    _Atomic uint64_t *word = cache_stamp(s, hash);
+    cache_frame *frame = base_self()->load_frames;
+    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE) {
+        *stamp = CACHE_STAMP_CHANGES(base_load_acq(word));
+        return true;
+    }
+    if (change == L1_CHANGE_BACKFILL) {
+        BASE_ASSERT(frame != NULL);
+        const uint64_t now = base_load_acq(word);
+        *stamp = CACHE_STAMP_CHANGES(now);
+        return now == frame->expect && CACHE_STAMP_PENDING(now) == 0;
+    }
+    BASE_ASSERT(frame != NULL && (frame->raised == 0 || frame->word == word));
+    *stamp = CACHE_STAMP_CHANGES(base_add_sc(word, CACHE_STAMP_ONE + 1)) + 1;
+    frame->word = word;
+    frame->raised++;
+    return true;
+}
+
+/* May the change happen? A write that began under a generation that has ended may not: else a value
+ * of before the clear would come to life after it. */
+static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
+                         l1_change change, uint64_t *stamp)
+{
+    cache_store *s = ctx;
+    (void)key;
+    (void)key_len;
+    const bool adds = change == L1_CHANGE_SET || change == L1_CHANGE_INCR ||
+                      change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
+                      change == L1_CHANGE_PUBLISH;
+    if (adds && BASE_UNLIKELY(!cache_vgen_alive(s, owner))) { return false; }
+    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE) {
+        cache_count_end(s, owner, change == L1_CHANGE_EXPIRE);
+    }
+    if (BASE_LIKELY(s->stamps == NULL)) {
+        *stamp = 0;
+        return true;
+    }
+    return cache_commit_stamped(s, hash, change, stamp);
+}
+
+static bool cache_owner_alive(void *ctx, uint32_t owner) { return cache_vgen_alive(ctx, owner); }
+
+/* An entry tagged before the floor is dead: the floor is where invalidated tags go that no table
+ * remembers any more. */
+static int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
+{
+    const cache_store *s = ctx;
+    (void)fps;
+    (void)count;
+    return born >= base_load_acq(&s->tag_floor) ? 0 : 2;
+}
+
+CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
+{
+    out->ctx = s;
+    out->commit = cache_commit;
+    out->left = cache_left;
+    out->owner_alive = cache_owner_alive;
+    out->tags_valid = cache_tags_valid;
+}
+
+CELLAR_PRIVATE void cache_tag_floor(cellar *c)
+{
+    cache_store *s = c->store;
+    const uint64_t epoch = base_add_sc(&s->tag_epoch, (uint64_t)1) + 1;
+    base_store_rel(&s->tag_floor, epoch); /* acquire in cache_tags_valid */
+}
+
+/* ---- stamps ---- */
+
+static bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    const cache_store *s = ctx;
+    return s->stamps != NULL && CACHE_STAMP_CHANGES(base_load_acq(cache_stamp(s, hash))) == stamp;
+}
+
+static int64_t cache_tier_now(void *ctx)
+{
+    const cache_store *s = ctx;
+    return base_now_ms(&s->clock);
+}
+
+CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_bytes)
+{
+    const uint64_t count = base_clamp(base_pow2_floor(memory_bytes / 4096), 256, 16384);
+    s->stamps = base_alloc(&s->account, BASE_MOD_STAMP, (size_t)count * sizeof *s->stamps, NULL);
+    if (s->stamps == NULL) {
+        cache_fail_open(CELLAR_E_NOMEM, 0, "cellar_open: no memory for the stamps");
+        return CELLAR_E_NOMEM;
+    }
+    s->stamp_mask = count - 1;
+    s->tier_host = (cache_tier_host){ s, cache_stamp_is, cache_tier_now };
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_stamps_close(cache_store *s)
+{
+    if (s->stamps == NULL) { return; }
+    base_free(&s->account, BASE_MOD_STAMP, s->stamps,
+              (size_t)(s->stamp_mask + 1) * sizeof *s->stamps);
+    s->stamps = NULL;
+}
+
+/* ---- around a change ---- */
+
+CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative)
+{
+    base_self_t *self = base_self();
+    *f = (cache_frame){ .outer = self->load_frames, .stores = stores, .negative = negative };
+    self->load_frames = f;
+}
+
+static void cache_tier_key_of(const cellar *c, const l1_key *k, cache_tier_key *out)
+{
+    *out = (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->owner };
+}
+
+CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
+{
+    cache_store *s = c->store;
+    BASE_ASSERT(base_self()->load_frames == f);
+    base_self()->load_frames = f->outer;
+    if (f->raised != 0 && s->tier != NULL) {
+        cache_tier_key key;
+        cache_tier_key_of(c, k, &key);
+        s->tier->kill(s->tier->ctx, &key);
+    }
+    if (f->raised != 0) { (void)base_sub_ar(f->word, (uint64_t)f->raised); }
+}
+
+/* ---- after a miss ---- */
+
+static void cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
+                           const cache_tier_meta *m, uint64_t expect)
+{
+    l1_put_spec p;
+    memset(&p, 0, sizeof p);
+    p.value = value;
+    p.value_len = value_len;
+    p.deadline_ms = m->deadline_ms;
+    p.flags = L1_IF_ABSENT | L1_KEEP_OLD;
+    p.change = L1_CHANGE_BACKFILL;
+    p.idle_ms = m->idle_ms;
+    p.stale_ms = m->stale_ms;
+    p.user_flags = m->user_flags;
+    p.kind = m->kind;
+    p.cost = m->cost;
+    p.value_hash = m->value_hash;
+    p.l2_addr = m->l2_addr;
+    cache_frame f;
+    cache_change_begin(&f, true, false);
+    f.expect = expect;
+    (void)l1_put(c->l1, k, &p); /* vetoed, no room: the caller has its bytes all the same */
+    cache_change_end(c, &f, k); /* a back-fill raises nothing */
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len)
+{
+    cache_store *s = c->store;
+    const uint64_t expect = base_load_acq(cache_stamp(s, k->hash));
+    cache_tier_key key;
+    cache_tier_key_of(c, k, &key);
+    cache_tier_meta m;
+    memset(&m, 0, sizeof m);
+    m.deadline_ms = BASE_NEVER_MS;
+    cellar_err err = s->tier->get(s->tier->ctx, &key, buf, buf_cap, value_len, &m);
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) {
+        return err == CELLAR_E_BUFFER ? err : CELLAR_MISS;
+    }
+    if (base_clock_reached(&s->clock, m.deadline_ms)) { return CELLAR_MISS; }
+    if (CACHE_STAMP_PENDING(expect) == 0) {
+        m.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m.kind;
+        cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, &m, expect);
+    }
+    return err;
+}

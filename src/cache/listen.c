@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * listen: who hears of entries that end, and what a tier gets of those that are evicted.
+ *
+ * PICTURE    L1 hands over an entry, no lock held, bytes in place -> evicted and worth it: tier put
+ *                -> the listeners whose mask and view fit, in the order they came
+ * INVARIANTS L1 hands each end over once; a listener's `running` counts the snapshots that name it,
+ *            so its place is free only when nobody may call it any more. told = listeners alive, one
+ *            more with a tier; while it is 0 L1 does not hand over at all.
+ * LOCKING    LISTEN for the table; dropped before any listener runs. VIEW, briefly, for the view.
+ * WHO        completes an unlisten: whoever brings `running` to 0 after it was marked dead frees the
+ * COMPLETES  place and wakes; unlisten itself if nobody runs.
+ * LIMITS     16 listeners a store; events of sets nested deeper than 4 are counted, not told. What
+ *            ended before cellar_listen returned may be told or not. */
+#include "cache/cache_int.h"
+
+/* ---- the cause, as the public list has it ---- */
+
+static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
+{
+    const cache_frame *frame = base_self()->load_frames;
+    const bool stores = frame != NULL && frame->stores;
+    switch (what->cause) {
+    case L1_LEFT_CAPACITY: return CELLAR_CAUSE_CAPACITY;
+    case L1_LEFT_EXPIRED: return CELLAR_CAUSE_EXPIRED;
+    case L1_LEFT_REPLACED:
+        return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
+    case L1_LEFT_DELETED: /* by a put: its new value found no place, and the old one is not served */
+        return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
+    case L1_LEFT_CLEARED: return dead_by;
+    }
+    return CELLAR_CAUSE_NONE;
+}
+
+/* ---- the tier ---- */
+
+static void cache_demote(cache_store *s, const l1_left *what, uint32_t view_id)
+{
+    const cache_tier_key key = { what->key, what->key_len, what->hash, view_id, what->owner };
+    const cache_tier_meta meta = {
+        .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
+        .version = what->version, .value_hash = what->value_hash, .l2_addr = what->l2_addr,
+        .tag_born = what->tag_born, .tag_fps = what->tag_fps, .tag_count = what->tag_count,
+        .user_flags = what->user_flags, .kind = what->kind, .cost = what->cost,
+        .uses = what->uses,
+    };
+    (void)s->tier->put(s->tier->ctx, &key, what->value, what->value_len, &meta, what->stamp);
+}
+
+/* ---- telling ---- */
+
+typedef struct cache_ears { /* the listeners one event goes to */
+    unsigned count;
+    uint8_t at[CACHE_LISTENERS_MAX];
+    cellar_listen_fn fn[CACHE_LISTENERS_MAX];
+    void *ctx[CACHE_LISTENERS_MAX];
+} cache_ears;
+
+static void cache_ears_take(cache_store *s, const cellar *view, cellar_cause cause, cache_ears *e)
+{
+    const uint32_t bit = 1u << (unsigned)cause;
+    e->count = 0;
+    sync_take(LISTEN, &s->listen_lock);
+    for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
+        cache_listener *l = &s->listener[i];
+        if (l->fn == NULL || l->dead || (l->causes & bit) == 0) { continue; }
+        if (l->view_id != UINT32_MAX && (view == NULL || view->id != l->view_id)) { continue; }
+        (void)base_add_rlx(&l->running, 1u);
+        e->at[e->count] = (uint8_t)i;
+        e->fn[e->count] = l->fn;
+        e->ctx[e->count++] = l->ctx;
+    }
+    sync_drop(LISTEN, &s->listen_lock);
+}
+
+static void cache_ears_drop(cache_store *s, const cache_ears *e)
+{
+    bool wake[CACHE_LISTENERS_MAX] = { false };
+    sync_take(LISTEN, &s->listen_lock);
+    for (unsigned i = 0; i < e->count; i++) {
+        cache_listener *l = &s->listener[e->at[i]];
+        if (base_sub_ar(&l->running, 1u) == 1 && l->dead) {
+            l->fn = NULL;
+            wake[i] = true;
+        }
+    }
+    sync_drop(LISTEN, &s->listen_lock);
+    for (unsigned i = 0; i < e->count; i++) {
+        if (wake[i]) { sync_wake(&s->listener[e->at[i]].running, INT32_MAX); }
+    }
+}
+
+static void cache_tell(cache_store *s, const l1_left *what, cellar *view, cellar_cause cause)
+{
+    cache_ears ears;
+    cache_ears_take(s, view, cause, &ears);
+    if (ears.count == 0) { return; }
+    const cellar_event event = {
+        .view = view, .key = what->key, .key_len = what->key_len, .value = what->value,
+        .value_len = what->value_len, .cause = cause, .user_flags = what->user_flags,
+        .kind = what->kind,
+    };
+    base_self_t *self = base_self();
+    self->depth++;
+    for (unsigned i = 0; i < ears.count; i++) {
+        sync_assert_none();
+        ears.fn[i](ears.ctx[i], &event);
+    }
+    self->depth--;
+    cache_ears_drop(s, &ears);
+    stats_count(s->stats, STATS_LISTENER_CALL, ears.count);
+}
+
+CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
+{
+    cache_store *s = ctx;
+    cellar_cause dead_by;
+    cellar *view = cache_vgen_view(s, what->owner, &dead_by);
+    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && view != NULL) {
+        cache_demote(s, what, view->id);
+    }
+    if (base_load_rlx(&s->told) > (s->tier != NULL ? 1u : 0u)) {
+        if (base_self()->depth >= CACHE_LISTEN_DEPTH) {
+            stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
+        } else {
+            cache_tell(s, what, view, cache_cause(what, dead_by));
+        }
+    }
+    if (view != NULL) { cache_view_release(view); }
+}
+
+/* ---- come and go ---- */
+
+CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listen_fn fn, void *ctx,
+                                    uint64_t *id)
+{
+    if (c == NULL || fn == NULL || id == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_listen: an argument is NULL");
+    }
+    if ((causes >> CELLAR_CAUSE_COUNT) != 0 || (causes & 1u) != 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_listen: the mask has an unknown cause");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    cache_listener *l = NULL;
+    sync_take(LISTEN, &s->listen_lock);
+    for (unsigned i = 0; i < CACHE_LISTENERS_MAX && l == NULL; i++) {
+        if (s->listener[i].fn == NULL) { l = &s->listener[i]; }
+    }
+    if (l != NULL) {
+        l->fn = fn;
+        l->ctx = ctx;
+        l->causes = causes != 0 ? causes : UINT32_MAX;
+        l->view_id = c == s->root ? UINT32_MAX : c->id;
+        l->id = *id = ++s->next_listener;
+        l->dead = false;
+        (void)base_add_rlx(&s->told, 1u);
+    }
+    sync_drop(LISTEN, &s->listen_lock);
+    if (l == NULL) {
+        stats_count(s->stats, STATS_LIMIT_LISTENERS, 1);
+        return cache_fail(c, CELLAR_E_LIMIT, 0, "cellar_listen: 16 listeners are there already");
+    }
+    l1_want_left(s->l1, true);
+    return CELLAR_OK;
+}
+
+static bool cache_listener_is(cache_store *s, const cache_listener *l, uint64_t id)
+{
+    sync_take(LISTEN, &s->listen_lock);
+    const bool same = l->fn != NULL && l->id == id;
+    sync_drop(LISTEN, &s->listen_lock);
+    return same;
+}
+
+CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    cache_listener *l = NULL;
+    bool idle = false;
+    sync_take(LISTEN, &s->listen_lock);
+    for (unsigned i = 0; i < CACHE_LISTENERS_MAX && l == NULL; i++) {
+        cache_listener *at = &s->listener[i];
+        if (at->fn != NULL && !at->dead && at->id == id) { l = at; }
+    }
+    if (l != NULL) {
+        l->dead = true;
+        idle = base_load_acq(&l->running) == 0;
+        if (idle) { l->fn = NULL; }
+        (void)base_sub_rlx(&s->told, 1u);
+    }
+    sync_drop(LISTEN, &s->listen_lock);
+    if (l == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_unlisten: unknown id"); }
+    l1_want_left(s->l1, false);
+    while (!idle && base_self()->depth == 0 && cache_listener_is(s, l, id)) {
+        const uint32_t running = base_load_acq(&l->running);
+        if (running != 0) { (void)sync_wait(&l->running, running, base_now_ns() + 50000000u); }
+    }
+    return CELLAR_OK;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * many: many keys in one call: groups of 32 whose cache misses overlap.
+ *
+ * WALK       get: hash all, l1_get_many (prefetch buckets, prefetch records, read), counters once.
+ *            set, del: hash all, l1_prefetch_many, then the single operation in the caller's order.
+ * INVARIANTS each item gets the code its single call would have given; one that fails does not stop
+ *            the others; equal keys: the last set wins. */
+#include "cache/cache_int.h"
+
+#define CACHE_GROUP 32u
+
+static cellar_err cache_many_bad(cellar *c)
+{
+    return cache_fail(c, CELLAR_E_INVAL, 0, "items are needed when count is not 0");
+}
+
+/* ---- get ---- */
+
+typedef struct cache_tally { /* outcomes of a call, added to the counters once */
+    uint64_t hits, hits_l2, negative, misses;
+} cache_tally;
+
+static void cache_tally_note(cache_tally *t, cellar_err err, bool below)
+{
+    switch ((int)err) {
+    case CELLAR_OK:
+    case CELLAR_E_BUFFER: below ? t->hits_l2++ : t->hits++; break;
+    case CELLAR_ABSENT: t->negative++; break;
+    default: t->misses++; break;
+    }
+}
+
+static void cache_tally_add(cellar *c, const cache_tally *t)
+{
+    stats_block *mine = cache_mine(c);
+    if (t->hits != 0) { stats_add(mine, STATS_HIT_L1, t->hits); }
+    if (t->hits_l2 != 0) { stats_add(mine, STATS_HIT_L2, t->hits_l2); }
+    if (t->negative != 0) { stats_add(mine, STATS_NEGATIVE, t->negative); }
+    if (t->misses != 0) { stats_add(mine, STATS_MISS, t->misses); }
+}
+
+static bool cache_get_item_bad(const cellar_get_item *it)
+{
+    return cache_key_bad(it->key, it->key_len) || (it->buf == NULL && it->buf_cap != 0) ||
+           it->reserved0 != 0;
+}
+
+/* Up to 32 items; the refused ones are left out of L1's array. */
+static void cache_get_group(cellar *c, cellar_get_item *items, size_t n, cache_tally *t)
+{
+    l1_read read[CACHE_GROUP];
+    uint8_t item_of[CACHE_GROUP];
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        cellar_get_item *it = &items[i];
+        it->value_len = 0;
+        it->status = CELLAR_E_INVAL;
+        if (cache_get_item_bad(it)) { continue; }
+        cache_key(c, &read[used].key, it->key, it->key_len);
+        read[used].buf = it->buf;
+        read[used].buf_cap = it->buf_cap;
+        read[used].value_len = 0;
+        item_of[used++] = (uint8_t)i;
+    }
+    if (used != 0) { l1_get_many(c->l1, read, used, 0); }
+    for (size_t i = 0; i < used; i++) {
+        cellar_get_item *it = &items[item_of[i]];
+        const bool below = read[i].err == CELLAR_MISS && c->store->tier != NULL;
+        if (below) {
+            read[i].err = cache_tier_read(c, &read[i].key, it->buf, it->buf_cap,
+                                          &read[i].value_len);
+        }
+        it->status = read[i].err;
+        it->value_len = read[i].value_len;
+        cache_tally_note(t, read[i].err, below);
+    }
+}
+
+static void cache_get_many_off(cellar_get_item *items, size_t count, cache_tally *t)
+{
+    for (size_t i = 0; i < count; i++) {
+        const bool bad = cache_get_item_bad(&items[i]);
+        items[i].value_len = 0;
+        items[i].status = bad ? CELLAR_E_INVAL : CELLAR_MISS;
+        if (!bad) { t->misses++; }
+    }
+}
+
+CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t count,
+                                      size_t *hits)
+{
+    if (hits != NULL) { *hits = 0; }
+    if (c == NULL || (items == NULL && count != 0)) { return cache_many_bad(c); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_tally t = { 0, 0, 0, 0 };
+    if (cache_is_off(c)) {
+        cache_get_many_off(items, count, &t);
+    } else {
+        for (size_t i = 0; i < count; i += CACHE_GROUP) {
+            cache_get_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP), &t);
+        }
+    }
+    cache_tally_add(c, &t);
+    if (hits != NULL) {
+        for (size_t i = 0; i < count; i++) { *hits += items[i].status == CELLAR_OK; }
+    }
+    return CELLAR_OK;
+}
+
+/* ---- set ---- */
+
+static void cache_set_group(cellar *c, cellar_set_item *items, size_t n, cache_plan *plan)
+{
+    const bool negative = plan->spec.kind == (uint8_t)L1_NEGATIVE;
+    l1_key keys[CACHE_GROUP];
+    uint8_t item_of[CACHE_GROUP];
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        const cellar_set_item *it = &items[i];
+        items[i].status = CELLAR_E_INVAL;
+        if (cache_key_bad(it->key, it->key_len) || it->reserved0 != 0 ||
+            (it->value == NULL && it->value_len != 0) || (negative && it->value_len != 0)) {
+            continue;
+        }
+        cache_key(c, &keys[used], it->key, it->key_len);
+        item_of[used++] = (uint8_t)i;
+    }
+    if (used != 0) { l1_prefetch_many(c->l1, keys, used); }
+    for (size_t i = 0; i < used; i++) {
+        cellar_set_item *it = &items[item_of[i]];
+        plan->spec.value = it->value;
+        plan->spec.value_len = it->value_len;
+        it->status = cache_put(c, &keys[i], plan);
+    }
+}
+
+CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t count,
+                                      const cellar_set_opts *o, size_t *stored)
+{
+    if (stored != NULL) { *stored = 0; }
+    if (c == NULL || (items == NULL && count != 0)) { return cache_many_bad(c); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_plan plan;
+    cellar_err err = cache_plan_make(c, o, 0, &plan);
+    if (err != CELLAR_OK) { return err; }
+    if (plan.version_out != NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_set_many: version must be NULL");
+    }
+    if (cache_is_off(c)) {
+        for (size_t i = 0; i < count; i++) { items[i].status = CELLAR_DISABLED; }
+        return CELLAR_OK;
+    }
+    for (size_t i = 0; i < count; i += CACHE_GROUP) {
+        cache_set_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP), &plan);
+    }
+    if (stored != NULL) {
+        for (size_t i = 0; i < count; i++) { *stored += items[i].status == CELLAR_OK; }
+    }
+    return CELLAR_OK;
+}
+
+/* ---- del ---- */
+
+static void cache_del_group(cellar *c, cellar_del_item *items, size_t n)
+{
+    l1_key keys[CACHE_GROUP];
+    uint8_t item_of[CACHE_GROUP];
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        items[i].status = CELLAR_E_INVAL;
+        if (cache_key_bad(items[i].key, items[i].key_len) || items[i].reserved0 != 0) { continue; }
+        cache_key(c, &keys[used], items[i].key, items[i].key_len);
+        item_of[used++] = (uint8_t)i;
+    }
+    if (used != 0) { l1_prefetch_many(c->l1, keys, used); }
+    for (size_t i = 0; i < used; i++) { items[item_of[i]].status = cache_del(c, &keys[i]); }
+}
+
+CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_del_item *items, size_t count,
+                                      size_t *deleted)
+{
+    if (deleted != NULL) { *deleted = 0; }
+    if (c == NULL || (items == NULL && count != 0)) { return cache_many_bad(c); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    for (size_t i = 0; i < count; i += CACHE_GROUP) {
+        cache_del_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP));
+    }
+    if (deleted != NULL) {
+        for (size_t i = 0; i < count; i++) { *deleted += items[i].status == CELLAR_OK; }
+    }
+    return CELLAR_OK;
+}

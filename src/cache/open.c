@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * open: a store from its first byte to its last, and what went wrong on the way.
+ *
+ * PICTURE    cellar_config -> checked copy -> shell {account, hash key, clock, log}
+ *                -> stats -> vgens, root view -> stamps (only with a tier) -> l1 -> fork -> thread
+ *            close(root): views say CLOSED -> thread joined -> tier -> l1 -> stats; the shell and
+ *            the views that are still open stay until their last cellar_close.
+ * INVARIANTS a store in the registry has refs >= 1; refs = open handles + closes that are under way.
+ *            What cellar_open could not finish it undoes in reverse: nothing is left.
+ * LOCKING    registry lock (rank VIEW, held alone): the list of stores and their refs. That is how a
+ *            second cellar_close of one handle finds nothing instead of freed memory.
+ * FORK       one node a store: prepare takes VIEW, LISTEN, L1's stripes, ERROR, LOG in rank order;
+ *            the child resets them, lets go of the tier and has no thread.
+ * NOT HERE   views and generations (view.c), the thread's work (tick.c). */
+#include "cache/cache_int.h"
+
+#include <stdio.h>
+
+static sync_lock cache_registry_lock; /* rank VIEW; never held together with another lock */
+static cache_store *cache_stores;     /* registry lock */
+static _Atomic uint32_t cache_registry_forks; /* 1: its fork node is registered */
+
+static sync_lock cache_open_error_lock; /* rank ERROR; guards cache_open_error */
+static cache_error cache_open_error;    /* of the last cellar_open that failed in this process */
+
+/* ---- options by the size rule ---- */
+
+CELLAR_PRIVATE bool cache_all_zero(const void *from, const void *to)
+{
+    for (const unsigned char *p = from; p < (const unsigned char *)to; p++) {
+        if (*p != 0) { return false; }
+    }
+    return true;
+}
+
+CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src)
+{
+    size_t size;
+    memcpy(&size, src, sizeof size);
+    if (size < sizeof size || size > CACHE_OPTS_BYTES_MAX) { return CELLAR_E_INVAL; }
+    memset(dst, 0, known);
+    memcpy(dst, src, BASE_MIN(size, known));
+    memcpy(dst, &known, sizeof known);
+    const unsigned char *bytes = src;
+    if (size > known && !cache_all_zero(bytes + known, bytes + size)) {
+        return CELLAR_E_UNSUPPORTED;
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known)
+{
+    size_t size;
+    memcpy(&size, dst, sizeof size);
+    if (size < sizeof size || size > CACHE_OPTS_BYTES_MAX) { return CELLAR_E_INVAL; }
+    unsigned char *to = dst;
+    const unsigned char *from = src;
+    memcpy(to + sizeof size, from + sizeof size, BASE_MIN(size, known) - sizeof size);
+    if (size > known) { memset(to + known, 0, size - known); }
+    return CELLAR_OK;
+}
+
+/* ---- errors ---- */
+
+static void cache_error_set(cache_error *e, cellar_err code, int sys_errno, const char *text)
+{
+    e->code = code;
+    e->sys_errno = sys_errno;
+    (void)snprintf(e->text, sizeof e->text, "%s", text);
+}
+
+CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text)
+{
+    sync_take(ERROR, &cache_open_error_lock);
+    cache_error_set(&cache_open_error, code, sys_errno, text);
+    sync_drop(ERROR, &cache_open_error_lock);
+}
+
+/* Is it one the host should hear of, rather than a caller's mistake? */
+static bool cache_fail_is_loud(cellar_err code)
+{
+    return code == CELLAR_E_NOMEM || code == CELLAR_E_SPACE || code == CELLAR_E_IO ||
+           code == CELLAR_E_CORRUPT;
+}
+
+CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text)
+{
+    if (c == NULL) { return code; }
+    cache_store *s = c->store;
+    sync_take(ERROR, &s->error_lock);
+    cache_error_set(&c->error, code, sys_errno, text);
+    sync_drop(ERROR, &s->error_lock);
+    if (cache_fail_is_loud(code)) {
+        base_log(&s->log, BASE_LOG_ERROR, "cache", (int)code, "%s", text);
+    }
+    return code;
+}
+
+CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
+{
+    return cache_fail(c, CELLAR_E_CLOSED, 0, "the view or its store is closed");
+}
+
+CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error *out)
+{
+    if (out == NULL) { return CELLAR_E_INVAL; }
+    cache_error seen;
+    if (c == NULL) {
+        sync_take(ERROR, &cache_open_error_lock);
+        seen = cache_open_error;
+        sync_drop(ERROR, &cache_open_error_lock);
+    } else {
+        sync_take(ERROR, &c->store->error_lock);
+        seen = c->error;
+        sync_drop(ERROR, &c->store->error_lock);
+    }
+    cellar_error full = CELLAR_ERROR_INIT;
+    full.code = seen.code;
+    full.sys_errno = seen.sys_errno;
+    memcpy(full.text, seen.text, sizeof full.text);
+    return cache_opts_out(out, &full, sizeof full);
+}
+
+/* ---- configuration ---- */
+
+typedef struct cache_later { /* a field of a part that does not exist yet */
+    uint16_t offset, size;
+    const char *name;
+} cache_later;
+#define CACHE_LATER(field) \
+    { (uint16_t)offsetof(cellar_config, field), (uint16_t)sizeof(((cellar_config *)0)->field), #field }
+
+static const cache_later cache_config_later[] = {
+    CACHE_LATER(jitter_pct), CACHE_LATER(jitter_mode), CACHE_LATER(log_keys),
+    CACHE_LATER(policy_file), CACHE_LATER(l2_path), CACHE_LATER(l2_stage_dir),
+    CACHE_LATER(l2_bytes), CACHE_LATER(l2_avg_object_bytes), CACHE_LATER(l2_write_bps),
+    CACHE_LATER(l2_write_bpd), CACHE_LATER(l2_sync_ms), CACHE_LATER(l2_min_ttl_ms),
+    CACHE_LATER(l2_close_ms), CACHE_LATER(l2_sync), CACHE_LATER(l2_on_bad),
+    CACHE_LATER(l2_required), CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
+    CACHE_LATER(l2_allow_network), CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
+    CACHE_LATER(l2_crypt), CACHE_LATER(close_ms), CACHE_LATER(load_workers),
+    CACHE_LATER(load_queue), CACHE_LATER(max_flights), CACHE_LATER(max_waiters),
+    CACHE_LATER(deps), CACHE_LATER(favor), CACHE_LATER(advisor), CACHE_LATER(workers),
+    CACHE_LATER(zone), CACHE_LATER(reserved0),
+};
+
+static cellar_err cache_config_refuse(cellar_err code, const char *what)
+{
+    char text[sizeof cache_open_error.text];
+    (void)snprintf(text, sizeof text, "cellar_open: %s", what);
+    cache_fail_open(code, 0, text);
+    return code;
+}
+
+static cellar_err cache_config_check_later(const cellar_config *cfg)
+{
+    const unsigned char *bytes = (const unsigned char *)cfg;
+    for (size_t i = 0; i < sizeof cache_config_later / sizeof cache_config_later[0]; i++) {
+        const cache_later *l = &cache_config_later[i];
+        if (!cache_all_zero(bytes + l->offset, bytes + l->offset + l->size)) {
+            char text[64];
+            (void)snprintf(text, sizeof text, "%s belongs to a later part", l->name);
+            return cache_config_refuse(CELLAR_E_UNSUPPORTED, text);
+        }
+    }
+    if (cfg->eviction == CELLAR_EVICT_ADAPTIVE) {
+        return cache_config_refuse(CELLAR_E_UNSUPPORTED, "adaptive eviction is a later part");
+    }
+    return CELLAR_OK;
+}
+
+/* NULL: in range; else the field that is not. */
+static const char *cache_config_range(const cellar_config *cfg)
+{
+    if (cfg->memory_bytes != 0 &&
+        (cfg->memory_bytes < CELLAR_MEMORY_MIN || cfg->memory_bytes > INT64_MAX)) {
+        return "memory_bytes";
+    }
+    if (cfg->max_value_bytes > CELLAR_VALUE_MAX) { return "max_value_bytes"; }
+    if (cfg->mean_entry_bytes > UINT32_MAX) { return "mean_entry_bytes"; }
+    if (cfg->max_entries > INT64_MAX) { return "max_entries"; }
+    if (cfg->eviction > CELLAR_EVICT_FIFO) { return "eviction"; }
+    if (cfg->hash > CELLAR_HASH_SIPHASH13) { return "hash"; }
+    if (cfg->stripes > 1024 || (cfg->stripes & (cfg->stripes - 1)) != 0) { return "stripes"; }
+    if (cfg->huge_pages > 1) { return "huge_pages"; }
+    if (cfg->no_threads > 1) { return "no_threads"; }
+    if (cfg->disabled > 1) { return "disabled"; }
+    if (cfg->log_level > CELLAR_LOG_OFF) { return "log_level"; }
+    if (cfg->max_views > CACHE_VIEWS_MAX) { return "max_views"; }
+    if (cfg->default_ttl_ms < 0) { return "default_ttl_ms"; }
+    if (cfg->negative_ttl_ms < 0) { return "negative_ttl_ms"; }
+    if (cfg->idle_ms < 0) { return "idle_ms"; }
+    if (cfg->max_age_ms < 0) { return "max_age_ms"; }
+    if (cfg->stale_ms < 0) { return "stale_ms"; }
+    if ((cfg->alloc == NULL) != (cfg->free == NULL)) { return "alloc and free (both or neither)"; }
+    if (cfg->root_name != NULL && strlen(cfg->root_name) > CELLAR_VIEW_NAME_MAX) {
+        return "root_name";
+    }
+    return NULL;
+}
+
+static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out)
+{
+    cellar_config_init(out);
+    if (cfg != NULL) {
+        cellar_err err = cache_opts_in(out, sizeof *out, cfg);
+        if (err == CELLAR_E_INVAL) { return cache_config_refuse(err, "struct_size is not set"); }
+        if (out->abi != CELLAR_ABI) {
+            return cache_config_refuse(CELLAR_E_ABI, "the header belongs to another library");
+        }
+        if (err != CELLAR_OK) {
+            return cache_config_refuse(err, "a field this library does not know is set");
+        }
+    }
+    cellar_err err = cache_config_check_later(out);
+    if (err != CELLAR_OK) { return err; }
+    const char *field = cache_config_range(out);
+    if (field != NULL) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "%s is out of range", field);
+        return cache_config_refuse(CELLAR_E_INVAL, text);
+    }
+    const int64_t windows[2] = { out->idle_ms, out->stale_ms };
+    for (int i = 0; i < 2; i++) {
+        if (windows[i] > CACHE_WINDOW_MAX) {
+            return cache_config_refuse(CELLAR_E_INVAL, "idle_ms or stale_ms is over 2^32 - 1");
+        }
+    }
+    if (out->root != NULL) {
+        const char *why = "";
+        err = cache_view_opts_check(out->root, &why);
+        if (err != CELLAR_OK) { return cache_config_refuse(err, why); }
+    }
+    if (out->memory_bytes == 0) { out->memory_bytes = UINT64_C(64) << 20; }
+    return CELLAR_OK;
+}
+
+/* ---- the store ---- */
+
+static bool cache_make_room(void *ctx, uint64_t bytes)
+{
+    cache_store *s = ctx;
+    return l1_make_room(s->l1, bytes);
+}
+
+/* The one place where a store gets the key all its hashes are made with. */
+static cellar_err cache_hash_choose(cache_store *s, const cellar_config *cfg)
+{
+    if (s->tier != NULL && s->tier->hash_key != NULL &&
+        s->tier->hash_key(s->tier->ctx, &s->hash_key)) {
+        return CELLAR_OK;
+    }
+    unsigned char secret[32];
+    if (cfg->secret != NULL) {
+        memcpy(secret, cfg->secret, sizeof secret);
+    } else if (!base_random_bytes(secret, sizeof secret)) {
+        return cache_config_refuse(CELLAR_E_NOMEM, "the system gave no random bytes");
+    }
+    base_hash_key_init(&s->hash_key, cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13
+                                                                        : BASE_HASH_FOLD, secret);
+    return CELLAR_OK;
+}
+
+static base_log_level cache_log_level(uint32_t level)
+{
+    switch (level) {
+    case CELLAR_LOG_ERROR: return BASE_LOG_ERROR;
+    case CELLAR_LOG_INFO: return BASE_LOG_INFO;
+    case CELLAR_LOG_DEBUG: return BASE_LOG_DEBUG;
+    case CELLAR_LOG_OFF: return BASE_LOG_OFF;
+    default: return BASE_LOG_WARNING;
+    }
+}
+
+/* Memory of the shell, on a multiple of BASE_PAD as its account demands; zeroed. */
+static cache_store *cache_shell_new(const cellar_config *cfg)
+{
+    const base_alloc_hooks hooks = { cfg->alloc, cfg->free, cfg->alloc_ctx };
+    const size_t bytes = sizeof(cache_store) + BASE_PAD;
+    unsigned char *raw = base_alloc_raw(&hooks, bytes);
+    if (raw == NULL) { return NULL; }
+    memset(raw, 0, bytes);
+    cache_store *s = (cache_store *)(void *)(raw + (BASE_PAD - ((uintptr_t)raw & (BASE_PAD - 1))));
+    s->raw = raw;
+    s->raw_bytes = bytes;
+    s->hooks = hooks;
+    base_account_init(&s->account, cfg->memory_bytes, &hooks);
+    (void)base_charge(&s->account, BASE_MOD_STORE, bytes); /* the least budget holds it many times */
+    s->clock = (base_clock){ cfg->clock, cfg->clock, cfg->clock_ctx };
+    const base_log_level level = cache_log_level(cfg->log_level);
+    base_log_init(&s->log, &s->clock, cfg->log, cfg->log_ctx, (int)level);
+    base_store_rlx(&s->quiet_level, (uint32_t)level);
+    const int64_t defaults[CACHE_DEFAULTS] = { cfg->default_ttl_ms, cfg->negative_ttl_ms,
+                                               cfg->idle_ms, cfg->max_age_ms, cfg->stale_ms };
+    memcpy(s->defaults, defaults, sizeof defaults);
+    if (s->defaults[CACHE_TTL] == 0) { s->defaults[CACHE_TTL] = CELLAR_TTL_NONE; }
+    if (s->defaults[CACHE_NEGATIVE_TTL] == 0) { s->defaults[CACHE_NEGATIVE_TTL] = 60000; }
+    return s;
+}
+
+static void cache_shell_free(cache_store *s)
+{
+    const base_alloc_hooks hooks = s->hooks;
+    void *raw = s->raw;
+    const size_t bytes = s->raw_bytes;
+    base_free_raw(&hooks, raw, bytes);
+}
+
+static l1_policy cache_policy(uint32_t eviction)
+{
+    if (eviction == CELLAR_EVICT_LRU) { return L1_LRU; }
+    return eviction == CELLAR_EVICT_FIFO ? L1_FIFO : L1_S3FIFO;
+}
+
+static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
+{
+    l1_config lc;
+    memset(&lc, 0, sizeof lc);
+    lc.account = &s->account;
+    lc.hash_key = &s->hash_key;
+    lc.clock = &s->clock;
+    cache_hooks(s, &lc.hooks);
+    lc.max_entries = cfg->max_entries;
+    lc.max_value_bytes = cfg->max_value_bytes;
+    lc.mean_entry_bytes = (uint32_t)cfg->mean_entry_bytes; /* cache_config_range */
+    lc.stripes = cfg->stripes;
+    lc.policy = cache_policy(cfg->eviction);
+    lc.huge_pages = cfg->huge_pages != 0;
+    base_store_rlx(&s->max_entries, cfg->max_entries);
+    base_store_rlx(&s->eviction, cfg->eviction != 0 ? cfg->eviction : (uint32_t)CELLAR_EVICT_S3FIFO);
+    cellar_err err = l1_open(&lc, &s->l1);
+    if (err != CELLAR_OK) { return cache_config_refuse(err, "L1 could not be set up"); }
+    s->account.make_room_ctx = s;
+    s->account.make_room = cache_make_room;
+    return CELLAR_OK;
+}
+
+/* ---- fork ---- */
+
+static void cache_fork_prepare(void *ctx) SYNC_UNCHECKED;
+static void cache_fork_parent(void *ctx) SYNC_UNCHECKED;
+
+static void cache_fork_prepare(void *ctx)
+{
+    cache_store *s = ctx;
+    sync_take(VIEW, &s->view_lock);
+    sync_take(LISTEN, &s->listen_lock);
+    if (s->l1 != NULL) { l1_fork_prepare(s->l1); }
+    sync_take(ERROR, &s->error_lock);
+    sync_take(LOG, &s->log.lock);
+}
+
+static void cache_fork_parent(void *ctx)
+{
+    cache_store *s = ctx;
+    sync_drop(LOG, &s->log.lock);
+    sync_drop(ERROR, &s->error_lock);
+    if (s->l1 != NULL) { l1_fork_parent(s->l1); }
+    sync_drop(LISTEN, &s->listen_lock);
+    sync_drop(VIEW, &s->view_lock);
+}
+
+static void cache_fork_child(void *ctx)
+{
+    cache_store *s = ctx;
+    sync_reset(&s->log.lock);
+    sync_reset(&s->error_lock);
+    if (s->l1 != NULL) { l1_fork_child(s->l1); }
+    if (s->stats != NULL) { stats_forked(s->stats); }
+    sync_reset(&s->listen_lock);
+    sync_reset(&s->view_lock);
+    s->forked = true;
+    base_store_rlx(&s->thread_state, (uint32_t)CACHE_THREAD_OFF);
+    base_store_rlx(&s->thread_stop, 0u);
+    base_store_rlx(&s->renumbering, 0u); /* who did it is gone; the next write begins again */
+    for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
+        base_store_rlx(&s->listener[i].running, 0u);
+    }
+    if (s->tier != NULL && s->tier->forked != NULL) { s->tier->forked(s->tier->ctx); }
+    if (s->tier != NULL) {
+        (void)base_sub_rlx(&s->told, 1u);
+        l1_want_left(s->l1, false);
+    }
+    s->tier = NULL;
+    s->stamps = NULL; /* its memory stays charged: the child gives it back with everything */
+}
+
+static void cache_registry_prepare(void *ctx) SYNC_UNCHECKED;
+static void cache_registry_parent(void *ctx) SYNC_UNCHECKED;
+
+static void cache_registry_prepare(void *ctx)
+{
+    (void)ctx;
+    sync_take(VIEW, &cache_registry_lock);
+    sync_take(ERROR, &cache_open_error_lock);
+}
+
+static void cache_registry_parent(void *ctx)
+{
+    (void)ctx;
+    sync_drop(ERROR, &cache_open_error_lock);
+    sync_drop(VIEW, &cache_registry_lock);
+}
+
+static void cache_registry_child(void *ctx)
+{
+    (void)ctx;
+    sync_reset(&cache_open_error_lock);
+    sync_reset(&cache_registry_lock);
+}
+
+static base_fork_node cache_registry_node = {
+    .prepare = cache_registry_prepare,
+    .parent = cache_registry_parent,
+    .child = cache_registry_child,
+};
+
+static bool cache_registry_add(cache_store *s)
+{
+    if (base_cas_ar(&cache_registry_forks, 0u, 1u) && !base_fork_register(&cache_registry_node)) {
+        base_store_rel(&cache_registry_forks, 0u);
+        return false;
+    }
+    sync_take(VIEW, &cache_registry_lock);
+    s->refs = 1; /* the root's handle */
+    s->next = cache_stores;
+    cache_stores = s;
+    sync_drop(VIEW, &cache_registry_lock);
+    return true;
+}
+
+/* ---- open ---- */
+
+static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
+{
+    cellar_err err = cache_hash_choose(s, cfg);
+    if (err != CELLAR_OK) { return err; }
+    err = CELLAR_E_NOMEM;
+    s->stats = stats_create(&s->account);
+    if (s->stats == NULL) {
+        (void)cache_config_refuse(err, "no memory for the counters");
+        return err;
+    }
+    err = cache_views_open(s, cfg);
+    if (err != CELLAR_OK) { goto drop_stats; }
+    if (s->tier != NULL) {
+        err = cache_stamps_open(s, cfg->memory_bytes);
+        if (err != CELLAR_OK) { goto drop_views; }
+    }
+    err = cache_l1_open(s, cfg);
+    if (err != CELLAR_OK) { goto drop_stamps; }
+    s->root->l1 = s->l1;
+    if (s->tier != NULL) {
+        base_store_rlx(&s->told, 1u);
+        l1_want_left(s->l1, true);
+    }
+    s->fork_node = (base_fork_node){ .prepare = cache_fork_prepare, .parent = cache_fork_parent,
+                                     .child = cache_fork_child, .ctx = s };
+    err = CELLAR_E_NOMEM;
+    if (!base_fork_register(&s->fork_node)) {
+        (void)cache_config_refuse(err, "the fork handlers could not be set up");
+        goto drop_l1;
+    }
+    if (!cfg->no_threads) {
+        err = cache_thread_start(s);
+        if (err != CELLAR_OK) {
+            (void)cache_config_refuse(err, "the maintenance thread could not be started");
+            goto drop_fork;
+        }
+    }
+    if (s->tier != NULL && s->tier->attach != NULL) {
+        s->tier->attach(s->tier->ctx, &s->tier_host);
+    }
+    return CELLAR_OK;
+drop_fork:
+    base_fork_unregister(&s->fork_node);
+drop_l1:
+    s->account.make_room = NULL;
+    l1_close(s->l1);
+drop_stamps:
+    cache_stamps_close(s);
+drop_views:
+    cache_views_close(s);
+drop_stats:
+    stats_destroy(s->stats);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
+                                     cellar **out)
+{
+    if (out == NULL) { return cache_config_refuse(CELLAR_E_INVAL, "out is NULL"); }
+    *out = NULL;
+    cellar_config full;
+    cellar_err err = cache_config_read(cfg, &full);
+    if (err != CELLAR_OK) { return err; }
+    cache_store *s = cache_shell_new(&full);
+    if (s == NULL) { return cache_config_refuse(CELLAR_E_NOMEM, "no memory for the store"); }
+    s->tier = tier;
+    err = cache_store_open(s, &full);
+    if (err != CELLAR_OK) {
+        cache_shell_free(s);
+        return err;
+    }
+    if (!cache_registry_add(s)) {
+        cache_thread_stop(s);
+        base_fork_unregister(&s->fork_node);
+        s->account.make_room = NULL;
+        l1_close(s->l1);
+        cache_stamps_close(s);
+        cache_views_close(s);
+        stats_destroy(s->stats);
+        cache_shell_free(s);
+        return cache_config_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
+    }
+    *out = s->root;
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out)
+{
+    return cache_open(cfg, NULL, out);
+}
+
+/* ---- close ---- */
+
+/* The store this handle belongs to, with a ref; NULL: not an open store's handle. */
+static cache_store *cache_registry_find(const cellar *c)
+{
+    cache_store *found = NULL;
+    sync_take(VIEW, &cache_registry_lock);
+    for (cache_store *s = cache_stores; s != NULL && found == NULL; s = s->next) {
+        for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot += CACHE_PAGE_VIEWS) {
+            const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_VIEWS]);
+            if (page == NULL) { continue; }
+            for (uint32_t i = 0; i < CACHE_PAGE_VIEWS && found == NULL; i++) {
+                if (base_load_acq(&page->view[i]) == c) { found = s; }
+            }
+        }
+    }
+    if (found != NULL) { found->refs++; }
+    sync_drop(VIEW, &cache_registry_lock);
+    return found;
+}
+
+static void cache_registry_unlink(cache_store *s) SYNC_HOLDS(VIEW);
+static void cache_registry_unlink(cache_store *s)
+{
+    cache_store **at = &cache_stores;
+    while (*at != s) { at = &(*at)->next; }
+    *at = s->next;
+}
+
+CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count)
+{
+    sync_take(VIEW, &cache_registry_lock);
+    BASE_ASSERT(s->refs >= count);
+    s->refs -= count;
+    const bool last = s->refs == 0;
+    if (last) { cache_registry_unlink(s); }
+    sync_drop(VIEW, &cache_registry_lock);
+    if (!last) { return; }
+    base_fork_unregister(&s->fork_node);
+    cache_views_close(s);
+    cache_shell_free(s);
+}
+
+/* A new handle to an open store: its view is being opened. */
+CELLAR_PRIVATE void cache_store_hold(cache_store *s)
+{
+    sync_take(VIEW, &cache_registry_lock);
+    BASE_ASSERT(s->refs > 0);
+    s->refs++;
+    sync_drop(VIEW, &cache_registry_lock);
+}
+
+/* End the store behind the handles: the root was closed. */
+static void cache_store_end(cache_store *s)
+{
+    sync_take(VIEW, &s->view_lock);
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        cellar *v = cache_view_at(s, slot);
+        if (v != NULL) { base_store_rel(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED); }
+    }
+    sync_drop(VIEW, &s->view_lock);
+    cache_thread_stop(s);
+    if (s->tier != NULL && s->tier->close != NULL) {
+        s->tier->close(s->tier->ctx, base_add_sat(base_now_ms(&s->clock), 5000));
+    }
+    s->account.make_room = NULL;
+    l1 *gone = s->l1;
+    sync_take(VIEW, &s->view_lock); /* a fork now finds either L1 or none */
+    s->l1 = NULL;
+    sync_drop(VIEW, &s->view_lock);
+    l1_close(gone);
+    cache_stamps_close(s);
+    stats_destroy(s->stats);
+    s->stats = NULL;
+}
+
+CELLAR_API cellar_err cellar_close(cellar *c)
+{
+    if (c == NULL) { return CELLAR_OK; }
+    cache_store *s = cache_registry_find(c);
+    if (s == NULL) { return CELLAR_E_CLOSED; }
+    sync_take(VIEW, &s->view_lock);
+    const bool was_open = c->handles > 0;
+    if (was_open && --c->handles == 0) {
+        base_store_rel(&c->state, base_load_rlx(&c->state) | CACHE_CLOSED);
+    }
+    const bool root_ends = was_open && c == s->root;
+    sync_drop(VIEW, &s->view_lock);
+    if (root_ends) { cache_store_end(s); }
+    if (was_open) { cache_view_release(c); }
+    cache_store_release(s, was_open ? 2 : 1);
+    return was_open ? CELLAR_OK : CELLAR_E_CLOSED;
+}

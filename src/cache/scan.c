@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scan: walking through a view, some buckets a call, with the host's function outside all locks.
+ *
+ * WALK       cursor -> one bucket of L1 (copied out) -> glob -> fn for each entry -> next bucket
+ * INVARIANTS what is there from the first to the last call is seen at least once: L1's cursor counts
+ *            buckets in reversed-bit order, and a stop takes effect between buckets only, so that
+ *            nothing of the last one is lost.
+ * LOCKING    none; the view is held, so that fn may close or drop it. */
+#include "cache/cache_int.h"
+
+#include "base/glob.h"
+
+#define CACHE_SCAN_BUCKETS 64u
+
+typedef struct cache_scan {
+    cellar_scan_fn fn;
+    void *ctx;
+    const char *match; /* NULL: all */
+    size_t match_len;
+    int64_t now_ms;
+    bool stop;
+} cache_scan;
+
+static bool cache_scan_one(void *ctx, const l1_seen *e)
+{
+    cache_scan *scan = ctx;
+    if (scan->match != NULL &&
+        !base_glob_match(scan->match, scan->match_len, e->key, e->key_len)) {
+        return true;
+    }
+    const cellar_entry entry = {
+        .key = e->key, .key_len = e->key_len, .value = e->value, .value_len = e->value_len,
+        .user_flags = e->info.user_flags, .kind = e->info.kind,
+        .ttl_left_ms = e->info.expires_ms == BASE_NEVER_MS
+                           ? CELLAR_TTL_NONE : BASE_MAX(e->info.expires_ms - scan->now_ms, 0),
+    };
+    sync_assert_none();
+    if (scan->fn(scan->ctx, &entry) != 0) { scan->stop = true; }
+    return true; /* the rest of the bucket follows in any case */
+}
+
+CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match, size_t match_len,
+                                  size_t bucket_count, uint32_t flags, cellar_scan_fn fn,
+                                  void *ctx)
+{
+    if (c == NULL || cursor == NULL || fn == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: an argument is NULL");
+    }
+    if (match != NULL ? match_len == 0 || match_len > CELLAR_PATTERN_MAX : match_len != 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: a pattern has 1 to 1,024 bytes");
+    }
+    if (flags != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_scan: a flag is unknown or later");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    l1 *l1_of = c->l1;
+    cache_scan scan = { fn, ctx, match, match_len, base_now_ms(&s->clock), false };
+    size_t left = bucket_count != 0 ? bucket_count : CACHE_SCAN_BUCKETS;
+    cellar_err err = CELLAR_OK;
+    (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */
+    do {
+        err = l1_scan(l1_of, cursor, 1, base_load_acq(&c->vgen), true, cache_scan_one, &scan);
+    } while (err == CELLAR_OK && *cursor != 0 && --left > 0 && !scan.stop);
+    if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_scan: no memory for a bucket"); }
+    cache_view_release(c);
+    return err;
+}

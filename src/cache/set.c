@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * set: writing one key: set, del, touch, incr, and what a write's options come to.
+ *
+ * PICTURE    options -> cache_plan (one for a whole batch) -> l1_put -> [tier kill] -> counters
+ *            deadline = now + jitter(min(ttl, max age with an idle time));  ttl: the call's, else
+ *            its class, else the view's, else none
+ * INVARIANTS arguments that are refused change nothing: the plan is complete before L1 is touched.
+ *            A veto of the commit hook means the view was cleared meanwhile: once more with its new
+ *            generation, so that a set that returns after a clear has happened after it.
+ * WALK       cellar_set -> cache_plan_make -> cache_put (rounds) -> l1_put {commit hook} -> listeners
+ * LIMITS     64 rounds against clears of the view, then E_BUSY.
+ * NOT HERE   update (update.c), many keys (many.c), policies. */
+#include "cache/cache_int.h"
+
+#define CACHE_SET_FLAGS                                                                            \
+    (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_OLD |   \
+     CELLAR_KEEP_TTL | CELLAR_NEGATIVE)
+
+/* ---- options ---- */
+
+/* Microseconds as 1 + {5 bits exponent, 3 bits mantissa}, within 6 %; 0 = none. */
+static uint8_t cache_cost_code(uint32_t us)
+{
+    if (us == 0) { return 0; }
+    const unsigned e = base_log2_floor(us);
+    const unsigned m = (unsigned)(((uint64_t)us << 3) >> e) & 7u;
+    const unsigned code = 1 + (e << 3 | m);
+    return (uint8_t)BASE_MIN(code, 255u);
+}
+
+static cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned, const char **why)
+{
+    if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0 || o->reserved1 != 0) {
+        *why = "a flag or field of the set options is unknown or belongs to a later part";
+        return CELLAR_E_UNSUPPORTED;
+    }
+    const uint32_t absent = CELLAR_ONLY_IF_ABSENT;
+    const uint32_t there = CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION;
+    if ((o->flags & banned) != 0 || ((o->flags & absent) != 0 && (o->flags & there) != 0)) {
+        *why = "these conditions do not go together or not with this call";
+        return CELLAR_E_INVAL;
+    }
+    if ((o->ttl_ms | o->idle_ms | o->max_age_ms | o->stale_ms) < 0) {
+        *why = "a duration is negative";
+        return CELLAR_E_INVAL;
+    }
+    if ((o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) ||
+        o->stale_ms > CACHE_WINDOW_MAX) {
+        *why = "an idle time or stale window is over 2^32 - 1 ms";
+        return CELLAR_E_RANGE;
+    }
+    if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUS ||
+        o->tag_count > CELLAR_TAGS_MAX || (o->tag_count != 0 && o->tags == NULL)) {
+        *why = "jitter or number of tags out of range";
+        return CELLAR_E_INVAL;
+    }
+    for (uint32_t i = 0; i < o->tag_count; i++) {
+        if (o->tags[i].data == NULL || o->tags[i].len == 0 || o->tags[i].len > CELLAR_TAG_MAX) {
+            *why = "a tag has 1 to 128 bytes";
+            return CELLAR_E_INVAL;
+        }
+    }
+    return CELLAR_OK;
+}
+
+static void cache_plan_tags(cellar *c, const cellar_set_opts *o, cache_plan *plan)
+{
+    for (uint32_t i = 0; i < o->tag_count; i++) {
+        plan->fps[i] = base_hash(c->hash_key, CACHE_SALT_TAG, o->tags[i].data, o->tags[i].len);
+    }
+    plan->spec.tag_fps = plan->fps;
+    plan->spec.tag_count = o->tag_count;
+    plan->spec.tag_born = base_load_acq(&c->store->tag_epoch);
+}
+
+static uint32_t cache_l1_flags(uint32_t flags)
+{
+    return ((flags & CELLAR_ONLY_IF_ABSENT) != 0 ? L1_IF_ABSENT : 0u) |
+           ((flags & CELLAR_ONLY_IF_PRESENT) != 0 ? L1_IF_PRESENT : 0u) |
+           ((flags & CELLAR_ONLY_IF_VERSION) != 0 ? L1_IF_VERSION : 0u) |
+           ((flags & CELLAR_KEEP_OLD) != 0 ? L1_KEEP_OLD : 0u) |
+           ((flags & CELLAR_KEEP_TTL) != 0 ? L1_KEEP_TTL : 0u);
+}
+
+/* The time to live, idle and stale windows that hold for this write. *why: what is wrong. */
+static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_plan *plan,
+                                   const char **why)
+{
+    const bool negative = (o->flags & CELLAR_NEGATIVE) != 0;
+    int64_t ttl = o->ttl_ms;
+    if (o->ttl_class != 0) {
+        if (o->ttl_class > base_load_acq(&c->class_count)) {
+            *why = "ttl_class is no class of this view";
+            return CELLAR_E_INVAL;
+        }
+        if (ttl == 0) { ttl = base_load_rlx(&c->class_ttl_ms[o->ttl_class - 1]); }
+    }
+    if (ttl == 0) { ttl = cache_default(c, negative ? CACHE_NEGATIVE_TTL : CACHE_TTL); }
+    int64_t idle = o->idle_ms != 0 ? o->idle_ms : cache_default(c, CACHE_IDLE);
+    if (idle == CELLAR_TTL_NONE || negative) { idle = 0; }
+    if (o->max_age_ms != 0 && idle == 0) {
+        *why = "max_age_ms bounds an idle time, and there is none";
+        return CELLAR_E_INVAL;
+    }
+    if (idle != 0) {
+        const int64_t age = o->max_age_ms != 0 ? o->max_age_ms : cache_default(c, CACHE_MAX_AGE);
+        if (age != 0) { ttl = BASE_MIN(ttl, age); }
+    }
+    const int64_t stale = o->stale_ms != 0 ? o->stale_ms : cache_default(c, CACHE_STALE);
+    plan->ttl_ms = ttl;
+    plan->spec.idle_ms = idle;
+    plan->spec.stale_ms = ttl == CELLAR_TTL_NONE || negative ? 0 : stale;
+    return CELLAR_OK;
+}
+
+static const cellar_set_opts cache_set_defaults = CELLAR_SET_OPTS_INIT;
+
+CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                          cache_plan *plan)
+{
+    cellar_set_opts full;
+    const char *why = "struct_size of the set options is not set";
+    cellar_err err = CELLAR_OK;
+    memset(&plan->spec, 0, sizeof plan->spec);
+    if (o == NULL) {
+        o = &cache_set_defaults;
+    } else {
+        err = cache_opts_in(&full, sizeof full, o);
+        o = &full;
+        if (err == CELLAR_E_UNSUPPORTED) { why = "the set options have a field of a newer version"; }
+        if (err == CELLAR_OK) { err = cache_set_opts_check(o, banned, &why); }
+    }
+    if (err == CELLAR_OK) { err = cache_plan_times(c, o, plan, &why); }
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+    l1_put_spec *p = &plan->spec;
+    p->change = L1_CHANGE_SET;
+    p->flags = cache_l1_flags(o->flags) | (base_load_rlx(&c->keep_age) != 0 ? L1_WANT_BORN : 0u) |
+               (o->version != NULL ? L1_WANT_VERSION : 0u);
+    p->kind = (o->flags & CELLAR_NEGATIVE) != 0 ? (uint8_t)L1_NEGATIVE : (uint8_t)L1_VALUE;
+    p->user_flags = o->user_flags;
+    p->cost = cache_cost_code(o->cost_us);
+    p->if_version = o->if_version;
+    plan->version_out = o->version;
+    plan->jitter_pct = o->jitter_pct;
+    plan->jitter_mode = o->jitter_mode;
+    plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
+    if (o->tag_count != 0) { cache_plan_tags(c, o, plan); }
+    return CELLAR_OK;
+}
+
+/* Uniform in [ttl - j, ttl + j], or [ttl, ttl + j]; never below 1 ms. */
+static int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash)
+{
+    const int64_t ttl = plan->ttl_ms, pct = (int64_t)plan->jitter_pct;
+    const int64_t j = BASE_MIN(ttl / 100 * pct + ttl % 100 * pct / 100, ttl - 1);
+    uint64_t draw = base_mix64(hash ^ c->hash_key->secret[0] ^ base_mix64((uint64_t)plan->now_ms));
+    const bool both = plan->jitter_mode == CELLAR_JITTER_PLUSMINUS;
+    uint64_t high = (uint64_t)j + (both ? (uint64_t)j : 0) + 1;
+    base_hash_mul(&draw, &high); /* high = draw * n / 2^64 */
+    return both ? base_add_sat(ttl - j, (int64_t)high) : base_add_sat(ttl, (int64_t)high);
+}
+
+static int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)
+{
+    if (plan->ttl_ms == CELLAR_TTL_NONE) { return BASE_NEVER_MS; }
+    const int64_t ttl = plan->jitter_pct == 0 ? plan->ttl_ms : cache_jittered(c, plan, hash);
+    return base_add_sat(plan->now_ms, ttl);
+}
+
+/* ---- the one way to store ---- */
+
+static void cache_count_refused(stats_block *mine, cellar_err err)
+{
+    stats_add(mine, STATS_STORE_ERROR, 1);
+    if (err == CELLAR_E_TOOBIG) {
+        stats_add(mine, STATS_REFUSED_TOOBIG, 1);
+    } else {
+        stats_add(mine, err == CELLAR_E_SPACE ? STATS_REFUSED_SPACE : STATS_REFUSED_NOMEM, 1);
+    }
+}
+
+BASE_COLD static cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, cellar_err err)
+{
+    if (err > 0) { /* EXISTS, MISS, CONFLICT */
+        if (p->change == L1_CHANGE_SET) { stats_add(cache_mine(c), STATS_CONDITION, 1); }
+        return err;
+    }
+    cache_count_refused(cache_mine(c), err);
+    if (p->replaced) { stats_add(cache_mine(c), STATS_EVICT_REJECTED, 1); }
+    if (err == CELLAR_E_TOOBIG) {
+        return cache_fail(c, err, 0, "the value is longer than max_value_bytes");
+    }
+    return cache_fail(c, err, 0, err == CELLAR_E_SPACE ? "no room in the memory budget"
+                                                       : "no memory for a value");
+}
+
+static cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
+{
+    if (BASE_LIKELY(!cache_told(c->store))) { return l1_put(c->l1, k, p); }
+    cache_frame f;
+    cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
+    const cellar_err err = l1_put(c->l1, k, p);
+    cache_change_end(c, &f, k);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
+{
+    l1_put_spec *p = &plan->spec;
+    cellar_err err = CELLAR_E_BUSY;
+    for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
+        p->deadline_ms = cache_plan_deadline(c, plan, k->hash);
+        err = cache_put_once(c, k, p);
+        if (BASE_LIKELY(err != CELLAR_CONFLICT) ||
+            (p->flags & (L1_IF_VERSION | L1_IF_SAME)) != 0) {
+            break;
+        }
+        if (cache_is_closed(c)) { return cache_closed(c); }
+        cache_rekey(c, k);
+        err = CELLAR_E_BUSY;
+    }
+    if (BASE_UNLIKELY(err == CELLAR_E_BUSY)) {
+        stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
+        return cache_fail(c, err, 0, "the view was cleared again and again");
+    }
+    if (BASE_UNLIKELY(err != CELLAR_OK)) { return cache_put_failed(c, p, err); }
+    stats_block *mine = cache_mine(c);
+    stats_add(mine, STATS_SET, 1);
+    if (p->replaced) {
+        stats_add(mine, p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
+                                                        : STATS_EVICT_REPLACED, 1);
+    }
+    if (plan->version_out != NULL) { *plan->version_out = p->version; }
+    return CELLAR_OK;
+}
+
+static cellar_err cache_set_refuse(cellar *c)
+{
+    return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a value are needed");
+}
+
+CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
+                                 const void *value, size_t value_len, const cellar_set_opts *o)
+{
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) ||
+                      (value == NULL && value_len != 0))) {
+        return cache_set_refuse(c);
+    }
+    if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
+    cache_plan plan;
+    cellar_err err = cache_plan_make(c, o, 0, &plan);
+    if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
+    if (plan.spec.kind == (uint8_t)L1_NEGATIVE && value_len != 0) { return cache_set_refuse(c); }
+    if (BASE_UNLIKELY(cache_is_off(c))) { return CELLAR_DISABLED; }
+    plan.spec.value = value;
+    plan.spec.value_len = value_len;
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    if (BASE_LIKELY(!stats_sample(base_self()))) { return cache_put(c, &k, &plan); }
+    const uint64_t since_ns = base_now_ns();
+    err = cache_put(c, &k, &plan);
+    stats_time(c->stats, STATS_OP_SET, base_now_ns() - since_ns);
+    return err;
+}
+
+/* ---- del, touch, incr ---- */
+
+CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
+{
+    cellar_err err;
+    if (BASE_LIKELY(!cache_told(c->store))) {
+        err = l1_del(c->l1, k, NULL);
+    } else {
+        cache_frame f;
+        cache_change_begin(&f, false, false);
+        err = l1_del(c->l1, k, NULL);
+        cache_change_end(c, &f, k);
+    }
+    if (err == CELLAR_OK) {
+        stats_block *mine = cache_mine(c);
+        stats_add(mine, STATS_DELETE, 1);
+        stats_add(mine, STATS_EVICT_DELETED, 1);
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len)
+{
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len))) { return cache_set_refuse(c); }
+    if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    if (BASE_LIKELY(!stats_sample(base_self()))) { return cache_del(c, &k); }
+    const uint64_t since_ns = base_now_ns();
+    const cellar_err err = cache_del(c, &k);
+    stats_time(c->stats, STATS_OP_DELETE, base_now_ns() - since_ns);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms)
+{
+    if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
+    if (ttl_ms < 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_touch: negative ttl_ms"); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_off(c)) { return CELLAR_DISABLED; }
+    const int64_t ttl = ttl_ms != 0 ? ttl_ms : cache_default(c, CACHE_TTL);
+    const int64_t deadline = ttl == CELLAR_TTL_NONE
+                                 ? BASE_NEVER_MS
+                                 : base_add_sat(base_now_ms(&c->store->clock), ttl);
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    cellar_err err;
+    if (!cache_told(c->store)) {
+        err = l1_touch(c->l1, &k, deadline, -1, NULL);
+    } else {
+        cache_frame f;
+        cache_change_begin(&f, false, false);
+        err = l1_touch(c->l1, &k, deadline, -1, NULL);
+        cache_change_end(c, &f, &k);
+    }
+    return err < 0 ? cache_fail(c, err, 0, "cellar_touch: no room for a deadline") : err;
+}
+
+static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int64_t init,
+                                  const l1_put_spec *if_new, bool only_if_present, int64_t *now)
+{
+    if (BASE_LIKELY(!cache_told(c->store))) {
+        return l1_incr(c->l1, k, delta, init, if_new, only_if_present, now, NULL);
+    }
+    cache_frame f;
+    cache_change_begin(&f, true, false);
+    const cellar_err err = l1_incr(c->l1, k, delta, init, if_new, only_if_present, now, NULL);
+    cache_change_end(c, &f, k);
+    return err;
+}
+
+static cellar_err cache_incr_done(cellar *c, cellar_err err)
+{
+    if (err == CELLAR_OK || err == CELLAR_E_RANGE) { stats_add(cache_mine(c), STATS_SET, 1); }
+    switch ((int)err) {
+    case CELLAR_E_TYPE: return cache_fail(c, err, 0, "cellar_incr: the value is no counter");
+    case CELLAR_E_RANGE: return cache_fail(c, err, 0, "cellar_incr: the counter is at its limit");
+    case CELLAR_E_SPACE:
+    case CELLAR_E_NOMEM:
+        cache_count_refused(cache_mine(c), err);
+        return cache_fail(c, err, 0, "cellar_incr: no room in the memory budget");
+    default: return err;
+    }
+}
+
+CELLAR_API cellar_err cellar_incr(cellar *c, const void *key, size_t key_len, int64_t delta,
+                                  int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
+                                  int64_t *now_value)
+{
+    if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
+    if ((flags & ~CELLAR_ONLY_IF_PRESENT) != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_incr: unknown flag");
+    }
+    if (ttl_if_new_ms < 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_incr: negative ttl_if_new_ms");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_off(c)) { return CELLAR_DISABLED; }
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.ttl_ms = ttl_if_new_ms;
+    cache_plan plan;
+    cellar_err err = cache_plan_make(c, &o, 0, &plan);
+    if (err != CELLAR_OK) { return err; }
+    plan.spec.change = L1_CHANGE_INCR;
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    plan.spec.deadline_ms = cache_plan_deadline(c, &plan, k.hash);
+    int64_t now = 0;
+    err = CELLAR_CONFLICT;
+    for (unsigned round = 0; round < CACHE_ROUNDS && err == CELLAR_CONFLICT; round++) {
+        if (round != 0) { cache_rekey(c, &k); }
+        if (cache_is_closed(c)) { return cache_closed(c); }
+        err = cache_incr_once(c, &k, delta, init, &plan.spec,
+                              (flags & CELLAR_ONLY_IF_PRESENT) != 0, &now);
+    }
+    if (err == CELLAR_CONFLICT) {
+        stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
+        return cache_fail(c, CELLAR_E_BUSY, 0, "the view was cleared again and again");
+    }
+    if (now_value != NULL && (err == CELLAR_OK || err == CELLAR_E_RANGE)) { *now_value = now; }
+    return cache_incr_done(c, err);
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stat: numbers, texts and checks of a whole store.
+ *
+ * INVARIANTS gets is the sum of its outcomes by construction: there is no counter for it. The causes
+ *            of ends are numbered as STATS_EVICT_... follow each other.
+ * LOCKING    none for counters. dump and metrics take VIEW for a name at a time.
+ * NOT HERE   how counting works (stats/), what a metric is called (stats/stats.h). */
+#include "cache/cache_int.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* ---- names and texts of codes ---- */
+
+typedef struct cache_code {
+    int number;
+    const char *name;
+} cache_code;
+
+static const cache_code cache_codes[] = {
+#define CACHE_X(name, number, text) { number, #name },
+    CELLAR_CODES(CACHE_X)
+#undef CACHE_X
+};
+
+CELLAR_API const char *cellar_code_name(cellar_err code)
+{
+    for (size_t i = 0; i < sizeof cache_codes / sizeof cache_codes[0]; i++) {
+        if (cache_codes[i].number == (int)code) { return cache_codes[i].name; }
+    }
+    return "?";
+}
+
+CELLAR_API const char *cellar_cause_name(cellar_cause cause)
+{
+    static const char *const name[CELLAR_CAUSE_COUNT] = {
+        [CELLAR_CAUSE_EXPIRED] = "expired", [CELLAR_CAUSE_CAPACITY] = "capacity",
+        [CELLAR_CAUSE_REPLACED] = "replaced", [CELLAR_CAUSE_DELETED] = "deleted",
+        [CELLAR_CAUSE_CLEARED] = "cleared", [CELLAR_CAUSE_BUMPED] = "bumped",
+        [CELLAR_CAUSE_TAG] = "tag", [CELLAR_CAUSE_GLOB] = "glob",
+        [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
+        [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_DETACHED] = "detached",
+        [CELLAR_CAUSE_L2_DAMAGE] = "l2_damage", [CELLAR_CAUSE_DENIED] = "denied",
+    };
+    const unsigned at = (unsigned)cause;
+    return at < CELLAR_CAUSE_COUNT && name[at] != NULL ? name[at] : "?";
+}
+
+/* ---- counters ---- */
+
+static void cache_stats_store(const cache_store *s, bool all_views, cellar_stats *out)
+{
+    l1_stats l;
+    l1_stats_get(s->l1, &l);
+    if (all_views) { /* the views' own counters do not tell these two apart */
+        out->ended[CELLAR_CAUSE_EXPIRED] = l.expired;
+        out->ended[CELLAR_CAUSE_CAPACITY] = l.evicted;
+    }
+    out->listener_skipped = stats_read_store(s->stats, STATS_LISTENER_SKIPPED);
+    out->entries = l.entries;
+    out->used_bytes = base_load_rlx(&s->account.used);
+    out->budget_bytes = base_load_rlx(&s->account.limit);
+    out->index_bytes = l.index_bytes;
+    out->log_bytes = l.arena_bytes;
+}
+
+CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
+{
+    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_VIEW && scope != CELLAR_SCOPE_STORE)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_stats_get: scope or out");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const cache_store *s = c->store;
+    uint64_t v[STATS_VIEW_COUNT];
+    if (scope == CELLAR_SCOPE_VIEW) {
+        stats_read_slot(s->stats, c->slot, v);
+    } else {
+        stats_read_all(s->stats, v);
+    }
+    cellar_stats full = CELLAR_STATS_INIT;
+    full.hits_l1 = v[STATS_HIT_L1];
+    full.hits_l2 = v[STATS_HIT_L2];
+    full.stale_hits = v[STATS_STALE];
+    full.negative_hits = v[STATS_NEGATIVE];
+    full.misses = v[STATS_MISS];
+    full.gets = stats_gets(v);
+    full.sets = v[STATS_SET];
+    full.deletes = v[STATS_DELETE];
+    full.store_errors = v[STATS_STORE_ERROR];
+    for (unsigned cause = CELLAR_CAUSE_EXPIRED; cause <= CELLAR_CAUSE_NEGATIVE; cause++) {
+        full.ended[cause] = v[STATS_EVICT_EXPIRED + cause - CELLAR_CAUSE_EXPIRED];
+    }
+    full.class_fallback = v[STATS_CLASS_FALLBACK];
+    full.clears = v[STATS_CLEAR];
+    full.bumps = v[STATS_BUMP];
+    full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
+    cache_stats_store(s, scope == CELLAR_SCOPE_STORE, &full);
+    const cellar_err err = cache_opts_out(out, &full, sizeof full);
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_stats_get: struct_size");
+}
+
+CELLAR_API cellar_err cellar_latency_get(cellar *c, int op, cellar_latency *out)
+{
+    static const stats_op of[] = { STATS_OP_GET_HIT, STATS_OP_GET_MISS, STATS_OP_SET,
+                                   STATS_OP_DELETE, STATS_OP_TICK };
+    if (c == NULL || out == NULL || op < 0 || op > CELLAR_OP_TICK) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_latency_get: op or out");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    stats_times t;
+    stats_read_times(c->store->stats, of[op], &t);
+    const cellar_latency full = { sizeof full, t.count, t.p50_ns, t.p90_ns, t.p99_ns, t.p999_ns,
+                                  t.max_ns };
+    const cellar_err err = cache_opts_out(out, &full, sizeof full);
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_latency_get: struct_size");
+}
+
+/* ---- audit ---- */
+
+static const char *cache_audit_views(cache_store *s) SYNC_HOLDS(VIEW);
+static const char *cache_audit_views(cache_store *s)
+{
+    uint32_t count = 0, named = 0;
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        const cellar *v = cache_view_at(s, slot);
+        if (v == NULL) { continue; }
+        count++;
+        if (v->slot != slot) { return "a view stands in a slot that is not its own"; }
+        if (base_load_rlx(&v->refs) < v->handles) { return "a view has fewer refs than handles"; }
+        if (!v->dropped && !cache_vgen_alive(s, base_load_rlx(&v->vgen))) {
+            return "the generation of an open view is dead";
+        }
+        if (slot != 0 && !v->dropped) { named++; }
+    }
+    if (count != s->view_count) { return "the number of views does not agree with the slots"; }
+    if (named < HASH_COUNT(s->names)) { return "a name leads to a view without slot"; }
+    return NULL;
+}
+
+CELLAR_API cellar_err cellar_audit(cellar *c)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    const char *wrong = NULL;
+    if (base_load_rlx(&s->renumbering) == 0) {
+        sync_take(VIEW, &s->view_lock);
+        wrong = cache_audit_views(s);
+        sync_drop(VIEW, &s->view_lock);
+    }
+    if (wrong == NULL) { wrong = l1_audit(s->l1); }
+    return wrong == NULL ? CELLAR_OK : cache_fail(c, CELLAR_E_CORRUPT, 0, wrong);
+}
+
+/* ---- texts ---- */
+#ifndef CELLAR_OMIT_TEXT
+
+CELLAR_API const char *cellar_strerror(cellar_err code)
+{
+    static const struct { int number; const char *text; } of[] = {
+#define CACHE_X(name, number, text) { number, text },
+        CELLAR_CODES(CACHE_X)
+#undef CACHE_X
+    };
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        if (of[i].number == (int)code) { return of[i].text; }
+    }
+    return "unknown code";
+}
+
+/* The name is borrowed by the writer while it runs; a view may be dropped meanwhile, so a copy in
+ * the source is handed out, one name at a time. */
+typedef struct cache_names {
+    cache_store *store;
+    char name[CELLAR_VIEW_NAME_MAX + 1];
+} cache_names;
+
+static bool cache_metric_name(void *ctx, uint32_t slot, stats_view_name *out)
+{
+    cache_names *n = ctx;
+    cache_store *s = n->store;
+    bool there = false;
+    sync_take(VIEW, &s->view_lock);
+    const cellar *v = cache_view_at(s, slot);
+    if (v != NULL && !v->dropped) {
+        memcpy(n->name, v->name, v->name_len);
+        out->bytes = n->name;
+        out->len = v->name_len;
+        there = true;
+    }
+    sync_drop(VIEW, &s->view_lock);
+    return there;
+}
+
+static void cache_metrics_given(cache_store *s, stats_source *from)
+{
+    l1_stats l;
+    l1_stats_get(s->l1, &l);
+    sync_take(VIEW, &s->view_lock);
+    from->given[STATS_GIVEN_VIEWS] = s->view_count;
+    sync_drop(VIEW, &s->view_lock);
+    from->given[STATS_GIVEN_ENTRIES] = l.entries;
+    from->given[STATS_GIVEN_SEGMENTS] = l.segments;
+    from->given[STATS_GIVEN_SEGMENTS_FREE] = l.segments_free;
+    from->given[STATS_GIVEN_SEGMENTS_PARKED] = l.segments_parked;
+    from->given[STATS_GIVEN_BUCKETS] = l.buckets;
+    from->given[STATS_GIVEN_OVERFLOW] = l.overflow_buckets;
+    from->given[STATS_GIVEN_BIG_BLOCKS] = l.big_blocks;
+    from->given[STATS_GIVEN_LIMBO] = l.limbo_bytes;
+    from->given[STATS_GIVEN_INSERTED] = l.inserts;
+    from->given[STATS_GIVEN_EVICTED] = l.evicted;
+    from->given[STATS_GIVEN_EXPIRED] = l.expired;
+    from->given[STATS_GIVEN_CLEARED] = l.cleared;
+    from->given[STATS_GIVEN_KEPT] = l.kept;
+    from->given[STATS_GIVEN_FORCED] = l.forced;
+    from->given[STATS_GIVEN_GHOST_HITS] = l.ghost_hits;
+    from->given[STATS_GIVEN_SPLITS] = l.splits;
+    from->given[STATS_GIVEN_MERGES] = l.merges;
+    from->given[STATS_GIVEN_NO_SPACE] = l.no_space;
+    from->given[STATS_GIVEN_CHAIN_FULL] = l.chain_full;
+    from->given[STATS_GIVEN_PIN_LIMIT] = l.pin_limit;
+    from->given[STATS_GIVEN_LOCKED_READS] = l.fallback_reads;
+    from->given[STATS_GIVEN_PARKED] = l.parked_total;
+}
+
+CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len)
+{
+    if (len != NULL) { *len = 0; }
+    if (c == NULL || (buf == NULL && cap != 0)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_metrics_write: buf is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    cache_names names = { .store = s };
+    stats_source from;
+    memset(&from, 0, sizeof from);
+    from.view_name = cache_metric_name;
+    from.ctx = &names;
+    cache_metrics_given(s, &from);
+    const size_t full = stats_write_prometheus(s->stats, &from, buf, cap);
+    if (len != NULL) { *len = full; }
+    return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+typedef struct cache_text { /* what snprintf does, in pieces */
+    char *buf;
+    size_t cap, len;
+} cache_text;
+
+static void cache_text_add(cache_text *t, const char *format, ...) BASE_PRINTF(2, 3);
+static void cache_text_add(cache_text *t, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const size_t room = t->len < t->cap ? t->cap - t->len : 0;
+    const int n = vsnprintf(room != 0 ? t->buf + t->len : NULL, room, format, args);
+    va_end(args);
+    if (n > 0) { t->len += (size_t)n; }
+}
+
+static void cache_dump_memory(const cache_store *s, cache_text *t)
+{
+    static const char *const module[] = {
+#define CACHE_X(name, text) text,
+        BASE_MODULES(CACHE_X)
+#undef CACHE_X
+    };
+    cache_text_add(t, "memory: %llu of %llu bytes, peak %llu, %llu charges refused\n",
+                   (unsigned long long)base_load_rlx(&s->account.used),
+                   (unsigned long long)base_load_rlx(&s->account.limit),
+                   (unsigned long long)base_load_rlx(&s->account.peak),
+                   (unsigned long long)base_load_rlx(&s->account.refused));
+    for (unsigned i = 0; i < BASE_MOD_COUNT; i++) {
+        const unsigned long long bytes = base_load_rlx(&s->account.by_module[i]);
+        if (bytes != 0) { cache_text_add(t, "  %-10s %llu\n", module[i], bytes); }
+    }
+}
+
+static void cache_dump_l1(const cache_store *s, cache_text *t)
+{
+    l1_stats l;
+    l1_stats_get(s->l1, &l);
+    cache_text_add(t, "l1: %u stripes, segments of %u bytes, granule %u\n", (unsigned)l.stripes,
+                   (unsigned)l.seg_bytes, (unsigned)l.granule);
+    cache_text_add(t, "  entries %llu, segments %llu (%llu free, %llu parked), big values %llu\n",
+                   (unsigned long long)l.entries, (unsigned long long)l.segments,
+                   (unsigned long long)l.segments_free, (unsigned long long)l.segments_parked,
+                   (unsigned long long)l.big_blocks);
+    cache_text_add(t, "  buckets %llu and %llu overflow, splits %llu, merges %llu\n",
+                   (unsigned long long)l.buckets, (unsigned long long)l.overflow_buckets,
+                   (unsigned long long)l.splits, (unsigned long long)l.merges);
+    cache_text_add(t, "  inserted %llu, evicted %llu, expired %llu, cleared %llu\n",
+                   (unsigned long long)l.inserts,
+                   (unsigned long long)l.evicted, (unsigned long long)l.expired,
+                   (unsigned long long)l.cleared);
+}
+
+/* A name as text: bytes that are no plain characters as \xHH. */
+static void cache_dump_name(cache_text *t, const char *name, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++) {
+        const unsigned char byte = (unsigned char)name[i];
+        if (byte >= 0x20 && byte < 0x7f && byte != '\\') {
+            cache_text_add(t, "%c", byte);
+        } else {
+            cache_text_add(t, "\\x%02x", byte);
+        }
+    }
+}
+
+static void cache_dump_views(cache_store *s, cache_text *t)
+{
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        uint64_t v[STATS_VIEW_COUNT];
+        sync_take(VIEW, &s->view_lock);
+        const cellar *at = cache_view_at(s, slot);
+        const bool there = at != NULL && !at->dropped;
+        if (there) {
+            cache_text_add(t, "view %u \"", (unsigned)at->id);
+            cache_dump_name(t, at->name, at->name_len);
+            cache_text_add(t, "\": vgen %u, version %u, handles %u%s\n",
+                           (unsigned)base_load_rlx(&at->vgen), (unsigned)at->version,
+                           (unsigned)at->handles, cache_is_off(at) ? ", off" : "");
+        }
+        sync_drop(VIEW, &s->view_lock);
+        if (!there) { continue; }
+        stats_read_slot(s->stats, slot, v);
+        cache_text_add(t, "  gets %llu, misses %llu, sets %llu, deletes %llu\n",
+                       (unsigned long long)stats_gets(v), (unsigned long long)v[STATS_MISS],
+                       (unsigned long long)v[STATS_SET], (unsigned long long)v[STATS_DELETE]);
+    }
+}
+
+CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len)
+{
+    if (len != NULL) { *len = 0; }
+    if (c == NULL || (buf == NULL && cap != 0)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dump: buf is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    cache_text t = { buf, cap, 0 };
+    cache_text_add(&t, "cellar %s\n", cellar_source_id());
+    cache_text_add(&t, "thread: %s, listeners and tier: %u%s\n",
+                   base_load_rlx(&s->thread_state) == CACHE_THREAD_ON ? "on" : "off",
+                   (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
+    cache_dump_memory(s, &t);
+    cache_dump_l1(s, &t);
+    cache_dump_views(s, &t);
+    if (len != NULL) { *len = t.len; }
+    return t.len < cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+#endif

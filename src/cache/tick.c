@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tick: work that nobody asked for, by the host's call or by one thread, and what may change while
+ * a store runs.
+ *
+ * WALK       thread: tick of L1 and tier -> how long until the next entry is due? -> sleep so long,
+ *            half a second at most, or until the bell (a view was cleared)
+ * INVARIANTS thread_state: OFF -> MOVING -> ON -> MOVING -> OFF, moved by compare-exchange; only the
+ *            mover starts or joins, so there is never more than one thread a store.
+ * LOCKING    none of ours: L1 allows one tick at a time by itself.
+ * LIMITS     the thread works in pieces of 2 ms. Where the host turns the clock, the thread finds
+ *            out within half a second. */
+#include "cache/cache_int.h"
+
+#define CACHE_PIECE_US 2000u
+#define CACHE_SLEEP_MOST_MS 500
+#define CACHE_SLEEP_BARREN_MS 20 /* due, but nothing could be done: a segment is pinned, say */
+
+/* One piece of work; how many entries ended. */
+static uint64_t cache_tick_piece(cache_store *s, uint64_t budget_us)
+{
+    const uint64_t since_ns = base_now_ns();
+    const uint64_t removed = l1_tick(s->l1, budget_us);
+    if (s->tier != NULL && s->tier->tick != NULL) { s->tier->tick(s->tier->ctx, budget_us); }
+    const uint64_t took_ns = base_now_ns() - since_ns;
+    stats_count(s->stats, STATS_TICK, 1);
+    stats_count(s->stats, STATS_TICK_NS, took_ns);
+    stats_time(s->stats, STATS_OP_TICK, took_ns);
+    return removed;
+}
+
+static bool cache_is_due(const cache_store *s)
+{
+    const int64_t next = l1_next_due_ms(s->l1);
+    return next != BASE_NEVER_MS && next <= base_now_ms(&s->clock);
+}
+
+CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired)
+{
+    if (expired != NULL) { *expired = 0; }
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    const uint64_t removed = cache_tick_piece(s, budget_us);
+    if (expired != NULL) { *expired = removed; }
+    return removed != 0 && cache_is_due(s) ? CELLAR_PENDING : CELLAR_OK;
+}
+
+/* ---- the thread ---- */
+
+static int64_t cache_sleep_ms(const cache_store *s, uint64_t removed)
+{
+    const int64_t next = l1_next_due_ms(s->l1);
+    if (next == BASE_NEVER_MS) { return CACHE_SLEEP_MOST_MS; }
+    const int64_t wait = next - base_now_ms(&s->clock);
+    if (wait <= 0) { return removed != 0 ? 0 : CACHE_SLEEP_BARREN_MS; }
+    return BASE_MIN(wait, CACHE_SLEEP_MOST_MS);
+}
+
+static void cache_thread_main(void *arg)
+{
+    cache_store *s = arg;
+    while (base_load_acq(&s->thread_stop) == 0) {
+        const uint32_t bell = base_load_acq(&s->thread_bell);
+        const uint64_t removed = cache_tick_piece(s, CACHE_PIECE_US);
+        const int64_t wait_ms = cache_sleep_ms(s, removed);
+        if (wait_ms <= 0) {
+            base_yield();
+        } else if (base_load_acq(&s->thread_stop) == 0) {
+            (void)sync_wait(&s->thread_bell, bell, base_now_ns() + (uint64_t)wait_ms * 1000000u);
+        }
+    }
+}
+
+CELLAR_PRIVATE void cache_thread_ring(cache_store *s)
+{
+    if (base_load_rlx(&s->thread_state) == CACHE_THREAD_OFF) { return; }
+    (void)base_add_ar(&s->thread_bell, 1u);
+    sync_wake(&s->thread_bell, 1);
+}
+
+CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s)
+{
+    if (base_load_acq(&s->thread_state) == CACHE_THREAD_ON) { return CELLAR_OK; }
+    if (!base_cas_ar(&s->thread_state, (uint32_t)CACHE_THREAD_OFF,
+                     (uint32_t)CACHE_THREAD_MOVING)) {
+        return CELLAR_E_BUSY;
+    }
+    base_store_rel(&s->thread_stop, 0u);
+    const int error = base_thread_start(&s->thread, cache_thread_main, s, "cellar-upkeep");
+    base_store_rel(&s->thread_state, error == 0 ? (uint32_t)CACHE_THREAD_ON
+                                                : (uint32_t)CACHE_THREAD_OFF);
+    return error == 0 ? CELLAR_OK : CELLAR_E_NOMEM;
+}
+
+static cellar_err cache_thread_end(cache_store *s)
+{
+    if (base_load_acq(&s->thread_state) == CACHE_THREAD_OFF) { return CELLAR_OK; }
+    if (!base_cas_ar(&s->thread_state, (uint32_t)CACHE_THREAD_ON, (uint32_t)CACHE_THREAD_MOVING)) {
+        return CELLAR_E_BUSY;
+    }
+    base_store_rel(&s->thread_stop, 1u);
+    (void)base_add_ar(&s->thread_bell, 1u);
+    sync_wake(&s->thread_bell, INT32_MAX);
+    base_thread_join(&s->thread);
+    base_store_rel(&s->thread_state, (uint32_t)CACHE_THREAD_OFF);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_thread_stop(cache_store *s)
+{
+    while (cache_thread_end(s) == CELLAR_E_BUSY) { base_yield(); } /* who moves it will be done */
+}
+
+/* ---- options at run time ---- */
+
+static cellar_err cache_set_thread(cellar *c, int64_t on)
+{
+    cache_store *s = c->store;
+    if (s->forked && on != 0) {
+        return cache_fail(c, CELLAR_E_FORKED, 0, "a forked child has no maintenance thread");
+    }
+    if (base_self()->depth > 0) { /* the thread itself may be running this listener */
+        return cache_fail(c, CELLAR_E_BUSY, 0, "the thread cannot be changed inside a listener");
+    }
+    const cellar_err err = on != 0 ? cache_thread_start(s) : cache_thread_end(s);
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "the thread could not be changed"); }
+    return err;
+}
+
+static cellar_err cache_set_log_level(cellar *c, int64_t level)
+{
+    static const base_log_level of[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
+                                         BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
+    cache_store *s = c->store;
+    const base_log_level inner = of[level];
+    base_store_rlx(&s->quiet_level, (uint32_t)inner);
+    base_store_rlx(&s->log.level, s->log.fn != NULL ? (int)inner : (int)BASE_LOG_OFF);
+    cache_views_talk(s, inner >= BASE_LOG_INFO);
+    return CELLAR_OK;
+}
+
+static cellar_err cache_set_memory(cellar *c, int64_t bytes)
+{
+    if (bytes < (int64_t)CELLAR_MEMORY_MIN) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "memory_bytes: at least 1 MiB");
+    }
+    const cellar_err err = l1_resize(c->l1, (uint64_t)bytes);
+    if (err == CELLAR_OK) { return err; }
+    return cache_fail(c, err, 0, "memory_bytes: not reachable");
+}
+
+static cellar_err cache_set_eviction(cellar *c, int64_t rule)
+{
+    switch (rule) {
+    case CELLAR_EVICT_DEFAULT:
+    case CELLAR_EVICT_S3FIFO: l1_set_policy(c->l1, L1_S3FIFO); break;
+    case CELLAR_EVICT_LRU: l1_set_policy(c->l1, L1_LRU); break;
+    case CELLAR_EVICT_FIFO: l1_set_policy(c->l1, L1_FIFO); break;
+    case CELLAR_EVICT_ADAPTIVE:
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "adaptive eviction is a later part");
+    default: return cache_fail(c, CELLAR_E_INVAL, 0, "eviction: no such rule");
+    }
+    base_store_rlx(&c->store->eviction, rule == CELLAR_EVICT_DEFAULT ? (uint32_t)CELLAR_EVICT_S3FIFO
+                                                                     : (uint32_t)rule);
+    return CELLAR_OK;
+}
+
+static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
+{
+    const bool window = which == CACHE_IDLE || which == CACHE_STALE;
+    if (window && value > CACHE_WINDOW_MAX && !(which == CACHE_IDLE && value == CELLAR_TTL_NONE)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "an idle time or stale window is over 2^32 - 1 ms");
+    }
+    cache_default_set(c, which, value);
+    return CELLAR_OK;
+}
+
+static cellar_err cache_set_max_entries(cellar *c, int64_t entries)
+{
+    const cellar_err err = l1_set_max_entries(c->l1, (uint64_t)entries);
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "max_entries: not reachable"); }
+    base_store_rlx(&c->store->max_entries, (uint64_t)entries);
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (value < 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "an option is negative"); }
+    switch (option) {
+    case CELLAR_OPT_MEMORY_BYTES: return cache_set_memory(c, value);
+    case CELLAR_OPT_MAX_ENTRIES: return cache_set_max_entries(c, value);
+    case CELLAR_OPT_EVICTION: return cache_set_eviction(c, value);
+    case CELLAR_OPT_LOG_LEVEL:
+        if (value > CELLAR_LOG_OFF) { break; }
+        return cache_set_log_level(c, value);
+    case CELLAR_OPT_THREAD:
+        if (value > 1) { break; }
+        return cache_set_thread(c, value);
+    case CELLAR_OPT_DEFAULT_TTL_MS: return cache_set_default(c, CACHE_TTL, value);
+    case CELLAR_OPT_NEGATIVE_TTL_MS: return cache_set_default(c, CACHE_NEGATIVE_TTL, value);
+    case CELLAR_OPT_IDLE_MS: return cache_set_default(c, CACHE_IDLE, value);
+    case CELLAR_OPT_MAX_AGE_MS: return cache_set_default(c, CACHE_MAX_AGE, value);
+    case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_STALE, value);
+    }
+    return cache_fail(c, CELLAR_E_INVAL, 0, "unknown option, or its value is out of range");
+}
+
+static int64_t cache_log_level_public(uint32_t level)
+{
+    static const int64_t of[] = { CELLAR_LOG_OFF, CELLAR_LOG_ERROR, CELLAR_LOG_WARNING,
+                                  CELLAR_LOG_INFO, CELLAR_LOG_DEBUG };
+    BASE_ASSERT(level < sizeof of / sizeof of[0]);
+    return of[level];
+}
+
+CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t *value)
+{
+    if (c == NULL || value == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: an argument is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const cache_store *s = c->store;
+    switch (option) {
+    case CELLAR_OPT_MEMORY_BYTES: *value = (int64_t)base_load_rlx(&s->account.limit); break;
+    case CELLAR_OPT_MAX_ENTRIES: *value = (int64_t)base_load_rlx(&s->max_entries); break;
+    case CELLAR_OPT_EVICTION: *value = base_load_rlx(&s->eviction); break;
+    case CELLAR_OPT_LOG_LEVEL:
+        *value = cache_log_level_public(base_load_rlx(&s->quiet_level));
+        break;
+    case CELLAR_OPT_THREAD:
+        *value = base_load_rlx(&s->thread_state) == CACHE_THREAD_ON;
+        break;
+    case CELLAR_OPT_DEFAULT_TTL_MS: *value = cache_default(c, CACHE_TTL); break;
+    case CELLAR_OPT_NEGATIVE_TTL_MS: *value = cache_default(c, CACHE_NEGATIVE_TTL); break;
+    case CELLAR_OPT_IDLE_MS: *value = cache_default(c, CACHE_IDLE); break;
+    case CELLAR_OPT_MAX_AGE_MS: *value = cache_default(c, CACHE_MAX_AGE); break;
+    case CELLAR_OPT_STALE_MS: *value = cache_default(c, CACHE_STALE); break;
+    default: return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: unknown option");
+    }
+    return CELLAR_OK;
+}

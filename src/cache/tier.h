@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tier: what a level below L1 is to cache: a disk, or other machines. None by default.
+ *
+ * ORDER      of every change: L1 step (in its window the key's stamp rises, with one *pending*) ->
+ *            kill or put of the tier -> pending back -> the call returns. What L1 evicts reaches
+ *            `put` with the stamp captured in the unlinking window; the tier stores it only while
+ *            host.stamp_is still says yes under its own gate: else a newer change is on its way.
+ *            A get that missed L1 reads the stamp, then the tier; what it finds goes into L1 only
+ *            if the stamp is unmoved and nothing was pending at the start.
+ * LOCKS      no function is called with a lock of L1 or cache held. Only get, sync and close may
+ *            wait. Times are the store's clock, absolute milliseconds, BASE_NEVER_MS = never. */
+#ifndef CACHE_TIER_H
+#define CACHE_TIER_H
+
+#include "base/hash.h"
+#include "base/port.h"
+#include "cellar.h"
+
+typedef struct cache_tier_key {
+    const void *bytes;
+    size_t len;
+    uint64_t hash;
+    uint32_t view_id; /* never reused in a store */
+    uint32_t vgen;
+} cache_tier_key;
+
+typedef struct cache_tier_meta { /* 0 where not said: none */
+    int64_t deadline_ms;
+    int64_t stale_ms, idle_ms;
+    uint64_t version, value_hash, l2_addr, tag_born;
+    const void *tag_fps; /* tag_count unaligned u64; in a get: none */
+    uint32_t tag_count, user_flags;
+    uint8_t kind, cost, uses, reserved;
+} cache_tier_meta;
+
+typedef struct cache_tier_host { /* given to attach; valid until close */
+    void *ctx;
+    /* Have there been no changes of the key's class since `stamp`? Any lock may be held. */
+    bool (*stamp_is)(void *ctx, uint64_t hash, uint64_t stamp);
+    int64_t (*now_ms)(void *ctx);
+} cache_tier_host;
+
+typedef struct cache_tier_stats {
+    uint64_t bytes, entries, reads, writes, dropped, errors;
+} cache_tier_stats;
+
+typedef struct cache_tier {
+    void *ctx;
+    bool survives_restart, kill_is_synchronous, shared_with_others;
+    uint64_t max_value_bytes;
+    /* Asked before the first key is hashed; false: the store makes its own. */
+    bool (*hash_key)(void *ctx, base_hash_key *out);
+    void (*attach)(void *ctx, const cache_tier_host *host);
+    /* OK, MISS, ABSENT, E_BUFFER (*value_len set), or an error, which counts as a miss. */
+    cellar_err (*get)(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
+                      size_t *value_len, cache_tier_meta *meta);
+    /* OK: admitted. DROPPED: no room in time. REFUSED: not wanted, or the stamp has moved. */
+    cellar_err (*put)(void *ctx, const cache_tier_key *k, const void *value, size_t value_len,
+                      const cache_tier_meta *meta, uint64_t stamp);
+    void (*kill)(void *ctx, const cache_tier_key *k);
+    void (*bump)(void *ctx, uint32_t view_id, uint32_t vgen); /* vgen 0: the view was dropped */
+    void (*tag)(void *ctx, uint64_t fp, uint64_t born);
+    cellar_err (*sync)(void *ctx, int level);
+    void (*tick)(void *ctx, uint64_t budget_us);
+    cellar_err (*resize)(void *ctx, uint64_t bytes);
+    /* One step from *cursor (0: begin and end), fn with no lock held. */
+    cellar_err (*iterate)(void *ctx, uint64_t *cursor, uint32_t vgen,
+                          bool (*fn)(void *fn_ctx, const cache_tier_key *k, const void *value,
+                                     size_t value_len, const cache_tier_meta *meta),
+                          void *fn_ctx);
+    void (*stats)(void *ctx, cache_tier_stats *out);
+    void (*close)(void *ctx, int64_t deadline_ms);
+    void (*forked)(void *ctx); /* in a forked child: let go without touching anything shared */
+} cache_tier;
+
+#endif

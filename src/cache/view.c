@@ -1,0 +1,763 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * view: named handles on one store, and the generations that make clear and bump O(1).
+ *
+ * PICTURE    name -(uthash, keyed hash)-> view {slot, id, vgen, version, options}
+ *            vgen table: cell[vgen & mask] = {vgen, slot, cause, alive}; read by L1's hooks, no lock
+ *                        |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
+ *            clear: draw the next vgen -> its cell alive -> view's vgen -> old cell dead
+ * INVARIANTS the vgen of an open view is alive; cells of living vgens never collide, because the
+ *            counter skips a number whose cell is taken (twice as many cells as views, so at most
+ *            half are); growing the table keeps that, as numbers apart mod n are apart mod 2n.
+ *            A vgen is not given out twice while an entry carries it: when the 32 bits are used up,
+ *            all vgens die, L1 is emptied, and every view gets a fresh number from 1 on.
+ * LOCKING    VIEW for everything but reading vgens, pages and the options a write needs. Memory is
+ *            taken before the lock and given back after it; only uthash's own tables grow under it.
+ * LIFETIME   a view is freed when it is neither named nor open nor in use: refs, which rise from 0
+ *            for nobody. Its slot is free again only then, so that events never name a stranger.
+ * LIMITS     the cause of a generation's end is remembered for as many later draws as the table has
+ *            cells (64 or more); older ones are told as CLEARED, without their view.
+ * TRIED      a plain array by vgen: no bound. uthash by vgen: needs a lock or RCU in L1's windows. */
+#include "cache/cache_int.h"
+
+#define CACHE_VGENS_LEAST 64u
+
+/* ---- generations ---- */
+
+static size_t cache_vgens_bytes(uint32_t cells)
+{
+    return sizeof(cache_vgens) + (size_t)cells * sizeof(uint64_t);
+}
+
+static cache_vgens *cache_vgens_new(cache_store *s, uint32_t cells)
+{
+    const size_t bytes = cache_vgens_bytes(cells);
+    cache_vgens *t = base_alloc(&s->account, BASE_MOD_VIEW, bytes, NULL);
+    if (t == NULL) { return NULL; }
+    t->mask = cells - 1;
+    t->bytes = (uint32_t)bytes; /* at most 16,384 cells */
+    return t;
+}
+
+/* May one more view get a vgen? At least half of the cells stay free, so that a draw ends soon. */
+static bool cache_vgens_small(const cache_store *s) SYNC_HOLDS(VIEW);
+static bool cache_vgens_small(const cache_store *s)
+{
+    return base_load_rlx(&s->vgens)->mask + 1 < 2 * (s->view_count + 1);
+}
+
+static void cache_vgens_install(cache_store *s, cache_vgens *t) SYNC_HOLDS(VIEW);
+static void cache_vgens_install(cache_store *s, cache_vgens *t)
+{
+    cache_vgens *old = base_load_rlx(&s->vgens);
+    BASE_ASSERT(t->mask == 2 * old->mask + 1);
+    for (uint32_t i = 0; i <= old->mask; i++) {
+        const uint64_t w = base_load_rlx(&old->cell[i]);
+        base_store_rlx(&t->cell[CACHE_CELL_VGEN(w) & t->mask], w);
+    }
+    t->older = old;
+    base_store_rel(&s->vgens, t); /* acquire in cache_vgen_alive */
+}
+
+CELLAR_PRIVATE bool cache_vgen_alive(const cache_store *s, uint32_t vgen)
+{
+    const cache_vgens *t = base_load_acq(&s->vgens);
+    const uint64_t w = base_load_acq(&t->cell[vgen & t->mask]);
+    return CACHE_CELL_VGEN(w) == vgen && (w & CACHE_CELL_ALIVE) != 0;
+}
+
+/* In every table, because a hook may just be reading an older one. */
+static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause) SYNC_HOLDS(VIEW);
+static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause)
+{
+    for (cache_vgens *t = base_load_rlx(&s->vgens); t != NULL; t = t->older) {
+        const uint64_t w = base_load_rlx(&t->cell[vgen & t->mask]);
+        if (CACHE_CELL_VGEN(w) == vgen) {
+            base_store_sc(&t->cell[vgen & t->mask],
+                          CACHE_CELL(vgen, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
+        }
+    }
+}
+
+CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause)
+{
+    cache_store *s = v->store;
+    cache_vgens *t = base_load_rlx(&s->vgens);
+    const uint32_t old = base_load_rlx(&v->vgen);
+    uint32_t vgen = 0;
+    do {
+        vgen = s->next_vgen;
+        if (vgen == 0) { return false; }
+        s->next_vgen = vgen + 1; /* 0 after the last one */
+    } while ((base_load_rlx(&t->cell[vgen & t->mask]) & CACHE_CELL_ALIVE) != 0);
+    base_store_rel(&t->cell[vgen & t->mask], CACHE_CELL(vgen, v->slot, 0u, CACHE_CELL_ALIVE));
+    base_store_rel(&v->vgen, vgen); /* acquire in cache_key */
+    if (old != vgen) { cache_vgen_kill(s, old, cause); }
+    return true;
+}
+
+/* Wait until L1 is empty and numbers are there again. Not inside a listener: it may be the one who
+ * empties L1 that called it. */
+static void cache_renumber_wait(cache_store *s)
+{
+    while (base_load_acq(&s->renumbering) != 0 && base_self()->depth == 0) {
+        (void)sync_wait(&s->renumbering, 1u, UINT64_MAX);
+    }
+}
+
+static void cache_renumber_views(cache_store *s) SYNC_HOLDS(VIEW);
+static void cache_renumber_views(cache_store *s)
+{
+    for (cache_vgens *t = base_load_rlx(&s->vgens); t != NULL; t = t->older) {
+        for (uint32_t i = 0; i <= t->mask; i++) { base_store_rlx(&t->cell[i], (uint64_t)0); }
+    }
+    s->next_vgen = 1;
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        cellar *v = cache_view_at(s, slot);
+        if (v == NULL || v->dropped) { continue; }
+        const bool ok = cache_vgen_next(v, CELLAR_CAUSE_CLEARED);
+        BASE_ASSERT(ok);
+        (void)ok;
+        v->first_vgen = base_load_rlx(&v->vgen);
+    }
+}
+
+CELLAR_PRIVATE void cache_renumber(cache_store *s)
+{
+    if (!base_cas_ar(&s->renumbering, 0u, 1u)) {
+        cache_renumber_wait(s);
+        return;
+    }
+    sync_take(VIEW, &s->view_lock);
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        cellar *v = cache_view_at(s, slot);
+        if (v != NULL) { cache_vgen_kill(s, base_load_rlx(&v->vgen), CELLAR_CAUSE_CLEARED); }
+    }
+    sync_drop(VIEW, &s->view_lock);
+    l1_stats now;
+    do { /* every put is vetoed from here on, so the count only falls */
+        l1_owner_died(s->l1);
+        (void)l1_tick(s->l1, 20000);
+        l1_stats_get(s->l1, &now);
+        base_yield();
+    } while (now.entries != 0);
+    sync_take(VIEW, &s->view_lock);
+    cache_renumber_views(s);
+    sync_drop(VIEW, &s->view_lock);
+    base_store_rel(&s->renumbering, 0u);
+    sync_wake(&s->renumbering, INT32_MAX);
+    base_log(&s->log, BASE_LOG_WARNING, "cache", 0, "generation numbers begin anew: L1 was emptied");
+}
+
+CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
+{
+    cache_store *s = c->store;
+    const uint32_t vgen = base_load_acq(&c->vgen);
+    if (vgen == k->owner && !cache_vgen_alive(s, vgen) && !cache_is_closed(c)) {
+        if (base_load_acq(&s->renumbering) != 0 || base_self()->depth > 0) {
+            cache_renumber_wait(s);
+        } else {
+            cache_renumber(s); /* a forked child whose parent was in the middle of it */
+        }
+    }
+    cache_key(c, k, k->bytes, k->len);
+}
+
+/* ---- the table of views ---- */
+
+CELLAR_PRIVATE cellar *cache_view_at(const cache_store *s, uint32_t slot)
+{
+    const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_VIEWS]);
+    return page != NULL ? base_load_acq(&page->view[slot % CACHE_PAGE_VIEWS]) : NULL;
+}
+
+static void cache_view_put(cache_store *s, uint32_t slot, cellar *v) SYNC_HOLDS(VIEW);
+static void cache_view_put(cache_store *s, uint32_t slot, cellar *v)
+{
+    cache_page *page = base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]);
+    base_store_rel(&page->view[slot % CACHE_PAGE_VIEWS], v); /* acquire in cache_view_at */
+}
+
+static unsigned cache_name_hash(const cache_store *s, const char *name, size_t len)
+{
+    return (unsigned)base_hash(&s->hash_key, CACHE_SALT_NAME, name, len);
+}
+
+static cellar *cache_view_find(cache_store *s, const char *name, size_t len) SYNC_HOLDS(VIEW);
+static cellar *cache_view_find(cache_store *s, const char *name, size_t len)
+{
+    cellar *v = NULL;
+    const unsigned hash = cache_name_hash(s, name, len);
+    HASH_FIND_BYHASHVALUE(hh, s->names, name, len, hash, v);
+    return v;
+}
+
+static bool cache_view_name(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
+static bool cache_view_name(cache_store *s, cellar *v)
+{
+    base_account *base_table_account = &s->account;
+    const base_module base_table_module = BASE_MOD_VIEW;
+    const unsigned hash = cache_name_hash(s, v->name, v->name_len);
+    v->hh.tbl = NULL;
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->names, v->name, v->name_len, hash, v);
+    return v->hh.tbl != NULL;
+}
+
+static void cache_view_unname(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
+static void cache_view_unname(cache_store *s, cellar *v)
+{
+    base_account *base_table_account = &s->account;
+    const base_module base_table_module = BASE_MOD_VIEW;
+    HASH_DELETE(hh, s->names, v);
+}
+
+static void cache_view_free(cache_store *s, cellar *v)
+{
+    base_free(&s->account, BASE_MOD_VIEW, v->class_name,
+              sizeof *v->class_name * CELLAR_TTL_CLASSES_MAX);
+    base_free(&s->account, BASE_MOD_VIEW, v, sizeof *v);
+}
+
+CELLAR_PRIVATE void cache_view_release(cellar *v)
+{
+    if (base_sub_ar(&v->refs, 1u) != 1) { return; }
+    cache_store *s = v->store;
+    sync_take(VIEW, &s->view_lock);
+    cache_view_put(s, v->slot, NULL);
+    s->view_count--;
+    sync_drop(VIEW, &s->view_lock);
+    cache_view_free(s, v);
+}
+
+/* One ref more, unless it is already on its way out. */
+static bool cache_view_hold(cellar *v)
+{
+    uint32_t refs = base_load_rlx(&v->refs);
+    while (refs != 0) {
+        if (base_cas_ar(&v->refs, refs, refs + 1)) { return true; }
+        refs = base_load_rlx(&v->refs);
+    }
+    return false;
+}
+
+CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cellar_cause *dead_by)
+{
+    *dead_by = CELLAR_CAUSE_CLEARED;
+    cellar *found = NULL;
+    sync_take(VIEW, &s->view_lock);
+    const cache_vgens *t = base_load_rlx(&s->vgens);
+    const uint64_t w = base_load_rlx(&t->cell[vgen & t->mask]);
+    if (CACHE_CELL_VGEN(w) == vgen && w != 0) {
+        const uint32_t cause = CACHE_CELL_CAUSE(w);
+        if (cause != CELLAR_CAUSE_NONE) { *dead_by = (cellar_cause)cause; }
+        cellar *v = cache_view_at(s, CACHE_CELL_SLOT(w));
+        if (v != NULL && !v->dropped && v->first_vgen <= vgen && cache_view_hold(v)) { found = v; }
+    }
+    sync_drop(VIEW, &s->view_lock);
+    return found;
+}
+
+/* ---- options ---- */
+
+static const char *cache_view_opts_range(const cellar_view_opts *o)
+{
+    const int64_t times[] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms, o->max_age_ms,
+                              o->stale_ms };
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        if (times[i] < 0) { return "a duration of the view is negative"; }
+    }
+    if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
+        return "idle_ms is over 2^32 - 1";
+    }
+    if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
+    if (o->keep_age > 1) { return "keep_age is not 0 or 1"; }
+    if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
+    if (o->ttl_class_count > 0 && o->ttl_classes == NULL) { return "ttl_classes is NULL"; }
+    if (o->fallback_class > o->ttl_class_count) { return "fallback_class names no class"; }
+    for (uint32_t i = 0; i < o->ttl_class_count; i++) {
+        const cellar_ttl_class *t = &o->ttl_classes[i];
+        if (t->name == NULL || t->name[0] == '\0' || t->ttl_ms < 1) {
+            return "a TTL class has no name or no time";
+        }
+        if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) { return "a TTL class's name is long"; }
+    }
+    return NULL;
+}
+
+/* Options of later parts: everything from jitter_pct to the end of the struct. */
+static bool cache_view_opts_later(const cellar_view_opts *o)
+{
+    return (o->jitter_pct | o->jitter_mode | o->log_level | o->quota_min_pct | o->quota_max_pct |
+            o->no_l2 | o->secret | o->l2_mode | o->l2_lz4 | o->bloom_mode | o->watch_unchanged |
+            o->no_negative | o->eager_pct | o->xfetch_beta_x100 | o->fail_handovers |
+            o->max_takeovers | o->deps) != 0 ||
+           (o->error_ttl_ms | o->error_ttl_max_ms | o->throttle_ms | o->soft_ms | o->hard_ms |
+            o->wait_ms) != 0 ||
+           o->loader != NULL || o->breaker != NULL || o->codec != NULL || o->batch != NULL ||
+           o->policy_section != NULL || o->reserved0 != 0;
+}
+
+CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const char **why)
+{
+    cellar_view_opts full;
+    cellar_err err = cache_opts_in(&full, sizeof full, o);
+    if (err == CELLAR_E_INVAL) {
+        *why = "struct_size of the view's options is not set";
+    } else if (err != CELLAR_OK || cache_view_opts_later(&full)) {
+        *why = "an option of the view belongs to a later part";
+        err = CELLAR_E_UNSUPPORTED;
+    } else if ((*why = cache_view_opts_range(&full)) != NULL) {
+        err = CELLAR_E_INVAL;
+    }
+    return err;
+}
+
+CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
+{
+    base_store_rlx(&c->def[which], own != 0 ? own : c->store->defaults[which]);
+}
+
+typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
+
+/* What a view's options need beside it: taken before the lock. */
+static bool cache_view_opts_room(cache_store *s, const cellar_view_opts *o,
+                                 cache_class_name **names)
+{
+    *names = NULL;
+    if (o == NULL || o->ttl_class_count == 0) { return true; }
+    *names = base_alloc(&s->account, BASE_MOD_VIEW, sizeof **names * CELLAR_TTL_CLASSES_MAX, NULL);
+    return *names != NULL;
+}
+
+static void cache_class_names_free(cache_store *s, cache_class_name *names)
+{
+    base_free(&s->account, BASE_MOD_VIEW, names, sizeof *names * CELLAR_TTL_CLASSES_MAX);
+}
+
+/* o has been checked; *names is taken over when the view has no room for names yet. */
+static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_class_name **names)
+    SYNC_HOLDS(VIEW);
+static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_class_name **names)
+{
+    const int64_t own[CACHE_DEFAULTS] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms,
+                                          o->max_age_ms, o->stale_ms };
+    for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
+    base_store_rlx(&v->keep_age, o->keep_age);
+    if (o->ttl_class_count > 0 && v->class_name == NULL) {
+        v->class_name = *names;
+        *names = NULL;
+    }
+    for (uint32_t i = 0; i < o->ttl_class_count; i++) {
+        memcpy(v->class_name[i], o->ttl_classes[i].name, strlen(o->ttl_classes[i].name) + 1);
+        base_store_rlx(&v->class_ttl_ms[i], o->ttl_classes[i].ttl_ms);
+    }
+    base_store_rlx(&v->class_fallback, o->fallback_class == 0 ? 1u : o->fallback_class);
+    base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
+}
+
+/* ---- open and close ---- */
+
+static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
+{
+    cellar *v = base_alloc(&s->account, BASE_MOD_VIEW, sizeof *v, NULL);
+    if (v == NULL) { return NULL; }
+    v->store = s;
+    v->l1 = s->l1;
+    v->stats = s->stats;
+    v->hash_key = &s->hash_key;
+    for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, 0); }
+    v->version = 1;
+    v->name_len = (uint32_t)name_len; /* at most CELLAR_VIEW_NAME_MAX */
+    memcpy(v->name, name, name_len);
+    base_store_rlx(&v->refs, 1u);
+    base_store_rlx(&v->state, (uint32_t)CACHE_CLOSED);
+    return v;
+}
+
+static bool cache_page_room(cache_store *s, uint32_t slot)
+{
+    if (base_load_acq(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL) { return true; }
+    cache_page *page = base_alloc(&s->account, BASE_MOD_VIEW, sizeof *page, NULL);
+    if (page == NULL) { return false; }
+    if (!base_cas_ar(&s->page[slot / CACHE_PAGE_VIEWS], (cache_page *)NULL, page)) {
+        base_free(&s->account, BASE_MOD_VIEW, page, sizeof *page); /* somebody was faster */
+    }
+    return true;
+}
+
+static uint32_t cache_state_now(const cache_store *s)
+{
+    const uint32_t level = base_load_rlx(&s->quiet_level);
+    return s->log.fn != NULL && level >= BASE_LOG_INFO ? CACHE_TALK : 0u;
+}
+
+CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk)
+{
+    sync_take(VIEW, &s->view_lock);
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        cellar *v = cache_view_at(s, slot);
+        if (v == NULL) { continue; }
+        const uint32_t rest = base_load_rlx(&v->state) & ~CACHE_TALK;
+        base_store_rel(&v->state, rest | (talk && s->log.fn != NULL ? CACHE_TALK : 0u));
+    }
+    sync_drop(VIEW, &s->view_lock);
+}
+
+static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
+{
+    const char *name = cfg->root_name != NULL ? cfg->root_name : "";
+    cellar *v = cache_view_new(s, name, strlen(name));
+    if (v == NULL) { return CELLAR_E_NOMEM; }
+    cache_class_name *names = NULL;
+    cellar_view_opts o;
+    if (cfg->root != NULL) {
+        (void)cache_opts_in(&o, sizeof o, cfg->root); /* checked in cache_config_read */
+        if (!cache_view_opts_room(s, &o, &names)) {
+            cache_view_free(s, v);
+            return CELLAR_E_NOMEM;
+        }
+    }
+    sync_take(VIEW, &s->view_lock);
+    if (cfg->root != NULL) { cache_view_opts_apply(v, &o, &names); }
+    v->version = cfg->root_version != 0 ? cfg->root_version : 1;
+    v->handles = 1;
+    base_store_rlx(&v->refs, 2u);
+    base_store_rlx(&v->state, cache_state_now(s) | (cfg->disabled != 0 ? CACHE_OFF : 0u));
+    cache_view_put(s, 0, v);
+    s->root = v;
+    s->view_count = 1;
+    cache_vgens *t = base_load_rlx(&s->vgens);
+    base_store_rlx(&t->cell[0], CACHE_CELL(0u, 0u, 0u, CACHE_CELL_ALIVE));
+    sync_drop(VIEW, &s->view_lock);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *cfg)
+{
+    s->max_views = cfg->max_views != 0 ? cfg->max_views : CACHE_VIEWS_MAX;
+    s->next_vgen = cfg->first_vgen != 0 ? cfg->first_vgen : 1;
+    s->next_id = 1;
+    cache_vgens *t = cache_vgens_new(s, CACHE_VGENS_LEAST);
+    base_store_rlx(&s->vgens, t);
+    cellar_err err = CELLAR_E_NOMEM;
+    if (t != NULL && cache_page_room(s, 0)) { err = cache_root_open(s, cfg); }
+    if (err != CELLAR_OK) {
+        cache_fail_open(err, 0, "cellar_open: no memory for the root view");
+        cache_views_close(s);
+    }
+    return err;
+}
+
+CELLAR_PRIVATE void cache_views_close(cache_store *s)
+{
+    base_account *base_table_account = &s->account;
+    const base_module base_table_module = BASE_MOD_VIEW;
+    sync_take(VIEW, &s->view_lock);
+    HASH_CLEAR(hh, s->names);
+    sync_drop(VIEW, &s->view_lock);
+    for (uint32_t i = 0; i < CACHE_VIEWS_MAX / CACHE_PAGE_VIEWS; i++) {
+        cache_page *page = base_load_rlx(&s->page[i]);
+        if (page == NULL) { continue; }
+        for (uint32_t j = 0; j < CACHE_PAGE_VIEWS; j++) {
+            cellar *v = base_load_rlx(&page->view[j]);
+            if (v != NULL) { cache_view_free(s, v); }
+        }
+        base_free(&s->account, BASE_MOD_VIEW, page, sizeof *page);
+        base_store_rlx(&s->page[i], (cache_page *)NULL);
+    }
+    s->root = NULL;
+    cache_vgens *t = base_load_rlx(&s->vgens);
+    base_store_rlx(&s->vgens, (cache_vgens *)NULL);
+    while (t != NULL) {
+        cache_vgens *older = t->older;
+        base_free(&s->account, BASE_MOD_VIEW, t, t->bytes);
+        t = older;
+    }
+}
+
+/* Give `fresh` a slot, not yet a name. False: all slots are taken, or no memory (*err says). */
+static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
+{
+    uint32_t slot = 1;
+    for (;;) { /* a page may be missing; it is made without the lock, then looked again */
+        sync_take(VIEW, &s->view_lock);
+        while (slot < s->max_views && base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL &&
+               cache_view_at(s, slot) != NULL) {
+            slot++;
+        }
+        const bool full = slot >= s->max_views;
+        const bool paged = !full && base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL;
+        if (paged) {
+            fresh->slot = slot;
+            cache_view_put(s, slot, fresh);
+            s->view_count++;
+        }
+        sync_drop(VIEW, &s->view_lock);
+        if (paged) { return true; }
+        *err = full ? CELLAR_E_LIMIT : CELLAR_E_NOMEM;
+        if (full) { stats_count(s->stats, STATS_LIMIT_VIEWS, 1); }
+        if (full || !cache_page_room(s, slot)) { return false; }
+    }
+}
+
+/* The view of this name opened once more; NULL: there is none. */
+static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
+                                 const cellar_view_opts *o, cache_class_name **names)
+    SYNC_HOLDS(VIEW);
+static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
+                                 const cellar_view_opts *o, cache_class_name **names)
+{
+    cellar *v = cache_view_find(s, name, len);
+    if (v == NULL) { return NULL; }
+    if (o != NULL) { cache_view_opts_apply(v, o, names); }
+    v->handles++;
+    (void)base_add_rlx(&v->refs, 1u); /* it is named, so refs >= 1 */
+    base_store_rel(&v->state, base_load_rlx(&v->state) & ~CACHE_CLOSED);
+    return v;
+}
+
+/* Name the seated view and open it. False: numbers are used up, or no memory. */
+static bool cache_view_settle(cache_store *s, cellar *v, const cellar_view_opts *o,
+                              cache_class_name **names) SYNC_HOLDS(VIEW);
+static bool cache_view_settle(cache_store *s, cellar *v, const cellar_view_opts *o,
+                              cache_class_name **names)
+{
+    if (!cache_view_name(s, v)) { return false; }
+    base_store_rlx(&v->vgen, s->next_vgen); /* nothing of its own to kill */
+    if (!cache_vgen_next(v, CELLAR_CAUSE_NONE)) {
+        cache_view_unname(s, v);
+        return false;
+    }
+    v->first_vgen = base_load_rlx(&v->vgen);
+    v->id = s->next_id++;
+    if (o != NULL) { cache_view_opts_apply(v, o, names); }
+    v->handles = 1;
+    base_store_rlx(&v->refs, 2u);
+    base_store_rel(&v->state, cache_state_now(s));
+    return true;
+}
+
+/* Take VIEW when there is a number and a cell for one more view. False: no memory, not taken. */
+static bool cache_view_ready(cache_store *s) SYNC_UNCHECKED;
+static bool cache_view_ready(cache_store *s)
+{
+    cache_vgens *bigger = NULL;
+    for (;;) {
+        sync_take(VIEW, &s->view_lock);
+        const uint32_t cells = base_load_rlx(&s->vgens)->mask + 1;
+        if (bigger != NULL && bigger->mask == 2 * cells - 1) {
+            cache_vgens_install(s, bigger);
+            bigger = NULL;
+        }
+        const bool used_up = s->next_vgen == 0, small = cache_vgens_small(s);
+        if (!used_up && !small) { break; }
+        sync_drop(VIEW, &s->view_lock);
+        if (bigger != NULL) { base_free(&s->account, BASE_MOD_VIEW, bigger, bigger->bytes); }
+        bigger = NULL; /* another creator's is in place */
+        if (used_up && base_self()->depth > 0) { return false; }
+        if (used_up) { cache_renumber(s); }
+        if (small && (bigger = cache_vgens_new(s, 2 * cells)) == NULL) { return false; }
+    }
+    if (bigger != NULL) { base_free(&s->account, BASE_MOD_VIEW, bigger, bigger->bytes); }
+    return true;
+}
+
+/* Make the view, or find that somebody else just did. */
+static cellar_err cache_view_create(cache_store *s, const char *name, size_t len,
+                                    const cellar_view_opts *o, cache_class_name **names,
+                                    cellar **out) SYNC_UNCHECKED;
+static cellar_err cache_view_create(cache_store *s, const char *name, size_t len,
+                                    const cellar_view_opts *o, cache_class_name **names,
+                                    cellar **out)
+{
+    cellar_err err = CELLAR_E_NOMEM;
+    cellar *fresh = cache_view_new(s, name, len);
+    if (fresh == NULL) { return err; }
+    if (!cache_view_seat(s, fresh, &err)) {
+        cache_view_free(s, fresh);
+        return err;
+    }
+    if (!stats_slot_open(s->stats, fresh->slot) || !cache_view_ready(s)) {
+        cache_view_release(fresh);
+        return CELLAR_E_NOMEM;
+    }
+    *out = cache_view_reopen(s, name, len, o, names);
+    const bool settled = *out == NULL && cache_view_settle(s, fresh, o, names);
+    sync_drop(VIEW, &s->view_lock);
+    if (settled) {
+        *out = fresh;
+    } else {
+        cache_view_release(fresh);
+    }
+    return *out != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+}
+
+static size_t cache_name_len(const char *name)
+{
+    const char *end = memchr(name, '\0', CELLAR_VIEW_NAME_MAX + 1);
+    return end != NULL ? (size_t)(end - name) : CELLAR_VIEW_NAME_MAX + 1;
+}
+
+CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view_opts *o,
+                                  cellar **out)
+{
+    if (out == NULL) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: out is NULL"); }
+    *out = NULL;
+    if (c == NULL || name == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: no handle or no name");
+    }
+    const size_t len = cache_name_len(name);
+    if (len == 0 || len > CELLAR_VIEW_NAME_MAX) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: a name has 1 to 64 bytes");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_view_opts full;
+    if (o != NULL) {
+        const char *why = "";
+        cellar_err err = cache_view_opts_check(o, &why);
+        if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+        (void)cache_opts_in(&full, sizeof full, o);
+        o = &full;
+    }
+    cache_store *s = c->store;
+    cache_class_name *names;
+    if (!cache_view_opts_room(s, o, &names)) {
+        return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_view: no memory");
+    }
+    cache_store_hold(s);
+    sync_take(VIEW, &s->view_lock);
+    *out = cache_view_reopen(s, name, len, o, &names);
+    sync_drop(VIEW, &s->view_lock);
+    cellar_err err = CELLAR_OK;
+    if (*out == NULL) { err = cache_view_create(s, name, len, o, &names, out); }
+    if (names != NULL) { cache_class_names_free(s, names); }
+    if (err != CELLAR_OK) {
+        cache_store_release(s, 1);
+        return cache_fail(c, err, 0, err == CELLAR_E_LIMIT ? "cellar_view: max_views is reached"
+                                                           : "cellar_view: no memory");
+    }
+    return CELLAR_OK;
+}
+
+/* Everybody who must know that a generation ended; no lock held. */
+static void cache_owner_died(cellar *v, uint32_t vgen)
+{
+    cache_store *s = v->store;
+    if (s->tier != NULL) { s->tier->bump(s->tier->ctx, v->id, vgen); }
+    l1_owner_died(s->l1);
+    cache_thread_ring(s);
+}
+
+CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
+{
+    if (c == NULL || name == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view_drop: no handle or no name");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    const size_t len = cache_name_len(name);
+    if (len == 0 || len > CELLAR_VIEW_NAME_MAX) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view_drop: a name has 1 to 64 bytes");
+    }
+    sync_take(VIEW, &s->view_lock);
+    cellar *v = cache_view_find(s, name, len);
+    if (v != NULL) {
+        cache_view_unname(s, v);
+        v->dropped = true;
+        base_store_rel(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED);
+        cache_vgen_kill(s, base_load_rlx(&v->vgen), CELLAR_CAUSE_CLEARED);
+    }
+    sync_drop(VIEW, &s->view_lock);
+    if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_view_drop: no such view"); }
+    cache_owner_died(v, 0);
+    cache_view_release(v); /* it is no longer named */
+    return CELLAR_OK;
+}
+
+/* ---- clear, bump, enable ---- */
+
+/* A new generation; version 0: as it is, else the new public one, UINT32_MAX + 1: one more. */
+static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t version, uint32_t *now)
+{
+    cache_store *s = c->store;
+    for (;;) {
+        sync_take(VIEW, &s->view_lock);
+        const bool closed = cache_is_closed(c);
+        const bool over = version > UINT32_MAX && c->version == UINT32_MAX;
+        const bool drawn = !closed && !over && cache_vgen_next(c, cause);
+        if (drawn && version != 0) {
+            c->version = version > UINT32_MAX ? c->version + 1 : (uint32_t)version;
+        }
+        if (drawn && now != NULL) { *now = c->version; }
+        sync_drop(VIEW, &s->view_lock);
+        if (closed) { return cache_closed(c); }
+        if (over) { return cache_fail(c, CELLAR_E_RANGE, 0, "the view's version is at its end"); }
+        if (drawn) { break; }
+        cache_renumber(s);
+        if (base_self()->depth > 0) {
+            return cache_fail(c, CELLAR_E_BUSY, 0, "generation numbers begin anew just now");
+        }
+    }
+    cache_owner_died(c, base_load_rlx(&c->vgen));
+    stats_add(cache_mine(c), cause == CELLAR_CAUSE_BUMPED ? STATS_BUMP : STATS_CLEAR, 1);
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_clear(cellar *c)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    return cache_generation(c, CELLAR_CAUSE_CLEARED, 0, NULL);
+}
+
+CELLAR_API cellar_err cellar_bump(cellar *c, uint32_t *version)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    return cache_generation(c, CELLAR_CAUSE_BUMPED, (uint64_t)UINT32_MAX + 1, version);
+}
+
+CELLAR_API cellar_err cellar_bump_to(cellar *c, uint32_t version)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (version == 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bump_to: from 1 on"); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    return cache_generation(c, CELLAR_CAUSE_BUMPED, version, NULL);
+}
+
+CELLAR_API cellar_err cellar_enable(cellar *c, int on)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (on != 0 && on != 1) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_enable: 0 or 1"); }
+    cache_store *s = c->store;
+    sync_take(VIEW, &s->view_lock);
+    const bool closed = cache_is_closed(c);
+    if (!closed) {
+        const uint32_t rest = base_load_rlx(&c->state) & ~CACHE_OFF;
+        base_store_rel(&c->state, rest | (on != 0 ? 0u : CACHE_OFF));
+    }
+    sync_drop(VIEW, &s->view_lock);
+    return closed ? cache_closed(c) : CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number)
+{
+    if (c == NULL || name == NULL || class_number == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_ttl_class_find: an argument is NULL");
+    }
+    *class_number = 0;
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    uint32_t found = 0;
+    sync_take(VIEW, &s->view_lock);
+    const uint32_t count = base_load_rlx(&c->class_count);
+    for (uint32_t i = 0; i < count && found == 0; i++) {
+        if (strcmp(c->class_name[i], name) == 0) { found = i + 1; }
+    }
+    const bool fallback = found == 0 && count > 0;
+    if (fallback) { found = base_load_rlx(&c->class_fallback); }
+    sync_drop(VIEW, &s->view_lock);
+    if (fallback) { stats_add(cache_mine(c), STATS_CLASS_FALLBACK, 1); }
+    *class_number = found;
+    return count == 0 ? CELLAR_MISS : CELLAR_OK;
+}
