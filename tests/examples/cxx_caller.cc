@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cxx_caller: the C interface from C++11, wrapped as one would in an application: handles close
+ * themselves, strings go in and out, and no exception leaves a callback.
+ *
+ *     c++ -O2 cxx_caller.cc -lcellar -pthread */
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cellar.h"
+
+namespace {
+
+struct Close {
+    void operator()(cellar *c) const { cellar_close(c); }
+};
+using Handle = std::unique_ptr<cellar, Close>;
+
+class Cache {
+public:
+    explicit Cache(std::size_t memory_bytes)
+    {
+        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cfg.memory_bytes = memory_bytes;
+        cellar *c = nullptr;
+        const cellar_err err = cellar_open(&cfg, &c);
+        if (err != CELLAR_OK) { throw std::runtime_error(cellar_strerror(err)); }
+        handle_.reset(c);
+    }
+
+    /* False: not there. */
+    bool get(const std::string &key, std::string *value) const
+    {
+        void *bytes = nullptr;
+        std::size_t len = 0;
+        if (cellar_dup(handle_.get(), key.data(), key.size(), &bytes, &len) != CELLAR_OK) {
+            return false;
+        }
+        const std::unique_ptr<void, void (*)(void *)> owned(bytes, cellar_free);
+        value->assign(static_cast<const char *>(bytes), len);
+        return true;
+    }
+
+    void set(const std::string &key, const std::string &value)
+    {
+        const cellar_err err = cellar_set(handle_.get(), key.data(), key.size(), value.data(),
+                                          value.size(), nullptr);
+        if (err != CELLAR_OK) { throw std::runtime_error(cellar_strerror(err)); }
+    }
+
+    /* fn(old or nullptr) -> new value; may run more than once. */
+    template <typename Fn> void update(const std::string &key, Fn fn)
+    {
+        Call<Fn> call = { &fn, nullptr };
+        const cellar_err err = cellar_update(handle_.get(), key.data(), key.size(), &run<Fn>, &call,
+                                             nullptr);
+        if (call.thrown) { std::rethrow_exception(call.thrown); }
+        if (err != CELLAR_OK) { throw std::runtime_error(cellar_strerror(err)); }
+    }
+
+    cellar *get() const { return handle_.get(); }
+
+private:
+    template <typename Fn> struct Call {
+        Fn *fn;
+        std::exception_ptr thrown;
+    };
+
+    /* The library is C: an exception must not pass through it, so it travels beside it. */
+    template <typename Fn>
+    static cellar_err run(void *ctx, const void *old, std::size_t old_len, cellar_buf *out)
+    {
+        Call<Fn> *call = static_cast<Call<Fn> *>(ctx);
+        try {
+            const std::string before(static_cast<const char *>(old ? old : ""), old_len);
+            const std::string after = (*call->fn)(old ? &before : nullptr);
+            return cellar_buf_append(out, after.data(), after.size());
+        } catch (...) {
+            call->thrown = std::current_exception();
+            return CELLAR_E_CANCELLED;
+        }
+    }
+
+    Handle handle_;
+};
+
+int passed, failed;
+
+void check(bool ok, const char *what)
+{
+    if (ok) {
+        passed++;
+    } else {
+        failed++;
+        std::printf("not ok: %s\n", what);
+    }
+}
+
+void run_checks()
+{
+    Cache cache(16u << 20);
+    std::string value;
+    check(!cache.get("greeting", &value), "a miss is false, not an exception");
+    cache.set("greeting", std::string("h\0llo", 5));
+    check(cache.get("greeting", &value) && value == std::string("h\0llo", 5),
+          "values may hold any byte");
+    cache.set("empty", "");
+    check(cache.get("empty", &value) && value.empty(), "an empty value is a value");
+
+    /* Eight threads append to one value; each append counts once. */
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; i++) {
+        threads.emplace_back([&cache] {
+            for (int n = 0; n < 10; n++) {
+                for (;;) {
+                    try {
+                        cache.update("log", [](const std::string *old) {
+                            return old ? *old + "x" : std::string("x");
+                        });
+                        break;
+                    } catch (const std::runtime_error &) {
+                        continue; /* lost 64 rounds against the others: try again */
+                    }
+                }
+            }
+        });
+    }
+    for (std::thread &t : threads) { t.join(); }
+    check(cache.get("log", &value) && value.size() == 80, "eighty updates, none lost");
+
+    bool caught = false;
+    try {
+        cache.update("log", [](const std::string *) -> std::string {
+            throw std::logic_error("no");
+        });
+    } catch (const std::logic_error &) {
+        caught = true;
+    }
+    check(caught, "an exception of the callback reaches the caller");
+    check(cache.get("log", &value) && value.size() == 80, "and changes nothing");
+
+    try {
+        Cache small(1);
+        check(false, "a budget of one byte is refused");
+    } catch (const std::runtime_error &) {
+        check(true, "a budget of one byte is refused");
+    }
+}
+
+} // namespace
+
+int main()
+{
+    try {
+        run_checks();
+    } catch (const std::exception &e) {
+        check(false, e.what());
+    }
+    std::printf("cxx_caller: %d passed, %d failed, 0 skipped\n", passed, failed);
+    return failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * read_through: ask the cache first, else the database, and remember what the database said, also
+ * when it said "no such row".
+ *
+ *     cc -O2 read_through.c -lcellar -pthread       (or: cc read_through.c cellar.c -pthread) */
+#include <stdio.h>
+#include <string.h>
+
+#include "cellar.h"
+
+/* ---- the slow thing behind the cache ---- */
+
+static int database_calls;
+
+/* Length of the name of user `id` in buf, or -1: there is none. */
+static int database_user_name(int id, char *buf, size_t cap)
+{
+    static const char *const name[] = { "ada", "grace", "barbara" };
+    database_calls++;
+    if (id < 0 || id >= (int)(sizeof name / sizeof name[0])) { return -1; }
+    return snprintf(buf, cap, "%s", name[id]);
+}
+
+/* ---- what an application writes ---- */
+
+/* The same answer as the database, from the cache if it is there. */
+static int user_name(cellar *users, int id, char *buf, size_t cap)
+{
+    size_t len;
+    switch (cellar_get(users, &id, sizeof id, buf, cap - 1, &len)) {
+    case CELLAR_OK:
+        buf[len] = '\0';
+        return (int)len;
+    case CELLAR_ABSENT:
+        return -1; /* known not to exist: the database is not asked again */
+    default:
+        break; /* a miss, or a cache that cannot help: never an error of ours */
+    }
+
+    const int found = database_user_name(id, buf, cap);
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    if (found < 0) {
+        o.flags = CELLAR_NEGATIVE; /* lives for the view's negative_ttl_ms */
+        cellar_set(users, &id, sizeof id, NULL, 0, &o);
+    } else {
+        o.jitter_pct = 10; /* entries stored together do not expire together */
+        cellar_set(users, &id, sizeof id, buf, (size_t)found, &o);
+    }
+    return found;
+}
+
+/* Writes go to the database first, then the old answer is dropped. */
+static void user_renamed(cellar *users, int id) { cellar_del(users, &id, sizeof id); }
+
+/* ---- the example checks itself ---- */
+
+static int passed, failed;
+
+static void check(int ok, const char *what)
+{
+    if (ok) {
+        passed++;
+    } else {
+        failed++;
+        printf("not ok: %s\n", what);
+    }
+}
+
+int main(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = 16u << 20;
+    cellar *store;
+    if (cellar_open(&cfg, &store) != CELLAR_OK) { return 1; }
+
+    cellar_view_opts defaults = CELLAR_VIEW_OPTS_INIT;
+    defaults.default_ttl_ms = 5 * 60 * 1000;
+    defaults.negative_ttl_ms = 10 * 1000;
+    cellar *users;
+    if (cellar_view(store, "users", &defaults, &users) != CELLAR_OK) { return 1; }
+
+    char name[64];
+    check(user_name(users, 1, name, sizeof name) == 5, "first call asks the database");
+    check(user_name(users, 1, name, sizeof name) == 5, "second call is answered");
+    check(strcmp(name, "grace") == 0 && database_calls == 1, "by the cache");
+    check(user_name(users, 99, name, sizeof name) == -1, "unknown user");
+    check(user_name(users, 99, name, sizeof name) == -1 && database_calls == 2,
+          "is remembered as unknown");
+    user_renamed(users, 1);
+    check(user_name(users, 1, name, sizeof name) == 5 && database_calls == 3,
+          "after a delete the database is asked again");
+
+    cellar_stats st = CELLAR_STATS_INIT;
+    check(cellar_stats_get(users, CELLAR_SCOPE_VIEW, &st) == CELLAR_OK, "statistics");
+    check(st.gets == 5 && st.hits_l1 == 1 && st.negative_hits == 1 && st.misses == 3,
+          "five gets: one hit, one known absence, three misses");
+
+    cellar_close(users);
+    cellar_close(store);
+    printf("read_through: %d passed, %d failed, 0 skipped\n", passed, failed);
+    return failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,147 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the `cellar` program does what its help says: commands, exit codes, the tour's table,
+#         checks and skips, no live line and no colour where they do not belong.
+# Method: the built program on folders made here; script(1) as a terminal where it is installed.
+set -u
+bin=${CELLAR_BIN:-build/cellar}
+case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+passed=0 failed=0 skipped=0 number=0
+
+ok() { # NAME: of the fact; the status of the last command decides
+    status=$?
+    number=$((number + 1))
+    if [ $status -eq 0 ]; then
+        passed=$((passed + 1))
+        echo "ok $number - $1"
+    else
+        failed=$((failed + 1))
+        echo "not ok $number - $1"
+        sed 's/^/# out: /' "$tmp/out" | head -n 20
+        sed 's/^/# err: /' "$tmp/err" | head -n 20
+    fi
+}
+skip() {
+    number=$((number + 1)) skipped=$((skipped + 1))
+    echo "ok $number - $1 # SKIP $2"
+}
+run() { # arguments of the program; sets rc
+    "$bin" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    rc=$?
+}
+says() { grep -q -- "$1" "$tmp/out"; }
+complains() { grep -q -- "$1" "$tmp/err" && [ ! -s "$tmp/out" ]; }
+field() { # PASS NAME: a number of the JSON lines
+    sed -n "s/^{\"pass\":$1,.*\"$2\":\([0-9.]*\)[,}].*/\1/p" "$tmp/out"
+}
+
+# ---- commands ----
+run --version; [ $rc -eq 0 ] && says '^cellar [0-9]*\.[0-9]*\.[0-9]* (source '; ok version_is_told
+run version; [ $rc -eq 0 ] && says '^cellar '; ok version_is_a_command_too
+run --help; [ $rc -eq 0 ] && says '^Commands:' && says '^  tour '; ok help_lists_the_commands
+run help tour; [ $rc -eq 0 ] && says '^Usage: cellar tour'; ok help_of_a_command
+mv "$tmp/out" "$tmp/help"
+run tour --help; [ $rc -eq 0 ] && cmp -s "$tmp/out" "$tmp/help"; ok help_option_prints_the_same
+run tour --json --help; [ $rc -eq 0 ] && cmp -s "$tmp/out" "$tmp/help"; ok help_option_at_any_place
+for c in tour version help; do
+    run $c --help; [ $rc -eq 0 ] && says "^Usage: cellar $c"; ok "help_for_$c"
+done
+run; [ $rc -eq 2 ] && complains '^Usage:'; ok no_command_is_wrong_usage
+run nonsense; [ $rc -eq 2 ] && complains "unknown command 'nonsense'"; ok unknown_command_is_2
+run "$(printf 'x\033[31m')"; [ $rc -eq 2 ] && complains "'x?\[31m'"
+ok names_cannot_steer_the_terminal
+run version extra; [ $rc -eq 2 ] && complains 'no arguments'; ok version_takes_no_arguments
+run help nonsense; [ $rc -eq 2 ]; ok help_on_an_unknown_command_is_2
+run tour --wrong; [ $rc -eq 2 ] && complains 'wrong'; ok unknown_option_is_2
+run tour --threads=0 "$tmp"; [ $rc -eq 2 ] && complains '1 to 64'; ok bad_thread_count_is_2
+run tour --memory=1k "$tmp"; [ $rc -eq 2 ] && complains 'from 1M'; ok too_small_a_budget_is_2
+run tour a b; [ $rc -eq 2 ] && complains 'one folder'; ok two_folders_are_2
+if [ -c /dev/full ]; then
+    "$bin" help >/dev/full 2>"$tmp/err"; [ $? -eq 4 ] && grep -q 'cannot write' "$tmp/err"
+    ok output_that_cannot_be_written_is_4
+else
+    skip output_that_cannot_be_written_is_4 "no /dev/full"
+fi
+
+# ---- the tour ----
+run tour /nowhere/at/all; [ $rc -eq 2 ] && complains 'no such file or folder'
+ok missing_folder_is_2
+run tour "$bin"; [ $rc -eq 2 ] && complains 'not a folder'; ok a_file_is_no_folder
+mkdir "$tmp/empty"
+run tour "$tmp/empty"; [ $rc -eq 2 ] && complains 'no readable file'; ok empty_folder_is_2
+: >"$tmp/empty/nothing"
+ln -s /etc/passwd "$tmp/empty/link"
+run tour "$tmp/empty"; [ $rc -eq 2 ] && complains '1 empty, 1 symlinks'; ok only_unusable_files_is_2
+
+mkdir -p "$tmp/tree/sub dir"
+i=0
+while [ $i -lt 600 ]; do
+    printf 'file %d\nsecond line\n' $i >"$tmp/tree/f$i"
+    i=$((i + 1))
+done
+printf 'no end of line' >"$tmp/tree/sub dir/last"
+: >"$tmp/tree/void"
+ln -s f1 "$tmp/tree/to_f1"
+ln -s . "$tmp/tree/around"
+mkfifo "$tmp/tree/pipe"
+
+run tour "$tmp/tree"
+[ $rc -eq 0 ] && says '^601 files' && says 'all of them'; ok tour_takes_each_regular_file
+says '^skipped: 1 empty, 1 special, 2 symlinks$'; ok tour_counts_what_it_skips
+says '^pass  *1 cold  *2 from L1  *3 small budget$' && says '^misses  *601  *0 ' &&
+    says '^hit ratio  *0.0 %  *100.0 % '
+ok tour_prints_three_passes
+says 'hits + misses = operations in every pass'; ok tour_checks_itself
+[ ! -s "$tmp/err" ]; ok no_live_line_when_piped
+! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
+run demo "$tmp/tree"; [ $rc -eq 0 ] && says '^601 files'; ok demo_is_the_tour
+
+run tour --json --threads=3 "$tmp/tree"
+[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 5 ]; ok json_is_one_object_a_line
+[ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
+ok cold_pass_misses_all
+[ "$(field 2 hits)" = 601 ] && [ "$(field 2 misses)" = 0 ] && [ "$(field 2 saved_ns)" -gt 0 ]
+ok second_pass_is_answered_by_l1
+[ "$(field 2 recomputed)" = 7 ] && [ "$(field 2 different)" = 0 ]; ok one_in_a_hundred_is_recomputed
+[ $(($(field 3 hits) + $(field 3 misses))) -eq "$(field 3 operations)" ] &&
+    [ "$(field 3 evicted)" -gt 0 ] && [ "$(field 3 hits)" -gt 0 ]
+ok small_budget_evicts_and_still_hits
+[ "$(field 3 held_bytes)" -le "$(field 3 budget_bytes)" ] && [ "$(field 3 over_bytes)" = 0 ] &&
+    [ "$(field 3 budget_bytes)" = 1048576 ]; ok small_budget_is_held
+grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
+ok json_tells_threads_and_findings
+if command -v python3 >/dev/null 2>&1; then
+    python3 -c 'import json, sys; [json.loads(l) for l in sys.stdin]' <"$tmp/out" 2>"$tmp/err"
+    ok json_parses
+else
+    skip json_parses "python3 is not installed"
+fi
+odd=$tmp/$(printf 'odd "name"\\ \001')
+mkdir "$odd" && echo x >"$odd/file"
+run tour --json "$odd"
+[ $rc -eq 0 ] && says 'odd \\"name\\"\\\\ \\u0001"'; ok folder_names_are_escaped
+run tour --all "$tmp/tree"; [ $rc -eq 0 ] && says '^601 files'; ok all_runs
+run tour --memory=2M --threads=1 "$tmp/tree"; [ $rc -eq 0 ] && says '^budget  *2.00 MiB  *2.00 MiB  *1.00 MiB$'
+ok memory_option_holds
+run tour -- "$tmp/tree"; [ $rc -eq 0 ]; ok double_dash_ends_options
+
+# The live line and colour, on a terminal.
+if command -v script >/dev/null 2>&1; then
+    on_terminal() { TERM=xterm script -qec "$1" /dev/null >"$tmp/out" 2>"$tmp/err" </dev/null; }
+    on_terminal "$bin tour $tmp/tree"; says "$(printf '\033')\[1mpass"; ok colour_on_a_terminal
+    on_terminal "NO_COLOR=1 $bin tour $tmp/tree"
+    ! says "$(printf '\033')\[1m" && says 'small budget'; ok no_color_is_obeyed
+    on_terminal "TERM=dumb $bin tour $tmp/tree"
+    ! grep -q "$(printf '\033')" "$tmp/out"; ok dumb_terminals_get_plain_text
+else
+    skip colour_on_a_terminal "script is not installed"
+    skip no_color_is_obeyed "script is not installed"
+    skip dumb_terminals_get_plain_text "script is not installed"
+fi
+
+echo "gate_tour: $passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
