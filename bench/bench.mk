@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+#
+# bench.mk: the benchmark and the regression guard; included by the Makefile, which gives CC and
+# the rule that makes dist/cellar.c; its CFLAGS are not used here, see FAIRNESS.
+#
+# PICTURE    dist/cellar.c --one object, baseline x86-64--> cellar.o \
+#            bench/harness bench/suites bench/peers/*  ------------>  build/bench/cellar-bench
+#            bench/guard.c + the same cellar.o  ------------------->  build/bench/guard
+# FAIRNESS   one set of flags (BENCH_CFLAGS, default -O2) for the library and every peer; the host's
+#            malloc for all: mimalloc is never linked here, it would replace malloc for every subject.
+# VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
+#            PEERS="uthash" only these beside raw   FULL=1  all shapes and sizes
+#            JSON=file      lines are appended there instead of a fresh file in build/bench
+#            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 under a floor
+#            BENCH_CFLAGS="-O3 -march=native"       an extra for all subjects alike
+
+BENCH_B      := build/bench
+BENCH_CC      = $(or $(CC),cc)
+BENCH_CFLAGS ?= -O2
+BENCH_WARN    = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
+                -Wmissing-prototypes -Wvla -Wundef
+BENCH_GLIB   := $(shell pkg-config --exists glib-2.0 2>/dev/null && echo 1 || echo 0)
+BENCH_GLIB_I := $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --cflags-only-I glib-2.0))
+BENCH_PEERS   = raw uthash cellar $(if $(filter 1,$(BENCH_GLIB)),glib)
+BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c) bench/peers/registry.c \
+                $(BENCH_PEERS:%=bench/peers/%/subject.c)
+BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) $(BENCH_GLIB)
+BENCH_OBJ     = $(BENCH_B)/o
+BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/cellar.o
+BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
+BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
+                -DBENCH_HAVE_GLIB=$(BENCH_GLIB) '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
+BENCH_LIBS    = $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) -lm
+BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
+BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
+BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
+                $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
+                $(if $(filter 1,$(FULL)),--full)
+BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
+BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/table.awk \
+                bench/report/targets.tsv
+BENCH_Q       = $(if $(filter 1,$(V)),,@)
+bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
+
+.PHONY: bench bench-build bench-report bench-words guard
+
+# Other flags or another compiler: everything is compiled again.
+bench-words:
+	$(BENCH_Q)mkdir -p $(BENCH_OBJ)
+	$(BENCH_Q)echo '$(BENCH_WORDS)' | cmp -s - $(BENCH_B)/words || echo '$(BENCH_WORDS)' >$(BENCH_B)/words
+$(BENCH_B)/words: bench-words
+
+$(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
+	$(bench_say) CC "dist/cellar.c (bench)"
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)$(BENCH_COMPILE) -c -o $@ $<
+# The keyed hash a second time, for the peers: in the object above its names are static.
+$(BENCH_OBJ)/hash.o: src/base/hash.c $(BENCH_B)/words
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
+$(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
+	$(bench_say) CC "bench/$*"
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) $(BENCH_CPP) -c -o $@ $<
+$(BENCH_B)/cellar-bench: $(BENCH_OBJS)
+	$(bench_say) LD $@
+	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -pthread -o $@ $(BENCH_OBJS) $(BENCH_LIBS)
+-include $(wildcard $(BENCH_OBJ)/*.d $(BENCH_OBJ)/*/*.d $(BENCH_OBJ)/*/*/*.d)
+
+bench-build: $(BENCH_B)/cellar-bench
+
+## bench: cellar beside its peers, table and JSON lines (SUITE= QUICK=1 FULL=1 PEERS= WL= JSON=)
+bench: $(BENCH_B)/cellar-bench
+	$(BENCH_Q)$(if $(JSON),:,if [ -f $(BENCH_JSON) ]; then mv $(BENCH_JSON) $(BENCH_JSON).before; fi)
+	$(BENCH_Q)status=0; $(BENCH_ENV) $(BENCH_B)/cellar-bench $(BENCH_ARGS) --json $(BENCH_JSON) || \
+	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); fi; exit $$status
+
+## bench-report: figures of the last runs against their floors; tables of bench/README.md, plots
+bench-report:
+	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
+
+## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)
+BENCH_VALGRIND = $(shell echo '$(hash)include <valgrind/callgrind.h>' | $(BENCH_CC) -E - >/dev/null 2>&1 && \
+  echo $(BENCH_B)/guard)
+guard: $(BENCH_VALGRIND)
+	$(BENCH_Q)if [ -z "$(BENCH_VALGRIND)" ]; then echo '# SKIP valgrind/callgrind.h not found'; \
+	  echo 'guard: 0 passed, 0 failed, 1 skipped'; else \
+	  sh bench/guard.sh $(if $(filter 1,$(BASELINE)),--write) $(BENCH_B)/guard bench/baseline.json; fi
+$(BENCH_B)/guard: bench/guard.c $(BENCH_OBJ)/cellar.o
+	$(bench_say) CC bench/guard
+	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -Iinclude -o $@ $< $(BENCH_OBJ)/cellar.o -lm

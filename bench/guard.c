@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * guard: the operations whose instructions are counted, one dump of callgrind each.
+ *
+ * PICTURE    valgrind --tool=callgrind guard -> for each operation: prepare | collect on | N times |
+ *            collect off, dump named after it -> guard.sh divides by N and compares with the baseline
+ * INVARIANTS everything that could differ between two runs is fixed: hash secret, clock (a constant),
+ *            no maintenance thread, one thread, the same keys in the same order.
+ * LIMITS     instructions say nothing about locks and memory; the loop around a call (about ten
+ *            instructions) is inside the figure.
+ * NOT HERE   get_or_load, limiter check: they come with those parts.
+ * USE        guard --key   prints what a baseline entry is keyed by. Not under callgrind it runs the
+ *            operations and checks their answers: exit 1 when one is wrong. */
+#include <gnu/libc-version.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <valgrind/callgrind.h>
+
+#include "cellar.h"
+
+#define GUARD_OPS 20000
+#define GUARD_KEYS 5000
+#define GUARD_VALUE 100
+#define GUARD_MANY 32
+
+#if defined(__clang__)
+#define GUARD_CC "clang " __clang_version__
+#else
+#define GUARD_CC "gcc " __VERSION__
+#endif
+
+typedef struct guard_key {
+    uint64_t word[2];
+} guard_key;
+
+static guard_key guard_keys[GUARD_OPS]; /* made before anything is counted */
+static unsigned char guard_value[GUARD_VALUE];
+static uint64_t guard_right; /* answers as expected, of the running operation */
+
+static int64_t guard_clock(void *ctx)
+{
+    (void)ctx;
+    return 1000000;
+}
+
+static void guard_make_keys(uint64_t first)
+{
+    for (uint64_t i = 0; i < GUARD_OPS; i++) {
+        const uint64_t id = first + i;
+        guard_keys[i].word[0] = (id + 1) * UINT64_C(0x9e3779b97f4a7c15);
+        guard_keys[i].word[1] = id;
+    }
+}
+
+static void guard_get(cellar *c, cellar_err want)
+{
+    unsigned char buf[GUARD_VALUE];
+    for (uint32_t i = 0; i < GUARD_OPS; i++) {
+        size_t len;
+        guard_right += cellar_get(c, &guard_keys[i % GUARD_KEYS], 16, buf, sizeof buf, &len) == want;
+    }
+}
+
+static void guard_set(cellar *c, uint32_t keys)
+{
+    for (uint32_t i = 0; i < GUARD_OPS; i++) {
+        guard_right += cellar_set(c, &guard_keys[i % keys], 16, guard_value, GUARD_VALUE, NULL) ==
+                       CELLAR_OK;
+    }
+}
+
+static void guard_del(cellar *c)
+{
+    for (uint32_t i = 0; i < GUARD_OPS; i++) {
+        guard_right += cellar_del(c, &guard_keys[i], 16) == CELLAR_OK;
+    }
+}
+
+static void guard_many(cellar *c)
+{
+    static unsigned char buf[GUARD_MANY][GUARD_VALUE];
+    static cellar_get_item item[GUARD_MANY];
+    for (uint32_t i = 0; i < GUARD_OPS; i += GUARD_MANY) {
+        size_t hits = 0;
+        for (uint32_t k = 0; k < GUARD_MANY; k++) {
+            item[k] = (cellar_get_item){ &guard_keys[(i + k) % GUARD_KEYS], 16, buf[k],
+                                         GUARD_VALUE, 0, CELLAR_OK, 0 };
+        }
+        cellar_get_many(c, item, GUARD_MANY, &hits);
+        guard_right += hits;
+    }
+}
+
+static void guard_pin(cellar *c)
+{
+    for (uint32_t i = 0; i < GUARD_OPS; i++) {
+        cellar_pinned p;
+        guard_right += cellar_pin(c, &guard_keys[i % GUARD_KEYS], 16, &p) == CELLAR_OK;
+        cellar_unpin(&p);
+    }
+}
+
+static void guard_incr(cellar *c)
+{
+    for (uint32_t i = 0; i < GUARD_OPS; i++) {
+        int64_t now;
+        guard_right += cellar_incr(c, &guard_keys[i % GUARD_KEYS].word[1], 8, 1, 0, 0, 0, &now) ==
+                       CELLAR_OK;
+    }
+}
+
+static void guard_start(void)
+{
+    guard_right = 0;
+    CALLGRIND_ZERO_STATS;
+    CALLGRIND_TOGGLE_COLLECT;
+}
+
+/* Ends the counting; the line tells guard.sh how many operations the dump holds. */
+static int guard_end(const char *name)
+{
+    CALLGRIND_TOGGLE_COLLECT;
+    CALLGRIND_DUMP_STATS_AT(name);
+    printf("%s %u\n", name, GUARD_OPS);
+    if (guard_right == GUARD_OPS) {
+        return 0;
+    }
+    printf("wrong %s %" PRIu64 "\n", name, guard_right);
+    return 1;
+}
+
+static int guard_all(cellar *c)
+{
+    int wrong = 0;
+    /* The keys that are read below, stored before anything is counted. */
+    guard_make_keys(0);
+    for (uint32_t i = 0; i < GUARD_KEYS; i++) {
+        cellar_set(c, &guard_keys[i], 16, guard_value, GUARD_VALUE, NULL);
+        int64_t now;
+        cellar_incr(c, &guard_keys[i].word[1], 8, 1, 0, 0, 0, &now);
+    }
+    guard_start();
+    guard_get(c, CELLAR_OK);
+    wrong += guard_end("get_hit");
+    guard_start();
+    guard_set(c, GUARD_KEYS);
+    wrong += guard_end("set_in_place");
+    guard_start();
+    guard_many(c);
+    wrong += guard_end("get_many32");
+    guard_start();
+    guard_pin(c);
+    wrong += guard_end("pin_unpin");
+    guard_start();
+    guard_incr(c);
+    wrong += guard_end("incr");
+    guard_make_keys(1000000);
+    guard_start();
+    guard_get(c, CELLAR_MISS);
+    wrong += guard_end("get_miss");
+    guard_start();
+    guard_set(c, GUARD_OPS);
+    wrong += guard_end("set_new");
+    guard_start();
+    guard_del(c);
+    wrong += guard_end("del");
+    return wrong;
+}
+
+int main(int argc, char **argv)
+{
+    static const uint8_t secret[32] = { 1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47 };
+    if (argc == 2 && strcmp(argv[1], "--key") == 0) {
+        struct utsname u;
+        printf("%s, glibc %s, %s\n", GUARD_CC, gnu_get_libc_version(),
+               uname(&u) == 0 ? u.machine : "unknown");
+        return 0;
+    }
+    memset(guard_value, 0x5A, sizeof guard_value);
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = 64u << 20;
+    cfg.no_threads = 1;
+    cfg.secret = secret;
+    cfg.clock = guard_clock;
+    cellar *c;
+    if (cellar_open(&cfg, &c) != CELLAR_OK) {
+        fprintf(stderr, "guard: the store cannot be opened\n");
+        return 1;
+    }
+    const int wrong = guard_all(c);
+    cellar_close(c);
+    return wrong != 0;
+}

@@ -1,0 +1,99 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# guard: instructions per operation against the baseline; ends with a closing line like a test.
+#
+# USE      guard.sh [--write] [--counts FILE] PROGRAM BASELINE
+#          --write   puts the counts into the baseline (a new entry, or in place of the old one)
+#          --counts  takes "operation count" lines instead of running callgrind; -: prints them only
+# VERDICT  more than 3 % above the baseline: failed. More than 3 % below: passed, but asks for a new
+#          baseline in the same commit, with the reason. No entry for this compiler, libc and
+#          machine: values are printed and counted as skipped, except where an entry must be (gcc 12
+#          with glibc 2.36 on x86_64: Debian 12), there it is a failure. No valgrind: skipped.
+# FORMAT   BASELINE is a JSON array, one object a line:
+#          {"key":"gcc 12.2.0, glibc 2.36, x86_64","get_hit":201.3,...}
+set -u
+LC_ALL=C
+export LC_ALL
+write=0 counts=
+while [ $# -gt 2 ]; do
+    case $1 in
+    --write) write=1 ;;
+    --counts) counts=$2; shift ;;
+    *) echo "guard.sh: $1 is not an option" >&2; exit 2 ;;
+    esac
+    shift
+done
+[ $# -eq 2 ] || { echo "usage: guard.sh [--write] [--counts FILE] PROGRAM BASELINE" >&2; exit 2; }
+program=$1 baseline=$2
+dir=$(mktemp -d "${TMPDIR:-/tmp}/guard.XXXXXX") || exit 2
+trap 'rm -rf "$dir"' EXIT INT TERM
+
+case $program in /*) ;; *) program=$PWD/$program ;; esac
+key=$(env -i "$program" --key) || { echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
+
+count_all() { # -> lines "operation instructions-per-operation"
+    # Without environment and with a fixed path: both are copied onto the stack and move addresses.
+    (cd "$dir" && env -i valgrind --tool=callgrind --collect-atstart=no \
+        --callgrind-out-file=out "$program" >ops 2>log) || { cat "$dir/ops" "$dir/log" >&2; return 1; }
+    for file in "$dir"/out.*; do
+        sed -n 's/^desc: Trigger: Client Request: \([a-z_0-9]*\)$/name \1/p; s/^totals: /totals /p' \
+            "$file"
+    done | awk -v ops="$dir/ops" '
+        BEGIN { while ((getline line < ops) > 0) { split(line, f, " "); n[f[1]] = f[2] } }
+        $1 == "name" { name = $2 }
+        $1 == "totals" && name in n { printf "%s %.2f\n", name, $2 / n[name]; name = "" }' | sort
+}
+
+if [ "$counts" = - ] || [ -z "$counts" ]; then
+    if ! command -v valgrind >/dev/null 2>&1; then
+        echo "# SKIP valgrind not found"
+        echo "guard: 0 passed, 0 failed, 1 skipped"
+        exit 0
+    fi
+    count_all >"$dir/counts" || { echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
+    if [ "$counts" = - ]; then
+        cat "$dir/counts"
+        exit 0
+    fi
+else
+    cp "$counts" "$dir/counts" || exit 2
+fi
+
+if [ "$write" = 1 ]; then
+    entry=$(awk -v key="$key" '{ s = s sprintf(",\"%s\":%s", $1, $2) }
+        END { printf "{\"key\":\"%s\"%s}", key, s }' "$dir/counts")
+    { [ ! -f "$baseline" ] || grep -F '"key"' "$baseline" | grep -vF "\"key\":\"$key\""; echo "$entry"; } |
+        sed 's/,$//' | awk 'BEGIN { printf "[" } NF { printf "%s\n%s", (n++ ? "," : ""), $0 }
+        END { print "\n]" }' >"$dir/new" && cp "$dir/new" "$baseline"
+    echo "guard: wrote $baseline for $key"
+    exit 0
+fi
+
+awk -v key="$key" -v entry="$(grep -F "\"key\":\"$key\"" "$baseline" 2>/dev/null)" '
+    function base(name,    at, s) {
+        at = index(entry, "\"" name "\":")
+        if (!at) return ""
+        s = substr(entry, at + length(name) + 3)
+        return match(s, /^[0-9.]+/) ? substr(s, 1, RLENGTH) + 0 : ""
+    }
+    {
+        was = base($1)
+        if (was == "") {
+            must = key ~ /^gcc 12\./ && key ~ /glibc 2\.36, x86_64$/
+            printf "%-13s %9.2f instructions an operation, no baseline%s\n", $1, $2, must ? ": FAILED" : ""
+            if (must) failed++; else skipped++
+            next
+        }
+        change = 100 * ($2 - was) / was
+        word = change > 3 ? "FAILED: more than 3 % above" : \
+               change < -3 ? "better: put the new baseline into the same commit, with the reason" : "ok"
+        printf "%-13s %9.2f instructions an operation, baseline %9.2f, %+6.2f %%  %s\n", $1, $2, was, change, word
+        if (change > 3) failed++; else passed++
+    }
+    END {
+        if (NR == 0) failed++
+        if (skipped) print "# SKIP no baseline for " key
+        printf "guard: %d passed, %d failed, %d skipped\n", passed, failed, skipped
+        exit failed > 0
+    }' "$dir/counts"

@@ -1,0 +1,806 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cell: opens and fills the subjects of a workload, runs the rounds, turns windows into rows.
+ *
+ * PICTURE    round:  measure c2c | lane 3 | lane 4 | ... | lane 2      (rotated by one each round)
+ *            lane  = subject x operation mix x threads; all lanes of a round start at the same
+ *            position of the trace. One block of rounds per operation mix, with all its thread
+ *            counts; batches and pins share a block with the plain reads they are compared to.
+ * INVARIANTS a ratio is taken between windows of one round and never between rounds; its median,
+ *            p25, p75 are over the rounds of one cross-core state; rounds in which one of the two
+ *            windows was disturbed count for nothing.
+ * WALK       rounds go on until one state has as many clean rounds as were asked for, at most twice
+ *            (quick: one and a half times) as many in all. Under 9 clean rounds, or over 20 % dropped: the row is marked noisy
+ *            and cannot meet a target.
+ * REGIMES    cold: all subjects in one process, windows interleaved, so each window meets caches
+ *            full of the others' data, as a cache in a real process does. warm: every subject alone
+ *            in a child, two windows unrecorded before the first.
+ * TRIED      subjects one after another (the state flips between them, factor of two); the best
+ *            window (picks the lucky state); the median of same-round ratios is steady.
+ * LIMITS     12 subjects, 96 lanes a block, 4 thread counts. */
+#include "bench/harness/cell.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+#include "bench/harness/verify.h"
+#include "bench/harness/window.h"
+
+#define CELL_SUBJECTS 12
+#define CELL_USUAL "uthash1 uthash64 uthash64t" /* not uthash16 and glib1 */
+#define CELL_LANES (CELL_SUBJECTS * WORKLOAD_CELLS)
+#define CELL_ROUNDS_NEEDED 9
+#define CELL_DROPPED_MAX 0.20
+#define CELL_HOT_OPS 65536
+
+typedef struct cell_lane {
+    uint32_t subject, cell, threads;
+} cell_lane;
+
+/* One workload while it runs. Everything is owned and freed by cell_close. */
+typedef struct cell_set {
+    const cell_options *o;
+    workload own;                             /* copy: reading a file tells its number of keys */
+    const workload *w;                        /* == &own */
+    const char *bench;
+    const bench_subject *subject[CELL_SUBJECTS];
+    void *store[CELL_SUBJECTS];
+    uint32_t subject_count, thread_max;
+    trace *traces, *hot;                      /* one a thread */
+    uint32_t **masks[WORKLOAD_CELLS];         /* one a thread */
+    uint32_t *lengths, length_mask;
+    window_pool *pool;
+    cell_lane lane[CELL_LANES];               /* of the running block */
+    uint32_t lane_count, round_count, round_room;
+    window_result *result;                    /* [round][lane] */
+    uint64_t *c2c_ns;                         /* [round] */
+    bool wrong;                               /* a bad value or an unexpected error was seen */
+} cell_set;
+
+cell_state cell_state_of(uint64_t c2c_ns)
+{
+    return c2c_ns == 0 ? CELL_ONE : c2c_ns < 60 ? CELL_NEAR : c2c_ns > 120 ? CELL_FAR : CELL_MID;
+}
+
+const char *cell_state_name(cell_state s)
+{
+    static const char *const names[CELL_STATES] = { "near", "mid", "far", "one" };
+    return names[s];
+}
+
+static int cell_compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+double cell_quantile(double *values, uint32_t count, double q)
+{
+    if (count == 0) {
+        return NAN;
+    }
+    qsort(values, count, sizeof values[0], cell_compare);
+    const double at = q * (count - 1);
+    const uint32_t low = (uint32_t)at;
+    const uint32_t high = low + 1 < count ? low + 1 : low;
+    return values[low] + (values[high] - values[low]) * (at - low);
+}
+
+static bool cell_is_name(const char *word)
+{
+    for (size_t i = 0; i < bench_registry_count; i++) {
+        if (strcmp(bench_registry[i].name, word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A full name means this subject only ("uthash1" is not uthash16), a beginning all that have it. */
+static bool cell_named(const char *list, const char *subject)
+{
+    char copy[256], *rest = copy, *word;
+    snprintf(copy, sizeof copy, "%s", list);
+    while ((word = strtok_r(rest, " ,", &rest)) != NULL) {
+        if (strcmp(subject, word) == 0 ||
+            (!cell_is_name(word) && strncmp(subject, word, strlen(word)) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
+{
+    const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0;
+    if (w != NULL && !workload_wants(w, subject)) {
+        return false;
+    }
+    if (ours || o->full || o->peers != NULL) {
+        return ours || o->peers == NULL || cell_named(o->peers, subject);
+    }
+    return (w != NULL && w->subjects[0] != '\0') || cell_named(CELL_USUAL, subject);
+}
+
+/* Does the subject take part? RAW keeps no deadlines and is compared all the same. */
+static bool cell_able(const bench_subject *s, const workload *w)
+{
+    const bool raw = strcmp(s->name, "raw") == 0;
+    if ((w->capacity_entries != 0 || w->capacity_bytes != 0) && !(s->caps & BENCH_BOUNDED)) {
+        return false;
+    }
+    return w->ttl_ms == 0 || raw || (s->caps & BENCH_TTL);
+}
+
+static void cell_close(cell_set *c)
+{
+    for (uint32_t i = 0; i < c->subject_count; i++) {
+        if (c->store[i] != NULL) {
+            c->subject[i]->close(c->store[i]);
+        }
+    }
+    window_pool_destroy(c->pool);
+    for (uint32_t t = 0; t < c->thread_max; t++) {
+        if (c->traces != NULL) {
+            trace_free(&c->traces[t]);
+        }
+        if (c->hot != NULL) {
+            trace_free(&c->hot[t]);
+        }
+        for (uint32_t k = 0; k < WORKLOAD_CELLS; k++) {
+            if (c->masks[k] != NULL) {
+                free(c->masks[k][t]);
+            }
+        }
+    }
+    for (uint32_t k = 0; k < WORKLOAD_CELLS; k++) {
+        free(c->masks[k]);
+    }
+    free(c->traces);
+    free(c->hot);
+    free(c->lengths);
+    free(c->result);
+    free(c->c2c_ns);
+}
+
+static bool cell_make_traces(cell_set *c)
+{
+    char why[400];
+    c->traces = calloc(c->thread_max, sizeof c->traces[0]);
+    c->hot = calloc(c->thread_max, sizeof c->hot[0]);
+    for (uint32_t t = 0; c->traces != NULL && c->hot != NULL && t < c->thread_max; t++) {
+        if (!trace_make(&c->own.trace, t, &c->traces[t], why, sizeof why)) {
+            fprintf(stderr, "cellar-bench: %s: %s\n", c->w->name, why);
+            return false;
+        }
+        trace_spec hot = c->w->trace;
+        hot.kind = TRACE_CONST;
+        hot.op_count = CELL_HOT_OPS;
+        if (!trace_make(&hot, t, &c->hot[t], why, sizeof why)) {
+            return false;
+        }
+    }
+    for (uint32_t k = 0; k < c->w->cell_count; k++) {
+        c->masks[k] = calloc(c->thread_max, sizeof c->masks[k][0]);
+        for (uint32_t t = 0; c->masks[k] != NULL && t < c->thread_max; t++) {
+            const uint64_t n = c->w->cell[k].hot ? c->hot[t].count : c->traces[t].count;
+            c->masks[k][t] = trace_set_mask(n, c->w->cell[k].set_pct, c->w->trace.seed + 31 * t + k);
+            if (c->masks[k][t] == NULL) {
+                return false;
+            }
+        }
+    }
+    c->lengths = workload_lengths(c->w, &c->traces[0], &c->length_mask);
+    return c->lengths != NULL;
+}
+
+static bool cell_fill(cell_set *c, uint32_t i)
+{
+    const workload *w = c->w;
+    const uint64_t n = w->prefill < c->w->trace.key_count ? w->prefill : c->w->trace.key_count;
+    unsigned char key[VERIFY_KEY_MAX];
+    unsigned char *value = malloc(w->value_len);
+    uint64_t refused = 0;
+    if (value == NULL) {
+        return false;
+    }
+    for (uint64_t id = 0; id < n; id++) {
+        const size_t len = c->lengths[(uint32_t)id & c->length_mask];
+        verify_fill(value, len);
+        verify_stamp(value, len, id);
+        verify_make_key(key, id, w->key_len);
+        refused += c->subject[i]->set(c->store[i], key, w->key_len, value, len, w->ttl_ms) < 0;
+    }
+    free(value);
+    if (refused > 0) {
+        char text[80];
+        snprintf(text, sizeof text, "%" PRIu64 " of %" PRIu64 " sets refused while filling",
+                 refused, n);
+        json_say(c->bench, c->subject[i]->name, w->name, "skip", text);
+    }
+    return refused == 0;
+}
+
+/* Opens and fills; a subject that cannot is left out with a line that says so. */
+static void cell_open_subjects(cell_set *c, const bench_subject *const *list, uint32_t count)
+{
+    const workload *w = c->w;
+    const bench_cfg cfg = {
+        .key_count = c->w->trace.key_count,
+        .hint_entries = w->capacity_entries != 0 ? w->capacity_entries : c->w->trace.key_count,
+        .capacity_entries = w->capacity_entries,
+        .capacity_bytes = w->capacity_bytes,
+        .payload_bytes = workload_payload(w, c->lengths, c->length_mask),
+        .ttl_ms = w->ttl_ms,
+        .key_len = w->key_len,
+        .value_len = w->value_len,
+        .threads = c->thread_max,
+        .seed = 20240601,
+    };
+    for (uint32_t k = 0; k < count && c->subject_count < CELL_SUBJECTS; k++) {
+        const uint32_t i = c->subject_count;
+        if (!cell_able(list[k], w)) {
+            continue;
+        }
+        c->subject[i] = list[k];
+        c->store[i] = list[k]->open(&cfg);
+        if (c->store[i] == NULL) {
+            json_say(c->bench, list[k]->name, w->name, "skip", "cannot be opened");
+            continue;
+        }
+        if (list[k]->caps & BENCH_LEAKS) {
+            json_say(c->bench, list[k]->name, w->name, "leak", "never frees what it replaced");
+        }
+        c->subject_count++;
+        if (!cell_fill(c, i)) {
+            list[k]->close(c->store[i]);
+            c->subject_count--;
+        }
+    }
+}
+
+/* Where the windows of a round begin. Golden steps spread the rounds over the whole trace, and
+ * windows with other thread counts start elsewhere: a bounded store that met the same requests
+ * again a moment later would show hits it does not deserve. */
+static uint64_t cell_position(const cell_set *c, uint32_t round, uint32_t threads)
+{
+    const uint64_t n = c->traces[0].count;
+    uint32_t index = 0;
+    while (c->w->thread[index] != threads) {
+        index++;
+    }
+    return (uint64_t)((double)n * fmod(round * 0.61803398875 + index * 0.19, 1.0));
+}
+
+static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint32_t ms,
+                        window_result *r)
+{
+    const workload_cell *cell = &c->w->cell[l->cell];
+    const window_job job = {
+        .subject = c->subject[l->subject],
+        .store = c->store[l->subject],
+        .op = cell->op,
+        .many = cell->many,
+        .threads = l->threads,
+        .window_ms = ms,
+        .key_len = c->w->key_len,
+        .value_cap = (c->w->value_len + 63) & ~UINT32_C(63),
+        .traces = cell->hot ? c->hot : c->traces,
+        .set_masks = c->masks[l->cell],
+        .lengths = c->lengths,
+        .length_mask = c->length_mask,
+        .ttl_ms = c->w->ttl_ms,
+        .position = position & ~UINT64_C(31),
+    };
+    const bool ok = window_run(c->pool, &job, r);
+    c->wrong = c->wrong || !ok || r->bad > 0;
+    return ok;
+}
+
+/* Bounded stores are measured full: one pass over the trace, unrecorded, the same for all. */
+static void cell_saturate(cell_set *c, uint32_t cell)
+{
+    for (uint32_t i = 0; i < c->subject_count; i++) {
+        const cell_lane lane = { i, cell, 1 };
+        uint64_t done = 0, windows = 0;
+        while (done < c->traces[0].count && windows++ < 200) {
+            window_result r;
+            if (!cell_window(c, &lane, done, 100, &r)) {
+                return;
+            }
+            done += r.ops;
+        }
+    }
+}
+
+static bool cell_can_run(const bench_subject *s, const workload_cell *cell)
+{
+    return (cell->op != WORKLOAD_MANY || s->get_many != NULL) &&
+           (cell->op != WORKLOAD_PIN || s->pin != NULL);
+}
+
+/* Batches and pins are compared with plain reads of the same round: they share a block. */
+static bool cell_one_block(const workload *w)
+{
+    for (uint32_t k = 0; k < w->cell_count; k++) {
+        if (w->cell[k].op == WORKLOAD_MANY || w->cell[k].op == WORKLOAD_PIN) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void cell_make_lanes(cell_set *c, uint32_t first, uint32_t last)
+{
+    c->lane_count = 0;
+    for (uint32_t k = first; k <= last; k++) {
+        for (uint32_t t = 0; t < c->w->thread_count && c->w->thread[t] <= c->thread_max; t++) {
+            for (uint32_t i = 0; i < c->subject_count; i++) {
+                if (cell_can_run(c->subject[i], &c->w->cell[k]) && c->lane_count < CELL_LANES) {
+                    c->lane[c->lane_count++] = (cell_lane){ i, k, c->w->thread[t] };
+                }
+            }
+        }
+    }
+}
+
+/* Clean rounds of the state that has most of them. */
+static uint32_t cell_clean_rounds(const cell_set *c)
+{
+    uint32_t clean[CELL_STATES] = { 0 }, most = 0;
+    for (uint32_t r = 0; r < c->round_count; r++) {
+        bool dropped = false;
+        for (uint32_t l = 0; l < c->lane_count; l++) {
+            dropped = dropped || c->result[r * c->lane_count + l].dropped;
+        }
+        const cell_state s = cell_state_of(c->c2c_ns[r]);
+        clean[s] += !dropped;
+        most = clean[s] > most ? clean[s] : most;
+    }
+    return most;
+}
+
+static bool cell_rounds(cell_set *c, uint32_t rounds, uint32_t window_ms)
+{
+    window_result unused;
+    c->round_room = c->o->quick ? rounds + rounds / 2 : 2 * rounds;
+    c->round_count = 0;
+    free(c->result);
+    free(c->c2c_ns);
+    c->result = calloc((size_t)c->round_room * c->lane_count, sizeof c->result[0]);
+    c->c2c_ns = calloc(c->round_room, sizeof c->c2c_ns[0]);
+    if (c->result == NULL || c->c2c_ns == NULL) {
+        return false;
+    }
+    for (uint32_t l = 0; l < c->lane_count; l++) { /* pages, branches, deferred work of filling */
+        if (!cell_window(c, &c->lane[l], 0, window_ms, &unused)) {
+            return false;
+        }
+    }
+    while (c->round_count < c->round_room && cell_clean_rounds(c) < rounds) {
+        const uint32_t r = c->round_count;
+        c->c2c_ns[r] = host_c2c_ns();
+        for (uint32_t k = 0; k < c->lane_count; k++) {
+            /* Two lanes are not rotated: a b | b a | a b would give each its own leftovers. */
+            const uint32_t l = (k + (c->lane_count > 2 ? r : 0)) % c->lane_count;
+            if (!cell_window(c, &c->lane[l], cell_position(c, r, c->lane[l].threads), window_ms,
+                             &c->result[r * c->lane_count + l])) {
+                return false;
+            }
+        }
+        c->round_count++;
+    }
+    return true;
+}
+
+/* ---- From windows to rows -------------------------------------------------------------------- */
+
+typedef double cell_figure(const window_result *r);
+
+static double cell_p50(const window_result *r) { return r->p_ns[0]; }
+static double cell_p99(const window_result *r) { return r->p_ns[1]; }
+static double cell_p999(const window_result *r) { return r->p_ns[2]; }
+static double cell_p9999(const window_result *r) { return r->p_ns[3]; }
+
+/* Figures of a lane over the clean rounds of one state. */
+typedef struct cell_series {
+    double *value;
+    uint32_t count, seen; /* clean, and all rounds of that state */
+} cell_series;
+
+/* top of lane l, divided by lane `under` when that is a lane (UINT32_MAX: none). */
+static void cell_collect(const cell_set *c, cell_state state, cell_figure *figure, uint32_t l,
+                         uint32_t under, cell_series *out)
+{
+    out->count = out->seen = 0;
+    for (uint32_t r = 0; r < c->round_count; r++) {
+        const window_result *top = &c->result[r * c->lane_count + l];
+        const window_result *low = under != UINT32_MAX ? &c->result[r * c->lane_count + under]
+                                                       : NULL;
+        if (cell_state_of(c->c2c_ns[r]) != state) {
+            continue;
+        }
+        out->seen++;
+        if (top->dropped || (low != NULL && low->dropped) || (low != NULL && figure(low) <= 0)) {
+            continue;
+        }
+        out->value[out->count++] = low != NULL ? figure(top) / figure(low) : figure(top);
+    }
+}
+
+static bool cell_noisy(const cell_series *s)
+{
+    return s->count < CELL_ROUNDS_NEEDED ||
+           (double)(s->seen - s->count) > CELL_DROPPED_MAX * s->seen;
+}
+
+static uint64_t cell_state_c2c(const cell_set *c, cell_state state)
+{
+    double v[512];
+    uint32_t n = 0;
+    for (uint32_t r = 0; r < c->round_count && n < 512; r++) {
+        if (cell_state_of(c->c2c_ns[r]) == state) {
+            v[n++] = (double)c->c2c_ns[r];
+        }
+    }
+    return n > 0 ? (uint64_t)cell_quantile(v, n, 0.5) : 0;
+}
+
+/* Sums that belong to a lane whatever the reference: hit ratio, wrong values, background CPU. */
+static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row *row)
+{
+    uint64_t ops = 0, gets = 0, hits = 0, bg = 0;
+    for (uint32_t r = 0; r < c->round_count; r++) {
+        const window_result *w = &c->result[r * c->lane_count + l];
+        row->bad += w->bad;
+        if (cell_state_of(c->c2c_ns[r]) == state && !w->dropped) {
+            ops += w->ops;
+            gets += w->gets;
+            hits += w->hits;
+            bg += w->bg_cpu_ns;
+        }
+    }
+    row->hit = gets > 0 ? (double)hits / (double)gets : NAN;
+    row->bg_cpu_ns = ops > 0 ? (double)bg / (double)ops : NAN;
+}
+
+static const char *cell_note(const cell_set *c, uint32_t l, bool noisy)
+{
+    const uint32_t caps = c->subject[c->lane[l].subject]->caps;
+    if (noisy) {
+        return "noisy";
+    }
+    if (caps & BENCH_LEAKS) {
+        return "leak";
+    }
+    return (caps & BENCH_NO_EVICT) && c->w->capacity_entries + c->w->capacity_bytes > 0
+               ? "no eviction" : NULL;
+}
+
+static uint32_t cell_find_lane(const cell_set *c, const char *subject, const char *metric,
+                               uint32_t threads)
+{
+    for (uint32_t l = 0; l < c->lane_count; l++) {
+        if (c->lane[l].threads == threads &&
+            strcmp(c->subject[c->lane[l].subject]->name, subject) == 0 &&
+            strcmp(c->w->cell[c->lane[l].cell].metric, metric) == 0) {
+            return l;
+        }
+    }
+    return UINT32_MAX;
+}
+
+/* What a lane is compared with: the same mix; for batches and pins the plain read. */
+static const char *cell_base_metric(const workload_cell *cell)
+{
+    return cell->op == WORKLOAD_MANY ? "get" : cell->op == WORKLOAD_PIN ? "pin_copy"
+                                                                        : cell->metric;
+}
+
+static void cell_row_head(const cell_set *c, cell_state state, uint32_t l, const char *metric,
+                          json_row *row)
+{
+    const bench_subject *s = c->subject[c->lane[l].subject];
+    json_row_init(row);
+    row->bench = c->bench;
+    row->subject = s->name;
+    row->workload = c->w->name;
+    row->metric = metric;
+    row->threads = c->lane[l].threads;
+    row->regime = c->o->warm ? "warm" : "cold";
+    row->c2c = cell_state_name(state);
+    row->c2c_ns = cell_state_c2c(c, state);
+    row->semantics = c->w->cell[c->lane[l].cell].op == WORKLOAD_PIN ? "ref" : s->semantics;
+    cell_sums(c, state, l, row);
+}
+
+/* Writes the row; keeps median and quartiles in it for the table. */
+static void cell_emit(const cell_set *c, uint32_t l, cell_series *s, const char *clock,
+                      const char *vs, double value, json_row *row)
+{
+    const double median = cell_quantile(s->value, s->count, 0.5);
+    row->clock = clock;
+    row->vs = vs;
+    row->value = vs != NULL ? value : median;
+    row->ratio = vs != NULL ? median : NAN;
+    row->best = vs == NULL && s->count > 0
+                    ? cell_quantile(s->value, s->count,
+                                    json_metric_lower_is_better(row->metric) ? 0 : 1)
+                    : NAN;
+    row->p25 = cell_quantile(s->value, s->count, 0.25);
+    row->p75 = cell_quantile(s->value, s->count, 0.75);
+    row->rounds = s->count;
+    row->dropped = s->seen - s->count;
+    row->note = cell_note(c, l, cell_noisy(s));
+    json_write(row);
+}
+
+/* All ratios of one figure of one lane; the table gets the one to uthash64 and the one to RAW. */
+static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, const char *metric,
+                             cell_figure *wall, cell_figure *cpu, double *room)
+{
+    static const char *const refs[] = { "uthash64", "uthash1", "raw", "uthash64t", "own" };
+    const workload_cell *cell = &c->w->cell[c->lane[l].cell];
+    const char *self = c->subject[c->lane[l].subject]->name;
+    cell_series s = { room, 0, 0 };
+    json_row row;
+    char xpeer[48] = "-", xraw[48] = "-";
+
+    cell_row_head(c, state, l, metric, &row);
+    cell_collect(c, state, wall, l, UINT32_MAX, &s);
+    cell_emit(c, l, &s, "wall", NULL, 0, &row);
+    const json_row plain = row;
+    for (size_t i = 0; i < sizeof refs / sizeof refs[0]; i++) {
+        const bool own = strcmp(refs[i], "own") == 0;
+        const uint32_t under = cell_find_lane(c, own ? self : refs[i], cell_base_metric(cell),
+                                              c->lane[l].threads);
+        if (under == UINT32_MAX || under == l) {
+            continue;
+        }
+        for (int clock = 0; clock < (cpu != NULL ? 2 : 1); clock++) {
+            cell_collect(c, state, clock ? cpu : wall, l, under, &s);
+            cell_emit(c, l, &s, clock ? "cpu" : "wall", refs[i], plain.value, &row);
+            char *text = i == 0 && clock == 0 ? xpeer
+                         : i == 2 && clock == (cpu != NULL) ? xraw : NULL;
+            if (text != NULL && s.count > 0) {
+                snprintf(text, sizeof xraw, "%.2f [%.2f %.2f]", row.ratio, row.p25, row.p75);
+            }
+        }
+    }
+    printf("%-11s %u  %-9s %9.2f %9.2f  %-20s %-20s %6.4f %7.1f  %-4s %3u+%-3u %s\n", metric,
+           plain.threads, self, plain.value, plain.best, xpeer, xraw, plain.hit, plain.bg_cpu_ns,
+           plain.c2c, plain.rounds, plain.dropped, plain.note != NULL ? plain.note : "");
+}
+
+/* (own rate at t threads / at one) / (the same of RAW), all four windows of one round. */
+static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, double *room)
+{
+    const char *self = c->subject[c->lane[l].subject]->name;
+    const uint32_t t = c->lane[l].threads;
+    const uint32_t one = cell_find_lane(c, self, "get", 1);
+    const uint32_t raw = cell_find_lane(c, "raw", "get", t), raw1 = cell_find_lane(c, "raw", "get", 1);
+    if (t == 1 || one == UINT32_MAX || raw == UINT32_MAX || raw1 == UINT32_MAX || l == raw) {
+        return;
+    }
+    cell_series s = { room, 0, 0 };
+    for (uint32_t r = 0; r < c->round_count; r++) {
+        const window_result *w = &c->result[r * c->lane_count];
+        if (cell_state_of(c->c2c_ns[r]) != state) {
+            continue;
+        }
+        s.seen++;
+        if (!w[l].dropped && !w[one].dropped && !w[raw].dropped && !w[raw1].dropped) {
+            s.value[s.count++] = window_mops_wall(&w[l]) / window_mops_wall(&w[one]) /
+                                 (window_mops_wall(&w[raw]) / window_mops_wall(&w[raw1]));
+        }
+    }
+    json_row row;
+    cell_row_head(c, state, l, "scaling", &row);
+    cell_emit(c, l, &s, "wall", "raw", cell_quantile(s.value, s.count, 0.5), &row);
+    printf("%-11s %u  %-9s %9s %9s  %-20s %.2f [%.2f %.2f] %*s %-4s %3u+%-3u %s\n", "scaling", t,
+           self, "", "", "", row.ratio, row.p25, row.p75, 18, "", row.c2c, row.rounds, row.dropped,
+           row.note != NULL ? row.note : "");
+}
+
+static void cell_report(cell_set *c)
+{
+    double *room = malloc(c->round_room * sizeof room[0]);
+    for (cell_state state = CELL_NEAR; room != NULL && state < CELL_STATES; state++) {
+        if (cell_state_c2c(c, state) == 0 && state != CELL_ONE) {
+            continue;
+        }
+        if (state == CELL_ONE && c->c2c_ns[0] != 0) {
+            continue;
+        }
+        for (uint32_t l = 0; l < c->lane_count; l++) {
+            const workload_cell *cell = &c->w->cell[c->lane[l].cell];
+            if (cell->op == WORKLOAD_LATENCY) {
+                cell_emit_figure(c, state, l, "p50", cell_p50, NULL, room);
+                cell_emit_figure(c, state, l, "p99", cell_p99, NULL, room);
+                cell_emit_figure(c, state, l, "p999", cell_p999, NULL, room);
+                cell_emit_figure(c, state, l, "p9999", cell_p9999, NULL, room);
+                continue;
+            }
+            cell_emit_figure(c, state, l, cell->metric, window_mops_wall, window_mops_cpu, room);
+            if (strcmp(cell->metric, "get") == 0) {
+                cell_emit_scaling(c, state, l, room);
+            }
+        }
+    }
+    free(room);
+    fflush(stdout);
+}
+
+static void cell_say_wrong(const cell_set *c)
+{
+    for (uint32_t l = 0; l < c->lane_count; l++) {
+        uint64_t bad = 0, errors = 0;
+        for (uint32_t r = 0; r < c->round_count; r++) {
+            bad += c->result[r * c->lane_count + l].bad;
+            errors += c->result[r * c->lane_count + l].errors;
+        }
+        if (bad + errors > 0) {
+            printf("wrong: %s %s %s: %" PRIu64 " wrong values, %" PRIu64 " failed calls\n",
+                   c->w->name, c->w->cell[c->lane[l].cell].metric,
+                   c->subject[c->lane[l].subject]->name, bad, errors);
+        }
+    }
+}
+
+static bool cell_prepare(cell_set *c, const bench_subject *const *subjects, uint32_t count)
+{
+    const uint32_t cpus = host_cpu_count();
+    for (uint32_t t = 0; t < c->w->thread_count; t++) {
+        if (c->w->thread[t] <= cpus) {
+            c->thread_max = c->w->thread[t];
+        } else {
+            char text[64];
+            snprintf(text, sizeof text, "%u threads on %u CPUs", c->w->thread[t], cpus);
+            json_say(c->bench, NULL, c->w->name, "skip", text);
+        }
+    }
+    if (c->thread_max == 0 || !cell_make_traces(c)) {
+        return false;
+    }
+    c->pool = window_pool_create(c->thread_max);
+    if (c->pool == NULL) {
+        fprintf(stderr, "cellar-bench: threads cannot be started\n");
+        return false;
+    }
+    cell_open_subjects(c, subjects, count);
+    return c->subject_count > 0;
+}
+
+int cell_run(const cell_options *o, const char *bench, const workload *w,
+             const bench_subject *const *subjects, uint32_t subject_count)
+{
+    cell_set c = { .o = o, .own = *w, .w = &c.own, .bench = bench };
+    if (!cell_prepare(&c, subjects, subject_count)) {
+        const bool idle = c.thread_max == 0 || (c.pool != NULL && c.subject_count == 0);
+        cell_close(&c);
+        return idle ? CELL_OK : CELL_USAGE;
+    }
+    printf("\n%s / %s  (Mops/s or ns: median, best; ratios: median [p25 p75] of same-round ratios)\n"
+           "metric      t  subject      median      best  x uthash64           x raw (cpu)"
+           "            hit   bg ns  c2c  rounds+dropped\n", bench, w->name);
+    w = c.w;
+    const bool one_block = cell_one_block(w);
+    for (uint32_t k = 0; k < w->cell_count; k++) {
+        const uint32_t last = one_block ? w->cell_count - 1 : k;
+        if (w->capacity_entries + w->capacity_bytes > 0 && k == 0) {
+            cell_saturate(&c, k);
+        }
+        cell_make_lanes(&c, k, last);
+        if (c.lane_count > 0 && !cell_rounds(&c, w->rounds != 0 ? w->rounds : o->rounds,
+                                             w->window_ms != 0 ? w->window_ms : o->window_ms)) {
+            c.wrong = true;
+            break;
+        }
+        cell_report(&c);
+        cell_say_wrong(&c);
+        k = last;
+    }
+    const bool wrong = c.wrong;
+    cell_close(&c);
+    return wrong ? CELL_WRONG : CELL_OK;
+}
+
+/* ---- Which subjects, in which process --------------------------------------------------------- */
+
+/* true: may run; else it said why not. A third of what is free stays free. */
+static bool cell_memory_fits(const char *bench, const workload *w, uint32_t subjects)
+{
+    const uint64_t free_bytes = host_available_bytes(), all = host_total_bytes();
+    const uint64_t entries = w->prefill < w->trace.key_count ? w->prefill : w->trace.key_count;
+    const uint64_t need = entries * (w->key_len + w->value_len + 160) * subjects + (64 << 20);
+    char text[120];
+    if (w->min_memory != 0 && free_bytes < w->min_memory) {
+        snprintf(text, sizeof text, "needs %" PRIu64 " MiB free, %" PRIu64 " are",
+                 w->min_memory >> 20, free_bytes >> 20);
+    } else if (need > all / 10 * 6 || need > free_bytes / 10 * 9) {
+        snprintf(text, sizeof text, "needs about %" PRIu64 " MiB of %" PRIu64, need >> 20,
+                 all >> 20);
+    } else {
+        return true;
+    }
+    json_say(bench, NULL, w->name, "skip", text);
+    return false;
+}
+
+/* status of waitpid -> ours; a crash becomes a line. */
+static int cell_reap(const char *bench, const char *subject, const char *name, pid_t pid)
+{
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+        json_say(bench, subject, name, "crash", "the child cannot be started");
+        return CELL_WRONG;
+    }
+    if (WIFSIGNALED(status)) {
+        char text[64];
+        snprintf(text, sizeof text, "signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+        json_say(bench, subject, name, "crash", text);
+        return CELL_WRONG;
+    }
+    return WEXITSTATUS(status);
+}
+
+static int cell_fork(const cell_options *o, const char *bench, const workload *w,
+                     const bench_subject *const *list, uint32_t count)
+{
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const int status = cell_run(o, bench, w, list, count);
+        fflush(NULL);
+        _exit(status);
+    }
+    return cell_reap(bench, count == 1 ? list[0]->name : NULL, w->name, pid);
+}
+
+int cell_run_forked(const cell_options *o, const char *bench, const char *workload_name)
+{
+    const bench_subject *list[CELL_SUBJECTS];
+    uint32_t count = 0;
+    workload w;
+    char path[400], why[500];
+    if (strchr(workload_name, '/') != NULL) {
+        snprintf(path, sizeof path, "%s", workload_name);
+    } else {
+        snprintf(path, sizeof path, "%s/%s.wl", o->mixes, workload_name);
+    }
+    if (!workload_read(path, &w, why, sizeof why)) {
+        fprintf(stderr, "cellar-bench: %s\n", why);
+        return CELL_USAGE;
+    }
+    for (size_t i = 0; i < bench_registry_count && count < CELL_SUBJECTS; i++) {
+        const bench_entry *e = &bench_registry[i];
+        if (!cell_chosen(o, &w, e->name)) {
+            continue;
+        }
+        if (e->subject == NULL) {
+            json_say(bench, e->name, w.name, "skip", e->missing);
+        } else {
+            list[count++] = e->subject;
+        }
+    }
+    if (!cell_memory_fits(bench, &w, o->warm ? 1 : count)) {
+        return CELL_OK;
+    }
+    if (!o->warm) {
+        return cell_fork(o, bench, &w, list, count);
+    }
+    int worst = CELL_OK;
+    for (uint32_t i = 0; i < count; i++) {
+        const int status = cell_fork(o, bench, &w, &list[i], 1);
+        worst = status > worst ? status : worst;
+    }
+    return worst;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cell: a workload run on all chosen subjects, from opening to printed rows; and what one run of
+ * the bench was asked for. */
+#ifndef BENCH_HARNESS_CELL_H
+#define BENCH_HARNESS_CELL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bench/harness/subject.h"
+#include "bench/harness/workload.h"
+
+typedef struct cell_options {
+    const char *mixes;     /* folder of .wl files */
+    const char *peers;     /* NULL: the usual ones; else names or beginnings of names */
+    const char *scratch;   /* folder for files; exists */
+    uint32_t rounds, window_ms;
+    bool quick, full, warm; /* warm: each subject alone in a child of its own */
+} cell_options;
+
+/* Exit status of a part: the worst one counts. */
+enum { CELL_OK = 0, CELL_WRONG = 1 /* a value was wrong, a crash */, CELL_USAGE = 2 };
+
+/* RAW and ours always; others when the workload wants them and `peers` names them (without `peers`:
+ * the usual ones, all with `full` or when the workload names its subjects itself). */
+bool cell_chosen(const cell_options *o, const workload *w, const char *subject);
+
+/* Runs one workload in a forked child, so that a crash ends this workload only. */
+int cell_run_forked(const cell_options *o, const char *bench, const char *workload_name);
+
+/* The same in this process, with subjects given by the caller (tests). */
+int cell_run(const cell_options *o, const char *bench, const workload *w,
+             const bench_subject *const *subjects, uint32_t subject_count);
+
+/* near < 60 ns <= mid <= 120 ns < far; one: a single CPU. */
+typedef enum cell_state { CELL_NEAR, CELL_MID, CELL_FAR, CELL_ONE, CELL_STATES } cell_state;
+cell_state cell_state_of(uint64_t c2c_ns);
+const char *cell_state_name(cell_state s);
+
+/* Sorts; linear between neighbours; NAN for no values. */
+double cell_quantile(double *values, uint32_t count, double q);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * host: what the harness asks the machine: clocks, pinning, memory, stolen time, names for the
+ * header of a table. All of the bench that is Linux or x86-64 only lies in host.c, rss.c, c2c.c. */
+#ifndef BENCH_HARNESS_HOST_H
+#define BENCH_HARNESS_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+uint64_t host_wall_ns(void);       /* CLOCK_MONOTONIC */
+uint64_t host_thread_cpu_ns(void); /* of the calling thread */
+uint64_t host_process_cpu_ns(void);
+uint64_t host_thread_preempted(void); /* involuntary switches of the calling thread so far */
+
+/* Cycle counter that waits for the loads before it, and its rate; about 16 ns when empty. */
+uint64_t host_ticks(void);
+double host_ns_per_tick(void);  /* calibrated once, 20 ms */
+uint64_t host_empty_ticks(void); /* median cost of two readings with nothing between */
+
+uint32_t host_cpu_count(void);     /* CPUs this process may use */
+bool host_pin(uint32_t index);     /* calling thread onto the index-th of them */
+void host_unpin(void);             /* back onto all of them */
+
+typedef struct host_steal {
+    uint64_t steal, total; /* clock ticks of all CPUs since boot */
+} host_steal;
+host_steal host_steal_now(void);
+
+uint64_t host_rss_bytes(void);       /* of this process, smaps_rollup; 0: not readable */
+uint64_t host_available_bytes(void); /* MemAvailable */
+uint64_t host_total_bytes(void);     /* MemTotal */
+
+const char *host_cpu_name(void);
+const char *host_kernel(void);
+
+/* Cross-core latency in ns a hand-over between the first two CPUs; 0: only one CPU. */
+uint64_t host_c2c_ns(void);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * json: one object a line, the keys of every row, and the fixed list of metrics. */
+#ifndef BENCH_HARNESS_JSON_H
+#define BENCH_HARNESS_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One published figure. NULL and NAN fields are left out of the line. */
+typedef struct json_row {
+    const char *bench, *subject, *workload;
+    const char *metric;            /* one of JSON_METRICS; the unit follows from it */
+    const char *vs;                /* reference of `ratio`, p25, p75; NULL: they describe value */
+    const char *clock;             /* "wall" or "cpu" */
+    const char *regime;            /* "cold", "warm", or "fresh" (a process of its own) */
+    const char *c2c;               /* "near" "mid" "far" "one" */
+    const char *semantics;
+    const char *note;              /* "noisy", "leak", ...; NULL: nothing to say */
+    double value, best, ratio, p25, p75, hit, bg_cpu_ns;
+    uint64_t c2c_ns, bad;
+    uint32_t threads, rounds, dropped;
+} json_row;
+
+/* Everything a metric may be called, with its unit and what is good. Matched exactly. */
+#define JSON_METRICS(X)                                                                    \
+    X("get", "Mops/s", 'h') X("mix95", "Mops/s", 'h') X("mix50", "Mops/s", 'h')            \
+    X("write", "Mops/s", 'h') X("readthrough", "Mops/s", 'h') X("hot", "Mops/s", 'h')      \
+    X("hot95", "Mops/s", 'h') X("get_many1", "Mops/s", 'h') X("get_many8", "Mops/s", 'h')  \
+    X("get_many32", "Mops/s", 'h') X("get_many128", "Mops/s", 'h') X("pin", "Mops/s", 'h') \
+    X("pin_copy", "Mops/s", 'h') X("scaling", "x", 'h') X("p50", "ns", 'l')                \
+    X("p99", "ns", 'l') X("p999", "ns", 'l') X("p9999", "ns", 'l') X("grow_max", "us", 'l')\
+    X("grow_p9999", "us", 'l') X("grow_over_1ms", "ops", 'l') X("grow_wall", "ns", 'l')    \
+    X("meta_bytes", "B", 'l') X("meta_accounted", "B", 'l') X("rss_churn", "x", 'l')       \
+    X("over_budget", "B", 'l') X("payload_held", "x", 'h') X("churn_write", "MB/s", 'h')   \
+    X("dropin_bytes", "B", 'l') X("dropin_text", "B", 'l') X("dropin_seconds", "s", 'l')
+
+bool json_metric_known(const char *metric);
+const char *json_metric_unit(const char *metric);     /* "" when unknown */
+bool json_metric_lower_is_better(const char *metric);
+
+void json_row_init(json_row *row); /* all fields absent */
+
+const char *json_commit(void); /* environment variable BENCH_COMMIT */
+const char *json_compiler(void);
+const char *json_flags(void);
+
+/* Facts that stand in each line; texts must outlive the run. */
+void json_facts(bool quick, const char *alloc);
+
+/* Lines are appended; NULL: no file. false: the file cannot be opened. */
+bool json_open(const char *path);
+void json_close(void);
+void json_write(const json_row *row); /* ends the process when the metric is not on the list */
+/* kind: "skip", "crash", "leak"; name: of the workload. Printed on stdout too. */
+void json_say(const char *bench, const char *subject, const char *name, const char *kind,
+              const char *text);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * window: one timed stretch of one subject with one operation mix. */
+#ifndef BENCH_HARNESS_WINDOW_H
+#define BENCH_HARNESS_WINDOW_H
+
+#include "bench/harness/subject.h"
+#include "bench/harness/workload.h"
+
+/* Borrowed for the length of the call; the arrays have one element a thread. */
+typedef struct window_job {
+    const bench_subject *subject;
+    void *store;
+    workload_op op;
+    uint32_t many, threads, window_ms;
+    uint32_t key_len, value_cap; /* bytes; value_cap holds the longest value */
+    const trace *traces;
+    uint32_t *const *set_masks;
+    const uint32_t *lengths;     /* value length of an id: lengths[id & length_mask] */
+    uint32_t length_mask;
+    uint32_t reserved;
+    int64_t ttl_ms;
+    uint64_t position;           /* first request, the same for all subjects of a round */
+} window_job;
+
+typedef struct window_result {
+    uint64_t ops, gets, hits;
+    uint64_t bad;                /* hits with another value than was stored: must be 0 */
+    uint64_t errors;             /* calls that answered a code below 0 */
+    uint64_t wall_ns, cpu_ns;    /* wall: first start to last end; cpu: sum of the threads */
+    uint64_t bg_cpu_ns;          /* CPU of the process that no worker spent */
+    uint64_t preempted;          /* involuntary switches of the worst thread */
+    double steal_share;
+    double p_ns[4];              /* LATENCY: p50 p99 p99.9 p99.99 of a get */
+    bool dropped;                /* disturbed: counts for nothing */
+} window_result;
+
+typedef struct window_pool window_pool;
+
+/* Pinned threads that sleep between windows. NULL: they cannot be started. */
+window_pool *window_pool_create(uint32_t threads);
+void window_pool_destroy(window_pool *p);
+/* false: out of memory for buffers. */
+bool window_run(window_pool *p, const window_job *job, window_result *out);
+
+double window_mops_wall(const window_result *r);
+double window_mops_cpu(const window_result *r); /* per second of CPU: of one thread */
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar: ourselves, through the public header and nothing else.
+ *
+ * CONFIGURATION  defaults (64 stripes, S3-FIFO, statistics on, maintenance thread on) but for the
+ *            budget, which is sized to the population where the workload has no bound, and the
+ *            bound where it has one. The TTL of a workload is the store's default TTL, so a set
+ *            needs no options; a set with another TTL passes them.
+ * LIMITS     get_many up to 128 keys a call: the item array stands on the stack, and building it is
+ *            part of what is measured. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cellar.h"
+#include "bench/harness/verify.h"
+#include "bench/peers/peers.h"
+
+#define CELLAR_SUBJECT_MANY 128
+#define CELLAR_SUBJECT_MIB (UINT64_C(1) << 20)
+
+typedef struct cellar_subject_store {
+    cellar *root;
+    int64_t ttl_ms; /* the store's default; 0: none */
+} cellar_subject_store;
+
+/* Room for a population that is to stay whole: payload, metadata twice over, and slack. */
+static uint64_t cellar_subject_budget(const bench_cfg *cfg)
+{
+    if (cfg->capacity_bytes != 0) {
+        return cfg->capacity_bytes;
+    }
+    const uint64_t entries = cfg->capacity_entries != 0 ? cfg->capacity_entries : cfg->key_count;
+    const uint64_t entry = (uint64_t)cfg->key_len + cfg->value_len;
+    const uint64_t payload = cfg->payload_bytes > entries * entry || cfg->capacity_entries == 0
+                                 ? cfg->payload_bytes : entries * entry;
+    return 64 * CELLAR_SUBJECT_MIB + payload + payload / 4 + entries * 64;
+}
+
+static void *cellar_subject_open(const bench_cfg *cfg)
+{
+    cellar_subject_store *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        return NULL;
+    }
+    unsigned char secret[32];
+    for (size_t i = 0; i < 4; i++) {
+        const uint64_t word = verify_mix64(cfg->seed + i + 1);
+        memcpy(secret + 8 * i, &word, 8);
+    }
+    cellar_config c = CELLAR_CONFIG_INIT;
+    c.memory_bytes = cellar_subject_budget(cfg);
+    c.max_entries = cfg->capacity_entries;
+    c.default_ttl_ms = cfg->ttl_ms;
+    c.secret = secret;
+    s->ttl_ms = cfg->ttl_ms;
+    if (cellar_open(&c, &s->root) != CELLAR_OK) {
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+static void cellar_subject_close(void *store)
+{
+    cellar_subject_store *s = store;
+    if (s != NULL) {
+        cellar_close(s->root);
+        free(s);
+    }
+}
+
+static int cellar_subject_get(void *store, const void *key, size_t key_len, void *buf,
+                              size_t buf_cap, size_t *value_len)
+{
+    const cellar_subject_store *s = store;
+    const cellar_err err = cellar_get(s->root, key, key_len, buf, buf_cap, value_len);
+    return err == CELLAR_OK ? 1 : err > 0 ? 0 : -1;
+}
+
+static int cellar_subject_set(void *store, const void *key, size_t key_len, const void *value,
+                              size_t value_len, int64_t ttl_ms)
+{
+    const cellar_subject_store *s = store;
+    if (ttl_ms == s->ttl_ms) {
+        return cellar_set(s->root, key, key_len, value, value_len, NULL) == CELLAR_OK ? 0 : -1;
+    }
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.ttl_ms = ttl_ms != 0 ? ttl_ms : CELLAR_TTL_NONE;
+    return cellar_set(s->root, key, key_len, value, value_len, &o) == CELLAR_OK ? 0 : -1;
+}
+
+static int cellar_subject_del(void *store, const void *key, size_t key_len)
+{
+    const cellar_subject_store *s = store;
+    const cellar_err err = cellar_del(s->root, key, key_len);
+    return err == CELLAR_OK ? 1 : err > 0 ? 0 : -1;
+}
+
+static size_t cellar_subject_get_many(void *store, const bench_key *keys, size_t count, void *bufs,
+                                      size_t stride)
+{
+    const cellar_subject_store *s = store;
+    cellar_get_item items[CELLAR_SUBJECT_MANY];
+    size_t sum = 0;
+    for (size_t at = 0; at < count; at += CELLAR_SUBJECT_MANY) {
+        const size_t n = count - at < CELLAR_SUBJECT_MANY ? count - at : CELLAR_SUBJECT_MANY;
+        size_t hits = 0;
+        for (size_t i = 0; i < n; i++) {
+            items[i] = (cellar_get_item){ keys[at + i].ptr, keys[at + i].len,
+                                          (unsigned char *)bufs + (at + i) * stride, stride, 0,
+                                          CELLAR_OK, 0 };
+        }
+        if (cellar_get_many(s->root, items, n, &hits) == CELLAR_OK) {
+            sum += hits;
+        }
+    }
+    return sum;
+}
+
+static int cellar_subject_pin(void *store, const void *key, size_t key_len, bench_pinned *out)
+{
+    const cellar_subject_store *s = store;
+    cellar_pinned p;
+    _Static_assert(sizeof p.opaque <= sizeof out->handle, "a pin fits into the harness's handle");
+    const cellar_err err = cellar_pin(s->root, key, key_len, &p);
+    if (err != CELLAR_OK) {
+        return err > 0 ? 0 : -1;
+    }
+    out->value = p.value;
+    out->value_len = p.value_len;
+    memcpy(out->handle, p.opaque, sizeof p.opaque);
+    return 1;
+}
+
+static void cellar_subject_unpin(void *store, bench_pinned *pinned)
+{
+    cellar_pinned p = { pinned->value, pinned->value_len, { 0 } };
+    (void)store;
+    memcpy(p.opaque, pinned->handle, sizeof p.opaque);
+    cellar_unpin(&p);
+}
+
+static cellar_stats cellar_subject_stats(void *store)
+{
+    const cellar_subject_store *s = store;
+    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats_get(s->root, CELLAR_SCOPE_STORE, &st);
+    return st;
+}
+
+static uint64_t cellar_subject_count(void *store) { return cellar_subject_stats(store).entries; }
+static uint64_t cellar_subject_accounted(void *store)
+{
+    return cellar_subject_stats(store).used_bytes;
+}
+
+const bench_subject cellar_subject = {
+    .name = "cellar",
+    .version = "0.1.0",
+    .semantics = "copy",
+    .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_INCR,
+    .open = cellar_subject_open,
+    .close = cellar_subject_close,
+    .get = cellar_subject_get,
+    .set = cellar_subject_set,
+    .del = cellar_subject_del,
+    .get_many = cellar_subject_get_many,
+    .pin = cellar_subject_pin,
+    .unpin = cellar_subject_unpin,
+    .count = cellar_subject_count,
+    .accounted_bytes = cellar_subject_accounted,
+};

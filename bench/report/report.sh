@@ -1,0 +1,52 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# report: the figures of the last runs against their floors, tables of bench/README.md, plots.
+#
+# USE      report.sh [--check] FOLDER|FILE.jsonl
+# WALK     the .jsonl lines of the last full run and of single suites after it, in order of time ->
+#          table on stdout -> if they are no quick run: Markdown between the markers of
+#          bench/README.md -> plots into the folder, where gnuplot is found.
+# EXIT     with --check 1 when a figure is under its floor.
+set -u
+LC_ALL=C
+export LC_ALL
+check=
+if [ "${1-}" = --check ]; then
+    check='-v check=1'
+    shift
+fi
+from=${1:-build/bench}
+here=bench/report
+awk=${AWK:-awk}
+if [ -d "$from" ]; then
+    files=$(ls -tr "$from"/*.jsonl 2>/dev/null) out=$from
+else
+    files=$from out=$(dirname "$from")
+fi
+[ -n "$files" ] || { echo "report: no results in $from: run make bench" >&2; exit 2; }
+
+# shellcheck disable=SC2086
+$awk -f $here/table.awk $check $here/targets.tsv $files
+status=$?
+
+# shellcheck disable=SC2086
+if grep -q '"quick":1' $files; then
+    echo "report: quick figures among them: bench/README.md is left as it is"
+elif [ -f bench/README.md ]; then
+    $awk -v md=1 -f $here/table.awk $here/targets.tsv $files >"$out/table.md"
+    $awk -v table="$out/table.md" '
+        /<!-- bench:begin -->/ { print; while ((getline line < table) > 0) print line; inside = 1 }
+        /<!-- bench:end -->/ { inside = 0 }
+        !inside { print }
+        ' bench/README.md >"$out/README.new" && cp "$out/README.new" bench/README.md
+fi
+
+if command -v gnuplot >/dev/null 2>&1; then
+    # shellcheck disable=SC2086
+    $awk -f $here/plot.awk -v out="$out" $files && gnuplot -e "out='$out'" $here/plot.gp &&
+        echo "report: plots in $out"
+else
+    echo "report: gnuplot not found, no plots"
+fi
+exit $status

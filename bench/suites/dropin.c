@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dropin: what the two-file form costs to compile, and how large its object is.
+ *
+ * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, three times -> median of wall seconds; then the
+ *            object: the size of the file, and the bytes of it that are loaded (ELF sections with
+ *            SHF_ALLOC, bss included).
+ * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c). */
+#include "bench/suites/suite.h"
+
+#include <elf.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+
+#define DROPIN_REPEATS 3
+
+static const char *dropin_env(const char *name, const char *fallback)
+{
+    const char *text = getenv(name);
+    return text != NULL && text[0] != '\0' ? text : fallback;
+}
+
+/* Loaded bytes of an ELF64 object; 0: it is not one. */
+static uint64_t dropin_loaded(FILE *f)
+{
+    Elf64_Ehdr head;
+    uint64_t sum = 0;
+    if (fread(&head, sizeof head, 1, f) != 1 || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
+        head.e_ident[EI_CLASS] != ELFCLASS64) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < head.e_shnum; i++) {
+        Elf64_Shdr section;
+        if (fseek(f, (long)(head.e_shoff + i * sizeof section), SEEK_SET) != 0 ||
+            fread(&section, sizeof section, 1, f) != 1) {
+            return 0;
+        }
+        sum += section.sh_flags & SHF_ALLOC ? section.sh_size : 0;
+    }
+    return sum;
+}
+
+static bool dropin_compile(const char *source, const char *object, double *seconds)
+{
+    char command[1200];
+    snprintf(command, sizeof command, "%s -std=c11 -O2 -c '%s' -o '%s'", dropin_env("BENCH_CC", "cc"),
+             source, object);
+    const uint64_t start = host_wall_ns();
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    int status = 1;
+    const bool ok = pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+    *seconds = (double)(host_wall_ns() - start) / 1e9;
+    return ok;
+}
+
+static int dropin_run(const cell_options *o)
+{
+    const char *source = dropin_env("BENCH_DIST", "dist/cellar.c");
+    double seconds[DROPIN_REPEATS];
+    char object[400];
+    snprintf(object, sizeof object, "%s/dropin.o", o->scratch);
+    if (access(source, R_OK) != 0) {
+        json_say("dropin", "cellar", "dropin", "skip", "dist/cellar.c is not there (make dist)");
+        return CELL_OK;
+    }
+    for (uint32_t i = 0; i < DROPIN_REPEATS; i++) {
+        if (!dropin_compile(source, object, &seconds[i])) {
+            json_say("dropin", "cellar", "dropin", "crash", "does not compile");
+            return CELL_WRONG;
+        }
+    }
+    FILE *f = fopen(object, "rbe");
+    if (f == NULL) {
+        return CELL_WRONG;
+    }
+    double loaded = (double)dropin_loaded(f);
+    double bytes = fseek(f, 0, SEEK_END) == 0 ? (double)ftell(f) : 0;
+    fclose(f);
+    printf("\ndropin  (-std=c11 -O2, %s)\n", dropin_env("BENCH_CC", "cc"));
+    suite_say("dropin", "cellar", "dropin", "dropin_bytes", &bytes, 1, NULL, NULL);
+    suite_say("dropin", "cellar", "dropin", "dropin_text", &loaded, 1, NULL, NULL);
+    suite_say("dropin", "cellar", "dropin", "dropin_seconds", seconds, DROPIN_REPEATS, "wall", NULL);
+    return CELL_OK;
+}
+
+const bench_suite suite_dropin = { "dropin", "object size and compile time of the two files",
+                                   dropin_run, NULL, NULL };

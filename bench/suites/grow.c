@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * grow: what one insert can cost while a store grows from empty, without any hint of its size.
+ *
+ * WALK       fork -> open -> 2 M inserts, thread CPU time of each -> close; then 3 M inserts by the
+ *            wall clock. Subjects alternate, several repetitions each; a fresh process each time.
+ * WHY        wall-clock maxima show the scheduler (a "10 ms pause of growth" was 371 us of CPU), so
+ *            the longest insert is told in CPU time. One reading of that clock an insert; its cost,
+ *            a system call, is inside every figure.
+ * NOT HERE   raw: it is sized when opened and does not grow. */
+#include "bench/suites/suite.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/harness/hist.h"
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+#include "bench/harness/verify.h"
+
+#define GROW_SUBJECTS 8
+#define GROW_REPEATS 7
+#define GROW_KEYS 2000000
+#define GROW_WALL_KEYS 3000000
+#define GROW_VALUE 100
+
+/* Filled by the child, in memory shared with the parent. */
+typedef struct grow_result {
+    uint64_t max_ns, p9999_ns, over_1ms, wall_ns, refused;
+    uint32_t done;
+} grow_result;
+
+static uint64_t grow_insert(const bench_subject *s, void *store, uint64_t id, unsigned char *value)
+{
+    unsigned char key[VERIFY_KEY_MAX];
+    verify_make_key(key, id, 16);
+    verify_stamp(value, GROW_VALUE, id);
+    return s->set(store, key, 16, value, GROW_VALUE, 0) < 0;
+}
+
+static void *grow_open(const bench_subject *s, uint64_t keys)
+{
+    const bench_cfg cfg = { .key_count = keys,
+                            .payload_bytes = keys * (16 + GROW_VALUE),
+                            .key_len = 16,
+                            .value_len = GROW_VALUE,
+                            .threads = 1,
+                            .seed = 7 };
+    return s->open(&cfg);
+}
+
+static void grow_child(const bench_subject *s, grow_result *out)
+{
+    static hist h;
+    unsigned char value[GROW_VALUE];
+    verify_fill(value, sizeof value);
+    host_pin(0);
+    void *store = grow_open(s, GROW_KEYS);
+    if (store == NULL) {
+        return;
+    }
+    uint64_t before = host_thread_cpu_ns();
+    for (uint64_t id = 0; id < GROW_KEYS; id++) {
+        out->refused += grow_insert(s, store, id, value);
+        const uint64_t now = host_thread_cpu_ns();
+        hist_add(&h, now - before);
+        out->over_1ms += now - before > 1000000;
+        before = now;
+    }
+    out->max_ns = h.max;
+    out->p9999_ns = hist_percentile(&h, 999900);
+    s->close(store);
+    store = grow_open(s, GROW_WALL_KEYS);
+    if (store == NULL) {
+        return;
+    }
+    const uint64_t start = host_wall_ns();
+    for (uint64_t id = 0; id < GROW_WALL_KEYS; id++) {
+        out->refused += grow_insert(s, store, id, value);
+    }
+    out->wall_ns = host_wall_ns() - start;
+    s->close(store);
+    out->done = 1;
+}
+
+static void grow_report(const bench_subject *s, const grow_result *r, uint32_t count)
+{
+    double max_us[GROW_REPEATS], p_us[GROW_REPEATS], wall[GROW_REPEATS], over = 0;
+    uint64_t refused = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        max_us[i] = (double)r[i].max_ns / 1e3;
+        p_us[i] = (double)r[i].p9999_ns / 1e3;
+        wall[i] = (double)r[i].wall_ns / GROW_WALL_KEYS;
+        over = fmax(over, (double)r[i].over_1ms);
+        refused += r[i].refused;
+    }
+    const char *note = refused > 0 ? "sets refused" : NULL;
+    suite_say("grow", s->name, "grow2m_16_100", "grow_max", max_us, count, "cpu", note);
+    suite_say("grow", s->name, "grow2m_16_100", "grow_p9999", p_us, count, "cpu", note);
+    suite_say("grow", s->name, "grow2m_16_100", "grow_over_1ms", &over, 1, "cpu", note);
+    suite_say("grow", s->name, "grow3m_16_100", "grow_wall", wall, count, "wall", note);
+}
+
+static int grow_run(const cell_options *o)
+{
+    const uint32_t repeats = o->quick ? 3 : o->full ? GROW_REPEATS : 5;
+    const bench_subject *list[GROW_SUBJECTS];
+    uint32_t count = 0;
+    int status = CELL_OK;
+    grow_result *shared = mmap(NULL, GROW_SUBJECTS * GROW_REPEATS * sizeof *shared,
+                               PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        json_say("grow", NULL, NULL, "skip", "no shared memory");
+        return CELL_OK;
+    }
+    for (size_t i = 0; i < bench_registry_count && count < GROW_SUBJECTS; i++) {
+        const bench_subject *s = bench_registry[i].subject;
+        if (s != NULL && strcmp(s->name, "raw") != 0 && cell_chosen(o, NULL, s->name) &&
+            (o->full || o->peers != NULL || strcmp(s->name, "uthash64t") != 0)) {
+            list[count++] = s;
+        }
+    }
+    for (uint32_t k = 0; k < repeats; k++) {
+        for (uint32_t i = 0; i < count; i++) {
+            grow_result *r = &shared[i * GROW_REPEATS + k];
+            fflush(NULL);
+            const pid_t pid = fork();
+            if (pid == 0) {
+                grow_child(list[i], r);
+                _exit(0);
+            }
+            if (pid > 0) {
+                waitpid(pid, NULL, 0);
+            }
+            if (!r->done) {
+                json_say("grow", list[i]->name, "grow2m_16_100", "crash", "did not finish");
+                status = CELL_WRONG;
+            }
+        }
+    }
+    printf("\ngrow  (from empty, no hint; median [p25 p75] over %u processes each)\n", repeats);
+    for (uint32_t i = 0; i < count; i++) {
+        if (shared[i * GROW_REPEATS].done) {
+            grow_report(list[i], &shared[i * GROW_REPEATS], repeats);
+        }
+    }
+    munmap(shared, GROW_SUBJECTS * GROW_REPEATS * sizeof *shared);
+    return status;
+}
+
+const bench_suite suite_grow = { "grow", "longest insert while growing from empty", grow_run, NULL,
+                                 NULL };

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * main: the program cellar-bench. `make bench` calls it; its options are the make variables.
+ *
+ * WALK       options -> header with the facts of the machine -> suites, each workload in a child of
+ *            its own -> exit status. Figures go to --json as they are made; bench/report/table.awk
+ *            reads them there and compares with targets.tsv.
+ * EXIT       0 done (skips are fine), 1 a subject gave a wrong value or crashed, 2 usage: unknown
+ *            suite, subject, workload, or a malformed file (with its line number). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+#include "bench/suites/suite.h"
+
+#define MAIN_SUITES 16
+
+static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
+                                                  &suite_pin,  &suite_grow,   &suite_memory,
+                                                  &suite_churn, &suite_dropin };
+
+typedef struct main_args {
+    cell_options o;
+    const char *json, *workload; /* workload: a .wl of the caller instead of suites */
+    const bench_suite *suite[MAIN_SUITES];
+    uint32_t suite_count;
+} main_args;
+
+void suite_say(const char *bench, const char *subject, const char *workload_name,
+               const char *metric, double *values, uint32_t count, const char *clock,
+               const char *note)
+{
+    json_row row;
+    json_row_init(&row);
+    row.bench = bench;
+    row.subject = subject;
+    row.workload = workload_name;
+    row.metric = metric;
+    row.clock = clock;
+    row.regime = "fresh";
+    row.note = note;
+    row.rounds = count;
+    row.value = cell_quantile(values, count, 0.5);
+    row.p25 = cell_quantile(values, count, 0.25);
+    row.p75 = cell_quantile(values, count, 0.75);
+    row.best = cell_quantile(values, count, json_metric_lower_is_better(metric) ? 0 : 1);
+    json_write(&row);
+    printf("%-15s %-9s %-15s %12.6g %-6s [%.6g %.6g] worst %.6g  %s\n", metric, subject,
+           workload_name, row.value, json_metric_unit(metric), row.p25, row.p75,
+           cell_quantile(values, count, json_metric_lower_is_better(metric) ? 1 : 0),
+           note != NULL ? note : "");
+    fflush(stdout);
+}
+
+static int main_usage(const char *what, const char *arg)
+{
+    fprintf(stderr, "cellar-bench: %s%s%s\n", what, arg != NULL ? ": " : "", arg != NULL ? arg : "");
+    fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick] [--full]\n"
+                    "       [--warm] [--peers \"NAME NAME\"] [--json FILE] [--mixes DIR]\n"
+                    "       [--scratch DIR] [--rounds N] [--window-ms N] [--list]\nsuites:");
+    for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
+        fprintf(stderr, " %s", main_suites[i]->name);
+    }
+    fprintf(stderr, "\n");
+    return CELL_USAGE;
+}
+
+static int main_list(void)
+{
+    for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
+        printf("suite    %-10s %s\n", main_suites[i]->name, main_suites[i]->help);
+    }
+    for (size_t i = 0; i < bench_registry_count; i++) {
+        const bench_entry *e = &bench_registry[i];
+        printf("subject  %-10s %s\n", e->name, e->subject != NULL ? e->subject->version
+                                                                  : e->missing);
+    }
+    return CELL_OK;
+}
+
+static bool main_add_suites(main_args *a, const char *names)
+{
+    char copy[256], *rest = copy, *word;
+    snprintf(copy, sizeof copy, "%s", names);
+    while ((word = strtok_r(rest, " ,", &rest)) != NULL) {
+        const bench_suite *found = NULL;
+        for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
+            found = strcmp(main_suites[i]->name, word) == 0 ? main_suites[i] : found;
+        }
+        if (found == NULL || a->suite_count == MAIN_SUITES) {
+            return false;
+        }
+        a->suite[a->suite_count++] = found;
+    }
+    return true;
+}
+
+/* Every word must begin the name of at least one subject. */
+static bool main_peers_known(const char *peers)
+{
+    char copy[256], *rest = copy, *word;
+    snprintf(copy, sizeof copy, "%s", peers);
+    while ((word = strtok_r(rest, " ,", &rest)) != NULL) {
+        bool known = false;
+        for (size_t i = 0; i < bench_registry_count; i++) {
+            known = known || strncmp(bench_registry[i].name, word, strlen(word)) == 0;
+        }
+        if (!known) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool main_number(const char *text, uint32_t most, uint32_t *out)
+{
+    char *end;
+    const unsigned long v = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || v == 0 || v > most) {
+        return false;
+    }
+    *out = (uint32_t)v;
+    return true;
+}
+
+/* One option with its value; false: not understood. */
+static bool main_option(main_args *a, const char *name, const char *value)
+{
+    if (strcmp(name, "--suite") == 0) return main_add_suites(a, value);
+    if (strcmp(name, "--rounds") == 0) return main_number(value, 200, &a->o.rounds);
+    if (strcmp(name, "--window-ms") == 0) return main_number(value, 1000, &a->o.window_ms);
+    if (strcmp(name, "--peers") == 0) {
+        a->o.peers = value[0] != '\0' ? value : NULL;
+        return main_peers_known(value);
+    }
+    const struct { const char *name; const char **to; } texts[] = {
+        { "--json", &a->json },       { "--mixes", &a->o.mixes },
+        { "--scratch", &a->o.scratch }, { "--workload", &a->workload },
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (strcmp(name, texts[i].name) == 0) {
+            *texts[i].to = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int main_parse(main_args *a, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--quick") == 0) {
+            a->o.quick = true;
+        } else if (strcmp(argv[i], "--full") == 0) {
+            a->o.full = true;
+        } else if (strcmp(argv[i], "--warm") == 0) {
+            a->o.warm = true;
+        } else if (i + 1 == argc || !main_option(a, argv[i], argv[i + 1])) {
+            return main_usage("not understood", argv[i + 1 < argc ? i + 1 : i]);
+        } else {
+            i++;
+        }
+    }
+    if (a->o.rounds == 0) {
+        a->o.rounds = a->o.quick ? 9 : 21;
+    }
+    if (a->o.window_ms == 0) {
+        a->o.window_ms = a->o.quick ? 20 : 40;
+    }
+    for (size_t i = 0; a->suite_count == 0 && a->workload == NULL &&
+                       i < sizeof main_suites / sizeof main_suites[0]; i++) {
+        a->suite[i] = main_suites[i];
+    }
+    if (a->suite_count == 0 && a->workload == NULL) {
+        a->suite_count = sizeof main_suites / sizeof main_suites[0];
+    }
+    return CELL_OK;
+}
+
+static void main_header(const cell_options *o)
+{
+    const uint64_t c2c = host_c2c_ns();
+    printf("cellar-bench  commit %s%s\n", json_commit(),
+           o->quick ? "  QUICK: not for publication" : "");
+    printf("cpu           %s, %u usable, %" PRIu64 " MiB memory, Linux %s\n", host_cpu_name(),
+           host_cpu_count(), host_total_bytes() >> 20, host_kernel());
+    printf("compiler      %s, %s\n", json_compiler(), json_flags());
+    printf("allocator     glibc malloc, the same for all subjects\n");
+    printf("cross-core    %" PRIu64 " ns a hand-over now (%s); an empty timing costs %.1f ns\n", c2c,
+           cell_state_name(cell_state_of(c2c)), (double)host_empty_ticks() * host_ns_per_tick());
+    printf("windows       %u ms, %u rounds a state asked for%s\n", o->window_ms, o->rounds,
+           o->warm ? ", warm: one subject a process" : ", interleaved (cold)");
+    fflush(stdout);
+}
+
+static int main_run_suite(const cell_options *o, const bench_suite *s)
+{
+    int worst = CELL_OK;
+    if (s->run != NULL) {
+        return s->run(o);
+    }
+    for (int part = 0; part < (o->full ? 2 : 1); part++) {
+        const char *const *list = part == 0 ? s->workloads : s->full;
+        for (; list != NULL && *list != NULL; list++) {
+            const int status = cell_run_forked(o, s->name, *list);
+            worst = status > worst ? status : worst;
+        }
+    }
+    return worst;
+}
+
+int main(int argc, char **argv)
+{
+    main_args a = { .o = { .mixes = "bench/mixes", .scratch = "build/bench" } };
+    if (argc == 4 && strcmp(argv[1], "--memory-child") == 0) {
+        return suite_memory_child(argv[2], strtoull(argv[3], NULL, 10));
+    }
+    if (argc == 2 && strcmp(argv[1], "--list") == 0) {
+        return main_list();
+    }
+    const int parsed = main_parse(&a, argc, argv);
+    if (parsed != CELL_OK) {
+        return parsed;
+    }
+    json_facts(a.o.quick, "glibc");
+    if (!json_open(a.json)) {
+        return main_usage("cannot be written", a.json);
+    }
+    const uint64_t start = host_wall_ns();
+    int worst = CELL_OK;
+    main_header(&a.o);
+    if (a.workload != NULL) {
+        worst = cell_run_forked(&a.o, "own", a.workload);
+    }
+    for (uint32_t i = 0; i < a.suite_count; i++) {
+        const int status = main_run_suite(&a.o, a.suite[i]);
+        worst = status > worst ? status : worst;
+    }
+    json_close();
+    printf("\ncellar-bench: %.0f s, exit %d\n", (double)(host_wall_ns() - start) / 1e9, worst);
+    return worst;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * memory: bytes an entry costs beyond its key and value, everything included.
+ *
+ * WALK       for each subject and size: this program is started anew (fork and exec, so that no
+ *            freed heap of ours is lying around) -> RSS -> open, fill -> RSS -> one line back.
+ * FIGURES    meta_bytes      (RSS growth - payload) / entries: what the machine really lost
+ *            meta_accounted  (bytes the store says it holds - payload) / entries
+ * LIMITS     from 1 M entries on: huge pages and allocator slack round small runs (55 B an entry at
+ *            100 k against 31 at 1 M for the same code). */
+#include "bench/suites/suite.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+#include "bench/harness/verify.h"
+
+#define MEMORY_KEY 16
+#define MEMORY_VALUE 100
+#define MEMORY_REPEATS 3
+
+int suite_memory_child(const char *subject, uint64_t entries)
+{
+    const bench_subject *s = bench_subject_find(subject);
+    unsigned char key[VERIFY_KEY_MAX], value[MEMORY_VALUE];
+    const bench_cfg cfg = { .key_count = entries,
+                            .hint_entries = entries,
+                            .payload_bytes = entries * (MEMORY_KEY + MEMORY_VALUE),
+                            .key_len = MEMORY_KEY,
+                            .value_len = MEMORY_VALUE,
+                            .threads = 1,
+                            .seed = 7 };
+    verify_fill(value, sizeof value);
+    const uint64_t before = host_rss_bytes();
+    void *store = s != NULL ? s->open(&cfg) : NULL;
+    if (store == NULL) {
+        return CELL_WRONG;
+    }
+    for (uint64_t id = 0; id < entries; id++) {
+        verify_make_key(key, id, MEMORY_KEY);
+        verify_stamp(value, MEMORY_VALUE, id);
+        if (s->set(store, key, MEMORY_KEY, value, MEMORY_VALUE, 0) < 0) {
+            return CELL_WRONG;
+        }
+    }
+    if (s->settle != NULL) {
+        s->settle(store);
+    }
+    const uint64_t after = host_rss_bytes();
+    printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", after - before, s->count(store),
+           s->accounted_bytes != NULL ? s->accounted_bytes(store) : 0);
+    s->close(store);
+    return CELL_OK;
+}
+
+/* Runs the child; its line in out[0..2]. */
+static bool memory_ask(const char *subject, uint64_t entries, uint64_t out[3])
+{
+    char number[24];
+    int fd[2], status = 1;
+    snprintf(number, sizeof number, "%" PRIu64, entries);
+    if (pipe(fd) != 0) {
+        return false;
+    }
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        dup2(fd[1], 1);
+        close(fd[0]);
+        close(fd[1]);
+        execl("/proc/self/exe", "cellar-bench", "--memory-child", subject, number, (char *)NULL);
+        _exit(127);
+    }
+    close(fd[1]);
+    FILE *f = fdopen(fd[0], "r");
+    const bool read = f != NULL && fscanf(f, "%" SCNu64 " %" SCNu64 " %" SCNu64, &out[0], &out[1],
+                                          &out[2]) == 3;
+    if (f != NULL) {
+        fclose(f);
+    } else {
+        close(fd[0]);
+    }
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && read;
+}
+
+static int memory_one(const char *subject, uint64_t entries, uint32_t repeats)
+{
+    double rss[MEMORY_REPEATS], accounted[MEMORY_REPEATS];
+    char name[64];
+    snprintf(name, sizeof name, "fill%" PRIu64 "m_16_100", entries / 1000000);
+    for (uint32_t i = 0; i < repeats; i++) {
+        uint64_t got[3];
+        if (!memory_ask(subject, entries, got) || got[1] != entries) {
+            json_say("memory", subject, name, "crash", "child failed, or entries are missing");
+            return CELL_WRONG;
+        }
+        const double payload = (double)(entries * (MEMORY_KEY + MEMORY_VALUE));
+        rss[i] = ((double)got[0] - payload) / (double)entries;
+        accounted[i] = got[2] != 0 ? ((double)got[2] - payload) / (double)entries : NAN;
+    }
+    suite_say("memory", subject, name, "meta_bytes", rss, repeats, NULL, NULL);
+    if (isfinite(accounted[0])) {
+        suite_say("memory", subject, name, "meta_accounted", accounted, repeats, NULL, NULL);
+    }
+    return CELL_OK;
+}
+
+static int memory_run(const cell_options *o)
+{
+    static const uint64_t sizes[] = { 1000000, 3000000 };
+    const uint32_t repeats = o->quick ? 1 : MEMORY_REPEATS;
+    int worst = CELL_OK;
+    printf("\nmemory  (bytes an entry beyond key and value, 16/100; a fresh process each)\n");
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+        if (host_available_bytes() < sizes[k] * 400) {
+            json_say("memory", NULL, NULL, "skip", "too little memory free");
+            continue;
+        }
+        for (size_t i = 0; i < bench_registry_count; i++) {
+            const bench_entry *e = &bench_registry[i];
+            if (e->subject != NULL && cell_chosen(o, NULL, e->name)) {
+                const int status = memory_one(e->name, sizes[k], repeats);
+                worst = status > worst ? status : worst;
+            }
+        }
+    }
+    return worst;
+}
+
+const bench_suite suite_memory = { "memory", "bytes an entry beyond key and value", memory_run,
+                                   NULL, NULL };

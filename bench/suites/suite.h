@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * suite: what `make bench SUITE=name` runs. A suite is a list of workloads, or a function where a
+ * window of operations says nothing: growth, memory, churn, the drop-in itself. */
+#ifndef BENCH_SUITES_SUITE_H
+#define BENCH_SUITES_SUITE_H
+
+#include "bench/harness/cell.h"
+
+typedef struct bench_suite {
+    const char *name;
+    const char *help;
+    int (*run)(const cell_options *o);   /* NULL: `workloads` */
+    const char *const *workloads;        /* names of .wl files, ended by NULL */
+    const char *const *full;             /* these too with FULL=1; NULL: none */
+} bench_suite;
+
+extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin;
+extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin;
+
+/* The process that the memory suite starts for one subject; exit status. */
+int suite_memory_child(const char *subject, uint64_t entries);
+
+/* One figure with its spread over repetitions, as row and as table line. */
+void suite_say(const char *bench, const char *subject, const char *workload, const char *metric,
+               double *values, uint32_t count, const char *clock, const char *note);
+
+#endif

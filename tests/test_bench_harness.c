@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the bench measures what it says: it sees slow, wrong, crashing and leaking subjects, and
+ *         two equal subjects are equal.
+ * Method: the harness is compiled into this program; its registry is one of scripted subjects, all
+ *         made of RAW. Figures are taken in CPU time, so that a busy machine disturbs less; where it
+ *         still leaves too few clean rounds, the case is skipped with that reason. */
+#include "bench/harness/c2c.c"
+#include "bench/harness/cell.c"
+#include "bench/harness/hist.c"
+#include "bench/harness/host.c"
+#include "bench/harness/json.c"
+#include "bench/harness/rss.c"
+#include "bench/harness/trace.c"
+#include "bench/harness/verify.c"
+#include "bench/harness/window.c"
+#include "bench/harness/workload.c"
+#include "bench/peers/raw/subject.c"
+#include "tests/t.h"
+
+/* ---- Scripted subjects ------------------------------------------------------------------------ */
+
+static uint64_t script_calls; /* of script_get_wrong; one thread */
+
+static int script_get_wrong(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                            size_t *len)
+{
+    const int answer = raw_get(store, key, key_len, buf, cap, len);
+    if (++script_calls % 10000 == 0) {
+        ((unsigned char *)buf)[0] ^= 1; /* a neighbour's value */
+    }
+    return answer;
+}
+
+static void script_wait(uint64_t ns)
+{
+    const uint64_t end = host_ticks() + (uint64_t)((double)ns / host_ns_per_tick());
+    while (host_ticks() < end) {
+    }
+}
+static int script_get_1us(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                          size_t *len)
+{
+    script_wait(1000);
+    return raw_get(store, key, key_len, buf, cap, len);
+}
+static int script_get_2us(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                          size_t *len)
+{
+    script_wait(2000);
+    return raw_get(store, key, key_len, buf, cap, len);
+}
+static int script_get_crash(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                            size_t *len)
+{
+    if (++script_calls > 100) {
+        raise(SIGKILL); /* not SIGSEGV: sanitizers would turn it into an exit status */
+    }
+    return raw_get(store, key, key_len, buf, cap, len);
+}
+
+#define SCRIPT(id, text, getter, more)                                                     \
+    static const bench_subject id = {                                                      \
+        .name = text, .version = "1", .semantics = "copy", .caps = BENCH_DEL | (more),     \
+        .open = raw_open, .close = raw_close, .get = getter, .set = raw_set,               \
+        .del = raw_del, .count = raw_count }
+SCRIPT(script_uthash64, "uthash64", raw_get, 0); /* RAW under the reference's name */
+SCRIPT(script_wrong, "wrong", script_get_wrong, 0);
+SCRIPT(script_slow1, "uthash64", script_get_1us, 0);
+SCRIPT(script_slow2, "slow2", script_get_2us, 0);
+SCRIPT(script_crash, "crashing", script_get_crash, 0);
+SCRIPT(script_leaks, "leaking", raw_get, BENCH_LEAKS);
+
+const bench_entry bench_registry[] = {
+    { "raw", &raw_subject, NULL },
+    { "crashing", &script_crash, NULL },
+    { "leaking", &script_leaks, NULL },
+    { "missing", NULL, "missing.h not found" },
+};
+const size_t bench_registry_count = sizeof bench_registry / sizeof bench_registry[0];
+
+/* ---- Running them ----------------------------------------------------------------------------- */
+
+static char test_lines[400]; /* path of the JSON lines */
+static const cell_options test_options = { .mixes = ".", .scratch = ".", .rounds = 15,
+                                           .window_ms = 8 };
+
+static const char *test_path(const char *name)
+{
+    static char path[4][400];
+    static unsigned turn;
+    const char *dir = getenv("TMPDIR");
+    char *out = path[turn++ % 4];
+    snprintf(out, sizeof path[0], "%s/cellar-bench-%d-%s", dir != NULL ? dir : "/tmp",
+             (int)getpid(), name);
+    return out;
+}
+
+static void test_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fputs(text, f);
+    fclose(f);
+}
+
+static workload test_workload(uint64_t keys)
+{
+    workload w = { .name = "test", .key_len = 16, .value_len = 100, .cell_count = 1,
+                   .thread_count = 1, .thread = { 1 }, .prefill = UINT64_MAX };
+    w.trace = (trace_spec){ .kind = TRACE_ZIPF, .zipf_s = 0.99, .key_count = keys,
+                            .op_count = 65536, .seed = 3 };
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 0, 0, false, "get" };
+    return w;
+}
+
+static int test_run(const workload *w, const bench_subject *const *list, uint32_t count)
+{
+    remove(test_lines);
+    T_REQUIRE(json_open(test_lines));
+    const int status = cell_run(&test_options, "test", w, list, count);
+    json_close();
+    return status;
+}
+
+/* The first line that holds all of the texts; "" when there is none. */
+static const char *test_line(const char *a, const char *b, const char *c)
+{
+    static char line[4096];
+    FILE *f = fopen(test_lines, "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (strstr(line, a) != NULL && strstr(line, b) != NULL && strstr(line, c) != NULL) {
+            fclose(f);
+            return line;
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return "";
+}
+
+static double test_number(const char *line, const char *key)
+{
+    const char *at = strstr(line, key);
+    return at != NULL ? strtod(at + strlen(key), NULL) : NAN;
+}
+
+/* Ratio of `subject` to the other one in CPU time; NAN when the machine is too busy to say. */
+static double test_ratio(const workload *w, const bench_subject *const *list, const char *subject)
+{
+    char want[64];
+    snprintf(want, sizeof want, "\"subject\":\"%s\"", subject);
+    T_EQ_I64(test_run(w, list, 2), CELL_OK);
+    const char *line = test_line(want, "\"vs\":\"uthash64\"", "\"clock\":\"cpu\"");
+    const double spread = test_number(line, "\"p75\":") - test_number(line, "\"p25\":");
+    return strstr(line, "\"note\":\"noisy\"") != NULL || spread > 0.1
+               ? NAN : test_number(line, "\"ratio\":");
+}
+
+static void raw_equals_raw(void)
+{
+    const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
+    const workload w = test_workload(100000);
+    double ratio = NAN;
+    for (int attempt = 0; attempt < 5 && !(ratio >= 0.98 && ratio <= 1.02); attempt++) {
+        const double r = test_ratio(&w, list, "raw");
+        ratio = isnan(r) ? ratio : r;
+    }
+    printf("# ratio of RAW to itself %.4f\n", ratio);
+    if (isnan(ratio)) {
+        T_SKIP("machine too busy: no 9 clean rounds, or a spread over 10 %");
+        return;
+    }
+    T_CHECK(ratio >= 0.98 && ratio <= 1.02);
+}
+
+static void slowed_subject_is_seen(void)
+{
+    const bench_subject *const list[] = { &script_slow2, &script_slow1 };
+    const workload w = test_workload(1000);
+    double ratio = NAN; /* RAW itself takes 10 to 60 ns here, the waits 2000 and 1000 */
+    for (int attempt = 0; attempt < 5 && !(fabs(ratio - 0.51) < 0.02); attempt++) {
+        const double r = test_ratio(&w, list, "slow2");
+        ratio = isnan(r) ? ratio : r;
+    }
+    printf("# ratio of 2 us to 1 us %.4f\n", ratio);
+    if (isnan(ratio)) {
+        T_SKIP("machine too busy: no 9 clean rounds, or a spread over 10 %");
+        return;
+    }
+    T_CHECK(fabs(ratio - 0.51) < 0.03);
+}
+
+static void wrong_value_is_caught(void)
+{
+    const bench_subject *const list[] = { &script_wrong };
+    const workload w = test_workload(1000);
+    script_calls = 0;
+    T_EQ_I64(test_run(&w, list, 1), CELL_WRONG);
+    T_CHECK(test_number(test_line("\"subject\":\"wrong\"", "\"metric\":\"get\"", ""), "\"bad\":") > 0);
+}
+
+static void leak_is_printed(void)
+{
+    const bench_subject *const list[] = { &script_leaks };
+    const workload w = test_workload(1000);
+    T_EQ_I64(test_run(&w, list, 1), CELL_OK);
+    T_CHECK(test_line("\"leak\":", "leaking", "test")[0] == '{');
+}
+
+/* As bench does it: workload from a file, in a child. */
+static int test_forked(const char *subjects, const char *trace_keys)
+{
+    char text[400];
+    const char *path = test_path("own.wl");
+    snprintf(text, sizeof text,
+             "trace = uniform keys=%s ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get\n"
+             "threads = 1\nsubjects = %s\n", trace_keys, subjects);
+    test_write(path, text);
+    remove(test_lines);
+    T_REQUIRE(json_open(test_lines));
+    const int status = cell_run_forked(&test_options, "test", path);
+    json_close();
+    remove(path);
+    return status;
+}
+
+static void crash_is_a_row(void)
+{
+    script_calls = 0;
+    T_EQ_I64(test_forked("crashing", "100"), CELL_WRONG);
+    T_CHECK(strstr(test_line("\"crash\":", "own", ""), "signal 9") != NULL);
+}
+
+static void missing_peer_is_a_line(void)
+{
+    T_EQ_I64(test_forked("raw missing", "100"), CELL_OK);
+    T_CHECK(strstr(test_line("\"skip\":", "\"subject\":\"missing\"", ""), "missing.h not found") !=
+            NULL);
+    T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "")[0] == '{');
+}
+
+static void too_large_a_population_is_skipped(void)
+{
+    T_EQ_I64(test_forked("raw", "2147483647"), CELL_OK);
+    T_CHECK(test_line("\"skip\":", "MiB", "")[0] == '{');
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------- */
+
+/* One flat object: strings without control bytes, numbers; nothing else. NULL: valid. */
+static const char *test_json_fault(const char *p)
+{
+    if (*p++ != '{') {
+        return "no {";
+    }
+    for (;;) {
+        if (*p++ != '"') return "no key";
+        while (*p >= 'a' && *p <= 'z') p++;
+        while ((*p >= '0' && *p <= '9') || *p == '_' || (*p >= 'a' && *p <= 'z')) p++;
+        if (p[0] != '"' || p[1] != ':') return "key not closed";
+        p += 2;
+        if (*p == '"') {
+            for (p++; *p != '"'; p++) {
+                if (*p == '\\' && p[1] != '\0') p++;
+                if ((unsigned char)*p < 0x20) return "control byte";
+            }
+            p++;
+        } else {
+            char *end;
+            strtod(p, &end);
+            if (end == p) return "no value";
+            p = end;
+        }
+        if (*p == '}') return p[1] == '\n' && p[2] == '\0' ? NULL : "text behind }";
+        if (*p++ != ',') return "no comma";
+    }
+}
+
+static void json_is_valid(void)
+{
+    char line[4096];
+    uint32_t count = 0;
+    const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
+    workload w = test_workload(1000);
+    w.cell_count = 2;
+    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 5, 0, false, "p999" };
+    T_EQ_I64(test_run(&w, list, 2), CELL_OK);
+    json_row row;
+    json_row_init(&row);
+    row.bench = "te\"st\\\n";
+    row.subject = "raw";
+    row.metric = "get";
+    row.value = 1.5;
+    T_REQUIRE(json_open(test_lines));
+    json_write(&row);
+    json_say("test", "x", NULL, "skip", "quote \" and \t tab");
+    json_close();
+    FILE *f = fopen(test_lines, "r");
+    T_REQUIRE(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL) {
+        const char *fault = test_json_fault(line);
+        if (fault != NULL) {
+            printf("# %s: %s", fault, line);
+        }
+        T_CHECK(fault == NULL);
+        T_CHECK(strstr(line, "\"bench\":") == line + 1);
+        T_CHECK(strstr(line, "\"skip\":") != NULL || strstr(line, "\"unit\":") != NULL);
+        count++;
+    }
+    fclose(f);
+    T_CHECK(count > 15);
+    T_CHECK(!json_metric_known("gets") && json_metric_known("get_many32"));
+    T_EQ_STR(json_metric_unit("p999"), "ns");
+}
+
+/* ---- Pieces ------------------------------------------------------------------------------------ */
+
+static void histogram_is_exact(void)
+{
+    static hist h, other;
+    static const uint32_t ask[] = { 500000, 990000, 999000, 999900 };
+    hist_clear(&h);
+    hist_clear(&other);
+    for (uint64_t v = 1; v <= 1000000; v++) { /* percentile p of 1..10^6 is p itself */
+        hist_add(v % 2 ? &h : &other, v);
+    }
+    hist_merge(&h, &other);
+    T_EQ_U64(h.count, 1000000);
+    T_EQ_U64(h.max, 1000000);
+    for (size_t i = 0; i < 4; i++) {
+        const double got = (double)hist_percentile(&h, ask[i]);
+        T_CHECK(fabs(got / ask[i] - 1) <= 0.016);
+    }
+    for (uint64_t v = 0; v < 1 << 20; v++) { /* slots never go back, neighbours never skip one */
+        T_REQUIRE(hist_slot(v + 1) - hist_slot(v) <= 1);
+    }
+    hist_clear(&h);
+    hist_add(&h, UINT64_C(1) << 60);
+    T_EQ_U64(h.max, UINT64_C(1) << 60);
+    T_EQ_U64(h.slot[HIST_SLOTS - 1], 1);
+}
+
+static void trace_is_same_everywhere(void)
+{
+    char why[200];
+    trace t;
+    trace_spec s = { .kind = TRACE_UNIFORM, .key_count = 1000000, .op_count = 131072, .seed = 3 };
+    T_REQUIRE(trace_make(&s, 0, &t, why, sizeof why));
+    uint32_t *mask = trace_set_mask(t.count, 5, 9);
+    T_REQUIRE(mask != NULL);
+    /* Worked out apart by a few lines of Python: same seeds, splitmix64, FNV-1a. */
+    T_EQ_U64(trace_digest(&t, mask, 100000), UINT64_C(0xcf94b16689b022d));
+    free(mask);
+    trace_free(&t);
+}
+
+static void zipf_has_its_law(void)
+{
+    char why[200];
+    trace t;
+    static uint32_t seen[1000];
+    trace_spec s = { .kind = TRACE_ZIPF, .zipf_s = 0.99, .key_count = 1000, .op_count = 1 << 20,
+                     .seed = 3 };
+    double sum = 0;
+    memset(seen, 0, sizeof seen);
+    T_REQUIRE(trace_make(&s, 1, &t, why, sizeof why));
+    for (uint64_t i = 0; i < t.count; i++) {
+        T_REQUIRE(t.ids[i] < 1000);
+        seen[t.ids[i]]++;
+    }
+    for (int k = 1; k <= 1000; k++) {
+        sum += pow(k, -0.99);
+    }
+    for (uint64_t rank = 0; rank < 50; rank++) {
+        const double want = pow((double)rank + 1, -0.99) / sum * (double)t.count;
+        const double got = seen[trace_scramble(rank, 1000)];
+        T_CHECK(fabs(got / want - 1) < 0.08);
+    }
+    trace_free(&t);
+}
+
+static void scramble_is_a_bijection(void)
+{
+    static const uint64_t sizes[] = { 1, 2, 3, 7, 1000, 1024, 1025 };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        static bool hit[1025];
+        memset(hit, 0, sizeof hit);
+        for (uint64_t r = 0; r < sizes[i]; r++) {
+            const uint64_t x = trace_scramble(r, sizes[i]);
+            T_REQUIRE(x < sizes[i]);
+            T_CHECK(!hit[x]);
+            hit[x] = true;
+        }
+    }
+}
+
+static void torn_trace_names_its_record(void)
+{
+    char why[400];
+    unsigned char bytes[40 * 16 + 5] = { 0 };
+    const char *path = test_path("torn.ctr");
+    trace t;
+    trace_spec s = { .kind = TRACE_FILE };
+    snprintf(s.path, sizeof s.path, "%.250s", path);
+    for (uint64_t i = 0; i < 40; i++) {
+        const uint64_t id = i + 1;
+        memcpy(bytes + 16 * i, &id, 8);
+    }
+    FILE *f = fopen(path, "wb");
+    T_REQUIRE(f != NULL);
+    fwrite(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    T_CHECK(!trace_make(&s, 0, &t, why, sizeof why));
+    T_CHECK(strstr(why, "torn record (record 41)") != NULL);
+    f = fopen(path, "wb");
+    fwrite(bytes, 1, 40 * 16, f);
+    fclose(f);
+    T_REQUIRE(trace_make(&s, 0, &t, why, sizeof why));
+    T_EQ_U64(t.count, 32);
+    T_EQ_U64(s.key_count, 40);
+    trace_free(&t);
+    remove(path);
+}
+
+static void workload_names_the_wrong_line(void)
+{
+    static const struct { const char *text, *want; } cases[] = {
+        { "trace = zipf 0.99 keys=10 ops=64 seed=1\nkeys = 16\n", ":2: unknown key" },
+        { "key = 16\nvalue = lots\n", ":2: value not understood" },
+        { "ops = get 90 set 10\n", ":1: value not understood" },
+        { "ops = get 95 set 6\n", ":1: value not understood" },
+        { "threads = 2 1\n", ":1: value not understood" },
+        { "nonsense\n", ":1: no `key = value`" },
+        { "key = 16\n", ":1: trace, key, value, ops or threads missing" },
+    };
+    char why[600];
+    workload w;
+    const char *path = test_path("bad.wl");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        test_write(path, cases[i].text);
+        T_CHECK(!workload_read(path, &w, why, sizeof why));
+        if (!T_CHECK(strstr(why, cases[i].want) != NULL)) {
+            printf("# got %s\n", why);
+        }
+    }
+    remove(path);
+    T_CHECK(!workload_read(path, &w, why, sizeof why));
+}
+
+static void every_published_workload_parses(void)
+{
+    static const char *const names[] = {
+        "zipf1m_16_100", "zipf1m_16_100_ttl", "bounded100k_16_100", "bounded100k_16_100_ttl",
+        "zipf100k_16_100", "zipf10m_16_100", "zipf1m_8_8", "zipf100k_16_4096", "many1m",
+        "many1m_ttl", "many1m_uniform", "many10m", "many10m_ttl", "many10m_uniform", "hot",
+        "hot_ttl", "pin4k", "pin4k_ttl", "pin64k" };
+    char path[200], why[600];
+    workload w;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "bench/mixes/%s.wl", names[i]);
+        if (!T_CHECK(workload_read(path, &w, why, sizeof why))) {
+            printf("# %s\n", why);
+        }
+        T_EQ_STR(w.name, names[i]);
+    }
+}
+
+static void quantiles_are_linear_between_neighbours(void)
+{
+    double v[] = { 4, 1, 3, 2 };
+    T_CHECK(fabs(cell_quantile(v, 4, 0.5) - 2.5) < 1e-9);
+    T_CHECK(fabs(cell_quantile(v, 4, 0.25) - 1.75) < 1e-9);
+    T_CHECK(fabs(cell_quantile(v, 1, 0.75) - 1) < 1e-9);
+    T_CHECK(isnan(cell_quantile(v, 0, 0.5)));
+}
+
+static void end_of_the_lines(void)
+{
+    T_CHECK(remove(test_lines) == 0);
+}
+
+__attribute__((constructor)) static void test_prepare(void)
+{
+    snprintf(test_lines, sizeof test_lines, "%s", test_path("lines.jsonl"));
+    json_facts(true, "glibc");
+}
+
+T_MAIN("bench_harness", T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywhere),
+       T_CASE(zipf_has_its_law), T_CASE(scramble_is_a_bijection),
+       T_CASE(torn_trace_names_its_record), T_CASE(workload_names_the_wrong_line),
+       T_CASE(every_published_workload_parses), T_CASE(quantiles_are_linear_between_neighbours),
+       T_CASE(wrong_value_is_caught), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
+       T_CASE(missing_peer_is_a_line), T_CASE(too_large_a_population_is_skipped),
+       T_CASE(json_is_valid), T_CASE(slowed_subject_is_seen), T_CASE(raw_equals_raw),
+       T_CASE(end_of_the_lines))

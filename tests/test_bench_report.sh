@@ -1,0 +1,133 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the report shows a missed floor first and in words, and never lets noise meet a target.
+# Method: doctored result lines through bench/report/table.awk, under every awk that is here; the
+#         guard's comparison on doctored counts and baselines.
+. tests/t.sh
+
+table=bench/report/table.awk
+printf '%s\n' '# comment' >"$t_tmp/targets.tsv"
+target() { printf '%s\t%s\tl1\tcellar\tw\t2\t%s\t%s\twall\t%s\t%s\t%s\t%s\n' "$@" >>"$t_tmp/targets.tsv"; }
+target A1 first get uthash64 ratio 6 10 h
+target A2 second mix95 uthash64 ratio 5 8 h
+target A14 third p999 raw ratio 1.5 1.05 l
+target A3 hits readthrough uthash64 hit_gain 0 0 h
+
+# METRIC VS RATIO P25 P75 STATE NOTE [SUBJECT HIT]
+row() {
+    printf '{"bench":"l1","subject":"%s","workload":"w","threads":2,"metric":"%s","value":1.5,"unit":"x",' \
+        "${8:-cellar}" "$1"
+    printf '"vs":"%s","ratio":%s,"p25":%s,"p75":%s,"clock":"wall","regime":"cold","rounds":21,' "$2" "$3" "$4" "$5"
+    printf '"c2c_ns":40,"c2c":"%s","alloc":"glibc","hit":%s,"bad":0%s,"cpu":"c","quick":0}\n' "$6" "${9:-1}" \
+        "${7:+,\"note\":\"$7\"}"
+}
+report() { "${AWK:-awk}" "$@" -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"; }
+is() { # word id
+    grep -q "^$1 *$2 " "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+
+fails_red() {
+    { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 far; row p999 raw 1.2 1.1 1.3 far; } \
+        >"$t_tmp/in.jsonl"
+    report -v check=1 && return 1
+    is UNDER A1 && is met A2 && is met A14 && is none A3 &&
+        [ "$(sed -n 4p "$t_tmp/out" | cut -d' ' -f1)" = UNDER ]
+}
+passes_when_met() {
+    { row get uthash64 11 10.5 12 far; row mix95 uthash64 5 4.6 7.1 far; row p999 raw 1.04 1.0 1.1 far; } \
+        >"$t_tmp/in.jsonl"
+    report -v check=1 && is want A1 && is met A2 && is want A14
+}
+spread_matters() { # a quartile more than 10 % below the floor
+    row get uthash64 6.5 5.3 7 far >"$t_tmp/in.jsonl"
+    report; is UNDER A1
+}
+noise_meets_nothing() {
+    row get uthash64 20 19 21 far noisy >"$t_tmp/in.jsonl"
+    report -v check=1 && is noisy A1 && grep -q ' 1 noisy' "$t_tmp/out"
+}
+every_state_counts() {
+    { row get uthash64 8 7.9 8.1 far; row get uthash64 4 3.9 4.1 near; } >"$t_tmp/in.jsonl"
+    report -v check=1 && return 1
+    is UNDER A1 && is met A1 && grep -q '1 under' "$t_tmp/out"
+}
+later_lines_replace() {
+    { row get uthash64 4 3.9 4.1 far; row get uthash64 8 7.9 8.1 far; } >"$t_tmp/in.jsonl"
+    report -v check=1 && is met A1
+}
+hit_gain_is_a_difference() {
+    { row readthrough uthash64 2 2 2 far '' cellar 0.78; row readthrough - 1 1 1 far '' uthash64 0.77; } |
+        sed 's/"vs":"-",//' >"$t_tmp/in.jsonl"
+    report && is want A3 || return 1
+    sed 's/"hit":0.78/"hit":0.75/' "$t_tmp/in.jsonl" >"$t_tmp/x" && mv "$t_tmp/x" "$t_tmp/in.jsonl"
+    report; is UNDER A3
+}
+slack_is_for_ci() {
+    row get uthash64 5 4.9 5.1 far >"$t_tmp/in.jsonl"
+    report -v check=1 -v slack=0.8 && is met A1
+}
+wrong_values_fail() {
+    row get uthash64 8 8 8 far | sed 's/"bad":0/"bad":3/' >"$t_tmp/in.jsonl"
+    ! report -v check=1 && grep -q 'WRONG VALUES' "$t_tmp/out"
+}
+targets_are_well_formed() {
+    awk -F'\t' '/^#/ { next } NF != 13 || ($13 != "h" && $13 != "l") { print FILENAME ": " $0; bad = 1 }
+        seen[$1]++ { print "twice: " $1; bad = 1 } END { exit bad }' bench/report/targets.tsv
+}
+same_under() { # awk
+    { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 near noisy; } >"$t_tmp/in.jsonl"
+    AWK=awk report; cp "$t_tmp/out" "$t_tmp/want"
+    $1 -v md=1 -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/md" && [ -s "$t_tmp/md" ] || return 1
+    $1 -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" | cmp - "$t_tmp/want"
+}
+
+# A program that only knows its key; the counts are given.
+printf '#!/bin/sh\necho "test 1, libc 1, m"\n' >"$t_tmp/program" && chmod +x "$t_tmp/program"
+printf '[\n{"key":"test 1, libc 1, m","get_hit":200.0,"del":100.0}\n]\n' >"$t_tmp/base.json"
+guard() { # counts of get_hit and del
+    printf 'get_hit %s\ndel %s\n' "$1" "$2" >"$t_tmp/counts"
+    sh bench/guard.sh --counts "$t_tmp/counts" "$t_tmp/program" "$t_tmp/base.json" >"$t_tmp/guard"
+}
+guard_passes_on_2_percent() { guard 204 100 && tail -n 1 "$t_tmp/guard" | grep -q '2 passed, 0 failed'; }
+guard_fails_on_4_percent() {
+    guard 208 100 && return 1
+    grep -q '^get_hit.*FAILED' "$t_tmp/guard" && tail -n 1 "$t_tmp/guard" | grep -q '1 passed, 1 failed'
+}
+guard_asks_when_better() { guard 190 100 && grep -q '^get_hit.*new baseline' "$t_tmp/guard"; }
+guard_skips_an_unknown_compiler() {
+    echo '[' >"$t_tmp/base.json"
+    guard 200 100 && tail -n 1 "$t_tmp/guard" | grep -q '0 passed, 0 failed, 2 skipped'
+}
+guard_needs_its_entry_on_debian() {
+    printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
+    ! guard 200 100 && tail -n 1 "$t_tmp/guard" | grep -q '2 failed'
+}
+guard_writes_an_entry_and_finds_it() {
+    printf '[\n{"key":"other","get_hit":1},\n{"key":"gcc 12.2.0, glibc 2.36, x86_64","get_hit":1}\n]\n' >"$t_tmp/base.json"
+    printf 'get_hit 200\ndel 100\n' >"$t_tmp/counts"
+    sh bench/guard.sh --write --counts "$t_tmp/counts" "$t_tmp/program" "$t_tmp/base.json" && guard 200 100 &&
+        [ "$(grep -c key "$t_tmp/base.json")" = 2 ] && grep -q '"other"' "$t_tmp/base.json"
+}
+
+t_case report_fails_red fails_red
+t_case report_passes_when_met passes_when_met
+t_case wide_spread_does_not_meet spread_matters
+t_case noise_meets_nothing noise_meets_nothing
+t_case every_measured_state_counts every_state_counts
+t_case later_lines_replace_earlier later_lines_replace
+t_case hit_gain_is_a_difference hit_gain_is_a_difference
+t_case slack_lowers_floors slack_is_for_ci
+t_case wrong_values_fail_the_report wrong_values_fail
+t_case targets_are_well_formed targets_are_well_formed
+for a in mawk gawk "busybox awk"; do
+    if t_have "${a%% *}"; then t_case "table_is_the_same_under_${a%% *}" same_under "$a"
+    else t_skip "table_is_the_same_under_${a%% *}" "not installed"; fi
+done
+t_case guard_passes_on_2_percent guard_passes_on_2_percent
+t_case guard_fails_on_4_percent guard_fails_on_4_percent
+t_case guard_asks_when_better guard_asks_when_better
+t_case guard_skips_an_unknown_compiler guard_skips_an_unknown_compiler
+t_case guard_needs_its_entry_on_debian guard_needs_its_entry_on_debian
+t_case guard_writes_an_entry_and_finds_it guard_writes_an_entry_and_finds_it
+t_end bench_report
