@@ -17,7 +17,7 @@
 SRC_BASE  = err mem clock hash random sync self seq table glob log vfs pages sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index big pin evict expire sample get put l1
-SRC_CACHE = open view hook get set update many
+SRC_CACHE = version open view hook get set update many scan listen stat tick
 SRC_LIST  = $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_CACHE:%=src/cache/%.c)
 SRC      := $(wildcard $(SRC_LIST))
@@ -33,6 +33,11 @@ endif
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL = C
 CC       ?= cc
+# A C++ caller is built by the sister of CC, whose sanitizers are the same.
+cxx_of    = $(if $(findstring clang,$(notdir $(1))),$(subst clang,clang++,$(1)),g++)
+ifeq ($(origin CXX),default)
+CXX      := $(call cxx_of,$(CC))
+endif
 OBJCOPY  ?= objcopy
 AWK      ?= awk
 CFLAGS   ?= -O2 -g
@@ -436,8 +441,8 @@ deps:
 	$(Q)sh src/deps.sh $(GROUP)
 ## thread-safety: what clang knows about locks: guarded fields, ranks, order
 thread-safety:
-	$(Q)$(CLANG) $(CPP_OWN) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -Wthread-safety -Wthread-safety-beta \
-	  -Werror -fsyntax-only $(SRC)
+	$(Q)$(CLANG) $(CPP_OWN) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' -Wthread-safety \
+	  -Wthread-safety-beta -Werror -fsyntax-only $(SRC)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 SIM_SECONDS ?= 90
@@ -455,7 +460,7 @@ LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
   $(foreach s,$(wildcard tests/slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \
-  't|suite: TSan|$(SUITE_IN) SAN=thread $(if $(TSAN_CC),CC=$(TSAN_CC)) T_WRAP="$(NO_ASLR)"' \
+  't|suite: TSan|$(SUITE_IN) SAN=thread $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC))) T_WRAP="$(NO_ASLR)"' \
   $(if $(SIM_SRC),'t|simulation|build/sim --check $(SIM_SECONDS)') \
   $(if $(wildcard tests/model/run.sh),'t|models|sh tests/model/run.sh') \
   $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
@@ -480,9 +485,9 @@ MATRIX    = $(filter-out %slow_packaging_dropin.sh%,$(LANES)) \
   't|drop-in: all cells and switches|FULL=1 sh tests/slow_packaging_dropin.sh' \
   't|suite on the drop-in: gcc|$(SUITE_IN) CC=gcc CFLAGS=-O2 DROPIN=1' \
   $(call have,clang,suite on the drop-in: clang,\
-    $(SUITE_IN) CC=clang CFLAGS="-O2 -DNDEBUG" DROPIN=1) \
+    $(SUITE_IN) CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1) \
   't|suite: fortified|$(SUITE_IN) CFLAGS="-O2 -D_FORTIFY_SOURCE=2"' \
-  $(call have,clang-19,suite: MSan,$(SUITE_IN) CC=clang-19 SAN=memory) \
+  $(call have,clang-19,suite: MSan,$(SUITE_IN) CC=clang-19 CXX=clang++-19 SAN=memory) \
   $(call have,valgrind,suite: valgrind,$(SUITE_IN) T_WRAP="valgrind -q --error-exitcode=99 \
     --leak-check=full --errors-for-leak-kinds=definite$(comma)possible" PLAIN=1) \
   $(foreach s,$(wildcard tests/matrix_*.sh),'t|$(notdir $(s))|sh $(s)')

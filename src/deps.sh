@@ -109,8 +109,8 @@ probe() { # kind argument -> 0 when there; $tmp/why says why not
     case $1 in
     cc) echo '#include <stdlib.h>
 int main(void) { return EXIT_SUCCESS; }' | compile -o "$tmp/a.out" $LDFLAGS ;;
-    m32) echo '#include <stdlib.h>
-int main(void) { return EXIT_SUCCESS; }' | compile -m32 -o "$tmp/a.out" $LDFLAGS ;;
+    m32) echo '#include <errno.h>
+int main(void) { return errno; }' | compile -m32 -o "$tmp/a.out" $LDFLAGS ;;
     header) echo "#include <$2>" | compile -E ;;
     link) printf '#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <%s>\nint main(void) { return 0; }\n' "${2%% *}" |
         compile -o "$tmp/a.out" $LDFLAGS "${2#* }" ;;

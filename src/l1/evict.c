@@ -255,7 +255,8 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, 
         uint64_t stamp = 0;
         if (c->hooks.commit != NULL) {
             (void)c->hooks.commit(c->hooks.ctx, hash, r->owner, l1_at(c, pos) + r->key_off, r->klen,
-                                  L1_CHANGE_EVICT, &stamp);
+                                  cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE : L1_CHANGE_EVICT,
+                                  &stamp);
         }
         l1_unlink(c, &h, &slot, (l1_cause)cause, hash, stamp, v);
         l1_chain_trim(c, &h);

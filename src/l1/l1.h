@@ -38,7 +38,8 @@ typedef enum l1_change {
     L1_CHANGE_SET, L1_CHANGE_DEL, L1_CHANGE_INCR, L1_CHANGE_UPDATE, L1_CHANGE_TOUCH,
     L1_CHANGE_BACKFILL, /* from a lower tier: may be vetoed, raises no stamp */
     L1_CHANGE_PUBLISH,  /* a leader's result: may be vetoed */
-    L1_CHANGE_EVICT     /* capacity, expiry, dead owner: raises no stamp, captures it */
+    L1_CHANGE_EVICT,    /* capacity or dead owner: raises no stamp, captures it */
+    L1_CHANGE_EXPIRE    /* the same, past its deadline */
 } l1_change;
 
 /* Why an entry left. */

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scenarios: the one table of what the simulation program can run.
+ *
+ * A scenario is a function that runs as the first fiber, spawns others, joins them and checks. It
+ * draws its choices from base_sim_below and must not depend on anything else. To add one: a line
+ * here, and `const base_sim_scenario sim_NAME = { "NAME", "what it shows", run, 0 };` in a file of
+ * tests/sim. */
+#ifndef CELLAR_TESTS_SIM_SCENARIOS_H
+#define CELLAR_TESTS_SIM_SCENARIOS_H
+
+#include "base/sim.h"
+
+#define SIM_SCENARIOS(X) \
+    X(litmus) X(lock) X(event) X(account) X(seq) X(threads) \
+    X(l1_kv) X(l1_split) X(l1_contract) X(l1_evict) X(l1_pin) X(l1_big) X(l1_expire) X(l1_idle) \
+    X(l1_resize) X(l1_scan) X(l1_count) X(l1_fault)
+
+#define SIM_X(name) extern const base_sim_scenario sim_##name;
+SIM_SCENARIOS(SIM_X)
+#undef SIM_X
+
+#endif

@@ -1,0 +1,619 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    every public function refuses what it cannot take, each with the code its contract names,
+ *         and a refused call changes nothing.
+ * Method: one store with one entry; a table of calls that must fail; after each the entry, the
+ *         number of entries and the counters of sets and deletes are as before. */
+#include "tests/t.h"
+
+#include "cellar.h"
+
+static cellar *root;
+static cellar *other; /* a view that was closed */
+
+static const uint8_t long_key[CELLAR_KEY_MAX + 1] = { 1 };
+static char long_name[CELLAR_VIEW_NAME_MAX + 2];
+
+static int64_t still(void *ctx)
+{
+    (void)ctx;
+    return 1000;
+}
+
+static void set_up(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = 4u << 20;
+    cfg.max_value_bytes = 4096;
+    cfg.no_threads = 1;
+    cfg.clock = still;
+    T_REQUIRE(cellar_open(&cfg, &root) == CELLAR_OK);
+    T_REQUIRE(cellar_set(root, "k", 1, "value", 5, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_view(root, "gone", NULL, &other) == CELLAR_OK);
+    T_REQUIRE(cellar_close(other) == CELLAR_OK);
+    memset(long_name, 'n', sizeof long_name - 1);
+}
+
+static void tear_down(void)
+{
+    T_EQ_I64(cellar_audit(root), CELLAR_OK);
+    T_EQ_I64(cellar_close(root), CELLAR_OK);
+}
+
+/* Everything a refused call could have touched. */
+static void expect_untouched(const char *call)
+{
+    char buf[16];
+    size_t len = 0;
+    cellar_stats st = CELLAR_STATS_INIT;
+    if (!T_EQ_I64(cellar_peek(root, "k", 1, buf, sizeof buf, &len), CELLAR_OK) ||
+        !T_EQ_U64(len, 5) || !T_EQ_MEM(buf, "value", 5)) {
+        printf("# after %s\n", call);
+    }
+    T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    if (!T_EQ_U64(st.entries, 1) || !T_EQ_U64(st.sets, 1) || !T_EQ_U64(st.deletes, 0) ||
+        !T_EQ_U64(st.gets, 0) || !T_EQ_U64(st.clears + st.bumps, 0)) {
+        printf("# after %s\n", call);
+    }
+}
+
+#define REFUSED(call, code)                                                                        \
+    do {                                                                                           \
+        if (!t_eq_str(cellar_code_name(call), #code, __FILE__, __LINE__, #call)) { break; }        \
+        expect_untouched(#call);                                                                   \
+    } while (0)
+
+static int never(void *ctx, const cellar_entry *e)
+{
+    (void)ctx;
+    (void)e;
+    T_CHECK(!"a refused call must not call back");
+    return 0;
+}
+
+static cellar_err never_update(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+{
+    (void)ctx;
+    (void)old;
+    (void)old_len;
+    (void)out;
+    T_CHECK(!"a refused call must not call back");
+    return CELLAR_OK;
+}
+
+static void never_listen(void *ctx, const cellar_event *e)
+{
+    (void)ctx;
+    (void)e;
+}
+
+static void keys_of_wrong_length_are_refused(void)
+{
+    char buf[8];
+    size_t len;
+    void *copy;
+    cellar_pinned pin;
+    cellar_info info = CELLAR_INFO_INIT;
+    set_up();
+    const size_t lengths[] = { 0, CELLAR_KEY_MAX + 1, SIZE_MAX };
+    for (size_t i = 0; i < 3; i++) {
+        const size_t n = lengths[i];
+        REFUSED(cellar_get(root, long_key, n, buf, sizeof buf, &len), E_INVAL);
+        REFUSED(cellar_get_with(root, long_key, n, NULL, buf, sizeof buf, &len), E_INVAL);
+        REFUSED(cellar_peek(root, long_key, n, buf, sizeof buf, &len), E_INVAL);
+        REFUSED(cellar_dup(root, long_key, n, &copy, &len), E_INVAL);
+        REFUSED(cellar_pin(root, long_key, n, &pin), E_INVAL);
+        REFUSED(cellar_exists(root, long_key, n), E_INVAL);
+        REFUSED(cellar_meta(root, long_key, n, 0, &info), E_INVAL);
+        REFUSED(cellar_set(root, long_key, n, "x", 1, NULL), E_INVAL);
+        REFUSED(cellar_del(root, long_key, n), E_INVAL);
+        REFUSED(cellar_touch(root, long_key, n, 5), E_INVAL);
+        REFUSED(cellar_update(root, long_key, n, never_update, NULL, NULL), E_INVAL);
+        REFUSED(cellar_incr(root, long_key, n, 1, 0, 0, 0, NULL), E_INVAL);
+    }
+    tear_down();
+}
+
+static void longest_key_and_binary_key_are_fine(void)
+{
+    char buf[8];
+    size_t len;
+    set_up();
+    /* A small store's log has small segments, and a key lies in one of them. */
+    T_EQ_I64(cellar_set(root, long_key, CELLAR_KEY_MAX, "x", 1, NULL), CELLAR_E_TOOBIG);
+    tear_down();
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = 512u << 20;
+    cfg.no_threads = 1;
+    T_REQUIRE(cellar_open(&cfg, &root) == CELLAR_OK);
+    T_EQ_I64(cellar_set(root, long_key, CELLAR_KEY_MAX, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(root, long_key, CELLAR_KEY_MAX, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_I64(cellar_get(root, long_key, CELLAR_KEY_MAX - 1, buf, sizeof buf, &len), CELLAR_MISS);
+    T_EQ_I64(cellar_set(root, "\0", 1, "zero", 4, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(root, "\0\0", 2, buf, sizeof buf, &len), CELLAR_MISS);
+    T_EQ_I64(cellar_get(root, "\0", 1, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_U64(len, 4);
+    tear_down();
+}
+
+static void null_pointers_are_refused(void)
+{
+    char buf[8];
+    size_t len;
+    void *copy;
+    uint64_t id, cursor = 0;
+    uint32_t number;
+    int64_t value;
+    cellar *v;
+    cellar_pinned pin;
+    cellar_info info = CELLAR_INFO_INIT;
+    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_latency lat = CELLAR_LATENCY_INIT;
+    set_up();
+    REFUSED(cellar_open(NULL, NULL), E_INVAL);
+    REFUSED(cellar_view(root, NULL, NULL, &v), E_INVAL);
+    REFUSED(cellar_view(root, "v", NULL, NULL), E_INVAL);
+    REFUSED(cellar_view(NULL, "v", NULL, &v), E_INVAL);
+    REFUSED(cellar_view_drop(root, NULL), E_INVAL);
+    REFUSED(cellar_view_drop(NULL, "v"), E_INVAL);
+    REFUSED(cellar_clear(NULL), E_INVAL);
+    REFUSED(cellar_bump(NULL, NULL), E_INVAL);
+    REFUSED(cellar_bump_to(NULL, 1), E_INVAL);
+    REFUSED(cellar_enable(NULL, 1), E_INVAL);
+    REFUSED(cellar_ttl_class_find(NULL, "x", &number), E_INVAL);
+    REFUSED(cellar_ttl_class_find(root, NULL, &number), E_INVAL);
+    REFUSED(cellar_ttl_class_find(root, "x", NULL), E_INVAL);
+    REFUSED(cellar_get(NULL, "k", 1, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_get(root, NULL, 1, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_get(root, "k", 1, NULL, 8, &len), E_INVAL);
+    REFUSED(cellar_get_with(NULL, "k", 1, NULL, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_peek(NULL, "k", 1, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_peek(root, NULL, 1, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_peek(root, "k", 1, NULL, 8, &len), E_INVAL);
+    REFUSED(cellar_dup(NULL, "k", 1, &copy, &len), E_INVAL);
+    REFUSED(cellar_dup(root, NULL, 1, &copy, &len), E_INVAL);
+    REFUSED(cellar_dup(root, "k", 1, NULL, &len), E_INVAL);
+    REFUSED(cellar_dup(root, "k", 1, &copy, NULL), E_INVAL);
+    REFUSED(cellar_pin(NULL, "k", 1, &pin), E_INVAL);
+    REFUSED(cellar_pin(root, NULL, 1, &pin), E_INVAL);
+    REFUSED(cellar_pin(root, "k", 1, NULL), E_INVAL);
+    REFUSED(cellar_exists(NULL, "k", 1), E_INVAL);
+    REFUSED(cellar_exists(root, NULL, 1), E_INVAL);
+    REFUSED(cellar_meta(NULL, "k", 1, 0, &info), E_INVAL);
+    REFUSED(cellar_meta(root, NULL, 1, 0, &info), E_INVAL);
+    REFUSED(cellar_meta(root, "k", 1, 0, NULL), E_INVAL);
+    REFUSED(cellar_set(NULL, "k", 1, "x", 1, NULL), E_INVAL);
+    REFUSED(cellar_set(root, NULL, 1, "x", 1, NULL), E_INVAL);
+    REFUSED(cellar_set(root, "k", 1, NULL, 1, NULL), E_INVAL);
+    REFUSED(cellar_del(NULL, "k", 1), E_INVAL);
+    REFUSED(cellar_del(root, NULL, 1), E_INVAL);
+    REFUSED(cellar_touch(NULL, "k", 1, 1), E_INVAL);
+    REFUSED(cellar_touch(root, NULL, 1, 1), E_INVAL);
+    REFUSED(cellar_update(NULL, "k", 1, never_update, NULL, NULL), E_INVAL);
+    REFUSED(cellar_update(root, NULL, 1, never_update, NULL, NULL), E_INVAL);
+    REFUSED(cellar_update(root, "k", 1, NULL, NULL, NULL), E_INVAL);
+    REFUSED(cellar_buf_append(NULL, "x", 1), E_INVAL);
+    REFUSED(cellar_buf_resize(NULL, 1, &copy), E_INVAL);
+    REFUSED(cellar_incr(NULL, "k", 1, 1, 0, 0, 0, &value), E_INVAL);
+    REFUSED(cellar_incr(root, NULL, 1, 1, 0, 0, 0, &value), E_INVAL);
+    REFUSED(cellar_get_many(NULL, NULL, 0, NULL), E_INVAL);
+    REFUSED(cellar_get_many(root, NULL, 1, NULL), E_INVAL);
+    REFUSED(cellar_set_many(NULL, NULL, 0, NULL, NULL), E_INVAL);
+    REFUSED(cellar_set_many(root, NULL, 1, NULL, NULL), E_INVAL);
+    REFUSED(cellar_del_many(NULL, NULL, 0, NULL), E_INVAL);
+    REFUSED(cellar_del_many(root, NULL, 1, NULL), E_INVAL);
+    REFUSED(cellar_scan(NULL, &cursor, NULL, 0, 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, NULL, NULL, 0, 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, &cursor, NULL, 0, 0, 0, NULL, NULL), E_INVAL);
+    REFUSED(cellar_listen(NULL, 0, never_listen, NULL, &id), E_INVAL);
+    REFUSED(cellar_listen(root, 0, NULL, NULL, &id), E_INVAL);
+    REFUSED(cellar_listen(root, 0, never_listen, NULL, NULL), E_INVAL);
+    REFUSED(cellar_unlisten(NULL, 1), E_INVAL);
+    REFUSED(cellar_tick(NULL, 1, NULL), E_INVAL);
+    REFUSED(cellar_option_set(NULL, CELLAR_OPT_THREAD, 0), E_INVAL);
+    REFUSED(cellar_option_get(NULL, CELLAR_OPT_THREAD, &value), E_INVAL);
+    REFUSED(cellar_option_get(root, CELLAR_OPT_THREAD, NULL), E_INVAL);
+    REFUSED(cellar_stats_get(NULL, CELLAR_SCOPE_VIEW, &st), E_INVAL);
+    REFUSED(cellar_stats_get(root, CELLAR_SCOPE_VIEW, NULL), E_INVAL);
+    REFUSED(cellar_latency_get(NULL, CELLAR_OP_SET, &lat), E_INVAL);
+    REFUSED(cellar_latency_get(root, CELLAR_OP_SET, NULL), E_INVAL);
+    REFUSED(cellar_metrics_write(NULL, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_metrics_write(root, NULL, 8, &len), E_INVAL);
+    REFUSED(cellar_dump(NULL, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_dump(root, NULL, 8, &len), E_INVAL);
+    REFUSED(cellar_audit(NULL), E_INVAL);
+    REFUSED(cellar_last_error(root, NULL), E_INVAL);
+    T_EQ_I64(cellar_close(NULL), CELLAR_OK); /* as free(NULL) */
+    cellar_free(NULL);
+    cellar_unpin(NULL);
+    T_CHECK(copy == NULL);
+    tear_down();
+}
+
+static void flags_and_ranges_are_checked(void)
+{
+    char buf[8];
+    size_t len;
+    uint64_t cursor = 0, id, version;
+    int64_t value;
+    cellar *v;
+    cellar_info info = CELLAR_INFO_INIT;
+    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_latency lat = CELLAR_LATENCY_INIT;
+    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    cellar_set_item item = { "k", 1, "new", 3, CELLAR_OK, 0 };
+    set_up();
+    g.flags = 0x80000000u;
+    REFUSED(cellar_get_with(root, "k", 1, &g, buf, 8, &len), E_UNSUPPORTED);
+    g.flags = 0;
+    g.info = &info;
+    info.struct_size = 0;
+    REFUSED(cellar_get_with(root, "k", 1, &g, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_meta(root, "k", 1, 0, &info), E_INVAL);
+    info.struct_size = sizeof info;
+    REFUSED(cellar_meta(root, "k", 1, 0x40u, &info), E_UNSUPPORTED);
+    REFUSED(cellar_touch(root, "k", 1, -1), E_INVAL);
+    REFUSED(cellar_touch(root, "k", 1, INT64_MIN), E_INVAL);
+    REFUSED(cellar_incr(root, "n", 1, 1, 0, -1, 0, NULL), E_INVAL);
+    REFUSED(cellar_incr(root, "n", 1, 1, 0, 0, CELLAR_KEEP_OLD, NULL), E_UNSUPPORTED);
+    REFUSED(cellar_bump_to(root, 0), E_INVAL);
+    REFUSED(cellar_enable(root, 2), E_INVAL);
+    REFUSED(cellar_view(root, "", NULL, &v), E_INVAL);
+    REFUSED(cellar_view(root, long_name, NULL, &v), E_INVAL);
+    REFUSED(cellar_view_drop(root, ""), E_INVAL);
+    REFUSED(cellar_view_drop(root, "unknown"), E_NOT_FOUND);
+    REFUSED(cellar_scan(root, &cursor, "*", 0, 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, &cursor, long_name, CELLAR_PATTERN_MAX + 1, 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, &cursor, NULL, 1, 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, &cursor, NULL, 0, 0, CELLAR_SCAN_DISK, never, NULL), E_UNSUPPORTED);
+    REFUSED(cellar_listen(root, 1u << CELLAR_CAUSE_COUNT, never_listen, NULL, &id), E_INVAL);
+    REFUSED(cellar_listen(root, 1u, never_listen, NULL, &id), E_INVAL);
+    REFUSED(cellar_unlisten(root, 99), E_NOT_FOUND);
+    REFUSED(cellar_stats_get(root, 2, &st), E_INVAL);
+    st.struct_size = 0;
+    REFUSED(cellar_stats_get(root, CELLAR_SCOPE_VIEW, &st), E_INVAL);
+    REFUSED(cellar_latency_get(root, -1, &lat), E_INVAL);
+    REFUSED(cellar_latency_get(root, CELLAR_OP_TICK + 1, &lat), E_INVAL);
+    REFUSED(cellar_option_set(root, (cellar_option)77, 1), E_INVAL);
+    REFUSED(cellar_option_get(root, (cellar_option)77, &value), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, -1), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, CELLAR_MEMORY_MIN - 1), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_LOG_LEVEL, CELLAR_LOG_OFF + 1), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_THREAD, 2), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_EVICTION, 9), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_EVICTION, CELLAR_EVICT_ADAPTIVE), E_UNSUPPORTED);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_STALE_MS, INT64_C(1) << 32), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_IDLE_MS, INT64_C(1) << 32), E_INVAL);
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.version = &version;
+    REFUSED(cellar_set_many(root, &item, 1, &o, NULL), E_INVAL);
+    tear_down();
+}
+
+static void set_options_are_checked(void)
+{
+    set_up();
+    static const cellar_bytes no_tag = { "t", 0 }, long_tag = { long_key, CELLAR_TAG_MAX + 1 };
+    static const cellar_bytes null_tag = { NULL, 1 };
+    struct { int64_t ttl, idle, age, stale; uint32_t flags, cls, pct, mode, tags;
+             const cellar_bytes *tag; uint32_t r0; uint64_t r1; const char *want; } bad[] = {
+        { -1, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
+        { INT64_MIN, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
+        { 0, -1, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
+        { 0, 0, -1, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
+        { 0, 0, 0, -1, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
+        { 0, 0, 5, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" }, /* bounds no idle time */
+        { 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_RANGE" },
+        { 5, 0, 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, NULL, 0, 0, "E_RANGE" },
+        { 0, 0, 0, 0, 0x8000u, 0, 0, 0, 0, NULL, 0, 0, "E_UNSUPPORTED" },
+        { 0, 0, 0, 0, CELLAR_DURABLE, 0, 0, 0, 0, NULL, 0, 0, "E_UNSUPPORTED" },
+        { 0, 0, 0, 0, CELLAR_NO_L2, 0, 0, 0, 0, NULL, 0, 0, "E_UNSUPPORTED" },
+        { 0, 0, 0, 0, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT, 0, 0, 0, 0, NULL, 0, 0,
+          "E_INVAL" },
+        { 0, 0, 0, 0, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_VERSION, 0, 0, 0, 0, NULL, 0, 0,
+          "E_INVAL" },
+        { 0, 0, 0, 0, CELLAR_NEGATIVE, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" }, /* with a value */
+        { 0, 0, 0, 0, 0, 1, 0, 0, 0, NULL, 0, 0, "E_INVAL" }, /* the root has no classes */
+        { 5, 0, 0, 0, 0, 0, 101, 0, 0, NULL, 0, 0, "E_INVAL" },
+        { 5, 0, 0, 0, 0, 0, 1, 2, 0, NULL, 0, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 17, &no_tag, 0, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &no_tag, 0, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &long_tag, 0, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &null_tag, 0, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 1, 0, "E_UNSUPPORTED" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 1, "E_UNSUPPORTED" },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        o.ttl_ms = bad[i].ttl;
+        o.idle_ms = bad[i].idle;
+        o.max_age_ms = bad[i].age;
+        o.stale_ms = bad[i].stale;
+        o.flags = bad[i].flags;
+        o.ttl_class = bad[i].cls;
+        o.jitter_pct = bad[i].pct;
+        o.jitter_mode = bad[i].mode;
+        o.tags = bad[i].tag;
+        o.tag_count = bad[i].tags;
+        o.reserved0 = bad[i].r0;
+        o.reserved1 = bad[i].r1;
+        cellar_set_item item = { "k", 1, "new", 3, CELLAR_OK, 0 };
+        if (!T_EQ_STR(cellar_code_name(cellar_set(root, "k", 1, "new", 3, &o)), bad[i].want)) {
+            printf("# row %zu\n", i);
+        }
+        if ((bad[i].flags & CELLAR_NEGATIVE) == 0) {
+            T_EQ_STR(cellar_code_name(cellar_set_many(root, &item, 1, &o, NULL)), bad[i].want);
+            T_EQ_STR(cellar_code_name(cellar_update(root, "k", 1, never_update, NULL, &o)),
+                     bad[i].want);
+        }
+        expect_untouched("cellar_set with bad options");
+    }
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    const uint32_t not_for_update[] = { CELLAR_ONLY_IF_ABSENT, CELLAR_ONLY_IF_VERSION, CELLAR_NEGATIVE };
+    for (size_t i = 0; i < 3; i++) {
+        o.flags = not_for_update[i];
+        REFUSED(cellar_update(root, "k", 1, never_update, NULL, &o), E_INVAL);
+    }
+    tear_down();
+}
+
+static void config_fields_are_checked(void)
+{
+    struct { const char *field; cellar_config cfg; cellar_err want; } t[40];
+    size_t n = 0;
+    cellar *c = (cellar *)&n;
+#define BAD(code, assignment)                                                                      \
+    do {                                                                                           \
+        cellar_config_init(&t[n].cfg);                                                             \
+        t[n].cfg.assignment;                                                                       \
+        t[n].field = #assignment;                                                                  \
+        t[n++].want = CELLAR_##code;                                                               \
+    } while (0)
+    BAD(E_ABI, abi = CELLAR_ABI + 1);
+    BAD(E_ABI, abi = 0);
+    BAD(E_INVAL, struct_size = 0);
+    BAD(E_INVAL, struct_size = 4);
+    BAD(E_INVAL, struct_size = 1u << 20);
+    BAD(E_INVAL, memory_bytes = CELLAR_MEMORY_MIN - 1);
+    BAD(E_INVAL, memory_bytes = UINT64_MAX);
+    BAD(E_INVAL, max_value_bytes = (uint64_t)CELLAR_VALUE_MAX + 1);
+    BAD(E_INVAL, mean_entry_bytes = UINT64_MAX);
+    BAD(E_INVAL, max_entries = UINT64_MAX);
+    BAD(E_INVAL, eviction = 5);
+    BAD(E_UNSUPPORTED, eviction = CELLAR_EVICT_ADAPTIVE);
+    BAD(E_INVAL, hash = 2);
+    BAD(E_INVAL, stripes = 3);
+    BAD(E_INVAL, stripes = 2048);
+    BAD(E_INVAL, huge_pages = 2);
+    BAD(E_INVAL, no_threads = 2);
+    BAD(E_INVAL, disabled = 2);
+    BAD(E_INVAL, log_level = 6);
+    BAD(E_INVAL, max_views = 4097);
+    BAD(E_INVAL, default_ttl_ms = -1);
+    BAD(E_INVAL, negative_ttl_ms = -1);
+    BAD(E_INVAL, idle_ms = INT64_C(1) << 32);
+    BAD(E_INVAL, max_age_ms = -5);
+    BAD(E_INVAL, stale_ms = INT64_MAX);
+    BAD(E_INVAL, root_name = long_name);
+    BAD(E_UNSUPPORTED, l2_path = "/tmp/x");
+    BAD(E_UNSUPPORTED, l2_bytes = 1);
+    BAD(E_UNSUPPORTED, policy_file = "p");
+    BAD(E_UNSUPPORTED, load_workers = 2);
+    BAD(E_UNSUPPORTED, advisor = 1);
+    BAD(E_UNSUPPORTED, zone = "UTC");
+    BAD(E_UNSUPPORTED, reserved0 = 1);
+    memset(long_name, 'n', sizeof long_name - 1);
+    for (size_t i = 0; i < n; i++) {
+        c = (cellar *)&n;
+        if (!T_EQ_STR(cellar_code_name(cellar_open(&t[i].cfg, &c)), cellar_code_name(t[i].want)) ||
+            !T_CHECK(c == NULL)) {
+            printf("# %s\n", t[i].field);
+        }
+        cellar_error e = CELLAR_ERROR_INIT;
+        T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+        T_EQ_I64(e.code, t[i].want);
+        T_CHECK(e.text[0] != '\0');
+    }
+    cellar_config half = CELLAR_CONFIG_INIT;
+    half.free = NULL;
+    half.alloc = (cellar_alloc_fn)(void (*)(void))never_update;
+    T_EQ_I64(cellar_open(&half, &c), CELLAR_E_INVAL);
+}
+
+static void view_options_are_checked(void)
+{
+    cellar *v;
+    static const cellar_ttl_class fine[] = { { "a", 5 } }, no_name[] = { { NULL, 5 } };
+    static const cellar_ttl_class empty[] = { { "", 5 } }, no_time[] = { { "a", 0 } };
+    static const cellar_ttl_class lengthy[] = { { "01234567890123456789012345678901", 5 } };
+    set_up();
+#define BAD_VIEW(code, assignments)                                                                \
+    do {                                                                                           \
+        cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;                                                \
+        assignments;                                                                               \
+        REFUSED(cellar_view(root, "v", &o, &v), code);                                             \
+        T_CHECK(v == NULL);                                                                        \
+        T_EQ_I64(cellar_view_drop(root, "v"), CELLAR_E_NOT_FOUND);                                 \
+    } while (0)
+    BAD_VIEW(E_INVAL, o.struct_size = 0);
+    BAD_VIEW(E_INVAL, o.default_ttl_ms = -1);
+    BAD_VIEW(E_INVAL, o.negative_ttl_ms = -1);
+    BAD_VIEW(E_INVAL, o.idle_ms = INT64_C(1) << 32);
+    BAD_VIEW(E_INVAL, o.max_age_ms = -1);
+    BAD_VIEW(E_INVAL, o.stale_ms = INT64_C(1) << 32);
+    BAD_VIEW(E_INVAL, o.keep_age = 2);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 17; o.ttl_classes = fine);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 1);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_name);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = empty);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_time);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = lengthy);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = fine; o.fallback_class = 2);
+    BAD_VIEW(E_UNSUPPORTED, o.jitter_pct = 10);
+    BAD_VIEW(E_UNSUPPORTED, o.quota_max_pct = 10);
+    BAD_VIEW(E_UNSUPPORTED, o.secret = 1);
+    BAD_VIEW(E_UNSUPPORTED, o.hard_ms = 1);
+    BAD_VIEW(E_UNSUPPORTED, o.reserved0 = 1);
+    tear_down();
+}
+
+static void bad_items_do_not_stop_the_others(void)
+{
+    char buf[8];
+    size_t n = 99;
+    set_up();
+    cellar_get_item get[4] = { { "k", 0, buf, 8, 7, CELLAR_OK, 0 }, { NULL, 1, buf, 8, 7, CELLAR_OK, 0 },
+                               { "k", 1, NULL, 8, 7, CELLAR_OK, 0 }, { "k", 1, buf, 8, 7, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_get_many(root, get, 4, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(get[i].status, CELLAR_E_INVAL);
+        T_EQ_U64(get[i].value_len, 0);
+    }
+    T_EQ_I64(get[3].status, CELLAR_OK);
+    cellar_set_item set[4] = { { "a", 0, "x", 1, CELLAR_OK, 0 }, { "b", 1, NULL, 1, CELLAR_OK, 0 },
+                               { "c", 1, "x", 1, CELLAR_OK, 1 }, { "d", 1, "x", 1, CELLAR_MISS, 0 } };
+    T_EQ_I64(cellar_set_many(root, set, 4, NULL, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_EQ_I64(set[0].status, CELLAR_E_INVAL);
+    T_EQ_I64(set[1].status, CELLAR_E_INVAL);
+    T_EQ_I64(set[2].status, CELLAR_E_INVAL);
+    T_EQ_I64(set[3].status, CELLAR_OK);
+    cellar_del_item del[3] = { { NULL, 1, CELLAR_OK, 0 }, { "d", 1, CELLAR_MISS, 0 },
+                               { "d", 1, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_del_many(root, del, 3, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_EQ_I64(del[0].status, CELLAR_E_INVAL);
+    T_EQ_I64(del[1].status, CELLAR_OK);
+    T_EQ_I64(del[2].status, CELLAR_MISS);
+    T_EQ_I64(cellar_get_many(root, NULL, 0, &n), CELLAR_OK);
+    T_EQ_U64(n, 0);
+    tear_down();
+}
+
+/* Every call on a view that was closed, and on views whose store is gone. */
+static void expect_closed(cellar *v)
+{
+    char buf[8];
+    size_t len;
+    void *copy;
+    uint64_t id, cursor = 0;
+    uint32_t number;
+    int64_t value;
+    cellar *w;
+    cellar_pinned pin;
+    cellar_info info = CELLAR_INFO_INIT;
+    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_latency lat = CELLAR_LATENCY_INIT;
+    T_EQ_I64(cellar_view(v, "x", NULL, &w), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_view_drop(v, "x"), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_clear(v), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bump(v, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bump_to(v, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_enable(v, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_ttl_class_find(v, "x", &number), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_get(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
+    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    T_EQ_I64(cellar_get_with(v, "k", 1, &g, buf, 8, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_peek(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_dup(v, "k", 1, &copy, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_pin(v, "k", 1, &pin), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_exists(v, "k", 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_meta(v, "k", 1, 0, &info), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_set(v, "k", 1, "x", 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_del(v, "k", 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_touch(v, "k", 1, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_update(v, "k", 1, never_update, NULL, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_incr(v, "k", 1, 1, 0, 0, 0, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_get_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_set_many(v, NULL, 0, NULL, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_del_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_scan(v, &cursor, NULL, 0, 0, 0, never, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_listen(v, 0, never_listen, NULL, &id), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_unlisten(v, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_tick(v, 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_option_set(v, CELLAR_OPT_THREAD, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_option_get(v, CELLAR_OPT_THREAD, &value), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_latency_get(v, CELLAR_OP_SET, &lat), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_metrics_write(v, NULL, 0, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_dump(v, NULL, 0, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_audit(v), CELLAR_E_CLOSED);
+}
+
+static void closed_views_answer_closed(void)
+{
+    set_up();
+    expect_closed(other);
+    T_EQ_I64(cellar_close(other), CELLAR_E_CLOSED);
+    expect_untouched("calls on a closed view");
+    tear_down();
+}
+
+static void views_of_a_closed_store_answer_closed(void)
+{
+    cellar *a, *b;
+    set_up();
+    T_EQ_I64(cellar_view(root, "a", NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_view(root, "a", NULL, &b), CELLAR_OK);
+    T_CHECK(a == b);
+    T_EQ_I64(cellar_set(a, "k", 1, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(root), CELLAR_OK);
+    expect_closed(a);
+    cellar_error e = CELLAR_ERROR_INIT;
+    T_EQ_I64(cellar_last_error(a, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(root), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    expect_closed(b); /* opened twice */
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED); /* the shell is gone with the last handle */
+}
+
+static void errors_are_told_per_handle(void)
+{
+    cellar *v;
+    cellar_error e = CELLAR_ERROR_INIT;
+    set_up();
+    T_EQ_I64(cellar_view(root, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_OK);
+    T_EQ_I64(cellar_touch(v, "k", 1, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_INVAL);
+    T_CHECK(strstr(e.text, "ttl") != NULL);
+    T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_OK);
+    e.struct_size = 3;
+    T_EQ_I64(cellar_last_error(v, &e), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    tear_down();
+}
+
+static void every_code_has_name_and_text(void)
+{
+#define CODE(name, number, text)                                                                   \
+    T_EQ_I64(CELLAR_##name, number);                                                               \
+    T_EQ_STR(cellar_code_name(CELLAR_##name), #name);                                              \
+    T_EQ_STR(cellar_strerror(CELLAR_##name), text);
+    CELLAR_CODES(CODE)
+    T_EQ_STR(cellar_code_name((cellar_err)1234), "?");
+    T_EQ_STR(cellar_strerror((cellar_err)-1234), "unknown code");
+#define CAUSE(name, number, text)                                                                  \
+    T_EQ_I64(CELLAR_CAUSE_##name, number);                                                         \
+    T_CHECK(number < CELLAR_CAUSE_COUNT);                                                          \
+    T_CHECK(strcmp(cellar_cause_name(CELLAR_CAUSE_##name), "?") != 0);
+    CELLAR_CAUSES(CAUSE)
+    T_EQ_STR(cellar_cause_name(CELLAR_CAUSE_NONE), "?");
+    T_EQ_STR(cellar_cause_name((cellar_cause)99), "?");
+    T_CHECK(strncmp(cellar_source_id(), cellar_version(), 1) == 0 || cellar_source_id()[0] != '\0');
+}
+
+T_MAIN("api_bad_input", T_CASE(keys_of_wrong_length_are_refused),
+       T_CASE(longest_key_and_binary_key_are_fine), T_CASE(null_pointers_are_refused),
+       T_CASE(flags_and_ranges_are_checked), T_CASE(set_options_are_checked),
+       T_CASE(config_fields_are_checked), T_CASE(view_options_are_checked),
+       T_CASE(bad_items_do_not_stop_the_others), T_CASE(closed_views_answer_closed),
+       T_CASE(views_of_a_closed_store_answer_closed), T_CASE(errors_are_told_per_handle),
+       T_CASE(every_code_has_name_and_text))

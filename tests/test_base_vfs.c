@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the disk's calls do what the table says, each can be made to fail, nothing leaks, links
+ *         and other openers are refused.
+ * Method: a folder under TMPDIR; each function's plain use; every site failed once with a plain use
+ *         before and after; descriptors counted. */
+#include "tests/t.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "base/vfs.h"
+
+static char folder[256];
+static const base_vfs *vfs;
+static base_vfs_file *dir;
+
+static size_t open_files(void)
+{
+    size_t n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (d == NULL) { return 0; }
+    while (readdir(d) != NULL) { n++; }
+    closedir(d);
+    return n;
+}
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void begin(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/cellar-vfs-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    T_REQUIRE(mkdtemp(folder) != NULL);
+    vfs = base_vfs_system();
+    T_REQUIRE(vfs->open_dir(vfs->ctx, folder, false, &dir) == 0);
+}
+
+static void end(void)
+{
+    static const char *const names[] = { "a", "b", "c", "link" };
+    for (int i = 0; i < 4; i++) { (void)vfs->unlink(vfs->ctx, dir, names[i]); }
+    vfs->close(vfs->ctx, dir);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static void files_hold_what_was_written(void)
+{
+    begin();
+    base_vfs_file *f;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    char text[] = "0123456789", back[16] = "";
+    size_t done = 99;
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, text, 10, 5, &done), 0);
+    T_EQ_U64(done, 10);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, 16, 5, &done), 0);
+    T_EQ_U64(done, 10);
+    T_EQ_MEM(back, text, 10);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, 16, 100, &done), 0); /* behind the end */
+    T_EQ_U64(done, 0);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, 1, UINT64_MAX, &done), EINVAL);
+    base_vfs_stat s;
+    T_EQ_I64(vfs->stat(vfs->ctx, f, &s), 0);
+    T_EQ_U64(s.size_bytes, 15);
+    T_EQ_U64(s.mode & 0777, 0600);
+    T_EQ_U64(s.uid, getuid());
+    T_CHECK(s.inode != 0 && s.mtime_wall_ms > INT64_C(1500000000000));
+    T_EQ_I64(vfs->preallocate(vfs->ctx, f, 1 << 16), 0);
+    T_EQ_I64(vfs->stat(vfs->ctx, f, &s), 0);
+    T_EQ_U64(s.size_bytes, 1 << 16);
+    T_CHECK(s.allocated_bytes >= 1 << 16);
+    T_EQ_I64(vfs->preallocate(vfs->ctx, f, UINT64_MAX), EFBIG);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 4096), 0);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, UINT64_MAX), EFBIG);
+    T_EQ_I64(vfs->datasync(vfs->ctx, f), 0);
+    T_EQ_I64(vfs->sync_dir(vfs->ctx, dir), 0);
+    vfs->close(vfs->ctx, f);
+    vfs->close(vfs->ctx, NULL);
+    T_EQ_I64(vfs->rename(vfs->ctx, dir, "a", "b"), 0);
+    T_EQ_I64(vfs->open(vfs->ctx, dir, "a", 0, &f), ENOENT);
+    T_CHECK(f == NULL);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "b", 0, &f) == 0);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, text, 1, 0, &done), EBADF); /* read only */
+    vfs->close(vfs->ctx, f);
+    T_EQ_I64(vfs->open(vfs->ctx, dir, "b", BASE_VFS_CREATE | BASE_VFS_EXCL, &f), EEXIST);
+    T_EQ_I64(vfs->unlink(vfs->ctx, dir, "b"), 0);
+    T_EQ_I64(vfs->unlink(vfs->ctx, dir, "b"), ENOENT);
+    end();
+}
+
+static void maps_share_and_arm_keeps_contents(void)
+{
+    begin();
+    base_vfs_file *f;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    T_REQUIRE(vfs->preallocate(vfs->ctx, f, 8 * 4096) == 0);
+    void *map;
+    T_REQUIRE(vfs->map_shared(vfs->ctx, f, 8 * 4096, &map) == 0);
+    unsigned char *p = map;
+    p[4096] = 42;
+    T_EQ_I64(vfs->arm(vfs->ctx, f, map, 0, 8 * 4096), 0);
+    T_EQ_U64(p[4096], 42);
+    p[5] = 7;
+    unsigned char back = 0;
+    size_t done;
+    T_EQ_I64(vfs->pread(vfs->ctx, f, &back, 1, 5, &done), 0);
+    T_EQ_U64(back, 7);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 4096), 0);
+    int e = vfs->arm(vfs->ctx, f, map, 4096, 4096); /* an error, not a signal */
+    T_CHECK(e == EIO || e == ENOMEM);
+    vfs->unmap(vfs->ctx, map, 8 * 4096);
+    vfs->unmap(vfs->ctx, NULL, 0);
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+static void links_and_other_openers_are_refused(void)
+{
+    begin();
+    base_vfs_file *f, *g;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    char path[300], other[300];
+    snprintf(path, sizeof path, "%s/link", folder);
+    T_REQUIRE(symlink("a", path) == 0);
+    T_EQ_I64(vfs->open(vfs->ctx, dir, "link", BASE_VFS_WRITE, &g), ELOOP);
+    T_EQ_I64(vfs->lock(vfs->ctx, f), 0);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_WRITE, &g) == 0);
+    T_EQ_I64(vfs->lock(vfs->ctx, g), EAGAIN);
+    vfs->close(vfs->ctx, f);
+    T_EQ_I64(vfs->lock(vfs->ctx, g), 0);
+    vfs->close(vfs->ctx, g);
+    snprintf(other, sizeof other, "%s/sub", folder);
+    T_EQ_I64(vfs->open_dir(vfs->ctx, other, false, &g), ENOENT);
+    T_REQUIRE(vfs->open_dir(vfs->ctx, other, true, &g) == 0);
+    struct stat s;
+    T_CHECK(stat(other, &s) == 0 && (s.st_mode & 0777) == 0700);
+    T_CHECK(!base_vfs_file_direct(g));
+    vfs->close(vfs->ctx, g);
+    rmdir(other);
+    end();
+}
+
+static void direct_says_whether_it_is(void)
+{
+    begin();
+    base_vfs_file *f;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a",
+                        BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_DIRECT | BASE_VFS_EXCL,
+                        &f) == 0);
+    void *page = NULL;
+    T_REQUIRE(posix_memalign(&page, 4096, 4096) == 0);
+    memset(page, 5, 4096);
+    size_t done = 0;
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, page, 4096, 0, &done), 0);
+    T_EQ_U64(done, 4096);
+    printf("# O_DIRECT here: %s\n", base_vfs_file_direct(f) ? "yes" : "no");
+    free(page);
+    vfs->close(vfs->ctx, f);
+    unsigned char id[16], again[16];
+    T_EQ_I64(vfs->boot_id(vfs->ctx, id), 0);
+    T_EQ_I64(vfs->boot_id(vfs->ctx, again), 0);
+    T_EQ_MEM(id, again, 16);
+    end();
+}
+
+/* One plain use of everything; the first error, or 0. */
+static int use_all(void)
+{
+    base_vfs_file *d = NULL, *f = NULL;
+    void *map = NULL;
+    char text[8] = "abcdefg";
+    size_t done;
+    base_vfs_stat s;
+    unsigned char id[16];
+    int e = vfs->open_dir(vfs->ctx, folder, true, &d);
+    if (e == 0) { e = vfs->open(vfs->ctx, d, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f); }
+    if (e == 0) { e = vfs->lock(vfs->ctx, f); }
+    if (e == 0) { e = vfs->preallocate(vfs->ctx, f, 4096); }
+    if (e == 0) { e = vfs->pwrite(vfs->ctx, f, text, 8, 0, &done); }
+    if (e == 0) { e = vfs->pread(vfs->ctx, f, text, 8, 0, &done); }
+    if (e == 0) { e = vfs->map_shared(vfs->ctx, f, 4096, &map); }
+    if (e == 0) { e = vfs->arm(vfs->ctx, f, map, 0, 4096); }
+    if (e == 0) { e = vfs->datasync(vfs->ctx, f); }
+    if (e == 0) { e = vfs->stat(vfs->ctx, f, &s); }
+    if (e == 0) { e = vfs->truncate(vfs->ctx, f, 4096); }
+    if (e == 0) { e = vfs->rename(vfs->ctx, d, "a", "c"); }
+    if (e == 0) { e = vfs->unlink(vfs->ctx, d, "c"); }
+    if (e == 0) { e = vfs->sync_dir(vfs->ctx, d); }
+    if (e == 0) { e = vfs->boot_id(vfs->ctx, id); }
+    vfs->unmap(vfs->ctx, map, 4096);
+    vfs->close(vfs->ctx, f);
+    vfs->close(vfs->ctx, d);
+    return e;
+}
+
+static void every_call_can_fail(void)
+{
+    static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "pwrite",
+        "pread", "map_shared", "arm", "datasync", "stat", "truncate", "rename", "unlink",
+        "sync_dir", "boot_id" };
+    begin();
+    size_t files = open_files();
+    T_EQ_I64(use_all(), 0);
+    for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
+        (void)base_fault_io_arm(sites[i], ENOSPC, 1, false);
+        T_EQ_I64(use_all(), ENOSPC);
+        T_EQ_I64(use_all(), 0);
+        T_CHECK(base_fault_io_arm(NULL, 0, 0, false) >= 2);
+        T_EQ_U64(open_files(), files);
+    }
+    (void)base_fault_io_arm(NULL, EIO, 1, false); /* any site: count them */
+    T_EQ_I64(use_all(), EIO);
+    (void)base_fault_io_arm(NULL, EIO, 1000, false);
+    T_EQ_I64(use_all(), 0);
+    T_EQ_U64(base_fault_io_arm(NULL, 0, 0, false), sizeof sites / sizeof sites[0]);
+    for (uint64_t nth = 1; nth <= 15; nth++) { /* from the n-th on, for good */
+        (void)base_fault_io_arm(NULL, EIO, nth, true);
+        T_EQ_I64(use_all(), EIO);
+        T_EQ_I64(use_all(), EIO);
+    }
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    for (uint64_t nth = 1; nth <= 2; nth++) { /* the handle's own memory */
+        (void)base_fault_alloc_arm(nth, false);
+        T_EQ_I64(use_all(), ENOMEM);
+        (void)base_fault_alloc_arm(0, false);
+        T_EQ_U64(open_files(), files);
+    }
+    end();
+}
+
+static void short_transfers_are_told(void)
+{
+    begin();
+    base_vfs_file *f;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    char text[8] = "abcdefg";
+    size_t done = 0;
+    (void)base_fault_io_arm("pwrite", -1, 1, false);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, text, 8, 0, &done), 0);
+    T_EQ_U64(done, 4);
+    (void)base_fault_io_arm("pread", -1, 1, false);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, text, 4, 0, &done), 0);
+    T_EQ_U64(done, 2);
+    (void)base_fault_io_arm("truncate", -1, 1, false); /* no bytes move: no effect */
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 1), 0);
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+T_MAIN("base_vfs", T_CASE(files_hold_what_was_written), T_CASE(maps_share_and_arm_keeps_contents),
+       T_CASE(links_and_other_openers_are_refused), T_CASE(direct_says_whether_it_is),
+       T_CASE(every_call_can_fail), T_CASE(short_transfers_are_told))

@@ -1,0 +1,80 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the drop-in is what the page says: two files, reproducible, silent, closed.
+# Method: dist/ generated in other folders, locales and awks; compiled as users would, also wrongly.
+#         The full matrix is tests/matrix_packaging_dropin.sh.
+. tests/t.sh
+
+generate() { # folder, awk, more words for make -> checksums
+    rm -rf "$1/t"
+    mkdir -p "$1/t"
+    cp -R src include Makefile LICENSE "$1/t"
+    (cd "$1/t" && $MAKE -s dropin AWK="$2" SOURCE_ID='0 test' $3 &&
+        cksum dist/cellar.h dist/cellar.c)
+}
+first() { generate "$t_tmp/a" awk >"$t_tmp/first" && cat "$t_tmp/first"; }
+equal() { "$@" >"$t_tmp/again" && diff "$t_tmp/first" "$t_tmp/again"; }
+in_locale() { LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 generate "$t_tmp/b c" awk; }
+
+compiles() { $CC -Idist "$@" -c dist/cellar.c -o "$t_tmp/o.o"; }
+silent() { compiles "$@" >"$t_tmp/said" 2>&1 && ! grep . "$t_tmp/said"; }
+understood() { $CC -Idist "$@" -fsyntax-only dist/cellar.c; }
+refused() { # message, compiler words: does not compile and says why
+    message=$1
+    shift
+    ! $CC -Idist "$@" -o "$t_tmp/o.o" >"$t_tmp/said" 2>&1 && grep "$message" "$t_tmp/said"
+}
+hidden_api() {
+    printf '%s\n' '#include "cellar.c"' 'int host(void);' \
+        'int host(void) { return cellar_version()[0]; }' >"$t_tmp/host.c"
+    $CC -std=c11 -Idist -DCELLAR_API='static __attribute__((unused))' $t_warn -c "$t_tmp/host.c" \
+        -o "$t_tmp/host.o" &&
+        [ "$(nm -g --defined-only "$t_tmp/host.o" | sed 's/.* //' | tr -d '\n')" = host ]
+}
+late() { # standard: system headers first, then cellar.c
+    printf '%s\n' '#include <stdio.h>' '#include <fcntl.h>' '#include <time.h>' \
+        '#include "cellar.c"' >"$t_tmp/late.c"
+    refused "put #define _GNU_SOURCE" "-std=$1" -c "$t_tmp/late.c"
+}
+late_uthash() {
+    printf '%s\n' '#define _GNU_SOURCE 1' '#include <uthash.h>' '#include "cellar.c"' \
+        >"$t_tmp/u.c"
+    refused "keep your uthash" -std=c11 -c "$t_tmp/u.c"
+}
+names_macros_only_once() { ! grep -n '#include "[a-z0-9_]*/' dist/cellar.c; }
+lines_form() {
+    made=$t_tmp/l/t/dist
+    generate "$t_tmp/l" awk LINES=1 >/dev/null && grep -q '^#line 1 "src/base/' "$made/cellar.c" &&
+        $CC -I"$made" -fsyntax-only "$made/cellar.c"
+}
+version_agrees() {
+    printf '%s\n' '#include "cellar.h"' '#include <stdio.h>' \
+        'int main(void) { puts(cellar_version()); return 0; }' >"$t_tmp/v.c"
+    $CC -Idist "$t_tmp/v.c" dist/cellar.c -pthread -o "$t_tmp/v" || return 1
+    [ "$("$t_tmp/v")" = "$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
+        s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)" ]
+}
+
+t_case generates_in_another_folder first
+t_case dropin_is_reproducible_twice equal generate "$t_tmp/other place" awk
+t_case dropin_is_reproducible_in_another_locale equal in_locale
+for a in mawk gawk 'busybox awk'; do
+    fact="dropin_is_reproducible_with_$a"
+    if t_have "${a%% *}"; then t_case "$fact" equal generate "$t_tmp/d" "$a"
+    else t_skip "$fact" "no ${a%% *}"; fi
+done
+t_case nothing_internal_is_left_to_include names_macros_only_once
+t_case plain_cc_is_silent silent
+t_case warning_set_is_silent silent -std=c11 -O2 $t_warn
+t_case nothing_else_installed_is_needed understood -nostdinc -isystem "$($CC -print-file-name=include)" \
+    -isystem /usr/include -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
+t_case version_agrees_with_header version_agrees
+t_case hidden_api_leaves_no_name hidden_api
+t_case late_include_is_refused_c11 late c11
+t_case late_include_is_refused_gnu17 late gnu17
+t_case host_uthash_first_is_refused late_uthash
+t_case cxx_is_refused refused "compile it with a C compiler" -x c++ -c dist/cellar.c
+t_case c99_is_refused refused "needs C11" -std=c99 -c dist/cellar.c
+t_case line_numbers_on_request lines_form
+t_end packaging_dropin

@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    no way for a test program to end is taken for a success unless it is one.
+# Method: tests/run.sh over small commands that end well, badly, late, silently or by a signal.
+. tests/t.sh
+
+sum_is() { # expected closing line, expected status, items...
+    want=$1 status=$2
+    shift 2
+    sh tests/run.sh -l 1 -j 2 -o "$t_tmp/log" "$@" >"$t_tmp/sum"
+    got=$?
+    cat "$t_tmp/sum"
+    [ "$(tail -n 1 "$t_tmp/sum")" = "cellar: $want" ] && [ $got -eq "$status" ]
+}
+names() { # word, items...: the runner's report has the word
+    word=$1
+    shift
+    sh tests/run.sh -l 1 -o "$t_tmp/log" "$@" | tee "$t_tmp/sum" | grep -q "$word"
+}
+good='t|a|echo "a: 2 passed, 0 failed, 1 skipped"'
+
+t_case sums_closing_lines sum_is "4 passed, 0 failed, 2 skipped" 0 "$good" "$good"
+t_case no_closing_line_fails sum_is "2 passed, 1 failed, 1 skipped" 1 "$good" 't|b|echo fine'
+t_case closing_line_must_be_last sum_is "0 passed, 1 failed, 0 skipped" 1 \
+    't|b|echo "b: 1 passed, 0 failed, 0 skipped"; echo more'
+t_case failed_count_counts sum_is "1 passed, 2 failed, 0 skipped" 1 \
+    't|b|echo "b: 1 passed, 2 failed, 0 skipped"'
+t_case bad_status_after_good_line_fails sum_is "1 passed, 1 failed, 0 skipped" 1 \
+    't|b|echo "b: 1 passed, 0 failed, 0 skipped"; exit 3'
+t_case nothing_ran_fails sum_is "0 passed, 1 failed, 0 skipped" 1 \
+    't|b|echo "b: 0 passed, 0 failed, 0 skipped"'
+t_case no_items_fail sum_is "0 passed, 1 failed, 0 skipped" 1
+t_case skips_alone_are_no_failure sum_is "2 passed, 0 failed, 2 skipped" 0 "$good" 's|c|no tool'
+t_case signal_is_a_failure_with_its_name names SEGV 't|b|kill -SEGV $$'
+t_case abort_is_a_failure_with_its_name names ABRT 't|b|kill -ABRT $$'
+t_case timeout_is_a_failure names "timed out after 1 s" 't|b|sleep 20'
+t_case status_only_items_count sum_is "1 passed, 1 failed, 0 skipped" 1 'x|a|true' 'x|b|false'
+t_end packaging_runner
