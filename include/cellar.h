@@ -612,7 +612,7 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
 
 #define CELLAR_ONLY_IF_ABSENT  0x0001u /* else EXISTS; a negative entry counts as absent          */
 #define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
-#define CELLAR_ONLY_IF_VERSION 0x0004u /* of cellar_set_opts.if_version; else CONFLICT              */
+#define CELLAR_ONLY_IF_VERSION 0x0004u /* of cellar_set_opts.if_version; else CONFLICT            */
 #define CELLAR_KEEP_OLD        0x0008u /* a set that fails leaves the old value                   */
 #define CELLAR_KEEP_TTL        0x0010u /* a live entry keeps its deadline; TTL is for a new one   */
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */

@@ -74,7 +74,11 @@ t_case hidden_api_leaves_no_name hidden_api
 t_case late_include_is_refused_c11 late c11
 t_case late_include_is_refused_gnu17 late gnu17
 t_case host_uthash_first_is_refused late_uthash
-t_case cxx_is_refused refused "compile it with a C compiler" -x c++ -c dist/cellar.c
+if echo 'int x;' | $CC -x c++ -fsyntax-only - 2>/dev/null; then
+    t_case cxx_is_refused refused "compile it with a C compiler" -x c++ -c dist/cellar.c
+else
+    t_skip cxx_is_refused "no C++ compiler"
+fi
 t_case c99_is_refused refused "needs C11" -std=c99 -c dist/cellar.c
 t_case line_numbers_on_request lines_form
 t_end packaging_dropin

@@ -6,17 +6,15 @@
 # memory      bytes an entry beyond key and value, axis from zero
 # churn       RSS growth over time beside the budget's line, axis from zero
 # gnuplot-nox 5.4 writes the same bytes for the same input, so a plot changes when numbers do.
-set encoding utf8
 set key outside right top
 set grid ytics lc rgb '#dddddd'
 set style data histograms
 set style fill solid 0.8 border -1
-exists(name) = int(system("test -s '" . name . "' && echo 1 || echo 0"))
+has(name) = int(system("test -s '" . name . "' && echo 1 || echo 0"))
 
-draw = "throughput memory churn"
 do for [kind in "svg png"] {
     if (kind eq "svg") { set terminal svg size 900,480 font 'sans,12' } else { set terminal pngcairo size 900,480 font 'sans,12' }
-    if (exists(out.'/throughput.dat')) {
+    if (has(out.'/throughput.dat')) {
         set output out.'/throughput.'.kind
         set title '2 threads, 1 M x 16 B / 100 B, zipf 0.99, interleaved windows (p25..p75)'
         set ylabel 'Mops/s'
@@ -24,7 +22,7 @@ do for [kind in "svg png"] {
         set style histogram errorbars gap 2 lw 1
         plot for [s=0:6] out.'/throughput.dat' using (column(2+3*s)):(column(3+3*s)):(column(4+3*s)):xtic(1) title columnheader(2+3*s)
     }
-    if (exists(out.'/memory.dat')) {
+    if (has(out.'/memory.dat')) {
         set output out.'/memory.'.kind
         set title 'Bytes an entry beyond key and value, 3 M x 16 B / 100 B'
         set ylabel 'B / entry'
@@ -32,7 +30,7 @@ do for [kind in "svg png"] {
         set style histogram clustered gap 1
         plot out.'/memory.dat' using 2:xtic(1) notitle
     }
-    if (exists(out.'/churn_cellar.tsv')) {
+    if (has(out.'/churn_cellar.tsv')) {
         set output out.'/churn.'.kind
         set title 'Size churn: RSS growth (five phases of other sizes)'
         set ylabel 'MiB'

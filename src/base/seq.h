@@ -113,19 +113,36 @@ BASE_ALWAYS_INLINE bool base_seq_equal_near(const void *shared, const void *mine
 }
 
 #if BASE_HAVE_SSE2
+BASE_ALWAYS_INLINE void base_seq_16(unsigned char *d, const unsigned char *a)
+{
+    _mm_storeu_si128((__m128i *)(void *)d, _mm_loadu_si128((const __m128i *)(const void *)a));
+}
+BASE_ALWAYS_INLINE void base_seq_32(unsigned char *d, const unsigned char *a)
+{
+    base_seq_16(d, a);
+    base_seq_16(d + 16, a + 16);
+}
+BASE_ALWAYS_INLINE void base_seq_64(unsigned char *d, const unsigned char *a)
+{
+    base_seq_32(d, a);
+    base_seq_32(d + 32, a + 32);
+}
 /* For the hottest path: a few lines at most, no call. */
 BASE_ALWAYS_INLINE void base_seq_load_near(void *out, const void *shared, size_t n)
 {
     const unsigned char *a = base_seq_in(shared);
     unsigned char *d = (unsigned char *)out;
-    if (BASE_LIKELY(n >= 16)) {
+    if (BASE_LIKELY(n > 64)) {
         size_t i = 0;
-        do {
-            _mm_storeu_si128((__m128i *)(void *)(d + i), _mm_loadu_si128((const __m128i *)(const void *)(a + i)));
-            i += 16;
-        } while (i + 16 <= n);
-        _mm_storeu_si128((__m128i *)(void *)(d + n - 16),
-                         _mm_loadu_si128((const __m128i *)(const void *)(a + n - 16)));
+        for (; BASE_UNLIKELY(i + 128 < n); i += 64) { base_seq_64(d + i, a + i); }
+        base_seq_64(d + i, a + i);
+        base_seq_64(d + n - 64, a + n - 64); /* overlaps: no loop over the rest */
+    } else if (n >= 32) {
+        base_seq_32(d, a);
+        base_seq_32(d + n - 32, a + n - 32);
+    } else if (n >= 16) {
+        base_seq_16(d, a);
+        base_seq_16(d + n - 16, a + n - 16);
     } else if (n >= 8) {
         uint64_t x, y;
         memcpy(&x, a, 8);

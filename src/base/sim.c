@@ -8,7 +8,8 @@
  *            lowered at two random steps; finds a bug of depth 3 with probability >= 1 / (n k^2).
  *            few: runs on until it blocks, but for 0 to 3 preemptions. named: anyone, but only
  *            where BASE_POINT, a lock, an event or a pause stands, so that long copies do not eat
- *            all switches.
+ *            all switches. burst: anyone, but each goes on for a while, 2 to 256 steps on average:
+ *            long enough for one fiber to do something while another stands between two words.
  * STORES     In half of the runs relaxed and release stores wait in a first-in-first-out buffer of
  *            the fiber, seen by itself only, and reach memory at random steps or at the fiber's
  *            next read-modify-write, seq_cst store, fence or system call: x86's reordering. That
@@ -122,6 +123,7 @@ static struct base_sim_driver {
     base_sim_picker picker;
     bool stores_wait, spurious;
     bool calm;               /* the current fiber runs alone */
+    unsigned burst_shift;    /* burst: a switch with probability 2^-shift a step */
     unsigned drain_shift;    /* a waiting store drains with probability 2^-shift a step */
     uint64_t change_step[3]; /* pct, few: new priority or preemption there; ascending */
     unsigned change_count, change_next;
@@ -460,6 +462,12 @@ static uint32_t base_sim_pick(bool must, bool pause, bool named)
     case BASE_SIM_NAMED:
         if (!must && !named) { return me; }
         break;
+    case BASE_SIM_BURST:
+        if (!must && !pause &&
+            (base_rng_next(&base_sim.pick_rng) >> (64 - base_sim.burst_shift)) != 0) {
+            return me;
+        }
+        break;
     case BASE_SIM_UNIFORM:
     case BASE_SIM_PICKERS: break;
     }
@@ -521,6 +529,10 @@ CELLAR_PRIVATE void base_sim_point(const char *name)
 {
     base_sim_fiber *me = base_sim.current;
     if (me == NULL) { return; }
+    if (base_sim.calm) {
+        me->at = name;
+        return;
+    }
     if (strcmp(name, "pause") != 0) {
         me->at = name;
         for (const char *c = name; *c != '\0'; c++) { base_sim_digest((unsigned char)*c); }
@@ -827,7 +839,7 @@ CELLAR_PRIVATE bool base_sim_mutant(const char *name)
 
 CELLAR_PRIVATE const char *base_sim_picker_name(base_sim_picker p)
 {
-    static const char *const name[] = { "uniform", "pct", "few", "named" };
+    static const char *const name[] = { "uniform", "pct", "few", "named", "burst" };
     return p < BASE_SIM_PICKERS ? name[p] : "?";
 }
 
@@ -848,6 +860,7 @@ static void base_sim_choose(uint64_t seed)
     base_sim.picker = (base_sim_picker)base_rng_below(&r, BASE_SIM_PICKERS);
     base_sim.stores_wait = base_rng_below(&r, 2) == 0;
     base_sim.spurious = base_rng_below(&r, 2) == 0;
+    base_sim.burst_shift = 1 + (unsigned)base_rng_below(&r, 8);
     base_sim.drain_shift = 1 + 2 * (unsigned)base_rng_below(&r, 4);
     base_sim.first_ms = first_ms[base_rng_below(&r, 4)];
     base_sim.change_count =

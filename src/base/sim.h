@@ -50,6 +50,7 @@ typedef enum base_sim_picker {
     BASE_SIM_PCT,     /* priorities with two random change points */
     BASE_SIM_FEW,     /* 0 to 3 preemptions */
     BASE_SIM_NAMED,   /* anyone, at named points only */
+    BASE_SIM_BURST,   /* anyone, after a random number of steps */
     BASE_SIM_PICKERS
 } base_sim_picker;
 

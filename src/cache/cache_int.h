@@ -149,6 +149,8 @@ struct cache_store {
     _Atomic uint32_t thread_stop; /* 1: end */
     _Atomic uint32_t thread_bell; /* futex word: +1 to wake */
     _Atomic uint32_t quiet_level; /* least important level that is reported, base_log_level */
+    _Atomic uint32_t ticking;     /* pieces of work under way */
+    _Atomic uint32_t paused;      /* > 0: no piece begins (audit) */
     _Atomic uint32_t eviction;     /* CELLAR_EVICT_... in force */
     _Atomic uint64_t max_entries;  /* 0: none */
     bool forked;            /* this process is a child of the one that opened it */
@@ -231,6 +233,9 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);
 /* ---- tick.c ---- */
 CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s);
 CELLAR_PRIVATE void cache_thread_stop(cache_store *s);
+/* No background work between the two, but what this thread is in the middle of itself. */
+CELLAR_PRIVATE void cache_tick_pause(cache_store *s);
+CELLAR_PRIVATE void cache_tick_resume(cache_store *s);
 CELLAR_PRIVATE void cache_thread_ring(cache_store *s); /* there is work now */
 
 /* ---- shared by the call families ---- */

@@ -373,6 +373,8 @@ static void cache_fork_child(void *ctx)
     s->forked = true;
     base_store_rlx(&s->thread_state, (uint32_t)CACHE_THREAD_OFF);
     base_store_rlx(&s->thread_stop, 0u);
+    base_store_rlx(&s->ticking, 0u);
+    base_store_rlx(&s->paused, 0u);
     base_store_rlx(&s->renumbering, 0u); /* who did it is gone; the next write begins again */
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
         base_store_rlx(&s->listener[i].running, 0u);

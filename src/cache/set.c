@@ -116,12 +116,43 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
 
 static const cellar_set_opts cache_set_defaults = CELLAR_SET_OPTS_INIT;
 
+/* No option but a time to live, of this header's size: the commonest options. */
+static bool cache_opts_plain(const cellar_set_opts *o)
+{
+    static const cellar_set_opts none = {.struct_size = 0};
+    cellar_set_opts rest;
+    if (o->struct_size != sizeof *o || o->ttl_ms < 0) { return false; }
+    rest = *o;
+    rest.struct_size = 0;
+    rest.ttl_ms = 0;
+    return memcmp(&rest, &none, sizeof rest) == 0;
+}
+
+/* Such a write into a view without defaults of its own but a time to live. */
+static bool cache_plan_plain(cellar *c, int64_t ttl_ms, cache_plan *plan)
+{
+    if ((cache_default(c, CACHE_IDLE) | cache_default(c, CACHE_STALE) |
+         (int64_t)base_load_rlx(&c->keep_age)) != 0) {
+        return false;
+    }
+    memset(&plan->spec, 0, sizeof plan->spec);
+    plan->spec.change = L1_CHANGE_SET;
+    plan->ttl_ms = ttl_ms != 0 ? ttl_ms : cache_default(c, CACHE_TTL);
+    plan->version_out = NULL;
+    plan->jitter_pct = plan->jitter_mode = 0;
+    plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
+    return true;
+}
+
 CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                           cache_plan *plan)
 {
     cellar_set_opts full;
     const char *why = "struct_size of the set options is not set";
     cellar_err err = CELLAR_OK;
+    if ((o == NULL || cache_opts_plain(o)) && cache_plan_plain(c, o != NULL ? o->ttl_ms : 0, plan)) {
+        return CELLAR_OK;
+    }
     memset(&plan->spec, 0, sizeof plan->spec);
     if (o == NULL) {
         o = &cache_set_defaults;

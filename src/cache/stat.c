@@ -49,14 +49,10 @@ CELLAR_API const char *cellar_cause_name(cellar_cause cause)
 
 /* ---- counters ---- */
 
-static void cache_stats_store(const cache_store *s, bool all_views, cellar_stats *out)
+static void cache_stats_store(const cache_store *s, cellar_stats *out)
 {
     l1_stats l;
     l1_stats_get(s->l1, &l);
-    if (all_views) { /* the views' own counters do not tell these two apart */
-        out->ended[CELLAR_CAUSE_EXPIRED] = l.expired;
-        out->ended[CELLAR_CAUSE_CAPACITY] = l.evicted;
-    }
     out->listener_skipped = stats_read_store(s->stats, STATS_LISTENER_SKIPPED);
     out->entries = l.entries;
     out->used_bytes = base_load_rlx(&s->account.used);
@@ -95,7 +91,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.clears = v[STATS_CLEAR];
     full.bumps = v[STATS_BUMP];
     full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
-    cache_stats_store(s, scope == CELLAR_SCOPE_STORE, &full);
+    cache_stats_store(s, &full);
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_stats_get: struct_size");
 }
@@ -149,7 +145,11 @@ CELLAR_API cellar_err cellar_audit(cellar *c)
         wrong = cache_audit_views(s);
         sync_drop(VIEW, &s->view_lock);
     }
-    if (wrong == NULL) { wrong = l1_audit(s->l1); }
+    if (wrong == NULL) {
+        cache_tick_pause(s); /* the maintenance thread is a writer too */
+        wrong = l1_audit(s->l1);
+        cache_tick_resume(s);
+    }
     return wrong == NULL ? CELLAR_OK : cache_fail(c, CELLAR_E_CORRUPT, 0, wrong);
 }
 

@@ -19,6 +19,11 @@
 /* One piece of work; how many entries ended. */
 static uint64_t cache_tick_piece(cache_store *s, uint64_t budget_us)
 {
+    (void)base_add_sc(&s->ticking, 1u); /* store, then load: one of piece and pause sees the other */
+    if (base_load_sc(&s->paused) != 0) {
+        (void)base_sub_ar(&s->ticking, 1u);
+        return 0;
+    }
     const uint64_t since_ns = base_now_ns();
     const uint64_t removed = l1_tick(s->l1, budget_us);
     if (s->tier != NULL && s->tier->tick != NULL) { s->tier->tick(s->tier->ctx, budget_us); }
@@ -26,8 +31,17 @@ static uint64_t cache_tick_piece(cache_store *s, uint64_t budget_us)
     stats_count(s->stats, STATS_TICK, 1);
     stats_count(s->stats, STATS_TICK_NS, took_ns);
     stats_time(s->stats, STATS_OP_TICK, took_ns);
+    (void)base_sub_ar(&s->ticking, 1u);
     return removed;
 }
+
+CELLAR_PRIVATE void cache_tick_pause(cache_store *s)
+{
+    (void)base_add_sc(&s->paused, 1u);
+    while (base_load_sc(&s->ticking) != 0 && base_self()->depth == 0) { base_yield(); }
+}
+
+CELLAR_PRIVATE void cache_tick_resume(cache_store *s) { (void)base_sub_ar(&s->paused, 1u); }
 
 static bool cache_is_due(const cache_store *s)
 {

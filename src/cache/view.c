@@ -53,6 +53,7 @@ static void cache_vgens_install(cache_store *s, cache_vgens *t)
     BASE_ASSERT(t->mask == 2 * old->mask + 1);
     for (uint32_t i = 0; i <= old->mask; i++) {
         const uint64_t w = base_load_rlx(&old->cell[i]);
+        if (w == 0) { continue; } /* would be taken for vgen 0, the root's */
         base_store_rlx(&t->cell[CACHE_CELL_VGEN(w) & t->mask], w);
     }
     t->older = old;

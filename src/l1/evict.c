@@ -62,9 +62,11 @@ CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash)
 {
     (void)c;
     uint16_t fp, *line = l1_ghost_line(s, hash, &fp);
-    for (unsigned i = 1; i <= L1_GHOST_FPS; i++) {
-        if (line[i] == fp) {
-            line[i] = 0;
+    for (unsigned g = 0; g < 32; g += 8) {
+        uint32_t m = base_seq_match8((const _Atomic uint16_t *)(const void *)(line + g), fp);
+        if (g == 0) { m &= ~1u; } /* the cursor */
+        if (m != 0) {
+            line[g + (unsigned)__builtin_ctz(m)] = 0;
             s->ghost_hits++;
             return true;
         }
@@ -200,6 +202,7 @@ static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash,
     const uint16_t tag = l1_tag_of(hash);
     l1_hold h;
     l1_slot slot;
+    base_fence_rel(); /* who sees new bytes here sees the versions of those that lay here */
     l1_copy_record(c, pos, to, r, false);
     bool locked = !BASE_MUTANT("l1.kept_no_version") && l1_lock_from(c, hash, b, ver, &h, true);
     if (!locked) {
@@ -221,8 +224,9 @@ static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash,
     base_store_rlx(&slot.b->off[slot.i], (uint32_t)(to >> c->gshift));
     l1_freq_set(slot.b, slot.i, freq);
     l1_live_sub(c, s, pos, weight);
-    l1_unlock(c, &h);
+    r->due = base_seq_u32(l1_at(c, to) + 4); /* relative to its new segment */
     l1_dues(c, to, r);
+    l1_unlock(c, &h);
     s->kept++;
     return true;
 }
@@ -278,10 +282,15 @@ static bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos)
             *pos = ((uint64_t)seg << c->seg_shift) + g->cursor;
             return true;
         }
-        if (base_load_acq(&g->live) != 0) {
-            /* Only in a forked child: a writer of the parent died between unlink and count. */
+        uint64_t live = base_load_acq(&g->live);
+        if (live == L1_LIVE_QUEUED && !c->forked) {
+            base_yield(); /* a del is about to push it, inside its window */
+            continue;
+        }
+        if (live != 0) {
+            /* Only in a forked child: a writer of the parent died between unlink and count, or push. */
             BASE_REQUIRE(c->forked);
-            base_sub_rlx(&s->queue[q].live, base_xchg_ar(&g->live, (uint64_t)0));
+            base_sub_rlx(&s->queue[q].live, L1_LIVE_LINKED(base_xchg_ar(&g->live, (uint64_t)0)));
         }
         l1_seg_unqueue(c, s, seg);
         l1_seg_release(c, seg);
@@ -387,7 +396,8 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         freed->big_bytes += weight - r.size;
         return L1_STEP_DROPPED;
     }
-    freed->log_bytes += r.size;
+    /* Deleted, or given a later deadline, since we looked: the next step judges it anew. */
+    g->cursor -= r.size;
     return L1_STEP_DEAD;
 }
 
@@ -505,7 +515,8 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
         if (count < s->granted || l1_ticket_from_pool(c, s)) { return L1_ROOM_OK; }
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
         l1_stripe *from = s;
-        bool own = count != 0 && count * c->stripe_count >= max;
+        /* From another stripe only when clearly below the average: its lock and lines are far away. */
+        bool own = count != 0 && count * c->stripe_count * 8 >= max * 7;
         if (!own && c->stripe_count > 1) {
             l1_stripe *other = l1_larger_of_two(c, s, true);
             if (other != NULL && sync_try(L1_STRIPE, &other->lock)) { from = other; }

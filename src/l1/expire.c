@@ -35,10 +35,7 @@ static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pas
 static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
 {
     l1_seg *g = &c->seg[p->seg];
-    if (base_load_rlx(&g->seq) != p->seq || g->state == L1_SEG_FREE || g->state == L1_SEG_PARKED ||
-        g->stripe != (uint16_t)s->index_number) {
-        return true; /* freed meanwhile */
-    }
+    if (base_load_rlx(&g->seq) != p->seq) { return true; } /* freed meanwhile */
     p->at = BASE_MAX(p->at, g->cursor);
     for (unsigned i = 0; p->at < g->used_bytes; i++) {
         if (i == L1_PIECE || v->n == L1_VICTIMS) { return false; }
@@ -121,8 +118,9 @@ static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
     sync_take(L1_STRIPE, &s->lock);
     for (unsigned q = 0; q < 2; q++) {
         uint32_t head = s->queue[q].head;
-        if (head != L1_NONE && base_load_acq(&c->seg[head].live) == 0 &&
-            base_load_rlx(&c->seg[head].empty_queued) == 0) {
+        if (head == L1_NONE) { continue; }
+        uint64_t live = base_load_acq(&c->seg[head].live);
+        if (live == 0 || (BASE_MUTANT("l1.head_closed_early") && L1_LIVE_LINKED(live) == 0)) {
             l1_seg_unqueue(c, s, head);
             l1_seg_release(c, head);
         }
@@ -148,6 +146,7 @@ CELLAR_PRIVATE uint64_t l1_tick(l1 *c, uint64_t budget_us)
     const uint64_t span = budget_us > UINT64_MAX / 2000 ? UINT64_MAX / 2 : budget_us * 1000;
     const uint64_t end_ns = start + span < start ? UINT64_MAX : start + span;
     uint64_t removed = 0;
+    base_store_rlx(&c->rough_ms, BASE_MAX(base_load_rlx(&c->rough_ms), base_coarse_ms(c->clock)));
     (void)l1_limbo_sweep(c);
     const uint32_t first = c->sweep_stripe;
     for (uint32_t i = 0; i < c->stripe_count; i++) {

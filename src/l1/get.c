@@ -79,7 +79,7 @@ static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
 }
 
 /* What a reader may do with this record now. MISS: as if it were not there. */
-static cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags)
+CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags)
 {
     int64_t keep;
     bool stale = false;

@@ -137,6 +137,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     base_store_rlx(&c->max_entries, cfg->max_entries);
     base_store_rlx(&c->tickets, cfg->max_entries);
     c->reserve = l1_reserve_segs(c, budget);
+    base_store_rlx(&c->rough_ms, base_coarse_ms(c->clock));
     cellar_err err = CELLAR_E_NOMEM;
     if (l1_reserve_all(c, budget)) {
         c->arena = c->arena_region.base;
@@ -374,7 +375,7 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
             if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) { return "queue torn"; }
-            if (base_load_rlx(&g->live) != live[seg]) { return "segment's live count differs"; }
+            if (L1_LIVE_LINKED(base_load_rlx(&g->live)) != live[seg]) { return "segment's live count differs"; }
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) { return "segment overrun"; }
             sum += live[seg];
             held++;

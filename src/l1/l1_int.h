@@ -107,6 +107,10 @@ typedef enum l1_seg_state { L1_SEG_FREE = 0, L1_SEG_SMALL, L1_SEG_MAIN, L1_SEG_P
 #define L1_LIVE(bytes, count) (((uint64_t)(bytes) << 28) | (uint64_t)(count))
 #define L1_LIVE_BYTES(w) ((w) >> 28)
 #define L1_LIVE_COUNT(w) ((w) & ((1u << 28) - 1))
+/* In a segment's word only: the segment is on its stripe's stack of emptied ones, or about to be. Set
+ * by the step that takes the count to 0, so that nobody frees it between that step and the push. */
+#define L1_LIVE_QUEUED (UINT64_C(1) << 27)
+#define L1_LIVE_LINKED(w) ((w) & ~L1_LIVE_QUEUED)
 
 typedef struct l1_seg {
     _Atomic uint64_t live;        /* L1_LIVE of linked records; a del lowers it inside its window */
@@ -119,9 +123,9 @@ typedef struct l1_seg {
     uint8_t state;                /* l1_seg_state; stripe lock, L1_SEG when in no stripe */
     uint8_t unused;
     _Atomic uint32_t busy;        /* victims being handed over; raised in the window, lowered free */
-    _Atomic uint32_t seq;         /* store-wide number of its opening, rising */
+    _Atomic uint32_t seq;         /* store-wide number of its opening, rising; 0 when in no stripe */
     _Atomic uint32_t empty_next;  /* stripe's stack of emptied segments: index + 1 */
-    _Atomic uint32_t empty_queued;/* 1 while on that stack */
+    uint32_t unused_too;
 } l1_seg;
 _Static_assert(sizeof(l1_seg) == 64, "a control record is a line");
 
@@ -185,6 +189,7 @@ struct l1 {
     _Atomic uint32_t want_left, sample_limit;
     _Atomic uint32_t policy;
     _Atomic uint32_t low; /* 1: appends must pay the cursor */
+    _Atomic int64_t rough_ms; /* store clock when a segment was last opened, or at the last tick */
     l1_hooks hooks;
     const base_hash_key *hash_key;
     base_account *account;
@@ -248,6 +253,8 @@ CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
 CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until);
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
+/* What a reader may do with this record now (get.c). MISS: as if it were not there. */
+CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags);
 /* Bytes the entry counts for: its record, and its block when BIG. */
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r);
 CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
@@ -263,15 +270,19 @@ typedef struct l1_image { /* a record about to be written */
     int64_t deadline_ms, idle_ms, stale_ms;
     uint64_t version, born_ms, last_use_ms;
 } l1_image;
-/* Lay out; false: longer than record_max (then the value must be BIG). */
+/* Lay out; false: longer than `most` (record_max: then the value must be BIG; a rewritten record may
+ * grow by some fields up to seg_bytes). */
 CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, bool big,
-                              l1_image *im);
+                              uint32_t most, l1_image *im);
 /* Header, fields, key, tags; and the value (or descriptor). */
 CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im);
 CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im);
 /* Over a record of the same key, size and set of fields: what in-place updates may change. */
 CELLAR_PRIVATE void l1_write_over(l1 *c, uint64_t pos, const l1_image *im);
 CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_STRIPE);
+/* Too far ahead for `due`: needs the DEADLINE field. */
+CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms);
+CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p);
 CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms, uint32_t mask);
 
 CELLAR_PRIVATE bool l1_log_open(l1 *c);

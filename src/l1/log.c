@@ -13,7 +13,8 @@
  *            a segment leaves its stripe only when none of its records is linked.
  * LOCKING    stripe lock for the queues, then L1_SEG for the lists. A del holds neither: it counts
  *            down inside its window and pushes the segment it emptied onto the stripe's stack, which
- *            the next holder of the stripe lock takes whole.
+ *            the next holder of the stripe lock takes whole. The same step that counts to 0 marks the
+ *            word QUEUED; who frees needs the whole word to be 0, so nobody is left to push late.
  * WALK       reserve -> head has room? else l1_seg_take -> free, unparked, back or fresh, else false
  *            and the caller evicts; emptied -> l1_seg_release -> free or parked.
  * LIMITS     `due` counts from the segment's opening: a head older than 2^31 ms is closed. */
@@ -155,6 +156,15 @@ static uint32_t l1_seg_find(l1 *c)
     return c->fresh++;
 }
 
+static void l1_empty_push(l1 *c, l1_stripe *s, uint32_t seg)
+{
+    uint32_t top;
+    do {
+        top = base_load_rlx(&s->empty);
+        base_store_rlx(&c->seg[seg].empty_next, top);
+    } while (!base_cas_ar(&s->empty, top, seg + 1));
+}
+
 static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
 {
     int64_t now = base_coarse_ms(c->clock);
@@ -178,13 +188,19 @@ static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
     g->used_bytes = g->cursor = 0;
     g->stripe = (uint16_t)s->index_number;
     g->state = q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN;
+    base_fence_rel(); /* who sees the new base sees the versions of the records that lay here */
     base_store_rlx(&c->seg_base_ms[seg], (uint64_t)now);
+    if (base_load_rlx(&c->rough_ms) < now) { base_store_rlx(&c->rough_ms, now); }
     l1_queue *queue = &s->queue[q];
     g->next = L1_NONE;
     g->prev = queue->head;
     if (queue->head != L1_NONE) { c->seg[queue->head].next = seg; } else { queue->tail = seg; }
     queue->head = seg;
     base_add_rlx(&s->held_segs, 1u);
+    /* Emptied while it was the head, it was left alone. */
+    if (g->prev != L1_NONE && base_cas_ar(&c->seg[g->prev].live, (uint64_t)0, L1_LIVE_QUEUED)) {
+        l1_empty_push(c, s, g->prev);
+    }
     return seg;
 }
 
@@ -193,7 +209,7 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
     BASE_ASSERT(size <= c->seg_bytes);
     uint32_t head = s->queue[q].head;
     if (head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes >= size) {
-        int64_t age = base_coarse_ms(c->clock) - (int64_t)base_load_rlx(&c->seg_base_ms[head]);
+        int64_t age = base_load_rlx(&c->rough_ms) - (int64_t)base_load_rlx(&c->seg_base_ms[head]);
         if (BASE_UNLIKELY(age > (int64_t)INT32_MAX)) { head = L1_NONE; }
     } else {
         head = L1_NONE;
@@ -229,15 +245,16 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weig
     uint32_t seg = l1_seg_of(c, pos);
     l1_seg *g = &c->seg[seg];
     base_sub_rlx(&s->queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
-    uint64_t before = base_sub_ar(&g->live, L1_LIVE(weight, 1));
-    BASE_ASSERT(L1_LIVE_COUNT(before) != 0);
-    BASE_ASSERT(L1_LIVE_BYTES(before) >= weight);
-    if (L1_LIVE_COUNT(before) != 1 || !base_cas_ar(&g->empty_queued, 0u, 1u)) { return; }
-    uint32_t top;
+    uint64_t before, after;
     do {
-        top = base_load_rlx(&s->empty);
-        base_store_rlx(&g->empty_next, top);
-    } while (!base_cas_ar(&s->empty, top, seg + 1));
+        before = base_load_rlx(&g->live);
+        BASE_ASSERT(L1_LIVE_COUNT(L1_LIVE_LINKED(before)) != 0);
+        BASE_ASSERT(L1_LIVE_BYTES(before) >= weight);
+        after = before - L1_LIVE(weight, 1);
+        if (L1_LIVE_LINKED(after) == 0) { after |= L1_LIVE_QUEUED; }
+    } while (!base_cas_ar(&g->live, before, after));
+    BASE_POINT("l1.seg.emptied");
+    if (((before ^ after) & L1_LIVE_QUEUED) != 0) { l1_empty_push(c, s, seg); }
 }
 
 CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms)
@@ -261,6 +278,7 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
 {
     l1_seg *g = &c->seg[seg];
     base_store_rlx(&g->min_due_ms, UINT64_MAX);
+    base_store_rlx(&g->seq, 0u);
     BASE_ASSERT(base_load_acq(&g->live) == 0 || BASE_MUTANT("l1.reuse_before_unlink"));
     sync_take(L1_SEG, &c->seg_lock);
     base_sub_rlx(&c->held, 1u);
@@ -284,10 +302,13 @@ CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
         uint32_t seg = list - 1;
         l1_seg *g = &c->seg[seg];
         list = base_load_rlx(&g->empty_next);
-        /* Off the stack first, count second: a del that empties it again pushes it again. */
-        (void)base_xchg_ar(&g->empty_queued, 0u);
+        /* Off the stack and counted in one step: a del that empties it again pushes it again. */
+        uint64_t live;
+        do {
+            live = base_load_rlx(&g->live);
+        } while (!base_cas_ar(&g->live, live, L1_LIVE_LINKED(live)));
         bool open = seg == s->queue[0].head || seg == s->queue[1].head;
-        if (!open && base_load_acq(&g->live) == 0) {
+        if (!open && L1_LIVE_LINKED(live) == 0) {
             l1_seg_unqueue(c, s, seg);
             l1_seg_release(c, seg);
         }

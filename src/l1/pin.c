@@ -56,6 +56,20 @@ CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
     return false;
 }
 
+/* A pin is a use: the idle time begins anew. Only for the record that was pinned. */
+static void l1_pin_renew(l1 *c, const l1_key *k, uint64_t pos)
+{
+    l1_hold h;
+    l1_slot slot;
+    const uint64_t now = (uint64_t)base_now_ms(c->clock);
+    l1_lock_key(c, k->hash, &h, false);
+    if (l1_find(c, &h, k, &slot) && slot.pos == pos) {
+        unsigned char *f = l1_at(c, pos) + l1_field(&slot.rec, L1_X_IDLE) + 4;
+        base_seq_store_u64(f, BASE_MAX(now, base_seq_u64(f)));
+    }
+    l1_unlock(c, &h);
+}
+
 static void l1_pin_fill(l1 *c, _Atomic uint64_t *slot, const l1_slot *at, l1_big *block,
                         const l1_info *info, l1_pin_ref *out)
 {
@@ -68,7 +82,7 @@ static void l1_pin_fill(l1 *c, _Atomic uint64_t *slot, const l1_slot *at, l1_big
 
 /* Everything under the bucket's lock, in one window: nobody can move anything. The PINNED bit is set
  * first, so that the writer after us appends. */
-static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
+static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags, l1_slot *at)
 {
     l1_hold h;
     l1_slot slot;
@@ -79,8 +93,7 @@ static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigne
     l1_big *block = NULL;
     if (l1_find(c, &h, k, &slot)) {
         l1_info_of(c, slot.pos, &slot.rec, &info);
-        bool stale = base_clock_reached(c->clock, info.expires_ms);
-        err = stale ? CELLAR_MISS : info.kind != L1_VALUE ? CELLAR_ABSENT : CELLAR_OK;
+        err = l1_judge(c, slot.pos, &slot.rec, 0);
     }
     if (err == CELLAR_OK) {
         uint32_t len;
@@ -95,14 +108,18 @@ static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigne
         if ((flags & L1_PEEK) == 0) { l1_freq_hit(slot.b, slot.i); }
     }
     l1_unlock(c, &h);
-    if (err == CELLAR_OK) { l1_pin_fill(c, pin, &slot, block, &info, out); }
+    if (err == CELLAR_OK) {
+        l1_pin_fill(c, pin, &slot, block, &info, out);
+        *at = slot;
+    }
     return err;
 }
 
 typedef enum l1_pin_try { L1_PIN_DONE, L1_PIN_AGAIN } l1_pin_try;
 
 /* One optimistic round; see the head for the order. */
-static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags, cellar_err *err)
+static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags, l1_slot *at,
+                              cellar_err *err)
 {
     l1_stripe *s = l1_stripe_of(c, k->hash);
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, k->hash);
@@ -132,8 +149,7 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
     *err = CELLAR_MISS;
     if (slot.b != NULL) {
         l1_info_of(c, slot.pos, &slot.rec, &info);
-        bool stale = base_clock_reached(c->clock, info.expires_ms);
-        *err = stale ? CELLAR_MISS : info.kind != L1_VALUE ? CELLAR_ABSENT : CELLAR_OK;
+        *err = l1_judge(c, slot.pos, &slot.rec, 0);
         if ((slot.rec.w0 & L1_W0_BIG) != 0) { l1_descriptor(c, slot.pos, &slot.rec, &block, &len); }
     }
     base_fence_acq();
@@ -163,19 +179,26 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
     }
     if ((flags & L1_PEEK) == 0) { l1_freq_hit(slot.b, slot.i); }
     l1_pin_fill(c, pin, &slot, block, &info, out);
+    *at = slot;
     return L1_PIN_DONE;
 }
 
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
 {
     cellar_err err;
+    l1_slot slot;
+    bool done = false;
     memset(out, 0, sizeof *out);
     out->slot = UINT32_MAX;
-    for (unsigned round = 0; round < L1_RETRIES && !c->forked; round++) {
-        if (l1_pin_once(c, k, out, flags, &err) == L1_PIN_DONE) { return err; }
-        base_pause();
+    for (unsigned round = 0; round < L1_RETRIES && !done && !c->forked; round++) {
+        done = l1_pin_once(c, k, out, flags, &slot, &err) == L1_PIN_DONE;
+        if (!done) { base_pause(); }
     }
-    return l1_pin_locked(c, k, out, flags);
+    if (!done) { err = l1_pin_locked(c, k, out, flags, &slot); }
+    if (err == CELLAR_OK && (flags & L1_PEEK) == 0 && (slot.rec.mask & L1_X_IDLE) != 0) {
+        l1_pin_renew(c, k, slot.pos);
+    }
+    return err;
 }
 
 CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref)

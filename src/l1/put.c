@@ -24,26 +24,17 @@ static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
 }
 
 typedef struct l1_old { /* what is known of the entry a change meets, under its lock */
-    bool there;   /* linked */
-    bool live;    /* a plain get (value or negative) or the stale window would still answer */
-    bool fresh;   /* not past its TTL */
-    bool value;   /* kind VALUE */
+    bool fresh;   /* a plain get answers: a value or "known to be absent" */
+    bool value;   /* and it is a value */
 } l1_old;
 
-static l1_old l1_look_old(const l1 *c, bool found, const l1_slot *slot)
+/* Judged as a get does, tags included: whatever a get no longer answers is absent to a condition. */
+static l1_old l1_look_old(l1 *c, bool found, const l1_slot *slot)
 {
-    l1_old o = {.there = found};
-    if (!found) { return o; }
-    if (slot->rec.due == 0 && (slot->rec.w0 & L1_W0_EXT) == 0) {
-        o.live = o.fresh = o.value = true;
-        return o;
-    }
-    int64_t keep, at = l1_expires(c, slot->pos, &slot->rec, &keep);
-    o.fresh = !base_clock_reached(c->clock, at);
-    o.live = o.fresh || !base_clock_reached(c->clock, keep);
-    o.value = (slot->rec.mask & L1_X_KIND) == 0 ||
-              (base_seq_u32(l1_at(c, slot->pos) + l1_field(&slot->rec, L1_X_KIND)) & 255u) == L1_VALUE;
-    return o;
+    if (!found) { return (l1_old){false, false}; }
+    if (slot->rec.due == 0 && (slot->rec.w0 & L1_W0_EXT) == 0) { return (l1_old){true, true}; }
+    const cellar_err err = l1_judge(c, slot->pos, &slot->rec, 0);
+    return (l1_old){.fresh = err != CELLAR_MISS, .value = err == CELLAR_OK};
 }
 
 static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)
@@ -108,6 +99,7 @@ typedef enum l1_done { L1_DONE, L1_APPEND, L1_AGAIN } l1_done;
 /* The old bytes of an entry written over, for its announcement. */
 typedef struct l1_overwritten {
     l1_left left;
+    uint64_t fps[L1_TAG_MAX];
     unsigned char value[L1_SMALL_COPY];
 } l1_overwritten;
 
@@ -124,6 +116,13 @@ static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slo
                           .idle_ms = (uint32_t)info.idle_ms, .cause = L1_LEFT_REPLACED,
                           .kind = info.kind, .cost = info.cost, .fails = info.fails,
                           .uses = (uint8_t)l1_freq(slot->b, slot->i)};
+    if (slot->rec.tag_count != 0) {
+        const unsigned char *tags = l1_at(c, slot->pos) + slot->rec.tag_off;
+        base_seq_load(old->fps, tags + 16, 8u * (size_t)slot->rec.tag_count);
+        old->left.tag_count = slot->rec.tag_count;
+        old->left.tag_born = base_seq_u64(tags + 8);
+        old->left.tag_fps = old->fps;
+    }
 }
 
 static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im)
@@ -133,6 +132,8 @@ static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *i
         return false;
     }
     if (r->vlen > L1_SMALL_COPY || n->vlen > L1_SMALL_COPY) { return false; }
+    /* The cursor and a split decode without the bucket: no mix of old and new may change the size. */
+    if (r->tag_off != n->tag_off || r->tag_count != n->tag_count) { return false; }
     /* After the seq_cst lock: either we see the pinner's bit or it sees our odd version. */
     const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)l1_at(c, slot->pos);
     uint32_t now = BASE_MUTANT("l1.w0_before_lock") ? r->w0 : base_load_sc(w0);
@@ -242,7 +243,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
     const uint64_t weight = im->rec.size + (im->block != NULL ? im->value_len : 0);
     l1_victims v;
     l1_toll toll = {0};
-    unsigned q = 2;
+    unsigned q = 2, no_bucket = 0;
     cellar_err err;
     v.n = 0;
     for (;;) {
@@ -286,6 +287,10 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         }
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
+        /* The chain needed one more bucket and the account had no page for it: evict for that, too. */
+        if (room == L1_ROOM_OK && err == CELLAR_E_SPACE && no_bucket++ < 2 && l1_make_room(c, BASE_PAGE)) {
+            continue;
+        }
         if (room != L1_ROOM_AGAIN) { return err; }
     }
 }
@@ -313,17 +318,64 @@ static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_e
     return err;
 }
 
-CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
+/* The commonest set: a plain record over one of the same key and padded size, nobody listening.
+ * False: not that, nothing was done. */
+static bool l1_put_plain(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err *err)
 {
-    p->version = p->stamp = 0;
-    p->replaced = false;
+    const uint32_t head = k->owner != 0 ? 12u : 8u, vlen = (uint32_t)p->value_len;
+    const uint32_t want = k->len | L1_W0_ALWAYS | (k->owner != 0 ? L1_W0_OWNER : 0u);
+    const uint32_t pad = (1u << c->gshift) - 1;
+    const uint32_t size = (head + k->len + vlen + pad) & ~pad;
+    bool done = false;
+    l1_hold h;
+    l1_lock_key(c, k->hash, &h, false);
+    for (uint32_t m = l1_match(h.b, l1_tag_of(k->hash)); m != 0; m &= m - 1) {
+        const unsigned i = (unsigned)__builtin_ctz(m);
+        const uint64_t pos = l1_pos(c, base_load_rlx(&h.b->off[i]));
+        unsigned char *const at = l1_at(c, pos);
+        /* After the seq_cst lock: either we see the pinner's bit or it sees our odd version. */
+        const uint32_t w0 = base_load_sc((const _Atomic uint32_t *)(const void *)at);
+        if ((w0 & ~(L1_VLEN_LIMIT << 8)) != want || base_seq_u32(at + (k->owner != 0 ? 8 : 0)) !=
+            (k->owner != 0 ? k->owner : w0) || !base_seq_equal(at + head, k->bytes, k->len)) {
+            continue;
+        }
+        const uint32_t old = base_seq_u32(at + 4);
+        const uint32_t due = l1_encode_due(c, pos, p->deadline_ms, 0);
+        if (((head + k->len + L1_W0_VLEN(w0) + pad) & ~pad) != size || due == L1_DUE_EXT ||
+            L1_W0_VLEN(w0) > L1_SMALL_COPY || old == L1_DUE_EXT) {
+            break;
+        }
+        if (old != 0 && base_clock_reached(c->clock, (int64_t)(base_load_rlx(
+                            &c->seg_base_ms[l1_seg_of(c, pos)]) + old - 1))) {
+            break;
+        }
+        done = true;
+        if (!l1_commit(c, k, p->change, &p->stamp)) {
+            *err = CELLAR_CONFLICT;
+            break;
+        }
+        base_seq_store_u32(at, want | (vlen << 8));
+        if (due != old) { base_seq_store_u32(at + 4, due); }
+        if (vlen != 0) { base_seq_store(at + head + k->len, p->value, vlen); }
+        l1_due_note(c, pos, p->deadline_ms);
+        l1_freq_hit(h.b, i);
+        p->replaced = true;
+        *err = CELLAR_OK;
+        break;
+    }
+    l1_unlock(c, &h);
+    return done;
+}
+
+static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *p)
+{
     if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
     for (unsigned round = 0;; round++) {
         l1_image im;
         cellar_err err;
         if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p); }
-        const bool big = !l1_layout(c, k, p, false, &im);
-        if (big && !l1_layout(c, k, p, true, &im)) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
+        const bool big = !l1_layout(c, k, p, false, c->record_max, &im);
+        if (big && !l1_layout(c, k, p, true, c->seg_bytes, &im)) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
         const uint32_t judged = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME;
         if ((p->flags & judged) != 0 || !l1_no_tag(c, k)) {
             l1_done done = BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0)
@@ -342,6 +394,18 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
         if (err < 0) { return l1_put_failed(c, k, p, err == CELLAR_E_BUSY ? CELLAR_E_SPACE : err); }
         return err;
     }
+}
+
+CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
+{
+    p->version = p->stamp = 0;
+    p->replaced = false;
+    if (p->flags == 0 && p->value_len <= L1_SMALL_COPY && base_load_rlx(&c->want_left) == 0 &&
+        l1_is_plain(c, k, p) && !l1_no_tag(c, k)) {
+        cellar_err err;
+        if (l1_put_plain(c, k, p, &err)) { return err; }
+    }
+    return l1_put_any(c, k, p);
 }
 
 /* ---- del ------------------------------------------------------------------------------------- */
@@ -412,7 +476,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
         base_seq_load(fps, p + r->tag_off + 16, 8u * (size_t)r->tag_count);
     }
     const bool big = (r->w0 & L1_W0_BIG) != 0;
-    if (!l1_layout(c, k, spec, big, im)) { return false; }
+    if (!l1_layout(c, k, spec, big, c->seg_bytes, im)) { return false; }
     uint32_t len;
     if (big) { l1_descriptor(c, slot->pos, r, &im->block, &len); }
     im->value = p + r->value_off;
@@ -442,22 +506,27 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         sync_take(L1_STRIPE, &s->lock);
         uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
         l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
-        bool found = l1_find(c, &h, k, &slot) && l1_image_of(c, k, &slot, e, &spec, fps, &im);
-        const uint64_t from = slot.pos;
-        const unsigned q = found && c->seg[l1_seg_of(c, from)].state == L1_SEG_MAIN;
-        if (found) {
-            err = CELLAR_E_SPACE;
-            room = l1_room_for(c, s, q, im.rec.size, im.rec.size, false, &toll, &v, &pos);
+        bool found = l1_find(c, &h, k, &slot);
+        if (found) { err = CELLAR_E_SPACE; } /* a long key leaves no room for more fields in a segment */
+        const bool fits = found && l1_image_of(c, k, &slot, e, &spec, fps, &im);
+        const uint64_t from = fits ? slot.pos : 0;
+        const uint32_t size = fits ? im.rec.size : 0;
+        const unsigned q = fits && c->seg[l1_seg_of(c, from)].state == L1_SEG_MAIN;
+        if (fits) {
+            room = l1_room_for(c, s, q, size, size, false, &toll, &v, &pos);
         }
         if (room == L1_ROOM_OK) {
             /* Values above 1 KiB do not change in place: written before the window. */
             const bool early = im.rec.vlen > L1_SMALL_COPY;
+            base_fence_rel(); /* as in l1_append */
             if (early) { l1_write_value(c, pos, &im); }
             l1_lock_key(c, k->hash, &h, true);
             found = l1_find(c, &h, k, &slot);
             l1_old o = l1_look_old(c, found, &slot);
             err = !o.fresh ? CELLAR_MISS : CELLAR_OK;
-            if (err == CELLAR_OK && (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im))) {
+            /* In place its value may have become a few bytes longer meanwhile. */
+            if (err == CELLAR_OK && (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
+                                     im.rec.size != size)) {
                 err = CELLAR_E_BUSY;
             }
             if (err == CELLAR_OK) {
@@ -480,7 +549,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             if (err == CELLAR_OK && l1_decode(c, pos, &r)) { l1_dues(c, pos, &r); }
             if (err != CELLAR_OK) {
                 /* The cursor must find a record here: it is the last of its segment, take it back. */
-                l1_log_undo(c, s, q, pos, im.rec.size);
+                l1_log_undo(c, s, q, pos, size);
             }
         }
         sync_drop(L1_STRIPE, &s->lock);
@@ -519,7 +588,10 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
         unsigned char *p = l1_at(c, slot.pos);
         const bool has_idle = (r->mask & L1_X_IDLE) != 0;
         uint32_t due = l1_encode_due(c, slot.pos, deadline_ms, r->mask);
-        rewrite = (due == L1_DUE_EXT && (r->mask & L1_X_DEADLINE) == 0) ||
+        /* As l1_layout: what is further ahead might not fit relative to the segment it moves to. */
+        const bool exact = (r->mask & L1_X_STALE) != 0 && deadline_ms != BASE_NEVER_MS;
+        rewrite = ((r->mask & L1_X_DEADLINE) == 0 &&
+                   (exact || due == L1_DUE_EXT || l1_due_far(c, deadline_ms))) ||
                   (idle_ms >= 0 && (idle_ms > 0) != has_idle);
         if (!rewrite) {
             (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st);
@@ -530,7 +602,7 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
             if (has_idle) {
                 unsigned char *f = p + l1_field(r, L1_X_IDLE);
                 if (idle_ms > 0) { base_seq_store_u32(f, (uint32_t)idle_ms); }
-                base_seq_store_u64(f + 4, now);
+                base_seq_store_u64(f + 4, BASE_MAX(now, base_seq_u64(f + 4)));
             }
             int64_t keep;
             l1_rec after = *r;
@@ -584,6 +656,10 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
             if ((slot.rec.mask & L1_X_VERSION) != 0) {
                 base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VERSION),
                                    base_add_rlx(&h.s->next_version, (uint64_t)1) + 1);
+            }
+            if ((slot.rec.mask & L1_X_IDLE) != 0) { /* a use, like the set it stands for */
+                unsigned char *f = p + l1_field(&slot.rec, L1_X_IDLE) + 4;
+                base_seq_store_u64(f, BASE_MAX((uint64_t)base_now_ms(c->clock), base_seq_u64(f)));
             }
             l1_freq_hit(slot.b, slot.i);
         }

@@ -15,6 +15,7 @@
 static uint32_t l1_field_bytes(uint32_t mask)
 {
     uint32_t n = 0;
+    if (BASE_LIKELY(mask == 0)) { return 0; }
 #define L1_X(name, bytes) n += (mask & (uint32_t)L1_X_##name) != 0 ? (bytes) : 0u;
     L1_FIELDS(L1_X)
 #undef L1_X
@@ -167,9 +168,44 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     if ((r->mask & L1_X_L2) != 0) { out->l2_addr = base_seq_u64(p + l1_field(r, L1_X_L2)); }
 }
 
-CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, bool big,
-                              l1_image *im)
+/* `due` reaches 49.7 days past the segment's opening; heads older than half of that are closed (log.c),
+ * so a deadline within the other half fits whatever segment the record is moved to. */
+CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms)
 {
+    /* rough_ms is at most now, and heads are closed by the same measure: no clock is read here. */
+    return deadline_ms != BASE_NEVER_MS &&
+           deadline_ms - base_load_rlx(&c->rough_ms) >= (int64_t)INT32_MAX;
+}
+
+/* Nothing but key, value and a near deadline: the commonest record. */
+CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p)
+{
+    const int64_t rare = p->idle_ms | p->stale_ms | (int64_t)(p->value_hash | p->l2_addr) |
+                         (int64_t)(p->user_flags | p->retry_at | p->loader_code | p->tag_count) |
+                         (int64_t)(p->kind | p->fails | p->cost) |
+                         (int64_t)(p->flags & (L1_WANT_VERSION | L1_WANT_BORN));
+    return rare == 0 && k->len < L1_KLEN_LONG && !l1_due_far(c, p->deadline_ms);
+}
+
+CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, bool big,
+                              uint32_t most, l1_image *im)
+{
+    if (l1_is_plain(c, k, p) && !big && p->value_len <= c->record_max) {
+        const uint32_t head = k->owner != 0 ? 12u : 8u, vlen = (uint32_t)p->value_len;
+        im->rec = (l1_rec){.w0 = k->len | (vlen << 8) | L1_W0_ALWAYS | (k->owner != 0 ? L1_W0_OWNER : 0u),
+                           .owner = k->owner, .klen = k->len, .vlen = vlen, .field_off = head,
+                           .key_off = head, .value_off = head + k->len,
+                           .size = l1_pad(c, head + k->len + vlen)};
+        im->key = k->bytes;
+        im->value = p->value;
+        im->value_len = p->value_len;
+        im->block = NULL;
+        im->spec = p;
+        im->deadline_ms = p->deadline_ms;
+        im->idle_ms = im->stale_ms = 0;
+        im->version = im->born_ms = im->last_use_ms = 0;
+        return head + k->len + vlen <= c->record_max && vlen <= L1_VLEN_LIMIT;
+    }
     memset(im, 0, sizeof *im);
     im->key = k->bytes;
     im->value = p->value;
@@ -194,12 +230,10 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     int64_t now = 0;
     if ((mask & (L1_X_IDLE | L1_X_BORN)) != 0) { now = base_now_ms(c->clock); }
     im->born_ms = im->last_use_ms = (uint64_t)now;
-    /* `due` reaches 49.7 days past the segment's opening; heads older than half of that are closed
-     * (log.c), so a deadline within the other half always fits. */
-    if (p->deadline_ms != BASE_NEVER_MS &&
-        p->deadline_ms - base_coarse_ms(c->clock) > (int64_t)INT32_MAX) {
-        mask |= L1_X_DEADLINE;
-    }
+    /* `due` cannot say "before the segment was opened", where a moved record's deadline may lie; the
+     * stale window counts from it. */
+    const bool exact = p->stale_ms > 0 && p->deadline_ms != BASE_NEVER_MS;
+    if (exact || l1_due_far(c, p->deadline_ms)) { mask |= L1_X_DEADLINE; }
 
     l1_rec *r = &im->rec;
     r->owner = k->owner;
@@ -216,7 +250,7 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
         r->tag_count = p->tag_count;
         end += L1_TAG_BLOCK(p->tag_count);
     }
-    if (end > (big ? c->seg_bytes : c->record_max) || r->vlen > L1_VLEN_LIMIT) { return false; }
+    if (end > most || r->vlen > L1_VLEN_LIMIT) { return false; }
     r->size = l1_pad(c, (uint32_t)end);
     r->w0 = BASE_MIN(k->len, L1_KLEN_LONG) | (r->vlen << 8) | L1_W0_ALWAYS |
             (k->owner != 0 ? L1_W0_OWNER : 0u) | (mask != 0 ? L1_W0_EXT : 0u) |

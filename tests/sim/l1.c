@@ -50,6 +50,7 @@ static struct world {
     bool commit_hook;     /* it is installed */
     bool over;            /* a resize is going on: the account may be over its limit */
     uint32_t key_count, id_count, event_count, clock;
+    uint32_t victims;     /* keys whose records are imitated: the first so many; 0: all */
     world_key key[WORLD_KEYS];
     world_event event[WORLD_EVENTS];
     struct {
@@ -80,7 +81,8 @@ static void world_fill(unsigned char *to, uint32_t id, uint32_t len)
     to[4] = (unsigned char)world.id[id].key;
     for (uint32_t i = 5; i < len; i++) { to[i] = (unsigned char)(id * 37 + i); }
     if (len < 48) { return; }
-    uint32_t w0 = L1_W0_ALWAYS | 8u << 8 | WORLD_KEY_LEN, due = 0, forged = 0x7fffff00;
+    const uint32_t vlen = id % 2 == 0 ? 8 : 500; /* the longer one reaches behind its segment */
+    uint32_t w0 = L1_W0_ALWAYS | vlen << 8 | WORLD_KEY_LEN, due = 0, forged = 0x7fffff00;
     unsigned char *at = to + WORLD_IMAGE_AT;
     memcpy(at, &w0, 4);
     memcpy(at + 4, &due, 4);
@@ -257,7 +259,8 @@ static uint32_t world_new_id(uint32_t key, uint32_t len)
     BASE_SIM_CHECK(id < WORLD_IDS);
     world.id[id].key = key;
     world.id[id].len = len;
-    world.id[id].victim = (uint32_t)base_sim_below(world.key_count);
+    world.id[id].victim =
+        (uint32_t)base_sim_below(world.victims != 0 ? world.victims : world.key_count);
     world.id[id].until_ms = BASE_NEVER_MS;
     return id;
 }
@@ -542,7 +545,36 @@ const base_sim_scenario sim_l1_kv = { "l1_kv", "set, get, del: linearizable, who
 
 /* ---- split: keys of the bucket that is split are read, deleted, set meanwhile ---- */
 
-enum { SPLIT_WATCHED = 6, SPLIT_BELOW = 112 }; /* 113 entries in 16 buckets make the first split */
+enum { SPLIT_WATCHED = 6 };
+
+/* Entries a fresh stripe takes before its first split: asked once, of a store of its own. */
+static uint32_t split_below(void)
+{
+    static uint32_t known;
+    if (known != 0) { return known; }
+    const base_rng rng = base_self()->rng;
+    base_sim_calm(true);
+    base_account account;
+    const base_hash_key key = { .secret = { 1, 3, 5, 7 }, .algo = BASE_HASH_FOLD };
+    static const base_clock system = { NULL, NULL, NULL };
+    base_account_init(&account, 96 << 10, NULL);
+    l1_config cfg = { .account = &account, .hash_key = &key, .clock = &system, .stripes = 1,
+                      .seg_bytes = 1024 };
+    l1 *c;
+    BASE_SIM_CHECK(l1_open(&cfg, &c) == CELLAR_OK);
+    uint32_t n = 0;
+    for (; c->stripe[0].splits == 0 && n < 200; n++) {
+        l1_put_spec p = { .value = &n, .value_len = 4, .deadline_ms = BASE_NEVER_MS };
+        l1_key k = { .bytes = &n, .len = 4, .hash = base_hash(&key, 0, &n, 4) };
+        BASE_SIM_CHECK(l1_put(c, &k, &p) == CELLAR_OK);
+    }
+    l1_close(c);
+    base_sim_calm(false);
+    base_self()->rng = rng; /* the first run of a program is like all others */
+    BASE_SIM_CHECK(n < 200);
+    known = n - 1;
+    return known;
+}
 
 static void world_preload(uint32_t count)
 {
@@ -562,7 +594,7 @@ static void l1_split_run(void)
 {
     world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 1024, .no_loss = true });
     for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
-    world_preload(SPLIT_BELOW - (uint32_t)base_sim_below(3));
+    world_preload(split_below() - (uint32_t)base_sim_below(3));
     BASE_SIM_CHECK(world.c->stripe[0].splits == 0);
     static const world_mix mix = { .set = 1, .get = 3, .del = 2, .ops = 3,
                                    .key_count = SPLIT_WATCHED, .len = { 8, 8, 9, 20 } };
@@ -583,24 +615,24 @@ const base_sim_scenario sim_l1_split = { "l1_split", "keys survive the split of 
 
 /* ---- contract: buckets merge and come back while their keys are read and changed ---- */
 
-enum { CONTRACT_KEYS = 114, CONTRACT_LEFT = 34 };
+enum { CONTRACT_LEFT = 34 }; /* of split_below() + 2: less than a quarter of the slots */
 
 static void contract_ticker(void *arg)
 {
     (void)arg;
     (void)l1_tick(world.c, 1000000);
     if (base_sim_below(4) != 0) { return; }
-    for (uint32_t k = CONTRACT_LEFT; k < CONTRACT_KEYS; k++) { (void)world_set(k, 8); }
+    for (uint32_t k = CONTRACT_LEFT; k < split_below() + 2; k++) { (void)world_set(k, 8); }
 }
 
 static void l1_contract_run(void)
 {
     world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 512, .no_loss = true });
     for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
-    world_preload(CONTRACT_KEYS);
+    world_preload(split_below() + 2);
     BASE_SIM_CHECK(world.c->stripe[0].splits == 1);
     base_sim_calm(true);
-    for (uint32_t k = CONTRACT_LEFT; k < CONTRACT_KEYS; k++) { world_del(k); }
+    for (uint32_t k = CONTRACT_LEFT; k < split_below() + 2; k++) { world_del(k); }
     base_sim_calm(false);
     static const world_mix mix = { .set = 2, .get = 3, .del = 2, .ops = 3,
                                    .key_count = SPLIT_WATCHED, .len = { 8, 8, 9, 20 } };
@@ -813,6 +845,19 @@ static void idle_fiber(void *arg)
     }
 }
 
+/* Sets others until the segment of this key is the next one to be evicted. */
+static void world_age(uint32_t key)
+{
+    l1_info info;
+    l1_key k = world_l1_key(key);
+    BASE_SIM_CHECK(l1_inspect(world.c, &k, NULL, 0, &info, L1_PEEK) == CELLAR_OK);
+    const uint32_t seg = l1_seg_of(world.c, info.at);
+    for (uint32_t n = 0; n < 200 && world.c->stripe[0].queue[0].tail != seg; n++) {
+        (void)world_set(3 + (uint32_t)base_sim_below(EVICT_KEYS - 3), 100);
+    }
+    BASE_SIM_CHECK(world.c->stripe[0].queue[0].tail == seg);
+}
+
 static void l1_idle_run(void)
 {
     world_open(&(world_plan){ .budget = EVICT_FIXED + 9 * EVICT_SEG, .seg_bytes = EVICT_SEG,
@@ -820,14 +865,16 @@ static void l1_idle_run(void)
     for (uint32_t i = 0; i < EVICT_KEYS; i++) { (void)world_key_with(3, i % 2); }
     world_fill_up(EVICT_KEYS, 100);
     base_sim_calm(true);
+    for (uint32_t k = 0; k < 3; k++) { world_del(k); }
     for (uint32_t k = 0; k < 3; k++) {
         l1_put_spec p = world_spec(NULL, 0);
         p.idle_ms = 1000;
         (void)world_put(k, 60, &p);
     }
+    world_age(0);
     base_sim_calm(false);
-    static const world_mix churn = { .set = 5, .del = 1, .get = 1, .ops = 12,
-                                     .key_count = EVICT_KEYS, .len = { 100, 100, 90, 60 } };
+    static const world_mix churn = { .set = 1, .ops = 14, .key_first = 3,
+                                     .key_count = EVICT_KEYS - 3, .len = { 100, 100, 90, 60 } };
     base_sim_spawn("idle-1", idle_fiber, NULL);
     base_sim_spawn("idle-2", idle_fiber, NULL);
     world_spawn("churn", &churn);
@@ -911,7 +958,7 @@ static void l1_scan_run(void)
     world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 512, .no_loss = true });
     for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
     const bool merging = base_sim_below(3) == 0;
-    world_preload(merging ? CONTRACT_KEYS : SPLIT_BELOW - (uint32_t)base_sim_below(3));
+    world_preload(merging ? split_below() + 2 : split_below() - (uint32_t)base_sim_below(3));
     const uint32_t stay = merging ? CONTRACT_LEFT : world.key_count;
     base_sim_calm(true);
     for (uint32_t k = stay; k < world.key_count; k++) { world_del(k); }
@@ -1028,3 +1075,124 @@ static void l1_fault_run(void)
 }
 
 const base_sim_scenario sim_l1_fault = { "l1_fault", "any allocation may fail", l1_fault_run, 0 };
+
+/* ---- forged: segments are recycled so that images of records lie where records were ---- */
+
+static void l1_forged_run(void)
+{
+    enum { HOT = 4 };
+    world_open(&(world_plan){ .budget = EVICT_FIXED + 7 * EVICT_SEG, .seg_bytes = EVICT_SEG,
+                              .policy = L1_FIFO });
+    for (uint32_t i = 0; i < 2 * EVICT_KEYS; i++) { (void)world_key_with(3, i % 4); }
+    world.victims = HOT;
+    world_fill_up(2 * EVICT_KEYS, 17); /* records of 32 bytes; those of 49 take 64, image at 32 */
+    base_sim_calm(true);
+    for (uint32_t k = 0; k < HOT; k++) { world_del(k); }
+    for (uint32_t k = 0; k < HOT; k++) { (void)world_set(k, 17); }
+    world_age(0);
+    base_sim_calm(false);
+    static const world_mix churn = { .set = 1, .ops = 16, .key_first = HOT,
+                                     .key_count = 2 * EVICT_KEYS - HOT, .len = { 49, 49, 49, 17 } };
+    static const world_mix reader = { .get = 4, .pin = 1, .ops = 4, .key_count = HOT,
+                                      .len = { 8, 8, 8, 8 } };
+    world_spawn("churn", &churn);
+    world_spawn("reader-1", &reader);
+    world_spawn("reader-2", &reader);
+    base_sim_join_all();
+    world_close(false);
+}
+
+const base_sim_scenario sim_l1_forged = { "l1_forged", "images of records are never served",
+                                          l1_forged_run, 0 };
+
+/* ---- pin_write: one key, written in place and pinned at the same time ---- */
+
+static void l1_pin_write_run(void)
+{
+    world_open(&(world_plan){ .budget = 64 << 10, .seg_bytes = 1024, .no_loss = true });
+    (void)world_key_with(15, 3);
+    (void)world_set(0, 24);
+    static const world_mix writer = { .set = 1, .ops = 4, .key_count = 1, .len = { 24, 24, 24, 24 } };
+    static const world_mix pinner = { .pin = 1, .ops = 2, .key_count = 1, .len = { 8, 8, 8, 8 } };
+    world_spawn("writer", &writer);
+    world_spawn("pinner-1", &pinner);
+    if (base_sim_below(2) == 0) { world_spawn("pinner-2", &pinner); }
+    base_sim_join_all();
+    world_close(false);
+}
+
+const base_sim_scenario sim_l1_pin_write = { "l1_pin_write", "pins against writes in place",
+                                             l1_pin_write_run, 0 };
+
+/* ---- split_read: nobody deletes, so each get must hit, whenever the bucket is split ---- */
+
+static void split_one(void *arg)
+{
+    (void)arg;
+    (void)world_set(world_key_with(0, 0), 8);
+}
+
+static void split_reader(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 4; i++) {
+        uint32_t k = (uint32_t)base_sim_below(SPLIT_WATCHED);
+        bool pin = base_sim_below(4) == 0;
+        if (pin) { world_pin(k); } else { (void)world_get(k); }
+    }
+}
+
+static void l1_split_read_run(void)
+{
+    world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 1024, .no_loss = true });
+    for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
+    world_preload(split_below());
+    base_sim_spawn("inserter", split_one, NULL);
+    base_sim_spawn("reader-1", split_reader, NULL);
+    base_sim_spawn("reader-2", split_reader, NULL);
+    base_sim_join_all();
+    BASE_SIM_CHECK(world.c->stripe[0].splits == 1);
+    world_close(false);
+}
+
+const base_sim_scenario sim_l1_split_read = { "l1_split_read", "a get during a split hits",
+                                              l1_split_read_run, 0 };
+
+/* ---- regrow: a bucket merges away and comes back while a reader sleeps inside it ---- */
+
+static void regrow_actor(void *arg)
+{
+    (void)arg;
+    (void)l1_tick(world.c, 1000000);
+    BASE_SIM_CHECK(world.c->stripe[0].merges == 1);
+    (void)world_set(0, 20); /* leaves its old place, which is then used again */
+    for (uint32_t k = 1; k < split_below() + 1; k++) { (void)world_set(k, 8); }
+}
+
+static void regrow_reader(void *arg)
+{
+    (void)arg;
+    (void)world_get(0);
+}
+
+static void l1_regrow_run(void)
+{
+    world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 512, .no_loss = true });
+    (void)world_key_with(31, 16);
+    world_preload(split_below() + 1); /* the last one splits bucket 0: 16 is new and unchanged */
+    BASE_SIM_CHECK(world.c->stripe[0].splits == 1);
+    base_sim_calm(true);
+    for (uint32_t i = 0; i < split_below() + 1 - CONTRACT_LEFT; i++) {
+        uint32_t k = 1 + i; /* the neighbours of key 0 in the log */
+        if ((world.key[k].hash & 31) == 16) { continue; }
+        world_del(k);
+    }
+    base_sim_calm(false);
+    base_sim_spawn("reader", regrow_reader, NULL);
+    base_sim_spawn("actor", regrow_actor, NULL);
+    base_sim_join_all();
+    world_close(false);
+}
+
+const base_sim_scenario sim_l1_regrow = { "l1_regrow", "a version never comes back", l1_regrow_run,
+                                          0 };

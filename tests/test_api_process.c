@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what the header promises about the process around the library: fork while everything runs,
+ *         use before main and at exit, little address space, threads with their signals blocked.
+ * Method: children that report by their exit code; a watchdog alarm ends what hangs. */
+#include "tests/t.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "cellar.h"
+
+static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    cfg.memory_bytes = bytes;
+    cfg.no_threads = no_threads;
+    return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
+}
+
+/* ---- fork ---- */
+
+typedef struct busy {
+    cellar *c, *v;
+    _Atomic int stop;
+    _Atomic uint64_t ops;
+    int number;
+} busy;
+
+static void heard(void *ctx, const cellar_event *e)
+{
+    (void)e;
+    atomic_fetch_add((_Atomic uint64_t *)ctx, 1);
+}
+
+static void *work(void *arg)
+{
+    busy *b = arg;
+    uint32_t x = (uint32_t)(uintptr_t)&x | 1;
+    char buf[64];
+    while (!atomic_load(&b->stop)) {
+        x = x * 1664525u + 1013904223u;
+        const uint32_t key = (x >> 10) % 3000;
+        cellar *c = (x & 64) != 0 ? b->c : b->v;
+        switch ((x >> 3) & 7u) {
+        case 0: (void)cellar_del(c, &key, sizeof key); break;
+        case 1: (void)cellar_incr(c, "n", 1, 1, 0, 0, 0, NULL); break;
+        case 2: (void)cellar_set(c, &key, sizeof key, buf, 1 + x % 60, NULL); break;
+        case 3: (void)cellar_clear(b->v); break;
+        case 4: case 5: (void)cellar_set(c, &key, sizeof key, "same length", 11, NULL); break;
+        default: (void)cellar_get(c, &key, sizeof key, buf, sizeof buf, NULL); break;
+        }
+        atomic_fetch_add(&b->ops, 1);
+    }
+    return NULL;
+}
+
+/* In the child: the parent's store works at once, its own too, both can be closed. 0 = all is well. */
+static int child_work(busy *b)
+{
+    char buf[64];
+    size_t len;
+    int64_t on = 1;
+    alarm(60);
+    for (uint32_t i = 0; i < 1000; i++) {
+        const uint32_t key = i * 3;
+        if (cellar_set(b->c, &key, sizeof key, "child", 5, NULL) != CELLAR_OK) { return 2; }
+        if (cellar_get(b->c, &key, sizeof key, buf, sizeof buf, &len) != CELLAR_OK) { return 3; }
+        if (len != 5 || memcmp(buf, "child", 5) != 0) { return 4; }
+        if (cellar_get(b->v, &key, sizeof key, buf, sizeof buf, &len) < CELLAR_OK) { return 5; }
+        if (i % 100 == 0 && cellar_clear(b->v) != CELLAR_OK) { return 6; }
+    }
+    if (cellar_option_get(b->c, CELLAR_OPT_THREAD, &on) != CELLAR_OK || on != 0) { return 8; }
+    if (cellar_option_set(b->c, CELLAR_OPT_THREAD, 1) != CELLAR_E_FORKED) { return 9; }
+    if (cellar_tick(b->c, 1000, NULL) < CELLAR_OK) { return 10; }
+    cellar *own = open_bytes(1u << 20, 1), *view;
+    if (own == NULL || cellar_set(own, "k", 1, "v", 1, NULL) != CELLAR_OK) { return 11; }
+    if (cellar_view(b->c, "made in the child", NULL, &view) != CELLAR_OK) { return 12; }
+    if (cellar_close(view) != CELLAR_OK || cellar_close(own) != CELLAR_OK) { return 13; }
+    if (cellar_close(b->c) != CELLAR_OK || cellar_close(b->v) != CELLAR_OK) { return 14; }
+    return 0;
+}
+
+static void a_child_may_use_the_cache_at_once(void)
+{
+    enum { THREADS = 8, FORKS = 25 };
+    busy b = { open_bytes(8u << 20, 0), NULL, 0, 0, 0 };
+    pthread_t t[THREADS];
+    _Atomic uint64_t events = 0;
+    uint64_t id;
+    T_REQUIRE(b.c != NULL);
+    T_EQ_I64(cellar_view(b.c, "v", NULL, &b.v), CELLAR_OK);
+    T_EQ_I64(cellar_listen(b.c, 0, heard, &events, &id), CELLAR_OK);
+    for (int i = 0; i < THREADS; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0);
+    }
+    for (int i = 0; i < FORKS; i++) {
+        const uint64_t seen = atomic_load(&b.ops);
+        while (atomic_load(&b.ops) < seen + 200) { usleep(100); }
+        fflush(stdout);
+        const pid_t pid = fork();
+        T_REQUIRE(pid >= 0);
+        if (pid == 0) { _exit(child_work(&b)); }
+        int status = 0;
+        T_REQUIRE(waitpid(pid, &status, 0) == pid);
+        if (!T_CHECK(WIFEXITED(status)) || !T_EQ_I64(WEXITSTATUS(status), 0)) {
+            printf("# child ended with status 0x%x\n", (unsigned)status);
+            break;
+        }
+    }
+    atomic_store(&b.stop, 1);
+    for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
+    T_CHECK(atomic_load(&events) > 0);
+    T_EQ_I64(cellar_audit(b.c), CELLAR_OK);
+    T_EQ_I64(cellar_set(b.c, "k", 1, "parent", 6, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(b.v), CELLAR_OK);
+    T_EQ_I64(cellar_close(b.c), CELLAR_OK);
+}
+
+/* ---- before main, at exit ---- */
+
+static cellar *early;
+static cellar_err early_err[3];
+
+__attribute__((constructor)) static void before_main(void)
+{
+    early = open_bytes(1u << 20, 1);
+    early_err[0] = early != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+    early_err[1] = cellar_set(early, "k", 1, "early", 5, NULL);
+}
+
+static void used_before_main(void)
+{
+    char buf[8];
+    T_EQ_I64(early_err[0], CELLAR_OK);
+    T_EQ_I64(early_err[1], CELLAR_OK);
+    T_EQ_I64(cellar_get(early, "k", 1, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_MEM(buf, "early", 5);
+}
+
+static void close_early(void)
+{
+    if (cellar_close(early) != CELLAR_OK) { _exit(21); }
+    if (cellar_close(early) != CELLAR_E_CLOSED) { _exit(22); } /* twice is harmless */
+}
+
+static void closed_at_exit(void)
+{
+    fflush(stdout);
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) {
+        atexit(close_early);
+        exit(0);
+    }
+    int status = 0;
+    T_REQUIRE(waitpid(pid, &status, 0) == pid);
+    T_CHECK(WIFEXITED(status));
+    T_EQ_I64(WEXITSTATUS(status), 0);
+}
+
+/* ---- address space, threads, signals, descriptors ---- */
+
+static int with_little_address_space(void)
+{
+    unsigned long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL || fscanf(f, "%llu", &pages) != 1) { return 77; }
+    fclose(f);
+    const rlim_t most = (rlim_t)pages * 4096 + (100u << 20); /* half of what it would like */
+    const struct rlimit limit = { most, most };
+    if (setrlimit(RLIMIT_AS, &limit) != 0) { return 77; }
+    cellar *c = open_bytes(4u << 20, 1); /* reservations are halved until they are granted */
+    if (c == NULL) { return 2; }
+    for (uint32_t i = 0; i < 30000; i++) {
+        if (cellar_set(c, &i, sizeof i, "some value", 10, NULL) != CELLAR_OK) { return 3; }
+    }
+    if (cellar_close(c) != CELLAR_OK) { return 4; }
+    if (open_bytes(UINT64_C(64) << 30, 1) != NULL) { return 5; } /* a code, not a crash */
+    cellar_error e = CELLAR_ERROR_INIT;
+    (void)cellar_last_error(NULL, &e);
+    return e.code == CELLAR_E_NOMEM ? 0 : 6;
+}
+
+static void little_address_space_is_enough(void)
+{
+    fflush(stdout);
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) { _exit(with_little_address_space()); }
+    int status = 0;
+    T_REQUIRE(waitpid(pid, &status, 0) == pid);
+    T_CHECK(WIFEXITED(status));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        T_SKIP("RLIMIT_AS cannot be set");
+        return;
+    }
+    T_EQ_I64(WEXITSTATUS(status), 0);
+}
+
+/* Of the thread called cellar-upkeep: its blocked signals, as /proc says; 0 when it is not there. */
+static uint64_t upkeep_blocked(void)
+{
+    uint64_t blocked = 0;
+    DIR *d = opendir("/proc/self/task");
+    if (d == NULL) { return 0; }
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        char path[300], line[200];
+        bool ours = false;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", e->d_name);
+        FILE *f = fopen(path, "r");
+        if (f == NULL) { continue; }
+        while (fgets(line, sizeof line, f) != NULL) {
+            if (strncmp(line, "Name:\tcellar-upkeep", 19) == 0) { ours = true; }
+            if (ours && strncmp(line, "SigBlk:", 7) == 0) { blocked = strtoull(line + 7, NULL, 16); }
+        }
+        fclose(f);
+    }
+    closedir(d);
+    return blocked;
+}
+
+static void the_thread_has_a_name_and_blocks_signals(void)
+{
+    cellar *c = open_bytes(1u << 20, 0);
+    T_REQUIRE(c != NULL);
+    uint64_t blocked = 0;
+    for (int i = 0; i < 20000 && blocked == 0; i++) { /* it names itself when it first runs */
+        blocked = upkeep_blocked();
+        usleep(500);
+    }
+    const int some[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM, SIGUSR1, SIGCHLD, SIGPIPE };
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        T_CHECK((blocked >> (some[i] - 1) & 1) == 1);
+    }
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_THREAD, 0), CELLAR_OK);
+    T_EQ_U64(upkeep_blocked(), 0);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static unsigned open_descriptors(void)
+{
+    unsigned n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (d == NULL) { return 0; }
+    while (readdir(d) != NULL) { n++; }
+    closedir(d);
+    return n;
+}
+
+static void no_descriptor_stays_open(void)
+{
+    const unsigned before = open_descriptors();
+    cellar *c = open_bytes(8u << 20, 0);
+    T_REQUIRE(c != NULL);
+    for (int i = 0; i < 1000; i++) { (void)cellar_set(c, &i, sizeof i, "x", 1, NULL); }
+    T_EQ_U64(open_descriptors(), before);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_U64(open_descriptors(), before);
+}
+
+static _Atomic unsigned ticks;
+
+static void on_tick(int sig)
+{
+    (void)sig;
+    atomic_fetch_add(&ticks, 1);
+}
+
+static void signals_at_any_moment(void)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = on_tick; /* without SA_RESTART: calls see EINTR */
+    T_REQUIRE(sigaction(SIGALRM, &sa, NULL) == 0);
+    const struct itimerval every = { { 0, 500 }, { 0, 500 } }, never = { { 0, 0 }, { 0, 0 } };
+    cellar *c = open_bytes(4u << 20, 0);
+    T_REQUIRE(c != NULL && setitimer(ITIMER_REAL, &every, NULL) == 0);
+    char buf[32];
+    for (uint32_t i = 0; i < 400000 || atomic_load(&ticks) < 50; i++) {
+        const uint32_t key = i % 5000;
+        if (!T_EQ_I64(cellar_set(c, &key, sizeof key, &i, sizeof i, NULL), CELLAR_OK)) { break; }
+        const cellar_err err = cellar_get(c, &key, sizeof key, buf, sizeof buf, NULL);
+        if (!T_EQ_I64(err, CELLAR_OK) || !T_EQ_MEM(buf, &i, sizeof i)) { break; }
+    }
+    T_REQUIRE(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    T_CHECK(atomic_load(&ticks) >= 50);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("api_process", T_CASE(a_child_may_use_the_cache_at_once), T_CASE(used_before_main),
+       T_CASE(closed_at_exit), T_CASE(little_address_space_is_enough),
+       T_CASE(the_thread_has_a_name_and_blocks_signals), T_CASE(no_descriptor_stays_open),
+       T_CASE(signals_at_any_moment))

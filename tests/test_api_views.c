@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    views isolate, are counted, keep their entries, and clear in O(1); generation numbers are
+ *         never reused while an entry carries one, also where the 32 bits end.
+ * Method: public calls only; the counter's start is configured close to its end. */
+#include "tests/t.h"
+
+#include <time.h>
+
+#include "cellar.h"
+
+static cellar *open_bytes(uint64_t bytes, uint32_t first_vgen)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    cfg.memory_bytes = bytes;
+    cfg.first_vgen = first_vgen;
+    cfg.no_threads = 1;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static cellar *view(cellar *c, const char *name)
+{
+    cellar *v = NULL;
+    T_REQUIRE(cellar_view(c, name, NULL, &v) == CELLAR_OK);
+    return v;
+}
+
+static cellar_err put(cellar *c, const char *key, const char *value)
+{
+    return cellar_set(c, key, strlen(key), value, strlen(value), NULL);
+}
+
+static const char *look(cellar *c, const char *key)
+{
+    static char text[256];
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, key, strlen(key), text, sizeof text - 1, &len);
+    if (err != CELLAR_OK) { return cellar_code_name(err); }
+    text[len] = '\0';
+    return text;
+}
+
+static void shut(cellar *c)
+{
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void views_are_counted_and_keep_their_entries(void)
+{
+    cellar *c = open_bytes(4u << 20, 0);
+    cellar *a = view(c, "a"), *again = view(c, "a");
+    T_CHECK(a == again);
+    put(a, "k", "v");
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_STR(look(a, "k"), "v"); /* opened twice, closed once */
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_STR(look(a, "k"), "E_CLOSED");
+    a = view(c, "a");
+    T_EQ_STR(look(a, "k"), "v");
+    T_EQ_STR(look(c, "k"), "MISS");
+    /* Any view leads to all others, and the root may be closed under it last. */
+    cellar *b = view(a, "b");
+    put(b, "k", "w");
+    T_EQ_STR(look(a, "k"), "v");
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    shut(c);
+}
+
+static void dropped_views_are_gone(void)
+{
+    cellar *c = open_bytes(4u << 20, 0);
+    cellar *a = view(c, "a"), *b = view(c, "b");
+    put(a, "k", "old");
+    put(b, "k", "other");
+    T_EQ_I64(cellar_view_drop(c, "a"), CELLAR_OK);
+    T_EQ_STR(look(a, "k"), "E_CLOSED");
+    T_EQ_I64(cellar_view_drop(c, "a"), CELLAR_E_NOT_FOUND);
+    cellar *fresh = view(c, "a");
+    T_CHECK(fresh != a);
+    T_EQ_STR(look(fresh, "k"), "MISS");
+    put(fresh, "k", "new");
+    T_EQ_STR(look(fresh, "k"), "new");
+    T_EQ_STR(look(a, "k"), "E_CLOSED");
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED);
+    T_EQ_STR(look(b, "k"), "other");
+    T_EQ_I64(cellar_view_drop(b, "b"), CELLAR_OK); /* itself */
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(fresh), CELLAR_OK);
+    shut(c);
+}
+
+static void names_are_bytes(void)
+{
+    cellar *c = open_bytes(4u << 20, 0), *v[4];
+    char longest[CELLAR_VIEW_NAME_MAX + 1];
+    memset(longest, 'x', CELLAR_VIEW_NAME_MAX);
+    longest[CELLAR_VIEW_NAME_MAX] = '\0';
+    const char *const names[4] = { longest, "\xff\x01\n", " ", "\xc3\xa4" };
+    for (int i = 0; i < 4; i++) {
+        v[i] = view(c, names[i]);
+        put(v[i], "k", names[i]);
+    }
+    for (int i = 0; i < 4; i++) { T_EQ_STR(look(v[i], "k"), names[i]); }
+    static char text[200000];
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_dump(c, text, sizeof text, NULL), CELLAR_OK);
+    for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    shut(c);
+}
+
+static void as_many_views_as_configured(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c, *v[200], *more;
+    char name[32];
+    cfg.memory_bytes = 4u << 20;
+    cfg.no_threads = 1;
+    cfg.max_views = 101; /* the root is one */
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "view-%d", i);
+        v[i] = view(c, name);
+        T_EQ_I64(cellar_set(v[i], "k", 1, &i, sizeof i, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_view(c, "one more", NULL, &more), CELLAR_E_LIMIT);
+    T_CHECK(more == NULL);
+    T_EQ_I64(cellar_view_drop(c, "view-7"), CELLAR_OK);
+    T_EQ_I64(cellar_view(c, "one more", NULL, &more), CELLAR_E_LIMIT); /* its handle is open */
+    T_EQ_I64(cellar_close(v[7]), CELLAR_OK);
+    v[7] = view(c, "one more");
+    for (int i = 0; i < 100; i++) {
+        int seen = -1;
+        const cellar_err want = i == 7 ? CELLAR_MISS : CELLAR_OK;
+        T_EQ_I64(cellar_get(v[i], "k", 1, &seen, sizeof seen, NULL), want);
+        if (i != 7) { T_EQ_I64(seen, i); }
+    }
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    for (int i = 0; i < 100; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    shut(c);
+}
+
+static void views_come_and_go_without_a_trace(void)
+{
+    cellar *c = open_bytes(2u << 20, 0);
+    cellar_stats st = CELLAR_STATS_INIT;
+    uint64_t used = 0;
+    char name[32];
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof name, "v%d", i);
+        cellar *v = view(c, name);
+        put(v, "k", "v");
+        T_EQ_I64(cellar_del(v, "k", 1), CELLAR_OK);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_view_drop(c, name), CELLAR_OK);
+        if (i == 100) {
+            T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+            used = st.used_bytes;
+        }
+    }
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.used_bytes <= used + 40000); /* segments of the log come and go, views do not */
+    T_EQ_U64(st.sets, 3000); /* what dropped views counted stays in the sum */
+    shut(c);
+}
+
+static void options_of_views_and_classes(void)
+{
+    cellar *c = open_bytes(4u << 20, 0), *v, *same;
+    const cellar_ttl_class three[3] = { { "processing", 300000 }, { "success", 3600000 },
+                                        { "forever", CELLAR_TTL_NONE } };
+    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_info i = CELLAR_INFO_INIT;
+    uint32_t cls = 9;
+    o.default_ttl_ms = 5000;
+    o.ttl_classes = three;
+    o.ttl_class_count = 3;
+    o.fallback_class = 2;
+    o.keep_age = 1;
+    T_EQ_I64(cellar_view(c, "v", &o, &v), CELLAR_OK);
+    T_EQ_I64(cellar_ttl_class_find(v, "processing", &cls), CELLAR_OK);
+    T_EQ_U64(cls, 1);
+    T_EQ_I64(cellar_ttl_class_find(v, "unknown", &cls), CELLAR_OK);
+    T_EQ_U64(cls, 2);
+    T_EQ_I64(cellar_ttl_class_find(v, "forever", &cls), CELLAR_OK);
+    cellar_set_opts s = CELLAR_SET_OPTS_INIT;
+    s.ttl_class = cls;
+    T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
+    T_EQ_I64(cellar_meta(v, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(i.ttl_left_ms, CELLAR_TTL_NONE);
+    T_CHECK((i.flags & CELLAR_INFO_AGE_APPROX) == 0);
+    s.ttl_class = 1;
+    s.ttl_ms = 77; /* the call's own wins */
+    T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
+    T_EQ_I64(cellar_meta(v, "k", 1, 0, &i), CELLAR_OK);
+    T_CHECK(i.ttl_left_ms <= 77);
+    s.ttl_class = 4;
+    T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_ttl_class_find(c, "processing", &cls), CELLAR_MISS);
+    T_EQ_U64(cls, 0);
+    T_EQ_I64(cellar_view(c, "v", NULL, &same), CELLAR_OK); /* no options: as it is */
+    T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
+    T_EQ_U64(cls, 2);
+    o.ttl_class_count = 1;
+    o.fallback_class = 0;
+    T_EQ_I64(cellar_close(same), CELLAR_OK);
+    T_EQ_I64(cellar_view(c, "v", &o, &same), CELLAR_OK);
+    T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
+    T_EQ_U64(cls, 1);
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_U64(st.class_fallback, 2);
+    T_EQ_I64(cellar_close(same), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The quickest of some clears of a view that was filled with n entries before each. */
+static uint64_t clear_ns(cellar *v, int n)
+{
+    uint64_t best = UINT64_MAX;
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < n; i++) { cellar_set(v, &i, sizeof i, "value", 5, NULL); }
+        const uint64_t start = cpu_ns();
+        T_EQ_I64(cellar_clear(v), CELLAR_OK);
+        const uint64_t took = cpu_ns() - start;
+        if (took < best) { best = took; }
+        T_EQ_STR(look(v, "0000"), "MISS");
+    }
+    return best;
+}
+
+static void clear_is_o1_and_gives_its_room(void)
+{
+    cellar *c = open_bytes(64u << 20, 0), *v = view(c, "v");
+    const uint64_t few = clear_ns(v, 1000), many = clear_ns(v, 300000);
+    printf("# clear of 1,000 entries %llu ns, of 300,000 %llu ns\n", (unsigned long long)few,
+           (unsigned long long)many);
+    T_CHECK(many < 20 * few + 20000); /* entries differ by 300 */
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+    c = open_bytes(8u << 20, 0); /* full, cleared: as much fits again, and nothing alive goes */
+    v = view(c, "v");
+    static char value[1000];
+    for (int i = 0; i < 20000; i++) { cellar_set(v, &i, sizeof i, value, sizeof value, NULL); }
+    T_EQ_I64(cellar_clear(v), CELLAR_OK);
+    for (int i = 0; i < 4000; i++) {
+        T_EQ_I64(cellar_set(v, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+    }
+    int there = 0;
+    for (int i = 0; i < 4000; i++) { there += cellar_exists(v, &i, sizeof i) == CELLAR_OK; }
+    T_EQ_I64(there, 4000);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+}
+
+static void bump_counts_versions(void)
+{
+    cellar *c = open_bytes(2u << 20, 0), *v = view(c, "v");
+    uint32_t version = 0;
+    put(v, "k", "1");
+    T_EQ_I64(cellar_bump(v, &version), CELLAR_OK);
+    T_EQ_U64(version, 2);
+    T_EQ_STR(look(v, "k"), "MISS");
+    put(v, "k", "2");
+    T_EQ_I64(cellar_bump_to(v, 1), CELLAR_OK); /* back: what was there stays dead */
+    T_EQ_STR(look(v, "k"), "MISS");
+    T_EQ_I64(cellar_bump_to(v, UINT32_MAX), CELLAR_OK);
+    T_EQ_I64(cellar_bump(v, &version), CELLAR_E_RANGE);
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_U64(st.bumps, 3);
+    T_EQ_U64(st.clears, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+}
+
+/* Numbers run out: all of L1 goes once, nothing old comes back, views stay apart. */
+static void generations_end_and_begin_anew(void)
+{
+    cellar *c = open_bytes(4u << 20, UINT32_MAX - 3);
+    cellar *a = view(c, "a"), *b = view(c, "b");
+    char value[16];
+    for (int round = 0; round < 40; round++) {
+        snprintf(value, sizeof value, "%d", round);
+        T_EQ_I64(put(a, "k", value), CELLAR_OK);
+        T_EQ_I64(put(b, "k", "b"), CELLAR_OK);
+        T_EQ_I64(put(c, "k", "root"), CELLAR_OK);
+        T_EQ_STR(look(a, "k"), value);
+        T_EQ_STR(look(b, "k"), "b");
+        T_EQ_STR(look(c, "k"), "root");
+        T_EQ_I64(cellar_clear(a), CELLAR_OK);
+        T_EQ_STR(look(a, "k"), "MISS");
+        const char *left = look(b, "k");
+        T_CHECK(strcmp(left, "b") == 0 || strcmp(left, "MISS") == 0);
+        T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    }
+    for (int i = 0; i < 10; i++) {
+        cellar *v = view(c, "x");
+        put(v, "k", "x");
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_view_drop(c, "x"), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    shut(c);
+}
+
+static void many_stores_side_by_side(void)
+{
+    enum { STORES = 60 };
+    cellar *c[STORES];
+    char value[16];
+    for (int i = 0; i < STORES; i++) {
+        c[i] = open_bytes(1u << 20, 0);
+        snprintf(value, sizeof value, "%d", i);
+        put(c[i], "k", value);
+    }
+    for (int i = 0; i < STORES; i++) {
+        snprintf(value, sizeof value, "%d", i);
+        T_EQ_STR(look(c[i], "k"), value);
+        T_EQ_I64(cellar_close(c[i]), CELLAR_OK);
+    }
+}
+
+static void root_options_and_name(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    const cellar_ttl_class one = { "only", 1000 };
+    cellar *c;
+    uint32_t cls;
+    static char text[100000];
+    o.ttl_classes = &one;
+    o.ttl_class_count = 1;
+    o.default_ttl_ms = 4000;
+    cfg.root = &o;
+    cfg.root_name = "main";
+    cfg.root_version = 7;
+    cfg.default_ttl_ms = 9000;
+    cfg.no_threads = 1;
+    cfg.memory_bytes = 2u << 20;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_ttl_class_find(c, "only", &cls), CELLAR_OK);
+    T_EQ_U64(cls, 1);
+    int64_t value;
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_DEFAULT_TTL_MS, &value), CELLAR_OK);
+    T_EQ_I64(value, 4000);
+    cellar *v = view(c, "v");
+    T_EQ_I64(cellar_option_get(v, CELLAR_OPT_DEFAULT_TTL_MS, &value), CELLAR_OK);
+    T_EQ_I64(value, 9000);
+    T_EQ_I64(cellar_bump(c, &cls), CELLAR_OK);
+    T_EQ_U64(cls, 8);
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "view=\"main\"") != NULL);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+}
+
+T_MAIN("api_views", T_CASE(views_are_counted_and_keep_their_entries),
+       T_CASE(dropped_views_are_gone), T_CASE(names_are_bytes), T_CASE(as_many_views_as_configured),
+       T_CASE(views_come_and_go_without_a_trace), T_CASE(options_of_views_and_classes),
+       T_CASE(clear_is_o1_and_gives_its_room), T_CASE(bump_counts_versions),
+       T_CASE(generations_end_and_begin_anew), T_CASE(many_stores_side_by_side),
+       T_CASE(root_options_and_name))

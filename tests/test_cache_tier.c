@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the seams a level below L1 will hang on: order of L1 step and tier call, stamps captured in
+ *         the unlinking window, the commit hook also for a del of an absent key, back-fills that are
+ *         refused when the key has changed or a change is pending, bytes in place during a hand-over.
+ * Method: a tier made of a small array, whose functions interfere on request: they set, delete and
+ *         read the very key they are called for, at the worst moment. A clock of this file. */
+#include "tests/t.h"
+
+#include "base/hash.h"
+#include "cache/cache.h"
+
+#define SLOTS 20000
+
+static int64_t now_ms;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+
+typedef struct row {
+    bool used;
+    uint32_t vgen, key, len;
+    unsigned char value[64];
+    int64_t deadline_ms;
+    uint32_t user_flags;
+    bool negative;
+} row;
+
+static struct lower {
+    row rows[SLOTS];
+    cache_tier_host host;
+    cellar *c;
+    unsigned gets, puts, refused, kills, bumps, closes, ticks;
+    uint32_t bumped_view, bumped_vgen, last_view;
+    bool in_call;
+    bool set_in_put, set_in_get, get_in_kill, churn_in_put;
+    cellar_err got_in_kill;
+} low;
+
+static row *find(uint32_t vgen, uint32_t key)
+{
+    row *free_row = NULL;
+    for (size_t i = 0; i < SLOTS; i++) {
+        row *r = &low.rows[(key * 7u + i) % SLOTS];
+        if (r->used && r->vgen == vgen && r->key == key) { return r; }
+        if (!r->used && free_row == NULL) { free_row = r; }
+        if (!r->used && i > 50) { break; }
+    }
+    return free_row;
+}
+
+static uint32_t key_of(const cache_tier_key *k)
+{
+    uint32_t key;
+    T_EQ_U64(k->len, sizeof key);
+    memcpy(&key, k->bytes, sizeof key);
+    return key;
+}
+
+static bool low_hash_key(void *ctx, base_hash_key *out)
+{
+    (void)ctx;
+    static const unsigned char secret[32] = { 9, 8, 7 };
+    base_hash_key_init(out, BASE_HASH_FOLD, secret);
+    return true;
+}
+
+static void low_attach(void *ctx, const cache_tier_host *host)
+{
+    (void)ctx;
+    low.host = *host;
+}
+
+static cellar_err low_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
+                          size_t *value_len, cache_tier_meta *m)
+{
+    (void)ctx;
+    low.gets++;
+    const uint32_t key = key_of(k);
+    const row *r = find(k->vgen, key);
+    if (r == NULL || !r->used) { return CELLAR_MISS; }
+    const row copy = *r;
+    if (low.set_in_get && !low.in_call) { /* somebody sets a newer value during our read */
+        low.in_call = true;
+        T_EQ_I64(cellar_set(low.c, &key, sizeof key, "newer", 5, NULL), CELLAR_OK);
+        low.in_call = false;
+    }
+    if (copy.negative) {
+        m->deadline_ms = copy.deadline_ms;
+        return CELLAR_ABSENT;
+    }
+    *value_len = copy.len;
+    if (copy.len > buf_cap) { return CELLAR_E_BUFFER; }
+    memcpy(buf, copy.value, copy.len);
+    m->deadline_ms = copy.deadline_ms;
+    m->user_flags = copy.user_flags;
+    return CELLAR_OK;
+}
+
+static cellar_err low_put(void *ctx, const cache_tier_key *k, const void *value, size_t value_len,
+                          const cache_tier_meta *m, uint64_t stamp)
+{
+    (void)ctx;
+    const uint32_t key = key_of(k);
+    low.puts++;
+    low.last_view = k->view_id;
+    unsigned char before[64];
+    T_CHECK(value_len <= sizeof before);
+    memcpy(before, value, value_len);
+    /* Captured in the unlinking window, and nobody else is here: unless this test churns, the stamp
+     * is still the key's. */
+    if (!low.churn_in_put && !low.set_in_put) {
+        T_CHECK(low.host.stamp_is(low.host.ctx, k->hash, stamp));
+    }
+    if (low.churn_in_put && !low.in_call) { /* bytes stay in place whatever else happens */
+        low.in_call = true;
+        for (uint32_t i = 0; i < 3000; i++) {
+            const uint32_t other = 1000000 + i;
+            (void)cellar_set(low.c, &other, sizeof other, "churn churn churn", 17, NULL);
+        }
+        low.in_call = false;
+        T_EQ_MEM(value, before, value_len);
+        uint32_t again;
+        memcpy(&again, k->bytes, sizeof again);
+        T_EQ_U64(again, key);
+    }
+    if (low.set_in_put && !low.in_call) { /* a change comes between unlink and hand-over */
+        low.in_call = true;
+        T_EQ_I64(cellar_set(low.c, &key, sizeof key, "newer", 5, NULL), CELLAR_OK);
+        low.in_call = false;
+        T_CHECK(!low.host.stamp_is(low.host.ctx, k->hash, stamp));
+    }
+    if (!low.host.stamp_is(low.host.ctx, k->hash, stamp)) {
+        low.refused++;
+        return CELLAR_REFUSED;
+    }
+    row *r = find(k->vgen, key);
+    if (r == NULL) { return CELLAR_DROPPED; }
+    *r = (row){ .used = true, .vgen = k->vgen, .key = key, .len = (uint32_t)value_len,
+                .deadline_ms = m->deadline_ms, .user_flags = m->user_flags };
+    memcpy(r->value, value, value_len);
+    return CELLAR_OK;
+}
+
+static void low_kill(void *ctx, const cache_tier_key *k)
+{
+    (void)ctx;
+    const uint32_t key = key_of(k);
+    low.kills++;
+    if (low.get_in_kill && !low.in_call) { /* the change is pending: L1 done, tombstone not yet */
+        char buf[64];
+        low.in_call = true;
+        low.got_in_kill = cellar_get(low.c, &key, sizeof key, buf, sizeof buf, NULL);
+        low.in_call = false;
+    }
+    row *r = find(k->vgen, key);
+    if (r != NULL) { r->used = false; }
+}
+
+static void low_bump(void *ctx, uint32_t view_id, uint32_t vgen)
+{
+    (void)ctx;
+    low.bumps++;
+    low.bumped_view = view_id;
+    low.bumped_vgen = vgen;
+}
+
+static void low_tick(void *ctx, uint64_t budget_us)
+{
+    (void)ctx;
+    (void)budget_us;
+    low.ticks++;
+}
+
+static void low_close(void *ctx, int64_t deadline_ms)
+{
+    (void)ctx;
+    T_CHECK(deadline_ms > now_ms);
+    low.closes++;
+}
+
+static const cache_tier tier = {
+    .survives_restart = true, .hash_key = low_hash_key, .attach = low_attach, .get = low_get,
+    .put = low_put, .kill = low_kill, .bump = low_bump, .tick = low_tick, .close = low_close,
+};
+
+static cellar *open_on(const cache_tier *t, uint64_t max_entries)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    memset(&low, 0, sizeof low);
+    now_ms = 1000000;
+    cfg.memory_bytes = 4u << 20;
+    cfg.max_entries = max_entries;
+    cfg.eviction = CELLAR_EVICT_FIFO;
+    cfg.clock = read_clock;
+    cfg.no_threads = 1;
+    T_REQUIRE(cache_open(&cfg, t, &c) == CELLAR_OK);
+    low.c = c;
+    return c;
+}
+
+static void shut(cellar *c)
+{
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_U64(low.closes, 1);
+}
+
+static cellar_err put(cellar *c, uint32_t key, const char *value, int64_t ttl_ms)
+{
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.ttl_ms = ttl_ms;
+    o.user_flags = 5;
+    return cellar_set(c, &key, sizeof key, value, strlen(value), &o);
+}
+
+static const char *look(cellar *c, uint32_t key)
+{
+    static char text[80];
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, &key, sizeof key, text, sizeof text - 1, &len);
+    if (err != CELLAR_OK) { return cellar_code_name(err); }
+    text[len] = '\0';
+    return text;
+}
+
+/* Key 0 first, then enough others to push it out. */
+static void push_out(cellar *c, uint32_t others)
+{
+    for (uint32_t i = 1; i <= others; i++) { T_EQ_I64(put(c, i, "filler", 0), CELLAR_OK); }
+}
+
+static void evicted_entries_go_down_and_come_back(void)
+{
+    cellar *c = open_on(&tier, 100);
+    cellar_stats st = CELLAR_STATS_INIT;
+    put(c, 0, "zero", 0);
+    push_out(c, 300);
+    T_CHECK(low.puts >= 200);
+    T_CHECK(find(0, 0)->used);
+    T_EQ_STR(look(c, 0), "zero");
+    T_EQ_U64(low.gets, 1);
+    T_EQ_STR(look(c, 0), "zero"); /* from L1 now */
+    T_EQ_U64(low.gets, 1);
+    T_EQ_STR(look(c, 99999), "MISS");
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_U64(st.hits_l2, 1);
+    T_EQ_U64(st.hits_l1, 1);
+    T_EQ_U64(st.misses, 1);
+    T_EQ_U64(st.gets, 3);
+    cellar_info info = CELLAR_INFO_INIT;
+    const uint32_t key = 0;
+    T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
+    T_EQ_U64(info.user_flags, 5);
+    shut(c);
+}
+
+static void only_what_was_evicted_goes_down(void)
+{
+    cellar *c = open_on(&tier, 0);
+    const uint32_t key = 1;
+    put(c, 1, "a", 0);
+    put(c, 1, "b", 0);
+    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_OK);
+    put(c, 1, "c", 10);
+    now_ms += 10;
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    T_CHECK(low.ticks > 0);
+    T_EQ_U64(low.puts, 0); /* replaced, deleted, expired: nothing for a lower level */
+    shut(c);
+}
+
+static void every_change_kills_below(void)
+{
+    cellar *c = open_on(&tier, 0);
+    const uint32_t key = 1;
+    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_MISS);
+    T_EQ_U64(low.kills, 1); /* also where L1 has nothing: the old copy may be below */
+    put(c, 1, "a", 0);
+    T_EQ_U64(low.kills, 2);
+    put(c, 1, "b", 0);
+    T_EQ_U64(low.kills, 3);
+    T_EQ_I64(cellar_touch(c, &key, sizeof key, 50), CELLAR_OK);
+    T_EQ_U64(low.kills, 4);
+    T_EQ_I64(cellar_incr(c, "cntr", 4, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_U64(low.kills, 5);
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_set(c, &key, sizeof key, "x", 1, &o), CELLAR_EXISTS);
+    T_EQ_U64(low.kills, 5); /* nothing changed */
+    T_EQ_STR(look(c, 1), "b");
+    T_EQ_U64(low.kills, 5);
+    static char big[3u << 20];
+    T_EQ_I64(cellar_set(c, &key, sizeof key, big, sizeof big, NULL), CELLAR_E_TOOBIG);
+    T_EQ_U64(low.kills, 6); /* the failed set took the old value along, below too */
+    cellar_del_item del = { &key, sizeof key, CELLAR_OK, 0 };
+    T_EQ_I64(cellar_del_many(c, &del, 1, NULL), CELLAR_OK);
+    T_EQ_U64(low.kills, 7);
+    shut(c);
+}
+
+static void a_change_after_the_unlink_stops_the_demotion(void)
+{
+    cellar *c = open_on(&tier, 100);
+    put(c, 0, "old", 0);
+    low.set_in_put = true;
+    push_out(c, 110);
+    low.set_in_put = false;
+    T_CHECK(low.refused > 0);
+    row *r = find(0, 0);
+    T_CHECK(r == NULL || !r->used); /* the old value was not written behind the new one's kill */
+    T_EQ_STR(look(c, 0), "newer");
+    shut(c);
+}
+
+static void bytes_stay_in_place_while_handed_over(void)
+{
+    cellar *c = open_on(&tier, 500);
+    for (uint32_t i = 0; i < 500; i++) { put(c, i, "some bytes that must stay", 0); }
+    low.churn_in_put = true;
+    for (uint32_t i = 500; i < 520; i++) { put(c, i, "next", 0); }
+    low.churn_in_put = false;
+    T_CHECK(low.puts > 20);
+    shut(c);
+}
+
+static void a_set_during_the_read_wins_over_the_back_fill(void)
+{
+    cellar *c = open_on(&tier, 100);
+    put(c, 0, "old", 0);
+    push_out(c, 200);
+    T_CHECK(find(0, 0)->used);
+    low.set_in_get = true;
+    (void)look(c, 0); /* may be old or newer: the set overlaps this get */
+    low.set_in_get = false;
+    T_EQ_STR(look(c, 0), "newer");
+    shut(c);
+}
+
+static void nothing_is_back_filled_while_a_change_is_pending(void)
+{
+    cellar *c = open_on(&tier, 100);
+    const uint32_t key = 0;
+    put(c, 0, "old", 0);
+    push_out(c, 200);
+    T_CHECK(find(0, 0)->used);
+    low.get_in_kill = true;
+    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_MISS); /* L1 has none, the tier's dies */
+    low.get_in_kill = false;
+    T_EQ_I64(low.got_in_kill, CELLAR_OK); /* it overlapped the del: the old value is legal */
+    T_EQ_STR(look(c, 0), "MISS");         /* but it must not have come back into L1 */
+    shut(c);
+}
+
+/* D14, S2:369-389: an entry copied up from the second level has no TTL there and is served for ever.
+ * Sequence: set with a TTL, pushed out, read back, waited for. */
+static void seed_backfilled_entry_expires_on_time(void)
+{
+    cellar *c = open_on(&tier, 100);
+    cellar_info info = CELLAR_INFO_INIT;
+    const uint32_t key = 0;
+    put(c, 0, "timed", 1000);
+    push_out(c, 200);
+    now_ms += 400;
+    T_EQ_STR(look(c, 0), "timed");
+    T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.ttl_left_ms, 600); /* what remained, not what it was set with */
+    now_ms += 599;
+    T_EQ_STR(look(c, 0), "timed");
+    now_ms += 1;
+    T_EQ_STR(look(c, 0), "MISS");
+    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_MISS); /* reaches both levels */
+    T_CHECK(find(0, 0) == NULL || !find(0, 0)->used);
+    shut(c);
+}
+
+static void known_absence_comes_back_too(void)
+{
+    cellar *c = open_on(&tier, 100);
+    row *r = find(0, 77);
+    *r = (row){ .used = true, .vgen = 0, .key = 77, .deadline_ms = now_ms + 500, .negative = true };
+    T_EQ_STR(look(c, 77), "ABSENT");
+    r->used = false;
+    T_EQ_STR(look(c, 77), "ABSENT");
+    now_ms += 500;
+    T_EQ_STR(look(c, 77), "MISS");
+    shut(c);
+}
+
+static void many_and_dup_look_below(void)
+{
+    cellar *c = open_on(&tier, 100);
+    for (uint32_t i = 0; i < 300; i++) { put(c, i, i % 2 ? "odd" : "even", 0); }
+    cellar_get_item items[300];
+    static uint32_t keys[300];
+    static char bufs[300][8];
+    size_t hits;
+    for (uint32_t i = 0; i < 300; i++) {
+        keys[i] = i;
+        items[i] = (cellar_get_item){ &keys[i], 4, bufs[i], 8, 0, CELLAR_MISS, 0 };
+    }
+    T_EQ_I64(cellar_get_many(c, items, 300, &hits), CELLAR_OK);
+    T_EQ_U64(hits, 300);
+    for (uint32_t i = 0; i < 300; i++) { T_EQ_MEM(bufs[i], i % 2 ? "odd" : "even", 3); }
+    void *copy;
+    size_t len;
+    for (uint32_t i = 0; i < 300; i++) {
+        T_EQ_I64(cellar_dup(c, &i, 4, &copy, &len), CELLAR_OK);
+        T_EQ_U64(len, i % 2 ? 3 : 4);
+        cellar_free(copy);
+    }
+    char buf[2];
+    uint32_t key = 0;
+    while (find(0, key) == NULL || !find(0, key)->used) { key++; }
+    (void)cellar_get(c, &key, 4, buf, 2, &len); /* too small a buffer, from either level */
+    shut(c);
+}
+
+static void clears_and_drops_are_told(void)
+{
+    cellar *c = open_on(&tier, 100), *v;
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    for (uint32_t i = 0; i < 300; i++) { put(v, i, "v", 0); }
+    const uint32_t id = low.last_view;
+    T_CHECK(id != 0);
+    T_EQ_I64(cellar_clear(v), CELLAR_OK);
+    T_EQ_U64(low.bumps, 1);
+    T_EQ_U64(low.bumped_view, id);
+    T_CHECK(low.bumped_vgen != 0);
+    T_EQ_STR(look(v, 3), "MISS"); /* the tier is asked under the new generation */
+    put(v, 3, "again", 0);
+    T_EQ_STR(look(v, 3), "again");
+    T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
+    T_EQ_U64(low.bumps, 2);
+    T_EQ_U64(low.bumped_vgen, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+}
+
+static void without_a_tier_nothing_is_captured(void)
+{
+    cellar *c = open_on(NULL, 100);
+    put(c, 0, "zero", 0);
+    push_out(c, 300);
+    T_EQ_STR(look(c, 0), "MISS");
+    T_EQ_U64(low.puts + low.kills + low.gets, 0);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void what_was_tagged_before_the_floor_is_dead(void)
+{
+    cellar *c = open_on(NULL, 0);
+    const cellar_bytes tag = { "red", 3 };
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.tags = &tag;
+    o.tag_count = 1;
+    T_EQ_I64(cellar_set(c, "a", 1, "tagged", 6, &o), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "b", 1, "plain", 5, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_exists(c, "a", 1), CELLAR_OK);
+    cache_tag_floor(c);
+    T_EQ_I64(cellar_exists(c, "a", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_exists(c, "b", 1), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "a", 1, "tagged", 6, &o), CELLAR_OK);
+    T_EQ_I64(cellar_exists(c, "a", 1), CELLAR_OK);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
+       T_CASE(only_what_was_evicted_goes_down), T_CASE(every_change_kills_below),
+       T_CASE(a_change_after_the_unlink_stops_the_demotion),
+       T_CASE(bytes_stay_in_place_while_handed_over),
+       T_CASE(a_set_during_the_read_wins_over_the_back_fill),
+       T_CASE(nothing_is_back_filled_while_a_change_is_pending),
+       T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(known_absence_comes_back_too),
+       T_CASE(many_and_dup_look_below), T_CASE(clears_and_drops_are_told),
+       T_CASE(without_a_tier_nothing_is_captured),
+       T_CASE(what_was_tagged_before_the_floor_is_dead))
