@@ -2,7 +2,7 @@
 #
 # cellar: one Makefile, no configure step. `make help` prints the targets.
 #
-# PICTURE    src/*.c -> build/<variant>/{lib,dbg,sim,gate}/*.o -> libcellar.a .so, cellar, sim, tests
+# PICTURE    src/*.c -> build/<variant>/{lib,dbg,sim,gate}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, dist/cellar.c (the drop-in)
 # VARIANT    a checksum of compiler and flags names the folder, so that changing a flag can never
 #            mix stale objects. build/cellar and its like are links into the latest variant.
@@ -51,7 +51,8 @@ C_OWN     = -std=c11 -fvisibility=hidden -fPIC -fno-semantic-interposition -pthr
 # mimalloc: probed as a user's compiler sees it; never in sanitizer builds, whose view it hides.
 probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
   printf '$(hash)include <$(1)>\nint main(void){return 0;}\n' >$$p.c && \
-  $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $$p.c -o $$p $(2) >/dev/null 2>&1 && echo yes; rm -f $$p $$p.c)
+  $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $$p.c -o $$p $(2) >/dev/null 2>&1 && echo yes; \
+  rm -f $$p $$p.c)
 ifneq ($(SAN)$(STATIC)$(filter -static,$(LDFLAGS) $(CFLAGS)),)
 MIMALLOC ?= off
 endif
@@ -59,7 +60,8 @@ MIMALLOC ?= $(if $(call probe_link,mimalloc.h,-lmimalloc),shared,off)
 MIMALLOC := $(MIMALLOC)
 MI_LIBS   = $(if $(filter shared,$(MIMALLOC)),-lmimalloc)
 MI_OBJ    = $(if $(filter object,$(MIMALLOC)),$(or $(MIMALLOC_OBJ),$(B)/mimalloc.o))
-MI_FLAGS  = -DCELLAR_WITH_MIMALLOC=1 $(if $(wildcard build/mimalloc/include),-Ibuild/mimalloc/include)
+MI_FLAGS  = -DCELLAR_WITH_MIMALLOC=1 \
+            $(if $(wildcard build/mimalloc/include),-Ibuild/mimalloc/include)
 ifneq ($(filter-out off shared object,$(MIMALLOC)),)
 $(error MIMALLOC=$(MIMALLOC): there are off, shared and object)
 endif
@@ -133,7 +135,7 @@ $(B)/libcellar.a: $(B)/cellar.o
 	$(say) AR $@
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
-# The shared library may use mimalloc: libc comes first in its lookup order, the host's malloc stays.
+# The shared library may use mimalloc: libc comes first in lookup order, the host's malloc stays.
 # The archive never does: that would replace malloc in whatever program links it.
 $(B)/$(SO): $(OBJ_SO)
 	$(say) LD $@
@@ -148,9 +150,11 @@ $(B)/mimalloc.o: build/mimalloc/src/static.c
 	$(say) CC mimalloc
 	$(Q)$(CC) $(CFLAGS) -std=gnu11 -fPIC -pthread -DNDEBUG -Ibuild/mimalloc/include -c -o $@ $<
 build/mimalloc/src/static.c:
-	$(Q)mkdir -p build/mimalloc && cd build/mimalloc && apt-get source --download-only -q mimalloc || { \
-	  echo "MIMALLOC=object needs a deb-src line in /etc/apt/sources.list*, or MIMALLOC_OBJ=path"; exit 2; }
-	$(Q)cd build/mimalloc && tar -xf mimalloc_*.orig.tar.* --strip-components=1 && touch -c src/static.c
+	$(Q)mkdir -p build/mimalloc && cd build/mimalloc && \
+	  apt-get source --download-only -q mimalloc || { \
+	  echo "MIMALLOC=object needs a deb-src line in apt's sources, or MIMALLOC_OBJ=path"; exit 2; }
+	$(Q)cd build/mimalloc && tar -xf mimalloc_*.orig.tar.* --strip-components=1 && \
+	  touch -c src/static.c
 $(B)/mi/base/mem.o: $(if $(MIMALLOC_OBJ),,$(if $(MI_OBJ),build/mimalloc/src/static.c))
 build/cellar: $(B)/cellar
 	$(call link,cellar,cellar)
@@ -188,7 +192,8 @@ $(B)/dbg-$(1).a: $$(if $$(filter all,$$(call below_of,$(1))),$$(OBJ_DBG),\
 	$$(Q)$$(AR) rcs $$@ $$^
 endef
 $(foreach m,base stats $(LOW_MODULES) all,$(eval $(call test_archive,$(m))))
-test_lib    = $(if $(DROPIN),$(B)/dropin.o,$(B)/dbg-$(if $(filter all,$(call below_of,$(1))),all,$(1)).a)
+test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
+              $(B)/dbg-$(if $(filter all,$(call below_of,$(1))),all,$(1)).a)
 
 # DROPIN=1 puts the amalgamation under the whole suite: its private names are hidden instead of
 # static, so that tests of one module find them.
@@ -392,8 +397,8 @@ endif()
 endef
 export PC_FILE CMAKE_CONFIG CMAKE_VERSION
 
-## install: library, headers, program, man pages, pkg-config and CMake files (PREFIX, LIBDIR, INCDIR,
-## BINDIR, MANDIR, DESTDIR)
+## install: library, headers, program, man pages, pkg-config and CMake files
+## (PREFIX, LIBDIR, INCDIR, BINDIR, MANDIR, DESTDIR)
 install: lib man $(if $(GATE),build/cellar)
 	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
 	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
@@ -441,8 +446,8 @@ deps:
 	$(Q)sh src/deps.sh $(GROUP)
 ## thread-safety: what clang knows about locks: guarded fields, ranks, order
 thread-safety:
-	$(Q)$(CLANG) $(CPP_OWN) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' -Wthread-safety \
-	  -Wthread-safety-beta -Werror -fsyntax-only $(SRC)
+	$(Q)$(CLANG) $(CPP_OWN) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' \
+	  -Wthread-safety -Wthread-safety-beta -Werror -fsyntax-only $(SRC)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 SIM_SECONDS ?= 90
@@ -456,23 +461,26 @@ LANES_QUICK = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
 TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*),\
               $(shell command -v clang-19))
 TSAN_CC  := $(strip $(TSAN_CC))
+TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
 LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
+  't|symbols|$(MAKE) -s symbols' 't|install|sh tests/test_packaging_install.sh' \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
   $(foreach s,$(wildcard tests/slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \
-  't|suite: TSan|$(SUITE_IN) SAN=thread $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC))) T_WRAP="$(NO_ASLR)"' \
+  't|suite: TSan|$(SUITE_IN) SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
   $(if $(SIM_SRC),'t|simulation|build/sim --check $(SIM_SECONDS)') \
   $(if $(wildcard tests/model/run.sh),'t|models|sh tests/model/run.sh') \
   $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
 export CELLAR_SIM = build/sim
 
-## check: floors, contracts, symbols, install, drop-in, headers, sanitizers, simulation, models, guard
-## (QUICK=1: one compiler, no sanitizers)
+## check: floors, contracts, lock facts, drop-in, headers, sanitizers, simulation, models, guard
+## (QUICK=1: floors, contracts, symbols, install, one drop-in cell)
 check:
 	$(Q)sh src/deps.sh check
 	$(Q)$(MAKE) --no-print-directory check-now
 check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
-	$(Q)sh tests/run.sh -j 1 -l 900 -o build/check-log $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
+	$(Q)sh tests/run.sh -j 1 -l 900 -o build/check-log \
+	  $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
 ## check-matrix: everything packaging promises: all drop-in cells and switches, the suite on the
 ## drop-in, analysers, MSan, valgrind, aarch64
 check-matrix:
@@ -481,7 +489,7 @@ check-matrix:
 matrix-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(Q)sh tests/run.sh -j 1 -l 2400 -o build/matrix-log $(MATRIX)
 have      = $(if $(shell command -v $(1)),'t|$(2)|$(3)','s|$(2)|no $(1)')
-MATRIX    = $(filter-out %slow_packaging_dropin.sh%,$(LANES)) \
+MATRIX    = $(LANES) \
   't|drop-in: all cells and switches|FULL=1 sh tests/slow_packaging_dropin.sh' \
   't|suite on the drop-in: gcc|$(SUITE_IN) CC=gcc CFLAGS=-O2 DROPIN=1' \
   $(call have,clang,suite on the drop-in: clang,\

@@ -278,7 +278,7 @@ typedef struct cellar_config {
     int64_t  stale_ms;             /* 0 = none                                                    */
     uint32_t hash;                 /* CELLAR_HASH_...; 0 = wyhash class                           */
     uint32_t stripes;              /* power of two up to 1024; 0 = 64, clamped to the budget      */
-    uint32_t huge_pages;           /* 1: ask for huge pages (pays from 64 MiB on)                 */
+    uint32_t huge_pages;           /* 0: later, by ticks, from 256 MiB on; 1: at once; 2: never   */
     uint32_t no_threads;           /* 1: no maintenance thread; the host calls cellar_tick        */
     uint32_t disabled;             /* 1: open switched off, see cellar_enable                     */
     uint32_t log_level;            /* CELLAR_LOG_...; 0 = WARNING; silent without a callback      */
@@ -732,8 +732,8 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
  *          CELLAR_ONLY_IF_PRESENT
  * out:     *now_value after the addition, with OK and E_RANGE; optional
  * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes, unchanged), E_RANGE
- *          (overflow: the counter now stands at the limit it passed), E_SPACE, E_NOMEM, E_INVAL,
- *          E_UNSUPPORTED, E_CLOSED
+ *          (overflow: the counter now stands at the limit it passed), E_BUSY (64 clears of the
+ *          view came in between), E_SPACE, E_NOMEM, E_INVAL, E_UNSUPPORTED, E_CLOSED
  * thread:  any; atomic
  * cost:    in place as a rule: one bucket lock
  * example:
@@ -1086,7 +1086,8 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error *out);
 /* Walk every structure of the store and check every invariant: for tests and for doubt.
  * in:      any handle of the store
  * returns: OK; E_CORRUPT (cellar_last_error says what), E_INVAL, E_CLOSED
- * thread:  any, but exact only while no other thread writes
+ * thread:  any, but exact only while no other thread writes (the maintenance thread is stopped
+ *          meanwhile); in a forked child also what the parent's threads left half done counts
  * cost:    O(everything); holds one stripe's lock at a time
  * example: if (cellar_audit(c) != CELLAR_OK) abort();                                            */
 CELLAR_API cellar_err cellar_audit(cellar *c);

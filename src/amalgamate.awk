@@ -211,7 +211,6 @@ function write_banner(    n, i, list, any) {
     licence()
     print " */"
     write_guards()
-    print "#define CELLAR_AMALGAMATION 1"
     print "#ifndef CELLAR_SOURCE_ID"
     printf "#define CELLAR_SOURCE_ID \"%s\"\n", source_id
     print "#endif"
@@ -219,12 +218,14 @@ function write_banner(    n, i, list, any) {
     for (i = 1; i <= n; i++) {
         any = any (i > 1 ? " || \\\n    " : "") "defined(CELLAR_OMIT_" list[i] ")"
     }
-    print "#ifdef CELLAR_PRIVATE"
-    print "/* the host's word: hidden instead of static lets tests reach inside */"
-    print "#elif " any
+    print "/* A test that reaches inside says -DCELLAR_PRIVATE=... and gets hidden names. */"
+    print "#ifndef CELLAR_PRIVATE"
+    print "#define CELLAR_AMALGAMATION 1"
+    print "#if " any
     print "#define CELLAR_PRIVATE static __attribute__((unused))"
     print "#else"
     print "#define CELLAR_PRIVATE static"
+    print "#endif"
     print "#endif"
     print "#include \"cellar.h\""
 }

@@ -263,7 +263,8 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_view_drop(root, ""), E_INVAL);
     REFUSED(cellar_view_drop(root, "unknown"), E_NOT_FOUND);
     REFUSED(cellar_scan(root, &cursor, "*", 0, 0, 0, never, NULL), E_INVAL);
-    REFUSED(cellar_scan(root, &cursor, long_name, CELLAR_PATTERN_MAX + 1, 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, &cursor, long_name, CELLAR_PATTERN_MAX + 1, 0, 0, never, NULL),
+            E_INVAL);
     REFUSED(cellar_scan(root, &cursor, NULL, 1, 0, 0, never, NULL), E_INVAL);
     REFUSED(cellar_scan(root, &cursor, NULL, 0, 0, CELLAR_SCAN_DISK, never, NULL), E_UNSUPPORTED);
     REFUSED(cellar_listen(root, 1u << CELLAR_CAUSE_COUNT, never_listen, NULL, &id), E_INVAL);
@@ -350,7 +351,8 @@ static void set_options_are_checked(void)
         expect_untouched("cellar_set with bad options");
     }
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    const uint32_t not_for_update[] = { CELLAR_ONLY_IF_ABSENT, CELLAR_ONLY_IF_VERSION, CELLAR_NEGATIVE };
+    const uint32_t not_for_update[] = { CELLAR_ONLY_IF_ABSENT, CELLAR_ONLY_IF_VERSION,
+                                        CELLAR_NEGATIVE };
     for (size_t i = 0; i < 3; i++) {
         o.flags = not_for_update[i];
         REFUSED(cellar_update(root, "k", 1, never_update, NULL, &o), E_INVAL);
@@ -463,8 +465,10 @@ static void bad_items_do_not_stop_the_others(void)
     char buf[8];
     size_t n = 99;
     set_up();
-    cellar_get_item get[4] = { { "k", 0, buf, 8, 7, CELLAR_OK, 0 }, { NULL, 1, buf, 8, 7, CELLAR_OK, 0 },
-                               { "k", 1, NULL, 8, 7, CELLAR_OK, 0 }, { "k", 1, buf, 8, 7, CELLAR_OK, 0 } };
+    cellar_get_item get[4] = { { "k", 0, buf, 8, 7, CELLAR_OK, 0 },
+                               { NULL, 1, buf, 8, 7, CELLAR_OK, 0 },
+                               { "k", 1, NULL, 8, 7, CELLAR_OK, 0 },
+                               { "k", 1, buf, 8, 7, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_get_many(root, get, 4, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     for (int i = 0; i < 3; i++) {
@@ -473,7 +477,8 @@ static void bad_items_do_not_stop_the_others(void)
     }
     T_EQ_I64(get[3].status, CELLAR_OK);
     cellar_set_item set[4] = { { "a", 0, "x", 1, CELLAR_OK, 0 }, { "b", 1, NULL, 1, CELLAR_OK, 0 },
-                               { "c", 1, "x", 1, CELLAR_OK, 1 }, { "d", 1, "x", 1, CELLAR_MISS, 0 } };
+                               { "c", 1, "x", 1, CELLAR_OK, 1 },
+                               { "d", 1, "x", 1, CELLAR_MISS, 0 } };
     T_EQ_I64(cellar_set_many(root, set, 4, NULL, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_I64(set[0].status, CELLAR_E_INVAL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what the header promises about the process around the library: fork while everything runs,
- *         use before main and at exit, little address space, threads with their signals blocked.
+ * Aim:    what the header promises about the process around the library: fork while everything
+ *         runs, use before main and at exit, little address space, threads with their signals
+ *         blocked.
  * Method: children that report by their exit code; a watchdog alarm ends what hangs. */
 #include "tests/t.h"
 
@@ -60,7 +61,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* In the child: the parent's store works at once, its own too, both can be closed. 0 = all is well. */
+/* In the child: the parent's store works at once, its own too, both can be closed. 0 = all well. */
 static int child_work(busy *b)
 {
     char buf[64];
@@ -203,7 +204,7 @@ static void little_address_space_is_enough(void)
     T_EQ_I64(WEXITSTATUS(status), 0);
 }
 
-/* Of the thread called cellar-upkeep: its blocked signals, as /proc says; 0 when it is not there. */
+/* Of the thread called cellar-upkeep: its blocked signals, as /proc says; 0 when it is not. */
 static uint64_t upkeep_blocked(void)
 {
     uint64_t blocked = 0;
@@ -217,7 +218,9 @@ static uint64_t upkeep_blocked(void)
         if (f == NULL) { continue; }
         while (fgets(line, sizeof line, f) != NULL) {
             if (strncmp(line, "Name:\tcellar-upkeep", 19) == 0) { ours = true; }
-            if (ours && strncmp(line, "SigBlk:", 7) == 0) { blocked = strtoull(line + 7, NULL, 16); }
+            if (ours && strncmp(line, "SigBlk:", 7) == 0) {
+                blocked = strtoull(line + 7, NULL, 16);
+            }
         }
         fclose(f);
     }

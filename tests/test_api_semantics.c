@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what each call means: conditions, times to live to the millisecond, failing sets, counters,
- *         updates, pins, copies, scans, options, hooks of the configuration.
+ * Aim:    what each call means: conditions, times to live to the millisecond, failing sets,
+ *         counters, updates, pins, copies, scans, options, hooks of the configuration.
  * Method: public calls only, a clock of this file; small stores. Inventory rows 15, 43, 70, 85, 122
  *         and the table of porting semantics (Redis, Django) are driven here too. */
 #include "tests/t.h"
@@ -78,13 +78,18 @@ static void buffer_sizes(void)
     len = 77;
     T_EQ_I64(cellar_get(c, "none", 4, buf, 8, &len), CELLAR_MISS);
     T_EQ_U64(len, 0);
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_U64(st.hits_l1, 5); /* a value that does not fit is there all the same */
+    T_EQ_U64(st.misses, 1);
     shut(c);
 }
 
 static void sizes_from_nothing_to_oversized_come_back(void)
 {
     cellar *c = open_bytes(64u << 20);
-    static const size_t sizes[] = { 0, 1, 7, 8, 9, 63, 64, 65, 255, 256, 1023, 1024, 1025, 4095, 4096,
+    static const size_t sizes[] = { 0, 1, 7, 8, 9, 63, 64, 65, 255, 256, 1023, 1024, 1025, 4095,
+                                    4096,
                                     65535, 65536, 262143, 262144, 1000000, 5000000 };
     unsigned char *want = malloc(5000000), *got = malloc(5000000);
     T_REQUIRE(want != NULL && got != NULL);
@@ -729,8 +734,8 @@ static void options_change_while_it_runs(void)
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_IDLE_MS, 80), CELLAR_OK);
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_MAX_AGE_MS, 90), CELLAR_OK);
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_NEGATIVE_TTL_MS, 60), CELLAR_OK);
-    const cellar_option of[] = { CELLAR_OPT_NEGATIVE_TTL_MS, CELLAR_OPT_STALE_MS, CELLAR_OPT_IDLE_MS,
-                                 CELLAR_OPT_MAX_AGE_MS };
+    const cellar_option of[] = { CELLAR_OPT_NEGATIVE_TTL_MS, CELLAR_OPT_STALE_MS,
+                                 CELLAR_OPT_IDLE_MS, CELLAR_OPT_MAX_AGE_MS };
     for (int i = 0; i < 4; i++) {
         T_EQ_I64(cellar_option_get(v, of[i], &value), CELLAR_OK);
         T_EQ_I64(value, 60 + 10 * i);

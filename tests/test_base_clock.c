@@ -86,7 +86,7 @@ static void suspend_is_seen_with_the_next_tick(void)
     int64_t before = self->boot_offset_ms;
     /* As if the offset had been measured before a sleep of an hour: it comes back by itself. */
     self->boot_offset_ms = before - 3600000;
-    self->last_coarse_ms = -1;
+    self->coarse_ns = -1;
     int64_t c = base_coarse_ms(&system);
     T_CHECK(self->boot_offset_ms >= before);
     T_CHECK(base_now_ms(&system) - c < 1000);

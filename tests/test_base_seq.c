@@ -51,6 +51,38 @@ static void long_moves_are_exact(void)
     T_CHECK(!base_seq_equal(b + 1, a + 2, 2900));
 }
 
+static void near_forms_equal_the_plain_ones(void)
+{
+    static unsigned char a[600], b[600], want[600];
+    for (size_t i = 0; i < sizeof a; i++) { a[i] = (unsigned char)(i * 11 + 3); }
+    for (size_t off = 0; off < 9; off++) {
+        for (size_t n = 0; n <= BASE_SEQ_NEAR; n = n < 70 ? n + 1 : n + 13) {
+            memset(b, 0xee, sizeof b);
+            memset(want, 0xee, sizeof want);
+            memcpy(want + 8, a + off, n);
+            base_seq_load_near(b + 8, a + off, n);
+            T_EQ_MEM(b, want, sizeof b);
+        }
+        for (size_t n = 4; n <= 32; n++) {
+            memcpy(b, a + off, n);
+            T_CHECK(base_seq_equal_near(a + off, b, n));
+            for (size_t i = 0; i < n; i++) {
+                b[i] ^= 0x40;
+                T_CHECK(!base_seq_equal_near(a + off, b, n));
+                b[i] ^= 0x40;
+            }
+        }
+        if (t_failed()) { return; }
+    }
+    _Alignas(16) _Atomic uint16_t tags[9];
+    for (unsigned m = 0; m < 512; m++) {
+        for (unsigned i = 0; i < 9; i++) {
+            base_store_rlx(&tags[i], (uint16_t)((m >> i & 1) != 0 ? 0x8001u : 0x8000u));
+        }
+        T_EQ_U64(base_seq_match8(tags, 0x8001u), m & 255u);
+    }
+}
+
 static void words_at_any_offset(void)
 {
     _Alignas(8) unsigned char a[32];
@@ -84,6 +116,7 @@ static void write_main(void *arg)
         base_fence_rel();
         base_seq_store(shared.bytes + 5, image, sizeof image);
         base_store_rel(&shared.ver, ver + 2);
+        for (uint32_t i = v % 64; i > 0; i--) { base_pause(); } /* else nobody could ever read */
     }
 }
 
@@ -125,4 +158,5 @@ static void a_checked_read_is_never_a_mix(void)
 }
 
 T_MAIN("base_seq", T_CASE(moves_are_exact), T_CASE(long_moves_are_exact),
+       T_CASE(near_forms_equal_the_plain_ones),
        T_CASE(words_at_any_offset), T_CASE(a_checked_read_is_never_a_mix))

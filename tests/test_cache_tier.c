@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the seams a level below L1 will hang on: order of L1 step and tier call, stamps captured in
- *         the unlinking window, the commit hook also for a del of an absent key, back-fills that are
- *         refused when the key has changed or a change is pending, bytes in place during a hand-over.
+ * Aim:    the seams a level below L1 will hang on: order of L1 step and tier call, stamps captured
+ *         in the unlinking window, the commit hook also for a del of an absent key, back-fills
+ *         that are refused when the key has changed or a change is pending, bytes in place during
+ *         a hand-over.
  * Method: a tier made of a small array, whose functions interfere on request: they set, delete and
  *         read the very key they are called for, at the worst moment. A clock of this file. */
 #include "tests/t.h"
+
+#include <sys/wait.h>
 
 #include "base/hash.h"
 #include "cache/cache.h"
@@ -35,8 +38,8 @@ static struct lower {
     cellar *c;
     unsigned gets, puts, refused, kills, bumps, closes, ticks;
     uint32_t bumped_view, bumped_vgen, last_view;
-    bool in_call;
-    bool set_in_put, set_in_get, get_in_kill, churn_in_put;
+    bool in_call, forked;
+    bool set_in_put, set_in_get, del_in_get, get_in_kill, churn_in_put;
     cellar_err got_in_kill;
 } low;
 
@@ -86,6 +89,11 @@ static cellar_err low_get(void *ctx, const cache_tier_key *k, void *buf, size_t 
     if (low.set_in_get && !low.in_call) { /* somebody sets a newer value during our read */
         low.in_call = true;
         T_EQ_I64(cellar_set(low.c, &key, sizeof key, "newer", 5, NULL), CELLAR_OK);
+        low.in_call = false;
+    }
+    if (low.del_in_get && !low.in_call) { /* a whole del, in both levels, during our read */
+        low.in_call = true;
+        T_EQ_I64(cellar_del(low.c, &key, sizeof key), CELLAR_MISS);
         low.in_call = false;
     }
     if (copy.negative) {
@@ -182,9 +190,16 @@ static void low_close(void *ctx, int64_t deadline_ms)
     low.closes++;
 }
 
+static void low_forked(void *ctx)
+{
+    (void)ctx;
+    low.forked = true;
+}
+
 static const cache_tier tier = {
     .survives_restart = true, .hash_key = low_hash_key, .attach = low_attach, .get = low_get,
     .put = low_put, .kill = low_kill, .bump = low_bump, .tick = low_tick, .close = low_close,
+    .forked = low_forked,
 };
 
 static cellar *open_on(const cache_tier *t, uint64_t max_entries)
@@ -341,6 +356,20 @@ static void a_set_during_the_read_wins_over_the_back_fill(void)
     shut(c);
 }
 
+/* The key is absent from L1 before and after, so only the stamp tells that something happened. */
+static void a_del_during_the_read_is_not_undone(void)
+{
+    cellar *c = open_on(&tier, 100);
+    put(c, 0, "old", 0);
+    push_out(c, 200);
+    T_CHECK(find(0, 0)->used);
+    low.del_in_get = true;
+    T_EQ_STR(look(c, 0), "old"); /* it overlaps the del: legal */
+    low.del_in_get = false;
+    T_EQ_STR(look(c, 0), "MISS"); /* later than the del: the old value must not be back */
+    shut(c);
+}
+
 static void nothing_is_back_filled_while_a_change_is_pending(void)
 {
     cellar *c = open_on(&tier, 100);
@@ -356,7 +385,7 @@ static void nothing_is_back_filled_while_a_change_is_pending(void)
     shut(c);
 }
 
-/* D14, S2:369-389: an entry copied up from the second level has no TTL there and is served for ever.
+/* D14, S2:369-389: an entry copied up from the second level has no TTL and is served for ever.
  * Sequence: set with a TTL, pushed out, read back, waited for. */
 static void seed_backfilled_entry_expires_on_time(void)
 {
@@ -471,13 +500,45 @@ static void what_was_tagged_before_the_floor_is_dead(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+/* In the child: L1 goes on, the tier is never touched. 0 = all is well. */
+static int child_without_tier(cellar *c)
+{
+    const unsigned calls = low.gets + low.puts + low.kills;
+    const uint32_t key = 1;
+    if (!low.forked) { return 2; }
+    if (put(c, 1, "child", 0) != CELLAR_OK || strcmp(look(c, 1), "child") != 0) { return 3; }
+    if (strcmp(look(c, 0), "MISS") != 0) { return 4; } /* it was evicted: only the tier has it */
+    for (uint32_t i = 1; i < 300; i++) { (void)put(c, i, "filler", 0); }
+    if (cellar_del(c, &key, sizeof key) < CELLAR_OK || cellar_clear(c) != CELLAR_OK) { return 5; }
+    if (cellar_close(c) != CELLAR_OK || low.closes != 0) { return 6; }
+    return low.gets + low.puts + low.kills == calls && low.bumps == 0 ? 0 : 7;
+}
+
+static void a_forked_child_has_no_tier(void)
+{
+    cellar *c = open_on(&tier, 100);
+    put(c, 0, "zero", 0);
+    push_out(c, 300);
+    fflush(stdout);
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) { _exit(child_without_tier(c)); }
+    int status = 0;
+    T_REQUIRE(waitpid(pid, &status, 0) == pid);
+    T_CHECK(WIFEXITED(status));
+    T_EQ_I64(WEXITSTATUS(status), 0);
+    T_EQ_STR(look(c, 0), "zero");
+    shut(c);
+}
+
 T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
        T_CASE(only_what_was_evicted_goes_down), T_CASE(every_change_kills_below),
        T_CASE(a_change_after_the_unlink_stops_the_demotion),
        T_CASE(bytes_stay_in_place_while_handed_over),
        T_CASE(a_set_during_the_read_wins_over_the_back_fill),
+       T_CASE(a_del_during_the_read_is_not_undone),
        T_CASE(nothing_is_back_filled_while_a_change_is_pending),
        T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(known_absence_comes_back_too),
        T_CASE(many_and_dup_look_below), T_CASE(clears_and_drops_are_told),
-       T_CASE(without_a_tier_nothing_is_captured),
+       T_CASE(a_forked_child_has_no_tier), T_CASE(without_a_tier_nothing_is_captured),
        T_CASE(what_was_tagged_before_the_floor_is_dead))

@@ -2,10 +2,10 @@
  *
  * Aim:    any allocation, mapping or thread start may fail: the call returns the code its contract
  *         names, the store stays consistent, nothing is left behind, and the same call then works.
- * Method: a scenario that uses every public function is run once to count its allocations; then with
- *         each of them failing once, with all from each on failing, and with random ones failing.
- *         What must hold for a value afterwards: the one that was set last with OK, or a miss; the
- *         number of blocks is back where it began. Counts and sites are printed. */
+ * Method: a scenario that uses every public function is run once to count its allocations; then
+ *         with each of them failing once, with all from each on failing, and with random ones
+ *         failing. What must hold for a value afterwards: the one that was set last with OK, or a
+ *         miss; the number of blocks is back where it began. Counts and sites are printed. */
 #include "tests/t.h"
 
 #include "base/mem.h"

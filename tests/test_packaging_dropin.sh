@@ -67,8 +67,9 @@ done
 t_case nothing_internal_is_left_to_include names_macros_only_once
 t_case plain_cc_is_silent silent
 t_case warning_set_is_silent silent -std=c11 -O2 $t_warn
-t_case nothing_else_installed_is_needed understood -nostdinc -isystem "$($CC -print-file-name=include)" \
-    -isystem /usr/include -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
+t_case nothing_else_installed_is_needed understood -nostdinc \
+    -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
+    -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
 t_case version_agrees_with_header version_agrees
 t_case hidden_api_leaves_no_name hidden_api
 t_case late_include_is_refused_c11 late c11

@@ -5,8 +5,8 @@
  * PICTURE    thread A (CPU 0)  waits for even, writes odd  --line-->  thread B (CPU 1) the reverse
  * WALK       500 hand-overs, six times, the best counts: interrupts only ever make it longer.
  * WHY        on virtual machines this latency is bimodal, 20-32 or 145-190 ns, and flips within
- *            seconds; it moves lock-bound subjects by a factor of two. So it is measured before each
- *            round, and rounds of different states are never mixed. */
+ *            seconds; it moves lock-bound subjects by a factor of two. So it is measured before
+ *            each round, and rounds of different states are never mixed. */
 #include "bench/harness/host.h"
 
 #include <pthread.h>

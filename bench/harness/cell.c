@@ -10,8 +10,8 @@
  *            p25, p75 are over the rounds of one cross-core state; rounds in which one of the two
  *            windows was disturbed count for nothing.
  * WALK       rounds go on until one state has as many clean rounds as were asked for, at most twice
- *            (quick: one and a half times) as many in all. Under 9 clean rounds, or over 20 % dropped: the row is marked noisy
- *            and cannot meet a target.
+ *            (quick: one and a half times) as many in all. Under 9 clean rounds, or over 20 %
+ *            dropped: the row is marked noisy and cannot meet a target.
  * REGIMES    cold: all subjects in one process, windows interleaved, so each window meets caches
  *            full of the others' data, as a cache in a real process does. warm: every subject alone
  *            in a child, two windows unrecorded before the first.
@@ -191,7 +191,8 @@ static bool cell_make_traces(cell_set *c)
         c->masks[k] = calloc(c->thread_max, sizeof c->masks[k][0]);
         for (uint32_t t = 0; c->masks[k] != NULL && t < c->thread_max; t++) {
             const uint64_t n = c->w->cell[k].hot ? c->hot[t].count : c->traces[t].count;
-            c->masks[k][t] = trace_set_mask(n, c->w->cell[k].set_pct, c->w->trace.seed + 31 * t + k);
+            c->masks[k][t] = trace_set_mask(n, c->w->cell[k].set_pct,
+                                            c->w->trace.seed + 31 * t + k);
             if (c->masks[k][t] == NULL) {
                 return false;
             }
@@ -585,7 +586,8 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
     const char *self = c->subject[c->lane[l].subject]->name;
     const uint32_t t = c->lane[l].threads;
     const uint32_t one = cell_find_lane(c, self, "get", 1);
-    const uint32_t raw = cell_find_lane(c, "raw", "get", t), raw1 = cell_find_lane(c, "raw", "get", 1);
+    const uint32_t raw = cell_find_lane(c, "raw", "get", t);
+    const uint32_t raw1 = cell_find_lane(c, "raw", "get", 1);
     if (t == 1 || one == UINT32_MAX || raw == UINT32_MAX || raw1 == UINT32_MAX || l == raw) {
         return;
     }
@@ -687,7 +689,7 @@ int cell_run(const cell_options *o, const char *bench, const workload *w,
         cell_close(&c);
         return idle ? CELL_OK : CELL_USAGE;
     }
-    printf("\n%s / %s  (Mops/s or ns: median, best; ratios: median [p25 p75] of same-round ratios)\n"
+    printf("\n%s / %s  (Mops/s or ns: median, best; ratios: median [p25 p75] of same rounds)\n"
            "metric      t  subject      median      best  x uthash64           x raw (cpu)"
            "            hit   bg ns  c2c  rounds+dropped\n", bench, w->name);
     w = c.w;
@@ -712,7 +714,7 @@ int cell_run(const cell_options *o, const char *bench, const workload *w,
     return wrong ? CELL_WRONG : CELL_OK;
 }
 
-/* ---- Which subjects, in which process --------------------------------------------------------- */
+/* ---- Which subjects, in which process -------------------------------------------------------- */
 
 /* true: may run; else it said why not. A third of what is free stays free. */
 static bool cell_memory_fits(const char *bench, const workload *w, uint32_t subjects)

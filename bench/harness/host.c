@@ -4,7 +4,7 @@
  *
  * WALK       the list of usable CPUs is read once (sched_getaffinity), so that a container with two
  *            of sixteen CPUs pins to its own two.
- * LIMITS     cycle counter on x86-64; elsewhere CLOCK_MONOTONIC in its place (coarser latencies). */
+ * LIMITS     cycle counter on x86-64; elsewhere CLOCK_MONOTONIC in its place (coarser). */
 #include "bench/harness/host.h"
 
 #include <sched.h>

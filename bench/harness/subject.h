@@ -38,7 +38,7 @@ typedef struct bench_cfg {
     uint64_t hint_entries;     /* expected entries, for peers that can be pre-sized */
     uint64_t capacity_entries;
     uint64_t capacity_bytes;
-    uint64_t payload_bytes;    /* keys and values of a full population: for stores that need a budget */
+    uint64_t payload_bytes;    /* keys and values of a full population; for those with a budget */
     int64_t ttl_ms;            /* 0: entries live for ever */
     uint32_t key_len, value_len; /* bytes; value_len is the largest */
     uint32_t threads;
@@ -67,13 +67,13 @@ typedef struct bench_subject {
     int (*set)(void *store, const void *key, size_t key_len, const void *value, size_t value_len,
                int64_t ttl_ms);
     int (*del)(void *store, const void *key, size_t key_len); /* 1 was there, 0 was not */
-    /* Value i goes to bufs + i * stride; returns the number of hits. NULL: the harness loops get. */
+    /* Value i goes to bufs + i * stride; returns the number of hits. NULL: no batches. */
     size_t (*get_many)(void *store, const bench_key *keys, size_t count, void *bufs,
                        size_t stride);
     int (*pin)(void *store, const void *key, size_t key_len, bench_pinned *out); /* as get */
     void (*unpin)(void *store, bench_pinned *p);
     uint64_t (*count)(void *store);
-    uint64_t (*accounted_bytes)(void *store); /* what the store itself says it holds; NULL: unknown */
+    uint64_t (*accounted_bytes)(void *store); /* what the store says it holds; NULL: unknown */
     uint64_t (*settle)(void *store); /* does the work it put off; CPU ns it took. NULL: none */
 } bench_subject;
 

@@ -10,7 +10,7 @@
  * LOCKING    `lock` guards job, generation and done; the worker's numbers are its own until it has
  *            counted itself done. `arrived`, `go` and `stop` are atomics on lines of their own.
  * WALK       workers spin at the start line for at most the time the last one needs to wake, so no
- *            thread measures while another is still asleep; main sleeps meanwhile and costs nothing.
+ *            thread measures while another is still asleep; main sleeps and costs nothing.
  * LIMITS     a window counts as disturbed (dropped) above 5 % steal, 2 involuntary switches a
  *            thread, or outside 0.6 to 1.5 of its length.
  * TRIED      shared counters of the harness: 5-17 ns an operation, hence per-thread ones summed

@@ -6,8 +6,8 @@
  *              trace      zipf S keys=N ops=N seed=N | uniform keys=N ops=N seed=N | file PATH
  *              key        8 | 16
  *              value      BYTES | lognormal MEAN SIGMA MAX | trace MAX
- *              ops        OP | OP ...      OP: get, get P set Q, set, copy, readthrough, many N, pin,
- *                         hot, hot P set Q, lat get P set Q
+ *              ops        OP | OP ...      OP: get, get P set Q, set, copy, readthrough, many N,
+ *                         pin, hot, hot P set Q, lat get P set Q
  *              capacity   none | entries N | bytes N
  *              ttl_ms     N                (0 or absent: none)
  *              threads    N N ...

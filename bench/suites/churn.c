@@ -5,7 +5,7 @@
  * WALK       for each bounded subject, in a child: open with the budget -> five phases, each writes
  *            4 GB (or stops after 6 s) with its own law of sizes, one operation in five deletes ->
  *            every key is read once and what is still held is summed.
- * PICTURE    writers:  set set set set del ...            watcher: accounted each ms, RSS each 100 ms
+ * PICTURE    writers:  set set set set del ...         watcher: accounted each ms, RSS each 100 ms
  * FIGURES    rss_churn     largest (RSS - RSS before open) / budget
  *            over_budget   largest (accounted - budget) ever seen, bytes
  *            payload_held  keys and values held at the end / budget
@@ -78,9 +78,10 @@ static void churn_draw_lengths(uint32_t (*length)[CHURN_LENGTHS], double mean_ou
         w.trace.seed = p;
         uint32_t *drawn = law->sigma > 0 ? workload_lengths(&w, NULL, &mask) : NULL;
         uint64_t seed = p, sum = 0;
+        const uint64_t span = law->high - law->low + 1;
         for (uint32_t i = 0; i < CHURN_LENGTHS; i++) {
             length[p][i] = drawn != NULL ? drawn[i]
-                           : law->low + (uint32_t)(trace_random(&seed) % (law->high - law->low + 1));
+                                         : law->low + (uint32_t)(trace_random(&seed) % span);
             sum += length[p][i];
         }
         mean_out[p] = (double)sum / CHURN_LENGTHS;

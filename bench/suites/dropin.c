@@ -2,9 +2,9 @@
  *
  * dropin: what the two-file form costs to compile, and how large its object is.
  *
- * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, three times -> median of wall seconds; then the
- *            object: the size of the file, and the bytes of it that are loaded (ELF sections with
- *            SHF_ALLOC, bss included).
+ * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, three times -> median of wall seconds; then
+ *            the object: the size of the file, and the bytes of it that are loaded (ELF sections
+ *            with SHF_ALLOC, bss included).
  * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c). */
 #include "bench/suites/suite.h"
 
@@ -50,8 +50,8 @@ static uint64_t dropin_loaded(FILE *f)
 static bool dropin_compile(const char *source, const char *object, double *seconds)
 {
     char command[1200];
-    snprintf(command, sizeof command, "%s -std=c11 -O2 -c '%s' -o '%s'", dropin_env("BENCH_CC", "cc"),
-             source, object);
+    snprintf(command, sizeof command, "%s -std=c11 -O2 -c '%s' -o '%s'",
+             dropin_env("BENCH_CC", "cc"), source, object);
     const uint64_t start = host_wall_ns();
     fflush(NULL);
     const pid_t pid = fork();
@@ -91,7 +91,8 @@ static int dropin_run(const cell_options *o)
     printf("\ndropin  (-std=c11 -O2, %s)\n", dropin_env("BENCH_CC", "cc"));
     suite_say("dropin", "cellar", "dropin", "dropin_bytes", &bytes, 1, NULL, NULL);
     suite_say("dropin", "cellar", "dropin", "dropin_text", &loaded, 1, NULL, NULL);
-    suite_say("dropin", "cellar", "dropin", "dropin_seconds", seconds, DROPIN_REPEATS, "wall", NULL);
+    suite_say("dropin", "cellar", "dropin", "dropin_seconds", seconds, DROPIN_REPEATS, "wall",
+              NULL);
     return CELL_OK;
 }
 

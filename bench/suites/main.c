@@ -57,9 +57,10 @@ void suite_say(const char *bench, const char *subject, const char *workload_name
 
 static int main_usage(const char *what, const char *arg)
 {
-    fprintf(stderr, "cellar-bench: %s%s%s\n", what, arg != NULL ? ": " : "", arg != NULL ? arg : "");
-    fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick] [--full]\n"
-                    "       [--warm] [--peers \"NAME NAME\"] [--json FILE] [--mixes DIR]\n"
+    fprintf(stderr, "cellar-bench: %s%s%s\n", what, arg != NULL ? ": " : "",
+            arg != NULL ? arg : "");
+    fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick]\n"
+                    "       [--full] [--warm] [--peers \"NAME NAME\"] [--json FILE] [--mixes DIR]\n"
                     "       [--scratch DIR] [--rounds N] [--window-ms N] [--list]\nsuites:");
     for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
         fprintf(stderr, " %s", main_suites[i]->name);
@@ -189,8 +190,9 @@ static void main_header(const cell_options *o)
            host_cpu_count(), host_total_bytes() >> 20, host_kernel());
     printf("compiler      %s, %s\n", json_compiler(), json_flags());
     printf("allocator     glibc malloc, the same for all subjects\n");
-    printf("cross-core    %" PRIu64 " ns a hand-over now (%s); an empty timing costs %.1f ns\n", c2c,
-           cell_state_name(cell_state_of(c2c)), (double)host_empty_ticks() * host_ns_per_tick());
+    printf("cross-core    %" PRIu64 " ns a hand-over now (%s); an empty timing costs %.1f ns\n",
+           c2c, cell_state_name(cell_state_of(c2c)),
+           (double)host_empty_ticks() * host_ns_per_tick());
     printf("windows       %u ms, %u rounds a state asked for%s\n", o->window_ms, o->rounds,
            o->warm ? ", warm: one subject a process" : ", interleaved (cold)");
     fflush(stdout);

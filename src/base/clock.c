@@ -51,14 +51,23 @@ static int64_t base_read_ns(clockid_t id)
 
 static int64_t base_system_precise_ms(void) { return base_read_ns(CLOCK_BOOTTIME) / 1000000; }
 
-BASE_COLD static void base_clock_refresh(base_self_t *self, int64_t coarse_ms)
+static int64_t base_offset_ms(void)
 {
     int64_t boot = base_read_ns(CLOCK_BOOTTIME);
-    int64_t offset = (boot - base_read_ns(CLOCK_MONOTONIC)) / 1000000;
-    if (self->last_coarse_ms == 0 || offset > self->boot_offset_ms) {
-        self->boot_offset_ms = offset;
-    }
-    self->last_coarse_ms = coarse_ms;
+    return (boot - base_read_ns(CLOCK_MONOTONIC)) / 1000000;
+}
+
+/* The coarse clock shows another value than last time: once a tick and thread. */
+BASE_COLD static int64_t base_coarse_moved(base_self_t *self, const struct timespec *t)
+{
+    const int64_t ms = (int64_t)t->tv_sec * 1000 + (int64_t)t->tv_nsec / 1000000;
+    const int64_t offset = base_offset_ms();
+    if (self->index == 0) { return ms + offset; } /* shared by many: nothing may be kept in it */
+    if (self->coarse_ns < 0 || offset > self->boot_offset_ms) { self->boot_offset_ms = offset; }
+    self->coarse_s = (int64_t)t->tv_sec;
+    self->coarse_ns = (int64_t)t->tv_nsec;
+    self->coarse_ms = ms + self->boot_offset_ms;
+    return self->coarse_ms;
 }
 
 static int64_t base_system_coarse_ms(void)
@@ -66,13 +75,10 @@ static int64_t base_system_coarse_ms(void)
     base_self_t *self = base_self();
     struct timespec t = { 0, 0 };
     (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    int64_t ms = (int64_t)t.tv_sec * 1000 + (int64_t)t.tv_nsec / 1000000;
-    if (BASE_UNLIKELY(self->index == 0)) { /* shared by many: nothing may be kept in it */
-        int64_t boot = base_read_ns(CLOCK_BOOTTIME);
-        return ms + (boot - base_read_ns(CLOCK_MONOTONIC)) / 1000000;
+    if (BASE_LIKELY(t.tv_nsec == self->coarse_ns && t.tv_sec == self->coarse_s)) {
+        return self->coarse_ms;
     }
-    if (BASE_UNLIKELY(ms != self->last_coarse_ms)) { base_clock_refresh(self, ms); }
-    return ms + self->boot_offset_ms;
+    return base_coarse_moved(self, &t);
 }
 
 CELLAR_PRIVATE uint64_t base_now_ns(void) { return (uint64_t)base_read_ns(CLOCK_MONOTONIC); }
@@ -94,11 +100,7 @@ CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c)
     return c->coarse_ms != NULL ? c->coarse_ms(c->ctx) : base_system_coarse_ms();
 }
 
-CELLAR_PRIVATE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
+CELLAR_PRIVATE bool base_clock_near(const base_clock *c, int64_t deadline_ms, int64_t coarse_ms)
 {
-    if (deadline_ms == BASE_NEVER_MS) { return false; }
-    int64_t coarse = base_coarse_ms(c);
-    if (deadline_ms <= coarse) { return true; }
-    if (deadline_ms > base_add_sat(coarse, BASE_COARSE_LAG_MS)) { return false; }
-    return deadline_ms <= base_now_ms(c);
+    return deadline_ms <= coarse_ms || deadline_ms <= base_now_ms(c);
 }

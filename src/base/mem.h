@@ -36,7 +36,7 @@ typedef enum base_module {
     BASE_MOD_COUNT
 } base_module;
 
-#define BASE_MAP_BYTES ((size_t)256 << 10)
+#define BASE_MAP_BYTES ((size_t)8 << 10)
 
 typedef struct base_alloc_hooks { /* all NULL: the built-in allocator */
     void *(*alloc)(void *ctx, size_t bytes);
@@ -93,8 +93,12 @@ CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t byt
 CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t bytes);
 /* Touch the pages now (MADV_POPULATE_WRITE, else one write per page of the zero it holds; only for
  * ranges nobody uses yet). */
-CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t bytes);
+BASE_SPARE CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t bytes);
 CELLAR_PRIVATE void base_region_huge(base_region *r); /* advise transparent huge pages */
+#define BASE_HUGE ((size_t)2 << 20)
+/* Put the pages of one aligned BASE_HUGE range, all of them in use, into one huge page now, from this
+ * thread. False: not done (fragmented memory); *never: this kernel cannot. */
+CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *never);
 CELLAR_PRIVATE void base_region_release(base_region *r);
 
 #if BASE_DEBUG

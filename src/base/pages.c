@@ -111,6 +111,28 @@ CELLAR_PRIVATE void base_region_huge(base_region *r)
     (void)madvise(r->base, r->reserved_bytes, MADV_HUGEPAGE); /* advice: may be refused */
 }
 
+CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *never)
+{
+    *never = true;
+#if defined(MADV_COLLAPSE) && !BASE_SIM
+    const int advice = MADV_COLLAPSE;
+#elif !BASE_SIM
+    const int advice = 25; /* Linux 6.1; older headers do not name it */
+#endif
+#if BASE_SIM
+    (void)r;
+    (void)offset;
+    return false;
+#else
+    if (madvise(r->base + offset, BASE_HUGE, advice) == 0) {
+        *never = false;
+        return true;
+    }
+    *never = errno == EINVAL || errno == EPERM || errno == ENOSYS;
+    return false;
+#endif
+}
+
 CELLAR_PRIVATE void base_region_release(base_region *r)
 {
     if (r->base == NULL) { return; }

@@ -91,6 +91,7 @@ typedef struct base_sim_fiber {
     uint32_t joins;         /* JOINING */
     bool timed_out, is_thread;
     int64_t priority;       /* pct: the highest ready one runs */
+    uint64_t hold_in;       /* own steps until it is held; 0: never */
     base_rng rng;           /* choices of the scenario */
     void (*fn)(void *);
     void *arg;
@@ -113,6 +114,7 @@ static struct base_sim_driver {
     base_sim_fiber *current; /* NULL: no run is going on */
     uint32_t ready;          /* bit i: fiber i can run */
     uint32_t buffered;       /* bit i: fiber i has waiting stores */
+    uint32_t held;           /* bit i: fiber i stands still while another one can run */
     uint32_t timed;          /* bit i: fiber i waits with a deadline */
     uint32_t fiber_count;    /* high-water mark of this run */
     const base_sim_options *options;
@@ -181,16 +183,20 @@ static void base_sim_stack_make(base_sim_fiber *f)
 #endif
 }
 
+#if BASE_SIM_ASAN
+/* The driver's own stack, as the first fiber is told where it came from. */
+static const void *base_sim_home_bottom;
+static size_t base_sim_home_size;
+#endif
+
 /* `last`: the fiber never comes back. */
 static void base_sim_jump(base_sim_fiber *from, base_sim_fiber *to, bool last)
 {
     base_sim.current = to == &base_sim.home ? NULL : to;
 #if BASE_SIM_ASAN
-    static const void *home_bottom;
-    static size_t home_size;
     __sanitizer_start_switch_fiber(last ? NULL : &from->fake_stack,
-                                   to == &base_sim.home ? home_bottom : to->stack,
-                                   to == &base_sim.home ? home_size : BASE_SIM_STACK);
+                                   to == &base_sim.home ? base_sim_home_bottom : to->stack,
+                                   to == &base_sim.home ? base_sim_home_size : BASE_SIM_STACK);
 #endif
     (void)last;
 #if defined(__x86_64__)
@@ -403,12 +409,22 @@ static void base_sim_record(uint32_t to)
     base_sim.switch_count++;
 }
 
+/* Who may be picked: the ready ones but the held; when only those are left, they are free. */
+static uint32_t base_sim_pickable(void)
+{
+    if ((base_sim.ready & ~base_sim.held) == 0) { base_sim.held = 0; }
+    return base_sim.ready & ~base_sim.held;
+}
+
+CELLAR_PRIVATE void base_sim_hold(uint64_t steps) { base_sim.current->hold_in = steps + 1; }
+
 /* The next ready fiber after the current one, itself last. */
 static uint32_t base_sim_round_robin(void)
 {
     uint32_t me = base_sim_index(base_sim.current);
-    uint32_t above = me == 31 ? 0 : base_sim.ready >> (me + 1) << (me + 1);
-    return (uint32_t)__builtin_ctz(above != 0 ? above : base_sim.ready);
+    uint32_t mask = base_sim_pickable();
+    uint32_t above = me == 31 ? 0 : mask >> (me + 1) << (me + 1);
+    return (uint32_t)__builtin_ctz(above != 0 ? above : mask);
 }
 
 static uint32_t base_sim_pick_replay(bool must)
@@ -421,7 +437,7 @@ static uint32_t base_sim_pick_replay(bool must)
     if (base_sim.replay_next < o->replay_count &&
         o->replay[base_sim.replay_next].step == base_sim.step) {
         uint32_t to = o->replay[base_sim.replay_next++].to;
-        if ((base_sim.ready >> to & 1) != 0) { return to; }
+        if ((base_sim_pickable() >> to & 1) != 0) { return to; }
     }
     return must ? base_sim_round_robin() : base_sim_index(base_sim.current);
 }
@@ -439,8 +455,8 @@ static bool base_sim_change_due(void)
 static uint32_t base_sim_pick_pct(bool pause)
 {
     if (base_sim_change_due() || pause) { base_sim.current->priority = --base_sim.lowest; }
-    uint32_t best = (uint32_t)__builtin_ctz(base_sim.ready);
-    for (uint32_t m = base_sim.ready; m != 0; m &= m - 1) {
+    uint32_t best = (uint32_t)__builtin_ctz(base_sim_pickable());
+    for (uint32_t m = base_sim_pickable(); m != 0; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(m);
         if (base_sim.fiber[i].priority > base_sim.fiber[best].priority) { best = i; }
     }
@@ -450,15 +466,15 @@ static uint32_t base_sim_pick_pct(bool pause)
 /* must: the current fiber cannot go on; pause: it waits for somebody; named: a named point. */
 static uint32_t base_sim_pick(bool must, bool pause, bool named)
 {
-    uint32_t me = base_sim_index(base_sim.current);
+    const uint32_t me = base_sim_index(base_sim.current), mask = base_sim_pickable();
+    const uint32_t others = mask & ~base_sim_bit(base_sim.current);
+    must |= (mask >> me & 1) == 0;
     if (base_sim.options->replay != NULL) { return base_sim_pick_replay(must || pause); }
     switch (base_sim.picker) {
     case BASE_SIM_PCT: return base_sim_pick_pct(pause);
     case BASE_SIM_FEW:
         if (!must && !pause && !base_sim_change_due()) { return me; }
-        return base_sim_any(base_sim.ready & ~base_sim_bit(base_sim.current)
-                                ? base_sim.ready & ~base_sim_bit(base_sim.current)
-                                : base_sim.ready);
+        return base_sim_any(others != 0 ? others : mask);
     case BASE_SIM_NAMED:
         if (!must && !named) { return me; }
         break;
@@ -471,7 +487,7 @@ static uint32_t base_sim_pick(bool must, bool pause, bool named)
     case BASE_SIM_UNIFORM:
     case BASE_SIM_PICKERS: break;
     }
-    return base_sim_any(base_sim.ready);
+    return base_sim_any(mask);
 }
 
 /* Things that happen beside the fibers: stores drain, time passes. */
@@ -513,6 +529,7 @@ static void base_sim_yield(const char *name, bool must)
         base_sim.now_ns += 20;
         return;
     }
+    if (me->hold_in != 0 && --me->hold_in == 0) { base_sim.held |= base_sim_bit(me); }
     base_sim_environment();
     while (base_sim.ready == 0) { base_sim_nobody_ready(); }
     bool pause = name != NULL && strcmp(name, "pause") == 0;
@@ -706,6 +723,7 @@ static base_sim_fiber *base_sim_make(const char *name, void (*fn)(void *), void 
     f->arg = arg;
     f->thread = NULL;
     f->is_thread = false;
+    f->hold_in = 0;
     f->store_first = f->store_count = 0;
     f->priority = (int64_t)base_sim_priority();
     base_rng_seed(&f->rng, base_mix64(base_sim.options->seed) + i);
@@ -742,6 +760,10 @@ static void base_sim_fiber_main(void)
     const void *bottom;
     size_t size;
     __sanitizer_finish_switch_fiber(NULL, &bottom, &size);
+    if (me == &base_sim.fiber[0]) { /* always entered from the driver */
+        base_sim_home_bottom = bottom;
+        base_sim_home_size = size;
+    }
 #endif
     me->fn(me->arg);
     base_sim_point("end"); /* waiting stores may be late even now */
@@ -886,7 +908,7 @@ CELLAR_PRIVATE bool base_sim_run(const base_sim_scenario *s, const base_sim_opti
     memset(out, 0, sizeof *out);
     base_sim.options = o;
     base_sim.result = out;
-    base_sim.ready = base_sim.buffered = base_sim.timed = 0;
+    base_sim.ready = base_sim.buffered = base_sim.timed = base_sim.held = 0;
     for (uint32_t i = 0; i < BASE_SIM_FIBERS; i++) { base_sim.fiber[i].state = BASE_SIM_FREE; }
     base_sim.fiber_count = 0;
     base_sim.calm = false;

@@ -25,6 +25,9 @@ CELLAR_PRIVATE uint64_t base_sim_below(uint64_t n);
 /* While calm, this fiber runs alone: no step, no switch, no waiting store. For filling before the
  * others are spawned, and for checks after they were joined. */
 CELLAR_PRIVATE void base_sim_calm(bool on);
+/* After `steps` more steps of its own the current fiber stands still until nobody else can run: for
+ * "somebody sleeps in the middle of this while everything changes". */
+CELLAR_PRIVATE void base_sim_hold(uint64_t steps);
 /* Number of points passed: a clock for histories. */
 CELLAR_PRIVATE uint64_t base_sim_step(void);
 CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* the virtual clock jumps forward */

@@ -22,7 +22,7 @@
 /* name, number with gaps, "ORDERED" 1 where equal ranks are taken in ascending address order */
 #define SYNC_RANKS(X) \
     X(VIEW, 5, 0) X(LISTEN, 6, 0) X(MAINT, 8, 0) X(RESIZE, 9, 0) X(BLOOM, 10, 1) \
-    X(L1_STRIPE, 20, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) X(L1_BIG, 34, 0) \
+    X(L1_STRIPE, 20, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) X(L1_BIG, 34, 0) X(L1_PAGES, 36, 0) \
     X(FLIGHT, 40, 0) X(GRAPH, 42, 0) X(L2_GATE, 50, 0) X(L2_LOG, 60, 0) X(L2_SHARD, 62, 0) \
     X(L2_DEV, 64, 0) X(TAG, 66, 0) X(GLOB, 68, 0) X(SHADOW, 70, 0) X(HOT, 72, 0) \
     X(LIMIT, 80, 1) X(LOCK, 82, 0) X(QUEUE, 84, 0) X(WHEEL, 86, 0) X(BUS, 88, 0) \
@@ -58,8 +58,8 @@ typedef struct sync_lock {
 
 CELLAR_PRIVATE void sync_lock_slow(sync_lock *l);
 CELLAR_PRIVATE void sync_wake_slow(sync_lock *l);
-CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried);
-CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
+BASE_SPARE CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried);
+BASE_SPARE CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
 #if BASE_DEBUG
 #define SYNC_PUSH(r, l, t) sync_rank_push((r), (l), (t))
 #define SYNC_POP(r, l) sync_rank_pop((r), (l))
@@ -129,8 +129,11 @@ typedef struct base_self {
     uint32_t noted_count;     /* BASE_DEBUG: those of them that are in held[] */
     bool forking;             /* in a fork's prepare or parent handlers: ranks are not checked */
     int64_t boot_offset_ms;   /* clock: BOOTTIME - MONOTONIC as this thread last saw it */
-    int64_t last_coarse_ms;   /* clock: coarse reading at which it was last refreshed */
+    int64_t coarse_s, coarse_ns; /* clock: the coarse reading of that moment; ns -1: none yet */
+    int64_t coarse_ms;        /* clock: what it came to */
     base_rng rng;             /* for choices nobody should foresee: stripe to steal from */
+    uint64_t mine_tag;        /* stats: whose block `mine` is; 0 none. Not in the shared record */
+    void *mine;
     void *load_frames;        /* innermost load frame of this thread; plain data, no destructor */
     struct { sync_rank rank; const void *lock; } held[SYNC_HELD_MAX];
 } base_self_t;
@@ -149,7 +152,7 @@ BASE_ALWAYS_INLINE base_self_t *base_self(void)
 }
 #endif
 /* Records handed out so far, the shared one included: an upper bound of every index in use. */
-CELLAR_PRIVATE uint32_t base_self_count(void);
+BASE_SPARE CELLAR_PRIVATE uint32_t base_self_count(void);
 
 typedef struct base_thread { /* the caller's; stays where it is from start to join */
     uint64_t handle;          /* pthread_t, or the fiber */
@@ -176,7 +179,7 @@ typedef struct base_fork_node {
 CELLAR_PRIVATE bool base_fork_register(base_fork_node *n);
 CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n);
 /* Number of forks between the process that loaded us and this one. */
-CELLAR_PRIVATE uint32_t base_fork_generation(void);
+BASE_SPARE CELLAR_PRIVATE uint32_t base_fork_generation(void);
 CELLAR_PRIVATE unsigned base_cpu_count(void);
 
 #endif

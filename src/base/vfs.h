@@ -47,16 +47,16 @@ typedef struct base_vfs {
     void *ctx;
 } base_vfs;
 
-CELLAR_PRIVATE const base_vfs *base_vfs_system(void);
+BASE_SPARE CELLAR_PRIVATE const base_vfs *base_vfs_system(void);
 /* Does the file bypass the page cache? */
-CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f);
+BASE_SPARE CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f);
 #if BASE_DEBUG
 /* errno with which the call at `site` ("pread", "datasync", ... as in base_vfs) must fail now, 0:
  * none; -1: a short transfer (half of it), only where bytes move. Constant 0 in release. */
-CELLAR_PRIVATE int base_fault_io(const char *site);
+BASE_SPARE CELLAR_PRIVATE int base_fault_io(const char *site);
 /* Fail the `nth` call from now at `site` (NULL: at any) with `error`, once or from then on; nth 0
  * disarms. Returns the number of matching calls seen since it was last armed. Tests only. */
-CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth, bool sticky);
+BASE_SPARE CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth, bool sticky);
 #else
 BASE_INLINE int base_fault_io(const char *site)
 {

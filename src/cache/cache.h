@@ -12,6 +12,6 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
                                      cellar **out);
 /* Everything tagged before now is a miss from now on: what a full table of invalidated tags falls
  * back to. */
-CELLAR_PRIVATE void cache_tag_floor(cellar *c);
+BASE_SPARE CELLAR_PRIVATE void cache_tag_floor(cellar *c);
 
 #endif

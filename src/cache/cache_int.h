@@ -182,6 +182,7 @@ CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
 CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_views_close(cache_store *s); /* frees all but the root's handle */
 CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const char **why);
+CELLAR_PRIVATE bool cache_view_is_named(const cellar *v); /* VIEW: not just being made */
 CELLAR_PRIVATE cellar *cache_view_at(const cache_store *s, uint32_t slot); /* VIEW, or closing */
 CELLAR_PRIVATE void cache_view_release(cellar *v); /* one ref less; may free it */
 /* A vgen for the view, drawn from the store's counter; what it had dies of `cause`. False: the

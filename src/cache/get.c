@@ -4,10 +4,10 @@
  *
  * WALK       cellar_get -> arguments -> state word -> hash -> l1_get -> one counter. On a hit no
  *            lock, no shared write, and no clock unless the entry has a deadline.
- * INVARIANTS each get that passed its checks adds to exactly one outcome; E_BUFFER counts as the hit
- *            it is. peek, exists and meta add to none.
- * FORMAT     what cellar_dup returns: 32 bytes {hooks, size} that cellar_free needs, then the value:
- *            the caller may free it after the store is gone.
+ * INVARIANTS each get that passed its checks adds to exactly one outcome; E_BUFFER counts as the
+ *            hit it is. peek, exists and meta add to none.
+ * FORMAT     what cellar_dup returns: 32 bytes {hooks, size} that cellar_free needs, then the
+ *            value: the caller may free it after the store is gone.
  * NOT HERE   many keys (many.c), loading. */
 #include "cache/cache_int.h"
 
@@ -68,10 +68,26 @@ BASE_COLD static cellar_err cache_get_odd(cellar *c, const void *key, size_t key
     return err;
 }
 
-BASE_COLD static void cache_get_timed(cellar *c, cellar_err err, uint64_t since_ns)
+/* Everything but the plain hit. */
+BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, void *buf,
+                                               size_t buf_cap, size_t *len)
 {
+    cellar_err err = l1_get(c->l1, k, buf, buf_cap, len, 0);
+    stats_id outcome = cache_outcome(err);
+    if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { *len = 0; } /* L1 leaves it alone */
+    if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, len, &outcome); }
+    stats_add(cache_mine(c), outcome, 1);
+    return err;
+}
+
+BASE_NOINLINE static cellar_err cache_get_timed(cellar *c, const l1_key *k, void *buf,
+                                                size_t buf_cap, size_t *len)
+{
+    const uint64_t since_ns = base_now_ns();
+    const cellar_err err = cache_get_rest(c, k, buf, buf_cap, len);
     const bool hit = err == CELLAR_OK || err == CELLAR_E_BUFFER;
     stats_time(c->stats, hit ? STATS_OP_GET_HIT : STATS_OP_GET_MISS, base_now_ns() - since_ns);
+    return err;
 }
 
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
@@ -84,17 +100,17 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
         return cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
     }
     l1_key k;
+    size_t unasked;
+    size_t *const len = value_len != NULL ? value_len : &unasked;
     cache_key(c, &k, key, key_len);
-    const bool timed = stats_sample(base_self());
-    const uint64_t since_ns = BASE_UNLIKELY(timed) ? base_now_ns() : 0;
-    size_t len = 0;
-    cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, 0);
-    stats_id outcome = cache_outcome(err);
-    if (err == CELLAR_MISS) { err = cache_get_below(c, &k, buf, buf_cap, &len, &outcome); }
-    if (value_len != NULL) { *value_len = len; }
-    stats_add(cache_mine(c), outcome, 1);
-    if (BASE_UNLIKELY(timed)) { cache_get_timed(c, err, since_ns); }
-    return err;
+    if (BASE_UNLIKELY(stats_sample(base_self()))) {
+        return cache_get_timed(c, &k, buf, buf_cap, len);
+    }
+    if (BASE_UNLIKELY(!l1_hit(c->l1, key, k.len, k.owner, k.hash, buf, buf_cap, len))) {
+        return cache_get_rest(c, &k, buf, buf_cap, len);
+    }
+    stats_add(cache_mine(c), STATS_HIT_L1, 1);
+    return CELLAR_OK;
 }
 
 /* ---- with options ---- */

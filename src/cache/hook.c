@@ -4,7 +4,8 @@
  *
  * PICTURE    change:   l1 window {commit: generation current? stamp +1, pending +1} -> tier kill
  *                      -> pending -1 -> return
- *            eviction: l1 window {commit: stamp captured} -> left hook (listen.c) -> tier put, which
+ *            eviction: l1 window {commit: stamp captured} -> left hook (listen.c) -> tier put,
+ *            which
  *                      asks stamp_is under its own gate
  *            miss:     stamp read -> tier get -> put into L1 as BACKFILL; the window compares
  * INVARIANTS a stamp word is {48 bits changes, 16 bits pending}; pending counts changes whose kill
@@ -28,7 +29,7 @@ static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
 
 /* ---- the commit hook ---- */
 
-/* An entry leaves by itself: count it for its view, as long as the vgen table knows whose it was. */
+/* An entry leaves by itself: count it for its view, if the vgen table still knows whose it was. */
 static void cache_count_end(const cache_store *s, uint32_t owner, bool expired)
 {
     const cache_vgens *t = base_load_acq(&s->vgens);
@@ -53,7 +54,7 @@ static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change
         BASE_ASSERT(frame != NULL);
         const uint64_t now = base_load_acq(word);
         *stamp = CACHE_STAMP_CHANGES(now);
-        return now == frame->expect && CACHE_STAMP_PENDING(now) == 0;
+        return now == frame->expect; /* with nothing pending: cache_tier_read */
     }
     BASE_ASSERT(frame != NULL && (frame->raised == 0 || frame->word == word));
     *stamp = CACHE_STAMP_CHANGES(base_add_sc(word, CACHE_STAMP_ONE + 1)) + 1;

@@ -5,10 +5,11 @@
  * PICTURE    L1 hands over an entry, no lock held, bytes in place -> evicted and worth it: tier put
  *                -> the listeners whose mask and view fit, in the order they came
  * INVARIANTS L1 hands each end over once; a listener's `running` counts the snapshots that name it,
- *            so its place is free only when nobody may call it any more. told = listeners alive, one
- *            more with a tier; while it is 0 L1 does not hand over at all.
+ *            so its place is free only when nobody may call it any more. told = listeners alive,
+ *            one more with a tier; while it is 0 L1 does not hand over at all.
  * LOCKING    LISTEN for the table; dropped before any listener runs. VIEW, briefly, for the view.
- * WHO        completes an unlisten: whoever brings `running` to 0 after it was marked dead frees the
+ * WHO        completes an unlisten: whoever brings `running` to 0 after it was marked dead frees
+ *            the
  * COMPLETES  place and wakes; unlisten itself if nobody runs.
  * LIMITS     16 listeners a store; events of sets nested deeper than 4 are counted, not told. What
  *            ended before cellar_listen returned may be told or not. */
@@ -25,7 +26,7 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
     case L1_LEFT_EXPIRED: return CELLAR_CAUSE_EXPIRED;
     case L1_LEFT_REPLACED:
         return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
-    case L1_LEFT_DELETED: /* by a put: its new value found no place, and the old one is not served */
+    case L1_LEFT_DELETED: /* by a put: its new value found no place, the old one is not served */
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
     case L1_LEFT_CLEARED: return dead_by;
     }

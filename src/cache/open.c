@@ -6,10 +6,10 @@
  *                -> stats -> vgens, root view -> stamps (only with a tier) -> l1 -> fork -> thread
  *            close(root): views say CLOSED -> thread joined -> tier -> l1 -> stats; the shell and
  *            the views that are still open stay until their last cellar_close.
- * INVARIANTS a store in the registry has refs >= 1; refs = open handles + closes that are under way.
- *            What cellar_open could not finish it undoes in reverse: nothing is left.
- * LOCKING    registry lock (rank VIEW, held alone): the list of stores and their refs. That is how a
- *            second cellar_close of one handle finds nothing instead of freed memory.
+ * INVARIANTS a store in the registry has refs >= 1; refs = open handles + closes that are under
+ *            way. What cellar_open could not finish it undoes in reverse: nothing is left.
+ * LOCKING    registry lock (rank VIEW, held alone): the list of stores and their refs. That is how
+ *            a second cellar_close of one handle finds nothing instead of freed memory.
  * FORK       one node a store: prepare takes VIEW, LISTEN, L1's stripes, ERROR, LOG in rank order;
  *            the child resets them, lets go of the tier and has no thread.
  * NOT HERE   views and generations (view.c), the thread's work (tick.c). */
@@ -129,7 +129,8 @@ typedef struct cache_later { /* a field of a part that does not exist yet */
     const char *name;
 } cache_later;
 #define CACHE_LATER(field) \
-    { (uint16_t)offsetof(cellar_config, field), (uint16_t)sizeof(((cellar_config *)0)->field), #field }
+    { (uint16_t)offsetof(cellar_config, field), (uint16_t)sizeof(((cellar_config *)0)->field),     \
+      #field }
 
 static const cache_later cache_config_later[] = {
     CACHE_LATER(jitter_pct), CACHE_LATER(jitter_mode), CACHE_LATER(log_keys),
@@ -183,7 +184,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->eviction > CELLAR_EVICT_FIFO) { return "eviction"; }
     if (cfg->hash > CELLAR_HASH_SIPHASH13) { return "hash"; }
     if (cfg->stripes > 1024 || (cfg->stripes & (cfg->stripes - 1)) != 0) { return "stripes"; }
-    if (cfg->huge_pages > 1) { return "huge_pages"; }
+    if (cfg->huge_pages > 2) { return "huge_pages"; }
     if (cfg->no_threads > 1) { return "no_threads"; }
     if (cfg->disabled > 1) { return "disabled"; }
     if (cfg->log_level > CELLAR_LOG_OFF) { return "log_level"; }
@@ -286,7 +287,7 @@ static cache_store *cache_shell_new(const cellar_config *cfg)
     s->raw_bytes = bytes;
     s->hooks = hooks;
     base_account_init(&s->account, cfg->memory_bytes, &hooks);
-    (void)base_charge(&s->account, BASE_MOD_STORE, bytes); /* the least budget holds it many times */
+    (void)base_charge(&s->account, BASE_MOD_STORE, bytes); /* fits any budget */
     s->clock = (base_clock){ cfg->clock, cfg->clock, cfg->clock_ctx };
     const base_log_level level = cache_log_level(cfg->log_level);
     base_log_init(&s->log, &s->clock, cfg->log, cfg->log_ctx, (int)level);
@@ -326,9 +327,10 @@ static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
     lc.mean_entry_bytes = (uint32_t)cfg->mean_entry_bytes; /* cache_config_range */
     lc.stripes = cfg->stripes;
     lc.policy = cache_policy(cfg->eviction);
-    lc.huge_pages = cfg->huge_pages != 0;
+    lc.huge_pages = (uint8_t)cfg->huge_pages;
     base_store_rlx(&s->max_entries, cfg->max_entries);
-    base_store_rlx(&s->eviction, cfg->eviction != 0 ? cfg->eviction : (uint32_t)CELLAR_EVICT_S3FIFO);
+    base_store_rlx(&s->eviction,
+                   cfg->eviction != 0 ? cfg->eviction : (uint32_t)CELLAR_EVICT_S3FIFO);
     cellar_err err = l1_open(&lc, &s->l1);
     if (err != CELLAR_OK) { return cache_config_refuse(err, "L1 could not be set up"); }
     s->account.make_room_ctx = s;

@@ -3,9 +3,9 @@
  * scan: walking through a view, some buckets a call, with the host's function outside all locks.
  *
  * WALK       cursor -> one bucket of L1 (copied out) -> glob -> fn for each entry -> next bucket
- * INVARIANTS what is there from the first to the last call is seen at least once: L1's cursor counts
- *            buckets in reversed-bit order, and a stop takes effect between buckets only, so that
- *            nothing of the last one is lost.
+ * INVARIANTS what is there from the first to the last call is seen at least once: L1's cursor
+ *            counts buckets in reversed-bit order, and a stop takes effect between buckets only,
+ *            so that nothing of the last one is lost.
  * LOCKING    none; the view is held, so that fn may close or drop it. */
 #include "cache/cache_int.h"
 

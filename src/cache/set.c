@@ -8,7 +8,8 @@
  * INVARIANTS arguments that are refused change nothing: the plan is complete before L1 is touched.
  *            A veto of the commit hook means the view was cleared meanwhile: once more with its new
  *            generation, so that a set that returns after a clear has happened after it.
- * WALK       cellar_set -> cache_plan_make -> cache_put (rounds) -> l1_put {commit hook} -> listeners
+ * WALK       cellar_set -> cache_plan_make -> cache_put (rounds) -> l1_put {commit hook} ->
+ *            listeners
  * LIMITS     64 rounds against clears of the view, then E_BUSY.
  * NOT HERE   update (update.c), many keys (many.c), policies. */
 #include "cache/cache_int.h"
@@ -114,60 +115,15 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
     return CELLAR_OK;
 }
 
-static const cellar_set_opts cache_set_defaults = CELLAR_SET_OPTS_INIT;
-
-/* No option but a time to live, of this header's size: the commonest options. */
-static bool cache_opts_plain(const cellar_set_opts *o)
+/* What o comes to; it has this library's size. */
+static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                  cache_plan *plan, const char **why)
 {
-    static const cellar_set_opts none = {.struct_size = 0};
-    cellar_set_opts rest;
-    if (o->struct_size != sizeof *o || o->ttl_ms < 0) { return false; }
-    rest = *o;
-    rest.struct_size = 0;
-    rest.ttl_ms = 0;
-    return memcmp(&rest, &none, sizeof rest) == 0;
-}
-
-/* Such a write into a view without defaults of its own but a time to live. */
-static bool cache_plan_plain(cellar *c, int64_t ttl_ms, cache_plan *plan)
-{
-    if ((cache_default(c, CACHE_IDLE) | cache_default(c, CACHE_STALE) |
-         (int64_t)base_load_rlx(&c->keep_age)) != 0) {
-        return false;
-    }
-    memset(&plan->spec, 0, sizeof plan->spec);
-    plan->spec.change = L1_CHANGE_SET;
-    plan->ttl_ms = ttl_ms != 0 ? ttl_ms : cache_default(c, CACHE_TTL);
-    plan->version_out = NULL;
-    plan->jitter_pct = plan->jitter_mode = 0;
-    plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
-    return true;
-}
-
-CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
-                                          cache_plan *plan)
-{
-    cellar_set_opts full;
-    const char *why = "struct_size of the set options is not set";
-    cellar_err err = CELLAR_OK;
-    if ((o == NULL || cache_opts_plain(o)) && cache_plan_plain(c, o != NULL ? o->ttl_ms : 0, plan)) {
-        return CELLAR_OK;
-    }
-    memset(&plan->spec, 0, sizeof plan->spec);
-    if (o == NULL) {
-        o = &cache_set_defaults;
-    } else {
-        err = cache_opts_in(&full, sizeof full, o);
-        o = &full;
-        if (err == CELLAR_E_UNSUPPORTED) { why = "the set options have a field of a newer version"; }
-        if (err == CELLAR_OK) { err = cache_set_opts_check(o, banned, &why); }
-    }
-    if (err == CELLAR_OK) { err = cache_plan_times(c, o, plan, &why); }
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+    cellar_err err = cache_set_opts_check(o, banned, why);
+    if (err == CELLAR_OK) { err = cache_plan_times(c, o, plan, why); }
+    if (err != CELLAR_OK) { return err; }
     l1_put_spec *p = &plan->spec;
-    p->change = L1_CHANGE_SET;
-    p->flags = cache_l1_flags(o->flags) | (base_load_rlx(&c->keep_age) != 0 ? L1_WANT_BORN : 0u) |
-               (o->version != NULL ? L1_WANT_VERSION : 0u);
+    p->flags = cache_l1_flags(o->flags) | (o->version != NULL ? L1_WANT_VERSION : 0u);
     p->kind = (o->flags & CELLAR_NEGATIVE) != 0 ? (uint8_t)L1_NEGATIVE : (uint8_t)L1_VALUE;
     p->user_flags = o->user_flags;
     p->cost = cache_cost_code(o->cost_us);
@@ -175,8 +131,59 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     plan->version_out = o->version;
     plan->jitter_pct = o->jitter_pct;
     plan->jitter_mode = o->jitter_mode;
-    plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
     if (o->tag_count != 0) { cache_plan_tags(c, o, plan); }
+    return CELLAR_OK;
+}
+
+/* The view's defaults: cache_plan_times without anything asked for. */
+BASE_INLINE void cache_plan_defaults(const cellar *c, cache_plan *plan)
+{
+    int64_t ttl = cache_default(c, CACHE_TTL), idle = cache_default(c, CACHE_IDLE);
+    if (BASE_UNLIKELY(idle != 0)) {
+        const int64_t age = cache_default(c, CACHE_MAX_AGE);
+        if (idle == CELLAR_TTL_NONE) {
+            idle = 0;
+        } else if (age != 0) {
+            ttl = BASE_MIN(ttl, age);
+        }
+    }
+    plan->ttl_ms = ttl;
+    plan->spec.idle_ms = idle;
+    plan->spec.stale_ms = ttl == CELLAR_TTL_NONE ? 0 : cache_default(c, CACHE_STALE);
+    plan->version_out = NULL;
+    plan->jitter_pct = 0;
+}
+
+/* In pieces of 64: over that gcc writes `rep stos`, which takes longer to begin than all of it. */
+BASE_INLINE void cache_spec_clear(l1_put_spec *p)
+{
+    unsigned char *bytes = (unsigned char *)p;
+    _Static_assert(sizeof *p > 128 && sizeof *p <= 192, "three pieces");
+    memset(bytes, 0, 64);
+    memset(bytes + 64, 0, 64);
+    memset(bytes + 128, 0, sizeof *p - 128);
+}
+
+CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                          cache_plan *plan)
+{
+    cache_spec_clear(&plan->spec);
+    plan->spec.change = L1_CHANGE_SET;
+    if (o == NULL) {
+        cache_plan_defaults(c, plan);
+    } else {
+        const char *why = "struct_size of the set options is wrong, or a field is newer than we";
+        cellar_set_opts full;
+        cellar_err err = CELLAR_OK;
+        if (BASE_UNLIKELY(o->struct_size != sizeof full)) {
+            err = cache_opts_in(&full, sizeof full, o);
+            o = &full;
+        }
+        if (err == CELLAR_OK) { err = cache_plan_opts(c, o, banned, plan, &why); }
+        if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+    }
+    if (base_load_rlx(&c->keep_age) != 0) { plan->spec.flags |= L1_WANT_BORN; }
+    plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
     return CELLAR_OK;
 }
 
@@ -366,6 +373,28 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
     return err;
 }
 
+static const l1_put_spec cache_incr_there = { .deadline_ms = BASE_NEVER_MS };
+
+/* The counter may have to be made; CONFLICT: the view was cleared in every round. */
+static cellar_err cache_incr_new(cellar *c, l1_key *k, int64_t delta, int64_t init, int64_t ttl_ms,
+                                 bool only_if_present, int64_t *now)
+{
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.ttl_ms = ttl_ms;
+    cache_plan plan;
+    cellar_err err = cache_plan_make(c, &o, 0, &plan);
+    if (err != CELLAR_OK) { return err; }
+    plan.spec.change = L1_CHANGE_INCR;
+    err = CELLAR_CONFLICT;
+    for (unsigned round = 0; round < CACHE_ROUNDS && err == CELLAR_CONFLICT; round++) {
+        if (round != 0) { cache_rekey(c, k); }
+        if (cache_is_closed(c)) { return CELLAR_E_CLOSED; }
+        plan.spec.deadline_ms = cache_plan_deadline(c, &plan, k->hash);
+        err = cache_incr_once(c, k, delta, init, &plan.spec, only_if_present, now);
+    }
+    return err;
+}
+
 static cellar_err cache_incr_done(cellar *c, cellar_err err)
 {
     if (err == CELLAR_OK || err == CELLAR_E_RANGE) { stats_add(cache_mine(c), STATS_SET, 1); }
@@ -393,22 +422,14 @@ CELLAR_API cellar_err cellar_incr(cellar *c, const void *key, size_t key_len, in
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    o.ttl_ms = ttl_if_new_ms;
-    cache_plan plan;
-    cellar_err err = cache_plan_make(c, &o, 0, &plan);
-    if (err != CELLAR_OK) { return err; }
-    plan.spec.change = L1_CHANGE_INCR;
     l1_key k;
     cache_key(c, &k, key, key_len);
-    plan.spec.deadline_ms = cache_plan_deadline(c, &plan, k.hash);
     int64_t now = 0;
-    err = CELLAR_CONFLICT;
-    for (unsigned round = 0; round < CACHE_ROUNDS && err == CELLAR_CONFLICT; round++) {
-        if (round != 0) { cache_rekey(c, &k); }
-        if (cache_is_closed(c)) { return cache_closed(c); }
-        err = cache_incr_once(c, &k, delta, init, &plan.spec,
-                              (flags & CELLAR_ONLY_IF_PRESENT) != 0, &now);
+    /* A counter that is there needs neither clock nor options. */
+    cellar_err err = cache_incr_once(c, &k, delta, init, &cache_incr_there, true, &now);
+    if ((err == CELLAR_MISS && (flags & CELLAR_ONLY_IF_PRESENT) == 0) || err == CELLAR_CONFLICT) {
+        err = cache_incr_new(c, &k, delta, init, ttl_if_new_ms,
+                             (flags & CELLAR_ONLY_IF_PRESENT) != 0, &now);
     }
     if (err == CELLAR_CONFLICT) {
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);

@@ -2,8 +2,8 @@
  *
  * stat: numbers, texts and checks of a whole store.
  *
- * INVARIANTS gets is the sum of its outcomes by construction: there is no counter for it. The causes
- *            of ends are numbered as STATS_EVICT_... follow each other.
+ * INVARIANTS gets is the sum of its outcomes by construction: there is no counter for it. The
+ *            causes of ends are numbered as STATS_EVICT_... follow each other.
  * LOCKING    none for counters. dump and metrics take VIEW for a name at a time.
  * NOT HERE   how counting works (stats/), what a metric is called (stats/stats.h). */
 #include "cache/cache_int.h"
@@ -124,7 +124,8 @@ static const char *cache_audit_views(cache_store *s)
         count++;
         if (v->slot != slot) { return "a view stands in a slot that is not its own"; }
         if (base_load_rlx(&v->refs) < v->handles) { return "a view has fewer refs than handles"; }
-        if (!v->dropped && !cache_vgen_alive(s, base_load_rlx(&v->vgen))) {
+        if (!v->dropped && cache_view_is_named(v) &&
+            !cache_vgen_alive(s, base_load_rlx(&v->vgen))) {
             return "the generation of an open view is dead";
         }
         if (slot != 0 && !v->dropped) { named++; }

@@ -5,8 +5,8 @@
  *
  * WALK       thread: tick of L1 and tier -> how long until the next entry is due? -> sleep so long,
  *            half a second at most, or until the bell (a view was cleared)
- * INVARIANTS thread_state: OFF -> MOVING -> ON -> MOVING -> OFF, moved by compare-exchange; only the
- *            mover starts or joins, so there is never more than one thread a store.
+ * INVARIANTS thread_state: OFF -> MOVING -> ON -> MOVING -> OFF, moved by compare-exchange; only
+ *            the mover starts or joins, so there is never more than one thread a store.
  * LOCKING    none of ours: L1 allows one tick at a time by itself.
  * LIMITS     the thread works in pieces of 2 ms. Where the host turns the clock, the thread finds
  *            out within half a second. */
@@ -19,7 +19,7 @@
 /* One piece of work; how many entries ended. */
 static uint64_t cache_tick_piece(cache_store *s, uint64_t budget_us)
 {
-    (void)base_add_sc(&s->ticking, 1u); /* store, then load: one of piece and pause sees the other */
+    (void)base_add_sc(&s->ticking, 1u); /* store, then load: piece or pause sees the other */
     if (base_load_sc(&s->paused) != 0) {
         (void)base_sub_ar(&s->ticking, 1u);
         return 0;

@@ -2,7 +2,8 @@
  *
  * update: compute a new value from the old one, with the function run outside all locks.
  *
- * WALK       copy old -> fn(copy, out) -> put only if the entry is still the one copied -> else again
+ * WALK       copy old -> fn(copy, out) -> put only if the entry is still the one copied -> else
+ *            again
  * INVARIANTS what is stored was computed from the value it replaces: L1 compares identity and bytes
  *            under the locks (L1_IF_SAME), or absence (L1_IF_ABSENT). Negative entries are absent.
  * LOCKING    none here. The view is held, so that fn may close or drop it.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * version: which library this is; a file of its own, because the build hands in CELLAR_SOURCE_ID. */
+ * version: which library this is; a file of its own, because the build hands in
+ * CELLAR_SOURCE_ID. */
 #include "cache/cache_int.h"
 
 #define CACHE_TEXT_OF(x) #x

@@ -3,7 +3,7 @@
  * view: named handles on one store, and the generations that make clear and bump O(1).
  *
  * PICTURE    name -(uthash, keyed hash)-> view {slot, id, vgen, version, options}
- *            vgen table: cell[vgen & mask] = {vgen, slot, cause, alive}; read by L1's hooks, no lock
+ *            vgen table: cell[vgen & mask] = {vgen, slot, cause, alive}; read without lock
  *                        |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
  *            clear: draw the next vgen -> its cell alive -> view's vgen -> old cell dead
  * INVARIANTS the vgen of an open view is alive; cells of living vgens never collide, because the
@@ -17,7 +17,8 @@
  *            for nobody. Its slot is free again only then, so that events never name a stranger.
  * LIMITS     the cause of a generation's end is remembered for as many later draws as the table has
  *            cells (64 or more); older ones are told as CLEARED, without their view.
- * TRIED      a plain array by vgen: no bound. uthash by vgen: needs a lock or RCU in L1's windows. */
+ * TRIED      a plain array by vgen: no bound. uthash by vgen: needs a lock or RCU in L1's
+ *            windows. */
 #include "cache/cache_int.h"
 
 #define CACHE_VGENS_LEAST 64u
@@ -106,6 +107,9 @@ static void cache_renumber_wait(cache_store *s)
     }
 }
 
+/* A view that only has a seat yet has no number either. */
+CELLAR_PRIVATE bool cache_view_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
+
 static void cache_renumber_views(cache_store *s) SYNC_HOLDS(VIEW);
 static void cache_renumber_views(cache_store *s)
 {
@@ -115,7 +119,9 @@ static void cache_renumber_views(cache_store *s)
     s->next_vgen = 1;
     for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
         cellar *v = cache_view_at(s, slot);
-        if (v == NULL || v->dropped) { continue; }
+        if (v == NULL || v->dropped || !cache_view_is_named(v)) { continue; }
+        /* Its old number may be one that another view has just been given: not to be killed. */
+        base_store_rlx(&v->vgen, s->next_vgen);
         const bool ok = cache_vgen_next(v, CELLAR_CAUSE_CLEARED);
         BASE_ASSERT(ok);
         (void)ok;
@@ -147,7 +153,7 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
     sync_drop(VIEW, &s->view_lock);
     base_store_rel(&s->renumbering, 0u);
     sync_wake(&s->renumbering, INT32_MAX);
-    base_log(&s->log, BASE_LOG_WARNING, "cache", 0, "generation numbers begin anew: L1 was emptied");
+    base_log(&s->log, BASE_LOG_WARNING, "cache", 0, "generations begin anew: L1 was emptied");
 }
 
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
@@ -669,7 +675,7 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
         cache_vgen_kill(s, base_load_rlx(&v->vgen), CELLAR_CAUSE_CLEARED);
     }
     sync_drop(VIEW, &s->view_lock);
-    if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_view_drop: no such view"); }
+    if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_view_drop: unknown"); }
     cache_owner_died(v, 0);
     cache_view_release(v); /* it is no longer named */
     return CELLAR_OK;

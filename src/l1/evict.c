@@ -30,18 +30,44 @@
 #define L1_STEAL_ROUNDS 8
 
 /* ---- ghosts: lines of u16 cursor + 31 fingerprints, each a FIFO ------------------------------- */
-CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t entries)
+static uint64_t l1_ghost_lines(const l1 *c, uint64_t budget)
 {
-    uint64_t lines = entries * 9 / 10 / L1_GHOST_FPS / c->stripe_count + 1;
+    const uint64_t max = base_load_rlx(&c->max_entries);
+    const uint64_t entries = max != 0 ? BASE_MIN(max, budget / 64) : budget / c->mean_bytes;
+    return entries * 9 / 10 / L1_GHOST_FPS / c->stripe_count + 1;
+}
+
+/* Put `table` in the place of the ghosts there are, and free those. What they remember is lost. */
+static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
+{
+    uint16_t *old = c->ghosts;
+    const size_t old_bytes = c->ghost_bytes;
+    l1_fork_prepare(c); /* all stripe locks */
+    c->ghosts = table;
     c->ghost_bytes = (size_t)(lines * c->stripe_count * 64);
-    c->ghosts = base_alloc(c->account, BASE_MOD_GHOST, c->ghost_bytes, NULL);
-    if (c->ghosts == NULL) { return false; }
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        c->stripe[i].ghost = c->ghosts + (size_t)i * lines * 32;
+        c->stripe[i].ghost = table != NULL ? table + (size_t)i * lines * 32 : NULL;
         c->stripe[i].ghost_lines = lines;
     }
-    return true;
+    l1_fork_parent(c);
+    base_free(c->account, BASE_MOD_GHOST, old, old_bytes);
 }
+
+CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
+{
+    const uint64_t lines = l1_ghost_lines(c, budget);
+    uint16_t *table = base_alloc_held(c->account, BASE_MOD_GHOST, (size_t)(lines * c->stripe_count * 64), NULL);
+    if (table != NULL) { l1_ghosts_put(c, table, lines); }
+    return table != NULL;
+}
+
+CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget)
+{
+    const uint64_t have = c->stripe[0].ghost_lines, want = l1_ghost_lines(c, budget);
+    return have > 2 * want || want > 2 * have;
+}
+
+CELLAR_PRIVATE void l1_ghosts_close(l1 *c) { l1_ghosts_put(c, NULL, 0); }
 
 static uint16_t *l1_ghost_line(const l1_stripe *s, uint64_t hash, uint16_t *fp)
 {
@@ -52,6 +78,7 @@ static uint16_t *l1_ghost_line(const l1_stripe *s, uint64_t hash, uint16_t *fp)
 
 static void l1_ghost_add(l1_stripe *s, uint64_t hash)
 {
+    if (s->ghost_lines == 0) { return; }
     uint16_t fp, *line = l1_ghost_line(s, hash, &fp);
     unsigned at = line[0] % L1_GHOST_FPS;
     line[1 + at] = fp;
@@ -61,6 +88,7 @@ static void l1_ghost_add(l1_stripe *s, uint64_t hash)
 CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash)
 {
     (void)c;
+    if (s->ghost_lines == 0) { return false; }
     uint16_t fp, *line = l1_ghost_line(s, hash, &fp);
     for (unsigned g = 0; g < 32; g += 8) {
         uint32_t m = base_seq_match8((const _Atomic uint16_t *)(const void *)(line + g), fp);

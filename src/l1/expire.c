@@ -125,11 +125,11 @@ static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
             l1_seg_release(c, head);
         }
     }
-    while (in_time && l1_contract_due(s)) {
+    while (in_time && l1_contract_due(s, L1_CONTRACT_PCT)) {
         for (unsigned i = 0; i < L1_PIECE; i++) {
-            if (!l1_contract_one(c, s)) { break; }
+            if (!l1_contract_one(c, s, L1_CONTRACT_PCT)) { break; }
         }
-        bool stuck = !l1_contract_one(c, s);
+        bool stuck = !l1_contract_one(c, s, L1_CONTRACT_PCT);
         sync_drop(L1_STRIPE, &s->lock);
         in_time = l1_time_left(end_ns) && !stuck;
         sync_take(L1_STRIPE, &s->lock);
@@ -160,6 +160,7 @@ CELLAR_PRIVATE uint64_t l1_tick(l1 *c, uint64_t budget_us)
         }
     }
     l1_log_rest(c);
+    while (l1_time_left(end_ns) && l1_log_collapse(c)) { }
     base_store_rel(&c->ticking, 0u);
     return removed;
 }

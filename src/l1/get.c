@@ -309,18 +309,25 @@ any:
     return l1_get_any(c, k, buf, buf_cap, value_len, flags);
 }
 
-/* The common case without a loop: first match in the primary bucket, a plain record. Any doubt goes to
- * l1_get_walk, which begins anew. Every instruction here is one less of the next get in flight. */
-CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap, size_t *value_len,
-                                 unsigned flags)
+/* The common case without a loop: first match in the primary bucket, a plain record, short enough
+ * that nothing need be called. False: any doubt; the caller begins anew in l1_get_walk. Every
+ * instruction here is one less of the next get in flight. */
+BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const void *key, uint32_t klen, uint32_t owner, uint64_t hash,
+                                    void *buf, size_t buf_cap, size_t *value_len, unsigned flags)
 {
-    const uint64_t hash = k->hash;
     const l1_stripe *s = l1_stripe_of(c, hash);
-    l1_bucket *const b = &s->bucket[l1_number(base_load_acq(&s->ls), hash)];
-    const uint32_t ver = base_load_acq(&b->ver);
-    const uint32_t m = l1_match(b, l1_tag_of(hash));
-    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, hash); }
-    if (BASE_UNLIKELY((ver & 1u) != 0 || m == 0)) { goto walk; }
+    const uint64_t number = l1_number(base_load_acq(&s->ls), hash);
+    l1_bucket *const primary = &s->bucket[number], *b = primary;
+    const uint32_t ver = base_load_acq(&primary->ver);
+    uint32_t m = l1_match(b, l1_tag_of(hash));
+    if (BASE_UNLIKELY(m == 0)) { /* one key in twenty lies in the first overflow bucket */
+        const uint16_t n = base_load_rlx(&b->ovf);
+        if (n == 0) { return false; }
+        b = l1_next(s, number, n);
+        m = l1_match(b, l1_tag_of(hash));
+        if (m == 0) { return false; }
+    }
+    if (BASE_UNLIKELY((ver & 1u) != 0)) { return false; }
 
     const unsigned i = (unsigned)__builtin_ctz(m);
     const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
@@ -330,33 +337,44 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
     /* A slot only ever held offsets of records, and none is shorter than its header and a key byte:
      * the first 12 bytes are inside the segment whatever they say. */
     const uint32_t w0 = base_seq_u32(p), due = base_seq_u32(p + 4), vlen = L1_W0_VLEN(w0);
-    const uint32_t klen = k->len, owner = k->owner;
     const uint32_t head = owner != 0 ? 12u : 8u;
     const uint32_t want = klen | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u);
-    if (BASE_UNLIKELY((w0 & ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED)) != want)) { goto walk; }
-    /* No call on this path: lengths that would need one go the other way. */
-    if (BASE_UNLIKELY(klen - 4u > 28u || vlen > BASE_SEQ_NEAR)) { goto walk; }
+    if (BASE_UNLIKELY((w0 & ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED)) != want)) { return false; }
+    if (BASE_UNLIKELY(klen - 4u > 28u || vlen > BASE_SEQ_NEAR || vlen > buf_cap)) { return false; }
     const uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
-    if (!BASE_MUTANT("l1.bounds_after_compare") &&
-        BASE_UNLIKELY(at + head + klen + vlen > c->seg_bytes)) {
-        goto walk;
-    }
-    if (BASE_UNLIKELY(!base_seq_equal_near(p + head, k->bytes, klen))) { goto walk; }
-    if (owner != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != owner)) { goto walk; }
-    if (BASE_MUTANT("l1.bounds_after_compare")) { BASE_REQUIRE(at + head + klen + vlen <= c->seg_bytes); }
+    const bool inside = at + head + klen + vlen <= c->seg_bytes;
+    if (!BASE_MUTANT("l1.bounds_after_compare") && BASE_UNLIKELY(!inside)) { return false; }
+    if (BASE_UNLIKELY(!base_seq_equal_near(p + head, key, klen))) { return false; }
+    if (owner != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != owner)) { return false; }
+    if (BASE_MUTANT("l1.bounds_after_compare")) { BASE_REQUIRE(inside); }
     if (due != 0) {
         const uint64_t deadline = base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]) + due - 1;
-        if (BASE_UNLIKELY(base_clock_reached(c->clock, (int64_t)deadline))) { goto walk; }
+        if (BASE_UNLIKELY(base_clock_reached(c->clock, (int64_t)deadline))) { return false; }
     }
-    if (BASE_UNLIKELY(vlen > buf_cap)) { goto walk; }
-    *value_len = vlen;
     base_seq_load_near(buf, p + head + klen, vlen);
     BASE_POINT("l1.probe.copied");
-    if (BASE_UNLIKELY(!l1_unchanged(b, ver))) { goto walk; }
+    if (BASE_UNLIKELY(!l1_unchanged(primary, ver))) { return false; }
     BASE_POINT("l1.probe.validated");
+    *value_len = vlen;
+    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, hash); }
     if (BASE_LIKELY((flags & L1_PEEK) == 0)) { l1_freq_hit(b, i); }
-    return CELLAR_OK;
-walk:
+    return true;
+}
+
+/* For one caller: compiled into it where compilers see both. */
+CELLAR_PRIVATE bool l1_hit(l1 *c, const void *key, uint32_t klen, uint32_t owner, uint64_t hash,
+                           void *buf, size_t buf_cap, size_t *value_len)
+{
+    return l1_get_fast(c, key, klen, owner, hash, buf, buf_cap, value_len, 0);
+}
+
+CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap, size_t *value_len,
+                                 unsigned flags)
+{
+    if (BASE_LIKELY(l1_get_fast(c, k->bytes, k->len, k->owner, k->hash, buf, buf_cap, value_len, flags))) {
+        return CELLAR_OK;
+    }
+    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, k->hash); }
     return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
 }
 

@@ -17,6 +17,10 @@
 #define L1_MEAN_BYTES 256u
 #define L1_VALUE_LIMIT (((uint64_t)1 << 30) - 1)
 #define L1_STRIPES_DEFAULT 64u
+/* 8 B, not 4: 4 B an entry more at 16/100, but such records then keep to two lines: get +14 %. */
+#define L1_GRANULE_SHIFT 3
+/* Below it the 2 MiB rounding is too much of the budget. */
+#define L1_COLLAPSE_LEAST ((uint64_t)256 << 20)
 
 static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
 {
@@ -46,7 +50,7 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
 {
     const size_t most = SIZE_MAX / 8;
     uint64_t want = BASE_MIN(BASE_MAX(budget * L1_RESERVE_FACTOR, L1_RESERVE_LEAST), (uint64_t)most);
-    c->gshift = 2;
+    c->gshift = L1_GRANULE_SHIFT;
     while (((uint64_t)UINT32_MAX << c->gshift) < budget * 2) { c->gshift++; }
     uint64_t arena = BASE_MIN(want, (uint64_t)UINT32_MAX << c->gshift);
     arena = base_round_up(arena, BASE_MAX((uint64_t)c->seg_bytes, (uint64_t)2 << 20));
@@ -106,9 +110,9 @@ static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         c->stripe[i].group = groups + (size_t)i * c->group_count;
     }
-    uint64_t mean = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES * 3 / 4;
-    uint64_t entries = cfg->max_entries != 0 ? BASE_MIN(cfg->max_entries, budget / 64) : budget / mean;
-    return l1_pins_open(c) && l1_ghosts_open(c, entries) && l1_log_open(c) && l1_index_open(c);
+    c->mean_bytes = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES * 3 / 4;
+    return l1_bigs_open(c, budget) && l1_pins_open(c) && l1_ghosts_open(c, budget) &&
+           l1_log_open(c) && l1_index_open(c);
 }
 
 CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
@@ -143,7 +147,8 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
         c->arena = c->arena_region.base;
         c->seg = (l1_seg *)(void *)c->table_region.base;
         c->seg_base_ms = (_Atomic uint64_t *)(void *)c->base_region_.base;
-        if (cfg->huge_pages) { base_region_huge(&c->arena_region); }
+        if (cfg->huge_pages == L1_HUGE_NOW) { base_region_huge(&c->arena_region); }
+        c->collapse_off = cfg->huge_pages != L1_HUGE_LATER || budget < L1_COLLAPSE_LEAST;
         uint64_t refusals = base_load_rlx(&c->account->refused);
         if (l1_alloc_all(c, cfg, budget)) {
             *out = c;
@@ -159,34 +164,14 @@ CELLAR_PRIVATE void l1_close(l1 *c)
 {
     if (c == NULL) { return; }
     base_account *a = c->account;
-    /* Oversized blocks are the only memory records own. */
     for (uint32_t i = 0; c->stripe != NULL && i < c->stripe_count; i++) {
         const l1_stripe *s = &c->stripe[i];
-        for (uint64_t n = 0; base_load_rlx(&c->big_blocks) != 0 && n < s->bucket_count; n++) {
-            for (const l1_bucket *b = &s->bucket[n];;) {
-                for (unsigned j = 0; j < L1_SLOTS; j++) {
-                    l1_rec r;
-                    uint64_t pos = l1_pos(c, base_load_rlx(&b->off[j]));
-                    if (base_load_rlx(&b->tag[j]) == 0 || !l1_decode(c, pos, &r) ||
-                        (r.w0 & L1_W0_BIG) == 0) {
-                        continue;
-                    }
-                    l1_big *block;
-                    uint32_t len;
-                    l1_descriptor(c, pos, &r, &block, &len);
-                    l1_big_drop(c, block);
-                }
-                uint16_t next = base_load_rlx(&b->ovf);
-                if (next == 0) { break; }
-                b = l1_next(s, n, next);
-            }
-        }
         base_uncharge(a, BASE_MOD_INDEX, s->charged_bytes);
         for (uint32_t g = 0; g < c->group_count; g++) {
             base_uncharge(a, BASE_MOD_OVERFLOW, s->group[g].charged_bytes);
         }
     }
-    if (c->pin != NULL) { (void)l1_limbo_sweep(c); }
+    l1_bigs_close(c);
     uint64_t segs = (uint64_t)base_load_rlx(&c->held) + c->free_count + c->parked_count;
     base_uncharge(a, BASE_MOD_SEGMENT, segs * c->seg_bytes);
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
@@ -199,17 +184,32 @@ CELLAR_PRIVATE void l1_close(l1 *c)
 }
 
 /* ---- changes at run time --------------------------------------------------------------------- */
-static void l1_contract_all(l1 *c)
+static void l1_contract_all(l1 *c, unsigned pct)
 {
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
         for (bool more = true; more;) {
             sync_take(L1_STRIPE, &s->lock);
-            for (unsigned j = 0; j < 64 && more; j++) { more = l1_contract_one(c, s); }
+            for (unsigned j = 0; j < 64 && more; j++) { more = l1_contract_one(c, s, pct); }
             if (!more) { l1_overflow_rest(c, s); }
             sync_drop(L1_STRIPE, &s->lock);
         }
     }
+}
+
+/* Down to the limit: the index shrinks along with what it points to, else it would outlive the entries
+ * it was made for and only an empty store would fit. */
+static bool l1_shrink(l1 *c)
+{
+    unsigned idle = 0;
+    for (unsigned round = 0; idle < 4 * c->stripe_count + 16; round++) {
+        (void)l1_limbo_sweep(c);
+        if (l1_give_back(c, 0)) { return true; }
+        if (round % 16 == 15) { l1_contract_all(c, L1_SHRINK_PCT); }
+        if (l1_evict_round(c, c->seg_bytes) == 0) { idle++; } else { idle = 0; }
+    }
+    l1_contract_all(c, L1_SHRINK_PCT);
+    return l1_give_back(c, 0);
 }
 
 CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
@@ -219,22 +219,21 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
     }
     if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
     const uint64_t old = base_load_rlx(&c->account->limit);
+    const bool other_ghosts = l1_ghosts_misfit(c, budget_bytes);
     base_account_limit(c->account, budget_bytes);
     sync_take(L1_SEG, &c->seg_lock);
     c->reserve = l1_reserve_segs(c, budget_bytes);
     sync_drop(L1_SEG, &c->seg_lock);
     cellar_err err = CELLAR_OK;
     if (budget_bytes < old) {
-        bool under = l1_make_room(c, 0);
-        for (unsigned i = 0; i < 64 && !under; i++) {
-            l1_contract_all(c);
-            under = l1_make_room(c, 0);
-        }
+        if (other_ghosts) { l1_ghosts_close(c); }
         /* Pinned memory or the tables themselves stand in the way: the bound stays, growth is refused. */
-        if (!under) { err = CELLAR_E_SPACE; }
+        if (!l1_shrink(c)) { err = CELLAR_E_SPACE; }
+        if (other_ghosts) { (void)l1_make_room(c, BASE_MIN(budget_bytes / 64, (uint64_t)1 << 20)); }
     } else {
         (void)l1_unpark(c, 2); /* judges `low` anew */
     }
+    if (other_ghosts) { (void)l1_ghosts_open(c, budget_bytes); }
     base_store_rel(&c->resizing, 0u);
     return err;
 }

@@ -85,6 +85,8 @@ typedef struct l1_hooks {
 
 typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2 } l1_policy;
 
+typedef enum l1_huge { L1_HUGE_LATER = 0, L1_HUGE_NOW = 1, L1_HUGE_NEVER = 2 } l1_huge;
+
 typedef struct l1_config {
     base_account *account;         /* limit = the budget; outlives l1 */
     const base_hash_key *hash_key; /* outlives l1 */
@@ -96,7 +98,7 @@ typedef struct l1_config {
     uint32_t stripes;              /* 0: 64, clamped to the capacity; else a power of two <= 1024 */
     uint32_t seg_bytes;            /* 0: chosen from the budget; tests: a power of two >= 512 */
     l1_policy policy;
-    bool huge_pages;
+    uint8_t huge_pages; /* L1_HUGE_... */
 } l1_config;
 
 /* CELLAR_E_NOMEM: an allocation or reservation failed, nothing is left behind. CELLAR_E_INVAL: the
@@ -114,6 +116,11 @@ CELLAR_PRIVATE void l1_close(l1 *c);
  * STALE. CELLAR_E_LIMIT: no pin slot for an oversized value. */
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, unsigned flags);
+
+/* The plain hit alone: true is CELLAR_OK of l1_get. False says nothing: ask l1_get. For the one caller
+ * for whom every instruction counts. */
+CELLAR_PRIVATE bool l1_hit(l1 *c, const void *key, uint32_t key_len, uint32_t owner, uint64_t hash,
+                           void *buf, size_t buf_cap, size_t *value_len);
 
 typedef struct l1_read { /* one item of l1_get_many */
     l1_key key;
@@ -242,8 +249,8 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
 /* Sampled keys (hash, mixed, below `limit`; 0: off) of hits and misses go to the thread's ring;
  * drain hands them out (try-lock; false: busy). */
-CELLAR_PRIVATE void l1_sample(l1 *c, uint32_t limit);
-CELLAR_PRIVATE bool l1_sample_drain(l1 *c, void (*fn)(void *ctx, uint32_t mixed, uint32_t count),
+BASE_SPARE CELLAR_PRIVATE void l1_sample(l1 *c, uint32_t limit);
+BASE_SPARE CELLAR_PRIVATE bool l1_sample_drain(l1 *c, void (*fn)(void *ctx, uint32_t mixed, uint32_t count),
                                     void *ctx);
 
 typedef struct l1_stats {

@@ -10,7 +10,7 @@
  *                main     [seg]->[seg]<- head            what the cursor kept
  *                           ^ cursor walks the oldest segment record by record
  *
- * FORMAT     record, at a multiple of the granule (4 B while the arena is <= 16 GiB):
+ * FORMAT     record, at a multiple of the granule (8 B while the arena is <= 32 GiB):
  *              0  u32 w0    bits 0..7 key length (255: in EXT), 8..25 value bytes in the log, then
  *                           OWNER EXT BIG SPECIAL PINNED and a bit that is always 1
  *              4  u32 due   0 none; else deadline = seg_base_ms + due - 1; ~0: in EXT
@@ -170,10 +170,18 @@ typedef struct l1_pin_line {
     _Atomic uint64_t slot[L1_PIN_SLOTS]; /* 0 free; segment + 1; block | L1_BIG_BIT */
 } l1_pin_line;
 
-typedef struct l1_big { /* header of an oversized block; the bytes follow */
+typedef struct l1_big { /* header of an oversized block, at the start of a page; the bytes follow */
     struct l1_big *next; /* limbo list; L1_BIG */
-    uint64_t bytes;      /* as allocated, header included */
+    uint64_t bytes;      /* charged: whole pages, header included */
 } l1_big;
+
+typedef struct l1_pages { /* pages for oversized blocks; L1_PAGES */
+    base_region region;
+    uint64_t *map;       /* a bit a page: 1 in use */
+    size_t map_bytes;
+    uint64_t page_count, hint, writable_bytes;
+    sync_lock lock;
+} l1_pages;
 #define L1_BIG_HEADER ((sizeof(l1_big) + 15) & ~(size_t)15)
 
 struct l1 {
@@ -195,6 +203,7 @@ struct l1 {
     base_account *account;
     uint64_t max_value_bytes;
     uint32_t stripe_count, bucket_limit, overflow_limit, seg_limit, group_count;
+    uint32_t mean_bytes; /* of an entry, as configured */
     uint32_t record_max; /* longest record in the log; longer values are BIG */
     base_region arena_region, index_region, overflow_region, table_region, base_region_;
     size_t stripe_stride, overflow_stride;
@@ -220,6 +229,7 @@ struct l1 {
     uint32_t reserve;
     uint64_t parked_total;
 
+    l1_pages pages;
     sync_lock big_lock BASE_ALIGNED(BASE_PAD); /* rank L1_BIG; guards limbo */
     l1_big *limbo;
     _Atomic uint64_t limbo_bytes, big_bytes, big_blocks;
@@ -229,6 +239,8 @@ struct l1 {
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
     uint32_t sweep_stripe;     /* where the next tick goes on */
+    uint64_t collapsed_bytes;  /* of the arena, from its start: looked at for huge pages; the tick's */
+    bool collapse_off;         /* no huge pages by ticks; the tick's */
 };
 
 /* ---- log.c: records and segments ------------------------------------------------------------ */
@@ -300,6 +312,8 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
 CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
 CELLAR_PRIVATE void l1_log_rest(l1 *c);
+/* One more 2 MiB of the arena into a huge page; false: nothing to do. From tick. */
+CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
 /* Give free segments back to the account until it has `bytes` free; returns whether it does. */
 CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes);
 
@@ -378,8 +392,11 @@ BASE_INLINE void l1_freq_hit(l1_bucket *b, unsigned i)
     if (((f >> (2 * i)) & 3u) < 3u) { base_store_rlx(&b->freq, f + (1u << (2 * i))); }
 }
 CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s);
+/* Merge the last bucket while fewer than `pct` per cent of the primary slots are taken. */
+#define L1_CONTRACT_PCT 25u /* from tick */
+#define L1_SHRINK_PCT 55u   /* when the budget shrinks; splits begin above 78 */
+CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s, unsigned pct);
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r);
 
 /* ---- evict.c -------------------------------------------------------------------------------- */
@@ -419,12 +436,17 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HO
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes);
 /* Drop about `entries` entries whose tickets are not given back: the bound was lowered. */
 CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries);
-CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t entries);
+/* Sized for a budget; false: no memory for them (the cache works without). */
+CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget);
+CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget);
+CELLAR_PRIVATE void l1_ghosts_close(l1 *c);
 
 /* ---- pin.c, big.c --------------------------------------------------------------------------- */
 CELLAR_PRIVATE bool l1_pins_open(l1 *c);
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal);
 CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
+CELLAR_PRIVATE bool l1_bigs_open(l1 *c, uint64_t budget);
+CELLAR_PRIVATE void l1_bigs_close(l1 *c);
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, l1_big **out);
 CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c);

@@ -359,6 +359,7 @@ CELLAR_PRIVATE void l1_log_rest(l1 *c)
                  c->returning == 0;
     if (empty && c->fresh != 0) {
         c->fresh = 0;
+        c->collapsed_bytes = 0;
         c->back_head = L1_NONE;
         c->back_count = 0;
         uint64_t least = BASE_PAGE;
@@ -370,4 +371,18 @@ CELLAR_PRIVATE void l1_log_rest(l1 *c)
     }
     l1_judge_low(c);
     sync_drop(L1_SEG, &c->seg_lock);
+}
+
+CELLAR_PRIVATE bool l1_log_collapse(l1 *c)
+{
+    if (c->collapse_off) { return false; }
+    sync_take(L1_SEG, &c->seg_lock);
+    /* All of the range must be charged: a huge page would back what was given back, too. */
+    const bool ready = c->back_count == 0 && c->returning == 0 &&
+                       c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;
+    sync_drop(L1_SEG, &c->seg_lock);
+    if (!ready) { return false; }
+    (void)base_region_collapse(&c->arena_region, (size_t)c->collapsed_bytes, &c->collapse_off);
+    c->collapsed_bytes += BASE_HUGE;
+    return true;
 }

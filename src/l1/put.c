@@ -675,7 +675,7 @@ CELLAR_PRIVATE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t
     uint64_t st = 0;
     for (unsigned round = 0;; round++) {
         l1_info info;
-        int64_t old_value;
+        int64_t old_value = 0;
         cellar_err err = CELLAR_OK;
         l1_done done = l1_incr_in_place(c, k, delta, now_value, &info, &old_value, &err, &st);
         if (done == L1_DONE) {

@@ -13,8 +13,8 @@
  * LOCKING    none. Pointers are published with release and read with acquire; the cells are relaxed
  *            atomics whose only writer needs no locked instruction. Pages and shared blocks, which
  *            several threads may want to install at once, go in by compare-exchange.
- * WALK       stats_mine: base_self()->index -> row -> block, two dependent loads in this thread's
- *            own cache. First call of a thread: allocate row and block, publish. The allocation may
+ * WALK       stats_mine: the block this thread used last, remembered in base_self() under the store's
+ *            number and slot; else base_self()->index -> row -> block. First call of a thread: allocate row and block, publish. The allocation may
  *            make the store evict, which counts evictions, which comes back here: the bit `asking`
  *            of the index sends those nested calls to the shared block.
  *            A thread that ends leaves its row; the next thread with that index goes on adding to
@@ -205,12 +205,17 @@ CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot)
 
 CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot)
 {
-    const uint32_t index = base_self()->index;
+    base_self_t *self = base_self();
+    const uint32_t index = self->index;
     stats_block *block = stats_held(st, slot);
     if (block->shared && index != 0 && stats_ask(st, index)) {
         stats_block *made = stats_make_mine(st, index, slot);
         stats_asked(st, index, made != NULL);
-        if (made != NULL) { return made; }
+        if (made != NULL) { block = made; }
+    }
+    if (!block->shared) { /* so index is not 0, and the record this thread's alone */
+        self->mine = block;
+        self->mine_tag = st->id | slot;
     }
     return block;
 }
@@ -318,8 +323,10 @@ CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot)
 CELLAR_PRIVATE stats *stats_create(base_account *account)
 {
     BASE_ASSERT(account != NULL);
+    static _Atomic uint64_t ids; /* a thread remembers whose block it used last, by this number */
     stats *st = base_alloc(account, BASE_MOD_STATS, sizeof *st, NULL);
     if (st == NULL) { return NULL; }
+    st->id = (base_add_rlx(&ids, (uint64_t)1) + 1) * STATS_SLOTS_MAX;
     st->account = account;
     /* A histogram takes 2 KiB a stripe: below 16 MiB one stripe keeps the budget for values. */
     const bool small = base_load_rlx(&account->limit) < (uint64_t)16 << 20;

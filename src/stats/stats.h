@@ -183,6 +183,7 @@ typedef struct stats_row_page {
 
 typedef struct stats {
     base_account *account;             /* borrowed; outlives us */
+    uint64_t id;                       /* of this process, never reused; a multiple of 4,096 */
     stats_row *_Atomic near[STATS_NEAR_ROWS]; /* rows of thread indexes 0..63; [0] always there */
     stats_row_page *_Atomic far[STATS_ROW_PAGES]; /* the others, 64 a page; [0] stays NULL */
     _Atomic uint64_t asking[BASE_SELF_MAX / 64]; /* bit: this index is inside an allocation */
@@ -210,12 +211,8 @@ CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot);
  * ranked lock is held; refused, it gives the shared block, and later calls try again. */
 BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
 {
-    const uint32_t index = base_self()->index;
-    if (BASE_LIKELY(index < STATS_NEAR_ROWS && slot < STATS_NEAR_SLOTS && index != 0)) {
-        stats_row *row = base_load_acq(&st->near[index]);
-        stats_block *block = row != NULL ? base_load_acq(&row->near[slot]) : NULL;
-        if (BASE_LIKELY(block != NULL)) { return block; }
-    }
+    const base_self_t *self = base_self();
+    if (BASE_LIKELY(self->mine_tag == (st->id | slot))) { return (stats_block *)self->mine; }
     return stats_mine_slow(st, slot);
 }
 
@@ -310,7 +307,7 @@ typedef struct stats_source {
  * the whole text has without that 0, as snprintf does. No allocation, no lock, no locale. */
 CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
                                              size_t cap);
-CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
+BASE_SPARE CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
                                        size_t cap);
 #endif
 

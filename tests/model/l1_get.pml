@@ -7,7 +7,8 @@
  * THREADS    Reader (get, l1_get_walk; FALL: l1_read_locked too)          NR2: two of them
  *            Setter (l1_put: in place or append)   SET, SET2              Deleter (l1_remove)  DEL
  *            Evictor (cursor: keep or drop, hand over)   EVICT            Publisher (veto)     PUBLISH
- *            Foreigner (next holder of the stripe, and another stripe that takes free segments)  FOREIGN
+ *            Foreigner (next holder of the stripe, and another stripe that takes free segments,
+ *            ROUNDS times)   FOREIGN
  *            Splitter (l1_split; MERGE: l1_contract_one and l1_split again)   SPLIT, MERGE
  * GHOSTS     cur = value of K by the stores in odd windows (0: none); mask[i] = values K had since
  *            caller i began; gone = dels that began after the load and have returned.
@@ -24,6 +25,9 @@
 #define SBN 4
 #endif
 #include "memory.h"
+#ifndef ROUNDS
+#define ROUNDS 2
+#endif
 #define LS 0
 #define VER(b) (1 + (b))
 #define TAG(b) (3 + (b))
@@ -201,7 +205,7 @@ proctype Evictor(byte p) { byte b, v, o, n, k, x, y, h;
   atomic { EVEN(b) -> v = mem[VER(b)]; o = (mem[TAG(b)] != 0 -> mem[OFF(b)] : 0) };
   if :: o == 0 -> DROP_STRIPE(p); goto done :: else fi;
   n = 3 - o;
-  if :: state[n] == FREE -> state[n] = OURS; live[n] = 0; AT(l1.seg.scan)
+  if :: atomic { state[n] == FREE -> state[n] = OURS; live[n] = 0 }; AT(l1.seg.scan)
         x = mem[VA(o)]; y = mem[VB(o)]; ST(p, KEY(n), 1); ST(p, VA(n), x); ST(p, VB(n), y);
 #ifdef KEPT_NO_VERSION
         LOCK(p, b, v);
@@ -231,7 +235,7 @@ swing:  atomic { DRAINED(p) -> live[n]++ };
 done: skip }
 
 proctype Foreigner(byte p) { byte n, i;
-  do :: i < 2 -> i++;
+  do :: i < ROUNDS -> i++;
      if :: TAKE_STRIPE(p); FREE_SEGS(n); DROP_STRIPE(p) :: true fi;
      atomic { if :: state[1] == FREE -> n = 1 :: state[2] == FREE -> n = 2 :: else -> n = 0 fi;
               if :: n != 0 -> state[n] = OTHERS :: else fi };
@@ -313,7 +317,7 @@ init { atomic {
   run Evictor(4);
 #endif
 #ifdef PUBLISH
-  run Publisher(4);
+  run Publisher(0);
 #endif
 #ifdef FOREIGN
   run Foreigner(5);

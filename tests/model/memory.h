@@ -15,15 +15,15 @@
 #endif
 byte mem[NM];
 #if TSO
-typedef store_buffer { byte at[SBN]; byte val[SBN]; byte n };
+typedef store_buffer { byte at[SBN]; byte val[SBN]; byte fill };
 store_buffer sb[NP];
 inline ST(p, where, what) {
-  d_step { sb[p].n < SBN -> sb[p].at[sb[p].n] = where; sb[p].val[sb[p].n] = what; sb[p].n = sb[p].n + 1 }
+  d_step { sb[p].fill < SBN -> sb[p].at[sb[p].fill] = where; sb[p].val[sb[p].fill] = what; sb[p].fill = sb[p].fill + 1 }
 }
-#define DRAINED(p) (sb[p].n == 0)
-#define DRAIN(p) d_step { sb[p].n > 0 -> mem[sb[p].at[0]] = sb[p].val[0]; j = 1; \
-  do :: j < sb[p].n -> sb[p].at[j-1] = sb[p].at[j]; sb[p].val[j-1] = sb[p].val[j]; j++ :: else -> break od; \
-  sb[p].n--; sb[p].at[sb[p].n] = 0; sb[p].val[sb[p].n] = 0; j = 0 }
+#define DRAINED(p) (sb[p].fill == 0)
+#define DRAIN(p) d_step { sb[p].fill > 0 -> mem[sb[p].at[0]] = sb[p].val[0]; j = 1; \
+  do :: j < sb[p].fill -> sb[p].at[j-1] = sb[p].at[j]; sb[p].val[j-1] = sb[p].val[j]; j++ :: else -> break od; \
+  sb[p].fill--; sb[p].at[sb[p].fill] = 0; sb[p].val[sb[p].fill] = 0; j = 0 }
 active proctype Drain() { byte j;
 end: do
   :: DRAIN(0)

@@ -9,14 +9,14 @@
  *            use, newest first; entries <= the stripe's share, charged bytes <= its share.
  * LOCKING    one mutex a stripe, 128 bytes apart, held for the whole operation, copy included.
  * WHAT MAKES IT FAST
- *            our keyed hash, computed before the lock, through the BYHASHVALUE forms; key and value
- *            in the item's own block; a set that fits overwrites in place; at the bound the victim's
- *            block is used again; an item that is already newest is not moved; deadlines are read
- *            by the coarse clock, and no clock is read where no deadline is set.
+ *            our keyed hash, computed before the lock, through the BYHASHVALUE forms; key and
+ *            value in the item's own block; a set that fits overwrites in place; at the bound the
+ *            victim's block is used again; an item that is already newest is not moved; deadlines
+ *            are read by the coarse clock, and no clock is read where no deadline is set.
  * TUNED      uthash64t is uthash64 with two things its users rarely know: an adaptive mutex (glibc:
- *            spins before it sleeps) and a table that doubles at chains of 6 instead of 10 (more memory for speed). Shown
- *            beside it; the published ratios are to uthash64, plain pthread mutexes, uthash as it
- *            comes.
+ *            spins before it sleeps) and a table that doubles at chains of 6 instead of 10, which
+ *            buys speed with memory. Shown beside it; the published ratios are to uthash64, plain
+ *            pthread mutexes, uthash as it comes.
  * LIMITS     shares are fixed: capacity / stripes each, as such caches are built. uthash's own
  *            doubling rehashes a stripe in one insert. */
 #include <pthread.h>
@@ -29,7 +29,7 @@
 #define HASH_FUNCTION(keyptr, keylen, hashv) \
     _Static_assert(0, "use the _BYHASHVALUE forms with the keyed hash")
 #include <uthash.h>
-/* How long a chain may be before a table doubles; uthash's own is 10. Used in uthash_insert only. */
+/* How long a chain may be before a table doubles; uthash's own is 10. For uthash_insert only. */
 #undef HASH_BKT_CAPACITY_THRESH
 #define HASH_BKT_CAPACITY_THRESH (s->chain_max)
 

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l1_big: an oversized value's block is freed once, and not while somebody copies from it.
+ *
+ * PICTURE    one key, one bucket {version, link = block 1..2}, one pin slot a reader.
+ *                free -> linked -> [handed over] -> limbo -> [a sweeper's list] -> free
+ * THREADS    Reader (l1_copy_big; FALL: l1_read_locked too; also what a pin does)   NR2: two of them
+ *            Writer (l1_big_make: sweeps, allocates; l1_link: replaces)  WRITES=n
+ *            Remover (del or drop)  REMOVE        Sweeper (l1_limbo_sweep from tick)  SWEEPER
+ * SWITCHES   each unlink decides whether it is handed over (want_left) or goes to limbo in the window.
+ * SHOWN      who copies, or is called with the bytes, finds the block there; no block is freed twice,
+ *            linked while in limbo, or forgotten.
+ * MUTANTS    LIMBO_FREED_EARLY LIMBO_BEFORE_HAND_OVER as in the code, PIN_PLAIN_STORE (only behind
+ *            store buffers); and NO_LOOK_AFTER_PUBLISH, SWEEP_WITHOUT_SCAN, LIST_NOT_TAKEN (two
+ *            sweepers walk one list). */
+#define NM 4
+#define NP 5
+#define SBN 3
+#include "memory.h"
+#ifndef WRITES
+#define WRITES 1
+#endif
+#define VER 0
+#define LNK 1
+#define SLOT(i) (2 + (i))
+#define EVEN ((mem[VER] & 1) == 0)
+
+#define FREE 0
+#define LINKED 1
+#define LEAVING 2 /* unlinked, being handed over */
+#define LIMBO 3
+#define TAKEN 4   /* on a sweeper's own list */
+byte block[3];
+bool stripe;
+
+inline LOCK(p, v) { AT(l1.lock) atomic { DRAINED(p) && EVEN -> v = mem[VER]; mem[VER] = v + 1 } }
+inline UNLOCK(p, v) { ST(p, VER, v + 2) }
+
+proctype Reader(byte i) { byte v, b, n;
+again:
+  n++; if :: n > 2 -> goto done :: else fi;
+#ifdef FALL
+  if :: true -> LOCK(i, v); b = mem[LNK];
+        if :: b == 0 -> UNLOCK(i, v); goto done :: else fi;
+        atomic { DRAINED(i) -> mem[SLOT(i)] = b }; UNLOCK(i, v); goto have
+     :: true
+  fi;
+#endif
+  atomic { EVEN -> v = mem[VER] }; b = mem[LNK];
+  if :: mem[VER] != v -> goto again :: else fi;
+  if :: b == 0 -> goto done :: else fi;
+#ifdef PIN_PLAIN_STORE
+  ST(i, SLOT(i), b);
+#else
+  atomic { DRAINED(i) -> mem[SLOT(i)] = b };
+#endif
+  AT(l1.pin.published)
+#ifndef NO_LOOK_AFTER_PUBLISH
+  if :: mem[VER] != v -> ST(i, SLOT(i), 0); goto again :: else fi;
+#endif
+have: skip;
+  assert(block[b] != FREE); assert(block[b] != FREE);   /* first and last byte */
+  ST(i, SLOT(i), 0);
+done: skip }
+
+/* l1_unlink in the window, then l1_hand_over outside. */
+inline UNLINK(p, o, told) {
+  if :: told = true; block[o] = LEAVING
+     :: told = false; AT(l1.big.limbo)
+#ifdef LIMBO_FREED_EARLY
+        block[o] = FREE
+#else
+        atomic { DRAINED(p) -> block[o] = LIMBO }
+#endif
+  fi;
+#ifdef LIMBO_BEFORE_HAND_OVER
+  if :: told -> block[o] = LIMBO :: else fi;
+#endif
+}
+inline HAND_OVER(p, o, told) {
+  if :: told -> assert(block[o] != FREE); assert(block[o] != FREE); AT(l1.evict.handed)
+#ifndef LIMBO_BEFORE_HAND_OVER
+        AT(l1.big.limbo) atomic { DRAINED(p) -> block[o] = LIMBO }
+#endif
+     :: else
+  fi }
+
+inline SWEEP(p) {
+#ifdef LIST_NOT_TAKEN
+  atomic { DRAINED(p) -> mine[1] = (block[1] == LIMBO); mine[2] = (block[2] == LIMBO) };
+#else
+  atomic { DRAINED(p) ->
+    if :: block[1] == LIMBO -> block[1] = TAKEN; mine[1] = 1 :: else fi;
+    if :: block[2] == LIMBO -> block[2] = TAKEN; mine[2] = 1 :: else fi };
+#endif
+  q = 1;
+  do
+  :: q <= 2 && mine[q] == 1 -> mine[q] = 0;
+#ifdef SWEEP_WITHOUT_SCAN
+     block[q] = FREE;
+#else
+     s0 = mem[SLOT(0)];
+     if :: s0 != q && mem[SLOT(1)] != q ->
+           atomic { assert(block[q] == TAKEN || block[q] == LIMBO); block[q] = FREE }
+        :: else -> atomic { DRAINED(p) -> block[q] = LIMBO }
+     fi;
+#endif
+     q++
+  :: q <= 2 && mine[q] == 0 -> q++
+  :: q > 2 -> break
+  od; q = 0; s0 = 0 }
+
+proctype Writer(byte p) { byte v, o, n, q, s0, mine[3], rounds; bool told;
+  do
+  :: rounds < WRITES -> rounds++;
+     SWEEP(p);
+     atomic { if :: block[1] == FREE -> n = 1 :: block[2] == FREE -> n = 2 :: else -> n = 0 fi;
+              if :: n != 0 -> block[n] = LINKED :: else fi };
+     if :: n != 0 ->
+           atomic { DRAINED(p) && !stripe -> stripe = true };
+           LOCK(p, v); o = mem[LNK];
+           if :: o != 0 -> UNLINK(p, o, told) :: else fi;
+           ST(p, LNK, n); UNLOCK(p, v);
+           atomic { DRAINED(p) -> stripe = false };
+           if :: o != 0 -> HAND_OVER(p, o, told) :: else fi
+        :: else
+     fi; v = 0; o = 0; n = 0; told = false
+  :: else -> break
+  od }
+
+proctype Remover(byte p) { byte v, o; bool told;
+  LOCK(p, v); o = mem[LNK];
+  if :: o != 0 -> ST(p, LNK, 0); AT(l1.evict.unlinked) UNLINK(p, o, told); UNLOCK(p, v); HAND_OVER(p, o, told)
+     :: else -> UNLOCK(p, v)
+  fi }
+
+proctype Sweeper(byte p) { byte q, s0, mine[3];
+  SWEEP(p) }
+
+init { atomic { mem[LNK] = 1; block[1] = LINKED;
+    run Reader(0);
+#ifdef NR2
+    run Reader(1);
+#endif
+    run Writer(2);
+#ifdef REMOVE
+    run Remover(3);
+#endif
+#ifdef SWEEPER
+    run Sweeper(4)
+#endif
+  };
+  _nr_pr == 1 + TSO ->
+  assert(block[1] != LEAVING && block[1] != TAKEN && block[2] != LEAVING && block[2] != TAKEN);
+  assert((block[1] == LINKED) == (mem[LNK] == 1) && (block[2] == LINKED) == (mem[LNK] == 2)) }

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l1_idle: deadlines that move: last_use by hits, due by touch, against a cursor that judges time.
+ *
+ * PICTURE    one key, one bucket {version, link}, position 1 its record with a deadline (last_use, or
+ *            due: one word), position 2 where a kept copy goes. The record is expired once now >= word.
+ * THREADS    Clock; Hit (l1_read_any + l1_renew_idle, word = now + 2) x HITS; Touch (l1_touch: its
+ *            clock is read before the lock, so it stores the later of two)
+ *            Cursor (l1_cursor_step: judge without the bucket, l1_drop judges again under it; the
+ *            record's segment is released once the cursor is behind it, and reused)
+ * GHOSTS     owner[q] = whose bytes lie at q (1: K).
+ * SHOWN      a renewal never writes into somebody else's bytes and never turns time back; what is
+ *            dropped as expired was so under its lock; what the cursor has passed is not linked.
+ * MUTANTS    IDLE_BARE_STORE as in the code; and TOUCH_TURNS_BACK (stores without comparing),
+ *            DROP_NOT_JUDGED (l1_drop trusts the judgment), CURSOR_PASSES (the cursor stays behind a
+ *            record whose drop was taken back), HIT_FROM_UNCHECKED (lock from a version loaded after
+ *            the look). */
+#define NM 4
+#define NP 1
+#define SBN 1
+#include "memory.h"
+#define VER 0
+#define LNK 1
+#define WORD(q) (1 + (q))
+#define EVEN ((mem[VER] & 1) == 0)
+#ifndef HITS
+#define HITS 2
+#endif
+byte now = 1, owner[3];
+
+active proctype Clock() { do :: now < 5 -> now++ :: break od }
+
+proctype Hit() { byte v, o, t, w, n;
+again:
+  n++; if :: n > 3 -> goto done :: else fi;
+  atomic { EVEN -> v = mem[VER] }; o = mem[LNK];
+  if :: o == 0 -> goto done :: else fi;
+  w = mem[WORD(o)];
+  AT(l1.probe.validated) if :: mem[VER] != v -> goto again :: else fi;
+  t = now;
+  if :: t >= w -> goto done :: else fi;       /* expired: a miss */
+#ifdef HIT_FROM_UNCHECKED
+  atomic { EVEN -> v = mem[VER] };
+#endif
+  if :: t + 2 <= w -> goto done :: else fi;
+#ifndef IDLE_BARE_STORE
+  if :: AT(l1.lock) atomic { mem[VER] == v -> mem[VER] = v + 1 } :: atomic { mem[VER] != v -> goto again } fi;
+#endif
+  atomic { assert(owner[o] == 1); assert(t + 2 > mem[WORD(o)]); mem[WORD(o)] = t + 2 };
+#ifndef IDLE_BARE_STORE
+  mem[VER] = v + 2;
+#endif
+done: skip }
+
+proctype Touch() { byte v, o, t;
+  t = now;
+  AT(l1.lock) atomic { EVEN -> v = mem[VER]; mem[VER] = v + 1 }; o = mem[LNK];
+  if :: o != 0 && now < mem[WORD(o)] -> assert(owner[o] == 1);
+#ifndef TOUCH_TURNS_BACK
+        if :: t + 2 <= mem[WORD(o)] -> t = mem[WORD(o)] - 2 :: else fi;
+#endif
+        atomic { assert(t + 2 >= mem[WORD(o)]); mem[WORD(o)] = t + 2 }
+     :: else
+  fi;
+  mem[VER] = v + 2 }
+
+proctype Cursor() { byte v, o, w; bool expired;
+step:
+  w = mem[WORD(1)];                            /* decoded first */
+  atomic { EVEN -> v = mem[VER]; o = mem[LNK] };
+  if :: o != 1 -> goto behind :: else fi;
+  expired = (now >= w);
+  if :: !expired -> w = mem[WORD(1)];          /* keep: copy, lock from v */
+        mem[WORD(2)] = w; owner[2] = 1;
+        if :: AT(l1.lock) atomic { mem[VER] == v -> mem[VER] = v + 1 }
+           :: atomic { mem[VER] != v && EVEN -> v = mem[VER]; mem[VER] = v + 1 };
+              if :: mem[LNK] != 1 -> mem[VER] = v + 2; goto behind :: else fi;
+              mem[WORD(2)] = mem[WORD(1)]
+        fi;
+        mem[LNK] = 2; mem[VER] = v + 2; goto behind
+     :: else
+  fi;
+  AT(l1.lock) atomic { EVEN -> v = mem[VER]; mem[VER] = v + 1 };
+#ifdef DROP_NOT_JUDGED
+  if :: mem[LNK] == 1 -> assert(now >= mem[WORD(1)]); mem[LNK] = 0; mem[VER] = v + 2
+#else
+  if :: mem[LNK] == 1 && now >= mem[WORD(1)] -> mem[LNK] = 0; AT(l1.evict.unlinked) mem[VER] = v + 2
+#endif
+     :: else -> mem[VER] = v + 2;
+#ifndef CURSOR_PASSES
+        goto step                              /* g->cursor -= r.size */
+#endif
+  fi;
+behind:
+  atomic { assert(mem[LNK] != 1); owner[1] = 2; mem[WORD(1)] = 9 } }
+
+init { atomic { mem[LNK] = 1; mem[WORD(1)] = 3; owner[1] = 1;
+  run Hit();
+#if HITS > 1
+  run Hit();
+#endif
+#ifdef TOUCH
+  run Touch();
+#endif
+  run Cursor() } }

@@ -1,0 +1,238 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# run: every model's base configurations must be free of errors, every seeded mistake must be found.
+#
+# PICTURE    table below -> [worker: spin -a, cc, pan] x JOBS, each in build/model/N -> one line each
+# TABLE      tier, verdict, model, switches.   tier: q always, c not with QUICK=1, f only with FULL=1
+#            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found
+# ALSO       step names: AT(l1.x.y) in the models and BASE_POINT("l1.x.y") in src/l1 are the same set;
+#            mutants: each BASE_MUTANT("l1.x") is a switch X that fails here, or listed as not_shown.
+# ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, the names are compared.
+# OPTIONS    QUICK=1 (25 s on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
+set -u
+LC_ALL=C
+export LC_ALL
+here=tests/model dir=build/model cc=${CC:-cc}
+
+table() {
+    cat <<'END'
+q ok   l1_get SET DEL SPLIT
+q ok   l1_get SET EVICT FOREIGN ROUNDS=1
+q ok   l1_get MERGE SPLIT SET
+q ok   l1_get MERGE SPLIT DEL
+q ok   l1_get PUBLISH DEL SPLIT
+q ok   l1_get TSO=1 SET DEL SPLIT
+c ok   l1_get TSO=1 MERGE SPLIT DEL
+c ok   l1_get TSO=1 SET EVICT FOREIGN ROUNDS=1
+c ok   l1_get SET DEL FOREIGN
+c ok   l1_get SET SET2 DEL
+c ok   l1_get SET EVICT DEL
+c ok   l1_get FALL SET DEL SPLIT
+c ok   l1_get NR2 SET FOREIGN
+c ok   l1_get PUBLISH DEL EVICT
+f ok   l1_get FALL SET EVICT FOREIGN
+f ok   l1_get TSO=1 SET EVICT FOREIGN
+f ok   l1_get TSO=1 SET DEL FOREIGN
+f ok   l1_get MERGE SPLIT SET DEL
+f ok   l1_get MERGE SPLIT SET FOREIGN
+f ok   l1_get TSO=1 MERGE SPLIT SET DEL
+q fail l1_get NO_RECHECK SET
+q fail l1_get MISS_NO_LS_RELOAD SPLIT
+q fail l1_get LOCK_NO_LS_RELOAD SPLIT DEL
+q fail l1_get SPLIT_PLACES_NOTED SPLIT DEL
+q fail l1_get LS_OUTSIDE_WINDOW SPLIT
+q fail l1_get KEPT_NO_VERSION EVICT SET
+q fail l1_get DEL_COUNTS_LATE DEL FOREIGN
+q fail l1_get DEL_ABSENT_NO_HOOK PUBLISH DEL EVICT
+q fail l1_get VERSION_RESTARTS SPLIT MERGE SET
+q fail l1_get REUSE_BEFORE_UNLINK EVICT FOREIGN
+q fail l1_get BUSY_IGNORED EVICT FOREIGN
+q fail l1_get LS_NO_COUNT SPLIT MERGE SET
+q fail l1_get MERGED_EVEN SPLIT MERGE SET
+q ok   l1_pin FALL WRITES=1 CURSOR=1
+q ok   l1_pin TWO CURSOR=1
+q ok   l1_pin TSO=1 WRITES=1 CURSOR=1
+c ok   l1_pin TSO=1 TWO CURSOR=1
+c ok   l1_pin TWO WRITES=2
+c ok   l1_pin FALL TWO WRITES=1
+c ok   l1_pin COUNT WRITES=1 CURSOR=1
+c ok   l1_pin LONG TWO WRITES=1 CURSOR=1
+c ok   l1_pin PIN_PLAIN_STORE WRITES=1 CURSOR=1
+f ok   l1_pin TSO=1 TWO WRITES=2
+f ok   l1_pin TWO CURSOR=2
+f ok   l1_pin TWO WRITES=1 CURSOR=1
+q fail l1_pin TSO=1 PIN_PLAIN_STORE CURSOR=1
+q fail l1_pin PIN_NO_FIRST_RECHECK WRITES=1 CURSOR=1
+q fail l1_pin PIN_NO_SECOND_RECHECK WRITES=1
+q fail l1_pin PIN_LATE_LOOK TWO WRITES=1
+q fail l1_pin W0_BEFORE_LOCK WRITES=1
+q fail l1_pin NO_BIT WRITES=1
+q fail l1_pin COUNT_BLIND COUNT
+q fail l1_pin SCAN_BEFORE_UNLINK CURSOR=1
+q fail l1_pin FALL LOCKED_BIT_LATE WRITES=1
+q ok   l1_big NR2 REMOVE
+q ok   l1_big TSO=1 WRITES=2 REMOVE
+q ok   l1_big FALL WRITES=2 REMOVE
+c ok   l1_big TSO=1 REMOVE SWEEPER
+c ok   l1_big NR2 REMOVE SWEEPER
+f ok   l1_big NR2 WRITES=2 REMOVE SWEEPER
+f ok   l1_big TSO=1 NR2 REMOVE SWEEPER
+q fail l1_big LIMBO_FREED_EARLY REMOVE
+q fail l1_big LIMBO_BEFORE_HAND_OVER REMOVE SWEEPER
+q fail l1_big TSO=1 PIN_PLAIN_STORE REMOVE
+q fail l1_big NO_LOOK_AFTER_PUBLISH REMOVE
+q fail l1_big SWEEP_WITHOUT_SCAN REMOVE
+q fail l1_big LIST_NOT_TAKEN REMOVE SWEEPER
+q ok   l1_idle
+q ok   l1_idle HITS=1 TOUCH
+f ok   l1_idle TOUCH
+q fail l1_idle IDLE_BARE_STORE
+q fail l1_idle HIT_FROM_UNCHECKED
+q fail l1_idle DROP_NOT_JUDGED
+q fail l1_idle CURSOR_PASSES
+q fail l1_idle TOUCH_TURNS_BACK TOUCH HITS=1
+q ok   l1_emptied
+c ok   l1_emptied TWO
+f ok   l1_emptied TWO ROUNDS=4
+q fail l1_emptied HEAD_CLOSED_EARLY
+q fail l1_emptied QUEUED_APART
+q fail l1_emptied HEAD_FORGOTTEN
+q fail l1_emptied STACK_AFTER_COUNT
+q ok   l1_chain OTHER SET
+q ok   l1_chain TSO=1 OTHER SET
+c ok   l1_chain OTHER SCAN
+c ok   l1_chain DROPS=2 OTHER SET
+f ok   l1_chain OTHER DEL SCAN
+q fail l1_chain NO_RECHECK OTHER
+q fail l1_chain TRIM_UNLOCKED OTHER
+q fail l1_chain DEL_TRIMS DEL OTHER
+q fail l1_chain MOVE_FORGETS
+q ok   l1_scan
+c ok   l1_scan MOVES=4
+f ok   l1_scan MOVES=6
+q fail l1_scan LS_NO_COUNT
+q fail l1_scan PLAIN_ORDER
+q fail l1_scan ONE_BUCKET
+q fail l1_scan LS_NOT_RELOADED
+q ok   l1_fork
+q fail l1_fork MERGE_NO_MEND
+q fail l1_fork GET_NO_MEND
+q fail l1_fork LOCK_NO_STRIPE
+q fail l1_fork NO_RECOUNT
+END
+}
+# Arithmetic of one thread: the simulation and the unit tests show it.
+not_shown=l1.bounds_after_compare
+
+say() { # passed? line
+    if [ "$1" = 0 ]; then echo "ok   $2"; else echo "FAIL $2"; fi
+}
+
+check() { # spin cc pan of the model in $work -> the essence on stdout, status 0 as expected
+    want=$1 model=$2
+    shift 2
+    defs=
+    for s; do
+        # A switch nobody reads would make a base configuration easier than it looks.
+        grep -q "\<${s%%=*}\>" "$root/$here/$model.pml" "$root/$here/memory.h" || {
+            echo "no switch ${s%%=*}"
+            return 1
+        }
+        defs="$defs -D$s"
+    done
+    # shellcheck disable=SC2086 # words are meant to be split
+    spin -a $defs "$root/$here/$model.pml" >spin.out 2>&1 || {
+        cat spin.out
+        return 1
+    }
+    # shellcheck disable=SC2086
+    $cc -O1 -w -DSAFETY -DCOLLAPSE -DMEMLIM="${MEMLIM:-3000}" pan.c -o pan 2>cc.out || {
+        cat cc.out
+        return 1
+    }
+    ./pan -m1000000 >pan.out 2>&1
+    states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.out)
+    found=$(sed -n 's/^pan:[0-9]*: \(.*\) (at depth [0-9]*)$/\1/p' pan.out | head -n 1)
+    case $want:$found in
+    ok:) grep -q 'errors: 0$' pan.out && ! grep -q 'Search not completed' pan.out &&
+        echo "$states states" && return 0 ;;
+    fail:assertion* | fail:invalid\ end*) echo "found after $states states" && return 0 ;;
+    fail:) echo "the mistake is not found in $states states" && return 1 ;;
+    esac
+    echo "${found:-$(tail -n 3 pan.out)} ($states states)"
+    return 1
+}
+
+one() { # number of the line in $dir/items
+    # shellcheck disable=SC2046
+    set -- "$1" $(sed -n "${1}p" "$dir/items")
+    number=$1 want=$3 model=$4
+    shift 4
+    root=$PWD work=$dir/$number
+    rm -rf "$work" && mkdir -p "$work" && cd "$work" || exit 1
+    start=$(date +%s)
+    text=$(check "$want" "$model" "$@")
+    status=$?
+    cd "$root" || exit 1
+    say $status "$(printf '%-4s %-10s %-38s %s, %s s' "$want" "$model" "$*" "$text" $(($(date +%s) - start)))"
+    echo $status >"$dir/$number.res"
+    [ $status -ne 0 ] || rm -rf "$work"
+}
+
+if [ "${1-}" = --one ]; then
+    one "$2"
+    exit 0
+fi
+
+compare_steps() { # what only one side has
+    grep -ho 'BASE_POINT("l1\.[a-z_.]*")' src/l1/*.c | cut -d'"' -f2 | sort -u >"$dir/steps.code"
+    grep -ho 'AT(l1\.[a-z_.]*)' $here/*.pml | tr -d '()' | sed 's/^AT//' | sort -u >"$dir/steps.model"
+    diff "$dir/steps.code" "$dir/steps.model"
+}
+compare_mutants() {
+    missing=0
+    for m in $(grep -ho 'BASE_MUTANT("l1\.[a-z0-9_]*")' src/l1/*.c | cut -d'"' -f2 | sort -u); do
+        case " $not_shown " in *" $m "*) continue ;; esac
+        switch=$(echo "${m#l1.}" | tr 'a-z' 'A-Z')
+        table | grep -q "^. fail .*\<$switch\>" || {
+            echo "     $m fails in no model"
+            missing=1
+        }
+    done
+    return $missing
+}
+
+passed=0 failed=0 skipped=0
+count() { if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi; }
+
+rm -rf "$dir"
+mkdir -p "$dir" || exit 2
+compare_steps
+status=$?
+say $status "steps are called alike in src/l1 and in the models (< code, > model)"
+count $status
+compare_mutants
+status=$?
+say $status "each mistake that src/l1 can switch on fails in a model"
+count $status
+
+if command -v spin >/dev/null 2>&1 && command -v "${cc%% *}" >/dev/null 2>&1; then
+    tiers=qc
+    [ "${QUICK:-0}" = 0 ] || tiers=q
+    [ "${FULL:-0}" = 0 ] || { tiers=qcf MEMLIM=8000 && export MEMLIM; }
+    table | grep "^[$tiers] .* ${ONLY:-l1_[a-z]*}\>" >"$dir/items"
+    jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
+    items=$(wc -l <"$dir/items")
+    awk '{ print NR }' "$dir/items" | xargs -P "$jobs" -n 1 sh "$0" --one
+    i=1
+    while [ $i -le "$items" ]; do
+        count "$(cat "$dir/$i.res" 2>/dev/null || echo 1)"
+        i=$((i + 1))
+    done
+else
+    echo "skip the models # SKIP spin (and a C compiler) needed: make deps GROUP=check"
+    skipped=1
+fi
+echo "cellar_model: $passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]

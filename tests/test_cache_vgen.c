@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a generation number is not given out again while an entry carries it.
+ * Method: the counter is put to its end by hand while entries of the first generations are there,
+ *         more of them than one piece of upkeep removes; the new numbers are the same ones again. */
+#include "tests/t.h"
+
+#include "cache/cache_int.h"
+
+enum { ENTRIES = 600000 };
+
+static cellar_err put(cellar *c, uint32_t key, uint32_t value)
+{
+    return cellar_set(c, &key, sizeof key, &value, sizeof value, NULL);
+}
+
+static void use_up_numbers(cellar *c)
+{
+    cache_store *s = c->store;
+    sync_take(VIEW, &s->view_lock);
+    s->next_vgen = 0;
+    sync_drop(VIEW, &s->view_lock);
+}
+
+static cellar *open_store(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    cfg.memory_bytes = 128u << 20;
+    cfg.no_threads = 1;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+/* Nothing of before is seen under any view, whichever number it has now. */
+static void expect_nothing_old(cellar *const views[3])
+{
+    unsigned seen = 0;
+    for (uint32_t key = 0; key < ENTRIES; key++) {
+        for (int i = 0; i < 3; i++) {
+            seen += cellar_exists(views[i], &key, sizeof key) == CELLAR_OK;
+        }
+    }
+    T_EQ_U64(seen, 0);
+}
+
+static void numbers_begin_anew_over_an_empty_store(void)
+{
+    cellar *c = open_store(), *a, *b;
+    T_EQ_I64(cellar_view(c, "a", NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_view(c, "b", NULL, &b), CELLAR_OK);
+    T_EQ_U64(base_load_rlx(&a->vgen), 1);
+    for (uint32_t key = 0; key < ENTRIES; key++) {
+        if (!T_EQ_I64(put(a, key, key), CELLAR_OK)) { break; }
+    }
+    use_up_numbers(c);
+    T_EQ_I64(cellar_clear(b), CELLAR_OK);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK); /* before any write could mend it */
+    cellar *const views[3] = { c, a, b };
+    uint32_t again = 0; /* some view has the number that a's entries carried */
+    for (int i = 0; i < 3; i++) { again += base_load_rlx(&views[i]->vgen) == 1; }
+    T_EQ_U64(again, 1);
+    expect_nothing_old(views);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(put(views[i], 100 + (uint32_t)i, 1), CELLAR_OK); }
+    for (int i = 0; i < 3; i++) { /* none of these writes emptied the store again */
+        const uint32_t key = 100 + (uint32_t)i;
+        T_EQ_I64(cellar_exists(views[i], &key, sizeof key), CELLAR_OK);
+    }
+    T_EQ_I64(put(a, 7, 7), CELLAR_OK);
+    T_EQ_I64(cellar_exists(a, "\7\0\0\0", 4), CELLAR_OK);
+    T_EQ_I64(cellar_exists(b, "\7\0\0\0", 4), CELLAR_MISS);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void a_new_view_begins_them_too(void)
+{
+    cellar *c = open_store(), *a, *b;
+    T_EQ_I64(cellar_view(c, "a", NULL, &a), CELLAR_OK);
+    T_EQ_I64(put(a, 7, 7), CELLAR_OK);
+    use_up_numbers(c);
+    T_EQ_I64(cellar_view(c, "b", NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(put(b, 8, 8), CELLAR_OK);
+    cellar *const views[3] = { c, a, b };
+    T_EQ_I64(cellar_del(b, "\10\0\0\0", 4), CELLAR_OK);
+    expect_nothing_old(views);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("cache_vgen", T_CASE(numbers_begin_anew_over_an_empty_store),
+       T_CASE(a_new_view_begins_them_too))
