@@ -795,6 +795,66 @@ static void the_hosts_allocator_is_used(void)
     free(big);
 }
 
+/* Between the two looks of a cellar_dup the memory is asked for: there the value changes. */
+static cellar *dup_store;
+static size_t dup_next_len;
+
+static void *alloc_and_change(void *ctx, size_t size)
+{
+    static char value[20000];
+    void *block = hook_alloc(ctx, size);
+    cellar *c = dup_store;
+    if (c != NULL) {
+        dup_store = NULL; /* once */
+        if (dup_next_len == 0) {
+            T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+        } else {
+            memset(value, 'n', sizeof value);
+            T_EQ_I64(cellar_set(c, "k", 1, value, dup_next_len, NULL), CELLAR_OK);
+        }
+    }
+    return block;
+}
+
+static void dup_follows_a_value_that_changes(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c;
+    static char value[20000];
+    static const size_t next[4] = { 9000, 20, 700, 0 }; /* longer, shorter, nearly as long, gone */
+    cfg.memory_bytes = 4u << 20;
+    cfg.no_threads = 1;
+    cfg.alloc = alloc_and_change;
+    cfg.free = hook_free;
+    cfg.alloc_ctx = &hook_blocks;
+    hook_blocks = hook_bytes = 0;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    memset(value, 'o', sizeof value);
+    T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, NULL), CELLAR_E_BUFFER);
+    const size_t before = hook_blocks;
+    for (int i = 0; i < 4; i++) {
+        void *copy = &cfg;
+        size_t len = 99;
+        T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK);
+        dup_next_len = next[i];
+        dup_store = c;
+        const cellar_err err = cellar_dup(c, "k", 1, &copy, &len);
+        T_CHECK(dup_store == NULL); /* it did change in between */
+        T_EQ_I64(err, next[i] == 0 ? CELLAR_MISS : CELLAR_OK);
+        T_EQ_U64(len, next[i]);
+        if (err == CELLAR_OK) {
+            T_EQ_U64(((char *)copy)[0], 'n');
+            T_EQ_U64(((char *)copy)[len - 1], 'n');
+            T_EQ_U64(hook_blocks, before + 1);
+        }
+        cellar_free(copy);
+        T_EQ_U64(hook_blocks, before);
+    }
+    shut(c);
+    T_EQ_U64(hook_blocks, 0);
+}
+
 typedef struct lines {
     unsigned count[6];
     char last[200];
@@ -956,6 +1016,7 @@ T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(sizes_from_nothing_to_overs
        T_CASE(a_failing_set_takes_the_old_value_along), T_CASE(incr_as_documented),
        T_CASE(update_as_documented), T_CASE(updates_of_any_length), T_CASE(scans_see_everything),
        T_CASE(scan_matches_and_describes), T_CASE(options_change_while_it_runs),
-       T_CASE(the_hosts_allocator_is_used), T_CASE(the_log_is_quiet_by_default),
+       T_CASE(the_hosts_allocator_is_used), T_CASE(dup_follows_a_value_that_changes),
+       T_CASE(the_log_is_quiet_by_default),
        T_CASE(secrets_make_hashing_repeatable), T_CASE(small_budgets_hold_mostly_payload),
        T_CASE(texts_fit_or_say_how_long), T_CASE(tags_are_stored_and_told))

@@ -2,7 +2,7 @@
  *
  * Aim:    a generation number is not given out again while an entry carries it.
  * Method: the counter is put to its end by hand while entries of the first generations are there,
- *         more of them than one piece of upkeep removes; the new numbers are the same ones again. */
+ *         more of them than one piece of upkeep removes; the new numbers are the same ones. */
 #include "tests/t.h"
 
 #include "cache/cache_int.h"

@@ -65,7 +65,7 @@ static struct model {
         bool active, deleting, vetoed, may_fail;
         uint32_t owner;
         uint64_t id;
-        unsigned commits, ends;
+        unsigned commits, ends, evicted; /* ends: announced ends of this key; evicted: for want of room */
         uint64_t stamp;
     } now;
 } m;
@@ -204,6 +204,7 @@ static void on_left(void *ctx, const l1_left *what)
     case L1_LEFT_CLEARED: T_CHECK(!m.alive[what->owner]); break;
     }
     if (own) { m.now.ends++; }
+    if (own && what->cause == L1_LEFT_CAPACITY) { m.now.evicted++; }
     ended(r, e);
 }
 
@@ -552,7 +553,7 @@ static void do_incr(void)
     const entry before = *p.e;
     if (before.tagged || before.value_hash != 0 || before.l2_addr != 0) { return; }
     int64_t start = 0, sum = 0, got_sum = 0;
-    const bool value = is_value(&before);
+    bool value = is_value(&before);
     if (value && before.len == 8) {
         if (before.is_counter) { start = before.counter; } else {
             unsigned char bytes[8];
@@ -575,6 +576,12 @@ static void do_incr(void)
         return;
     }
     if (m.now.vetoed && got == CELLAR_CONFLICT) { return; }
+    if (m.now.evicted != 0 && value) { /* appending it drove out the old one: it starts anew, or not */
+        value = false;
+        sum = init + delta;
+        want = only_present ? CELLAR_MISS : CELLAR_OK;
+        if (got == CELLAR_E_RANGE) { return; }
+    }
     if (got == CELLAR_CONFLICT || got == CELLAR_E_BUSY) {
         T_CHECK(m.now.vetoed);
         return;

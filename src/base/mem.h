@@ -36,7 +36,7 @@ typedef enum base_module {
     BASE_MOD_COUNT
 } base_module;
 
-#define BASE_MAP_BYTES ((size_t)8 << 10)
+#define BASE_MAP_BYTES ((size_t)256 << 10)
 
 typedef struct base_alloc_hooks { /* all NULL: the built-in allocator */
     void *(*alloc)(void *ctx, size_t bytes);
@@ -47,6 +47,8 @@ typedef struct base_alloc_hooks { /* all NULL: the built-in allocator */
 typedef struct base_account {
     _Atomic uint64_t used BASE_ALIGNED(BASE_PAD); /* bytes; relaxed CAS, never above limit */
     _Atomic uint64_t limit;     /* bytes; stored by base_account_limit */
+    _Atomic uint32_t turn;      /* which of `charging` those who begin now count in */
+    _Atomic uint32_t charging[2]; /* charges between reading `limit` and their result */
     _Atomic uint64_t peak;      /* highest used; monotone */
     _Atomic uint64_t refused;   /* charges refused for good */
     _Atomic uint64_t by_module[BASE_MOD_COUNT]; /* bytes; sum == used at rest */
@@ -57,7 +59,8 @@ typedef struct base_account {
 
 CELLAR_PRIVATE void base_account_init(base_account *a, uint64_t limit_bytes,
                                       const base_alloc_hooks *hooks);
-/* Stores the new limit; used may be above it until the caller has evicted: growth is refused. */
+/* Stores the new limit; used may be above it until the caller has evicted: growth is refused. No
+ * charge that went by the old limit is still to come when it returns. One caller at a time. */
 CELLAR_PRIVATE void base_account_limit(base_account *a, uint64_t limit_bytes);
 /* Never asks make_room; any lock may be held. */
 CELLAR_PRIVATE bool base_charge(base_account *a, base_module m, uint64_t bytes);

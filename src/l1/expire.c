@@ -12,6 +12,7 @@
 #include "l1/l1_int.h"
 
 #define L1_PIECE 64u
+#define L1_COLLAPSE_EVERY_MS 5
 
 typedef struct l1_pass { /* one segment being swept */
     uint32_t seg, seq, at;
@@ -174,6 +175,9 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
     for (uint32_t i = 0; i < fresh; i++) {
         uint64_t at = base_load_rlx(&c->seg[i].min_due_ms);
         due = BASE_MIN(due, at);
+    }
+    if (l1_collapse_due(c)) { /* soon, but not all at once */
+        due = BASE_MIN(due, (uint64_t)base_coarse_ms(c->clock) + L1_COLLAPSE_EVERY_MS);
     }
     return due >= (uint64_t)BASE_NEVER_MS ? BASE_NEVER_MS : (int64_t)due;
 }

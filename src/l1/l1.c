@@ -92,7 +92,8 @@ static void l1_release_all(l1 *c)
 static uint32_t l1_reserve_segs(const l1 *c, uint64_t budget)
 {
     uint64_t segs = budget / c->seg_bytes;
-    return (uint32_t)BASE_MIN(BASE_MAX(c->stripe_count / 2, 2), BASE_MAX(segs / 8, 1));
+    /* Each stripe has one tail under way: half eaten, not yet free. */
+    return (uint32_t)BASE_MIN(BASE_MAX(c->stripe_count, 2), BASE_MAX(segs / 8, 1));
 }
 
 static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)

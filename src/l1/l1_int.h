@@ -224,6 +224,8 @@ struct l1 {
     uint32_t returning;                 /* popped, pages being discarded */
     uint32_t free_least;                /* least free_count since the last tick */
     uint32_t opened;                    /* segments ever opened, modulo 2^32 */
+    uint64_t collapsed_bytes;           /* of the arena, from its start: looked at for huge pages */
+    bool collapse_off;                  /* no huge pages by ticks */
     _Atomic uint32_t held;              /* segments in stripes; read anywhere */
     uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
     uint32_t reserve;
@@ -239,8 +241,6 @@ struct l1 {
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
     uint32_t sweep_stripe;     /* where the next tick goes on */
-    uint64_t collapsed_bytes;  /* of the arena, from its start: looked at for huge pages; the tick's */
-    bool collapse_off;         /* no huge pages by ticks; the tick's */
 };
 
 /* ---- log.c: records and segments ------------------------------------------------------------ */
@@ -314,6 +314,7 @@ CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
 CELLAR_PRIVATE void l1_log_rest(l1 *c);
 /* One more 2 MiB of the arena into a huge page; false: nothing to do. From tick. */
 CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
+CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
 /* Give free segments back to the account until it has `bytes` free; returns whether it does. */
 CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes);
 

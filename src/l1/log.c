@@ -373,16 +373,30 @@ CELLAR_PRIVATE void l1_log_rest(l1 *c)
     sync_drop(L1_SEG, &c->seg_lock);
 }
 
+/* All of the range must be charged: a huge page would back what was given back, too. */
+static bool l1_collapse_ready(const l1 *c) SYNC_HOLDS(L1_SEG);
+static bool l1_collapse_ready(const l1 *c)
+{
+    return !c->collapse_off && c->back_count == 0 && c->returning == 0 &&
+           c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;
+}
+
+CELLAR_PRIVATE bool l1_collapse_due(l1 *c)
+{
+    sync_take(L1_SEG, &c->seg_lock);
+    const bool ready = l1_collapse_ready(c);
+    sync_drop(L1_SEG, &c->seg_lock);
+    return ready;
+}
+
 CELLAR_PRIVATE bool l1_log_collapse(l1 *c)
 {
-    if (c->collapse_off) { return false; }
+    if (!l1_collapse_due(c)) { return false; }
+    bool never;
+    (void)base_region_collapse(&c->arena_region, (size_t)c->collapsed_bytes, &never);
     sync_take(L1_SEG, &c->seg_lock);
-    /* All of the range must be charged: a huge page would back what was given back, too. */
-    const bool ready = c->back_count == 0 && c->returning == 0 &&
-                       c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;
-    sync_drop(L1_SEG, &c->seg_lock);
-    if (!ready) { return false; }
-    (void)base_region_collapse(&c->arena_region, (size_t)c->collapsed_bytes, &c->collapse_off);
+    c->collapse_off = never;
     c->collapsed_bytes += BASE_HUGE;
+    sync_drop(L1_SEG, &c->seg_lock);
     return true;
 }

@@ -217,8 +217,13 @@ static void account_block(void *arg)
         BASE_SIM_CHECK((p == NULL) == refused);
         base_free(&account, BASE_MOD_TAG, p, 100);
     }
+    /* Lowered while others charge: once it is under, it stays under. */
     base_account_limit(&account, 300);
-    account_check();
+    while (base_load_rlx(&account.used) > 300) { base_yield(); }
+    for (int i = 0; i < 6; i++) {
+        base_sim_point("account.lowered");
+        BASE_SIM_CHECK(account.used <= 300);
+    }
 }
 
 static void account_run(void)
