@@ -387,7 +387,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, hash = 2);
     BAD(E_INVAL, stripes = 3);
     BAD(E_INVAL, stripes = 2048);
-    BAD(E_INVAL, huge_pages = 2);
+    BAD(E_INVAL, huge_pages = 3);
     BAD(E_INVAL, no_threads = 2);
     BAD(E_INVAL, disabled = 2);
     BAD(E_INVAL, log_level = 6);

@@ -831,7 +831,12 @@ static void dup_follows_a_value_that_changes(void)
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     memset(value, 'o', sizeof value);
     T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, NULL), CELLAR_E_BUFFER);
+    /* One call in 127 at the latest is timed, and the first of its kind makes a histogram: have
+     * them all, so that blocks are the copies' from here on. */
+    for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK); }
+    for (int i = 0; i < 300; i++) { (void)cellar_get(c, "k", 1, NULL, 0, NULL); }
+    for (int i = 0; i < 300; i++) { (void)cellar_get(c, "none", 4, NULL, 0, NULL); }
+    for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_del(c, "none", 4), CELLAR_MISS); }
     const size_t before = hook_blocks;
     for (int i = 0; i < 4; i++) {
         void *copy = &cfg;

@@ -112,7 +112,8 @@ static void account_of_40_mib(void) { storm(KIT_MIB(40), 800, false); }
 /* ---- the least budget ------------------------------------------------------------------------------- */
 static void one_mib_holds_mostly_payload(void)
 {
-    static const size_t sizes[] = {50, 100, 200, 500, 1000, 1800, 2500, 8000, 30000};
+    static const size_t sizes[] = {50,   100,  200,  500,  1000, 1800, 2100, 2500,  3900,
+                                   4100, 5600, 7900, 8000, 8200, 9000, 12300, 30000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         kit k;
         kit_open(&k, KIT_MIB(1), NULL);

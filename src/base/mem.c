@@ -100,8 +100,8 @@ CELLAR_PRIVATE void base_account_init(base_account *a, uint64_t limit_bytes,
 }
 
 /* A charge that has read the old limit may still raise `used` by it: wait for those. Who begins now
- * counts in the other cell, so the wait is for a few instructions of a few threads; it is bounded for
- * a forked child, whose parent's threads never finish. */
+ * counts in the other cell, so the wait is for a few instructions of a few threads; it is bounded
+ * for a forked child, whose parent's threads never finish. */
 CELLAR_PRIVATE void base_account_limit(base_account *a, uint64_t limit_bytes)
 {
     base_store_sc(&a->limit, limit_bytes);
@@ -122,8 +122,8 @@ static bool base_account_take(base_account *a, base_module m, uint64_t bytes)
 {
     const uint64_t hint = base_load_rlx(&a->limit);
     if (bytes > hint) { return false; }
-    /* Announced before `limit` is read, both seq_cst: base_account_limit waits for us, or we read what
-     * it stored. */
+    /* Announced before `limit` is read, both seq_cst: base_account_limit waits for us, or we read
+     * what it stored. */
     _Atomic uint32_t *mine = &a->charging[base_load_rlx(&a->turn) & 1u];
     base_add_sc(mine, 1u);
     bool granted = false;

@@ -151,7 +151,14 @@ static base_self_t *base_record_fresh(void)
 static void base_record_init(base_self_t *r, int32_t tid)
 {
     uint32_t index = r->index;
+#if BASE_TSAN
+    /* Whatever the former owner did is done: the kernel has ended it. ThreadSanitizer cannot know
+     * that, except of memory that is mapped anew. */
+    BASE_REQUIRE(mmap(r, sizeof *r, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                      -1, 0) == (void *)r);
+#else
     memset(r, 0, sizeof *r);
+#endif
     r->index = index;
     base_store_rlx(&r->tid, tid);
     uint64_t seed;

@@ -183,5 +183,7 @@ CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c)
         sync_drop(L1_BIG, &c->big_lock);
         keep = next;
     }
+    /* Sets must not go on paying for a shortage that is over. */
+    if (freed != 0) { (void)l1_unpark(c, 0); }
     return freed;
 }

@@ -30,7 +30,7 @@ static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
     if (cfg->max_entries != 0 && cfg->max_entries < budget / mean / 4) {
         budget = BASE_MAX(cfg->max_entries * mean * 4, (uint64_t)4 << 20);
     }
-    uint64_t most_small = base_pow2_floor(budget / 128);
+    uint64_t most_small = base_pow2_floor(budget / 64);
     return (uint32_t)base_clamp(base_pow2_floor(budget / 4096), BASE_MIN((uint64_t)32 << 10, most_small),
                                 (uint64_t)1 << 20);
 }
@@ -133,7 +133,8 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->hooks = cfg->hooks;
     c->seg_bytes = l1_pick_seg_bytes(cfg, budget);
     c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);
-    c->record_max = c->seg_bytes / 4;
+    /* Longer values take whole pages: from 8 KiB on that wastes a third at worst. */
+    c->record_max = BASE_MAX(c->seg_bytes / 4, BASE_MIN(c->seg_bytes / 2, 8192u));
     c->stripe_count = l1_pick_stripes(cfg, budget, c->seg_bytes);
     c->stripe_mask = c->stripe_count - 1;
     c->max_value_bytes = BASE_MIN(cfg->max_value_bytes != 0 ? cfg->max_value_bytes
@@ -442,10 +443,12 @@ CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
     for (uint32_t i = 0; i < c->stripe_count; i++) { l1_fork_take(&c->stripe[i].lock); }
     l1_fork_take(&c->seg_lock);
     l1_fork_take(&c->big_lock);
+    l1_fork_take(&c->pages.lock);
 }
 
 CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 {
+    l1_fork_drop(&c->pages.lock);
     l1_fork_drop(&c->big_lock);
     l1_fork_drop(&c->seg_lock);
     for (uint32_t i = c->stripe_count; i-- > 0;) { l1_fork_drop(&c->stripe[i].lock); }
@@ -453,6 +456,7 @@ CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 
 CELLAR_PRIVATE void l1_fork_child(l1 *c)
 {
+    sync_reset(&c->pages.lock);
     sync_reset(&c->big_lock);
     sync_reset(&c->seg_lock);
     for (uint32_t i = 0; i < c->stripe_count; i++) { sync_reset(&c->stripe[i].lock); }

@@ -310,6 +310,7 @@ CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms); /* lower
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
 CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+/* Recheck up to `limit` parked segments and judge `low` anew; true when one became free. */
 CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
 CELLAR_PRIVATE void l1_log_rest(l1 *c);
 /* One more 2 MiB of the arena into a huge page; false: nothing to do. From tick. */

@@ -102,6 +102,7 @@ q fail l1_emptied STACK_AFTER_COUNT
 q ok   l1_chain OTHER SET
 q ok   l1_chain TSO=1 OTHER SET
 c ok   l1_chain OTHER SCAN
+c ok   l1_chain OTHER DEL
 c ok   l1_chain DROPS=2 OTHER SET
 f ok   l1_chain OTHER DEL SCAN
 q fail l1_chain NO_RECHECK OTHER
