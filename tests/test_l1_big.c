@@ -59,7 +59,7 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     kit_team team = {.n = 0};
     for (size_t i = 0; i < 8; i++) { kit_start(&team, reader, (void *)i); }
     uint64_t stored = 0, failed = 0;
-    const uint64_t rounds = kit_scale(12) < 3 ? 3 : kit_scale(12);
+    const uint64_t rounds = BASE_MAX(kit_scale(6), 3);
     for (uint64_t seq = 1; seq <= rounds; seq++) {
         kit_fill(value, g.len, 1, seq);
         cellar_err err = l1_put(g.k.c, &key.key, &p);

@@ -121,7 +121,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
 {
     uint64_t weight = l1_weight(c, slot->pos, &slot->rec);
     unsigned uses = l1_freq(slot->b, slot->i);
-    l1_slot_clear(slot);
+    if (cause != L1_LEFT_EXPIRED || !BASE_MUTANT("l1.reuse_before_unlink")) { l1_slot_clear(slot); }
     BASE_POINT("l1.evict.unlinked");
     if (base_load_rlx(&c->want_left) != 0) {
         BASE_ASSERT(out->n < L1_VICTIMS);

@@ -70,7 +70,7 @@ static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed
     l1_victims v;
     v.n = 0;
     for (;;) {
-        l1_pass p;
+        l1_pass p = {L1_NONE, 0, 0};
         sync_take(L1_STRIPE, &s->lock);
         l1_free_emptied(c, s);
         bool any = l1_due_segment(c, s, now, &p);

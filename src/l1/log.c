@@ -279,7 +279,7 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     l1_seg *g = &c->seg[seg];
     base_store_rlx(&g->min_due_ms, UINT64_MAX);
     base_store_rlx(&g->seq, 0u);
-    BASE_ASSERT(base_load_acq(&g->live) == 0 || BASE_MUTANT("l1.reuse_before_unlink"));
+    BASE_ASSERT(base_load_acq(&g->live) == 0);
     sync_take(L1_SEG, &c->seg_lock);
     base_sub_rlx(&c->held, 1u);
     if (base_load_acq(&g->busy) != 0 || l1_pinned(c, (uint64_t)seg + 1)) {

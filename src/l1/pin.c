@@ -168,10 +168,17 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
     if (same && block == NULL && info.value_len <= L1_SMALL_COPY) {
         /* In-place writers must append from now on. Values above 1 KiB never change in place. */
         _Atomic uint32_t *w0 = (_Atomic uint32_t *)(void *)l1_at(c, slot.pos);
-        bool set = (BASE_MUTANT("l1.pin_late_look") ? base_load_rlx(w0) : base_load_acq(w0)) & L1_W0_PINNED;
+        /* The acquire: who finds the bit set stores nothing, and a look done after the last recheck may
+         * have met another pinner's bit inside a writer's window. */
+        const bool late = BASE_MUTANT("l1.pin_late_look");
+        if (late) { same = base_load_sc(&h.b->ver) == ver; }
+        BASE_POINT("l1.pin.looked");
+        const bool set = (base_load_acq(w0) & L1_W0_PINNED) != 0;
         if (!set) { (void)base_or_sc(w0, L1_W0_PINNED); }
         BASE_POINT("l1.pin.ored");
-        same = BASE_MUTANT("l1.pin_no_second_recheck") || base_load_sc(&h.b->ver) == ver;
+        if ((!late || !set) && !BASE_MUTANT("l1.pin_no_second_recheck")) {
+            same = base_load_sc(&h.b->ver) == ver;
+        }
     }
     if (!same) {
         base_store_rel(pin, (uint64_t)0);
@@ -186,7 +193,7 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
 {
     cellar_err err;
-    l1_slot slot;
+    l1_slot slot = {.b = NULL};
     bool done = false;
     memset(out, 0, sizeof *out);
     out->slot = UINT32_MAX;

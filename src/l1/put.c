@@ -125,7 +125,8 @@ static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slo
     }
 }
 
-static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im)
+/* `early`: what w0 was before the lock, for the mutant that trusts it. */
+static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im, uint32_t early)
 {
     const l1_rec *r = &slot->rec, *n = &im->rec;
     if (r->size != n->size || r->mask != n->mask || ((r->w0 | n->w0) & L1_W0_BIG) != 0) {
@@ -136,11 +137,14 @@ static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *i
     if (r->tag_off != n->tag_off || r->tag_count != n->tag_count) { return false; }
     /* After the seq_cst lock: either we see the pinner's bit or it sees our odd version. */
     const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)l1_at(c, slot->pos);
-    uint32_t now = BASE_MUTANT("l1.w0_before_lock") ? r->w0 : base_load_sc(w0);
+    uint32_t now = BASE_MUTANT("l1.w0_before_lock") ? early : base_load_sc(w0);
+    BASE_POINT("l1.inplace.judged");
     if ((now & L1_W0_PINNED) != 0) { return false; }
     return (n->mask & L1_X_DEADLINE) != 0 ||
            l1_encode_due(c, slot->pos, im->deadline_ms, n->mask) != L1_DUE_EXT;
 }
+
+static bool l1_present(l1 *c, l1_stripe *s, const l1_key *k, uint32_t *w0);
 
 /* No tag of this key's in the chain: there is nothing to update in place. A hint. */
 BASE_INLINE bool l1_no_tag(l1 *c, const l1_key *k)
@@ -158,6 +162,8 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
     l1_slot slot;
     l1_done done = L1_DONE;
     bool announce = false;
+    uint32_t early = 0;
+    if (BASE_MUTANT("l1.w0_before_lock")) { (void)l1_present(c, l1_stripe_of(c, k->hash), k, &early); }
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_old o = l1_look_old(c, found, &slot);
@@ -166,7 +172,7 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
         done = L1_DONE;
     } else if ((p->flags & L1_KEEP_TTL) != 0 && found && !l1_times_agree(c, &o, &slot, im)) {
         done = L1_AGAIN;
-    } else if (!o.fresh || !l1_fits_in_place(c, &slot, im) || (old == NULL && base_load_rlx(&c->want_left) != 0)) {
+    } else if (!o.fresh || !l1_fits_in_place(c, &slot, im, early) || (old == NULL && base_load_rlx(&c->want_left) != 0)) {
         done = L1_APPEND;
     } else if (!l1_commit(c, k, p->change, &p->stamp)) {
         *err = CELLAR_CONFLICT;
@@ -202,12 +208,14 @@ static BASE_NOINLINE l1_done l1_put_in_place_told(l1 *c, const l1_key *k, l1_put
 }
 
 /* ---- append ---------------------------------------------------------------------------------- */
-static bool l1_present(l1 *c, l1_stripe *s, const l1_key *k)
+static bool l1_present(l1 *c, l1_stripe *s, const l1_key *k, uint32_t *w0)
 {
     uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
     l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
     l1_slot slot;
-    return l1_find(c, &h, k, &slot);
+    if (!l1_find(c, &h, k, &slot)) { return false; }
+    *w0 = slot.rec.w0;
+    return true;
 }
 
 /* Link the written record: condition, hook, slot, counts, in one window. */
@@ -249,7 +257,8 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
     for (;;) {
         uint64_t pos;
         sync_take(L1_STRIPE, &s->lock);
-        bool present = l1_present(c, s, k);
+        uint32_t w0;
+        bool present = l1_present(c, s, k, &w0);
         if (q == 2) { q = present ? (base_load_rlx(&c->policy) == L1_LRU) : l1_queue_for(c, s, k->hash); }
         l1_room room = v.n == L1_VICTIMS
             ? L1_ROOM_AGAIN
@@ -402,7 +411,7 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
     p->version = p->stamp = 0;
     p->replaced = false;
     if (p->flags == 0 && p->value_len <= L1_SMALL_COPY && base_load_rlx(&c->want_left) == 0 &&
-        l1_is_plain(c, k, p) && !l1_no_tag(c, k)) {
+        l1_is_plain(c, k, p) && !l1_no_tag(c, k) && !BASE_MUTANT("l1.w0_before_lock")) {
         cellar_err err;
         if (l1_put_plain(c, k, p, &err)) { return err; }
     }
