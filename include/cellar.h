@@ -52,7 +52,7 @@
  *                 but cellar_close of the store they run in.
  *
  * LIMITS      keys 65,535 bytes, in small stores less: a key must fit into a segment of the log
- *             (8 KiB at 1 MiB, 32 KiB up to 128 MiB, budget / 4096 above); values 2^30 - 1 bytes;
+ *             (16 KiB below 2 MiB, 32 KiB up to 128 MiB, then budget / 4096); values 2^30 - 1 bytes;
  *             4,096 views a store (max_views); view names 1..64 bytes; 16 tags an entry of 1..128
  *             bytes; 16 TTL classes a view; 16 listeners a store; patterns 1,024 bytes; budget from
  *             1 MiB. Reaching one is a code, never a silent change.

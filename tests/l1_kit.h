@@ -3,13 +3,13 @@
  * l1_kit: what the tests of L1 share: a store on a turnable clock, keys by number, self-describing
  * values, an own random stream, threads.
  *
- * PICTURE    kit { account -> hash key -> clock -> l1 }; kit_open .. kit_close. Close walks the store
- *            (l1_audit), closes it and wants every charged byte back.
+ * PICTURE    kit { account -> hash key -> clock -> l1 }; kit_open .. kit_close. Close walks the
+ *            store (l1_audit), closes it and wants every charged byte back.
  * CLOCK      virtual: k.clock.now_ms moves when a test moves it; the coarse reading lags by up to
- *            lag_ms, chosen anew for each reading, and never runs backwards. kit_real_clock gives the
- *            system's instead.
- * VALUES     kit_fill: every 8-byte word encodes {key, sequence, its place}; kit_check_value finds a
- *            byte of another value anywhere in it. Below 8 bytes all bytes are equal.
+ *            lag_ms, chosen anew for each reading, and never runs backwards. kit_real_clock gives
+ *            the system's instead.
+ * VALUES     kit_fill: every 8-byte word encodes {key, sequence, its place}; kit_check_value finds
+ *            a byte of another value anywhere in it. Below 8 bytes all bytes are equal.
  * SCALE      T_SCALE=n multiplies the amount of work; sanitizer builds do an eighth of it. */
 #ifndef CELLAR_TESTS_L1_KIT_H
 #define CELLAR_TESTS_L1_KIT_H
@@ -43,7 +43,7 @@ T_INLINE uint64_t kit_scale(uint64_t n)
     return scaled != 0 ? scaled : 1;
 }
 
-/* ---- random: splitmix64, so that a run depends on its seed alone --------------------------------- */
+/* ---- random: splitmix64, so that a run depends on its seed alone ----------------------------- */
 typedef struct kit_rng { uint64_t s; } kit_rng;
 
 T_INLINE uint64_t kit_mix(uint64_t x)
@@ -58,7 +58,7 @@ T_INLINE uint64_t kit_next(kit_rng *r) { return kit_mix(r->s += UINT64_C(0x9e377
 T_INLINE uint64_t kit_below(kit_rng *r, uint64_t n) { return (kit_next(r) >> 32) * n >> 32; }
 T_INLINE bool kit_one_in(kit_rng *r, uint64_t n) { return kit_below(r, n) == 0; }
 
-/* ---- clock ------------------------------------------------------------------------------------- */
+/* ---- clock ----------------------------------------------------------------------------------- */
 typedef struct kit_clock {
     _Atomic int64_t now_ms;
     _Atomic int64_t coarse_ms; /* highest coarse reading handed out */
@@ -74,7 +74,8 @@ T_INLINE int64_t kit_precise(void *ctx)
 T_INLINE int64_t kit_coarse(void *ctx)
 {
     kit_clock *c = ctx;
-    int64_t now = atomic_load(&c->now_ms), lag = atomic_load_explicit(&c->lag_ms, memory_order_relaxed);
+    int64_t now = atomic_load(&c->now_ms),
+    lag = atomic_load_explicit(&c->lag_ms, memory_order_relaxed);
     if (lag == 0) { return now; }
     uint64_t draw = atomic_fetch_add_explicit(&c->draws, 1, memory_order_relaxed);
     int64_t at = now - (int64_t)(kit_mix(draw) % (uint64_t)(lag + 1));
@@ -83,7 +84,7 @@ T_INLINE int64_t kit_coarse(void *ctx)
     return seen < at ? at : seen;
 }
 
-/* ---- a store ----------------------------------------------------------------------------------- */
+/* ---- a store --------------------------------------------------------------------------------- */
 typedef struct kit {
     base_account account;
     base_hash_key hash_key;
@@ -137,7 +138,9 @@ T_INLINE void kit_close(kit *k)
     kit_audit(k);
     l1_close(k->c);
     k->c = NULL;
-    for (unsigned m = 0; m < BASE_MOD_COUNT; m++) { T_EQ_U64(base_load_rlx(&k->account.by_module[m]), 0); }
+    for (unsigned m = 0; m < BASE_MOD_COUNT; m++) {
+        T_EQ_U64(base_load_rlx(&k->account.by_module[m]), 0);
+    }
     T_EQ_U64(kit_used(k), 0);
 }
 
@@ -151,13 +154,14 @@ T_INLINE l1_stats kit_stats(kit *k)
     return s;
 }
 
-/* ---- keys: 16 bytes of text from a number --------------------------------------------------------- */
+/* ---- keys: 16 bytes of text from a number ---------------------------------------------------- */
 typedef struct kit_key {
     l1_key key;
     char text[24];
 } kit_key;
 
-T_INLINE const l1_key *kit_key_bytes(const kit *k, kit_key *out, uint32_t owner, const void *bytes, uint32_t len)
+T_INLINE const l1_key *kit_key_bytes(const kit *k, kit_key *out, uint32_t owner, const void *bytes,
+                                     uint32_t len)
 {
     out->key = (l1_key){.bytes = bytes, .len = len, .owner = owner,
                         .hash = base_hash(&k->hash_key, owner, bytes, len)};
@@ -181,10 +185,11 @@ T_INLINE uint64_t kit_id_of(const void *key, size_t len)
     return id;
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 T_INLINE uint64_t kit_word(uint64_t id, uint64_t seq, size_t at)
 {
-    return (id << 40 ^ (seq & UINT64_C(0xffffffffff))) + (uint64_t)at * UINT64_C(0x9e3779b97f4a7c15);
+    return (id << 40 ^ (seq & UINT64_C(0xffffffffff)))
+        + (uint64_t)at * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 T_INLINE void kit_fill(void *buf, size_t len, uint64_t id, uint64_t seq)
@@ -234,7 +239,7 @@ T_INLINE bool kit_is(const void *buf, size_t len, uint64_t id, uint64_t seq)
     return kit_whole(buf, len, id, &found) && found == (seq & UINT64_C(0xffffffffff));
 }
 
-/* ---- short forms --------------------------------------------------------------------------------- */
+/* ---- short forms ----------------------------------------------------------------------------- */
 T_INLINE cellar_err kit_put_until(kit *k, uint32_t owner, uint64_t id, uint64_t seq, size_t len,
                                   int64_t deadline_ms)
 {
@@ -243,7 +248,8 @@ T_INLINE cellar_err kit_put_until(kit *k, uint32_t owner, uint64_t id, uint64_t 
     kit_key key;
     T_REQUIRE(v != NULL);
     kit_fill(v, len, id, seq);
-    l1_put_spec p = {.value = v, .value_len = len, .deadline_ms = deadline_ms, .change = L1_CHANGE_SET};
+    l1_put_spec p =
+        {.value = v, .value_len = len, .deadline_ms = deadline_ms, .change = L1_CHANGE_SET};
     cellar_err err = l1_put(k->c, kit_key_of(k, &key, owner, id), &p);
     if (v != small) { free(v); }
     return err;
@@ -274,7 +280,7 @@ T_INLINE bool kit_has(kit *k, uint64_t id)
     return l1_inspect(k->c, kit_key_of(k, &key, 0, id), NULL, 0, &info, L1_PEEK) == CELLAR_OK;
 }
 
-/* ---- threads ------------------------------------------------------------------------------------ */
+/* ---- threads --------------------------------------------------------------------------------- */
 #define KIT_THREADS_MAX 32
 typedef struct kit_team {
     base_thread t[KIT_THREADS_MAX];

@@ -8,8 +8,9 @@
  *                time --->   |w(1)-----|  |r(1)--|        f = end of w, s = start of r: forward
  *                            |w(2)--------|
  *                               |r(2)------------|        s = start of r, f = end of w: backward
- * INVARIANTS linearizable iff no read ends before its write starts, no two forward zones overlap, and no
- *            backward zone lies inside a forward one (Gibbons and Korach, for unique values).
+ * INVARIANTS linearizable iff no read ends before its write starts, no two forward zones overlap,
+ *            and no backward zone lies inside a forward one (Gibbons and Korach, for unique
+ *            values).
  * WALK       sort by key and id -> clusters -> per key: forward zones sorted by f, one sweep for
  *            overlaps; each backward zone looks for the last forward zone that begins before it.
  * LIMITS     O(n log n) time, one zone of 32 B per value. Times that are equal count as overlapping
@@ -70,7 +71,8 @@ static void lin_blame(lin_report *r, lin_fault fault, uint64_t key, uint64_t id,
     }
 }
 
-/* The cluster op[0..n): same key, same id, the write first. False: no zone (it is at fault itself). */
+/* The cluster op[0..n): same key, same id, the write first. False: no zone (it is at fault itself).
+ * */
 static bool lin_cluster(const lin_op *op, size_t n, lin_zone *z, lin_report *r)
 {
     if (!LIN_IS_WRITE(&op[0])) {
@@ -129,7 +131,9 @@ bool lin_check(lin_op *op, size_t count, lin_report *out)
         size_t zones = 0;
         while (i < count && op[i].key == key) {
             size_t end = i + 1;
-            while (end < count && op[end].key == key && LIN_ID(&op[end]) == LIN_ID(&op[i])) { end++; }
+            while (end < count && op[end].key == key && LIN_ID(&op[end]) == LIN_ID(&op[i])) {
+                end++;
+            }
             zones += lin_cluster(&op[i], end - i, &zone[zones], out);
             out->values++;
             i = end;

@@ -2,12 +2,14 @@
  *
  * lin: recorded histories of single keys and the zone checker that judges them.
  *
- * A history is what threads saw: for each operation on a register (a key), the id of the value it wrote
- * or read and two times, before the call and after the return. Written ids are unique within a key. The
- * promise: every hit is the latest write in some order consistent with real time; a miss says nothing,
- * because a cache may drop. So misses are not recorded, and a delete is a write of an id nobody reads.
+ * A history is what threads saw: for each operation on a register (a key), the id of the value it
+ * wrote or read and two times, before the call and after the return. Written ids are unique within
+ * a key. The promise: every hit is the latest write in some order consistent with real time; a miss
+ * says nothing, because a cache may drop. So misses are not recorded, and a delete is a write of an
+ * id nobody reads.
  *
- * Use: one lin_log a thread, preallocated; lin_check over all of them once the threads have stopped. */
+ * Use: one lin_log a thread, preallocated; lin_check over all of them once the threads have
+ *      stopped. */
 #ifndef CELLAR_TESTS_LIN_H
 #define CELLAR_TESTS_LIN_H
 
@@ -27,7 +29,8 @@ typedef struct lin_op { /* 32 B */
 
 #define LIN_WRITE_BIT (UINT64_C(1) << 63)
 
-static inline lin_op lin_make(lin_kind kind, uint64_t key, uint64_t id, uint64_t start, uint64_t end)
+static inline lin_op lin_make(lin_kind kind, uint64_t key, uint64_t id, uint64_t start,
+                              uint64_t end)
 {
     return (lin_op){.key = key, .start = start, .end = end,
                     .kind_id = id | (kind == LIN_WRITE ? LIN_WRITE_BIT : 0)};
@@ -36,7 +39,8 @@ static inline lin_op lin_make(lin_kind kind, uint64_t key, uint64_t id, uint64_t
 typedef struct lin_log { /* one writer */
     lin_op *op;
     size_t count, cap;
-    uint64_t dropped; /* operations that found it full: a history with holes in its writes is no proof */
+    /* operations that found it full: a history with holes in its writes is no proof */
+    uint64_t dropped;
 } lin_log;
 
 bool lin_open(lin_log *l, size_t cap);

@@ -264,6 +264,34 @@ static void a_thread_that_cannot_start_is_a_code(void)
     base_yield();
 }
 
+static void *sleep_with_a_cancel_pending(void *arg)
+{
+    base_thread t;
+    unsigned char bytes[16];
+    (void)pthread_cancel(pthread_self());
+    base_sleep_ns(1000);
+    T_CHECK(base_random_bytes(bytes, sizeof bytes));
+    T_CHECK(!sync_wait(&(_Atomic uint32_t){ 0 }, 0, base_now_ns() + 1000));
+    T_REQUIRE(base_thread_start(&t, look_around, &born, "cancel") == 0);
+    base_thread_join(&t);
+    *(bool *)arg = true;
+    pthread_testcancel();
+    return NULL;
+}
+
+/* Whoever waits may hold a lock: no wait of the library ends a thread. */
+static void no_wait_is_a_cancellation_point(void)
+{
+    pthread_t t;
+    bool reached = false;
+    void *end = NULL;
+    T_REQUIRE(pthread_create(&t, NULL, sleep_with_a_cancel_pending, &reached) == 0);
+    T_REQUIRE(pthread_join(t, &end) == 0);
+    T_CHECK(reached);
+    T_CHECK(end == PTHREAD_CANCELED);
+}
+
 T_MAIN("base_sync", T_CASE(locks_exclude), T_CASE(try_does_not_wait), T_CASE(wrong_order_aborts),
        T_CASE(no_wake_up_is_lost), T_CASE(waits_end_in_time), T_CASE(signals_do_not_end_a_wait),
-       T_CASE(threads_are_named_and_deaf), T_CASE(a_thread_that_cannot_start_is_a_code))
+       T_CASE(threads_are_named_and_deaf), T_CASE(a_thread_that_cannot_start_is_a_code),
+       T_CASE(no_wait_is_a_cancellation_point))

@@ -13,7 +13,9 @@ static void fill(void)
 {
     l1_config cfg = {.stripes = 2, .seg_bytes = 8192, .max_entries = 100000};
     kit_open(&k, KIT_MIB(2), &cfg);
-    for (uint64_t id = 0; id < 6000; id++) { T_EQ_I64(kit_put(&k, id, id, 8 + id % 100), CELLAR_OK); }
+    for (uint64_t id = 0; id < 6000; id++) {
+        T_EQ_I64(kit_put(&k, id, id, 8 + id % 100), CELLAR_OK);
+    }
     T_EQ_I64(kit_put(&k, 9000, 1, 50000), CELLAR_OK);
     T_EQ_STR(l1_audit(k.c), NULL);
 }
@@ -118,4 +120,5 @@ static void charges_and_bounds(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_audit", T_CASE(slots_and_buckets), T_CASE(records), T_CASE(segments_and_queues), T_CASE(charges_and_bounds))
+T_MAIN("l1_audit", T_CASE(slots_and_buckets), T_CASE(records), T_CASE(segments_and_queues),
+       T_CASE(charges_and_bounds))

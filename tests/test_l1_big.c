@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    oversized values keep the bound, leak nothing and never tear: 64 MiB in a budget of 160 MiB,
- *         replaced under eight readers; each allocation failing leaves a code and a whole store.
- * Method: readers check every word; a watcher reads the account; the n-th allocation, mapping and commit
- *         fails once, and from it on, over a scenario of all operations; live blocks and charges are
- *         counted before and after (kit_close wants every byte back). */
+ * Aim:    oversized values keep the bound, leak nothing and never tear: 64 MiB in a budget of 160
+ *         MiB, replaced under eight readers; each allocation failing leaves a code and a whole
+ *         store.
+ * Method: readers check every word; a watcher reads the account; the n-th allocation, mapping and
+ *         commit fails once, and from it on, over a scenario of all operations; live blocks and
+ *         charges are counted before and after (kit_close wants every byte back). */
 #include "tests/l1_kit.h"
 
 static struct {
@@ -54,7 +55,8 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     for (uint64_t id = 100; id < 200000; id++) { T_EQ_I64(kit_put(&g.k, id, id, 500), CELLAR_OK); }
     kit_fill(value, g.len, 1, 0);
     kit_key key;
-    l1_put_spec p = {.value = value, .value_len = g.len, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET};
+    l1_put_spec p =
+        {.value = value, .value_len = g.len, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET};
     T_EQ_I64(l1_put(g.k.c, kit_key_of(&g.k, &key, 0, 1), &p), CELLAR_OK);
     kit_team team = {.n = 0};
     for (size_t i = 0; i < 8; i++) { kit_start(&team, reader, (void *)i); }
@@ -63,14 +65,16 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     for (uint64_t seq = 1; seq <= rounds; seq++) {
         kit_fill(value, g.len, 1, seq);
         cellar_err err = l1_put(g.k.c, &key.key, &p);
-        T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE); /* the old one is read and cannot be freed yet */
+        /* the old one is read and cannot be freed yet */
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
         stored += err == CELLAR_OK;
         failed += err != CELLAR_OK;
         T_CHECK(kit_used(&g.k) <= KIT_MIB(160));
     }
     atomic_store(&g.stop, 1);
     kit_join(&team);
-    printf("# %" PRIu64 " replaced, %" PRIu64 " without room, %" PRIu64 " reads\n", stored, failed, atomic_load(&g.reads));
+    printf("# %" PRIu64 " replaced, %" PRIu64 " without room, %" PRIu64 " reads\n", stored, failed,
+           atomic_load(&g.reads));
     T_CHECK(stored >= rounds / 2 && atomic_load(&g.reads) > 5);
     T_EQ_U64(atomic_load(&g.over), 0);
     kit_fill(value, g.len, 1, 99);
@@ -92,7 +96,9 @@ static void one_needs_all_the_others_gone(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(16), NULL);
-    for (uint64_t id = 0; id < 300; id++) { T_EQ_I64(kit_put(&k, id, id, 30000 + id * 200), CELLAR_OK); }
+    for (uint64_t id = 0; id < 300; id++) {
+        T_EQ_I64(kit_put(&k, id, id, 30000 + id * 200), CELLAR_OK);
+    }
     T_EQ_I64(kit_put(&k, 1000, 1, KIT_MIB(8)), CELLAR_OK);
     T_CHECK(kit_has(&k, 1000));
     T_CHECK(kit_used(&k) <= KIT_MIB(16));
@@ -104,7 +110,7 @@ static void one_needs_all_the_others_gone(void)
     kit_close(&k);
 }
 
-/* ---- each allocation failing -------------------------------------------------------------------------- */
+/* ---- each allocation failing ----------------------------------------------------------------- */
 static bool all_seen(void *ctx, const l1_seen *s)
 {
     (void)s;
@@ -134,7 +140,10 @@ static void scenario(kit *k)
         if (err == CELLAR_OK) { T_CHECK(kit_is(buf, len, id, id)); }
         uint64_t version;
         if (id % 6 == 0) { fine(l1_version(k->c, kit_key_of(k, &key, 0, id), &version)); }
-        if (id % 9 == 0) { fine(l1_touch(k->c, kit_key_of(k, &key, 0, id), kit_now(k) + (INT64_C(1) << 40), 5000, NULL)); }
+        if (id % 9 == 0) {
+            fine(l1_touch(k->c, kit_key_of(k, &key, 0, id), kit_now(k) + (INT64_C(1) << 40), 5000,
+                          NULL));
+        }
         uint64_t part = kit_next(&(kit_rng){id}) & 15, some = 0;
         if (id % 8 == 0) { fine(l1_scan(k->c, &part, 2, 0, true, all_seen, &some)); }
         l1_pin_ref ref;
@@ -187,11 +196,13 @@ static void each_allocation_failing(void)
             kit_close(&k);
         }
     }
-    printf("# %" PRIu64 " runs, %" PRIu64 " of them without a store; failed at:", instances, open_failed);
+    printf("# %" PRIu64 " runs, %" PRIu64 " of them without a store; failed at:", instances,
+           open_failed);
     for (unsigned i = 0; i < known; i++) { printf(" %s", sites[i]); }
     printf("\n");
     T_CHECK(known >= 4 && open_failed > 3);
 }
 
-T_MAIN("l1_big", T_CASE(sixty_four_mib_in_a_hundred_and_sixty), T_CASE(one_needs_all_the_others_gone),
+T_MAIN("l1_big", T_CASE(sixty_four_mib_in_a_hundred_and_sixty),
+       T_CASE(one_needs_all_the_others_gone),
        T_CASE(each_allocation_failing))

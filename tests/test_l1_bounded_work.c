@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    one set of n bytes looks at no more than 16 + n/8 old records, twice that when it must force,
- *         however full, dead, hot or skewed the store is; other calls evict a bounded number.
- * Method: the engine's own step counter (debug builds) and the commit hook, which sees each entry that
- *         goes, over stores in awkward states: all entries hot, all dead, one stripe holding everything,
- *         mixed sizes, entry-bounded, half of it pinned. */
+ * Aim:    one set of n bytes looks at no more than 16 + n/8 old records, twice that when it must
+ *         force, however full, dead, hot or skewed the store is; other calls evict a bounded
+ *         number.
+ * Method: the engine's own step counter (debug builds) and the commit hook, which sees each entry
+ *         that goes, over stores in awkward states: all entries hot, all dead, one stripe holding
+ *         everything, mixed sizes, entry-bounded, half of it pinned. */
 #include "tests/l1_kit.h"
 
 static struct {
     uint64_t gone, gone_most; /* in the call under way; in any */
 } w;
 
-static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len, l1_change change,
+static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
+                      l1_change change,
                       uint64_t *stamp)
 {
     (void)ctx;
@@ -44,8 +46,10 @@ static void finish(kit *k, const char *name, uint64_t n)
 {
     l1_stats s = kit_stats(k);
     const uint64_t bound = 2 * (16 + n / 8);
-    printf("# %s: examined at most %" PRIu64 ", evicted by one set at most %" PRIu64 ", bound %" PRIu64 " (forced %" PRIu64
-           ", no room %" PRIu64 ")\n", name, s.examined_max, w.gone_most, bound, s.forced, s.no_space);
+    printf("# %s: examined at most %" PRIu64 ", evicted by one set at most %" PRIu64 ", bound %"
+           PRIu64 " (forced %" PRIu64
+           ", no room %" PRIu64 ")\n", name, s.examined_max, w.gone_most, bound, s.forced,
+           s.no_space);
     T_CHECK(s.evicted + s.expired > 100);
     T_CHECK(s.examined_max <= bound);
     T_CHECK(w.gone_most <= bound);
@@ -82,7 +86,8 @@ static void everything_hot(void)
 {
     hot("all hot, 2 MiB, 4 stripes", KIT_MIB(2), (l1_config){.stripes = 4}, 100000);
     hot("all hot, 1 MiB", KIT_MIB(1), (l1_config){0}, 50000);
-    hot("all hot, 8 MiB, 64 stripes asked for", KIT_MIB(8), (l1_config){.stripes = 64, .seg_bytes = 4096}, 100000);
+    hot("all hot, 8 MiB, 64 stripes asked for", KIT_MIB(8),
+        (l1_config){.stripes = 64, .seg_bytes = 4096}, 100000);
     hot("all hot, 1 MiB, lru", KIT_MIB(1), (l1_config){.policy = L1_LRU}, 50000);
 }
 
@@ -116,7 +121,9 @@ static void sizes_in_phases(void)
     uint64_t id = 0;
     start(&k, KIT_MIB(4), (l1_config){.stripes = 8});
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        for (uint64_t n = 0; n < KIT_MIB(12) / KIT_SLOW / (sizes[i] + 40); n++) { T_EQ_I64(put(&k, id++, sizes[i]), CELLAR_OK); }
+        for (uint64_t n = 0; n < KIT_MIB(12) / KIT_SLOW / (sizes[i] + 40); n++) {
+            T_EQ_I64(put(&k, id++, sizes[i]), CELLAR_OK);
+        }
     }
     finish(&k, "phases", 7936);
 }
@@ -130,7 +137,10 @@ static void bounded_by_entries(void)
     start(&k, KIT_MIB(8), (l1_config){.max_entries = 2000, .stripes = 8});
     for (uint64_t id = 0; id < kit_scale(200000); id++) {
         T_EQ_I64(put(&k, id, 50), CELLAR_OK);
-        for (unsigned i = 0; i < 4; i++) { (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, (uint64_t)1500)), buf, sizeof buf, &len); }
+        for (unsigned i = 0; i < 4; i++) {
+            (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, (uint64_t)1500)), buf, sizeof buf,
+                          &len);
+        }
     }
     finish(&k, "entries", 80);
 }
@@ -166,7 +176,8 @@ static void other_calls_evict_nothing(void)
     for (uint64_t i = 0; i < 20000; i++) {
         kit_key key;
         (void)kit_get(&k, kit_below(&r, 20000), buf, sizeof buf, &len);
-        (void)l1_touch(k.c, kit_key_of(&k, &key, 0, kit_below(&r, 20000)), kit_now(&k) + 1000, -1, NULL);
+        (void)l1_touch(k.c, kit_key_of(&k, &key, 0, kit_below(&r, 20000)), kit_now(&k) + 1000, -1,
+                       NULL);
         if (i % 50 == 0) { (void)kit_del(&k, kit_below(&r, 20000)); }
     }
     T_EQ_U64(w.gone, 0);
@@ -174,5 +185,7 @@ static void other_calls_evict_nothing(void)
     finish(&k, "others", 128);
 }
 
-T_MAIN("l1_bounded_work", T_CASE(uniform_sizes), T_CASE(everything_hot), T_CASE(everything_dead), T_CASE(mixed_sizes),
-       T_CASE(sizes_in_phases), T_CASE(bounded_by_entries), T_CASE(half_of_it_pinned), T_CASE(other_calls_evict_nothing))
+T_MAIN("l1_bounded_work", T_CASE(uniform_sizes), T_CASE(everything_hot), T_CASE(everything_dead),
+       T_CASE(mixed_sizes),
+       T_CASE(sizes_in_phases), T_CASE(bounded_by_entries), T_CASE(half_of_it_pinned),
+       T_CASE(other_calls_evict_nothing))

@@ -3,8 +3,9 @@
  * Aim:    the budget is a hard bound: the account is never above it at any instant, resident memory
  *         follows it, and at least three fifths of even the smallest budget hold payload.
  * Method: threads set values of 1 B to 8 MiB, skewed, over changing keys, while a watcher reads the
- *         account all the time and the process's resident pages often; sizes change in phases, because
- *         that is what makes allocators grow. Then stores of 1 MiB filled with values of many sizes. */
+ *         account all the time and the process's resident pages often; sizes change in phases,
+ *         because that is what makes allocators grow. Then stores of 1 MiB filled with values of
+ *         many sizes. */
 #include "tests/l1_kit.h"
 
 enum { WRITERS = 3, BIGGEST = 8 << 20 };
@@ -60,7 +61,8 @@ static void writer(void *arg)
         unsigned law = (unsigned)((base_now_ns() - b.start_ns) * 24 / (b.until_ns - b.start_ns));
         for (unsigned i = 0; i < 20; i++) {
             kit_key key;
-            l1_put_spec p = {.value = b.bytes, .value_len = size_by(law, &r), .deadline_ms = BASE_NEVER_MS,
+            l1_put_spec p =
+                {.value = b.bytes, .value_len = size_by(law, &r), .deadline_ms = BASE_NEVER_MS,
                              .change = L1_CHANGE_SET};
             if (kit_one_in(&r, 10)) { p.deadline_ms = kit_now(&b.k) + (int64_t)kit_below(&r, 30); }
             if (kit_one_in(&r, 10)) { p.flags = L1_WANT_VERSION; }
@@ -94,9 +96,12 @@ static void storm(uint64_t budget, uint64_t ms, bool resident)
     atomic_store(&b.stop, 1);
     kit_join(&watch);
     double growth = (double)(atomic_load(&b.peak_rss) - before) / (double)budget;
-    printf("# %" PRIu64 " MiB: %" PRIu64 " sets, %" PRIu64 " without room, %" PRIu64 " samples, account's peak %.4f, "
-           "resident growth %.4f of the budget\n", budget >> 20, atomic_load(&b.sets), atomic_load(&b.failed),
-           atomic_load(&b.samples), (double)base_load_rlx(&b.k.account.peak) / (double)budget, growth);
+    printf("# %" PRIu64 " MiB: %" PRIu64 " sets, %" PRIu64 " without room, %" PRIu64
+           " samples, account's peak %.4f, "
+           "resident growth %.4f of the budget\n", budget >> 20, atomic_load(&b.sets),
+           atomic_load(&b.failed),
+           atomic_load(&b.samples), (double)base_load_rlx(&b.k.account.peak) / (double)budget,
+           growth);
     T_EQ_U64(atomic_load(&b.over), 0);
     T_CHECK(base_load_rlx(&b.k.account.peak) <= budget);
     T_CHECK(base_load_rlx(&b.k.account.peak) > budget / 10 * 9);
@@ -109,7 +114,7 @@ static void storm(uint64_t budget, uint64_t ms, bool resident)
 static void account_and_memory_of_64_mib(void) { storm(KIT_MIB(64), 2500, true); }
 static void account_of_40_mib(void) { storm(KIT_MIB(40), 800, false); }
 
-/* ---- the least budget ------------------------------------------------------------------------------- */
+/* ---- the least budget ------------------------------------------------------------------------ */
 static void one_mib_holds_mostly_payload(void)
 {
     static const size_t sizes[] = {50,   100,  200,  500,  1000, 1800, 2100, 2500,  3900,
@@ -124,7 +129,8 @@ static void one_mib_holds_mostly_payload(void)
             T_CHECK(kit_used(&k) <= KIT_MIB(1));
         }
         for (uint64_t id = 0; id < n; id++) { payload += kit_has(&k, id) ? len + 16 : 0; }
-        printf("# values of %5zu: %.1f %% of 1 MiB is payload\n", len, (double)payload * 100 / (double)KIT_MIB(1));
+        printf("# values of %5zu: %.1f %% of 1 MiB is payload\n", len,
+               (double)payload * 100 / (double)KIT_MIB(1));
         T_CHECK(payload * 100 >= KIT_MIB(1) * 60);
         kit_close(&k);
     }
@@ -157,4 +163,5 @@ static void room_is_made_for_others(void)
 }
 
 T_MAIN("l1_budget", T_CASE(account_and_memory_of_64_mib), T_CASE(account_of_40_mib),
-       T_CASE(one_mib_holds_mostly_payload), T_CASE(below_the_least_is_refused), T_CASE(room_is_made_for_others))
+       T_CASE(one_mib_holds_mostly_payload), T_CASE(below_the_least_is_refused),
+       T_CASE(room_is_made_for_others))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a value that imitates records of other keys is never taken for one, although its bytes lie
- *         where records lay and will lie.
- * Method: values filled with images of the victims' records (every header form: plain, with owner, with
- *         fields), at every granule, under churn of segments by eviction, expiry, deletes, owner death
- *         and shrinking; readers ask for the victims by every way of reading and must see an honest
- *         value or nothing. One thread with the clock turned, then several. */
+ * Aim:    a value that imitates records of other keys is never taken for one, although its bytes
+ *         lie where records lay and will lie.
+ * Method: values filled with images of the victims' records (every header form: plain, with owner,
+ *         with fields), at every granule, under churn of segments by eviction, expiry, deletes,
+ *         owner death and shrinking; readers ask for the victims by every way of reading and must
+ *         see an honest value or nothing. One thread with the clock turned, then several. */
 #include "tests/l1_kit.h"
 
 #include "l1/l1_int.h"
@@ -24,7 +24,9 @@ static size_t image(unsigned char *out, uint64_t v, uint32_t owner, bool fields,
     kit_key key;
     size_t at = 8;
     kit_key_of(&f.k, &key, owner, v);
-    uint32_t w0 = 16u | vlen << 8 | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u) | (fields ? L1_W0_EXT : 0u);
+    uint32_t w0 =
+        16u | vlen << 8 | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u)
+            | (fields ? L1_W0_EXT : 0u);
     uint32_t due = 0, mask = L1_X_FLAGS, flags = 7;
     memcpy(out, &w0, 4);
     memcpy(out + 4, &due, 4);
@@ -66,7 +68,11 @@ static bool on_seen(void *ctx, const l1_seen *s)
 {
     (void)ctx;
     uint64_t id = kit_id_of(s->key, s->key_len);
-    if (id < VICTIMS) { look(id, s->value, s->value_len); } else { T_CHECK(id >= 1000 && id < 1000000); }
+    if (id < VICTIMS) {
+        look(id, s->value, s->value_len);
+    } else {
+        T_CHECK(id >= 1000 && id < 1000000);
+    }
     return true;
 }
 
@@ -88,7 +94,9 @@ static void read_victim(kit_rng *r)
         }
         break;
     case 1:
-        if (l1_inspect(f.k.c, &key.key, buf, sizeof buf, &info, 0) == CELLAR_OK) { look(v, buf, info.value_len); }
+        if (l1_inspect(f.k.c, &key.key, buf, sizeof buf, &info, 0) == CELLAR_OK) {
+            look(v, buf, info.value_len);
+        }
         break;
     case 2: (void)l1_scan(f.k.c, &cursor, 4, key.key.owner, true, on_seen, NULL); break;
     default:
@@ -102,11 +110,15 @@ static void write_forged(kit_rng *r)
     unsigned char value[LONGEST + 256];
     kit_key key;
     size_t len = forge(r, value);
-    l1_put_spec p = {.value = value, .value_len = len, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET};
+    l1_put_spec p =
+        {.value = value, .value_len = len, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET};
     if (kit_one_in(r, 3)) { p.deadline_ms = kit_now(&f.k) + (int64_t)kit_below(r, 20); }
-    (void)l1_put(f.k.c, kit_key_of(&f.k, &key, kit_one_in(r, 4) ? 9u : 0u, 1000 + kit_below(r, 3000)), &p);
+    (void)l1_put(f.k.c,
+                 kit_key_of(&f.k, &key, kit_one_in(r, 4) ? 9u : 0u, 1000 + kit_below(r, 3000)), &p);
     if (kit_one_in(r, 5)) {
-        (void)l1_del(f.k.c, kit_key_of(&f.k, &key, kit_one_in(r, 4) ? 9u : 0u, 1000 + kit_below(r, 3000)), NULL);
+        (void)l1_del(f.k.c,
+                     kit_key_of(&f.k, &key, kit_one_in(r, 4) ? 9u : 0u, 1000 + kit_below(r, 3000)),
+                     NULL);
     }
 }
 
@@ -118,8 +130,10 @@ static void touch_victim(kit_rng *r)
     if (kit_one_in(r, 2)) {
         (void)l1_del(f.k.c, kit_key_of(&f.k, &key, owner, v), NULL);
     } else {
-        int64_t until = kit_one_in(r, 2) ? kit_now(&f.k) + (int64_t)kit_below(r, 10) : BASE_NEVER_MS;
-        (void)kit_put_until(&f.k, owner, v, atomic_fetch_add(&f.seq, 1), 8 + kit_below(r, 100), until);
+        int64_t until = kit_one_in(r, 2) ? kit_now(&f.k) + (int64_t)kit_below(r, 10)
+            : BASE_NEVER_MS;
+        (void)kit_put_until(&f.k, owner, v, atomic_fetch_add(&f.seq, 1), 8 + kit_below(r, 100),
+                            until);
     }
 }
 
@@ -189,7 +203,8 @@ static void threads_of_churn(void)
         kit_start(&team, spy, (void *)i);
     }
     kit_join(&team);
-    printf("# %" PRIu64 " looks, %" PRIu64 " honest hits\n", atomic_load(&f.looks), atomic_load(&f.hits));
+    printf("# %" PRIu64 " looks, %" PRIu64 " honest hits\n", atomic_load(&f.looks),
+           atomic_load(&f.hits));
     close_forgery(kit_scale(1000));
 }
 

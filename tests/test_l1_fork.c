@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a child forked while eight threads write may use the store at once: no hang, no torn value, a
- *         whole structure; the parent notices nothing.
- * Method: writers that change values in place (they hold no lock a fork could take), set, delete and
- *         renew idle times; the parent forks in a loop with the same handlers a store registers; each
- *         child reads, scans, sets, pins, deletes, sweeps, walks the structure, under an alarm. */
+ * Aim:    a child forked while eight threads write may use the store at once: no hang, no torn
+ *         value, a whole structure; the parent notices nothing.
+ * Method: writers that change values in place (they hold no lock a fork could take), set, delete
+ *         and renew idle times; the parent forks in a loop with the same handlers a store
+ *         registers; each child reads, scans, sets, pins, deletes, sweeps, walks the structure,
+ *         under an alarm. */
 #include "tests/l1_kit.h"
 
 #include <signal.h>
@@ -49,11 +50,12 @@ static bool on_seen(void *ctx, const l1_seen *s)
 {
     uint64_t id = kit_id_of(s->key, s->key_len), seq;
     ++*(uint64_t *)ctx;
-    return T_CHECK(id < 2 * KEYS || (id >= 10000 && id < 15000)) && T_CHECK(kit_whole(s->value, s->value_len, id, &seq));
+    return T_CHECK(id < 2 * KEYS || (id >= 10000 && id < 15000)) &&
+        T_CHECK(kit_whole(s->value, s->value_len, id, &seq));
 }
 
-/* What a child does with the store its parent was writing to. Order differs, so that each kind of call is
- * sometimes the first to meet what a lost writer left behind. */
+/* What a child does with the store its parent was writing to. Order differs, so that each kind of
+ * call is sometimes the first to meet what a lost writer left behind. */
 static void use_in_child(unsigned round)
 {
     static unsigned char buf[4096];
@@ -84,7 +86,9 @@ static void use_in_child(unsigned round)
             for (uint64_t id = 0; id < KEYS; id++) {
                 kit_key key;
                 l1_pin_ref ref;
-                if (l1_pin(f.k.c, kit_key_of(&f.k, &key, 0, id), &ref, 0) != CELLAR_OK) { continue; }
+                if (l1_pin(f.k.c, kit_key_of(&f.k, &key, 0, id), &ref, 0) != CELLAR_OK) {
+                    continue;
+                }
                 T_CHECK(kit_whole(ref.value, ref.value_len, id, &seq));
                 l1_unpin(f.k.c, &ref);
             }
@@ -95,7 +99,9 @@ static void use_in_child(unsigned round)
         default: (void)l1_tick(f.k.c, UINT64_MAX); break;
         }
     }
-    for (uint64_t id = 0; id < 5000; id++) { T_EQ_I64(kit_put(&f.k, 10000 + id, id, 400), CELLAR_OK); }
+    for (uint64_t id = 0; id < 5000; id++) {
+        T_EQ_I64(kit_put(&f.k, 10000 + id, id, 400), CELLAR_OK);
+    }
     T_EQ_STR(l1_audit(f.k.c), NULL);
 }
 
@@ -148,7 +154,9 @@ static void a_child_of_a_child(void)
     fflush(stdout);
     memset(&f, 0, sizeof f);
     kit_open(&f.k, KIT_MIB(1), NULL);
-    for (uint64_t id = 0; id < KEYS; id++) { T_EQ_I64(kit_put(&f.k, id, id, len_of(id)), CELLAR_OK); }
+    for (uint64_t id = 0; id < KEYS; id++) {
+        T_EQ_I64(kit_put(&f.k, id, id, len_of(id)), CELLAR_OK);
+    }
     f.node = (base_fork_node){.prepare = prepare, .parent = parent, .child = child, .ctx = f.k.c};
     T_REQUIRE(base_fork_register(&f.node));
     pid_t pid = fork();
@@ -178,7 +186,8 @@ static void a_child_of_a_child(void)
     T_REQUIRE(waitpid(pid, &status, 0) == pid);
     T_EQ_I64(status, 0);
     base_fork_unregister(&f.node);
-    for (uint64_t id = 0; id < KEYS; id++) { T_CHECK(kit_has(&f.k, id)); } /* the children's were their own */
+    /* the children's were their own */
+    for (uint64_t id = 0; id < KEYS; id++) { T_CHECK(kit_has(&f.k, id)); }
     kit_close(&f.k);
 }
 

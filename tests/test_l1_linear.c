@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    each key is linearizable: every hit is the latest write in some order consistent with real
- *         time, deletes and failed sets included; a compare-and-set has one winner; no increment is lost.
- * Method: threads set, delete, compare-and-set, get, get_many, pin and scan keys under eviction, splits,
- *         sweeps and resizes; all operations are recorded with their times and judged by the zone checker
- *         of tests/lin.c. 1, 4 and 64 keys, then 10^6. Misses prove nothing and are not recorded. */
+ * Aim:    each key is linearizable: every hit is the latest write in some order consistent with
+ *         real time, deletes and failed sets included; a compare-and-set has one winner; no
+ *         increment is lost.
+ * Method: threads set, delete, compare-and-set, get, get_many, pin and scan keys under eviction,
+ *         splits, sweeps and resizes; all operations are recorded with their times and judged by
+ *         the zone checker of tests/lin.c. 1, 4 and 64 keys, then 10^6. Misses prove nothing and
+ *         are not recorded. */
 #include "tests/l1_kit.h"
 #include "tests/lin.c"
 
@@ -32,10 +34,13 @@ typedef struct actor {
     unsigned char buf[BATCH][2048], value[2048];
 } actor;
 
-static void note_read(actor *a, uint64_t key, const void *bytes, size_t len, uint64_t start, uint64_t end)
+static void note_read(actor *a, uint64_t key, const void *bytes, size_t len, uint64_t start,
+                      uint64_t end)
 {
     uint64_t id;
-    if (read_id(bytes, len, key, &id)) { lin_note(a->log, lin_make(LIN_READ, key, id, start, end)); }
+    if (read_id(bytes, len, key, &id)) {
+        lin_note(a->log, lin_make(LIN_READ, key, id, start, end));
+    }
 }
 
 static void act_set(actor *a, uint64_t key)
@@ -44,7 +49,9 @@ static void act_set(actor *a, uint64_t key)
     uint64_t id = new_id();
     size_t len = 8 + kit_below(&a->r, kit_one_in(&a->r, 6) ? lin.longest - 8 : 16);
     kit_fill(a->value, len, key, id);
-    l1_put_spec p = {.value = a->value, .value_len = len, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET};
+    l1_put_spec p =
+        {.value = a->value, .value_len = len, .deadline_ms = BASE_NEVER_MS,
+         .change = L1_CHANGE_SET};
     if (kit_one_in(&a->r, 20)) { p.flags = L1_WANT_VERSION; }
     if (kit_one_in(&a->r, 20)) { p.deadline_ms = kit_now(&lin.k) + 3600000; }
     kit_key_of(&lin.k, &k, 0, key);
@@ -75,7 +82,9 @@ static void act_cas(actor *a, uint64_t key)
     if (!read_id(a->buf[0], info.value_len, key, &old)) { return; }
     size_t len = kit_one_in(&a->r, 2) ? info.value_len : 8 + kit_below(&a->r, 40);
     kit_fill(a->value, len, key, id);
-    l1_put_spec p = {.value = a->value, .value_len = len, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_UPDATE,
+    l1_put_spec p =
+        {.value = a->value, .value_len = len, .deadline_ms = BASE_NEVER_MS,
+         .change = L1_CHANGE_UPDATE,
                      .flags = L1_IF_SAME | L1_KEEP_OLD, .same = &info, .same_bytes = a->buf[0]};
     start = base_now_ns();
     err = l1_put(lin.k.c, &k.key, &p);
@@ -120,7 +129,9 @@ static void act_pin(actor *a, uint64_t key)
     cellar_err err = l1_pin(lin.k.c, kit_key_of(&lin.k, &k, 0, key), &ref, 0);
     uint64_t end = base_now_ns();
     if (err != CELLAR_OK) { return; }
-    if (read_id(ref.value, ref.value_len, key, &id)) { lin_note(a->log, lin_make(LIN_READ, key, id, start, end)); }
+    if (read_id(ref.value, ref.value_len, key, &id)) {
+        lin_note(a->log, lin_make(LIN_READ, key, id, start, end));
+    }
     if (kit_one_in(&a->r, 100)) { base_yield(); }
     note_read(a, key, ref.value, ref.value_len, start, end); /* the same bytes still */
     l1_unpin(lin.k.c, &ref);
@@ -133,7 +144,8 @@ static bool on_seen(void *ctx, const l1_seen *s)
     if (s->value != NULL && T_CHECK(key < lin.keys)) {
         uint64_t id;
         if (read_id(s->value, s->value_len, key, &id)) {
-            /* Begin of the step unknown to us: from the beginning of time it constrains from one side. */
+            /* Begin of the step unknown to us: from the beginning of time it constrains from one
+             * side. */
             lin_note(a->log, lin_make(LIN_READ, key, id, 0, base_now_ns()));
         }
     }
@@ -219,7 +231,8 @@ static void judge(uint64_t keys, uint32_t longest, uint64_t budget, uint64_t ms)
         printf("# %s: key %" PRIu64 ", value %" PRIu64 " and %" PRIu64 ", %" PRIu64 " violations\n",
                lin_fault_text(r.fault), r.key, r.id, r.other_id, r.violations);
     }
-    printf("# %" PRIu64 " keys: %" PRIu64 " operations judged, %" PRIu64 " values, %" PRIu64 " evicted\n", keys, ops,
+    printf("# %" PRIu64 " keys: %" PRIu64 " operations judged, %" PRIu64 " values, %" PRIu64
+           " evicted\n", keys, ops,
            r.values, kit_stats(&lin.k).evicted);
     T_CHECK(ops > 1000);
     each_compare_has_one_winner();
@@ -235,7 +248,7 @@ static void four_keys(void) { judge(4, 300, KIT_MIB(3), 700); }
 static void sixty_four_keys(void) { judge(64, 2000, KIT_MIB(3), 900); }
 static void a_million_keys(void) { judge(1000000, 100, KIT_MIB(16), 1200); }
 
-/* ---- incr ------------------------------------------------------------------------------------------ */
+/* ---- incr ------------------------------------------------------------------------------------ */
 enum { COUNTERS = 5, EACH = 60000 };
 static struct {
     kit k;
@@ -289,5 +302,6 @@ static void no_increment_is_lost(void)
     kit_close(&ctr.k);
 }
 
-T_MAIN("l1_linear", T_CASE(one_key), T_CASE(four_keys), T_CASE(sixty_four_keys), T_CASE(a_million_keys),
+T_MAIN("l1_linear", T_CASE(one_key), T_CASE(four_keys), T_CASE(sixty_four_keys),
+       T_CASE(a_million_keys),
        T_CASE(no_increment_is_lost))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    many keys at once answer exactly as one by one.
- * Method: 0, 1, 31, 32, 33 and 1000 keys in calls of at most 32, duplicates, absent, expired, negative,
- *         oversized, short buffers; each item's code, length and bytes compared with a single get of the
- *         same moment; prefetching (a hint) changes nothing. */
+ * Method: 0, 1, 31, 32, 33 and 1000 keys in calls of at most 32, duplicates, absent, expired,
+ *         negative, oversized, short buffers; each item's code, length and bytes compared with a
+ *         single get of the same moment; prefetching (a hint) changes nothing. */
 #include "tests/l1_kit.h"
 
 enum { KEYS = 3000, MOST = 1000, CAP = 60000 };
@@ -15,10 +15,12 @@ static void fill(kit *k)
         unsigned char v[4] = {0};
         if (id % 5 == 0) { continue; }                                        /* absent */
         size_t len = id % 7 == 0 ? 0 : id % 11 == 0 ? 3000 : id % 101 == 0 ? 50000 : 1 + id % 200;
-        int64_t until = id % 13 == 0 ? kit_now(k) + 5 : BASE_NEVER_MS;         /* expired, in a moment */
+        /* expired, in a moment */
+        int64_t until = id % 13 == 0 ? kit_now(k) + 5 : BASE_NEVER_MS;
         T_EQ_I64(kit_put_until(k, 0, id, id, len, until), CELLAR_OK);
         if (id % 17 == 0) {
-            l1_put_spec p = {.value = v, .value_len = 0, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET,
+            l1_put_spec p =
+                {.value = v, .value_len = 0, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET,
                              .kind = L1_NEGATIVE};
             T_EQ_I64(l1_put(k->c, kit_key_of(k, &key, 0, id), &p), CELLAR_OK);
         }
@@ -33,7 +35,8 @@ static void compare(kit *k, kit_rng *r, size_t n, unsigned flags)
     static unsigned char *buf[MOST], one[CAP];
     for (size_t i = 0; i < n; i++) {
         uint64_t id = kit_below(r, KEYS + 50);
-        if (i > 0 && kit_one_in(r, 5)) { id = kit_id_of(key[kit_below(r, i)].text, 16); } /* again */
+        /* again */
+        if (i > 0 && kit_one_in(r, 5)) { id = kit_id_of(key[kit_below(r, i)].text, 16); }
         size_t cap = kit_one_in(r, 6) ? kit_below(r, 50) : CAP;
         kit_key_of(k, &key[i], 0, id);
         buf[i] = malloc(cap + 1);
@@ -54,7 +57,8 @@ static void compare(kit *k, kit_rng *r, size_t n, unsigned flags)
         T_EQ_I64(item[i].err, err);
         if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { T_EQ_U64(item[i].value_len, len); }
         if (err == CELLAR_OK) {
-            T_CHECK(kit_is(item[i].buf, len, kit_id_of(key[i].text, 16), kit_id_of(key[i].text, 16)));
+            T_CHECK(kit_is(item[i].buf, len, kit_id_of(key[i].text, 16),
+                           kit_id_of(key[i].text, 16)));
         }
         T_EQ_U64(buf[i][item[i].buf_cap], 0xA5);
         free(buf[i]);

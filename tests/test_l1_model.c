@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    whatever is done to a store, it answers like a map that may forget, and it forgets nothing
- *         without saying so: a live key hits unless the left hook announced its end; each end is
- *         announced once, with its cause and its bytes; below the budget nothing leaves.
- * Method: random operations of all kinds (every put option, get, peek, inspect, version, del, touch,
- *         incr, pin, scan, owner death, tags, vetoes, resize, entry bound, policy, tick, clock jumps)
- *         against arrays indexed by key number, on a virtual clock with a lagging coarse reading.
- *         Eight configurations, 10^7 operations together (T_SCALE multiplies); l1_audit after each
- *         phase. Then threads: inserts minus ends equals what is there, key by key.
+ * Aim:    whatever is done to a store, it answers like a map that may forget, and it forgets
+ *         nothing without saying so: a live key hits unless the left hook announced its end; each
+ *         end is announced once, with its cause and its bytes; below the budget nothing leaves.
+ * Method: random operations of all kinds (every put option, get, peek, inspect, version, del,
+ *         touch, incr, pin, scan, owner death, tags, vetoes, resize, entry bound, policy, tick,
+ *         clock jumps) against arrays indexed by key number, on a virtual clock with a lagging
+ *         coarse reading. Eight configurations, 10^7 operations together (T_SCALE multiplies);
+ *         l1_audit after each phase. Then threads: inserts minus ends equals what is there, key by
+ *         key.
  * Limits: where nobody listens (left off) and entries are evicted, a miss is always allowed. */
 #include "tests/l1_kit.h"
 
@@ -65,12 +66,13 @@ static struct model {
         bool active, deleting, vetoed, may_fail;
         uint32_t owner;
         uint64_t id;
-        unsigned commits, ends, evicted; /* ends: announced ends of this key; evicted: for want of room */
+        /* ends: announced ends of this key; evicted: for want of room */
+        unsigned commits, ends, evicted;
         uint64_t stamp;
     } now;
 } m;
 
-/* ---- the map's own judgement ------------------------------------------------------------------------ */
+/* ---- the map's own judgement ----------------------------------------------------------------- */
 static int64_t expires(const entry *e)
 {
     int64_t at = e->deadline_ms;
@@ -93,7 +95,8 @@ static bool is_value(const entry *e) { return fresh(e) && e->kind == L1_VALUE; }
 static bool deadline_is(const entry *e, int64_t told)
 {
     if (told == e->deadline_ms) { return true; }
-    return e->stale_ms == 0 && reached(e->deadline_ms) && e->deadline_ms < told && told <= kit_now(&m.k);
+    return e->stale_ms == 0 && reached(e->deadline_ms) && e->deadline_ms < told &&
+        told <= kit_now(&m.k);
 }
 
 static bool value_is(const entry *e, uint64_t id, const void *bytes, size_t len)
@@ -138,14 +141,14 @@ static entry *at(uint32_t owner, uint64_t id)
 static const l1_key *key_of(kit_key *out, unsigned char text[320], uint32_t owner, uint64_t id)
 {
     static const uint32_t length[8] = {16, 16, 17, 24, 16, 40, 254, 300};
-    uint32_t len = m.cfg->l1.seg_bytes != 0 && m.cfg->l1.seg_bytes < 4096 ? length[id & 3] : length[id & 7];
+    const uint32_t len = length[id & 7];
     (void)kit_key_of(&m.k, out, owner, id);
     memcpy(text, out->text, 16);
     memset(text + 16, 'x', 300 - 16);
     return kit_key_bytes(&m.k, out, owner, text, len);
 }
 
-/* ---- hooks ------------------------------------------------------------------------------------------- */
+/* ---- hooks ----------------------------------------------------------------------------------- */
 static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                       l1_change change, uint64_t *stamp)
 {
@@ -163,7 +166,8 @@ static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key,
     T_CHECK(m.now.active && m.now.id == id && m.now.owner == owner);
     m.now.commits++;
     m.now.stamp = *stamp;
-    if (m.cfg->vetoes && change != L1_CHANGE_DEL && change != L1_CHANGE_TOUCH && kit_one_in(&m.r, 40)) {
+    if (m.cfg->vetoes && change != L1_CHANGE_DEL && change != L1_CHANGE_TOUCH &&
+        kit_one_in(&m.r, 40)) {
         m.now.vetoed = true;
         m.vetoes++;
         return false;
@@ -232,7 +236,7 @@ static void begin(uint32_t owner, uint64_t id)
     m.now.id = id;
 }
 
-/* ---- operations -------------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 typedef struct pick { /* one key of one view */
     row *r;
     entry *e;
@@ -280,7 +284,8 @@ static void some_options(const entry *e, l1_put_spec *s)
 {
     kit_rng *r = &m.r;
     s->deadline_ms = some_deadline();
-    s->change = kit_one_in(r, 30) ? L1_CHANGE_BACKFILL : kit_one_in(r, 30) ? L1_CHANGE_PUBLISH : L1_CHANGE_SET;
+    s->change = kit_one_in(r, 30) ? L1_CHANGE_BACKFILL : kit_one_in(r, 30) ? L1_CHANGE_PUBLISH
+        : L1_CHANGE_SET;
     if (kit_one_in(r, 12)) { s->idle_ms = 1 + (int64_t)kit_below(r, 300); }
     if (kit_one_in(r, 12)) { s->stale_ms = 1 + (int64_t)kit_below(r, 300); }
     if (kit_one_in(r, 500)) { s->idle_ms = UINT32_MAX; }
@@ -311,7 +316,8 @@ static cellar_err condition(const entry *e, const l1_put_spec *s, bool same)
     const bool present = is_value(e);
     if ((s->flags & L1_IF_ABSENT) != 0 && present) { return CELLAR_EXISTS; }
     if ((s->flags & L1_IF_PRESENT) != 0 && !present) { return CELLAR_MISS; }
-    if ((s->flags & L1_IF_VERSION) != 0 && (!present || e->version == 0 || e->version != s->if_version)) {
+    if ((s->flags & L1_IF_VERSION) != 0 &&
+        (!present || e->version == 0 || e->version != s->if_version)) {
         return CELLAR_CONFLICT;
     }
     return (s->flags & L1_IF_SAME) != 0 && !(present && same) ? CELLAR_CONFLICT : CELLAR_OK;
@@ -337,7 +343,8 @@ static void store(pick *p, const l1_put_spec *s, const entry *before)
 }
 
 /* A set that failed for want of room or size. */
-static void failed_set(pick *p, const l1_put_spec *s, const entry *before, bool same, cellar_err err)
+static void failed_set(pick *p, const l1_put_spec *s, const entry *before, bool same,
+                       cellar_err err)
 {
     m.space += err == CELLAR_E_SPACE;
     if (err == CELLAR_E_TOOBIG) { T_CHECK(s->value_len > m.cfg->budget / 8); }
@@ -427,7 +434,8 @@ static void do_get(void)
     pick p;
     choose(&p);
     unsigned flags = (kit_one_in(&m.r, 6) ? L1_PEEK : 0) | (kit_one_in(&m.r, 4) ? L1_STALE_OK : 0);
-    size_t cap = kit_one_in(&m.r, 8) ? kit_below(&m.r, 40) : BASE_MAX(m.cfg->max_len, m.cfg->big_len);
+    size_t cap = kit_one_in(&m.r, 8) ? kit_below(&m.r, 40)
+        : BASE_MAX(m.cfg->max_len, m.cfg->big_len);
     const bool only_size = kit_one_in(&m.r, 16), info_too = kit_one_in(&m.r, 4);
     void *buf = only_size ? NULL : m.buf;
     if (only_size) { cap = 0; }
@@ -483,7 +491,8 @@ static void do_touch(void)
     pick p;
     choose(&p);
     int64_t deadline = some_deadline();
-    int64_t idle = kit_one_in(&m.r, 2) ? -1 : kit_one_in(&m.r, 2) ? 0 : 1 + (int64_t)kit_below(&m.r, 300);
+    int64_t idle = kit_one_in(&m.r, 2) ? -1 : kit_one_in(&m.r, 2) ? 0
+        : 1 + (int64_t)kit_below(&m.r, 300);
     cellar_err want = !fresh(p.e) ? CELLAR_MISS : p.e->kind != L1_VALUE ? CELLAR_ABSENT : CELLAR_OK;
     uint64_t stamp = 0;
     begin(p.r->owner, p.id);
@@ -509,7 +518,8 @@ static void do_touch(void)
     }
     l1_info info;
     bool stale;
-    if (judged(p.e, 0, &stale) == CELLAR_OK && l1_inspect(m.k.c, p.k, NULL, 0, &info, L1_PEEK) == CELLAR_OK) {
+    if (judged(p.e, 0, &stale) == CELLAR_OK &&
+        l1_inspect(m.k.c, p.k, NULL, 0, &info, L1_PEEK) == CELLAR_OK) {
         check_info(&p, &info);
     }
 }
@@ -547,7 +557,8 @@ static void do_incr(void)
     if (kit_one_in(&m.r, 20)) { delta = kit_one_in(&m.r, 2) ? INT64_MAX : INT64_MIN; }
     l1_put_spec s = {.deadline_ms = some_deadline(), .change = L1_CHANGE_INCR};
     l1_info seen;
-    if (may_forget() && fresh(p.e) && l1_inspect(m.k.c, p.k, NULL, 0, &seen, L1_PEEK) == CELLAR_MISS) {
+    if (may_forget() && fresh(p.e) &&
+        l1_inspect(m.k.c, p.k, NULL, 0, &seen, L1_PEEK) == CELLAR_MISS) {
         ended(p.r, p.e);
     }
     const entry before = *p.e;
@@ -564,8 +575,9 @@ static void do_incr(void)
     if (!value) { start = init; }
     const bool over = __builtin_add_overflow(start, delta, &sum);
     if (over) { sum = delta < 0 ? INT64_MIN : INT64_MAX; }
-    cellar_err want = value && before.len != 8 ? CELLAR_E_TYPE : !value && only_present ? CELLAR_MISS
-                    : over ? CELLAR_E_RANGE : CELLAR_OK;
+    cellar_err want = over ? CELLAR_E_RANGE : CELLAR_OK;
+    if (value && before.len != 8) { want = CELLAR_E_TYPE; }
+    if (!value && only_present) { want = CELLAR_MISS; }
     uint64_t stamp = 0;
     begin(p.r->owner, p.id);
     cellar_err got = l1_incr(m.k.c, p.k, delta, init, &s, only_present, &got_sum, &stamp);
@@ -576,7 +588,8 @@ static void do_incr(void)
         return;
     }
     if (m.now.vetoed && got == CELLAR_CONFLICT) { return; }
-    if (m.now.evicted != 0 && value) { /* appending it drove out the old one: it starts anew, or not */
+    /* appending it drove out the old one: it starts anew, or not */
+    if (m.now.evicted != 0 && value) {
         value = false;
         sum = init + delta;
         want = only_present ? CELLAR_MISS : CELLAR_OK;
@@ -657,7 +670,7 @@ static void do_pin(void)
     memcpy(h->copy, h->ref.value, h->ref.value_len);
 }
 
-/* ---- walking, upkeep, change ------------------------------------------------------------------------- */
+/* ---- walking, upkeep, change ----------------------------------------------------------------- */
 static bool on_seen(void *ctx, const l1_seen *s)
 {
     pick *p = ctx;
@@ -680,7 +693,8 @@ static void do_scan(void)
     memset(m.seen, 0, m.cfg->keys);
     const bool values = kit_one_in(&m.r, 2);
     do {
-        T_EQ_I64(l1_scan(m.k.c, &cursor, 1 + kit_below(&m.r, 50), p.r->owner, values, on_seen, &p), CELLAR_OK);
+        T_EQ_I64(l1_scan(m.k.c, &cursor, 1 + kit_below(&m.r, 50), p.r->owner, values, on_seen, &p),
+                 CELLAR_OK);
     } while (cursor != 0);
     for (uint64_t id = 0; id < m.cfg->keys; id++) {
         if (m.seen[id] == 0 && fresh(&p.r->e[id])) {
@@ -707,7 +721,9 @@ static void do_owner_death(void)
         if (next < ROWS) { break; }
         (void)l1_tick(m.k.c, UINT64_MAX); /* no row left: everything dead must be announced now */
         for (unsigned i = 0; i < ROWS && !m.cfg->left; i++) {
-            for (uint64_t id = 0; id < m.cfg->keys && !m.alive[m.rows[i].owner]; id++) { m.rows[i].e[id].present = false; }
+            for (uint64_t id = 0; id < m.cfg->keys && !m.alive[m.rows[i].owner]; id++) {
+                m.rows[i].e[id].present = false;
+            }
             if (!m.alive[m.rows[i].owner]) { m.rows[i].present = 0; }
         }
     }
@@ -726,7 +742,11 @@ static void do_time(void)
     switch (kit_below(&m.r, 60)) {
     case 0: kit_forward(&m.k, (int64_t)kit_below(&m.r, 100)); break;
     case 1: kit_forward(&m.k, (int64_t)kit_below(&m.r, 2000)); break;
-    case 2: if (kit_one_in(&m.r, 200)) { kit_forward(&m.k, INT64_C(86400000) * (int64_t)kit_below(&m.r, 70)); } break;
+    case 2:
+        if (kit_one_in(&m.r, 200)) {
+            kit_forward(&m.k, INT64_C(86400000) * (int64_t)kit_below(&m.r, 70));
+        }
+        break;
     default: kit_forward(&m.k, 1); break;
     }
     atomic_store(&m.k.clock.lag_ms, (int64_t)kit_below(&m.r, 11));
@@ -747,7 +767,11 @@ static void do_resize(void)
     m.now.active = false;
     cellar_err err = l1_resize(m.k.c, to);
     T_CHECK(err == CELLAR_OK || (err == CELLAR_E_SPACE && pins_held()));
-    if (err == CELLAR_OK) { T_CHECK(kit_used(&m.k) <= to); } else { T_EQ_I64(l1_resize(m.k.c, 2 * b), CELLAR_OK); }
+    if (err == CELLAR_OK) {
+        T_CHECK(kit_used(&m.k) <= to);
+    } else {
+        T_EQ_I64(l1_resize(m.k.c, 2 * b), CELLAR_OK);
+    }
 }
 
 static void do_bound(void)
@@ -770,7 +794,11 @@ static void phase(void)
     m.now.active = false;
     kit_audit(&m.k);
     l1_stats s = kit_stats(&m.k);
-    if (m.cfg->left) { T_EQ_U64(s.entries, all_present()); } else { T_CHECK(s.entries <= all_present()); }
+    if (m.cfg->left) {
+        T_EQ_U64(s.entries, all_present());
+    } else {
+        T_CHECK(s.entries <= all_present());
+    }
     T_CHECK(kit_used(&m.k) <= base_load_rlx(&m.k.account.limit));
     for (unsigned i = 0; i < PINS; i++) {
         if (m.pin[i].copy != NULL) { check_pin(&m.pin[i]); }
@@ -822,7 +850,9 @@ static void open_model(const config *cfg)
     m.seen = malloc(cfg->keys);
     T_REQUIRE(m.buf != NULL && m.value != NULL && m.seen != NULL);
     l1_config l = cfg->l1;
-    l.hooks = (l1_hooks){.commit = on_commit, .left = on_left, .owner_alive = on_alive, .tags_valid = on_tags};
+    l.hooks =
+        (l1_hooks){.commit = on_commit, .left = on_left, .owner_alive = on_alive,
+                   .tags_valid = on_tags};
     kit_open(&m.k, cfg->budget, &l);
     atomic_store(&m.k.clock.lag_ms, 10);
     if (cfg->left) { l1_want_left(m.k.c, true); }
@@ -873,12 +903,14 @@ static void run(const config *cfg, uint64_t ops)
         T_REQUIRE(false);
     }
     l1_stats s = kit_stats(&m.k);
-    printf("# %s: %" PRIu64 " ops, %" PRIu64 " evicted, %" PRIu64 " expired, %" PRIu64 " splits, %" PRIu64
+    printf("# %s: %" PRIu64 " ops, %" PRIu64 " evicted, %" PRIu64 " expired, %" PRIu64 " splits, %"
+           PRIu64
            " merges, %" PRIu64 " without room, hit ratio of live keys %.4f\n", cfg->name, m.ops,
            cfg->left ? m.evictions : s.evicted, s.expired, s.splits, s.merges, m.space,
            m.lookups != 0 ? (double)m.hits / (double)m.lookups : 1.0);
     if (m.space != 0) {
-        printf("#   no space %" PRIu64 ", chains full %" PRIu64 ", parked %" PRIu64 "\n", s.no_space, s.chain_full,
+        printf("#   no space %" PRIu64 ", chains full %" PRIu64 ", parked %" PRIu64 "\n",
+               s.no_space, s.chain_full,
                s.parked_total);
     }
     if (cfg->fits) {
@@ -898,37 +930,43 @@ static void everything_fits(void)
 }
 static void everything_fits_unheard(void)
 {
-    static const config c = {.name = "fits, nobody listens", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
+    static const config c =
+        {.name = "fits, nobody listens", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
                              .big_len = 300000, .big_one_in = 4000, .fits = true, .vetoes = true};
     run(&c, 1500000);
 }
 static void small_store_under_pressure(void)
 {
-    static const config c = {.name = "pressure", .budget = KIT_MIB(1), .keys = 4000, .max_len = 1500,
+    static const config c =
+        {.name = "pressure", .budget = KIT_MIB(1), .keys = 4000, .max_len = 1500,
                              .left = true, .vetoes = true};
     run(&c, 1500000);
 }
 static void many_stripes_under_pressure(void)
 {
     static const config c = {.name = "stripes", .budget = KIT_MIB(4), .keys = 16000, .max_len = 700,
-                             .l1 = {.stripes = 8, .seg_bytes = 4096, .mean_entry_bytes = 64}, .left = true};
+                             .l1 = {.stripes = 8, .seg_bytes = 4096, .mean_entry_bytes = 64},
+                             .left = true};
     run(&c, 1500000);
 }
 static void unheard_under_pressure(void)
 {
-    static const config c = {.name = "pressure, nobody listens", .budget = KIT_MIB(2), .keys = 8000, .max_len = 1200};
+    static const config c =
+        {.name = "pressure, nobody listens", .budget = KIT_MIB(2), .keys = 8000, .max_len = 1200};
     run(&c, 1000000);
 }
 static void oversized_values(void)
 {
-    static const config c = {.name = "oversized", .budget = KIT_MIB(6), .keys = 3000, .max_len = 3000,
+    static const config c =
+        {.name = "oversized", .budget = KIT_MIB(6), .keys = 3000, .max_len = 3000,
                              .big_len = 400000, .big_one_in = 30, .left = true, .vetoes = true};
     run(&c, 700000);
 }
 static void bounded_by_entries(void)
 {
     static const config c = {.name = "entries", .budget = KIT_MIB(8), .keys = 3000, .max_len = 300,
-                             .l1 = {.max_entries = 200, .policy = L1_LRU}, .left = true, .changes = true};
+                             .l1 = {.max_entries = 200, .policy = L1_LRU}, .left = true,
+                             .changes = true};
     run(&c, 800000);
 }
 static void changed_while_running(void)
@@ -938,7 +976,7 @@ static void changed_while_running(void)
     run(&c, 1000000);
 }
 
-/* ---- threads: each end told once --------------------------------------------------------------------- */
+/* ---- threads: each end told once ------------------------------------------------------------- */
 enum { T_KEYS = 20000, T_WORKERS = 4 };
 static struct {
     kit k;
@@ -965,8 +1003,11 @@ static void worker(void *arg)
             size_t len = 8 + kit_below(&r, kit_one_in(&r, 8) ? 2000 : 100);
             uint64_t what = kit_below(&r, 10), seq = atomic_fetch_add(&th.seq, 1);
             if (what < 5) {
-                int64_t deadline = kit_one_in(&r, 4) ? kit_now(&th.k) + (int64_t)kit_below(&r, 20) : BASE_NEVER_MS;
-                if (kit_put_until(&th.k, 0, id, seq, len, deadline) == CELLAR_OK) { atomic_fetch_add(&th.made[id], 1); }
+                int64_t deadline = kit_one_in(&r, 4) ? kit_now(&th.k) + (int64_t)kit_below(&r, 20)
+                    : BASE_NEVER_MS;
+                if (kit_put_until(&th.k, 0, id, seq, len, deadline) == CELLAR_OK) {
+                    atomic_fetch_add(&th.made[id], 1);
+                }
             } else if (what < 6) {
                 (void)kit_del(&th.k, id);
             } else if (kit_get(&th.k, id, buf, sizeof buf, &len) == CELLAR_OK) {
@@ -994,7 +1035,9 @@ static void threads_every_end_is_told_once(void)
         l1_info info;
         uint32_t left = atomic_load(&th.made[id]) - atomic_load(&th.ends[id]);
         if (!T_CHECK(left <= 1)) { continue; }
-        bool live = l1_inspect(th.k.c, kit_key_of(&th.k, &key, 0, id), NULL, 0, &info, L1_PEEK) == CELLAR_OK;
+        bool live =
+            l1_inspect(th.k.c, kit_key_of(&th.k, &key, 0, id), NULL, 0, &info,
+                       L1_PEEK) == CELLAR_OK;
         T_CHECK(!live || left == 1);
         there += left;
     }
@@ -1003,6 +1046,9 @@ static void threads_every_end_is_told_once(void)
     kit_close(&th.k);
 }
 
-T_MAIN("l1_model", T_CASE(everything_fits), T_CASE(everything_fits_unheard), T_CASE(small_store_under_pressure),
-       T_CASE(many_stripes_under_pressure), T_CASE(unheard_under_pressure), T_CASE(oversized_values),
-       T_CASE(bounded_by_entries), T_CASE(changed_while_running), T_CASE(threads_every_end_is_told_once))
+T_MAIN("l1_model", T_CASE(everything_fits), T_CASE(everything_fits_unheard),
+       T_CASE(small_store_under_pressure),
+       T_CASE(many_stripes_under_pressure), T_CASE(unheard_under_pressure),
+       T_CASE(oversized_values),
+       T_CASE(bounded_by_entries), T_CASE(changed_while_running),
+       T_CASE(threads_every_end_is_told_once))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    pinned bytes stay what and where they are until unpin, whatever happens to the entry and its
- *         segment; pins run out with a code; unpinning twice is caught in debug builds.
- * Method: all slots taken, all segments pinned, unpin in another thread, update, delete, eviction, shrink
- *         and sweeps while pinned; readers and writers meanwhile; the double unpin in a forked child. */
+ * Aim:    pinned bytes stay what and where they are until unpin, whatever happens to the entry and
+ *         its segment; pins run out with a code; unpinning twice is caught in debug builds.
+ * Method: all slots taken, all segments pinned, unpin in another thread, update, delete, eviction,
+ *         shrink and sweeps while pinned; readers and writers meanwhile; the double unpin in a
+ *         forked child. */
 #include "tests/l1_kit.h"
 
 #include <signal.h>
@@ -59,8 +60,8 @@ static void all_slots_used(void)
     kit_close(&k);
 }
 
-/* Every segment named by a pin: nothing can be reused. Sets may fail for want of room, gets and the pins
- * may not; when the pins are gone all is as before. */
+/* Every segment named by a pin: nothing can be reused. Sets may fail for want of room, gets and the
+ * pins may not; when the pins are gone all is as before. */
 static void all_segments_pinned(void)
 {
     kit k;
@@ -155,7 +156,7 @@ static void incr_and_touch_while_pinned(void)
     kit_close(&k);
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------ */
+/* ---- threads --------------------------------------------------------------------------------- */
 enum { KEYS = 40, RING = 64 };
 static struct {
     kit k;
@@ -175,7 +176,9 @@ static void pinner(void *arg)
             free(h);
             continue;
         }
-        if (!T_CHECK(kit_whole(h->ref.value, h->ref.value_len, id, &h->seq))) { atomic_fetch_add(&s.failed, 1); }
+        if (!T_CHECK(kit_whole(h->ref.value, h->ref.value_len, id, &h->seq))) {
+            atomic_fetch_add(&s.failed, 1);
+        }
         atomic_fetch_add(&s.pinned, 1);
         h = atomic_exchange(&s.ring[kit_below(&r, RING)], h);
         if (h != NULL) { /* somebody else's */
@@ -192,7 +195,9 @@ static void churner(void *arg)
     while (kit_time_left(s.until_ns)) {
         for (unsigned i = 0; i < 50; i++) {
             uint64_t id = kit_below(&r, KEYS);
-            size_t len = 8 + (kit_one_in(&r, 10) ? kit_below(&r, 20000) : kit_one_in(&r, 2) ? 40 : kit_below(&r, 1200));
+            size_t len =
+                8 + (kit_one_in(&r, 10) ? kit_below(&r, 20000) : kit_one_in(&r, 2) ? 40
+                     : kit_below(&r, 1200));
             (void)kit_put(&s.k, id, atomic_fetch_add(&s.seq, 1), len);
             if (kit_one_in(&r, 30)) { (void)kit_del(&s.k, kit_below(&r, KEYS)); }
         }
@@ -251,9 +256,12 @@ static void unpinning_twice_dies_in_debug(void)
         }
         int status = 0;
         T_REQUIRE(waitpid(child, &status, 0) == child);
-        T_CHECK(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 7));
+        T_CHECK(WIFSIGNALED(status) ||
+                (WIFEXITED(status) && WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 7));
     }
 }
 
-T_MAIN("l1_pins", T_CASE(all_slots_used), T_CASE(all_segments_pinned), T_CASE(update_and_delete_while_pinned),
-       T_CASE(incr_and_touch_while_pinned), T_CASE(pins_travel_between_threads), T_CASE(unpinning_twice_dies_in_debug))
+T_MAIN("l1_pins", T_CASE(all_slots_used), T_CASE(all_segments_pinned),
+       T_CASE(update_and_delete_while_pinned),
+       T_CASE(incr_and_touch_while_pinned), T_CASE(pins_travel_between_threads),
+       T_CASE(unpinning_twice_dies_in_debug))

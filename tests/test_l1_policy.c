@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the policies do what they are called: fifo and lru (a clock with one bit) entry for entry like
- *         a list, s3fifo like its published form, and its hit ratio is not below exact LRU's.
- * Method: one stripe and an entry bound make the engine's choice comparable step by step with models of
- *         thirty lines; then zipf read-through runs, bounded by entries and by bytes, against exact LRU
- *         of the same capacity, computed here. */
+ * Aim:    the policies do what they are called: fifo and lru (a clock with one bit) entry for entry
+ *         like a list, s3fifo like its published form, and its hit ratio is not below exact LRU's.
+ * Method: one stripe and an entry bound make the engine's choice comparable step by step with
+ *         models of thirty lines; then zipf read-through runs, bounded by entries and by bytes,
+ *         against exact LRU of the same capacity, computed here. */
 #include "tests/l1_kit.h"
 
 #include <math.h>
 
-/* ---- list models: a ring of ids with one use bit or counter ------------------------------------------------- */
+/* ---- list models: a ring of ids with one use bit or counter ---------------------------------- */
 enum { UNIVERSE = 200000 };
 typedef struct list {
     uint32_t *item;
@@ -24,7 +24,12 @@ static struct {
 } md;
 
 enum { RING = 1 << 22 };
-static void list_open(list *l) { T_REQUIRE((l->item = malloc(RING * sizeof *l->item)) != NULL); l->head = l->tail = 0; }
+static void list_open(list *l)
+{
+    l->item = malloc(RING * sizeof *l->item);
+    l->head = l->tail = 0;
+    T_REQUIRE(l->item != NULL);
+}
 static void push(list *l, uint32_t id) { l->item[l->head++ & (RING - 1)] = id; }
 static uint32_t pop(list *l) { return l->item[l->tail++ & (RING - 1)]; }
 static void model_open(uint64_t cap)
@@ -53,7 +58,8 @@ static void model_fifo_insert(uint32_t id)
     md.count++;
 }
 
-/* A clock: used since it was last passed -> once more round. The engine looks at 16 and then forces. */
+/* A clock: used since it was last passed -> once more round. The engine looks at 16 and then
+ * forces. */
 static void model_lru_insert(uint32_t id)
 {
     for (unsigned looked = 1; md.count == md.cap; looked++) {
@@ -113,8 +119,12 @@ static void model_s3_insert(uint32_t id)
     md.count++;
 }
 
-/* ---- exact LRU: a doubly linked list ---------------------------------------------------------------------------- */
-static struct { uint32_t next[UNIVERSE + 1], prev[UNIVERSE + 1]; bool in[UNIVERSE]; uint64_t count, cap; } lru;
+/* ---- exact LRU: a doubly linked list --------------------------------------------------------- */
+static struct {
+    uint32_t next[UNIVERSE + 1], prev[UNIVERSE + 1]; /* UNIVERSE: the list's head */
+    bool in[UNIVERSE];
+    uint64_t count, cap;
+} lru;
 static void lru_open(uint64_t cap)
 {
     memset(&lru, 0, sizeof lru);
@@ -146,7 +156,7 @@ static bool lru_request(uint32_t id)
     return hit;
 }
 
-/* ---- zipf by the inverse of its sums ------------------------------------------------------------------------ */
+/* ---- zipf by the inverse of its sums --------------------------------------------------------- */
 static double *zipf_sum;
 static void zipf_open(uint32_t n, double theta)
 {
@@ -166,11 +176,12 @@ static uint32_t zipf(kit_rng *r, uint32_t n)
     return (uint32_t)(kit_mix(low) % n); /* hot keys anywhere */
 }
 
-/* ---- step by step ------------------------------------------------------------------------------------------- */
+/* ---- step by step ---------------------------------------------------------------------------- */
 typedef void (*insert_fn)(uint32_t id);
 
 /* Requests on the engine and the model; returns how often they disagreed on hit or miss. */
-static uint64_t differ(l1_policy policy, insert_fn insert, uint64_t cap, uint32_t n, uint64_t requests, double *hits)
+static uint64_t differ(l1_policy policy, insert_fn insert, uint64_t cap, uint32_t n,
+                       uint64_t requests, double *hits)
 {
     kit k;
     l1_config cfg = {.max_entries = cap, .stripes = 1, .policy = policy};
@@ -222,15 +233,18 @@ static void s3fifo_like_the_published_one(void)
     static const uint64_t caps[] = {10, 100, 1000, 5000};
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
         double hits;
-        uint64_t requests = kit_scale(200000), wrong = differ(L1_S3FIFO, model_s3_insert, caps[i], 20000, requests, &hits);
-        printf("# s3fifo, %" PRIu64 " entries: %.4f hits, %.4f of the answers differ\n", caps[i], hits,
+        uint64_t requests = kit_scale(200000);
+        uint64_t wrong = differ(L1_S3FIFO, model_s3_insert, caps[i], 20000, requests, &hits);
+        printf("# s3fifo, %" PRIu64 " entries: %.4f hits, %.4f of the answers differ\n", caps[i],
+               hits,
                (double)wrong / (double)requests);
         T_CHECK(wrong * 100 <= requests * 4);
     }
 }
 
-/* ---- against LRU ------------------------------------------------------------------------------------------------ */
-static double engine_ratio(kit *k, uint32_t n, size_t len, uint64_t warm, uint64_t requests, bool by_lru, double *lru_ratio)
+/* ---- against LRU ----------------------------------------------------------------------------- */
+static double engine_ratio(kit *k, uint32_t n, size_t len, uint64_t warm, uint64_t requests,
+                           bool by_lru, double *lru_ratio)
 {
     static unsigned char buf[512];
     kit_rng r = {t_seed()};
@@ -261,7 +275,8 @@ static void not_below_lru_bounded_by_entries(void)
             lru_open(run[i].cap);
             uint64_t n = kit_scale(300000);
             double ratio = engine_ratio(&k, run[i].keys, 40, n / 2, n, true, &by_lru);
-            printf("# %6u keys, %5" PRIu64 " entries, zipf %.2f: %s %.4f, exact LRU %.4f\n", run[i].keys, run[i].cap,
+            printf("# %6u keys, %5" PRIu64 " entries, zipf %.2f: %s %.4f, exact LRU %.4f\n",
+                   run[i].keys, run[i].cap,
                    run[i].theta, p == L1_LRU ? "lru" : "s3fifo", ratio, by_lru);
             T_CHECK(ratio >= by_lru - (p == L1_LRU ? .025 : .002));
             free(zipf_sum);
@@ -289,7 +304,8 @@ static void not_below_lru_bounded_by_bytes(void)
         lru_open(held);
         double ratio = engine_ratio(&k, run[i].keys, 100, n, n, true, &by_lru);
         l1_stats s = kit_stats(&k);
-        printf("# %2" PRIu64 " MiB, %" PRIu64 " of %u entries: s3fifo %.4f, exact LRU %.4f (kept %" PRIu64 ", forced %" PRIu64
+        printf("# %2" PRIu64 " MiB, %" PRIu64 " of %u entries: s3fifo %.4f, exact LRU %.4f (kept %"
+               PRIu64 ", forced %" PRIu64
                ")\n", run[i].budget >> 20, held, run[i].keys, ratio, by_lru, s.kept, s.forced);
         T_CHECK(ratio >= by_lru);
         free(zipf_sum);
@@ -297,5 +313,6 @@ static void not_below_lru_bounded_by_bytes(void)
     }
 }
 
-T_MAIN("l1_policy", T_CASE(fifo_entry_for_entry), T_CASE(lru_entry_for_entry), T_CASE(s3fifo_like_the_published_one),
+T_MAIN("l1_policy", T_CASE(fifo_entry_for_entry), T_CASE(lru_entry_for_entry),
+       T_CASE(s3fifo_like_the_published_one),
        T_CASE(not_below_lru_bounded_by_entries), T_CASE(not_below_lru_bounded_by_bytes))

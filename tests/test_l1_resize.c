@@ -2,8 +2,9 @@
  *
  * Aim:    a new budget is in force when l1_resize returns, under load and with pins held, down by a
  *         factor of 256 and up again; what fits is kept; an entry bound likewise.
- * Method: 1 GiB filled, writers and readers running, pins held: 4 MiB and back, the account read at each
- *         return; a shrink to a quarter must keep about a quarter; bounds changed under load. */
+ * Method: 1 GiB filled, writers and readers running, pins held: 4 MiB and back, the account read at
+ *         each return; a shrink to a quarter must keep about a quarter; bounds changed under
+ *         load. */
 #include "tests/l1_kit.h"
 
 enum { PINS = 6 };
@@ -25,10 +26,13 @@ static void load(void *arg)
         for (unsigned i = 0; i < 20; i++) {
             uint64_t id = kit_below(&r, z.keys), seq;
             size_t len;
-            cellar_err err = kit_put(&z.k, id, atomic_fetch_add(&z.sets, 1), 8 + kit_below(&r, z.len));
+            cellar_err err =
+                kit_put(&z.k, id, atomic_fetch_add(&z.sets, 1), 8 + kit_below(&r, z.len));
             T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
             id = kit_below(&r, z.keys);
-            if (kit_get(&z.k, id, buf, z.len + 64, &len) == CELLAR_OK) { T_CHECK(kit_whole(buf, len, id, &seq)); }
+            if (kit_get(&z.k, id, buf, z.len + 64, &len) == CELLAR_OK) {
+                T_CHECK(kit_whole(buf, len, id, &seq));
+            }
         }
     }
     free(buf);
@@ -41,7 +45,9 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
     kit_open(&z.k, large, NULL);
     z.len = 4000;
     z.keys = large / 2000;
-    for (uint64_t id = 0; id < z.keys / 2; id++) { T_EQ_I64(kit_put(&z.k, id, id, z.len), CELLAR_OK); }
+    for (uint64_t id = 0; id < z.keys / 2; id++) {
+        T_EQ_I64(kit_put(&z.k, id, id, z.len), CELLAR_OK);
+    }
     T_CHECK(kit_used(&z.k) > large / 10 * 9);
     kit_team team = {.n = 0};
     for (size_t i = 0; i < 2; i++) { kit_start(&team, load, (void *)i); }
@@ -51,7 +57,9 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
         unsigned pins = 0;
         for (uint64_t id = 0; pins < PINS && id < z.keys; id++) {
             kit_key key;
-            if (l1_pin(z.k.c, kit_key_of(&z.k, &key, 0, id), &pin[pins], 0) != CELLAR_OK) { continue; }
+            if (l1_pin(z.k.c, kit_key_of(&z.k, &key, 0, id), &pin[pins], 0) != CELLAR_OK) {
+                continue;
+            }
             memcpy(copy[pins], pin[pins].value, pin[pins].value_len);
             pins++;
         }
@@ -66,7 +74,9 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
         /* The small store works: a set is there afterwards, now and then. */
         uint64_t kept = 0;
         for (uint64_t i = 0; i < 200; i++) {
-            if (kit_put(&z.k, z.keys + i, i, 100) == CELLAR_OK) { kept += kit_has(&z.k, z.keys + i); }
+            if (kit_put(&z.k, z.keys + i, i, 100) == CELLAR_OK) {
+                kept += kit_has(&z.k, z.keys + i);
+            }
         }
         T_CHECK(kept > 100);
         T_EQ_I64(l1_resize(z.k.c, large), CELLAR_OK);
@@ -74,7 +84,9 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
     atomic_store(&z.stop, 1);
     kit_join(&team);
     kit_audit(&z.k);
-    for (uint64_t id = 0; id < z.keys / 2; id++) { T_EQ_I64(kit_put(&z.k, id, id, z.len), CELLAR_OK); }
+    for (uint64_t id = 0; id < z.keys / 2; id++) {
+        T_EQ_I64(kit_put(&z.k, id, id, z.len), CELLAR_OK);
+    }
     T_CHECK(kit_used(&z.k) > large / 10 * 9); /* the room is usable again */
     kit_close(&z.k);
 }
@@ -94,7 +106,8 @@ static void what_fits_is_kept(void)
         T_CHECK(kit_used(&k) <= to);
         kit_audit(&k);
         for (uint64_t id = 0; id < n; id++) { payload += kit_has(&k, id) ? len + 16 : 0; }
-        printf("# %2" PRIu64 " -> %2" PRIu64 " MiB, values of %4zu: %.0f %% of the new budget is payload at once\n",
+        printf("# %2" PRIu64 " -> %2" PRIu64
+               " MiB, values of %4zu: %.0f %% of the new budget is payload at once\n",
                shrink[i].from, shrink[i].to, len, (double)payload * 100 / (double)to);
         T_CHECK(payload * 100 >= to * 35);
         kit_close(&k);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what is present throughout a scan is seen at least once, whatever is inserted, deleted, split
- *         and merged meanwhile; what is seen was there; no lock is held in the callback.
- * Method: between any two steps of a scan, and inside the callback, thousands of keys are inserted or
- *         deleted, the budget shrinks and grows, ticks contract the index; then the same from threads. */
+ * Aim:    what is present throughout a scan is seen at least once, whatever is inserted, deleted,
+ *         split and merged meanwhile; what is seen was there; no lock is held in the callback.
+ * Method: between any two steps of a scan, and inside the callback, thousands of keys are inserted
+ *         or deleted, the budget shrinks and grows, ticks contract the index; then the same from
+ *         threads. */
 #include "tests/l1_kit.h"
 
 enum { STAY = 600, OTHERS = 20000 };
@@ -108,7 +109,8 @@ static void present_throughout_is_seen(void)
         for (unsigned i = 0; i < 6; i++) { scan_all(&w, 1 + round, i == 0 ? 30 : 1500); }
         l1_stats s = kit_stats(&k);
         if (round < 2) {
-            printf("# %" PRIu64 " changes, %" PRIu64 " splits, %" PRIu64 " merges\n", w.changes, s.splits, s.merges);
+            printf("# %" PRIu64 " changes, %" PRIu64 " splits, %" PRIu64 " merges\n", w.changes,
+                   s.splits, s.merges);
         }
         T_CHECK(s.splits > 500 && s.merges > 100);
         T_EQ_U64(s.evicted, 0);
@@ -130,7 +132,8 @@ static bool count_up(void *ctx, const l1_seen *s)
     return true;
 }
 
-/* Stopped early, a scan goes on after the bucket it stopped in; absent and expired are not shown. */
+/* Stopped early, a scan goes on after the bucket it stopped in; absent and expired are not shown.
+ * */
 static void stopping_and_what_is_shown(void)
 {
     kit k;
@@ -165,7 +168,7 @@ static void any_cursor_is_survived(void)
     kit_close(&k);
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------ */
+/* ---- threads --------------------------------------------------------------------------------- */
 static struct {
     kit k;
     _Atomic uint32_t stop;
@@ -179,7 +182,11 @@ static void changer(void *arg)
         bool grow = kit_one_in(&r, 2);
         for (unsigned i = 0; i < 30000 && atomic_load(&t.stop) == 0; i++) {
             uint64_t id = STAY + kit_below(&r, OTHERS);
-            if (grow) { T_EQ_I64(kit_put(&t.k, id, id, 8), CELLAR_OK); } else { (void)kit_del(&t.k, id); }
+            if (grow) {
+                T_EQ_I64(kit_put(&t.k, id, id, 8), CELLAR_OK);
+            } else {
+                (void)kit_del(&t.k, id);
+            }
         }
         (void)l1_tick(t.k.c, 5000);
     }
@@ -187,7 +194,8 @@ static void changer(void *arg)
 
 static void scanner(void *arg)
 {
-    walk w = {.k = &t.k, .seen = calloc(1, STAY + OTHERS), .r = {t_seed() + (uint64_t)(uintptr_t)arg}, .values = true};
+    walk w = {.k = &t.k, .seen = calloc(1, STAY + OTHERS),
+              .r = {t_seed() + (uint64_t)(uintptr_t)arg}, .values = true};
     T_REQUIRE(w.seen != NULL);
     uint64_t until = kit_deadline_ns(1200 * t_env_u64("T_SCALE", 1));
     while (kit_time_left(until) && t_failed() == 0) {
@@ -207,11 +215,13 @@ static void present_throughout_is_seen_by_threads(void)
     for (size_t i = 0; i < 2; i++) { kit_start(&team, scanner, (void *)i); }
     kit_join(&team);
     l1_stats s = kit_stats(&t.k);
-    printf("# %" PRIu64 " scans, %" PRIu64 " splits, %" PRIu64 " merges\n", atomic_load(&t.scans), s.splits, s.merges);
+    printf("# %" PRIu64 " scans, %" PRIu64 " splits, %" PRIu64 " merges\n", atomic_load(&t.scans),
+           s.splits, s.merges);
     T_CHECK(atomic_load(&t.scans) >= 2);
     T_EQ_U64(s.evicted, 0);
     kit_close(&t.k);
 }
 
 T_MAIN("l1_scan", T_CASE(nothing_moves_each_seen_once), T_CASE(present_throughout_is_seen),
-       T_CASE(stopping_and_what_is_shown), T_CASE(any_cursor_is_survived), T_CASE(present_throughout_is_seen_by_threads))
+       T_CASE(stopping_and_what_is_shown), T_CASE(any_cursor_is_survived),
+       T_CASE(present_throughout_is_seen_by_threads))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    growing the index by one bucket at a time loses no key and no use counter, whatever page of it
- *         is refused; contraction loses none either.
+ * Aim:    growing the index by one bucket at a time loses no key and no use counter, whatever page
+ *         of it is refused; contraction loses none either.
  * Method: each insert from 0 to 10^6 is followed by a probe of an earlier key; keys used before the
- *         growth are as used after it; inserts while the account (or the system) refuses at each point:
- *         whatever was not announced as gone must hit; threads that get and delete while others insert. */
+ *         growth are as used after it; inserts while the account (or the system) refuses at each
+ *         point: whatever was not announced as gone must hit; threads that get and delete while
+ *         others insert. */
 #include "tests/l1_kit.h"
 
 enum { MANY = 1000000, HOT = 500 };
@@ -18,7 +19,9 @@ static void every_insert_keeps_the_earlier_ones(void)
     uint64_t buf;
     size_t len;
     for (uint64_t i = 0; i < HOT; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
-    for (uint64_t i = 0; i < 3 * HOT; i++) { T_EQ_I64(kit_get(&k, i % HOT, &buf, 8, &len), CELLAR_OK); }
+    for (uint64_t i = 0; i < 3 * HOT; i++) {
+        T_EQ_I64(kit_get(&k, i % HOT, &buf, 8, &len), CELLAR_OK);
+    }
     for (uint64_t i = HOT; i < n && t_failed() == 0; i++) {
         T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK);
         uint64_t earlier = HOT + kit_below(&r, i - HOT + 1);
@@ -26,7 +29,8 @@ static void every_insert_keeps_the_earlier_ones(void)
         T_CHECK(kit_is(&buf, len, earlier, earlier));
     }
     l1_stats s = kit_stats(&k);
-    printf("# %" PRIu64 " keys, %" PRIu64 " buckets, %" PRIu64 " splits, %" PRIu64 " overflow\n", n, s.buckets, s.splits,
+    printf("# %" PRIu64 " keys, %" PRIu64 " buckets, %" PRIu64 " splits, %" PRIu64 " overflow\n", n,
+           s.buckets, s.splits,
            s.overflow_buckets);
     T_EQ_U64(s.entries, n);
     T_EQ_U64(s.evicted, 0);
@@ -60,7 +64,7 @@ static void every_insert_keeps_the_earlier_ones(void)
     kit_close(&k);
 }
 
-/* ---- refused growth ---------------------------------------------------------------------------------- */
+/* ---- refused growth -------------------------------------------------------------------------- */
 enum { SOME = 60000 };
 static uint8_t there[SOME]; /* set, and not announced as gone */
 
@@ -92,7 +96,8 @@ static void growth_refused_by_the_account(void)
     for (uint64_t i = 0; i < SOME && t_failed() == 0; i++) {
         /* The free rest of the budget is taken away for a while, at ever different places. */
         if (hog == 0 && kit_one_in(&r, 60)) {
-            uint64_t room = base_load_rlx(&k.account.limit) - kit_used(&k), leave = kit_below(&r, 4) * 4096;
+            uint64_t room = base_load_rlx(&k.account.limit) - kit_used(&k),
+            leave = kit_below(&r, 4) * 4096;
             hog = room > leave ? room - leave : 0;
             if (hog != 0 && !base_charge(&k.account, BASE_MOD_VIEW, hog)) { hog = 0; }
             until = i + kit_below(&r, 400);
@@ -110,7 +115,8 @@ static void growth_refused_by_the_account(void)
         if (i % 20000 == 19999) { check_all(&k); }
     }
     if (hog != 0) { base_uncharge(&k.account, BASE_MOD_VIEW, hog); }
-    printf("# %" PRIu64 " sets refused, %" PRIu64 " evicted, %" PRIu64 " splits\n", refused, kit_stats(&k).evicted,
+    printf("# %" PRIu64 " sets refused, %" PRIu64 " evicted, %" PRIu64 " splits\n", refused,
+           kit_stats(&k).evicted,
            kit_stats(&k).splits);
     check_all(&k);
     l1_want_left(k.c, false);
@@ -142,7 +148,7 @@ static void growth_refused_by_the_system(void)
     T_CHECK(failed > 10);
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------ */
+/* ---- threads --------------------------------------------------------------------------------- */
 static struct {
     kit k;
     _Atomic uint64_t made[2]; /* keys 2i + writer below this are set */
@@ -167,7 +173,8 @@ static void prober(void *arg)
     uint64_t buf, swept[2] = {0, 0};
     while (atomic_load(&grow.done) < 2 && t_failed() == 0) {
         for (unsigned i = 0; i < 100; i++) {
-            uint64_t side = kit_below(&r, 2), made = atomic_load_explicit(&grow.made[side], memory_order_acquire);
+            uint64_t side = kit_below(&r, 2),
+            made = atomic_load_explicit(&grow.made[side], memory_order_acquire);
             if (made == 0) { continue; }
             uint64_t id = 2 * kit_below(&r, made) + side;
             size_t len;
@@ -205,5 +212,6 @@ static void gets_and_deletes_meanwhile(void)
     kit_close(&grow.k);
 }
 
-T_MAIN("l1_split", T_CASE(every_insert_keeps_the_earlier_ones), T_CASE(growth_refused_by_the_account),
+T_MAIN("l1_split", T_CASE(every_insert_keeps_the_earlier_ones),
+       T_CASE(growth_refused_by_the_account),
        T_CASE(growth_refused_by_the_system), T_CASE(gets_and_deletes_meanwhile))

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a deadline is exact to 1 ms on every read, whatever the coarse clock, the sweeper, a move in
- *         the log or an in-place update does; idle time and absolute age end an entry at the earlier.
- * Method: a turned clock. Deadlines at every offset around a tick with a coarse reading that lags 0 to
- *         10 ms; TTLs from 1 ms to INT64_MAX in powers of two, each looked at 1 ms before and at its
- *         end; clocks that start before 2^31, 2^32, 2^40, 2^53; 60 days without a sweep; records moved by
- *         the cursor, rewritten by touch, updated in place at any age of their segment. */
+ * Aim:    a deadline is exact to 1 ms on every read, whatever the coarse clock, the sweeper, a move
+ *         in the log or an in-place update does; idle time and absolute age end an entry at the
+ *         earlier.
+ * Method: a turned clock. Deadlines at every offset around a tick with a coarse reading that lags 0
+ *         to 10 ms; TTLs from 1 ms to INT64_MAX in powers of two, each looked at 1 ms before and at
+ *         its end; clocks that start before 2^31, 2^32, 2^40, 2^53; 60 days without a sweep;
+ *         records moved by the cursor, rewritten by touch, updated in place at any age of their
+ *         segment. */
 #include "tests/l1_kit.h"
 
 static cellar_err read_at(kit *k, uint64_t id, int64_t at_ms)
@@ -70,7 +72,8 @@ static void ttl_of_every_size(void)
             put_until(&k, ++id, deadline);
             T_EQ_I64(read_at(&k, id, start), CELLAR_OK);
             T_EQ_I64(read_at(&k, id, deadline - 1), CELLAR_OK);
-            T_EQ_I64(read_at(&k, id, deadline), deadline == BASE_NEVER_MS ? CELLAR_OK : CELLAR_MISS);
+            T_EQ_I64(read_at(&k, id, deadline),
+                     deadline == BASE_NEVER_MS ? CELLAR_OK : CELLAR_MISS);
             kit_key key;
             atomic_store(&k.clock.now_ms, start);
             T_EQ_I64(l1_del(k.c, kit_key_of(&k, &key, 0, id), NULL), CELLAR_OK);
@@ -107,8 +110,8 @@ static void clocks_before_each_wrap(void)
 
 static const int64_t DAY = INT64_C(86400000);
 
-/* 60 days without a sweep, entries put and updated in place all along: `due` is relative to a segment
- * that may have been opened long before. */
+/* 60 days without a sweep, entries put and updated in place all along: `due` is relative to a
+ * segment that may have been opened long before. */
 static void sixty_days_without_a_sweep(void)
 {
     kit k;
@@ -145,8 +148,8 @@ static void sixty_days_without_a_sweep(void)
     kit_close(&k);
 }
 
-/* The same under pressure, so that the cursor carries records from young segments into an old head of
- * main: a deadline must survive a move to a segment opened weeks before. */
+/* The same under pressure, so that the cursor carries records from young segments into an old head
+ * of main: a deadline must survive a move to a segment opened weeks before. */
 static void moved_records_keep_their_deadline(void)
 {
     kit k;
@@ -180,13 +183,16 @@ static void moved_records_keep_their_deadline(void)
             alive++;
             T_CHECK(until[id] > now);
             l1_info info;
-            if (l1_inspect(k.c, &key.key, NULL, 0, &info, L1_PEEK) == CELLAR_OK) { T_EQ_I64(info.deadline_ms, until[id]); }
+            if (l1_inspect(k.c, &key.key, NULL, 0, &info, L1_PEEK) == CELLAR_OK) {
+                T_EQ_I64(info.deadline_ms, until[id]);
+            }
         }
         checked++;
         if (kit_one_in(&r, 5000)) { (void)l1_tick(k.c, UINT64_MAX); }
     }
     l1_stats s = kit_stats(&k);
-    printf("# %" PRIu64 " of %" PRIu64 " reads hit, %" PRIu64 " records moved, %.0f days\n", alive, checked, s.kept,
+    printf("# %" PRIu64 " of %" PRIu64 " reads hit, %" PRIu64 " records moved, %.0f days\n", alive,
+           checked, s.kept,
            (double)(now - KIT_START_MS) / (double)DAY);
     T_CHECK(s.kept > 100 && alive > steps / 20);
     kit_close(&k);
@@ -219,7 +225,8 @@ static void idle_and_absolute(void)
         int64_t idle = 1 + (int64_t)kit_below(&r, 100), most = 1 + (int64_t)kit_below(&r, 400);
         int64_t start = kit_now(&k), last = start;
         bool touched = false;
-        l1_put_spec p = {.value = buf, .value_len = 24, .deadline_ms = start + most, .idle_ms = idle,
+        l1_put_spec p =
+            {.value = buf, .value_len = 24, .deadline_ms = start + most, .idle_ms = idle,
                          .change = L1_CHANGE_SET};
         kit_key key;
         size_t len;
@@ -245,8 +252,8 @@ static void idle_and_absolute(void)
     kit_close(&k);
 }
 
-/* The stale window: dead for a plain get, there for who asks, and over exactly when it ends, also after
- * the record was moved to a segment opened after its deadline. */
+/* The stale window: dead for a plain get, there for who asks, and over exactly when it ends, also
+ * after the record was moved to a segment opened after its deadline. */
 static void stale_window(void)
 {
     kit k;
@@ -257,7 +264,8 @@ static void stale_window(void)
     uint64_t moved = 0, filler = 1000000;
     for (uint64_t id = 0; id < 60; id++) {
         int64_t start = kit_now(&k), ttl = 1 + (int64_t)(id % 7), window = 50 + (int64_t)(id % 13);
-        l1_put_spec p = {.value = buf, .value_len = 100, .deadline_ms = start + ttl, .stale_ms = window,
+        l1_put_spec p =
+            {.value = buf, .value_len = 100, .deadline_ms = start + ttl, .stale_ms = window,
                          .change = L1_CHANGE_SET};
         kit_key key;
         memset(buf, 1, sizeof buf);
@@ -267,7 +275,8 @@ static void stale_window(void)
             atomic_store(&k.clock.now_ms, start + at);
             cellar_err plain = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK);
             cellar_err asked = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK | L1_STALE_OK);
-            /* Pushed through the log while it is stale; it may be evicted, but never live longer. */
+            /* Pushed through the log while it is stale; it may be evicted, but never live longer.
+             * */
             for (unsigned i = 0; i < 200; i++) { (void)kit_put(&k, filler++, 0, 100); }
             if (at < ttl) {
                 T_CHECK(plain == CELLAR_OK || plain == CELLAR_MISS);
@@ -294,7 +303,9 @@ static void a_past_deadline_counts_from_itself(void)
     size_t len;
     kit_key key;
     int64_t now = kit_now(&k);
-    l1_put_spec p = {.value = buf, .value_len = 16, .deadline_ms = now - 100, .stale_ms = 60, .change = L1_CHANGE_SET};
+    l1_put_spec p =
+        {.value = buf, .value_len = 16, .deadline_ms = now - 100, .stale_ms = 60,
+         .change = L1_CHANGE_SET};
     T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, 1), &p), CELLAR_OK);
     T_EQ_I64(l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_STALE_OK), CELLAR_MISS);
     p.stale_ms = 101;
@@ -305,7 +316,9 @@ static void a_past_deadline_counts_from_itself(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_time", T_CASE(every_offset_around_a_tick), T_CASE(ttl_of_every_size), T_CASE(clocks_before_each_wrap),
+T_MAIN("l1_time", T_CASE(every_offset_around_a_tick), T_CASE(ttl_of_every_size),
+       T_CASE(clocks_before_each_wrap),
        T_CASE(sixty_days_without_a_sweep), T_CASE(moved_records_keep_their_deadline),
-       T_CASE(the_farthest_deadline_a_segment_can_say), T_CASE(idle_and_absolute), T_CASE(stale_window),
+       T_CASE(the_farthest_deadline_a_segment_can_say), T_CASE(idle_and_absolute),
+       T_CASE(stale_window),
        T_CASE(a_past_deadline_counts_from_itself))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a hit is one whole value, never a mixture, never another key's: whatever writers, eviction,
- *         splits and sweeps do meanwhile, and through whichever way of reading.
- * Method: every word of a value encodes its key, a sequence number and the word's place; writers rewrite
- *         few keys with sizes 1..2000, in place and not; readers check each word of what get, get_many,
- *         inspect, pin and scan return. T_SCALE lengthens it (10^9 reads: T_SCALE=200). */
+ * Aim:    a hit is one whole value, never a mixture, never another key's: whatever writers,
+ *         eviction, splits and sweeps do meanwhile, and through whichever way of reading.
+ * Method: every word of a value encodes its key, a sequence number and the word's place; writers
+ *         rewrite few keys with sizes 1..2000, in place and not; readers check each word of what
+ *         get, get_many, inspect, pin and scan return. T_SCALE lengthens it (10^9 reads:
+ *         T_SCALE=200). */
 #include "tests/l1_kit.h"
 
 enum { WRITERS = 2, READERS = 3, BATCH = 16 };
@@ -40,7 +41,9 @@ static void check(uint64_t id, const void *bytes, size_t len)
 {
     uint64_t seq = 0;
     if (!T_CHECK(len >= 1 && len <= 2000)) { return; }
-    if (!T_CHECK(kit_whole(bytes, len, id, &seq))) { printf("# key %" PRIu64 ", %zu bytes\n", id, len); }
+    if (!T_CHECK(kit_whole(bytes, len, id, &seq))) {
+        printf("# key %" PRIu64 ", %zu bytes\n", id, len);
+    }
     T_CHECK(seq < atomic_load(&torn.seq));
 }
 
@@ -75,7 +78,9 @@ static void reader(void *arg)
         }
         l1_get_many(torn.k.c, item, BATCH, 0);
         for (unsigned i = 0; i < BATCH; i++) {
-            if (item[i].err == CELLAR_OK) { check(kit_id_of(k[i].text, 16), buf[i], item[i].value_len); }
+            if (item[i].err == CELLAR_OK) {
+                check(kit_id_of(k[i].text, 16), buf[i], item[i].value_len);
+            }
         }
         for (unsigned i = 0; i < 20; i++) {
             kit_key key;
@@ -115,8 +120,10 @@ static void storm(uint64_t keys, bool same_size, uint64_t ms, uint32_t seg_bytes
     for (size_t i = 0; i < READERS; i++) { kit_start(&team, reader, (void *)i); }
     kit_join(&team);
     l1_stats s = kit_stats(&torn.k);
-    printf("# %" PRIu64 " keys: %" PRIu64 " reads, %" PRIu64 " hits of plain gets, %" PRIu64 " writes, %" PRIu64
-           " evicted, %" PRIu64 " reads by lock\n", keys, atomic_load(&torn.reads), atomic_load(&torn.hits),
+    printf("# %" PRIu64 " keys: %" PRIu64 " reads, %" PRIu64 " hits of plain gets, %" PRIu64
+           " writes, %" PRIu64
+           " evicted, %" PRIu64 " reads by lock\n", keys, atomic_load(&torn.reads),
+           atomic_load(&torn.hits),
            atomic_load(&torn.writes), s.evicted, s.fallback_reads);
     T_CHECK(atomic_load(&torn.hits) > 100);
     kit_close(&torn.k);
@@ -127,5 +134,6 @@ static void few_keys_in_place(void) { storm(8, true, 600, 8192); }
 static void few_keys_of_changing_size(void) { storm(8, false, 700, 4096); }
 static void more_keys_than_fit(void) { storm(6000, false, 900, 8192); }
 
-T_MAIN("l1_torn", T_CASE(one_key_in_place), T_CASE(few_keys_in_place), T_CASE(few_keys_of_changing_size),
+T_MAIN("l1_torn", T_CASE(one_key_in_place), T_CASE(few_keys_in_place),
+       T_CASE(few_keys_of_changing_size),
        T_CASE(more_keys_than_fit))

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    the zone checker of tests/lin.c says yes to exactly the histories that are linearizable.
- * Method: 50 histories judged by hand; all histories of up to 5 operations (and of 6, a share of them)
- *         against a brute-force search for an order, random ones with equal times too; violations
- *         planted in histories recorded from real threads, each of which must be found. */
+ * Method: 50 histories judged by hand; all histories of up to 5 operations (and of 6, a share of
+ *         them) against a brute-force search for an order, random ones with equal times too;
+ *         violations planted in histories recorded from real threads, each of which must be found.
+ *         */
 #include "tests/l1_kit.h"
 #include "tests/lin.c"
 
-/* ---- 50 by hand. "w1@0-2": value 1 written between times 0 and 2; "-" instead of the end: pending. */
+/* ---- 50 by hand. "w1@0-2": value 1 written between times 0 and 2;
+    "-" instead of the end: pending. */
 static const struct { const char *text; bool fine; } by_hand[] = {
     {"", true},
     {"w1@0-1", true},
@@ -86,13 +88,15 @@ static void hand_written_histories_are_judged_right(void)
         lin_report r;
         size_t n = parse(by_hand[i].text, op);
         bool fine = lin_check(op, n, &r);
-        if (fine != by_hand[i].fine) { printf("# history \"%s\": %s\n", by_hand[i].text, lin_fault_text(r.fault)); }
+        if (fine != by_hand[i].fine) {
+            printf("# history \"%s\": %s\n", by_hand[i].text, lin_fault_text(r.fault));
+        }
         T_EQ_U64(fine, by_hand[i].fine);
         T_EQ_U64(r.violations != 0, r.fault != LIN_FINE);
     }
 }
 
-/* ---- brute force: is there an order? -------------------------------------------------------------- */
+/* ---- brute force: is there an order? --------------------------------------------------------- */
 static bool order_exists(const lin_op *op, size_t n, unsigned done, uint64_t now)
 {
     if (done == (1u << n) - 1) { return true; }
@@ -117,7 +121,8 @@ static bool agree(const lin_op *op, size_t n)
     bool zone = lin_check(copy, n, &r), brute = order_exists(op, n, 0, 0);
     if (zone == brute) { return true; }
     for (size_t i = 0; i < n; i++) {
-        printf("# %c%" PRIu64 "@%" PRIu64 "-%" PRIu64 "\n", LIN_IS_WRITE(&op[i]) ? 'w' : 'r', LIN_ID(&op[i]),
+        printf("# %c%" PRIu64 "@%" PRIu64 "-%" PRIu64 "\n", LIN_IS_WRITE(&op[i]) ? 'w' : 'r',
+               LIN_ID(&op[i]),
                op[i].start, op[i].end);
     }
     return T_CHECK(zone == brute);
@@ -195,13 +200,15 @@ static void brute_force_agrees_on_equal_times(void)
                              kit_one_in(&r, 20) ? LIN_PENDING : start + kit_below(&r, 5));
         }
         for (size_t i = 0; i < n; i++) {
-            if (!LIN_IS_WRITE(&op[i])) { op[i].kind_id = 1 + kit_below(&r, w + (kit_one_in(&r, 16) ? 1 : 0)); }
+            if (!LIN_IS_WRITE(&op[i])) {
+                op[i].kind_id = 1 + kit_below(&r, w + (kit_one_in(&r, 16) ? 1 : 0));
+            }
         }
         if (!agree(op, n)) { return; }
     }
 }
 
-/* ---- recorded from threads on a real register, then spoiled ------------------------------------------ */
+/* ---- recorded from threads on a real register, then spoiled ---------------------------------- */
 enum { KEYS = 3, WRITERS = 3, OPS = 400 };
 static struct {
     _Atomic uint64_t cell[KEYS];
@@ -210,7 +217,8 @@ static struct {
     _Atomic uint32_t turn;
 } reg;
 
-/* A step number all threads share: finer than any clock, so that most operations follow each other. */
+/* A step number all threads share: finer than any clock, so that most operations follow each other.
+ * */
 static uint64_t moment(void) { return atomic_fetch_add(&reg.tick, 1); }
 
 static void use_register(void *arg)
@@ -227,7 +235,9 @@ static void use_register(void *arg)
             id = atomic_load(&reg.cell[key]);
         }
         uint64_t end = moment();
-        if (write || id != 0) { lin_note(log, lin_make(write ? LIN_WRITE : LIN_READ, key, id, start, end)); }
+        if (write || id != 0) {
+            lin_note(log, lin_make(write ? LIN_WRITE : LIN_READ, key, id, start, end));
+        }
         if (kit_one_in(&r, 8)) { base_yield(); }
     }
 }
@@ -270,7 +280,8 @@ static bool plant(lin_op *op, size_t n, size_t at, unsigned kind)
         }
         for (size_t j = 0; kind == 1 && j < n; j++) { /* overwritten before the read began */
             const lin_op *w2 = &op[j];
-            if (LIN_IS_WRITE(w2) && w2->key == read->key && w1->end < w2->start && w2->end < read->start) {
+            if (LIN_IS_WRITE(w2) && w2->key == read->key && w1->end < w2->start &&
+                w2->end < read->start) {
                 read->kind_id = LIN_ID(w1);
                 return true;
             }

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -45,9 +46,8 @@ static bool base_random_device(unsigned char *out, size_t len)
     return got == len;
 }
 
-CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
+static bool base_random_kernel(unsigned char *p, size_t len)
 {
-    unsigned char *p = out;
     size_t got = 0;
     while (got < len) {
         ssize_t n = getrandom(p + got, len - got, 0);
@@ -58,6 +58,16 @@ CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
         }
     }
     return true;
+}
+
+/* getrandom is a cancellation point, and a thread's first call holds a lock here. */
+CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
+{
+    int state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    const bool ok = base_random_kernel(out, len);
+    (void)pthread_setcancelstate(state, &state);
+    return ok;
 }
 
 #endif

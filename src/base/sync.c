@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -32,6 +31,11 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+
+/* As in linux/futex.h, which a musl toolchain does not find. They are the kernel's for ever. */
+#define SYNC_FUTEX_WAKE_PRIVATE 129
+#define SYNC_FUTEX_WAIT_BITSET_PRIVATE 137
+#define SYNC_FUTEX_ANY 0xffffffffu
 
 #define SYNC_SPINS 64
 #define SYNC_STACK_BYTES ((size_t)256 << 10)
@@ -134,8 +138,7 @@ static long sync_futex(_Atomic uint32_t *word, int op, uint32_t value, const str
 #if defined(SYS_futex_time64)
     if (sizeof until->tv_sec > sizeof(long)) { number = SYS_futex_time64; }
 #endif
-    return syscall(number, (uint32_t *)(void *)word, op | FUTEX_PRIVATE_FLAG, value, until, NULL,
-                   FUTEX_BITSET_MATCH_ANY);
+    return syscall(number, (uint32_t *)(void *)word, op, value, until, NULL, SYNC_FUTEX_ANY);
 }
 
 static int sync_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns,
@@ -148,13 +151,13 @@ static int sync_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t d
         until.tv_sec = (time_t)(deadline_ns / 1000000000u);
         until.tv_nsec = (long)(deadline_ns % 1000000000u);
     }
-    long r = sync_futex(word, FUTEX_WAIT_BITSET, expected, limited ? &until : NULL);
+    long r = sync_futex(word, SYNC_FUTEX_WAIT_BITSET_PRIVATE, expected, limited ? &until : NULL);
     return r == 0 ? 0 : errno;
 }
 
 static void sync_futex_wake(_Atomic uint32_t *word, int count)
 {
-    (void)sync_futex(word, FUTEX_WAKE, (uint32_t)count, NULL);
+    (void)sync_futex(word, SYNC_FUTEX_WAKE_PRIVATE, (uint32_t)count, NULL);
 }
 
 CELLAR_PRIVATE unsigned base_cpu_count(void)
@@ -248,8 +251,11 @@ CELLAR_PRIVATE void base_yield(void) { (void)sched_yield(); }
 CELLAR_PRIVATE void base_sleep_ns(uint64_t ns)
 {
     struct timespec left = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
-    int saved = errno;
+    int saved = errno, state;
+    /* A cancellation point otherwise, and who sleeps may hold a stripe. */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) {}
+    (void)pthread_setcancelstate(state, &state);
     errno = saved;
 }
 
@@ -308,7 +314,10 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
     sync_assert_none();
     pthread_t thread;
     memcpy(&thread, &t->handle, sizeof thread);
+    int state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state); /* a closing goes to its end */
     int e = pthread_join(thread, NULL);
+    (void)pthread_setcancelstate(state, &state);
     BASE_REQUIRE(e == 0);
 }
 

@@ -147,8 +147,8 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
     i.version = in->version;
     i.age_ms = now > in->born_ms ? now - in->born_ms : 0;
     i.ttl_left_ms = cache_left_ms(in->expires_ms, now);
-    i.stale_left_ms = in->stale_ms == 0 || in->deadline_ms == BASE_NEVER_MS
-                          ? 0 : cache_left_ms(base_add_sat(in->deadline_ms, in->stale_ms), now);
+    i.stale_left_ms = in->stale_ms == 0 || in->expires_ms == BASE_NEVER_MS
+                          ? 0 : cache_left_ms(base_add_sat(in->expires_ms, in->stale_ms), now);
     i.idle_ms = in->idle_ms;
     (void)cache_opts_out(out, &i, sizeof i); /* its size was checked on the way in */
 }

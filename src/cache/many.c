@@ -110,19 +110,22 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
 
 /* ---- set ---- */
 
+static bool cache_set_item_bad(const cellar_set_item *it, const cache_plan *plan)
+{
+    const bool no_value = it->value == NULL || plan->spec.kind == (uint8_t)L1_NEGATIVE;
+    return cache_key_bad(it->key, it->key_len) || it->reserved0 != 0 ||
+           (no_value && it->value_len != 0);
+}
+
 static void cache_set_group(cellar *c, cellar_set_item *items, size_t n, cache_plan *plan)
 {
-    const bool negative = plan->spec.kind == (uint8_t)L1_NEGATIVE;
     l1_key keys[CACHE_GROUP];
     uint8_t item_of[CACHE_GROUP];
     size_t used = 0;
     for (size_t i = 0; i < n; i++) {
         const cellar_set_item *it = &items[i];
         items[i].status = CELLAR_E_INVAL;
-        if (cache_key_bad(it->key, it->key_len) || it->reserved0 != 0 ||
-            (it->value == NULL && it->value_len != 0) || (negative && it->value_len != 0)) {
-            continue;
-        }
+        if (cache_set_item_bad(it, plan)) { continue; }
         cache_key(c, &keys[used], it->key, it->key_len);
         item_of[used++] = (uint8_t)i;
     }
@@ -148,7 +151,10 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_set_many: version must be NULL");
     }
     if (cache_is_off(c)) {
-        for (size_t i = 0; i < count; i++) { items[i].status = CELLAR_DISABLED; }
+        for (size_t i = 0; i < count; i++) {
+            items[i].status = cache_set_item_bad(&items[i], &plan) ? CELLAR_E_INVAL
+                                                                   : CELLAR_DISABLED;
+        }
         return CELLAR_OK;
     }
     for (size_t i = 0; i < count; i += CACHE_GROUP) {

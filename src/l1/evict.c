@@ -88,6 +88,12 @@ static void l1_ghost_add(l1_stripe *s, uint64_t hash)
     line[0] = (uint16_t)((at + 1) % L1_GHOST_FPS);
 }
 
+CELLAR_PRIVATE void l1_ghost_prefetch(const l1_stripe *s, uint64_t hash)
+{
+    uint16_t fp;
+    BASE_PREFETCH_W(l1_ghost_line(s, hash, &fp));
+}
+
 CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash)
 {
     (void)c;
@@ -177,7 +183,10 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
 }
 
 /* ---- the cursor ------------------------------------------------------------------------------ */
-typedef enum l1_step { L1_STEP_END, L1_STEP_DEAD, L1_STEP_DROPPED, L1_STEP_KEPT } l1_step;
+typedef enum l1_step {
+    L1_STEP_END, L1_STEP_DEAD, L1_STEP_DROPPED, L1_STEP_KEPT,
+    L1_STEP_STUCK /* a live record cannot be carried on now: no free segment */
+} l1_step;
 
 typedef struct l1_verdict {
     bool keep, ghost;
@@ -227,6 +236,8 @@ CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r)
 /* Swing the slot of a kept record from `pos` to a copy in main. False: it was dropped by a del or
  * replaced meanwhile, the copy is dead. */
 static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash, l1_bucket *b,
+                    uint32_t ver, uint8_t freq, uint64_t to) SYNC_HOLDS(L1_STRIPE);
+static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash, l1_bucket *b,
                     uint32_t ver, uint8_t freq, uint64_t to)
 {
     const uint64_t weight = l1_weight(c, pos, r);
@@ -274,17 +285,22 @@ static void l1_count_cause(l1_stripe *s, unsigned cause)
 }
 
 /* Unlink the record at `pos` unless somebody was faster. */
-CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, uint64_t hash, unsigned cause,
-                    l1_victims *v)
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
+                            uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
 {
+    const uint64_t pos = seen->pos;
     l1_hold h;
-    l1_slot slot;
-    l1_lock_key(c, hash, &h, true);
-    bool there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) && l1_decode(c, pos, &slot.rec);
-    if (there && cause == L1_LEFT_EXPIRED) {
-        int64_t keep;
-        (void)l1_expires(c, pos, &slot.rec, &keep);
-        there = base_clock_reached(c->clock, keep); /* a touch may have been in between */
+    l1_slot slot = *seen;
+    slot.rec = *r;
+    bool there = true;
+    if (!l1_lock_from(c, hash, b, ver, &h, true)) { /* a writer was there: look again */
+        l1_lock_key(c, hash, &h, true);
+        there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) && l1_decode(c, pos, &slot.rec);
+        if (there && cause == L1_LEFT_EXPIRED) {
+            int64_t keep;
+            (void)l1_expires(c, pos, &slot.rec, &keep);
+            there = base_clock_reached(c->clock, keep); /* a touch may have been in between */
+        }
     }
     if (there) {
         uint64_t stamp = 0;
@@ -302,6 +318,7 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, 
 }
 
 /* The next record under the cursor of queue q; emptied segments on the way are freed. */
+static bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos) SYNC_HOLDS(L1_STRIPE);
 static bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos)
 {
     for (;;) {
@@ -376,6 +393,8 @@ static bool l1_rotating(l1 *c, l1_stripe *s)
 }
 
 static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool rotate,
+                              l1_victims *v, l1_freed *freed) SYNC_HOLDS(L1_STRIPE);
+static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool rotate,
                               l1_victims *v, l1_freed *freed)
 {
     uint64_t pos;
@@ -397,8 +416,8 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         return L1_STEP_DEAD;
     }
 
-    int64_t keep_until;
-    (void)l1_expires(c, pos, &r, &keep_until);
+    int64_t keep_until = BASE_NEVER_MS;
+    if (r.due != 0 || r.mask != 0) { (void)l1_expires(c, pos, &r, &keep_until); }
     const uint64_t weight = l1_weight(c, pos, &r);
     l1_verdict verdict;
     if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner)) {
@@ -424,10 +443,14 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
             if (l1_keep(c, s, pos, &r, hash, b, ver, verdict.freq, to)) { return L1_STEP_KEPT; }
             return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
         }
+        if (rotate) {
+            g->cursor -= r.size;
+            return L1_STEP_STUCK;
+        }
         s->forced++; /* no room to keep it in */
         verdict.keep = false;
     }
-    if (l1_drop(c, s, pos, &r, hash, verdict.cause, v)) {
+    if (l1_drop(c, s, &r, hash, b, ver, &slot, verdict.cause, v)) {
         if (verdict.ghost) { l1_ghost_add(s, hash); }
         if (force) { s->forced++; }
         freed->log_bytes += r.size;
@@ -460,12 +483,23 @@ static unsigned l1_queue_due(const l1 *c, const l1_stripe *s)
     return s_size >= target ? 0 : 1;
 }
 
+static l1_step l1_rotate_once(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed)
+    SYNC_HOLDS(L1_STRIPE);
+static l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_freed *freed)
+    SYNC_HOLDS(L1_STRIPE);
+static l1_step l1_rotate_once(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed)
+{
+    const uint32_t tail = s->queue[0].tail;
+    bool small = tail != L1_NONE &&
+                 (int32_t)(base_load_rlx(&c->seg[tail].seq) - s->rotate_stop[0]) <= 0;
+    return l1_cursor_step(c, s, small ? 0 : 1, false, true, v, freed);
+}
+
 static l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_freed *freed)
 {
     if (BASE_UNLIKELY(!force && l1_rotating(c, s))) {
-        uint32_t tail = s->queue[0].tail;
-        bool small = tail != L1_NONE && (int32_t)(base_load_rlx(&c->seg[tail].seq) - s->rotate_stop[0]) <= 0;
-        return l1_cursor_step(c, s, small ? 0 : 1, false, true, v, freed);
+        l1_step r = l1_rotate_once(c, s, v, freed);
+        if (r != L1_STEP_STUCK) { return r; }
     }
     unsigned q = l1_queue_due(c, s);
     l1_step r = l1_cursor_step(c, s, q, force, false, v, freed);
@@ -476,7 +510,15 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
 {
     l1_freed freed = {0, 0};
     if (!l1_rotating(c, s)) { return false; }
-    return l1_step_any(c, s, false, v, &freed) != L1_STEP_END;
+    l1_step r = l1_rotate_once(c, s, v, &freed);
+    /* Nothing to carry the living into: the sweeper takes the dead out where they lie, and the segments
+     * it empties let a later tick go on. */
+    for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
+        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
+            base_store_rlx(&c->seg[seg].min_due_ms, (uint64_t)0);
+        }
+    }
+    return r != L1_STEP_END && r != L1_STEP_STUCK;
 }
 
 /* ---- room for one set ------------------------------------------------------------------------ */
@@ -493,6 +535,8 @@ static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
 typedef enum l1_paid { L1_PAID, L1_PAID_AGAIN } l1_paid;
 
 /* Free `want` bytes: by policy within the allowance, then by force within another one. */
+static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
 static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint64_t allowance = 16 + size / 8;
@@ -516,14 +560,14 @@ static uint64_t l1_stripe_entries(const l1_stripe *s)
 
 static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
 {
-    uint64_t max = base_load_rlx(&c->max_entries), have;
-    uint64_t batch = base_clamp(max / ((uint64_t)c->stripe_count * 64), 1, 32), take;
+    /* One at a time: a stripe that holds some in reserve makes the others evict below the bound. Once the
+     * store is full the pool is only looked at. */
+    uint64_t have;
     do {
         have = base_load_rlx(&c->tickets);
-        take = BASE_MIN(have, batch);
-        if (take == 0) { return false; }
-    } while (!base_cas_ar(&c->tickets, have, have - take));
-    s->granted += (uint32_t)take;
+        if (have == 0) { return false; }
+    } while (!base_cas_ar(&c->tickets, have, have - 1));
+    s->granted++;
     return true;
 }
 
@@ -543,7 +587,10 @@ static l1_stripe *l1_larger_of_two(l1 *c, const l1_stripe *not_this, bool by_ent
     return best;
 }
 
-/* One entry ticket for `s`: idle, from the pool, from another stripe, or by evicting one here. */
+/* One entry ticket for `s`: idle, from the pool, from another stripe, or by evicting one here. Called
+ * with the lock of `s`; unchecked, because a second stripe is held on one path only, and tokens know
+ * ranks, not locks. */
+static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v) SYNC_UNCHECKED;
 static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
     uint64_t max = base_load_rlx(&c->max_entries);

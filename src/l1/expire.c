@@ -34,6 +34,8 @@ static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pas
 
 /* Up to a piece of records from p->at on; true: the segment is finished. */
 static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
+    SYNC_HOLDS(L1_STRIPE);
+static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
 {
     l1_seg *g = &c->seg[p->seg];
     if (base_load_rlx(&g->seq) != p->seq) { return true; } /* freed meanwhile */
@@ -52,7 +54,9 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
         if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { continue; }
         int64_t keep;
         (void)l1_expires(c, pos, &r, &keep);
-        if (base_clock_reached(c->clock, keep) && l1_drop(c, s, pos, &r, hash, L1_LEFT_EXPIRED, v)) {
+        const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner);
+        const bool due = dead || base_clock_reached(c->clock, keep);
+        if (due && l1_drop(c, s, &r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : L1_LEFT_EXPIRED, v)) {
             (*removed)++;
         } else if (l1_decode(c, pos, &r)) {
             (void)l1_expires(c, pos, &r, &keep);

@@ -256,7 +256,7 @@ static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, si
     unsigned char none[1];
     info.value_len = 0;
     cellar_err err = l1_read_any(c, k, buf != NULL ? buf : none, buf != NULL ? buf_cap : 0, &info, flags);
-    *value_len = info.value_len;
+    *value_len = err == CELLAR_MISS || err == CELLAR_ABSENT ? 0 : info.value_len;
     return err;
 }
 

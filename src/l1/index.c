@@ -71,6 +71,8 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c)
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
         s->index_number = i;
+        /* A cleared view's key moves to another stripe: no two of them give the same version. */
+        base_store_rlx(&s->next_version, (uint64_t)i << 48);
         s->bucket = (l1_bucket *)(void *)(c->index_region.base + i * c->stripe_stride);
         s->overflow = (l1_bucket *)(void *)(c->overflow_region.base + i * c->overflow_stride);
         s->queue[0].head = s->queue[0].tail = s->queue[1].head = s->queue[1].tail = L1_NONE;
@@ -189,6 +191,14 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
         base_store_rlx(&s->queue[q].live, sum);
     }
     base_store_rel(&b->ver, l1_ver_after(odd - 1));
+}
+
+CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s)
+{
+    for (uint64_t n = 0; n < s->bucket_count; n++) {
+        const uint32_t v = base_load_rlx(&s->bucket[n].ver);
+        if ((v & 1u) != 0) { l1_mend(c, s, &s->bucket[n], n, v); }
+    }
 }
 
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe)
@@ -670,7 +680,10 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
 }
 
 /* Both chains whose addresses end in the low bits `low`, under validation; after some lost rounds
- * under the bucket locks, so that a busy bucket cannot starve the scan. */
+ * under the bucket locks, so that a busy bucket cannot starve the scan. Unchecked: the stripe lock
+ * is held in those rounds only. */
+static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool values,
+                         l1_scan_buf *out, size_t *need, unsigned *level) SYNC_UNCHECKED;
 static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool values,
                          l1_scan_buf *out, size_t *need, unsigned *level)
 {

@@ -143,27 +143,30 @@ typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe loc
 typedef struct l1_ghost l1_ghost;
 
 typedef struct l1_stripe {
-    /* for readers: moves with each split only */
+    /* for readers: ls moves with each split only, the rest is fixed at open */
     _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | split */
-    l1_bucket *bucket;   /* fixed at open */
-    l1_bucket *overflow; /* fixed at open: group g, number n at [g << 16 | n] */
-    /* for writers */
-    sync_lock lock BASE_ALIGNED(BASE_PAD);
-    uint32_t ver_base;   /* new buckets start above this version; even */
-    l1_queue queue[2];   /* 0 small, 1 main */
-    _Atomic uint32_t held_segs; /* segments in the two queues; stripe lock, read anywhere (steal) */
-    uint32_t granted;    /* entry tickets; stripe lock */
-    uint32_t bucket_count, overflow_count;
-    uint64_t writable_bytes, charged_bytes; /* of the bucket area */
-    uint32_t index_number;                  /* which stripe this is */
-    uint32_t swept_round;                   /* last dead-owner round this stripe finished */
-    uint32_t rotate_round, rotate_stop[2];  /* round under way; seq of the heads when it began */
+    l1_bucket *bucket;
+    l1_bucket *overflow;   /* group g, number n at [g << 16 | n] */
     l1_group *group;
-    _Atomic uint32_t empty; /* stack of segments whose live count reached 0: index + 1 */
+    uint16_t *ghost;       /* ghost lines of this stripe; their bytes: stripe lock */
+    uint64_t ghost_lines;
+    uint32_t index_number; /* which stripe this is */
+    /* for writers: what each set touches shares a line, which is dirty in the other core's cache half
+     * of the time */
+    sync_lock lock BASE_ALIGNED(BASE_PAD);
+    _Atomic uint32_t empty;     /* stack of segments whose live count reached 0: index + 1 */
+    l1_queue queue[2];          /* 0 small, 1 main */
+    uint32_t granted;           /* entry tickets; stripe lock */
+    _Atomic uint32_t held_segs; /* segments in the two queues; stripe lock, read anywhere (steal) */
+    uint32_t bucket_count;
+    uint32_t swept_round;       /* last dead-owner round this stripe finished */
+    uint64_t inserts;           /* statistics; stripe lock */
+    uint64_t evicted, expired, cleared, kept, forced, splits, merges, ghost_hits, examined_max;
     _Atomic uint64_t next_version;
-    uint16_t *ghost;        /* ghost lines of this stripe; stripe lock */
-    uint64_t inserts, evicted, expired, cleared, kept, forced, splits, merges; /* statistics */
-    uint64_t ghost_lines, ghost_hits, examined_max;
+    uint64_t writable_bytes, charged_bytes; /* of the bucket area */
+    uint32_t ver_base;          /* new buckets start above this version; even */
+    uint32_t overflow_count;
+    uint32_t rotate_round, rotate_stop[2]; /* round under way; seq of the heads when it began */
 } l1_stripe;
 
 typedef struct l1_pin_line {
@@ -367,6 +370,8 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
 CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h,
                                  bool have_stripe) SYNC_UNCHECKED;
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
+/* In a forked child: empty every bucket that a writer of the parent left locked. */
+CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* Under the lock: the record of exactly this key, live or expired. */
 CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out);
 /* Under the lock: the slot that points to `pos`. */
@@ -415,6 +420,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
                               uint64_t stamp, l1_victims *out);
 /* After the locks: left hook, limbo, busy down. */
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v);
+CELLAR_PRIVATE void l1_ghost_prefetch(const l1_stripe *s, uint64_t hash);
 CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);
 
 typedef enum l1_room { L1_ROOM_OK, L1_ROOM_AGAIN, L1_ROOM_NONE } l1_room;
@@ -464,8 +470,10 @@ CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
 /* The slot of the record at `pos`, looked up under validation. */
 CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, l1_bucket **b,
                               uint32_t *ver, l1_slot *slot) SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, uint64_t hash,
-                            unsigned cause, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
+/* Unlink the record at `pos`, whose slot was seen at version `ver` of `b`. */
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
+                            uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
 /* One step of a stripe that has not yet seen the last owner's death; false: it has now. */
 CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);

@@ -83,14 +83,23 @@ static bool l1_times_agree(const l1 *c, const l1_old *o, const l1_slot *slot, co
            stale == im->stale_ms;
 }
 
-static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
+typedef struct l1_times { int64_t deadline_ms, idle_ms, stale_ms; } l1_times;
+
+static void l1_times_set(l1_put_spec *p, const l1_times *t)
+{
+    p->deadline_ms = t->deadline_ms;
+    p->idle_ms = t->idle_ms;
+    p->stale_ms = t->stale_ms;
+}
+
+/* KEEP_TTL: those of the live entry, else the put's own. */
+static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p, const l1_times *own)
 {
     l1_info info;
     cellar_err err = l1_inspect(c, k, NULL, 0, &info, L1_PEEK);
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return; }
-    p->deadline_ms = info.deadline_ms;
-    p->idle_ms = info.idle_ms;
-    p->stale_ms = info.stale_ms;
+    const bool live = err == CELLAR_OK || err == CELLAR_ABSENT;
+    const l1_times kept = { info.deadline_ms, info.idle_ms, info.stale_ms };
+    l1_times_set(p, live ? &kept : own);
 }
 
 /* ---- in place -------------------------------------------------------------------------------- */
@@ -218,6 +227,18 @@ static bool l1_present(l1 *c, l1_stripe *s, const l1_key *k, uint32_t *w0)
     return true;
 }
 
+/* The lines a new record will touch, all at once: each is dirty in another core's cache half of the
+ * time, and one after the other they would cost more than the whole set. */
+static void l1_prefetch_append(l1 *c, l1_stripe *s, uint64_t hash)
+{
+    for (unsigned q = 0; q < 2; q++) {
+        if (s->queue[q].head == L1_NONE) { continue; }
+        BASE_PREFETCH_W(&c->seg[s->queue[q].head]);
+        BASE_PREFETCH_W(&c->seg[s->queue[q].tail]);
+    }
+    l1_ghost_prefetch(s, hash);
+}
+
 /* Link the written record: condition, hook, slot, counts, in one window. */
 static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, l1_image *im,
                           uint64_t pos, uint64_t weight, l1_victims *v)
@@ -258,6 +279,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         uint64_t pos;
         sync_take(L1_STRIPE, &s->lock);
         uint32_t w0;
+        l1_prefetch_append(c, s, k->hash);
         bool present = l1_present(c, s, k, &w0);
         if (q == 2) { q = present ? (base_load_rlx(&c->policy) == L1_LRU) : l1_queue_for(c, s, k->hash); }
         l1_room room = v.n == L1_VICTIMS
@@ -377,13 +399,13 @@ static bool l1_put_plain(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err *err
     return done;
 }
 
-static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *p)
+static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, const l1_times *own)
 {
     if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
     for (unsigned round = 0;; round++) {
         l1_image im;
         cellar_err err;
-        if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p); }
+        if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p, own); }
         const bool big = !l1_layout(c, k, p, false, c->record_max, &im);
         if (big && !l1_layout(c, k, p, true, c->seg_bytes, &im)) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
         const uint32_t judged = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME;
@@ -404,6 +426,15 @@ static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *
         if (err < 0) { return l1_put_failed(c, k, p, err == CELLAR_E_BUSY ? CELLAR_E_SPACE : err); }
         return err;
     }
+}
+
+/* The spec may be one for many keys: what KEEP_TTL put into it for this one goes again. */
+static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *p)
+{
+    const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
+    const cellar_err err = l1_put_rounds(c, k, p, &own);
+    l1_times_set(p, &own);
+    return err;
 }
 
 CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)

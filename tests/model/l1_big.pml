@@ -4,15 +4,16 @@
  *
  * PICTURE    one key, one bucket {version, link = block 1..2}, one pin slot a reader.
  *                free -> linked -> [handed over] -> limbo -> [a sweeper's list] -> free
- * THREADS    Reader (l1_copy_big; FALL: l1_read_locked too; also what a pin does)   NR2: two of them
- *            Writer (l1_big_make: sweeps, allocates; l1_link: replaces)  WRITES=n
- *            Remover (del or drop)  REMOVE        Sweeper (l1_limbo_sweep from tick)  SWEEPER
- * SWITCHES   each unlink decides whether it is handed over (want_left) or goes to limbo in the window.
- * SHOWN      who copies, or is called with the bytes, finds the block there; no block is freed twice,
- *            linked while in limbo, or forgotten.
- * MUTANTS    LIMBO_FREED_EARLY LIMBO_BEFORE_HAND_OVER as in the code, PIN_PLAIN_STORE (only behind
- *            store buffers); and NO_LOOK_AFTER_PUBLISH, SWEEP_WITHOUT_SCAN, LIST_NOT_TAKEN (two
- *            sweepers walk one list). */
+ * THREADS    NR2      a second Reader (l1_copy_big; FALL: l1_read_locked too; a pin does the same)
+ *            WRITES=n Writer (l1_big_make: sweeps, allocates; l1_link: replaces)
+ *            REMOVE   Remover (del or drop)          SWEEPER  l1_limbo_sweep from tick
+ * SWITCHES   each unlink decides whether it is handed over (want_left) or goes to limbo in the
+ *            window.
+ * SHOWN      who copies, or is called with the bytes, finds the block there; no block is freed
+ *            twice, linked while in limbo, or forgotten.
+ * MUTANTS    LIMBO_FREED_EARLY LIMBO_BEFORE_HAND_OVER as in the code, PIN_PLAIN_STORE (only
+ *            behind store buffers); and NO_LOOK_AFTER_PUBLISH, SWEEP_WITHOUT_SCAN,
+ *            LIST_NOT_TAKEN (two sweepers walk one list). */
 #define NM 4
 #define NP 5
 #define SBN 3
@@ -130,7 +131,8 @@ proctype Writer(byte p) { byte v, o, n, q, s0, mine[3], rounds; bool told;
 
 proctype Remover(byte p) { byte v, o; bool told;
   LOCK(p, v); o = mem[LNK];
-  if :: o != 0 -> ST(p, LNK, 0); AT(l1.evict.unlinked) UNLINK(p, o, told); UNLOCK(p, v); HAND_OVER(p, o, told)
+  if :: o != 0 -> ST(p, LNK, 0); AT(l1.evict.unlinked) UNLINK(p, o, told);
+        UNLOCK(p, v); HAND_OVER(p, o, told)
      :: else -> UNLOCK(p, v)
   fi }
 

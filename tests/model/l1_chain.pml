@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_chain: overflow buckets that are emptied, given back and used by another chain under readers.
+ * l1_chain: overflow buckets emptied, given back and used by another chain, under readers.
  *
- * PICTURE    primary 0 -> overflow 1 -> overflow 2, one slot each {tag, off}, keys 1 2 3 in them; the
- *            overflow buckets belong to one group (free list through off). Offset k is a record of key k.
+ * PICTURE    primary 0 -> overflow 1 -> overflow 2, one slot each {tag, off}, keys 1 2 3 in
+ *            them; the overflow buckets belong to one group (free list through off). Offset k
+ *            is a record of key k.
  * THREADS    Reader(k) (get)   Scan (l1_scan_step on this chain)   SCAN
  *            Cursor x DROPS (l1_drop + l1_chain_trim)   Setter (l1_link: l1_slot_empty)   SET
  *            Deleter (l1_remove: bucket lock only, never trims)   DEL
  *            Other (another chain of the group takes a bucket, fills it, gives it back)   OTHER
  * GHOSTS     absent[k] = callers since whose start key k was absent at some time.
- * SHOWN      what is present throughout is found, by get and by scan; a bucket is in one chain or on
- *            the free list once.
+ * SHOWN      what is present throughout is found, by get and by scan; a bucket is in one chain
+ *            or on the free list once.
  * MUTANTS    NO_RECHECK as in the code; and TRIM_UNLOCKED (after the bucket's unlock), DEL_TRIMS
- *            (without the stripe lock), MOVE_FORGETS (the last bucket is given back with its slot). */
+ *            (without the stripe lock), MOVE_FORGETS (the last bucket is given back with its
+ *            slot). */
 #define NM 10
 #define NP 4
 #define SBN 7
@@ -38,7 +40,8 @@ inline DROP_STRIPE(p) { atomic { DRAINED(p) -> stripe = false } }
 inline LOCK(p, v) { AT(l1.lock) atomic { DRAINED(p) && EVEN -> v = mem[VER]; mem[VER] = v + 1 } }
 inline UNLOCK(p, v) { ST(p, VER, v + 2) }
 inline BEGIN(me) {
-  d_step { absent[1] = (absent[1] & ~me) | (present[1] -> 0 : me); absent[2] = (absent[2] & ~me) | (present[2] -> 0 : me);
+  d_step { absent[1] = (absent[1] & ~me) | (present[1] -> 0 : me);
+           absent[2] = (absent[2] & ~me) | (present[2] -> 0 : me);
            absent[3] = (absent[3] & ~me) | (present[3] -> 0 : me) } }
 inline GONE(k) { d_step { present[k] = false; absent[k] = 7 } }
 
@@ -48,7 +51,8 @@ inline OVF_TAKE(p, n) {
         atomic { assert(!inuse[n]); inuse[n] = true }
      :: else
   fi }
-inline OVF_GIVE(p, n) { ST(p, OFF(n), free); atomic { DRAINED(p) -> assert(inuse[n]); inuse[n] = false; free = n } }
+inline OVF_GIVE(p, n) {
+  ST(p, OFF(n), free); atomic { DRAINED(p) -> assert(inuse[n]); inuse[n] = false; free = n } }
 
 /* l1_find; i 3: none. */
 inline FIND(k, i) {
@@ -68,7 +72,10 @@ inline TRIM(p) {
   if
   :: at != 0 && (mem[TAG(at)] == 0 || hole != 3) ->
 #ifndef MOVE_FORGETS
-     if :: mem[TAG(at)] != 0 -> ST(p, OFF(hole), mem[OFF(at)]); ST(p, TAG(hole), 1); ST(p, TAG(at), 0) :: else fi;
+     if :: mem[TAG(at)] != 0 ->
+           ST(p, OFF(hole), mem[OFF(at)]); ST(p, TAG(hole), 1); ST(p, TAG(at), 0)
+        :: else
+     fi;
 #endif
      ST(p, OVF(before), 0); chained--; OVF_GIVE(p, at)
   :: else
@@ -102,14 +109,16 @@ again:
      if :: at == 0 -> break :: else fi
   od;
   if :: CHANGED(v) -> goto again :: else fi;
-  assert((seen & 2) || (absent[1] & me)); assert((seen & 4) || (absent[2] & me)); assert((seen & 8) || (absent[3] & me)) }
+  assert((seen & 2) || (absent[1] & me)); assert((seen & 4) || (absent[2] & me));
+  assert((seen & 8) || (absent[3] & me)) }
 
 proctype Cursor(byte p) { byte v, k, i, at, hole, before, n;
   do
   :: n < DROPS -> n++;
      if :: k = 1 :: k = 2 fi;
      TAKE_STRIPE(p); LOCK(p, v); FIND(k, i);
-     if :: i != 3 -> ST(p, TAG(i), 0); AT(l1.evict.unlinked) GONE(k); DRAINED(p);   /* l1_live_sub */
+     if :: i != 3 -> ST(p, TAG(i), 0); AT(l1.evict.unlinked) GONE(k);
+           DRAINED(p);   /* l1_live_sub */
 #ifdef TRIM_UNLOCKED
            UNLOCK(p, v); TRIM(p)
 #else
@@ -130,7 +139,8 @@ proctype Setter(byte p, k) { byte v, i, n;
   :: else ->
      if :: mem[OVF(i)] != 0 -> i = mem[OVF(i)]
         :: else -> OVF_TAKE(p, n);
-           if :: n == 0 -> UNLOCK(p, v); goto out :: else -> ST(p, OVF(i), n); chained++; i = n; break fi
+           if :: n == 0 -> UNLOCK(p, v); goto out :: else fi;
+           ST(p, OVF(i), n); chained++; i = n; break
      fi
   od;
   ST(p, OFF(i), k); ST(p, TAG(i), 1); present[k] = true; UNLOCK(p, v);
@@ -149,15 +159,20 @@ proctype Deleter(byte p, k) { byte v, i, at, hole, before;
 proctype Other(byte p) { byte n, i;
   do
   :: i < 3 -> i++;
-     TAKE_STRIPE(p); OVF_TAKE(p, n); if :: n != 0 -> ST(p, OFF(n), 0); ST(p, TAG(n), 1) :: else fi; DROP_STRIPE(p);
-     if :: n != 0 -> TAKE_STRIPE(p); ST(p, TAG(n), 0); OVF_GIVE(p, n); DROP_STRIPE(p) :: true /* keeps it */ fi;
+     TAKE_STRIPE(p); OVF_TAKE(p, n);
+     if :: n != 0 -> ST(p, OFF(n), 0); ST(p, TAG(n), 1) :: else fi;
+     DROP_STRIPE(p);
+     if :: n != 0 -> TAKE_STRIPE(p); ST(p, TAG(n), 0); OVF_GIVE(p, n); DROP_STRIPE(p)
+        :: true /* keeps it */
+     fi;
      n = 0
   :: else -> break
   od }
 
 init { atomic {
-    mem[TAG(0)] = 1; mem[OFF(0)] = 1; mem[OVF(0)] = 1; mem[TAG(1)] = 1; mem[OFF(1)] = 2; mem[OVF(1)] = 2;
-    mem[TAG(2)] = 1; mem[OFF(2)] = 3; present[1] = true; present[2] = true; present[3] = true;
+    mem[TAG(0)] = 1; mem[OFF(0)] = 1; mem[OVF(0)] = 1;
+    mem[TAG(1)] = 1; mem[OFF(1)] = 2; mem[OVF(1)] = 2; mem[TAG(2)] = 1; mem[OFF(2)] = 3;
+    present[1] = true; present[2] = true; present[3] = true;
     inuse[1] = true; inuse[2] = true;
     run Reader(3, 1);
 #ifdef NR2

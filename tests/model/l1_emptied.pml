@@ -2,17 +2,21 @@
  *
  * l1_emptied: who frees a segment when its last record is unlinked without the stripe lock.
  *
- * PICTURE    one segment; at first the open head of stripe 1. Records 0..2 are keys of stripe 1, 3 of
- *            stripe 2. Its word = {count, QUEUED}; on[s] = how often it lies on the stack of stripe s.
+ * PICTURE    one segment; at first the open head of stripe 1. Records 0..2 are keys of stripe
+ *            1, 3 of stripe 2. Its word = {count, QUEUED}; on[s] = how often it lies on the
+ *            stack of stripe s.
  *                del: count - 1, at 0 QUEUED in the same step -> push      (in the key's window)
- *                holder of the stripe: take the stack, clear QUEUED; count 0 and not the head: release
- * THREADS    Deleter of each key; Holder(s) x ROUNDS: l1_free_emptied, then append, open another head,
- *            close an empty head (l1_rest_stripe), run the cursor over it, or take it when it is free.
- * SHOWN      it is released once, by its owner, with the whole word 0 and on no stack, and lies on one
- *            stack at most; when all is deleted and the stripes were held once more, it is free.
- * MUTANTS    HEAD_CLOSED_EARLY as in the code; and QUEUED_APART (count and mark in two steps, which
- *            this model refused), HEAD_FORGOTTEN (a head emptied while open is not pushed when the
- *            next one opens), STACK_AFTER_COUNT (the count is looked at before QUEUED is cleared). */
+ *                holder of the stripe: take the stack, clear QUEUED; count 0, no head: release
+ * THREADS    Deleter of each key; Holder(s) x ROUNDS: l1_free_emptied, then append, open
+ *            another head, close an empty head (l1_rest_stripe), run the cursor over it, or
+ *            take it when it is free.
+ * SHOWN      it is released once, by its owner, with the whole word 0 and on no stack, and lies
+ *            on one stack at most; when all is deleted and the stripes were held once more, it
+ *            is free.
+ * MUTANTS    HEAD_CLOSED_EARLY as in the code; and QUEUED_APART (count and mark in two steps,
+ *            which this model refused), HEAD_FORGOTTEN (a head emptied while open is not pushed
+ *            when the next one opens), STACK_AFTER_COUNT (the count is looked at before QUEUED
+ *            is cleared). */
 #define AT(step)
 #ifndef ROUNDS
 #define ROUNDS 3
@@ -26,14 +30,18 @@ inline PUSH(s) { atomic { assert(owner == s && on[1] + on[2] == 0); on[s]++ } }
 #ifdef QUEUED_APART
 inline LIVE_SUB(s, last) {
   atomic { assert(count > 0); count--; last = (count == 0); AT(l1.seg.emptied) };
-  if :: last -> if :: atomic { !queued -> queued = true }; on[s]++ :: atomic { queued -> last = false } fi :: else fi }
+  if :: last -> if :: atomic { !queued -> queued = true }; on[s]++
+                   :: atomic { queued -> last = false } fi
+     :: else
+  fi }
 #else
 inline LIVE_SUB(s, last) {
   atomic { assert(count > 0); count--; last = (count == 0 && !queued);
            if :: count == 0 -> queued = true :: else fi; AT(l1.seg.emptied) };
   if :: last -> PUSH(s) :: else fi }
 #endif
-inline RELEASE(s) { atomic { assert(owner == s && EMPTY && on[1] + on[2] == 0); owner = 0; head = false } }
+inline RELEASE(s) {
+  atomic { assert(owner == s && EMPTY && on[1] + on[2] == 0); owner = 0; head = false } }
 
 proctype Deleter(byte r) { bool last;
   if :: linked[r] :: true -> goto done fi;
@@ -76,9 +84,12 @@ proctype Holder(byte s) { byte i, n, r; bool last;
      FREE_EMPTIED(s);
      if
      :: owner == s && head ->                                  /* append */
-        if :: s == 1 && !linked[1] -> r = 1 :: s == 1 && !linked[2] -> r = 2 :: s == 2 && !linked[3] -> r = 3
-           :: else -> r = 4 fi;
-        if :: r < 4 -> atomic { !odd[r] -> odd[r] = true }; count++; linked[r] = true; odd[r] = false :: else fi
+        if :: s == 1 && !linked[1] -> r = 1 :: s == 1 && !linked[2] -> r = 2
+           :: s == 2 && !linked[3] -> r = 3 :: else -> r = 4 fi;
+        if :: r < 4 ->
+              atomic { !odd[r] -> odd[r] = true }; count++; linked[r] = true; odd[r] = false
+           :: else
+        fi
      :: owner == s && head -> head = false;                    /* another head opens */
 #ifndef HEAD_FORGOTTEN
         if :: atomic { EMPTY -> queued = true }; PUSH(s) :: else fi
@@ -90,7 +101,8 @@ proctype Holder(byte s) { byte i, n, r; bool last;
         if :: EMPTY -> RELEASE(s) :: else fi
 #endif
      :: owner == s -> CURSOR(s)
-     :: atomic { owner == 0 -> assert(EMPTY && on[1] + on[2] == 0); owner = s; head = true; AT(l1.seg.scan) }
+     :: atomic { owner == 0 -> assert(EMPTY && on[1] + on[2] == 0);
+                 owner = s; head = true; AT(l1.seg.scan) }
      :: true
      fi;
      lock[s] = false; n = 0; r = 0; last = false

@@ -2,14 +2,15 @@
  *
  * l1_fork: a forked child finds what threads of its parent left half done (l1_mend).
  *
- * PICTURE    one stripe, bucket 0 with key K {VA, VB}; its segment's count, its queue's sum. All stripe
- *            locks were held at the fork, so only holders of a bucket can be missing.
+ * PICTURE    one stripe, bucket 0 with key K {VA, VB}; its segment's count, its queue's sum.
+ *            All stripe locks were held at the fork, so only holders of a bucket can be missing.
  * THREADS    init picks what was going on at the fork. Then, in the child: Reader (l1_meet_odd),
- *            Setter (l1_lock_key takes the stripe first), Merger (l1_lock_number: split, contraction,
- *            scan), and last the cursor, which settles the counts.
+ *            Setter (l1_lock_key takes the stripe first), Merger (l1_lock_number: split,
+ *            contraction, scan), and last the cursor, which settles the counts.
  * SHOWN      nobody hangs, no torn value is served, count and sum are right in the end.
- * MUTANTS    MERGE_NO_MEND, GET_NO_MEND (they wait for the word to become even), LOCK_NO_STRIPE (a
- *            writer of the child takes the bucket only: it looks like an orphan), NO_RECOUNT. */
+ * MUTANTS    MERGE_NO_MEND, GET_NO_MEND (they wait for the word to become even), LOCK_NO_STRIPE
+ *            (a writer of the child takes the bucket only: it looks like an orphan),
+ *            NO_RECOUNT. */
 #define AT(step)
 byte ver = 2, va = 1, vb = 1, count = 1, sum = 1;
 bool stripe, linked = true;
@@ -43,7 +44,9 @@ again:
      ; goto again
   :: else
   fi;
-  if :: linked -> x = va; y = vb; if :: ver != v -> goto again :: else -> assert(x == y) fi :: else fi }
+  if :: linked -> x = va; y = vb; if :: ver != v -> goto again :: else -> assert(x == y) fi
+     :: else
+  fi }
 
 proctype Setter() { byte v;
 #ifdef LOCK_NO_STRIPE
@@ -85,5 +88,8 @@ init {
 #endif
     if :: run Merger() :: true fi };
   (_nr_pr == 1);
-  if :: count != linked -> assert(count > linked); sum = sum - (count - linked); count = linked :: else fi; /* cursor */
+  /* The cursor at the end of the segment. */
+  if :: count != linked -> assert(count > linked); sum = sum - (count - linked); count = linked
+     :: else
+  fi;
   assert(!ODD && count == linked && sum == count) }

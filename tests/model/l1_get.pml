@@ -2,22 +2,24 @@
  *
  * l1_get: one key K against everything that moves or removes it.
  *
- * PICTURE    two buckets of one slot (ls odd: K lives in 1, else in 0), two segments of one record
- *            {KEY, VA, VB}. KEY 1 is K; a foreign record may imitate it (KEY 1, value 6).
- * THREADS    Reader (get, l1_get_walk; FALL: l1_read_locked too)          NR2: two of them
- *            Setter (l1_put: in place or append)   SET, SET2              Deleter (l1_remove)  DEL
- *            Evictor (cursor: keep or drop, hand over)   EVICT            Publisher (veto)     PUBLISH
- *            Foreigner (next holder of the stripe, and another stripe that takes free segments,
- *            ROUNDS times)   FOREIGN
- *            Splitter (l1_split; MERGE: l1_contract_one and l1_split again)   SPLIT, MERGE
- * GHOSTS     cur = value of K by the stores in odd windows (0: none); mask[i] = values K had since
- *            caller i began; gone = dels that began after the load and have returned.
- * SHOWN      a hit is whole and was K's value during the call; a miss or a del's MISS saw K absent;
- *            a freed segment is not linked, its count is 0, nobody reads its bytes any more; what a
- *            leader read before a del that returned is not published after it.
+ * PICTURE    two buckets of one slot (ls odd: K lives in 1, else in 0), two segments of one
+ *            record {KEY, VA, VB}. KEY 1 is K; a foreign record may imitate it (KEY 1, value 6).
+ * THREADS    NR2     a second Reader (get, l1_get_walk; FALL: l1_read_locked too)
+ *            SET     Setter (l1_put: in place or append; SET2: another)
+ *            DEL     Deleter (l1_remove)           EVICT   Evictor (cursor: keep, drop, hand over)
+ *            PUBLISH Publisher (a leader's result, with the veto)
+ *            FOREIGN Foreigner (next holder of the stripe, and another stripe that takes free
+ *                    segments; ROUNDS times)
+ *            SPLIT   Splitter (l1_split; MERGE: then l1_contract_one and l1_split again)
+ * GHOSTS     cur = value of K by the stores in odd windows (0: none); mask[i] = values K had
+ *            since caller i began; gone = dels that began after the load and have returned.
+ * SHOWN      a hit is whole and was K's value during the call; a miss or a del's MISS saw K
+ *            absent; a freed segment is not linked, its count is 0, nobody reads its bytes any
+ *            more; what a leader read before a del that returned is not published after it.
  * MUTANTS    NO_RECHECK MISS_NO_LS_RELOAD LOCK_NO_LS_RELOAD SPLIT_PLACES_NOTED LS_OUTSIDE_WINDOW
- *            KEPT_NO_VERSION DEL_COUNTS_LATE DEL_ABSENT_NO_HOOK VERSION_RESTARTS REUSE_BEFORE_UNLINK
- *            as in the code; and BUSY_IGNORED, LS_NO_COUNT, MERGED_EVEN (against the design).
+ *            KEPT_NO_VERSION DEL_COUNTS_LATE DEL_ABSENT_NO_HOOK VERSION_RESTARTS
+ *            REUSE_BEFORE_UNLINK as in the code; and BUSY_IGNORED, LS_NO_COUNT, MERGED_EVEN
+ *            (against the design).
  * LIMITS     one key, no chains (l1_chain), a head is never left open (l1_emptied). */
 #define NM 13
 #define NP 6
@@ -37,7 +39,8 @@
 #define VB(q) (9 + 3 * ((q) - 1))
 #define NUMBER(ls) ((ls) & 1)
 #define EVEN(b) ((mem[VER(b)] & 1) == 0 && mem[VER(b)] != 0)
-#define LINKED(q) ((mem[TAG(0)] != 0 && mem[OFF(0)] == (q)) || (mem[TAG(1)] != 0 && mem[OFF(1)] == (q)))
+#define LINKED(q) ((mem[TAG(0)] != 0 && mem[OFF(0)] == (q)) || \
+                   (mem[TAG(1)] != 0 && mem[OFF(1)] == (q)))
 
 #define FREE 0
 #define OURS 1   /* in a queue of our stripe */
@@ -58,11 +61,13 @@ byte cur, mask[3]; bool loading, gone;
 #endif
 
 inline COMMIT(x) {
-  d_step { cur = x; mask[0] = mask[0] | (1 << x); mask[1] = mask[1] | (1 << x); mask[2] = mask[2] | (1 << x) }
+  d_step { cur = x; mask[0] = mask[0] | (1 << x); mask[1] = mask[1] | (1 << x);
+    mask[2] = mask[2] | (1 << x) }
 }
 inline TAKE_STRIPE(p) { atomic { DRAINED(p) && !stripe -> stripe = true } }
 inline DROP_STRIPE(p) { atomic { DRAINED(p) -> stripe = false } }
-inline LOCK(p, b, v) { AT(l1.lock) atomic { DRAINED(p) && EVEN(b) -> v = mem[VER(b)]; mem[VER(b)] = v + 1 } }
+inline LOCK(p, b, v) {
+  AT(l1.lock) atomic { DRAINED(p) && EVEN(b) -> v = mem[VER(b)]; mem[VER(b)] = v + 1 } }
 inline UNLOCK(p, b, v) { ST(p, VER(b), v + 2) }
 
 /* Without the stripe lock: who waited looks at ls again, and once more under the lock. */
@@ -81,10 +86,11 @@ inline LOCK_KEY(p) {
   od; ls = 0 }
 
 /* l1_live_sub and its BASE_ASSERT. */
-inline LIVE_SUB(p, q) { atomic { DRAINED(p) -> assert(live[q] > 0); live[q]--; AT(l1.seg.emptied) } }
+inline LIVE_SUB(p, q) {
+  atomic { DRAINED(p) -> assert(live[q] > 0); live[q]--; AT(l1.seg.emptied) } }
 
 /* What each new holder of the stripe lock does: emptied segments are freed, and a cursor that finds
- * its record unlinked under an even version has passed it: then the count is 0, or the process ends. */
+ * its record unlinked under an even version has passed it: then the count is 0, or it dies. */
 inline FREE_SEGS(q) {
   q = 1;
   do :: q <= 2 ->
@@ -143,7 +149,8 @@ inline LINK(p, n, val) {
 /* Room at a head: a segment that the log has free. */
 inline RESERVE(n) {
   FREE_SEGS(n);
-  atomic { if :: state[1] == FREE -> n = 1 :: state[2] == FREE -> n = 2 :: else -> n = 0 fi; AT(l1.seg.scan)
+  AT(l1.seg.scan)
+  atomic { if :: state[1] == FREE -> n = 1 :: state[2] == FREE -> n = 2 :: else -> n = 0 fi;
            if :: n != 0 -> assert(!LINKED(n)); state[n] = OURS; live[n] = 0 :: else fi } }
 
 proctype Setter(byte p, val) { byte ls, b, v, o, n;
@@ -210,11 +217,14 @@ proctype Evictor(byte p) { byte b, v, o, n, k, x, y, h;
 #ifdef KEPT_NO_VERSION
         LOCK(p, b, v);
 #else
-        if :: AT(l1.lock) atomic { DRAINED(p) && mem[VER(b)] == v -> mem[VER(b)] = v + 1; goto swing }
+        if :: AT(l1.lock)
+              atomic { DRAINED(p) && mem[VER(b)] == v -> mem[VER(b)] = v + 1; goto swing }
            :: atomic { DRAINED(p) && mem[VER(b)] != v } LOCK(p, b, v)
         fi;
 #endif
-        if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_STRIPE(p); goto done :: else fi;
+        if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_STRIPE(p); goto done
+           :: else
+        fi;
 #ifndef KEPT_NO_VERSION
         x = mem[VA(o)]; y = mem[VB(o)]; ST(p, VA(n), x); ST(p, VB(n), y);
 #endif
@@ -225,7 +235,9 @@ swing:  atomic { DRAINED(p) -> live[n]++ };
         state[o] = FREE;
 #endif
         LOCK(p, b, v);
-        if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_STRIPE(p); goto done :: else fi;
+        if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_STRIPE(p); goto done
+           :: else
+        fi;
         h = cur; ST(p, TAG(b), 0); AT(l1.evict.unlinked) COMMIT(0);
         atomic { DRAINED(p) -> busy[o]++ }; LIVE_SUB(p, o); UNLOCK(p, b, v); DROP_STRIPE(p);
         k = mem[KEY(o)]; x = mem[VA(o)]; y = mem[VB(o)];
@@ -298,7 +310,8 @@ proctype Splitter(byte p) { byte v, w, t, o, ls;
 }
 
 init { atomic {
-  mem[VER(0)] = 2; mem[OFF(0)] = 1; mem[TAG(0)] = 1; mem[KEY(1)] = 1; mem[VA(1)] = 1; mem[VB(1)] = 1;
+  mem[VER(0)] = 2; mem[OFF(0)] = 1; mem[TAG(0)] = 1;
+  mem[KEY(1)] = 1; mem[VA(1)] = 1; mem[VB(1)] = 1;
   state[1] = OURS; live[1] = 1; cur = 1;
   run Reader(0);
 #ifdef NR2

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_idle: deadlines that move: last_use by hits, due by touch, against a cursor that judges time.
+ * l1_idle: deadlines that move (by hits, by touch) under a cursor that judges time.
  *
- * PICTURE    one key, one bucket {version, link}, position 1 its record with a deadline (last_use, or
- *            due: one word), position 2 where a kept copy goes. The record is expired once now >= word.
- * THREADS    Clock; Hit (l1_read_any + l1_renew_idle, word = now + 2) x HITS; Touch (l1_touch: its
- *            clock is read before the lock, so it stores the later of two)
+ * PICTURE    one key, one bucket {version, link}, position 1 its record with a deadline
+ *            (last_use, or due: one word), position 2 where a kept copy goes. The record is
+ *            expired once now >= word.
+ * THREADS    Clock; Hit (l1_read_any + l1_renew_idle, word = now + 2) x HITS; Touch (l1_touch:
+ *            its clock is read before the lock, so it stores the later of two)
  *            Cursor (l1_cursor_step: judge without the bucket, l1_drop judges again under it; the
  *            record's segment is released once the cursor is behind it, and reused)
  * GHOSTS     owner[q] = whose bytes lie at q (1: K).
  * SHOWN      a renewal never writes into somebody else's bytes and never turns time back; what is
  *            dropped as expired was so under its lock; what the cursor has passed is not linked.
  * MUTANTS    IDLE_BARE_STORE as in the code; and TOUCH_TURNS_BACK (stores without comparing),
- *            DROP_NOT_JUDGED (l1_drop trusts the judgment), CURSOR_PASSES (the cursor stays behind a
- *            record whose drop was taken back), HIT_FROM_UNCHECKED (lock from a version loaded after
- *            the look). */
+ *            DROP_NOT_JUDGED (l1_drop trusts the judgment), CURSOR_PASSES (the cursor stays
+ *            behind a record whose drop was taken back), HIT_FROM_UNCHECKED (lock from a
+ *            version loaded after the look). */
 #define NM 4
 #define NP 1
 #define SBN 1
@@ -44,7 +45,8 @@ again:
 #endif
   if :: t + 2 <= w -> goto done :: else fi;
 #ifndef IDLE_BARE_STORE
-  if :: AT(l1.lock) atomic { mem[VER] == v -> mem[VER] = v + 1 } :: atomic { mem[VER] != v -> goto again } fi;
+  if :: AT(l1.lock) atomic { mem[VER] == v -> mem[VER] = v + 1 }
+    :: atomic { mem[VER] != v -> goto again } fi;
 #endif
   atomic { assert(owner[o] == 1); assert(t + 2 > mem[WORD(o)]); mem[WORD(o)] = t + 2 };
 #ifndef IDLE_BARE_STORE

@@ -2,20 +2,20 @@
  *
  * l1_pin: pinned bytes stay where and what they are.
  *
- * PICTURE    one key, one bucket {version, link}, two segments of one record {w0, VA, VB}, one slot a
- *            pinner. w0's only bit here is PINNED.
- * THREADS    Pinner (l1_pin_once; FALL: l1_pin_locked too)   TWO: two of them
- *            Writer (set in place, PINNED: append; its segment is scanned when it is empty)  WRITES=n
- *            Cursor (drop, or keep = copy to the other segment; scan; reuse by another key)  CURSOR=n
- *            Counter (incr in place)  COUNT
+ * PICTURE    one key, one bucket {version, link}, two segments of one record {w0, VA, VB}, one
+ *            slot a pinner. w0's only bit here is PINNED.
+ * THREADS    TWO      a second Pinner (l1_pin_once; FALL: l1_pin_locked too)
+ *            WRITES=n Writer (set in place, PINNED: append; the emptied segment is scanned)
+ *            CURSOR=n Cursor (drop, or keep = copy to the other segment; scan; reuse by another)
+ *            COUNT    Counter (incr in place)
  * SWITCHES   LONG: values above 1 KiB, never written in place, no PINNED bit needed.
  * GHOSTS     hold[i] = position that pinner i was given; uses[q] = times a position was reused.
- * SHOWN      between pin and unpin nobody reuses the segment, and the bytes do not change; PINNED is
- *            set in memory of that record only.
+ * SHOWN      between pin and unpin nobody reuses the segment, and the bytes do not change;
+ *            PINNED is set in memory of that record only.
  * MUTANTS    PIN_PLAIN_STORE (only behind store buffers) PIN_NO_SECOND_RECHECK PIN_LATE_LOOK
- *            W0_BEFORE_LOCK as in the code; and PIN_NO_FIRST_RECHECK, NO_BIT, COUNT_BLIND (incr does
- *            not look at PINNED), SCAN_BEFORE_UNLINK, LOCKED_BIT_LATE (l1_pin_locked sets the bit
- *            after it unlocked). */
+ *            W0_BEFORE_LOCK as in the code; and PIN_NO_FIRST_RECHECK, NO_BIT, COUNT_BLIND (incr
+ *            does not look at PINNED), SCAN_BEFORE_UNLINK, LOCKED_BIT_LATE (l1_pin_locked sets
+ *            the bit after it unlocked). */
 #define NM 10
 #define NP 5
 #define SBN 5
@@ -83,8 +83,11 @@ again:
   fi;
 #endif
 #ifndef NO_BIT
-  w = mem[W0(o)];
-  if :: (w & 1) == 0 -> atomic { DRAINED(i) -> assert(uses[o] == g); mem[W0(o)] = mem[W0(o)] | 1 } :: else fi;
+  AT(l1.pin.looked) w = mem[W0(o)];
+  if :: (w & 1) == 0 ->
+        atomic { DRAINED(i) -> assert(uses[o] == g); mem[W0(o)] = mem[W0(o)] | 1 }
+     :: else
+  fi;
 #endif
   AT(l1.pin.ored)
 #ifndef PIN_NO_SECOND_RECHECK
@@ -124,7 +127,9 @@ proctype Writer(byte p, val) { byte v, o, w, n, rounds;
 #else
      LOCK(p, v); o = mem[LNK]; w = 0; if :: o != 0 -> w = mem[W0(o)] :: else fi;
 #endif
-     if :: o != 0 && (w & 1) == 0 -> ST(p, W0(o), 0); ST(p, VA(o), val); ST(p, VB(o), val); UNLOCK(p, v); goto next
+     AT(l1.inplace.judged)
+     if :: o != 0 && (w & 1) == 0 ->
+           ST(p, W0(o), 0); ST(p, VA(o), val); ST(p, VB(o), val); UNLOCK(p, v); goto next
         :: else -> UNLOCK(p, v)
      fi;
 #endif
@@ -153,7 +158,8 @@ proctype Cursor(byte p) { byte v, o, n, q, rounds, x, y; bool named;
 #ifdef SCAN_BEFORE_UNLINK
      DRAINED(p); named = (o != 0 -> NAMED(o) : false);
 #endif
-     if :: o != 0 -> LOCK(p, v); assert(mem[LNK] == o); ST(p, LNK, 0); AT(l1.evict.unlinked) UNLOCK(p, v);
+     if :: o != 0 -> LOCK(p, v); assert(mem[LNK] == o); ST(p, LNK, 0);
+           AT(l1.evict.unlinked) UNLOCK(p, v);
 #ifdef SCAN_BEFORE_UNLINK
            state[o] = (named -> PARKED : FREE)
 #else
@@ -161,7 +167,8 @@ proctype Cursor(byte p) { byte v, o, n, q, rounds, x, y; bool named;
 #endif
         :: o != 0 -> SEG_TAKE(p, n);    /* keep */
            if :: n != 0 -> LOCK(p, v); x = mem[VA(o)]; y = mem[VB(o)];
-                 ST(p, W0(n), 0); ST(p, VA(n), x); ST(p, VB(n), y); ST(p, LNK, n); UNLOCK(p, v); RELEASE(p, o)
+                 ST(p, W0(n), 0); ST(p, VA(n), x); ST(p, VB(n), y); ST(p, LNK, n);
+                 UNLOCK(p, v); RELEASE(p, o)
               :: else
            fi
         :: else

@@ -2,13 +2,14 @@
  *
  * l1_scan: what is present throughout a scan is seen, whatever splits and merges come between.
  *
- * PICTURE    one key with any 3-bit hash; 2 to 8 primary buckets. The cursor counts the low bits of the
- *            address from the top down (Redis' SCAN); a step copies bucket b and, if b < split, b + 2^L.
+ * PICTURE    one key with any 3-bit hash; 2 to 8 primary buckets. The cursor counts the low
+ *            bits of the address from the top down (Redis' SCAN); a step copies bucket b and,
+ *            if b < split, b + 2^L.
  * THREADS    Scanner (l1_scan_step without locks)   Grower x MOVES: l1_split or l1_contract_one
  * GHOSTS     at = the bucket the key is in.
  * SHOWN      the key was copied by some step that stood its validation.
- * MUTANTS    LS_NO_COUNT PLAIN_ORDER (0, 1, 2 ..) ONE_BUCKET (b only) LS_NOT_RELOADED: against the
- *            design. */
+ * MUTANTS    LS_NO_COUNT PLAIN_ORDER (0, 1, 2 ..) ONE_BUCKET (b only) LS_NOT_RELOADED: against
+ *            the design. */
 #define AT(step)
 #ifndef MOVES
 #define MOVES 3
@@ -46,7 +47,8 @@ again:
 #ifdef PLAIN_ORDER
      low = (low & ((1 << l) - 1)) + 1; if :: low == (1 << l) -> low = 0 :: else fi;
 #else
-     low = low | (7 & ~((1 << l) - 1)); low = REVERSE(low) + 1; low = (low == 8 -> 0 : REVERSE(low));
+     low = low | (7 & ~((1 << l) - 1)); low = REVERSE(low) + 1;
+     low = (low == 8 -> 0 : REVERSE(low));
 #endif
      if :: low == 0 -> break :: else fi
   od;
@@ -60,14 +62,16 @@ proctype Grower() { byte n, from, to, v, w;
         from = split; to = split + (1 << level);
         ver[from] = ver[from] + 1; ver[to] = ver[to] | 1;
         if :: at == from && (hash & (1 << level)) -> at = to :: else fi; AT(l1.split.cleared)
-        d_step { changes++; split++; if :: split == (1 << level) -> level++; split = 0 :: else fi }; AT(l1.split.published)
+        d_step { changes++; split++; if :: split == (1 << level) -> level++; split = 0 :: else fi };
+        AT(l1.split.published)
         ver[to] = ver[to] + 1; ver[from] = ver[from] + 1
      :: level > 1 || split > 0 ->
         if :: split == 0 -> to = (1 << (level - 1)) - 1; from = to + (1 << (level - 1))
            :: else -> to = split - 1; from = to + (1 << level) fi;
         ver[to] = ver[to] + 1; ver[from] = ver[from] + 1;
         if :: at == from -> at = to :: else fi;
-        d_step { changes++; if :: split == 0 -> level--; split = (1 << level) :: else fi; split-- }; AT(l1.split.published)
+        d_step { changes++; if :: split == 0 -> level--; split = (1 << level) :: else fi; split-- };
+        AT(l1.split.published)
         ver[to] = ver[to] + 1                    /* `from` stays odd: no bucket any more */
      fi;
      assert(at == NUMBER(hash, level, split)); from = 0; to = 0

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * memory.h: the words that threads share, sequentially consistent or (TSO=1) behind store buffers.
+ * memory.h: the words that threads share, at once or (TSO=1) behind store buffers.
  *
  * PICTURE    mem[NM] = words; thread p < NP stores with ST. TSO: the store waits in p's first-in-
- *            first-out buffer (x86's reordering, sparc's TSO) and reaches memory whenever Drain likes.
- *            What is a read-modify-write, a seq_cst store or a lock in the code is guarded by
- *            DRAINED(p) and then touches mem directly.
+ *            first-out buffer (x86's reordering, sparc's TSO) and reaches memory whenever Drain
+ *            likes. What is a read-modify-write, a seq_cst store or a lock in the code is
+ *            guarded by DRAINED(p) and then touches mem directly.
  * RULES      no thread here loads a word it has itself in its buffer: forwarding is not modelled.
  *            AT(step) names a BASE_POINT of src/l1 and is no step of the model.
  * LIMITS     weaker memory than TSO is not shown; SBN stores wait at most. */
@@ -18,11 +18,13 @@ byte mem[NM];
 typedef store_buffer { byte at[SBN]; byte val[SBN]; byte fill };
 store_buffer sb[NP];
 inline ST(p, where, what) {
-  d_step { sb[p].fill < SBN -> sb[p].at[sb[p].fill] = where; sb[p].val[sb[p].fill] = what; sb[p].fill = sb[p].fill + 1 }
+  d_step { sb[p].fill < SBN -> sb[p].at[sb[p].fill] = where; sb[p].val[sb[p].fill] = what;
+    sb[p].fill = sb[p].fill + 1 }
 }
 #define DRAINED(p) (sb[p].fill == 0)
 #define DRAIN(p) d_step { sb[p].fill > 0 -> mem[sb[p].at[0]] = sb[p].val[0]; j = 1; \
-  do :: j < sb[p].fill -> sb[p].at[j-1] = sb[p].at[j]; sb[p].val[j-1] = sb[p].val[j]; j++ :: else -> break od; \
+  do :: j < sb[p].fill -> sb[p].at[j-1] = sb[p].at[j]; sb[p].val[j-1] = sb[p].val[j]; j++ \
+     :: else -> break od; \
   sb[p].fill--; sb[p].at[sb[p].fill] = 0; sb[p].val[sb[p].fill] = 0; j = 0 }
 active proctype Drain() { byte j;
 end: do

@@ -3,17 +3,17 @@
 #
 # run: every model's base configurations must be free of errors, every seeded mistake must be found.
 #
-# PICTURE    table below -> [worker: spin -a, cc, pan] x JOBS, each in build/model/N -> one line each
-# TABLE      tier, verdict, model, switches.   tier: q always, c not with QUICK=1, f only with FULL=1
+# PICTURE    table below -> [worker: spin -a, cc, pan in a folder of its own] x JOBS -> one line each
+# TABLE      tier, verdict, model, switches. tier: q always, c not with QUICK=1, f with FULL=1 only
 #            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found
-# ALSO       step names: AT(l1.x.y) in the models and BASE_POINT("l1.x.y") in src/l1 are the same set;
-#            mutants: each BASE_MUTANT("l1.x") is a switch X that fails here, or listed as not_shown.
-# ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, the names are compared.
+# ALSO       step names: AT(l1.x.y) in the models and BASE_POINT("l1.x.y") in src/l1 are one set;
+#            mutants: each BASE_MUTANT("l1.x") is a switch X that fails here, or in not_shown.
+# ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
 # OPTIONS    QUICK=1 (25 s on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
 set -u
 LC_ALL=C
 export LC_ALL
-here=tests/model dir=build/model cc=${CC:-cc}
+here=tests/model cc=${CC:-cc}
 
 table() {
     cat <<'END'
@@ -178,19 +178,22 @@ one() { # number of the line in $dir/items
     text=$(check "$tier" "$want" "$model" "$@")
     status=$?
     cd "$root" || exit 1
-    say $status "$(printf '%-4s %-10s %-38s %s, %s s' "$want" "$model" "$*" "$text" $(($(date +%s) - start)))"
+    spent=$(($(date +%s) - start))
+    say $status "$(printf '%-4s %-10s %-38s %s, %s s' "$want" "$model" "$*" "$text" $spent)"
     echo $status >"$dir/$number.res"
     [ $status -ne 0 ] || rm -rf "$work"
 }
 
 if [ "${1-}" = --one ]; then
-    one "$2"
+    dir=$2
+    one "$3"
     exit 0
 fi
 
 compare_steps() { # what only one side has
     grep -ho 'BASE_POINT("l1\.[a-z_.]*")' src/l1/*.c | cut -d'"' -f2 | sort -u >"$dir/steps.code"
-    grep -ho 'AT(l1\.[a-z_.]*)' $here/*.pml | tr -d '()' | sed 's/^AT//' | sort -u >"$dir/steps.model"
+    grep -ho 'AT(l1\.[a-z_.]*)' $here/*.pml | tr -d '()' | sed 's/^AT//' |
+        sort -u >"$dir/steps.model"
     diff "$dir/steps.code" "$dir/steps.model"
 }
 compare_mutants() {
@@ -209,6 +212,7 @@ compare_mutants() {
 passed=0 failed=0 skipped=0
 count() { if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi; }
 
+dir=build/model/$$ # a run of somebody else may be under way
 rm -rf "$dir"
 mkdir -p "$dir" || exit 2
 compare_steps
@@ -227,7 +231,7 @@ if command -v spin >/dev/null 2>&1 && command -v "${cc%% *}" >/dev/null 2>&1; th
     table | grep "^[$tiers] .* ${ONLY:-l1_[a-z]*}\>" >"$dir/items"
     jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
     items=$(wc -l <"$dir/items")
-    awk '{ print NR }' "$dir/items" | xargs -P "$jobs" -n 1 sh "$0" --one
+    awk '{ print NR }' "$dir/items" | xargs -P "$jobs" -n 1 sh "$0" --one "$dir"
     i=1
     while [ $i -le "$items" ]; do
         count "$(cat "$dir/$i.res" 2>/dev/null || echo 1)"
@@ -238,4 +242,5 @@ else
     skipped=1
 fi
 echo "cellar_model: $passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+if [ $failed -ne 0 ]; then exit 1; fi
+rm -rf "$dir"
