@@ -673,7 +673,8 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len);
 
 /* Give a live entry a new time to live, from now; counts as a use for its idle time.
- * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE
+ * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE. An entry with an idle time never
+ *          outlives the end it was stored with: that is its greatest age
  * returns: OK, MISS, ABSENT (a negative entry, unchanged), DISABLED; E_SPACE, E_NOMEM (entry
  *          unchanged), E_INVAL, E_CLOSED
  * thread:  any

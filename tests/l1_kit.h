@@ -39,9 +39,12 @@
 
 T_INLINE uint64_t kit_scale(uint64_t n)
 {
-    uint64_t scaled = n * t_env_u64("T_SCALE", 1) / KIT_SLOW;
+    uint64_t scaled = n * BASE_MAX(t_env_u64("T_SCALE", 1), 1) / KIT_SLOW;
     return scaled != 0 ? scaled : 1;
 }
+
+/* Where less work would show nothing. */
+T_INLINE uint64_t kit_full(uint64_t n) { return n * BASE_MAX(t_env_u64("T_SCALE", 1), 1); }
 
 /* ---- random: splitmix64, so that a run depends on its seed alone ----------------------------- */
 typedef struct kit_rng { uint64_t s; } kit_rng;

@@ -71,8 +71,7 @@ static void lin_blame(lin_report *r, lin_fault fault, uint64_t key, uint64_t id,
     }
 }
 
-/* The cluster op[0..n): same key, same id, the write first. False: no zone (it is at fault itself).
- * */
+/* The cluster op[0..n): same key, same id, the write first. False: no zone, it is at fault. */
 static bool lin_cluster(const lin_op *op, size_t n, lin_zone *z, lin_report *r)
 {
     if (!LIN_IS_WRITE(&op[0])) {

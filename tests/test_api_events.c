@@ -2,8 +2,8 @@
  *
  * Aim:    what happens to a process while it uses the cache: it forks with eight busy threads, its
  *         threads end or are cancelled, signals come ten thousand times a second.
- * Method: children that work on, audit and report by exit code; threads cancelled wherever they are;
- *         an interval timer over threads that check what they read. An alarm ends what hangs. */
+ * Method: children that work on, audit and report by exit code; threads cancelled wherever they
+ *         are; an interval timer over threads that check what they read. An alarm ends what hangs. */
 #include "tests/t.h"
 
 #include <pthread.h>
@@ -219,7 +219,9 @@ static void ended_threads_leave_no_memory(void)
     uint64_t most = 0;
     for (int round = 0; round < 100 / EVENTS_SLOW; round++) {
         pthread_t t[20];
-        for (int i = 0; i < 20; i++) { T_REQUIRE(pthread_create(&t[i], NULL, use_and_end, &b) == 0); }
+        for (int i = 0; i < 20; i++) {
+            T_REQUIRE(pthread_create(&t[i], NULL, use_and_end, &b) == 0);
+        }
         for (int i = 0; i < 20; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
         T_EQ_I64(cellar_stats_get(b.c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
         most = st.used_bytes > most ? st.used_bytes : most;

@@ -268,10 +268,11 @@ static void *sleep_with_a_cancel_pending(void *arg)
 {
     base_thread t;
     unsigned char bytes[16];
+    _Atomic uint32_t never = 0;
     (void)pthread_cancel(pthread_self());
     base_sleep_ns(1000);
     T_CHECK(base_random_bytes(bytes, sizeof bytes));
-    T_CHECK(!sync_wait(&(_Atomic uint32_t){ 0 }, 0, base_now_ns() + 1000));
+    T_CHECK(!sync_wait(&never, 0, base_now_ns() + 1000));
     T_REQUIRE(base_thread_start(&t, look_around, &born, "cancel") == 0);
     base_thread_join(&t);
     *(bool *)arg = true;

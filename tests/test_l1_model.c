@@ -509,6 +509,8 @@ static void do_touch(void)
     T_EQ_U64(m.now.commits, got == CELLAR_OK);
     if (got != CELLAR_OK) { return; }
     T_EQ_U64(stamp, m.now.stamp);
+    /* With an idle time the deadline is the greatest age: it never goes away. */
+    if (p.e->idle_ms != 0 && idle != 0) { deadline = BASE_MIN(deadline, p.e->deadline_ms); }
     p.e->deadline_ms = deadline;
     if (idle >= 0) { p.e->idle_ms = (uint32_t)idle; }
     if (p.e->idle_ms != 0) { p.e->last_use_ms = kit_now(&m.k); }

@@ -132,8 +132,8 @@ static bool count_up(void *ctx, const l1_seen *s)
     return true;
 }
 
-/* Stopped early, a scan goes on after the bucket it stopped in; absent and expired are not shown.
- * */
+/* Stopped early, a scan goes on after the bucket it stopped in; what is absent or expired is
+ * not shown. */
 static void stopping_and_what_is_shown(void)
 {
     kit k;

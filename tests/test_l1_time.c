@@ -240,9 +240,8 @@ static void idle_and_absolute(void)
             if (!T_EQ_I64(got, now < end ? CELLAR_OK : CELLAR_MISS)) { return; }
             if (got != CELLAR_OK) { break; }
             if (peek == 0) { last = now; }
-            if (kit_one_in(&r, 6) && !touched) { /* a use and a new end */
+            if (kit_one_in(&r, 6) && !touched) { /* a use; the greatest age stays */
                 touched = true;
-                start = now;
                 T_EQ_I64(l1_touch(k.c, &key.key, now + most, -1, NULL), CELLAR_OK);
                 last = now;
             }

@@ -55,9 +55,13 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
+    const uint64_t since_ns = base_now_ns(), since_cpu_ns = base_thread_cpu_ns();
     const uint64_t removed = cache_tick_piece(s, budget_us);
     if (expired != NULL) { *expired = removed; }
-    return removed != 0 && cache_is_due(s) ? CELLAR_PENDING : CELLAR_OK;
+    /* Nothing removed means that nothing can be (a pin), unless the time went to other threads. */
+    const bool robbed = (base_now_ns() - since_ns) / 1000 >= budget_us &&
+                        (base_thread_cpu_ns() - since_cpu_ns) / 1000 < budget_us;
+    return (removed != 0 || robbed) && cache_is_due(s) ? CELLAR_PENDING : CELLAR_OK;
 }
 
 /* ---- the thread ---- */

@@ -284,7 +284,8 @@ static void l1_count_cause(l1_stripe *s, unsigned cause)
     }
 }
 
-/* Unlink the record at `pos` unless somebody was faster. */
+/* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one must
+ * have been judged by times read after that version: then nobody can have moved them. */
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
                             uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
 {
@@ -416,6 +417,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         return L1_STEP_DEAD;
     }
 
+    r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version: a touch may have moved it */
     int64_t keep_until = BASE_NEVER_MS;
     if (r.due != 0 || r.mask != 0) { (void)l1_expires(c, pos, &r, &keep_until); }
     const uint64_t weight = l1_weight(c, pos, &r);

@@ -53,6 +53,7 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
         uint32_t ver;
         if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { continue; }
         int64_t keep;
+        r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
         (void)l1_expires(c, pos, &r, &keep);
         const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner);
         const bool due = dead || base_clock_reached(c->clock, keep);

@@ -328,25 +328,19 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
 }
 
 /* ---- set ------------------------------------------------------------------------------------- */
-static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp);
+static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
+                            const l1_put_spec *only_if);
 
 /* A set that could not be done: what it was to replace is not served, unless a condition says the set
  * would not have happened, or KEEP_OLD. */
 static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err err)
 {
     if ((p->flags & L1_KEEP_OLD) != 0) { return err; }
-    if ((p->flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME)) != 0) {
-        l1_hold h;
-        l1_slot slot;
-        l1_lock_key(c, k->hash, &h, false);
-        bool found = l1_find(c, &h, k, &slot);
-        l1_old o = l1_look_old(c, found, &slot);
-        cellar_err cond = l1_condition(c, &o, &slot, p);
-        l1_unlock(c, &h);
-        if (cond != CELLAR_OK) { return cond; }
-    }
-    p->replaced = l1_remove(c, k, p->change == L1_CHANGE_BACKFILL ? L1_CHANGE_BACKFILL : L1_CHANGE_DEL,
-                            &p->stamp) == CELLAR_OK;
+    const l1_change change = p->change == L1_CHANGE_BACKFILL ? L1_CHANGE_BACKFILL : L1_CHANGE_DEL;
+    const cellar_err gone = l1_remove(c, k, change, &p->stamp, p);
+    if (gone == CELLAR_EXISTS || gone == CELLAR_CONFLICT) { return gone; }
+    if (gone == CELLAR_MISS && (p->flags & L1_IF_PRESENT) != 0) { return gone; }
+    p->replaced = gone == CELLAR_OK;
     return err;
 }
 
@@ -361,7 +355,9 @@ static bool l1_put_plain(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err *err
     bool done = false;
     l1_hold h;
     l1_lock_key(c, k->hash, &h, false);
-    for (uint32_t m = l1_match(h.b, l1_tag_of(k->hash)); m != 0; m &= m - 1) {
+    /* Somebody may listen since we looked; who begins to later is told of what happens later. */
+    const bool told = base_load_rlx(&c->want_left) != 0;
+    for (uint32_t m = told ? 0 : l1_match(h.b, l1_tag_of(k->hash)); m != 0; m &= m - 1) {
         const unsigned i = (unsigned)__builtin_ctz(m);
         const uint64_t pos = l1_pos(c, base_load_rlx(&h.b->off[i]));
         unsigned char *const at = l1_at(c, pos);
@@ -450,7 +446,9 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
 }
 
 /* ---- del ------------------------------------------------------------------------------------- */
-static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
+/* `only_if`: the conditions of a set that failed; unmet, nothing happens and their outcome is returned. */
+static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
+                            const l1_put_spec *only_if)
 {
     l1_hold h;
     l1_slot slot;
@@ -460,6 +458,11 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_old o = l1_look_old(c, found, &slot);
+    const cellar_err unmet = only_if != NULL ? l1_condition(c, &o, &slot, only_if) : CELLAR_OK;
+    if (unmet != CELLAR_OK) {
+        l1_unlock(c, &h);
+        return unmet;
+    }
     if (found || !BASE_MUTANT("l1.del_absent_no_hook")) { (void)l1_commit(c, k, change, &st); }
     if (found && BASE_MUTANT("l1.del_counts_late")) {
         uint64_t weight = l1_weight(c, slot.pos, &slot.rec);
@@ -478,13 +481,16 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
 
 CELLAR_PRIVATE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
 {
-    return l1_remove(c, k, L1_CHANGE_DEL, stamp);
+    return l1_remove(c, k, L1_CHANGE_DEL, stamp, NULL);
 }
 
 /* ---- rewrite: the same entry with other fields ------------------------------------------------ */
 typedef struct l1_edit {
-    bool add_version, set_times;
+    bool add_version, set_times, add;
     int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
+    int64_t delta, *sum;          /* with add: to an 8-byte value; *sum receives what is stored */
+    cellar_err *range;            /* with add: E_RANGE when it was held at a limit */
+    l1_overwritten *old;          /* with add: NULL, or where the old entry is kept to be announced */
 } l1_edit;
 
 /* The image of a linked record with an edit applied. */
@@ -529,6 +535,33 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     return true;
 }
 
+static cellar_err l1_sum(int64_t a, int64_t b, int64_t *out)
+{
+    if (!__builtin_add_overflow(a, b, out)) { return CELLAR_OK; }
+    *out = b < 0 ? INT64_MIN : INT64_MAX;
+    return CELLAR_E_RANGE;
+}
+
+/* The sum takes the place of the old number in the image; inside the window. */
+static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slot *slot, const l1_edit *e,
+                              l1_image *im, unsigned char bytes[8], uint64_t *stamp)
+{
+    if (im->rec.vlen != 8 || im->block != NULL) { return CELLAR_E_TYPE; }
+    if (!l1_commit(c, k, L1_CHANGE_INCR, stamp)) { return CELLAR_CONFLICT; }
+    if (e->old != NULL) {
+        l1_save_old(c, k, slot, e->old);
+        e->old->left.stamp = *stamp;
+    }
+    const int64_t before = (int64_t)base_seq_u64(l1_at(c, slot->pos) + slot->rec.value_off);
+    *e->range = l1_sum(before, e->delta, e->sum);
+    memcpy(bytes, e->sum, 8);
+    im->value = bytes;
+    if ((im->rec.mask & L1_X_VERSION) != 0) {
+        im->version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
+    }
+    return CELLAR_OK;
+}
+
 /* Swing the key's slot to a copy with other fields. Not an end of the entry: nothing is announced, an
  * oversized block moves along. OK, MISS, E_SPACE. */
 static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t *version, uint64_t *stamp)
@@ -570,8 +603,10 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                                      im.rec.size != size)) {
                 err = CELLAR_E_BUSY;
             }
+            uint64_t st = 0;
+            unsigned char bytes[8];
+            if (err == CELLAR_OK && e->add) { err = l1_edit_sum(c, k, s, &slot, e, &im, bytes, &st); }
             if (err == CELLAR_OK) {
-                uint64_t st = 0;
                 if (e->set_times) { (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st); }
                 if (stamp != NULL) { *stamp = st; }
                 if (e->add_version && im.version == 0) {
@@ -629,6 +664,8 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
         const l1_rec *r = &slot.rec;
         unsigned char *p = l1_at(c, slot.pos);
         const bool has_idle = (r->mask & L1_X_IDLE) != 0;
+        /* With an idle time the deadline is the greatest age: it may come nearer, never go away. */
+        if (has_idle && idle_ms != 0) { deadline_ms = BASE_MIN(deadline_ms, l1_deadline(c, slot.pos, r)); }
         uint32_t due = l1_encode_due(c, slot.pos, deadline_ms, r->mask);
         /* As l1_layout: what is further ahead might not fit relative to the segment it moves to. */
         const bool exact = (r->mask & L1_X_STALE) != 0 && deadline_ms != BASE_NEVER_MS;
@@ -662,20 +699,14 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
 }
 
 /* ---- incr ------------------------------------------------------------------------------------ */
-static cellar_err l1_sum(int64_t a, int64_t b, int64_t *out)
-{
-    if (!__builtin_add_overflow(a, b, out)) { return CELLAR_OK; }
-    *out = b < 0 ? INT64_MIN : INT64_MAX;
-    return CELLAR_E_RANGE;
-}
-
-/* One try in place. L1_APPEND: present but not writable in place, *old_value read; L1_AGAIN: absent. */
-static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *now_value, l1_info *info,
-                                int64_t *old_value, cellar_err *err, uint64_t *stamp)
+/* One try in place. L1_APPEND: pinned, to be rewritten; L1_AGAIN: absent. */
+static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *now_value,
+                                l1_overwritten *old, cellar_err *err, uint64_t *stamp)
 {
     l1_hold h;
     l1_slot slot;
     l1_done done = L1_DONE;
+    bool announce = false;
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_old o = l1_look_old(c, found, &slot);
@@ -686,14 +717,17 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
     } else {
         unsigned char *p = l1_at(c, slot.pos);
         const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)p;
-        *old_value = (int64_t)base_seq_u64(p + slot.rec.value_off);
-        if ((base_load_sc(w0) & L1_W0_PINNED) != 0 || base_load_rlx(&c->want_left) != 0) {
-            l1_info_of(c, slot.pos, &slot.rec, info);
+        if ((base_load_sc(w0) & L1_W0_PINNED) != 0) {
             done = L1_APPEND;
         } else if (!l1_commit(c, k, L1_CHANGE_INCR, stamp)) {
             *err = CELLAR_CONFLICT;
         } else {
-            *err = l1_sum(*old_value, delta, now_value);
+            announce = base_load_rlx(&c->want_left) != 0;
+            if (announce) {
+                l1_save_old(c, k, &slot, old);
+                old->left.stamp = *stamp;
+            }
+            *err = l1_sum((int64_t)base_seq_u64(p + slot.rec.value_off), delta, now_value);
             base_seq_store_u64(p + slot.rec.value_off, (uint64_t)*now_value);
             if ((slot.rec.mask & L1_X_VERSION) != 0) {
                 base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VERSION),
@@ -707,6 +741,7 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
         }
     }
     l1_unlock(c, &h);
+    if (announce && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old->left); }
     return done;
 }
 
@@ -714,38 +749,40 @@ CELLAR_PRIVATE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t
                                   const l1_put_spec *if_new, bool only_if_present, int64_t *now_value,
                                   uint64_t *stamp)
 {
+    l1_overwritten old;
     uint64_t st = 0;
     for (unsigned round = 0;; round++) {
-        l1_info info;
-        int64_t old_value = 0;
         cellar_err err = CELLAR_OK;
-        l1_done done = l1_incr_in_place(c, k, delta, now_value, &info, &old_value, &err, &st);
+        l1_done done = l1_incr_in_place(c, k, delta, now_value, &old, &err, &st);
+        if (done == L1_APPEND) {
+            const bool told = base_load_rlx(&c->want_left) != 0;
+            cellar_err range = CELLAR_OK;
+            const l1_edit e = {.add = true, .delta = delta, .sum = now_value, .range = &range,
+                               .old = told ? &old : NULL};
+            err = l1_rewrite(c, k, &e, NULL, &st);
+            if (err == CELLAR_MISS && round < 64) { continue; } /* gone meanwhile */
+            if (err == CELLAR_OK) {
+                err = range;
+                if (told && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old.left); }
+            }
+            done = L1_DONE;
+        }
         if (done == L1_DONE) {
             if (stamp != NULL) { *stamp = st; }
             return err;
         }
-        if (done == L1_AGAIN && only_if_present) { return CELLAR_MISS; }
+        if (only_if_present) { return CELLAR_MISS; }
         l1_put_spec p = *if_new;
         int64_t value;
-        cellar_err sum = l1_sum(done == L1_AGAIN ? init : old_value, delta, &value);
-        unsigned char bytes[8], before[8];
+        const cellar_err sum = l1_sum(init, delta, &value);
+        unsigned char bytes[8];
         memcpy(bytes, &value, 8);
         p.value = bytes;
         p.value_len = 8;
         p.change = L1_CHANGE_INCR;
-        if (done == L1_AGAIN) {
-            p.flags |= L1_IF_ABSENT;
-        } else {
-            memcpy(before, &old_value, 8);
-            p.flags |= L1_IF_SAME | L1_KEEP_TTL | L1_KEEP_OLD | (info.version != 0 ? L1_WANT_VERSION : 0u);
-            p.same = &info;
-            p.same_bytes = before;
-            p.user_flags = info.user_flags;
-            p.cost = info.cost;
-        }
+        p.flags |= L1_IF_ABSENT;
         err = l1_put(c, k, &p);
-        /* Somebody was faster. A veto looks the same: it is given to the caller after some rounds. */
-        if ((err == CELLAR_EXISTS || err == CELLAR_CONFLICT) && round < 64) { continue; }
+        if (err == CELLAR_EXISTS && round < 64) { continue; } /* somebody was faster */
         if (err == CELLAR_EXISTS) { err = CELLAR_E_BUSY; }
         if (err == CELLAR_OK) {
             *now_value = value;

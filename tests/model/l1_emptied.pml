@@ -13,8 +13,8 @@
  * SHOWN      it is released once, by its owner, with the whole word 0 and on no stack, and lies
  *            on one stack at most; when all is deleted and the stripes were held once more, it
  *            is free.
- * MUTANTS    HEAD_CLOSED_EARLY as in the code; and QUEUED_APART (count and mark in two steps,
- *            which this model refused), HEAD_FORGOTTEN (a head emptied while open is not pushed
+ * MUTANTS    HEAD_CLOSED_EARLY as in the code; and QUEUED_APART (count and mark in two steps:
+ *            the code as it was at first), HEAD_FORGOTTEN (a head emptied while open is not pushed
  *            when the next one opens), STACK_AFTER_COUNT (the count is looked at before QUEUED
  *            is cleared). */
 #define AT(step)

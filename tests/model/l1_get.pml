@@ -234,10 +234,14 @@ swing:  atomic { DRAINED(p) -> live[n]++ };
 #ifdef REUSE_BEFORE_UNLINK
         state[o] = FREE;
 #endif
-        LOCK(p, b, v);
+        if :: AT(l1.lock)
+              atomic { DRAINED(p) && mem[VER(b)] == v -> mem[VER(b)] = v + 1; goto unlink }
+           :: atomic { DRAINED(p) && mem[VER(b)] != v } LOCK(p, b, v)
+        fi;
         if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_STRIPE(p); goto done
            :: else
         fi;
+unlink: assert(mem[TAG(b)] != 0 && mem[OFF(b)] == o);
         h = cur; ST(p, TAG(b), 0); AT(l1.evict.unlinked) COMMIT(0);
         atomic { DRAINED(p) -> busy[o]++ }; LIVE_SUB(p, o); UNLOCK(p, b, v); DROP_STRIPE(p);
         k = mem[KEY(o)]; x = mem[VA(o)]; y = mem[VB(o)];

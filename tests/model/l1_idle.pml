@@ -7,12 +7,13 @@
  *            expired once now >= word.
  * THREADS    Clock; Hit (l1_read_any + l1_renew_idle, word = now + 2) x HITS; Touch (l1_touch:
  *            its clock is read before the lock, so it stores the later of two)
- *            Cursor (l1_cursor_step: judge without the bucket, l1_drop judges again under it; the
- *            record's segment is released once the cursor is behind it, and reused)
+ *            Cursor (l1_cursor_step: judge without the bucket, lock from that version or judge
+ *            again; the segment is released once the cursor is behind it, and reused)
  * GHOSTS     owner[q] = whose bytes lie at q (1: K).
  * SHOWN      a renewal never writes into somebody else's bytes and never turns time back; what is
  *            dropped as expired was so under its lock; what the cursor has passed is not linked.
  * MUTANTS    IDLE_BARE_STORE as in the code; and TOUCH_TURNS_BACK (stores without comparing),
+ *            JUDGED_BEFORE (the deadline is read before the version),
  *            DROP_NOT_JUDGED (l1_drop trusts the judgment), CURSOR_PASSES (the cursor stays
  *            behind a record whose drop was taken back), HIT_FROM_UNCHECKED (lock from a
  *            version loaded after the look). */
@@ -68,13 +69,18 @@ proctype Touch() { byte v, o, t;
 
 proctype Cursor() { byte v, o, w; bool expired;
 step:
-  w = mem[WORD(1)];                            /* decoded first */
+#ifdef JUDGED_BEFORE
+  w = mem[WORD(1)];
+#endif
   atomic { EVEN -> v = mem[VER]; o = mem[LNK] };
   if :: o != 1 -> goto behind :: else fi;
+#ifndef JUDGED_BEFORE
+  w = mem[WORD(1)];
+#endif
   expired = (now >= w);
-  if :: !expired -> w = mem[WORD(1)];          /* keep: copy, lock from v */
+  if :: !expired ->                            /* keep: copy with that deadline, lock from v */
         mem[WORD(2)] = w; owner[2] = 1;
-        if :: AT(l1.lock) atomic { mem[VER] == v -> mem[VER] = v + 1 }
+        if :: AT(l1.lock) atomic { mem[VER] == v -> mem[VER] = v + 1 }; assert(w == mem[WORD(1)])
            :: atomic { mem[VER] != v && EVEN -> v = mem[VER]; mem[VER] = v + 1 };
               if :: mem[LNK] != 1 -> mem[VER] = v + 2; goto behind :: else fi;
               mem[WORD(2)] = mem[WORD(1)]
@@ -82,17 +88,22 @@ step:
         mem[LNK] = 2; mem[VER] = v + 2; goto behind
      :: else
   fi;
-  AT(l1.lock) atomic { EVEN -> v = mem[VER]; mem[VER] = v + 1 };
-#ifdef DROP_NOT_JUDGED
-  if :: mem[LNK] == 1 -> assert(now >= mem[WORD(1)]); mem[LNK] = 0; mem[VER] = v + 2
+  if :: AT(l1.lock) atomic { mem[VER] == v -> mem[VER] = v + 1 }
+     :: atomic { mem[VER] != v && EVEN -> v = mem[VER]; mem[VER] = v + 1 };
+        if :: mem[LNK] != 1 -> mem[VER] = v + 2; goto behind
+#ifndef DROP_NOT_JUDGED
+           :: mem[LNK] == 1 && now < mem[WORD(1)] -> mem[VER] = v + 2;
+#ifdef CURSOR_PASSES
+              goto behind
 #else
-  if :: mem[LNK] == 1 && now >= mem[WORD(1)] -> mem[LNK] = 0; AT(l1.evict.unlinked) mem[VER] = v + 2
+              goto step                        /* g->cursor -= r.size */
 #endif
-     :: else -> mem[VER] = v + 2;
-#ifndef CURSOR_PASSES
-        goto step                              /* g->cursor -= r.size */
 #endif
+           :: else
+        fi
   fi;
+  assert(now >= mem[WORD(1)]);
+  mem[LNK] = 0; AT(l1.evict.unlinked) mem[VER] = v + 2;
 behind:
   atomic { assert(mem[LNK] != 1); owner[1] = 2; mem[WORD(1)] = 9 } }
 

@@ -3,7 +3,7 @@
 #
 # run: every model's base configurations must be free of errors, every seeded mistake must be found.
 #
-# PICTURE    table below -> [worker: spin -a, cc, pan in a folder of its own] x JOBS -> one line each
+# PICTURE    table below -> [worker: spin -a, cc, pan, own folder] x JOBS -> one line each
 # TABLE      tier, verdict, model, switches. tier: q always, c not with QUICK=1, f with FULL=1 only
 #            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found
 # ALSO       step names: AT(l1.x.y) in the models and BASE_POINT("l1.x.y") in src/l1 are one set;
@@ -89,6 +89,7 @@ q ok   l1_idle HITS=1 TOUCH
 f ok   l1_idle TOUCH
 q fail l1_idle IDLE_BARE_STORE
 q fail l1_idle HIT_FROM_UNCHECKED
+q fail l1_idle JUDGED_BEFORE TOUCH HITS=1
 q fail l1_idle DROP_NOT_JUDGED
 q fail l1_idle CURSOR_PASSES
 q fail l1_idle TOUCH_TURNS_BACK TOUCH HITS=1
