@@ -507,7 +507,8 @@ CELLAR_NO_TAIL_PADDING(cellar_get_opts, reserved1);
 /* cellar_get with options: stale values, description, peek.
  * in:      as cellar_get; o NULL = cellar_get
  * out:     as cellar_get; *o->info
- * returns: as cellar_get; STALE (value copied) with CELLAR_GET_STALE; E_UNSUPPORTED (unknown flag)
+ * returns: as cellar_get; STALE (value copied) with CELLAR_GET_STALE; E_UNSUPPORTED (unknown flag),
+ *          E_SPACE or E_NOMEM (a version was wanted and the rewrite found no room)
  * owns:    nothing changes hands
  * thread:  any
  * cost:    as cellar_get; with info O(1) more
@@ -537,7 +538,8 @@ CELLAR_API cellar_err cellar_peek(cellar *c, const void *key, size_t key_len,
 /* Copy the live value into fresh memory.
  * in:      key
  * out:     *value (never NULL on OK, also for a zero-length value), *value_len; NULL and 0 else
- * returns: OK, MISS, ABSENT; E_NOMEM, E_INVAL, E_CLOSED
+ * returns: OK, MISS, ABSENT; E_NOMEM, E_LIMIT (an oversized value while all pin slots are taken),
+ *          E_INVAL, E_CLOSED
  * owns:    the caller frees *value with cellar_free, also after the store was closed
  * thread:  any
  * cost:    one allocation by the store's allocator (not charged to the budget: it is the caller's)
@@ -614,8 +616,9 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
 #define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
 #define CELLAR_ONLY_IF_VERSION 0x0004u /* of cellar_set_opts.if_version; else CONFLICT            */
 #define CELLAR_KEEP_OLD        0x0008u /* a set that fails leaves the old value                   */
-#define CELLAR_KEEP_TTL        0x0010u /* a live entry keeps its deadline; TTL is for a new one   */
-#define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
+#define CELLAR_KEEP_TTL        0x0010u /* a live value keeps its deadline and windows; else TTL   */
+#define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms,
+                                          no idle time or stale window; max_age_ms: E_INVAL       */
 #define CELLAR_DURABLE         0x0040u /* later: disk tier                                        */
 #define CELLAR_NO_L2           0x0080u /* later: disk tier                                        */
 
@@ -623,7 +626,7 @@ typedef struct cellar_set_opts {
     size_t   struct_size;       /* set by CELLAR_SET_OPTS_INIT                                    */
     int64_t  ttl_ms;            /* 0 = class, else view's default; CELLAR_TTL_NONE                */
     int64_t  idle_ms;           /* ends when not used for so long; 0 = view's; or CELLAR_TTL_NONE */
-    int64_t  max_age_ms;        /* bound of an entry with idle time; 0 = view's                   */
+    int64_t  max_age_ms;        /* bound of an entry with idle time, else E_INVAL; 0 = view's     */
     int64_t  stale_ms;          /* window after the TTL; 0 = view's; idle, stale: up to 2^32 - 1  */
     uint64_t if_version;        /* with CELLAR_ONLY_IF_VERSION, from cellar_info.version          */
     uint64_t *version;          /* optional: asks for a version of the new entry and receives it  */
@@ -827,7 +830,8 @@ typedef struct cellar_entry {
     int64_t     ttl_left_ms; /* CELLAR_TTL_NONE = never */
 } cellar_entry;
 
-/* Returns 0 to go on, anything else to end this call; what lies in the same bucket still comes. */
+/* Returns 0 to go on, anything else to end this call; what lies in the same bucket still comes, unless
+ * its view was closed, dropped or cleared by then. */
 typedef int (*cellar_scan_fn)(void *ctx, const cellar_entry *e);
 
 /* Walk through this view's live entries, some at a time. An entry that is there from the first to
@@ -873,6 +877,10 @@ typedef void (*cellar_listen_fn)(void *ctx, const cellar_event *e);
  * thread:  fn runs in whatever thread ended the entry or reclaimed it, with no lock held, and may
  *          call the cache; events of sets nested deeper than 4 inside listeners are only counted
  *          (listener_skipped). Entries of a cleared view are announced when they are reclaimed.
+ *          If that takes longer than 64 clears, bumps and new views of the store, their view is
+ *          forgotten: the root's listeners hear CLEARED with view NULL, a view's own do not
+ *          (listener_skipped), and ended[] counts them at the root. A dropped view keeps its place
+ *          among max_views while somebody listens to it.
  *          What is thrown away by closing the store is not announced
  * cost:    a set copies what it replaces or evicts while somebody listens for it
  * example:
@@ -896,7 +904,9 @@ CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id);
  * maintenance thread does the same; with no_threads the host calls this.
  * in:      any handle of the store; budget_us 0 = one bounded step
  * out:     *expired the entries this call freed because they were due; optional
- * returns: OK (nothing due is left), PENDING (the time ran out, call again); E_INVAL, E_CLOSED
+ * returns: OK (nothing that was due at the call is left), PENDING (the time ran out, or another
+ *          thread is at it: call again; each call gets on); E_INVAL, E_CLOSED. Inside a listener
+ *          OK also when a tick is under way, which may be the listener's own
  * thread:  any; listeners run from here too
  * cost:    up to budget_us, one bounded step over it at most
  * example: while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}                               */
@@ -923,8 +933,9 @@ typedef enum cellar_option {
 
 /* Change an option of the store, or of this view, at run time.
  * in:      any handle of the store, for VIEW options the view; value in the option's unit
- * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE (budget beyond the address
- *          space reserved at open), E_UNSUPPORTED, E_NOMEM (thread), E_BUSY (the budget could not
+ * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE (nothing changed: budget beyond
+ *          the address space reserved at open, or too small for tables and segments made for the
+ *          budget at open: from 1/256 of that and 2 MiB on it is enough), E_UNSUPPORTED, E_NOMEM (thread), E_BUSY (the budget could not
  *          be reached because of pins; it is in force for what comes), E_FORKED, E_CLOSED
  * thread:  any; changes of one option from several threads: one of them wins
  * cost:    shrinking the budget evicts, in rounds, before it returns; the rest is O(1)
@@ -964,7 +975,7 @@ typedef struct cellar_stats {
     uint64_t class_fallback;    /* unknown TTL class names                                        */
     uint64_t clears;
     uint64_t bumps;
-    uint64_t listener_skipped;  /* store: events nested too deeply, counted only                  */
+    uint64_t listener_skipped;  /* store: events counted only, see cellar_listen                  */
     uint64_t entries;           /* store: linked, dead ones of cleared views included             */
     uint64_t used_bytes;        /* store: charged to the budget now                               */
     uint64_t budget_bytes;      /* store                                                          */

@@ -2,8 +2,9 @@
  *
  * Aim:    what happens to a process while it uses the cache: it forks with eight busy threads, its
  *         threads end or are cancelled, signals come ten thousand times a second.
- * Method: children that work on, audit and report by exit code; threads cancelled wherever they
- *         are; an interval timer over threads that check what they read. An alarm ends what hangs. */
+ * Method: children that work on, audit and report by exit code; threads cancelled wherever
+ *         they are; an interval timer over threads that check what they read. An alarm ends
+ *         what hangs. */
 #include "tests/t.h"
 
 #include <pthread.h>

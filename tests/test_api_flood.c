@@ -2,11 +2,12 @@
  *
  * Aim:    keys chosen to be hard cost what random keys cost, and a million entries that fall due at
  *         once stop nobody.
- * Method: key sets of one single hash under three hashes of the trade (FNV-1a by a chain of colliding
- *         blocks, Murmur3 and the Jenkins hash of uthash by running them backwards). Each is first
- *         shown to ruin a plain chained table of that hash, then given to a store beside a random set
- *         of the same lengths: CPU time, buckets, overflow buckets. Expiry: a clock the test turns, a
- *         thread that ticks, and the longest single call by the caller's CPU time. */
+ * Method: key sets of one single hash under three hashes of the trade (FNV-1a by a chain of
+ *         colliding blocks, Murmur3 and the Jenkins hash of uthash by running them backwards).
+ *         Each is first shown to ruin a plain chained table of that hash, then given to a
+ *         store beside a random set of the same lengths: CPU time, buckets, overflow buckets.
+ *         Expiry: a clock the test turns, a thread that ticks, and the longest single call by
+ *         the caller's CPU time. */
 #include "tests/t.h"
 
 #include <pthread.h>

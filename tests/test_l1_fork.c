@@ -60,7 +60,7 @@ static void use_in_child(unsigned round)
 {
     static unsigned char buf[4096];
     kit_rng r = {t_seed() + round};
-    uint64_t seq, hits = 0;
+    uint64_t seq;
     for (unsigned step = 0; step < 6; step++) {
         switch ((step + round) % 6) {
         case 0:
@@ -68,7 +68,6 @@ static void use_in_child(unsigned round)
                 size_t len;
                 if (kit_get(&f.k, id, buf, sizeof buf, &len) != CELLAR_OK) { continue; }
                 T_CHECK(kit_whole(buf, len, id, &seq));
-                hits++;
             }
             break;
         case 1: {

@@ -63,6 +63,7 @@ static void the_room_is_usable_at_once(void)
         {8, 1500, false, false},
         {8, 30, true, true},    {32, 100, false, true}};
     for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
+        if (BASE_TSAN && run[i].mib > 4) { continue; }
         open_owned(KIT_MIB(run[i].mib), (l1_config){0}, true);
         uint64_t n = 0, buf[256];
         size_t len;

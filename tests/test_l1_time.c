@@ -122,7 +122,7 @@ static void sixty_days_without_a_sweep(void)
     memset(until, 0, sizeof until);
     const int64_t start = kit_now(&k);
     int64_t now = start;
-    for (uint64_t step = 0; now < start + 60 * DAY && t_failed() == 0; step++) {
+    while (now < start + 60 * DAY && t_failed() == 0) {
         now += (int64_t)kit_below(&r, (uint64_t)DAY / 40);
         atomic_store(&k.clock.now_ms, now);
         uint64_t id = kit_below(&r, KEYS);

@@ -101,6 +101,7 @@ typedef struct cache_listener { /* all fields: LISTEN, but running */
     void *ctx;
     uint32_t causes;
     uint32_t view_id;    /* UINT32_MAX: all views */
+    cellar *view;        /* a ref: a dropped view is known as long as it is listened to */
     uint64_t id;
     bool dead;           /* no new call begins */
     _Atomic uint32_t running; /* calls of fn now, + snapshots that name it; the futex of unlisten */
@@ -190,8 +191,13 @@ CELLAR_PRIVATE void cache_view_release(cellar *v); /* one ref less; may free it 
 CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause) SYNC_HOLDS(VIEW);
 CELLAR_PRIVATE void cache_renumber(cache_store *s);
 CELLAR_PRIVATE bool cache_vgen_alive(const cache_store *s, uint32_t vgen);
-/* Whose entry was it, and why is its owner dead: with a ref, NULL when it cannot be told. */
-CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cellar_cause *dead_by);
+typedef struct cache_whose {
+    cellar_cause dead_by; /* if its owner is dead */
+    bool known;           /* the table remembers the generation */
+    bool dropped;         /* its view has no name any more */
+} cache_whose;
+/* Whose entry was it: with a ref, NULL when it cannot be told. */
+CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cache_whose *whose);
 CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk);
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own); /* 0: the store's */
 BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)

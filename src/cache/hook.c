@@ -29,14 +29,18 @@ static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
 
 /* ---- the commit hook ---- */
 
-/* An entry leaves by itself: count it for its view, if the vgen table still knows whose it was. */
+/* An entry leaves by itself: count it for its view, if the vgen table still knows whose it was. An
+ * expired one stays expired, whatever became of its owner: so its listeners hear it. */
 static void cache_count_end(const cache_store *s, uint32_t owner, bool expired)
 {
     const cache_vgens *t = base_load_acq(&s->vgens);
     const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
     stats_id id = expired ? STATS_EVICT_EXPIRED : STATS_EVICT_CAPACITY;
-    if (CACHE_CELL_VGEN(w) != owner || w == 0) { return; }
-    if ((w & CACHE_CELL_ALIVE) == 0) {
+    if (CACHE_CELL_VGEN(w) != owner || w == 0) { /* forgotten, so long dead: counted at the root */
+        stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
+        return;
+    }
+    if (!expired && (w & CACHE_CELL_ALIVE) == 0) {
         id = CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_BUMPED ? STATS_EVICT_BUMPED : STATS_EVICT_CLEARED;
     }
     stats_add(stats_held(s->stats, CACHE_CELL_SLOT(w)), id, 1);

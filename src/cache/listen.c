@@ -57,47 +57,61 @@ typedef struct cache_ears { /* the listeners one event goes to */
     void *ctx[CACHE_LISTENERS_MAX];
 } cache_ears;
 
-static void cache_ears_take(cache_store *s, const cellar *view, cellar_cause cause, cache_ears *e)
+/* False: there are listeners of single views that cannot be told whether it was theirs. */
+static bool cache_ears_take(cache_store *s, const cellar *view, bool known, cellar_cause cause,
+                            cache_ears *e)
 {
+    bool all = true;
     const uint32_t bit = 1u << (unsigned)cause;
     e->count = 0;
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
         cache_listener *l = &s->listener[i];
         if (l->fn == NULL || l->dead || (l->causes & bit) == 0) { continue; }
-        if (l->view_id != UINT32_MAX && (view == NULL || view->id != l->view_id)) { continue; }
+        if (l->view_id != UINT32_MAX && (view == NULL || view->id != l->view_id)) {
+            all = all && known;
+            continue;
+        }
         (void)base_add_rlx(&l->running, 1u);
         e->at[e->count] = (uint8_t)i;
         e->fn[e->count] = l->fn;
         e->ctx[e->count++] = l->ctx;
     }
     sync_drop(LISTEN, &s->listen_lock);
+    return all;
 }
 
 static void cache_ears_drop(cache_store *s, const cache_ears *e)
 {
     bool wake[CACHE_LISTENERS_MAX] = { false };
+    cellar *view[CACHE_LISTENERS_MAX];
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < e->count; i++) {
         cache_listener *l = &s->listener[e->at[i]];
         if (base_sub_ar(&l->running, 1u) == 1 && l->dead) {
             l->fn = NULL;
+            view[i] = l->view;
             wake[i] = true;
         }
     }
     sync_drop(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < e->count; i++) {
-        if (wake[i]) { sync_wake(&s->listener[e->at[i]].running, INT32_MAX); }
+        if (!wake[i]) { continue; }
+        sync_wake(&s->listener[e->at[i]].running, INT32_MAX);
+        if (view[i] != NULL) { cache_view_release(view[i]); }
     }
 }
 
-static void cache_tell(cache_store *s, const l1_left *what, cellar *view, cellar_cause cause)
+static void cache_tell(cache_store *s, const l1_left *what, cellar *view, const cache_whose *whose)
 {
     cache_ears ears;
-    cache_ears_take(s, view, cause, &ears);
+    const cellar_cause cause = cache_cause(what, whose->dead_by);
+    if (!cache_ears_take(s, view, whose->known, cause, &ears)) {
+        stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
+    }
     if (ears.count == 0) { return; }
     const cellar_event event = {
-        .view = view, .key = what->key, .key_len = what->key_len, .value = what->value,
+        .view = whose->dropped ? NULL : view, .key = what->key, .key_len = what->key_len, .value = what->value,
         .value_len = what->value_len, .cause = cause, .user_flags = what->user_flags,
         .kind = what->kind,
     };
@@ -115,16 +129,16 @@ static void cache_tell(cache_store *s, const l1_left *what, cellar *view, cellar
 CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
 {
     cache_store *s = ctx;
-    cellar_cause dead_by;
-    cellar *view = cache_vgen_view(s, what->owner, &dead_by);
-    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && view != NULL) {
+    cache_whose whose;
+    cellar *view = cache_vgen_view(s, what->owner, &whose);
+    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && view != NULL && !whose.dropped) {
         cache_demote(s, what, view->id);
     }
     if (base_load_rlx(&s->told) > (s->tier != NULL ? 1u : 0u)) {
         if (base_self()->depth >= CACHE_LISTEN_DEPTH) {
             stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
         } else {
-            cache_tell(s, what, view, cache_cause(what, dead_by));
+            cache_tell(s, what, view, &whose);
         }
     }
     if (view != NULL) { cache_view_release(view); }
@@ -153,6 +167,8 @@ CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listen_fn
         l->ctx = ctx;
         l->causes = causes != 0 ? causes : UINT32_MAX;
         l->view_id = c == s->root ? UINT32_MAX : c->id;
+        l->view = c == s->root ? NULL : c;
+        if (l->view != NULL) { (void)base_add_rlx(&c->refs, 1u); } /* its handle is open: >= 1 */
         l->id = *id = ++s->next_listener;
         l->dead = false;
         (void)base_add_rlx(&s->told, 1u);
@@ -180,6 +196,7 @@ CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id)
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     cache_listener *l = NULL;
+    cellar *view = NULL;
     bool idle = false;
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX && l == NULL; i++) {
@@ -189,12 +206,16 @@ CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id)
     if (l != NULL) {
         l->dead = true;
         idle = base_load_acq(&l->running) == 0;
-        if (idle) { l->fn = NULL; }
+        if (idle) {
+            l->fn = NULL;
+            view = l->view;
+        }
         (void)base_sub_rlx(&s->told, 1u);
     }
     sync_drop(LISTEN, &s->listen_lock);
     if (l == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_unlisten: unknown id"); }
     l1_want_left(s->l1, false);
+    if (view != NULL) { cache_view_release(view); }
     while (!idle && base_self()->depth == 0 && cache_listener_is(s, l, id)) {
         const uint32_t running = base_load_acq(&l->running);
         if (running != 0) { (void)sync_wait(&l->running, running, base_now_ns() + 50000000u); }

@@ -14,6 +14,8 @@
 #define CACHE_SCAN_BUCKETS 64u
 
 typedef struct cache_scan {
+    const cellar *view;
+    uint32_t owner; /* the generation this bucket was read under */
     cellar_scan_fn fn;
     void *ctx;
     const char *match; /* NULL: all */
@@ -25,6 +27,11 @@ typedef struct cache_scan {
 static bool cache_scan_one(void *ctx, const l1_seen *e)
 {
     cache_scan *scan = ctx;
+    /* fn may have closed, dropped or cleared its view: what is left of the bucket is no longer its. */
+    if (cache_is_closed(scan->view)) { scan->stop = true; }
+    if (cache_is_closed(scan->view) || base_load_acq(&scan->view->vgen) != scan->owner) {
+        return false;
+    }
     if (scan->match != NULL &&
         !base_glob_match(scan->match, scan->match_len, e->key, e->key_len)) {
         return true;
@@ -56,13 +63,14 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     l1 *l1_of = c->l1;
-    cache_scan scan = { fn, ctx, match, match_len, base_now_ms(&s->clock), false };
+    cache_scan scan = { c, 0, fn, ctx, match, match_len, base_now_ms(&s->clock), false };
     size_t left = bucket_count != 0 ? bucket_count : CACHE_SCAN_BUCKETS;
     cellar_err err = CELLAR_OK;
     (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */
     do {
-        err = l1_scan(l1_of, cursor, 1, base_load_acq(&c->vgen), true, cache_scan_one, &scan);
-    } while (err == CELLAR_OK && *cursor != 0 && --left > 0 && !scan.stop);
+        scan.owner = base_load_acq(&c->vgen);
+        err = l1_scan(l1_of, cursor, 1, scan.owner, true, cache_scan_one, &scan);
+    } while (err == CELLAR_OK && *cursor != 0 && --left > 0 && !scan.stop && !cache_is_closed(c));
     if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_scan: no memory for a bucket"); }
     cache_view_release(c);
     return err;

@@ -218,6 +218,13 @@ static void cache_count_refused(stats_block *mine, cellar_err err)
     }
 }
 
+/* What a change ended, as listeners hear it: an expired entry is no victim of the change. */
+static void cache_count_gone(cellar *c, l1_gone gone, stats_id cause)
+{
+    if (gone == L1_GONE_NOTHING) { return; }
+    stats_add(cache_mine(c), gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
+}
+
 BASE_COLD static cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, cellar_err err)
 {
     if (err > 0) { /* EXISTS, MISS, CONFLICT */
@@ -225,7 +232,7 @@ BASE_COLD static cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, ce
         return err;
     }
     cache_count_refused(cache_mine(c), err);
-    if (p->replaced) { stats_add(cache_mine(c), STATS_EVICT_REJECTED, 1); }
+    if (p->gone != L1_GONE_NOTHING) { cache_count_gone(c, p->gone, STATS_EVICT_REJECTED); }
     if (err == CELLAR_E_TOOBIG) {
         return cache_fail(c, err, 0, "the value is longer than max_value_bytes");
     }
@@ -268,6 +275,9 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     if (p->replaced) {
         stats_add(mine, p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
                                                         : STATS_EVICT_REPLACED, 1);
+    } else if (BASE_UNLIKELY(p->gone != L1_GONE_NOTHING)) {
+        cache_count_gone(c, p->gone, p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
+                                                                     : STATS_EVICT_REPLACED);
     }
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
     return CELLAR_OK;
@@ -307,18 +317,21 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
 {
     cellar_err err;
+    l1_gone gone;
     if (BASE_LIKELY(!cache_told(c->store))) {
-        err = l1_del(c->l1, k, NULL);
+        err = l1_del_told(c->l1, k, NULL, &gone);
     } else {
         cache_frame f;
         cache_change_begin(&f, false, false);
-        err = l1_del(c->l1, k, NULL);
+        err = l1_del_told(c->l1, k, NULL, &gone);
         cache_change_end(c, &f, k);
     }
     if (err == CELLAR_OK) {
         stats_block *mine = cache_mine(c);
         stats_add(mine, STATS_DELETE, 1);
         stats_add(mine, STATS_EVICT_DELETED, 1);
+    } else {
+        cache_count_gone(c, gone, STATS_EVICT_DELETED);
     }
     return err;
 }
@@ -363,13 +376,17 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
 static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int64_t init,
                                   const l1_put_spec *if_new, bool only_if_present, int64_t *now)
 {
+    l1_gone gone = L1_GONE_NOTHING;
+    cellar_err err;
     if (BASE_LIKELY(!cache_told(c->store))) {
-        return l1_incr(c->l1, k, delta, init, if_new, only_if_present, now, NULL);
+        err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
+    } else {
+        cache_frame f;
+        cache_change_begin(&f, true, false);
+        err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
+        cache_change_end(c, &f, k);
     }
-    cache_frame f;
-    cache_change_begin(&f, true, false);
-    const cellar_err err = l1_incr(c->l1, k, delta, init, if_new, only_if_present, now, NULL);
-    cache_change_end(c, &f, k);
+    cache_count_gone(c, gone, STATS_EVICT_REPLACED);
     return err;
 }
 

@@ -14,25 +14,27 @@
 
 #define CACHE_PIECE_US 2000u
 #define CACHE_SLEEP_MOST_MS 500
-#define CACHE_SLEEP_BARREN_MS 20 /* due, but nothing could be done: a segment is pinned, say */
+#define CACHE_SLEEP_BARREN_MS 20 /* due, but nothing went: another tick or an audit runs, say */
 
-/* One piece of work; how many entries ended. */
-static uint64_t cache_tick_piece(cache_store *s, uint64_t budget_us)
+/* One piece of work; *removed: how many entries ended. OK: nothing that was due is left; PENDING;
+ * E_BUSY: somebody else is at it, or an audit; nothing was done. */
+static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t *removed)
 {
+    *removed = 0;
     (void)base_add_sc(&s->ticking, 1u); /* store, then load: piece or pause sees the other */
     if (base_load_sc(&s->paused) != 0) {
         (void)base_sub_ar(&s->ticking, 1u);
-        return 0;
+        return CELLAR_E_BUSY;
     }
     const uint64_t since_ns = base_now_ns();
-    const uint64_t removed = l1_tick(s->l1, budget_us);
+    const cellar_err err = l1_upkeep(s->l1, budget_us, removed);
     if (s->tier != NULL && s->tier->tick != NULL) { s->tier->tick(s->tier->ctx, budget_us); }
     const uint64_t took_ns = base_now_ns() - since_ns;
     stats_count(s->stats, STATS_TICK, 1);
     stats_count(s->stats, STATS_TICK_NS, took_ns);
     stats_time(s->stats, STATS_OP_TICK, took_ns);
     (void)base_sub_ar(&s->ticking, 1u);
-    return removed;
+    return err;
 }
 
 CELLAR_PRIVATE void cache_tick_pause(cache_store *s)
@@ -43,36 +45,29 @@ CELLAR_PRIVATE void cache_tick_pause(cache_store *s)
 
 CELLAR_PRIVATE void cache_tick_resume(cache_store *s) { (void)base_sub_ar(&s->paused, 1u); }
 
-static bool cache_is_due(const cache_store *s)
-{
-    const int64_t next = l1_next_due_ms(s->l1);
-    return next != BASE_NEVER_MS && next <= base_now_ms(&s->clock);
-}
-
 CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired)
 {
     if (expired != NULL) { *expired = 0; }
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
-    const uint64_t since_ns = base_now_ns(), since_cpu_ns = base_thread_cpu_ns();
-    const uint64_t removed = cache_tick_piece(s, budget_us);
+    uint64_t removed;
+    const cellar_err err = cache_tick_piece(s, budget_us, &removed);
     if (expired != NULL) { *expired = removed; }
-    /* Nothing removed means that nothing can be (a pin), unless the time went to other threads. */
-    const bool robbed = (base_now_ns() - since_ns) / 1000 >= budget_us &&
-                        (base_thread_cpu_ns() - since_cpu_ns) / 1000 < budget_us;
-    return (removed != 0 || robbed) && cache_is_due(s) ? CELLAR_PENDING : CELLAR_OK;
+    /* Inside a listener the tick under way may be this thread's own: waiting for it would not end. */
+    if (err == CELLAR_E_BUSY && base_self()->depth > 0) { return CELLAR_OK; }
+    return err == CELLAR_OK ? CELLAR_OK : CELLAR_PENDING;
 }
 
 /* ---- the thread ---- */
 
-static int64_t cache_sleep_ms(const cache_store *s, uint64_t removed)
+static int64_t cache_sleep_ms(const cache_store *s, cellar_err err, uint64_t removed)
 {
+    if (err != CELLAR_OK) { return removed != 0 ? 0 : CACHE_SLEEP_BARREN_MS; }
     const int64_t next = l1_next_due_ms(s->l1);
     if (next == BASE_NEVER_MS) { return CACHE_SLEEP_MOST_MS; }
     const int64_t wait = next - base_now_ms(&s->clock);
-    if (wait <= 0) { return removed != 0 ? 0 : CACHE_SLEEP_BARREN_MS; }
-    return BASE_MIN(wait, CACHE_SLEEP_MOST_MS);
+    return BASE_MIN(BASE_MAX(wait, 1), CACHE_SLEEP_MOST_MS);
 }
 
 static void cache_thread_main(void *arg)
@@ -80,8 +75,9 @@ static void cache_thread_main(void *arg)
     cache_store *s = arg;
     while (base_load_acq(&s->thread_stop) == 0) {
         const uint32_t bell = base_load_acq(&s->thread_bell);
-        const uint64_t removed = cache_tick_piece(s, CACHE_PIECE_US);
-        const int64_t wait_ms = cache_sleep_ms(s, removed);
+        uint64_t removed;
+        const cellar_err err = cache_tick_piece(s, CACHE_PIECE_US, &removed);
+        const int64_t wait_ms = cache_sleep_ms(s, err, removed);
         if (wait_ms <= 0) {
             base_yield();
         } else if (base_load_acq(&s->thread_stop) == 0) {
@@ -162,6 +158,10 @@ static cellar_err cache_set_memory(cellar *c, int64_t bytes)
 {
     if (bytes < (int64_t)CELLAR_MEMORY_MIN) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "memory_bytes: at least 1 MiB");
+    }
+    if ((uint64_t)bytes < base_load_rlx(&c->store->account.limit) &&
+        (uint64_t)bytes < l1_least_budget(c->l1)) {
+        return cache_fail(c, CELLAR_E_RANGE, 0, "memory_bytes: less than the store's tables need");
     }
     const cellar_err err = l1_resize(c->l1, (uint64_t)bytes);
     if (err == CELLAR_OK) { return err; }

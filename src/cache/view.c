@@ -16,7 +16,8 @@
  * LIFETIME   a view is freed when it is neither named nor open nor in use: refs, which rise from 0
  *            for nobody. Its slot is free again only then, so that events never name a stranger.
  * LIMITS     the cause of a generation's end is remembered for as many later draws as the table has
- *            cells (64 or more); older ones are told as CLEARED, without their view.
+ *            cells (64 or more); older ones are told to the root's listeners as CLEARED, without
+ *            their view, and counted at the root; a view's own listener misses them (counted).
  * TRIED      a plain array by vgen: no bound. uthash by vgen: needs a lock or RCU in L1's
  *            windows. */
 #include "cache/cache_int.h"
@@ -247,18 +248,20 @@ static bool cache_view_hold(cellar *v)
     return false;
 }
 
-CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cellar_cause *dead_by)
+CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cache_whose *whose)
 {
-    *dead_by = CELLAR_CAUSE_CLEARED;
+    *whose = (cache_whose){ .dead_by = CELLAR_CAUSE_CLEARED };
     cellar *found = NULL;
     sync_take(VIEW, &s->view_lock);
     const cache_vgens *t = base_load_rlx(&s->vgens);
     const uint64_t w = base_load_rlx(&t->cell[vgen & t->mask]);
     if (CACHE_CELL_VGEN(w) == vgen && w != 0) {
         const uint32_t cause = CACHE_CELL_CAUSE(w);
-        if (cause != CELLAR_CAUSE_NONE) { *dead_by = (cellar_cause)cause; }
+        whose->known = true;
+        if (cause != CELLAR_CAUSE_NONE) { whose->dead_by = (cellar_cause)cause; }
         cellar *v = cache_view_at(s, CACHE_CELL_SLOT(w));
-        if (v != NULL && !v->dropped && v->first_vgen <= vgen && cache_view_hold(v)) { found = v; }
+        if (v != NULL && v->first_vgen <= vgen && cache_view_hold(v)) { found = v; }
+        whose->dropped = found != NULL && found->dropped;
     }
     sync_drop(VIEW, &s->view_lock);
     return found;

@@ -8,24 +8,22 @@
  * LOCKING    one tick at a time (a flag, no lock: listeners run inside); stripe lock for pieces of 64 records, handed over between.
  * WALK       tick -> limbo -> per stripe: emptied segments, dead owners (one rotation), due segments,
  *            contraction -> segments nobody used since the last tick go back.
- * LIMITS     budget_us, looked at every 64 records. */
+ * LIMITS     budget_us, looked at every 64 records; a pass over a segment may take several ticks. */
 #include "l1/l1_int.h"
 
 #define L1_PIECE 64u
 #define L1_COLLAPSE_EVERY_MS 5
 
-typedef struct l1_pass { /* one segment being swept */
-    uint32_t seg, seq, at;
-} l1_pass;
-
 /* The oldest due segment of the stripe. */
+static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
+    SYNC_HOLDS(L1_STRIPE);
 static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
 {
     for (unsigned q = 0; q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
             if (base_load_rlx(&g->min_due_ms) > now) { continue; }
-            *p = (l1_pass){.seg = seg, .seq = base_load_rlx(&g->seq), .at = g->cursor};
+            *p = (l1_pass){.seg = seg + 1, .seq = base_load_rlx(&g->seq), .at = g->cursor};
             return true;
         }
     }
@@ -37,12 +35,13 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
     SYNC_HOLDS(L1_STRIPE);
 static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
 {
-    l1_seg *g = &c->seg[p->seg];
+    const uint32_t seg = p->seg - 1;
+    l1_seg *g = &c->seg[seg];
     if (base_load_rlx(&g->seq) != p->seq) { return true; } /* freed meanwhile */
     p->at = BASE_MAX(p->at, g->cursor);
     for (unsigned i = 0; p->at < g->used_bytes; i++) {
         if (i == L1_PIECE || v->n == L1_VICTIMS) { return false; }
-        const uint64_t pos = ((uint64_t)p->seg << c->seg_shift) + p->at;
+        const uint64_t pos = ((uint64_t)seg << c->seg_shift) + p->at;
         l1_rec r;
         bool ok = l1_decode(c, pos, &r);
         BASE_REQUIRE(ok);
@@ -69,30 +68,29 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
+/* A pass the time ran out for stays in c->pass and goes on with the next tick: a survivor's due, noted
+ * already, would be lost if it began anew, and with short ticks it would never end. */
 static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed)
 {
     const uint64_t now = (uint64_t)base_now_ms(c->clock);
     l1_victims v;
     v.n = 0;
     for (;;) {
-        l1_pass p = {L1_NONE, 0, 0};
         sync_take(L1_STRIPE, &s->lock);
         l1_free_emptied(c, s);
-        bool any = l1_due_segment(c, s, now, &p);
-        if (any) { base_store_rlx(&c->seg[p.seg].min_due_ms, UINT64_MAX); }
-        bool done = !any, in_time = true;
-        while (!done) {
-            done = l1_sweep_piece(c, s, &p, &v, removed);
-            if (done) { l1_free_emptied(c, s); }
-            in_time = l1_time_left(end_ns);
-            if (!done && !in_time) { l1_due_note(c, (uint64_t)p.seg << c->seg_shift, (int64_t)now); }
-            sync_drop(L1_STRIPE, &s->lock);
-            l1_hand_over(c, &v);
-            sync_take(L1_STRIPE, &s->lock);
-            if (!in_time) { break; }
+        if (c->pass.seg == 0 && l1_due_segment(c, s, now, &c->pass)) {
+            base_store_rlx(&c->seg[c->pass.seg - 1].min_due_ms, UINT64_MAX);
         }
+        const bool any = c->pass.seg != 0;
+        if (any && l1_sweep_piece(c, s, &c->pass, &v, removed)) {
+            c->pass.seg = 0;
+            l1_free_emptied(c, s);
+        }
+        const bool more = c->pass.seg != 0 || (any && l1_due_segment(c, s, now, &(l1_pass){0}));
         sync_drop(L1_STRIPE, &s->lock);
-        if (!any || !in_time) { return in_time; }
+        l1_hand_over(c, &v);
+        if (!more) { return true; }
+        if (!l1_time_left(end_ns)) { return false; }
     }
 }
 
@@ -145,30 +143,46 @@ static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
     return in_time;
 }
 
-CELLAR_PRIVATE uint64_t l1_tick(l1 *c, uint64_t budget_us)
+/* Is there still something in the stripe that a tick would end now? */
+static bool l1_sweep_left(l1 *c, l1_stripe *s, uint64_t now)
 {
-    if (!base_cas_ar(&c->ticking, 0u, 1u)) { return 0; }
+    sync_take(L1_STRIPE, &s->lock);
+    const bool left = l1_rotating(c, s) || l1_due_segment(c, s, now, &(l1_pass){0});
+    sync_drop(L1_STRIPE, &s->lock);
+    return left;
+}
+
+CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed)
+{
+    *removed = 0;
+    if (!base_cas_ar(&c->ticking, 0u, 1u)) { return CELLAR_E_BUSY; }
     const uint64_t start = base_now_ns();
     const uint64_t span = budget_us > UINT64_MAX / 2000 ? UINT64_MAX / 2 : budget_us * 1000;
     const uint64_t end_ns = start + span < start ? UINT64_MAX : start + span;
-    uint64_t removed = 0;
+    const uint64_t now = (uint64_t)base_now_ms(c->clock);
+    bool done = true;
     base_store_rlx(&c->rough_ms, BASE_MAX(base_load_rlx(&c->rough_ms), base_coarse_ms(c->clock)));
     (void)l1_limbo_sweep(c);
     const uint32_t first = c->sweep_stripe;
-    for (uint32_t i = 0; i < c->stripe_count; i++) {
+    uint32_t i = 0;
+    for (; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[(first + i) & c->stripe_mask];
         c->sweep_stripe = s->index_number;
-        if (!l1_sweep_dead(c, s, end_ns, &removed) || !l1_sweep_due(c, s, end_ns, &removed)) { break; }
+        done = l1_sweep_dead(c, s, end_ns, removed) && l1_sweep_due(c, s, end_ns, removed);
+        if (!done) { break; }
         (void)l1_rest_stripe(c, s, end_ns);
         if (!l1_time_left(end_ns)) {
             c->sweep_stripe = (s->index_number + 1) & c->stripe_mask;
             break;
         }
     }
+    for (i++; done && i < c->stripe_count; i++) { /* those it did not come to */
+        done = !l1_sweep_left(c, &c->stripe[(first + i) & c->stripe_mask], now);
+    }
     l1_log_rest(c);
     while (l1_time_left(end_ns) && l1_log_collapse(c)) { }
     base_store_rel(&c->ticking, 0u);
-    return removed;
+    return done ? CELLAR_OK : CELLAR_PENDING;
 }
 
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)

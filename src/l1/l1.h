@@ -174,9 +174,16 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 #define L1_IF_VERSION 4u /* other version, none stored, or absent: CELLAR_CONFLICT */
 #define L1_IF_SAME 8u    /* not the entry and bytes of `same`: CELLAR_CONFLICT */
 #define L1_KEEP_OLD 16u  /* a set that fails leaves the old value */
-#define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live entry replaced */
+#define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live value replaced */
 #define L1_WANT_VERSION 64u /* store a version and give it back */
 #define L1_WANT_BORN 128u   /* store the birth time exactly */
+
+/* What a change ended. Negative entries are live, too; what a tag invalidated counts as expired. */
+typedef enum l1_gone {
+    L1_GONE_NOTHING, L1_GONE_VALUE, L1_GONE_NEGATIVE, L1_GONE_EXPIRED
+} l1_gone;
+
+typedef struct l1_times { int64_t deadline_ms, idle_ms, stale_ms; } l1_times;
 
 typedef struct l1_put_spec {
     const void *value;
@@ -197,14 +204,21 @@ typedef struct l1_put_spec {
     uint32_t tag_count;      /* <= 16 */
     uint64_t tag_born;
     uint64_t version;        /* out with L1_WANT_VERSION */
+    const l1_times *own;     /* private: as called, while KEEP_TTL may have changed them */
     uint64_t stamp;          /* out: from hooks.commit */
-    bool replaced;           /* out: a live entry was there */
+    bool replaced;           /* out: a live value was there */
+    l1_gone gone;            /* out: NOTHING beside `replaced` stands for VALUE */
 } l1_put_spec;
 /* OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed); E_TOOBIG, E_SPACE, E_NOMEM: the old
  * value is gone unless L1_KEEP_OLD. */
 CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p);
 /* OK: a live entry was removed. MISS: none (hooks.commit ran all the same). *stamp may be NULL. */
-CELLAR_PRIVATE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp);
+CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);
+BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
+{
+    l1_gone gone;
+    return l1_del_told(c, k, stamp, &gone);
+}
 /* New absolute deadline (and idle window when idle_ms >= 0; -1: unchanged) of a live entry. OK, MISS,
  * ABSENT changed nothing; E_SPACE when the record had to be rewritten and did not fit. */
 CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
@@ -212,9 +226,16 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
 /* Add to an 8-byte little-endian int64. Absent (or negative entry): stores init + delta with
  * deadline_if_new unless only_if_present (MISS). E_TYPE: other length. E_RANGE: saturated, stored
  * at the limit. *now_value is set with OK and E_RANGE. */
-CELLAR_PRIVATE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t init,
-                                  const l1_put_spec *if_new, bool only_if_present,
-                                  int64_t *now_value, uint64_t *stamp);
+CELLAR_PRIVATE cellar_err l1_incr_told(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                                       const l1_put_spec *if_new, bool only_if_present,
+                                       int64_t *now_value, uint64_t *stamp, l1_gone *gone);
+BASE_INLINE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                               const l1_put_spec *if_new, bool only_if_present, int64_t *now_value,
+                               uint64_t *stamp)
+{
+    l1_gone gone;
+    return l1_incr_told(c, k, delta, init, if_new, only_if_present, now_value, stamp, &gone);
+}
 
 /* ---- walking ------------------------------------------------------------------------------- */
 typedef struct l1_seen {
@@ -233,14 +254,25 @@ CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint3
 
 /* ---- upkeep -------------------------------------------------------------------------------- */
 /* Expired and dead-owner entries, contraction, parked segments, limbo, pages ahead. Stops after
- * budget_us. Returns the number of entries removed. */
-CELLAR_PRIVATE uint64_t l1_tick(l1 *c, uint64_t budget_us);
+ * budget_us, at the latest a piece later; each call gets on by a piece, also with 0. *removed: the
+ * entries that went. OK: none that was due at the call is left; PENDING: the time ran out before;
+ * E_BUSY: another tick is under way, nothing was done. */
+CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed);
+/* The same, for whom it is enough how many went. */
+BASE_INLINE uint64_t l1_tick(l1 *c, uint64_t budget_us)
+{
+    uint64_t removed;
+    (void)l1_upkeep(c, budget_us, &removed);
+    return removed;
+}
 /* Is there work l1_tick would do now? Store-clock ms of the next due sweep; BASE_NEVER_MS: none. */
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
 /* An owner died (clear, bump, drop): its entries go with the next ticks and before live ones. */
 CELLAR_PRIVATE void l1_owner_died(l1 *c);
 /* Evict until the account can take `bytes` more. False: not possible. No lock held by the caller. */
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes);
+/* The least budget with which a store opened as this one was still takes small sets reliably. */
+CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c);
 /* New budget, enforced before it returns. E_RANGE: beyond the reservation or below the least. */
 CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes);
 CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);

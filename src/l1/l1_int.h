@@ -187,6 +187,11 @@ typedef struct l1_pages { /* pages for oversized blocks; L1_PAGES */
 } l1_pages;
 #define L1_BIG_HEADER ((sizeof(l1_big) + 15) & ~(size_t)15)
 
+typedef struct l1_pass { /* a segment being swept; it may take several ticks */
+    uint32_t seg;            /* + 1; 0: none */
+    uint32_t seq, at;
+} l1_pass;
+
 struct l1 {
     /* read on every call; written at open, resize and fork only */
     l1_stripe *stripe;
@@ -244,6 +249,7 @@ struct l1 {
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
     uint32_t sweep_stripe;     /* where the next tick goes on */
+    l1_pass pass;              /* of the stripe sweep_stripe; written under its lock by the tick */
 };
 
 /* ---- log.c: records and segments ------------------------------------------------------------ */
@@ -475,6 +481,7 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash,
                             uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
     SYNC_HOLDS(L1_STRIPE);
 /* One step of a stripe that has not yet seen the last owner's death; false: it has now. */
+CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 

@@ -37,6 +37,13 @@ static l1_old l1_look_old(l1 *c, bool found, const l1_slot *slot)
     return (l1_old){.fresh = err != CELLAR_MISS, .value = err == CELLAR_OK};
 }
 
+/* What ends when the entry found is replaced or removed. */
+BASE_INLINE l1_gone l1_gone_of(bool found, l1_old o)
+{
+    if (!found) { return L1_GONE_NOTHING; }
+    return !o.fresh ? L1_GONE_EXPIRED : o.value ? L1_GONE_VALUE : L1_GONE_NEGATIVE;
+}
+
 static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)
 {
     if ((slot->rec.mask & L1_X_VERSION) == 0) { return 0; }
@@ -72,18 +79,20 @@ static cellar_err l1_condition(const l1 *c, const l1_old *o, const l1_slot *slot
 }
 
 /* KEEP_TTL: does the image carry the times of the entry it will replace? */
-static bool l1_times_agree(const l1 *c, const l1_old *o, const l1_slot *slot, const l1_image *im)
+static bool l1_times_agree(const l1 *c, const l1_old *o, const l1_slot *slot, const l1_put_spec *p,
+                           const l1_image *im)
 {
-    if (!o->fresh) { return true; }
+    if (!o->fresh || !o->value) { /* nothing to keep them from: the put's own, not of one that went */
+        return im->deadline_ms == p->own->deadline_ms && im->idle_ms == p->own->idle_ms &&
+               im->stale_ms == p->own->stale_ms;
+    }
     const l1_rec *r = &slot->rec;
-    const unsigned char *p = l1_at(c, slot->pos);
-    int64_t idle = (r->mask & L1_X_IDLE) != 0 ? base_seq_u32(p + l1_field(r, L1_X_IDLE)) : 0;
-    int64_t stale = (r->mask & L1_X_STALE) != 0 ? base_seq_u32(p + l1_field(r, L1_X_STALE)) : 0;
+    const unsigned char *at = l1_at(c, slot->pos);
+    int64_t idle = (r->mask & L1_X_IDLE) != 0 ? base_seq_u32(at + l1_field(r, L1_X_IDLE)) : 0;
+    int64_t stale = (r->mask & L1_X_STALE) != 0 ? base_seq_u32(at + l1_field(r, L1_X_STALE)) : 0;
     return l1_deadline(c, slot->pos, r) == im->deadline_ms && idle == im->idle_ms &&
            stale == im->stale_ms;
 }
-
-typedef struct l1_times { int64_t deadline_ms, idle_ms, stale_ms; } l1_times;
 
 static void l1_times_set(l1_put_spec *p, const l1_times *t)
 {
@@ -92,14 +101,13 @@ static void l1_times_set(l1_put_spec *p, const l1_times *t)
     p->stale_ms = t->stale_ms;
 }
 
-/* KEEP_TTL: those of the live entry, else the put's own. */
-static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p, const l1_times *own)
+/* KEEP_TTL: those of the live value, else the put's own. */
+static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
 {
     l1_info info;
     cellar_err err = l1_inspect(c, k, NULL, 0, &info, L1_PEEK);
-    const bool live = err == CELLAR_OK || err == CELLAR_ABSENT;
     const l1_times kept = { info.deadline_ms, info.idle_ms, info.stale_ms };
-    l1_times_set(p, live ? &kept : own);
+    l1_times_set(p, err == CELLAR_OK ? &kept : p->own);
 }
 
 /* ---- in place -------------------------------------------------------------------------------- */
@@ -179,7 +187,7 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
     *err = l1_condition(c, &o, &slot, p);
     if (*err != CELLAR_OK) {
         done = L1_DONE;
-    } else if ((p->flags & L1_KEEP_TTL) != 0 && found && !l1_times_agree(c, &o, &slot, im)) {
+    } else if ((p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, &o, &slot, p, im)) {
         done = L1_AGAIN;
     } else if (!o.fresh || !l1_fits_in_place(c, &slot, im, early) || (old == NULL && base_load_rlx(&c->want_left) != 0)) {
         done = L1_APPEND;
@@ -202,6 +210,7 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
         }
         l1_freq_hit(slot.b, slot.i);
         p->replaced = o.value;
+        p->gone = l1_gone_of(found, o);
     }
     l1_unlock(c, &h);
     if (announce && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old->left); }
@@ -249,7 +258,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     const bool found = l1_find(c, &h, k, &slot);
     const l1_old o = l1_look_old(c, found, &slot);
     cellar_err err = l1_condition(c, &o, &slot, p);
-    if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && found && !l1_times_agree(c, &o, &slot, im)) {
+    if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, &o, &slot, p, im)) {
         err = CELLAR_E_BUSY; /* the caller lays out again */
     }
     if (err == CELLAR_OK && !found && !l1_slot_empty(c, &h, &slot)) { err = CELLAR_E_SPACE; }
@@ -261,6 +270,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
         }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
         p->replaced = o.fresh && o.value;
+        p->gone = l1_gone_of(found, o);
     }
     l1_unlock(c, &h);
     return err;
@@ -329,7 +339,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
 
 /* ---- set ------------------------------------------------------------------------------------- */
 static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
-                            const l1_put_spec *only_if);
+                            const l1_put_spec *only_if, l1_gone *gone);
 
 /* A set that could not be done: what it was to replace is not served, unless a condition says the set
  * would not have happened, or KEEP_OLD. */
@@ -337,7 +347,7 @@ static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_e
 {
     if ((p->flags & L1_KEEP_OLD) != 0) { return err; }
     const l1_change change = p->change == L1_CHANGE_BACKFILL ? L1_CHANGE_BACKFILL : L1_CHANGE_DEL;
-    const cellar_err gone = l1_remove(c, k, change, &p->stamp, p);
+    const cellar_err gone = l1_remove(c, k, change, &p->stamp, p, &p->gone);
     if (gone == CELLAR_EXISTS || gone == CELLAR_CONFLICT) { return gone; }
     if (gone == CELLAR_MISS && (p->flags & L1_IF_PRESENT) != 0) { return gone; }
     p->replaced = gone == CELLAR_OK;
@@ -395,13 +405,13 @@ static bool l1_put_plain(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err *err
     return done;
 }
 
-static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, const l1_times *own)
+static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p)
 {
     if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
     for (unsigned round = 0;; round++) {
         l1_image im;
         cellar_err err;
-        if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p, own); }
+        if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p); }
         const bool big = !l1_layout(c, k, p, false, c->record_max, &im);
         if (big && !l1_layout(c, k, p, true, c->seg_bytes, &im)) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
         const uint32_t judged = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME;
@@ -428,7 +438,9 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, const l1
 static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *p)
 {
     const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
-    const cellar_err err = l1_put_rounds(c, k, p, &own);
+    p->own = &own;
+    const cellar_err err = l1_put_rounds(c, k, p);
+    p->own = NULL;
     l1_times_set(p, &own);
     return err;
 }
@@ -437,6 +449,7 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
 {
     p->version = p->stamp = 0;
     p->replaced = false;
+    p->gone = L1_GONE_NOTHING;
     if (p->flags == 0 && p->value_len <= L1_SMALL_COPY && base_load_rlx(&c->want_left) == 0 &&
         l1_is_plain(c, k, p) && !l1_no_tag(c, k) && !BASE_MUTANT("l1.w0_before_lock")) {
         cellar_err err;
@@ -448,13 +461,14 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
 /* ---- del ------------------------------------------------------------------------------------- */
 /* `only_if`: the conditions of a set that failed; unmet, nothing happens and their outcome is returned. */
 static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
-                            const l1_put_spec *only_if)
+                            const l1_put_spec *only_if, l1_gone *gone)
 {
     l1_hold h;
     l1_slot slot;
     l1_victims v;
     uint64_t st = 0;
     v.n = 0;
+    *gone = L1_GONE_NOTHING;
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_old o = l1_look_old(c, found, &slot);
@@ -463,6 +477,7 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         l1_unlock(c, &h);
         return unmet;
     }
+    *gone = l1_gone_of(found, o);
     if (found || !BASE_MUTANT("l1.del_absent_no_hook")) { (void)l1_commit(c, k, change, &st); }
     if (found && BASE_MUTANT("l1.del_counts_late")) {
         uint64_t weight = l1_weight(c, slot.pos, &slot.rec);
@@ -479,9 +494,9 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
     return o.fresh && o.value ? CELLAR_OK : CELLAR_MISS;
 }
 
-CELLAR_PRIVATE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
+CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone)
 {
-    return l1_remove(c, k, L1_CHANGE_DEL, stamp, NULL);
+    return l1_remove(c, k, L1_CHANGE_DEL, stamp, NULL, gone);
 }
 
 /* ---- rewrite: the same entry with other fields ------------------------------------------------ */
@@ -556,6 +571,9 @@ static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slo
     *e->range = l1_sum(before, e->delta, e->sum);
     memcpy(bytes, e->sum, 8);
     im->value = bytes;
+    if ((im->rec.mask & L1_X_IDLE) != 0) { /* a use, like the set it stands for */
+        im->last_use_ms = BASE_MAX((uint64_t)base_now_ms(c->clock), im->last_use_ms);
+    }
     if ((im->rec.mask & L1_X_VERSION) != 0) {
         im->version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
     }
@@ -745,9 +763,9 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
     return done;
 }
 
-CELLAR_PRIVATE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t init,
-                                  const l1_put_spec *if_new, bool only_if_present, int64_t *now_value,
-                                  uint64_t *stamp)
+CELLAR_PRIVATE cellar_err l1_incr_told(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                                       const l1_put_spec *if_new, bool only_if_present,
+                                       int64_t *now_value, uint64_t *stamp, l1_gone *gone)
 {
     l1_overwritten old;
     uint64_t st = 0;
@@ -768,6 +786,7 @@ CELLAR_PRIVATE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t
             done = L1_DONE;
         }
         if (done == L1_DONE) {
+            *gone = err == CELLAR_OK || err == CELLAR_E_RANGE ? L1_GONE_VALUE : L1_GONE_NOTHING;
             if (stamp != NULL) { *stamp = st; }
             return err;
         }
@@ -786,6 +805,7 @@ CELLAR_PRIVATE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t
         if (err == CELLAR_EXISTS) { err = CELLAR_E_BUSY; }
         if (err == CELLAR_OK) {
             *now_value = value;
+            *gone = p.gone;
             if (stamp != NULL) { *stamp = p.stamp; }
         }
         return err == CELLAR_OK ? sum : err;
