@@ -617,8 +617,7 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
 #define CELLAR_ONLY_IF_VERSION 0x0004u /* of cellar_set_opts.if_version; else CONFLICT            */
 #define CELLAR_KEEP_OLD        0x0008u /* a set that fails leaves the old value                   */
 #define CELLAR_KEEP_TTL        0x0010u /* a live value keeps its deadline and windows; else TTL   */
-#define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms,
-                                          no idle time or stale window; max_age_ms: E_INVAL       */
+#define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
 #define CELLAR_DURABLE         0x0040u /* later: disk tier                                        */
 #define CELLAR_NO_L2           0x0080u /* later: disk tier                                        */
 
@@ -648,7 +647,8 @@ CELLAR_NO_TAIL_PADDING(cellar_set_opts, reserved1);
 /* Store a value.
  * in:      key, value (NULL with value_len 0), o NULL = the view's defaults. Time to live: o's
  *          ttl_ms, else its class, else the view's default, else none. With an idle time the entry
- *          ends at the earliest of idle, max_age and TTL
+ *          ends at the earliest of idle, max_age and TTL. A negative entry has no idle time and no
+ *          stale window: max_age_ms is E_INVAL with it
  * out:     *o->version, if asked for
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG
  *          (value over max_value_bytes, or the key does not fit into a segment), E_SPACE, E_NOMEM
@@ -830,8 +830,8 @@ typedef struct cellar_entry {
     int64_t     ttl_left_ms; /* CELLAR_TTL_NONE = never */
 } cellar_entry;
 
-/* Returns 0 to go on, anything else to end this call; what lies in the same bucket still comes, unless
- * its view was closed, dropped or cleared by then. */
+/* Returns 0 to go on, anything else to end this call; what lies in the same bucket still comes,
+ * unless its view was closed, dropped or cleared by then. */
 typedef int (*cellar_scan_fn)(void *ctx, const cellar_entry *e);
 
 /* Walk through this view's live entries, some at a time. An entry that is there from the first to
@@ -933,10 +933,11 @@ typedef enum cellar_option {
 
 /* Change an option of the store, or of this view, at run time.
  * in:      any handle of the store, for VIEW options the view; value in the option's unit
- * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE (nothing changed: budget beyond
- *          the address space reserved at open, or too small for tables and segments made for the
- *          budget at open: from 1/256 of that and 2 MiB on it is enough), E_UNSUPPORTED, E_NOMEM (thread), E_BUSY (the budget could not
- *          be reached because of pins; it is in force for what comes), E_FORKED, E_CLOSED
+ * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE (nothing changed: budget
+ *          beyond the address space reserved at open, or too small for tables and segments made
+ *          for the budget at open; 1/128 of that and 2 MiB are enough), E_UNSUPPORTED, E_NOMEM
+ *          (thread), E_BUSY (the budget could not be reached because of pins; it is in force for
+ *          what comes), E_FORKED, E_CLOSED
  * thread:  any; changes of one option from several threads: one of them wins
  * cost:    shrinking the budget evicts, in rounds, before it returns; the rest is O(1)
  * example: cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20);                              */

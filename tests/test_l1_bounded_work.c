@@ -60,7 +60,7 @@ static void uniform_sizes(void)
 {
     kit k;
     start(&k, KIT_MIB(4), (l1_config){.stripes = 8});
-    for (uint64_t id = 0; id < kit_full(400000); id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
+    for (uint64_t id = 0; id < kit_full(150000); id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
     finish(&k, "uniform", 128);
 }
 
@@ -95,7 +95,7 @@ static void everything_dead(void)
 {
     kit k;
     start(&k, KIT_MIB(2), (l1_config){.stripes = 4});
-    for (uint64_t id = 0; id < kit_full(200000); id++) {
+    for (uint64_t id = 0; id < kit_full(80000); id++) {
         T_EQ_I64(put(&k, id, 40 + id % 20), CELLAR_OK);
         if (id % 16 != 0) { (void)kit_del(&k, id); } /* the log fills with the dead */
     }
@@ -107,7 +107,7 @@ static void mixed_sizes(void)
     kit k;
     kit_rng r = {t_seed()};
     start(&k, KIT_MIB(8), (l1_config){.stripes = 8});
-    for (uint64_t i = 0; i < kit_full(200000); i++) {
+    for (uint64_t i = 0; i < kit_full(80000); i++) {
         size_t len = kit_one_in(&r, 20) ? kit_below(&r, 7000) : kit_below(&r, 40);
         T_EQ_I64(put(&k, kit_below(&r, 400000), len), CELLAR_OK);
     }
@@ -121,7 +121,7 @@ static void sizes_in_phases(void)
     uint64_t id = 0;
     start(&k, KIT_MIB(4), (l1_config){.stripes = 8});
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        for (uint64_t n = 0; n < KIT_MIB(12) / (sizes[i] + 40); n++) {
+        for (uint64_t n = 0; n < KIT_MIB(8) / (sizes[i] + 40); n++) {
             T_EQ_I64(put(&k, id++, sizes[i]), CELLAR_OK);
         }
     }
@@ -135,7 +135,7 @@ static void bounded_by_entries(void)
     uint64_t buf[16];
     size_t len;
     start(&k, KIT_MIB(8), (l1_config){.max_entries = 2000, .stripes = 8});
-    for (uint64_t id = 0; id < kit_full(200000); id++) {
+    for (uint64_t id = 0; id < kit_full(80000); id++) {
         T_EQ_I64(put(&k, id, 50), CELLAR_OK);
         for (unsigned i = 0; i < 4; i++) {
             (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, (uint64_t)1500)), buf, sizeof buf,
@@ -151,7 +151,7 @@ static void half_of_it_pinned(void)
     static l1_pin_ref ref[100];
     unsigned n = 0;
     start(&k, KIT_MIB(1), (l1_config){.stripes = 1, .seg_bytes = 8192});
-    for (uint64_t id = 0; id < kit_full(100000); id++) {
+    for (uint64_t id = 0; id < kit_full(50000); id++) {
         kit_key key;
         T_EQ_I64(put(&k, id, 100), CELLAR_OK);
         if (id % 100 == 0 && n < 60) {

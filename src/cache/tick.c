@@ -54,7 +54,7 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     uint64_t removed;
     const cellar_err err = cache_tick_piece(s, budget_us, &removed);
     if (expired != NULL) { *expired = removed; }
-    /* Inside a listener the tick under way may be this thread's own: waiting for it would not end. */
+    /* Inside a listener the tick under way may be this thread's own: it would be waited for. */
     if (err == CELLAR_E_BUSY && base_self()->depth > 0) { return CELLAR_OK; }
     return err == CELLAR_OK ? CELLAR_OK : CELLAR_PENDING;
 }

@@ -520,7 +520,7 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
             base_store_rlx(&c->seg[seg].min_due_ms, (uint64_t)0);
         }
     }
-    return r != L1_STEP_END && r != L1_STEP_STUCK;
+    return r != L1_STEP_STUCK; /* one queue's end may not be the other's */
 }
 
 /* ---- room for one set ------------------------------------------------------------------------ */
