@@ -106,7 +106,9 @@ static void present_throughout_is_seen(void)
                   .values = round % 2 == 0, .change_inside = round % 3 == 0};
         T_REQUIRE(w.seen != NULL);
         open_scan(&k, round % 2 == 0 ? 1 : 8);
-        for (unsigned i = 0; i < 6; i++) { scan_all(&w, 1 + round, i == 0 ? 30 : BASE_MAX(1500 / KIT_SLOW, 200)); }
+        for (unsigned i = 0; i < 6; i++) {
+            scan_all(&w, 1 + round, i == 0 ? 30 : BASE_MAX(1500 / KIT_SLOW, 200));
+        }
         l1_stats s = kit_stats(&k);
         if (round < 2) {
             printf("# %" PRIu64 " changes, %" PRIu64 " splits, %" PRIu64 " merges\n", w.changes,

@@ -162,7 +162,7 @@ static void moved_records_keep_their_deadline(void)
     uint64_t buf[32], filler = 1000000, alive = 0, checked = 0;
     size_t len;
     int64_t now = kit_now(&k);
-    const uint64_t steps = kit_scale(60000);
+    const uint64_t steps = kit_full(60000);
     for (uint64_t step = 0; step < steps && t_failed() == 0; step++) {
         now += (int64_t)kit_below(&r, (uint64_t)DAY / 400);
         atomic_store(&k.clock.now_ms, now);

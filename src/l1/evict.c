@@ -513,8 +513,8 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
     l1_freed freed = {0, 0};
     if (!l1_rotating(c, s)) { return false; }
     l1_step r = l1_rotate_once(c, s, v, &freed);
-    /* Nothing to carry the living into: the sweeper takes the dead out where they lie. */
-    if (r == L1_STEP_STUCK) { s->swept_round = s->rotate_round; }
+    /* Nothing to carry the living into: the sweeper takes the dead out where they lie, and the segments
+     * it empties let a later tick go on. */
     for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             base_store_rlx(&c->seg[seg].min_due_ms, (uint64_t)0);
