@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a deadline is judged exactly although the cheap clock lags, with as few readings as said.
- * Method: clocks the test turns, at every offset and lag; the system's clocks against each other.
- * */
+ * Method: clocks the test turns, at every offset and lag; the system's clocks against each
+ * other. */
 #include "tests/t.h"
 
 #include "base/clock.h"

@@ -274,8 +274,8 @@ static void stale_window(void)
             atomic_store(&k.clock.now_ms, start + at);
             cellar_err plain = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK);
             cellar_err asked = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK | L1_STALE_OK);
-            /* Pushed through the log while it is stale; it may be evicted, but never live longer.
-             * */
+            /* Pushed through the log while it is stale; it may be evicted, but never live
+             * longer. */
             for (unsigned i = 0; i < 200; i++) { (void)kit_put(&k, filler++, 0, 100); }
             if (at < ttl) {
                 T_CHECK(plain == CELLAR_OK || plain == CELLAR_MISS);

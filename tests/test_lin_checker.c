@@ -3,8 +3,8 @@
  * Aim:    the zone checker of tests/lin.c says yes to exactly the histories that are linearizable.
  * Method: 50 histories judged by hand; all histories of up to 5 operations (and of 6, a share of
  *         them) against a brute-force search for an order, random ones with equal times too;
- *         violations planted in histories recorded from real threads, each of which must be found.
- *         */
+ *         violations planted in histories recorded from real threads, each of which must be
+ *         found. */
 #include "tests/l1_kit.h"
 #include "tests/lin.c"
 
@@ -217,8 +217,8 @@ static struct {
     _Atomic uint32_t turn;
 } reg;
 
-/* A step number all threads share: finer than any clock, so that most operations follow each other.
- * */
+/* A step number all threads share: finer than any clock, so that most operations follow each
+ * other. */
 static uint64_t moment(void) { return atomic_fetch_add(&reg.tick, 1); }
 
 static void use_register(void *arg)

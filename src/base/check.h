@@ -6,8 +6,8 @@
  *   BASE_ASSERT(x)       BASE_DEBUG builds and all tests; no code in release.
  *   BASE_POINT("m.step") a step of a protocol: yield, stop, kill point of the simulation; empty
  *   else.
- *   BASE_MUTANT("name")  true when the simulation runs with that seeded mistake; constant 0 else.
- *   */
+ *   BASE_MUTANT("name")  true when the simulation runs with that seeded mistake; constant 0
+ *   else. */
 #ifndef BASE_CHECK_H
 #define BASE_CHECK_H
 

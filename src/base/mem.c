@@ -202,8 +202,8 @@ static void base_map_drop(void *p, size_t bytes)
 {
     bytes = (size_t)base_round_up(bytes, BASE_PAGE);
     if (BASE_LIKELY(munmap(p, bytes) == 0)) { return; }
-    /* In the middle of a merged mapping, and the process has as many as the system allows: the pages
-     * go back all the same, only the addresses are lost. */
+    /* In the middle of a merged mapping, and the process has as many as the system allows: the
+     * pages go back all the same, only the addresses are lost. */
     BASE_REQUIRE(madvise(p, bytes, MADV_DONTNEED) == 0);
 }
 

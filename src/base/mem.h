@@ -86,8 +86,8 @@ typedef struct base_region {
     size_t reserved_bytes;
 } base_region;
 
-/* Reserve `want` bytes, halved until the system grants it, at least `least`. False: not even that.
- * */
+/* Reserve `want` bytes, halved until the system grants it, at least `least`. False: not even
+ * that. */
 CELLAR_PRIVATE bool base_region_reserve(base_region *r, size_t want, size_t least);
 /* Make [offset, offset + bytes) readable and writable (page multiples); fresh pages read zero. */
 CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t bytes);
@@ -99,8 +99,8 @@ CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t by
 BASE_SPARE CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t bytes);
 CELLAR_PRIVATE void base_region_huge(base_region *r); /* advise transparent huge pages */
 #define BASE_HUGE ((size_t)2 << 20)
-/* Put the pages of one aligned BASE_HUGE range, all of them in use, into one huge page now, from this
- * thread. False: not done (fragmented memory); *never: this kernel cannot. */
+/* Put the pages of one aligned BASE_HUGE range, all of them in use, into one huge page now, from
+ * this thread. False: not done (fragmented memory); *never: this kernel cannot. */
 CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *never);
 CELLAR_PRIVATE void base_region_release(base_region *r);
 

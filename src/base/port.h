@@ -67,8 +67,8 @@
 
 #define BASE_INLINE static inline __attribute__((unused))
 #define BASE_ALWAYS_INLINE static inline __attribute__((unused, always_inline))
-/* On the declaration of what a later part or a test calls and this build need not: the two-file build
- * makes it static, and the compiler would complain. */
+/* On the declaration of what a later part or a test calls and this build need not: the two-file
+ * build makes it static, and the compiler would complain. */
 #define BASE_SPARE __attribute__((unused))
 #define BASE_NOINLINE __attribute__((noinline))
 #define BASE_COLD __attribute__((noinline, cold))

@@ -187,7 +187,8 @@ CELLAR_PRIVATE void base_seq_store_u64(void *shared, uint64_t v);
 #define base_seq_equal_near(shared, mine, n) base_seq_equal((shared), (mine), (n))
 #endif
 
-/* Which of eight tags are equal to `tag`, as bits 0..7; may be torn between tags, never within one. */
+/* Which of eight tags are equal to `tag`, as bits 0..7; may be torn between tags, never within
+ * one. */
 #ifndef BASE_SEQ_MATCH8
 BASE_ALWAYS_INLINE uint32_t base_seq_match8(const _Atomic uint16_t *tags, uint16_t tag)
 {

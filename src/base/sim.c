@@ -281,8 +281,8 @@ CELLAR_PRIVATE void base_sim_settle(void)
     if (base_sim.current != NULL) { base_sim_drain(base_sim.current, BASE_SIM_STORES); }
 }
 
-/* The newest waiting store of `f` that covers [p, p + size) alone; *mixed: some overlap otherwise.
- * */
+/* The newest waiting store of `f` that covers [p, p + size) alone; *mixed: some overlap
+ * otherwise. */
 static const base_sim_store_entry *base_sim_forward(const base_sim_fiber *f,
                                                     const volatile void *p, size_t size,
                                                     bool *mixed)

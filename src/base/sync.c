@@ -272,8 +272,8 @@ static void *sync_thread_main(void *p)
     return NULL;
 }
 
-/* The thread inherits the mask of who creates it, so no signal can slip in before it blocks them.
- * */
+/* The thread inherits the mask of who creates it, so no signal can slip in before it blocks
+ * them. */
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
                                      const char *name)
 {

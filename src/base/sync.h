@@ -67,8 +67,8 @@ BASE_SPARE CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
 #define SYNC_PUSH(r, l, t) ((void)0)
 #define SYNC_POP(r, l) ((void)0)
 #endif
-/* Aborts in BASE_DEBUG when this thread holds any ranked lock: stands before user code and waits.
- * */
+/* Aborts in BASE_DEBUG when this thread holds any ranked lock: stands before user code and
+ * waits. */
 CELLAR_PRIVATE void sync_assert_none(void);
 
 BASE_INLINE void sync_lock_raw(sync_rank r, sync_lock *l)
@@ -123,7 +123,8 @@ CELLAR_PRIVATE void base_sleep_ns(uint64_t ns);
 #define BASE_SELF_ALIGN (BASE_TSAN ? BASE_PAGE : BASE_PAD)
 
 typedef struct base_self {
-    uint32_t index BASE_ALIGNED(BASE_SELF_ALIGN); /* 1..BASE_SELF_MAX-1 this thread's alone; 0 shared */
+    /* 1..BASE_SELF_MAX-1 this thread's alone; 0 shared */
+    uint32_t index BASE_ALIGNED(BASE_SELF_ALIGN);
     _Atomic int32_t tid;      /* the owner's; written under the registration lock, 0: never used */
     uint32_t countdown;       /* samples: calls until the next one (stats) */
     uint32_t depth;           /* nested listener and loader calls */

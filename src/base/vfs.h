@@ -56,7 +56,8 @@ BASE_SPARE CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f);
 BASE_SPARE CELLAR_PRIVATE int base_fault_io(const char *site);
 /* Fail the `nth` call from now at `site` (NULL: at any) with `error`, once or from then on; nth 0
  * disarms. Returns the number of matching calls seen since it was last armed. Tests only. */
-BASE_SPARE CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth, bool sticky);
+BASE_SPARE CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth,
+                                                     bool sticky);
 #else
 BASE_INLINE int base_fault_io(const char *site)
 {

@@ -111,8 +111,13 @@ static void cache_tell(cache_store *s, const l1_left *what, cellar *view, const 
     }
     if (ears.count == 0) { return; }
     const cellar_event event = {
-        .view = whose->dropped ? NULL : view, .key = what->key, .key_len = what->key_len, .value = what->value,
-        .value_len = what->value_len, .cause = cause, .user_flags = what->user_flags,
+        .view = whose->dropped ? NULL : view,
+        .key = what->key,
+        .key_len = what->key_len,
+        .value = what->value,
+        .value_len = what->value_len,
+        .cause = cause,
+        .user_flags = what->user_flags,
         .kind = what->kind,
     };
     base_self_t *self = base_self();

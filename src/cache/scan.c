@@ -27,7 +27,8 @@ typedef struct cache_scan {
 static bool cache_scan_one(void *ctx, const l1_seen *e)
 {
     cache_scan *scan = ctx;
-    /* fn may have closed, dropped or cleared its view: what is left of the bucket is no longer its. */
+    /* fn may have closed, dropped or cleared its view: what is left of the bucket is no longer
+     * its. */
     if (cache_is_closed(scan->view)) { scan->stop = true; }
     if (cache_is_closed(scan->view) || base_load_acq(&scan->view->vgen) != scan->owner) {
         return false;

@@ -165,7 +165,8 @@ static cellar_err cache_set_memory(cellar *c, int64_t bytes)
     }
     const cellar_err err = l1_resize(c->l1, (uint64_t)bytes);
     if (err == CELLAR_OK) { return err; }
-    return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0, "memory_bytes: not reachable");
+    return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0,
+                      "memory_bytes: not reachable");
 }
 
 static cellar_err cache_set_eviction(cellar *c, int64_t rule)

@@ -2,14 +2,15 @@
  *
  * big: oversized values, a run of pages each, charged to the budget until they are really freed.
  *
- * PICTURE    the log holds header, key and a 16-byte descriptor {block, length}; the bytes lie in whole
- *            pages of a region of their own, never changed in place. Replaced or evicted (after its
- *            hand-over) a block waits in limbo until no pin slot names it.
- *                pages  |##|..|####|.|###|......   next-fit over a bitmap; freed pages are discarded
+ * PICTURE    the log holds header, key and a 16-byte descriptor {block, length}; the bytes lie in
+ *            whole pages of a region of their own, never changed in place. Replaced or evicted
+ *            (after its hand-over) a block waits in limbo until no pin slot names it.
+ *                pages  |##|..|####|.|###|......   next-fit over a bitmap; freed pages are
+ *                discarded
  * INVARIANTS charge of BIG == big_bytes + limbo_bytes == 4096 x bits set; a block is linked, or in
  *            exactly one victim note, or in limbo.
- * LOCKING    limbo under L1_BIG (taken inside bucket windows); the bitmap under L1_PAGES, never in a
- *            window. Pages are discarded before their bits are cleared.
+ * LOCKING    limbo under L1_BIG (taken inside bucket windows); the bitmap under L1_PAGES, never in
+ *            a window. Pages are discarded before their bits are cleared.
  * LIMITS     an allocation evicts in rounds with no lock between them, and gives up with E_SPACE.
  *            Holes between runs cost address space, not memory: the region is 8 x the budget.
  * TRIED      one block of the host's malloc each: with sizes that change, glibc's per-thread arenas
@@ -24,8 +25,11 @@
 CELLAR_PRIVATE bool l1_bigs_open(l1 *c, uint64_t budget)
 {
     l1_pages *p = &c->pages;
-    const uint64_t want = BASE_MIN(base_round_up(budget * 8, BASE_PAGE * 64), (uint64_t)(SIZE_MAX / 8));
-    if (!base_region_reserve(&p->region, (size_t)want, (size_t)BASE_MIN(budget, want))) { return false; }
+    const uint64_t want =
+        BASE_MIN(base_round_up(budget * 8, BASE_PAGE * 64), (uint64_t)(SIZE_MAX / 8));
+    if (!base_region_reserve(&p->region, (size_t)want, (size_t)BASE_MIN(budget, want))) {
+        return false;
+    }
     p->page_count = p->region.reserved_bytes / (BASE_PAGE * 64) * 64;
     p->map_bytes = (size_t)(p->page_count / 8);
     p->map = base_alloc(c->account, BASE_MOD_STORE, p->map_bytes, NULL);
@@ -83,7 +87,8 @@ static l1_big *l1_pages_take(l1 *c, uint64_t bytes)
     bool ok = at != p->page_count;
     if (ok && end > p->writable_bytes) {
         const uint64_t to = BASE_MIN(base_round_up(end, L1_PAGES_STEP), p->page_count * BASE_PAGE);
-        ok = base_region_commit(&p->region, (size_t)p->writable_bytes, (size_t)(to - p->writable_bytes));
+        ok = base_region_commit(&p->region, (size_t)p->writable_bytes,
+                                (size_t)(to - p->writable_bytes));
         if (ok) { p->writable_bytes = to; }
     }
     if (ok) {

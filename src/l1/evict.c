@@ -2,25 +2,26 @@
  *
  * evict: what leaves: the cursor over the log, its policies, ghosts, tickets, handing over.
  *
- * PICTURE    small and main are FIFOs of segments; the cursor of a queue stands in its tail segment and
- *            judges one record at a time: dead -> skip, expired or ownerless -> unlink, else
+ * PICTURE    small and main are FIFOs of segments; the cursor of a queue stands in its tail segment
+ *            and judges one record at a time: dead -> skip, expired or ownerless -> unlink, else
  *                        small                              main
- *              s3fifo    counter >= 2 -> main, 0; else      counter > 0 -> main's head, -1; else drop
- *                        drop and ghost
- *              lru       (all are put into main)            counter > 0 -> main's head, 0; else drop
+ *              s3fifo    counter >= 2 -> main, 0            counter > 0 -> main's head, -1
+ *                        else drop and ghost                else drop
+ *              lru       (all are put into main)            counter > 0 -> main's head, 0; or drop
  *              fifo      drop                               drop
- * INVARIANTS under memory pressure a set that appends n bytes frees at least n in the log, so the log
- *            cannot outgrow the pool; sum of granted tickets + pool == max_entries; a record's old
- *            place is released only after its slot points elsewhere or nowhere.
+ * INVARIANTS under memory pressure a set that appends n bytes frees at least n in the log, so the
+ *            log cannot outgrow the pool; sum of granted tickets + pool == max_entries; a record's
+ *            old place is released only after its slot points elsewhere or nowhere.
  * LOCKING    stripe lock; a kept record is copied without its bucket and swung in from the version
  *            read before the copy. Stealing from another stripe is by try-lock only (ranks equal).
  * WHO        completes a removal: who unlinks (cursor, del, set, sweeper) notes the victim in the
  * COMPLETES  window, raises its segment's `busy`, and hands it over once after its last unlock.
- * WALK       l1_room_for: toll -> ticket -> reserve; none left -> forced -> other stripes -> E_SPACE.
- * LIMITS     16 + n/8 records examined per set by policy, as many again by force; then whole tails of
- *            other stripes, one a round, lock released between.
- * TRIED      a reserve of half a segment a stripe, and keeping until it is empty: with all entries hot
- *            one set in some thousands dropped up to 190 records at once
+ * WALK       l1_room_for: toll -> ticket -> reserve; none left -> forced -> other stripes ->
+ *            E_SPACE.
+ * LIMITS     16 + n/8 records examined per set by policy, as many again by force; then whole tails
+ *            of other stripes, one a round, lock released between.
+ * TRIED      a reserve of half a segment a stripe, and keeping until it is empty: with all entries
+ *            hot one set in some thousands dropped up to 190 records at once
  *            (tests/test_l1_bounded_work.c).
  *            paying 2n consumed bytes instead of 1.25-2.5 n freed ones: with most of main kept, the
  *            pool ran dry and sets failed although everything could have been dropped.
@@ -32,7 +33,7 @@
 #define L1_GHOST_FPS 31
 #define L1_STEAL_ROUNDS 8
 
-/* ---- ghosts: lines of u16 cursor + 31 fingerprints, each a FIFO ------------------------------- */
+/* ---- ghosts: lines of u16 cursor + 31 fingerprints, each a FIFO -------------------------- */
 static uint64_t l1_ghost_lines(const l1 *c, uint64_t budget)
 {
     const uint64_t max = base_load_rlx(&c->max_entries);
@@ -59,7 +60,8 @@ static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
 CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
 {
     const uint64_t lines = l1_ghost_lines(c, budget);
-    uint16_t *table = base_alloc_held(c->account, BASE_MOD_GHOST, (size_t)(lines * c->stripe_count * 64), NULL);
+    uint16_t *table =
+        base_alloc_held(c->account, BASE_MOD_GHOST, (size_t)(lines * c->stripe_count * 64), NULL);
     if (table != NULL) { l1_ghosts_put(c, table, lines); }
     return table != NULL;
 }
@@ -284,8 +286,8 @@ static void l1_count_cause(l1_stripe *s, unsigned cause)
     }
 }
 
-/* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one must
- * have been judged by times read after that version: then nobody can have moved them. */
+/* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one
+ * must have been judged by times read after that version: then nobody can have moved them. */
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
                             uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
 {
@@ -337,7 +339,8 @@ static bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos)
             continue;
         }
         if (live != 0) {
-            /* Only in a forked child: a writer of the parent died between unlink and count, or push. */
+            /* Only in a forked child: a writer of the parent died between unlink and count, or
+             * push. */
             BASE_REQUIRE(c->forked);
             base_sub_rlx(&s->queue[q].live, L1_LIVE_LINKED(base_xchg_ar(&g->live, (uint64_t)0)));
         }
@@ -385,7 +388,8 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s)
     }
     for (unsigned q = 0; q < 2; q++) {
         uint32_t tail = s->queue[q].tail;
-        if (tail != L1_NONE && (int32_t)(base_load_rlx(&c->seg[tail].seq) - s->rotate_stop[q]) <= 0) {
+        if (tail != L1_NONE &&
+            (int32_t)(base_load_rlx(&c->seg[tail].seq) - s->rotate_stop[q]) <= 0) {
             return true;
         }
     }
@@ -430,7 +434,9 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         unsigned kind = (r.mask & L1_X_KIND) != 0
             ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
         verdict = l1_decide(c, q, l1_freq(slot.b, slot.i), kind, force);
-        if (rotate) { verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)}; }
+        if (rotate) {
+            verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)};
+        }
     }
     uint64_t to;
     /* What is kept must not take the last free segments from the sets that pay for them. */
@@ -513,8 +519,8 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
     l1_freed freed = {0, 0};
     if (!l1_rotating(c, s)) { return false; }
     l1_step r = l1_rotate_once(c, s, v, &freed);
-    /* Nothing to carry the living into: the sweeper takes the dead out where they lie, and the segments
-     * it empties let a later tick go on. */
+    /* Nothing to carry the living into: the sweeper takes the dead out where they lie, and the
+     * segments it empties let a later tick go on. */
     for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             base_store_rlx(&c->seg[seg].min_due_ms, (uint64_t)0);
@@ -529,7 +535,8 @@ static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
     uint32_t low = base_load_rlx(&c->low);
     if (low == 0) { return 0; }
     /* Stripes above their share pay more, so that memory drifts back to the others. */
-    bool above = (uint64_t)base_load_rlx(&s->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
+    bool above =
+        (uint64_t)base_load_rlx(&s->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
     if (above) { return low == 2 ? (uint64_t)size * 5 / 2 : (uint64_t)size * 3 / 2; }
     return size;
 }
@@ -562,8 +569,8 @@ static uint64_t l1_stripe_entries(const l1_stripe *s)
 
 static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
 {
-    /* One at a time: a stripe that holds some in reserve makes the others evict below the bound. Once the
-     * store is full the pool is only looked at. */
+    /* One at a time: a stripe that holds some in reserve makes the others evict below the bound.
+     * Once the store is full the pool is only looked at. */
     uint64_t have;
     do {
         have = base_load_rlx(&c->tickets);
@@ -581,17 +588,18 @@ static l1_stripe *l1_larger_of_two(l1 *c, const l1_stripe *not_this, bool by_ent
     for (unsigned i = 0; i < 2; i++) {
         l1_stripe *s = &c->stripe[base_rng_below(&self->rng, c->stripe_count)];
         if (s == not_this) { continue; }
-        if (best == NULL || (by_entries ? l1_stripe_entries(s) > l1_stripe_entries(best)
-                                        : base_load_rlx(&s->held_segs) > base_load_rlx(&best->held_segs))) {
+        if (best == NULL ||
+            (by_entries ? l1_stripe_entries(s) > l1_stripe_entries(best)
+                        : base_load_rlx(&s->held_segs) > base_load_rlx(&best->held_segs))) {
             best = s;
         }
     }
     return best;
 }
 
-/* One entry ticket for `s`: idle, from the pool, from another stripe, or by evicting one here. Called
- * with the lock of `s`; unchecked, because a second stripe is held on one path only, and tokens know
- * ranks, not locks. */
+/* One entry ticket for `s`: idle, from the pool, from another stripe, or by evicting one here.
+ * Called with the lock of `s`; unchecked, because a second stripe is held on one path only, and
+ * tokens know ranks, not locks. */
 static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v) SYNC_UNCHECKED;
 static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
@@ -602,7 +610,8 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
         if (count < s->granted || l1_ticket_from_pool(c, s)) { return L1_ROOM_OK; }
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
         l1_stripe *from = s;
-        /* From another stripe only when clearly below the average: its lock and lines are far away. */
+        /* From another stripe only when clearly below the average: its lock and lines are far
+         * away. */
         bool own = count != 0 && count * c->stripe_count * 8 >= max * 7;
         if (!own && c->stripe_count > 1) {
             l1_stripe *other = l1_larger_of_two(c, s, true);
@@ -627,8 +636,8 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
     }
 }
 
-/* The pool is empty and our own tails gave nothing: take a whole segment's worth from another stripe
- * that can be had without waiting. */
+/* The pool is empty and our own tails gave nothing: take a whole segment's worth from another
+ * stripe that can be had without waiting. */
 static void l1_steal(l1 *c, l1_stripe *s, l1_victims *v)
 {
     l1_stripe *other = l1_larger_of_two(c, s, false);
@@ -659,7 +668,8 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
     /* Nothing free although we paid: drop here until a whole segment comes out, then elsewhere. */
     l1_freed freed = {0, 0};
     for (unsigned i = 0; i < L1_HOLD_MAX; i++) {
-        /* Oversized blocks make room as well, once they are out of limbo: not a whole tail of them. */
+        /* Oversized blocks make room as well, once they are out of limbo: not a whole tail of
+         * them. */
         if (v->n == L1_VICTIMS || freed.big_bytes >= c->seg_bytes) { return L1_ROOM_AGAIN; }
         t->examined++;
         if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }

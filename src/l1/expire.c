@@ -3,12 +3,14 @@
  * expire: what goes without anybody asking: expired and ownerless entries, idle memory.
  *
  * INVARIANTS reads never depend on it: each compares its own deadline. A segment's min_due_ms is at
- *            most the first moment one of its records may go; a pass raises it to the truth: it is set
- *            to never before the pass and lowered by every survivor, and by writers meanwhile.
- * LOCKING    one tick at a time (a flag, no lock: listeners run inside); stripe lock for pieces of 64 records, handed over between.
- * WALK       tick -> limbo -> per stripe: emptied segments, dead owners (one rotation), due segments,
- *            contraction -> segments nobody used since the last tick go back.
- * LIMITS     budget_us, looked at every 64 records; a pass over a segment may take several ticks. */
+ *            most the first moment one of its records may go; a pass raises it to the truth: it is
+ *            set to never before the pass and lowered by every survivor, and by writers meanwhile.
+ * LOCKING    one tick at a time (a flag, no lock: listeners run inside); stripe lock for pieces of
+ *            64 records, handed over between.
+ * WALK       tick -> limbo -> per stripe: emptied segments, dead owners (one rotation), due
+ *            segments, contraction -> segments nobody used since the last tick go back.
+ * LIMITS     budget_us, looked at every 64 records; a pass over a segment may take several
+ *            ticks. */
 #include "l1/l1_int.h"
 
 #define L1_PIECE 64u
@@ -54,9 +56,11 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
         int64_t keep;
         r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
         (void)l1_expires(c, pos, &r, &keep);
-        const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner);
+        const bool dead =
+            c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner);
         const bool due = dead || base_clock_reached(c->clock, keep);
-        if (due && l1_drop(c, s, &r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : L1_LEFT_EXPIRED, v)) {
+        if (due &&
+            l1_drop(c, s, &r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : L1_LEFT_EXPIRED, v)) {
             (*removed)++;
         } else if (l1_decode(c, pos, &r)) {
             (void)l1_expires(c, pos, &r, &keep);
@@ -68,8 +72,8 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
-/* A pass the time ran out for stays in c->pass and goes on with the next tick: a survivor's due, noted
- * already, would be lost if it began anew, and with short ticks it would never end. */
+/* A pass the time ran out for stays in c->pass and goes on with the next tick: a survivor's due,
+ * noted already, would be lost if it began anew, and with short ticks it would never end. */
 static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed)
 {
     const uint64_t now = (uint64_t)base_now_ms(c->clock);

@@ -2,14 +2,15 @@
  *
  * get: reading without locks: single, many, inspect, and the way out for a starved reader.
  *
- * WALK       ls -> bucket version (even) -> tags -> record header -> bounds -> owner, key -> deadline
- *            -> copy -> version unchanged? -> counter. The plain record (no EXT, no BIG, short key)
- *            is read here in line; everything else, once its header says so, by l1_read_any.
- * LOCKING    none. After 8 lost rounds the reader locks the bucket like a writer; above 1 KiB it then
- *            publishes the segment in a pin slot, unlocks, copies, clears.
- * INVARIANTS nothing read before the version check may decide anything but "try again"; a counter is
- *            stored only after it, and only in the bucket: a late store into a record could change
- *            somebody's value.
+ * WALK       ls -> bucket version (even) -> tags -> record header -> bounds -> owner, key ->
+ *            deadline -> copy -> version unchanged? -> counter. The plain record (no EXT, no BIG,
+ *            short key) is read here in line; everything else, once its header says so, by
+ *            l1_read_any.
+ * LOCKING    none. After 8 lost rounds the reader locks the bucket like a writer; above 1 KiB it
+ *            then publishes the segment in a pin slot, unlocks, copies, clears.
+ * INVARIANTS nothing read before the version check may decide anything but "try again"; a counter
+ *            is stored only after it, and only in the bucket: a late store into a record could
+ *            change somebody's value.
  * SOURCE     l1_int.h, MEMORY ORDER. */
 #include <string.h>
 
@@ -74,7 +75,9 @@ static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     }
     if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
     /* Split meanwhile: the key may have moved before we looked. */
-    if (!BASE_MUTANT("l1.miss_no_ls_reload") && base_load_acq(&s->ls) != ls) { return L1_LOOK_AGAIN; }
+    if (!BASE_MUTANT("l1.miss_no_ls_reload") && base_load_acq(&s->ls) != ls) {
+        return L1_LOOK_AGAIN;
+    }
     return L1_LOOK_NONE;
 }
 
@@ -107,8 +110,8 @@ CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigne
     return stale ? CELLAR_STALE : CELLAR_OK;
 }
 
-/* Copy out an oversized value: its block is published before the version is looked at again, so that
- * nobody frees it during the copy. */
+/* Copy out an oversized value: its block is published before the version is looked at again, so
+ * that nobody frees it during the copy. */
 static l1_look l1_copy_big(l1 *c, const l1_probe *p, void *buf, size_t n, cellar_err *err)
 {
     l1_big *block;
@@ -182,7 +185,9 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
         if (!l1_unchanged(p.primary, p.ver)) { continue; }
         BASE_POINT("l1.probe.validated");
         if (hit && (flags & L1_PEEK) == 0) {
-            if ((p.rec.mask & L1_X_IDLE) != 0 && !info->stale && !l1_renew_idle(c, k, &p)) { continue; }
+            if ((p.rec.mask & L1_X_IDLE) != 0 && !info->stale && !l1_renew_idle(c, k, &p)) {
+                continue;
+            }
             l1_freq_hit(p.b, p.i);
         }
         return err;
@@ -255,7 +260,8 @@ static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, si
     /* A NULL buffer asks for the length: a capacity of 0 that any non-empty value exceeds. */
     unsigned char none[1];
     info.value_len = 0;
-    cellar_err err = l1_read_any(c, k, buf != NULL ? buf : none, buf != NULL ? buf_cap : 0, &info, flags);
+    cellar_err err =
+        l1_read_any(c, k, buf != NULL ? buf : none, buf != NULL ? buf_cap : 0, &info, flags);
     *value_len = err == CELLAR_MISS || err == CELLAR_ABSENT ? 0 : info.value_len;
     return err;
 }
@@ -284,7 +290,9 @@ static BASE_NOINLINE cellar_err l1_get_walk(l1 *c, const l1_key *k, void *buf, s
                 BASE_POINT("l1.probe.matched");
                 l1_rec r;
                 if (!l1_decode(c, pos, &r) || !l1_rec_is(c, pos, &r, k)) { continue; }
-                if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, pos, &r))) { continue; }
+                if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, pos, &r))) {
+                    continue;
+                }
                 if (r.vlen <= buf_cap && r.vlen != 0) {
                     base_seq_load(buf, l1_at(c, pos) + r.value_off, r.vlen);
                 }
@@ -312,8 +320,9 @@ any:
 /* The common case without a loop: first match in the primary bucket, a plain record, short enough
  * that nothing need be called. False: any doubt; the caller begins anew in l1_get_walk. Every
  * instruction here is one less of the next get in flight. */
-BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const void *key, uint32_t klen, uint32_t owner, uint64_t hash,
-                                    void *buf, size_t buf_cap, size_t *value_len, unsigned flags)
+BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const void *key, uint32_t klen, uint32_t owner,
+                                    uint64_t hash, void *buf, size_t buf_cap, size_t *value_len,
+                                    unsigned flags)
 {
     const l1_stripe *s = l1_stripe_of(c, hash);
     const uint64_t number = l1_number(base_load_acq(&s->ls), hash);
@@ -368,18 +377,19 @@ CELLAR_PRIVATE bool l1_hit(l1 *c, const void *key, uint32_t klen, uint32_t owner
     return l1_get_fast(c, key, klen, owner, hash, buf, buf_cap, value_len, 0);
 }
 
-CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap, size_t *value_len,
-                                 unsigned flags)
+CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len, unsigned flags)
 {
-    if (BASE_LIKELY(l1_get_fast(c, k->bytes, k->len, k->owner, k->hash, buf, buf_cap, value_len, flags))) {
+    if (BASE_LIKELY(
+            l1_get_fast(c, k->bytes, k->len, k->owner, k->hash, buf, buf_cap, value_len, flags))) {
         return CELLAR_OK;
     }
     if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, k->hash); }
     return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
 }
 
-CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *out,
-                                     unsigned flags)
+CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                     l1_info *out, unsigned flags)
 {
     memset(out, 0, sizeof *out);
     return l1_read_any(c, k, buf, buf_cap, out, flags);

@@ -2,23 +2,24 @@
  *
  * index: buckets: matching, locking, growth and contraction by one bucket at a time, scanning.
  *
- * PICTURE    stripe: primary buckets 0 .. 2^level + split - 1 (linear hashing), each with a chain of
- *            at most 7 overflow buckets out of its group's own area.
+ * PICTURE    stripe: primary buckets 0 .. 2^level + split - 1 (linear hashing), each with a chain
+ *            of at most 7 overflow buckets out of its group's own area.
  *                h -> b = h mod 2^level; b < split ? h mod 2^(level+1) : b
- * INVARIANTS an overflow bucket is in exactly one chain or on its group's free list; ver of a bucket
- *            of the current ls is never 0; a merged bucket stays odd until its page is given back
- *            (reads 0) or it is made again; ver_base is above every version a merged bucket had.
+ * INVARIANTS an overflow bucket is in exactly one chain or on its group's free list; ver of a
+ *            bucket of the current ls is never 0; a merged bucket stays odd until its page is given
+ *            back (reads 0) or it is made again; ver_base is above every version a merged bucket
+ *            had.
  * LOCKING    l1_int.h. Two buckets at once only here, source before target (ascending), under the
  *            stripe lock; nobody waits for a stripe lock with a bucket held.
- * WALK       split: note the chain's offsets and hash their keys without the bucket (only the stripe
- *            lock adds slots) -> lock both -> read the slots again (a del may have emptied some) ->
- *            place -> publish ls inside the windows -> unlock. Contraction is the mirror image.
- *            Proof for readers: who misses in the source after the split sees the new ls, because it
- *            was stored before the source's release; then it starts over.
+ * WALK       split: note the chain's offsets and hash their keys without the bucket (only the
+ *            stripe lock adds slots) -> lock both -> read the slots again (a del may have emptied
+ *            some) -> place -> publish ls inside the windows -> unlock. Contraction is the mirror
+ *            image. Proof for readers: who misses in the source after the split sees the new ls,
+ *            because it was stored before the source's release; then it starts over.
  * LIMITS     a chain that would need an eighth overflow bucket: the set gets CELLAR_E_SPACE.
  *            Versions: a reader stopped for exactly 2^31 changes of one bucket would be fooled.
- * TRIED      splitting at .78 or .70 of the slots instead of .60: fewer primary buckets, but up to 20 % of
- *            overflow buckets, nearly the same bytes per entry, and get 4 % slower (.70).
+ * TRIED      splitting at .78 or .70 of the slots instead of .60: fewer primary buckets, but up to
+ *            20 % of overflow buckets, nearly the same bytes per entry, and get 4 % slower (.70).
  * SOURCE     Litwin 1980, linear hashing; the cursor in reversed-bit order is Redis' SCAN. */
 #include <string.h>
 
@@ -43,8 +44,9 @@ static bool l1_area_reach(l1 *c, base_region *region, size_t area, size_t area_b
     if (need <= *charged) { return true; }
     if (need > area_bytes) { return false; }
     if (need > *writable) {
-        uint64_t to = BASE_MIN(base_round_up(need, need <= L1_INDEX_STEP ? BASE_PAGE : L1_INDEX_STEP),
-                               (uint64_t)area_bytes);
+        uint64_t to =
+            BASE_MIN(base_round_up(need, need <= L1_INDEX_STEP ? BASE_PAGE : L1_INDEX_STEP),
+                     (uint64_t)area_bytes);
         if (!base_region_commit(region, area + (size_t)*writable, (size_t)(to - *writable))) {
             return false;
         }
@@ -136,7 +138,8 @@ CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
 }
 
 /* ---- matching -------------------------------------------------------------------------------- */
-/* Keys of linked records never change and were written under the stripe lock, which the caller holds. */
+/* Keys of linked records never change and were written under the stripe lock, which the caller
+ * holds. */
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     return base_hash(c->hash_key, r->owner, l1_at(c, pos) + r->key_off, r->klen);
@@ -361,7 +364,8 @@ CELLAR_PRIVATE void l1_chain_trim(l1 *c, l1_hold *h)
     if (used != 0 && hole != NULL) {
         unsigned i = (unsigned)__builtin_ctz(used);
         l1_slot to = {.b = hole, .i = hole_slot};
-        l1_slot_set(&to, base_load_rlx(&last->tag[i]), base_load_rlx(&last->off[i]), l1_freq(last, i));
+        l1_slot_set(&to, base_load_rlx(&last->tag[i]), base_load_rlx(&last->off[i]),
+                    l1_freq(last, i));
         base_store_rlx(&last->tag[i], (uint16_t)0);
         used &= used - 1;
     }
@@ -390,7 +394,8 @@ typedef struct l1_note { /* a slot of a chain being taken apart */
 
 /* Slots of the chain at `number`, with the hashes of their keys; the stripe lock keeps slots from
  * being added. Returns the count; *ovf gets the number of overflow buckets. */
-static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_note *out, unsigned *ovf)
+static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_note *out,
+                              unsigned *ovf)
 {
     unsigned n = 0;
     *ovf = 0;
@@ -488,7 +493,8 @@ static bool l1_spare_take(l1 *c, l1_stripe *s, uint64_t number, unsigned need, u
     return true;
 }
 
-/* Lock a bucket by number under the stripe lock; in a forked child it may have to be mended first. */
+/* Lock a bucket by number under the stripe lock; in a forked child it may have to be mended
+ * first. */
 static uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number)
 {
     _Atomic uint32_t *ver = &s->bucket[number].ver;
@@ -534,8 +540,9 @@ static void l1_split(l1 *c, l1_stripe *s)
     base_store_sc(&to->ver, made + 1);
     base_fence_rel();
     unsigned n = BASE_MUTANT("l1.split_places_noted")
-        ? (l1_strip_chain(c, s, source, notes, count, live), memcpy(live, notes, sizeof live), count)
-        : l1_strip_chain(c, s, source, notes, count, live);
+                     ? (l1_strip_chain(c, s, source, notes, count, live),
+                        memcpy(live, notes, sizeof live), count)
+                     : l1_strip_chain(c, s, source, notes, count, live);
     for (unsigned i = 0; i < L1_SLOTS; i++) { base_store_rlx(&to->tag[i], (uint16_t)0); }
     base_store_rlx(&to->freq, 0u);
     base_store_rlx(&to->ovf, (uint16_t)0);
@@ -569,7 +576,8 @@ static uint64_t l1_stripe_count(const l1_stripe *s)
 
 CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s)
 {
-    if (BASE_LIKELY(l1_stripe_count(s) * 100 <= (uint64_t)s->bucket_count * L1_SLOTS * L1_LOAD_PCT)) {
+    if (BASE_LIKELY(l1_stripe_count(s) * 100 <=
+                    (uint64_t)s->bucket_count * L1_SLOTS * L1_LOAD_PCT)) {
         return;
     }
     l1_split(c, s);
@@ -641,8 +649,8 @@ typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 
     bool has_value;
 } l1_scan_item;
 
-/* Append the live entries of one chain that belong to `owner`. False: the buffer is too small (*need
- * is set). Bytes may be torn; the caller validates. */
+/* Append the live entries of one chain that belong to `owner`. False: the buffer is too small
+ * (*need is set). Bytes may be torn; the caller validates. */
 static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t owner, bool values,
                          l1_scan_buf *out, size_t *need)
 {
@@ -732,14 +740,16 @@ static uint32_t l1_reverse(uint32_t v)
 }
 
 /* Hand out the buffered entries; expired ones and foreign kinds of nothing are left out. */
-static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, bool (*fn)(void *, const l1_seen *), void *ctx)
+static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, bool (*fn)(void *, const l1_seen *),
+                         void *ctx)
 {
     bool go_on = true;
     size_t at = 0;
     for (unsigned i = 0; i < buf->count && go_on; i++) {
         const l1_scan_item *item = (const l1_scan_item *)(const void *)(buf->bytes + at);
         const unsigned char *key = (const unsigned char *)(item + 1);
-        at += base_round_up(sizeof *item + item->key_len + (item->has_value ? item->value_len : 0u), 8);
+        at += base_round_up(sizeof *item + item->key_len + (item->has_value ? item->value_len : 0u),
+                            8);
         if (base_clock_reached(c->clock, item->info.expires_ms)) { continue; }
         l1_seen seen = {.key = key, .key_len = item->key_len, .info = item->info,
                         .value = item->has_value ? key + item->key_len : NULL,
@@ -750,7 +760,8 @@ static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, bool (*fn)(void *, const
 }
 
 CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
-                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e), void *ctx)
+                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
+                                  void *ctx)
 {
     uint32_t stripe = (uint32_t)(*cursor >> 32), low = (uint32_t)*cursor;
     l1_scan_buf buf = {.cap = (size_t)16 << 10};

@@ -4,10 +4,10 @@
  *
  * INVARIANTS what l1_audit checks: each slot points to a live record of its key, stripe and bucket;
  *            live counts agree; queues are disjoint lists; charges equal what is committed.
- * LIMITS     reservations: arena, index 8 x budget each (at least 64 MiB), overflow twice the index,
- *            halved until the system grants them. Stripes: 64, clamped to segments/64 and entries/64.
- *            A record's header and key must fit a segment: keys of 65,535 bytes need budgets from
- *            512 MiB on, CELLAR_E_TOOBIG below. */
+ * LIMITS     reservations: arena, index 8 x budget each (at least 64 MiB), overflow twice the
+ *            index, halved until the system grants them. Stripes: 64, clamped to segments/64 and
+ *            entries/64. A record's header and key must fit a segment: keys of 65,535 bytes need
+ *            budgets from 512 MiB on, CELLAR_E_TOOBIG below. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -32,8 +32,8 @@ static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
         budget = BASE_MAX(cfg->max_entries * mean * 4, (uint64_t)4 << 20);
     }
     uint64_t most_small = base_pow2_floor(budget / 64);
-    return (uint32_t)base_clamp(base_pow2_floor(budget / 4096), BASE_MIN((uint64_t)32 << 10, most_small),
-                                (uint64_t)1 << 20);
+    return (uint32_t)base_clamp(base_pow2_floor(budget / 4096),
+                                BASE_MIN((uint64_t)32 << 10, most_small), (uint64_t)1 << 20);
 }
 
 static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t seg_bytes)
@@ -50,7 +50,8 @@ static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t 
 static bool l1_reserve_all(l1 *c, uint64_t budget)
 {
     const size_t most = SIZE_MAX / 8;
-    uint64_t want = BASE_MIN(BASE_MAX(budget * L1_RESERVE_FACTOR, L1_RESERVE_LEAST), (uint64_t)most);
+    uint64_t want =
+        BASE_MIN(BASE_MAX(budget * L1_RESERVE_FACTOR, L1_RESERVE_LEAST), (uint64_t)most);
     c->gshift = L1_GRANULE_SHIFT;
     while (((uint64_t)UINT32_MAX << c->gshift) < budget * 2) { c->gshift++; }
     uint64_t arena = BASE_MIN(want, (uint64_t)UINT32_MAX << c->gshift);
@@ -70,8 +71,10 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
         c->bucket_limit = (uint32_t)BASE_MIN(c->stripe_stride / sizeof(l1_bucket), (size_t)1 << 30);
         c->group_count = (uint32_t)BASE_MAX(c->bucket_limit >> L1_GROUP_SHIFT, 1u);
         c->overflow_stride = c->stripe_stride * 2;
-        c->overflow_limit = (uint32_t)BASE_MIN(c->overflow_stride / c->group_count / sizeof(l1_bucket),
-                                               (size_t)65536) - 1;
+        c->overflow_limit =
+            (uint32_t)BASE_MIN(c->overflow_stride / c->group_count / sizeof(l1_bucket),
+                               (size_t)65536) -
+            1;
         if (base_region_reserve(&c->index_region, (size_t)total, (size_t)total)) {
             if (base_region_reserve(&c->overflow_region, (size_t)total * 2, (size_t)total * 2)) {
                 return true;
@@ -200,8 +203,8 @@ static void l1_contract_all(l1 *c, unsigned pct)
     }
 }
 
-/* Down to the limit: the index shrinks along with what it points to, else it would outlive the entries
- * it was made for and only an empty store would fit. */
+/* Down to the limit: the index shrinks along with what it points to, else it would outlive the
+ * entries it was made for and only an empty store would fit. */
 static bool l1_shrink(l1 *c)
 {
     unsigned idle = 0;
@@ -221,9 +224,11 @@ CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c)
 {
     const base_account *a = c->account;
     uint64_t gone = 0; /* what shrinking gives back, or makes anew to the measure of the budget */
-    static const base_module of[] = { BASE_MOD_SEGMENT, BASE_MOD_INDEX, BASE_MOD_OVERFLOW, BASE_MOD_BIG,
-                                      BASE_MOD_GHOST };
-    for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) { gone += base_load_rlx(&a->by_module[of[i]]); }
+    static const base_module of[] = {BASE_MOD_SEGMENT, BASE_MOD_INDEX, BASE_MOD_OVERFLOW,
+                                     BASE_MOD_BIG, BASE_MOD_GHOST};
+    for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) {
+        gone += base_load_rlx(&a->by_module[of[i]]);
+    }
     const uint64_t used = base_load_rlx(&a->used);
     return (used > gone ? used - gone : 0) + (uint64_t)c->stripe_count * BASE_PAGE +
            (uint64_t)c->seg_bytes * L1_SEGS_LEAST;
@@ -231,7 +236,8 @@ CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c)
 
 CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
 {
-    if (budget_bytes > c->arena_region.reserved_bytes || budget_bytes < (uint64_t)c->seg_bytes * 4) {
+    if (budget_bytes > c->arena_region.reserved_bytes ||
+        budget_bytes < (uint64_t)c->seg_bytes * 4) {
         return CELLAR_E_RANGE;
     }
     if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
@@ -245,7 +251,8 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
     /* Also when an earlier call could not reach this very budget. */
     if (budget_bytes < old || base_load_rlx(&c->account->used) > budget_bytes) {
         if (other_ghosts) { l1_ghosts_close(c); }
-        /* Pinned memory or the tables themselves stand in the way: the bound stays, growth is refused. */
+        /* Pinned memory or the tables themselves stand in the way: the bound stays, growth is
+         * refused. */
         if (!l1_shrink(c)) { err = CELLAR_E_SPACE; }
         if (other_ghosts) { (void)l1_make_room(c, BASE_MIN(budget_bytes / 64, (uint64_t)1 << 20)); }
     } else {
@@ -284,7 +291,10 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
     return err;
 }
 
-CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy) { base_store_rlx(&c->policy, (uint32_t)policy); }
+CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
+{
+    base_store_rlx(&c->policy, (uint32_t)policy);
+}
 
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on)
 {
@@ -357,15 +367,19 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
             l1_rec r;
             if (seg >= c->fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }
             const uint64_t hash = l1_hash_of(c, pos, &r);
-            if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s || l1_number(ls, hash) != number) {
+            if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s ||
+                l1_number(ls, hash) != number) {
                 return "record in the wrong place of the index";
             }
             const l1_seg *g = &c->seg[seg];
-            if ((g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) || g->stripe != s->index_number) {
+            if ((g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) ||
+                g->stripe != s->index_number) {
                 return "live record in a segment of nobody";
             }
             uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
-            if (at < g->cursor || at + r.size > g->used_bytes) { return "live record outside its log"; }
+            if (at < g->cursor || at + r.size > g->used_bytes) {
+                return "live record outside its log";
+            }
             live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
         }
         uint16_t next = base_load_rlx(&b->ovf);
@@ -386,7 +400,9 @@ static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
 static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t *segs)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
-    if (s->bucket_count != (1u << ((ls >> 32) & 255u)) + (uint32_t)ls) { return "ls and bucket count differ"; }
+    if (s->bucket_count != (1u << ((ls >> 32) & 255u)) + (uint32_t)ls) {
+        return "ls and bucket count differ";
+    }
     uint32_t chained = 0;
     for (uint64_t n = 0; n < s->bucket_count; n++) {
         const char *wrong = l1_audit_bucket(c, s, n, live, &chained);
@@ -399,10 +415,14 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
         uint32_t prev = L1_NONE;
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
-            if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) { return "queue torn"; }
+            if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) {
+                return "queue torn";
+            }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
             if (!l1_audit_live(c, linked, live[seg])) { return "segment's live count differs"; }
-            if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) { return "segment overrun"; }
+            if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
+                return "segment overrun";
+            }
             sum += linked;
             held++;
         }
@@ -440,14 +460,20 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     uint64_t max = base_load_rlx(&c->max_entries);
     if (segs != base_load_rlx(&c->held)) { return "segments lost"; }
     segs += (uint64_t)c->free_count + c->parked_count;
-    if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) { return "segment charge differs"; }
+    if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
+        return "segment charge differs";
+    }
     if (base_load_rlx(&a->by_module[BASE_MOD_INDEX]) != index) { return "index charge differs"; }
-    if (base_load_rlx(&a->by_module[BASE_MOD_OVERFLOW]) != overflow) { return "overflow charge differs"; }
+    if (base_load_rlx(&a->by_module[BASE_MOD_OVERFLOW]) != overflow) {
+        return "overflow charge differs";
+    }
     if (base_load_rlx(&a->by_module[BASE_MOD_BIG]) !=
         base_load_rlx(&c->big_bytes) + base_load_rlx(&c->limbo_bytes)) {
         return "oversized charge differs";
     }
-    if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) { return "entry bound broken"; }
+    if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) {
+        return "entry bound broken";
+    }
     if (base_load_rlx(&a->used) > base_load_rlx(&a->limit)) { return "over budget"; }
     return NULL;
 }

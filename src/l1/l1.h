@@ -2,9 +2,9 @@
  *
  * l1: the in-memory level: keys, values, deadlines under one hard byte budget.
  *
- * L1 knows nothing of views, loading or disk: an entry belongs to a 32-bit `owner` (a view's current
- * vgen), and what other floors must know comes through three hooks. How it works: l1_int.h. Every
- * function may be called by any thread at any time between l1_open and l1_close.
+ * L1 knows nothing of views, loading or disk: an entry belongs to a 32-bit `owner` (a view's
+ * current vgen), and what other floors must know comes through three hooks. How it works: l1_int.h.
+ * Every function may be called by any thread at any time between l1_open and l1_close.
  *
  * RESULTS    CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a live negative entry), CELLAR_STALE (only with
  *            L1_STALE_OK), CELLAR_EXISTS, CELLAR_CONFLICT, and the errors named beside each call.
@@ -70,16 +70,18 @@ typedef struct l1_left {
 
 typedef struct l1_hooks {
     void *ctx;
-    /* Inside the odd window of the key's primary bucket, for every visible change, also the del of an
-     * absent key. True: go on. False: veto (only BACKFILL, PUBLISH, SET, INCR, UPDATE may be vetoed;
-     * the call returns CELLAR_CONFLICT with nothing changed). *stamp is handed to left and out. */
+    /* Inside the odd window of the key's primary bucket, for every visible change, also the del of
+     * an absent key. True: go on. False: veto (only BACKFILL, PUBLISH, SET, INCR, UPDATE may be
+     * vetoed; the call returns CELLAR_CONFLICT with nothing changed). *stamp is handed to left and
+     * out. */
     bool (*commit)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                    l1_change change, uint64_t *stamp);
     /* See l1_left; may call l1 again. Only called while l1_want_left is on. */
     void (*left)(void *ctx, const l1_left *what);
     /* Is this owner current? Asked under the stripe lock; O(1). NULL: all are. */
     bool (*owner_alive)(void *ctx, uint32_t owner);
-    /* 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic callers: fps may be torn, count <= 255. */
+    /* 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic callers: fps may be torn, count <=
+     * 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
 } l1_hooks;
 
@@ -117,8 +119,8 @@ CELLAR_PRIVATE void l1_close(l1 *c);
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, unsigned flags);
 
-/* The plain hit alone: true is CELLAR_OK of l1_get. False says nothing: ask l1_get. For the one caller
- * for whom every instruction counts. */
+/* The plain hit alone: true is CELLAR_OK of l1_get. False says nothing: ask l1_get. For the one
+ * caller for whom every instruction counts. */
 CELLAR_PRIVATE bool l1_hit(l1 *c, const void *key, uint32_t key_len, uint32_t owner, uint64_t hash,
                            void *buf, size_t buf_cap, size_t *value_len);
 
@@ -160,10 +162,10 @@ typedef struct l1_info {
     uint64_t at;
     uint32_t seq;
 } l1_info;
-/* OK, STALE, ABSENT fill *out (ABSENT: the negative entry's). flags as l1_get; buf may be NULL, then
- * nothing is copied and E_BUFFER does not occur. */
-CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *out,
-                                     unsigned flags);
+/* OK, STALE, ABSENT fill *out (ABSENT: the negative entry's). flags as l1_get; buf may be NULL,
+ * then nothing is copied and E_BUFFER does not occur. */
+CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                     l1_info *out, unsigned flags);
 /* The entry's version, given one now if it has none (rewrites the record once). OK, MISS, ABSENT;
  * E_SPACE. */
 CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
@@ -209,8 +211,8 @@ typedef struct l1_put_spec {
     bool replaced;           /* out: a live value was there */
     l1_gone gone;            /* out: NOTHING beside `replaced` stands for VALUE */
 } l1_put_spec;
-/* OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed); E_TOOBIG, E_SPACE, E_NOMEM: the old
- * value is gone unless L1_KEEP_OLD. */
+/* OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed); E_TOOBIG, E_SPACE, E_NOMEM: the
+ * old value is gone unless L1_KEEP_OLD. */
 CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p);
 /* OK: a live entry was removed. MISS: none (hooks.commit ran all the same). *stamp may be NULL. */
 CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);
@@ -219,8 +221,8 @@ BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
     l1_gone gone;
     return l1_del_told(c, k, stamp, &gone);
 }
-/* New absolute deadline (and idle window when idle_ms >= 0; -1: unchanged) of a live entry. OK, MISS,
- * ABSENT changed nothing; E_SPACE when the record had to be rewritten and did not fit. */
+/* New absolute deadline (and idle window when idle_ms >= 0; -1: unchanged) of a live entry. OK,
+ * MISS, ABSENT changed nothing; E_SPACE when the record had to be rewritten and did not fit. */
 CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
                                    uint64_t *stamp);
 /* Add to an 8-byte little-endian int64. Absent (or negative entry): stores init + delta with
@@ -245,9 +247,9 @@ typedef struct l1_seen {
     size_t value_len;
     l1_info info;
 } l1_seen;
-/* One step from *cursor (0: begin): looks at up to `buckets` buckets, calls fn with no lock held for
- * each live entry of `owner`, sets *cursor (0: end). What is present throughout a scan is seen at
- * least once. fn false: stop early (*cursor still continues after this bucket). E_NOMEM. */
+/* One step from *cursor (0: begin): looks at up to `buckets` buckets, calls fn with no lock held
+ * for each live entry of `owner`, sets *cursor (0: end). What is present throughout a scan is seen
+ * at least once. fn false: stop early (*cursor still continues after this bucket). E_NOMEM. */
 CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
                                   bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx);
@@ -269,7 +271,8 @@ BASE_INLINE uint64_t l1_tick(l1 *c, uint64_t budget_us)
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
 /* An owner died (clear, bump, drop): its entries go with the next ticks and before live ones. */
 CELLAR_PRIVATE void l1_owner_died(l1 *c);
-/* Evict until the account can take `bytes` more. False: not possible. No lock held by the caller. */
+/* Evict until the account can take `bytes` more. False: not possible. No lock held by the
+ * caller. */
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes);
 /* The least budget with which a store opened as this one was still takes small sets reliably. */
 CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c);
@@ -282,20 +285,22 @@ CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
 /* Sampled keys (hash, mixed, below `limit`; 0: off) of hits and misses go to the thread's ring;
  * drain hands them out (try-lock; false: busy). */
 BASE_SPARE CELLAR_PRIVATE void l1_sample(l1 *c, uint32_t limit);
-BASE_SPARE CELLAR_PRIVATE bool l1_sample_drain(l1 *c, void (*fn)(void *ctx, uint32_t mixed, uint32_t count),
-                                    void *ctx);
+BASE_SPARE CELLAR_PRIVATE bool
+l1_sample_drain(l1 *c, void (*fn)(void *ctx, uint32_t mixed, uint32_t count), void *ctx);
 
 typedef struct l1_stats {
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;
-    uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes, limbo_bytes;
+    uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes,
+        limbo_bytes;
     uint64_t inserts, evicted, expired, cleared, kept, forced, splits, merges;
-    uint64_t no_space, chain_full, pin_limit, fallback_reads, examined_max; /* per set: BASE_DEBUG */
+    uint64_t no_space, chain_full, pin_limit, fallback_reads,
+        examined_max; /* per set: BASE_DEBUG */
     uint64_t ghost_hits, parked_total, sample_dropped;
     uint32_t stripes, seg_bytes, granule;
 } l1_stats;
 CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
-/* Walk everything: NULL, or what is wrong (static text). Takes one stripe lock at a time; callers in
- * tests have stopped the writers. */
+/* Walk everything: NULL, or what is wrong (static text). Takes one stripe lock at a time; callers
+ * in tests have stopped the writers. */
 CELLAR_PRIVATE const char *l1_audit(l1 *c);
 
 /* fork: prepare takes all stripe locks, parent drops them, child resets them and marks the store so

@@ -22,16 +22,16 @@
  *            more on the rare records that have them, and nothing to re-encode or to overflow.
  * INVARIANTS a slot with a tag points to a live record of its stripe; every linked record lies in a
  *            SMALL or MAIN segment; seg.live counts the linked records of the segment; the sum over
- *            a queue's segments is the queue's word; charges of INDEX, OVERFLOW, SEGMENT, LOG_TABLE,
- *            BIG, PIN and GHOST equal what is committed.
+ *            a queue's segments is the queue's word; charges of INDEX, OVERFLOW, SEGMENT,
+ *            LOG_TABLE, BIG, PIN and GHOST equal what is committed.
  * LOCKING    stripe lock (L1_STRIPE): queues, cursors, splits, overflow lists, appends. Bucket word
  *            (odd = locked; rank L1_BUCKET): its chain's slots and in-place bytes of its records. A
  *            writer without the stripe lock (del, in place, touch, idle, fallback) loads `ls` again
  *            under the bucket lock. L1_SEG: free, returned and parked lists. L1_BIG: limbo.
  * MEMORY     readers are optimistic: version even, look, copy, version unchanged. Region pages are
  * ORDER      never unmapped; bytes move through base/seq.h. lock = CAS seq_cst + release fence;
- *            unlock = store release; reader = load acquire .. acquire fence, load. A miss also needs
- *            an unchanged `ls`, which a split stores inside its odd windows.
+ *            unlock = store release; reader = load acquire .. acquire fence, load. A miss also
+ *            needs an unchanged `ls`, which a split stores inside its odd windows.
  * SOURCE     Lehman, Lampson (seqlock); Litwin 1980, Larson 1988 (linear hashing); Yang et al. 2023
  *            (S3-FIFO); Rosenblum and Ousterhout 1992 (log); Michael 2004 (hazard pointers). */
 #ifndef L1_L1_INT_H
@@ -93,7 +93,8 @@ enum {
 #define L1_DESCRIPTOR 16u
 
 typedef struct l1_bucket {
-    _Atomic uint32_t ver;  /* odd: locked; 0: no bucket. CAS sc in lock, release in unlock; acquire in readers */
+    _Atomic uint32_t
+        ver; /* odd: locked; 0: no bucket. CAS sc in lock, release in unlock; acquire in readers */
     _Atomic uint32_t freq; /* 9 x 2 bits; racy hints, nothing correct hangs on them */
     _Atomic uint16_t ovf;  /* next overflow bucket of the group, 0 none */
     _Atomic uint16_t tag[L1_SLOTS]; /* hash bits 63..48, 0 empty */
@@ -101,20 +102,27 @@ typedef struct l1_bucket {
 } l1_bucket;
 _Static_assert(sizeof(l1_bucket) == 64, "a bucket is a line");
 
-typedef enum l1_seg_state { L1_SEG_FREE = 0, L1_SEG_SMALL, L1_SEG_MAIN, L1_SEG_PARKED } l1_seg_state;
+typedef enum l1_seg_state {
+    L1_SEG_FREE = 0,
+    L1_SEG_SMALL,
+    L1_SEG_MAIN,
+    L1_SEG_PARKED
+} l1_seg_state;
 
 /* A 64-bit word of two counts, moved by one atomic addition: bytes (36 bits) and records (28). */
 #define L1_LIVE(bytes, count) (((uint64_t)(bytes) << 28) | (uint64_t)(count))
 #define L1_LIVE_BYTES(w) ((w) >> 28)
 #define L1_LIVE_COUNT(w) ((w) & ((1u << 28) - 1))
-/* In a segment's word only: the segment is on its stripe's stack of emptied ones, or about to be. Set
- * by the step that takes the count to 0, so that nobody frees it between that step and the push. */
+/* In a segment's word only: the segment is on its stripe's stack of emptied ones, or about to be.
+ * Set by the step that takes the count to 0, so that nobody frees it between that step and the
+ * push. */
 #define L1_LIVE_QUEUED (UINT64_C(1) << 27)
 #define L1_LIVE_LINKED(w) ((w) & ~L1_LIVE_QUEUED)
 
 typedef struct l1_seg {
     _Atomic uint64_t live;        /* L1_LIVE of linked records; a del lowers it inside its window */
-    _Atomic uint64_t min_due_ms;  /* no record expires (or dies of idleness) before; UINT64_MAX never */
+    _Atomic uint64_t
+        min_due_ms; /* no record expires (or dies of idleness) before; UINT64_MAX never */
     uint64_t max_due_ms;          /* all are expired after; UINT64_MAX unknown; stripe lock */
     uint32_t used_bytes;          /* appended; stripe lock */
     uint32_t cursor;              /* bytes consumed by the cursor; stripe lock */
@@ -122,8 +130,8 @@ typedef struct l1_seg {
     uint16_t stripe;
     uint8_t state;                /* l1_seg_state; stripe lock, L1_SEG when in no stripe */
     uint8_t unused;
-    _Atomic uint32_t busy;        /* victims being handed over; raised in the window, lowered free */
-    _Atomic uint32_t seq;         /* store-wide number of its opening, rising; 0 when in no stripe */
+    _Atomic uint32_t busy; /* victims being handed over; raised in the window, lowered free */
+    _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no stripe */
     _Atomic uint32_t empty_next;  /* stripe's stack of emptied segments: index + 1 */
     uint32_t unused_too;
 } l1_seg;
@@ -151,8 +159,8 @@ typedef struct l1_stripe {
     uint16_t *ghost;       /* ghost lines of this stripe; their bytes: stripe lock */
     uint64_t ghost_lines;
     uint32_t index_number; /* which stripe this is */
-    /* for writers: what each set touches shares a line, which is dirty in the other core's cache half
-     * of the time */
+    /* for writers: what each set touches shares a line, which is dirty in the other core's cache
+     * half of the time */
     sync_lock lock BASE_ALIGNED(BASE_PAD);
     _Atomic uint32_t empty;     /* stack of segments whose live count reached 0: index + 1 */
     l1_queue queue[2];          /* 0 small, 1 main */
@@ -264,13 +272,18 @@ typedef struct l1_idle { uint32_t idle_ms; uint64_t last_use_ms; } l1_idle;
 
 BASE_INLINE unsigned char *l1_at(const l1 *c, uint64_t pos) { return c->arena + pos; }
 BASE_INLINE uint64_t l1_pos(const l1 *c, uint32_t off) { return (uint64_t)off << c->gshift; }
-BASE_INLINE uint32_t l1_seg_of(const l1 *c, uint64_t pos) { return (uint32_t)(pos >> c->seg_shift); }
+BASE_INLINE uint32_t l1_seg_of(const l1 *c, uint64_t pos)
+{
+    return (uint32_t)(pos >> c->seg_shift);
+}
 
-/* Decode at `pos`; false when the bytes cannot be a record inside one segment (torn or recycled). */
+/* Decode at `pos`; false when the bytes cannot be a record inside one segment (torn or
+ * recycled). */
 CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r);
 CELLAR_PRIVATE uint32_t l1_field(const l1_rec *r, unsigned field); /* offset of a present field */
 CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
-/* When a plain get stops answering: deadline and idle window; and the later end of the stale window. */
+/* When a plain get stops answering: deadline and idle window; and the later end of the stale
+ * window. */
 CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until);
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
@@ -291,8 +304,8 @@ typedef struct l1_image { /* a record about to be written */
     int64_t deadline_ms, idle_ms, stale_ms;
     uint64_t version, born_ms, last_use_ms;
 } l1_image;
-/* Lay out; false: longer than `most` (record_max: then the value must be BIG; a rewritten record may
- * grow by some fields up to seg_bytes). */
+/* Lay out; false: longer than `most` (record_max: then the value must be BIG; a rewritten record
+ * may grow by some fields up to seg_bytes). */
 CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, bool big,
                               uint32_t most, l1_image *im);
 /* Header, fields, key, tags; and the value (or descriptor). */
@@ -304,7 +317,8 @@ CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_
 /* Too far ahead for `due`: needs the DEADLINE field. */
 CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms);
 CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p);
-CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms, uint32_t mask);
+CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms,
+                                      uint32_t mask);
 
 CELLAR_PRIVATE bool l1_log_open(l1 *c);
 /* Room for `size` bytes at the head of queue q; the record there is not linked. Stripe lock. */
@@ -387,8 +401,9 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out);
 CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq);
 CELLAR_PRIVATE void l1_slot_clear(l1_slot *s);
-/* Under stripe and bucket lock, after an unlink: close one hole from the chain's end, and give the last
- * overflow bucket back when it is empty. Without it churn makes every chain longer for good. */
+/* Under stripe and bucket lock, after an unlink: close one hole from the chain's end, and give the
+ * last overflow bucket back when it is empty. Without it churn makes every chain longer for
+ * good. */
 CELLAR_PRIVATE void l1_chain_trim(l1 *c, l1_hold *h);
 BASE_INLINE unsigned l1_freq(const l1_bucket *b, unsigned i)
 {
@@ -440,8 +455,8 @@ typedef struct l1_toll { /* what one set has paid so far */
     unsigned rounds;
     bool paid;
 } l1_toll;
-/* Pay the cursor and reserve `size` bytes in queue q, and (new_entry) an entry ticket. AGAIN: drop the
- * stripe, hand over, call again. */
+/* Pay the cursor and reserve `size` bytes in queue q, and (new_entry) an entry ticket. AGAIN: drop
+ * the stripe, hand over, call again. */
 CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t weight,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
     SYNC_HOLDS(L1_STRIPE);
@@ -472,7 +487,7 @@ CELLAR_PRIVATE void l1_sample_note(l1 *c, uint32_t mixed);
 CELLAR_PRIVATE void l1_samples_close(l1 *c);
 CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
 
-/* ---- shared by the cursor and the sweeper (evict.c) ------------------------------------------- */
+/* ---- shared by the cursor and the sweeper (evict.c) -------------------------------------- */
 /* The slot of the record at `pos`, looked up under validation. */
 CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, l1_bucket **b,
                               uint32_t *ver, l1_slot *slot) SYNC_HOLDS(L1_STRIPE);

@@ -12,11 +12,12 @@
  *            low == (free_count + what the account could still take, in segments) <= reserve;
  *            a segment leaves its stripe only when none of its records is linked.
  * LOCKING    stripe lock for the queues, then L1_SEG for the lists. A del holds neither: it counts
- *            down inside its window and pushes the segment it emptied onto the stripe's stack, which
- *            the next holder of the stripe lock takes whole. The same step that counts to 0 marks the
- *            word QUEUED; who frees needs the whole word to be 0, so nobody is left to push late.
- * WALK       reserve -> head has room? else l1_seg_take -> free, unparked, back or fresh, else false
- *            and the caller evicts; emptied -> l1_seg_release -> free or parked.
+ *            down inside its window and pushes the segment it emptied onto the stripe's stack,
+ *            which the next holder of the stripe lock takes whole. The same step that counts to 0
+ *            marks the word QUEUED; who frees needs the whole word to be 0, so nobody is left to
+ *            push late.
+ * WALK       reserve -> head has room? else l1_seg_take -> free, unparked, back or fresh, else
+ *            false and the caller evicts; emptied -> l1_seg_release -> free or parked.
  * LIMITS     `due` counts from the segment's opening: a head older than 2^31 ms is closed. */
 #include <string.h>
 
@@ -79,7 +80,8 @@ static bool l1_arena_reach(l1 *c, uint32_t seg)
 {
     uint64_t need = ((uint64_t)seg + 1) << c->seg_shift;
     if (need <= c->arena_writable) { return true; }
-    uint64_t to = BASE_MIN(base_round_up(need, L1_ARENA_STEP), (uint64_t)c->arena_region.reserved_bytes);
+    uint64_t to =
+        BASE_MIN(base_round_up(need, L1_ARENA_STEP), (uint64_t)c->arena_region.reserved_bytes);
     if (!base_region_commit(&c->arena_region, c->arena_writable, to - c->arena_writable)) {
         return false;
     }
@@ -90,7 +92,8 @@ static bool l1_arena_reach(l1 *c, uint32_t seg)
 CELLAR_PRIVATE bool l1_log_open(l1 *c)
 {
     c->free_head = c->back_head = c->parked_head = L1_NONE;
-    /* Segment 0 is always backed: a reader may follow an offset it saw before its tag was written. */
+    /* Segment 0 is always backed: a reader may follow an offset it saw before its tag was
+     * written. */
     if (!l1_tables_reach(c, 0) || !l1_arena_reach(c, 0)) { return false; }
     l1_judge_low(c);
     return true;
@@ -138,9 +141,9 @@ CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit)
 
 static uint32_t l1_seg_find(l1 *c)
 {
-    /* Faster than one a segment, which is how fast they come while somebody listens: each is emptied
-     * with its last victims not yet handed over. What stays parked is missing from the free ones, and
-     * sets would go on paying until the cache is empty. */
+    /* Faster than one a segment, which is how fast they come while somebody listens: each is
+     * emptied with its last victims not yet handed over. What stays parked is missing from the free
+     * ones, and sets would go on paying until the cache is empty. */
     if (c->parked_head != L1_NONE) { (void)l1_unpark_held(c, 4); }
     uint32_t seg = l1_pop(c, &c->free_head, &c->free_count);
     if (seg != L1_NONE) { return seg; }
@@ -344,8 +347,8 @@ CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes)
     }
 }
 
-/* Bytes nobody used since the last call go back to the system; an empty log forgets that it ever had
- * segments. From tick. */
+/* Bytes nobody used since the last call go back to the system; an empty log forgets that it ever
+ * had segments. From tick. */
 CELLAR_PRIVATE void l1_log_rest(l1 *c)
 {
     sync_take(L1_SEG, &c->seg_lock);
@@ -366,7 +369,8 @@ CELLAR_PRIVATE void l1_log_rest(l1 *c)
         uint64_t least = BASE_PAGE;
         base_region_discard(&c->table_region, (size_t)least, (size_t)(c->table_charged - least));
         base_region_discard(&c->base_region_, (size_t)least, (size_t)(c->base_charged - least));
-        base_uncharge(c->account, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged - 2 * least);
+        base_uncharge(c->account, BASE_MOD_LOG_TABLE,
+                      c->table_charged + c->base_charged - 2 * least);
         c->table_charged = c->base_charged = least;
         memset(c->seg, 0, (size_t)least);
     }

@@ -2,16 +2,16 @@
  *
  * pin: hand out a pointer into the log that stays good until unpin.
  *
- * PICTURE    lines of 16 slots; slot = segment + 1, or block | bit 63 for an oversized value. A thread
- *            starts at the line its number names; one line in four is kept for internal copies, so
- *            that users' pins cannot starve a get.
+ * PICTURE    lines of 16 slots; slot = segment + 1, or block | bit 63 for an oversized value. A
+ *            thread starts at the line its number names; one line in four is kept for internal
+ *            copies, so that users' pins cannot starve a get.
  * INVARIANTS a segment named by a slot is not reused and not given back; a block named by a slot is
  *            not freed. Entries of a pinned segment are evicted all the same: only memory is kept.
- * LOCKING    none for the pinner. Proof sketch: the slot is published (CAS seq_cst), then the version
- *            is read again; the recycler unlinked every record first (each changes a version), then
- *            scans the slots. One of the two sees the other. In-place writers: the pinner sets PINNED
- *            by an atomic or and reads the version again; the writer locks (CAS seq_cst), then reads
- *            w0: one of the two sees the other, the writer appends instead.
+ * LOCKING    none for the pinner. Proof sketch: the slot is published (CAS seq_cst), then the
+ *            version is read again; the recycler unlinked every record first (each changes a
+ *            version), then scans the slots. One of the two sees the other. In-place writers: the
+ *            pinner sets PINNED by an atomic or and reads the version again; the writer locks (CAS
+ *            seq_cst), then reads w0: one of the two sees the other, the writer appends instead.
  * LIMITS     slots = 16 x lines; none free: CELLAR_E_LIMIT.
  * SOURCE     Michael 2004, hazard pointers. */
 #include <string.h>
@@ -80,9 +80,10 @@ static void l1_pin_fill(l1 *c, _Atomic uint64_t *slot, const l1_slot *at, l1_big
     out->slot = (uint32_t)(slot - &c->pin[0].slot[0]);
 }
 
-/* Everything under the bucket's lock, in one window: nobody can move anything. The PINNED bit is set
- * first, so that the writer after us appends. */
-static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags, l1_slot *at)
+/* Everything under the bucket's lock, in one window: nobody can move anything. The PINNED bit is
+ * set first, so that the writer after us appends. */
+static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags,
+                                l1_slot *at)
 {
     l1_hold h;
     l1_slot slot;
@@ -157,8 +158,10 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
     if (slot.b == NULL && base_load_acq(&s->ls) != ls) { return L1_PIN_AGAIN; }
     if (*err != CELLAR_OK) { return L1_PIN_DONE; }
 
-    _Atomic uint64_t *pin = l1_pin_take(c, block != NULL ? (uint64_t)(uintptr_t)block | L1_BIG_BIT
-                                                         : (uint64_t)l1_seg_of(c, slot.pos) + 1, false);
+    _Atomic uint64_t *pin = l1_pin_take(c,
+                                        block != NULL ? (uint64_t)(uintptr_t)block | L1_BIG_BIT
+                                                      : (uint64_t)l1_seg_of(c, slot.pos) + 1,
+                                        false);
     if (pin == NULL) {
         *err = CELLAR_E_LIMIT;
         return L1_PIN_DONE;
@@ -168,8 +171,8 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
     if (same && block == NULL && info.value_len <= L1_SMALL_COPY) {
         /* In-place writers must append from now on. Values above 1 KiB never change in place. */
         _Atomic uint32_t *w0 = (_Atomic uint32_t *)(void *)l1_at(c, slot.pos);
-        /* The acquire: who finds the bit set stores nothing, and a look done after the last recheck may
-         * have met another pinner's bit inside a writer's window. */
+        /* The acquire: who finds the bit set stores nothing, and a look done after the last recheck
+         * may have met another pinner's bit inside a writer's window. */
         const bool late = BASE_MUTANT("l1.pin_late_look");
         if (late) { same = base_load_sc(&h.b->ver) == ver; }
         BASE_POINT("l1.pin.looked");

@@ -3,15 +3,16 @@
  * put: every visible change of one key: set, del, touch, incr, a version on demand.
  *
  * WALK       set: same key, same padded size, same fields, <= 1 KiB, not pinned -> written in place
- *            under the bucket lock alone. Else: stripe lock -> room (evict.c) -> write the record ->
- *            bucket lock -> condition, commit hook -> swing the slot -> unlock -> at most one split ->
- *            unlock -> hand over what left.
- * INVARIANTS hooks.commit runs inside the odd window of every change, also the del of an absent key;
- *            conditions are judged in the window of the change they guard; a set that fails removes
- *            the old value unless L1_KEEP_OLD; an entry's end is announced once.
- * LOCKING    in place, del, touch, incr: bucket only. Append, rewrite: stripe, then bucket. Nothing is
- *            allocated, handed over or called in the host under them.
- * LIMITS     no window copies more than 1 KiB: longer values are written before it and never change. */
+ *            under the bucket lock alone. Else: stripe lock -> room (evict.c) -> write the record
+ *            -> bucket lock -> condition, commit hook -> swing the slot -> unlock -> at most one
+ *            split -> unlock -> hand over what left.
+ * INVARIANTS hooks.commit runs inside the odd window of every change, also the del of an absent
+ *            key; conditions are judged in the window of the change they guard; a set that fails
+ *            removes the old value unless L1_KEEP_OLD; an entry's end is announced once.
+ * LOCKING    in place, del, touch, incr: bucket only. Append, rewrite: stripe, then bucket. Nothing
+ *            is allocated, handed over or called in the host under them.
+ * LIMITS     no window copies more than 1 KiB: longer values are written before it and never
+ *            change. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -28,7 +29,8 @@ typedef struct l1_old { /* what is known of the entry a change meets, under its 
     bool value;   /* and it is a value */
 } l1_old;
 
-/* Judged as a get does, tags included: whatever a get no longer answers is absent to a condition. */
+/* Judged as a get does, tags included: whatever a get no longer answers is absent to a
+ * condition. */
 static l1_old l1_look_old(l1 *c, bool found, const l1_slot *slot)
 {
     if (!found) { return (l1_old){false, false}; }
@@ -59,10 +61,12 @@ static bool l1_is_same(const l1 *c, const l1_slot *slot, const l1_put_spec *p)
                base_load_rlx(&c->seg[l1_seg_of(c, slot->pos)].seq) == same->seq;
     }
     return r->vlen == same->value_len &&
-           (r->vlen == 0 || base_seq_equal(l1_at(c, slot->pos) + r->value_off, p->same_bytes, r->vlen));
+           (r->vlen == 0 ||
+            base_seq_equal(l1_at(c, slot->pos) + r->value_off, p->same_bytes, r->vlen));
 }
 
-static cellar_err l1_condition(const l1 *c, const l1_old *o, const l1_slot *slot, const l1_put_spec *p)
+static cellar_err l1_condition(const l1 *c, const l1_old *o, const l1_slot *slot,
+                               const l1_put_spec *p)
 {
     if ((p->flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME)) == 0) {
         return CELLAR_OK;
@@ -74,7 +78,9 @@ static cellar_err l1_condition(const l1 *c, const l1_old *o, const l1_slot *slot
         uint64_t have = present ? l1_version_of(c, slot) : 0;
         if (have == 0 || have != p->if_version) { return CELLAR_CONFLICT; }
     }
-    if ((p->flags & L1_IF_SAME) != 0 && !(present && l1_is_same(c, slot, p))) { return CELLAR_CONFLICT; }
+    if ((p->flags & L1_IF_SAME) != 0 && !(present && l1_is_same(c, slot, p))) {
+        return CELLAR_CONFLICT;
+    }
     return CELLAR_OK;
 }
 
@@ -82,7 +88,8 @@ static cellar_err l1_condition(const l1 *c, const l1_old *o, const l1_slot *slot
 static bool l1_times_agree(const l1 *c, const l1_old *o, const l1_slot *slot, const l1_put_spec *p,
                            const l1_image *im)
 {
-    if (!o->fresh || !o->value) { /* nothing to keep them from: the put's own, not of one that went */
+    if (!o->fresh ||
+        !o->value) { /* nothing to keep them from: the put's own, not of one that went */
         return im->deadline_ms == p->own->deadline_ms && im->idle_ms == p->own->idle_ms &&
                im->stale_ms == p->own->stale_ms;
     }
@@ -120,7 +127,8 @@ typedef struct l1_overwritten {
     unsigned char value[L1_SMALL_COPY];
 } l1_overwritten;
 
-static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot, l1_overwritten *old)
+static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot,
+                                      l1_overwritten *old)
 {
     l1_info info;
     l1_info_of(c, slot->pos, &slot->rec, &info);
@@ -150,7 +158,8 @@ static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *i
         return false;
     }
     if (r->vlen > L1_SMALL_COPY || n->vlen > L1_SMALL_COPY) { return false; }
-    /* The cursor and a split decode without the bucket: no mix of old and new may change the size. */
+    /* The cursor and a split decode without the bucket: no mix of old and new may change the
+     * size. */
     if (r->tag_off != n->tag_off || r->tag_count != n->tag_count) { return false; }
     /* After the seq_cst lock: either we see the pinner's bit or it sees our odd version. */
     const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)l1_at(c, slot->pos);
@@ -172,15 +181,17 @@ BASE_INLINE bool l1_no_tag(l1 *c, const l1_key *k)
     return l1_match(b, l1_tag_of(k->hash)) == 0 && base_load_rlx(&b->ovf) == 0;
 }
 
-static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im, cellar_err *err,
-                               l1_overwritten *old)
+static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im,
+                               cellar_err *err, l1_overwritten *old)
 {
     l1_hold h;
     l1_slot slot;
     l1_done done = L1_DONE;
     bool announce = false;
     uint32_t early = 0;
-    if (BASE_MUTANT("l1.w0_before_lock")) { (void)l1_present(c, l1_stripe_of(c, k->hash), k, &early); }
+    if (BASE_MUTANT("l1.w0_before_lock")) {
+        (void)l1_present(c, l1_stripe_of(c, k->hash), k, &early);
+    }
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_old o = l1_look_old(c, found, &slot);
@@ -189,7 +200,8 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
         done = L1_DONE;
     } else if ((p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, &o, &slot, p, im)) {
         done = L1_AGAIN;
-    } else if (!o.fresh || !l1_fits_in_place(c, &slot, im, early) || (old == NULL && base_load_rlx(&c->want_left) != 0)) {
+    } else if (!o.fresh || !l1_fits_in_place(c, &slot, im, early) ||
+               (old == NULL && base_load_rlx(&c->want_left) != 0)) {
         done = L1_APPEND;
     } else if (!l1_commit(c, k, p->change, &p->stamp)) {
         *err = CELLAR_CONFLICT;
@@ -218,8 +230,8 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
 }
 
 /* Kept out of line: its frame holds a copy of the old value. */
-static BASE_NOINLINE l1_done l1_put_in_place_told(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im,
-                                                  cellar_err *err)
+static BASE_NOINLINE l1_done l1_put_in_place_told(l1 *c, const l1_key *k, l1_put_spec *p,
+                                                  l1_image *im, cellar_err *err)
 {
     l1_overwritten old;
     return l1_put_in_place(c, k, p, im, err, &old);
@@ -266,7 +278,8 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     if (err == CELLAR_OK) {
         l1_live_add(c, s, pos, weight);
         if (found) {
-            l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_REPLACED : L1_LEFT_EXPIRED, k->hash, p->stamp, v);
+            l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_REPLACED : L1_LEFT_EXPIRED, k->hash, p->stamp,
+                      v);
         }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
         p->replaced = o.fresh && o.value;
@@ -291,7 +304,9 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         uint32_t w0;
         l1_prefetch_append(c, s, k->hash);
         bool present = l1_present(c, s, k, &w0);
-        if (q == 2) { q = present ? (base_load_rlx(&c->policy) == L1_LRU) : l1_queue_for(c, s, k->hash); }
+        if (q == 2) {
+            q = present ? (base_load_rlx(&c->policy) == L1_LRU) : l1_queue_for(c, s, k->hash);
+        }
         l1_room room = v.n == L1_VICTIMS
             ? L1_ROOM_AGAIN
             : l1_room_for(c, s, q, im->rec.size, weight, !present, &toll, &v, &pos);
@@ -329,8 +344,10 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) { (void)l1_limbo_sweep(c); }
-        /* The chain needed one more bucket and the account had no page for it: evict for that, too. */
-        if (room == L1_ROOM_OK && err == CELLAR_E_SPACE && no_bucket++ < 2 && l1_make_room(c, BASE_PAGE)) {
+        /* The chain needed one more bucket and the account had no page for it: evict for that,
+         * too. */
+        if (room == L1_ROOM_OK && err == CELLAR_E_SPACE && no_bucket++ < 2 &&
+            l1_make_room(c, BASE_PAGE)) {
             continue;
         }
         if (room != L1_ROOM_AGAIN) { return err; }
@@ -341,8 +358,8 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
 static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
                             const l1_put_spec *only_if, l1_gone *gone);
 
-/* A set that could not be done: what it was to replace is not served, unless a condition says the set
- * would not have happened, or KEEP_OLD. */
+/* A set that could not be done: what it was to replace is not served, unless a condition says the
+ * set would not have happened, or KEEP_OLD. */
 static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err err)
 {
     if ((p->flags & L1_KEEP_OLD) != 0) { return err; }
@@ -413,7 +430,9 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p)
         cellar_err err;
         if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p); }
         const bool big = !l1_layout(c, k, p, false, c->record_max, &im);
-        if (big && !l1_layout(c, k, p, true, c->seg_bytes, &im)) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
+        if (big && !l1_layout(c, k, p, true, c->seg_bytes, &im)) {
+            return l1_put_failed(c, k, p, CELLAR_E_TOOBIG);
+        }
         const uint32_t judged = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME;
         if ((p->flags & judged) != 0 || !l1_no_tag(c, k)) {
             l1_done done = BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0)
@@ -459,7 +478,8 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
 }
 
 /* ---- del ------------------------------------------------------------------------------------- */
-/* `only_if`: the conditions of a set that failed; unmet, nothing happens and their outcome is returned. */
+/* `only_if`: the conditions of a set that failed; unmet, nothing happens and their outcome is
+ * returned. */
 static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
                             const l1_put_spec *only_if, l1_gone *gone)
 {
@@ -487,7 +507,9 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         l1_live_sub(c, h.s, slot.pos, weight);
         return o.fresh && o.value ? CELLAR_OK : CELLAR_MISS;
     }
-    if (found) { l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_DELETED : L1_LEFT_EXPIRED, k->hash, st, &v); }
+    if (found) {
+        l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_DELETED : L1_LEFT_EXPIRED, k->hash, st, &v);
+    }
     l1_unlock(c, &h);
     if (v.n != 0) { l1_hand_over(c, &v); }
     if (stamp != NULL) { *stamp = st; }
@@ -499,13 +521,13 @@ CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l
     return l1_remove(c, k, L1_CHANGE_DEL, stamp, NULL, gone);
 }
 
-/* ---- rewrite: the same entry with other fields ------------------------------------------------ */
+/* ---- rewrite: the same entry with other fields ------------------------------------------- */
 typedef struct l1_edit {
     bool add_version, set_times, add;
     int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
     int64_t delta, *sum;          /* with add: to an 8-byte value; *sum receives what is stored */
     cellar_err *range;            /* with add: E_RANGE when it was held at a limit */
-    l1_overwritten *old;          /* with add: NULL, or where the old entry is kept to be announced */
+    l1_overwritten *old; /* with add: NULL, or where the old entry is kept to be announced */
 } l1_edit;
 
 /* The image of a linked record with an edit applied. */
@@ -558,8 +580,9 @@ static cellar_err l1_sum(int64_t a, int64_t b, int64_t *out)
 }
 
 /* The sum takes the place of the old number in the image; inside the window. */
-static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slot *slot, const l1_edit *e,
-                              l1_image *im, unsigned char bytes[8], uint64_t *stamp)
+static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slot *slot,
+                              const l1_edit *e, l1_image *im, unsigned char bytes[8],
+                              uint64_t *stamp)
 {
     if (im->rec.vlen != 8 || im->block != NULL) { return CELLAR_E_TYPE; }
     if (!l1_commit(c, k, L1_CHANGE_INCR, stamp)) { return CELLAR_CONFLICT; }
@@ -580,9 +603,10 @@ static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slo
     return CELLAR_OK;
 }
 
-/* Swing the key's slot to a copy with other fields. Not an end of the entry: nothing is announced, an
- * oversized block moves along. OK, MISS, E_SPACE. */
-static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t *version, uint64_t *stamp)
+/* Swing the key's slot to a copy with other fields. Not an end of the entry: nothing is announced,
+ * an oversized block moves along. OK, MISS, E_SPACE. */
+static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t *version,
+                             uint64_t *stamp)
 {
     l1_stripe *s = l1_stripe_of(c, k->hash);
     l1_victims v;
@@ -599,7 +623,9 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
         l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
         bool found = l1_find(c, &h, k, &slot);
-        if (found) { err = CELLAR_E_SPACE; } /* a long key leaves no room for more fields in a segment */
+        if (found) {
+            err = CELLAR_E_SPACE;
+        } /* a long key leaves no room for more fields in a segment */
         const bool fits = found && l1_image_of(c, k, &slot, e, &spec, fps, &im);
         const uint64_t from = fits ? slot.pos : 0;
         const uint32_t size = fits ? im.rec.size : 0;
@@ -617,13 +643,16 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             l1_old o = l1_look_old(c, found, &slot);
             err = !o.fresh ? CELLAR_MISS : CELLAR_OK;
             /* In place its value may have become a few bytes longer meanwhile. */
-            if (err == CELLAR_OK && (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
-                                     im.rec.size != size)) {
+            if (err == CELLAR_OK &&
+                (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
+                 im.rec.size != size)) {
                 err = CELLAR_E_BUSY;
             }
             uint64_t st = 0;
             unsigned char bytes[8];
-            if (err == CELLAR_OK && e->add) { err = l1_edit_sum(c, k, s, &slot, e, &im, bytes, &st); }
+            if (err == CELLAR_OK && e->add) {
+                err = l1_edit_sum(c, k, s, &slot, e, &im, bytes, &st);
+            }
             if (err == CELLAR_OK) {
                 if (e->set_times) { (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st); }
                 if (stamp != NULL) { *stamp = st; }
@@ -642,7 +671,8 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             l1_rec r;
             if (err == CELLAR_OK && l1_decode(c, pos, &r)) { l1_dues(c, pos, &r); }
             if (err != CELLAR_OK) {
-                /* The cursor must find a record here: it is the last of its segment, take it back. */
+                /* The cursor must find a record here: it is the last of its segment, take it
+                 * back. */
                 l1_log_undo(c, s, q, pos, size);
             }
         }
@@ -683,7 +713,9 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
         unsigned char *p = l1_at(c, slot.pos);
         const bool has_idle = (r->mask & L1_X_IDLE) != 0;
         /* With an idle time the deadline is the greatest age: it may come nearer, never go away. */
-        if (has_idle && idle_ms != 0) { deadline_ms = BASE_MIN(deadline_ms, l1_deadline(c, slot.pos, r)); }
+        if (has_idle && idle_ms != 0) {
+            deadline_ms = BASE_MIN(deadline_ms, l1_deadline(c, slot.pos, r));
+        }
         uint32_t due = l1_encode_due(c, slot.pos, deadline_ms, r->mask);
         /* As l1_layout: what is further ahead might not fit relative to the segment it moves to. */
         const bool exact = (r->mask & L1_X_STALE) != 0 && deadline_ms != BASE_NEVER_MS;

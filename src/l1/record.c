@@ -4,12 +4,13 @@
  *
  * PICTURE    l1_int.h, FORMAT.
  * INVARIANTS a linked record's size, key and set of optional fields never change in place; only its
- *            value and w0 (set, incr), `due` (set, touch), last_use (idle hit, touch) and the PINNED
- *            bit do, all under its bucket's lock but for PINNED, which is an atomic or.
- * WALK       set -> l1_layout (which fields) -> reserve -> l1_write -> link; reader, cursor, sweeper
- *            -> l1_decode.
+ *            value and w0 (set, incr), `due` (set, touch), last_use (idle hit, touch) and the
+ *            PINNED bit do, all under its bucket's lock but for PINNED, which is an atomic or.
+ * WALK       set -> l1_layout (which fields) -> reserve -> l1_write -> link; reader, cursor,
+ *            sweeper -> l1_decode.
  * LIMITS     l1_decode believes nothing: the bytes may be torn or of a former life. Whatever it
- *            accepts lies inside one segment; that it is the right record is for the version to say. */
+ *            accepts lies inside one segment; that it is the right record is for the version to
+ *            say. */
 #include "l1/l1_int.h"
 
 static uint32_t l1_field_bytes(uint32_t mask)
@@ -28,7 +29,10 @@ CELLAR_PRIVATE uint32_t l1_field(const l1_rec *r, unsigned field)
     return r->field_off + l1_field_bytes(r->mask & (field - 1));
 }
 
-static uint32_t l1_pad(const l1 *c, uint32_t n) { return (uint32_t)base_round_up(n, 1u << c->gshift); }
+static uint32_t l1_pad(const l1 *c, uint32_t n)
+{
+    return (uint32_t)base_round_up(n, 1u << c->gshift);
+}
 
 CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
 {
@@ -162,14 +166,20 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
         out->born_exact = true;
     }
     if ((r->mask & L1_X_STALE) != 0) { out->stale_ms = base_seq_u32(p + l1_field(r, L1_X_STALE)); }
-    if ((r->mask & L1_X_FLAGS) != 0) { out->user_flags = base_seq_u32(p + l1_field(r, L1_X_FLAGS)); }
-    if ((r->mask & L1_X_VERSION) != 0) { out->version = base_seq_u64(p + l1_field(r, L1_X_VERSION)); }
-    if ((r->mask & L1_X_VHASH) != 0) { out->value_hash = base_seq_u64(p + l1_field(r, L1_X_VHASH)); }
+    if ((r->mask & L1_X_FLAGS) != 0) {
+        out->user_flags = base_seq_u32(p + l1_field(r, L1_X_FLAGS));
+    }
+    if ((r->mask & L1_X_VERSION) != 0) {
+        out->version = base_seq_u64(p + l1_field(r, L1_X_VERSION));
+    }
+    if ((r->mask & L1_X_VHASH) != 0) {
+        out->value_hash = base_seq_u64(p + l1_field(r, L1_X_VHASH));
+    }
     if ((r->mask & L1_X_L2) != 0) { out->l2_addr = base_seq_u64(p + l1_field(r, L1_X_L2)); }
 }
 
-/* `due` reaches 49.7 days past the segment's opening; heads older than half of that are closed (log.c),
- * so a deadline within the other half fits whatever segment the record is moved to. */
+/* `due` reaches 49.7 days past the segment's opening; heads older than half of that are closed
+ * (log.c), so a deadline within the other half fits whatever segment the record is moved to. */
 CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms)
 {
     /* rough_ms is at most now, and heads are closed by the same measure: no clock is read here. */
@@ -192,10 +202,15 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
 {
     if (l1_is_plain(c, k, p) && !big && p->value_len <= c->record_max) {
         const uint32_t head = k->owner != 0 ? 12u : 8u, vlen = (uint32_t)p->value_len;
-        im->rec = (l1_rec){.w0 = k->len | (vlen << 8) | L1_W0_ALWAYS | (k->owner != 0 ? L1_W0_OWNER : 0u),
-                           .owner = k->owner, .klen = k->len, .vlen = vlen, .field_off = head,
-                           .key_off = head, .value_off = head + k->len,
-                           .size = l1_pad(c, head + k->len + vlen)};
+        im->rec =
+            (l1_rec){.w0 = k->len | (vlen << 8) | L1_W0_ALWAYS | (k->owner != 0 ? L1_W0_OWNER : 0u),
+                     .owner = k->owner,
+                     .klen = k->len,
+                     .vlen = vlen,
+                     .field_off = head,
+                     .key_off = head,
+                     .value_off = head + k->len,
+                     .size = l1_pad(c, head + k->len + vlen)};
         im->key = k->bytes;
         im->value = p->value;
         im->value_len = p->value_len;
@@ -230,8 +245,8 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     int64_t now = 0;
     if ((mask & (L1_X_IDLE | L1_X_BORN)) != 0) { now = base_now_ms(c->clock); }
     im->born_ms = im->last_use_ms = (uint64_t)now;
-    /* `due` cannot say "before the segment was opened", where a moved record's deadline may lie; the
-     * stale window counts from it. */
+    /* `due` cannot say "before the segment was opened", where a moved record's deadline may lie;
+     * the stale window counts from it. */
     const bool exact = p->stale_ms > 0 && p->deadline_ms != BASE_NEVER_MS;
     if (exact || l1_due_far(c, p->deadline_ms)) { mask |= L1_X_DEADLINE; }
 

@@ -2,8 +2,8 @@
  *
  * sample: requests for sampled keys, kept in small rings until somebody drains them.
  *
- * PICTURE    64 rings; a thread writes to the one its number names. A ring is 64 x {mixed hash, count}:
- *            repeats of one key collapse into a count, so that one hot key costs one entry.
+ * PICTURE    64 rings; a thread writes to the one its number names. A ring is 64 x {mixed hash,
+ *            count}: repeats of one key collapse into a count, so that one hot key costs one entry.
  * LOCKING    a flag per ring, taken by exchange and never waited for: busy or full, the request is
  *            dropped and counted. A miss of the sample costs nothing but one compare in get. */
 #include <string.h>
@@ -15,7 +15,8 @@
 #define L1_RING_LOOK 8 /* newest entries looked at for a repeat */
 
 typedef struct l1_ring {
-    _Atomic uint32_t busy BASE_ALIGNED(BASE_PAD); /* 1 while somebody writes or drains; guards all */
+    _Atomic
+        uint32_t busy BASE_ALIGNED(BASE_PAD); /* 1 while somebody writes or drains; guards all */
     uint32_t n;
     uint32_t key[L1_RING_KEYS];
     uint32_t count[L1_RING_KEYS];

@@ -13,13 +13,14 @@
  * LOCKING    none. Pointers are published with release and read with acquire; the cells are relaxed
  *            atomics whose only writer needs no locked instruction. Pages and shared blocks, which
  *            several threads may want to install at once, go in by compare-exchange.
- * WALK       stats_mine: the block this thread used last, remembered in base_self() under the store's
- *            number and slot; else base_self()->index -> row -> block. First call of a thread: allocate row and block, publish. The allocation may
- *            make the store evict, which counts evictions, which comes back here: the bit `asking`
- *            of the index sends those nested calls to the shared block.
- *            A thread that ends leaves its row; the next thread with that index goes on adding to
- *            the same cells, so sums stay exact and 10^5 short threads need no more than one row.
- *            A view that takes a used slot notes the sums so far (`start`) and subtracts them.
+ * WALK       stats_mine: the block this thread used last, remembered in base_self() under the
+ *            store's number and slot; else base_self()->index -> row -> block. First call of a
+ *            thread: allocate row and block, publish. The allocation may make the store evict,
+ *            which counts evictions, which comes back here: the bit `asking` of the index sends
+ *            those nested calls to the shared block. A thread that ends leaves its row; the next
+ *            thread with that index goes on adding to the same cells, so sums stay exact and 10^5
+ *            short threads need no more than one row. A view that takes a used slot notes the sums
+ *            so far (`start`) and subtracts them.
  * LIMITS     4,095 threads with rows of their own at a time, 4,096 view slots. A refused allocation
  *            costs the thread atomic adds (5-17 ns each) until one of its later calls succeeds.
  * TRIED      one atomic per counter: 115-200 Mops/s from two threads, against 1,700 with padded

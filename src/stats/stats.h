@@ -307,8 +307,8 @@ typedef struct stats_source {
  * the whole text has without that 0, as snprintf does. No allocation, no lock, no locale. */
 CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
                                              size_t cap);
-BASE_SPARE CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
-                                       size_t cap);
+BASE_SPARE CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from,
+                                                  char *buf, size_t cap);
 #endif
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * trace: a million operations from a fixed seed, clock and secret; prints a digest of every outcome.
- * Two builds of the same source must print the same. */
+ * trace: a million operations from a fixed seed, clock and secret; prints a digest of every
+ * outcome. Two builds of the same source must print the same. */
 #include "cellar.h"
 
 #include <stdio.h>

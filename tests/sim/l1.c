@@ -416,8 +416,8 @@ static void world_check_zones(uint32_t key)
     }
 }
 
-/* Without eviction a miss needs a delete (or the time before the first set) that may be the last.
- * */
+/* Without eviction a miss needs a delete (or the time before the first set) that may be the
+ * last. */
 static void world_check_misses(uint32_t key)
 {
     for (uint32_t i = 0; i < world.event_count; i++) {

@@ -106,8 +106,8 @@ typedef struct sim_tally {
     uint64_t schedules, steps, mutant_hits, most_steps;
 } sim_tally;
 
-/* Seeds from `first`, until `count` are done or the clock says stop. False: one failed, reported.
- * */
+/* Seeds from `first`, until `count` are done or the clock says stop. False: one failed,
+ * reported. */
 static bool sim_range(const base_sim_scenario *s, uint64_t first, uint64_t count, double until,
                       sim_tally *t)
 {
