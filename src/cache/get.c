@@ -72,7 +72,7 @@ BASE_COLD static cellar_err cache_get_odd(cellar *c, const void *key, size_t key
 BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, void *buf,
                                                size_t buf_cap, size_t *len)
 {
-    cellar_err err = l1_get(c->l1, k, buf, buf_cap, len, 0);
+    cellar_err err = l1_get_rest(c->l1, k, buf, buf_cap, len);
     stats_id outcome = cache_outcome(err);
     if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { *len = 0; } /* L1 leaves it alone */
     if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, len, &outcome); }

@@ -388,6 +388,13 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
     return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
 }
 
+CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                      size_t *value_len)
+{
+    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, k->hash); }
+    return l1_get_walk(c, k, buf, buf_cap, value_len, 0);
+}
+
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                      l1_info *out, unsigned flags)
 {

@@ -124,6 +124,10 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 CELLAR_PRIVATE bool l1_hit(l1 *c, const void *key, uint32_t key_len, uint32_t owner, uint64_t hash,
                            void *buf, size_t buf_cap, size_t *value_len);
 
+/* l1_get without the plain hit, for who has just asked l1_hit. */
+CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                      size_t *value_len);
+
 typedef struct l1_read { /* one item of l1_get_many */
     l1_key key;
     void *buf;
