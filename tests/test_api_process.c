@@ -190,6 +190,15 @@ static int with_little_address_space(void)
 
 static void little_address_space_is_enough(void)
 {
+#if defined(__SANITIZE_THREAD__)
+    T_SKIP("ThreadSanitizer itself needs more address space");
+    return;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    T_SKIP("ThreadSanitizer itself needs more address space");
+    return;
+#endif
+#endif
     fflush(stdout);
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
