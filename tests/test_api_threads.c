@@ -330,7 +330,8 @@ static void *resize_value(void *arg)
 static void *copy_value(void *arg)
 {
     job *j = arg;
-    while (j->done < 5000) { /* that many copies, however the threads are scheduled */
+    /* That many copies by one of them, however the threads are scheduled. */
+    while (j->done < 5000 && atomic_load(j->stop) == 0) {
         void *copy = NULL;
         size_t len = 0;
         const cellar_err err = cellar_dup(j->c, "d", 1, &copy, &len);

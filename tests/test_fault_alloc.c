@@ -8,6 +8,17 @@
  *         miss; the number of blocks is back where it began. Counts and sites are printed. */
 #include "tests/t.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define FAULT_SLOW 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FAULT_SLOW 1
+#endif
+#endif
+#ifndef FAULT_SLOW
+#define FAULT_SLOW 0
+#endif
+
 #include "base/mem.h"
 #include "cellar.h"
 
@@ -182,6 +193,10 @@ static uint64_t run_failing(uint64_t nth, bool sticky, const char **site)
 
 static void every_allocation_can_fail(void)
 {
+    if (FAULT_SLOW) {
+        T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
+        return;
+    }
     const char *sites[64];
     unsigned hits[64], count = 0;
     const uint64_t calls = run_failing(0, false, NULL);
@@ -207,6 +222,10 @@ static void every_allocation_can_fail(void)
 
 static void memory_that_does_not_come_back(void)
 {
+    if (FAULT_SLOW) {
+        T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
+        return;
+    }
     const uint64_t calls = run_failing(0, false, NULL);
     uint64_t step = 1;
     for (uint64_t nth = 1; nth <= calls && !t_failed(); nth += step) {
@@ -218,6 +237,10 @@ static void memory_that_does_not_come_back(void)
 
 static void threads_that_do_not_start(void)
 {
+    if (FAULT_SLOW) {
+        T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
+        return;
+    }
     run r = { 0, 0 };
     (void)base_fault_alloc_arm(0, false);
     scenario(&r, true);

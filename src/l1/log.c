@@ -366,13 +366,14 @@ CELLAR_PRIVATE void l1_log_rest(l1 *c)
         c->collapsed_bytes = 0;
         c->back_head = L1_NONE;
         c->back_count = 0;
-        uint64_t least = BASE_PAGE;
-        base_region_discard(&c->table_region, (size_t)least, (size_t)(c->table_charged - least));
-        base_region_discard(&c->base_region_, (size_t)least, (size_t)(c->base_charged - least));
+        /* All pages are discarded, not only those that are no longer charged: stale readers may look
+         * at any of them, and zero is what they shall see. */
+        const uint64_t least = BASE_PAGE;
+        base_region_discard(&c->table_region, 0, (size_t)c->table_charged);
+        base_region_discard(&c->base_region_, 0, (size_t)c->base_charged);
         base_uncharge(c->account, BASE_MOD_LOG_TABLE,
                       c->table_charged + c->base_charged - 2 * least);
         c->table_charged = c->base_charged = least;
-        memset(c->seg, 0, (size_t)least);
     }
     l1_judge_low(c);
     sync_drop(L1_SEG, &c->seg_lock);
