@@ -366,8 +366,8 @@ CELLAR_PRIVATE void l1_log_rest(l1 *c)
         c->collapsed_bytes = 0;
         c->back_head = L1_NONE;
         c->back_count = 0;
-        /* All pages are discarded, not only those that are no longer charged: stale readers may look
-         * at any of them, and zero is what they shall see. */
+        /* All pages are discarded, not only those that are no longer charged: stale readers may
+         * look at any of them, and zero is what they shall see. */
         const uint64_t least = BASE_PAGE;
         base_region_discard(&c->table_region, 0, (size_t)c->table_charged);
         base_region_discard(&c->base_region_, 0, (size_t)c->base_charged);
