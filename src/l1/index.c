@@ -664,7 +664,8 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
             }
             if (r.mask != 0 && l1_judge(c, pos, &r, 0) == CELLAR_MISS) { continue; }
             bool value = values && (r.w0 & L1_W0_BIG) == 0;
-            size_t bytes = base_round_up(sizeof(l1_scan_item) + r.klen + (value ? r.vlen : 0u), 8);
+            size_t bytes =
+                (size_t)base_round_up(sizeof(l1_scan_item) + r.klen + (value ? r.vlen : 0u), 8);
             if (out->cap - out->used < bytes) {
                 *need = out->used + bytes;
                 return false;
@@ -748,8 +749,8 @@ static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, bool (*fn)(void *, const
     for (unsigned i = 0; i < buf->count && go_on; i++) {
         const l1_scan_item *item = (const l1_scan_item *)(const void *)(buf->bytes + at);
         const unsigned char *key = (const unsigned char *)(item + 1);
-        at += base_round_up(sizeof *item + item->key_len + (item->has_value ? item->value_len : 0u),
-                            8);
+        const size_t value_len = item->has_value ? item->value_len : 0u;
+        at += (size_t)base_round_up(sizeof *item + item->key_len + value_len, 8);
         if (base_clock_reached(c->clock, item->info.expires_ms)) { continue; }
         l1_seen seen = {.key = key, .key_len = item->key_len, .info = item->info,
                         .value = item->has_value ? key + item->key_len : NULL,

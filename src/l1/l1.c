@@ -459,7 +459,8 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
     if (segs != base_load_rlx(&c->held)) { return "segments lost"; }
-    segs += (uint64_t)c->free_count + c->parked_count;
+    /* In a forked child one that a lost thread was giving back stays where it was: charged. */
+    segs += (uint64_t)c->free_count + c->parked_count + c->returning;
     if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
         return "segment charge differs";
     }

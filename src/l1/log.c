@@ -52,13 +52,19 @@ static void l1_judge_low(l1 *c)
     if (base_load_rlx(&c->low) != low) { base_store_rlx(&c->low, low); }
 }
 
+/* Offsets are inside a reservation, so they fit size_t on any machine. */
+static bool l1_reach(base_region *r, uint64_t from, uint64_t to)
+{
+    return base_region_commit(r, (size_t)from, (size_t)(to - from));
+}
+
 /* Control records and base times are committed page by page as segments come to exist. */
 static bool l1_tables_reach(l1 *c, uint32_t seg)
 {
     uint64_t need = base_round_up(((uint64_t)seg + 1) * sizeof(l1_seg), BASE_PAGE);
     if (need > c->table_charged) {
         if (!base_charge(c->account, BASE_MOD_LOG_TABLE, need - c->table_charged)) { return false; }
-        if (!base_region_commit(&c->table_region, c->table_charged, need - c->table_charged)) {
+        if (!l1_reach(&c->table_region, c->table_charged, need)) {
             base_uncharge(c->account, BASE_MOD_LOG_TABLE, need - c->table_charged);
             return false;
         }
@@ -67,7 +73,7 @@ static bool l1_tables_reach(l1 *c, uint32_t seg)
     need = base_round_up(((uint64_t)seg + 1) * sizeof(uint64_t), BASE_PAGE);
     if (need > c->base_charged) {
         if (!base_charge(c->account, BASE_MOD_LOG_TABLE, need - c->base_charged)) { return false; }
-        if (!base_region_commit(&c->base_region_, c->base_charged, need - c->base_charged)) {
+        if (!l1_reach(&c->base_region_, c->base_charged, need)) {
             base_uncharge(c->account, BASE_MOD_LOG_TABLE, need - c->base_charged);
             return false;
         }
@@ -82,7 +88,7 @@ static bool l1_arena_reach(l1 *c, uint32_t seg)
     if (need <= c->arena_writable) { return true; }
     uint64_t to =
         BASE_MIN(base_round_up(need, L1_ARENA_STEP), (uint64_t)c->arena_region.reserved_bytes);
-    if (!base_region_commit(&c->arena_region, c->arena_writable, to - c->arena_writable)) {
+    if (!l1_reach(&c->arena_region, c->arena_writable, to)) {
         return false;
     }
     c->arena_writable = to;
