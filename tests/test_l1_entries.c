@@ -4,6 +4,7 @@
  *         one is one; also over several stripes, under every policy, and from threads.
  * Method: sets one by one with the count and the left hook read after each; updates, deletes and
  *         expiry in between; then a bound over eight stripes, filled and churned. */
+#include "l1/l1_int.h"
 #include "tests/l1_kit.h"
 
 static struct {
@@ -159,7 +160,12 @@ static void a_bound_under_threads(void)
     kit_join(&team);
     T_CHECK(kit_stats(&t.k).entries <= 1000);
     for (uint64_t i = 0; i < 20000; i++) { T_EQ_I64(kit_put(&t.k, 50000000 + i, i, 8), CELLAR_OK); }
-    T_EQ_U64(kit_stats(&t.k).entries, 1000); /* no ticket was lost */
+    /* No ticket was lost. Entries may be fewer: dead records of four writers can bring the budget into
+     * play, and then its toll drops some. */
+    uint64_t tickets = base_load_rlx(&t.k.c->tickets);
+    for (uint32_t i = 0; i < t.k.c->stripe_count; i++) { tickets += t.k.c->stripe[i].granted; }
+    T_EQ_U64(tickets, 1000);
+    T_CHECK(kit_stats(&t.k).entries >= 800 && kit_stats(&t.k).entries <= 1000);
     kit_close(&t.k);
 }
 
