@@ -651,10 +651,9 @@ static void l1_steal(l1 *c, l1_stripe *s, l1_victims *v)
     sync_drop(L1_STRIPE, &other->lock);
 }
 
-CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t weight,
+CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
 {
-    (void)weight;
     l1_free_emptied(c, s);
     if (!t->paid && l1_pay(c, s, l1_toll_due(c, s, size), size, t, v) == L1_PAID_AGAIN) {
         return L1_ROOM_AGAIN;

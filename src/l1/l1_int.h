@@ -457,7 +457,7 @@ typedef struct l1_toll { /* what one set has paid so far */
 } l1_toll;
 /* Pay the cursor and reserve `size` bytes in queue q, and (new_entry) an entry ticket. AGAIN: drop
  * the stripe, hand over, call again. */
-CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t weight,
+CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
     SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);

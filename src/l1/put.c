@@ -309,7 +309,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         }
         l1_room room = v.n == L1_VICTIMS
             ? L1_ROOM_AGAIN
-            : l1_room_for(c, s, q, im->rec.size, weight, !present, &toll, &v, &pos);
+            : l1_room_for(c, s, q, im->rec.size, !present, &toll, &v, &pos);
         if (room == L1_ROOM_OK && v.n == L1_VICTIMS) {
             l1_log_undo(c, s, q, pos, im->rec.size); /* the old entry needs a place among them */
             room = L1_ROOM_AGAIN;
@@ -631,7 +631,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         const uint32_t size = fits ? im.rec.size : 0;
         const unsigned q = fits && c->seg[l1_seg_of(c, from)].state == L1_SEG_MAIN;
         if (fits) {
-            room = l1_room_for(c, s, q, size, size, false, &toll, &v, &pos);
+            room = l1_room_for(c, s, q, size, false, &toll, &v, &pos);
         }
         if (room == L1_ROOM_OK) {
             /* Values above 1 KiB do not change in place: written before the window. */
