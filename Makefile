@@ -96,11 +96,13 @@ OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_LIB),\
              $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_LIB)))
 OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_LIB))
 OBJ_GATE = $(GATE:src/%.c=$(B)/gate/%.o)
+OBJ_MAIN = $(B)/gate/gate/main.o $(B)/gate/gate/replay_main.o
+OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_GATE))
 ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
 SO       = libcellar.so.$(VERSION)
 
-## all: static and shared library, build/cellar (what `make` does)
+## all: static and shared library, build/cellar, build/cellar-replay (what `make` does)
 all: lib $(if $(GATE),build/cellar)
 lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link,libcellar.a,libcellar.a)
@@ -143,7 +145,10 @@ $(B)/$(SO): $(OBJ_SO)
 	$(say) LD $@
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
 	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -o $@ $^ $(MI_LIBS) $(LDLIBS)
-$(B)/cellar: $(OBJ_GATE) $(OBJ_MI) $(MI_OBJ)
+$(B)/cellar: $(B)/gate/gate/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
+	$(say) LD $@
+	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LDLIBS)
+$(B)/cellar-replay: $(B)/gate/gate/replay_main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LDLIBS)
 
@@ -158,8 +163,9 @@ build/mimalloc/src/static.c:
 	$(Q)cd build/mimalloc && tar -xf mimalloc_*.orig.tar.* --strip-components=1 && \
 	  touch -c src/static.c
 $(B)/mi/base/mem.o: $(if $(MIMALLOC_OBJ),,$(if $(MI_OBJ),build/mimalloc/src/static.c))
-build/cellar: $(B)/cellar
+build/cellar: $(B)/cellar $(B)/cellar-replay
 	$(call link,cellar,cellar)
+	$(call link,cellar-replay,cellar-replay)
 .PHONY: build/cellar build/sim
 
 # Tests: each tests/test_*.c is one program on the debug objects (asserts, lock ranks); names that

@@ -23,14 +23,20 @@ typedef struct gate_terminal {
     bool progress; /* stdout and stderr are terminals: a live line on stderr */
 } gate_terminal;
 
+typedef int (*gate_run_fn)(int argc, char **argv, const gate_terminal *term);
+
 typedef struct gate_command {
     const char *name, *alias; /* alias "" for none */
     const char *line;         /* for the list of commands */
     const char *help;         /* for --help: usage, options, exit codes */
-    int (*run)(int argc, char **argv, const gate_terminal *term); /* argv[0] is the command */
+    gate_run_fn run;          /* argv[0] is the command */
 } gate_command;
 
 extern const gate_command gate_tour;
+extern const gate_command gate_replay;
+
+/* The whole of a main: `run` between the settings and the last flush; its exit code. */
+int gate_program(int argc, char **argv, gate_run_fn run);
 
 /* "cellar: ..." to stderr. */
 void gate_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

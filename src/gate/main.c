@@ -7,11 +7,7 @@
  * FORMAT     exit codes: 0 done, 1 finding, 2 wrong usage or bad input, 3 cannot start, 4 internal
  *            error. Results go to stdout, complaints and the live line to stderr.
  * NOT HERE   what a command does. */
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cellar.h"
 #include "gate/gate.h"
@@ -36,7 +32,9 @@ static const gate_command gate_help = {
     gate_help_run
 };
 
-static const gate_command *const gate_commands[] = { &gate_tour, &gate_version, &gate_help };
+static const gate_command *const gate_commands[] = {
+    &gate_tour, &gate_replay, &gate_version, &gate_help
+};
 #define GATE_COMMANDS (sizeof gate_commands / sizeof gate_commands[0])
 
 static const gate_command *gate_find(const char *name)
@@ -104,27 +102,15 @@ static int gate_help_run(int argc, char **argv, const gate_terminal *term)
     return GATE_DONE;
 }
 
-static gate_terminal gate_look_at_terminal(void)
+static int gate_dispatch(int argc, char **argv, const gate_terminal *term)
 {
-    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
-    const bool out = isatty(STDOUT_FILENO) == 1;
-    const bool smart = term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0;
-    return (gate_terminal){
-        .color = out && smart && (no_color == NULL || no_color[0] == '\0'),
-        .progress = out && smart && isatty(STDERR_FILENO) == 1,
-    };
-}
-
-static int gate_dispatch(int argc, char **argv)
-{
-    const gate_terminal term = gate_look_at_terminal();
     if (argc < 2) {
         gate_overview(stderr);
         return GATE_USAGE;
     }
-    if (strcmp(argv[1], "--version") == 0) { return gate_version_run(argc - 1, argv + 1, &term); }
+    if (strcmp(argv[1], "--version") == 0) { return gate_version_run(argc - 1, argv + 1, term); }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        return gate_help_run(argc - 1, argv + 1, &term);
+        return gate_help_run(argc - 1, argv + 1, term);
     }
     const gate_command *c = gate_find(argv[1]);
     if (c == NULL) { return gate_unknown(argv[1]); }
@@ -132,22 +118,7 @@ static int gate_dispatch(int argc, char **argv)
         fputs(c->help, stdout);
         return GATE_DONE;
     }
-    return c->run(argc - 1, argv + 1, &term);
+    return c->run(argc - 1, argv + 1, term);
 }
 
-int main(int argc, char **argv)
-{
-    /* A reader that has gone is an error of the write, told below. This is the program's own
-     * choice: the library installs no handler. */
-    struct sigaction ignore;
-    memset(&ignore, 0, sizeof ignore);
-    ignore.sa_handler = SIG_IGN;
-    (void)sigaction(SIGPIPE, &ignore, NULL);
-
-    const int code = gate_dispatch(argc, argv);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        gate_complain("cannot write the output: %s", gate_errno_text(errno));
-        return GATE_INTERNAL;
-    }
-    return code;
-}
+int main(int argc, char **argv) { return gate_program(argc, argv, gate_dispatch); }
