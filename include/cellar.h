@@ -51,11 +51,10 @@
  *     locks       listeners, update and scan callbacks run with no lock held and may call anything
  *                 but cellar_close of the store they run in.
  *
- * LIMITS      keys 65,535 bytes, in small stores less: a key must fit into a segment of the log
- *             (16 KiB below 2 MiB, 32 KiB up to 128 MiB, then budget / 4096); values 2^30 - 1
- *             bytes; 4,096 views a store (max_views); view names 1..64 bytes; 16 tags an entry of
- *             1..128 bytes; 16 TTL classes a view; 16 listeners a store; patterns 1,024 bytes;
- *             budget from 1 MiB. Reaching one is a code, never a silent change.
+ * LIMITS      keys 65,535 bytes in every store; values 2^30 - 1 bytes; 4,096 views a store
+ *             (max_views); view names 1..64 bytes; 16 tags an entry of 1..128 bytes; 16 TTL classes
+ *             a view; 16 listeners a store; patterns 1,024 bytes; budget from 1 MiB.
+ *             Reaching one is a code, never a silent change.
  * STRUCTS     struct_size comes first and the ..._INIT macro (or ..._init function) is mandatory:
  *             fields a caller's header did not have yet count as zero = default; a non-zero byte
  *             this library does not know is CELLAR_E_UNSUPPORTED. So is a non-zero field of a part

@@ -4,37 +4,15 @@
  *         cache; unlisten ends it.
  * Method: every value is its own number; a ledger of the numbers alive, filled by the sets and
  *         emptied by the events, is compared with what the cache answers. A clock of this file. */
-#include "tests/t.h"
+#include "tests/api_kit.h"
 
 #include <pthread.h>
 
-#include "cellar.h"
-
-static _Atomic int64_t now_ms;
-
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&now_ms);
-}
-
 static cellar *open_bytes(uint64_t bytes)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar *c = NULL;
-    atomic_store(&now_ms, 1000000);
-    cfg.memory_bytes = bytes;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
+    cellar_config cfg = api_config(bytes);
     cfg.max_value_bytes = 200000;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    return c;
-}
-
-static void shut(cellar *c)
-{
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    return api_open_with(&cfg);
 }
 
 typedef struct heard {
@@ -54,11 +32,6 @@ static void note(void *ctx, const cellar_event *e)
     h->flags = e->user_flags;
     snprintf(h->key, sizeof h->key, "%.*s", (int)e->key_len, (const char *)e->key);
     snprintf(h->value, sizeof h->value, "%.*s", (int)e->value_len, (const char *)e->value);
-}
-
-static cellar_err put(cellar *c, const char *key, const char *value, const cellar_set_opts *o)
-{
-    return cellar_set(c, key, strlen(key), value, strlen(value), o);
 }
 
 /* One event of this cause since the last look, with these bytes. */
@@ -90,11 +63,11 @@ static void each_way_to_end_has_its_cause(void)
     memset(&h, 0, sizeof h);
     T_EQ_I64(cellar_listen(c, 0, note, &h, &id), CELLAR_OK);
     T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
-    put(c, "k", "one", NULL);
+    api_put(c, "k", "one", NULL);
     T_EQ_U64(h.total, 0); /* a beginning is no end */
-    put(c, "k", "two", NULL); /* in place */
+    api_put(c, "k", "two", NULL); /* in place */
     expect(&h, "replaced", "k", "one");
-    put(c, "k", "much longer than before, so that it moves", NULL);
+    api_put(c, "k", "much longer than before, so that it moves", NULL);
     expect(&h, "replaced", "k", "two");
     T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
     expect(&h, "deleted", "k", "much longer than before, so that it moves");
@@ -102,8 +75,8 @@ static void each_way_to_end_has_its_cause(void)
     T_EQ_U64(h.total, 0);
     o.ttl_ms = 50;
     o.user_flags = 42;
-    put(v, "t", "timed", &o);
-    atomic_fetch_add(&now_ms, 50);
+    api_put(v, "t", "timed", &o);
+    atomic_fetch_add(&api_now_ms, 50);
     T_EQ_I64(cellar_get(v, "t", 1, NULL, 0, NULL), CELLAR_MISS);
     T_EQ_U64(h.total, 0); /* a read removes nothing */
     uint64_t freed = 0;
@@ -112,15 +85,15 @@ static void each_way_to_end_has_its_cause(void)
     T_CHECK(h.view == v);
     T_EQ_U64(h.flags, 42);
     expect(&h, "expired", "t", "timed");
-    put(v, "t", "timed", &o);
-    atomic_fetch_add(&now_ms, 50);
-    put(v, "t", "next", NULL); /* over an expired one */
+    api_put(v, "t", "timed", &o);
+    atomic_fetch_add(&api_now_ms, 50);
+    api_put(v, "t", "next", NULL); /* over an expired one */
     expect(&h, "expired", "t", "timed");
     o = (cellar_set_opts)CELLAR_SET_OPTS_INIT;
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(v, "t", 1, NULL, 0, &o), CELLAR_OK);
     expect(&h, "negative", "t", "next");
-    put(v, "t", "value", NULL);
+    api_put(v, "t", "value", NULL);
     T_EQ_U64(h.kind, CELLAR_KIND_NEGATIVE);
     expect(&h, "replaced", "t", "");
     T_EQ_I64(cellar_set(v, "t", 1, big, sizeof big, NULL), CELLAR_E_TOOBIG);
@@ -131,11 +104,11 @@ static void each_way_to_end_has_its_cause(void)
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     expect(&h, "cleared", "u", "++");
-    put(v, "b", "bumped", NULL);
+    api_put(v, "b", "bumped", NULL);
     T_EQ_I64(cellar_bump(v, NULL), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     expect(&h, "bumped", "b", "bumped");
-    put(v, "d", "dropped", NULL);
+    api_put(v, "d", "dropped", NULL);
     T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     T_CHECK(h.view == NULL);
@@ -143,12 +116,12 @@ static void each_way_to_end_has_its_cause(void)
     T_EQ_I64(cellar_touch(c, "none", 4, 5), CELLAR_MISS);
     T_EQ_U64(h.total, 0);
     T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
-    put(c, "k", "one", NULL);
-    put(c, "k", "two", NULL);
+    api_put(c, "k", "one", NULL);
+    api_put(c, "k", "two", NULL);
     T_EQ_U64(h.total, 0);
     T_EQ_I64(cellar_unlisten(c, id), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 static void incr_replaces_and_touch_does_not_end(void)
@@ -167,7 +140,7 @@ static void incr_replaces_and_touch_does_not_end(void)
     cellar_info i = CELLAR_INFO_INIT;
     T_EQ_I64(cellar_meta(c, "n", 1, CELLAR_META_VERSION, &i), CELLAR_OK); /* moves the record */
     T_EQ_U64(h.total, 1);
-    shut(c);
+    api_shut(c);
 }
 
 static void masks_and_views_choose(void)
@@ -185,8 +158,8 @@ static void masks_and_views_choose(void)
     T_EQ_I64(cellar_listen(v, 0, note, &only_v, &id[2]), CELLAR_OK);
     cellar *views[3] = { c, v, w };
     for (int i = 0; i < 3; i++) {
-        put(views[i], "k", "1", NULL);
-        put(views[i], "k", "2", NULL);
+        api_put(views[i], "k", "1", NULL);
+        api_put(views[i], "k", "2", NULL);
         T_EQ_I64(cellar_del(views[i], "k", 1), CELLAR_OK);
     }
     T_EQ_U64(all.total, 6);
@@ -203,7 +176,7 @@ static void masks_and_views_choose(void)
     T_EQ_I64(cellar_listen(c, 0, note, &all, &more[3]), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 /* ---- the ledger ---- */
@@ -263,7 +236,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
                 if (!T_EQ_U64(got, current[key]) || !T_EQ_U64(l->alive[got], 1)) { break; }
             }
         } else if (what == 98) {
-            atomic_fetch_add(&now_ms, 20);
+            atomic_fetch_add(&api_now_ms, 20);
         } else if (i % 50 == 0) {
             (void)cellar_tick(c, 50, NULL);
         }
@@ -278,7 +251,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
             T_EQ_I64(err, CELLAR_MISS);
         }
     }
-    atomic_fetch_add(&now_ms, 10000);
+    atomic_fetch_add(&api_now_ms, 10000);
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
     uint64_t alive = 0;
     for (uint32_t n = 1; n < next; n++) { alive += l->alive[n]; }
@@ -292,7 +265,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
     T_EQ_U64(st.ended[CELLAR_CAUSE_REPLACED], l->ended[CELLAR_CAUSE_REPLACED]);
     T_EQ_U64(st.ended[CELLAR_CAUSE_DELETED], l->ended[CELLAR_CAUSE_DELETED]);
     T_EQ_U64(st.ended[CELLAR_CAUSE_CAPACITY], l->ended[CELLAR_CAUSE_CAPACITY]);
-    shut(c);
+    api_shut(c);
     free(l);
 }
 
@@ -330,8 +303,8 @@ static void listeners_may_call_the_cache(void)
     actor a = { c, 0, 0, 0, 0 };
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_listen(c, 0, set_again, &a, &a.id), CELLAR_OK);
-    put(c, "k", "1", NULL);
-    put(c, "k", "2", NULL);
+    api_put(c, "k", "1", NULL);
+    api_put(c, "k", "2", NULL);
     T_CHECK(a.calls > 1);
     T_EQ_U64(a.deepest, 4);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
@@ -339,10 +312,10 @@ static void listeners_may_call_the_cache(void)
     T_EQ_I64(cellar_unlisten(c, a.id), CELLAR_OK);
     a.calls = 0;
     T_EQ_I64(cellar_listen(c, 0, leave, &a, &a.id), CELLAR_OK);
-    put(c, "k", "3", NULL);
-    put(c, "k", "4", NULL);
+    api_put(c, "k", "3", NULL);
+    api_put(c, "k", "4", NULL);
     T_EQ_U64(a.calls, 1);
-    shut(c);
+    api_shut(c);
 }
 
 typedef struct slow {
@@ -361,7 +334,7 @@ static void wait_inside(void *ctx, const cellar_event *e)
 
 static void *replace_one(void *arg)
 {
-    put(arg, "k", "2", NULL);
+    api_put(arg, "k", "2", NULL);
     return NULL;
 }
 
@@ -371,7 +344,7 @@ static void unlisten_waits_for_calls_that_run(void)
     slow s = { 0, 0, 0 };
     uint64_t id;
     pthread_t t;
-    put(c, "k", "1", NULL);
+    api_put(c, "k", "1", NULL);
     T_EQ_I64(cellar_listen(c, 0, wait_inside, &s, &id), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, replace_one, c) == 0);
     while (!atomic_load(&s.inside)) { usleep(100); }
@@ -379,7 +352,7 @@ static void unlisten_waits_for_calls_that_run(void)
     T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
     T_EQ_I64(atomic_load(&s.done), 1);
     pthread_join(t, NULL);
-    shut(c);
+    api_shut(c);
 }
 
 T_MAIN("api_listen", T_CASE(each_way_to_end_has_its_cause),

@@ -4,40 +4,7 @@
  *         that agrees with listeners, scans that end with their view, budgets too small to serve,
  *         times and versions that are nobody else's.
  * Method: one case a finding; public calls only, a clock of this file, small stores. */
-#include "tests/t.h"
-
-#include "cellar.h"
-
-static _Atomic int64_t now_ms;
-
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&now_ms);
-}
-
-static cellar *open_bytes(uint64_t bytes)
-{
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar *c = NULL;
-    atomic_store(&now_ms, 5000000);
-    cfg.memory_bytes = bytes;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    return c;
-}
-
-static void shut(cellar *c)
-{
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
-
-static cellar_err put(cellar *c, const char *key, const char *value, const cellar_set_opts *o)
-{
-    return cellar_set(c, key, strlen(key), value, strlen(value), o);
-}
+#include "tests/api_kit.h"
 
 static cellar_err put_id(cellar *c, uint32_t id, size_t len, const cellar_set_opts *o)
 {
@@ -85,14 +52,14 @@ static void a_tick_says_ok_when_nothing_is_left(void)
 {
     static const uint64_t budget_us[] = { 0, 1, 100, UINT64_MAX };
     for (size_t b = 0; b < sizeof budget_us / sizeof budget_us[0]; b++) {
-        cellar *c = open_bytes(8u << 20);
+        cellar *c = api_open(8u << 20);
         cellar_set_opts o = CELLAR_SET_OPTS_INIT;
         for (uint32_t i = 0; i < 6000; i++) { /* every third stays, so that a pass has survivors */
             o.ttl_ms = i % 3 == 0 ? 100000 : 50;
             T_EQ_I64(put_id(c, i, 40, &o), CELLAR_OK);
         }
         T_EQ_I64(cellar_tick(c, budget_us[b], NULL), CELLAR_OK); /* nothing is due */
-        atomic_fetch_add(&now_ms, 50);
+        atomic_fetch_add(&api_now_ms, 50);
         uint64_t gone = 0, calls = 0, n;
         cellar_err err = CELLAR_PENDING;
         for (; err == CELLAR_PENDING && calls < 20000; calls++) {
@@ -104,14 +71,14 @@ static void a_tick_says_ok_when_nothing_is_left(void)
         T_EQ_U64(gone, 4000);
         T_EQ_U64(entries(c), 2000);
         if (budget_us[b] == 0) { T_CHECK(calls > 10); }
-        atomic_fetch_add(&now_ms, 100000); /* the survivors' dues were not lost in between */
+        atomic_fetch_add(&api_now_ms, 100000); /* the survivors' dues were not lost in between */
         while (cellar_tick(c, budget_us[b], NULL) == CELLAR_PENDING) {}
         T_EQ_U64(entries(c), 0);
         for (uint32_t i = 0; i < 3000; i++) { T_EQ_I64(put_id(c, i, 40, NULL), CELLAR_OK); }
         T_EQ_I64(cellar_clear(c), CELLAR_OK);
         while (cellar_tick(c, budget_us[b], NULL) == CELLAR_PENDING) {}
         T_EQ_U64(entries(c), 0);
-        shut(c);
+        api_shut(c);
     }
 }
 
@@ -124,28 +91,28 @@ static void tick_inside(void *ctx, const cellar_event *e)
 
 static void a_tick_inside_a_listener_ends(void)
 {
-    cellar *c = open_bytes(2u << 20);
+    cellar *c = api_open(2u << 20);
     heard h = { .tick = c };
     uint64_t id;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.ttl_ms = 50;
     T_EQ_I64(cellar_listen(c, 0, tick_inside, &h, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 300; i++) { T_EQ_I64(put_id(c, i, 10, &o), CELLAR_OK); }
-    atomic_fetch_add(&now_ms, 50);
+    atomic_fetch_add(&api_now_ms, 50);
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
     T_EQ_U64(h.count[CELLAR_CAUSE_EXPIRED], 300);
     T_EQ_I64(h.said, CELLAR_OK);
-    T_EQ_I64(put(c, "k", "a", NULL), CELLAR_OK);
-    T_EQ_I64(put(c, "k", "b", NULL), CELLAR_OK); /* and in one of a set */
+    T_EQ_I64(api_put(c, "k", "a", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "b", NULL), CELLAR_OK); /* and in one of a set */
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
-    shut(c);
+    api_shut(c);
 }
 
 /* ---- listeners and counters ---- */
 
 static void dropped_views_are_told_to_who_listens_to_them(void)
 {
-    cellar *c = open_bytes(2u << 20), *v, *w;
+    cellar *c = api_open(2u << 20), *v, *w;
     heard h = { .view = c };
     uint64_t id;
     T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
@@ -154,21 +121,21 @@ static void dropped_views_are_told_to_who_listens_to_them(void)
     T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_view(c, "v", NULL, &w), CELLAR_OK); /* another one of this name */
-    T_EQ_I64(put(w, "k", "a", NULL), CELLAR_OK);
-    T_EQ_I64(put(w, "k", "b", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(w, "k", "a", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(w, "k", "b", NULL), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     T_EQ_U64(h.count[CELLAR_CAUSE_CLEARED], 100);
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 0);
     T_CHECK(h.view == NULL);
     T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 /* Entries of generations that nobody remembers any more are counted, not lost. */
 static void forgotten_generations_are_counted(void)
 {
-    cellar *c = open_bytes(8u << 20), *v;
+    cellar *c = api_open(8u << 20), *v;
     heard own = { .view = NULL }, all = { .view = NULL };
     uint64_t id;
     T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
@@ -186,7 +153,7 @@ static void forgotten_generations_are_counted(void)
     T_CHECK(own.count[CELLAR_CAUSE_CLEARED] >= 32);
     T_EQ_U64(st.ended[CELLAR_CAUSE_CLEARED], 500);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 static void every_way(cellar *v)
@@ -195,18 +162,19 @@ static void every_way(cellar *v)
     int64_t n;
     o.ttl_ms = 50;
     none.flags = CELLAR_NEGATIVE;
-    put(v, "a", "1", &o);
-    put(v, "b", "1", &o);
-    put(v, "c", "1", &o);
-    atomic_fetch_add(&now_ms, 50);
-    T_EQ_I64(put(v, "a", "a longer one than before", NULL), CELLAR_OK); /* over an expired one */
+    api_put(v, "a", "1", &o);
+    api_put(v, "b", "1", &o);
+    api_put(v, "c", "1", &o);
+    atomic_fetch_add(&api_now_ms, 50);
+    /* over an expired one */
+    T_EQ_I64(api_put(v, "a", "a longer one than before", NULL), CELLAR_OK);
     T_EQ_I64(cellar_del(v, "b", 1), CELLAR_MISS);
     T_EQ_I64(cellar_incr(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(cellar_incr(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(cellar_incr(v, "c", 1, INT64_MAX, 0, 0, 0, &n), CELLAR_E_RANGE);
     T_EQ_I64(cellar_set(v, "a", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "a", 1, NULL, 0, &none), CELLAR_OK);
-    T_EQ_I64(put(v, "a", "value", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(v, "a", "value", NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "n", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(cellar_del(v, "n", 1), CELLAR_MISS);
     T_EQ_I64(cellar_set(v, "n", 1, NULL, 0, &none), CELLAR_OK);
@@ -217,7 +185,7 @@ static void every_way(cellar *v)
 static void ended_agrees_with_listeners(void)
 {
     for (int told = 0; told < 2; told++) {
-        cellar *c = open_bytes(2u << 20), *v;
+        cellar *c = api_open(2u << 20), *v;
         heard h = { .view = NULL };
         uint64_t id;
         T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
@@ -231,13 +199,13 @@ static void ended_agrees_with_listeners(void)
             if (told == 1) { T_EQ_U64(h.count[i], want[i]); }
         }
         T_EQ_I64(cellar_close(v), CELLAR_OK);
-        shut(c);
+        api_shut(c);
     }
 }
 
 static uint64_t full_entries(uint64_t bytes, bool told)
 {
-    cellar *c = open_bytes(bytes);
+    cellar *c = api_open(bytes);
     heard h = { .view = NULL };
     uint64_t id;
     if (told) { T_EQ_I64(cellar_listen(c, 0, note, &h, &id), CELLAR_OK); }
@@ -245,7 +213,7 @@ static uint64_t full_entries(uint64_t bytes, bool told)
     for (uint32_t i = 0; i < n; i++) { T_EQ_I64(put_id(c, i, 100, NULL), CELLAR_OK); }
     const uint64_t kept = entries(c);
     if (told) { T_EQ_U64(kept + h.count[CELLAR_CAUSE_CAPACITY], n); }
-    shut(c);
+    api_shut(c);
     return kept;
 }
 
@@ -282,7 +250,7 @@ static int end_view(void *ctx, const cellar_entry *e)
 static void a_scan_ends_with_its_view(void)
 {
     for (int how = 0; how < 3; how++) {
-        cellar *c = open_bytes(2u << 20);
+        cellar *c = api_open(2u << 20);
         walk w = { .root = c, .how = how };
         uint64_t cursor = 0;
         T_EQ_I64(cellar_view(c, "v", NULL, &w.view), CELLAR_OK);
@@ -291,7 +259,7 @@ static void a_scan_ends_with_its_view(void)
         T_EQ_U64(w.seen, 1);
         if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest was walked, it was empty */
         if (how != 1) { T_EQ_I64(cellar_close(w.view), CELLAR_OK); }
-        shut(c);
+        api_shut(c);
     }
 }
 
@@ -306,7 +274,7 @@ static void a_budget_in_force_serves_small_sets(void)
         for (size_t t = 0; t < sizeof to_kib / sizeof to_kib[0]; t++) {
             const int64_t from = (int64_t)from_mib[f] << 20, to = (int64_t)to_kib[t] << 10;
             if (to >= from) { continue; }
-            cellar *c = open_bytes((uint64_t)from);
+            cellar *c = api_open((uint64_t)from);
             for (uint32_t i = 0; i < 5000; i++) { T_EQ_I64(put_id(c, i, 60, NULL), CELLAR_OK); }
             const uint64_t before = entries(c);
             int64_t now = 0;
@@ -322,7 +290,7 @@ static void a_budget_in_force_serves_small_sets(void)
             for (uint32_t i = 0; i < 1000; i++) {
                 if (!T_EQ_I64(put_id(c, 100000 + i, 40, NULL), CELLAR_OK)) { break; }
             }
-            shut(c);
+            api_shut(c);
         }
     }
     T_CHECK(refused > 0);
@@ -332,7 +300,7 @@ static void a_shrink_that_failed_on_pins_can_be_repeated(void)
 {
     enum { PINS = 200 };
     static const char big[100000];
-    cellar *c = open_bytes(32u << 20);
+    cellar *c = api_open(32u << 20);
     static cellar_pinned pin[PINS];
     unsigned pins = 0;
     for (uint32_t i = 0; i < PINS; i++) {
@@ -347,41 +315,41 @@ static void a_shrink_that_failed_on_pins_can_be_repeated(void)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.budget_bytes, 4u << 20);
     T_CHECK(st.used_bytes <= st.budget_bytes);
-    shut(c);
+    api_shut(c);
 }
 
 /* ---- times, conditions, lengths ---- */
 
 static void keep_ttl_keeps_times_of_values_only(void)
 {
-    cellar *c = open_bytes(2u << 20);
+    cellar *c = api_open(2u << 20);
     cellar_set_opts keep = CELLAR_SET_OPTS_INIT, none = CELLAR_SET_OPTS_INIT;
     keep.flags = CELLAR_KEEP_TTL;
     keep.ttl_ms = 5000;
     none.flags = CELLAR_NEGATIVE;
     none.ttl_ms = 100;
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK);
-    T_EQ_I64(put(c, "k", "v", &keep), CELLAR_OK); /* a negative entry counts as absent */
+    T_EQ_I64(api_put(c, "k", "v", &keep), CELLAR_OK); /* a negative entry counts as absent */
     T_EQ_I64(ttl_left(c, "k"), 5000);
-    atomic_fetch_add(&now_ms, 1000);
-    T_EQ_I64(put(c, "k", "w", &keep), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 1000);
+    T_EQ_I64(api_put(c, "k", "w", &keep), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 4000);
-    atomic_fetch_add(&now_ms, 4000); /* over an expired one: the call's own again */
-    T_EQ_I64(put(c, "k", "x", &keep), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 4000); /* over an expired one: the call's own again */
+    T_EQ_I64(api_put(c, "k", "x", &keep), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 5000);
     none.flags |= CELLAR_KEEP_TTL;
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK); /* over a value: the value's */
     T_EQ_I64(ttl_left(c, "k"), 5000);
-    shut(c);
+    api_shut(c);
 }
 
 static void keep_ttl_of_one_key_is_not_the_next_ones(void)
 {
-    cellar *c = open_bytes(2u << 20);
+    cellar *c = api_open(2u << 20);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.ttl_ms = 100;
     o.idle_ms = 70;
-    T_EQ_I64(put(c, "a", "1", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "a", "1", &o), CELLAR_OK);
     cellar_set_opts keep = CELLAR_SET_OPTS_INIT;
     keep.flags = CELLAR_KEEP_TTL;
     keep.ttl_ms = 9000;
@@ -391,38 +359,38 @@ static void keep_ttl_of_one_key_is_not_the_next_ones(void)
     T_EQ_I64(ttl_left(c, "a"), 70);
     T_EQ_I64(ttl_left(c, "b"), 9000);
     T_EQ_I64(ttl_left(c, "c"), 9000);
-    shut(c);
+    api_shut(c);
 }
 
 static void versions_of_before_a_clear_never_fit(void)
 {
-    cellar *c = open_bytes(2u << 20);
+    cellar *c = api_open(2u << 20);
     uint64_t old[64], v;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT, then = CELLAR_SET_OPTS_INIT;
     for (unsigned i = 0; i < 64; i++) {
         o.version = &old[i];
-        T_EQ_I64(put(c, "k", "before", &o), CELLAR_OK);
+        T_EQ_I64(api_put(c, "k", "before", &o), CELLAR_OK);
         T_EQ_I64(cellar_clear(c), CELLAR_OK);
         o.version = &v;
-        for (unsigned again = 0; again <= i % 3; again++) { put(c, "k", "after", &o); }
+        for (unsigned again = 0; again <= i % 3; again++) { api_put(c, "k", "after", &o); }
         for (unsigned j = 0; j <= i; j++) {
             then.flags = CELLAR_ONLY_IF_VERSION;
             then.if_version = old[j];
-            T_EQ_I64(put(c, "k", "never", &then), CELLAR_CONFLICT);
+            T_EQ_I64(api_put(c, "k", "never", &then), CELLAR_CONFLICT);
         }
     }
-    shut(c);
+    api_shut(c);
 }
 
 static void a_miss_has_no_length(void)
 {
-    cellar *c = open_bytes(2u << 20);
+    cellar *c = api_open(2u << 20);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
     char buf[16];
     o.ttl_ms = 50;
-    T_EQ_I64(put(c, "k", "value", &o), CELLAR_OK);
-    atomic_fetch_add(&now_ms, 50);
+    T_EQ_I64(api_put(c, "k", "value", &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 50);
     for (int cap = 0; cap <= 16; cap += 16) {
         size_t len = 77;
         T_EQ_I64(cellar_peek(c, "k", 1, buf, (size_t)cap, &len), CELLAR_MISS);
@@ -440,18 +408,18 @@ static void a_miss_has_no_length(void)
         T_EQ_I64(it.status, CELLAR_MISS);
         T_EQ_U64(it.value_len, 0);
     }
-    shut(c);
+    api_shut(c);
 }
 
 static void the_stale_window_follows_an_idle_end(void)
 {
-    cellar *c = open_bytes(2u << 20);
+    cellar *c = api_open(2u << 20);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     cellar_info i = CELLAR_INFO_INIT;
     o.ttl_ms = 1000;
     o.stale_ms = 500;
     o.idle_ms = 300;
-    T_EQ_I64(put(c, "k", "v", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_I64(i.ttl_left_ms, 300);
     const int64_t left = i.stale_left_ms;
@@ -460,28 +428,28 @@ static void the_stale_window_follows_an_idle_end(void)
     g.flags = CELLAR_GET_STALE | CELLAR_GET_PEEK;
     char buf[8];
     size_t len;
-    atomic_fetch_add(&now_ms, left - 1); /* it is served exactly as long as it says */
+    atomic_fetch_add(&api_now_ms, left - 1); /* it is served exactly as long as it says */
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_STALE);
-    atomic_fetch_add(&now_ms, 1);
+    atomic_fetch_add(&api_now_ms, 1);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_MISS);
-    shut(c);
+    api_shut(c);
 }
 
 static void bad_items_are_bad_in_a_disabled_view_too(void)
 {
-    cellar *c = open_bytes(2u << 20);
+    cellar *c = api_open(2u << 20);
     T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
     cellar_set_item it[] = { { "a", 1, "1", 1, CELLAR_OK, 0 }, { NULL, 1, "1", 1, CELLAR_OK, 0 },
                              { "a", 0, "1", 1, CELLAR_OK, 0 }, { "a", 1, NULL, 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_set_many(c, it, 4, NULL, NULL), CELLAR_OK);
     T_EQ_I64(it[0].status, CELLAR_DISABLED);
     for (int i = 1; i < 4; i++) { T_EQ_I64(it[i].status, CELLAR_E_INVAL); }
-    shut(c);
+    api_shut(c);
 }
 
 static void codes_as_documented(void)
 {
-    cellar *c = open_bytes(2u << 20);
+    cellar *c = api_open(2u << 20);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.flags = CELLAR_NEGATIVE;
     o.max_age_ms = 100;
@@ -489,7 +457,7 @@ static void codes_as_documented(void)
     o.idle_ms = 50; /* a negative entry has no idle time to be bounded */
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
     T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
-    shut(c);
+    api_shut(c);
 }
 
 T_MAIN("api_review", T_CASE(a_tick_says_ok_when_nothing_is_left),

@@ -4,42 +4,9 @@
  *         counters, updates, pins, copies, scans, options, hooks of the configuration.
  * Method: public calls only, a clock of this file; small stores. Inventory rows 15, 43, 70, 85, 122
  *         and the table of porting semantics (Redis, Django) are driven here too. */
-#include "tests/t.h"
+#include "tests/api_kit.h"
 
-#include "cellar.h"
-
-static _Atomic int64_t now_ms;
-
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&now_ms);
-}
-
-static cellar *open_bytes(uint64_t bytes)
-{
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar *c = NULL;
-    atomic_store(&now_ms, 5000000);
-    cfg.memory_bytes = bytes;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    return c;
-}
-
-static cellar *open_store(void) { return open_bytes(8u << 20); }
-
-static void shut(cellar *c)
-{
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
-
-static cellar_err put(cellar *c, const char *key, const char *value, const cellar_set_opts *o)
-{
-    return cellar_set(c, key, strlen(key), value, strlen(value), o);
-}
+static cellar *open_store(void) { return api_open(8u << 20); }
 
 static const char *look(cellar *c, const char *key)
 {
@@ -64,7 +31,7 @@ static void buffer_sizes(void)
     cellar *c = open_store();
     char buf[8];
     size_t len = 77;
-    put(c, "k", "12345", NULL);
+    api_put(c, "k", "12345", NULL);
     T_EQ_I64(cellar_get(c, "k", 1, buf, 4, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, 5);
     T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, &len), CELLAR_E_BUFFER); /* asks for the size */
@@ -82,12 +49,12 @@ static void buffer_sizes(void)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 5); /* a value that does not fit is there all the same */
     T_EQ_U64(st.misses, 1);
-    shut(c);
+    api_shut(c);
 }
 
 static void sizes_from_nothing_to_oversized_come_back(void)
 {
-    cellar *c = open_bytes(64u << 20);
+    cellar *c = api_open(64u << 20);
     static const size_t sizes[] = { 0, 1, 7, 8, 9, 63, 64, 65, 255, 256, 1023, 1024, 1025, 4095,
                                     4096,
                                     65535, 65536, 262143, 262144, 1000000, 5000000 };
@@ -117,7 +84,7 @@ static void sizes_from_nothing_to_oversized_come_back(void)
     }
     free(want);
     free(got);
-    shut(c);
+    api_shut(c);
 }
 
 static void pinned_bytes_stay(void)
@@ -140,7 +107,7 @@ static void pinned_bytes_stay(void)
     cellar_unpin(&pin);
     T_EQ_I64(cellar_pin(c, "k", 1, &pin), CELLAR_MISS);
     T_EQ_U64(pin.opaque[0], 0);
-    shut(c);
+    api_shut(c);
 }
 
 static void too_many_pins_are_a_code(void)
@@ -152,7 +119,7 @@ static void too_many_pins_are_a_code(void)
     cellar_err err = CELLAR_OK;
     char big[8];
     T_REQUIRE(pin != NULL);
-    put(c, "k", "value", NULL);
+    api_put(c, "k", "value", NULL);
     while (n < MOST && (err = cellar_pin(c, "k", 1, &pin[n])) == CELLAR_OK) { n++; }
     T_EQ_I64(err, CELLAR_E_LIMIT);
     T_CHECK(n >= 100);
@@ -162,7 +129,7 @@ static void too_many_pins_are_a_code(void)
     T_EQ_I64(cellar_pin(c, "k", 1, &pin[0]), CELLAR_OK);
     cellar_unpin(&pin[0]);
     free(pin);
-    shut(c);
+    api_shut(c);
 }
 
 static void peek_exists_and_meta_are_no_use(void)
@@ -174,8 +141,8 @@ static void peek_exists_and_meta_are_no_use(void)
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
     o.idle_ms = 100;
-    put(c, "k", "v", &o);
-    atomic_fetch_add(&now_ms, 60);
+    api_put(c, "k", "v", &o);
+    atomic_fetch_add(&api_now_ms, 60);
     T_EQ_I64(cellar_peek(c, "k", 1, buf, 8, NULL), CELLAR_OK);
     T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
@@ -192,7 +159,7 @@ static void peek_exists_and_meta_are_no_use(void)
     T_EQ_U64(i.hits, 1);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 1);
-    shut(c);
+    api_shut(c);
 }
 
 /* ---- times ---- */
@@ -205,17 +172,17 @@ static void ttl_boundaries(void)
         cellar *c = open_store();
         cellar_set_opts o = CELLAR_SET_OPTS_INIT;
         o.ttl_ms = ttls[i];
-        T_EQ_I64(put(c, "k", "v", &o), CELLAR_OK);
+        T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
         T_EQ_I64(ttl_left(c, "k"), ttls[i]);
-        atomic_fetch_add(&now_ms, ttls[i] - 1);
+        atomic_fetch_add(&api_now_ms, ttls[i] - 1);
         T_EQ_STR(look(c, "k"), "v");
         T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
-        atomic_fetch_add(&now_ms, 1);
+        atomic_fetch_add(&api_now_ms, 1);
         T_EQ_STR(look(c, "k"), "MISS");
         T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
         T_EQ_I64(cellar_touch(c, "k", 1, 50), CELLAR_MISS); /* the dead are not revived */
         T_EQ_I64(cellar_del(c, "k", 1), CELLAR_MISS);
-        shut(c);
+        api_shut(c);
     }
 }
 
@@ -224,16 +191,16 @@ static void longest_times_saturate(void)
     cellar *c = open_store();
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.ttl_ms = INT64_MAX - 1;
-    T_EQ_I64(put(c, "far", "v", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "far", "v", &o), CELLAR_OK);
     o.ttl_ms = CELLAR_TTL_NONE;
-    T_EQ_I64(put(c, "never", "v", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "never", "v", &o), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "never"), CELLAR_TTL_NONE);
-    atomic_store(&now_ms, INT64_MAX / 2);
+    atomic_store(&api_now_ms, INT64_MAX / 2);
     T_EQ_STR(look(c, "far"), "v");
     T_EQ_STR(look(c, "never"), "v");
     T_EQ_I64(cellar_touch(c, "far", 3, INT64_MAX - 1), CELLAR_OK);
     T_EQ_STR(look(c, "far"), "v");
-    shut(c);
+    api_shut(c);
 }
 
 static void idle_times_slide_up_to_the_greatest_age(void)
@@ -242,24 +209,24 @@ static void idle_times_slide_up_to_the_greatest_age(void)
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.idle_ms = 100;
     o.max_age_ms = 350;
-    T_EQ_I64(put(c, "k", "v", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     for (int i = 0; i < 4; i++) {
-        atomic_fetch_add(&now_ms, 80);
+        atomic_fetch_add(&api_now_ms, 80);
         T_EQ_STR(look(c, "k"), "v");
     } /* 320 ms old */
     T_EQ_I64(ttl_left(c, "k"), 30);
-    atomic_fetch_add(&now_ms, 29);
+    atomic_fetch_add(&api_now_ms, 29);
     T_EQ_STR(look(c, "k"), "v");
-    atomic_fetch_add(&now_ms, 1);
+    atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(look(c, "k"), "MISS");
-    T_EQ_I64(put(c, "i", "v", &o), CELLAR_OK);
-    atomic_fetch_add(&now_ms, 99);
+    T_EQ_I64(api_put(c, "i", "v", &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 99);
     T_EQ_I64(cellar_touch(c, "i", 1, 1000), CELLAR_OK); /* is a use */
-    atomic_fetch_add(&now_ms, 99);
+    atomic_fetch_add(&api_now_ms, 99);
     T_EQ_STR(look(c, "i"), "v");
-    atomic_fetch_add(&now_ms, 100);
+    atomic_fetch_add(&api_now_ms, 100);
     T_EQ_STR(look(c, "i"), "MISS");
-    shut(c);
+    api_shut(c);
 }
 
 static void stale_values_come_only_to_those_who_ask(void)
@@ -274,10 +241,10 @@ static void stale_values_come_only_to_those_who_ask(void)
     g.info = &i;
     o.ttl_ms = 100;
     o.stale_ms = 50;
-    T_EQ_I64(put(c, "k", "v", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_OK);
     T_EQ_I64(i.stale_left_ms, 150);
-    atomic_fetch_add(&now_ms, 100);
+    atomic_fetch_add(&api_now_ms, 100);
     T_EQ_STR(look(c, "k"), "MISS");
     T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
@@ -289,15 +256,15 @@ static void stale_values_come_only_to_those_who_ask(void)
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_STALE);
     g.info = NULL;
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
-    atomic_fetch_add(&now_ms, 49);
+    atomic_fetch_add(&api_now_ms, 49);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
-    atomic_fetch_add(&now_ms, 1);
+    atomic_fetch_add(&api_now_ms, 1);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_MISS);
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
     T_EQ_U64(st.stale_hits, 3);
     T_EQ_U64(st.misses, 2);
-    shut(c);
+    api_shut(c);
 }
 
 static void clock_steps_change_nothing_in_between(void)
@@ -305,14 +272,14 @@ static void clock_steps_change_nothing_in_between(void)
     cellar *c = open_store();
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.ttl_ms = 1000;
-    put(c, "short", "v", &o);
-    put(c, "long", "v", NULL);
-    atomic_fetch_add(&now_ms, INT64_C(10) * 365 * 86400 * 1000);
+    api_put(c, "short", "v", &o);
+    api_put(c, "long", "v", NULL);
+    atomic_fetch_add(&api_now_ms, INT64_C(10) * 365 * 86400 * 1000);
     T_EQ_STR(look(c, "short"), "MISS");
     T_EQ_STR(look(c, "long"), "v");
-    put(c, "short", "w", &o);
+    api_put(c, "short", "w", &o);
     T_EQ_STR(look(c, "short"), "w");
-    shut(c);
+    api_shut(c);
 }
 
 /* ---- conditions ---- */
@@ -323,32 +290,32 @@ static void conditions_hold(void)
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     uint64_t v1 = 0, v2 = 0;
     o.flags = CELLAR_ONLY_IF_PRESENT;
-    T_EQ_I64(put(c, "k", "x", &o), CELLAR_MISS);
+    T_EQ_I64(api_put(c, "k", "x", &o), CELLAR_MISS);
     T_EQ_STR(look(c, "k"), "MISS");
     o.flags = CELLAR_ONLY_IF_ABSENT;
-    T_EQ_I64(put(c, "k", "a", &o), CELLAR_OK);
-    T_EQ_I64(put(c, "k", "b", &o), CELLAR_EXISTS);
+    T_EQ_I64(api_put(c, "k", "a", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_EXISTS);
     T_EQ_STR(look(c, "k"), "a");
     o.flags = CELLAR_ONLY_IF_PRESENT;
     o.version = &v1;
-    T_EQ_I64(put(c, "k", "c", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_OK);
     T_CHECK(v1 != 0);
     o.flags = CELLAR_ONLY_IF_VERSION;
     o.if_version = v1 + 1;
     o.version = &v2;
-    T_EQ_I64(put(c, "k", "d", &o), CELLAR_CONFLICT);
+    T_EQ_I64(api_put(c, "k", "d", &o), CELLAR_CONFLICT);
     T_EQ_STR(look(c, "k"), "c");
     o.if_version = v1;
-    T_EQ_I64(put(c, "k", "d", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "d", &o), CELLAR_OK);
     T_CHECK(v2 > v1);
-    T_EQ_I64(put(c, "k", "e", &o), CELLAR_CONFLICT); /* v1 is over */
+    T_EQ_I64(api_put(c, "k", "e", &o), CELLAR_CONFLICT); /* v1 is over */
     T_EQ_STR(look(c, "k"), "d");
     cellar_del(c, "k", 1);
     o.if_version = v2;
-    T_EQ_I64(put(c, "k", "f", &o), CELLAR_CONFLICT);
-    put(c, "k", "d", NULL); /* the same bytes again are another version: no ABA */
-    T_EQ_I64(put(c, "k", "f", &o), CELLAR_CONFLICT);
-    shut(c);
+    T_EQ_I64(api_put(c, "k", "f", &o), CELLAR_CONFLICT);
+    api_put(c, "k", "d", NULL); /* the same bytes again are another version: no ABA */
+    T_EQ_I64(api_put(c, "k", "f", &o), CELLAR_CONFLICT);
+    api_shut(c);
 }
 
 static void versions_are_given_when_asked_for(void)
@@ -356,7 +323,7 @@ static void versions_are_given_when_asked_for(void)
     cellar *c = open_store();
     cellar_info i = CELLAR_INFO_INIT;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    put(c, "k", "a", NULL);
+    api_put(c, "k", "a", NULL);
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_VERSION) == 0);
     T_EQ_I64(cellar_meta(c, "k", 1, CELLAR_META_VERSION, &i), CELLAR_OK);
@@ -367,8 +334,8 @@ static void versions_are_given_when_asked_for(void)
     T_EQ_STR(look(c, "k"), "a");
     o.flags = CELLAR_ONLY_IF_VERSION;
     o.if_version = version;
-    T_EQ_I64(put(c, "k", "b", &o), CELLAR_OK);
-    T_EQ_I64(put(c, "k", "c", &o), CELLAR_CONFLICT);
+    T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_CONFLICT);
     T_EQ_I64(cellar_meta(c, "none", 4, CELLAR_META_VERSION, &i), CELLAR_MISS);
     char buf[8];
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
@@ -376,7 +343,7 @@ static void versions_are_given_when_asked_for(void)
     g.info = &i;
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, NULL), CELLAR_OK);
     T_CHECK(i.version > version);
-    shut(c);
+    api_shut(c);
 }
 
 static void keep_ttl_keeps_it(void)
@@ -384,21 +351,21 @@ static void keep_ttl_keeps_it(void)
     cellar *c = open_store();
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.ttl_ms = 1000;
-    put(c, "k", "a", &o);
-    atomic_fetch_add(&now_ms, 300);
+    api_put(c, "k", "a", &o);
+    atomic_fetch_add(&api_now_ms, 300);
     o.flags = CELLAR_KEEP_TTL;
     o.ttl_ms = 50;
-    T_EQ_I64(put(c, "k", "b", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 700);
-    T_EQ_I64(put(c, "k", "a longer value than before", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "a longer value than before", &o), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 700);
-    T_EQ_I64(put(c, "new", "b", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "new", "b", &o), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "new"), 50);
-    T_EQ_I64(put(c, "k", "b", NULL), CELLAR_OK); /* a plain set drops it, as Redis' SET does */
+    T_EQ_I64(api_put(c, "k", "b", NULL), CELLAR_OK); /* a plain set drops it, as Redis' SET does */
     T_EQ_I64(ttl_left(c, "k"), CELLAR_TTL_NONE);
-    T_EQ_I64(put(c, "k", "c", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), CELLAR_TTL_NONE);
-    shut(c);
+    api_shut(c);
 }
 
 static void a_failing_set_takes_the_old_value_along(void)
@@ -411,7 +378,7 @@ static void a_failing_set_takes_the_old_value_along(void)
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     static char big[1001];
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    put(c, "k", "old", NULL);
+    api_put(c, "k", "old", NULL);
     o.flags = CELLAR_KEEP_OLD;
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_E_TOOBIG);
     T_EQ_STR(look(c, "k"), "old");
@@ -425,15 +392,15 @@ static void a_failing_set_takes_the_old_value_along(void)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
     T_EQ_U64(st.store_errors, 2);
     T_EQ_U64(st.ended[CELLAR_CAUSE_REJECTED], 1);
-    shut(c);
-    c = open_bytes(2u << 20); /* larger than what the budget can ever hold */
+    api_shut(c);
+    c = api_open(2u << 20); /* larger than what the budget can ever hold */
     char *huge = calloc(1, 8u << 20);
     T_REQUIRE(huge != NULL);
-    put(c, "k", "old", NULL);
+    api_put(c, "k", "old", NULL);
     T_EQ_I64(cellar_set(c, "k", 1, huge, 8u << 20, NULL), CELLAR_E_TOOBIG);
     T_EQ_STR(look(c, "k"), "MISS");
     free(huge);
-    shut(c);
+    api_shut(c);
 }
 
 /* ---- counters, updates ---- */
@@ -447,18 +414,18 @@ static void incr_as_documented(void)
     T_EQ_I64(cellar_incr(c, "n", 1, 3, 10, 500, 0, &n), CELLAR_OK); /* created with its TTL */
     T_EQ_I64(n, 13);
     T_EQ_I64(ttl_left(c, "n"), 500);
-    atomic_fetch_add(&now_ms, 100);
+    atomic_fetch_add(&api_now_ms, 100);
     T_EQ_I64(cellar_incr(c, "n", 1, -20, 10, 900, 0, &n), CELLAR_OK);
     T_EQ_I64(n, -7);
     T_EQ_I64(ttl_left(c, "n"), 400);
     T_EQ_I64(cellar_incr(c, "n", 1, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, NULL), CELLAR_OK);
-    atomic_fetch_add(&now_ms, 400);
+    atomic_fetch_add(&api_now_ms, 400);
     T_EQ_I64(cellar_incr(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK); /* begins anew */
     T_EQ_I64(n, 1);
     T_EQ_I64(ttl_left(c, "n"), CELLAR_TTL_NONE);
     static const char *const no_number[] = { "abc", " 5", "05", "-0", "+5", "", "1.5" };
     for (size_t i = 0; i < sizeof no_number / sizeof no_number[0]; i++) {
-        put(c, "t", no_number[i], NULL);
+        api_put(c, "t", no_number[i], NULL);
         T_EQ_I64(cellar_incr(c, "t", 1, 1, 0, 0, 0, &n), CELLAR_E_TYPE);
         T_EQ_STR(look(c, "t"), no_number[i]);
     }
@@ -477,7 +444,7 @@ static void incr_as_documented(void)
     T_EQ_I64(cellar_incr(c, "g", 1, 5, 1, 0, CELLAR_ONLY_IF_PRESENT, &n), CELLAR_MISS);
     T_EQ_I64(cellar_incr(c, "g", 1, 5, 1, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(n, 6);
-    shut(c);
+    api_shut(c);
 }
 
 typedef struct script { /* what an update function does, round by round */
@@ -491,7 +458,7 @@ static cellar_err run_script(void *ctx, const void *old, size_t old_len, cellar_
 {
     script *s = ctx;
     s->seen = old == NULL ? "(none)" : "";
-    if (s->runs++ < s->interfere) { put(s->c, "k", s->runs % 2 ? "odd" : "even", NULL); }
+    if (s->runs++ < s->interfere) { api_put(s->c, "k", s->runs % 2 ? "odd" : "even", NULL); }
     if (old != NULL) { T_EQ_I64(cellar_buf_append(out, old, old_len), CELLAR_OK); }
     T_EQ_I64(cellar_buf_append(out, "+", 1), CELLAR_OK);
     return s->answer;
@@ -513,7 +480,7 @@ static void update_as_documented(void)
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, &o), CELLAR_OK);
     T_EQ_STR(look(c, "k"), "++");
     T_EQ_I64(ttl_left(c, "k"), 400);
-    atomic_fetch_add(&now_ms, 100);
+    atomic_fetch_add(&api_now_ms, 100);
     o.flags = CELLAR_KEEP_TTL;
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, &o), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 300);
@@ -537,7 +504,7 @@ static void update_as_documented(void)
     s = (script){ c, 0, 0, CELLAR_OK, NULL };
     T_EQ_I64(cellar_update(c, "g", 1, run_script, &s, NULL), CELLAR_OK);
     T_EQ_STR(s.seen, "(none)");
-    shut(c);
+    api_shut(c);
 }
 
 static cellar_err grow(void *ctx, const void *old, size_t old_len, cellar_buf *out)
@@ -555,7 +522,7 @@ static cellar_err grow(void *ctx, const void *old, size_t old_len, cellar_buf *o
 
 static void updates_of_any_length(void)
 {
-    cellar *c = open_bytes(64u << 20);
+    cellar *c = api_open(64u << 20);
     size_t sizes[] = { 0, 1, 512, 513, 100000, 3000000, 5, 0 }, len;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         T_EQ_I64(cellar_update(c, "k", 1, grow, &sizes[i], NULL), CELLAR_OK);
@@ -563,19 +530,19 @@ static void updates_of_any_length(void)
         T_EQ_U64(len, sizes[i]);
     }
     size_t huge = (size_t)CELLAR_VALUE_MAX + 1;
-    put(c, "k", "stays", NULL);
+    api_put(c, "k", "stays", NULL);
     T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, NULL), CELLAR_E_TOOBIG);
     T_EQ_STR(look(c, "k"), "stays");
     huge = 40u << 20; /* over max_value_bytes: a set that failed, with what that means */
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.flags = CELLAR_KEEP_OLD;
-    put(c, "k", "stays", NULL);
+    api_put(c, "k", "stays", NULL);
     T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, &o), CELLAR_E_TOOBIG);
     T_CHECK(strcmp(look(c, "k"), "stays") == 0 || strcmp(look(c, "k"), "MISS") == 0);
-    put(c, "k", "goes", NULL);
+    api_put(c, "k", "goes", NULL);
     T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, NULL), CELLAR_E_TOOBIG);
     T_EQ_STR(look(c, "k"), "MISS");
-    shut(c);
+    api_shut(c);
 }
 
 /* ---- scan ---- */
@@ -637,7 +604,7 @@ static void scans_see_everything(void)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.entries, 0);
     free(s);
-    shut(c);
+    api_shut(c);
 }
 
 typedef struct told {
@@ -664,17 +631,17 @@ static void scan_matches_and_describes(void)
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     uint64_t cursor = 0;
     told t = { 0, 0, 0, 0, 0 };
-    put(c, "user:1", "one", NULL);
+    api_put(c, "user:1", "one", NULL);
     o.ttl_ms = 500;
     o.user_flags = 6;
-    put(c, "user:2", "three", &o);
-    put(c, "group:1", "x", NULL);
+    api_put(c, "user:2", "three", &o);
+    api_put(c, "group:1", "x", NULL);
     T_EQ_I64(cellar_scan(c, &cursor, "user:*", 6, 100000, 0, sum_entry, &t), CELLAR_OK);
     T_EQ_U64(cursor, 0);
     T_EQ_U64(t.entries, 2);
     T_EQ_U64(t.bytes, 8);
     T_EQ_U64(t.flags, 6);
-    atomic_fetch_add(&now_ms, 500);
+    atomic_fetch_add(&api_now_ms, 500);
     t = (told){ 0, 0, 0, 0, 0 };
     T_EQ_I64(cellar_scan(c, &cursor, "*:[1-2]", 7, 100000, 0, sum_entry, &t), CELLAR_OK);
     T_EQ_U64(t.entries, 2); /* user:2 has expired */
@@ -682,14 +649,14 @@ static void scan_matches_and_describes(void)
     t = (told){ 0, 0, 0, 0, 0 };
     T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 100000, 0, sum_entry, &t), CELLAR_OK);
     T_EQ_U64(t.entries, 0);
-    shut(c);
+    api_shut(c);
 }
 
 /* ---- options at run time, hooks ---- */
 
 static void options_change_while_it_runs(void)
 {
-    cellar *c = open_bytes(16u << 20), *v;
+    cellar *c = api_open(16u << 20), *v;
     int64_t value = 0;
     char bytes[1000] = { 0 };
     cellar_stats st = CELLAR_STATS_INIT;
@@ -723,7 +690,7 @@ static void options_change_while_it_runs(void)
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_DEFAULT_TTL_MS, &value), CELLAR_OK);
     T_EQ_I64(value, CELLAR_TTL_NONE);
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_DEFAULT_TTL_MS, 250), CELLAR_OK);
-    T_EQ_I64(put(v, "k", "x", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(v, "k", "x", NULL), CELLAR_OK);
     T_EQ_I64(ttl_left(v, "k"), 250);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_DEFAULT_TTL_MS, &value), CELLAR_OK);
     T_EQ_I64(value, CELLAR_TTL_NONE);
@@ -748,7 +715,7 @@ static void options_change_while_it_runs(void)
     T_EQ_I64(value, 1);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_THREAD, 0), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 static size_t hook_blocks, hook_bytes;
@@ -856,7 +823,7 @@ static void dup_follows_a_value_that_changes(void)
         cellar_free(copy);
         T_EQ_U64(hook_blocks, before);
     }
-    shut(c);
+    api_shut(c);
     T_EQ_U64(hook_blocks, 0);
 }
 
@@ -884,16 +851,16 @@ static void the_log_is_quiet_by_default(void)
     lines l = { { 0 }, "", NULL };
     char buf[8];
     int64_t level;
-    atomic_store(&now_ms, 1000);
+    atomic_store(&api_now_ms, 1000);
     cfg.memory_bytes = 2u << 20;
     cfg.max_value_bytes = 100000;
     cfg.no_threads = 1;
-    cfg.clock = read_clock;
+    cfg.clock = api_clock;
     cfg.log = take_line;
     cfg.log_ctx = &l;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     l.c = c;
-    put(c, "secret-key", "secret-value", NULL);
+    api_put(c, "secret-key", "secret-value", NULL);
     (void)look(c, "secret-key");
     (void)look(c, "secret-none");
     T_EQ_U64(l.count[CELLAR_LOG_INFO] + l.count[CELLAR_LOG_DEBUG], 0);
@@ -907,10 +874,10 @@ static void the_log_is_quiet_by_default(void)
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_LOG_LEVEL, &level), CELLAR_OK);
     T_EQ_I64(level, CELLAR_LOG_DEBUG);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_LOG_LEVEL, CELLAR_LOG_OFF), CELLAR_OK);
-    atomic_fetch_add(&now_ms, 5000);
+    atomic_fetch_add(&api_now_ms, 5000);
     (void)look(c, "secret-none");
     T_EQ_U64(l.count[CELLAR_LOG_INFO], 1);
-    shut(c);
+    api_shut(c);
 }
 
 static void secrets_make_hashing_repeatable(void)
@@ -936,7 +903,7 @@ static void secrets_make_hashing_repeatable(void)
             } while (cursor != 0);
             order[run][hash] = digest;
             free(s);
-            shut(c);
+            api_shut(c);
         }
         T_EQ_U64(order[0][hash], order[1][hash]);
     }
@@ -961,7 +928,7 @@ static void small_budgets_hold_mostly_payload(void)
     payload = st.entries * (sizeof value + sizeof(int));
     T_CHECK(payload >= CELLAR_MEMORY_MIN / 10 * 6);
     printf("# 1 MiB holds %llu bytes of payload\n", (unsigned long long)payload);
-    shut(c);
+    api_shut(c);
 }
 
 static void texts_fit_or_say_how_long(void)
@@ -971,7 +938,7 @@ static void texts_fit_or_say_how_long(void)
     size_t need = 0, len = 0;
     cellar_err (*const writer[2])(cellar *, char *, size_t, size_t *) = { cellar_metrics_write,
                                                                           cellar_dump };
-    put(c, "private-key", "private-value", NULL);
+    api_put(c, "private-key", "private-value", NULL);
     for (int i = 0; i < 2; i++) {
         T_EQ_I64(writer[i](c, NULL, 0, &need), CELLAR_E_BUFFER);
         T_CHECK(need > 100 && need < sizeof text);
@@ -983,7 +950,7 @@ static void texts_fit_or_say_how_long(void)
     }
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "# TYPE cellar_hits_total counter") != NULL);
-    shut(c);
+    api_shut(c);
 }
 
 static void tags_are_stored_and_told(void)
@@ -995,7 +962,7 @@ static void tags_are_stored_and_told(void)
     o.tags = tags;
     o.tag_count = 2;
     o.cost_us = 1500;
-    T_EQ_I64(put(c, "k", "v", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     T_EQ_STR(look(c, "k"), "v");
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_TAGGED) != 0);
@@ -1003,12 +970,12 @@ static void tags_are_stored_and_told(void)
     static const uint32_t costs[] = { 1, 2, 3, 10, 100, 12345, 1000000, UINT32_MAX };
     for (size_t j = 0; j < sizeof costs / sizeof costs[0]; j++) {
         o.cost_us = costs[j];
-        T_EQ_I64(put(c, "k", "v", &o), CELLAR_OK);
+        T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
         T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
         const double ratio = (double)i.cost_us / costs[j];
         T_CHECK(ratio > 0.87 && ratio < 1.07);
     }
-    shut(c);
+    api_shut(c);
 }
 
 T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(sizes_from_nothing_to_oversized_come_back),

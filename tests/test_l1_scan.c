@@ -114,7 +114,7 @@ static void present_throughout_is_seen(void)
             printf("# %" PRIu64 " changes, %" PRIu64 " splits, %" PRIu64 " merges\n", w.changes,
                    s.splits, s.merges);
         }
-        T_CHECK(s.splits > 500 && s.merges > 100);
+        T_CHECK(s.splits > 500 && s.merges > (KIT_SLOW == 1 ? 100u : 10u));
         T_EQ_U64(s.evicted, 0);
         kit_close(&k);
         free(w.seen);

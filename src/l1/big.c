@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * big: oversized values, a run of pages each, charged to the budget until they are really freed.
+ * big: oversized values and keys, a run of pages each, charged until they are really freed.
  *
- * PICTURE    the log holds header, key and a 16-byte descriptor {block, length}; the bytes lie in
- *            whole pages of a region of their own, never changed in place. Replaced or evicted
- *            (after its hand-over) a block waits in limbo until no pin slot names it.
+ * PICTURE    the log holds header, key and a 16-byte descriptor {block, length}; of a key too long
+ *            for it (APART) its block and hash. The bytes lie in whole pages of a region of their
+ *            own, never changed in place. Replaced or evicted (after its hand-over) a block waits
+ *            in limbo until no pin slot names it.
+ *                block |header|value, if BIG|key, if APART|
  *                pages  |##|..|####|.|###|......   next-fit over a bitmap; freed pages are
  *                discarded
  * INVARIANTS charge of BIG == big_bytes + limbo_bytes == 4096 x bits set; a block is linked, or in
@@ -112,9 +114,10 @@ static void l1_pages_give(l1 *c, l1_big *b)
     base_uncharge(c->account, BASE_MOD_BIG, bytes);
 }
 
-CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, l1_big **out)
+CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, const void *key,
+                                      uint32_t key_len, l1_big **out)
 {
-    const uint64_t bytes = base_round_up(L1_BIG_HEADER + len, BASE_PAGE);
+    const uint64_t bytes = base_round_up(L1_BIG_HEADER + len + key_len, BASE_PAGE);
     bool charged = base_charge(c->account, BASE_MOD_BIG, bytes);
     (void)l1_limbo_sweep(c);
     for (unsigned round = 0; round < 16 && !charged; round++) {
@@ -130,11 +133,32 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, l1
     }
     b->next = NULL;
     b->bytes = bytes;
-    memcpy(l1_big_bytes(b), value, (size_t)len);
+    if (len != 0) { memcpy(l1_big_bytes(b), value, (size_t)len); }
+    if (key_len != 0) { memcpy(l1_big_bytes(b) + len, key, key_len); }
     base_add_rlx(&c->big_bytes, bytes);
     base_add_rlx(&c->big_blocks, (uint64_t)1);
     *out = b;
     return CELLAR_OK;
+}
+
+CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
+                                   const l1_rec *r, const l1_key *k)
+{
+    const l1_big *block = l1_block_of(c, pos, r);
+    const unsigned char *key = l1_key_at(c, pos, r); /* not looked at yet: it may be anywhere */
+    base_fence_acq();
+    if (base_load_rlx(&primary->ver) != ver) { return L1_LOOK_AGAIN; }
+    /* No slot: the reader comes back with the lock after some rounds. */
+    _Atomic uint64_t *slot = l1_pin_take(c, (uint64_t)(uintptr_t)block | L1_BIG_BIT, true);
+    if (slot == NULL) { return L1_LOOK_AGAIN; }
+    BASE_POINT("l1.apart.published");
+    l1_look look = L1_LOOK_AGAIN;
+    if (base_load_sc(&primary->ver) == ver) {
+        look = BASE_MUTANT("l1.apart_by_hash") || memcmp(key, k->bytes, k->len) == 0
+                   ? L1_LOOK_FOUND : L1_LOOK_NONE;
+    }
+    base_store_rel(slot, (uint64_t)0);
+    return look;
 }
 
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b)

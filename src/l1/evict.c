@@ -136,11 +136,9 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
         base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
         out->v[out->n++] = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
                                        .cause = (uint8_t)cause, .uses = (uint8_t)uses};
-    } else if ((slot->rec.w0 & L1_W0_BIG) != 0) {
-        l1_big *block;
-        uint32_t len;
-        l1_descriptor(c, slot->pos, &slot->rec, &block, &len);
-        l1_big_limbo(c, block);
+    } else {
+        l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
+        if (block != NULL) { l1_big_limbo(c, block); }
     }
     l1_live_sub(c, h->s, slot->pos, weight);
 }
@@ -156,8 +154,9 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         l1_info info;
         l1_info_of(c, x->pos, &r, &info);
         const unsigned char *p = l1_at(c, x->pos);
-        l1_left left = {.key = p + r.key_off, .key_len = r.klen, .value = p + r.value_off,
-                        .value_len = info.value_len, .hash = x->hash, .stamp = x->stamp,
+        l1_left left = {.key = l1_key_at(c, x->pos, &r), .key_len = r.klen,
+                        .value = p + r.value_off, .value_len = info.value_len,
+                        .hash = x->hash, .stamp = x->stamp,
                         .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
                         .version = info.version, .value_hash = info.value_hash,
                         .l2_addr = info.l2_addr, .tag_count = r.tag_count, .owner = r.owner,
@@ -168,13 +167,9 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
             left.tag_born = base_seq_u64(p + r.tag_off + 8);
             left.tag_fps = p + r.tag_off + 16;
         }
-        l1_big *block = NULL;
-        if ((r.w0 & L1_W0_BIG) != 0) {
-            uint32_t len;
-            l1_descriptor(c, x->pos, &r, &block, &len);
-            left.value = l1_big_bytes(block);
-            if (BASE_MUTANT("l1.limbo_before_hand_over")) { l1_big_limbo(c, block); }
-        }
+        l1_big *const block = l1_block_of(c, x->pos, &r);
+        if ((r.w0 & L1_W0_BIG) != 0) { left.value = l1_big_bytes(block); }
+        if (block != NULL && BASE_MUTANT("l1.limbo_before_hand_over")) { l1_big_limbo(c, block); }
         sync_assert_none();
         if (c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &left); }
         BASE_POINT("l1.evict.handed");
@@ -308,7 +303,7 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash,
     if (there) {
         uint64_t stamp = 0;
         if (c->hooks.commit != NULL) {
-            (void)c->hooks.commit(c->hooks.ctx, hash, r->owner, l1_at(c, pos) + r->key_off, r->klen,
+            (void)c->hooks.commit(c->hooks.ctx, hash, r->owner, l1_key_at(c, pos, r), r->klen,
                                   cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE : L1_CHANGE_EVICT,
                                   &stamp);
         }

@@ -25,8 +25,6 @@ typedef struct l1_probe { /* an optimistic look at one key */
     l1_rec rec;
 } l1_probe;
 
-typedef enum l1_look { L1_LOOK_FOUND, L1_LOOK_NONE, L1_LOOK_AGAIN } l1_look;
-
 BASE_INLINE bool l1_unchanged(const l1_bucket *primary, uint32_t ver)
 {
     if (BASE_MUTANT("l1.no_recheck")) { return true; }
@@ -65,9 +63,9 @@ static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
             p->i = (unsigned)__builtin_ctz(m);
             p->pos = l1_pos(c, base_load_rlx(&p->b->off[p->i]));
             BASE_POINT("l1.probe.matched");
-            if (l1_decode(c, p->pos, &p->rec) && l1_rec_is(c, p->pos, &p->rec, k)) {
-                return L1_LOOK_FOUND;
-            }
+            if (!l1_decode(c, p->pos, &p->rec)) { continue; }
+            const l1_look look = l1_rec_look(c, p->primary, p->ver, p->pos, &p->rec, k);
+            if (look != L1_LOOK_NONE) { return look; }
         }
         uint16_t n = base_load_rlx(&p->b->ovf);
         if (n == 0 || hop == L1_CHAIN_MAX) { break; }
@@ -289,7 +287,10 @@ static BASE_NOINLINE cellar_err l1_get_walk(l1 *c, const l1_key *k, void *buf, s
                 if ((w0 & (L1_W0_EXT | L1_W0_BIG)) != 0) { goto any; }
                 BASE_POINT("l1.probe.matched");
                 l1_rec r;
-                if (!l1_decode(c, pos, &r) || !l1_rec_is(c, pos, &r, k)) { continue; }
+                /* Fields by now: it is another record, and the version says so. */
+                if (!l1_decode(c, pos, &r) || r.mask != 0 || !l1_rec_is(c, pos, &r, k)) {
+                    continue;
+                }
                 if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, pos, &r))) {
                     continue;
                 }

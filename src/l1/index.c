@@ -142,6 +142,9 @@ CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
  * holds. */
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
+    if (BASE_UNLIKELY((r->mask & L1_X_APART) != 0)) {
+        return base_seq_u64(l1_at(c, pos) + l1_field(r, L1_X_APART) + 8);
+    }
     return base_hash(c->hash_key, r->owner, l1_at(c, pos) + r->key_off, r->klen);
 }
 
@@ -173,12 +176,8 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             base_store_rlx(&at->tag[i], (uint16_t)0);
             if (!l1_decode(c, pos, &r)) { continue; }
             l1_live_sub(c, s, pos, l1_weight(c, pos, &r));
-            if ((r.w0 & L1_W0_BIG) != 0) {
-                l1_big *block;
-                uint32_t len;
-                l1_descriptor(c, pos, &r, &block, &len);
-                l1_big_limbo(c, block);
-            }
+            l1_big *const block = l1_block_of(c, pos, &r);
+            if (block != NULL) { l1_big_limbo(c, block); }
         }
         uint16_t n = base_load_rlx(&at->ovf);
         if (at != b) { base_store_rlx(&at->freq, 0u); }
@@ -650,9 +649,10 @@ typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 
 } l1_scan_item;
 
 /* Append the live entries of one chain that belong to `owner`. False: the buffer is too small
- * (*need is set). Bytes may be torn; the caller validates. */
+ * (*need is set). Bytes may be torn; the caller validates. *apart: NULL when the bucket is locked,
+ * else set by a key in a block, which only who has the lock may look at. */
 static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t owner, bool values,
-                         l1_scan_buf *out, size_t *need)
+                         l1_scan_buf *out, size_t *need, bool *apart)
 {
     unsigned hops = 0;
     for (const l1_bucket *b = &s->bucket[number];; hops++) {
@@ -663,6 +663,10 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
                 continue;
             }
             if (r.mask != 0 && l1_judge(c, pos, &r, 0) == CELLAR_MISS) { continue; }
+            if ((r.mask & L1_X_APART) != 0 && apart != NULL) {
+                *apart = true;
+                return true;
+            }
             bool value = values && (r.w0 & L1_W0_BIG) == 0;
             size_t bytes =
                 (size_t)base_round_up(sizeof(l1_scan_item) + r.klen + (value ? r.vlen : 0u), 8);
@@ -677,7 +681,7 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
             item->value_len = r.vlen;
             item->has_value = value;
             unsigned char *to = (unsigned char *)(item + 1);
-            base_seq_load(to, l1_at(c, pos) + r.key_off, r.klen);
+            base_seq_load(to, l1_key_at(c, pos, &r), r.klen);
             if (value) { base_seq_load(to + r.klen, l1_at(c, pos) + r.value_off, r.vlen); }
             out->used += bytes;
             out->count++;
@@ -696,8 +700,9 @@ static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool
 static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool values,
                          l1_scan_buf *out, size_t *need, unsigned *level)
 {
+    bool apart = false;
     for (unsigned round = 0;; round++) {
-        const bool locked = round >= L1_RETRIES || c->forked;
+        const bool locked = round >= L1_RETRIES || c->forked || apart;
         if (locked) { sync_take(L1_STRIPE, &s->lock); }
         const uint64_t ls = base_load_acq(&s->ls);
         *level = (unsigned)(ls >> 32) & 255u;
@@ -713,7 +718,8 @@ static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool
             even = even && (v[i] & 1u) == 0 && v[i] != 0;
         }
         for (unsigned i = 0; i < n && even && fits; i++) {
-            fits = l1_scan_copy(c, s, number[i], owner, values, out, need);
+            fits = l1_scan_copy(c, s, number[i], owner, values, out, need,
+                                locked ? NULL : &apart);
         }
         base_fence_acq();
         for (unsigned i = n; i-- > 0;) {
@@ -726,7 +732,7 @@ static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool
         }
         same = same && base_load_acq(&s->ls) == ls;
         if (locked) { sync_drop(L1_STRIPE, &s->lock); }
-        if (locked || (even && same)) { return fits; }
+        if (locked || (even && same && !apart)) { return fits; }
         unsigned spins = round * 16;
         l1_backoff(&spins);
     }

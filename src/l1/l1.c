@@ -6,8 +6,7 @@
  *            live counts agree; queues are disjoint lists; charges equal what is committed.
  * LIMITS     reservations: arena, index 8 x budget each (at least 64 MiB), overflow twice the
  *            index, halved until the system grants them. Stripes: 64, clamped to segments/64 and
- *            entries/64. A record's header and key must fit a segment: keys of 65,535 bytes need
- *            budgets from 512 MiB on, CELLAR_E_TOOBIG below. */
+ *            entries/64. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -139,6 +138,8 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);
     /* Longer values take whole pages: from 8 KiB on that wastes a third at worst. */
     c->record_max = BASE_MAX(c->seg_bytes / 4, BASE_MIN(c->seg_bytes / 2, 8192u));
+    /* Beside a key of that length all optional fields find room in the smallest segment. */
+    c->key_max = BASE_MIN(c->seg_bytes / 4, 1024u);
     c->stripe_count = l1_pick_stripes(cfg, budget, c->seg_bytes);
     c->stripe_mask = c->stripe_count - 1;
     c->max_value_bytes = BASE_MIN(cfg->max_value_bytes != 0 ? cfg->max_value_bytes

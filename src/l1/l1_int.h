@@ -16,7 +16,8 @@
  *              4  u32 due   0 none; else deadline = seg_base_ms + due - 1; ~0: in EXT
  *              8  u32 owner             if OWNER (root before its first clear: none)
  *                 u32 mask, fields      if EXT, in the order of L1_FIELDS
- *                 key, value            BIG: the value is a 16-byte descriptor {block, length}
+ *                 key, value            BIG: the value is a 16-byte descriptor {block, length}.
+ *                                       APART: no key here, the field names {block, hash}
  *                 tag block             if L1_X_TAGS, at the next multiple of 4
  *            last_use and born are absolute u64 milliseconds, not relative to the segment: 4 bytes
  *            more on the rare records that have them, and nothing to re-encode or to overflow.
@@ -71,8 +72,8 @@
 
 /* Optional fields: name, bytes; the order is the order in the record and of the mask's bits. */
 #define L1_FIELDS(X) \
-    X(KLEN, 4) X(DEADLINE, 8) X(KIND, 4) X(ERR, 8) X(IDLE, 12) X(BORN, 8) X(STALE, 4) X(FLAGS, 4) \
-    X(VERSION, 8) X(VHASH, 8) X(L2, 8) X(TAGS, 0)
+    X(KLEN, 4) X(APART, 16) X(DEADLINE, 8) X(KIND, 4) X(ERR, 8) X(IDLE, 12) X(BORN, 8) \
+    X(STALE, 4) X(FLAGS, 4) X(VERSION, 8) X(VHASH, 8) X(L2, 8) X(TAGS, 0)
 enum {
 #define L1_X(name, bytes) L1_XI_##name,
     L1_FIELDS(L1_X)
@@ -87,7 +88,6 @@ enum {
 };
 /* What makes a record SPECIAL: looked at before a plain hit may be returned. */
 #define L1_X_SPECIAL (L1_X_KIND | L1_X_IDLE | L1_X_STALE | L1_X_TAGS)
-#define L1_FIELD_BYTES_MAX (4 + 8 + 4 + 8 + 12 + 8 + 4 + 4 + 8 + 8 + 8)
 #define L1_TAG_MAX 16
 #define L1_TAG_BLOCK(n) (16u + 8u * (n))
 #define L1_DESCRIPTOR 16u
@@ -181,7 +181,9 @@ typedef struct l1_pin_line {
     _Atomic uint64_t slot[L1_PIN_SLOTS]; /* 0 free; segment + 1; block | L1_BIG_BIT */
 } l1_pin_line;
 
-typedef struct l1_big { /* header of an oversized block, at the start of a page; the bytes follow */
+/* Header of an oversized block, at the start of a page. Behind it lie the value, if it is BIG, and
+ * then the key, if it is APART. */
+typedef struct l1_big {
     struct l1_big *next; /* limbo list; L1_BIG */
     uint64_t bytes;      /* charged: whole pages, header included */
 } l1_big;
@@ -220,7 +222,8 @@ struct l1 {
     uint64_t max_value_bytes;
     uint32_t stripe_count, bucket_limit, overflow_limit, seg_limit, group_count;
     uint32_t mean_bytes; /* of an entry, as configured */
-    uint32_t record_max; /* longest record in the log; longer values are BIG */
+    uint32_t record_max; /* longest record in the log; longer ones keep key or value in a block */
+    uint32_t key_max;    /* keys up to this length always lie in the log */
     base_region arena_region, index_region, overflow_region, table_region, base_region_;
     size_t stripe_stride, overflow_stride;
     l1_pin_line *pin;
@@ -285,11 +288,20 @@ CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
 /* When a plain get stops answering: deadline and idle window; and the later end of the stale
  * window. */
 CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until);
+/* Is it exactly this key's? Under its bucket's lock. */
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
+/* The same for who has no lock, only the version `ver` of the bucket it was found in. */
+typedef enum l1_look { L1_LOOK_FOUND, L1_LOOK_NONE, L1_LOOK_AGAIN } l1_look;
+CELLAR_PRIVATE l1_look l1_rec_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
+                                   const l1_rec *r, const l1_key *k);
+/* The key's bytes: of a linked record under its bucket's lock, or of one being handed over. */
+CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r);
+/* The block that holds its value, its key or both; NULL: none. */
+CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r);
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
 /* What a reader may do with this record now (get.c). MISS: as if it were not there. */
 CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags);
-/* Bytes the entry counts for: its record, and its block when BIG. */
+/* Bytes the entry counts for: its record, and what it keeps in a block. */
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r);
 CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
                                   uint32_t *len);
@@ -299,15 +311,23 @@ typedef struct l1_image { /* a record about to be written */
     const void *key;
     const void *value;
     uint64_t value_len;
-    l1_big *block; /* BIG: already filled */
+    l1_big *block; /* BIG, APART: already filled */
     const l1_put_spec *spec;
     int64_t deadline_ms, idle_ms, stale_ms;
-    uint64_t version, born_ms, last_use_ms;
+    uint64_t version, born_ms, last_use_ms, hash;
 } l1_image;
-/* Lay out; false: longer than `most` (record_max: then the value must be BIG; a rewritten record
- * may grow by some fields up to seg_bytes). */
-CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, bool big,
+/* What does not lie in the log: L1_FORM_BIG the value, L1_FORM_APART the key. */
+#define L1_FORM_BIG 1u
+#define L1_FORM_APART 2u
+/* Lay out; false: longer than `most` (record_max: then key or value must go elsewhere; a rewritten
+ * record may grow by some fields up to seg_bytes). */
+CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, unsigned form,
                               uint32_t most, l1_image *im);
+BASE_INLINE unsigned l1_form_of(const l1_rec *r)
+{
+    return ((r->w0 & L1_W0_BIG) != 0 ? L1_FORM_BIG : 0u) |
+           ((r->mask & L1_X_APART) != 0 ? L1_FORM_APART : 0u);
+}
 /* Header, fields, key, tags; and the value (or descriptor). */
 CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im);
 CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im);
@@ -476,7 +496,13 @@ CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal
 CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
 CELLAR_PRIVATE bool l1_bigs_open(l1 *c, uint64_t budget);
 CELLAR_PRIVATE void l1_bigs_close(l1 *c);
-CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, l1_big **out);
+/* A block with these bytes, the key's behind the value's; either may be missing (length 0). */
+CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, const void *key,
+                                      uint32_t key_len, l1_big **out);
+/* Who has found a record with its key APART under version `ver` compares it here: the block is
+ * published before the version is looked at again, so that nobody frees it meanwhile. */
+CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
+                                   const l1_rec *r, const l1_key *k);
 CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c);
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */

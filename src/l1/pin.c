@@ -135,7 +135,10 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
         for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
             slot.i = (unsigned)__builtin_ctz(m);
             slot.pos = l1_pos(c, base_load_rlx(&b->off[slot.i]));
-            if (l1_decode(c, slot.pos, &slot.rec) && l1_rec_is(c, slot.pos, &slot.rec, k)) {
+            if (!l1_decode(c, slot.pos, &slot.rec)) { continue; }
+            const l1_look look = l1_rec_look(c, h.b, ver, slot.pos, &slot.rec, k);
+            if (look == L1_LOOK_AGAIN) { return L1_PIN_AGAIN; }
+            if (look == L1_LOOK_FOUND) {
                 slot.b = b;
                 break;
             }

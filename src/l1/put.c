@@ -170,8 +170,6 @@ static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *i
            l1_encode_due(c, slot->pos, im->deadline_ms, n->mask) != L1_DUE_EXT;
 }
 
-static bool l1_present(l1 *c, l1_stripe *s, const l1_key *k, uint32_t *w0);
-
 /* No tag of this key's in the chain: there is nothing to update in place. A hint. */
 BASE_INLINE bool l1_no_tag(l1 *c, const l1_key *k)
 {
@@ -190,7 +188,9 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
     bool announce = false;
     uint32_t early = 0;
     if (BASE_MUTANT("l1.w0_before_lock")) {
-        (void)l1_present(c, l1_stripe_of(c, k->hash), k, &early);
+        l1_lock_key(c, k->hash, &h, false);
+        early = l1_find(c, &h, k, &slot) ? slot.rec.w0 : 0;
+        l1_unlock(c, &h);
     }
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
@@ -238,14 +238,19 @@ static BASE_NOINLINE l1_done l1_put_in_place_told(l1 *c, const l1_key *k, l1_put
 }
 
 /* ---- append ---------------------------------------------------------------------------------- */
-static bool l1_present(l1 *c, l1_stripe *s, const l1_key *k, uint32_t *w0)
+/* The stripe lock keeps records where they are, so that it is enough to find one whose key lies in
+ * the log; a key in a block is there for who has its bucket. */
+static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
+    SYNC_HOLDS(L1_STRIPE);
+static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
 {
     uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
     l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
-    l1_slot slot;
-    if (!l1_find(c, &h, k, &slot)) { return false; }
-    *w0 = slot.rec.w0;
-    return true;
+    if (BASE_LIKELY(k->len <= c->key_max)) { return l1_find(c, &h, k, slot); }
+    l1_lock_key(c, k->hash, &h, true);
+    const bool found = l1_find(c, &h, k, slot);
+    l1_unlock(c, &h);
+    return found;
 }
 
 /* The lines a new record will touch, all at once: each is dirty in another core's cache half of the
@@ -292,7 +297,8 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
 static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im)
 {
     l1_stripe *s = l1_stripe_of(c, k->hash);
-    const uint64_t weight = im->rec.size + (im->block != NULL ? im->value_len : 0);
+    const uint64_t weight = im->rec.size + ((im->rec.w0 & L1_W0_BIG) != 0 ? im->value_len : 0) +
+                            ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0);
     l1_victims v;
     l1_toll toll = {0};
     unsigned q = 2, no_bucket = 0;
@@ -301,9 +307,9 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
     for (;;) {
         uint64_t pos;
         sync_take(L1_STRIPE, &s->lock);
-        uint32_t w0;
+        l1_slot old;
         l1_prefetch_append(c, s, k->hash);
-        bool present = l1_present(c, s, k, &w0);
+        const bool present = l1_find_stripe(c, s, k, &old);
         if (q == 2) {
             q = present ? (base_load_rlx(&c->policy) == L1_LRU) : l1_queue_for(c, s, k->hash);
         }
@@ -422,6 +428,17 @@ static bool l1_put_plain(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err *err
     return done;
 }
 
+/* Whole in the log if that is short enough; else a long key goes into a block, then the value. */
+static unsigned l1_choose_form(const l1 *c, const l1_key *k, const l1_put_spec *p, l1_image *im)
+{
+    const unsigned apart = k->len > c->key_max ? L1_FORM_APART : 0u;
+    if (l1_layout(c, k, p, 0, c->record_max, im)) { return 0; }
+    if (apart != 0 && l1_layout(c, k, p, apart, c->record_max, im)) { return apart; }
+    const bool fits = l1_layout(c, k, p, L1_FORM_BIG | apart, c->seg_bytes, im);
+    BASE_REQUIRE(fits); /* a short key and all fields there are: see l1_open */
+    return L1_FORM_BIG | apart;
+}
+
 static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p)
 {
     if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
@@ -429,10 +446,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p)
         l1_image im;
         cellar_err err;
         if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p); }
-        const bool big = !l1_layout(c, k, p, false, c->record_max, &im);
-        if (big && !l1_layout(c, k, p, true, c->seg_bytes, &im)) {
-            return l1_put_failed(c, k, p, CELLAR_E_TOOBIG);
-        }
+        const unsigned form = l1_choose_form(c, k, p, &im);
         const uint32_t judged = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME;
         if ((p->flags & judged) != 0 || !l1_no_tag(c, k)) {
             l1_done done = BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0)
@@ -441,8 +455,10 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p)
             if (done == L1_DONE) { return err; }
             if (done == L1_AGAIN && round < 64) { continue; }
         }
-        if (big) {
-            err = l1_big_make(c, p->value, p->value_len, &im.block);
+        if (form != 0) {
+            const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
+            err = l1_big_make(c, p->value, big ? p->value_len : 0, k->bytes, apart ? k->len : 0,
+                              &im.block);
             if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }
         }
         err = l1_append(c, k, p, &im);
@@ -559,10 +575,8 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
         spec->tag_born = base_seq_u64(p + r->tag_off + 8);
         base_seq_load(fps, p + r->tag_off + 16, 8u * (size_t)r->tag_count);
     }
-    const bool big = (r->w0 & L1_W0_BIG) != 0;
-    if (!l1_layout(c, k, spec, big, c->seg_bytes, im)) { return false; }
-    uint32_t len;
-    if (big) { l1_descriptor(c, slot->pos, r, &im->block, &len); }
+    if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
+    im->block = l1_block_of(c, slot->pos, r);
     im->value = p + r->value_off;
     im->version = info.version;
     if (info.born_exact) { im->born_ms = (uint64_t)info.born_ms; }
@@ -584,7 +598,7 @@ static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slo
                               const l1_edit *e, l1_image *im, unsigned char bytes[8],
                               uint64_t *stamp)
 {
-    if (im->rec.vlen != 8 || im->block != NULL) { return CELLAR_E_TYPE; }
+    if (im->rec.vlen != 8 || (im->rec.w0 & L1_W0_BIG) != 0) { return CELLAR_E_TYPE; }
     if (!l1_commit(c, k, L1_CHANGE_INCR, stamp)) { return CELLAR_CONFLICT; }
     if (e->old != NULL) {
         l1_save_old(c, k, slot, e->old);
@@ -620,12 +634,9 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         cellar_err err = CELLAR_MISS;
         l1_room room = L1_ROOM_NONE;
         sync_take(L1_STRIPE, &s->lock);
-        uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
-        l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
-        bool found = l1_find(c, &h, k, &slot);
-        if (found) {
-            err = CELLAR_E_SPACE;
-        } /* a long key leaves no room for more fields in a segment */
+        l1_hold h;
+        bool found = l1_find_stripe(c, s, k, &slot);
+        if (found) { err = CELLAR_E_SPACE; } /* no room for more fields in a segment, or at all */
         const bool fits = found && l1_image_of(c, k, &slot, e, &spec, fps, &im);
         const uint64_t from = fits ? slot.pos : 0;
         const uint32_t size = fits ? im.rec.size : 0;

@@ -11,6 +11,8 @@
  * LIMITS     l1_decode believes nothing: the bytes may be torn or of a former life. Whatever it
  *            accepts lies inside one segment; that it is the right record is for the version to
  *            say. */
+#include <string.h>
+
 #include "l1/l1_int.h"
 
 static uint32_t l1_field_bytes(uint32_t mask)
@@ -57,7 +59,7 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
     }
     r->field_off = at;
     at += l1_field_bytes(r->mask);
-    if (at >= room) { return false; }
+    if (at > room) { return false; } /* APART without a value ends here */
     r->klen = L1_W0_KLEN(r->w0);
     if (r->klen == L1_KLEN_LONG) {
         if ((r->mask & L1_X_KLEN) == 0) { return false; }
@@ -65,7 +67,7 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
     }
     r->vlen = L1_W0_VLEN(r->w0);
     r->key_off = at;
-    r->value_off = at + r->klen;
+    r->value_off = at + ((r->mask & L1_X_APART) != 0 ? 0 : r->klen);
     uint32_t end = r->value_off + r->vlen;
     r->tag_off = 0;
     r->tag_count = 0;
@@ -109,10 +111,65 @@ CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, in
     return at;
 }
 
+static l1_big *l1_apart(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t *hash)
+{
+    const unsigned char *f = l1_at(c, pos) + l1_field(r, L1_X_APART);
+    *hash = base_seq_u64(f + 8);
+    return (l1_big *)(uintptr_t)base_seq_u64(f);
+}
+
+CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    l1_big *block = NULL;
+    uint64_t hash;
+    uint32_t len;
+    if ((r->mask & L1_X_APART) != 0) {
+        block = l1_apart(c, pos, r, &hash);
+    } else if ((r->w0 & L1_W0_BIG) != 0) {
+        l1_descriptor(c, pos, r, &block, &len);
+    }
+    return block;
+}
+
+CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) { return l1_at(c, pos) + r->key_off; }
+    l1_big *block;
+    uint64_t hash;
+    uint32_t len = 0;
+    if ((r->w0 & L1_W0_BIG) != 0) { l1_descriptor(c, pos, r, &block, &len); }
+    block = l1_apart(c, pos, r, &hash);
+    return l1_big_bytes(block) + len;
+}
+
+/* Two keys of one hash are still told apart: by the bytes in the block, once it is safe to look. */
+static bool l1_apart_may_be(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
+{
+    uint64_t hash;
+    (void)l1_apart(c, pos, r, &hash);
+    return hash == k->hash;
+}
+
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
 {
-    return r->klen == k->len && r->owner == k->owner &&
-           base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len);
+    if (r->klen != k->len || r->owner != k->owner) { return false; }
+    if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
+        return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len);
+    }
+    return l1_apart_may_be(c, pos, r, k) &&
+           (BASE_MUTANT("l1.apart_by_hash") || memcmp(l1_key_at(c, pos, r), k->bytes, k->len) == 0);
+}
+
+CELLAR_PRIVATE l1_look l1_rec_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
+                                   const l1_rec *r, const l1_key *k)
+{
+    if (r->klen != k->len || r->owner != k->owner) { return L1_LOOK_NONE; }
+    if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
+        return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len) ? L1_LOOK_FOUND
+                                                                             : L1_LOOK_NONE;
+    }
+    if (!l1_apart_may_be(c, pos, r, k)) { return L1_LOOK_NONE; }
+    return l1_big_look(c, primary, ver, pos, r, k);
 }
 
 CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
@@ -125,11 +182,11 @@ CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1
 
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    if ((r->w0 & L1_W0_BIG) == 0) { return r->size; }
+    if (BASE_LIKELY(l1_form_of(r) == 0)) { return r->size; }
     l1_big *block;
-    uint32_t len;
-    l1_descriptor(c, pos, r, &block, &len);
-    return r->size + (uint64_t)len;
+    uint32_t len = 0;
+    if ((r->w0 & L1_W0_BIG) != 0) { l1_descriptor(c, pos, r, &block, &len); }
+    return r->size + (uint64_t)len + ((r->mask & L1_X_APART) != 0 ? r->klen : 0u);
 }
 
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out)
@@ -197,10 +254,11 @@ CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec 
     return rare == 0 && k->len < L1_KLEN_LONG && !l1_due_far(c, p->deadline_ms);
 }
 
-CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, bool big,
+CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, unsigned form,
                               uint32_t most, l1_image *im)
 {
-    if (l1_is_plain(c, k, p) && !big && p->value_len <= c->record_max) {
+    const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
+    if (l1_is_plain(c, k, p) && form == 0 && p->value_len <= c->record_max) {
         const uint32_t head = k->owner != 0 ? 12u : 8u, vlen = (uint32_t)p->value_len;
         im->rec =
             (l1_rec){.w0 = k->len | (vlen << 8) | L1_W0_ALWAYS | (k->owner != 0 ? L1_W0_OWNER : 0u),
@@ -223,6 +281,7 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     }
     memset(im, 0, sizeof *im);
     im->key = k->bytes;
+    im->hash = k->hash;
     im->value = p->value;
     im->value_len = p->value_len;
     im->spec = p;
@@ -232,6 +291,7 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
 
     uint32_t mask = 0;
     if (k->len >= L1_KLEN_LONG) { mask |= L1_X_KLEN; }
+    if (apart) { mask |= L1_X_APART; }
     if ((p->kind | p->fails | p->cost) != 0) { mask |= L1_X_KIND; }
     if ((p->retry_at | p->loader_code) != 0) { mask |= L1_X_ERR; }
     if (p->idle_ms > 0) { mask |= L1_X_IDLE | L1_X_BORN; }
@@ -257,7 +317,7 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     r->vlen = big ? L1_DESCRIPTOR : (uint32_t)p->value_len;
     r->field_off = 8u + (k->owner != 0 ? 4u : 0u) + (mask != 0 ? 4u : 0u);
     r->key_off = r->field_off + l1_field_bytes(mask);
-    r->value_off = r->key_off + k->len;
+    r->value_off = r->key_off + (apart ? 0 : k->len);
     uint64_t end = (uint64_t)r->value_off + (big ? L1_DESCRIPTOR : p->value_len);
     if (p->tag_count != 0) {
         end = base_round_up(end, 4);
@@ -334,6 +394,11 @@ CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im)
     if (r->mask != 0) {
         base_seq_store_u32(p + r->field_off - 4, r->mask);
         l1_write_fields(p, im);
+    }
+    if ((r->mask & L1_X_APART) != 0) {
+        base_seq_store_u64(p + l1_field(r, L1_X_APART), (uint64_t)(uintptr_t)im->block);
+        base_seq_store_u64(p + l1_field(r, L1_X_APART) + 8, im->hash);
+        return;
     }
     base_seq_store(p + r->key_off, im->key, r->klen);
 }

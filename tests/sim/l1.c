@@ -27,6 +27,7 @@ enum {
     WORLD_EVENTS = 1024,
     WORLD_IDS = 2048,
     WORLD_KEY_LEN = 7,
+    WORLD_KEY_LONG = 300, /* in segments of 512 bytes no record holds it */
     WORLD_VALUE_MAX = 3000,
     WORLD_LIMBO = 256
 };
@@ -40,7 +41,7 @@ typedef struct world_event {
 } world_event;
 
 typedef struct world_key {
-    char name[8];
+    char name[WORLD_KEY_LONG]; /* world.key_len of it are the key */
     uint64_t hash;
 } world_key;
 
@@ -51,7 +52,7 @@ static struct world {
     bool no_loss;         /* nothing may be evicted: a miss must be justified */
     bool commit_hook;     /* it is installed */
     bool over;            /* a resize is going on: the account may be over its limit */
-    uint32_t key_count, id_count, event_count, clock;
+    uint32_t key_len, key_count, id_count, event_count, clock;
     uint32_t victims;     /* keys whose records are imitated: the first so many; 0: all */
     world_key key[WORLD_KEYS];
     world_event event[WORLD_EVENTS];
@@ -132,11 +133,11 @@ static void world_free(void *ctx, void *p, size_t bytes)
 
 static uint32_t world_key_of(const void *bytes, size_t len)
 {
-    char name[8] = "";
-    if (len != WORLD_KEY_LEN) { base_sim_fail("a hook got a key of %zu bytes", len); }
+    char name[WORLD_KEY_LONG];
+    if (len != world.key_len) { base_sim_fail("a hook got a key of %zu bytes", len); }
     base_seq_load(name, bytes, len); /* may lie in the log */
     for (uint32_t i = 0; i < world.key_count; i++) {
-        if (memcmp(world.key[i].name, name, WORLD_KEY_LEN) == 0) { return i; }
+        if (memcmp(world.key[i].name, name, len) == 0) { return i; }
     }
     base_sim_fail("a hook got an unknown key");
 }
@@ -177,7 +178,7 @@ typedef struct world_plan {
     uint32_t seg_bytes;
     uint64_t max_entries;
     l1_policy policy;
-    bool want_left, no_loss, commit_hook;
+    bool want_left, no_loss, commit_hook, long_keys;
 } world_plan;
 
 static void world_open(const world_plan *p)
@@ -185,6 +186,7 @@ static void world_open(const world_plan *p)
     static const unsigned char secret[32] = "0123456789abcdefghijklmnopqrstu";
     static const base_clock system = { NULL, NULL, NULL };
     memset(&world, 0, sizeof world);
+    world.key_len = p->long_keys ? WORLD_KEY_LONG : WORLD_KEY_LEN;
     base_sim_calm(true);
     base_alloc_hooks hooks = { world_alloc, world_free, NULL };
     base_account_init(&world.account, p->budget, &hooks);
@@ -215,9 +217,12 @@ static uint32_t world_key_with(uint64_t mask, uint64_t value)
     BASE_SIM_CHECK(at < WORLD_KEYS);
     if (at == 0) { serial = 0; }
     world_key *k = &world.key[at];
+    memset(k->name, 'x', sizeof k->name);
     do {
-        snprintf(k->name, sizeof k->name, "k%06u", serial++ % 1000000);
-        k->hash = base_hash(&world.hash_key, 0, k->name, WORLD_KEY_LEN);
+        char name[8];
+        snprintf(name, sizeof name, "k%06u", serial++ % 1000000);
+        memcpy(k->name, name, WORLD_KEY_LEN);
+        k->hash = base_hash(&world.hash_key, 0, k->name, world.key_len);
     } while ((k->hash & mask) != value);
     world.key_count++;
     return at;
@@ -225,7 +230,7 @@ static uint32_t world_key_with(uint64_t mask, uint64_t value)
 
 static l1_key world_l1_key(uint32_t key)
 {
-    return (l1_key){ .bytes = world.key[key].name, .len = WORLD_KEY_LEN, .owner = 0,
+    return (l1_key){ .bytes = world.key[key].name, .len = world.key_len, .owner = 0,
                      .hash = world.key[key].hash };
 }
 
@@ -754,6 +759,30 @@ static void l1_big_run(void)
 
 const base_sim_scenario sim_l1_big = { "l1_big", "oversized values: limbo, pins, budget",
                                        l1_big_run, 0 };
+
+/* ---- apart: keys in blocks, two of them with one hash, under the same traffic ---- */
+
+static void l1_apart_run(void)
+{
+    world_open(&(world_plan){ .budget = EVICT_FIXED + (18 << 10), .seg_bytes = EVICT_SEG,
+                              .want_left = base_sim_below(2) == 0, .long_keys = true });
+    for (uint32_t i = 0; i < 3; i++) { (void)world_key_with(3, i % 2); }
+    world.key[1].hash = world.key[0].hash; /* only the bytes tell them apart */
+    (void)world_set(0, 24);
+    static const world_mix writer = { .set = 5, .get = 1, .del = 1, .tick = 1, .ops = 5,
+                                      .key_count = 3, .len = { 24, 24, 1500, 100 } };
+    static const world_mix reader = { .get = 3, .pin = 2, .tick = 1, .ops = 4, .key_count = 3,
+                                      .len = { 8, 8, 8, 8 } };
+    world_spawn("writer-1", &writer);
+    world_spawn("writer-2", &writer);
+    world_spawn("reader-1", &reader);
+    world_spawn("reader-2", &reader);
+    base_sim_join_all();
+    world_close(base_load_rlx(&world.c->want_left) != 0);
+}
+
+const base_sim_scenario sim_l1_apart = { "l1_apart", "keys outside the log: all of them compared",
+                                         l1_apart_run, 0 };
 
 /* ---- expire: deadlines of a few ms, touched, swept; a hit is never late by a millisecond ---- */
 

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api_kit: what tests of the public calls share: a clock they turn, a store without threads on it,
+ * keys and values as text. Public header only, so that they also run against dist/. */
+#ifndef CELLAR_TESTS_API_KIT_H
+#define CELLAR_TESTS_API_KIT_H
+
+#include "tests/t.h"
+
+#include "cellar.h"
+
+#define API_START_MS 5000000
+
+static _Atomic int64_t api_now_ms;
+
+T_INLINE int64_t api_clock(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&api_now_ms);
+}
+
+T_INLINE cellar_config api_config(uint64_t budget_bytes)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    atomic_store(&api_now_ms, API_START_MS);
+    cfg.memory_bytes = budget_bytes;
+    cfg.clock = api_clock;
+    cfg.no_threads = 1;
+    return cfg;
+}
+
+T_INLINE cellar *api_open_with(const cellar_config *cfg)
+{
+    cellar *c = NULL;
+    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+T_INLINE cellar *api_open(uint64_t budget_bytes)
+{
+    const cellar_config cfg = api_config(budget_bytes);
+    return api_open_with(&cfg);
+}
+
+T_INLINE void api_shut(cellar *c)
+{
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_INLINE cellar_err api_put(cellar *c, const char *key, const char *value,
+                            const cellar_set_opts *o)
+{
+    return cellar_set(c, key, strlen(key), value, strlen(value), o);
+}
+
+#endif
