@@ -16,7 +16,7 @@
  *            reader believes; `number` rises with each change of desc; fill_done == fill only if
  *            all keys came since the newest set was opened and nothing was doubted since.
  * LOCKING    readers: none. desc, then bits (acquire), then desc again: moved = "maybe".
- *            adders: one of 16 locks (rank BLOOM) by thread, for reading desc and setting bits, so a
+ *            adders: one of 16 locks (rank BLOOM) by thread, for reading desc and setting bits: a
  *            set that the holder sees cannot be given up under it.
  *            open, swap, off: `busy` (a flag, waits by yielding), memory, then all 16 locks in
  *            order, desc, drop. Growth and doubt only CAS desc: older layers keep answering.
@@ -28,8 +28,8 @@
  *            tests/sim/bloom.c.
  * LIMITS     2^40 keys, rates .01 % to 50 %; 15 n keys in a set, then doubt (FULL). Sizes are 64
  *            bits throughout.
- * TRIED      plain sizing by ln(1/p)/ln(2)^2: 1.14 x the rate at 1 %, 1.5 x at 0.1 %, because blocks
- *            are not equally full; so a layer is sized by the rate of Poisson-filled blocks.
+ * TRIED      plain sizing by ln(1/p)/ln(2)^2: 1.14 x the rate at 1 %, 1.5 x at 0.1 %: blocks are
+ *            not equally full; so a layer is sized by the rate of Poisson-filled blocks.
  *            h1 + i*h2 positions repeat inside 512 bits; slices of a mixed word do not.
  * NOT HERE   counters, logs, scans, who is told: cache/filter.c. Files: the disk tier.
  * SOURCE     Putze, Sanders, Singler 2007, blocked Bloom filters; Almeida et al. 2007, scalable
@@ -63,7 +63,8 @@ typedef struct bloom_slab { /* lives until bloom_destroy: late readers look into
     base_region mem;         /* constant */
     _Atomic uint64_t blocks; /* in use now; release before the descriptor that names it */
     _Atomic uint32_t hashes; /* k */
-    uint64_t bytes;          /* committed and charged; 0: nobody's; under busy */
+    uint64_t bytes;          /* charged; 0: nobody's, and reads zero; under busy */
+    uint64_t committed;      /* the most `bytes` ever was; under busy */
 } bloom_slab;
 
 typedef struct bloom_set {
@@ -207,6 +208,7 @@ static cellar_err bloom_slab_take(bloom *b, uint64_t blocks, uint32_t hashes, bl
         return CELLAR_E_NOMEM;
     }
     s->bytes = bytes;
+    s->committed = BASE_MAX(s->committed, bytes);
     base_store_rel(&s->hashes, hashes); /* acquire in bloom_slab_has */
     base_store_rel(&s->blocks, blocks);
     *out = s;
@@ -641,7 +643,7 @@ static uint64_t bloom_head_sum(const bloom_head *h)
 }
 
 static bool bloom_save_layer(const bloom_slab *s, uint64_t blocks, uint64_t *sum,
-                             bool (*write)(void *ctx, const void *bytes, size_t len), void *ctx)
+                             bool (*give)(void *ctx, const void *bytes, size_t len), void *ctx)
 {
     const _Atomic uint64_t *from = (const _Atomic uint64_t *)(void *)s->mem.base;
     uint64_t piece[BLOOM_PIECE];
@@ -649,13 +651,13 @@ static bool bloom_save_layer(const bloom_slab *s, uint64_t blocks, uint64_t *sum
     for (uint64_t at = 0; at < words; at += BLOOM_PIECE) {
         for (size_t i = 0; i < BLOOM_PIECE; i++) { piece[i] = base_load_acq(&from[at + i]); }
         *sum = bloom_sum(*sum, piece, BLOOM_PIECE);
-        if (!write(ctx, piece, sizeof piece)) { return false; }
+        if (!give(ctx, piece, sizeof piece)) { return false; }
     }
     return true;
 }
 
 CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
-                                     bool (*write)(void *ctx, const void *bytes, size_t len),
+                                     bool (*give)(void *ctx, const void *bytes, size_t len),
                                      void *ctx)
 {
     const uint64_t d = base_load_sc(&b->desc);
@@ -674,14 +676,14 @@ CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
     }
     if (BLOOM_WHICH(base_load_sc(&b->desc)) != which) { return CELLAR_E_BUSY; }
     h.sum = bloom_head_sum(&h);
-    if (!write(ctx, &h, sizeof h)) { return CELLAR_E_IO; }
+    if (!give(ctx, &h, sizeof h)) { return CELLAR_E_IO; }
     uint64_t sum = 0;
     for (unsigned i = 0; i < h.layers; i++) {
-        if (!bloom_save_layer(slab[i], h.layer[i].blocks, &sum, write, ctx)) {
+        if (!bloom_save_layer(slab[i], h.layer[i].blocks, &sum, give, ctx)) {
             return CELLAR_E_IO;
         }
     }
-    if (!write(ctx, &sum, sizeof sum)) { return CELLAR_E_IO; }
+    if (!give(ctx, &sum, sizeof sum)) { return CELLAR_E_IO; }
     const uint64_t now = base_load_sc(&b->desc); /* a set that was given up reads zero */
     return BLOOM_WHICH(now) == which && BLOOM_STATE(now) != BLOOM_OFF ? CELLAR_OK : CELLAR_E_BUSY;
 }
@@ -709,7 +711,7 @@ static cellar_err bloom_head_check(const bloom_head *h, uint64_t check)
 }
 
 static cellar_err bloom_load_layer(bloom *b, bloom_set *set, unsigned layer, const bloom_head *h,
-                                   uint64_t *sum, bool (*read)(void *ctx, void *bytes, size_t len),
+                                   uint64_t *sum, bool (*take)(void *ctx, void *bytes, size_t len),
                                    void *ctx)
 {
     bloom_slab *s = NULL;
@@ -720,7 +722,7 @@ static cellar_err bloom_load_layer(bloom *b, bloom_set *set, unsigned layer, con
     _Atomic uint64_t *to = (_Atomic uint64_t *)(void *)s->mem.base;
     uint64_t piece[BLOOM_PIECE];
     for (uint64_t at = 0; at < blocks * BLOOM_WORDS; at += BLOOM_PIECE) {
-        if (!read(ctx, piece, sizeof piece)) {
+        if (!take(ctx, piece, sizeof piece)) {
             bloom_slab_give(b, s);
             return CELLAR_E_IO;
         }
@@ -733,32 +735,32 @@ static cellar_err bloom_load_layer(bloom *b, bloom_set *set, unsigned layer, con
 }
 
 static cellar_err bloom_load_set(bloom *b, const bloom_head *h,
-                                 bool (*read)(void *ctx, void *bytes, size_t len), void *ctx)
+                                 bool (*take)(void *ctx, void *bytes, size_t len), void *ctx)
 {
     bloom_set *set = &b->set[0];
     uint64_t sum = 0, wanted = 0;
     cellar_err err = CELLAR_OK;
     unsigned layers = 0;
     while (err == CELLAR_OK && layers < h->layers) {
-        err = bloom_load_layer(b, set, layers, h, &sum, read, ctx);
+        err = bloom_load_layer(b, set, layers, h, &sum, take, ctx);
         if (err == CELLAR_OK) { layers++; }
     }
-    if (err == CELLAR_OK && !read(ctx, &wanted, sizeof wanted)) { err = CELLAR_E_IO; }
+    if (err == CELLAR_OK && !take(ctx, &wanted, sizeof wanted)) { err = CELLAR_E_IO; }
     if (err == CELLAR_OK && wanted != sum) { err = CELLAR_E_CORRUPT; }
     if (err != CELLAR_OK) { bloom_set_give(b, 0, layers); }
     return err;
 }
 
 CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
-                                     bool (*read)(void *ctx, void *bytes, size_t len), void *ctx)
+                                     bool (*take)(void *ctx, void *bytes, size_t len), void *ctx)
 {
     bloom_head h;
-    if (!read(ctx, &h, sizeof h)) { return CELLAR_E_IO; }
+    if (!take(ctx, &h, sizeof h)) { return CELLAR_E_IO; }
     cellar_err err = bloom_head_check(&h, check);
     if (err != CELLAR_OK) { return err; }
     bloom_busy_take(b);
     err = BLOOM_STATE(base_load_acq(&b->desc)) == BLOOM_OFF ? CELLAR_OK : CELLAR_E_INVAL;
-    if (err == CELLAR_OK) { err = bloom_load_set(b, &h, read, ctx); }
+    if (err == CELLAR_OK) { err = bloom_load_set(b, &h, take, ctx); }
     if (err == CELLAR_OK) {
         bloom_set *set = &b->set[0];
         base_store_rlx(&set->expected, h.expected);
@@ -782,6 +784,15 @@ CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
 }
 
 /* ---- audit ---- */
+
+/* Had an adder held no lock, it could have set bits in what was given up. */
+static bool bloom_slab_clean(const bloom_slab *s)
+{
+    const _Atomic uint64_t *words = (const _Atomic uint64_t *)(void *)s->mem.base;
+    uint64_t any = 0;
+    for (uint64_t i = 0; i < s->committed / 8; i++) { any |= base_load_rlx(&words[i]); }
+    return any == 0;
+}
 
 static bool bloom_set_uses(const bloom *b, unsigned set, unsigned layers, const bloom_slab *s)
 {
@@ -810,6 +821,7 @@ CELLAR_PRIVATE const char *bloom_audit(const bloom *b)
             base_load_rlx(&s->blocks) * BLOOM_BLOCK > s->mem.reserved_bytes) {
             return "bloom: a slab is larger than its room";
         }
+        if (s->bytes == 0 && !bloom_slab_clean(s)) { return "bloom: a bit in a free slab"; }
         used += in0 || in1 ? 1u : 0u;
     }
     return used == n[0] + n[1] ? NULL : "bloom: a layer without a slab";

@@ -49,36 +49,37 @@ typedef struct bloom_ticket {
 } bloom_ticket;
 
 /* NULL: refused. Everything is charged to module BLOOM of the account, which outlives it. */
-CELLAR_PRIVATE bloom *bloom_create(base_account *a);
-CELLAR_PRIVATE void bloom_destroy(bloom *b); /* NULL accepted; nobody asks or adds any more */
+BASE_SPARE CELLAR_PRIVATE bloom *bloom_create(base_account *a);
+/* NULL accepted; nobody asks or adds any more. */
+BASE_SPARE CELLAR_PRIVATE void bloom_destroy(bloom *b);
 /* In a forked child: whoever held a lock is gone. */
-CELLAR_PRIVATE void bloom_forked(bloom *b);
+BASE_SPARE CELLAR_PRIVATE void bloom_forked(bloom *b);
 
 /* OFF: begin, empty, OBSERVING. Else: begin a second set of this size beside the first, which goes
  * on answering until bloom_seal. OK; E_INVAL, E_BUSY (a second set is being filled already),
  * E_SPACE, E_NOMEM: nothing changed. No ranked lock held. */
-CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp);
+BASE_SPARE CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp);
 /* Give the second set up; with `all` the first, too: OFF. */
-CELLAR_PRIVATE void bloom_off(bloom *b, bool all);
+BASE_SPARE CELLAR_PRIVATE void bloom_off(bloom *b, bool all);
 
 /* The keys of the source follow by bloom_add. What this returns goes to bloom_fill_end when they
  * all came; a doubt in between makes it void. */
-CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b);
-CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill);
+BASE_SPARE CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b);
+BASE_SPARE CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill);
 /* Everything is in: the newest set answers and is believed. OK; E_INVAL (not filled since it was
  * opened or doubted, or off), E_LIMIT (it took more keys than its layers hold, or could not
  * grow). */
-CELLAR_PRIVATE cellar_err bloom_seal(bloom *b);
+BASE_SPARE CELLAR_PRIVATE cellar_err bloom_seal(bloom *b);
 /* True: it was believed and is no longer. */
-CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why);
+BASE_SPARE CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why);
 
 /* No ranked lock held: a set that is full may grow. */
-CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash);
-CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash);
-CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t);
+BASE_SPARE CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash);
+BASE_SPARE CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash);
+BASE_SPARE CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t);
 
-CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash);
-CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b);
+BASE_SPARE CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash);
+BASE_SPARE CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b);
 
 typedef struct bloom_figures {
     bloom_state state;
@@ -89,24 +90,24 @@ typedef struct bloom_figures {
     uint64_t bytes;       /* charged, both sets */
     double fpp;
 } bloom_figures;
-CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out);
+BASE_SPARE CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out);
 
-/* What a store keeps of a filter: a header of BLOOM_HEAD bytes, then the bits of each layer, through
- * `write` in pieces of at most 64 KiB; false ends it. `check` names the hash key. Adds may go on:
- * what was added before the call is in. OK; E_IO (write said no), E_BUSY (the set was replaced
+/* What a store keeps of a filter: a header of BLOOM_HEAD bytes, then the bits of each layer, handed
+ * to `give` in pieces of 2 KiB; false ends it. `check` names the hash key. Adds may go on: what was
+ * added before the call is in. OK; E_IO (give said no), E_BUSY (the set was replaced
  * meanwhile), E_INVAL (off). */
 #define BLOOM_HEAD 128u
-CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
-                                     bool (*write)(void *ctx, const void *bytes, size_t len),
+BASE_SPARE CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
+                                     bool (*give)(void *ctx, const void *bytes, size_t len),
                                      void *ctx);
 /* Into a filter that is OFF. `clean`: no key came after the image was taken; only then an image of
- * an authoritative filter is believed again, else OBSERVING, with its bits. OK; E_IO (read said
+ * an authoritative filter is believed again, else OBSERVING, with its bits. OK; E_IO (take said
  * no), E_CORRUPT, E_VERSION, E_FOREIGN (other hash key), E_INVAL (not OFF), E_SPACE, E_NOMEM: it is
  * OFF as before. */
-CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
-                                     bool (*read)(void *ctx, void *bytes, size_t len), void *ctx);
+BASE_SPARE CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
+                                     bool (*take)(void *ctx, void *bytes, size_t len), void *ctx);
 
 /* Walk it: NULL, or what is wrong. Nobody adds meanwhile. */
-CELLAR_PRIVATE const char *bloom_audit(const bloom *b);
+BASE_SPARE CELLAR_PRIVATE const char *bloom_audit(const bloom *b);
 
 #endif
