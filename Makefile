@@ -16,7 +16,7 @@
 # of a file that is missing here.
 SRC_BASE  = err mem clock hash random sync self seq table glob log vfs pages sim
 SRC_STATS = hist stats text
-SRC_L1    = record log index big pin evict expire sample get put l1
+SRC_L1    = record log index runs big pin evict expire sample get put l1
 SRC_GUARD = bloom
 SRC_LIMIT =
 SRC_LOCK  =

@@ -53,8 +53,10 @@
  *
  * LIMITS      keys 65,535 bytes in every store; values 2^30 - 1 bytes; 4,096 views a store
  *             (max_views); view names 1..64 bytes; 16 tags an entry of 1..128 bytes; 16 TTL classes
- *             a view; 16 listeners a store; patterns 1,024 bytes; budget from 1 MiB.
- *             Reaching one is a code, never a silent change.
+ *             a view; 16 listeners a store; patterns 1,024 bytes; budget from 1 MiB,
+ *             of which at least 60 % is keys and values when they have 60 bytes to 45 % of the
+ *             budget together (an entry costs some 25 bytes beside; of values over 45 % of the
+ *             budget one fits). Reaching one is a code, never a silent change.
  * STRUCTS     struct_size comes first and the ..._INIT macro (or ..._init function) is mandatory:
  *             fields a caller's header did not have yet count as zero = default; a non-zero byte
  *             this library does not know is CELLAR_E_UNSUPPORTED. So is a non-zero field of a part
@@ -650,7 +652,7 @@ CELLAR_NO_TAIL_PADDING(cellar_set_opts, reserved1);
  *          stale window: max_age_ms is E_INVAL with it
  * out:     *o->version, if asked for
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG
- *          (value over max_value_bytes, or the key does not fit into a segment), E_SPACE, E_NOMEM
+ *          (value over max_value_bytes), E_SPACE, E_NOMEM
  *          (**the old value is gone**, unless CELLAR_KEEP_OLD: what a caller wanted to replace is
  *          not served); E_BUSY (64 clears of the view came in between), E_INVAL, E_RANGE (windows),
  *          E_UNSUPPORTED, E_CLOSED (nothing changed)

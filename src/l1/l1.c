@@ -115,7 +115,7 @@ static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
         c->stripe[i].group = groups + (size_t)i * c->group_count;
     }
     c->mean_bytes = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES * 3 / 4;
-    return l1_bigs_open(c, budget) && l1_pins_open(c) && l1_ghosts_open(c, budget) &&
+    return l1_runs_open(c, budget) && l1_pins_open(c) && l1_ghosts_open(c, budget) &&
            l1_log_open(c) && l1_index_open(c);
 }
 
@@ -136,8 +136,8 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->hooks = cfg->hooks;
     c->seg_bytes = l1_pick_seg_bytes(cfg, budget);
     c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);
-    /* Longer values take whole pages: from 8 KiB on that wastes a third at worst. */
-    c->record_max = BASE_MAX(c->seg_bytes / 4, BASE_MIN(c->seg_bytes / 2, 8192u));
+    /* At worst a quarter of a segment stays empty behind its last record. */
+    c->record_max = BASE_MAX(c->seg_bytes / 4, BASE_MIN(c->seg_bytes / 3, 8192u)) & ~7u;
     /* Beside a key of that length all optional fields find room in the smallest segment. */
     c->key_max = BASE_MIN(c->seg_bytes / 4, 1024u);
     c->stripe_count = l1_pick_stripes(cfg, budget, c->seg_bytes);
@@ -178,7 +178,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
             base_uncharge(a, BASE_MOD_OVERFLOW, s->group[g].charged_bytes);
         }
     }
-    l1_bigs_close(c);
+    l1_runs_close(c);
     uint64_t segs = (uint64_t)base_load_rlx(&c->held) + c->free_count + c->parked_count;
     base_uncharge(a, BASE_MOD_SEGMENT, segs * c->seg_bytes);
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
@@ -469,10 +469,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     if (base_load_rlx(&a->by_module[BASE_MOD_OVERFLOW]) != overflow) {
         return "overflow charge differs";
     }
-    if (base_load_rlx(&a->by_module[BASE_MOD_BIG]) !=
-        base_load_rlx(&c->big_bytes) + base_load_rlx(&c->limbo_bytes)) {
-        return "oversized charge differs";
-    }
+    if ((wrong = l1_runs_audit(c)) != NULL) { return wrong; }
     if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) {
         return "entry bound broken";
     }
@@ -511,6 +508,7 @@ CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 CELLAR_PRIVATE void l1_fork_child(l1 *c)
 {
     sync_reset(&c->pages.lock);
+    l1_runs_child(c);
     sync_reset(&c->big_lock);
     sync_reset(&c->seg_lock);
     for (uint32_t i = 0; i < c->stripe_count; i++) { sync_reset(&c->stripe[i].lock); }

@@ -181,18 +181,29 @@ typedef struct l1_pin_line {
     _Atomic uint64_t slot[L1_PIN_SLOTS]; /* 0 free; segment + 1; block | L1_BIG_BIT */
 } l1_pin_line;
 
-/* Header of an oversized block, at the start of a page. Behind it lie the value, if it is BIG, and
- * then the key, if it is APART. */
+/* Header of an oversized block. Behind it lie the value, if it is BIG, and then the key, if it is
+ * APART. */
 typedef struct l1_big {
     struct l1_big *next; /* limbo list; L1_BIG */
-    uint64_t bytes;      /* charged: whole pages, header included */
+    uint64_t bytes;      /* whole units, header included */
 } l1_big;
 
-typedef struct l1_pages { /* pages for oversized blocks; L1_PAGES */
+typedef struct l1_span { /* free units of a part of the map */
+    uint32_t first, best, last; /* at its start, its longest run, at its end */
+} l1_span;
+typedef struct l1_giving { uint64_t from, to; } l1_giving; /* pages being given back; to 0: none */
+#define L1_GIVING 8u
+
+typedef struct l1_pages { /* room for blocks (runs.c); all but what open sets: L1_PAGES */
     base_region region;
-    uint64_t *map;       /* a bit a page: 1 in use */
-    size_t map_bytes;
-    uint64_t page_count, hint, writable_bytes;
+    uint64_t *map;       /* a bit a unit: 1 in use */
+    l1_span *tree;       /* [1] all of it, [n] over [2n] and [2n + 1], [leaves + i] 4096 units */
+    size_t map_bytes, tree_bytes;
+    uint32_t unit_shift, page_units, leaves;
+    uint64_t page_count; /* with a unit in use: charged */
+    uint64_t writable_bytes;
+    l1_giving giving[L1_GIVING];
+    uint64_t looked; /* words and nodes the last take looked at; BASE_DEBUG */
     sync_lock lock;
 } l1_pages;
 #define L1_BIG_HEADER ((sizeof(l1_big) + 15) & ~(size_t)15)
@@ -494,8 +505,6 @@ CELLAR_PRIVATE void l1_ghosts_close(l1 *c);
 CELLAR_PRIVATE bool l1_pins_open(l1 *c);
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal);
 CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
-CELLAR_PRIVATE bool l1_bigs_open(l1 *c, uint64_t budget);
-CELLAR_PRIVATE void l1_bigs_close(l1 *c);
 /* A block with these bytes, the key's behind the value's; either may be missing (length 0). */
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, const void *key,
                                       uint32_t key_len, l1_big **out);
@@ -507,6 +516,18 @@ CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c);
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
 BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }
+
+/* ---- runs.c --------------------------------------------------------------------------------- */
+CELLAR_PRIVATE bool l1_runs_open(l1 *c, uint64_t budget);
+CELLAR_PRIVATE void l1_runs_close(l1 *c);
+/* What a block of that many bytes takes. */
+CELLAR_PRIVATE uint64_t l1_run_bytes(const l1 *c, uint64_t bytes);
+typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
+/* CHARGE: the account would not take *need more bytes. NONE: no run that long, or no memory. */
+CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, unsigned char **out, uint64_t *need);
+CELLAR_PRIVATE void l1_run_give(l1 *c, unsigned char *block, uint64_t bytes);
+CELLAR_PRIVATE void l1_runs_child(l1 *c);
+CELLAR_PRIVATE const char *l1_runs_audit(l1 *c);
 
 /* ---- sample.c ------------------------------------------------------------------------------- */
 CELLAR_PRIVATE void l1_sample_note(l1 *c, uint32_t mixed);

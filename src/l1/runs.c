@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * runs: room for blocks: runs of units in pages of their own, each page charged while one is used.
+ *
+ * PICTURE    map   |##|..|####|.|###|......   a bit a unit: 512 B in a small store, 1 KiB above
+ *            tree  over groups of 4,096 units: free ones at the start, the longest run, at the end
+ *                        [0..5]              take: left if the longest there suffices, else across
+ *                   [0..3]    [4..5]         the middle, else right; then 64 words of one group
+ * INVARIANTS charge of BIG == 4096 x pages with a bit set; the tree agrees with the map whenever
+ *            the lock is free; the first run that is long enough is taken, so that what is used
+ *            stays together at the bottom of the region.
+ * LOCKING    L1_PAGES, never in a bucket's window. Pages are discarded without it: a give first
+ *            claims what else is free in them, so that nobody moves in, and names the range, for
+ *            the child of a fork that loses it there.
+ * LIMITS     a take looks at 64 words and two nodes a level, whatever the region's size.
+ * TRIED      whole pages for each block: of 1 MiB, 57-62 % held values of 8.2 KiB.
+ *            next-fit over the bitmap alone: all of it is looked at when it is full of holes. */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+#define L1_RUNS_STEP ((uint64_t)2 << 20)
+#define L1_LEAF_WORDS 64u
+#define L1_LEAF_UNITS (L1_LEAF_WORDS * 64u)
+
+static uint32_t l1_unit_shift(uint64_t budget)
+{
+    if (budget < (uint64_t)64 << 20) { return 9; }
+    return budget <= (uint64_t)64 << 30 ? 10 : base_log2_floor(BASE_PAGE);
+}
+
+/* ---- the tree -------------------------------------------------------------------------------- */
+static l1_span l1_span_join(l1_span a, l1_span b, uint32_t each)
+{
+    return (l1_span){.first = a.first == each ? each + b.first : a.first,
+                     .last = b.last == each ? each + a.last : b.last,
+                     .best = BASE_MAX(BASE_MAX(a.best, b.best), a.last + b.first)};
+}
+
+static l1_span l1_leaf_look(const uint64_t *word)
+{
+    l1_span s = {0, 0, 0};
+    uint32_t run = 0;
+    bool start = true;
+    for (unsigned i = 0; i < L1_LEAF_WORDS; i++) {
+        if (word[i] == 0) {
+            run += 64;
+            continue;
+        }
+        unsigned at = 0;
+        for (uint64_t bits = word[i]; bits != 0;) {
+            const unsigned free = (unsigned)__builtin_ctzll(bits);
+            run += free;
+            if (start) { s.first = run; }
+            start = false;
+            s.best = BASE_MAX(s.best, run);
+            run = 0;
+            bits >>= free;
+            const unsigned used = ~bits == 0 ? 64u : (unsigned)__builtin_ctzll(~bits);
+            at += free + used;
+            bits = used == 64 ? 0 : bits >> used;
+        }
+        run = 64 - at;
+    }
+    s.last = run;
+    s.best = BASE_MAX(s.best, run);
+    if (start) { s.first = run; }
+    return s;
+}
+
+static void l1_tree_update(l1_pages *p, uint64_t from, uint64_t n)
+{
+    uint32_t lo = (uint32_t)(from / L1_LEAF_UNITS), hi = (uint32_t)((from + n - 1) / L1_LEAF_UNITS);
+    for (uint32_t i = lo; i <= hi; i++) {
+        p->tree[p->leaves + i] = l1_leaf_look(p->map + (size_t)i * L1_LEAF_WORDS);
+    }
+    lo += p->leaves;
+    hi += p->leaves;
+    for (uint32_t each = L1_LEAF_UNITS; lo > 1; each *= 2) {
+        lo /= 2;
+        hi /= 2;
+        for (uint32_t i = lo; i <= hi; i++) {
+            p->tree[i] = l1_span_join(p->tree[2 * i], p->tree[2 * i + 1], each);
+        }
+    }
+}
+
+/* First free run of n units in one group, which has one. */
+static uint64_t l1_leaf_find(l1_pages *p, uint64_t from, uint64_t n)
+{
+    uint64_t run = 0;
+    for (uint64_t at = from;;) {
+        BASE_REQUIRE(at < from + L1_LEAF_UNITS);
+        const uint64_t word = p->map[at / 64] >> (at % 64), left = 64 - at % 64;
+        if (BASE_DEBUG && at % 64 == 0) { p->looked++; }
+        const uint64_t free = word == 0 ? left : (uint64_t)__builtin_ctzll(word);
+        run += free;
+        if (run >= n) { return at + free - run; }
+        at += free;
+        if (free == left) { continue; }
+        run = 0;
+        const uint64_t used = ~word >> free;
+        at += used == 0 ? 64 - at % 64 : BASE_MIN((uint64_t)__builtin_ctzll(used), 64 - at % 64);
+    }
+}
+
+/* First free run of n units; UINT64_MAX: none. */
+static uint64_t l1_run_find(l1_pages *p, uint64_t n)
+{
+    if (p->tree[1].best < n) { return UINT64_MAX; }
+    uint32_t node = 1, each = p->leaves * L1_LEAF_UNITS;
+    uint64_t from = 0;
+    if (BASE_DEBUG) { p->looked = 1; }
+    while (node < p->leaves) {
+        if (BASE_DEBUG) { p->looked += 2; }
+        const l1_span *a = &p->tree[2 * node], *b = a + 1;
+        each /= 2;
+        if (a->best >= n) {
+            node = 2 * node;
+        } else if (a->last + b->first >= n) {
+            return from + each - a->last;
+        } else {
+            node = 2 * node + 1;
+            from += each;
+        }
+    }
+    return l1_leaf_find(p, from, n);
+}
+
+/* ---- the map --------------------------------------------------------------------------------- */
+static void l1_run_mark(l1_pages *p, uint64_t from, uint64_t n, bool used)
+{
+    for (uint64_t at = from; at < from + n;) {
+        const uint64_t count = BASE_MIN(64 - at % 64, from + n - at);
+        const uint64_t mask = (count == 64 ? UINT64_MAX : ((uint64_t)1 << count) - 1) << (at % 64);
+        p->map[at / 64] = used ? p->map[at / 64] | mask : p->map[at / 64] & ~mask;
+        at += count;
+    }
+}
+
+/* Units of one page that are in use, as bits; `from` is its first unit. */
+static uint64_t l1_page_units(const l1_pages *p, uint64_t page)
+{
+    const uint64_t from = page * p->page_units;
+    return p->map[from / 64] >> (from % 64) & (((uint64_t)1 << p->page_units) - 1);
+}
+
+CELLAR_PRIVATE uint64_t l1_run_bytes(const l1 *c, uint64_t bytes)
+{
+    return base_round_up(bytes, (uint64_t)1 << c->pages.unit_shift);
+}
+
+CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, unsigned char **out, uint64_t *need)
+{
+    l1_pages *p = &c->pages;
+    const uint64_t n = bytes >> p->unit_shift;
+    l1_run got = L1_RUN_NONE;
+    sync_take(L1_PAGES, &p->lock);
+    const uint64_t at = l1_run_find(p, n);
+    if (at != UINT64_MAX) {
+        const uint64_t first = at / p->page_units, last = (at + n - 1) / p->page_units;
+        const uint64_t end = (last + 1) * BASE_PAGE;
+        uint64_t fresh = last - first + 1;
+        if (l1_page_units(p, first) != 0) { fresh--; }
+        if (last != first && l1_page_units(p, last) != 0) { fresh--; }
+        *need = fresh * BASE_PAGE;
+        bool ok = base_charge(c->account, BASE_MOD_BIG, *need);
+        got = ok ? L1_RUN_OK : L1_RUN_CHARGE;
+        if (ok && end > p->writable_bytes) {
+            const uint64_t to =
+                BASE_MIN(base_round_up(end, L1_RUNS_STEP), (uint64_t)p->region.reserved_bytes);
+            ok = base_region_commit(&p->region, (size_t)p->writable_bytes,
+                                    (size_t)(to - p->writable_bytes));
+            if (ok) {
+                p->writable_bytes = to;
+            } else {
+                base_uncharge(c->account, BASE_MOD_BIG, *need);
+                got = L1_RUN_NONE;
+            }
+        }
+        if (ok) {
+            l1_run_mark(p, at, n, true);
+            l1_tree_update(p, at, n);
+            p->page_count += fresh;
+            *out = p->region.base + (at << p->unit_shift);
+        }
+    }
+    sync_drop(L1_PAGES, &p->lock);
+    return got;
+}
+
+static void l1_run_clear(l1_pages *p, uint64_t from, uint64_t n)
+{
+    if (n == 0) { return; }
+    l1_run_mark(p, from, n, false);
+    l1_tree_update(p, from, n);
+}
+
+/* The second half of a give: pages [from, to) are discarded, their units free. */
+static void l1_pages_free(l1 *c, l1_giving *g)
+{
+    l1_pages *p = &c->pages;
+    l1_run_clear(p, g->from * p->page_units, (g->to - g->from) * p->page_units);
+    p->page_count -= g->to - g->from;
+    base_uncharge(c->account, BASE_MOD_BIG, (g->to - g->from) * BASE_PAGE);
+    g->from = g->to = 0;
+}
+
+CELLAR_PRIVATE void l1_run_give(l1 *c, unsigned char *block, uint64_t bytes)
+{
+    l1_pages *p = &c->pages;
+    const uint64_t at = (uint64_t)(block - p->region.base) >> p->unit_shift;
+    const uint64_t n = bytes >> p->unit_shift, per = p->page_units;
+    const uint64_t first = at / per, end = (at + n - 1) / per + 1;
+    uint64_t from = first, to = end;
+    l1_giving *g = NULL;
+    sync_take(L1_PAGES, &p->lock);
+    l1_run_mark(p, at, n, false);
+    if (l1_page_units(p, from) != 0) { from++; }
+    if (from < to && l1_page_units(p, to - 1) != 0) { to--; }
+    if (from < to) {
+        l1_run_mark(p, from * per, (to - from) * per, true);
+        for (unsigned i = 0; i < L1_GIVING && g == NULL; i++) {
+            if (p->giving[i].to == 0) { g = &p->giving[i]; }
+        }
+        if (g != NULL) { *g = (l1_giving){from, to}; }
+    }
+    l1_tree_update(p, first * per, (end - first) * per);
+    sync_drop(L1_PAGES, &p->lock);
+    if (from >= to) { return; }
+    BASE_POINT("l1.big.giving");
+    base_region_discard(&p->region, (size_t)(from * BASE_PAGE), (size_t)((to - from) * BASE_PAGE));
+    l1_giving own = {from, to};
+    sync_take(L1_PAGES, &p->lock);
+    l1_pages_free(c, g != NULL ? g : &own);
+    sync_drop(L1_PAGES, &p->lock);
+}
+
+/* A thread of the parent was giving these pages back. */
+CELLAR_PRIVATE void l1_runs_child(l1 *c)
+{
+    l1_pages *p = &c->pages;
+    for (unsigned i = 0; i < L1_GIVING; i++) {
+        l1_giving *g = &p->giving[i];
+        if (g->to == 0) { continue; }
+        base_region_discard(&p->region, (size_t)(g->from * BASE_PAGE),
+                            (size_t)((g->to - g->from) * BASE_PAGE));
+        l1_pages_free(c, g);
+    }
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+CELLAR_PRIVATE bool l1_runs_open(l1 *c, uint64_t budget)
+{
+    l1_pages *p = &c->pages;
+    const uint64_t want =
+        BASE_MIN(base_round_up(budget * 8, BASE_PAGE * 64), (uint64_t)(SIZE_MAX / 8));
+    if (!base_region_reserve(&p->region, (size_t)want, (size_t)BASE_MIN(budget, want))) {
+        return false;
+    }
+    p->unit_shift = l1_unit_shift(budget);
+    p->page_units = (uint32_t)BASE_PAGE >> p->unit_shift;
+    const uint64_t units = BASE_MIN((uint64_t)p->region.reserved_bytes / BASE_PAGE * p->page_units,
+                                    (uint64_t)1 << 31);
+    p->leaves = (uint32_t)base_pow2_ceil(base_round_up(units, L1_LEAF_UNITS) / L1_LEAF_UNITS);
+    p->map_bytes = (size_t)p->leaves * (L1_LEAF_UNITS / 8);
+    p->tree_bytes = (size_t)p->leaves * 2 * sizeof(l1_span);
+    p->map = base_alloc(c->account, BASE_MOD_STORE, p->map_bytes, NULL);
+    p->tree = base_alloc(c->account, BASE_MOD_STORE, p->tree_bytes, NULL);
+    if (p->map == NULL || p->tree == NULL) { return false; }
+    const uint64_t all = (uint64_t)p->leaves * L1_LEAF_UNITS;
+    if (all != units) { l1_run_mark(p, units, all - units, true); } /* behind the region's end */
+    l1_tree_update(p, 0, all);
+    return true;
+}
+
+CELLAR_PRIVATE void l1_runs_close(l1 *c)
+{
+    l1_pages *p = &c->pages;
+    base_uncharge(c->account, BASE_MOD_BIG, p->page_count * BASE_PAGE);
+    base_free(c->account, BASE_MOD_STORE, p->map, p->map_bytes);
+    base_free(c->account, BASE_MOD_STORE, p->tree, p->tree_bytes);
+    base_region_release(&p->region);
+}
+
+CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
+{
+    l1_pages *p = &c->pages;
+    const char *wrong = NULL;
+    uint64_t pages = 0, units = 0;
+    sync_take(L1_PAGES, &p->lock);
+    for (uint64_t page = 0; page < p->writable_bytes / BASE_PAGE; page++) {
+        const uint64_t used = l1_page_units(p, page);
+        pages += used != 0;
+        units += (uint64_t)__builtin_popcountll(used);
+    }
+    for (uint32_t i = 0; i < p->leaves && wrong == NULL; i++) {
+        const l1_span s = l1_leaf_look(p->map + (size_t)i * L1_LEAF_WORDS);
+        if (memcmp(&s, &p->tree[p->leaves + i], sizeof s) != 0) { wrong = "a group's runs differ"; }
+    }
+    uint64_t claimed = 0;
+    for (unsigned i = 0; i < L1_GIVING; i++) { claimed += p->giving[i].to != 0; }
+    const uint64_t blocks = base_load_rlx(&c->big_bytes) + base_load_rlx(&c->limbo_bytes);
+    if (pages != p->page_count ||
+        base_load_rlx(&c->account->by_module[BASE_MOD_BIG]) != pages * BASE_PAGE ||
+        (claimed == 0 && units << p->unit_shift != blocks)) {
+        wrong = "oversized charge differs";
+    }
+    sync_drop(L1_PAGES, &p->lock);
+    return wrong;
+}
