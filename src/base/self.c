@@ -33,6 +33,9 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#if BASE_SIM
+#include "base/sim.h"
+#endif
 
 /* ---- fork: one list for the process ---- */
 
@@ -101,6 +104,18 @@ static void base_atfork_once(void)
         pthread_atfork(base_fork_prepare, base_fork_parent, base_fork_child) == 0;
 }
 
+/* ---- threads by number ---- */
+
+CELLAR_PRIVATE int32_t base_thread_id_slow(void) { return base_tid(); }
+
+CELLAR_PRIVATE bool base_thread_gone(int32_t tid)
+{
+    const int saved = errno;
+    const bool gone = syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH;
+    errno = saved;
+    return gone;
+}
+
 /* ---- records ---- */
 
 static base_self_t *base_record(uint32_t index)
@@ -113,7 +128,7 @@ static bool base_record_is_orphan(const base_self_t *r, int32_t my_tid)
 {
     int32_t tid = base_load_rlx(&r->tid);
     if (tid == 0 || tid == my_tid) { return true; }
-    return syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH;
+    return base_thread_gone(tid);
 }
 
 static base_self_t *base_record_orphan(int32_t my_tid, uint32_t looks)
@@ -224,6 +239,9 @@ CELLAR_PRIVATE bool base_fork_register(base_fork_node *n)
     return !base_fault_alloc("base.fork_register");
 }
 CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n) { n->next = n->prev = NULL; }
+
+CELLAR_PRIVATE int32_t base_thread_id_slow(void) { return 0; }
+CELLAR_PRIVATE bool base_thread_gone(int32_t tid) { return base_sim_thread_gone(tid); }
 
 #endif
 

@@ -729,6 +729,7 @@ static base_sim_fiber *base_sim_make(const char *name, void (*fn)(void *), void 
     base_rng_seed(&f->rng, base_mix64(base_sim.options->seed) + i);
     memset(&f->self, 0, sizeof f->self);
     f->self.index = i + 1;
+    f->self.tid = (int32_t)i + 1;
     f->self.rng = f->rng;
     if (i >= base_sim.fiber_count) { base_sim.fiber_count = i + 1; }
     base_sim_stack_make(f);
@@ -833,6 +834,13 @@ CELLAR_PRIVATE void base_sim_thread_join(base_thread *t)
     }
     f->state = BASE_SIM_FREE;
     f->thread = NULL;
+}
+
+CELLAR_PRIVATE bool base_sim_thread_gone(int32_t tid)
+{
+    if (tid < 1 || tid > BASE_SIM_FIBERS) { return true; }
+    const base_sim_fiber *f = &base_sim.fiber[tid - 1];
+    return f->state == BASE_SIM_FREE || f->state == BASE_SIM_DONE;
 }
 
 CELLAR_PRIVATE base_self_t *base_sim_self(void)

@@ -99,6 +99,7 @@ CELLAR_PRIVATE void base_sim_wake(_Atomic uint32_t *word, int count);
 CELLAR_PRIVATE void base_sim_sleep(uint64_t ns);
 CELLAR_PRIVATE int base_sim_thread_start(base_thread *t, const char *name);
 CELLAR_PRIVATE void base_sim_thread_join(base_thread *t);
+CELLAR_PRIVATE bool base_sim_thread_gone(int32_t tid); /* fiber number + 1 */
 
 #endif
 #endif

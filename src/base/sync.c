@@ -224,6 +224,13 @@ CELLAR_PRIVATE void sync_wake(_Atomic uint32_t *word, int count)
     errno = saved;
 }
 
+CELLAR_PRIVATE void base_guarded(void (*fn)(void *), void (*end)(void *), void *ctx)
+{
+    pthread_cleanup_push(end, ctx);
+    fn(ctx);
+    pthread_cleanup_pop(1);
+}
+
 #if BASE_SIM
 
 CELLAR_PRIVATE void base_yield(void) { base_sim_point("pause"); }

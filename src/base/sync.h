@@ -26,7 +26,7 @@
     X(FLIGHT, 40, 0) X(GRAPH, 42, 0) X(L2_GATE, 50, 0) X(L2_LOG, 60, 0) X(L2_SHARD, 62, 0) \
     X(L2_DEV, 64, 0) X(TAG, 66, 0) X(GLOB, 68, 0) X(SHADOW, 70, 0) X(HOT, 72, 0) \
     X(LIMIT, 80, 1) X(LIMIT_BUCKET, 81, 1) X(LOCK, 82, 0) X(LIMIT_SIDE, 83, 0) \
-    X(QUEUE, 84, 0) X(WHEEL, 86, 0) X(BUS, 88, 0) \
+    X(QUEUE, 84, 0) X(LOCK_CHUNK, 85, 0) X(WHEEL, 86, 0) X(BUS, 88, 0) \
     X(STATS, 90, 0) X(ERROR, 92, 0) X(LOG, 94, 0) X(SELF, 96, 0)
 
 typedef enum sync_rank {
@@ -170,6 +170,18 @@ typedef struct base_thread { /* the caller's; stays where it is from start to jo
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
                                      const char *name);
 CELLAR_PRIVATE void base_thread_join(base_thread *t);
+
+/* The kernel's number of this thread; no call to the kernel but in threads beyond BASE_SELF_MAX. */
+CELLAR_PRIVATE int32_t base_thread_id_slow(void);
+BASE_INLINE int32_t base_thread_id(void)
+{
+    const base_self_t *self = base_self();
+    return BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
+}
+/* This process has no such thread (any more). False while a new thread bears its number. */
+CELLAR_PRIVATE bool base_thread_gone(int32_t tid);
+/* fn(ctx), then end(ctx): also when fn leaves by pthread_exit or is cancelled. */
+CELLAR_PRIVATE void base_guarded(void (*fn)(void *), void (*end)(void *), void *ctx);
 
 /* fork: one pthread_atfork for the process, through pthread_once, at the first registration. Each
  * store links itself in; `prepare` takes its ranked locks, `parent` drops them, `child` resets. */

@@ -17,6 +17,8 @@
 
 #include <stdio.h>
 
+#include "base/opts.h"
+
 static sync_lock cache_registry_lock; /* rank VIEW; never held together with another lock */
 static cache_store *cache_stores;     /* registry lock */
 static _Atomic uint32_t cache_registry_forks; /* 1: its fork node is registered */
@@ -36,29 +38,12 @@ CELLAR_PRIVATE bool cache_all_zero(const void *from, const void *to)
 
 CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src)
 {
-    size_t size;
-    memcpy(&size, src, sizeof size);
-    if (size < sizeof size || size > CACHE_OPTS_BYTES_MAX) { return CELLAR_E_INVAL; }
-    memset(dst, 0, known);
-    memcpy(dst, src, BASE_MIN(size, known));
-    memcpy(dst, &known, sizeof known);
-    const unsigned char *bytes = src;
-    if (size > known && !cache_all_zero(bytes + known, bytes + size)) {
-        return CELLAR_E_UNSUPPORTED;
-    }
-    return CELLAR_OK;
+    return base_opts_in(dst, known, src);
 }
 
 CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known)
 {
-    size_t size;
-    memcpy(&size, dst, sizeof size);
-    if (size < sizeof size || size > CACHE_OPTS_BYTES_MAX) { return CELLAR_E_INVAL; }
-    unsigned char *to = dst;
-    const unsigned char *from = src;
-    memcpy(to + sizeof size, from + sizeof size, BASE_MIN(size, known) - sizeof size);
-    if (size > known) { memset(to + known, 0, size - known); }
-    return CELLAR_OK;
+    return base_opts_out(dst, src, known);
 }
 
 /* ---- errors ---- */

@@ -119,6 +119,37 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Reads that gave up optimism and took the bucket's lock.") \
     X(PARKED, "cellar_l1_parked_total", counter, ONE, "Segments set aside because of a pin.")
 
+/* Figures of a table of keyed locks, which belongs to no store; src/lock keeps them: id, family,
+ * label name and value ("" for none), kind, unit, help. */
+#define STATS_LOCKS(X) \
+    X(ACQUIRED, "cellar_locks_acquired_total", "", "", counter, ONE, "Times a lock got an owner.") \
+    X(HANDED_OVER, "cellar_locks_handed_over_total", "", "", counter, ONE, \
+      "Acquisitions by a thread that had waited.") \
+    X(WAIT, "cellar_locks_waits_total", "", "", counter, ONE, "Calls that had to wait.") \
+    X(TIMEOUT, "cellar_locks_unmet_total", "reason", "timeout", counter, ONE, \
+      "Acquisitions that came to nothing, by reason.") \
+    X(BUSY, "cellar_locks_unmet_total", "reason", "busy", counter, ONE, \
+      "Acquisitions that came to nothing, by reason.") \
+    X(DEADLOCK, "cellar_locks_unmet_total", "reason", "deadlock", counter, ONE, \
+      "Acquisitions that came to nothing, by reason.") \
+    X(REFUSED_LIMIT, "cellar_locks_unmet_total", "reason", "limit", counter, ONE, \
+      "Acquisitions that came to nothing, by reason.") \
+    X(REFUSED_MEMORY, "cellar_locks_unmet_total", "reason", "memory", counter, ONE, \
+      "Acquisitions that came to nothing, by reason.") \
+    X(EXPIRED, "cellar_locks_lost_total", "cause", "expired", counter, ONE, \
+      "Locks lost while held, by cause.") \
+    X(OWNER_DIED, "cellar_locks_lost_total", "cause", "owner_died", counter, ONE, \
+      "Locks lost while held, by cause.") \
+    X(LOST, "cellar_locks_refused_handles_total", "reason", "lost", counter, ONE, \
+      "Releases and extends that were refused, by reason.") \
+    X(NOT_OWNER, "cellar_locks_refused_handles_total", "reason", "not_owner", counter, ONE, \
+      "Releases and extends that were refused, by reason.") \
+    X(RECORDS, "cellar_locks_keys", "", "", gauge, ONE, "Keys in the table.") \
+    X(HELD, "cellar_locks_held", "", "", gauge, ONE, "Keys held.") \
+    X(WAITING, "cellar_locks_waiting", "", "", gauge, ONE, "Threads that wait for a key.") \
+    X(BYTES, "cellar_locks_bytes", "", "", gauge, BYTES, "Bytes charged to the table.") \
+    X(FENCE, "cellar_locks_fence", "", "", gauge, ONE, "No fence given out is above it.")
+
 /* Timed operations: id, name, sampled (family ends in _sampled_seconds) or all. */
 #define STATS_OPS(X) \
     X(GET_HIT, "get_hit", 1) X(GET_MISS, "get_miss", 1) X(SET, "set", 1) X(DELETE, "delete", 1) \
@@ -144,6 +175,12 @@ typedef enum stats_op {
     STATS_OPS(STATS_X) STATS_OP_COUNT
 #undef STATS_X
 } stats_op;
+
+typedef enum stats_lock {
+#define STATS_X(id, family, label, value, kind, unit, help) STATS_LOCK_##id,
+    STATS_LOCKS(STATS_X) STATS_LOCK_COUNT
+#undef STATS_X
+} stats_lock;
 
 #define STATS_SLOTS_MAX 4096u /* view slots of a store */
 #define STATS_NEAR_SLOTS 8u   /* found without a page */
@@ -309,6 +346,9 @@ CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source
                                              size_t cap);
 BASE_SPARE CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from,
                                                   char *buf, size_t cap);
+/* The same form for a table of locks; every sample bears the label table="name". */
+CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
+                                        char *buf, size_t cap);
 #endif
 
 #endif

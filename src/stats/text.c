@@ -65,6 +65,14 @@ static const stats_row_of stats_given_registry[STATS_GIVEN_COUNT] = {
 #undef STATS_X
 };
 
+static const stats_row_of stats_lock_registry[STATS_LOCK_COUNT] = {
+#define STATS_X(id, fam, lab, val, knd, un, hlp) \
+    [STATS_LOCK_##id] = { .family = fam, .label = lab, .value = val, .kind = #knd, .help = hlp, \
+                          .unit = STATS_##un },
+    STATS_LOCKS(STATS_X)
+#undef STATS_X
+};
+
 /* ---- bytes ---- */
 
 static void stats_put(stats_out *o, const char *p, size_t n)
@@ -507,6 +515,28 @@ CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from
         stats_tell_times(&o, st, (stats_op)op, stats_op_registry[op].name);
     }
     stats_puts(&o, "]}\n");
+    return stats_close(&o);
+}
+
+/* Lines of a registry that stands alone, each with one label more: whose figures they are. */
+static void stats_tell_list(stats_out *o, const stats_row_of *row, size_t count, stats_label whose,
+                            const uint64_t *value)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || strcmp(row[i].family, row[i - 1].family) != 0) {
+            stats_family(o, row[i].family, row[i].help, row[i].kind);
+        }
+        const stats_label labels[2] = { whose, stats_label_of(row[i].label, row[i].value) };
+        stats_sample_one(o, row[i].family, "", row[i].unit, labels, 2, value[i]);
+    }
+}
+
+CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
+                                        char *buf, size_t cap)
+{
+    stats_out o = { .buf = buf, .cap = cap };
+    stats_tell_list(&o, stats_lock_registry, STATS_LOCK_COUNT, stats_label_of("table", name),
+                    value);
     return stats_close(&o);
 }
 #endif

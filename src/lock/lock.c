@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock: keyed locks: acquire, wait in line, extend, release, who holds it.
+ *
+ * PICTURE    acquire  hint -> record idle? --CAS--> held by us; lease written, then told     (fast)
+ *                     else under the stripe lock: free -> take; lost -> report, take;
+ *                     held -> append to the ring, freeze the word, sleep on an own event
+ *            release  CAS held -> idle                                                       (fast)
+ *                     else (somebody waits or looks) under the stripe lock: hand over
+ * WALK       held, word 01. A second thread waits: freezes the word (11), so that the owner's
+ *            next CAS fails and it comes to the stripe lock; there it hands the lock to the first
+ *            waiter: fence + 1, the waiter's lease, `told`, then the waiter's event; and kicks the
+ *            new first waiter, who must watch the new lease. The last waiter's departure thaws the
+ *            word.
+ * INVARIANTS a record is held by at most one fence; fences of a key rise by one with each owner,
+ *            and by one where a lease ended and nobody took over. While somebody waits the word is
+ *            frozen. The first waiter watches the lease: it sleeps no longer than the lease lasts,
+ *            and whoever leads the queue is kicked into looking again. A tenure whose fields are
+ *            not told yet cannot end: its owner is between two instructions of lock_fast.
+ * LOCKING    stripe lock for everything but two exchanges, idle -> held and held -> idle, which are
+ *            right without it because FROZEN keeps them out: freezing is a CAS on the same word, so
+ *            either the owner's exchange came first, or it fails. Who completes a wait: who sets
+ *            bit 0 of the waiter's event, once, under the stripe lock; the waiter itself when its
+ *            deadline is over and that bit is not set. `granted` is looked at first: what was
+ *            handed over in the last instant is never lost.
+ * LEASES     judged by the clock and the tenure's own lease_end. Leases of a second and more start
+ *            from the coarse clock plus its largest lag: never short, up to 20 ms long.
+ * ENDS       a thread that exits while holding: its lease ends it; THREAD_BOUND ones are taken over
+ *            when the kernel does not know the thread any more. No pthread_key: dlclose is safe.
+ * LIMITS     lost rounds of a compare-exchange are rounds in which another thread got on; nothing
+ *            else repeats.
+ * TRIED      all under the stripe lock, as first designed: four locked instructions a pair instead
+ *            of two, and the stripe's line moves between cores. An idle list in use order: two more
+ *            lines written a pair; the count of a stripe's records bounds it as well. pthread_cond:
+ *            glibc 2.36 can lose a signal. */
+#include <limits.h>
+#include <string.h>
+
+#include "lock/lock_int.h"
+
+/* ---- tenure ---- */
+
+/* The owner's fields; told last. */
+static void lock_tell(cellar_locks *t, lock_record *r, uint64_t fence, const lock_want *w)
+{
+    int64_t now_ms, end_ms;
+    if (w->lease_ms < LOCK_PRECISE_MS) {
+        now_ms = base_now_ms(&t->clock);
+        end_ms = now_ms + w->lease_ms;
+    } else {
+        now_ms = base_coarse_ms(&t->clock);
+        end_ms = base_add_sat(now_ms + t->lag_ms, w->lease_ms); /* no lease: stays NEVER */
+    }
+    base_store_rlx(&r->since, now_ms);
+    base_store_rlx(&r->lease_end, end_ms);
+    base_store_rlx(&r->owner, w->tid);
+    base_store_rlx(&r->flags, w->flags);
+    if (w->note == NULL) {
+        r->note[0] = '\0';
+    } else {
+        const size_t len = strnlen(w->note, CELLAR_LOCK_NOTE_MAX);
+        memcpy(r->note, w->note, len);
+        r->note[len] = '\0';
+    }
+    BASE_POINT("lock.tell");
+    base_store_rel(&r->lease_of, fence);
+}
+
+CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
+                              cellar_lock_lost *cause)
+{
+    if (!lock_told(r, lock_fence(word)) && !BASE_MUTANT("lock.untold_judged")) { return false; }
+    *cause = CELLAR_LOCK_EXPIRED;
+    if (base_load_rlx(&r->lease_end) <= now_ms) { return true; }
+    *cause = CELLAR_LOCK_OWNER_DIED;
+    return (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0 &&
+           base_thread_gone(base_load_rlx(&r->owner));
+}
+
+CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fence, int64_t now_ms,
+                                   cellar_lock_lost cause, lock_after *a)
+{
+    BASE_ASSERT(a->lost == NULL);
+    s->count[cause == CELLAR_LOCK_EXPIRED ? STATS_LOCK_EXPIRED : STATS_LOCK_OWNER_DIED]++;
+    r->pins++; /* keeps key and record in place until the watcher has returned */
+    a->lost = r;
+    a->lost_fence = fence;
+    a->lost_held_ms = now_ms - base_load_rlx(&r->since);
+    a->cause = cause;
+}
+
+/* ---- the queue: all under the stripe lock ---- */
+
+static void lock_after_wake(lock_after *a, lock_waiter *w)
+{
+    BASE_ASSERT(a->wake_count < 2);
+    a->wake[a->wake_count++] = &w->event;
+}
+
+/* Who leads the queue now looks at lease and owner again. */
+static void lock_kick(lock_record *r, lock_after *a)
+{
+    lock_waiter *first = r->first;
+    if (first == NULL) { return; }
+    base_store_rel(&first->event, base_load_rlx(&first->event) + 2);
+    lock_after_wake(a, first);
+}
+
+static void lock_enqueue(lock_stripe *s, lock_record *r, lock_waiter *w) SYNC_HOLDS(LOCK)
+{
+    lock_waiter *first = r->first;
+    if (first == NULL) {
+        w->next = w->prev = w;
+        r->first = w;
+    } else {
+        w->next = first;
+        w->prev = first->prev;
+        first->prev->next = w;
+        first->prev = w;
+        if (BASE_MUTANT("lock.last_comes_first")) { r->first = w; }
+    }
+    s->waiter_count++;
+}
+
+static void lock_dequeue(lock_stripe *s, lock_record *r, lock_waiter *w) SYNC_HOLDS(LOCK)
+{
+    if (r->first == w) { r->first = w->next == w ? NULL : w->next; }
+    w->next->prev = w->prev;
+    w->prev->next = w->next;
+    s->waiter_count--;
+}
+
+/* The first waiter becomes the owner. The word is frozen; the caller settles it with the fence. */
+static uint64_t lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
+                               lock_after *a) SYNC_HOLDS(LOCK)
+{
+    lock_waiter *first = r->first;
+    lock_dequeue(s, r, first);
+    fence++;
+    lock_tell(t, r, fence, first->want);
+    first->fence = fence;
+    s->count[STATS_LOCK_HANDED_OVER]++;
+    BASE_POINT("lock.grant");
+    /* It may be gone from now on. */
+    base_store_rel(&first->event, base_load_rlx(&first->event) | 1u);
+    lock_after_wake(a, first);
+    lock_kick(r, a);
+    return fence;
+}
+
+static void lock_out(cellar_locks *t, const lock_stripe *s, const lock_record *r, uint64_t fence,
+                     cellar_lock *out)
+{
+    out->stripe = (uint32_t)(s - t->stripe);
+    out->record = lock_number(t, r);
+    out->fence = fence;
+}
+
+/* ---- waiting ---- */
+
+/* How long the waiter may sleep, on the clock of sync_wait. */
+static uint64_t lock_sleep_until(const cellar_locks *t, const lock_record *r, const lock_waiter *me,
+                                 int64_t now_ms)
+{
+    int64_t until_ms = me->want->deadline_ms;
+    if (r->first == me) {
+        const uint64_t word = base_load_rlx(&r->word);
+        if (!lock_told(r, lock_fence(word))) {
+            until_ms = BASE_MIN(until_ms, now_ms + LOCK_UNTOLD_MS);
+        } else {
+            until_ms = BASE_MIN(until_ms, base_load_rlx(&r->lease_end));
+            if ((base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0) {
+                until_ms = BASE_MIN(until_ms, now_ms + LOCK_ALIVE_MS);
+            }
+        }
+    }
+    if (until_ms == BASE_NEVER_MS && t->look_ms == BASE_NEVER_MS) { return UINT64_MAX; }
+    const int64_t sleep_ms = BASE_MIN(until_ms > now_ms ? until_ms - now_ms : 0, t->look_ms);
+    const uint64_t now_ns = base_now_ns(), most_ms = (UINT64_MAX - now_ns) / 1000000u;
+    return (uint64_t)sleep_ms > most_ms ? UINT64_MAX : now_ns + (uint64_t)sleep_ms * 1000000u;
+}
+
+/* The lock is free or lost, and we lead the queue: take it. False: it is neither. */
+static bool lock_wait_take(cellar_locks *t, lock_stripe *s, lock_record *r, int64_t now_ms,
+                           lock_after *a) SYNC_HOLDS(LOCK)
+{
+    const uint64_t word = base_load_acq(&r->word);
+    BASE_ASSERT((word & LOCK_FROZEN) != 0 || BASE_SIM);
+    if ((word & LOCK_HELD) != 0) {
+        cellar_lock_lost cause;
+        if (!lock_over(r, word, now_ms, &cause)) { return false; }
+        lock_note_lost(s, r, lock_fence(word), now_ms, cause, a);
+    }
+    lock_settle(t, s, r, lock_hand_over(t, s, r, lock_fence(word), a), true, false, a);
+    return true;
+}
+
+/* Our deadline is over: leave the queue. */
+static void lock_wait_leave(cellar_locks *t, lock_stripe *s, lock_record *r, lock_waiter *me,
+                            lock_after *a) SYNC_HOLDS(LOCK)
+{
+    const uint64_t word = base_load_acq(&r->word);
+    const bool led = r->first == me;
+    lock_dequeue(s, r, me);
+    if (led && !BASE_MUTANT("lock.timeout_kicks_nobody")) { lock_kick(r, a); }
+    lock_settle(t, s, r, lock_fence(word), (word & LOCK_HELD) != 0, false, a);
+    s->count[STATS_LOCK_TIMEOUT]++;
+}
+
+/* In the queue, the stripe lock taken; returns with it dropped. */
+static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, lock_waiter *me,
+                            int64_t now_ms, lock_after *a, cellar_lock *out) SYNC_DROPS(LOCK)
+{
+    for (;;) {
+        const uint32_t seen = base_load_rlx(&me->event);
+        const uint64_t until_ns = lock_sleep_until(t, r, me, now_ms);
+        lock_leave(t, s, a);
+        memset(a, 0, sizeof *a);
+        BASE_POINT("lock.wait");
+        if ((seen & 1u) == 0) { (void)sync_wait(&me->event, seen, until_ns); }
+        if ((base_load_acq(&me->event) & 1u) != 0 && !BASE_MUTANT("lock.timeout_over_grant")) {
+            lock_out(t, s, r, me->fence, out);
+            return CELLAR_OK;
+        }
+        sync_take(LOCK, &s->lock);
+        now_ms = base_now_ms(&t->clock);
+        const bool granted = (base_load_acq(&me->event) & 1u) != 0;
+        if (BASE_MUTANT("lock.timeout_over_grant") && granted && me->want->deadline_ms <= now_ms) {
+            lock_leave(t, s, a);
+            return CELLAR_E_TIMEOUT;
+        }
+        if (granted || (r->first == me && lock_wait_take(t, s, r, now_ms, a))) {
+            lock_leave(t, s, a);
+            lock_out(t, s, r, me->fence, out);
+            return CELLAR_OK;
+        }
+        if (me->want->deadline_ms <= now_ms) {
+            lock_wait_leave(t, s, r, me, a);
+            lock_leave(t, s, a);
+            return CELLAR_E_TIMEOUT;
+        }
+    }
+}
+
+/* ---- acquire ---- */
+
+/* Undo of a take that met another key with the same 64-bit hash. */
+BASE_COLD static void lock_untake(cellar_locks *t, lock_record *r, uint64_t fence)
+{
+    lock_stripe *s = lock_stripe_of(t, base_load_rlx(&r->hash));
+    lock_after a = { .chunk = NULL };
+    sync_take(LOCK, &s->lock);
+    (void)lock_freeze(r);
+    s->acquired--;
+    bool held = false;
+    if (r->first != NULL) {
+        fence = lock_hand_over(t, s, r, fence, &a);
+        held = true;
+    }
+    lock_settle(t, s, r, fence, held, false, &a);
+    lock_leave(t, s, &a);
+}
+
+/* A record that the hint names, idle, and of this key: one exchange. False: nothing happened. */
+static bool lock_fast(cellar_locks *t, lock_stripe *s, const lock_want *w, cellar_lock *out)
+{
+    const uint32_t hint = base_load_rlx(lock_near(s, w->hash));
+    if (hint == 0) { return false; }
+    lock_record *r = lock_at(t, hint - 1);
+    const uint64_t word = base_load_acq(&r->word);
+    if ((word & LOCK_BITS) != 0 || word == 0 || base_load_rlx(&r->hash) != w->hash) {
+        return false;
+    }
+    const uint64_t fence = lock_fence(word) + 1;
+    BASE_POINT("lock.fast.take");
+    if (!base_cas_ar(&r->word, word, lock_word(fence, LOCK_HELD))) { return false; }
+    /* It is ours, and so the key stays: now the bytes can be compared without a race. */
+    if (BASE_UNLIKELY(base_load_rlx(&r->hash) != w->hash || r->key_len != w->key_len ||
+                      memcmp(lock_key(r), w->key, w->key_len) != 0)) {
+        lock_untake(t, r, fence);
+        return false;
+    }
+    lock_tell(t, r, fence, w);
+    out->stripe = (uint32_t)(s - t->stripe);
+    out->record = hint - 1;
+    out->fence = fence;
+    return true;
+}
+
+/* Held by somebody else: BUSY, DEADLOCK, or wait. The word is frozen; drops the stripe lock. */
+static cellar_err lock_held(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t word,
+                            const lock_want *w, int64_t now_ms, lock_after *a, cellar_lock *out)
+    SYNC_DROPS(LOCK)
+{
+    const bool mine = lock_told(r, lock_fence(word)) && base_load_rlx(&r->owner) == w->tid &&
+                      (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0;
+    if (w->deadline_ms <= now_ms || mine) {
+        s->count[w->deadline_ms <= now_ms ? STATS_LOCK_BUSY : STATS_LOCK_DEADLOCK]++;
+        lock_settle(t, s, r, lock_fence(word), true, false, a);
+        lock_leave(t, s, a);
+        return w->deadline_ms <= now_ms ? CELLAR_E_BUSY : CELLAR_E_DEADLOCK;
+    }
+    lock_waiter me = { .want = w };
+    s->count[STATS_LOCK_WAIT]++;
+    lock_enqueue(s, r, &me);
+    lock_settle(t, s, r, lock_fence(word), true, false, a);
+    return lock_wait(t, s, r, &me, now_ms, a, out);
+}
+
+/* The record is there and frozen: take it, or wait. Drops the stripe lock. */
+static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t word,
+                            const lock_want *w, int64_t now_ms, cellar_lock *out) SYNC_DROPS(LOCK)
+{
+    lock_after a = { .chunk = NULL };
+    cellar_lock_lost cause;
+    uint64_t fence = lock_fence(word);
+    bool held = (word & LOCK_HELD) != 0;
+    if (held && lock_over(r, word, now_ms, &cause)) {
+        lock_note_lost(s, r, fence, now_ms, cause, &a);
+        held = false;
+    }
+    if (!held && r->first != NULL && !t->barging) { /* whoever waits longest comes first */
+        fence = lock_hand_over(t, s, r, fence, &a);
+        held = true;
+    }
+    if (held) {
+        return lock_held(t, s, r, lock_word(fence, LOCK_HELD), w, now_ms, &a, out);
+    }
+    lock_tell(t, r, ++fence, w);
+    lock_settle(t, s, r, fence, true, false, &a);
+    lock_leave(t, s, &a);
+    lock_out(t, s, r, fence, out);
+    return CELLAR_OK;
+}
+
+/* Under the stripe lock. E_LIMIT is returned once so that idle records can be swept. */
+static cellar_err lock_slow_once(cellar_locks *t, lock_stripe *s, const lock_want *w,
+                                 unsigned char **block, cellar_lock *out)
+{
+    const int64_t now_ms = base_now_ms(&t->clock);
+    sync_take(LOCK, &s->lock);
+    lock_record *r = lock_find(s, w);
+    if (r != NULL) { return lock_meet(t, s, r, lock_freeze(r), w, now_ms, out); }
+    cellar_err err = CELLAR_OK;
+    r = lock_insert(t, s, w, *block, &err);
+    if (r == NULL) {
+        sync_drop(LOCK, &s->lock);
+        return err;
+    }
+    *block = NULL;
+    return lock_meet(t, s, r, base_load_rlx(&r->word), w, now_ms, out);
+}
+
+BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_want *w,
+                                          int64_t wait_ms, cellar_lock *out)
+{
+    unsigned char *block = NULL;
+    cellar_err err = CELLAR_OK;
+    if (w->key_len > LOCK_KEY_INLINE) {
+        bool refused = false;
+        block = base_alloc(&t->account, BASE_MOD_LOCK, w->key_len, &refused);
+        if (block == NULL) {
+            err = refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
+            goto refuse;
+        }
+        memcpy(block, w->key, w->key_len);
+    }
+    w->deadline_ms = wait_ms == 0 ? INT64_MIN : base_add_sat(base_now_ms(&t->clock), wait_ms);
+    err = lock_slow_once(t, s, w, &block, out);
+    if (err == CELLAR_E_LIMIT) { /* idle records of other stripes may be in the way */
+        lock_sweep(t);
+        err = lock_slow_once(t, s, w, &block, out);
+    }
+    if (block != NULL) { base_free(&t->account, BASE_MOD_LOCK, block, w->key_len); }
+    if (err != CELLAR_E_LIMIT && err != CELLAR_E_SPACE && err != CELLAR_E_NOMEM) { return err; }
+refuse:
+    sync_take(LOCK, &s->lock);
+    s->count[err == CELLAR_E_LIMIT ? STATS_LOCK_REFUSED_LIMIT : STATS_LOCK_REFUSED_MEMORY]++;
+    sync_drop(LOCK, &s->lock);
+    return err;
+}
+
+/* What a call asks for, checked; *wait_ms with it. */
+static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w, int64_t *wait_ms)
+{
+    static const cellar_lock_opts defaults = CELLAR_LOCK_OPTS_INIT;
+    cellar_lock_opts copy;
+    if (o == NULL) {
+        o = &defaults;
+    } else if (BASE_UNLIKELY(o->struct_size != sizeof copy)) {
+        const cellar_err err = base_opts_in(&copy, sizeof copy, o);
+        if (err != CELLAR_OK) { return err; }
+        o = &copy;
+    }
+    const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE;
+    if (BASE_UNLIKELY((o->flags & ~known) != 0 || o->reserved0 != 0)) {
+        return CELLAR_E_UNSUPPORTED;
+    }
+    if (BASE_UNLIKELY((o->flags & CELLAR_LOCK_NO_LEASE) != 0)) {
+        if ((o->flags & CELLAR_LOCK_THREAD_BOUND) == 0) { return CELLAR_E_INVAL; }
+        w->lease_ms = BASE_NEVER_MS;
+    } else {
+        if (BASE_UNLIKELY(o->lease_ms < 1)) { return CELLAR_E_INVAL; }
+        w->lease_ms = o->lease_ms;
+    }
+    if (BASE_UNLIKELY(o->wait_ms < 0 ||
+                      (o->note != NULL &&
+                       strnlen(o->note, CELLAR_LOCK_NOTE_MAX + 1) > CELLAR_LOCK_NOTE_MAX))) {
+        return CELLAR_E_INVAL;
+    }
+    w->note = o->note;
+    w->flags = o->flags;
+    *wait_ms = o->wait_ms;
+    return CELLAR_OK;
+}
+
+BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, size_t key_len,
+                                           const cellar_lock_opts *o, bool try, cellar_lock *out)
+{
+    if (BASE_UNLIKELY(out == NULL)) { return CELLAR_E_INVAL; }
+    *out = (cellar_lock){ 0, 0, 0 };
+    if (BASE_UNLIKELY(t == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX)) {
+        return CELLAR_E_INVAL;
+    }
+    lock_want w;
+    int64_t wait_ms;
+    const cellar_err err = lock_want_init(o, &w, &wait_ms);
+    if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
+    w.key = key;
+    w.key_len = key_len;
+    w.hash = base_hash(&t->hash_key, 0, key, key_len);
+    w.tid = base_thread_id();
+    lock_stripe *s = lock_stripe_of(t, w.hash);
+    if (BASE_LIKELY(lock_fast(t, s, &w, out))) { return CELLAR_OK; }
+    return lock_slow(t, s, &w, try ? 0 : wait_ms, out);
+}
+
+CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
+                                          const cellar_lock_opts *o, cellar_lock *out)
+{
+    return lock_acquire(t, key, key_len, o, false, out);
+}
+
+CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t key_len,
+                                      const cellar_lock_opts *o, cellar_lock *out)
+{
+    return lock_acquire(t, key, key_len, o, true, out);
+}
+
+/* ---- handles ---- */
+
+/* The stripe and record a handle names. Anything but OK: it names nothing of this process. */
+static cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk, lock_stripe **s,
+                              lock_record **r)
+{
+    if (BASE_UNLIKELY(t == NULL || lk == NULL)) { return CELLAR_E_INVAL; }
+    *s = &t->stripe[lk->stripe % LOCK_STRIPES];
+    if (BASE_UNLIKELY(lk->fence == 0 || lk->stripe >= LOCK_STRIPES ||
+                      !lock_number_ok(t, lk->record))) {
+        sync_take(LOCK, &(*s)->lock);
+        (*s)->count[STATS_LOCK_NOT_OWNER]++;
+        sync_drop(LOCK, &(*s)->lock);
+        return CELLAR_E_NOT_OWNER;
+    }
+    if (BASE_UNLIKELY(lk->fence <= base_load_rlx(&(*s)->fork_fence))) { return CELLAR_E_FORKED; }
+    *r = lock_at(t, lk->record);
+    return CELLAR_OK;
+}
+
+/* The handle's record when the handle owns it: frozen. Else NULL, and *err says why, counted. The
+ * word is compared before it is frozen: the record may be anybody's by now. */
+static bool lock_owned(lock_stripe *s, lock_record *r, const cellar_lock *lk, bool count,
+                       cellar_err *err) SYNC_HOLDS(LOCK)
+{
+    uint64_t word = base_load_acq(&r->word);
+    bool ours = (word | LOCK_FROZEN) == lock_word(lk->fence, LOCK_BITS);
+    if (ours) {
+        word = lock_freeze(r);
+        ours = word == lock_word(lk->fence, LOCK_BITS);
+        BASE_ASSERT(ours || (word & LOCK_HELD) == 0); /* only its owner can have been faster */
+    }
+    if (ours && ((base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) == 0 ||
+                 base_load_rlx(&r->owner) == base_thread_id())) {
+        return true;
+    }
+    const bool gone = !ours && (lk->fence < lock_fence(word) || lk->fence <= s->floor);
+    *err = gone ? CELLAR_E_LOST : CELLAR_E_NOT_OWNER;
+    if (count) { s->count[gone ? STATS_LOCK_LOST : STATS_LOCK_NOT_OWNER]++; }
+    return false;
+}
+
+/* After lock_owned said no: what it may have frozen becomes what it was. */
+static void lock_thaw(lock_record *r, const cellar_lock *lk)
+{
+    const uint64_t word = base_load_rlx(&r->word);
+    if (lock_fence(word) == lk->fence && r->first == NULL && r->hh.tbl != NULL) {
+        base_store_rel(&r->word, word & ~LOCK_FROZEN);
+    }
+}
+
+/* ---- release ---- */
+
+/* The lock goes to the first waiter, or becomes idle. `fence` is the last one given out. */
+static void lock_pass_on(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence, bool lost,
+                         lock_after *a) SYNC_HOLDS(LOCK)
+{
+    if (r->first != NULL && !t->barging) {
+        lock_settle(t, s, r, lock_hand_over(t, s, r, fence, a), true, false, a);
+        return;
+    }
+    lock_kick(r, a); /* barging: whoever is faster, the first waiter or a running thread */
+    if (lost) {
+        s->acquired--; /* the fence rises without an owner, so that other copies are late too */
+        fence++;
+    }
+    lock_settle(t, s, r, fence, false, false, a);
+}
+
+BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *s, lock_record *r,
+                                                  const cellar_lock *lk)
+{
+    lock_after a = { .chunk = NULL };
+    cellar_err err = CELLAR_OK;
+    sync_take(LOCK, &s->lock);
+    if (!lock_owned(s, r, lk, true, &err)) {
+        lock_thaw(r, lk);
+        lock_leave(t, s, &a);
+        return err;
+    }
+    const int64_t now_ms = base_now_ms(&t->clock);
+    const bool lost = base_load_rlx(&r->lease_end) <= now_ms;
+    if (lost) {
+        lock_note_lost(s, r, lk->fence, now_ms, CELLAR_LOCK_EXPIRED, &a);
+        s->count[STATS_LOCK_LOST]++;
+        err = CELLAR_E_LOST;
+    }
+    lock_pass_on(t, s, r, lk->fence, lost, &a);
+    lock_leave(t, s, &a);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
+{
+    lock_stripe *s;
+    lock_record *r;
+    cellar_err err = lock_handle(t, lk, &s, &r);
+    if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
+    const uint64_t word = lock_word(lk->fence, LOCK_HELD);
+    /* The tenure's fields are ours only while the word says so; a wrong look ends the slow way. */
+    if (BASE_LIKELY(base_load_acq(&r->word) == word &&
+                    base_load_rlx(&s->record_count) <= LOCK_IDLE_MAX &&
+                    (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) == 0 &&
+                    !base_clock_reached(&t->clock, base_load_rlx(&r->lease_end)))) {
+        BASE_POINT("lock.fast.release");
+        if (BASE_MUTANT("lock.release_blind")) {
+            base_store_rel(&r->word, lock_word(lk->fence, 0));
+            lk->fence = 0;
+            return CELLAR_OK;
+        }
+        if (BASE_LIKELY(base_cas_ar(&r->word, word, lock_word(lk->fence, 0)))) {
+            *lk = (cellar_lock){ 0, 0, 0 };
+            return CELLAR_OK;
+        }
+    }
+    err = lock_release_slow(t, s, r, lk);
+    if (err == CELLAR_OK) { *lk = (cellar_lock){ 0, 0, 0 }; }
+    return err;
+}
+
+/* ---- extend, valid, holder ---- */
+
+CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t lease_ms)
+{
+    lock_stripe *s;
+    lock_record *r;
+    if (lease_ms < 1) { return CELLAR_E_INVAL; }
+    cellar_err err = lock_handle(t, lk, &s, &r);
+    if (err != CELLAR_OK) { return err; }
+    lock_after a = { .chunk = NULL };
+    sync_take(LOCK, &s->lock);
+    if (!lock_owned(s, r, lk, true, &err)) {
+        lock_thaw(r, lk);
+        lock_leave(t, s, &a);
+        return err;
+    }
+    /* Read under the lock: who takes over reads it there too, so one of us is first. */
+    const int64_t now_ms = base_now_ms(&t->clock);
+    const int64_t end_ms = base_load_rlx(&r->lease_end);
+    if (end_ms <= now_ms && !BASE_MUTANT("lock.extend_revives")) {
+        s->count[STATS_LOCK_LOST]++;
+        err = CELLAR_E_LOST;
+    } else {
+        const int64_t until_ms = base_add_sat(now_ms, lease_ms);
+        base_store_rlx(&r->lease_end, until_ms);
+        if (until_ms < end_ms) { lock_kick(r, &a); }
+    }
+    lock_settle(t, s, r, lk->fence, true, false, &a);
+    lock_leave(t, s, &a);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_lock_valid(cellar_locks *t, const cellar_lock *lk)
+{
+    lock_stripe *s;
+    lock_record *r;
+    cellar_err err = lock_handle(t, lk, &s, &r);
+    if (err != CELLAR_OK) { return err; }
+    const uint64_t held = lock_word(lk->fence, LOCK_BITS);
+    if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) {
+        const int64_t end_ms = base_load_acq(&r->lease_end);
+        if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) { /* so the lease was this tenure's */
+            return base_clock_reached(&t->clock, end_ms) ? CELLAR_E_LOST : CELLAR_OK;
+        }
+    }
+    sync_take(LOCK, &s->lock);
+    const bool gone = lk->fence < lock_fence(base_load_acq(&r->word)) || lk->fence <= s->floor;
+    sync_drop(LOCK, &s->lock);
+    return gone ? CELLAR_E_LOST : CELLAR_E_NOT_OWNER;
+}
+
+/* What is known of a frozen, held record. */
+static void lock_describe(const lock_record *r, uint64_t word, int64_t now_ms,
+                          cellar_lock_info *out)
+{
+    out->fence = lock_fence(word);
+    const lock_waiter *first = r->first, *w = first;
+    for (; w != NULL; w = w->next != first ? w->next : NULL) { out->waiters++; }
+    if (!lock_told(r, out->fence)) { return; } /* acquired in this instant */
+    const int64_t end_ms = base_load_rlx(&r->lease_end);
+    out->held_ms = BASE_MAX(now_ms - base_load_rlx(&r->since), 0);
+    out->lease_left_ms = end_ms == BASE_NEVER_MS ? end_ms : BASE_MAX(end_ms - now_ms, 0);
+    out->owner_tid = base_load_rlx(&r->owner);
+    out->flags = base_load_rlx(&r->flags);
+    memcpy(out->note, r->note, sizeof out->note);
+}
+
+CELLAR_API cellar_err cellar_lock_holder(cellar_locks *t, const void *key, size_t key_len,
+                                         cellar_lock_info *out)
+{
+    if (t == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX || out == NULL) {
+        return CELLAR_E_INVAL;
+    }
+    const lock_want w = { .key = key, .key_len = key_len,
+                          .hash = base_hash(&t->hash_key, 0, key, key_len) };
+    cellar_lock_info full = CELLAR_LOCK_INFO_INIT;
+    lock_stripe *s = lock_stripe_of(t, w.hash);
+    lock_after a = { .chunk = NULL };
+    bool held = false;
+    const int64_t now_ms = base_now_ms(&t->clock);
+    sync_take(LOCK, &s->lock);
+    lock_record *r = lock_find(s, &w);
+    if (r != NULL) {
+        const uint64_t word = lock_freeze(r);
+        held = (word & LOCK_HELD) != 0;
+        if (held) { lock_describe(r, word, now_ms, &full); }
+        lock_settle(t, s, r, lock_fence(word), held, false, &a);
+    }
+    lock_leave(t, s, &a);
+    return held ? base_opts_out(out, &full, sizeof full) : CELLAR_MISS;
+}

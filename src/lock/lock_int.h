@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock_int: what the files of keyed locks share: record, stripe, table, and the one protocol word.
+ *
+ * WORD       63..2 fence | bit 1 FROZEN | bit 0 HELD
+ *                00 idle     in the index, free: whoever swings it to HELD with fence + 1 owns it
+ *                01 held     the owner swings it back to idle
+ *                11 held     somebody waits or looks: only holders of the stripe lock change it
+ *                10 frozen   free; just looked at, or waited for (barging), or not in the index
+ *            0 is a record that was never used. A word never has the same value twice. */
+#ifndef LOCK_LOCK_INT_H
+#define LOCK_LOCK_INT_H
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/opts.h"
+#include "base/sync.h"
+#include "base/table.h"
+#include "cellar_limit.h"
+#include "stats/stats.h"
+
+#define LOCK_STRIPES 64u
+#define LOCK_NEAR 128u       /* hints of a stripe; power of two */
+#define LOCK_IDLE_MAX 64u    /* records of a stripe that may stay though nobody holds them */
+#define LOCK_SPARE_MAX 32u   /* unused records of a stripe above which empty pages go back */
+#define LOCK_PER_CHUNK 21u   /* 64 + 21 * 192 = 4096 */
+#define LOCK_KEY_INLINE 48u
+#define LOCK_PRECISE_MS 1000 /* shorter leases are measured from a precise reading of the clock */
+#define LOCK_LOOK_MS 10      /* a clock of the caller's is looked at that often while waiting */
+#define LOCK_ALIVE_MS 100    /* the first waiter asks that often whether the owner's thread lives */
+#define LOCK_UNTOLD_MS 1     /* ... and that often while the owner has not written its lease yet */
+
+#define LOCK_HELD UINT64_C(1)
+#define LOCK_FROZEN UINT64_C(2)
+#define LOCK_BITS (LOCK_HELD | LOCK_FROZEN)
+BASE_INLINE uint64_t lock_fence(uint64_t word) { return word >> 2; }
+BASE_INLINE uint64_t lock_word(uint64_t fence, uint64_t bits) { return fence << 2 | bits; }
+
+/* Who wants a lock, as checked at the entry. */
+typedef struct lock_want {
+    const void *key;
+    size_t key_len;
+    uint64_t hash;
+    int64_t lease_ms;      /* BASE_NEVER_MS: no lease */
+    int64_t deadline_ms;   /* on the table's clock; BASE_NEVER_MS: none */
+    const char *note;      /* NULL: none */
+    int32_t tid;
+    uint32_t flags;        /* CELLAR_LOCK_... */
+} lock_want;
+
+/* On the waiting thread's stack; all but `event` under the stripe lock. */
+typedef struct lock_waiter {
+    struct lock_waiter *next, *prev; /* a ring; the record points to the first */
+    const lock_want *want;           /* read by whoever hands the lock over */
+    uint64_t fence;                  /* granted; written before event's bit 0 */
+    _Atomic uint32_t event;          /* bit 0 granted, the rest counts kicks; release, acquire */
+} lock_waiter;
+
+/* Tenure fields belong to the tenure `lease_of` names: written by the owner (or by who hands the
+ * lock over) before lease_of, whose release store pairs with the acquire in lock_told. */
+typedef struct lock_record {
+    _Atomic uint64_t word;      /* see WORD; acquire and release in every change */
+    _Atomic uint64_t hash;      /* of the key; stripe lock; a hint to who does not own it */
+    _Atomic int64_t lease_end;  /* ms; tenure */
+    _Atomic uint64_t lease_of;  /* fence of the tenure whose fields are complete */
+    _Atomic int64_t since;      /* ms; tenure */
+    _Atomic int32_t owner;      /* tid; tenure */
+    _Atomic uint32_t flags;     /* CELLAR_LOCK_...; tenure */
+    uint32_t key_len;           /* bytes; constant while in the index */
+    uint32_t pins;              /* reports of a lost lease under way; stripe lock */
+    lock_waiter *first;         /* stripe lock */
+    union {
+        unsigned char in[LOCK_KEY_INLINE]; /* key_len <= LOCK_KEY_INLINE */
+        unsigned char *out;                /* else; a block of key_len bytes */
+        struct lock_record *next_spare;    /* while not in the index */
+    } key;
+    char note[CELLAR_LOCK_NOTE_MAX + 1]; /* tenure */
+    UT_hash_handle hh;          /* stripe lock; hh.tbl NULL: not in the index */
+} lock_record;
+_Static_assert(sizeof(lock_record) <= 192, "21 records and a head fill a page");
+_Static_assert(offsetof(lock_record, key) <= 64, "what an uncontended lock touches is one line");
+
+typedef struct lock_chunk { /* a page of records; zero when it belongs to no stripe */
+    struct lock_chunk *next, *prev; /* of the stripe; stripe lock */
+    lock_record *spare;             /* records not in the index; stripe lock */
+    uint32_t used;                  /* records in the index; stripe lock */
+    uint32_t stripe;                /* number + 1; written when it changes hands */
+    unsigned char pad[64 - 3 * sizeof(void *) - 2 * sizeof(uint32_t)];
+} lock_chunk;
+_Static_assert(sizeof(lock_chunk) == 64, "head of a page");
+
+typedef struct lock_stripe {
+    sync_lock lock BASE_ALIGNED(BASE_PAD); /* rank LOCK; guards what is not atomic below */
+    _Atomic uint32_t record_count; /* in the index; written under lock, read as a hint */
+    lock_record *index;            /* uthash over full keys */
+    uint64_t floor;                /* no fence given out for a key not in the index is above it */
+    _Atomic uint64_t fork_fence;   /* locks up to it belong to the parent process; 0: none */
+    uint64_t acquired;             /* + sum of live fences = acquisitions so far, modulo 2^64 */
+    lock_chunk *chunks;            /* those with spare records come first */
+    uint32_t spare_count;          /* == sum over chunks of LOCK_PER_CHUNK - used */
+    uint32_t waiter_count;
+    uint64_t count[STATS_LOCK_COUNT]; /* counters of the registry; gauges stay 0 */
+    _Atomic uint32_t near[LOCK_NEAR] BASE_ALIGNED(BASE_LINE); /* record number + 1; hints; 0 none */
+} lock_stripe;
+
+struct cellar_locks {
+    void *raw;                    /* what base_alloc gave */
+    base_account account;         /* max_bytes; its own, not a store's */
+    base_clock clock;
+    base_hash_key hash_key;
+    base_fork_node fork;
+    base_region region;           /* chunk_max pages, writable from the start, touched when used */
+    unsigned char *records;       /* == region.base */
+    uint64_t max_locks;
+    int64_t lag_ms;               /* most the coarse clock lags */
+    int64_t look_ms;              /* longest sleep of a waiter */
+    uint32_t barging;
+    uint32_t chunk_max;
+    char name[CELLAR_VIEW_NAME_MAX + 1];
+    _Atomic uint64_t count;       /* records in the indexes; never above max_locks */
+    _Atomic uint32_t closed;
+    sync_lock chunk_lock BASE_ALIGNED(BASE_PAD); /* rank LOCK_CHUNK; guards down to watch_ctx */
+    uint64_t high;                /* no fence in a page given back is above it */
+    uint32_t chunk_top;           /* pages used so far */
+    uint32_t free_count;          /* pages given back */
+    uint32_t *free_chunks;        /* chunk_max numbers */
+    cellar_lock_watch_fn watch;
+    void *watch_ctx;
+    lock_stripe stripe[LOCK_STRIPES];
+};
+
+/* What is done once the stripe lock is dropped. */
+typedef struct lock_after {
+    _Atomic uint32_t *wake[2];
+    lock_chunk *chunk;            /* an empty page to give back */
+    lock_record *lost;            /* pinned: its lease ended while held */
+    uint64_t lost_fence;
+    int64_t lost_held_ms;
+    cellar_lock_lost cause;
+    uint32_t wake_count;
+} lock_after;
+
+BASE_INLINE lock_record *lock_at(const cellar_locks *t, uint32_t number)
+{
+    return (lock_record *)(void *)(t->records + ((size_t)(number >> 5) << 12) +
+                                   sizeof(lock_chunk) + (size_t)(number & 31) * 192);
+}
+BASE_INLINE lock_chunk *lock_chunk_of(const cellar_locks *t, const lock_record *r)
+{
+    const size_t at = (size_t)((const unsigned char *)r - t->records) & ~(size_t)(BASE_PAGE - 1);
+    return (lock_chunk *)(void *)(t->records + at);
+}
+BASE_INLINE uint32_t lock_number(const cellar_locks *t, const lock_record *r)
+{
+    const size_t at = (size_t)((const unsigned char *)r - t->records);
+    return (uint32_t)((at >> 12) << 5 | ((at & (BASE_PAGE - 1)) - sizeof(lock_chunk)) / 192);
+}
+/* A number out of a caller's handle: could it be a record's? */
+BASE_INLINE bool lock_number_ok(const cellar_locks *t, uint32_t number)
+{
+    return (number >> 5) < t->chunk_max && (number & 31) < LOCK_PER_CHUNK;
+}
+BASE_INLINE lock_stripe *lock_stripe_of(cellar_locks *t, uint64_t hash)
+{
+    return &t->stripe[hash >> 58];
+}
+BASE_INLINE _Atomic uint32_t *lock_near(lock_stripe *s, uint64_t hash)
+{
+    return &s->near[(hash >> 40) & (LOCK_NEAR - 1)];
+}
+BASE_INLINE const unsigned char *lock_key(const lock_record *r)
+{
+    return r->key_len <= LOCK_KEY_INLINE ? r->key.in : r->key.out;
+}
+/* Are the tenure fields those of `fence`? Not yet, between its CAS and its last store. */
+BASE_INLINE bool lock_told(const lock_record *r, uint64_t fence)
+{
+    return base_load_acq(&r->lease_of) == fence;
+}
+
+/* ---- store.c: records, pages, the index ---- */
+
+/* The record of this key; NULL: not in the index. */
+CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w) SYNC_HOLDS(LOCK);
+/* A new record, in the index, frozen and not held. `block`: for keys beyond LOCK_KEY_INLINE, taken
+ * over on success. NULL: *why is E_LIMIT, E_SPACE or E_NOMEM. */
+CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
+                                        unsigned char *block, cellar_err *why) SYNC_HOLDS(LOCK);
+/* Set FROZEN: from now on only we change the word. Returns it. */
+CELLAR_PRIVATE uint64_t lock_freeze(lock_record *r) SYNC_HOLDS(LOCK);
+/* The end of what began with lock_freeze or lock_insert: the word's last value, and whether the
+ * record stays: not when it is idle and `drop` is set or its stripe holds enough. */
+CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
+                                bool held, bool drop, lock_after *a) SYNC_HOLDS(LOCK);
+/* Drop the stripe lock, then do what `a` says. No lock is held while `watch` runs. */
+CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a) SYNC_DROPS(LOCK);
+/* Let go of every idle record of every stripe. */
+CELLAR_PRIVATE void lock_sweep(cellar_locks *t);
+
+/* Walk everything: counts, rings, hashes, pages. False: something is wrong. For tests. */
+BASE_SPARE CELLAR_PRIVATE bool lock_audit(cellar_locks *t);
+
+/* ---- lock.c: what becomes of one lock ---- */
+
+/* Is the tenure over that `word` (frozen, held) names? *cause is set then. */
+CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
+                              cellar_lock_lost *cause);
+/* It is: count and report it. The caller decides who is next. */
+CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fence, int64_t now_ms,
+                                   cellar_lock_lost cause, lock_after *a) SYNC_HOLDS(LOCK);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * many: a function under a lock; several locks or none.
+ *
+ * INVARIANTS acquire_many takes keys in rising byte order, the same in each call, so two such calls
+ *            cannot each hold what the other waits for. On any failure all that was taken is given
+ *            back before the call returns.
+ * ENDS       cellar_lock_with: one release on every way out of fn: return, pthread_exit,
+ *            cancellation (base_guarded). */
+#include <string.h>
+
+#include "lock/lock_int.h"
+
+/* ---- with ---- */
+
+typedef struct lock_call {
+    cellar_locks *t;
+    cellar_lock lk;
+    cellar_lock_fn fn;
+    void *ctx;
+    cellar_err err;
+} lock_call;
+
+static void lock_call_run(void *arg)
+{
+    lock_call *c = arg;
+    const cellar_lock seen = c->lk; /* fn cannot change what is released */
+    c->err = c->fn(c->ctx, &seen);
+}
+
+static void lock_call_end(void *arg)
+{
+    lock_call *c = arg;
+    const cellar_err err = cellar_lock_release(c->t, &c->lk);
+    if (c->err == CELLAR_OK) { c->err = err; }
+}
+
+CELLAR_API cellar_err cellar_lock_with(cellar_locks *t, const void *key, size_t key_len,
+                                       const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx)
+{
+    if (fn == NULL) { return CELLAR_E_INVAL; }
+    lock_call c = { .t = t, .fn = fn, .ctx = ctx, .err = CELLAR_OK };
+    const cellar_err err = cellar_lock_acquire(t, key, key_len, o, &c.lk);
+    if (err != CELLAR_OK) { return err; }
+    base_guarded(lock_call_run, lock_call_end, &c);
+    return c.err;
+}
+
+/* ---- many ---- */
+
+static int lock_order(const cellar_bytes *a, const cellar_bytes *b)
+{
+    const int c = memcmp(a->data, b->data, BASE_MIN(a->len, b->len));
+    if (c != 0) { return c; }
+    return a->len < b->len ? -1 : a->len > b->len;
+}
+
+/* order[] becomes the keys' numbers in rising order. False: a key is unusable, or there twice. */
+static bool lock_sort(const cellar_bytes *keys, size_t count, uint8_t *order)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i].data == NULL || keys[i].len == 0 || keys[i].len > CELLAR_KEY_MAX) {
+            return false;
+        }
+        size_t at = i;
+        int c = 1;
+        while (at > 0 && (c = lock_order(&keys[order[at - 1]], &keys[i])) > 0) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        if (at > 0 && c == 0) { return false; }
+        order[at] = (uint8_t)i;
+    }
+    return true;
+}
+
+static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, size_t count,
+                                   const uint8_t *order, const cellar_lock_opts *o,
+                                   cellar_lock *out)
+{
+    cellar_lock_opts each = *o;
+    const int64_t until_ms = base_add_sat(base_now_ms(&t->clock), o->wait_ms);
+    cellar_err err = CELLAR_OK;
+    size_t taken = 0;
+    for (; taken < count && err == CELLAR_OK; taken++) {
+        const uint8_t i = order[taken];
+        if (taken > 0 && o->wait_ms != 0 && until_ms != BASE_NEVER_MS) {
+            each.wait_ms = BASE_MAX(until_ms - base_now_ms(&t->clock), 0);
+        }
+        err = cellar_lock_acquire(t, keys[i].data, keys[i].len, &each, &out[i]);
+    }
+    /* Those taken first may have ended while the last was waited for. */
+    for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
+        err = cellar_lock_valid(t, &out[i]);
+    }
+    if (err == CELLAR_OK) { return CELLAR_OK; }
+    if (err == CELLAR_E_BUSY && o->wait_ms != 0) { err = CELLAR_E_TIMEOUT; }
+    while (taken-- > 0) {
+        cellar_lock *lk = &out[order[taken]];
+        if (lk->fence != 0) { (void)cellar_lock_release(t, lk); } /* E_LOST: it is gone anyway */
+        *lk = (cellar_lock){ 0, 0, 0 };
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_bytes *keys,
+                                               size_t count, const cellar_lock_opts *o,
+                                               cellar_lock *out)
+{
+    uint8_t order[CELLAR_LOCK_MANY_MAX] = { 0 };
+    if (out == NULL || count == 0 || count > CELLAR_LOCK_MANY_MAX) { return CELLAR_E_INVAL; }
+    memset(out, 0, count * sizeof *out);
+    if (t == NULL || keys == NULL || !lock_sort(keys, count, order)) { return CELLAR_E_INVAL; }
+    cellar_lock_opts full = CELLAR_LOCK_OPTS_INIT;
+    if (o != NULL) {
+        const cellar_err err = base_opts_in(&full, sizeof full, o);
+        if (err != CELLAR_OK) { return err; }
+        if (full.wait_ms < 0) { return CELLAR_E_INVAL; }
+    }
+    return lock_take_sorted(t, keys, count, order, &full, out);
+}
+
+CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk, size_t count)
+{
+    if (t == NULL || lk == NULL || count == 0 || count > CELLAR_LOCK_MANY_MAX) {
+        return CELLAR_E_INVAL;
+    }
+    cellar_err first = CELLAR_OK;
+    for (size_t i = 0; i < count; i++) {
+        const cellar_err err = cellar_lock_release(t, &lk[i]);
+        if (first == CELLAR_OK) { first = err; }
+    }
+    return first;
+}

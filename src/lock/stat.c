@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stat: the figures of a table of locks, as a struct and as text.
+ *
+ * WALK       acquisitions are not counted where they happen: each raises its key's fence by one, so
+ *            their number is the sum of live fences plus what each stripe keeps of keys that left
+ *            (lock_stripe.acquired). All other counters are kept under the stripe lock. */
+#include <string.h>
+
+#include "lock/lock_int.h"
+
+static void lock_stat_stripe(lock_stripe *s, uint64_t value[STATS_LOCK_COUNT])
+{
+    sync_take(LOCK, &s->lock);
+    for (uint32_t i = 0; i < STATS_LOCK_COUNT; i++) { value[i] += s->count[i]; }
+    value[STATS_LOCK_ACQUIRED] += s->acquired;
+    value[STATS_LOCK_WAITING] += s->waiter_count;
+    uint64_t top = s->floor;
+    for (const lock_record *r = s->index; r != NULL; r = r->hh.next) {
+        const uint64_t word = base_load_rlx(&r->word);
+        value[STATS_LOCK_ACQUIRED] += lock_fence(word);
+        value[STATS_LOCK_HELD] += (word & LOCK_HELD) != 0;
+        value[STATS_LOCK_RECORDS]++;
+        top = BASE_MAX(top, lock_fence(word));
+    }
+    sync_drop(LOCK, &s->lock);
+    value[STATS_LOCK_FENCE] = BASE_MAX(value[STATS_LOCK_FENCE], top);
+}
+
+static void lock_stat_all(cellar_locks *t, uint64_t value[STATS_LOCK_COUNT])
+{
+    memset(value, 0, STATS_LOCK_COUNT * sizeof value[0]);
+    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { lock_stat_stripe(&t->stripe[i], value); }
+    value[STATS_LOCK_BYTES] = base_load_rlx(&t->account.used);
+}
+
+CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out)
+{
+    if (t == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    uint64_t v[STATS_LOCK_COUNT];
+    lock_stat_all(t, v);
+    const cellar_locks_stats full = {
+        .struct_size = sizeof full,
+        .acquired = v[STATS_LOCK_ACQUIRED],
+        .handed_over = v[STATS_LOCK_HANDED_OVER],
+        .waits = v[STATS_LOCK_WAIT],
+        .timeouts = v[STATS_LOCK_TIMEOUT],
+        .busy = v[STATS_LOCK_BUSY],
+        .deadlocks = v[STATS_LOCK_DEADLOCK],
+        .expired = v[STATS_LOCK_EXPIRED],
+        .owner_died = v[STATS_LOCK_OWNER_DIED],
+        .lost = v[STATS_LOCK_LOST],
+        .not_owner = v[STATS_LOCK_NOT_OWNER],
+        .refused_limit = v[STATS_LOCK_REFUSED_LIMIT],
+        .refused_memory = v[STATS_LOCK_REFUSED_MEMORY],
+        .records = v[STATS_LOCK_RECORDS],
+        .held = v[STATS_LOCK_HELD],
+        .waiting = v[STATS_LOCK_WAITING],
+        .bytes = v[STATS_LOCK_BYTES],
+        .fence_max = v[STATS_LOCK_FENCE],
+    };
+    return base_opts_out(out, &full, sizeof full);
+}
+
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t cap,
+                                                 size_t *len)
+{
+    if (len != NULL) { *len = 0; }
+    if (t == NULL || (buf == NULL && cap != 0)) { return CELLAR_E_INVAL; }
+    uint64_t v[STATS_LOCK_COUNT];
+    lock_stat_all(t, v);
+    const size_t full = stats_write_locks(t->name, v, buf, cap);
+    if (len != NULL) { *len = full; }
+    return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+#endif
