@@ -25,12 +25,14 @@
 #include "base/sync.h"
 #include "base/table.h"
 #include "cache/cache.h"
+#include "guard/bloom.h"
 #include "l1/l1.h"
 #include "stats/stats.h"
 
 #define CACHE_CLOSED 1u /* bits of cellar.state; 0 = open, enabled, quiet */
 #define CACHE_OFF 2u
 #define CACHE_TALK 4u /* gets are reported to the log */
+#define CACHE_FILTER 8u /* gets ask the Bloom filter before L1 */
 
 #define CACHE_VIEWS_MAX 4096u /* the root counts */
 #define CACHE_PAGE_VIEWS 64u
@@ -62,6 +64,7 @@ struct cellar {
     stats *stats;
     const base_hash_key *hash_key;
     cache_store *store;
+    bloom *_Atomic bloom;   /* NULL: never had one; seq_cst store under VIEW, see filter.c */
     _Atomic int64_t def[CACHE_DEFAULTS]; /* in force: the store's where the view has none; VIEW */
     _Atomic uint32_t class_count;
     _Atomic uint32_t class_fallback;     /* number from 1 */
@@ -77,6 +80,9 @@ struct cellar {
     bool dropped;           /* VIEW */
     char name[CELLAR_VIEW_NAME_MAX + 1];
     cache_error error;      /* rank ERROR: the store's error lock */
+    _Atomic int32_t bloom_heat;     /* share of sampled gets that end "never", of 65,536 */
+    _Atomic uint32_t bloom_told;    /* doubts that were logged */
+    _Atomic uint32_t bloom_feeding; /* 1: a feed runs */
 };
 
 typedef struct cache_vgens {
@@ -232,6 +238,36 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
 /* The put with everything around it: veto rounds, tier, counters. plan->spec holds the value. */
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
+
+/* ---- filter.c ---- */
+typedef struct cache_filter { /* around what makes an entry visible; on the caller's stack */
+    bloom *b;
+    uint64_t hash, desc;
+} cache_filter;
+CELLAR_PRIVATE void cache_filter_begin_slow(cellar *c, const l1_key *k, cache_filter *f);
+CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filter *f);
+BASE_ALWAYS_INLINE void cache_filter_begin(cellar *c, const l1_key *k, cache_filter *f)
+{
+    f->b = base_load_acq(&c->bloom);
+    if (BASE_UNLIKELY(f->b != NULL)) { cache_filter_begin_slow(c, k, f); }
+}
+BASE_ALWAYS_INLINE void cache_filter_end(cellar *c, const l1_key *k, cache_filter *f)
+{
+    /* seq_cst: after the window's CAS; pairs with the store in cache_filter_made */
+    if (BASE_UNLIKELY(base_load_sc(&c->bloom) != NULL)) { cache_filter_end_slow(c, k, f); }
+}
+/* Does the filter know, with authority, that the source never had the key? Counted. */
+CELLAR_PRIVATE bool cache_filter_never(cellar *c, const void *key, size_t key_len);
+/* The same before a load; one in 1,024 is let through, as an audit. */
+BASE_SPARE CELLAR_PRIVATE bool cache_filter_stops(cellar *c, const void *key, size_t key_len);
+/* The source, or the tier, had a value: did the filter know? Before it is added. */
+CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_len);
+/* How a sampled get ended. */
+CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got);
+CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* bloom_mode */
+CELLAR_PRIVATE void cache_filter_free(cellar *c);
+CELLAR_PRIVATE void cache_filters_close(cache_store *s);
+CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 
 /* ---- listen.c ---- */
 CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);

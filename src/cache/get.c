@@ -29,6 +29,10 @@ BASE_COLD static cellar_err cache_get_refuse(cellar *c)
 static cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                   size_t *value_len, stats_id *outcome)
 {
+    if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) &&
+        cache_filter_never(c, k->bytes, k->len)) {
+        return CELLAR_MISS;
+    }
     if (BASE_LIKELY(c->store->tier == NULL)) { return CELLAR_MISS; }
     const cellar_err err = cache_tier_read(c, k, buf, buf_cap, value_len);
     *outcome = err == CELLAR_OK || err == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(err);
@@ -87,7 +91,26 @@ BASE_NOINLINE static cellar_err cache_get_timed(cellar *c, const l1_key *k, void
     const cellar_err err = cache_get_rest(c, k, buf, buf_cap, len);
     const bool hit = err == CELLAR_OK || err == CELLAR_E_BUFFER;
     stats_time(c->stats, hit ? STATS_OP_GET_HIT : STATS_OP_GET_MISS, base_now_ns() - since_ns);
+    cache_filter_note(c, k->bytes, k->len, err);
     return err;
+}
+
+/* Most look-ups of this view end with the filter's "never": it is asked before L1. */
+BASE_NOINLINE static cellar_err cache_get_filtered(cellar *c, const void *key, size_t key_len,
+                                                   void *buf, size_t buf_cap, size_t *value_len)
+{
+    size_t unasked;
+    size_t *const len = value_len != NULL ? value_len : &unasked;
+    const bool sampled = stats_sample(base_self());
+    if (BASE_LIKELY(!sampled) && cache_filter_never(c, key, key_len)) {
+        *len = 0;
+        stats_add(cache_mine(c), STATS_MISS, 1);
+        return CELLAR_MISS;
+    }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    return sampled ? cache_get_timed(c, &k, buf, buf_cap, len)
+                   : cache_get_rest(c, &k, buf, buf_cap, len);
 }
 
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
@@ -96,8 +119,11 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
         return cache_get_refuse(c);
     }
-    if (BASE_UNLIKELY(base_load_acq(&c->state) != 0)) {
-        return cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
+    const uint32_t state = base_load_acq(&c->state);
+    if (BASE_UNLIKELY(state != 0)) {
+        return state == CACHE_FILTER
+                   ? cache_get_filtered(c, key, key_len, buf, buf_cap, value_len)
+                   : cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
     }
     l1_key k;
     size_t unasked;

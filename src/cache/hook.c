@@ -201,8 +201,11 @@ static void cache_backfill(cellar *c, const l1_key *k, const void *value, size_t
     cache_frame f;
     cache_change_begin(&f, true, false);
     f.expect = expect;
+    cache_filter filter;
+    cache_filter_begin(c, k, &filter);
     (void)l1_put(c->l1, k, &p); /* vetoed, no room: the caller has its bytes all the same */
     cache_change_end(c, &f, k); /* a back-fill raises nothing */
+    cache_filter_end(c, k, &filter);
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -220,6 +223,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
         return err == CELLAR_E_BUFFER ? err : CELLAR_MISS;
     }
     if (base_clock_reached(&s->clock, m.deadline_ms)) { return CELLAR_MISS; }
+    if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
     if (CACHE_STAMP_PENDING(expect) == 0) {
         m.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m.kind;
         cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, &m, expect);

@@ -355,6 +355,7 @@ static void cache_fork_child(void *ctx)
     sync_reset(&s->error_lock);
     if (s->l1 != NULL) { l1_fork_child(s->l1); }
     if (s->stats != NULL) { stats_forked(s->stats); }
+    cache_filters_forked(s);
     sync_reset(&s->listen_lock);
     sync_reset(&s->view_lock);
     s->forked = true;
@@ -476,6 +477,13 @@ drop_stats:
     return err;
 }
 
+static bool cache_root_filter(cache_store *s, const cellar_view_opts *root)
+{
+    cellar_view_opts o;
+    (void)cache_opts_in(&o, sizeof o, root); /* checked in cache_config_read */
+    return o.bloom_mode == 0 || cache_filter_start(s->root) == CELLAR_OK;
+}
+
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
                                      cellar **out)
 {
@@ -502,6 +510,10 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         stats_destroy(s->stats);
         cache_shell_free(s);
         return cache_config_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
+    }
+    if (full.root != NULL && !cache_root_filter(s, full.root)) {
+        (void)cellar_close(s->root);
+        return cache_config_refuse(CELLAR_E_SPACE, "no room for the root's Bloom filter");
     }
     *out = s->root;
     return CELLAR_OK;
@@ -583,6 +595,7 @@ static void cache_store_end(cache_store *s)
     s->l1 = NULL;
     sync_drop(VIEW, &s->view_lock);
     l1_close(gone);
+    cache_filters_close(s);
     cache_stamps_close(s);
     stats_destroy(s->stats);
     s->stats = NULL;

@@ -242,11 +242,19 @@ BASE_COLD static cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, ce
 
 static cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
 {
-    if (BASE_LIKELY(!cache_told(c->store))) { return l1_put(c->l1, k, p); }
-    cache_frame f;
-    cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
-    const cellar_err err = l1_put(c->l1, k, p);
-    cache_change_end(c, &f, k);
+    cache_filter filter = { NULL, 0, 0 };
+    const bool value = p->kind == (uint8_t)L1_VALUE;
+    cellar_err err;
+    if (value) { cache_filter_begin(c, k, &filter); }
+    if (BASE_LIKELY(!cache_told(c->store))) {
+        err = l1_put(c->l1, k, p);
+    } else {
+        cache_frame f;
+        cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
+        err = l1_put(c->l1, k, p);
+        cache_change_end(c, &f, k);
+    }
+    if (value) { cache_filter_end(c, k, &filter); }
     return err;
 }
 
@@ -378,6 +386,8 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
 {
     l1_gone gone = L1_GONE_NOTHING;
     cellar_err err;
+    cache_filter filter = { NULL, 0, 0 };
+    if (!only_if_present) { cache_filter_begin(c, k, &filter); } /* what is there is in */
     if (BASE_LIKELY(!cache_told(c->store))) {
         err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
     } else {
@@ -386,6 +396,7 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
         cache_change_end(c, &f, k);
     }
+    if (!only_if_present) { cache_filter_end(c, k, &filter); }
     cache_count_gone(c, gone, STATS_EVICT_REPLACED);
     return err;
 }

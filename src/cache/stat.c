@@ -128,6 +128,9 @@ static const char *cache_audit_views(cache_store *s)
             !cache_vgen_alive(s, base_load_rlx(&v->vgen))) {
             return "the generation of an open view is dead";
         }
+        const bloom *b = base_load_acq(&v->bloom);
+        const char *why = b != NULL ? bloom_audit(b) : NULL;
+        if (why != NULL) { return why; }
         if (slot != 0 && !v->dropped) { named++; }
     }
     if (count != s->view_count) { return "the number of views does not agree with the slots"; }

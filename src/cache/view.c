@@ -221,6 +221,7 @@ static void cache_view_unname(cache_store *s, cellar *v)
 
 static void cache_view_free(cache_store *s, cellar *v)
 {
+    cache_filter_free(v);
     base_free(&s->account, BASE_MOD_VIEW, v->class_name,
               sizeof *v->class_name * CELLAR_TTL_CLASSES_MAX);
     base_free(&s->account, BASE_MOD_VIEW, v, sizeof *v);
@@ -281,6 +282,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
     }
     if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
     if (o->keep_age > 1) { return "keep_age is not 0 or 1"; }
+    if (o->bloom_mode > CELLAR_BLOOM_OBSERVING) { return "bloom_mode is not 0 or 1"; }
     if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
     if (o->ttl_class_count > 0 && o->ttl_classes == NULL) { return "ttl_classes is NULL"; }
     if (o->fallback_class > o->ttl_class_count) { return "fallback_class names no class"; }
@@ -298,7 +300,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
 static bool cache_view_opts_later(const cellar_view_opts *o)
 {
     return (o->jitter_pct | o->jitter_mode | o->log_level | o->quota_min_pct | o->quota_max_pct |
-            o->no_l2 | o->secret | o->l2_mode | o->l2_lz4 | o->bloom_mode | o->watch_unchanged |
+            o->no_l2 | o->secret | o->l2_mode | o->l2_lz4 | o->watch_unchanged |
             o->no_negative | o->eager_pct | o->xfetch_beta_x100 | o->fail_handovers |
             o->max_takeovers | o->deps) != 0 ||
            (o->error_ttl_ms | o->error_ttl_max_ms | o->throttle_ms | o->soft_ms | o->hard_ms |
@@ -645,6 +647,12 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
         cache_store_release(s, 1);
         return cache_fail(c, err, 0, err == CELLAR_E_LIMIT ? "cellar_view: max_views is reached"
                                                            : "cellar_view: no memory");
+    }
+    if (o != NULL && o->bloom_mode != 0) { err = cache_filter_start(*out); }
+    if (err != CELLAR_OK) {
+        (void)cellar_close(*out);
+        *out = NULL;
+        return cache_fail(c, err, 0, "cellar_view: no room for the Bloom filter");
     }
     return CELLAR_OK;
 }

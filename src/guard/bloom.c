@@ -88,6 +88,7 @@ struct bloom {
     _Atomic uint32_t fill;      /* +1 with each set opened and each doubt */
     _Atomic uint32_t fill_done; /* the fill that ended well */
     _Atomic uint32_t doubt;
+    _Atomic uint32_t doubts;    /* +1 with each time it stopped being believed */
     bloom_slab *slabs;          /* under busy */
     base_account *account;
     void *raw;                  /* the allocation this lies in */
@@ -311,6 +312,8 @@ CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash)
     return state == BLOOM_AUTHORITATIVE ? BLOOM_NEVER : BLOOM_WOULD;
 }
 
+CELLAR_PRIVATE uint32_t bloom_doubts(const bloom *b) { return base_load_acq(&b->doubts); }
+
 CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b)
 {
     return BLOOM_STATE(base_load_acq(&b->desc));
@@ -349,6 +352,7 @@ CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why)
     } while (!base_cas_sc(&b->desc, d, d - 1 + BLOOM_NUMBER_ONE));
     (void)base_add_ar(&b->fill, 1u);
     base_store_rlx(&b->doubt, (uint32_t)why);
+    (void)base_add_ar(&b->doubts, 1u);
     return true;
 }
 

@@ -49,37 +49,39 @@ typedef struct bloom_ticket {
 } bloom_ticket;
 
 /* NULL: refused. Everything is charged to module BLOOM of the account, which outlives it. */
-BASE_SPARE CELLAR_PRIVATE bloom *bloom_create(base_account *a);
+CELLAR_PRIVATE bloom *bloom_create(base_account *a);
 /* NULL accepted; nobody asks or adds any more. */
-BASE_SPARE CELLAR_PRIVATE void bloom_destroy(bloom *b);
+CELLAR_PRIVATE void bloom_destroy(bloom *b);
 /* In a forked child: whoever held a lock is gone. */
-BASE_SPARE CELLAR_PRIVATE void bloom_forked(bloom *b);
+CELLAR_PRIVATE void bloom_forked(bloom *b);
 
 /* OFF: begin, empty, OBSERVING. Else: begin a second set of this size beside the first, which goes
  * on answering until bloom_seal. OK; E_INVAL, E_BUSY (a second set is being filled already),
  * E_SPACE, E_NOMEM: nothing changed. No ranked lock held. */
-BASE_SPARE CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp);
+CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp);
 /* Give the second set up; with `all` the first, too: OFF. */
-BASE_SPARE CELLAR_PRIVATE void bloom_off(bloom *b, bool all);
+CELLAR_PRIVATE void bloom_off(bloom *b, bool all);
 
 /* The keys of the source follow by bloom_add. What this returns goes to bloom_fill_end when they
  * all came; a doubt in between makes it void. */
-BASE_SPARE CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b);
-BASE_SPARE CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill);
+CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b);
+CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill);
 /* Everything is in: the newest set answers and is believed. OK; E_INVAL (not filled since it was
  * opened or doubted, or off), E_LIMIT (it took more keys than its layers hold, or could not
  * grow). */
-BASE_SPARE CELLAR_PRIVATE cellar_err bloom_seal(bloom *b);
+CELLAR_PRIVATE cellar_err bloom_seal(bloom *b);
 /* True: it was believed and is no longer. */
-BASE_SPARE CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why);
+CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why);
 
 /* No ranked lock held: a set that is full may grow. */
-BASE_SPARE CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash);
-BASE_SPARE CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash);
-BASE_SPARE CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t);
+CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash);
+CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash);
+CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t);
 
-BASE_SPARE CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash);
-BASE_SPARE CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b);
+CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash);
+/* How often it stopped being believed. */
+CELLAR_PRIVATE uint32_t bloom_doubts(const bloom *b);
+CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b);
 
 typedef struct bloom_figures {
     bloom_state state;
@@ -90,7 +92,7 @@ typedef struct bloom_figures {
     uint64_t bytes;       /* charged, both sets */
     double fpp;
 } bloom_figures;
-BASE_SPARE CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out);
+CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out);
 
 /* What a store keeps of a filter: a header of BLOOM_HEAD bytes, then the bits of each layer, handed
  * to `give` in pieces of 2 KiB; false ends it. `check` names the hash key. Adds may go on: what was

@@ -65,6 +65,14 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Stores that named no known TTL class.") \
     X(CLEAR, "cellar_clears_total", "", "", ONE, "Calls of cellar_clear.") \
     X(BUMP, "cellar_bumps_total", "", "", ONE, "Calls of cellar_bump and cellar_bump_to.") \
+    X(BLOOM_REJECT, "cellar_bloom_rejects_total", "", "", ONE, \
+      "Look-ups of keys a Bloom filter knew to be absent.") \
+    X(BLOOM_AUDIT, "cellar_bloom_audits_total", "", "", ONE, \
+      "Loads of keys a Bloom filter denied, made to check it.") \
+    X(BLOOM_WOULD_ERR, "cellar_bloom_would_err_total", "", "", ONE, \
+      "Values found under keys a Bloom filter did not know.") \
+    X(BLOOM_DOUBT, "cellar_bloom_doubts_total", "", "", ONE, \
+      "Times a Bloom filter stopped being believed.") \
     X(UPDATE_RETRY, "cellar_update_retries_total", "", "", ONE, \
       "Updates whose function ran again because the value had changed.")
 

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * filter: what a view does with its Bloom filter: who adds, who asks, who is told of doubts.
+ *
+ * PICTURE    set, incr, update, back-fill, load: begin -> [add] -> L1 -> end -> [again if moved]
+ *            get:  L1 -> miss -> filter "never" -> MISS, the tier is not read
+ *            load: L1 -> miss -> filter "never" -> ABSENT, no flight, no loader; 1 in 1,024 loads
+ *                  all the same: a value found then ends the filter's authority
+ *            OFF -open-> OBSERVING -feed (L1 scan, then the owner's keys), seal-> AUTHORITATIVE
+ * INVARIANTS c->bloom goes from NULL to a filter once and stays until the view is freed; OFF is a
+ *            state of the filter. A view without one pays two loads a set and one a miss.
+ * ORDER      while over half of a view's sampled look-ups end "never", CACHE_FILTER stands in its
+ *            state word and gets ask the filter before L1: the sampled get that finds it so sets
+ *            the bit, and takes it back below .4.
+ * LOCKING    VIEW for c->bloom and the state word; the filter has its own. One feed of a view at a
+ *            time (bloom_feeding).
+ * NOT HERE   the filter itself: guard/bloom.c. Loads: load.c. Files: the disk tier. */
+#include "cache/cache_int.h"
+
+#define CACHE_SALT_BLOOM 0x626c6f6fu /* in the place of the generation: keys of the source */
+#define CACHE_AUDIT_MASK 1023u
+#define CACHE_HEAT_FULL 65536
+#define CACHE_HEAT_ON 32768
+#define CACHE_HEAT_OFF 26214
+
+static uint64_t cache_filter_hash(const cellar *c, const void *key, size_t len)
+{
+    return base_hash(c->hash_key, CACHE_SALT_BLOOM, key, len);
+}
+
+/* Say once that the filter is not believed any more. */
+static void cache_filter_tell(cellar *c, const bloom *b)
+{
+    static const char *const why[] = { "", "a key it denied was found", "it took too many keys",
+                                       "it could not grow", "its image was not trusted" };
+    const uint32_t doubts = bloom_doubts(b);
+    uint32_t told = base_load_rlx(&c->bloom_told);
+    if (BASE_LIKELY(doubts == told)) { return; }
+    if (!base_cas_ar(&c->bloom_told, told, doubts)) { return; } /* somebody else says it */
+    bloom_figures f;
+    bloom_figures_get(b, &f);
+    stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - told);
+    base_log(&c->store->log, BASE_LOG_WARNING, "bloom", (int)f.doubt,
+             "a view's Bloom filter only observes now: %s", why[f.doubt]);
+}
+
+/* ---- adding ---- */
+
+CELLAR_PRIVATE void cache_filter_begin_slow(cellar *c, const l1_key *k, cache_filter *f)
+{
+    f->hash = cache_filter_hash(c, k->bytes, k->len);
+    const bloom_ticket t = bloom_add_begin(f->b, f->hash);
+    f->desc = t.desc;
+    cache_filter_tell(c, f->b);
+}
+
+CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filter *f)
+{
+    bloom *b = base_load_acq(&c->bloom);
+    if (f->b == NULL) { /* it came while the entry was written */
+        bloom_add(b, cache_filter_hash(c, k->bytes, k->len));
+        return;
+    }
+    const bloom_ticket t = { f->desc };
+    bloom_add_end(b, f->hash, &t);
+}
+
+CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_len)
+{
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_add: a key of 1 to 65,535 bytes");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    bloom *b = base_load_acq(&c->bloom);
+    if (b == NULL || bloom_state_of(b) == BLOOM_OFF) { return CELLAR_MISS; }
+    bloom_add(b, cache_filter_hash(c, key, key_len));
+    cache_filter_tell(c, b);
+    return CELLAR_OK;
+}
+
+/* ---- asking ---- */
+
+CELLAR_PRIVATE bool cache_filter_never(cellar *c, const void *key, size_t key_len)
+{
+    const bloom *b = base_load_acq(&c->bloom);
+    if (b == NULL || bloom_ask(b, cache_filter_hash(c, key, key_len)) != BLOOM_NEVER) {
+        return false;
+    }
+    stats_add(cache_mine(c), STATS_BLOOM_REJECT, 1);
+    return true;
+}
+
+CELLAR_PRIVATE bool cache_filter_stops(cellar *c, const void *key, size_t key_len)
+{
+    const bloom *b = base_load_acq(&c->bloom);
+    if (b == NULL || bloom_ask(b, cache_filter_hash(c, key, key_len)) != BLOOM_NEVER) {
+        return false;
+    }
+    if (BASE_UNLIKELY((base_rng_next(&base_self()->rng) >> 32 & CACHE_AUDIT_MASK) == 0)) {
+        stats_add(cache_mine(c), STATS_BLOOM_AUDIT, 1);
+        return false;
+    }
+    stats_add(cache_mine(c), STATS_BLOOM_REJECT, 1);
+    return true;
+}
+
+CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_len)
+{
+    bloom *b = base_load_acq(&c->bloom);
+    if (BASE_LIKELY(b == NULL)) { return; }
+    const bloom_answer said = bloom_ask(b, cache_filter_hash(c, key, key_len));
+    if (said == BLOOM_MAYBE) { return; }
+    stats_add(cache_mine(c), STATS_BLOOM_WOULD_ERR, 1);
+    if (said == BLOOM_NEVER && bloom_distrust(b, BLOOM_FOUND)) { cache_filter_tell(c, b); }
+}
+
+CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got)
+{
+    const bloom *b = base_load_acq(&c->bloom);
+    if (BASE_LIKELY(b == NULL)) { return; }
+    const bool never = got == CELLAR_MISS &&
+                       bloom_ask(b, cache_filter_hash(c, key, key_len)) == BLOOM_NEVER;
+    const int32_t old = base_load_rlx(&c->bloom_heat);
+    const int32_t heat = old + ((never ? CACHE_HEAT_FULL : 0) - old) / 16;
+    base_store_rlx(&c->bloom_heat, heat); /* another sample's share may get lost: it is a hint */
+    const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0;
+    if (first ? heat >= CACHE_HEAT_OFF : heat <= CACHE_HEAT_ON) { return; }
+    cache_store *s = c->store;
+    sync_take(VIEW, &s->view_lock);
+    const uint32_t rest = base_load_rlx(&c->state) & ~CACHE_FILTER;
+    base_store_rel(&c->state, rest | (first ? 0u : CACHE_FILTER));
+    sync_drop(VIEW, &s->view_lock);
+}
+
+CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_len)
+{
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_check: a key of 1 to 65,535 bytes");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const bloom *b = base_load_acq(&c->bloom);
+    if (b == NULL) { return CELLAR_OK; }
+    switch (bloom_ask(b, cache_filter_hash(c, key, key_len))) {
+    case BLOOM_MAYBE: return CELLAR_OK;
+    case BLOOM_NEVER: return CELLAR_ABSENT;
+    case BLOOM_WOULD: return CELLAR_MISS;
+    }
+    return CELLAR_OK;
+}
+
+/* ---- its life ---- */
+
+static cellar_err cache_filter_made(cellar *c, bloom **out)
+{
+    cache_store *s = c->store;
+    *out = base_load_acq(&c->bloom);
+    if (*out != NULL) { return CELLAR_OK; }
+    bloom *fresh = bloom_create(&s->account);
+    if (fresh == NULL) { return CELLAR_E_NOMEM; }
+    sync_take(VIEW, &s->view_lock);
+    *out = base_load_rlx(&c->bloom);
+    if (*out == NULL) {
+        *out = fresh;
+        /* Before any scan; a set that missed it looks again after its window (seq_cst there). */
+        base_store_sc(&c->bloom, fresh);
+        fresh = NULL;
+    }
+    sync_drop(VIEW, &s->view_lock);
+    bloom_destroy(fresh);
+    return CELLAR_OK;
+}
+
+static cellar_err cache_filter_failed(cellar *c, cellar_err err)
+{
+    switch ((int)err) {
+    case CELLAR_E_INVAL:
+        return cache_fail(c, err, 0, "a filter has 1 to 2^40 keys and a rate of .0001 to .5");
+    case CELLAR_E_BUSY: return cache_fail(c, err, 0, "a new filter is being filled already");
+    case CELLAR_E_SPACE: return cache_fail(c, err, 0, "no room for the filter in the budget");
+    default: return cache_fail(c, err, 0, "no memory for the filter");
+    }
+}
+
+#define CACHE_BLOOM_KEYS 1000000u
+#define CACHE_BLOOM_FPP 0.01
+
+static cellar_err cache_filter_open(cellar *c, uint64_t keys, double fpp)
+{
+    bloom *b;
+    cellar_err err = cache_filter_made(c, &b);
+    if (err == CELLAR_OK) { err = bloom_open(b, keys, fpp > 0 || fpp < 0 ? fpp : CACHE_BLOOM_FPP); }
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c)
+{
+    const bloom *b = base_load_acq(&c->bloom);
+    if (b != NULL && bloom_state_of(b) != BLOOM_OFF) { return CELLAR_OK; }
+    return cache_filter_open(c, CACHE_BLOOM_KEYS, CACHE_BLOOM_FPP);
+}
+
+CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys, double fpp)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const cellar_err err = cache_filter_open(c, expected_keys, fpp);
+    return err == CELLAR_OK ? err : cache_filter_failed(c, err);
+}
+
+CELLAR_API cellar_err cellar_bloom_off(cellar *c, int all)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (all != 0 && all != 1) { return cache_fail(c, CELLAR_E_INVAL, 0, "bloom_off: 0 or 1"); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    bloom *b = base_load_acq(&c->bloom);
+    if (b != NULL) { bloom_off(b, all != 0); }
+    return CELLAR_OK;
+}
+
+/* ---- feed and seal ---- */
+
+typedef struct cache_feed {
+    cellar *c;
+    bloom *b;
+    uint64_t count;
+} cache_feed;
+
+static bool cache_feed_entry(void *ctx, const l1_seen *e)
+{
+    cache_feed *f = ctx;
+    if (e->info.kind == (uint8_t)L1_VALUE) {
+        bloom_add(f->b, cache_filter_hash(f->c, e->key, e->key_len));
+        f->count++;
+    }
+    return true;
+}
+
+/* What the cache holds of the view. What is set from now on adds itself. */
+static cellar_err cache_feed_scan(cache_feed *f)
+{
+    uint64_t cursor = 0;
+    cellar_err err;
+    do {
+        if (cache_is_closed(f->c)) { return CELLAR_E_CLOSED; }
+        err = l1_scan(f->c->l1, &cursor, 64, base_load_acq(&f->c->vgen), false, cache_feed_entry,
+                      f);
+    } while (err == CELLAR_OK && cursor != 0);
+    return err;
+}
+
+static cellar_err cache_feed_owner(cache_feed *f, cellar_bloom_next_fn next, void *ctx)
+{
+    for (;;) {
+        cellar_bytes key = { NULL, 0 };
+        const cellar_err err = next(ctx, &key);
+        if (err == CELLAR_MISS) { return CELLAR_OK; } /* that was the last one */
+        if (err != CELLAR_OK) { return err < 0 ? err : CELLAR_E_INVAL; }
+        if (cache_key_bad(key.data, key.len)) { return CELLAR_E_INVAL; }
+        if (cache_is_closed(f->c)) { return CELLAR_E_CLOSED; }
+        bloom_add(f->b, cache_filter_hash(f->c, key.data, key.len));
+        f->count++;
+    }
+}
+
+static cellar_err cache_feed_run(cellar *c, bloom *b, cellar_bloom_next_fn next, void *ctx,
+                                 uint64_t *count)
+{
+    cache_feed f = { c, b, 0 };
+    if (!base_cas_ar(&c->bloom_feeding, 0u, 1u)) { return CELLAR_E_BUSY; }
+    const uint32_t fill = bloom_fill_begin(b);
+    cellar_err err = cache_feed_scan(&f);
+    if (err == CELLAR_OK && next != NULL) { err = cache_feed_owner(&f, next, ctx); }
+    if (err == CELLAR_OK) { bloom_fill_end(b, fill); }
+    base_store_rel(&c->bloom_feeding, 0u);
+    cache_filter_tell(c, b);
+    if (count != NULL) { *count = f.count; }
+    return err;
+}
+
+static bool cache_filter_is(cellar *c, bloom **b)
+{
+    *b = base_load_acq(&c->bloom);
+    return *b != NULL && bloom_state_of(*b) != BLOOM_OFF;
+}
+
+CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_bloom_next_fn next, void *ctx,
+                                        uint64_t *count)
+{
+    if (count != NULL) { *count = 0; }
+    if (c == NULL || next == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_feed: an argument is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    bloom *b;
+    if (!cache_filter_is(c, &b)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "the view has no filter; cellar_bloom_open first");
+    }
+    const cellar_err err = cache_feed_run(c, b, next, ctx, count);
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "the feed did not end well");
+}
+
+CELLAR_API cellar_err cellar_bloom_seal(cellar *c, uint32_t flags)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if ((flags & ~CELLAR_BLOOM_EMPTY) != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_bloom_seal: unknown flag");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    bloom *b;
+    cellar_err err = CELLAR_E_INVAL;
+    if (cache_filter_is(c, &b)) {
+        err = (flags & CELLAR_BLOOM_EMPTY) != 0 ? cache_feed_run(c, b, NULL, NULL, NULL)
+                                                : CELLAR_OK;
+        if (err == CELLAR_OK) { err = bloom_seal(b); }
+    }
+    if (err == CELLAR_E_INVAL) {
+        return cache_fail(c, err, 0, "seal: the filter must have been fed first, to the end");
+    }
+    if (err == CELLAR_E_LIMIT) {
+        return cache_fail(c, err, 0, "seal: more keys than the filter was opened for");
+    }
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "seal: the cached keys were not added");
+}
+
+CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
+{
+    if (c == NULL || out == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_info_get: an argument is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+    const bloom *b = base_load_acq(&c->bloom);
+    if (b != NULL) {
+        bloom_figures f;
+        bloom_figures_get(b, &f);
+        i.state = (uint32_t)f.state;
+        i.doubt = (uint32_t)f.doubt;
+        i.filling = f.filling;
+        i.layers = f.layers;
+        i.expected_keys = f.expected;
+        i.keys = f.keys;
+        i.bytes = f.bytes;
+        i.fpp = f.fpp;
+    }
+    i.rejects = stats_read(c->stats, c->slot, STATS_BLOOM_REJECT);
+    i.audits = stats_read(c->stats, c->slot, STATS_BLOOM_AUDIT);
+    i.would_err = stats_read(c->stats, c->slot, STATS_BLOOM_WOULD_ERR);
+    i.doubts = stats_read(c->stats, c->slot, STATS_BLOOM_DOUBT);
+    const cellar_err err = cache_opts_out(out, &i, sizeof i);
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size");
+}
+
+/* ---- for open.c and view.c ---- */
+
+CELLAR_PRIVATE void cache_filter_free(cellar *c)
+{
+    bloom *b = base_load_acq(&c->bloom);
+    base_store_rlx(&c->bloom, (bloom *)NULL);
+    bloom_destroy(b);
+}
+
+CELLAR_PRIVATE void cache_filters_close(cache_store *s)
+{
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        sync_take(VIEW, &s->view_lock);
+        cellar *v = cache_view_at(s, slot);
+        bloom *b = v != NULL ? base_load_acq(&v->bloom) : NULL;
+        if (v != NULL) { base_store_rlx(&v->bloom, (bloom *)NULL); }
+        sync_drop(VIEW, &s->view_lock);
+        bloom_destroy(b);
+    }
+}
+
+CELLAR_PRIVATE void cache_filters_forked(cache_store *s)
+{
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        cellar *v = cache_view_at(s, slot);
+        bloom *b = v != NULL ? base_load_acq(&v->bloom) : NULL;
+        if (b == NULL) { continue; }
+        bloom_forked(b);
+        base_store_rlx(&v->bloom_feeding, 0u);
+    }
+}
