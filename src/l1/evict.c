@@ -603,6 +603,7 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
     for (unsigned held = 0;; held++) {
         uint64_t count = l1_stripe_entries(s);
         if (count < s->granted || l1_ticket_from_pool(c, s)) { return L1_ROOM_OK; }
+        if (l1_tickets_gather(c, s)) { continue; }
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
         l1_stripe *from = s;
         /* From another stripe only when clearly below the average: its lock and lines are far

@@ -124,6 +124,7 @@ static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
 {
     bool in_time = true;
     sync_take(L1_STRIPE, &s->lock);
+    if (base_load_rlx(&c->max_entries) != 0) { (void)l1_tickets_back(c, s); }
     for (unsigned q = 0; q < 2; q++) {
         uint32_t head = s->queue[q].head;
         if (head == L1_NONE) { continue; }

@@ -292,6 +292,32 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
     return err;
 }
 
+/* A delete leaves its ticket to its stripe, where the next set of that stripe finds it without
+ * touching the pool. Deletes of another distribution than the sets that follow would leave stripes
+ * that evict beside others that keep what they do not need: every tick takes the unused ones back,
+ * and who finds the pool empty looks at another stripe every eighth time. */
+CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s)
+{
+    const uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+                           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+    if (s->granted <= count) { return false; }
+    base_add_rlx(&c->tickets, s->granted - count);
+    s->granted = (uint32_t)count;
+    return true;
+}
+
+CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s) SYNC_UNCHECKED;
+CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s)
+{
+    const uint32_t times = s->ticketless++;
+    if (times % 8 != 0) { return false; }
+    l1_stripe *other = &c->stripe[(s->index_number + 1 + times / 8) & c->stripe_mask];
+    if (other == s || !sync_try(L1_STRIPE, &other->lock)) { return false; }
+    const bool any = l1_tickets_back(c, other);
+    sync_drop(L1_STRIPE, &other->lock);
+    return any;
+}
+
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
 {
     base_store_rlx(&c->policy, (uint32_t)policy);

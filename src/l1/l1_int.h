@@ -165,6 +165,7 @@ typedef struct l1_stripe {
     _Atomic uint32_t empty;     /* stack of segments whose live count reached 0: index + 1 */
     l1_queue queue[2];          /* 0 small, 1 main */
     uint32_t granted;           /* entry tickets; stripe lock */
+    uint32_t ticketless;        /* times the pool had none for it; stripe lock */
     _Atomic uint32_t held_segs; /* segments in the two queues; stripe lock, read anywhere (steal) */
     uint32_t bucket_count;
     uint32_t swept_round;       /* last dead-owner round this stripe finished */
@@ -492,6 +493,10 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
     SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);
+/* Tickets that no entry of this stripe uses go back to the pool. */
+CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+/* The pool had none: now and then look whether another stripe keeps unused ones. */
+CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s);
 /* Evict about `bytes` from some stripe; one round with its own locking and handing over. */
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes);
 /* Drop about `entries` entries whose tickets are not given back: the bound was lowered. */
