@@ -254,7 +254,7 @@ typedef struct cellar_view_opts {
     int64_t  hard_ms;
     int64_t  wait_ms;
     const struct cellar_view_loader  *loader;
-    const struct cellar_view_breaker *breaker;
+    const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; kept once made       */
     const struct cellar_view_codec   *codec;
     const struct cellar_view_batch   *batch;
     const char *policy_section;    /* later: policies                                             */
@@ -965,6 +965,104 @@ CELLAR_NO_TAIL_PADDING(cellar_bloom_info, fpp);
  *     cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
  *     cellar_bloom_info_get(c, &i);                                                              */
 CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out);
+
+/* ---- Circuit breakers ------------------------------------------------------------------------ */
+
+/* Stops calling what keeps failing. CLOSED: calls pass; OPEN: they do not, for a time that doubles;
+ * HALF_OPEN: one probe at a time passes, and a few that work close it. Loads ask the breaker of
+ * their options or of their view by themselves; these calls are for everything else. */
+typedef struct cellar_breaker cellar_breaker;
+enum { CELLAR_BREAKER_CLOSED = 0, CELLAR_BREAKER_OPEN = 1, CELLAR_BREAKER_HALF_OPEN = 2 };
+enum { CELLAR_BREAKER_WORKED = 0, CELLAR_BREAKER_FAILED = 1, CELLAR_BREAKER_NO_VERDICT = 2 };
+
+/* When a breaker opens and closes. 0 everywhere = what stands here. */
+typedef struct cellar_breaker_opts {
+    size_t   struct_size; /* set by CELLAR_BREAKER_OPTS_INIT                                      */
+    uint32_t fail_pct;    /* opens at this share of failed calls in 10 s; 50                      */
+    uint32_t min_calls;   /* of at least so many; 20                                              */
+    uint32_t fail_row;    /* opens after so many failures in a row, 1..63; 5                      */
+    uint32_t close_after; /* probes that must work to close it, 1..15; 3                          */
+    int64_t  open_ms;     /* stays open for a random time up to this; 5,000                       */
+    int64_t  open_max_ms; /* doubled with each failed probe up to this; 60,000, or open_ms        */
+} cellar_breaker_opts;
+CELLAR_NO_TAIL_PADDING(cellar_breaker_opts, open_max_ms);
+#define CELLAR_BREAKER_OPTS_INIT { sizeof(cellar_breaker_opts), 0, 0, 0, 0, 0, 0 }
+
+/* Make a breaker, to be shared by all calls of one thing that may fail.
+ * in:      a handle whose store lends clock, log and allocator; o NULL = all defaults
+ * out:     *out, or NULL on failure
+ * returns: OK; E_INVAL (a number out of range), E_UNSUPPORTED, E_NOMEM, E_CLOSED
+ * owns:    the caller destroys it with cellar_breaker_destroy, also after the store was closed, and
+ *          after the last load that names it
+ * thread:  any
+ * cost:    one allocation of about 250 bytes, not charged to the budget
+ * example:
+ *     cellar_breaker *b;
+ *     if (cellar_breaker_create(c, NULL, &b) != CELLAR_OK) return 1;                             */
+CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts *o,
+                                            cellar_breaker **out);
+
+/* Free a breaker.
+ * in:      NULL is fine
+ * thread:  any; nobody uses it any more
+ * cost:    one free
+ * example: cellar_breaker_destroy(NULL);                                                         */
+CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
+
+/* May the call be made?
+ * in:      a breaker
+ * out:     *pass, for cellar_breaker_report
+ * returns: OK; E_OPEN (do not call), E_INVAL
+ * owns:    every OK is followed by one cellar_breaker_report; a probe that never is holds the
+ *          others back for open_max_ms
+ * thread:  any
+ * cost:    a clock reading and one load; no lock
+ * example:
+ *     uint32_t pass;
+ *     if (cellar_breaker_admit(b, &pass) == CELLAR_OK) call_it(b, pass);                         */
+CELLAR_API cellar_err cellar_breaker_admit(cellar_breaker *b, uint32_t *pass);
+
+/* How did the call end?
+ * in:      pass from cellar_breaker_admit; outcome CELLAR_BREAKER_WORKED, _FAILED or _NO_VERDICT
+ *          (cancelled, not made after all)
+ * returns: OK; E_INVAL
+ * thread:  any; when it opens or closes, the log callback runs here
+ * cost:    a clock reading and one or two shared writes
+ * example: cellar_breaker_report(b, pass, CELLAR_BREAKER_WORKED);                                */
+CELLAR_API cellar_err cellar_breaker_report(cellar_breaker *b, uint32_t pass, int outcome);
+
+/* Close a breaker by hand, and forget what it has seen.
+ * in:      a breaker
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    O(1)
+ * example: cellar_breaker_reset(b);                                                              */
+CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b);
+
+/* State and counters of a breaker. Filled up to the caller's struct_size. */
+typedef struct cellar_breaker_info {
+    size_t   struct_size;    /* set by CELLAR_BREAKER_INFO_INIT                                   */
+    uint32_t state;          /* CELLAR_BREAKER_CLOSED, _OPEN, _HALF_OPEN                          */
+    uint32_t reserved0;
+    int64_t  retry_after_ms; /* until a probe may pass; 0 when calls may                          */
+    uint64_t calls;          /* reported, without those that gave no verdict                      */
+    uint64_t failures;       /* of them                                                           */
+    uint64_t rejects;        /* not let through                                                   */
+    uint64_t opens;          /* times it opened                                                   */
+} cellar_breaker_info;
+CELLAR_NO_TAIL_PADDING(cellar_breaker_info, opens);
+#define CELLAR_BREAKER_INFO_INIT { sizeof(cellar_breaker_info), 0, 0, 0, 0, 0, 0, 0 }
+
+/* Read state and counters.
+ * in:      out->struct_size set
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    a clock reading
+ * example:
+ *     cellar_breaker_info i = CELLAR_BREAKER_INFO_INIT;
+ *     cellar_breaker_info_get(b, &i);                                                            */
+CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_info *out);
 
 /* ---- Listeners ------------------------------------------------------------------------------- */
 

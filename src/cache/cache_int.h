@@ -26,6 +26,7 @@
 #include "base/table.h"
 #include "cache/cache.h"
 #include "guard/bloom.h"
+#include "guard/breaker.h"
 #include "l1/l1.h"
 #include "stats/stats.h"
 
@@ -80,6 +81,7 @@ struct cellar {
     bool dropped;           /* VIEW */
     char name[CELLAR_VIEW_NAME_MAX + 1];
     cache_error error;      /* rank ERROR: the store's error lock */
+    cellar_breaker *_Atomic breaker; /* NULL: none; set once, freed with the view */
     _Atomic int32_t bloom_heat;     /* share of sampled gets that end "never", of 65,536 */
     _Atomic uint32_t bloom_told;    /* doubts that were logged */
     _Atomic uint32_t bloom_feeding; /* 1: a feed runs */
@@ -268,6 +270,14 @@ CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* bloom_mode */
 CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
+
+/* ---- circuit.c ---- */
+CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why);
+CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o);
+CELLAR_PRIVATE void cache_breaker_free(cellar *c);
+/* May the source be called? Every pass is reported once. */
+CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass);
+CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, breaker_outcome how);
 
 /* ---- listen.c ---- */
 CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);

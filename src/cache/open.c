@@ -477,11 +477,12 @@ drop_stats:
     return err;
 }
 
-static bool cache_root_filter(cache_store *s, const cellar_view_opts *root)
+static bool cache_root_guards(cache_store *s, const cellar_view_opts *root)
 {
     cellar_view_opts o;
     (void)cache_opts_in(&o, sizeof o, root); /* checked in cache_config_read */
-    return o.bloom_mode == 0 || cache_filter_start(s->root) == CELLAR_OK;
+    return (o.bloom_mode == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
+           (o.breaker == NULL || cache_breaker_start(s->root, o.breaker) == CELLAR_OK);
 }
 
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
@@ -511,9 +512,9 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         cache_shell_free(s);
         return cache_config_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
     }
-    if (full.root != NULL && !cache_root_filter(s, full.root)) {
+    if (full.root != NULL && !cache_root_guards(s, full.root)) {
         (void)cellar_close(s->root);
-        return cache_config_refuse(CELLAR_E_SPACE, "no room for the root's Bloom filter");
+        return cache_config_refuse(CELLAR_E_SPACE, "no room for the root's filter or breaker");
     }
     *out = s->root;
     return CELLAR_OK;

@@ -222,6 +222,7 @@ static void cache_view_unname(cache_store *s, cellar *v)
 static void cache_view_free(cache_store *s, cellar *v)
 {
     cache_filter_free(v);
+    cache_breaker_free(v);
     base_free(&s->account, BASE_MOD_VIEW, v->class_name,
               sizeof *v->class_name * CELLAR_TTL_CLASSES_MAX);
     base_free(&s->account, BASE_MOD_VIEW, v, sizeof *v);
@@ -305,7 +306,7 @@ static bool cache_view_opts_later(const cellar_view_opts *o)
             o->max_takeovers | o->deps) != 0 ||
            (o->error_ttl_ms | o->error_ttl_max_ms | o->throttle_ms | o->soft_ms | o->hard_ms |
             o->wait_ms) != 0 ||
-           o->loader != NULL || o->breaker != NULL || o->codec != NULL || o->batch != NULL ||
+           o->loader != NULL || o->codec != NULL || o->batch != NULL ||
            o->policy_section != NULL || o->reserved0 != 0;
 }
 
@@ -320,6 +321,8 @@ CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const
         err = CELLAR_E_UNSUPPORTED;
     } else if ((*why = cache_view_opts_range(&full)) != NULL) {
         err = CELLAR_E_INVAL;
+    } else {
+        err = cache_breaker_check(full.breaker, why);
     }
     return err;
 }
@@ -649,10 +652,13 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
                                                            : "cellar_view: no memory");
     }
     if (o != NULL && o->bloom_mode != 0) { err = cache_filter_start(*out); }
+    if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {
+        err = cache_breaker_start(*out, o->breaker);
+    }
     if (err != CELLAR_OK) {
         (void)cellar_close(*out);
         *out = NULL;
-        return cache_fail(c, err, 0, "cellar_view: no room for the Bloom filter");
+        return cache_fail(c, err, 0, "cellar_view: no room for its Bloom filter or breaker");
     }
     return CELLAR_OK;
 }

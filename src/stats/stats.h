@@ -86,6 +86,10 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Calls that met a fixed limit.") \
     X(LIMIT_RETRIES, "cellar_limit_reached_total", "limit", "retries", ONE, \
       "Calls that met a fixed limit.") \
+    X(BREAKER_OPENED, "cellar_breaker_opens_total", "", "", ONE, \
+      "Times a circuit breaker opened.") \
+    X(BREAKER_REJECT, "cellar_breaker_rejects_total", "", "", ONE, \
+      "Calls that an open circuit breaker did not let through.") \
     X(LISTENER_CALL, "cellar_listener_calls_total", "", "", ONE, \
       "Entries announced to listeners.") \
     X(LISTENER_SKIPPED, "cellar_listener_skipped_total", "", "", ONE, \

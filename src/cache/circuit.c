@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * circuit: breakers as callers and loads see them: with the store's clock, log and counters.
+ *
+ * LIFETIME   a breaker keeps its view and the shell of its store alive: it may be destroyed after
+ *            the store was closed. It must outlive the loads that name it.
+ * LOCKING    none; the breaker is one atomic word (guard/breaker.c). VIEW to hang one on a view.
+ * NOT HERE   what loads report: load.c. */
+#include "cache/cache_int.h"
+
+struct cellar_breaker {
+    breaker b;
+    cellar *c;           /* with a ref; its store with one, too */
+    size_t bytes;        /* of this block */
+};
+
+static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
+
+static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule *r,
+                                     const char **why)
+{
+    *r = cache_breaker_default;
+    if (o == NULL) { return CELLAR_OK; }
+    cellar_breaker_opts full;
+    const cellar_err err = cache_opts_in(&full, sizeof full, o);
+    *why = "the breaker's struct_size is not set, or it has unknown fields";
+    if (err != CELLAR_OK) { return err; }
+    if (full.fail_pct != 0) { r->fail_pct = full.fail_pct; }
+    if (full.min_calls != 0) { r->min_calls = full.min_calls; }
+    if (full.fail_row != 0) { r->fail_row = full.fail_row; }
+    if (full.close_after != 0) { r->close_after = full.close_after; }
+    if (full.open_ms != 0) { r->open_ms = full.open_ms; }
+    if (full.open_max_ms != 0) { r->open_max_ms = full.open_max_ms; }
+    if (full.open_max_ms == 0 && r->open_ms > r->open_max_ms) { r->open_max_ms = r->open_ms; }
+    *why = "a number of the breaker is out of range";
+    return breaker_rule_ok(r) ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why)
+{
+    breaker_rule r;
+    return cache_breaker_rule(o, &r, why);
+}
+
+static cellar_breaker *cache_breaker_new(cellar *c, const breaker_rule *r)
+{
+    cache_store *s = c->store;
+    cellar_breaker *b = base_alloc_raw(&s->hooks, sizeof *b);
+    if (b == NULL) { return NULL; }
+    breaker_init(&b->b, r, base_now_ms(&s->clock));
+    b->bytes = sizeof *b;
+    b->c = c;
+    return b;
+}
+
+CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts *o,
+                                            cellar_breaker **out)
+{
+    if (out != NULL) { *out = NULL; }
+    if (c == NULL || out == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_breaker_create: an argument is NULL");
+    }
+    breaker_rule r;
+    const char *why = "";
+    const cellar_err err = cache_breaker_rule(o, &r, &why);
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    *out = cache_breaker_new(c, &r);
+    if (*out == NULL) { return cache_fail(c, CELLAR_E_NOMEM, 0, "no memory for a breaker"); }
+    (void)base_add_rlx(&c->refs, 1u); /* its handle is open: >= 1 */
+    cache_store_hold(c->store);
+    return CELLAR_OK;
+}
+
+CELLAR_API void cellar_breaker_destroy(cellar_breaker *b)
+{
+    if (b == NULL) { return; }
+    cellar *c = b->c;
+    cache_store *s = c->store;
+    const base_alloc_hooks hooks = s->hooks;
+    cache_view_release(c);
+    cache_store_release(s, 1);
+    base_free_raw(&hooks, b, b->bytes);
+}
+
+/* ---- a view's own ---- */
+
+CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o)
+{
+    breaker_rule r;
+    const char *why;
+    cache_store *s = c->store;
+    if (base_load_acq(&c->breaker) != NULL) { return CELLAR_OK; }
+    const cellar_err err = cache_breaker_rule(o, &r, &why);
+    if (err != CELLAR_OK) { return err; }
+    cellar_breaker *b = cache_breaker_new(c, &r);
+    if (b == NULL) { return CELLAR_E_NOMEM; }
+    if (!base_cas_ar(&c->breaker, (cellar_breaker *)NULL, b)) {
+        base_free_raw(&s->hooks, b, b->bytes);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_breaker_free(cellar *c)
+{
+    cellar_breaker *b = base_load_acq(&c->breaker);
+    if (b != NULL) { base_free_raw(&c->store->hooks, b, b->bytes); }
+}
+
+/* ---- passes ---- */
+
+CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass)
+{
+    cellar *c = b->c;
+    if (breaker_admit(&b->b, base_now_ms(&c->store->clock), pass)) { return true; }
+    if (!cache_is_closed(c)) { stats_count(c->stats, STATS_BREAKER_REJECT, 1); }
+    return false;
+}
+
+CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, breaker_outcome how)
+{
+    cellar *c = b->c;
+    cache_store *s = c->store;
+    switch (breaker_report(&b->b, pass, how, base_now_ms(&s->clock))) {
+    case BREAKER_SAME: return;
+    case BREAKER_OPENED:
+        if (!cache_is_closed(c)) { stats_count(c->stats, STATS_BREAKER_OPENED, 1); }
+        base_log(&s->log, BASE_LOG_WARNING, "breaker", (int)CELLAR_E_OPEN,
+                 "a circuit breaker opened: its calls fail");
+        return;
+    case BREAKER_CLOSED_AGAIN:
+        base_log(&s->log, BASE_LOG_INFO, "breaker", (int)CELLAR_OK,
+                 "a circuit breaker closed: its calls work again");
+        return;
+    }
+}
+
+CELLAR_API cellar_err cellar_breaker_admit(cellar_breaker *b, uint32_t *pass)
+{
+    if (b == NULL || pass == NULL) { return CELLAR_E_INVAL; }
+    return cache_breaker_admit(b, pass) ? CELLAR_OK : CELLAR_E_OPEN;
+}
+
+CELLAR_API cellar_err cellar_breaker_report(cellar_breaker *b, uint32_t pass, int outcome)
+{
+    if (b == NULL) { return CELLAR_E_INVAL; }
+    switch (outcome) {
+    case CELLAR_BREAKER_WORKED: cache_breaker_report(b, pass, BREAKER_WORKED); return CELLAR_OK;
+    case CELLAR_BREAKER_FAILED: cache_breaker_report(b, pass, BREAKER_FAILED); return CELLAR_OK;
+    case CELLAR_BREAKER_NO_VERDICT:
+        cache_breaker_report(b, pass, BREAKER_SAID_NOTHING);
+        return CELLAR_OK;
+    default: return CELLAR_E_INVAL;
+    }
+}
+
+CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b)
+{
+    if (b == NULL) { return CELLAR_E_INVAL; }
+    breaker_reset(&b->b);
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_info *out)
+{
+    if (b == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    cellar_breaker_info i = CELLAR_BREAKER_INFO_INIT;
+    i.state = (uint32_t)breaker_state_of(&b->b);
+    i.retry_after_ms = breaker_wait_ms(&b->b, base_now_ms(&b->c->store->clock));
+    i.calls = base_load_rlx(&b->b.calls);
+    i.failures = base_load_rlx(&b->b.failures);
+    i.rejects = base_load_rlx(&b->b.rejects);
+    i.opens = base_load_rlx(&b->b.opens);
+    return cache_opts_out(out, &i, sizeof i);
+}
