@@ -8,6 +8,8 @@
  *         everything, mixed sizes, entry-bounded, half of it pinned. */
 #include "tests/l1_kit.h"
 
+#include "l1/l1_int.h"
+
 static struct {
     uint64_t gone, gone_most; /* in the call under way; in any */
 } w;
@@ -163,6 +165,72 @@ static void half_of_it_pinned(void)
     finish(&k, "half pinned", 128);
 }
 
+/* Every segment but the ones sets append to is pinned, and somebody listens: nothing that is
+ * evicted gives room. A set fails after so many steps and no more, and makes no clean sweep. */
+static void on_left(void *ctx, const l1_left *what)
+{
+    (void)ctx;
+    (void)what;
+}
+
+static void all_of_it_pinned(void)
+{
+    kit k;
+    static l1_pin_ref ref[4096];
+    unsigned n = 0;
+    uint64_t failed = 0, gone = 0;
+    start(&k, KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192,
+                                      .hooks = {.left = on_left}});
+    l1_want_left(k.c, true);
+    for (uint64_t id = 0; id < kit_full(60000); id++) {
+        kit_key key;
+        const cellar_err err = put(&k, id, 100);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
+        failed += err == CELLAR_E_SPACE;
+        gone = BASE_MAX(gone, w.gone);
+        if (id % 60 == 0 &&
+            l1_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0) == CELLAR_OK) {
+            n++;
+        }
+    }
+    const l1_stats s = kit_stats(&k);
+    const uint64_t most = l1_most_examined(k.c, 128) + 3 * L1_HOLD_MAX;
+    printf("# all pinned: %u pins, %" PRIu64 " sets failed, examined at most %" PRIu64 " of %"
+           PRIu64 ", evicted by one at most %" PRIu64 "\n", n, failed, s.examined_max, most, gone);
+    T_CHECK(failed > 100);
+    T_CHECK(s.examined_max <= most && gone <= most);
+    for (unsigned i = 0; i < n; i++) { l1_unpin(k.c, &ref[i]); }
+    T_EQ_I64(put(&k, 1, 100), CELLAR_OK);
+    kit_close(&k);
+}
+
+/* A block that is pinned cannot make way for its successor; the rest of the store stays. */
+static void a_pinned_block_is_not_paid_for_by_all(void)
+{
+    kit k;
+    kit_key key;
+    l1_pin_ref ref;
+    start(&k, KIT_MIB(64), (l1_config){0});
+    T_EQ_I64(kit_put(&k, 1000000, 1, KIT_MIB(20)), CELLAR_OK);
+    T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &ref, 0), CELLAR_OK);
+    T_EQ_I64(kit_put(&k, 1000000, 2, KIT_MIB(20)), CELLAR_OK);
+    l1_pin_ref second;
+    T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &second, 0), CELLAR_OK);
+    T_EQ_I64(kit_del(&k, 1000000), CELLAR_OK);
+    for (uint64_t id = 0; id < 200000; id++) { T_EQ_I64(kit_put(&k, id, id, 100), CELLAR_OK); }
+    const uint64_t before = kit_stats(&k).entries;
+    T_EQ_I64(kit_put(&k, 1000001, 3, KIT_MIB(10)), CELLAR_OK);
+    const uint64_t after = kit_stats(&k).entries;
+    T_EQ_I64(kit_put(&k, 1000000, 3, KIT_MIB(30)), CELLAR_E_SPACE);
+    printf("# %" PRIu64 " entries, %" PRIu64 " beside 10 MiB, %" PRIu64
+           " after 30 MiB found no room\n", before, after, kit_stats(&k).entries);
+    T_CHECK(after > before / 3);
+    T_EQ_U64(kit_stats(&k).entries, after);
+    l1_unpin(k.c, &ref);
+    l1_unpin(k.c, &second);
+    kit_close(&k);
+}
+
 /* Reads, deletes and touches evict nothing. */
 static void other_calls_evict_nothing(void)
 {
@@ -188,4 +256,5 @@ static void other_calls_evict_nothing(void)
 T_MAIN("l1_bounded_work", T_CASE(uniform_sizes), T_CASE(everything_hot), T_CASE(everything_dead),
        T_CASE(mixed_sizes),
        T_CASE(sizes_in_phases), T_CASE(bounded_by_entries), T_CASE(half_of_it_pinned),
+       T_CASE(all_of_it_pinned), T_CASE(a_pinned_block_is_not_paid_for_by_all),
        T_CASE(other_calls_evict_nothing))

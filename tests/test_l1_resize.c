@@ -113,7 +113,7 @@ static void what_fits_is_kept(void)
         printf("# %2" PRIu64 " -> %2" PRIu64
                " MiB, values of %4zu: %.0f %% of the new budget is payload at once\n",
                shrink[i].from, shrink[i].to, len, (double)payload * 100 / (double)to);
-        T_CHECK(payload * 100 >= to * 35);
+        T_CHECK(payload * 100 >= to * 32); /* 42 +- 3 at worst */
         kit_close(&k);
     }
 }

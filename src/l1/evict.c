@@ -19,7 +19,8 @@
  * WALK       l1_room_for: toll -> ticket -> reserve; none left -> forced -> other stripes ->
  *            E_SPACE.
  * LIMITS     16 + n/8 records examined per set by policy, as many again by force; then whole tails
- *            of other stripes, one a round, lock released between.
+ *            of other stripes, one a round, lock released between; with all that at most
+ *            l1_most_examined. Who makes room for n bytes frees n + n/8 and a tail each stripe.
  * TRIED      a reserve of half a segment a stripe, and keeping until it is empty: with all entries
  *            hot one set in some thousands dropped up to 190 records at once
  *            (tests/test_l1_bounded_work.c).
@@ -634,7 +635,7 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 
 /* The pool is empty and our own tails gave nothing: take a whole segment's worth from another
  * stripe that can be had without waiting. */
-static void l1_steal(l1 *c, l1_stripe *s, l1_victims *v)
+static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
     l1_stripe *other = l1_larger_of_two(c, s, false);
     if (other == NULL || !sync_try(L1_STRIPE, &other->lock)) { return; }
@@ -642,15 +643,27 @@ static void l1_steal(l1 *c, l1_stripe *s, l1_victims *v)
     const uint32_t before = base_load_rlx(&other->held_segs);
     for (unsigned i = 0; i < L1_HOLD_MAX && v->n < L1_VICTIMS; i++) {
         if (base_load_rlx(&other->held_segs) < before || freed.big_bytes >= c->seg_bytes) { break; }
+        t->examined++;
         if (l1_step_any(c, other, i > 64, v, &freed) == L1_STEP_END) { break; }
     }
     sync_drop(L1_STRIPE, &other->lock);
+}
+
+/* Whatever is pinned, handed over or in limbo: here a set gives up. */
+CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
+{
+    const uint64_t rounds = L1_STEAL_ROUNDS + c->stripe_count / 4;
+    return 2 * (16 + (uint64_t)size / 8) + rounds * 2 * L1_HOLD_MAX;
 }
 
 CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
 {
     l1_free_emptied(c, s);
+    if (t->examined >= l1_most_examined(c, size)) {
+        base_add_rlx(&c->no_space, (uint64_t)1);
+        return L1_ROOM_NONE;
+    }
     if (!t->paid && l1_pay(c, s, l1_toll_due(c, s, size), size, t, v) == L1_PAID_AGAIN) {
         return L1_ROOM_AGAIN;
     }
@@ -673,7 +686,8 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
         if (i % 16 == 15 && l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
     }
     if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
-    if (c->stripe_count > 1) { l1_steal(c, s, v); }
+    if (c->stripe_count > 1) { l1_steal(c, s, t, v); }
+    if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
     if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
     if (++t->rounds > L1_STEAL_ROUNDS + c->stripe_count / 4) {
         base_add_rlx(&c->no_space, (uint64_t)1);
@@ -726,13 +740,31 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
     return dropped;
 }
 
+/* Would they fit if every entry went? What stays in limbo after a sweep is pinned. */
+static bool l1_may_fit(const l1 *c, uint64_t bytes)
+{
+    const base_account *a = c->account;
+    const uint64_t gone = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
+                          base_load_rlx(&a->by_module[BASE_MOD_BIG]);
+    const uint64_t used = base_load_rlx(&a->used);
+    const uint64_t stays = (used > gone ? used - gone : 0) + base_load_rlx(&c->limbo_bytes);
+    const uint64_t limit = base_load_rlx(&a->limit);
+    return stays <= limit && limit - stays >= bytes;
+}
+
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
 {
+    /* What is pinned does not come free by emptying the rest of the store. */
+    const uint64_t most = bytes + bytes / 8 + (uint64_t)c->seg_bytes * (c->stripe_count + 16);
     unsigned idle = 0;
-    while (idle < 4 * c->stripe_count + 16) {
+    for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 && freed <= most;) {
         (void)l1_limbo_sweep(c);
         if (l1_give_back(c, bytes)) { return true; }
-        if (l1_evict_round(c, c->seg_bytes) == 0) { idle++; } else { idle = 0; }
+        if (!l1_may_fit(c, bytes)) { return false; }
+        const uint64_t more = l1_evict_round(c, c->seg_bytes);
+        idle = more == 0 ? idle + 1 : 0;
+        freed += more;
     }
+    (void)l1_limbo_sweep(c);
     return l1_give_back(c, bytes);
 }

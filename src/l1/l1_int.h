@@ -492,6 +492,8 @@ typedef struct l1_toll { /* what one set has paid so far */
 CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
     SYNC_HOLDS(L1_STRIPE);
+/* Records one set looks at before it fails for want of room: bounded whatever happens. */
+CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size);
 CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);
 /* Tickets that no entry of this stripe uses go back to the pool. */
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);

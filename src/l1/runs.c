@@ -2,7 +2,7 @@
  *
  * runs: room for blocks: runs of units in pages of their own, each page charged while one is used.
  *
- * PICTURE    map   |##|..|####|.|###|......   a bit a unit: 512 B in a small store, 1 KiB above
+ * PICTURE    map   |##|..|####|.|###|......   a bit a unit: 512 B in a small store, 2 KiB above
  *            tree  over groups of 4,096 units: free ones at the start, the longest run, at the end
  *                        [0..5]              take: left if the longest there suffices, else across
  *                   [0..3]    [4..5]         the middle, else right; then 64 words of one group
@@ -26,7 +26,7 @@
 static uint32_t l1_unit_shift(uint64_t budget)
 {
     if (budget < (uint64_t)64 << 20) { return 9; }
-    return budget <= (uint64_t)64 << 30 ? 10 : base_log2_floor(BASE_PAGE);
+    return budget <= (uint64_t)64 << 30 ? 11 : base_log2_floor(BASE_PAGE);
 }
 
 /* ---- the tree -------------------------------------------------------------------------------- */
