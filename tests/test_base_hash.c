@@ -26,46 +26,46 @@ static const struct {
     uint32_t salt;
     uint64_t fold, sip;
 } vectors[] = { /* key byte i = i * 131 + 17, secret byte i = i * 7 + 1 */
-    { 0, 0x0u, UINT64_C(0xe11cac60d0c6f4e4), UINT64_C(0x53fe88dd1188d1b0) },
-    { 0, 0x1u, UINT64_C(0x222dc1d711f7b3e8), UINT64_C(0xb0b8b22d006029ff) },
-    { 0, 0xffffffffu, UINT64_C(0xc02dd62d395010cb), UINT64_C(0x873ecd0b1cd3d223) },
-    { 1, 0x0u, UINT64_C(0xef273cefbd72b594), UINT64_C(0x1058ce971195dc38) },
-    { 2, 0x0u, UINT64_C(0xdc7fcfe17c29e2bb), UINT64_C(0x249e2f5fff72f237) },
-    { 3, 0x0u, UINT64_C(0x51edfa8c35b4a13d), UINT64_C(0x8800c7c9bb9a1d6d) },
-    { 3, 0x1u, UINT64_C(0x327d74011caf3e75), UINT64_C(0x172daa3bbc98c217) },
-    { 3, 0xffffffffu, UINT64_C(0xe898e226ce95bdf1), UINT64_C(0xbaea674ff7b6dcd0) },
-    { 4, 0x0u, UINT64_C(0x93df353bfcb8751d), UINT64_C(0xc2fe6ff54de358bd) },
-    { 5, 0x0u, UINT64_C(0xd107df4f64a4836c), UINT64_C(0xa24a404dd1484b13) },
-    { 7, 0x0u, UINT64_C(0xb7e0b9c8b9db30f6), UINT64_C(0xf523407cf6ee9959) },
-    { 7, 0x1u, UINT64_C(0x47a87239ff47be6d), UINT64_C(0x522f72c2f22e98ce) },
-    { 7, 0xffffffffu, UINT64_C(0xbcd1b46d9acf76e9), UINT64_C(0xe0af490a878a36c0) },
-    { 8, 0x0u, UINT64_C(0xeb17928bdb5746ca), UINT64_C(0xfc234ce0c18ef27c) },
-    { 9, 0x0u, UINT64_C(0xa07043ea1a70516d), UINT64_C(0x50571d7fc71d8295) },
-    { 12, 0x0u, UINT64_C(0xa8fac8c992193bbd), UINT64_C(0x371dc42d43ac54c8) },
-    { 15, 0x0u, UINT64_C(0xa3d9e4deeb8969cf), UINT64_C(0x95533816918cda20) },
-    { 16, 0x0u, UINT64_C(0x1a94d4c04d544b43), UINT64_C(0xd912770bb149c43e) },
-    { 16, 0x1u, UINT64_C(0xad19671c13847e2a), UINT64_C(0xd48f253e60b51d76) },
-    { 16, 0xffffffffu, UINT64_C(0x640b6b9baac3769b), UINT64_C(0x7a2139c2f3bd6b3b) },
-    { 17, 0x0u, UINT64_C(0xd121518cb9a8441a), UINT64_C(0x8202e2741c3896f7) },
-    { 24, 0x0u, UINT64_C(0x30e8e86cc4609616), UINT64_C(0xe19305fc2eaf1fb4) },
-    { 31, 0x0u, UINT64_C(0x4d8de7dc456a4568), UINT64_C(0xc54c26f3ca0694e6) },
-    { 32, 0x0u, UINT64_C(0xaa85981fbc095512), UINT64_C(0xbce62f1435a38c83) },
-    { 33, 0x0u, UINT64_C(0x67b2a823cc30efc6), UINT64_C(0x466397f0c0edca4d) },
-    { 47, 0x0u, UINT64_C(0x0efc15666442bca8), UINT64_C(0xc115b88c95c04f4c) },
-    { 48, 0x0u, UINT64_C(0x2b96ed064667b1f8), UINT64_C(0xf0cb1bd7cc6610f2) },
-    { 48, 0x1u, UINT64_C(0x738267a0a3e57005), UINT64_C(0x0c32fadcb5516112) },
-    { 48, 0xffffffffu, UINT64_C(0x05fd0e1f9237092f), UINT64_C(0xb88bfc8bd3f6760a) },
-    { 49, 0x0u, UINT64_C(0xe4e1e04c0f1c6312), UINT64_C(0x111a6dacc2e228e3) },
-    { 64, 0x0u, UINT64_C(0x96a3a2dbe2bfdd6c), UINT64_C(0x890c11245d809ac3) },
-    { 95, 0x0u, UINT64_C(0x2ea5cfa7a18ead7a), UINT64_C(0xefb6ba65b7f2944f) },
-    { 96, 0x0u, UINT64_C(0x5daeb11a6d3e8f5b), UINT64_C(0x2e47ca4523345602) },
-    { 97, 0x0u, UINT64_C(0x35221d2d3a6f548e), UINT64_C(0x7eb78629598b15bc) },
-    { 128, 0x0u, UINT64_C(0x95e187979731d7b7), UINT64_C(0xa7845ff4ee61081b) },
-    { 255, 0x0u, UINT64_C(0x741fb9ec166b0ab0), UINT64_C(0x6751297ed4f0eefe) },
-    { 256, 0x0u, UINT64_C(0xb20deaec3c60797a), UINT64_C(0xff98e6874f23e30d) },
-    { 300, 0x0u, UINT64_C(0x4b726d4aa255bc36), UINT64_C(0x549dfe9350d64470) },
-    { 300, 0x1u, UINT64_C(0xc780736882f72262), UINT64_C(0x5c69968296b0d623) },
-    { 300, 0xffffffffu, UINT64_C(0xb05af6576f7d0f5e), UINT64_C(0x29b606ae1eaef25b) },
+    { 0, 0x0u, UINT64_C(0x60cd8e5883aa2f1e), UINT64_C(0x53fe88dd1188d1b0) },
+    { 0, 0x1u, UINT64_C(0x47f231f6c059ece6), UINT64_C(0xb0b8b22d006029ff) },
+    { 0, 0xffffffffu, UINT64_C(0x62b27600751110eb), UINT64_C(0x873ecd0b1cd3d223) },
+    { 1, 0x0u, UINT64_C(0x578e4f0d507a4f60), UINT64_C(0x1058ce971195dc38) },
+    { 2, 0x0u, UINT64_C(0xfbf8032d9efa3a0b), UINT64_C(0x249e2f5fff72f237) },
+    { 3, 0x0u, UINT64_C(0xd1c6e74fee4b75f0), UINT64_C(0x8800c7c9bb9a1d6d) },
+    { 3, 0x1u, UINT64_C(0x923def3df195e225), UINT64_C(0x172daa3bbc98c217) },
+    { 3, 0xffffffffu, UINT64_C(0xdbde235992a7eb23), UINT64_C(0xbaea674ff7b6dcd0) },
+    { 4, 0x0u, UINT64_C(0x802bfb1821b4c4e6), UINT64_C(0xc2fe6ff54de358bd) },
+    { 5, 0x0u, UINT64_C(0xae83a0eb037e594b), UINT64_C(0xa24a404dd1484b13) },
+    { 7, 0x0u, UINT64_C(0x282e28d6eb578ec2), UINT64_C(0xf523407cf6ee9959) },
+    { 7, 0x1u, UINT64_C(0x185494aff951d307), UINT64_C(0x522f72c2f22e98ce) },
+    { 7, 0xffffffffu, UINT64_C(0x8284187351597bae), UINT64_C(0xe0af490a878a36c0) },
+    { 8, 0x0u, UINT64_C(0xfb16c972e7e33ddb), UINT64_C(0xfc234ce0c18ef27c) },
+    { 9, 0x0u, UINT64_C(0x4a71c0ec2176e40e), UINT64_C(0x50571d7fc71d8295) },
+    { 12, 0x0u, UINT64_C(0xa2239ab2cf8a1a2a), UINT64_C(0x371dc42d43ac54c8) },
+    { 15, 0x0u, UINT64_C(0x9db053f861d1cd1b), UINT64_C(0x95533816918cda20) },
+    { 16, 0x0u, UINT64_C(0x62da7d240c71d272), UINT64_C(0xd912770bb149c43e) },
+    { 16, 0x1u, UINT64_C(0xcf09d1d4a94bda43), UINT64_C(0xd48f253e60b51d76) },
+    { 16, 0xffffffffu, UINT64_C(0x9495ad3860634823), UINT64_C(0x7a2139c2f3bd6b3b) },
+    { 17, 0x0u, UINT64_C(0xd44a5fed0199e906), UINT64_C(0x8202e2741c3896f7) },
+    { 24, 0x0u, UINT64_C(0x5491b3c6ffcd67f7), UINT64_C(0xe19305fc2eaf1fb4) },
+    { 31, 0x0u, UINT64_C(0x41c067a6aa011d7a), UINT64_C(0xc54c26f3ca0694e6) },
+    { 32, 0x0u, UINT64_C(0xe89377b2d6dd8505), UINT64_C(0xbce62f1435a38c83) },
+    { 33, 0x0u, UINT64_C(0xb7f0f46caf4e14cb), UINT64_C(0x466397f0c0edca4d) },
+    { 47, 0x0u, UINT64_C(0xd41cfaf7e8479449), UINT64_C(0xc115b88c95c04f4c) },
+    { 48, 0x0u, UINT64_C(0x664df8a95469fb56), UINT64_C(0xf0cb1bd7cc6610f2) },
+    { 48, 0x1u, UINT64_C(0xa315d8652ea0cce4), UINT64_C(0x0c32fadcb5516112) },
+    { 48, 0xffffffffu, UINT64_C(0x6a907474a60d135f), UINT64_C(0xb88bfc8bd3f6760a) },
+    { 49, 0x0u, UINT64_C(0xd382cf969732d9b0), UINT64_C(0x111a6dacc2e228e3) },
+    { 64, 0x0u, UINT64_C(0xb0b8e91ec2e26f31), UINT64_C(0x890c11245d809ac3) },
+    { 95, 0x0u, UINT64_C(0x2f71f83fce14f95f), UINT64_C(0xefb6ba65b7f2944f) },
+    { 96, 0x0u, UINT64_C(0x95a836540a72da1f), UINT64_C(0x2e47ca4523345602) },
+    { 97, 0x0u, UINT64_C(0x0a0bc6d2a95bd701), UINT64_C(0x7eb78629598b15bc) },
+    { 128, 0x0u, UINT64_C(0x69d58c52ddf19c62), UINT64_C(0xa7845ff4ee61081b) },
+    { 255, 0x0u, UINT64_C(0xb03109a07dd2e586), UINT64_C(0x6751297ed4f0eefe) },
+    { 256, 0x0u, UINT64_C(0xc18ab841ebed2aa2), UINT64_C(0xff98e6874f23e30d) },
+    { 300, 0x0u, UINT64_C(0x72e27d2f78f0c920), UINT64_C(0x549dfe9350d64470) },
+    { 300, 0x1u, UINT64_C(0x3f9759e90d14ca9b), UINT64_C(0x5c69968296b0d623) },
+    { 300, 0xffffffffu, UINT64_C(0x53d82dca5936f76a), UINT64_C(0x29b606ae1eaef25b) },
 };
 
 static void vectors_are_bit_exact(void)
@@ -82,12 +82,41 @@ static void vectors_are_bit_exact(void)
 
 static void every_secret_word_of_fold_is_odd(void)
 {
-    unsigned char secret[32] = { 0 };
+    unsigned char secret[32];
     base_hash_key k;
-    base_hash_key_init(&k, BASE_HASH_FOLD, secret);
-    for (int i = 0; i < 4; i++) { T_EQ_U64(k.secret[i], 1); }
+    for (int byte = 0; byte < 256; byte++) {
+        memset(secret, byte, sizeof secret);
+        base_hash_key_init(&k, BASE_HASH_FOLD, secret);
+        for (int i = 0; i < 4; i++) { T_CHECK((k.secret[i] & 1) == 1); }
+    }
+    memset(secret, 0, sizeof secret);
     base_hash_key_init(&k, BASE_HASH_SIP13, secret);
     T_EQ_U64(k.secret[0], 0);
+}
+
+/* A secret of zeros, or nearly, is a bad one against attackers and no excuse for collisions. */
+static void a_poor_secret_spreads_short_keys(void)
+{
+    enum { KEYS = 4096 };
+    static uint64_t seen[KEYS];
+    for (int zeros = 0; zeros < 2; zeros++) {
+        unsigned char secret[32] = { 9, 8, 7 };
+        base_hash_key k;
+        if (zeros) { memset(secret, 0, sizeof secret); }
+        base_hash_key_init(&k, BASE_HASH_FOLD, secret);
+        for (size_t len = 4; len <= 16; len++) {
+            unsigned used[256] = { 0 }, most = 0;
+            for (uint64_t i = 0; i < KEYS; i++) {
+                unsigned char key[16] = { 0 };
+                memcpy(key, &i, 4);
+                seen[i] = base_hash(&k, 0, key, len);
+                const unsigned n = ++used[seen[i] >> 56];
+                most = n > most ? n : most;
+            }
+            T_CHECK(most < 48); /* 16 on average */
+            for (uint64_t i = 1; i < KEYS; i++) { T_CHECK(seen[i] != seen[0]); }
+        }
+    }
 }
 
 /* Each input bit flips each output bit about half of the time: over 200 keys, 3 lengths. */
@@ -155,5 +184,6 @@ static void nothing_outside_the_key_is_read(void)
 }
 
 T_MAIN("base_hash", T_CASE(vectors_are_bit_exact), T_CASE(every_secret_word_of_fold_is_odd),
+       T_CASE(a_poor_secret_spreads_short_keys),
        T_CASE(each_bit_of_key_and_salt_matters), T_CASE(zero_bytes_are_counted),
        T_CASE(nothing_outside_the_key_is_read))

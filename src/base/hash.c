@@ -3,12 +3,14 @@
  * hash: what the inline part of base/hash.h leaves: other lengths and SipHash.
  *
  * PICTURE    FOLD  fold(a, b) = low ^ high half of a * b.
- *                  1..3 bytes  a = first, middle and last byte        4..16  two words (inline)
+ *                  1..3 bytes  a = first, middle and last byte
+ *                  4..7, 8..16 a, b = the first and the last 4 or 8 bytes, overlapping
  *                  17..        three lanes of 16 bytes while > 48 are left, then one lane, then the
  *                              last 16 bytes, overlapping
  *                  end         fold(a ^ s2 ^ len, b ^ s3) after one full multiplication
  *            SIP13 SipHash-1-3 of key followed by the salt in four little-endian bytes.
- * INVARIANTS the same value on every machine; secrets are odd (FOLD), so that no multiplier is 0.
+ * INVARIANTS the same value on every machine; secrets are odd (FOLD), so that no multiplier is 0,
+ *            and masked, so that poor ones do no harm.
  *            Appending bytes, a zero byte included, changes the length and with it the value.
  * LIMITS     FOLD: an input word that equals its secret word folds to 0; who cannot see the secret
  *            meets one with probability 2^-63 a block. Who knows the secret can make collisions.
@@ -22,12 +24,16 @@ CELLAR_PRIVATE void base_hash_key_init(base_hash_key *k, base_hash_algo algo,
                                        const unsigned char secret[32])
 {
     BASE_ASSERT(algo == BASE_HASH_FOLD || algo == BASE_HASH_SIP13);
+    /* Any odd-looking constants: with a secret that is mostly zeros the words would else be 1, and
+     * short keys would collide by the dozen. */
+    static const uint64_t mask[4] = { UINT64_C(0x6a09e667f3bcc908), UINT64_C(0xbb67ae8584caa73b),
+                                      UINT64_C(0x3c6ef372fe94f82b), UINT64_C(0xa54ff53a5f1d36f1) };
     for (size_t i = 0; i < 4; i++) {
-        uint64_t word = base_hash_r8(secret + 8 * i);
-        k->secret[i] = algo == BASE_HASH_FOLD ? word | 1 : word;
+        const uint64_t word = base_hash_r8(secret + 8 * i);
+        k->secret[i] = algo == BASE_HASH_FOLD ? (word ^ mask[i]) | 1 : word;
     }
     k->algo = (uint32_t)algo;
-    k->reserved = 0;
+    k->near_lens = algo == BASE_HASH_FOLD ? 9 : 0;
 }
 
 static uint64_t base_hash_fold_long(const base_hash_key *k, uint32_t salt,
@@ -38,10 +44,12 @@ static uint64_t base_hash_fold_long(const base_hash_key *k, uint32_t salt,
     if (len <= 3) {
         a = len == 0 ? 0 : ((uint64_t)p[0] << 16) | ((uint64_t)p[len >> 1] << 8) | p[len - 1];
         b = 0;
+    } else if (len <= 7) {
+        a = base_hash_r4(p);
+        b = base_hash_r4(p + len - 4);
     } else if (len <= 16) {
-        size_t step = (len >> 3) << 2;
-        a = (base_hash_r4(p) << 32) | base_hash_r4(p + step);
-        b = (base_hash_r4(p + len - 4) << 32) | base_hash_r4(p + len - 4 - step);
+        a = base_hash_r8(p);
+        b = base_hash_r8(p + len - 8);
     } else {
         size_t left = len;
         if (left > 48) {
