@@ -8,9 +8,12 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
-#include "base/port.h"
+#include "base/sync.h"
 
 #define BASE_COARSE_LAG_MS 20
+/* While the CPU's counter moves by one span, less than this passes: true of any counter that makes
+ * 2^16 counts a millisecond or more; those of x86-64 make 8 to 80 times as many. */
+#define BASE_FAR_MS 64
 
 typedef struct base_clock {
     int64_t (*precise_ms)(void *ctx); /* NULL: the system's */
@@ -20,16 +23,46 @@ typedef struct base_clock {
 
 CELLAR_PRIVATE int64_t base_now_ms(const base_clock *c);    /* exact to 1 ms */
 CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c); /* lags <= BASE_COARSE_LAG_MS */
-/* The deadline is at most BASE_COARSE_LAG_MS after `coarse_ms`: ask precisely. */
-CELLAR_PRIVATE bool base_clock_near(const base_clock *c, int64_t deadline_ms, int64_t coarse_ms);
-/* Is `deadline_ms` reached (deadline <= now)? At most one precise reading, none when the coarse
- * clock decides; exact to 1 ms. BASE_NEVER_MS: false without any reading. */
+/* Judged by reading a clock: the coarse one, and the precise one where that cannot decide. */
+CELLAR_PRIVATE bool base_clock_look(const base_clock *c, int64_t deadline_ms);
+/* Once a process, before the first reading that should profit: does the kernel itself keep time by
+ * the CPU's counter? Else it is never used. */
+CELLAR_PRIVATE void base_clock_ready(void);
+
+/* The CPU's counter, in no order with the instructions around it. A test forges it. */
+#ifndef BASE_COUNTER
+#if BASE_SIM
+#define BASE_COUNTER() ((uint64_t)0)
+#elif defined(__x86_64__) || defined(__i386__)
+#define BASE_COUNTER() ((uint64_t)__builtin_ia32_rdtsc())
+#elif defined(__aarch64__)
+#define BASE_COUNTER() base_counter_read()
+BASE_ALWAYS_INLINE uint64_t base_counter_read(void)
+{
+    uint64_t v;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
+    return v;
+}
+#else
+#define BASE_COUNTER() ((uint64_t)0)
+#endif
+#endif
+
+/* Certainly not reached, by the system's clock: this thread looked at it less than a span ago, and
+ * the deadline is BASE_FAR_MS beyond what it saw. False says nothing. See clock.c, FAR. */
+BASE_ALWAYS_INLINE bool base_clock_far(const base_clock *c, const base_self_t *self,
+                                       int64_t deadline_ms)
+{
+    return deadline_ms > self->far_ms && c->precise_ms == NULL &&
+           BASE_COUNTER() - self->count_from < self->count_span;
+}
+
+/* Is `deadline_ms` reached (deadline <= now)? At most one precise reading, none when the counter or
+ * the coarse clock decides; exact to 1 ms. BASE_NEVER_MS: false without any reading. */
 BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
 {
-    if (deadline_ms == INT64_MAX) { return false; }
-    const int64_t coarse = base_coarse_ms(c);
-    if (BASE_LIKELY(deadline_ms > 0 && deadline_ms - BASE_COARSE_LAG_MS > coarse)) { return false; }
-    return base_clock_near(c, deadline_ms, coarse);
+    if (BASE_LIKELY(base_clock_far(c, base_self(), deadline_ms))) { return false; }
+    return base_clock_look(c, deadline_ms);
 }
 CELLAR_PRIVATE uint64_t base_now_ns(void); /* monotonic, for durations; virtual in simulation */
 BASE_SPARE CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void);

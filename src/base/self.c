@@ -3,7 +3,7 @@
  * self: what a thread owns, and what happens to it when threads end and processes fork.
  *
  * PICTURE    thread -- thread-local pointer --> record i of chunk i / 64 (own cache lines)
- *            record: owner's tid | counters' index | clock offset | random state | held ranks
+ *            record: owner's tid | counters' index | clock's last look | random state | held ranks
  * INVARIANTS a record belongs to at most one living thread of this process, index 0 excepted.
  *            Chunks are mapped when first needed and never given back: at most 64 of them, and a
  *            record is reused, so threads that come and go cost nothing.
@@ -55,7 +55,8 @@ static struct base_selves {
     base_self_t *chunk[BASE_SELF_MAX / 64]; /* mapped, never unmapped */
 } base_selves = { .once = PTHREAD_ONCE_INIT };
 
-static base_self_t base_self_shared; /* index 0: threads beyond the limit, or without memory */
+/* index 0: threads beyond the limit, or without memory */
+static base_self_t base_self_shared = { .far_ms = INT64_MAX };
 BASE_THREAD_DEFINE(base_self_t *, base_self_mine);
 
 static void base_raw_take(sync_lock *l)
@@ -175,6 +176,7 @@ static void base_record_init(base_self_t *r, int32_t tid)
     memset(r, 0, sizeof *r);
 #endif
     r->index = index;
+    r->far_ms = INT64_MAX;
     base_store_rlx(&r->tid, tid);
     uint64_t seed;
     if (!base_random_bytes(&seed, sizeof seed)) { seed = base_mix64((uint64_t)(uintptr_t)r); }

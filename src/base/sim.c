@@ -730,6 +730,7 @@ static base_sim_fiber *base_sim_make(const char *name, void (*fn)(void *), void 
     memset(&f->self, 0, sizeof f->self);
     f->self.index = i + 1;
     f->self.tid = (int32_t)i + 1;
+    f->self.far_ms = INT64_MAX;
     f->self.rng = f->rng;
     if (i >= base_sim.fiber_count) { base_sim.fiber_count = i + 1; }
     base_sim_stack_make(f);

@@ -135,6 +135,8 @@ typedef struct base_self {
     int64_t boot_offset_ms;   /* clock: BOOTTIME - MONOTONIC as this thread last saw it */
     int64_t coarse_s, coarse_ns; /* clock: the coarse reading of that moment; ns -1: none yet */
     int64_t coarse_ms;        /* clock: what it came to */
+    uint64_t count_from, count_span; /* clock: the counter at the last look; good for so many */
+    int64_t far_ms;           /* clock: not passed before the span ends; INT64_MAX: no such proof */
     base_rng rng;             /* for choices nobody should foresee: stripe to steal from */
     uint64_t mine_tag;        /* stats: whose block `mine` is; 0 none. Not in the shared record */
     void *mine;

@@ -274,6 +274,7 @@ static cache_store *cache_shell_new(const cellar_config *cfg)
     base_account_init(&s->account, cfg->memory_bytes, &hooks);
     (void)base_charge(&s->account, BASE_MOD_STORE, bytes); /* fits any budget */
     s->clock = (base_clock){ cfg->clock, cfg->clock, cfg->clock_ctx };
+    if (cfg->clock == NULL) { base_clock_ready(); }
     const base_log_level level = cache_log_level(cfg->log_level);
     base_log_init(&s->log, &s->clock, cfg->log, cfg->log_ctx, (int)level);
     base_store_rlx(&s->quiet_level, (uint32_t)level);
