@@ -272,6 +272,22 @@ T_INLINE cellar_err kit_get(kit *k, uint64_t id, void *buf, size_t cap, size_t *
     return l1_get(k->c, kit_key_of(k, &key, 0, id), buf, cap, len, 0);
 }
 
+/* `key` and `buf` stay the caller's. */
+T_INLINE cellar_get_item kit_item(const kit_key *key, void *buf, size_t cap)
+{
+    return (cellar_get_item){key->key.bytes, key->key.len, buf, cap, 0, CELLAR_E_INVAL, 0};
+}
+
+/* All n <= 32 of the root's. */
+T_INLINE void kit_get_many(kit *k, cellar_get_item *item, size_t n, unsigned flags)
+{
+    const uint32_t all = n < 32 ? (1u << n) - 1 : UINT32_MAX;
+    const uint32_t hits = l1_get_many(k->c, 0, item, (uint32_t)n, all, flags);
+    for (uint32_t i = 0; i < n; i++) {
+        T_CHECK((hits >> i & 1u) == 0 || item[i].status == CELLAR_OK);
+    }
+}
+
 T_INLINE cellar_err kit_del(kit *k, uint64_t id)
 {
     kit_key key;

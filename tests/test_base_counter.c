@@ -205,6 +205,16 @@ static void a_shared_record_keeps_none(void)
     self->index = index;
 }
 
+static void one_reading_for_many(void)
+{
+    forge(SPAN);
+    for (int64_t off = 0; off < 20; off++) {
+        forged_ns += 1000000;
+        const int64_t sure = base_clock_sure(&system_clock);
+        T_CHECK(sure >= forged_ms() && sure <= forged_ms() + BASE_COARSE_LAG_MS);
+    }
+}
+
 #if defined(__x86_64__)
 /* The CPU's own, where the kernel trusts it: within the rates the proof stands on. */
 static void the_real_counter_is_no_slower_than_believed(void)
@@ -231,4 +241,4 @@ T_MAIN("base_counter", T_CASE(no_look_no_proof), T_CASE(far_is_never_reached),
        T_CASE(a_counter_that_jumped_ahead_asks_the_clock),
        T_CASE(a_pause_in_between_does_no_harm), T_CASE(the_hosts_clock_bypasses_it),
        T_CASE(untrusted_it_is_never_read), T_CASE(a_shared_record_keeps_none),
-       T_CASE(the_real_counter_is_no_slower_than_believed))
+       T_CASE(one_reading_for_many), T_CASE(the_real_counter_is_no_slower_than_believed))

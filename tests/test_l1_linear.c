@@ -106,17 +106,17 @@ static void act_get(actor *a, uint64_t key)
 
 static void act_get_many(actor *a)
 {
-    l1_read item[BATCH];
+    cellar_get_item item[BATCH];
     kit_key k[BATCH];
     for (unsigned i = 0; i < BATCH; i++) {
         kit_key_of(&lin.k, &k[i], 0, kit_below(&a->r, lin.keys));
-        item[i] = (l1_read){.key = k[i].key, .buf = a->buf[i], .buf_cap = sizeof a->buf[i]};
+        item[i] = kit_item(&k[i], a->buf[i], sizeof a->buf[i]);
     }
     uint64_t start = base_now_ns();
-    l1_get_many(lin.k.c, item, BATCH, 0);
+    kit_get_many(&lin.k, item, BATCH, 0);
     uint64_t end = base_now_ns();
     for (unsigned i = 0; i < BATCH; i++) {
-        if (item[i].err != CELLAR_OK) { continue; }
+        if (item[i].status != CELLAR_OK) { continue; }
         note_read(a, kit_id_of(k[i].text, 16), a->buf[i], item[i].value_len, start, end);
     }
 }

@@ -30,7 +30,7 @@ static void fill(kit *k)
 
 static void compare(kit *k, kit_rng *r, size_t n, unsigned flags)
 {
-    static l1_read item[MOST];
+    static cellar_get_item item[MOST];
     static kit_key key[MOST];
     static unsigned char *buf[MOST], one[CAP];
     for (size_t i = 0; i < n; i++) {
@@ -42,19 +42,19 @@ static void compare(kit *k, kit_rng *r, size_t n, unsigned flags)
         buf[i] = malloc(cap + 1);
         T_REQUIRE(buf[i] != NULL);
         buf[i][cap] = 0xA5;
-        item[i] = (l1_read){.key = key[i].key, .buf = buf[i], .buf_cap = cap};
+        item[i] = kit_item(&key[i], buf[i], cap);
     }
     for (size_t at = 0; at < n; at += 32) {
         const size_t part = BASE_MIN(n - at, (size_t)32);
         l1_key keys[32];
-        for (size_t i = 0; i < part; i++) { keys[i] = item[at + i].key; }
+        for (size_t i = 0; i < part; i++) { keys[i] = key[at + i].key; }
         if (kit_one_in(r, 2)) { l1_prefetch_many(k->c, keys, part); }
-        l1_get_many(k->c, &item[at], part, flags);
+        kit_get_many(k, &item[at], part, flags);
     }
     for (size_t i = 0; i < n; i++) {
         size_t len = 0;
-        cellar_err err = l1_get(k->c, &item[i].key, one, item[i].buf_cap, &len, flags);
-        T_EQ_I64(item[i].err, err);
+        cellar_err err = l1_get(k->c, &key[i].key, one, item[i].buf_cap, &len, flags);
+        T_EQ_I64(item[i].status, err);
         if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { T_EQ_U64(item[i].value_len, len); }
         if (err == CELLAR_OK) {
             T_CHECK(kit_is(item[i].buf, len, kit_id_of(key[i].text, 16),
@@ -85,16 +85,16 @@ static void counters_rise_as_by_single_calls(void)
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
     kit_key key[32];
-    l1_read item[32];
+    cellar_get_item item[32];
     unsigned char buf[32][16];
     for (unsigned i = 0; i < 32; i++) {
         T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK);
         kit_key_of(&k, &key[i], 0, i);
-        item[i] = (l1_read){.key = key[i].key, .buf = buf[i], .buf_cap = 16};
+        item[i] = kit_item(&key[i], buf[i], 16);
     }
     for (unsigned round = 1; round <= 4; round++) {
-        l1_get_many(k.c, item, 32, L1_PEEK);
-        l1_get_many(k.c, item, 32, 0);
+        kit_get_many(&k, item, 32, L1_PEEK);
+        kit_get_many(&k, item, 32, 0);
         for (unsigned i = 0; i < 32; i++) {
             l1_info info;
             T_EQ_I64(l1_inspect(k.c, &key[i].key, NULL, 0, &info, L1_PEEK), CELLAR_OK);

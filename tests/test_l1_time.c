@@ -25,9 +25,9 @@ static cellar_err read_at(kit *k, uint64_t id, int64_t at_ms)
     cellar_err pinned = l1_pin(k->c, &key.key, &ref, L1_PEEK);
     T_EQ_I64(pinned, got);
     if (pinned == CELLAR_OK) { l1_unpin(k->c, &ref); }
-    l1_read one = {.key = key.key, .buf = buf, .buf_cap = sizeof buf};
-    l1_get_many(k->c, &one, 1, L1_PEEK);
-    T_EQ_I64(one.err, got);
+    cellar_get_item one = kit_item(&key, buf, sizeof buf);
+    kit_get_many(k, &one, 1, L1_PEEK);
+    T_EQ_I64(one.status, got);
     return got;
 }
 

@@ -70,15 +70,15 @@ static void reader(void *arg)
             check(id, buf[0], len);
             hits++;
         }
-        l1_read item[BATCH];
+        cellar_get_item item[BATCH];
         kit_key k[BATCH];
         for (unsigned i = 0; i < BATCH; i++) {
             kit_key_of(&torn.k, &k[i], 0, kit_below(&r, torn.keys));
-            item[i] = (l1_read){.key = k[i].key, .buf = buf[i], .buf_cap = sizeof buf[i]};
+            item[i] = kit_item(&k[i], buf[i], sizeof buf[i]);
         }
-        l1_get_many(torn.k.c, item, BATCH, 0);
+        kit_get_many(&torn.k, item, BATCH, 0);
         for (unsigned i = 0; i < BATCH; i++) {
-            if (item[i].err == CELLAR_OK) {
+            if (item[i].status == CELLAR_OK) {
                 check(kit_id_of(k[i].text, 16), buf[i], item[i].value_len);
             }
         }

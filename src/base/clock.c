@@ -210,3 +210,9 @@ CELLAR_PRIVATE BASE_NOINLINE bool base_clock_look(const base_clock *c, int64_t d
     if (BASE_LIKELY(deadline_ms > 0 && deadline_ms - BASE_COARSE_LAG_MS > coarse)) { return false; }
     return base_clock_near(c, deadline_ms, coarse);
 }
+
+CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c)
+{
+    const int64_t coarse = base_coarse_ms(c);
+    return coarse > INT64_MAX - BASE_COARSE_LAG_MS ? INT64_MAX : coarse + BASE_COARSE_LAG_MS;
+}

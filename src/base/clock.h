@@ -25,6 +25,8 @@ CELLAR_PRIVATE int64_t base_now_ms(const base_clock *c);    /* exact to 1 ms */
 CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c); /* lags <= BASE_COARSE_LAG_MS */
 /* Judged by reading a clock: the coarse one, and the precise one where that cannot decide. */
 CELLAR_PRIVATE bool base_clock_look(const base_clock *c, int64_t deadline_ms);
+/* Deadlines beyond it are not reached now: one reading for many. */
+CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c);
 /* Once a process, before the first reading that should profit: does the kernel itself keep time by
  * the CPU's counter? Else it is never used. */
 CELLAR_PRIVATE void base_clock_ready(void);

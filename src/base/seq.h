@@ -35,14 +35,14 @@ BASE_ALWAYS_INLINE unsigned char *base_seq_out(void *p)
 BASE_ALWAYS_INLINE uint32_t base_seq_u32(const void *shared)
 {
     uint32_t v;
-    memcpy(&v, base_seq_in(shared), 4);
-    __asm__ volatile("" : "+r"(v));
+    memcpy(&v, shared, 4);
+    __asm__ volatile("" : "+r"(v)); /* so it was read, once, before here */
     return v;
 }
 BASE_ALWAYS_INLINE uint64_t base_seq_u64(const void *shared)
 {
     uint64_t v;
-    memcpy(&v, base_seq_in(shared), 8);
+    memcpy(&v, shared, 8);
     __asm__ volatile("" : "+r"(v));
     return v;
 }
@@ -84,7 +84,17 @@ BASE_ALWAYS_INLINE bool base_seq_equal(const void *shared, const void *mine, siz
     return memcmp(a, b, n) == 0;
 }
 
-/* For the hottest path: 4..32 bytes, no call. */
+/* For the hottest path, no call: 8..16 bytes. */
+BASE_ALWAYS_INLINE bool base_seq_equal_16(const void *shared, const void *mine, size_t n)
+{
+    const unsigned char *a = (const unsigned char *)shared, *b = (const unsigned char *)mine;
+    uint64_t b0, b1;
+    memcpy(&b0, b, 8);
+    memcpy(&b1, b + n - 8, 8);
+    return ((base_seq_u64(a) ^ b0) | (base_seq_u64(a + n - 8) ^ b1)) == 0;
+}
+
+/* 4..32 bytes. */
 BASE_ALWAYS_INLINE bool base_seq_equal_near(const void *shared, const void *mine, size_t n)
 {
     const unsigned char *a = base_seq_in(shared), *b = (const unsigned char *)mine;
@@ -132,11 +142,13 @@ BASE_ALWAYS_INLINE void base_seq_load_near(void *out, const void *shared, size_t
 {
     const unsigned char *a = base_seq_in(shared);
     unsigned char *d = (unsigned char *)out;
-    if (BASE_LIKELY(n > 64)) {
-        size_t i = 0;
-        for (; BASE_UNLIKELY(i + 128 < n); i += 64) { base_seq_64(d + i, a + i); }
-        base_seq_64(d + i, a + i);
+    if (BASE_LIKELY(n - 65 < 64)) {
+        base_seq_64(d, a);
         base_seq_64(d + n - 64, a + n - 64); /* overlaps: no loop over the rest */
+    } else if (n > 128) {
+        size_t i = 0;
+        for (; i + 64 < n; i += 64) { base_seq_64(d + i, a + i); }
+        base_seq_64(d + n - 64, a + n - 64);
     } else if (n >= 32) {
         base_seq_32(d, a);
         base_seq_32(d + n - 32, a + n - 32);
@@ -159,7 +171,8 @@ BASE_ALWAYS_INLINE void base_seq_load_near(void *out, const void *shared, size_t
 BASE_ALWAYS_INLINE uint32_t base_seq_match8(const _Atomic uint16_t *tags, uint16_t tag)
 {
     const __m128i want = _mm_set1_epi16((short)tag); /* same bits, other sign */
-    const __m128i have = _mm_loadu_si128((const __m128i *)(const void *)base_seq_in(tags));
+    __m128i have = _mm_loadu_si128((const __m128i *)(const void *)tags);
+    __asm__ volatile("" : "+x"(have));
     const __m128i eq = _mm_packs_epi16(_mm_cmpeq_epi16(want, have), _mm_setzero_si128());
     return (uint32_t)_mm_movemask_epi8(eq);
 }
@@ -185,6 +198,7 @@ CELLAR_PRIVATE void base_seq_store_u64(void *shared, uint64_t v);
 #endif
 #if BASE_SEQ_ATOMIC
 #define base_seq_equal_near(shared, mine, n) base_seq_equal((shared), (mine), (n))
+#define base_seq_equal_16(shared, mine, n) base_seq_equal((shared), (mine), (n))
 #endif
 
 /* Which of eight tags are equal to `tag`, as bits 0..7; may be torn between tags, never within

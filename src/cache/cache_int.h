@@ -63,6 +63,7 @@ struct cellar {
     _Atomic uint32_t keep_age;
     l1 *l1;                 /* down to store: constant; void once state says CLOSED */
     stats *stats;
+    uint64_t stats_tag;     /* stats_tag(stats, slot) */
     const base_hash_key *hash_key;
     cache_store *store;
     bloom *_Atomic bloom;   /* NULL: never had one; seq_cst store under VIEW, see filter.c */

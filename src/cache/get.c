@@ -72,45 +72,66 @@ BASE_COLD static cellar_err cache_get_odd(cellar *c, const void *key, size_t key
     return err;
 }
 
-/* Everything but the plain hit. */
-BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, void *buf,
-                                               size_t buf_cap, size_t *len)
+/* What L1 said; looks below after a miss and counts. */
+BASE_ALWAYS_INLINE cellar_err cache_get_end(cellar *c, const l1_key *k, cellar_err err, void *buf,
+                                            size_t buf_cap, size_t len, size_t *value_len)
 {
-    cellar_err err = l1_get_rest(c->l1, k, buf, buf_cap, len);
     stats_id outcome = cache_outcome(err);
-    if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { *len = 0; } /* L1 leaves it alone */
-    if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, len, &outcome); }
-    stats_add(cache_mine(c), outcome, 1);
+    if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { len = 0; } /* L1 leaves it alone */
+    if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, &len, &outcome); }
+    if (value_len != NULL) { *value_len = len; }
+    stats_add_mine(c->stats, c->stats_tag, base_self(), outcome, 1);
     return err;
 }
 
+/* Everything but the plain hit. */
+BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, void *buf,
+                                               size_t buf_cap, size_t *value_len)
+{
+    size_t len = 0;
+    const cellar_err err = l1_get_rest(c->l1, k, buf, buf_cap, &len, 0);
+    return cache_get_end(c, k, err, buf, buf_cap, len, value_len);
+}
+
 BASE_NOINLINE static cellar_err cache_get_timed(cellar *c, const l1_key *k, void *buf,
-                                                size_t buf_cap, size_t *len)
+                                                size_t buf_cap, size_t *value_len)
 {
     const uint64_t since_ns = base_now_ns();
-    const cellar_err err = cache_get_rest(c, k, buf, buf_cap, len);
+    const cellar_err err = cache_get_rest(c, k, buf, buf_cap, value_len);
     const bool hit = err == CELLAR_OK || err == CELLAR_E_BUFFER;
     stats_time(c->stats, hit ? STATS_OP_GET_HIT : STATS_OP_GET_MISS, base_now_ns() - since_ns);
     cache_filter_note(c, k->bytes, k->len, err);
     return err;
 }
 
+/* Keys that are not hashed in line. */
+BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t key_len, void *buf,
+                                              size_t buf_cap, size_t *value_len)
+{
+    l1_key k;
+    size_t len = 0;
+    cache_key(c, &k, key, key_len);
+    if (BASE_UNLIKELY(stats_sample(base_self()))) {
+        return cache_get_timed(c, &k, buf, buf_cap, value_len);
+    }
+    const cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, 0);
+    return cache_get_end(c, &k, err, buf, buf_cap, len, value_len);
+}
+
 /* Most look-ups of this view end with the filter's "never": it is asked before L1. */
 BASE_NOINLINE static cellar_err cache_get_filtered(cellar *c, const void *key, size_t key_len,
                                                    void *buf, size_t buf_cap, size_t *value_len)
 {
-    size_t unasked;
-    size_t *const len = value_len != NULL ? value_len : &unasked;
     const bool sampled = stats_sample(base_self());
     if (BASE_LIKELY(!sampled) && cache_filter_never(c, key, key_len)) {
-        *len = 0;
+        if (value_len != NULL) { *value_len = 0; }
         stats_add(cache_mine(c), STATS_MISS, 1);
         return CELLAR_MISS;
     }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    return sampled ? cache_get_timed(c, &k, buf, buf_cap, len)
-                   : cache_get_rest(c, &k, buf, buf_cap, len);
+    return sampled ? cache_get_timed(c, &k, buf, buf_cap, value_len)
+                   : cache_get_rest(c, &k, buf, buf_cap, value_len);
 }
 
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
@@ -125,17 +146,24 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                    ? cache_get_filtered(c, key, key_len, buf, buf_cap, value_len)
                    : cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
     }
-    l1_key k;
-    size_t unasked;
-    size_t *const len = value_len != NULL ? value_len : &unasked;
-    cache_key(c, &k, key, key_len);
-    if (BASE_UNLIKELY(stats_sample(base_self()))) {
-        return cache_get_timed(c, &k, buf, buf_cap, len);
+    if (BASE_UNLIKELY(!base_hash_is_near(c->hash_key, key_len))) {
+        return cache_get_any(c, key, key_len, buf, buf_cap, value_len);
     }
-    if (BASE_UNLIKELY(!l1_hit(c->l1, key, k.len, k.owner, k.hash, buf, buf_cap, len))) {
-        return cache_get_rest(c, &k, buf, buf_cap, len);
+    base_self_t *const self = base_self();
+    const uint32_t klen = (uint32_t)key_len;
+    const uint32_t owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
+    const uint64_t hash = base_hash_near(c->hash_key, owner, key, key_len);
+    if (BASE_UNLIKELY(stats_sample(self))) {
+        const l1_key k = { key, klen, owner, hash };
+        return cache_get_timed(c, &k, buf, buf_cap, value_len);
     }
-    stats_add(cache_mine(c), STATS_HIT_L1, 1);
+    size_t len;
+    if (BASE_UNLIKELY(!l1_hit(c->l1, self, key, klen, owner, hash, buf, buf_cap, &len))) {
+        const l1_key k = { key, klen, owner, hash };
+        return cache_get_rest(c, &k, buf, buf_cap, value_len);
+    }
+    if (value_len != NULL) { *value_len = len; }
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);
     return CELLAR_OK;
 }
 

@@ -2,7 +2,8 @@
  *
  * many: many keys in one call: groups of 32 whose cache misses overlap.
  *
- * WALK       get: hash all, l1_get_many (prefetch buckets, prefetch records, read), counters once.
+ * WALK       get: l1_get_many (hash and prefetch buckets, prefetch records, read), then those that
+ *            were no plain hits one by one; counters once.
  *            set, del: hash all, l1_prefetch_many, then the single operation in the caller's order.
  * INVARIANTS each item gets the code its single call would have given; one that fails does not stop
  *            the others; equal keys: the last set wins. */
@@ -46,34 +47,32 @@ static bool cache_get_item_bad(const cellar_get_item *it)
            it->reserved0 != 0;
 }
 
-/* Up to 32 items; the refused ones are left out of L1's array. */
-static void cache_get_group(cellar *c, cellar_get_item *items, size_t n, cache_tally *t)
+/* Up to 32 items; L1 leaves the refused ones alone. */
+static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache_tally *t)
 {
-    l1_read read[CACHE_GROUP];
-    uint8_t item_of[CACHE_GROUP];
-    size_t used = 0;
-    for (size_t i = 0; i < n; i++) {
-        cellar_get_item *it = &items[i];
-        it->value_len = 0;
-        it->status = CELLAR_E_INVAL;
-        if (cache_get_item_bad(it)) { continue; }
-        cache_key(c, &read[used].key, it->key, it->key_len);
-        read[used].buf = it->buf;
-        read[used].buf_cap = it->buf_cap;
-        read[used].value_len = 0;
-        item_of[used++] = (uint8_t)i;
+    const uint32_t all = n < 32 ? (1u << n) - 1 : UINT32_MAX;
+    uint32_t good = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (BASE_LIKELY(!cache_get_item_bad(&items[i]))) { good |= 1u << i; }
     }
-    if (used != 0) { l1_get_many(c->l1, read, used, 0); }
-    for (size_t i = 0; i < used; i++) {
-        cellar_get_item *it = &items[item_of[i]];
-        const bool below = read[i].err == CELLAR_MISS && c->store->tier != NULL;
-        if (below) {
-            read[i].err = cache_tier_read(c, &read[i].key, it->buf, it->buf_cap,
-                                          &read[i].value_len);
+    const uint32_t owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
+    const uint32_t hits = l1_get_many(c->l1, owner, items, n, good, 0);
+    t->hits += (uint64_t)__builtin_popcount(hits);
+    for (uint32_t m = all & ~hits; m != 0; m &= m - 1) {
+        const uint32_t i = (uint32_t)__builtin_ctz(m);
+        cellar_get_item *it = &items[i];
+        if ((good >> i & 1u) == 0) {
+            it->value_len = 0;
+            it->status = CELLAR_E_INVAL;
+            continue;
         }
-        it->status = read[i].err;
-        it->value_len = read[i].value_len;
-        cache_tally_note(t, read[i].err, below);
+        const bool below = it->status == CELLAR_MISS && c->store->tier != NULL;
+        if (below) {
+            l1_key k = { it->key, (uint32_t)it->key_len, owner, 0 };
+            k.hash = base_hash(c->hash_key, owner, it->key, it->key_len);
+            it->status = cache_tier_read(c, &k, it->buf, it->buf_cap, &it->value_len);
+        }
+        cache_tally_note(t, it->status, below);
     }
 }
 
@@ -98,7 +97,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
         cache_get_many_off(items, count, &t);
     } else {
         for (size_t i = 0; i < count; i += CACHE_GROUP) {
-            cache_get_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP), &t);
+            cache_get_group(c, items + i, (uint32_t)BASE_MIN(count - i, (size_t)CACHE_GROUP), &t);
         }
     }
     cache_tally_add(c, &t);

@@ -379,6 +379,7 @@ static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
     v->store = s;
     v->l1 = s->l1;
     v->stats = s->stats;
+    v->stats_tag = stats_tag(s->stats, 0);
     v->hash_key = &s->hash_key;
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, 0); }
     v->version = 1;
@@ -504,6 +505,7 @@ static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
         const bool paged = !full && base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL;
         if (paged) {
             fresh->slot = slot;
+            fresh->stats_tag = stats_tag(s->stats, slot);
             cache_view_put(s, slot, fresh);
             s->view_count++;
         }

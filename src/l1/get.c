@@ -4,8 +4,10 @@
  *
  * WALK       ls -> bucket version (even) -> tags -> record header -> bounds -> owner, key ->
  *            deadline -> copy -> version unchanged? -> counter. The plain record (no EXT, no BIG,
- *            short key) is read here in line; everything else, once its header says so, by
- *            l1_read_any.
+ *            short key) is read here in line, in three steps (l1_aim); everything else, once its
+ *            header says so, by l1_read_any. Many: step 1 of all keys, which prefetches buckets,
+ *            then step 2, which prefetches records, then step 3; the version read in step 2 is the
+ *            one that must stand at the end of step 3.
  * LOCKING    none. After 8 lost rounds the reader locks the bucket like a writer; above 1 KiB it
  *            then publishes the segment in a pin slot, unlocks, copies, clears.
  * INVARIANTS nothing read before the version check may decide anything but "try again"; a counter
@@ -245,7 +247,7 @@ static BASE_COLD cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, si
     return err;
 }
 
-static BASE_COLD void l1_sampled(l1 *c, uint64_t hash)
+static BASE_NOINLINE void l1_sampled(l1 *c, uint64_t hash)
 {
     uint32_t mixed = (uint32_t)base_mix64(hash);
     if (mixed < base_load_rlx(&c->sample_limit)) { l1_sample_note(c, mixed); }
@@ -318,82 +320,129 @@ any:
     return l1_get_any(c, k, buf, buf_cap, value_len, flags);
 }
 
-/* The common case without a loop: first match in the primary bucket, a plain record, short enough
- * that nothing need be called. False: any doubt; the caller begins anew in l1_get_walk. Every
- * instruction here is one less of the next get in flight. */
-BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const void *key, uint32_t klen, uint32_t owner,
-                                    uint64_t hash, void *buf, size_t buf_cap, size_t *value_len,
-                                    unsigned flags)
+/* The common case, a plain record at the first match, in three steps; between them get_many does
+ * those of other keys. False: any doubt; the caller begins anew in l1_get_walk. Every instruction
+ * here is one less of the next get in flight. */
+typedef struct l1_aim {
+    const l1_stripe *s;
+    l1_bucket *primary, *b;
+    uint64_t number, pos;
+    uint32_t ver;
+    unsigned i;
+} l1_aim;
+
+/* 1: the bucket; nothing of it is read. */
+BASE_ALWAYS_INLINE void l1_aim_at(const l1 *c, uint64_t hash, l1_aim *a)
 {
-    const l1_stripe *s = l1_stripe_of(c, hash);
-    const uint64_t number = l1_number(base_load_acq(&s->ls), hash);
-    l1_bucket *const primary = &s->bucket[number], *b = primary;
-    const uint32_t ver = base_load_acq(&primary->ver);
-    uint32_t m = l1_match(b, l1_tag_of(hash));
+    a->s = l1_stripe_of(c, hash);
+    a->number = l1_number(base_load_acq(&a->s->ls), hash);
+    a->primary = &a->s->bucket[a->number];
+}
+
+/* 2: version and slot; nothing of the record is read. */
+BASE_ALWAYS_INLINE bool l1_spot(const l1 *c, uint64_t hash, l1_aim *a)
+{
+    a->b = a->primary;
+    a->ver = base_load_acq(&a->primary->ver);
+    uint32_t m = l1_match(a->b, l1_tag_of(hash));
     if (BASE_UNLIKELY(m == 0)) { /* one key in twenty lies in the first overflow bucket */
-        const uint16_t n = base_load_rlx(&b->ovf);
+        const uint16_t n = base_load_rlx(&a->b->ovf);
         if (n == 0) { return false; }
-        b = l1_next(s, number, n);
-        m = l1_match(b, l1_tag_of(hash));
+        a->b = l1_next(a->s, a->number, n);
+        m = l1_match(a->b, l1_tag_of(hash));
         if (m == 0) { return false; }
     }
-    if (BASE_UNLIKELY((ver & 1u) != 0)) { return false; }
+    if (BASE_UNLIKELY((a->ver & 1u) != 0)) { return false; }
+    a->i = (unsigned)__builtin_ctz(m);
+    a->pos = l1_pos(c, base_load_rlx(&a->b->off[a->i]));
+    return true;
+}
 
-    const unsigned i = (unsigned)__builtin_ctz(m);
-    const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
-    const unsigned char *const p = l1_at(c, pos);
-    BASE_PREFETCH(p + 64);
+/* 3: the record, judged by the version step 2 read. near_key: its length is 8..16. Deadlines beyond
+ * *sure_ms are alive. */
+BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_t klen,
+                                bool near_key, uint32_t owner, void *buf, size_t buf_cap,
+                                size_t *value_len, unsigned flags, const base_self_t *self,
+                                int64_t *sure_ms)
+{
+    const unsigned char *const p = l1_at(c, a->pos);
     BASE_POINT("l1.probe.matched");
     /* A slot only ever held offsets of records, and none is shorter than its header and a key byte:
      * the first 12 bytes are inside the segment whatever they say. */
-    const uint32_t w0 = base_seq_u32(p), due = base_seq_u32(p + 4), vlen = L1_W0_VLEN(w0);
-    const uint32_t head = owner != 0 ? 12u : 8u;
-    const uint32_t want = klen | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u);
+    const uint64_t head = base_seq_u64(p);
+    const uint32_t w0 = (uint32_t)head, due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN(w0);
+    const uint32_t own = owner != 0, key_at = 8u + 4u * own;
+    const uint32_t want = klen | L1_W0_ALWAYS | own * L1_W0_OWNER;
     if (BASE_UNLIKELY((w0 & ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED)) != want)) { return false; }
-    if (BASE_UNLIKELY(klen - 4u > 28u || vlen > BASE_SEQ_NEAR || vlen > buf_cap)) { return false; }
-    const uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
-    const bool inside = at + head + klen + vlen <= c->seg_bytes;
+    if (BASE_UNLIKELY(vlen > buf_cap || (vlen - 65 >= 64 && vlen > BASE_SEQ_NEAR))) {
+        return false;
+    }
+    const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
+    const bool inside = ((uint32_t)a->pos & seg_mask) + value_at + vlen - 1 <= seg_mask;
     if (!BASE_MUTANT("l1.bounds_after_compare") && BASE_UNLIKELY(!inside)) { return false; }
-    if (BASE_UNLIKELY(!base_seq_equal_near(p + head, key, klen))) { return false; }
-    if (owner != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != owner)) { return false; }
+    if (near_key) {
+        if (BASE_UNLIKELY(!base_seq_equal_16(p + key_at, key, klen))) { return false; }
+    } else if (klen - 4u > 28u || !base_seq_equal_near(p + key_at, key, klen)) {
+        return false;
+    }
+    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != owner)) { return false; }
     if (BASE_MUTANT("l1.bounds_after_compare")) { BASE_REQUIRE(inside); }
     if (due != 0) {
-        const uint64_t deadline = base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]) + due - 1;
-        if (BASE_UNLIKELY(base_clock_reached(c->clock, (int64_t)deadline))) { return false; }
+        const int64_t at =
+            (int64_t)(base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a->pos)]) + due - 1);
+        if (sure_ms != NULL ? at <= *sure_ms : BASE_UNLIKELY(!base_clock_far(c->clock, self, at))) {
+            if (sure_ms != NULL) { *sure_ms = base_clock_sure(c->clock); }
+            if (base_clock_look(c->clock, at)) { return false; }
+        }
     }
-    base_seq_load_near(buf, p + head + klen, vlen);
+    base_seq_load_near(buf, p + value_at, vlen);
     BASE_POINT("l1.probe.copied");
-    if (BASE_UNLIKELY(!l1_unchanged(primary, ver))) { return false; }
+    if (BASE_UNLIKELY(!l1_unchanged(a->primary, a->ver))) { return false; }
     BASE_POINT("l1.probe.validated");
     *value_len = vlen;
+    if (BASE_LIKELY((flags & L1_PEEK) == 0)) { l1_freq_hit(a->b, a->i); }
+    return true;
+}
+
+BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
+                                    bool near_key, uint32_t owner, uint64_t hash, void *buf,
+                                    size_t buf_cap, size_t *value_len, unsigned flags)
+{
+    l1_aim a;
+    l1_aim_at(c, hash, &a);
+    if (BASE_UNLIKELY(!l1_spot(c, hash, &a))) { return false; }
+    BASE_PREFETCH(l1_at(c, a.pos) + 64);
+    if (BASE_UNLIKELY(!l1_take(c, &a, key, klen, near_key, owner, buf, buf_cap, value_len, flags,
+                               self, NULL))) {
+        return false;
+    }
     if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, hash); }
-    if (BASE_LIKELY((flags & L1_PEEK) == 0)) { l1_freq_hit(b, i); }
     return true;
 }
 
 /* For one caller: compiled into it where compilers see both. */
-CELLAR_PRIVATE bool l1_hit(l1 *c, const void *key, uint32_t klen, uint32_t owner, uint64_t hash,
-                           void *buf, size_t buf_cap, size_t *value_len)
+CELLAR_PRIVATE bool l1_hit(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
+                           uint32_t owner, uint64_t hash, void *buf, size_t buf_cap,
+                           size_t *value_len)
 {
-    return l1_get_fast(c, key, klen, owner, hash, buf, buf_cap, value_len, 0);
+    return l1_get_fast(c, self, key, klen, true, owner, hash, buf, buf_cap, value_len, 0);
 }
 
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, unsigned flags)
 {
-    if (BASE_LIKELY(
-            l1_get_fast(c, k->bytes, k->len, k->owner, k->hash, buf, buf_cap, value_len, flags))) {
+    if (BASE_LIKELY(l1_get_fast(c, base_self(), k->bytes, k->len, false, k->owner, k->hash, buf,
+                                buf_cap, value_len, flags))) {
         return CELLAR_OK;
     }
-    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, k->hash); }
-    return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
+    return l1_get_rest(c, k, buf, buf_cap, value_len, flags);
 }
 
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                      size_t *value_len)
+                                      size_t *value_len, unsigned flags)
 {
     if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, k->hash); }
-    return l1_get_walk(c, k, buf, buf_cap, value_len, 0);
+    return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
 }
 
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -403,7 +452,64 @@ CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t b
     return l1_read_any(c, k, buf, buf_cap, out, flags);
 }
 
-/* Pass (b): the record a tag points to, unvalidated: a hint. */
+/* ---- many ---- */
+
+/* One of the group for which the three steps were not enough. */
+static BASE_NOINLINE void l1_get_one(l1 *c, uint32_t owner, uint64_t hash, cellar_get_item *it,
+                                     unsigned flags)
+{
+    const l1_key k = {it->key, (uint32_t)it->key_len, owner, hash};
+    size_t len = 0;
+    it->status = l1_get_rest(c, &k, it->buf, it->buf_cap, &len, flags);
+    it->value_len = len;
+}
+
+CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *items, uint32_t n,
+                                    uint32_t which, unsigned flags)
+{
+    l1_aim aim[32];
+    uint64_t hash[32];
+    const base_self_t *self = base_self();
+    int64_t sure_ms = BASE_NEVER_MS; /* the first deadline reads a clock for all */
+    BASE_ASSERT(n <= 32);
+    for (uint32_t i = 0; i < n; i++) {
+        if (BASE_UNLIKELY((which >> i & 1u) == 0)) { continue; }
+        hash[i] = base_hash(c->hash_key, owner, items[i].key, items[i].key_len);
+        l1_aim_at(c, hash[i], &aim[i]);
+        BASE_PREFETCH(aim[i].primary);
+    }
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (BASE_UNLIKELY((which >> i & 1u) == 0)) { continue; }
+        if (BASE_UNLIKELY(!l1_spot(c, hash[i], &aim[i]))) { continue; }
+        const unsigned char *p = l1_at(c, aim[i].pos);
+        BASE_PREFETCH(p);
+        BASE_PREFETCH(p + 64);
+        BASE_PREFETCH(p + 127); /* where the record begins in mid-line */
+        seen |= 1u << i;
+    }
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        cellar_get_item *it = &items[i];
+        const uint32_t klen = (uint32_t)it->key_len; /* at most CELLAR_KEY_MAX */
+        if (BASE_LIKELY((seen >> i & 1u) != 0 &&
+                        l1_take(c, &aim[i], it->key, klen, klen - 8 <= 8, owner, it->buf,
+                                it->buf_cap, &it->value_len, flags, self, &sure_ms))) {
+            it->status = CELLAR_OK;
+            hits |= 1u << i;
+        } else if ((which >> i & 1u) != 0) {
+            l1_get_one(c, owner, hash[i], it, flags);
+        }
+    }
+    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) {
+        for (uint32_t i = 0; i < n; i++) {
+            if ((hits >> i & 1u) != 0) { l1_sampled(c, hash[i]); }
+        }
+    }
+    return hits;
+}
+
+/* The record a tag points to, unvalidated: a hint. */
 BASE_INLINE void l1_prefetch_record(l1 *c, const l1_stripe *s, uint64_t hash)
 {
     const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
@@ -417,22 +523,6 @@ BASE_INLINE void l1_prefetch_record(l1 *c, const l1_stripe *s, uint64_t hash)
     } else {
         uint16_t n = base_load_rlx(&b->ovf);
         if (n != 0) { BASE_PREFETCH(l1_next(s, number, n)); }
-    }
-}
-
-CELLAR_PRIVATE void l1_get_many(l1 *c, l1_read *items, size_t n, unsigned flags)
-{
-    BASE_ASSERT(n <= 32);
-    for (size_t i = 0; i < n; i++) {
-        const l1_stripe *s = l1_stripe_of(c, items[i].key.hash);
-        BASE_PREFETCH(&s->bucket[l1_number(base_load_rlx(&s->ls), items[i].key.hash)]);
-    }
-    for (size_t i = 0; i < n; i++) {
-        l1_prefetch_record(c, l1_stripe_of(c, items[i].key.hash), items[i].key.hash);
-    }
-    for (size_t i = 0; i < n; i++) {
-        l1_read *r = &items[i];
-        r->err = l1_get(c, &r->key, r->buf, r->buf_cap, &r->value_len, flags);
     }
 }
 

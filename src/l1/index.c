@@ -32,7 +32,7 @@
 
 static uint64_t l1_ls(uint64_t changes, unsigned level, uint32_t split)
 {
-    return changes << 40 | (uint64_t)level << 32 | split;
+    return changes << 40 | (uint64_t)level << 32 | ((1u << level) + split);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -517,7 +517,7 @@ static void l1_split(l1 *c, l1_stripe *s)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     const unsigned level = (unsigned)(ls >> 32) & 255u;
-    const uint32_t source = (uint32_t)ls, target = source + (1u << level);
+    const uint32_t target = (uint32_t)ls, source = target - (1u << level);
     BASE_ASSERT(target == s->bucket_count);
     if (target >= c->bucket_limit || !l1_buckets_reach(c, s, target + 1)) { return; }
     l1_bucket *to = &s->bucket[target];
@@ -593,7 +593,7 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
     if (!l1_contract_due(s, pct)) { return false; }
     const uint64_t ls = base_load_rlx(&s->ls);
     unsigned level = (unsigned)(ls >> 32) & 255u;
-    uint32_t split = (uint32_t)ls;
+    uint32_t split = (uint32_t)ls - (1u << level);
     if (split == 0) {
         level--;
         split = 1u << level;
@@ -708,7 +708,7 @@ static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool
         *level = (unsigned)(ls >> 32) & 255u;
         uint64_t number[2] = {low & ((1u << *level) - 1), 0};
         number[1] = number[0] + (1u << *level);
-        const unsigned n = number[0] < (uint32_t)ls ? 2 : 1;
+        const unsigned n = number[1] < (uint32_t)ls ? 2 : 1;
         uint32_t v[2] = {0, 0};
         bool even = true, fits = true, same = true;
         out->used = out->count = 0;

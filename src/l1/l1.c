@@ -427,7 +427,7 @@ static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
 static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t *segs)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
-    if (s->bucket_count != (1u << ((ls >> 32) & 255u)) + (uint32_t)ls) {
+    if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
         return "ls and bucket count differ";
     }
     uint32_t chained = 0;

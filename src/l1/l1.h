@@ -119,24 +119,20 @@ CELLAR_PRIVATE void l1_close(l1 *c);
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, unsigned flags);
 
-/* The plain hit alone: true is CELLAR_OK of l1_get. False says nothing: ask l1_get. For the one
- * caller for whom every instruction counts. */
-CELLAR_PRIVATE bool l1_hit(l1 *c, const void *key, uint32_t key_len, uint32_t owner, uint64_t hash,
-                           void *buf, size_t buf_cap, size_t *value_len);
+/* The plain hit alone, of a key of 8..16 bytes: true is CELLAR_OK of l1_get. False says nothing:
+ * ask l1_get. For the one caller for whom every instruction counts. */
+CELLAR_PRIVATE bool l1_hit(l1 *c, const base_self_t *self, const void *key, uint32_t key_len,
+                           uint32_t owner, uint64_t hash, void *buf, size_t buf_cap,
+                           size_t *value_len);
 
 /* l1_get without the plain hit, for who has just asked l1_hit. */
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                      size_t *value_len);
+                                      size_t *value_len, unsigned flags);
 
-typedef struct l1_read { /* one item of l1_get_many */
-    l1_key key;
-    void *buf;
-    size_t buf_cap;
-    size_t value_len; /* out */
-    cellar_err err;   /* out */
-} l1_read;
-/* n <= 32; the three-pass pipeline. Equals n single calls. */
-CELLAR_PRIVATE void l1_get_many(l1 *c, l1_read *items, size_t n, unsigned flags);
+/* Items 0..n-1, n <= 32, of one owner, those whose bit is in `which`: the three-pass pipeline. Sets
+ * status and value_len as single calls would; returns the bits of the plain hits (CELLAR_OK). */
+CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *items, uint32_t n,
+                                    uint32_t which, unsigned flags);
 /* Prefetch for writing: pass (a) and (b) of set_many and del_many; n <= 32. A hint. */
 CELLAR_PRIVATE void l1_prefetch_many(l1 *c, const l1_key *keys, size_t n);
 

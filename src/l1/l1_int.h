@@ -152,7 +152,7 @@ typedef struct l1_ghost l1_ghost;
 
 typedef struct l1_stripe {
     /* for readers: ls moves with each split only, the rest is fixed at open */
-    _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | split */
+    _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | buckets */
     l1_bucket *bucket;
     l1_bucket *overflow;   /* group g, number n at [g << 16 | n] */
     l1_group *group;
@@ -398,13 +398,12 @@ BASE_INLINE uint16_t l1_tag_of(uint64_t hash)
     uint16_t t = (uint16_t)(hash >> L1_TAG_SHIFT);
     return t != 0 ? t : (uint16_t)1;
 }
-/* b = h mod 2^level; b < split ? h mod 2^(level+1) : b, without the branch nobody could predict. */
+/* b = h mod 2^(level+1); not there yet: h mod 2^level; without the branch nobody could predict. */
 BASE_INLINE uint64_t l1_number(uint64_t ls, uint64_t hash)
 {
-    const uint64_t half = (uint64_t)1 << ((ls >> 32) & 63u);
-    const uint64_t count = half + (uint32_t)ls;
+    const uint64_t half = (uint64_t)1 << ((ls >> 32) & 63u), count = (uint32_t)ls;
     const uint64_t wide = hash & (2 * half - 1);
-    return wide - (half & (uint64_t)-(int64_t)(wide >= count));
+    return wide - half + (half & (uint64_t)-(int64_t)(wide < count));
 }
 BASE_INLINE l1_bucket *l1_next(const l1_stripe *s, uint64_t number, uint16_t ovf)
 {

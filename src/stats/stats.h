@@ -265,6 +265,12 @@ BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
     return stats_mine_slow(st, slot);
 }
 
+/* For a caller that keeps what it would be looked up by: this, for an open slot, */
+BASE_INLINE uint64_t stats_tag(const stats *st, uint32_t slot) { return st->id | slot; }
+/* and its base_self(): add to a counter of that slot's view. */
+BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_self_t *self,
+                                       stats_id id, uint64_t n);
+
 /* The same without ever allocating: the thread's own block if it has one, else the shared one. Any
  * lock may be held. */
 CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot);
@@ -277,6 +283,18 @@ BASE_INLINE void stats_add(stats_block *block, stats_id id, uint64_t n)
         (void)base_add_rlx(&block->cell[id], n);
     } else {
         base_store_rlx(&block->cell[id], base_load_rlx(&block->cell[id]) + n);
+    }
+}
+
+BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_self_t *self,
+                                       stats_id id, uint64_t n)
+{
+    BASE_ASSERT(id < STATS_VIEW_COUNT);
+    if (BASE_LIKELY(self->mine_tag == tag)) { /* then it is not a shared one: stats_mine_slow */
+        _Atomic uint64_t *cell = &((stats_block *)self->mine)->cell[id];
+        base_store_rlx(cell, base_load_rlx(cell) + n);
+    } else {
+        stats_add(stats_mine_slow(st, (uint32_t)tag & (STATS_SLOTS_MAX - 1)), id, n);
     }
 }
 

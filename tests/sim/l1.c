@@ -317,13 +317,26 @@ static void world_hit(uint32_t key, uint32_t id, uint32_t start)
     world_note(WORLD_HIT, key, id, start);
 }
 
+/* Alone, or in a group with its neighbour, whose steps then lie between its own. */
+static cellar_err world_read_one(uint32_t key, unsigned char *buf, size_t cap, size_t *len)
+{
+    l1_key k = world_l1_key(key), k2 = world_l1_key(key > 0 ? key - 1 : 0);
+    if (base_sim_below(3) != 0) { return l1_get(world.c, &k, buf, cap, len, 0); }
+    unsigned char other[WORLD_VALUE_MAX];
+    cellar_get_item it[2] = { { k2.bytes, k2.len, other, sizeof other, 0, CELLAR_OK, 0 },
+                              { k.bytes, k.len, buf, cap, 0, CELLAR_OK, 0 } };
+    const uint32_t hits = l1_get_many(world.c, k.owner, it, 2, 3, 0);
+    BASE_SIM_CHECK((hits & 2u) == 0 || it[1].status == CELLAR_OK);
+    *len = it[1].value_len;
+    return it[1].status;
+}
+
 static bool world_get(uint32_t key)
 {
     unsigned char buf[WORLD_VALUE_MAX];
     size_t len = 0;
     uint32_t start = world_tick();
-    l1_key k = world_l1_key(key);
-    cellar_err err = l1_get(world.c, &k, buf, sizeof buf, &len, 0);
+    cellar_err err = world_read_one(key, buf, sizeof buf, &len);
     if (err == CELLAR_OK) {
         world_hit(key, world_read(buf, len, key), start);
     } else {
