@@ -34,7 +34,9 @@
  *                 that outlive their store are safe and answer CELLAR_E_CLOSED.
  *     fork        the child may use the cache at once; it has its own copy. The maintenance thread
  *                 is not there (call cellar_tick); an operation another thread was in the middle of
- *                 may have lost its entry. cellar_close in the child is fine. Parent unaffected.
+ *                 may have lost its entry. Of the pins, the child has those of the thread that
+ *                 forked; the others have ended: neither read nor unpin them. cellar_close in the
+ *                 child is fine. Parent unaffected.
  *     exec        nothing is inherited: no descriptor stays open, no environment is set.
  *     vfork       between vfork and exec: no call.
  *     signals     no function may be called from a signal handler. Handlers may run at any moment;

@@ -8,6 +8,8 @@
  *         under an alarm. */
 #include "tests/l1_kit.h"
 
+#include "l1/l1_int.h"
+
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -190,4 +192,101 @@ static void a_child_of_a_child(void)
     kit_close(&f.k);
 }
 
-T_MAIN("l1_fork", T_CASE(eight_writers_and_many_children), T_CASE(a_child_of_a_child))
+/* ---- what lost threads held ------------------------------------------------------------------ */
+static struct {
+    kit k;
+    l1_pin_ref own, lost[20];
+    _Atomic uint32_t ready, go;
+    uint32_t told;
+    pid_t pid;
+} h;
+
+/* In a thread of the parent only: stops inside a hand-over; in the thread that forks: forks. */
+static void on_left(void *ctx, const l1_left *what)
+{
+    (void)ctx;
+    if (what->owner == 1) {
+        atomic_fetch_add(&h.ready, 1);
+        while (atomic_load(&h.go) == 0) { base_sleep_ns(1000000); }
+    } else if (what->owner == 2 && h.told++ == 0) {
+        fflush(stdout);
+        h.pid = fork();
+        T_REQUIRE(h.pid >= 0);
+    }
+}
+
+static void stops_in_a_listener(void *arg)
+{
+    (void)arg;
+    kit_key key;
+    for (unsigned i = 0; i < 20; i++) {
+        T_EQ_I64(l1_pin(h.k.c, kit_key_of(&h.k, &key, 0, 100 + i), &h.lost[i], 0), CELLAR_OK);
+    }
+    T_EQ_I64(l1_del(h.k.c, kit_key_of(&h.k, &key, 1, 1), NULL), CELLAR_OK);
+}
+
+/* Nothing is busy but what this thread hands over itself, nothing pinned but by itself. */
+static void a_child_takes_back_what_lost_threads_held(void)
+{
+    if (BASE_TSAN) {
+        T_SKIP("ThreadSanitizer does not follow a fork of a process with threads");
+        return;
+    }
+    memset(&h, 0, sizeof h);
+    const l1_config cfg = {.stripes = 1, .seg_bytes = 4096, .hooks = {.left = on_left}};
+    kit_key key;
+    kit_open(&h.k, KIT_MIB(1), &cfg);
+    base_fork_node node = {.prepare = prepare, .parent = parent, .child = child, .ctx = h.k.c};
+    T_REQUIRE(base_fork_register(&node));
+    for (uint64_t id = 100; id < 200; id++) {
+        T_EQ_I64(kit_put(&h.k, id, id, 1000), CELLAR_OK);
+    }
+    T_EQ_I64(kit_put_until(&h.k, 1, 1, 1, 1000, BASE_NEVER_MS), CELLAR_OK);
+    T_EQ_I64(kit_put_until(&h.k, 2, 2, 2, 1000, BASE_NEVER_MS), CELLAR_OK);
+    T_EQ_I64(l1_pin(h.k.c, kit_key_of(&h.k, &key, 0, 199), &h.own, 0), CELLAR_OK);
+    l1_want_left(h.k.c, true);
+    kit_team team = {.n = 0};
+    kit_start(&team, stops_in_a_listener, NULL);
+    while (atomic_load(&h.ready) == 0) { base_sleep_ns(1000000); }
+    T_EQ_I64(l1_del(h.k.c, kit_key_of(&h.k, &key, 2, 2), NULL), CELLAR_OK); /* forks */
+    if (h.pid == 0) {
+        (void)alarm(30);
+        unsigned busy = 0, pinned = 0;
+        for (uint32_t seg = 0; seg < h.k.c->fresh; seg++) {
+            busy += base_load_rlx(&h.k.c->seg[seg].busy);
+        }
+        for (uint32_t i = 0; i < h.k.c->pin_lines * L1_PIN_SLOTS; i++) {
+            pinned += base_load_rlx(&h.k.c->pin[0].slot[i]) != 0;
+        }
+        T_EQ_U64(busy, 0);
+        T_EQ_U64(pinned, 1);
+        for (uint64_t id = 1000; id < 4000; id++) {
+            T_EQ_I64(kit_put(&h.k, id, id, 900), CELLAR_OK);
+        }
+        T_CHECK(kit_is(h.own.value, h.own.value_len, 199, 199));
+        l1_unpin(h.k.c, &h.own);
+        for (uint64_t id = 1000; id < 4000; id++) { (void)kit_del(&h.k, id); }
+        for (uint64_t id = 100; id < 200; id++) { (void)kit_del(&h.k, id); }
+        (void)l1_tick(h.k.c, UINT64_MAX);
+        (void)l1_tick(h.k.c, UINT64_MAX);
+        T_EQ_U64(kit_stats(&h.k).segments + kit_stats(&h.k).segments_parked, 0);
+        T_EQ_STR(l1_audit(h.k.c), NULL);
+        fflush(stdout);
+        _exit(t_failed());
+    }
+    int status = 1;
+    T_REQUIRE(waitpid(h.pid, &status, 0) == h.pid);
+    T_EQ_I64(status, 0);
+    atomic_store(&h.go, 1);
+    kit_join(&team);
+    for (unsigned i = 0; i < 20; i++) {
+        T_CHECK(kit_is(h.lost[i].value, h.lost[i].value_len, 100 + i, 100 + i));
+        l1_unpin(h.k.c, &h.lost[i]);
+    }
+    l1_unpin(h.k.c, &h.own);
+    base_fork_unregister(&node);
+    kit_close(&h.k);
+}
+
+T_MAIN("l1_fork", T_CASE(eight_writers_and_many_children), T_CASE(a_child_of_a_child),
+       T_CASE(a_child_takes_back_what_lost_threads_held))

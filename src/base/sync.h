@@ -141,6 +141,7 @@ typedef struct base_self {
     uint64_t mine_tag;        /* stats: whose block `mine` is; 0 none. Not in the shared record */
     void *mine;
     void *load_frames;        /* innermost load frame of this thread; plain data, no destructor */
+    void *handing;            /* innermost hand-over of this thread (l1); the same */
     struct { sync_rank rank; const void *lock; } held[SYNC_HELD_MAX];
 } base_self_t;
 

@@ -144,10 +144,33 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     l1_live_sub(c, h->s, slot->pos, weight);
 }
 
+/* Threads of the parent lost between unlinking and handing over lower nothing any more; the one
+ * that forked, from a listener, goes on where it was. */
+CELLAR_PRIVATE void l1_victims_child(l1 *c)
+{
+    const base_self_t *self = base_self();
+    if (self->index == 0) { return; } /* shared by several threads: which one forked? */
+    for (uint32_t seg = 0; seg < c->fresh; seg++) {
+        if (base_load_rlx(&c->seg[seg].busy) != 0) { base_store_rlx(&c->seg[seg].busy, 0u); }
+    }
+    for (const l1_victims *v = self->handing; v != NULL; v = v->outer) {
+        for (unsigned i = v->at; v->store == c && i < v->n; i++) {
+            base_add_rlx(&c->seg[l1_seg_of(c, v->v[i].pos)].busy, 1u);
+        }
+    }
+}
+
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
 {
+    if (v->n == 0) { return; }
+    base_self_t *self = base_self();
+    v->store = c;
+    v->at = 0;
+    v->outer = self->handing;
+    if (self->index != 0) { self->handing = v; }
     for (unsigned i = 0; i < v->n; i++) {
         const l1_victim *x = &v->v[i];
+        v->at = i;
         l1_rec r;
         bool ok = l1_decode(c, x->pos, &r);
         BASE_ASSERT(ok);
@@ -177,6 +200,7 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         if (block != NULL && !BASE_MUTANT("l1.limbo_before_hand_over")) { l1_big_limbo(c, block); }
         base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
     }
+    if (self->index != 0) { self->handing = v->outer; }
     v->n = 0;
 }
 

@@ -535,6 +535,8 @@ CELLAR_PRIVATE void l1_fork_child(l1 *c)
 {
     sync_reset(&c->pages.lock);
     l1_runs_child(c);
+    l1_pins_child(c);
+    l1_victims_child(c);
     sync_reset(&c->big_lock);
     sync_reset(&c->seg_lock);
     for (uint32_t i = 0; i < c->stripe_count; i++) { sync_reset(&c->stripe[i].lock); }

@@ -57,6 +57,10 @@
 #define L1_RETRIES 8
 #define L1_PIN_SLOTS 16 /* a line pair: 128 B of 8 B slots */
 #define L1_BIG_BIT (UINT64_C(1) << 63)
+/* Bits 62..48 of a slot say whose it is: of a copy inside a call, or 1 + the thread's number. */
+#define L1_PIN_SHIFT 48
+#define L1_PIN_OWNER (UINT64_C(0x7fff) << L1_PIN_SHIFT)
+#define L1_PIN_INTERNAL L1_PIN_OWNER
 
 #define L1_W0_OWNER (1u << 26)
 #define L1_W0_EXT (1u << 27)
@@ -179,7 +183,7 @@ typedef struct l1_stripe {
 } l1_stripe;
 
 typedef struct l1_pin_line {
-    _Atomic uint64_t slot[L1_PIN_SLOTS]; /* 0 free; segment + 1; block | L1_BIG_BIT */
+    _Atomic uint64_t slot[L1_PIN_SLOTS]; /* 0 free; owner | segment + 1, or block | L1_BIG_BIT */
 } l1_pin_line;
 
 /* Header of an oversized block. Behind it lie the value, if it is BIG, and then the key, if it is
@@ -465,6 +469,9 @@ typedef struct l1_victim {
 } l1_victim;
 typedef struct l1_victims { /* entries unlinked under the locks, to be handed over after them */
     unsigned n;
+    unsigned at;              /* the one being handed over */
+    const l1 *store;          /* while they are handed over: of this store, inside that hand-over */
+    struct l1_victims *outer;
     l1_victim v[L1_VICTIMS];
 } l1_victims;
 /* Unlink one slot inside its window, for `cause`; notes it when it must be handed over. */
@@ -472,6 +479,8 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
                               uint64_t stamp, l1_victims *out);
 /* After the locks: left hook, limbo, busy down. */
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v);
+/* In a forked child: busy counts what this thread was handing over. */
+CELLAR_PRIVATE void l1_victims_child(l1 *c);
 CELLAR_PRIVATE void l1_ghost_prefetch(const l1_stripe *s, uint64_t hash);
 CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);
 
@@ -511,6 +520,7 @@ CELLAR_PRIVATE void l1_ghosts_close(l1 *c);
 CELLAR_PRIVATE bool l1_pins_open(l1 *c);
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal);
 CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
+CELLAR_PRIVATE void l1_pins_child(l1 *c);
 /* A block with these bytes, the key's behind the value's; either may be missing (length 0). */
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, const void *key,
                                       uint32_t key_len, l1_big **out);

@@ -12,6 +12,8 @@
  *            version), then scans the slots. One of the two sees the other. In-place writers: the
  *            pinner sets PINNED by an atomic or and reads the version again; the writer locks (CAS
  *            seq_cst), then reads w0: one of the two sees the other, the writer appends instead.
+ * FORK       the threads that would give other slots back are not in the child: it frees all but
+ *            those of the thread that forked, which cannot have been inside a copy.
  * LIMITS     slots = 16 x lines; none free: CELLAR_E_LIMIT.
  * SOURCE     Michael 2004, hazard pointers. */
 #include <string.h>
@@ -28,7 +30,9 @@ CELLAR_PRIVATE bool l1_pins_open(l1 *c)
 
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal)
 {
-    const uint32_t start = base_self()->index & (c->pin_lines - 1);
+    const uint32_t self = base_self()->index, start = self & (c->pin_lines - 1);
+    BASE_ASSERT((what & L1_PIN_OWNER) == 0);
+    what |= internal ? L1_PIN_INTERNAL : (uint64_t)(self % 0x7ffe + 1) << L1_PIN_SHIFT;
     for (uint32_t i = 0; i < c->pin_lines; i++) {
         uint32_t at = (start + i) & (c->pin_lines - 1);
         if (!internal && at % 4 == 3) { continue; }
@@ -50,10 +54,22 @@ CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
 {
     for (uint32_t i = 0; i < c->pin_lines; i++) {
         for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            if (base_load_sc(&c->pin[i].slot[j]) == what) { return true; }
+            if ((base_load_sc(&c->pin[i].slot[j]) & ~L1_PIN_OWNER) == what) { return true; }
         }
     }
     return false;
+}
+
+CELLAR_PRIVATE void l1_pins_child(l1 *c)
+{
+    const uint64_t own = (uint64_t)(base_self()->index % 0x7ffe + 1) << L1_PIN_SHIFT;
+    for (uint32_t i = 0; i < c->pin_lines; i++) {
+        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
+            _Atomic uint64_t *slot = &c->pin[i].slot[j];
+            const uint64_t what = base_load_rlx(slot);
+            if (what != 0 && (what & L1_PIN_OWNER) != own) { base_store_rlx(slot, (uint64_t)0); }
+        }
+    }
 }
 
 /* A pin is a use: the idle time begins anew. Only for the record that was pinned. */
