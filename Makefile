@@ -20,7 +20,7 @@ SRC_L1    = record log index runs big pin evict expire sample get put l1
 SRC_GUARD = bloom breaker
 SRC_LIMIT =
 SRC_LOCK  = store lock many stat
-SRC_CACHE = version open view hook get set update many filter circuit scan listen stat tick
+SRC_CACHE = version open view hook get set update many filter circuit memo scan listen stat tick
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_GUARD:%=src/guard/%.c) \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * memo: function arguments as keys that cannot collide.
+ *
+ * FORMAT     0x4D, format 1, u16 length and bytes of the function's name, u32 version, u8 count;
+ *            then for each argument a tag and its payload, little-endian:
+ *              1 i64   2 u64 above INT64_MAX   3 float bits u32   4 double bits u64
+ *              5 text: u32 length, bytes   6 NULL text   7 bytes: u32 length, bytes
+ * INVARIANTS equal keys come from equal arguments only: every part has a length or a fixed size,
+ *            and the tag says which. An integer has one encoding whatever its C type, so 5 and 5L
+ *            agree; -0.0 and 0.0, and NaNs of different bits, do not. Never hashed: a key that is
+ *            too long is refused.
+ * LIMITS     16 arguments, names of 1..255 bytes, keys of CELLAR_KEY_MAX bytes.
+ * TRIED      the function's address instead of a name: it is another one after a restart. */
+#include "cache/cache_int.h"
+
+#define CACHE_MEMO_MARK 0x4du
+#define CACHE_MEMO_FORMAT 1u
+enum { CACHE_MEMO_I64 = 1, CACHE_MEMO_U64, CACHE_MEMO_F32, CACHE_MEMO_F64, CACHE_MEMO_TEXT,
+       CACHE_MEMO_NULL, CACHE_MEMO_BYTES };
+
+/* ---- writing: counts what does not fit, so that the full size comes out ---- */
+
+typedef struct cache_memo_out {
+    unsigned char *to;
+    size_t cap, len;
+} cache_memo_out;
+
+static void cache_memo_put(cache_memo_out *w, const void *from, size_t n)
+{
+    if (n != 0 && n <= w->cap && w->len <= w->cap - n) { memcpy(w->to + w->len, from, n); }
+    w->len += n; /* at most 16 lengths below 2^32 on 64 bits; checked before on 32 */
+}
+
+static void cache_memo_int(cache_memo_out *w, uint64_t value, unsigned bytes)
+{
+    unsigned char b[8];
+    for (unsigned i = 0; i < bytes; i++) { b[i] = (unsigned char)(value >> (8 * i)); }
+    cache_memo_put(w, b, bytes);
+}
+
+static void cache_memo_data(cache_memo_out *w, unsigned tag, const void *data, size_t len)
+{
+    cache_memo_int(w, tag, 1);
+    cache_memo_int(w, len, 4);
+    cache_memo_put(w, data, len);
+}
+
+/* False: no such argument. */
+static bool cache_memo_arg(cache_memo_out *w, const cellar_arg *a)
+{
+    uint32_t bits;
+    uint64_t wide;
+    if (a->reserved0 != 0) { return false; }
+    switch (a->type) {
+    case CELLAR_ARG_I64:
+        cache_memo_int(w, CACHE_MEMO_I64, 1);
+        cache_memo_int(w, (uint64_t)a->as.i64, 8);
+        return true;
+    case CELLAR_ARG_U64: /* what an int64 can say is said that way */
+        cache_memo_int(w, a->as.u64 > INT64_MAX ? CACHE_MEMO_U64 : CACHE_MEMO_I64, 1);
+        cache_memo_int(w, a->as.u64, 8);
+        return true;
+    case CELLAR_ARG_F32:
+        memcpy(&bits, &a->as.f32, sizeof bits);
+        cache_memo_int(w, CACHE_MEMO_F32, 1);
+        cache_memo_int(w, bits, 4);
+        return true;
+    case CELLAR_ARG_F64:
+        memcpy(&wide, &a->as.f64, sizeof wide);
+        cache_memo_int(w, CACHE_MEMO_F64, 1);
+        cache_memo_int(w, wide, 8);
+        return true;
+    case CELLAR_ARG_TEXT:
+        if (a->as.bytes.data == NULL && a->as.bytes.len != 0) { return false; }
+        if (a->as.bytes.len > CELLAR_KEY_MAX) { return false; }
+        if (a->as.bytes.data == NULL) {
+            cache_memo_int(w, CACHE_MEMO_NULL, 1);
+        } else {
+            cache_memo_data(w, CACHE_MEMO_TEXT, a->as.bytes.data, a->as.bytes.len);
+        }
+        return true;
+    case CELLAR_ARG_BYTES:
+        if (a->as.bytes.data == NULL && a->as.bytes.len != 0) { return false; }
+        if (a->as.bytes.len > CELLAR_KEY_MAX) { return false; }
+        cache_memo_data(w, CACHE_MEMO_BYTES, a->as.bytes.data, a->as.bytes.len);
+        return true;
+    default: return false;
+    }
+}
+
+CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const cellar_arg *args,
+                                      size_t arg_count, void *buf, size_t buf_cap, size_t *key_len)
+{
+    if (key_len != NULL) { *key_len = 0; }
+    if (name == NULL || (args == NULL && arg_count != 0) || (buf == NULL && buf_cap != 0) ||
+        arg_count > CELLAR_MEMO_ARGS_MAX) {
+        return CELLAR_E_INVAL;
+    }
+    const char *end = memchr(name, '\0', CELLAR_MEMO_NAME_MAX + 1);
+    if (end == NULL || end == name) { return CELLAR_E_INVAL; }
+    cache_memo_out w = { buf, buf_cap, 0 };
+    cache_memo_int(&w, CACHE_MEMO_MARK, 1);
+    cache_memo_int(&w, CACHE_MEMO_FORMAT, 1);
+    cache_memo_int(&w, (uint64_t)(end - name), 2);
+    cache_memo_put(&w, name, (size_t)(end - name));
+    cache_memo_int(&w, version, 4);
+    cache_memo_int(&w, arg_count, 1);
+    for (size_t i = 0; i < arg_count; i++) {
+        if (!cache_memo_arg(&w, &args[i])) { return CELLAR_E_INVAL; }
+    }
+    if (w.len > CELLAR_KEY_MAX) { return CELLAR_E_INVAL; }
+    if (key_len != NULL) { *key_len = w.len; }
+    return w.len <= buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+/* ---- reading ---- */
+
+typedef struct cache_memo_in {
+    const unsigned char *at;
+    size_t left;
+} cache_memo_in;
+
+static bool cache_memo_take(cache_memo_in *r, unsigned bytes, uint64_t *value)
+{
+    if (r->left < bytes) { return false; }
+    *value = 0;
+    for (unsigned i = 0; i < bytes; i++) { *value |= (uint64_t)r->at[i] << (8 * i); }
+    r->at += bytes;
+    r->left -= bytes;
+    return true;
+}
+
+static bool cache_memo_take_data(cache_memo_in *r, cellar_bytes *out)
+{
+    uint64_t len;
+    if (!cache_memo_take(r, 4, &len) || len > r->left) { return false; }
+    *out = (cellar_bytes){ r->at, (size_t)len };
+    r->at += len;
+    r->left -= (size_t)len;
+    return true;
+}
+
+static bool cache_memo_take_arg(cache_memo_in *r, cellar_arg *a)
+{
+    uint64_t tag, value = 0;
+    uint32_t bits;
+    memset(a, 0, sizeof *a);
+    if (!cache_memo_take(r, 1, &tag)) { return false; }
+    switch (tag) {
+    case CACHE_MEMO_I64:
+        a->type = CELLAR_ARG_I64;
+        if (!cache_memo_take(r, 8, &value)) { return false; }
+        memcpy(&a->as.i64, &value, sizeof value);
+        return true;
+    case CACHE_MEMO_U64:
+        a->type = CELLAR_ARG_U64;
+        return cache_memo_take(r, 8, &a->as.u64) && a->as.u64 > INT64_MAX;
+    case CACHE_MEMO_F32:
+        a->type = CELLAR_ARG_F32;
+        if (!cache_memo_take(r, 4, &value)) { return false; }
+        bits = (uint32_t)value; /* four bytes were read */
+        memcpy(&a->as.f32, &bits, sizeof bits);
+        return true;
+    case CACHE_MEMO_F64:
+        a->type = CELLAR_ARG_F64;
+        if (!cache_memo_take(r, 8, &value)) { return false; }
+        memcpy(&a->as.f64, &value, sizeof value);
+        return true;
+    case CACHE_MEMO_NULL: a->type = CELLAR_ARG_TEXT; return true;
+    case CACHE_MEMO_TEXT: a->type = CELLAR_ARG_TEXT; return cache_memo_take_data(r, &a->as.bytes);
+    case CACHE_MEMO_BYTES:
+        a->type = CELLAR_ARG_BYTES;
+        return cache_memo_take_data(r, &a->as.bytes);
+    default: return false;
+    }
+}
+
+CELLAR_API cellar_err cellar_memo_args(const void *key, size_t key_len, cellar_bytes *name,
+                                       uint32_t *version, cellar_arg *args, size_t arg_cap,
+                                       size_t *arg_count)
+{
+    if (arg_count != NULL) { *arg_count = 0; }
+    if (key == NULL || key_len > CELLAR_KEY_MAX || (args == NULL && arg_cap != 0)) {
+        return CELLAR_E_INVAL;
+    }
+    cache_memo_in r = { key, key_len };
+    uint64_t mark, format, len, ver, count;
+    if (!cache_memo_take(&r, 1, &mark) || mark != CACHE_MEMO_MARK ||
+        !cache_memo_take(&r, 1, &format)) {
+        return CELLAR_E_FOREIGN;
+    }
+    if (format != CACHE_MEMO_FORMAT) { return CELLAR_E_VERSION; }
+    if (!cache_memo_take(&r, 2, &len) || len == 0 || len > CELLAR_MEMO_NAME_MAX || len > r.left) {
+        return CELLAR_E_FOREIGN;
+    }
+    const cellar_bytes who = { r.at, (size_t)len };
+    r.at += len;
+    r.left -= (size_t)len;
+    if (!cache_memo_take(&r, 4, &ver) || !cache_memo_take(&r, 1, &count) ||
+        count > CELLAR_MEMO_ARGS_MAX) {
+        return CELLAR_E_FOREIGN;
+    }
+    for (size_t i = 0; i < count; i++) {
+        cellar_arg a;
+        if (!cache_memo_take_arg(&r, &a)) { return CELLAR_E_FOREIGN; }
+        if (i < arg_cap) { args[i] = a; }
+    }
+    if (r.left != 0) { return CELLAR_E_FOREIGN; }
+    if (name != NULL) { *name = who; }
+    if (version != NULL) { *version = (uint32_t)ver; } /* four bytes were read */
+    if (arg_count != NULL) { *arg_count = (size_t)count; }
+    return count <= arg_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
