@@ -14,7 +14,7 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` complains
 # of a file that is missing here.
-SRC_BASE  = err mem clock hash random sync self seq table glob log vfs pages sim
+SRC_BASE  = err opts mem clock hash random sync self seq table glob log vfs pages sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin evict expire sample get put l1
 SRC_GUARD = bloom breaker
