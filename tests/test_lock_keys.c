@@ -375,7 +375,7 @@ static void losses_are_told_exactly_once(void)
     cellar_locks *t = open_table();
     heard h = { .t = t };
     T_EQ_I64(cellar_locks_watch(t, on_lost, &h), CELLAR_OK);
-    const char *const keys[] = { "short", "a key that is longer than the forty-eight bytes inside" };
+    const char *const keys[] = { "short", "a key longer than the forty-eight bytes of the record" };
     for (unsigned i = 0; i < 2; i++) {
         cellar_lock a, b;
         /* found by the next owner */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    keyed locks under real threads: never two owners, first come first served, deadlines kept,
- *         nothing lost by threads that exit or are cancelled, by leases that end while others wait,
- *         by forks.
- * Method: owners write into a fake store that refuses smaller fences and notes who is inside; queues
- *         are built one waiter at a time (the table says how many wait); the clock is the system's
- *         except where a case turns it. LOCK_OPS=100000000 for the long run. */
+ * Aim:    keyed locks under real threads: never two owners, first come first served, deadlines
+ *         kept, nothing lost by threads that exit or are cancelled, by leases that end while others
+ *         wait, by forks.
+ * Method: owners write into a fake store that refuses smaller fences and notes who is inside;
+ *         queues are built one waiter at a time (the table says how many wait); the clock is the
+ *         system's. LOCK_OPS=100000000 for the long run. */
 #include "tests/t.h"
 
 #include <pthread.h>
@@ -543,8 +543,8 @@ static void child_has_a_table_of_its_own(void)
 /* One table's life: every call may say that memory is missing, and then works. */
 static uint64_t life(uint64_t nth, bool sticky)
 {
-    static const char *const keys[] = { "a", "b", "c and then some more, so that it needs its block",
-                                        "d" };
+    static const char *const keys[] = { "a", "b", "d",
+                                        "c, and so much more that it needs a block of its own" };
     cellar_locks *t = NULL;
     (void)base_fault_alloc_arm(nth, sticky);
     cellar_err err = cellar_locks_open(NULL, &t);

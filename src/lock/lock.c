@@ -130,22 +130,40 @@ static void lock_dequeue(lock_stripe *s, lock_record *r, lock_waiter *w) SYNC_HO
     s->waiter_count--;
 }
 
-/* The first waiter becomes the owner. The word is frozen; the caller settles it with the fence. */
-static uint64_t lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
-                               lock_after *a) SYNC_HOLDS(LOCK)
+/* The first waiter becomes the owner of the frozen record. Its event is set last: from then on it
+ * may use and give back what the word says, or be gone. Without other waiters the word thaws. */
+static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
+                           lock_after *a) SYNC_HOLDS(LOCK)
 {
     lock_waiter *first = r->first;
+    const uint32_t event = base_load_rlx(&first->event) | 1u;
     lock_dequeue(s, r, first);
     fence++;
     lock_tell(t, r, fence, first->want);
     first->fence = fence;
     s->count[STATS_LOCK_HANDED_OVER]++;
+    if (BASE_MUTANT("lock.granted_before_word")) { base_store_rel(&first->event, event); }
+    lock_settle(t, s, r, fence, true, false, a);
     BASE_POINT("lock.grant");
-    /* It may be gone from now on. */
-    base_store_rel(&first->event, base_load_rlx(&first->event) | 1u);
+    base_store_rel(&first->event, event);
     lock_after_wake(a, first);
     lock_kick(r, a);
-    return fence;
+}
+
+/* The lock goes to the first waiter, or becomes idle. `fence` is the last one given out. */
+static void lock_pass_on(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence, bool lost,
+                         lock_after *a) SYNC_HOLDS(LOCK)
+{
+    if (r->first != NULL && !t->barging) {
+        lock_hand_over(t, s, r, fence, a);
+        return;
+    }
+    lock_kick(r, a); /* barging: whoever is faster, the first waiter or a running thread */
+    if (lost) {
+        s->acquired--; /* the fence rises without an owner, so that other copies are late too */
+        fence++;
+    }
+    lock_settle(t, s, r, fence, false, false, a);
 }
 
 static void lock_out(cellar_locks *t, const lock_stripe *s, const lock_record *r, uint64_t fence,
@@ -191,7 +209,7 @@ static bool lock_wait_take(cellar_locks *t, lock_stripe *s, lock_record *r, int6
         if (!lock_over(r, word, now_ms, &cause)) { return false; }
         lock_note_lost(s, r, lock_fence(word), now_ms, cause, a);
     }
-    lock_settle(t, s, r, lock_hand_over(t, s, r, lock_fence(word), a), true, false, a);
+    lock_hand_over(t, s, r, lock_fence(word), a);
     return true;
 }
 
@@ -252,12 +270,7 @@ BASE_COLD static void lock_untake(cellar_locks *t, lock_record *r, uint64_t fenc
     sync_take(LOCK, &s->lock);
     (void)lock_freeze(r);
     s->acquired--;
-    bool held = false;
-    if (r->first != NULL) {
-        fence = lock_hand_over(t, s, r, fence, &a);
-        held = true;
-    }
-    lock_settle(t, s, r, fence, held, false, &a);
+    lock_pass_on(t, s, r, fence, false, &a);
     lock_leave(t, s, &a);
 }
 
@@ -320,12 +333,12 @@ static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uin
         held = false;
     }
     if (!held && r->first != NULL && !t->barging) { /* whoever waits longest comes first */
-        fence = lock_hand_over(t, s, r, fence, &a);
-        held = true;
+        lock_hand_over(t, s, r, fence, &a);
+        word = lock_freeze(r); /* it may have been given back already */
+        fence = lock_fence(word);
+        held = (word & LOCK_HELD) != 0;
     }
-    if (held) {
-        return lock_held(t, s, r, lock_word(fence, LOCK_HELD), w, now_ms, &a, out);
-    }
+    if (held) { return lock_held(t, s, r, word, w, now_ms, &a, out); }
     lock_tell(t, r, ++fence, w);
     lock_settle(t, s, r, fence, true, false, &a);
     lock_leave(t, s, &a);
@@ -499,22 +512,6 @@ static void lock_thaw(lock_record *r, const cellar_lock *lk)
 }
 
 /* ---- release ---- */
-
-/* The lock goes to the first waiter, or becomes idle. `fence` is the last one given out. */
-static void lock_pass_on(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence, bool lost,
-                         lock_after *a) SYNC_HOLDS(LOCK)
-{
-    if (r->first != NULL && !t->barging) {
-        lock_settle(t, s, r, lock_hand_over(t, s, r, fence, a), true, false, a);
-        return;
-    }
-    lock_kick(r, a); /* barging: whoever is faster, the first waiter or a running thread */
-    if (lost) {
-        s->acquired--; /* the fence rises without an owner, so that other copies are late too */
-        fence++;
-    }
-    lock_settle(t, s, r, fence, false, false, a);
-}
 
 BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *s, lock_record *r,
                                                   const cellar_lock *lk)
