@@ -112,6 +112,18 @@ CELLAR_PRIVATE void sync_assert_none(void)
 #endif
 }
 
+CELLAR_PRIVATE void sync_assert_not(sync_rank r)
+{
+#if BASE_DEBUG
+    base_self_t *self = base_self();
+    for (uint32_t i = 0; self->index != 0 && i < self->noted_count && !self->forking; i++) {
+        BASE_ASSERT(self->held[i].rank != r);
+    }
+#else
+    (void)r;
+#endif
+}
+
 /* ---- futex: 0 woken or for no reason, else EAGAIN (the word has moved), EINTR, ETIMEDOUT ---- */
 
 #if BASE_SIM

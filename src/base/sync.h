@@ -71,6 +71,8 @@ BASE_SPARE CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
 /* Aborts in BASE_DEBUG when this thread holds any ranked lock: stands before user code and
  * waits. */
 CELLAR_PRIVATE void sync_assert_none(void);
+/* The same for one rank: stands before what may enter the kernel. */
+CELLAR_PRIVATE void sync_assert_not(sync_rank r);
 
 BASE_INLINE void sync_lock_raw(sync_rank r, sync_lock *l)
 {

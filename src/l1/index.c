@@ -43,6 +43,7 @@ static bool l1_area_reach(l1 *c, base_region *region, size_t area, size_t area_b
     need = base_round_up(need, BASE_PAGE);
     if (need <= *charged) { return true; }
     if (need > area_bytes) { return false; }
+    sync_assert_not(SYNC_RANK_L1_BUCKET); /* no reader waits for the kernel */
     if (need > *writable) {
         uint64_t to =
             BASE_MIN(base_round_up(need, need <= L1_INDEX_STEP ? BASE_PAGE : L1_INDEX_STEP),
@@ -86,7 +87,27 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c)
     return true;
 }
 
-static uint16_t l1_ovf_take(l1 *c, l1_stripe *s, uint64_t number)
+/* One overflow bucket of the group is charged, committed and touched, so that taking it inside a
+ * window asks neither the account nor the kernel. Stripe lock, no bucket. */
+static bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number)
+{
+    const uint64_t gi = number >> L1_GROUP_SHIFT;
+    l1_group *g = &s->group[gi];
+    if (g->free != 0) { return true; }
+    if (g->high >= c->overflow_limit) { return false; }
+    uint64_t writable = g->writable_bytes, charged = g->charged_bytes;
+    size_t group_bytes = (size_t)(c->overflow_limit + 1) * sizeof(l1_bucket);
+    size_t at = s->index_number * c->overflow_stride + ((size_t)gi << 16) * sizeof(l1_bucket);
+    bool ok = l1_area_reach(c, &c->overflow_region, at, group_bytes, BASE_MOD_OVERFLOW,
+                            ((uint64_t)g->high + 2) * sizeof(l1_bucket), &writable, &charged);
+    g->writable_bytes = (uint32_t)writable;
+    g->charged_bytes = (uint32_t)charged;
+    if (ok) { base_store_rlx(&s->overflow[(gi << 16) + g->high + 1].freq, 0u); }
+    return ok;
+}
+
+/* What l1_ovf_ready found or made; 0: none. */
+static uint16_t l1_ovf_take(l1_stripe *s, uint64_t number)
 {
     uint64_t gi = number >> L1_GROUP_SHIFT;
     l1_group *g = &s->group[gi];
@@ -95,15 +116,7 @@ static uint16_t l1_ovf_take(l1 *c, l1_stripe *s, uint64_t number)
     if (n != 0) {
         g->free = base_load_rlx(&area[n].off[0]);
     } else {
-        if (g->high >= c->overflow_limit) { return 0; }
-        uint64_t writable = g->writable_bytes, charged = g->charged_bytes;
-        size_t group_bytes = (size_t)(c->overflow_limit + 1) * sizeof(l1_bucket);
-        size_t at = s->index_number * c->overflow_stride + ((size_t)gi << 16) * sizeof(l1_bucket);
-        bool ok = l1_area_reach(c, &c->overflow_region, at, group_bytes, BASE_MOD_OVERFLOW,
-                                ((uint64_t)g->high + 2) * sizeof(l1_bucket), &writable, &charged);
-        g->writable_bytes = (uint32_t)writable;
-        g->charged_bytes = (uint32_t)charged;
-        if (!ok) { return 0; }
+        if (((uint64_t)g->high + 2) * sizeof(l1_bucket) > g->charged_bytes) { return 0; }
         n = ++g->high;
     }
     l1_bucket *b = &area[n];
@@ -319,6 +332,21 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
     }
 }
 
+CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash)
+{
+    const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
+    const l1_bucket *b = &s->bucket[number];
+    /* Only the stripe's lock adds slots: one that is empty now stays so. */
+    while (l1_match(b, 0) == 0) {
+        const uint16_t n = base_load_rlx(&b->ovf);
+        if (n == 0) {
+            (void)l1_ovf_ready(c, s, number);
+            return;
+        }
+        b = l1_next(s, number, n);
+    }
+}
+
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
 {
     l1_bucket *b = h->b;
@@ -332,7 +360,7 @@ CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
         uint16_t n = base_load_rlx(&b->ovf);
         if (n == 0) {
             if (hop == L1_CHAIN_MAX) { break; }
-            n = l1_ovf_take(c, h->s, h->number);
+            n = l1_ovf_take(h->s, h->number);
             if (n == 0) { break; }
             base_store_rlx(&b->ovf, n);
         }
@@ -456,7 +484,7 @@ static unsigned l1_strip_chain(l1 *c, l1_stripe *s, uint64_t number, const l1_no
 }
 
 /* Into a locked chain; `spare` holds overflow numbers of its group taken beforehand. */
-static void l1_place(l1 *c, l1_stripe *s, uint64_t number, const l1_note *note, uint16_t *spare,
+static void l1_place(l1_stripe *s, uint64_t number, const l1_note *note, uint16_t *spare,
                      unsigned *spare_count)
 {
     l1_bucket *b = &s->bucket[number];
@@ -469,7 +497,7 @@ static void l1_place(l1 *c, l1_stripe *s, uint64_t number, const l1_note *note, 
         }
         uint16_t n = base_load_rlx(&b->ovf);
         if (n == 0) {
-            n = *spare_count != 0 ? spare[--*spare_count] : l1_ovf_take(c, s, number);
+            n = *spare_count != 0 ? spare[--*spare_count] : l1_ovf_take(s, number);
             BASE_REQUIRE(n != 0); /* counted before the locks were taken */
             base_store_rlx(&b->ovf, n);
         }
@@ -483,7 +511,7 @@ static unsigned l1_ovf_need(unsigned n) { return n <= L1_SLOTS ? 0 : (n - 1) / L
 static bool l1_spare_take(l1 *c, l1_stripe *s, uint64_t number, unsigned need, uint16_t *spare)
 {
     for (unsigned i = 0; i < need; i++) {
-        spare[i] = l1_ovf_take(c, s, number);
+        spare[i] = l1_ovf_ready(c, s, number) ? l1_ovf_take(s, number) : (uint16_t)0;
         if (spare[i] == 0) {
             while (i-- > 0) { l1_ovf_give(s, number, spare[i]); }
             return false;
@@ -521,7 +549,7 @@ static void l1_split(l1 *c, l1_stripe *s)
     BASE_ASSERT(target == s->bucket_count);
     if (target >= c->bucket_limit || !l1_buckets_reach(c, s, target + 1)) { return; }
     l1_bucket *to = &s->bucket[target];
-    BASE_PREFETCH_W(to);
+    base_store_rlx(&to->freq, 0u); /* its page is there before the window begins */
 
     l1_note notes[L1_CHAIN_SLOTS], live[L1_CHAIN_SLOTS];
     unsigned ovf, to_count = 0, spare_count = 0;
@@ -549,7 +577,7 @@ static void l1_split(l1 *c, l1_stripe *s)
     unsigned none = 0;
     for (unsigned i = 0; i < n; i++) {
         bool upper = ((live[i].hash >> level) & 1u) != 0;
-        l1_place(c, s, upper ? target : source, &live[i], spare, upper ? &spare_count : &none);
+        l1_place(s, upper ? target : source, &live[i], spare, upper ? &spare_count : &none);
     }
     const uint64_t next = source + 1 == 1u << level ? l1_ls((ls >> 40) + 1, level + 1, 0)
                                                     : l1_ls((ls >> 40) + 1, level, source + 1);
@@ -614,7 +642,7 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
     uint32_t vt = l1_lock_number(c, s, target), vs = l1_lock_number(c, s, source);
     unsigned total = l1_strip_chain(c, s, target, notes[0], n[0], live);
     total += l1_strip_chain(c, s, source, notes[1], n[1], live + total);
-    for (unsigned i = 0; i < total; i++) { l1_place(c, s, target, &live[i], spare, &spare_count); }
+    for (unsigned i = 0; i < total; i++) { l1_place(s, target, &live[i], spare, &spare_count); }
     base_store_rel(&s->ls, l1_ls((ls >> 40) + 1, level, split - 1));
     BASE_POINT("l1.split.published");
     SYNC_POP(SYNC_RANK_L1_BUCKET, &s->bucket[source]); /* stays odd: no bucket any more */

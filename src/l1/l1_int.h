@@ -432,6 +432,8 @@ CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_s
 /* Under the lock: the slot that points to `pos`. */
 CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uint64_t pos,
                                 l1_slot *out);
+/* Before the bucket is locked: what l1_slot_empty may need is there. A hint: it may fail. */
+CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash);
 /* Under stripe and bucket lock: an empty slot, the chain lengthened if need be. */
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out);
 CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq);

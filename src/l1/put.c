@@ -271,6 +271,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
 {
     l1_hold h;
     l1_slot slot;
+    l1_slot_prepare(c, s, k->hash);
     l1_lock_key(c, k->hash, &h, true);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_old o = l1_look_old(c, found, &slot);
