@@ -14,13 +14,14 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` complains
 # of a file that is missing here.
-SRC_BASE  = err opts mem clock hash random sync self seq table glob log vfs pages sim
+SRC_BASE  = err opts mem clock hash random sync self callout seq table glob log vfs pages sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin evict expire sample get put l1
-SRC_GUARD = bloom breaker
+SRC_GUARD = flight bloom breaker
 SRC_LIMIT =
 SRC_LOCK  = store lock many stat
-SRC_CACHE = version open view hook get set update many filter circuit memo scan listen stat tick
+SRC_CACHE = version open view hook get set update many filter circuit memo scan listen stat load_opts \
+            load_say load_lead stale load load_many lease tick
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_GUARD:%=src/guard/%.c) \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)

@@ -209,6 +209,27 @@ typedef struct cellar_bytes {
 
 /* ---- Options -------------------------------------------------------------------------------- */
 
+struct cellar_load;
+/* Makes the value of a key; see "Loading". `load` is valid until it returns. */
+typedef cellar_err (*cellar_loader)(struct cellar_load *load, const void *key, size_t key_len,
+                                    void *ctx);
+/* The same for many keys in one call; reports by index, see cellar_load_item_value. */
+typedef cellar_err (*cellar_loader_many)(struct cellar_load *load, const cellar_bytes *keys,
+                                         size_t key_count, void *ctx);
+
+/* A view's own loader: for calls that bring none, and for refreshes in the background. */
+typedef struct cellar_view_loader {
+    size_t             struct_size; /* set by CELLAR_VIEW_LOADER_INIT                             */
+    cellar_loader      fn;          /* NULL: none for single keys                                 */
+    cellar_loader_many many;        /* NULL: none for many keys                                   */
+    void              *ctx;         /* lives as long as the view                                  */
+} cellar_view_loader;
+CELLAR_NO_TAIL_PADDING(cellar_view_loader, ctx);
+#define CELLAR_VIEW_LOADER_INIT { sizeof(cellar_view_loader), 0, 0, 0 }
+
+/* In an option of loads whose 0 means "the default": none. */
+#define CELLAR_LOAD_NONE UINT32_MAX
+
 typedef int64_t (*cellar_clock_fn)(void *ctx);              /* milliseconds, never backwards      */
 typedef void   *(*cellar_alloc_fn)(void *ctx, size_t size); /* 16-byte aligned, NULL = out of it  */
 typedef void    (*cellar_free_fn)(void *ctx, void *block, size_t size); /* size as allocated      */
@@ -232,8 +253,8 @@ typedef struct cellar_view_opts {
     uint32_t ttl_class_count;      /* 0..CELLAR_TTL_CLASSES_MAX                                   */
     uint32_t fallback_class;       /* number (from 1) of the class for unknown names; 0 = 1       */
     uint32_t keep_age;             /* 1: each entry carries its birth, 4 bytes: exact ages */
-    uint32_t jitter_pct;           /* later: loads                                                */
-    uint32_t jitter_mode;          /* later: loads                                                */
+    uint32_t jitter_pct;           /* of loads with a TTL: 1..100; 0 = the store's; or LOAD_NONE  */
+    uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
     uint32_t log_level;            /* later                                                       */
     uint32_t quota_min_pct;        /* later: share of the memory that is this view's              */
     uint32_t quota_max_pct;        /* later                                                       */
@@ -243,19 +264,19 @@ typedef struct cellar_view_opts {
     uint32_t l2_lz4;               /* later                                                       */
     uint32_t bloom_mode;           /* 0; or CELLAR_BLOOM_OBSERVING: see "Bloom guard"             */
     uint32_t watch_unchanged;      /* later                                                       */
-    uint32_t no_negative;          /* later: loads; the same down to batch                        */
+    uint32_t no_negative;          /* 1: loads; as in cellar_load_opts, the same down to wait_ms  */
     uint32_t eager_pct;
     uint32_t xfetch_beta_x100;
     uint32_t fail_handovers;
     uint32_t max_takeovers;
-    uint32_t deps;
+    uint32_t deps;                 /* later                                                       */
     int64_t  error_ttl_ms;
     int64_t  error_ttl_max_ms;
     int64_t  throttle_ms;
     int64_t  soft_ms;
     int64_t  hard_ms;
     int64_t  wait_ms;
-    const struct cellar_view_loader  *loader;
+    const struct cellar_view_loader  *loader; /* copied; NULL = none                              */
     const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; kept once made       */
     const struct cellar_view_codec   *codec;
     const struct cellar_view_batch   *batch;
@@ -289,8 +310,8 @@ typedef struct cellar_config {
     uint32_t max_views;            /* 0 = 4,096, the most; the root counts as one                 */
     uint32_t first_vgen;           /* where the store-wide generation counter starts; tests       */
     uint32_t root_version;         /* public version of the root at open; 0 = 1                   */
-    uint32_t jitter_pct;           /* later: loads; plain sets draw only what their call asks for */
-    uint32_t jitter_mode;          /* later: loads                                                */
+    uint32_t jitter_pct;           /* of loads with a TTL; 0 = 10; or CELLAR_LOAD_NONE            */
+    uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
     uint32_t log_keys;             /* later: 0 hash, 1 prefix, 2 full; no line carries a key now  */
     const uint8_t *secret;         /* 32 bytes, copied: repeatable hashes, tests; NULL: random */
     const cellar_view_opts *root;  /* options of the root view itself; NULL = none                */
@@ -321,12 +342,12 @@ typedef struct cellar_config {
     uint32_t l2_sigbus_handler;
     uint32_t l2_reappend;
     const struct cellar_l2_crypt *l2_crypt;
-    int64_t  close_ms;             /* later: loads; the same down to deps                         */
-    uint32_t load_workers;
-    uint32_t load_queue;
-    uint32_t max_flights;
-    uint32_t max_waiters;
-    uint32_t deps;
+    int64_t  close_ms;             /* patience of the root's close with running loads; 0 = 5,000  */
+    uint32_t load_workers;         /* threads for background loads, 0 = 2; at most 64             */
+    uint32_t load_queue;           /* background loads waiting; 0 = 256; at most 65,536           */
+    uint32_t max_flights;          /* loads at once; 0 = 16,384                                   */
+    uint32_t max_waiters;          /* threads waiting for loads; 0 = 65,536                       */
+    uint32_t deps;                 /* later                                                       */
     uint32_t favor;                /* later: 0 bytes, 1 objects                                   */
     uint32_t advisor;              /* later                                                       */
     uint32_t workers;              /* later: tasks                                                */
@@ -366,7 +387,8 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
  * by the next cellar_view of that name.
  * in:      a handle from cellar_open or cellar_view; NULL is fine; each successful cellar_view is
  *          closed once
- * returns: OK; E_CLOSED (already closed; nothing done)
+ * returns: OK; E_CLOSED (already closed; nothing done), E_BUSY (the root: loads still ran after
+ *          close_ms; nothing is closed, try again)
  * owns:    the root: all memory goes back, the maintenance thread is joined; pins must have been
  *          given back. Views not yet closed stay valid handles that answer E_CLOSED until they are
  *          closed themselves
@@ -682,8 +704,8 @@ CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len);
 /* Give a live entry a new time to live, from now; counts as a use for its idle time.
  * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE. An entry with an idle time never
  *          outlives the end it was stored with: that is its greatest age
- * returns: OK, MISS, ABSENT (a negative entry, unchanged), DISABLED; E_SPACE, E_NOMEM (entry
- *          unchanged), E_INVAL, E_CLOSED
+ * returns: OK, MISS, ABSENT (negative or a remembered failure: unchanged), DISABLED; E_SPACE,
+ *          E_NOMEM (entry unchanged), E_INVAL, E_CLOSED
  * thread:  any
  * cost:    O(1); may rewrite the entry once when it had no room for a deadline
  * example: cellar_touch(c, "k", 1, 60000);                                                       */
@@ -818,6 +840,358 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
  *     cellar_del_many(c, it, 1, NULL);                                                           */
 CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_del_item *items, size_t count,
                                       size_t *deleted);
+
+/* ---- Loading --------------------------------------------------------------------------------- */
+
+/* One load in progress, as its loader sees it. */
+typedef struct cellar_load cellar_load;
+
+/* Where a result came from. */
+enum { CELLAR_SOURCE_NONE = 0, CELLAR_SOURCE_L1 = 1, CELLAR_SOURCE_L2 = 2, CELLAR_SOURCE_LOADED = 3,
+       CELLAR_SOURCE_JOINED = 4, CELLAR_SOURCE_NEGATIVE = 5, CELLAR_SOURCE_ERROR_ENTRY = 6,
+       CELLAR_SOURCE_STALE_SOFT = 7, CELLAR_SOURCE_STALE_ERROR = 8,
+       CELLAR_SOURCE_STALE_REVALIDATE = 9, CELLAR_SOURCE_FILTER = 10, CELLAR_SOURCE_FALLBACK = 11,
+       CELLAR_SOURCE_DEFAULT = 12 };
+
+#define CELLAR_RESULT_NOT_STORED 1u /* loaded and delivered, not stored                          */
+#define CELLAR_RESULT_DETACHED   2u /* because a delete, clear or newer set came in between      */
+#define CELLAR_RESULT_REFRESH    4u /* this call started a refresh in the background             */
+
+/* What a load-through read gives back. Set buf to have values that fit copied there: a hit then
+ * allocates nothing. Presence is the code, never the pointer: an empty value is a value. */
+typedef struct cellar_result {
+    size_t      struct_size;    /* set by CELLAR_RESULT_INIT                                      */
+    void       *buf;            /* in: room of the caller's, or NULL                              */
+    size_t      buf_cap;        /* in: bytes at buf                                               */
+    const void *value;          /* the bytes: at buf, or owned by this result                     */
+    size_t      value_len;
+    uint32_t    source;         /* CELLAR_SOURCE_...                                              */
+    uint32_t    flags;          /* CELLAR_RESULT_...                                              */
+    uint32_t    user_flags;     /* as given to the set or by the loader                           */
+    int32_t     loader_err;     /* what the loader returned or said, with E_LOADER                */
+    int64_t     age_ms;         /* since it was stored; -1 = not known (plain hits do not ask)    */
+    int64_t     ttl_left_ms;    /* CELLAR_TTL_NONE = never; 0 = stale; -1 = not known             */
+    int64_t     retry_after_ms; /* with E_LOADER or STALE: no load will be tried before; 0 = none */
+    uint64_t    version;        /* 0 = none                                                       */
+    uint64_t    load_us;        /* how long the loader ran; 0 = it did not                        */
+    void       *owner;          /* private                                                        */
+} cellar_result;
+CELLAR_NO_TAIL_PADDING(cellar_result, owner);
+#define CELLAR_RESULT_INIT { sizeof(cellar_result), 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0, 0, 0, 0 }
+
+#define CELLAR_LOAD_BYPASS         0x01u /* neither read nor store: ask the loader, alone         */
+#define CELLAR_LOAD_REFRESH        0x02u /* do not read, but store                                */
+#define CELLAR_LOAD_ONLY_IF_CACHED 0x04u /* never load: MISS                                      */
+#define CELLAR_LOAD_NO_STORE       0x08u /* the result is delivered, not kept                     */
+#define CELLAR_LOAD_NO_L2          0x10u /* later: disk tier                                      */
+#define CELLAR_LOAD_NO_FLIGHT      0x20u /* loads of one key run side by side; first one is kept  */
+#define CELLAR_LOAD_CTX_STATIC     0x40u /* ctx outlives every background load                    */
+
+#define CELLAR_CTX_BYTES_MAX 256u
+#define CELLAR_FALLBACKS_MAX 3u
+
+struct cellar_breaker;
+
+/* A loader asked when the first one gave nothing, and nothing stale is left. */
+typedef struct cellar_fallback {
+    cellar_loader fn;  /* NULL: none */
+    void         *ctx;
+} cellar_fallback;
+
+/* How to load. 0 everywhere = the view's default, then the store's, then what stands here. */
+typedef struct cellar_load_opts {
+    size_t   struct_size;      /* set by CELLAR_LOAD_OPTS_INIT                                    */
+    int64_t  ttl_ms;           /* the view's default, else none; CELLAR_TTL_NONE = none           */
+    int64_t  negative_ttl_ms;  /* of "none"; 60,000                                               */
+    int64_t  error_ttl_ms;     /* how long a failure is remembered, doubled each time; off        */
+    int64_t  error_ttl_max_ms; /* most it grows to; 60,000                                        */
+    int64_t  stale_ms;         /* window after the TTL in which an old value may be served; 0     */
+    int64_t  throttle_ms;      /* pause after a failure while something stale is served; 30,000   */
+    int64_t  soft_ms;          /* who holds something stale waits so long; 0 = not at all         */
+    int64_t  hard_ms;          /* after it a waiter may take over; 30,000; at most 24 hours       */
+    int64_t  wait_ms;          /* patience with another call's load; hard_ms                      */
+    int64_t  fallback_ttl_ms;  /* of fallback and default values; throttle_ms                     */
+    uint32_t jitter_pct;       /* spreads TTLs; 10; or CELLAR_LOAD_NONE, as the next three        */
+    uint32_t jitter_mode;      /* CELLAR_JITTER_..., with jitter_pct                              */
+    uint32_t fail_handovers;   /* failures a joiner sees before it takes the error; 1; at most 8  */
+    uint32_t max_takeovers;    /* hard time-outs in a row that hand over; 2; at most 15           */
+    uint32_t eager_pct;        /* 1..99: refresh in the background past this share of the TTL     */
+    uint32_t xfetch_beta_x100; /* refresh early at random, the likelier the dearer; 100 = 1.0     */
+    uint32_t no_negative;      /* 1: "none" is returned, not kept                                 */
+    uint32_t no_wait;          /* 1: PENDING instead of waiting for another call's load           */
+    uint32_t flags;            /* CELLAR_LOAD_...                                                 */
+    uint32_t ctx_bytes;        /* 1..256: ctx is copied for background loads                      */
+    void   *(*ctx_retain)(void *ctx);  /* both or neither: what it returns is the ctx of a        */
+    void    (*ctx_release)(void *ctx); /* background load, and is released when that ended        */
+    cellar_fallback fallback[3];
+    const cellar_bytes *default_value; /* NULL: none                                              */
+    struct cellar_breaker *breaker;    /* NULL: the view's                                        */
+} cellar_load_opts;
+CELLAR_NO_TAIL_PADDING(cellar_load_opts, breaker);
+#define CELLAR_LOAD_OPTS_INIT { sizeof(cellar_load_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, {{0, 0}, {0, 0}, {0, 0}}, 0, 0 }
+
+/* Read through the cache: the value of `key`, made by `fn` when it is not there. Whatever the
+ * number of threads, one loader runs for a key; the others get its outcome. A delete, clear or
+ * set during a load wins: the late result reaches those who wait, and is not stored.
+ * in:      key; o NULL = the view's defaults; fn NULL = the view's loader (also with ONLY_IF_CACHED
+ *          fn may be NULL); out->struct_size set, out->buf optional
+ * out:     *out, also with negative codes
+ * returns: OK; STALE (past its TTL, inside the stale window), ABSENT (the loader said "none", now
+ *          or lately), MISS (ONLY_IF_CACHED), PENDING (no_wait); E_LOADER (out->loader_err),
+ *          E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (of the loaded value), E_TIMEOUT, E_DEADLOCK (the
+ *          wait would never end, also across threads), E_DEPTH (over 16 loads inside each other),
+ *          E_OPEN (breaker), E_LIMIT (max_flights, max_waiters), E_NOMEM, E_INVAL, E_UNSUPPORTED,
+ *          E_CLOSED
+ * owns:    out->value is the caller's until cellar_result_free(out), also after the store is gone
+ * thread:  any; fn runs in the calling thread (or, for background refreshes, in one of the store's
+ *          or in cellar_tick) with no lock held. It may call the cache, load other keys, be
+ *          cancelled (deferred) or end its thread: the load then passes to a waiter
+ * cost:    hit: as cellar_get; a load: about half a microsecond beside the loader's own time and
+ *          the set
+ * example:
+ *     cellar_result r = CELLAR_RESULT_INIT;
+ *     if (cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r) == CELLAR_OK) use(r.value, 1);
+ *     cellar_result_free(&r);                                                                    */
+CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
+                                         const cellar_load_opts *o, cellar_loader fn, void *ctx,
+                                         cellar_result *out);
+
+/* Give back what a result owns; buf and buf_cap stay as they are, so that it can be used again.
+ * in:      NULL and fresh results are fine
+ * thread:  any, also after the store was closed
+ * cost:    one shared write; the last one frees
+ * example:
+ *     cellar_result r = CELLAR_RESULT_INIT;
+ *     cellar_result_free(&r);                                                                    */
+CELLAR_API void cellar_result_free(cellar_result *r);
+
+/* ---- what a loader says: exactly one result ---- */
+
+/* The result is a copy of these bytes.
+ * in:      load of the running loader; value may be NULL with value_len 0
+ * returns: OK; E_RESULT_TWICE (there is one already: neither is kept), E_TOOBIG, E_NOMEM, E_INVAL
+ * owns:    copied
+ * thread:  the one that runs the loader
+ * cost:    one allocation and a copy
+ * example: cellar_load_value(load, "value", 5);                                                  */
+CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, size_t value_len);
+
+/* The result will be written in place: get room for it.
+ * in:      value_len in bytes
+ * out:     *value, writable until the loader returns; NULL on failure
+ * returns: as cellar_load_value
+ * owns:    borrowed until the loader returns
+ * thread:  the one that runs the loader
+ * cost:    one allocation
+ * example:
+ *     void *p;
+ *     if (cellar_load_reserve(load, 3, &p) == CELLAR_OK) memcpy(p, "abc", 3);                    */
+CELLAR_API cellar_err cellar_load_reserve(cellar_load *load, size_t value_len, void **value);
+
+/* The result is this block, taken over.
+ * in:      value not NULL; free_fn not NULL
+ * returns: as cellar_load_value
+ * owns:    free_fn(free_ctx, value) is called once, on every path, also when this call fails; with
+ *          no lock held, in any thread, possibly after the store was closed
+ * thread:  the one that runs the loader
+ * cost:    one small allocation
+ * example: cellar_load_give(load, block, 100, free_block, NULL);                                 */
+CELLAR_API cellar_err cellar_load_give(cellar_load *load, void *value, size_t value_len,
+                                       void (*free_fn)(void *free_ctx, void *value),
+                                       void *free_ctx);
+
+/* The result is: the source has nothing under this key.
+ * in:      load of the running loader
+ * returns: OK; E_RESULT_TWICE, E_INVAL
+ * thread:  the one that runs the loader
+ * cost:    O(1)
+ * example: cellar_load_none(load);                                                               */
+CELLAR_API cellar_err cellar_load_none(cellar_load *load);
+
+/* The result is: the old value (cellar_load_old) still holds. Its time to live begins anew.
+ * in:      load of the running loader
+ * returns: OK; E_RESULT_TWICE, E_INVAL. Without an old value the load ends with E_NO_RESULT
+ * thread:  the one that runs the loader
+ * cost:    O(1); the entry is rewritten once
+ * example: cellar_load_not_modified(load);                                                       */
+CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load);
+
+#define CELLAR_FAIL_FINAL 1u /* no other caller need try: all who wait get this error */
+
+/* Say why the load fails; the loader then returns a negative code.
+ * in:      loader_err of the caller's choice, not 0; retry_after_ms: nobody asks again before (with
+ *          error_ttl_ms or something stale), 0..24 hours; flags CELLAR_FAIL_FINAL or 0
+ * returns: OK; E_INVAL
+ * thread:  the one that runs the loader
+ * cost:    O(1)
+ * example: cellar_load_fail(load, 503, 2000, 0);                                                 */
+CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
+                                       int64_t retry_after_ms, uint32_t flags);
+
+/* Options of this one result; each wins over the call's and the view's.
+ * in:      load of the running loader; times as in cellar_load_opts but 0 too is taken as said:
+ *          ttl_ms 0 = do not keep it; tags as in cellar_set_opts, replacing earlier ones
+ * returns: OK; E_INVAL, E_RANGE
+ * owns:    tags are copied
+ * thread:  the one that runs the loader
+ * cost:    O(1); tags: O(their bytes)
+ * example: cellar_load_ttl(load, 5000);                                                          */
+CELLAR_API cellar_err cellar_load_ttl(cellar_load *load, int64_t ttl_ms);
+CELLAR_API cellar_err cellar_load_negative_ttl(cellar_load *load, int64_t ttl_ms);
+CELLAR_API cellar_err cellar_load_stale(cellar_load *load, int64_t stale_ms);
+CELLAR_API cellar_err cellar_load_tags(cellar_load *load, const cellar_bytes *tags,
+                                       size_t tag_count);
+CELLAR_API cellar_err cellar_load_cost(cellar_load *load, uint32_t cost_us);
+CELLAR_API cellar_err cellar_load_flags(cellar_load *load, uint32_t user_flags);
+CELLAR_API cellar_err cellar_load_no_store(cellar_load *load);
+
+/* ---- what a loader may ask ---- */
+
+/* The value that is about to be replaced: stale, or fresh when it is refreshed early.
+ * in:      load of the running loader; user_flags optional
+ * out:     *value and *value_len, or NULL and 0
+ * returns: OK; MISS (there is none); E_INVAL
+ * owns:    borrowed until the loader returns
+ * thread:  the one that runs the loader
+ * cost:    O(1)
+ * example:
+ *     const void *old;
+ *     size_t len;
+ *     if (cellar_load_old(load, &old, &len, NULL) == CELLAR_OK) cellar_load_not_modified(load);  */
+CELLAR_API cellar_err cellar_load_old(cellar_load *load, const void **value, size_t *value_len,
+                                      uint32_t *user_flags);
+
+/* How many loads of this key were lost or failed before this one, in a row, as this call saw it.
+ * in:      load of the running loader
+ * returns: the number; 0 for NULL
+ * thread:  the one that runs the loader
+ * cost:    O(1)
+ * example: if (cellar_load_attempt(load) > 2) cellar_load_fail(load, 1, 0, CELLAR_FAIL_FINAL);   */
+CELLAR_API uint32_t cellar_load_attempt(cellar_load *load);
+
+/* How long until others may take over this load, in milliseconds.
+ * in:      load of the running loader
+ * returns: the time left, 0 when it is over
+ * thread:  the one that runs the loader
+ * cost:    a clock reading
+ * example: int64_t left_ms = cellar_load_deadline(load);                                         */
+CELLAR_API int64_t cellar_load_deadline(cellar_load *load);
+
+/* Is the result still wanted? 0 once it will not be stored and nobody but this call waits.
+ * in:      load of the running loader
+ * returns: 1 when the load was overtaken and nobody else waits, else 0
+ * thread:  the one that runs the loader
+ * cost:    one lock
+ * example: if (cellar_load_cancelled(load)) return CELLAR_E_CANCELLED;                           */
+CELLAR_API int cellar_load_cancelled(cellar_load *load);
+
+/* ---- many keys ---- */
+
+/* Report one key of a bulk load: its value, that there is none, or that it failed.
+ * in:      load of the running bulk loader; index of the key; loader_err not 0
+ * returns: OK; E_RESULT_TWICE (reported already: neither is kept), E_TOOBIG, E_NOMEM, E_INVAL
+ * owns:    copied
+ * thread:  the one that runs the loader
+ * cost:    one allocation and a copy
+ * example: cellar_load_item_value(load, 0, "value", 5);                                          */
+CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, const void *value,
+                                             size_t value_len);
+CELLAR_API cellar_err cellar_load_item_none(cellar_load *load, size_t index);
+CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int32_t loader_err);
+
+typedef struct cellar_load_item {
+    const void   *key;
+    size_t        key_len;
+    cellar_result result;  /* as for cellar_get_or_load; CELLAR_RESULT_INIT first */
+    cellar_err    status;  /* out: what cellar_get_or_load would have returned */
+    uint32_t      reserved0; /* must be 0 */
+} cellar_load_item;
+
+/* Read many keys through the cache: one call of `fn` for all that are missing and that nobody else
+ * is loading; at most 4,096 keys a loader call. Own loads run before others' are waited for.
+ * in:      items (NULL with count 0), duplicates are fine; o as in cellar_get_or_load; fn NULL =
+ *          the view's. Keys fn does not report get E_NO_RESULT, or its error
+ * out:     each item's result and status, in the caller's order
+ * returns: OK (look at the items); E_INVAL, E_UNSUPPORTED (nothing done), E_CLOSED
+ * owns:    each item's result is freed with cellar_result_free
+ * thread:  as cellar_get_or_load; each item by itself is atomic, the batch is not
+ * cost:    as cellar_get_many for what is there; one loader call for the rest
+ * example:
+ *     cellar_load_item it[1] = {{"a", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0}};
+ *     cellar_get_many_or_load(c, it, 1, NULL, load_rows, db);                                    */
+CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items, size_t count,
+                                              const cellar_load_opts *o, cellar_loader_many fn,
+                                              void *ctx);
+
+/* ---- leases: the same without a waiting thread ---- */
+
+/* The right, and the duty, to bring the value of a key. All zero = none. */
+typedef struct cellar_lease {
+    uint64_t id;
+    uint64_t check;
+} cellar_lease;
+
+/* Called once when a load that was PENDING has ended, in whatever thread ended it, with no lock
+ * held; must not block. Then ask again: cellar_begin gives the value, or the lease. */
+typedef struct cellar_waiter {
+    void (*fn)(void *ctx);
+    void  *ctx;
+} cellar_waiter;
+
+/* Read through the cache without a loader: who gets LEASED brings the value with cellar_fulfil;
+ * everybody else, threads in cellar_get_or_load included, gets that value.
+ * in:      key, o as in cellar_get_or_load; waiter: whom to call when a PENDING load ends; optional
+ * out:     *lease with LEASED, and with STALE when the refresh is this caller's; with PENDING and a
+ *          waiter the ticket for cellar_withdraw; else all zero. *out the value with OK and STALE
+ * returns: OK, STALE, ABSENT; LEASED, PENDING; E_LOADER (a remembered failure), E_DEADLOCK (the
+ *          thread would wait for itself), E_LIMIT, E_NOMEM, E_INVAL, E_UNSUPPORTED, E_CLOSED
+ * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_ms later when
+ *          somebody asks or cellar_tick runs
+ * thread:  any; never waits
+ * cost:    as cellar_get_or_load
+ * example:
+ *     cellar_lease lease;
+ *     cellar_result r = CELLAR_RESULT_INIT;
+ *     if (cellar_begin(c, "k", 1, NULL, NULL, &lease, &r) == CELLAR_LEASED)
+ *         cellar_fulfil(c, &lease, "value", 5, NULL);                                            */
+CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
+                                   const cellar_load_opts *o, const cellar_waiter *waiter,
+                                   cellar_lease *lease, cellar_result *out);
+
+/* Bring the value of a lease: store it, wake all who wait for it.
+ * in:      lease from cellar_begin on this view; o as in cellar_set (TTL, stale window, tags, cost;
+ *          CELLAR_NEGATIVE: there is none), no conditions; NULL = the view's defaults
+ * out:     *lease is zeroed
+ * returns: OK; DETACHED (waiters served, not stored: a delete, clear or newer set came first),
+ *          DROPPED (waiters served, no room to store it); E_LEASE (unknown, expired, taken over or
+ *          used), E_TOOBIG, E_NOMEM (the lease is abandoned with that code), E_INVAL, E_RANGE,
+ *          E_UNSUPPORTED, E_CLOSED
+ * owns:    the bytes are copied
+ * thread:  any, not only the one that began
+ * cost:    as cellar_set
+ * example: cellar_fulfil(c, &lease, "value", 5, NULL);                                           */
+CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *value,
+                                    size_t value_len, const cellar_set_opts *o);
+
+/* Give a lease back without a value.
+ * in:      loader_err 0: somebody else shall load; else the load failed: who waits gets E_LOADER or
+ *          something stale
+ * out:     *lease is zeroed
+ * returns: OK; E_LEASE, E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    one lock; waiters are called from here
+ * example: cellar_abandon(c, &lease, 0);                                                         */
+CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loader_err);
+
+/* Take back a waiter given to cellar_begin.
+ * in:      ticket from a PENDING cellar_begin
+ * out:     *ticket is zeroed
+ * returns: OK (fn will not be called); E_LEASE (it was called or is about to be), E_INVAL, E_CLOSED
+ * thread:  any
+ * cost:    one lock
+ * example: cellar_withdraw(c, &ticket);                                                          */
+CELLAR_API cellar_err cellar_withdraw(cellar *c, cellar_lease *ticket);
 
 /* ---- Scanning -------------------------------------------------------------------------------- */
 
@@ -1339,10 +1713,23 @@ typedef struct cellar_stats {
     uint64_t index_bytes;       /* store: part of used_bytes                                      */
     uint64_t log_bytes;         /* store: part of used_bytes: segments that hold records          */
     double   hit_ratio;         /* (gets - misses) / gets; 0 without traffic                      */
+    uint64_t loads;             /* loader calls, a bulk loader's once                             */
+    uint64_t loads_failed;      /* that ended without value and without "none"                    */
+    uint64_t loads_joined;      /* gets answered by another call's load; not among misses         */
+    uint64_t loads_not_stored;  /* results delivered but not stored                               */
+    uint64_t load_takeovers;    /* loads handed over: leader lost or too late                     */
+    uint64_t load_timeouts;     /* waits that ended with E_TIMEOUT or a stale value               */
+    uint64_t load_cycles;       /* waits refused with E_DEADLOCK                                  */
+    uint64_t refreshes;         /* loads in the background                                        */
+    uint64_t refresh_dropped;   /* that found the queue full or no memory                         */
+    uint64_t load_ns;           /* time spent in loaders                                          */
+    uint64_t flights;           /* store: loads open now, leases included                         */
+    uint64_t flight_bytes;      /* store: part of used_bytes: records of loads and waiters        */
 } cellar_stats;
-CELLAR_NO_TAIL_PADDING(cellar_stats, hit_ratio);
+CELLAR_NO_TAIL_PADDING(cellar_stats, flight_bytes);
 #define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0 }
+    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_VIEW (this view; "store" fields too) or _STORE (sum of all views);

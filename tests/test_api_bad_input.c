@@ -394,7 +394,12 @@ static void config_fields_are_checked(void)
     BAD(E_UNSUPPORTED, l2_path = "/tmp/x");
     BAD(E_UNSUPPORTED, l2_bytes = 1);
     BAD(E_UNSUPPORTED, policy_file = "p");
-    BAD(E_UNSUPPORTED, load_workers = 2);
+    BAD(E_INVAL, load_workers = 65);
+    BAD(E_INVAL, load_queue = 65537);
+    BAD(E_INVAL, close_ms = -1);
+    BAD(E_INVAL, jitter_pct = 101);
+    BAD(E_INVAL, jitter_mode = 2);
+    BAD(E_UNSUPPORTED, deps = 1);
     BAD(E_UNSUPPORTED, advisor = 1);
     BAD(E_UNSUPPORTED, zone = "UTC");
     BAD(E_UNSUPPORTED, reserved0 = 1);
@@ -445,10 +450,13 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_time);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = lengthy);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = fine; o.fallback_class = 2);
-    BAD_VIEW(E_UNSUPPORTED, o.jitter_pct = 10);
+    BAD_VIEW(E_INVAL, o.jitter_pct = 101);
+    BAD_VIEW(E_INVAL, o.eager_pct = 50; o.xfetch_beta_x100 = 100);
+    BAD_VIEW(E_INVAL, o.soft_ms = 2; o.hard_ms = 1);
     BAD_VIEW(E_UNSUPPORTED, o.quota_max_pct = 10);
     BAD_VIEW(E_UNSUPPORTED, o.secret = 1);
-    BAD_VIEW(E_UNSUPPORTED, o.hard_ms = 1);
+    BAD_VIEW(E_INVAL, o.hard_ms = -1);
+    BAD_VIEW(E_UNSUPPORTED, o.deps = 1);
     BAD_VIEW(E_UNSUPPORTED, o.reserved0 = 1);
     tear_down();
 }

@@ -121,7 +121,8 @@ static cellar_err judged(const entry *e, unsigned flags, bool *stale)
         if (verdict == 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
         *stale = *stale || verdict == 1;
     }
-    if (e->kind != L1_VALUE) { return *stale ? CELLAR_MISS : CELLAR_ABSENT; }
+    const bool unseen = e->kind == L1_ERROR && (flags & L1_SEE_ERRORS) == 0;
+    if (e->kind != L1_VALUE) { return *stale || unseen ? CELLAR_MISS : CELLAR_ABSENT; }
     return *stale ? CELLAR_STALE : CELLAR_OK;
 }
 
@@ -445,6 +446,7 @@ static void do_get(void)
     pick p;
     choose(&p);
     unsigned flags = (kit_one_in(&m.r, 6) ? L1_PEEK : 0) | (kit_one_in(&m.r, 4) ? L1_STALE_OK : 0);
+    if (kit_one_in(&m.r, 2)) { flags |= L1_SEE_ERRORS; }
     size_t cap = kit_one_in(&m.r, 8) ? kit_below(&m.r, 40)
         : BASE_MAX(m.cfg->max_len, m.cfg->big_len);
     const bool only_size = kit_one_in(&m.r, 16), info_too = kit_one_in(&m.r, 4);
@@ -571,7 +573,7 @@ static void do_incr(void)
     l1_put_spec s = {.deadline_ms = some_deadline(), .change = L1_CHANGE_INCR};
     l1_info seen;
     if (may_forget() && fresh(p.e) &&
-        l1_inspect(m.k.c, p.k, NULL, 0, &seen, L1_PEEK) == CELLAR_MISS) {
+        l1_inspect(m.k.c, p.k, NULL, 0, &seen, L1_PEEK | L1_SEE_ERRORS) == CELLAR_MISS) {
         ended(p.r, p.e);
     }
     const entry before = *p.e;
@@ -617,7 +619,7 @@ static void do_incr(void)
     T_EQ_I64(got_sum, sum);
     T_EQ_U64(stamp, m.now.stamp);
     l1_info info;
-    cellar_err there = l1_inspect(m.k.c, p.k, NULL, 0, &info, L1_PEEK);
+    cellar_err there = l1_inspect(m.k.c, p.k, NULL, 0, &info, L1_PEEK | L1_SEE_ERRORS);
     if (!p.e->present) { p.r->present++; }
     uint64_t last_stamp = p.e->stamp;
     *p.e = before;
@@ -710,7 +712,7 @@ static void do_scan(void)
                  CELLAR_OK);
     } while (cursor != 0);
     for (uint64_t id = 0; id < m.cfg->keys; id++) {
-        if (m.seen[id] == 0 && fresh(&p.r->e[id])) {
+        if (m.seen[id] == 0 && fresh(&p.r->e[id]) && p.r->e[id].kind != L1_ERROR) {
             if (may_forget()) { ended(p.r, &p.r->e[id]); } else { T_CHECK(m.seen[id] != 0); }
         }
     }

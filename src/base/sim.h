@@ -31,6 +31,9 @@ CELLAR_PRIVATE void base_sim_hold(uint64_t steps);
 /* Number of points passed: a clock for histories. */
 CELLAR_PRIVATE uint64_t base_sim_step(void);
 CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* the virtual clock jumps forward */
+/* The fiber ends inside user code, as a cancelled thread does: guards run from the inside out. The
+ * outermost base_callout, the scenario's own, returns. */
+CELLAR_PRIVATE void base_sim_leave(void) __attribute__((noreturn));
 /* A line of the trace; nothing without --trace. */
 CELLAR_PRIVATE void base_sim_note(const char *format, ...) BASE_PRINTF(1, 2);
 /* The run failed: does not return. */

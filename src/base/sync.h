@@ -144,6 +144,10 @@ typedef struct base_self {
     void *mine;
     void *load_frames;        /* innermost load frame of this thread; plain data, no destructor */
     void *handing;            /* innermost hand-over of this thread (l1); the same */
+    void *leads;              /* guard: innermost flight this thread leads; outer ones behind it */
+    void *waits_for;          /* guard: flight this thread waits for; rank GRAPH */
+    void *guards;             /* simulation: innermost base_callout */
+    uintptr_t stack_low, stack_high; /* of the thread, once somebody asked; 0, 0 before */
     struct { sync_rank rank; const void *lock; } held[SYNC_HELD_MAX];
 } base_self_t;
 
@@ -187,6 +191,17 @@ BASE_INLINE int32_t base_thread_id(void)
 CELLAR_PRIVATE bool base_thread_gone(int32_t tid);
 /* fn(ctx), then end(ctx): also when fn leaves by pthread_exit or is cancelled. */
 CELLAR_PRIVATE void base_guarded(void (*fn)(void *), void (*end)(void *), void *ctx);
+/* ---- user code that may leave sideways (callout.c) ---- */
+
+/* Switch cancellation off for this thread; returns what it was, for base_cancel_set. */
+CELLAR_PRIVATE int base_cancel_off(void);
+CELLAR_PRIVATE void base_cancel_set(int state);
+/* Run fn(arg) with cancellation as `cancel` says, and off again after it. If the thread ends inside
+ * (pthread_exit, deferred cancel), left(arg) runs on the way out, and nothing after the call. */
+CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel);
+/* Was the stack frame at `at` given up by a longjmp? True only when it lies below `now`, a frame of
+ * the running function, and both on the stack the thread was started with. */
+CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_t now);
 
 /* fork: one pthread_atfork for the process, through pthread_once, at the first registration. Each
  * store links itself in; `prepare` takes its ranked locks, `parent` drops them, `child` resets. */

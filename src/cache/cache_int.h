@@ -34,6 +34,7 @@
 #define CACHE_OFF 2u
 #define CACHE_TALK 4u /* gets are reported to the log */
 #define CACHE_FILTER 8u /* gets ask the Bloom filter before L1 */
+#define CACHE_ENDING 16u /* beside CLOSED: by a close of the store that may still give up */
 
 #define CACHE_VIEWS_MAX 4096u /* the root counts */
 #define CACHE_PAGE_VIEWS 64u
@@ -48,7 +49,16 @@
 /* Defaults of views and of the store; the order of the VIEW options. */
 enum { CACHE_TTL, CACHE_NEGATIVE_TTL, CACHE_IDLE, CACHE_MAX_AGE, CACHE_STALE, CACHE_DEFAULTS };
 
+/* Defaults of loads, each with what holds when neither call nor view says anything: times in ms,
+ * then numbers. 0 in a view: not said. */
+enum { CACHE_ERROR_TTL, CACHE_ERROR_MAX, CACHE_THROTTLE, CACHE_SOFT, CACHE_HARD, CACHE_WAIT,
+       CACHE_LOAD_TIMES };
+enum { CACHE_JITTER_PCT, CACHE_JITTER_MODE, CACHE_NO_NEGATIVE, CACHE_EAGER, CACHE_XFETCH,
+       CACHE_HANDOVERS, CACHE_TAKEOVERS, CACHE_LOAD_NUMBERS };
+
 typedef struct cache_store cache_store;
+typedef struct cache_job cache_job;
+struct flight_table;
 
 typedef struct cache_error {
     cellar_err code;
@@ -68,6 +78,9 @@ struct cellar {
     cache_store *store;
     bloom *_Atomic bloom;   /* NULL: never had one; seq_cst store under VIEW, see filter.c */
     _Atomic int64_t def[CACHE_DEFAULTS]; /* in force: the store's where the view has none; VIEW */
+    _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* as given for the view; VIEW */
+    _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
+    cellar_view_loader loader; /* VIEW */
     _Atomic uint32_t class_count;
     _Atomic uint32_t class_fallback;     /* number from 1 */
     _Atomic int64_t class_ttl_ms[CELLAR_TTL_CLASSES_MAX];
@@ -165,6 +178,23 @@ struct cache_store {
     _Atomic uint64_t max_entries;  /* 0: none */
     bool forked;            /* this process is a child of the one that opened it */
 
+    struct flight_table *_Atomic flights; /* seq_cst: cache_flights and cache_commit; NULL: no load
+                                           * yet */
+    _Atomic uint32_t loading;     /* calls inside a load, background ones too; the close waits */
+    int64_t close_ms;             /* the five down to max_waiters: constant */
+    uint32_t load_workers, load_queue, max_flights, max_waiters;
+    uint32_t jitter[2];           /* of loads: percent, mode; constant */
+
+    sync_lock job_lock;           /* rank QUEUE; guards the five down to worker_count */
+    cache_job *job_first, *job_last;
+    uint32_t job_count;
+    bool jobs_end;                /* no worker starts, none goes on */
+    bool worker_starting;         /* somebody makes one */
+    uint32_t worker_count;
+    base_thread *worker;          /* load_workers of them, NULL until the first job; job_lock */
+    _Atomic uint32_t job_bell;    /* futex word: +1 to wake */
+    struct flight_table *forking; /* whose locks a fork's prepare took */
+
     sync_lock error_lock;   /* rank ERROR; guards the error of every view */
     base_fork_node fork_node;
     void *raw;              /* the allocation this struct lies in */
@@ -184,6 +214,20 @@ CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src
 /* Hand `known` bytes out to a caller whose struct says its own size first. */
 CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known);
 CELLAR_PRIVATE bool cache_all_zero(const void *from, const void *to);
+/* In a view or the store's configuration; NULL: fine. */
+CELLAR_PRIVATE const char *cache_load_view_range(const cellar_view_opts *o);
+CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_view_opts *o) SYNC_HOLDS(VIEW);
+CELLAR_PRIVATE const char *cache_load_config_range(const cellar_config *cfg);
+CELLAR_PRIVATE void cache_load_open(cache_store *s, const cellar_config *cfg);
+/* All flights end, workers are joined, jobs dropped. False: loads still run after close_ms. */
+CELLAR_PRIVATE bool cache_load_close(cache_store *s);
+CELLAR_PRIVATE void cache_load_destroy(cache_store *s);
+CELLAR_PRIVATE void cache_load_fork_prepare(cache_store *s);
+CELLAR_PRIVATE void cache_load_fork_parent(cache_store *s);
+CELLAR_PRIVATE void cache_load_fork_child(cache_store *s);
+CELLAR_PRIVATE bool cache_load_audit(cache_store *s);
+/* Jobs until the budget is spent, leases past their time. True: jobs are left. */
+CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us);
 
 CELLAR_PRIVATE void cache_store_hold(cache_store *s); /* one more handle */
 CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
@@ -193,6 +237,8 @@ CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *
 CELLAR_PRIVATE void cache_views_close(cache_store *s); /* frees all but the root's handle */
 CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const char **why);
 CELLAR_PRIVATE bool cache_view_is_named(const cellar *v); /* VIEW: not just being made */
+/* One ref more, unless it is already on its way out. */
+CELLAR_PRIVATE bool cache_view_hold(cellar *v);
 CELLAR_PRIVATE cellar *cache_view_at(const cache_store *s, uint32_t slot); /* VIEW, or closing */
 CELLAR_PRIVATE void cache_view_release(cellar *v); /* one ref less; may free it */
 /* A vgen for the view, drawn from the store's counter; what it had dies of `cause`. False: the
@@ -223,6 +269,9 @@ CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
 BASE_ALWAYS_INLINE bool cache_told(const cache_store *s) { return base_load_rlx(&s->told) != 0; }
 CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
 CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
+/* Is a change of the key's class on its way into the tier? Then the tier may still hold what was
+ * before it. */
+CELLAR_PRIVATE bool cache_tier_pending(const cache_store *s, uint64_t hash);
 /* Look into the tier after a miss; back-fills L1. */
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len);
@@ -241,6 +290,13 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
 /* The put with everything around it: veto rounds, tier, counters. plan->spec holds the value. */
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
+/* One put, told to whom it must be told; and what it comes to in the counters. */
+CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p);
+CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p);
+CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, cellar_err err);
+CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash);
+CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
+CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code); /* get.c */
 
 /* ---- filter.c ---- */
 typedef struct cache_filter { /* around what makes an entry visible; on the caller's stack */

@@ -170,7 +170,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
 /* ---- with options ---- */
 
 /* 8 bits: 0 none, else 1 + exponent (5 bits) and mantissa (3 bits) of microseconds. */
-static uint32_t cache_cost_us(uint8_t code)
+CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code)
 {
     if (code == 0) { return 0; }
     const uint32_t e = (uint32_t)(code - 1) >> 3, m = (uint32_t)(code - 1) & 7u;

@@ -15,8 +15,11 @@
  * LOCKING    commit runs in odd windows: atomic words only. Its store to the stamp is ordered by
  *            the window; stamp_is and the back-fill read it acquire.
  * LIMITS     65,535 changes of one stamp class at once between window and kill.
- * NOT HERE   flights: guard joins in commit with the loads. Tier implementations. */
+ *            flights: a change of a key detaches its flight, a leader's store unlinks its own, both
+ *            inside the window; the flight's shard lock is a leaf below it (guard/flight.c, PROOF).
+ * NOT HERE   Tier implementations. */
 #include "cache/cache_int.h"
+#include "guard/flight.h"
 
 #define CACHE_STAMP_ONE ((uint64_t)1 << 16)
 #define CACHE_STAMP_PENDING(w) ((w) & 0xffffu)
@@ -67,18 +70,30 @@ static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change
     return true;
 }
 
+/* Loads of this key that run now: a change overtakes them, a leader's own store must still be the
+ * one they wait for. With no load open this is two loads of lines that hardly ever change. */
+static bool cache_commit_flights(cache_store *s, const flight_key *key, l1_change change)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    if (change == L1_CHANGE_PUBLISH) { return t != NULL && flight_may_publish(t, key); }
+    const bool changes = change == L1_CHANGE_SET || change == L1_CHANGE_DEL ||
+                         change == L1_CHANGE_INCR || change == L1_CHANGE_UPDATE;
+    if (t != NULL && changes && flight_any(t, key->hash)) { flight_overtake(t, key); }
+    return true;
+}
+
 /* May the change happen? A write that began under a generation that has ended may not: else a value
  * of before the clear would come to life after it. */
 static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                          l1_change change, uint64_t *stamp)
 {
     cache_store *s = ctx;
-    (void)key;
-    (void)key_len;
     const bool adds = change == L1_CHANGE_SET || change == L1_CHANGE_INCR ||
                       change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
                       change == L1_CHANGE_PUBLISH;
     if (adds && BASE_UNLIKELY(!cache_vgen_alive(s, owner))) { return false; }
+    const flight_key flying = { key, (uint32_t)key_len, owner, hash };
+    if (!cache_commit_flights(s, &flying, change)) { return false; }
     if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE) {
         cache_count_end(s, owner, change == L1_CHANGE_EXPIRE);
     }
@@ -180,6 +195,11 @@ CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
 }
 
 /* ---- after a miss ---- */
+
+CELLAR_PRIVATE bool cache_tier_pending(const cache_store *s, uint64_t hash)
+{
+    return s->stamps != NULL && CACHE_STAMP_PENDING(base_load_acq(cache_stamp(s, hash))) != 0;
+}
 
 static void cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
                            const cache_tier_meta *m, uint64_t expect)

@@ -118,16 +118,15 @@ typedef struct cache_later { /* a field of a part that does not exist yet */
       #field }
 
 static const cache_later cache_config_later[] = {
-    CACHE_LATER(jitter_pct), CACHE_LATER(jitter_mode), CACHE_LATER(log_keys),
+    CACHE_LATER(log_keys),
     CACHE_LATER(policy_file), CACHE_LATER(l2_path), CACHE_LATER(l2_stage_dir),
     CACHE_LATER(l2_bytes), CACHE_LATER(l2_avg_object_bytes), CACHE_LATER(l2_write_bps),
     CACHE_LATER(l2_write_bpd), CACHE_LATER(l2_sync_ms), CACHE_LATER(l2_min_ttl_ms),
     CACHE_LATER(l2_close_ms), CACHE_LATER(l2_sync), CACHE_LATER(l2_on_bad),
     CACHE_LATER(l2_required), CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
     CACHE_LATER(l2_allow_network), CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
-    CACHE_LATER(l2_crypt), CACHE_LATER(close_ms), CACHE_LATER(load_workers),
-    CACHE_LATER(load_queue), CACHE_LATER(max_flights), CACHE_LATER(max_waiters),
-    CACHE_LATER(deps), CACHE_LATER(favor), CACHE_LATER(advisor), CACHE_LATER(workers),
+    CACHE_LATER(l2_crypt), CACHE_LATER(deps), CACHE_LATER(favor), CACHE_LATER(advisor),
+    CACHE_LATER(workers),
     CACHE_LATER(zone), CACHE_LATER(reserved0),
 };
 
@@ -179,6 +178,8 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->idle_ms < 0) { return "idle_ms"; }
     if (cfg->max_age_ms < 0) { return "max_age_ms"; }
     if (cfg->stale_ms < 0) { return "stale_ms"; }
+    const char *load = cache_load_config_range(cfg);
+    if (load != NULL) { return load; }
     if ((cfg->alloc == NULL) != (cfg->free == NULL)) { return "alloc and free (both or neither)"; }
     if (cfg->root_name != NULL && strlen(cfg->root_name) > CELLAR_VIEW_NAME_MAX) {
         return "root_name";
@@ -278,6 +279,7 @@ static cache_store *cache_shell_new(const cellar_config *cfg)
     const base_log_level level = cache_log_level(cfg->log_level);
     base_log_init(&s->log, &s->clock, cfg->log, cfg->log_ctx, (int)level);
     base_store_rlx(&s->quiet_level, (uint32_t)level);
+    cache_load_open(s, cfg);
     const int64_t defaults[CACHE_DEFAULTS] = { cfg->default_ttl_ms, cfg->negative_ttl_ms,
                                                cfg->idle_ms, cfg->max_age_ms, cfg->stale_ms };
     memcpy(s->defaults, defaults, sizeof defaults);
@@ -335,6 +337,7 @@ static void cache_fork_prepare(void *ctx)
     sync_take(VIEW, &s->view_lock);
     sync_take(LISTEN, &s->listen_lock);
     if (s->l1 != NULL) { l1_fork_prepare(s->l1); }
+    cache_load_fork_prepare(s);
     sync_take(ERROR, &s->error_lock);
     sync_take(LOG, &s->log.lock);
 }
@@ -344,6 +347,7 @@ static void cache_fork_parent(void *ctx)
     cache_store *s = ctx;
     sync_drop(LOG, &s->log.lock);
     sync_drop(ERROR, &s->error_lock);
+    cache_load_fork_parent(s);
     if (s->l1 != NULL) { l1_fork_parent(s->l1); }
     sync_drop(LISTEN, &s->listen_lock);
     sync_drop(VIEW, &s->view_lock);
@@ -354,6 +358,7 @@ static void cache_fork_child(void *ctx)
     cache_store *s = ctx;
     sync_reset(&s->log.lock);
     sync_reset(&s->error_lock);
+    cache_load_fork_child(s);
     if (s->l1 != NULL) { l1_fork_child(s->l1); }
     if (s->stats != NULL) { stats_forked(s->stats); }
     cache_filters_forked(s);
@@ -578,21 +583,38 @@ CELLAR_PRIVATE void cache_store_hold(cache_store *s)
     sync_drop(VIEW, &cache_registry_lock);
 }
 
-/* End the store behind the handles: the root was closed. */
-static void cache_store_end(cache_store *s)
+/* Close every view that is open, in a way that can be taken back, or open those again. */
+static void cache_store_mark(cache_store *s, bool ending)
 {
     sync_take(VIEW, &s->view_lock);
     for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
         cellar *v = cache_view_at(s, slot);
-        if (v != NULL) { base_store_rel(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED); }
+        if (v == NULL) { continue; }
+        const uint32_t state = base_load_rlx(&v->state);
+        if (ending && (state & CACHE_CLOSED) == 0) {
+            base_store_sc(&v->state, state | CACHE_CLOSED | CACHE_ENDING); /* cache_load_begin */
+        } else if (!ending && (state & CACHE_ENDING) != 0) {
+            base_store_rel(&v->state, state & ~(CACHE_CLOSED | CACHE_ENDING));
+        }
     }
     sync_drop(VIEW, &s->view_lock);
+}
+
+/* End the store behind the handles: the root was closed. False: loads still run, nothing ended. */
+static bool cache_store_end(cache_store *s)
+{
+    cache_store_mark(s, true);
+    if (!cache_load_close(s)) {
+        cache_store_mark(s, false);
+        return false;
+    }
     cache_thread_stop(s);
     if (s->tier != NULL && s->tier->close != NULL) {
         s->tier->close(s->tier->ctx, base_add_sat(base_now_ms(&s->clock), 5000));
     }
     s->account.make_room = NULL;
     l1 *gone = s->l1;
+    cache_load_destroy(s);
     sync_take(VIEW, &s->view_lock); /* a fork now finds either L1 or none */
     s->l1 = NULL;
     sync_drop(VIEW, &s->view_lock);
@@ -601,6 +623,7 @@ static void cache_store_end(cache_store *s)
     cache_stamps_close(s);
     stats_destroy(s->stats);
     s->stats = NULL;
+    return true;
 }
 
 CELLAR_API cellar_err cellar_close(cellar *c)
@@ -610,12 +633,18 @@ CELLAR_API cellar_err cellar_close(cellar *c)
     if (s == NULL) { return CELLAR_E_CLOSED; }
     sync_take(VIEW, &s->view_lock);
     const bool was_open = c->handles > 0;
-    if (was_open && --c->handles == 0) {
+    const bool root_ends = was_open && c == s->root;
+    if (was_open && --c->handles == 0 && !root_ends) {
         base_store_rel(&c->state, base_load_rlx(&c->state) | CACHE_CLOSED);
     }
-    const bool root_ends = was_open && c == s->root;
     sync_drop(VIEW, &s->view_lock);
-    if (root_ends) { cache_store_end(s); }
+    if (root_ends && !cache_store_end(s)) {
+        sync_take(VIEW, &s->view_lock);
+        c->handles++;
+        sync_drop(VIEW, &s->view_lock);
+        cache_store_release(s, 1);
+        return cache_fail(c, CELLAR_E_BUSY, 0, "cellar_close: loads are still running");
+    }
     if (was_open) { cache_view_release(c); }
     cache_store_release(s, was_open ? 2 : 1);
     return was_open ? CELLAR_OK : CELLAR_E_CLOSED;

@@ -21,7 +21,7 @@
 /* ---- options ---- */
 
 /* Microseconds as 1 + {5 bits exponent, 3 bits mantissa}, within 6 %; 0 = none. */
-static uint8_t cache_cost_code(uint32_t us)
+CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us)
 {
     if (us == 0) { return 0; }
     const unsigned e = base_log2_floor(us);
@@ -199,7 +199,7 @@ static int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t 
     return both ? base_add_sat(ttl - j, (int64_t)high) : base_add_sat(ttl, (int64_t)high);
 }
 
-static int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)
+CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)
 {
     if (plan->ttl_ms == CELLAR_TTL_NONE) { return BASE_NEVER_MS; }
     const int64_t ttl = plan->jitter_pct == 0 ? plan->ttl_ms : cache_jittered(c, plan, hash);
@@ -225,7 +225,8 @@ static void cache_count_gone(cellar *c, l1_gone gone, stats_id cause)
     stats_add(cache_mine(c), gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
 }
 
-BASE_COLD static cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, cellar_err err)
+BASE_COLD CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spec *p,
+                                                     cellar_err err)
 {
     if (err > 0) { /* EXISTS, MISS, CONFLICT */
         if (p->change == L1_CHANGE_SET) { stats_add(cache_mine(c), STATS_CONDITION, 1); }
@@ -240,7 +241,7 @@ BASE_COLD static cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, ce
                                                        : "no memory for a value");
 }
 
-static cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
+CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
 {
     cache_filter filter = { NULL, 0, 0 };
     const bool value = p->kind == (uint8_t)L1_VALUE;
@@ -256,6 +257,19 @@ static cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
     }
     if (value) { cache_filter_end(c, k, &filter); }
     return err;
+}
+
+CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p)
+{
+    stats_block *mine = cache_mine(c);
+    stats_add(mine, STATS_SET, 1);
+    if (p->replaced) {
+        stats_add(mine, p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
+                                                        : STATS_EVICT_REPLACED, 1);
+    } else if (BASE_UNLIKELY(p->gone != L1_GONE_NOTHING)) {
+        cache_count_gone(c, p->gone, p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
+                                                                     : STATS_EVICT_REPLACED);
+    }
 }
 
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
@@ -278,15 +292,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
         return cache_fail(c, err, 0, "the view was cleared again and again");
     }
     if (BASE_UNLIKELY(err != CELLAR_OK)) { return cache_put_failed(c, p, err); }
-    stats_block *mine = cache_mine(c);
-    stats_add(mine, STATS_SET, 1);
-    if (p->replaced) {
-        stats_add(mine, p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
-                                                        : STATS_EVICT_REPLACED, 1);
-    } else if (BASE_UNLIKELY(p->gone != L1_GONE_NOTHING)) {
-        cache_count_gone(c, p->gone, p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
-                                                                     : STATS_EVICT_REPLACED);
-    }
+    cache_put_count(c, p);
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
     return CELLAR_OK;
 }
@@ -322,17 +328,25 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 
 /* ---- del, touch, incr ---- */
 
+static cellar_err cache_del_once(cellar *c, const l1_key *k, l1_gone *gone)
+{
+    if (BASE_LIKELY(!cache_told(c->store))) { return l1_del_told(c->l1, k, NULL, gone); }
+    cache_frame f;
+    cache_change_begin(&f, false, false);
+    const cellar_err err = l1_del_told(c->l1, k, NULL, gone);
+    cache_change_end(c, &f, k);
+    return err;
+}
+
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
 {
-    cellar_err err;
     l1_gone gone;
-    if (BASE_LIKELY(!cache_told(c->store))) {
-        err = l1_del_told(c->l1, k, NULL, &gone);
-    } else {
-        cache_frame f;
-        cache_change_begin(&f, false, false);
-        err = l1_del_told(c->l1, k, NULL, &gone);
-        cache_change_end(c, &f, k);
+    cellar_err err = cache_del_once(c, k, &gone);
+    /* Cleared meanwhile: a load of the new generation must not outlive this delete either. */
+    for (unsigned i = 0; BASE_UNLIKELY(!cache_vgen_alive(c->store, k->owner)) && i < CACHE_ROUNDS &&
+                         err != CELLAR_OK && !cache_is_closed(c); i++) {
+        cache_rekey(c, k);
+        err = cache_del_once(c, k, &gone);
     }
     if (err == CELLAR_OK) {
         stats_block *mine = cache_mine(c);

@@ -7,6 +7,7 @@
  * LOCKING    none for counters. dump and metrics take VIEW for a name at a time.
  * NOT HERE   how counting works (stats/), what a metric is called (stats/stats.h). */
 #include "cache/cache_int.h"
+#include "guard/flight.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,6 +91,19 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.class_fallback = v[STATS_CLASS_FALLBACK];
     full.clears = v[STATS_CLEAR];
     full.bumps = v[STATS_BUMP];
+    full.loads = v[STATS_LOAD];
+    full.loads_failed = v[STATS_LOAD_FAILED];
+    full.loads_joined = v[STATS_LOAD_JOINED];
+    full.loads_not_stored = v[STATS_LOAD_NOT_STORED];
+    full.load_takeovers = v[STATS_LOAD_TAKEOVER];
+    full.load_timeouts = v[STATS_LOAD_TIMEOUT];
+    full.load_cycles = v[STATS_LOAD_CYCLE];
+    full.refreshes = v[STATS_REFRESH];
+    full.refresh_dropped = v[STATS_REFRESH_DROPPED];
+    full.load_ns = v[STATS_LOAD_NS];
+    const flight_table *flights = base_load_sc(&s->flights);
+    full.flights = flights != NULL ? flight_count(flights) : 0;
+    full.flight_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
     full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
     cache_stats_store(s, &full);
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
@@ -151,7 +165,7 @@ CELLAR_API cellar_err cellar_audit(cellar *c)
     }
     if (wrong == NULL) {
         cache_tick_pause(s); /* the maintenance thread is a writer too */
-        wrong = l1_audit(s->l1);
+        wrong = cache_load_audit(s) ? l1_audit(s->l1) : "the table of loads";
         cache_tick_resume(s);
     }
     return wrong == NULL ? CELLAR_OK : cache_fail(c, CELLAR_E_CORRUPT, 0, wrong);

@@ -54,9 +54,10 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     uint64_t removed;
     const cellar_err err = cache_tick_piece(s, budget_us, &removed);
     if (expired != NULL) { *expired = removed; }
+    const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are the host's */
     /* Inside a listener the tick under way may be this thread's own: it would be waited for. */
     if (err == CELLAR_E_BUSY && base_self()->depth > 0) { return CELLAR_OK; }
-    return err == CELLAR_OK ? CELLAR_OK : CELLAR_PENDING;
+    return err == CELLAR_OK && !jobs ? CELLAR_OK : CELLAR_PENDING;
 }
 
 /* ---- the thread ---- */
@@ -77,6 +78,7 @@ static void cache_thread_main(void *arg)
         const uint32_t bell = base_load_acq(&s->thread_bell);
         uint64_t removed;
         const cellar_err err = cache_tick_piece(s, CACHE_PIECE_US, &removed);
+        (void)cache_load_tick(s, CACHE_PIECE_US);
         const int64_t wait_ms = cache_sleep_ms(s, err, removed);
         if (wait_ms <= 0) {
             base_yield();

@@ -239,8 +239,7 @@ CELLAR_PRIVATE void cache_view_release(cellar *v)
     cache_view_free(s, v);
 }
 
-/* One ref more, unless it is already on its way out. */
-static bool cache_view_hold(cellar *v)
+CELLAR_PRIVATE bool cache_view_hold(cellar *v)
 {
     uint32_t refs = base_load_rlx(&v->refs);
     while (refs != 0) {
@@ -287,6 +286,8 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
     if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
     if (o->ttl_class_count > 0 && o->ttl_classes == NULL) { return "ttl_classes is NULL"; }
     if (o->fallback_class > o->ttl_class_count) { return "fallback_class names no class"; }
+    const char *load = cache_load_view_range(o);
+    if (load != NULL) { return load; }
     for (uint32_t i = 0; i < o->ttl_class_count; i++) {
         const cellar_ttl_class *t = &o->ttl_classes[i];
         if (t->name == NULL || t->name[0] == '\0' || t->ttl_ms < 1) {
@@ -297,16 +298,12 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
     return NULL;
 }
 
-/* Options of later parts: everything from jitter_pct to the end of the struct. */
+/* Options of later parts. */
 static bool cache_view_opts_later(const cellar_view_opts *o)
 {
-    return (o->jitter_pct | o->jitter_mode | o->log_level | o->quota_min_pct | o->quota_max_pct |
-            o->no_l2 | o->secret | o->l2_mode | o->l2_lz4 | o->watch_unchanged |
-            o->no_negative | o->eager_pct | o->xfetch_beta_x100 | o->fail_handovers |
-            o->max_takeovers | o->deps) != 0 ||
-           (o->error_ttl_ms | o->error_ttl_max_ms | o->throttle_ms | o->soft_ms | o->hard_ms |
-            o->wait_ms) != 0 ||
-           o->loader != NULL || o->codec != NULL || o->batch != NULL ||
+    return (o->log_level | o->quota_min_pct | o->quota_max_pct | o->no_l2 | o->secret |
+            o->l2_mode | o->l2_lz4 | o->watch_unchanged | o->deps) != 0 ||
+           o->codec != NULL || o->batch != NULL ||
            o->policy_section != NULL || o->reserved0 != 0;
 }
 
@@ -358,6 +355,7 @@ static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_cl
                                           o->max_age_ms, o->stale_ms };
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
     base_store_rlx(&v->keep_age, o->keep_age);
+    cache_load_view_apply(v, o);
     if (o->ttl_class_count > 0 && v->class_name == NULL) {
         v->class_name = *names;
         *names = NULL;

@@ -105,7 +105,8 @@ CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigne
     }
     if ((r->mask & L1_X_KIND) != 0) {
         uint32_t kind = base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u;
-        if (kind != L1_VALUE) { return stale ? CELLAR_MISS : CELLAR_ABSENT; }
+        const bool unseen = kind == L1_ERROR && (flags & L1_SEE_ERRORS) == 0;
+        if (kind != L1_VALUE) { return stale || unseen ? CELLAR_MISS : CELLAR_ABSENT; }
     }
     return stale ? CELLAR_STALE : CELLAR_OK;
 }

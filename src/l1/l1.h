@@ -112,6 +112,7 @@ CELLAR_PRIVATE void l1_close(l1 *c);
 /* ---- reading ------------------------------------------------------------------------------- */
 #define L1_PEEK 1u     /* not a use: no counter, no idle renewal */
 #define L1_STALE_OK 2u /* inside the stale window: CELLAR_STALE with the value, else MISS */
+#define L1_SEE_ERRORS 4u /* a remembered error (L1_ERROR) is ABSENT; else as if it were not there */
 
 /* Copy min(buf_cap, length) bytes; *value_len is the full length. CELLAR_E_BUFFER when it does not
  * fit (value_len set; a NULL buf with buf_cap 0 asks for the length). buf is undefined unless OK,
@@ -214,6 +215,15 @@ typedef struct l1_put_spec {
 /* OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed); E_TOOBIG, E_SPACE, E_NOMEM: the
  * old value is gone unless L1_KEEP_OLD. */
 CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p);
+typedef struct l1_renewal {
+    bool times;              /* deadline, stale window and birth begin anew; else they stay */
+    int64_t deadline_ms, stale_ms;
+    uint32_t retry_at;       /* as in l1_put_spec */
+} l1_renewal;
+/* The same bytes with new fields, as a PUBLISH; a stale value too. OK; MISS (no value, nor a stale
+ * one), CONFLICT (vetoed), E_SPACE: nothing changed. */
+CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r);
+CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c);
 /* OK: a live entry was removed. MISS: none (hooks.commit ran all the same). *stamp may be NULL. */
 CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);
 BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)

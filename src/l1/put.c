@@ -29,13 +29,13 @@ typedef struct l1_old { /* what is known of the entry a change meets, under its 
     bool value;   /* and it is a value */
 } l1_old;
 
-/* Judged as a get does, tags included: whatever a get no longer answers is absent to a
- * condition. */
+/* Judged as a get does, tags included: whatever a get no longer answers is absent to a condition.
+ * A remembered error is there, like a negative entry, and no value. */
 static l1_old l1_look_old(l1 *c, bool found, const l1_slot *slot)
 {
     if (!found) { return (l1_old){false, false}; }
     if (slot->rec.due == 0 && (slot->rec.w0 & L1_W0_EXT) == 0) { return (l1_old){true, true}; }
-    const cellar_err err = l1_judge(c, slot->pos, &slot->rec, 0);
+    const cellar_err err = l1_judge(c, slot->pos, &slot->rec, L1_SEE_ERRORS);
     return (l1_old){.fresh = err != CELLAR_MISS, .value = err == CELLAR_OK};
 }
 
@@ -370,7 +370,9 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
 static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err err)
 {
     if ((p->flags & L1_KEEP_OLD) != 0) { return err; }
-    const l1_change change = p->change == L1_CHANGE_BACKFILL ? L1_CHANGE_BACKFILL : L1_CHANGE_DEL;
+    /* Both may be vetoed: then a newer value took the place of what they were to replace. */
+    const bool late = p->change == L1_CHANGE_BACKFILL || p->change == L1_CHANGE_PUBLISH;
+    const l1_change change = late ? p->change : L1_CHANGE_DEL;
     const cellar_err gone = l1_remove(c, k, change, &p->stamp, p, &p->gone);
     if (gone == CELLAR_EXISTS || gone == CELLAR_CONFLICT) { return gone; }
     if (gone == CELLAR_MISS && (p->flags & L1_IF_PRESENT) != 0) { return gone; }
@@ -515,7 +517,12 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         return unmet;
     }
     *gone = l1_gone_of(found, o);
-    if (found || !BASE_MUTANT("l1.del_absent_no_hook")) { (void)l1_commit(c, k, change, &st); }
+    if ((found || !BASE_MUTANT("l1.del_absent_no_hook")) && !l1_commit(c, k, change, &st) &&
+        change == L1_CHANGE_PUBLISH) {
+        *gone = L1_GONE_NOTHING;
+        l1_unlock(c, &h);
+        return CELLAR_CONFLICT;
+    }
     if (found && BASE_MUTANT("l1.del_counts_late")) {
         uint64_t weight = l1_weight(c, slot.pos, &slot.rec);
         l1_slot_clear(&slot);
@@ -541,6 +548,7 @@ CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l
 /* ---- rewrite: the same entry with other fields ------------------------------------------- */
 typedef struct l1_edit {
     bool add_version, set_times, add;
+    const l1_renewal *renew;
     int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
     int64_t delta, *sum;          /* with add: to an 8-byte value; *sum receives what is stored */
     cellar_err *range;            /* with add: E_RANGE when it was held at a limit */
@@ -560,13 +568,17 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->deadline_ms = e->set_times ? e->deadline_ms : info.deadline_ms;
     spec->idle_ms = e->set_times && e->idle_ms >= 0 ? e->idle_ms : info.idle_ms;
     spec->stale_ms = info.stale_ms;
+    if (e->renew != NULL && e->renew->times) {
+        spec->deadline_ms = e->renew->deadline_ms;
+        spec->stale_ms = e->renew->stale_ms;
+    }
     spec->flags = (e->add_version || info.version != 0 ? L1_WANT_VERSION : 0u) |
                   (info.born_exact ? L1_WANT_BORN : 0u);
     spec->user_flags = info.user_flags;
     spec->kind = info.kind;
     spec->fails = info.fails;
     spec->cost = info.cost;
-    spec->retry_at = info.retry_at;
+    spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
     spec->loader_code = info.loader_code;
     spec->value_hash = info.value_hash;
     spec->l2_addr = info.l2_addr;
@@ -580,8 +592,9 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     im->block = l1_block_of(c, slot->pos, r);
     im->value = p + r->value_off;
     im->version = info.version;
-    if (info.born_exact) { im->born_ms = (uint64_t)info.born_ms; }
-    if ((r->mask & L1_X_IDLE) != 0 && !e->set_times) {
+    const bool anew = e->renew != NULL && e->renew->times;
+    if (info.born_exact && !anew) { im->born_ms = (uint64_t)info.born_ms; }
+    if ((r->mask & L1_X_IDLE) != 0 && !e->set_times && !anew) {
         im->last_use_ms = base_seq_u64(p + l1_field(r, L1_X_IDLE) + 4);
     }
     return true;
@@ -616,6 +629,13 @@ static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slo
         im->version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
     }
     return CELLAR_OK;
+}
+
+/* A refresh may give a stale value new times, too. */
+static bool l1_may_renew(l1 *c, bool found, const l1_slot *slot, const l1_edit *e)
+{
+    return found && e->renew != NULL &&
+           l1_judge(c, slot->pos, &slot->rec, L1_STALE_OK) == CELLAR_STALE;
 }
 
 /* Swing the key's slot to a copy with other fields. Not an end of the entry: nothing is announced,
@@ -653,7 +673,8 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             l1_lock_key(c, k->hash, &h, true);
             found = l1_find(c, &h, k, &slot);
             l1_old o = l1_look_old(c, found, &slot);
-            err = !o.fresh ? CELLAR_MISS : CELLAR_OK;
+            err = (e->renew == NULL ? o.fresh : o.value) || l1_may_renew(c, found, &slot, e)
+                ? CELLAR_OK : CELLAR_MISS;
             /* In place its value may have become a few bytes longer meanwhile. */
             if (err == CELLAR_OK &&
                 (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
@@ -664,6 +685,9 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             unsigned char bytes[8];
             if (err == CELLAR_OK && e->add) {
                 err = l1_edit_sum(c, k, s, &slot, e, &im, bytes, &st);
+            }
+            if (err == CELLAR_OK && e->renew != NULL && !l1_commit(c, k, L1_CHANGE_PUBLISH, &st)) {
+                err = CELLAR_CONFLICT;
             }
             if (err == CELLAR_OK) {
                 if (e->set_times) { (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st); }
@@ -706,6 +730,14 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version)
     *version = info.version;
     return err;
 }
+
+CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r)
+{
+    const l1_edit e = {.renew = r};
+    return l1_rewrite(c, k, &e, NULL, NULL);
+}
+
+CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c) { return c->max_value_bytes; }
 
 /* ---- touch ----------------------------------------------------------------------------------- */
 CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,

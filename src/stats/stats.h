@@ -74,7 +74,23 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
     X(BLOOM_DOUBT, "cellar_bloom_doubts_total", "", "", ONE, \
       "Times a Bloom filter stopped being believed.") \
     X(UPDATE_RETRY, "cellar_update_retries_total", "", "", ONE, \
-      "Updates whose function ran again because the value had changed.")
+      "Updates whose function ran again because the value had changed.") \
+    X(LOAD, "cellar_loads_total", "", "", ONE, "Loader calls.") \
+    X(LOAD_FAILED, "cellar_load_failures_total", "", "", ONE, "Loads that gave no result.") \
+    X(LOAD_JOINED, "cellar_loads_joined_total", "", "", ONE, \
+      "Gets answered by another call's load.") \
+    X(LOAD_NOT_STORED, "cellar_loads_not_stored_total", "", "", ONE, \
+      "Loaded results that were delivered but not stored.") \
+    X(LOAD_TAKEOVER, "cellar_load_takeovers_total", "", "", ONE, \
+      "Loads handed over because their leader was lost or late.") \
+    X(LOAD_TIMEOUT, "cellar_load_timeouts_total", "", "", ONE, \
+      "Waits for another call's load that ended by time-out.") \
+    X(LOAD_CYCLE, "cellar_load_cycles_total", "", "", ONE, \
+      "Waits for a load that were refused because they would never end.") \
+    X(LOAD_NS, "cellar_load_seconds_total", "", "", NS, "Time spent in loaders.") \
+    X(REFRESH, "cellar_refreshes_total", "", "", ONE, "Loads in the background.") \
+    X(REFRESH_DROPPED, "cellar_refreshes_dropped_total", "", "", ONE, \
+      "Background loads that found no room in the queue.")
 
 /* Counters of the store: same columns. */
 #define STATS_STORE_COUNTERS(X) \
@@ -85,6 +101,12 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
     X(LIMIT_LISTENERS, "cellar_limit_reached_total", "limit", "listeners", ONE, \
       "Calls that met a fixed limit.") \
     X(LIMIT_RETRIES, "cellar_limit_reached_total", "limit", "retries", ONE, \
+      "Calls that met a fixed limit.") \
+    X(LIMIT_FLIGHTS, "cellar_limit_reached_total", "limit", "flights", ONE, \
+      "Calls that met a fixed limit.") \
+    X(LIMIT_WAITERS, "cellar_limit_reached_total", "limit", "waiters", ONE, \
+      "Calls that met a fixed limit.") \
+    X(LIMIT_DEPTH, "cellar_limit_reached_total", "limit", "load_depth", ONE, \
       "Calls that met a fixed limit.") \
     X(BREAKER_OPENED, "cellar_breaker_opens_total", "", "", ONE, \
       "Times a circuit breaker opened.") \

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * callout: user code that may leave sideways: by pthread_exit, a deferred cancel, or a longjmp.
+ *
+ * WALK       base_cancel_off -> work of ours -> base_callout { the caller's own cancel state; fn;
+ *            off again } -> work of ours -> base_cancel_set. So nothing of ours is ever a place
+ *            where a thread ends, and fn may be.
+ * INVARIANTS left(arg) runs at most once, and only if fn(arg) did not return. A longjmp out of fn
+ *            cannot be seen here: base_frame_is_gone finds it at the thread's next call.
+ * SIMULATION fibers have no pthread_exit: base_sim_leave jumps to the innermost guard, which runs
+ *            its `left` and goes on to the next; the outermost one, the scenario's, returns.
+ * LIMITS     a frame on another stack (a coroutine's, a signal's) is never taken for gone. */
+#include "base/sync.h"
+
+#if BASE_SIM
+#include "base/sim.h"
+
+#include <setjmp.h>
+
+typedef struct base_guard {
+    struct base_guard *outer;
+    jmp_buf env;
+} base_guard;
+
+CELLAR_PRIVATE int base_cancel_off(void) { return 0; }
+CELLAR_PRIVATE void base_cancel_set(int state) { (void)state; }
+
+CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
+{
+    base_guard guard;
+    (void)cancel;
+    guard.outer = base_self()->guards;
+    base_self()->guards = &guard;
+    if (setjmp(guard.env) == 0) {
+        fn(arg);
+        base_self()->guards = guard.outer;
+        return;
+    }
+    base_self()->guards = guard.outer;
+    left(arg);
+    if (guard.outer != NULL) { base_sim_leave(); }
+}
+
+CELLAR_PRIVATE void base_sim_leave(void)
+{
+    base_guard *guard = base_self()->guards;
+    BASE_REQUIRE(guard != NULL);
+    longjmp(guard->env, 1);
+}
+
+CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_t now)
+{
+    (void)self;
+    (void)at;
+    (void)now;
+    return false; /* fibers: stacks side by side */
+}
+
+#else
+
+#include <pthread.h>
+
+CELLAR_PRIVATE int base_cancel_off(void)
+{
+    int before = PTHREAD_CANCEL_ENABLE;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+CELLAR_PRIVATE void base_cancel_set(int state)
+{
+    int before;
+    (void)pthread_setcancelstate(state, &before);
+}
+
+CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
+{
+    pthread_cleanup_push(left, arg);
+    base_cancel_set(cancel);
+    fn(arg);
+    (void)base_cancel_off();
+    pthread_cleanup_pop(0);
+}
+
+/* Asked only while this thread leads a load further up: once a thread at most. */
+static void base_stack_bounds(base_self_t *self)
+{
+    pthread_attr_t attr;
+    void *low = NULL;
+    size_t bytes = 0;
+    self->stack_low = 1; /* unknown: nothing lies between 1 and 1 */
+    self->stack_high = 1;
+    if (pthread_getattr_np(pthread_self(), &attr) != 0) { return; }
+    if (pthread_attr_getstack(&attr, &low, &bytes) == 0 && low != NULL) {
+        self->stack_low = (uintptr_t)low;
+        self->stack_high = (uintptr_t)low + bytes;
+    }
+    (void)pthread_attr_destroy(&attr);
+}
+
+CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_t now)
+{
+    if (at >= now) { return false; }
+    if (self->stack_high == 0) { base_stack_bounds(self); }
+    return at >= self->stack_low && now < self->stack_high;
+}
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lease: single flight without a waiting thread: begin, fulfil, abandon.
+ *
+ * PICTURE    begin -> look -> flight_enter -> LED: second look, tier -> LEASED {generation, shard,
+ *                  nonce}                  -> TAKEN: PENDING, a subscription hangs on the flight
+ *            fulfil -> claim (once) -> store with the hook -> end: wake threads, call subscribers
+ * INVARIANTS a lease is claimed at most once: by fulfil or abandon, by whoever takes it over past
+ *            its hard time-out, by tick, or by the store's close; its ref goes with the claim.
+ *            Threads and leases meet on one flight: each gets what the other brings.
+ * LOCKING    as load.c. Subscribers are called with no lock held, by whoever ended the flight.
+ * WHO        completes a PENDING: the end of its flight calls fn once, whatever the end was; then
+ * COMPLETES  begin answers with the value, or one of those who ask gets the lease.
+ * LIMITS     a thread that holds a lease and waits for that key waits until hard_ms: nobody can
+ *            know that it is the one who would fulfil it. */
+#include "cache/load_int.h"
+
+static void cache_lease_out(cellar_lease *out, const flight_lease *l)
+{
+    out->id = l->id;
+    out->check = l->check;
+}
+
+/* Ours to load, unless a second look or the tier has it. False: the flight was taken over while
+ * we looked: once more. */
+static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, cellar_lease *lease)
+{
+    flight_outcome o;
+    memset(&o, 0, sizeof o);
+    const l1_key own = call->k;
+    call->k.bytes = flight_key_of(f).bytes;
+    const bool blind = (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
+    bool answered = cache_second_look(call, f, &o);
+    if (!answered && !blind && call->old == NULL) { answered = cache_tier_look(call, &o); }
+    call->k = own;
+    if (answered) {
+        o.source = call->source;
+        flight_end(t, f, &o);
+        return true;
+    }
+    flight_lease l;
+    if (!flight_lease_open(t, f, &l)) {
+        flight_unref(t, f);
+        return false;
+    }
+    cache_lease_out(lease, &l);
+    if (call->old != NULL && !blind) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+    } else {
+        (void)cache_answer(call, CELLAR_LEASED, CELLAR_SOURCE_NONE);
+    }
+    return true;
+}
+
+/* One try. True: answered. */
+static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **sub,
+                              cellar_lease *lease)
+{
+    flight_ask ask;
+    flight *f = NULL;
+    cache_ask(call, FLIGHT_LEASE, &ask);
+    if (call->old == NULL) { ask.sub = *sub; }
+    const uint64_t id = ask.sub != NULL ? ask.sub->id : 0;
+    const flight_entry entry = flight_enter(t, &ask, &f);
+    if (entry == FLIGHT_LED) { return cache_lease_led(call, t, f, lease); }
+    if (entry != FLIGHT_TAKEN) {
+        (void)cache_entry_failed(call, entry);
+        return true;
+    }
+    if (call->old != NULL) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+        return true;
+    }
+    if (id != 0) { /* the flight's now; it may have been called already */
+        flight_lease ticket;
+        flight_ticket_of(t, call->k.hash, id, &ticket);
+        cache_lease_out(lease, &ticket);
+        *sub = NULL;
+    }
+    (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
+    return true;
+}
+
+static void cache_begin_rounds(cache_call *call, flight_table *t, flight_sub **sub,
+                               cellar_lease *lease)
+{
+    const bool blind = (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
+    const bool off = cache_is_off(call->c);
+    for (;;) {
+        cellar_err look = CELLAR_MISS;
+        cache_key(call->c, &call->k, call->k.bytes, call->k.len);
+        if (blind || off) {
+            call->now_ms = base_now_ms(&call->c->store->clock);
+        } else {
+            look = cache_look(call);
+            if (cache_look_answers(call, look)) { return; }
+        }
+        if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
+        if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
+            (void)cache_answer_failed(call, CELLAR_MISS);
+            return;
+        }
+        if (call->old != NULL && call->now_ms < call->retry_at_ms) {
+            cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR);
+            return;
+        }
+        if (cache_begin_round(call, t, sub, lease)) { return; }
+    }
+}
+
+CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
+                                   const cellar_load_opts *o, const cellar_waiter *waiter,
+                                   cellar_lease *lease, cellar_result *out)
+{
+    const uint32_t banned = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_FLIGHT | CELLAR_LOAD_NO_STORE;
+    cellar_load_opts full;
+    cache_call call;
+    cache_load_plan plan;
+    if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
+        (waiter != NULL && waiter->fn == NULL)) {
+        return cache_load_refuse(c, "cellar_begin: key, lease, result and the waiter's fn");
+    }
+    memset(lease, 0, sizeof *lease);
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
+    if (err != CELLAR_OK) { return err; }
+    if ((plan.flags & banned) != 0) { return cache_load_refuse(c, "cellar_begin: flags"); }
+    cache_call_begin(&call, c, key, key_len);
+    call.o = o;
+    call.p = plan;
+    flight_reap((uintptr_t)__builtin_frame_address(0));
+    if (!cache_load_begin(c)) { return cache_closed(c); }
+    const int cancel = base_cancel_off();
+    flight_table *t = cache_flights(c->store);
+    flight_sub *sub = NULL;
+    if (t != NULL && waiter != NULL) { sub = flight_sub_new(t, waiter->fn, waiter->ctx); }
+    if (t == NULL || (waiter != NULL && sub == NULL)) {
+        (void)cache_answer(&call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE);
+    } else {
+        cache_begin_rounds(&call, t, &sub, lease);
+    }
+    if (sub != NULL) { flight_sub_free(t, sub); }
+    cache_call_count(&call);
+    err = cache_call_out(&call, out);
+    cache_load_end(c);
+    base_cancel_set(cancel);
+    return err;
+}
+
+/* ---- the end of a lease ---- */
+
+/* Claim it and set up what publishing needs. False: *err says why. */
+static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct cellar_load *ld,
+                        cellar_err *err)
+{
+    cache_store *s = c->store;
+    const flight_lease l = { lease->id, lease->check };
+    const cellar_load_opts *none = NULL;
+    if (!cache_load_begin(c)) {
+        *err = cache_closed(c);
+        return false;
+    }
+    memset(lease, 0, sizeof *lease);
+    memset(ld, 0, sizeof *ld);
+    ld->t = base_load_sc(&s->flights);
+    ld->f = ld->t != NULL ? flight_claim(ld->t, &l, c->id) : NULL;
+    if (ld->f == NULL) {
+        cache_load_end(c);
+        *err = CELLAR_E_LEASE;
+        return false;
+    }
+    const flight_key k = flight_key_of(ld->f);
+    cache_call_begin(call, c, k.bytes, k.len);
+    call->k.owner = k.owner;
+    call->k.hash = k.hash;
+    call->now_ms = base_now_ms(&s->clock);
+    (void)cache_load_plan_make(c, &none, NULL, &call->p); /* no options: nothing to refuse */
+    ld->call = call;
+    return true;
+}
+
+/* The value, stored as a set of the caller's options would. */
+static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
+                                     const cellar_set_opts *o, flight_bytes *value,
+                                     flight_outcome *out)
+{
+    cache_call *call = ld->call;
+    l1_put_spec *p = &plan->spec;
+    const bool none = p->kind == (uint8_t)L1_NEGATIVE;
+    out->phase = none ? FLIGHT_NONE : FLIGHT_OK;
+    out->value = value;
+    if (value != NULL) { value->user_flags = p->user_flags; }
+    if (cache_is_off(call->c)) { return CELLAR_DISABLED; }
+    if (plan->ttl_ms != CELLAR_TTL_NONE && (o == NULL || o->jitter_pct == 0)) {
+        plan->jitter_pct = call->p.jitter_pct;
+        plan->jitter_mode = call->p.jitter_mode;
+    }
+    p->value = value != NULL ? value->data : NULL;
+    p->value_len = value != NULL ? value->len : 0;
+    p->deadline_ms = out->deadline_ms = cache_plan_deadline(call->c, plan, call->k.hash);
+    if (p->tag_count != 0) {
+        p->tag_born = flight_tag_born(ld->f);
+        out->flags |= FLIGHT_TAGGED;
+    }
+    const cellar_err err = cache_publish(ld, p, out);
+    if (err == CELLAR_CONFLICT) { return CELLAR_DETACHED; }
+    return err == CELLAR_OK ? err : CELLAR_DROPPED;
+}
+
+CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *value,
+                                    size_t value_len, const cellar_set_opts *o)
+{
+    const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
+                            CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL;
+    cache_plan plan;
+    cache_call call;
+    struct cellar_load ld;
+    flight_outcome out;
+    if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
+        return cache_load_refuse(c, "cellar_fulfil: an argument is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_err err = cache_plan_make(c, o, banned, &plan);
+    if (err != CELLAR_OK) { return err; }
+    const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
+    if ((none && value_len != 0) || plan.version_out != NULL) {
+        return cache_load_refuse(c, "cellar_fulfil: a value for a negative entry, or a version");
+    }
+    if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
+    memset(&out, 0, sizeof out);
+    const int cancel = base_cancel_off();
+    flight_bytes *b = NULL;
+    err = cache_load_room(c, value, value_len);
+    if (err == CELLAR_OK && !none) {
+        b = flight_bytes_new(&c->store->hooks, value_len);
+        if (b == NULL) { err = CELLAR_E_NOMEM; }
+    }
+    if (err == CELLAR_OK) {
+        if (b != NULL && value_len != 0) { memcpy(b->data, value, value_len); }
+        err = cache_fulfil_store(&ld, &plan, o, b, &out);
+    } else {
+        out.phase = FLIGHT_FAILED;
+        out.err = err;
+        out.loader_err = (int32_t)err;
+        (void)cache_fail(c, err, 0, "cellar_fulfil: the value is too long, or no memory for it");
+    }
+    out.source = CELLAR_SOURCE_LOADED;
+    flight_end(ld.t, ld.f, &out);
+    cache_load_end(c);
+    base_cancel_set(cancel);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loader_err)
+{
+    cellar_err err = CELLAR_OK;
+    cache_call call;
+    struct cellar_load ld;
+    flight_outcome out;
+    if (c == NULL || lease == NULL) {
+        return cache_load_refuse(c, "cellar_abandon: an argument is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
+    const int cancel = base_cancel_off();
+    memset(&out, 0, sizeof out);
+    out.phase = FLIGHT_CANCELLED;
+    if (loader_err != 0) {
+        const cellar_err look = cache_look(&call);
+        call.old_current = look == CELLAR_OK || look == CELLAR_STALE;
+        cache_publish_failed(&ld, CELLAR_E_LOADER, loader_err, &out);
+        cache_call_forget(&call);
+    }
+    flight_end(ld.t, ld.f, &out);
+    cache_load_end(c);
+    base_cancel_set(cancel);
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_withdraw(cellar *c, cellar_lease *ticket)
+{
+    if (c == NULL || ticket == NULL) {
+        return cache_load_refuse(c, "cellar_withdraw: an argument is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const flight_lease l = { ticket->id, ticket->check };
+    memset(ticket, 0, sizeof *ticket);
+    if (!cache_load_begin(c)) { return cache_closed(c); }
+    flight_table *t = base_load_sc(&c->store->flights);
+    const bool found = t != NULL && flight_withdraw(t, &l);
+    cache_load_end(c);
+    return found ? CELLAR_OK : CELLAR_E_LEASE;
+}

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load: reading through the cache: who looks, who waits, who is answered with what.
+ *
+ * PICTURE    look at L1 -> fresh: answer.  negative, remembered error: answer.
+ *                       -> stale or nearly: refresh (stale.c), answer with what is there
+ *                       -> nothing: flight_enter -> LED: load_lead.c
+ *                                                -> JOINED: wait -> its outcome, or look again
+ * INVARIANTS each call adds to exactly one outcome of a get: hits and joined values are hits,
+ *            "none" is a negative hit, a load of one's own and an error are misses. What a call
+ *            answers with is a value that was current at some moment between its begin and its end,
+ *            or, where a failure or a stale window says so, an older one, marked STALE.
+ * LOCKING    none held while anything of the host runs or while waiting. `loading` counts calls in
+ *            here, so that the store's close can wait for them.
+ * WHO        completes a waiter: the flight's end wakes all who joined; each goes on by itself. A
+ * COMPLETES  waiter that times out never loads by itself.
+ * WALK       cellar_get_or_load -> plain hit in line -> cache_load_call -> rounds of look, enter,
+ *            lead or join. A round ends when the flight joined was cancelled, or failed and may
+ *            be tried again.
+ * LIMITS     16 loads inside each other; waiters and flights as configured.
+ * NOT HERE   the leader's work (load_lead.c), what loaders say (load_say.c), options (load_opts.c),
+ *            background loads (stale.c), bulk (load_many.c), leases (lease.c). */
+#include "cache/load_int.h"
+
+#define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is asked for */
+
+CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    if (BASE_LIKELY(t != NULL)) { return t; }
+    const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
+                                &s->loading };
+    t = flight_table_create(&cfg);
+    if (t == NULL) { return NULL; }
+    /* Before the second look of the first flight, as its count: a writer that finds no table has
+     * opened its window before. */
+    if (base_cas_sc(&s->flights, (flight_table *)NULL, t)) { return t; }
+    flight_table_destroy(t);
+    return base_load_sc(&s->flights);
+}
+
+CELLAR_PRIVATE bool cache_load_begin(cellar *c)
+{
+    (void)base_add_sc(&c->store->loading, 1u); /* store, then load: call or close sees the other */
+    if ((base_load_sc(&c->state) & CACHE_CLOSED) == 0) { return true; }
+    cache_load_end(c);
+    return false;
+}
+
+CELLAR_PRIVATE void cache_load_end(cellar *c)
+{
+    (void)base_sub_ar(&c->store->loading, 1u); /* the store may be gone after this line */
+}
+
+CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *key, size_t key_len)
+{
+    memset(call, 0, sizeof *call);
+    call->c = c;
+    call->deadline_ms = BASE_NEVER_MS;
+    call->born_ms = -1;
+    call->code = CELLAR_MISS;
+    cache_key(c, &call->k, key, key_len);
+}
+
+/* ---- looking ---- */
+
+/* The entry with its bytes. OK, STALE: *out owns them. */
+static cellar_err cache_look_bytes(cache_call *call, flight_bytes **out)
+{
+    cellar *c = call->c;
+    const base_alloc_hooks *hooks = &c->store->hooks;
+    unsigned char small[CACHE_LOOK_TRY];
+    const unsigned flags = L1_STALE_OK | L1_SEE_ERRORS;
+    flight_bytes *b = NULL;
+    l1_info *info = &call->found;
+    cellar_err err = l1_inspect(c->l1, &call->k, small, sizeof small, info, flags);
+    while (err == CELLAR_E_BUFFER) { /* it may change between two looks */
+        flight_bytes_drop(b);
+        b = flight_bytes_new(hooks, info->value_len);
+        if (b == NULL) { return CELLAR_E_NOMEM; }
+        err = l1_inspect(c->l1, &call->k, b->data, b->len, info, flags);
+    }
+    if (err != CELLAR_OK && err != CELLAR_STALE) {
+        flight_bytes_drop(b);
+        return err;
+    }
+    if (b == NULL) {
+        b = flight_bytes_new(hooks, info->value_len);
+        if (b == NULL) { return CELLAR_E_NOMEM; }
+        if (info->value_len != 0) { memcpy(b->data, small, info->value_len); }
+    }
+    b->len = info->value_len;
+    b->user_flags = info->user_flags;
+    *out = b;
+    return err;
+}
+
+/* retry_at of an entry: signed milliseconds from its end, so that it never wraps. */
+static int64_t cache_retry_at(const l1_info *info)
+{
+    if (info->retry_at == 0 || info->expires_ms == BASE_NEVER_MS) { return 0; }
+    return base_add_sat(info->expires_ms, (int64_t)(int32_t)info->retry_at);
+}
+
+CELLAR_PRIVATE void cache_call_forget(cache_call *call)
+{
+    flight_bytes_drop(call->old);
+    call->old = NULL;
+    call->old_current = false;
+    call->early = false;
+}
+
+CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
+{
+    flight_bytes *b = NULL;
+    const cellar_err err = cache_look_bytes(call, &b);
+    call->now_ms = base_now_ms(&call->c->store->clock);
+    call->fails = 0;
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        flight_bytes_drop(call->old);
+        call->old = b;
+        call->early = err == CELLAR_OK;
+        call->retry_at_ms = cache_retry_at(&call->found);
+        return err;
+    }
+    if (err != CELLAR_ABSENT || call->found.kind == (uint8_t)L1_NEGATIVE) { return err; }
+    call->fails = call->found.fails;
+    call->retry_at_ms = cache_retry_at(&call->found);
+    call->loader_err = (int32_t)call->found.loader_code;
+    return call->now_ms < call->retry_at_ms ? CELLAR_E_LOADER : CELLAR_MISS;
+}
+
+/* ---- answering ---- */
+
+CELLAR_PRIVATE cellar_err cache_answer(cache_call *call, cellar_err code, uint32_t source)
+{
+    call->code = code;
+    call->source = source;
+    return code;
+}
+
+CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source)
+{
+    flight_bytes_drop(call->value);
+    call->value = flight_bytes_ref(call->old);
+    call->user_flags = call->found.user_flags;
+    call->deadline_ms = call->found.expires_ms;
+    call->born_ms = call->found.born_ms;
+    (void)cache_answer(call, call->early ? CELLAR_OK : CELLAR_STALE,
+                       call->early ? (uint32_t)CELLAR_SOURCE_L1 : source);
+}
+
+CELLAR_PRIVATE cellar_err cache_answer_failed(cache_call *call, cellar_err code)
+{
+    if (call->old == NULL || (call->p.flags & CELLAR_LOAD_REFRESH) != 0) {
+        return cache_answer(call, code, CELLAR_SOURCE_NONE);
+    }
+    cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR);
+    return call->code;
+}
+
+static void cache_out_value(cache_call *call, cellar_result *out)
+{
+    flight_bytes *b = call->value;
+    out->value_len = b->len;
+    if (b->len <= out->buf_cap && out->buf != NULL) {
+        if (b->len != 0) { memcpy(out->buf, b->data, b->len); }
+        out->value = out->buf;
+        flight_bytes_drop(b);
+    } else {
+        out->value = b->data;
+        out->owner = b;
+    }
+    call->value = NULL;
+}
+
+static int64_t cache_out_left(int64_t until_ms, int64_t now_ms)
+{
+    if (until_ms == BASE_NEVER_MS) { return CELLAR_TTL_NONE; }
+    return until_ms < 0 ? -1 : BASE_MAX(until_ms - now_ms, 0);
+}
+
+/* Hand the answer over; drops what the call holds. */
+CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out)
+{
+    out->value = NULL;
+    out->value_len = 0;
+    out->owner = NULL;
+    out->source = call->source;
+    out->flags = call->result_flags;
+    out->user_flags = 0;
+    out->loader_err = call->code == CELLAR_E_LOADER ? call->loader_err : 0;
+    out->age_ms = out->ttl_left_ms = -1;
+    out->retry_after_ms = 0;
+    out->version = 0;
+    out->load_us = call->load_us;
+    const bool has = call->code == CELLAR_OK || call->code == CELLAR_STALE;
+    if (has) {
+        out->user_flags = call->user_flags;
+        out->ttl_left_ms = cache_out_left(call->deadline_ms, call->now_ms);
+        if (call->born_ms >= 0) { out->age_ms = BASE_MAX(call->now_ms - call->born_ms, 0); }
+        if (call->source == CELLAR_SOURCE_L1) { out->version = call->found.version; }
+        cache_out_value(call, out);
+    }
+    if ((call->code == CELLAR_STALE || call->code == CELLAR_E_LOADER) &&
+        call->retry_at_ms > call->now_ms) {
+        out->retry_after_ms = call->retry_at_ms - call->now_ms;
+    }
+    cache_call_forget(call);
+    BASE_ASSERT(call->value == NULL);
+    return call->code;
+}
+
+CELLAR_PRIVATE void cache_call_count(cache_call *call)
+{
+    stats_block *mine = cache_mine(call->c);
+    const bool own = call->source == CELLAR_SOURCE_LOADED || call->source == CELLAR_SOURCE_NONE ||
+                     call->source == CELLAR_SOURCE_FALLBACK ||
+                     call->source == CELLAR_SOURCE_DEFAULT;
+    stats_id id = STATS_MISS;
+    switch ((int)call->code) {
+    case CELLAR_OK: id = own ? STATS_MISS : STATS_HIT_L1; break;
+    case CELLAR_STALE: id = STATS_STALE; break;
+    case CELLAR_ABSENT: id = own ? STATS_MISS : STATS_NEGATIVE; break;
+    default: break;
+    }
+    if (call->source == CELLAR_SOURCE_L2 && call->code == CELLAR_OK) { id = STATS_HIT_L2; }
+    stats_add(mine, id, 1);
+    if (call->source == CELLAR_SOURCE_JOINED) { stats_add(mine, STATS_LOAD_JOINED, 1); }
+}
+
+/* ---- joining ---- */
+
+CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_ask *ask)
+{
+    const bool queued = kind == FLIGHT_CALL || kind == FLIGHT_LEASE;
+    *ask = (flight_ask){
+        .key = { call->k.bytes, call->k.len, call->k.owner, call->k.hash },
+        .view_id = call->c->id,
+        .kind = kind,
+        .join = kind == FLIGHT_CALL && !call->p.no_wait,
+        .take_queued = queued && call->old == NULL,
+        .max_takeovers = (uint8_t)call->p.takeovers, /* at most 15: load_opts.c */
+        .now_ms = call->now_ms,
+        .hard_ms = call->p.hard_ms,
+        .tag_born = base_load_acq(&call->c->store->tag_epoch),
+    };
+}
+
+CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entry)
+{
+    cellar_err err = CELLAR_E_NOMEM;
+    if (entry == FLIGHT_STUCK) {
+        stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
+        err = CELLAR_E_TIMEOUT;
+    } else if (entry == FLIGHT_FULL || entry == FLIGHT_CROWDED) {
+        stats_count(call->c->stats,
+                    entry == FLIGHT_FULL ? STATS_LIMIT_FLIGHTS : STATS_LIMIT_WAITERS, 1);
+        err = CELLAR_E_LIMIT;
+    }
+    return cache_answer_failed(call, err);
+}
+
+/* The outcome of a flight joined. True: it answers the call. */
+static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool untagged)
+{
+    call->loader_err = o->loader_err;
+    switch (o->phase) {
+    case FLIGHT_OK:
+        if ((o->flags & FLIGHT_TAGGED) != 0 && !untagged) { return false; }
+        flight_bytes_drop(call->value);
+        call->value = flight_bytes_ref(o->value);
+        call->user_flags = o->value->user_flags;
+        call->deadline_ms = o->deadline_ms;
+        call->load_us = o->load_us;
+        (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_JOINED);
+        break;
+    case FLIGHT_NONE: (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_JOINED); break;
+    case FLIGHT_FAILED:
+        call->failures++;
+        if ((o->flags & FLIGHT_FINAL) == 0 && call->failures <= call->p.handovers) { return false; }
+        call->retry_at_ms = o->retry_at_ms;
+        (void)cache_answer_failed(call, o->err);
+        if (call->code == o->err) { call->source = CELLAR_SOURCE_JOINED; }
+        break;
+    case FLIGHT_QUEUED:
+    case FLIGHT_LOADING:
+    case FLIGHT_CANCELLED: call->losses++; return false;
+    }
+    call->result_flags |= (o->flags & FLIGHT_NOT_STORED) != 0 ? CELLAR_RESULT_NOT_STORED : 0u;
+    call->result_flags |= (o->flags & FLIGHT_OVERTAKEN) != 0 ? CELLAR_RESULT_DETACHED : 0u;
+    return true;
+}
+
+/* How long this call waits: with something stale in hand soft_ms, else its own patience. */
+static int64_t cache_patience(cache_call *call)
+{
+    if (call->patience_ms == 0) {
+        const int64_t ms = call->old != NULL ? call->p.soft_ms : call->p.wait_ms;
+        call->patience_ms = base_add_sat(call->now_ms, ms);
+    }
+    return call->patience_ms;
+}
+
+CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch)
+{
+    flight_outcome o;
+    memset(&o, 0, sizeof o);
+    const bool untagged = epoch == flight_tag_born(f);
+    const flight_waited how = flight_wait(t, f, cache_patience(call), &o);
+    bool answered = false;
+    call->now_ms = base_now_ms(&call->c->store->clock);
+    switch (how) {
+    case FLIGHT_DONE:
+        answered = cache_take_outcome(call, &o, untagged);
+        flight_bytes_drop(o.value);
+        break;
+    case FLIGHT_LATE:
+        stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
+        if (call->old != NULL) {
+            cache_answer_old(call, CELLAR_SOURCE_STALE_SOFT);
+        } else {
+            (void)cache_answer(call, CELLAR_E_TIMEOUT, CELLAR_SOURCE_NONE);
+        }
+        answered = true;
+        break;
+    case FLIGHT_HARD: call->losses++; break;
+    case FLIGHT_CYCLE:
+        stats_add(cache_mine(call->c), STATS_LOAD_CYCLE, 1);
+        (void)cache_answer_failed(call, CELLAR_E_DEADLOCK);
+        answered = true;
+        break;
+    }
+    return answered;
+}
+
+/* ---- a call ---- */
+
+CELLAR_PRIVATE bool cache_look_answers(cache_call *call, cellar_err look)
+{
+    switch ((int)look) {
+    case CELLAR_OK:
+        if (cache_is_early(call)) { return false; }
+        cache_answer_old(call, CELLAR_SOURCE_L1);
+        return true;
+    case CELLAR_ABSENT: (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE); return true;
+    case CELLAR_E_LOADER: (void)cache_answer(call, look, CELLAR_SOURCE_ERROR_ENTRY); return true;
+    case CELLAR_STALE:
+    case CELLAR_MISS: return false;
+    default: (void)cache_answer_failed(call, look); return true;
+    }
+}
+
+/* ONLY_IF_CACHED: the tier may still have it. */
+static void cache_only_cached(cache_call *call)
+{
+    if (call->old != NULL) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+    } else {
+        flight_outcome o;
+        memset(&o, 0, sizeof o);
+        (void)cache_answer(call, CELLAR_MISS, CELLAR_SOURCE_NONE);
+        if (cache_tier_look(call, &o)) { flight_bytes_drop(o.value); }
+    }
+}
+
+/* Something stale, or fresh but early. True: answered with it. */
+static bool cache_with_old(cache_call *call, flight_table *t)
+{
+    if (call->now_ms < call->retry_at_ms) { /* a load has failed lately */
+        cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR);
+        return true;
+    }
+    if (!cache_background(call)) { return false; } /* this call refreshes, if it gets the flight */
+    cache_refresh_later(call, t);
+    if (call->early || call->p.soft_ms == 0) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+        return true;
+    }
+    call->only_join = true; /* for soft_ms */
+    return false;
+}
+
+/* Enter the key's flight and lead it or wait. True: answered; false: look again. */
+static bool cache_round(cache_call *call, flight_table *t)
+{
+    flight_ask ask;
+    flight *f = NULL;
+    const bool side = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_FLIGHT)) != 0;
+    cache_ask(call, side ? FLIGHT_SIDE : FLIGHT_CALL, &ask);
+    ask.only_join = call->only_join;
+    const flight_entry entry = flight_enter(t, &ask, &f);
+    switch (entry) {
+    case FLIGHT_LED: cache_lead(call, t, f); return true;
+    case FLIGHT_JOINED: return cache_join(call, t, f, ask.tag_born);
+    case FLIGHT_TAKEN:
+        if (call->only_join) { /* the refresh is over: see what it left, without asking for more */
+            call->only_join = false;
+            call->p.soft_ms = 0;
+            call->losses++;
+            return false;
+        }
+        if (call->old != NULL) {
+            cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+        } else {
+            (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
+        }
+        return true;
+    case FLIGHT_STUCK:
+    case FLIGHT_FULL:
+    case FLIGHT_CROWDED:
+    case FLIGHT_NO_MEMORY: break;
+    }
+    (void)cache_entry_failed(call, entry);
+    return true;
+}
+
+static void cache_rounds(cache_call *call, flight_table *t)
+{
+    const bool blind = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
+    const bool off = cache_is_off(call->c);
+    if (off) { call->p.flags |= CELLAR_LOAD_NO_STORE; }
+    for (;;) {
+        cellar_err look = CELLAR_MISS;
+        if (cache_is_closed(call->c)) {
+            (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
+            return;
+        }
+        cache_key(call->c, &call->k, call->k.bytes, call->k.len); /* of the view as it is now */
+        if (blind || off) {
+            call->now_ms = base_now_ms(&call->c->store->clock);
+        } else {
+            look = cache_look(call);
+            if (cache_look_answers(call, look)) { return; }
+        }
+        if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
+        if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
+            cache_only_cached(call);
+            return;
+        }
+        if (flight_deep(base_self())) {
+            stats_count(call->c->stats, STATS_LIMIT_DEPTH, 1);
+            (void)cache_answer_failed(call, CELLAR_E_DEPTH);
+            return;
+        }
+        if (call->old != NULL && !call->only_join && cache_with_old(call, t)) { return; }
+        if (cache_round(call, t)) { return; }
+    }
+}
+
+static cellar_err cache_load_none(cellar *c)
+{
+    return cache_load_refuse(c, "a loader is needed: neither the call nor the view has one");
+}
+
+/* The loader of the call, else of the view. False: neither. */
+static bool cache_call_loader(cache_call *call, cellar_loader fn, void *ctx)
+{
+    cache_store *s = call->c->store;
+    call->fn = fn;
+    call->ctx = ctx;
+    if (fn != NULL) { return true; }
+    sync_take(VIEW, &s->view_lock);
+    call->fn = call->c->loader.fn;
+    call->ctx = call->c->loader.ctx;
+    sync_drop(VIEW, &s->view_lock);
+    call->view_loader = true;
+    return call->fn != NULL || (call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0;
+}
+
+BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size_t key_len,
+                                                const cellar_load_opts *o, cellar_loader fn,
+                                                void *ctx, cellar_result *out)
+{
+    cellar_load_opts full;
+    cache_call call;
+    cache_load_plan plan;
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
+    if (err != CELLAR_OK) { return err; }
+    cache_call_begin(&call, c, key, key_len);
+    call.o = o;
+    call.p = plan;
+    if (!cache_call_loader(&call, fn, ctx)) { return cache_load_none(c); }
+    flight_reap((uintptr_t)__builtin_frame_address(0));
+    if (!cache_load_begin(c)) { return cache_closed(c); }
+    call.cancel = base_cancel_off();
+    flight_table *t = cache_flights(c->store);
+    if (t == NULL) {
+        (void)cache_answer(&call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE);
+    } else {
+        cache_rounds(&call, t);
+    }
+    cache_call_count(&call);
+    err = cache_call_out(&call, out);
+    if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "no memory for a load"); }
+    const int cancel = call.cancel;
+    cache_load_end(c);
+    base_cancel_set(cancel);
+    return err;
+}
+
+CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out)
+{
+    return out == NULL || out->struct_size < sizeof *out ||
+           out->struct_size > CACHE_OPTS_BYTES_MAX || (out->buf == NULL && out->buf_cap != 0);
+}
+
+CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
+                                         const cellar_load_opts *o, cellar_loader fn, void *ctx,
+                                         cellar_result *out)
+{
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || cache_result_bad(out))) {
+        return cache_load_refuse(c, "key of 1 to 65,535 bytes and an initialised result are "
+                                    "needed");
+    }
+    if (BASE_LIKELY(o == NULL && fn != NULL && base_load_acq(&c->state) == 0)) {
+        l1_key k;
+        size_t len;
+        cache_key(c, &k, key, key_len);
+        if (l1_get(c->l1, &k, out->buf, out->buf_cap, &len, 0) == CELLAR_OK) {
+            cache_hit_out(out, len);
+            stats_add(cache_mine(c), STATS_HIT_L1, 1);
+            return CELLAR_OK;
+        }
+    }
+    return cache_load_call(c, key, key_len, o, fn, ctx, out);
+}
+
+CELLAR_API void cellar_result_free(cellar_result *r)
+{
+    if (r == NULL) { return; }
+    flight_bytes_drop(r->owner);
+    r->owner = NULL;
+    r->value = NULL;
+    r->value_len = 0;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_int: one read through the cache, as the files load*.c, lease.c and stale.c see it.
+ *
+ * PICTURE    options -> cache_load_plan      one call -> cache_call (its look at L1, what it waits
+ *            for) -> a flight led or joined -> cellar_load (what the loader said) -> outcome */
+#ifndef CACHE_LOAD_INT_H
+#define CACHE_LOAD_INT_H
+
+#include "cache/cache_int.h"
+#include "guard/flight.h"
+
+typedef struct cache_load_plan { /* what call, view and store come to */
+    int64_t ttl_ms, negative_ttl_ms; /* BASE_NEVER_MS: none */
+    int64_t error_ttl_ms, error_max_ms; /* 0: errors are not kept */
+    int64_t stale_ms, throttle_ms, soft_ms, hard_ms, wait_ms, fallback_ttl_ms;
+    uint32_t jitter_pct, jitter_mode, handovers, takeovers;
+    uint32_t eager_pct, xfetch;      /* 0: off */
+    uint32_t flags;
+    bool no_negative, no_wait;
+} cache_load_plan;
+
+typedef struct cache_call { /* on the caller's stack, or beside a job */
+    cellar *c;
+    l1_key k;
+    const cellar_load_opts *o;  /* this library's size; NULL: none given */
+    cache_load_plan p;
+    cellar_loader fn;
+    void *ctx;
+    cache_job *job;             /* runs in the background; NULL: a caller's */
+    bool view_loader;           /* fn and ctx are the view's */
+    bool only_join;             /* for a soft wait: never leads */
+    int cancel;                 /* the caller's cancel state, for the loader */
+    flight_bytes *old;          /* what was found: stale, or fresh and to be refreshed early */
+    l1_info found;              /* of the entry last looked at; void with MISS */
+    bool old_current;           /* old is what L1 held at the second look */
+    bool early;                 /* old is fresh */
+    uint8_t fails;              /* of the remembered error found */
+    uint32_t failures, losses;  /* flights of others seen failing, or ending without outcome */
+    int64_t now_ms;             /* of the last look */
+    int64_t patience_ms;        /* absolute; 0 until the first wait */
+    cellar_err code;            /* what the call answers with, */
+    flight_bytes *value;        /* with OK and STALE; one ref */
+    uint32_t source, result_flags;
+    int32_t loader_err;
+    int64_t retry_at_ms, deadline_ms, born_ms; /* 0, BASE_NEVER_MS, -1: not known */
+    uint64_t load_us;
+    uint32_t user_flags;
+} cache_call;
+
+enum { CACHE_SAID_NOTHING, CACHE_SAID_VALUE, CACHE_SAID_NONE, CACHE_SAID_SAME };
+
+typedef struct cache_item { /* what a bulk loader said of one key */
+    flight_bytes *value;
+    uint8_t said;
+    bool twice;
+    int32_t loader_err;    /* not 0: it failed */
+    cellar_err trouble;    /* of a setter */
+} cache_item;
+
+struct cellar_load { /* what the loader says; on the leader's stack */
+    cache_call *call;
+    flight_table *t;
+    flight *f;
+    void (*left)(struct cellar_load *ld); /* the thread ends inside the loader */
+    flight_bytes *value;   /* drafted in the flight, too */
+    uint8_t said;
+    bool twice, no_store, failed;
+    bool has_ttl, has_negative, has_stale;
+    cellar_err trouble;    /* of a setter: E_TOOBIG, E_NOMEM */
+    int32_t loader_err;
+    uint32_t fail_flags, cost_us, user_flags;
+    int64_t retry_after_ms;
+    int64_t ttl_ms, negative_ttl_ms, stale_ms;
+    uint32_t tag_count;
+    uint64_t fps[CELLAR_TAGS_MAX];
+    cellar_err returned;   /* what the loader returned */
+    uint64_t ns;           /* how long it ran */
+    cellar_loader_many many; /* bulk: items instead of a result */
+    void *many_ctx;
+    const cellar_bytes *keys;
+    cache_item *item;
+    size_t item_count;
+};
+
+/* ---- load_opts.c ---- */
+/* Check the options and fill p; *o is moved to `full` when the caller's struct has another size. */
+CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
+                                               cellar_load_opts *full, cache_load_plan *p);
+CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest);
+
+/* ---- load.c ---- */
+CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *key, size_t key_len);
+/* Look into L1. OK (p.early tells whether to refresh), STALE, ABSENT, E_LOADER (a remembered
+ * error, not to be tried yet), MISS; E_NOMEM, E_LIMIT. With OK and STALE call->old is set. */
+CELLAR_PRIVATE cellar_err cache_look(cache_call *call);
+/* The call answers with what it holds in `old`. */
+CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source);
+CELLAR_PRIVATE cellar_err cache_answer(cache_call *call, cellar_err code, uint32_t source);
+/* A failure: something stale instead, if the call has it. */
+CELLAR_PRIVATE cellar_err cache_answer_failed(cache_call *call, cellar_err code);
+CELLAR_PRIVATE void cache_call_forget(cache_call *call); /* drop old */
+CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out);
+/* What the look says by itself. True: the call is answered. */
+CELLAR_PRIVATE bool cache_look_answers(cache_call *call, cellar_err look);
+CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out);
+CELLAR_PRIVATE void cache_call_count(cache_call *call);
+CELLAR_PRIVATE flight_table *cache_flights(cache_store *s); /* made at the first load; or NULL */
+CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_ask *ask);
+CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entry);
+/* Wait for a flight joined. True: the call has its answer; false: look again. */
+CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch);
+CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store is closing */
+CELLAR_PRIVATE void cache_load_end(cellar *c);
+CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why);
+
+/* A plain hit tells nothing but the bytes. */
+BASE_ALWAYS_INLINE void cache_hit_out(cellar_result *out, size_t len)
+{
+    out->value = out->buf;
+    out->value_len = len;
+    out->source = CELLAR_SOURCE_L1;
+    out->flags = 0;
+    out->user_flags = 0;
+    out->loader_err = 0;
+    out->age_ms = out->ttl_left_ms = -1;
+    out->retry_after_ms = 0;
+    out->version = 0;
+    out->load_us = 0;
+    out->owner = NULL;
+}
+
+/* ---- load_lead.c ---- */
+/* Lead the flight: second look, tier, loader, publish. Its ref is gone after it. */
+CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f);
+/* The tier below, if there is one and no change of the key is on its way: true when it answered the
+ * call, with `o` for those who wait. */
+CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o);
+/* The second look: true when it answered the call, with `o` for those who wait. */
+CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o);
+/* A store by ld's flight; what went wrong is noted in the outcome's flags. */
+CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o);
+/* Store what was loaded and fill the outcome; takes over `value`. */
+CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *value,
+                                        flight_outcome *o);
+CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o);
+CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
+                                         flight_outcome *o);
+CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld);
+/* The answer of a leader whose result is in the outcome. */
+CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o);
+/* Begin to say something: room for one more result. */
+CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, size_t value_len);
+
+/* ---- stale.c ---- */
+/* Can this call's loader run when the call is over? */
+CELLAR_PRIVATE bool cache_background(const cache_call *call);
+/* Queue a refresh; nothing when one runs already or there is no room. */
+CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t);
+CELLAR_PRIVATE bool cache_is_early(cache_call *call);
+CELLAR_PRIVATE void cache_job_left(cache_call *call);
+
+#endif

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_lead: what the leader of a flight does: look again, load, store, end the flight.
+ *
+ * PICTURE    flight.lead -> second look -> tier -> [flight.load] loader -> [flight.publish] store,
+ *            in whose window the flight is unlinked -> end: outcome, [flight.wake], own ref
+ * INVARIANTS the flight is attached and counted before the second look, and the look waits for an
+ *            open window: so a change that did not see the flight is seen by the look. A result is
+ *            stored only while the flight is attached; whatever happens to storing it, it reaches
+ *            the caller and all who wait. The outcome is filled once, the flight ended once, also
+ *            when the thread ends inside the loader.
+ * LOCKING    none of ours. The loader runs with the caller's cancel state; nothing else here is a
+ *            place where a thread may end.
+ * TIMES      a value's: loader's TTL, else call's, view's; jittered once. A failure with a value in
+ *            L1: retry_at on that entry; without one and with error_ttl: an entry of kind ERROR,
+ *            whose fails double the pause up to error_ttl_max. retry_at is kept as signed
+ *            milliseconds from the entry's end: it never wraps.
+ * NOT HERE   who enters flights and waits (load.c), what the loader may say (load_say.c). */
+#include "cache/load_int.h"
+
+static bool cache_blind(const cache_call *call)
+{
+    return (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
+}
+
+static bool cache_keeps(const struct cellar_load *ld)
+{
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    return (ld->call->p.flags & no) == 0 && !ld->no_store && !cache_is_off(ld->call->c);
+}
+
+/* ---- the second look, the tier ---- */
+
+CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o)
+{
+    if (BASE_MUTANT("flight.no_second_probe")) { return false; }
+    if (BASE_MUTANT("flight.takeover_no_probe") && flight_takeovers(f) > 0) { return false; }
+    const int64_t seen_ms = call->early ? call->found.deadline_ms : -1;
+    const bool was_early = call->early;
+    const cellar_err look = cache_look(call);
+    BASE_POINT("flight.second");
+    call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
+    if (cache_blind(call)) { return false; }
+    switch ((int)look) {
+    case CELLAR_OK:
+        if (was_early && call->found.deadline_ms == seen_ms) { return false; }
+        cache_answer_old(call, CELLAR_SOURCE_L1);
+        o->phase = FLIGHT_OK;
+        o->value = flight_bytes_ref(call->value);
+        o->deadline_ms = call->deadline_ms;
+        return true;
+    case CELLAR_ABSENT:
+        o->phase = FLIGHT_NONE;
+        (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE);
+        return true;
+    case CELLAR_E_LOADER:
+        o->phase = FLIGHT_FAILED;
+        o->err = look;
+        o->flags = FLIGHT_FINAL;
+        o->loader_err = call->loader_err;
+        o->retry_at_ms = call->retry_at_ms;
+        (void)cache_answer(call, look, CELLAR_SOURCE_ERROR_ENTRY);
+        return true;
+    case CELLAR_MISS:
+        if (call->job == NULL) { return false; }
+        o->phase = FLIGHT_CANCELLED; /* a refresh belongs to its entry, which has gone */
+        return true;
+    default: return false; /* no memory to copy it: then it is loaded */
+    }
+}
+
+CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
+{
+    cellar *c = call->c;
+    size_t len = 512;
+    cellar_err err = CELLAR_E_BUFFER;
+    flight_bytes *b = NULL;
+    if (BASE_LIKELY(c->store->tier == NULL) || cache_tier_pending(c->store, call->k.hash)) {
+        return false;
+    }
+    for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
+        flight_bytes_drop(b);
+        b = flight_bytes_new(&c->store->hooks, len);
+        if (b == NULL) { return false; }
+        err = cache_tier_read(c, &call->k, b->data, b->len, &len);
+    }
+    if (err != CELLAR_OK) { flight_bytes_drop(b); }
+    if (err == CELLAR_ABSENT) {
+        o->phase = FLIGHT_NONE;
+        (void)cache_answer(call, err, CELLAR_SOURCE_NEGATIVE);
+        return true;
+    }
+    if (err != CELLAR_OK) { return false; }
+    b->len = len;
+    call->value = b;
+    call->deadline_ms = -1;
+    o->phase = FLIGHT_OK;
+    o->value = flight_bytes_ref(b);
+    o->deadline_ms = -1;
+    (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_L2);
+    return true;
+}
+
+/* ---- storing ---- */
+
+/* A store by this flight: the key's bytes are the flight's own, by which the hook knows it. */
+CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o)
+{
+    cellar *c = ld->call->c;
+    const flight_key fk = flight_key_of(ld->f);
+    const l1_key k = { fk.bytes, fk.len, fk.owner, fk.hash };
+    p->change = L1_CHANGE_PUBLISH;
+    if (BASE_MUTANT("flight.late_store")) { p->change = L1_CHANGE_BACKFILL; }
+    if (BASE_MUTANT("flight.unlink_before_window")) {
+        if (!flight_may_publish(ld->t, &fk)) { return CELLAR_CONFLICT; }
+        p->change = L1_CHANGE_BACKFILL;
+    }
+    BASE_POINT("flight.publish");
+    const cellar_err err = cache_put_once(c, &k, p);
+    if (err == CELLAR_OK) {
+        cache_put_count(c, p);
+        return err;
+    }
+    o->flags |= FLIGHT_NOT_STORED;
+    if (err == CELLAR_CONFLICT) {
+        o->flags |= FLIGHT_OVERTAKEN;
+    } else if (err < 0) {
+        (void)cache_put_failed(c, p, err);
+    }
+    stats_add(cache_mine(c), STATS_LOAD_NOT_STORED, 1);
+    return err;
+}
+
+static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cache_plan *plan)
+{
+    const cache_load_plan *p = &ld->call->p;
+    memset(plan, 0, sizeof *plan);
+    plan->ttl_ms = ttl_ms;
+    plan->now_ms = ld->call->now_ms;
+    plan->jitter_pct = ttl_ms == BASE_NEVER_MS ? 0 : p->jitter_pct;
+    plan->jitter_mode = p->jitter_mode;
+    plan->spec.deadline_ms = cache_plan_deadline(ld->call->c, plan, ld->call->k.hash);
+}
+
+static void cache_publish_tags(const struct cellar_load *ld, l1_put_spec *p, flight_outcome *o)
+{
+    p->tag_fps = ld->fps;
+    p->tag_count = ld->tag_count;
+    if (ld->tag_count == 0) { return; }
+    p->tag_born = flight_tag_born(ld->f); /* never later: what a tag's end overtook is dead */
+    o->flags |= FLIGHT_TAGGED;
+}
+
+static int64_t cache_stale_window(const struct cellar_load *ld, int64_t ttl_ms)
+{
+    if (ttl_ms == BASE_NEVER_MS) { return 0; }
+    return ld->has_stale ? ld->stale_ms : ld->call->p.stale_ms;
+}
+
+CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *value,
+                                        flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
+    value->user_flags = ld->user_flags;
+    o->phase = FLIGHT_OK;
+    o->value = value;
+    o->deadline_ms = base_add_sat(call->now_ms, ttl);
+    if (!cache_keeps(ld) || ttl == 0) {
+        o->flags |= FLIGHT_NOT_STORED;
+        return;
+    }
+    const bool early = (call->p.eager_pct | call->p.xfetch) != 0 && ttl != BASE_NEVER_MS;
+    const uint64_t took_us = ld->ns / 1000;
+    uint32_t cost_us = ld->cost_us;
+    if (cost_us == 0 && early) { cost_us = (uint32_t)BASE_MIN(took_us, UINT32_MAX) | 1u; }
+    cache_plan plan;
+    cache_publish_plan(ld, ttl, &plan);
+    l1_put_spec *p = &plan.spec;
+    p->value = value->data;
+    p->value_len = value->len;
+    p->stale_ms = cache_stale_window(ld, ttl);
+    p->user_flags = ld->user_flags;
+    p->cost = cache_cost_code(cost_us);
+    if (early || base_load_rlx(&call->c->keep_age) != 0) { p->flags |= L1_WANT_BORN; }
+    cache_publish_tags(ld, p, o);
+    o->deadline_ms = p->deadline_ms;
+    (void)cache_publish(ld, p, o);
+}
+
+CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    int64_t ttl = ld->has_negative ? ld->negative_ttl_ms : call->p.negative_ttl_ms;
+    if (call->p.no_negative) { ttl = 0; }
+    o->phase = FLIGHT_NONE;
+    if (!cache_keeps(ld)) { return; }
+    if (ttl == 0 && !call->old_current) { return; } /* nothing that would go on being served */
+    cache_plan plan;
+    cache_publish_plan(ld, BASE_MAX(ttl, 1), &plan);
+    if (ttl == 0) { plan.spec.deadline_ms = call->now_ms; } /* dead at once, over the old value */
+    plan.spec.kind = (uint8_t)L1_NEGATIVE;
+    cache_publish_tags(ld, &plan.spec, o);
+    (void)cache_publish(ld, &plan.spec, o);
+}
+
+/* ---- not modified ---- */
+
+static uint32_t cache_retry_field(int64_t retry_at_ms, int64_t expires_ms)
+{
+    int64_t d = retry_at_ms - expires_ms;
+    d = BASE_MIN(BASE_MAX(d, (int64_t)INT32_MIN), (int64_t)INT32_MAX);
+    return d == 0 ? 1u : (uint32_t)(int32_t)d;
+}
+
+static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
+{
+    cellar *c = ld->call->c;
+    const flight_key fk = flight_key_of(ld->f);
+    const l1_key k = { fk.bytes, fk.len, fk.owner, fk.hash };
+    BASE_POINT("flight.publish");
+    if (!cache_told(c->store)) { return l1_renew(c->l1, &k, r); }
+    cache_frame frame;
+    cache_change_begin(&frame, false, false);
+    const cellar_err err = l1_renew(c->l1, &k, r);
+    cache_change_end(c, &frame, &k);
+    return err;
+}
+
+/* The old bytes begin a new life: in place, or, evicted meanwhile, out of our hand. */
+static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
+    cache_plan plan;
+    ld->user_flags = call->found.user_flags;
+    if (!cache_keeps(ld) || ttl == 0) {
+        cache_publish_value(ld, flight_bytes_ref(call->old), o);
+        return;
+    }
+    cache_publish_plan(ld, ttl, &plan);
+    const l1_renewal r = { true, plan.spec.deadline_ms, cache_stale_window(ld, ttl), 0 };
+    const cellar_err err = cache_renew(ld, &r);
+    if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
+        cache_publish_value(ld, flight_bytes_ref(call->old), o);
+        return;
+    }
+    o->phase = FLIGHT_OK;
+    o->value = flight_bytes_ref(call->old);
+    o->deadline_ms = plan.spec.deadline_ms;
+    if (err != CELLAR_OK) {
+        o->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
+        stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1);
+    }
+}
+
+/* ---- failures ---- */
+
+/* Errors that say something of this call, not of the source. */
+static bool cache_error_is_ours(int32_t code)
+{
+    return code == CELLAR_E_CANCELLED || code == CELLAR_E_DEADLOCK || code == CELLAR_E_TIMEOUT ||
+           code == CELLAR_E_LIMIT || code == CELLAR_E_DEPTH || code == CELLAR_E_CLOSED;
+}
+
+/* error_ttl doubled for each failure in a row, and of that the upper half at random. */
+static int64_t cache_backoff_ms(const struct cellar_load *ld, uint32_t fails)
+{
+    const cache_load_plan *p = &ld->call->p;
+    const unsigned shift = BASE_MIN(fails - 1, 40u);
+    int64_t span = p->error_ttl_ms;
+    for (unsigned i = 0; i < shift && span < p->error_max_ms; i++) {
+        span = base_add_sat(span, span);
+    }
+    span = BASE_MIN(span, p->error_max_ms);
+    uint64_t draw = base_mix64(ld->call->k.hash ^ ld->call->c->hash_key->secret[0] ^
+                               base_mix64((uint64_t)ld->call->now_ms));
+    uint64_t high = (uint64_t)(span - span / 2) + 1;
+    base_hash_mul(&draw, &high);
+    return span / 2 + (int64_t)high;
+}
+
+static void cache_remember_error(struct cellar_load *ld, int32_t loader_err, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    const uint32_t fails = BASE_MIN((uint32_t)call->fails + 1u, 255u);
+    int64_t pause = cache_backoff_ms(ld, fails);
+    pause = BASE_MAX(pause, ld->retry_after_ms);
+    l1_put_spec p;
+    memset(&p, 0, sizeof p);
+    o->retry_at_ms = base_add_sat(call->now_ms, pause);
+    p.kind = (uint8_t)L1_ERROR;
+    p.fails = (uint8_t)fails;
+    /* It outlives its pause, so that the next failure knows it is not the first. */
+    p.deadline_ms = base_add_sat(o->retry_at_ms, call->p.error_max_ms);
+    p.retry_at = cache_retry_field(o->retry_at_ms, p.deadline_ms);
+    p.loader_code = (uint32_t)loader_err;
+    flight_outcome stored = { .phase = FLIGHT_FAILED };
+    (void)cache_publish(ld, &p, &stored);
+    o->flags |= FLIGHT_FINAL;
+}
+
+CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
+                                         flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
+    o->phase = FLIGHT_FAILED;
+    o->err = err;
+    o->loader_err = loader_err;
+    if ((ld->fail_flags & CELLAR_FAIL_FINAL) != 0 || ld->retry_after_ms > 0) {
+        o->flags |= FLIGHT_FINAL;
+    }
+    if (ld->retry_after_ms > 0) { o->retry_at_ms = base_add_sat(call->now_ms, ld->retry_after_ms); }
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    const bool keeps = (call->p.flags & no) == 0 && !cache_is_off(call->c);
+    if (!keeps || (!ld->failed && cache_error_is_ours(loader_err))) { return; }
+    if (call->old_current) {
+        const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms : call->p.throttle_ms;
+        o->retry_at_ms = base_add_sat(call->now_ms, pause);
+        const l1_renewal r = {
+            .retry_at = cache_retry_field(o->retry_at_ms, call->found.expires_ms)
+        };
+        (void)cache_renew(ld, &r); /* vetoed, gone, no room: nothing to hold back then */
+    } else if (call->p.error_ttl_ms > 0) {
+        cache_remember_error(ld, loader_err, o);
+    }
+}
+
+/* ---- the loader ---- */
+
+static void cache_loader_body(void *arg)
+{
+    struct cellar_load *ld = arg;
+    const cache_call *call = ld->call;
+    sync_assert_none();
+    if (ld->many != NULL) {
+        ld->returned = ld->many(ld, ld->keys, ld->item_count, ld->many_ctx);
+    } else {
+        ld->returned = call->fn(ld, call->k.bytes, call->k.len, call->ctx);
+    }
+}
+
+static void cache_loader_left(void *arg)
+{
+    struct cellar_load *ld = arg;
+    stats_add(cache_mine(ld->call->c), STATS_LOAD_TAKEOVER, 1);
+    ld->left(ld);
+}
+
+CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld)
+{
+    cache_call *call = ld->call;
+    const uint64_t since_ns = base_now_ns();
+    BASE_POINT("flight.load");
+    base_callout(cache_loader_body, cache_loader_left, ld, call->cancel);
+    ld->ns = base_now_ns() - since_ns;
+    call->load_us = ld->ns / 1000;
+    call->now_ms = base_now_ms(&call->c->store->clock);
+    stats_block *mine = cache_mine(call->c);
+    stats_add(mine, STATS_LOAD, 1);
+    stats_add(mine, STATS_LOAD_NS, ld->ns);
+}
+
+/* The thread ends inside the loader: the flight goes to who waits. */
+static void cache_lead_left(struct cellar_load *ld)
+{
+    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+    cache_call *call = ld->call;
+    cellar *c = call->c;
+    flight_lead_end(ld->f);
+    flight_end(ld->t, ld->f, &cancelled); /* drops the draft, too */
+    cache_call_forget(call);
+    if (call->job != NULL) { cache_job_left(call); }
+    cache_load_end(c);
+}
+
+/* What the loader's return and its words come to. */
+static cellar_err cache_verdict(const struct cellar_load *ld)
+{
+    if (ld->twice) { return CELLAR_E_RESULT_TWICE; }
+    if (ld->trouble == CELLAR_E_TOOBIG) { return CELLAR_E_TOOBIG; }
+    if (ld->returned != CELLAR_OK || ld->failed) { return CELLAR_E_LOADER; }
+    if (ld->trouble != CELLAR_OK) { return ld->trouble; }
+    if (ld->said == CACHE_SAID_NOTHING) { return CELLAR_E_NO_RESULT; }
+    if (ld->said == CACHE_SAID_SAME && !ld->call->old_current) { return CELLAR_E_NO_RESULT; }
+    return CELLAR_OK;
+}
+
+static void cache_lead_conclude(struct cellar_load *ld, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    const cellar_err err = cache_verdict(ld);
+    flight_bytes *value = ld->value;
+    flight_draft(ld->f, NULL);
+    ld->value = NULL;
+    if (err != CELLAR_OK) {
+        int32_t loader_err = (int32_t)err;
+        if (err == CELLAR_E_LOADER) {
+            loader_err = ld->failed ? ld->loader_err : (int32_t)ld->returned;
+        }
+        flight_bytes_drop(value);
+        cache_publish_failed(ld, err, loader_err, o);
+        call->loader_err = loader_err;
+        call->retry_at_ms = o->retry_at_ms;
+        (void)cache_answer_failed(call, err);
+        return;
+    }
+    if (ld->said == CACHE_SAID_NONE) {
+        cache_publish_none(ld, o);
+    } else if (ld->said == CACHE_SAID_SAME) {
+        cache_publish_same(ld, o);
+    } else {
+        cache_publish_value(ld, value, o);
+    }
+    cache_answer_loaded(ld, o);
+}
+
+CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    if (o->phase == FLIGHT_NONE) {
+        (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_LOADED);
+    } else {
+        call->value = flight_bytes_ref(o->value);
+        call->user_flags = ld->user_flags;
+        call->deadline_ms = o->deadline_ms;
+        call->born_ms = call->now_ms;
+        call->retry_at_ms = 0;
+        (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_LOADED);
+    }
+    if ((o->flags & FLIGHT_NOT_STORED) != 0) { call->result_flags |= CELLAR_RESULT_NOT_STORED; }
+    if ((o->flags & FLIGHT_OVERTAKEN) != 0) { call->result_flags |= CELLAR_RESULT_DETACHED; }
+}
+
+CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
+{
+    struct cellar_load ld;
+    flight_outcome o;
+    memset(&o, 0, sizeof o);
+    const l1_key own = call->k;
+    const flight_key fk = flight_key_of(f);
+    call->k.bytes = fk.bytes;
+    flight_lead_begin(f, (uintptr_t)__builtin_frame_address(0));
+    const bool looks = (call->p.flags & CELLAR_LOAD_BYPASS) == 0 && !cache_is_off(call->c);
+    if (flight_takeovers(f) > 0) { stats_add(cache_mine(call->c), STATS_LOAD_TAKEOVER, 1); }
+    if (!(looks && (cache_second_look(call, f, &o) ||
+                    (!cache_blind(call) && call->old == NULL && cache_tier_look(call, &o))))) {
+        memset(&ld, 0, sizeof ld);
+        ld.call = call;
+        ld.t = t;
+        ld.f = f;
+        ld.left = cache_lead_left;
+        cache_run_loader(&ld);
+        cache_lead_conclude(&ld, &o);
+    }
+    o.source = call->source;
+    o.load_us = call->load_us;
+    flight_lead_end(f);
+    flight_end(t, f, &o);
+    call->k = own; /* the flight's copy of the key may be gone */
+}

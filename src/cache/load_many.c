@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_many: many keys through the cache with one loader call for all that are missing.
+ *
+ * WALK       plain hits -> looks -> per missing key: lead or join -> the own loader for all keys
+ *            led, published and ended -> only then wait for the joined -> who must try again goes
+ *            through the same once more
+ * INVARIANTS each item ends as its single call would have; own loads are finished before others'
+ *            are waited for, so two calls that lead each other's keys cannot block; equal keys
+ *            share a flight: the second joins the first. A leader that ends its thread inside the
+ *            loader leaves nothing behind.
+ * LOCKING    as load.c.
+ * LIMITS     4,096 keys a loader call; less working memory: smaller chunks, down to one key, then
+ *            E_NOMEM for that item. */
+#include "cache/load_int.h"
+
+#define CACHE_BULK_MAX 4096u
+
+typedef struct cache_one { /* one missing item */
+    cache_call call;
+    size_t at;          /* index of the caller's item */
+    flight *f;          /* led or joined; NULL: neither */
+    uint64_t epoch;     /* of the join */
+    bool led, done;
+} cache_one;
+
+typedef struct cache_bulk {
+    struct cellar_load ld; /* first: the loader's handle */
+    cache_call call;       /* of the loader call itself */
+    cache_one *one;
+    cache_item *item;      /* of the led ones, in the order of keys */
+    cellar_bytes *keys;
+    uint32_t *led;         /* item -> one */
+    size_t count, led_count, bytes;
+    void *block;
+    cellar_load_item *items;
+    flight_table *t;
+} cache_bulk;
+
+/* ---- what the loader reports ---- */
+
+static cache_item *cache_item_of(cellar_load *ld, size_t index)
+{
+    if (ld == NULL || ld->many == NULL || index >= ld->item_count) { return NULL; }
+    return &ld->item[index];
+}
+
+static cellar_err cache_item_say(cache_item *it, uint8_t what)
+{
+    if (it->said == CACHE_SAID_NOTHING && !it->twice && it->loader_err == 0 &&
+        it->trouble == CELLAR_OK) {
+        it->said = what;
+        return CELLAR_OK;
+    }
+    it->twice = true;
+    flight_bytes_drop(it->value);
+    it->value = NULL;
+    return CELLAR_E_RESULT_TWICE;
+}
+
+CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, const void *value,
+                                             size_t value_len)
+{
+    cache_item *it = cache_item_of(load, index);
+    if (it == NULL || (value == NULL && value_len != 0)) { return CELLAR_E_INVAL; }
+    cellar_err err = cache_item_say(it, CACHE_SAID_VALUE);
+    if (err != CELLAR_OK) { return err; }
+    err = cache_load_room(load->call->c, value, value_len);
+    if (err == CELLAR_OK) {
+        it->value = flight_bytes_new(&load->call->c->store->hooks, value_len);
+        if (it->value == NULL) { err = CELLAR_E_NOMEM; }
+    }
+    if (err != CELLAR_OK) {
+        it->said = CACHE_SAID_NOTHING;
+        it->trouble = err;
+    } else if (value_len != 0) {
+        memcpy(it->value->data, value, value_len);
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_load_item_none(cellar_load *load, size_t index)
+{
+    cache_item *it = cache_item_of(load, index);
+    return it == NULL ? CELLAR_E_INVAL : cache_item_say(it, CACHE_SAID_NONE);
+}
+
+CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int32_t loader_err)
+{
+    cache_item *it = cache_item_of(load, index);
+    if (it == NULL || loader_err == 0) { return CELLAR_E_INVAL; }
+    const cellar_err err = cache_item_say(it, CACHE_SAID_NOTHING);
+    if (err == CELLAR_OK) { it->loader_err = loader_err; }
+    return err;
+}
+
+/* ---- working memory ---- */
+
+static size_t cache_bulk_bytes(size_t n)
+{
+    return n * (sizeof(cache_one) + sizeof(cache_item) + sizeof(cellar_bytes) + sizeof(uint32_t));
+}
+
+/* Room for up to `n` keys, at least one; 0: not even that. */
+static size_t cache_bulk_room(cellar *c, size_t n, cache_bulk *b)
+{
+    for (n = BASE_MIN(n, (size_t)CACHE_BULK_MAX); n > 0; n /= 2) {
+        b->bytes = cache_bulk_bytes(n);
+        b->block = base_alloc(&c->store->account, BASE_MOD_FLIGHT, b->bytes, NULL);
+        if (b->block == NULL) { continue; }
+        b->one = b->block;
+        b->item = (cache_item *)(void *)(b->one + n);
+        b->keys = (cellar_bytes *)(void *)(b->item + n);
+        b->led = (uint32_t *)(void *)(b->keys + n);
+        break;
+    }
+    return n;
+}
+
+static void cache_bulk_free(cellar *c, cache_bulk *b)
+{
+    base_free(&c->store->account, BASE_MOD_FLIGHT, b->block, b->bytes);
+    b->block = NULL;
+}
+
+/* ---- one pass: enter, load, publish, wait ---- */
+
+static void cache_bulk_enter(cache_bulk *b, cache_one *one)
+{
+    cache_call *call = &one->call;
+    flight_ask ask;
+    flight_outcome o;
+    memset(&o, 0, sizeof o);
+    const bool side = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_FLIGHT)) != 0;
+    cache_ask(call, side ? FLIGHT_SIDE : FLIGHT_CALL, &ask);
+    ask.join = ask.join && call->old == NULL;
+    one->epoch = ask.tag_born;
+    const flight_entry entry = flight_enter(b->t, &ask, &one->f);
+    one->done = true;
+    one->led = entry == FLIGHT_LED;
+    if (entry == FLIGHT_JOINED) {
+        one->done = false;
+    } else if (entry == FLIGHT_TAKEN) {
+        one->f = NULL;
+        if (call->old != NULL) {
+            cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+        } else {
+            (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
+        }
+    } else if (!one->led) {
+        one->f = NULL;
+        (void)cache_entry_failed(call, entry);
+    } else {
+        const bool looks = (call->p.flags & CELLAR_LOAD_BYPASS) == 0 && !cache_is_off(call->c);
+        call->k.bytes = flight_key_of(one->f).bytes;
+        if (looks && (cache_second_look(call, one->f, &o) ||
+                      (call->old == NULL && cache_tier_look(call, &o)))) {
+            o.source = call->source;
+            flight_end(b->t, one->f, &o);
+            one->f = NULL;
+            one->led = false;
+            return;
+        }
+        one->done = false;
+        flight_lead_begin(one->f, (uintptr_t)b);
+    }
+}
+
+static void cache_bulk_left(struct cellar_load *ld)
+{
+    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+    cache_bulk *b = (cache_bulk *)(void *)ld; /* its first member */
+    cellar *c = b->call.c;
+    if (b->led_count > 0) { flight_lead_end(b->one[b->led[0]].f); }
+    for (size_t i = 0; i < b->led_count; i++) { flight_bytes_drop(b->item[i].value); }
+    for (size_t i = 0; i < b->count; i++) {
+        cache_one *one = &b->one[i];
+        if (one->f != NULL && one->led) { flight_end(b->t, one->f, &cancelled); }
+        if (one->f != NULL && !one->led) { flight_leave(b->t, one->f); }
+        cache_call_forget(&one->call);
+        flight_bytes_drop(one->call.value);
+    }
+    cache_bulk_free(c, b);
+    cache_load_end(c);
+}
+
+static cellar_err cache_item_verdict(const cache_item *it, const struct cellar_load *ld,
+                                     int32_t *loader_err)
+{
+    *loader_err = it->loader_err;
+    if (it->twice) { return CELLAR_E_RESULT_TWICE; }
+    if (it->loader_err != 0) { return CELLAR_E_LOADER; }
+    if (it->trouble != CELLAR_OK) { return it->trouble; }
+    if (it->said != CACHE_SAID_NOTHING) { return CELLAR_OK; }
+    if (ld->returned == CELLAR_OK && !ld->failed) { return CELLAR_E_NO_RESULT; }
+    *loader_err = ld->failed ? ld->loader_err : (int32_t)ld->returned;
+    return CELLAR_E_LOADER;
+}
+
+/* Publish and end one key the loader was asked for. */
+static void cache_bulk_conclude(cache_bulk *b, size_t i)
+{
+    cache_one *one = &b->one[b->led[i]];
+    cache_item *it = &b->item[i];
+    cache_call *call = &one->call;
+    struct cellar_load ld = b->ld;
+    flight_outcome o;
+    memset(&o, 0, sizeof o);
+    ld.call = call;
+    ld.f = one->f;
+    call->now_ms = b->call.now_ms;
+    call->load_us = b->call.load_us;
+    int32_t loader_err = 0;
+    const cellar_err err = cache_item_verdict(it, &ld, &loader_err);
+    if (err != CELLAR_OK) {
+        flight_bytes_drop(it->value);
+        call->loader_err = loader_err != 0 ? loader_err : (int32_t)err;
+        cache_publish_failed(&ld, err, call->loader_err, &o);
+        call->retry_at_ms = o.retry_at_ms;
+        (void)cache_answer_failed(call, err);
+    } else {
+        if (it->said == CACHE_SAID_NONE) {
+            cache_publish_none(&ld, &o);
+        } else {
+            cache_publish_value(&ld, it->value, &o);
+        }
+        cache_answer_loaded(&ld, &o);
+    }
+    it->value = NULL;
+    o.source = call->source;
+    o.load_us = call->load_us;
+    flight_end(b->t, one->f, &o);
+    one->f = NULL;
+    one->led = false;
+    one->done = true;
+}
+
+static void cache_bulk_load(cache_bulk *b)
+{
+    b->led_count = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        cache_one *one = &b->one[i];
+        if (!one->led || one->f == NULL) { continue; }
+        const size_t n = b->led_count++;
+        memset(&b->item[n], 0, sizeof b->item[n]);
+        b->led[n] = (uint32_t)i;
+        b->keys[n] = (cellar_bytes){ one->call.k.bytes, one->call.k.len };
+    }
+    if (b->led_count == 0) { return; }
+    b->ld.item = b->item;
+    b->ld.item_count = b->led_count;
+    b->ld.keys = b->keys;
+    b->ld.returned = CELLAR_OK;
+    b->ld.failed = false;
+    cache_run_loader(&b->ld);
+    flight_lead_end(b->one[b->led[0]].f); /* all of them: the first was begun first */
+    for (size_t i = 0; i < b->led_count; i++) { cache_bulk_conclude(b, i); }
+}
+
+/* Wait for what others load. Returns how many must be tried again. */
+static size_t cache_bulk_wait(cache_bulk *b)
+{
+    size_t again = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        cache_one *one = &b->one[i];
+        if (one->done) { continue; }
+        flight *f = one->f;
+        one->f = NULL;
+        one->done = cache_join(&one->call, b->t, f, one->epoch);
+        again += !one->done;
+    }
+    return again;
+}
+
+/* The look of a single call. True: answered. */
+static bool cache_bulk_look(cache_call *call)
+{
+    const bool blind = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
+    cellar_err look = CELLAR_MISS;
+    if (cache_is_closed(call->c)) {
+        (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
+        return true;
+    }
+    cache_key(call->c, &call->k, call->k.bytes, call->k.len);
+    if (blind || cache_is_off(call->c)) {
+        call->now_ms = base_now_ms(&call->c->store->clock);
+    } else {
+        look = cache_look(call);
+        if (cache_look_answers(call, look)) { return true; }
+    }
+    if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
+    if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
+        if (call->old != NULL) {
+            cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+        } else {
+            (void)cache_answer(call, CELLAR_MISS, CELLAR_SOURCE_NONE);
+        }
+        return true;
+    }
+    if (call->old != NULL && call->now_ms < call->retry_at_ms) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR);
+        return true;
+    }
+    return false;
+}
+
+static void cache_bulk_passes(cache_bulk *b)
+{
+    size_t open = b->count;
+    if (flight_deep(base_self())) {
+        stats_count(b->call.c->stats, STATS_LIMIT_DEPTH, 1);
+        for (size_t i = 0; i < b->count; i++) {
+            (void)cache_answer_failed(&b->one[i].call, CELLAR_E_DEPTH);
+        }
+        return;
+    }
+    while (open > 0) {
+        for (size_t i = 0; i < b->count; i++) {
+            cache_one *one = &b->one[i];
+            if (one->done) { continue; }
+            one->call.k.bytes = b->items[one->at].key;
+            one->done = cache_bulk_look(&one->call);
+            if (!one->done) { cache_bulk_enter(b, one); }
+        }
+        cache_bulk_load(b);
+        open = cache_bulk_wait(b);
+    }
+}
+
+/* ---- the call ---- */
+
+typedef struct cache_many_call {
+    cellar *c;
+    const cellar_load_opts *o;
+    const cache_load_plan *p;
+    cellar_loader_many fn;
+    void *ctx;
+} cache_many_call;
+
+static bool cache_load_item_bad(const cellar_load_item *it)
+{
+    return cache_key_bad(it->key, it->key_len) || it->reserved0 != 0 ||
+           cache_result_bad(&it->result);
+}
+
+/* A plain hit, or a refusal; false: it is to be looked at closely. */
+static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
+{
+    size_t len;
+    l1_key k;
+    it->status = CELLAR_E_INVAL;
+    if (cache_load_item_bad(it)) { return true; }
+    it->status = CELLAR_PENDING;
+    if (m->p->flags != 0 || (m->p->eager_pct | m->p->xfetch) != 0 || cache_is_off(m->c)) {
+        return false;
+    }
+    cache_key(m->c, &k, it->key, it->key_len);
+    if (l1_get(m->c->l1, &k, it->result.buf, it->result.buf_cap, &len, 0) != CELLAR_OK) {
+        return false;
+    }
+    cache_hit_out(&it->result, len);
+    it->status = CELLAR_OK;
+    stats_add(cache_mine(m->c), STATS_HIT_L1, 1);
+    return true;
+}
+
+/* Up to `n` of the items marked in `status` from *from on. */
+static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items, size_t count,
+                             size_t *from, size_t n, flight_table *t, int cancel)
+{
+    cache_bulk b;
+    memset(&b, 0, sizeof b);
+    n = t != NULL ? cache_bulk_room(m->c, n, &b) : 0;
+    if (n == 0) { /* not even for one */
+        for (; *from < count; (*from)++) {
+            if (items[*from].status == CELLAR_PENDING) { items[*from].status = CELLAR_E_NOMEM; }
+        }
+        return;
+    }
+    b.items = items;
+    b.t = t;
+    for (; *from < count && b.count < n; (*from)++) {
+        const cellar_load_item *it = &items[*from];
+        if (it->status != CELLAR_PENDING) { continue; }
+        cache_one *one = &b.one[b.count++];
+        memset(one, 0, sizeof *one);
+        one->at = *from;
+        cache_call_begin(&one->call, m->c, it->key, it->key_len);
+        one->call.o = m->o;
+        one->call.p = *m->p;
+    }
+    cache_call_begin(&b.call, m->c, "", 1);
+    b.call.cancel = cancel;
+    b.ld.call = &b.call;
+    b.ld.t = t;
+    b.ld.left = cache_bulk_left;
+    b.ld.many = m->fn;
+    b.ld.many_ctx = m->ctx;
+    cache_bulk_passes(&b);
+    for (size_t i = 0; i < b.count; i++) {
+        cache_call_count(&b.one[i].call);
+        cellar_load_item *it = &items[b.one[i].at];
+        it->status = cache_call_out(&b.one[i].call, &it->result);
+    }
+    cache_bulk_free(m->c, &b);
+}
+
+CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items, size_t count,
+                                              const cellar_load_opts *o, cellar_loader_many fn,
+                                              void *ctx)
+{
+    cellar_load_opts full;
+    cache_load_plan plan;
+    if (c == NULL || (items == NULL && count != 0)) {
+        return cache_load_refuse(c, "items are needed when count is not 0");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
+    if (err != CELLAR_OK) { return err; }
+    if (fn == NULL) {
+        sync_take(VIEW, &c->store->view_lock);
+        fn = c->loader.many;
+        ctx = c->loader.ctx;
+        sync_drop(VIEW, &c->store->view_lock);
+    }
+    if (fn == NULL && (plan.flags & CELLAR_LOAD_ONLY_IF_CACHED) == 0) {
+        return cache_load_refuse(c, "a bulk loader is needed: the view has none either");
+    }
+    if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
+    flight_reap((uintptr_t)__builtin_frame_address(0));
+    if (!cache_load_begin(c)) { return cache_closed(c); }
+    const int cancel = base_cancel_off();
+    const cache_many_call m = { c, o, &plan, fn, ctx };
+    size_t missing = 0;
+    for (size_t i = 0; i < count; i++) { missing += !cache_item_easy(&m, &items[i]); }
+    for (size_t at = 0; missing > 0 && at < count;) {
+        cache_many_chunk(&m, items, count, &at, missing, cache_flights(c->store), cancel);
+    }
+    cache_load_end(c);
+    base_cancel_set(cancel);
+    return CELLAR_OK;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_opts: what a load's options come to: the call's, else the view's, else the store's.
+ *
+ * INVARIANTS what is refused is refused before anything is touched, on a hit as on a miss. A view
+ *            keeps what it was given (0: nothing said), so that a change of the store's defaults
+ *            or of its own is seen by the next load; a load works with a copy.
+ * LOCKING    VIEW for the view's loader, which is three words; the rest are single atomic words.
+ * LIMITS     hard_ms up to 24 hours and never off: it also frees a key whose loader left by
+ *            longjmp. */
+#include "cache/load_int.h"
+
+#define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
+#define CACHE_LOAD_FLAGS                                                                           \
+    (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH | CELLAR_LOAD_ONLY_IF_CACHED |                       \
+     CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_FLIGHT | CELLAR_LOAD_CTX_STATIC)
+
+/* What holds when nobody says anything; 0: off, or worked out from the others. */
+static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {
+    [CACHE_ERROR_TTL] = 0, [CACHE_ERROR_MAX] = 60000, [CACHE_THROTTLE] = 30000,
+    [CACHE_SOFT] = 0, [CACHE_HARD] = 30000, [CACHE_WAIT] = 0,
+};
+static const uint32_t cache_load_n_default[CACHE_LOAD_NUMBERS] = {
+    [CACHE_JITTER_PCT] = 0, [CACHE_JITTER_MODE] = CELLAR_JITTER_PLUSMINUS, [CACHE_NO_NEGATIVE] = 0,
+    [CACHE_EAGER] = 0, [CACHE_XFETCH] = 0, [CACHE_HANDOVERS] = 1, [CACHE_TAKEOVERS] = 2,
+};
+
+/* ---- checks, the same for call, view and store ---- */
+
+typedef struct cache_load_range { /* what a call and a view both have */
+    int64_t ms[CACHE_LOAD_TIMES];
+    uint32_t n[CACHE_LOAD_NUMBERS];
+} cache_load_range;
+
+static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_LOAD_NONE; }
+
+static const char *cache_load_range_check(const cache_load_range *r)
+{
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
+        if (r->ms[i] < 0) { return "a duration of loads is negative"; }
+    }
+    if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) { return "hard_ms is over 24 hours"; }
+    if (r->ms[CACHE_HARD] != 0 && r->ms[CACHE_SOFT] != CELLAR_TTL_NONE &&
+        r->ms[CACHE_HARD] < r->ms[CACHE_SOFT]) {
+        return "hard_ms is less than soft_ms";
+    }
+    if (cache_above(r->n[CACHE_JITTER_PCT], 100)) { return "jitter_pct is over 100"; }
+    if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) { return "jitter_mode: no such mode"; }
+    if (r->n[CACHE_NO_NEGATIVE] > 1) { return "no_negative is not 0 or 1"; }
+    if (cache_above(r->n[CACHE_EAGER], 99)) { return "eager_pct is over 99"; }
+    if (cache_above(r->n[CACHE_XFETCH], 100000)) { return "xfetch_beta_x100 is over 100,000"; }
+    const bool eager = r->n[CACHE_EAGER] != 0 && r->n[CACHE_EAGER] != CELLAR_LOAD_NONE;
+    const bool xfetch = r->n[CACHE_XFETCH] != 0 && r->n[CACHE_XFETCH] != CELLAR_LOAD_NONE;
+    if (eager && xfetch) { return "eager_pct and xfetch_beta_x100 exclude each other"; }
+    if (cache_above(r->n[CACHE_HANDOVERS], 8)) { return "fail_handovers is over 8"; }
+    if (cache_above(r->n[CACHE_TAKEOVERS], 15)) { return "max_takeovers is over 15"; }
+    return NULL;
+}
+
+/* ---- view and store ---- */
+
+static void cache_load_view_read(const cellar_view_opts *o, cache_load_range *r)
+{
+    *r = (cache_load_range){
+        .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
+                [CACHE_THROTTLE] = o->throttle_ms, [CACHE_SOFT] = o->soft_ms,
+                [CACHE_HARD] = o->hard_ms, [CACHE_WAIT] = o->wait_ms },
+        .n = { [CACHE_JITTER_PCT] = o->jitter_pct, [CACHE_JITTER_MODE] = o->jitter_mode,
+               [CACHE_NO_NEGATIVE] = o->no_negative, [CACHE_EAGER] = o->eager_pct,
+               [CACHE_XFETCH] = o->xfetch_beta_x100, [CACHE_HANDOVERS] = o->fail_handovers,
+               [CACHE_TAKEOVERS] = o->max_takeovers },
+    };
+}
+
+static cellar_err cache_view_loader_read(const cellar_view_loader *l, cellar_view_loader *out)
+{
+    const cellar_view_loader none = CELLAR_VIEW_LOADER_INIT;
+    *out = none;
+    return l == NULL ? CELLAR_OK : cache_opts_in(out, sizeof *out, l);
+}
+
+CELLAR_PRIVATE const char *cache_load_view_range(const cellar_view_opts *o)
+{
+    cache_load_range r;
+    cellar_view_loader loader;
+    if (cache_view_loader_read(o->loader, &loader) != CELLAR_OK) {
+        return "struct_size of the view's loader is not set";
+    }
+    cache_load_view_read(o, &r);
+    return cache_load_range_check(&r);
+}
+
+CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_view_opts *o)
+{
+    cache_load_range r;
+    cache_load_view_read(o, &r);
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { base_store_rlx(&v->load_ms[i], r.ms[i]); }
+    for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) { base_store_rlx(&v->load_n[i], r.n[i]); }
+    (void)cache_view_loader_read(o->loader, &v->loader); /* checked: cache_load_view_range */
+}
+
+CELLAR_PRIVATE const char *cache_load_config_range(const cellar_config *cfg)
+{
+    if (cache_above(cfg->jitter_pct, 100)) { return "jitter_pct"; }
+    if (cfg->jitter_mode > CELLAR_JITTER_PLUS) { return "jitter_mode"; }
+    if (cfg->close_ms < 0) { return "close_ms"; }
+    if (cfg->load_workers > 64) { return "load_workers"; }
+    if (cfg->load_queue > 65536) { return "load_queue"; }
+    return NULL;
+}
+
+CELLAR_PRIVATE void cache_load_open(cache_store *s, const cellar_config *cfg)
+{
+    const uint32_t workers = cfg->load_workers != 0 ? cfg->load_workers : 2;
+    s->close_ms = cfg->close_ms != 0 ? cfg->close_ms : 5000;
+    s->load_workers = cfg->no_threads != 0 ? 0 : workers;
+    s->load_queue = cfg->load_queue != 0 ? cfg->load_queue : 256;
+    s->max_flights = cfg->max_flights != 0 ? cfg->max_flights : 16384;
+    s->max_waiters = cfg->max_waiters != 0 ? cfg->max_waiters : 65536;
+    s->jitter[0] = cfg->jitter_pct != 0 ? cfg->jitter_pct : 10;
+    s->jitter[1] = cfg->jitter_mode;
+}
+
+/* ---- a call ---- */
+
+static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_range *r)
+{
+    *r = (cache_load_range){
+        .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
+                [CACHE_THROTTLE] = o->throttle_ms, [CACHE_SOFT] = o->soft_ms,
+                [CACHE_HARD] = o->hard_ms, [CACHE_WAIT] = o->wait_ms },
+        .n = { [CACHE_JITTER_PCT] = o->jitter_pct, [CACHE_JITTER_MODE] = o->jitter_mode,
+               [CACHE_NO_NEGATIVE] = o->no_negative, [CACHE_EAGER] = o->eager_pct,
+               [CACHE_XFETCH] = o->xfetch_beta_x100, [CACHE_HANDOVERS] = o->fail_handovers,
+               [CACHE_TAKEOVERS] = o->max_takeovers },
+    };
+    const char *why = cache_load_range_check(r);
+    if (why != NULL) { return why; }
+    if ((o->ttl_ms | o->negative_ttl_ms | o->stale_ms | o->fallback_ttl_ms) < 0) {
+        return "a duration of the load is negative";
+    }
+    if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1 ms"; }
+    if (o->no_wait > 1) { return "no_wait is not 0 or 1"; }
+    const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
+    if ((o->flags & both) == both) { return "BYPASS and ONLY_IF_CACHED exclude each other"; }
+    if (o->ctx_bytes > CELLAR_CTX_BYTES_MAX) { return "ctx_bytes is over 256"; }
+    if ((o->ctx_retain == NULL) != (o->ctx_release == NULL)) {
+        return "ctx_retain and ctx_release: both or neither";
+    }
+    return NULL;
+}
+
+/* Parts that are not built yet. */
+static bool cache_load_opts_later(const cellar_load_opts *o)
+{
+    for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
+        if (o->fallback[i].fn != NULL) { return true; }
+    }
+    return (o->flags & ~CACHE_LOAD_FLAGS) != 0 || o->default_value != NULL ||
+           o->breaker != NULL || o->fallback_ttl_ms != 0;
+}
+
+CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest)
+{
+    if (call != 0) { return call; }
+    const int64_t own = view != NULL ? base_load_rlx(view) : 0;
+    return own != 0 ? own : rest;
+}
+
+static uint32_t cache_load_number(const cellar *c, const cache_load_range *r, unsigned i)
+{
+    uint32_t n = r->n[i];
+    if (n == 0) { n = base_load_rlx(&c->load_n[i]); }
+    if (n == 0) { n = cache_load_n_default[i]; }
+    return n == CELLAR_LOAD_NONE ? 0 : n;
+}
+
+/* Percent and mode go together: who names the one means the other. */
+static void cache_load_jitter(const cellar *c, const cache_load_range *r, cache_load_plan *p)
+{
+    p->jitter_pct = r->n[CACHE_JITTER_PCT];
+    p->jitter_mode = r->n[CACHE_JITTER_MODE];
+    if (p->jitter_pct == 0) {
+        p->jitter_pct = base_load_rlx(&c->load_n[CACHE_JITTER_PCT]);
+        p->jitter_mode = base_load_rlx(&c->load_n[CACHE_JITTER_MODE]);
+    }
+    if (p->jitter_pct == 0) {
+        p->jitter_pct = c->store->jitter[0];
+        p->jitter_mode = c->store->jitter[1];
+    }
+    if (p->jitter_pct == CELLAR_LOAD_NONE) { p->jitter_pct = 0; }
+}
+
+static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
+                                 const cache_load_range *r, cache_load_plan *p)
+{
+    int64_t ms[CACHE_LOAD_TIMES];
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
+        ms[i] = cache_load_own(r->ms[i], &c->load_ms[i], cache_load_ms_default[i]);
+    }
+    memset(p, 0, sizeof *p);
+    p->ttl_ms = cache_load_own(o->ttl_ms, &c->def[CACHE_TTL], BASE_NEVER_MS);
+    p->negative_ttl_ms = cache_load_own(o->negative_ttl_ms, &c->def[CACHE_NEGATIVE_TTL], 60000);
+    p->stale_ms = cache_load_own(o->stale_ms, &c->def[CACHE_STALE], 0);
+    p->error_ttl_ms = ms[CACHE_ERROR_TTL];
+    p->error_max_ms = BASE_MIN(BASE_MAX(ms[CACHE_ERROR_MAX], 1), CACHE_HARD_MAX_MS);
+    p->throttle_ms = ms[CACHE_THROTTLE];
+    p->hard_ms = ms[CACHE_HARD];
+    p->soft_ms = ms[CACHE_SOFT] == CELLAR_TTL_NONE ? 0 : ms[CACHE_SOFT];
+    p->wait_ms = ms[CACHE_WAIT] != 0 ? ms[CACHE_WAIT] : p->hard_ms;
+    p->fallback_ttl_ms = o->fallback_ttl_ms != 0 ? o->fallback_ttl_ms : p->throttle_ms;
+    cache_load_jitter(c, r, p);
+    p->handovers = cache_load_number(c, r, CACHE_HANDOVERS);
+    p->takeovers = cache_load_number(c, r, CACHE_TAKEOVERS);
+    p->eager_pct = cache_load_number(c, r, CACHE_EAGER);
+    p->xfetch = cache_load_number(c, r, CACHE_XFETCH);
+    /* One of them from the call, the other from the view: the call's. */
+    if (p->eager_pct != 0 && p->xfetch != 0) {
+        if (r->n[CACHE_EAGER] != 0) { p->xfetch = 0; } else { p->eager_pct = 0; }
+    }
+    p->no_negative = cache_load_number(c, r, CACHE_NO_NEGATIVE) != 0;
+    p->no_wait = o->no_wait != 0;
+    p->flags = o->flags;
+}
+
+CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why)
+{
+    return cache_fail(c, CELLAR_E_INVAL, 0, why);
+}
+
+CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
+                                               cellar_load_opts *full, cache_load_plan *p)
+{
+    static const cellar_load_opts none = CELLAR_LOAD_OPTS_INIT;
+    const cellar_load_opts *in = *o != NULL ? *o : &none;
+    if (in->struct_size != sizeof none) {
+        const cellar_err err = cache_opts_in(full, sizeof *full, in);
+        if (err == CELLAR_E_INVAL) { return cache_load_refuse(c, "struct_size of load options"); }
+        if (err != CELLAR_OK) {
+            return cache_fail(c, err, 0, "a field of the load options is newer than the library");
+        }
+        in = *o = full;
+    }
+    cache_load_range r;
+    const char *why = cache_load_opts_range(in, &r);
+    if (why != NULL) { return cache_load_refuse(c, why); }
+    if (cache_load_opts_later(in)) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "an option or flag of the load is unknown or belongs to a later part");
+    }
+    cache_load_plan_fill(c, in, &r, p);
+    return CELLAR_OK;
+}

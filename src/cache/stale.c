@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stale: loads that nobody waits for: refreshes of what is stale or soon will be.
+ *
+ * PICTURE    a look finds something stale or early -> flight QUEUED, a job beside it -> queue ->
+ *            a worker, or cellar_tick where there are none -> flight LOADING -> load_lead.c
+ * INVARIANTS a job has one ref of its flight and of its view, and, if the host said so, of ctx; all
+ *            three go back exactly once. A job whose flight was taken over by a caller, or whose
+ *            entry was changed or is gone, is dropped. Without ctx_bytes, retain, CTX_STATIC or a
+ *            view's loader nothing runs in the background: ctx may be on the caller's stack.
+ * LOCKING    QUEUE for the queue and the workers' array, alone. Loaders run with no lock.
+ * WHO        completes a close: `loading` counts calls and running jobs, the close waits for 0 as
+ * COMPLETES  long as close_ms, joins the workers and drops what is queued.
+ * LIMITS     load_queue jobs; full: the stale value is served, counted, the next call tries again.
+ *            Workers start one a job until there are load_workers, and stay until the close.
+ * SOURCE     early refresh by chance: Vattani, Chierichetti, Lowenstein 2015 (XFetch). */
+#include "cache/load_int.h"
+
+struct cache_job {
+    cache_job *next;      /* QUEUE */
+    flight *f;            /* one ref; NULL in a forked child: its flight was the parent's */
+    cellar *view;         /* one ref */
+    cache_load_plan p;
+    cellar_loader fn;
+    void *ctx;
+    void (*release)(void *ctx);
+    int64_t seen_ms;      /* early: deadline of the entry it refreshes, else -1 */
+    uint64_t copy[CELLAR_CTX_BYTES_MAX / 8]; /* of ctx */
+};
+
+/* ---- early? ---- */
+
+/* -ln((64 + i + 1/2) / 128) in 1/65536: the leading 7 bits of a draw. */
+static const uint32_t cache_ln_table[64] = {
+    44916, 43908, 42915, 41937, 40973, 40023, 39087, 38164, 37254, 36356,
+    35470, 34596, 33734, 32883, 32043, 31213, 30394, 29585, 28786, 27996,
+    27216, 26445, 25683, 24929, 24185, 23448, 22720, 22000, 21288, 20583,
+    19886, 19196, 18513, 17837, 17169, 16507, 15851, 15202, 14560, 13924,
+    13294, 12669, 12051, 11439, 10832, 10231, 9635, 9044, 8459, 7879,
+    7304, 6734, 6169, 5609, 5054, 4503, 3957, 3415, 2878, 2345,
+    1817, 1293, 773, 257,
+};
+
+/* -ln(u) in 1/65536 for u uniform in (0, 1]: at most 22.2 for 32 bits. */
+static uint64_t cache_minus_ln(uint32_t draw)
+{
+    const uint32_t u = draw != 0 ? draw : 1;
+    const unsigned zeros = 31u - base_log2_floor(u);
+    const uint32_t lead = (uint32_t)((uint64_t)u << zeros >> 25) & 63u;
+    return cache_ln_table[lead] + (uint64_t)zeros * 45426u; /* ln 2 */
+}
+
+static bool cache_xfetch_early(const cache_call *call, int64_t left_ms)
+{
+    const uint64_t cost_us = cache_cost_us(call->found.cost);
+    const uint64_t spread_us = cost_us * call->p.xfetch / 100; /* < 2^42: xfetch <= 100,000 */
+    if (cost_us == 0 || (uint64_t)left_ms > spread_us * 23 / 1000) { return false; }
+    const uint32_t draw = (uint32_t)(base_rng_next(&base_self()->rng) >> 32);
+    return spread_us * cache_minus_ln(draw) / 65536 / 1000 >= (uint64_t)left_ms;
+}
+
+CELLAR_PRIVATE bool cache_is_early(cache_call *call)
+{
+    const l1_info *e = &call->found;
+    if ((call->p.eager_pct | call->p.xfetch) == 0 || e->expires_ms == BASE_NEVER_MS ||
+        (call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0 || call->now_ms < call->retry_at_ms) {
+        return false;
+    }
+    const int64_t left_ms = BASE_MAX(e->expires_ms - call->now_ms, 0);
+    if (call->p.xfetch != 0) { return cache_xfetch_early(call, left_ms); }
+    const int64_t life_ms = e->expires_ms - e->born_ms;
+    if (!e->born_exact || life_ms <= 0) { return false; }
+    return left_ms <= life_ms / 100 * (100 - (int64_t)call->p.eager_pct) +
+                          life_ms % 100 * (100 - (int64_t)call->p.eager_pct) / 100;
+}
+
+/* ---- jobs ---- */
+
+CELLAR_PRIVATE bool cache_background(const cache_call *call)
+{
+    const cellar_load_opts *o = call->o;
+    if ((call->p.flags & (CELLAR_LOAD_NO_STORE | CELLAR_LOAD_REFRESH)) != 0) { return false; }
+    if (call->view_loader || (call->p.flags & CELLAR_LOAD_CTX_STATIC) != 0) { return true; }
+    return o != NULL && (o->ctx_bytes != 0 || o->ctx_retain != NULL);
+}
+
+static void cache_job_free(cache_store *s, cache_job *j)
+{
+    if (j->release != NULL) {
+        sync_assert_none();
+        j->release(j->ctx);
+    }
+    cache_view_release(j->view);
+    base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
+}
+
+static cache_job *cache_job_new(const cache_call *call, flight *f)
+{
+    cache_store *s = call->c->store;
+    const cellar_load_opts *o = call->o;
+    cache_job *j = base_alloc(&s->account, BASE_MOD_FLIGHT, sizeof *j, NULL);
+    if (j == NULL) { return NULL; }
+    if (!cache_view_hold(call->c)) {
+        base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
+        return NULL;
+    }
+    j->f = f;
+    j->view = call->c;
+    j->p = call->p;
+    j->fn = call->fn;
+    j->ctx = call->ctx;
+    j->seen_ms = call->early ? call->found.deadline_ms : -1;
+    if (!call->view_loader && o != NULL && o->ctx_retain != NULL) {
+        j->ctx = o->ctx_retain(call->ctx);
+        j->release = o->ctx_release;
+    } else if (!call->view_loader && o != NULL && o->ctx_bytes != 0 && call->ctx != NULL) {
+        memcpy(j->copy, call->ctx, o->ctx_bytes); /* at most 256: load_opts.c */
+        j->ctx = j->copy;
+    }
+    return j;
+}
+
+/* After the leader left its thread inside the loader: the call is a job's. */
+CELLAR_PRIVATE void cache_job_left(cache_call *call)
+{
+    cache_job_free(call->c->store, call->job);
+}
+
+static void cache_job_run(cache_store *s, cache_job *j)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+    flight *f = j->f;
+    if (f == NULL) {
+        cache_job_free(s, j);
+        return;
+    }
+    if (!cache_load_begin(j->view)) {
+        flight_end(t, f, &cancelled);
+        cache_job_free(s, j);
+        return;
+    }
+    if (!flight_start(t, f, base_now_ms(&s->clock), j->p.hard_ms)) {
+        flight_unref(t, f);
+    } else {
+        cache_call call;
+        const flight_key k = flight_key_of(f);
+        cache_call_begin(&call, j->view, k.bytes, k.len);
+        call.k.owner = k.owner; /* of its flight, which a clear has made a stranger */
+        call.k.hash = k.hash;
+        call.p = j->p;
+        call.fn = j->fn;
+        call.ctx = j->ctx;
+        call.job = j;
+        call.early = j->seen_ms >= 0;
+        call.found.deadline_ms = j->seen_ms;
+        call.cancel = base_cancel_off();
+        const int cancel = call.cancel;
+        stats_add(cache_mine(j->view), STATS_REFRESH, 1);
+        cache_lead(&call, t, f);
+        flight_bytes_drop(call.value);
+        cache_call_forget(&call);
+        base_cancel_set(cancel);
+    }
+    cellar *view = j->view;
+    (void)base_add_rlx(&view->refs, 1u); /* the job's goes with it */
+    cache_job_free(s, j);
+    cache_view_release(view);
+    (void)base_sub_ar(&s->loading, 1u);
+}
+
+static cache_job *cache_job_pop(cache_store *s)
+{
+    sync_take(QUEUE, &s->job_lock);
+    cache_job *j = s->jobs_end ? NULL : s->job_first;
+    if (j != NULL) {
+        s->job_first = j->next;
+        if (s->job_first == NULL) { s->job_last = NULL; }
+        s->job_count--;
+    }
+    sync_drop(QUEUE, &s->job_lock);
+    return j;
+}
+
+/* ---- workers ---- */
+
+static void cache_worker_main(void *arg)
+{
+    cache_store *s = arg;
+    for (;;) {
+        const uint32_t bell = base_load_acq(&s->job_bell);
+        cache_job *j = cache_job_pop(s);
+        if (j != NULL) {
+            cache_job_run(s, j);
+            continue;
+        }
+        sync_take(QUEUE, &s->job_lock);
+        const bool ends = s->jobs_end;
+        sync_drop(QUEUE, &s->job_lock);
+        if (ends) { return; }
+        (void)sync_wait(&s->job_bell, bell, UINT64_MAX);
+    }
+}
+
+/* One more worker, if there may be more and nobody else is making one. */
+static void cache_worker_more(cache_store *s)
+{
+    base_thread *array = NULL;
+    const size_t bytes = (size_t)s->load_workers * sizeof *array;
+    sync_take(QUEUE, &s->job_lock);
+    bool wanted = !s->worker_starting && !s->jobs_end && s->worker_count < s->load_workers &&
+                  !s->forked;
+    const bool first = s->worker == NULL;
+    if (wanted) { s->worker_starting = true; }
+    sync_drop(QUEUE, &s->job_lock);
+    if (!wanted) { return; }
+    if (first) { array = base_alloc(&s->account, BASE_MOD_STORE, bytes, NULL); }
+    sync_take(QUEUE, &s->job_lock);
+    if (first) { s->worker = array; }
+    base_thread *at = s->worker != NULL ? &s->worker[s->worker_count] : NULL;
+    sync_drop(QUEUE, &s->job_lock);
+    const bool up = at != NULL && base_thread_start(at, cache_worker_main, s, "cellar-load") == 0;
+    sync_take(QUEUE, &s->job_lock);
+    if (up) { s->worker_count++; }
+    s->worker_starting = false;
+    sync_drop(QUEUE, &s->job_lock);
+}
+
+static bool cache_job_push(cache_store *s, cache_job *j)
+{
+    sync_take(QUEUE, &s->job_lock);
+    const bool room = s->job_count < s->load_queue && !s->jobs_end;
+    const bool more = room && s->worker_count < s->load_workers;
+    if (room) {
+        j->next = NULL;
+        if (s->job_last != NULL) { s->job_last->next = j; } else { s->job_first = j; }
+        s->job_last = j;
+        s->job_count++;
+    }
+    sync_drop(QUEUE, &s->job_lock);
+    if (!room) { return false; }
+    if (more) { cache_worker_more(s); }
+    (void)base_add_ar(&s->job_bell, 1u);
+    sync_wake(&s->job_bell, 1);
+    return true;
+}
+
+CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
+{
+    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+    cache_store *s = call->c->store;
+    flight_ask ask;
+    flight *f = NULL;
+    cache_ask(call, FLIGHT_JOB, &ask);
+    const flight_entry entry = flight_enter(t, &ask, &f);
+    if (entry == FLIGHT_TAKEN) { return; } /* it is being refreshed */
+    cache_job *j = NULL;
+    bool queued = false;
+    if (entry == FLIGHT_LED) {
+        j = cache_job_new(call, f);
+        queued = j != NULL && cache_job_push(s, j);
+    }
+    if (queued) {
+        call->result_flags |= CELLAR_RESULT_REFRESH;
+        return;
+    }
+    if (entry == FLIGHT_LED) { flight_end(t, f, &cancelled); }
+    if (j != NULL) { cache_job_free(s, j); }
+    stats_add(cache_mine(call->c), STATS_REFRESH_DROPPED, 1);
+}
+
+CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    if (t == NULL || base_self()->depth > 0) { return false; }
+    (void)flight_expire(t, base_now_ms(&s->clock));
+    const uint64_t since_ns = base_now_ns();
+    for (;;) {
+        sync_take(QUEUE, &s->job_lock);
+        const bool mine = s->job_first != NULL && s->worker_count == 0;
+        sync_drop(QUEUE, &s->job_lock);
+        if (!mine) { return false; }
+        cache_job *j = cache_job_pop(s);
+        if (j == NULL) { return false; }
+        cache_job_run(s, j);
+        if (base_now_ns() - since_ns >= budget_us * 1000) { break; }
+    }
+    sync_take(QUEUE, &s->job_lock);
+    const bool left = s->job_first != NULL;
+    sync_drop(QUEUE, &s->job_lock);
+    return left;
+}
+
+/* ---- close, fork ---- */
+
+static void cache_jobs_drop(cache_store *s)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+    sync_take(QUEUE, &s->job_lock);
+    cache_job *j = s->job_first;
+    s->job_first = s->job_last = NULL;
+    s->job_count = 0;
+    sync_drop(QUEUE, &s->job_lock);
+    while (j != NULL) {
+        cache_job *next = j->next;
+        if (j->f != NULL) { flight_end(t, j->f, &cancelled); }
+        cache_job_free(s, j);
+        j = next;
+    }
+}
+
+static void cache_jobs_end(cache_store *s, bool end)
+{
+    sync_take(QUEUE, &s->job_lock);
+    s->jobs_end = end;
+    sync_drop(QUEUE, &s->job_lock);
+    (void)base_add_ar(&s->job_bell, 1u);
+    sync_wake(&s->job_bell, INT32_MAX);
+}
+
+/* A worker counts itself in by taking a job, before it is seen in `loading`: joined first or last,
+ * it ends only at its own pace; so the wait is for the loads, and the join comes after it. */
+CELLAR_PRIVATE bool cache_load_close(cache_store *s)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    const uint64_t since_ns = base_now_ns();
+    const uint64_t patience_ns = (uint64_t)BASE_MIN(s->close_ms, INT64_MAX / 4000000) * 1000000;
+    cache_jobs_end(s, true);
+    for (;;) {
+        if (t != NULL) { flight_close(t); }
+        if (base_load_sc(&s->loading) == 0) { break; }
+        if (base_now_ns() - since_ns >= patience_ns) {
+            cache_jobs_end(s, false);
+            return false;
+        }
+        base_sleep_ns(1000000);
+        if (t == NULL) { t = base_load_sc(&s->flights); }
+    }
+    for (uint32_t i = 0; i < s->worker_count; i++) { base_thread_join(&s->worker[i]); }
+    base_free(&s->account, BASE_MOD_STORE, s->worker,
+              (size_t)s->load_workers * sizeof *s->worker);
+    s->worker = NULL;
+    s->worker_count = 0;
+    cache_jobs_drop(s);
+    return true;
+}
+
+CELLAR_PRIVATE void cache_load_destroy(cache_store *s)
+{
+    flight_table_destroy(base_load_sc(&s->flights));
+    base_store_sc(&s->flights, (flight_table *)NULL);
+}
+
+CELLAR_PRIVATE void cache_load_fork_prepare(cache_store *s) SYNC_UNCHECKED
+{
+    flight_table *t = base_load_sc(&s->flights);
+    if (t != NULL) { flight_fork_prepare(t); }
+    s->forking = t;
+    sync_take(QUEUE, &s->job_lock);
+}
+
+CELLAR_PRIVATE void cache_load_fork_parent(cache_store *s) SYNC_UNCHECKED
+{
+    sync_drop(QUEUE, &s->job_lock);
+    if (s->forking != NULL) { flight_fork_parent(s->forking); }
+}
+
+CELLAR_PRIVATE void cache_load_fork_child(cache_store *s)
+{
+    sync_reset(&s->job_lock);
+    if (s->forking != NULL) { flight_fork_child(s->forking); }
+    for (cache_job *j = s->job_first; j != NULL; j = j->next) { j->f = NULL; }
+    s->worker_count = 0; /* jobs of the child: by cellar_tick */
+    s->worker_starting = false;
+    base_store_rlx(&s->loading, 0u);
+    for (const flight *f = base_self()->leads; f != NULL; f = flight_outer(f)) {
+        (void)base_add_rlx(&s->loading, 1u); /* a loader that forked goes on here, too */
+    }
+}
+
+CELLAR_PRIVATE bool cache_load_audit(cache_store *s)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    return t == NULL || flight_audit(t);
+}

@@ -1,0 +1,1085 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * flight: the table of loads that are running, and the word each of them is waited for on.
+ *
+ * PICTURE    keyed hash -> shard {lock | count | table -> sentinel, flight, flight .. | detached |
+ *            spare}            flight {state, refs, outcome | key}
+ *                state   phase 3 bits | WAITERS | take-overs 4 bits; the futex word
+ *                attached --unlink (publish, end, overtaken, taken over)--> detached --last ref-->
+ *                spare, or freed
+ * INVARIANTS count == flights in the table without the sentinel == attached flights of the shard;
+ *            a key has at most one attached flight that getters find; refs > 0 while a flight is in
+ *            either list and never rises from 0; the outcome is written once, under the shard's
+ *            lock, before the phase becomes final; records living == t->open.
+ * LOCKING    one lock a shard, rank FLIGHT, a leaf but for GRAPH, which is taken alone: table work
+ *            only, no allocation, never two shards. It is taken inside odd windows of L1, so its
+ *            holder does nothing that waits.
+ * PROOF      leader: attach, count +1 (seq_cst), fence, second look. Writer: window odd (seq_cst),
+ *            then count. Either the writer sees the flight, or the look sees the odd window and
+ *            waits for what the writer leaves. Publisher: unlink inside the window, so whoever
+ *            finds no flight finds the entry. tests/model/flight.pml has the same step names.
+ * WHO        completes a flight: its leader, once; else whoever took it over, expired its lease or
+ * COMPLETES  closed the store. Waiters keep it alive by their ref, subscriptions by being in its
+ *            list; the leader drops its own ref last, after it woke.
+ * CYCLES     a thread that leads something and is about to wait records the flight it waits for,
+ *            then walks owner -> what that thread waits for -> ..; coming home means that the wait
+ *            would never end. Edge first, walk after: of two threads closing a cycle exactly one is
+ *            refused. One lock for the process: loads may nest across stores.
+ * LIMITS     max_flights records, max_waiters refs and subscriptions; 8 spares a shard stay, which
+ *            is what memory comes back to. Threads beyond BASE_SELF_MAX have no token: no cycle is
+ *            found through them, hard_at ends it.
+ * TRIED      uthash allocates on the first add and frees on the last delete: a lone load would pay
+ *            both. A sentinel a shard and `noexpand` keep the 32 buckets. A lock that only spins
+ *            (the holder may be off the processor): the ranked lock spins 64 times, then sleeps.
+ * SOURCE     Spin models of the project; Drepper 2011 for the word. */
+#include "guard/flight.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/num.h"
+#include "base/table.h"
+
+#define FLIGHT_SHARDS_MAX 64u
+#define FLIGHT_SPARES 8u
+#define FLIGHT_KEY_ROOM 64u /* bytes of key a spare takes */
+#define FLIGHT_SLICE_NS UINT64_C(10000000) /* longest sleep by a clock the host turns */
+
+#define FLIGHT_PHASE(s) ((flight_phase)((s) & 7u))
+#define FLIGHT_WAITERS 8u
+#define FLIGHT_TAKEOVER 16u
+#define FLIGHT_TAKEOVERS(s) (((s) >> 4) & 15u)
+
+struct flight {
+    UT_hash_handle hh;
+    _Atomic uint32_t state;      /* release under the shard's lock, acquire by waiters; the futex */
+    uint32_t refs;               /* shard lock; never rises from 0 */
+    uint64_t gen;                /* store-wide; names a lease */
+    uint64_t hash;
+    uint32_t owner;              /* vgen: part of the key */
+    uint32_t key_len, key_room;
+    uint32_t view_id;
+    uint32_t nonce;              /* of its lease */
+    uint8_t kind;                /* flight_kind */
+    bool attached, lease_open, resident;
+    base_self_t *_Atomic leader; /* shard lock; read under GRAPH. NULL: queued, lease, no token */
+    int64_t start_ms, hard_at_ms;
+    uint64_t tag_born;
+    flight_outcome result;       /* once final: constant until the last ref */
+    flight_bytes *draft;         /* the leader's alone, until it ends */
+    flight_sub *subs;            /* shard lock */
+    flight *next, *prev;         /* shard lock: detached; next alone: spare */
+    flight *outer;               /* the leading thread's: what it led before */
+    uintptr_t frame;
+    uint32_t depth;
+    flight_table *table;         /* constant */
+    unsigned char key[FLIGHT_KEY_ROOM]; /* key_room bytes of them */
+};
+
+typedef struct flight_shard {
+    sync_lock lock BASE_ALIGNED(BASE_PAD); /* rank FLIGHT; guards all but count's readers */
+    _Atomic uint32_t count;      /* attached; seq_cst both ways: PROOF */
+    uint32_t spare_count;
+    flight *table;               /* uthash; the sentinel is always in it */
+    flight *detached;            /* unlinked, refs > 0 */
+    flight *spare;
+    flight sentinel;
+} flight_shard;
+
+struct flight_table {
+    flight_shard *shard;
+    base_account *account;
+    const base_clock *clock;
+    void *raw;
+    size_t raw_bytes;
+    uint32_t mask;
+    uint32_t max_flights, max_waiters;
+    _Atomic uint32_t *callers;   /* flight_config */
+    _Atomic uint32_t open;       /* records in use */
+    _Atomic uint32_t waiters;    /* joiners' refs and subscriptions */
+    _Atomic uint64_t next_gen;
+    flight *_Atomic lost;        /* in a forked child: records of threads that are not there */
+};
+
+static sync_lock flight_graph;   /* rank GRAPH; guards waits_for of every base_self */
+
+/* ---- bytes ---- */
+
+#define FLIGHT_BYTES_HEAD ((sizeof(flight_bytes) + 15) & ~(size_t)15)
+
+CELLAR_PRIVATE flight_bytes *flight_bytes_new(const base_alloc_hooks *hooks, size_t len)
+{
+    size_t bytes;
+    if (!base_size_add(FLIGHT_BYTES_HEAD, len, &bytes)) { return NULL; }
+    flight_bytes *b = base_alloc_raw(hooks, bytes);
+    if (b == NULL) { return NULL; }
+    memset(b, 0, sizeof *b);
+    base_store_rlx(&b->refs, 1u);
+    b->len = len;
+    b->data = (unsigned char *)b + FLIGHT_BYTES_HEAD;
+    b->block_bytes = bytes;
+    b->hooks = *hooks;
+    return b;
+}
+
+CELLAR_PRIVATE flight_bytes *flight_bytes_give(const base_alloc_hooks *hooks, void *p, size_t len,
+                                               void (*free_fn)(void *, void *), void *free_ctx)
+{
+    flight_bytes *b = flight_bytes_new(hooks, 0);
+    if (b == NULL) { return NULL; }
+    b->data = p;
+    b->len = len;
+    b->free_fn = free_fn;
+    b->free_ctx = free_ctx;
+    return b;
+}
+
+CELLAR_PRIVATE void flight_bytes_drop(flight_bytes *b)
+{
+    if (b == NULL || base_sub_ar(&b->refs, 1u) != 1) { return; }
+    sync_assert_none();
+    if (b->free_fn != NULL) { b->free_fn(b->free_ctx, b->data); }
+    const base_alloc_hooks hooks = b->hooks;
+    base_free_raw(&hooks, b, b->block_bytes);
+}
+
+/* ---- the table ---- */
+
+static flight_shard *flight_shard_of(const flight_table *t, uint64_t hash)
+{
+    return &t->shard[(uint32_t)base_mix64(hash) & t->mask];
+}
+
+static unsigned flight_hashv(uint64_t hash) { return (unsigned)(base_mix64(hash) >> 32); }
+
+static bool flight_sentinel_add(flight_table *t, flight_shard *s)
+{
+    base_account *base_table_account = t->account;
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    flight *f = &s->sentinel;
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, f->key, 0, 0u, f);
+    if (f->hh.tbl == NULL) { return false; }
+    f->hh.tbl->noexpand = 1;
+    return true;
+}
+
+static void flight_sentinel_drop(flight_table *t, flight_shard *s)
+{
+    base_account *base_table_account = t->account;
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    if (s->table == NULL) { return; }
+    flight *f = &s->sentinel;
+    HASH_DELETE(hh, s->table, f);
+}
+
+/* A shard for every 256 KiB of budget: the table is some 3 KiB a shard. */
+static uint32_t flight_shard_count(const base_account *a)
+{
+    const uint64_t n = base_pow2_floor(base_load_rlx(&a->limit) >> 18);
+    return (uint32_t)base_clamp(n, 4, FLIGHT_SHARDS_MAX);
+}
+
+CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
+{
+    const uint32_t shards = flight_shard_count(cfg->account);
+    const size_t spares = (size_t)shards * FLIGHT_SPARES * sizeof(flight);
+    const size_t bytes = sizeof(flight_table) + BASE_PAD + shards * sizeof(flight_shard) + spares;
+    unsigned char *raw = base_alloc(cfg->account, BASE_MOD_FLIGHT, bytes, NULL);
+    if (raw == NULL) { return NULL; }
+    flight_table *t = (flight_table *)(void *)raw;
+    t->account = cfg->account;
+    t->clock = cfg->clock;
+    t->raw = raw;
+    t->raw_bytes = bytes;
+    t->mask = shards - 1;
+    t->max_flights = cfg->max_flights;
+    t->max_waiters = cfg->max_waiters;
+    t->callers = cfg->callers;
+    const uintptr_t at = base_round_up((uintptr_t)(raw + sizeof *t), BASE_PAD);
+    t->shard = (flight_shard *)at;
+    flight *spare = (flight *)(void *)(t->shard + shards);
+    for (uint32_t i = 0; i < shards; i++) {
+        flight_shard *s = &t->shard[i];
+        for (uint32_t j = 0; j < FLIGHT_SPARES; j++, spare++) {
+            spare->resident = true;
+            spare->table = t;
+            spare->key_room = FLIGHT_KEY_ROOM;
+            spare->next = s->spare;
+            s->spare = spare;
+            s->spare_count++;
+        }
+        if (!flight_sentinel_add(t, s)) {
+            flight_table_destroy(t);
+            return NULL;
+        }
+    }
+    return t;
+}
+
+static void flight_free_lost(flight_table *t);
+
+CELLAR_PRIVATE void flight_table_destroy(flight_table *t)
+{
+    if (t == NULL) { return; }
+    flight_free_lost(t);
+    BASE_ASSERT(base_load_rlx(&t->open) == 0);
+    for (uint32_t i = 0; i <= t->mask; i++) { flight_sentinel_drop(t, &t->shard[i]); }
+    base_free(t->account, BASE_MOD_FLIGHT, t->raw, t->raw_bytes);
+}
+
+/* ---- records ---- */
+
+static size_t flight_record_bytes(uint32_t key_room)
+{
+    return offsetof(flight, key) + (size_t)key_room;
+}
+
+static flight *flight_record_new(flight_table *t, uint32_t key_len)
+{
+    const uint32_t room = BASE_MAX(key_len, FLIGHT_KEY_ROOM);
+    flight *f = base_alloc(t->account, BASE_MOD_FLIGHT, flight_record_bytes(room), NULL);
+    if (f == NULL) { return NULL; }
+    f->key_room = room;
+    f->table = t;
+    return f;
+}
+
+static void flight_record_free(flight_table *t, flight *f)
+{
+    if (f == NULL) { return; }
+    BASE_ASSERT(!f->resident);
+    base_free(t->account, BASE_MOD_FLIGHT, f, flight_record_bytes(f->key_room));
+}
+
+static flight *flight_spare_take(flight_shard *s, uint32_t key_len) SYNC_HOLDS(FLIGHT);
+static flight *flight_spare_take(flight_shard *s, uint32_t key_len)
+{
+    if (s->spare == NULL || key_len > FLIGHT_KEY_ROOM) { return NULL; }
+    flight *f = s->spare;
+    s->spare = f->next;
+    s->spare_count--;
+    return f;
+}
+
+static void flight_list_add(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+static void flight_list_add(flight_shard *s, flight *f)
+{
+    f->prev = NULL;
+    f->next = s->detached;
+    if (f->next != NULL) { f->next->prev = f; }
+    s->detached = f;
+}
+
+static void flight_list_cut(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+static void flight_list_cut(flight_shard *s, flight *f)
+{
+    if (f->next != NULL) { f->next->prev = f->prev; }
+    if (f->prev != NULL) { f->prev->next = f->next; } else { s->detached = f->next; }
+    f->next = f->prev = NULL;
+}
+
+/* ---- attached ---- */
+
+/* The flight getters find under this key; also those they do not (SIDE) when `side`. */
+static flight *flight_find(flight_shard *s, const flight_key *k, bool side, const flight *after)
+    SYNC_HOLDS(FLIGHT);
+static flight *flight_find(flight_shard *s, const flight_key *k, bool side, const flight *after)
+{
+    const unsigned hashv = flight_hashv(k->hash);
+    UT_hash_table *table = s->table->hh.tbl;
+    unsigned bucket;
+    HASH_TO_BKT(hashv, table->num_buckets, bucket);
+    UT_hash_handle *at = after != NULL ? after->hh.hh_next : table->buckets[bucket].hh_head;
+    for (; at != NULL; at = at->hh_next) {
+        flight *f = (flight *)ELMT_FROM_HH(table, at);
+        if (at->hashv == hashv && f->key_len == k->len && f->owner == k->owner &&
+            f != &s->sentinel && (side || f->kind != FLIGHT_SIDE) &&
+            memcmp(f->key, k->bytes, k->len) == 0) {
+            return f;
+        }
+    }
+    return NULL;
+}
+
+static void flight_attach(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+static void flight_attach(flight_shard *s, flight *f)
+{
+    base_account *base_table_account = f->table->account; /* not asked: the buckets are there */
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, f->key, f->key_len, flight_hashv(f->hash), f);
+    f->attached = true;
+    (void)base_add_sc(&s->count, 1u);
+    (void)base_table_account;
+    (void)base_table_module;
+}
+
+static void flight_unlink(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+static void flight_unlink(flight_shard *s, flight *f)
+{
+    base_account *base_table_account = f->table->account; /* not asked: the sentinel stays */
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    BASE_ASSERT(f->attached && f->refs > 0);
+    HASH_DELETE(hh, s->table, f);
+    f->attached = false;
+    (void)base_sub_ar(&s->count, 1u);
+    flight_list_add(s, f);
+    (void)base_table_account;
+    (void)base_table_module;
+}
+
+static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
+{
+    const flight_key *k = &ask->key;
+    flight_table *t = f->table;
+    const bool queued = ask->kind == FLIGHT_JOB;
+    BASE_ASSERT(f->refs == 0 && f->draft == NULL && f->subs == NULL && f->result.value == NULL);
+    base_store_rlx(&f->state, (uint32_t)(queued ? FLIGHT_QUEUED : FLIGHT_LOADING) |
+                              takeovers * FLIGHT_TAKEOVER);
+    f->refs = 1;
+    f->gen = base_add_rlx(&t->next_gen, (uint64_t)1) + 1;
+    f->hash = k->hash;
+    f->owner = k->owner;
+    f->key_len = k->len;
+    memcpy(f->key, k->bytes, k->len); /* key_len <= key_room: flight_enter */
+    f->view_id = ask->view_id;
+    f->kind = (uint8_t)ask->kind;
+    f->lease_open = false; /* flight_lease_open */
+    f->nonce = (uint32_t)base_mix64(k->hash ^ base_mix64(f->gen));
+    base_store_rlx(&f->leader, (base_self_t *)NULL);
+    f->start_ms = ask->now_ms;
+    f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_ms);
+    f->tag_born = ask->tag_born;
+    memset(&f->result, 0, sizeof f->result);
+    f->outer = NULL;
+    f->depth = 0;
+}
+
+typedef struct flight_ended { /* to be done after the lock */
+    flight *wake;       /* its waiters; the caller holds a ref */
+    flight_sub *subs;
+} flight_ended;
+
+/* Make it final; under the lock. False: it was already. */
+static bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o, flight_ended *e)
+    SYNC_HOLDS(FLIGHT);
+static bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o, flight_ended *e)
+{
+    const uint32_t state = base_load_rlx(&f->state);
+    (void)s;
+    e->wake = NULL;
+    e->subs = NULL;
+    if (FLIGHT_PHASE(state) > FLIGHT_LOADING) { return false; }
+    f->result = *o;
+    base_store_rlx(&f->leader, (base_self_t *)NULL);
+    base_store_rel(&f->state, (state & ~7u) | (uint32_t)o->phase); /* acquire in flight_wait */
+    if ((state & FLIGHT_WAITERS) != 0) { e->wake = f; }
+    e->subs = f->subs;
+    f->subs = NULL;
+    return true;
+}
+
+static void flight_announce(flight_table *t, const flight_ended *e)
+{
+    BASE_POINT("flight.wake");
+    if (e->wake != NULL && !BASE_MUTANT("flight.no_wake")) {
+        sync_wake(&e->wake->state, INT32_MAX);
+    }
+    for (flight_sub *s = e->subs; s != NULL;) {
+        flight_sub *next = s->next;
+        sync_assert_none();
+        s->fn(s->ctx);
+        flight_sub_free(t, s);
+        (void)base_sub_ar(&t->waiters, 1u);
+        s = next;
+    }
+}
+
+/* One ref less; what must be freed comes back, for after the lock. */
+typedef struct flight_rest { flight *record; flight_bytes *value, *draft; } flight_rest;
+
+static flight_rest flight_let_go(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+static flight_rest flight_let_go(flight_shard *s, flight *f)
+{
+    flight_rest rest = { NULL, NULL, NULL };
+    BASE_REQUIRE(f->refs > 0);
+    if (--f->refs != 0) { return rest; }
+    BASE_ASSERT(!f->attached && f->subs == NULL);
+    flight_list_cut(s, f);
+    rest.value = f->result.value;
+    rest.draft = f->draft;
+    f->result.value = f->draft = NULL;
+    (void)base_sub_ar(&f->table->open, 1u);
+    if (f->resident) {
+        f->next = s->spare;
+        s->spare = f;
+        s->spare_count++;
+    } else {
+        rest.record = f;
+    }
+    return rest;
+}
+
+static void flight_rest_free(flight_table *t, const flight_rest *rest)
+{
+    flight_bytes_drop(rest->value);
+    flight_bytes_drop(rest->draft);
+    flight_record_free(t, rest->record);
+}
+
+CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    sync_take(FLIGHT, &s->lock);
+    const flight_rest rest = flight_let_go(s, f);
+    sync_drop(FLIGHT, &s->lock);
+    flight_rest_free(t, &rest);
+}
+
+static const flight_outcome flight_cancelled = { .phase = FLIGHT_CANCELLED };
+
+/* ---- enter ---- */
+
+typedef struct flight_turn { /* what one look under the lock came to */
+    flight_entry entry;
+    flight *f;
+    bool again;          /* a record is needed first */
+    flight_ended ended;  /* of the one taken over, on which we then hold a ref */
+    flight *late;
+} flight_turn;
+
+static bool flight_stuck(const flight *f, const flight_ask *ask)
+{
+    const uint32_t takeovers = FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
+    const int64_t grace = base_add_sat(f->hard_at_ms, BASE_MIN(ask->hard_ms, INT64_MAX / 10) * 10);
+    return takeovers >= ask->max_takeovers && ask->now_ms < grace;
+}
+
+static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask, flight_turn *turn)
+    SYNC_HOLDS(FLIGHT);
+static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask, flight_turn *turn)
+{
+    const uint32_t state = base_load_rlx(&f->state);
+    turn->f = f;
+    if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && ask->take_queued) {
+        base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
+        f->start_ms = ask->now_ms;
+        f->hard_at_ms = base_add_sat(ask->now_ms, ask->hard_ms);
+        f->refs++;
+        f->kind = (uint8_t)ask->kind;
+        turn->entry = FLIGHT_LED;
+        return;
+    }
+    turn->entry = FLIGHT_TAKEN;
+    if (!ask->join && ask->sub == NULL) { return; }
+    if (base_add_rlx(&t->waiters, 1u) >= t->max_waiters) {
+        (void)base_sub_ar(&t->waiters, 1u);
+        turn->entry = FLIGHT_CROWDED;
+    } else if (ask->join) {
+        f->refs++;
+        base_store_rel(&f->state, state | FLIGHT_WAITERS);
+        turn->entry = FLIGHT_JOINED;
+    } else {
+        ask->sub->next = f->subs;
+        f->subs = ask->sub;
+    }
+}
+
+/* The record for a new flight; false: none at hand. */
+static bool flight_turn_record(flight_table *t, flight_shard *s, const flight_ask *ask,
+                               flight **fresh, flight_turn *turn) SYNC_HOLDS(FLIGHT);
+static bool flight_turn_record(flight_table *t, flight_shard *s, const flight_ask *ask,
+                               flight **fresh, flight_turn *turn)
+{
+    if (base_add_rlx(&t->open, 1u) >= t->max_flights) {
+        (void)base_sub_ar(&t->open, 1u);
+        turn->entry = FLIGHT_FULL;
+        return false;
+    }
+    if (*fresh == NULL) { *fresh = flight_spare_take(s, ask->key.len); }
+    if (*fresh == NULL) {
+        (void)base_sub_ar(&t->open, 1u);
+        turn->again = true;
+        return false;
+    }
+    return true;
+}
+
+static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask *ask,
+                             flight **fresh, flight_turn *turn) SYNC_HOLDS(FLIGHT);
+static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask *ask,
+                             flight **fresh, flight_turn *turn)
+{
+    flight *f = flight_find(s, &ask->key, false, NULL);
+    uint32_t takeovers = 0;
+    if (ask->kind == FLIGHT_SIDE) { f = NULL; }
+    const bool late = f != NULL && ask->now_ms >= f->hard_at_ms;
+    if (f != NULL && !late) {
+        flight_turn_found(t, f, ask, turn);
+        return;
+    }
+    if (ask->only_join) {
+        turn->entry = FLIGHT_TAKEN;
+        return;
+    }
+    if (late && flight_stuck(f, ask)) {
+        turn->entry = FLIGHT_STUCK;
+        return;
+    }
+    if (!flight_turn_record(t, s, ask, fresh, turn)) { return; }
+    if (late) {
+        takeovers = BASE_MIN(FLIGHT_TAKEOVERS(base_load_rlx(&f->state)) + 1u, 15u);
+        flight_unlink(s, f);
+        (void)flight_settle(s, f, &flight_cancelled, &turn->ended);
+        if (f->lease_open) {
+            f->lease_open = false; /* its owner's ref becomes ours */
+        } else {
+            f->refs++;
+        }
+        turn->late = f;
+    }
+    flight_init(*fresh, ask, takeovers);
+    flight_attach(s, *fresh);
+    turn->f = *fresh;
+    turn->entry = FLIGHT_LED;
+    *fresh = NULL;
+}
+
+CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask, flight **out)
+{
+    flight_shard *s = flight_shard_of(t, ask->key.hash);
+    flight *fresh = NULL;
+    flight_turn turn;
+    if (BASE_UNLIKELY(base_load_rlx(&t->lost) != NULL)) { flight_free_lost(t); }
+    for (;;) {
+        memset(&turn, 0, sizeof turn);
+        BASE_POINT("flight.enter");
+        sync_take(FLIGHT, &s->lock);
+        flight_turn_take(t, s, ask, &fresh, &turn);
+        sync_drop(FLIGHT, &s->lock);
+        if (!turn.again) { break; }
+        fresh = flight_record_new(t, ask->key.len);
+        if (fresh == NULL) { return FLIGHT_NO_MEMORY; }
+    }
+    if (turn.late != NULL) {
+        flight_announce(t, &turn.ended);
+        flight_unref(t, turn.late);
+    }
+    flight_record_free(t, fresh);
+    if (turn.entry == FLIGHT_LED) {
+        base_fence_sc(); /* between count and the second look: PROOF */
+        BASE_POINT("flight.lead");
+    } else {
+        BASE_POINT("flight.join");
+    }
+    *out = turn.f;
+    return turn.entry;
+}
+
+CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms, int64_t hard_ms)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    flight_ended ended = { NULL, NULL };
+    sync_take(FLIGHT, &s->lock);
+    const uint32_t state = base_load_rlx(&f->state);
+    const bool ours = FLIGHT_PHASE(state) == FLIGHT_QUEUED && f->attached;
+    if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && !f->attached) { /* its entry has changed */
+        (void)flight_settle(s, f, &flight_cancelled, &ended);
+    } else if (ours) {
+        base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
+        f->start_ms = now_ms;
+        f->hard_at_ms = base_add_sat(now_ms, hard_ms);
+    }
+    sync_drop(FLIGHT, &s->lock);
+    flight_announce(t, &ended);
+    return ours;
+}
+
+/* ---- who leads ---- */
+
+CELLAR_PRIVATE bool flight_deep(const base_self_t *self)
+{
+    const flight *f = self->index != 0 ? self->leads : NULL;
+    return f != NULL && f->depth >= FLIGHT_DEPTH_MAX;
+}
+
+CELLAR_PRIVATE void flight_lead_begin(flight *f, uintptr_t frame)
+{
+    base_self_t *self = base_self();
+    if (self->index == 0) { return; } /* shared by many threads: no token */
+    flight *outer = self->leads;
+    f->outer = outer;
+    f->frame = frame;
+    f->depth = outer == NULL ? 1 : outer->frame == frame ? outer->depth : outer->depth + 1;
+    base_store_rel(&f->leader, self); /* acquire in flight_cycle */
+    self->leads = f;
+}
+
+CELLAR_PRIVATE void flight_lead_end(flight *f)
+{
+    base_self_t *self = base_self();
+    if (self->index != 0) { self->leads = f->outer; }
+}
+
+CELLAR_PRIVATE void flight_reap(uintptr_t frame)
+{
+    base_self_t *self = base_self();
+    if (BASE_LIKELY(self->leads == NULL) || self->index == 0) { return; }
+    for (flight *f = self->leads; f != NULL && base_frame_is_gone(self, f->frame, frame);) {
+        flight *outer = f->outer;
+        self->leads = outer;
+        if (outer == NULL || outer->frame != f->frame) { (void)base_sub_ar(f->table->callers, 1u); }
+        flight_end(f->table, f, &flight_cancelled);
+        f = outer;
+    }
+}
+
+CELLAR_PRIVATE void flight_draft(flight *f, flight_bytes *value) { f->draft = value; }
+
+/* ---- the end ---- */
+
+static void flight_end_locked(flight_shard *s, flight *f, const flight_outcome *o,
+                              flight_ended *ended) SYNC_HOLDS(FLIGHT);
+static void flight_end_locked(flight_shard *s, flight *f, const flight_outcome *o,
+                              flight_ended *ended)
+{
+    const bool keep = BASE_MUTANT("flight.no_unlink_on_fail") && o->phase == FLIGHT_FAILED;
+    if (BASE_MUTANT("flight.clear_any")) {
+        const flight_key k = { f->key, f->key_len, f->owner, f->hash };
+        flight *any = flight_find(s, &k, false, NULL);
+        if (any != NULL && any != f) { flight_unlink(s, any); }
+    }
+    if (f->attached && !keep) { flight_unlink(s, f); }
+    (void)flight_settle(s, f, o, ended);
+}
+
+CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome *o)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    flight_ended ended;
+    flight_rest rest = { NULL, NULL, NULL };
+    sync_take(FLIGHT, &s->lock);
+    flight_end_locked(s, f, o, &ended);
+    const bool taken = f->result.value == o->value;
+    /* Nobody else knows it, and it is unlinked, so nobody will: the ref goes at once. */
+    const bool alone = (f->refs == 1 && ended.subs == NULL) ||
+                       BASE_MUTANT("flight.wake_after_unref");
+    if (alone) { rest = flight_let_go(s, f); }
+    sync_drop(FLIGHT, &s->lock);
+    flight_bytes *untaken = taken ? NULL : o->value;
+    if (alone) {
+        flight_rest_free(t, &rest);
+        if (BASE_MUTANT("flight.wake_after_unref")) {
+            BASE_REQUIRE(f->refs > 0);
+            flight_announce(t, &ended);
+        }
+    } else {
+        flight_announce(t, &ended);
+        flight_unref(t, f);
+    }
+    flight_bytes_drop(untaken);
+}
+
+/* ---- waiting ---- */
+
+/* True: waiting for f would be waiting for ourselves. Else the edge stands: flight_edge_drop. */
+static bool flight_cycle(base_self_t *self, flight *f)
+{
+    bool cycle = false;
+    sync_take(GRAPH, &flight_graph);
+    self->waits_for = f;
+    for (const flight *at = f; at != NULL;) {
+        if (FLIGHT_PHASE(base_load_acq(&at->state)) > FLIGHT_LOADING) { break; }
+        const base_self_t *leader = base_load_acq(&at->leader);
+        if (leader == NULL) { break; }
+        cycle = leader == self;
+        if (cycle) { break; }
+        at = leader->waits_for;
+    }
+    if (cycle) { self->waits_for = NULL; }
+    sync_drop(GRAPH, &flight_graph);
+    return cycle;
+}
+
+static void flight_edge_drop(base_self_t *self)
+{
+    sync_take(GRAPH, &flight_graph);
+    self->waits_for = NULL;
+    sync_drop(GRAPH, &flight_graph);
+}
+
+/* Until when, by the clock the kernel waits on. A clock the host turns is looked at often. */
+static uint64_t flight_until_ns(const flight_table *t, int64_t now_ms, int64_t until_ms)
+{
+    const uint64_t now_ns = base_now_ns();
+    if (until_ms == BASE_NEVER_MS) { return UINT64_MAX; }
+    const uint64_t left_ms = (uint64_t)BASE_MAX(until_ms - now_ms, 0);
+    uint64_t left_ns = left_ms > UINT64_MAX / 4000000 ? UINT64_MAX / 4 : left_ms * 1000000;
+    if (t->clock->precise_ms != NULL) { left_ns = BASE_MIN(left_ns, FLIGHT_SLICE_NS); }
+    return now_ns + left_ns;
+}
+
+static flight_waited flight_sleep(const flight_table *t, flight *f, int64_t deadline_ms)
+{
+    for (;;) {
+        const uint32_t state = base_load_acq(&f->state); /* release in flight_settle */
+        if (FLIGHT_PHASE(state) > FLIGHT_LOADING) { return FLIGHT_DONE; }
+        const int64_t now_ms = base_now_ms(t->clock);
+        const int64_t hard_ms = FLIGHT_PHASE(state) == FLIGHT_QUEUED ? BASE_NEVER_MS
+                                                                     : f->hard_at_ms;
+        if (now_ms >= deadline_ms) { return FLIGHT_LATE; }
+        if (now_ms >= hard_ms) { return FLIGHT_HARD; }
+        const uint64_t until = flight_until_ns(t, now_ms, BASE_MIN(deadline_ms, hard_ms));
+        if (BASE_MUTANT("flight.lost_wake")) {
+            BASE_POINT("flight.lost_wake");
+            (void)sync_wait(&f->state, base_load_acq(&f->state), until);
+        } else {
+            (void)sync_wait(&f->state, state, until);
+        }
+    }
+}
+
+CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t deadline_ms,
+                                         flight_outcome *out)
+{
+    base_self_t *self = base_self();
+    flight_shard *s = flight_shard_of(t, f->hash);
+    const bool edge = self->leads != NULL && self->index != 0;
+    flight_waited how = FLIGHT_CYCLE;
+    if (!edge || !flight_cycle(self, f)) {
+        how = flight_sleep(t, f, deadline_ms);
+        if (edge) { flight_edge_drop(self); }
+    }
+    sync_take(FLIGHT, &s->lock);
+    if (FLIGHT_PHASE(base_load_rlx(&f->state)) > FLIGHT_LOADING) { how = FLIGHT_DONE; }
+    if (how == FLIGHT_DONE) {
+        *out = f->result;
+        (void)flight_bytes_ref(out->value);
+    }
+    if (how == FLIGHT_LATE && BASE_MUTANT("flight.timeout_free")) { f->refs = 1; }
+    const flight_rest rest = flight_let_go(s, f);
+    sync_drop(FLIGHT, &s->lock);
+    flight_rest_free(t, &rest);
+    (void)base_sub_ar(&t->waiters, 1u);
+    return how;
+}
+
+CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f)
+{
+    flight_unref(t, f);
+    (void)base_sub_ar(&t->waiters, 1u);
+}
+
+/* ---- inside windows ---- */
+
+CELLAR_PRIVATE bool flight_any(const flight_table *t, uint64_t hash)
+{
+    return base_load_sc(&flight_shard_of(t, hash)->count) != 0;
+}
+
+CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
+{
+    flight_shard *s = flight_shard_of(t, key->hash);
+    if (BASE_MUTANT("flight.no_detach")) { return; }
+    sync_take(FLIGHT, &s->lock);
+    for (flight *f; (f = flight_find(s, key, true, NULL)) != NULL;) { flight_unlink(s, f); }
+    sync_drop(FLIGHT, &s->lock);
+}
+
+CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
+{
+    flight_shard *s = flight_shard_of(t, key->hash);
+    bool may = false;
+    sync_take(FLIGHT, &s->lock);
+    for (flight *f = flight_find(s, key, true, NULL); f != NULL && !may;) {
+        may = f->key == (const unsigned char *)key->bytes;
+        f = flight_find(s, key, true, f);
+    }
+    for (flight *f = may ? flight_find(s, key, true, NULL) : NULL; f != NULL;) {
+        flight *next = flight_find(s, key, true, f);
+        /* Of loads side by side the first that ends is kept; a flight of others goes on. */
+        if (f->key == (const unsigned char *)key->bytes || f->kind == FLIGHT_SIDE) {
+            flight_unlink(s, f);
+        }
+        f = next;
+    }
+    sync_drop(FLIGHT, &s->lock);
+    return may;
+}
+
+/* ---- leases ---- */
+
+CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *out)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    sync_take(FLIGHT, &s->lock);
+    f->lease_open = FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
+    const bool open = f->lease_open;
+    out->id = f->gen;
+    out->check = (uint64_t)f->nonce << 32 | ((uint32_t)base_mix64(f->hash) & t->mask);
+    sync_drop(FLIGHT, &s->lock);
+    return open;
+}
+
+/* Every flight of the shard, attached or not: fn says when to stop. */
+static flight *flight_by_gen(flight_shard *s, uint64_t gen) SYNC_HOLDS(FLIGHT);
+static flight *flight_by_gen(flight_shard *s, uint64_t gen)
+{
+    for (flight *f = s->table; f != NULL; f = f->hh.next) {
+        if (f->gen == gen && f != &s->sentinel) { return f; }
+    }
+    for (flight *f = s->detached; f != NULL; f = f->next) {
+        if (f->gen == gen) { return f; }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t view_id)
+{
+    if (l->id == 0 || (uint32_t)l->check > t->mask) { return NULL; }
+    flight_shard *s = &t->shard[(uint32_t)l->check];
+    sync_take(FLIGHT, &s->lock);
+    flight *f = flight_by_gen(s, l->id);
+    if (f != NULL && f->lease_open && f->view_id == view_id && f->nonce == l->check >> 32) {
+        f->lease_open = false;
+    } else {
+        f = NULL;
+    }
+    sync_drop(FLIGHT, &s->lock);
+    return f;
+}
+
+CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx)
+{
+    flight_sub *s = base_alloc(t->account, BASE_MOD_FLIGHT, sizeof *s, NULL);
+    if (s == NULL) { return NULL; }
+    s->fn = fn;
+    s->ctx = ctx;
+    s->id = base_add_rlx(&t->next_gen, (uint64_t)1) + 1;
+    return s;
+}
+
+CELLAR_PRIVATE void flight_sub_free(flight_table *t, flight_sub *s)
+{
+    base_free(t->account, BASE_MOD_FLIGHT, s, sizeof *s);
+}
+
+CELLAR_PRIVATE void flight_ticket_of(const flight_table *t, uint64_t hash, uint64_t sub_id,
+                                     flight_lease *out)
+{
+    out->id = sub_id;
+    out->check = (uint32_t)base_mix64(hash) & t->mask;
+}
+
+static flight_sub *flight_sub_cut(flight *f, uint64_t id)
+{
+    for (flight_sub **at = &f->subs; *at != NULL; at = &(*at)->next) {
+        if ((*at)->id == id) {
+            flight_sub *found = *at;
+            *at = found->next;
+            return found;
+        }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket)
+{
+    if (ticket->id == 0 || ticket->check > t->mask) { return false; }
+    flight_shard *s = &t->shard[(uint32_t)ticket->check];
+    flight_sub *sub = NULL;
+    sync_take(FLIGHT, &s->lock);
+    for (flight *f = s->table; f != NULL && sub == NULL; f = f->hh.next) {
+        sub = flight_sub_cut(f, ticket->id);
+    }
+    for (flight *f = s->detached; f != NULL && sub == NULL; f = f->next) {
+        sub = flight_sub_cut(f, ticket->id);
+    }
+    sync_drop(FLIGHT, &s->lock);
+    if (sub == NULL) { return false; }
+    flight_sub_free(t, sub);
+    (void)base_sub_ar(&t->waiters, 1u);
+    return true;
+}
+
+/* End one flight of the shard that is open and fits; false: there is none. */
+static bool flight_end_one(flight_table *t, flight_shard *s, bool all, int64_t now_ms)
+{
+    flight_ended ended = { NULL, NULL };
+    flight *f = NULL;
+    sync_take(FLIGHT, &s->lock);
+    for (flight *at = s->table; at != NULL && f == NULL; at = at->hh.next) {
+        const bool due = at->kind == FLIGHT_LEASE && now_ms >= at->hard_at_ms;
+        if (at != &s->sentinel && (all || due)) { f = at; }
+    }
+    for (flight *at = s->detached; at != NULL && f == NULL; at = at->next) {
+        const bool due = at->kind == FLIGHT_LEASE && now_ms >= at->hard_at_ms;
+        const bool open = FLIGHT_PHASE(base_load_rlx(&at->state)) <= FLIGHT_LOADING;
+        if (open && (all || due)) { f = at; }
+    }
+    if (f != NULL) {
+        if (f->attached) { flight_unlink(s, f); }
+        (void)flight_settle(s, f, &flight_cancelled, &ended);
+        if (f->lease_open) { f->lease_open = false; } else { f->refs++; }
+    }
+    sync_drop(FLIGHT, &s->lock);
+    if (f == NULL) { return false; }
+    flight_announce(t, &ended);
+    flight_unref(t, f);
+    return true;
+}
+
+CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms)
+{
+    uint32_t ended = 0;
+    if (base_load_rlx(&t->open) == 0) { return 0; }
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        while (flight_end_one(t, &t->shard[i], false, now_ms)) { ended++; }
+    }
+    return ended;
+}
+
+CELLAR_PRIVATE void flight_close(flight_table *t)
+{
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        while (flight_end_one(t, &t->shard[i], true, 0)) {}
+    }
+}
+
+/* ---- figures ---- */
+
+CELLAR_PRIVATE flight_key flight_key_of(const flight *f)
+{
+    return (flight_key){ f->key, f->key_len, f->owner, f->hash };
+}
+CELLAR_PRIVATE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
+CELLAR_PRIVATE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }
+CELLAR_PRIVATE const flight *flight_outer(const flight *f) { return f->outer; }
+CELLAR_PRIVATE uint32_t flight_takeovers(const flight *f)
+{
+    return FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
+}
+
+CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    sync_take(FLIGHT, &s->lock);
+    const bool detached = !f->attached;
+    *alone = f->refs == 1 && f->subs == NULL;
+    sync_drop(FLIGHT, &s->lock);
+    return detached;
+}
+
+CELLAR_PRIVATE uint32_t flight_count(const flight_table *t) { return base_load_rlx(&t->open); }
+
+static bool flight_audit_shard(flight_shard *s, uint32_t *records) SYNC_HOLDS(FLIGHT);
+static bool flight_audit_shard(flight_shard *s, uint32_t *records)
+{
+    uint32_t attached = 0, spares = 0;
+    bool ok = true;
+    for (flight *f = s->table; f != NULL; f = f->hh.next) {
+        if (f == &s->sentinel) { continue; }
+        attached++;
+        ok = ok && f->attached && f->refs > 0 && f->hh.hashv == flight_hashv(f->hash);
+        ok = ok && FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
+        const flight_key k = { f->key, f->key_len, f->owner, f->hash };
+        ok = ok && (f->kind == FLIGHT_SIDE || flight_find(s, &k, false, NULL) == f);
+    }
+    for (const flight *f = s->detached; f != NULL; f = f->next) {
+        ok = ok && !f->attached && f->refs > 0 && (f->next == NULL || f->next->prev == f);
+        (*records)++;
+    }
+    for (const flight *f = s->spare; f != NULL; f = f->next) {
+        ok = ok && f->refs == 0 && f->resident;
+        spares++;
+    }
+    *records += attached;
+    return ok && attached == base_load_rlx(&s->count) && spares == s->spare_count;
+}
+
+CELLAR_PRIVATE bool flight_audit(flight_table *t)
+{
+    bool ok = true;
+    uint32_t records = 0;
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        flight_shard *s = &t->shard[i];
+        sync_take(FLIGHT, &s->lock);
+        ok = flight_audit_shard(s, &records) && ok;
+        sync_drop(FLIGHT, &s->lock);
+    }
+    return ok && (records == base_load_rlx(&t->open) || base_load_rlx(&t->lost) != NULL);
+}
+
+/* ---- fork ---- */
+
+CELLAR_PRIVATE void flight_fork_prepare(flight_table *t) SYNC_UNCHECKED
+{
+    for (uint32_t i = 0; i <= t->mask; i++) { sync_take(FLIGHT, &t->shard[i].lock); }
+}
+
+CELLAR_PRIVATE void flight_fork_parent(flight_table *t) SYNC_UNCHECKED
+{
+    for (uint32_t i = t->mask + 1; i-- > 0;) { sync_drop(FLIGHT, &t->shard[i].lock); }
+}
+
+/* Led by the thread that forked, from inside a loader: it goes on in the child, detached. */
+static bool flight_is_ours(const flight *f)
+{
+    const base_self_t *self = base_self();
+    for (const flight *at = self->index != 0 ? self->leads : NULL; at != NULL; at = at->outer) {
+        if (at == f) { return true; }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE void flight_fork_child(flight_table *t) SYNC_UNCHECKED
+{
+    sync_reset(&flight_graph);
+    base_self()->waits_for = NULL;
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        flight_shard *s = &t->shard[i];
+        sync_reset(&s->lock);
+        for (flight *f = s->table, *next; f != NULL; f = next) {
+            next = f->hh.next;
+            if (f != &s->sentinel) { flight_unlink(s, f); }
+        }
+        for (flight *f = s->detached, *next; f != NULL; f = next) {
+            next = f->next;
+            if (flight_is_ours(f)) {
+                f->refs = 1; /* the leader's; waiters are not there */
+                continue;
+            }
+            flight_list_cut(s, f);
+            f->next = base_load_rlx(&t->lost); /* freed at the next call, not in a fork handler */
+            base_store_rlx(&t->lost, f);
+        }
+    }
+    base_store_rlx(&t->waiters, 0u);
+}
+
+static void flight_free_lost(flight_table *t)
+{
+    for (flight *f = base_xchg_ar(&t->lost, (flight *)NULL), *after; f != NULL; f = after) {
+        after = f->next;
+        f->refs = 0;
+        for (flight_sub *sub = f->subs; sub != NULL;) {
+            flight_sub *next = sub->next;
+            flight_sub_free(t, sub);
+            sub = next;
+        }
+        f->subs = NULL;
+        flight_bytes_drop(f->result.value);
+        flight_bytes_drop(f->draft);
+        f->result.value = f->draft = NULL;
+        (void)base_sub_ar(&t->open, 1u);
+        if (f->resident) {
+            flight_shard *s = flight_shard_of(t, f->hash);
+            sync_take(FLIGHT, &s->lock);
+            f->next = s->spare;
+            s->spare = f;
+            s->spare_count++;
+            sync_drop(FLIGHT, &s->lock);
+        } else {
+            flight_record_free(t, f);
+        }
+    }
+}
