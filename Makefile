@@ -14,11 +14,12 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` complains
 # of a file that is missing here.
-SRC_BASE  = err opts mem clock hash random sync self callout seq table glob log vfs pages sim
+SRC_BASE  = err opts mem clock quick tz hash random sync self callout seq table glob log vfs pages sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin evict expire sample get put l1
 SRC_GUARD = flight bloom breaker
-SRC_LIMIT =
+SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
+            audit
 SRC_LOCK  = store lock many stat
 SRC_CACHE = version open view hook get set update many filter circuit memo scan listen stat load_opts \
             load_say load_lead stale load load_many lease tick

@@ -71,6 +71,8 @@ enum { CELLAR_RL_DRY_RUN = 1,  /* computed and charged as if real, never denies 
        CELLAR_RL_CAPPED = 4 }; /* GCRA whose windows never hold more than N                       */
 enum { CELLAR_RL_LEAST_LOSS = 0, CELLAR_RL_DENY_NEW = 1, CELLAR_RL_ALLOW_NEW = 2 };
 
+typedef struct cellar_limiter cellar_limiter;
+
 /* One rule. Made by the functions below; fields they leave 0 may be set afterwards. */
 typedef struct cellar_rl_rule {
     uint32_t algorithm; /* CELLAR_RL_GCRA ...                                                     */
@@ -133,6 +135,473 @@ static inline cellar_rl_rule cellar_rl_concurrency(uint64_t limit)
 {
     return cellar_rl_make_(CELLAR_RL_CONCURRENCY, limit, 0);
 }
+
+/* What a decision says. */
+typedef struct cellar_rl_result {
+    uint32_t allowed;        /* 1: admitted                                                       */
+    uint32_t would_deny;     /* 1: a DRY_RUN rule would have denied                               */
+    uint32_t never;          /* 1: denied, and no waiting helps: limit 0, or cost over the burst  */
+    uint32_t rule;           /* number of the rule that denied (longest wait), else the tightest; */
+                             /* CELLAR_RL_BANNED: the key is banned                               */
+    uint64_t limit;          /* N of that rule                                                    */
+    uint64_t remaining;      /* units left of the tightest rule, after the decision               */
+    uint64_t retry_after_ns; /* denied: when it would pass if nobody else came; CELLAR_RL_NEVER   */
+    uint64_t reset_after_ns; /* until the tightest rule has forgotten this key                    */
+    uint64_t now_ns;         /* the reading the decision used                                     */
+} cellar_rl_result;
+#define CELLAR_RL_BANNED UINT32_MAX
+
+/* What a reservation or a take can be given back by. Plain memory, filled by the library; belongs
+ * to one thread at a time. */
+typedef struct cellar_rl_ticket {
+    const cellar_limiter *limiter; /* NULL: nothing was taken                                     */
+    uint64_t fingerprint, slot, cost, losses, stamp[CELLAR_RL_RULES_MAX];
+    uint32_t colour, generation, used, reserved;
+} cellar_rl_ticket;
+
+/* A key as cellar_rl_foreach shows it. */
+typedef struct cellar_rl_entry {
+    uint64_t fingerprint;    /* as cellar_rl_fingerprint gives it                                 */
+    uint32_t rule_count;
+    uint32_t overridden;     /* 1: a plan or a ban of its own                                     */
+    uint64_t remaining[CELLAR_RL_RULES_MAX];
+    uint64_t reset_after_ns[CELLAR_RL_RULES_MAX]; /* 0: this rule has forgotten the key           */
+    uint64_t banned_ns;      /* of a ban; 0: none                                                 */
+} cellar_rl_entry;
+
+/* One limiter of a chain. */
+typedef struct cellar_rl_link {
+    cellar_limiter *limiter;
+    const void *key;
+    size_t key_len;
+    uint64_t cost;
+} cellar_rl_link;
+
+/* Figures of a limiter: field, Prometheus family, its label, help. */
+#define CELLAR_RL_STATS(X) \
+    X(allowed, "cellar_limit_decisions_total", "result=\"allowed\"", "Decisions by result.") \
+    X(denied, "cellar_limit_decisions_total", "result=\"denied\"", "Decisions by result.") \
+    X(would_deny, "cellar_limit_would_deny_total", "", "Admissions a dry-run rule would deny.") \
+    X(banned, "cellar_limit_banned_total", "", "Denials of banned keys.") \
+    X(live_evicted, "cellar_limit_overflow_total", "action=\"live_evicted\"", \
+      "Keys met while the table was full.") \
+    X(overflow_denied, "cellar_limit_overflow_total", "action=\"denied\"", \
+      "Keys met while the table was full.") \
+    X(overflow_allowed, "cellar_limit_overflow_total", "action=\"allowed\"", \
+      "Keys met while the table was full.") \
+    X(dead_replaced, "cellar_limit_reused_total", "", "Slots of idle keys given to new ones.") \
+    X(moved, "cellar_limit_moved_total", "", "Keys moved to make room.") \
+    X(chain_rollbacks, "cellar_limit_chain_rollbacks_total", "", "Chains taken back half way.") \
+    X(permits_expired, "cellar_limit_permits_expired_total", "", "Permits whose lease ended.") \
+    X(permits_full, "cellar_limit_full_total", "table=\"permits\"", "Refusals of a full table.") \
+    X(overrides_full, "cellar_limit_full_total", "table=\"overrides\"", \
+      "Refusals of a full table.") \
+    X(snapshots_refused, "cellar_limit_snapshots_refused_total", "", \
+      "Snapshots not loaded: damaged, or of other rules.")
+
+typedef struct cellar_rl_stats {
+    size_t   struct_size;    /* set by CELLAR_RL_STATS_INIT                                       */
+#define CELLAR_RL_FIELD(name, family, label, help) uint64_t name;
+    CELLAR_RL_STATS(CELLAR_RL_FIELD)
+#undef CELLAR_RL_FIELD
+    uint64_t denied_by_rule[CELLAR_RL_RULES_MAX];
+    uint64_t keys;           /* slots in use, idle ones included                                  */
+    uint64_t slots;          /* there are                                                         */
+    uint64_t bytes;          /* taken at opening: the whole of it                                 */
+    uint64_t overrides, permits;
+} cellar_rl_stats;
+CELLAR_NO_TAIL_PADDING(cellar_rl_stats, permits);
+#define CELLAR_RL_STATS_INIT { sizeof(cellar_rl_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    { 0, 0, 0, 0, 0, 0, 0 }, 0, 0, 0, 0, 0 }
+
+typedef uint64_t (*cellar_rl_clock_fn)(void *ctx); /* ns, monotonic; or ms since 1970             */
+/* Takes the next bytes of a snapshot; `last`: there are no more. 0: done; else it failed. */
+typedef int (*cellar_rl_save_fn)(void *ctx, const void *bytes, size_t len, int last);
+/* Gives the next bytes of a snapshot: up to cap; *len 0 at its end or when there is none. */
+typedef int (*cellar_rl_load_fn)(void *ctx, void *buf, size_t cap, size_t *len);
+
+typedef struct cellar_rl_config {
+    size_t   struct_size;    /* set by CELLAR_RL_CONFIG_INIT, with abi                            */
+    uint32_t abi;
+    uint32_t overflow;       /* CELLAR_RL_LEAST_LOSS, _DENY_NEW or _ALLOW_NEW: a new key comes    */
+                             /* and both its buckets are full of keys in use                      */
+    uint64_t max_bytes;      /* 0 = 16 MiB; everything the limiter ever takes                     */
+    uint32_t max_overrides;  /* keys with a plan or ban of their own; 0 = 65,536 or what fits     */
+                             /* into a sixteenth of max_bytes; UINT32_MAX = none                  */
+    uint32_t max_plans;      /* different plans; 0 = 64 (none without overrides)                  */
+    uint32_t max_permits;    /* of CONCURRENCY; 0 = 65,536 or what fits into a quarter            */
+    uint32_t coarse_clock;   /* 1: a clock that lags by some ms for 3 ns instead of 9. Only       */
+                             /* stricter. E_INVAL where a rule has T under 100 ns, or with clock  */
+    const char *name;        /* label in metrics; NULL = "default"; printable ASCII               */
+    const char *zone;        /* of FIXED rules; NULL = UTC; "Europe/Berlin", "+08:00"             */
+    const uint8_t *secret;   /* 32 bytes, copied; NULL = random, or the snapshot's                */
+    cellar_rl_clock_fn clock;   /* NULL = monotonic ns                                            */
+    cellar_rl_clock_fn wall_ms; /* NULL = CLOCK_REALTIME                                          */
+    cellar_rl_clock_fn boot_ms; /* for snapshots: ms since boot, suspend too; NULL = system's     */
+    void    *clock_ctx;
+    cellar_alloc_fn alloc;   /* both or neither; for the handle and, while opening, the zone      */
+    cellar_free_fn  free;
+    void    *alloc_ctx;
+    cellar_log_fn   log;
+    void    *log_ctx;
+    const char *snapshot_path; /* a file; its folder must exist                                   */
+    cellar_rl_save_fn save;  /* or these two instead                                              */
+    cellar_rl_load_fn load;
+    void    *persist_ctx;
+    uint64_t snapshot_ms;    /* a tick writes one when the last is so old; 0 = at close only      */
+    uint64_t reserved0;      /* 0                                                                 */
+} cellar_rl_config;
+CELLAR_NO_TAIL_PADDING(cellar_rl_config, reserved0);
+#define CELLAR_RL_CONFIG_INIT { sizeof(cellar_rl_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+static inline void cellar_rl_config_init(cellar_rl_config *cfg)
+{
+    const cellar_rl_config init = CELLAR_RL_CONFIG_INIT;
+    *cfg = init;
+}
+
+enum { CELLAR_RL_HEADERS_IETF = 1,   /* RateLimit-Policy, RateLimit (draft, work in progress)     */
+       CELLAR_RL_HEADERS_DRAFT6 = 2, /* RateLimit-Limit, -Remaining, -Reset: seconds from now     */
+       CELLAR_RL_HEADERS_X = 4,      /* X-RateLimit-...: reset as Unix time                       */
+       CELLAR_RL_HEADERS_RETRY = 8 };/* Retry-After on a denial                                   */
+
+/* ---- Opening, closing ---- */
+
+/* Open a limiter: one table of keys, judged by one to seven rules, all of which must admit.
+ * in:      cfg from CELLAR_RL_CONFIG_INIT, NULL = defaults; rules, rule_count 1..7; names of rules
+ *          are copied
+ * out:     *out, NULL on failure
+ * returns: OK; E_INVAL (period or burst 0, unknown flag, two CONCURRENCY rules, ...), E_RANGE (a
+ *          rate above 64e9 a second, burst x T or a period over 400 days, SLIDING_LOG over 4096,
+ *          SLIDING_COUNT over 2^20 - 1, FIXED over 2^34 - 1, CONCURRENCY over 2^20 - 1),
+ *          E_NOT_FOUND (zone), E_CORRUPT (its file), E_SPACE (max_bytes holds no bucket), E_NOMEM,
+ *          E_ABI, E_UNSUPPORTED
+ * owns:    the caller closes *out with cellar_rl_close
+ * thread:  any
+ * cost:    takes max_bytes at once; loads the snapshot if there is one
+ * example:
+ *     const cellar_rl_rule rules[2] = { cellar_rl_gcra(100, CELLAR_RL_SECOND, 20),
+ *                                       cellar_rl_fixed(100000, CELLAR_RL_PER_DAY) };
+ *     cellar_limiter *l;
+ *     if (cellar_rl_open(NULL, rules, 2, &l) != CELLAR_OK) return 1;                             */
+CELLAR_API cellar_err cellar_rl_open(const cellar_rl_config *cfg, const cellar_rl_rule *rules,
+                                     uint32_t rule_count, cellar_limiter **out);
+
+/* Close a limiter: the last snapshot, if it has one, then all memory back.
+ * in:      l, NULL is fine
+ * owns:    l is gone; tickets and tokens of it mean nothing any more
+ * thread:  not beside other calls on l
+ * cost:    O(keys) with a snapshot, else one unmapping
+ * example: cellar_rl_close(l);                                                                   */
+CELLAR_API void cellar_rl_close(cellar_limiter *l);
+
+/* ---- Deciding ---- */
+
+/* Test and take: admitted if every rule admits, and then all are charged; else none is.
+ * in:      key 1..CELLAR_KEY_MAX bytes; cost in units, 0 takes nothing
+ * out:     *result, optional, on OK and LIMITED. A cost above the burst (or N) is denied with
+ *          `never` set, without any change
+ * returns: OK (admitted), LIMITED (denied); E_INVAL (also for limiters with permits)
+ * thread:  any
+ * cost:    one rule, known key: no lock, one compare-exchange, none when denied. Several rules:
+ *          denials without a lock, admissions under one of a bucket. New key: one short lock
+ * example:
+ *     cellar_rl_result r;
+ *     if (cellar_rl_check(l, ip, ip_len, 1, &r) == CELLAR_LIMITED) return 429;                   */
+CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t key_len,
+                                      uint64_t cost, cellar_rl_result *result);
+
+/* cellar_rl_check with a reading of the limiter's clock that the caller has already: one reading a
+ * request. Older readings are only stricter.
+ * in:      now_ns from cellar_rl_now, or of the clock the limiter was opened with
+ * out:     as cellar_rl_check
+ * returns: as cellar_rl_check; E_CLOCK (a new key with a reading over one second ahead)
+ * thread:  any
+ * cost:    cellar_rl_check without its clock
+ * example:
+ *     uint64_t now = cellar_rl_now(l);
+ *     cellar_err e = cellar_rl_check_at(l, "user:7", 6, 1, now, NULL);                           */
+CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
+                                         uint64_t cost, uint64_t now_ns,
+                                         cellar_rl_result *result);
+
+/* cellar_rl_check by rules that come with the call, in place of the limiter's.
+ * in:      rules of the same number and algorithms; SLIDING_COUNT of the same period, FIXED of the
+ *          same calendar, SLIDING_LOG up to the limit it was opened with (a longer window than any
+ *          before holds from then on)
+ * out:     as cellar_rl_check
+ * returns: as cellar_rl_check; E_RANGE
+ * thread:  any
+ * cost:    cellar_rl_check and two divisions a rule
+ * example:
+ *     cellar_rl_rule gold = cellar_rl_gcra(1000, CELLAR_RL_SECOND, 100);
+ *     cellar_err e = cellar_rl_check_with(l, "user:7", 6, 1, &gold, 1, NULL);                    */
+CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, size_t key_len,
+                                           uint64_t cost, const cellar_rl_rule *rules,
+                                           uint32_t rule_count, cellar_rl_result *result);
+
+/* What cellar_rl_check would say, without effect.
+ * in:      as cellar_rl_check
+ * out:     as cellar_rl_check
+ * returns: OK, LIMITED; E_INVAL
+ * thread:  any
+ * cost:    as cellar_rl_check; nothing is written
+ * example: cellar_err e = cellar_rl_peek(l, "user:7", 6, 1, NULL);                               */
+CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t key_len,
+                                     uint64_t cost, cellar_rl_result *result);
+
+/* Several limiters, all of which must admit: user and address and the whole site.
+ * in:      links, 1..CELLAR_RL_CHAIN_MAX, the most selective first
+ * out:     *result of the one that denied, or of the last; *denied_by its number; both optional
+ * returns: OK, LIMITED; E_INVAL
+ * thread:  any; while a chain is taken back, others may meet its charge: at most cost x threads
+ *          units are then denied without need. Never more is admitted
+ * cost:    two passes over the links
+ * example:
+ *     cellar_rl_link both[2] = { { users, id, id_len, 1 }, { site, "site", 4, 1 } };
+ *     cellar_err e = cellar_rl_check_chain(both, 2, NULL, NULL);                                 */
+CELLAR_API cellar_err cellar_rl_check_chain(const cellar_rl_link *links, uint32_t count,
+                                            cellar_rl_result *result, uint32_t *denied_by);
+
+/* Wait until admitted, or say at once that it takes too long.
+ * in:      max_wait_ns from now
+ * out:     *result, optional
+ * returns: OK (admitted; for GCRA the wait is over), E_TIMEOUT (nothing taken), E_NEVER; E_INVAL
+ * thread:  any, with nothing held that others need; GCRA is fair by virtual time, others are not
+ * cost:    sleeps
+ * example: cellar_err e = cellar_rl_wait(l, "api", 3, 1, 5 * CELLAR_RL_SECOND, NULL);            */
+CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t key_len,
+                                     uint64_t cost, uint64_t max_wait_ns,
+                                     cellar_rl_result *result);
+
+/* The limiter's clock. `cellar_rl_fingerprint` is what cellar_rl_foreach calls a key (0: bad key).
+ * in:      a limiter
+ * returns: ns; the fingerprint, 63 bits
+ * thread:  any
+ * cost:    one reading; one hash
+ * example: uint64_t now = cellar_rl_now(l);                                                      */
+CELLAR_API uint64_t cellar_rl_now(cellar_limiter *l);
+CELLAR_API uint64_t cellar_rl_fingerprint(cellar_limiter *l, const void *key, size_t key_len);
+
+/* ---- Taking and giving back ---- */
+
+/* Take now, GCRA also what may only be used in a while, and keep a ticket.
+ * in:      max_wait_ns: a longer wait is denied; other algorithms than GCRA never wait
+ * out:     *ticket; *wait_ns (optional) is how long to wait before acting
+ * returns: OK, LIMITED; E_INVAL
+ * thread:  any
+ * cost:    as cellar_rl_check
+ * example:
+ *     cellar_rl_ticket t;
+ *     uint64_t wait_ns;
+ *     if (cellar_rl_reserve(l, "llm", 3, 800, 0, &t, &wait_ns, NULL) == CELLAR_OK)
+ *         cellar_rl_settle(l, &t, 615);                                                          */
+CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size_t key_len,
+                                        uint64_t cost, uint64_t max_wait_ns,
+                                        cellar_rl_ticket *ticket, uint64_t *wait_ns,
+                                        cellar_rl_result *result);
+
+/* Use up a ticket: `cellar_rl_cancel` gives back all of it, `cellar_rl_settle` what was estimated
+ * above `actual`, or charges what was estimated below. Never gives back more than the take still
+ * matters: at once that is all, once the bucket would be full anyway it is nothing.
+ * in:      a ticket of this limiter
+ * returns: OK, also when the key was reset or forgotten meanwhile; E_STALE (used before), E_INVAL
+ * thread:  any; a ticket by one at a time
+ * cost:    as cellar_rl_check; SLIDING_LOG: O(N)
+ * example: cellar_rl_cancel(l, &t);                                                              */
+CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_rl_ticket *ticket);
+CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_rl_ticket *ticket,
+                                       uint64_t actual);
+
+/* Change what a key owes, without a decision: `cellar_rl_refund` gives credit up to a full bucket,
+ * and may exceed what was taken; `cellar_rl_charge` makes debt, saturating.
+ * in:      cost in units
+ * returns: OK; E_LIMIT (charge: the table is full and the policy forgets nobody), E_INVAL
+ * thread:  any
+ * cost:    as cellar_rl_check
+ * example: cellar_rl_charge(l, "user:7", 6, 50);                                                 */
+CELLAR_API cellar_err cellar_rl_refund(cellar_limiter *l, const void *key, size_t key_len,
+                                       uint64_t cost);
+CELLAR_API cellar_err cellar_rl_charge(cellar_limiter *l, const void *key, size_t key_len,
+                                       uint64_t cost);
+
+/* Ban a key: nothing passes until `ns` from now, then GCRA admits one unit and fills from there.
+ * in:      ns up to CELLAR_RL_PERIOD_MAX; more counts as that
+ * returns: OK; E_LIMIT (no room for the ban), E_INVAL
+ * thread:  any
+ * cost:    as cellar_rl_check; SLIDING_COUNT and FIXED alone: one entry of max_overrides
+ * example: cellar_rl_penalize(l, "user:7", 6, CELLAR_RL_MINUTE);                                 */
+CELLAR_API cellar_err cellar_rl_penalize(cellar_limiter *l, const void *key, size_t key_len,
+                                         uint64_t ns);
+
+/* Forget a key: after the return its next check meets an untouched one. Bans and permits go, a plan
+ * stays. `cellar_rl_reset_all` does so for every key.
+ * out:     *existed, optional: whether anything was there
+ * returns: OK; E_INVAL
+ * thread:  any; checks that run beside it come before or after it
+ * cost:    one short lock; all: O(slots), region by region
+ * example: cellar_rl_reset(l, "user:7", 6, NULL);                                                */
+CELLAR_API cellar_err cellar_rl_reset(cellar_limiter *l, const void *key, size_t key_len,
+                                      int *existed);
+CELLAR_API cellar_err cellar_rl_reset_all(cellar_limiter *l);
+
+/* ---- Permits: CONCURRENCY ---- */
+
+/* Take a permit, if fewer than N of this key are out and the other rules admit one unit.
+ * in:      lease_ms from 1: then it counts as given back
+ * out:     *token names it; *result optional
+ * returns: OK, LIMITED; E_LIMIT (max_permits, counted), E_INVAL
+ * thread:  any
+ * cost:    bucket lock; looks at no more than 8 ended leases
+ * example:
+ *     uint64_t token;
+ *     if (cellar_rl_permit_acquire(l, "db", 2, 30000, &token, NULL) == CELLAR_OK)
+ *         cellar_rl_permit_release(l, "db", 2, token);                                           */
+CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
+                                               int64_t lease_ms, uint64_t *token,
+                                               cellar_rl_result *result);
+
+/* Give a permit back, or a new lease from now.
+ * in:      the token; lease_ms from 1
+ * returns: OK; E_NOT_OWNER (its lease ended, it was given back, the key was reset), E_INVAL
+ * thread:  any, not only the one that took it
+ * cost:    bucket lock
+ * example: cellar_rl_permit_release(l, "db", 2, token);                                          */
+CELLAR_API cellar_err cellar_rl_permit_release(cellar_limiter *l, const void *key, size_t key_len,
+                                               uint64_t token);
+CELLAR_API cellar_err cellar_rl_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
+                                              uint64_t token, int64_t lease_ms);
+
+/* ---- Rules that change ---- */
+
+/* Other limits, while checks run: debts keep their share (half used stays half used).
+ * in:      the same number of rules and algorithms; names stay those of cellar_rl_open; see
+ *          cellar_rl_check_with for what else must be the same; STRICT and bans only where a rule
+ *          of a limiter with several had them from the start
+ * returns: OK; E_INVAL, E_RANGE
+ * thread:  any; one change at a time, others wait
+ * cost:    O(slots), region by region
+ * example:
+ *     cellar_rl_rule half = cellar_rl_gcra(50, CELLAR_RL_SECOND, 10);
+ *     cellar_rl_rules_set(l, &half, 1);                                                          */
+CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rl_rule *rules,
+                                          uint32_t rule_count);
+
+/* Name a set of rules: a plan. A plan nobody has may be given other rules.
+ * in:      name 1..CELLAR_RL_NAME_MAX bytes; rules as for cellar_rl_check_with
+ * returns: OK; E_BUSY (keys have it), E_LIMIT (max_plans), E_INVAL, E_RANGE
+ * thread:  any
+ * cost:    O(plans)
+ * example:
+ *     cellar_rl_rule r = cellar_rl_gcra(1000, CELLAR_RL_SECOND, 100);
+ *     cellar_rl_plan(l, "gold", &r, 1);                                                          */
+CELLAR_API cellar_err cellar_rl_plan(cellar_limiter *l, const char *name,
+                                     const cellar_rl_rule *rules, uint32_t rule_count);
+
+/* Give a key a plan, by name or by its rules; NULL takes it away. Debt keeps its share. The key is
+ * then found with a lock; plans are not part of snapshots.
+ * in:      a plan's name; or rules as for cellar_rl_check_with
+ * returns: OK; E_NOT_FOUND, E_LIMIT (max_overrides or max_plans, counted), E_INVAL, E_RANGE
+ * thread:  any
+ * cost:    one short lock; override: O(plans)
+ * example: cellar_rl_assign(l, "user:7", 6, "gold");                                             */
+CELLAR_API cellar_err cellar_rl_assign(cellar_limiter *l, const void *key, size_t key_len,
+                                       const char *plan);
+CELLAR_API cellar_err cellar_rl_override(cellar_limiter *l, const void *key, size_t key_len,
+                                         const cellar_rl_rule *rules, uint32_t rule_count);
+
+/* ---- Upkeep, figures ---- */
+
+/* Work nobody asked for: sweeps SLIDING_COUNT, moves the clock's origin once a year, writes a
+ * snapshot when one is due. Call it once a second where one of them matters.
+ * in:      a limiter
+ * returns: OK; what cellar_rl_save returns
+ * thread:  any
+ * cost:    at most 16 regions of 4096 keys; a snapshot: O(slots)
+ * example: cellar_rl_tick(l);                                                                    */
+CELLAR_API cellar_err cellar_rl_tick(cellar_limiter *l);
+
+/* Write a snapshot now.
+ * in:      a limiter opened with snapshot_path or save
+ * returns: OK; E_IO, E_BUSY (one is being written), E_FORKED (child of its opener), E_UNSUPPORTED
+ *          (no place to write to), E_INVAL
+ * thread:  any
+ * cost:    O(slots); the disk
+ * example: cellar_rl_save(l);                                                                    */
+CELLAR_API cellar_err cellar_rl_save(cellar_limiter *l);
+
+/* Walk over all keys in use, weakly consistent.
+ * in:      fn returns 0 to go on; it runs with no lock held and may call the limiter
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    O(slots)
+ * example: cellar_rl_foreach(l, print_entry, stdout);                                            */
+CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
+                                        int (*fn)(void *ctx, const cellar_rl_entry *e), void *ctx);
+
+/* Figures of a limiter.
+ * in:      out from CELLAR_RL_STATS_INIT
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    O(slots), for `keys`
+ * example:
+ *     cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+ *     cellar_rl_stats_get(l, &s);                                                                */
+CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_rl_stats *out);
+
+/* The figures as Prometheus text.
+ * out:     at most cap bytes, the last of them 0
+ * returns: the length of the whole text without that 0
+ * thread:  any
+ * cost:    as cellar_rl_stats_get
+ * example: size_t need = cellar_rl_metrics_write(l, NULL, 0);                                    */
+CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t cap);
+
+/* Header lines for an answer, one after the other with a newline between.
+ * in:      r of a decision of this limiter; style CELLAR_RL_HEADERS_... flags
+ * out:     at most cap bytes, the last of them 0; seconds are rounded up; Retry-After is at least 1
+ *          and left out when waiting does not help
+ * returns: the length of the whole text without that 0; 0 for bad arguments
+ * thread:  any
+ * cost:    no allocation
+ * example:
+ *     char lines[256];
+ *     cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_IETF, lines, sizeof lines);                */
+CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_result *r,
+                                         uint32_t style, char *buf, size_t cap);
+
+/* ---- A limiter for users, by name ---- */
+
+#define CELLAR_USER_LIMIT_MAX 256u
+
+/* Open, close: exact sliding windows of up to CELLAR_USER_LIMIT_MAX calls a user, whose limit and
+ * window come with each call.
+ * in:      as cellar_rl_open; every cellar_rl_ call takes such a limiter too
+ * out:     *out, NULL on failure
+ * returns: as cellar_rl_open
+ * owns:    the caller closes *out
+ * thread:  any; close not beside other calls
+ * cost:    2 KiB a user
+ * example:
+ *     cellar_limiter *l;
+ *     if (cellar_user_limiter_open(NULL, &l) != CELLAR_OK) return 1;
+ *     cellar_user_limiter_close(l);                                                              */
+CELLAR_API cellar_err cellar_user_limiter_open(const cellar_rl_config *cfg, cellar_limiter **out);
+CELLAR_API void cellar_user_limiter_close(cellar_limiter *l);
+
+/* At most `limit` calls of this user in any window of `window_s` seconds; or forget the user.
+ * in:      user 1..CELLAR_KEY_MAX bytes; limit 0..CELLAR_USER_LIMIT_MAX; window_s from 1
+ * out:     *result, optional
+ * returns: OK, LIMITED; E_INVAL, E_RANGE
+ * thread:  any
+ * cost:    as cellar_rl_check of several rules
+ * example: cellar_err e = cellar_user_limiter_check(l, "user:7", 6, 10, 1, NULL);                */
+CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
+                                                size_t user_len, uint64_t limit, uint64_t window_s,
+                                                cellar_rl_result *result);
+CELLAR_API cellar_err cellar_user_limiter_reset(cellar_limiter *l, const void *user,
+                                                size_t user_len);
 
 /* ---- Keyed locks ---------------------------------------------------------------------------- */
 

@@ -59,6 +59,7 @@ static int64_t base_system_coarse_ms(void)
 
 static void base_count_anew(base_self_t *self) { (void)self; }
 CELLAR_PRIVATE void base_clock_ready(void) {}
+CELLAR_PRIVATE bool base_counter_trusted(void) { return false; }
 
 CELLAR_PRIVATE uint64_t base_now_ns(void) { return base_sim_now_ns(); }
 CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void) { return base_sim_now_ns(); }
@@ -149,6 +150,12 @@ CELLAR_PRIVATE void base_clock_ready(void)
     errno = saved;
     /* Two threads may both have asked: the one that is first is heard. */
     if (base_cas_ar(&base_count_asked, 0u, 1u)) { base_store_rel(&base_count_span, span); }
+}
+
+CELLAR_PRIVATE bool base_counter_trusted(void)
+{
+    base_clock_ready();
+    return base_load_rlx(&base_count_span) != 0;
 }
 
 /* The thread's span is over, or it has none: note counter and clock anew. */

@@ -30,6 +30,8 @@ CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c);
 /* Once a process, before the first reading that should profit: does the kernel itself keep time by
  * the CPU's counter? Else it is never used. */
 CELLAR_PRIVATE void base_clock_ready(void);
+/* The same question, asked if need be; false also when it was caught standing still. */
+CELLAR_PRIVATE bool base_counter_trusted(void);
 
 /* The CPU's counter, in no order with the instructions around it. A test forges it. */
 #ifndef BASE_COUNTER
@@ -67,6 +69,9 @@ BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
     return base_clock_look(c, deadline_ms);
 }
 CELLAR_PRIVATE uint64_t base_now_ns(void); /* monotonic, for durations; virtual in simulation */
+/* The same scale at a third of the price, from the processor's counter where that is invariant and
+ * the kernel trusts it. Two threads may see it a few microseconds apart, also backwards. */
+BASE_SPARE CELLAR_PRIVATE uint64_t base_quick_ns(void);
 BASE_SPARE CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void);
 BASE_SPARE CELLAR_PRIVATE int64_t base_wall_ms(void);   /* UNIX epoch */
 

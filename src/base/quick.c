@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * quick: CLOCK_MONOTONIC in nanoseconds at a third of its price, out of the CPU's counter.
+ *
+ * PICTURE    ns |        . ' clock     a line through (counter, clock), laid anew every 2^27 counts
+ *               |    .-'line           (some 50 ms) by whoever comes by then
+ *               |.-'______ counter
+ * WHY A LINE It meets the clock again at the end of the next stretch, so it neither jumps nor drifts:
+ *            within 20 us of the clock in the first stretch, 2 us later. A counter that restarted
+ *            (suspend) is far off the line, and lays it anew at once; one that is not trusted any
+ *            more (clock.c, FAR) is not used again.
+ * LOCKING    `seq` is odd while somebody lays it. Readers see it twice and take the clock itself
+ *            when it moved; so does who finds somebody laying. Nobody waits.
+ * LIMITS     two threads may see it a few microseconds apart, also backwards: for limiters, where
+ *            an older reading is only stricter. Without a trusted counter it is the clock itself.
+ * TRIED      the clock's own call: 19.4 ns against 8.5 for the counter. */
+#include "base/atomic.h"
+#include "base/clock.h"
+
+#define BASE_LINE_COUNTS ((uint64_t)1 << 27) /* a stretch of the line */
+
+static struct base_line {
+    _Atomic uint32_t seq BASE_ALIGNED(BASE_PAD); /* odd: being laid; release there, acquire here */
+    _Atomic uint64_t count, ns; /* where the line starts */
+    _Atomic uint64_t slope;     /* ns a count, times 2^32; 0: not laid yet */
+    uint64_t far_count, far_ns; /* an earlier pair, for the slope; guarded by seq being odd */
+} base_line;
+
+/* Counter and clock of one moment: the closest of some tries. */
+static void base_line_pair(uint64_t *count, uint64_t *ns)
+{
+    uint64_t best = UINT64_MAX;
+    for (int i = 0; i < 4; i++) {
+        const uint64_t before = BASE_COUNTER();
+        const uint64_t now = base_now_ns();
+        const uint64_t width = BASE_COUNTER() - before;
+        if (width < best) {
+            best = width;
+            *count = before + width / 2;
+            *ns = now;
+        }
+    }
+}
+
+/* Lay the next stretch; the caller made seq odd. */
+static uint64_t base_line_lay(void)
+{
+    struct base_line *l = &base_line;
+    uint64_t count, ns;
+    base_line_pair(&count, &ns);
+    if (base_load_rlx(&l->slope) == 0 || count <= l->far_count || ns <= l->far_ns) {
+        l->far_count = count; /* first time, or the counter started again */
+        l->far_ns = ns;
+        do { base_line_pair(&count, &ns); } while (ns - l->far_ns < 100000);
+        base_store_rlx(&l->slope, (uint64_t)0);
+        if (count <= l->far_count) { return ns; } /* it moved once more: next time */
+    }
+    double slope = (double)(ns - l->far_ns) / (double)(count - l->far_count);
+    uint64_t start = ns;
+    const uint64_t gone = count - base_load_rlx(&l->count);
+    if (base_load_rlx(&l->slope) != 0 && gone < 8 * BASE_LINE_COUNTS) {
+        const uint64_t line = base_load_rlx(&l->ns) + (gone * base_load_rlx(&l->slope) >> 32);
+        const int64_t ahead = (int64_t)(line - ns);
+        if (ahead < 100000 && ahead > -100000) { /* bend it back instead of jumping */
+            start = line;
+            slope -= (double)ahead / (double)BASE_LINE_COUNTS;
+        }
+    }
+    if (ns - l->far_ns > 1000000000) {
+        l->far_count = base_load_rlx(&l->count);
+        l->far_ns = base_load_rlx(&l->ns);
+    }
+    base_store_rlx(&l->count, count);
+    base_store_rlx(&l->ns, start);
+    base_store_rlx(&l->slope, slope > 0 && slope < 16 ? (uint64_t)(slope * 4294967296.0) : 0);
+    return start;
+}
+
+BASE_COLD static uint64_t base_line_slow(void)
+{
+    struct base_line *l = &base_line;
+    if (!base_counter_trusted()) { return base_now_ns(); }
+    const uint32_t seq = base_load_acq(&l->seq);
+    if ((seq & 1) != 0 || !base_cas_ar(&l->seq, seq, seq + 1)) { return base_now_ns(); }
+    base_fence_rel();
+    const uint64_t now = base_line_lay();
+    base_store_rel(&l->seq, seq + 2);
+    return now;
+}
+
+CELLAR_PRIVATE uint64_t base_quick_ns(void)
+{
+    struct base_line *l = &base_line;
+    const uint32_t seq = base_load_acq(&l->seq);
+    const uint64_t slope = base_load_acq(&l->slope);
+    const uint64_t ns = base_load_acq(&l->ns);
+    const uint64_t gone = BASE_COUNTER() - base_load_acq(&l->count);
+    base_fence_acq();
+    if (BASE_UNLIKELY(gone >= BASE_LINE_COUNTS || slope == 0 || (seq & 1) != 0 ||
+                      base_load_rlx(&l->seq) != seq)) {
+        return base_line_slow();
+    }
+    return ns + (gone * slope >> 32);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tz: time zones as stretches of constant offset, out of TZif files; civil dates.
+ *
+ * The environment's TZ, and the C library's idea of local time, are never looked at. */
+#ifndef BASE_TZ_H
+#define BASE_TZ_H
+
+#include "base/mem.h"
+#include "base/port.h"
+
+typedef struct base_tz base_tz;
+
+typedef enum base_tz_result { BASE_TZ_OK, BASE_TZ_UNKNOWN, BASE_TZ_DAMAGED, BASE_TZ_NOMEM }
+    base_tz_result;
+
+/* `name`: NULL, "" or "UTC"; "+08:00", "-03:30", "+5"; or a file below TZDIR or
+ * /usr/share/zoneinfo. BASE_TZ_UNKNOWN: no such name, or one no file may have. */
+CELLAR_PRIVATE base_tz_result base_tz_open(const base_alloc_hooks *h, const char *name,
+                                           base_tz **out);
+/* The same out of the bytes of a TZif file. */
+CELLAR_PRIVATE base_tz_result base_tz_parse(const base_alloc_hooks *h, const unsigned char *bytes,
+                                            size_t len, base_tz **out);
+CELLAR_PRIVATE void base_tz_close(base_tz *z); /* NULL accepted */
+CELLAR_PRIVATE size_t base_tz_bytes(const base_tz *z); /* 0 for NULL */
+
+typedef struct base_tz_stretch {
+    int64_t from_s, to_s; /* UTC seconds since 1970, [from, to); INT64_MIN and INT64_MAX: open */
+    int32_t offset_s;     /* local = UTC + offset */
+} base_tz_stretch;
+
+/* The stretch that contains `utc_s`. */
+CELLAR_PRIVATE void base_tz_at(const base_tz *z, int64_t utc_s, base_tz_stretch *out);
+/* First instant of the zone whose local time is `local_s` or later. */
+CELLAR_PRIVATE int64_t base_tz_first(const base_tz *z, int64_t local_s);
+
+/* Days since 1970-01-01 of a date of the Gregorian calendar; month 1..12, day may be any. */
+CELLAR_PRIVATE int64_t base_days_of(int64_t year, int month, int day);
+CELLAR_PRIVATE void base_date_of(int64_t days, int64_t *year, int *month, int *day);
+BASE_INLINE int64_t base_floor_div(int64_t a, int64_t b) /* b > 0 */
+{
+    return a / b - (a % b < 0);
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * calendar: the periods of FIXED rules: minutes, hours, days, weeks, months of a time zone.
+ *
+ * PICTURE    wall clock --zone--> [start, next) in UTC seconds; cached with the monotonic moment up
+ *            to which nobody need look again: the next start, at most one second ahead
+ * PERIODS    A day, week or month starts at the first instant whose local time is that day's 00:00
+ *            or later: zones that skip midnight begin late, and a day that is begun is not unbegun
+ *            when the clock goes back over midnight. Minutes and hours start where local seconds or
+ *            minutes are zero, so autumn's second 02:00 is an hour of its own. Starts are UTC
+ *            instants, hence unique and rising in every zone.
+ * STEPS      The wall clock is trusted once a second. Set back: keys keep the later period they are
+ *            in (rule.c). Set forward: a new period, once.
+ * LOCKING    the cache is written under `side`, read by its sequence number. The wall clock may be
+ *            the host's function: it is called with no lock held. */
+#include "limit/limit_int.h"
+
+#define LIMIT_DAY_S 86400
+
+/* Local time of the first second of the period that contains local second `s`, and of the next. */
+static void limit_local_period(uint32_t calendar, int64_t s, int64_t *start, int64_t *next,
+                               int64_t *after)
+{
+    const int64_t day = base_floor_div(s, LIMIT_DAY_S);
+    if (calendar == CELLAR_RL_PER_MONTH) {
+        int64_t year;
+        int month, d;
+        base_date_of(day, &year, &month, &d);
+        const int64_t y1 = month == 12 ? year + 1 : year, y2 = month >= 11 ? year + 1 : year;
+        const int m1 = month == 12 ? 1 : month + 1, m2 = month >= 11 ? month - 10 : month + 2;
+        *start = base_days_of(year, month, 1) * LIMIT_DAY_S;
+        *next = base_days_of(y1, m1, 1) * LIMIT_DAY_S;
+        *after = base_days_of(y2, m2, 1) * LIMIT_DAY_S;
+        return;
+    }
+    const int64_t days = calendar == CELLAR_RL_PER_WEEK ? 7 : 1;
+    /* 1970-01-01 was a Thursday: Monday is day -3. */
+    const int64_t first = calendar == CELLAR_RL_PER_WEEK ? base_floor_div(day + 3, 7) * 7 - 3 : day;
+    *start = first * LIMIT_DAY_S;
+    *next = (first + days) * LIMIT_DAY_S;
+    *after = (first + 2 * days) * LIMIT_DAY_S;
+}
+
+/* Minutes and hours: where the local second is a multiple of `unit`, stretch by stretch. */
+static void limit_short_period(const base_tz *zone, int64_t unit, int64_t wall_s, int64_t *start_s,
+                               int64_t *next_s)
+{
+    base_tz_stretch now, s;
+    base_tz_at(zone, wall_s, &now);
+    int64_t local = wall_s + now.offset_s;
+    *start_s = base_floor_div(local, unit) * unit - now.offset_s;
+    *next_s = *start_s + unit;
+    s = now;
+    while (*start_s < s.from_s) { /* it began under an earlier offset */
+        const int64_t end = s.from_s;
+        base_tz_at(zone, end - 1, &s);
+        *start_s = base_floor_div(end - 1 + s.offset_s, unit) * unit - s.offset_s;
+    }
+    s = now;
+    while (*next_s >= s.to_s) {
+        const int64_t from = s.to_s;
+        base_tz_at(zone, from, &s);
+        *next_s = -base_floor_div(-(from + s.offset_s), unit) * unit - s.offset_s;
+    }
+}
+
+CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t wall_s,
+                                 int64_t *start_s, int64_t *next_s)
+{
+    if (calendar == CELLAR_RL_PER_MINUTE || calendar == CELLAR_RL_PER_HOUR) {
+        limit_short_period(zone, calendar == CELLAR_RL_PER_MINUTE ? 60 : 3600, wall_s, start_s,
+                           next_s);
+        return;
+    }
+    base_tz_stretch s;
+    int64_t start, next, after;
+    base_tz_at(zone, wall_s, &s);
+    limit_local_period(calendar, wall_s + s.offset_s, &start, &next, &after);
+    const int64_t begun = base_tz_first(zone, next);
+    if (begun <= wall_s) { /* the clock went back over midnight: the later day has begun */
+        *start_s = begun;
+        *next_s = base_tz_first(zone, after);
+        return;
+    }
+    *start_s = base_tz_first(zone, start);
+    *next_s = begun;
+}
+
+static void limit_calendar_set(cellar_limiter *l, limit_calendar *c, uint32_t calendar,
+                               uint64_t now_ns, uint64_t wall_ms)
+{
+    int64_t start_s, next_s;
+    limit_period(l->zone, calendar, (int64_t)(wall_ms / 1000), &start_s, &next_s);
+    const uint64_t next_ms = (uint64_t)next_s * 1000;
+    const uint64_t left_ns = limit_min_u64((next_ms - wall_ms) * 1000000u, CELLAR_RL_SECOND);
+    sync_take(LIMIT_SIDE, &l->side);
+    base_store_rlx(&c->seq, base_load_rlx(&c->seq) + 1);
+    base_fence_rel();
+    base_store_rel(&c->start_min, (uint64_t)(start_s / 60));
+    base_store_rel(&c->next_ms, next_ms);
+    base_store_rel(&c->wall_ms, wall_ms);
+    base_store_rel(&c->seen_ns, now_ns);
+    base_store_rel(&c->again_ns, now_ns + left_ns);
+    base_store_rel(&c->seq, base_load_rlx(&c->seq) + 1);
+    sync_drop(LIMIT_SIDE, &l->side);
+}
+
+CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        limit_calendar *c = &l->calendar[i];
+        if (l->algorithm[i] != CELLAR_RL_FIXED || now_ns < base_load_acq(&c->again_ns)) {
+            continue;
+        }
+        const uint64_t wall_ms = l->wall_ms != NULL ? l->wall_ms(l->clock_ctx)
+                                                    : (uint64_t)base_wall_ms();
+        limit_calendar_set(l, c, l->calendar_of[i], now_ns, wall_ms);
+    }
+}
+
+CELLAR_PRIVATE void limit_calendar_at(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
+                                      limit_at *out)
+{
+    limit_calendar *c = &l->calendar[r->kind >> 24 & 0xff];
+    const uint32_t seq = base_load_acq(&c->seq);
+    uint64_t start = base_load_acq(&c->start_min), next_ms = base_load_acq(&c->next_ms);
+    uint64_t wall_ms = base_load_acq(&c->wall_ms), seen_ns = base_load_acq(&c->seen_ns);
+    base_fence_acq();
+    if ((seq & 1) != 0 || base_load_rlx(&c->seq) != seq) {
+        sync_take(LIMIT_SIDE, &l->side);
+        start = base_load_rlx(&c->start_min);
+        next_ms = base_load_rlx(&c->next_ms);
+        wall_ms = base_load_rlx(&c->wall_ms);
+        seen_ns = base_load_rlx(&c->seen_ns);
+        sync_drop(LIMIT_SIDE, &l->side);
+    }
+    const uint64_t left_ns = (next_ms - wall_ms) * 1000000u;
+    const uint64_t gone_ns = now_ns > seen_ns ? now_ns - seen_ns : 0;
+    out->start = start;
+    out->left_ns = left_ns > gone_ns ? left_ns - gone_ns : 1;
+}

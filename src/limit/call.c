@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * call: what callers call: arguments checked, one operation made of them.
+ *
+ * PICTURE    cellar_rl_x(key, ...) -> fingerprint, clock -> limit_run -> narrow | wide
+ * TICKETS    A take can be given back by what it wrote: slot, colour, generation of the rules, and
+ *            the word after it. GCRA gives back min(cost * T, what that word still owes): the
+ *            history without the take never differs by more. Reset, eviction and new rules change
+ *            colour or generation: such a ticket gives nothing back.
+ * WAITING    GCRA reserves and sleeps: fair by virtual time, nothing is taken when the wait is
+ *            known to be too long. Others ask again after retry_after and up to 1 % more.
+ * LOCKING    none; sleeping with no lock held. */
+#include <string.h>
+
+#include "limit/limit_int.h"
+
+CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_t len)
+{
+    return l != NULL && key != NULL && len >= 1 && len <= CELLAR_KEY_MAX;
+}
+
+CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op)
+{
+    if (BASE_UNLIKELY(l->fixed)) { limit_calendar_look(l, now_ns); }
+    return l->wide ? limit_wide_run(l, fp, now_ns, op) : limit_narrow_run(l, fp, now_ns, op);
+}
+
+/* Permits are taken by their own call: a check has nowhere to put the token. */
+static bool limit_checks(const cellar_limiter *l) { return l->conc < 0; }
+
+CELLAR_API uint64_t cellar_rl_now(cellar_limiter *l) { return l != NULL ? limit_now(l) : 0; }
+
+CELLAR_API uint64_t cellar_rl_fingerprint(cellar_limiter *l, const void *key, size_t key_len)
+{
+    return limit_key_ok(l, key, key_len) ? limit_fp(l, key, key_len) >> 1 : 0;
+}
+
+CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t key_len,
+                                      uint64_t cost, cellar_rl_result *result)
+{
+    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result };
+    const uint64_t fp = limit_fp(l, key, key_len);
+    limit_prefetch(l, fp);
+    return limit_run(l, fp, limit_now(l), &op);
+}
+
+CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
+                                         uint64_t cost, uint64_t now_ns, cellar_rl_result *result)
+{
+    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result, .callers_clock = true };
+    return limit_run(l, limit_fp(l, key, key_len), now_ns, &op);
+}
+
+CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, size_t key_len,
+                                           uint64_t cost, const cellar_rl_rule *rules,
+                                           uint32_t rule_count, cellar_rl_result *result)
+{
+    limit_rule own[LIMIT_RULES];
+    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
+    const cellar_err err = limit_own_rules(l, rules, rule_count, own);
+    if (err != CELLAR_OK) { return err; }
+    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result, .own = own,
+                    .own_count = rule_count };
+    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+}
+
+CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t key_len,
+                                     uint64_t cost, cellar_rl_result *result)
+{
+    if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_PEEK, .cost = cost, .result = result };
+    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+}
+
+/* ---- tickets ---- */
+
+CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size_t key_len,
+                                        uint64_t cost, uint64_t max_wait_ns,
+                                        cellar_rl_ticket *ticket, uint64_t *wait_ns,
+                                        cellar_rl_result *result)
+{
+    if (ticket == NULL || !limit_key_ok(l, key, key_len) || !limit_checks(l)) {
+        return CELLAR_E_INVAL;
+    }
+    memset(ticket, 0, sizeof *ticket);
+    limit_op op = { .kind = LIMIT_RESERVE, .cost = cost, .arg = max_wait_ns, .ticket = ticket,
+                    .result = result };
+    const cellar_err err = limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+    if (wait_ns != NULL) { *wait_ns = err == CELLAR_OK ? op.wait_ns : 0; }
+    return err;
+}
+
+/* Give back `units` of a ticket, which is used up. */
+static cellar_err limit_ticket_end(cellar_limiter *l, cellar_rl_ticket *t, uint64_t units)
+{
+    if (t->limiter == NULL || units == 0) { return CELLAR_OK; }
+    limit_op op = { .kind = LIMIT_GIVE, .cost = units, .ticket = t };
+    return limit_run(l, t->fingerprint, limit_now(l), &op);
+}
+
+CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_rl_ticket *ticket)
+{
+    if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
+        return CELLAR_E_INVAL;
+    }
+    if (ticket->used != 0) { return CELLAR_E_STALE; }
+    ticket->used = 1;
+    return limit_ticket_end(l, ticket, ticket->cost);
+}
+
+CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_rl_ticket *ticket,
+                                       uint64_t actual)
+{
+    if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
+        return CELLAR_E_INVAL;
+    }
+    if (ticket->used != 0) { return CELLAR_E_STALE; }
+    ticket->used = 1;
+    if (ticket->limiter == NULL) { return CELLAR_OK; }
+    if (actual <= ticket->cost) { return limit_ticket_end(l, ticket, ticket->cost - actual); }
+    limit_op op = { .kind = LIMIT_CHARGE, .cost = actual - ticket->cost };
+    return limit_run(l, ticket->fingerprint, limit_now(l), &op);
+}
+
+CELLAR_API cellar_err cellar_rl_refund(cellar_limiter *l, const void *key, size_t key_len,
+                                       uint64_t cost)
+{
+    if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_REFUND, .cost = cost };
+    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+}
+
+CELLAR_API cellar_err cellar_rl_charge(cellar_limiter *l, const void *key, size_t key_len,
+                                       uint64_t cost)
+{
+    if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_CHARGE, .cost = cost };
+    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+}
+
+/* ---- waiting ---- */
+
+static bool limit_all_gcra(const cellar_limiter *l)
+{
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        if (l->algorithm[i] != CELLAR_RL_GCRA) { return false; }
+    }
+    return true;
+}
+
+static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t key_len,
+                                      uint64_t cost, uint64_t max_wait_ns, cellar_rl_result *r)
+{
+    cellar_rl_ticket ticket;
+    uint64_t wait_ns;
+    const cellar_err err = cellar_rl_reserve(l, key, key_len, cost, max_wait_ns, &ticket, &wait_ns,
+                                             r);
+    if (err == CELLAR_LIMITED) { return r->never != 0 ? CELLAR_E_NEVER : CELLAR_E_TIMEOUT; }
+    if (err == CELLAR_OK && wait_ns > 0) { base_sleep_ns(wait_ns); }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t key_len,
+                                     uint64_t cost, uint64_t max_wait_ns, cellar_rl_result *result)
+{
+    cellar_rl_result mine;
+    cellar_rl_result *r = result != NULL ? result : &mine;
+    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
+    if (limit_all_gcra(l)) {
+        return limit_wait_reserved(l, key, key_len, cost, max_wait_ns, r);
+    }
+    const uint64_t start = base_now_ns();
+    for (;;) {
+        const cellar_err err = cellar_rl_check(l, key, key_len, cost, r);
+        if (err != CELLAR_LIMITED) { return err; }
+        if (r->never != 0) { return CELLAR_E_NEVER; }
+        const uint64_t gone = base_now_ns() - start;
+        if (gone > max_wait_ns || r->retry_after_ns > max_wait_ns - gone) {
+            return CELLAR_E_TIMEOUT;
+        }
+        const uint64_t most = max_wait_ns - gone;
+        const uint64_t jitter = base_rng_below(&base_self()->rng, r->retry_after_ns / 100 + 1);
+        base_sleep_ns(limit_min_u64(r->retry_after_ns + jitter, most));
+    }
+}
+
+/* ---- permits ---- */
+
+CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
+                                               int64_t lease_ms, uint64_t *token,
+                                               cellar_rl_result *result)
+{
+    if (token == NULL) { return CELLAR_E_INVAL; }
+    *token = 0;
+    if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_PERMIT, .cost = 1, .result = result };
+    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
+    const cellar_err err = limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+    if (err == CELLAR_OK) { *token = op.token; }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_rl_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
+                                              uint64_t token, int64_t lease_ms)
+{
+    if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_EXTEND, .token = token };
+    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
+    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+}
+
+CELLAR_API cellar_err cellar_rl_permit_release(cellar_limiter *l, const void *key, size_t key_len,
+                                               uint64_t token)
+{
+    if (!limit_key_ok(l, key, key_len) || l->conc < 0) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_RELEASE, .token = token };
+    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+}

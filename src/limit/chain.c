@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * chain: several limiters, all of which must admit: user and address and the whole site.
+ *
+ * WALK       peek all, deny on the first that denies -> take in the given order, a ticket each ->
+ *            on a denial cancel what was taken, in reverse.
+ * WHY RIGHT  Nothing is admitted that one of them did not admit. While a chain is taken back others
+ *            can meet its charge: at most cost x (threads in such a moment) units are denied
+ *            without need; `chain_rollbacks` counts the moments. The most selective limiter comes
+ *            first.
+ * NOT HERE   rules of one limiter are atomic in their slot (wide.c). */
+#include "limit/limit_int.h"
+
+static cellar_err limit_link_run(const cellar_rl_link *k, limit_kind kind, cellar_rl_ticket *ticket,
+                                 cellar_rl_result *result)
+{
+    limit_op op = { .kind = kind, .cost = k->cost, .ticket = ticket, .result = result };
+    return limit_run(k->limiter, limit_fp(k->limiter, k->key, k->key_len), limit_now(k->limiter),
+                     &op);
+}
+
+/* A denial that was only looked at is made one: counted, and STRICT rules and bans have their say.
+ * Should it pass by now, it is given back: the chain was denied. */
+static void limit_link_denied(const cellar_rl_link *k)
+{
+    cellar_rl_ticket ticket;
+    ticket.limiter = NULL;
+    ticket.used = 0;
+    if (limit_link_run(k, LIMIT_TAKE, &ticket, NULL) == CELLAR_OK) {
+        (void)cellar_rl_cancel(k->limiter, &ticket);
+    }
+}
+
+CELLAR_API cellar_err cellar_rl_check_chain(const cellar_rl_link *links, uint32_t count,
+                                            cellar_rl_result *result, uint32_t *denied_by)
+{
+    cellar_rl_ticket ticket[CELLAR_RL_CHAIN_MAX];
+    cellar_err err = CELLAR_OK;
+    uint32_t i = 0;
+    if (links == NULL || count == 0 || count > CELLAR_RL_CHAIN_MAX) { return CELLAR_E_INVAL; }
+    for (i = 0; i < count; i++) {
+        if (!limit_key_ok(links[i].limiter, links[i].key, links[i].key_len) ||
+            links[i].limiter->conc >= 0) {
+            return CELLAR_E_INVAL;
+        }
+    }
+    for (i = 0; i < count && err == CELLAR_OK; i++) {
+        if (denied_by != NULL) { *denied_by = i; }
+        err = limit_link_run(&links[i], LIMIT_PEEK, NULL, result);
+    }
+    if (err == CELLAR_LIMITED) {
+        limit_link_denied(&links[i - 1]);
+        return err;
+    }
+    if (err != CELLAR_OK) { return err; }
+    for (i = 0; i < count && err == CELLAR_OK; i++) {
+        ticket[i].limiter = NULL;
+        ticket[i].used = 0;
+        BASE_POINT("limit.chain.take");
+        if (denied_by != NULL) { *denied_by = i; }
+        err = limit_link_run(&links[i], LIMIT_TAKE, &ticket[i], result);
+    }
+    if (err == CELLAR_OK) { return CELLAR_OK; }
+    for (uint32_t k = i - 1; k-- > 0;) {
+        BASE_POINT("limit.chain.back");
+        (void)cellar_rl_cancel(links[k].limiter, &ticket[k]);
+    }
+    if (i > 1) { limit_count(links[i - 1].limiter, LIMIT_CHAIN_ROLLBACKS, 1); }
+    return err;
+}

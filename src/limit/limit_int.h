@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * limit_int: the picture of a limiter that its files share.
+ *
+ * WORDS      a word is 62 bits of value above 2 bits of colour. The value of
+ *            GCRA   time of the bucket's last debt (TAT), 1/64 ns since the limiter's origin
+ *            COUNT  61..40 window number mod 2^22   39..20 previous   19..0 current count
+ *            FIXED  61..34 start of the period, UTC minutes since 1970   33..0 count
+ *            LOG    61..13 stamps ever written   12..0 stamps in use; the ring follows the words
+ *            CONC   61..32 permits out   31..0 last permit of the key's ring + 1
+ *            All ones: BUSY, somebody is rewriting it. Value 0 is what a key nobody saw has.
+ * COLOUR     changes by one whenever a word is rewritten other than by a charge: new tenant, reset,
+ *            conversion, move. It makes a stalled compare-exchange fail when the same value comes
+ *            back, which with resets and turned clocks is common.
+ * SLOTS      narrow (one rule of one word):   fp, word                                 16 bytes
+ *            wide (all others):               fp, blocked until, word 0.., ring 0..
+ *            fp: 63..1 fingerprint, bit 0: look into the side table; 0: free
+ * TABLE      bucket = 4 slots; region = up to 1024 buckets, one lock; a key has two buckets, both
+ *            of one region. Everything is found from the fingerprint alone.
+ * LOCKING    region (LIMIT) guards fp of its slots, high_water, losses, and who may rewrite words;
+ *            charges go by compare-exchange beside it (narrow) or under the bucket's lock
+ *            (LIMIT_BUCKET; wide). Order: change -> region -> buckets by index -> side. */
+#ifndef LIMIT_LIMIT_INT_H
+#define LIMIT_LIMIT_INT_H
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/sync.h"
+#include "base/tz.h"
+#include "cellar_limit.h"
+#include "limit/limit.h"
+
+#define LIMIT_RULES CELLAR_RL_RULES_MAX
+#define LIMIT_COLOUR 3u
+#define LIMIT_BUSY UINT64_MAX
+#define LIMIT_WAYS 4u                 /* slots of a bucket */
+#define LIMIT_REGION_BUCKETS 1024u
+#define LIMIT_UNITS_NS 64u            /* units of time in a nanosecond */
+#define LIMIT_LATE ((uint64_t)1 << 61)  /* units; from here on the origin must move: 1.14 years */
+#define LIMIT_DEBT_MAX (CELLAR_RL_PERIOD_MAX * LIMIT_UNITS_NS) /* 400 days */
+#define LIMIT_COUNT_MAX (((uint64_t)1 << 20) - 1)
+#define LIMIT_FIXED_MAX (((uint64_t)1 << 34) - 1)
+#define LIMIT_AHEAD_NS CELLAR_RL_SECOND /* a caller's reading may be so far ahead */
+
+/* ---- rules ---- */
+
+typedef struct limit_rule { /* compiled; six words, so that a set can be read while it changes */
+    uint64_t kind;  /* 7..0 algorithm   15..8 flags   23..16 calendar   31..24 rule's number */
+    uint64_t limit; /* N; 0: never */
+    uint64_t step;  /* GCRA: T, units. LOG: W, units. COUNT: W, ns */
+    uint64_t burst; /* the largest cost that can pass: b of GCRA, else N */
+    uint64_t reach; /* GCRA: b * T, units */
+    uint64_t ban;   /* units */
+} limit_rule;
+#define LIMIT_RULE_WORDS 6u
+#define LIMIT_SET_WORDS (1u + LIMIT_RULES * LIMIT_RULE_WORDS) /* word 0: origin, ns */
+
+BASE_INLINE uint32_t limit_algo(const limit_rule *r) { return (uint32_t)(r->kind & 0xff); }
+BASE_INLINE bool limit_flag(const limit_rule *r, uint32_t flag)
+{
+    return (r->kind >> 8 & flag) != 0;
+}
+
+/* A moment as one rule sees it. */
+typedef struct limit_at {
+    uint64_t u;       /* units since the origin */
+    uint64_t ns;      /* the reading itself */
+    uint64_t start;   /* FIXED: start of the present period, minutes */
+    uint64_t left_ns; /* FIXED: to the end of it */
+} limit_at;
+
+/* What a rule says. */
+typedef struct limit_says {
+    bool deny, never;
+    uint64_t next;      /* value after the charge */
+    uint64_t retry_ns;  /* denied: until it would pass */
+    uint64_t remaining; /* after the decision; the following only when asked for */
+    uint64_t reset_ns;  /* until the key is as nobody had seen it */
+} limit_says;
+
+/* ---- table ---- */
+
+typedef struct limit_head { /* of a region */
+    sync_lock lock BASE_ALIGNED(BASE_LINE); /* rank LIMIT */
+    _Atomic uint32_t losses; /* resets, live evictions; written under lock, read anywhere */
+    uint64_t high_water;    /* latest reading at which a dead entry was forgotten, ns; lock */
+    _Atomic uint64_t live_evicted, dead_replaced, moved, full; /* written under lock */
+} limit_head;
+_Static_assert(sizeof(limit_head) == BASE_LINE, "a region's head is a line of its own");
+
+typedef struct limit_slot { /* narrow; the first two words of a wide one lie alike */
+    _Atomic uint64_t fp;    /* release by writers under the region's lock, acquire everywhere */
+    _Atomic uint64_t word;  /* narrow: the word; wide: blocked until, units << 2 | colour */
+} limit_slot;
+_Static_assert(sizeof(limit_slot) == 16, "four narrow slots are a line");
+
+typedef struct limit_place { /* where a fingerprint may be */
+    uint32_t region, bucket[2]; /* buckets counted over the whole table */
+} limit_place;
+
+/* ---- counters: a row for each of the first threads, one shared ---- */
+
+#define LIMIT_COUNTERS(X) \
+    X(ALLOWED) X(DENIED) X(WOULD_DENY) X(OVERFLOW_DENIED) X(OVERFLOW_ALLOWED) X(CHAIN_ROLLBACKS) \
+    X(PERMITS_EXPIRED) X(PERMITS_FULL) X(OVERRIDES_FULL) X(SNAPSHOT_REFUSED) X(BANNED)
+typedef enum limit_counter {
+#define LIMIT_X(name) LIMIT_##name,
+    LIMIT_COUNTERS(LIMIT_X)
+#undef LIMIT_X
+    LIMIT_COUNTER_COUNT
+} limit_counter;
+typedef struct limit_row {
+    _Atomic uint64_t cell[LIMIT_COUNTER_COUNT] BASE_ALIGNED(BASE_PAD);
+    _Atomic uint64_t by_rule[LIMIT_RULES]; /* denials of each rule */
+} limit_row;
+#define LIMIT_ROWS_MAX 64u
+
+/* ---- side table: plans, keys that have one, keys of narrow limiters that are banned ---- */
+
+typedef struct limit_plan {
+    uint32_t users;          /* overrides that name it, + 1 while it has a name */
+    char name[CELLAR_RL_NAME_MAX + 1]; /* "": made by cellar_rl_override */
+    limit_rule rule[LIMIT_RULES];
+} limit_plan;
+
+typedef struct limit_over {
+    uint64_t fp;             /* 63..1 fingerprint; 0: on the free list */
+    uint64_t until_ns;       /* banned until; 0: no */
+    uint32_t plan;           /* number + 1; 0: none */
+    uint32_t next;           /* number + 1 in its chain or the free list */
+} limit_over;
+
+typedef struct limit_permit {
+    uint64_t fp, until_ns;   /* key; end of the lease. fp 0: free */
+    uint64_t serial;         /* of this record, rises with each use */
+    uint32_t next, prev;     /* number + 1: ring of the key's permits by end of lease; free list */
+} limit_permit;
+
+typedef struct limit_calendar { /* the present period of a FIXED rule */
+    _Atomic uint32_t seq;    /* odd: being changed under side lock */
+    _Atomic uint64_t start_min, next_ms, wall_ms; /* period; wall clock at seen_ns */
+    _Atomic uint64_t seen_ns, again_ns; /* monotonic; look at the wall clock again from there on */
+} limit_calendar;
+
+struct cellar_limiter {
+    /* read by every check; constant but for state and set */
+    _Atomic uint64_t state BASE_ALIGNED(BASE_PAD); /* generation << 32 | regions converted */
+    unsigned char *table;
+    uint64_t (*clock)(void *ctx); /* NULL: base_quick_ns */
+    void *clock_ctx;
+    uint32_t regions, region_buckets, slot_bytes, rule_count;
+    bool wide, coarse, fixed, locked_only; /* denials write (STRICT, ban) */
+    uint32_t rows;           /* of counters; a power of two */
+    limit_row *row;
+    base_hash_key hash;
+    _Atomic uint64_t set[2][LIMIT_SET_WORDS] BASE_ALIGNED(BASE_LINE); /* by generation & 1 */
+
+    /* cold */
+    _Atomic uint32_t sweep_next BASE_ALIGNED(BASE_PAD); /* region the next tick starts with */
+    sync_lock change; /* rank RESIZE: one conversion at a time */
+    limit_head *head;        /* regions of them */
+    sync_lock *bucket_lock;  /* wide: one a bucket; rank LIMIT_BUCKET */
+    uint32_t algorithm[LIMIT_RULES], calendar_of[LIMIT_RULES]; /* the same for ever */
+    uint32_t ring_at[LIMIT_RULES], ring[LIMIT_RULES]; /* LOG: offset in the slot, stamps */
+    _Atomic uint64_t longest[LIMIT_RULES]; /* LOG: longest window a call named, units */
+    cellar_rl_rule rule[LIMIT_RULES]; /* as given; names point to rule_name; guarded by change */
+    char name[CELLAR_RL_NAME_MAX + 1];
+    char rule_name[LIMIT_RULES][CELLAR_RL_NAME_MAX + 1];
+    uint32_t overflow;
+    int conc;                /* the CONCURRENCY rule's number, or -1 */
+
+    sync_lock side BASE_ALIGNED(BASE_LINE); /* rank LIMIT_SIDE; guards the following */
+    _Atomic uint32_t over_count; /* records in use; read anywhere: 0 = nothing to look up */
+    uint32_t over_max, over_free, over_buckets, plan_max, permit_max, permit_free;
+    uint32_t *over_chain;    /* over_buckets of them */
+    limit_over *over;
+    limit_plan *plan;
+    limit_permit *permit;
+    uint32_t permit_count;
+
+    limit_calendar calendar[LIMIT_RULES];
+    base_tz *zone;           /* NULL: no FIXED rule */
+    uint64_t (*wall_ms)(void *ctx); /* NULL: the system's */
+
+    void *raw;               /* what the allocator gave; we start on a multiple of BASE_PAD */
+    base_alloc_hooks hooks;
+    base_region block;       /* table, heads, locks, side table: everything, one piece */
+    size_t block_bytes;
+    unsigned char secret[32];
+    base_fork_node forks;
+    bool forks_known, detached; /* detached: a forked child, no snapshots */
+    struct limit_persist *persist; /* NULL: none */
+    size_t persist_bytes;
+    void (*log)(void *ctx, int level, const char *module, int code, const char *text);
+    void *log_ctx;
+};
+
+/* ---- rule.c: what a rule is, and what each algorithm says about a value ---- */
+
+CELLAR_PRIVATE cellar_err limit_compile(const cellar_rl_rule *in, uint32_t number,
+                                        limit_rule *out);
+/* The charge of `cost`; next, deny, never, retry. Not for LOG and CONC. */
+CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                     uint64_t cost, limit_says *out);
+/* remaining and reset of a value. */
+CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t v,
+                               limit_says *out);
+CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost);
+CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost);
+/* `then`: the value right after the take. */
+CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                         uint64_t units, uint64_t then);
+/* What a denial writes with STRICT. */
+CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost);
+CELLAR_PRIVATE uint64_t limit_penal_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                          uint64_t ns);
+CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t v);
+/* What forgetting would lose, comparable within one algorithm. */
+CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v);
+/* The value under another rule; `shift`: units by which the origin moves up. */
+CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
+                                      const limit_at *at, uint64_t v, uint64_t shift);
+CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns); /* saturates at LIMIT_DEBT_MAX */
+
+BASE_INLINE uint64_t limit_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+BASE_INLINE uint64_t limit_max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+/* Rounded up. */
+BASE_INLINE uint64_t limit_ns_of(uint64_t units)
+{
+    return units / LIMIT_UNITS_NS + (units % LIMIT_UNITS_NS != 0);
+}
+BASE_INLINE uint64_t limit_word(uint64_t value, uint64_t colour)
+{
+    return value << 2 | (colour & LIMIT_COLOUR);
+}
+BASE_INLINE uint64_t limit_next_colour(uint64_t word)
+{
+    return BASE_MUTANT("limit.no_colour") ? word & LIMIT_COLOUR : (word + 1) & LIMIT_COLOUR;
+}
+
+BASE_INLINE uint64_t limit_permits_out(uint64_t value) { return value >> 32; }
+
+/* ---- table.c: where things are ---- */
+
+CELLAR_PRIVATE uint64_t limit_fp(const cellar_limiter *l, const void *key, size_t len);
+BASE_INLINE uint32_t limit_scale(uint64_t bits32, uint32_t n)
+{
+    return (uint32_t)((bits32 * n) >> 32);
+}
+BASE_INLINE void limit_place_of(const cellar_limiter *l, uint64_t fp, limit_place *p)
+{
+    const uint64_t mix = (fp >> 1) * UINT64_C(0x9e3779b97f4a7c15);
+    const uint32_t n = l->region_buckets;
+    const uint32_t a = limit_scale(fp & 0xffffffffu, n);
+    uint32_t b = limit_scale(mix >> 32, n);
+    if (b == a) { b = a + 1 < n ? a + 1 : 0; }
+    p->region = limit_scale(fp >> 32, l->regions);
+    p->bucket[0] = p->region * n + a;
+    p->bucket[1] = p->region * n + b;
+}
+BASE_INLINE limit_slot *limit_slot_at(const cellar_limiter *l, uint32_t bucket, uint32_t way)
+{
+    return (limit_slot *)(void *)(l->table +
+                                  ((size_t)bucket * LIMIT_WAYS + way) * l->slot_bytes);
+}
+/* Both buckets of a key on their way into the cache, beside the reading of the clock. */
+BASE_INLINE void limit_prefetch(const cellar_limiter *l, uint64_t fp)
+{
+    limit_place p;
+    limit_place_of(l, fp, &p);
+    BASE_PREFETCH(limit_slot_at(l, p.bucket[0], 0));
+    BASE_PREFETCH(limit_slot_at(l, p.bucket[1], 0));
+}
+CELLAR_PRIVATE uint64_t limit_now(const cellar_limiter *l);
+
+/* The rules a word of `region` is to be judged by, as of `state`. False: that region is being
+ * converted; its lock is the way. */
+BASE_INLINE bool limit_set_of(const cellar_limiter *l, uint64_t state, uint32_t region, bool locked,
+                              const _Atomic uint64_t **set)
+{
+    const uint32_t done = (uint32_t)state;
+    const uint32_t generation = (uint32_t)(state >> 32);
+    if (BASE_UNLIKELY(region >= done)) {
+        if (region == done && !locked) { return false; }
+        *set = l->set[(generation & 1) ^ 1];
+        return true;
+    }
+    *set = l->set[generation & 1];
+    return true;
+}
+CELLAR_PRIVATE void limit_rule_load(const _Atomic uint64_t *set, uint32_t i, limit_rule *out);
+/* Units since the set's origin; readings before it are 0. */
+BASE_INLINE uint64_t limit_units_at(const _Atomic uint64_t *set, uint64_t now_ns)
+{
+    const uint64_t origin = base_load_rlx(&set[0]);
+    if (BASE_UNLIKELY(now_ns < origin)) { return 0; }
+    const uint64_t d = now_ns - origin;
+    return BASE_UNLIKELY(d > UINT64_MAX / LIMIT_UNITS_NS) ? UINT64_MAX : d * LIMIT_UNITS_NS;
+}
+CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
+                                uint64_t units, limit_at *out);
+CELLAR_PRIVATE void limit_count(cellar_limiter *l, limit_counter c, uint64_t n);
+CELLAR_PRIVATE void limit_count_denial(cellar_limiter *l, uint32_t rule);
+
+/* The bucket's lock where there is one: narrow limiters have none. */
+BASE_INLINE void limit_bucket_take(cellar_limiter *l, uint32_t bucket)
+    SYNC_TAKES(LIMIT_BUCKET) SYNC_UNCHECKED;
+BASE_INLINE void limit_bucket_take(cellar_limiter *l, uint32_t bucket)
+{
+    if (l->wide) { sync_take(LIMIT_BUCKET, &l->bucket_lock[bucket]); }
+}
+BASE_INLINE void limit_bucket_drop(cellar_limiter *l, uint32_t bucket)
+    SYNC_DROPS(LIMIT_BUCKET) SYNC_UNCHECKED;
+BASE_INLINE void limit_bucket_drop(cellar_limiter *l, uint32_t bucket)
+{
+    if (l->wide) { sync_drop(LIMIT_BUCKET, &l->bucket_lock[bucket]); }
+}
+
+/* Words, ring and blocked_until of a wide slot. */
+BASE_INLINE _Atomic uint64_t *limit_word_at(limit_slot *s, uint32_t rule)
+{
+    return (_Atomic uint64_t *)(void *)s + 2 + rule;
+}
+BASE_INLINE _Atomic uint64_t *limit_ring_at(const cellar_limiter *l, limit_slot *s, uint32_t rule)
+{
+    return (_Atomic uint64_t *)(void *)((unsigned char *)s + l->ring_at[rule]);
+}
+
+/* ---- one operation on one key, whatever the slots look like ---- */
+
+typedef enum limit_kind {
+    LIMIT_TAKE,     /* test and take */
+    LIMIT_PEEK,
+    LIMIT_RESERVE,  /* take, also in the future when that is at most arg units away */
+    LIMIT_CHARGE,   /* unconditional */
+    LIMIT_REFUND,
+    LIMIT_GIVE,     /* by a ticket: cost units of what it took */
+    LIMIT_PENALIZE, /* for arg ns */
+    LIMIT_PERMIT,   /* take, and a permit */
+    LIMIT_RELEASE,  /* the permit named in arg */
+    LIMIT_EXTEND
+} limit_kind;
+
+typedef struct limit_op {
+    limit_kind kind;
+    uint32_t own_count;      /* rules given with the call; 0: the limiter's */
+    const limit_rule *own;
+    uint64_t cost, arg;
+    bool callers_clock;
+    cellar_rl_ticket *ticket; /* TAKE, RESERVE: written; GIVE: read. NULL: none */
+    cellar_rl_result *result; /* NULL: not asked for */
+    uint64_t wait_ns;        /* RESERVE: out */
+    uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */
+    uint64_t lease_ns;       /* PERMIT, EXTEND */
+} limit_op;
+
+CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op);
+CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                           limit_op *op);
+CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                         limit_op *op);
+
+/* ---- side.c ---- */
+
+/* Rules and ban of a key; locks held may be any. False: it has no record. */
+CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *rules,
+                                   bool *has_plan, uint64_t *until_ns);
+CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t until_ns);
+/* Is the ban over and nothing else there? Then the record goes. True: none is left. */
+CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift);
+CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,
+                                           uint64_t now_ns, uint64_t *value, uint64_t *token);
+/* Drops up to 8 whose lease ended; returns ns until the next one ends. */
+CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value);
+CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value);
+CELLAR_PRIVATE cellar_err limit_permit_end(cellar_limiter *l, uint64_t fp, uint64_t token,
+                                           uint64_t now_ns, uint64_t *value);
+CELLAR_PRIVATE cellar_err limit_permit_extend(cellar_limiter *l, uint64_t fp, uint64_t token,
+                                              uint64_t now_ns, uint64_t until_ns, uint64_t *value);
+/* A plan for a key, in place of what it had; plan 0: none. Makes or drops its record. */
+CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint32_t plan);
+/* Number + 1 of a plan: the one of that name, or one equal to `rules` (made if need be). */
+CELLAR_PRIVATE uint32_t limit_plan_named(cellar_limiter *l, const char *name);
+CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
+                                          const limit_rule *rules, uint32_t *plan);
+CELLAR_PRIVATE void limit_plan_drop(cellar_limiter *l, uint32_t plan); /* one user less */
+CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l);
+
+/* ---- change.c ---- */
+
+CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns);
+/* Compiled rules of a call or a plan; they must fit what the limiter's slots are laid out for. */
+CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rl_rule *rules,
+                                          uint32_t count, limit_rule *out);
+CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_t len);
+
+/* ---- calendar.c ---- */
+
+/* Look at the wall clock if it is time to. No lock held: the clock may be the host's. */
+CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns);
+CELLAR_PRIVATE void limit_calendar_at(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
+                                      limit_at *out);
+/* The period of a calendar that contains `wall_s`: [start, next), UTC seconds. */
+CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t wall_s,
+                                 int64_t *start_s, int64_t *next_s);
+
+/* ---- persist.c ---- */
+
+CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_rl_config *cfg);
+CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_rl_config *cfg);
+CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l);
+CELLAR_PRIVATE cellar_err limit_persist_tick(cellar_limiter *l, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * open: a limiter from its first byte to its last; fork; figures of the whole.
+ *
+ * PICTURE    one mapping of at most max_bytes:
+ *            | buckets ... | region heads | bucket locks | counters | side chains, overrides,
+ *            plans, permits |        and the handle itself, which is counted too
+ * INVARIANTS nothing is allocated after cellar_rl_open; `bytes` of the figures is the sum, and at
+ *            most max_bytes.
+ * WALK       compile rules -> slot size -> side table's share -> the rest is buckets, in regions of
+ *            at most 1024 -> reserve, commit -> load a snapshot -> link into the fork list.
+ * FORK       all region and bucket locks are taken before, so no word is BUSY in the child. The
+ *            child keeps its copy and writes no snapshots.
+ * LOCKING    change (RESIZE) -> all regions -> all buckets -> side, in order, at fork only. */
+#include <string.h>
+
+#include "base/opts.h"
+#include "base/random.h"
+#include "limit/limit_int.h"
+
+#define LIMIT_DEFAULT_BYTES ((uint64_t)16 << 20)
+#define LIMIT_OVER_DEFAULT 65536u
+#define LIMIT_PLAN_DEFAULT 64u
+#define LIMIT_PERMIT_MAX (1u << 20)
+
+/* ---- sizes ---- */
+
+typedef struct limit_layout { /* offsets in the mapping */
+    size_t heads, locks, rows, chain, over, plan, permit, end;
+    uint32_t regions, region_buckets, rows_count, over_buckets;
+} limit_layout;
+
+static size_t limit_align(size_t n) { return (size_t)base_round_up(n, BASE_PAD); }
+
+static void limit_shape(cellar_limiter *l, const limit_rule *rules)
+{
+    uint32_t at = 16 + 8 * l->rule_count;
+    l->conc = -1;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const uint32_t algo = limit_algo(&rules[i]);
+        l->algorithm[i] = algo;
+        l->calendar_of[i] = (uint32_t)(rules[i].kind >> 16 & 0xff);
+        if (algo == CELLAR_RL_FIXED) { l->fixed = true; }
+        if (algo == CELLAR_RL_CONCURRENCY) { l->conc = (int)i; }
+        if (rules[i].ban != 0 || limit_flag(&rules[i], CELLAR_RL_STRICT)) { l->locked_only = true; }
+        if (algo != CELLAR_RL_SLIDING_LOG) { continue; }
+        l->ring[i] = (uint32_t)limit_max_u64(rules[i].limit, 1);
+        l->ring_at[i] = at;
+        at += 8 * l->ring[i];
+    }
+    const uint32_t algo = l->algorithm[0];
+    l->wide = l->rule_count > 1 || algo == CELLAR_RL_SLIDING_LOG ||
+              algo == CELLAR_RL_CONCURRENCY || (rules[0].ban != 0 && algo != CELLAR_RL_GCRA);
+    l->slot_bytes = !l->wide ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
+}
+
+/* What is left for the buckets after the rest; false: not even one. */
+static bool limit_fit(const cellar_limiter *l, uint64_t max_bytes, limit_layout *o)
+{
+    const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->wide ? sizeof(sync_lock) : 0);
+    const size_t over = l->over_max * (sizeof(limit_over) + 2 * sizeof(uint32_t));
+    size_t fixed = limit_align(sizeof *l) + o->rows_count * sizeof(limit_row) + over +
+                   l->plan_max * sizeof(limit_plan) + l->permit_max * sizeof(limit_permit) +
+                   7 * BASE_PAD + base_tz_bytes(l->zone) + l->persist_bytes + BASE_PAGE;
+    if (max_bytes <= fixed + sizeof(limit_head) + bucket) { return false; }
+    const uint64_t left = max_bytes - fixed;
+    const uint64_t per_region = LIMIT_REGION_BUCKETS * (uint64_t)bucket + sizeof(limit_head);
+    uint64_t regions = left / per_region + 1;
+    uint64_t buckets = (left - regions * sizeof(limit_head)) / bucket;
+    if (regions > UINT32_MAX / LIMIT_REGION_BUCKETS) { return false; }
+    o->regions = (uint32_t)regions;
+    o->region_buckets = (uint32_t)limit_min_u64(buckets / regions, LIMIT_REGION_BUCKETS);
+    return o->region_buckets > 0;
+}
+
+static void limit_place_parts(const cellar_limiter *l, limit_layout *o)
+{
+    const size_t buckets = (size_t)o->regions * o->region_buckets;
+    o->heads = limit_align(buckets * LIMIT_WAYS * l->slot_bytes);
+    o->locks = limit_align(o->heads + o->regions * sizeof(limit_head));
+    o->rows = limit_align(o->locks + (l->wide ? buckets * sizeof(sync_lock) : 0));
+    o->chain = o->rows + o->rows_count * sizeof(limit_row);
+    o->over_buckets = l->over_max == 0 ? 0 : (uint32_t)base_pow2_ceil(l->over_max);
+    o->over = limit_align(o->chain + o->over_buckets * sizeof(uint32_t));
+    o->plan = limit_align(o->over + l->over_max * sizeof(limit_over));
+    o->permit = limit_align(o->plan + l->plan_max * sizeof(limit_plan));
+    o->end = o->permit + l->permit_max * sizeof(limit_permit);
+}
+
+/* What the side table may hold. */
+static void limit_side_sizes(cellar_limiter *l, const cellar_rl_config *cfg, uint64_t max_bytes,
+                             limit_layout *o)
+{
+    const uint64_t over = max_bytes / 16 / (sizeof(limit_over) + 2 * sizeof(uint32_t));
+    l->over_max = cfg->max_overrides == UINT32_MAX ? 0
+                  : cfg->max_overrides != 0        ? cfg->max_overrides
+                                            : (uint32_t)limit_min_u64(over, LIMIT_OVER_DEFAULT);
+    const uint64_t plan = max_bytes / 64 / sizeof(limit_plan);
+    l->plan_max = l->over_max == 0   ? 0
+                  : cfg->max_plans != 0 ? cfg->max_plans
+                                        : (uint32_t)limit_min_u64(plan, LIMIT_PLAN_DEFAULT);
+    const uint64_t permit = max_bytes / 4 / sizeof(limit_permit);
+    l->permit_max = l->conc < 0           ? 0
+                    : cfg->max_permits != 0 ? cfg->max_permits
+                                            : (uint32_t)limit_min_u64(permit, 65536);
+    o->rows_count = (uint32_t)base_clamp(base_pow2_floor(max_bytes / 64 / sizeof(limit_row)), 2,
+                                         LIMIT_ROWS_MAX);
+}
+
+static cellar_err limit_map(cellar_limiter *l, const limit_layout *o)
+{
+    const size_t bytes = (size_t)base_round_up(o->end, BASE_PAGE);
+    if (!base_region_reserve(&l->block, bytes, bytes)) { return CELLAR_E_NOMEM; }
+    if (!base_region_commit(&l->block, 0, bytes)) {
+        base_region_release(&l->block);
+        return CELLAR_E_NOMEM;
+    }
+    if (bytes >= BASE_HUGE) { base_region_huge(&l->block); }
+    unsigned char *p = l->block.base;
+    l->block_bytes = bytes;
+    l->table = p;
+    l->head = (limit_head *)(void *)(p + o->heads);
+    l->bucket_lock = (sync_lock *)(void *)(p + o->locks);
+    l->row = (limit_row *)(void *)(p + o->rows);
+    l->over_chain = (uint32_t *)(void *)(p + o->chain);
+    l->over = (limit_over *)(void *)(p + o->over);
+    l->plan = (limit_plan *)(void *)(p + o->plan);
+    l->permit = (limit_permit *)(void *)(p + o->permit);
+    l->regions = o->regions;
+    l->region_buckets = o->region_buckets;
+    l->rows = o->rows_count;
+    l->over_buckets = o->over_buckets;
+    for (uint32_t i = l->over_max; i > 0; i--) {
+        l->over[i - 1].next = l->over_free;
+        l->over_free = i;
+    }
+    for (uint32_t i = l->permit_max; i > 0; i--) {
+        l->permit[i - 1].next = l->permit_free;
+        l->permit_free = i;
+    }
+    return CELLAR_OK;
+}
+
+/* ---- fork ---- */
+
+static void limit_fork_prepare(void *ctx) SYNC_UNCHECKED
+{
+    cellar_limiter *l = ctx;
+    sync_take(RESIZE, &l->change);
+    for (uint32_t r = 0; r < l->regions; r++) { sync_take(LIMIT, &l->head[r].lock); }
+    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
+    for (uint32_t b = 0; b < buckets; b++) { sync_take(LIMIT_BUCKET, &l->bucket_lock[b]); }
+    sync_take(LIMIT_SIDE, &l->side);
+}
+
+static void limit_fork_parent(void *ctx) SYNC_UNCHECKED
+{
+    cellar_limiter *l = ctx;
+    sync_drop(LIMIT_SIDE, &l->side);
+    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
+    for (uint32_t b = buckets; b-- > 0;) { sync_drop(LIMIT_BUCKET, &l->bucket_lock[b]); }
+    for (uint32_t r = l->regions; r-- > 0;) { sync_drop(LIMIT, &l->head[r].lock); }
+    sync_drop(RESIZE, &l->change);
+}
+
+static void limit_fork_child(void *ctx)
+{
+    cellar_limiter *l = ctx;
+    sync_reset(&l->side);
+    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
+    for (uint32_t b = 0; b < buckets; b++) { sync_reset(&l->bucket_lock[b]); }
+    for (uint32_t r = 0; r < l->regions; r++) { sync_reset(&l->head[r].lock); }
+    sync_reset(&l->change);
+    l->detached = true;
+}
+
+/* ---- opening ---- */
+
+static bool limit_text_ok(const char *text)
+{
+    size_t n = 0;
+    for (; text[n] != '\0'; n++) {
+        if (n >= CELLAR_RL_NAME_MAX || text[n] < ' ' || text[n] > '~') { return false; }
+    }
+    return n > 0;
+}
+
+/* The caller's struct, whatever its size, as ours. */
+static cellar_err limit_config_read(const cellar_rl_config *in, cellar_rl_config *out)
+{
+    const cellar_rl_config init = CELLAR_RL_CONFIG_INIT;
+    *out = init;
+    if (in == NULL) { return CELLAR_OK; }
+    const cellar_err err = base_opts_in(out, sizeof *out, in);
+    if (err != CELLAR_OK) { return err; }
+    if (out->abi != CELLAR_ABI) { return CELLAR_E_ABI; }
+    if (out->reserved0 != 0) { return CELLAR_E_UNSUPPORTED; }
+    const bool files = out->snapshot_path != NULL, calls = out->save != NULL;
+    if (out->overflow > CELLAR_RL_ALLOW_NEW || (out->alloc == NULL) != (out->free == NULL) ||
+        (out->save == NULL) != (out->load == NULL) || (files && calls) || out->coarse_clock > 1 ||
+        (out->coarse_clock == 1 && out->clock != NULL) ||
+        (out->max_permits > LIMIT_PERMIT_MAX) ||
+        (out->name != NULL && !limit_text_ok(out->name)) ||
+        (out->snapshot_ms != 0 && !files && !calls)) {
+        return CELLAR_E_INVAL;
+    }
+    return CELLAR_OK;
+}
+
+static cellar_err limit_zone(cellar_limiter *l, const char *name)
+{
+    if (!l->fixed) { return CELLAR_OK; }
+    switch (base_tz_open(&l->hooks, name, &l->zone)) {
+    case BASE_TZ_OK: return CELLAR_OK;
+    case BASE_TZ_UNKNOWN: return CELLAR_E_NOT_FOUND;
+    case BASE_TZ_DAMAGED: return CELLAR_E_CORRUPT;
+    case BASE_TZ_NOMEM: return CELLAR_E_NOMEM;
+    }
+    return CELLAR_E_NOT_FOUND;
+}
+
+static cellar_err limit_rules_first(cellar_limiter *l, const cellar_rl_config *cfg,
+                                    const cellar_rl_rule *in, limit_rule *rules)
+{
+    uint32_t concs = 0;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const cellar_err err = limit_compile(&in[i], i, &rules[i]);
+        if (err != CELLAR_OK) { return err; }
+        concs += in[i].algorithm == CELLAR_RL_CONCURRENCY;
+        const bool gcra = in[i].algorithm == CELLAR_RL_GCRA;
+        if (cfg->coarse_clock == 1 && gcra && rules[i].step < 100 * LIMIT_UNITS_NS) {
+            return CELLAR_E_INVAL;
+        }
+        l->rule[i] = in[i];
+        const char *name = in[i].name != NULL ? in[i].name : "default";
+        memcpy(l->rule_name[i], name, strlen(name) + 1);
+        l->rule[i].name = l->rule_name[i];
+    }
+    return concs <= 1 ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+/* Word 0 of a set is the origin; the rules follow. */
+static void limit_set_first(cellar_limiter *l, const limit_rule *rules)
+{
+    const uint64_t now = limit_now(l);
+    base_store_rlx(&l->set[0][0], now > CELLAR_RL_SECOND ? now - CELLAR_RL_SECOND : 0);
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        _Atomic uint64_t *w = &l->set[0][1 + i * LIMIT_RULE_WORDS];
+        base_store_rlx(&w[0], rules[i].kind);
+        base_store_rlx(&w[1], rules[i].limit);
+        base_store_rlx(&w[2], rules[i].step);
+        base_store_rlx(&w[3], rules[i].burst);
+        base_store_rlx(&w[4], rules[i].reach);
+        base_store_rlx(&w[5], rules[i].ban);
+    }
+    base_store_rel(&l->state, (uint64_t)l->regions);
+}
+
+static cellar_err limit_build(cellar_limiter *l, const cellar_rl_config *cfg,
+                              const cellar_rl_rule *in)
+{
+    limit_rule rules[LIMIT_RULES];
+    limit_layout o;
+    const uint64_t max_bytes = cfg->max_bytes != 0 ? cfg->max_bytes : LIMIT_DEFAULT_BYTES;
+    cellar_err err = limit_rules_first(l, cfg, in, rules);
+    if (err != CELLAR_OK) { return err; }
+    limit_shape(l, rules);
+    err = limit_zone(l, cfg->zone);
+    if (err != CELLAR_OK) { return err; }
+    l->persist_bytes = limit_persist_bytes(l, cfg);
+    limit_side_sizes(l, cfg, max_bytes, &o);
+    if (!limit_fit(l, max_bytes, &o)) { return CELLAR_E_SPACE; }
+    limit_place_parts(l, &o);
+    BASE_ASSERT(base_round_up(o.end, BASE_PAGE) + sizeof *l <= max_bytes);
+    err = limit_map(l, &o);
+    if (err != CELLAR_OK) { return err; }
+    if (cfg->secret != NULL) {
+        memcpy(l->secret, cfg->secret, sizeof l->secret);
+    } else if (!base_random_bytes(l->secret, sizeof l->secret)) {
+        return CELLAR_E_NOMEM;
+    }
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    limit_set_first(l, rules);
+    err = limit_persist_open(l, cfg);
+    if (err != CELLAR_OK) { return err; }
+    l->forks.prepare = limit_fork_prepare;
+    l->forks.parent = limit_fork_parent;
+    l->forks.child = limit_fork_child;
+    l->forks.ctx = l;
+    l->forks_known = base_fork_register(&l->forks);
+    return l->forks_known ? CELLAR_OK : CELLAR_E_NOMEM;
+}
+
+static void limit_free(cellar_limiter *l)
+{
+    if (l->forks_known) { base_fork_unregister(&l->forks); }
+    limit_persist_close(l);
+    base_tz_close(l->zone);
+    base_region_release(&l->block);
+    const base_alloc_hooks hooks = l->hooks;
+    void *raw = l->raw;
+    base_free_raw(hooks.alloc != NULL ? &hooks : NULL, raw, sizeof *l + BASE_PAD);
+}
+
+CELLAR_API cellar_err cellar_rl_open(const cellar_rl_config *cfg, const cellar_rl_rule *rules,
+                                     uint32_t rule_count, cellar_limiter **out)
+{
+    cellar_rl_config c;
+    if (out == NULL) { return CELLAR_E_INVAL; }
+    *out = NULL;
+    if (rules == NULL || rule_count == 0 || rule_count > LIMIT_RULES) { return CELLAR_E_INVAL; }
+    cellar_err err = limit_config_read(cfg, &c);
+    if (err != CELLAR_OK) { return err; }
+    const base_alloc_hooks hooks = { c.alloc, c.free, c.alloc_ctx };
+    void *raw = base_alloc_raw(c.alloc != NULL ? &hooks : NULL, sizeof(cellar_limiter) + BASE_PAD);
+    if (raw == NULL) { return CELLAR_E_NOMEM; }
+    memset(raw, 0, sizeof(cellar_limiter) + BASE_PAD);
+    cellar_limiter *l = (void *)(((uintptr_t)raw + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1));
+    l->raw = raw;
+    l->hooks = hooks;
+    l->rule_count = rule_count;
+    l->overflow = c.overflow;
+    l->clock = c.clock;
+    l->wall_ms = c.wall_ms;
+    l->clock_ctx = c.clock_ctx;
+    l->coarse = c.coarse_clock == 1;
+    l->log = c.log;
+    l->log_ctx = c.log_ctx;
+    const char *name = c.name != NULL ? c.name : "default";
+    memcpy(l->name, name, strlen(name) + 1);
+    err = limit_build(l, &c, rules);
+    if (err != CELLAR_OK) {
+        limit_free(l);
+        return err;
+    }
+    *out = l;
+    return CELLAR_OK;
+}
+
+CELLAR_API void cellar_rl_close(cellar_limiter *l)
+{
+    if (l != NULL) { limit_free(l); }
+}
+
+/* ---- figures ---- */
+
+static uint64_t limit_sum(const cellar_limiter *l, limit_counter c)
+{
+    uint64_t n = 0;
+    for (uint32_t r = 0; r < l->rows; r++) { n += base_load_rlx(&l->row[r].cell[c]); }
+    return n;
+}
+
+CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_rl_stats *out)
+{
+    if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    s.allowed = limit_sum(l, LIMIT_ALLOWED);
+    s.denied = limit_sum(l, LIMIT_DENIED);
+    s.would_deny = limit_sum(l, LIMIT_WOULD_DENY);
+    s.banned = limit_sum(l, LIMIT_BANNED);
+    s.overflow_denied = limit_sum(l, LIMIT_OVERFLOW_DENIED);
+    s.overflow_allowed = limit_sum(l, LIMIT_OVERFLOW_ALLOWED);
+    s.chain_rollbacks = limit_sum(l, LIMIT_CHAIN_ROLLBACKS);
+    s.permits_expired = limit_sum(l, LIMIT_PERMITS_EXPIRED);
+    s.permits_full = limit_sum(l, LIMIT_PERMITS_FULL);
+    s.overrides_full = limit_sum(l, LIMIT_OVERRIDES_FULL);
+    s.snapshots_refused = limit_sum(l, LIMIT_SNAPSHOT_REFUSED);
+    for (uint32_t r = 0; r < l->rows; r++) {
+        for (uint32_t i = 0; i < l->rule_count; i++) {
+            s.denied_by_rule[i] += base_load_rlx(&l->row[r].by_rule[i]);
+        }
+    }
+    for (uint32_t r = 0; r < l->regions; r++) {
+        s.live_evicted += base_load_rlx(&l->head[r].live_evicted);
+        s.dead_replaced += base_load_rlx(&l->head[r].dead_replaced);
+        s.moved += base_load_rlx(&l->head[r].moved);
+    }
+    const uint32_t buckets = l->regions * l->region_buckets;
+    s.slots = (uint64_t)buckets * LIMIT_WAYS;
+    for (uint32_t b = 0; b < buckets; b++) {
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+            s.keys += base_load_rlx(&limit_slot_at(l, b, way)->fp) != 0;
+        }
+    }
+    s.bytes = l->block_bytes + sizeof *l + BASE_PAD + base_tz_bytes(l->zone) + l->persist_bytes;
+    sync_take(LIMIT_SIDE, &l->side);
+    s.overrides = base_load_rlx(&l->over_count);
+    s.permits = l->permit_count;
+    sync_drop(LIMIT_SIDE, &l->side);
+    return base_opts_out(out, &s, sizeof s);
+}

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * persist: debts over a restart: a snapshot through the host's calls or in a file.
+ *
+ * FORMAT     little endian, one stream; everything before the end is covered by the end's sum.
+ *            0   "CELLIM01"   8 version 4, number of rules 4   16 secret 32   48 wall clock, ms 8
+ *            56  hash of the boot id 8   64 ms since boot 8   72 0 narrow, 1 wide 4, 0 4
+ *            80  the rules, 48 each, as limit_rule has them
+ *            then records: fingerprint 8 (0 ends them); wide: banned for 8; per rule: GCRA what is
+ *            owed 8, COUNT and FIXED the value 8, LOG number of stamps 8 and their ages, 8 each,
+ *            oldest first, CONC nothing; times in 1/64 ns, saving clock.
+ *            end: 0 8, number of records 8, sum 8
+ * SECRET     travels with it, or no fingerprint would match after a restart: hence mode 0600.
+ * DOWNTIME   the difference of the clocks since boot when it is the same boot, else that of the
+ *            wall clocks; never negative. Debts shrink by it.
+ * REFUSED    a sum that does not match, another version, other algorithms, a given secret that is
+ *            another one: the limiter starts empty, counted, one line to the log; never partly.
+ * FILE       NAME.new, datasync, rename, folder synced. Only keys in use are in it. kill -9 loses
+ *            what is younger than the last one.
+ * LOCKING    one writer at a time (busy); each bucket is copied under its locks, written
+ *            without. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/vfs.h"
+#include "limit/wide_int.h"
+
+#define LIMIT_CHUNK 4096u
+#define LIMIT_VERSION 1u
+
+typedef struct limit_persist {
+    char dir[512], name[256]; /* of the file; name "": the host's calls */
+    cellar_rl_save_fn save;
+    cellar_rl_load_fn load;
+    void *ctx;
+    cellar_rl_clock_fn boot_ms;
+    void *clock_ctx;
+    uint64_t every_ns;
+    _Atomic uint64_t last_ns; /* limiter's clock, of the last snapshot */
+    _Atomic uint32_t busy;
+    base_vfs_file *folder, *file; /* while one is written or read */
+    uint64_t offset;
+    /* the stream: a sum over blocks of LIMIT_CHUNK bytes, whatever pieces they came in */
+    unsigned char chunk[LIMIT_CHUNK];
+    size_t at, have;
+    uint64_t sum, blocks;
+    bool failed;
+} limit_persist;
+
+typedef struct limit_image { /* the fixed part of the header */
+    char magic[8];
+    uint32_t version, rule_count;
+    unsigned char secret[32];
+    uint64_t wall_ms, boot_hash, boot_ms;
+    uint32_t wide, zero;
+} limit_image;
+_Static_assert(sizeof(limit_image) == 80, "as FORMAT says");
+_Static_assert(sizeof(limit_rule) == 48, "as FORMAT says");
+
+static void limit_sum_block(limit_persist *p, const unsigned char *bytes, size_t n)
+{
+    static const base_hash_key fixed = {
+        { UINT64_C(0x9e3779b97f4a7c15), UINT64_C(0xbf58476d1ce4e5b9), UINT64_C(0x94d049bb133111eb),
+          UINT64_C(0xd6e8feb86659fd93) }, BASE_HASH_FOLD, 0 };
+    const uint64_t h = base_hash(&fixed, (uint32_t)p->blocks, bytes, n);
+    p->sum = base_hash_fold(p->sum ^ h, UINT64_C(0x9e3779b97f4a7c15)) + h;
+    p->blocks++;
+}
+
+/* ---- writing ---- */
+
+static void limit_flush(limit_persist *p, bool last)
+{
+    if (p->failed) { return; }
+    if (*p->name == '\0') {
+        p->failed = p->save(p->ctx, p->chunk, p->at, last) != 0;
+    } else {
+        const base_vfs *v = base_vfs_system();
+        size_t done = 0;
+        for (size_t from = 0; from < p->at && !p->failed; from += done) {
+            p->failed = v->pwrite(v->ctx, p->file, p->chunk + from, p->at - from,
+                                  p->offset + from, &done) != 0 || done == 0;
+        }
+        p->offset += p->at;
+    }
+    p->at = 0;
+}
+
+static void limit_put(limit_persist *p, const void *bytes, size_t n)
+{
+    const unsigned char *from = bytes;
+    while (n > 0) {
+        const size_t part = BASE_MIN(n, LIMIT_CHUNK - p->at);
+        memcpy(p->chunk + p->at, from, part);
+        p->at += part;
+        from += part;
+        n -= part;
+        if (p->at < LIMIT_CHUNK) { continue; }
+        limit_sum_block(p, p->chunk, LIMIT_CHUNK);
+        limit_flush(p, false);
+    }
+}
+
+static void limit_put_u64(limit_persist *p, uint64_t v) { limit_put(p, &v, sizeof v); }
+
+/* What is owed of a time, 0 when nothing is. */
+static uint64_t limit_left(uint64_t until, uint64_t units)
+{
+    return until > units ? until - units : 0;
+}
+
+/* One key, from a copy of its slot. */
+static void limit_put_key(cellar_limiter *l, limit_persist *p, const uint64_t *slot,
+                          uint64_t units)
+{
+    limit_put_u64(p, slot[0] & ~(uint64_t)1);
+    if (!l->wide) {
+        const uint64_t v = slot[1] >> 2;
+        limit_put_u64(p, l->algorithm[0] == CELLAR_RL_GCRA ? limit_left(v, units) : v);
+        return;
+    }
+    limit_put_u64(p, limit_left(slot[1] >> 2, units));
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const uint64_t v = slot[2 + i] >> 2;
+        if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) { continue; }
+        if (l->algorithm[i] != CELLAR_RL_SLIDING_LOG) {
+            limit_put_u64(p, l->algorithm[i] == CELLAR_RL_GCRA ? limit_left(v, units) : v);
+            continue;
+        }
+        const uint64_t *cell = slot + l->ring_at[i] / 8;
+        const uint64_t used = limit_ring_used(v), written = limit_ring_written(v);
+        limit_put_u64(p, used);
+        for (uint64_t j = used; j-- > 0;) {
+            limit_put_u64(p, limit_left(units, cell[(written - 1 - j) % l->ring[i]]));
+        }
+    }
+}
+
+/* Is there anything worth keeping in it? Rules are those of this moment. */
+static bool limit_worth(cellar_limiter *l, const limit_rule *rules, const uint64_t *slot,
+                        uint64_t now_ns, uint64_t units)
+{
+    limit_at at;
+    if (slot[0] == 0) { return false; }
+    if (l->wide && slot[1] >> 2 > units) { return true; }
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const uint64_t v = slot[l->wide ? 2 + i : 1] >> 2;
+        if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) { continue; }
+        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
+            if (limit_ring_used(v) != 0) { return true; }
+            continue;
+        }
+        limit_at_of(l, &rules[i], now_ns, units, &at);
+        if (!limit_dead(&rules[i], &at, v)) { return true; }
+    }
+    return false;
+}
+
+static uint64_t limit_put_all(cellar_limiter *l, limit_persist *p, const limit_rule *rules,
+                              uint64_t *slots, uint64_t now_ns)
+{
+    const size_t words = l->slot_bytes / sizeof(uint64_t);
+    uint64_t count = 0;
+    for (uint32_t b = 0; b < l->regions * l->region_buckets && !p->failed; b++) {
+        limit_head *h = &l->head[b / l->region_buckets];
+        const _Atomic uint64_t *set;
+        const _Atomic uint64_t *from = (const _Atomic uint64_t *)(void *)limit_slot_at(l, b, 0);
+        sync_take(LIMIT, &h->lock);
+        limit_bucket_take(l, b);
+        (void)limit_set_of(l, base_load_acq(&l->state), b / l->region_buckets, true, &set);
+        const uint64_t units = limit_units_at(set, now_ns);
+        for (size_t i = 0; i < LIMIT_WAYS * words; i++) { slots[i] = base_load_rlx(&from[i]); }
+        limit_bucket_drop(l, b);
+        sync_drop(LIMIT, &h->lock);
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+            if (!limit_worth(l, rules, slots + way * words, now_ns, units)) { continue; }
+            limit_put_key(l, p, slots + way * words, units);
+            count++;
+        }
+    }
+    return count;
+}
+
+static uint64_t limit_boot_ms(const limit_persist *p)
+{
+    static const base_clock system = { NULL, NULL, NULL };
+    return p->boot_ms != NULL ? p->boot_ms(p->clock_ctx) : (uint64_t)base_now_ms(&system);
+}
+
+static uint64_t limit_boot_hash(void)
+{
+    unsigned char id[16] = { 0 };
+    const base_vfs *v = base_vfs_system();
+    uint64_t a, b;
+    if (v->boot_id(v->ctx, id) != 0) { return 0; }
+    memcpy(&a, id, 8);
+    memcpy(&b, id + 8, 8);
+    return base_mix64(a) ^ b;
+}
+
+static void limit_image_now(cellar_limiter *l, const limit_persist *p, limit_image *m)
+{
+    memset(m, 0, sizeof *m);
+    memcpy(m->magic, "CELLIM01", 8);
+    m->version = LIMIT_VERSION;
+    m->rule_count = l->rule_count;
+    memcpy(m->secret, l->secret, sizeof m->secret);
+    m->wall_ms = l->wall_ms != NULL ? l->wall_ms(l->clock_ctx) : (uint64_t)base_wall_ms();
+    m->boot_hash = limit_boot_hash();
+    m->boot_ms = limit_boot_ms(p);
+    m->wide = l->wide;
+}
+
+static void limit_stream_start(limit_persist *p)
+{
+    p->at = p->have = 0;
+    p->sum = p->blocks = p->offset = 0;
+    p->failed = false;
+}
+
+static void limit_write(cellar_limiter *l, limit_persist *p, uint64_t *slots)
+{
+    limit_image m;
+    limit_rule rules[LIMIT_RULES];
+    const uint64_t now = limit_now(l);
+    limit_calendar_look(l, now);
+    limit_rebase(l, now);
+    limit_image_now(l, p, &m);
+    limit_stream_start(p);
+    limit_put(p, &m, sizeof m);
+    const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
+    for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &rules[i]); }
+    limit_put(p, rules, l->rule_count * sizeof rules[0]);
+    const uint64_t count = limit_put_all(l, p, rules, slots, now);
+    limit_put_u64(p, 0);
+    limit_put_u64(p, count);
+    if (p->at > 0) { limit_sum_block(p, p->chunk, p->at); }
+    const uint64_t sum = p->sum;
+    if (LIMIT_CHUNK - p->at < sizeof sum) { limit_flush(p, false); }
+    memcpy(p->chunk + p->at, &sum, sizeof sum); /* not part of itself */
+    p->at += sizeof sum;
+    limit_flush(p, true);
+    base_store_rlx(&p->last_ns, now);
+}
+
+/* The file beside the old one, then in its place. */
+static int limit_write_file(cellar_limiter *l, limit_persist *p, uint64_t *slots)
+{
+    const base_vfs *v = base_vfs_system();
+    char temporary[sizeof p->name + 4];
+    const size_t n = strlen(p->name);
+    memcpy(temporary, p->name, n);
+    memcpy(temporary + n, ".new", 5);
+    int e = v->open_dir(v->ctx, p->dir, false, &p->folder);
+    if (e != 0) { return e; }
+    (void)v->unlink(v->ctx, p->folder, temporary); /* left by a crash, or not there */
+    e = v->open(v->ctx, p->folder, temporary, BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_EXCL,
+                &p->file);
+    if (e != 0) { goto drop_folder; }
+    limit_write(l, p, slots);
+    e = p->failed ? EIO : v->datasync(v->ctx, p->file);
+    v->close(v->ctx, p->file);
+    if (e == 0) { e = v->rename(v->ctx, p->folder, temporary, p->name); }
+    if (e == 0) { e = v->sync_dir(v->ctx, p->folder); }
+    if (e != 0) { (void)v->unlink(v->ctx, p->folder, temporary); }
+drop_folder:
+    v->close(v->ctx, p->folder);
+    p->file = p->folder = NULL;
+    return e;
+}
+
+static size_t limit_copy_bytes(const cellar_limiter *l)
+{
+    return (size_t)l->slot_bytes * LIMIT_WAYS;
+}
+
+CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_rl_config *cfg)
+{
+    const bool none = cfg->snapshot_path == NULL && cfg->save == NULL;
+    return none ? 0 : sizeof(limit_persist) + limit_copy_bytes(l);
+}
+
+CELLAR_API cellar_err cellar_rl_save(cellar_limiter *l)
+{
+    if (l == NULL) { return CELLAR_E_INVAL; }
+    limit_persist *p = l->persist;
+    if (p == NULL) { return CELLAR_E_UNSUPPORTED; }
+    if (l->detached) { return CELLAR_E_FORKED; }
+    if (!base_cas_ar(&p->busy, 0u, 1u)) { return CELLAR_E_BUSY; }
+    uint64_t *slots = (uint64_t *)(void *)(p + 1); /* came with p */
+    cellar_err err = CELLAR_OK;
+    if (*p->name != '\0') {
+        if (limit_write_file(l, p, slots) != 0) { err = CELLAR_E_IO; }
+    } else {
+        limit_write(l, p, slots);
+        if (p->failed) { err = CELLAR_E_IO; }
+    }
+    base_store_rel(&p->busy, 0u); /* acquire in the next writer's exchange */
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err limit_persist_tick(cellar_limiter *l, uint64_t now_ns)
+{
+    const limit_persist *p = l->persist;
+    if (p == NULL || p->every_ns == 0 || l->detached ||
+        now_ns - base_load_rlx(&p->last_ns) < p->every_ns) {
+        return CELLAR_OK;
+    }
+    return cellar_rl_save(l);
+}
+
+/* ---- reading ---- */
+
+static bool limit_fill(limit_persist *p)
+{
+    size_t got = 0;
+    p->at = p->have = 0;
+    while (p->have < LIMIT_CHUNK) { /* whole blocks, so that the sum is over the same ones */
+        if (*p->name == '\0') {
+            if (p->load(p->ctx, p->chunk + p->have, LIMIT_CHUNK - p->have, &got) != 0 ||
+                got > LIMIT_CHUNK - p->have) {
+                return false;
+            }
+        } else {
+            const base_vfs *v = base_vfs_system();
+            if (v->pread(v->ctx, p->file, p->chunk + p->have, LIMIT_CHUNK - p->have, p->offset,
+                         &got) != 0) {
+                return false;
+            }
+            p->offset += got;
+        }
+        if (got == 0) { break; }
+        p->have += got;
+    }
+    return p->have > 0;
+}
+
+static bool limit_get(limit_persist *p, void *out, size_t n)
+{
+    unsigned char *to = out;
+    while (n > 0) {
+        if (p->at == p->have) {
+            if (p->have == LIMIT_CHUNK) { limit_sum_block(p, p->chunk, LIMIT_CHUNK); }
+            if (!limit_fill(p)) { return false; }
+        }
+        const size_t part = BASE_MIN(n, p->have - p->at);
+        memcpy(to, p->chunk + p->at, part);
+        p->at += part;
+        to += part;
+        n -= part;
+    }
+    return true;
+}
+
+static bool limit_get_u64(limit_persist *p, uint64_t *v) { return limit_get(p, v, sizeof *v); }
+
+typedef struct limit_back { /* one load under way */
+    limit_rule from[LIMIT_RULES], to[LIMIT_RULES];
+    uint64_t down, units, now_ns; /* downtime, units; now */
+    limit_at at[LIMIT_RULES];
+} limit_back;
+
+static uint64_t limit_back_value(cellar_limiter *l, const limit_back *b, uint32_t i, uint64_t v)
+{
+    if (l->algorithm[i] == CELLAR_RL_GCRA) {
+        v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
+        v = v != 0 ? b->units + v : 0;
+    }
+    return limit_convert(&b->from[i], &b->to[i], &b->at[i], v, 0);
+}
+
+/* The stamps of a log: the youngest that fit, ages grown by the downtime. */
+static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back *b, uint32_t i,
+                           limit_slot *s, uint64_t *value)
+{
+    uint64_t used, age, stamp;
+    const limit_ring g = { s != NULL ? limit_ring_at(l, s, i) : NULL, l->ring[i] };
+    if (!limit_get_u64(p, &used) || used > CELLAR_RL_LOG_MAX) { return false; }
+    *value = 0;
+    for (uint64_t j = 0; j < used; j++) {
+        if (!limit_get_u64(p, &age)) { return false; }
+        age = age > UINT64_MAX - b->down ? UINT64_MAX : age + b->down;
+        limit_at at = b->at[i];
+        at.u = limit_left(b->units, age);
+        if (s != NULL && at.u != 0) { *value = limit_ring_push(&at, g, *value, 1, &stamp); }
+    }
+    return true;
+}
+
+/* A free slot for a key out of a snapshot; nobody else is there yet. NULL: no room. */
+static limit_slot *limit_back_slot(cellar_limiter *l, uint64_t fp)
+{
+    limit_place p;
+    limit_place_of(l, fp, &p);
+    for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
+        limit_slot *s = limit_slot_at(l, p.bucket[i / LIMIT_WAYS], i % LIMIT_WAYS);
+        if (base_load_rlx(&s->fp) == 0) { return s; }
+    }
+    limit_head *h = &l->head[p.region];
+    base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
+    return NULL;
+}
+
+static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back *b, uint64_t fp)
+{
+    limit_slot *s = limit_back_slot(l, fp);
+    uint64_t v;
+    if ((fp & 1) != 0) { return false; }
+    if (!l->wide) {
+        if (!limit_get_u64(p, &v) || v >> 62 != 0) { return false; }
+        if (s == NULL) { return true; }
+        base_store_rlx(&s->word, limit_word(limit_back_value(l, b, 0, v), 0));
+        base_store_rel(&s->fp, fp);
+        return true;
+    }
+    if (!limit_get_u64(p, &v)) { return false; }
+    v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
+    if (s != NULL) { base_store_rlx(&s->word, limit_word(v != 0 ? b->units + v : 0, 0)); }
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        v = 0;
+        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
+            if (!limit_back_log(l, p, b, i, s, &v)) { return false; }
+        } else if (l->algorithm[i] != CELLAR_RL_CONCURRENCY) {
+            if (!limit_get_u64(p, &v) || v >> 62 != 0) { return false; }
+            v = limit_back_value(l, b, i, v);
+        }
+        if (s != NULL) { base_store_rlx(limit_word_at(s, i), limit_word(v, 0)); }
+    }
+    if (s != NULL) { base_store_rel(&s->fp, fp); }
+    return true;
+}
+
+static bool limit_back_rules(cellar_limiter *l, limit_persist *p, limit_back *b)
+{
+    const _Atomic uint64_t *set = l->set[0];
+    if (!limit_get(p, b->from, l->rule_count * sizeof b->from[0])) { return false; }
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        limit_rule_load(set, i, &b->to[i]);
+        const bool count = l->algorithm[i] == CELLAR_RL_SLIDING_COUNT;
+        if ((b->from[i].kind & 0xff00ff) != (b->to[i].kind & 0xff00ff) ||
+            (count && b->from[i].step != b->to[i].step) || b->from[i].reach > LIMIT_DEBT_MAX) {
+            return false;
+        }
+        limit_at_of(l, &b->to[i], b->now_ns, b->units, &b->at[i]);
+    }
+    return true;
+}
+
+/* All of it, or false. */
+static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
+{
+    limit_image m;
+    limit_back b;
+    uint64_t fp, count = 0, want, sum;
+    if (!limit_get(p, &m, sizeof m) || memcmp(m.magic, "CELLIM01", 8) != 0 ||
+        m.version != LIMIT_VERSION || m.rule_count != l->rule_count || m.wide != l->wide) {
+        return false;
+    }
+    if (own_secret && memcmp(m.secret, l->secret, sizeof m.secret) != 0) { return false; }
+    limit_image now;
+    limit_image_now(l, p, &now);
+    const bool same_boot = m.boot_hash == now.boot_hash && now.boot_ms >= m.boot_ms;
+    const uint64_t down_ms = same_boot ? now.boot_ms - m.boot_ms
+                                       : now.wall_ms > m.wall_ms ? now.wall_ms - m.wall_ms : 0;
+    memset(&b, 0, sizeof b);
+    b.now_ns = limit_now(l);
+    b.units = limit_units_at(l->set[0], b.now_ns);
+    b.down = limit_units_of(limit_min_u64(down_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000);
+    limit_calendar_look(l, b.now_ns);
+    if (!limit_back_rules(l, p, &b)) { return false; }
+    memcpy(l->secret, m.secret, sizeof l->secret);
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    for (;;) {
+        if (!limit_get_u64(p, &fp)) { return false; }
+        if (fp == 0) { break; }
+        if (!limit_back_key(l, p, &b, fp)) { return false; }
+        count++;
+    }
+    if (!limit_get_u64(p, &want) || want != count) { return false; }
+    if (p->at > 0) { limit_sum_block(p, p->chunk, p->at); }
+    const uint64_t mine = p->sum;
+    return limit_get_u64(p, &sum) && sum == mine;
+}
+
+/* Start empty: what was read so far is taken out again, and the line is said. */
+static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
+{
+    memset(l->table, 0, (size_t)l->regions * l->region_buckets * LIMIT_WAYS * l->slot_bytes);
+    memcpy(l->secret, secret, sizeof l->secret);
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    limit_count(l, LIMIT_SNAPSHOT_REFUSED, 1);
+    if (l->log != NULL) {
+        l->log(l->log_ctx, CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
+               "snapshot damaged or of other rules: starting empty");
+    }
+}
+
+static void limit_load(cellar_limiter *l, limit_persist *p, bool own_secret)
+{
+    unsigned char secret[sizeof l->secret];
+    memcpy(secret, l->secret, sizeof secret);
+    limit_stream_start(p);
+    if (!limit_fill(p)) { return; } /* there is none */
+    if (!limit_read(l, p, own_secret)) { limit_refuse(l, secret); }
+}
+
+static void limit_load_file(cellar_limiter *l, limit_persist *p, bool own_secret)
+{
+    const base_vfs *v = base_vfs_system();
+    if (v->open_dir(v->ctx, p->dir, false, &p->folder) != 0) { return; }
+    if (v->open(v->ctx, p->folder, p->name, 0, &p->file) == 0) {
+        limit_load(l, p, own_secret);
+        v->close(v->ctx, p->file);
+    }
+    v->close(v->ctx, p->folder);
+    p->file = p->folder = NULL;
+}
+
+/* dir/name; false: too long, or no name. */
+static bool limit_path(limit_persist *p, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    const size_t dir_len = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
+    if (*name == '\0' || strlen(name) >= sizeof p->name || dir_len >= sizeof p->dir) {
+        return false;
+    }
+    memcpy(p->name, name, strlen(name) + 1);
+    memcpy(p->dir, slash == NULL ? "." : path, dir_len);
+    p->dir[dir_len] = '\0';
+    return true;
+}
+
+CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_rl_config *cfg)
+{
+    if (cfg->snapshot_path == NULL && cfg->save == NULL) { return CELLAR_OK; }
+    const base_alloc_hooks *h = l->hooks.alloc != NULL ? &l->hooks : NULL;
+    limit_persist *p = base_alloc_raw(h, sizeof *p + limit_copy_bytes(l));
+    if (p == NULL) { return CELLAR_E_NOMEM; }
+    memset(p, 0, sizeof *p);
+    l->persist = p;
+    p->save = cfg->save;
+    p->load = cfg->load;
+    p->ctx = cfg->persist_ctx;
+    p->boot_ms = cfg->boot_ms;
+    p->clock_ctx = cfg->clock_ctx;
+    p->every_ns = limit_min_u64(cfg->snapshot_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
+    if (cfg->snapshot_path != NULL && !limit_path(p, cfg->snapshot_path)) { return CELLAR_E_INVAL; }
+    if (*p->name != '\0') {
+        limit_load_file(l, p, cfg->secret != NULL);
+    } else {
+        limit_load(l, p, cfg->secret != NULL);
+    }
+    base_store_rlx(&p->last_ns, limit_now(l));
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l)
+{
+    limit_persist *p = l->persist;
+    if (p == NULL) { return; }
+    if (l->forks_known) { (void)cellar_rl_save(l); } /* opened all the way */
+    base_free_raw(l->hooks.alloc != NULL ? &l->hooks : NULL, p, sizeof *p + limit_copy_bytes(l));
+    l->persist = NULL;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * preset: a limiter for users as the documents behind cellar call it: check(user, limit, window).
+ *
+ * PICTURE    a sliding log of at most 256 stamps a user; limit and window come with each call.
+ * WHY A LOG  The program it stands in for counted calls in the present second: 20 passed at a
+ *            limit of 10 in 60 ms, over the boundary. Its reset deleted a key that did not carry
+ *            the second, so the user stayed denied. And it incremented a missing counter, then
+ *            set it to 1: sixteen first calls at once all passed. Here the state of a user is
+ *            one slot: no window ever holds more than the limit, reset empties that slot, and a
+ *            decision is one step. */
+#include "limit/limit_int.h"
+
+CELLAR_API cellar_err cellar_user_limiter_open(const cellar_rl_config *cfg, cellar_limiter **out)
+{
+    const cellar_rl_rule rule = cellar_rl_sliding_log(CELLAR_USER_LIMIT_MAX, CELLAR_RL_SECOND);
+    return cellar_rl_open(cfg, &rule, 1, out);
+}
+
+CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
+                                                size_t user_len, uint64_t limit, uint64_t window_s,
+                                                cellar_rl_result *result)
+{
+    if (window_s == 0) { return CELLAR_E_INVAL; }
+    if (window_s > CELLAR_RL_PERIOD_MAX / CELLAR_RL_SECOND) { return CELLAR_E_RANGE; }
+    const cellar_rl_rule rule = cellar_rl_sliding_log(limit, window_s * CELLAR_RL_SECOND);
+    return cellar_rl_check_with(l, user, user_len, 1, &rule, 1, result);
+}
+
+CELLAR_API cellar_err cellar_user_limiter_reset(cellar_limiter *l, const void *user,
+                                                size_t user_len)
+{
+    return cellar_rl_reset(l, user, user_len, NULL);
+}
+
+CELLAR_API void cellar_user_limiter_close(cellar_limiter *l)
+{
+    cellar_rl_close(l);
+}

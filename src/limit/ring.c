@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ring: the exact sliding log: the stamps of the last N admissions of a key.
+ *
+ * PICTURE    cells   | 7 | 3 | 3 | 5 |     written = 9, used = 4: cell 8 % 4 is the newest,
+ *                      ^newest              going down (and round) they get older
+ * DECISION   cost c passes iff at most N - c of the stamps in use are younger than W: the stamp
+ *            with N - c younger ones is asked, one cell. Stamps never decrease: max(now, newest).
+ * INVARIANTS used <= size; written never falls and no two states of a ring have the same word: what
+ *            removes k stamps adds size - k. So a reader without the lock that sees the same word
+ *            before and after a cell has seen that state's cell; writers make the word BUSY first.
+ * LOCKING    pushing and removing under the bucket's lock; limit_ring_take also without it. */
+#include "limit/wide_int.h"
+
+/* The j-th newest, from 0. */
+static uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j)
+{
+    return base_load_rlx(&g.cell[(limit_ring_written(v) - 1 - j) % g.size]);
+}
+
+static uint64_t limit_ring_value(uint64_t written, uint64_t used)
+{
+    return (written & (((uint64_t)1 << 49) - 1)) << 13 | used;
+}
+
+CELLAR_PRIVATE uint64_t limit_ring_newest(limit_ring g, uint64_t v)
+{
+    return limit_ring_used(v) == 0 ? 0 : limit_ring_stamp(g, v, 0);
+}
+
+CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, limit_ring g,
+                                    uint64_t v, uint64_t cost, limit_says *out)
+{
+    out->next = v;
+    out->retry_ns = 0;
+    out->never = r->limit == 0 || cost > r->limit;
+    out->deny = out->never;
+    if (out->never) {
+        out->retry_ns = CELLAR_RL_NEVER;
+        return;
+    }
+    if (cost == 0 || limit_ring_used(v) <= r->limit - cost) { return; }
+    const uint64_t stamp = limit_ring_stamp(g, v, r->limit - cost);
+    const uint64_t now = limit_max_u64(at->u, limit_ring_newest(g, v));
+    out->deny = stamp + r->step > now;
+    if (out->deny) { out->retry_ns = limit_ns_of(stamp + r->step - at->u); }
+}
+
+/* Stamps younger than `than`, newest first: how many. */
+static uint64_t limit_ring_younger(limit_ring g, uint64_t v, uint64_t than)
+{
+    uint64_t lo = 0, hi = limit_ring_used(v);
+    while (lo < hi) {
+        const uint64_t mid = lo + (hi - lo) / 2;
+        if (limit_ring_stamp(g, v, mid) > than) { lo = mid + 1; } else { hi = mid; }
+    }
+    return lo;
+}
+
+CELLAR_PRIVATE void limit_ring_show(const limit_rule *r, const limit_at *at, limit_ring g,
+                                    uint64_t v, limit_says *out)
+{
+    const uint64_t newest = limit_ring_newest(g, v);
+    const uint64_t now = limit_max_u64(at->u, newest);
+    const uint64_t live = now < r->step ? limit_ring_used(v)
+                                        : limit_ring_younger(g, v, now - r->step);
+    out->remaining = live < r->limit ? r->limit - live : 0;
+    out->reset_ns = live == 0 ? 0 : limit_ns_of(newest + r->step - limit_min_u64(at->u, newest));
+    if (live != 0 && at->u > newest) { out->reset_ns = limit_ns_of(newest + r->step - at->u); }
+}
+
+CELLAR_PRIVATE uint64_t limit_ring_push(const limit_at *at, limit_ring g, uint64_t v,
+                                        uint64_t cost, uint64_t *stamp)
+{
+    const uint64_t now = limit_max_u64(at->u, limit_ring_newest(g, v));
+    const uint64_t n = limit_min_u64(cost, g.size);
+    const uint64_t first = limit_ring_written(v);
+    for (uint64_t i = 0; i < n; i++) { base_store_rlx(&g.cell[(first + i) % g.size], now); }
+    *stamp = now;
+    return limit_ring_value(first + n, limit_min_u64(limit_ring_used(v) + n, g.size));
+}
+
+/* Remove `n` stamps, of which the newest has `from` younger ones. */
+static uint64_t limit_ring_remove(limit_ring g, uint64_t v, uint64_t from, uint64_t n)
+{
+    const uint64_t top = limit_ring_written(v) - 1;
+    for (uint64_t j = from; j-- > 0;) { /* the younger ones close up, oldest of them first */
+        base_store_rlx(&g.cell[(top - j - n) % g.size], limit_ring_stamp(g, v, j));
+    }
+    return limit_ring_value(limit_ring_written(v) - n + g.size, limit_ring_used(v) - n);
+}
+
+CELLAR_PRIVATE uint64_t limit_ring_give(limit_ring g, uint64_t v, uint64_t units, uint64_t stamp)
+{
+    const uint64_t younger = limit_ring_younger(g, v, stamp);
+    const uint64_t equal = stamp == 0 ? 0 : limit_ring_younger(g, v, stamp - 1) - younger;
+    const uint64_t n = limit_min_u64(units, equal);
+    return n == 0 ? v : limit_ring_remove(g, v, younger, n);
+}
+
+CELLAR_PRIVATE uint64_t limit_ring_refund(limit_ring g, uint64_t v, uint64_t cost)
+{
+    const uint64_t n = limit_min_u64(cost, limit_ring_used(v));
+    return n == 0 ? v : limit_ring_remove(g, v, 0, n);
+}
+
+CELLAR_PRIVATE void limit_ring_shift(limit_ring g, uint64_t v, uint64_t shift)
+{
+    for (uint64_t j = 0; j < limit_ring_used(v); j++) {
+        const uint64_t stamp = limit_ring_stamp(g, v, j);
+        base_store_rlx(&g.cell[(limit_ring_written(v) - 1 - j) % g.size],
+                       stamp > shift ? stamp - shift : 0);
+    }
+}

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * rule: what the algorithms of one word say, as pure functions from (rule, moment, value).
+ *
+ * PICTURE    cellar_rl_rule --compile--> limit_rule {N, T or W, b, b * T}   value --take--> value'
+ * GCRA       t = max(TAT, now); t - now + cost * T > b * T: denied; else TAT' = t + cost * T.
+ *            T = ceil(W / N): rounding up makes the rate lower, never higher, by 1/64 ns an event.
+ *            Capped: T = ceil(W / (N - b + 1)), so that b + ceil(W / T) - 1 <= N.
+ * COUNT      est = ceil(previous * (W - e) / W) + current, e into the window; est + cost > N:
+ *            denied. An older reading means the start of the stored window. Numbers of windows wrap
+ *            after 2^22; a word that nobody swept for 2^21 windows looks as if it lay ahead:
+ *            stricter.
+ * FIXED      a word of a later period than the present one (the wall clock was set back) keeps it.
+ * INVARIANTS no value is negative, no sum overflows: costs are at most `burst` before they are
+ *            multiplied, times at most now + 400 days < 2^62.
+ * LIMITS     windows of COUNT count in whole ns: a period is, all others in 1/64 ns.
+ * NOT HERE   who may store the result (narrow.c, wide.c), logs and permits (wide.c). */
+#include "limit/limit_int.h"
+
+#define LIMIT_WIN_BITS 22u
+#define LIMIT_WIN_MASK (((uint64_t)1 << LIMIT_WIN_BITS) - 1)
+#define LIMIT_COUNT_BITS 20u
+#define LIMIT_FIXED_BITS 34u
+
+CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns)
+{
+    return ns > CELLAR_RL_PERIOD_MAX ? LIMIT_DEBT_MAX : ns * LIMIT_UNITS_NS;
+}
+
+/* floor(n * num / den) for n < 2^20, num <= den < 2^62, and whether something is left over. */
+static uint64_t limit_share(uint64_t n, uint64_t num, uint64_t den, bool *rest)
+{
+    uint64_t q = 0, r = 0;
+    for (int bit = (int)LIMIT_COUNT_BITS - 1; bit >= 0; bit--) {
+        q <<= 1;
+        r <<= 1;
+        if (r >= den) { r -= den; q++; }
+        if ((n >> bit & 1) != 0) {
+            r += num;
+            if (r >= den) { r -= den; q++; }
+        }
+    }
+    *rest = r != 0;
+    return q;
+}
+
+static uint64_t limit_share_up(uint64_t n, uint64_t num, uint64_t den)
+{
+    bool rest;
+    const uint64_t q = limit_share(n, num, den, &rest);
+    return q + rest;
+}
+
+/* floor(a * b / c), saturating; c > 0. */
+static uint64_t limit_muldiv(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t lo = a, hi = b;
+    base_hash_mul(&lo, &hi);
+    if (hi >= c) { return UINT64_MAX; }
+    uint64_t q = 0, r = hi;
+    for (int i = 63; i >= 0; i--) {
+        const bool carry = r >> 63 != 0;
+        r = r << 1 | (lo >> i & 1);
+        q <<= 1;
+        if (carry || r >= c) { r -= c; q |= 1; }
+    }
+    return q;
+}
+
+static uint64_t limit_muldiv_up(uint64_t a, uint64_t b, uint64_t c)
+{
+    const uint64_t q = limit_muldiv(a, b, c);
+    return q == UINT64_MAX ? q : q + (q * c != a * b); /* the rest is below c: wrapping tells it */
+}
+
+/* ---- compiling ---- */
+
+static bool limit_name_ok(const char *name)
+{
+    size_t n = 0;
+    for (; name[n] != '\0'; n++) {
+        if (name[n] < ' ' || name[n] > '~' || n >= CELLAR_RL_NAME_MAX) { return false; }
+    }
+    return n > 0;
+}
+
+static cellar_err limit_compile_gcra(const cellar_rl_rule *in, limit_rule *out)
+{
+    if (in->burst == 0) { return CELLAR_E_INVAL; }
+    uint64_t n = in->limit;
+    if ((in->flags & CELLAR_RL_CAPPED) != 0 && n > 0) {
+        if (in->burst > n) { return CELLAR_E_INVAL; }
+        n = n - in->burst + 1;
+    }
+    const uint64_t w = in->period_ns * LIMIT_UNITS_NS;
+    if (n > w) { return CELLAR_E_RANGE; }
+    out->step = n == 0 ? 0 : BASE_MUTANT("limit.t_rounded_down") ? w / n : (w - 1) / n + 1;
+    out->burst = in->burst;
+    if (out->step != 0 && in->burst > LIMIT_DEBT_MAX / out->step) { return CELLAR_E_RANGE; }
+    out->reach = out->burst * out->step;
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err limit_compile(const cellar_rl_rule *in, uint32_t number, limit_rule *out)
+{
+    const uint32_t known = CELLAR_RL_DRY_RUN | CELLAR_RL_STRICT | CELLAR_RL_CAPPED;
+    const bool gcra = in->algorithm == CELLAR_RL_GCRA;
+    const bool timed = gcra || in->algorithm == CELLAR_RL_SLIDING_LOG ||
+                       in->algorithm == CELLAR_RL_SLIDING_COUNT;
+    if ((in->flags & ~known) != 0 || in->reserved != 0 || in->reserved1 != 0 ||
+        (!gcra && (in->flags & (CELLAR_RL_STRICT | CELLAR_RL_CAPPED)) != 0) ||
+        (!gcra && in->burst != 0) || timed != (in->period_ns != 0) ||
+        (in->name != NULL && !limit_name_ok(in->name)) ||
+        (in->algorithm == CELLAR_RL_FIXED) != (in->calendar != 0) ||
+        in->calendar > CELLAR_RL_PER_MONTH) {
+        return CELLAR_E_INVAL;
+    }
+    if (in->period_ns > CELLAR_RL_PERIOD_MAX || in->ban_ns > CELLAR_RL_PERIOD_MAX) {
+        return CELLAR_E_RANGE;
+    }
+    out->kind = in->algorithm | (uint64_t)in->flags << 8 | (uint64_t)in->calendar << 16 |
+                (uint64_t)number << 24;
+    out->limit = out->burst = in->limit;
+    out->step = out->reach = 0;
+    out->ban = limit_units_of(in->ban_ns);
+    switch (in->algorithm) {
+    case CELLAR_RL_GCRA: return limit_compile_gcra(in, out);
+    case CELLAR_RL_SLIDING_LOG:
+        out->step = in->period_ns * LIMIT_UNITS_NS;
+        return in->limit <= CELLAR_RL_LOG_MAX ? CELLAR_OK : CELLAR_E_RANGE;
+    case CELLAR_RL_SLIDING_COUNT:
+        out->step = in->period_ns;
+        return in->limit <= LIMIT_COUNT_MAX ? CELLAR_OK : CELLAR_E_RANGE;
+    case CELLAR_RL_FIXED: return in->limit <= LIMIT_FIXED_MAX ? CELLAR_OK : CELLAR_E_RANGE;
+    case CELLAR_RL_CONCURRENCY:
+        return in->limit < (uint64_t)1 << 20 ? CELLAR_OK : CELLAR_E_RANGE;
+    default: return CELLAR_E_INVAL;
+    }
+}
+
+/* ---- COUNT and FIXED: the value as of this moment ---- */
+
+typedef struct limit_counts {
+    uint64_t window, previous, current;
+    uint64_t into; /* ns into the window */
+} limit_counts;
+
+static void limit_counts_at(const limit_rule *r, const limit_at *at, uint64_t v, limit_counts *c)
+{
+    const uint64_t n = at->ns / r->step;
+    const uint64_t stored = v >> (2 * LIMIT_COUNT_BITS);
+    c->window = n & LIMIT_WIN_MASK;
+    c->into = at->ns - n * r->step;
+    c->previous = v >> LIMIT_COUNT_BITS & LIMIT_COUNT_MAX;
+    c->current = v & LIMIT_COUNT_MAX;
+    const uint64_t passed = (c->window - stored) & LIMIT_WIN_MASK;
+    if (passed == 0 || (c->previous | c->current) == 0) { return; }
+    if (passed == 1) {
+        c->previous = c->current;
+        c->current = 0;
+    } else if (passed < (uint64_t)1 << (LIMIT_WIN_BITS - 1)) {
+        c->previous = c->current = 0;
+    } else { /* an older reading: the start of the stored window */
+        c->window = stored;
+        c->into = 0;
+    }
+}
+
+static uint64_t limit_counts_value(const limit_counts *c)
+{
+    return c->window << (2 * LIMIT_COUNT_BITS) | c->previous << LIMIT_COUNT_BITS | c->current;
+}
+
+static uint64_t limit_counts_used(const limit_rule *r, const limit_counts *c)
+{
+    return c->current + limit_share_up(c->previous, r->step - c->into, r->step);
+}
+
+/* ns from now until `count`, decaying from the start of a window that is `into` old, is at most
+ * `room`; room < count. */
+static uint64_t limit_decay_ns(const limit_rule *r, uint64_t count, uint64_t room)
+{
+    bool rest;
+    /* ceil(count * (W - e) / W) <= room  <=>  W - e <= room * W / count. W < 2^55, room < 2^20. */
+    uint64_t q = r->step / count * room;
+    q += limit_share(room, r->step % count, count, &rest);
+    return r->step - q;
+}
+
+static uint64_t limit_counts_retry(const limit_rule *r, const limit_counts *c, uint64_t cost)
+{
+    if (c->current + cost <= r->limit) {
+        const uint64_t room = r->limit - c->current - cost;
+        const uint64_t e = c->previous > room ? limit_decay_ns(r, c->previous, room) : 0;
+        return e > c->into ? e - c->into : 0;
+    }
+    const uint64_t room = r->limit - cost;
+    return r->step - c->into + (c->current > room ? limit_decay_ns(r, c->current, room) : 0);
+}
+
+/* The count of the present period. */
+static uint64_t limit_fixed_at(const limit_at *at, uint64_t v, uint64_t *start)
+{
+    const uint64_t stored = v >> LIMIT_FIXED_BITS;
+    *start = limit_max_u64(stored, at->start);
+    return stored >= at->start ? v & LIMIT_FIXED_MAX : 0;
+}
+
+/* ---- decisions ---- */
+
+CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                     uint64_t cost, limit_says *out)
+{
+    out->next = v;
+    out->retry_ns = 0;
+    out->never = r->limit == 0 || cost > r->burst;
+    out->deny = out->never;
+    if (out->never) {
+        out->retry_ns = CELLAR_RL_NEVER;
+        return;
+    }
+    if (limit_algo(r) == CELLAR_RL_GCRA) {
+        const uint64_t t = limit_max_u64(v, at->u);
+        const uint64_t debt = t - at->u + cost * r->step;
+        out->deny = debt > r->reach;
+        if (out->deny) {
+            out->retry_ns = limit_ns_of(debt - r->reach);
+        } else {
+            out->next = t + cost * r->step;
+        }
+    } else if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+        limit_counts c;
+        limit_counts_at(r, at, v, &c);
+        out->deny = limit_counts_used(r, &c) + cost > r->limit;
+        if (out->deny) {
+            out->retry_ns = limit_counts_retry(r, &c, cost);
+        } else {
+            c.current += cost;
+            out->next = limit_counts_value(&c);
+        }
+    } else {
+        uint64_t start;
+        const uint64_t count = limit_fixed_at(at, v, &start);
+        out->deny = count + cost > r->limit;
+        if (out->deny) {
+            out->retry_ns = at->left_ns;
+        } else {
+            out->next = start << LIMIT_FIXED_BITS | (count + cost);
+        }
+    }
+}
+
+CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t v,
+                               limit_says *out)
+{
+    if (limit_algo(r) == CELLAR_RL_GCRA) {
+        const uint64_t debt = v > at->u ? v - at->u : 0;
+        out->remaining = r->step != 0 && debt < r->reach ? (r->reach - debt) / r->step : 0;
+        out->reset_ns = limit_ns_of(debt);
+    } else if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+        limit_counts c;
+        limit_counts_at(r, at, v, &c);
+        const uint64_t used = limit_counts_used(r, &c);
+        out->remaining = used < r->limit ? r->limit - used : 0;
+        out->reset_ns = c.current > 0    ? 2 * r->step - c.into
+                        : c.previous > 0 ? r->step - c.into : 0;
+    } else {
+        uint64_t start;
+        const uint64_t count = limit_fixed_at(at, v, &start);
+        out->remaining = count < r->limit ? r->limit - count : 0;
+        out->reset_ns = count > 0 ? at->left_ns : 0;
+    }
+    if (r->limit == 0) { out->remaining = 0; }
+}
+
+/* ---- changes without a decision ---- */
+
+CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost)
+{
+    if (limit_algo(r) == CELLAR_RL_GCRA) {
+        const uint64_t t = limit_max_u64(v, at->u), most = at->u + LIMIT_DEBT_MAX;
+        if (r->step != 0 && cost > LIMIT_DEBT_MAX / r->step) { return limit_max_u64(t, most); }
+        return limit_max_u64(v, limit_min_u64(t + cost * r->step, most));
+    }
+    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+        limit_counts c;
+        limit_counts_at(r, at, v, &c);
+        c.current = limit_min_u64(c.current + limit_min_u64(cost, LIMIT_COUNT_MAX),
+                                  LIMIT_COUNT_MAX);
+        return limit_counts_value(&c);
+    }
+    uint64_t start;
+    const uint64_t count = limit_fixed_at(at, v, &start);
+    return start << LIMIT_FIXED_BITS |
+           limit_min_u64(count + limit_min_u64(cost, LIMIT_FIXED_MAX), LIMIT_FIXED_MAX);
+}
+
+CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost)
+{
+    if (limit_algo(r) == CELLAR_RL_GCRA) {
+        if (v <= at->u) { return v; }
+        const uint64_t debt = v - at->u;
+        if (r->step == 0) { return v; }
+        return cost > debt / r->step ? at->u : v - cost * r->step;
+    }
+    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+        limit_counts c;
+        limit_counts_at(r, at, v, &c);
+        const uint64_t from_current = limit_min_u64(cost, c.current);
+        c.current -= from_current;
+        c.previous -= limit_min_u64(cost - from_current, c.previous);
+        return limit_counts_value(&c);
+    }
+    uint64_t start;
+    const uint64_t count = limit_fixed_at(at, v, &start);
+    return start << LIMIT_FIXED_BITS | (count - limit_min_u64(cost, count));
+}
+
+CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                         uint64_t units, uint64_t then)
+{
+    if (limit_algo(r) == CELLAR_RL_GCRA) {
+        /* What the history without the take would differ by now: never more than that. */
+        const uint64_t left = then > at->u ? then - at->u : 0;
+        uint64_t give = r->step != 0 && units > LIMIT_DEBT_MAX / r->step ? LIMIT_DEBT_MAX
+                                                                         : units * r->step;
+        if (!BASE_MUTANT("limit.blind_cancel")) { give = limit_min_u64(give, left); }
+        return v > give ? v - give : 0;
+    }
+    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+        const uint64_t took = then >> (2 * LIMIT_COUNT_BITS), now = v >> (2 * LIMIT_COUNT_BITS);
+        uint64_t previous = v >> LIMIT_COUNT_BITS & LIMIT_COUNT_MAX, current = v & LIMIT_COUNT_MAX;
+        if (now == took) {
+            current -= limit_min_u64(units, current);
+        } else if (((now - took) & LIMIT_WIN_MASK) == 1) {
+            previous -= limit_min_u64(units, previous);
+        }
+        return now << (2 * LIMIT_COUNT_BITS) | previous << LIMIT_COUNT_BITS | current;
+    }
+    if (v >> LIMIT_FIXED_BITS != then >> LIMIT_FIXED_BITS) { return v; }
+    return v - limit_min_u64(units, v & LIMIT_FIXED_MAX);
+}
+
+CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost)
+{
+    if (cost > r->burst) { return v; }
+    const uint64_t t = limit_max_u64(v, at->u);
+    const uint64_t most = at->u + limit_min_u64(2 * r->reach, LIMIT_DEBT_MAX);
+    return limit_max_u64(v, limit_min_u64(t + cost * r->step, most));
+}
+
+CELLAR_PRIVATE uint64_t limit_penal_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                          uint64_t ns)
+{
+    const uint64_t most = at->u + LIMIT_DEBT_MAX;
+    const uint64_t probe = r->burst > 0 ? (r->burst - 1) * r->step : 0;
+    return limit_max_u64(v, limit_min_u64(at->u + limit_units_of(ns) + probe, most));
+}
+
+/* ---- what is lost when a value is forgotten, and how it lives under another rule ---- */
+
+CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t v)
+{
+    if (limit_algo(r) == CELLAR_RL_GCRA) { return v <= at->u; }
+    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+        limit_counts c;
+        limit_counts_at(r, at, v, &c);
+        return (c.previous | c.current) == 0;
+    }
+    uint64_t start;
+    return limit_fixed_at(at, v, &start) == 0;
+}
+
+CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v)
+{
+    if (limit_algo(r) == CELLAR_RL_GCRA) { return v > at->u ? v - at->u : 0; }
+    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+        limit_counts c;
+        limit_counts_at(r, at, v, &c);
+        return limit_counts_used(r, &c) << LIMIT_COUNT_BITS | c.current;
+    }
+    uint64_t start;
+    const uint64_t count = limit_fixed_at(at, v, &start);
+    return count == 0 ? 0 : start << LIMIT_FIXED_BITS | count;
+}
+
+CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
+                                      const limit_at *at, uint64_t v, uint64_t shift)
+{
+    if (limit_algo(from) == CELLAR_RL_GCRA) {
+        uint64_t debt = v > at->u ? v - at->u : 0;
+        if (from->reach != to->reach && from->reach != 0 && debt != 0) {
+            debt = limit_min_u64(limit_muldiv_up(debt, to->reach, from->reach), LIMIT_DEBT_MAX);
+        }
+        const uint64_t tat = debt != 0 ? at->u + debt : v;
+        return tat > shift ? tat - shift : 0;
+    }
+    if (limit_algo(from) == CELLAR_RL_SLIDING_COUNT) {
+        if (from->limit == to->limit || from->limit == 0) { return v; }
+        limit_counts c;
+        limit_counts_at(from, at, v, &c);
+        c.previous = limit_min_u64(limit_muldiv_up(c.previous, to->limit, from->limit),
+                                   LIMIT_COUNT_MAX);
+        c.current = limit_min_u64(limit_muldiv_up(c.current, to->limit, from->limit),
+                                  LIMIT_COUNT_MAX);
+        return limit_counts_value(&c);
+    }
+    if (from->limit == to->limit || from->limit == 0) { return v; }
+    const uint64_t count = limit_muldiv_up(v & LIMIT_FIXED_MAX, to->limit, from->limit);
+    return v - (v & LIMIT_FIXED_MAX) + limit_min_u64(count, LIMIT_FIXED_MAX);
+}

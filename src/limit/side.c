@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * side: what few keys have: a plan of their own, a ban beside their word, permits.
+ *
+ * PICTURE    over_chain[hash] -> over -> over ...      over: fingerprint, plan, banned until
+ *            plan: compiled rules, shared by all keys that have them; users counted
+ *            value of a CONC word: count, last -> permit ... first -> (round) last, by end of lease
+ * INVARIANTS a plan's users == overrides that name it + 1 while it has a name; each override is in
+ *            one chain, or on the free list with fp 0; permits of a key == the count in its word.
+ * LOCKING    everything under `side` (LIMIT_SIDE), the last lock of all; taken with region and
+ *            bucket locks held. Nothing here waits or allocates: the arrays came with the limiter.
+ * LIMITS     max_overrides, max_plans, max_permits: E_LIMIT, counted. A permit is put in its place
+ *            by end of lease by at most 64 steps; with leases that differ wildly an ended one may
+ *            then stand behind a live one for a while. */
+#include <string.h>
+
+#include "limit/limit_int.h"
+
+#define LIMIT_WALK 64u
+#define LIMIT_TOKEN_BITS 20u
+
+static uint32_t limit_over_hash(const cellar_limiter *l, uint64_t fp)
+{
+    return (uint32_t)(base_mix64(fp) & (l->over_buckets - 1));
+}
+
+static limit_over *limit_over_find(cellar_limiter *l, uint64_t fp) SYNC_HOLDS(LIMIT_SIDE)
+{
+    if (l->over_max == 0) { return NULL; }
+    uint32_t i = l->over_chain[limit_over_hash(l, fp)];
+    while (i != 0 && l->over[i - 1].fp != fp) { i = l->over[i - 1].next; }
+    return i != 0 ? &l->over[i - 1] : NULL;
+}
+
+static limit_over *limit_over_new(cellar_limiter *l, uint64_t fp) SYNC_HOLDS(LIMIT_SIDE)
+{
+    const uint32_t i = l->over_free;
+    if (i == 0) { return NULL; }
+    limit_over *o = &l->over[i - 1];
+    uint32_t *chain = &l->over_chain[limit_over_hash(l, fp)];
+    l->over_free = o->next;
+    o->fp = fp;
+    o->until_ns = 0;
+    o->plan = 0;
+    o->next = *chain;
+    *chain = i;
+    base_store_rel(&l->over_count, base_load_rlx(&l->over_count) + 1);
+    return o;
+}
+
+static void limit_over_drop(cellar_limiter *l, limit_over *o) SYNC_HOLDS(LIMIT_SIDE)
+{
+    const uint32_t i = (uint32_t)(o - l->over) + 1;
+    uint32_t *at = &l->over_chain[limit_over_hash(l, o->fp)];
+    while (*at != i) { at = &l->over[*at - 1].next; }
+    *at = o->next;
+    o->fp = 0;
+    o->next = l->over_free;
+    l->over_free = i;
+    base_store_rel(&l->over_count, base_load_rlx(&l->over_count) - 1);
+}
+
+CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *rules,
+                                   bool *has_plan, uint64_t *until_ns)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    const limit_over *o = limit_over_find(l, fp);
+    *has_plan = o != NULL && o->plan != 0;
+    *until_ns = o != NULL ? o->until_ns : 0;
+    if (*has_plan) {
+        memcpy(rules, l->plan[o->plan - 1].rule, l->rule_count * sizeof *rules);
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    return o != NULL;
+}
+
+CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t until_ns)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    limit_over *o = limit_over_find(l, fp);
+    if (o == NULL) { o = limit_over_new(l, fp); }
+    if (o != NULL) { o->until_ns = limit_max_u64(o->until_ns, until_ns); }
+    sync_drop(LIMIT_SIDE, &l->side);
+    if (o == NULL) { limit_count(l, LIMIT_OVERRIDES_FULL, 1); }
+    return o != NULL ? CELLAR_OK : CELLAR_E_LIMIT;
+}
+
+CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    limit_over *o = limit_over_find(l, fp);
+    if (o != NULL && (lift || o->until_ns <= now_ns)) { o->until_ns = 0; }
+    const bool none = o == NULL || (o->plan == 0 && o->until_ns == 0);
+    if (none && o != NULL) { limit_over_drop(l, o); }
+    sync_drop(LIMIT_SIDE, &l->side);
+    return none;
+}
+
+static void limit_plan_leave(cellar_limiter *l, uint32_t plan) SYNC_HOLDS(LIMIT_SIDE)
+{
+    if (plan == 0) { return; }
+    BASE_ASSERT(l->plan[plan - 1].users > 0);
+    l->plan[plan - 1].users--;
+}
+
+CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint32_t plan)
+{
+    cellar_err err = CELLAR_OK;
+    sync_take(LIMIT_SIDE, &l->side);
+    limit_over *o = limit_over_find(l, fp);
+    if (o == NULL && plan != 0) {
+        o = limit_over_new(l, fp);
+        if (o == NULL) { err = CELLAR_E_LIMIT; }
+    }
+    if (o != NULL) {
+        limit_plan_leave(l, o->plan);
+        o->plan = plan;
+        if (plan != 0) { l->plan[plan - 1].users++; }
+        if (plan == 0 && o->until_ns == 0) { limit_over_drop(l, o); }
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    if (err != CELLAR_OK) { limit_count(l, LIMIT_OVERRIDES_FULL, 1); }
+    return err;
+}
+
+CELLAR_PRIVATE uint32_t limit_plan_named(cellar_limiter *l, const char *name)
+{
+    uint32_t found = 0;
+    sync_take(LIMIT_SIDE, &l->side);
+    for (uint32_t i = 0; i < l->plan_max && found == 0; i++) {
+        if (l->plan[i].users != 0 && strcmp(l->plan[i].name, name) == 0) {
+            found = i + 1;
+            l->plan[i].users++; /* the caller's, until limit_plan_drop */
+        }
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    return found;
+}
+
+CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
+                                          const limit_rule *rules, uint32_t *plan)
+{
+    cellar_err err = CELLAR_OK;
+    const size_t bytes = l->rule_count * sizeof *rules;
+    uint32_t found = 0, vacant = 0;
+    sync_take(LIMIT_SIDE, &l->side);
+    for (uint32_t i = 0; i < l->plan_max && found == 0; i++) {
+        const limit_plan *p = &l->plan[i];
+        if (p->users == 0) {
+            if (vacant == 0) { vacant = i + 1; }
+        } else if (strcmp(p->name, name) == 0 &&
+                   (*name != '\0' || memcmp(p->rule, rules, bytes) == 0)) {
+            found = i + 1;
+        }
+    }
+    if (found != 0 && *name != '\0' && memcmp(l->plan[found - 1].rule, rules, bytes) != 0) {
+        err = CELLAR_E_BUSY; /* keys live under its rules */
+        if (l->plan[found - 1].users == 1) {
+            memcpy(l->plan[found - 1].rule, rules, bytes);
+            err = CELLAR_OK;
+        }
+    } else if (found == 0 && vacant == 0) {
+        err = CELLAR_E_LIMIT;
+    } else if (found == 0) {
+        found = vacant;
+        memcpy(l->plan[found - 1].name, name, strlen(name) + 1);
+        memcpy(l->plan[found - 1].rule, rules, bytes);
+        if (*name != '\0') { l->plan[found - 1].users++; } /* the name itself */
+    }
+    if (err == CELLAR_OK) { l->plan[found - 1].users++; } /* the caller's, until limit_plan_drop */
+    sync_drop(LIMIT_SIDE, &l->side);
+    *plan = found;
+    if (err == CELLAR_E_LIMIT) { limit_count(l, LIMIT_OVERRIDES_FULL, 1); }
+    return err;
+}
+
+CELLAR_PRIVATE void limit_plan_drop(cellar_limiter *l, uint32_t plan)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    limit_plan_leave(l, plan);
+    sync_drop(LIMIT_SIDE, &l->side);
+}
+
+CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    for (uint32_t i = 0; i < l->over_max; i++) {
+        limit_over *o = &l->over[i];
+        if (o->fp == 0) { continue; }
+        o->until_ns = 0;
+        if (o->plan == 0) { limit_over_drop(l, o); }
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+}
+
+/* ---- permits ---- */
+
+static uint64_t limit_permit_value(uint64_t count, uint32_t last)
+{
+    return count << 32 | last;
+}
+
+static uint32_t limit_permit_last(uint64_t value) { return (uint32_t)value; }
+
+/* Put `i` into the ring whose last is `last` (0: none); returns the new last. */
+static uint32_t limit_permit_link(cellar_limiter *l, uint32_t last, uint32_t i)
+    SYNC_HOLDS(LIMIT_SIDE)
+{
+    limit_permit *p = &l->permit[i - 1];
+    if (last == 0) {
+        p->next = p->prev = i;
+        return i;
+    }
+    uint32_t before = last; /* goes behind it */
+    for (uint32_t n = 0; n < LIMIT_WALK && l->permit[before - 1].until_ns > p->until_ns; n++) {
+        before = l->permit[before - 1].prev;
+        if (before == last) { break; } /* round: in front of all */
+    }
+    const bool first = before == last && l->permit[last - 1].until_ns > p->until_ns;
+    const uint32_t after = l->permit[before - 1].next;
+    p->prev = before;
+    p->next = after;
+    l->permit[before - 1].next = i;
+    l->permit[after - 1].prev = i;
+    return before == last && !first ? i : last;
+}
+
+/* Take `i` out; returns the new last. */
+static uint32_t limit_permit_unlink(cellar_limiter *l, uint32_t last, uint32_t i)
+    SYNC_HOLDS(LIMIT_SIDE)
+{
+    limit_permit *p = &l->permit[i - 1];
+    if (p->next == i) { return 0; }
+    l->permit[p->prev - 1].next = p->next;
+    l->permit[p->next - 1].prev = p->prev;
+    return last == i ? p->prev : last;
+}
+
+static void limit_permit_free(cellar_limiter *l, uint32_t i) SYNC_HOLDS(LIMIT_SIDE)
+{
+    limit_permit *p = &l->permit[i - 1];
+    p->fp = 0;
+    p->next = l->permit_free;
+    l->permit_free = i;
+    l->permit_count--;
+}
+
+CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,
+                                           uint64_t now_ns, uint64_t *value, uint64_t *token)
+{
+    (void)now_ns;
+    sync_take(LIMIT_SIDE, &l->side);
+    const uint32_t i = l->permit_free;
+    if (i != 0) {
+        limit_permit *p = &l->permit[i - 1];
+        l->permit_free = p->next;
+        l->permit_count++;
+        p->fp = fp;
+        p->until_ns = until_ns;
+        p->serial++;
+        *token = p->serial << LIMIT_TOKEN_BITS | (i - 1);
+        const uint32_t last = limit_permit_link(l, limit_permit_last(*value), i);
+        *value = limit_permit_value(limit_permits_out(*value) + 1, last);
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    if (i == 0) { limit_count(l, LIMIT_PERMITS_FULL, 1); }
+    return i != 0 ? CELLAR_OK : CELLAR_E_LIMIT;
+}
+
+CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value)
+{
+    uint64_t gone = 0, first_ns = 1;
+    uint32_t last = limit_permit_last(*value);
+    if (last == 0) { return first_ns; }
+    sync_take(LIMIT_SIDE, &l->side);
+    while (last != 0 && gone < 8) {
+        const uint32_t first = l->permit[last - 1].next;
+        if (l->permit[first - 1].until_ns > now_ns) {
+            first_ns = l->permit[first - 1].until_ns - now_ns;
+            break;
+        }
+        last = limit_permit_unlink(l, last, first);
+        limit_permit_free(l, first);
+        gone++;
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    *value = limit_permit_value(limit_permits_out(*value) - gone, last);
+    if (gone != 0) { limit_count(l, LIMIT_PERMITS_EXPIRED, gone); }
+    return first_ns;
+}
+
+CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    for (uint32_t last = limit_permit_last(*value); last != 0;) {
+        const uint32_t first = l->permit[last - 1].next;
+        last = limit_permit_unlink(l, last, first);
+        limit_permit_free(l, first);
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    *value = 0;
+}
+
+/* The record of a token that is out, of this key and still leased; 0: none. */
+static uint32_t limit_permit_find(cellar_limiter *l, uint64_t fp, uint64_t token, uint64_t now_ns)
+    SYNC_HOLDS(LIMIT_SIDE)
+{
+    const uint64_t i = token & (((uint64_t)1 << LIMIT_TOKEN_BITS) - 1);
+    if (i >= l->permit_max) { return 0; }
+    const limit_permit *p = &l->permit[i];
+    const bool ours = p->fp == fp && p->serial == token >> LIMIT_TOKEN_BITS && p->until_ns > now_ns;
+    return ours ? (uint32_t)i + 1 : 0;
+}
+
+CELLAR_PRIVATE cellar_err limit_permit_end(cellar_limiter *l, uint64_t fp, uint64_t token,
+                                           uint64_t now_ns, uint64_t *value)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    const uint32_t i = limit_permit_find(l, fp, token, now_ns);
+    if (i != 0) {
+        const uint32_t last = limit_permit_unlink(l, limit_permit_last(*value), i);
+        limit_permit_free(l, i);
+        *value = limit_permit_value(limit_permits_out(*value) - 1, last);
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    return i != 0 ? CELLAR_OK : CELLAR_E_NOT_OWNER;
+}
+
+CELLAR_PRIVATE cellar_err limit_permit_extend(cellar_limiter *l, uint64_t fp, uint64_t token,
+                                              uint64_t now_ns, uint64_t until_ns, uint64_t *value)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    const uint32_t i = limit_permit_find(l, fp, token, now_ns);
+    if (i != 0) {
+        uint32_t last = limit_permit_unlink(l, limit_permit_last(*value), i);
+        l->permit[i - 1].until_ns = until_ns;
+        last = limit_permit_link(l, last, i);
+        *value = limit_permit_value(limit_permits_out(*value), last);
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    return i != 0 ? CELLAR_OK : CELLAR_E_NOT_OWNER;
+}

@@ -1,0 +1,720 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * wide: limiters with several rules, logs, permits or bans: all rules of a key in one slot.
+ *
+ * PICTURE    slot: fp | blocked until | word 0 | word 1 | ... | ring 0 ...
+ *            denial:    words one by one without a lock; fp and state again at the end
+ *            admission: bucket lock, fp again, all rules evaluated, all words written or none
+ *            new key:   region lock, both buckets' locks
+ * WHY RIGHT  A writer stores only after every rule admitted, so a denial that saw half of its
+ *            stores is ordered after it; a rule that denies on its own word decides alone.
+ *            Rewriters go words := BUSY, fp, words: a reader that met the new tenant's word sees
+ *            the new fp, one that met the new fp sees BUSY or new words. Logs: ring.c.
+ * INVARIANTS blocked until carries the slot's colour; it is 0 for the colour when nobody is banned.
+ * LOCKING    region (LIMIT) -> buckets (LIMIT_BUCKET) by index, a third one by trying -> side. A
+ *            conversion holds both for each bucket it changes; who finds the region being converted
+ *            under a bucket lock goes by the region's.
+ * OVERFLOW   as narrow.c; the key that loses least is the one whose fullest rule is least full.
+ *            Banned keys and keys with permits out are never forgotten.
+ * NOT HERE   what one word says (rule.c), the log (ring.c), permits' records (side.c). */
+#include "limit/wide_int.h"
+
+typedef struct limit_wide { /* one operation under way */
+    limit_op *op;
+    uint32_t region, generation;
+    uint32_t rule_count;
+    uint64_t now_ns, units;
+    limit_rule rule[LIMIT_RULES];
+    limit_at at[LIMIT_RULES];
+    uint64_t value[LIMIT_RULES];
+    limit_says says[LIMIT_RULES];
+    uint64_t blocked;    /* banned until, units; 0 */
+    uint64_t wait_ns, token;
+    uint32_t denied_by;  /* LIMIT_RULES: nobody */
+    bool would_deny, full;
+    cellar_err err;
+} limit_wide;
+
+static limit_ring limit_wide_ring(const cellar_limiter *l, limit_slot *s, uint32_t i)
+{
+    limit_ring g = { s != NULL ? limit_ring_at(l, s, i) : NULL, l->ring[i] };
+    return g;
+}
+
+static bool limit_wide_log(const limit_wide *w, uint32_t i)
+{
+    return limit_algo(&w->rule[i]) == CELLAR_RL_SLIDING_LOG;
+}
+static bool limit_wide_conc(const limit_wide *w, uint32_t i)
+{
+    return limit_algo(&w->rule[i]) == CELLAR_RL_CONCURRENCY;
+}
+
+/* ---- deciding ---- */
+
+static void limit_wide_one(const cellar_limiter *l, limit_wide *w, uint32_t i, limit_slot *s)
+{
+    const uint64_t v = w->value[i];
+    limit_says *says = &w->says[i];
+    if (limit_wide_log(w, i)) {
+        limit_ring_take(&w->rule[i], &w->at[i], limit_wide_ring(l, s, i), v, w->op->cost, says);
+    } else if (limit_wide_conc(w, i)) {
+        says->next = v;
+        says->never = w->rule[i].limit == 0;
+        says->deny = limit_permits_out(v) >= w->rule[i].limit;
+        says->retry_ns = says->never ? CELLAR_RL_NEVER : says->deny ? 1 : 0;
+    } else {
+        limit_take_value(&w->rule[i], &w->at[i], v, w->op->cost, says);
+    }
+}
+
+/* RESERVE: a denied GCRA rule takes in the future if that is near enough. */
+static void limit_wide_ahead(limit_wide *w, uint32_t i)
+{
+    const limit_rule *r = &w->rule[i];
+    limit_says *says = &w->says[i];
+    const limit_at *at = &w->at[i];
+    if (w->op->kind != LIMIT_RESERVE || says->never || limit_algo(r) != CELLAR_RL_GCRA) { return; }
+    const uint64_t next = limit_max_u64(w->value[i], at->u) + w->op->cost * r->step;
+    const uint64_t wait_ns = limit_ns_of(next - at->u - r->reach);
+    if (wait_ns > w->op->arg || next > at->u + LIMIT_DEBT_MAX) { return; }
+    says->deny = false;
+    says->next = next;
+    w->wait_ns = limit_max_u64(w->wait_ns, wait_ns);
+}
+
+/* All rules; denied_by and err. */
+static void limit_wide_decide(const cellar_limiter *l, limit_wide *w, limit_slot *s)
+{
+    uint64_t longest = 0;
+    w->denied_by = LIMIT_RULES;
+    w->would_deny = false;
+    w->wait_ns = 0;
+    w->err = CELLAR_OK;
+    if (w->blocked > w->units) {
+        w->err = CELLAR_LIMITED;
+        return;
+    }
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        limit_says *says = &w->says[i];
+        limit_wide_one(l, w, i, s);
+        if (says->deny) { limit_wide_ahead(w, i); }
+        if (!says->deny) { continue; }
+        if (limit_flag(&w->rule[i], CELLAR_RL_DRY_RUN)) {
+            w->would_deny = true;
+            continue; /* not charged either, as if it had denied */
+        }
+        w->err = CELLAR_LIMITED;
+        if (w->denied_by == LIMIT_RULES || says->retry_ns > longest) {
+            w->denied_by = i;
+            longest = says->retry_ns;
+        }
+    }
+}
+
+/* ---- telling ---- */
+
+static void limit_wide_banned(const limit_wide *w, cellar_rl_result *out)
+{
+    const uint64_t left_ns = limit_ns_of(w->blocked - w->units);
+    const cellar_rl_result r = { 0, 0, 0, CELLAR_RL_BANNED, w->rule[0].limit, 0, left_ns, left_ns,
+                                 w->now_ns };
+    *out = r;
+}
+
+static void limit_wide_result(const cellar_limiter *l, limit_wide *w, limit_slot *s)
+{
+    cellar_rl_result *out = w->op->result;
+    if (w->err == CELLAR_LIMITED && w->denied_by == LIMIT_RULES && !w->full) {
+        limit_wide_banned(w, out);
+        return;
+    }
+    uint32_t tight = 0;
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        limit_says *says = &w->says[i];
+        if (limit_wide_log(w, i)) {
+            if (s != NULL) {
+                limit_ring_show(&w->rule[i], &w->at[i], limit_wide_ring(l, s, i), w->value[i],
+                                says);
+            } else {
+                says->remaining = w->rule[i].limit;
+                says->reset_ns = 0;
+            }
+        } else if (limit_wide_conc(w, i)) {
+            const uint64_t held = limit_permits_out(w->value[i]);
+            says->remaining = held < w->rule[i].limit ? w->rule[i].limit - held : 0;
+            says->reset_ns = 0;
+        } else {
+            limit_show(&w->rule[i], &w->at[i], w->value[i], says);
+        }
+        const bool dry = limit_flag(&w->rule[i], CELLAR_RL_DRY_RUN);
+        const bool dry_now = limit_flag(&w->rule[tight], CELLAR_RL_DRY_RUN);
+        if ((dry_now && !dry) || (dry == dry_now && says->remaining < w->says[tight].remaining)) {
+            tight = i;
+        }
+    }
+    const bool denied = w->err == CELLAR_LIMITED;
+    const uint32_t by = w->denied_by < LIMIT_RULES ? w->denied_by : tight;
+    out->allowed = !denied;
+    out->would_deny = w->would_deny;
+    out->never = denied && !w->full && w->says[by].never;
+    out->rule = denied ? by : tight;
+    out->limit = w->rule[out->rule].limit;
+    out->remaining = out->never ? 0 : w->says[tight].remaining;
+    out->retry_after_ns = w->full ? 1 : denied ? w->says[by].retry_ns : 0;
+    if (denied && w->rule[by].ban != 0 && !out->never) {
+        out->retry_after_ns = limit_max_u64(out->retry_after_ns, limit_ns_of(w->rule[by].ban));
+    }
+    out->reset_after_ns = w->says[tight].reset_ns;
+    out->now_ns = w->now_ns;
+}
+
+static cellar_err limit_wide_tell(cellar_limiter *l, limit_wide *w, limit_slot *s)
+{
+    const limit_kind k = w->op->kind;
+    if (k == LIMIT_TAKE || k == LIMIT_RESERVE || k == LIMIT_PERMIT) {
+        if (w->err == CELLAR_OK) {
+            limit_count(l, LIMIT_ALLOWED, 1);
+            if (w->would_deny) { limit_count(l, LIMIT_WOULD_DENY, 1); }
+        } else if (w->err == CELLAR_LIMITED && !w->full) {
+            limit_count_denial(l, w->denied_by < LIMIT_RULES ? w->denied_by : UINT32_MAX);
+        }
+    }
+    w->op->wait_ns = w->wait_ns;
+    w->op->token = w->token;
+    if (w->op->result != NULL && (w->err == CELLAR_OK || w->err == CELLAR_LIMITED)) {
+        limit_wide_result(l, w, s);
+    }
+    return w->err;
+}
+
+/* ---- writing: bucket lock held ---- */
+
+static uint64_t limit_wide_colour(limit_slot *s)
+{
+    return base_load_rlx(&s->word) & LIMIT_COLOUR;
+}
+
+static void limit_wide_store(limit_slot *s, uint32_t i, uint64_t value)
+{
+    BASE_POINT("limit.wide.store");
+    base_store_rel(limit_word_at(s, i), limit_word(value, limit_wide_colour(s)));
+}
+
+/* The log of rule i is changed by `value = change(...)`: nobody trusts a cell meanwhile. */
+static void limit_wide_hide(limit_slot *s, uint32_t i)
+{
+    base_store_rel(limit_word_at(s, i), LIMIT_BUSY); /* acquire in limit_wide_denial */
+    base_fence_rel();
+}
+
+static void limit_wide_ticket(const cellar_limiter *l, const limit_wide *w, const limit_slot *s,
+                              const uint64_t *stamp)
+{
+    cellar_rl_ticket *t = w->op->ticket;
+    if (t == NULL) { return; }
+    t->limiter = l;
+    t->fingerprint = base_load_rlx(&s->fp) & ~(uint64_t)1;
+    t->slot = (uint64_t)((const unsigned char *)s - l->table) / l->slot_bytes;
+    t->cost = w->op->cost;
+    t->losses = base_load_acq(&l->head[w->region].losses);
+    for (uint32_t i = 0; i < w->rule_count; i++) { t->stamp[i] = stamp[i]; }
+    t->colour = (uint32_t)(base_load_rlx(&s->word) & LIMIT_COLOUR);
+    t->generation = w->generation;
+    t->used = 0;
+}
+
+static void limit_wide_commit(cellar_limiter *l, limit_wide *w, limit_slot *s)
+{
+    uint64_t stamp[LIMIT_RULES] = { 0 };
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        if (w->says[i].deny || limit_wide_conc(w, i)) { continue; } /* a dry run, or permits */
+        if (!limit_wide_log(w, i)) {
+            w->value[i] = stamp[i] = w->says[i].next;
+        } else if (w->op->cost > 0) {
+            limit_wide_hide(s, i);
+            w->value[i] = limit_ring_push(&w->at[i], limit_wide_ring(l, s, i), w->value[i],
+                                          w->op->cost, &stamp[i]);
+        }
+        limit_wide_store(s, i, w->value[i]);
+    }
+    limit_wide_ticket(l, w, s, stamp);
+}
+
+static void limit_wide_block(limit_wide *w, limit_slot *s, uint64_t ns)
+{
+    const uint64_t until = w->units + limit_units_of(ns);
+    if (until > w->blocked) { w->blocked = until; }
+    base_store_rel(&s->word, limit_word(w->blocked, limit_wide_colour(s)));
+}
+
+static void limit_wide_penalize(limit_wide *w, limit_slot *s, uint64_t ns)
+{
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        if (limit_algo(&w->rule[i]) != CELLAR_RL_GCRA) { continue; }
+        w->value[i] = limit_penal_value(&w->rule[i], &w->at[i], w->value[i], ns);
+        limit_wide_store(s, i, w->value[i]);
+    }
+    limit_wide_block(w, s, ns);
+}
+
+/* A denial that writes: STRICT and bans. */
+static void limit_wide_denied(limit_wide *w, limit_slot *s)
+{
+    uint64_t ban = 0;
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        const limit_rule *r = &w->rule[i];
+        const bool dry = limit_flag(r, CELLAR_RL_DRY_RUN);
+        if (w->says[i].deny && !w->says[i].never && !dry) { ban = limit_max_u64(ban, r->ban); }
+        if (!limit_flag(r, CELLAR_RL_STRICT) || dry) { continue; }
+        w->value[i] = limit_strict_value(r, &w->at[i], w->value[i], w->op->cost);
+        limit_wide_store(s, i, w->value[i]);
+    }
+    if (ban != 0) { limit_wide_penalize(w, s, ban / LIMIT_UNITS_NS); }
+}
+
+static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const limit_slot *s)
+{
+    const cellar_rl_ticket *t = w->op->ticket;
+    return t->slot == (uint64_t)((const unsigned char *)s - l->table) / l->slot_bytes &&
+           t->colour == (uint32_t)(base_load_rlx(&s->word) & LIMIT_COLOUR) &&
+           t->generation == w->generation &&
+           base_load_acq(&l->head[w->region].losses) - (uint32_t)t->losses < 4;
+}
+
+/* CHARGE, REFUND, GIVE: word by word. */
+static void limit_wide_adjust(cellar_limiter *l, limit_wide *w, limit_slot *s)
+{
+    const limit_op *op = w->op;
+    if (op->kind == LIMIT_GIVE && !limit_wide_valid(l, w, s)) { return; }
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        const limit_rule *r = &w->rule[i];
+        const limit_ring g = limit_wide_ring(l, s, i);
+        uint64_t v = w->value[i], stamp;
+        if (limit_wide_conc(w, i)) { continue; }
+        if (op->kind == LIMIT_GIVE && op->ticket->stamp[i] == 0) { continue; } /* not charged */
+        if (limit_wide_log(w, i)) {
+            limit_wide_hide(s, i);
+            v = op->kind == LIMIT_CHARGE ? limit_ring_push(&w->at[i], g, v, op->cost, &stamp)
+                : op->kind == LIMIT_REFUND ? limit_ring_refund(g, v, op->cost)
+                                           : limit_ring_give(g, v, op->cost, op->ticket->stamp[i]);
+        } else {
+            v = op->kind == LIMIT_CHARGE ? limit_charge_value(r, &w->at[i], v, op->cost)
+                : op->kind == LIMIT_REFUND ? limit_refund_value(r, &w->at[i], v, op->cost)
+                : limit_give_value(r, &w->at[i], v, op->cost, op->ticket->stamp[i]);
+        }
+        w->value[i] = v;
+        limit_wide_store(s, i, v);
+    }
+}
+
+static uint32_t limit_wide_permit_rule(const cellar_limiter *l) { return (uint32_t)l->conc; }
+
+/* Acquire: expired ones first, then the decision, then the record, then everything else. */
+static void limit_wide_permit(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t fp)
+{
+    const uint32_t i = limit_wide_permit_rule(l);
+    const uint64_t first_ns = limit_permit_expire(l, w->now_ns, &w->value[i]);
+    limit_wide_store(s, i, w->value[i]);
+    limit_wide_decide(l, w, s);
+    if (w->err != CELLAR_OK) {
+        if (w->says[i].deny && !w->says[i].never) { w->says[i].retry_ns = first_ns; }
+        limit_wide_denied(w, s);
+        return;
+    }
+    const uint64_t until = w->now_ns + limit_min_u64(w->op->lease_ns, UINT64_MAX - w->now_ns);
+    w->err = limit_permit_new(l, fp, until, w->now_ns, &w->value[i], &w->token);
+    if (w->err != CELLAR_OK) { return; }
+    limit_wide_store(s, i, w->value[i]);
+    limit_wide_commit(l, w, s);
+}
+
+static void limit_wide_permit_end(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t fp)
+{
+    const uint32_t i = limit_wide_permit_rule(l);
+    if (w->op->kind == LIMIT_RELEASE) {
+        w->err = limit_permit_end(l, fp, w->op->token, w->now_ns, &w->value[i]);
+    } else {
+        const uint64_t until = w->now_ns + limit_min_u64(w->op->lease_ns, UINT64_MAX - w->now_ns);
+        w->err = limit_permit_extend(l, fp, w->op->token, w->now_ns, until, &w->value[i]);
+    }
+    w->token = w->op->token;
+    limit_wide_store(s, i, w->value[i]);
+}
+
+/* Everything that can be done to a key that has a slot. */
+static void limit_wide_apply(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t fp)
+{
+    w->blocked = base_load_rlx(&s->word) >> 2;
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        w->value[i] = base_load_rlx(limit_word_at(s, i)) >> 2;
+    }
+    switch (w->op->kind) {
+    case LIMIT_TAKE: case LIMIT_RESERVE:
+        limit_wide_decide(l, w, s);
+        if (w->err == CELLAR_OK) {
+            limit_wide_commit(l, w, s);
+        } else if (w->denied_by < LIMIT_RULES) {
+            limit_wide_denied(w, s);
+        }
+        break;
+    case LIMIT_PEEK: limit_wide_decide(l, w, s); break;
+    case LIMIT_CHARGE: case LIMIT_REFUND: case LIMIT_GIVE: limit_wide_adjust(l, w, s); break;
+    case LIMIT_PENALIZE: limit_wide_penalize(w, s, w->op->arg); break;
+    case LIMIT_PERMIT: limit_wide_permit(l, w, s, fp); break;
+    case LIMIT_RELEASE: case LIMIT_EXTEND: limit_wide_permit_end(l, w, s, fp); break;
+    }
+}
+
+/* ---- finding; the rules of a moment ---- */
+
+static limit_slot *limit_wide_find(const cellar_limiter *l, const limit_place *p, uint64_t fp,
+                                   uint64_t *f, uint32_t *bucket)
+{
+    for (uint32_t b = 0; b < 2; b++) {
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+            limit_slot *s = limit_slot_at(l, p->bucket[b], way);
+            *f = base_load_acq(&s->fp);
+            if ((*f ^ fp) <= 1) {
+                *bucket = p->bucket[b];
+                return s;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void limit_wide_rules(cellar_limiter *l, limit_wide *w, const _Atomic uint64_t *set,
+                             uint64_t now_ns)
+{
+    w->now_ns = now_ns;
+    w->units = limit_units_at(set, now_ns);
+    w->rule_count = l->rule_count;
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        if (w->op->own_count != 0) {
+            w->rule[i] = w->op->own[i];
+        } else {
+            limit_rule_load(set, i, &w->rule[i]);
+        }
+        limit_at_of(l, &w->rule[i], now_ns, w->units, &w->at[i]);
+    }
+}
+
+/* A key with a plan is judged by that. */
+static bool limit_wide_plan(cellar_limiter *l, limit_wide *w, uint64_t fp)
+{
+    bool has_plan = false;
+    uint64_t until_ns;
+    limit_rule own[LIMIT_RULES];
+    if (base_load_acq(&l->over_count) == 0 || !limit_over_get(l, fp, own, &has_plan, &until_ns)) {
+        return false;
+    }
+    if (has_plan && w->op->own_count == 0) {
+        for (uint32_t i = 0; i < w->rule_count; i++) {
+            w->rule[i] = own[i];
+            limit_at_of(l, &w->rule[i], w->now_ns, w->units, &w->at[i]);
+        }
+    }
+    return true;
+}
+
+/* Without a lock: true when a rule denied on its own word; the result is in `w`. */
+static bool limit_wide_denial(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t f)
+{
+    const _Atomic uint64_t *set;
+    const uint64_t state = base_load_acq(&l->state);
+    if (!limit_set_of(l, state, w->region, false, &set)) { return false; }
+    limit_wide_rules(l, w, set, w->now_ns);
+    BASE_POINT("limit.wide.blocked");
+    uint64_t word[LIMIT_RULES];
+    const uint64_t blocked = base_load_acq(&s->word);
+    if (blocked == LIMIT_BUSY || w->units >= LIMIT_LATE) { return false; }
+    w->blocked = blocked >> 2;
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        BASE_POINT("limit.wide.word");
+        word[i] = base_load_acq(limit_word_at(s, i));
+        if (word[i] == LIMIT_BUSY) { return false; }
+        w->value[i] = word[i] >> 2;
+    }
+    limit_wide_decide(l, w, s);
+    if (w->err != CELLAR_LIMITED) { return false; }
+    base_fence_acq();
+    BASE_POINT("limit.wide.again");
+    for (uint32_t i = 0; i < w->rule_count; i++) { /* cells of a log belong to one word */
+        if (limit_wide_log(w, i) && base_load_rlx(limit_word_at(s, i)) != word[i]) { return false; }
+    }
+    return base_load_acq(&l->state) == state && base_load_acq(&s->fp) == f;
+}
+
+/* With the bucket's lock alone: false when that is not enough (gone, marked, being converted). */
+static bool limit_wide_locked(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t f,
+                              uint32_t bucket, uint64_t fp)
+{
+    bool done = false;
+    sync_take(LIMIT_BUCKET, &l->bucket_lock[bucket]);
+    const _Atomic uint64_t *set;
+    const uint64_t state = base_load_acq(&l->state);
+    if (base_load_acq(&s->fp) == f && limit_set_of(l, state, w->region, false, &set)) {
+        w->generation = (uint32_t)(state >> 32);
+        limit_wide_rules(l, w, set, w->now_ns);
+        if ((f & 1) != 0) { (void)limit_wide_plan(l, w, fp); }
+        done = w->units < LIMIT_LATE;
+        if (done) { limit_wide_apply(l, w, s, fp); }
+        if (done) { (void)limit_wide_tell(l, w, s); }
+    }
+    sync_drop(LIMIT_BUCKET, &l->bucket_lock[bucket]);
+    return done;
+}
+
+/* ---- taking a slot over: region lock and both buckets' locks held ---- */
+
+/* How full the fullest rule is, in 2^-20; 0: forgetting it loses nothing; UINT64_MAX: never. */
+static uint64_t limit_wide_loss(const cellar_limiter *l, const limit_wide *base, limit_slot *s)
+{
+    uint64_t most = 0;
+    if (base_load_rlx(&s->fp) == 0) { return 0; }
+    if (base_load_rlx(&s->word) >> 2 > base->units) { return UINT64_MAX; }
+    for (uint32_t i = 0; i < base->rule_count; i++) {
+        const limit_rule *r = &base->rule[i];
+        const uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
+        uint64_t used = 0, of = limit_max_u64(r->limit, 1);
+        if (limit_algo(r) == CELLAR_RL_CONCURRENCY) {
+            if (limit_permits_out(v) > 0) { return UINT64_MAX; }
+        } else if (limit_algo(r) == CELLAR_RL_SLIDING_LOG) {
+            limit_rule wide = *r;
+            limit_says says;
+            wide.step = limit_max_u64(r->step, base_load_rlx(&l->longest[i]));
+            wide.limit = l->ring[i];
+            limit_ring_show(&wide, &base->at[i], limit_wide_ring(l, s, i), v, &says);
+            used = l->ring[i] - says.remaining;
+        } else if (!limit_dead(r, &base->at[i], v)) {
+            limit_says says;
+            limit_show(r, &base->at[i], v, &says);
+            used = limit_algo(r) == CELLAR_RL_GCRA ? limit_debt(r, &base->at[i], v) >> 20
+                                                   : r->limit - says.remaining;
+            if (limit_algo(r) == CELLAR_RL_GCRA) { of = limit_max_u64(r->reach >> 20, 1); }
+            used = limit_max_u64(used, 1);
+        }
+        const uint64_t full = used == 0 ? 0
+                              : used >> 43 != 0 ? UINT64_MAX - 1
+                                                : limit_max_u64((used << 20) / of, 1);
+        most = limit_max_u64(most, full);
+    }
+    return most;
+}
+
+/* The slot becomes `fp`'s, untouched. */
+static void limit_wide_rewrite(const cellar_limiter *l, limit_slot *s, uint64_t f)
+{
+    const uint64_t colour = limit_next_colour(base_load_rlx(&s->word));
+    base_store_rel(&s->word, LIMIT_BUSY);
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        base_store_rel(limit_word_at(s, i), LIMIT_BUSY);
+    }
+    BASE_POINT("limit.wide.fp");
+    base_store_rel(&s->fp, f);
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        base_store_rel(limit_word_at(s, i), limit_word(0, colour));
+    }
+    BASE_POINT("limit.wide.publish");
+    base_store_rel(&s->word, limit_word(0, colour));
+}
+
+/* `to` becomes what `from` is. */
+static void limit_wide_copy(const cellar_limiter *l, limit_slot *to, limit_slot *from)
+{
+    const size_t words = l->slot_bytes / sizeof(uint64_t);
+    _Atomic uint64_t *a = (_Atomic uint64_t *)(void *)to, *b = (_Atomic uint64_t *)(void *)from;
+    const uint64_t colour = limit_next_colour(base_load_rlx(&to->word));
+    for (size_t i = 1; i < 2 + l->rule_count; i++) { base_store_rel(&a[i], LIMIT_BUSY); }
+    base_store_rel(&to->fp, base_load_rlx(&from->fp));
+    for (size_t i = 2 + l->rule_count; i < words; i++) {
+        base_store_rlx(&a[i], base_load_rlx(&b[i]));
+    }
+    for (size_t i = 1; i < 2 + l->rule_count; i++) {
+        base_store_rel(&a[i], limit_word(base_load_rlx(&b[i]) >> 2, colour));
+    }
+}
+
+static limit_slot *limit_wide_least(const cellar_limiter *l, const limit_wide *base,
+                                    uint32_t bucket, uint64_t *loss)
+{
+    limit_slot *best = NULL;
+    *loss = UINT64_MAX;
+    for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+        limit_slot *s = limit_slot_at(l, bucket, way);
+        const uint64_t this_loss = limit_wide_loss(l, base, s);
+        if (this_loss < *loss) {
+            *loss = this_loss;
+            best = s;
+        }
+    }
+    return best;
+}
+
+static limit_slot *limit_wide_move(cellar_limiter *l, limit_head *h, const limit_place *p,
+                                   const limit_wide *base) SYNC_UNCHECKED
+{
+    for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
+        const uint32_t here = p->bucket[i / LIMIT_WAYS];
+        limit_slot *from = limit_slot_at(l, here, i % LIMIT_WAYS), *to = NULL;
+        limit_place q;
+        uint64_t loss;
+        limit_place_of(l, base_load_rlx(&from->fp) & ~(uint64_t)1, &q);
+        const uint32_t other = q.bucket[0] == here ? q.bucket[1] : q.bucket[0];
+        if (other == p->bucket[0] || other == p->bucket[1]) { continue; }
+        if (!sync_try(LIMIT_BUCKET, &l->bucket_lock[other])) { continue; }
+        to = limit_wide_least(l, base, other, &loss);
+        if (to != NULL && loss == 0) {
+            if (base_load_rlx(&to->fp) != 0) { h->high_water = limit_max_u64(h->high_water,
+                                                                             base->now_ns); }
+            limit_wide_copy(l, to, from);
+        }
+        sync_drop(LIMIT_BUCKET, &l->bucket_lock[other]);
+        if (to != NULL && loss == 0) {
+            base_store_rlx(&h->moved, base_load_rlx(&h->moved) + 1);
+            return from;
+        }
+    }
+    return NULL;
+}
+
+/* A slot for a new key, or NULL. */
+static limit_slot *limit_wide_room(cellar_limiter *l, limit_head *h, const limit_place *p,
+                                   const limit_wide *base)
+{
+    uint64_t loss_a, loss_b;
+    limit_slot *a = limit_wide_least(l, base, p->bucket[0], &loss_a);
+    limit_slot *b = limit_wide_least(l, base, p->bucket[1], &loss_b);
+    const uint64_t loss = limit_min_u64(loss_a, loss_b);
+    limit_slot *s = loss_a <= loss_b ? a : b;
+    if (loss == 0) {
+        if (base_load_rlx(&s->fp) != 0) {
+            base_store_rlx(&h->dead_replaced, base_load_rlx(&h->dead_replaced) + 1);
+            h->high_water = limit_max_u64(h->high_water, base->now_ns);
+        }
+        return s;
+    }
+    limit_slot *moved = limit_wide_move(l, h, p, base);
+    if (moved != NULL) { return moved; }
+    if (s == NULL || l->overflow != CELLAR_RL_LEAST_LOSS) { return NULL; }
+    base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
+    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
+    return s;
+}
+
+/* Would an untouched key pass? It need not be stored to be denied. */
+static bool limit_wide_first(const cellar_limiter *l, limit_wide *w)
+{
+    const limit_kind k = w->op->kind;
+    w->blocked = 0;
+    for (uint32_t i = 0; i < w->rule_count; i++) { w->value[i] = 0; }
+    if (k == LIMIT_GIVE || k == LIMIT_REFUND) { return false; }
+    if (k == LIMIT_RELEASE || k == LIMIT_EXTEND) {
+        w->err = CELLAR_E_NOT_OWNER;
+        w->token = w->op->token;
+        return false;
+    }
+    if (k == LIMIT_CHARGE || k == LIMIT_PENALIZE) { return true; }
+    limit_wide_decide(l, w, NULL);
+    return w->err == CELLAR_OK && k != LIMIT_PEEK;
+}
+
+/* The new key's slot; NULL: it has none, and what that means stands in `w`. */
+static limit_slot *limit_wide_insert(cellar_limiter *l, limit_wide *w, limit_head *h,
+                                     const limit_place *p, const limit_wide *base, uint64_t f)
+{
+    if (!limit_wide_first(l, w)) { return NULL; }
+    limit_slot *s = limit_wide_room(l, h, p, base);
+    if (s != NULL) {
+        limit_wide_rewrite(l, s, f);
+        limit_wide_apply(l, w, s, f & ~(uint64_t)1);
+        return s;
+    }
+    base_store_rlx(&h->full, base_load_rlx(&h->full) + 1);
+    if (w->op->kind == LIMIT_CHARGE || w->op->kind == LIMIT_PENALIZE ||
+        w->op->kind == LIMIT_PERMIT) {
+        w->err = CELLAR_E_LIMIT;
+    } else if (l->overflow == CELLAR_RL_ALLOW_NEW) {
+        limit_count(l, LIMIT_OVERFLOW_ALLOWED, 1);
+    } else {
+        limit_count(l, LIMIT_OVERFLOW_DENIED, 1);
+        w->err = CELLAR_LIMITED;
+        w->full = true;
+    }
+    return NULL;
+}
+
+static void limit_wide_held(cellar_limiter *l, limit_wide *w, limit_head *h, const limit_place *p,
+                            uint64_t fp) SYNC_UNCHECKED
+{
+    const _Atomic uint64_t *set;
+    const uint64_t state = base_load_acq(&l->state);
+    const uint32_t first = BASE_MIN(p->bucket[0], p->bucket[1]);
+    const uint32_t second = BASE_MAX(p->bucket[0], p->bucket[1]);
+    uint64_t f;
+    uint32_t bucket;
+    limit_wide base;
+    (void)limit_set_of(l, state, w->region, true, &set);
+    w->generation = (uint32_t)(state >> 32);
+    limit_wide_rules(l, w, set, limit_max_u64(w->now_ns, h->high_water));
+    limit_op plain = { .kind = LIMIT_PEEK };
+    base.op = &plain;
+    limit_wide_rules(l, &base, set, w->now_ns);
+    const bool side = limit_wide_plan(l, w, fp);
+    sync_take(LIMIT_BUCKET, &l->bucket_lock[first]);
+    if (second != first) { sync_take(LIMIT_BUCKET, &l->bucket_lock[second]); }
+    limit_slot *s = limit_wide_find(l, p, fp, &f, &bucket);
+    if (s != NULL) {
+        if ((f & 1) != 0 && !side) { base_store_rel(&s->fp, fp); }
+        limit_wide_apply(l, w, s, fp);
+    } else {
+        s = limit_wide_insert(l, w, h, p, &base, fp | side);
+    }
+    (void)limit_wide_tell(l, w, s);
+    if (second != first) { sync_drop(LIMIT_BUCKET, &l->bucket_lock[second]); }
+    sync_drop(LIMIT_BUCKET, &l->bucket_lock[first]);
+}
+
+CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                         limit_op *op)
+{
+    limit_place p;
+    limit_wide w;
+    uint64_t f = 0;
+    uint32_t bucket = 0;
+    limit_place_of(l, fp, &p);
+    w.op = op;
+    w.region = p.region;
+    w.generation = 0;
+    w.now_ns = now_ns;
+    w.token = 0;
+    w.wait_ns = 0;
+    w.denied_by = LIMIT_RULES;
+    w.would_deny = w.full = false;
+    w.err = CELLAR_OK;
+    BASE_POINT("limit.wide.find");
+    limit_slot *s = limit_wide_find(l, &p, fp, &f, &bucket);
+    if (s != NULL) {
+        const bool quick = op->kind == LIMIT_TAKE && op->own_count == 0 && !l->locked_only &&
+                           (f & 1) == 0;
+        if (quick && limit_wide_denial(l, &w, s, f)) {
+            return limit_wide_tell(l, &w, s);
+        }
+        w.err = CELLAR_OK;
+        w.now_ns = now_ns;
+        if (limit_wide_locked(l, &w, s, f, bucket, fp)) { return w.err; }
+    }
+    if (op->callers_clock) {
+        const uint64_t clock = limit_now(l);
+        if (now_ns > clock && now_ns - clock > LIMIT_AHEAD_NS) { return CELLAR_E_CLOCK; }
+    }
+    limit_rebase(l, now_ns);
+    limit_head *h = &l->head[p.region];
+    w.err = CELLAR_OK;
+    w.now_ns = now_ns;
+    sync_take(LIMIT, &h->lock);
+    limit_wide_held(l, &w, h, &p, fp);
+    sync_drop(LIMIT, &h->lock);
+    return w.err;
+}
