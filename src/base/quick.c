@@ -2,10 +2,10 @@
  *
  * quick: CLOCK_MONOTONIC in nanoseconds at a third of its price, out of the CPU's counter.
  *
- * PICTURE    ns |        . ' clock     a line through (counter, clock), laid anew every 2^27 counts
+ * PICTURE    ns |        . clock       a line through (counter, clock), laid anew every 2^27 counts
  *               |    .-'line           (some 50 ms) by whoever comes by then
  *               |.-'______ counter
- * WHY A LINE It meets the clock again at the end of the next stretch, so it neither jumps nor drifts:
+ * WHY A LINE It meets the clock again at the end of the next stretch: it neither jumps nor drifts,
  *            within 20 us of the clock in the first stretch, 2 us later. A counter that restarted
  *            (suspend) is far off the line, and lays it anew at once; one that is not trusted any
  *            more (clock.c, FAR) is not used again.
