@@ -8,6 +8,8 @@
  *         listener, switch. */
 #include "tests/l1_kit.h"
 
+#include "l1/l1_int.h"
+
 static struct {
     kit k;
     _Atomic uint32_t dead_below; /* owners below it are dead, 0 (the root) never */
@@ -235,6 +237,42 @@ static void a_listener_may_set(void)
     kit_close(&n.k);
 }
 
+/* No segment is free and none can be had: the living cannot be carried on. Ticks take the dead out
+ * where they lie, come to an end, and do not begin again. */
+static void a_stuck_rotation_ends(void)
+{
+    open_owned(KIT_MIB(2), (l1_config){.stripes = 8, .seg_bytes = 4096}, true);
+    uint64_t all = 0, dead = 0, calls = 0;
+    for (; kit_used(&o.k) < KIT_MIB(2) - KIT_KIB(256); all++) {
+        T_EQ_I64(kit_put_until(&o.k, all % 50 == 0 ? 5 : 0, all, all, 100, BASE_NEVER_MS),
+                 CELLAR_OK);
+        dead += all % 50 == 0;
+    }
+    base_account_limit(&o.k.account, 1);
+    (void)l1_give_back(o.k.c, KIT_MIB(2)); /* all that is free */
+    base_account_limit(&o.k.account, kit_used(&o.k));
+    for (unsigned round = 0; round < 3; round++) {
+        uint64_t removed, gone = 0;
+        die_below(6 + round);
+        cellar_err err = CELLAR_PENDING;
+        for (calls = 0; err == CELLAR_PENDING && calls < 100000; calls++) {
+            err = l1_upkeep(o.k.c, 0, &removed);
+            gone += removed;
+        }
+        printf("# %" PRIu64 " of %" PRIu64 " entries dead: %" PRIu64 " gone after %" PRIu64
+               " calls\n", round == 0 ? dead : 0, all, gone, calls);
+        T_EQ_I64(err, CELLAR_OK);
+        T_EQ_U64(gone, round == 0 ? dead : 0);
+        T_EQ_I64(l1_upkeep(o.k.c, UINT64_MAX, &removed), CELLAR_OK);
+    }
+    for (uint64_t id = 0; id < all; id++) {
+        T_CHECK(has(id % 50 == 0 ? 5 : 0, id) == (id % 50 != 0));
+    }
+    base_account_limit(&o.k.account, KIT_MIB(2));
+    kit_close(&o.k);
+}
+
 T_MAIN("l1_owner", T_CASE(the_room_is_usable_at_once), T_CASE(the_places_are_usable_at_once),
        T_CASE(dying_is_cheap_whatever_the_size), T_CASE(deaths_under_load),
-       T_CASE(a_listener_may_set))
+       T_CASE(a_listener_may_set),
+       T_CASE(a_stuck_rotation_ends))

@@ -57,6 +57,7 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are the host's */
     /* Inside a listener the tick under way may be this thread's own: it would be waited for. */
     if (err == CELLAR_E_BUSY && base_self()->depth > 0) { return CELLAR_OK; }
+    if (err == CELLAR_E_BUSY) { base_yield(); } /* who calls again and again waits, not spins */
     return err == CELLAR_OK && !jobs ? CELLAR_OK : CELLAR_PENDING;
 }
 

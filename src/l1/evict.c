@@ -537,10 +537,11 @@ static l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_fr
 CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
 {
     l1_freed freed = {0, 0};
-    if (!l1_rotating(c, s)) { return false; }
+    if (!l1_rotating(c, s) || s->stuck_round == s->rotate_round) { return false; }
     l1_step r = l1_rotate_once(c, s, v, &freed);
-    /* Nothing to carry the living into: the sweeper takes the dead out where they lie, and the
-     * segments it empties let a later tick go on. */
+    /* Nothing to carry the living into: the sweeper takes the dead out where they lie. Once it has
+     * been through all segments the round is over, too (l1_sweep_due). */
+    if (r == L1_STEP_STUCK) { s->stuck_round = s->rotate_round; }
     for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             base_store_rlx(&c->seg[seg].min_due_ms, (uint64_t)0);

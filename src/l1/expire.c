@@ -91,6 +91,9 @@ static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed
             l1_free_emptied(c, s);
         }
         const bool more = c->pass.seg != 0 || (any && l1_due_segment(c, s, now, &(l1_pass){0}));
+        if (!more && s->stuck_round == base_load_rlx(&c->dead_round)) {
+            s->swept_round = s->stuck_round; /* nothing dead is left in any segment */
+        }
         sync_drop(L1_STRIPE, &s->lock);
         l1_hand_over(c, &v);
         if (!more) { return true; }

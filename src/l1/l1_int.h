@@ -180,6 +180,7 @@ typedef struct l1_stripe {
     uint32_t ver_base;          /* new buckets start above this version; even */
     uint32_t overflow_count;
     uint32_t rotate_round, rotate_stop[2]; /* round under way; seq of the heads when it began */
+    uint32_t stuck_round; /* round in which the sweeper takes the dead out where they lie */
 } l1_stripe;
 
 typedef struct l1_pin_line {
