@@ -167,6 +167,29 @@ static void direct_says_whether_it_is(void)
     end();
 }
 
+static void count_name(void *ctx, const char *name)
+{
+    T_CHECK(strcmp(name, ".") != 0 && strcmp(name, "..") != 0);
+    ++*(unsigned *)ctx;
+}
+
+static void list_names_what_is_there(void)
+{
+    begin();
+    base_vfs_file *f;
+    unsigned names = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    vfs->close(vfs->ctx, f);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "b", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    vfs->close(vfs->ctx, f);
+    for (int i = 0; i < 2; i++) { /* from the beginning each time */
+        names = 0;
+        T_EQ_I64(vfs->list(vfs->ctx, dir, count_name, &names), 0);
+        T_EQ_U64(names, 2);
+    }
+    end();
+}
+
 /* One plain use of everything; the first error, or 0. */
 static int use_all(void)
 {
@@ -176,6 +199,7 @@ static int use_all(void)
     size_t done;
     base_vfs_stat s;
     unsigned char id[16];
+    unsigned names = 0;
     int e = vfs->open_dir(vfs->ctx, folder, true, &d);
     if (e == 0) { e = vfs->open(vfs->ctx, d, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f); }
     if (e == 0) { e = vfs->lock(vfs->ctx, f); }
@@ -191,6 +215,7 @@ static int use_all(void)
     if (e == 0) { e = vfs->unlink(vfs->ctx, d, "c"); }
     if (e == 0) { e = vfs->sync_dir(vfs->ctx, d); }
     if (e == 0) { e = vfs->boot_id(vfs->ctx, id); }
+    if (e == 0) { e = vfs->list(vfs->ctx, d, count_name, &names); }
     vfs->unmap(vfs->ctx, map, 4096);
     vfs->close(vfs->ctx, f);
     vfs->close(vfs->ctx, d);
@@ -201,7 +226,7 @@ static void every_call_can_fail(void)
 {
     static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "pwrite",
         "pread", "map_shared", "arm", "datasync", "stat", "truncate", "rename", "unlink",
-        "sync_dir", "boot_id" };
+        "sync_dir", "boot_id", "list" };
     begin();
     size_t files = open_files();
     T_EQ_I64(use_all(), 0);
@@ -217,7 +242,7 @@ static void every_call_can_fail(void)
     (void)base_fault_io_arm(NULL, EIO, 1000, false);
     T_EQ_I64(use_all(), 0);
     T_EQ_U64(base_fault_io_arm(NULL, 0, 0, false), sizeof sites / sizeof sites[0]);
-    for (uint64_t nth = 1; nth <= 15; nth++) { /* from the n-th on, for good */
+    for (uint64_t nth = 1; nth <= 16; nth++) { /* from the n-th on, for good */
         (void)base_fault_io_arm(NULL, EIO, nth, true);
         T_EQ_I64(use_all(), EIO);
         T_EQ_I64(use_all(), EIO);
@@ -254,4 +279,5 @@ static void short_transfers_are_told(void)
 
 T_MAIN("base_vfs", T_CASE(files_hold_what_was_written), T_CASE(maps_share_and_arm_keeps_contents),
        T_CASE(links_and_other_openers_are_refused), T_CASE(direct_says_whether_it_is),
+       T_CASE(list_names_what_is_there),
        T_CASE(every_call_can_fail), T_CASE(short_transfers_are_told))

@@ -8,6 +8,9 @@
  *                  17..        three lanes of 16 bytes while > 48 are left, then one lane, then the
  *                              last 16 bytes, overlapping
  *                  end         fold(a ^ s2 ^ len, b ^ s3) after one full multiplication
+ *            SUM   lane i += low * high 32 bits of (word ^ key[i] + n C); its neighbour += word;
+ *                  n counts stripes, so that swapped ones differ; folded every 16 stripes and at
+ *                  the end, together with the length
  *            SIP13 SipHash-1-3 of key followed by the salt in four little-endian bytes.
  * INVARIANTS the same value on every machine; secrets are odd (FOLD), so that no multiplier is 0,
  *            and masked, so that poor ones do no harm.
@@ -15,10 +18,17 @@
  * LIMITS     FOLD: an input word that equals its secret word folds to 0; who cannot see the secret
  *            meets one with probability 2^-63 a block. Who knows the secret can make collisions.
  * TRIED      SIP13 as the default: 8.5 ns latency against 5.0 on a 16-byte key.
- * SOURCE     Wang Yi, wyhash (public domain); Aumasson and Bernstein 2012, SipHash. Own code. */
+ *            SUM against base_hash on 4 KiB: 95 ns and 190 ns (SSE2).
+ * SOURCE     Wang Yi, wyhash (public domain); Aumasson and Bernstein 2012, SipHash; Yann Collet,
+ *            XXH3. Own code. */
 #include "base/hash.h"
 
 #include "base/check.h"
+#include "base/num.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 CELLAR_PRIVATE void base_hash_key_init(base_hash_key *k, base_hash_algo algo,
                                        const unsigned char secret[32])
@@ -128,4 +138,98 @@ CELLAR_PRIVATE uint64_t base_hash_long(const base_hash_key *k, uint32_t salt, co
     const unsigned char *p = (const unsigned char *)key;
     return k->algo == BASE_HASH_SIP13 ? base_hash_sip13(k, salt, p, len)
                                       : base_hash_fold_long(k, salt, p, len);
+}
+
+/* ---- sum ---- */
+
+#define BASE_SUM_STEP UINT64_C(0x9e3779b97f4a7c15)
+#define BASE_SUM_PRIME UINT64_C(0x9e3779b1)
+#define BASE_SUM_ROUND 16 /* stripes between two foldings */
+
+CELLAR_PRIVATE void base_sum_key_init(base_sum_key *key, const unsigned char secret[32])
+{
+    for (size_t i = 0; i < 8; i++) {
+        const uint64_t a = base_hash_r8(secret + 8 * (i & 3));
+        key->k[i] = base_mix64(a + (i + 1) * BASE_SUM_STEP);
+    }
+}
+
+/* `n` stripes of 64 bytes; stripe number `from` is the first. */
+#if defined(__SSE2__)
+BASE_ALWAYS_INLINE __m128i base_sum_lane(__m128i acc, __m128i key, const unsigned char *p)
+{
+    const __m128i d = _mm_loadu_si128((const __m128i *)(const void *)p);
+    const __m128i x = _mm_xor_si128(d, key);
+    const __m128i product = _mm_mul_epu32(x, _mm_srli_epi64(x, 32));
+    return _mm_add_epi64(acc, _mm_add_epi64(product, _mm_shuffle_epi32(d, 0x4e)));
+}
+BASE_ALWAYS_INLINE __m128i base_sum_load(const uint64_t *two)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)two);
+}
+static void base_sum_stripes(const base_sum_key *key, uint64_t acc[8], const unsigned char *p,
+                             size_t n, uint64_t from)
+{
+    const __m128i step = _mm_set1_epi64x((long long)BASE_SUM_STEP);
+    const __m128i at = _mm_set1_epi64x((long long)(from * BASE_SUM_STEP));
+    __m128i k0 = _mm_add_epi64(base_sum_load(key->k), at), a0 = base_sum_load(acc);
+    __m128i k1 = _mm_add_epi64(base_sum_load(key->k + 2), at), a1 = base_sum_load(acc + 2);
+    __m128i k2 = _mm_add_epi64(base_sum_load(key->k + 4), at), a2 = base_sum_load(acc + 4);
+    __m128i k3 = _mm_add_epi64(base_sum_load(key->k + 6), at), a3 = base_sum_load(acc + 6);
+    for (; n > 0; n--, p += 64) {
+        a0 = base_sum_lane(a0, k0, p);
+        a1 = base_sum_lane(a1, k1, p + 16);
+        a2 = base_sum_lane(a2, k2, p + 32);
+        a3 = base_sum_lane(a3, k3, p + 48);
+        k0 = _mm_add_epi64(k0, step);
+        k1 = _mm_add_epi64(k1, step);
+        k2 = _mm_add_epi64(k2, step);
+        k3 = _mm_add_epi64(k3, step);
+    }
+    _mm_storeu_si128((__m128i *)(void *)acc, a0);
+    _mm_storeu_si128((__m128i *)(void *)(acc + 2), a1);
+    _mm_storeu_si128((__m128i *)(void *)(acc + 4), a2);
+    _mm_storeu_si128((__m128i *)(void *)(acc + 6), a3);
+}
+#else
+static void base_sum_stripes(const base_sum_key *key, uint64_t acc[8], const unsigned char *p,
+                             size_t n, uint64_t from)
+{
+    for (uint64_t at = from * BASE_SUM_STEP; n > 0; n--, p += 64, at += BASE_SUM_STEP) {
+        for (size_t i = 0; i < 8; i++) {
+            const uint64_t d = base_hash_r8(p + 8 * i), x = d ^ (key->k[i] + at);
+            acc[i] += (x & UINT32_MAX) * (x >> 32);
+            acc[i ^ 1] += d;
+        }
+    }
+}
+#endif
+
+CELLAR_PRIVATE uint64_t base_sum(const base_sum_key *key, uint64_t seed, const void *bytes,
+                                 size_t len)
+{
+    const unsigned char *p = (const unsigned char *)bytes;
+    uint64_t acc[8], stripe = 0;
+    for (size_t i = 0; i < 8; i++) { acc[i] = (seed + i) * BASE_SUM_STEP ^ key->k[7 - i]; }
+    size_t left = len;
+    while (left >= 64) {
+        const size_t n = BASE_MIN(left / 64, (size_t)BASE_SUM_ROUND);
+        base_sum_stripes(key, acc, p, n, stripe);
+        for (size_t i = 0; n == BASE_SUM_ROUND && i < 8; i++) {
+            acc[i] = (acc[i] ^ acc[i] >> 47 ^ key->k[i]) * BASE_SUM_PRIME;
+        }
+        stripe += n;
+        p += 64 * n;
+        left -= 64 * n;
+    }
+    if (left > 0) {
+        unsigned char tail[64] = { 0 };
+        memcpy(tail, p, left);
+        base_sum_stripes(key, acc, tail, 1, stripe);
+    }
+    uint64_t h = (uint64_t)len * BASE_SUM_STEP ^ seed;
+    for (size_t i = 0; i < 8; i += 2) {
+        h += base_hash_fold(acc[i] ^ key->k[i + 1], acc[i + 1] ^ key->k[i]);
+    }
+    return base_mix64(h);
 }

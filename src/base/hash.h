@@ -7,8 +7,11 @@
  *
  * The key is made once per store, before the first cache key is hashed; a disk tier brings its own.
  * `salt` (the owner of an entry) is part of the input. Short keys are hashed inline.
+ * SUM    the checksum of the disk formats: 64-byte stripes into eight lanes, seeded. Not for
+ *        tables. A change of it is a change of every format that uses it.
  * SOURCE  Wang Yi, wyhash (the folded multiplication and its reading of 1..16 bytes); Aumasson and
- *         Bernstein 2012, SipHash. Own code. */
+ *         Bernstein 2012, SipHash; Yann Collet, XXH3 (32x32 -> 64 products of keyed lanes).
+ *         Own code. */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 
@@ -30,6 +33,15 @@ CELLAR_PRIVATE void base_hash_key_init(base_hash_key *k, base_hash_algo algo,
 /* Any length, any algorithm; base_hash is the entry. */
 CELLAR_PRIVATE uint64_t base_hash_long(const base_hash_key *k, uint32_t salt, const void *key,
                                        size_t len);
+
+typedef struct base_sum_key {
+    uint64_t k[8];
+} base_sum_key;
+/* From 32 secret bytes. */
+CELLAR_PRIVATE void base_sum_key_init(base_sum_key *key, const unsigned char secret[32]);
+/* Of any bytes; `seed` binds what the bytes do not say: where they lie, and in which life. */
+CELLAR_PRIVATE uint64_t base_sum(const base_sum_key *key, uint64_t seed, const void *bytes,
+                                 size_t len);
 
 BASE_INLINE uint64_t base_hash_r8(const unsigned char *p)
 {

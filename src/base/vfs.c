@@ -14,6 +14,7 @@
  * NOT HERE   the simulated device, formats, retries, the breaker. */
 #include "base/vfs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -99,6 +100,34 @@ static int base_vfs_open_dir(void *ctx, const char *path, bool create, base_vfs_
         fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     } while (fd < 0 && errno == EINTR);
     return fd < 0 ? errno : base_vfs_wrap(fd, false, out);
+}
+
+static int base_vfs_list(void *ctx, base_vfs_file *dir,
+                         void (*fn)(void *fn_ctx, const char *name), void *fn_ctx)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("list");
+    if (e != 0) { return e; }
+    /* A descriptor of its own: fdopendir takes it over and moves its position. */
+    const int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) { return errno; }
+    DIR *d = fdopendir(fd);
+    if (d == NULL) {
+        e = errno;
+        (void)close(fd);
+        return e;
+    }
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(d);
+        if (entry == NULL) { break; }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            fn(fn_ctx, entry->d_name);
+        }
+    }
+    e = errno;
+    (void)closedir(d);
+    return e;
 }
 
 static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
@@ -197,6 +226,11 @@ static int base_vfs_map_shared(void *ctx, base_vfs_file *f, size_t bytes, void *
     if (e != 0) { return e; }
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
     if (p == MAP_FAILED) { return errno; }
+    if (madvise(p, bytes, MADV_DONTFORK) != 0) {
+        e = errno;
+        (void)munmap(p, bytes);
+        return e;
+    }
     *out = p;
     return 0;
 }
@@ -336,7 +370,8 @@ static int base_vfs_boot_id(void *ctx, unsigned char out[16])
 CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
 {
     static const base_vfs system = {
-        .open_dir = base_vfs_open_dir, .open = base_vfs_open, .close = base_vfs_close,
+        .open_dir = base_vfs_open_dir, .list = base_vfs_list, .open = base_vfs_open,
+        .close = base_vfs_close,
         .preallocate = base_vfs_preallocate, .pread = base_vfs_pread, .pwrite = base_vfs_pwrite,
         .map_shared = base_vfs_map_shared, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
         .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,

@@ -23,6 +23,9 @@ typedef struct base_vfs_stat {
 /* All return 0 or a positive errno; *done counts bytes moved, also on error. */
 typedef struct base_vfs {
     int (*open_dir)(void *ctx, const char *path, bool create, base_vfs_file **out); /* 0700 */
+    /* Every name in it but "." and "..", in no order. */
+    int (*list)(void *ctx, base_vfs_file *dir, void (*fn)(void *fn_ctx, const char *name),
+                void *fn_ctx);
     int (*open)(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
                 base_vfs_file **out); /* openat, O_NOFOLLOW|O_CLOEXEC */
     void (*close)(void *ctx, base_vfs_file *f);
@@ -30,6 +33,7 @@ typedef struct base_vfs {
     int (*pread)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset, size_t *done);
     int (*pwrite)(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t offset,
                   size_t *done);
+    /* Readable and writable, shared with the file; a forked child does not get it. */
     int (*map_shared)(void *ctx, base_vfs_file *f, size_t bytes, void **out);
     void (*unmap)(void *ctx, void *p, size_t bytes);
     /* Touch the pages of [offset, offset + bytes), so that stores into them do not wait for the
