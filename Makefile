@@ -17,6 +17,7 @@
 SRC_BASE  = err opts mem clock quick tz hash random sync self callout seq table glob log vfs pages sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin evict expire sample get put l1
+SRC_L2    = form index gate log put get io recover audit open
 SRC_GUARD = flight bloom breaker
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit
@@ -24,7 +25,7 @@ SRC_LOCK  = store lock many stat
 SRC_CACHE = version open view hook get set update many filter circuit memo scan listen stat load_opts \
             load_say load_lead stale load load_many lease tick
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
-            $(SRC_GUARD:%=src/guard/%.c) \
+            $(SRC_L2:%=src/l2/%.c) $(SRC_GUARD:%=src/guard/%.c) \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)
 GATE     := $(wildcard src/gate/*.c)
 HEADERS  := $(wildcard include/cellar.h include/cellar_limit.h include/cellar_work.h \

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * audit: walk a whole store and say what does not fit together. Nobody else is working.
+ *
+ * WALK       segments against slots and the free list -> every word: its segment holds something,
+ *            its tag lies in one pair, its count is right -> every put on disk: in the filter */
+#include "l2/l2_int.h"
+
+static const char *l2_audit_segments(const l2 *d)
+{
+    uint32_t free = 0, staged = 0;
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        const uint64_t w = base_load_acq(&d->seg[i].word);
+        free += L2_SEG_STATE(w) == L2_SEG_FREE;
+        if (L2_SEG_STATE(w) == L2_SEG_STAGE) {
+            const l2_slot *s = &d->slot[L2_SEG_SLOT(w)];
+            staged++;
+            if (s->head.segseq != L2_SEG_SEQ(w) || s->seg != i) { return "a segment and its slot"; }
+            if (s->state == L2_SLOT_FREE) { return "a free slot that a segment lies in"; }
+        }
+        if (base_load_rlx(&d->seg[i].place) >= d->nseg) { return "a place outside the file"; }
+    }
+    if (free != d->free_count) { return "the list of free segments"; }
+    if (staged > d->nstage) { return "more staged segments than slots"; }
+    return NULL;
+}
+
+static const char *l2_audit_words(l2 *d)
+{
+    uint64_t words = 0;
+    for (uint32_t i = 0; i < L2_SHARDS; i++) {
+        for (uint32_t j = 0; j < d->index.buckets * L2_WAYS; j++) {
+            const uint64_t w = base_load_rlx(&d->index.shard[i].way[j]);
+            if (w == 0) { continue; }
+            words++;
+            if (l2_word_seg(d, w) >= d->nseg) { return "a word outside the file"; }
+            const bool tomb = (w & L2_WORD_TOMB) != 0;
+            if (tomb && base_load_rlx(&d->warming) == 0) { return "a tomb word"; }
+            if (!tomb && l2_word_lsn(d, w) == 0) { return "a word to a free place"; }
+        }
+    }
+    return words == base_load_rlx(&d->index.words) ? NULL : "the count of words";
+}
+
+static void l2_audit_line(l2 *d, void *ctx, const l2_entry *e)
+{
+    if (e->kind == L2_KIND_PUT && !l2_filter_maybe(d, e->h48)) { *(bool *)ctx = true; }
+}
+
+static const char *l2_audit_filter(l2 *d)
+{
+    bool absent = false;
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        const l2_seg *g = &d->seg[i];
+        const uint64_t w = base_load_acq(&g->word);
+        if (L2_SEG_STATE(w) != L2_SEG_DISK || base_load_rlx(&d->warming) != 0 ||
+            l2_lsn(d, L2_SEG_SEQ(w), 0) < base_load_acq(&d->floor_lsn)) {
+            continue;
+        }
+        for (uint32_t p = 0; p < g->footer_pages; p++) {
+            if (l2_foot_load(d, g, L2_SEG_SEQ(w), p)) {
+                (void)l2_foot_each(d, g->data_end, false, l2_audit_line, &absent);
+            }
+        }
+    }
+    return absent ? "a put on disk that the filter denies" : NULL;
+}
+
+CELLAR_PRIVATE const char *l2_audit(l2 *d)
+{
+    l2_worker_take(d);
+    const char *bad = l2_audit_segments(d);
+    if (bad == NULL) { bad = l2_audit_words(d); }
+    if (bad == NULL) { bad = l2_audit_filter(d); }
+    l2_worker_drop(d);
+    return bad;
+}

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * form: the bytes on disk, written and read back; nothing here knows files, locks or RAM tables.
+ *
+ * FORMAT     little-endian, padding zero. Directory: LOCK, SUPER, META.0, META.1, stage.buf,
+ *            data.seg. `check` is base_sum with the store's secret; its seed binds epoch, segment
+ *            number and offset, so that a record of a former life of the place, a spliced one, or
+ *            bytes planted inside a value never verify.
+ *   SUPER    2 x 4096, written in turn; the valid one with the higher serial counts.
+ *            0 u8[8] "CELLARL2"  8 u16 major, minor  12 u32 endian 0x0A0B0C0D  16 u64 compat
+ *            24 u64 ro_compat  32 u64 incompat  40 u8[16] uuid  56 u8[16] boot_id
+ *            72 u8[32] secret  104 u64 serial  112 u64 epoch  120 u64 segseq reserved up to
+ *            128 u64 clean_lsn  136 u32 state 1 CLEAN 2 DIRTY  140 u32 level  144 u32 seg_bytes
+ *            148 u32 nseg  152 u32 nstage  156 u32 granule  168 u64 l2_bytes
+ *            176 i64 anchor_wall_ms  184 i64 anchor_boot_ms  192 i64 last_seen_wall_ms
+ *            200 u64 inode of stage.buf  216 u64 floor_lsn  224 u32 bad_count  228 u16 check_algo
+ *            230 u16 hash_algo  256 u32 bad places[768]  4088 u64 check (with no secret)
+ *   segment  [header 64][records][zeros][footer pages, number 0 last][trailer 4096]
+ *   header   0 u32 magic  4 u16 major, minor  8 u64 epoch  16 u64 segseq  24 u32 place
+ *            28 u32 seg_bytes  32 i64 base_wall_ms  40 u64 prev_segseq  48 u64 floor_lsn
+ *            56 u64 check
+ *   trailer  0 u32 magic  8 u64 epoch  16 u64 segseq  24 u32 data_end  28 u32 entries
+ *            32 u32 footer_pages  36 u32 tombstones  40 u32 controls  44 u32 max_vgen
+ *            128 the header once more  4088 u64 check. While its slot is open there is only the
+ *            header at 128: the slot is recognised by either copy.
+ *   footer   0 u64 check  8 u32 first_off (granules)  12 u16 entries  14 u16 number
+ *            16 u64 segseq  24 entries of 10 B, at most 407: u48 hash48, u24 granules to the next
+ *            record, u8 kind. Written line by line while the slot is open, closed at the seal.
+ *   record   0 u32 check (byte 4 to the end of the value; never 0)  4 u16 mark  6 u16 klen
+ *            8 u32 vlen  12 u8 kind 0 put 1 tombstone 2 control  13 u8 ext (8 B units)
+ *            14 u48 expiry_wall_ms (0 none)  20 u32 vgen  24 ext, key, value; padded to the granule
+ *            mark: 16-bit keyed hash of place and lengths: the lengths are trustworthy before the
+ *            body is complete. Check 0: not complete.
+ *   ext      TLVs u8 type, u8 length, bytes: 1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags
+ *            4 u64 version  5 u64 value_hash  6 u8 kind  7 u8 cost. 0: padding. An unknown type
+ *            from 128 on makes the record a miss, below it is skipped.
+ * INVARIANTS a function that reads trusts no byte before the check that covers it.
+ * TRIED      mending one flipped bit by a table of syndromes: the sum is not linear; trying all
+ *            32,768 costs 3 ms a damaged page, and there are few.
+ * NOT HERE   which segment counts, what a hole is (recover.c). */
+#include "l2/l2_int.h"
+
+#define L2_MAGIC_HEAD 0x48324c43u    /* "CL2H" */
+#define L2_MAGIC_TRAILER 0x54324c43u /* "CL2T" */
+#define L2_ENDIAN 0x0A0B0C0Du
+#define L2_SALT_HEAD UINT64_C(0x68656164)
+#define L2_SALT_TRAILER UINT64_C(0x747261696c)
+#define L2_SALT_FOOT UINT64_C(0x666f6f74)
+#define L2_CHECK_AT (L2_PAGE - 8)
+#define L2_HEAD_COPY 128u
+
+static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
+
+/* ---- SUPER ---- */
+
+static uint64_t l2_super_check(const unsigned char *page)
+{
+    base_sum_key key;
+    base_sum_key_init(&key, l2_no_secret);
+    return base_sum(&key, 0, page, L2_CHECK_AT);
+}
+
+CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *s)
+{
+    memset(page, 0, L2_PAGE);
+    memcpy(page, "CELLARL2", 8);
+    l2_w16(page + 8, s->major);
+    l2_w16(page + 10, s->minor);
+    l2_w32(page + 12, L2_ENDIAN);
+    l2_w64(page + 16, s->compat);
+    l2_w64(page + 24, s->ro_compat);
+    l2_w64(page + 32, s->incompat);
+    memcpy(page + 40, s->uuid, 16);
+    memcpy(page + 56, s->boot_id, 16);
+    memcpy(page + 72, s->secret, 32);
+    l2_w64(page + 104, s->serial);
+    l2_w64(page + 112, s->epoch);
+    l2_w64(page + 120, s->segseq_end);
+    l2_w64(page + 128, s->clean_lsn);
+    l2_w32(page + 136, s->state);
+    l2_w32(page + 140, s->level);
+    l2_w32(page + 144, s->seg_bytes);
+    l2_w32(page + 148, s->nseg);
+    l2_w32(page + 152, s->nstage);
+    l2_w32(page + 156, s->granule);
+    l2_w64(page + 168, s->l2_bytes);
+    l2_w64(page + 176, (uint64_t)s->anchor_wall_ms);
+    l2_w64(page + 184, (uint64_t)s->anchor_boot_ms);
+    l2_w64(page + 192, (uint64_t)s->last_seen_wall_ms);
+    l2_w64(page + 200, s->stage_ino);
+    l2_w64(page + 216, s->floor_lsn);
+    l2_w32(page + 224, s->bad_count);
+    l2_w16(page + 228, s->check_algo);
+    l2_w16(page + 230, s->hash_algo);
+    for (uint32_t i = 0; i < s->bad_count; i++) { l2_w32(page + 256 + 4 * i, s->bad[i]); }
+    l2_w64(page + L2_CHECK_AT, l2_super_check(page));
+}
+
+static bool l2_super_sane(const l2_super *s)
+{
+    const bool pow2 = (s->seg_bytes & (s->seg_bytes - 1)) == 0;
+    return pow2 && s->seg_bytes >= 4 * L2_PAGE && s->seg_bytes <= (1u << 30) &&
+           s->nseg >= L2_SEGS_MIN && s->nstage >= 2 && s->nstage <= L2_SLOTS_MAX &&
+           s->granule >= 8 && s->granule <= 64 && (s->granule & (s->granule - 1)) == 0 &&
+           (uint64_t)s->nseg * (s->seg_bytes / s->granule) <= L2_ADDR_MAX &&
+           s->bad_count <= L2_BAD_MAX && (s->state == L2_CLEAN || s->state == L2_DIRTY) &&
+           s->level <= L2_ALWAYS && s->segseq_end < (uint64_t)1 << 47 && s->epoch != 0;
+}
+
+CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out)
+{
+    memset(out, 0, sizeof *out);
+    if (memcmp(page, "CELLARL2", 8) != 0) { return CELLAR_E_FOREIGN; }
+    if (l2_r64(page + L2_CHECK_AT) != l2_super_check(page)) { return CELLAR_E_CORRUPT; }
+    out->major = l2_r16(page + 8);
+    out->minor = l2_r16(page + 10);
+    out->compat = l2_r64(page + 16);
+    out->ro_compat = l2_r64(page + 24);
+    out->incompat = l2_r64(page + 32);
+    out->check_algo = l2_r16(page + 228);
+    out->hash_algo = l2_r16(page + 230);
+    if (out->major != L2_MAJOR || out->ro_compat != 0 || out->incompat != 0 ||
+        out->check_algo != 1 || out->hash_algo > BASE_HASH_SIP13 ||
+        l2_r32(page + 12) != L2_ENDIAN) {
+        return CELLAR_E_VERSION;
+    }
+    memcpy(out->uuid, page + 40, 16);
+    memcpy(out->boot_id, page + 56, 16);
+    memcpy(out->secret, page + 72, 32);
+    out->serial = l2_r64(page + 104);
+    out->epoch = l2_r64(page + 112);
+    out->segseq_end = l2_r64(page + 120);
+    out->clean_lsn = l2_r64(page + 128);
+    out->state = l2_r32(page + 136);
+    out->level = l2_r32(page + 140);
+    out->seg_bytes = l2_r32(page + 144);
+    out->nseg = l2_r32(page + 148);
+    out->nstage = l2_r32(page + 152);
+    out->granule = l2_r32(page + 156);
+    out->l2_bytes = l2_r64(page + 168);
+    out->anchor_wall_ms = (int64_t)l2_r64(page + 176);
+    out->anchor_boot_ms = (int64_t)l2_r64(page + 184);
+    out->last_seen_wall_ms = (int64_t)l2_r64(page + 192);
+    out->stage_ino = l2_r64(page + 200);
+    out->floor_lsn = l2_r64(page + 216);
+    out->bad_count = l2_r32(page + 224);
+    if (!l2_super_sane(out)) { return CELLAR_E_CORRUPT; }
+    for (uint32_t i = 0; i < out->bad_count; i++) { out->bad[i] = l2_r32(page + 256 + 4 * i); }
+    return CELLAR_OK;
+}
+
+/* ---- segments ---- */
+
+static uint64_t l2_seed(const l2_form *f, uint64_t segseq, uint64_t salt)
+{
+    return base_mix64(f->epoch * UINT64_C(0x9e3779b97f4a7c15) + segseq) ^ salt;
+}
+
+CELLAR_PRIVATE void l2_head_write(const l2_form *f, unsigned char at[L2_HEAD_BYTES],
+                                  const l2_head *h)
+{
+    BASE_ASSERT(h->epoch == f->epoch);
+    l2_w32(at, L2_MAGIC_HEAD);
+    l2_w16(at + 4, L2_MAJOR);
+    l2_w16(at + 6, L2_MINOR);
+    l2_w64(at + 8, h->epoch);
+    l2_w64(at + 16, h->segseq);
+    l2_w32(at + 24, h->segid);
+    l2_w32(at + 28, h->seg_bytes);
+    l2_w64(at + 32, (uint64_t)h->base_wall_ms);
+    l2_w64(at + 40, h->prev_segseq);
+    l2_w64(at + 48, h->floor_lsn);
+    l2_w64(at + 56, base_sum(&f->sum, l2_seed(f, h->segseq, L2_SALT_HEAD), at, 56));
+}
+
+CELLAR_PRIVATE bool l2_head_read(const l2_form *f, const unsigned char at[L2_HEAD_BYTES],
+                                 l2_head *out)
+{
+    memset(out, 0, sizeof *out);
+    out->epoch = l2_r64(at + 8);
+    out->segseq = l2_r64(at + 16);
+    if (l2_r32(at) != L2_MAGIC_HEAD || out->epoch != f->epoch) { return false; }
+    if (l2_r64(at + 56) !=
+        base_sum(&f->sum, l2_seed(f, out->segseq, L2_SALT_HEAD), at, 56)) {
+        return false;
+    }
+    out->segid = l2_r32(at + 24);
+    out->seg_bytes = l2_r32(at + 28);
+    out->base_wall_ms = (int64_t)l2_r64(at + 32);
+    out->prev_segseq = l2_r64(at + 40);
+    out->floor_lsn = l2_r64(at + 48);
+    return out->seg_bytes == f->seg_bytes && out->segseq != 0 &&
+           out->segseq < (uint64_t)1 << 47 && out->prev_segseq < out->segseq &&
+           out->floor_lsn <= out->segseq * f->seg_bytes;
+}
+
+CELLAR_PRIVATE void l2_trailer_write(const l2_form *f, unsigned char page[L2_PAGE],
+                                     const l2_trailer *t)
+{
+    memset(page, 0, L2_PAGE);
+    l2_w32(page, L2_MAGIC_TRAILER);
+    l2_w64(page + 8, t->head.epoch);
+    l2_w64(page + 16, t->head.segseq);
+    l2_w32(page + 24, t->data_end);
+    l2_w32(page + 28, t->entries);
+    l2_w32(page + 32, t->footer_pages);
+    l2_w32(page + 36, t->tombs);
+    l2_w32(page + 40, t->controls);
+    l2_w32(page + 44, t->max_vgen);
+    l2_head_write(f, page + L2_HEAD_COPY, &t->head);
+    l2_w64(page + L2_CHECK_AT, base_sum(&f->sum, l2_seed(f, t->head.segseq, L2_SALT_TRAILER),
+                                        page, L2_CHECK_AT));
+}
+
+static bool l2_trailer_checks(const l2_form *f, const unsigned char *page)
+{
+    return l2_r64(page + L2_CHECK_AT) ==
+           base_sum(&f->sum, l2_seed(f, l2_r64(page + 16), L2_SALT_TRAILER), page, L2_CHECK_AT);
+}
+
+CELLAR_PRIVATE bool l2_trailer_read(const l2_form *f, const unsigned char page[L2_PAGE],
+                                    l2_trailer *out)
+{
+    memset(out, 0, sizeof *out);
+    if (l2_r32(page) != L2_MAGIC_TRAILER || l2_r64(page + 8) != f->epoch ||
+        !l2_trailer_checks(f, page) || !l2_head_read(f, page + L2_HEAD_COPY, &out->head) ||
+        out->head.segseq != l2_r64(page + 16)) {
+        return false;
+    }
+    out->data_end = l2_r32(page + 24);
+    out->entries = l2_r32(page + 28);
+    out->footer_pages = l2_r32(page + 32);
+    out->tombs = l2_r32(page + 36);
+    out->controls = l2_r32(page + 40);
+    out->max_vgen = l2_r32(page + 44);
+    const uint64_t pages = ((uint64_t)out->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
+    return out->footer_pages == pages && out->data_end >= L2_HEAD_BYTES &&
+           out->data_end % f->granule == 0 &&
+           out->data_end + (pages + 1) * L2_PAGE <= f->seg_bytes;
+}
+
+static uint64_t l2_foot_sum(const l2_form *f, const unsigned char *page, uint64_t segseq,
+                            uint32_t index)
+{
+    return base_sum(&f->sum, l2_seed(f, segseq, L2_SALT_FOOT + index), page + 8, L2_PAGE - 8);
+}
+
+CELLAR_PRIVATE void l2_foot_close(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq)
+{
+    l2_w64(page, l2_foot_sum(f, page, segseq, l2_r16(page + 14)));
+}
+
+CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAGE],
+                               uint64_t segseq, uint32_t index)
+{
+    return l2_r64(page) == l2_foot_sum(f, page, segseq, index) && l2_r16(page + 14) == index &&
+           l2_r64(page + 16) == segseq && l2_r16(page + 12) <= L2_FOOT_ENTRIES;
+}
+
+CELLAR_PRIVATE bool l2_foot_heal(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq,
+                                 uint32_t index)
+{
+    for (uint32_t bit = 0; bit < L2_PAGE * 8; bit++) {
+        page[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+        if (l2_foot_ok(f, page, segseq, index)) { return true; }
+        page[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+    }
+    return false;
+}
+
+CELLAR_PRIVATE bool l2_trailer_heal(const l2_form *f, unsigned char page[L2_PAGE],
+                                    l2_trailer *out)
+{
+    for (uint32_t bit = 0; bit < L2_PAGE * 8; bit++) {
+        page[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+        if (l2_trailer_read(f, page, out)) { return true; }
+        page[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+    }
+    return false;
+}
+
+CELLAR_PRIVATE void l2_entry_write(unsigned char at[L2_ENTRY_BYTES], uint64_t h48, uint8_t kind)
+{
+    memcpy(at, &h48, 6);
+    memset(at + 6, 0, 3);
+    at[9] = kind;
+}
+
+/* ---- records ---- */
+
+CELLAR_PRIVATE uint32_t l2_rec_room(const l2_form *f, size_t ext_bytes, size_t klen, size_t vlen)
+{
+    return (uint32_t)base_round_up(L2_RECORD_HEAD + ext_bytes + klen + vlen, f->granule);
+}
+
+static uint64_t l2_rec_seed(const l2_form *f, uint64_t segseq, uint32_t off)
+{
+    return base_mix64(l2_seed(f, segseq, 0) + (uint64_t)off * UINT64_C(0xd6e8feb86659fd93));
+}
+
+static uint16_t l2_rec_mark(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                            uint32_t off)
+{
+    const uint64_t lengths = (uint64_t)l2_r32(at + 8) << 32 | (uint64_t)l2_r16(at + 12) << 16 |
+                             l2_r16(at + 6);
+    const uint64_t h = base_mix64(lengths ^ f->sum.k[0]) + l2_rec_seed(f, segseq, off);
+    return (uint16_t)(base_mix64(h ^ f->sum.k[1]) >> 48);
+}
+
+CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
+                                 uint32_t off, const l2_rec *r)
+{
+    l2_w16(at + 6, r->klen);
+    l2_w32(at + 8, r->vlen);
+    at[12] = r->kind;
+    at[13] = r->ext;
+    const uint64_t expiry = (uint64_t)r->expiry_wall_ms;
+    BASE_ASSERT(expiry >> 48 == 0);
+    memcpy(at + 14, &expiry, 6);
+    l2_w32(at + 20, r->vgen);
+    l2_w16(at + 4, l2_rec_mark(f, at, segseq, off));
+    /* Readers wait for it to change: l2_rec_whole, acquire. Relaxed: under the log lock. */
+    base_store_rlx((_Atomic uint32_t *)(void *)at, 0u);
+}
+
+static uint32_t l2_rec_check(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                             uint32_t off, uint32_t bytes)
+{
+    const uint32_t c = (uint32_t)base_sum(&f->sum, l2_rec_seed(f, segseq, off), at + 4, bytes - 4);
+    return (c & (c - 1)) != 0 ? c : c | 3u; /* one flipped bit never makes it 0 */
+}
+
+static uint32_t l2_rec_bytes(const unsigned char *at)
+{
+    return L2_RECORD_HEAD + 8u * at[13] + l2_r16(at + 6) + l2_r32(at + 8);
+}
+
+CELLAR_PRIVATE void l2_rec_end(const l2_form *f, unsigned char *at, uint64_t segseq, uint32_t off)
+{
+    const uint32_t check = l2_rec_check(f, at, segseq, off, l2_rec_bytes(at));
+    base_store_rel((_Atomic uint32_t *)(void *)at, check); /* acquire in l2_rec_whole */
+}
+
+CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                                  uint32_t off, uint32_t end, l2_rec *out)
+{
+    if (off > end || end - off < L2_RECORD_HEAD) { return false; }
+    if (l2_r16(at + 4) != l2_rec_mark(f, at, segseq, off)) { return false; }
+    memset(out, 0, sizeof *out);
+    out->klen = l2_r16(at + 6);
+    out->vlen = l2_r32(at + 8);
+    out->kind = at[12];
+    out->ext = at[13];
+    uint64_t expiry = 0;
+    memcpy(&expiry, at + 14, 6);
+    out->expiry_wall_ms = (int64_t)expiry;
+    out->vgen = l2_r32(at + 20);
+    const uint64_t bytes = (uint64_t)L2_RECORD_HEAD + 8u * out->ext + out->klen + out->vlen;
+    if (bytes > end - off || out->kind > L2_KIND_CONTROL) { return false; }
+    out->bytes = (uint32_t)bytes;
+    return out->kind == L2_KIND_CONTROL ? out->vlen > 0 : out->klen > 0;
+}
+
+CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                                 uint32_t off, const l2_rec *r)
+{
+    const uint32_t check = base_load_acq((const _Atomic uint32_t *)(const void *)at);
+    return check != 0 && check == l2_rec_check(f, at, segseq, off, r->bytes);
+}
+
+/* ---- extensions ---- */
+
+static size_t l2_ext_put(unsigned char *at, uint8_t type, const void *v, uint8_t n)
+{
+    at[0] = type;
+    at[1] = n;
+    memcpy(at + 2, v, n);
+    return 2u + n;
+}
+
+CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m)
+{
+    size_t n = 0;
+    memset(out, 0, L2_EXT_MAX);
+    if (m->stale_ms != 0) { n += l2_ext_put(out + n, 1, &m->stale_ms, 4); }
+    if (m->idle_ms != 0) { n += l2_ext_put(out + n, 2, &m->idle_ms, 4); }
+    if (m->user_flags != 0) { n += l2_ext_put(out + n, 3, &m->user_flags, 4); }
+    if (m->version != 0) { n += l2_ext_put(out + n, 4, &m->version, 8); }
+    if (m->value_hash != 0) { n += l2_ext_put(out + n, 5, &m->value_hash, 8); }
+    if (m->kind != 0) { n += l2_ext_put(out + n, 6, &m->kind, 1); }
+    if (m->cost != 0) { n += l2_ext_put(out + n, 7, &m->cost, 1); }
+    BASE_ASSERT(n <= L2_EXT_MAX - 8);
+    return (size_t)base_round_up(n, 8);
+}
+
+static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
+{
+    static const uint8_t size[8] = { 0, 4, 4, 4, 8, 8, 1, 1 };
+    void *const at[8] = { NULL, &m->stale_ms, &m->idle_ms, &m->user_flags, &m->version,
+                          &m->value_hash, &m->kind, &m->cost };
+    *n = type < 8 ? size[type] : 0;
+    return type < 8 ? at[type] : NULL;
+}
+
+CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m)
+{
+    for (size_t at = 0; at < bytes && ext[at] != 0;) {
+        if (bytes - at < 2 || bytes - at - 2 < ext[at + 1]) { return false; }
+        uint8_t want;
+        void *field = l2_ext_field(m, ext[at], &want);
+        if (field == NULL && ext[at] >= 128) { return false; }
+        if (field != NULL && want != ext[at + 1]) { return false; }
+        if (field != NULL) { memcpy(field, ext + at + 2, want); }
+        at += 2u + ext[at + 1];
+    }
+    return true;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * get: from a key to its bytes, believing nothing on the way.
+ *
+ * PICTURE    hash48 -> word -> {slot: pinned, looked at in place | disk: one read of what the hint
+ *            says} -> mark, check, kind, generation, full key, clock -> caller
+ * INVARIANTS a value is handed out only if its check binds it to this store, epoch, segment and
+ *            offset, its key is equal byte by byte, and its generation is the asked one. Everything
+ *            else is a miss with a counter of its own. At most one read.
+ * LOCKING    none. pin = slot.pins + 1 (sc), then the segment's word again (sc); the worker stores
+ *            the word (sc), then looks at the pins (sc): one of the two sees the other.
+ * PROOF      a word that named an older record of the key was gone before the change that ended it
+ *            was acknowledged; so whoever reads an old value began before that. */
+#include "l2/l2_int.h"
+
+#define L2_STACK_BYTES 1536u
+
+typedef struct l2_want {
+    const l2_key *k;
+    void *buf;
+    size_t buf_cap, *value_len;
+    l2_meta *meta;
+} l2_want;
+
+/* The record at `at`, of which `avail` bytes are there. */
+static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uint32_t avail,
+                           uint64_t segseq, uint32_t off, bool future)
+{
+    l2_rec r;
+    const uint64_t end = (uint64_t)off + avail;
+    if (!l2_rec_marked(&d->form, at, segseq, off, (uint32_t)end, &r) ||
+        !l2_rec_whole(&d->form, at, segseq, off, &r)) {
+        L2_COUNT(d, miss_damage);
+        return CELLAR_MISS;
+    }
+    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r.ext * 8;
+    if (r.kind != L2_KIND_PUT || r.klen != w->k->len || r.vgen != w->k->vgen ||
+        memcmp(key, w->k->bytes, r.klen) != 0) {
+        L2_COUNT(d, miss_key);
+        return CELLAR_MISS;
+    }
+    const int64_t wall = base_add_sat(base_now_ms(d->cfg.clock), d->wall_offset_ms);
+    if (r.expiry_wall_ms != 0 && (future || r.expiry_wall_ms <= wall)) {
+        L2_COUNT(d, miss_expired);
+        return CELLAR_MISS;
+    }
+    l2_meta m;
+    memset(&m, 0, sizeof m);
+    if (!l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m)) {
+        L2_COUNT(d, miss_damage);
+        return CELLAR_MISS;
+    }
+    m.deadline_ms = r.expiry_wall_ms != 0 ? r.expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
+    m.addr = l2_lsn(d, segseq, off);
+    *w->meta = m;
+    *w->value_len = r.vlen;
+    if (r.vlen > w->buf_cap) { return CELLAR_E_BUFFER; }
+    if (r.vlen > 0) { memcpy(w->buf, key + r.klen, r.vlen); }
+    return m.kind != 0 ? CELLAR_ABSENT : CELLAR_OK;
+}
+
+static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t segseq,
+                              uint32_t off, uint32_t bytes)
+{
+    unsigned char small[L2_STACK_BYTES] BASE_ALIGNED(8);
+    unsigned char *buf = small;
+    const uint32_t n = BASE_MIN(bytes, d->form.seg_bytes - off);
+    const uint64_t at = (uint64_t)base_load_rlx(&g->place) * d->form.seg_bytes + off;
+    if (n > sizeof small) { buf = base_alloc(d->cfg.account, BASE_MOD_L2, n, NULL); }
+    if (buf == NULL) { return CELLAR_MISS; }
+    cellar_err err = CELLAR_MISS;
+    if (l2_read(d, d->data_file, buf, n, at) != 0) {
+        L2_COUNT(d, miss_read);
+    } else {
+        err = l2_judge(d, w, buf, n, segseq, off, base_load_rlx(&g->future) != 0);
+    }
+    if (buf != small) { base_free(d->cfg.account, BASE_MOD_L2, buf, n); }
+    return err;
+}
+
+/* PENDING: the segment moved meanwhile, look again. */
+static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
+{
+    const l2_seg *g = &d->seg[l2_word_seg(d, word)];
+    const uint32_t off = l2_word_off(d, word), bytes = l2_word_bytes(d, word);
+    const uint64_t state = base_load_acq(&g->word);
+    const uint64_t segseq = L2_SEG_SEQ(state);
+    if (l2_lsn(d, segseq, off) < base_load_acq(&d->floor_lsn)) { return CELLAR_MISS; }
+    if (L2_SEG_STATE(state) == L2_SEG_DISK) {
+        const cellar_err err = l2_get_disk(d, w, g, segseq, off, bytes);
+        return base_load_acq(&g->word) == state || err == CELLAR_OK ? err : CELLAR_PENDING;
+    }
+    if (L2_SEG_STATE(state) != L2_SEG_STAGE) { return CELLAR_PENDING; }
+    l2_slot *s = &d->slot[L2_SEG_SLOT(state)];
+    (void)base_add_sc(&s->pins, 1u);
+    BASE_POINT("l2.pin");
+    cellar_err err = CELLAR_PENDING;
+    if (base_load_sc(&g->word) == state) {
+        const uint32_t avail = BASE_MIN(bytes, d->form.seg_bytes - off);
+        /* The head is read before the check says that it stands; the reservation that published
+         * the word wrote it. */
+        err = base_load_acq((const _Atomic uint32_t *)(const void *)(s->base + off)) != 0
+                  ? l2_judge(d, w, s->base + off, avail, segseq, off, false) : CELLAR_MISS;
+    }
+    (void)base_sub_ar(&s->pins, 1u);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len, l2_meta *meta)
+{
+    const l2_want w = { k, buf, buf_cap, value_len, meta };
+    const uint64_t h48 = l2_h48(k->hash);
+    L2_COUNT(d, gets);
+    if (base_load_rlx(&d->broken) != 0) { return CELLAR_MISS; }
+    for (int round = 0; round < 3; round++) {
+        const uint64_t word = l2_index_find(d, h48);
+        if (word == 0 || (word & L2_WORD_TOMB) != 0) {
+            L2_COUNT(d, miss_word);
+            return CELLAR_MISS;
+        }
+        const cellar_err err = l2_get_word(d, &w, word);
+        if (err == CELLAR_PENDING) { continue; }
+        if (err != CELLAR_MISS || l2_index_find(d, h48) == word) {
+            if (err == CELLAR_OK || err == CELLAR_ABSENT) { L2_COUNT(d, hits); }
+            return err;
+        }
+    }
+    return CELLAR_MISS;
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * io: everything that must be durable at a certain moment: SUPER, META, syncs.
+ *
+ * FORMAT     META.0, META.1, written in turn; the valid one with the higher serial counts:
+ *            0 u32 magic  8 u64 epoch  16 u64 serial  24 u64 lsn covered  32 u32 views
+ *            36 u32 tags (0)  40 u64 born (0)  48 u32 next vgen  52 u32 next id  56 u64 check (of
+ *            all bytes but itself)  64 views {u32 id, u32 vgen, u32 version, u32 name_len, name,
+ *            padded to 8}
+ * INVARIANTS SUPER says CLEAN only when everything below clean_lsn is durable, and at level DROP no
+ *            record behind that is acknowledged before SUPER says DIRTY durably: else a power
+ *            cut would serve what the last sync saw although it has been overwritten.
+ *            META holds every control below its lsn: the table changes before a control is logged,
+ *            and the lsn is read before the table.
+ * LOCKING    all of it belongs to the worker, but l2_dirty_wait and l2_commit, which wait for it.
+ * LIMITS     if SUPER cannot be marked DIRTY (the disk refuses), changes are logged all the same:
+ *            process death loses nothing; a power cut on top of that may show the last sync. */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#define L2_META_MAGIC 0x4d324c43u /* "CL2M" */
+#define L2_META_HEAD 64u
+#define L2_META_ROW 16u
+#define L2_META_SEED UINT64_C(0x6d657461)
+#define L2_ROUNDS 64 /* of short transfers and interruptions */
+
+CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
+{
+    size_t got = 0;
+    for (int i = 0; i < L2_ROUNDS && got < n; i++) {
+        size_t done = 0;
+        const int e = d->vfs->pread(d->vfs->ctx, f, (unsigned char *)buf + got, n - got, at + got,
+                                    &done);
+        got += done;
+        if (e == EINTR || e == EAGAIN) { continue; }
+        if (e != 0) {
+            L2_COUNT(d, io_errors);
+            return e;
+        }
+        if (done == 0) { return ENODATA; } /* the file ends here */
+    }
+    return got == n ? 0 : EIO;
+}
+
+CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at)
+{
+    size_t put = 0;
+    for (int i = 0; i < L2_ROUNDS && put < n; i++) {
+        size_t done = 0;
+        const int e = d->vfs->pwrite(d->vfs->ctx, f, (const unsigned char *)buf + put, n - put,
+                                     at + put, &done);
+        put += done & ~(size_t)(L2_PAGE / 8 - 1); /* O_DIRECT goes on where a sector begins */
+        if (e == EINTR || e == EAGAIN) { continue; }
+        if (e != 0) {
+            L2_COUNT(d, io_errors);
+            return e;
+        }
+    }
+    return put == n ? 0 : EIO;
+}
+
+CELLAR_PRIVATE int64_t l2_wall_now(const l2 *d)
+{
+    return base_add_sat(base_now_ms(d->cfg.clock), d->wall_offset_ms);
+}
+
+/* ---- SUPER ---- */
+
+CELLAR_PRIVATE int l2_super_store(l2 *d)
+{
+    d->super.serial++;
+    d->super.floor_lsn = base_load_acq(&d->floor_lsn);
+    d->super.last_seen_wall_ms = BASE_MAX(d->super.last_seen_wall_ms, l2_wall_now(d));
+    unsigned char *page = d->page + L2_PAGE;
+    l2_super_write(page, &d->super);
+    const uint64_t at = (d->super.serial & 1) * L2_PAGE;
+    int e = l2_write(d, d->super_file, page, L2_PAGE, at);
+    BASE_POINT("l2.super_written");
+    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, d->super_file); }
+    if (e != 0) {
+        L2_COUNT(d, io_errors);
+        d->super.serial++; /* the copy it was meant for is in doubt: the next goes there again */
+    }
+    return e;
+}
+
+CELLAR_PRIVATE int l2_dirty_now(l2 *d)
+{
+    base_store_rlx(&d->want_dirty, 0u);
+    if (base_load_acq(&d->dirty) == L2_NOW_DIRTY) { return 0; }
+    d->super.state = L2_DIRTY;
+    const int e = l2_super_store(d);
+    if (e != 0) {
+        base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "the store could not be marked dirty");
+    }
+    BASE_POINT("l2.dirty");
+    base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY); /* acquire in l2_reserve_held */
+    return e;
+}
+
+CELLAR_PRIVATE void l2_dirty_wait(l2 *d)
+{
+    l2_worker_take(d);
+    (void)l2_dirty_now(d);
+    l2_worker_drop(d);
+}
+
+/* ---- META ---- */
+
+static size_t l2_meta_rows(const l2 *d, unsigned char *to, size_t cap) SYNC_HOLDS(L2_DEV);
+static size_t l2_meta_rows(const l2 *d, unsigned char *to, size_t cap)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < d->view_count; i++) {
+        const l2_view_row *v = &d->view[i];
+        const size_t row = L2_META_ROW + (size_t)base_round_up(v->name_len, 8);
+        if (row > cap - n) { return SIZE_MAX; }
+        l2_w32(to + n, v->v.id);
+        l2_w32(to + n + 4, v->v.vgen);
+        l2_w32(to + n + 8, v->v.version);
+        l2_w32(to + n + 12, v->name_len);
+        memcpy(to + n + L2_META_ROW, v->name, v->name_len);
+        n += row;
+    }
+    return n;
+}
+
+static uint64_t l2_meta_sum(const l2 *d, unsigned char *buf, size_t n)
+{
+    uint64_t check = l2_r64(buf + 56);
+    l2_w64(buf + 56, 0);
+    const uint64_t sum = base_sum(&d->form.sum, L2_META_SEED, buf, n);
+    l2_w64(buf + 56, check);
+    return sum;
+}
+
+static int l2_meta_write(l2 *d, unsigned char *buf, size_t cap, uint64_t lsn)
+{
+    memset(buf, 0, cap);
+    l2_w32(buf, L2_META_MAGIC);
+    l2_w64(buf + 8, d->form.epoch);
+    l2_w64(buf + 16, d->meta_serial + 1);
+    l2_w64(buf + 24, lsn);
+    sync_take(L2_DEV, &d->view_lock);
+    const size_t rows = l2_meta_rows(d, buf + L2_META_HEAD, cap - L2_META_HEAD);
+    l2_w32(buf + 32, d->view_count);
+    l2_w32(buf + 48, d->next_vgen);
+    l2_w32(buf + 52, d->next_id);
+    sync_drop(L2_DEV, &d->view_lock);
+    if (rows == SIZE_MAX) { return ENOSPC; }
+    l2_w64(buf + 56, l2_meta_sum(d, buf, L2_META_HEAD + rows));
+    base_vfs_file *f = d->meta[(d->meta_serial + 1) & 1];
+    int e = l2_write(d, f, buf, (size_t)base_round_up(L2_META_HEAD + rows, 512), 0);
+    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, f); }
+    return e;
+}
+
+CELLAR_PRIVATE int l2_meta_store(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t logged = d->logged_controls;
+    const l2_slot *s = d->open_slot;
+    const uint64_t lsn = s != NULL ? l2_lsn(d, s->head.segseq, s->pos)
+                                   : l2_lsn(d, d->newest_segseq + 1, 0);
+    sync_drop(L2_LOG, &d->log_lock);
+    sync_take(L2_DEV, &d->view_lock);
+    const size_t cap = L2_META_HEAD + 512 +
+                       ((size_t)d->view_count + 16) * (L2_META_ROW + L2_NAME_MAX);
+    sync_drop(L2_DEV, &d->view_lock);
+    unsigned char *buf = base_alloc(d->cfg.account, BASE_MOD_L2, cap, NULL);
+    if (buf == NULL) { return ENOMEM; }
+    const int e = l2_meta_write(d, buf, cap, lsn);
+    base_free(d->cfg.account, BASE_MOD_L2, buf, cap);
+    BASE_POINT("l2.meta");
+    if (e != 0) {
+        L2_COUNT(d, io_errors);
+        return e;
+    }
+    d->meta_serial++;
+    d->meta_lsn = lsn;
+    d->meta_controls = logged;
+    return 0;
+}
+
+/* One copy: its serial, or 0 when it is none. *buf is the caller's to free, `*cap` bytes. */
+static uint64_t l2_meta_read(l2 *d, unsigned which, unsigned char **buf, size_t *cap)
+{
+    base_vfs_stat st;
+    *buf = NULL;
+    *cap = 0;
+    if (d->vfs->stat(d->vfs->ctx, d->meta[which], &st) != 0 || st.size_bytes < L2_META_HEAD ||
+        st.size_bytes > (1u << 20)) {
+        return 0;
+    }
+    *cap = (size_t)st.size_bytes;
+    *buf = base_alloc(d->cfg.account, BASE_MOD_L2, *cap, NULL);
+    if (*buf == NULL || l2_read(d, d->meta[which], *buf, *cap, 0) != 0) { return 0; }
+    if (l2_r32(*buf) != L2_META_MAGIC) { return 0; }
+    size_t n = L2_META_HEAD;
+    for (uint32_t i = l2_r32(*buf + 32); i > 0; i--) {
+        if (*cap - n < L2_META_ROW || l2_r32(*buf + n + 12) > L2_NAME_MAX) { return 0; }
+        n += L2_META_ROW + (size_t)base_round_up(l2_r32(*buf + n + 12), 8);
+        if (n > *cap) { return 0; }
+    }
+    return l2_meta_sum(d, *buf, n) == l2_r64(*buf + 56) ? l2_r64(*buf + 16) : 0;
+}
+
+static bool l2_meta_take(l2 *d, const unsigned char *buf)
+{
+    size_t n = L2_META_HEAD;
+    bool ok = true;
+    /* Of an epoch that is over only names, ids and versions count: nothing of it is stored. */
+    const bool same = l2_r64(buf + 8) == d->form.epoch;
+    for (uint32_t i = l2_r32(buf + 32); i > 0 && ok; i--) {
+        const uint32_t len = l2_r32(buf + n + 12);
+        const l2_view v = { l2_r32(buf + n), l2_r32(buf + n + 4), l2_r32(buf + n + 8) };
+        ok = l2_view_apply(d, &v, (const char *)buf + n + L2_META_ROW, len);
+        n += L2_META_ROW + (size_t)base_round_up(len, 8);
+    }
+    sync_take(L2_DEV, &d->view_lock);
+    d->next_vgen = BASE_MAX(d->next_vgen, l2_r32(buf + 48));
+    d->next_id = BASE_MAX(d->next_id, l2_r32(buf + 52));
+    sync_drop(L2_DEV, &d->view_lock);
+    d->meta_lsn = same ? l2_r64(buf + 24) : 0;
+    return ok;
+}
+
+CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d)
+{
+    unsigned char *buf[2];
+    size_t cap[2];
+    uint64_t serial[2];
+    for (unsigned i = 0; i < 2; i++) { serial[i] = l2_meta_read(d, i, &buf[i], &cap[i]); }
+    const unsigned newer = serial[1] > serial[0];
+    bool ok = true;
+    if (serial[newer] != 0) { ok = l2_meta_take(d, buf[newer]); }
+    d->meta_serial = serial[newer];
+    for (unsigned i = 0; i < 2; i++) {
+        base_free(d->cfg.account, BASE_MOD_L2, buf[i], cap[i]);
+    }
+    return ok ? CELLAR_OK : CELLAR_E_NOMEM;
+}
+
+CELLAR_PRIVATE void l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
+                                     uint64_t *floor)
+{
+    if (bytes < 16) { return; }
+    if (value[0] == L2_CTL_FLOOR) {
+        *floor = BASE_MAX(*floor, l2_r64(value + 8));
+    } else if (value[0] == L2_CTL_VIEW && value[1] <= L2_NAME_MAX && 16u + value[1] <= bytes) {
+        const l2_view v = { l2_r32(value + 4), l2_r32(value + 8), l2_r32(value + 12) };
+        (void)l2_view_apply(d, &v, value[2] != 0 ? (const char *)value + 16 : NULL, value[1]);
+    }
+}
+
+/* ---- syncs ---- */
+
+static void l2_writers_wait(l2 *d)
+{
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        while (base_load_acq(&d->slot[i].writers) != 0) { base_yield(); }
+    }
+}
+
+static int l2_sync_files(l2 *d)
+{
+    int e = d->vfs->datasync(d->vfs->ctx, d->data_file);
+    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
+    return e;
+}
+
+/* At DROP appends wait from here on until somebody marks the store dirty again. */
+static uint64_t l2_sync_begin(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const l2_slot *s = d->open_slot;
+    const uint64_t lsn = s != NULL ? l2_lsn(d, s->head.segseq, s->pos)
+                                   : l2_lsn(d, d->newest_segseq + 1, 0);
+    if (d->cfg.level == L2_DROP) { base_store_rel(&d->dirty, (uint32_t)L2_NOW_MOVING); }
+    sync_drop(L2_LOG, &d->log_lock);
+    l2_writers_wait(d);
+    return lsn;
+}
+
+CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
+{
+    l2_worker_take(d);
+    L2_COUNT(d, syncs);
+    const uint32_t before = base_load_rlx(&d->dirty);
+    int e = l2_sync_files(d); /* the bulk of it, while appends go on */
+    const uint64_t lsn = l2_sync_begin(d);
+    BASE_POINT("l2.sync_begun");
+    if (e == 0) { e = l2_meta_store(d); }
+    if (e == 0) { e = l2_sync_files(d); }
+    if (e == 0) {
+        d->data_syncs++;
+        d->super.state = L2_CLEAN;
+        d->super.clean_lsn = lsn;
+        e = l2_super_store(d);
+    }
+    if (e == 0) {
+        base_store_rel(&d->want_dirty, 0u);
+        base_store_rel(&d->dirty, d->cfg.level == L2_DROP ? (uint32_t)L2_NOW_CLEAN
+                                                          : (uint32_t)L2_NOW_DIRTY);
+        l2_worker_drop(d);
+        return CELLAR_OK;
+    }
+    /* SUPER may say CLEAN, or not: it must say DIRTY again before anything is acknowledged. */
+    base_store_rel(&d->dirty, before == L2_NOW_CLEAN ? (uint32_t)L2_NOW_CLEAN
+                                                     : (uint32_t)L2_NOW_MOVING);
+    (void)l2_dirty_now(d);
+    l2_sync_failed(d, e);
+    l2_worker_drop(d);
+    return CELLAR_E_IO;
+}
+
+CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
+{
+    const uint32_t mine = base_load_acq(&d->commits_begun) + 1; /* one that begins after now */
+    for (;;) {
+        const uint32_t done = base_load_acq(&d->commits_done);
+        if ((int32_t)(done - mine) >= 0) {
+            return base_load_acq(&d->commit_errno) == 0 ? CELLAR_OK : CELLAR_E_IO;
+        }
+        if (!base_cas_ar(&d->committing, 0u, 1u)) {
+            (void)sync_wait(&d->commits_done, done, base_now_ns() + 10000000u);
+            continue;
+        }
+        const uint32_t number = base_add_ar(&d->commits_begun, 1u) + 1;
+        const int e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
+        if (e != 0) {
+            base_store_rel(&d->commit_errno, (uint32_t)e);
+            l2_sync_failed(d, e);
+        }
+        base_store_rel(&d->commits_done, number);
+        base_store_rel(&d->committing, 0u);
+        sync_wake(&d->commits_done, INT32_MAX);
+    }
+}
+
+CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us)
+{
+    if (!l2_worker_try(d)) { return false; }
+    const bool more = l2_work(d, budget_us);
+    l2_worker_drop(d);
+    return more;
+}
+
+/* ---- figures ---- */
+
+CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
+{
+    memset(out, 0, sizeof *out);
+#define L2_GIVE(name) out->name = base_load_rlx(&d->n.name)
+    L2_GIVE(gets); L2_GIVE(hits); L2_GIVE(miss_word); L2_GIVE(miss_read); L2_GIVE(miss_damage);
+    L2_GIVE(miss_key); L2_GIVE(miss_expired); L2_GIVE(io_errors); L2_GIVE(puts);
+    L2_GIVE(put_bytes); L2_GIVE(dropped); L2_GIVE(refused_stamp); L2_GIVE(refused_size);
+    L2_GIVE(refused_ttl); L2_GIVE(identical); L2_GIVE(kills); L2_GIVE(tombstones);
+    L2_GIVE(denied); L2_GIVE(remembered); L2_GIVE(controls); L2_GIVE(sealed);
+    L2_GIVE(sealed_bytes); L2_GIVE(reclaimed); L2_GIVE(emptied); L2_GIVE(syncs);
+    L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes);
+#undef L2_GIVE
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
+        out->segments_live += state == L2_SEG_STAGE || state == L2_SEG_DISK;
+        out->segments_free += state == L2_SEG_FREE;
+        out->bad_places += state == L2_SEG_BAD;
+    }
+    out->file_bytes = (uint64_t)(d->nseg + d->nstage) * d->form.seg_bytes + 2 * L2_PAGE;
+    out->log_bytes = out->segments_live * d->form.seg_bytes;
+    out->entries = base_load_rlx(&d->index.words);
+    out->index_slots = (uint64_t)d->index.buckets * L2_SHARDS * L2_WAYS;
+    out->index_full = base_load_rlx(&d->index.full);
+    out->warming = base_load_acq(&d->warming) != 0;
+    out->dirty = base_load_acq(&d->dirty) == L2_NOW_DIRTY;
+    sync_take(L2_LOG, &d->log_lock);
+    out->empty = d->emptied;
+    sync_drop(L2_LOG, &d->log_lock);
+}

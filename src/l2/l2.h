@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l2: the disk level: what L1 pushes out, and what survives the process. A hint, never the truth.
+ *
+ * L2 knows nothing of L1: who changes a key says so (l2_kill), who wants one stored brings a stamp
+ * and a function that says whether it still holds. How it works: l2_int.h.
+ * Every function may be called by any thread at any time between l2_open and l2_close.
+ *
+ * RESULTS    CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a negative entry), CELLAR_DROPPED, REFUSED,
+ *            and the errors named beside each call.
+ * TIMES      the store's clock, absolute milliseconds; wall time only on disk (l2_time). */
+#ifndef L2_L2_H
+#define L2_L2_H
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/port.h"
+#include "base/vfs.h"
+#include "cellar.h"
+
+typedef struct l2 l2;
+
+typedef enum l2_level { L2_DROP = 0, L2_KEEP = 1, L2_ALWAYS = 2 } l2_level;
+
+#define L2_BYTES_MIN ((uint64_t)16 << 20)
+
+typedef struct l2_config {
+    base_account *account;   /* outlives l2 */
+    base_log *log;           /* outlives l2 */
+    const base_clock *clock; /* outlives l2 */
+    const base_vfs *vfs;     /* NULL: the system's */
+    const char *path;
+    uint64_t bytes;          /* all files together; counts when a store is made */
+    uint64_t memory_bytes;   /* the budget that index and stage are sized for */
+    uint64_t avg_object_bytes; /* 0: 1 KiB */
+    l2_level level;
+    int64_t sync_ms;         /* KEEP: interval of barriers; 0: 1000 */
+    int64_t min_ttl_ms;      /* what has less left is not written */
+    uint32_t seg_bytes, seg_count, stage_count; /* 0: chosen; tests: 16 KiB, 3, 2 at least */
+    base_hash_algo hash_algo; /* counts when a store is made */
+    const unsigned char *secret; /* 32 bytes, the same; NULL: from the kernel */
+    bool no_thread;          /* all work in l2_tick */
+    int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
+    void *wall_ctx;
+} l2_config;
+
+typedef struct l2_key { /* of one entry; hash as base_hash(l2_hash_key, vgen, bytes) */
+    const void *bytes;
+    uint32_t len;
+    uint32_t vgen;
+    uint64_t hash;
+} l2_key;
+
+typedef struct l2_meta { /* 0 where not said: none */
+    int64_t deadline_ms; /* BASE_NEVER_MS: none */
+    uint32_t stale_ms, idle_ms;
+    uint64_t version, value_hash;
+    uint64_t addr; /* out of a get: names the copy. Into a put: "unchanged since I got it" */
+    uint32_t user_flags;
+    uint8_t kind, cost; /* kind: of L1; not 0: CELLAR_ABSENT */
+} l2_meta;
+
+/* E_BUSY: another opener has it. E_FOREIGN, E_VERSION, E_CORRUPT: somebody else's, of a newer
+ * library, both copies of its head damaged: nothing was touched. E_IO, E_NOMEM, E_SPACE, E_INVAL.
+ * *sys_errno: what the system said, 0 if it is not to blame. Warm-up goes on behind it. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);
+/* Ends what is in work, seals, syncs: the next open finds everything. No other call may be running.
+ * With a clean end nothing is lost by a power cut, at any level. */
+BASE_SPARE CELLAR_PRIVATE void l2_close(l2 *d);
+/* In a forked child: lock, files and memory are let go, nothing shared is touched; d is gone. */
+BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
+
+BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
+
+/* Copies min(buf_cap, length) bytes; *value_len is the full length. OK, ABSENT, MISS, E_BUFFER. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
+                                            size_t *value_len, l2_meta *meta);
+
+/* Is the key still as it was when the value was taken? Asked under the key's gate. */
+typedef struct l2_current {
+    bool (*is)(void *ctx, uint64_t hash, uint64_t stamp); /* NULL: yes */
+    void *ctx;
+    uint64_t stamp;
+} l2_current;
+/* Never waits. OK: in the log (or an identical copy is). DROPPED: no room in time. REFUSED: not
+ * current any more, too large, or due too soon. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
+                                            size_t value_len, const l2_meta *meta,
+                                            const l2_current *current);
+/* The key was changed or deleted: no older value of it is served any more, also after a restart. */
+BASE_SPARE CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k);
+
+/* ---- views: which generation of which name is current ---- */
+#define L2_VIEWS_MAX 4096u
+#define L2_NAME_MAX 64u
+typedef struct l2_view {
+    uint32_t id;      /* never reused */
+    uint32_t vgen;    /* 0: no such view */
+    uint32_t version; /* public; carried only */
+} l2_view;
+/* The numbers of a name; false: never heard of. */
+BASE_SPARE CELLAR_PRIVATE bool l2_view_find(l2 *d, const char *name, size_t name_len, l2_view *out);
+/* From now on; logged. name NULL: of a view already known. vgen 0: the view is gone. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name,
+                                                 size_t name_len);
+/* Numbers from which nothing has ever been given out: generations, ids. */
+BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_vgen(l2 *d);
+BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);
+
+/* OK: all that was acknowledged before the call outlives a power cut. E_IO. May wait. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_sync(l2 *d);
+/* The same for the log alone, and cheaper: what level ALWAYS promises of each change. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_commit(l2 *d);
+/* Background work for about budget_us; true: there is more to do now. */
+BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
+
+typedef struct l2_stats {
+    uint64_t file_bytes, log_bytes, segments_live, segments_free, entries, index_slots;
+    uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired, io_errors;
+    uint64_t puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical;
+    uint64_t kills, tombstones, denied, remembered, controls;
+    uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
+    uint64_t recovered, holes, bad_places;
+    bool warming, dirty, empty;
+} l2_stats;
+BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);
+/* Walk everything: NULL, or what is wrong (static text). Nobody else may be working. */
+BASE_SPARE CELLAR_PRIVATE const char *l2_audit(l2 *d);
+
+#endif

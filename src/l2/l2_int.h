@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l2_int: the picture of the disk level that its files share.
+ *
+ * PICTURE    put, tombstone, control -> slot of stage.buf (mapped: survives the process)
+ *                -> full: sealed, written to its place in data.seg -> slot free again
+ *            get: word of the RAM index -> bytes in a slot or on disk -> every check -> caller
+ *            reclaim: the oldest segment's words go, then its place; the next header says so
+ *            open: headers and trailers -> slots walked -> footers, newest first -> words, filter
+ * LSN        position in the one log: segseq * seg_bytes + offset. Of two records of one key the
+ *            one with the higher lsn counts; that is all there is to know about order.
+ * WORDS      addr names a *segment index* (not its place in the file, which may change when a write
+ *            fails) and an offset, in granules. Two keys of one class (same buckets, same tag)
+ *            share a word: the newer wins.
+ * INVARIANTS floor: what lies below `floor_lsn` is dead for good. oldest: no segment below it holds
+ *            anything. What replay could find is in the filter, or below the floor of a header in
+ *            the stage. A record is complete when its check is set (release), not before.
+ * LOCKING    gate of the key's hash48 (L2_GATE) -> log lock (L2_LOG) or a shard (L2_SHARD), never
+ *            both. The worker's word `working` is no ranked lock: it is held over I/O. A slot is
+ *            not reused before its writers and pins are 0.
+ * NEVER      asserted: bytes from disk. */
+#ifndef L2_L2_INT_H
+#define L2_L2_INT_H
+
+#include <string.h>
+
+#include "base/num.h"
+#include "base/sync.h"
+#include "l2/l2.h"
+
+#define L2_MAJOR 1u
+#define L2_MINOR 0u
+#define L2_PAGE 4096u
+#define L2_HEAD_BYTES 64u
+#define L2_RECORD_HEAD 24u
+#define L2_FOOT_ENTRIES 407u
+#define L2_FOOT_HEAD 24u
+#define L2_ENTRY_BYTES 10u
+#define L2_EXT_MAX 64u       /* bytes of a record's extension as this version writes it */
+#define L2_SEGS_MIN 3u
+#define L2_SLOTS_MAX 8u
+#define L2_SHARDS 64u
+#define L2_WAYS 8u
+#define L2_KICKS 8u
+#define L2_MEMO 10u
+#define L2_ERAS 3u
+#define L2_SEGSEQ_STEP 1024u /* reserved in SUPER at once */
+#define L2_BAD_MAX 768u
+#define L2_FLOOR_ROOM 64u    /* end of a slot that only a FLOOR may take */
+
+enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
+enum { L2_CTL_VIEW = 1, L2_CTL_FLOOR = 2 }; /* first byte of a control's value */
+
+/* ---- form.c: bytes ------------------------------------------------------------------------- */
+
+typedef struct l2_super {
+    uint16_t major, minor;
+    uint64_t compat, ro_compat, incompat;
+    unsigned char uuid[16], boot_id[16], secret[32];
+    uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, stage_ino, floor_lsn;
+    int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
+    uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
+    uint16_t check_algo, hash_algo;
+    uint32_t bad[L2_BAD_MAX];
+} l2_super;
+enum { L2_CLEAN = 1, L2_DIRTY = 2 };
+
+typedef struct l2_head { /* of a segment */
+    uint64_t epoch, segseq, prev_segseq, floor_lsn;
+    int64_t base_wall_ms;
+    uint32_t segid, seg_bytes;
+} l2_head;
+
+typedef struct l2_trailer {
+    l2_head head; /* once more: either copy is enough */
+    uint32_t data_end, entries, footer_pages, tombs, controls, max_vgen;
+} l2_trailer;
+
+typedef struct l2_entry { /* one line of a footer */
+    uint64_t h48;
+    uint32_t off, bytes; /* bytes: up to the next record, or the end */
+    uint8_t kind;
+} l2_entry;
+
+typedef struct l2_rec { /* the first 24 bytes of a record, and what follows from them */
+    uint32_t check;
+    uint16_t mark, klen;
+    uint32_t vlen;   /* stored bytes */
+    uint8_t kind, ext;
+    int64_t expiry_wall_ms; /* 0: none */
+    uint32_t vgen;
+    uint32_t bytes;  /* without padding */
+} l2_rec;
+
+typedef struct l2_form { /* what all checks of one store are made with; constant while it is open */
+    base_sum_key sum;
+    uint64_t epoch;
+    uint32_t seg_bytes, granule;
+} l2_form;
+
+BASE_INLINE uint64_t l2_r64(const unsigned char *p) { return base_hash_r8(p); }
+BASE_INLINE uint32_t l2_r32(const unsigned char *p) { return (uint32_t)base_hash_r4(p); }
+BASE_INLINE uint16_t l2_r16(const unsigned char *p)
+{
+    uint16_t v;
+    memcpy(&v, p, 2);
+    return v;
+}
+BASE_INLINE void l2_w64(unsigned char *p, uint64_t v) { memcpy(p, &v, 8); }
+BASE_INLINE void l2_w32(unsigned char *p, uint32_t v) { memcpy(p, &v, 4); }
+BASE_INLINE void l2_w16(unsigned char *p, uint16_t v) { memcpy(p, &v, 2); }
+
+CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *s);
+/* OK; E_FOREIGN (no magic), E_CORRUPT (check), E_VERSION (of a newer library). */
+CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out);
+
+CELLAR_PRIVATE void l2_head_write(const l2_form *f, unsigned char at[L2_HEAD_BYTES],
+                                  const l2_head *h);
+/* False: damaged, of another epoch, or not a header. */
+CELLAR_PRIVATE bool l2_head_read(const l2_form *f, const unsigned char at[L2_HEAD_BYTES],
+                                 l2_head *out);
+CELLAR_PRIVATE void l2_trailer_write(const l2_form *f, unsigned char page[L2_PAGE],
+                                     const l2_trailer *t);
+CELLAR_PRIVATE bool l2_trailer_read(const l2_form *f, const unsigned char page[L2_PAGE],
+                                    l2_trailer *out);
+/* Footer page number `index` of a segment is complete: set its check. */
+CELLAR_PRIVATE void l2_foot_close(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq);
+CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAGE],
+                               uint64_t segseq, uint32_t index);
+/* Try every single flipped bit of a page that does not verify (about 3 ms). True: it does now. */
+CELLAR_PRIVATE bool l2_foot_heal(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq,
+                                 uint32_t index);
+CELLAR_PRIVATE bool l2_trailer_heal(const l2_form *f, unsigned char page[L2_PAGE],
+                                    l2_trailer *out);
+BASE_INLINE unsigned char *l2_foot_entry(unsigned char *page, uint32_t i)
+{
+    return page + L2_FOOT_HEAD + (size_t)i * L2_ENTRY_BYTES;
+}
+CELLAR_PRIVATE void l2_entry_write(unsigned char at[L2_ENTRY_BYTES], uint64_t h48, uint8_t kind);
+
+/* Bytes a record takes, padding included. */
+CELLAR_PRIVATE uint32_t l2_rec_room(const l2_form *f, size_t ext_bytes, size_t klen, size_t vlen);
+/* The head without its check, which is 0 until the body is there. */
+CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
+                                 uint32_t off, const l2_rec *r);
+CELLAR_PRIVATE void l2_rec_end(const l2_form *f, unsigned char *at, uint64_t segseq, uint32_t off);
+/* Does a record begin here? Its lengths can then be trusted; its body not yet. `end`: where the
+ * data area ends at the latest. */
+CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                                  uint32_t off, uint32_t end, l2_rec *out);
+/* The whole of it, after l2_rec_marked. */
+CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                                 uint32_t off, const l2_rec *r);
+
+CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m);
+/* False: an extension this library must know and does not. */
+CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m);
+
+/* ---- index.c: words ------------------------------------------------------------------------ */
+
+typedef struct l2_shard {
+    sync_lock lock;        /* rank L2_SHARD; for writers. Readers take none */
+    uint32_t pad;
+    _Atomic uint64_t *way; /* buckets * L2_WAYS; word: addr 36, tag 16, hint 8, ref 2, tomb 1, 0 */
+    unsigned char *closed; /* warm-up: a bit a bucket that turned away something; else NULL */
+} l2_shard;
+
+typedef struct l2_index {
+    l2_shard shard[L2_SHARDS];
+    uint32_t buckets;      /* of a shard; constant */
+    _Atomic uint64_t full; /* words that found no place, or made room for newer ones */
+    _Atomic uint64_t words; /* in use, put and tomb */
+} l2_index;
+
+#define L2_WORD_TOMB ((uint64_t)2)
+#define L2_WORD_ADDR(w) ((w) >> 28)
+#define L2_WORD(addr, tag, hint) \
+    ((uint64_t)(addr) << 28 | (uint64_t)(tag) << 12 | (uint64_t)(hint) << 4)
+#define L2_ADDR_MAX (((uint64_t)1 << 36) - 1)
+
+typedef struct l2_class { /* where the words of a hash48 lie */
+    uint32_t shard, b1, b2, tag;
+} l2_class;
+
+/* ---- gate.c: gates, memo, filter ------------------------------------------------------------ */
+
+typedef struct l2_gate {
+    sync_lock lock;                /* rank L2_GATE */
+    unsigned char memo[L2_MEMO][6]; /* hash48 whose newest record is a whole tombstone; 0: none */
+} l2_gate;
+
+typedef struct l2_filter_line { _Atomic uint64_t w[8]; } l2_filter_line;
+
+/* ---- log.c: slots and segments -------------------------------------------------------------- */
+
+enum { L2_SLOT_FREE, L2_SLOT_READY, L2_SLOT_OPEN, L2_SLOT_FULL, L2_SLOT_WRITTEN };
+
+typedef struct l2_slot {
+    unsigned char *base;      /* seg_bytes in the mapping; constant */
+    l2_head head;             /* from READY on; L2_LOG, the worker's once FULL */
+    uint32_t state;           /* L2_SLOT_...; L2_LOG */
+    uint32_t seg;             /* index of its segment */
+    uint32_t pos, entries, tombs, controls, max_vgen; /* L2_LOG while OPEN, then the worker's */
+    uint32_t last_off;        /* of the newest record; its entry still lacks the distance */
+    uint64_t synced_at;       /* the worker's: data_syncs that must be reached before reuse */
+    _Atomic uint32_t writers; /* records reserved but not complete; release by the last store */
+    _Atomic uint32_t pins;    /* readers that look at the bytes; sc against seg.word */
+} l2_slot;
+
+enum { L2_SEG_FREE, L2_SEG_STAGE, L2_SEG_DISK, L2_SEG_BAD };
+#define L2_SEG_WORD(state, slot, segseq) \
+    ((uint64_t)(segseq) << 16 | (uint64_t)(slot) << 8 | (uint64_t)(state))
+#define L2_SEG_STATE(w) ((uint32_t)(w) & 0xffu)
+#define L2_SEG_SLOT(w) ((uint32_t)((w) >> 8) & 0xffu)
+#define L2_SEG_SEQ(w) ((w) >> 16)
+
+typedef struct l2_seg {
+    _Atomic uint64_t word;  /* L2_SEG_WORD; sc against a slot's pins */
+    _Atomic uint32_t place; /* in data.seg; the worker's, before `word` says DISK */
+    uint32_t era;           /* of the filter */
+    uint32_t controls, footer_pages, data_end; /* once sealed; the worker's */
+    bool unread;            /* warm-up has not come to it yet */
+    _Atomic uint32_t future; /* 1: written by a clock ahead of ours: times to live are over */
+} l2_seg;
+
+typedef struct l2_view_row {
+    l2_view v;
+    uint32_t name_len;
+    char name[L2_NAME_MAX];
+} l2_view_row;
+
+typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
+    _Atomic uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired,
+        io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
+        kills, tombstones, denied, remembered, controls, sealed, sealed_bytes, reclaimed, emptied,
+         syncs, barriers, healed, recovered, holes;
+} l2_counts;
+
+enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* l2.dirty */
+
+struct l2 {
+    l2_config cfg;           /* constant; path is not kept */
+    const base_vfs *vfs;
+    base_vfs_file *dir, *lock_file, *super_file, *stage_file, *data_file, *data_direct, *meta[2];
+    l2_form form;
+    base_hash_key hash_key;
+    int64_t wall_offset_ms;  /* store clock + this = L, the logical wall clock; constant */
+    l2_super super;          /* the worker's */
+    uint32_t nseg, nstage;   /* constant */
+    uint32_t seg_shift;      /* log2 of granules in a segment */
+    uint32_t reserve;        /* bytes of a slot that no put takes */
+    uint32_t room_max;       /* of one put: fits into every fresh slot */
+    uint32_t keep_free;      /* places the worker keeps free */
+
+    unsigned char *map;      /* stage.buf */
+    size_t map_bytes;
+    l2_seg *seg;             /* nseg */
+    l2_slot slot[L2_SLOTS_MAX];
+
+    sync_lock log_lock;      /* rank L2_LOG; guards what follows down to view_lock */
+    l2_slot *open_slot;      /* where records go; NULL: none since an overflow */
+    uint64_t next_segseq, segseq_end; /* numbers below `segseq_end` may be used */
+    uint64_t newest_segseq;  /* given to a segment last */
+    uint32_t *free_seg;      /* stack of free segment indexes */
+    uint32_t free_count;
+    uint32_t era_now, era_segs; /* filter era of new segments, segments in it */
+    bool emptied;            /* overflowed: nothing is stored, so nothing needs a tombstone */
+    uint64_t logged_controls; /* reserved so far */
+
+    sync_lock view_lock;     /* rank L2_DEV; guards what follows */
+    l2_view_row *view;
+    uint32_t view_count, view_cap;
+    uint32_t next_vgen, next_id;
+
+    _Atomic uint64_t floor_lsn;   /* grows only; L2_LOG to raise it */
+    _Atomic uint64_t oldest_lsn;  /* start of the oldest segment not reclaimed; the worker's */
+    _Atomic uint64_t header_floor; /* highest floor in a header that lies in the stage */
+    _Atomic uint32_t dirty;       /* L2_NOW_...; futex word */
+    _Atomic uint32_t want_dirty;  /* 1: a put was dropped because the store is marked clean */
+    _Atomic uint32_t broken;      /* an errno: no more puts, gets miss */
+
+    l2_index index;
+    l2_gate *gates;
+    uint32_t gate_count;     /* power of two */
+    l2_filter_line *lines;
+    uint32_t line_count;
+    _Atomic uint32_t warming; /* 1: the filter is not complete; release when it is */
+    struct { uint64_t end_segseq; uint32_t state; } era[L2_ERAS]; /* L2_LOG; see gate.c */
+    uint32_t clear_at;       /* the worker's: next line of an era being cleared */
+
+    /* the worker's: who holds `working` */
+    _Atomic uint32_t working; /* futex word: 0 free, 1 held, 2 held and waited for */
+    unsigned char *page;      /* scratch pages, aligned; L2_PAGE * 4 */
+    void *page_raw;
+    uint64_t data_syncs;      /* completed ones */
+    uint64_t meta_serial, meta_lsn, meta_controls;
+    int64_t barrier_ms, seen_ms;
+    uint32_t *order;          /* warm-up: segment indexes, newest first; room for nseg */
+    uint32_t order_count, order_at;
+
+    _Atomic uint32_t commits_begun, commits_done, committing, commit_errno; /* l2_commit */
+    base_thread thread;
+    bool threaded;
+    _Atomic uint32_t stop, bell;
+    l2_counts n;
+};
+
+#define L2_COUNT(d, field) ((void)base_add_rlx(&(d)->n.field, (uint64_t)1))
+#define L2_COUNT_BY(d, field, by) ((void)base_add_rlx(&(d)->n.field, (uint64_t)(by)))
+
+/* index.c */
+CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects);
+CELLAR_PRIVATE void l2_index_close(l2 *d);
+BASE_INLINE uint64_t l2_h48(uint64_t hash) { return base_mix64(hash) >> 16; }
+/* The class's word, 0: none. Lock-free. */
+CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48);
+/* The class's word is `word` from now on (0: none). */
+CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t h48, uint64_t word);
+/* If it still points to `addr`. */
+CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
+/* Warm-up: only where the class has none, and nothing of its pair was turned away. */
+CELLAR_PRIVATE void l2_index_replay(l2 *d, uint64_t h48, uint64_t word);
+CELLAR_PRIVATE bool l2_index_warm_begin(l2 *d);
+/* Tomb words go, and words that `dead` says are. Also for a segment whose footer cannot be read. */
+CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
+                                   uint64_t arg);
+CELLAR_PRIVATE void l2_index_warm_end(l2 *d);
+CELLAR_PRIVATE uint64_t l2_word_make(const l2 *d, uint32_t seg, uint32_t off, uint64_t h48,
+                                     uint32_t bytes);
+CELLAR_PRIVATE uint32_t l2_word_seg(const l2 *d, uint64_t word);
+CELLAR_PRIVATE uint32_t l2_word_off(const l2 *d, uint64_t word);
+CELLAR_PRIVATE uint32_t l2_word_bytes(const l2 *d, uint64_t word); /* an upper bound */
+/* lsn of what the word names now; 0: its segment is free. */
+CELLAR_PRIVATE uint64_t l2_word_lsn(const l2 *d, uint64_t word);
+
+/* gate.c */
+CELLAR_PRIVATE bool l2_gates_open(l2 *d, uint64_t objects);
+CELLAR_PRIVATE void l2_gates_close(l2 *d);
+BASE_INLINE l2_gate *l2_gate_of(l2 *d, uint64_t h48)
+{
+    return &d->gates[(h48 >> 8) & (d->gate_count - 1)];
+}
+CELLAR_PRIVATE bool l2_memo_knows(const l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
+CELLAR_PRIVATE void l2_memo_note(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
+CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
+CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era);
+CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48);
+/* A segment begins: its era. */
+CELLAR_PRIVATE uint32_t l2_era_begin(l2 *d, uint64_t segseq) SYNC_HOLDS(L2_LOG);
+/* Clear a piece of an era that is given up; true: more to do. */
+CELLAR_PRIVATE bool l2_era_work(l2 *d);
+
+/* log.c */
+typedef enum l2_room { L2_ROOM_PUT, L2_ROOM_KEEP, L2_ROOM_FLOOR } l2_room;
+typedef struct l2_spot { /* a reserved place; the slot's writers count it */
+    l2_slot *slot;
+    unsigned char *at;
+    uint64_t segseq;
+    uint32_t seg, off, era;
+} l2_spot;
+typedef enum l2_took { L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY } l2_took;
+/* Head and footer line are written, the body is the caller's, l2_rec_end and l2_spot_done after.
+ * L2_IS_CLEAN: the store must be marked dirty first. L2_IS_EMPTY: a KEEP record found no room, all
+ * older is given up: nothing needs to be said about it. try: give up when the lock is busy. */
+CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
+                                  bool try_only, l2_spot *out);
+CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s);
+BASE_INLINE uint64_t l2_lsn(const l2 *d, uint64_t segseq, uint32_t off)
+{
+    return segseq * d->form.seg_bytes + off;
+}
+CELLAR_PRIVATE uint32_t l2_data_limit(const l2 *d, uint32_t entries);
+CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *r, uint32_t off);
+CELLAR_PRIVATE bool l2_slot_open(l2 *d) SYNC_HOLDS(L2_LOG);
+/* Give slot and segment a number and a header; the caller says when it may be used. */
+CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg) SYNC_HOLDS(L2_LOG);
+/* Footers, trailer, zeros between; then the whole slot to its place. */
+CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s);
+/* All that is stored is given up: its floor is logged where there is room for that. */
+CELLAR_PRIVATE void l2_empty(l2 *d);
+CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us);
+CELLAR_PRIVATE void l2_worker_take(l2 *d);
+CELLAR_PRIVATE bool l2_worker_try(l2 *d);
+CELLAR_PRIVATE void l2_worker_drop(l2 *d);
+CELLAR_PRIVATE void l2_ring(l2 *d);
+CELLAR_PRIVATE bool l2_reclaim(l2 *d);
+CELLAR_PRIVATE int l2_prepare(l2 *d);
+CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e);
+/* Read footer page `index` of a segment on disk into d->page, healed if need be. */
+CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32_t index);
+/* Call fn for each line of the page in d->page; false: its distances are impossible. */
+CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
+                                 void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx);
+
+/* io.c */
+CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
+CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
+CELLAR_PRIVATE int l2_super_store(l2 *d); /* serial + 1, the other copy, synced */
+CELLAR_PRIVATE int l2_meta_store(l2 *d);
+CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* makes L2_NOW_DIRTY durable; the worker's */
+CELLAR_PRIVATE void l2_dirty_wait(l2 *d); /* the same; no lock held, not by the worker */
+CELLAR_PRIVATE int64_t l2_wall_now(const l2 *d);
+CELLAR_PRIVATE void l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
+                                     uint64_t *floor);
+/* False: no memory. */
+CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len);
+/* The valid copy with the higher serial into the view table; its lsn is d->meta_lsn. */
+CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d);
+
+/* recover.c */
+/* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. */
+CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno);
+CELLAR_PRIVATE bool l2_warm_step(l2 *d);
+
+#endif

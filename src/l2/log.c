@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * log: the one log: slots that are filled in memory the process does not own, segments on disk.
+ *
+ * PICTURE    reserve (lock) -> copy (no lock) -> check -> .. slot full -> worker seals: footers,
+ *            trailer, one write to its place -> slot free
+ *            slot FREE -> [READY at KEEP, ALWAYS] -> OPEN -> FULL -> WRITTEN -> FREE
+ *            seg  FREE -> STAGE -> DISK -> (reclaimed, oldest first) FREE
+ * INVARIANTS lengths and mark stand in the slot before the lock is dropped, so one thread's torn
+ *            record never hides what others have acknowledged behind it. After each reservation
+ *            there is room for one FLOOR. A slot is reused when its bytes are in data.seg (at KEEP
+ *            and ALWAYS: synced), its writers are through and nobody looks at it.
+ *            At KEEP and ALWAYS a header is durable before a record follows it: a power cut leaves
+ *            no gap in the chain of headers, so a gap is damage.
+ *            Reclaim is strictly oldest first: a tombstone hides values, and so does a newer value,
+ *            even when it has expired; when a segment goes nothing older exists.
+ * LOCKING    L2_LOG for slots' states, positions, free segments. The worker (`working`) seals,
+ *            reclaims, syncs; only it does I/O.
+ * WALK       a KEEP record (tombstone, control) that finds neither room nor a free slot gives up
+ *            all that is stored: FLOOR. All of L2 is worth less than one lost delete.
+ * LIMITS     no FLOOR without an open slot: then everything was given up before and nothing has
+ *            been stored since. A place whose write failed is not used again before the next open.
+ * NOT HERE   what must be logged (put.c), what is found again (recover.c). */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#define L2_CHUNK ((size_t)1 << 20)
+#define L2_TRY_ROUNDS 2000 /* of a put for the log lock: some 50 us */
+#define L2_RETRY_PLACES 3
+#define L2_META_EVERY 64u
+#define L2_META_MS 10000
+#define L2_SEEN_MS 60000
+
+/* ---- slots ---- */
+
+CELLAR_PRIVATE uint32_t l2_data_limit(const l2 *d, uint32_t entries)
+{
+    const uint32_t pages = (entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
+    return d->form.seg_bytes - (pages + 1) * L2_PAGE;
+}
+
+static unsigned char *l2_slot_foot(const l2 *d, const l2_slot *s, uint32_t page)
+{
+    return s->base + d->form.seg_bytes - (size_t)(page + 2) * L2_PAGE;
+}
+
+CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
+{
+    const uint64_t floor = base_load_acq(&d->floor_lsn), oldest = base_load_acq(&d->oldest_lsn);
+    const uint64_t segseq = d->next_segseq++;
+    s->head = (l2_head){ .epoch = d->form.epoch, .segseq = segseq,
+                         .prev_segseq = d->newest_segseq, .floor_lsn = BASE_MAX(floor, oldest),
+                         .base_wall_ms = l2_wall_now(d), .segid = base_load_rlx(&d->seg[seg].place),
+                         .seg_bytes = d->form.seg_bytes };
+    d->newest_segseq = segseq;
+    s->seg = seg;
+    s->pos = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
+    s->entries = s->tombs = s->controls = s->max_vgen = s->last_off = 0;
+    memset(s->base + d->form.seg_bytes - L2_PAGE, 0, L2_PAGE);
+    l2_head_write(&d->form, s->base + d->form.seg_bytes - L2_PAGE + 128, &s->head);
+    l2_head_write(&d->form, s->base, &s->head);
+    d->seg[seg].era = l2_era_begin(d, segseq);
+    d->seg[seg].controls = 0;
+    base_store_rlx(&d->seg[seg].future, 0u);
+    base_store_sc(&d->seg[seg].word,
+                  L2_SEG_WORD(L2_SEG_STAGE, (uint64_t)(s - d->slot), segseq));
+}
+
+static l2_slot *l2_slot_in(l2 *d, uint32_t state) SYNC_HOLDS(L2_LOG);
+static l2_slot *l2_slot_in(l2 *d, uint32_t state)
+{
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        if (d->slot[i].state == state) { return &d->slot[i]; }
+    }
+    return NULL;
+}
+
+static bool l2_slot_make(l2 *d, l2_slot *s) SYNC_HOLDS(L2_LOG);
+static bool l2_slot_make(l2 *d, l2_slot *s)
+{
+    if (s == NULL || d->free_count == 0 || d->next_segseq >= d->segseq_end) { return false; }
+    l2_slot_head(d, s, d->free_seg[--d->free_count]);
+    return true;
+}
+
+CELLAR_PRIVATE bool l2_slot_open(l2 *d)
+{
+    l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
+    if (s == NULL) {
+        s = l2_slot_in(d, L2_SLOT_FREE);
+        if (d->cfg.level != L2_DROP || !l2_slot_make(d, s)) { return false; }
+        base_store_rel(&d->header_floor, s->head.floor_lsn);
+    }
+    if (d->open_slot != NULL) { d->open_slot->state = L2_SLOT_FULL; }
+    s->state = L2_SLOT_OPEN;
+    d->open_slot = s;
+    d->emptied = false;
+    BASE_POINT("l2.slot_open");
+    return true;
+}
+
+/* The newest record ends where the next one begins, at `next`. */
+static void l2_slot_dist(const l2 *d, const l2_slot *s, uint32_t next)
+{
+    if (s->entries == 0) { return; }
+    const uint32_t last = s->entries - 1, dist = (next - s->last_off) / d->form.granule;
+    unsigned char *page = l2_slot_foot(d, s, last / L2_FOOT_ENTRIES);
+    memcpy(l2_foot_entry(page, last % L2_FOOT_ENTRIES) + 6, &dist, 3);
+}
+
+CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *r, uint32_t off)
+{
+    l2_slot_dist(d, s, off);
+    const uint32_t index = s->entries / L2_FOOT_ENTRIES, line = s->entries % L2_FOOT_ENTRIES;
+    unsigned char *page = l2_slot_foot(d, s, index);
+    if (line == 0) {
+        memset(page, 0, L2_PAGE);
+        l2_w32(page + 8, off / d->form.granule);
+        l2_w16(page + 14, (uint16_t)index);
+        l2_w64(page + 16, s->head.segseq);
+    }
+    l2_entry_write(l2_foot_entry(page, line), h48, r->kind);
+    l2_w16(page + 12, (uint16_t)(line + 1));
+    s->entries++;
+    s->last_off = off;
+    s->tombs += r->kind == L2_KIND_TOMB;
+    s->controls += r->kind == L2_KIND_CONTROL;
+    s->max_vgen = BASE_MAX(s->max_vgen, r->vgen);
+}
+
+/* Where a record of `bytes` would begin, and whether it may. A record of half a page or more does
+ * not straddle one page more than it must. */
+static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
+                         uint32_t *off)
+{
+    *off = s->pos;
+    const uint32_t into = s->pos % L2_PAGE;
+    if (bytes >= L2_PAGE / 2 &&
+        (into + bytes + L2_PAGE - 1) / L2_PAGE > (bytes + L2_PAGE - 1) / L2_PAGE) {
+        *off = (uint32_t)base_round_up(s->pos, L2_PAGE);
+    }
+    const uint32_t keep = room == L2_ROOM_PUT ? d->reserve
+                                              : room == L2_ROOM_KEEP ? L2_FLOOR_ROOM : 0;
+    const uint32_t limit = l2_data_limit(d, s->entries + (room == L2_ROOM_FLOOR ? 1 : 2));
+    return (uint64_t)*off + bytes + keep <= limit;
+}
+
+static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uint32_t bytes,
+                         l2_spot *out) SYNC_HOLDS(L2_LOG);
+static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uint32_t bytes,
+                         l2_spot *out)
+{
+    l2_slot *s = d->open_slot;
+    *out = (l2_spot){ s, s->base + off, s->head.segseq, s->seg, off, d->seg[s->seg].era };
+    l2_rec_begin(&d->form, out->at, s->head.segseq, off, r);
+    l2_slot_note(d, s, h48, r, off);
+    s->pos = off + bytes;
+    (void)base_add_rlx(&s->writers, 1u);
+}
+
+CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s)
+{
+    l2_rec_end(&d->form, s->at, s->segseq, s->off);
+    BASE_POINT("l2.complete");
+    (void)base_sub_ar(&s->slot->writers, 1u); /* acquire in l2_slot_due */
+}
+
+/* Everything below a FLOOR at the end of the open slot is dead. */
+static void l2_overflow(l2 *d) SYNC_HOLDS(L2_LOG);
+static void l2_overflow(l2 *d)
+{
+    l2_slot *s = d->open_slot;
+    if (s == NULL) { return; } /* given up before, or still opening */
+    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
+    const uint32_t bytes = l2_rec_room(&d->form, 0, 0, r.vlen);
+    uint32_t off;
+    l2_spot spot;
+    const bool fits = l2_slot_fits(d, s, L2_ROOM_FLOOR, bytes, &off);
+    BASE_REQUIRE(fits);
+    const uint64_t lsn = l2_lsn(d, s->head.segseq, off);
+    l2_slot_take(d, 0, &r, off, bytes, &spot);
+    memset(spot.at + L2_RECORD_HEAD, 0, 16);
+    spot.at[L2_RECORD_HEAD] = L2_CTL_FLOOR;
+    l2_w64(spot.at + L2_RECORD_HEAD + 8, lsn);
+    BASE_POINT("l2.overflow");
+    l2_spot_done(d, &spot);
+    base_store_rel(&d->floor_lsn, lsn); /* acquire in l2_get */
+    s->state = L2_SLOT_FULL;
+    d->open_slot = NULL;
+    d->emptied = true;
+    d->logged_controls++;
+    L2_COUNT(d, emptied);
+}
+
+CELLAR_PRIVATE void l2_empty(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    l2_overflow(d);
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
+static bool l2_log_take(l2 *d, bool try_only) SYNC_UNCHECKED;
+static bool l2_log_take(l2 *d, bool try_only)
+{
+    if (!try_only) {
+        sync_take(L2_LOG, &d->log_lock);
+        return true;
+    }
+    for (int i = 0; i < L2_TRY_ROUNDS; i++) {
+        if (sync_try(L2_LOG, &d->log_lock)) { return true; }
+        base_pause();
+    }
+    return false;
+}
+
+static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r, l2_spot *out)
+    SYNC_HOLDS(L2_LOG);
+static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r, l2_spot *out)
+{
+    const uint32_t bytes = l2_rec_room(&d->form, (size_t)r->ext * 8, r->klen, r->vlen);
+    uint32_t off = 0;
+    if (d->cfg.level == L2_DROP && base_load_rlx(&d->dirty) != L2_NOW_DIRTY) {
+        return L2_IS_CLEAN;
+    }
+    bool fits = d->open_slot != NULL && l2_slot_fits(d, d->open_slot, room, bytes, &off);
+    if (!fits && l2_slot_open(d)) { fits = l2_slot_fits(d, d->open_slot, room, bytes, &off); }
+    if (fits) {
+        l2_slot_take(d, h48, r, off, bytes, out);
+        d->logged_controls += r->kind == L2_KIND_CONTROL;
+        return L2_TOOK;
+    }
+    if (room == L2_ROOM_PUT) { return L2_NO_ROOM; }
+    BASE_ASSERT(d->open_slot != NULL || d->emptied);
+    l2_overflow(d);
+    return L2_IS_EMPTY;
+}
+
+CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
+                                  bool try_only, l2_spot *out) SYNC_UNCHECKED;
+CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
+                                  bool try_only, l2_spot *out)
+{
+    if (!l2_log_take(d, try_only)) { return L2_NO_ROOM; }
+    const uint32_t before = d->open_slot != NULL ? d->open_slot->state : L2_SLOT_FULL;
+    const l2_slot *was = d->open_slot;
+    const l2_took took = l2_reserve_held(d, room, h48, r, out);
+    const bool filled = before == L2_SLOT_OPEN && d->open_slot != was;
+    sync_drop(L2_LOG, &d->log_lock);
+    if (filled) { l2_ring(d); }
+    return took;
+}
+
+/* ---- sealing ---- */
+
+static void l2_seal_build(l2 *d, l2_slot *s)
+{
+    l2_slot_dist(d, s, s->pos);
+    const uint32_t pages = (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
+    for (uint32_t i = 0; i < pages; i++) {
+        l2_foot_close(&d->form, l2_slot_foot(d, s, i), s->head.segseq);
+    }
+    const uint32_t end = l2_data_limit(d, s->entries);
+    BASE_ASSERT(s->pos <= end);
+    memset(s->base + s->pos, 0, end - s->pos);
+    const l2_trailer t = { .head = s->head, .data_end = s->pos, .entries = s->entries,
+                           .footer_pages = pages, .tombs = s->tombs, .controls = s->controls,
+                           .max_vgen = s->max_vgen };
+    l2_head_write(&d->form, s->base, &s->head);
+    l2_trailer_write(&d->form, s->base + d->form.seg_bytes - L2_PAGE, &t);
+}
+
+/* The place will not take it: another one for this segment; the bad one is nobody's. */
+static bool l2_seal_elsewhere(l2 *d, l2_slot *s)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const bool any = d->free_count > 0;
+    const uint32_t other = any ? d->free_seg[--d->free_count] : 0;
+    sync_drop(L2_LOG, &d->log_lock);
+    if (!any) { return false; }
+    const uint32_t bad = base_load_rlx(&d->seg[s->seg].place);
+    base_store_rlx(&d->seg[s->seg].place, base_load_rlx(&d->seg[other].place));
+    base_store_rlx(&d->seg[other].place, bad);
+    base_store_sc(&d->seg[other].word, L2_SEG_WORD(L2_SEG_BAD, 0, 0));
+    if (d->super.bad_count < L2_BAD_MAX) { d->super.bad[d->super.bad_count++] = bad; }
+    s->head.segid = base_load_rlx(&d->seg[s->seg].place);
+    s->head.floor_lsn = BASE_MAX(s->head.floor_lsn, BASE_MAX(base_load_acq(&d->floor_lsn),
+                                                             base_load_acq(&d->oldest_lsn)));
+    s->head.floor_lsn = BASE_MIN(s->head.floor_lsn, l2_lsn(d, s->head.segseq, 0));
+    return true;
+}
+
+CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s)
+{
+    int e = EIO;
+    for (int i = 0; i < L2_RETRY_PLACES; i++) {
+        l2_seal_build(d, s);
+        const uint64_t at = (uint64_t)base_load_rlx(&d->seg[s->seg].place) * d->form.seg_bytes;
+        e = 0;
+        for (size_t n = 0; n < d->form.seg_bytes && e == 0; n += L2_CHUNK) {
+            const size_t most = BASE_MIN(L2_CHUNK, d->form.seg_bytes - n);
+            e = l2_write(d, d->data_direct, s->base + n, most, at + n);
+            BASE_POINT("l2.seal_chunk");
+        }
+        if (e == 0 || !l2_seal_elsewhere(d, s)) { break; }
+    }
+    if (e != 0) { return e; }
+    l2_seg *g = &d->seg[s->seg];
+    g->controls = s->controls;
+    g->footer_pages = (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
+    g->data_end = s->pos;
+    s->synced_at = d->data_syncs + 1;
+    base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_DISK, 0, s->head.segseq)); /* sc: l2_get's pin */
+    BASE_POINT("l2.sealed");
+    L2_COUNT(d, sealed);
+    L2_COUNT_BY(d, sealed_bytes, d->form.seg_bytes);
+    return 0;
+}
+
+/* The FULL slot with the lowest number whose writers are through. */
+static l2_slot *l2_slot_due(l2 *d)
+{
+    l2_slot *due = NULL;
+    sync_take(L2_LOG, &d->log_lock);
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        l2_slot *s = &d->slot[i];
+        if (s->state != L2_SLOT_FULL) { continue; }
+        if (due == NULL || s->head.segseq < due->head.segseq) { due = s; }
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return due != NULL && base_load_acq(&due->writers) == 0 ? due : NULL;
+}
+
+static void l2_slot_state(l2 *d, l2_slot *s, uint32_t state)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    s->state = state;
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
+static bool l2_seal_work(l2 *d)
+{
+    l2_slot *s = l2_slot_due(d);
+    if (s == NULL) { return false; }
+    const int e = l2_seal(d, s);
+    if (e != 0) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "a segment could not be written");
+        return false;
+    }
+    l2_slot_state(d, s, L2_SLOT_WRITTEN);
+    return true;
+}
+
+static void l2_recycle(l2 *d)
+{
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        l2_slot *s = &d->slot[i];
+        sync_take(L2_LOG, &d->log_lock);
+        const bool due = s->state == L2_SLOT_WRITTEN &&
+                         (d->cfg.level == L2_DROP || d->data_syncs >= s->synced_at);
+        if (due && base_load_sc(&s->pins) == 0) { s->state = L2_SLOT_FREE; }
+        sync_drop(L2_LOG, &d->log_lock);
+    }
+}
+
+/* ---- reclaim ---- */
+
+CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32_t index)
+{
+    const uint64_t at = (uint64_t)base_load_rlx(&g->place) * d->form.seg_bytes +
+                        d->form.seg_bytes - (uint64_t)(index + 2) * L2_PAGE;
+    if (l2_read(d, d->data_file, d->page, L2_PAGE, at) != 0) { return false; }
+    if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
+    if (l2_read(d, d->data_direct, d->page, L2_PAGE, at) != 0) { return false; }
+    if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
+    const bool healed = l2_foot_heal(&d->form, d->page, segseq, index);
+    if (healed) { L2_COUNT(d, healed); }
+    return healed;
+}
+
+CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
+                                 void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx)
+{
+    uint32_t offs[L2_FOOT_ENTRIES + 1];
+    const uint32_t count = l2_r16(d->page + 12);
+    uint64_t off = (uint64_t)l2_r32(d->page + 8) * d->form.granule;
+    for (uint32_t i = 0; i < count; i++) {
+        const unsigned char *line = l2_foot_entry(d->page, i);
+        uint32_t dist = 0;
+        memcpy(&dist, line + 6, 3);
+        offs[i] = (uint32_t)off;
+        off += (uint64_t)dist * d->form.granule;
+        if (offs[i] < L2_HEAD_BYTES || dist == 0 || off > data_end || line[9] > L2_KIND_CONTROL) {
+            return false;
+        }
+    }
+    offs[count] = (uint32_t)off;
+    for (uint32_t n = 0; n < count; n++) {
+        const uint32_t i = newest_first ? count - 1 - n : n;
+        const unsigned char *line = l2_foot_entry(d->page, i);
+        l2_entry e = { 0, offs[i], offs[i + 1] - offs[i], line[9] };
+        memcpy(&e.h48, line, 6);
+        fn(d, ctx, &e);
+    }
+    return true;
+}
+
+static void l2_reclaim_line(l2 *d, void *ctx, const l2_entry *e)
+{
+    const uint32_t seg = *(const uint32_t *)ctx;
+    if (e->kind != L2_KIND_PUT) { return; }
+    l2_index_drop(d, e->h48, ((uint64_t)seg << d->seg_shift) + e->off / d->form.granule);
+}
+
+static bool l2_word_in(const l2 *d, uint64_t word, uint64_t seg)
+{
+    return l2_word_seg(d, word) == seg && (word & L2_WORD_TOMB) == 0;
+}
+
+static void l2_reclaim_words(l2 *d, uint32_t seg, uint64_t segseq)
+{
+    l2_seg *g = &d->seg[seg];
+    bool read = true;
+    for (uint32_t i = 0; i < g->footer_pages && read; i++) {
+        read = l2_foot_load(d, g, segseq, i) &&
+               l2_foot_each(d, g->data_end, false, l2_reclaim_line, &seg);
+    }
+    if (!read) { l2_index_sweep(d, l2_word_in, seg); }
+}
+
+/* The live segments' lowest and second lowest number. */
+static uint32_t l2_seg_oldest(const l2 *d, uint64_t *next)
+{
+    uint32_t oldest = UINT32_MAX;
+    uint64_t least = UINT64_MAX;
+    *next = UINT64_MAX;
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        const uint64_t w = base_load_acq(&d->seg[i].word);
+        if (L2_SEG_STATE(w) != L2_SEG_STAGE && L2_SEG_STATE(w) != L2_SEG_DISK) { continue; }
+        if (L2_SEG_SEQ(w) < least) {
+            *next = least;
+            least = L2_SEG_SEQ(w);
+            oldest = i;
+        } else if (L2_SEG_SEQ(w) < *next) {
+            *next = L2_SEG_SEQ(w);
+        }
+    }
+    return oldest;
+}
+
+CELLAR_PRIVATE bool l2_reclaim(l2 *d)
+{
+    uint64_t next;
+    const uint32_t seg = l2_seg_oldest(d, &next);
+    if (seg == UINT32_MAX || next == UINT64_MAX) { return false; }
+    l2_seg *g = &d->seg[seg];
+    const uint64_t w = base_load_acq(&g->word);
+    if (L2_SEG_STATE(w) != L2_SEG_DISK) { return false; }
+    for (uint32_t i = 0; i < d->nstage; i++) { /* its slot is still kept for the next sync */
+        if (d->slot[i].seg == seg && d->slot[i].state == L2_SLOT_WRITTEN &&
+            d->slot[i].head.segseq == L2_SEG_SEQ(w)) {
+            return false;
+        }
+    }
+    if (g->controls > 0 && d->meta_lsn < l2_lsn(d, L2_SEG_SEQ(w) + 1, 0) && l2_meta_store(d) != 0) {
+        return false;
+    }
+    if (!g->unread) { l2_reclaim_words(d, seg, L2_SEG_SEQ(w)); }
+    g->unread = false;
+    BASE_POINT("l2.reclaim");
+    base_store_rel(&d->oldest_lsn, l2_lsn(d, next, 0));
+    base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
+    sync_take(L2_LOG, &d->log_lock);
+    d->free_seg[d->free_count++] = seg;
+    sync_drop(L2_LOG, &d->log_lock);
+    L2_COUNT(d, reclaimed);
+    return true;
+}
+
+/* ---- the worker ---- */
+
+CELLAR_PRIVATE bool l2_worker_try(l2 *d) { return base_cas_ar(&d->working, 0u, 1u); }
+
+CELLAR_PRIVATE void l2_worker_take(l2 *d)
+{
+    sync_assert_none();
+    if (l2_worker_try(d)) { return; }
+    while (base_xchg_ar(&d->working, 2u) != 0) {
+        (void)sync_wait(&d->working, 2u, UINT64_MAX);
+    }
+}
+
+CELLAR_PRIVATE void l2_worker_drop(l2 *d)
+{
+    if (base_xchg_ar(&d->working, 0u) == 2) { sync_wake(&d->working, INT32_MAX); }
+}
+
+CELLAR_PRIVATE void l2_ring(l2 *d)
+{
+    if (!d->threaded) { return; }
+    (void)base_add_ar(&d->bell, 1u);
+    sync_wake(&d->bell, 1);
+}
+
+static uint32_t l2_free_places(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint32_t n = d->free_count;
+    sync_drop(L2_LOG, &d->log_lock);
+    return n;
+}
+
+/* Final: what it covered may be lost, and a second call would not say so. */
+CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
+{
+    L2_COUNT(d, io_errors);
+    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "a sync failed: the disk cache is given up");
+    l2_empty(d);
+}
+
+/* At KEEP and ALWAYS the next slot's header is durable before the slot is used. */
+CELLAR_PRIVATE int l2_prepare(l2 *d)
+{
+    if (d->cfg.level == L2_DROP) { return 0; }
+    sync_take(L2_LOG, &d->log_lock);
+    l2_slot *s = l2_slot_in(d, L2_SLOT_READY) == NULL ? l2_slot_in(d, L2_SLOT_FREE) : NULL;
+    const bool made = l2_slot_make(d, s);
+    if (made) { s->state = L2_SLOT_WRITTEN; s->synced_at = UINT64_MAX; } /* nobody's till ready */
+    sync_drop(L2_LOG, &d->log_lock);
+    if (!made) { return 0; }
+    const int e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
+    if (e != 0) { l2_sync_failed(d, e); }
+    BASE_POINT("l2.prepared");
+    base_store_rel(&d->header_floor, s->head.floor_lsn);
+    l2_slot_state(d, s, L2_SLOT_READY);
+    return e;
+}
+
+static void l2_upkeep(l2 *d)
+{
+    const int64_t now = base_now_ms(d->cfg.clock);
+    bool store = false;
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t logged = d->logged_controls;
+    if (d->next_segseq + L2_SEGSEQ_STEP / 4 > d->segseq_end) { store = true; }
+    sync_drop(L2_LOG, &d->log_lock);
+    if (store) {
+        d->super.segseq_end += L2_SEGSEQ_STEP;
+        if (l2_super_store(d) == 0) {
+            sync_take(L2_LOG, &d->log_lock);
+            d->segseq_end = d->super.segseq_end;
+            sync_drop(L2_LOG, &d->log_lock);
+        } else {
+            d->super.segseq_end -= L2_SEGSEQ_STEP;
+        }
+    } else if (now - d->seen_ms >= L2_SEEN_MS && base_load_rlx(&d->dirty) == L2_NOW_DIRTY) {
+        (void)l2_super_store(d);
+        d->seen_ms = now;
+    }
+    const uint64_t fresh = logged - d->meta_controls;
+    if (fresh >= L2_META_EVERY || (fresh > 0 && now - d->barrier_ms >= L2_META_MS)) {
+        (void)l2_meta_store(d);
+    }
+}
+
+static void l2_barrier_work(l2 *d)
+{
+    const int64_t now = base_now_ms(d->cfg.clock);
+    bool waiting = false; /* for a slot: a barrier before its time */
+    sync_take(L2_LOG, &d->log_lock);
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        const l2_slot *s = &d->slot[i];
+        waiting = waiting || (s->state == L2_SLOT_WRITTEN && s->synced_at != UINT64_MAX &&
+                              d->data_syncs < s->synced_at);
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    const bool due = d->cfg.level == L2_KEEP && now - d->barrier_ms >= d->cfg.sync_ms;
+    if (d->cfg.level == L2_DROP || (!waiting && !due)) { return; }
+    d->barrier_ms = now;
+    int e = due ? d->vfs->datasync(d->vfs->ctx, d->stage_file) : 0;
+    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, d->data_file); }
+    if (e != 0) { l2_sync_failed(d, e); }
+    if (e == 0 && due) { L2_COUNT(d, barriers); }
+    d->data_syncs++;
+}
+
+CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
+{
+    const uint64_t end_ns = base_now_ns() + budget_us * 1000;
+    bool more = true;
+    if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
+    while (more) {
+        more = l2_seal_work(d);
+        l2_barrier_work(d);
+        l2_recycle(d);
+        if (l2_free_places(d) < d->keep_free) { more = l2_reclaim(d) || more; }
+        (void)l2_prepare(d);
+        l2_upkeep(d);
+        more = l2_warm_step(d) || more;
+        more = l2_era_work(d) || more;
+        if (base_now_ns() >= end_ns) { break; }
+    }
+    return more;
+}

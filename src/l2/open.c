@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * open: whose directory it is, what it is made of, the first and the last moment of a store.
+ *
+ * WALK       names -> nothing of anybody's: format, SUPER last, by rename
+ *                  -> SUPER: read (nothing touched) -> LOCK -> SUPER again -> recover -> SUPER
+ *                     {DIRTY, boot id, level} -> worker
+ *            close: worker joined, what is full is sealed, l2_sync, everything let go
+ * INVARIANTS a directory with a foreign file and no SUPER, a SUPER without our magic, of a newer
+ *            library, or with both copies damaged is left byte for byte as it was.
+ *            All files together never exceed l2_bytes: that is where nseg comes from.
+ * TIME       on disk wall time, in RAM the store's clock; same boot: the pair SUPER keeps, so steps
+ *            of the wall clock change nothing; another boot: the later of wall clock and the last
+ *            moment the store has seen.
+ * LIMITS     a lock belongs to the open file: a second open in this process is refused too. A store
+ *            keeps the geometry it was made with. */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#include "base/random.h"
+
+#define L2_META_WORST ((uint64_t)400 << 10) /* of one copy */
+#define L2_AVG_BYTES 1024u
+#define L2_SLEEP_NS UINT64_C(100000000)
+
+static const char *const l2_names[] = { "LOCK", "SUPER", "SUPER.new", "META.0", "META.1",
+                                        "stage.buf", "data.seg" };
+
+/* ---- whose is it ---- */
+
+typedef struct l2_census { bool super, foreign; } l2_census;
+
+static void l2_count_name(void *ctx, const char *name)
+{
+    l2_census *c = ctx;
+    bool ours = false;
+    for (size_t i = 0; i < sizeof l2_names / sizeof l2_names[0]; i++) {
+        ours = ours || strcmp(name, l2_names[i]) == 0;
+    }
+    c->super = c->super || strcmp(name, "SUPER") == 0;
+    c->foreign = c->foreign || !ours;
+}
+
+static int l2_file(l2 *d, const char *name, uint32_t flags, base_vfs_file **out)
+{
+    return d->vfs->open(d->vfs->ctx, d->dir, name, flags, out);
+}
+
+static void l2_file_close(l2 *d, base_vfs_file **f)
+{
+    if (*f != NULL) { d->vfs->close(d->vfs->ctx, *f); }
+    *f = NULL;
+}
+
+/* The valid copy with the higher serial; of a damaged pair the friendlier reason. */
+static cellar_err l2_super_load(l2 *d, int *sys_errno)
+{
+    base_vfs_file *f = NULL;
+    int e = l2_file(d, "SUPER", 0, &f);
+    bool any = false, newer = false, ours = false;
+    for (uint64_t i = 0; i < 2 && e == 0; i++) {
+        l2_super s;
+        const int r = l2_read(d, f, d->page, L2_PAGE, i * L2_PAGE);
+        if (r != 0 && r != ENODATA) { e = r; }
+        const cellar_err err = r == 0 ? l2_super_read(d->page, &s) : CELLAR_E_FOREIGN;
+        newer = newer || err == CELLAR_E_VERSION;
+        ours = ours || err != CELLAR_E_FOREIGN;
+        if (err == CELLAR_OK && (!any || s.serial > d->super.serial)) {
+            d->super = s;
+            any = true;
+        }
+    }
+    l2_file_close(d, &f);
+    *sys_errno = e;
+    if (e != 0) { return CELLAR_E_IO; }
+    if (newer) { return CELLAR_E_VERSION; }
+    if (any) { return CELLAR_OK; }
+    return ours ? CELLAR_E_CORRUPT : CELLAR_E_FOREIGN;
+}
+
+/* ---- geometry ---- */
+
+static uint32_t l2_seg_bytes_for(const l2_config *c)
+{
+    if (c->seg_bytes != 0) { return c->seg_bytes; }
+    uint64_t seg = (uint64_t)512 << 10;
+    if (c->bytes >= (uint64_t)32 << 20) { seg = (uint64_t)1 << 20; }
+    if (c->bytes >= (uint64_t)128 << 20) { seg = (uint64_t)4 << 20; }
+    if (c->bytes >= (uint64_t)1 << 30) { seg = (uint64_t)8 << 20; }
+    const uint64_t most = base_pow2_floor(BASE_MAX(c->memory_bytes / 16, (uint64_t)64 << 10));
+    return (uint32_t)BASE_MIN(seg, most);
+}
+
+static cellar_err l2_geometry(l2 *d)
+{
+    const l2_config *c = &d->cfg;
+    l2_super *s = &d->super;
+    s->seg_bytes = l2_seg_bytes_for(c);
+    s->nstage = c->stage_count != 0 ? c->stage_count : 4;
+    while (c->stage_count == 0 && s->nstage > 2 &&
+           (uint64_t)s->nstage * s->seg_bytes > c->memory_bytes / 8) {
+        s->nstage--;
+    }
+    const uint64_t rest = 4 * L2_PAGE + 2 * L2_META_WORST + (uint64_t)s->nstage * s->seg_bytes;
+    if (c->seg_count == 0 && (c->bytes < L2_BYTES_MIN || c->bytes < rest)) {
+        return CELLAR_E_INVAL;
+    }
+    const uint64_t nseg = c->seg_count != 0 ? c->seg_count : (c->bytes - rest) / s->seg_bytes;
+    if (nseg < L2_SEGS_MIN || nseg > UINT32_MAX / 2) { return CELLAR_E_INVAL; }
+    s->nseg = (uint32_t)nseg;
+    s->granule = 8;
+    while (s->granule < 64 && nseg * s->seg_bytes / s->granule > L2_ADDR_MAX) { s->granule *= 2; }
+    if (nseg * s->seg_bytes / s->granule > L2_ADDR_MAX) { return CELLAR_E_INVAL; }
+    s->l2_bytes = c->bytes;
+    return CELLAR_OK;
+}
+
+static void l2_form_set(l2 *d)
+{
+    const l2_super *s = &d->super;
+    unsigned char mixed[32]; /* two stores with one secret have different checks */
+    for (size_t i = 0; i < 32; i++) { mixed[i] = s->secret[i] ^ s->uuid[i % 16]; }
+    base_sum_key_init(&d->form.sum, mixed);
+    base_hash_key_init(&d->hash_key, (base_hash_algo)s->hash_algo, s->secret);
+    d->form.epoch = s->epoch;
+    d->form.seg_bytes = s->seg_bytes;
+    d->form.granule = s->granule;
+    d->nseg = s->nseg;
+    d->nstage = s->nstage;
+    d->seg_shift = base_log2_floor(s->seg_bytes / s->granule);
+    d->reserve = BASE_MIN((uint32_t)64 << 10, s->seg_bytes / 8);
+    d->keep_free = s->nseg >= 8 ? 2 : 1;
+    const uint32_t fresh = l2_data_limit(d, 2) - L2_HEAD_BYTES - s->granule - d->reserve;
+    d->room_max = BASE_MIN(fresh, s->seg_bytes / 2);
+}
+
+/* ---- memory ---- */
+
+static bool l2_tables_open(l2 *d)
+{
+    base_account *a = d->cfg.account;
+    const uint64_t avg = d->cfg.avg_object_bytes != 0 ? d->cfg.avg_object_bytes : L2_AVG_BYTES;
+    const uint64_t bytes = (uint64_t)d->nseg * d->form.seg_bytes;
+    const uint64_t most = d->cfg.memory_bytes / 4 / 10; /* a quarter of the budget at 10 B each */
+    const uint64_t objects = base_clamp(bytes / avg, 64, BASE_MAX(most, 64));
+    d->seg = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->seg, NULL);
+    d->free_seg = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->free_seg, NULL);
+    d->order = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->order, NULL);
+    return d->seg != NULL && d->free_seg != NULL && d->order != NULL &&
+           l2_index_open(d, objects) && l2_gates_open(d, objects);
+}
+
+static void l2_tables_close(l2 *d)
+{
+    base_account *a = d->cfg.account;
+    l2_gates_close(d);
+    l2_index_close(d);
+    base_free(a, BASE_MOD_L2, d->seg, (size_t)d->nseg * sizeof *d->seg);
+    base_free(a, BASE_MOD_L2, d->free_seg, (size_t)d->nseg * sizeof *d->free_seg);
+    base_free(a, BASE_MOD_L2, d->order, (size_t)d->nseg * sizeof *d->order);
+    base_free(a, BASE_MOD_L2, d->view, d->view_cap * sizeof *d->view);
+}
+
+/* ---- files ---- */
+
+static int l2_data_size(l2 *d)
+{
+    base_vfs_stat st;
+    int e = d->vfs->stat(d->vfs->ctx, d->data_file, &st);
+    const uint64_t want = (uint64_t)d->nseg * d->form.seg_bytes;
+    if (e == 0 && st.size_bytes < want) {
+        e = d->vfs->preallocate(d->vfs->ctx, d->data_file, want);
+    }
+    return e;
+}
+
+/* *whole: as long as it must be. *kept: and the file SUPER names, not a copy of it. */
+static int l2_stage_size(l2 *d, bool *whole, bool *kept)
+{
+    base_vfs_stat st;
+    int e = d->vfs->stat(d->vfs->ctx, d->stage_file, &st);
+    if (e != 0) { return e; }
+    const uint64_t want = (uint64_t)d->nstage * d->form.seg_bytes;
+    *whole = st.size_bytes >= want;
+    if (!*whole) { e = d->vfs->preallocate(d->vfs->ctx, d->stage_file, want); }
+    *kept = *whole && st.inode == d->super.stage_ino;
+    d->super.stage_ino = st.inode;
+    return e;
+}
+
+static int l2_stage_map(l2 *d)
+{
+    d->map_bytes = (size_t)d->nstage * d->form.seg_bytes;
+    if (!base_charge_room(d->cfg.account, BASE_MOD_L2_STAGE, d->map_bytes)) {
+        d->map_bytes = 0;
+        return ENOMEM;
+    }
+    void *map = NULL;
+    int e = d->vfs->map_shared(d->vfs->ctx, d->stage_file, d->map_bytes, &map);
+    d->map = map;
+    if (e == 0) { e = d->vfs->arm(d->vfs->ctx, d->stage_file, d->map, 0, d->map_bytes); }
+    for (uint32_t i = 0; i < d->nstage && e == 0; i++) {
+        d->slot[i].base = d->map + (size_t)i * d->form.seg_bytes;
+    }
+    return e;
+}
+
+static int l2_files_open(l2 *d, bool *whole, bool *kept)
+{
+    const uint32_t w = BASE_VFS_WRITE | BASE_VFS_CREATE;
+    int e = l2_file(d, "META.0", w, &d->meta[0]);
+    if (e == 0) { e = l2_file(d, "META.1", w, &d->meta[1]); }
+    if (e == 0) { e = l2_file(d, "stage.buf", w, &d->stage_file); }
+    if (e == 0) { e = l2_file(d, "data.seg", w, &d->data_file); }
+    if (e == 0) { e = l2_data_size(d); }
+    if (e == 0) { e = l2_file(d, "data.seg", BASE_VFS_WRITE | BASE_VFS_DIRECT, &d->data_direct); }
+    if (e == 0) { e = l2_stage_size(d, whole, kept); }
+    if (e == 0) { e = l2_stage_map(d); }
+    return e;
+}
+
+static int l2_super_open(l2 *d)
+{
+    return l2_file(d, "SUPER", BASE_VFS_WRITE, &d->super_file);
+}
+
+/* Both copies at once, under another name until they are durable. */
+static int l2_super_make(l2 *d)
+{
+    base_vfs_file *f = NULL;
+    int e = l2_file(d, "SUPER.new", BASE_VFS_CREATE | BASE_VFS_WRITE, &f);
+    for (uint64_t i = 0; i < 2 && e == 0; i++) {
+        d->super.serial = 2 + i;
+        l2_super_write(d->page, &d->super);
+        e = l2_write(d, f, d->page, L2_PAGE, (d->super.serial & 1) * L2_PAGE);
+    }
+    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, f); }
+    l2_file_close(d, &f);
+    if (e == 0) { e = d->vfs->rename(d->vfs->ctx, d->dir, "SUPER.new", "SUPER"); }
+    if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
+    return e;
+}
+
+/* ---- format, open ---- */
+
+static cellar_err l2_secrets(l2 *d)
+{
+    l2_super *s = &d->super;
+    if (d->cfg.secret != NULL) { memcpy(s->secret, d->cfg.secret, 32); }
+    if (d->cfg.secret == NULL && !base_random_bytes(s->secret, 32)) { return CELLAR_E_NOMEM; }
+    return base_random_bytes(s->uuid, 16) ? CELLAR_OK : CELLAR_E_NOMEM;
+}
+
+/* As many segments as the disk gives room for; the files are made before SUPER names them. */
+static int l2_format_files(l2 *d)
+{
+    base_vfs_file *stage = NULL, *data = NULL;
+    l2_super *s = &d->super;
+    const uint64_t least = d->cfg.seg_count != 0 ? s->nseg : L2_BYTES_MIN / 2 / s->seg_bytes;
+    int e = l2_file(d, "stage.buf", BASE_VFS_CREATE | BASE_VFS_WRITE, &stage);
+    if (e == 0) {
+        e = d->vfs->preallocate(d->vfs->ctx, stage, (uint64_t)s->nstage * s->seg_bytes);
+    }
+    if (e == 0) { e = l2_file(d, "data.seg", BASE_VFS_CREATE | BASE_VFS_WRITE, &data); }
+    while (e == 0) {
+        e = d->vfs->preallocate(d->vfs->ctx, data, (uint64_t)s->nseg * s->seg_bytes);
+        if ((e != ENOSPC && e != EDQUOT) || s->nseg - s->nseg / 4 < least || s->nseg < 4) { break; }
+        s->nseg -= s->nseg / 4;
+        e = d->vfs->truncate(d->vfs->ctx, data, 0);
+    }
+    l2_file_close(d, &stage);
+    l2_file_close(d, &data);
+    return e;
+}
+
+static cellar_err l2_format(l2 *d, int *sys_errno)
+{
+    l2_super *s = &d->super;
+    memset(s, 0, sizeof *s);
+    cellar_err err = l2_geometry(d);
+    if (err == CELLAR_OK) { err = l2_secrets(d); }
+    if (err != CELLAR_OK) { return err; }
+    s->major = L2_MAJOR;
+    s->minor = L2_MINOR;
+    s->check_algo = 1;
+    s->hash_algo = (uint16_t)d->cfg.hash_algo;
+    s->epoch = 1;
+    s->segseq_end = 1;
+    s->state = L2_DIRTY;
+    s->level = (uint32_t)d->cfg.level;
+    int e = l2_format_files(d);
+    if (e == 0) { e = l2_super_make(d); }
+    *sys_errno = e;
+    return e == 0 ? CELLAR_OK : e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO;
+}
+
+static void l2_clock_set(l2 *d, bool same_boot)
+{
+    l2_super *s = &d->super;
+    const int64_t now = base_now_ms(d->cfg.clock);
+    if (!same_boot) {
+        const int64_t wall = d->cfg.wall_ms != NULL ? d->cfg.wall_ms(d->cfg.wall_ctx)
+                                                    : base_wall_ms();
+        s->anchor_wall_ms = BASE_MAX(BASE_MAX(wall, 0), s->last_seen_wall_ms);
+        s->anchor_boot_ms = now;
+    }
+    d->wall_offset_ms = s->anchor_wall_ms - s->anchor_boot_ms;
+    d->barrier_ms = d->seen_ms = now;
+}
+
+static bool l2_boot_is(l2 *d, unsigned char boot[16])
+{
+    static const unsigned char none[16];
+    if (d->vfs->boot_id(d->vfs->ctx, boot) != 0) { memset(boot, 0, 16); }
+    return memcmp(boot, none, 16) != 0 && memcmp(boot, d->super.boot_id, 16) == 0;
+}
+
+static cellar_err l2_open_ours(l2 *d, int *sys_errno)
+{
+    bool whole = false, kept = false;
+    unsigned char boot[16];
+    l2_form_set(d);
+    const bool same_boot = l2_boot_is(d, boot);
+    l2_clock_set(d, same_boot);
+    if (!l2_tables_open(d)) { return CELLAR_E_NOMEM; }
+    int e = l2_super_open(d);
+    if (e == 0) { e = l2_files_open(d, &whole, &kept); }
+    if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
+    *sys_errno = e;
+    if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
+    const bool alive = (whole && d->super.state == L2_CLEAN) ||
+                       (kept && (same_boot || d->super.level != L2_DROP));
+    const cellar_err err = l2_recover(d, alive, same_boot, sys_errno);
+    if (err != CELLAR_OK) { return err; }
+    d->super.state = L2_DIRTY;
+    d->super.level = (uint32_t)d->cfg.level;
+    memcpy(d->super.boot_id, boot, 16);
+    if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
+    if (e == 0) { e = l2_super_store(d); }
+    base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
+    *sys_errno = e;
+    return e == 0 ? CELLAR_OK : CELLAR_E_IO;
+}
+
+static cellar_err l2_lock(l2 *d, int *sys_errno)
+{
+    int e = l2_file(d, "LOCK", BASE_VFS_CREATE | BASE_VFS_WRITE, &d->lock_file);
+    if (e == 0) { e = d->vfs->lock(d->vfs->ctx, d->lock_file); }
+    *sys_errno = e;
+    if (e == 0) { return CELLAR_OK; }
+    return e == EAGAIN ? CELLAR_E_BUSY : CELLAR_E_IO;
+}
+
+static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
+{
+    l2_census c = { false, false };
+    int e = d->vfs->open_dir(d->vfs->ctx, path, true, &d->dir);
+    if (e == 0) { e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c); }
+    *sys_errno = e;
+    if (e != 0) { return CELLAR_E_IO; }
+    cellar_err err = CELLAR_OK;
+    if (c.super) { err = l2_super_load(d, sys_errno); }
+    if (!c.super && c.foreign) { err = CELLAR_E_FOREIGN; }
+    if (err == CELLAR_OK) { err = l2_lock(d, sys_errno); }
+    if (err != CELLAR_OK) { return err; }
+    c = (l2_census){ false, false }; /* somebody may just have made it */
+    e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c);
+    *sys_errno = e;
+    if (e != 0) { return CELLAR_E_IO; }
+    err = c.super ? l2_super_load(d, sys_errno) : l2_format(d, sys_errno);
+    return err == CELLAR_OK ? l2_open_ours(d, sys_errno) : err;
+}
+
+/* ---- the worker's thread ---- */
+
+static void l2_thread_main(void *arg)
+{
+    l2 *d = arg;
+    while (base_load_acq(&d->stop) == 0) {
+        const uint32_t bell = base_load_acq(&d->bell);
+        const bool more = l2_tick(d, 2000);
+        if (!more && base_load_acq(&d->stop) == 0) {
+            (void)sync_wait(&d->bell, bell, base_now_ns() + L2_SLEEP_NS);
+        }
+    }
+}
+
+/* ---- come and go ---- */
+
+static void l2_free(l2 *d)
+{
+    base_account *a = d->cfg.account;
+    if (d->map != NULL) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
+    if (d->map_bytes != 0) { base_uncharge(a, BASE_MOD_L2_STAGE, d->map_bytes); }
+    base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,
+                                &d->stage_file, &d->super_file, &d->lock_file, &d->dir };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { l2_file_close(d, files[i]); }
+    l2_tables_close(d);
+    base_free(a, BASE_MOD_L2, d->page_raw, 5 * L2_PAGE);
+    base_free(a, BASE_MOD_L2, d, sizeof *d);
+}
+
+CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno)
+{
+    *out = NULL;
+    *sys_errno = 0;
+    l2 *d = base_alloc(cfg->account, BASE_MOD_L2, sizeof *d, NULL);
+    if (d == NULL) { return CELLAR_E_NOMEM; }
+    d->cfg = *cfg;
+    d->cfg.path = NULL;
+    if (d->cfg.sync_ms == 0) { d->cfg.sync_ms = 1000; }
+    d->vfs = cfg->vfs != NULL ? cfg->vfs : base_vfs_system();
+    d->next_vgen = d->next_id = 1;
+    d->page_raw = base_alloc(cfg->account, BASE_MOD_L2, 5 * L2_PAGE, NULL);
+    cellar_err err = CELLAR_E_NOMEM;
+    if (d->page_raw != NULL) {
+        d->page = (unsigned char *)d->page_raw + (L2_PAGE - ((uintptr_t)d->page_raw % L2_PAGE));
+        err = l2_open_dir(d, cfg->path, sys_errno);
+    }
+    if (err == CELLAR_OK && !cfg->no_thread) {
+        const int e = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2");
+        d->threaded = e == 0;
+        if (e != 0) { err = CELLAR_E_NOMEM; }
+    }
+    d->cfg.secret = NULL;
+    if (err != CELLAR_OK) {
+        l2_free(d);
+        return err;
+    }
+    *out = d;
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void l2_close(l2 *d)
+{
+    if (d == NULL) { return; }
+    base_store_rel(&d->stop, 1u);
+    if (d->threaded) {
+        (void)base_add_ar(&d->bell, 1u);
+        sync_wake(&d->bell, INT32_MAX);
+        base_thread_join(&d->thread);
+    }
+    while (l2_tick(d, 1000000)) {}
+    (void)l2_sync(d);
+    l2_free(d);
+}
+
+CELLAR_PRIVATE void l2_forked(l2 *d)
+{
+    d->map = NULL; /* the child has not got it */
+    l2_free(d);
+}
+
+CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d) { return &d->hash_key; }

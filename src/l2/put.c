@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * put: what is stored, and what must be said when a key changes.
+ *
+ * PICTURE    put   gate {still current? reserve, filter bits, memo out, word} -> copy -> check
+ *            kill  gate {filter: maybe? memo: not known? tombstone, whole; word out; memo in}
+ * PROOF      if a change comes before a put's look at the stamp, the put is refused; else the
+ *            change's own gate comes later and finds the put's filter bits. So behind a put of an
+ *            old value there is always the tombstone of the change that ended it.
+ * INVARIANTS a tombstone is complete before its word goes and before the memo knows it, all under
+ *            one gate. While the filter is not complete (warm-up) every change leaves a tombstone
+ *            and a tomb word, which keeps older records from coming up behind it.
+ * LOCKING    L2_GATE, then L2_LOG or L2_SHARD. A put never waits for the log lock longer than some
+ *            50 us; a kill does. Marking the store dirty is I/O: the gate is left for it.
+ * LIMITS     a value over half a segment is refused, and so is every key whose tombstone would not
+ *            fit: there is never a record of it to hide. */
+#include "l2/l2_int.h"
+
+/* ---- kill ---- */
+
+/* OK, or L2_IS_CLEAN: mark the store dirty and come again. */
+static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
+    SYNC_HOLDS(L2_GATE);
+static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
+{
+    const l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .vgen = k->vgen };
+    l2_spot at;
+    const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, false, &at);
+    if (took == L2_IS_CLEAN) { return took; }
+    if (took == L2_TOOK) {
+        memcpy(at.at + L2_RECORD_HEAD, k->bytes, k->len);
+        BASE_POINT("l2.tombstone");
+        l2_spot_done(d, &at);
+        L2_COUNT(d, tombstones);
+    }
+    const bool warming = base_load_acq(&d->warming) != 0;
+    uint64_t word = 0;
+    if (warming && took == L2_TOOK) {
+        word = l2_word_make(d, at.seg, at.off, h48, L2_RECORD_HEAD) | L2_WORD_TOMB;
+    }
+    l2_index_set(d, h48, word);
+    if (took == L2_TOOK) { l2_memo_note(g, h48); }
+    return L2_TOOK;
+}
+
+static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
+{
+    l2_gate *g = l2_gate_of(d, h48);
+    l2_took took = L2_TOOK;
+    sync_take(L2_GATE, &g->lock);
+    BASE_POINT("l2.kill_gate");
+    if (base_load_acq(&d->warming) == 0 && !l2_filter_maybe(d, h48)) {
+        L2_COUNT(d, denied);
+    } else if (l2_memo_knows(g, h48)) {
+        L2_COUNT(d, remembered);
+    } else {
+        took = l2_kill_logged(d, g, h48, k);
+    }
+    sync_drop(L2_GATE, &g->lock);
+    return took;
+}
+
+CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
+{
+    L2_COUNT(d, kills);
+    if (l2_rec_room(&d->form, 0, k->len, 0) > d->room_max) { return; }
+    while (l2_kill_gated(d, l2_h48(k->hash), k) == L2_IS_CLEAN) { l2_dirty_wait(d); }
+}
+
+/* ---- put ---- */
+
+static bool l2_is_current(const l2_current *c, uint64_t hash)
+{
+    return c == NULL || c->is == NULL || c->is(c->ctx, hash, c->stamp);
+}
+
+/* What the class's word names is this very copy. */
+static bool l2_is_there(const l2 *d, uint64_t h48, uint64_t addr)
+{
+    const uint64_t w = addr != 0 ? l2_index_find(d, h48) : 0;
+    return w != 0 && (w & L2_WORD_TOMB) == 0 && l2_word_lsn(d, w) == addr &&
+           addr >= base_load_acq(&d->floor_lsn);
+}
+
+/* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. */
+static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_rec *r,
+                               uint64_t addr, const l2_current *current, l2_spot *at)
+{
+    l2_gate *g = l2_gate_of(d, h48);
+    cellar_err err = CELLAR_OK;
+    sync_take(L2_GATE, &g->lock);
+    BASE_POINT("l2.put_gate");
+    if (!BASE_MUTANT("l2.no_stamp") && !l2_is_current(current, k->hash)) {
+        err = CELLAR_REFUSED;
+        L2_COUNT(d, refused_stamp);
+    } else if (l2_is_there(d, h48, addr)) {
+        err = CELLAR_EXISTS;
+        L2_COUNT(d, identical);
+    } else {
+        const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, r, true, at);
+        if (took == L2_TOOK) {
+            l2_filter_add(d, h48, at->era);
+            l2_memo_forget(g, h48);
+            l2_index_set(d, h48, l2_word_make(d, at->seg, at->off, h48, r->bytes));
+        } else {
+            err = CELLAR_DROPPED;
+            L2_COUNT(d, dropped);
+            if (took == L2_IS_CLEAN) { base_store_rel(&d->want_dirty, 1u); }
+        }
+    }
+    sync_drop(L2_GATE, &g->lock);
+    return err;
+}
+
+/* The record's head for these bytes; false: not to be stored. */
+static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta *m,
+                        unsigned char ext[L2_EXT_MAX], l2_rec *r)
+{
+    const size_t ext_bytes = l2_ext_write(ext, m);
+    if (value_len > d->room_max ||
+        L2_RECORD_HEAD + ext_bytes + k->len + value_len + d->form.granule > d->room_max) {
+        L2_COUNT(d, refused_size);
+        return false;
+    }
+    memset(r, 0, sizeof *r);
+    r->klen = (uint16_t)k->len; /* at most CELLAR_KEY_MAX */
+    r->vlen = (uint32_t)value_len;
+    r->ext = (uint8_t)(ext_bytes / 8);
+    r->kind = L2_KIND_PUT;
+    r->vgen = k->vgen;
+    r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
+    if (m->deadline_ms == BASE_NEVER_MS) { return true; }
+    const int64_t now = base_now_ms(d->cfg.clock);
+    const int64_t expiry = base_add_sat(m->deadline_ms, d->wall_offset_ms);
+    if (m->deadline_ms - now < d->cfg.min_ttl_ms || m->deadline_ms <= now || expiry <= 0) {
+        L2_COUNT(d, refused_ttl);
+        return false;
+    }
+    r->expiry_wall_ms = expiry < (int64_t)1 << 48 ? expiry : 0; /* 8,900 years: no limit */
+    return true;
+}
+
+CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size_t value_len,
+                                 const l2_meta *meta, const l2_current *current)
+{
+    unsigned char ext[L2_EXT_MAX];
+    l2_rec r;
+    l2_spot at;
+    L2_COUNT(d, puts);
+    if (base_load_rlx(&d->broken) != 0) {
+        L2_COUNT(d, dropped);
+        return CELLAR_DROPPED;
+    }
+    if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return CELLAR_REFUSED; }
+    const cellar_err err = l2_put_gated(d, l2_h48(k->hash), k, &r, meta->addr, current, &at);
+    if (err == CELLAR_EXISTS) { return CELLAR_OK; }
+    if (err != CELLAR_OK) {
+        if (err == CELLAR_DROPPED) { l2_ring(d); }
+        return err;
+    }
+    BASE_POINT("l2.put_copy");
+    unsigned char *to = at.at + L2_RECORD_HEAD;
+    memcpy(to, ext, (size_t)r.ext * 8);
+    memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);
+    if (value_len > 0) { memcpy(to + (size_t)r.ext * 8 + k->len, value, value_len); }
+    l2_spot_done(d, &at);
+    L2_COUNT_BY(d, put_bytes, r.bytes);
+    return CELLAR_OK;
+}
+
+/* ---- views ---- */
+
+static l2_view_row *l2_view_at(l2 *d, uint32_t id, const char *name, size_t name_len)
+    SYNC_HOLDS(L2_DEV);
+static l2_view_row *l2_view_at(l2 *d, uint32_t id, const char *name, size_t name_len)
+{
+    for (uint32_t i = 0; i < d->view_count; i++) {
+        l2_view_row *v = &d->view[i];
+        if (name == NULL ? v->v.id == id
+                         : v->name_len == name_len && memcmp(v->name, name, name_len) == 0) {
+            return v;
+        }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE bool l2_view_find(l2 *d, const char *name, size_t name_len, l2_view *out)
+{
+    sync_take(L2_DEV, &d->view_lock);
+    const l2_view_row *v = l2_view_at(d, 0, name, name_len);
+    if (v != NULL) { *out = v->v; }
+    sync_drop(L2_DEV, &d->view_lock);
+    return v != NULL;
+}
+
+CELLAR_PRIVATE uint32_t l2_next_vgen(l2 *d)
+{
+    sync_take(L2_DEV, &d->view_lock);
+    const uint32_t n = d->next_vgen;
+    sync_drop(L2_DEV, &d->view_lock);
+    return n;
+}
+
+CELLAR_PRIVATE uint32_t l2_next_id(l2 *d)
+{
+    sync_take(L2_DEV, &d->view_lock);
+    const uint32_t n = d->next_id;
+    sync_drop(L2_DEV, &d->view_lock);
+    return n;
+}
+
+/* Room for one more row, taken before the lock. */
+static bool l2_view_room(l2 *d)
+{
+    const size_t row = sizeof(l2_view_row);
+    l2_view_row *old = NULL, *rows = NULL;
+    uint32_t old_cap = 0, cap = 0;
+    for (;;) {
+        sync_take(L2_DEV, &d->view_lock);
+        const bool enough = d->view_count < d->view_cap;
+        if (!enough && cap > d->view_cap) {
+            if (d->view_count > 0) { memcpy(rows, d->view, d->view_count * row); }
+            old = d->view;
+            old_cap = d->view_cap;
+            d->view = rows;
+            d->view_cap = cap;
+            rows = NULL;
+        }
+        const bool done = d->view_count < d->view_cap;
+        const uint32_t want = d->view_cap == 0 ? 16 : d->view_cap * 2;
+        sync_drop(L2_DEV, &d->view_lock);
+        base_free(d->cfg.account, BASE_MOD_L2, old, old_cap * row);
+        old = NULL;
+        if (done) {
+            base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
+            return true;
+        }
+        base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
+        cap = want;
+        rows = cap <= 2 * L2_VIEWS_MAX ? base_alloc(d->cfg.account, BASE_MOD_L2, cap * row, NULL)
+                                       : NULL;
+        if (rows == NULL) { return false; }
+    }
+}
+
+CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len)
+{
+    if (!l2_view_room(d)) { return false; }
+    sync_take(L2_DEV, &d->view_lock);
+    l2_view_row *row = l2_view_at(d, v->id, name, name_len);
+    if (v->vgen == 0 && row != NULL) {
+        *row = d->view[--d->view_count];
+    } else if (v->vgen != 0 || name != NULL) {
+        if (row == NULL && name != NULL) {
+            row = &d->view[d->view_count++];
+            memset(row, 0, sizeof *row);
+            row->name_len = (uint32_t)name_len; /* at most L2_NAME_MAX */
+            memcpy(row->name, name, name_len);
+        }
+        /* Two bumps may be logged in the other order: numbers only grow. */
+        if (row != NULL && v->vgen >= row->v.vgen) { row->v = *v; }
+    }
+    if (v->vgen >= d->next_vgen && v->vgen != UINT32_MAX) { d->next_vgen = v->vgen + 1; }
+    if (v->id >= d->next_id && v->id != UINT32_MAX) { d->next_id = v->id + 1; }
+    sync_drop(L2_DEV, &d->view_lock);
+    return true;
+}
+
+CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name, size_t name_len)
+{
+    BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
+    const size_t named = name != NULL ? name_len : 0;
+    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = (uint32_t)(16 + named), .vgen = v->vgen };
+    /* The table first: a checkpoint that is written behind the control must know of it. */
+    if (!l2_view_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
+    l2_spot at;
+    l2_took took;
+    while ((took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at)) == L2_IS_CLEAN) {
+        l2_dirty_wait(d);
+    }
+    if (took != L2_TOOK) { return CELLAR_OK; } /* given up: nothing older of any view is left */
+    unsigned char *to = at.at + L2_RECORD_HEAD;
+    memset(to, 0, 16);
+    to[0] = L2_CTL_VIEW;
+    to[1] = (unsigned char)named;
+    to[2] = name != NULL;
+    l2_w32(to + 4, v->id);
+    l2_w32(to + 8, v->vgen);
+    l2_w32(to + 12, v->version);
+    if (named > 0) { memcpy(to + 16, name, named); }
+    l2_spot_done(d, &at);
+    L2_COUNT(d, controls);
+    return CELLAR_OK;
+}

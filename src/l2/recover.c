@@ -1,0 +1,657 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recover: what the files hold, believed as far as it can be proved, and nothing else.
+ *
+ * WALK       headers and trailers of all places -> slots of stage.buf, walked record by record,
+ *            sealed -> controls -> floor -> chain of headers, newest first: a gap is a hole
+ *            -> a fresh slot is open -> (behind open) footers newest first: filter, words
+ * HOLE       a stretch of the log that cannot be read may have held tombstones: everything below
+ *            its end is dead. The floor of the next header says so for good, because what cannot
+ *            be read now may be readable next time.
+ * SLOT       recognised by its header or the copy in its last page. A record with a mark and a
+ *            check of 0 was in flight: it is left out. With a mark and a wrong check: damage, if
+ *            the page cache has survived (same boot) or the place was synced (below clean_lsn):
+ *            then its footer line still says which class it hides; else it was torn by a power cut
+ *            and nobody was promised it.
+ *            A segment that lies in a slot and at its place: the place counts when all of it
+ *            verifies (or the process alone died and the trailer is there), else the slot.
+ * INVARIANTS nothing on disk is changed before SUPER allows it: a store that was CLEAN at level
+ *            DROP says DIRTY first; an epoch ends by SUPER alone. Slots are overwritten only when
+ *            what they held is synced at its place. Every step may be cut and repeated.
+ * LIMITS     both copies of a header in one slot damaged: the store begins anew, empty.
+ * NOT HERE   which directory is ours (open.c). */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#define L2_FUTURE_MS 120000
+#define L2_LINES_MAX (L2_FOOT_ENTRIES)
+
+typedef struct l2_find { /* a segment that was found */
+    uint64_t segseq, prev, floor;
+    int64_t base_wall_ms;
+    uint32_t place, controls, footer_pages, data_end, entries, max_vgen;
+} l2_find;
+
+typedef struct l2_finds {
+    l2_find *at;       /* nseg + nstage */
+    uint32_t count;
+    uint64_t floor;
+    uint64_t newest;    /* segseq, of an empty slot too */
+    bool same_boot;
+    uint64_t clean_lsn; /* 0: was not clean */
+} l2_finds;
+
+static bool l2_strict(const l2 *d, const l2_finds *f, uint64_t segseq, uint32_t off)
+{
+    return f->same_boot || l2_lsn(d, segseq, off) < f->clean_lsn;
+}
+
+/* ---- places ---- */
+
+static void l2_find_of(const l2_trailer *t, uint32_t place, l2_find *out)
+{
+    *out = (l2_find){ t->head.segseq, t->head.prev_segseq, t->head.floor_lsn,
+                      t->head.base_wall_ms, place, t->controls, t->footer_pages, t->data_end,
+                      t->entries, t->max_vgen };
+}
+
+static bool l2_place_read(l2 *d, uint32_t place, l2_find *out)
+{
+    const uint64_t at = (uint64_t)place * d->form.seg_bytes;
+    l2_trailer t;
+    l2_head h;
+    if (l2_read(d, d->data_file, d->page, L2_PAGE, at + d->form.seg_bytes - L2_PAGE) != 0) {
+        return false;
+    }
+    bool ok = l2_trailer_read(&d->form, d->page, &t);
+    if (!ok) { /* torn, damaged, or nothing: worth a try only where a header stands */
+        unsigned char head[512] BASE_ALIGNED(8);
+        if (l2_read(d, d->data_file, head, sizeof head, at) != 0 ||
+            !l2_head_read(&d->form, head, &h)) {
+            return false;
+        }
+        ok = l2_trailer_heal(&d->form, d->page, &t) && t.head.segseq == h.segseq;
+        if (ok) { L2_COUNT(d, healed); }
+    }
+    if (ok) { l2_find_of(&t, place, out); }
+    return ok;
+}
+
+static bool l2_place_is_bad(const l2 *d, uint32_t place)
+{
+    for (uint32_t i = 0; i < d->super.bad_count; i++) {
+        if (d->super.bad[i] == place) { return true; }
+    }
+    return false;
+}
+
+static void l2_places_read(l2 *d, l2_finds *f)
+{
+    for (uint32_t p = 0; p < d->nseg; p++) {
+        if (l2_place_read(d, p, &f->at[f->count])) { f->count++; }
+    }
+}
+
+static l2_find *l2_find_seq(l2_finds *f, uint64_t segseq)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->at[i].segseq == segseq) { return &f->at[i]; }
+    }
+    return NULL;
+}
+
+/* ---- slots ---- */
+
+/* A header of an earlier epoch: the slot has not been used since. */
+static bool l2_head_is_old(const l2 *d, const unsigned char *at)
+{
+    l2_form past = d->form;
+    l2_head h;
+    past.epoch = l2_r64(at + 8);
+    return past.epoch < d->form.epoch && l2_head_read(&past, at, &h);
+}
+
+static bool l2_all_zero(const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != 0) { return false; }
+    }
+    return true;
+}
+
+/* False: damaged beyond recognition. *segseq 0: nothing in it. */
+static bool l2_slot_head_find(const l2 *d, l2_slot *s)
+{
+    const unsigned char *front = s->base, *back = front + d->form.seg_bytes - L2_PAGE + 128;
+    l2_head a, b;
+    const bool has_a = l2_head_read(&d->form, front, &a), has_b = l2_head_read(&d->form, back, &b);
+    memset(&s->head, 0, sizeof s->head);
+    if (has_a) { s->head = a; }
+    if (has_b && b.segseq >= s->head.segseq) { s->head = b; }
+    if (has_a || has_b) { return true; }
+    return (l2_all_zero(front, L2_HEAD_BYTES) || l2_head_is_old(d, front)) &&
+           (l2_all_zero(back, L2_HEAD_BYTES) || l2_head_is_old(d, back));
+}
+
+typedef struct l2_walk {
+    l2_finds *f;
+    l2_slot *s;
+    uint32_t old_index;  /* of the footer line that belongs to the next record */
+    uint32_t next, guess; /* where it begins, by lengths and by the footer */
+    unsigned char old[L2_PAGE]; /* its footer page as it was found */
+    bool hole;
+} l2_walk;
+
+/* The line that was noted when the record was reserved; NULL: there is none. */
+static const unsigned char *l2_walk_line(const l2 *d, l2_walk *w)
+{
+    const uint32_t index = w->old_index / L2_FOOT_ENTRIES, line = w->old_index % L2_FOOT_ENTRIES;
+    const uint64_t back = (uint64_t)(index + 2) * L2_PAGE;
+    if (back + L2_HEAD_BYTES > d->form.seg_bytes) { return NULL; }
+    if (line == 0) { memcpy(w->old, w->s->base + d->form.seg_bytes - back, L2_PAGE); }
+    const bool mine = l2_r64(w->old + 16) == w->s->head.segseq; /* not of the slot's past */
+    const unsigned char *at = l2_foot_entry(w->old, line);
+    if (!mine || l2_all_zero(at, L2_ENTRY_BYTES) || at[9] > L2_KIND_CONTROL) { return NULL; }
+    return at;
+}
+
+static uint32_t l2_line_dist(const l2 *d, const unsigned char *line)
+{
+    uint32_t dist = 0;
+    if (line != NULL) { memcpy(&dist, line + 6, 3); }
+    return BASE_MIN(dist, d->form.seg_bytes / d->form.granule) * d->form.granule;
+}
+
+static void l2_walk_keep(l2 *d, l2_walk *w, uint64_t h48, const l2_rec *r, uint32_t off)
+{
+    if (off + d->form.granule > l2_data_limit(d, w->s->entries + 1)) {
+        w->hole = true;
+        return;
+    }
+    l2_slot_note(d, w->s, h48, r, off);
+}
+
+static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r)
+{
+    if (r->kind == L2_KIND_CONTROL) { return 0; }
+    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r->ext * 8;
+    return l2_h48(base_hash(&d->hash_key, r->vgen, key, r->klen));
+}
+
+/* A record that is marked at `off`. */
+static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
+                           const unsigned char *line)
+{
+    const l2_slot *s = w->s;
+    const unsigned char *at = s->base + off;
+    if (l2_rec_whole(&d->form, at, s->head.segseq, off, r)) {
+        l2_walk_keep(d, w, l2_rec_h48(d, at, r), r, off);
+    } else if (l2_r32(at) != 0 && l2_strict(d, w->f, s->head.segseq, off)) {
+        l2_rec lost = { .kind = line != NULL ? line[9] : L2_KIND_PUT, .vgen = 0 };
+        uint64_t h48 = 0;
+        if (line != NULL) { memcpy(&h48, line, 6); }
+        w->hole = w->hole || line == NULL || lost.kind == L2_KIND_CONTROL;
+        l2_walk_keep(d, w, h48, &lost, off);
+    }
+    const uint32_t dist = l2_line_dist(d, line);
+    w->next = off + l2_rec_room(&d->form, (size_t)r->ext * 8, r->klen, r->vlen);
+    w->guess = dist > 0 ? off + dist : w->next;
+}
+
+/* No mark where one should be, but a footer line: its head is damaged. */
+static bool l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
+{
+    const uint32_t off = BASE_MAX(w->guess, w->next), dist = l2_line_dist(d, line);
+    if (off >= l2_data_limit(d, w->s->entries + 1)) { return false; }
+    const l2_rec lost = { .kind = line[9] };
+    uint64_t h48 = 0;
+    memcpy(&h48, line, 6);
+    w->hole = w->hole || lost.kind == L2_KIND_CONTROL;
+    l2_walk_keep(d, w, h48, &lost, off);
+    w->next = w->guess = off + BASE_MAX(dist, d->form.granule);
+    return dist > 0;
+}
+
+/* Refill the slot's tables from its bytes. */
+static void l2_slot_walk(l2 *d, l2_finds *f, l2_slot *s, l2_walk *w)
+{
+    *w = (l2_walk){ .f = f, .s = s };
+    s->entries = s->tombs = s->controls = s->max_vgen = s->last_off = 0;
+    w->next = w->guess = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
+    bool more = true;
+    while (more && !w->hole) {
+        const unsigned char *line = l2_walk_line(d, w);
+        const uint32_t end = l2_data_limit(d, s->entries + 1);
+        const uint32_t page = (uint32_t)base_round_up(w->next, L2_PAGE);
+        const uint32_t tries[3] = { w->next, w->guess, page };
+        l2_rec r;
+        more = false;
+        for (int i = 0; i < 3 && !more; i++) {
+            if (tries[i] < w->next || !l2_rec_marked(&d->form, s->base + BASE_MIN(tries[i], end),
+                                                     s->head.segseq, tries[i], end, &r)) {
+                continue;
+            }
+            l2_walk_record(d, w, &r, tries[i], line);
+            more = true;
+        }
+        if (!more && line != NULL && l2_strict(d, f, s->head.segseq, w->next)) {
+            more = l2_walk_damaged(d, w, line);
+            if (!more) { /* the last one, if nothing follows it; a sync knows where it ended */
+                const uint64_t over = f->clean_lsn - l2_lsn(d, s->head.segseq, 0);
+                if (f->clean_lsn != 0 && over < d->form.seg_bytes) {
+                    w->next = BASE_MAX(w->next, (uint32_t)over);
+                }
+                w->old_index++;
+                w->hole = w->hole || l2_walk_line(d, w) != NULL;
+            }
+        }
+        w->old_index++;
+    }
+    const uint32_t least = s->entries > 0 ? s->last_off + d->form.granule : w->next;
+    s->pos = (uint32_t)base_clamp(w->next, least, l2_data_limit(d, s->entries));
+}
+
+/* Does every byte of the segment at `place` verify? */
+static bool l2_place_whole(l2 *d, const l2_find *g)
+{
+    const size_t bytes = d->form.seg_bytes;
+    unsigned char *seg = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+    if (seg == NULL) { return false; }
+    bool ok = l2_read(d, d->data_file, seg, bytes, (uint64_t)g->place * bytes) == 0;
+    uint32_t seen = 0;
+    for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
+        unsigned char *foot = seg + bytes - (size_t)(p + 2) * L2_PAGE;
+        ok = l2_foot_ok(&d->form, foot, g->segseq, p);
+        uint64_t off = ok ? (uint64_t)l2_r32(foot + 8) * d->form.granule : 0;
+        for (uint32_t i = 0; ok && i < l2_r16(foot + 12); i++, seen++) {
+            l2_rec r;
+            uint32_t dist = 0;
+            memcpy(&dist, l2_foot_entry(foot, i) + 6, 3);
+            ok = off < g->data_end &&
+                 l2_rec_marked(&d->form, seg + off, g->segseq, (uint32_t)off, g->data_end, &r) &&
+                 l2_rec_whole(&d->form, seg + off, g->segseq, (uint32_t)off, &r);
+            off += (uint64_t)dist * d->form.granule;
+        }
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, seg, bytes);
+    return ok && seen == g->entries;
+}
+
+static bool l2_place_used(const l2_finds *f, uint32_t place)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->at[i].place == place) { return true; }
+    }
+    return false;
+}
+
+/* Where a walked slot goes: where it was meant to, or to what is the least use. */
+static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
+{
+    const uint32_t meant = s->head.segid;
+    if (meant < d->nseg && !l2_place_used(f, meant) && !l2_place_is_bad(d, meant)) { return meant; }
+    for (uint32_t p = 0; p < d->nseg; p++) {
+        if (!l2_place_used(f, p) && !l2_place_is_bad(d, p)) { return p; }
+    }
+    l2_find *oldest = NULL; /* reclaimed, but not yet overwritten, or the oldest there is */
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (oldest == NULL || f->at[i].segseq < oldest->segseq) { oldest = &f->at[i]; }
+    }
+    const uint32_t place = oldest->place;
+    f->floor = BASE_MAX(f->floor, l2_lsn(d, oldest->segseq + 1, 0));
+    *oldest = f->at[--f->count];
+    L2_COUNT(d, reclaimed);
+    return place;
+}
+
+/* Seal a slot at recovery and put it among what was found. */
+static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
+{
+    l2_find *twin = l2_find_seq(f, s->head.segseq);
+    if (twin != NULL && (f->same_boot || l2_place_whole(d, twin))) { return 0; }
+    /* After a power cut what neither of the two has was synced in neither: promised to nobody. */
+    const bool all = twin != NULL && l2_strict(d, f, s->head.segseq, twin->data_end);
+    const uint32_t expect = all ? twin->entries : 0;
+    if (twin != NULL) { *twin = f->at[--f->count]; }
+    l2_walk *w = base_alloc(d->cfg.account, BASE_MOD_L2, sizeof *w, NULL);
+    if (w == NULL) { return ENOMEM; }
+    l2_slot_walk(d, f, s, w);
+    /* Less than what was synced: something at its end is gone. */
+    const bool cut = f->clean_lsn > l2_lsn(d, s->head.segseq, s->pos) &&
+                     f->clean_lsn < l2_lsn(d, s->head.segseq + 1, 0);
+    if (w->hole || cut || s->entries < expect) {
+        f->floor = BASE_MAX(f->floor, l2_lsn(d, s->head.segseq + 1, 0));
+        L2_COUNT(d, holes);
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, w, sizeof *w);
+    if (newest && s->entries == 0) { return 0; } /* opened, never used: nobody names it */
+    s->seg = l2_place_for(d, f, s);
+    s->head.segid = s->seg;
+    const int e = l2_seal(d, s);
+    if (e != 0) { return e; }
+    f->at[f->count++] = (l2_find){ s->head.segseq, s->head.prev_segseq, s->head.floor_lsn,
+                                   s->head.base_wall_ms, base_load_rlx(&d->seg[s->seg].place),
+                                   s->controls, d->seg[s->seg].footer_pages, s->pos, s->entries,
+                                   s->max_vgen };
+    return 0;
+}
+
+/* The slot with the lowest number first, so that a full store gives up its oldest. */
+static int l2_slots_settle(l2 *d, l2_finds *f)
+{
+    uint64_t done = 0;
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        if (!l2_slot_head_find(d, &d->slot[i])) { return ENODATA; }
+        f->newest = BASE_MAX(f->newest, d->slot[i].head.segseq);
+    }
+    for (uint32_t n = 0; n < d->nstage; n++) {
+        l2_slot *s = NULL;
+        for (uint32_t i = 0; i < d->nstage; i++) {
+            l2_slot *c = &d->slot[i];
+            if (c->head.segseq > done && (s == NULL || c->head.segseq < s->head.segseq)) { s = c; }
+        }
+        if (s == NULL) { break; }
+        done = s->head.segseq;
+        const int e = l2_slot_settle(d, f, s, done == f->newest);
+        if (e != 0) { return e; }
+    }
+    return 0;
+}
+
+/* ---- floor, controls, chain ---- */
+
+static void l2_finds_sort(l2_finds *f)
+{
+    for (uint32_t i = 1; i < f->count; i++) { /* nearly sorted: places are taken in turn */
+        const l2_find x = f->at[i];
+        uint32_t j = i;
+        for (; j > 0 && f->at[j - 1].segseq > x.segseq; j--) { f->at[j] = f->at[j - 1]; }
+        f->at[j] = x;
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (kept == 0 || f->at[kept - 1].segseq != f->at[i].segseq) { f->at[kept++] = f->at[i]; }
+    }
+    f->count = kept;
+}
+
+typedef struct l2_controls {
+    l2_finds *f;
+    const l2_find *g;
+    uint32_t offs[L2_LINES_MAX];
+    uint32_t count;
+} l2_controls;
+
+static void l2_control_line(l2 *d, void *ctx, const l2_entry *e)
+{
+    l2_controls *c = ctx;
+    (void)d;
+    if (e->kind == L2_KIND_CONTROL) { c->offs[c->count++] = e->off; }
+}
+
+/* False: it cannot be read, so it may have been anything. */
+static bool l2_control_read(l2 *d, l2_finds *f, const l2_find *g, uint32_t off)
+{
+    unsigned char buf[L2_RECORD_HEAD + 16 + L2_NAME_MAX + 64] BASE_ALIGNED(8);
+    const uint32_t n = BASE_MIN((uint32_t)sizeof buf, g->data_end - off);
+    l2_rec r;
+    if (l2_read(d, d->data_file, buf, n, (uint64_t)g->place * d->form.seg_bytes + off) != 0 ||
+        !l2_rec_marked(&d->form, buf, g->segseq, off, off + n, &r) ||
+        !l2_rec_whole(&d->form, buf, g->segseq, off, &r) || r.kind != L2_KIND_CONTROL) {
+        return false;
+    }
+    l2_control_apply(d, buf + L2_RECORD_HEAD, r.vlen, &f->floor);
+    return true;
+}
+
+static int l2_controls_read(l2 *d, l2_finds *f)
+{
+    l2_controls *c = base_alloc(d->cfg.account, BASE_MOD_L2, sizeof *c, NULL);
+    if (c == NULL) { return ENOMEM; }
+    for (uint32_t i = 0; i < f->count; i++) {
+        const l2_find *g = &f->at[i];
+        if (g->controls == 0) { continue; }
+        const l2_seg at = { .place = g->place };
+        bool ok = true;
+        for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
+            c->count = 0;
+            ok = l2_foot_load(d, &at, g->segseq, p) &&
+                 l2_foot_each(d, g->data_end, false, l2_control_line, c);
+            for (uint32_t n = 0; n < c->count && ok; n++) {
+                ok = l2_control_read(d, f, g, c->offs[n]);
+            }
+        }
+        if (!ok) {
+            f->floor = BASE_MAX(f->floor, l2_lsn(d, g->segseq + 1, 0));
+            L2_COUNT(d, holes);
+        }
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, c, sizeof *c);
+    return 0;
+}
+
+/* From the newest down: where the chain breaks above the floor, the floor rises. */
+static void l2_chain(l2 *d, l2_finds *f)
+{
+    const uint64_t newest = BASE_MAX(f->newest, f->count > 0 ? f->at[f->count - 1].segseq : 0);
+    for (uint32_t i = 0; i < f->count; i++) { f->floor = BASE_MAX(f->floor, f->at[i].floor); }
+    if (f->clean_lsn > l2_lsn(d, newest + 1, 0)) {
+        f->floor = BASE_MAX(f->floor, f->clean_lsn);
+        L2_COUNT(d, holes);
+    }
+    for (uint32_t i = f->count; i > 0; i--) {
+        const l2_find *g = &f->at[i - 1];
+        const uint64_t below = i > 1 ? f->at[i - 2].segseq : 0;
+        if (g->prev == below || l2_lsn(d, g->prev + 1, 0) <= f->floor) { continue; }
+        f->floor = BASE_MAX(f->floor, l2_lsn(d, g->segseq, 0));
+        L2_COUNT(d, holes);
+    }
+}
+
+/* ---- into the tables ---- */
+
+static void l2_adopt(l2 *d, l2_finds *f) SYNC_HOLDS(L2_LOG);
+static void l2_adopt(l2 *d, l2_finds *f)
+{
+    const int64_t wall = l2_wall_now(d);
+    uint64_t oldest = UINT64_MAX;
+    uint32_t vgen = 0;
+    d->order_count = d->order_at = 0;
+    base_store_rlx(&d->floor_lsn, f->floor);
+    for (uint32_t i = 0; i < f->count; i++) {
+        const l2_find *g = &f->at[i];
+        vgen = BASE_MAX(vgen, g->max_vgen);
+        d->newest_segseq = BASE_MAX(d->newest_segseq, g->segseq);
+        if (l2_lsn(d, g->segseq + 1, 0) <= f->floor) { continue; }
+        l2_seg *s = &d->seg[g->place];
+        oldest = BASE_MIN(oldest, l2_lsn(d, g->segseq, 0));
+        s->era = l2_era_begin(d, g->segseq);
+        s->controls = g->controls;
+        s->footer_pages = g->footer_pages;
+        s->data_end = g->data_end;
+        s->unread = true;
+        base_store_rlx(&s->future, g->base_wall_ms > wall + L2_FUTURE_MS ? 1u : 0u);
+        base_store_rlx(&s->word, L2_SEG_WORD(L2_SEG_DISK, 0, g->segseq));
+        d->order[d->nseg - ++d->order_count] = g->place;
+        L2_COUNT(d, recovered);
+    }
+    memmove(d->order, d->order + d->nseg - d->order_count, d->order_count * sizeof *d->order);
+    d->next_segseq = BASE_MAX(d->newest_segseq + 1, d->super.segseq_end);
+    d->super.segseq_end = d->segseq_end = d->next_segseq + L2_SEGSEQ_STEP;
+    base_store_rlx(&d->oldest_lsn, oldest != UINT64_MAX ? oldest : l2_lsn(d, d->next_segseq, 0));
+    for (uint32_t p = d->nseg; p > 0; p--) {
+        const uint32_t state = L2_SEG_STATE(base_load_rlx(&d->seg[p - 1].word));
+        if (state == L2_SEG_FREE && l2_place_is_bad(d, p - 1)) {
+            base_store_rlx(&d->seg[p - 1].word, L2_SEG_WORD(L2_SEG_BAD, 0, 0));
+        } else if (state == L2_SEG_FREE) {
+            d->free_seg[d->free_count++] = p - 1;
+        }
+    }
+    for (uint32_t i = 0; i < d->nstage; i++) { d->slot[i].state = L2_SLOT_FREE; }
+    d->next_vgen = BASE_MAX(d->next_vgen, vgen + 1);
+}
+
+static void l2_tables_reset(l2 *d)
+{
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        base_store_rlx(&d->seg[i].word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
+        base_store_rlx(&d->seg[i].place, i);
+    }
+    for (uint32_t i = 0; i < d->nstage; i++) { memset(&d->slot[i].head, 0, sizeof(l2_head)); }
+    d->newest_segseq = 0;
+}
+
+static int l2_epoch_next(l2 *d, l2_finds *f)
+{
+    d->super.epoch++;
+    d->form.epoch = d->super.epoch;
+    d->super.state = L2_DIRTY;
+    base_store_rlx(&d->floor_lsn, (uint64_t)0);
+    f->count = 0;
+    f->floor = 0;
+    f->clean_lsn = 0;
+    return l2_super_store(d);
+}
+
+static int l2_scan(l2 *d, l2_finds *f)
+{
+    if (f->clean_lsn != 0 && d->super.level == L2_DROP) {
+        d->super.state = L2_DIRTY; /* a power cut in the middle of this must find it so */
+        const int e = l2_super_store(d);
+        if (e != 0) { return e; }
+    }
+    l2_places_read(d, f);
+    int e = l2_slots_settle(d, f);
+    if (e == ENODATA) {
+        l2_tables_reset(d);
+        L2_COUNT(d, holes);
+        return l2_epoch_next(d, f);
+    }
+    if (e != 0) { return e; }
+    e = d->vfs->datasync(d->vfs->ctx, d->data_file);
+    l2_tables_reset(d);
+    l2_finds_sort(f);
+    if (e == 0) { e = l2_controls_read(d, f); }
+    if (e == 0) { l2_chain(d, f); }
+    return e;
+}
+
+/* There is always an open slot from here on: who must log something can. */
+static bool l2_first_slot(l2 *d)
+{
+    for (uint32_t i = 0; i <= d->nseg; i++) {
+        if (l2_prepare(d) != 0) { return false; }
+        sync_take(L2_LOG, &d->log_lock);
+        const bool open = l2_slot_open(d);
+        sync_drop(L2_LOG, &d->log_lock);
+        if (open) { return true; }
+        if (!l2_reclaim(d)) { return false; }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno)
+{
+    l2_finds f = { .same_boot = same_boot, .floor = d->super.floor_lsn,
+                   .clean_lsn = d->super.state == L2_CLEAN ? d->super.clean_lsn : 0 };
+    const size_t bytes = (size_t)(d->nseg + d->nstage) * sizeof *f.at;
+    f.at = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+    if (f.at == NULL) { return CELLAR_E_NOMEM; }
+    l2_tables_reset(d);
+    cellar_err err = l2_meta_load(d);
+    int e = 0;
+    if (err == CELLAR_OK) { e = alive ? l2_scan(d, &f) : l2_epoch_next(d, &f); }
+    if (err == CELLAR_OK && e == 0) {
+        sync_take(L2_LOG, &d->log_lock);
+        l2_adopt(d, &f);
+        sync_drop(L2_LOG, &d->log_lock);
+        base_store_rlx(&d->warming, d->order_count > 0 ? 1u : 0u);
+        if (d->order_count > 0 && !l2_index_warm_begin(d)) { err = CELLAR_E_NOMEM; }
+        if (err == CELLAR_OK && !l2_first_slot(d)) { e = EIO; }
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, f.at, bytes);
+    *sys_errno = e;
+    if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
+    return err;
+}
+
+/* ---- warm-up ---- */
+
+typedef struct l2_warm {
+    uint32_t seg;
+    uint64_t segseq;
+} l2_warm;
+
+static void l2_warm_line(l2 *d, void *ctx, const l2_entry *e)
+{
+    const l2_warm *w = ctx;
+    if (e->kind == L2_KIND_CONTROL) { return; }
+    if (l2_lsn(d, w->segseq, e->off) < base_load_acq(&d->floor_lsn)) { return; }
+    const uint64_t word = l2_word_make(d, w->seg, e->off, e->h48, e->bytes);
+    if (e->kind == L2_KIND_PUT) {
+        l2_filter_add(d, e->h48, d->seg[w->seg].era);
+        l2_index_replay(d, e->h48, word);
+    } else {
+        l2_index_replay(d, e->h48, word | L2_WORD_TOMB);
+    }
+}
+
+static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
+{
+    return (word & L2_WORD_TOMB) != 0 || l2_word_lsn(d, word) < floor;
+}
+
+/* What lies below `lsn` cannot be known: it is dead, and said to be. */
+static void l2_warm_hole(l2 *d, uint64_t lsn)
+{
+    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
+    l2_spot at;
+    L2_COUNT(d, holes);
+    sync_take(L2_LOG, &d->log_lock);
+    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
+    sync_drop(L2_LOG, &d->log_lock);
+    l2_took took;
+    while ((took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at)) == L2_IS_CLEAN) {
+        (void)l2_dirty_now(d);
+    }
+    if (took != L2_TOOK) { return; }
+    memset(at.at + L2_RECORD_HEAD, 0, 16);
+    at.at[L2_RECORD_HEAD] = L2_CTL_FLOOR;
+    l2_w64(at.at + L2_RECORD_HEAD + 8, lsn);
+    l2_spot_done(d, &at);
+}
+
+static void l2_warm_done(l2 *d)
+{
+    l2_index_sweep(d, l2_word_over, base_load_acq(&d->floor_lsn));
+    l2_index_warm_end(d);
+    BASE_POINT("l2.warm");
+    base_store_rel(&d->warming, 0u); /* acquire in l2_kill_gated */
+}
+
+CELLAR_PRIVATE bool l2_warm_step(l2 *d)
+{
+    if (base_load_rlx(&d->warming) == 0) { return false; }
+    if (d->order_at == d->order_count) {
+        l2_warm_done(d);
+        return false;
+    }
+    l2_warm w = { .seg = (uint32_t)d->order[d->order_at++] };
+    l2_seg *g = &d->seg[w.seg];
+    w.segseq = L2_SEG_SEQ(base_load_acq(&g->word));
+    if (!g->unread) { return true; } /* reclaimed meanwhile */
+    bool ok = true;
+    for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
+        ok = l2_foot_load(d, g, w.segseq, p - 1);
+        if (ok) { ok = l2_foot_each(d, g->data_end, true, l2_warm_line, &w); }
+    }
+    g->unread = false;
+    if (!ok) {
+        l2_warm_hole(d, l2_lsn(d, w.segseq + 1, 0));
+        for (; d->order_at < d->order_count; d->order_at++) {
+            d->seg[d->order[d->order_at]].unread = false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    P10: whatever is flipped, cut, swapped or put in from a former life, each key is its
+ *         current version or a miss: no older one, no other key's bytes, no crash.
+ * Method: a tiny store with a history (overwritten, deleted, cleared keys; former lives of places),
+ *         once closed, once killed; its files damaged one way at a time, opened by the shipped
+ *         code. DAMAGE_STEP=1: every bit (default: every 101st), DAMAGE_MUTANTS=n: more mixtures. */
+#include "tests/l2_kit.h"
+
+#define KEYS 40u
+
+static l2_dev dev, hurt;
+static l2_dev former; /* the same store, earlier */
+static l2_kit kit;
+static uint32_t now[KEYS];
+static uint32_t vgen;
+static uint64_t opened, refused, hits, whole; /* whole: hits without damage */
+static base_rng rng;
+
+static size_t length_of(uint32_t key, uint32_t version)
+{
+    return 8 + (key * 131 + version * 37) % 300;
+}
+
+static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
+{
+    for (size_t i = 0; i < n; i++) { buf[i] = (unsigned char)(key * 31 + version * 7 + i); }
+}
+
+static void store(uint32_t key, uint32_t version)
+{
+    unsigned char buf[512];
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
+    now[key] = version;
+    l2_kill(kit.d, &id);
+    if (version == 0) { return; }
+    fill(buf, length_of(key, version), key, version);
+    T_EQ_I64(l2_put(kit.d, &id, buf, length_of(key, version), &m, NULL), CELLAR_OK);
+    while (l2_tick(kit.d, 1000)) {}
+}
+
+/* `closed`: cleanly; else as a killed process leaves it. */
+static void build(bool closed)
+{
+    memset(now, 0, sizeof now);
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_view v = { 1, 5, 1 };
+    vgen = 5;
+    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    uint32_t version = 1;
+    for (uint32_t i = 0; i < 120; i++) { store(i % KEYS, version++); }
+    v.vgen = vgen = 6;
+    memset(now, 0, sizeof now);
+    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* cleared */
+    for (uint32_t i = 0; i < 20; i++) { store(i, version++); }
+    l2_dev_clone(&dev, &former, NULL);
+    for (uint32_t i = 0; i < 60; i++) { store((i * 7) % KEYS, version++); }
+    for (uint32_t i = 0; i < KEYS; i += 5) { store(i, 0); } /* deleted */
+    for (uint32_t i = 1; i < KEYS; i += 5) { store(i, version++); }
+    if (closed) {
+        l2_close(kit.d);
+        kit.d = NULL;
+    } else {
+        l2_kit_kill(&kit);
+    }
+}
+
+static void look_at_all(l2_kit *k)
+{
+    l2_view v = { 0, 0, 0 };
+    (void)l2_view_find(k->d, "v", 1, &v);
+    for (uint32_t vg = 5; vg <= 6; vg++) {
+        for (uint32_t key = 0; key < KEYS; key++) {
+            unsigned char buf[512], want[512];
+            size_t len;
+            l2_meta m;
+            const l2_key id = l2_kit_key(k, &key, sizeof key, vg);
+            const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
+            if (err == CELLAR_MISS) { continue; }
+            if (vg == 5) {
+                T_CHECK(v.vgen == 6 || v.vgen == 0); /* cleared; so nobody asks for it */
+                continue;
+            }
+            fill(want, sizeof want, key, now[key]);
+            hits++;
+            if (!T_CHECK(err == CELLAR_OK && now[key] != 0 && m.user_flags == now[key] &&
+                         len == length_of(key, now[key]) && memcmp(buf, want, len) == 0)) {
+                printf("# key %u: version %u, now %u\n", key, m.user_flags, now[key]);
+            }
+        }
+    }
+}
+
+/* Open the damaged disk. */
+static bool open_hurt(void)
+{
+    l2_kit k;
+    l2_kit_init(&k, &hurt);
+    const cellar_err err = l2_kit_open(&k);
+    opened++;
+    if (err != CELLAR_OK) {
+        T_CHECK(err == CELLAR_E_CORRUPT || err == CELLAR_E_FOREIGN || err == CELLAR_E_VERSION);
+        refused++;
+        return false;
+    }
+    l2_kit_warm(&k);
+    look_at_all(&k);
+    l2_kit_kill(&k);
+    return true;
+}
+
+static void begin(bool closed)
+{
+    l2_dev_init(&hurt);
+    l2_dev_init(&former);
+    build(closed);
+    hits = 0;
+    l2_dev_clone(&dev, &hurt, NULL);
+    T_CHECK(open_hurt());
+    whole = hits;
+    T_CHECK(whole > KEYS / 4);
+    opened = refused = hits = 0;
+    base_rng_seed(&rng, t_.seed);
+}
+
+static void end(const char *what)
+{
+    printf("# %s: %" PRIu64 " opened, %" PRIu64 " refused, %.1f %% of what was stored\n", what,
+           opened, refused, 100.0 * (double)hits / (double)(whole * (opened > 0 ? opened : 1)));
+    l2_dev_fini(&dev);
+    l2_dev_fini(&hurt);
+    l2_dev_fini(&former);
+}
+
+static void flip_every_bit(bool closed)
+{
+    begin(closed);
+    const uint64_t step = t_env_u64("DAMAGE_STEP", 101);
+    for (int i = 0; i < DEV_FILES && !t_failed(); i++) {
+        const uint64_t bits = (uint64_t)dev.file[i].size * 8;
+        for (uint64_t bit = t_.seed % step; bit < bits && !t_failed();) {
+            /* Damaged footers and trailers are mended by trying: 3 ms each, so fewer of them. */
+            const uint64_t in_seg = bit / 8 % 16384;
+            const bool slow = strcmp(dev.file[i].name, "data.seg") == 0 && in_seg >= 16384 - 12288;
+            l2_dev_clone(&dev, &hurt, NULL);
+            hurt.file[i].live[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+            (void)open_hurt();
+            if (t_failed()) { printf("# %s, bit %" PRIu64 "\n", dev.file[i].name, bit); }
+            bit += slow ? step * 97 : step;
+        }
+    }
+    T_EQ_U64(refused, 0);
+    T_CHECK((double)hits > 0.9 * (double)(whole * opened));
+    end(closed ? "single bits, closed" : "single bits, killed");
+}
+
+static void any_bit_of_a_closed_store(void) { flip_every_bit(true); }
+static void any_bit_of_a_killed_store(void) { flip_every_bit(false); }
+
+static l2_dev_file *any_file(l2_dev *v)
+{
+    for (;;) {
+        l2_dev_file *f = &v->file[base_rng_below(&rng, DEV_FILES)];
+        if (f->name[0] != '\0' && f->size > 0) { return f; }
+    }
+}
+
+static void mutate(void)
+{
+    l2_dev_file *f = any_file(&hurt), *g = any_file(&hurt);
+    const uint64_t how = base_rng_below(&rng, 7);
+    const size_t unit = base_rng_below(&rng, 2) == 0 ? 512 : 4096;
+    const size_t a = (size_t)base_rng_below(&rng, f->size);
+    const size_t b = (size_t)base_rng_below(&rng, g->size);
+    const size_t n = BASE_MIN(unit, BASE_MIN(f->size - a / unit * unit, g->size - b / unit * unit));
+    unsigned char block[4096];
+    switch (how) {
+    case 0:
+    case 1: /* 2..64 bits anywhere */
+        for (uint64_t i = 2 + base_rng_below(&rng, 62); i > 0; i--) {
+            f = any_file(&hurt);
+            const uint64_t bit = base_rng_below(&rng, f->size * 8);
+            f->live[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+        }
+        break;
+    case 2: f->size = a; break; /* cut */
+    case 3:                     /* two blocks swapped */
+        memcpy(block, f->live + a / unit * unit, n);
+        memcpy(f->live + a / unit * unit, g->live + b / unit * unit, n);
+        memcpy(g->live + b / unit * unit, block, n);
+        break;
+    case 4: memset(f->live + a / unit * unit, base_rng_below(&rng, 2) ? 0 : 255, n); break;
+    case 5: { /* a segment of a former life of its place, or of another */
+        l2_dev_file *data = l2_dev_find(&hurt, "data.seg"), *old = l2_dev_find(&former, "data.seg");
+        memcpy(data->live + 16384 * base_rng_below(&rng, 3),
+               old->live + 16384 * base_rng_below(&rng, 3), 16384);
+        break;
+    }
+    default: { /* a run of bytes copied to another place */
+        const size_t m = (size_t)base_rng_below(&rng, 2000);
+        if (a + m <= f->size && b + m <= g->size) { memmove(f->live + a, g->live + b, m); }
+        break;
+    }
+    }
+}
+
+static void mixtures(bool closed)
+{
+    begin(closed);
+    const uint64_t most = t_env_u64("DAMAGE_MUTANTS", 3000);
+    for (uint64_t i = 0; i < most && !t_failed(); i++) {
+        base_rng_seed(&rng, t_.seed + i);
+        l2_dev_clone(&dev, &hurt, NULL);
+        mutate();
+        (void)open_hurt();
+        if (t_failed()) { printf("# mutant %" PRIu64 "\n", i); }
+    }
+    end(closed ? "mixtures, closed" : "mixtures, killed");
+}
+
+static void mixtures_in_a_closed_store(void) { mixtures(true); }
+
+T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store), T_CASE(any_bit_of_a_killed_store),
+       T_CASE(mixtures_in_a_closed_store))

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a directory that is not ours, newer, damaged or in use is refused with its own code and
+ *         left as it was; a format that is cut anywhere is begun anew; sizes are kept; a forked
+ *         child lets go.
+ * Method: a disk made of memory, compared byte by byte; real files for locks, forks and links. */
+#include "tests/l2_kit.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static l2_dev dev, cut;
+static l2_kit kit, other;
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void put_one(l2_kit *k, const char *key, const char *value)
+{
+    const l2_key id = l2_kit_key(k, key, strlen(key), 3);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+    T_EQ_I64(l2_put(k->d, &id, value, strlen(value), &m, NULL), CELLAR_OK);
+}
+
+static bool has(l2_kit *k, const char *key, const char *value)
+{
+    char buf[64];
+    size_t len;
+    l2_meta m;
+    const l2_key id = l2_kit_key(k, key, strlen(key), 3);
+    return l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK && len == strlen(value) &&
+           memcmp(buf, value, len) == 0;
+}
+
+static void made(void)
+{
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    put_one(&kit, "key", "value");
+    l2_close(kit.d);
+    kit.d = NULL;
+}
+
+static void gone(void)
+{
+    l2_dev_fini(&dev);
+    l2_dev_fini(&cut);
+}
+
+static void same_files(const l2_dev *a, const l2_dev *b)
+{
+    for (int i = 0; i < DEV_FILES; i++) {
+        T_EQ_STR(a->file[i].name, b->file[i].name);
+        T_EQ_U64(a->file[i].size, b->file[i].size);
+        if (a->file[i].size > 0 && a->file[i].size == b->file[i].size) {
+            T_EQ_MEM(a->file[i].live, b->file[i].live, a->file[i].size);
+        }
+    }
+}
+
+static void refused_untouched(cellar_err want)
+{
+    l2_dev_clone(&dev, &cut, NULL);
+    l2_kit_init(&other, &cut);
+    T_EQ_I64(l2_kit_open(&other), want);
+    T_CHECK(other.d == NULL);
+    same_files(&dev, &cut);
+    T_EQ_U64(base_load_rlx(&other.account.used), 0);
+}
+
+static void seal_super(unsigned char *page)
+{
+    static const unsigned char no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
+    base_sum_key key;
+    base_sum_key_init(&key, no_secret);
+    l2_w64(page + 4088, base_sum(&key, 0, page, 4088));
+}
+
+static void foreign_newer_and_damaged_are_refused(void)
+{
+    made();
+    l2_dev_file *super = l2_dev_find(&dev, "SUPER");
+    unsigned char both[8192];
+    memcpy(both, super->live, sizeof both);
+    for (int i = 0; i < 2; i++) { super->live[4096 * i] ^= 1; }
+    refused_untouched(CELLAR_E_FOREIGN); /* no magic */
+    memcpy(super->live, both, sizeof both);
+    for (int i = 0; i < 2; i++) { super->live[4096 * i + 500] ^= 1; }
+    refused_untouched(CELLAR_E_CORRUPT); /* both copies damaged */
+    memcpy(super->live, both, sizeof both);
+    static const size_t news[] = { 8, 24, 32, 228, 230 }; /* major, bits, algorithms */
+    for (size_t n = 0; n < sizeof news / sizeof news[0]; n++) {
+        memcpy(super->live, both, sizeof both);
+        for (size_t i = 0; i < 2; i++) {
+            super->live[4096 * i + news[n]] = 9;
+            seal_super(super->live + 4096 * i);
+        }
+        refused_untouched(CELLAR_E_VERSION);
+    }
+    memcpy(super->live, both, sizeof both);
+    for (int i = 0; i < 2; i++) { /* a compatible addition, a newer minor */
+        super->live[4096 * i + 10] = 7;
+        super->live[4096 * i + 16] = 1;
+        seal_super(super->live + 4096 * i);
+    }
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_CHECK(has(&kit, "key", "value"));
+    l2_close(kit.d);
+    kit.d = NULL;
+    memcpy(super->live, both, sizeof both);
+    static const size_t wild[] = { 144, 148, 152, 156, 136, 140 }; /* sizes that cannot be */
+    for (size_t n = 0; n < sizeof wild / sizeof wild[0]; n++) {
+        memcpy(super->live, both, sizeof both);
+        for (size_t i = 0; i < 2; i++) {
+            memset(super->live + 4096 * i + wild[n], 0xff, 4);
+            seal_super(super->live + 4096 * i);
+        }
+        refused_untouched(CELLAR_E_CORRUPT);
+    }
+    gone();
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    base_vfs_file *f;
+    size_t done;
+    T_REQUIRE(kit.vfs.open(&dev, NULL, "letter.txt", BASE_VFS_CREATE, &f) == 0);
+    T_EQ_I64(kit.vfs.pwrite(&dev, f, "Dear", 4, 0, &done), 0);
+    l2_dev_init(&cut);
+    refused_untouched(CELLAR_E_FOREIGN);
+    gone();
+}
+
+static uint64_t cuts;
+
+static void cut_here(void *ctx)
+{
+    base_rng *r = ctx;
+    for (int i = 0; i < 12; i++) {
+        l2_dev_look(&dev);
+        l2_dev_clone(&dev, &cut, i == 0 ? NULL : r);
+        l2_kit_init(&other, &cut);
+        cuts++;
+        if (T_EQ_I64(l2_kit_open(&other), CELLAR_OK)) {
+            l2_kit_warm(&other);
+            put_one(&other, "a", "b");
+            T_CHECK(has(&other, "a", "b"));
+            l2_close(other.d);
+        }
+        other.d = NULL;
+    }
+}
+
+static void a_format_cut_anywhere_is_begun_anew(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_.seed);
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    dev.hook = cut_here;
+    dev.hook_ctx = &r;
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    dev.hook = NULL;
+    l2_close(kit.d);
+    printf("# %" PRIu64 " cuts\n", cuts);
+    T_CHECK(cuts > 100);
+    gone();
+}
+
+static void a_full_disk_makes_a_smaller_store(void)
+{
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.bytes = L2_BYTES_MIN * 2;
+    kit.cfg.memory_bytes = 64 << 20;
+    kit.cfg.seg_count = kit.cfg.stage_count = kit.cfg.seg_bytes = 0;
+    dev.fail_site = DEV_PREALLOCATE;
+    dev.fail_errno = ENOSPC;
+    dev.fail_at = 2; /* the first is the stage */
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    l2_stats st;
+    l2_stats_get(kit.d, &st);
+    T_CHECK(st.file_bytes < L2_BYTES_MIN * 2 * 4 / 5 && st.file_bytes >= L2_BYTES_MIN);
+    put_one(&kit, "a", "b");
+    l2_close(kit.d);
+    gone();
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.bytes = L2_BYTES_MIN * 2;
+    kit.cfg.memory_bytes = 64 << 20;
+    kit.cfg.seg_count = kit.cfg.stage_count = kit.cfg.seg_bytes = 0;
+    dev.fail_site = DEV_PREALLOCATE;
+    dev.fail_errno = ENOSPC;
+    dev.fail_at = 2;
+    dev.fail_sticky = true;
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
+    T_EQ_I64(kit.sys_errno, ENOSPC);
+    dev.fail_at = 0;
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK); /* what was begun is begun again */
+    l2_close(kit.d);
+    kit.cfg.bytes = L2_BYTES_MIN - 1;
+    gone();
+    l2_dev_init(&dev);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_INVAL);
+    gone();
+}
+
+static char folder[256];
+
+static void real_begin(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/cellar-l2-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    T_REQUIRE(mkdtemp(folder) != NULL);
+    l2_kit_init(&kit, NULL);
+    kit.cfg.path = folder;
+}
+
+static void real_end(void)
+{
+    static const char *const names[] = { "LOCK", "SUPER", "META.0", "META.1", "stage.buf",
+                                         "data.seg", "link", "file" };
+    char path[300];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        (void)unlink(path);
+    }
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static size_t open_files(void)
+{
+    size_t n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    T_REQUIRE(d != NULL);
+    while (readdir(d) != NULL) { n++; }
+    closedir(d);
+    return n;
+}
+
+static void a_second_opener_is_told(void)
+{
+    real_begin();
+    const size_t files = open_files();
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    put_one(&kit, "a", "b");
+    l2_kit_init(&other, NULL);
+    other.cfg.path = folder;
+    T_EQ_I64(l2_kit_open(&other), CELLAR_E_BUSY);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        l2_forked(kit.d); /* the child's copy of the lock must not outlive the parent's store */
+        other.cfg.path = folder;
+        const bool busy = l2_kit_open(&other) == CELLAR_E_BUSY;
+        pause();
+        _exit(busy ? 0 : 1);
+    }
+    usleep(50000); /* the child has let go by then, or the open below says that it has not */
+    T_CHECK(has(&kit, "a", "b"));
+    l2_close(kit.d);
+    kit.d = NULL;
+    T_EQ_U64(open_files(), files);
+    cellar_err err = CELLAR_E_BUSY;
+    for (int i = 0; i < 200 && err == CELLAR_E_BUSY; i++) {
+        err = l2_kit_open(&other);
+        if (err == CELLAR_E_BUSY) { usleep(10000); }
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    if (err == CELLAR_OK) {
+        l2_kit_warm(&other);
+        T_CHECK(has(&other, "a", "b"));
+        l2_close(other.d);
+    }
+    T_REQUIRE(pid > 0);
+    T_EQ_I64(kill(pid, SIGKILL), 0);
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    real_end();
+}
+
+static void paths_that_cannot_be(void)
+{
+    real_begin();
+    char path[300], target[300];
+    snprintf(path, sizeof path, "%s/file", folder);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fclose(f);
+    kit.cfg.path = path;
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
+    T_EQ_I64(kit.sys_errno, ENOTDIR);
+    T_EQ_I64(unlink(path), 0);
+    snprintf(path, sizeof path, "%s/link", folder);
+    snprintf(target, sizeof target, "%s", folder);
+    T_REQUIRE(symlink(target, path) == 0);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO); /* a link is not followed */
+    T_EQ_I64(unlink(path), 0);
+    snprintf(path, sizeof path, "%s/no/such", folder);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
+    T_EQ_I64(kit.sys_errno, ENOENT);
+    real_end();
+}
+
+static void a_copied_directory_counts_only_when_clean(void)
+{
+    made();
+    l2_dev_clone(&dev, &cut, NULL); /* closed cleanly, then copied: other inodes */
+    for (int i = 0; i < DEV_FILES; i++) { cut.file[i].ino += 100; }
+    l2_kit_init(&other, &cut);
+    T_EQ_I64(l2_kit_open(&other), CELLAR_OK);
+    l2_kit_warm(&other);
+    T_CHECK(has(&other, "key", "value"));
+    l2_kit_kill(&other);
+    for (int i = 0; i < DEV_FILES; i++) { cut.file[i].ino += 100; }
+    cut.locked = false; /* copied while it was live: its log may be torn anywhere */
+    T_EQ_I64(l2_kit_open(&other), CELLAR_OK);
+    l2_kit_warm(&other);
+    T_CHECK(!has(&other, "key", "value"));
+    l2_close(other.d);
+    gone();
+}
+
+T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
+       T_CASE(a_format_cut_anywhere_is_begun_anew), T_CASE(a_full_disk_makes_a_smaller_store),
+       T_CASE(a_second_opener_is_told), T_CASE(paths_that_cannot_be),
+       T_CASE(a_copied_directory_counts_only_when_clean))

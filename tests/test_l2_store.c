@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what is put is served, byte by byte, from the stage, from disk and after a reopen; what
+ *         was changed is not, whatever happens to log, index and places meanwhile.
+ * Method: small stores on a disk made of memory, the worker run by hand; and one on real files. */
+#include "tests/l2_kit.h"
+
+#include <sys/stat.h>
+
+static l2_dev dev;
+static l2_kit kit;
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void begin(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+}
+
+static void open_it(void)
+{
+    const cellar_err err = l2_kit_open(&kit);
+    if (err != CELLAR_OK) { printf("# %d, errno %d\n", (int)err, kit.sys_errno); }
+    T_REQUIRE(err == CELLAR_OK);
+    l2_kit_warm(&kit);
+}
+
+static void end(void)
+{
+    if (kit.d != NULL) { l2_close(kit.d); }
+    kit.d = NULL;
+    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    l2_dev_fini(&dev);
+}
+
+static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
+{
+    base_rng r;
+    base_rng_seed(&r, (uint64_t)key << 32 | version);
+    for (size_t i = 0; i < n; i++) { buf[i] = (unsigned char)base_rng_next(&r); }
+}
+
+static cellar_err put(uint32_t key, uint32_t version, size_t n)
+{
+    static unsigned char buf[1 << 20];
+    l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+    fill(buf, n, key, version);
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    return l2_put(kit.d, &k, buf, n, &m, NULL);
+}
+
+static void kill_key(uint32_t key)
+{
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    l2_kill(kit.d, &k);
+}
+
+/* MISS, or whether it is this version. */
+static cellar_err get(uint32_t key, uint32_t version, size_t n)
+{
+    static unsigned char buf[1 << 20], want[1 << 20];
+    size_t len = 0;
+    l2_meta m;
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    const cellar_err err = l2_get(kit.d, &k, buf, sizeof buf, &len, &m);
+    if (err != CELLAR_OK) { return err; }
+    fill(want, n, key, version);
+    return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
+}
+
+static void from_stage_from_disk_and_after_reopen(void)
+{
+    begin();
+    kit.cfg.seg_count = 8;
+    open_it();
+    for (uint32_t i = 0; i < 40; i++) {
+        T_EQ_I64(put(i, 1, i * 17), CELLAR_OK);
+        if (i == 30) { while (l2_tick(kit.d, 1000)) {} }
+    }
+    for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(get(i, 1, i * 17), CELLAR_OK); }
+    while (l2_tick(kit.d, 1000)) {}
+    l2_stats st;
+    l2_stats_get(kit.d, &st);
+    T_CHECK(st.sealed > 0);
+    for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(get(i, 1, i * 17), CELLAR_OK); }
+    kill_key(3);
+    T_EQ_I64(get(3, 1, 51), CELLAR_MISS);
+    T_EQ_I64(put(4, 2, 100), CELLAR_OK);
+    T_EQ_I64(get(4, 2, 100), CELLAR_OK);
+    for (int round = 0; round < 3; round++) {
+        l2_close(kit.d);
+        open_it();
+        for (uint32_t i = 0; i < 40; i++) {
+            const cellar_err want = i == 3 ? CELLAR_MISS : CELLAR_OK;
+            T_EQ_I64(i == 4 ? get(4, 2, 100) : get(i, 1, i * 17), want);
+        }
+    }
+    l2_kit_kill(&kit);
+    open_it();
+    for (uint32_t i = 0; i < 40; i++) {
+        const cellar_err want = i == 3 ? CELLAR_MISS : CELLAR_OK;
+        T_EQ_I64(i == 4 ? get(4, 2, 100) : get(i, 1, i * 17), want);
+    }
+    end();
+}
+
+static void fields_come_back(void)
+{
+    begin();
+    open_it();
+    l2_meta m = { .deadline_ms = kit.now_ms + 5000, .stale_ms = 1, .idle_ms = 2, .version = 3,
+                  .value_hash = 4, .user_flags = 5, .cost = 6 };
+    l2_meta n;
+    const l2_key k = l2_kit_key(&kit, "key", 3, 9);
+    size_t len = 99;
+    char buf[8];
+    T_EQ_I64(l2_put(kit.d, &k, "value", 5, &m, NULL), CELLAR_OK);
+    for (int round = 0; round < 2; round++) {
+        T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_OK);
+        T_EQ_U64(len, 5);
+        T_EQ_MEM(buf, "value", 5);
+        T_EQ_I64(n.deadline_ms, m.deadline_ms);
+        T_CHECK(n.stale_ms == 1 && n.idle_ms == 2 && n.version == 3 && n.value_hash == 4);
+        T_CHECK(n.user_flags == 5 && n.cost == 6 && n.kind == 0 && n.addr != 0);
+        T_EQ_I64(l2_get(kit.d, &k, buf, 4, &len, &n), CELLAR_E_BUFFER);
+        T_EQ_U64(len, 5);
+        l2_close(kit.d);
+        open_it();
+    }
+    m.kind = 1;
+    T_EQ_I64(l2_put(kit.d, &k, "", 0, &m, NULL), CELLAR_OK);
+    T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_ABSENT);
+    const l2_key other = { "key", 3, 8, k.hash }; /* another generation, the same place */
+    T_EQ_I64(l2_get(kit.d, &other, buf, sizeof buf, &len, &n), CELLAR_MISS);
+    const l2_key longer = { "key2", 4, 9, k.hash };
+    T_EQ_I64(l2_get(kit.d, &longer, buf, sizeof buf, &len, &n), CELLAR_MISS);
+    end();
+}
+
+static void times_survive_clock_steps(void)
+{
+    begin();
+    open_it();
+    l2_meta m = { .deadline_ms = kit.now_ms + 60000 }, n;
+    const l2_key k = l2_kit_key(&kit, "key", 3, 9);
+    char buf[8];
+    size_t len;
+    T_EQ_I64(l2_put(kit.d, &k, "value", 5, &m, NULL), CELLAR_OK);
+    const int64_t ten_years = INT64_C(315360000000);
+    static const int64_t steps[] = { 1, -1 };
+    for (int i = 0; i < 2; i++) { /* same boot: the wall clock may do what it likes */
+        l2_close(kit.d);
+        kit.wall_ms += steps[i] * ten_years;
+        open_it();
+        T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_OK);
+        T_EQ_I64(n.deadline_ms, m.deadline_ms);
+    }
+    kit.now_ms += 59999;
+    T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_OK);
+    kit.now_ms += 1;
+    T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_MISS);
+    m.deadline_ms = kit.now_ms + 60000;
+    T_EQ_I64(l2_put(kit.d, &k, "value", 5, &m, NULL), CELLAR_OK);
+    l2_close(kit.d);
+    dev.boot[0]++; /* another boot: its clock starts anew, 20 s have passed meanwhile */
+    kit.wall_ms = INT64_C(1700000000000) + 60000 + 20000;
+    kit.now_ms = 5000;
+    open_it();
+    T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_OK);
+    T_EQ_I64(n.deadline_ms, 5000 + 40000);
+    l2_close(kit.d);
+    dev.boot[0]++; /* a wall clock set back ten years makes nothing older than it was */
+    kit.wall_ms -= ten_years;
+    kit.now_ms = 100;
+    open_it();
+    T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_OK);
+    T_CHECK(n.deadline_ms <= 100 + 40000);
+    l2_close(kit.d);
+    dev.boot[0]++; /* ten years ahead: expired */
+    kit.wall_ms += 3 * ten_years;
+    open_it();
+    T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_MISS);
+    m.deadline_ms = kit.now_ms + 60000;
+    T_EQ_I64(l2_put(kit.d, &k, "value", 5, &m, NULL), CELLAR_OK);
+    m.deadline_ms = BASE_NEVER_MS;
+    const l2_key forever = l2_kit_key(&kit, "ever", 4, 9);
+    T_EQ_I64(l2_put(kit.d, &forever, "value", 5, &m, NULL), CELLAR_OK);
+    end();
+}
+
+static void admission_says_why(void)
+{
+    begin();
+    kit.cfg.min_ttl_ms = 10000;
+    open_it();
+    l2_meta m = { .deadline_ms = kit.now_ms + 9999 };
+    const l2_key k = l2_kit_key(&kit, "key", 3, 9);
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_REFUSED);
+    m.deadline_ms++;
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
+    T_EQ_I64(put(1, 1, 16384), CELLAR_REFUSED);
+    T_EQ_I64(put(1, 1, 6100), CELLAR_REFUSED);
+    T_EQ_I64(put(1, 1, 5900), CELLAR_OK);
+    l2_stats st;
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.refused_ttl, 1);
+    T_EQ_U64(st.refused_size, 2);
+    end();
+}
+
+static bool never(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)ctx;
+    (void)hash;
+    return stamp == 42;
+}
+
+static void a_moved_stamp_stops_the_put(void)
+{
+    begin();
+    open_it();
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+    const l2_key k = l2_kit_key(&kit, "key", 3, 9);
+    l2_current c = { never, NULL, 41 };
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, &c), CELLAR_REFUSED);
+    c.stamp = 42;
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, &c), CELLAR_OK);
+    end();
+}
+
+static void an_unchanged_copy_is_not_written_again(void)
+{
+    begin();
+    open_it();
+    l2_meta m = { .deadline_ms = BASE_NEVER_MS }, n;
+    const l2_key k = l2_kit_key(&kit, "key", 3, 9);
+    char buf[8];
+    size_t len;
+    l2_stats st;
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
+    T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_OK);
+    m.addr = n.addr;
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.identical, 1);
+    l2_kill(kit.d, &k); /* changed since: what it was got from does not count any more */
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.identical, 1);
+    end();
+}
+
+static void only_what_may_be_on_disk_leaves_tombstones(void)
+{
+    begin();
+    kit.cfg.seg_count = 8;
+    open_it();
+    l2_stats st;
+    for (uint32_t i = 0; i < 1000; i++) { kill_key(100000 + i); }
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.denied, 1000); /* an empty filter denies all */
+    for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(put(i, 1, 50), CELLAR_OK); }
+    for (uint32_t i = 0; i < 20; i++) { kill_key(i); }
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.tombstones, 20);
+    for (uint32_t i = 15; i < 20; i++) { kill_key(i); }
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.remembered, 5); /* of the last, the tombstone is still the newest record */
+    T_EQ_I64(put(19, 2, 50), CELLAR_OK);
+    kill_key(19);
+    T_EQ_I64(get(19, 2, 50), CELLAR_MISS);
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.tombstones, 21);
+    end();
+}
+
+/* The disk does not move: puts are dropped, tombstones never; when their room is used up all that
+ * is stored is given up, and nothing of it comes back. */
+static void without_room_everything_goes_but_no_delete(void)
+{
+    begin();
+    open_it();
+    uint32_t stored = 0, dropped = 0;
+    for (uint32_t i = 0; i < 400; i++) {
+        if (put(i, 1, 100) == CELLAR_OK) { stored = i + 1; } else { dropped++; }
+    }
+    T_CHECK(stored > 50 && dropped > 100);
+    l2_stats st;
+    for (uint32_t i = 0; i < stored; i++) {
+        kill_key(i);
+        T_EQ_I64(get(i, 1, 100), CELLAR_MISS);
+    }
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.emptied, 1);
+    T_CHECK(st.empty);
+    l2_kit_kill(&kit);
+    open_it();
+    for (uint32_t i = 0; i < stored; i++) { T_EQ_I64(get(i, 1, 100), CELLAR_MISS); }
+    T_EQ_I64(put(1, 2, 100), CELLAR_OK);
+    T_EQ_I64(get(1, 2, 100), CELLAR_OK);
+    end();
+}
+
+static void reclaim_keeps_the_newest(void)
+{
+    begin();
+    kit.cfg.seg_count = 6;
+    open_it();
+    uint32_t newest[32] = { 0 };
+    l2_stats st;
+    base_rng r;
+    base_rng_seed(&r, t_.seed);
+    for (uint32_t v = 1; v < 4000; v++) {
+        const uint32_t key = (uint32_t)base_rng_below(&r, 32);
+        kill_key(key);
+        newest[key] = put(key, v, 20 + v % 300) == CELLAR_OK ? v : 0;
+        while (l2_tick(kit.d, 1000)) {}
+        const uint32_t look = (uint32_t)base_rng_below(&r, 32), at = newest[look];
+        const cellar_err err = get(look, at, 20 + at % 300);
+        T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && at != 0));
+        if (look == key && at != 0) { T_EQ_I64(err, CELLAR_OK); }
+        if (t_failed()) { break; }
+    }
+    l2_stats_get(kit.d, &st);
+    T_CHECK(st.reclaimed > 20);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    end();
+}
+
+static void views_and_numbers_persist(void)
+{
+    begin();
+    open_it();
+    l2_view v = { 1, 10, 5 }, got;
+    T_CHECK(!l2_view_find(kit.d, "sessions", 8, &got));
+    T_EQ_I64(l2_view_set(kit.d, &v, "sessions", 8), CELLAR_OK);
+    v = (l2_view){ 2, 11, 1 };
+    T_EQ_I64(l2_view_set(kit.d, &v, "other", 5), CELLAR_OK);
+    for (int round = 0; round < 4; round++) {
+        v = (l2_view){ 1, 20 + (uint32_t)round, 6 + (uint32_t)round };
+        T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* a bump */
+        if (round % 2 == 0) {
+            l2_close(kit.d);
+        } else {
+            l2_kit_kill(&kit);
+        }
+        open_it();
+        T_CHECK(l2_view_find(kit.d, "sessions", 8, &got));
+        T_CHECK(got.id == 1 && got.vgen == v.vgen && got.version == v.version);
+        T_CHECK(l2_next_vgen(kit.d) > v.vgen && l2_next_id(kit.d) == 3);
+    }
+    v = (l2_view){ 2, 0, 0 };
+    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* dropped */
+    l2_kit_kill(&kit);
+    open_it();
+    T_CHECK(!l2_view_find(kit.d, "other", 5, &got));
+    for (uint32_t i = 0; i < 300; i++) { /* through many checkpoints and segments */
+        v = (l2_view){ 3 + i, 100 + i, 1 };
+        char name[16];
+        T_EQ_I64(l2_view_set(kit.d, &v, name, (size_t)snprintf(name, 16, "v%u", i)), CELLAR_OK);
+        (void)put(i, 1, 200);
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    l2_kit_kill(&kit);
+    open_it();
+    for (uint32_t i = 0; i < 300; i++) {
+        char name[16];
+        T_CHECK(l2_view_find(kit.d, name, (size_t)snprintf(name, 16, "v%u", i), &got));
+        T_EQ_U64(got.vgen, 100 + i);
+    }
+    end();
+}
+
+static void on_real_files_with_the_chosen_sizes(void)
+{
+    char path[256];
+    const char *tmp = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/cellar-l2-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    T_REQUIRE(mkdtemp(path) != NULL);
+    l2_kit_init(&kit, NULL);
+    char dir[300];
+    snprintf(dir, sizeof dir, "%s/store", path);
+    kit.cfg.path = dir;
+    kit.cfg.bytes = L2_BYTES_MIN;
+    kit.cfg.memory_bytes = 64 << 20;
+    kit.cfg.seg_bytes = kit.cfg.seg_count = kit.cfg.stage_count = 0;
+    kit.cfg.no_thread = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < 20000; i++) { kept += put(i, 1, 500) == CELLAR_OK; }
+    T_CHECK(kept > 1000);
+    l2_close(kit.d);
+    struct stat st;
+    char file[330];
+    uint64_t bytes = 0;
+    static const char *const names[] = { "LOCK", "SUPER", "META.0", "META.1", "stage.buf",
+                                         "data.seg" };
+    for (int i = 0; i < 6; i++) {
+        snprintf(file, sizeof file, "%s/%s", dir, names[i]);
+        T_CHECK(stat(file, &st) == 0 && (st.st_mode & 0777) == 0600);
+        bytes += (uint64_t)st.st_size;
+    }
+    T_CHECK(bytes <= L2_BYTES_MIN);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    while (base_load_acq(&kit.d->warming) != 0) { base_yield(); }
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 20000; i++) {
+        const cellar_err err = get(i, 1, 500);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        hits += err == CELLAR_OK;
+    }
+    T_CHECK(hits > 1000 && hits <= kept);
+    l2_close(kit.d);
+    for (int i = 0; i < 6; i++) {
+        snprintf(file, sizeof file, "%s/%s", dir, names[i]);
+        T_EQ_I64(unlink(file), 0);
+    }
+    T_EQ_I64(rmdir(dir), 0);
+    T_EQ_I64(rmdir(path), 0);
+}
+
+T_MAIN("l2_store", T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
+       T_CASE(times_survive_clock_steps), T_CASE(admission_says_why),
+       T_CASE(a_moved_stamp_stops_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
+       T_CASE(only_what_may_be_on_disk_leaves_tombstones),
+       T_CASE(without_room_everything_goes_but_no_delete), T_CASE(reclaim_keeps_the_newest),
+       T_CASE(views_and_numbers_persist), T_CASE(on_real_files_with_the_chosen_sizes))
