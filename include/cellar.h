@@ -352,12 +352,13 @@ typedef struct cellar_config {
     uint32_t advisor;              /* later                                                       */
     uint32_t workers;              /* later: tasks                                                */
     const char *zone;              /* later: schedules                                            */
-    uint64_t reserved0;            /* keeps the struct free of tail padding; must be 0            */
+    uint32_t no_why;               /* 1: cellar_why knows nothing of what left; saves budget/256  */
+    uint32_t reserved0;            /* keeps the struct free of tail padding; must be 0            */
 } cellar_config;
 CELLAR_NO_TAIL_PADDING(cellar_config, reserved0);
 #define CELLAR_CONFIG_INIT { sizeof(cellar_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* The same as assigning CELLAR_CONFIG_INIT; inline, so that it knows the caller's size. */
 static inline void cellar_config_init(cellar_config *cfg)
@@ -1627,6 +1628,46 @@ CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listen_fn
  * cost:    waits for running calls of fn
  * example: cellar_unlisten(c, id);                                                               */
 CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id);
+
+/* ---- Why is it not there? -------------------------------------------------------------------- */
+
+enum { CELLAR_WHY_NO_RECORD = 0,  /* nothing is known: never stored, or long forgotten */
+       CELLAR_WHY_LIVE = 1,       /* it is there */
+       CELLAR_WHY_STALE = 2,      /* past its time to live, inside its stale window */
+       CELLAR_WHY_NEGATIVE = 3,   /* known to be absent: a negative entry */
+       CELLAR_WHY_ERROR = 4,      /* a remembered failure of its loader */
+       CELLAR_WHY_LOADING = 5,    /* being loaded just now */
+       CELLAR_WHY_GONE = 6,       /* it was there, or was to be; cause says what happened */
+       CELLAR_WHY_NEVER_SEEN = 7  /* an authoritative Bloom filter knows: the source has it not */
+};
+
+/* Filled up to the caller's struct_size. */
+typedef struct cellar_reason {
+    size_t   struct_size; /* set by CELLAR_REASON_INIT                                            */
+    uint32_t answer;      /* CELLAR_WHY_...                                                       */
+    uint32_t cause;       /* a cellar_cause, with CELLAR_WHY_GONE                                 */
+    int64_t  ago_ms;      /* GONE: how long ago, to 1/16 s; LOADING: since when                   */
+    int64_t  age_ms;      /* how old it is, or was when it left (of its segment: an upper bound)  */
+    int64_t  ttl_ms;      /* of a view with keep_age, until it is swept away; 0 = not known       */
+    uint32_t hits;        /* 0..3: the eviction counter, as it was                                */
+    uint32_t reserved0;
+} cellar_reason;
+CELLAR_NO_TAIL_PADDING(cellar_reason, reserved0);
+#define CELLAR_REASON_INIT { sizeof(cellar_reason), 0, 0, 0, 0, 0, 0, 0 }
+
+/* Say what became of a key: expired, evicted, deleted, cleared with its view, refused. From the
+ * entry itself while it is there, else from a bounded record of what left (budget / 256, at most
+ * 1 MiB; the oldest is forgotten first; wrong with probability 10^-9).
+ * in:      key; out->struct_size set
+ * out:     *out
+ * returns: OK; E_INVAL, E_CLOSED
+ * thread:  any; no use of the entry and in no statistic
+ * cost:    a look-up, one line; for cleared views up to 16 look-ups
+ * example:
+ *     cellar_reason r = CELLAR_REASON_INIT;
+ *     if (cellar_why(c, "k", 1, &r) == CELLAR_OK && r.answer == CELLAR_WHY_GONE)
+ *         puts(cellar_cause_name((cellar_cause)r.cause));                                        */
+CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out);
 
 /* ---- Maintenance, options -------------------------------------------------------------------- */
 

@@ -59,6 +59,7 @@ enum { CACHE_JITTER_PCT, CACHE_JITTER_MODE, CACHE_NO_NEGATIVE, CACHE_EAGER, CACH
 typedef struct cache_store cache_store;
 typedef struct cache_job cache_job;
 struct flight_table;
+typedef struct cache_why cache_why;
 
 typedef struct cache_error {
     cellar_err code;
@@ -151,6 +152,7 @@ struct cache_store {
     _Atomic uint64_t *stamps; /* {u48 changes, u16 pending}; NULL without tier */
     uint64_t stamp_mask;
     _Atomic uint64_t tag_epoch, tag_floor;
+    cache_why *why;         /* NULL: no_why; constant until the root's close */
     cache_vgens *_Atomic vgens;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
 
@@ -245,6 +247,8 @@ CELLAR_PRIVATE void cache_view_release(cellar *v); /* one ref less; may free it 
  * numbers are used up, cache_renumber first. */
 CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause) SYNC_HOLDS(VIEW);
 CELLAR_PRIVATE void cache_renumber(cache_store *s);
+/* Why that generation ended; CLEARED when it is not known any more. No lock. */
+CELLAR_PRIVATE cellar_cause cache_vgen_cause(const cache_store *s, uint32_t vgen);
 CELLAR_PRIVATE bool cache_vgen_alive(const cache_store *s, uint32_t vgen);
 typedef struct cache_whose {
     cellar_cause dead_by; /* if its owner is dead */
@@ -327,6 +331,17 @@ CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* bloom_mode */
 CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
+
+/* ---- why.c ---- */
+CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE void cache_why_close(cache_store *s);
+/* An entry left, or a value was refused, by a call; any lock may be held. */
+CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause cause);
+/* An entry left by itself: L1's hook, in its window. */
+CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
+                                    int64_t born_ms, unsigned uses);
+CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,
+                                         cellar_cause cause) SYNC_HOLDS(VIEW);
 
 /* ---- circuit.c ---- */
 CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why);

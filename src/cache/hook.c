@@ -123,6 +123,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->left = cache_left;
     out->owner_alive = cache_owner_alive;
     out->tags_valid = cache_tags_valid;
+    out->ended = s->why != NULL ? cache_why_ended : NULL;
 }
 
 CELLAR_PRIVATE void cache_tag_floor(cellar *c)

@@ -169,6 +169,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->hash > CELLAR_HASH_SIPHASH13) { return "hash"; }
     if (cfg->stripes > 1024 || (cfg->stripes & (cfg->stripes - 1)) != 0) { return "stripes"; }
     if (cfg->huge_pages > 2) { return "huge_pages"; }
+    if (cfg->no_why > 1) { return "no_why"; }
     if (cfg->no_threads > 1) { return "no_threads"; }
     if (cfg->disabled > 1) { return "disabled"; }
     if (cfg->log_level > CELLAR_LOG_OFF) { return "log_level"; }
@@ -444,8 +445,10 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
         err = cache_stamps_open(s, cfg->memory_bytes);
         if (err != CELLAR_OK) { goto drop_views; }
     }
-    err = cache_l1_open(s, cfg);
+    err = cache_why_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_stamps; }
+    err = cache_l1_open(s, cfg);
+    if (err != CELLAR_OK) { goto drop_why; }
     s->root->l1 = s->l1;
     if (s->tier != NULL) {
         base_store_rlx(&s->told, 1u);
@@ -474,6 +477,8 @@ drop_fork:
 drop_l1:
     s->account.make_room = NULL;
     l1_close(s->l1);
+drop_why:
+    cache_why_close(s);
 drop_stamps:
     cache_stamps_close(s);
 drop_views:
@@ -512,6 +517,7 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         base_fork_unregister(&s->fork_node);
         s->account.make_room = NULL;
         l1_close(s->l1);
+        cache_why_close(s);
         cache_stamps_close(s);
         cache_views_close(s);
         stats_destroy(s->stats);
@@ -619,6 +625,7 @@ static bool cache_store_end(cache_store *s)
     s->l1 = NULL;
     sync_drop(VIEW, &s->view_lock);
     l1_close(gone);
+    cache_why_close(s);
     cache_filters_close(s);
     cache_stamps_close(s);
     stats_destroy(s->stats);

@@ -291,7 +291,10 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
         return cache_fail(c, err, 0, "the view was cleared again and again");
     }
-    if (BASE_UNLIKELY(err != CELLAR_OK)) { return cache_put_failed(c, p, err); }
+    if (BASE_UNLIKELY(err != CELLAR_OK)) {
+        if (err < 0) { cache_why_note(c->store, k->hash, CELLAR_CAUSE_REJECTED); }
+        return cache_put_failed(c, p, err);
+    }
     cache_put_count(c, p);
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
     return CELLAR_OK;
@@ -347,6 +350,10 @@ CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
                          err != CELLAR_OK && !cache_is_closed(c); i++) {
         cache_rekey(c, k);
         err = cache_del_once(c, k, &gone);
+    }
+    if (gone != L1_GONE_NOTHING || err == CELLAR_OK) {
+        cache_why_note(c->store, k->hash, gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
+                                                                  : CELLAR_CAUSE_DELETED);
     }
     if (err == CELLAR_OK) {
         stats_block *mine = cache_mine(c);

@@ -69,6 +69,14 @@ CELLAR_PRIVATE bool cache_vgen_alive(const cache_store *s, uint32_t vgen)
     return CACHE_CELL_VGEN(w) == vgen && (w & CACHE_CELL_ALIVE) != 0;
 }
 
+CELLAR_PRIVATE cellar_cause cache_vgen_cause(const cache_store *s, uint32_t vgen)
+{
+    const cache_vgens *t = base_load_acq(&s->vgens);
+    const uint64_t w = base_load_acq(&t->cell[vgen & t->mask]);
+    const bool bumped = CACHE_CELL_VGEN(w) == vgen && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_BUMPED;
+    return bumped ? CELLAR_CAUSE_BUMPED : CELLAR_CAUSE_CLEARED;
+}
+
 /* In every table, because a hook may just be reading an older one. */
 static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause) SYNC_HOLDS(VIEW);
 static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause)
@@ -95,7 +103,10 @@ CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause)
     } while ((base_load_rlx(&t->cell[vgen & t->mask]) & CACHE_CELL_ALIVE) != 0);
     base_store_rel(&t->cell[vgen & t->mask], CACHE_CELL(vgen, v->slot, 0u, CACHE_CELL_ALIVE));
     base_store_rel(&v->vgen, vgen); /* acquire in cache_key */
-    if (old != vgen) { cache_vgen_kill(s, old, cause); }
+    if (old != vgen) {
+        cache_vgen_kill(s, old, cause);
+        cache_why_generation(s, v, old, cause);
+    }
     return true;
 }
 

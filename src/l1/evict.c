@@ -332,6 +332,11 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash,
                                   cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE : L1_CHANGE_EVICT,
                                   &stamp);
         }
+        if (c->hooks.ended != NULL) {
+            c->hooks.ended(c->hooks.ctx, hash, r->owner, (l1_cause)cause,
+                           (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]),
+                           l1_freq(slot.b, slot.i));
+        }
         l1_unlink(c, &h, &slot, (l1_cause)cause, hash, stamp, v);
         l1_chain_trim(c, &h);
         l1_count_cause(s, cause);

@@ -76,6 +76,10 @@ typedef struct l1_hooks {
      * out. */
     bool (*commit)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                    l1_change change, uint64_t *stamp);
+    /* An entry leaves by itself (CAPACITY, EXPIRED, CLEARED): in its window, after commit. born_ms:
+     * when its segment was opened; uses: the 2-bit counter. Must not block. NULL: nobody asks. */
+    void (*ended)(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
+                  unsigned uses);
     /* See l1_left; may call l1 again. Only called while l1_want_left is on. */
     void (*left)(void *ctx, const l1_left *what);
     /* Is this owner current? Asked under the stripe lock; O(1). NULL: all are. */

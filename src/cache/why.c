@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * why: what became of a key that is not there, from a small bounded record.
+ *
+ * PICTURE    hash (of key and generation) -> line of 64 bytes: 4 x {u32 fingerprint, u32 when,
+ *                                            u32 age, u8 cause, u8 hits, u16 0}, two words each
+ *            ring of ended generations {view, old vgen, when, cause}: clear and bump leave keys
+ *            behind that nobody looks at again; they are asked for under the generations they had
+ * INVARIANTS a record is written when an entry leaves or is refused, never on a hit; the same key
+ *            again takes its own place, else the oldest of the line goes. It is a hint: a
+ *            stranger's record is believed with probability 4 * 2^-32, and two threads that write
+ *            one place at one time may mix their causes (the fingerprint word is written last, and
+ *            read before and after).
+ * TIME       when and age in 1/16 s; when since the store was opened, 8 years.
+ * LOCKING    the records are relaxed words: notes are taken in L1's windows. VIEW for the ring.
+ * LIMITS     min(1 MiB, budget / 256) as a power of two; at most 256 generations, 16 asked for a
+ *            view. no_why in the configuration: nothing.
+ * NOT HERE   tag and glob deletes, which come with the calls that make them. */
+#include "cache/cache_int.h"
+
+#define CACHE_WHY_WAYS 4u
+#define CACHE_WHY_MOST ((uint64_t)1 << 20)
+#define CACHE_WHY_RING 256u
+#define CACHE_WHY_ASKED 16u
+#define CACHE_WHY_SALT UINT64_C(0x7768795f7768793f)
+
+typedef struct cache_why_line {
+    _Atomic uint64_t word[2 * CACHE_WHY_WAYS]; /* {when, fingerprint}, {age, cause, hits} */
+} cache_why_line;
+
+typedef struct cache_why_end { /* VIEW */
+    uint32_t view_id, vgen, when;
+    uint8_t cause; /* 0: unused */
+} cache_why_end;
+
+struct cache_why {
+    cache_why_line *line; /* mask + 1 of them, 64-byte aligned */
+    uint64_t mask;
+    int64_t born_ms;
+    cache_why_end *ring;
+    uint32_t ring_count, ring_next; /* a power of two; VIEW */
+    size_t bytes;                   /* of this block */
+};
+
+#define CACHE_WHY_WHEN(a) ((uint32_t)((a) >> 32))
+#define CACHE_WHY_PRINT(a) ((uint32_t)(a))
+#define CACHE_WHY_AGE(b) ((uint32_t)((b) >> 32))
+#define CACHE_WHY_CAUSE(b) ((uint32_t)((b) >> 8) & 0xffu)
+#define CACHE_WHY_HITS(b) ((uint32_t)(b) & 0xffu)
+
+CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg)
+{
+    if (cfg->no_why != 0) { return CELLAR_OK; }
+    const uint64_t table = base_clamp(base_pow2_floor(cfg->memory_bytes / 256),
+                                      sizeof(cache_why_line), CACHE_WHY_MOST);
+    const uint32_t ends = (uint32_t)base_clamp(base_pow2_floor(cfg->memory_bytes / 65536), 16,
+                                               CACHE_WHY_RING);
+    const size_t head = sizeof(cache_why) + ends * sizeof(cache_why_end);
+    const size_t bytes = head + (size_t)table + BASE_LINE;
+    cache_why *w = base_alloc(&s->account, BASE_MOD_WHY, bytes, NULL);
+    if (w == NULL) {
+        cache_fail_open(CELLAR_E_NOMEM, 0, "cellar_open: no memory for the record of what left");
+        return CELLAR_E_NOMEM;
+    }
+    w->bytes = bytes;
+    w->ring = (cache_why_end *)(w + 1);
+    w->ring_count = ends;
+    const uintptr_t lines = ((uintptr_t)w + head + BASE_LINE - 1) & ~(uintptr_t)(BASE_LINE - 1);
+    w->line = (cache_why_line *)lines;
+    w->mask = table / sizeof(cache_why_line) - 1;
+    w->born_ms = base_now_ms(&s->clock);
+    s->why = w;
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_why_close(cache_store *s)
+{
+    if (s->why == NULL) { return; }
+    base_free(&s->account, BASE_MOD_WHY, s->why, s->why->bytes);
+    s->why = NULL;
+}
+
+/* ---- notes ---- */
+
+static uint32_t cache_why_units(int64_t ms)
+{
+    if (ms <= 0) { return 0; }
+    return ms >= INT64_C(0xffffffff) * 1000 / 16 ? UINT32_MAX : (uint32_t)(ms * 16 / 1000);
+}
+
+static int64_t cache_why_ms(uint32_t units) { return (int64_t)units * 1000 / 16; }
+
+/* The word of the line's way that this key takes. */
+static unsigned cache_why_way(const cache_why_line *line, uint32_t print)
+{
+    unsigned best = 0;
+    uint32_t oldest = UINT32_MAX;
+    for (unsigned i = 0; i < CACHE_WHY_WAYS; i++) {
+        const uint64_t a = base_load_rlx(&line->word[2 * i]);
+        if (a != 0 && CACHE_WHY_PRINT(a) == print) { return 2 * i; }
+        if (a == 0 || CACHE_WHY_WHEN(a) < oldest) {
+            oldest = a == 0 ? 0 : CACHE_WHY_WHEN(a);
+            best = i;
+        }
+    }
+    return 2 * best;
+}
+
+static void cache_why_write(cache_why *w, uint64_t hash, cellar_cause cause, int64_t now_ms,
+                            int64_t age_ms, unsigned hits)
+{
+    const uint64_t mixed = base_mix64(hash ^ CACHE_WHY_SALT);
+    const uint32_t print = (uint32_t)(mixed >> 32) | 1u; /* never 0: an empty word is 0 */
+    cache_why_line *line = &w->line[mixed & w->mask];
+    const unsigned at = cache_why_way(line, print);
+    const uint64_t b = (uint64_t)cache_why_units(age_ms) << 32 | (uint64_t)cause << 8 | hits;
+    const uint64_t a = (uint64_t)cache_why_units(now_ms - w->born_ms) << 32 | print;
+    base_store_rlx(&line->word[at], (uint64_t)0);
+    base_store_rel(&line->word[at + 1], b);
+    base_store_rel(&line->word[at], a); /* acquire in cache_why_read */
+}
+
+CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause cause)
+{
+    if (s->why == NULL) { return; }
+    cache_why_write(s->why, hash, cause, base_coarse_ms(&s->clock), 0, 0);
+}
+
+CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
+                                    int64_t born_ms, unsigned uses)
+{
+    cache_store *s = ctx;
+    if (s->why == NULL) { return; }
+    const int64_t now = base_coarse_ms(&s->clock);
+    cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_CAPACITY;
+    if (cause == L1_LEFT_CLEARED) { why = cache_vgen_cause(s, owner); }
+    cache_why_write(s->why, hash, why, now, now - born_ms, uses);
+}
+
+CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,
+                                         cellar_cause cause)
+{
+    cache_why *w = s->why;
+    if (w == NULL) { return; }
+    w->ring[w->ring_next++ & (w->ring_count - 1)] = (cache_why_end){
+        v->id, vgen, cache_why_units(base_now_ms(&s->clock) - w->born_ms), (uint8_t)cause
+    };
+}
+
+/* ---- questions ---- */
+
+static bool cache_why_read(const cache_why *w, uint64_t hash, uint64_t *a, uint64_t *b)
+{
+    const uint64_t mixed = base_mix64(hash ^ CACHE_WHY_SALT);
+    const uint32_t print = (uint32_t)(mixed >> 32) | 1u;
+    const cache_why_line *line = &w->line[mixed & w->mask];
+    for (unsigned i = 0; i < CACHE_WHY_WAYS; i++) {
+        *a = base_load_acq(&line->word[2 * i]);
+        if (*a == 0 || CACHE_WHY_PRINT(*a) != print) { continue; }
+        *b = base_load_acq(&line->word[2 * i + 1]);
+        if (base_load_acq(&line->word[2 * i]) == *a) { return true; }
+    }
+    return false;
+}
+
+static void cache_why_say(cellar_reason *r, const cache_why *w, uint64_t a, uint64_t b,
+                          int64_t now_ms)
+{
+    const int64_t at = w->born_ms + cache_why_ms(CACHE_WHY_WHEN(a));
+    r->answer = CELLAR_WHY_GONE;
+    r->cause = CACHE_WHY_CAUSE(b);
+    r->ago_ms = now_ms > at ? now_ms - at : 0;
+    r->age_ms = cache_why_ms(CACHE_WHY_AGE(b));
+    r->hits = CACHE_WHY_HITS(b);
+}
+
+/* What L1 says of it. False: nothing. */
+static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reason *r)
+{
+    l1_info info;
+    const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
+    if (err == CELLAR_MISS && info.expires_ms == 0) { return false; } /* no record was looked at */
+    r->age_ms = now_ms > info.born_ms ? now_ms - info.born_ms : 0;
+    r->hits = info.uses;
+    if (info.born_exact && info.deadline_ms != BASE_NEVER_MS) {
+        r->ttl_ms = info.deadline_ms - info.born_ms;
+    }
+    if (err == CELLAR_MISS) {
+        r->answer = CELLAR_WHY_GONE;
+        r->cause = info.expires_ms <= now_ms ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_TAG;
+        r->ago_ms = now_ms > info.expires_ms ? now_ms - info.expires_ms : 0;
+        return true;
+    }
+    r->answer = err == CELLAR_ABSENT ? (info.kind == (uint8_t)L1_ERROR ? CELLAR_WHY_ERROR
+                                                                       : CELLAR_WHY_NEGATIVE)
+                : err == CELLAR_STALE ? CELLAR_WHY_STALE
+                                      : CELLAR_WHY_LIVE;
+    return true;
+}
+
+/* Under the generations the view had: was it there when one ended? */
+static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_reason *r)
+{
+    cache_store *s = c->store;
+    cache_why_end ended[CACHE_WHY_ASKED];
+    unsigned count = 0;
+    sync_take(VIEW, &s->view_lock);
+    const cache_why *w = s->why;
+    for (uint32_t i = 1; i <= w->ring_count && count < CACHE_WHY_ASKED; i++) { /* newest first */
+        const cache_why_end *e = &w->ring[(w->ring_next - i) & (w->ring_count - 1)];
+        if (e->cause != 0 && e->view_id == c->id) { ended[count++] = *e; }
+    }
+    sync_drop(VIEW, &s->view_lock);
+    for (unsigned i = 0; i < count; i++) {
+        const cache_why_end *e = &ended[i];
+        l1_key old = *k;
+        old.owner = e->vgen;
+        old.hash = base_hash(c->hash_key, old.owner, k->bytes, k->len);
+        uint64_t a, b;
+        l1_info info;
+        const cellar_err err = l1_inspect(c->l1, &old, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
+        const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;
+        if (there) { /* not reclaimed yet */
+            const int64_t at = w->born_ms + cache_why_ms(e->when);
+            r->answer = CELLAR_WHY_GONE;
+            r->cause = e->cause;
+            r->ago_ms = now_ms > at ? now_ms - at : 0;
+            r->age_ms = at > info.born_ms ? at - info.born_ms : 0;
+            r->hits = info.uses;
+            return true;
+        }
+        if (cache_why_read(w, old.hash, &a, &b)) {
+            cache_why_say(r, w, a, b, now_ms);
+            return true;
+        }
+    }
+    return false;
+}
+
+CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out)
+{
+    if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_why: a key and a result are needed");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    cellar_reason r = CELLAR_REASON_INIT;
+    r.answer = CELLAR_WHY_NO_RECORD;
+    const int64_t now = base_now_ms(&s->clock);
+    l1_key k;
+    uint64_t a, b;
+    cache_key(c, &k, key, key_len);
+    if (!cache_why_l1(c, &k, now, &r) && s->why != NULL) {
+        if (cache_why_read(s->why, k.hash, &a, &b)) {
+            cache_why_say(&r, s->why, a, b, now);
+        } else {
+            (void)cache_why_before(c, &k, now, &r);
+        }
+    }
+    if (r.answer == CELLAR_WHY_NO_RECORD && cellar_bloom_check(c, key, key_len) == CELLAR_ABSENT) {
+        r.answer = CELLAR_WHY_NEVER_SEEN;
+    }
+    const cellar_err err = cache_opts_out(out, &r, sizeof r);
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_why: struct_size");
+}
