@@ -82,6 +82,14 @@ T_INLINE uint64_t t_env_u64(const char *name, uint64_t fallback)
     const char *text = getenv(name);
     return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : fallback;
 }
+/* How many times slower than a processor this program runs on: under valgrind (T_WRAP names it) and
+ * qemu (T_SLOW says so). Watchdogs wait so much longer; what measures the process is left out. */
+T_INLINE unsigned t_patience(void)
+{
+    const char *wrap = getenv("T_WRAP");
+    return wrap != NULL && strstr(wrap, "valgrind") != NULL ? 20u
+                                                            : (unsigned)t_env_u64("T_SLOW", 1);
+}
 T_INLINE bool t_audit_all(void) { return t_env_u64("AUDIT", 0) != 0; }
 
 T_INLINE void t_closing_line(void)

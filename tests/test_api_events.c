@@ -99,7 +99,7 @@ static void *work(void *arg)
 /* In the child: a set into every stripe, a scan, a store of its own, 1,000 calls. 0 = all well. */
 static int child_work(busy *b)
 {
-    alarm(30);
+    alarm(30 * t_patience());
     for (uint32_t i = 0; i < 600; i++) { /* 16 stripes at most: none is missed */
         const uint32_t key = 100000 + i;
         uint32_t got = 0;
@@ -127,7 +127,7 @@ static void fork_from_eight_busy_threads(void)
     enum { THREADS = 8, FORKS = 200 / EVENTS_SLOW };
     busy b = { open_bytes(32u << 20, 0), 0, 0, 0 };
     pthread_t t[THREADS];
-    alarm(110);
+    alarm(110 * t_patience());
     for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0); }
     for (int i = 0; i < FORKS; i++) {
         const uint64_t seen = atomic_load(&b.ops);
@@ -158,7 +158,7 @@ static void cancelled_threads_lose_nothing(void)
 {
     enum { THREADS = 4, ROUNDS = 200 / EVENTS_SLOW };
     busy b = { open_bytes(4u << 20, 0), 0, 0, 0 };
-    alarm(110);
+    alarm(110 * t_patience());
     for (int i = 0; i < ROUNDS; i++) {
         pthread_t t[THREADS];
         const uint64_t seen = atomic_load(&b.ops);

@@ -208,7 +208,7 @@ static void signals_do_not_end_a_wait(void)
 {
     struct sigaction action = { .sa_handler = on_alarm }, old;
     T_REQUIRE(sigaction(SIGALRM, &action, &old) == 0);
-    timer_t timer;
+    timer_t timer = NULL;
     struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
     T_REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
     struct itimerspec every = { { 0, 1000000 }, { 0, 1000000 } };

@@ -50,7 +50,9 @@ static const gate_limits no_limits = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
 
 static void add_text(void *ctx, const unsigned char *p, size_t n)
 {
-    strncat(ctx, (const char *)p, n);
+    char *end = (char *)ctx + strlen(ctx);
+    memcpy(end, p, n);
+    end[n] = '\0';
 }
 
 static gate_skip read_into(const gate_files *f, size_t i, char *out)

@@ -183,7 +183,7 @@ static void a_tick_keeps_to_its_time(void)
         ticks++;
     }
     T_EQ_U64(gone, n);
-    T_CHECK(ticks > 10);
+    T_CHECK(ticks > (KIT_SLOW == 1 ? 10u : 2u));
     T_CHECK(over <= 1 + ticks / 50);
     kit_close(&k);
 }

@@ -125,7 +125,7 @@ static void eight_writers_and_many_children(void)
         pid_t pid = fork();
         T_REQUIRE(pid >= 0);
         if (pid == 0) {
-            (void)alarm(30); /* a hang ends as SIGALRM */
+            (void)alarm(30 * t_patience()); /* a hang ends as SIGALRM */
             use_in_child(round);
             fflush(stdout);
             _exit(t_failed());
@@ -163,7 +163,7 @@ static void a_child_of_a_child(void)
     pid_t pid = fork();
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
-        (void)alarm(30);
+        (void)alarm(30 * t_patience());
         use_in_child(0);
         pid_t inner = fork();
         if (inner == 0) {
@@ -250,7 +250,7 @@ static void a_child_takes_back_what_lost_threads_held(void)
     while (atomic_load(&h.ready) == 0) { base_sleep_ns(1000000); }
     T_EQ_I64(l1_del(h.k.c, kit_key_of(&h.k, &key, 2, 2), NULL), CELLAR_OK); /* forks */
     if (h.pid == 0) {
-        (void)alarm(30);
+        (void)alarm(30 * t_patience());
         unsigned busy = 0, pinned = 0;
         for (uint32_t seg = 0; seg < h.k.c->fresh; seg++) {
             busy += base_load_rlx(&h.k.c->seg[seg].busy);

@@ -150,6 +150,7 @@ struct cache_store {
     const cache_tier *tier; /* NULL: none; a forked child has none */
     cache_tier_host tier_host;
     _Atomic uint64_t *stamps; /* {u48 changes, u16 pending}; NULL without tier */
+    _Atomic uint64_t *stamps_parent; /* in a forked child: what the parent's were; for close */
     uint64_t stamp_mask;
     _Atomic uint64_t tag_epoch, tag_floor;
     cache_why *why;         /* NULL: no_why; constant until the root's close */

@@ -162,10 +162,10 @@ CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_byte
 
 CELLAR_PRIVATE void cache_stamps_close(cache_store *s)
 {
-    if (s->stamps == NULL) { return; }
-    base_free(&s->account, BASE_MOD_STAMP, s->stamps,
-              (size_t)(s->stamp_mask + 1) * sizeof *s->stamps);
-    s->stamps = NULL;
+    _Atomic uint64_t *all = s->stamps != NULL ? s->stamps : s->stamps_parent;
+    if (all == NULL) { return; }
+    base_free(&s->account, BASE_MOD_STAMP, all, (size_t)(s->stamp_mask + 1) * sizeof *all);
+    s->stamps = s->stamps_parent = NULL;
 }
 
 /* ---- around a change ---- */

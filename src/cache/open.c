@@ -380,7 +380,8 @@ static void cache_fork_child(void *ctx)
         l1_want_left(s->l1, false);
     }
     s->tier = NULL;
-    s->stamps = NULL; /* its memory stays charged: the child gives it back with everything */
+    if (s->stamps != NULL) { s->stamps_parent = s->stamps; } /* given back with everything */
+    s->stamps = NULL;
 }
 
 static void cache_registry_prepare(void *ctx) SYNC_UNCHECKED;
