@@ -625,7 +625,7 @@ CELLAR_API cellar_err cellar_user_limiter_reset(cellar_limiter *l, const void *u
  * QUEUE    First come, first served: a release hands the lock to the longest waiter directly. With
  *          `barging` a running thread may take it first, which saves a wake-up a transfer.
  * LEASES   end exactly, when they are shorter than a second or the table has a clock of the
- *          caller's; longer ones up to 20 ms late, never early.
+ *          caller's; longer ones up to 64 ms late, never early.
  * CLOCK    milliseconds that include suspend; the caller's own for tests.
  * FENCES   begin at the wall clock when the table is opened. A wall clock set back across a restart
  *          breaks their order over the restart: keep stats.fence_max and give it as fence_start.

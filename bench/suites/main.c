@@ -20,7 +20,7 @@
 
 static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
                                                   &suite_pin,  &suite_grow,   &suite_memory,
-                                                  &suite_churn, &suite_dropin };
+                                                  &suite_churn, &suite_dropin, &suite_lock };
 
 typedef struct main_args {
     cell_options o;

@@ -218,6 +218,12 @@ CELLAR_PRIVATE BASE_NOINLINE bool base_clock_look(const base_clock *c, int64_t d
     return base_clock_near(c, deadline_ms, coarse);
 }
 
+CELLAR_PRIVATE BASE_NOINLINE int64_t base_clock_ahead_look(const base_clock *c, int64_t *from_ms)
+{
+    *from_ms = base_coarse_ms(c);
+    return c->precise_ms != NULL ? base_now_ms(c) : base_add_sat(*from_ms, BASE_COARSE_LAG_MS);
+}
+
 CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c)
 {
     const int64_t coarse = base_coarse_ms(c);

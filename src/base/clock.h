@@ -61,6 +61,20 @@ BASE_ALWAYS_INLINE bool base_clock_far(const base_clock *c, const base_self_t *s
            BASE_COUNTER() - self->count_from < self->count_span;
 }
 
+/* Not passed yet, and at most BASE_FAR_MS ahead; *from_ms: passed. The counter decides, else the
+ * coarse clock. After a suspend it may lie back until the span ends, as above. */
+CELLAR_PRIVATE int64_t base_clock_ahead_look(const base_clock *c, int64_t *from_ms);
+BASE_ALWAYS_INLINE int64_t base_clock_ahead(const base_clock *c, const base_self_t *self,
+                                            int64_t *from_ms)
+{
+    if (BASE_LIKELY(c->precise_ms == NULL && self->far_ms != INT64_MAX &&
+                    BASE_COUNTER() - self->count_from < self->count_span)) {
+        *from_ms = self->far_ms - BASE_FAR_MS;
+        return self->far_ms;
+    }
+    return base_clock_ahead_look(c, from_ms);
+}
+
 /* Is `deadline_ms` reached (deadline <= now)? At most one precise reading, none when the counter or
  * the coarse clock decides; exact to 1 ms. BASE_NEVER_MS: false without any reading. */
 BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)

@@ -24,7 +24,7 @@
  *            deadline is over and that bit is not set. `granted` is looked at first: what was
  *            handed over in the last instant is never lost.
  * LEASES     judged by the clock and the tenure's own lease_end. Leases of a second and more start
- *            from the coarse clock plus its largest lag: never short, up to 20 ms long.
+ *            from a bound of the time (base_clock_ahead): never short, up to 64 ms long.
  * ENDS       a thread that exits while holding: its lease ends it; THREAD_BOUND ones are taken over
  *            when the kernel does not know the thread any more. No pthread_key: dlclose is safe.
  * LIMITS     lost rounds of a compare-exchange are rounds in which another thread got on; nothing
@@ -41,23 +41,20 @@
 /* ---- tenure ---- */
 
 /* The owner's fields; told last. */
-static void lock_tell(cellar_locks *t, lock_record *r, uint64_t fence, const lock_want *w)
+BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_self_t *self, lock_record *r,
+                                  uint64_t fence, const lock_want *w)
 {
-    int64_t now_ms, end_ms;
-    if (w->lease_ms < LOCK_PRECISE_MS) {
-        now_ms = base_now_ms(&t->clock);
-        end_ms = now_ms + w->lease_ms;
+    int64_t from_ms, ahead_ms;
+    if (BASE_UNLIKELY(w->lease_ms < LOCK_PRECISE_MS)) {
+        from_ms = ahead_ms = base_now_ms(&t->clock);
     } else {
-        now_ms = base_coarse_ms(&t->clock);
-        end_ms = base_add_sat(now_ms + t->lag_ms, w->lease_ms); /* no lease: stays NEVER */
+        ahead_ms = base_clock_ahead(&t->clock, self, &from_ms);
     }
-    base_store_rlx(&r->since, now_ms);
-    base_store_rlx(&r->lease_end, end_ms);
+    base_store_rlx(&r->since, from_ms);
+    base_store_rlx(&r->lease_end, base_add_sat(ahead_ms, w->lease_ms)); /* none stays NEVER */
     base_store_rlx(&r->owner, w->tid);
-    base_store_rlx(&r->flags, w->flags);
-    if (w->note == NULL) {
-        r->note[0] = '\0';
-    } else {
+    base_store_rlx(&r->flags, w->flags | (w->note != NULL ? LOCK_NOTED : 0));
+    if (BASE_UNLIKELY(w->note != NULL)) { /* else its line stays clean: a flag says there is none */
         const size_t len = strnlen(w->note, CELLAR_LOCK_NOTE_MAX);
         memcpy(r->note, w->note, len);
         r->note[len] = '\0';
@@ -139,7 +136,7 @@ static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint
     const uint32_t event = base_load_rlx(&first->event) | 1u;
     lock_dequeue(s, r, first);
     fence++;
-    lock_tell(t, r, fence, first->want);
+    lock_tell(t, base_self(), r, fence, first->want);
     first->fence = fence;
     s->count[STATS_LOCK_HANDED_OVER]++;
     if (BASE_MUTANT("lock.granted_before_word")) { base_store_rel(&first->event, event); }
@@ -166,8 +163,8 @@ static void lock_pass_on(cellar_locks *t, lock_stripe *s, lock_record *r, uint64
     lock_settle(t, s, r, fence, false, false, a);
 }
 
-static void lock_out(cellar_locks *t, const lock_stripe *s, const lock_record *r, uint64_t fence,
-                     cellar_lock *out)
+static void lock_out(const cellar_locks *t, const lock_stripe *s, const lock_record *r,
+                     uint64_t fence, cellar_lock *out)
 {
     out->stripe = (uint32_t)(s - t->stripe);
     out->record = lock_number(t, r);
@@ -274,27 +271,41 @@ BASE_COLD static void lock_untake(cellar_locks *t, lock_record *r, uint64_t fenc
     lock_leave(t, s, &a);
 }
 
+/* Short keys by words: memcmp is a call. */
+BASE_ALWAYS_INLINE bool lock_same(const unsigned char *a, const unsigned char *b, size_t len)
+{
+    if (len < 8 || len > LOCK_KEY_INLINE) { return memcmp(a, b, len) == 0; }
+    uint64_t different = base_hash_r8(a + len - 8) ^ base_hash_r8(b + len - 8);
+    for (size_t i = 0; i + 8 < len; i += 8) {
+        different |= base_hash_r8(a + i) ^ base_hash_r8(b + i);
+    }
+    return different == 0;
+}
+
 /* A record that the hint names, idle, and of this key: one exchange. False: nothing happened. */
-static bool lock_fast(cellar_locks *t, lock_stripe *s, const lock_want *w, cellar_lock *out)
+BASE_ALWAYS_INLINE bool lock_fast(cellar_locks *t, const base_self_t *self, lock_stripe *s,
+                                  const lock_want *w, cellar_lock *out)
 {
     const uint32_t hint = base_load_rlx(lock_near(s, w->hash));
-    if (hint == 0) { return false; }
+    if (BASE_UNLIKELY(hint == 0)) { return false; }
     lock_record *r = lock_at(t, hint - 1);
+    BASE_PREFETCH(&r->key);
     const uint64_t word = base_load_acq(&r->word);
-    if ((word & LOCK_BITS) != 0 || word == 0 || base_load_rlx(&r->hash) != w->hash) {
+    if (BASE_UNLIKELY((word & LOCK_BITS) != 0 || word == 0 ||
+                      base_load_rlx(&r->hash) != w->hash)) {
         return false;
     }
     const uint64_t fence = lock_fence(word) + 1;
     BASE_POINT("lock.fast.take");
-    if (!base_cas_ar(&r->word, word, lock_word(fence, LOCK_HELD))) { return false; }
+    if (BASE_UNLIKELY(!base_cas_ar(&r->word, word, lock_word(fence, LOCK_HELD)))) { return false; }
     /* It is ours, and so the key stays: now the bytes can be compared without a race. */
     if (BASE_UNLIKELY(base_load_rlx(&r->hash) != w->hash || r->key_len != w->key_len ||
-                      memcmp(lock_key(r), w->key, w->key_len) != 0)) {
+                      !lock_same(lock_key(r), w->key, w->key_len))) {
         lock_untake(t, r, fence);
         return false;
     }
-    lock_tell(t, r, fence, w);
-    out->stripe = (uint32_t)(s - t->stripe);
+    lock_tell(t, self, r, fence, w);
+    out->stripe = (uint32_t)(w->hash >> 58);
     out->record = hint - 1;
     out->fence = fence;
     return true;
@@ -302,9 +313,10 @@ static bool lock_fast(cellar_locks *t, lock_stripe *s, const lock_want *w, cella
 
 /* Held by somebody else: BUSY, DEADLOCK, or wait. The word is frozen; drops the stripe lock. */
 static cellar_err lock_held(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t word,
-                            const lock_want *w, int64_t now_ms, lock_after *a, cellar_lock *out)
+                            lock_want *w, int64_t now_ms, lock_after *a, cellar_lock *out)
     SYNC_DROPS(LOCK)
 {
+    w->deadline_ms = w->wait_ms == 0 ? INT64_MIN : base_add_sat(now_ms, w->wait_ms);
     const bool mine = lock_told(r, lock_fence(word)) && base_load_rlx(&r->owner) == w->tid &&
                       (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0;
     if (w->deadline_ms <= now_ms || mine) {
@@ -322,12 +334,14 @@ static cellar_err lock_held(cellar_locks *t, lock_stripe *s, lock_record *r, uin
 
 /* The record is there and frozen: take it, or wait. Drops the stripe lock. */
 static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t word,
-                            const lock_want *w, int64_t now_ms, cellar_lock *out) SYNC_DROPS(LOCK)
+                            lock_want *w, cellar_lock *out) SYNC_DROPS(LOCK)
 {
     lock_after a = { .chunk = NULL };
     cellar_lock_lost cause;
     uint64_t fence = lock_fence(word);
     bool held = (word & LOCK_HELD) != 0;
+    /* A precise reading costs as much as all the rest: only where somebody is in the way. */
+    const int64_t now_ms = held || r->first != NULL ? base_now_ms(&t->clock) : 0;
     if (held && lock_over(r, word, now_ms, &cause)) {
         lock_note_lost(s, r, fence, now_ms, cause, &a);
         held = false;
@@ -339,7 +353,7 @@ static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uin
         held = (word & LOCK_HELD) != 0;
     }
     if (held) { return lock_held(t, s, r, word, w, now_ms, &a, out); }
-    lock_tell(t, r, ++fence, w);
+    lock_tell(t, base_self(), r, ++fence, w);
     lock_settle(t, s, r, fence, true, false, &a);
     lock_leave(t, s, &a);
     lock_out(t, s, r, fence, out);
@@ -347,13 +361,12 @@ static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uin
 }
 
 /* Under the stripe lock. E_LIMIT is returned once so that idle records can be swept. */
-static cellar_err lock_slow_once(cellar_locks *t, lock_stripe *s, const lock_want *w,
+static cellar_err lock_slow_once(cellar_locks *t, lock_stripe *s, lock_want *w,
                                  unsigned char **block, cellar_lock *out)
 {
-    const int64_t now_ms = base_now_ms(&t->clock);
     sync_take(LOCK, &s->lock);
     lock_record *r = lock_find(s, w);
-    if (r != NULL) { return lock_meet(t, s, r, lock_freeze(r), w, now_ms, out); }
+    if (r != NULL) { return lock_meet(t, s, r, lock_freeze(r), w, out); }
     cellar_err err = CELLAR_OK;
     r = lock_insert(t, s, w, *block, &err);
     if (r == NULL) {
@@ -361,11 +374,11 @@ static cellar_err lock_slow_once(cellar_locks *t, lock_stripe *s, const lock_wan
         return err;
     }
     *block = NULL;
-    return lock_meet(t, s, r, base_load_rlx(&r->word), w, now_ms, out);
+    return lock_meet(t, s, r, base_load_rlx(&r->word), w, out);
 }
 
 BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_want *w,
-                                          int64_t wait_ms, cellar_lock *out)
+                                          cellar_lock *out)
 {
     unsigned char *block = NULL;
     cellar_err err = CELLAR_OK;
@@ -378,7 +391,6 @@ BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_
         }
         memcpy(block, w->key, w->key_len);
     }
-    w->deadline_ms = wait_ms == 0 ? INT64_MIN : base_add_sat(base_now_ms(&t->clock), wait_ms);
     err = lock_slow_once(t, s, w, &block, out);
     if (err == CELLAR_E_LIMIT) { /* idle records of other stripes may be in the way */
         lock_sweep(t);
@@ -393,14 +405,11 @@ refuse:
     return err;
 }
 
-/* What a call asks for, checked; *wait_ms with it. */
-static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w, int64_t *wait_ms)
+/* What a call asks for, checked. */
+static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
 {
-    static const cellar_lock_opts defaults = CELLAR_LOCK_OPTS_INIT;
     cellar_lock_opts copy;
-    if (o == NULL) {
-        o = &defaults;
-    } else if (BASE_UNLIKELY(o->struct_size != sizeof copy)) {
+    if (BASE_UNLIKELY(o->struct_size != sizeof copy)) {
         const cellar_err err = base_opts_in(&copy, sizeof copy, o);
         if (err != CELLAR_OK) { return err; }
         o = &copy;
@@ -423,29 +432,32 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w, int64_
     }
     w->note = o->note;
     w->flags = o->flags;
-    *wait_ms = o->wait_ms;
+    w->wait_ms = o->wait_ms;
     return CELLAR_OK;
 }
 
 BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                            const cellar_lock_opts *o, bool try, cellar_lock *out)
 {
+    static const cellar_lock_opts defaults = CELLAR_LOCK_OPTS_INIT;
     if (BASE_UNLIKELY(out == NULL)) { return CELLAR_E_INVAL; }
     *out = (cellar_lock){ 0, 0, 0 };
-    if (BASE_UNLIKELY(t == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX)) {
+    if (BASE_UNLIKELY(t == NULL || key == NULL || key_len - 1 >= CELLAR_KEY_MAX)) {
         return CELLAR_E_INVAL;
     }
-    lock_want w;
-    int64_t wait_ms;
-    const cellar_err err = lock_want_init(o, &w, &wait_ms);
-    if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
-    w.key = key;
-    w.key_len = key_len;
-    w.hash = base_hash(&t->hash_key, 0, key, key_len);
-    w.tid = base_thread_id();
+    const base_self_t *self = base_self();
+    lock_want w = { .key = key, .key_len = key_len,
+                    .hash = base_hash(&t->hash_key, 0, key, key_len),
+                    .lease_ms = defaults.lease_ms, .wait_ms = defaults.wait_ms };
+    w.tid = BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
+    if (o != NULL) {
+        const cellar_err err = lock_want_init(o, &w);
+        if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
+    }
     lock_stripe *s = lock_stripe_of(t, w.hash);
-    if (BASE_LIKELY(lock_fast(t, s, &w, out))) { return CELLAR_OK; }
-    return lock_slow(t, s, &w, try ? 0 : wait_ms, out);
+    if (BASE_LIKELY(lock_fast(t, self, s, &w, out))) { return CELLAR_OK; }
+    if (try) { w.wait_ms = 0; }
+    return lock_slow(t, s, &w, out);
 }
 
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
@@ -462,20 +474,32 @@ CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t k
 
 /* ---- handles ---- */
 
-/* The stripe and record a handle names. Anything but OK: it names nothing of this process. */
-static cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk, lock_stripe **s,
-                              lock_record **r)
+/* Why a handle names nothing of this process. */
+BASE_COLD static cellar_err lock_handle_bad(cellar_locks *t, const cellar_lock *lk)
 {
-    if (BASE_UNLIKELY(t == NULL || lk == NULL)) { return CELLAR_E_INVAL; }
-    *s = &t->stripe[lk->stripe % LOCK_STRIPES];
-    if (BASE_UNLIKELY(lk->fence == 0 || lk->stripe >= LOCK_STRIPES ||
-                      !lock_number_ok(t, lk->record))) {
-        sync_take(LOCK, &(*s)->lock);
-        (*s)->count[STATS_LOCK_NOT_OWNER]++;
-        sync_drop(LOCK, &(*s)->lock);
-        return CELLAR_E_NOT_OWNER;
+    if (t == NULL || lk == NULL) { return CELLAR_E_INVAL; }
+    lock_stripe *s = &t->stripe[lk->stripe % LOCK_STRIPES];
+    if (lk->fence != 0 && lk->stripe < LOCK_STRIPES && lock_number_ok(t, lk->record)) {
+        return CELLAR_E_FORKED;
     }
-    if (BASE_UNLIKELY(lk->fence <= base_load_rlx(&(*s)->fork_fence))) { return CELLAR_E_FORKED; }
+    sync_take(LOCK, &s->lock);
+    s->count[STATS_LOCK_NOT_OWNER]++;
+    sync_drop(LOCK, &s->lock);
+    return CELLAR_E_NOT_OWNER;
+}
+
+/* The stripe and record a handle names. Anything but OK: it names nothing of this process. */
+BASE_ALWAYS_INLINE cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk, lock_stripe **s,
+                                          lock_record **r)
+{
+    if (BASE_UNLIKELY(t == NULL || lk == NULL || lk->stripe >= LOCK_STRIPES)) {
+        return lock_handle_bad(t, lk);
+    }
+    *s = &t->stripe[lk->stripe];
+    if (BASE_UNLIKELY(lk->fence <= base_load_rlx(&(*s)->fork_fence) || /* also 0 */
+                      !lock_number_ok(t, lk->record))) {
+        return lock_handle_bad(t, lk);
+    }
     *r = lock_at(t, lk->record);
     return CELLAR_OK;
 }
@@ -524,10 +548,9 @@ BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *
         lock_leave(t, s, &a);
         return err;
     }
-    const int64_t now_ms = base_now_ms(&t->clock);
-    const bool lost = base_load_rlx(&r->lease_end) <= now_ms;
+    const bool lost = base_clock_reached(&t->clock, base_load_rlx(&r->lease_end));
     if (lost) {
-        lock_note_lost(s, r, lk->fence, now_ms, CELLAR_LOCK_EXPIRED, &a);
+        lock_note_lost(s, r, lk->fence, base_now_ms(&t->clock), CELLAR_LOCK_EXPIRED, &a);
         s->count[STATS_LOCK_LOST]++;
         err = CELLAR_E_LOST;
     }
@@ -538,8 +561,8 @@ BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *
 
 CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
 {
-    lock_stripe *s;
-    lock_record *r;
+    lock_stripe *s = NULL;
+    lock_record *r = NULL;
     cellar_err err = lock_handle(t, lk, &s, &r);
     if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
     const uint64_t word = lock_word(lk->fence, LOCK_HELD);
@@ -568,8 +591,8 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
 
 CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t lease_ms)
 {
-    lock_stripe *s;
-    lock_record *r;
+    lock_stripe *s = NULL;
+    lock_record *r = NULL;
     if (lease_ms < 1) { return CELLAR_E_INVAL; }
     cellar_err err = lock_handle(t, lk, &s, &r);
     if (err != CELLAR_OK) { return err; }
@@ -598,8 +621,8 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
 
 CELLAR_API cellar_err cellar_lock_valid(cellar_locks *t, const cellar_lock *lk)
 {
-    lock_stripe *s;
-    lock_record *r;
+    lock_stripe *s = NULL;
+    lock_record *r = NULL;
     cellar_err err = lock_handle(t, lk, &s, &r);
     if (err != CELLAR_OK) { return err; }
     const uint64_t held = lock_word(lk->fence, LOCK_BITS);
@@ -627,8 +650,9 @@ static void lock_describe(const lock_record *r, uint64_t word, int64_t now_ms,
     out->held_ms = BASE_MAX(now_ms - base_load_rlx(&r->since), 0);
     out->lease_left_ms = end_ms == BASE_NEVER_MS ? end_ms : BASE_MAX(end_ms - now_ms, 0);
     out->owner_tid = base_load_rlx(&r->owner);
-    out->flags = base_load_rlx(&r->flags);
-    memcpy(out->note, r->note, sizeof out->note);
+    const uint32_t flags = base_load_rlx(&r->flags);
+    out->flags = flags & ~LOCK_NOTED;
+    if ((flags & LOCK_NOTED) != 0) { memcpy(out->note, r->note, sizeof out->note); }
 }
 
 CELLAR_API cellar_err cellar_lock_holder(cellar_locks *t, const void *key, size_t key_len,

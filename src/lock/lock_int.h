@@ -23,7 +23,7 @@
 
 #define LOCK_STRIPES 64u
 #define LOCK_NEAR 128u       /* hints of a stripe; power of two */
-#define LOCK_IDLE_MAX 64u    /* records of a stripe that may stay though nobody holds them */
+#define LOCK_IDLE_MAX 32u    /* records of a stripe that may stay though nobody holds them */
 #define LOCK_SPARE_MAX 32u   /* unused records of a stripe above which empty pages go back */
 #define LOCK_PER_CHUNK 21u   /* 64 + 21 * 192 = 4096 */
 #define LOCK_KEY_INLINE 48u
@@ -35,6 +35,7 @@
 #define LOCK_HELD UINT64_C(1)
 #define LOCK_FROZEN UINT64_C(2)
 #define LOCK_BITS (LOCK_HELD | LOCK_FROZEN)
+#define LOCK_NOTED (UINT32_C(1) << 31) /* in lock_record.flags: `note` is this tenure's */
 BASE_INLINE uint64_t lock_fence(uint64_t word) { return word >> 2; }
 BASE_INLINE uint64_t lock_word(uint64_t fence, uint64_t bits) { return fence << 2 | bits; }
 
@@ -44,7 +45,8 @@ typedef struct lock_want {
     size_t key_len;
     uint64_t hash;
     int64_t lease_ms;      /* BASE_NEVER_MS: no lease */
-    int64_t deadline_ms;   /* on the table's clock; BASE_NEVER_MS: none */
+    int64_t wait_ms;       /* 0: not at all; BASE_NEVER_MS: for ever */
+    int64_t deadline_ms;   /* on the table's clock; BASE_NEVER_MS: none; INT64_MIN: do not wait */
     const char *note;      /* NULL: none */
     int32_t tid;
     uint32_t flags;        /* CELLAR_LOCK_... */
@@ -67,7 +69,7 @@ typedef struct lock_record {
     _Atomic uint64_t lease_of;  /* fence of the tenure whose fields are complete */
     _Atomic int64_t since;      /* ms; tenure */
     _Atomic int32_t owner;      /* tid; tenure */
-    _Atomic uint32_t flags;     /* CELLAR_LOCK_...; tenure */
+    _Atomic uint32_t flags;     /* CELLAR_LOCK_..., LOCK_NOTED; tenure */
     uint32_t key_len;           /* bytes; constant while in the index */
     uint32_t pins;              /* reports of a lost lease under way; stripe lock */
     lock_waiter *first;         /* stripe lock */
@@ -76,7 +78,7 @@ typedef struct lock_record {
         unsigned char *out;                /* else; a block of key_len bytes */
         struct lock_record *next_spare;    /* while not in the index */
     } key;
-    char note[CELLAR_LOCK_NOTE_MAX + 1]; /* tenure */
+    char note[CELLAR_LOCK_NOTE_MAX + 1]; /* tenure, if LOCK_NOTED is set */
     UT_hash_handle hh;          /* stripe lock; hh.tbl NULL: not in the index */
 } lock_record;
 _Static_assert(sizeof(lock_record) <= 192, "21 records and a head fill a page");
@@ -114,7 +116,6 @@ struct cellar_locks {
     base_region region;           /* chunk_max pages, writable from the start, touched when used */
     unsigned char *records;       /* == region.base */
     uint64_t max_locks;
-    int64_t lag_ms;               /* most the coarse clock lags */
     int64_t look_ms;              /* longest sleep of a waiter */
     uint32_t barging;
     uint32_t chunk_max;

@@ -485,12 +485,12 @@ static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_co
 /* The caller's clock is precise and coarse at once. */
 static void lock_clock_init(cellar_locks *t, const cellar_locks_config *cfg)
 {
-    t->lag_ms = BASE_COARSE_LAG_MS;
     t->look_ms = BASE_NEVER_MS;
-    if (cfg->clock != NULL) {
+    if (cfg->clock == NULL) {
+        base_clock_ready();
+    } else {
         t->clock = (base_clock){ .precise_ms = cfg->clock, .coarse_ms = cfg->clock,
                                  .ctx = cfg->clock_ctx };
-        t->lag_ms = 0;
         t->look_ms = LOCK_LOOK_MS;
     }
 }
