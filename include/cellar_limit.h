@@ -235,7 +235,7 @@ typedef struct cellar_rl_config {
     const char *name;        /* label in metrics; NULL = "default"; printable ASCII               */
     const char *zone;        /* of FIXED rules; NULL = UTC; "Europe/Berlin", "+08:00"             */
     const uint8_t *secret;   /* 32 bytes, copied; NULL = random, or the snapshot's                */
-    cellar_rl_clock_fn clock;   /* NULL = monotonic ns                                            */
+    cellar_rl_clock_fn clock;   /* NULL = monotonic ns; called with locks held: no calls back     */
     cellar_rl_clock_fn wall_ms; /* NULL = CLOCK_REALTIME                                          */
     cellar_rl_clock_fn boot_ms; /* for snapshots: ms since boot, suspend too; NULL = system's     */
     void    *clock_ctx;

@@ -292,8 +292,13 @@ static void waiting_says_at_once_when_it_is_too_long(void)
         for (int k = 0; k < 4; k++) {
             T_CHECK(cellar_rl_wait(l, "k", 1, 1, 5 * KIT_S, NULL) == CELLAR_OK);
         }
-        T_CHECK(cellar_rl_wait(l, "k", 1, 1, 1, NULL) == CELLAR_E_TIMEOUT);
         T_CHECK(cellar_rl_wait(l, "k", 1, 2, KIT_S, NULL) == CELLAR_E_NEVER);
+        cellar_rl_rule slow = rules[i];
+        slow.period_ns = CELLAR_RL_HOUR;
+        slow.limit = 1;
+        T_CHECK(cellar_rl_check_with(l, "s", 1, 1, &slow, 1, NULL) == CELLAR_OK);
+        T_CHECK(cellar_rl_rules_set(l, &slow, 1) == CELLAR_OK);
+        T_CHECK(cellar_rl_wait(l, "s", 1, 1, KIT_MS, NULL) == CELLAR_E_TIMEOUT);
         cellar_rl_close(l);
     }
 }

@@ -26,6 +26,7 @@ static uint64_t limit_seize(limit_slot *s)
     do {
         BASE_POINT("limit.seize");
         w = base_load_acq(&s->word);
+        if (BASE_MUTANT("limit.seize_by_store")) { break; }
     } while (!base_cas_ar(&s->word, w, LIMIT_BUSY));
     return w;
 }
@@ -136,11 +137,13 @@ CELLAR_API cellar_err cellar_rl_reset_all(cellar_limiter *l)
 /* ---- conversion ---- */
 
 typedef struct limit_change {
-    uint64_t now_ns, units; /* now, by the old origin */
+    const _Atomic uint64_t *set; /* the words are written by its origin */
     uint64_t shift;         /* the origin moves up by so many units */
     const limit_rule *from, *to;
 } limit_change;
 
+/* The word is claimed, so no charge on it was decided by a later reading than ours: by an earlier
+ * one, a debt that shrinks with the bucket would lose what time had not paid yet. */
 static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uint32_t i,
                                    limit_slot *s, uint64_t v, bool own)
 {
@@ -151,7 +154,8 @@ static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uin
         if (c->shift != 0) { limit_ring_shift(g, v, c->shift); }
         return v;
     }
-    limit_at_of(l, &c->from[i], c->now_ns, c->units, &at);
+    const uint64_t now_ns = limit_now(l);
+    limit_at_of(l, &c->from[i], now_ns, limit_units_at(c->set, now_ns), &at);
     return limit_convert(&c->from[i], own ? &c->from[i] : &c->to[i], &at, v, c->shift);
 }
 
@@ -216,15 +220,15 @@ static void limit_set_write(_Atomic uint64_t *set, uint64_t origin, const limit_
 }
 
 /* The walk; `change` held. */
-static void limit_switch(cellar_limiter *l, const limit_rule *to, uint64_t origin, uint64_t now_ns)
+static void limit_switch(cellar_limiter *l, const limit_rule *to, uint64_t origin)
     SYNC_HOLDS(RESIZE)
 {
     limit_rule from[LIMIT_RULES];
     const uint64_t generation = (base_load_acq(&l->state) >> 32) + 1;
     const _Atomic uint64_t *old = l->set[(generation - 1) & 1];
     for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(old, i, &from[i]); }
-    limit_change c = { now_ns, limit_units_at(old, now_ns), 0, from, to };
-    c.shift = (origin - base_load_rlx(&old[0])) * LIMIT_UNITS_NS;
+    const uint64_t shift = (origin - base_load_rlx(&old[0])) * LIMIT_UNITS_NS;
+    const limit_change c = { old, shift, from, to };
     limit_set_write(l->set[generation & 1], origin, to, l->rule_count);
     base_store_rel(&l->state, generation << 32);
     for (uint32_t r = 0; r < l->regions; r++) {
@@ -245,7 +249,7 @@ CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns)
     const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
     if (limit_units_at(set, now_ns) >= LIMIT_LATE) {
         for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &rules[i]); }
-        limit_switch(l, rules, now_ns - CELLAR_RL_SECOND, now_ns);
+        limit_switch(l, rules, now_ns - CELLAR_RL_SECOND);
     }
     sync_drop(RESIZE, &l->change);
 }
@@ -296,7 +300,7 @@ CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rl_rul
     limit_rebase(l, now);
     sync_take(RESIZE, &l->change);
     const uint64_t origin = base_load_rlx(&l->set[base_load_acq(&l->state) >> 32 & 1][0]);
-    limit_switch(l, to, origin, now);
+    limit_switch(l, to, origin);
     for (uint32_t i = 0; i < rule_count; i++) {
         const char *name = l->rule[i].name; /* names stay: metrics are counted by them */
         l->rule[i] = rules[i];
@@ -309,8 +313,8 @@ CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rl_rul
 /* ---- plans and bans ---- */
 
 /* The key's slot, if it has one: bit 0, words under other rules, next colour. */
-static void limit_mark_held(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool side,
-                            const limit_rule *from, const limit_rule *to) SYNC_HOLDS(LIMIT)
+static void limit_mark_held(cellar_limiter *l, uint64_t fp, bool side, const limit_rule *from,
+                            const limit_rule *to) SYNC_HOLDS(LIMIT)
 {
     limit_place p;
     limit_place_of(l, fp, &p);
@@ -319,7 +323,7 @@ static void limit_mark_held(cellar_limiter *l, uint64_t fp, uint64_t now_ns, boo
     if (s == NULL) { return; }
     const _Atomic uint64_t *set;
     (void)limit_set_of(l, base_load_acq(&l->state), p.region, true, &set);
-    const limit_change c = { now_ns, limit_units_at(set, now_ns), 0, from, to };
+    const limit_change c = { set, 0, from, to };
     limit_bucket_take(l, bucket);
     if (!l->wide) {
         const uint64_t w = limit_seize(s);
@@ -359,7 +363,7 @@ static cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan)
     const cellar_err err = limit_over_plan(l, fp, plan);
     if (err == CELLAR_OK) {
         limit_rules_of(l, fp, p.region, to);
-        limit_mark_held(l, fp, now, !limit_over_trim(l, fp, now, false), from, to);
+        limit_mark_held(l, fp, !limit_over_trim(l, fp, now, false), from, to);
     }
     sync_drop(LIMIT, &h->lock);
     return err;
@@ -423,7 +427,7 @@ static cellar_err limit_ban_beside(cellar_limiter *l, uint64_t fp, uint64_t ns)
     const cellar_err err = limit_over_ban(l, fp, until);
     if (err == CELLAR_OK) {
         limit_rules_of(l, fp, p.region, same);
-        limit_mark_held(l, fp, now, true, same, same);
+        limit_mark_held(l, fp, true, same, same);
     }
     sync_drop(LIMIT, &h->lock);
     return err;

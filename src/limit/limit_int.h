@@ -75,6 +75,7 @@ typedef struct limit_at {
 typedef struct limit_says {
     bool deny, never;
     uint64_t next;      /* value after the charge */
+    uint64_t now_ns;    /* the reading as the decision took it: never before what is stored */
     uint64_t retry_ns;  /* denied: until it would pass */
     uint64_t remaining; /* after the decision; the following only when asked for */
     uint64_t reset_ns;  /* until the key is as nobody had seen it */
@@ -356,10 +357,14 @@ typedef struct limit_op {
     cellar_rl_result *result; /* NULL: not asked for */
     uint64_t wait_ns;        /* RESERVE: out */
     uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */
+    uint64_t seen[LIMIT_RULES]; /* GIVE: the words after which the clock was read */
     uint64_t lease_ns;       /* PERMIT, EXTEND */
 } limit_op;
 
+/* GIVE: PENDING when the words are not those `seen` any more: nothing was done. */
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op);
+/* The words of a key as they are, BUSY or half written included. False: it has no slot. */
+CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, uint64_t *words);
 CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                            limit_op *op);
 CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,

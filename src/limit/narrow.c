@@ -17,6 +17,9 @@
  * HIGH WATER Forgetting an entry is exact only for clocks at or after the one that saw it dead. A
  *            thread that read its clock, slept, and comes to insert the same key would mint tokens:
  *            everything under the region's lock uses max(now, latest such reading).
+ * GIVING     What a ticket may give back depends on what time it is, and a clock read before others
+ *            charged is too early: it would call idle time debt. So the clock is read after the
+ *            word, and the exchange is on that word (op->seen); else the caller looks again.
  * OVERFLOW   free, else dead, else move one of the eight to its other bucket, else the policy:
  *            LEAST_LOSS takes the one with the least debt over and counts it.
  * EXCUSED    four rewrites of one slot inside one stalled check, and the same value in it again.
@@ -97,6 +100,7 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     }
     out->says.deny = out->says.never = false;
     out->says.retry_ns = 0;
+    out->says.now_ns = at->ns;
 }
 
 /* What the caller gets; once, after the decision stands. */
@@ -123,7 +127,7 @@ static cellar_err limit_narrow_tell(cellar_limiter *l, const limit_op *op, const
         out->remaining = v->says.never ? 0 : v->says.remaining;
         out->retry_after_ns = v->says.retry_ns;
         out->reset_after_ns = v->says.reset_ns;
-        out->now_ns = at->ns;
+        out->now_ns = v->says.now_ns;
     }
     return v->err;
 }
@@ -350,9 +354,11 @@ static cellar_err limit_narrow_found(cellar_limiter *l, uint64_t fp, limit_op *o
         const uint64_t w = base_load_acq(&slot->word);
         BASE_ASSERT(w != LIMIT_BUSY); /* only we rewrite */
         limit_narrow_decide(op, &s->rule, &s->at, w >> 2, &v);
-        if (op->kind == LIMIT_GIVE &&
-            !limit_narrow_valid(l, op, slot, s->place.region, s->generation, w)) {
-            return CELLAR_OK;
+        if (op->kind == LIMIT_GIVE) {
+            if (!limit_narrow_valid(l, op, slot, s->place.region, s->generation, w)) {
+                return CELLAR_OK;
+            }
+            if (w != op->seen[0] && !BASE_MUTANT("limit.give_unseen")) { return CELLAR_PENDING; }
         }
         const uint64_t to = limit_word(v.says.next, w);
         BASE_POINT("limit.slow.cas");
@@ -463,9 +469,11 @@ CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint6
         if (op->own_count != 0) { r = op->own[0]; }
         limit_at_of(l, &r, now_ns, units, &at);
         limit_narrow_decide(op, &r, &at, w >> 2, &v);
-        if (op->kind == LIMIT_GIVE &&
-            !limit_narrow_valid(l, op, slot, p.region, (uint32_t)(state >> 32), w)) {
-            return CELLAR_OK;
+        if (op->kind == LIMIT_GIVE) {
+            if (!limit_narrow_valid(l, op, slot, p.region, (uint32_t)(state >> 32), w)) {
+                return CELLAR_OK;
+            }
+            if (w != op->seen[0] && !BASE_MUTANT("limit.give_unseen")) { return CELLAR_PENDING; }
         }
         const uint64_t to = limit_word(v.says.next, w);
         BASE_POINT("limit.cas");

@@ -31,7 +31,9 @@ CELLAR_PRIVATE uint64_t limit_ring_newest(limit_ring g, uint64_t v)
 CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, limit_ring g,
                                     uint64_t v, uint64_t cost, limit_says *out)
 {
+    const uint64_t newest = limit_ring_newest(g, v);
     out->next = v;
+    out->now_ns = newest > at->u ? at->ns + limit_ns_of(newest - at->u) : at->ns;
     out->retry_ns = 0;
     out->never = r->limit == 0 || cost > r->limit;
     out->deny = out->never;
@@ -41,8 +43,7 @@ CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, lim
     }
     if (cost == 0 || limit_ring_used(v) <= r->limit - cost) { return; }
     const uint64_t stamp = limit_ring_stamp(g, v, r->limit - cost);
-    const uint64_t now = limit_max_u64(at->u, limit_ring_newest(g, v));
-    out->deny = stamp + r->step > now;
+    out->deny = stamp + r->step > limit_max_u64(at->u, newest);
     if (out->deny) { out->retry_ns = limit_ns_of(stamp + r->step - at->u); }
 }
 

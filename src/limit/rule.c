@@ -171,6 +171,14 @@ static uint64_t limit_counts_value(const limit_counts *c)
     return c->window << (2 * LIMIT_COUNT_BITS) | c->previous << LIMIT_COUNT_BITS | c->current;
 }
 
+/* An older reading counted as the start of the window it met. */
+static uint64_t limit_counts_ns(const limit_rule *r, const limit_at *at, const limit_counts *c)
+{
+    const uint64_t n = at->ns / r->step;
+    const uint64_t ahead = (c->window - n) & LIMIT_WIN_MASK;
+    return ahead == 0 ? at->ns : (n + ahead) * r->step;
+}
+
 static uint64_t limit_counts_used(const limit_rule *r, const limit_counts *c)
 {
     return c->current + limit_share_up(c->previous, r->step - c->into, r->step);
@@ -212,6 +220,7 @@ CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, ui
                                      uint64_t cost, limit_says *out)
 {
     out->next = v;
+    out->now_ns = at->ns;
     out->retry_ns = 0;
     out->never = r->limit == 0 || cost > r->burst;
     out->deny = out->never;
@@ -231,6 +240,7 @@ CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, ui
     } else if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
+        out->now_ns = limit_counts_ns(r, at, &c);
         out->deny = limit_counts_used(r, &c) + cost > r->limit;
         if (out->deny) {
             out->retry_ns = limit_counts_retry(r, &c, cost);

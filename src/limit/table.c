@@ -37,6 +37,21 @@ CELLAR_PRIVATE void limit_rule_load(const _Atomic uint64_t *set, uint32_t i, lim
     out->ban = base_load_rlx(&w[5]);
 }
 
+CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, uint64_t *words)
+{
+    limit_place p;
+    limit_place_of(l, fp, &p);
+    for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
+        limit_slot *s = limit_slot_at(l, p.bucket[i / LIMIT_WAYS], i % LIMIT_WAYS);
+        if ((base_load_acq(&s->fp) ^ fp) > 1) { continue; }
+        for (uint32_t k = 0; k < l->rule_count; k++) {
+            words[k] = base_load_acq(l->wide ? limit_word_at(s, k) : &s->word);
+        }
+        return true;
+    }
+    return false;
+}
+
 CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
                                 uint64_t units, limit_at *out)
 {

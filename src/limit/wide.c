@@ -63,6 +63,7 @@ static void limit_wide_one(const cellar_limiter *l, limit_wide *w, uint32_t i, l
         says->never = w->rule[i].limit == 0;
         says->deny = limit_permits_out(v) >= w->rule[i].limit;
         says->retry_ns = says->never ? CELLAR_RL_NEVER : says->deny ? 1 : 0;
+        says->now_ns = w->now_ns;
     } else {
         limit_take_value(&w->rule[i], &w->at[i], v, w->op->cost, says);
     }
@@ -167,6 +168,11 @@ static void limit_wide_result(const cellar_limiter *l, limit_wide *w, limit_slot
     }
     out->reset_after_ns = w->says[tight].reset_ns;
     out->now_ns = w->now_ns;
+    for (uint32_t i = 0; i < w->rule_count && s != NULL; i++) {
+        if (!limit_wide_conc(w, i)) {
+            out->now_ns = limit_max_u64(out->now_ns, w->says[i].now_ns);
+        }
+    }
 }
 
 static cellar_err limit_wide_tell(cellar_limiter *l, limit_wide *w, limit_slot *s)
@@ -204,6 +210,7 @@ static void limit_wide_store(limit_slot *s, uint32_t i, uint64_t value)
 /* The log of rule i is changed by `value = change(...)`: nobody trusts a cell meanwhile. */
 static void limit_wide_hide(limit_slot *s, uint32_t i)
 {
+    if (BASE_MUTANT("limit.ring_not_hidden")) { return; }
     base_store_rel(limit_word_at(s, i), LIMIT_BUSY); /* acquire in limit_wide_denial */
     base_fence_rel();
 }
@@ -286,7 +293,13 @@ static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const
 static void limit_wide_adjust(cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
     const limit_op *op = w->op;
-    if (op->kind == LIMIT_GIVE && !limit_wide_valid(l, w, s)) { return; }
+    if (op->kind == LIMIT_GIVE) {
+        if (!limit_wide_valid(l, w, s)) { return; }
+        for (uint32_t i = 0; i < w->rule_count; i++) { /* as narrow.c, GIVING */
+            if (base_load_rlx(limit_word_at(s, i)) != op->seen[i]) { w->err = CELLAR_PENDING; }
+        }
+        if (w->err != CELLAR_OK) { return; }
+    }
     for (uint32_t i = 0; i < w->rule_count; i++) {
         const limit_rule *r = &w->rule[i];
         const limit_ring g = limit_wide_ring(l, s, i);
@@ -443,7 +456,8 @@ static bool limit_wide_denial(cellar_limiter *l, limit_wide *w, limit_slot *s, u
     for (uint32_t i = 0; i < w->rule_count; i++) { /* cells of a log belong to one word */
         if (limit_wide_log(w, i) && base_load_rlx(limit_word_at(s, i)) != word[i]) { return false; }
     }
-    return base_load_acq(&l->state) == state && base_load_acq(&s->fp) == f;
+    return base_load_acq(&l->state) == state &&
+           (base_load_acq(&s->fp) == f || BASE_MUTANT("limit.wide_no_second_fp_read"));
 }
 
 /* With the bucket's lock alone: false when that is not enough (gone, marked, being converted). */

@@ -17,7 +17,9 @@
     X(l1_expire) X(l1_idle) X(l1_resize) X(l1_scan) X(l1_count) X(l1_fault) X(l1_forged) \
     X(l1_pin_write) X(l1_split_read) X(l1_regrow) \
     X(bloom) X(bloom_bits) X(breaker) \
-    X(lock_schedules) X(lock_lease) X(lock_queue) X(lock_records)
+    X(lock_schedules) X(lock_lease) X(lock_queue) X(lock_records) \
+    X(limit_slot) X(limit_swap) X(limit_move) X(limit_rules) X(limit_same) X(limit_ticket) \
+    X(limit_rate) X(limit_wide) X(limit_wide_two) X(limit_log) X(limit_permits) X(limit_chain)
 
 #define SIM_X(name) extern const base_sim_scenario sim_##name;
 SIM_SCENARIOS(SIM_X)
