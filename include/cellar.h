@@ -187,7 +187,7 @@ typedef enum cellar_cause {
 #define CELLAR_TTL_NONE        INT64_MAX   /* never expires                                       */
 
 enum { CELLAR_EVICT_DEFAULT = 0, CELLAR_EVICT_ADAPTIVE = 1, CELLAR_EVICT_S3FIFO = 2,
-       CELLAR_EVICT_LRU = 3, CELLAR_EVICT_FIFO = 4 };      /* default: S3FIFO; ADAPTIVE: later    */
+       CELLAR_EVICT_LRU = 3, CELLAR_EVICT_FIFO = 4 };      /* default: ADAPTIVE                   */
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
 enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
 enum { CELLAR_BLOOM_OFF = 0, CELLAR_BLOOM_OBSERVING = 1, CELLAR_BLOOM_AUTHORITATIVE = 2 };
@@ -291,7 +291,7 @@ CELLAR_NO_TAIL_PADDING(cellar_view_opts, reserved0);
 typedef struct cellar_config {
     size_t   struct_size;          /* set by CELLAR_CONFIG_INIT, with abi                         */
     uint32_t abi;                  /* CELLAR_ABI of the caller's header                           */
-    uint32_t eviction;             /* CELLAR_EVICT_...; 0 = S3FIFO                                */
+    uint32_t eviction;             /* CELLAR_EVICT_...; 0 = ADAPTIVE                              */
     uint64_t memory_bytes;         /* the one budget; 0 = 64 MiB; least CELLAR_MEMORY_MIN         */
     uint64_t max_entries;          /* a second bound; 0 = none                                    */
     uint64_t max_value_bytes;      /* 0 = min(64 MiB, budget / 2); at most CELLAR_VALUE_MAX       */

@@ -275,7 +275,6 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_option_set(root, CELLAR_OPT_LOG_LEVEL, CELLAR_LOG_OFF + 1), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_THREAD, 2), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_EVICTION, 9), E_INVAL);
-    REFUSED(cellar_option_set(root, CELLAR_OPT_EVICTION, CELLAR_EVICT_ADAPTIVE), E_UNSUPPORTED);
     REFUSED(cellar_option_set(root, CELLAR_OPT_STALE_MS, INT64_C(1) << 32), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_IDLE_MS, INT64_C(1) << 32), E_INVAL);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
@@ -376,7 +375,6 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, mean_entry_bytes = UINT64_MAX);
     BAD(E_INVAL, max_entries = UINT64_MAX);
     BAD(E_INVAL, eviction = 5);
-    BAD(E_UNSUPPORTED, eviction = CELLAR_EVICT_ADAPTIVE);
     BAD(E_INVAL, hash = 2);
     BAD(E_INVAL, stripes = 3);
     BAD(E_INVAL, stripes = 2048);

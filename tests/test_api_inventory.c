@@ -533,8 +533,9 @@ static void both_bounds_hold_under_every_policy(void)
 
 static void a_cache_of_ten_entries_behaves(void)
 {
-    static const uint32_t policy[] = { CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU, CELLAR_EVICT_FIFO };
-    for (size_t p = 0; p < 3; p++) {
+    static const uint32_t policy[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
+                                       CELLAR_EVICT_FIFO };
+    for (size_t p = 0; p < 4; p++) {
         cellar *c = open_with(CELLAR_MEMORY_MIN, 10, policy[p]);
         uint64_t entries, used, budget;
         for (int i = 0; i < 1000; i++) {
@@ -550,13 +551,19 @@ static void a_cache_of_ten_entries_behaves(void)
     }
 }
 
-static void adaptive_is_refused_until_it_exists(void)
+static void adaptive_is_the_default(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
     cellar *c = NULL;
-    cfg.eviction = CELLAR_EVICT_ADAPTIVE;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_UNSUPPORTED);
-    T_CHECK(c == NULL);
+    int64_t rule = 0;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_EVICTION, &rule), CELLAR_OK);
+    T_EQ_I64(rule, CELLAR_EVICT_ADAPTIVE);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, CELLAR_EVICT_LRU), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, CELLAR_EVICT_DEFAULT), CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_EVICTION, &rule), CELLAR_OK);
+    T_EQ_I64(rule, CELLAR_EVICT_ADAPTIVE);
+    close_all(NULL, c);
 }
 
 static void tick_frees_what_is_due_and_says_how_many(void)
@@ -775,7 +782,7 @@ T_MAIN("api_inventory", T_CASE(clear_touches_no_other_view),
        T_CASE(merge_of_a_missing_key_creates_nothing), T_CASE(merge_takes_the_new_states_ttl),
        T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_the_callers_order),
        T_CASE(seed_set_many_reports_each_item), T_CASE(both_bounds_hold_under_every_policy),
-       T_CASE(a_cache_of_ten_entries_behaves), T_CASE(adaptive_is_refused_until_it_exists),
+       T_CASE(a_cache_of_ten_entries_behaves), T_CASE(adaptive_is_the_default),
        T_CASE(tick_frees_what_is_due_and_says_how_many),
        T_CASE(large_values_do_not_disturb_small_ones),
        T_CASE(a_disabled_view_serves_and_stores_nothing), T_CASE(five_numbers_of_a_view),

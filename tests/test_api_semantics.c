@@ -682,7 +682,7 @@ static void options_change_while_it_runs(void)
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MAX_ENTRIES, &value), CELLAR_OK);
     T_EQ_I64(value, 100);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAX_ENTRIES, 0), CELLAR_OK);
-    for (int rule = CELLAR_EVICT_S3FIFO; rule <= CELLAR_EVICT_FIFO; rule++) {
+    for (int rule = CELLAR_EVICT_ADAPTIVE; rule <= CELLAR_EVICT_FIFO; rule++) {
         T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, rule), CELLAR_OK);
         T_EQ_I64(cellar_option_get(c, CELLAR_OPT_EVICTION, &value), CELLAR_OK);
         T_EQ_I64(value, rule);

@@ -266,6 +266,7 @@ BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
 }
 
 /* ---- hook.c ---- */
+CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction); /* CELLAR_EVICT_... */
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out);
 CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_bytes);
 CELLAR_PRIVATE void cache_stamps_close(cache_store *s);

@@ -149,9 +149,6 @@ static cellar_err cache_config_check_later(const cellar_config *cfg)
             return cache_config_refuse(CELLAR_E_UNSUPPORTED, text);
         }
     }
-    if (cfg->eviction == CELLAR_EVICT_ADAPTIVE) {
-        return cache_config_refuse(CELLAR_E_UNSUPPORTED, "adaptive eviction is a later part");
-    }
     return CELLAR_OK;
 }
 
@@ -297,10 +294,14 @@ static void cache_shell_free(cache_store *s)
     base_free_raw(&hooks, raw, bytes);
 }
 
-static l1_policy cache_policy(uint32_t eviction)
+CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction)
 {
-    if (eviction == CELLAR_EVICT_LRU) { return L1_LRU; }
-    return eviction == CELLAR_EVICT_FIFO ? L1_FIFO : L1_S3FIFO;
+    switch (eviction) {
+    case CELLAR_EVICT_S3FIFO: return L1_S3FIFO;
+    case CELLAR_EVICT_LRU: return L1_LRU;
+    case CELLAR_EVICT_FIFO: return L1_FIFO;
+    default: return L1_ADAPTIVE;
+    }
 }
 
 static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
@@ -319,7 +320,7 @@ static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
     lc.huge_pages = (uint8_t)cfg->huge_pages;
     base_store_rlx(&s->max_entries, cfg->max_entries);
     base_store_rlx(&s->eviction,
-                   cfg->eviction != 0 ? cfg->eviction : (uint32_t)CELLAR_EVICT_S3FIFO);
+                   cfg->eviction != 0 ? cfg->eviction : (uint32_t)CELLAR_EVICT_ADAPTIVE);
     cellar_err err = l1_open(&lc, &s->l1);
     if (err != CELLAR_OK) { return cache_config_refuse(err, "L1 could not be set up"); }
     s->account.make_room_ctx = s;

@@ -174,17 +174,13 @@ static cellar_err cache_set_memory(cellar *c, int64_t bytes)
 
 static cellar_err cache_set_eviction(cellar *c, int64_t rule)
 {
-    switch (rule) {
-    case CELLAR_EVICT_DEFAULT:
-    case CELLAR_EVICT_S3FIFO: l1_set_policy(c->l1, L1_S3FIFO); break;
-    case CELLAR_EVICT_LRU: l1_set_policy(c->l1, L1_LRU); break;
-    case CELLAR_EVICT_FIFO: l1_set_policy(c->l1, L1_FIFO); break;
-    case CELLAR_EVICT_ADAPTIVE:
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "adaptive eviction is a later part");
-    default: return cache_fail(c, CELLAR_E_INVAL, 0, "eviction: no such rule");
+    if (rule < CELLAR_EVICT_DEFAULT || rule > CELLAR_EVICT_FIFO) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "eviction: no such rule");
     }
-    base_store_rlx(&c->store->eviction, rule == CELLAR_EVICT_DEFAULT ? (uint32_t)CELLAR_EVICT_S3FIFO
-                                                                     : (uint32_t)rule);
+    const uint32_t to = rule == CELLAR_EVICT_DEFAULT ? (uint32_t)CELLAR_EVICT_ADAPTIVE
+                                                     : (uint32_t)rule;
+    l1_set_policy(c->l1, cache_policy(to));
+    base_store_rlx(&c->store->eviction, to);
     return CELLAR_OK;
 }
 

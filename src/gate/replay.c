@@ -57,6 +57,7 @@ typedef struct replay_policy {
 } replay_policy;
 
 static const replay_policy replay_policies[] = {
+    { "adaptive", false, CELLAR_EVICT_ADAPTIVE, GATE_IDEAL_FIFO },
     { "s3fifo", false, CELLAR_EVICT_S3FIFO, GATE_IDEAL_FIFO },
     { "lru", false, CELLAR_EVICT_LRU, GATE_IDEAL_FIFO },
     { "fifo", false, CELLAR_EVICT_FIFO, GATE_IDEAL_FIFO },
@@ -65,7 +66,7 @@ static const replay_policy replay_policies[] = {
     { "belady", true, 0, GATE_IDEAL_BELADY },
 };
 #define REPLAY_POLICIES (sizeof replay_policies / sizeof replay_policies[0])
-#define REPLAY_ENGINE_ALL 3u /* the first of the table: the default */
+#define REPLAY_ENGINE_ALL 4u /* the first of the table: the default */
 
 typedef struct replay_capacity { /* as given */
     bool share;                  /* of the objects or of their bytes */
@@ -330,13 +331,13 @@ static void *replay_work(void *arg)
     replay_engine *e = w->engine;
     pthread_mutex_lock(&e->start);
     pthread_mutex_unlock(&e->start);
-    while (!atomic_load(&e->ending)) {
+    if (atomic_load(&e->ending)) { return NULL; } /* not all could be started */
+    for (;;) {
         pthread_barrier_wait(&e->begin);
-        if (atomic_load(&e->ending)) { break; }
+        if (atomic_load(&e->ending)) { return NULL; }
         replay_share(w);
         pthread_barrier_wait(&e->done);
     }
-    return NULL;
 }
 
 static bool replay_take_engine(void *ctx, const gate_request *r, size_t n, char *why)
@@ -884,7 +885,7 @@ static const char *replay_parse_one(int c, replay_options *o)
     switch (c) {
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
-            : "--policy takes names: s3fifo lru fifo exact-fifo exact-lru belady";
+            : "--policy takes names: adaptive s3fifo lru fifo exact-fifo exact-lru belady";
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
             : "--capacity takes numbers (4096, 64M) or shares (0.1%, 5%)";
@@ -992,8 +993,8 @@ const gate_command gate_replay = {
     "the trace's own clock. Prints for each policy and capacity the miss ratio, the reduction\n"
     "against FIFO, time per request, and bytes the policy needs; then one JSON line each.\n"
     "\n"
-    "  --policy=P,..     s3fifo lru fifo (these), and of textbook code: exact-fifo\n"
-    "                    exact-lru belady\n"
+    "  --policy=P,..     adaptive s3fifo lru fifo (these), and of textbook code:\n"
+    "                    exact-fifo exact-lru belady\n"
     "  --capacity=C,..   entries, bytes (64M), or a share of the trace's objects or bytes\n"
     "                    (0.1%,1%,5%,10%,20%; cells under 16 entries or 1 MiB left out)\n"
     "  --mode=M          object: entries count, sizes and TTLs are ignored; byte: the capacity\n"

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * evict: what leaves: the cursor over the log, its policies, ghosts, tickets, handing over.
+ * evict: what leaves: the cursor over the log, its policies, tickets, handing over.
  *
  * PICTURE    small and main are FIFOs of segments; the cursor of a queue stands in its tail segment
  *            and judges one record at a time: dead -> skip, expired or ownerless -> unlink, else
  *                        small                              main
  *              s3fifo    counter >= 2 -> main, 0            counter > 0 -> main's head, -1
  *                        else drop and ghost                else drop
+ *              adaptive  the same with the constants of the rule that shadow.c has chosen
  *              lru       (all are put into main)            counter > 0 -> main's head, 0; or drop
  *              fifo      drop                               drop
  * INVARIANTS under memory pressure a set that appends n bytes frees at least n in the log, so the
@@ -26,103 +27,13 @@
  *            (tests/test_l1_bounded_work.c).
  *            paying 2n consumed bytes instead of 1.25-2.5 n freed ones: with most of main kept, the
  *            pool ran dry and sets failed although everything could have been dropped.
+ * NOT HERE   the ghosts (ghost.c), the choice of a rule (shadow.c).
  * SOURCE     Yang et al., SOSP 2023 (S3-FIFO). */
 #include <string.h>
 
 #include "l1/l1_int.h"
 
-#define L1_GHOST_FPS 31
 #define L1_STEAL_ROUNDS 8
-
-/* ---- ghosts: lines of u16 cursor + 31 fingerprints, each a FIFO -------------------------- */
-static uint64_t l1_ghost_lines(const l1 *c, uint64_t budget)
-{
-    const uint64_t max = base_load_rlx(&c->max_entries);
-    const uint64_t entries = max != 0 ? BASE_MIN(max, budget / 64) : budget / c->mean_bytes;
-    return entries * 9 / 10 / L1_GHOST_FPS / c->stripe_count + 1;
-}
-
-/* Put `table` in the place of the ghosts there are, and free those. What they remember is lost. */
-static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
-{
-    uint16_t *old = c->ghosts;
-    const size_t old_bytes = c->ghost_bytes;
-    l1_fork_prepare(c); /* all stripe locks */
-    c->ghosts = table;
-    c->ghost_bytes = (size_t)(lines * c->stripe_count * 64);
-    for (uint32_t i = 0; i < c->stripe_count; i++) {
-        c->stripe[i].ghost = table != NULL ? table + (size_t)i * lines * 32 : NULL;
-        c->stripe[i].ghost_lines = lines;
-    }
-    l1_fork_parent(c);
-    base_free(c->account, BASE_MOD_GHOST, old, old_bytes);
-}
-
-CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
-{
-    const uint64_t lines = l1_ghost_lines(c, budget);
-    uint16_t *table =
-        base_alloc_held(c->account, BASE_MOD_GHOST, (size_t)(lines * c->stripe_count * 64), NULL);
-    if (table != NULL) { l1_ghosts_put(c, table, lines); }
-    return table != NULL;
-}
-
-CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget)
-{
-    const uint64_t have = c->stripe[0].ghost_lines, want = l1_ghost_lines(c, budget);
-    return have > 2 * want || want > 2 * have;
-}
-
-CELLAR_PRIVATE void l1_ghosts_close(l1 *c) { l1_ghosts_put(c, NULL, 0); }
-
-static uint16_t *l1_ghost_line(const l1_stripe *s, uint64_t hash, uint16_t *fp)
-{
-    uint64_t mixed = base_mix64(hash ^ UINT64_C(0xa24baed4963ee407));
-    *fp = (uint16_t)mixed != 0 ? (uint16_t)mixed : (uint16_t)1;
-    return s->ghost + (((mixed >> 32) * s->ghost_lines) >> 32) * 32;
-}
-
-static void l1_ghost_add(l1_stripe *s, uint64_t hash)
-{
-    if (s->ghost_lines == 0) { return; }
-    uint16_t fp, *line = l1_ghost_line(s, hash, &fp);
-    unsigned at = line[0] % L1_GHOST_FPS;
-    line[1 + at] = fp;
-    line[0] = (uint16_t)((at + 1) % L1_GHOST_FPS);
-}
-
-CELLAR_PRIVATE void l1_ghost_prefetch(const l1_stripe *s, uint64_t hash)
-{
-    uint16_t fp;
-    BASE_PREFETCH_W(l1_ghost_line(s, hash, &fp));
-}
-
-CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash)
-{
-    (void)c;
-    if (s->ghost_lines == 0) { return false; }
-    uint16_t fp, *line = l1_ghost_line(s, hash, &fp);
-    for (unsigned g = 0; g < 32; g += 8) {
-        uint32_t m = base_seq_match8((const _Atomic uint16_t *)(const void *)(line + g), fp);
-        if (g == 0) { m &= ~1u; } /* the cursor */
-        if (m != 0) {
-            line[g + (unsigned)__builtin_ctz(m)] = 0;
-            s->ghost_hits++;
-            return true;
-        }
-    }
-    return false;
-}
-
-CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash)
-{
-    switch ((l1_policy)base_load_rlx(&c->policy)) {
-    case L1_LRU: return 1;
-    case L1_FIFO: return 0;
-    case L1_S3FIFO: break;
-    }
-    return l1_ghost_take(c, s, hash) ? 1 : 0;
-}
 
 /* ---- victims --------------------------------------------------------------------------------- */
 CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, uint64_t hash,
@@ -210,23 +121,40 @@ typedef enum l1_step {
     L1_STEP_STUCK /* a live record cannot be carried on now: no free segment */
 } l1_step;
 
+/* What the shares are measured in: entries where they are bounded, else bytes. */
+typedef struct l1_sizes { uint64_t small, mainq; } l1_sizes;
+
+static l1_sizes l1_sizes_of(const l1 *c, const l1_stripe *s)
+{
+    const uint64_t a = base_load_rlx(&s->queue[0].live), b = base_load_rlx(&s->queue[1].live);
+    if (base_load_rlx(&c->max_entries) != 0) {
+        return (l1_sizes){ L1_LIVE_COUNT(a), L1_LIVE_COUNT(b) };
+    }
+    return (l1_sizes){ L1_LIVE_BYTES(a), L1_LIVE_BYTES(b) };
+}
+
 typedef struct l1_verdict {
     bool keep, ghost;
     uint8_t freq; /* after the move */
     uint8_t cause;
 } l1_verdict;
 
-static l1_verdict l1_decide(const l1 *c, unsigned q, unsigned freq, unsigned kind, bool force)
+static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigned freq,
+                            unsigned kind, bool force)
 {
     l1_verdict v = {.cause = L1_LEFT_CAPACITY};
-    l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
+    const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
     if (policy == L1_FIFO) { return v; }
     if (policy == L1_LRU) {
         v.keep = freq > 0 && !force;
         return v;
     }
     if (q == 0) {
-        v.keep = freq >= 2 && !force;
+        const l1_rule *r = l1_rule_now(c);
+        const l1_sizes size = l1_sizes_of(c, s);
+        v.keep = !force && l1_rule_keeps(r, freq, size.small, size.mainq);
+        /* An error is worth its place only if it is asked for again and again. */
+        if (kind != L1_VALUE && freq < 2) { v.keep = false; }
         v.ghost = !v.keep;
     } else {
         v.keep = freq > 0 && kind == L1_VALUE && !force;
@@ -458,7 +386,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     } else {
         unsigned kind = (r.mask & L1_X_KIND) != 0
             ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
-        verdict = l1_decide(c, q, l1_freq(slot.b, slot.i), kind, force);
+        verdict = l1_decide(c, s, q, l1_freq(slot.b, slot.i), kind, force);
         if (rotate) {
             verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)};
         }
@@ -484,7 +412,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         verdict.keep = false;
     }
     if (l1_drop(c, s, &r, hash, b, ver, &slot, verdict.cause, v)) {
-        if (verdict.ghost) { l1_ghost_add(s, hash); }
+        if (verdict.ghost) { l1_ghost_add(&s->ghost, l1_ghost_mix(hash)); }
         if (force) { s->forced++; }
         freed->log_bytes += r.size;
         freed->big_bytes += weight - r.size;
@@ -498,22 +426,16 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
 /* Which queue gives next. */
 static unsigned l1_queue_due(const l1 *c, const l1_stripe *s)
 {
-    uint64_t small = base_load_rlx(&s->queue[0].live), mainq = base_load_rlx(&s->queue[1].live);
-    bool has_small = s->queue[0].tail != L1_NONE, has_main = s->queue[1].tail != L1_NONE;
+    const bool has_small = s->queue[0].tail != L1_NONE, has_main = s->queue[1].tail != L1_NONE;
     if (!has_small || !has_main) { return has_main ? 1 : 0; }
+    const l1_sizes size = l1_sizes_of(c, s);
     switch ((l1_policy)base_load_rlx(&c->policy)) {
-    case L1_LRU: return L1_LIVE_COUNT(small) != 0 ? 0 : 1;
-    case L1_FIFO: return L1_LIVE_COUNT(mainq) != 0 ? 1 : 0;
-    case L1_S3FIFO: break;
+    case L1_LRU: return size.small != 0 ? 0 : 1;
+    case L1_FIFO: return size.mainq != 0 ? 1 : 0;
+    case L1_S3FIFO:
+    case L1_ADAPTIVE: break;
     }
-    if (L1_LIVE_COUNT(mainq) == 0) { return 0; }
-    uint64_t s_size = L1_LIVE_BYTES(small), m_size = L1_LIVE_BYTES(mainq);
-    if (base_load_rlx(&c->max_entries) != 0) {
-        s_size = L1_LIVE_COUNT(small);
-        m_size = L1_LIVE_COUNT(mainq);
-    }
-    uint64_t target = BASE_MAX((s_size + m_size) / 10, 1);
-    return s_size >= target ? 0 : 1;
+    return l1_rule_queue(l1_rule_now(c), size.small, size.mainq);
 }
 
 static l1_step l1_rotate_once(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed)
@@ -555,6 +477,31 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
     return r != L1_STEP_STUCK; /* one queue's end may not be the other's */
 }
 
+/* ---- where a new entry goes ------------------------------------------------------------------ */
+static bool l1_stripe_full(const l1 *c, const l1_stripe *s)
+{
+    if (base_load_rlx(&c->low) != 0) { return true; }
+    return base_load_rlx(&c->max_entries) != 0 && base_load_rlx(&c->tickets) == 0 &&
+           l1_stripe_entries(s) >= s->granted;
+}
+
+CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash, l1_toll *t, l1_victims *v)
+{
+    const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
+    if (policy == L1_LRU) { return 1; }
+    if (policy == L1_FIFO) { return 0; }
+    const l1_rule *r = l1_rule_now(c);
+    const uint64_t horizon = l1_stripe_entries(s) * r->horizon / 10;
+    bool ghost = l1_ghost_take(&s->ghost, l1_ghost_mix(hash), horizon);
+    if (ghost) { s->ghost_hits++; }
+    if (ghost && r->gate && v->n < L1_VICTIMS && l1_stripe_full(c, s)) {
+        /* Its place must come from a record that was not used since the hand passed it. */
+        t->examined++;
+        ghost = l1_cursor_step(c, s, 1, false, false, v, &t->freed) != L1_STEP_KEPT;
+    }
+    return ghost || r->clock ? 1 : 0;
+}
+
 /* ---- room for one set ------------------------------------------------------------------------ */
 static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
 {
@@ -585,12 +532,6 @@ static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll
     }
     t->paid = true;
     return L1_PAID;
-}
-
-static uint64_t l1_stripe_entries(const l1_stripe *s)
-{
-    return L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
-           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
 }
 
 static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)

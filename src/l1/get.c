@@ -248,12 +248,6 @@ static BASE_COLD cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, si
     return err;
 }
 
-static BASE_NOINLINE void l1_sampled(l1 *c, uint64_t hash)
-{
-    uint32_t mixed = (uint32_t)base_mix64(hash);
-    if (mixed < base_load_rlx(&c->sample_limit)) { l1_sample_note(c, mixed); }
-}
-
 static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                            size_t *value_len, unsigned flags)
 {
@@ -417,7 +411,7 @@ BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_self_t *self, const void *
                                self, NULL))) {
         return false;
     }
-    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, hash); }
+    if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash); }
     return true;
 }
 
@@ -442,7 +436,7 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                       size_t *value_len, unsigned flags)
 {
-    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) { l1_sampled(c, k->hash); }
+    if (BASE_UNLIKELY(k->hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, k->hash); }
     return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
 }
 
@@ -502,10 +496,9 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
             l1_get_one(c, owner, hash[i], it, flags);
         }
     }
-    if (BASE_UNLIKELY(base_load_rlx(&c->sample_limit) != 0)) {
-        for (uint32_t i = 0; i < n; i++) {
-            if ((hits >> i & 1u) != 0) { l1_sampled(c, hash[i]); }
-        }
+    const uint64_t limit = base_load_rlx(&c->sample_limit);
+    for (uint32_t i = 0; limit != 0 && i < n; i++) {
+        if (BASE_UNLIKELY(hash[i] < limit) && (hits >> i & 1u) != 0) { l1_sampled(c, hash[i]); }
     }
     return hits;
 }

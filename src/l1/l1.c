@@ -144,7 +144,6 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->stripe_mask = c->stripe_count - 1;
     c->max_value_bytes = BASE_MIN(cfg->max_value_bytes != 0 ? cfg->max_value_bytes
                                       : BASE_MIN((uint64_t)64 << 20, budget / 2), L1_VALUE_LIMIT);
-    base_store_rlx(&c->policy, (uint32_t)cfg->policy);
     base_store_rlx(&c->max_entries, cfg->max_entries);
     base_store_rlx(&c->tickets, cfg->max_entries);
     c->reserve = l1_reserve_segs(c, budget);
@@ -158,6 +157,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
         c->collapse_off = cfg->huge_pages != L1_HUGE_LATER || budget < L1_COLLAPSE_LEAST;
         uint64_t refusals = base_load_rlx(&c->account->refused);
         if (l1_alloc_all(c, cfg, budget)) {
+            l1_set_policy(c, cfg->policy);
             *out = c;
             return CELLAR_OK;
         }
@@ -183,6 +183,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     base_uncharge(a, BASE_MOD_SEGMENT, segs * c->seg_bytes);
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
     l1_samples_close(c);
+    l1_shadow_close(c);
     base_free(a, BASE_MOD_GHOST, c->ghosts, c->ghost_bytes);
     base_free(a, BASE_MOD_PIN, c->pin, c->pin_bytes);
     base_free(a, BASE_MOD_STORE, c->stripe_block, c->stripe_block_bytes);
@@ -260,6 +261,7 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
         (void)l1_unpark(c, 2); /* judges `low` anew */
     }
     if (other_ghosts) { (void)l1_ghosts_open(c, budget_bytes); }
+    l1_shadow_refit(c);
     base_store_rel(&c->resizing, 0u);
     return err;
 }
@@ -288,6 +290,7 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
         idle = gone == 0 ? idle + 1 : 0;
     }
     if (excess != 0) { err = CELLAR_E_BUSY; }
+    l1_shadow_refit(c);
     base_store_rel(&c->resizing, 0u);
     return err;
 }
@@ -321,6 +324,13 @@ CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s)
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
 {
     base_store_rlx(&c->policy, (uint32_t)policy);
+    if (policy != L1_ADAPTIVE) {
+        base_store_rlx(&c->rule, (uint32_t)L1_RULE_S3FIFO);
+        l1_sample(c, 0);
+    } else if (base_load_rlx(&c->rule) >= L1_EXPERTS || base_load_acq(&c->shadow) == NULL) {
+        /* Without shadows the rule that loses least when it is wrong, also in a tiny cache. */
+        base_store_rlx(&c->rule, l1_shadow_open(c) ? 0u : (uint32_t)L1_RULE_FIXED);
+    }
 }
 
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on)
@@ -371,6 +381,8 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     out->pin_limit = base_load_rlx(&c->pin_limit);
     out->fallback_reads = base_load_rlx(&c->fallback_reads);
     out->sample_dropped = l1_sample_dropped(c);
+    out->rule_switches = l1_shadow_switches(c);
+    out->rule = base_load_rlx(&c->rule);
     out->stripes = c->stripe_count;
     out->seg_bytes = c->seg_bytes;
     out->granule = 1u << c->gshift;
@@ -540,6 +552,8 @@ CELLAR_PRIVATE void l1_fork_child(l1 *c)
     sync_reset(&c->big_lock);
     sync_reset(&c->seg_lock);
     for (uint32_t i = 0; i < c->stripe_count; i++) { sync_reset(&c->stripe[i].lock); }
+    l1_samples_child(c);
+    l1_shadow_child(c);
     base_store_rlx(&c->ticking, 0u);
     base_store_rlx(&c->resizing, 0u);
     c->forked = true;

@@ -89,7 +89,7 @@ typedef struct l1_hooks {
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
 } l1_hooks;
 
-typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2 } l1_policy;
+typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3 } l1_policy;
 
 typedef enum l1_huge { L1_HUGE_LATER = 0, L1_HUGE_NOW = 1, L1_HUGE_NEVER = 2 } l1_huge;
 
@@ -296,12 +296,6 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
 /* Counted switch: hand over what leaves. */
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
-/* Sampled keys (hash, mixed, below `limit`; 0: off) of hits and misses go to the thread's ring;
- * drain hands them out (try-lock; false: busy). */
-BASE_SPARE CELLAR_PRIVATE void l1_sample(l1 *c, uint32_t limit);
-BASE_SPARE CELLAR_PRIVATE bool
-l1_sample_drain(l1 *c, void (*fn)(void *ctx, uint32_t mixed, uint32_t count), void *ctx);
-
 typedef struct l1_stats {
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;
     uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes,
@@ -309,7 +303,9 @@ typedef struct l1_stats {
     uint64_t inserts, evicted, expired, cleared, kept, forced, splits, merges;
     uint64_t no_space, chain_full, pin_limit, fallback_reads,
         examined_max; /* per set: BASE_DEBUG */
-    uint64_t ghost_hits, parked_total, sample_dropped;
+    uint64_t ghost_hits, parked_total;
+    uint64_t sample_dropped, rule_switches; /* adaptive: requests not seen; changes of the rule */
+    uint32_t rule;                          /* which one rules; see shadow.c */
     uint32_t stripes, seg_bytes, granule;
 } l1_stats;
 CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);

@@ -152,7 +152,10 @@ typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe loc
     uint32_t free; /* list through off[0], 0 none */
 } l1_group;
 
-typedef struct l1_ghost l1_ghost;
+typedef struct l1_ghosts { /* ghost.c */
+    uint16_t *line; /* L1_GHOST_LINE bytes each */
+    uint64_t lines; /* 0: none */
+} l1_ghosts;
 
 typedef struct l1_stripe {
     /* for readers: ls moves with each split only, the rest is fixed at open */
@@ -160,8 +163,7 @@ typedef struct l1_stripe {
     l1_bucket *bucket;
     l1_bucket *overflow;   /* group g, number n at [g << 16 | n] */
     l1_group *group;
-    uint16_t *ghost;       /* ghost lines of this stripe; their bytes: stripe lock */
-    uint64_t ghost_lines;
+    l1_ghosts ghost;       /* of this stripe; their bytes: stripe lock */
     uint32_t index_number; /* which stripe this is */
     /* for writers: what each set touches shares a line, which is dirty in the other core's cache
      * half of the time */
@@ -229,8 +231,10 @@ struct l1 {
     uint32_t stripe_mask, seg_bytes;
     uint8_t gshift, seg_shift;
     bool forked; /* this process is a forked child */
-    _Atomic uint32_t want_left, sample_limit;
+    _Atomic uint64_t sample_limit; /* hashes below it are sampled; 0: none; relaxed, a hint */
+    _Atomic uint32_t want_left;
     _Atomic uint32_t policy;
+    _Atomic uint32_t rule; /* of l1_rule_at: S3FIFO's, or what the shadows chose; relaxed, a hint */
     _Atomic uint32_t low; /* 1: appends must pay the cursor */
     _Atomic int64_t rough_ms; /* store clock when a segment was last opened, or at the last tick */
     l1_hooks hooks;
@@ -250,7 +254,9 @@ struct l1 {
     void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
     _Atomic uint64_t max_entries;
     _Atomic uint64_t tickets; /* entries not granted to a stripe; == max_entries - sum granted */
-    struct l1_samples *_Atomic samples; /* NULL until sampling begins */
+    /* Both NULL until the policy is adaptive for the first time; release here, acquire in get. */
+    struct l1_samples *_Atomic samples;
+    struct l1_shadow *_Atomic shadow;
 
     sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to reserve */
     uint32_t free_head, free_count;     /* committed and charged, in no stripe */
@@ -484,8 +490,6 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v);
 /* In a forked child: busy counts what this thread was handing over. */
 CELLAR_PRIVATE void l1_victims_child(l1 *c);
-CELLAR_PRIVATE void l1_ghost_prefetch(const l1_stripe *s, uint64_t hash);
-CELLAR_PRIVATE bool l1_ghost_take(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);
 
 typedef enum l1_room { L1_ROOM_OK, L1_ROOM_AGAIN, L1_ROOM_NONE } l1_room;
 typedef struct l1_freed {
@@ -505,7 +509,9 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
     SYNC_HOLDS(L1_STRIPE);
 /* Records one set looks at before it fails for want of room: bounded whatever happens. */
 CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size);
-CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash) SYNC_HOLDS(L1_STRIPE);
+/* Which queue a new entry goes to; may take a step of the cursor. */
+CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash, l1_toll *t, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
 /* Tickets that no entry of this stripe uses go back to the pool. */
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* The pool had none: now and then look whether another stripe keeps unused ones. */
@@ -514,10 +520,82 @@ CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s);
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes);
 /* Drop about `entries` entries whose tickets are not given back: the bound was lowered. */
 CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries);
+BASE_INLINE uint64_t l1_stripe_entries(const l1_stripe *s)
+{
+    return L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+}
+
+/* ---- ghost.c -------------------------------------------------------------------------------- */
+#define L1_GHOST_LINE 64u
+#define L1_GHOST_FPS 31u
+#define L1_GHOST_TENTHS 13u /* ghosts to ten entries: the farthest horizon of a rule */
+BASE_INLINE uint64_t l1_ghost_mix(uint64_t hash)
+{
+    return base_mix64(hash ^ UINT64_C(0xa24baed4963ee407));
+}
+/* The owner of the table synchronizes. */
+CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed);
+CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed);
+/* Did it leave within the last `horizon` ghosts? It is none any more. */
+CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon);
+CELLAR_PRIVATE uint64_t l1_entries_of(const l1 *c, uint64_t budget);
 /* Sized for a budget; false: no memory for them (the cache works without). */
 CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget);
 CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget);
 CELLAR_PRIVATE void l1_ghosts_close(l1 *c);
+
+/* ---- rules of eviction: shadow.c chooses, evict.c obeys -------------------------------------- */
+typedef struct l1_rule {
+    uint16_t share;    /* of small, of 1024 */
+    uint8_t keep_from; /* counter with which a record moves from small to main */
+    uint8_t horizon;   /* of ghosts, in tenths of the entries */
+    bool fill;         /* a main below its share takes whatever leaves small */
+    bool gate;         /* a ghost gets into main only over an unused record */
+    bool clock;        /* all go into main */
+} l1_rule;
+enum { L1_EXPERTS = 6, L1_RULE_FIXED = 2, L1_RULE_S3FIFO = L1_EXPERTS, L1_RULES };
+
+BASE_INLINE const l1_rule *l1_rule_at(unsigned i)
+{
+    static const l1_rule rule[L1_RULES] = {
+        { 102, 1, 9, false, false, false },
+        { 102, 2, 13, true, false, false },
+        { 410, 2, 9, false, false, false },
+        { 102, 1, 9, false, false, true },
+        { 922, 1, 9, false, false, false },
+        { 10, 1, 13, true, true, false },
+        { 102, 2, 9, false, false, false }, /* S3FIFO, not among those that compete */
+    };
+    return &rule[i];
+}
+BASE_INLINE const l1_rule *l1_rule_now(const l1 *c) { return l1_rule_at(base_load_rlx(&c->rule)); }
+BASE_INLINE uint64_t l1_rule_target(const l1_rule *r, uint64_t total)
+{
+    return BASE_MAX(total * r->share / 1024, 1);
+}
+/* Which queue gives next, by what they hold; not both may be empty. */
+BASE_INLINE unsigned l1_rule_queue(const l1_rule *r, uint64_t small, uint64_t mainq)
+{
+    if (small == 0 || mainq == 0) { return small == 0 ? 1 : 0; }
+    return r->clock || small >= l1_rule_target(r, small + mainq) ? 0 : 1;
+}
+/* Does a record with this counter move from small to main? Both as they are before it moves. */
+BASE_INLINE bool l1_rule_keeps(const l1_rule *r, unsigned uses, uint64_t small, uint64_t mainq)
+{
+    return uses >= r->keep_from || (r->fill && small > l1_rule_target(r, small + mainq));
+}
+
+/* ---- shadow.c -------------------------------------------------------------------------------- */
+/* Begin to sample. False: no memory, or too few entries to tell. */
+CELLAR_PRIVATE bool l1_shadow_open(l1 *c);
+CELLAR_PRIVATE void l1_shadow_close(l1 *c);
+/* The bound or the budget has changed. */
+CELLAR_PRIVATE void l1_shadow_refit(l1 *c);
+/* Requests in their order; false: busy, nothing was taken. */
+CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const uint32_t *key, const uint8_t *count, uint32_t n);
+CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c);
+CELLAR_PRIVATE void l1_shadow_child(l1 *c);
 
 /* ---- pin.c, big.c --------------------------------------------------------------------------- */
 CELLAR_PRIVATE bool l1_pins_open(l1 *c);
@@ -549,8 +627,13 @@ CELLAR_PRIVATE void l1_runs_child(l1 *c);
 CELLAR_PRIVATE const char *l1_runs_audit(l1 *c);
 
 /* ---- sample.c ------------------------------------------------------------------------------- */
-CELLAR_PRIVATE void l1_sample_note(l1 *c, uint32_t mixed);
+CELLAR_PRIVATE bool l1_samples_open(l1 *c, uint64_t entries);
+CELLAR_PRIVATE uint64_t l1_samples_bytes(uint64_t entries);
 CELLAR_PRIVATE void l1_samples_close(l1 *c);
+CELLAR_PRIVATE void l1_samples_child(l1 *c);
+CELLAR_PRIVATE void l1_sample(l1 *c, uint64_t limit);
+/* A request for a key whose hash is below the limit. */
+BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash);
 CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
 
 /* ---- shared by the cursor and the sweeper (evict.c) -------------------------------------- */

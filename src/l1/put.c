@@ -262,7 +262,7 @@ static void l1_prefetch_append(l1 *c, l1_stripe *s, uint64_t hash)
         BASE_PREFETCH_W(&c->seg[s->queue[q].head]);
         BASE_PREFETCH_W(&c->seg[s->queue[q].tail]);
     }
-    l1_ghost_prefetch(s, hash);
+    l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
 }
 
 /* Link the written record: condition, hook, slot, counts, in one window. */
@@ -312,7 +312,8 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         l1_prefetch_append(c, s, k->hash);
         const bool present = l1_find_stripe(c, s, k, &old);
         if (q == 2) {
-            q = present ? (base_load_rlx(&c->policy) == L1_LRU) : l1_queue_for(c, s, k->hash);
+            q = present ? (base_load_rlx(&c->policy) == L1_LRU)
+                        : l1_queue_for(c, s, k->hash, &toll, &v);
         }
         l1_room room = v.n == L1_VICTIMS
             ? L1_ROOM_AGAIN

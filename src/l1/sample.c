@@ -1,48 +1,73 @@
 /* SPDX-License-Identifier: MIT
  *
- * sample: requests for sampled keys, kept in small rings until somebody drains them.
+ * sample: requests for sampled keys, kept in small rings until the shadows take them.
  *
- * PICTURE    64 rings; a thread writes to the one its number names. A ring is 64 x {mixed hash,
- *            count}: repeats of one key collapse into a count, so that one hot key costs one entry.
- * LOCKING    a flag per ring, taken by exchange and never waited for: busy or full, the request is
- *            dropped and counted. A miss of the sample costs nothing but one compare in get. */
+ * PICTURE    get: hash < limit? -> l1_sampled -> the ring this thread's number names: 24 keys with
+ *            counts -> full: all of it to the shadows (shadow.c)
+ *            Repeats of one key among the newest collapse into a count, so that one hot key costs
+ *            one entry.
+ * INVARIANTS the top bits of a hash decide whether a key is sampled: they are its tag, which places
+ *            nothing, so the sample is spread over all buckets and stripes. The 32 bits a key is
+ *            known by are mixed anew.
+ * LOCKING    a flag per ring, taken by exchange and never waited for: busy, or full while the
+ *            shadows are busy, the request is dropped and counted. A get of a key that is not
+ *            sampled costs one compare.
+ * LIMITS     8 rings for up to 4,000 entries, 16 up to 16,000, then 64: the rings are charged, and
+ *            small stores have little to charge them to. */
 #include <string.h>
 
 #include "l1/l1_int.h"
 
-#define L1_RINGS 64
-#define L1_RING_KEYS 64
-#define L1_RING_LOOK 8 /* newest entries looked at for a repeat */
+#define L1_RING_KEYS 24u
+#define L1_RING_LOOK 8u /* newest entries looked at for a repeat */
 
 typedef struct l1_ring {
-    _Atomic
-        uint32_t busy BASE_ALIGNED(BASE_PAD); /* 1 while somebody writes or drains; guards all */
+    _Atomic uint32_t busy; /* 1 while somebody writes or drains; guards all */
     uint32_t n;
     uint32_t key[L1_RING_KEYS];
-    uint32_t count[L1_RING_KEYS];
+    uint8_t count[L1_RING_KEYS]; /* 1..255 */
 } l1_ring;
+_Static_assert(sizeof(l1_ring) == BASE_PAD, "a ring is a line pair");
 
 struct l1_samples {
-    l1_ring ring[L1_RINGS];
     _Atomic uint64_t dropped;
+    uint32_t mask;
+    size_t bytes;  /* of the block this stands in */
+    l1_ring *ring; /* aligned by hand behind this */
 };
 
-CELLAR_PRIVATE void l1_sample(l1 *c, uint32_t limit)
+static uint32_t l1_rings(uint64_t entries)
 {
-    if (limit != 0 && base_load_acq(&c->samples) == NULL) {
-        struct l1_samples *s = base_alloc(c->account, BASE_MOD_SHADOW, sizeof *s, NULL);
-        if (s == NULL) { return; }
-        if (!base_cas_ar(&c->samples, (struct l1_samples *)NULL, s)) {
-            base_free(c->account, BASE_MOD_SHADOW, s, sizeof *s);
-        }
+    return entries <= 4000 ? 8u : entries <= 16000 ? 16u : 64u;
+}
+
+CELLAR_PRIVATE uint64_t l1_samples_bytes(uint64_t entries)
+{
+    return (l1_rings(entries) + 1) * (uint64_t)sizeof(l1_ring) + sizeof(struct l1_samples);
+}
+
+CELLAR_PRIVATE bool l1_samples_open(l1 *c, uint64_t entries)
+{
+    if (base_load_acq(&c->samples) != NULL) { return true; }
+    const size_t bytes = (size_t)l1_samples_bytes(entries);
+    struct l1_samples *s = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
+    if (s == NULL) { return false; }
+    s->mask = l1_rings(entries) - 1;
+    s->bytes = bytes;
+    s->ring = (l1_ring *)(uintptr_t)base_round_up((uint64_t)(uintptr_t)(s + 1), sizeof(l1_ring));
+    if (!base_cas_ar(&c->samples, (struct l1_samples *)NULL, s)) {
+        base_free(c->account, BASE_MOD_SHADOW, s, bytes);
     }
-    base_store_rel(&c->sample_limit, limit);
+    return true;
 }
 
 CELLAR_PRIVATE void l1_samples_close(l1 *c)
 {
-    base_free(c->account, BASE_MOD_SHADOW, base_load_rlx(&c->samples), sizeof(struct l1_samples));
+    struct l1_samples *s = base_load_rlx(&c->samples);
+    if (s != NULL) { base_free(c->account, BASE_MOD_SHADOW, s, s->bytes); }
 }
+
+CELLAR_PRIVATE void l1_sample(l1 *c, uint64_t limit) { base_store_rlx(&c->sample_limit, limit); }
 
 CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c)
 {
@@ -50,46 +75,41 @@ CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c)
     return s == NULL ? 0 : base_load_rlx(&s->dropped);
 }
 
-CELLAR_PRIVATE void l1_sample_note(l1 *c, uint32_t mixed)
+CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash)
 {
     struct l1_samples *s = base_load_acq(&c->samples);
     if (s == NULL) { return; }
-    l1_ring *r = &s->ring[base_self()->index % L1_RINGS];
+    l1_ring *r = &s->ring[base_self()->index & s->mask];
+    const uint32_t key = (uint32_t)base_mix64(hash ^ UINT64_C(0x8f1bbcdc6a09e667));
     if (base_xchg_ar(&r->busy, 1u) != 0) {
         base_add_rlx(&s->dropped, (uint64_t)1);
         return;
     }
-    uint32_t from = r->n > L1_RING_LOOK ? r->n - L1_RING_LOOK : 0, i;
-    for (i = r->n; i > from && r->key[i - 1] != mixed; i--) { }
-    if (i > from) {
+    const uint32_t from = r->n > L1_RING_LOOK ? r->n - L1_RING_LOOK : 0;
+    uint32_t i = r->n;
+    while (i > from && r->key[i - 1] != key) { i--; }
+    if (i > from && r->count[i - 1] != UINT8_MAX) {
         r->count[i - 1]++;
-    } else if (r->n < L1_RING_KEYS) {
-        r->key[r->n] = mixed;
-        r->count[r->n++] = 1;
     } else {
-        base_add_rlx(&s->dropped, (uint64_t)1);
+        r->key[r->n] = key;
+        r->count[r->n++] = 1;
+        BASE_POINT("l1.sample.noted");
+        if (r->n == L1_RING_KEYS) {
+            if (!l1_shadow_feed(c, r->key, r->count, r->n)) {
+                base_add_rlx(&s->dropped, (uint64_t)L1_RING_KEYS);
+            }
+            r->n = 0;
+        }
     }
     base_store_rel(&r->busy, 0u);
 }
 
-CELLAR_PRIVATE bool l1_sample_drain(l1 *c, void (*fn)(void *ctx, uint32_t mixed, uint32_t count),
-                                    void *ctx)
+/* A thread of the parent may have been inside one. */
+CELLAR_PRIVATE void l1_samples_child(l1 *c)
 {
     struct l1_samples *s = base_load_acq(&c->samples);
-    bool all = true;
-    for (unsigned i = 0; s != NULL && i < L1_RINGS; i++) {
-        l1_ring *r = &s->ring[i];
-        uint32_t key[L1_RING_KEYS], count[L1_RING_KEYS];
-        if (base_xchg_ar(&r->busy, 1u) != 0) {
-            all = false;
-            continue;
-        }
-        const uint32_t n = r->n;
-        memcpy(key, r->key, n * sizeof *key);
-        memcpy(count, r->count, n * sizeof *count);
-        r->n = 0;
-        base_store_rel(&r->busy, 0u);
-        for (uint32_t j = 0; j < n; j++) { fn(ctx, key[j], count[j]); }
+    for (uint32_t i = 0; s != NULL && i <= s->mask; i++) {
+        s->ring[i].n = 0;
+        base_store_rel(&s->ring[i].busy, 0u);
     }
-    return all;
 }

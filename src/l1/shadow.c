@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shadow: which rule of eviction this workload wants: measured on small copies of the cache.
+ *
+ * PICTURE    sampled requests -> rings (sample.c) -> six shadow caches, keys only, one a rule
+ *                  hits of each, weighed by age -> the best rule -> one word all stripes read
+ *            A shadow has room for n of the store's C entries and sees the n / C of the keys whose
+ *            hash is lowest, so it does to its keys what the store would do to all.
+ *            shadow = nodes (key with counter and queue, chain, next) in two FIFOs, and ghosts.
+ * RULES      all are S3-FIFO with other constants: share of small; counter that earns main; horizon
+ *            of the ghosts; and three switches. fill: while main is below its share, what leaves
+ *            small goes there, used or not: an unproven tenant is better than an empty room, and
+ *            under a loop main keeps what it has. gate: a ghost hit takes a place in main only from
+ *            a record that was not used since the hand passed it. clock: all go into main.
+ * SWITCH     every C/10 requests: another rule replaces the current one if it has more hits, by
+ *            more than half a standard deviation of the requests on which the two disagreed; older
+ *            hits count less, by .8 every 2 C requests. No data moves: queues drift to the new
+ *            shares.
+ * LOCKING    one flag, by exchange, never waited for: who finds it taken drops its sample. Under it
+ *            nothing is locked, allocated or called.
+ * LIMITS     n = 32..512, so that all tables together stay below 4 B an entry (or 16 KiB); a look
+ *            at 16 nodes a request. A tiny store (C <= 32) shows every key.
+ * TRIED      on 86 informative public cells, mean reduction of FIFO's misses, exact model:
+ *              static rules: small .1 and threshold 1 .0843, 2 .0835; with fill .0928, .0943; .4
+ *              .0743; .9 .0195; clock .0520; small .01 with fill .0761, with gate .0664.
+ *              TinyLFU's admission by a sketch of 8 to 16 counters an entry: .1, promotion .0921;
+ *              .01 alone .0489. The sketch shrunk to what memory allows: 8 x 4 bits in one line
+ *              .0911, 4 x .0867, 2.5 x .0845 (adaptive): fill alone gives more and needs nothing,
+ *              so there is no sketch.
+ *              adaptive, five rules of two with a sketch, epoch 2 C: .1007; every C/4 with the test
+ *              of disagreement .1055 (generous sketch), without sketch .1031, six rules and two
+ *              horizons .1037-.1046, worst cell .8-1.8 points above LRU. Test at 0, .5, 1, 2, 3
+ *              deviations: .1032 .1046 .1032 .1022 -. Starting with fill instead of threshold 1:
+ *              .002 more on loops, .001 less without them, worst cell +2.4.
+ *              n = C (no sampling) .1061, 512 .1063, 256 .1060, 128 .1051: the sample is no limit.
+ *              more rules (eight): .1061; best rule of each cell by hindsight: .112.
+ * SOURCE     Waldspurger et al. 2015, 2017 (spatial sampling, scaled-down caches); McNemar 1947;
+ *            Yang et al. 2023 (S3-FIFO). */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+#define L1_SHADOW_LEAST 32u
+#define L1_SHADOW_MOST 512u
+#define L1_SHADOW_LOOKS 16u
+#define L1_SHADOW_TABLES ((uint64_t)16 << 10) /* eviction's tables may always take so much */
+#define L1_SHADOW_UNIT 1024                   /* of a score: one hit */
+#define L1_SHADOW_REFIT 32u /* epochs between looks at how many entries there are */
+
+typedef struct l1_shade { /* a node: an entry of a shadow cache */
+    uint32_t key;         /* hash bits, then main (bit 2) and counter (bits 0..1) */
+    uint16_t chain, next; /* number + 1 of the next with this hash, in this queue; 0: none */
+} l1_shade;
+
+typedef struct l1_shadow_cache {
+    l1_shade *node;
+    uint16_t *chain; /* mask + 1 heads */
+    uint16_t mask, free;
+    struct { uint16_t tail, head, n; } queue[2]; /* 0 small, 1 main; number + 1 */
+    l1_ghosts ghost;
+    uint32_t capacity;
+} l1_shadow_cache;
+
+struct l1_shadow {
+    _Atomic uint32_t busy; /* 1: somebody works on what follows; acquire and release by exchange */
+    uint32_t n, epoch, since, epochs;
+    uint32_t decay; /* of 65536: what an epoch takes from a score */
+    uint64_t entries; /* C: what n stands for */
+    int64_t score[L1_EXPERTS];
+    int64_t differ[L1_EXPERTS][L1_EXPERTS]; /* requests one of the two hit and the other missed */
+    uint64_t switches;
+    size_t bytes; /* of this block */
+    l1_shadow_cache cache[L1_EXPERTS];
+};
+
+/* ---- one cache ------------------------------------------------------------------------------- */
+
+static uint16_t *l1_shade_at(l1_shadow_cache *s, uint32_t key)
+{
+    uint16_t *at = &s->chain[(key >> 3) & s->mask];
+    while (*at != 0 && (s->node[*at - 1].key ^ key) >> 3 != 0) { at = &s->node[*at - 1].chain; }
+    return at;
+}
+
+static void l1_shade_push(l1_shadow_cache *s, unsigned q, uint16_t number)
+{
+    s->node[number - 1].next = 0;
+    if (s->queue[q].head != 0) {
+        s->node[s->queue[q].head - 1].next = number;
+    } else {
+        s->queue[q].tail = number;
+    }
+    s->queue[q].head = number;
+    s->queue[q].n++;
+}
+
+static uint16_t l1_shade_pop(l1_shadow_cache *s, unsigned q)
+{
+    const uint16_t number = s->queue[q].tail;
+    s->queue[q].tail = s->node[number - 1].next;
+    if (s->queue[q].tail == 0) { s->queue[q].head = 0; }
+    s->queue[q].n--;
+    return number;
+}
+
+static uint64_t l1_shade_mix(uint32_t key) { return base_mix64((uint64_t)(key >> 3) + 1); }
+
+static void l1_shade_drop(l1_shadow_cache *s, uint16_t number)
+{
+    l1_shade *y = &s->node[number - 1];
+    *l1_shade_at(s, y->key) = y->chain;
+    y->next = s->free;
+    s->free = number;
+}
+
+/* The hand at main: true if its record was used since it passed, and is carried to the head. */
+static bool l1_shade_carry(l1_shadow_cache *s)
+{
+    const uint16_t number = s->queue[1].tail;
+    l1_shade *y = &s->node[number - 1];
+    if ((y->key & 3u) == 0) { return false; }
+    y->key--;
+    l1_shade_push(s, 1, l1_shade_pop(s, 1));
+    return true;
+}
+
+/* One step of the cursor, as evict.c takes it; `force`: no more keeping. */
+static void l1_shade_step(l1_shadow_cache *s, const l1_rule *r, bool force)
+{
+    const uint64_t small = s->queue[0].n, mainq = s->queue[1].n;
+    if (l1_rule_queue(r, small, mainq) == 1) {
+        if (force || !l1_shade_carry(s)) { l1_shade_drop(s, l1_shade_pop(s, 1)); }
+        return;
+    }
+    const uint16_t number = l1_shade_pop(s, 0);
+    l1_shade *y = &s->node[number - 1];
+    if (!force && l1_rule_keeps(r, y->key & 3u, small, mainq)) {
+        y->key = (y->key & ~7u) | 4u;
+        l1_shade_push(s, 1, number);
+        return;
+    }
+    l1_ghost_add(&s->ghost, l1_shade_mix(y->key));
+    l1_shade_drop(s, number);
+}
+
+/* `count` requests for one key at once; whether the first one hit. */
+static bool l1_shade_request(l1_shadow_cache *s, const l1_rule *r, uint32_t key, uint32_t count)
+{
+    uint16_t *at = l1_shade_at(s, key);
+    if (*at != 0) {
+        l1_shade *y = &s->node[*at - 1];
+        y->key = (y->key & ~3u) | BASE_MIN((y->key & 3u) + count, 3u);
+        return true;
+    }
+    const uint64_t horizon = (uint64_t)s->capacity * r->horizon / 10;
+    bool ghost = l1_ghost_take(&s->ghost, l1_shade_mix(key), horizon);
+    if (s->free == 0) {
+        if (ghost && r->gate && s->queue[1].n != 0) { ghost = !l1_shade_carry(s); }
+        for (unsigned looks = 0; s->free == 0; looks++) {
+            l1_shade_step(s, r, looks >= L1_SHADOW_LOOKS);
+        }
+    }
+    const uint16_t number = s->free;
+    l1_shade *x = &s->node[number - 1];
+    const unsigned q = ghost || r->clock ? 1 : 0;
+    s->free = x->next;
+    x->key = (key & ~7u) | q << 2 | BASE_MIN(count - 1, 3u);
+    at = &s->chain[(key >> 3) & s->mask];
+    x->chain = *at;
+    *at = number;
+    l1_shade_push(s, q, number);
+    return false;
+}
+
+/* ---- open, close ----------------------------------------------------------------------------- */
+
+static size_t l1_shadow_bytes(uint32_t n, uint32_t *heads, uint32_t *lines)
+{
+    *heads = (uint32_t)base_pow2_floor(n);
+    *lines = (n * L1_GHOST_TENTHS / 10 + L1_GHOST_FPS - 1) / L1_GHOST_FPS;
+    return (size_t)*lines * L1_GHOST_LINE + (size_t)n * sizeof(l1_shade) +
+           (size_t)*heads * sizeof(uint16_t);
+}
+
+/* In `block` of l1_shadow_bytes, zero. */
+static void l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsigned char *block)
+{
+    uint32_t heads, lines;
+    (void)l1_shadow_bytes(n, &heads, &lines);
+    s->ghost = (l1_ghosts){ (uint16_t *)(void *)block, lines };
+    s->node = (l1_shade *)(void *)(block + (size_t)lines * L1_GHOST_LINE);
+    s->chain = (uint16_t *)(void *)(s->node + n);
+    s->mask = (uint16_t)(heads - 1);
+    s->capacity = n;
+    for (uint32_t i = 0; i < n; i++) { s->node[i].next = (uint16_t)(i + 1 < n ? i + 2 : 0); }
+    s->free = 1;
+}
+
+static size_t l1_shadow_block(uint32_t n)
+{
+    uint32_t heads, lines;
+    return (size_t)base_round_up(sizeof(struct l1_shadow), 64) +
+           (size_t)base_round_up(l1_shadow_bytes(n, &heads, &lines), 64) * L1_EXPERTS;
+}
+
+static uint32_t l1_shadow_size(const l1 *c, uint64_t entries)
+{
+    if (entries <= L1_SHADOW_LEAST) { return (uint32_t)BASE_MAX(entries, 1); }
+    const uint64_t spent = base_block_bytes(c->account, c->ghost_bytes) +
+                           base_block_bytes(c->account, (size_t)l1_samples_bytes(entries));
+    const uint64_t may = BASE_MAX(L1_SHADOW_TABLES, entries * 15 / 4);
+    uint32_t n = (uint32_t)BASE_MIN(entries, base_clamp(entries / 50, 128, L1_SHADOW_MOST));
+    while (n > L1_SHADOW_LEAST && spent + base_block_bytes(c->account, l1_shadow_block(n)) > may) {
+        n--;
+    }
+    return n;
+}
+
+/* The shadows stay n entries large; what part of the keys they see follows the store. */
+static void l1_shadow_fit(l1 *c, struct l1_shadow *w, uint64_t entries)
+{
+    w->entries = BASE_MAX(entries, 1);
+    const uint64_t requests = BASE_MAX(w->entries / 10, 100); /* of the store, in an epoch */
+    w->epoch = (uint32_t)BASE_MAX(requests * w->n / w->entries, 1);
+    /* ln .8 = -.223 in 2 C requests, at least 1,000 */
+    w->decay = (uint32_t)(14624 * requests / BASE_MAX(2 * w->entries, 1000));
+    const bool all = w->n >= w->entries;
+    l1_sample(c, all ? UINT64_MAX : UINT64_MAX / w->entries * w->n);
+}
+
+CELLAR_PRIVATE bool l1_shadow_open(l1 *c)
+{
+    const uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    if (w != NULL) { /* there was a time of another policy; a resize may have come in between */
+        l1_shadow_refit(c);
+        return true;
+    }
+    if (entries < 2) { return false; }
+    const uint32_t n = l1_shadow_size(c, entries);
+    uint32_t heads, lines;
+    const size_t each = (size_t)base_round_up(l1_shadow_bytes(n, &heads, &lines), 64);
+    const size_t head = (size_t)base_round_up(sizeof *w, 64);
+    const size_t bytes = l1_shadow_block(n);
+    unsigned char *block = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
+    if (block == NULL) { return false; }
+    if (!l1_samples_open(c, entries)) {
+        base_free(c->account, BASE_MOD_SHADOW, block, bytes);
+        return false;
+    }
+    w = (struct l1_shadow *)(void *)block;
+    w->bytes = bytes;
+    w->n = n;
+    for (unsigned e = 0; e < L1_EXPERTS; e++) {
+        l1_shadow_cache_open(&w->cache[e], n, block + head + each * e);
+    }
+    if (!base_cas_ar(&c->shadow, (struct l1_shadow *)NULL, w)) {
+        base_free(c->account, BASE_MOD_SHADOW, block, bytes);
+    }
+    l1_shadow_refit(c);
+    return true;
+}
+
+CELLAR_PRIVATE void l1_shadow_close(l1 *c)
+{
+    struct l1_shadow *w = base_load_rlx(&c->shadow);
+    if (w != NULL) { base_free(c->account, BASE_MOD_SHADOW, w, w->bytes); }
+    base_store_rlx(&c->shadow, (struct l1_shadow *)NULL);
+}
+
+/* ---- the controller -------------------------------------------------------------------------- */
+
+static uint64_t l1_entries_now(const l1 *c)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < c->stripe_count; i++) { n += l1_stripe_entries(&c->stripe[i]); }
+    return n;
+}
+
+/* How many entries the store holds when it is full: as bounded, else as seen, else as expected. */
+static void l1_shadow_count(l1 *c, struct l1_shadow *w)
+{
+    uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
+    if (base_load_rlx(&c->max_entries) == 0 && base_load_rlx(&c->low) != 0) {
+        entries = BASE_MAX(l1_entries_now(c), 1);
+    }
+    l1_shadow_fit(c, w, entries);
+}
+
+static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
+{
+    const unsigned now = base_load_rlx(&c->rule);
+    unsigned best = now;
+    w->since = 0;
+    if (now < L1_EXPERTS) {
+        for (unsigned e = 0; e < L1_EXPERTS; e++) {
+            const int64_t more = w->score[e] - w->score[now];
+            /* more / UNIT > 1/2 x sqrt(differ / UNIT) */
+            if (more > 0 && w->score[e] > w->score[best] &&
+                more * 4 / L1_SHADOW_UNIT * more > w->differ[e][now]) {
+                best = e;
+            }
+        }
+        if (best != now) {
+            base_store_rlx(&c->rule, (uint32_t)best);
+            w->switches++;
+        }
+    }
+    for (unsigned e = 0; e < L1_EXPERTS; e++) {
+        w->score[e] -= w->score[e] * (int64_t)w->decay / 65536;
+        for (unsigned o = 0; o < L1_EXPERTS; o++) {
+            w->differ[e][o] -= w->differ[e][o] * (int64_t)w->decay / 65536;
+        }
+    }
+    if (++w->epochs % L1_SHADOW_REFIT == 0) { l1_shadow_count(c, w); }
+}
+
+static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t count)
+{
+    uint32_t hits = 0;
+    for (unsigned e = 0; e < L1_EXPERTS; e++) {
+        hits |= (uint32_t)l1_shade_request(&w->cache[e], l1_rule_at(e), key, count) << e;
+    }
+    if (hits != 0 && hits != (1u << L1_EXPERTS) - 1) {
+        for (unsigned e = 0; e < L1_EXPERTS; e++) {
+            w->score[e] += (hits >> e & 1u) * L1_SHADOW_UNIT;
+            for (unsigned o = 0; o < L1_EXPERTS; o++) {
+                w->differ[e][o] += ((hits >> e ^ hits >> o) & 1u) * L1_SHADOW_UNIT;
+            }
+        }
+    }
+    w->since += count;
+    if (w->since >= w->epoch) { l1_shadow_judge(c, w); }
+}
+
+CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const uint32_t *key, const uint8_t *count, uint32_t n)
+{
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    if (w == NULL || base_xchg_ar(&w->busy, 1u) != 0) { return false; }
+    for (uint32_t i = 0; i < n; i++) { l1_shadow_key(c, w, key[i], count[i]); }
+    BASE_POINT("l1.shadow.fed");
+    base_store_rel(&w->busy, 0u);
+    return true;
+}
+
+CELLAR_PRIVATE void l1_shadow_refit(l1 *c)
+{
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    if (w == NULL || base_load_rlx(&c->policy) != L1_ADAPTIVE) { return; }
+    if (base_xchg_ar(&w->busy, 1u) != 0) { return; } /* the next epochs see to it */
+    l1_shadow_count(c, w);
+    base_store_rel(&w->busy, 0u);
+}
+
+CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c)
+{
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    uint64_t n = 0;
+    if (w != NULL && base_xchg_ar(&w->busy, 1u) == 0) {
+        n = w->switches;
+        base_store_rel(&w->busy, 0u);
+    }
+    return n;
+}
+
+/* A thread of the parent may have been inside. */
+CELLAR_PRIVATE void l1_shadow_child(l1 *c)
+{
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    if (w == NULL || base_load_rlx(&w->busy) == 0) { return; }
+    /* Half a step of a queue cannot be told from a whole one: empty, with the hits as they were. */
+    const uint32_t n = w->n;
+    uint32_t heads, lines;
+    const size_t each = l1_shadow_bytes(n, &heads, &lines);
+    for (unsigned e = 0; e < L1_EXPERTS; e++) {
+        unsigned char *block = (unsigned char *)w->cache[e].ghost.line;
+        memset(block, 0, each);
+        memset(&w->cache[e], 0, sizeof w->cache[e]);
+        l1_shadow_cache_open(&w->cache[e], n, block);
+    }
+    base_store_rel(&w->busy, 0u);
+}

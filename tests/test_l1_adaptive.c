@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    adaptive eviction: each rule does what a model of thirty lines does, ghosts are a FIFO
+ *         with a horizon, the controller finds the better rule and keeps it, tables are charged and
+ *         small, a hit writes nothing shared, and tiny caches lose nothing.
+ * Method: one stripe and an entry bound against models here; generated loads (zipf, loop, scan,
+ *         phases) where the order of policies is known; internals are looked at where the figure is
+ *         about them (rule in force, charges, pages made read-only). */
+#include "tests/l1_kit.h"
+
+#include <math.h>
+#include <sys/mman.h>
+
+#include "l1/l1_int.h"
+
+enum { UNIVERSE = 100000 };
+
+/* What one thread does shows nothing new to the thread sanitizer, and takes it minutes. */
+static bool too_slow(void)
+{
+    if (KIT_SLOW > 8) { T_SKIP("one thread only"); }
+    return KIT_SLOW > 8;
+}
+
+static double *zipf_sum;
+static uint32_t zipf_n;
+static void zipf_open(uint32_t n, double theta)
+{
+    zipf_sum = realloc(zipf_sum, n * sizeof *zipf_sum);
+    T_REQUIRE(zipf_sum != NULL);
+    double sum = 0;
+    zipf_n = n;
+    for (uint32_t i = 0; i < n; i++) { zipf_sum[i] = sum += 1 / pow(i + 1, theta); }
+}
+static uint32_t zipf(kit_rng *r)
+{
+    double u = (double)(kit_next(r) >> 11) / (double)(UINT64_C(1) << 53) * zipf_sum[zipf_n - 1];
+    uint32_t low = 0, high = zipf_n - 1;
+    while (low < high) {
+        uint32_t mid = (low + high) / 2;
+        if (zipf_sum[mid] < u) { low = mid + 1; } else { high = mid; }
+    }
+    return low;
+}
+
+/* ---- ghosts ---------------------------------------------------------------------------------- */
+static void ghost_fifo(void)
+{
+    uint16_t table[4 * 32] = {0};
+    l1_ghosts g = {table, 1};
+    for (uint64_t i = 0; i < 40; i++) { l1_ghost_add(&g, kit_mix(i + 1)); }
+    for (uint64_t i = 0; i < 9; i++) { T_CHECK(!l1_ghost_take(&g, kit_mix(i + 1), 31)); }
+    for (uint64_t i = 9; i < 40; i++) {
+        T_CHECK(l1_ghost_take(&g, kit_mix(i + 1), 31));
+        T_CHECK(!l1_ghost_take(&g, kit_mix(i + 1), 31)); /* once only */
+    }
+}
+
+static void ghosts_have_a_horizon(void)
+{
+    uint16_t table[32] = {0};
+    l1_ghosts g = {table, 1};
+    for (uint64_t i = 0; i < 31; i++) { l1_ghost_add(&g, kit_mix(i + 1)); }
+    T_CHECK(!l1_ghost_take(&g, kit_mix(20), 11)); /* 11 are newer */
+    T_CHECK(l1_ghost_take(&g, kit_mix(21), 11));  /* 10 are */
+    T_CHECK(!l1_ghost_take(&g, kit_mix(20), 31)); /* a look takes it, also when it was too late */
+}
+
+static void fingerprint_zero(void)
+{
+    uint16_t table[32] = {0};
+    l1_ghosts g = {table, 1};
+    T_CHECK(!l1_ghost_take(&g, UINT64_C(0x1234) << 32, 31)); /* empty places match nothing */
+    l1_ghost_add(&g, UINT64_C(0x1234) << 32);
+    T_CHECK(l1_ghost_take(&g, UINT64_C(0x1234) << 32, 31));
+    T_CHECK(!l1_ghost_take(&(l1_ghosts){NULL, 0}, 5, 31));
+}
+
+/* ---- rules ----------------------------------------------------------------------------------- */
+static struct {
+    uint32_t *small, *main;       /* rings */
+    uint64_t sh, st, mh, mt;      /* heads and tails */
+    uint64_t gone[UNIVERSE];      /* number of the departure that made it a ghost */
+    uint64_t departures, cap;
+    uint8_t uses[UNIVERSE], where[UNIVERSE];
+} md;
+enum { RING = 1 << 16 };
+
+static bool model_demote_used(void) /* the hand's record was used: once more round */
+{
+    const uint32_t y = md.main[md.mt & (RING - 1)];
+    if (md.uses[y] == 0) { return false; }
+    md.uses[y]--;
+    md.mt++;
+    md.main[md.mh++ & (RING - 1)] = y;
+    return true;
+}
+
+static void model_evict_one(const l1_rule *r)
+{
+    for (unsigned looked = 1;; looked++) {
+        const uint64_t small = md.sh - md.st, mainq = md.mh - md.mt, total = small + mainq;
+        const uint64_t share = total * r->share / 1024 > 1 ? total * r->share / 1024 : 1;
+        const bool from_small = small != 0 && (mainq == 0 || r->clock || small >= share);
+        if (!from_small) {
+            if (looked <= 16 && model_demote_used()) { continue; }
+            md.where[md.main[md.mt++ & (RING - 1)]] = 0;
+            return;
+        }
+        const uint32_t y = md.small[md.st++ & (RING - 1)];
+        if (looked <= 16 && (md.uses[y] >= r->keep_from || (r->fill && mainq + share < total))) {
+            md.uses[y] = 0;
+            md.where[y] = 2;
+            md.main[md.mh++ & (RING - 1)] = y;
+            continue;
+        }
+        md.where[y] = 0;
+        md.gone[y] = ++md.departures;
+        return;
+    }
+}
+
+static void model_insert(const l1_rule *r, uint32_t id)
+{
+    const bool full = md.sh - md.st + md.mh - md.mt == md.cap;
+    const uint64_t count = md.sh - md.st + md.mh - md.mt;
+    bool ghost = md.gone[id] != 0 && md.departures - md.gone[id] < count * r->horizon / 10;
+    bool freed = false;
+    md.gone[id] = 0;
+    if (ghost && r->gate && full && md.mh != md.mt) {
+        ghost = !model_demote_used();
+        if (ghost) {
+            md.where[md.main[md.mt++ & (RING - 1)]] = 0;
+            freed = true;
+        }
+    }
+    if (full && !freed) { model_evict_one(r); }
+    md.uses[id] = 0;
+    if (ghost || r->clock) {
+        md.where[id] = 2;
+        md.main[md.mh++ & (RING - 1)] = id;
+    } else {
+        md.where[id] = 1;
+        md.small[md.sh++ & (RING - 1)] = id;
+    }
+}
+
+/* Exact ghosts here, fingerprints in lines of 31 there: some answers differ, the hits hardly. */
+static void each_rule_like_its_model(void)
+{
+    if (too_slow()) { return; }
+    static const uint64_t caps[] = {10, 300, 3000};
+    for (unsigned e = 0; e < L1_RULES; e++) {
+        for (size_t n = 0; n < sizeof caps / sizeof caps[0]; n++) {
+            kit k;
+            l1_config cfg = {.max_entries = caps[n], .stripes = 1, .policy = L1_S3FIFO};
+            kit_open(&k, KIT_MIB(16), &cfg);
+            base_store_rlx(&k.c->rule, e);
+            memset(&md, 0, sizeof md);
+            md.small = malloc(RING * sizeof *md.small);
+            md.main = malloc(RING * sizeof *md.main);
+            T_REQUIRE(md.small != NULL && md.main != NULL);
+            md.cap = caps[n];
+            zipf_open(20000, .8);
+            kit_rng r = {t_seed()};
+            const uint64_t requests = kit_full(60000);
+            uint64_t wrong = 0, hits = 0, model_hits = 0, buf;
+            size_t len;
+            for (uint64_t i = 0; i < requests; i++) {
+                const uint32_t id = i % 7 == 0 ? (uint32_t)(30000 + i / 7 % 5000) : zipf(&r);
+                const bool there = kit_get(&k, id, &buf, 8, &len) == CELLAR_OK;
+                const bool want = md.where[id] != 0;
+                wrong += there != want;
+                hits += there;
+                model_hits += want;
+                if (want && md.uses[id] < 3) { md.uses[id]++; }
+                if (!there) { T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK); }
+                if (!want) { model_insert(l1_rule_at(e), id); }
+            }
+            const double differ = ((double)hits - (double)model_hits) / (double)requests;
+            printf("# rule %u, %4" PRIu64 " entries: %.4f hits, %+.4f against the model, %.4f of the "
+                   "answers differ\n", e, caps[n], (double)hits / (double)requests, differ,
+                   (double)wrong / (double)requests);
+            T_CHECK(fabs(differ) < .006);
+            T_CHECK(wrong * 100 <= requests * 8);
+            free(md.small);
+            free(md.main);
+            kit_close(&k);
+        }
+    }
+}
+
+/* ---- tiny caches ----------------------------------------------------------------------------- */
+static void ten_entries(void)
+{
+    for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
+        kit k;
+        l1_config cfg = {.max_entries = 10, .policy = p};
+        kit_open(&k, KIT_MIB(16), &cfg);
+        uint64_t buf;
+        size_t len;
+        T_EQ_U64(kit_stats(&k).stripes, 1);
+        for (uint64_t id = 0; id < 10; id++) { T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK); }
+        T_EQ_U64(kit_stats(&k).entries, 10);
+        for (unsigned round = 0; round < 50; round++) { /* a loop of ten */
+            for (uint64_t id = 0; id < 10; id++) {
+                T_EQ_I64(kit_get(&k, id, &buf, 8, &len), CELLAR_OK);
+            }
+        }
+        T_EQ_U64(kit_stats(&k).evicted, 0);
+        for (uint64_t id = 10; id < 40; id++) {
+            T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
+            T_EQ_U64(kit_stats(&k).entries, 10);
+            T_EQ_U64(kit_stats(&k).evicted, id - 9); /* each evicts one */
+            T_CHECK(kit_has(&k, id));
+        }
+        kit_close(&k);
+        cfg.max_entries = 1;
+        kit_open(&k, KIT_MIB(16), &cfg);
+        for (uint64_t id = 0; id < 20; id++) {
+            T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
+            T_EQ_U64(kit_stats(&k).entries, 1);
+            T_EQ_I64(kit_get(&k, id, &buf, 8, &len), CELLAR_OK);
+        }
+        kit_close(&k);
+    }
+}
+
+/* ---- loads ----------------------------------------------------------------------------------- */
+static bool request(kit *k, uint64_t id)
+{
+    uint64_t buf;
+    size_t len;
+    if (kit_get(k, id, &buf, 8, &len) == CELLAR_OK) { return true; }
+    T_EQ_I64(kit_put(k, id, id, 8), CELLAR_OK);
+    return false;
+}
+
+static void open_policy(kit *k, l1_policy p, uint64_t entries)
+{
+    l1_config cfg = {.max_entries = entries, .policy = p};
+    kit_open(k, KIT_MIB(64), &cfg);
+}
+
+static void loop_is_survived(void)
+{
+    if (too_slow()) { return; }
+    double hit[L1_ADAPTIVE + 1];
+    for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
+        kit k;
+        open_policy(&k, p, 1000);
+        uint64_t hits = 0;
+        for (uint64_t i = 0; i < 120000; i++) { hits += request(&k, i % 1100) && i >= 60000; }
+        hit[p] = (double)hits / 60000;
+        kit_close(&k);
+    }
+    printf("# loop of 1.1 C: adaptive %.3f, s3fifo %.3f, lru %.3f, fifo %.3f\n", hit[L1_ADAPTIVE],
+           hit[L1_S3FIFO], hit[L1_LRU], hit[L1_FIFO]);
+    T_CHECK(hit[L1_ADAPTIVE] > .5);
+    T_CHECK(hit[L1_ADAPTIVE] > hit[L1_S3FIFO] && hit[L1_S3FIFO] >= hit[L1_LRU]);
+}
+
+static void scan_does_not_flush(void)
+{
+    if (too_slow()) { return; }
+    double hit[L1_ADAPTIVE + 1];
+    for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
+        kit k;
+        open_policy(&k, p, 2000);
+        zipf_open(10000, .9);
+        kit_rng r = {t_seed()};
+        uint64_t hits = 0;
+        for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, zipf(&r)); }
+        for (uint64_t i = 0; i < 20000; i++) { (void)request(&k, 1000000 + i); } /* 10 C */
+        for (uint64_t i = 0; i < 2000; i++) { hits += request(&k, zipf(&r)); }
+        hit[p] = (double)hits / 2000;
+        kit_close(&k);
+    }
+    printf("# zipf after a scan of 10 C: adaptive %.3f, s3fifo %.3f, lru %.3f\n", hit[L1_ADAPTIVE],
+           hit[L1_S3FIFO], hit[L1_LRU]);
+    T_CHECK(hit[L1_ADAPTIVE] > hit[L1_LRU] + .05);
+    T_CHECK(hit[L1_ADAPTIVE] > hit[L1_S3FIFO] - .03);
+}
+
+/* One load whose best rule is known: under a loop, one that fills main. */
+static void switches_settle(void)
+{
+    if (too_slow()) { return; }
+    kit k;
+    open_policy(&k, L1_ADAPTIVE, 2000);
+    for (uint64_t i = 0; i < 40000; i++) { (void)request(&k, i % 4000); }
+    const l1_stats looped = kit_stats(&k);
+    T_CHECK(l1_rule_at(looped.rule)->fill);
+    for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, i % 4000); } /* 50 C */
+    T_EQ_U64(kit_stats(&k).rule, looped.rule);
+    T_CHECK(kit_stats(&k).rule_switches <= looped.rule_switches + 1);
+
+    zipf_open(20000, .9); /* another phase, for 100 C: no flapping once it has settled */
+    kit_rng r = {t_seed()};
+    for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, 10000 + zipf(&r)); }
+    const l1_stats settled = kit_stats(&k);
+    for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, 10000 + zipf(&r)); }
+    printf("# switches: %" PRIu64 " under the loop, %" PRIu64 " after 50 C of zipf, %" PRIu64
+           " after 100 C\n", looped.rule_switches, settled.rule_switches,
+           kit_stats(&k).rule_switches);
+    T_CHECK(kit_stats(&k).rule_switches <= settled.rule_switches + 25);
+    kit_close(&k);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+static void metadata_is_charged(void)
+{
+    static const uint64_t entries[] = {4000, 20000, 100000, 400000};
+    for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+        /* As many bytes as entries of 16 + 100 with what else they cost: 137. */
+        const uint64_t budget = entries[i] * 137;
+        uint64_t bytes[2];
+        for (unsigned by_bytes = 0; by_bytes < 2; by_bytes++) {
+            kit k;
+            l1_config cfg = {.max_entries = by_bytes ? 0 : entries[i], .policy = L1_ADAPTIVE};
+            kit_open(&k, by_bytes ? BASE_MAX(budget, KIT_MIB(1)) : KIT_MIB(512), &cfg);
+            bytes[by_bytes] = base_load_rlx(&k.account.by_module[BASE_MOD_GHOST]) +
+                              base_load_rlx(&k.account.by_module[BASE_MOD_SKETCH]) +
+                              base_load_rlx(&k.account.by_module[BASE_MOD_SHADOW]);
+            kit_close(&k);
+        }
+        const uint64_t may = BASE_MAX(budget * 3 / 100, KIT_KIB(16));
+        const uint64_t may_by_bytes = BASE_MAX(budget, KIT_MIB(1)) * 3 / 100;
+        printf("# %6" PRIu64 " entries: %" PRIu64 " bytes, %.2f %% (by bytes %.2f %%)\n", entries[i],
+               bytes[0], (double)bytes[0] * 100 / (double)budget,
+               (double)bytes[1] * 100 / (double)budget);
+        T_CHECK(bytes[0] <= may);
+        T_CHECK(bytes[1] <= may_by_bytes);
+        T_CHECK(bytes[0] != 0 && bytes[1] != 0);
+    }
+}
+
+/* ---- a hit ----------------------------------------------------------------------------------- */
+static void hit_writes_nothing_shared(void)
+{
+    kit k;
+    uint64_t buf;
+    size_t len;
+    open_policy(&k, L1_ADAPTIVE, 100000);
+    for (uint64_t id = 0; id < 1000; id++) { T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK); }
+    for (unsigned i = 0; i < 3; i++) { /* counters to 3 */
+        for (uint64_t id = 0; id < 1000; id++) { (void)kit_get(&k, id, &buf, 8, &len); }
+    }
+    /* The rings and the shadows are elsewhere; all a reader shares with others is read-only now. */
+    const struct { void *at; size_t bytes; } shared[] = {
+        { k.c->index_region.base, k.c->index_region.reserved_bytes },
+        { k.c->overflow_region.base, k.c->overflow_region.reserved_bytes },
+        { k.c->arena_region.base, k.c->arena_region.reserved_bytes },
+    };
+    for (size_t i = 0; i < 3; i++) {
+        T_REQUIRE(mprotect(shared[i].at, shared[i].bytes, PROT_READ) == 0);
+    }
+    uint64_t hits = 0;
+    for (uint64_t id = 0; id < 1000; id++) { hits += kit_get(&k, id, &buf, 8, &len) == CELLAR_OK; }
+    for (size_t i = 0; i < 3; i++) {
+        T_REQUIRE(mprotect(shared[i].at, shared[i].bytes, PROT_READ | PROT_WRITE) == 0);
+    }
+    T_EQ_U64(hits, 1000);
+    kit_close(&k);
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+static struct {
+    kit k;
+    _Atomic uint64_t number, hits, requests;
+    uint64_t each;
+} team;
+
+static void team_work(void *arg)
+{
+    (void)arg;
+    kit_rng r = {t_seed() + atomic_fetch_add(&team.number, 1) * 977};
+    uint64_t hits = 0;
+    for (uint64_t i = 0; i < team.each; i++) {
+        const uint64_t id = i % 5000 < 2500 ? zipf(&r) : 20000 + i % 3000;
+        hits += request(&team.k, id);
+    }
+    atomic_fetch_add(&team.hits, hits);
+    atomic_fetch_add(&team.requests, team.each);
+}
+
+static void team_switch(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 60; i++) {
+        l1_set_policy(team.k.c, i % 3 == 0 ? L1_S3FIFO : i % 3 == 1 ? L1_ADAPTIVE : L1_LRU);
+        (void)l1_set_max_entries(team.k.c, 2000 + i * 10);
+        base_yield();
+    }
+    l1_set_policy(team.k.c, L1_ADAPTIVE);
+}
+
+static void concurrent(void)
+{
+    kit_team t = {.n = 0};
+    memset(&team, 0, sizeof team);
+    open_policy(&team.k, L1_ADAPTIVE, 2000);
+    zipf_open(10000, .9);
+    team.each = kit_scale(40000);
+    for (unsigned i = 0; i < 8; i++) { kit_start(&t, team_work, NULL); }
+    kit_start(&t, team_switch, NULL);
+    kit_join(&t);
+    const l1_stats s = kit_stats(&team.k);
+    T_CHECK(s.entries <= 2590);
+    T_CHECK(s.rule < L1_EXPERTS);
+    kit_close(&team.k);
+}
+
+/* Two threads see the same load in another order: they lose no hit ratio by it. */
+static void two_threads_lose_nothing(void)
+{
+    double hit[2];
+    for (unsigned n = 1; n <= 2; n++) {
+        kit_team t = {.n = 0};
+        memset(&team, 0, sizeof team);
+        open_policy(&team.k, L1_ADAPTIVE, 2000);
+        zipf_open(20000, .9);
+        team.each = 120000 / n;
+        for (unsigned i = 0; i < n; i++) { kit_start(&t, team_work, NULL); }
+        kit_join(&t);
+        hit[n - 1] = (double)team.hits / (double)team.requests;
+        kit_close(&team.k);
+    }
+    printf("# 1 thread %.4f, 2 threads %.4f\n", hit[0], hit[1]);
+    T_CHECK(hit[1] > hit[0] - .01);
+}
+
+T_MAIN("l1_adaptive", T_CASE(ghost_fifo), T_CASE(ghosts_have_a_horizon), T_CASE(fingerprint_zero),
+       T_CASE(each_rule_like_its_model), T_CASE(ten_entries), T_CASE(loop_is_survived),
+       T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(metadata_is_charged),
+       T_CASE(hit_writes_nothing_shared), T_CASE(concurrent), T_CASE(two_threads_lose_nothing))
