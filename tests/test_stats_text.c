@@ -44,7 +44,7 @@ static stats_source source(void) { return (stats_source){ .view_name = view_name
 
 typedef struct prom_state {
     char family[128], type[16]; /* of the last TYPE line */
-    char seen[64][128];         /* families so far */
+    char seen[256][128];        /* families so far */
     size_t seen_count, samples;
     double bucket; /* the last bucket's value of a histogram series */
     double inf;    /* its +Inf bucket */
@@ -76,7 +76,7 @@ static const char *prom_meta(prom_state *s, const char *line)
     for (size_t i = 0; i < s->seen_count; i++) {
         if (strcmp(s->seen[i], s->family) == 0) { return "family twice"; }
     }
-    if (s->seen_count == 64) { return "too many families for this checker"; }
+    if (s->seen_count == 256) { return "too many families for this checker"; }
     memcpy(s->seen[s->seen_count++], s->family, sizeof s->family);
     return NULL;
 }

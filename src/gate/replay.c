@@ -774,7 +774,7 @@ static int replay_plot(replay_run *run, bool several)
         return GATE_NO_START;
     }
     replay_script(run, file, script);
-    rewind(script);
+    (void)fseek(script, 0, SEEK_SET);
     (void)lseek(fileno(script), 0, SEEK_SET);
     char *const argv[] = { (char *)(uintptr_t)"gnuplot", NULL };
     posix_spawn_file_actions_t act;

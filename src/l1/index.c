@@ -623,6 +623,7 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
     unsigned level = (unsigned)(ls >> 32) & 255u;
     uint32_t split = (uint32_t)ls - (1u << level);
     if (split == 0) {
+        BASE_ASSERT(level > L1_LEVEL_MIN); /* else the stripe is at its least */
         level--;
         split = 1u << level;
     }

@@ -263,9 +263,10 @@ static void stats_heap_offer(stats_pick *k, uint32_t slot, uint64_t gets)
         uint32_t at = k->count++;
         k->gets[at] = gets;
         k->slot[at] = (uint16_t)slot; /* slot < STATS_SLOTS_MAX = 4096 */
-        while (at > 0 && k->gets[at] < k->gets[(at - 1) / 2]) {
-            stats_heap_swap(k, at, (at - 1) / 2);
-            at = (at - 1) / 2;
+        for (uint32_t up; at > 0; at = up) {
+            up = (at - 1) / 2;
+            if (k->gets[at] >= k->gets[up]) { break; }
+            stats_heap_swap(k, at, up);
         }
     } else if (gets > k->gets[0]) {
         k->gets[0] = gets;
