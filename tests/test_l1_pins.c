@@ -43,7 +43,7 @@ static void all_slots_used(void)
     T_CHECK(kit_stats(&k).pin_limit > 0);
     T_EQ_U64(h[n].ref.slot, UINT32_MAX);
     T_CHECK(h[n].ref.value == NULL);
-    /* Gets go on: slots of one line in four are not for users' pins. */
+    /* Gets go on: slots of the last quarter of the lines are not for users' pins. */
     unsigned char *big = malloc(100000);
     size_t len;
     T_REQUIRE(big != NULL);

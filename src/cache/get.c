@@ -436,7 +436,19 @@ CELLAR_API cellar_err cellar_dup(cellar *c, const void *key, size_t key_len,
 
 /* ---- pins ---- */
 
-CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out)
+BASE_ALWAYS_INLINE void cache_pin_out(const cellar *c, const l1_pin_ref *ref, cellar_pinned *out)
+{
+    out->value = ref->value;
+    out->value_len = ref->value_len;
+    out->opaque[0] = (uint64_t)(uintptr_t)c->l1;
+    out->opaque[1] = ref->slot;
+    out->opaque[2] = (uint64_t)ref->deadline_ms;
+    out->opaque[3] = ref->user_flags;
+}
+
+/* Everything but the plain hit. */
+BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_t key_len,
+                                               cellar_pinned *out)
 {
     if (out != NULL) { memset(out, 0, sizeof *out); }
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
@@ -452,12 +464,7 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
     }
     stats_add(cache_mine(c), cache_outcome(err), 1);
     if (err == CELLAR_OK) {
-        out->value = ref.value;
-        out->value_len = ref.value_len;
-        out->opaque[0] = (uint64_t)(uintptr_t)c->l1;
-        out->opaque[1] = ref.slot;
-        out->opaque[2] = (uint64_t)ref.deadline_ms;
-        out->opaque[3] = ref.user_flags;
+        cache_pin_out(c, &ref, out);
     } else if (err == CELLAR_E_LIMIT) {
         stats_count(c->stats, STATS_LIMIT_PINS, 1);
         return cache_fail(c, err, 0, "cellar_pin: all pin slots are taken");
@@ -465,12 +472,27 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
     return err;
 }
 
+CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out)
+{
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || out == NULL) ||
+        BASE_UNLIKELY(base_load_acq(&c->state) != 0)) {
+        return cache_pin_rest(c, key, key_len, out);
+    }
+    const base_self_t *self = base_self();
+    const uint32_t owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
+    const uint64_t hash = base_hash(c->hash_key, owner, key, key_len);
+    l1_pin_ref ref;
+    if (BASE_UNLIKELY(!l1_pin_hit(c->l1, self, key, (uint32_t)key_len, owner, hash, &ref))) {
+        return cache_pin_rest(c, key, key_len, out);
+    }
+    cache_pin_out(c, &ref, out);
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);
+    return CELLAR_OK;
+}
+
 CELLAR_API void cellar_unpin(cellar_pinned *p)
 {
     if (p == NULL || p->opaque[0] == 0) { return; }
-    l1_pin_ref ref = { .value = p->value, .value_len = p->value_len,
-                       .deadline_ms = (int64_t)p->opaque[2],
-                       .user_flags = (uint32_t)p->opaque[3], .slot = (uint32_t)p->opaque[1] };
-    l1_unpin((l1 *)(uintptr_t)p->opaque[0], &ref);
+    l1_unpin_slot((l1 *)(uintptr_t)p->opaque[0], (uint32_t)p->opaque[1]);
     memset(p, 0, sizeof *p);
 }

@@ -315,43 +315,9 @@ any:
     return l1_get_any(c, k, buf, buf_cap, value_len, flags);
 }
 
-/* The common case, a plain record at the first match, in three steps; between them get_many does
- * those of other keys. False: any doubt; the caller begins anew in l1_get_walk. Every instruction
- * here is one less of the next get in flight. */
-typedef struct l1_aim {
-    const l1_stripe *s;
-    l1_bucket *primary, *b;
-    uint64_t number, pos;
-    uint32_t ver;
-    unsigned i;
-} l1_aim;
-
-/* 1: the bucket; nothing of it is read. */
-BASE_ALWAYS_INLINE void l1_aim_at(const l1 *c, uint64_t hash, l1_aim *a)
-{
-    a->s = l1_stripe_of(c, hash);
-    a->number = l1_number(base_load_acq(&a->s->ls), hash);
-    a->primary = &a->s->bucket[a->number];
-}
-
-/* 2: version and slot; nothing of the record is read. */
-BASE_ALWAYS_INLINE bool l1_spot(const l1 *c, uint64_t hash, l1_aim *a)
-{
-    a->b = a->primary;
-    a->ver = base_load_acq(&a->primary->ver);
-    uint32_t m = l1_match(a->b, l1_tag_of(hash));
-    if (BASE_UNLIKELY(m == 0)) { /* one key in twenty lies in the first overflow bucket */
-        const uint16_t n = base_load_rlx(&a->b->ovf);
-        if (n == 0) { return false; }
-        a->b = l1_next(a->s, a->number, n);
-        m = l1_match(a->b, l1_tag_of(hash));
-        if (m == 0) { return false; }
-    }
-    if (BASE_UNLIKELY((a->ver & 1u) != 0)) { return false; }
-    a->i = (unsigned)__builtin_ctz(m);
-    a->pos = l1_pos(c, base_load_rlx(&a->b->off[a->i]));
-    return true;
-}
+/* The common case, a plain record at the first match, in three steps (1 and 2: l1_aim in l1_int.h).
+ * False: any doubt; the caller begins anew in l1_get_walk. Every instruction here is one less of
+ * the next get in flight. */
 
 /* 3: the record, judged by the version step 2 read. near_key: its length is 8..16. Deadlines beyond
  * *sure_ms are alive. */
@@ -367,8 +333,7 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
     const uint64_t head = base_seq_u64(p);
     const uint32_t w0 = (uint32_t)head, due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN(w0);
     const uint32_t own = owner != 0, key_at = 8u + 4u * own;
-    const uint32_t want = klen | L1_W0_ALWAYS | own * L1_W0_OWNER;
-    if (BASE_UNLIKELY((w0 & ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED)) != want)) { return false; }
+    if (BASE_UNLIKELY(!l1_head_is(w0, klen, own))) { return false; }
     if (BASE_UNLIKELY(vlen > buf_cap || (vlen - 65 >= 64 && vlen > BASE_SEQ_NEAR))) {
         return false;
     }

@@ -148,9 +148,14 @@ typedef struct l1_pin_ref {
     uint32_t user_flags;
     uint32_t slot; /* private; UINT32_MAX after l1_unpin */
 } l1_pin_ref;
+/* As l1_hit is to l1_get: a plain record, pinned without detours. False says nothing: ask
+ * l1_pin. */
+CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_self_t *self, const void *key, uint32_t key_len,
+                               uint32_t owner, uint64_t hash, l1_pin_ref *out);
 /* The bytes stay where they are until l1_unpin (any thread). CELLAR_E_LIMIT: no free slot. */
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
-CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);
+BASE_SPARE CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);
+CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index); /* ref->slot, once */
 
 typedef struct l1_info {
     size_t value_len;

@@ -248,7 +248,7 @@ struct l1 {
     base_region arena_region, index_region, overflow_region, table_region, base_region_;
     size_t stripe_stride, overflow_stride;
     l1_pin_line *pin;
-    uint32_t pin_lines;
+    uint32_t pin_lines, user_pin_lines; /* all; those for l1_pin, the first ones */
     uint16_t *ghosts;
     size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
     void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
@@ -463,6 +463,49 @@ BASE_INLINE void l1_freq_hit(l1_bucket *b, unsigned i)
     uint32_t f = base_load_rlx(&b->freq);
     if (((f >> (2 * i)) & 3u) < 3u) { base_store_rlx(&b->freq, f + (1u << (2 * i))); }
 }
+/* A plain hit in three steps, for get, get_many (which does those of other keys between them) and
+ * pin. The third, the record, is the caller's; it is judged by the version step 2 read. */
+typedef struct l1_aim {
+    const l1_stripe *s;
+    l1_bucket *primary, *b;
+    uint64_t number, pos;
+    uint32_t ver;
+    unsigned i;
+} l1_aim;
+
+/* 1: the bucket; nothing of it is read. */
+BASE_ALWAYS_INLINE void l1_aim_at(const l1 *c, uint64_t hash, l1_aim *a)
+{
+    a->s = l1_stripe_of(c, hash);
+    a->number = l1_number(base_load_acq(&a->s->ls), hash);
+    a->primary = &a->s->bucket[a->number];
+}
+
+/* 2: version and slot; nothing of the record is read. */
+BASE_ALWAYS_INLINE bool l1_spot(const l1 *c, uint64_t hash, l1_aim *a)
+{
+    a->b = a->primary;
+    a->ver = base_load_acq(&a->primary->ver);
+    uint32_t m = l1_match(a->b, l1_tag_of(hash));
+    if (BASE_UNLIKELY(m == 0)) { /* one key in twenty lies in the first overflow bucket */
+        const uint16_t n = base_load_rlx(&a->b->ovf);
+        if (n == 0) { return false; }
+        a->b = l1_next(a->s, a->number, n);
+        m = l1_match(a->b, l1_tag_of(hash));
+        if (m == 0) { return false; }
+    }
+    if (BASE_UNLIKELY((a->ver & 1u) != 0)) { return false; }
+    a->i = (unsigned)__builtin_ctz(m);
+    a->pos = l1_pos(c, base_load_rlx(&a->b->off[a->i]));
+    return true;
+}
+/* 3 begins with: a plain record of such a key? own: 1 where an owner is stored. */
+BASE_ALWAYS_INLINE bool l1_head_is(uint32_t w0, uint32_t klen, uint32_t own)
+{
+    return (w0 & ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED)) ==
+           (klen | L1_W0_ALWAYS | own * L1_W0_OWNER);
+}
+
 CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* Merge the last bucket while fewer than `pct` per cent of the primary slots are taken. */
 #define L1_CONTRACT_PCT 25u /* from tick */

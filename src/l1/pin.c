@@ -3,8 +3,9 @@
  * pin: hand out a pointer into the log that stays good until unpin.
  *
  * PICTURE    lines of 16 slots; slot = segment + 1, or block | bit 63 for an oversized value. A
- *            thread starts at the line its number names; one line in four is kept for internal
- *            copies, so that users' pins cannot starve a get.
+ *            thread starts at the line its number names; the last quarter of the lines is kept for
+ *            internal copies, so that users' pins cannot starve a get.
+ *                |thread 1|thread 2|thread 3|..|internal|internal|
  * INVARIANTS a segment named by a slot is not reused and not given back; a block named by a slot is
  *            not freed. Entries of a pinned segment are evicted all the same: only memory is kept.
  * LOCKING    none for the pinner. Proof sketch: the slot is published (CAS seq_cst), then the
@@ -23,28 +24,50 @@
 CELLAR_PRIVATE bool l1_pins_open(l1 *c)
 {
     c->pin_lines = (uint32_t)base_clamp(base_pow2_ceil(4u * (uint64_t)base_cpu_count()), 16, 256);
+    c->user_pin_lines = c->pin_lines / 4 * 3;
     c->pin_bytes = (size_t)c->pin_lines * sizeof(l1_pin_line);
     c->pin = base_alloc(c->account, BASE_MOD_PIN, c->pin_bytes, NULL);
     return c->pin != NULL;
 }
 
+/* Whose slot it is: in its top bits but one. */
+BASE_ALWAYS_INLINE uint64_t l1_pin_own(const base_self_t *self)
+{
+    _Static_assert(BASE_SELF_MAX < 0x7fff, "an index + 1 fits and is never L1_PIN_INTERNAL");
+    return (uint64_t)(self->index + 1) << L1_PIN_SHIFT;
+}
+
+BASE_ALWAYS_INLINE bool l1_pin_put(_Atomic uint64_t *slot, uint64_t what)
+{
+    if (base_load_rlx(slot) != 0) { return false; }
+    if (BASE_MUTANT("l1.pin_plain_store")) {
+        base_store_rlx(slot, what);
+        return true;
+    }
+    return base_cas_sc(slot, (uint64_t)0, what);
+}
+
+/* The line a thread's pins begin with: no two threads share one before all are in use. */
+BASE_ALWAYS_INLINE l1_pin_line *l1_pin_home(const l1 *c, const base_self_t *self)
+{
+    const uint32_t t = self->index;
+    return &c->pin[BASE_LIKELY(t < c->user_pin_lines) ? t : t % c->user_pin_lines];
+}
+
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal)
 {
-    const uint32_t self = base_self()->index, start = self & (c->pin_lines - 1);
+    const base_self_t *self = base_self();
     BASE_ASSERT((what & L1_PIN_OWNER) == 0);
-    what |= internal ? L1_PIN_INTERNAL : (uint64_t)(self % 0x7ffe + 1) << L1_PIN_SHIFT;
-    for (uint32_t i = 0; i < c->pin_lines; i++) {
-        uint32_t at = (start + i) & (c->pin_lines - 1);
-        if (!internal && at % 4 == 3) { continue; }
+    what |= internal ? L1_PIN_INTERNAL : l1_pin_own(self);
+    const uint32_t lines = internal ? c->pin_lines : c->user_pin_lines;
+    /* Internal copies begin where users never are. */
+    uint32_t at = internal ? c->user_pin_lines + self->index % (c->pin_lines - c->user_pin_lines)
+                           : (uint32_t)(l1_pin_home(c, self) - c->pin);
+    for (uint32_t i = 0; i < lines; i++) {
         for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            _Atomic uint64_t *slot = &c->pin[at].slot[j];
-            if (base_load_rlx(slot) != 0) { continue; }
-            if (BASE_MUTANT("l1.pin_plain_store")) {
-                base_store_rlx(slot, what);
-                return slot;
-            }
-            if (base_cas_sc(slot, (uint64_t)0, what)) { return slot; }
+            if (l1_pin_put(&c->pin[at].slot[j], what)) { return &c->pin[at].slot[j]; }
         }
+        at = at + 1 < lines ? at + 1 : 0;
     }
     base_add_rlx(&c->pin_limit, (uint64_t)1);
     return NULL;
@@ -62,7 +85,7 @@ CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
 
 CELLAR_PRIVATE void l1_pins_child(l1 *c)
 {
-    const uint64_t own = (uint64_t)(base_self()->index % 0x7ffe + 1) << L1_PIN_SHIFT;
+    const uint64_t own = l1_pin_own(base_self());
     for (uint32_t i = 0; i < c->pin_lines; i++) {
         for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
             _Atomic uint64_t *slot = &c->pin[i].slot[j];
@@ -132,6 +155,81 @@ static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigne
     return err;
 }
 
+/* The slot is published: is what it names still what version `ver` showed, and safe from writers in
+ * place? Only records of values up to 1 KiB are written in place. */
+BASE_ALWAYS_INLINE bool l1_pin_hold(l1 *c, l1_bucket *b, uint32_t ver, uint64_t pos,
+                                    size_t value_len)
+{
+    BASE_POINT("l1.pin.published");
+    bool same = base_load_sc(&b->ver) == ver; /* from here on the segment cannot be reused */
+    if (same && value_len <= L1_SMALL_COPY) {
+        _Atomic uint32_t *w0 = (_Atomic uint32_t *)(void *)l1_at(c, pos);
+        /* The acquire: who finds the bit set stores nothing, and a look done after the last recheck
+         * may have met another pinner's bit inside a writer's window. */
+        const bool late = BASE_MUTANT("l1.pin_late_look");
+        if (late) { same = base_load_sc(&b->ver) == ver; }
+        BASE_POINT("l1.pin.looked");
+        const bool set = (base_load_acq(w0) & L1_W0_PINNED) != 0;
+        if (!set) { (void)base_or_sc(w0, L1_W0_PINNED); }
+        BASE_POINT("l1.pin.ored");
+        if ((!late || !set) && !BASE_MUTANT("l1.pin_no_second_recheck")) {
+            same = base_load_sc(&b->ver) == ver;
+        }
+    }
+    return same;
+}
+
+/* The common case, as in get.c: a plain record at the first match, one of the thread's first two
+ * slots free. False: any doubt; the caller begins anew. */
+BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
+                                     uint32_t owner, uint64_t hash, l1_pin_ref *out)
+{
+    l1_aim a;
+    l1_aim_at(c, hash, &a);
+    if (BASE_UNLIKELY(!l1_spot(c, hash, &a) || c->forked)) { return false; }
+    const unsigned char *const p = l1_at(c, a.pos);
+    const uint64_t head = base_seq_u64(p);
+    const uint32_t w0 = (uint32_t)head, due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN(w0);
+    const uint32_t own = owner != 0, key_at = 8u + 4u * own;
+    if (BASE_UNLIKELY(!l1_head_is(w0, klen, own))) { return false; }
+    const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
+    if (BASE_UNLIKELY(((uint32_t)a.pos & seg_mask) + value_at + vlen - 1 > seg_mask)) {
+        return false;
+    }
+    if (BASE_UNLIKELY(!base_seq_equal(p + key_at, key, klen))) { return false; }
+    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != owner)) { return false; }
+    out->deadline_ms = BASE_NEVER_MS;
+    const uint32_t seg = l1_seg_of(c, a.pos);
+    if (due != 0) {
+        out->deadline_ms = (int64_t)(base_load_rlx(&c->seg_base_ms[seg]) + due - 1);
+        if (BASE_UNLIKELY(!base_clock_far(c->clock, self, out->deadline_ms)) &&
+            base_clock_look(c->clock, out->deadline_ms)) {
+            return false;
+        }
+    }
+    base_fence_acq();
+    if (BASE_UNLIKELY(base_load_rlx(&a.primary->ver) != a.ver)) { return false; }
+    _Atomic uint64_t *slot = &l1_pin_home(c, self)->slot[0];
+    const uint64_t what = ((uint64_t)seg + 1) | l1_pin_own(self);
+    if (BASE_UNLIKELY(!l1_pin_put(slot, what)) && !l1_pin_put(++slot, what)) { return false; }
+    if (BASE_UNLIKELY(!l1_pin_hold(c, a.primary, a.ver, a.pos, vlen))) {
+        base_store_rel(slot, (uint64_t)0);
+        return false;
+    }
+    l1_freq_hit(a.b, a.i);
+    out->value = p + value_at;
+    out->value_len = vlen;
+    out->user_flags = 0;
+    out->slot = (uint32_t)(slot - &c->pin[0].slot[0]);
+    return true;
+}
+
+CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
+                               uint32_t owner, uint64_t hash, l1_pin_ref *out)
+{
+    return l1_pin_plain(c, self, key, klen, owner, hash, out);
+}
+
 typedef enum l1_pin_try { L1_PIN_DONE, L1_PIN_AGAIN } l1_pin_try;
 
 /* One optimistic round; see the head for the order. */
@@ -185,23 +283,7 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
         *err = CELLAR_E_LIMIT;
         return L1_PIN_DONE;
     }
-    BASE_POINT("l1.pin.published");
-    bool same = base_load_sc(&h.b->ver) == ver; /* from here on the segment cannot be reused */
-    if (same && block == NULL && info.value_len <= L1_SMALL_COPY) {
-        /* In-place writers must append from now on. Values above 1 KiB never change in place. */
-        _Atomic uint32_t *w0 = (_Atomic uint32_t *)(void *)l1_at(c, slot.pos);
-        /* The acquire: who finds the bit set stores nothing, and a look done after the last recheck
-         * may have met another pinner's bit inside a writer's window. */
-        const bool late = BASE_MUTANT("l1.pin_late_look");
-        if (late) { same = base_load_sc(&h.b->ver) == ver; }
-        BASE_POINT("l1.pin.looked");
-        const bool set = (base_load_acq(w0) & L1_W0_PINNED) != 0;
-        if (!set) { (void)base_or_sc(w0, L1_W0_PINNED); }
-        BASE_POINT("l1.pin.ored");
-        if ((!late || !set) && !BASE_MUTANT("l1.pin_no_second_recheck")) {
-            same = base_load_sc(&h.b->ver) == ver;
-        }
-    }
+    const bool same = l1_pin_hold(c, h.b, ver, slot.pos, block == NULL ? info.value_len : SIZE_MAX);
     if (!same) {
         base_store_rel(pin, (uint64_t)0);
         return L1_PIN_AGAIN;
@@ -217,6 +299,10 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
     cellar_err err;
     l1_slot slot = {.b = NULL};
     bool done = false;
+    if ((flags & L1_PEEK) == 0 &&
+        BASE_LIKELY(l1_pin_plain(c, base_self(), k->bytes, k->len, k->owner, k->hash, out))) {
+        return CELLAR_OK;
+    }
     memset(out, 0, sizeof *out);
     out->slot = UINT32_MAX;
     for (unsigned round = 0; round < L1_RETRIES && !done && !c->forked; round++) {
@@ -230,13 +316,18 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
     return err;
 }
 
+CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index)
+{
+    _Atomic uint64_t *slot = &c->pin[0].slot[0] + slot_index;
+    BASE_ASSERT(base_load_rlx(slot) != 0); /* unpinned twice */
+    base_store_rel(slot, (uint64_t)0);
+}
+
 CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref)
 {
     BASE_ASSERT(ref->slot != UINT32_MAX);
     if (ref->slot == UINT32_MAX) { return; }
-    _Atomic uint64_t *slot = &c->pin[0].slot[0] + ref->slot;
-    BASE_ASSERT(base_load_rlx(slot) != 0); /* unpinned twice */
-    base_store_rel(slot, (uint64_t)0);
+    l1_unpin_slot(c, ref->slot);
     ref->slot = UINT32_MAX;
     ref->value = NULL;
 }

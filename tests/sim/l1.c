@@ -728,6 +728,7 @@ static void l1_pin_run(void)
     world_fill_up(EVICT_KEYS, 100);
     static const uint32_t lens[2] = { 24, 100 };
     const uint32_t len = lens[base_sim_below(2)];
+    if (base_sim_below(2) == 0) { world.c->user_pin_lines = 1; } /* threads that share a line */
     (void)world_set(0, len);
     (void)world_set(1, len);
     const world_mix writer = { .set = 3, .del = 1, .ops = 4, .key_count = 2,
