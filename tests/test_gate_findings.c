@@ -6,6 +6,10 @@
  *         the mistake it is told to make; a folder of 300 files made here. */
 #include "tests/t.h"
 
+#define limits_run limits_run_for_a_second
+#include "gate/limits.c"
+#undef limits_run
+bool limits_run(limits_report *out);
 #include "gate/sha256.c"
 #include "gate/text.c"
 #include "gate/tour.c"
@@ -15,7 +19,8 @@
 
 typedef enum mistake {
     NONE, OTHER_BYTES, SHORT_VALUE, OVER_BUDGET, MISCOUNTED_GETS, MISCOUNTED_HITS, STATS_FAIL,
-    GET_FAILS, SET_FAILS, SET_REFUSED, OPEN_FAILS
+    GET_FAILS, SET_FAILS, SET_REFUSED, OPEN_FAILS, LIMIT_PASSED, LIMIT_ODD, NOTHING_ADMITTED,
+    LIMITERS_FAIL
 } mistake;
 
 static mistake wanted;
@@ -107,6 +112,21 @@ cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
 const char *cellar_version(void) { return "test"; }
 const char *cellar_code_name(cellar_err code) { return code == CELLAR_OK ? "OK" : "E"; }
 const char *cellar_strerror(cellar_err code) { return cellar_code_name(code); }
+
+/* What two limiters did; the real run takes a second and stands in test_gate_tour.sh. */
+bool limits_run(limits_report *out)
+{
+    if (wanted == LIMITERS_FAIL) { return false; }
+    *out = (limits_report){ .threads = 8, .limit = 1000, .elapsed_ns = 1200000000,
+                            .of = { { .name = "one", .checks = 9000, .admitted = 1100, .most = 990,
+                                      .check_ns = 20 },
+                                    { .name = "two", .checks = 9000, .admitted = 2000, .most = 1000,
+                                      .check_ns = 30 } } };
+    if (wanted == LIMIT_PASSED) { out->of[1].most = 1001; }
+    if (wanted == LIMIT_ODD) { out->of[0].odd = 1; }
+    if (wanted == NOTHING_ADMITTED) { out->of[0].admitted = out->of[0].most = 0; }
+    return true;
+}
 
 /* ---- running it ---- */
 
@@ -207,6 +227,33 @@ static void a_refused_store_is_no_finding(void)
     T_CHECK(strstr(output, "\"refused\":300") != NULL);
 }
 
+static void a_passed_rate_limit_is_found(void)
+{
+    T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
+    T_CHECK(strstr(output, "\ntwo                   9,000 checks, 2,000 admitted, at most 1,000 in "
+                           "any second, 30 ns a check\n") != NULL);
+    T_EQ_I64(tour_with(LIMIT_PASSED, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "FINDING two: 1001 in a second where 1000 may be") != NULL);
+    T_EQ_I64(tour_with(LIMIT_PASSED, "--json"), GATE_FINDING);
+    T_CHECK(strstr(output, "\"most_in_a_second\":1001,") != NULL);
+    T_EQ_I64(tour_with(LIMIT_ODD, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "1 odd answers") != NULL);
+    T_EQ_I64(tour_with(NOTHING_ADMITTED, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(LIMITERS_FAIL, "--threads=2"), GATE_NO_START);
+}
+
+static void windows_are_half_open(void)
+{
+    const uint64_t s = CELLAR_RL_SECOND;
+    const uint64_t a[] = { 5, 5 + s }, b[] = { 5, 4 + s };
+    const uint64_t c[] = { 0, 1, 2, s, s + 1, s + 1, s + 2 };
+    T_EQ_U64(limits_most(a, 0), 0);
+    T_EQ_U64(limits_most(a, 1), 1);
+    T_EQ_U64(limits_most(a, 2), 1); /* a second apart: not in one window */
+    T_EQ_U64(limits_most(b, 2), 2);
+    T_EQ_U64(limits_most(c, 7), 4); /* {s, s + 1, s + 1, s + 2} */
+}
+
 static void remove_folder(void)
 {
     char command[128];
@@ -218,4 +265,5 @@ T_AFTER_EACH(remove_folder);
 
 T_MAIN("gate_findings", T_CASE(a_right_cache_is_fine), T_CASE(wrong_answers_are_found),
        T_CASE(one_byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
-       T_CASE(a_cache_that_fails_is_not_a_result), T_CASE(a_refused_store_is_no_finding))
+       T_CASE(a_cache_that_fails_is_not_a_result), T_CASE(a_refused_store_is_no_finding),
+       T_CASE(a_passed_rate_limit_is_found), T_CASE(windows_are_half_open))

@@ -96,12 +96,15 @@ says '^pass  *1 cold  *2 from L1  *3 small budget$' && says '^misses  *601  *0 '
     says '^hit ratio  *0.0 %  *100.0 % '
 ok tour_prints_three_passes
 says 'hits + misses = operations in every pass'; ok tour_checks_itself
+says '^rate limits: 8 threads, one key, 1,000 a second' && says '^token bucket, capped .* a check$' &&
+    says '^exact log .* at most 1,000 in any second'
+ok tour_asks_rate_limiters
 [ ! -s "$tmp/err" ]; ok no_live_line_when_piped
 ! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
 run demo "$tmp/tree"; [ $rc -eq 0 ] && says '^601 files'; ok demo_is_the_tour
 
 run tour --json --threads=3 "$tmp/tree"
-[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 5 ]; ok json_is_one_object_a_line
+[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 7 ]; ok json_is_one_object_a_line
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
 ok cold_pass_misses_all
 [ "$(field 2 hits)" = 601 ] && [ "$(field 2 misses)" = 0 ] && [ "$(field 2 saved_ns)" -gt 0 ]
@@ -112,6 +115,14 @@ ok second_pass_is_answered_by_l1
 ok small_budget_evicts_and_still_hits
 [ "$(field 3 held_bytes)" -le "$(field 3 budget_bytes)" ] && [ "$(field 3 over_bytes)" = 0 ] &&
     [ "$(field 3 budget_bytes)" = 1048576 ]; ok small_budget_is_held
+limit() { sed -n "s/^{\"limiter\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
+for l in 'token bucket, capped' 'exact log'; do
+    [ "$(limit "$l" threads)" = 8 ] && [ "$(limit "$l" limit_a_second)" = 1000 ] &&
+        [ "$(limit "$l" most_in_a_second)" -le 1000 ] && [ "$(limit "$l" admitted)" -ge 100 ] &&
+        [ "$(limit "$l" checks)" -gt "$(limit "$l" admitted)" ] && [ "$(limit "$l" odd)" = 0 ]
+    ok "no_second_holds_more_than_the_limit_($(echo "$l" | tr -d ',' | tr ' ' '_'))"
+done
+[ "$(limit 'exact log' most_in_a_second)" = 1000 ]; ok exact_log_admits_all_it_may
 grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
 ok json_tells_threads_and_findings
 if command -v python3 >/dev/null 2>&1; then
