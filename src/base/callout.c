@@ -73,16 +73,7 @@ CELLAR_PRIVATE void base_cancel_set(int state)
     (void)pthread_setcancelstate(state, &before);
 }
 
-CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
-{
-    pthread_cleanup_push(left, arg);
-    base_cancel_set(cancel);
-    fn(arg);
-    (void)base_cancel_off();
-    pthread_cleanup_pop(0);
-}
-
-/* Asked only while this thread leads a load further up: once a thread at most. */
+/* Asked while this thread leads a load further up: once a thread at most. */
 static void base_stack_bounds(base_self_t *self)
 {
     pthread_attr_t attr;
@@ -97,6 +88,49 @@ static void base_stack_bounds(base_self_t *self)
     }
     (void)pthread_attr_destroy(&attr);
 }
+
+#if BASE_ASAN
+/* AddressSanitizer forgets to clean what the frames of a cancelled thread left in its shadow. */
+void __asan_unpoison_memory_region(void const volatile *addr, size_t size);
+
+typedef struct base_leaving {
+    void (*left)(void *);
+    void *arg;
+} base_leaving;
+
+__attribute__((no_sanitize("address"), noinline)) static void base_left_clean(void *p)
+{
+    base_leaving *l = p;
+    const base_self_t *self = base_self();
+    const uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (here > self->stack_low && here < self->stack_high) {
+        __asan_unpoison_memory_region((void *)self->stack_low, here - self->stack_low);
+    }
+    l->left(l->arg);
+}
+
+__attribute__((no_sanitize("address"))) CELLAR_PRIVATE void
+base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
+{
+    base_leaving l = { left, arg };
+    base_self_t *self = base_self();
+    if (self->index != 0 && self->stack_high == 0) { base_stack_bounds(self); }
+    pthread_cleanup_push(base_left_clean, &l);
+    base_cancel_set(cancel);
+    fn(arg);
+    (void)base_cancel_off();
+    pthread_cleanup_pop(0);
+}
+#else
+CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
+{
+    pthread_cleanup_push(left, arg);
+    base_cancel_set(cancel);
+    fn(arg);
+    (void)base_cancel_off();
+    pthread_cleanup_pop(0);
+}
+#endif
 
 CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_t now)
 {

@@ -41,6 +41,17 @@
 #define BASE_SIM 0
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#define BASE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BASE_ASAN 1
+#endif
+#endif
+#ifndef BASE_ASAN
+#define BASE_ASAN 0
+#endif
+
 #if defined(__SANITIZE_THREAD__)
 #define BASE_TSAN 1
 #elif defined(__has_feature)

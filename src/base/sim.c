@@ -119,6 +119,7 @@ static struct base_sim_driver {
     uint32_t fiber_count;    /* high-water mark of this run */
     const base_sim_options *options;
     base_sim_result *result;
+    bool no_rescue; /* base_sim_no_rescue */
     uint64_t step, max_steps, env_seed, now_ns, first_ms, digest;
     uint64_t next_deadline_ns; /* smallest of the timed ones */
     base_rng pick_rng, random_rng;
@@ -393,6 +394,8 @@ CELLAR_PRIVATE int64_t base_sim_wall_ms(void)
 {
     return (int64_t)(UINT64_C(1800000000000) + base_sim.now_ns / 1000000);
 }
+CELLAR_PRIVATE void base_sim_no_rescue(void) { base_sim.no_rescue = true; }
+
 CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms)
 {
     base_sim_point("clock.jump");
@@ -502,7 +505,7 @@ static void base_sim_environment(void)
         }
     }
     base_sim_time_to(base_sim.now_ns + 20);
-    if (base_sim.timed != 0 && (base_sim_env(2) & 1023) == 0) {
+    if (base_sim.timed != 0 && (base_sim_env(2) & 1023) == 0 && !base_sim.no_rescue) {
         base_sim_time_to(base_sim.next_deadline_ns);
     }
 }
@@ -510,6 +513,7 @@ static void base_sim_environment(void)
 static void base_sim_nobody_ready(void)
 {
     if (base_sim.timed == 0) { base_sim_fail("deadlock: nobody can run"); }
+    if (base_sim.no_rescue) { base_sim_fail("hang: nobody can run before a time-out"); }
     base_sim_time_to(base_sim.next_deadline_ns);
 }
 
@@ -921,6 +925,7 @@ CELLAR_PRIVATE bool base_sim_run(const base_sim_scenario *s, const base_sim_opti
     for (uint32_t i = 0; i < BASE_SIM_FIBERS; i++) { base_sim.fiber[i].state = BASE_SIM_FREE; }
     base_sim.fiber_count = 0;
     base_sim.calm = false;
+    base_sim.no_rescue = false;
     base_sim.step = base_sim.now_ns = 0;
     base_sim.digest = UINT64_C(0xcbf29ce484222325);
     base_sim.next_deadline_ns = UINT64_MAX;

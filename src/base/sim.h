@@ -31,6 +31,9 @@ CELLAR_PRIVATE void base_sim_hold(uint64_t steps);
 /* Number of points passed: a clock for histories. */
 CELLAR_PRIVATE uint64_t base_sim_step(void);
 CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* the virtual clock jumps forward */
+/* From now on no time-out comes to help: if nobody can go on without one, the run has failed. For
+ * "nobody waits for ever" where every wait has some far limit. */
+CELLAR_PRIVATE void base_sim_no_rescue(void);
 /* The fiber ends inside user code, as a cancelled thread does: guards run from the inside out. The
  * outermost base_callout, the scenario's own, returns. */
 CELLAR_PRIVATE void base_sim_leave(void) __attribute__((noreturn));

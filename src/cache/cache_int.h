@@ -278,6 +278,8 @@ CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
 /* Is a change of the key's class on its way into the tier? Then the tier may still hold what was
  * before it. */
 CELLAR_PRIVATE bool cache_tier_pending(const cache_store *s, uint64_t hash);
+/* For a mutant: look for flights before the window. */
+CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
 /* Look into the tier after a miss; back-fills L1. */
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len);

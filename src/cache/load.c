@@ -296,10 +296,11 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
 static int64_t cache_patience(cache_call *call)
 {
     if (call->patience_ms == 0) {
-        const int64_t ms = call->old != NULL ? call->p.soft_ms : call->p.wait_ms;
-        call->patience_ms = base_add_sat(call->now_ms, ms);
+        call->patience_ms = base_add_sat(call->now_ms, call->p.wait_ms);
     }
-    return call->patience_ms;
+    if (call->old == NULL) { return call->patience_ms; }
+    if (call->soft_ms == 0) { call->soft_ms = base_add_sat(call->now_ms, call->p.soft_ms); }
+    return BASE_MIN(call->soft_ms, call->patience_ms);
 }
 
 CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch)

@@ -34,7 +34,9 @@ static bool cache_keeps(const struct cellar_load *ld)
 CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o)
 {
     if (BASE_MUTANT("flight.no_second_probe")) { return false; }
-    if (BASE_MUTANT("flight.takeover_no_probe") && flight_takeovers(f) > 0) { return false; }
+    if (BASE_MUTANT("flight.takeover_no_probe") && (flight_takeovers(f) > 0 || call->job != NULL)) {
+        return false;
+    }
     const int64_t seen_ms = call->early ? call->found.deadline_ms : -1;
     const bool was_early = call->early;
     const cellar_err look = cache_look(call);

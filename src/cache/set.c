@@ -333,6 +333,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 
 static cellar_err cache_del_once(cellar *c, const l1_key *k, l1_gone *gone)
 {
+    if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
     if (BASE_LIKELY(!cache_told(c->store))) { return l1_del_told(c->l1, k, NULL, gone); }
     cache_frame f;
     cache_change_begin(&f, false, false);

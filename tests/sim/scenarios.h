@@ -19,7 +19,9 @@
     X(bloom) X(bloom_bits) X(breaker) \
     X(lock_schedules) X(lock_lease) X(lock_queue) X(lock_records) \
     X(limit_slot) X(limit_swap) X(limit_move) X(limit_rules) X(limit_same) X(limit_ticket) \
-    X(limit_rate) X(limit_wide) X(limit_wide_two) X(limit_log) X(limit_permits) X(limit_chain)
+    X(limit_rate) X(limit_wide) X(limit_wide_two) X(limit_log) X(limit_permits) X(limit_chain) \
+    X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \
+    X(flight_lease) X(flight_cycle) X(flight_many)
 
 #define SIM_X(name) extern const base_sim_scenario sim_##name;
 SIM_SCENARIOS(SIM_X)
