@@ -266,10 +266,6 @@ function man_page(f,    n, i, k, list, title) {
         k = split_args(fn_args[n], list)
         for (i = 1; i <= k; i++) print ".Fa \"" list[i] "\"" > page
         print ".Fc" > page
-        if (fn_name[n] != title) {
-            print ".so man3/" title ".3" > (out "/man3/" fn_name[n] ".3")
-            close(out "/man3/" fn_name[n] ".3")
-        }
     }
     print ".Sh DESCRIPTION" > page
     prose(field[f, "summary"])
@@ -287,6 +283,16 @@ function man_page(f,    n, i, k, list, title) {
     print ".Sh SEE ALSO" > page
     print ".Xr cellar 7" > page
     close(page)
+    for (n = 1; n <= functions; n++) {
+        if (fn_family[n] == f && fn_name[n] != title) copy(page, out "/man3/" fn_name[n] ".3")
+    }
+}
+
+# A page of `.so` would do, but depends on the folder a reader starts in; mandoc warns of it.
+function copy(from, to,    line) {
+    while ((getline line < from) > 0) print line > to
+    close(from)
+    close(to)
 }
 
 function is_heading(text) { return text ~ /^ [A-Z][A-Z]+[A-Z ,]*($|  )/ }
