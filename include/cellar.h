@@ -891,7 +891,7 @@ CELLAR_NO_TAIL_PADDING(cellar_result, owner);
 #define CELLAR_CTX_BYTES_MAX 256u
 #define CELLAR_FALLBACKS_MAX 3u
 
-struct cellar_breaker;
+typedef struct cellar_breaker cellar_breaker; /* see "Circuit breakers" */
 
 /* A loader asked when the first one gave nothing, and nothing stale is left. */
 typedef struct cellar_fallback {
@@ -926,7 +926,7 @@ typedef struct cellar_load_opts {
     void    (*ctx_release)(void *ctx); /* background load, and is released when that ended        */
     cellar_fallback fallback[3];
     const cellar_bytes *default_value; /* NULL: none                                              */
-    struct cellar_breaker *breaker;    /* NULL: the view's                                        */
+    cellar_breaker *breaker;           /* outlives the load; NULL: the view's                     */
 } cellar_load_opts;
 CELLAR_NO_TAIL_PADDING(cellar_load_opts, breaker);
 #define CELLAR_LOAD_OPTS_INIT { sizeof(cellar_load_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
@@ -1260,7 +1260,7 @@ CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys, doubl
 
 /* Hands out the next key: CELLAR_OK with *key, valid until the next call; CELLAR_MISS after the
  * last one; a negative code when the enumeration failed. No lock is held. */
-typedef cellar_err (*cellar_bloom_next_fn)(void *ctx, cellar_bytes *key);
+typedef cellar_err (*cellar_key_fn)(void *ctx, cellar_bytes *key);
 
 /* Add every key of the source to the newest filter: first those the cache holds, then what `next`
  * hands out. What is stored meanwhile adds itself.
@@ -1274,7 +1274,7 @@ typedef cellar_err (*cellar_bloom_next_fn)(void *ctx, cellar_bytes *key);
  * example:
  *     uint64_t count;
  *     if (cellar_bloom_feed(c, next_row, db, &count) == CELLAR_OK) cellar_bloom_seal(c, 0);      */
-CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_bloom_next_fn next, void *ctx,
+CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_key_fn next, void *ctx,
                                         uint64_t *count);
 
 #define CELLAR_BLOOM_EMPTY 1u /* the source is empty now: nothing to feed but the cached keys     */
@@ -1348,7 +1348,6 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out);
 /* Stops calling what keeps failing. CLOSED: calls pass; OPEN: they do not, for a time that doubles;
  * HALF_OPEN: one probe at a time passes, and a few that work close it. Loads ask the breaker of
  * their options or of their view by themselves; these calls are for everything else. */
-typedef struct cellar_breaker cellar_breaker;
 enum { CELLAR_BREAKER_CLOSED = 0, CELLAR_BREAKER_OPEN = 1, CELLAR_BREAKER_HALF_OPEN = 2 };
 enum { CELLAR_BREAKER_WORKED = 0, CELLAR_BREAKER_FAILED = 1, CELLAR_BREAKER_NO_VERDICT = 2 };
 
@@ -1629,6 +1628,122 @@ CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listen_fn
  * example: cellar_unlisten(c, id);                                                               */
 CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id);
 
+/* What a memoized function looks like inside: args as they were given, text without its ending 0,
+ * valid until it returns; it says its result through `load` like any loader. */
+typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, size_t arg_count,
+                                     void *ctx);
+
+/* Call a function through the cache: cellar_get_or_load under cellar_memo_key.
+ * in:      as cellar_memo_key and cellar_get_or_load. Stale results are refreshed in the background
+ *          only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes and ctx_retain are not used
+ * out:     *out
+ * returns: as cellar_get_or_load; E_INVAL also for arguments that make no key
+ * owns:    as cellar_get_or_load
+ * thread:  as cellar_get_or_load
+ * cost:    as cellar_get_or_load, and writing the key; one allocation for keys over 512 bytes
+ * example:
+ *     CELLAR_ARGS(a, 7, "berlin");
+ *     cellar_result r = CELLAR_RESULT_INIT;
+ *     cellar_memoize(c, "weather", 1, a, sizeof a / sizeof a[0], NULL, ask_weather, NULL, &r);
+ *     cellar_result_free(&r);                                                                    */
+CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t version,
+                                     const cellar_arg *args, size_t arg_count,
+                                     const cellar_load_opts *o, cellar_memo_fn fn, void *ctx,
+                                     cellar_result *out);
+
+/* CELLAR_ARGS(list, 1, x, "text"): declares the array `list` of 1..8 arguments. In C,
+ * CELLAR_MEMOIZE(c, name, version, o, fn, ctx, out, arguments...) is the whole call. */
+#define CELLAR_ARGS_1(a)      CELLAR_ARG(a)
+#define CELLAR_ARGS_2(a, ...) CELLAR_ARG(a), CELLAR_ARGS_1(__VA_ARGS__)
+#define CELLAR_ARGS_3(a, ...) CELLAR_ARG(a), CELLAR_ARGS_2(__VA_ARGS__)
+#define CELLAR_ARGS_4(a, ...) CELLAR_ARG(a), CELLAR_ARGS_3(__VA_ARGS__)
+#define CELLAR_ARGS_5(a, ...) CELLAR_ARG(a), CELLAR_ARGS_4(__VA_ARGS__)
+#define CELLAR_ARGS_6(a, ...) CELLAR_ARG(a), CELLAR_ARGS_5(__VA_ARGS__)
+#define CELLAR_ARGS_7(a, ...) CELLAR_ARG(a), CELLAR_ARGS_6(__VA_ARGS__)
+#define CELLAR_ARGS_8(a, ...) CELLAR_ARG(a), CELLAR_ARGS_7(__VA_ARGS__)
+#define CELLAR_ARGS_PICK(a, b, c, d, e, f, g, h, pick, ...) pick
+#define CELLAR_ARGS_LIST(...) \
+    CELLAR_ARGS_PICK(__VA_ARGS__, CELLAR_ARGS_8, CELLAR_ARGS_7, CELLAR_ARGS_6, CELLAR_ARGS_5, \
+                     CELLAR_ARGS_4, CELLAR_ARGS_3, CELLAR_ARGS_2, CELLAR_ARGS_1, 0)(__VA_ARGS__)
+#define CELLAR_ARGS(list, ...) const cellar_arg list[] = { CELLAR_ARGS_LIST(__VA_ARGS__) }
+#define CELLAR_MEMOIZE(c, name, version, o, fn, ctx, out, ...) \
+    cellar_memoize(c, name, version, (const cellar_arg[]){ CELLAR_ARGS_LIST(__VA_ARGS__) }, \
+                   sizeof((const cellar_arg[]){ CELLAR_ARGS_LIST(__VA_ARGS__) }) / \
+                       sizeof(cellar_arg), o, fn, ctx, out)
+
+/* ---- Warming up, writing through ------------------------------------------------------------- */
+
+/* How to warm up. Either keys or next. */
+typedef struct cellar_warm_opts {
+    size_t   struct_size;         /* set by CELLAR_WARM_OPTS_INIT                                 */
+    const cellar_bytes *keys;     /* key_count of them                                            */
+    size_t   key_count;
+    cellar_key_fn next;           /* or: hands out one key after another, in the calling thread   */
+    void    *next_ctx;
+    const cellar_load_opts *load; /* NULL = the view's defaults; outlives the call                */
+    cellar_loader fn;             /* NULL with many NULL = the view's loader                      */
+    cellar_loader_many many;      /* instead of fn: loads batch keys in one call                  */
+    void    *ctx;                 /* of fn or many                                                */
+    int64_t  deadline_ms;         /* how long it may take; 0 = no limit                           */
+    uint32_t rate_per_s;          /* keys asked for in a second at most; 0 = no limit             */
+    uint32_t parallel;            /* threads made for it, 0..64; 0 = in the calling thread        */
+    uint32_t batch;               /* keys of one bulk call, 1..4096; 0 = 256; 1 with fn           */
+    uint32_t max_fail_pct;        /* stops above this share of failures (of 20 or more); 0 = 100  */
+    uint32_t full_pct;            /* stops when the budget is used so far; 0 = 90                 */
+    uint32_t reserved0;           /* must be 0                                                    */
+} cellar_warm_opts;
+CELLAR_NO_TAIL_PADDING(cellar_warm_opts, reserved0);
+#define CELLAR_WARM_OPTS_INIT { sizeof(cellar_warm_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0 }
+
+/* asked == hit + loaded + absent + failed + skipped. Filled up to the caller's struct_size. */
+typedef struct cellar_warm_report {
+    size_t   struct_size; /* set by CELLAR_WARM_REPORT_INIT                                       */
+    uint64_t asked;       /* keys named                                                           */
+    uint64_t hit;         /* were there already, or another caller was loading them               */
+    uint64_t loaded;
+    uint64_t absent;      /* the source has nothing                                               */
+    uint64_t failed;
+    uint64_t skipped;     /* it stopped before them                                               */
+    uint64_t elapsed_ms;
+    int64_t  stopped;     /* CELLAR_OK: not; E_TIMEOUT, E_SPACE (budget), E_LOADER (failures)     */
+} cellar_warm_report;
+CELLAR_NO_TAIL_PADDING(cellar_warm_report, stopped);
+#define CELLAR_WARM_REPORT_INIT { sizeof(cellar_warm_report), 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/* Load many keys before anybody asks. Ordinary loads: keys that are there are left alone, and who
+ * asks for one meanwhile joins its load.
+ * in:      o; out->struct_size set
+ * out:     *out, also when it stopped early
+ * returns: OK (look at the report); what next failed with; E_INVAL, E_UNSUPPORTED, E_NOMEM (no
+ *          thread, no memory; what was loaded stays), E_CLOSED
+ * thread:  any; fn runs in up to `parallel` threads at once; they are joined before it returns
+ * cost:    a load for each key that is missing
+ * example:
+ *     cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
+ *     cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+ *     o.keys = keys, o.key_count = 100, o.fn = load_row, o.parallel = 4;
+ *     cellar_warm(c, &o, &r);                                                                    */
+CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_warm_report *out);
+
+/* Writes to the source: CELLAR_OK, or a negative code. No lock is held. */
+typedef cellar_err (*cellar_writer)(void *ctx, const void *key, size_t key_len, const void *value,
+                                    size_t value_len);
+
+/* Write to the source, then to the cache; when either fails the key is deleted from the cache, for
+ * a failure of the source may hide a success.
+ * in:      key, value, o as in cellar_set without conditions; fn, ctx
+ * returns: OK; what fn failed with, or what cellar_set answered (the source has the value then; the
+ *          cache has none); E_INVAL, E_CLOSED (nothing done)
+ * owns:    copied
+ * thread:  any. Two writers of one key at one time may reach source and cache in different order:
+ *          take a keyed lock around the call where that matters
+ * cost:    fn, and a set
+ * example: cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, db);                         */
+CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,
+                                           const void *value, size_t value_len,
+                                           const cellar_set_opts *o, cellar_writer fn, void *ctx);
+
 /* ---- Why is it not there? -------------------------------------------------------------------- */
 
 enum { CELLAR_WHY_NO_RECORD = 0,  /* nothing is known: never stored, or long forgotten */
@@ -1766,11 +1881,14 @@ typedef struct cellar_stats {
     uint64_t load_ns;           /* time spent in loaders                                          */
     uint64_t flights;           /* store: loads open now, leases included                         */
     uint64_t flight_bytes;      /* store: part of used_bytes: records of loads and waiters        */
+    uint64_t load_fallbacks;    /* loads answered by a fallback or a default value                */
+    double   saved_seconds;     /* gets that were no misses x mean time of a load: an estimate    */
+    double   saved_cost;        /* the same with cellar_load_cost, in millions of its unit        */
 } cellar_stats;
-CELLAR_NO_TAIL_PADDING(cellar_stats, flight_bytes);
+CELLAR_NO_TAIL_PADDING(cellar_stats, saved_cost);
 #define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0 }
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_VIEW (this view; "store" fields too) or _STORE (sum of all views);

@@ -325,8 +325,9 @@ BASE_ALWAYS_INLINE void cache_filter_end(cellar *c, const l1_key *k, cache_filte
 }
 /* Does the filter know, with authority, that the source never had the key? Counted. */
 CELLAR_PRIVATE bool cache_filter_never(cellar *c, const void *key, size_t key_len);
-/* The same before a load; one in 1,024 is let through, as an audit. */
-BASE_SPARE CELLAR_PRIVATE bool cache_filter_stops(cellar *c, const void *key, size_t key_len);
+/* Before a load: one in 1,024 of what it would stop is let through, as an audit. */
+typedef enum cache_word { CACHE_WORD_MAYBE, CACHE_WORD_NEVER, CACHE_WORD_AUDIT } cache_word;
+CELLAR_PRIVATE cache_word cache_filter_stops(cellar *c, const void *key, size_t key_len);
 /* The source, or the tier, had a value: did the filter know? Before it is added. */
 CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_len);
 /* How a sampled get ended. */
@@ -353,6 +354,7 @@ CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_op
 CELLAR_PRIVATE void cache_breaker_free(cellar *c);
 /* May the source be called? Every pass is reported once. */
 CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass);
+CELLAR_PRIVATE int64_t cache_breaker_wait(cellar_breaker *b); /* ms until a call may pass */
 CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, breaker_outcome how);
 
 /* ---- listen.c ---- */

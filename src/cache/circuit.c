@@ -117,6 +117,11 @@ CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass)
     return false;
 }
 
+CELLAR_PRIVATE int64_t cache_breaker_wait(cellar_breaker *b)
+{
+    return breaker_wait_ms(&b->b, base_now_ms(&b->c->store->clock));
+}
+
 CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, breaker_outcome how)
 {
     cellar *c = b->c;

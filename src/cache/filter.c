@@ -90,18 +90,18 @@ CELLAR_PRIVATE bool cache_filter_never(cellar *c, const void *key, size_t key_le
     return true;
 }
 
-CELLAR_PRIVATE bool cache_filter_stops(cellar *c, const void *key, size_t key_len)
+CELLAR_PRIVATE cache_word cache_filter_stops(cellar *c, const void *key, size_t key_len)
 {
     const bloom *b = base_load_acq(&c->bloom);
     if (b == NULL || bloom_ask(b, cache_filter_hash(c, key, key_len)) != BLOOM_NEVER) {
-        return false;
+        return CACHE_WORD_MAYBE;
     }
     if (BASE_UNLIKELY((base_rng_next(&base_self()->rng) >> 32 & CACHE_AUDIT_MASK) == 0)) {
         stats_add(cache_mine(c), STATS_BLOOM_AUDIT, 1);
-        return false;
+        return CACHE_WORD_AUDIT;
     }
     stats_add(cache_mine(c), STATS_BLOOM_REJECT, 1);
-    return true;
+    return CACHE_WORD_NEVER;
 }
 
 CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_len)
@@ -111,7 +111,9 @@ CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_le
     const bloom_answer said = bloom_ask(b, cache_filter_hash(c, key, key_len));
     if (said == BLOOM_MAYBE) { return; }
     stats_add(cache_mine(c), STATS_BLOOM_WOULD_ERR, 1);
-    if (said == BLOOM_NEVER && bloom_distrust(b, BLOOM_FOUND)) { cache_filter_tell(c, b); }
+    bloom_add(b, cache_filter_hash(c, key, key_len)); /* also what will not be stored */
+    if (said == BLOOM_NEVER) { (void)bloom_distrust(b, BLOOM_FOUND); }
+    cache_filter_tell(c, b);
 }
 
 CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got)
@@ -248,7 +250,7 @@ static cellar_err cache_feed_scan(cache_feed *f)
     return err;
 }
 
-static cellar_err cache_feed_owner(cache_feed *f, cellar_bloom_next_fn next, void *ctx)
+static cellar_err cache_feed_owner(cache_feed *f, cellar_key_fn next, void *ctx)
 {
     for (;;) {
         cellar_bytes key = { NULL, 0 };
@@ -262,7 +264,7 @@ static cellar_err cache_feed_owner(cache_feed *f, cellar_bloom_next_fn next, voi
     }
 }
 
-static cellar_err cache_feed_run(cellar *c, bloom *b, cellar_bloom_next_fn next, void *ctx,
+static cellar_err cache_feed_run(cellar *c, bloom *b, cellar_key_fn next, void *ctx,
                                  uint64_t *count)
 {
     cache_feed f = { c, b, 0 };
@@ -283,7 +285,7 @@ static bool cache_filter_is(cellar *c, bloom **b)
     return *b != NULL && bloom_state_of(*b) != BLOOM_OFF;
 }
 
-CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_bloom_next_fn next, void *ctx,
+CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_key_fn next, void *ctx,
                                         uint64_t *count)
 {
     if (count != NULL) { *count = 0; }

@@ -122,7 +122,7 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
     }
     memset(lease, 0, sizeof *lease);
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
+    cellar_err err = cache_load_plan_bulk(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
     if ((plan.flags & banned) != 0) { return cache_load_refuse(c, "cellar_begin: flags"); }
     cache_call_begin(&call, c, key, key_len);

@@ -346,8 +346,8 @@ CELLAR_PRIVATE bool cache_look_answers(cache_call *call, cellar_err look)
         return true;
     case CELLAR_ABSENT: (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE); return true;
     case CELLAR_E_LOADER: (void)cache_answer(call, look, CELLAR_SOURCE_ERROR_ENTRY); return true;
-    case CELLAR_STALE:
-    case CELLAR_MISS: return false;
+    case CELLAR_STALE: return false;
+    case CELLAR_MISS: return cache_filter_answers(call);
     default: (void)cache_answer_failed(call, look); return true;
     }
 }
@@ -471,7 +471,7 @@ static bool cache_call_loader(cache_call *call, cellar_loader fn, void *ctx)
 
 BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size_t key_len,
                                                 const cellar_load_opts *o, cellar_loader fn,
-                                                void *ctx, cellar_result *out)
+                                                void *ctx, bool audit, cellar_result *out)
 {
     cellar_load_opts full;
     cache_call call;
@@ -482,6 +482,7 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     cache_call_begin(&call, c, key, key_len);
     call.o = o;
     call.p = plan;
+    call.audit = audit;
     if (!cache_call_loader(&call, fn, ctx)) { return cache_load_none(c); }
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_load_begin(c)) { return cache_closed(c); }
@@ -515,7 +516,12 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
         return cache_load_refuse(c, "key of 1 to 65,535 bytes and an initialised result are "
                                     "needed");
     }
-    if (BASE_LIKELY(o == NULL && fn != NULL && base_load_acq(&c->state) == 0)) {
+    bool audit = false;
+    if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) && o == NULL && fn != NULL &&
+        (base_load_acq(&c->state) & ~CACHE_FILTER) == 0) {
+        cellar_err err;
+        if (cache_guarded_hit(c, key, key_len, out, &err, &audit)) { return err; }
+    } else if (BASE_LIKELY(o == NULL && fn != NULL && base_load_acq(&c->state) == 0)) {
         l1_key k;
         size_t len;
         cache_key(c, &k, key, key_len);
@@ -525,7 +531,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
             return CELLAR_OK;
         }
     }
-    return cache_load_call(c, key, key_len, o, fn, ctx, out);
+    return cache_load_call(c, key, key_len, o, fn, ctx, audit, out);
 }
 
 CELLAR_API void cellar_result_free(cellar_result *r)

@@ -18,6 +18,7 @@ typedef struct cache_load_plan { /* what call, view and store come to */
     uint32_t eager_pct, xfetch;      /* 0: off */
     uint32_t flags;
     bool no_negative, no_wait;
+    cellar_breaker *breaker;         /* NULL: none */
 } cache_load_plan;
 
 typedef struct cache_call { /* on the caller's stack, or beside a job */
@@ -30,6 +31,7 @@ typedef struct cache_call { /* on the caller's stack, or beside a job */
     cache_job *job;             /* runs in the background; NULL: a caller's */
     bool view_loader;           /* fn and ctx are the view's */
     bool only_join;             /* for a soft wait: never leads */
+    bool audit;                 /* the filter has spoken, and is to be checked */
     int cancel;                 /* the caller's cancel state, for the loader */
     flight_bytes *old;          /* what was found: stale, or fresh and to be refreshed early */
     l1_info found;              /* of the entry last looked at; void with MISS */
@@ -75,6 +77,8 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     int64_t ttl_ms, negative_ttl_ms, stale_ms;
     uint32_t tag_count;
     uint64_t fps[CELLAR_TAGS_MAX];
+    cellar_breaker *breaker; /* whose pass is out; NULL: none */
+    uint32_t pass;
     cellar_err returned;   /* what the loader returned */
     uint64_t ns;           /* how long it ran */
     cellar_loader_many many; /* bulk: items instead of a result */
@@ -87,6 +91,9 @@ struct cellar_load { /* what the loader says; on the leader's stack */
 /* ---- load_opts.c ---- */
 /* Check the options and fill p; *o is moved to `full` when the caller's struct has another size. */
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
+                                               cellar_load_opts *full, cache_load_plan *p);
+/* The same for calls that know no fallbacks and no default value: E_UNSUPPORTED. */
+CELLAR_PRIVATE cellar_err cache_load_plan_bulk(cellar *c, const cellar_load_opts **o,
                                                cellar_load_opts *full, cache_load_plan *p);
 CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest);
 
@@ -152,6 +159,22 @@ CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld);
 CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o);
 /* Begin to say something: room for one more result. */
 CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, size_t value_len);
+
+/* Errors that say something of this call, not of the source. */
+CELLAR_PRIVATE bool cache_error_is_ours(int32_t code);
+
+/* ---- load_guard.c ---- */
+/* The filter says that the source never had the key: true, the call is answered. */
+CELLAR_PRIVATE bool cache_filter_answers(cache_call *call);
+/* The plain way of a view with a filter. True: answered, *err says how; *audit: the load is one. */
+CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len,
+                                      cellar_result *out, cellar_err *err, bool *audit);
+/* May the loader run? Its verdict is then reported once. */
+CELLAR_PRIVATE bool cache_guard_admit(struct cellar_load *ld);
+CELLAR_PRIVATE void cache_guard_report(struct cellar_load *ld, cellar_err verdict);
+CELLAR_PRIVATE void cache_guard_refused(struct cellar_load *ld, flight_outcome *o);
+/* Nothing stale to serve: what stands in for the loader's value. True: the call is answered. */
+CELLAR_PRIVATE bool cache_fallbacks(struct cellar_load *ld, flight_outcome *o);
 
 /* ---- stale.c ---- */
 /* Can this call's loader run when the call is over? */

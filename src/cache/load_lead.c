@@ -125,6 +125,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     }
     o->flags |= FLIGHT_NOT_STORED;
     if (err == CELLAR_CONFLICT) {
+        cache_why_note(c->store, k.hash, CELLAR_CAUSE_DETACHED);
         o->flags |= FLIGHT_OVERTAKEN;
     } else if (err < 0) {
         (void)cache_put_failed(c, p, err);
@@ -164,6 +165,7 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
 {
     cache_call *call = ld->call;
     const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
+    cache_filter_found(call->c, call->k.bytes, call->k.len);
     value->user_flags = ld->user_flags;
     o->phase = FLIGHT_OK;
     o->value = value;
@@ -175,6 +177,7 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
     const bool early = (call->p.eager_pct | call->p.xfetch) != 0 && ttl != BASE_NEVER_MS;
     const uint64_t took_us = ld->ns / 1000;
     uint32_t cost_us = ld->cost_us;
+    stats_add(cache_mine(call->c), STATS_LOAD_COST, cost_us != 0 ? cost_us : took_us);
     if (cost_us == 0 && early) { cost_us = (uint32_t)BASE_MIN(took_us, UINT32_MAX) | 1u; }
     cache_plan plan;
     cache_publish_plan(ld, ttl, &plan);
@@ -258,8 +261,7 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
 
 /* ---- failures ---- */
 
-/* Errors that say something of this call, not of the source. */
-static bool cache_error_is_ours(int32_t code)
+CELLAR_PRIVATE bool cache_error_is_ours(int32_t code)
 {
     return code == CELLAR_E_CANCELLED || code == CELLAR_E_DEADLOCK || code == CELLAR_E_TIMEOUT ||
            code == CELLAR_E_LIMIT || code == CELLAR_E_DEPTH || code == CELLAR_E_CLOSED;
@@ -307,6 +309,9 @@ CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err,
 {
     cache_call *call = ld->call;
     stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
+    if (!call->old_current) {
+        cache_why_note(call->c->store, call->k.hash, CELLAR_CAUSE_LOAD_FAILED);
+    }
     o->phase = FLIGHT_FAILED;
     o->err = err;
     o->loader_err = loader_err;
@@ -347,6 +352,7 @@ static void cache_loader_left(void *arg)
 {
     struct cellar_load *ld = arg;
     stats_add(cache_mine(ld->call->c), STATS_LOAD_TAKEOVER, 1);
+    cache_guard_report(ld, CELLAR_E_CANCELLED);
     ld->left(ld);
 }
 
@@ -396,12 +402,19 @@ static void cache_lead_conclude(struct cellar_load *ld, flight_outcome *o)
     flight_bytes *value = ld->value;
     flight_draft(ld->f, NULL);
     ld->value = NULL;
+    cache_guard_report(ld, err);
     if (err != CELLAR_OK) {
         int32_t loader_err = (int32_t)err;
         if (err == CELLAR_E_LOADER) {
             loader_err = ld->failed ? ld->loader_err : (int32_t)ld->returned;
         }
         flight_bytes_drop(value);
+        struct cellar_load instead = *ld; /* a failure is told in the words of the first loader */
+        if (cache_fallbacks(&instead, o)) {
+            stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
+            call->loader_err = loader_err;
+            return;
+        }
         cache_publish_failed(ld, err, loader_err, o);
         call->loader_err = loader_err;
         call->retry_at_ms = o->retry_at_ms;
@@ -453,8 +466,12 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
         ld.t = t;
         ld.f = f;
         ld.left = cache_lead_left;
-        cache_run_loader(&ld);
-        cache_lead_conclude(&ld, &o);
+        if (cache_guard_admit(&ld)) {
+            cache_run_loader(&ld);
+            cache_lead_conclude(&ld, &o);
+        } else {
+            cache_guard_refused(&ld, &o);
+        }
     }
     o.source = call->source;
     o.load_us = call->load_us;

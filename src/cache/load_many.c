@@ -235,6 +235,26 @@ static void cache_bulk_conclude(cache_bulk *b, size_t i)
     one->done = true;
 }
 
+/* The breaker is open: each key ends with that. */
+static void cache_bulk_refused(cache_bulk *b)
+{
+    flight_lead_end(b->one[b->led[0]].f);
+    for (size_t i = 0; i < b->led_count; i++) {
+        cache_one *one = &b->one[b->led[i]];
+        struct cellar_load ld = b->ld;
+        flight_outcome o;
+        memset(&o, 0, sizeof o);
+        ld.call = &one->call;
+        ld.f = one->f;
+        cache_guard_refused(&ld, &o);
+        o.source = one->call.source;
+        flight_end(b->t, one->f, &o);
+        one->f = NULL;
+        one->led = false;
+        one->done = true;
+    }
+}
+
 static void cache_bulk_load(cache_bulk *b)
 {
     b->led_count = 0;
@@ -252,7 +272,13 @@ static void cache_bulk_load(cache_bulk *b)
     b->ld.keys = b->keys;
     b->ld.returned = CELLAR_OK;
     b->ld.failed = false;
+    if (!cache_guard_admit(&b->ld)) {
+        cache_bulk_refused(b);
+        return;
+    }
     cache_run_loader(&b->ld);
+    cache_guard_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
+                                                                           : CELLAR_E_LOADER);
     flight_lead_end(b->one[b->led[0]].f); /* all of them: the first was begun first */
     for (size_t i = 0; i < b->led_count; i++) { cache_bulk_conclude(b, i); }
 }
@@ -391,6 +417,7 @@ static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items, 
     }
     cache_call_begin(&b.call, m->c, "", 1);
     b.call.cancel = cancel;
+    b.call.p = *m->p;
     b.ld.call = &b.call;
     b.ld.t = t;
     b.ld.left = cache_bulk_left;
@@ -415,7 +442,7 @@ CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items
         return cache_load_refuse(c, "items are needed when count is not 0");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
+    cellar_err err = cache_load_plan_bulk(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) {
         sync_take(VIEW, &c->store->view_lock);

@@ -140,6 +140,10 @@ static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_r
         return "a duration of the load is negative";
     }
     if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1 ms"; }
+    const cellar_bytes *d = o->default_value;
+    if (d != NULL && (d->len > CELLAR_VALUE_MAX || (d->data == NULL && d->len != 0))) {
+        return "default_value: no bytes, or too many";
+    }
     if (o->no_wait > 1) { return "no_wait is not 0 or 1"; }
     const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
     if ((o->flags & both) == both) { return "BYPASS and ONLY_IF_CACHED exclude each other"; }
@@ -153,11 +157,16 @@ static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_r
 /* Parts that are not built yet. */
 static bool cache_load_opts_later(const cellar_load_opts *o)
 {
+    return (o->flags & ~CACHE_LOAD_FLAGS) != 0;
+}
+
+static bool cache_load_has_instead(const cellar_load_opts *o)
+{
+    if (o == NULL) { return false; }
     for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
         if (o->fallback[i].fn != NULL) { return true; }
     }
-    return (o->flags & ~CACHE_LOAD_FLAGS) != 0 || o->default_value != NULL ||
-           o->breaker != NULL || o->fallback_ttl_ms != 0;
+    return o->default_value != NULL;
 }
 
 CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest)
@@ -220,7 +229,17 @@ static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
     }
     p->no_negative = cache_load_number(c, r, CACHE_NO_NEGATIVE) != 0;
     p->no_wait = o->no_wait != 0;
+    p->breaker = o->breaker != NULL ? o->breaker : base_load_acq(&c->breaker);
     p->flags = o->flags;
+}
+
+CELLAR_PRIVATE cellar_err cache_load_plan_bulk(cellar *c, const cellar_load_opts **o,
+                                               cellar_load_opts *full, cache_load_plan *p)
+{
+    const cellar_err err = cache_load_plan_make(c, o, full, p);
+    if (err != CELLAR_OK || !cache_load_has_instead(*o)) { return err; }
+    return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                      "fallbacks and default values belong to loads of one key by a loader");
 }
 
 CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why)

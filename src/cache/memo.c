@@ -12,7 +12,7 @@
  *            too long is refused.
  * LIMITS     16 arguments, names of 1..255 bytes, keys of CELLAR_KEY_MAX bytes.
  * TRIED      the function's address instead of a name: it is another one after a restart. */
-#include "cache/cache_int.h"
+#include "cache/load_int.h"
 
 #define CACHE_MEMO_MARK 0x4du
 #define CACHE_MEMO_FORMAT 1u
@@ -211,4 +211,64 @@ CELLAR_API cellar_err cellar_memo_args(const void *key, size_t key_len, cellar_b
     if (version != NULL) { *version = (uint32_t)ver; } /* four bytes were read */
     if (arg_count != NULL) { *arg_count = (size_t)count; }
     return count <= arg_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+/* ---- memoized calls ---- */
+
+typedef struct cache_memo_call { /* copied beside a background load */
+    cellar_memo_fn fn;
+    void *ctx;
+} cache_memo_call;
+
+/* The arguments come out of the key: so they are there when the caller has long returned. */
+static cellar_err cache_memo_load(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    const cache_memo_call *m = ctx;
+    cellar_arg args[CELLAR_MEMO_ARGS_MAX];
+    size_t count;
+    const cellar_err err = cellar_memo_args(key, key_len, NULL, NULL, args, CELLAR_MEMO_ARGS_MAX,
+                                            &count);
+    return err == CELLAR_OK ? m->fn(load, args, count, m->ctx) : err;
+}
+
+static cellar_err cache_memo_run(cellar *c, const void *key, size_t key_len,
+                                 const cellar_load_opts *o, cache_memo_call *m, cellar_result *out)
+{
+    cellar_load_opts full = CELLAR_LOAD_OPTS_INIT;
+    if (o != NULL && cache_opts_in(&full, sizeof full, o) != CELLAR_OK) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_memoize: struct_size of the options");
+    }
+    const bool keeps = m->ctx == NULL || (full.flags & CELLAR_LOAD_CTX_STATIC) != 0;
+    full.flags &= ~CELLAR_LOAD_CTX_STATIC;
+    full.ctx_retain = NULL;
+    full.ctx_release = NULL;
+    full.ctx_bytes = keeps ? (uint32_t)sizeof *m : 0;
+    return cellar_get_or_load(c, key, key_len, &full, cache_memo_load, m, out);
+}
+
+CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t version,
+                                     const cellar_arg *args, size_t arg_count,
+                                     const cellar_load_opts *o, cellar_memo_fn fn, void *ctx,
+                                     cellar_result *out)
+{
+    unsigned char small[512];
+    size_t len;
+    if (c == NULL || fn == NULL || out == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_memoize: an argument is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_memo_call m = { fn, ctx };
+    cellar_err err = cellar_memo_key(name, version, args, arg_count, small, sizeof small, &len);
+    if (err == CELLAR_OK) { return cache_memo_run(c, small, len, o, &m, out); }
+    if (err != CELLAR_E_BUFFER) {
+        return cache_fail(c, err, 0, "cellar_memoize: name, arguments or their length");
+    }
+    const base_alloc_hooks hooks = c->store->hooks;
+    const size_t bytes = len;
+    unsigned char *large = base_alloc_raw(&hooks, bytes);
+    if (large == NULL) { return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_memoize: no memory"); }
+    (void)cellar_memo_key(name, version, args, arg_count, large, bytes, &len);
+    err = cache_memo_run(c, large, len, o, &m, out);
+    base_free_raw(&hooks, large, bytes);
+    return err;
 }

@@ -104,6 +104,12 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     const flight_table *flights = base_load_sc(&s->flights);
     full.flights = flights != NULL ? flight_count(flights) : 0;
     full.flight_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
+    full.load_fallbacks = v[STATS_LOAD_INSTEAD];
+    if (v[STATS_LOAD] != 0) {
+        const double hits = (double)(full.gets - full.misses), n = (double)v[STATS_LOAD];
+        full.saved_seconds = hits * (double)v[STATS_LOAD_NS] * 1e-9 / n;
+        full.saved_cost = hits * (double)v[STATS_LOAD_COST] * 1e-6 / n;
+    }
     full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
     cache_stats_store(s, &full);
     const cellar_err err = cache_opts_out(out, &full, sizeof full);

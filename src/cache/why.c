@@ -17,6 +17,7 @@
  *            view. no_why in the configuration: nothing.
  * NOT HERE   tag and glob deletes, which come with the calls that make them. */
 #include "cache/cache_int.h"
+#include "guard/flight.h"
 
 #define CACHE_WHY_WAYS 4u
 #define CACHE_WHY_MOST ((uint64_t)1 << 20)
@@ -178,7 +179,8 @@ static void cache_why_say(cellar_reason *r, const cache_why *w, uint64_t a, uint
 static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reason *r)
 {
     l1_info info;
-    const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
+    const unsigned flags = L1_PEEK | L1_STALE_OK | L1_SEE_ERRORS;
+    const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &info, flags);
     if (err == CELLAR_MISS && info.expires_ms == 0) { return false; } /* no record was looked at */
     r->age_ms = now_ms > info.born_ms ? now_ms - info.born_ms : 0;
     r->hits = info.uses;
@@ -195,6 +197,17 @@ static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reas
                                                                        : CELLAR_WHY_NEGATIVE)
                 : err == CELLAR_STALE ? CELLAR_WHY_STALE
                                       : CELLAR_WHY_LIVE;
+    return true;
+}
+
+static bool cache_why_loading(cellar *c, const l1_key *k, int64_t now_ms, cellar_reason *r)
+{
+    flight_table *t = base_load_acq(&c->store->flights);
+    const flight_key key = { k->bytes, k->len, k->owner, k->hash };
+    int64_t start_ms = 0;
+    if (t == NULL || !flight_since(t, &key, &start_ms)) { return false; }
+    r->answer = CELLAR_WHY_LOADING;
+    r->ago_ms = now_ms > start_ms ? now_ms - start_ms : 0;
     return true;
 }
 
@@ -250,7 +263,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     l1_key k;
     uint64_t a, b;
     cache_key(c, &k, key, key_len);
-    if (!cache_why_l1(c, &k, now, &r) && s->why != NULL) {
+    if (!cache_why_l1(c, &k, now, &r) && !cache_why_loading(c, &k, now, &r) && s->why != NULL) {
         if (cache_why_read(s->why, k.hash, &a, &b)) {
             cache_why_say(&r, s->why, a, b, now);
         } else {

@@ -785,6 +785,16 @@ CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
     sync_drop(FLIGHT, &s->lock);
 }
 
+CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms)
+{
+    flight_shard *s = flight_shard_of(t, key->hash);
+    sync_take(FLIGHT, &s->lock);
+    const flight *f = flight_find(s, key, false, NULL);
+    if (f != NULL) { *start_ms = f->start_ms; }
+    sync_drop(FLIGHT, &s->lock);
+    return f != NULL;
+}
+
 CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
 {
     flight_shard *s = flight_shard_of(t, key->hash);

@@ -188,6 +188,8 @@ CELLAR_PRIVATE const flight *flight_outer(const flight *f); /* what its leader l
 CELLAR_PRIVATE uint32_t flight_takeovers(const flight *f);
 CELLAR_PRIVATE int64_t flight_hard_at(const flight *f);
 CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone);
+/* Is the key being loaded, and since when? */
+CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms);
 CELLAR_PRIVATE uint32_t flight_count(const flight_table *t);
 CELLAR_PRIVATE bool flight_audit(flight_table *t);
 CELLAR_PRIVATE void flight_fork_prepare(flight_table *t);

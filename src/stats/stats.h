@@ -87,6 +87,10 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Waits for another call's load that ended by time-out.") \
     X(LOAD_CYCLE, "cellar_load_cycles_total", "", "", ONE, \
       "Waits for a load that were refused because they would never end.") \
+    X(LOAD_INSTEAD, "cellar_load_fallbacks_total", "", "", ONE, \
+      "Loads answered by a fallback or a default value.") \
+    X(LOAD_COST, "cellar_load_cost_us_total", "", "", ONE, \
+      "What loaded values cost, as their loaders said, else the time they took.") \
     X(LOAD_NS, "cellar_load_seconds_total", "", "", NS, "Time spent in loaders.") \
     X(REFRESH, "cellar_refreshes_total", "", "", ONE, "Loads in the background.") \
     X(REFRESH_DROPPED, "cellar_refreshes_dropped_total", "", "", ONE, \

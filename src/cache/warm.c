@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * warm: loading many keys before anybody asks, and writing to the source and the cache.
+ *
+ * PICTURE    keys or next() -> the calling thread fills chunks -> slots -> worker threads -> report
+ *            parallel 0: the calling thread does the chunks itself
+ * INVARIANTS each key named is counted once: hit, loaded, absent, failed or skipped. A slot goes
+ *            EMPTY -> FULL (caller) -> EMPTY (worker). All threads are joined before the return.
+ * LOCKING    none: a slot is one word, its chunk belongs to who moved it; counters are atomic.
+ * LIMITS     64 threads, 4,096 keys a chunk, two chunks a thread.
+ * TIME       the process's own clock, not the store's: rates and deadlines are of the world. */
+#include "cache/load_int.h"
+
+#define CACHE_WARM_THREADS 64u
+#define CACHE_WARM_BATCH 4096u
+
+typedef struct cache_chunk {
+    size_t count;
+    size_t bytes;            /* used of data */
+    unsigned char *data;     /* the keys, one after another */
+    size_t data_bytes;       /* of the block */
+    cellar_load_item *item;  /* batch of them */
+    size_t item_bytes;
+} cache_chunk;
+
+enum { CACHE_SLOT_EMPTY, CACHE_SLOT_FULL };
+
+typedef struct cache_warm_slot {
+    _Atomic uint32_t state; /* futex word; release when the chunk changes hands */
+    cache_chunk chunk;
+} cache_warm_slot;
+
+typedef struct cache_warm_worker {
+    base_thread thread;
+    struct cache_warm *w;
+    cache_warm_slot slot[2];
+} cache_warm_worker;
+
+typedef struct cache_warm {
+    cellar *c;
+    cellar_warm_opts o;
+    cellar_load_opts load;
+    base_alloc_hooks hooks;
+    size_t batch;
+    uint64_t since_ns;
+    _Atomic uint64_t asked, hit, loaded, absent, failed, skipped; /* relaxed */
+    _Atomic int32_t stopped;  /* why no more is asked for */
+    _Atomic uint32_t ends;    /* 1: no slot will be filled any more */
+    cache_warm_worker worker[CACHE_WARM_THREADS]; /* [0] has the one chunk without threads */
+} cache_warm;
+
+/* ---- counting and stopping ---- */
+
+static void cache_warm_count(cache_warm *w, cellar_err err, uint32_t source)
+{
+    _Atomic uint64_t *at = &w->failed;
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        const bool own = source == CELLAR_SOURCE_LOADED || source == CELLAR_SOURCE_FALLBACK ||
+                         source == CELLAR_SOURCE_DEFAULT;
+        at = own ? &w->loaded : &w->hit;
+    } else if (err == CELLAR_ABSENT) {
+        at = &w->absent;
+    }
+    (void)base_add_rlx(at, (uint64_t)1);
+}
+
+static bool cache_warm_stop(cache_warm *w)
+{
+    if (base_load_acq(&w->stopped) != 0) { return true; }
+    const uint64_t failed = base_load_rlx(&w->failed);
+    const uint64_t done = failed + base_load_rlx(&w->hit) + base_load_rlx(&w->loaded) +
+                          base_load_rlx(&w->absent);
+    const base_account *a = &w->c->store->account;
+    const uint64_t limit = base_load_rlx(&a->limit), used = base_load_rlx(&a->used);
+    int32_t why = 0;
+    if (w->o.deadline_ms != 0 &&
+        (base_now_ns() - w->since_ns) / 1000000 >= (uint64_t)w->o.deadline_ms) {
+        why = CELLAR_E_TIMEOUT;
+    } else if (used / 100 >= limit / 100 * w->o.full_pct / 100) {
+        why = CELLAR_E_SPACE;
+    } else if (done >= 20 && failed * 100 > (uint64_t)w->o.max_fail_pct * done) {
+        why = CELLAR_E_LOADER;
+    } else if (cache_is_closed(w->c)) {
+        why = CELLAR_E_CLOSED;
+    }
+    if (why != 0) { (void)base_cas_ar(&w->stopped, (int32_t)0, why); }
+    return why != 0;
+}
+
+/* No faster than rate_per_s. */
+static void cache_warm_pace(const cache_warm *w, uint64_t asked)
+{
+    if (w->o.rate_per_s == 0) { return; }
+    const uint64_t due_ns = w->since_ns + asked * (1000000000u / w->o.rate_per_s);
+    const uint64_t now_ns = base_now_ns();
+    if (due_ns > now_ns) { base_sleep_ns(BASE_MIN(due_ns - now_ns, (uint64_t)1000000000)); }
+}
+
+/* ---- chunks ---- */
+
+static bool cache_chunk_make(cache_warm *w, cache_chunk *k)
+{
+    k->item_bytes = w->batch * sizeof *k->item;
+    k->data_bytes = w->batch * 64 + CELLAR_KEY_MAX;
+    k->item = base_alloc_raw(&w->hooks, k->item_bytes);
+    k->data = base_alloc_raw(&w->hooks, k->data_bytes);
+    return k->item != NULL && k->data != NULL;
+}
+
+static void cache_chunk_free(cache_warm *w, cache_chunk *k)
+{
+    if (k->item != NULL) { base_free_raw(&w->hooks, k->item, k->item_bytes); }
+    if (k->data != NULL) { base_free_raw(&w->hooks, k->data, k->data_bytes); }
+}
+
+static bool cache_chunk_add(cache_warm *w, cache_chunk *k, const cellar_bytes *key)
+{
+    if (k->count == w->batch || key->len > k->data_bytes - k->bytes) { return false; }
+    cellar_load_item *it = &k->item[k->count++];
+    memset(it, 0, sizeof *it);
+    it->result.struct_size = sizeof it->result;
+    memcpy(k->data + k->bytes, key->data, key->len);
+    it->key = k->data + k->bytes;
+    it->key_len = key->len;
+    k->bytes += key->len;
+    return true;
+}
+
+static void cache_chunk_load(cache_warm *w, cache_chunk *k)
+{
+    const cellar_load_opts *o = w->o.load != NULL ? &w->load : NULL;
+    if (cache_warm_stop(w)) {
+        (void)base_add_rlx(&w->skipped, (uint64_t)k->count);
+    } else if (w->o.many != NULL) {
+        const cellar_err err = cellar_get_many_or_load(w->c, k->item, k->count, o, w->o.many,
+                                                       w->o.ctx);
+        for (size_t i = 0; i < k->count; i++) {
+            cellar_load_item *it = &k->item[i];
+            cache_warm_count(w, err == CELLAR_OK ? it->status : err, it->result.source);
+            cellar_result_free(&it->result);
+        }
+    } else {
+        for (size_t i = 0; i < k->count; i++) {
+            cellar_load_item *it = &k->item[i];
+            const cellar_err err = cellar_get_or_load(w->c, it->key, it->key_len, o, w->o.fn,
+                                                      w->o.ctx, &it->result);
+            cache_warm_count(w, err, it->result.source);
+            cellar_result_free(&it->result);
+        }
+    }
+    k->count = k->bytes = 0;
+}
+
+/* ---- threads ---- */
+
+static void cache_warm_main(void *arg)
+{
+    cache_warm_worker *me = arg;
+    for (;;) {
+        /* Before the slots: what was filled before it was set is found by this round. */
+        const bool ends = base_load_acq(&me->w->ends) != 0;
+        bool idle = true;
+        for (uint32_t i = 0; i < 2; i++) {
+            cache_warm_slot *s = &me->slot[i];
+            if (base_load_acq(&s->state) != CACHE_SLOT_FULL) { continue; }
+            cache_chunk_load(me->w, &s->chunk);
+            base_store_rel(&s->state, (uint32_t)CACHE_SLOT_EMPTY);
+            sync_wake(&s->state, INT32_MAX);
+            idle = false;
+        }
+        if (idle && ends) { return; }
+        if (idle) {
+            (void)sync_wait(&me->slot[0].state, CACHE_SLOT_EMPTY, base_now_ns() + 2000000);
+        }
+    }
+}
+
+static cache_warm_slot *cache_warm_slot_at(cache_warm *w, uint32_t i)
+{
+    return &w->worker[i / 2].slot[i % 2];
+}
+
+/* A slot to fill, sooner or later. */
+static cache_warm_slot *cache_warm_slot_empty(cache_warm *w, uint32_t *turn)
+{
+    if (w->o.parallel == 0) { return cache_warm_slot_at(w, 0); }
+    for (;;) {
+        for (uint32_t i = 0; i < 2 * w->o.parallel; i++) {
+            cache_warm_slot *s = cache_warm_slot_at(w, (*turn + i) % (2 * w->o.parallel));
+            if (base_load_acq(&s->state) == CACHE_SLOT_EMPTY) {
+                *turn = (*turn + i + 1) % (2 * w->o.parallel);
+                return s;
+            }
+        }
+        (void)sync_wait(&cache_warm_slot_at(w, *turn)->state, CACHE_SLOT_FULL,
+                        base_now_ns() + 2000000);
+    }
+}
+
+static void cache_warm_hand_over(cache_warm *w, cache_warm_slot *s)
+{
+    if (s == NULL || s->chunk.count == 0) { return; }
+    if (w->o.parallel == 0) {
+        cache_chunk_load(w, &s->chunk);
+        return;
+    }
+    base_store_rel(&s->state, (uint32_t)CACHE_SLOT_FULL);
+    sync_wake(&s->state, INT32_MAX);
+}
+
+/* ---- the caller's side ---- */
+
+static cellar_err cache_warm_next(cache_warm *w, size_t *at, cellar_bytes *key)
+{
+    cellar_err err = CELLAR_MISS;
+    if (w->o.next != NULL) {
+        err = w->o.next(w->o.next_ctx, key);
+    } else if (*at < w->o.key_count) {
+        *key = w->o.keys[(*at)++];
+        err = CELLAR_OK;
+    }
+    if (err == CELLAR_OK && cache_key_bad(key->data, key->len)) { err = CELLAR_E_INVAL; }
+    return err == CELLAR_OK || err == CELLAR_MISS || err < 0 ? err : CELLAR_E_INVAL;
+}
+
+static cellar_err cache_warm_feed(cache_warm *w)
+{
+    cache_warm_slot *s = NULL;
+    uint32_t turn = 0;
+    size_t at = 0;
+    cellar_err err = CELLAR_OK;
+    while (!cache_warm_stop(w)) {
+        cellar_bytes key = { NULL, 0 };
+        cache_warm_pace(w, base_load_rlx(&w->asked));
+        err = cache_warm_next(w, &at, &key);
+        if (err != CELLAR_OK) { break; }
+        (void)base_add_rlx(&w->asked, (uint64_t)1);
+        if (s == NULL) { s = cache_warm_slot_empty(w, &turn); }
+        if (!cache_chunk_add(w, &s->chunk, &key)) {
+            cache_warm_hand_over(w, s);
+            s = cache_warm_slot_empty(w, &turn);
+            (void)cache_chunk_add(w, &s->chunk, &key); /* an empty chunk takes any key */
+        }
+        if (s->chunk.count == w->batch) {
+            cache_warm_hand_over(w, s);
+            s = NULL;
+        }
+    }
+    cache_warm_hand_over(w, s);
+    if (w->o.next == NULL && err == CELLAR_OK) { /* stopped: the rest was named, too */
+        (void)base_add_rlx(&w->asked, (uint64_t)(w->o.key_count - at));
+        (void)base_add_rlx(&w->skipped, (uint64_t)(w->o.key_count - at));
+    }
+    return err == CELLAR_MISS ? CELLAR_OK : err;
+}
+
+static cellar_err cache_warm_run(cache_warm *w)
+{
+    const uint32_t slots = w->o.parallel == 0 ? 1 : 2 * w->o.parallel;
+    cellar_err err = CELLAR_OK;
+    uint32_t started = 0;
+    for (uint32_t i = 0; i < slots && err == CELLAR_OK; i++) {
+        if (!cache_chunk_make(w, &cache_warm_slot_at(w, i)->chunk)) { err = CELLAR_E_NOMEM; }
+    }
+    while (err == CELLAR_OK && started < w->o.parallel) {
+        cache_warm_worker *worker = &w->worker[started];
+        worker->w = w;
+        if (base_thread_start(&worker->thread, cache_warm_main, worker, "cellar-warm") != 0) {
+            err = CELLAR_E_NOMEM;
+        } else {
+            started++;
+        }
+    }
+    if (err == CELLAR_OK) { err = cache_warm_feed(w); }
+    base_store_rel(&w->ends, 1u);
+    for (uint32_t i = 0; i < started; i++) { base_thread_join(&w->worker[i].thread); }
+    for (uint32_t i = 0; i < slots; i++) { cache_chunk_free(w, &cache_warm_slot_at(w, i)->chunk); }
+    return err;
+}
+
+static const char *cache_warm_check(const cellar_warm_opts *o)
+{
+    if ((o->next != NULL) == (o->keys != NULL || o->key_count != 0)) {
+        return "cellar_warm: either keys or next";
+    }
+    if (o->key_count != 0 && o->keys == NULL) { return "cellar_warm: keys is NULL"; }
+    if (o->fn != NULL && o->many != NULL) { return "cellar_warm: one loader, not two"; }
+    if (o->parallel > CACHE_WARM_THREADS || o->batch > CACHE_WARM_BATCH || o->max_fail_pct > 100 ||
+        o->full_pct > 100 || o->deadline_ms < 0 || o->rate_per_s > 1000000000u ||
+        (o->fn != NULL && o->batch > 1)) {
+        return "cellar_warm: a number is out of range";
+    }
+    return NULL;
+}
+
+CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_warm_report *out)
+{
+    if (c == NULL || o == NULL || out == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_warm: an argument is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+    cellar_err err = cache_opts_out(out, &r, sizeof r);
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_warm: the report's size"); }
+    cellar_warm_opts full;
+    err = cache_opts_in(&full, sizeof full, o);
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_warm: struct_size, new fields"); }
+    const char *why = full.reserved0 != 0 ? "cellar_warm: reserved0" : cache_warm_check(&full);
+    if (why != NULL) { return cache_fail(c, CELLAR_E_INVAL, 0, why); }
+    const base_alloc_hooks hooks = c->store->hooks;
+    cache_warm *w = base_alloc_raw(&hooks, sizeof *w);
+    if (w == NULL) { return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_warm: no memory"); }
+    memset(w, 0, sizeof *w);
+    w->c = c;
+    w->o = full;
+    w->hooks = hooks;
+    w->since_ns = base_now_ns();
+    w->batch = full.many == NULL ? 1 : full.batch != 0 ? full.batch : 256;
+    if (full.max_fail_pct == 0) { w->o.max_fail_pct = 100; }
+    if (full.full_pct == 0) { w->o.full_pct = 90; }
+    err = full.load != NULL ? cache_opts_in(&w->load, sizeof w->load, full.load) : CELLAR_OK;
+    if (err == CELLAR_OK) { err = cache_warm_run(w); }
+    r.asked = base_load_rlx(&w->asked);
+    r.hit = base_load_rlx(&w->hit);
+    r.loaded = base_load_rlx(&w->loaded);
+    r.absent = base_load_rlx(&w->absent);
+    r.failed = base_load_rlx(&w->failed);
+    r.skipped = base_load_rlx(&w->skipped);
+    r.elapsed_ms = (base_now_ns() - w->since_ns) / 1000000;
+    r.stopped = base_load_rlx(&w->stopped);
+    base_free_raw(&hooks, w, sizeof *w);
+    (void)cache_opts_out(out, &r, sizeof r);
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_warm ended early");
+}
+
+/* ---- writing through ---- */
+
+CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,
+                                           const void *value, size_t value_len,
+                                           const cellar_set_opts *o, cellar_writer fn, void *ctx)
+{
+    const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
+                            CELLAR_ONLY_IF_VERSION | CELLAR_NEGATIVE;
+    if (c == NULL || fn == NULL || cache_key_bad(key, key_len) ||
+        (value == NULL && value_len != 0)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_write_through: an argument is missing");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_plan plan; /* what is wrong with the options is said before the source is written to */
+    cellar_err err = cache_plan_make(c, o, banned, &plan);
+    if (err != CELLAR_OK) { return err; }
+    sync_assert_none();
+    err = fn(ctx, key, key_len, value, value_len);
+    /* The source may have the key now, whatever it says. */
+    if (base_load_acq(&c->bloom) != NULL) { (void)cellar_bloom_add(c, key, key_len); }
+    if (err == CELLAR_OK) { err = cellar_set(c, key, key_len, value, value_len, o); }
+    if (err != CELLAR_OK) { (void)cellar_del(c, key, key_len); }
+    return err;
+}

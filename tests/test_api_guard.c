@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what stands between loads and a sick source: filter, breaker, fallbacks, default values,
+ *         writing through, warming up, memoized functions, and why a key is not there.
+ * Method: sources whose answers are written down, on a clock of the test (load_kit.h). */
+#include "tests/load_kit.h"
+
+static cellar_bloom_info bloom_info(cellar *c)
+{
+    cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+    T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_OK);
+    return i;
+}
+
+/* ---- filter ---- */
+
+/* The seed asks its empty filter before the source, and answers None for ever. */
+static void bloom_seed_bug_with_loads(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the source has it */
+    T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
+    T_EQ_U64(bloom_info(c).would_err, 1);
+    T_EQ_I64(cellar_del(c, "user:7", 6), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* it had been added */
+    T_EQ_I64(kit_load(c, "user:8", NULL, &s, text, &r), CELLAR_ABSENT);
+    T_EQ_U64(r.source, CELLAR_SOURCE_FILTER);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    kit_close(c);
+}
+
+/* The owner declared an empty source that was not: audits find out, one load in 1,024. */
+static void bloom_audit_ends_a_false_authority(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64], key[32];
+    T_EQ_I64(cellar_bloom_open(c, 100000, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    int i = 0;
+    for (; i < 100000 && bloom_info(c).doubts == 0; i++) {
+        snprintf(key, sizeof key, "user:%d", i);
+        const cellar_err err = kit_load(c, key, NULL, &s, text, NULL);
+        T_CHECK(err == CELLAR_ABSENT || err == CELLAR_OK);
+    }
+    const cellar_bloom_info info = bloom_info(c);
+    T_EQ_U64(info.state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(info.doubt, CELLAR_BLOOM_DOUBT_FOUND);
+    T_CHECK(info.audits >= 1 && i < 40000);
+    T_EQ_I64(kit_load(c, "user:1", NULL, &s, text, NULL), CELLAR_OK); /* and then it loads */
+    kit_close(c);
+}
+
+static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    atomic_fetch_add((_Atomic int *)ctx, 1);
+    for (size_t i = 0; i < count; i++) {
+        if (cellar_load_item_value(ld, i, keys[i].data, keys[i].len) != CELLAR_OK) {
+            return CELLAR_E_NOMEM;
+        }
+    }
+    return CELLAR_OK;
+}
+
+static void absent_flood_calls_no_loader(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64], key[32];
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    T_EQ_I64(cellar_bloom_open(c, 10000, 0), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "here", 4, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    atomic_store(&s.say, SAY_NONE);
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "absent:%d", i);
+        o.soft_ms = i & 1; /* with options and without */
+        T_EQ_I64(kit_load(c, key, i & 1 ? &o : NULL, &s, text, NULL), CELLAR_ABSENT);
+    }
+    const cellar_bloom_info info = bloom_info(c);
+    T_EQ_U64(info.rejects + info.audits, 20000);
+    T_EQ_U64((uint64_t)atomic_load(&s.calls), info.audits);
+    T_CHECK(info.audits < 60);
+    T_EQ_I64(kit_load(c, "here", NULL, &s, text, NULL), CELLAR_OK);
+    _Atomic int calls = 0;
+    cellar_load_item items[2] = { { "absent:1", 8, CELLAR_RESULT_INIT, CELLAR_OK, 0 },
+                                  { "here", 4, CELLAR_RESULT_INIT, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_get_many_or_load(c, items, 2, NULL, load_all, &calls), CELLAR_OK);
+    T_EQ_I64(items[0].status, atomic_load(&calls) == 0 ? CELLAR_ABSENT : CELLAR_OK);
+    T_EQ_I64(items[1].status, CELLAR_OK);
+    cellar_result_free(&items[0].result);
+    cellar_result_free(&items[1].result);
+    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT; /* who does not read does not ask the filter */
+    o.flags = CELLAR_LOAD_REFRESH;
+    const int before = atomic_load(&s.calls);
+    T_EQ_I64(kit_load(c, "absent:2", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), before + 1);
+    kit_close(c);
+}
+
+/* ---- breaker ---- */
+
+static void breaker_stops_calls_and_stale_is_served(void)
+{
+    cellar *c = kit_open(8 << 20), *v = NULL;
+    source s = SOURCE_INIT;
+    char text[64], key[16];
+    cellar_result r;
+    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    bo.fail_row = 3;
+    bo.close_after = 1;
+    bo.open_ms = 1000;
+    vo.breaker = &bo;
+    vo.default_ttl_ms = 100;
+    vo.stale_ms = 1000000;
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(kit_load(v, "old", NULL, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 200);
+    atomic_store(&s.say, SAY_FAIL);
+    for (int i = 0; i < 3; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(kit_load(v, key, NULL, &s, text, NULL), CELLAR_E_LOADER);
+    }
+    const int calls = atomic_load(&s.calls);
+    T_EQ_I64(kit_load(v, "k9", NULL, &s, text, &r), CELLAR_E_OPEN);
+    T_EQ_I64(kit_load(v, "old", NULL, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "1");
+    T_EQ_U64(r.source, CELLAR_SOURCE_STALE_ERROR);
+    T_EQ_I64(atomic_load(&s.calls), calls);
+    _Atomic int many = 0;
+    cellar_load_item item = { "k8", 2, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    T_EQ_I64(cellar_get_many_or_load(v, &item, 1, NULL, load_all, &many), CELLAR_OK);
+    T_EQ_I64(item.status, CELLAR_E_OPEN);
+    T_EQ_I64(atomic_load(&many), 0);
+    cellar_result_free(&item.result);
+    T_EQ_I64(kit_load(c, "k9", NULL, &s, text, NULL), CELLAR_E_LOADER); /* another view: closed */
+    atomic_fetch_add(&kit_now_ms, 1001);
+    atomic_store(&s.say, SAY_NONE); /* "none" is an answer of a source that works */
+    T_EQ_I64(kit_load(v, "k9", NULL, &s, text, NULL), CELLAR_ABSENT);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(v, "k8", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static void *load_and_end(void *arg)
+{
+    cellar_result r = CELLAR_RESULT_INIT;
+    void **a = arg;
+    (void)cellar_get_or_load(a[0], "x", 1, a[1], source_load, a[2], &r);
+    return NULL;
+}
+
+static void breaker_passes_of_lost_loaders_come_back(void)
+{
+    cellar *c = kit_open(8 << 20);
+    cellar_breaker *b = NULL;
+    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    source s = SOURCE_INIT;
+    char text[64];
+    bo.fail_row = 1;
+    bo.close_after = 1;
+    bo.open_ms = 1;
+    T_EQ_I64(cellar_breaker_create(c, &bo, &b), CELLAR_OK);
+    o.breaker = b;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_E_LOADER);
+    atomic_fetch_add(&kit_now_ms, 2);
+    atomic_store(&s.say, SAY_EXIT); /* the probe's thread ends inside the loader */
+    pthread_t t;
+    void *args[3] = { c, &o, &s };
+    T_REQUIRE(pthread_create(&t, NULL, load_and_end, args) == 0);
+    pthread_join(t, NULL);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_OK); /* the next one may probe at once */
+    cellar_breaker_info i = CELLAR_BREAKER_INFO_INIT;
+    T_EQ_I64(cellar_breaker_info_get(b, &i), CELLAR_OK);
+    T_EQ_U64(i.state, CELLAR_BREAKER_CLOSED);
+    kit_close(c);
+    cellar_breaker_destroy(b);
+}
+
+/* ---- fallbacks ---- */
+
+static void fallback_order(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT, f1 = SOURCE_INIT, f2 = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    const cellar_bytes last = { "default", 7 };
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    s.text = "source";
+    f2.text = "second";
+    o.ttl_ms = 60000;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.fallback[0] = (cellar_fallback){ source_load, &f1 };
+    o.fallback[1] = (cellar_fallback){ source_load, &f2 };
+    o.default_value = &last;
+    o.fallback_ttl_ms = 500;
+    atomic_store(&s.say, SAY_FAIL);
+    atomic_store(&f1.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "second");
+    T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
+    T_EQ_I64(r.ttl_left_ms, 500);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* kept so long */
+    T_EQ_U64(r.source, CELLAR_SOURCE_L1);
+    atomic_fetch_add(&kit_now_ms, 500);
+    atomic_store(&f2.say, SAY_NOTHING);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "default");
+    T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
+    atomic_fetch_add(&kit_now_ms, 500);
+    o.default_value = NULL;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER); /* the first one's error */
+    T_EQ_I64(r.loader_err, CELLAR_E_IO);
+    T_EQ_I64(atomic_load(&f1.calls), 3);
+    /* "none" is an answer: nobody else is asked. */
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "n", &o, &s, text, &r), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&f1.calls), 3);
+    /* Something stale comes before any of them. */
+    o.stale_ms = 10000;
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "s", &o, &s, text, &r), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 61000);
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "s", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "source");
+    T_EQ_I64(atomic_load(&f1.calls), 3);
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_U64(st.load_fallbacks, 2);
+    kit_close(c);
+}
+
+static void fallbacks_serve_an_open_breaker(void)
+{
+    cellar *c = kit_open(8 << 20);
+    cellar_breaker *b = NULL;
+    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    source s = SOURCE_INIT;
+    const cellar_bytes last = { "", 0 };
+    char text[64];
+    cellar_result r;
+    bo.fail_row = 1;
+    T_EQ_I64(cellar_breaker_create(c, &bo, &b), CELLAR_OK);
+    o.breaker = b;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "a", &o, &s, text, NULL), CELLAR_E_LOADER);
+    o.default_value = &last;
+    T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_OK); /* an empty value is a value */
+    T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    cellar_load_item item = { "c", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    _Atomic int many = 0;
+    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, &o, load_all, &many), CELLAR_E_UNSUPPORTED);
+    const cellar_bytes bad = { NULL, 3 };
+    o.default_value = &bad;
+    T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_E_INVAL);
+    kit_close(c);
+    cellar_breaker_destroy(b);
+}
+
+/* ---- why, saved ---- */
+
+static cellar *why_store;
+
+static void why_inside(source *s, cellar_load *ld)
+{
+    (void)s;
+    (void)ld;
+    cellar_reason r = CELLAR_REASON_INIT;
+    T_EQ_I64(cellar_why(why_store, "k", 1, &r), CELLAR_OK);
+    T_EQ_U64(r.answer, CELLAR_WHY_LOADING);
+}
+
+static void del_inside(source *s, cellar_load *ld)
+{
+    (void)s;
+    (void)ld;
+    T_EQ_I64(cellar_del(why_store, "d", 1), CELLAR_MISS);
+}
+
+static uint32_t why_cause(cellar *c, const char *key)
+{
+    cellar_reason r = CELLAR_REASON_INIT;
+    T_EQ_I64(cellar_why(c, key, 1, &r), CELLAR_OK);
+    return r.answer == CELLAR_WHY_GONE ? r.cause : 100 + r.answer;
+}
+
+static void why_knows_of_loads(void)
+{
+    cellar *c = why_store = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    s.during = why_inside;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_E_LOADER);
+    T_EQ_U64(why_cause(c, "k"), CELLAR_CAUSE_LOAD_FAILED);
+    s.during = del_inside;
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "d", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_U64(why_cause(c, "d"), CELLAR_CAUSE_DETACHED);
+    s.during = NULL;
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "n", NULL, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_U64(why_cause(c, "n"), 100 + CELLAR_WHY_NEGATIVE);
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    o.error_ttl_ms = 1000;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "e", &o, &s, text, NULL), CELLAR_E_LOADER);
+    T_EQ_U64(why_cause(c, "e"), 100 + CELLAR_WHY_ERROR);
+    kit_close(c);
+}
+
+static void dear(source *s, cellar_load *ld)
+{
+    (void)s;
+    T_EQ_I64(cellar_load_cost(ld, 2000000), CELLAR_OK);
+}
+
+static void saved_time_and_cost_are_estimated(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_stats st = CELLAR_STATS_INIT;
+    s.during = dear;
+    for (int i = 0; i < 11; i++) { T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); }
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_CHECK(st.saved_cost > 19.99 && st.saved_cost < 20.01); /* ten hits, 2 units each */
+    T_CHECK(st.saved_seconds > 0 &&
+            st.saved_seconds <= 10 * (double)st.load_ns * 1e-9 * 1.001);
+    kit_close(c);
+}
+
+/* ---- writing through ---- */
+
+typedef struct table {
+    char value[16];
+    cellar_err say;
+    int calls;
+    bool before; /* the cache still had the old value when the writer ran */
+    cellar *c;
+} table;
+
+static cellar_err write_row(void *ctx, const void *key, size_t key_len, const void *value,
+                            size_t value_len)
+{
+    table *t = ctx;
+    char buf[16];
+    t->calls++;
+    t->before = cellar_get(t->c, key, key_len, buf, sizeof buf, NULL) == CELLAR_OK;
+    if (t->say != CELLAR_OK) { return t->say; }
+    memcpy(t->value, value, value_len);
+    t->value[value_len] = '\0';
+    return CELLAR_OK;
+}
+
+static void write_through_source_first(void)
+{
+    cellar *c = kit_open(4 << 20);
+    table t = { .say = CELLAR_OK, .c = c };
+    char buf[16];
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_write_through(c, "k", 1, "new", 3, NULL, write_row, &t), CELLAR_OK);
+    T_CHECK(t.before);
+    T_EQ_STR(t.value, "new");
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_MEM(buf, "new", 3);
+    kit_close(c);
+}
+
+static void write_through_failures_invalidate(void)
+{
+    cellar *c = kit_open(4 << 20);
+    table t = { .say = CELLAR_E_IO, .c = c };
+    static char big[4 << 20];
+    char buf[16];
+    T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_write_through(c, "k", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_write_through(c, "q", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
+    T_EQ_I64(cellar_bloom_check(c, "q", 1), CELLAR_OK); /* it may be there all the same */
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.flags = CELLAR_KEEP_OLD;
+    t.say = CELLAR_OK;
+    t.calls = 0;
+    T_EQ_I64(cellar_write_through(c, "k", 1, big, 0, &o, NULL, &t), CELLAR_E_INVAL);
+    o.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, &o, write_row, &t), CELLAR_E_INVAL);
+    T_EQ_I64(t.calls, 0);
+    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK); /* not stored: then nothing old either */
+    T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, &t), CELLAR_DISABLED);
+    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void enable_off_still_invalidates(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64], buf[8];
+    T_EQ_I64(cellar_set(c, "a", 1, "1", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "b", 1, "1", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_set(c, "a", 1, "2", 1, NULL), CELLAR_DISABLED);
+    T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_OK); /* loads go through */
+    T_EQ_I64(cellar_del(c, "a", 1), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_get(c, "b", 1, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "l", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    kit_close(c);
+}
+
+/* ---- warming up ---- */
+
+static cellar_err odd_source(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    uint32_t n;
+    T_EQ_U64(key_len, sizeof n);
+    memcpy(&n, key, sizeof n);
+    atomic_fetch_add((_Atomic int *)ctx, 1);
+    if (n % 10 == 1) { return cellar_load_none(ld); }
+    if (n % 10 == 2) { return CELLAR_E_IO; }
+    return cellar_load_value(ld, &n, sizeof n);
+}
+
+static void sums_up(const cellar_warm_report *r)
+{
+    T_EQ_U64(r->asked, r->hit + r->loaded + r->absent + r->failed + r->skipped);
+}
+
+static void warm_report_sums(void)
+{
+    enum { KEYS = 1000 };
+    static uint32_t number[KEYS];
+    static cellar_bytes keys[KEYS];
+    for (uint32_t parallel = 0; parallel <= 4; parallel += 2) {
+        cellar *c = kit_open(8 << 20);
+        _Atomic int calls = 0;
+        cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
+        cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+        for (uint32_t i = 0; i < KEYS; i++) {
+            number[i] = i;
+            keys[i] = (cellar_bytes){ &number[i], sizeof number[i] };
+            if (i < 100 && i % 10 == 5) {
+                T_EQ_I64(cellar_set(c, &i, sizeof i, "x", 1, NULL), CELLAR_OK);
+            }
+        }
+        o.keys = keys;
+        o.key_count = KEYS;
+        o.fn = odd_source;
+        o.ctx = &calls;
+        o.parallel = parallel;
+        T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+        sums_up(&r);
+        T_EQ_U64(r.asked, KEYS);
+        T_EQ_U64(r.hit, 10);
+        T_EQ_U64(r.absent, KEYS / 10);
+        T_EQ_U64(r.failed, KEYS / 10);
+        T_EQ_U64(r.skipped, 0);
+        T_EQ_I64(r.stopped, CELLAR_OK);
+        T_EQ_I64(atomic_load(&calls), KEYS - 10);
+        o.max_fail_pct = 5; /* 10 % fail: it gives up */
+        T_EQ_I64(cellar_clear(c), CELLAR_OK);
+        T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+        sums_up(&r);
+        T_EQ_U64(r.asked, KEYS);
+        T_EQ_I64(r.stopped, CELLAR_E_LOADER);
+        T_CHECK(r.skipped > 900);
+        kit_close(c);
+    }
+}
+
+typedef struct names { uint32_t at, end; } names;
+
+static cellar_err next_name(void *ctx, cellar_bytes *key)
+{
+    static uint32_t now;
+    names *n = ctx;
+    if (n->at == n->end) { return CELLAR_MISS; }
+    now = n->at++;
+    *key = (cellar_bytes){ &now, sizeof now };
+    return CELLAR_OK;
+}
+
+static void warm_in_bulk_and_its_limits(void)
+{
+    cellar *c = kit_open(8 << 20);
+    _Atomic int calls = 0;
+    names n = { 0, 1000 };
+    cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
+    cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+    o.next = next_name;
+    o.next_ctx = &n;
+    o.many = load_all;
+    o.ctx = &calls;
+    o.batch = 100;
+    o.parallel = 1;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    sums_up(&r);
+    T_EQ_U64(r.loaded, 1000);
+    T_EQ_I64(atomic_load(&calls), 10);
+    n = (names){ 0, 1000000000 };
+    o.deadline_ms = 30;
+    o.rate_per_s = 10000;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    sums_up(&r);
+    T_EQ_I64(r.stopped, CELLAR_E_TIMEOUT);
+    T_CHECK(r.elapsed_ms >= 30 && r.asked <= 1 + r.elapsed_ms * 10 + 10);
+    n = (names){ 2000, 1000000000 };
+    o.deadline_ms = 0;
+    o.rate_per_s = 0;
+    o.full_pct = 40;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    sums_up(&r);
+    T_EQ_I64(r.stopped, CELLAR_E_SPACE);
+    kit_close(c);
+}
+
+static void bad_input_of_warm(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
+    cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+    const cellar_bytes key = { "k", 1 }, none = { "", 0 };
+    _Atomic int calls = 0;
+    T_EQ_I64(cellar_warm(NULL, &o, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_warm(c, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_warm(c, &o, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL); /* neither keys nor next */
+    o.keys = &key;
+    o.key_count = 1;
+    o.fn = odd_source;
+    o.many = load_all;
+    o.ctx = &calls;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.fn = NULL;
+    o.parallel = 65;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.parallel = 0;
+    o.deadline_ms = -1;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.deadline_ms = 0;
+    o.keys = &none;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.keys = &key;
+    r.struct_size = 1;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    r.struct_size = sizeof r;
+    o.many = NULL; /* and the view has no loader: each key fails with a code */
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    T_EQ_U64(r.failed, 1);
+    T_EQ_I64(atomic_load(&calls), 0);
+    kit_close(c);
+}
+
+/* ---- memoize ---- */
+
+static _Atomic int weather_calls;
+
+static cellar_err weather(cellar_load *ld, const cellar_arg *args, size_t count, void *ctx)
+{
+    char text[64];
+    (void)ctx;
+    T_EQ_U64(count, 2);
+    T_EQ_U64(args[0].type, CELLAR_ARG_I64);
+    T_EQ_U64(args[1].type, CELLAR_ARG_TEXT);
+    atomic_fetch_add(&weather_calls, 1);
+    snprintf(text, sizeof text, "%d in %.*s", (int)args[0].as.i64, (int)args[1].as.bytes.len,
+             (const char *)args[1].as.bytes.data);
+    return cellar_load_value(ld, text, strlen(text));
+}
+
+static void memoized_calls_run_once(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_result r = CELLAR_RESULT_INIT;
+    CELLAR_ARGS(a, 7, "berlin");
+    atomic_store(&weather_calls, 0);
+    T_EQ_I64(cellar_memoize(c, "weather", 1, a, sizeof a / sizeof a[0], NULL, weather, NULL, &r),
+             CELLAR_OK);
+    T_EQ_U64(r.value_len, 11);
+    T_EQ_MEM(r.value, "7 in berlin", 11);
+    cellar_result_free(&r);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 1, NULL, weather, NULL, &r, 7L, "berlin"), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(atomic_load(&weather_calls), 1);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 2, NULL, weather, NULL, &r, 7, "berlin"), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 1, NULL, weather, NULL, &r, 7, "berlin2"), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(atomic_load(&weather_calls), 3);
+    static char city[2001];
+    memset(city, 'x', 2000);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 1, NULL, weather, NULL, &r, 7, &city[0]), CELLAR_OK);
+    cellar_result_free(&r);
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    o.ttl_ms = 100;
+    o.stale_ms = 1000;
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 3, &o, weather, NULL, &r, 1, "b"), CELLAR_OK);
+    cellar_result_free(&r);
+    atomic_fetch_add(&kit_now_ms, 150);
+    const int before = atomic_load(&weather_calls);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 3, &o, weather, NULL, &r, 1, "b"), CELLAR_STALE);
+    cellar_result_free(&r);
+    T_EQ_I64(atomic_load(&weather_calls), before);
+    kit_tick(c); /* the refresh has its arguments out of the key */
+    T_EQ_I64(atomic_load(&weather_calls), before + 1);
+    T_EQ_I64(cellar_memoize(c, "weather", 1, a, 2, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memoize(c, "", 1, a, 2, NULL, weather, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memoize(c, "w", 1, a, 2, NULL, weather, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memoize(NULL, "w", 1, a, 2, NULL, weather, NULL, &r), CELLAR_E_INVAL);
+    kit_close(c);
+}
+
+T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_ends_a_false_authority),
+       T_CASE(absent_flood_calls_no_loader), T_CASE(breaker_stops_calls_and_stale_is_served),
+       T_CASE(breaker_passes_of_lost_loaders_come_back), T_CASE(fallback_order),
+       T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_knows_of_loads),
+       T_CASE(saved_time_and_cost_are_estimated), T_CASE(write_through_source_first),
+       T_CASE(write_through_failures_invalidate), T_CASE(enable_off_still_invalidates),
+       T_CASE(warm_report_sums), T_CASE(warm_in_bulk_and_its_limits), T_CASE(bad_input_of_warm),
+       T_CASE(memoized_calls_run_once))
