@@ -9,6 +9,7 @@
 # FAIRNESS   one set of flags (BENCH_CFLAGS, default -O2) for the library and every peer; the host's
 #            malloc for all: mimalloc is never linked here, it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
+#            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these beside raw   FULL=1  all shapes and sizes
 #            JSON=file      lines are appended there instead of a fresh file in build/bench
 #            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 under a floor
@@ -70,10 +71,17 @@ $(BENCH_B)/cellar-bench: $(BENCH_OBJS)
 bench-build: $(BENCH_B)/cellar-bench
 
 ## bench: cellar beside its peers, table and JSON lines (SUITE= QUICK=1 FULL=1 PEERS= WL= JSON=)
+ifeq ($(SUITE),replay)
+bench: build/cellar
+	$(BENCH_Q)mkdir -p $(BENCH_B)
+	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
+	$(BENCH_Q)sh bench/suites/replay.sh build/cellar-replay $(BENCH_JSON)
+else
 bench: $(BENCH_B)/cellar-bench
 	$(BENCH_Q)$(if $(JSON),:,if [ -f $(BENCH_JSON) ]; then mv $(BENCH_JSON) $(BENCH_JSON).before; fi)
 	$(BENCH_Q)status=0; $(BENCH_ENV) $(BENCH_B)/cellar-bench $(BENCH_ARGS) --json $(BENCH_JSON) || \
 	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); fi; exit $$status
+endif
 
 ## bench-report: figures of the last runs against their floors; tables of bench/README.md, plots
 bench-report:

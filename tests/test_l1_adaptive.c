@@ -307,6 +307,69 @@ static void switches_settle(void)
     kit_close(&k);
 }
 
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+/* Two thirds of the keys live for 20 s, the others for ever; 50 requests a second; room for a part. */
+static uint64_t ttl_misses(bool blind, uint64_t entries, uint64_t budget, uint64_t *expired)
+{
+    kit k;
+    l1_config cfg = {.max_entries = entries, .policy = L1_ADAPTIVE, .no_due_first = blind};
+    kit_open(&k, budget, &cfg);
+    zipf_open(20000, .8);
+    kit_rng r = {t_seed()};
+    uint64_t misses = 0, buf[16];
+    size_t len;
+    for (uint64_t i = 0; i < 150000; i++) {
+        const uint64_t id = zipf(&r);
+        kit_forward(&k, 20);
+        if (kit_get(&k, id, buf, sizeof buf, &len) == CELLAR_OK) { continue; }
+        misses += i >= 20000;
+        const bool brief = kit_mix(id) % 3 != 0;
+        T_EQ_I64(kit_put_until(&k, 0, id, i, 100, brief ? kit_now(&k) + 20000 : BASE_NEVER_MS),
+                 CELLAR_OK);
+    }
+    *expired = kit_stats(&k).expired;
+    kit_close(&k);
+    return misses;
+}
+
+static void ttl_first(void)
+{
+    if (too_slow()) { return; }
+    uint64_t seen, blind_seen;
+    const uint64_t blind = ttl_misses(true, 4000, KIT_MIB(64), &blind_seen);
+    const uint64_t misses = ttl_misses(false, 4000, KIT_MIB(64), &seen);
+    printf("# expired first: %" PRIu64 " misses, else %" PRIu64 " (%.1f %% fewer); %" PRIu64
+           " against %" PRIu64 " expired before they were evicted\n", misses, blind,
+           100 - (double)misses * 100 / (double)blind, seen, blind_seen);
+    T_CHECK(misses * 100 <= blind * 95);
+    T_CHECK(seen > blind_seen);
+}
+
+/* All of one deadline, budget in bytes: what is over is gone before anything that lives. */
+static void expired_segments_go_first(void)
+{
+    kit k;
+    uint64_t live = 0;
+    kit_open(&k, KIT_MIB(4), &(l1_config){.policy = L1_ADAPTIVE, .stripes = 1});
+    for (uint64_t id = 0; id < 8000; id++) {
+        T_EQ_I64(kit_put_until(&k, 0, id, 1, 100, kit_now(&k) + 1000), CELLAR_OK);
+    }
+    T_EQ_U64(kit_stats(&k).evicted, 0);
+    for (uint64_t id = 8000; id < 14000; id++) { T_EQ_I64(kit_put(&k, id, 1, 100), CELLAR_OK); }
+    kit_forward(&k, 3000);
+    for (uint64_t id = 20000; kit_stats(&k).evicted == 0; id++) {
+        T_REQUIRE(kit_put(&k, id, 1, 100) == CELLAR_OK);
+    }
+    for (uint64_t id = 8000; id < 14000; id++) { live += kit_has(&k, id); }
+    const l1_stats s = kit_stats(&k);
+    printf("# %" PRIu64 " expired, %" PRIu64 " evicted, %" PRIu64 " of 6000 older ones left\n",
+           s.expired, s.evicted, live);
+    T_CHECK(s.expired >= 7000);
+    T_CHECK(live >= 5000);
+    kit_close(&k);
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 static void metadata_is_charged(void)
 {
@@ -377,7 +440,7 @@ static void team_work(void *arg)
     kit_rng r = {t_seed() + atomic_fetch_add(&team.number, 1) * 977};
     uint64_t hits = 0;
     for (uint64_t i = 0; i < team.each; i++) {
-        const uint64_t id = i % 5000 < 2500 ? zipf(&r) : 20000 + i % 3000;
+        const uint64_t id = kit_one_in(&r, 4) ? 20000 + kit_below(&r, 30000) : zipf(&r);
         hits += request(&team.k, id);
     }
     atomic_fetch_add(&team.hits, hits);
@@ -432,5 +495,6 @@ static void two_threads_lose_nothing(void)
 
 T_MAIN("l1_adaptive", T_CASE(ghost_fifo), T_CASE(ghosts_have_a_horizon), T_CASE(fingerprint_zero),
        T_CASE(each_rule_like_its_model), T_CASE(ten_entries), T_CASE(loop_is_survived),
-       T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(metadata_is_charged),
+       T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(ttl_first),
+       T_CASE(expired_segments_go_first), T_CASE(metadata_is_charged),
        T_CASE(hit_writes_nothing_shared), T_CASE(concurrent), T_CASE(two_threads_lose_nothing))

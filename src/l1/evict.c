@@ -19,6 +19,10 @@
  * COMPLETES  window, raises its segment's `busy`, and hands it over once after its last unlock.
  * WALK       l1_room_for: toll -> ticket -> reserve; none left -> forced -> other stripes ->
  *            E_SPACE.
+ * EXPIRED    go before the living: a set that needs room first goes through segments in which
+ * FIRST      something has expired, record by record, within its allowance. What is left of a
+ *            deadline also counts: an entry used c times in the time r it has been here is carried
+ *            on only if 2 c times what is left of it is at least r: else it expires before it pays.
  * LIMITS     16 + n/8 records examined per set by policy, as many again by force; then whole tails
  *            of other stripes, one a round, lock released between; with all that at most
  *            l1_most_examined. Who makes room for n bytes frees n + n/8 and a tail each stripe.
@@ -350,6 +354,16 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s)
     return false;
 }
 
+/* Is an entry likely to be used again before it expires, going by its uses since it was put where
+ * it lies? A counter at its end says nothing of how many they were. */
+static bool l1_pays(const l1 *c, uint64_t pos, unsigned uses, int64_t deadline_ms)
+{
+    const int64_t now = base_coarse_ms(c->clock);
+    const int64_t here = now - (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
+    const int64_t left = deadline_ms - now;
+    return uses >= 3 || left >= here || (int64_t)(2 * uses) * BASE_MAX(left, 0) >= here;
+}
+
 static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool rotate,
                               l1_victims *v, l1_freed *freed) SYNC_HOLDS(L1_STRIPE);
 static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool rotate,
@@ -387,6 +401,10 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         unsigned kind = (r.mask & L1_X_KIND) != 0
             ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
         verdict = l1_decide(c, s, q, l1_freq(slot.b, slot.i), kind, force);
+        if (verdict.keep && keep_until != BASE_NEVER_MS && !c->no_due_first &&
+            !l1_pays(c, pos, l1_freq(slot.b, slot.i), keep_until)) {
+            verdict = (l1_verdict){.cause = L1_LEFT_CAPACITY};
+        }
         if (rotate) {
             verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)};
         }
@@ -450,12 +468,86 @@ static l1_step l1_rotate_once(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *free
     return l1_cursor_step(c, s, small ? 0 : 1, false, true, v, freed);
 }
 
+/* A segment with something expired: under a bound of entries any such, else only one where all is,
+ * because bytes come back by the segment. None twice within a second. */
+static bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now) SYNC_HOLDS(L1_STRIPE);
+static bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now)
+{
+    const bool whole = base_load_rlx(&c->max_entries) == 0;
+    const uint32_t now_s = (uint32_t)(now >> 10);
+    uint64_t next = UINT64_MAX;
+    for (unsigned q = 0; q < 2; q++) {
+        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
+            l1_seg *g = &c->seg[seg];
+            uint64_t due = base_load_rlx(&g->min_due_ms);
+            if (due == UINT64_MAX) { continue; }
+            if (whole) { due = BASE_MAX(due, g->max_due_ms); }
+            if (due <= now && g->swept_s != now_s) {
+                s->due_pass = (l1_pass){.seg = seg + 1, .seq = base_load_rlx(&g->seq),
+                                        .at = g->cursor};
+                g->swept_s = now_s;
+                base_store_rlx(&g->min_due_ms, UINT64_MAX);
+                return true;
+            }
+            next = BASE_MIN(next, BASE_MAX(due, (uint64_t)(now_s + 1) << 10));
+        }
+    }
+    base_store_rlx(&s->due_ms, next);
+    return false;
+}
+
+/* One record of a segment in which something has expired. False: there is none. */
+static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
+    SYNC_HOLDS(L1_STRIPE);
+static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
+{
+    l1_pass *p = &s->due_pass;
+    if (p->seg == 0) {
+        const uint64_t due = base_load_rlx(&s->due_ms);
+        if (BASE_LIKELY(due == UINT64_MAX) || c->no_due_first) { return false; }
+        const int64_t now = base_coarse_ms(c->clock);
+        if (now < 0 || (uint64_t)now < due || !l1_due_pick(c, s, (uint64_t)now)) { return false; }
+    }
+    const uint32_t seg = p->seg - 1;
+    l1_seg *g = &c->seg[seg];
+    p->at = BASE_MAX(p->at, g->cursor);
+    *out = L1_STEP_DEAD;
+    if (base_load_rlx(&g->seq) != p->seq || p->at >= g->used_bytes) {
+        p->seg = 0; /* freed meanwhile, or gone through */
+        return true;
+    }
+    const uint64_t pos = ((uint64_t)seg << c->seg_shift) + p->at;
+    l1_rec r;
+    bool ok = l1_decode(c, pos, &r);
+    BASE_REQUIRE(ok);
+    p->at += r.size;
+    const uint64_t hash = l1_hash_of(c, pos, &r);
+    l1_bucket *b;
+    l1_slot slot;
+    uint32_t ver;
+    if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { return true; }
+    int64_t keep;
+    r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
+    (void)l1_expires(c, pos, &r, &keep);
+    if (base_clock_reached(c->clock, keep) &&
+        l1_drop(c, s, &r, hash, b, ver, &slot, L1_LEFT_EXPIRED, v)) {
+        freed->log_bytes += r.size;
+        *out = L1_STEP_DROPPED;
+    } else if (l1_decode(c, pos, &r)) {
+        (void)l1_expires(c, pos, &r, &keep);
+        l1_due_note(c, pos, keep);
+    }
+    return true;
+}
+
 static l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_freed *freed)
 {
+    l1_step due;
     if (BASE_UNLIKELY(!force && l1_rotating(c, s))) {
         l1_step r = l1_rotate_once(c, s, v, freed);
         if (r != L1_STEP_STUCK) { return r; }
     }
+    if (!force && l1_due_step(c, s, v, freed, &due)) { return due; }
     unsigned q = l1_queue_due(c, s);
     l1_step r = l1_cursor_step(c, s, q, force, false, v, freed);
     return r != L1_STEP_END ? r : l1_cursor_step(c, s, 1 - q, force, false, v, freed);

@@ -428,13 +428,14 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
                                     uint32_t which, unsigned flags)
 {
     l1_aim aim[32];
-    uint64_t hash[32];
+    uint64_t hash[32], least = UINT64_MAX; /* the lowest: is any of them sampled? */
     const base_self_t *self = base_self();
     int64_t sure_ms = BASE_NEVER_MS; /* the first deadline reads a clock for all */
     BASE_ASSERT(n <= 32);
     for (uint32_t i = 0; i < n; i++) {
         if (BASE_UNLIKELY((which >> i & 1u) == 0)) { continue; }
         hash[i] = base_hash(c->hash_key, owner, items[i].key, items[i].key_len);
+        least = BASE_MIN(least, hash[i]);
         l1_aim_at(c, hash[i], &aim[i]);
         BASE_PREFETCH(aim[i].primary);
     }
@@ -462,8 +463,8 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
         }
     }
     const uint64_t limit = base_load_rlx(&c->sample_limit);
-    for (uint32_t i = 0; limit != 0 && i < n; i++) {
-        if (BASE_UNLIKELY(hash[i] < limit) && (hits >> i & 1u) != 0) { l1_sampled(c, hash[i]); }
+    for (uint32_t i = 0; BASE_UNLIKELY(least < limit) && i < n; i++) {
+        if (hash[i] < limit && (hits >> i & 1u) != 0) { l1_sampled(c, hash[i]); }
     }
     return hits;
 }

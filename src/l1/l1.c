@@ -113,6 +113,7 @@ static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
     l1_group *groups = (l1_group *)(at + c->stripe_bytes);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         c->stripe[i].group = groups + (size_t)i * c->group_count;
+        base_store_rlx(&c->stripe[i].due_ms, UINT64_MAX);
     }
     c->mean_bytes = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES * 3 / 4;
     return l1_runs_open(c, budget) && l1_pins_open(c) && l1_ghosts_open(c, budget) &&
@@ -134,6 +135,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->hash_key = cfg->hash_key;
     c->clock = cfg->clock;
     c->hooks = cfg->hooks;
+    c->no_due_first = cfg->no_due_first;
     c->seg_bytes = l1_pick_seg_bytes(cfg, budget);
     c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);
     /* At worst a quarter of a segment stays empty behind its last record. */

@@ -105,6 +105,7 @@ typedef struct l1_config {
     uint32_t seg_bytes;            /* 0: chosen from the budget; tests: a power of two >= 512 */
     l1_policy policy;
     uint8_t huge_pages; /* L1_HUGE_... */
+    bool no_due_first; /* who needs room does not look for expired entries before live ones */
 } l1_config;
 
 /* CELLAR_E_NOMEM: an allocation or reservation failed, nothing is left behind. CELLAR_E_INVAL: the

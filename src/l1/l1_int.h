@@ -137,7 +137,7 @@ typedef struct l1_seg {
     _Atomic uint32_t busy; /* victims being handed over; raised in the window, lowered free */
     _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no stripe */
     _Atomic uint32_t empty_next;  /* stripe's stack of emptied segments: index + 1 */
-    uint32_t unused_too;
+    uint32_t swept_s; /* store-clock ms / 1024 when expired records were last looked for; stripe */
 } l1_seg;
 _Static_assert(sizeof(l1_seg) == 64, "a control record is a line");
 
@@ -156,6 +156,11 @@ typedef struct l1_ghosts { /* ghost.c */
     uint16_t *line; /* L1_GHOST_LINE bytes each */
     uint64_t lines; /* 0: none */
 } l1_ghosts;
+
+typedef struct l1_pass { /* a segment being swept; it may take several calls */
+    uint32_t seg;            /* + 1; 0: none */
+    uint32_t seq, at;
+} l1_pass;
 
 typedef struct l1_stripe {
     /* for readers: ls moves with each split only, the rest is fixed at open */
@@ -182,6 +187,8 @@ typedef struct l1_stripe {
     uint32_t ver_base;          /* new buckets start above this version; even */
     uint32_t overflow_count;
     uint32_t rotate_round, rotate_stop[2]; /* round under way; seq of the heads when it began */
+    l1_pass due_pass;           /* of sets that need room; stripe lock */
+    _Atomic uint64_t due_ms;    /* nothing expires here before; a hint, lowered by l1_due_note */
     uint32_t stuck_round; /* round in which the sweeper takes the dead out where they lie */
 } l1_stripe;
 
@@ -216,11 +223,6 @@ typedef struct l1_pages { /* room for blocks (runs.c); all but what open sets: L
 } l1_pages;
 #define L1_BIG_HEADER ((sizeof(l1_big) + 15) & ~(size_t)15)
 
-typedef struct l1_pass { /* a segment being swept; it may take several ticks */
-    uint32_t seg;            /* + 1; 0: none */
-    uint32_t seq, at;
-} l1_pass;
-
 struct l1 {
     /* read on every call; written at open, resize and fork only */
     l1_stripe *stripe;
@@ -231,6 +233,7 @@ struct l1 {
     uint32_t stripe_mask, seg_bytes;
     uint8_t gshift, seg_shift;
     bool forked; /* this process is a forked child */
+    bool no_due_first; /* expired entries wait for the cursor like others; fixed at open */
     _Atomic uint64_t sample_limit; /* hashes below it are sampled; 0: none; relaxed, a hint */
     _Atomic uint32_t want_left;
     _Atomic uint32_t policy;

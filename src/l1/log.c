@@ -273,6 +273,8 @@ CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms)
     _Atomic uint64_t *min = &c->seg[l1_seg_of(c, pos)].min_due_ms;
     uint64_t to = first_ms < 0 ? 0 : (uint64_t)first_ms, now;
     while (to < (now = base_load_rlx(min)) && !base_cas_ar(min, now, to)) { }
+    _Atomic uint64_t *due = &c->stripe[c->seg[l1_seg_of(c, pos)].stripe].due_ms;
+    if (to < base_load_rlx(due)) { base_store_rlx(due, to); } /* a hint: the later of two is fine */
 }
 
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg)
