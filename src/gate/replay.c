@@ -117,7 +117,8 @@ typedef struct replay_engine { /* a store under a trace */
     _Atomic bool ending;
     uint64_t threads, elapsed_ns;
     pthread_barrier_t begin, done;
-    pthread_mutex_t start; /* held until all threads are there, or `ending` is set */
+    pthread_mutex_t start; /* held until all threads are there, or the next field is set */
+    bool short_of_threads; /* written under `start`; later only read */
     replay_worker worker[REPLAY_THREADS_MAX];
 } replay_engine;
 
@@ -331,7 +332,7 @@ static void *replay_work(void *arg)
     replay_engine *e = w->engine;
     pthread_mutex_lock(&e->start);
     pthread_mutex_unlock(&e->start);
-    if (atomic_load(&e->ending)) { return NULL; } /* not all could be started */
+    if (e->short_of_threads) { return NULL; } /* nobody would meet it at the barrier */
     for (;;) {
         pthread_barrier_wait(&e->begin);
         if (atomic_load(&e->ending)) { return NULL; }
@@ -428,9 +429,9 @@ static bool replay_threads_start(replay_engine *e, char *why)
            pthread_create(&e->worker[n].thread, NULL, replay_work, &e->worker[n]) == 0) {
         e->worker[n++].started = true;
     }
-    atomic_store(&e->ending, n < e->threads);
+    e->short_of_threads = n < e->threads;
     pthread_mutex_unlock(&e->start);
-    if (n == e->threads) { return true; }
+    if (!e->short_of_threads) { return true; }
     snprintf(why, GATE_TRACE_WHY, "replay: cannot start %" PRIu64 " threads", e->threads);
     return false;
 }
@@ -438,7 +439,8 @@ static bool replay_threads_start(replay_engine *e, char *why)
 static void replay_threads_end(replay_engine *e)
 {
     if (e->threads == 1) { return; }
-    if (!atomic_exchange(&e->ending, true)) { pthread_barrier_wait(&e->begin); }
+    atomic_store(&e->ending, true);
+    if (!e->short_of_threads) { pthread_barrier_wait(&e->begin); }
     for (uint64_t i = 1; i < e->threads; i++) {
         if (e->worker[i].started) { pthread_join(e->worker[i].thread, NULL); }
     }
