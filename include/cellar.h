@@ -56,7 +56,7 @@
  * LIMITS      keys 65,535 bytes in every store; values 2^30 - 1 bytes; 4,096 views a store
  *             (max_views); view names 1..64 bytes; 16 tags an entry of 1..128 bytes; 16 TTL classes
  *             a view; 16 listeners a store; patterns 1,024 bytes; budget from 1 MiB,
- *             of which at least 60 % is keys and values when they have 60 bytes to 45 % of the
+ *             of which at least 60 % is keys and values when they have 72 bytes to 45 % of the
  *             budget together (an entry costs some 25 bytes beside; of values over 45 % of the
  *             budget one fits). Reaching one is a code, never a silent change.
  * STRUCTS     struct_size comes first and the ..._INIT macro (or ..._init function) is mandatory:

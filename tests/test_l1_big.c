@@ -8,6 +8,8 @@
  *         charges are counted before and after (kit_close wants every byte back). */
 #include "tests/l1_kit.h"
 
+#include "l1/l1_int.h"
+
 static struct {
     kit k;
     _Atomic uint32_t stop;
@@ -110,6 +112,34 @@ static void one_needs_all_the_others_gone(void)
     kit_close(&k);
 }
 
+/* ---- two sweepers ---------------------------------------------------------------------------- */
+static void ticker(void *arg)
+{
+    (void)arg;
+    while (atomic_load(&g.stop) == 0) {
+        (void)l1_tick(g.k.c, 0);
+        atomic_fetch_add(&g.reads, 1);
+    }
+}
+
+/* A block that another thread's sweep has in hand counts as what it will be: room. Two of these
+ * values fit; each set costs the oldest one, not both, and finds room. */
+static void others_sweeping_costs_no_entry(void)
+{
+    memset(&g, 0, sizeof g);
+    g.len = 345000;
+    kit_open(&g.k, KIT_MIB(1), NULL);
+    kit_team team = {.n = 0};
+    kit_start(&team, ticker, NULL);
+    for (uint64_t id = 0; id < kit_scale(4000); id++) {
+        T_EQ_I64(kit_put(&g.k, id, id, g.len), CELLAR_OK);
+        if (id != 0) { T_EQ_U64(kit_stats(&g.k).entries, 2); }
+    }
+    atomic_store(&g.stop, 1);
+    kit_join(&team);
+    kit_close(&g.k);
+}
+
 /* ---- each allocation failing ----------------------------------------------------------------- */
 static bool all_seen(void *ctx, const l1_seen *s)
 {
@@ -205,4 +235,5 @@ static void each_allocation_failing(void)
 
 T_MAIN("l1_big", T_CASE(sixty_four_mib_in_a_hundred_and_sixty),
        T_CASE(one_needs_all_the_others_gone),
+       T_CASE(others_sweeping_costs_no_entry),
        T_CASE(each_allocation_failing))

@@ -87,12 +87,18 @@ CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b)
     sync_drop(L1_BIG, &c->big_lock);
 }
 
+CELLAR_PRIVATE void l1_limbo_wait(const l1 *c)
+{
+    for (unsigned i = 0; base_load_acq(&c->sweepers) != 0 && i < 1000; i++) { base_yield(); }
+}
+
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c)
 {
     if (base_load_rlx(&c->limbo_bytes) == 0) { return 0; }
     sync_take(L1_BIG, &c->big_lock);
     l1_big *list = c->limbo, *keep = NULL;
     c->limbo = NULL;
+    base_add_rlx(&c->sweepers, 1u);
     sync_drop(L1_BIG, &c->big_lock);
     uint64_t freed = 0;
     while (list != NULL) {
@@ -115,6 +121,7 @@ CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c)
         sync_drop(L1_BIG, &c->big_lock);
         keep = next;
     }
+    base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
     /* Sets must not go on paying for a shortage that is over. */
     if (freed != 0) { (void)l1_unpark(c, 0); }
     return freed;

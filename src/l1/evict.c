@@ -822,6 +822,7 @@ CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
     unsigned idle = 0;
     for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 && freed <= most;) {
         (void)l1_limbo_sweep(c);
+        l1_limbo_wait(c);
         if (l1_give_back(c, bytes)) { return true; }
         if (!l1_may_fit(c, bytes)) { return false; }
         const uint64_t more = l1_evict_round(c, c->seg_bytes);

@@ -558,5 +558,6 @@ CELLAR_PRIVATE void l1_fork_child(l1 *c)
     l1_shadow_child(c);
     base_store_rlx(&c->ticking, 0u);
     base_store_rlx(&c->resizing, 0u);
+    base_store_rlx(&c->sweepers, 0u);
     c->forked = true;
 }
