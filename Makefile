@@ -291,6 +291,7 @@ include $(wildcard bench/bench.mk)
 ## bench-peers: install what the peers need, say what is left out, then bench with all of them
 bench-peers:
 	$(Q)sh src/deps.sh bench
+	$(Q)$(MAKE) --no-print-directory bench-drivers
 	$(Q)$(MAKE) --no-print-directory bench
 
 # The drop-in. The header text, the licence and the file list decide it, and the source id, which

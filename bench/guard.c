@@ -202,6 +202,38 @@ static int guard_locks(void)
     return wrong;
 }
 
+static uint64_t guard_clock_ns(void *ctx)
+{
+    (void)ctx;
+    return UINT64_C(1000000000000);
+}
+
+static void guard_check(cellar_limiter *l)
+{
+    for (int i = 0; i < GUARD_OPS; i++) {
+        guard_right += cellar_rl_check(l, &guard_keys[i % 1000], 16, 1, NULL) == CELLAR_OK;
+    }
+}
+
+static int guard_limiter(void)
+{
+    static const uint8_t secret[32] = { 9, 8, 7 };
+    const cellar_rl_rule rule = cellar_rl_gcra(1000000, CELLAR_RL_SECOND, 1000000);
+    cellar_rl_config cfg = CELLAR_RL_CONFIG_INIT;
+    cfg.clock = guard_clock_ns;
+    cfg.secret = secret;
+    cellar_limiter *l;
+    if (cellar_rl_open(&cfg, &rule, 1, &l) != CELLAR_OK) {
+        return 1;
+    }
+    guard_check(l); /* the keys are known */
+    guard_start();
+    guard_check(l);
+    const int wrong = guard_end("limit_check");
+    cellar_rl_close(l);
+    return wrong;
+}
+
 int main(int argc, char **argv)
 {
     static const uint8_t secret[32] = { 1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47 };
@@ -222,7 +254,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "guard: the store cannot be opened\n");
         return 1;
     }
-    const int wrong = guard_all(c) + guard_locks();
+    const int wrong = guard_all(c) + guard_locks() + guard_limiter();
     cellar_close(c);
     return wrong != 0;
 }

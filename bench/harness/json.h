@@ -34,7 +34,8 @@ typedef struct json_row {
     X("meta_bytes", "B", 'l') X("meta_accounted", "B", 'l') X("rss_churn", "x", 'l')       \
     X("over_budget", "B", 'l') X("payload_held", "x", 'h') X("churn_write", "MB/s", 'h')   \
     X("dropin_bytes", "B", 'l') X("dropin_text", "B", 'l') X("dropin_seconds", "s", 'l')    \
-    X("lock_pair", "Mops/s", 'h')
+    X("lock_pair", "Mops/s", 'h') X("check", "Mops/s", 'h') X("check_at", "Mops/s", 'h')    \
+    X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l')
 
 bool json_metric_known(const char *metric);
 const char *json_metric_unit(const char *metric);     /* "" when unknown */

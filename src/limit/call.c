@@ -39,18 +39,24 @@ CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t
                                       uint64_t cost, cellar_rl_result *result)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
-    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result };
     const uint64_t fp = limit_fp(l, key, key_len);
     limit_prefetch(l, fp);
-    return limit_run(l, fp, limit_now(l), &op);
+    const uint64_t now = limit_now(l);
+    cellar_err err;
+    if (!l->wide && limit_narrow_quick(l, fp, now, cost, result, &err)) { return err; }
+    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result };
+    return limit_run(l, fp, now, &op);
 }
 
 CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t cost, uint64_t now_ns, cellar_rl_result *result)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
+    const uint64_t fp = limit_fp(l, key, key_len);
+    cellar_err err;
+    if (!l->wide && limit_narrow_quick(l, fp, now_ns, cost, result, &err)) { return err; }
     limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result, .callers_clock = true };
-    return limit_run(l, limit_fp(l, key, key_len), now_ns, &op);
+    return limit_run(l, fp, now_ns, &op);
 }
 
 CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, size_t key_len,

@@ -86,6 +86,7 @@ typedef struct limit_says {
 typedef struct limit_head { /* of a region */
     sync_lock lock BASE_ALIGNED(BASE_LINE); /* rank LIMIT */
     _Atomic uint32_t losses; /* resets, live evictions; written under lock, read anywhere */
+    uint32_t in_vain;       /* full buckets met since a search in depth found nothing; lock */
     uint64_t high_water;    /* latest reading at which a dead entry was forgotten, ns; lock */
     _Atomic uint64_t live_evicted, dead_replaced, moved, full; /* written under lock */
 } limit_head;
@@ -294,7 +295,16 @@ BASE_INLINE bool limit_set_of(const cellar_limiter *l, uint64_t state, uint32_t 
     *set = l->set[generation & 1];
     return true;
 }
-CELLAR_PRIVATE void limit_rule_load(const _Atomic uint64_t *set, uint32_t i, limit_rule *out);
+BASE_INLINE void limit_rule_load(const _Atomic uint64_t *set, uint32_t i, limit_rule *out)
+{
+    const _Atomic uint64_t *w = set + 1 + (size_t)i * LIMIT_RULE_WORDS;
+    out->kind = base_load_rlx(&w[0]);
+    out->limit = base_load_rlx(&w[1]);
+    out->step = base_load_rlx(&w[2]);
+    out->burst = base_load_rlx(&w[3]);
+    out->reach = base_load_rlx(&w[4]);
+    out->ban = base_load_rlx(&w[5]);
+}
 /* Units since the set's origin; readings before it are 0. */
 BASE_INLINE uint64_t limit_units_at(const _Atomic uint64_t *set, uint64_t now_ns)
 {
@@ -305,7 +315,28 @@ BASE_INLINE uint64_t limit_units_at(const _Atomic uint64_t *set, uint64_t now_ns
 }
 CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
                                 uint64_t units, limit_at *out);
-CELLAR_PRIVATE void limit_count(cellar_limiter *l, limit_counter c, uint64_t n);
+BASE_INLINE limit_row *limit_my_row(cellar_limiter *l, bool *shared)
+{
+    const uint32_t index = base_self()->index;
+    *shared = index == 0 || index >= l->rows;
+    return &l->row[*shared ? 0 : index];
+}
+
+BASE_INLINE void limit_add(_Atomic uint64_t *cell, bool shared, uint64_t n)
+{
+    if (BASE_UNLIKELY(shared)) {
+        (void)base_add_rlx(cell, n);
+    } else {
+        base_store_rlx(cell, base_load_rlx(cell) + n);
+    }
+}
+
+BASE_INLINE void limit_count(cellar_limiter *l, limit_counter c, uint64_t n)
+{
+    bool shared;
+    limit_row *row = limit_my_row(l, &shared);
+    limit_add(&row->cell[c], shared, n);
+}
 CELLAR_PRIVATE void limit_count_denial(cellar_limiter *l, uint32_t rule);
 
 /* The bucket's lock where there is one: narrow limiters have none. */
@@ -367,6 +398,9 @@ CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now
 CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, uint64_t *words);
 CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                            limit_op *op);
+/* The commonest call: a plain GCRA rule, a known key. False: not that; nothing was done. */
+CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                       uint64_t cost, cellar_rl_result *result, cellar_err *err);
 CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          limit_op *op);
 

@@ -20,7 +20,8 @@
  * GIVING     What a ticket may give back depends on what time it is, and a clock read before others
  *            charged is too early: it would call idle time debt. So the clock is read after the
  *            word, and the exchange is on that word (op->seen); else the caller looks again.
- * OVERFLOW   free, else dead, else move one of the eight to its other bucket, else the policy:
+ * OVERFLOW   free, else dead, else move one of the eight to its other bucket, else make room there
+ *            by moving one on (86 % fill without a loss; 72 % without that step), else the policy:
  *            LEAST_LOSS takes the one with the least debt over and counts it.
  * EXCUSED    four rewrites of one slot inside one stalled check, and the same value in it again.
  * LOCKING    the region's (LIMIT) for every rewrite; charges need none. Lock-free, not wait-free: a
@@ -30,6 +31,8 @@
  *            against 22 with two threads.
  * NOT HERE   what the algorithms say (rule.c). */
 #include "limit/limit_int.h"
+
+#define LIMIT_IN_VAIN 15u /* full buckets met before a region is searched in depth again */
 
 typedef struct limit_verdict {
     cellar_err err;
@@ -214,39 +217,71 @@ static void limit_narrow_forgot(limit_head *h, const limit_slot *s, const limit_
     }
 }
 
-/* One of the eight has room in its other bucket: it goes there, and its slot is ours, claimed. */
+/* The entry of `from`, in bucket `here`, goes to its other bucket if that has room; its slot is
+ * then claimed, with *word in it before. */
+static bool limit_narrow_carry(cellar_limiter *l, limit_head *h, limit_slot *from, uint32_t here,
+                               const limit_rule *r, const limit_at *at, uint64_t *word)
+{
+    const uint64_t f = base_load_acq(&from->fp);
+    limit_place q;
+    limit_scan to;
+    uint32_t vacant;
+    limit_place_of(l, f & ~(uint64_t)1, &q);
+    const uint32_t other = q.bucket[0] == here ? q.bucket[1] : q.bucket[0];
+    if (other == here || !limit_narrow_vacancy(l, other, r, at, &to, &vacant)) { return false; }
+    const uint64_t w = base_load_acq(&from->word);
+    if (!limit_narrow_claim(from, w)) { return false; }
+    if (!limit_narrow_claim(to.slot, to.word)) {
+        base_store_rel(&from->word, w); /* as it was: a check that comes now is right */
+        return false;
+    }
+    limit_narrow_forgot(h, to.slot, at);
+    BASE_POINT("limit.move.fp");
+    base_store_rel(&to.slot->fp, f);
+    BASE_POINT("limit.move.word");
+    base_store_rel(&to.slot->word, limit_word(w >> 2, limit_next_colour(to.word)));
+    base_store_rlx(&h->moved, base_load_rlx(&h->moved) + 1);
+    *word = w;
+    return true;
+}
+
+/* One of the eight has room in its other bucket: its slot is ours, claimed. */
 static bool limit_narrow_move(cellar_limiter *l, limit_head *h, const limit_place *p,
                               const limit_rule *r, const limit_at *at, limit_scan *out)
 {
     for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
         const uint32_t here = p->bucket[i / LIMIT_WAYS];
-        limit_slot *from = limit_slot_at(l, here, i % LIMIT_WAYS);
-        const uint64_t f = base_load_acq(&from->fp);
-        limit_place q;
-        limit_scan to;
-        uint32_t vacant;
-        limit_place_of(l, f & ~(uint64_t)1, &q);
-        const uint32_t other = q.bucket[0] == here ? q.bucket[1] : q.bucket[0];
-        if (other == here || other == p->bucket[0] || other == p->bucket[1] ||
-            !limit_narrow_vacancy(l, other, r, at, &to, &vacant)) {
-            continue;
-        }
-        const uint64_t w = base_load_acq(&from->word);
-        if (!limit_narrow_claim(from, w)) { continue; }
-        if (!limit_narrow_claim(to.slot, to.word)) {
-            base_store_rel(&from->word, w); /* as it was: a check that comes now is right */
-            continue;
-        }
-        limit_narrow_forgot(h, to.slot, at);
-        BASE_POINT("limit.move.fp");
-        base_store_rel(&to.slot->fp, f);
-        BASE_POINT("limit.move.word");
-        base_store_rel(&to.slot->word, limit_word(w >> 2, limit_next_colour(to.word)));
-        base_store_rlx(&h->moved, base_load_rlx(&h->moved) + 1);
-        out->slot = from;
-        out->word = w;
-        return true;
+        out->slot = limit_slot_at(l, here, i % LIMIT_WAYS);
+        if (limit_narrow_carry(l, h, out->slot, here, r, at, &out->word)) { return true; }
     }
+    return false;
+}
+
+/* Make room in one of the buckets that the eight could move to: a neighbour there moves on. Not
+ * tried again for a while where it was in vain: in a flood every region is full. */
+static bool limit_narrow_push(cellar_limiter *l, limit_head *h, const limit_place *p,
+                              const limit_rule *r, const limit_at *at)
+{
+    if (h->in_vain > 0) {
+        h->in_vain--;
+        return false;
+    }
+    for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
+        const uint32_t here = p->bucket[i / LIMIT_WAYS];
+        const limit_slot *mine = limit_slot_at(l, here, i % LIMIT_WAYS);
+        limit_place q;
+        limit_place_of(l, base_load_acq(&mine->fp) & ~(uint64_t)1, &q);
+        const uint32_t other = q.bucket[0] == here ? q.bucket[1] : q.bucket[0];
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+            limit_slot *s = limit_slot_at(l, other, way);
+            uint64_t w;
+            if (!limit_narrow_carry(l, h, s, other, r, at, &w)) { continue; }
+            base_store_rel(&s->fp, (uint64_t)0);
+            base_store_rel(&s->word, limit_word(0, limit_next_colour(w)));
+            return true;
+        }
+    }
+    h->in_vain = LIMIT_IN_VAIN;
     return false;
 }
 
@@ -288,6 +323,7 @@ static bool limit_narrow_room(cellar_limiter *l, limit_head *h, const limit_plac
             return true;
         }
         if (limit_narrow_move(l, h, p, r, at, out)) { return true; }
+        if (limit_narrow_push(l, h, p, r, at)) { continue; }
         if (limit_narrow_least(l, h, p, r, at, out)) { return true; }
         if (l->overflow != CELLAR_RL_LEAST_LOSS) { return false; }
     }
@@ -437,6 +473,80 @@ BASE_COLD static cellar_err limit_narrow_slow(cellar_limiter *l, uint64_t fp, ui
     const cellar_err err = limit_narrow_held(l, fp, now_ns, op, &s);
     sync_drop(LIMIT, &s.head->lock);
     return err;
+}
+
+/* Which of a bucket's slots match: a mask, because where a key lies is nothing to predict. */
+BASE_ALWAYS_INLINE uint32_t limit_narrow_match(const limit_slot *s, uint64_t fp)
+{
+    uint32_t m = 0;
+    for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+        m |= (uint32_t)(base_load_acq(&s[way].fp) == fp) << way;
+    }
+    return m;
+}
+
+static void limit_narrow_quick_result(const limit_rule *r, const limit_at *at, uint64_t v,
+                                      uint64_t retry_ns, bool yes, cellar_rl_result *out)
+{
+    limit_says says;
+    limit_show(r, at, v, &says);
+    const cellar_rl_result told = { yes, 0, 0, 0, r->limit, says.remaining, retry_ns,
+                                    says.reset_ns, at->ns };
+    *out = told;
+}
+
+/* Steps 1 to 6 of PICTURE for one algorithm, without what the others need. */
+CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                       uint64_t cost, cellar_rl_result *result, cellar_err *err)
+{
+    limit_place p;
+    limit_place_of(l, fp, &p);
+    BASE_POINT("limit.find");
+    limit_slot *s = (limit_slot *)(void *)l->table + (size_t)p.bucket[0] * LIMIT_WAYS;
+    uint32_t match = limit_narrow_match(s, fp);
+    if (match == 0) {
+        s = (limit_slot *)(void *)l->table + (size_t)p.bucket[1] * LIMIT_WAYS;
+        match = limit_narrow_match(s, fp);
+        if (BASE_UNLIKELY(match == 0)) { return false; }
+    }
+    s += __builtin_ctz(match);
+    for (;;) {
+        limit_rule r;
+        BASE_POINT("limit.word");
+        const uint64_t w = base_load_acq(&s->word); /* release in every rewriter */
+        BASE_POINT("limit.rules");
+        const uint64_t state = base_load_acq(&l->state);
+        if (BASE_UNLIKELY(w == LIMIT_BUSY || p.region >= (uint32_t)state)) { return false; }
+        const _Atomic uint64_t *set = l->set[state >> 32 & 1];
+        limit_rule_load(set, 0, &r);
+        const uint64_t units = limit_units_at(set, now_ns);
+        base_fence_acq(); /* the rules are read before the state is asked again */
+        BASE_POINT("limit.again");
+        if (BASE_UNLIKELY(base_load_acq(&l->state) != state || units >= LIMIT_LATE ||
+                          (base_load_acq(&s->fp) != fp &&
+                           !BASE_MUTANT("limit.no_second_fp_read")) ||
+                          (r.kind & ~(uint64_t)(CELLAR_RL_CAPPED << 8)) != CELLAR_RL_GCRA ||
+                          r.ban != 0 || r.limit == 0 || cost > r.burst)) {
+            return false;
+        }
+        const limit_at at = { units, now_ns, 0, 0 };
+        const uint64_t v = w >> 2, t = limit_max_u64(v, units), next = t + cost * r.step;
+        if (next - units > r.reach) {
+            limit_count_denial(l, 0);
+            *err = CELLAR_LIMITED;
+            if (result != NULL) {
+                limit_narrow_quick_result(&r, &at, v, limit_ns_of(next - units - r.reach), false,
+                                          result);
+            }
+            return true;
+        }
+        BASE_POINT("limit.cas");
+        if (cost != 0 && !base_cas_ar(&s->word, w, limit_word(next, w))) { continue; }
+        limit_count(l, LIMIT_ALLOWED, 1);
+        *err = CELLAR_OK;
+        if (result != NULL) { limit_narrow_quick_result(&r, &at, next, 0, true, result); }
+        return true;
+    }
 }
 
 CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,

@@ -26,17 +26,6 @@ CELLAR_PRIVATE uint64_t limit_now(const cellar_limiter *l)
     return base_quick_ns();
 }
 
-CELLAR_PRIVATE void limit_rule_load(const _Atomic uint64_t *set, uint32_t i, limit_rule *out)
-{
-    const _Atomic uint64_t *w = set + 1 + (size_t)i * LIMIT_RULE_WORDS;
-    out->kind = base_load_rlx(&w[0]);
-    out->limit = base_load_rlx(&w[1]);
-    out->step = base_load_rlx(&w[2]);
-    out->burst = base_load_rlx(&w[3]);
-    out->reach = base_load_rlx(&w[4]);
-    out->ban = base_load_rlx(&w[5]);
-}
-
 CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, uint64_t *words)
 {
     limit_place p;
@@ -62,29 +51,6 @@ CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t
     } else {
         out->start = out->left_ns = 0;
     }
-}
-
-static limit_row *limit_my_row(cellar_limiter *l, bool *shared)
-{
-    const uint32_t index = base_self()->index;
-    *shared = index == 0 || index >= l->rows;
-    return &l->row[*shared ? 0 : index];
-}
-
-static void limit_add(_Atomic uint64_t *cell, bool shared, uint64_t n)
-{
-    if (BASE_UNLIKELY(shared)) {
-        (void)base_add_rlx(cell, n);
-    } else {
-        base_store_rlx(cell, base_load_rlx(cell) + n);
-    }
-}
-
-CELLAR_PRIVATE void limit_count(cellar_limiter *l, limit_counter c, uint64_t n)
-{
-    bool shared;
-    limit_row *row = limit_my_row(l, &shared);
-    limit_add(&row->cell[c], shared, n);
 }
 
 CELLAR_PRIVATE void limit_count_denial(cellar_limiter *l, uint32_t rule)

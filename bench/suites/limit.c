@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * limit: one check of a rate limiter, beside the usual way in C and two limiters of other languages.
+ *
+ * SUBJECTS   cellar     cellar_rl_check, one GCRA rule, defaults
+ *            cellar_at  cellar_rl_check_at with a reading made once in 256 checks
+ *            uthash     one mutex over a uthash of fixed windows: count and second; never shrinks
+ *            governor   keyed limiter of the Rust crate, GCRA, Strings in a DashMap (driver)
+ *            xtimerate  golang.org/x/time/rate, a limiter a key in a sync.Map (driver)
+ * DRIVERS    processes that time their own windows (build/bench/peers/NAME, made by bench-peers): a
+ *            line on stdin, a line of JSON back. One that is missing is a skip line, never a figure.
+ * WALK       rounds; in each, all subjects on the same keys in the same order, every second round
+ *            backwards; ratios within a round. No quota is ever reached: every check admits.
+ * CLOCK      both, as suite lock; by CPU time nobody pays for what the machine steals.
+ * BYTES      keys are put into a limiter of 16 MiB until a key in use has to give way to more than 2 %
+ *            of the new ones: max_bytes by the keys it holds then. */
+#include "bench/suites/suite.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION(keyptr, keylen, hashv) \
+    _Static_assert(0, "use the _BYHASHVALUE forms with the keyed hash")
+#include <uthash.h>
+
+#include "base/hash.h"
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+#include "cellar_limit.h"
+
+#define LIMIT_BENCH_KEY 16u
+#define LIMIT_BENCH_THREADS 2u
+#define LIMIT_BENCH_BATCH 256u
+#define LIMIT_BENCH_ROUNDS 200u
+#define LIMIT_BENCH_RATE UINT64_C(500000000)
+
+typedef struct limit_entry {
+    char key[LIMIT_BENCH_KEY];
+    uint64_t second, count;
+    UT_hash_handle hh;
+} limit_entry;
+
+typedef struct limit_bench {
+    char (*keys)[LIMIT_BENCH_KEY];
+    uint32_t key_count;
+    cellar_limiter *ours;
+    pthread_mutex_t mutex; /* guards table */
+    limit_entry *table;
+    base_hash_key hash_key;
+} limit_bench;
+
+typedef uint64_t limit_batch_fn(limit_bench *b, uint64_t *s, uint32_t count); /* denials */
+
+static uint32_t limit_next_key(uint64_t *s, uint32_t count)
+{
+    *s = *s * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)((*s >> 32) * count >> 32);
+}
+
+static uint64_t limit_batch_ours(limit_bench *b, uint64_t *s, uint32_t count)
+{
+    uint64_t no = 0;
+    for (uint32_t i = 0; i < LIMIT_BENCH_BATCH; i++) {
+        const uint32_t k = limit_next_key(s, count);
+        no += cellar_rl_check(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, NULL) != CELLAR_OK;
+    }
+    return no;
+}
+
+static uint64_t limit_batch_at(limit_bench *b, uint64_t *s, uint32_t count)
+{
+    uint64_t no = 0;
+    const uint64_t now = cellar_rl_now(b->ours);
+    for (uint32_t i = 0; i < LIMIT_BENCH_BATCH; i++) {
+        const uint32_t k = limit_next_key(s, count);
+        no += cellar_rl_check_at(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, now, NULL) != CELLAR_OK;
+    }
+    return no;
+}
+
+static uint64_t limit_batch_uthash(limit_bench *b, uint64_t *s, uint32_t count)
+{
+    uint64_t no = 0;
+    for (uint32_t i = 0; i < LIMIT_BENCH_BATCH; i++) {
+        const char *key = b->keys[limit_next_key(s, count)];
+        const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, key, LIMIT_BENCH_KEY);
+        const uint64_t second = host_wall_ns() / 1000000000u;
+        limit_entry *e = NULL;
+        pthread_mutex_lock(&b->mutex);
+        HASH_FIND_BYHASHVALUE(hh, b->table, key, LIMIT_BENCH_KEY, hash, e);
+        if (e == NULL) {
+            e = calloc(1, sizeof *e);
+            if (e == NULL) {
+                abort();
+            }
+            memcpy(e->key, key, LIMIT_BENCH_KEY);
+            HASH_ADD_BYHASHVALUE(hh, b->table, key, LIMIT_BENCH_KEY, hash, e);
+        }
+        if (e->second != second) {
+            e->second = second;
+            e->count = 0;
+        }
+        no += e->count++ >= LIMIT_BENCH_RATE;
+        pthread_mutex_unlock(&b->mutex);
+    }
+    return no;
+}
+
+/* ---- drivers ---- */
+
+typedef struct limit_driver {
+    pid_t pid; /* 0: not there */
+    FILE *to, *from;
+} limit_driver;
+
+static bool limit_ask(limit_driver *d, const char *line, char *answer, size_t cap)
+{
+    return fprintf(d->to, "%s\n", line) > 0 && fflush(d->to) == 0 &&
+           fgets(answer, (int)cap, d->from) != NULL;
+}
+
+static uint64_t limit_field(const char *json, const char *name)
+{
+    char quoted[32];
+    snprintf(quoted, sizeof quoted, "\"%s\":", name);
+    const char *at = strstr(json, quoted);
+    return at != NULL ? strtoull(at + strlen(quoted), NULL, 10) : 0;
+}
+
+static void limit_driver_start(limit_driver *d, const char *name, uint32_t keys)
+{
+    char path[256], line[64], answer[256];
+    int to[2], from[2];
+    memset(d, 0, sizeof *d);
+    snprintf(path, sizeof path, "build/bench/peers/%s", name);
+    if (access(path, X_OK) != 0 || pipe(to) != 0 || pipe(from) != 0) {
+        json_say("limit", name, NULL, "skip", "not built: make bench-peers");
+        return;
+    }
+    const pid_t pid = fork();
+    if (pid == 0) {
+        dup2(to[0], 0);
+        dup2(from[1], 1);
+        close(to[1]);
+        close(from[0]);
+        execl(path, name, (char *)NULL);
+        _exit(127);
+    }
+    close(to[0]);
+    close(from[1]);
+    d->to = fdopen(to[1], "w");
+    d->from = fdopen(from[0], "r");
+    snprintf(line, sizeof line, "open %u", keys);
+    if (pid < 0 || d->to == NULL || d->from == NULL ||
+        !limit_ask(d, "hello", answer, sizeof answer)) {
+        json_say("limit", name, NULL, "skip", "driver does not answer");
+        return;
+    }
+    printf("%-10s %s", name, answer);
+    if (limit_ask(d, line, answer, sizeof answer) && limit_field(answer, "entries") == keys) {
+        d->pid = pid;
+    }
+}
+
+static void limit_driver_stop(limit_driver *d)
+{
+    if (d->pid != 0) {
+        fprintf(d->to, "quit\n");
+        fclose(d->to);
+        fclose(d->from);
+        waitpid(d->pid, NULL, 0);
+    }
+}
+
+/* ---- windows ---- */
+
+typedef enum limit_subject_id {
+    LIMIT_OURS, LIMIT_OURS_AT, LIMIT_UTHASH, LIMIT_GOVERNOR, LIMIT_XTIMERATE, LIMIT_SUBJECTS
+} limit_subject_id;
+static const char *const limit_names[] = { "cellar", "cellar_at", "uthash", "governor", "xtimerate" };
+static limit_batch_fn *const limit_batches[] = { limit_batch_ours, limit_batch_at,
+                                                 limit_batch_uthash, NULL, NULL };
+
+typedef struct limit_worker {
+    limit_bench *bench;
+    limit_batch_fn *batch;
+    atomic_uint *start;
+    uint64_t window_ns, ops, bad, seed, cpu_ns, wall_ns;
+    uint32_t index, count;
+} limit_worker;
+
+static void *limit_work(void *arg)
+{
+    limit_worker *w = arg;
+    uint64_t s = w->seed;
+    host_pin(w->index);
+    atomic_fetch_sub(w->start, 1);
+    while (atomic_load(w->start) != 0) {
+    }
+    const uint64_t cpu = host_thread_cpu_ns(), begin = host_wall_ns();
+    do {
+        w->bad += w->batch(w->bench, &s, w->count);
+        w->ops += LIMIT_BENCH_BATCH;
+    } while (host_wall_ns() - begin < w->window_ns);
+    w->wall_ns = host_wall_ns() - begin;
+    w->cpu_ns = host_thread_cpu_ns() - cpu;
+    return NULL;
+}
+
+typedef enum limit_clock { LIMIT_WALL, LIMIT_CPU, LIMIT_CLOCKS } limit_clock;
+
+static bool limit_window_here(limit_bench *b, limit_batch_fn *batch, uint32_t threads,
+                              uint32_t count, uint32_t ms, uint64_t seed, double mops[LIMIT_CLOCKS])
+{
+    limit_worker w[LIMIT_BENCH_THREADS];
+    pthread_t t[LIMIT_BENCH_THREADS];
+    atomic_uint start = threads;
+    uint64_t ops = 0, cpu = 0, wall = 1, bad = 0;
+    for (uint32_t i = 0; i < threads; i++) {
+        w[i] = (limit_worker){ b, batch, &start, ms * UINT64_C(1000000), 0, 0, seed + i * 77777, 0,
+                               0, i, count };
+        if (pthread_create(&t[i], NULL, limit_work, &w[i]) != 0) {
+            abort();
+        }
+    }
+    for (uint32_t i = 0; i < threads; i++) {
+        pthread_join(t[i], NULL);
+        ops += w[i].ops;
+        bad += w[i].bad;
+        cpu += w[i].cpu_ns;
+        wall = w[i].wall_ns > wall ? w[i].wall_ns : wall;
+    }
+    mops[LIMIT_WALL] = (double)ops * 1e3 / (double)wall;
+    mops[LIMIT_CPU] = (double)ops * 1e3 / (double)(cpu / threads);
+    return bad == 0;
+}
+
+static bool limit_window_there(limit_driver *d, const char *metric, uint32_t threads, uint32_t ms,
+                               double mops[LIMIT_CLOCKS])
+{
+    char line[64], answer[256];
+    snprintf(line, sizeof line, "window %s %u %u", metric, threads, ms);
+    if (!limit_ask(d, line, answer, sizeof answer)) {
+        return false;
+    }
+    const double ops = (double)limit_field(answer, "ops");
+    mops[LIMIT_WALL] = ops * 1e3 / (double)limit_field(answer, "wall_ns");
+    mops[LIMIT_CPU] = ops * 1e3 / ((double)limit_field(answer, "cpu_ns") / threads);
+    return ops > 0 && limit_field(answer, "bad") == 0;
+}
+
+typedef struct limit_figures {
+    double value[LIMIT_CLOCKS][LIMIT_BENCH_ROUNDS];
+    double ratio[LIMIT_SUBJECTS][LIMIT_CLOCKS][LIMIT_BENCH_ROUNDS]; /* this one to the others */
+} limit_figures;
+
+static void limit_report(const char *metric, uint32_t threads, limit_clock clock, uint32_t subject,
+                         const limit_figures *f, uint32_t rounds, int vs, uint64_t c2c)
+{
+    double values[LIMIT_BENCH_ROUNDS], ratios[LIMIT_BENCH_ROUNDS];
+    json_row row;
+    json_row_init(&row);
+    row.bench = "limit";
+    row.subject = limit_names[subject == LIMIT_OURS_AT ? LIMIT_OURS : subject];
+    row.workload = strcmp(metric, "check_hot") == 0 ? "limit_hot" : "limit100k_16";
+    row.metric = subject == LIMIT_OURS_AT ? "check_at" : metric;
+    row.clock = clock == LIMIT_CPU ? "cpu" : "wall";
+    row.regime = "cold";
+    row.threads = threads;
+    row.rounds = rounds;
+    row.c2c_ns = c2c;
+    row.c2c = cell_state_name(cell_state_of(c2c));
+    memcpy(values, f->value[clock], sizeof values);
+    row.value = cell_quantile(values, rounds, 0.5);
+    row.best = cell_quantile(values, rounds, 1);
+    printf("%-9s %u thread%s  %-4s %-9s %8.2f Mchecks/s  %7.1f ns", row.metric, threads,
+           threads > 1 ? "s" : " ", row.clock, row.subject, row.value,
+           1000.0 * threads / row.value);
+    if (vs >= 0) {
+        memcpy(ratios, f->ratio[vs][clock], sizeof ratios);
+        row.vs = limit_names[vs];
+        row.ratio = cell_quantile(ratios, rounds, 0.5);
+        row.p25 = cell_quantile(ratios, rounds, 0.25);
+        row.p75 = cell_quantile(ratios, rounds, 0.75);
+        printf("  %5.2f x %s  [%.2f %.2f]", row.ratio, row.vs, row.p25, row.p75);
+    }
+    printf("\n");
+    json_write(&row);
+}
+
+static int limit_shape(const cell_options *o, limit_bench *b, limit_driver *d, const char *metric,
+                       uint32_t threads)
+{
+    static limit_figures of[LIMIT_SUBJECTS];
+    const uint64_t c2c = host_c2c_ns();
+    const uint32_t count = strcmp(metric, "check_hot") == 0 ? 1 : b->key_count;
+    uint32_t rounds = 0;
+    bool have[LIMIT_SUBJECTS];
+    for (; rounds < o->rounds && rounds < LIMIT_BENCH_ROUNDS; rounds++) {
+        for (uint32_t i = 0; i < LIMIT_SUBJECTS; i++) {
+            const uint32_t s = rounds % 2 == 0 ? i : LIMIT_SUBJECTS - 1 - i;
+            double mops[LIMIT_CLOCKS] = { 0, 0 };
+            limit_driver *peer = s == LIMIT_GOVERNOR ? &d[0] : s == LIMIT_XTIMERATE ? &d[1] : NULL;
+            have[s] = peer == NULL || peer->pid != 0;
+            const bool ok = !have[s] ||
+                (peer == NULL ? limit_window_here(b, limit_batches[s], threads, count, o->window_ms,
+                                                  rounds * UINT64_C(1000003), mops)
+                              : limit_window_there(peer, metric, threads, o->window_ms, mops));
+            if (!ok) {
+                json_say("limit", limit_names[s], metric, "crash", "a check was denied");
+                return CELL_WRONG;
+            }
+            for (uint32_t c = 0; c < LIMIT_CLOCKS; c++) {
+                of[s].value[c][rounds] = mops[c];
+            }
+        }
+        for (uint32_t a = 0; a < LIMIT_SUBJECTS; a++) {
+            for (uint32_t s = 0; s < LIMIT_SUBJECTS; s++) {
+                for (uint32_t c = 0; c < LIMIT_CLOCKS; c++) {
+                    of[a].ratio[s][c][rounds] = of[a].value[c][rounds] / of[s].value[c][rounds];
+                }
+            }
+        }
+    }
+    for (int c = LIMIT_WALL; c < LIMIT_CLOCKS; c++) {
+        for (uint32_t s = LIMIT_UTHASH; s < LIMIT_SUBJECTS; s++) {
+            if (!have[s]) {
+                continue;
+            }
+            limit_report(metric, threads, (limit_clock)c, LIMIT_OURS, &of[LIMIT_OURS], rounds,
+                         (int)s, c2c);
+            limit_report(metric, threads, (limit_clock)c, LIMIT_OURS_AT, &of[LIMIT_OURS_AT], rounds,
+                         (int)s, c2c);
+            limit_report(metric, threads, (limit_clock)c, s, &of[s], rounds, -1, c2c);
+        }
+    }
+    return CELL_OK;
+}
+
+/* ---- bytes a key ---- */
+
+static uint64_t limit_clock_still(void *ctx)
+{
+    (void)ctx;
+    return UINT64_C(1000000000000);
+}
+
+/* Keys that never die, until a thousand new ones cost more than `share` / 1000 others. */
+static double limit_bytes_a_key(uint64_t share)
+{
+    cellar_rl_config c = CELLAR_RL_CONFIG_INIT;
+    const cellar_rl_rule rule = cellar_rl_gcra(1, CELLAR_RL_DAY, 10);
+    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter *l;
+    c.clock = limit_clock_still;
+    c.max_overrides = UINT32_MAX;
+    if (cellar_rl_open(&c, &rule, 1, &l) != CELLAR_OK) {
+        abort();
+    }
+    uint64_t n = 0, lost = 0, held = 0;
+    for (;;) {
+        for (int i = 0; i < 10000; i++, n++) {
+            if (cellar_rl_check(l, &n, sizeof n, 1, NULL) != CELLAR_OK) {
+                abort();
+            }
+        }
+        cellar_rl_stats_get(l, &s);
+        if (s.live_evicted - lost > 10 * share) {
+            break;
+        }
+        lost = s.live_evicted;
+        held = s.keys;
+    }
+    cellar_rl_close(l);
+    return (double)s.bytes / (double)held;
+}
+
+static int limit_run_suite(const cell_options *o)
+{
+    limit_bench b = { .key_count = 100000 };
+    limit_driver d[2];
+    unsigned char secret[32];
+    const cellar_rl_rule rule = cellar_rl_gcra(LIMIT_BENCH_RATE, CELLAR_RL_SECOND, LIMIT_BENCH_RATE);
+    int status = CELL_OK;
+    printf("\nlimit  (one check, 16-byte keys, uniform over %u, or one hot key)\n", b.key_count);
+    memset(secret, 7, sizeof secret);
+    base_hash_key_init(&b.hash_key, BASE_HASH_FOLD, secret);
+    pthread_mutex_init(&b.mutex, NULL);
+    b.keys = malloc((size_t)b.key_count * LIMIT_BENCH_KEY);
+    if (b.keys == NULL || cellar_rl_open(NULL, &rule, 1, &b.ours) != CELLAR_OK) {
+        abort();
+    }
+    for (uint32_t k = 0; k < b.key_count; k++) {
+        char text[LIMIT_BENCH_KEY + 1];
+        snprintf(text, sizeof text, "user:%011u", k);
+        memcpy(b.keys[k], text, LIMIT_BENCH_KEY);
+        (void)cellar_rl_check(b.ours, b.keys[k], LIMIT_BENCH_KEY, 1, NULL);
+    }
+    limit_driver_start(&d[0], "governor", b.key_count);
+    limit_driver_start(&d[1], "xtimerate", b.key_count);
+    for (uint32_t threads = 1; threads <= LIMIT_BENCH_THREADS && threads <= host_cpu_count();
+         threads++) {
+        for (int hot = 0; hot < 2; hot++) {
+            const int s = limit_shape(o, &b, d, hot != 0 ? "check_hot" : "check", threads);
+            status = s > status ? s : status;
+        }
+    }
+    limit_driver_stop(&d[0]);
+    limit_driver_stop(&d[1]);
+    double bytes = limit_bytes_a_key(0);
+    suite_say("limit", "cellar", "limit_fill_lossless", "limit_key_bytes", &bytes, 1, NULL, NULL);
+    bytes = limit_bytes_a_key(20);
+    suite_say("limit", "cellar", "limit_fill_2pct", "limit_key_bytes", &bytes, 1, NULL, NULL);
+    cellar_rl_close(b.ours);
+    limit_entry *e, *next;
+    HASH_ITER(hh, b.table, e, next) {
+        HASH_DELETE(hh, b.table, e);
+        free(e);
+    }
+    free(b.keys);
+    return status;
+}
+
+const bench_suite suite_limit = { "limit", "rate limiters beside governor, x/time/rate and uthash",
+                                  limit_run_suite, NULL, NULL };
