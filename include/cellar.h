@@ -188,6 +188,10 @@ typedef enum cellar_cause {
 
 enum { CELLAR_EVICT_DEFAULT = 0, CELLAR_EVICT_ADAPTIVE = 1, CELLAR_EVICT_S3FIFO = 2,
        CELLAR_EVICT_LRU = 3, CELLAR_EVICT_FIFO = 4 };      /* default: ADAPTIVE                   */
+/* What a power cut may take; see "Disk tier". The death of the process takes nothing, at any. */
+enum { CELLAR_L2_DROP = 0, CELLAR_L2_KEEP = 1, CELLAR_L2_ALWAYS = 2 }; /* ALWAYS: later          */
+enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
+#define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
 enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
 enum { CELLAR_BLOOM_OFF = 0, CELLAR_BLOOM_OBSERVING = 1, CELLAR_BLOOM_AUTHORITATIVE = 2 };
@@ -258,9 +262,9 @@ typedef struct cellar_view_opts {
     uint32_t log_level;            /* later                                                       */
     uint32_t quota_min_pct;        /* later: share of the memory that is this view's              */
     uint32_t quota_max_pct;        /* later                                                       */
-    uint32_t no_l2;                /* later: disk tier                                            */
-    uint32_t secret;               /* later: no disk, wiped on free                               */
-    uint32_t l2_mode;              /* later: 0 on eviction, 1 each set behind, 2 each set through */
+    uint32_t no_l2;                /* 1: never on disk; counts when the view is first opened      */
+    uint32_t secret;               /* 1: the same, and nothing says that the view exists          */
+    uint32_t l2_mode;              /* CELLAR_L2_ON_EVICTION, ..; counts when first opened         */
     uint32_t l2_lz4;               /* later                                                       */
     uint32_t bloom_mode;           /* 0; or CELLAR_BLOOM_OBSERVING: see "Bloom guard"             */
     uint32_t watch_unchanged;      /* later                                                       */
@@ -324,19 +328,19 @@ typedef struct cellar_config {
     cellar_log_fn   log;           /* NULL = silent                                               */
     void    *log_ctx;
     const char *policy_file;       /* later: policies                                             */
-    const char *l2_path;           /* later: disk tier; the same down to l2_crypt                 */
-    const char *l2_stage_dir;
-    uint64_t l2_bytes;
-    uint64_t l2_avg_object_bytes;
-    uint64_t l2_write_bps;
-    uint64_t l2_write_bpd;
-    int64_t  l2_sync_ms;
-    int64_t  l2_min_ttl_ms;
-    int64_t  l2_close_ms;
-    uint32_t l2_sync;
-    uint32_t l2_on_bad;
-    uint32_t l2_required;
-    uint32_t l2_direct_read;
+    const char *l2_path;           /* directory of the disk tier, made if absent; NULL = none     */
+    const char *l2_stage_dir;      /* later                                                       */
+    uint64_t l2_bytes;             /* of all its files, from CELLAR_L2_BYTES_MIN; set with l2_path*/
+    uint64_t l2_avg_object_bytes;  /* expected, sizes its index; 0 = 1,024                        */
+    uint64_t l2_write_bps;         /* later                                                       */
+    uint64_t l2_write_bpd;         /* later                                                       */
+    int64_t  l2_sync_ms;           /* CELLAR_L2_KEEP: between two syncs; 0 = 1,000                */
+    int64_t  l2_min_ttl_ms;        /* what has less left is not written; 0 = 10,000               */
+    int64_t  l2_close_ms;          /* later                                                       */
+    uint32_t l2_sync;              /* CELLAR_L2_DROP or CELLAR_L2_KEEP                            */
+    uint32_t l2_on_bad;            /* later                                                       */
+    uint32_t l2_required;          /* 1: open fails when the disk tier cannot be used             */
+    uint32_t l2_direct_read;       /* later: down to l2_crypt                                     */
     uint32_t l2_mmap_read;
     uint32_t l2_allow_network;
     uint32_t l2_sigbus_handler;
@@ -1797,6 +1801,24 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
  * cost:    up to budget_us, one bounded step over it at most
  * example: while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}                               */
 CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired);
+
+/* Disk tier. With l2_path and l2_bytes set, entries that leave memory go to a log in that
+ * directory, misses come back from it with what is left of their time to live, and after a restart,
+ * clean or not, the cache is warm. It is a hint, never the truth: damage is a miss, trouble with
+ * the disk leaves the store with its memory alone (cellar_last_error of the root says why), puts
+ * are dropped, not waited for. Deletes, overwrites, clears and bumps are never lost to the death of
+ * the process. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or clean close saw if
+ * nothing was changed since, else nothing; CELLAR_L2_KEEP all that was done before the last sync,
+ * one every l2_sync_ms, and of later changes some. Entries with tags are not written. One process
+ * at a time. Keys and values lie in the files in clear; a file that another program cuts short
+ * while the store is open may end the process (SIGBUS). */
+
+/* Make all that is on the disk tier outlive a power cut.
+ * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error), E_INVAL, E_CLOSED
+ * thread:  any; waits for the disk. At CELLAR_L2_DROP changes wait meanwhile, too
+ * cost:    a few syncs of what has not been synced yet
+ * example: if (cellar_sync(c) == CELLAR_OK) { checkpointed = 1; }                                */
+CELLAR_API cellar_err cellar_sync(cellar *c);
 
 /* Options that can change while the store runs: name, number, scope, unit, help. */
 #define CELLAR_OPTIONS(X) \

@@ -354,7 +354,7 @@ static void set_options_are_checked(void)
 
 static void config_fields_are_checked(void)
 {
-    struct { const char *field; cellar_config cfg; cellar_err want; } t[40];
+    struct { const char *field; cellar_config cfg; cellar_err want; } t[64];
     size_t n = 0;
     cellar *c = (cellar *)&n;
 #define BAD(code, assignment)                                                                      \
@@ -389,8 +389,20 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, max_age_ms = -5);
     BAD(E_INVAL, stale_ms = INT64_MAX);
     BAD(E_INVAL, root_name = long_name);
-    BAD(E_UNSUPPORTED, l2_path = "/tmp/x");
-    BAD(E_UNSUPPORTED, l2_bytes = 1);
+    BAD(E_INVAL, l2_path = "/tmp/x");                        /* without l2_bytes */
+    BAD(E_INVAL, l2_bytes = CELLAR_L2_BYTES_MIN);            /* without l2_path */
+    BAD(E_INVAL, l2_path = ""; t[n].cfg.l2_bytes = CELLAR_L2_BYTES_MIN);
+    BAD(E_INVAL, l2_path = "/tmp/x"; t[n].cfg.l2_bytes = CELLAR_L2_BYTES_MIN - 1);
+    BAD(E_INVAL, l2_path = "/tmp/x"; t[n].cfg.l2_bytes = UINT64_MAX);
+    BAD(E_INVAL, l2_sync_ms = -1);
+    BAD(E_INVAL, l2_min_ttl_ms = -1);
+    BAD(E_INVAL, l2_required = 2);
+    BAD(E_INVAL, l2_avg_object_bytes = UINT64_MAX);
+    BAD(E_UNSUPPORTED, l2_sync = CELLAR_L2_ALWAYS);
+    BAD(E_UNSUPPORTED, l2_stage_dir = "x");
+    BAD(E_UNSUPPORTED, l2_write_bps = 1);
+    BAD(E_UNSUPPORTED, l2_direct_read = 1);
+    BAD(E_UNSUPPORTED, l2_on_bad = 1);
     BAD(E_UNSUPPORTED, policy_file = "p");
     BAD(E_INVAL, load_workers = 65);
     BAD(E_INVAL, load_queue = 65537);
@@ -452,7 +464,10 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.eager_pct = 50; o.xfetch_beta_x100 = 100);
     BAD_VIEW(E_INVAL, o.soft_ms = 2; o.hard_ms = 1);
     BAD_VIEW(E_UNSUPPORTED, o.quota_max_pct = 10);
-    BAD_VIEW(E_UNSUPPORTED, o.secret = 1);
+    BAD_VIEW(E_INVAL, o.secret = 2);
+    BAD_VIEW(E_INVAL, o.no_l2 = 2);
+    BAD_VIEW(E_INVAL, o.l2_mode = 3);
+    BAD_VIEW(E_UNSUPPORTED, o.l2_lz4 = 1);
     BAD_VIEW(E_INVAL, o.hard_ms = -1);
     BAD_VIEW(E_UNSUPPORTED, o.deps = 1);
     BAD_VIEW(E_UNSUPPORTED, o.reserved0 = 1);

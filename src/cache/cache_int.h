@@ -94,6 +94,8 @@ struct cellar {
     _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that must keep it */
     uint32_t name_len;
     bool dropped;           /* VIEW */
+    bool no_disk;           /* constant: no tier below hears of it, changes included */
+    uint8_t disk_mode;      /* constant: CELLAR_L2_... */
     char name[CELLAR_VIEW_NAME_MAX + 1];
     cache_error error;      /* rank ERROR: the store's error lock */
     cellar_breaker *_Atomic breaker; /* NULL: none; set once, freed with the view */
@@ -149,6 +151,11 @@ struct cache_store {
     stats *stats;
     const cache_tier *tier; /* NULL: none; a forked child has none */
     cache_tier_host tier_host;
+    struct l2 *disk;        /* NULL: none, or not usable */
+    cache_tier disk_tier;   /* over `disk`; what tier points to then */
+    cellar_err disk_err;    /* why there is none although it was asked for; constant */
+    int disk_errno;
+    char disk_text[120];
     _Atomic uint64_t *stamps; /* {u48 changes, u16 pending}; NULL without tier */
     _Atomic uint64_t *stamps_parent; /* in a forked child: what the parent's were; for close */
     uint64_t stamp_mask;
@@ -283,6 +290,18 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
 /* Look into the tier after a miss; back-fills L1. */
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len);
+
+/* ---- disk.c ---- */
+/* The disk tier the configuration asks for, if any, before the first key is hashed. */
+CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* the store is not to be after all */
+CELLAR_PRIVATE void cache_disk_close(cache_store *s);
+/* A view is open under these numbers: the tier learns of them, or forgets it. No lock held. */
+CELLAR_PRIVATE void cache_disk_view_opened(cellar *v, uint32_t vgen, uint32_t version);
+CELLAR_PRIVATE void cache_disk_view_died(cellar *v, uint32_t vgen); /* 0: dropped */
+/* A set that has just been done goes down at once (l2_mode). */
+CELLAR_PRIVATE void cache_disk_store(cellar *c, const l1_key *k, const l1_put_spec *p);
+CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
 
 /* ---- set.c ---- */
 typedef struct cache_plan { /* what a write's options come to; one for a whole batch */

@@ -198,7 +198,7 @@ CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
     cache_store *s = c->store;
     BASE_ASSERT(base_self()->load_frames == f);
     base_self()->load_frames = f->outer;
-    if (f->raised != 0 && s->tier != NULL) {
+    if (f->raised != 0 && s->tier != NULL && !c->no_disk) {
         cache_tier_key key;
         cache_tier_key_of(c, k, &key);
         s->tier->kill(s->tier->ctx, &key);
@@ -244,6 +244,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
                                           size_t *value_len)
 {
     cache_store *s = c->store;
+    if (c->no_disk) { return CELLAR_MISS; }
     const uint64_t expect = base_load_acq(cache_stamp(s, k->hash));
     cache_tier_key key;
     cache_tier_key_of(c, k, &key);

@@ -136,7 +136,8 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
     cache_store *s = ctx;
     cache_whose whose;
     cellar *view = cache_vgen_view(s, what->owner, &whose);
-    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && view != NULL && !whose.dropped) {
+    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && view != NULL && !whose.dropped &&
+        !view->no_disk) {
         cache_demote(s, what, view->id);
     }
     if (base_load_rlx(&s->told) > (s->tier != NULL ? 1u : 0u)) {

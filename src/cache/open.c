@@ -119,11 +119,9 @@ typedef struct cache_later { /* a field of a part that does not exist yet */
 
 static const cache_later cache_config_later[] = {
     CACHE_LATER(log_keys),
-    CACHE_LATER(policy_file), CACHE_LATER(l2_path), CACHE_LATER(l2_stage_dir),
-    CACHE_LATER(l2_bytes), CACHE_LATER(l2_avg_object_bytes), CACHE_LATER(l2_write_bps),
-    CACHE_LATER(l2_write_bpd), CACHE_LATER(l2_sync_ms), CACHE_LATER(l2_min_ttl_ms),
-    CACHE_LATER(l2_close_ms), CACHE_LATER(l2_sync), CACHE_LATER(l2_on_bad),
-    CACHE_LATER(l2_required), CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
+    CACHE_LATER(policy_file), CACHE_LATER(l2_stage_dir), CACHE_LATER(l2_write_bps),
+    CACHE_LATER(l2_write_bpd), CACHE_LATER(l2_close_ms), CACHE_LATER(l2_on_bad),
+    CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
     CACHE_LATER(l2_allow_network), CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
     CACHE_LATER(l2_crypt), CACHE_LATER(deps), CACHE_LATER(favor), CACHE_LATER(advisor),
     CACHE_LATER(workers),
@@ -148,6 +146,9 @@ static cellar_err cache_config_check_later(const cellar_config *cfg)
             (void)snprintf(text, sizeof text, "%s belongs to a later part", l->name);
             return cache_config_refuse(CELLAR_E_UNSUPPORTED, text);
         }
+    }
+    if (cfg->l2_sync > CELLAR_L2_KEEP) {
+        return cache_config_refuse(CELLAR_E_UNSUPPORTED, "this level of l2_sync is a later part");
     }
     return CELLAR_OK;
 }
@@ -176,6 +177,16 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->idle_ms < 0) { return "idle_ms"; }
     if (cfg->max_age_ms < 0) { return "max_age_ms"; }
     if (cfg->stale_ms < 0) { return "stale_ms"; }
+    if ((cfg->l2_path == NULL) != (cfg->l2_bytes == 0)) { return "l2_path and l2_bytes (both)"; }
+    if (cfg->l2_path != NULL && cfg->l2_path[0] == '\0') { return "l2_path"; }
+    if (cfg->l2_path != NULL && (cfg->l2_bytes < CELLAR_L2_BYTES_MIN ||
+                                 cfg->l2_bytes > INT64_MAX)) {
+        return "l2_bytes";
+    }
+    if (cfg->l2_avg_object_bytes > UINT32_MAX) { return "l2_avg_object_bytes"; }
+    if (cfg->l2_sync_ms < 0) { return "l2_sync_ms"; }
+    if (cfg->l2_min_ttl_ms < 0) { return "l2_min_ttl_ms"; }
+    if (cfg->l2_required > 1) { return "l2_required"; }
     const char *load = cache_load_config_range(cfg);
     if (load != NULL) { return load; }
     if ((cfg->alloc == NULL) != (cfg->free == NULL)) { return "alloc and free (both or neither)"; }
@@ -433,13 +444,15 @@ static bool cache_registry_add(cache_store *s)
 
 static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
 {
-    cellar_err err = cache_hash_choose(s, cfg);
+    cellar_err err = cache_disk_open(s, cfg);
     if (err != CELLAR_OK) { return err; }
+    err = cache_hash_choose(s, cfg);
+    if (err != CELLAR_OK) { goto drop_disk; }
     err = CELLAR_E_NOMEM;
     s->stats = stats_create(&s->account);
     if (s->stats == NULL) {
         (void)cache_config_refuse(err, "no memory for the counters");
-        return err;
+        goto drop_disk;
     }
     err = cache_views_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_stats; }
@@ -487,6 +500,8 @@ drop_views:
     cache_views_close(s);
 drop_stats:
     stats_destroy(s->stats);
+drop_disk:
+    cache_disk_abandon(s);
     return err;
 }
 
@@ -523,12 +538,16 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         cache_stamps_close(s);
         cache_views_close(s);
         stats_destroy(s->stats);
+        cache_disk_abandon(s);
         cache_shell_free(s);
         return cache_config_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
     }
     if (full.root != NULL && !cache_root_guards(s, full.root)) {
         (void)cellar_close(s->root);
         return cache_config_refuse(CELLAR_E_SPACE, "no room for the root's filter or breaker");
+    }
+    if (s->disk_err != CELLAR_OK) {
+        (void)cache_fail(s->root, s->disk_err, s->disk_errno, s->disk_text);
     }
     *out = s->root;
     return CELLAR_OK;
@@ -620,6 +639,7 @@ static bool cache_store_end(cache_store *s)
     if (s->tier != NULL && s->tier->close != NULL) {
         s->tier->close(s->tier->ctx, base_add_sat(base_now_ms(&s->clock), 5000));
     }
+    cache_disk_close(s);
     s->account.make_room = NULL;
     l1 *gone = s->l1;
     cache_load_destroy(s);

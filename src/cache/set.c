@@ -254,6 +254,7 @@ CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
         err = l1_put(c->l1, k, p);
         cache_change_end(c, &f, k);
+        if (err == CELLAR_OK && c->disk_mode != 0) { cache_disk_store(c, k, p); }
     }
     if (value) { cache_filter_end(c, k, &filter); }
     return err;

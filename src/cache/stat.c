@@ -246,6 +246,7 @@ static void cache_metrics_given(cache_store *s, stats_source *from)
     from->given[STATS_GIVEN_PIN_LIMIT] = l.pin_limit;
     from->given[STATS_GIVEN_LOCKED_READS] = l.fallback_reads;
     from->given[STATS_GIVEN_PARKED] = l.parked_total;
+    cache_disk_given(s, from->given);
 }
 
 CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len)

@@ -34,6 +34,10 @@ typedef struct cache_tier_meta { /* 0 where not said: none */
     uint8_t kind, cost, uses, reserved;
 } cache_tier_meta;
 
+typedef struct cache_tier_view {
+    uint32_t id, vgen, version;
+} cache_tier_view;
+
 typedef struct cache_tier_host { /* given to attach; valid until close */
     void *ctx;
     /* Have there been no changes of the key's class since `stamp`? Any lock may be held. */
@@ -71,6 +75,12 @@ typedef struct cache_tier {
                           void *fn_ctx);
     void (*stats)(void *ctx, cache_tier_stats *out);
     void (*close)(void *ctx, int64_t deadline_ms);
+    /* Only tiers that survive a restart; else NULL. Names and numbers of views: */
+    bool (*view_find)(void *ctx, const char *name, size_t len, cache_tier_view *out);
+    /* From now on; vgen 0: the view is gone. name NULL: of one already known. */
+    void (*view_set)(void *ctx, const cache_tier_view *v, const char *name, size_t len);
+    void (*numbers)(void *ctx, uint32_t *next_vgen, uint32_t *next_id); /* never given out yet */
+    void (*retire)(void *ctx); /* generations begin anew: nothing stored counts, nothing comes */
     void (*forked)(void *ctx); /* in a forked child: let go without touching anything shared */
 } cache_tier;
 

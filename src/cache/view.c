@@ -23,6 +23,7 @@
 #include "cache/cache_int.h"
 
 #define CACHE_VGENS_LEAST 64u
+#define CACHE_VGENS_DISK 1024u /* numbers from before a restart should find their cells free */
 
 /* ---- generations ---- */
 
@@ -160,6 +161,7 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
         l1_stats_get(s->l1, &now);
         base_yield();
     } while (now.entries != 0);
+    if (s->tier != NULL && s->tier->retire != NULL) { s->tier->retire(s->tier->ctx); }
     sync_take(VIEW, &s->view_lock);
     cache_renumber_views(s);
     sync_drop(VIEW, &s->view_lock);
@@ -292,6 +294,8 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
         return "idle_ms is over 2^32 - 1";
     }
     if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
+    if (o->no_l2 > 1 || o->secret > 1) { return "no_l2 or secret is not 0 or 1"; }
+    if (o->l2_mode > CELLAR_L2_WRITE_THROUGH) { return "l2_mode is not 0, 1 or 2"; }
     if (o->keep_age > 1) { return "keep_age is not 0 or 1"; }
     if (o->bloom_mode > CELLAR_BLOOM_OBSERVING) { return "bloom_mode is not 0 or 1"; }
     if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
@@ -312,8 +316,8 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
 /* Options of later parts. */
 static bool cache_view_opts_later(const cellar_view_opts *o)
 {
-    return (o->log_level | o->quota_min_pct | o->quota_max_pct | o->no_l2 | o->secret |
-            o->l2_mode | o->l2_lz4 | o->watch_unchanged | o->deps) != 0 ||
+    return (o->log_level | o->quota_min_pct | o->quota_max_pct | o->l2_lz4 |
+            o->watch_unchanged | o->deps) != 0 ||
            o->codec != NULL || o->batch != NULL ||
            o->policy_section != NULL || o->reserved0 != 0;
 }
@@ -428,6 +432,32 @@ CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk)
     sync_drop(VIEW, &s->view_lock);
 }
 
+/* A number of its own, drawn from the store's counter; there is none of its own to kill yet. */
+static bool cache_vgen_draw(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
+static bool cache_vgen_draw(cache_store *s, cellar *v)
+{
+    base_store_rlx(&v->vgen, s->next_vgen);
+    return cache_vgen_next(v, CELLAR_CAUSE_NONE);
+}
+
+/* The numbers the view had when the tier below last heard of it: what it stored is alive again.
+ * False: it never did, or its cell of the table is taken; then its generation begins anew. */
+static bool cache_view_adopt(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
+static bool cache_view_adopt(cache_store *s, cellar *v)
+{
+    cache_tier_view t;
+    if (s->tier == NULL || s->tier->view_find == NULL || v->no_disk) { return false; }
+    if (!s->tier->view_find(s->tier->ctx, v->name, v->name_len, &t)) { return false; }
+    v->id = t.id;
+    v->version = t.version;
+    cache_vgens *table = base_load_rlx(&s->vgens);
+    _Atomic uint64_t *cell = &table->cell[t.vgen & table->mask];
+    if (t.vgen == 0 || (base_load_rlx(cell) & CACHE_CELL_ALIVE) != 0) { return false; }
+    base_store_rel(cell, CACHE_CELL(t.vgen, v->slot, 0u, CACHE_CELL_ALIVE));
+    base_store_rel(&v->vgen, t.vgen); /* acquire in cache_key */
+    return true;
+}
+
 static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
 {
     const char *name = cfg->root_name != NULL ? cfg->root_name : "";
@@ -445,6 +475,10 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
     sync_take(VIEW, &s->view_lock);
     if (cfg->root != NULL) { cache_view_opts_apply(v, &o, &names); }
     v->version = cfg->root_version != 0 ? cfg->root_version : 1;
+    if (cfg->root != NULL) {
+        v->no_disk = o.no_l2 != 0 || o.secret != 0;
+        v->disk_mode = (uint8_t)o.l2_mode;
+    }
     v->handles = 1;
     base_store_rlx(&v->refs, 2u);
     base_store_rlx(&v->state, cache_state_now(s) | (cfg->disabled != 0 ? CACHE_OFF : 0u));
@@ -453,7 +487,20 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
     s->view_count = 1;
     cache_vgens *t = base_load_rlx(&s->vgens);
     base_store_rlx(&t->cell[0], CACHE_CELL(0u, 0u, 0u, CACHE_CELL_ALIVE));
+    if (s->tier != NULL && s->tier->view_find != NULL && !v->no_disk) {
+        const uint32_t wanted = v->version;
+        base_store_rlx(&t->cell[0], (uint64_t)0);
+        /* The root keeps its id 0; another public version than the stored one is a bump. */
+        if (!cache_view_adopt(s, v) ||
+            (cfg->root_version != 0 && v->version != cfg->root_version)) {
+            if (cfg->root_version != 0) { v->version = wanted; }
+            (void)cache_vgen_next(v, CELLAR_CAUSE_BUMPED); /* numbers are left: checked at open */
+        }
+        v->id = 0;
+    }
+    const uint32_t vgen = base_load_rlx(&v->vgen), version = v->version;
     sync_drop(VIEW, &s->view_lock);
+    cache_disk_view_opened(v, vgen, version);
     return CELLAR_OK;
 }
 
@@ -462,7 +509,14 @@ CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *
     s->max_views = cfg->max_views != 0 ? cfg->max_views : CACHE_VIEWS_MAX;
     s->next_vgen = cfg->first_vgen != 0 ? cfg->first_vgen : 1;
     s->next_id = 1;
-    cache_vgens *t = cache_vgens_new(s, CACHE_VGENS_LEAST);
+    uint32_t cells = CACHE_VGENS_LEAST;
+    if (s->tier != NULL && s->tier->numbers != NULL) {
+        uint32_t next_vgen;
+        s->tier->numbers(s->tier->ctx, &next_vgen, &s->next_id);
+        s->next_vgen = BASE_MAX(s->next_vgen, next_vgen);
+        cells = CACHE_VGENS_DISK;
+    }
+    cache_vgens *t = cache_vgens_new(s, cells);
     base_store_rlx(&s->vgens, t);
     cellar_err err = CELLAR_E_NOMEM;
     if (t != NULL && cache_page_room(s, 0)) { err = cache_root_open(s, cfg); }
@@ -549,13 +603,12 @@ static bool cache_view_settle(cache_store *s, cellar *v, const cellar_view_opts 
                               cache_class_name **names)
 {
     if (!cache_view_name(s, v)) { return false; }
-    base_store_rlx(&v->vgen, s->next_vgen); /* nothing of its own to kill */
-    if (!cache_vgen_next(v, CELLAR_CAUSE_NONE)) {
+    if (!cache_view_adopt(s, v) && !cache_vgen_draw(s, v)) {
         cache_view_unname(s, v);
         return false;
     }
     v->first_vgen = base_load_rlx(&v->vgen);
-    v->id = s->next_id++;
+    if (v->id == 0) { v->id = s->next_id++; }
     if (o != NULL) { cache_view_opts_apply(v, o, names); }
     v->handles = 1;
     base_store_rlx(&v->refs, 2u);
@@ -608,10 +661,16 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
         return CELLAR_E_NOMEM;
     }
     *out = cache_view_reopen(s, name, len, o, names);
+    if (o != NULL) {
+        fresh->no_disk = o->no_l2 != 0 || o->secret != 0;
+        fresh->disk_mode = (uint8_t)o->l2_mode;
+    }
     const bool settled = *out == NULL && cache_view_settle(s, fresh, o, names);
+    const uint32_t vgen = base_load_rlx(&fresh->vgen), version = fresh->version;
     sync_drop(VIEW, &s->view_lock);
     if (settled) {
         *out = fresh;
+        cache_disk_view_opened(fresh, vgen, version);
     } else {
         cache_view_release(fresh);
     }
@@ -678,7 +737,7 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
 static void cache_owner_died(cellar *v, uint32_t vgen)
 {
     cache_store *s = v->store;
-    if (s->tier != NULL) { s->tier->bump(s->tier->ctx, v->id, vgen); }
+    if (s->tier != NULL) { cache_disk_view_died(v, vgen); }
     l1_owner_died(s->l1);
     cache_thread_ring(s);
 }

@@ -339,6 +339,22 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
     }
 }
 
+CELLAR_PRIVATE void l2_retire(l2 *d)
+{
+    l2_worker_take(d);
+    base_store_rel(&d->broken, 1u);
+    l2_empty(d);
+    sync_take(L2_DEV, &d->view_lock);
+    d->view_count = 0;
+    d->next_vgen = d->next_id = 1;
+    sync_drop(L2_DEV, &d->view_lock);
+    (void)l2_dirty_now(d);
+    d->super.stage_ino = 0; /* nobody's: the next open takes nothing of it for alive */
+    (void)l2_meta_store(d);
+    (void)l2_super_store(d);
+    l2_worker_drop(d);
+}
+
 CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us)
 {
     if (!l2_worker_try(d)) { return false; }

@@ -109,6 +109,10 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const 
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_vgen(l2 *d);
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);
 
+/* The owner's generations begin anew: all that is stored is dead, nothing is stored any more, and
+ * the next open begins an empty store. */
+BASE_SPARE CELLAR_PRIVATE void l2_retire(l2 *d);
+
 /* OK: all that was acknowledged before the call outlives a power cut. E_IO. May wait. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_sync(l2 *d);
 /* The same for the log alone, and cheaper: what level ALWAYS promises of each change. */

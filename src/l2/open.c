@@ -442,12 +442,13 @@ CELLAR_PRIVATE void l2_close(l2 *d)
         base_thread_join(&d->thread);
     }
     while (l2_tick(d, 1000000)) {}
-    (void)l2_sync(d);
+    if (base_load_acq(&d->broken) == 0) { (void)l2_sync(d); }
     l2_free(d);
 }
 
 CELLAR_PRIVATE void l2_forked(l2 *d)
 {
+    for (uint32_t i = 0; i < L2_SHARDS; i++) { sync_reset(&d->index.shard[i].lock); }
     d->map = NULL; /* the child has not got it */
     l2_free(d);
 }

@@ -155,7 +155,32 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
     X(PIN_LIMIT, "cellar_l1_pin_limit_total", counter, ONE, "Pins refused: all slots in use.") \
     X(LOCKED_READS, "cellar_l1_locked_reads_total", counter, ONE, \
       "Reads that gave up optimism and took the bucket's lock.") \
-    X(PARKED, "cellar_l1_parked_total", counter, ONE, "Segments set aside because of a pin.")
+    X(PARKED, "cellar_l1_parked_total", counter, ONE, "Segments set aside because of a pin.") \
+    X(L2_BYTES, "cellar_l2_file_bytes", gauge, BYTES, "Bytes of the disk tier's files.") \
+    X(L2_ENTRIES, "cellar_l2_entries", gauge, ONE, "Entries the disk tier's index knows.") \
+    X(L2_SEGMENTS, "cellar_l2_segments", gauge, ONE, "Segments on disk that hold something.") \
+    X(L2_WARMING, "cellar_l2_warming", gauge, ONE, "1 while the index is read after an open.") \
+    X(L2_READS, "cellar_l2_reads_total", counter, ONE, "Look-ups in the disk tier.") \
+    X(L2_HITS, "cellar_l2_hits_total", counter, ONE, "Look-ups the disk tier answered.") \
+    X(L2_DAMAGE, "cellar_l2_damage_total", counter, ONE, "Records that did not verify.") \
+    X(L2_ERRORS, "cellar_l2_errors_total", counter, ONE, "Calls to the disk that failed.") \
+    X(L2_PUTS, "cellar_l2_puts_total", counter, ONE, "Entries offered to the disk tier.") \
+    X(L2_PUT_BYTES, "cellar_l2_put_bytes_total", counter, BYTES, "Bytes of entries written.") \
+    X(L2_DROPPED, "cellar_l2_dropped_total", counter, ONE, "Entries not written: no room.") \
+    X(L2_REFUSED, "cellar_l2_refused_total", counter, ONE, "Entries not written: unwanted.") \
+    X(L2_IDENTICAL, "cellar_l2_identical_total", counter, ONE, \
+      "Entries not written again: unchanged on disk.") \
+    X(L2_KILLS, "cellar_l2_changes_total", counter, ONE, "Changes the disk tier was told of.") \
+    X(L2_TOMBSTONES, "cellar_l2_tombstones_total", counter, ONE, "Changes that were logged.") \
+    X(L2_SEALED_BYTES, "cellar_l2_sealed_bytes_total", counter, BYTES, \
+      "Bytes of segments written to their places.") \
+    X(L2_RECLAIMED, "cellar_l2_reclaimed_total", counter, ONE, "Segments given up for new ones.") \
+    X(L2_EMPTIED, "cellar_l2_emptied_total", counter, ONE, \
+      "Times all on disk was given up: no room for a delete, or a sync failed.") \
+    X(L2_HOLES, "cellar_l2_holes_total", counter, ONE, \
+      "Stretches of the log that could not be read.") \
+    X(L2_INDEX_FULL, "cellar_l2_index_full_total", counter, ONE, \
+      "Entries on disk the index had no room for.")
 
 /* Figures of a table of keyed locks, which belongs to no store; src/lock keeps them: id, family,
  * label name and value ("" for none), kind, unit, help. */

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * disk: the disk level as a tier: what cache calls things, and what l2 calls them.
+ *
+ * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, listen, tick
+ *            view opened -> its generation from disk, or a fresh one that is logged
+ *            close -> what L1 holds goes down, then l2_close
+ * INVARIANTS a view that may not use the disk (no_l2, secret) has a generation no record carries,
+ *            so its changes need not be logged, and nothing of it is: not even its name.
+ *            Without a disk that works the store is L1 alone: opening never fails because of it,
+ *            unless l2_required says so; cellar_last_error of the root says why.
+ * LOCKING    none of its own. Generations are logged after VIEW is dropped; they only grow, so the
+ *            order in which two of them arrive does not matter.
+ * LIMITS     entries with tags or of kind error stay in memory: their marks are not on disk yet. */
+#include "cache/cache_int.h"
+
+#include <stdio.h>
+
+#include "l2/l2.h"
+
+#define CACHE_DISK_MIN_TTL_MS 10000
+#define CACHE_SPILL_BYTES ((size_t)64 << 10) /* of one value */
+
+/* ---- the table ---- */
+
+static bool cache_disk_hash_key(void *ctx, base_hash_key *out)
+{
+    const cache_store *s = ctx;
+    *out = *l2_hash_key(s->disk);
+    return true;
+}
+
+static l2_key cache_disk_key(const cache_tier_key *k)
+{
+    return (l2_key){ k->bytes, (uint32_t)k->len, k->vgen, k->hash }; /* len <= CELLAR_KEY_MAX */
+}
+
+static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len, cache_tier_meta *meta)
+{
+    const cache_store *s = ctx;
+    const l2_key key = cache_disk_key(k);
+    l2_meta m;
+    memset(&m, 0, sizeof m);
+    const cellar_err err = l2_get(s->disk, &key, buf, buf_cap, value_len, &m);
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
+    *meta = (cache_tier_meta){ .deadline_ms = m.deadline_ms, .stale_ms = m.stale_ms,
+                               .idle_ms = m.idle_ms, .version = m.version,
+                               .value_hash = m.value_hash, .l2_addr = m.addr,
+                               .user_flags = m.user_flags, .kind = m.kind, .cost = m.cost };
+    return err;
+}
+
+static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void *value,
+                                 size_t value_len, const cache_tier_meta *meta, uint64_t stamp)
+{
+    const cache_store *s = ctx;
+    if (meta->tag_count != 0 || meta->kind == (uint8_t)L1_ERROR) { return CELLAR_REFUSED; }
+    const l2_key key = cache_disk_key(k);
+    const l2_meta m = { .deadline_ms = meta->deadline_ms, .stale_ms = (uint32_t)meta->stale_ms,
+                        .idle_ms = (uint32_t)meta->idle_ms, .version = meta->version,
+                        .value_hash = meta->value_hash, .addr = meta->l2_addr,
+                        .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost };
+    const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
+    return l2_put(s->disk, &key, value, value_len, &m, &current);
+}
+
+static void cache_disk_kill(void *ctx, const cache_tier_key *k)
+{
+    const cache_store *s = ctx;
+    const l2_key key = cache_disk_key(k);
+    l2_kill(s->disk, &key);
+}
+
+static bool cache_disk_view_find(void *ctx, const char *name, size_t len, cache_tier_view *out)
+{
+    const cache_store *s = ctx;
+    l2_view v;
+    if (!l2_view_find(s->disk, name, len, &v)) { return false; }
+    *out = (cache_tier_view){ v.id, v.vgen, v.version };
+    return true;
+}
+
+static void cache_disk_view_set(void *ctx, const cache_tier_view *v, const char *name, size_t len)
+{
+    cache_store *s = ctx;
+    const l2_view view = { v->id, v->vgen, v->version };
+    const cellar_err err = l2_view_set(s->disk, &view, name, len);
+    if (err == CELLAR_OK) { return; }
+    /* Unknown after a restart: then the view gets a fresh one, and loses what it had. */
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "a view's generation was not kept");
+}
+
+static void cache_disk_numbers(void *ctx, uint32_t *next_vgen, uint32_t *next_id)
+{
+    const cache_store *s = ctx;
+    *next_vgen = l2_next_vgen(s->disk);
+    *next_id = l2_next_id(s->disk);
+}
+
+static void cache_disk_retire(void *ctx)
+{
+    const cache_store *s = ctx;
+    l2_retire(s->disk);
+}
+
+static cellar_err cache_disk_sync(void *ctx, int level)
+{
+    const cache_store *s = ctx;
+    (void)level;
+    return l2_sync(s->disk);
+}
+
+static void cache_disk_tick(void *ctx, uint64_t budget_us)
+{
+    const cache_store *s = ctx;
+    (void)l2_tick(s->disk, budget_us);
+}
+
+static void cache_disk_forked(void *ctx)
+{
+    cache_store *s = ctx;
+    l2_forked(s->disk);
+    s->disk = NULL;
+}
+
+/* ---- open ---- */
+
+static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, cellar_err err)
+{
+    if (cfg->l2_required) {
+        (void)snprintf(s->disk_text, sizeof s->disk_text,
+                       "cellar_open: the disk tier is required and cannot be used: %s",
+                       cellar_strerror(err));
+        cache_fail_open(err, s->disk_errno, s->disk_text);
+        return err;
+    }
+    s->disk_err = err;
+    (void)snprintf(s->disk_text, sizeof s->disk_text, "the disk tier is off: %s",
+                   cellar_strerror(err));
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "%s (errno %d)", s->disk_text,
+             s->disk_errno);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg)
+{
+    if (s->tier != NULL || cfg->l2_path == NULL) { return CELLAR_OK; }
+    const int64_t min_ttl = cfg->l2_min_ttl_ms != 0 ? cfg->l2_min_ttl_ms : CACHE_DISK_MIN_TTL_MS;
+    const l2_config c = {
+        .account = &s->account, .log = &s->log, .clock = &s->clock, .path = cfg->l2_path,
+        .bytes = cfg->l2_bytes, .memory_bytes = cfg->memory_bytes,
+        .avg_object_bytes = cfg->l2_avg_object_bytes, .level = (l2_level)cfg->l2_sync,
+        .sync_ms = cfg->l2_sync_ms, .min_ttl_ms = min_ttl,
+        .hash_algo = cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
+        .secret = cfg->secret, .no_thread = cfg->no_threads != 0,
+    };
+    const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
+    if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err); }
+    s->disk_tier = (cache_tier){
+        .ctx = s, .survives_restart = true, .kill_is_synchronous = true,
+        .hash_key = cache_disk_hash_key, .get = cache_disk_get, .put = cache_disk_put,
+        .kill = cache_disk_kill, .view_find = cache_disk_view_find,
+        .view_set = cache_disk_view_set, .numbers = cache_disk_numbers,
+        .retire = cache_disk_retire, .sync = cache_disk_sync,
+        .tick = cfg->no_threads != 0 ? cache_disk_tick : NULL, .forked = cache_disk_forked,
+    };
+    s->tier = &s->disk_tier;
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_disk_abandon(cache_store *s)
+{
+    if (s->disk == NULL) { return; }
+    l2_close(s->disk);
+    s->disk = NULL;
+    s->tier = NULL;
+}
+
+/* ---- views ---- */
+
+CELLAR_PRIVATE void cache_disk_view_opened(cellar *v, uint32_t vgen, uint32_t version)
+{
+    const cache_store *s = v->store;
+    if (s->tier == NULL || s->tier->view_set == NULL) { return; }
+    cache_tier_view known = { 0, 0, 0 };
+    const bool there = s->tier->view_find(s->tier->ctx, v->name, v->name_len, &known);
+    if (v->no_disk && there) {
+        const cache_tier_view gone = { known.id, 0, 0 };
+        s->tier->view_set(s->tier->ctx, &gone, NULL, 0);
+    } else if (!v->no_disk && (!there || known.vgen != vgen || known.version != version)) {
+        const cache_tier_view now = { v->id, vgen, version };
+        s->tier->view_set(s->tier->ctx, &now, v->name, v->name_len);
+    }
+}
+
+CELLAR_PRIVATE void cache_disk_view_died(cellar *v, uint32_t vgen)
+{
+    cache_store *s = v->store;
+    if (s->tier->bump != NULL) { s->tier->bump(s->tier->ctx, v->id, vgen); }
+    if (s->tier->view_set == NULL || v->no_disk) { return; }
+    sync_take(VIEW, &s->view_lock);
+    const cache_tier_view now = { v->id, vgen, v->version };
+    sync_drop(VIEW, &s->view_lock);
+    s->tier->view_set(s->tier->ctx, &now, vgen != 0 ? v->name : NULL,
+                      vgen != 0 ? v->name_len : 0);
+}
+
+/* ---- stores that do not wait for eviction ---- */
+
+CELLAR_PRIVATE void cache_disk_store(cellar *c, const l1_key *k, const l1_put_spec *p)
+{
+    const cache_store *s = c->store;
+    if (s->tier == NULL || c->no_disk) { return; }
+    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
+    const cache_tier_meta m = { .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
+                                .idle_ms = p->idle_ms, .version = p->version,
+                                .value_hash = p->value_hash, .tag_count = p->tag_count,
+                                .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost };
+    (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
+}
+
+/* ---- close: what is in memory goes down ---- */
+
+typedef struct cache_spill {
+    cellar *view;
+    uint64_t until_ns;
+    bool over; /* out of time */
+} cache_spill;
+
+static bool cache_spill_one(void *ctx, const l1_seen *e)
+{
+    cache_spill *sp = ctx;
+    const cellar *v = sp->view;
+    cache_store *s = v->store;
+    const l1_info *i = &e->info;
+    if (i->kind == (uint8_t)L1_ERROR || i->tag_count != 0 || i->stale) { return true; }
+    if (e->value == NULL && e->value_len != 0) { return true; }
+    const l2_key key = { e->key, (uint32_t)e->key_len, i->owner,
+                         base_hash(&s->hash_key, i->owner, e->key, e->key_len) };
+    const l2_meta m = { .deadline_ms = i->deadline_ms, .stale_ms = (uint32_t)i->stale_ms,
+                        .idle_ms = (uint32_t)i->idle_ms, .version = i->version,
+                        .value_hash = i->value_hash, .addr = i->l2_addr,
+                        .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost };
+    while (l2_put(s->disk, &key, e->value, e->value_len, &m, NULL) == CELLAR_DROPPED) {
+        if (base_now_ns() >= sp->until_ns) {
+            sp->over = true;
+            return false;
+        }
+        if (!l2_tick(s->disk, 1000)) { base_yield(); }
+    }
+    return true;
+}
+
+/* Nobody changes anything any more: no stamp is needed. */
+static void cache_disk_spill(cache_store *s, int64_t patience_ms)
+{
+    cache_spill sp = { NULL, base_now_ns() + (uint64_t)patience_ms * 1000000u, false };
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX && !sp.over; slot++) {
+        cellar *v = cache_view_at(s, slot);
+        if (v == NULL || v->no_disk || v->dropped) { continue; }
+        sp.view = v;
+        uint64_t cursor = 0;
+        do {
+            if (l1_scan(s->l1, &cursor, 64, base_load_acq(&v->vgen), true, cache_spill_one, &sp) !=
+                CELLAR_OK) {
+                return;
+            }
+        } while (cursor != 0 && !sp.over);
+    }
+}
+
+CELLAR_PRIVATE void cache_disk_close(cache_store *s)
+{
+    if (s->disk == NULL) { return; }
+    cache_disk_spill(s, 5000);
+    l2_close(s->disk);
+    s->disk = NULL;
+}
+
+CELLAR_API cellar_err cellar_sync(cellar *c)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const cache_store *s = c->store;
+    if (s->tier == NULL || s->tier->sync == NULL) { return CELLAR_DISABLED; }
+    const cellar_err err = s->tier->sync(s->tier->ctx, 0);
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_sync: the disk failed"); }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])
+{
+    if (s->disk == NULL) { return; }
+    l2_stats l;
+    l2_stats_get(s->disk, &l);
+    given[STATS_GIVEN_L2_BYTES] = l.file_bytes;
+    given[STATS_GIVEN_L2_ENTRIES] = l.entries;
+    given[STATS_GIVEN_L2_SEGMENTS] = l.segments_live;
+    given[STATS_GIVEN_L2_WARMING] = l.warming;
+    given[STATS_GIVEN_L2_READS] = l.gets;
+    given[STATS_GIVEN_L2_HITS] = l.hits;
+    given[STATS_GIVEN_L2_DAMAGE] = l.miss_damage;
+    given[STATS_GIVEN_L2_ERRORS] = l.io_errors;
+    given[STATS_GIVEN_L2_PUTS] = l.puts;
+    given[STATS_GIVEN_L2_PUT_BYTES] = l.put_bytes;
+    given[STATS_GIVEN_L2_DROPPED] = l.dropped;
+    given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl;
+    given[STATS_GIVEN_L2_IDENTICAL] = l.identical;
+    given[STATS_GIVEN_L2_KILLS] = l.kills;
+    given[STATS_GIVEN_L2_TOMBSTONES] = l.tombstones;
+    given[STATS_GIVEN_L2_SEALED_BYTES] = l.sealed_bytes;
+    given[STATS_GIVEN_L2_RECLAIMED] = l.reclaimed;
+    given[STATS_GIVEN_L2_EMPTIED] = l.emptied;
+    given[STATS_GIVEN_L2_HOLES] = l.holes;
+    given[STATS_GIVEN_L2_INDEX_FULL] = l.index_full;
+}

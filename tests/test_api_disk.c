@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the disk tier as a user meets it: two fields set, then evicted entries come back with
+ *         what remains of their TTL, a reopened store is warm, what was deleted, overwritten,
+ *         cleared or dropped stays so over any end, and a store whose disk cannot be used works on.
+ * Method: real directories under TMPDIR, a clock of this file; children that are killed in the
+ *         middle of their work, with an oracle in shared memory that is written after each call. */
+#include "tests/t.h"
+
+#include <dirent.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cellar.h"
+
+static char folder[256], store[300];
+static int64_t now_ms;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+
+static void begin(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/cellar-disk-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    T_REQUIRE(mkdtemp(folder) != NULL);
+    snprintf(store, sizeof store, "%s/store", folder);
+    now_ms = 1000000;
+}
+
+static void wipe(const char *path)
+{
+    char file[600];
+    DIR *d = opendir(path);
+    if (d == NULL) { return; }
+    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        if (e->d_name[0] == '.') { continue; }
+        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
+        T_EQ_I64(unlink(file), 0);
+    }
+    closedir(d);
+    T_EQ_I64(rmdir(path), 0);
+}
+
+static void end(void)
+{
+    wipe(store);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static cellar_config config(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = 8u << 20;
+    cfg.l2_path = store;
+    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.clock = read_clock;
+    cfg.no_threads = 1;
+    return cfg;
+}
+
+static cellar *open_with(const cellar_config *cfg)
+{
+    cellar *c = NULL;
+    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    return c;
+}
+
+static cellar *open_it(void)
+{
+    const cellar_config cfg = config();
+    return open_with(&cfg);
+}
+
+static void shut(cellar *c)
+{
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static size_t value_of(char *buf, size_t cap, uint32_t key, uint32_t version)
+{
+    const size_t n = 60 + key % 200;
+    memset(buf, (int)('a' + (key + version) % 26), n);
+    (void)snprintf(buf, cap, "%u-%u", key, version);
+    return n;
+}
+
+static cellar_err put(cellar *c, uint32_t key, uint32_t version, int64_t ttl_ms)
+{
+    char buf[512];
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.ttl_ms = ttl_ms;
+    return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
+}
+
+/* MISS, OK, or CONFLICT when it is not this version. */
+static cellar_err look(cellar *c, uint32_t key, uint32_t version)
+{
+    char buf[512], want[512];
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, &key, sizeof key, buf, sizeof buf, &len);
+    if (err != CELLAR_OK) { return err; }
+    const size_t n = value_of(want, sizeof want, key, version);
+    return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
+}
+
+static void evicted_entries_come_back_from_disk(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.max_entries = 100;
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < 2000; i++) {
+        T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
+        if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 2000; i++) {
+        const cellar_err err = look(c, i, 1);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        hits += err == CELLAR_OK;
+    }
+    T_CHECK(hits > 1900);
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.hits_l2 > 1700);
+    char text[65536];
+    size_t len;
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
+    T_CHECK(strstr(text, "cellar_l2_hits_total") != NULL);
+    const uint32_t key = 5;
+    T_EQ_I64(look(c, key, 1), CELLAR_OK);
+    T_CHECK(cellar_del(c, &key, sizeof key) >= 0); /* in memory or not: gone from both */
+    T_EQ_I64(look(c, key, 1), CELLAR_MISS);
+    shut(c);
+    end();
+}
+
+static void a_back_filled_entry_keeps_its_deadline(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.max_entries = 50;
+    cellar *c = open_with(&cfg);
+    T_EQ_I64(put(c, 0, 1, 60000), CELLAR_OK);
+    for (uint32_t i = 1; i < 500; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    now_ms += 20000;
+    T_EQ_I64(look(c, 0, 1), CELLAR_OK);
+    cellar_info info = CELLAR_INFO_INIT;
+    const uint32_t key = 0;
+    T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.ttl_left_ms, 40000);
+    shut(c);
+    c = open_it(); /* the same boot, ten seconds later */
+    now_ms += 10000;
+    T_EQ_I64(look(c, 0, 1), CELLAR_OK);
+    T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.ttl_left_ms, 30000);
+    now_ms += 30000;
+    T_EQ_I64(look(c, 0, 1), CELLAR_MISS);
+    shut(c);
+    c = open_it();
+    T_EQ_I64(look(c, 0, 1), CELLAR_MISS);
+    shut(c);
+    end();
+}
+
+static void a_reopened_store_is_warm(void)
+{
+    begin();
+    cellar *c = open_it(), *v;
+    T_EQ_I64(cellar_view(c, "users", NULL, &v), CELLAR_OK);
+    for (uint32_t i = 0; i < 1000; i++) {
+        T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
+        T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c); /* what memory held goes down */
+    for (int round = 0; round < 3; round++) {
+        c = open_it();
+        T_EQ_I64(cellar_view(c, "users", NULL, &v), CELLAR_OK);
+        for (uint32_t i = 0; i < 1000; i++) {
+            T_EQ_I64(look(c, i, 1), CELLAR_OK);
+            T_EQ_I64(look(v, i, 2), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        shut(c);
+    }
+    end();
+}
+
+static void clear_bump_and_drop_stay_over_restarts(void)
+{
+    begin();
+    uint32_t version = 0;
+    for (int round = 0; round < 3; round++) {
+        cellar *c = open_it(), *a, *b, *d;
+        T_EQ_I64(cellar_view(c, "a", NULL, &a), CELLAR_OK);
+        T_EQ_I64(cellar_view(c, "b", NULL, &b), CELLAR_OK);
+        T_EQ_I64(cellar_view(c, "d", NULL, &d), CELLAR_OK);
+        for (uint32_t i = 0; i < 50; i++) {
+            T_EQ_I64(look(a, i, 1), CELLAR_MISS); /* cleared in the last round */
+            T_EQ_I64(look(b, i, 1), CELLAR_MISS); /* bumped */
+            T_EQ_I64(look(d, i, 1), CELLAR_MISS); /* dropped */
+            T_EQ_I64(look(c, i, 1), CELLAR_MISS); /* the root was cleared */
+            T_EQ_I64(put(a, i, 1, 0), CELLAR_OK);
+            T_EQ_I64(put(b, i, 1, 0), CELLAR_OK);
+            T_EQ_I64(put(d, i, 1, 0), CELLAR_OK);
+            T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_close(d), CELLAR_OK);
+        shut(c); /* all of it on disk */
+        T_EQ_I64(cellar_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        c = open_it();
+        T_EQ_I64(cellar_view(c, "a", NULL, &a), CELLAR_OK);
+        T_EQ_I64(cellar_view(c, "b", NULL, &b), CELLAR_OK);
+        T_EQ_I64(cellar_view(c, "d", NULL, &d), CELLAR_OK);
+        for (uint32_t i = 0; i < 50; i++) {
+            T_EQ_I64(look(a, i, 1), CELLAR_OK);
+            T_EQ_I64(look(d, i, 1), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_clear(a), CELLAR_OK);
+        T_EQ_I64(cellar_clear(c), CELLAR_OK);
+        const uint32_t before = version;
+        T_EQ_I64(cellar_bump(b, &version), CELLAR_OK);
+        T_EQ_U64(version, before == 0 ? 2 : before + 1); /* the public number persists */
+        T_EQ_I64(cellar_view_drop(c, "d"), CELLAR_OK);
+        T_EQ_I64(cellar_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        T_EQ_I64(cellar_close(d), CELLAR_OK);
+        shut(c);
+    }
+    end();
+}
+
+static bool in_files(const char *needle)
+{
+    static unsigned char buf[32u << 20];
+    char file[600];
+    bool found = false;
+    DIR *d = opendir(store);
+    T_REQUIRE(d != NULL);
+    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        snprintf(file, sizeof file, "%s/%s", store, e->d_name);
+        FILE *f = fopen(file, "rb");
+        const size_t n = f != NULL && e->d_name[0] != '.' ? fread(buf, 1, sizeof buf, f) : 0;
+        if (f != NULL) { fclose(f); }
+        found = found || memmem(buf, n, needle, strlen(needle)) != NULL;
+    }
+    closedir(d);
+    return found;
+}
+
+static void secret_views_never_touch_the_disk(void)
+{
+    begin();
+    cellar *c = open_it(), *open_view, *secret;
+    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    o.secret = 1;
+    T_EQ_I64(cellar_view(c, "sesame", &o, &secret), CELLAR_OK);
+    T_EQ_I64(cellar_view(c, "plainview", NULL, &open_view), CELLAR_OK);
+    T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(open_view, "knownkey", 8, "knownvalue", 10, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_del(secret, "hiddenkey", 9), CELLAR_OK);
+    T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_clear(secret), CELLAR_OK);
+    T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(secret), CELLAR_OK);
+    T_EQ_I64(cellar_close(open_view), CELLAR_OK);
+    shut(c);
+    T_CHECK(in_files("knownkey") && in_files("knownvalue") && in_files("plainview"));
+    T_CHECK(!in_files("hiddenkey") && !in_files("hiddenvalue") && !in_files("sesame"));
+    /* While the index is read after an open every change is logged, but none of a secret view. */
+    const cellar_config cfg = config();
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_view(c, "sesame", &o, &secret), CELLAR_OK);
+    T_EQ_I64(cellar_del(secret, "hiddenkey", 9), CELLAR_MISS);
+    T_EQ_I64(cellar_close(secret), CELLAR_OK);
+    shut(c);
+    T_CHECK(!in_files("hiddenkey") && !in_files("sesame"));
+    /* A view that was on disk and is not any more loses what is there, also for later. */
+    c = open_it();
+    o.secret = 0;
+    o.no_l2 = 1;
+    T_EQ_I64(cellar_view(c, "plainview", &o, &open_view), CELLAR_OK);
+    T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_del(open_view, "knownkey", 8), CELLAR_MISS);
+    T_EQ_I64(cellar_close(open_view), CELLAR_OK);
+    shut(c);
+    c = open_it();
+    T_EQ_I64(cellar_view(c, "plainview", NULL, &open_view), CELLAR_OK);
+    T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_close(open_view), CELLAR_OK);
+    shut(c);
+    end();
+}
+
+static void sets_of_these_modes_are_on_disk_at_once(void)
+{
+    begin();
+    for (uint32_t mode = CELLAR_L2_EACH_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
+        cellar_config cfg = config();
+        cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+        o.l2_mode = mode;
+        cfg.root = &o;
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cellar *c = NULL;
+            if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+            for (uint32_t i = 0; i < 300; i++) {
+                if (put(c, i, mode, 0) != CELLAR_OK) { _exit(2); }
+                if (i % 50 == 0) { (void)cellar_tick(c, 1000, NULL); }
+            }
+            for (uint32_t i = 0; i < 300; i += 3) { (void)cellar_del(c, &i, sizeof i); }
+            kill(getpid(), SIGKILL);
+        }
+        int status = 0;
+        T_EQ_I64(waitpid(pid, &status, 0), pid);
+        T_CHECK(WIFSIGNALED(status));
+        cellar *c = open_with(&cfg);
+        for (uint32_t i = 0; i < 300; i++) {
+            T_EQ_I64(look(c, i, mode), i % 3 == 0 ? CELLAR_MISS : CELLAR_OK);
+        }
+        shut(c);
+    }
+    end();
+}
+
+static void a_store_whose_disk_cannot_be_used_works_on(void)
+{
+    begin();
+    cellar *c = open_it(), *second = NULL;
+    T_EQ_I64(put(c, 1, 1, 0), CELLAR_OK);
+    cellar_config cfg = config();
+    T_EQ_I64(cellar_open(&cfg, &second), CELLAR_OK); /* somebody has it already */
+    cellar_error e = CELLAR_ERROR_INIT;
+    T_EQ_I64(cellar_last_error(second, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_BUSY);
+    T_EQ_I64(put(second, 1, 2, 0), CELLAR_OK);
+    T_EQ_I64(look(second, 1, 2), CELLAR_OK);
+    T_EQ_I64(cellar_sync(second), CELLAR_DISABLED);
+    T_EQ_I64(cellar_close(second), CELLAR_OK);
+    cfg.l2_required = 1;
+    T_EQ_I64(cellar_open(&cfg, &second), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_sync(c), CELLAR_OK);
+    T_EQ_I64(look(c, 1, 1), CELLAR_OK);
+    shut(c);
+    char file[330];
+    snprintf(file, sizeof file, "%s/SUPER", store);
+    T_EQ_I64(truncate(file, 10), 0); /* not one of ours any more */
+    cfg = config();
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_FOREIGN);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    cfg.l2_required = 1;
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_FOREIGN);
+    end();
+}
+
+static void a_forked_child_has_its_memory_and_lets_go_of_the_disk(void)
+{
+    begin();
+    cellar *c = open_it();
+    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    const pid_t pid = fork();
+    if (pid == 0) {
+        bool ok = look(c, 5, 1) == CELLAR_OK && put(c, 5, 9, 0) == CELLAR_OK;
+        ok = ok && look(c, 5, 9) == CELLAR_OK && cellar_sync(c) == CELLAR_DISABLED;
+        ok = ok && cellar_close(c) == CELLAR_OK;
+        _exit(ok ? 0 : 1);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    T_EQ_I64(look(c, 5, 1), CELLAR_OK);
+    shut(c);
+    c = open_it();
+    T_EQ_I64(look(c, 5, 1), CELLAR_OK);
+    shut(c);
+    end();
+}
+
+/* ---- kill -9 in the middle of the work ---- */
+
+#define KEYS 64u
+
+typedef struct oracle { /* shared with the child; written after a call has returned */
+    _Atomic uint32_t now[KEYS];  /* version that is current, 0: none */
+    _Atomic uint32_t next[KEYS]; /* what the call in work makes of it */
+    _Atomic uint32_t cleared, clearing;
+    _Atomic uint64_t calls;
+} oracle;
+
+static void child_works(oracle *o, uint64_t seed, bool threads)
+{
+    cellar_config cfg = config();
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    vo.l2_mode = seed % 3 == 0 ? CELLAR_L2_EACH_SET : CELLAR_L2_ON_EVICTION;
+    cfg.max_entries = 16;
+    cfg.no_threads = !threads;
+    cellar *c = NULL, *v = NULL;
+    if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+    if (cellar_view(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
+    uint64_t x = seed * 2654435761u + 1;
+    for (uint32_t version = 1;; version++) {
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        const uint32_t key = (uint32_t)(x >> 33) % KEYS, what = (uint32_t)(x >> 50) % 64;
+        if (what == 0) {
+            for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->next[k], 0); }
+            if (cellar_clear(v) != CELLAR_OK) { _exit(2); }
+            for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
+        } else if (what < 16) {
+            atomic_store(&o->next[key], 0);
+            if (cellar_del(v, &key, sizeof key) < 0) { _exit(3); }
+            atomic_store(&o->now[key], 0);
+        } else if (what < 40) {
+            const uint32_t fresh = atomic_load(&o->now[key]) + 1 + (uint32_t)(x >> 56);
+            atomic_store(&o->next[key], fresh);
+            if (put(v, key, fresh, 0) != CELLAR_OK) { _exit(4); }
+            atomic_store(&o->now[key], fresh);
+        } else if (what < 62) {
+            const cellar_err err = look(v, key, atomic_load(&o->now[key]));
+            if (err == CELLAR_CONFLICT || (err == CELLAR_OK && atomic_load(&o->now[key]) == 0)) {
+                _exit(5);
+            }
+        } else {
+            (void)cellar_tick(c, 500, NULL);
+        }
+        atomic_fetch_add(&o->calls, 1);
+    }
+}
+
+static void killed_at_any_moment_nothing_dead_comes_back(void)
+{
+    begin();
+    oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(o != MAP_FAILED);
+    const uint64_t cycles = t_env_u64("KILL_CYCLES", 80);
+    uint64_t hits = 0, calls = 0;
+    for (uint64_t n = 0; n < cycles && !t_failed(); n++) {
+        const uint64_t seed = t_.seed + n;
+        atomic_store(&o->calls, 0);
+        const pid_t pid = fork();
+        if (pid == 0) { child_works(o, seed, n % 4 == 0); }
+        T_REQUIRE(pid > 0);
+        const uint64_t enough = 50 + (seed * 7919) % 3000;
+        int status = 0;
+        while (atomic_load(&o->calls) < enough && waitpid(pid, &status, WNOHANG) == 0) {
+            usleep(200);
+        }
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, &status, 0);
+        T_CHECK(!WIFEXITED(status));
+        if (WIFEXITED(status)) { printf("# the child left with %d\n", WEXITSTATUS(status)); }
+        calls += atomic_load(&o->calls);
+        cellar *c = open_it(), *v;
+        T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+        for (uint32_t key = 0; key < KEYS; key++) {
+            const uint32_t now = atomic_load(&o->now[key]), next = atomic_load(&o->next[key]);
+            cellar_err err = look(v, key, now);
+            if (err == CELLAR_CONFLICT) { err = look(v, key, next); } /* in work when killed */
+            T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && (now != 0 || next != 0)));
+            hits += err == CELLAR_OK;
+            /* Whatever became of that call: now it is decided. */
+            if (cellar_del(v, &key, sizeof key) < 0) { T_CHECK(false); }
+            T_EQ_I64(look(v, key, now), CELLAR_MISS);
+            atomic_store(&o->now[key], 0);
+            atomic_store(&o->next[key], 0);
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        if (n % 2 == 0) { shut(c); } else { T_EQ_I64(cellar_close(c), CELLAR_OK); }
+    }
+    printf("# %" PRIu64 " kills, %" PRIu64 " calls, %" PRIu64 " hits after them\n", cycles, calls,
+           hits);
+    T_CHECK(hits > cycles);
+    T_EQ_I64(munmap(o, sizeof *o), 0);
+    end();
+}
+
+T_MAIN("api_disk", T_CASE(evicted_entries_come_back_from_disk),
+       T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
+       T_CASE(clear_bump_and_drop_stay_over_restarts), T_CASE(secret_views_never_touch_the_disk),
+       T_CASE(sets_of_these_modes_are_on_disk_at_once),
+       T_CASE(a_store_whose_disk_cannot_be_used_works_on),
+       T_CASE(a_forked_child_has_its_memory_and_lets_go_of_the_disk),
+       T_CASE(killed_at_any_moment_nothing_dead_comes_back))
