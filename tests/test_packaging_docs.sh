@@ -20,10 +20,16 @@ sections_are_complete() {
         done
     done
 }
-lint_is_clean() { # whether a named page is installed depends on the machine
-    mandoc -Tlint dist/doc/man?/*.? 2>&1 | grep -v 'referenced manual not found' >"$t_tmp/lint"
+lint_is_clean() { # whether a named page is installed depends on the machine; links have no text
+    # shellcheck disable=SC2046
+    mandoc -Tlint $(grep -L '^\.so ' dist/doc/man?/*.?) 2>&1 | grep -v 'referenced manual not found' >"$t_tmp/lint"
     cat "$t_tmp/lint"
     [ ! -s "$t_tmp/lint" ]
+}
+links_lead_to_pages() { # of functions that share one
+    sed -n 's/^\.so //p' dist/doc/man3/*.3 | sort -u | while read -r page; do
+        [ -f "dist/doc/$page" ] && ! grep -q '^\.so ' "dist/doc/$page" || { echo "no page $page"; exit 1; }
+    done
 }
 same_with() { # awk
     for m in first second; do
@@ -63,6 +69,7 @@ t_case pages_are_written pages
 t_case every_function_has_a_page every_function_has_a_page
 t_case mandatory_sections_are_there sections_are_complete
 if t_have mandoc; then t_case lint_is_clean lint_is_clean; else t_skip lint_is_clean "no mandoc"; fi
+t_case links_lead_to_pages links_lead_to_pages
 for a in mawk gawk 'busybox awk'; do
     if t_have "${a%% *}"; then t_case "same_pages_with_$a" same_with "$a"
     else t_skip "same_pages_with_$a" "no ${a%% *}"; fi
