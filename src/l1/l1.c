@@ -510,6 +510,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         return "overflow charge differs";
     }
     if ((wrong = l1_runs_audit(c)) != NULL) { return wrong; }
+    if ((wrong = l1_shadow_audit(c)) != NULL) { return wrong; }
     if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) {
         return "entry bound broken";
     }

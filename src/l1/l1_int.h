@@ -643,6 +643,7 @@ CELLAR_PRIVATE void l1_shadow_refit(l1 *c);
 CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const uint32_t *key, const uint8_t *count, uint32_t n);
 CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c);
 CELLAR_PRIVATE void l1_shadow_child(l1 *c);
+CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c); /* NULL, or what is wrong */
 
 /* ---- pin.c, big.c --------------------------------------------------------------------------- */
 CELLAR_PRIVATE bool l1_pins_open(l1 *c);

@@ -12,8 +12,8 @@
  * LOCKING    a flag per ring, taken by exchange and never waited for: busy, or full while the
  *            shadows are busy, the request is dropped and counted. A get of a key that is not
  *            sampled costs one compare.
- * LIMITS     8 rings for up to 4,000 entries, 16 up to 16,000, then 64: the rings are charged, and
- *            small stores have little to charge them to. */
+ * LIMITS     one ring for up to 64 entries, 8 for 4,000, 16 up to 16,000, then 64: the rings are
+ *            charged, and small stores have little to charge them to. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -38,7 +38,7 @@ struct l1_samples {
 
 static uint32_t l1_rings(uint64_t entries)
 {
-    return entries <= 4000 ? 8u : entries <= 16000 ? 16u : 64u;
+    return entries <= 64 ? 1u : entries <= 4000 ? 8u : entries <= 16000 ? 16u : 64u;
 }
 
 CELLAR_PRIVATE uint64_t l1_samples_bytes(uint64_t entries)
@@ -81,7 +81,7 @@ CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash)
     if (s == NULL) { return; }
     l1_ring *r = &s->ring[base_self()->index & s->mask];
     const uint32_t key = (uint32_t)base_mix64(hash ^ UINT64_C(0x8f1bbcdc6a09e667));
-    if (base_xchg_ar(&r->busy, 1u) != 0) {
+    if (base_xchg_ar(&r->busy, 1u) != 0 && !BASE_MUTANT("l1.sample_no_flag")) {
         base_add_rlx(&s->dropped, (uint64_t)1);
         return;
     }
@@ -91,9 +91,10 @@ CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash)
     if (i > from && r->count[i - 1] != UINT8_MAX) {
         r->count[i - 1]++;
     } else {
+        BASE_ASSERT(r->n < L1_RING_KEYS);
         r->key[r->n] = key;
-        r->count[r->n++] = 1;
         BASE_POINT("l1.sample.noted");
+        r->count[r->n++] = 1;
         if (r->n == L1_RING_KEYS) {
             if (!l1_shadow_feed(c, r->key, r->count, r->n)) {
                 base_add_rlx(&s->dropped, (uint64_t)L1_RING_KEYS);

@@ -718,6 +718,33 @@ static void l1_evict_run(void)
 const base_sim_scenario sim_l1_evict = { "l1_evict", "eviction: no stale, torn or forged value",
                                          l1_evict_run, 0 };
 
+/* ---- sample: three readers share a ring and the shadows; every key is sampled ---- */
+
+static void sample_fiber(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 30; i++) {
+        l1_sampled(world.c, UINT64_C(0x9e3779b97f4a7c15) * (1 + base_sim_below(200)));
+    }
+}
+
+static void l1_sample_run(void)
+{
+    /* 64 entries share one ring, 96 have several, and the fibers meet at the shadows. */
+    world_open(&(world_plan){ .budget = (base_sim_below(2) == 0 ? 64 : 96) << 10, .seg_bytes = 1024,
+                              .policy = L1_ADAPTIVE });
+    BASE_SIM_CHECK(base_load_rlx(&world.c->sample_limit) != 0);
+    for (int i = 0; i < 3; i++) { base_sim_spawn("reader", sample_fiber, NULL); }
+    base_sim_join_all();
+    const char *wrong = l1_shadow_audit(world.c);
+    if (wrong != NULL) { base_sim_fail("%s", wrong); }
+    BASE_SIM_CHECK(base_load_rlx(&world.c->rule) < L1_EXPERTS);
+    world_close(false);
+}
+
+const base_sim_scenario sim_l1_sample = { "l1_sample", "sampled keys: rings and shadows stay whole",
+                                          l1_sample_run, 0 };
+
 /* ---- pin: bytes stay while the key is set in place, deleted, evicted, its segment wanted ---- */
 
 static void l1_pin_run(void)
