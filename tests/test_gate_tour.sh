@@ -99,12 +99,16 @@ says 'hits + misses = operations in every pass'; ok tour_checks_itself
 says '^rate limits: 8 threads, one key, 1,000 a second' && says '^token bucket, capped .* a check$' &&
     says '^exact log .* at most 1,000 in any second'
 ok tour_asks_rate_limiters
+says '^loading: 64 threads ask for one cold key: 1 load, [0-9]* joined it '; ok tour_loads_a_cold_key_once
+says '^failing loader: 1,000 gets, 1,000 served stale, 1 load tried'; ok tour_serves_stale_values
+says '^absent keys: 100,000 asked for, [0-9,]* stopped by the Bloom filter, '
+ok tour_stops_a_flood_of_absent_keys
 [ ! -s "$tmp/err" ]; ok no_live_line_when_piped
 ! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
 run demo "$tmp/tree"; [ $rc -eq 0 ] && says '^601 files'; ok demo_is_the_tour
 
 run tour --json --threads=3 "$tmp/tree"
-[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 7 ]; ok json_is_one_object_a_line
+[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 10 ]; ok json_is_one_object_a_line
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
 ok cold_pass_misses_all
 [ "$(field 2 hits)" = 601 ] && [ "$(field 2 misses)" = 0 ] && [ "$(field 2 saved_ns)" -gt 0 ]
@@ -123,6 +127,13 @@ for l in 'token bucket, capped' 'exact log'; do
     ok "no_second_holds_more_than_the_limit_($(echo "$l" | tr -d ',' | tr ' ' '_'))"
 done
 [ "$(limit 'exact log' most_in_a_second)" = 1000 ]; ok exact_log_admits_all_it_may
+loading() { sed -n "s/^{\"loading\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
+[ "$(loading 'one cold key' threads)" = 64 ] && [ "$(loading 'one cold key' loads)" = 1 ] &&
+    [ "$(loading 'one cold key' values)" = 64 ]; ok sixty_four_threads_one_load
+[ "$(loading 'failing loader' stale)" = "$(loading 'failing loader' gets)" ] &&
+    [ "$(loading 'failing loader' loads)" = 1 ]; ok a_failing_loader_is_asked_once
+[ $(($(loading 'absent keys' stopped) + $(loading 'absent keys' loads))) -ge 100000 ] &&
+    [ "$(loading 'absent keys' stopped)" -gt 97000 ]; ok the_filter_stops_what_was_never_there
 grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
 ok json_tells_threads_and_findings
 if command -v python3 >/dev/null 2>&1; then

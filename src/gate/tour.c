@@ -18,7 +18,8 @@
  *            for again and again, as in life), from a fixed seed.
  * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3 (--all: none), so that
  *            the whole ends within 30 s. Values of 56 bytes.
- * NOT HERE   walking and reading (walk.c), words and numbers (text.c), rate limits (limits.c). */
+ * NOT HERE   walking and reading (walk.c), words and numbers (text.c), rate limits (limits.c),
+ *            loads and the Bloom filter (guards.c). */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -30,6 +31,7 @@
 
 #include "cellar.h"
 #include "gate/gate.h"
+#include "gate/guards.h"
 #include "gate/limits.h"
 #include "gate/sha256.h"
 #include "gate/walk.h"
@@ -100,6 +102,7 @@ struct tour_run {
     tour_worker worker[TOUR_THREADS_MAX];
     tour_figures figures[TOUR_PASSES];
     limits_report limits;
+    guards_result guards;
     uint64_t start_ns;
 };
 
@@ -452,7 +455,7 @@ static bool tour_agrees(const tour_figures *f)
 
 static uint64_t tour_findings(const tour_run *run)
 {
-    uint64_t n = limits_findings(&run->limits);
+    uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards);
     for (int k = 0; k < TOUR_PASSES; k++) {
         const tour_figures *f = &run->figures[k];
         n += (uint64_t)!tour_agrees(f) + (f->over_bytes > 0) + (f->different > 0);
@@ -591,6 +594,7 @@ static void tour_print_table(const tour_run *run)
     if (run->term->color) { fputs("\033[0m", stdout); }
     tour_print_figures(run);
     limits_print(&run->limits);
+    guards_print(&run->guards);
     tour_print_checks(run);
 }
 
@@ -627,6 +631,7 @@ static void tour_print_json(const tour_run *run)
         puts("}");
     }
     limits_print_json(&run->limits);
+    guards_print_json(&run->guards);
     printf("{\"findings\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)tour_findings(run),
            (unsigned long long)(gate_clock_ns() - run->start_ns));
 }
@@ -690,7 +695,7 @@ static int tour_go(tour_run *run)
     if (run->files.count == 0) { return tour_nothing_to_do(run); }
     const int code = tour_passes(run);
     if (code != GATE_DONE) { return code; }
-    if (!limits_run(&run->limits)) {
+    if (!limits_run(&run->limits) || !guards_run(&run->guards)) {
         gate_complain("tour: out of memory or threads");
         return GATE_NO_START;
     }
@@ -784,7 +789,9 @@ const gate_command gate_tour = {
     "threads, in three passes: cold, from memory, and with a budget far too small. Prints\n"
     "operations, hits, misses, hit ratio, times, memory held against the budget, seconds\n"
     "saved and evictions. One cached answer in 100 is computed anew and compared. Then eight\n"
-    "threads ask two rate limiters for one key for 1.2 s, and the admissions are counted.\n"
+    "threads ask two rate limiters for one key for 1.2 s, and the admissions are counted; 64\n"
+    "threads ask for one cold key (one load), a loader fails (stale values are served), and a\n"
+    "flood of absent keys meets the Bloom filter.\n"
     "\n"
     "Takes files in sorted order until 20,000 files, 1 GiB, or 10 s; says so when it cuts.\n"
     "Symbolic links, empty, unreadable, vanished and special files are skipped and counted.\n"
@@ -796,7 +803,7 @@ const gate_command gate_tour = {
     "  --help          this text\n"
     "\n"
     "Exit codes: 0 fine; 1 an answer differs, the budget or a rate limit was passed, or counts\n"
-    "            do not add up;\n"
+    "            do not add up, of loads too;\n"
     "            2 wrong usage, or no usable file below FOLDER; 3 cannot start;\n"
     "            4 internal error.\n",
     tour_main
