@@ -7,11 +7,13 @@
  *            ring of ended generations {view, old vgen, when, cause}: clear and bump leave keys
  *            behind that nobody looks at again; they are asked for under the generations they had
  * INVARIANTS a record is written when an entry leaves or is refused, never on a hit; the same key
- *            again takes its own place, else the oldest of the line goes. It is a hint: a
+ *            again takes its own place, else one of its line goes. It is a hint: a
  *            stranger's record is believed with probability 4 * 2^-32, and two threads that write
  *            one place at one time may mix their causes (the fingerprint word is written last, and
  *            read before and after).
  * TIME       when and age in 1/16 s; when since the store was opened, 8 years.
+ * TRIED      the oldest of a line goes: 40 instructions more for each eviction, for a memory that
+ *            forgets almost the same.
  * LOCKING    the records are relaxed words: notes are taken in L1's windows. VIEW for the ring.
  * LIMITS     min(1 MiB, budget / 256) as a power of two; at most 256 generations, 16 asked for a
  *            view. no_why in the configuration: nothing.
@@ -91,20 +93,15 @@ static uint32_t cache_why_units(int64_t ms)
 
 static int64_t cache_why_ms(uint32_t units) { return (int64_t)units * 1000 / 16; }
 
-/* The word of the line's way that this key takes. */
-static unsigned cache_why_way(const cache_why_line *line, uint32_t print)
+/* The word of the line's way that this key takes: its own, an empty one, else any. */
+static unsigned cache_why_way(const cache_why_line *line, uint32_t print, unsigned any)
 {
-    unsigned best = 0;
-    uint32_t oldest = UINT32_MAX;
     for (unsigned i = 0; i < CACHE_WHY_WAYS; i++) {
         const uint64_t a = base_load_rlx(&line->word[2 * i]);
-        if (a != 0 && CACHE_WHY_PRINT(a) == print) { return 2 * i; }
-        if (a == 0 || CACHE_WHY_WHEN(a) < oldest) {
-            oldest = a == 0 ? 0 : CACHE_WHY_WHEN(a);
-            best = i;
-        }
+        if (CACHE_WHY_PRINT(a) == print) { return 2 * i; }
+        if (a == 0) { any = i; }
     }
-    return 2 * best;
+    return 2 * any;
 }
 
 static void cache_why_write(cache_why *w, uint64_t hash, cellar_cause cause, int64_t now_ms,
@@ -113,7 +110,7 @@ static void cache_why_write(cache_why *w, uint64_t hash, cellar_cause cause, int
     const uint64_t mixed = base_mix64(hash ^ CACHE_WHY_SALT);
     const uint32_t print = (uint32_t)(mixed >> 32) | 1u; /* never 0: an empty word is 0 */
     cache_why_line *line = &w->line[mixed & w->mask];
-    const unsigned at = cache_why_way(line, print);
+    const unsigned at = cache_why_way(line, print, (unsigned)(mixed >> 30) & 3u);
     const uint64_t b = (uint64_t)cache_why_units(age_ms) << 32 | (uint64_t)cause << 8 | hits;
     const uint64_t a = (uint64_t)cache_why_units(now_ms - w->born_ms) << 32 | print;
     base_store_rlx(&line->word[at], (uint64_t)0);
