@@ -1639,7 +1639,8 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
 
 /* Call a function through the cache: cellar_get_or_load under cellar_memo_key.
  * in:      as cellar_memo_key and cellar_get_or_load. Stale results are refreshed in the background
- *          only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes and ctx_retain are not used
+ *          only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes and ctx_retain are not used. Not
+ *          in a view whose Bloom filter decides: its keys are none of the source's
  * out:     *out
  * returns: as cellar_get_or_load; E_INVAL also for arguments that make no key
  * owns:    as cellar_get_or_load
