@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    leases and bulk loads: who gets the value, who is told, what order and status items have,
+ *         what is refused, and that any refused allocation leaves nothing behind.
+ * Method: leases driven by one thread, with a second one where it must wait; bulk loaders whose
+ *         reports are written down beforehand; the allocator given by the test fails the n-th
+ *         call. */
+#include "tests/load_kit.h"
+
+static _Atomic int told;
+
+static void tell(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&told, 1);
+}
+
+static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char text[64])
+{
+    const cellar_waiter w = { tell, NULL };
+    cellar_result r = CELLAR_RESULT_INIT;
+    const cellar_err err = cellar_begin(c, key, strlen(key), NULL, &w, lease, &r);
+    text[0] = '\0';
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        if (r.value_len != 0) { memcpy(text, r.value, r.value_len); }
+        text[r.value_len] = '\0';
+    }
+    cellar_result_free(&r);
+    return err;
+}
+
+/* ---- leases ---- */
+
+static void lease_is_fulfilled_once(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b, used;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    used = a;
+    T_EQ_I64(cellar_fulfil(c, &a, "value", 5, NULL), CELLAR_OK);
+    T_CHECK(a.id == 0 && a.check == 0);
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(cellar_fulfil(c, &used, "again", 5, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_OK);
+    T_EQ_STR(text, "value");
+    T_EQ_I64(atomic_load(&told), 1);
+    kit_close(c);
+}
+
+static void lease_abandoned_goes_to_who_asks(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(cellar_abandon(c, &a, 0), CELLAR_OK);
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED);
+    T_EQ_I64(cellar_abandon(c, &b, 77), CELLAR_OK);
+    T_EQ_I64(cellar_abandon(c, &b, 0), CELLAR_E_LEASE);
+    kit_close(c);
+}
+
+static void lease_overtaken_serves_but_does_not_store(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    for (int how = 0; how < 3; how++) {
+        T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+        if (how == 0) { (void)cellar_del(c, "k", 1); }
+        if (how == 1) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
+        if (how == 2) { T_EQ_I64(cellar_set(c, "k", 1, "newer", 5, NULL), CELLAR_OK); }
+        T_EQ_I64(cellar_fulfil(c, &a, "late", 4, NULL), CELLAR_DETACHED);
+        T_EQ_I64(begin(c, "k", &b, text), how == 2 ? CELLAR_OK : CELLAR_LEASED);
+        if (how == 2) { T_EQ_STR(text, "newer"); } else { (void)cellar_abandon(c, &b, 0); }
+    }
+    kit_close(c);
+}
+
+static void lease_forgotten_is_taken_over(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    atomic_fetch_add(&kit_now_ms, 30000);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(cellar_fulfil(c, &a, "late", 4, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    atomic_fetch_add(&kit_now_ms, 30000);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED); /* the next arrival, without a tick */
+    T_EQ_I64(cellar_fulfil(c, &b, "v", 1, NULL), CELLAR_OK);
+    kit_close(c);
+}
+
+static void lease_of_a_stale_value_serves_it(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_lease a, b;
+    char text[64];
+    so.ttl_ms = 100;
+    so.stale_ms = 10000;
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 100);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
+    T_EQ_STR(text, "old");
+    T_CHECK(a.id != 0); /* the refresh is ours */
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_STALE);
+    T_CHECK(b.id == 0);
+    T_EQ_I64(cellar_abandon(c, &a, 9), CELLAR_OK); /* failed: throttled */
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
+    T_CHECK(a.id == 0);
+    kit_close(c);
+}
+
+static void lease_and_thread_share_a_flight(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_lease a;
+    char text[64];
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    o.no_wait = 1;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_PENDING);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    so.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_fulfil(c, &a, NULL, 0, &so), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
+    kit_close(c);
+}
+
+static void a_waiter_can_be_withdrawn(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    const cellar_lease copy = b;
+    T_EQ_I64(cellar_withdraw(c, &b), CELLAR_OK);
+    b = copy;
+    T_EQ_I64(cellar_withdraw(c, &b), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_fulfil(c, &a, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(atomic_load(&told), 0);
+    kit_close(c);
+}
+
+static void bad_input_of_leases(void)
+{
+    cellar *c = kit_open(4 << 20), *v;
+    cellar_lease a, b = { 0, 0 };
+    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    const cellar_waiter no_fn = { NULL, NULL };
+    char text[64];
+    T_EQ_I64(cellar_begin(NULL, "k", 1, NULL, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_begin(c, "", 0, NULL, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_begin(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_begin(c, "k", 1, NULL, NULL, &a, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_begin(c, "k", 1, NULL, &no_fn, &a, &r), CELLAR_E_INVAL);
+    o.flags = CELLAR_LOAD_NO_FLIGHT;
+    T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_fulfil(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_abandon(c, &b, 0), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_withdraw(c, &b), CELLAR_E_LEASE);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    cellar_lease forged = a;
+    forged.check ^= (uint64_t)1 << 40;
+    T_EQ_I64(cellar_fulfil(c, &forged, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    cellar_lease elsewhere = a;
+    T_EQ_I64(cellar_fulfil(v, &elsewhere, "v", 1, NULL), CELLAR_E_LEASE);
+    so.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_fulfil(c, &a, "v", 1, &so), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_fulfil(c, &a, NULL, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_fulfil(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+/* ---- bulk ---- */
+
+typedef struct bulk {
+    int calls;
+    size_t keys;         /* of the last call */
+    char seen[64][8];
+    cellar_err say;      /* what it returns */
+    bool fail_b, none_c, skip_d, twice_e;
+} bulk;
+
+static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    bulk *b = ctx;
+    b->calls++;
+    b->keys = count;
+    T_EQ_I64(cellar_load_value(ld, "x", 1), CELLAR_E_INVAL); /* items are reported by index */
+    T_EQ_I64(cellar_load_item_value(ld, count, "x", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_fail(ld, 0, 0), CELLAR_E_INVAL);
+    for (size_t i = 0; i < count; i++) {
+        char value[16];
+        char key[8] = { 0 };
+        memcpy(key, keys[i].data, keys[i].len < 7 ? keys[i].len : 7);
+        if (i < 64) { memcpy(b->seen[i], key, 8); }
+        snprintf(value, sizeof value, "<%s>", key);
+        if (key[0] == 'b' && b->fail_b) {
+            T_EQ_I64(cellar_load_item_fail(ld, i, 99), CELLAR_OK);
+        } else if (key[0] == 'c' && b->none_c) {
+            T_EQ_I64(cellar_load_item_none(ld, i), CELLAR_OK);
+        } else if (key[0] != 'd' || !b->skip_d) {
+            T_EQ_I64(cellar_load_item_value(ld, i, value, strlen(value)), CELLAR_OK);
+            if (key[0] == 'e' && b->twice_e) {
+                T_EQ_I64(cellar_load_item_none(ld, i), CELLAR_E_RESULT_TWICE);
+            }
+        }
+    }
+    return b->say;
+}
+
+static cellar_load_item item(const char *key)
+{
+    const cellar_result r = CELLAR_RESULT_INIT;
+    return (cellar_load_item){ key, strlen(key), r, CELLAR_OK, 0 };
+}
+
+static void check_item(cellar_load_item *it, cellar_err want, const char *value)
+{
+    T_EQ_I64(it->status, want);
+    if (value != NULL) {
+        T_EQ_U64(it->result.value_len, strlen(value));
+        T_EQ_MEM(it->result.value, value, strlen(value));
+    }
+    cellar_result_free(&it->result);
+}
+
+static void many_order_status_dedup(void)
+{
+    cellar *c = kit_open(4 << 20);
+    bulk b = { .fail_b = true, .none_c = true, .skip_d = true, .twice_e = true };
+    T_EQ_I64(cellar_set(c, "hit", 3, "there", 5, NULL), CELLAR_OK);
+    cellar_load_item it[] = { item("a"), item("hit"), item("b"), item("a"), item("c"), item("d"),
+                              item("e"), item("") };
+    T_EQ_I64(cellar_get_many_or_load(c, it, 8, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(b.calls, 1);
+    T_EQ_U64(b.keys, 5);
+    check_item(&it[0], CELLAR_OK, "<a>");
+    check_item(&it[1], CELLAR_OK, "there");
+    T_EQ_I64(it[2].result.loader_err, 99);
+    check_item(&it[2], CELLAR_E_LOADER, NULL);
+    check_item(&it[3], CELLAR_OK, "<a>");
+    check_item(&it[4], CELLAR_ABSENT, NULL);
+    check_item(&it[5], CELLAR_E_NO_RESULT, NULL);
+    check_item(&it[6], CELLAR_E_RESULT_TWICE, NULL);
+    check_item(&it[7], CELLAR_E_INVAL, NULL);
+    kit_close(c);
+}
+
+static void many_share_the_loaders_error(void)
+{
+    cellar *c = kit_open(4 << 20);
+    bulk b = { .skip_d = true, .say = CELLAR_E_IO };
+    cellar_load_item it[] = { item("a"), item("d") };
+    T_EQ_I64(cellar_get_many_or_load(c, it, 2, NULL, bulk_load, &b), CELLAR_OK);
+    check_item(&it[0], CELLAR_OK, "<a>"); /* what was reported counts */
+    T_EQ_I64(it[1].result.loader_err, CELLAR_E_IO);
+    check_item(&it[1], CELLAR_E_LOADER, NULL);
+    kit_close(c);
+}
+
+static void many_run_in_chunks(void)
+{
+    cellar *c = kit_open(64 << 20);
+    const size_t n = 10000;
+    cellar_load_item *it = calloc(n, sizeof *it);
+    char (*key)[8] = calloc(n, sizeof *key);
+    bulk b = { 0 };
+    T_REQUIRE(it != NULL && key != NULL);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(key[i], sizeof key[i], "%zu", i);
+        it[i] = item(key[i]);
+    }
+    T_EQ_I64(cellar_get_many_or_load(c, it, n, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(b.calls, 3); /* 4096 + 4096 + 1808 */
+    T_EQ_U64(b.keys, n - 2 * 4096);
+    for (size_t i = 0; i < n; i++) {
+        char want[16];
+        snprintf(want, sizeof want, "<%s>", key[i]);
+        check_item(&it[i], CELLAR_OK, want);
+    }
+    free(it);
+    free(key);
+    kit_close(c);
+}
+
+typedef struct cross { cellar *c; pthread_barrier_t both; } cross;
+
+static cellar_err cross_load(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    cross *x = ctx;
+    (void)pthread_barrier_wait(&x->both); /* both lead one key and want the other's */
+    for (size_t i = 0; i < count; i++) {
+        T_EQ_I64(cellar_load_item_value(ld, i, keys[i].data, keys[i].len), CELLAR_OK);
+    }
+    return CELLAR_OK;
+}
+
+typedef struct crosser { cross *x; const char *keys[2]; } crosser;
+
+static void *cross_main(void *arg)
+{
+    crosser *cr = arg;
+    cellar_load_item it[] = { item(cr->keys[0]), item(cr->keys[1]) };
+    T_EQ_I64(cellar_get_many_or_load(cr->x->c, it, 2, NULL, cross_load, cr->x), CELLAR_OK);
+    check_item(&it[0], CELLAR_OK, cr->keys[0]);
+    check_item(&it[1], CELLAR_OK, cr->keys[1]);
+    return NULL;
+}
+
+/* Two bulk loads that ask for disjoint and shared keys at once end, whoever leads what. */
+static void many_cross_lead(void)
+{
+    cellar *c = kit_open(4 << 20);
+    for (int i = 0; i < 200 / KIT_SLOW; i++) {
+        cross x = { .c = c };
+        char own[2][8];
+        pthread_t t[2];
+        snprintf(own[0], sizeof own[0], "a%d", i);
+        snprintf(own[1], sizeof own[1], "b%d", i);
+        crosser cr[2] = { { &x, { own[0], "shared" } }, { &x, { own[1], "shared" } } };
+        T_REQUIRE(pthread_barrier_init(&x.both, NULL, 2) == 0);
+        for (int j = 0; j < 2; j++) {
+            T_REQUIRE(pthread_create(&t[j], NULL, cross_main, &cr[j]) == 0);
+        }
+        for (int j = 0; j < 2; j++) { T_REQUIRE(pthread_join(t[j], NULL) == 0); }
+        (void)pthread_barrier_destroy(&x.both);
+        (void)cellar_del(c, "shared", 6);
+    }
+    kit_close(c);
+}
+
+/* ---- any allocation may fail ---- */
+
+static struct { uint64_t calls, fail_at; int64_t live; } mem;
+
+static void *mem_alloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    if (++mem.calls == mem.fail_at) { return NULL; }
+    void *p = malloc(size);
+    if (p != NULL) { mem.live++; }
+    return p;
+}
+
+static void mem_free(void *ctx, void *p, size_t size)
+{
+    (void)ctx;
+    (void)size;
+    if (p != NULL) { mem.live--; }
+    free(p);
+}
+
+static void fault_scenario(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c;
+    char text[64];
+    source s = SOURCE_INIT;
+    bulk b = { 0 };
+    cellar_lease lease, ticket;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cfg.memory_bytes = 2 << 20;
+    cfg.no_threads = 1;
+    cfg.clock = kit_clock;
+    cfg.alloc = mem_alloc;
+    cfg.free = mem_free;
+    s.text = "v";
+    if (cellar_open(&cfg, &c) != CELLAR_OK) { return; }
+    o.ttl_ms = 100;
+    o.stale_ms = 100000;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    (void)kit_load(c, "k", &o, &s, text, NULL);
+    atomic_fetch_add(&kit_now_ms, 200);
+    (void)kit_load(c, "k", &o, &s, text, NULL);
+    (void)cellar_tick(c, 1000, NULL);
+    (void)kit_load(c, "k", &o, &s, text, NULL);
+    atomic_store(&s.say, SAY_GIVE);
+    static char long_key[300];
+    memset(long_key, 'l', sizeof long_key - 1);
+    (void)kit_load(c, long_key, NULL, &s, text, NULL);
+    atomic_store(&s.say, SAY_FAIL);
+    o.error_ttl_ms = 100;
+    (void)kit_load(c, "fails", &o, &s, text, NULL);
+    if (begin(c, "lease", &lease, text) == CELLAR_LEASED) {
+        (void)begin(c, "lease", &ticket, text);
+        (void)cellar_fulfil(c, &lease, "v", 1, NULL);
+    }
+    cellar_load_item it[] = { item("a"), item("b"), item("c") };
+    T_EQ_I64(cellar_get_many_or_load(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { cellar_result_free(&it[i].result); }
+    kit_close(c);
+}
+
+static cellar_err quiet_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "v", 1); }
+    return CELLAR_OK;
+}
+
+static cellar_err quiet_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    return ctx != NULL ? CELLAR_E_IO : cellar_load_value(ld, "v", 1);
+}
+
+/* As above, but every code is allowed: what is checked is that nothing hangs, leaks or breaks. */
+static void fault_run(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c;
+    cellar_lease lease, ticket;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    static char long_key[300];
+    char text[64];
+    cfg.memory_bytes = 2 << 20;
+    cfg.no_threads = 1;
+    cfg.clock = kit_clock;
+    cfg.alloc = mem_alloc;
+    cfg.free = mem_free;
+    if (cellar_open(&cfg, &c) != CELLAR_OK) { return; }
+    memset(long_key, 'l', sizeof long_key);
+    o.ttl_ms = 100;
+    o.stale_ms = 100000;
+    o.error_ttl_ms = 100;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    const struct { const char *key; size_t len; void *fails; } call[] = {
+        { "k", 1, NULL }, { "k", 1, NULL }, { long_key, sizeof long_key, NULL },
+        { "fails", 5, &o }, { "k", 1, NULL },
+    };
+    for (size_t i = 0; i < sizeof call / sizeof call[0]; i++) {
+        cellar_result r = CELLAR_RESULT_INIT;
+        (void)cellar_get_or_load(c, call[i].key, call[i].len, &o, quiet_load, call[i].fails, &r);
+        cellar_result_free(&r);
+        atomic_fetch_add(&kit_now_ms, 200);
+        (void)cellar_tick(c, 1000, NULL);
+    }
+    if (begin(c, "lease", &lease, text) == CELLAR_LEASED) {
+        (void)begin(c, "lease", &ticket, text);
+        (void)cellar_fulfil(c, &lease, "v", 1, NULL);
+    }
+    cellar_load_item it[] = { item("a"), item("b"), item("c") };
+    T_EQ_I64(cellar_get_many_or_load(c, it, 3, NULL, quiet_bulk, NULL), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { cellar_result_free(&it[i].result); }
+    kit_close(c);
+}
+
+static void every_allocation_of_a_load_can_fail(void)
+{
+    memset(&mem, 0, sizeof mem);
+    fault_scenario();
+    T_EQ_I64(mem.live, 0);
+    memset(&mem, 0, sizeof mem);
+    fault_run();
+    const uint64_t calls = mem.calls;
+    T_CHECK(calls > 20);
+    for (uint64_t nth = 1; nth <= calls && !t_failed(); nth++) {
+        mem.calls = 0;
+        mem.fail_at = nth;
+        fault_run();
+        T_EQ_I64(mem.live, 0);
+    }
+    printf("# %llu allocations, each failed once\n", (unsigned long long)calls);
+}
+
+T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes_to_who_asks),
+       T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(lease_forgotten_is_taken_over),
+       T_CASE(lease_of_a_stale_value_serves_it), T_CASE(lease_and_thread_share_a_flight),
+       T_CASE(a_waiter_can_be_withdrawn), T_CASE(bad_input_of_leases),
+       T_CASE(many_order_status_dedup), T_CASE(many_share_the_loaders_error),
+       T_CASE(many_run_in_chunks), T_CASE(many_cross_lead),
+       T_CASE(every_allocation_of_a_load_can_fail))
