@@ -1149,8 +1149,9 @@ typedef struct cellar_waiter {
  * in:      key, o as in cellar_get_or_load; waiter: whom to call when a PENDING load ends; optional
  * out:     *lease with LEASED, and with STALE when the refresh is this caller's; with PENDING and a
  *          waiter the ticket for cellar_withdraw; else all zero. *out the value with OK and STALE
- * returns: OK, STALE, ABSENT; LEASED, PENDING; E_LOADER (a remembered failure), E_DEADLOCK (the
- *          thread would wait for itself), E_LIMIT, E_NOMEM, E_INVAL, E_UNSUPPORTED, E_CLOSED
+ * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered
+ *          failure), E_TIMEOUT (max_takeovers used up), E_LIMIT, E_NOMEM, E_INVAL (BYPASS, NO_STORE
+ *          and NO_FLIGHT make no sense here), E_UNSUPPORTED, E_CLOSED
  * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_ms later when
  *          somebody asks or cellar_tick runs
  * thread:  any; never waits

@@ -35,7 +35,9 @@ typedef struct json_row {
     X("over_budget", "B", 'l') X("payload_held", "x", 'h') X("churn_write", "MB/s", 'h')   \
     X("dropin_bytes", "B", 'l') X("dropin_text", "B", 'l') X("dropin_seconds", "s", 'l')    \
     X("lock_pair", "Mops/s", 'h') X("check", "Mops/s", 'h') X("check_at", "Mops/s", 'h')    \
-    X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l')
+    X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l')     \
+    X("load_hit", "x", 'h') X("load_miss_over", "ns", 'l') X("load_calls", "calls", 'l')    \
+    X("load_last_us", "us", 'l')
 
 bool json_metric_known(const char *metric);
 const char *json_metric_unit(const char *metric);     /* "" when unknown */

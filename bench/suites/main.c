@@ -21,7 +21,7 @@
 static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
                                                   &suite_pin,  &suite_grow,   &suite_memory,
                                                   &suite_churn, &suite_dropin, &suite_lock,
-                                                  &suite_limit };
+                                                  &suite_limit,  &suite_load };
 
 typedef struct main_args {
     cell_options o;

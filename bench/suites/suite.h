@@ -16,7 +16,8 @@ typedef struct bench_suite {
 } bench_suite;
 
 extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin;
-extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, suite_lock, suite_limit;
+extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, suite_lock, suite_limit,
+    suite_load;
 
 /* The process that the memory suite starts for one subject; exit status. */
 int suite_memory_child(const char *subject, uint64_t entries);

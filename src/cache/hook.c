@@ -81,13 +81,13 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
 
 /* Loads of this key that run now: a change overtakes them, a leader's own store must still be the
  * one they wait for. With no load open this is two loads of lines that hardly ever change. */
-static bool cache_commit_flights(cache_store *s, const flight_key *key, l1_change change)
+BASE_NOINLINE static bool cache_commit_flights(flight_table *t, const flight_key *key,
+                                               l1_change change)
 {
-    flight_table *t = base_load_sc(&s->flights);
-    if (change == L1_CHANGE_PUBLISH) { return t != NULL && flight_may_publish(t, key); }
+    if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, key); }
     const bool changes = change == L1_CHANGE_SET || change == L1_CHANGE_DEL ||
                          change == L1_CHANGE_INCR || change == L1_CHANGE_UPDATE;
-    if (t == NULL || !changes) { return true; }
+    if (!changes) { return true; }
     const bool early = BASE_MUTANT("flight.count_before_window");
     if (early ? cache_flights_seen : flight_any(t, key->hash)) { flight_overtake(t, key); }
     return true;
@@ -103,8 +103,11 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
                       change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
                       change == L1_CHANGE_PUBLISH;
     if (adds && BASE_UNLIKELY(!cache_vgen_alive(s, owner))) { return false; }
-    const flight_key flying = { key, (uint32_t)key_len, owner, hash };
-    if (!cache_commit_flights(s, &flying, change)) { return false; }
+    flight_table *flights = base_load_sc(&s->flights); /* none before the first load */
+    if (BASE_UNLIKELY(flights != NULL)) {
+        const flight_key flying = { key, (uint32_t)key_len, owner, hash };
+        if (!cache_commit_flights(flights, &flying, change)) { return false; }
+    }
     if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE) {
         cache_count_end(s, owner, change == L1_CHANGE_EXPIRE);
     }

@@ -199,11 +199,16 @@ static int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t 
     return both ? base_add_sat(ttl - j, (int64_t)high) : base_add_sat(ttl, (int64_t)high);
 }
 
-CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)
+BASE_INLINE int64_t cache_deadline_here(const cellar *c, const cache_plan *plan, uint64_t hash)
 {
     if (plan->ttl_ms == CELLAR_TTL_NONE) { return BASE_NEVER_MS; }
     const int64_t ttl = plan->jitter_pct == 0 ? plan->ttl_ms : cache_jittered(c, plan, hash);
     return base_add_sat(plan->now_ms, ttl);
+}
+
+CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)
+{
+    return cache_deadline_here(c, plan, hash);
 }
 
 /* ---- the one way to store ---- */
@@ -241,7 +246,7 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spe
                                                        : "no memory for a value");
 }
 
-CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
+BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_spec *p)
 {
     cache_filter filter = { NULL, 0, 0 };
     const bool value = p->kind == (uint8_t)L1_VALUE;
@@ -260,7 +265,7 @@ CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec
     return err;
 }
 
-CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p)
+BASE_ALWAYS_INLINE void cache_count_here(cellar *c, const l1_put_spec *p)
 {
     stats_block *mine = cache_mine(c);
     stats_add(mine, STATS_SET, 1);
@@ -273,13 +278,20 @@ CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p)
     }
 }
 
+/* For the leaders of loads; apart, so that a plain set has them in line. */
+CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
+{
+    return cache_put_here(c, k, p);
+}
+CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p) { cache_count_here(c, p); }
+
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
 {
     l1_put_spec *p = &plan->spec;
     cellar_err err = CELLAR_E_BUSY;
     for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
-        p->deadline_ms = cache_plan_deadline(c, plan, k->hash);
-        err = cache_put_once(c, k, p);
+        p->deadline_ms = cache_deadline_here(c, plan, k->hash);
+        err = cache_put_here(c, k, p);
         if (BASE_LIKELY(err != CELLAR_CONFLICT) ||
             (p->flags & (L1_IF_VERSION | L1_IF_SAME)) != 0) {
             break;
@@ -296,7 +308,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
         if (err < 0) { cache_why_note(c->store, k->hash, CELLAR_CAUSE_REJECTED); }
         return cache_put_failed(c, p, err);
     }
-    cache_put_count(c, p);
+    cache_count_here(c, p);
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
     return CELLAR_OK;
 }
@@ -332,7 +344,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 
 /* ---- del, touch, incr ---- */
 
-static cellar_err cache_del_once(cellar *c, const l1_key *k, l1_gone *gone)
+BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, l1_gone *gone)
 {
     if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
     if (BASE_LIKELY(!cache_told(c->store))) { return l1_del_told(c->l1, k, NULL, gone); }
@@ -343,19 +355,26 @@ static cellar_err cache_del_once(cellar *c, const l1_key *k, l1_gone *gone)
     return err;
 }
 
+/* Cleared meanwhile: a load of the new generation must not outlive this delete either. */
+BASE_COLD static cellar_err cache_del_again(cellar *c, l1_key *k, cellar_err err)
+{
+    l1_gone gone;
+    for (unsigned i = 0; i < CACHE_ROUNDS && !cache_is_closed(c); i++) {
+        cache_rekey(c, k);
+        const cellar_err now = cache_del_once(c, k, &gone);
+        if (now == CELLAR_OK) { err = now; }
+        if (cache_vgen_alive(c->store, k->owner)) { break; }
+    }
+    return err;
+}
+
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
 {
     l1_gone gone;
     cellar_err err = cache_del_once(c, k, &gone);
-    /* Cleared meanwhile: a load of the new generation must not outlive this delete either. */
-    for (unsigned i = 0; BASE_UNLIKELY(!cache_vgen_alive(c->store, k->owner)) && i < CACHE_ROUNDS &&
-                         err != CELLAR_OK && !cache_is_closed(c); i++) {
-        cache_rekey(c, k);
-        err = cache_del_once(c, k, &gone);
-    }
-    if (gone != L1_GONE_NOTHING || err == CELLAR_OK) {
-        cache_why_note(c->store, k->hash, gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
-                                                                  : CELLAR_CAUSE_DELETED);
+    const bool loads = base_load_sc(&c->store->flights) != NULL; /* else nothing ever was loaded */
+    if (BASE_UNLIKELY(loads) && BASE_UNLIKELY(!cache_vgen_alive(c->store, k->owner))) {
+        err = cache_del_again(c, k, err);
     }
     if (err == CELLAR_OK) {
         stats_block *mine = cache_mine(c);
@@ -440,7 +459,7 @@ static cellar_err cache_incr_new(cellar *c, l1_key *k, int64_t delta, int64_t in
     for (unsigned round = 0; round < CACHE_ROUNDS && err == CELLAR_CONFLICT; round++) {
         if (round != 0) { cache_rekey(c, k); }
         if (cache_is_closed(c)) { return CELLAR_E_CLOSED; }
-        plan.spec.deadline_ms = cache_plan_deadline(c, &plan, k->hash);
+        plan.spec.deadline_ms = cache_deadline_here(c, &plan, k->hash);
         err = cache_incr_once(c, k, delta, init, &plan.spec, only_if_present, now);
     }
     return err;

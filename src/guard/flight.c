@@ -195,7 +195,7 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
     t->max_flights = cfg->max_flights;
     t->max_waiters = cfg->max_waiters;
     t->callers = cfg->callers;
-    const uintptr_t at = base_round_up((uintptr_t)(raw + sizeof *t), BASE_PAD);
+    const uintptr_t at = ((uintptr_t)(raw + sizeof *t) + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1);
     t->shard = (flight_shard *)at;
     flight *spare = (flight *)(void *)(t->shard + shards);
     for (uint32_t i = 0; i < shards; i++) {
@@ -730,7 +730,6 @@ static flight_waited flight_sleep(const flight_table *t, flight *f, int64_t dead
         if (now_ms >= hard_ms) { return FLIGHT_HARD; }
         const uint64_t until = flight_until_ns(t, now_ms, BASE_MIN(deadline_ms, hard_ms));
         if (BASE_MUTANT("flight.lost_wake")) {
-            BASE_POINT("flight.lost_wake");
             (void)sync_wait(&f->state, base_load_acq(&f->state), until);
         } else {
             (void)sync_wait(&f->state, state, until);

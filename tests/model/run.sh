@@ -5,9 +5,11 @@
 #
 # PICTURE    table below -> [worker: spin -a, cc, pan, own folder] x JOBS -> one line each
 # TABLE      tier, verdict, model, switches. tier: q always, c not with QUICK=1, f with FULL=1 only
-#            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found
-# ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1, lock);
-#            mutants: each BASE_MUTANT("m.x") is a switch X that fails here, or in not_shown.
+#            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found;
+#            live = 0 errors of its ltl formula under weak fairness
+# ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1, lock;
+#            flight: src/guard/flight.c and src/cache); mutants: each BASE_MUTANT("m.x") is a switch X
+#            that fails here, or in not_shown.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
 # OPTIONS    QUICK=1 (25 s on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
 set -u
@@ -138,6 +140,30 @@ q fail lock EXTEND EXTEND_REVIVES
 q fail lock LAST_COMES_FIRST
 q fail lock NO_FREEZE
 q fail lock TOLD_FIRST
+q ok   flight OPS=1
+c ok   flight
+c ok   flight HARD OPS=1
+c ok   flight L2 OPS=1
+f ok   flight HARD
+f ok   flight L2
+f ok   flight JOB OPS=1
+f ok   flight CLEAR OPS=1
+f ok   flight NG=3 OPS=1
+q live flight LIVE OPS=1
+q fail flight LOST_WAKE
+q fail flight NO_WAKE
+q fail flight NO_DETACH
+q fail flight TIMEOUT_FREE
+q fail flight NO_SECOND_PROBE
+q fail flight UNLINK_BEFORE_WINDOW
+q fail flight COUNT_BEFORE_WINDOW
+q fail flight LATE_STORE
+q fail flight WAKE_AFTER_UNREF
+q fail flight NO_UNLINK_ON_FAIL
+c fail flight CLEAR_ANY NG=3 OPS=1
+c fail flight TAKEOVER_NO_PROBE JOB OPS=1
+c fail flight NO_PENDING L2
+c fail flight NO_VGEN_TEST CLEAR OPS=1
 END
 }
 # The simulation shows them: arithmetic of one thread; pages and more than one key; who watches.
@@ -166,16 +192,19 @@ check() { # spin, cc, pan in the current folder -> the essence on stdout; status
     }
     # Most searches are shorter than an optimised build of them.
     case $tier$want in q* | cfail) optimise=-O0 ;; *) optimise=-O1 ;; esac
+    case $want in live) how="-DNFAIR=3" go="-a -f" ;; *) how=-DSAFETY go= ;; esac
     # shellcheck disable=SC2086
-    $cc $optimise -w -DSAFETY -DCOLLAPSE -DMEMLIM="${MEMLIM:-3000}" pan.c -o pan 2>cc.out || {
+    $cc $optimise -w $how -DCOLLAPSE -DVECTORSZ=2048 -DMEMLIM="${MEMLIM:-3000}" pan.c -o pan \
+        2>cc.out || {
         cat cc.out
         return 1
     }
-    ./pan -m1000000 >pan.out 2>&1
+    # shellcheck disable=SC2086
+    ./pan -m1000000 $go >pan.out 2>&1
     states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.out)
     found=$(sed -n 's/^pan:[0-9]*: \(.*\) (at depth [0-9]*)$/\1/p' pan.out | head -n 1)
     case $want:$found in
-    ok:) grep -q 'errors: 0$' pan.out && ! grep -q 'Search not completed' pan.out &&
+    ok: | live:) grep -q 'errors: 0$' pan.out && ! grep -q 'Search not completed' pan.out &&
         echo "$states states" && return 0 ;;
     fail:assertion* | fail:invalid\ end*) echo "found after $states states" && return 0 ;;
     fail:) echo "the mistake is not found in $states states" && return 1 ;;
@@ -208,14 +237,16 @@ if [ "${1-}" = --one ]; then
 fi
 
 compare_steps() { # what only one side has
-    grep -ho 'BASE_POINT("l\(1\|ock\)\.[a-z_.]*")' src/l1/*.c src/lock/*.c | cut -d'"' -f2 | sort -u >"$dir/steps.code"
-    grep -ho 'AT(l\(1\|ock\)\.[a-z_.]*)' $here/*.pml | tr -d '()' | sed 's/^AT//' |
+    grep -ho 'BASE_POINT("\(l1\|lock\|flight\)\.[a-z_.]*")' src/l1/*.c src/lock/*.c \
+        src/guard/flight.c src/cache/*.c | cut -d'"' -f2 | sort -u >"$dir/steps.code"
+    grep -ho 'AT(\(l1\|lock\|flight\)\.[a-z_.]*)' $here/*.pml | tr -d '()' | sed 's/^AT//' |
         sort -u >"$dir/steps.model"
     diff "$dir/steps.code" "$dir/steps.model"
 }
 compare_mutants() {
     missing=0
-    for m in $(grep -ho 'BASE_MUTANT("l\(1\|ock\)\.[a-z0-9_]*")' src/l1/*.c src/lock/*.c | cut -d'"' -f2 | sort -u); do
+    for m in $(grep -ho 'BASE_MUTANT("\(l1\|lock\|flight\)\.[a-z0-9_]*")' src/l1/*.c src/lock/*.c \
+        src/guard/flight.c src/cache/*.c | cut -d'"' -f2 | sort -u); do
         case " $not_shown " in *" $m "*) continue ;; esac
         switch=$(echo "${m#*.}" | tr 'a-z' 'A-Z')
         table | grep -q "^. fail .*\<$switch\>" || {
@@ -234,11 +265,11 @@ rm -rf "$dir"
 mkdir -p "$dir" || exit 2
 compare_steps
 status=$?
-say $status "steps are called alike in src and in the models (< code, > model)"
+say $status "steps are called alike in the code and in the models (< code, > model)"
 count $status
 compare_mutants
 status=$?
-say $status "each mistake that src/l1 and src/lock can switch on fails in a model"
+say $status "each mistake that the code can switch on fails in a model"
 count $status
 
 if command -v spin >/dev/null 2>&1 && command -v "${cc%% *}" >/dev/null 2>&1; then

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load: what reading through the cache costs beside the plain calls it is made of.
+ *
+ * FIGURES    load_hit        gets a second through cellar_get_or_load / through cellar_get: hits of
+ *                            1 M keys, 16 B, 100 B, popularity 1/rank, the caller's own buffer
+ *            load_miss_over  ns of a miss with an instant loader, less ns of set + get of such a key
+ *            load_calls      loader calls when 1000 threads ask for one cold key (1 ms to load)
+ *            load_last_us    from the loader's return until the last of them has the value
+ * WALK       rounds; in each both sides one after the other on the same keys, every second round in
+ *            turned order; a ratio or difference is taken within its round.
+ * CLOCK      CPU time of the thread for the first two, wall for the storm. */
+#include "bench/suites/suite.h"
+
+#include "bench/harness/json.h"
+
+#if BENCH_HAVE_CELLAR
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench/harness/host.h"
+#include "cellar.h"
+
+#define LOAD_KEYS 1000000u
+#define LOAD_KEY_LEN 16u
+#define LOAD_VALUE_LEN 100u
+#define LOAD_BATCH 200000u
+#define LOAD_THREADS 1000u
+#define LOAD_ROUNDS_MAX 200u
+
+static unsigned char load_bytes[LOAD_VALUE_LEN];
+
+static uint64_t load_random(uint64_t *s)
+{
+    *s ^= *s << 13;
+    *s ^= *s >> 7;
+    *s ^= *s << 17;
+    return *s;
+}
+
+static void load_key(char key[LOAD_KEY_LEN], uint64_t number)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)number);
+    memcpy(key, text, LOAD_KEY_LEN);
+}
+
+/* Ranks with probability 1/rank: 2^u for u uniform over the octaves, then uniform inside. */
+static uint32_t load_rank(uint64_t *s)
+{
+    const unsigned octave = (unsigned)(load_random(s) % 20);
+    const uint32_t rank = (1u << octave) + (uint32_t)(load_random(s) & ((1u << octave) - 1));
+    return rank < LOAD_KEYS ? rank : rank % LOAD_KEYS;
+}
+
+static cellar_err load_instant(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    return cellar_load_value(ld, load_bytes, sizeof load_bytes);
+}
+
+static cellar *load_open(uint64_t bytes)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    cfg.memory_bytes = bytes;
+    cfg.no_threads = 1;
+    return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
+}
+
+/* ns an operation, by this thread's CPU time. */
+static double load_gets(cellar *c, char (*keys)[LOAD_KEY_LEN], bool through, uint64_t *bad)
+{
+    char buf[LOAD_VALUE_LEN];
+    cellar_result r = CELLAR_RESULT_INIT;
+    r.buf = buf;
+    r.buf_cap = sizeof buf;
+    const uint64_t from = host_thread_cpu_ns();
+    for (uint32_t i = 0; i < LOAD_BATCH; i++) {
+        size_t len;
+        const cellar_err err =
+            through ? cellar_get_or_load(c, keys[i], LOAD_KEY_LEN, NULL, load_instant, NULL, &r)
+                    : cellar_get(c, keys[i], LOAD_KEY_LEN, buf, sizeof buf, &len);
+        *bad += err != CELLAR_OK;
+    }
+    return (double)(host_thread_cpu_ns() - from) / LOAD_BATCH;
+}
+
+static int load_hits(uint32_t rounds)
+{
+    cellar *c = load_open(512ull << 20);
+    char(*keys)[LOAD_KEY_LEN] = malloc((size_t)LOAD_BATCH * LOAD_KEY_LEN);
+    double ratio[LOAD_ROUNDS_MAX];
+    uint64_t bad = 0, seed = 88172645463325252ull;
+    if (c == NULL || keys == NULL) {
+        free(keys);
+        return CELL_WRONG;
+    }
+    for (uint32_t i = 0; i < LOAD_KEYS; i++) {
+        char key[LOAD_KEY_LEN];
+        load_key(key, i);
+        bad += cellar_set(c, key, sizeof key, load_bytes, sizeof load_bytes, NULL) != CELLAR_OK;
+    }
+    for (uint32_t i = 0; i < LOAD_BATCH; i++) {
+        load_key(keys[i], load_rank(&seed));
+    }
+    for (uint32_t n = 0; n < rounds; n++) {
+        const bool first = (n & 1) != 0;
+        const double a = load_gets(c, keys, first, &bad);
+        const double b = load_gets(c, keys, !first, &bad);
+        ratio[n] = first ? b / a : a / b;
+    }
+    suite_say("load", "cellar", "load1m", "load_hit", ratio, rounds, "cpu",
+              bad != 0 ? "bad" : NULL);
+    free(keys);
+    cellar_close(c);
+    return bad != 0 ? CELL_WRONG : CELL_OK;
+}
+
+/* Fresh keys: a load through, or a set and a get. */
+static double load_fresh(cellar *c, uint64_t *next, bool through, uint64_t *bad)
+{
+    char buf[LOAD_VALUE_LEN], key[LOAD_KEY_LEN];
+    cellar_result r = CELLAR_RESULT_INIT;
+    r.buf = buf;
+    r.buf_cap = sizeof buf;
+    memset(key, 'k', sizeof key);
+    const uint64_t from = host_thread_cpu_ns();
+    for (uint32_t i = 0; i < LOAD_BATCH / 4; i++) {
+        size_t len;
+        const uint64_t number = (*next)++;
+        memcpy(key, &number, sizeof number);
+        if (through) {
+            *bad += cellar_get_or_load(c, key, sizeof key, NULL, load_instant, NULL, &r) !=
+                    CELLAR_OK;
+        } else {
+            *bad += cellar_set(c, key, sizeof key, load_bytes, sizeof load_bytes, NULL) !=
+                    CELLAR_OK;
+            *bad += cellar_get(c, key, sizeof key, buf, sizeof buf, &len) != CELLAR_OK;
+        }
+    }
+    return (double)(host_thread_cpu_ns() - from) / (LOAD_BATCH / 4);
+}
+
+static int load_misses(uint32_t rounds)
+{
+    cellar *c = load_open(64ull << 20);
+    double over[LOAD_ROUNDS_MAX];
+    uint64_t bad = 0, next = 0;
+    if (c == NULL) { return CELL_WRONG; }
+    for (int i = 0; i < 8; i++) { /* full: evictions from here on, for both alike */
+        (void)load_fresh(c, &next, (i & 1) != 0, &bad);
+    }
+    for (uint32_t n = 0; n < rounds; n++) {
+        const bool first = (n & 1) != 0;
+        const double a = load_fresh(c, &next, first, &bad);
+        const double b = load_fresh(c, &next, !first, &bad);
+        over[n] = first ? a - b : b - a;
+    }
+    suite_say("load", "cellar", "loadmiss", "load_miss_over", over, rounds, "cpu",
+              bad != 0 ? "bad" : NULL);
+    cellar_close(c);
+    return bad != 0 ? CELL_WRONG : CELL_OK;
+}
+
+typedef struct load_storm {
+    cellar *c;
+    pthread_barrier_t go;
+    atomic_uint calls, bad;
+    _Atomic uint64_t loaded_ns;
+    uint64_t done_ns[LOAD_THREADS];
+    atomic_uint index;
+} load_storm;
+
+static cellar_err load_slow(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    load_storm *s = ctx;
+    const struct timespec ms = { 0, 1000000 };
+    (void)key;
+    (void)key_len;
+    atomic_fetch_add(&s->calls, 1);
+    nanosleep(&ms, NULL);
+    const cellar_err err = cellar_load_value(ld, load_bytes, sizeof load_bytes);
+    atomic_store(&s->loaded_ns, host_wall_ns());
+    return err;
+}
+
+static void *load_asker(void *arg)
+{
+    load_storm *s = arg;
+    char buf[LOAD_VALUE_LEN];
+    cellar_result r = CELLAR_RESULT_INIT;
+    r.buf = buf;
+    r.buf_cap = sizeof buf;
+    const unsigned i = atomic_fetch_add(&s->index, 1);
+    pthread_barrier_wait(&s->go);
+    if (cellar_get_or_load(s->c, "cold", 4, NULL, load_slow, s, &r) != CELLAR_OK) {
+        atomic_fetch_add(&s->bad, 1);
+    }
+    s->done_ns[i] = host_wall_ns();
+    return NULL;
+}
+
+/* Of one storm: loader calls, and microseconds until the last thread had the value. */
+static bool load_one_storm(load_storm *s, double *calls, double *last_us)
+{
+    static pthread_t threads[LOAD_THREADS];
+    pthread_attr_t attr;
+    atomic_store(&s->calls, 0);
+    atomic_store(&s->index, 0);
+    cellar_del(s->c, "cold", 4);
+    pthread_barrier_init(&s->go, NULL, LOAD_THREADS);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, (size_t)64 << 10);
+    for (uint32_t i = 0; i < LOAD_THREADS; i++) {
+        if (pthread_create(&threads[i], &attr, load_asker, s) != 0) { return false; }
+    }
+    for (uint32_t i = 0; i < LOAD_THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    pthread_attr_destroy(&attr);
+    pthread_barrier_destroy(&s->go);
+    uint64_t last = 0;
+    const uint64_t loaded = atomic_load(&s->loaded_ns);
+    for (uint32_t i = 0; i < LOAD_THREADS; i++) {
+        last = s->done_ns[i] > last ? s->done_ns[i] : last;
+    }
+    *calls = atomic_load(&s->calls);
+    *last_us = last > loaded ? (double)(last - loaded) / 1e3 : 0;
+    return true;
+}
+
+static int load_storms(uint32_t rounds)
+{
+    load_storm *s = calloc(1, sizeof *s);
+    double calls[LOAD_ROUNDS_MAX], last[LOAD_ROUNDS_MAX];
+    if (s == NULL) { return CELL_WRONG; }
+    s->c = load_open(16ull << 20);
+    bool ok = s->c != NULL;
+    for (uint32_t n = 0; ok && n < rounds; n++) {
+        ok = load_one_storm(s, &calls[n], &last[n]);
+    }
+    if (!ok) {
+        json_say("load", "cellar", "storm1000", "skip", "1000 threads could not be started");
+    } else {
+        suite_say("load", "cellar", "storm1000", "load_calls", calls, rounds, "wall", NULL);
+        suite_say("load", "cellar", "storm1000", "load_last_us", last, rounds, "wall", NULL);
+    }
+    const bool bad = atomic_load(&s->bad) != 0;
+    if (s->c != NULL) { cellar_close(s->c); }
+    free(s);
+    return bad ? CELL_WRONG : CELL_OK;
+}
+
+static int load_run(const cell_options *o)
+{
+    uint32_t rounds = o->rounds < LOAD_ROUNDS_MAX ? o->rounds : LOAD_ROUNDS_MAX;
+    if (rounds < 5) { rounds = 5; }
+    memset(load_bytes, 'v', sizeof load_bytes);
+    printf("\nload  (1 M keys, 16 B, 100 B; instant loader; 1000 threads)\n");
+    const int hits = load_hits(rounds), misses = load_misses(rounds), storms = load_storms(rounds);
+    return hits | misses | storms;
+}
+#else
+static int load_run(const cell_options *o)
+{
+    (void)o;
+    json_say("load", "cellar", "load1m", "skip", "built without the library");
+    return CELL_OK;
+}
+#endif
+
+const bench_suite suite_load = { "load", "reading through the cache beside plain calls", load_run,
+                                 NULL, NULL };
