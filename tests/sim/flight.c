@@ -196,9 +196,8 @@ static void flight_run(void)
     BASE_SIM_CHECK(sky.loads <= 1 + sky.changes); /* each change ends one generation at most */
     sky_close();
 }
-const base_sim_scenario sim_flight = {
-    "flight", "load through while the key is set and deleted", flight_run, 0
-};
+const base_sim_scenario sim_flight = { "flight", "load through while the key is set and deleted",
+                                    flight_run, 0 };
 
 static void flight_once_run(void)
 {
@@ -211,9 +210,8 @@ static void flight_once_run(void)
     BASE_SIM_CHECK(sky.loads == 1 && sky.answered == sky.asked);
     sky_close();
 }
-const base_sim_scenario sim_flight_once = {
-    "flight_once", "many readers of one cold key: one load", flight_once_run, 0
-};
+const base_sim_scenario sim_flight_once = { "flight_once", "many readers of one cold key: one load",
+                                    flight_once_run, 0 };
 
 static void flight_clear_run(void)
 {
@@ -236,9 +234,8 @@ static void flight_clear_run(void)
     BASE_SIM_CHECK(sky.answered == sky.asked);
     sky_close();
 }
-const base_sim_scenario sim_flight_clear = {
-    "flight_clear", "load through while the view is cleared", flight_clear_run, 0
-};
+const base_sim_scenario sim_flight_clear = { "flight_clear", "the view is cleared in the middle",
+                                    flight_clear_run, 0 };
 
 /* ---- loaders that fail, leave or stall; waiters with little patience ---- */
 
@@ -254,9 +251,8 @@ static void flight_lost_run(void)
     base_sim_join_all();
     sky_close();
 }
-const base_sim_scenario sim_flight_lost = {
-    "flight_lost", "loaders fail and leave, waiters lose patience", flight_lost_run, 0
-};
+const base_sim_scenario sim_flight_lost = { "flight_lost", "loaders fail and leave, waits end",
+                                    flight_lost_run, 0 };
 
 static void flight_hard_run(void)
 {
@@ -271,9 +267,8 @@ static void flight_hard_run(void)
     base_sim_join_all();
     sky_close();
 }
-const base_sim_scenario sim_flight_hard = {
-    "flight_hard", "loads that take too long are taken over", flight_hard_run, 0
-};
+const base_sim_scenario sim_flight_hard = { "flight_hard", "late loads are taken over",
+                                    flight_hard_run, 0 };
 
 /* ---- refreshes in the background ---- */
 
@@ -305,9 +300,8 @@ static void flight_job_run(void)
     base_sim_join_all();
     sky_close();
 }
-const base_sim_scenario sim_flight_job = {
-    "flight_job", "queued refreshes of a stale value", flight_job_run, 0
-};
+const base_sim_scenario sim_flight_job = { "flight_job", "queued refreshes of a stale value",
+                                    flight_job_run, 0 };
 
 /* ---- leases ---- */
 
@@ -363,9 +357,8 @@ static void flight_lease_run(void)
     base_sim_calm(false);
     sky_close();
 }
-const base_sim_scenario sim_flight_lease = {
-    "flight_lease", "leases and waiting threads on one key", flight_lease_run, 0
-};
+const base_sim_scenario sim_flight_lease = { "flight_lease", "leases beside waiting threads",
+                                    flight_lease_run, 0 };
 
 /* ---- loads inside loads ---- */
 
@@ -405,9 +398,8 @@ static void flight_cycle_run(void)
     BASE_SIM_CHECK(sky.failed >= 1); /* the ring breaks, and by a refusal */
     sky_close();
 }
-const base_sim_scenario sim_flight_cycle = {
-    "flight_cycle", "three loaders that need each other", flight_cycle_run, 0
-};
+const base_sim_scenario sim_flight_cycle = { "flight_cycle", "three loaders that need each other",
+                                    flight_cycle_run, 0 };
 
 /* ---- bulk ---- */
 
@@ -452,6 +444,5 @@ static void flight_many_run(void)
     base_sim_join_all();
     sky_close();
 }
-const base_sim_scenario sim_flight_many = {
-    "flight_many", "bulk loads that lead each other's keys", flight_many_run, 0
-};
+const base_sim_scenario sim_flight_many = { "flight_many", "bulk loads that lead each other's keys",
+                                    flight_many_run, 0 };

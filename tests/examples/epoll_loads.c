@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * epoll_loads: a server with one thread and an epoll loop loads through the cache without ever
+ * waiting: whoever asks first for a key gets the lease and asks the backend, everybody else is told
+ * by an eventfd when the value is there.
+ *
+ * Here the backend is a pipe whose answer comes 20 ms later, and 50 requests ask for 5 keys. The
+ * program checks itself: 5 questions to the backend, 50 answers, the loop never blocked. */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "cellar.h"
+
+#define REQUESTS 50
+#define KEYS 5
+
+typedef struct request {
+    char key[8];
+    int done;
+} request;
+
+typedef struct server {
+    cellar *c;
+    int loop, bell, timer;
+    request request[REQUESTS];
+    cellar_lease lease[KEYS]; /* of questions under way; id 0: none */
+    int asked, answered;
+} server;
+
+/* Called by whoever brings a value that somebody waits for: only rings. */
+static void ring(void *ctx)
+{
+    const uint64_t one = 1;
+    const int *bell = ctx;
+    if (write(*bell, &one, sizeof one) != (ssize_t)sizeof one) { perror("eventfd"); }
+}
+
+/* The backend's answers come when the timer fires. */
+static void ask_backend(server *s, const request *q, const cellar_lease *lease)
+{
+    const struct itimerspec soon = { { 0, 0 }, { 0, 20000000 } };
+    s->lease[q->key[3] - '0'] = *lease;
+    s->asked++;
+    (void)timerfd_settime(s->timer, 0, &soon, NULL);
+}
+
+/* Try to answer one request; it stays open when somebody is loading. */
+static void serve(server *s, request *q)
+{
+    const cellar_waiter tell = { ring, &s->bell };
+    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_lease lease;
+    switch (cellar_begin(s->c, q->key, strlen(q->key), NULL, &tell, &lease, &r)) {
+    case CELLAR_OK:
+    case CELLAR_STALE:
+        q->done = 1;
+        s->answered++;
+        break;
+    case CELLAR_LEASED:
+        ask_backend(s, q, &lease); /* and this request waits like all others: ask once more */
+        break;
+    default: break; /* PENDING: the bell will ring */
+    }
+    cellar_result_free(&r);
+}
+
+static void serve_all(server *s)
+{
+    for (int i = 0; i < REQUESTS; i++) {
+        if (!s->request[i].done) { serve(s, &s->request[i]); }
+    }
+}
+
+static void on_backend(server *s)
+{
+    for (int k = 0; k < KEYS; k++) {
+        char value[32];
+        if (s->lease[k].id == 0) { continue; }
+        snprintf(value, sizeof value, "value of key%d", k);
+        (void)cellar_fulfil(s->c, &s->lease[k], value, strlen(value), NULL);
+    }
+}
+
+static void watch(const server *s, int fd)
+{
+    struct epoll_event e = { .events = EPOLLIN, .data = { .fd = fd } };
+    (void)epoll_ctl(s->loop, EPOLL_CTL_ADD, fd, &e);
+}
+
+static void run_loop(server *s)
+{
+    while (s->answered < REQUESTS) {
+        struct epoll_event e;
+        uint64_t count;
+        const int n = epoll_wait(s->loop, &e, 1, 2000);
+        if (n <= 0) { return; } /* nothing for two seconds: the check below says so */
+        if (read(e.data.fd, &count, sizeof count) != (ssize_t)sizeof count) { continue; }
+        if (e.data.fd == s->timer) { on_backend(s); }
+        serve_all(s);
+        (void)cellar_tick(s->c, 100, NULL); /* no thread of the library: its work is done here */
+    }
+}
+
+int main(void)
+{
+    static server s;
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.no_threads = 1;
+    if (cellar_open(&cfg, &s.c) != CELLAR_OK) { return 1; }
+    s.loop = epoll_create1(0);
+    s.bell = eventfd(0, EFD_NONBLOCK);
+    s.timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    watch(&s, s.bell);
+    watch(&s, s.timer);
+    for (int i = 0; i < REQUESTS; i++) {
+        snprintf(s.request[i].key, sizeof s.request[i].key, "key%d", i % KEYS);
+    }
+    serve_all(&s);
+    run_loop(&s);
+    printf("%d requests answered with %d questions to the backend\n", s.answered, s.asked);
+    const int ok = s.answered == REQUESTS && s.asked == KEYS;
+    close(s.timer);
+    close(s.bell);
+    close(s.loop);
+    cellar_close(s.c);
+    return ok ? 0 : 1;
+}
