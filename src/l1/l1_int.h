@@ -513,7 +513,7 @@ BASE_ALWAYS_INLINE bool l1_head_is(uint32_t w0, uint32_t klen, uint32_t own)
 CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* Merge the last bucket while fewer than `pct` per cent of the primary slots are taken. */
 #define L1_CONTRACT_PCT 25u /* from tick */
-#define L1_SHRINK_PCT 55u   /* when the budget shrinks; splits begin above 78 */
+#define L1_SHRINK_PCT 55u   /* when the budget shrinks; splits begin above 64 */
 CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s, unsigned pct);
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r);
