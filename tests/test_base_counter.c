@@ -11,7 +11,8 @@
 static uint64_t forged_count;      /* what the counter says */
 static int64_t forged_ns;          /* boot-time clock; all clocks of the machine agree */
 static unsigned forged_readings;   /* of precise clocks */
-static int64_t forged_pause_ns;    /* passes just before a clock is read, at 2 GHz */
+/* What passes just before and just after the next reading of a clock; 2 counts a ns. */
+static int64_t forged_pause_ns, forged_after_ns;
 
 static int forged_gettime(clockid_t id, struct timespec *t)
 {
@@ -20,6 +21,9 @@ static int forged_gettime(clockid_t id, struct timespec *t)
     /* A 100 Hz kernel: the coarse clock moves in steps. */
     const int64_t ns = id == CLOCK_MONOTONIC_COARSE ? forged_ns - forged_ns % 10000000 : forged_ns;
     forged_readings += id != CLOCK_MONOTONIC_COARSE;
+    forged_ns += forged_after_ns;
+    forged_count += (uint64_t)forged_after_ns * 2;
+    forged_pause_ns = forged_after_ns = 0;
     t->tv_sec = (time_t)(ns / 1000000000);
     t->tv_nsec = (long)(ns % 1000000000);
     return 0;
@@ -38,7 +42,7 @@ static void forge(uint64_t counts_per_span)
     forged_ns = INT64_C(5000) * 1000000000;
     forged_count = UINT64_MAX - 1000; /* it wraps soon */
     forged_readings = 0;
-    forged_pause_ns = 0;
+    forged_pause_ns = forged_after_ns = 0;
     base_store_rlx(&base_count_asked, 1u);
     base_store_rlx(&base_count_span, counts_per_span);
     base_self()->far_ms = INT64_MAX;
@@ -154,15 +158,19 @@ static void a_counter_that_jumped_ahead_asks_the_clock(void)
     T_CHECK(far_from_now(HOUR_MS));
 }
 
-/* A thread that is stopped between its reading of the counter and of the clock neither believes too
- * much nor takes the counter for a slow one. */
+/* A thread that is stopped before or after its reading of the clock, in some of its looks, neither
+ * believes too much nor takes the counter for a slow one. */
 static void a_pause_in_between_does_no_harm(void)
 {
     forge(SPAN);
-    forged_pause_ns = INT64_C(300) * 1000000;
-    for (int i = 0; i < 50; i++) {
-        pass(10000000, SPAN + 1); /* the span is over: this call looks, and is stopped there */
+    for (int i = 0; i < 64; i++) {
+        pass(10000000, SPAN + 1); /* the span is over: this call looks, and may be stopped there */
+        forged_pause_ns = (i & 1) != 0 ? INT64_C(300) * 1000000 : 0;
+        forged_after_ns = (i & 2) != 0 ? INT64_C(300) * 1000000 : 0;
         T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+        for (int64_t off = 0; off <= 2 * BASE_FAR_MS; off++) {
+            T_CHECK(!base_clock_far(&system_clock, base_self(), forged_ms() - off));
+        }
         T_CHECK(base_clock_reached(&system_clock, forged_ms()));
     }
     T_EQ_U64(base_load_rlx(&base_count_span), SPAN);
