@@ -192,6 +192,7 @@ enum { CELLAR_EVICT_DEFAULT = 0, CELLAR_EVICT_ADAPTIVE = 1, CELLAR_EVICT_S3FIFO 
 enum { CELLAR_L2_DROP = 0, CELLAR_L2_KEEP = 1, CELLAR_L2_ALWAYS = 2 }; /* ALWAYS: later          */
 enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
 #define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
+enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
 enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
 enum { CELLAR_BLOOM_OFF = 0, CELLAR_BLOOM_OBSERVING = 1, CELLAR_BLOOM_AUTHORITATIVE = 2 };
@@ -353,7 +354,7 @@ typedef struct cellar_config {
     uint32_t max_waiters;          /* threads waiting for loads; 0 = 65,536                       */
     uint32_t deps;                 /* later                                                       */
     uint32_t favor;                /* later: 0 bytes, 1 objects                                   */
-    uint32_t advisor;              /* later                                                       */
+    uint32_t advisor;              /* CELLAR_ADVISOR_...; 0 = on from 16 MiB, see cellar_dump     */
     uint32_t workers;              /* later: tasks                                                */
     const char *zone;              /* later: schedules                                            */
     uint32_t no_why;               /* 1: cellar_why knows nothing of what left; saves budget/256  */

@@ -410,7 +410,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, jitter_pct = 101);
     BAD(E_INVAL, jitter_mode = 2);
     BAD(E_UNSUPPORTED, deps = 1);
-    BAD(E_UNSUPPORTED, advisor = 1);
+    BAD(E_INVAL, advisor = 2);
     BAD(E_UNSUPPORTED, zone = "UTC");
     BAD(E_UNSUPPORTED, reserved0 = 1);
     memset(long_name, 'n', sizeof long_name - 1);

@@ -250,13 +250,13 @@ static void loop_is_survived(void)
         kit k;
         open_policy(&k, p, 1000);
         uint64_t hits = 0;
-        for (uint64_t i = 0; i < 120000; i++) { hits += request(&k, i % 1100) && i >= 60000; }
+        for (uint64_t i = 0; i < 120000; i++) { hits += request(&k, i % 3000) && i >= 60000; }
         hit[p] = (double)hits / 60000;
         kit_close(&k);
     }
-    printf("# loop of 1.1 C: adaptive %.3f, s3fifo %.3f, lru %.3f, fifo %.3f\n", hit[L1_ADAPTIVE],
+    printf("# loop of 3 C: adaptive %.3f, s3fifo %.3f, lru %.3f, fifo %.3f\n", hit[L1_ADAPTIVE],
            hit[L1_S3FIFO], hit[L1_LRU], hit[L1_FIFO]);
-    T_CHECK(hit[L1_ADAPTIVE] > .5);
+    T_CHECK(hit[L1_ADAPTIVE] > .25); /* a third is what can be held */
     T_CHECK(hit[L1_ADAPTIVE] > hit[L1_S3FIFO] && hit[L1_S3FIFO] >= hit[L1_LRU]);
 }
 
@@ -288,12 +288,12 @@ static void switches_settle(void)
     if (too_slow()) { return; }
     kit k;
     open_policy(&k, L1_ADAPTIVE, 2000);
-    for (uint64_t i = 0; i < 40000; i++) { (void)request(&k, i % 4000); }
+    for (uint64_t i = 0; i < 40000; i++) { (void)request(&k, i % 6000); }
     const l1_stats looped = kit_stats(&k);
     T_CHECK(l1_rule_at(looped.rule)->fill);
-    for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, i % 4000); } /* 50 C */
-    T_EQ_U64(kit_stats(&k).rule, looped.rule);
-    T_CHECK(kit_stats(&k).rule_switches <= looped.rule_switches + 1);
+    for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, i % 6000); } /* 50 C */
+    T_CHECK(l1_rule_at(kit_stats(&k).rule)->fill);
+    T_CHECK(kit_stats(&k).rule_switches <= looped.rule_switches + 2); /* two rules fill main */
 
     zipf_open(20000, .9); /* another phase, for 100 C: no flapping once it has settled */
     kit_rng r = {t_seed()};
@@ -309,23 +309,24 @@ static void switches_settle(void)
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
-/* Two thirds of the keys live for 20 s, the others for ever; 50 requests a second; room for a part. */
-static uint64_t ttl_misses(bool blind, uint64_t entries, uint64_t budget, uint64_t *expired)
+/* Half of the requests are for sessions, which live for 30 s, are asked for about six times within
+ * their first 8 s and never again; the others for lasting keys. 50 requests a second. */
+static uint64_t ttl_misses(l1_policy policy, bool blind, uint64_t *expired)
 {
     kit k;
-    l1_config cfg = {.max_entries = entries, .policy = L1_ADAPTIVE, .no_due_first = blind};
-    kit_open(&k, budget, &cfg);
+    l1_config cfg = {.max_entries = 4000, .policy = policy, .no_due_first = blind};
+    kit_open(&k, KIT_MIB(64), &cfg);
     zipf_open(20000, .8);
     kit_rng r = {t_seed()};
     uint64_t misses = 0, buf[16];
     size_t len;
     for (uint64_t i = 0; i < 150000; i++) {
-        const uint64_t id = zipf(&r);
+        const bool brief = kit_one_in(&r, 2);
+        const uint64_t id = brief ? 1000000 + i / 12 + kit_below(&r, 32) : zipf(&r);
         kit_forward(&k, 20);
         if (kit_get(&k, id, buf, sizeof buf, &len) == CELLAR_OK) { continue; }
         misses += i >= 20000;
-        const bool brief = kit_mix(id) % 3 != 0;
-        T_EQ_I64(kit_put_until(&k, 0, id, i, 100, brief ? kit_now(&k) + 20000 : BASE_NEVER_MS),
+        T_EQ_I64(kit_put_until(&k, 0, id, i, 100, brief ? kit_now(&k) + 30000 : BASE_NEVER_MS),
                  CELLAR_OK);
     }
     *expired = kit_stats(&k).expired;
@@ -336,14 +337,16 @@ static uint64_t ttl_misses(bool blind, uint64_t entries, uint64_t budget, uint64
 static void ttl_first(void)
 {
     if (too_slow()) { return; }
-    uint64_t seen, blind_seen;
-    const uint64_t blind = ttl_misses(true, 4000, KIT_MIB(64), &blind_seen);
-    const uint64_t misses = ttl_misses(false, 4000, KIT_MIB(64), &seen);
-    printf("# expired first: %" PRIu64 " misses, else %" PRIu64 " (%.1f %% fewer); %" PRIu64
-           " against %" PRIu64 " expired before they were evicted\n", misses, blind,
-           100 - (double)misses * 100 / (double)blind, seen, blind_seen);
-    T_CHECK(misses * 100 <= blind * 95);
-    T_CHECK(seen > blind_seen);
+    for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
+        uint64_t seen, blind_seen;
+        const uint64_t blind = ttl_misses(p, true, &blind_seen);
+        const uint64_t misses = ttl_misses(p, false, &seen);
+        printf("# policy %d, expired first: %" PRIu64 " misses, else %" PRIu64 " (%.1f %% fewer); %"
+               PRIu64 " against %" PRIu64 " expired before they were evicted\n", (int)p, misses,
+               blind, 100 - (double)misses * 100 / (double)blind, seen, blind_seen);
+        T_CHECK(misses * 100 <= blind * (p == L1_S3FIFO ? 98 : 95));
+        T_CHECK(seen > blind_seen);
+    }
 }
 
 /* All of one deadline, budget in bytes: what is over is gone before anything that lives. */
@@ -396,6 +399,50 @@ static void metadata_is_charged(void)
         T_CHECK(bytes[1] <= may_by_bytes);
         T_CHECK(bytes[0] != 0 && bytes[1] != 0);
     }
+}
+
+/* ---- advisor --------------------------------------------------------------------------------- */
+
+static uint64_t advised_load(kit *k, uint64_t requests)
+{
+    kit_rng r = {t_seed()};
+    uint64_t hits = 0;
+    for (uint64_t i = 0; i < requests; i++) {
+        hits += request(k, kit_one_in(&r, 10) ? 1000000 + i % 45000 : zipf(&r));
+    }
+    return hits;
+}
+
+static void advisor_error(void)
+{
+    if (too_slow()) { return; }
+    static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
+    const uint64_t entries = 20000, requests = 900000;
+    l1_advice a;
+    kit k;
+    zipf_open(200000, .8);
+    /* One sample of 88 entries is some points off, or none: the same one each time. */
+    l1_config cfg = {.max_entries = entries, .policy = L1_ADAPTIVE};
+    kit_init(&k, KIT_MIB(64), 7);
+    T_REQUIRE(kit_try_open(&k, &cfg) == CELLAR_OK);
+    T_CHECK(!l1_advise(k.c, -1, &a)); /* nothing seen yet */
+    const double now = (double)advised_load(&k, requests) / (double)requests;
+    T_REQUIRE(l1_advise(k.c, now, &a));
+    T_CHECK(base_load_rlx(&k.account.by_module[BASE_MOD_ADVISOR]) <= entries * 137 * 12 / 1000);
+    T_CHECK(fabs(a.ratio[3] - now) < 1e-9);
+    l1_set_policy(k.c, L1_LRU);
+    T_CHECK(!l1_advise(k.c, now, &a)); /* it models the adaptive policy only */
+    kit_close(&k);
+    double sum = 0;
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        open_policy(&k, L1_ADAPTIVE, entries * pct[i] / 100);
+        const double is = (double)advised_load(&k, requests) / (double)requests;
+        printf("# at %3u %%: %.4f said, %.4f is\n", pct[i], a.ratio[i], is);
+        sum += fabs(a.ratio[i] - is);
+        kit_close(&k);
+    }
+    printf("# mean error %.2f points\n", sum * 100 / L1_ADVICE);
+    T_CHECK(sum / L1_ADVICE <= .02);
 }
 
 /* ---- a hit ----------------------------------------------------------------------------------- */
@@ -496,5 +543,5 @@ static void two_threads_lose_nothing(void)
 T_MAIN("l1_adaptive", T_CASE(ghost_fifo), T_CASE(ghosts_have_a_horizon), T_CASE(fingerprint_zero),
        T_CASE(each_rule_like_its_model), T_CASE(ten_entries), T_CASE(loop_is_survived),
        T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(ttl_first),
-       T_CASE(expired_segments_go_first), T_CASE(metadata_is_charged),
+       T_CASE(expired_segments_go_first), T_CASE(metadata_is_charged), T_CASE(advisor_error),
        T_CASE(hit_writes_nothing_shared), T_CASE(concurrent), T_CASE(two_threads_lose_nothing))

@@ -302,6 +302,24 @@ static void cache_dump_memory(const cache_store *s, cache_text *t)
     }
 }
 
+/* What a larger or smaller budget would give. */
+static void cache_dump_advice(const cache_store *s, cache_text *t)
+{
+    static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
+    uint64_t v[STATS_VIEW_COUNT];
+    l1_advice a;
+    stats_read_all(s->stats, v);
+    const uint64_t gets = stats_gets(v);
+    const double now = gets != 0 ? 1 - (double)v[STATS_MISS] / (double)gets : 0;
+    if (!l1_advise(s->l1, gets != 0 ? now : -1, &a)) { return; }
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        if (pct[i] == 100) { continue; }
+        cache_text_add(t, "  at %u.%02ux the budget the hit ratio would be %.1f %% (now %.1f %%)\n",
+                       (unsigned)(pct[i] / 100), (unsigned)(pct[i] % 100), a.ratio[i] * 100,
+                       now * 100);
+    }
+}
+
 static void cache_dump_l1(const cache_store *s, cache_text *t)
 {
     l1_stats l;
@@ -372,6 +390,7 @@ CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len)
                    (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
     cache_dump_memory(s, &t);
     cache_dump_l1(s, &t);
+    cache_dump_advice(s, &t);
     cache_dump_views(s, &t);
     if (len != NULL) { *len = t.len; }
     return t.len < cap ? CELLAR_OK : CELLAR_E_BUFFER;

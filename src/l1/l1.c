@@ -20,6 +20,7 @@
 /* 8 B, not 4: 4 B an entry more at 16/100, but such records then keep to two lines: get +14 %. */
 #define L1_GRANULE_SHIFT 3
 /* Below it the 2 MiB rounding is too much of the budget. */
+#define L1_ADVISOR_LEAST ((uint64_t)16 << 20)
 #define L1_COLLAPSE_LEAST ((uint64_t)256 << 20)
 
 static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
@@ -135,6 +136,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->hash_key = cfg->hash_key;
     c->clock = cfg->clock;
     c->hooks = cfg->hooks;
+    c->no_advisor = cfg->no_advisor || budget < L1_ADVISOR_LEAST;
     c->no_due_first = cfg->no_due_first;
     c->seg_bytes = l1_pick_seg_bytes(cfg, budget);
     c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);

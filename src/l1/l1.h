@@ -105,6 +105,7 @@ typedef struct l1_config {
     uint32_t seg_bytes;            /* 0: chosen from the budget; tests: a power of two >= 512 */
     l1_policy policy;
     uint8_t huge_pages; /* L1_HUGE_... */
+    bool no_advisor;   /* else from 16 MiB on, while the policy is adaptive */
     bool no_due_first; /* who needs room does not look for expired entries before live ones */
 } l1_config;
 
@@ -302,6 +303,17 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
 /* Counted switch: hand over what leaves. */
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
+/* What other budgets would give, by a sample: hit ratios at so many per cent of this one. */
+#define L1_ADVICE 8
+#define L1_ADVICE_PCT { 25, 50, 71, 100, 141, 200, 400, 800 }
+typedef struct l1_advice {
+    uint64_t requests; /* sampled ones the figures rest on; older ones count less */
+    double ratio[L1_ADVICE];
+} l1_advice;
+/* False: there is no advisor, or it has not seen enough yet. measured: the hit ratio as counted, by
+ * whose difference from the model's all points are moved; negative: not known. */
+CELLAR_PRIVATE bool l1_advise(l1 *c, double measured, l1_advice *out);
+
 typedef struct l1_stats {
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;
     uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes,

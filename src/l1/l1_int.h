@@ -233,6 +233,7 @@ struct l1 {
     uint32_t stripe_mask, seg_bytes;
     uint8_t gshift, seg_shift;
     bool forked; /* this process is a forked child */
+    bool no_advisor;   /* fixed at open */
     bool no_due_first; /* expired entries wait for the cursor like others; fixed at open */
     _Atomic uint64_t sample_limit; /* hashes below it are sampled; 0: none; relaxed, a hint */
     _Atomic uint32_t want_left;
@@ -546,7 +547,7 @@ typedef struct l1_freed {
 typedef struct l1_toll { /* what one set has paid so far */
     l1_freed freed;
     uint64_t examined;
-    unsigned rounds;
+    unsigned rounds, due_looks;
     bool paid;
 } l1_toll;
 /* Pay the cursor and reserve `size` bytes in queue q, and (new_entry) an entry ticket. AGAIN: drop

@@ -16,6 +16,10 @@
  *            more than half a standard deviation of the requests on which the two disagreed; older
  *            hits count less, by .8 every 2 C requests. No data moves: queues drift to the new
  *            shares.
+ * ADVISOR    eight more caches of .25 to 8 times the size, all under the rule in force: their hit
+ *            ratios are what other budgets would give. Moved by the difference between the ratio
+ *            counted and the one modelled at this size: a hot key in or out of the sample shifts
+ *            all points alike.
  * LOCKING    one flag, by exchange, never waited for: who finds it taken drops its sample. Under it
  *            nothing is locked, allocated or called.
  * LIMITS     n = 32..512, so that all tables together stay below 4 B an entry (or 16 KiB); a look
@@ -42,6 +46,11 @@
 
 #define L1_SHADOW_LEAST 32u
 #define L1_SHADOW_MOST 512u
+#define L1_ADVISOR_MOST 512u
+#define L1_ADVISOR_LEAST_ENTRIES 1000u
+#define L1_ADVISOR_WINDOW 32u  /* requests an entry, then older ones count half */
+#define L1_ADVISOR_SURE 4096u  /* sampled requests before anything is said */
+#define L1_ADVICE_NOW 3u       /* the place of 100 % among the sizes */
 #define L1_SHADOW_LOOKS 16u
 #define L1_SHADOW_TABLES ((uint64_t)16 << 10) /* eviction's tables may always take so much */
 #define L1_SHADOW_UNIT 1024                   /* of a score: one hit */
@@ -61,6 +70,15 @@ typedef struct l1_shadow_cache {
     uint32_t capacity;
 } l1_shadow_cache;
 
+/* One cache for each size, all under the rule in force, fed with part of the same sample. */
+typedef struct l1_advisor {
+    uint32_t n, limit;  /* entries at 100 %; keys below the limit are looked at */
+    uint64_t requests, hits[L1_ADVICE];
+    size_t bytes;       /* of this block */
+    l1_shadow_cache cache[L1_ADVICE];
+} l1_advisor;
+static const uint32_t l1_advice_pct[L1_ADVICE] = L1_ADVICE_PCT;
+
 struct l1_shadow {
     _Atomic uint32_t busy; /* 1: somebody works on what follows; acquire and release by exchange */
     uint32_t n, epoch, since, epochs;
@@ -70,6 +88,7 @@ struct l1_shadow {
     int64_t differ[L1_EXPERTS][L1_EXPERTS]; /* requests one of the two hit and the other missed */
     uint64_t switches;
     size_t bytes; /* of this block */
+    l1_advisor *advisor; /* NULL: none; fixed at open */
     l1_shadow_cache cache[L1_EXPERTS];
 };
 
@@ -197,6 +216,16 @@ static void l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsigned char *
     s->free = 1;
 }
 
+static void l1_shadow_cache_empty(l1_shadow_cache *s)
+{
+    uint32_t heads, lines;
+    const uint32_t n = s->capacity;
+    unsigned char *block = (unsigned char *)s->ghost.line;
+    memset(block, 0, l1_shadow_bytes(n, &heads, &lines));
+    memset(s, 0, sizeof *s);
+    l1_shadow_cache_open(s, n, block);
+}
+
 static size_t l1_shadow_block(uint32_t n)
 {
     uint32_t heads, lines;
@@ -229,6 +258,40 @@ static void l1_shadow_fit(l1 *c, struct l1_shadow *w, uint64_t entries)
     l1_sample(c, all ? UINT64_MAX : UINT64_MAX / w->entries * w->n);
 }
 
+static size_t l1_advisor_bytes(uint32_t n)
+{
+    size_t sum = (size_t)base_round_up(sizeof(l1_advisor), 64);
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        uint32_t heads, lines;
+        sum += (size_t)base_round_up(
+            l1_shadow_bytes(BASE_MAX(n * l1_advice_pct[i] / 100, 1), &heads, &lines), 64);
+    }
+    return sum;
+}
+
+/* NULL: switched off, no memory, or so small a store that its part of it would tell nothing. */
+static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries)
+{
+    if (c->no_advisor || entries < L1_ADVISOR_LEAST_ENTRIES) { return NULL; }
+    uint32_t n = BASE_MIN(shadow_n, L1_ADVISOR_MOST);
+    while (n > 16 && l1_advisor_bytes(n) > entries * 8 / 5) { n--; }
+    const size_t bytes = l1_advisor_bytes(n);
+    unsigned char *block = base_alloc_held(c->account, BASE_MOD_ADVISOR, bytes, NULL);
+    if (block == NULL) { return NULL; }
+    l1_advisor *a = (l1_advisor *)(void *)block;
+    a->n = n;
+    a->limit = n == shadow_n ? UINT32_MAX : UINT32_MAX / shadow_n * n;
+    a->bytes = bytes;
+    block += base_round_up(sizeof *a, 64);
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        uint32_t heads, lines;
+        const uint32_t size = BASE_MAX(n * l1_advice_pct[i] / 100, 1);
+        l1_shadow_cache_open(&a->cache[i], size, block);
+        block += base_round_up(l1_shadow_bytes(size, &heads, &lines), 64);
+    }
+    return a;
+}
+
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c)
 {
     const uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
@@ -252,10 +315,14 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c)
     w = (struct l1_shadow *)(void *)block;
     w->bytes = bytes;
     w->n = n;
+    w->advisor = l1_advisor_open(c, n, entries);
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
         l1_shadow_cache_open(&w->cache[e], n, block + head + each * e);
     }
     if (!base_cas_ar(&c->shadow, (struct l1_shadow *)NULL, w)) {
+        if (w->advisor != NULL) {
+            base_free(c->account, BASE_MOD_ADVISOR, w->advisor, w->advisor->bytes);
+        }
         base_free(c->account, BASE_MOD_SHADOW, block, bytes);
     }
     l1_shadow_refit(c);
@@ -265,7 +332,12 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c)
 CELLAR_PRIVATE void l1_shadow_close(l1 *c)
 {
     struct l1_shadow *w = base_load_rlx(&c->shadow);
-    if (w != NULL) { base_free(c->account, BASE_MOD_SHADOW, w, w->bytes); }
+    if (w != NULL) {
+        if (w->advisor != NULL) {
+            base_free(c->account, BASE_MOD_ADVISOR, w->advisor, w->advisor->bytes);
+        }
+        base_free(c->account, BASE_MOD_SHADOW, w, w->bytes);
+    }
     base_store_rlx(&c->shadow, (struct l1_shadow *)NULL);
 }
 
@@ -316,8 +388,43 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
     if (++w->epochs % L1_SHADOW_REFIT == 0) { l1_shadow_count(c, w); }
 }
 
+static void l1_advisor_key(const l1 *c, l1_advisor *a, uint32_t key, uint32_t count)
+{
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        a->hits[i] += l1_shade_request(&a->cache[i], l1_rule_now(c), key, count) + count - 1;
+    }
+    a->requests += count;
+    if (a->requests > L1_ADVISOR_WINDOW * a->n && a->requests > 4 * L1_ADVISOR_SURE) {
+        a->requests /= 2;
+        for (unsigned i = 0; i < L1_ADVICE; i++) { a->hits[i] /= 2; }
+    }
+}
+
+CELLAR_PRIVATE bool l1_advise(l1 *c, double measured, l1_advice *out)
+{
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    if (w == NULL || w->advisor == NULL || base_load_rlx(&c->policy) != L1_ADAPTIVE) {
+        return false;
+    }
+    while (base_xchg_ar(&w->busy, 1u) != 0) { base_yield(); }
+    const l1_advisor *a = w->advisor;
+    const bool sure = a->requests >= L1_ADVISOR_SURE;
+    const double all = (double)BASE_MAX(a->requests, 1);
+    const double off = measured < 0 ? 0 : measured - (double)a->hits[L1_ADVICE_NOW] / all;
+    out->requests = a->requests;
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        const double ratio = (double)a->hits[i] / all + off;
+        out->ratio[i] = ratio < 0 ? 0 : ratio > 1 ? 1 : ratio;
+    }
+    base_store_rel(&w->busy, 0u);
+    return sure;
+}
+
 static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t count)
 {
+    if (w->advisor != NULL && key <= w->advisor->limit) {
+        l1_advisor_key(c, w->advisor, key, count);
+    }
     uint32_t hits = 0;
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
         hits |= (uint32_t)l1_shade_request(&w->cache[e], l1_rule_at(e), key, count) << e;
@@ -398,14 +505,9 @@ CELLAR_PRIVATE void l1_shadow_child(l1 *c)
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL || base_load_rlx(&w->busy) == 0) { return; }
     /* Half a step of a queue cannot be told from a whole one: empty, with the hits as they were. */
-    const uint32_t n = w->n;
-    uint32_t heads, lines;
-    const size_t each = l1_shadow_bytes(n, &heads, &lines);
-    for (unsigned e = 0; e < L1_EXPERTS; e++) {
-        unsigned char *block = (unsigned char *)w->cache[e].ghost.line;
-        memset(block, 0, each);
-        memset(&w->cache[e], 0, sizeof w->cache[e]);
-        l1_shadow_cache_open(&w->cache[e], n, block);
+    for (unsigned e = 0; e < L1_EXPERTS; e++) { l1_shadow_cache_empty(&w->cache[e]); }
+    for (unsigned i = 0; w->advisor != NULL && i < L1_ADVICE; i++) {
+        l1_shadow_cache_empty(&w->advisor->cache[i]);
     }
     base_store_rel(&w->busy, 0u);
 }
