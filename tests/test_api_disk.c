@@ -8,6 +8,7 @@
 #include "tests/t.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -486,7 +487,81 @@ static void killed_at_any_moment_nothing_dead_comes_back(void)
     end();
 }
 
-T_MAIN("api_disk", T_CASE(evicted_entries_come_back_from_disk),
+/* ---- threads over both levels ---- */
+
+#define WRITERS 4u
+#define EACH 48u
+
+static cellar *shared;
+static _Atomic uint32_t over[WRITERS * EACH]; /* versions up to it have ended, acknowledged */
+
+static uint32_t version_read(uint32_t key)
+{
+    char buf[512], want[512];
+    size_t len = 0;
+    if (cellar_get(shared, &key, sizeof key, buf, sizeof buf - 1, &len) != CELLAR_OK) { return 0; }
+    unsigned number = 0, version = 0;
+    buf[len] = '\0';
+    T_EQ_I64(sscanf(buf, "%u-%u", &number, &version), 2);
+    T_EQ_U64(number, key);
+    T_CHECK(value_of(want, sizeof want, key, version) == len && memcmp(buf, want, len) == 0);
+    return version;
+}
+
+static void *works(void *arg)
+{
+    const uint32_t first = *(const uint32_t *)arg * EACH;
+    uint32_t now[EACH] = { 0 }, version = 0;
+    uint64_t x = t_.seed + first;
+    for (uint32_t i = 0; i < 4000 && !t_failed(); i++) {
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        const uint32_t n = (uint32_t)(x >> 33) % EACH, key = first + n;
+        const uint32_t what = (uint32_t)(x >> 55) % 10;
+        const uint32_t other = (uint32_t)(x >> 40) % (WRITERS * EACH);
+        if (what < 3) {
+            T_EQ_I64(put(shared, key, ++version, 0), CELLAR_OK);
+            if (now[n] != 0) { atomic_store(&over[key], now[n]); }
+            now[n] = version;
+        } else if (what == 3) {
+            T_CHECK(cellar_del(shared, &key, sizeof key) >= 0);
+            if (now[n] != 0) { atomic_store(&over[key], now[n]); }
+            now[n] = 0;
+        } else if (what < 7) {
+            const uint32_t got = version_read(key);
+            T_CHECK(got == 0 || got == now[n]);
+        } else {
+            const uint32_t ended = atomic_load(&over[other]), got = version_read(other);
+            T_CHECK(got == 0 || got > ended);
+        }
+    }
+    return NULL;
+}
+
+static void threads_over_memory_and_disk_see_no_old_value(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.max_entries = 64;
+    cfg.no_threads = 0;
+    cfg.clock = NULL;
+    memset(over, 0, sizeof over);
+    T_REQUIRE(cellar_open(&cfg, &shared) == CELLAR_OK);
+    pthread_t t[WRITERS];
+    uint32_t id[WRITERS];
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        id[i] = i;
+        T_REQUIRE(pthread_create(&t[i], NULL, works, &id[i]) == 0);
+    }
+    for (uint32_t i = 0; i < WRITERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.hits_l2 > 100);
+    shut(shared);
+    end();
+}
+
+T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
+       T_CASE(evicted_entries_come_back_from_disk),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
        T_CASE(clear_bump_and_drop_stay_over_restarts), T_CASE(secret_views_never_touch_the_disk),
        T_CASE(sets_of_these_modes_are_on_disk_at_once),
