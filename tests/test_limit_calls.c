@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    each call does exactly what its contract says, in every algorithm; the program this stands
- *         in for had three defects, which are driven here as they were.
+ * Aim:    each call does exactly what its contract says, in every algorithm; the program this
+ *         stands in for had three defects, which are driven here as they were.
  * Method: a turned clock; numbers worked out by hand. */
 #include <pthread.h>
 
@@ -730,7 +730,8 @@ static void limit_headers(void)
     cellar_rl_result r;
     char text[400];
     T_CHECK(cellar_rl_check(l, "k", 1, 50, &r) == CELLAR_OK);
-    const char *ietf = "RateLimit-Policy: \"default\";q=100;w=60, \"a \\\"day\\\"\\\\\";q=1000;w=86400"
+    const char *ietf = "RateLimit-Policy: \"default\";q=100;w=60, "
+                       "\"a \\\"day\\\"\\\\\";q=1000;w=86400"
                        "\nRateLimit: \"default\";r=50;t=30";
     size_t n = cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_IETF | CELLAR_RL_HEADERS_RETRY, text,
                                       sizeof text);
@@ -761,8 +762,10 @@ static void metrics_name_every_figure(void)
     T_EQ_U64(kit_admit(l, "k", 5), 2);
     const size_t n = cellar_rl_metrics_write(l, text, sizeof text);
     T_CHECK(n > 0 && n < sizeof text && n == strlen(text));
-    T_CHECK(strstr(text, "cellar_limit_decisions_total{limiter=\"default\",result=\"allowed\"} 2\n"));
-    T_CHECK(strstr(text, "cellar_limit_decisions_total{limiter=\"default\",result=\"denied\"} 3\n"));
+    T_CHECK(strstr(text, "cellar_limit_decisions_total{limiter=\"default\","
+                         "result=\"allowed\"} 2\n"));
+    T_CHECK(strstr(text, "cellar_limit_decisions_total{limiter=\"default\","
+                         "result=\"denied\"} 3\n"));
     T_CHECK(strstr(text, "cellar_limit_denied_total{limiter=\"default\",number=\"0\","
                          "rule=\"default\"} 3\n"));
 #define NAMED(name, family, label, help) T_CHECK(strstr(text, "# TYPE " family " ") != NULL);

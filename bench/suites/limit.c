@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * limit: one check of a rate limiter, beside the usual way in C and two limiters of other languages.
+ * limit: one check of a rate limiter, beside the usual way in C, governor and x/time/rate.
  *
  * SUBJECTS   cellar     cellar_rl_check, one GCRA rule, defaults
  *            cellar_at  cellar_rl_check_at with a reading made once in 256 checks
@@ -8,12 +8,12 @@
  *            governor   keyed limiter of the Rust crate, GCRA, Strings in a DashMap (driver)
  *            xtimerate  golang.org/x/time/rate, a limiter a key in a sync.Map (driver)
  * DRIVERS    processes that time their own windows (build/bench/peers/NAME, made by bench-peers): a
- *            line on stdin, a line of JSON back. One that is missing is a skip line, never a figure.
+ *            line on stdin, a line of JSON back. One that is missing is a skip line, no figure.
  * WALK       rounds; in each, all subjects on the same keys in the same order, every second round
  *            backwards; ratios within a round. No quota is ever reached: every check admits.
  * CLOCK      both, as suite lock; by CPU time nobody pays for what the machine steals.
- * BYTES      keys are put into a limiter of 16 MiB until a key in use has to give way to more than 2 %
- *            of the new ones: max_bytes by the keys it holds then. */
+ * BYTES      keys are put into a limiter of 16 MiB until a key in use has to give way to any (or to
+ *            2 %) of the new ones: max_bytes by the keys it holds then. */
 #include "bench/suites/suite.h"
 
 #include <pthread.h>
@@ -183,7 +183,8 @@ static void limit_driver_stop(limit_driver *d)
 typedef enum limit_subject_id {
     LIMIT_OURS, LIMIT_OURS_AT, LIMIT_UTHASH, LIMIT_GOVERNOR, LIMIT_XTIMERATE, LIMIT_SUBJECTS
 } limit_subject_id;
-static const char *const limit_names[] = { "cellar", "cellar_at", "uthash", "governor", "xtimerate" };
+static const char *const limit_names[] = { "cellar", "cellar_at", "uthash", "governor",
+                                          "xtimerate" };
 static limit_batch_fn *const limit_batches[] = { limit_batch_ours, limit_batch_at,
                                                  limit_batch_uthash, NULL, NULL };
 
@@ -386,7 +387,8 @@ static int limit_run_suite(const cell_options *o)
     limit_bench b = { .key_count = 100000 };
     limit_driver d[2];
     unsigned char secret[32];
-    const cellar_rl_rule rule = cellar_rl_gcra(LIMIT_BENCH_RATE, CELLAR_RL_SECOND, LIMIT_BENCH_RATE);
+    const cellar_rl_rule rule =
+        cellar_rl_gcra(LIMIT_BENCH_RATE, CELLAR_RL_SECOND, LIMIT_BENCH_RATE);
     int status = CELL_OK;
     printf("\nlimit  (one check, 16-byte keys, uniform over %u, or one hot key)\n", b.key_count);
     memset(secret, 7, sizeof secret);

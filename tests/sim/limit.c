@@ -3,11 +3,11 @@
  * Aim:    no interleaving of checks, takings over, moves, resets, rule changes, tickets and permits
  *         admits more than the algorithm's bound, or denies a key that its own history lets pass;
  *         with the mistakes that can be switched on in src/limit ("limit.*").
- * Method: a few fibers with random calls on few keys in a table of few slots, and a clock that any of
- *         them turns. Every admission is recorded with the reading its decision used and with the
- *         event clock of its call. At the end:
- *         bound    of each key, between two resets of it: units admitted with readings in [a, b] are
- *                  at most burst + (b - a) / T, for every pair
+ * Method: a few fibers with random calls on few keys in a table of few slots, and a clock that any
+ *         of them turns. Every admission is recorded with the reading its decision used and with
+ *         the event clock of its call. At the end:
+ *         bound    of each key, between two resets of it: units admitted with readings in [a, b]
+ *                  are at most burst + (b - a) / T, for every pair
  *         needless a denial is checked against everything that may have been admitted before it
  *                  ended: if even that leaves room, nobody had a reason to deny */
 #include "tests/sim/scenarios.h"
@@ -213,12 +213,10 @@ static void rl_swap(uint32_t filled)
 }
 static void rl_run_one_slot(void) { rl_swap(3); }
 static void rl_run_two_slots(void) { rl_swap(2); }
-const base_sim_scenario sim_limit_slot = {
-    "limit_slot", "two keys take turns in the only slot left", rl_run_one_slot, 0
-};
-const base_sim_scenario sim_limit_swap = {
-    "limit_swap", "two keys in two slots: no denial without need either", rl_run_two_slots, 0
-};
+const base_sim_scenario sim_limit_slot = { "limit_slot",
+    "two keys take turns in the only slot left", rl_run_one_slot, 0 };
+const base_sim_scenario sim_limit_swap = { "limit_swap",
+    "two keys in two slots: no denial without need either", rl_run_two_slots, 0 };
 
 /* ---- moves: fourteen keys in four buckets, nobody may be lost ---- */
 
@@ -241,9 +239,8 @@ static void rl_run_move(void)
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_move_fiber, (void *)i); }
     rl_end();
 }
-const base_sim_scenario sim_limit_move = {
-    "limit_move", "keys move to their other bucket while they are charged", rl_run_move, 0
-};
+const base_sim_scenario sim_limit_move = { "limit_move",
+    "keys move to their other bucket while they are charged", rl_run_move, 0 };
 
 /* ---- rules that change, plans, bans ---- */
 
@@ -278,9 +275,8 @@ static void rl_run_rules(void)
     rl.burst = 4 + 1;
     rl_end();
 }
-const base_sim_scenario sim_limit_rules = {
-    "limit_rules", "rules change while keys are charged: no charge is lost", rl_run_rules, 0
-};
+const base_sim_scenario sim_limit_rules = { "limit_rules",
+    "rules change while keys are charged: no charge is lost", rl_run_rules, 0 };
 
 /* Rules with the same numbers: every charge must survive the walk exactly. */
 static void rl_same_fiber(void *arg)
@@ -303,9 +299,8 @@ static void rl_run_same(void)
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("user", rl_user_fiber, (void *)i); }
     rl_end();
 }
-const base_sim_scenario sim_limit_same = {
-    "limit_same", "the same rules again and again, plans come and go", rl_run_same, 0
-};
+const base_sim_scenario sim_limit_same = { "limit_same",
+    "the same rules again and again, plans come and go", rl_run_same, 0 };
 
 /* ---- tickets ---- */
 
@@ -343,9 +338,8 @@ static void rl_run_ticket(void)
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_ticket_fiber, (void *)i); }
     rl_end();
 }
-const base_sim_scenario sim_limit_ticket = {
-    "limit_ticket", "takes given back sooner and later mint nothing", rl_run_ticket, 0
-};
+const base_sim_scenario sim_limit_ticket = { "limit_ticket",
+    "takes given back sooner and later mint nothing", rl_run_ticket, 0 };
 
 /* ---- a rate that does not divide: T is rounded up ---- */
 
@@ -372,9 +366,8 @@ static void rl_run_rate(void)
     if (n > 10 + span_ns * 64 / 15) { base_sim_fail("%llu admitted", (unsigned long long)n); }
     cellar_rl_close(rl.l);
 }
-const base_sim_scenario sim_limit_rate = {
-    "limit_rate", "43 in 10 ns: rounding makes the rate lower, never higher", rl_run_rate, 0
-};
+const base_sim_scenario sim_limit_rate = { "limit_rate",
+    "43 in 10 ns: rounding makes the rate lower, never higher", rl_run_rate, 0 };
 
 /* ---- wide slots: a bucket and a log in one, two keys in two slots ---- */
 
@@ -390,9 +383,8 @@ static void rl_run_wide(void)
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_swap_fiber, (void *)i); }
     rl_end();
 }
-const base_sim_scenario sim_limit_wide = {
-    "limit_wide", "two rules in one slot that two keys share in turns", rl_run_wide, 0
-};
+const base_sim_scenario sim_limit_wide = { "limit_wide",
+    "two rules in one slot that two keys share in turns", rl_run_wide, 0 };
 
 static void rl_run_wide_two(void)
 {
@@ -405,9 +397,8 @@ static void rl_run_wide_two(void)
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_swap_fiber, (void *)i); }
     rl_end();
 }
-const base_sim_scenario sim_limit_wide_two = {
-    "limit_wide_two", "two rules, two keys, two slots: no denial without need", rl_run_wide_two, 0
-};
+const base_sim_scenario sim_limit_wide_two = { "limit_wide_two",
+    "two rules, two keys, two slots: no denial without need", rl_run_wide_two, 0 };
 
 /* A log alone: each denial has N stamps of its window behind it. */
 static void rl_log_fiber(void *arg)
@@ -444,9 +435,8 @@ static void rl_run_log(void)
     }
     cellar_rl_close(rl.l);
 }
-const base_sim_scenario sim_limit_log = {
-    "limit_log", "a log of three: never four in a window, never a needless denial", rl_run_log, 0
-};
+const base_sim_scenario sim_limit_log = { "limit_log",
+    "a log of three: never four in a window, never a needless denial", rl_run_log, 0 };
 
 /* ---- permits ---- */
 
@@ -475,9 +465,8 @@ static void rl_run_permits(void)
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_permit_fiber, (void *)i); }
     rl_end();
 }
-const base_sim_scenario sim_limit_permits = {
-    "limit_permits", "two permits, four who want one", rl_run_permits, 0
-};
+const base_sim_scenario sim_limit_permits = { "limit_permits",
+    "two permits, four who want one", rl_run_permits, 0 };
 
 /* ---- chains: what the site admits, it admitted for somebody ---- */
 
@@ -512,7 +501,7 @@ static void rl_run_chain(void)
     for (uint32_t a = 0; a < rl.count; a++) {
         for (uint32_t b = 0; b < rl.count; b++) { rl_check_bound(a, b); }
     }
-    for (uint32_t a = 0; a < rl.count; a++) { rl.event[a].key = 0; } /* the site's bound, over all */
+    for (uint32_t a = 0; a < rl.count; a++) { rl.event[a].key = 0; } /* now the site's bound */
     rl.burst = 3;
     for (uint32_t a = 0; a < rl.count; a++) {
         for (uint32_t b = 0; b < rl.count; b++) { rl_check_bound(a, b); }
@@ -520,6 +509,5 @@ static void rl_run_chain(void)
     cellar_rl_close(rl_site);
     cellar_rl_close(rl.l);
 }
-const base_sim_scenario sim_limit_chain = {
-    "limit_chain", "user and site: neither is ever over its bound", rl_run_chain, 0
-};
+const base_sim_scenario sim_limit_chain = { "limit_chain",
+    "user and site: neither is ever over its bound", rl_run_chain, 0 };

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    debts survive a restart, shrunk by the downtime; a damaged snapshot, or one of other
+ *         algorithms, is refused as a whole.
+ * Method: snapshots through calls into memory and through a file; clocks turned between saving and
+ *         loading; every bit of one flipped; every call of the disk fails. */
+#include <errno.h>
+
+#include "base/vfs.h"
+#include "tests/limit_kit.h"
+
+static struct store { unsigned char bytes[1 << 18]; size_t len, at; bool whole; } store;
+static int store_save(void *ctx, const void *bytes, size_t len, int last)
+{
+    (void)ctx;
+    if (store.whole) {
+        store.len = 0;
+        store.whole = false;
+    }
+    if (store.len + len > sizeof store.bytes) { return 1; }
+    memcpy(store.bytes + store.len, bytes, len);
+    store.len += len;
+    store.whole = last != 0;
+    return 0;
+}
+static int store_load(void *ctx, void *buf, size_t cap, size_t *len)
+{
+    (void)ctx;
+    size_t n = store.len - store.at < cap ? store.len - store.at : cap;
+    if (n > 1000) { n = 1000; } /* pieces of any size */
+    memcpy(buf, store.bytes + store.at, n);
+    store.at += n;
+    *len = n;
+    return 0;
+}
+
+static cellar_limiter *store_open(const cellar_rl_rule *rules, uint32_t count)
+{
+    cellar_rl_config c = kit_config();
+    cellar_limiter *l = NULL;
+    c.secret = NULL; /* the snapshot's */
+    c.max_bytes = 256u << 10;
+    c.save = store_save;
+    c.load = store_load;
+    store.at = 0;
+    T_REQUIRE(cellar_rl_open(&c, rules, count, &l) == CELLAR_OK);
+    return l;
+}
+static uint64_t refused(cellar_limiter *l)
+{
+    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+    return s.snapshots_refused;
+}
+
+static void limit_snapshot_downtime(void)
+{
+    const cellar_rl_rule rules[4] = { cellar_rl_gcra(10, KIT_S, 10),
+                                      cellar_rl_sliding_log(20, 2 * KIT_S),
+                                      cellar_rl_fixed(30, CELLAR_RL_PER_DAY),
+                                      cellar_rl_sliding_count(1000, KIT_S) };
+    for (uint32_t count = 1; count <= 4; count += 3) {
+        memset(&store, 0, sizeof store);
+        cellar_limiter *l = store_open(rules, count);
+        for (int i = 0; i < 300; i++) { /* more than one block */
+            char key[8];
+            snprintf(key, sizeof key, "k%d", i);
+            T_EQ_U64(kit_admit(l, key, 8), 8);
+        }
+        kit_close(l);
+        T_CHECK(store.len > 4096);
+        kit_pass(500 * KIT_MS); /* half a second down: five of eight have been paid */
+        l = store_open(rules, count);
+        T_EQ_U64(refused(l), 0);
+        T_EQ_U64(kit_admit(l, "k7", 20), 7);
+        T_EQ_U64(kit_admit(l, "k299", 20), 7);
+        T_EQ_U64(kit_admit(l, "new", 20), 10);
+        kit_close(l);
+        memset(&store, 0, sizeof store);
+    }
+}
+
+static void limit_snapshot_clock_back(void)
+{
+    const cellar_rl_rule rule = cellar_rl_gcra(10, KIT_S, 10);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 10);
+    kit_close(l);
+    atomic_store(&kit.boot_ms, 100); /* another boot: the wall clock counts, and it went back */
+    atomic_fetch_sub(&kit.wall_ms, 3600000);
+    l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    kit_close(l);
+    atomic_store(&kit.boot_ms, 50);
+    atomic_fetch_add(&kit.wall_ms, 300);
+    l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 3);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+static void limit_snapshot_bit_flips(void)
+{
+    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, CELLAR_RL_HOUR, 10),
+                                      cellar_rl_sliding_log(20, CELLAR_RL_HOUR) };
+    static struct store good;
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(rules, 2);
+    T_EQ_U64(kit_admit(l, "a", 20), 10);
+    T_EQ_U64(kit_admit(l, "b", 3), 3);
+    kit_close(l);
+    good = store;
+    for (size_t bit = 0; bit < good.len * 8; bit += 1 + bit % 3) {
+        store = good;
+        store.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        l = store_open(rules, 2);
+        if (!T_CHECK(refused(l) == 1)) { printf("# bit %zu\n", bit); }
+        cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.keys == 0); /* never partly */
+        cellar_rl_close(l);
+        if (t_failed()) { break; }
+    }
+    for (size_t len = 1; len < good.len; len += 7) {
+        store = good;
+        store.len = len;
+        l = store_open(rules, 2);
+        T_EQ_U64(refused(l), 1);
+        cellar_rl_close(l);
+        if (t_failed()) { break; }
+    }
+    memset(&store, 0, sizeof store);
+}
+
+static void limit_snapshot_other_rules(void)
+{
+    const cellar_rl_rule rule = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
+    const cellar_rl_rule twice = cellar_rl_gcra(20, CELLAR_RL_HOUR, 20);
+    const cellar_rl_rule log = cellar_rl_sliding_log(10, CELLAR_RL_HOUR);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 5), 5);
+    kit_close(l);
+    l = store_open(&twice, 1); /* half used stays half used */
+    T_EQ_U64(refused(l), 0);
+    T_EQ_U64(kit_admit(l, "k", 40), 10);
+    kit_close(l);
+    l = store_open(&log, 1);
+    T_EQ_U64(refused(l), 1);
+    T_EQ_U64(kit_admit(l, "k", 40), 10);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+static void a_file_is_replaced_whole_or_not_at_all(void)
+{
+    static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
+                                         "sync_dir" };
+    const cellar_rl_rule rule = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
+    cellar_rl_config c = kit_config();
+    char path[64];
+    snprintf(path, sizeof path, "build/limit-%d.snapshot", (int)getpid());
+    c.snapshot_path = path;
+    c.snapshot_ms = 1000;
+    cellar_limiter *l;
+    T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 4), 4);
+    kit_pass(2 * KIT_S);
+    T_CHECK(cellar_rl_tick(l) == CELLAR_OK); /* due */
+    T_CHECK(access(path, R_OK) == 0);
+    for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
+        (void)base_fault_io_arm(sites[i], EIO, 1, false);
+        T_CHECK(cellar_rl_save(l) == CELLAR_E_IO);
+        (void)base_fault_io_arm(NULL, 0, 0, false);
+        T_CHECK(access(path, R_OK) == 0);
+        T_CHECK(cellar_rl_save(l) == CELLAR_OK);
+    }
+    kit_close(l);
+    T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_U64(refused(l), 0);
+    T_EQ_U64(kit_admit(l, "k", 40), 6);
+    kit_close(l);
+    unlink(path);
+    l = kit_open1(rule);
+    T_CHECK(cellar_rl_save(l) == CELLAR_E_UNSUPPORTED);
+    T_CHECK(cellar_rl_save(NULL) == CELLAR_E_INVAL);
+    kit_close(l);
+}
+
+T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_snapshot_clock_back),
+       T_CASE(limit_snapshot_bit_flips), T_CASE(limit_snapshot_other_rules),
+       T_CASE(a_file_is_replaced_whole_or_not_at_all))
