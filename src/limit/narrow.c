@@ -3,7 +3,8 @@
  * narrow: limiters whose state of a key is one word: one rule of GCRA, COUNT or FIXED.
  *
  * PICTURE    1 fp of a slot matches        2 its bit 0: slow      3 word; BUSY: slow
- *            3a the rules, by state        4 fp and state again   5 decide    6 compare-exchange
+ *            3a the rules, by state    4 fp and state again   5 decide   6 compare-exchange, or
+ *            the word again when nothing is to be written
  *            slow: region lock, search again; found: 3..6; missing: take a slot over
  *            take over: CAS(word, v, BUSY); fp := new; word := decided value, colour + 1
  * WHY RIGHT  Rewriters go word := BUSY, fp, word. A reader that loaded the new tenant's word at 3
@@ -485,6 +486,14 @@ BASE_ALWAYS_INLINE uint32_t limit_narrow_match(const limit_slot *s, uint64_t fp)
     return m;
 }
 
+/* A denial writes nothing that would fail: its word is asked for once more. The key may have lost
+ * its slot and come back to it since, and the word be a stranger's (model DENIES_UNCONFIRMED). */
+BASE_ALWAYS_INLINE bool limit_narrow_moved_on(const limit_slot *s, uint64_t word)
+{
+    BASE_POINT("limit.confirm");
+    return base_load_acq(&s->word) != word;
+}
+
 static void limit_narrow_quick_result(const limit_rule *r, const limit_at *at, uint64_t v,
                                       uint64_t retry_ns, bool yes, cellar_rl_result *out)
 {
@@ -532,6 +541,7 @@ CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t 
         const limit_at at = { units, now_ns, 0, 0 };
         const uint64_t v = w >> 2, t = limit_max_u64(v, units), next = t + cost * r.step;
         if (next - units > r.reach) {
+            if (limit_narrow_moved_on(s, w)) { continue; }
             limit_count_denial(l, 0);
             *err = CELLAR_LIMITED;
             if (result != NULL) {
@@ -587,7 +597,11 @@ CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint6
         }
         const uint64_t to = limit_word(v.says.next, w);
         BASE_POINT("limit.cas");
-        if (op->kind != LIMIT_PEEK && to != w && !base_cas_ar(&slot->word, w, to)) { continue; }
+        if (op->kind == LIMIT_PEEK || to == w) {
+            if (limit_narrow_moved_on(slot, w)) { continue; }
+        } else if (!base_cas_ar(&slot->word, w, to)) {
+            continue;
+        }
         if (v.err == CELLAR_OK) {
             limit_narrow_ticket(l, op, fp, slot, p.region, (uint32_t)(state >> 32), to);
         }
