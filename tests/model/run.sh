@@ -164,6 +164,13 @@ c fail flight CLEAR_ANY NG=3 OPS=1
 c fail flight TAKEOVER_NO_PROBE JOB OPS=1
 c fail flight NO_PENDING L2
 c fail flight NO_VGEN_TEST CLEAR OPS=1
+q ok   limit_cas CHECKS=1
+c ok   limit_cas
+q fail limit_cas EVICT_BY_STORE
+q fail limit_cas NO_SECOND_FP_READ
+c fail limit_cas NO_COLOUR
+q fail limit_cas NO_HIGH_WATER
+q fail limit_cas DENIES_UNCONFIRMED
 END
 }
 # The simulation shows them: arithmetic of one thread; pages and more than one key; who watches.
