@@ -9,7 +9,7 @@
 #            live = 0 errors of its ltl formula under weak fairness
 # ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1, lock;
 #            flight: src/guard/flight.c and src/cache); mutants: each BASE_MUTANT("m.x") is a switch X
-#            that fails here, or in not_shown.
+#            that fails here, or in not_shown. Steps of no_protocol are left out.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
 # OPTIONS    QUICK=1 (25 s on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
 set -u
@@ -174,7 +174,12 @@ q fail limit_cas DENIES_UNCONFIRMED
 END
 }
 # The simulation shows them: arithmetic of one thread; pages and more than one key; who watches.
-not_shown="l1.bounds_after_compare lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody"
+not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_no_flag
+lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody"
+# Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
+# their way back are off the tree first; one flag, tried and never waited for, guards the shadows.
+no_protocol="l1.apart.published l1.big.giving l1.sample.noted
+l1.shadow.fed l1.shadow.taken"
 
 say() { # passed? line
     if [ "$1" = 0 ]; then echo "ok   $2"; else echo "FAIL $2"; fi
@@ -245,7 +250,8 @@ fi
 
 compare_steps() { # what only one side has
     grep -ho 'BASE_POINT("\(l1\|lock\|flight\)\.[a-z_.]*")' src/l1/*.c src/lock/*.c \
-        src/guard/flight.c src/cache/*.c | cut -d'"' -f2 | sort -u >"$dir/steps.code"
+        src/guard/flight.c src/cache/*.c | cut -d'"' -f2 |
+        grep -vxF "$(echo $no_protocol | tr ' ' '\n')" | sort -u >"$dir/steps.code"
     grep -ho 'AT(\(l1\|lock\|flight\)\.[a-z_.]*)' $here/*.pml | tr -d '()' | sed 's/^AT//' |
         sort -u >"$dir/steps.model"
     diff "$dir/steps.code" "$dir/steps.model"
@@ -254,7 +260,7 @@ compare_mutants() {
     missing=0
     for m in $(grep -ho 'BASE_MUTANT("\(l1\|lock\|flight\)\.[a-z0-9_]*")' src/l1/*.c src/lock/*.c \
         src/guard/flight.c src/cache/*.c | cut -d'"' -f2 | sort -u); do
-        case " $not_shown " in *" $m "*) continue ;; esac
+        case " $(echo $not_shown) " in *" $m "*) continue ;; esac
         switch=$(echo "${m#*.}" | tr 'a-z' 'A-Z')
         table | grep -q "^. fail .*\<$switch\>" || {
             echo "     $m fails in no model"
