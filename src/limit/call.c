@@ -93,7 +93,12 @@ CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size
     memset(ticket, 0, sizeof *ticket);
     limit_op op = { .kind = LIMIT_RESERVE, .cost = cost, .arg = max_wait_ns, .ticket = ticket,
                     .result = result };
-    const cellar_err err = limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+    const uint64_t fp = limit_fp(l, key, key_len);
+    const cellar_err err = limit_run(l, fp, limit_now(l), &op);
+    if (err == CELLAR_OK && cost == 0 && ticket->limiter == NULL) {
+        ticket->limiter = l; /* nothing was taken, and no slot with it: a settle charges the key */
+        ticket->fingerprint = fp;
+    }
     if (wait_ns != NULL) { *wait_ns = err == CELLAR_OK ? op.wait_ns : 0; }
     return err;
 }

@@ -360,7 +360,9 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
     limit_verdict v;
     limit_scan room = { NULL, 0 };
     limit_narrow_decide(op, &s->rule, &s->at, 0, &v);
-    if (op->kind == LIMIT_PEEK || op->kind == LIMIT_REFUND || op->kind == LIMIT_GIVE ||
+    /* A slot is for what has to be kept. */
+    const bool nothing = op->cost == 0 && op->kind != LIMIT_PENALIZE;
+    if (nothing || op->kind == LIMIT_PEEK || op->kind == LIMIT_REFUND || op->kind == LIMIT_GIVE ||
         v.says.next == 0) {
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
     }

@@ -629,9 +629,11 @@ static bool limit_wide_first(const cellar_limiter *l, limit_wide *w)
         w->token = w->op->token;
         return false;
     }
-    if (k == LIMIT_CHARGE || k == LIMIT_PENALIZE) { return true; }
+    if (k == LIMIT_PENALIZE) { return true; }
+    const bool nothing = w->op->cost == 0; /* to be kept: no slot for it */
+    if (k == LIMIT_CHARGE) { return !nothing; }
     limit_wide_decide(l, w, NULL);
-    return w->err == CELLAR_OK && k != LIMIT_PEEK;
+    return w->err == CELLAR_OK && k != LIMIT_PEEK && !nothing;
 }
 
 /* The new key's slot; NULL: it has none, and what that means stands in `w`. */
