@@ -10,6 +10,7 @@
 #include "gate/limits.c"
 #undef limits_run
 bool limits_run(limits_report *out);
+#include "gate/guards_say.c"
 #include "gate/sha256.c"
 #include "gate/text.c"
 #include "gate/tour.c"
@@ -20,7 +21,7 @@ bool limits_run(limits_report *out);
 typedef enum mistake {
     NONE, OTHER_BYTES, SHORT_VALUE, OVER_BUDGET, MISCOUNTED_GETS, MISCOUNTED_HITS, STATS_FAIL,
     GET_FAILS, SET_FAILS, SET_REFUSED, OPEN_FAILS, LIMIT_PASSED, LIMIT_ODD, NOTHING_ADMITTED,
-    LIMITERS_FAIL
+    LIMITERS_FAIL, TWO_LOADS, VALUE_LOST, FAILED_GET, FLOOD_LOADED, GUARDS_FAIL
 } mistake;
 
 static mistake wanted;
@@ -128,6 +129,20 @@ bool limits_run(limits_report *out)
     return true;
 }
 
+/* What loading did; the real run needs the real cache and stands in test_gate_tour.sh. */
+bool guards_run(guards_result *r)
+{
+    if (wanted == GUARDS_FAIL) { return false; }
+    *r = (guards_result){ .threads = 64, .loads = 1, .joined = 63, .values = 64, .asked = 1000,
+                          .stale = 1000, .failed_loads = 1, .flood = 100000, .stopped = 99000,
+                          .audits = 97, .flood_loads = 1097 };
+    if (wanted == TWO_LOADS) { r->loads = 2; }
+    if (wanted == VALUE_LOST) { r->values = 63; }
+    if (wanted == FAILED_GET) { r->stale = 999; }
+    if (wanted == FLOOD_LOADED) { r->flood_loads = 5000; }
+    return true;
+}
+
 /* ---- running it ---- */
 
 static char folder[64], output[1 << 16];
@@ -227,6 +242,21 @@ static void a_refused_store_is_no_finding(void)
     T_CHECK(strstr(output, "\"refused\":300") != NULL);
 }
 
+static void a_load_too_many_is_found(void)
+{
+    T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
+    T_CHECK(strstr(output, "\"one cold key\",\"threads\":64,\"loads\":1,\"joined\":63,") != NULL);
+    T_EQ_I64(tour_with(TWO_LOADS, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "FINDING loading: 2 loads, 64 of 64 threads got the value") != NULL);
+    T_EQ_I64(tour_with(VALUE_LOST, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "FINDING loading: 1 loads, 63 of 64 threads got the value") != NULL);
+    T_EQ_I64(tour_with(FAILED_GET, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "FINDING failing loader: 999 of 1,000 served, 1 loads") != NULL);
+    T_EQ_I64(tour_with(FLOOD_LOADED, "--json"), GATE_FINDING);
+    T_CHECK(strstr(output, "\"findings\":1,") != NULL);
+    T_EQ_I64(tour_with(GUARDS_FAIL, "--threads=2"), GATE_NO_START);
+}
+
 static void a_passed_rate_limit_is_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
@@ -266,4 +296,5 @@ T_AFTER_EACH(remove_folder);
 T_MAIN("gate_findings", T_CASE(a_right_cache_is_fine), T_CASE(wrong_answers_are_found),
        T_CASE(one_byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
        T_CASE(a_cache_that_fails_is_not_a_result), T_CASE(a_refused_store_is_no_finding),
+       T_CASE(a_load_too_many_is_found),
        T_CASE(a_passed_rate_limit_is_found), T_CASE(windows_are_half_open))
