@@ -16,6 +16,9 @@
  *            2 %) of the new ones: max_bytes by the keys it holds then. */
 #include "bench/suites/suite.h"
 
+#include "bench/harness/json.h"
+
+#if BENCH_HAVE_CELLAR
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -31,7 +34,6 @@
 
 #include "base/hash.h"
 #include "bench/harness/host.h"
-#include "bench/harness/json.h"
 #include "cellar_limit.h"
 
 #define LIMIT_BENCH_KEY 16u
@@ -428,6 +430,15 @@ static int limit_run_suite(const cell_options *o)
     free(b.keys);
     return status;
 }
+#else
+
+static int limit_run_suite(const cell_options *o)
+{
+    (void)o;
+    json_say("limit", "cellar", "limit100k_16", "skip", "built without the library");
+    return CELL_OK;
+}
+#endif
 
 const bench_suite suite_limit = { "limit", "rate limiters beside governor, x/time/rate and uthash",
                                   limit_run_suite, NULL, NULL };

@@ -376,6 +376,10 @@ CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
     if (BASE_UNLIKELY(loads) && BASE_UNLIKELY(!cache_vgen_alive(c->store, k->owner))) {
         err = cache_del_again(c, k, err);
     }
+    if (gone != L1_GONE_NOTHING || err == CELLAR_OK) {
+        cache_why_note(c->store, k->hash, gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
+                                                                  : CELLAR_CAUSE_DELETED);
+    }
     if (err == CELLAR_OK) {
         stats_block *mine = cache_mine(c);
         stats_add(mine, STATS_DELETE, 1);

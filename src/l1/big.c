@@ -89,7 +89,13 @@ CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b)
 
 CELLAR_PRIVATE void l1_limbo_wait(const l1 *c)
 {
-    for (unsigned i = 0; base_load_acq(&c->sweepers) != 0 && i < 1000; i++) { base_yield(); }
+    for (unsigned i = 0; base_load_acq(&c->sweepers) != 0 && i < 1000; i++) {
+        if (i < 128) {
+            base_yield();
+        } else {
+            base_sleep_ns(50000);
+        }
+    }
 }
 
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c)
