@@ -291,16 +291,18 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len);
 
-/* ---- disk.c ---- */
+/* ---- tier.c ---- */
+/* A view is open under these numbers: the tier learns of them, or forgets it. No lock held. */
+CELLAR_PRIVATE void cache_tier_view_opened(cellar *v, uint32_t vgen, uint32_t version);
+CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen); /* 0: dropped */
+/* A set that has just been done goes down at once (l2_mode). */
+CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p);
+
+/* ---- disk.c, disk_none.c ---- */
 /* The disk tier the configuration asks for, if any, before the first key is hashed. */
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* the store is not to be after all */
 CELLAR_PRIVATE void cache_disk_close(cache_store *s);
-/* A view is open under these numbers: the tier learns of them, or forgets it. No lock held. */
-CELLAR_PRIVATE void cache_disk_view_opened(cellar *v, uint32_t vgen, uint32_t version);
-CELLAR_PRIVATE void cache_disk_view_died(cellar *v, uint32_t vgen); /* 0: dropped */
-/* A set that has just been done goes down at once (l2_mode). */
-CELLAR_PRIVATE void cache_disk_store(cellar *c, const l1_key *k, const l1_put_spec *p);
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
 
 /* ---- set.c ---- */

@@ -3,17 +3,15 @@
  * disk: the disk level as a tier: what cache calls things, and what l2 calls them.
  *
  * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, listen, tick
- *            view opened -> its generation from disk, or a fresh one that is logged
  *            close -> what L1 holds goes down, then l2_close
- * INVARIANTS a view that may not use the disk (no_l2, secret) has a generation no record carries,
- *            so its changes need not be logged, and nothing of it is: not even its name.
- *            Without a disk that works the store is L1 alone: opening never fails because of it,
+ * INVARIANTS without a disk that works the store is L1 alone: opening never fails because of it,
  *            unless l2_required says so; cellar_last_error of the root says why.
- * LOCKING    none of its own. Generations are logged after VIEW is dropped; they only grow, so the
- *            order in which two of them arrive does not matter.
+ * LOCKING    none of its own.
+ * NOT HERE   what any tier is told: tier.c. A library without src/l2: disk_none.c.
  * LIMITS     entries with tags or of kind error stay in memory: their marks are not on disk yet. */
 #include "cache/cache_int.h"
 
+#ifndef CELLAR_OMIT_L2
 #include <stdio.h>
 
 #include "l2/l2.h"
@@ -177,49 +175,6 @@ CELLAR_PRIVATE void cache_disk_abandon(cache_store *s)
     s->tier = NULL;
 }
 
-/* ---- views ---- */
-
-CELLAR_PRIVATE void cache_disk_view_opened(cellar *v, uint32_t vgen, uint32_t version)
-{
-    const cache_store *s = v->store;
-    if (s->tier == NULL || s->tier->view_set == NULL) { return; }
-    cache_tier_view known = { 0, 0, 0 };
-    const bool there = s->tier->view_find(s->tier->ctx, v->name, v->name_len, &known);
-    if (v->no_disk && there) {
-        const cache_tier_view gone = { known.id, 0, 0 };
-        s->tier->view_set(s->tier->ctx, &gone, NULL, 0);
-    } else if (!v->no_disk && (!there || known.vgen != vgen || known.version != version)) {
-        const cache_tier_view now = { v->id, vgen, version };
-        s->tier->view_set(s->tier->ctx, &now, v->name, v->name_len);
-    }
-}
-
-CELLAR_PRIVATE void cache_disk_view_died(cellar *v, uint32_t vgen)
-{
-    cache_store *s = v->store;
-    if (s->tier->bump != NULL) { s->tier->bump(s->tier->ctx, v->id, vgen); }
-    if (s->tier->view_set == NULL || v->no_disk) { return; }
-    sync_take(VIEW, &s->view_lock);
-    const cache_tier_view now = { v->id, vgen, v->version };
-    sync_drop(VIEW, &s->view_lock);
-    s->tier->view_set(s->tier->ctx, &now, vgen != 0 ? v->name : NULL,
-                      vgen != 0 ? v->name_len : 0);
-}
-
-/* ---- stores that do not wait for eviction ---- */
-
-CELLAR_PRIVATE void cache_disk_store(cellar *c, const l1_key *k, const l1_put_spec *p)
-{
-    const cache_store *s = c->store;
-    if (s->tier == NULL || c->no_disk) { return; }
-    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
-    const cache_tier_meta m = { .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
-                                .idle_ms = p->idle_ms, .version = p->version,
-                                .value_hash = p->value_hash, .tag_count = p->tag_count,
-                                .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost };
-    (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
-}
-
 /* ---- close: what is in memory goes down ---- */
 
 typedef struct cache_spill {
@@ -278,17 +233,6 @@ CELLAR_PRIVATE void cache_disk_close(cache_store *s)
     s->disk = NULL;
 }
 
-CELLAR_API cellar_err cellar_sync(cellar *c)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    const cache_store *s = c->store;
-    if (s->tier == NULL || s->tier->sync == NULL) { return CELLAR_DISABLED; }
-    const cellar_err err = s->tier->sync(s->tier->ctx, 0);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_sync: the disk failed"); }
-    return CELLAR_OK;
-}
-
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])
 {
     if (s->disk == NULL) { return; }
@@ -315,3 +259,4 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_HOLES] = l.holes;
     given[STATS_GIVEN_L2_INDEX_FULL] = l.index_full;
 }
+#endif

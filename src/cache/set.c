@@ -259,7 +259,7 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
         err = l1_put(c->l1, k, p);
         cache_change_end(c, &f, k);
-        if (err == CELLAR_OK && c->disk_mode != 0) { cache_disk_store(c, k, p); }
+        if (err == CELLAR_OK && c->disk_mode != 0) { cache_tier_store(c, k, p); }
     }
     if (value) { cache_filter_end(c, k, &filter); }
     return err;

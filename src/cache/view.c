@@ -500,7 +500,7 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
     }
     const uint32_t vgen = base_load_rlx(&v->vgen), version = v->version;
     sync_drop(VIEW, &s->view_lock);
-    cache_disk_view_opened(v, vgen, version);
+    cache_tier_view_opened(v, vgen, version);
     return CELLAR_OK;
 }
 
@@ -670,7 +670,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
     sync_drop(VIEW, &s->view_lock);
     if (settled) {
         *out = fresh;
-        cache_disk_view_opened(fresh, vgen, version);
+        cache_tier_view_opened(fresh, vgen, version);
     } else {
         cache_view_release(fresh);
     }
@@ -737,7 +737,7 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
 static void cache_owner_died(cellar *v, uint32_t vgen)
 {
     cache_store *s = v->store;
-    if (s->tier != NULL) { cache_disk_view_died(v, vgen); }
+    if (s->tier != NULL) { cache_tier_view_died(v, vgen); }
     l1_owner_died(s->l1);
     cache_thread_ring(s);
 }

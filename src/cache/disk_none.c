@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * disk_none: a library without src/l2 (CELLAR_OMIT_L2): a directory is refused, no other change. */
+#include "cache/cache_int.h"
+
+#ifdef CELLAR_OMIT_L2
+
+CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg)
+{
+    (void)s;
+    if (cfg->l2_path == NULL) { return CELLAR_OK; }
+    cache_fail_open(CELLAR_E_UNSUPPORTED, 0, "l2_path: built without the disk tier");
+    return CELLAR_E_UNSUPPORTED;
+}
+
+CELLAR_PRIVATE void cache_disk_abandon(cache_store *s) { (void)s; }
+
+CELLAR_PRIVATE void cache_disk_close(cache_store *s) { (void)s; }
+
+CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])
+{
+    (void)s;
+    (void)given;
+}
+#endif
