@@ -398,6 +398,7 @@ static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
     v->version = 1;
     v->name_len = (uint32_t)name_len; /* at most CELLAR_VIEW_NAME_MAX */
     memcpy(v->name, name, name_len);
+    v->first_vgen = UINT32_MAX; /* it has none until it is settled, though it has a slot */
     base_store_rlx(&v->refs, 1u);
     base_store_rlx(&v->state, (uint32_t)CACHE_CLOSED);
     return v;
@@ -480,6 +481,7 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
         v->disk_mode = (uint8_t)o.l2_mode;
     }
     v->handles = 1;
+    v->first_vgen = 0;
     base_store_rlx(&v->refs, 2u);
     base_store_rlx(&v->state, cache_state_now(s) | (cfg->disabled != 0 ? CACHE_OFF : 0u));
     cache_view_put(s, 0, v);
@@ -611,7 +613,7 @@ static bool cache_view_settle(cache_store *s, cellar *v, const cellar_view_opts 
     if (v->id == 0) { v->id = s->next_id++; }
     if (o != NULL) { cache_view_opts_apply(v, o, names); }
     v->handles = 1;
-    base_store_rlx(&v->refs, 2u);
+    (void)base_add_rlx(&v->refs, 1u); /* its name has one; who walks the table may hold it */
     base_store_rel(&v->state, cache_state_now(s));
     return true;
 }
