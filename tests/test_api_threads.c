@@ -521,7 +521,9 @@ static void expiry_needs_no_traffic(void)
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     cellar_stats st = CELLAR_STATS_INIT;
     o.ttl_ms = 100;
-    for (int i = 0; i < 100000; i++) { cellar_set(c, &i, sizeof i, "0123456789", 10, &o); }
+    for (int i = 0; i < 100000; i++) {
+        T_EQ_I64(cellar_set(c, &i, sizeof i, "0123456789", 10, &o), CELLAR_OK);
+    }
     int waited_ms = 0;
     do { /* the bound is 2 s; a slow machine gets more, a broken one never ends */
         usleep(20000);
