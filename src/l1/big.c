@@ -87,9 +87,18 @@ CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b)
     sync_drop(L1_BIG, &c->big_lock);
 }
 
-CELLAR_PRIVATE void l1_limbo_wait(const l1 *c)
+static bool l1_on_its_way(l1 *c)
 {
-    for (unsigned i = 0; base_load_acq(&c->sweepers) != 0 && i < 1000; i++) {
+    if (base_load_acq(&c->sweepers) != 0) { return true; }
+    sync_take(L1_SEG, &c->seg_lock);
+    const bool back = c->returning != 0;
+    sync_drop(L1_SEG, &c->seg_lock);
+    return back;
+}
+
+CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
+{
+    for (unsigned i = 0; l1_on_its_way(c) && i < 1000; i++) {
         if (i < 128) {
             base_yield();
         } else {

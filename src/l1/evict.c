@@ -601,7 +601,7 @@ static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll
 static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint64_t allowance = 16 + size / 8;
-    for (unsigned held = 0; t->freed.log_bytes < want; held++) {
+    for (unsigned held = 0; t->freed.log_bytes + t->freed.big_bytes < want; held++) {
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_PAID_AGAIN; }
         if (t->examined >= 2 * allowance) { break; }
         bool force = t->examined >= allowance;
@@ -736,6 +736,10 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
     }
     if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
     if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    if (t->freed.big_bytes >= c->seg_bytes) { /* paid in blocks, which are in limbo: look again */
+        t->freed.big_bytes = 0;
+        return L1_ROOM_AGAIN;
+    }
     /* Nothing free although we paid: drop here until a whole segment comes out, then elsewhere. */
     l1_freed freed = {0, 0};
     for (unsigned i = 0; i < L1_HOLD_MAX; i++) {

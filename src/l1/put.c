@@ -351,7 +351,10 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         }
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
-        if (room == L1_ROOM_AGAIN) { (void)l1_limbo_sweep(c); }
+        if (room == L1_ROOM_AGAIN) {
+            (void)l1_limbo_sweep(c);
+            l1_limbo_wait(c);
+        }
         /* The chain needed one more bucket and the account had no page for it: evict for that,
          * too. */
         if (room == L1_ROOM_OK && err == CELLAR_E_SPACE && no_bucket++ < 2 &&
