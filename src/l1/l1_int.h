@@ -660,7 +660,7 @@ CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver
                                    const l1_rec *r, const l1_key *k);
 CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c);
-/* What another thread's sweep has in hand is neither in limbo nor free yet, and a segment on its way
+/* What another thread's sweep has in hand is neither in limbo nor free yet, and a segment that goes
  * back is still charged: wait for them, not for ever. After that limbo holds what is pinned. */
 CELLAR_PRIVATE void l1_limbo_wait(l1 *c);
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
