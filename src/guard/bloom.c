@@ -544,16 +544,22 @@ CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp)
     return err;
 }
 
+/* The set that is being filled beside the one that answers is given up. */
+static void bloom_second_drop(bloom *b)
+{
+    const uint64_t d = base_load_acq(&b->desc);
+    const unsigned second = BLOOM_WHICH(d) ^ 1u;
+    bloom_publish(b, BLOOM_LAYERS_MASK(second) | 8u, 0);
+    bloom_set_give(b, second, BLOOM_LAYERS_OF(d, second));
+    (void)base_add_ar(&b->fill, 1u); /* what was filled is gone: no seal before the next fill */
+}
+
 CELLAR_PRIVATE void bloom_off(bloom *b, bool all)
 {
     bloom_busy_take(b);
     const uint64_t d = base_load_acq(&b->desc);
     const unsigned which = BLOOM_WHICH(d);
-    if (BLOOM_FILLING(d)) {
-        bloom_publish(b, BLOOM_LAYERS_MASK(which ^ 1u) | 8u, 0);
-        bloom_set_give(b, which ^ 1u, BLOOM_LAYERS_OF(d, which ^ 1u));
-        (void)base_add_ar(&b->fill, 1u);
-    }
+    if (BLOOM_FILLING(d)) { bloom_second_drop(b); }
     if (all && BLOOM_STATE(d) != BLOOM_OFF) {
         bloom_publish(b, BLOOM_NUMBER_ONE - 1, 0);
         bloom_set_give(b, which, BLOOM_LAYERS_OF(d, which));
@@ -580,6 +586,7 @@ CELLAR_PRIVATE cellar_err bloom_seal(bloom *b)
         err = CELLAR_E_INVAL;
     } else if (base_load_acq(&b->set[newest].stuck) != 0) {
         err = CELLAR_E_LIMIT;
+        if (newest != old) { bloom_second_drop(b); } /* a larger one can be opened */
     } else {
         base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED);
         const uint64_t said = (uint64_t)BLOOM_AUTHORITATIVE | (uint64_t)newest << 2;
