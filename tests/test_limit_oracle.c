@@ -250,6 +250,7 @@ static void model_penalize(size_t key, uint64_t now, uint64_t ns)
     if (!bans_beside()) { return; } /* one bucket: the debt is the ban */
     if (now + ns > o.banned[key]) { o.banned[key] = now + ns; }
     o.ticket[key].open = false; /* a ban may end a ticket: nothing is promised */
+    o.resets += 2;              /* its slot is marked, and unmarked: tickets nearby may end, too */
 }
 
 static void model_reset(size_t key)
@@ -257,7 +258,7 @@ static void model_reset(size_t key)
     memset(o.owed[key], 0, RULES * sizeof(owed));
     o.banned[key] = 0;
     o.epoch[key]++;
-    o.resets++;
+    o.resets += 2; /* and a slot that was marked is unmarked */
 }
 
 /* ---- calls, each beside its model ---- */

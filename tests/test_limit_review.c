@@ -173,7 +173,28 @@ static void header_seconds_are_rounded_up(void)
     kit_close(l);
 }
 
+/* Four rewrites bring a slot's colour back; resets and plans count alike. */
+static void tickets_end_with_a_reset_whatever_came_between(void)
+{
+    for (uint32_t wide = 0; wide < 2; wide++) {
+        const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, KIT_S, 10),
+                                          cellar_rl_gcra(1, KIT_S, 10) };
+        cellar_limiter *l = kit_open(rules, 1 + wide);
+        cellar_rl_ticket t;
+        T_EQ_I64(cellar_rl_reserve(l, "k", 1, 10, 0, &t, NULL, NULL), CELLAR_OK);
+        (void)cellar_rl_reset(l, "k", 1, NULL);
+        T_EQ_I64(cellar_rl_override(l, "k", 1, rules, 1 + wide), CELLAR_OK);
+        T_EQ_I64(cellar_rl_override(l, "k", 1, NULL, 0), CELLAR_OK);
+        (void)cellar_rl_reset(l, "k", 1, NULL);
+        T_EQ_U64(kit_admit(l, "k", 20), 10);
+        (void)cellar_rl_cancel(l, &t);
+        T_EQ_U64(kit_admit(l, "k", 20), 0);
+        kit_close(l);
+    }
+}
+
 T_MAIN("cellar_limit_review", T_CASE(cost_0_makes_nobody_forgotten),
        T_CASE(tickets_of_nothing_make_nobody_forgotten), T_CASE(long_windows_survive_a_flood),
        T_CASE(bans_outlive_refunds_of_nothing), T_CASE(capped_buckets_never_pass_their_limit),
-       T_CASE(header_seconds_are_rounded_up))
+       T_CASE(header_seconds_are_rounded_up),
+       T_CASE(tickets_end_with_a_reset_whatever_came_between))

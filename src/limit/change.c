@@ -68,7 +68,7 @@ static bool limit_reset_held(cellar_limiter *l, limit_head *h, const limit_place
     limit_slot *s = limit_find(l, p, fp, &bucket);
     const bool plan = base_load_acq(&l->over_count) != 0 && !limit_over_trim(l, fp, 0, true);
     if (s == NULL) { return false; }
-    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
+    limit_lost(h);
     if (l->wide) {
         sync_take(LIMIT_BUCKET, &l->bucket_lock[bucket]);
         const bool was = limit_wide_zero(l, s);
@@ -321,6 +321,7 @@ static void limit_mark_held(cellar_limiter *l, uint64_t fp, bool side, const lim
     uint32_t bucket;
     limit_slot *s = limit_find(l, &p, fp, &bucket);
     if (s == NULL) { return; }
+    limit_lost(&l->head[p.region]);
     const _Atomic uint64_t *set;
     (void)limit_set_of(l, base_load_acq(&l->state), p.region, true, &set);
     const limit_change c = { set, 0, from, to };

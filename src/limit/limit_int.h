@@ -85,11 +85,18 @@ typedef struct limit_says {
 
 typedef struct limit_head { /* of a region */
     sync_lock lock BASE_ALIGNED(BASE_LINE); /* rank LIMIT */
-    _Atomic uint32_t losses; /* resets, live evictions; written under lock, read anywhere */
+    _Atomic uint32_t losses; /* words rewritten by force; written under lock, read anywhere */
     uint32_t in_vain;       /* full buckets met since a search in depth found nothing; lock */
     uint64_t high_water;    /* latest reading at which a dead entry was forgotten, ns; lock */
     _Atomic uint64_t live_evicted, dead_replaced, moved, full; /* written under lock */
 } limit_head;
+
+/* A ticket knows its charge by a colour of two bits: after four rewrites of words in its region it
+ * is not believed any more. Under LIMIT of the region, before the word changes. */
+BASE_INLINE void limit_lost(limit_head *h)
+{
+    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
+}
 _Static_assert(sizeof(limit_head) == BASE_LINE, "a region's head is a line of its own");
 
 typedef struct limit_slot { /* narrow; the first two words of a wide one lie alike */

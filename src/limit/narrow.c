@@ -304,7 +304,7 @@ static bool limit_narrow_least(const cellar_limiter *l, limit_head *h, const lim
         return false;
     }
     base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
-    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
+    limit_lost(h);
     return true;
 }
 
@@ -457,7 +457,10 @@ static cellar_err limit_narrow_held(cellar_limiter *l, uint64_t fp, uint64_t now
         s->side = false;
     }
     if (slot == NULL) { return limit_narrow_insert(l, fp, op, s); }
-    if ((f & 1) != 0 && !s->side) { limit_narrow_unmark(slot, fp); }
+    if ((f & 1) != 0 && !s->side) {
+        limit_lost(s->head);
+        limit_narrow_unmark(slot, fp);
+    }
     return limit_narrow_found(l, fp, op, s, slot);
 }
 

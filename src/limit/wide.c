@@ -613,7 +613,7 @@ static limit_slot *limit_wide_room(cellar_limiter *l, limit_head *h, const limit
     if (moved != NULL) { return moved; }
     if (s == NULL || l->overflow != CELLAR_RL_LEAST_LOSS) { return NULL; }
     base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
-    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
+    limit_lost(h);
     return s;
 }
 
