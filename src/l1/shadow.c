@@ -33,8 +33,8 @@
  *              so there is no sketch.
  *              adaptive, five rules of two with a sketch, epoch 2 C: .1007; every C/4 with the test
  *              of disagreement .1055 (generous sketch), without sketch .1031, six rules and two
- *              horizons .1037-.1046, worst cell .8-1.8 points above LRU. Test at 0, .5, 1, 2, 3
- *              deviations: .1032 .1046 .1032 .1022 -. Starting with fill instead of threshold 1:
+ *              horizons .1037-.1046, worst cell .8-1.8 points above LRU. Test at 0, .5, 1, 2
+ *              deviations: .1032 .1046 .1032 .1022. Starting with fill instead of threshold 1:
  *              .002 more on loops, .001 less without them, worst cell +2.4.
  *              n = C (no sampling) .1061, 512 .1063, 256 .1060, 128 .1051: the sample is no limit.
  *              more rules (eight): .1061; best rule of each cell by hindsight: .112.
