@@ -30,13 +30,17 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
                                 &s->loading };
-    t = flight_table_create(&cfg);
-    if (t == NULL) { return NULL; }
-    /* Before the second look of the first flight, as its count: a writer that finds no table has
-     * opened its window before. */
-    if (base_cas_sc(&s->flights, (flight_table *)NULL, t)) { return t; }
-    flight_table_destroy(t);
-    return base_load_sc(&s->flights);
+    /* Under the lock: a table each of a thousand first callers made would not fit the budget. The
+     * store comes before the second look of the first flight, as its count: a writer that finds no
+     * table has opened its window before. */
+    sync_take(VIEW, &s->view_lock);
+    t = base_load_sc(&s->flights);
+    if (t == NULL) {
+        t = flight_table_create(&cfg);
+        if (t != NULL) { base_store_sc(&s->flights, t); }
+    }
+    sync_drop(VIEW, &s->view_lock);
+    return t;
 }
 
 CELLAR_PRIVATE bool cache_load_begin(cellar *c)
