@@ -14,7 +14,8 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` complains
 # of a file that is missing here.
-SRC_BASE  = err opts mem clock quick tz hash random sync self callout seq table glob log vfs pages sim
+SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq table glob log \
+            vfs pages sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow evict expire sample get put l1
 SRC_L2    = form index gate log put get io recover audit open

@@ -6,11 +6,9 @@
  *            causes of ends are numbered as STATS_EVICT_... follow each other.
  * LOCKING    none for counters. dump and metrics take VIEW for a name at a time.
  * NOT HERE   how counting works (stats/), what a metric is called (stats/stats.h). */
+#include "base/text.h"
 #include "cache/cache_int.h"
 #include "guard/flight.h"
-
-#include <stdarg.h>
-#include <stdio.h>
 
 /* ---- names and texts of codes ---- */
 
@@ -268,42 +266,26 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
     return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }
 
-typedef struct cache_text { /* what snprintf does, in pieces */
-    char *buf;
-    size_t cap, len;
-} cache_text;
-
-static void cache_text_add(cache_text *t, const char *format, ...) BASE_PRINTF(2, 3);
-static void cache_text_add(cache_text *t, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    const size_t room = t->len < t->cap ? t->cap - t->len : 0;
-    const int n = vsnprintf(room != 0 ? t->buf + t->len : NULL, room, format, args);
-    va_end(args);
-    if (n > 0) { t->len += (size_t)n; }
-}
-
-static void cache_dump_memory(const cache_store *s, cache_text *t)
+static void cache_dump_memory(const cache_store *s, base_text *t)
 {
     static const char *const module[] = {
 #define CACHE_X(name, text) text,
         BASE_MODULES(CACHE_X)
 #undef CACHE_X
     };
-    cache_text_add(t, "memory: %llu of %llu bytes, peak %llu, %llu charges refused\n",
-                   (unsigned long long)base_load_rlx(&s->account.used),
-                   (unsigned long long)base_load_rlx(&s->account.limit),
-                   (unsigned long long)base_load_rlx(&s->account.peak),
-                   (unsigned long long)base_load_rlx(&s->account.refused));
+    base_text_add(t, "memory: %llu of %llu bytes, peak %llu, %llu charges refused\n",
+                  (unsigned long long)base_load_rlx(&s->account.used),
+                  (unsigned long long)base_load_rlx(&s->account.limit),
+                  (unsigned long long)base_load_rlx(&s->account.peak),
+                  (unsigned long long)base_load_rlx(&s->account.refused));
     for (unsigned i = 0; i < BASE_MOD_COUNT; i++) {
         const unsigned long long bytes = base_load_rlx(&s->account.by_module[i]);
-        if (bytes != 0) { cache_text_add(t, "  %-10s %llu\n", module[i], bytes); }
+        if (bytes != 0) { base_text_add(t, "  %-10s %llu\n", module[i], bytes); }
     }
 }
 
 /* What a larger or smaller budget would give. */
-static void cache_dump_advice(const cache_store *s, cache_text *t)
+static void cache_dump_advice(const cache_store *s, base_text *t)
 {
     static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
     uint64_t v[STATS_VIEW_COUNT];
@@ -314,45 +296,45 @@ static void cache_dump_advice(const cache_store *s, cache_text *t)
     if (!l1_advise(s->l1, gets != 0 ? now : -1, &a)) { return; }
     for (unsigned i = 0; i < L1_ADVICE; i++) {
         if (pct[i] == 100) { continue; }
-        cache_text_add(t, "  at %u.%02ux the budget the hit ratio would be %.1f %% (now %.1f %%)\n",
-                       (unsigned)(pct[i] / 100), (unsigned)(pct[i] % 100), a.ratio[i] * 100,
-                       now * 100);
+        base_text_add(t, "  at %u.%02ux the budget the hit ratio would be %.1f %% (now %.1f %%)\n",
+                      (unsigned)(pct[i] / 100), (unsigned)(pct[i] % 100), a.ratio[i] * 100,
+                      now * 100);
     }
 }
 
-static void cache_dump_l1(const cache_store *s, cache_text *t)
+static void cache_dump_l1(const cache_store *s, base_text *t)
 {
     l1_stats l;
     l1_stats_get(s->l1, &l);
-    cache_text_add(t, "l1: %u stripes, segments of %u bytes, granule %u\n", (unsigned)l.stripes,
-                   (unsigned)l.seg_bytes, (unsigned)l.granule);
-    cache_text_add(t, "  entries %llu, segments %llu (%llu free, %llu parked), big values %llu\n",
-                   (unsigned long long)l.entries, (unsigned long long)l.segments,
-                   (unsigned long long)l.segments_free, (unsigned long long)l.segments_parked,
-                   (unsigned long long)l.big_blocks);
-    cache_text_add(t, "  buckets %llu and %llu overflow, splits %llu, merges %llu\n",
-                   (unsigned long long)l.buckets, (unsigned long long)l.overflow_buckets,
-                   (unsigned long long)l.splits, (unsigned long long)l.merges);
-    cache_text_add(t, "  inserted %llu, evicted %llu, expired %llu, cleared %llu\n",
-                   (unsigned long long)l.inserts,
-                   (unsigned long long)l.evicted, (unsigned long long)l.expired,
-                   (unsigned long long)l.cleared);
+    base_text_add(t, "l1: %u stripes, segments of %u bytes, granule %u\n", (unsigned)l.stripes,
+                  (unsigned)l.seg_bytes, (unsigned)l.granule);
+    base_text_add(t, "  entries %llu, segments %llu (%llu free, %llu parked), big values %llu\n",
+                  (unsigned long long)l.entries, (unsigned long long)l.segments,
+                  (unsigned long long)l.segments_free, (unsigned long long)l.segments_parked,
+                  (unsigned long long)l.big_blocks);
+    base_text_add(t, "  buckets %llu and %llu overflow, splits %llu, merges %llu\n",
+                  (unsigned long long)l.buckets, (unsigned long long)l.overflow_buckets,
+                  (unsigned long long)l.splits, (unsigned long long)l.merges);
+    base_text_add(t, "  inserted %llu, evicted %llu, expired %llu, cleared %llu\n",
+                  (unsigned long long)l.inserts,
+                  (unsigned long long)l.evicted, (unsigned long long)l.expired,
+                  (unsigned long long)l.cleared);
 }
 
 /* A name as text: bytes that are no plain characters as \xHH. */
-static void cache_dump_name(cache_text *t, const char *name, uint32_t len)
+static void cache_dump_name(base_text *t, const char *name, uint32_t len)
 {
     for (uint32_t i = 0; i < len; i++) {
         const unsigned char byte = (unsigned char)name[i];
         if (byte >= 0x20 && byte < 0x7f && byte != '\\') {
-            cache_text_add(t, "%c", byte);
+            base_text_add(t, "%c", byte);
         } else {
-            cache_text_add(t, "\\x%02x", byte);
+            base_text_add(t, "\\x%02x", byte);
         }
     }
 }
 
-static void cache_dump_views(cache_store *s, cache_text *t)
+static void cache_dump_views(cache_store *s, base_text *t)
 {
     for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
         uint64_t v[STATS_VIEW_COUNT];
@@ -360,18 +342,18 @@ static void cache_dump_views(cache_store *s, cache_text *t)
         const cellar *at = cache_view_at(s, slot);
         const bool there = at != NULL && !at->dropped;
         if (there) {
-            cache_text_add(t, "view %u \"", (unsigned)at->id);
+            base_text_add(t, "view %u \"", (unsigned)at->id);
             cache_dump_name(t, at->name, at->name_len);
-            cache_text_add(t, "\": vgen %u, version %u, handles %u%s\n",
-                           (unsigned)base_load_rlx(&at->vgen), (unsigned)at->version,
-                           (unsigned)at->handles, cache_is_off(at) ? ", off" : "");
+            base_text_add(t, "\": vgen %u, version %u, handles %u%s\n",
+                          (unsigned)base_load_rlx(&at->vgen), (unsigned)at->version,
+                          (unsigned)at->handles, cache_is_off(at) ? ", off" : "");
         }
         sync_drop(VIEW, &s->view_lock);
         if (!there) { continue; }
         stats_read_slot(s->stats, slot, v);
-        cache_text_add(t, "  gets %llu, misses %llu, sets %llu, deletes %llu\n",
-                       (unsigned long long)stats_gets(v), (unsigned long long)v[STATS_MISS],
-                       (unsigned long long)v[STATS_SET], (unsigned long long)v[STATS_DELETE]);
+        base_text_add(t, "  gets %llu, misses %llu, sets %llu, deletes %llu\n",
+                      (unsigned long long)stats_gets(v), (unsigned long long)v[STATS_MISS],
+                      (unsigned long long)v[STATS_SET], (unsigned long long)v[STATS_DELETE]);
     }
 }
 
@@ -383,11 +365,11 @@ CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len)
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
-    cache_text t = { buf, cap, 0 };
-    cache_text_add(&t, "cellar %s\n", cellar_source_id());
-    cache_text_add(&t, "thread: %s, listeners and tier: %u%s\n",
-                   base_load_rlx(&s->thread_state) == CACHE_THREAD_ON ? "on" : "off",
-                   (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
+    base_text t = { buf, cap, 0 };
+    base_text_add(&t, "cellar %s\n", cellar_source_id());
+    base_text_add(&t, "thread: %s, listeners and tier: %u%s\n",
+                  base_load_rlx(&s->thread_state) == CACHE_THREAD_ON ? "on" : "off",
+                  (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
     cache_dump_memory(s, &t);
     cache_dump_l1(s, &t);
     cache_dump_advice(s, &t);

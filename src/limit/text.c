@@ -7,37 +7,19 @@
  * SOURCE     draft-ietf-httpapi-ratelimit-headers (RateLimit, RateLimit-Policy; up to -06 the three
  *            single fields), RFC 9110 10.2.3 (Retry-After), RFC 9651 (strings).
  * LOCKING    `change` while rules are copied. No allocation, no locale. */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "limit/limit_int.h"
 
-typedef struct limit_text { /* as snprintf: len goes on counting when cap is reached */
-    char *buf;
-    size_t cap, len;
-} limit_text;
-
-static void limit_text_add(limit_text *t, const char *format, ...) BASE_PRINTF(2, 3);
-static void limit_text_add(limit_text *t, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    const size_t left = t->len < t->cap ? t->cap - t->len : 0;
-    const int n = vsnprintf(left > 0 ? t->buf + t->len : NULL, left, format, args);
-    va_end(args);
-    BASE_ASSERT(n >= 0);
-    t->len += n > 0 ? (size_t)n : 0;
-}
-
 /* A name between double quotes; structured fields and Prometheus both escape with a backslash. */
-static void limit_text_name(limit_text *t, const char *name)
+static void limit_text_name(base_text *t, const char *name)
 {
-    limit_text_add(t, "\"");
+    base_text_add(t, "\"");
     for (; *name != '\0'; name++) {
-        limit_text_add(t, *name == '"' || *name == '\\' ? "\\%c" : "%c", *name);
+        base_text_add(t, *name == '"' || *name == '\\' ? "\\%c" : "%c", *name);
     }
-    limit_text_add(t, "\"");
+    base_text_add(t, "\"");
 }
 
 static unsigned long long limit_seconds(uint64_t ns)
@@ -64,21 +46,21 @@ static void limit_rules_copy(cellar_limiter *l, cellar_rl_rule *out)
     sync_drop(RESIZE, &l->change);
 }
 
-static void limit_text_policy(limit_text *t, const cellar_limiter *l, const cellar_rl_rule *rules)
+static void limit_text_policy(base_text *t, const cellar_limiter *l, const cellar_rl_rule *rules)
 {
-    limit_text_add(t, "RateLimit-Policy: ");
+    base_text_add(t, "RateLimit-Policy: ");
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        if (i > 0) { limit_text_add(t, ", "); }
+        if (i > 0) { base_text_add(t, ", "); }
         limit_text_name(t, rules[i].name);
-        limit_text_add(t, ";q=%llu", (unsigned long long)rules[i].limit);
-        if (limit_window(&rules[i]) != 0) { limit_text_add(t, ";w=%llu", limit_window(&rules[i])); }
+        base_text_add(t, ";q=%llu", (unsigned long long)rules[i].limit);
+        if (limit_window(&rules[i]) != 0) { base_text_add(t, ";w=%llu", limit_window(&rules[i])); }
     }
 }
 
 CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_result *r,
                                          uint32_t style, char *buf, size_t cap)
 {
-    limit_text t = { buf, buf != NULL ? cap : 0, 0 };
+    base_text t = { buf, buf != NULL ? cap : 0, 0 };
     cellar_rl_rule rules[LIMIT_RULES];
     if (t.cap > 0) { buf[0] = '\0'; }
     if (l == NULL || r == NULL) { return 0; }
@@ -88,25 +70,25 @@ CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_resu
     const unsigned long long reset = limit_seconds(r->reset_after_ns);
     if ((style & CELLAR_RL_HEADERS_IETF) != 0) {
         limit_text_policy(&t, l, rules);
-        limit_text_add(&t, "\nRateLimit: ");
+        base_text_add(&t, "\nRateLimit: ");
         limit_text_name(&t, rules[by].name);
-        limit_text_add(&t, ";r=%llu;t=%llu", left, reset);
+        base_text_add(&t, ";r=%llu;t=%llu", left, reset);
     }
     if ((style & CELLAR_RL_HEADERS_DRAFT6) != 0) {
-        limit_text_add(&t, "%sRateLimit-Limit: %llu\nRateLimit-Remaining: %llu\n"
-                           "RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, reset);
+        base_text_add(&t, "%sRateLimit-Limit: %llu\nRateLimit-Remaining: %llu\n"
+                          "RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, reset);
     }
     if ((style & CELLAR_RL_HEADERS_X) != 0) {
         const uint64_t wall_ms = l->wall_ms != NULL ? l->wall_ms(l->clock_ctx)
                                                     : (uint64_t)base_wall_ms();
         const unsigned long long at = limit_seconds(wall_ms * 1000000u + r->reset_after_ns);
-        limit_text_add(&t, "%sX-RateLimit-Limit: %llu\nX-RateLimit-Remaining: %llu\n"
-                           "X-RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, at);
+        base_text_add(&t, "%sX-RateLimit-Limit: %llu\nX-RateLimit-Remaining: %llu\n"
+                          "X-RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, at);
     }
     if ((style & CELLAR_RL_HEADERS_RETRY) != 0 && r->allowed == 0 && r->never == 0 &&
         r->retry_after_ns != CELLAR_RL_NEVER) {
         const unsigned long long after = limit_seconds(limit_max_u64(r->retry_after_ns, 1));
-        limit_text_add(&t, "%sRetry-After: %llu", t.len > 0 ? "\n" : "", after);
+        base_text_add(&t, "%sRetry-After: %llu", t.len > 0 ? "\n" : "", after);
     }
     return t.len;
 }
@@ -131,17 +113,17 @@ static const limit_metric limit_metrics[] = {
     { "cellar_limit_permits", "", "Permits out.", offsetof(cellar_rl_stats, permits) },
 };
 
-static void limit_text_family(limit_text *t, const char *family, const char *help)
+static void limit_text_family(base_text *t, const char *family, const char *help)
 {
     const size_t n = strlen(family);
     const bool counter = n > 6 && strcmp(family + n - 6, "_total") == 0;
-    limit_text_add(t, "# HELP %s %s\n# TYPE %s %s\n", family, help, family,
-                   counter ? "counter" : "gauge");
+    base_text_add(t, "# HELP %s %s\n# TYPE %s %s\n", family, help, family,
+                  counter ? "counter" : "gauge");
 }
 
 CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t cap)
 {
-    limit_text t = { buf, buf != NULL ? cap : 0, 0 };
+    base_text t = { buf, buf != NULL ? cap : 0, 0 };
     cellar_rl_stats s = CELLAR_RL_STATS_INIT;
     const char *last = "";
     if (t.cap > 0) { buf[0] = '\0'; }
@@ -152,18 +134,18 @@ CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t c
         memcpy(&value, (const unsigned char *)&s + m->offset, sizeof value);
         if (strcmp(last, m->family) != 0) { limit_text_family(&t, m->family, m->help); }
         last = m->family;
-        limit_text_add(&t, "%s{limiter=", m->family);
+        base_text_add(&t, "%s{limiter=", m->family);
         limit_text_name(&t, l->name);
-        limit_text_add(&t, "%s%s} %llu\n", *m->label != '\0' ? "," : "", m->label,
-                       (unsigned long long)value);
+        base_text_add(&t, "%s%s} %llu\n", *m->label != '\0' ? "," : "", m->label,
+                      (unsigned long long)value);
     }
     limit_text_family(&t, "cellar_limit_denied_total", "Denials by the rule that denied.");
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        limit_text_add(&t, "cellar_limit_denied_total{limiter=");
+        base_text_add(&t, "cellar_limit_denied_total{limiter=");
         limit_text_name(&t, l->name);
-        limit_text_add(&t, ",number=\"%u\",rule=", (unsigned)i);
+        base_text_add(&t, ",number=\"%u\",rule=", (unsigned)i);
         limit_text_name(&t, l->rule_name[i]);
-        limit_text_add(&t, "} %llu\n", (unsigned long long)s.denied_by_rule[i]);
+        base_text_add(&t, "} %llu\n", (unsigned long long)s.denied_by_rule[i]);
     }
     return t.len;
 }
