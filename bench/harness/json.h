@@ -37,7 +37,7 @@ typedef struct json_row {
     X("lock_pair", "Mops/s", 'h') X("check", "Mops/s", 'h') X("check_at", "Mops/s", 'h')    \
     X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l')     \
     X("load_hit", "x", 'h') X("load_miss_over", "ns", 'l') X("load_calls", "calls", 'l')    \
-    X("load_last_us", "us", 'l')
+    X("load_last_us", "us", 'l') X("load_bare_us", "us", 'l') X("load_last_x", "x", 'l')
 
 bool json_metric_known(const char *metric);
 const char *json_metric_unit(const char *metric);     /* "" when unknown */

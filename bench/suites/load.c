@@ -5,8 +5,12 @@
  * FIGURES    load_hit        gets a second through cellar_get_or_load / through cellar_get: hits of
  *                            1 M keys, 16 B, 100 B, popularity 1/rank, the caller's own buffer
  *            load_miss_over  ns of a miss with an instant loader, less ns of set + get of such a key
- *            load_calls      loader calls when 1000 threads ask for one cold key (1 ms to load)
+ *            load_calls      loader calls when 1000 threads ask for one cold key; it is loaded when
+ *                            all of them have asked, and 1 ms later
  *            load_last_us    from the loader's return until the last of them has the value
+ *            load_bare_us    the same for 1000 threads asleep on one word, woken by one call of the
+ *                            kernel: what the machine itself takes
+ *            load_last_x     load_last_us / load_bare_us of the same round
  * WALK       rounds; in each both sides one after the other on the same keys, every second round in
  *            turned order; a ratio or difference is taken within its round.
  * CLOCK      CPU time of the thread for the first two, wall for the storm. */
@@ -15,12 +19,16 @@
 #include "bench/harness/json.h"
 
 #if BENCH_HAVE_CELLAR
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bench/harness/host.h"
 #include "cellar.h"
@@ -171,24 +179,36 @@ static int load_misses(uint32_t rounds)
 
 typedef struct load_storm {
     cellar *c;
-    pthread_barrier_t go;
-    atomic_uint calls, bad;
+    pthread_mutex_t gate; /* held by the main thread: nobody ends while others are still waking */
+    bool bare;            /* no cache: all sleep on `word` */
+    _Atomic uint32_t word;
+    atomic_uint calls, bad, asking, done, index;
     _Atomic uint64_t loaded_ns;
     uint64_t done_ns[LOAD_THREADS];
-    atomic_uint index;
 } load_storm;
+
+static void load_ms(void)
+{
+    const struct timespec ms = { 0, 1000000 };
+    nanosleep(&ms, NULL);
+}
 
 static cellar_err load_slow(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     load_storm *s = ctx;
-    const struct timespec ms = { 0, 1000000 };
     (void)key;
     (void)key_len;
     atomic_fetch_add(&s->calls, 1);
-    nanosleep(&ms, NULL);
+    while (atomic_load(&s->asking) < LOAD_THREADS) { load_ms(); }
+    load_ms();
     const cellar_err err = cellar_load_value(ld, load_bytes, sizeof load_bytes);
     atomic_store(&s->loaded_ns, host_wall_ns());
     return err;
+}
+
+static void load_futex(_Atomic uint32_t *word, int op, uint32_t n)
+{
+    (void)syscall(SYS_futex, (uint32_t *)(void *)word, op, n, NULL, NULL, 0);
 }
 
 static void *load_asker(void *arg)
@@ -199,39 +219,61 @@ static void *load_asker(void *arg)
     r.buf = buf;
     r.buf_cap = sizeof buf;
     const unsigned i = atomic_fetch_add(&s->index, 1);
-    pthread_barrier_wait(&s->go);
-    if (cellar_get_or_load(s->c, "cold", 4, NULL, load_slow, s, &r) != CELLAR_OK) {
+    size_t len; /* a thread's first call makes what it counts in: before the race */
+    (void)cellar_get(s->c, "other", 5, buf, sizeof buf, &len);
+    atomic_fetch_add(&s->asking, 1);
+    if (s->bare) {
+        while (atomic_load(&s->word) == 0) { load_futex(&s->word, FUTEX_WAIT_PRIVATE, 0); }
+    } else if (cellar_get_or_load(s->c, "cold", 4, NULL, load_slow, s, &r) != CELLAR_OK) {
         atomic_fetch_add(&s->bad, 1);
     }
     s->done_ns[i] = host_wall_ns();
+    atomic_fetch_add(&s->done, 1);
+    pthread_mutex_lock(&s->gate);
+    pthread_mutex_unlock(&s->gate);
     return NULL;
 }
 
+static void load_bare_wake(load_storm *s)
+{
+    while (atomic_load(&s->asking) < LOAD_THREADS) { load_ms(); }
+    load_ms();
+    atomic_store(&s->loaded_ns, host_wall_ns());
+    atomic_store(&s->word, 1);
+    load_futex(&s->word, FUTEX_WAKE_PRIVATE, INT_MAX);
+}
+
 /* Of one storm: loader calls, and microseconds until the last thread had the value. */
-static bool load_one_storm(load_storm *s, double *calls, double *last_us)
+static bool load_one_storm(load_storm *s, bool bare, double *calls, double *last_us)
 {
     static pthread_t threads[LOAD_THREADS];
     pthread_attr_t attr;
+    s->bare = bare;
     atomic_store(&s->calls, 0);
     atomic_store(&s->index, 0);
+    atomic_store(&s->asking, 0);
+    atomic_store(&s->done, 0);
+    atomic_store(&s->word, 0);
     cellar_del(s->c, "cold", 4);
-    pthread_barrier_init(&s->go, NULL, LOAD_THREADS);
+    pthread_mutex_init(&s->gate, NULL);
+    pthread_mutex_lock(&s->gate);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, (size_t)64 << 10);
     for (uint32_t i = 0; i < LOAD_THREADS; i++) {
         if (pthread_create(&threads[i], &attr, load_asker, s) != 0) { return false; }
     }
-    for (uint32_t i = 0; i < LOAD_THREADS; i++) {
-        pthread_join(threads[i], NULL);
-    }
+    if (bare) { load_bare_wake(s); }
+    while (atomic_load(&s->done) < LOAD_THREADS) { load_ms(); }
+    pthread_mutex_unlock(&s->gate);
+    for (uint32_t i = 0; i < LOAD_THREADS; i++) { pthread_join(threads[i], NULL); }
     pthread_attr_destroy(&attr);
-    pthread_barrier_destroy(&s->go);
+    pthread_mutex_destroy(&s->gate);
     uint64_t last = 0;
     const uint64_t loaded = atomic_load(&s->loaded_ns);
     for (uint32_t i = 0; i < LOAD_THREADS; i++) {
         last = s->done_ns[i] > last ? s->done_ns[i] : last;
     }
-    *calls = atomic_load(&s->calls);
+    if (!bare) { *calls = atomic_load(&s->calls); }
     *last_us = last > loaded ? (double)(last - loaded) / 1e3 : 0;
     return true;
 }
@@ -239,18 +281,25 @@ static bool load_one_storm(load_storm *s, double *calls, double *last_us)
 static int load_storms(uint32_t rounds)
 {
     load_storm *s = calloc(1, sizeof *s);
-    double calls[LOAD_ROUNDS_MAX], last[LOAD_ROUNDS_MAX];
+    double calls[LOAD_ROUNDS_MAX], last[LOAD_ROUNDS_MAX], bare[LOAD_ROUNDS_MAX];
+    double times[LOAD_ROUNDS_MAX];
     if (s == NULL) { return CELL_WRONG; }
     s->c = load_open(16ull << 20);
     bool ok = s->c != NULL;
     for (uint32_t n = 0; ok && n < rounds; n++) {
-        ok = load_one_storm(s, &calls[n], &last[n]);
+        const bool first = (n & 1) != 0;
+        if (first) { ok = load_one_storm(s, true, &calls[n], &bare[n]); }
+        ok = ok && load_one_storm(s, false, &calls[n], &last[n]);
+        if (!first) { ok = ok && load_one_storm(s, true, &calls[n], &bare[n]); }
+        times[n] = ok && bare[n] > 0 ? last[n] / bare[n] : 0;
     }
     if (!ok) {
         json_say("load", "cellar", "storm1000", "skip", "1000 threads could not be started");
     } else {
         suite_say("load", "cellar", "storm1000", "load_calls", calls, rounds, "wall", NULL);
         suite_say("load", "cellar", "storm1000", "load_last_us", last, rounds, "wall", NULL);
+        suite_say("load", "bare", "storm1000", "load_bare_us", bare, rounds, "wall", NULL);
+        suite_say("load", "cellar", "storm1000", "load_last_x", times, rounds, "wall", NULL);
     }
     const bool bad = atomic_load(&s->bad) != 0;
     if (s->c != NULL) { cellar_close(s->c); }

@@ -17,8 +17,8 @@
  *            ends (LIVE: also under weak fairness).
  * MUTANTS    as in the code: LOST_WAKE NO_DETACH TIMEOUT_FREE NO_WAKE CLEAR_ANY NO_SECOND_PROBE
  *            UNLINK_BEFORE_WINDOW COUNT_BEFORE_WINDOW LATE_STORE WAKE_AFTER_UNREF
- *            NO_UNLINK_ON_FAIL TAKEOVER_NO_PROBE; and in the model only: NO_PENDING (the disk is
- *            read although a change is on its way into it), NO_VGEN_TEST (a change of a generation
+ *            NO_UNLINK_ON_FAIL TAKEOVER_NO_PROBE PLAIN_UNREF; and in the model only: NO_PENDING
+ *            (the disk is read although a change is on its way into it), NO_VGEN_TEST (a change of a generation
  *            that has ended is not begun anew).
  * LIMITS     sequentially consistent: the fence after count is not shown here. */
 #define AT(step)
@@ -201,7 +201,16 @@ waits:
                :: else -> goto final fi }
     fi;
 final:
-    atomic { !lock[g]; d_step { assert(used[f]); how = phase[f]; got = value[f]; let_go(f) } };
+    d_step { assert(used[f]); how = phase[f]; got = value[f] }; /* constant: no lock */
+    AT(flight.unref)
+    if
+#ifdef PLAIN_UNREF
+    :: refs[f] > 1 -> n = refs[f]; refs[f] = n - 1; n = 0
+#else
+    :: atomic { refs[f] > 1 -> d_step { assert(used[f]); refs[f]-- } }
+#endif
+    :: atomic { refs[f] == 1 && !lock[g] -> d_step { let_go(f) } }
+    fi;
     if
     :: how == GOOD -> assert(got >= least); goto out
     :: how == FAILED -> goto out

@@ -162,6 +162,7 @@ q fail flight WAKE_AFTER_UNREF
 q fail flight NO_UNLINK_ON_FAIL
 c fail flight CLEAR_ANY NG=3 OPS=1
 c fail flight TAKEOVER_NO_PROBE JOB OPS=1
+c fail flight PLAIN_UNREF NG=3 OPS=1
 c fail flight NO_PENDING L2
 c fail flight NO_VGEN_TEST CLEAR OPS=1
 q ok   limit_cas CHECKS=1
