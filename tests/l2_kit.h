@@ -345,6 +345,7 @@ T_INLINE int l2_dev_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
     memset(out, 0, sizeof *out);
     out->size_bytes = f->size;
     out->inode = f->ino;
+    out->links = f->name[0] != '\0';
     return e;
 }
 

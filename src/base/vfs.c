@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -318,20 +319,36 @@ static int base_vfs_lock(void *ctx, base_vfs_file *f)
     return e == EACCES ? EAGAIN : e;
 }
 
+/* Magic numbers as in statfs(2): NFS, SMB (three of them), AFS, Coda, Ceph, 9p, OCFS2, GFS2. */
+static bool base_vfs_remote(uint32_t type)
+{
+    static const uint32_t remote[] = { 0x6969u, 0x517bu, 0xff534d42u, 0xfe534d42u, 0x5346414fu,
+                                       0x73757245u, 0x00c36400u, 0x01021997u, 0x7461636fu,
+                                       0x01161970u };
+    for (size_t i = 0; i < sizeof remote / sizeof remote[0]; i++) {
+        if (type == remote[i]) { return true; }
+    }
+    return false;
+}
+
 static int base_vfs_stat_file(void *ctx, base_vfs_file *f, base_vfs_stat *out)
 {
     (void)ctx;
     int e = base_vfs_faulted("stat");
     if (e != 0) { return e; }
     struct stat s;
+    struct statfs fs;
     if (fstat(f->fd, &s) != 0) { return errno; }
+    if (fstatfs(f->fd, &fs) != 0) { return errno; }
     *out = (base_vfs_stat){ .size_bytes = (uint64_t)s.st_size,
                             .allocated_bytes = (uint64_t)s.st_blocks * 512,
                             .inode = (uint64_t)s.st_ino,
                             .mtime_wall_ms = (int64_t)s.st_mtim.tv_sec * 1000 +
                                              (int64_t)s.st_mtim.tv_nsec / 1000000,
                             .mode = (uint32_t)s.st_mode,
-                            .uid = (uint32_t)s.st_uid };
+                            .uid = (uint32_t)s.st_uid,
+                            .links = (uint32_t)BASE_MIN(s.st_nlink, UINT32_MAX),
+                            .remote = base_vfs_remote((uint32_t)fs.f_type) ? 1u : 0u };
     return 0;
 }
 

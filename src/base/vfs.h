@@ -13,6 +13,8 @@ typedef struct base_vfs_stat {
     uint64_t size_bytes, allocated_bytes, inode;
     int64_t mtime_wall_ms;
     uint32_t mode, uid;
+    uint32_t links;  /* 0: no name leads to it any more */
+    uint32_t remote; /* 1: the file system belongs to another machine */
 } base_vfs_stat;
 
 #define BASE_VFS_CREATE 1u   /* O_CREAT, mode 0600 */

@@ -30,7 +30,7 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     const uint64_t end = (uint64_t)off + avail;
     if (!l2_rec_marked(&d->form, at, segseq, off, (uint32_t)end, &r) ||
         !l2_rec_whole(&d->form, at, segseq, off, &r)) {
-        L2_COUNT(d, miss_damage);
+        l2_read_damaged(d);
         return CELLAR_MISS;
     }
     const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r.ext * 8;
@@ -47,7 +47,7 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     l2_meta m;
     memset(&m, 0, sizeof m);
     if (!l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m)) {
-        L2_COUNT(d, miss_damage);
+        l2_read_damaged(d);
         return CELLAR_MISS;
     }
     m.deadline_ms = r.expiry_wall_ms != 0 ? r.expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
@@ -87,6 +87,10 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
     const uint64_t segseq = L2_SEG_SEQ(state);
     if (l2_lsn(d, segseq, off) < base_load_acq(&d->floor_lsn)) { return CELLAR_MISS; }
     if (L2_SEG_STATE(state) == L2_SEG_DISK) {
+        if (base_load_acq(&d->disk) != L2_DISK_OK) {
+            L2_COUNT(d, miss_read);
+            return CELLAR_MISS;
+        }
         const cellar_err err = l2_get_disk(d, w, g, segseq, off, bytes);
         return base_load_acq(&g->word) == state || err == CELLAR_OK ? err : CELLAR_PENDING;
     }

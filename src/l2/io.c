@@ -30,15 +30,15 @@ CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_
     size_t got = 0;
     for (int i = 0; i < L2_ROUNDS && got < n; i++) {
         size_t done = 0;
-        const int e = d->vfs->pread(d->vfs->ctx, f, (unsigned char *)buf + got, n - got, at + got,
-                                    &done);
+        int e = d->vfs->pread(d->vfs->ctx, f, (unsigned char *)buf + got, n - got, at + got,
+                              &done);
         got += done;
         if (e == EINTR || e == EAGAIN) { continue; }
+        if (e == 0 && done == 0) { e = ENODATA; } /* the file ends here */
         if (e != 0) {
-            L2_COUNT(d, io_errors);
+            l2_io_failed(d, e);
             return e;
         }
-        if (done == 0) { return ENODATA; } /* the file ends here */
     }
     return got == n ? 0 : EIO;
 }
@@ -53,11 +53,18 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
         put += done & ~(size_t)(L2_PAGE / 8 - 1); /* O_DIRECT goes on where a sector begins */
         if (e == EINTR || e == EAGAIN) { continue; }
         if (e != 0) {
-            L2_COUNT(d, io_errors);
+            l2_io_failed(d, e);
             return e;
         }
     }
     return put == n ? 0 : EIO;
+}
+
+CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f)
+{
+    const int e = d->vfs->datasync(d->vfs->ctx, f);
+    if (e != 0) { l2_io_failed(d, e); }
+    return e;
 }
 
 CELLAR_PRIVATE int64_t l2_wall_now(const l2 *d)
@@ -77,11 +84,8 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     const uint64_t at = (d->super.serial & 1) * L2_PAGE;
     int e = l2_write(d, d->super_file, page, L2_PAGE, at);
     BASE_POINT("l2.super_written");
-    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, d->super_file); }
-    if (e != 0) {
-        L2_COUNT(d, io_errors);
-        d->super.serial++; /* the copy it was meant for is in doubt: the next goes there again */
-    }
+    if (e == 0) { e = l2_datasync(d, d->super_file); }
+    if (e != 0) { d->super.serial++; } /* the copy it was meant for is in doubt: once more there */
     return e;
 }
 
@@ -152,8 +156,7 @@ static int l2_meta_write(l2 *d, unsigned char *buf, size_t cap, uint64_t lsn)
     l2_w64(buf + 56, l2_meta_sum(d, buf, L2_META_HEAD + rows));
     base_vfs_file *f = d->meta[(d->meta_serial + 1) & 1];
     int e = l2_write(d, f, buf, (size_t)base_round_up(L2_META_HEAD + rows, 512), 0);
-    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, f); }
-    return e;
+    return e == 0 ? l2_datasync(d, f) : e;
 }
 
 CELLAR_PRIVATE int l2_meta_store(l2 *d)
@@ -173,10 +176,7 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     const int e = l2_meta_write(d, buf, cap, lsn);
     base_free(d->cfg.account, BASE_MOD_L2, buf, cap);
     BASE_POINT("l2.meta");
-    if (e != 0) {
-        L2_COUNT(d, io_errors);
-        return e;
-    }
+    if (e != 0) { return e; }
     d->meta_serial++;
     d->meta_lsn = lsn;
     d->meta_controls = logged;
@@ -265,9 +265,8 @@ static void l2_writers_wait(l2 *d)
 
 static int l2_sync_files(l2 *d)
 {
-    int e = d->vfs->datasync(d->vfs->ctx, d->data_file);
-    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
-    return e;
+    const int e = l2_datasync(d, d->data_file);
+    return e == 0 ? l2_datasync(d, d->stage_file) : e;
 }
 
 /* At DROP appends wait from here on until somebody marks the store dirty again. */
@@ -328,7 +327,7 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
             continue;
         }
         const uint32_t number = base_add_ar(&d->commits_begun, 1u) + 1;
-        const int e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
+        const int e = l2_datasync(d, d->stage_file);
         if (e != 0) {
             base_store_rel(&d->commit_errno, (uint32_t)e);
             l2_sync_failed(d, e);
@@ -342,7 +341,7 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
 CELLAR_PRIVATE void l2_retire(l2 *d)
 {
     l2_worker_take(d);
-    base_store_rel(&d->broken, 1u);
+    base_store_rel(&d->broken, (uint32_t)L2_BROKEN);
     l2_empty(d);
     sync_take(L2_DEV, &d->view_lock);
     d->view_count = 0;
@@ -375,7 +374,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(refused_ttl); L2_GIVE(identical); L2_GIVE(kills); L2_GIVE(tombstones);
     L2_GIVE(denied); L2_GIVE(remembered); L2_GIVE(controls); L2_GIVE(sealed);
     L2_GIVE(sealed_bytes); L2_GIVE(reclaimed); L2_GIVE(emptied); L2_GIVE(syncs);
-    L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes);
+    L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes); L2_GIVE(offs);
 #undef L2_GIVE
     for (uint32_t i = 0; i < d->nseg; i++) {
         const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
@@ -389,6 +388,8 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->index_slots = (uint64_t)d->index.buckets * L2_SHARDS * L2_WAYS;
     out->index_full = base_load_rlx(&d->index.full);
     out->warming = base_load_acq(&d->warming) != 0;
+    out->off = base_load_acq(&d->disk) != L2_DISK_OK;
+    out->broken = base_load_acq(&d->broken) != 0;
     out->dirty = base_load_acq(&d->dirty) == L2_NOW_DIRTY;
     sync_take(L2_LOG, &d->log_lock);
     out->empty = d->emptied;

@@ -126,8 +126,10 @@ typedef struct l2_stats {
     uint64_t puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical;
     uint64_t kills, tombstones, denied, remembered, controls;
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
-    uint64_t recovered, holes, bad_places;
+    uint64_t recovered, holes, bad_places, offs;
     bool warming, dirty, empty;
+    bool off;    /* for now: too many errors; it is tried again by itself */
+    bool broken; /* until the next open */
 } l2_stats;
 BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);
 /* Walk everything: NULL, or what is wrong (static text). Nobody else may be working. */

@@ -229,11 +229,27 @@ typedef struct l2_view_row {
     char name[L2_NAME_MAX];
 } l2_view_row;
 
+/* ---- trouble.c: errors and recovery from them ----------------------------------------------- */
+
+#define L2_ERRORS_MOST 8u
+enum { L2_DISK_OK, L2_DISK_OFF, L2_DISK_TRYING }; /* l2.disk */
+enum { L2_WHOLE, L2_BROKEN, L2_BROKEN_STAGE };    /* l2.broken */
+
+typedef struct l2_trouble {
+    sync_lock lock;        /* rank L2_DEV; guards the rest */
+    int64_t error_ms[L2_ERRORS_MOST]; /* a ring: when the last errors were */
+    uint32_t errors;       /* since the disk last came back */
+    uint32_t damaged;      /* records, since damage_ms */
+    int64_t damage_ms;
+    uint64_t damage_reads; /* gets until then */
+    int64_t off_ms, until_ms; /* how long it stays off, and until when */
+} l2_trouble;
+
 typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
     _Atomic uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired,
         io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
         kills, tombstones, denied, remembered, controls, sealed, sealed_bytes, reclaimed, emptied,
-         syncs, barriers, healed, recovered, holes;
+        syncs, barriers, healed, recovered, holes, offs;
 } l2_counts;
 
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* l2.dirty */
@@ -277,7 +293,9 @@ struct l2 {
     _Atomic uint64_t header_floor; /* highest floor in a header that lies in the stage */
     _Atomic uint32_t dirty;       /* L2_NOW_...; futex word */
     _Atomic uint32_t want_dirty;  /* 1: a put was dropped because the store is marked clean */
-    _Atomic uint32_t broken;      /* an errno: no more puts, gets miss */
+    _Atomic uint32_t broken;      /* L2_BROKEN..: no more puts, gets miss, until the next open */
+    _Atomic uint32_t disk;        /* L2_DISK_...; release by who changes it */
+    l2_trouble trouble;
 
     l2_index index;
     l2_gate *gates;
@@ -294,7 +312,7 @@ struct l2 {
     void *page_raw;
     uint64_t data_syncs;      /* completed ones */
     uint64_t meta_serial, meta_lsn, meta_controls;
-    int64_t barrier_ms, seen_ms;
+    int64_t barrier_ms, seen_ms, beat_ms;
     uint32_t *order;          /* warm-up: segment indexes, newest first; room for nseg */
     uint32_t order_count, order_at;
 
@@ -395,6 +413,7 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
 /* io.c */
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
+CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f);
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* serial + 1, the other copy, synced */
 CELLAR_PRIVATE int l2_meta_store(l2 *d);
 CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* makes L2_NOW_DIRTY durable; the worker's */
@@ -406,6 +425,14 @@ CELLAR_PRIVATE void l2_control_apply(l2 *d, const unsigned char *value, uint32_t
 CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len);
 /* The valid copy with the higher serial into the view table; its lsn is d->meta_lsn. */
 CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d);
+
+/* trouble.c */
+CELLAR_PRIVATE void l2_io_failed(l2 *d, int e); /* a call to the disk; counted here */
+CELLAR_PRIVATE void l2_read_damaged(l2 *d);     /* a record that does not verify; the same */
+/* The worker asks before it works: false while the disk is off; tries it when that is due. */
+CELLAR_PRIVATE bool l2_disk_works(l2 *d);
+/* False: the files are not what they were; nothing is done with them any more. */
+CELLAR_PRIVATE bool l2_heartbeat(l2 *d);
 
 /* recover.c */
 /* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. */

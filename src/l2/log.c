@@ -19,7 +19,8 @@
  * WALK       a KEEP record (tombstone, control) that finds neither room nor a free slot gives up
  *            all that is stored: FLOOR. All of L2 is worth less than one lost delete.
  * LIMITS     no FLOOR without an open slot: then everything was given up before and nothing has
- *            been stored since. A place whose write failed is not used again before the next open.
+ *            been stored since. A place whose write failed is not used again before the disk has
+ *            failed as a whole and come back (trouble.c).
  * NOT HERE   what must be logged (put.c), what is found again (recover.c). */
 #include "l2/l2_int.h"
 
@@ -513,7 +514,6 @@ static uint32_t l2_free_places(l2 *d)
 /* Final: what it covered may be lost, and a second call would not say so. */
 CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
 {
-    L2_COUNT(d, io_errors);
     base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "a sync failed: the disk cache is given up");
     l2_empty(d);
 }
@@ -528,7 +528,7 @@ CELLAR_PRIVATE int l2_prepare(l2 *d)
     if (made) { s->state = L2_SLOT_WRITTEN; s->synced_at = UINT64_MAX; } /* nobody's till ready */
     sync_drop(L2_LOG, &d->log_lock);
     if (!made) { return 0; }
-    const int e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
+    const int e = l2_datasync(d, d->stage_file);
     if (e != 0) { l2_sync_failed(d, e); }
     BASE_POINT("l2.prepared");
     base_store_rel(&d->header_floor, s->head.floor_lsn);
@@ -577,8 +577,8 @@ static void l2_barrier_work(l2 *d)
     const bool due = d->cfg.level == L2_KEEP && now - d->barrier_ms >= d->cfg.sync_ms;
     if (d->cfg.level == L2_DROP || (!waiting && !due)) { return; }
     d->barrier_ms = now;
-    int e = due ? d->vfs->datasync(d->vfs->ctx, d->stage_file) : 0;
-    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, d->data_file); }
+    int e = due ? l2_datasync(d, d->stage_file) : 0;
+    if (e == 0) { e = l2_datasync(d, d->data_file); }
     if (e != 0) { l2_sync_failed(d, e); }
     if (e == 0 && due) { L2_COUNT(d, barriers); }
     d->data_syncs++;
@@ -588,6 +588,7 @@ CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
 {
     const uint64_t end_ns = base_now_ns() + budget_us * 1000;
     bool more = true;
+    if (!l2_heartbeat(d) || !l2_disk_works(d)) { return false; }
     if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
     while (more) {
         more = l2_seal_work(d);
@@ -598,6 +599,7 @@ CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
         l2_upkeep(d);
         more = l2_warm_step(d) || more;
         more = l2_era_work(d) || more;
+        if (base_load_acq(&d->disk) != L2_DISK_OK) { return false; }
         if (base_now_ns() >= end_ns) { break; }
     }
     return more;

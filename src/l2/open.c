@@ -306,7 +306,7 @@ static void l2_clock_set(l2 *d, bool same_boot)
         s->anchor_boot_ms = now;
     }
     d->wall_offset_ms = s->anchor_wall_ms - s->anchor_boot_ms;
-    d->barrier_ms = d->seen_ms = now;
+    d->barrier_ms = d->seen_ms = d->beat_ms = now;
 }
 
 static bool l2_boot_is(l2 *d, unsigned char boot[16])

@@ -64,6 +64,7 @@ CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
 {
     L2_COUNT(d, kills);
     if (l2_rec_room(&d->form, 0, k->len, 0) > d->room_max) { return; }
+    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* nobody will read the log */
     while (l2_kill_gated(d, l2_h48(k->hash), k) == L2_IS_CLEAN) { l2_dirty_wait(d); }
 }
 
@@ -147,7 +148,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     l2_rec r;
     l2_spot at;
     L2_COUNT(d, puts);
-    if (base_load_rlx(&d->broken) != 0) {
+    if (base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK) {
         L2_COUNT(d, dropped);
         return CELLAR_DROPPED;
     }
@@ -273,6 +274,7 @@ CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name,
     const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = (uint32_t)(16 + named), .vgen = v->vgen };
     /* The table first: a checkpoint that is written behind the control must know of it. */
     if (!l2_view_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
+    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return CELLAR_OK; }
     l2_spot at;
     l2_took took;
     while ((took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at)) == L2_IS_CLEAN) {

@@ -180,7 +180,10 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
     X(L2_HOLES, "cellar_l2_holes_total", counter, ONE, \
       "Stretches of the log that could not be read.") \
     X(L2_INDEX_FULL, "cellar_l2_index_full_total", counter, ONE, \
-      "Entries on disk the index had no room for.")
+      "Entries on disk the index had no room for.") \
+    X(L2_OFF, "cellar_l2_off", gauge, ONE, \
+      "1 while the disk tier is off because the disk fails; 2: until the next open.") \
+    X(L2_OFFS, "cellar_l2_offs_total", counter, ONE, "Times the disk tier was switched off.")
 
 /* Figures of a table of keyed locks, which belongs to no store; src/lock keeps them: id, family,
  * label name and value ("" for none), kind, unit, help. */

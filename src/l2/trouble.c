@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * trouble: what becomes of a store whose disk fails, and how it comes back by itself.
+ *
+ * PICTURE    OK --8 errors, or more than 1 % damaged reads, in 10 s--> OFF --1 s, 2 s .. 60 s-->
+ *            TRYING: 4 KiB written to a free place, synced, read back --right--> OK, else OFF
+ *            heartbeat, once a second: are the files still there, and as long as they were?
+ *                --no--> given up until the next open
+ * INVARIANTS while OFF nobody but the worker's probe touches the disk: what lies on it is a miss,
+ *            puts are dropped, tombstones and controls go to the stage; when that is full all on
+ *            disk is given up by a FLOOR, as always (log.c). So nothing old is served afterwards.
+ *            Places whose writes failed are nobody's until the disk has worked again: then they are
+ *            free, because it was the disk and not the place.
+ * LOCKING    L2_DEV (`trouble.lock`) for times and counts; `disk` is a word that all read. The
+ *            probe belongs to the worker.
+ * LIMITS     the probe writes into a place that holds nothing or a segment that was reclaimed: of
+ *            that one record may be lost, which is what it was reclaimed for.
+ *            Files that were removed or cut short do not come back while they are open.
+ * NOT HERE   a disk that does not answer at all (frozen.c). */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#define L2_WINDOW_MS 10000
+#define L2_OFF_MS 1000
+#define L2_OFF_MAX_MS 60000
+#define L2_DAMAGED_LEAST 8u
+#define L2_BEAT_MS 1000
+
+/* ---- what counts ---- */
+
+static void l2_off_now(l2 *d, int64_t now, int64_t off_ms) SYNC_HOLDS(L2_DEV);
+static void l2_off_now(l2 *d, int64_t now, int64_t off_ms)
+{
+    d->trouble.off_ms = off_ms;
+    d->trouble.until_ms = base_add_sat(now, off_ms);
+    base_store_rel(&d->disk, (uint32_t)L2_DISK_OFF);
+    L2_COUNT(d, offs);
+}
+
+CELLAR_PRIVATE void l2_io_failed(l2 *d, int e)
+{
+    const int64_t now = base_now_ms(d->cfg.clock);
+    l2_trouble *t = &d->trouble;
+    L2_COUNT(d, io_errors);
+    sync_take(L2_DEV, &t->lock);
+    t->error_ms[t->errors++ % L2_ERRORS_MOST] = now;
+    const int64_t first = t->error_ms[t->errors % L2_ERRORS_MOST]; /* of the last eight */
+    const bool off = base_load_rlx(&d->disk) == L2_DISK_OK && t->errors >= L2_ERRORS_MOST &&
+                     now - first <= L2_WINDOW_MS;
+    if (off) { l2_off_now(d, now, L2_OFF_MS); }
+    sync_drop(L2_DEV, &t->lock);
+    if (off) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "the disk fails: memory alone for now");
+    }
+}
+
+CELLAR_PRIVATE void l2_read_damaged(l2 *d)
+{
+    const int64_t now = base_now_ms(d->cfg.clock);
+    const uint64_t reads = base_load_rlx(&d->n.gets);
+    l2_trouble *t = &d->trouble;
+    L2_COUNT(d, miss_damage);
+    sync_take(L2_DEV, &t->lock);
+    if (t->damaged == 0 || now - t->damage_ms > L2_WINDOW_MS) {
+        t->damaged = 0;
+        t->damage_ms = now;
+        t->damage_reads = reads;
+    }
+    t->damaged++;
+    const bool off = base_load_rlx(&d->disk) == L2_DISK_OK && t->damaged >= L2_DAMAGED_LEAST &&
+                     (uint64_t)t->damaged * 100 > reads - t->damage_reads;
+    if (off) { l2_off_now(d, now, L2_OFF_MS); }
+    sync_drop(L2_DEV, &t->lock);
+    if (off) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_CORRUPT,
+                 "many records on disk are damaged: memory alone for now");
+    }
+}
+
+/* ---- the way back ---- */
+
+/* A place nobody reads; UINT32_MAX: every one holds something. */
+static uint32_t l2_probe_place(const l2 *d)
+{
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
+        if (state == L2_SEG_FREE || state == L2_SEG_BAD) { return base_load_rlx(&d->seg[i].place); }
+    }
+    return UINT32_MAX;
+}
+
+static int l2_probe(l2 *d)
+{
+    const uint32_t place = l2_probe_place(d);
+    if (place == UINT32_MAX) { return l2_super_store(d); }
+    unsigned char *out = d->page, *back = d->page + 2 * L2_PAGE;
+    const uint64_t at = (uint64_t)place * d->form.seg_bytes + L2_PAGE;
+    memset(out, 0, L2_PAGE);
+    memcpy(out, "CELLAR probe", 12);
+    l2_w64(out + 16, base_now_ns());
+    int e = l2_write(d, d->data_direct, out, L2_PAGE, at);
+    if (e == 0) { e = l2_datasync(d, d->data_file); }
+    if (e == 0) { e = l2_read(d, d->data_direct, back, L2_PAGE, at); }
+    return e == 0 && memcmp(out, back, L2_PAGE) != 0 ? EIO : e;
+}
+
+static void l2_places_back(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        if (L2_SEG_STATE(base_load_rlx(&d->seg[i].word)) != L2_SEG_BAD) { continue; }
+        base_store_sc(&d->seg[i].word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
+        d->free_seg[d->free_count++] = i;
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    d->super.bad_count = 0;
+}
+
+CELLAR_PRIVATE bool l2_disk_works(l2 *d)
+{
+    l2_trouble *t = &d->trouble;
+    if (base_load_acq(&d->disk) == L2_DISK_OK) { return true; }
+    const int64_t now = base_now_ms(d->cfg.clock);
+    sync_take(L2_DEV, &t->lock);
+    const bool due = now >= t->until_ms;
+    if (due) { base_store_rel(&d->disk, (uint32_t)L2_DISK_TRYING); }
+    sync_drop(L2_DEV, &t->lock);
+    if (!due) { return false; }
+    BASE_POINT("l2.probe");
+    const int e = l2_probe(d);
+    if (e == 0) { l2_places_back(d); }
+    sync_take(L2_DEV, &t->lock);
+    if (e != 0) {
+        l2_off_now(d, now, BASE_MIN(t->off_ms * 2, L2_OFF_MAX_MS));
+    } else {
+        t->errors = t->damaged = 0;
+        base_store_rel(&d->disk, (uint32_t)L2_DISK_OK);
+    }
+    sync_drop(L2_DEV, &t->lock);
+    if (e == 0) { base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0, "the disk works again"); }
+    return e == 0;
+}
+
+/* ---- heartbeat ---- */
+
+static bool l2_file_is_whole(l2 *d, base_vfs_file *f, uint64_t bytes, bool *gone)
+{
+    base_vfs_stat st;
+    const int e = d->vfs->stat(d->vfs->ctx, f, &st);
+    if (e != 0) { l2_io_failed(d, e); }
+    *gone = e == 0 && (st.links == 0 || st.size_bytes < bytes);
+    return e == 0 && !*gone;
+}
+
+CELLAR_PRIVATE bool l2_heartbeat(l2 *d)
+{
+    const int64_t now = base_now_ms(d->cfg.clock);
+    if (base_load_rlx(&d->broken) != 0) { return false; }
+    if (now - d->beat_ms < L2_BEAT_MS) { return true; }
+    d->beat_ms = now;
+    bool stage = false, data = false;
+    (void)l2_file_is_whole(d, d->stage_file, (uint64_t)d->nstage * d->form.seg_bytes, &stage);
+    (void)l2_file_is_whole(d, d->data_file, (uint64_t)d->nseg * d->form.seg_bytes, &data);
+    if (!stage && !data) { return true; }
+    /* The next open finds a stage of another inode, or too short: nothing in it counts then. */
+    base_store_rel(&d->broken, stage ? (uint32_t)L2_BROKEN_STAGE : (uint32_t)L2_BROKEN);
+    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", stage ? ENOENT : EIO,
+             "the store's files were removed or cut short: memory alone until the next open");
+    return false;
+}

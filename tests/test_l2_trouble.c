@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a disk that fails leaves a store that misses and drops, says so once, does not touch the
+ *         disk while it is off, keeps every delete, and comes back by itself when the disk does.
+ * Method: a disk made of memory whose calls fail for as long as the test says; a clock it turns. */
+#include "tests/l2_kit.h"
+
+#define KEYS 40u
+
+static l2_dev dev;
+static l2_kit kit;
+static char said[4096];
+
+static void listen_to(void *ctx, int level, const char *module, int code, const char *text)
+{
+    (void)ctx;
+    (void)level;
+    (void)module;
+    (void)code;
+    const size_t n = strlen(said);
+    snprintf(said + n, sizeof said - n, "%s\n", text);
+}
+
+static int lines_with(const char *text)
+{
+    int n = 0;
+    for (const char *at = said; (at = strstr(at, text)) != NULL; at++) { n++; }
+    return n;
+}
+
+static void begin(l2_level level)
+{
+    said[0] = '\0';
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    base_log_init(&kit.log, &kit.clock, listen_to, NULL, BASE_LOG_WARNING);
+    kit.cfg.seg_count = 6;
+    kit.cfg.level = level;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+}
+
+static void end(void)
+{
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    l2_close(kit.d);
+    kit.d = NULL;
+    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    l2_dev_fini(&dev);
+}
+
+static cellar_err put(uint32_t key, uint32_t version)
+{
+    unsigned char buf[300];
+    memset(buf, (int)(key + version), sizeof buf);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, 3);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
+    return l2_put(kit.d, &id, buf, sizeof buf, &m, NULL);
+}
+
+static uint32_t look(uint32_t key)
+{
+    unsigned char buf[300];
+    size_t len;
+    l2_meta m;
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, 3);
+    return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK ? m.user_flags : 0;
+}
+
+static void del(uint32_t key)
+{
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, 3);
+    l2_kill(kit.d, &id);
+}
+
+static void fill(uint32_t version)
+{
+    for (uint32_t i = 0; i < KEYS; i++) {
+        del(i);
+        T_EQ_I64(put(i, version), CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK); /* most of it lies in data.seg now */
+}
+
+static void fail_with(int site, int error)
+{
+    dev.fail_site = site;
+    dev.fail_errno = error;
+    dev.fail_at = 1;
+    dev.fail_sticky = true;
+}
+
+static void pass(int64_t ms)
+{
+    kit.now_ms += ms;
+    (void)l2_tick(kit.d, 1000);
+}
+
+static bool is_off(void)
+{
+    l2_stats st;
+    l2_stats_get(kit.d, &st);
+    return st.off;
+}
+
+/* Reads fail, deletes go on, then the disk is well again. */
+static void reads_that_fail_switch_it_off_and_it_comes_back(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    fail_with(DEV_PREAD, EIO);
+    for (uint32_t i = 0; i < 20; i++) { T_EQ_U64(look(i % 8), 0); }
+    T_CHECK(is_off());
+    T_EQ_I64(lines_with("memory alone for now"), 1);
+    T_EQ_I64(put(7, 2), CELLAR_DROPPED);
+    const uint32_t reads = dev.calls[DEV_PREAD], writes = dev.calls[DEV_PWRITE];
+    for (uint32_t i = 0; i < KEYS; i++) { (void)look(i); }
+    for (int i = 0; i < 9; i++) { pass(100); }
+    T_EQ_U64(dev.calls[DEV_PREAD], reads); /* nobody asks the disk while it is off */
+    T_EQ_U64(dev.calls[DEV_PWRITE], writes);
+    for (uint32_t i = 0; i < 4; i++) { del(i); }
+    int64_t waited = 900;
+    while (waited < 200000) { /* tried after 1 s, then twice as long, up to a minute */
+        pass(100);
+        waited += 100;
+    }
+    T_CHECK(is_off());
+    T_CHECK(dev.calls[DEV_PWRITE] >= writes + 6 && dev.calls[DEV_PWRITE] <= writes + 9);
+    dev.fail_at = 0;
+    pass(60000);
+    T_CHECK(!is_off());
+    T_EQ_I64(lines_with("the disk works again"), 1);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        const uint32_t got = look(i);
+        T_CHECK(i < 4 ? got == 0 : got == 1 || got == 0);
+    }
+    T_EQ_U64(look(KEYS - 1), 1);
+    T_EQ_I64(put(7, 2), CELLAR_OK);
+    T_EQ_U64(look(7), 2);
+    end();
+}
+
+/* Places whose writes failed are used again once the disk as a whole works again. */
+static void writes_that_fail_cost_no_place_for_good(void)
+{
+    static const int errors[] = { EIO, ENOSPC, EROFS, EDQUOT };
+    for (size_t e = 0; e < 4; e++) {
+        begin(e % 2 == 0 ? L2_DROP : L2_KEEP);
+        fill(1);
+        l2_stats st;
+        l2_stats_get(kit.d, &st);
+        const uint64_t places = st.segments_live + st.segments_free;
+        fail_with(DEV_PWRITE, errors[e]);
+        for (uint32_t i = 0; i < 400; i++) {
+            del(i % KEYS);
+            (void)put(i % KEYS, 2 + i);
+            if (i % 4 == 0) { pass(10); }
+        }
+        T_CHECK(is_off());
+        dev.fail_at = 0;
+        pass(60000);
+        pass(100);
+        T_CHECK(!is_off());
+        for (int i = 0; i < 20; i++) { pass(10); }
+        l2_stats_get(kit.d, &st);
+        T_EQ_U64(st.bad_places, 0);
+        T_EQ_U64(st.segments_live + st.segments_free, places);
+        fill(1000);
+        uint32_t hits = 0;
+        for (uint32_t i = 0; i < KEYS; i++) { hits += look(i) == 1000; }
+        T_EQ_U64(hits, KEYS);
+        end();
+    }
+}
+
+/* A sync that failed is final for what it covered; what comes after it is a new beginning. */
+static void syncs_that_fail_give_up_what_they_covered_and_no_more(void)
+{
+    begin(L2_KEEP);
+    fill(1);
+    fail_with(DEV_DATASYNC, EIO);
+    for (int i = 0; i < 12; i++) {
+        (void)put((uint32_t)i, 5);
+        pass(1000);
+    }
+    T_CHECK(is_off());
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(i), 0); }
+    dev.fail_at = 0;
+    for (int i = 0; i < 130; i++) { pass(1000); }
+    T_CHECK(!is_off());
+    fill(9);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(i), 9); }
+    end();
+}
+
+/* One record in a thousand is not a sick disk; many are. */
+static void damaged_records_switch_it_off_when_they_are_many(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    l2_dev_file *data = l2_dev_find(&dev, "data.seg");
+    T_REQUIRE(data != NULL);
+    uint32_t bad = 0;
+    for (uint32_t i = 0; i < KEYS; i++) { /* flip a bit in the value of each record on disk */
+        const l2_key id = l2_kit_key(&kit, &i, sizeof i, 3);
+        const uint64_t word = l2_index_find(kit.d, l2_h48(id.hash));
+        const l2_seg *g = &kit.d->seg[l2_word_seg(kit.d, word)];
+        if (word == 0 || L2_SEG_STATE(base_load_acq(&g->word)) != L2_SEG_DISK) { continue; }
+        data->live[(size_t)g->place * 16384 + l2_word_off(kit.d, word) + 40] ^= 1;
+        bad++;
+    }
+    T_REQUIRE(bad >= 16);
+    for (uint32_t n = 0; n < 1000; n++) { (void)look(1000 + n); } /* no word: nothing is read */
+    for (uint32_t i = 0; i < 7; i++) { (void)look(i); }
+    T_CHECK(!is_off());
+    for (uint32_t i = 7; i < KEYS && !is_off(); i++) { (void)look(i); }
+    T_CHECK(is_off());
+    T_EQ_I64(lines_with("damaged"), 1);
+    pass(1100); /* the disk itself is fine */
+    T_CHECK(!is_off());
+    end();
+}
+
+static void files_that_are_gone_end_it_until_the_next_open(void)
+{
+    for (int how = 0; how < 4; how++) {
+        begin(L2_DROP);
+        fill(1);
+        del(0); /* from here on the head of the store says DIRTY */
+        l2_dev_file *f = l2_dev_find(&dev, how % 2 == 0 ? "stage.buf" : "data.seg");
+        T_REQUIRE(f != NULL);
+        if (how < 2) {
+            f->name[0] = '\0';
+        } else {
+            f->size /= 2;
+        }
+        pass(1100);
+        l2_stats st;
+        l2_stats_get(kit.d, &st);
+        T_CHECK(st.broken);
+        T_EQ_I64(lines_with("until the next open"), 1);
+        const uint32_t calls = dev.calls[DEV_PREAD] + dev.calls[DEV_PWRITE];
+        for (uint32_t i = 0; i < KEYS; i++) {
+            T_EQ_U64(look(i), 0);
+            T_EQ_I64(put(i, 2), CELLAR_DROPPED);
+            del(i);
+        }
+        for (int i = 0; i < 20; i++) { pass(1000); }
+        T_EQ_U64(dev.calls[DEV_PREAD] + dev.calls[DEV_PWRITE], calls);
+        T_EQ_I64(lines_with("until the next open"), 1);
+        l2_close(kit.d);
+        kit.d = NULL;
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        l2_kit_warm(&kit);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(i), 0); }
+        fill(3);
+        T_EQ_U64(look(5), 3);
+        end();
+    }
+}
+
+T_MAIN("l2_trouble", T_CASE(reads_that_fail_switch_it_off_and_it_comes_back),
+       T_CASE(writes_that_fail_cost_no_place_for_good),
+       T_CASE(syncs_that_fail_give_up_what_they_covered_and_no_more),
+       T_CASE(damaged_records_switch_it_off_when_they_are_many),
+       T_CASE(files_that_are_gone_end_it_until_the_next_open))
