@@ -201,7 +201,7 @@ waits:
                :: else -> goto final fi }
     fi;
 final:
-    d_step { assert(used[f]); how = phase[f]; got = value[f] }; /* constant: no lock */
+    atomic { assert(used[f]); how = phase[f]; got = value[f] }; /* constant: no lock */
     AT(flight.unref)
     if
 #ifdef PLAIN_UNREF
