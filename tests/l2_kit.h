@@ -338,6 +338,14 @@ T_INLINE int l2_dev_lock(void *ctx, base_vfs_file *f)
     return 0;
 }
 
+T_INLINE int l2_dev_lock_shared(void *ctx, base_vfs_file *f)
+{
+    l2_dev *v = ctx;
+    (void)f;
+    const int e = l2_dev_fault(v, DEV_LOCK);
+    return e != 0 ? e : v->locked ? EAGAIN : 0;
+}
+
 T_INLINE int l2_dev_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
 {
     const l2_dev_file *f = (const l2_dev_file *)(void *)file;
@@ -369,7 +377,8 @@ T_INLINE base_vfs l2_dev_vfs(l2_dev *v)
         .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map, .unmap = l2_dev_unmap,
         .arm = l2_dev_arm, .datasync = l2_dev_datasync, .sync_dir = l2_dev_sync_dir,
         .truncate = l2_dev_truncate, .rename = l2_dev_rename, .unlink = l2_dev_unlink,
-        .lock = l2_dev_lock, .stat = l2_dev_stat, .boot_id = l2_dev_boot_id, .ctx = v };
+        .lock = l2_dev_lock,
+        .lock_shared = l2_dev_lock_shared, .stat = l2_dev_stat, .boot_id = l2_dev_boot_id, .ctx = v };
 }
 
 /* ---- crashes ---- */

@@ -47,7 +47,7 @@ run help tour; [ $rc -eq 0 ] && says '^Usage: cellar tour'; ok help_of_a_command
 mv "$tmp/out" "$tmp/help"
 run tour --help; [ $rc -eq 0 ] && cmp -s "$tmp/out" "$tmp/help"; ok help_option_prints_the_same
 run tour --json --help; [ $rc -eq 0 ] && cmp -s "$tmp/out" "$tmp/help"; ok help_option_at_any_place
-for c in tour version help; do
+for c in tour inspect version help; do
     run $c --help; [ $rc -eq 0 ] && says "^Usage: cellar $c"; ok "help_for_$c"
 done
 run; [ $rc -eq 2 ] && complains '^Usage:'; ok no_command_is_wrong_usage

@@ -309,14 +309,25 @@ static int base_vfs_unlink(void *ctx, base_vfs_file *dir, const char *name)
     return unlinkat(dir->fd, name, 0) == 0 ? 0 : errno;
 }
 
+static int base_vfs_lock_as(base_vfs_file *f, short type)
+{
+    int e = base_vfs_faulted("lock");
+    if (e != 0) { return e; }
+    struct flock whole = { .l_type = type, .l_whence = SEEK_SET }; /* l_pid 0, as OFD demands */
+    e = fcntl(f->fd, F_OFD_SETLK, &whole) == 0 ? 0 : errno;
+    return e == EACCES ? EAGAIN : e;
+}
+
 static int base_vfs_lock(void *ctx, base_vfs_file *f)
 {
     (void)ctx;
-    int e = base_vfs_faulted("lock");
-    if (e != 0) { return e; }
-    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET }; /* l_pid 0, as OFD demands */
-    e = fcntl(f->fd, F_OFD_SETLK, &whole) == 0 ? 0 : errno;
-    return e == EACCES ? EAGAIN : e;
+    return base_vfs_lock_as(f, F_WRLCK);
+}
+
+static int base_vfs_lock_shared(void *ctx, base_vfs_file *f)
+{
+    (void)ctx;
+    return base_vfs_lock_as(f, F_RDLCK);
 }
 
 /* Magic numbers as in statfs(2): NFS, SMB (three of them), AFS, Coda, Ceph, 9p, OCFS2, GFS2. */
@@ -393,7 +404,8 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
         .map_shared = base_vfs_map_shared, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
         .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
         .truncate = base_vfs_truncate, .rename = base_vfs_rename, .unlink = base_vfs_unlink,
-        .lock = base_vfs_lock, .stat = base_vfs_stat_file, .boot_id = base_vfs_boot_id,
+        .lock = base_vfs_lock, .lock_shared = base_vfs_lock_shared, .stat = base_vfs_stat_file,
+        .boot_id = base_vfs_boot_id,
         .ctx = NULL,
     };
     return &system;

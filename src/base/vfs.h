@@ -48,6 +48,7 @@ typedef struct base_vfs {
     int (*rename)(void *ctx, base_vfs_file *dir, const char *from, const char *to);
     int (*unlink)(void *ctx, base_vfs_file *dir, const char *name);
     int (*lock)(void *ctx, base_vfs_file *f); /* OFD write lock, never waits: EAGAIN */
+    int (*lock_shared)(void *ctx, base_vfs_file *f); /* OFD read lock, the same */
     int (*stat)(void *ctx, base_vfs_file *f, base_vfs_stat *out);
     int (*boot_id)(void *ctx, unsigned char out[16]);
     void *ctx;

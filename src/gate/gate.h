@@ -34,6 +34,7 @@ typedef struct gate_command {
 
 extern const gate_command gate_tour;
 extern const gate_command gate_replay;
+extern const gate_command gate_inspect;
 
 /* The whole of a main: `run` between the settings and the last flush; its exit code. */
 int gate_program(int argc, char **argv, gate_run_fn run);

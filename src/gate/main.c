@@ -33,7 +33,7 @@ static const gate_command gate_help = {
 };
 
 static const gate_command *const gate_commands[] = {
-    &gate_tour, &gate_replay, &gate_version, &gate_help
+    &gate_tour, &gate_replay, &gate_inspect, &gate_version, &gate_help
 };
 #define GATE_COMMANDS (sizeof gate_commands / sizeof gate_commands[0])
 

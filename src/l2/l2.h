@@ -132,6 +132,56 @@ typedef struct l2_stats {
     bool broken; /* until the next open */
 } l2_stats;
 BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);
+/* ---- a directory looked at from outside; nothing in it changes ---- */
+typedef struct l2_report_segment {
+    uint64_t segseq, live_bytes, dead_bytes;
+    int64_t base_wall_ms; /* when it was begun */
+    uint32_t place, data_end, records, live, tombstones, controls, damaged;
+    bool unreadable;      /* its footers, or all of it */
+} l2_report_segment;
+typedef struct l2_report_record { /* a live one; bytes are valid during the call */
+    const unsigned char *key;
+    uint32_t key_len;
+    const char *view;
+    uint32_t view_len, value_len;
+    int64_t left_ms; /* -1: no end */
+    uint64_t version;
+    uint32_t user_flags;
+    uint8_t kind;
+} l2_report_record;
+typedef struct l2_inspect_how { /* functions: NULL, or called as things are found */
+    const char *path;
+    bool verify; /* every record, not only the footers */
+    bool force;  /* also while a store is open: what it changes meanwhile may look like damage */
+    void (*view)(void *ctx, const l2_view *v, const char *name, size_t name_len);
+    void (*segment)(void *ctx, const l2_report_segment *s); /* oldest first */
+    void (*record)(void *ctx, const l2_report_record *r);
+    void *ctx;
+    const base_vfs *vfs;           /* the next four: tests */
+    const base_clock *clock;
+    int64_t (*wall_ms)(void *ctx);
+    void *wall_ctx;
+} l2_inspect_how;
+typedef struct l2_report {
+    cellar_err super[2];  /* of each copy: OK, E_CORRUPT, E_VERSION, E_FOREIGN */
+    unsigned char uuid[16];
+    uint64_t epoch, serial, l2_bytes, file_bytes, floor_lsn;
+    int64_t last_seen_wall_ms, wall_ms, oldest_wall_ms, newest_wall_ms; /* 0: no live record */
+    uint64_t records, live, live_bytes, dead_bytes, tombstones, controls, old_generation, expired;
+    uint64_t holes, pages_healed, read_errors, records_damaged;
+    uint32_t seg_bytes, seg_count, slot_count, granule_bytes, bad_places, views;
+    uint32_t places_sealed, places_torn, slots_used, files_short, segments, segments_damaged;
+    l2_level level;
+    uint16_t major, minor;
+    bool clean;
+    bool begins_anew; /* the next open here begins an empty store: nothing is live */
+} l2_report;
+/* As l2_open where it refuses; E_BUSY: a store has it open. *out holds what was found till then. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out,
+                                                int *sys_errno);
+/* Findings that are damage; 0: none. */
+BASE_SPARE CELLAR_PRIVATE uint64_t l2_report_damage(const l2_report *r);
+
 /* Walk everything: NULL, or what is wrong (static text). Nobody else may be working. */
 BASE_SPARE CELLAR_PRIVATE const char *l2_audit(l2 *d);
 

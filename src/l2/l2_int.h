@@ -110,6 +110,8 @@ BASE_INLINE void l2_w64(unsigned char *p, uint64_t v) { memcpy(p, &v, 8); }
 BASE_INLINE void l2_w32(unsigned char *p, uint32_t v) { memcpy(p, &v, 4); }
 BASE_INLINE void l2_w16(unsigned char *p, uint16_t v) { memcpy(p, &v, 2); }
 
+/* What the checks of the store that SUPER describes are made with. */
+CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s);
 CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *s);
 /* OK; E_FOREIGN (no magic), E_CORRUPT (check), E_VERSION (of a newer library). */
 CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out);

@@ -119,13 +119,8 @@ static cellar_err l2_geometry(l2 *d)
 static void l2_form_set(l2 *d)
 {
     const l2_super *s = &d->super;
-    unsigned char mixed[32]; /* two stores with one secret have different checks */
-    for (size_t i = 0; i < 32; i++) { mixed[i] = s->secret[i] ^ s->uuid[i % 16]; }
-    base_sum_key_init(&d->form.sum, mixed);
+    l2_form_make(&d->form, s);
     base_hash_key_init(&d->hash_key, (base_hash_algo)s->hash_algo, s->secret);
-    d->form.epoch = s->epoch;
-    d->form.seg_bytes = s->seg_bytes;
-    d->form.granule = s->granule;
     d->nseg = s->nseg;
     d->nstage = s->nstage;
     d->seg_shift = base_log2_floor(s->seg_bytes / s->granule);

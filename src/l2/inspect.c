@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * inspect: what a directory holds and what the next open would serve of it, with no byte changed.
+ *
+ * PICTURE    files, opened for reading only -> layer: writes stay in memory, reads see them
+ *                -> the shipped recovery, on the layer -> its tables -> figures
+ *            So "live" is what the next open on this machine would find, by the code that would
+ *            look for it, and not by a second reading of the format.
+ * WALK       both copies of SUPER -> trailers, counted: they size the index -> l2_open, warm-up ->
+ *            each segment's footers; VERIFY or KEYS: each record, too
+ * INVARIANTS no file is opened for writing, none is made, nothing is unlinked or renamed.
+ *            Damage is what fails a check and the hole that recovery finds in the log; what a kill
+ *            leaves behind (a record in flight, a slot not sealed, a seal half written) is none.
+ * LOCKING    a shared lock on LOCK: no store is open meanwhile, several inspectors may look. With
+ *            `force` there is none, and what a running store changes may be reported as damage.
+ * LIMITS     some 12 bytes of memory a record, and the slots of stage.buf twice. Without VERIFY a
+ *            record is judged by its footer line: one of a cleared view, and one that has expired,
+ *            then count as live.
+ * TRIED      reading the format anew, without recovery: holes, floors, healed pages and views have
+ *            to be told twice, and a difference between the two is a wrong report. */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#define L2_LAYER_FILES 10u
+#define L2_FUTURE_SLACK 64u /* index words beyond those counted */
+
+/* ---- the layer ---- */
+
+typedef struct l2_patch {
+    struct l2_patch *next; /* newer */
+    uint32_t file;
+    uint64_t off;
+    size_t n;
+    unsigned char bytes[];
+} l2_patch;
+
+typedef struct l2_layer_file {
+    char name[16];
+    base_vfs_file *under; /* NULL: not there */
+    uint64_t real_bytes, size_bytes, inode;
+    void *map;
+    size_t map_bytes;
+} l2_layer_file;
+
+typedef struct l2_layer {
+    base_account account;
+    const base_vfs *under;
+    base_vfs_file *dir;
+    l2_layer_file file[L2_LAYER_FILES];
+    uint32_t files;
+    l2_patch *oldest, *newest;
+} l2_layer;
+
+static l2_layer_file *l2_layer_of(base_vfs_file *f) { return (l2_layer_file *)(void *)f; }
+
+static int l2_layer_dir(void *ctx, const char *path, bool create, base_vfs_file **out)
+{
+    l2_layer *y = ctx;
+    (void)path;
+    (void)create;
+    *out = (base_vfs_file *)(void *)y; /* never looked into */
+    return 0;
+}
+
+static int l2_layer_list(void *ctx, base_vfs_file *dir, void (*fn)(void *fn_ctx, const char *name),
+                         void *fn_ctx)
+{
+    l2_layer *y = ctx;
+    (void)dir;
+    return y->under->list(y->under->ctx, y->dir, fn, fn_ctx);
+}
+
+static int l2_layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
+                         base_vfs_file **out)
+{
+    l2_layer *y = ctx;
+    (void)dir;
+    for (uint32_t i = 0; i < y->files; i++) {
+        if (strcmp(y->file[i].name, name) == 0) {
+            *out = (base_vfs_file *)(void *)&y->file[i];
+            return 0;
+        }
+    }
+    if (y->files == L2_LAYER_FILES || strlen(name) >= sizeof y->file[0].name) { return EINVAL; }
+    l2_layer_file *f = &y->file[y->files];
+    memset(f, 0, sizeof *f);
+    int e = y->under->open(y->under->ctx, y->dir, name, 0, &f->under);
+    if (e == ENOENT && (flags & BASE_VFS_CREATE) != 0) { e = 0; }
+    if (e == 0 && f->under != NULL) {
+        base_vfs_stat st;
+        e = y->under->stat(y->under->ctx, f->under, &st);
+        f->real_bytes = f->size_bytes = e == 0 ? st.size_bytes : 0;
+        f->inode = e == 0 ? st.inode : 0;
+        if (e != 0) { y->under->close(y->under->ctx, f->under); }
+    }
+    if (e != 0) { return e; }
+    memcpy(f->name, name, strlen(name));
+    y->files++;
+    *out = (base_vfs_file *)(void *)f;
+    return 0;
+}
+
+static void l2_layer_close(void *ctx, base_vfs_file *f)
+{
+    (void)ctx;
+    (void)f; /* l2_layer_end closes all */
+}
+
+static int l2_layer_grow(void *ctx, base_vfs_file *file, uint64_t bytes)
+{
+    l2_layer_file *f = l2_layer_of(file);
+    (void)ctx;
+    f->size_bytes = BASE_MAX(f->size_bytes, bytes);
+    return 0;
+}
+
+static int l2_layer_truncate(void *ctx, base_vfs_file *file, uint64_t bytes)
+{
+    (void)ctx;
+    l2_layer_of(file)->size_bytes = bytes;
+    return 0;
+}
+
+static int l2_layer_read_real(l2_layer *y, l2_layer_file *f, unsigned char *to, size_t n,
+                              uint64_t at)
+{
+    size_t got = 0;
+    memset(to, 0, n);
+    if (f->under == NULL || at >= f->real_bytes) { return 0; }
+    n = (size_t)BASE_MIN((uint64_t)n, f->real_bytes - at);
+    while (got < n) {
+        size_t done = 0;
+        const int e = y->under->pread(y->under->ctx, f->under, to + got, n - got, at + got, &done);
+        got += done;
+        if (e == EINTR || e == EAGAIN) { continue; }
+        if (e != 0) { return e; }
+        if (done == 0) { return 0; } /* shorter than it was: zeros */
+    }
+    return 0;
+}
+
+static int l2_layer_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, uint64_t at,
+                          size_t *done)
+{
+    l2_layer *y = ctx;
+    l2_layer_file *f = l2_layer_of(file);
+    *done = 0;
+    if (at >= f->size_bytes) { return 0; }
+    n = (size_t)BASE_MIN((uint64_t)n, f->size_bytes - at);
+    const int e = l2_layer_read_real(y, f, buf, n, at);
+    if (e != 0) { return e; }
+    for (const l2_patch *p = y->oldest; p != NULL; p = p->next) {
+        if (p->file != (uint32_t)(f - y->file) || p->off >= at + n || p->off + p->n <= at) {
+            continue;
+        }
+        const uint64_t from = BASE_MAX(p->off, at), to = BASE_MIN(p->off + p->n, at + n);
+        memcpy((unsigned char *)buf + (from - at), p->bytes + (from - p->off), (size_t)(to - from));
+    }
+    *done = n;
+    return 0;
+}
+
+static int l2_layer_pwrite(void *ctx, base_vfs_file *file, const void *buf, size_t n, uint64_t at,
+                           size_t *done)
+{
+    l2_layer *y = ctx;
+    l2_layer_file *f = l2_layer_of(file);
+    *done = 0;
+    l2_patch *p = base_alloc(&y->account, BASE_MOD_L2, sizeof *p + n, NULL);
+    if (p == NULL) { return ENOMEM; }
+    p->next = NULL;
+    p->file = (uint32_t)(f - y->file); /* one of L2_LAYER_FILES */
+    p->off = at;
+    p->n = n;
+    memcpy(p->bytes, buf, n);
+    if (y->newest != NULL) { y->newest->next = p; } else { y->oldest = p; }
+    y->newest = p;
+    f->size_bytes = BASE_MAX(f->size_bytes, at + n);
+    *done = n;
+    return 0;
+}
+
+static int l2_layer_map(void *ctx, base_vfs_file *file, size_t bytes, void **out)
+{
+    l2_layer *y = ctx;
+    l2_layer_file *f = l2_layer_of(file);
+    *out = NULL;
+    if (f->map == NULL) {
+        f->map = base_alloc(&y->account, BASE_MOD_L2, bytes, NULL);
+        if (f->map == NULL) { return ENOMEM; }
+        f->map_bytes = bytes;
+        const int e = l2_layer_read_real(y, f, f->map, bytes, 0);
+        if (e != 0) { return e; }
+    }
+    *out = f->map;
+    return 0;
+}
+
+static void l2_layer_unmap(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    (void)p;
+    (void)bytes; /* l2_layer_end */
+}
+
+static int l2_layer_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size_t bytes)
+{
+    (void)ctx;
+    (void)f;
+    (void)map;
+    (void)off;
+    (void)bytes;
+    return 0;
+}
+
+static int l2_layer_nothing(void *ctx, base_vfs_file *f)
+{
+    (void)ctx;
+    (void)f;
+    return 0;
+}
+
+static int l2_layer_rename(void *ctx, base_vfs_file *dir, const char *from, const char *to)
+{
+    (void)ctx;
+    (void)dir;
+    (void)from;
+    (void)to;
+    return EROFS; /* only formatting renames, and what has no SUPER is not opened */
+}
+
+static int l2_layer_unlink(void *ctx, base_vfs_file *dir, const char *name)
+{
+    (void)ctx;
+    (void)dir;
+    (void)name;
+    return EROFS;
+}
+
+static int l2_layer_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
+{
+    const l2_layer_file *f = l2_layer_of(file);
+    (void)ctx;
+    *out = (base_vfs_stat){ .size_bytes = f->size_bytes, .inode = f->inode, .links = 1 };
+    return 0;
+}
+
+static int l2_layer_boot_id(void *ctx, unsigned char out[16])
+{
+    const l2_layer *y = ctx;
+    return y->under->boot_id(y->under->ctx, out);
+}
+
+static base_vfs l2_layer_vfs(l2_layer *y)
+{
+    return (base_vfs){ .open_dir = l2_layer_dir, .list = l2_layer_list, .open = l2_layer_open,
+        .close = l2_layer_close, .preallocate = l2_layer_grow, .pread = l2_layer_pread,
+        .pwrite = l2_layer_pwrite, .map_shared = l2_layer_map, .unmap = l2_layer_unmap,
+        .arm = l2_layer_arm, .datasync = l2_layer_nothing, .sync_dir = l2_layer_nothing,
+        .truncate = l2_layer_truncate, .rename = l2_layer_rename, .unlink = l2_layer_unlink,
+        .lock = l2_layer_nothing, .lock_shared = l2_layer_nothing, .stat = l2_layer_stat,
+        .boot_id = l2_layer_boot_id, .ctx = y };
+}
+
+static void l2_layer_end(l2_layer *y)
+{
+    while (y->oldest != NULL) {
+        l2_patch *p = y->oldest;
+        y->oldest = p->next;
+        base_free(&y->account, BASE_MOD_L2, p, sizeof *p + p->n);
+    }
+    for (uint32_t i = 0; i < y->files; i++) {
+        l2_layer_file *f = &y->file[i];
+        base_free(&y->account, BASE_MOD_L2, f->map, f->map_bytes);
+        if (f->under != NULL) { y->under->close(y->under->ctx, f->under); }
+    }
+}
+
+/* ---- before the recovery ---- */
+
+static int l2_peek(l2_layer *y, const char *name, void *buf, size_t n, uint64_t at)
+{
+    base_vfs_file *f = NULL;
+    size_t done = 0;
+    int e = l2_layer_open(y, NULL, name, 0, &f);
+    if (e == 0) { e = l2_layer_pread(y, f, buf, n, at, &done); }
+    return e != 0 ? e : done < n ? ENODATA : 0;
+}
+
+/* Both copies; the one that counts into *s. */
+static cellar_err l2_look_super(l2_layer *y, unsigned char *page, l2_super *s, l2_report *out,
+                                int *sys_errno)
+{
+    cellar_err worst = CELLAR_E_FOREIGN;
+    bool any = false, newer = false;
+    for (uint32_t i = 0; i < 2; i++) {
+        l2_super one;
+        const int e = l2_peek(y, "SUPER", page, L2_PAGE, (uint64_t)i * L2_PAGE);
+        if (e != 0 && e != ENODATA) { *sys_errno = e; }
+        const cellar_err err = e == 0 ? l2_super_read(page, &one) : CELLAR_E_FOREIGN;
+        out->super[i] = err;
+        newer = newer || err == CELLAR_E_VERSION;
+        if (err != CELLAR_E_FOREIGN) { worst = err; }
+        if (err == CELLAR_OK && (!any || one.serial > s->serial)) {
+            *s = one;
+            any = true;
+        }
+    }
+    if (*sys_errno == ENOENT) { return CELLAR_E_FOREIGN; } /* no store here */
+    if (*sys_errno != 0) { return CELLAR_E_IO; }
+    if (newer) { return CELLAR_E_VERSION; }
+    return any ? CELLAR_OK : worst;
+}
+
+/* Trailers and slots as they lie there; *records: how many the index must have room for. */
+static void l2_look_places(l2_layer *y, unsigned char *page, const l2_super *s, l2_report *out,
+                           uint64_t *records)
+{
+    l2_form form;
+    l2_form_make(&form, s);
+    for (uint32_t p = 0; p < s->nseg; p++) {
+        const uint64_t at = (uint64_t)p * s->seg_bytes;
+        l2_trailer t;
+        l2_head h;
+        if (l2_peek(y, "data.seg", page, L2_PAGE, at + s->seg_bytes - L2_PAGE) == 0 &&
+            l2_trailer_read(&form, page, &t)) {
+            out->places_sealed++;
+            *records += t.entries;
+        } else if (l2_peek(y, "data.seg", page, L2_HEAD_BYTES, at) == 0 &&
+                   l2_head_read(&form, page, &h)) {
+            out->places_torn++; /* its entries can be as many as fit */
+            *records += s->seg_bytes / L2_RECORD_HEAD;
+        }
+    }
+    for (uint32_t i = 0; i < s->nstage; i++) {
+        l2_head h;
+        if (l2_peek(y, "stage.buf", page, L2_HEAD_BYTES, (uint64_t)i * s->seg_bytes) == 0 &&
+            l2_head_read(&form, page, &h)) {
+            out->slots_used++;
+            *records += s->seg_bytes / L2_RECORD_HEAD;
+        }
+    }
+}
+
+static void l2_look_sizes(l2_layer *y, const l2_super *s, l2_report *out)
+{
+    const uint64_t want[2] = { (uint64_t)s->nseg * s->seg_bytes,
+                               (uint64_t)s->nstage * s->seg_bytes };
+    static const char *const name[2] = { "data.seg", "stage.buf" };
+    for (int i = 0; i < 2; i++) {
+        base_vfs_file *f = NULL;
+        const bool there = l2_layer_open(y, NULL, name[i], 0, &f) == 0;
+        if (!there || l2_layer_of(f)->real_bytes < want[i]) { out->files_short++; }
+    }
+}
+
+/* ---- after it ---- */
+
+typedef struct l2_look {
+    const l2_inspect_how *how;
+    l2_report *out;
+    l2_report_segment seg;
+    uint32_t index;         /* of the segment */
+    bool future;
+    unsigned char *bytes;   /* of the segment; NULL: records are not looked at */
+    int64_t wall_ms;
+    const l2_trailer *trailer;
+} l2_look;
+
+static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen)
+{
+    for (uint32_t i = 0; i < d->view_count; i++) {
+        if (d->view[i].v.vgen == vgen) { return &d->view[i]; }
+    }
+    return NULL;
+}
+
+typedef enum l2_verdict { L2_LIVE, L2_DEAD, L2_HURT } l2_verdict;
+
+/* One record that its footer line names; *named: its class's word does. */
+static l2_verdict l2_look_record(l2 *d, l2_look *k, const l2_entry *e, bool named)
+{
+    const unsigned char *at = k->bytes + e->off;
+    l2_rec r;
+    if (!l2_rec_marked(&d->form, at, k->seg.segseq, e->off, k->trailer->data_end, &r) ||
+        !l2_rec_whole(&d->form, at, k->seg.segseq, e->off, &r) || r.kind != e->kind) {
+        return L2_HURT;
+    }
+    if (r.kind == L2_KIND_CONTROL) { return L2_DEAD; }
+    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r.ext * 8;
+    l2_meta m;
+    memset(&m, 0, sizeof m);
+    if (l2_h48(base_hash(&d->hash_key, r.vgen, key, r.klen)) != e->h48 ||
+        !l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m)) {
+        return L2_HURT;
+    }
+    if (r.kind != L2_KIND_PUT || !named) { return L2_DEAD; }
+    const l2_view_row *v = l2_look_view(d, r.vgen);
+    if (v == NULL) {
+        k->out->old_generation++;
+        return L2_DEAD;
+    }
+    if (r.expiry_wall_ms != 0 && (k->future || r.expiry_wall_ms <= k->wall_ms)) {
+        k->out->expired++;
+        return L2_DEAD;
+    }
+    if (k->how->record != NULL) {
+        const l2_report_record one = { key, r.klen, v->name, v->name_len, r.vlen,
+                                       r.expiry_wall_ms != 0 ? r.expiry_wall_ms - k->wall_ms : -1,
+                                       m.version, m.user_flags, m.kind };
+        k->how->record(k->how->ctx, &one);
+    }
+    return L2_LIVE;
+}
+
+static void l2_look_line(l2 *d, void *ctx, const l2_entry *e)
+{
+    l2_look *k = ctx;
+    const uint64_t lsn = l2_lsn(d, k->seg.segseq, e->off);
+    const uint64_t word = e->kind == L2_KIND_PUT ? l2_index_find(d, e->h48) : 0;
+    const bool named = word != 0 && (word & L2_WORD_TOMB) == 0 && l2_word_lsn(d, word) == lsn &&
+                       lsn >= base_load_acq(&d->floor_lsn);
+    k->seg.records++;
+    k->seg.tombstones += e->kind == L2_KIND_TOMB;
+    k->seg.controls += e->kind == L2_KIND_CONTROL;
+    const l2_verdict v = k->bytes != NULL ? l2_look_record(d, k, e, named)
+                                          : named ? L2_LIVE : L2_DEAD;
+    if (v == L2_LIVE) {
+        k->seg.live++;
+        k->seg.live_bytes += e->bytes;
+    } else {
+        k->seg.dead_bytes += e->bytes;
+    }
+    k->seg.damaged += v == L2_HURT;
+}
+
+static void l2_look_sum(l2_report *out, const l2_report_segment *s)
+{
+    out->segments++;
+    out->records += s->records;
+    out->live += s->live;
+    out->live_bytes += s->live_bytes;
+    out->dead_bytes += s->dead_bytes;
+    out->tombstones += s->tombstones;
+    out->controls += s->controls;
+    out->records_damaged += s->damaged;
+    out->segments_damaged += s->unreadable;
+    if (s->live == 0) { return; }
+    if (out->oldest_wall_ms == 0 || s->base_wall_ms < out->oldest_wall_ms) {
+        out->oldest_wall_ms = s->base_wall_ms;
+    }
+    out->newest_wall_ms = BASE_MAX(out->newest_wall_ms, s->base_wall_ms);
+}
+
+static void l2_look_segment(l2 *d, l2_look *k, unsigned char *buf)
+{
+    const l2_seg *g = &d->seg[k->index];
+    const uint64_t w = base_load_acq(&g->word);
+    if (L2_SEG_STATE(w) != L2_SEG_DISK) { return; }
+    l2_trailer t;
+    k->seg = (l2_report_segment){ .segseq = L2_SEG_SEQ(w), .place = base_load_rlx(&g->place),
+                                  .data_end = g->data_end };
+    const uint64_t at = (uint64_t)k->seg.place * d->form.seg_bytes;
+    bool ok = l2_read(d, d->data_file, d->page, L2_PAGE, at + d->form.seg_bytes - L2_PAGE) == 0 &&
+              (l2_trailer_read(&d->form, d->page, &t) || l2_trailer_heal(&d->form, d->page, &t));
+    if (ok && buf != NULL) { ok = l2_read(d, d->data_file, buf, d->form.seg_bytes, at) == 0; }
+    k->seg.base_wall_ms = ok ? t.head.base_wall_ms : 0;
+    k->trailer = &t;
+    k->bytes = buf;
+    k->future = base_load_rlx(&g->future) != 0;
+    for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
+        ok = l2_foot_load(d, g, k->seg.segseq, p) &&
+             l2_foot_each(d, g->data_end, false, l2_look_line, k);
+    }
+    k->seg.unreadable = !ok;
+    l2_look_sum(k->out, &k->seg);
+    if (k->how->segment != NULL) { k->how->segment(k->how->ctx, &k->seg); }
+}
+
+static cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out)
+{
+    unsigned char *buf = NULL;
+    if (how->verify || how->record != NULL) {
+        buf = base_alloc(d->cfg.account, BASE_MOD_L2, d->form.seg_bytes, NULL);
+        if (buf == NULL) { return CELLAR_E_NOMEM; }
+    }
+    for (uint32_t i = 0; i < d->view_count && how->view != NULL; i++) {
+        how->view(how->ctx, &d->view[i].v, d->view[i].name, d->view[i].name_len);
+    }
+    l2_look k = { .how = how, .out = out, .wall_ms = l2_wall_now(d) };
+    for (uint32_t i = d->order_count; i > 0; i--) {
+        k.index = d->order[i - 1];
+        l2_look_segment(d, &k, buf);
+    }
+    l2_stats st;
+    l2_stats_get(d, &st);
+    out->views = d->view_count;
+    out->floor_lsn = base_load_acq(&d->floor_lsn);
+    out->wall_ms = k.wall_ms;
+    out->holes = st.holes;
+    out->pages_healed = st.healed;
+    out->read_errors = st.io_errors;
+    base_free(d->cfg.account, BASE_MOD_L2, buf, d->form.seg_bytes);
+    return CELLAR_OK;
+}
+
+static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
+                               const l2_inspect_how *how, l2_report *out, int *sys_errno)
+{
+    const base_clock clock = { NULL, NULL, NULL };
+    const base_vfs vfs = l2_layer_vfs(y);
+    base_log log;
+    base_log_init(&log, &clock, NULL, NULL, BASE_LOG_OFF);
+    const uint64_t objects = records + L2_FUTURE_SLACK;
+    l2_config cfg = {
+        .account = &y->account, .log = &log, .clock = how->clock != NULL ? how->clock : &clock,
+        .vfs = &vfs, .path = how->path, .bytes = s->l2_bytes,
+        .memory_bytes = BASE_MAX(objects * 48, (uint64_t)64 << 20), .level = L2_DROP,
+        .avg_object_bytes = (uint64_t)s->nseg * s->seg_bytes / objects, .no_thread = true,
+        .wall_ms = how->wall_ms, .wall_ctx = how->wall_ctx,
+    };
+    if (cfg.avg_object_bytes == 0) { cfg.avg_object_bytes = 1; }
+    l2 *d = NULL;
+    cellar_err err = l2_open(&cfg, &d, sys_errno);
+    if (err != CELLAR_OK) { return err; }
+    while (l2_warm_step(d)) {} /* nothing but that: a tick would reclaim */
+    out->begins_anew = d->form.epoch != s->epoch;
+    err = l2_look_store(d, how, out);
+    l2_forked(d); /* nothing is sealed, nothing synced */
+    return err;
+}
+
+static cellar_err l2_look_lock(l2_layer *y, int *sys_errno)
+{
+    base_vfs_file *f = NULL;
+    int e = y->under->open(y->under->ctx, y->dir, "LOCK", 0, &f);
+    if (e == ENOENT || y->under->lock_shared == NULL) { e = 0; }
+    if (f != NULL && y->under->lock_shared != NULL) {
+        e = y->under->lock_shared(y->under->ctx, f);
+    }
+    if (f != NULL && e == 0 && y->files < L2_LAYER_FILES) { /* held until l2_layer_end */
+        y->file[y->files++] = (l2_layer_file){ .name = "LOCK", .under = f };
+    } else if (f != NULL) {
+        y->under->close(y->under->ctx, f);
+    }
+    *sys_errno = e;
+    return e == 0 ? CELLAR_OK : e == EAGAIN ? CELLAR_E_BUSY : CELLAR_E_IO;
+}
+
+CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, int *sys_errno)
+{
+    memset(out, 0, sizeof *out);
+    *sys_errno = 0;
+    l2_layer y;
+    memset(&y, 0, sizeof y);
+    base_account_init(&y.account, UINT64_MAX / 2, NULL);
+    y.under = how->vfs != NULL ? how->vfs : base_vfs_system();
+    const int e = y.under->open_dir(y.under->ctx, how->path, false, &y.dir);
+    if (e != 0) {
+        *sys_errno = e;
+        return CELLAR_E_IO;
+    }
+    l2_super s;
+    memset(&s, 0, sizeof s);
+    uint64_t records = 0;
+    unsigned char *page = base_alloc(&y.account, BASE_MOD_L2, L2_PAGE, NULL);
+    cellar_err err = page != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+    if (err == CELLAR_OK && !how->force) { err = l2_look_lock(&y, sys_errno); }
+    if (err == CELLAR_OK) { err = l2_look_super(&y, page, &s, out, sys_errno); }
+    if (err == CELLAR_OK) {
+        out->major = s.major;
+        out->minor = s.minor;
+        memcpy(out->uuid, s.uuid, 16);
+        out->epoch = s.epoch;
+        out->serial = s.serial;
+        out->clean = s.state == L2_CLEAN;
+        out->level = (l2_level)s.level;
+        out->seg_bytes = s.seg_bytes;
+        out->seg_count = s.nseg;
+        out->slot_count = s.nstage;
+        out->granule_bytes = s.granule;
+        out->l2_bytes = s.l2_bytes;
+        out->bad_places = s.bad_count;
+        out->last_seen_wall_ms = s.last_seen_wall_ms;
+        out->file_bytes = (uint64_t)(s.nseg + s.nstage) * s.seg_bytes;
+        l2_look_places(&y, page, &s, out, &records);
+        l2_look_sizes(&y, &s, out);
+        err = l2_look_open(&y, &s, records, how, out, sys_errno);
+    }
+    base_free(&y.account, BASE_MOD_L2, page, L2_PAGE);
+    l2_layer_end(&y);
+    y.under->close(y.under->ctx, y.dir);
+    return err;
+}
+
+CELLAR_PRIVATE uint64_t l2_report_damage(const l2_report *r)
+{
+    uint64_t n = r->files_short + r->holes + r->pages_healed + r->read_errors +
+                 r->records_damaged + r->segments_damaged;
+    for (int i = 0; i < 2; i++) { n += r->super[i] != CELLAR_OK; }
+    return n;
+}
