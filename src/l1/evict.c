@@ -485,6 +485,28 @@ static bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now)
     return false;
 }
 
+CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, l1_victims *v)
+{
+    const uint64_t hash = l1_hash_of(c, pos, r);
+    l1_bucket *b;
+    l1_slot slot;
+    uint32_t ver;
+    if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { return false; }
+    int64_t keep;
+    r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
+    (void)l1_expires(c, pos, r, &keep);
+    const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner);
+    if ((dead || base_clock_reached(c->clock, keep)) &&
+        l1_drop(c, s, r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : L1_LEFT_EXPIRED, v)) {
+        return true;
+    }
+    if (l1_decode(c, pos, r)) {
+        (void)l1_expires(c, pos, r, &keep);
+        l1_due_note(c, pos, keep);
+    }
+    return false;
+}
+
 /* One record of a segment in which something has expired. False: there is none. */
 static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
     SYNC_HOLDS(L1_STRIPE);
@@ -510,21 +532,9 @@ static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_
     bool ok = l1_decode(c, pos, &r);
     BASE_REQUIRE(ok);
     p->at += r.size;
-    const uint64_t hash = l1_hash_of(c, pos, &r);
-    l1_bucket *b;
-    l1_slot slot;
-    uint32_t ver;
-    if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { return true; }
-    int64_t keep;
-    r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
-    (void)l1_expires(c, pos, &r, &keep);
-    if (base_clock_reached(c->clock, keep) &&
-        l1_drop(c, s, &r, hash, b, ver, &slot, L1_LEFT_EXPIRED, v)) {
+    if (l1_due_record(c, s, pos, &r, v)) {
         freed->log_bytes += r.size;
         *out = L1_STEP_DROPPED;
-    } else if (l1_decode(c, pos, &r)) {
-        (void)l1_expires(c, pos, &r, &keep);
-        l1_due_note(c, pos, keep);
     }
     return true;
 }

@@ -696,6 +696,10 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, 
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
                             uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
     SYNC_HOLDS(L1_STRIPE);
+/* Drops the decoded record at `pos` if its time has come or its owner is dead: true. Else its next
+ * deadline is noted; `r` may be decoded anew. */
+CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
 /* One step of a stripe that has not yet seen the last owner's death; false: it has now. */
 CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
