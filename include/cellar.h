@@ -1905,6 +1905,7 @@ typedef struct cellar_stats {
     uint64_t refresh_dropped;   /* that found the queue full or no memory                         */
     uint64_t load_ns;           /* time spent in loaders                                          */
     uint64_t flights;           /* store: loads open now, leases included                         */
+    uint64_t load_waiters;      /* store: calls that wait for them now, cellar_begin's included   */
     uint64_t flight_bytes;      /* store: part of used_bytes: records of loads and waiters        */
     uint64_t load_fallbacks;    /* loads answered by a fallback or a default value                */
     double   saved_seconds;     /* gets that were no misses x mean time of a load: an estimate    */
@@ -1913,7 +1914,7 @@ typedef struct cellar_stats {
 CELLAR_NO_TAIL_PADDING(cellar_stats, saved_cost);
 #define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0 }
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0 }
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_VIEW (this view; "store" fields too) or _STORE (sum of all views);

@@ -101,6 +101,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.load_ns = v[STATS_LOAD_NS];
     const flight_table *flights = base_load_sc(&s->flights);
     full.flights = flights != NULL ? flight_count(flights) : 0;
+    full.load_waiters = flights != NULL ? flight_waiting(flights) : 0;
     full.flight_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
     full.load_fallbacks = v[STATS_LOAD_INSTEAD];
     if (v[STATS_LOAD] != 0) {

@@ -1018,6 +1018,8 @@ CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
 
 CELLAR_PRIVATE uint32_t flight_count(const flight_table *t) { return base_load_rlx(&t->open); }
 
+CELLAR_PRIVATE uint32_t flight_waiting(const flight_table *t) { return base_load_rlx(&t->waiters); }
+
 static bool flight_audit_shard(flight_shard *s, uint32_t *records) SYNC_HOLDS(FLIGHT);
 static bool flight_audit_shard(flight_shard *s, uint32_t *records)
 {

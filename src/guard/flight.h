@@ -191,6 +191,7 @@ CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone);
 /* Is the key being loaded, and since when? */
 CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms);
 CELLAR_PRIVATE uint32_t flight_count(const flight_table *t);
+CELLAR_PRIVATE uint32_t flight_waiting(const flight_table *t); /* joiners, subscribers */
 CELLAR_PRIVATE bool flight_audit(flight_table *t);
 CELLAR_PRIVATE void flight_fork_prepare(flight_table *t);
 CELLAR_PRIVATE void flight_fork_parent(flight_table *t);
