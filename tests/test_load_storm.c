@@ -654,6 +654,8 @@ typedef struct history {
     int how;
 } history;
 
+enum { HISTORY_ALL = 6 }; /* ways to write; as `how`: one after the other */
+
 static cellar_err history_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     history *h = ctx;
@@ -661,6 +663,8 @@ static cellar_err history_load(cellar_load *ld, const void *key, size_t key_len,
     (void)key_len;
     const uint64_t now = atomic_load(&h->db);
     for (volatile int i = 0; i < 200; i++) {} /* a window for the writers */
+    const cellar_bytes tag = { "red", 3 };
+    if (cellar_load_tags(ld, &tag, 1) != CELLAR_OK) { return CELLAR_E_INVAL; }
     return cellar_load_value(ld, &now, sizeof now);
 }
 
@@ -685,19 +689,21 @@ static void *history_reader(void *arg)
 static void history_write(history *h, uint64_t round)
 {
     const uint64_t now = atomic_fetch_add(&h->db, 1) + 1;
-    switch (h->how == 4 ? (int)(round % 4) : h->how) {
+    switch (h->how == HISTORY_ALL ? (int)(round % HISTORY_ALL) : h->how) {
     case 0: (void)cellar_del(h->c, "k", 1); break;
     case 1: (void)cellar_clear(h->c); break;
     case 2: (void)cellar_bump(h->c, NULL); break;
+    case 3: (void)cellar_delete_tag(h->c, "red", 3, CELLAR_TAG_HARD); break;
+    case 4: (void)cellar_delete_match(h->c, "k*", 2, NULL); break;
     default: (void)cellar_set(h->c, "k", 1, &now, sizeof now, NULL); break;
     }
     atomic_store(&h->floor_, now);
 }
 
-/* A get that starts after a delete, clear, bump or set returned sees nothing loaded before it. */
+/* A get that starts after a delete, clear, bump, tag or pattern delete or set returned sees nothing loaded before it. */
 static void load_then_delete_history(void)
 {
-    for (int how = 0; how < 5; how++) {
+    for (int how = 0; how <= HISTORY_ALL; how++) {
         history h = { .how = how };
         pthread_t t[3];
         h.c = kit_open(4 << 20);

@@ -60,6 +60,7 @@ typedef struct cache_store cache_store;
 typedef struct cache_job cache_job;
 struct flight_table;
 typedef struct cache_why cache_why;
+typedef struct cache_tags cache_tags;
 
 typedef struct cache_error {
     cellar_err code;
@@ -95,6 +96,7 @@ struct cellar {
     uint32_t name_len;
     bool dropped;           /* VIEW */
     bool no_disk;           /* constant: no tier below hears of it, changes included */
+    bool secret;            /* constant: no text of its keys is kept anywhere */
     uint8_t disk_mode;      /* constant: CELLAR_L2_... */
     char name[CELLAR_VIEW_NAME_MAX + 1];
     cache_error error;      /* rank ERROR: the store's error lock */
@@ -135,6 +137,7 @@ typedef struct cache_listener { /* all fields: LISTEN, but running */
 typedef struct cache_frame { /* of one change while somebody is told of it; on the caller's stack */
     struct cache_frame *outer;
     bool stores, negative;  /* it is a put; of a negative entry */
+    bool matched;           /* a delete by pattern */
     uint64_t expect;        /* BACKFILL: the stamp word at the start */
     _Atomic uint64_t *word; /* whose pending part was raised */
     uint32_t raised;        /* how often */
@@ -159,7 +162,10 @@ struct cache_store {
     _Atomic uint64_t *stamps; /* {u48 changes, u16 pending}; NULL without tier */
     _Atomic uint64_t *stamps_parent; /* in a forked child: what the parent's were; for close */
     uint64_t stamp_mask;
-    _Atomic uint64_t tag_epoch, tag_floor;
+    sync_lock tag_lock;     /* rank TAG; guards the writing of the four below */
+    _Atomic uint64_t tag_epoch, tag_floor; /* invalidations so far; what is older is dead */
+    _Atomic uint32_t tag_turn;     /* odd: records move */
+    cache_tags *_Atomic tags;      /* NULL: none invalidated yet; never freed before the close */
     cache_why *why;         /* NULL: no_why; constant until the root's close */
     cache_vgens *_Atomic vgens;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
@@ -319,6 +325,8 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
 /* The put with everything around it: veto rounds, tier, counters. plan->spec holds the value. */
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
+/* By pattern: its own cause, and which (cache_why_act). */
+CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
 /* One put, told to whom it must be told; and what it comes to in the counters. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p);
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p);
@@ -358,11 +366,20 @@ CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 
+/* ---- tag.c ---- */
+CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count);
+CELLAR_PRIVATE void cache_tags_close(cache_store *s);
+
 /* ---- why.c ---- */
 CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_why_close(cache_store *s);
 /* An entry left, or a value was refused, by a call; any lock may be held. */
 CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause cause);
+CELLAR_PRIVATE void cache_why_note_by(cache_store *s, uint64_t hash, cellar_cause cause,
+                                      uint32_t by);
+/* A tag or pattern was deleted: what its victims name as `by`. No lock held. */
+CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, const void *text,
+                                      size_t len);
 /* An entry left by itself: L1's hook, in its window. */
 CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
                                     int64_t born_ms, unsigned uses);

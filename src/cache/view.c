@@ -478,6 +478,7 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
     v->version = cfg->root_version != 0 ? cfg->root_version : 1;
     if (cfg->root != NULL) {
         v->no_disk = o.no_l2 != 0 || o.secret != 0;
+        v->secret = o.secret != 0;
         v->disk_mode = (uint8_t)o.l2_mode;
     }
     v->handles = 1;
@@ -665,6 +666,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
     *out = cache_view_reopen(s, name, len, o, names);
     if (o != NULL) {
         fresh->no_disk = o->no_l2 != 0 || o->secret != 0;
+        fresh->secret = o->secret != 0;
         fresh->disk_mode = (uint8_t)o->l2_mode;
     }
     const bool settled = *out == NULL && cache_view_settle(s, fresh, o, names);

@@ -162,6 +162,11 @@ CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f);
 /* ---- inside the window of the key's bucket ---- */
 CELLAR_PRIVATE bool flight_any(const flight_table *t, uint64_t hash);
 CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key);
+/* Detach every flight of this owner whose key matches; no lock is held while match runs. Flights
+ * that begin during the call may stay. */
+CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t owner,
+                                          bool (*match)(void *ctx, const void *key, size_t len),
+                                          void *ctx);
 /* `key->bytes` is flight_key_of the publisher: the pointer names the flight. False: overtaken. */
 CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key);
 

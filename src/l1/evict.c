@@ -234,11 +234,21 @@ static void l1_count_cause(l1_stripe *s, unsigned cause)
 {
     if (cause == L1_LEFT_EXPIRED) {
         s->expired++;
-    } else if (cause == L1_LEFT_CLEARED) {
+    } else if (cause == L1_LEFT_CLEARED || cause == L1_LEFT_TAG) {
         s->cleared++;
     } else {
         s->evicted++;
     }
+}
+
+/* Has one of its tags been invalidated for good? */
+static bool l1_tags_dead(l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if ((r->mask & L1_X_TAGS) == 0 || c->hooks.tags_valid == NULL) { return false; }
+    const unsigned char *tags = l1_at(c, pos) + r->tag_off;
+    uint64_t fps[L1_TAG_MAX];
+    base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
+    return c->hooks.tags_valid(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count) >= 2;
 }
 
 /* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one
@@ -258,13 +268,16 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash,
             int64_t keep;
             (void)l1_expires(c, pos, &slot.rec, &keep);
             there = base_clock_reached(c->clock, keep); /* a touch may have been in between */
+        } else if (there && cause == L1_LEFT_TAG) {
+            there = l1_tags_dead(c, pos, &slot.rec); /* or a refresh */
         }
     }
     if (there) {
         uint64_t stamp = 0;
         if (c->hooks.commit != NULL) {
             (void)c->hooks.commit(c->hooks.ctx, hash, r->owner, l1_key_at(c, pos, r), r->klen,
-                                  cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE : L1_CHANGE_EVICT,
+                                  cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE
+                                  : cause == L1_LEFT_TAG ? L1_CHANGE_UNTAG : L1_CHANGE_EVICT,
                                   &stamp);
         }
         if (c->hooks.ended != NULL) {
@@ -390,6 +403,8 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
     } else if (base_clock_reached(c->clock, keep_until)) {
         verdict = (l1_verdict){.cause = L1_LEFT_EXPIRED};
+    } else if (BASE_UNLIKELY((r.mask & L1_X_TAGS) != 0) && l1_tags_dead(c, pos, &r)) {
+        verdict = (l1_verdict){.cause = L1_LEFT_TAG};
     } else {
         unsigned kind = (r.mask & L1_X_KIND) != 0
             ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;

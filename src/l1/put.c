@@ -590,6 +590,9 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->tag_fps = fps;
     if (r->tag_count != 0) {
         spec->tag_born = base_seq_u64(p + r->tag_off + 8);
+        if (e->renew != NULL && e->renew->times && e->renew->tag_born != 0) {
+            spec->tag_born = BASE_MAX(spec->tag_born, e->renew->tag_born);
+        }
         base_seq_load(fps, p + r->tag_off + 16, 8u * (size_t)r->tag_count);
     }
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
