@@ -187,7 +187,12 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Entries on disk the index had no room for.") \
     X(L2_OFF, "cellar_l2_off", gauge, ONE, \
       "1 while the disk tier is off because the disk fails; 2: until the next open.") \
-    X(L2_OFFS, "cellar_l2_offs_total", counter, ONE, "Times the disk tier was switched off.")
+    X(L2_OFFS, "cellar_l2_offs_total", counter, ONE, "Times the disk tier was switched off.") \
+    X(L2_CLOSINGS, "cellar_l2_closings_total", counter, ONE, \
+      "Times it was emptied because the disk did not answer a delete in time.") \
+    X(L2_STALLED, "cellar_l2_stalled_total", counter, ONE, \
+      "Entries not written because the disk was silent.") \
+    X(L2_WAITS, "cellar_l2_waits_total", counter, ONE, "Times a delete waited for the disk.")
 
 /* Figures of a table of keyed locks, which belongs to no store; src/lock keeps them: id, family,
  * label name and value ("" for none), kind, unit, help. */
