@@ -262,8 +262,8 @@ typedef struct cellar_view_opts {
     uint32_t jitter_pct;           /* of loads with a TTL: 1..100; 0 = the store's; or LOAD_NONE  */
     uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
     uint32_t log_level;            /* later                                                       */
-    uint32_t quota_min_pct;        /* later: share of the memory that is this view's              */
-    uint32_t quota_max_pct;        /* later                                                       */
+    uint32_t quota_min_pct;        /* 0..100: share others cannot take from it; see cellar_view   */
+    uint32_t quota_max_pct;        /* 1..100: share it never goes above; 0 = none                 */
     uint32_t no_l2;                /* 1: never on disk; counts when the view is first opened      */
     uint32_t secret;               /* 1: the same, and nothing says that the view exists          */
     uint32_t l2_mode;              /* CELLAR_L2_ON_EVICTION, ..; counts when first opened         */
@@ -406,10 +406,14 @@ CELLAR_API cellar_err cellar_close(cellar *c);
 
 /* Get the view of this name, create it if it is new.
  * in:      any handle of the store; name of 1..64 bytes, any but 0; o NULL = defaults. For a view
- *          that exists, o replaces its options if given
+ *          that exists, o replaces its options if given. quota_min_pct: while the view holds no
+ *          more than this share of all entries' bytes, others cannot push its entries out;
+ *          quota_max_pct: it makes room for itself among its own entries. What a view does not use
+ *          others use. A view gets quotas when it is created or never; they may change later
  * out:     *out, or NULL on failure
- * returns: OK; E_INVAL, E_UNSUPPORTED (later option), E_LIMIT (max_views), E_NOMEM, E_SPACE
- *          (budget), E_CLOSED
+ * returns: OK; E_INVAL (also: least quotas of all views over 100 %, quotas for a view that was
+ *          created without), E_UNSUPPORTED (later option), E_LIMIT (max_views, or 63 views with
+ *          quotas), E_NOMEM, E_SPACE (budget), E_CLOSED
  * owns:    counted: every OK is paired with one cellar_close; equal names give equal pointers
  * thread:  any
  * cost:    one lock, one allocation for a new name
@@ -1939,11 +1943,17 @@ typedef struct cellar_stats {
     uint64_t load_fallbacks;    /* loads answered by a fallback or a default value                */
     double   saved_seconds;     /* gets that were no misses x mean time of a load: an estimate    */
     double   saved_cost;        /* the same with cellar_load_cost, in millions of its unit        */
+    uint64_t quota_entries;     /* this view's, down to quota_breaches, if it has a quota: held   */
+    uint64_t quota_bytes;       /* of its entries                                                 */
+    uint64_t quota_floor;       /* bytes its least share comes to now                             */
+    uint64_t quota_ceiling;     /* bytes its greatest share comes to now; 0 = none                */
+    uint64_t quota_borrowed;    /* bytes it holds above the least share                           */
+    uint64_t quota_breaches;    /* entries that went although it held no more than its least      */
 } cellar_stats;
-CELLAR_NO_TAIL_PADDING(cellar_stats, saved_cost);
+CELLAR_NO_TAIL_PADDING(cellar_stats, quota_breaches);
 #define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0 }
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0, 0, 0, 0, 0, 0 }
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_VIEW (this view; "store" fields too) or _STORE (sum of all views);

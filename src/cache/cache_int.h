@@ -95,6 +95,7 @@ struct cellar {
     _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that must keep it */
     uint32_t name_len;
     bool dropped;           /* VIEW */
+    uint8_t quota;          /* number of its share in L1; 0: none; set before its first vgen */
     bool no_disk;           /* constant: no tier below hears of it, changes included */
     bool secret;            /* constant: no text of its keys is kept anywhere */
     uint8_t disk_mode;      /* constant: CELLAR_L2_... */
@@ -113,6 +114,8 @@ typedef struct cache_vgens {
     _Atomic uint64_t cell[]; /* CACHE_CELL; 0 = never used */
 } cache_vgens;
 #define CACHE_CELL_ALIVE 1u
+#define CACHE_CELL_LIVES(quota) (CACHE_CELL_ALIVE | (uint32_t)(quota) << 1)
+#define CACHE_CELL_QUOTA(w) ((uint32_t)((w) >> 1) & 0x7fu)
 #define CACHE_CELL(vgen, slot, cause, alive) \
     ((uint64_t)(vgen) << 32 | (uint64_t)(slot) << 16 | (uint64_t)(cause) << 8 | (uint64_t)(alive))
 #define CACHE_CELL_VGEN(w) ((uint32_t)((w) >> 32))
@@ -176,6 +179,7 @@ struct cache_store {
     cache_page *_Atomic page[CACHE_VIEWS_MAX / CACHE_PAGE_VIEWS]; /* never freed before the end */
     uint32_t view_count, max_views, next_id;
     uint32_t next_vgen;     /* 0: the numbers are used up */
+    uint64_t quotas_used;   /* bit n: number n + 1 of L1's shares is some view's; VIEW */
     _Atomic uint32_t renumbering; /* futex word: 1 while L1 is emptied to begin anew */
 
     sync_lock listen_lock;  /* rank LISTEN; guards the table and next_listener */
@@ -250,6 +254,8 @@ CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
 
 /* ---- view.c ---- */
 CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *cfg);
+/* The root's share of the memory, once L1 is there. False: no memory. */
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_views_close(cache_store *s); /* frees all but the root's handle */
 CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const char **why);
 CELLAR_PRIVATE bool cache_view_is_named(const cellar *v); /* VIEW: not just being made */

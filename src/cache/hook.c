@@ -124,6 +124,15 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
     return cache_commit_stamped(s, hash, change, stamp);
 }
 
+/* Only while the generation lives: what a dead one left counts for nobody. */
+static unsigned cache_quota_of(void *ctx, uint32_t owner)
+{
+    const cache_store *s = ctx;
+    const cache_vgens *t = base_load_acq(&s->vgens);
+    const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
+    return CACHE_CELL_VGEN(w) == owner ? CACHE_CELL_QUOTA(w) : 0;
+}
+
 static bool cache_owner_alive(void *ctx, uint32_t owner) { return cache_vgen_alive(ctx, owner); }
 
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
@@ -132,6 +141,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->commit = cache_commit;
     out->left = cache_left;
     out->owner_alive = cache_owner_alive;
+    out->quota_of = cache_quota_of;
     out->tags_valid = cache_tags_valid;
     out->ended = s->why != NULL ? cache_why_ended : NULL;
 }

@@ -470,6 +470,11 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
     err = cache_l1_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_why; }
     s->root->l1 = s->l1;
+    err = CELLAR_E_NOMEM;
+    if (!cache_quota_root(s, cfg)) {
+        (void)cache_config_refuse(err, "no memory for the root's quota");
+        goto drop_l1;
+    }
     if (s->tier != NULL) {
         base_store_rlx(&s->told, 1u);
         l1_want_left(s->l1, true);

@@ -60,6 +60,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
         if (block != NULL) { l1_big_limbo(c, block); }
     }
     l1_live_sub(c, h->s, slot->pos, weight);
+    l1_quota_sub(c, h->s, slot->rec.owner, weight);
 }
 
 /* Threads of the parent lost between unlinking and handing over lower nothing any more; the one
@@ -399,6 +400,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     if (r.due != 0 || r.mask != 0) { (void)l1_expires(c, pos, &r, &keep_until); }
     const uint64_t weight = l1_weight(c, pos, &r);
     l1_verdict verdict;
+    bool spared = false;
     if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner)) {
         verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
     } else if (base_clock_reached(c->clock, keep_until)) {
@@ -409,7 +411,12 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         unsigned kind = (r.mask & L1_X_KIND) != 0
             ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
         verdict = l1_decide(c, s, q, l1_freq(slot.b, slot.i), kind, force);
-        if (rotate) {
+        if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
+            const l1_say say = l1_quota_judge(c, s, r.owner, weight, freed);
+            spared = say == L1_SAY_KEEP;
+            if (say == L1_SAY_DROP) { verdict.keep = false; }
+        }
+        if (rotate || (spared && !verdict.keep)) {
             verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)};
         }
     }
@@ -417,12 +424,13 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     /* What is kept must not take the last free segments from the sets that pay for them. */
     const uint32_t head = s->queue[1].head;
     const bool full = head == L1_NONE || c->seg_bytes - c->seg[head].used_bytes < r.size;
-    if (verdict.keep && !rotate && full && base_load_rlx(&c->low) == 2) {
+    if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
         verdict.keep = false;
         s->forced++;
     }
     if (verdict.keep) {
-        if (l1_log_reserve(c, s, rotate ? q : 1, r.size, &to)) {
+        const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
+        if (l1_log_reserve(c, s, stay ? q : 1, r.size, &to)) {
             if (l1_keep(c, s, pos, &r, hash, b, ver, verdict.freq, to)) { return L1_STEP_KEPT; }
             return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
         }
@@ -567,7 +575,7 @@ static l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_fr
 
 CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
 {
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     if (!l1_rotating(c, s) || s->stuck_round == s->rotate_round) { return false; }
     l1_step r = l1_rotate_once(c, s, v, &freed);
     /* Nothing to carry the living into: the sweeper takes the dead out where they lie. Once it has
@@ -690,11 +698,12 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
             if (other != NULL && sync_try(L1_STRIPE, &other->lock)) { from = other; }
         }
         bool force = ++t->examined > 16;
-        l1_freed freed = {0, 0};
+        l1_freed freed = {.spared = t->freed.spared};
         l1_step step = L1_STEP_KEPT;
         if (from == s || l1_stripe_entries(from) >= from->granted) {
             step = l1_step_any(c, from, force, v, &freed);
         }
+        t->freed.spared = freed.spared;
         t->freed.log_bytes += from == s ? freed.log_bytes : 0;
         if (from != s) {
             if (from->granted != 0 && l1_stripe_entries(from) < from->granted) {
@@ -714,7 +723,7 @@ static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
     l1_stripe *other = l1_larger_of_two(c, s, false);
     if (other == NULL || !sync_try(L1_STRIPE, &other->lock)) { return; }
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     const uint32_t before = base_load_rlx(&other->held_segs);
     for (unsigned i = 0; i < L1_HOLD_MAX && v->n < L1_VICTIMS; i++) {
         if (base_load_rlx(&other->held_segs) < before || freed.big_bytes >= c->seg_bytes) { break; }
@@ -752,6 +761,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
         return L1_ROOM_NONE;
     }
     l1_due_first(c, s, t, v);
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) { l1_quota_pay(c, s, size, t, v); }
     if (!t->paid && l1_pay(c, s, l1_toll_due(c, s, size), size, t, v) == L1_PAID_AGAIN) {
         return L1_ROOM_AGAIN;
     }
@@ -766,7 +776,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
         return L1_ROOM_AGAIN;
     }
     /* Nothing free although we paid: drop here until a whole segment comes out, then elsewhere. */
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     for (unsigned i = 0; i < L1_HOLD_MAX; i++) {
         /* Oversized blocks make room as well, once they are out of limbo: not a whole tail of
          * them. */
@@ -793,7 +803,7 @@ CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes)
 {
     l1_stripe *s = l1_larger_of_two(c, NULL, false);
     l1_victims v;
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     v.n = 0;
     sync_take(L1_STRIPE, &s->lock);
     const uint32_t before = base_load_rlx(&s->held_segs);
@@ -811,7 +821,7 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
 {
     l1_stripe *s = l1_larger_of_two(c, NULL, true);
     l1_victims v;
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     uint64_t dropped = 0;
     v.n = 0;
     sync_take(L1_STRIPE, &s->lock);

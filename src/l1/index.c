@@ -189,6 +189,7 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             base_store_rlx(&at->tag[i], (uint16_t)0);
             if (!l1_decode(c, pos, &r)) { continue; }
             l1_live_sub(c, s, pos, l1_weight(c, pos, &r));
+            l1_quota_sub(c, s, r.owner, l1_weight(c, pos, &r));
             l1_big *const block = l1_block_of(c, pos, &r);
             if (block != NULL) { l1_big_limbo(c, block); }
         }

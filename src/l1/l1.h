@@ -87,6 +87,9 @@ typedef struct l1_hooks {
     void (*left)(void *ctx, const l1_left *what);
     /* Is this owner current? Asked under the stripe lock; O(1). NULL: all are. */
     bool (*owner_alive)(void *ctx, uint32_t owner);
+    /* Whose share counts this owner's entries: 1..L1_QUOTAS; 0: nobody's. In windows; O(1), no
+     * lock. NULL: there are no shares. */
+    unsigned (*quota_of)(void *ctx, uint32_t owner);
     /* 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic callers: fps may be torn, count <=
      * 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
@@ -312,6 +315,21 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
 /* Counted switch: hand over what leaves. */
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
+/* Shares of some owners (quota.c). The caller keeps calls for one number apart. */
+#define L1_QUOTAS 63u
+typedef struct l1_share {
+    uint64_t bytes, entries; /* held now */
+    uint64_t floor, ceiling; /* in bytes; 0 and UINT64_MAX: none */
+    uint64_t breached;       /* records dropped although their owner was under its floor */
+    uint32_t least_pct, most_pct;
+} l1_share;
+CELLAR_PRIVATE bool l1_quotas_open(l1 *c); /* before the first is given out; false: no memory */
+/* From now on it counts this owner, who has no entry yet and is nobody's name yet. */
+CELLAR_PRIVATE void l1_quota_owner(l1 *c, unsigned number, uint32_t owner);
+CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct);
+CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c); /* sum of the least shares, per cent */
+CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
+
 /* What other budgets would give, by a sample: hit ratios at so many per cent of this one. */
 #define L1_ADVICE 8
 #define L1_ADVICE_PCT { 25, 50, 71, 100, 141, 200, 400, 800 }
