@@ -6,7 +6,7 @@
  *                -> the listeners whose mask and view fit, in the order they came
  * INVARIANTS L1 hands each end over once; a listener's `running` counts the snapshots that name it,
  *            so its place is free only when nobody may call it any more. told = listeners alive,
- *            one more with a tier; while it is 0 L1 does not hand over at all.
+ *            one more with a tier, which L1 hands what is evicted and nothing else.
  * LOCKING    LISTEN for the table; dropped before any listener runs. VIEW, briefly, for the view.
  * WHO        completes an unlisten: whoever brings `running` to 0 after it was marked dead frees
  *            the
@@ -27,10 +27,8 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
     case L1_LEFT_REPLACED:
         return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
     case L1_LEFT_DELETED: /* by a put: its new value found no place, the old one is not served */
-        if (frame != NULL && frame->matched) { return CELLAR_CAUSE_GLOB; }
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
     case L1_LEFT_CLEARED: return dead_by;
-    case L1_LEFT_TAG: return CELLAR_CAUSE_TAG;
     }
     return CELLAR_CAUSE_NONE;
 }

@@ -188,7 +188,6 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
     l1_samples_close(c);
     l1_shadow_close(c);
-    l1_quotas_close(c);
     base_free(a, BASE_MOD_GHOST, c->ghosts, c->ghost_bytes);
     base_free(a, BASE_MOD_PIN, c->pin, c->pin_bytes);
     base_free(a, BASE_MOD_STORE, c->stripe_block, c->stripe_block_bytes);
@@ -336,6 +335,11 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
         /* Without shadows the rule that loses least when it is wrong, also in a tiny cache. */
         base_store_rlx(&c->rule, l1_shadow_open(c) ? 0u : (uint32_t)L1_RULE_FIXED);
     }
+}
+
+CELLAR_PRIVATE void l1_want_evicted(l1 *c, bool on)
+{
+    if (on) { base_add_ar(&c->want_evicted, 1u); } else { base_sub_ar(&c->want_evicted, 1u); }
 }
 
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on)
@@ -491,7 +495,6 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         sync_take(L1_STRIPE, &s->lock);
         if (c->forked) { l1_mend_stripe(c, s); }
         wrong = l1_audit_stripe(c, s, live, &segs);
-        if (wrong == NULL) { wrong = l1_quota_audit(c, s); }
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
         entries += L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +

@@ -17,7 +17,6 @@
 #include "l2/l2_int.h"
 
 #define L2_ERA_BITS 170u
-#define L2_GATE_NS UINT64_C(1000000) /* of patience, before somebody asks after the disk */
 enum { L2_ERA_CLEAR, L2_ERA_USED, L2_ERA_DROPPED };
 
 CELLAR_PRIVATE bool l2_gates_open(l2 *d, uint64_t objects)
@@ -39,16 +38,6 @@ CELLAR_PRIVATE void l2_gates_close(l2 *d)
               (size_t)d->line_count * sizeof *d->lines);
     d->gates = NULL;
     d->lines = NULL;
-}
-
-CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_UNCHECKED;
-CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g)
-{
-    if (sync_try(L2_GATE, &g->lock)) { return true; }
-    while (!sync_until(L2_GATE, &g->lock, base_now_ns() + L2_GATE_NS)) {
-        if (l2_frozen(d)) { return false; }
-    }
-    return true;
 }
 
 /* ---- memo ---- */
@@ -79,39 +68,44 @@ CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48)
 
 /* ---- filter ---- */
 
-/* The four bits of a key in its line, as word masks. */
-static l2_filter_line *l2_line_of(const l2 *d, uint64_t h48, uint32_t era, uint64_t mask[8])
+/* A key's line; *bits: 16 for each of its four bits in an era, turned into a place by l2_bit_at. */
+static l2_filter_line *l2_line_of(const l2 *d, uint64_t h48, uint64_t *bits)
 {
     const uint64_t h = base_mix64(h48 ^ UINT64_C(0x66696c746572));
-    const uint32_t line = (uint32_t)(((h >> 32) * d->line_count) >> 32);
-    uint64_t bits = base_mix64(h);
-    memset(mask, 0, 8 * sizeof mask[0]);
-    for (int i = 0; i < 4; i++, bits >>= 16) {
-        const uint32_t at = era * L2_ERA_BITS + (uint32_t)((bits & 0xffffu) * L2_ERA_BITS >> 16);
-        mask[at / 64] |= (uint64_t)1 << (at % 64);
-    }
-    return &d->lines[line];
+    *bits = base_mix64(h);
+    return &d->lines[((h >> 32) * d->line_count) >> 32];
+}
+
+static uint32_t l2_bit_at(uint64_t bits, uint32_t n)
+{
+    return (uint32_t)((bits >> (16 * n) & 0xffffu) * L2_ERA_BITS >> 16);
 }
 
 CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era)
 {
-    uint64_t mask[8];
-    l2_filter_line *line = l2_line_of(d, h48, era, mask);
-    for (int i = 0; i < 8; i++) {
-        if ((base_load_rlx(&line->w[i]) & mask[i]) != mask[i]) {
-            (void)base_or_sc(&line->w[i], mask[i]);
+    uint64_t bits;
+    l2_filter_line *line = l2_line_of(d, h48, &bits);
+    for (uint32_t n = 0; n < 4; n++) {
+        const uint32_t at = era * L2_ERA_BITS + l2_bit_at(bits, n);
+        const uint64_t mask = (uint64_t)1 << (at % 64);
+        if ((base_load_rlx(&line->w[at / 64]) & mask) == 0) {
+            (void)base_or_sc(&line->w[at / 64], mask);
         }
     }
 }
 
+/* The bits of an era one by one: of a key that was never stored the first is mostly absent. */
 CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48)
 {
+    uint64_t bits;
+    const l2_filter_line *line = l2_line_of(d, h48, &bits);
     for (uint32_t era = 0; era < L2_ERAS; era++) {
-        uint64_t mask[8];
-        const l2_filter_line *line = l2_line_of(d, h48, era, mask);
-        uint64_t absent = 0;
-        for (int i = 0; i < 8; i++) { absent |= mask[i] & ~base_load_rlx(&line->w[i]); }
-        if (absent == 0) { return true; }
+        uint32_t n = 0;
+        for (; n < 4; n++) {
+            const uint32_t at = era * L2_ERA_BITS + l2_bit_at(bits, n);
+            if ((base_load_rlx(&line->w[at / 64]) >> (at % 64) & 1) == 0) { break; }
+        }
+        if (n == 4) { return true; }
     }
     return false;
 }

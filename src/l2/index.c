@@ -125,6 +125,7 @@ static _Atomic uint64_t *l2_bucket(const l2 *d, uint32_t shard, uint32_t bucket)
 
 static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_class *c)
 {
+    BASE_PREFETCH(l2_bucket(d, c->shard, c->b2)); /* both lines come from memory at once */
     for (uint32_t b = 0; b < 2; b++) {
         _Atomic uint64_t *way = l2_bucket(d, c->shard, b == 0 ? c->b1 : c->b2);
         for (uint32_t i = 0; i < L2_WAYS; i++) {
@@ -138,10 +139,15 @@ static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_class *c)
 CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48)
 {
     const l2_class c = l2_class_of(d, h48);
-    for (int round = 0; round < 2; round++) { /* a word that moved from the second to the first */
+    const l2_shard *s = &d->index.shard[c.shard];
+    for (int round = 0; round < 2; round++) {
+        const uint32_t moves = base_load_acq(&s->moves); /* release in l2_way_kick */
         const _Atomic uint64_t *way = l2_way_find(d, &c);
         const uint64_t w = way != NULL ? base_load_acq(way) : 0;
         if (w != 0 && L2_TAG(w) == c.tag) { return w; }
+        /* It may have moved from the bucket not yet looked at to the one that was. Who saw it gone
+         * (acquire) sees the count that was odd before, too. */
+        if ((moves & 1) == 0 && base_load_acq(&s->moves) == moves && way == NULL) { break; }
     }
     return 0;
 }
@@ -181,12 +187,15 @@ static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket)
         at = next;
     }
     if (hole == NULL) { return NULL; }
+    _Atomic uint32_t *moves = &d->index.shard[shard].moves;
+    base_store_rel(moves, base_load_rlx(moves) + 1);
     while (n > 0) { /* the new place first, then the old one is cleared */
         n--;
         base_store_rel(hole, base_load_rlx(path[n]));
         base_store_rel(path[n], (uint64_t)0);
         hole = path[n];
     }
+    base_store_rel(moves, base_load_rlx(moves) + 1); /* acquire in l2_index_find */
     return hole;
 }
 
