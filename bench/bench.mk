@@ -23,20 +23,29 @@ BENCH_WARN    = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototyp
 BENCH_GLIB   := $(shell pkg-config --exists glib-2.0 2>/dev/null && echo 1 || echo 0)
 BENCH_GLIB_I := $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --cflags-only-I glib-2.0))
 BENCH_PEERS   = raw uthash cellar $(if $(filter 1,$(BENCH_GLIB)),glib)
+BENCH_ROCKS  := $(shell echo '$(hash)include <rocksdb/c.h>' | $(BENCH_CC) -E - >/dev/null 2>&1 && \
+                  echo 1 || echo 0)
+BENCH_LMDB   := $(shell echo '$(hash)include <lmdb.h>' | $(BENCH_CC) -E - >/dev/null 2>&1 && \
+                  echo 1 || echo 0)
+BENCH_DISKS   = cellar $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
 BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c) bench/peers/registry.c \
-                $(BENCH_PEERS:%=bench/peers/%/subject.c)
-BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) $(BENCH_GLIB)
+                $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c)
+BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) $(BENCH_GLIB) \
+                $(BENCH_ROCKS) $(BENCH_LMDB)
 BENCH_OBJ     = $(BENCH_B)/o
-BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/cellar.o
+BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/cellar.o \
+                $(BENCH_OBJ)/l2lib.o
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
 BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
-                -DBENCH_HAVE_GLIB=$(BENCH_GLIB) '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
-BENCH_LIBS    = $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) -lm
+                -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
+                -DBENCH_HAVE_LMDB=$(BENCH_LMDB) '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
+BENCH_LIBS    = $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) \
+                $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) -lm
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
                 $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
-                $(if $(filter 1,$(FULL)),--full) $(if $(filter 1,$(EVERYONE)),--everyone)
+                $(if $(filter 1,$(FULL)),--full)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
 BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/table.awk \
                 bench/report/targets.tsv
@@ -59,6 +68,15 @@ $(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
 $(BENCH_OBJ)/hash.o: src/base/hash.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
+# The library once more, with the names of its disk level and no others.
+BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_sync l2_hash_key l2_stats_get l2_inspect \
+                base_account_init \
+                base_log_init
+$(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
+	$(bench_say) CC "dist/cellar.c (bench, l2 alone)"
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)$(BENCH_COMPILE) '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
+	$(BENCH_Q)objcopy $(BENCH_L2_NAMES:%=-G %) $@
 $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(bench_say) CC "bench/$*"
 	$(BENCH_Q)mkdir -p $(@D)
@@ -83,10 +101,18 @@ bench: $(BENCH_B)/cellar-bench
 	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); fi; exit $$status
 endif
 
-# Peers of other languages: processes that time their own windows. What cannot be built is said with
-# its tool's own words and left out; the suites then print a skip line.
+# Peers of other languages: processes that time their own windows. What cannot be built is said and
+# left out; the suite then prints a skip line.
+BENCH_DRIVERS = $(BENCH_B)/peers/governor $(BENCH_B)/peers/xtimerate
 bench-drivers:
-	$(BENCH_Q)sh bench/peers/build.sh $(BENCH_B) $(DRIVERS)
+	$(BENCH_Q)mkdir -p $(BENCH_B)/peers
+	$(BENCH_Q)if command -v cargo >/dev/null 2>&1 && (cd bench/peers/governor && \
+	  cargo build -q --release --locked --target-dir '$(CURDIR)/$(BENCH_B)/cargo'); then \
+	  cp $(BENCH_B)/cargo/release/governor-driver $(BENCH_B)/peers/governor; \
+	  else echo 'bench: no cargo, or no way to its registry: peer governor is left out'; fi
+	$(BENCH_Q)if command -v go >/dev/null 2>&1 && (cd bench/peers/xtimerate && \
+	  go build -mod=readonly -o '$(CURDIR)/$(BENCH_B)/peers/xtimerate' .); then :; \
+	  else echo 'bench: no go, or no way to its proxy: peer xtimerate is left out'; fi
 .PHONY: bench-drivers
 
 ## bench-report: figures of the last runs against their floors; tables of bench/README.md, plots

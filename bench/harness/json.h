@@ -10,7 +10,6 @@
 /* One published figure. NULL and NAN fields are left out of the line. */
 typedef struct json_row {
     const char *bench, *subject, *workload;
-    const char *version;           /* of the subject; NULL: not known */
     const char *metric;            /* one of JSON_METRICS; the unit follows from it */
     const char *vs;                /* reference of `ratio`, p25, p75; NULL: they describe value */
     const char *clock;             /* "wall" or "cpu" */
@@ -38,7 +37,12 @@ typedef struct json_row {
     X("lock_pair", "Mops/s", 'h') X("check", "Mops/s", 'h') X("check_at", "Mops/s", 'h')    \
     X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l')     \
     X("load_hit", "x", 'h') X("load_miss_over", "ns", 'l') X("load_calls", "calls", 'l')    \
-    X("load_last_us", "us", 'l') X("load_bare_us", "us", 'l') X("load_last_x", "x", 'l')
+    X("load_last_us", "us", 'l') X("load_bare_us", "us", 'l') X("load_last_x", "x", 'l')    \
+    X("l2_put", "MB/s", 'h') X("l2_written", "x", 'l') X("l2_put_p50", "ns", 'l')           \
+    X("l2_put_p99", "ns", 'l') X("l2_put_p999", "ns", 'l') X("l2_get_hot", "gets/s", 'h')   \
+    X("l2_get_cold", "gets/s", 'h') X("l2_reopen_ms", "ms", 'l') X("l2_reopen", "x", 'l')   \
+    X("l2_key_bytes", "B", 'l') X("l2_keys_lost", "%", 'l') X("l2_flip_left", "%", 'h')     \
+    X("l2_flip_wrong", "values", 'l') X("l2_l1_speed", "x", 'h') X("l2_l1_more_ns", "ns", 'l')
 
 bool json_metric_known(const char *metric);
 const char *json_metric_unit(const char *metric);     /* "" when unknown */

@@ -1,3 +1,0 @@
-module cellar/driver
-
-go 1.24

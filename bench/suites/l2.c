@@ -1,0 +1,733 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l2: the disk level beside RocksDB, its BlobDB and LMDB; and what it costs the level above it.
+ *
+ * ROWS       put      keys in random order into a new store, until all is synced: MB/s, bytes
+ *                     written by the process a byte put, time of one put
+ *            get      hot: all subjects open, data in the page cache, windows in turn. Cold: files
+ *                     synced and dropped from the page cache, stores opened anew.
+ *            reopen   of a store whose process ended without a word, and of a closed one, until
+ *                     the index is complete, beside reading footers and trailers alone
+ *            memory   index and filter a key, at the load the index is made for; keys lost
+ *            flips    one random bit a megabyte of a closed store: what is left; wrong values
+ *            L1       the whole cache with and without a disk level, on / off in turn
+ * ROUNDS     the subjects of a round one after another, each round in another order; ratios within
+ *            a round. A store of a round is removed after it.
+ * FAIRNESS   peers/disk.h. Ours is asked below L1: in a cache L1 would answer first. Its puts are
+ *            tried until they are taken; a cache would drop what the disk cannot take.
+ * WRITTEN    write_bytes of /proc/self/io: also pages that the kernel writes later.
+ * VARIABLE   BENCH_L2="get l1": only these of put get reopen flip l1 slow.
+ * LIMITS     a 1 MB/s writer needs minutes: FULL=1. 10 M keys to reopen: FULL=1, else 1 M. */
+#include "bench/suites/suite.h"
+
+#include "bench/harness/json.h"
+
+#if BENCH_HAVE_CELLAR
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/harness/hist.h"
+#include "bench/harness/host.h"
+#include "bench/harness/verify.h"
+#include "bench/peers/disk.h"
+#include "cellar.h"
+
+#define DISK_KEY 16u
+#define DISK_VALUE_MAX ((size_t)64 << 10)
+#define DISK_ROUNDS_MAX 32u
+#define DISK_SUBJECTS 4u
+#define DISK_OURS 0u
+
+typedef struct disk_entry {
+    const disk_subject *subject; /* NULL: `missing` says why */
+    const char *name, *missing;
+} disk_entry;
+
+static const disk_entry disk_entries[DISK_SUBJECTS] = {
+    { &disk_cellar, "cellar", NULL },
+#if BENCH_HAVE_ROCKSDB
+    { &disk_rocksdb, "rocksdb", NULL },
+    { &disk_rocksblob, "rocksblob", NULL },
+#else
+    { NULL, "rocksdb", "rocksdb/c.h not found (librocksdb-dev)" },
+    { NULL, "rocksblob", "rocksdb/c.h not found (librocksdb-dev)" },
+#endif
+#if BENCH_HAVE_LMDB
+    { &disk_lmdb, "lmdb", NULL },
+#else
+    { NULL, "lmdb", "lmdb.h not found (liblmdb-dev)" },
+#endif
+};
+
+typedef struct disk_bench {
+    const cell_options *o;
+    char dir[DISK_SUBJECTS][256];
+    unsigned char value[DISK_VALUE_MAX], got[DISK_VALUE_MAX];
+    uint64_t seed;
+    int status;
+} disk_bench;
+
+/* ---- folders ---- */
+
+static void disk_each_file(const char *dir, void (*fn)(const char *path))
+{
+    char path[600];
+    DIR *d = opendir(dir);
+    if (d == NULL) {
+        return;
+    }
+    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        if (e->d_name[0] != '.') {
+            snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+            fn(path);
+        }
+    }
+    closedir(d);
+}
+
+static void disk_unlink(const char *path) { (void)unlink(path); }
+
+static void disk_drop_pages(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fdatasync(fd);
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        (void)close(fd);
+    }
+}
+
+static void disk_clear(const char *dir)
+{
+    disk_each_file(dir, disk_unlink);
+    (void)rmdir(dir);
+    (void)mkdir(dir, 0700);
+}
+
+static uint64_t disk_written(void)
+{
+    char line[128];
+    uint64_t n = 0;
+    FILE *f = fopen("/proc/self/io", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, "write_bytes: ", 13) == 0) {
+            n = strtoull(line + 13, NULL, 10);
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return n;
+}
+
+/* ---- one store ---- */
+
+static disk_cfg disk_config(const disk_bench *b, uint32_t s, uint64_t keys, uint32_t value_len)
+{
+    return (disk_cfg){ .dir = b->dir[s], .keys = keys, .bytes = keys * (value_len + DISK_KEY),
+                       .memory_bytes = (uint64_t)256 << 20, .value_len = value_len };
+}
+
+static bool disk_put_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
+                         uint32_t value_len)
+{
+    unsigned char key[VERIFY_KEY_MAX];
+    verify_make_key(key, id, DISK_KEY);
+    verify_stamp(b->value, value_len, id);
+    return s->put(store, key, DISK_KEY, b->value, value_len);
+}
+
+/* 1, 0, -1: hit, miss, wrong. */
+static int disk_get_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
+                        uint32_t value_len)
+{
+    unsigned char key[VERIFY_KEY_MAX];
+    size_t len = 0;
+    verify_make_key(key, id, DISK_KEY);
+    const int hit = s->get(store, key, DISK_KEY, b->got, sizeof b->got, &len);
+    return hit <= 0 ? hit : verify_value(b->got, len, id, value_len) ? 1 : -1;
+}
+
+static void disk_wrong(disk_bench *b, const char *subject, const char *what)
+{
+    json_say("l2", subject, what, "crash", "an error or a wrong value");
+    b->status = CELL_WRONG;
+}
+
+static void disk_row(const char *subject, const char *name, const char *metric, const char *vs,
+                     const double *values, const double *ratios, uint32_t rounds)
+{
+    double v[DISK_ROUNDS_MAX], r[DISK_ROUNDS_MAX];
+    json_row row;
+    json_row_init(&row);
+    memcpy(v, values, rounds * sizeof *v);
+    row.bench = "l2";
+    row.subject = subject;
+    row.workload = name;
+    row.metric = metric;
+    row.clock = "wall";
+    row.regime = "cold";
+    row.rounds = rounds;
+    row.value = cell_quantile(v, rounds, 0.5);
+    row.best = cell_quantile(v, rounds, json_metric_lower_is_better(metric) ? 0 : 1);
+    row.p25 = cell_quantile(v, rounds, 0.25);
+    row.p75 = cell_quantile(v, rounds, 0.75);
+    printf("%-11s %-15s %-9s %11.4g %-7s", metric, name, subject, row.value,
+           json_metric_unit(metric));
+    if (vs != NULL) {
+        memcpy(r, ratios, rounds * sizeof *r);
+        row.vs = vs;
+        row.ratio = cell_quantile(r, rounds, 0.5);
+        row.p25 = cell_quantile(r, rounds, 0.25);
+        row.p75 = cell_quantile(r, rounds, 0.75);
+        printf(" %6.2f x %s", row.ratio, vs);
+    }
+    printf("  [%.4g %.4g]\n", row.p25, row.p75);
+    fflush(stdout);
+    json_write(&row);
+}
+
+/* Ours beside each peer that has figures, and each of those alone. */
+static void disk_rows(const char *name, const char *metric,
+                      double of[DISK_SUBJECTS][DISK_ROUNDS_MAX], const bool have[DISK_SUBJECTS],
+                      uint32_t rounds)
+{
+    disk_row("cellar", name, metric, NULL, of[DISK_OURS], NULL, rounds);
+    for (uint32_t s = DISK_OURS + 1; s < DISK_SUBJECTS; s++) {
+        double ratio[DISK_ROUNDS_MAX];
+        if (!have[s]) {
+            continue;
+        }
+        for (uint32_t r = 0; r < rounds; r++) {
+            ratio[r] = of[DISK_OURS][r] / of[s][r];
+        }
+        disk_row(disk_entries[s].name, name, metric, NULL, of[s], NULL, rounds);
+        disk_row("cellar", name, metric, disk_entries[s].name, of[DISK_OURS], ratio, rounds);
+    }
+}
+
+/* ---- put ---- */
+
+typedef struct disk_put_figures { double mb_s, waf, p50, p99, p999; } disk_put_figures;
+
+static double disk_percentile(const hist *h, double q)
+{
+    uint64_t sum = 0;
+    const uint64_t want = (uint64_t)(q * (double)h->count);
+    uint32_t i = 0;
+    for (; i + 1 < HIST_SLOTS && sum + h->slot[i] <= want; i++) {
+        sum += h->slot[i];
+    }
+    const uint32_t octave = i < 2 * HIST_STEPS ? 0 : i / HIST_STEPS - 1;
+    const uint64_t low = octave == 0 ? i : (uint64_t)(i - octave * HIST_STEPS) << octave;
+    return (double)low * host_ns_per_tick();
+}
+
+static bool disk_fill(disk_bench *b, uint32_t i, uint64_t keys, uint32_t value_len,
+                      disk_put_figures *out)
+{
+    static hist h;
+    const disk_subject *s = disk_entries[i].subject;
+    const disk_cfg cfg = disk_config(b, i, keys, value_len);
+    disk_clear(b->dir[i]);
+    void *store = s->open(&cfg);
+    if (store == NULL) {
+        return false;
+    }
+    memset(&h, 0, sizeof h);
+    const uint64_t written = disk_written(), start = host_wall_ns();
+    bool ok = true;
+    for (uint64_t id = 0; id < keys && ok; id++) {
+        const uint64_t t = host_ticks();
+        ok = disk_put_one(b, s, store, id, value_len);
+        h.slot[hist_slot(host_ticks() - t)]++;
+        h.count++;
+    }
+    ok = s->settle(store) && ok;
+    const double ns = (double)(host_wall_ns() - start);
+    s->close(store);
+    out->mb_s = (double)cfg.bytes * 1e3 / ns;
+    out->waf = (double)(disk_written() - written) / (double)cfg.bytes;
+    out->p50 = disk_percentile(&h, 0.5);
+    out->p99 = disk_percentile(&h, 0.99);
+    out->p999 = disk_percentile(&h, 0.999);
+    return ok;
+}
+
+static void disk_put_rows(disk_bench *b, const char *name, uint64_t keys, uint32_t value_len,
+                          uint32_t rounds)
+{
+    static double mb_s[DISK_SUBJECTS][DISK_ROUNDS_MAX], waf[DISK_SUBJECTS][DISK_ROUNDS_MAX],
+        p50[DISK_SUBJECTS][DISK_ROUNDS_MAX], p99[DISK_SUBJECTS][DISK_ROUNDS_MAX],
+        p999[DISK_SUBJECTS][DISK_ROUNDS_MAX];
+    bool have[DISK_SUBJECTS];
+    for (uint32_t r = 0; r < rounds; r++) {
+        for (uint32_t n = 0; n < DISK_SUBJECTS; n++) {
+            const uint32_t s = (n + r) % DISK_SUBJECTS;
+            disk_put_figures f = { 0, 0, 0, 0, 0 };
+            have[s] = disk_entries[s].subject != NULL;
+            if (have[s] && !disk_fill(b, s, keys, value_len, &f)) {
+                disk_wrong(b, disk_entries[s].name, name);
+            }
+            mb_s[s][r] = f.mb_s;
+            waf[s][r] = f.waf;
+            p50[s][r] = f.p50;
+            p99[s][r] = f.p99;
+            p999[s][r] = f.p999;
+        }
+    }
+    disk_rows(name, "l2_put", mb_s, have, rounds);
+    disk_rows(name, "l2_written", waf, have, rounds);
+    disk_rows(name, "l2_put_p50", p50, have, rounds);
+    disk_rows(name, "l2_put_p99", p99, have, rounds);
+    disk_rows(name, "l2_put_p999", p999, have, rounds);
+}
+
+/* ---- get ---- */
+
+static uint64_t disk_draw(disk_bench *b, uint64_t n)
+{
+    b->seed = verify_mix64(b->seed + UINT64_C(0x9e3779b97f4a7c15));
+    return (uint64_t)(((b->seed >> 32) * n) >> 32);
+}
+
+/* Gets a second for about `ms`; 0: a wrong value. */
+static double disk_window(disk_bench *b, uint32_t i, void *store, uint64_t keys, uint32_t value_len,
+                          uint32_t ms, uint64_t *missed)
+{
+    const uint64_t start = host_wall_ns(), end = start + ms * UINT64_C(1000000);
+    uint64_t n = 0, now;
+    do {
+        for (int k = 0; k < 16; k++, n++) {
+            const int hit = disk_get_one(b, disk_entries[i].subject, store, disk_draw(b, keys),
+                                         value_len);
+            *missed += hit == 0;
+            if (hit < 0) {
+                return 0;
+            }
+        }
+        now = host_wall_ns();
+    } while (now < end);
+    return (double)n * 1e9 / (double)(now - start);
+}
+
+/* Until the index is complete: what is not read yet is a miss. */
+static void disk_warm(void *store)
+{
+    disk_figures f = { .warming = true };
+    while (f.warming) {
+        const struct timespec pause = { 0, 100000 };
+        nanosleep(&pause, NULL);
+        disk_cellar_figures(store, &f);
+    }
+}
+
+static void disk_get_rows(disk_bench *b, const char *name, uint64_t keys, uint32_t value_len,
+                          uint32_t rounds, bool cold)
+{
+    static double of[DISK_SUBJECTS][DISK_ROUNDS_MAX];
+    void *store[DISK_SUBJECTS];
+    bool have[DISK_SUBJECTS];
+    uint64_t missed = 0;
+    disk_put_figures f;
+    for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
+        const disk_cfg cfg = disk_config(b, s, keys, value_len);
+        have[s] = disk_entries[s].subject != NULL && !(cold && disk_entries[s].subject->mapped) &&
+                  disk_fill(b, s, keys, value_len, &f);
+        store[s] = have[s] ? disk_entries[s].subject->open(&cfg) : NULL;
+        have[s] = store[s] != NULL;
+        if (have[s] && s == DISK_OURS) {
+            disk_warm(store[s]);
+        }
+        for (uint64_t id = 0; have[s] && !cold && id < keys; id++) {
+            (void)disk_get_one(b, disk_entries[s].subject, store[s], id, value_len);
+        }
+    }
+    for (uint32_t r = 0; r < rounds; r++) {
+        for (uint32_t n = 0; n < DISK_SUBJECTS; n++) {
+            const uint32_t s = (n + r) % DISK_SUBJECTS;
+            if (!have[s]) {
+                continue;
+            }
+            if (cold) {
+                const disk_cfg cfg = disk_config(b, s, keys, value_len);
+                disk_entries[s].subject->close(store[s]);
+                store[s] = disk_entries[s].subject->open(&cfg);
+                if (store[s] != NULL && s == DISK_OURS) {
+                    disk_warm(store[s]);
+                }
+                disk_each_file(b->dir[s], disk_drop_pages);
+            }
+            of[s][r] = store[s] != NULL ? disk_window(b, s, store[s], keys, value_len,
+                                                      cold ? 150 : b->o->window_ms, &missed) : 0;
+            if (of[s][r] == 0) {
+                disk_wrong(b, disk_entries[s].name, name);
+            }
+        }
+    }
+    for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
+        if (store[s] != NULL) {
+            disk_entries[s].subject->close(store[s]);
+        }
+        disk_clear(b->dir[s]);
+    }
+    if (missed > 0) {
+        printf("%s: %" PRIu64 " gets missed (keys that share a word of the index)\n", name, missed);
+    }
+    disk_rows(name, cold ? "l2_get_cold" : "l2_get_hot", of, have, rounds);
+}
+
+/* ---- memory, reopen ---- */
+
+/* In a process of its own, so that it can end without a word. */
+static bool disk_fill_apart(disk_bench *b, const disk_cfg *cfg, bool close_it, double *bytes_a_key,
+                            double *lost)
+{
+    int pipe_fd[2];
+    double figures[2] = { NAN, NAN };
+    fflush(stdout);
+    if (pipe(pipe_fd) != 0) {
+        return false;
+    }
+    const pid_t child = fork();
+    if (child == 0) {
+        void *store = disk_cellar.open(cfg);
+        bool ok = store != NULL;
+        uint64_t missed = 0;
+        for (uint64_t id = 0; id < cfg->keys && ok; id++) {
+            ok = disk_put_one(b, &disk_cellar, store, id, cfg->value_len);
+        }
+        for (uint64_t id = 0; id < cfg->keys && ok; id++) {
+            const int hit = disk_get_one(b, &disk_cellar, store, id, cfg->value_len);
+            missed += hit == 0;
+            ok = hit >= 0;
+        }
+        if (ok) {
+            disk_figures f;
+            disk_cellar_figures(store, &f);
+            figures[0] = (double)(f.index_bytes + f.filter_bytes) / (double)cfg->keys;
+            figures[1] = (double)missed / (double)cfg->keys;
+            ok = write(pipe_fd[1], figures, sizeof figures) == (ssize_t)sizeof figures;
+        }
+        if (ok && close_it) {
+            disk_cellar.close(store);
+        }
+        _exit(ok ? 0 : 1);
+    }
+    int status = 1;
+    (void)close(pipe_fd[1]);
+    const bool ok = child > 0 && waitpid(child, &status, 0) == child && status == 0 &&
+                    read(pipe_fd[0], figures, sizeof figures) == (ssize_t)sizeof figures;
+    (void)close(pipe_fd[0]);
+    *bytes_a_key = figures[0];
+    *lost = figures[1] * 100;
+    return ok;
+}
+
+/* Footers and trailers of each place, in order, one thread: ns. */
+static double disk_read_footers(const char *dir)
+{
+    static unsigned char page[(size_t)1 << 20];
+    char path[600];
+    uint32_t seg_bytes = 0, segs = 0;
+    snprintf(path, sizeof path, "%s/SUPER", dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || pread(fd, page, 4096, 4096) != 4096) {
+        return NAN;
+    }
+    (void)close(fd);
+    memcpy(&seg_bytes, page + 144, 4); /* l2/form.c, SUPER */
+    memcpy(&segs, page + 148, 4);
+    snprintf(path, sizeof path, "%s/data.seg", dir);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    const uint64_t start = host_wall_ns();
+    for (uint64_t i = 0; i < segs && fd >= 0; i++) {
+        const uint64_t end = (i + 1) * seg_bytes;
+        uint32_t pages = 0;
+        if (pread(fd, page, 4096, (off_t)(end - 4096)) != 4096) {
+            break;
+        }
+        memcpy(&pages, page + 32, 4);
+        for (uint64_t at = end - 4096 - (uint64_t)pages * 4096; pages > 0 && pages < 4096;) {
+            const size_t n = pages > 256 ? sizeof page : (size_t)pages * 4096;
+            if (pread(fd, page, n, (off_t)at) != (ssize_t)n) {
+                break;
+            }
+            at += n;
+            pages -= (uint32_t)(n / 4096);
+        }
+    }
+    const double ns = (double)(host_wall_ns() - start);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return ns;
+}
+
+static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
+{
+    disk_cfg cfg = disk_config(b, DISK_OURS, keys, 100);
+    double ratio[DISK_ROUNDS_MAX], ms[DISK_ROUNDS_MAX], bytes = NAN, lost = NAN;
+    cfg.exact = true;
+    cfg.bytes += keys * 64; /* records, footers, and a little room: nothing is reclaimed */
+    cfg.memory_bytes = keys * 48;
+    for (int closed = 0; closed < 2; closed++) {
+        disk_clear(cfg.dir);
+        if (!disk_fill_apart(b, &cfg, closed != 0, &bytes, &lost)) {
+            disk_wrong(b, "cellar", "reopen");
+            return;
+        }
+        for (uint32_t r = 0; r < rounds; r++) {
+            disk_each_file(cfg.dir, disk_drop_pages);
+            const double footers = disk_read_footers(cfg.dir);
+            disk_each_file(cfg.dir, disk_drop_pages);
+            const uint64_t start = host_wall_ns();
+            void *store = disk_cellar.open(&cfg);
+            if (store != NULL) {
+                disk_warm(store);
+            }
+            const double ns = (double)(host_wall_ns() - start);
+            ms[r] = ns / 1e6;
+            ratio[r] = ns / footers;
+            if (store == NULL) {
+                disk_wrong(b, "cellar", "reopen");
+                return;
+            }
+            disk_cellar.close(store);
+            if (closed == 0 && r + 1 < rounds) { /* killed anew */
+                disk_clear(cfg.dir);
+                (void)disk_fill_apart(b, &cfg, false, &bytes, &lost);
+            }
+        }
+        disk_row("cellar", closed != 0 ? "closed" : "killed", "l2_reopen_ms", NULL, ms, NULL, rounds);
+        disk_row("cellar", closed != 0 ? "closed" : "killed", "l2_reopen", NULL, ratio, NULL, rounds);
+    }
+    disk_row("cellar", "keys100", "l2_key_bytes", NULL, &bytes, NULL, 1);
+    disk_row("cellar", "keys100", "l2_keys_lost", NULL, &lost, NULL, 1);
+    disk_clear(cfg.dir);
+}
+
+/* ---- flipped bits ---- */
+
+/* Values found, and wrong ones. The tier takes itself away for a while when more than one read in a
+ * hundred is damaged: what is found then is told by the inspector, which reads every record. */
+static uint64_t disk_found(disk_bench *b, const disk_cfg *cfg, uint64_t *wrong)
+{
+    const uint64_t live = disk_cellar_live(cfg->dir);
+    void *store = disk_cellar.open(cfg);
+    if (store != NULL) {
+        disk_warm(store);
+    }
+    for (uint64_t id = 0; id < cfg->keys && store != NULL; id++) {
+        *wrong += disk_get_one(b, &disk_cellar, store, id, cfg->value_len) < 0;
+    }
+    if (store != NULL) {
+        disk_cellar.close(store);
+    }
+    return live;
+}
+
+static void disk_flip_rows(disk_bench *b, const char *name, uint64_t keys, uint32_t value_len)
+{
+    const disk_cfg cfg = disk_config(b, DISK_OURS, keys, value_len);
+    disk_put_figures f;
+    uint64_t wrong = 0;
+    char path[600];
+    if (!disk_fill(b, DISK_OURS, keys, value_len, &f)) {
+        disk_wrong(b, "cellar", name);
+        return;
+    }
+    const uint64_t before = disk_found(b, &cfg, &wrong);
+    snprintf(path, sizeof path, "%s/data.seg", cfg.dir);
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    for (uint64_t n = 0; n < cfg.bytes >> 20 && fd >= 0; n++) {
+        const uint64_t bit = disk_draw(b, UINT32_MAX) * 8 % (cfg.bytes * 8) + disk_draw(b, 8);
+        unsigned char c = 0;
+        if (pread(fd, &c, 1, (off_t)(bit / 8)) == 1) {
+            c ^= (unsigned char)(1u << (bit % 8));
+            (void)!pwrite(fd, &c, 1, (off_t)(bit / 8));
+        }
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    const double left = 100.0 * (double)disk_found(b, &cfg, &wrong) / (double)before;
+    const double bad = (double)wrong;
+    disk_row("cellar", name, "l2_flip_left", NULL, &left, NULL, 1);
+    disk_row("cellar", name, "l2_flip_wrong", NULL, &bad, NULL, 1);
+    disk_clear(cfg.dir);
+}
+
+/* ---- what it costs L1 ---- */
+
+enum { DISK_HIT, DISK_SET, DISK_DEL, DISK_MISS, DISK_COSTS };
+static const char *const disk_cost_name[DISK_COSTS] = { "l1_hit", "l1_set", "l1_del", "l1_miss" };
+
+#define DISK_L1_KEYS 100000u
+#define DISK_L1_BATCH 20000u
+
+/* ns an operation. Keys from DISK_L1_KEYS on were never stored. */
+static double disk_cost(disk_bench *b, cellar *c, int what)
+{
+    unsigned char key[VERIFY_KEY_MAX];
+    size_t len;
+    const uint64_t first = disk_draw(b, DISK_L1_KEYS - DISK_L1_BATCH);
+    const uint64_t start = host_thread_cpu_ns();
+    for (uint64_t i = 0; i < DISK_L1_BATCH; i++) {
+        verify_make_key(key, what == DISK_MISS ? DISK_L1_KEYS + i : first + i, DISK_KEY);
+        if (what == DISK_SET) {
+            (void)cellar_set(c, key, DISK_KEY, b->value, 100, NULL);
+        } else if (what == DISK_DEL) {
+            (void)cellar_del(c, key, DISK_KEY);
+        } else {
+            (void)cellar_get(c, key, DISK_KEY, b->got, sizeof b->got, &len);
+        }
+    }
+    const double ns = (double)(host_thread_cpu_ns() - start) / DISK_L1_BATCH;
+    for (uint64_t i = 0; what == DISK_DEL && i < DISK_L1_BATCH; i++) {
+        verify_make_key(key, first + i, DISK_KEY);
+        (void)cellar_set(c, key, DISK_KEY, b->value, 100, NULL);
+    }
+    return ns;
+}
+
+static cellar *disk_cache(const char *dir)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    cfg.memory_bytes = (uint64_t)256 << 20;
+    cfg.l2_path = dir;
+    cfg.l2_bytes = dir != NULL ? (uint64_t)256 << 20 : 0;
+    return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
+}
+
+static void disk_cost_rows(disk_bench *b)
+{
+    static double ratio[DISK_COSTS][DISK_ROUNDS_MAX], more[DISK_ROUNDS_MAX];
+    unsigned char key[VERIFY_KEY_MAX];
+    disk_clear(b->dir[DISK_OURS]);
+    cellar *store[2] = { disk_cache(NULL), disk_cache(b->dir[DISK_OURS]) };
+    if (store[0] == NULL || store[1] == NULL) {
+        disk_wrong(b, "cellar", "l1_cost");
+        return;
+    }
+    for (uint64_t id = 0; id < 2 * DISK_L1_KEYS; id++) {
+        verify_make_key(key, id % DISK_L1_KEYS, DISK_KEY);
+        (void)cellar_set(store[id / DISK_L1_KEYS], key, DISK_KEY, b->value, 100, NULL);
+    }
+    const uint32_t rounds = DISK_ROUNDS_MAX;
+    for (uint32_t r = 0; r < rounds; r++) {
+        for (int what = 0; what < DISK_COSTS; what++) {
+            double ns[2];
+            for (uint32_t n = 0; n < 2; n++) {
+                ns[(n + r) % 2] = disk_cost(b, store[(n + r) % 2], what);
+            }
+            ratio[what][r] = ns[0] / ns[1];
+            if (what == DISK_MISS) {
+                more[r] = ns[1] - ns[0];
+            }
+        }
+    }
+    for (int what = 0; what < DISK_MISS; what++) {
+        disk_row("cellar", disk_cost_name[what], "l2_l1_speed", NULL, ratio[what], NULL, rounds);
+    }
+    disk_row("cellar", disk_cost_name[DISK_MISS], "l2_l1_more_ns", NULL, more, NULL, rounds);
+    (void)cellar_close(store[0]);
+    (void)cellar_close(store[1]);
+    disk_clear(b->dir[DISK_OURS]);
+}
+
+/* ---- a slow writer ---- */
+
+static void disk_slow_row(disk_bench *b)
+{
+    const uint64_t keys = 90 << 10 >> 2; /* 90 MiB of 4 KiB at 1 MiB a second */
+    const disk_cfg cfg = disk_config(b, DISK_OURS, keys, 4096);
+    disk_clear(cfg.dir);
+    void *store = disk_cellar.open(&cfg);
+    const uint64_t written = disk_written();
+    for (uint64_t id = 0; id < keys && store != NULL; id++) {
+        const struct timespec pause = { 0, 3800000 };
+        (void)disk_put_one(b, &disk_cellar, store, id, 4096);
+        nanosleep(&pause, NULL);
+    }
+    if (store != NULL) {
+        disk_cellar.close(store);
+    }
+    const double waf = (double)(disk_written() - written) / (double)cfg.bytes;
+    disk_row("cellar", "slow4k", "l2_written", NULL, &waf, NULL, 1);
+    disk_clear(cfg.dir);
+}
+
+/* BENCH_L2="get l1": these parts only. */
+static bool disk_wanted(const char *part)
+{
+    const char *only = getenv("BENCH_L2");
+    return only == NULL || strstr(only, part) != NULL;
+}
+
+static int disk_run_suite(const cell_options *o)
+{
+    static disk_bench b;
+    const uint64_t scale = o->full ? 8 : o->quick ? 1 : 2;
+    const uint32_t rounds = o->quick ? 3 : 5;
+    b.o = o;
+    b.seed = 1;
+    verify_fill(b.value, sizeof b.value);
+    printf("\nl2  (the disk level beside others; each figure until the data is synced)\n");
+    for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
+        snprintf(b.dir[s], sizeof b.dir[s], "%s/l2-%s", o->scratch, disk_entries[s].name);
+        if (disk_entries[s].subject == NULL) {
+            json_say("l2", disk_entries[s].name, "put", "skip", disk_entries[s].missing);
+        }
+    }
+    if (disk_wanted("put")) {
+        disk_put_rows(&b, "put256", 400000 * scale, 256, rounds);
+        disk_put_rows(&b, "put4k", 40000 * scale, 4096, rounds);
+        disk_put_rows(&b, "put64k", 3000 * scale, 65536 - 512, rounds);
+    }
+    if (disk_wanted("get")) {
+        disk_get_rows(&b, "get256", 200000, 256, 15, false);
+        disk_get_rows(&b, "get4k", 20000, 4096, 15, false);
+        disk_get_rows(&b, "get4k", 20000 * scale, 4096, rounds, true);
+    }
+    if (disk_wanted("reopen")) {
+        disk_reopen_rows(&b, o->full ? 10000000 : 1000000, rounds);
+    }
+    if (disk_wanted("flip")) {
+        disk_flip_rows(&b, "flip256", 200000 * scale, 256);
+        disk_flip_rows(&b, "flip64k", 3000 * scale, 65536 - 512);
+    }
+    if (disk_wanted("l1")) {
+        disk_cost_rows(&b);
+    }
+    if (o->full && disk_wanted("slow")) {
+        disk_slow_row(&b);
+    }
+    for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
+        disk_clear(b.dir[s]);
+        (void)rmdir(b.dir[s]);
+    }
+    return b.status;
+}
+#else
+
+static int disk_run_suite(const cell_options *o)
+{
+    (void)o;
+    json_say("l2", "cellar", "put", "skip", "built without the library");
+    return CELL_OK;
+}
+#endif
+
+const bench_suite suite_l2 = { "l2", "the disk level beside RocksDB, BlobDB and LMDB; its cost to L1",
+                               disk_run_suite, NULL, NULL };
