@@ -9,23 +9,23 @@
 
 #include "l1/l1_int.h"
 
-typedef struct block { unsigned char *at; uint64_t bytes; } block;
+typedef struct block { unsigned char *at; uint64_t bytes; l1_big *big; } block;
 
 static uint64_t unit_of(const kit *k) { return (uint64_t)1 << k->c->pages.unit_shift; }
 
 static l1_run take(kit *k, block *b, uint64_t units)
 {
     uint64_t need = 0;
-    *b = (block){NULL, units * unit_of(k)};
-    l1_run got = l1_run_take(k->c, b->bytes, &b->at, &need);
-    if (got == L1_RUN_OK) { base_add_rlx(&k->c->big_bytes, b->bytes); } /* for the audit */
+    *b = (block){NULL, units * unit_of(k), NULL};
+    const l1_run got = l1_run_take(k->c, b->bytes, 0, &b->big, &need);
+    b->at = (unsigned char *)b->big;
     return got;
 }
 
 static void give(kit *k, const block *b)
 {
-    base_sub_rlx(&k->c->big_bytes, b->bytes);
-    l1_run_give(k->c, b->at, b->bytes);
+    T_EQ_U64(b->big->bytes, b->bytes);
+    l1_run_give(k->c, b->big);
 }
 
 /* ---- against an array ------------------------------------------------------------------------ */
@@ -47,7 +47,7 @@ static void as_an_array_of_units(void)
     for (unsigned b = 0; b < 2; b++) {
         kit k;
         kit_rng r = {t_seed()};
-        block held[BLOCKS] = {{NULL, 0}};
+        block held[BLOCKS] = {{NULL, 0, NULL}};
         kit_open(&k, budgets[b], NULL);
         l1_pages *p = &k.c->pages;
         const uint64_t count = (uint64_t)p->region.reserved_bytes >> p->unit_shift;
@@ -68,7 +68,7 @@ static void as_an_array_of_units(void)
             if (take(&k, x, n) != L1_RUN_OK) { continue; } /* the account is full */
             T_EQ_U64((uint64_t)(x->at - p->region.base) >> p->unit_shift, want);
             memset(used + want, 1, (size_t)n);
-            memset(x->at, 7, (size_t)x->bytes);
+            memset(l1_big_bytes(x->big), 7, (size_t)x->bytes - L1_BIG_HEADER);
             if (i % 16 != 0) { continue; }
             uint64_t pages = 0;
             for (uint64_t at = 0; at < count; at += per) {

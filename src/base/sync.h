@@ -22,7 +22,7 @@
 /* name, number with gaps, "ORDERED" 1 where equal ranks are taken in ascending address order */
 #define SYNC_RANKS(X) \
     X(VIEW, 5, 0) X(LISTEN, 6, 0) X(MAINT, 8, 0) X(RESIZE, 9, 0) X(BLOOM, 10, 1) \
-    X(L1_STRIPE, 20, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) X(L1_BIG, 34, 0) X(L1_PAGES, 36, 0) \
+    X(L1_STRIPE, 20, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) X(L1_PAGES, 34, 0) X(L1_BIG, 36, 0) \
     X(FLIGHT, 40, 0) X(GRAPH, 42, 0) X(L2_GATE, 50, 0) X(L2_LOG, 60, 0) X(L2_SHARD, 62, 0) \
     X(L2_DEV, 64, 0) X(TAG, 66, 0) X(GLOB, 68, 0) X(SHADOW, 70, 0) X(HOT, 72, 0) \
     X(LIMIT, 80, 1) X(LIMIT_BUCKET, 81, 1) X(LOCK, 82, 0) X(LIMIT_SIDE, 83, 0) \

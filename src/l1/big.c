@@ -7,9 +7,13 @@
  *            changed in place. Replaced or evicted (after its hand-over) a block waits in limbo
  *            until no pin slot names it.
  *                block |header|value, if BIG|key, if APART|
- * INVARIANTS big_bytes + limbo_bytes == units in use; a block is linked, or in exactly one victim
- *            note, or in limbo.
- * LOCKING    limbo under L1_BIG, taken inside bucket windows.
+ *                made -> HAND -> linked -> HAND (a victim's note) -> LIMBO -> swept -> free
+ * INVARIANTS big_bytes + limbo_bytes == units in use; a block is linked, or in one of two lists,
+ *            before its slot is cleared and until after its slot is set.
+ * LOCKING    lists and sums under L1_BIG, taken inside bucket windows and under L1_PAGES.
+ * FORK       what was in the hands of threads that a child does not have goes to its limbo. A del
+ *            lost in its window may have had a block in hand whose slot still stands: its bucket is
+ *            odd, and emptied first.
  * LIMITS     an allocation evicts in rounds with no lock between them, and gives up with E_SPACE.
  * TRIED      one block of the host's malloc each: with sizes that change, glibc's per-thread arenas
  *            held 1.9 x what was in use (make bench SUITE=churn, 16-64 KiB values).
@@ -18,29 +22,134 @@
 
 #include "l1/l1_int.h"
 
-CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, const void *key,
-                                      uint32_t key_len, l1_big **out)
+/* ---- lists ----------------------------------------------------------------------------------- */
+CELLAR_PRIVATE void l1_bigs_open(l1 *c)
 {
-    const uint64_t bytes = l1_run_bytes(c, L1_BIG_HEADER + len + key_len);
-    unsigned char *at = NULL;
+    c->limbo.last = &c->limbo.first;
+    c->hand.last = &c->hand.first;
+}
+
+static void l1_bigs_add(l1 *c, l1_big *b, l1_where where) SYNC_HOLDS(L1_BIG);
+static void l1_bigs_add(l1 *c, l1_big *b, l1_where where)
+{
+    l1_bigs *list = where == L1_IN_LIMBO ? &c->limbo : &c->hand;
+    b->where = (uint16_t)where;
+    b->who = (uint16_t)base_self()->index;
+    b->next = NULL;
+    b->link = list->last;
+    *list->last = b;
+    list->last = &b->next;
+    list->count++;
+}
+
+static void l1_bigs_remove(l1 *c, l1_big *b) SYNC_HOLDS(L1_BIG);
+static void l1_bigs_remove(l1 *c, l1_big *b)
+{
+    if (b->where == L1_LINKED) { return; }
+    l1_bigs *list = b->where == L1_IN_LIMBO ? &c->limbo : &c->hand;
+    *b->link = b->next;
+    if (b->next != NULL) { b->next->link = b->link; } else { list->last = b->link; }
+    list->count--;
+    b->where = L1_LINKED;
+}
+
+CELLAR_PRIVATE void l1_big_begin(l1 *c, l1_big *b)
+{
+    sync_take(L1_BIG, &c->big_lock);
+    l1_bigs_add(c, b, L1_IN_HAND);
+    base_add_rlx(&c->big_bytes, (uint64_t)b->bytes);
+    base_add_rlx(&c->big_blocks, (uint64_t)1);
+    sync_drop(L1_BIG, &c->big_lock);
+}
+
+CELLAR_PRIVATE void l1_big_end(l1 *c, l1_big *b)
+{
+    sync_take(L1_BIG, &c->big_lock);
+    if (b->where == L1_SWEPT) {
+        base_sub_rlx(&c->limbo_bytes, (uint64_t)b->bytes);
+    } else {
+        base_sub_rlx(&c->big_bytes, (uint64_t)b->bytes);
+        base_sub_rlx(&c->big_blocks, (uint64_t)1);
+    }
+    l1_bigs_remove(c, b);
+    sync_drop(L1_BIG, &c->big_lock);
+}
+
+CELLAR_PRIVATE void l1_big_linked(l1 *c, l1_big *b)
+{
+    sync_take(L1_BIG, &c->big_lock);
+    l1_bigs_remove(c, b);
+    sync_drop(L1_BIG, &c->big_lock);
+}
+
+CELLAR_PRIVATE void l1_big_unlinked(l1 *c, l1_big *b)
+{
+    if (BASE_MUTANT("l1.hand_not_noted")) { return; }
+    sync_take(L1_BIG, &c->big_lock);
+    l1_bigs_add(c, b, L1_IN_HAND);
+    sync_drop(L1_BIG, &c->big_lock);
+}
+
+static void l1_limbo_add(l1 *c, l1_big *b) SYNC_HOLDS(L1_BIG);
+static void l1_limbo_add(l1 *c, l1_big *b)
+{
+    l1_bigs_remove(c, b);
+    l1_bigs_add(c, b, L1_IN_LIMBO);
+    base_add_rlx(&c->limbo_bytes, (uint64_t)b->bytes);
+    base_sub_rlx(&c->big_bytes, (uint64_t)b->bytes);
+    base_sub_rlx(&c->big_blocks, (uint64_t)1);
+}
+
+CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b)
+{
+    BASE_POINT("l1.big.limbo");
+    if (BASE_MUTANT("l1.limbo_freed_early")) {
+        l1_big_drop(c, b);
+        return;
+    }
+    sync_take(L1_BIG, &c->big_lock);
+    l1_limbo_add(c, b);
+    sync_drop(L1_BIG, &c->big_lock);
+}
+
+/* Beyond BASE_SELF_MAX threads share an index: which of them forked cannot be told, so what they
+ * had in hand stays as it is. */
+CELLAR_PRIVATE void l1_bigs_child(l1 *c)
+{
+    const uint32_t own = base_self()->index;
+    for (l1_big *b = c->hand.first, *next; b != NULL; b = next) {
+        next = b->next;
+        if (b->who == own) { continue; }
+        if (!BASE_MUTANT("l1.hand_before_mend")) { l1_mend_key(c, b->hash); }
+        sync_take(L1_BIG, &c->big_lock);
+        if (b->where == L1_SWEPT) {
+            l1_bigs_remove(c, b);
+            l1_bigs_add(c, b, L1_IN_LIMBO);
+        } else {
+            l1_limbo_add(c, b);
+        }
+        sync_drop(L1_BIG, &c->big_lock);
+    }
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
+                                      bool apart, l1_big **out)
+{
+    const uint64_t bytes = l1_run_bytes(c, L1_BIG_HEADER + len + (apart ? k->len : 0));
     uint64_t need = 0;
     if (base_fault_alloc("l1.big")) { return CELLAR_E_NOMEM; }
-    l1_run got = l1_run_take(c, bytes, &at, &need);
+    l1_run got = l1_run_take(c, bytes, k->hash, out, &need);
     (void)l1_limbo_sweep(c);
     for (unsigned round = 0; round < 16 && got == L1_RUN_CHARGE; round++) {
         /* Somebody else may take the room between our eviction and our charge: try again. */
         if (!l1_make_room(c, need)) { break; }
-        got = l1_run_take(c, bytes, &at, &need);
+        got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     if (got != L1_RUN_OK) { return got == L1_RUN_CHARGE ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
-    l1_big *b = (l1_big *)(void *)at;
-    b->next = NULL;
-    b->bytes = bytes;
-    if (len != 0) { memcpy(l1_big_bytes(b), value, (size_t)len); }
-    if (key_len != 0) { memcpy(l1_big_bytes(b) + len, key, key_len); }
-    base_add_rlx(&c->big_bytes, bytes);
-    base_add_rlx(&c->big_blocks, (uint64_t)1);
-    *out = b;
+    unsigned char *to = l1_big_bytes(*out);
+    if (len != 0) { memcpy(to, value, (size_t)len); }
+    if (apart) { memcpy(to + len, k->bytes, k->len); }
     return CELLAR_OK;
 }
 
@@ -64,29 +173,9 @@ CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver
     return look;
 }
 
-CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b)
-{
-    base_sub_rlx(&c->big_bytes, b->bytes);
-    base_sub_rlx(&c->big_blocks, (uint64_t)1);
-    l1_run_give(c, (unsigned char *)b, b->bytes);
-}
+CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b) { l1_run_give(c, b); }
 
-CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b)
-{
-    BASE_POINT("l1.big.limbo");
-    if (BASE_MUTANT("l1.limbo_freed_early")) {
-        l1_big_drop(c, b);
-        return;
-    }
-    base_add_rlx(&c->limbo_bytes, b->bytes);
-    base_sub_rlx(&c->big_bytes, b->bytes);
-    base_sub_rlx(&c->big_blocks, (uint64_t)1);
-    sync_take(L1_BIG, &c->big_lock);
-    b->next = c->limbo;
-    c->limbo = b;
-    sync_drop(L1_BIG, &c->big_lock);
-}
-
+/* ---- sweeping -------------------------------------------------------------------------------- */
 static bool l1_on_its_way(l1 *c)
 {
     if (base_load_acq(&c->sweepers) != 0) { return true; }
@@ -107,35 +196,30 @@ CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
     }
 }
 
+/* One block at a time, each as long in the list as before it when the sweep began. */
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c)
 {
     if (base_load_rlx(&c->limbo_bytes) == 0) { return 0; }
-    sync_take(L1_BIG, &c->big_lock);
-    l1_big *list = c->limbo, *keep = NULL;
-    c->limbo = NULL;
-    base_add_rlx(&c->sweepers, 1u);
-    sync_drop(L1_BIG, &c->big_lock);
     uint64_t freed = 0;
-    while (list != NULL) {
-        l1_big *next = list->next;
-        if (l1_pinned(c, (uint64_t)(uintptr_t)list | L1_BIG_BIT)) {
-            list->next = keep;
-            keep = list;
-        } else {
-            freed += list->bytes;
-            base_sub_rlx(&c->limbo_bytes, list->bytes);
-            l1_run_give(c, (unsigned char *)list, list->bytes);
-        }
-        list = next;
-    }
-    while (keep != NULL) {
-        l1_big *next = keep->next;
-        sync_take(L1_BIG, &c->big_lock);
-        keep->next = c->limbo;
-        c->limbo = keep;
+    sync_take(L1_BIG, &c->big_lock);
+    base_add_rlx(&c->sweepers, 1u);
+    for (uint32_t left = c->limbo.count; left > 0 && c->limbo.first != NULL; left--) {
+        l1_big *b = c->limbo.first;
+        l1_bigs_remove(c, b);
+        l1_bigs_add(c, b, L1_SWEPT);
         sync_drop(L1_BIG, &c->big_lock);
-        keep = next;
+        const bool pinned = l1_pinned(c, (uint64_t)(uintptr_t)b | L1_BIG_BIT);
+        if (!pinned) {
+            freed += b->bytes;
+            l1_run_give(c, b);
+        }
+        sync_take(L1_BIG, &c->big_lock);
+        if (pinned) {
+            l1_bigs_remove(c, b);
+            l1_bigs_add(c, b, L1_IN_LIMBO);
+        }
     }
+    sync_drop(L1_BIG, &c->big_lock);
     base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
     /* Sets must not go on paying for a shortage that is over. */
     if (freed != 0) { (void)l1_unpark(c, 0); }

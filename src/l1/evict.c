@@ -48,6 +48,8 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
 {
     uint64_t weight = l1_weight(c, slot->pos, &slot->rec);
     unsigned uses = l1_freq(slot->b, slot->i);
+    l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
+    if (block != NULL) { l1_big_unlinked(c, block); }
     if (cause != L1_LEFT_EXPIRED || !BASE_MUTANT("l1.reuse_before_unlink")) { l1_slot_clear(slot); }
     BASE_POINT("l1.evict.unlinked");
     if (base_load_rlx(&c->want_left) != 0 ||
@@ -56,9 +58,8 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
         base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
         out->v[out->n++] = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
                                        .cause = (uint8_t)cause, .uses = (uint8_t)uses};
-    } else {
-        l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
-        if (block != NULL) { l1_big_limbo(c, block); }
+    } else if (block != NULL) {
+        l1_big_limbo(c, block);
     }
     l1_live_sub(c, h->s, slot->pos, weight);
 }
@@ -768,6 +769,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes)
 {
     l1_stripe *s = l1_larger_of_two(c, NULL, false);
+    BASE_ASSERT(s != NULL); /* only a stripe to pass over could leave none */
     l1_victims v;
     l1_freed freed = {0, 0};
     v.n = 0;
@@ -786,6 +788,7 @@ CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes)
 CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
 {
     l1_stripe *s = l1_larger_of_two(c, NULL, true);
+    BASE_ASSERT(s != NULL);
     l1_victims v;
     l1_freed freed = {0, 0};
     uint64_t dropped = 0;
@@ -804,7 +807,7 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
         }
     }
     sync_drop(L1_STRIPE, &s->lock);
-    l1_hand_over(c, &v);
+    if (v.n != 0) { l1_hand_over(c, &v); }
     return dropped;
 }
 

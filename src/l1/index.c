@@ -190,7 +190,8 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             if (!l1_decode(c, pos, &r)) { continue; }
             l1_live_sub(c, s, pos, l1_weight(c, pos, &r));
             l1_big *const block = l1_block_of(c, pos, &r);
-            if (block != NULL) { l1_big_limbo(c, block); }
+            /* One in hand: l1_bigs_child. */
+            if (block != NULL && block->where == L1_LINKED) { l1_big_limbo(c, block); }
         }
         uint16_t n = base_load_rlx(&at->ovf);
         if (at != b) { base_store_rlx(&at->freq, 0u); }
@@ -214,6 +215,14 @@ CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s)
         const uint32_t v = base_load_rlx(&s->bucket[n].ver);
         if ((v & 1u) != 0) { l1_mend(c, s, &s->bucket[n], n, v); }
     }
+}
+
+CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash)
+{
+    l1_stripe *s = l1_stripe_of(c, hash);
+    const uint64_t n = l1_number(base_load_rlx(&s->ls), hash);
+    const uint32_t v = base_load_rlx(&s->bucket[n].ver);
+    if ((v & 1u) != 0) { l1_mend(c, s, &s->bucket[n], n, v); }
 }
 
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe)

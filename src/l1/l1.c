@@ -136,6 +136,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->hash_key = cfg->hash_key;
     c->clock = cfg->clock;
     c->hooks = cfg->hooks;
+    l1_bigs_open(c);
     c->no_advisor = cfg->no_advisor || budget < L1_ADVISOR_LEAST;
     c->no_due_first = cfg->no_due_first;
     c->seg_bytes = l1_pick_seg_bytes(cfg, budget);
@@ -507,7 +508,6 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
     if (segs != base_load_rlx(&c->held)) { return "segments lost"; }
-    /* In a forked child one that a lost thread was giving back stays where it was: charged. */
     segs += (uint64_t)c->free_count + c->parked_count + c->returning;
     if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
         return "segment charge differs";
@@ -541,14 +541,14 @@ CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
 {
     for (uint32_t i = 0; i < c->stripe_count; i++) { l1_fork_take(&c->stripe[i].lock); }
     l1_fork_take(&c->seg_lock);
-    l1_fork_take(&c->big_lock);
     l1_fork_take(&c->pages.lock);
+    l1_fork_take(&c->big_lock);
 }
 
 CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 {
-    l1_fork_drop(&c->pages.lock);
     l1_fork_drop(&c->big_lock);
+    l1_fork_drop(&c->pages.lock);
     l1_fork_drop(&c->seg_lock);
     for (uint32_t i = c->stripe_count; i-- > 0;) { l1_fork_drop(&c->stripe[i].lock); }
 }
@@ -556,11 +556,13 @@ CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 CELLAR_PRIVATE void l1_fork_child(l1 *c)
 {
     sync_reset(&c->pages.lock);
+    sync_reset(&c->big_lock);
+    sync_reset(&c->seg_lock);
     l1_runs_child(c);
     l1_pins_child(c);
     l1_victims_child(c);
-    sync_reset(&c->big_lock);
-    sync_reset(&c->seg_lock);
+    l1_bigs_child(c);
+    l1_log_child(c);
     for (uint32_t i = 0; i < c->stripe_count; i++) { sync_reset(&c->stripe[i].lock); }
     l1_samples_child(c);
     l1_shadow_child(c);

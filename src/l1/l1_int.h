@@ -28,7 +28,8 @@
  * LOCKING    stripe lock (L1_STRIPE): queues, cursors, splits, overflow lists, appends. Bucket word
  *            (odd = locked; rank L1_BUCKET): its chain's slots and in-place bytes of its records. A
  *            writer without the stripe lock (del, in place, touch, idle, fallback) loads `ls` again
- *            under the bucket lock. L1_SEG: free, returned and parked lists. L1_BIG: limbo.
+ *            under the bucket lock. L1_SEG: free, returned and parked lists. L1_BIG: what
+ *            blocks are linked to no slot.
  * MEMORY     readers are optimistic: version even, look, copy, version unchanged. Region pages are
  * ORDER      never unmapped; bytes move through base/seq.h. lock = CAS seq_cst + release fence;
  *            unlock = store release; reader = load acquire .. acquire fence, load. A miss also
@@ -110,7 +111,8 @@ typedef enum l1_seg_state {
     L1_SEG_FREE = 0,
     L1_SEG_SMALL,
     L1_SEG_MAIN,
-    L1_SEG_PARKED
+    L1_SEG_PARKED,
+    L1_SEG_RETURNING /* its pages are being discarded */
 } l1_seg_state;
 
 /* A 64-bit word of two counts, moved by one atomic addition: bytes (36 bits) and records (28). */
@@ -198,10 +200,17 @@ typedef struct l1_pin_line {
 
 /* Header of an oversized block. Behind it lie the value, if it is BIG, and then the key, if it is
  * APART. */
+typedef enum l1_where { L1_LINKED, L1_IN_HAND, L1_IN_LIMBO, L1_SWEPT } l1_where;
 typedef struct l1_big {
-    struct l1_big *next; /* limbo list; L1_BIG */
-    uint64_t bytes;      /* whole units, header included */
+    struct l1_big *next, **link; /* the list it is in, and what points to it there; L1_BIG */
+    uint64_t hash;               /* of its key; set when made */
+    uint32_t bytes;              /* whole units, header included */
+    uint16_t where, who; /* L1_BIG; in hand or swept: the thread's index (base_self) */
 } l1_big;
+typedef struct l1_bigs {
+    l1_big *first, **last; /* *last == NULL */
+    uint32_t count;
+} l1_bigs;
 
 typedef struct l1_span { /* free units of a part of the map */
     uint32_t first, best, last; /* at its start, its longest run, at its end */
@@ -279,10 +288,11 @@ struct l1 {
     uint64_t parked_total;
 
     l1_pages pages;
-    sync_lock big_lock BASE_ALIGNED(BASE_PAD); /* rank L1_BIG; guards limbo */
-    l1_big *limbo;
-    _Atomic uint32_t sweepers; /* calls that have taken limbo's list and not yet put it back */
-    _Atomic uint64_t limbo_bytes, big_bytes, big_blocks;
+    sync_lock big_lock BASE_ALIGNED(BASE_PAD); /* rank L1_BIG; guards both lists */
+    l1_bigs limbo; /* unlinked and handed over; oldest first */
+    l1_bigs hand;  /* one thread's: made and not yet linked, or unlinked and not yet in limbo */
+    _Atomic uint32_t sweepers; /* calls that may have a block of limbo in hand */
+    _Atomic uint64_t limbo_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
 
     _Atomic uint64_t no_space, chain_full, pin_limit, fallback_reads;
     _Atomic uint32_t dead_round;   /* +1 whenever an owner died */
@@ -385,6 +395,7 @@ CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* Recheck up to `limit` parked segments and judge `low` anew; true when one became free. */
 CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
 CELLAR_PRIVATE void l1_log_rest(l1 *c);
+CELLAR_PRIVATE void l1_log_child(l1 *c);
 /* One more 2 MiB of the arena into a huge page; false: nothing to do. From tick. */
 CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
 CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
@@ -440,6 +451,8 @@ CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ve
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
 /* In a forked child: empty every bucket that a writer of the parent left locked. */
 CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+/* The chain of one key, in the handler of a fork: nobody else is here. */
+CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash) SYNC_UNCHECKED;
 /* Under the lock: the record of exactly this key, live or expired. */
 CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out);
 /* Under the lock: the slot that points to `pos`. */
@@ -652,17 +665,28 @@ CELLAR_PRIVATE bool l1_pins_open(l1 *c);
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal);
 CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
 CELLAR_PRIVATE void l1_pins_child(l1 *c);
-/* A block with these bytes, the key's behind the value's; either may be missing (length 0). */
-CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const void *value, uint64_t len, const void *key,
-                                      uint32_t key_len, l1_big **out);
+/* A block with these bytes for k, in this thread's hand; `apart`: its key's behind the value's,
+ * either may be missing. */
+CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
+                                      bool apart, l1_big **out);
+/* Whatever is not linked is in a list, so that the child of a fork finds what threads it does not
+ * have were about to link, hand over or free. Made -> linked, in the window that sets its slot;
+ * before the slot is cleared -> in hand again. */
+CELLAR_PRIVATE void l1_big_linked(l1 *c, l1_big *b);
+CELLAR_PRIVATE void l1_big_unlinked(l1 *c, l1_big *b);
+CELLAR_PRIVATE void l1_big_begin(l1 *c, l1_big *b); /* in hand for the first time; L1_PAGES held */
+CELLAR_PRIVATE void l1_big_end(l1 *c, l1_big *b);   /* its units are free; L1_PAGES held */
+CELLAR_PRIVATE void l1_bigs_open(l1 *c);
+CELLAR_PRIVATE void l1_bigs_child(l1 *c);
 /* Who has found a record with its key APART under version `ver` compares it here: the block is
  * published before the version is looked at again, so that nobody frees it meanwhile. */
 CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
                                    const l1_rec *r, const l1_key *k);
 CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c);
-/* What another thread's sweep has in hand is neither in limbo nor free yet, and a segment that goes
- * back is still charged: wait for them, not for ever. After that limbo holds what is pinned. */
+/* What another thread's sweep has in hand is not in limbo any more, nor free yet, and a segment
+ * that goes back is still charged: wait for them, not for ever. After that limbo holds what is
+ * pinned. */
 CELLAR_PRIVATE void l1_limbo_wait(l1 *c);
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
 BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }
@@ -674,8 +698,9 @@ CELLAR_PRIVATE void l1_runs_close(l1 *c);
 CELLAR_PRIVATE uint64_t l1_run_bytes(const l1 *c, uint64_t bytes);
 typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
 /* CHARGE: the account would not take *need more bytes. NONE: no run that long, or no memory. */
-CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, unsigned char **out, uint64_t *need);
-CELLAR_PRIVATE void l1_run_give(l1 *c, unsigned char *block, uint64_t bytes);
+CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
+                                  uint64_t *need);
+CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b);
 CELLAR_PRIVATE void l1_runs_child(l1 *c);
 CELLAR_PRIVATE const char *l1_runs_audit(l1 *c);
 

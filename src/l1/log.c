@@ -327,19 +327,40 @@ CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
     }
 }
 
+static void l1_returned(l1 *c, uint32_t seg)
+{
+    base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
+    c->seg[seg].state = L1_SEG_FREE;
+    l1_push(c, &c->back_head, &c->back_count, seg);
+    c->returning--;
+}
+
+/* Threads of the parent were discarding these. */
+CELLAR_PRIVATE void l1_log_child(l1 *c)
+{
+    if (BASE_MUTANT("l1.returning_forgotten")) { return; }
+    for (uint32_t seg = 0; c->returning != 0 && seg < c->fresh; seg++) {
+        if (c->seg[seg].state != L1_SEG_RETURNING) { continue; }
+        base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift),
+                            c->seg_bytes);
+        l1_returned(c, seg);
+    }
+}
+
 static bool l1_give_back_one(l1 *c)
 {
     sync_take(L1_SEG, &c->seg_lock);
     uint32_t seg = l1_pop(c, &c->free_head, &c->free_count);
     if (seg == L1_NONE && l1_unpark_held(c, 2)) { seg = l1_pop(c, &c->free_head, &c->free_count); }
-    c->returning += seg != L1_NONE;
+    if (seg != L1_NONE) {
+        c->returning++;
+        c->seg[seg].state = L1_SEG_RETURNING;
+    }
     sync_drop(L1_SEG, &c->seg_lock);
     if (seg == L1_NONE) { return false; }
     base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
     sync_take(L1_SEG, &c->seg_lock);
-    base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
-    l1_push(c, &c->back_head, &c->back_count, seg);
-    c->returning--;
+    l1_returned(c, seg);
     c->free_least = BASE_MIN(c->free_least, c->free_count);
     l1_judge_low(c);
     sync_drop(L1_SEG, &c->seg_lock);

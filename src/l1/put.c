@@ -288,6 +288,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
                       v);
         }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
+        if (im->block != NULL) { l1_big_linked(c, im->block); }
         p->replaced = o.fresh && o.value;
         p->gone = l1_gone_of(found, o);
     }
@@ -464,8 +465,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p)
         }
         if (form != 0) {
             const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
-            err = l1_big_make(c, p->value, big ? p->value_len : 0, k->bytes, apart ? k->len : 0,
-                              &im.block);
+            err = l1_big_make(c, k, p->value, big ? p->value_len : 0, apart, &im.block);
             if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }
         }
         err = l1_append(c, k, p, &im);

@@ -150,7 +150,8 @@ CELLAR_PRIVATE uint64_t l1_run_bytes(const l1 *c, uint64_t bytes)
     return base_round_up(bytes, (uint64_t)1 << c->pages.unit_shift);
 }
 
-CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, unsigned char **out, uint64_t *need)
+CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
+                                  uint64_t *need)
 {
     l1_pages *p = &c->pages;
     const uint64_t n = bytes >> p->unit_shift;
@@ -182,7 +183,10 @@ CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, unsigned char **out, ui
             l1_run_mark(p, at, n, true);
             l1_tree_update(p, at, n);
             p->page_count += fresh;
-            *out = p->region.base + (at << p->unit_shift);
+            l1_big *b = (l1_big *)(void *)(p->region.base + (at << p->unit_shift));
+            *b = (l1_big){.hash = hash, .bytes = (uint32_t)bytes};
+            l1_big_begin(c, b);
+            *out = b;
         }
     }
     sync_drop(L1_PAGES, &p->lock);
@@ -206,33 +210,43 @@ static void l1_pages_free(l1 *c, l1_giving *g)
     g->from = g->to = 0;
 }
 
-CELLAR_PRIVATE void l1_run_give(l1 *c, unsigned char *block, uint64_t bytes)
+static l1_giving *l1_giving_free(l1_pages *p)
+{
+    for (unsigned i = 0; i < L1_GIVING; i++) {
+        if (p->giving[i].to == 0) { return &p->giving[i]; }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
 {
     l1_pages *p = &c->pages;
-    const uint64_t at = (uint64_t)(block - p->region.base) >> p->unit_shift;
-    const uint64_t n = bytes >> p->unit_shift, per = p->page_units;
+    const uint64_t at = (uint64_t)((unsigned char *)b - p->region.base) >> p->unit_shift;
+    const uint64_t n = b->bytes >> p->unit_shift, per = p->page_units;
     const uint64_t first = at / per, end = (at + n - 1) / per + 1;
     uint64_t from = first, to = end;
-    l1_giving *g = NULL;
+    l1_giving *g;
     sync_take(L1_PAGES, &p->lock);
+    while ((g = l1_giving_free(p)) == NULL) { /* each of them is on its way through the kernel */
+        sync_drop(L1_PAGES, &p->lock);
+        base_yield();
+        sync_take(L1_PAGES, &p->lock);
+    }
+    l1_big_end(c, b);
     l1_run_mark(p, at, n, false);
     if (l1_page_units(p, from) != 0) { from++; }
     if (from < to && l1_page_units(p, to - 1) != 0) { to--; }
     if (from < to) {
         l1_run_mark(p, from * per, (to - from) * per, true);
-        for (unsigned i = 0; i < L1_GIVING && g == NULL; i++) {
-            if (p->giving[i].to == 0) { g = &p->giving[i]; }
-        }
-        if (g != NULL) { *g = (l1_giving){from, to}; }
+        *g = (l1_giving){from, to};
     }
     l1_tree_update(p, first * per, (end - first) * per);
     sync_drop(L1_PAGES, &p->lock);
     if (from >= to) { return; }
     BASE_POINT("l1.big.giving");
     base_region_discard(&p->region, (size_t)(from * BASE_PAGE), (size_t)((to - from) * BASE_PAGE));
-    l1_giving own = {from, to};
     sync_take(L1_PAGES, &p->lock);
-    l1_pages_free(c, g != NULL ? g : &own);
+    l1_pages_free(c, g);
     sync_drop(L1_PAGES, &p->lock);
 }
 

@@ -3,7 +3,7 @@
  * l1_big: an oversized value's block is freed once, and not while somebody copies from it.
  *
  * PICTURE    one key, one bucket {version, link = block 1..2}, one pin slot a reader.
- *                free -> linked -> [handed over] -> limbo -> [a sweeper's list] -> free
+ *                free -> linked -> [handed over] -> limbo -> [in a sweeper's hand] -> free
  * THREADS    NR2      a second Reader (l1_copy_big; FALL: l1_read_locked too; a pin does the same)
  *            WRITES=n Writer (l1_big_make: sweeps, allocates; l1_link: replaces)
  *            REMOVE   Remover (del or drop)          SWEEPER  l1_limbo_sweep from tick
@@ -13,7 +13,7 @@
  *            twice, linked while in limbo, or forgotten.
  * MUTANTS    LIMBO_FREED_EARLY LIMBO_BEFORE_HAND_OVER as in the code, PIN_PLAIN_STORE (only
  *            behind store buffers); and NO_LOOK_AFTER_PUBLISH, SWEEP_WITHOUT_SCAN,
- *            LIST_NOT_TAKEN (two sweepers walk one list). */
+ *            LIST_NOT_TAKEN (two sweepers have one block). */
 #define NM 4
 #define NP 5
 #define SBN 3
@@ -30,7 +30,7 @@
 #define LINKED 1
 #define LEAVING 2 /* unlinked, being handed over */
 #define LIMBO 3
-#define TAKEN 4   /* on a sweeper's own list */
+#define TAKEN 4   /* in a sweeper's hand */
 byte block[3];
 bool stripe;
 
@@ -86,32 +86,32 @@ inline HAND_OVER(p, o, told) {
      :: else
   fi }
 
-inline SWEEP(p) {
-#ifdef LIST_NOT_TAKEN
-  atomic { DRAINED(p) -> mine[1] = (block[1] == LIMBO); mine[2] = (block[2] == LIMBO) };
-#else
-  atomic { DRAINED(p) ->
-    if :: block[1] == LIMBO -> block[1] = TAKEN; mine[1] = 1 :: else fi;
-    if :: block[2] == LIMBO -> block[2] = TAKEN; mine[2] = 1 :: else fi };
-#endif
+inline SWEEP(p) { /* one block at a time leaves limbo */
   q = 1;
   do
-  :: q <= 2 && mine[q] == 1 -> mine[q] = 0;
-#ifdef SWEEP_WITHOUT_SCAN
-     block[q] = FREE;
+  :: q <= 2 ->
+#ifdef LIST_NOT_TAKEN
+     atomic { DRAINED(p) -> mine = (block[q] == LIMBO) };
 #else
-     s0 = mem[SLOT(0)];
-     if :: s0 != q && mem[SLOT(1)] != q ->
-           atomic { assert(block[q] == TAKEN || block[q] == LIMBO); block[q] = FREE }
-        :: else -> atomic { DRAINED(p) -> block[q] = LIMBO }
-     fi;
+     atomic { DRAINED(p) -> mine = (block[q] == LIMBO);
+              if :: mine -> block[q] = TAKEN :: else fi };
 #endif
-     q++
-  :: q <= 2 && mine[q] == 0 -> q++
+     if :: mine ->
+#ifdef SWEEP_WITHOUT_SCAN
+           block[q] = FREE
+#else
+           s0 = mem[SLOT(0)];
+           if :: s0 != q && mem[SLOT(1)] != q ->
+                 atomic { assert(block[q] == TAKEN || block[q] == LIMBO); block[q] = FREE }
+              :: else -> atomic { DRAINED(p) -> block[q] = LIMBO }
+           fi
+#endif
+        :: else
+     fi; mine = false; q++
   :: q > 2 -> break
   od; q = 0; s0 = 0 }
 
-proctype Writer(byte p) { byte v, o, n, q, s0, mine[3], rounds; bool told;
+proctype Writer(byte p) { byte v, o, n, q, s0, rounds; bool told, mine;
   do
   :: rounds < WRITES -> rounds++;
      SWEEP(p);
@@ -136,7 +136,7 @@ proctype Remover(byte p) { byte v, o; bool told;
      :: else -> UNLOCK(p, v)
   fi }
 
-proctype Sweeper(byte p) { byte q, s0, mine[3];
+proctype Sweeper(byte p) { byte q, s0; bool mine;
   SWEEP(p) }
 
 init { atomic { mem[LNK] = 1; block[1] = LINKED;
