@@ -67,7 +67,7 @@ static int never(void *ctx, const cellar_entry *e)
 {
     (void)ctx;
     (void)e;
-    T_CHECK(!"a refused call must not call back");
+    T_CHECK(false && "a refused call must not call back");
     return 0;
 }
 
@@ -77,7 +77,7 @@ static cellar_err never_update(void *ctx, const void *old, size_t old_len, cella
     (void)old;
     (void)old_len;
     (void)out;
-    T_CHECK(!"a refused call must not call back");
+    T_CHECK(false && "a refused call must not call back");
     return CELLAR_OK;
 }
 

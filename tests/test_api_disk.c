@@ -412,7 +412,7 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
     if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
     if (cellar_view(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
     uint64_t x = seed * 2654435761u + 1;
-    for (uint32_t version = 1;; version++) {
+    for (;;) {
         x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
         const uint32_t key = (uint32_t)(x >> 33) % KEYS, what = (uint32_t)(x >> 50) % 64;
         if (what == 0) {

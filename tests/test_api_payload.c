@@ -57,7 +57,7 @@ static void sixty_per_cent_whatever_the_size(void)
             if (!edge) { break; }
         }
     }
-    printf("# least: %.1f %% with values of %zu bytes\n", (double)worst * 100 / BUDGET, worst_len);
+    printf("# least: %.1f %% with values of %zu bytes\n", (double)worst * 100 / (double)BUDGET, worst_len);
 }
 
 T_MAIN("api_payload", T_CASE(sixty_per_cent_whatever_the_size))

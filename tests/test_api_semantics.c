@@ -739,7 +739,7 @@ static void hook_free(void *ctx, void *block, size_t size)
 static void the_hosts_allocator_is_used(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar *c, *v;
+    cellar *c = NULL, *v = NULL;
     void *copy;
     size_t len;
     char *big = calloc(1, 300000);

@@ -180,7 +180,10 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
             o = &full;
         }
         if (err == CELLAR_OK) { err = cache_plan_opts(c, o, banned, plan, &why); }
-        if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+        if (err != CELLAR_OK) {
+            (void)cache_fail(c, err, 0, why);
+            return err;
+        }
     }
     if (base_load_rlx(&c->keep_age) != 0) { plan->spec.flags |= L1_WANT_BORN; }
     plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);

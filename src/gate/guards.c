@@ -74,10 +74,12 @@ static bool guards_stampede(guards_source *s, guards_result *r)
     atomic_store(&s->slow, true);
     if (pthread_attr_init(&attr) != 0) { return false; }
     (void)pthread_attr_setstacksize(&attr, 65536);
-    for (; r->threads < GUARDS_THREADS; r->threads++) {
-        if (pthread_create(&thread[r->threads], &attr, guards_ask, s) != 0) { break; }
+    uint32_t started = 0;
+    for (; started < GUARDS_THREADS; started++) {
+        if (pthread_create(&thread[started], &attr, guards_ask, s) != 0) { break; }
     }
-    for (uint64_t i = 0; i < r->threads; i++) { pthread_join(thread[i], NULL); }
+    for (uint32_t i = 0; i < started; i++) { pthread_join(thread[i], NULL); }
+    r->threads = started;
     pthread_attr_destroy(&attr);
     atomic_store(&s->slow, false);
     (void)cellar_stats_get(s->c, CELLAR_SCOPE_VIEW, &st);

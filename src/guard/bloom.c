@@ -680,7 +680,8 @@ CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
                      .fpp_e9 = base_load_rlx(&set->fpp_e9), .keys = bloom_fresh(b, which),
                      .layers = BLOOM_LAYERS_OF(d, which), .state = (uint32_t)BLOOM_STATE(d) };
     const bloom_slab *slab[BLOOM_LAYERS];
-    for (unsigned i = 0; i < h.layers; i++) {
+    const uint32_t layers = h.layers;
+    for (uint32_t i = 0; i < layers; i++) {
         slab[i] = base_load_acq(&set->layer[i]);
         h.layer[i].blocks = base_load_acq(&slab[i]->blocks);
         h.layer[i].hashes = base_load_acq(&slab[i]->hashes);
@@ -689,7 +690,7 @@ CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
     h.sum = bloom_head_sum(&h);
     if (!give(ctx, &h, sizeof h)) { return CELLAR_E_IO; }
     uint64_t sum = 0;
-    for (unsigned i = 0; i < h.layers; i++) {
+    for (uint32_t i = 0; i < layers; i++) {
         if (!bloom_save_layer(slab[i], h.layer[i].blocks, &sum, give, ctx)) {
             return CELLAR_E_IO;
         }

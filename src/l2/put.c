@@ -219,7 +219,7 @@ static bool l2_view_room(l2 *d)
     for (;;) {
         sync_take(L2_DEV, &d->view_lock);
         const bool enough = d->view_count < d->view_cap;
-        if (!enough && cap > d->view_cap) {
+        if (!enough && rows != NULL && cap > d->view_cap) {
             if (d->view_count > 0) { memcpy(rows, d->view, d->view_count * row); }
             old = d->view;
             old_cap = d->view_cap;

@@ -286,7 +286,8 @@ static bool l2_place_used(const l2_finds *f, uint32_t place)
     return false;
 }
 
-/* Where a walked slot goes: where it was meant to, or to what is the least use. */
+/* Where a walked slot goes: where it was meant to, or to what is the least use; nseg: nowhere, no
+ * place is good and none holds anything. */
 static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
 {
     const uint32_t meant = s->head.segid;
@@ -298,6 +299,7 @@ static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
     for (uint32_t i = 0; i < f->count; i++) {
         if (oldest == NULL || f->at[i].segseq < oldest->segseq) { oldest = &f->at[i]; }
     }
+    if (oldest == NULL) { return d->nseg; }
     const uint32_t place = oldest->place;
     f->floor = BASE_MAX(f->floor, l2_lsn(d, oldest->segseq + 1, 0));
     *oldest = f->at[--f->count];
@@ -327,6 +329,7 @@ static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
     base_free(d->cfg.account, BASE_MOD_L2, w, sizeof *w);
     if (newest && s->entries == 0) { return 0; } /* opened, never used: nobody names it */
     s->seg = l2_place_for(d, f, s);
+    if (s->seg == d->nseg) { return ENODATA; }
     s->head.segid = s->seg;
     const int e = l2_seal(d, s);
     if (e != 0) { return e; }

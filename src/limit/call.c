@@ -184,7 +184,7 @@ static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t
 CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t key_len,
                                      uint64_t cost, uint64_t max_wait_ns, cellar_rl_result *result)
 {
-    cellar_rl_result mine;
+    cellar_rl_result mine = {0};
     cellar_rl_result *r = result != NULL ? result : &mine;
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     if (limit_all_gcra(l)) {

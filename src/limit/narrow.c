@@ -467,14 +467,12 @@ static cellar_err limit_narrow_held(cellar_limiter *l, uint64_t fp, uint64_t now
 BASE_COLD static cellar_err limit_narrow_slow(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                               limit_op *op, const limit_place *p)
 {
-    limit_slow s;
+    limit_slow s = { .place = *p, .head = &l->head[p->region] };
     if (op->callers_clock) {
         const uint64_t clock = limit_now(l);
         if (now_ns > clock && now_ns - clock > LIMIT_AHEAD_NS) { return CELLAR_E_CLOCK; }
     }
     limit_rebase(l, now_ns);
-    s.place = *p;
-    s.head = &l->head[p->region];
     sync_take(LIMIT, &s.head->lock);
     const cellar_err err = limit_narrow_held(l, fp, now_ns, op, &s);
     sync_drop(LIMIT, &s.head->lock);

@@ -65,9 +65,10 @@ CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *r
 {
     sync_take(LIMIT_SIDE, &l->side);
     const limit_over *o = limit_over_find(l, fp);
-    *has_plan = o != NULL && o->plan != 0;
+    const bool plan = o != NULL && o->plan != 0;
+    *has_plan = plan;
     *until_ns = o != NULL ? o->until_ns : 0;
-    if (*has_plan) {
+    if (plan) {
         memcpy(rules, l->plan[o->plan - 1].rule, l->rule_count * sizeof *rules);
     }
     sync_drop(LIMIT_SIDE, &l->side);

@@ -692,6 +692,20 @@ static void limit_wide_held(cellar_limiter *l, limit_wide *w, limit_head *h, con
     sync_drop(LIMIT_BUCKET, &l->bucket_lock[first]);
 }
 
+/* Field by field: most of it is tables that a call of few rules need not clear. */
+static void limit_wide_begin(limit_wide *w, limit_op *op, uint32_t region, uint64_t now_ns)
+{
+    w->op = op;
+    w->region = region;
+    w->generation = 0;
+    w->now_ns = now_ns;
+    w->token = 0;
+    w->wait_ns = 0;
+    w->denied_by = LIMIT_RULES;
+    w->would_deny = w->full = false;
+    w->err = CELLAR_OK;
+}
+
 CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          limit_op *op)
 {
@@ -700,15 +714,7 @@ CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_
     uint64_t f = 0;
     uint32_t bucket = 0;
     limit_place_of(l, fp, &p);
-    w.op = op;
-    w.region = p.region;
-    w.generation = 0;
-    w.now_ns = now_ns;
-    w.token = 0;
-    w.wait_ns = 0;
-    w.denied_by = LIMIT_RULES;
-    w.would_deny = w.full = false;
-    w.err = CELLAR_OK;
+    limit_wide_begin(&w, op, p.region, now_ns);
     BASE_POINT("limit.wide.find");
     limit_slot *s = limit_wide_find(l, &p, fp, &f, &bucket);
     if (s != NULL) {
