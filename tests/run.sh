@@ -12,6 +12,8 @@
 #            line, a signal, a time-out, or an exit status that contradicts it is one failure
 #            more; a program in which nothing ran is one failure. All that, summed, is the last
 #            line of this script, "cellar: ..."; a sum with nothing passed fails.
+# LIMIT      is that of a machine of one's own; where more is ready to run than there are CPUs when
+#            an item starts, it gets as many times longer, up to four times.
 # OPTIONS    -l SECONDS wall limit of one item (120)     -j JOBS at once (number of CPUs)
 #            -o DIR logs and verdicts (build/log)        -n NAME in the closing line (cellar)
 #            T_WRAP words before each program (valgrind ...)
@@ -20,6 +22,15 @@
 set -u
 LC_ALL=C
 export LC_ALL
+
+limit_under_load() { # SECONDS -> seconds
+    awk -v limit="$1" -v cpus="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)" '{
+        times = $1 / cpus
+        if (times < 1) times = 1
+        if (times > 4) times = 4
+        printf "%d\n", limit * times
+    }' /proc/loadavg 2>/dev/null || echo "$1"
+}
 
 run_limited() { # SECONDS COMMAND: as its own process group, so that its children die with it
     if command -v timeout >/dev/null 2>&1; then
@@ -48,6 +59,7 @@ run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped se
     esac
     log=$dir/$(echo "$label" | tr '/ |' '___')
     start=$(date +%s)
+    limit=$(limit_under_load "$limit")
     note=
     if [ "$kind" = s ]; then
         echo "0 0 1 0 $label" >"$dir/$1.res"

@@ -3,7 +3,7 @@
 #
 # Aim:    the drop-in is what the page says: two files, reproducible, silent, closed.
 # Method: dist/ generated in other folders, locales and awks; compiled as users would, also wrongly.
-#         The full matrix is tests/matrix_packaging_dropin.sh.
+#         The full matrix is tests/slow_packaging_dropin.sh with FULL=1.
 . tests/t.sh
 
 generate() { # folder, awk, more words for make -> checksums
@@ -20,10 +20,11 @@ in_locale() { LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 generate "$t_tmp/b c" awk; }
 compiles() { $CC -Idist "$@" -c dist/cellar.c -o "$t_tmp/o.o"; }
 silent() { compiles "$@" >"$t_tmp/said" 2>&1 && ! grep . "$t_tmp/said"; }
 understood() { $CC -Idist "$@" -fsyntax-only dist/cellar.c; }
+# The sentence comes first: as C++ the whole file would be half a minute of errors.
 refused() { # message, compiler words: does not compile and says why
     message=$1
     shift
-    ! $CC -Idist "$@" -o "$t_tmp/o.o" >"$t_tmp/said" 2>&1 && grep "$message" "$t_tmp/said"
+    ! $CC -Wfatal-errors -Idist "$@" -o "$t_tmp/o.o" >"$t_tmp/said" 2>&1 && grep "$message" "$t_tmp/said"
 }
 hidden_api() {
     printf '%s\n' '#include "cellar.c"' 'int host(void);' \
@@ -48,10 +49,10 @@ lines_form() {
     generate "$t_tmp/l" awk LINES=1 >/dev/null && grep -q '^#line 1 "src/base/' "$made/cellar.c" &&
         $CC -I"$made" -fsyntax-only "$made/cellar.c"
 }
-version_agrees() {
+version_agrees() { # with the object that plain_cc_is_silent left
     printf '%s\n' '#include "cellar.h"' '#include <stdio.h>' \
         'int main(void) { puts(cellar_version()); return 0; }' >"$t_tmp/v.c"
-    $CC -Idist "$t_tmp/v.c" dist/cellar.c -pthread -o "$t_tmp/v" || return 1
+    $CC -Idist "$t_tmp/v.c" "$t_tmp/o.o" -pthread -o "$t_tmp/v" || return 1
     [ "$("$t_tmp/v")" = "$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
         s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)" ]
 }
@@ -66,11 +67,11 @@ for a in mawk gawk 'busybox awk'; do
 done
 t_case nothing_internal_is_left_to_include names_macros_only_once
 t_case plain_cc_is_silent silent
+t_case version_agrees_with_header version_agrees
 t_case warning_set_is_silent silent -std=c11 -O2 $t_warn
 t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
     -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
-t_case version_agrees_with_header version_agrees
 t_case hidden_api_leaves_no_name hidden_api
 t_case late_include_is_refused_c11 late c11
 t_case late_include_is_refused_gnu17 late gnu17
