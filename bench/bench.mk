@@ -45,7 +45,7 @@ BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
                 $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
-                $(if $(filter 1,$(FULL)),--full)
+                $(if $(filter 1,$(FULL)),--full) $(if $(filter 1,$(EVERYONE)),--everyone)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
 BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/table.awk \
                 bench/report/targets.tsv
@@ -101,18 +101,10 @@ bench: $(BENCH_B)/cellar-bench
 	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); fi; exit $$status
 endif
 
-# Peers of other languages: processes that time their own windows. What cannot be built is said and
-# left out; the suite then prints a skip line.
-BENCH_DRIVERS = $(BENCH_B)/peers/governor $(BENCH_B)/peers/xtimerate
+# Peers of other languages: processes that time their own windows. What cannot be built is said with
+# its tool's own words and left out; the suites then print a skip line.
 bench-drivers:
-	$(BENCH_Q)mkdir -p $(BENCH_B)/peers
-	$(BENCH_Q)if command -v cargo >/dev/null 2>&1 && (cd bench/peers/governor && \
-	  cargo build -q --release --locked --target-dir '$(CURDIR)/$(BENCH_B)/cargo'); then \
-	  cp $(BENCH_B)/cargo/release/governor-driver $(BENCH_B)/peers/governor; \
-	  else echo 'bench: no cargo, or no way to its registry: peer governor is left out'; fi
-	$(BENCH_Q)if command -v go >/dev/null 2>&1 && (cd bench/peers/xtimerate && \
-	  go build -mod=readonly -o '$(CURDIR)/$(BENCH_B)/peers/xtimerate' .); then :; \
-	  else echo 'bench: no go, or no way to its proxy: peer xtimerate is left out'; fi
+	$(BENCH_Q)sh bench/peers/build.sh $(BENCH_B) $(DRIVERS)
 .PHONY: bench-drivers
 
 ## bench-report: figures of the last runs against their floors; tables of bench/README.md, plots

@@ -180,6 +180,7 @@ typedef enum cellar_cause {
 #define CELLAR_VIEW_NAME_MAX   64u
 #define CELLAR_TAG_MAX         128u        /* bytes of one tag                                    */
 #define CELLAR_TAGS_MAX        16u         /* tags of one entry                                   */
+#define CELLAR_WHY_BY_MAX      48u         /* bytes of a tag or pattern that cellar_why tells     */
 #define CELLAR_TTL_CLASSES_MAX 16u         /* TTL classes of one view                             */
 #define CELLAR_TTL_CLASS_NAME_MAX 31u      /* bytes of a TTL class's name                         */
 #define CELLAR_PATTERN_MAX     1024u
@@ -261,8 +262,8 @@ typedef struct cellar_view_opts {
     uint32_t jitter_pct;           /* of loads with a TTL: 1..100; 0 = the store's; or LOAD_NONE  */
     uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
     uint32_t log_level;            /* later                                                       */
-    uint32_t quota_min_pct;        /* later: share of the memory that is this view's              */
-    uint32_t quota_max_pct;        /* later                                                       */
+    uint32_t quota_min_pct;        /* 0..100: share others cannot take from it; see cellar_view   */
+    uint32_t quota_max_pct;        /* 1..100: share it never goes above; 0 = none                 */
     uint32_t no_l2;                /* 1: never on disk; counts when the view is first opened      */
     uint32_t secret;               /* 1: the same, and nothing says that the view exists          */
     uint32_t l2_mode;              /* CELLAR_L2_ON_EVICTION, ..; counts when first opened         */
@@ -405,10 +406,14 @@ CELLAR_API cellar_err cellar_close(cellar *c);
 
 /* Get the view of this name, create it if it is new.
  * in:      any handle of the store; name of 1..64 bytes, any but 0; o NULL = defaults. For a view
- *          that exists, o replaces its options if given
+ *          that exists, o replaces its options if given. quota_min_pct: while the view holds no
+ *          more than this share of all entries' bytes, others cannot push its entries out;
+ *          quota_max_pct: it makes room for itself among its own entries. What a view does not use
+ *          others use. A view gets quotas when it is created or never; they may change later
  * out:     *out, or NULL on failure
- * returns: OK; E_INVAL, E_UNSUPPORTED (later option), E_LIMIT (max_views), E_NOMEM, E_SPACE
- *          (budget), E_CLOSED
+ * returns: OK; E_INVAL (also: least quotas of all views over 100 %, quotas for a view that was
+ *          created without), E_UNSUPPORTED (later option), E_LIMIT (max_views, or 63 views with
+ *          quotas), E_NOMEM, E_SPACE (budget), E_CLOSED
  * owns:    counted: every OK is paired with one cellar_close; equal names give equal pointers
  * thread:  any
  * cost:    one lock, one allocation for a new name
@@ -1236,6 +1241,33 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match
                                   size_t bucket_count, uint32_t flags, cellar_scan_fn fn,
                                   void *ctx);
 
+#define CELLAR_TAG_HARD 0u /* entries with the tag are misses                                     */
+#define CELLAR_TAG_SOFT 1u /* they are stale: loads answer with them while they refresh           */
+
+/* End every entry that carries a tag, in all views of the store, whatever their number. What was
+ * set, or began to be loaded, before the call is not returned by a get that starts after it; a tag
+ * need not be in use.
+ * in:      any handle of the store; tag of 1..CELLAR_TAG_MAX bytes; mode CELLAR_TAG_...
+ * returns: OK; E_INVAL, E_CLOSED. Never fails for want of memory: then all tagged entries end
+ * thread:  any; listeners hear TAG when the memory is reclaimed
+ * cost:    O(1), one lock of its own; memory / 4,096 tags, 64 to 65,536, are remembered exactly,
+ *          after that the oldest go, and with them every tagged entry that is older
+ * example: cellar_delete_tag(c, "user:17", 7, CELLAR_TAG_HARD);                                  */
+CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_len, uint32_t mode);
+
+/* Delete this view's entries whose keys match a glob (Redis' grammar), stale ones and negative ones
+ * too. What was set, or began to be loaded, before the call is not returned by a get that starts
+ * after it; what is set meanwhile may go or stay.
+ * in:      pattern of 1..CELLAR_PATTERN_MAX bytes
+ * out:     *removed, unless NULL: live entries removed, none counted twice
+ * returns: OK; E_INVAL, E_UNSUPPORTED (keys of the view may be on a disk that knows no patterns;
+ *          a pattern without wildcards is fine), E_NOMEM (call again), E_CLOSED
+ * thread:  any; no lock is held while matching, no other caller is stopped; listeners hear GLOB
+ * cost:    O(entries of the store); a pattern without wildcards: one delete
+ * example: cellar_delete_match(c, "user:17:*", 9, NULL);                                         */
+CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t pattern_len,
+                                          uint64_t *removed);
+
 /* ---- Bloom guard ----------------------------------------------------------------------------- */
 
 /* A view may have a Bloom filter over the keys that exist in its *source* (the database behind the
@@ -1772,10 +1804,11 @@ typedef struct cellar_reason {
     int64_t  age_ms;      /* how old it is, or was when it left (of its segment: an upper bound)  */
     int64_t  ttl_ms;      /* of a view with keep_age, until it is swept away; 0 = not known       */
     uint32_t hits;        /* 0..3: the eviction counter, as it was                                */
-    uint32_t reserved0;
+    uint32_t by_len;      /* bytes of `by`, 0 = not known                                         */
+    char     by[CELLAR_WHY_BY_MAX]; /* cause TAG or GLOB: the tag or pattern, its first bytes     */
 } cellar_reason;
-CELLAR_NO_TAIL_PADDING(cellar_reason, reserved0);
-#define CELLAR_REASON_INIT { sizeof(cellar_reason), 0, 0, 0, 0, 0, 0, 0 }
+CELLAR_NO_TAIL_PADDING(cellar_reason, by);
+#define CELLAR_REASON_INIT { sizeof(cellar_reason), 0, 0, 0, 0, 0, 0, 0, { 0 } }
 
 /* Say what became of a key: expired, evicted, deleted, cleared with its view, refused. From the
  * entry itself while it is there, else from a bounded record of what left (budget / 256, at most
@@ -1905,15 +1938,22 @@ typedef struct cellar_stats {
     uint64_t refresh_dropped;   /* that found the queue full or no memory                         */
     uint64_t load_ns;           /* time spent in loaders                                          */
     uint64_t flights;           /* store: loads open now, leases included                         */
+    uint64_t load_waiters;      /* store: calls that wait for them now, cellar_begin's included   */
     uint64_t flight_bytes;      /* store: part of used_bytes: records of loads and waiters        */
     uint64_t load_fallbacks;    /* loads answered by a fallback or a default value                */
     double   saved_seconds;     /* gets that were no misses x mean time of a load: an estimate    */
     double   saved_cost;        /* the same with cellar_load_cost, in millions of its unit        */
+    uint64_t quota_entries;     /* this view's, down to quota_breaches, if it has a quota: held   */
+    uint64_t quota_bytes;       /* of its entries                                                 */
+    uint64_t quota_floor;       /* bytes its least share comes to now                             */
+    uint64_t quota_ceiling;     /* bytes its greatest share comes to now; 0 = none                */
+    uint64_t quota_borrowed;    /* bytes it holds above the least share                           */
+    uint64_t quota_breaches;    /* entries that went although it held no more than its least      */
 } cellar_stats;
-CELLAR_NO_TAIL_PADDING(cellar_stats, saved_cost);
+CELLAR_NO_TAIL_PADDING(cellar_stats, quota_breaches);
 #define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0 }
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0, 0, 0, 0, 0, 0 }
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_VIEW (this view; "store" fields too) or _STORE (sum of all views);

@@ -414,7 +414,9 @@ CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_rl_ticket *tick
                                        uint64_t actual);
 
 /* Change what a key owes, without a decision: `cellar_rl_refund` gives credit up to a full bucket,
- * and may exceed what was taken; `cellar_rl_charge` makes debt, saturating.
+ * and may exceed what was taken; `cellar_rl_charge` makes debt, saturating (GCRA at 400 days,
+ * SLIDING_LOG at 2^22 units, of which all above N are paid when the oldest stamp is). A refund of
+ * what was charged before makes no room that was not there.
  * in:      cost in units
  * returns: OK; E_LIMIT (charge: the table is full and the policy forgets nobody), E_INVAL
  * thread:  any
@@ -512,12 +514,13 @@ CELLAR_API cellar_err cellar_rl_override(cellar_limiter *l, const void *key, siz
 
 /* ---- Upkeep, figures ---- */
 
-/* Work nobody asked for: sweeps SLIDING_COUNT, moves the clock's origin once a year, writes a
- * snapshot when one is due. Call it once a second where one of them matters.
+/* Work nobody asked for: sweeps SLIDING_COUNT, takes back permits whose lease is over, moves the
+ * clock's origin once a year, writes a snapshot when one is due. Call it once a second where one of
+ * them matters.
  * in:      a limiter
  * returns: OK; what cellar_rl_save returns
  * thread:  any
- * cost:    at most 16 regions of 4096 keys; a snapshot: O(slots)
+ * cost:    at most 16 regions of 4096 keys, 16,384 permits; a snapshot: O(slots)
  * example: cellar_rl_tick(l);                                                                    */
 CELLAR_API cellar_err cellar_rl_tick(cellar_limiter *l);
 

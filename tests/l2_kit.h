@@ -45,8 +45,8 @@ typedef struct l2_dev {
     l2_dev_file file[DEV_FILES];
     uint64_t next_ino;
     unsigned char boot[16];
-    bool locked, frozen;
-    uint32_t calls[16];       /* by site */
+    bool locked, bell;
+    uint32_t calls[24];       /* by site */
     int fail_site, fail_errno;
     uint64_t fail_at;         /* the n-th call at the site from now; 0: none */
     bool fail_sticky;
@@ -56,7 +56,7 @@ typedef struct l2_dev {
 
 enum { DEV_OPEN_DIR, DEV_LIST, DEV_OPEN, DEV_PREALLOCATE, DEV_PREAD, DEV_PWRITE, DEV_MAP, DEV_ARM,
        DEV_DATASYNC, DEV_SYNC_DIR, DEV_TRUNCATE, DEV_RENAME, DEV_UNLINK, DEV_LOCK, DEV_STAT,
-       DEV_BOOT_ID, DEV_SITES };
+       DEV_BOOT_ID, DEV_BELL, DEV_SITES };
 
 T_INLINE int l2_dev_fault(l2_dev *v, int site)
 {
@@ -364,6 +364,17 @@ T_INLINE int l2_dev_boot_id(void *ctx, unsigned char out[16])
     return e;
 }
 
+T_INLINE int l2_dev_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
+{
+    l2_dev *v = ctx;
+    (void)id;
+    const int e = l2_dev_fault(v, DEV_BELL);
+    if (e != 0) { return e; }
+    if (how == BASE_VFS_BELL_LOOK) { return v->bell ? 0 : ENOENT; }
+    v->bell = how == BASE_VFS_BELL_MAKE;
+    return 0;
+}
+
 T_INLINE void l2_dev_init(l2_dev *v)
 {
     memset(v, 0, sizeof *v);
@@ -377,8 +388,8 @@ T_INLINE base_vfs l2_dev_vfs(l2_dev *v)
         .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map, .unmap = l2_dev_unmap,
         .arm = l2_dev_arm, .datasync = l2_dev_datasync, .sync_dir = l2_dev_sync_dir,
         .truncate = l2_dev_truncate, .rename = l2_dev_rename, .unlink = l2_dev_unlink,
-        .lock = l2_dev_lock,
-        .lock_shared = l2_dev_lock_shared, .stat = l2_dev_stat, .boot_id = l2_dev_boot_id, .ctx = v };
+        .lock = l2_dev_lock, .lock_shared = l2_dev_lock_shared, .stat = l2_dev_stat,
+        .boot_id = l2_dev_boot_id, .bell = l2_dev_bell, .ctx = v };
 }
 
 /* ---- crashes ---- */
@@ -423,6 +434,7 @@ T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
     to->locked = false;
     to->fail_at = 0;
     to->hook = NULL;
+    to->bell = v->bell && r == NULL;
     if (r != NULL) { to->boot[15]++; }
     for (int i = 0; i < DEV_FILES; i++) {
         const l2_dev_file *f = &v->file[i];

@@ -463,7 +463,9 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.jitter_pct = 101);
     BAD_VIEW(E_INVAL, o.eager_pct = 50; o.xfetch_beta_x100 = 100);
     BAD_VIEW(E_INVAL, o.soft_ms = 2; o.hard_ms = 1);
-    BAD_VIEW(E_UNSUPPORTED, o.quota_max_pct = 10);
+    BAD_VIEW(E_INVAL, o.quota_max_pct = 101);
+    BAD_VIEW(E_INVAL, o.quota_min_pct = 101);
+    BAD_VIEW(E_INVAL, o.quota_min_pct = 20; o.quota_max_pct = 10);
     BAD_VIEW(E_INVAL, o.secret = 2);
     BAD_VIEW(E_INVAL, o.no_l2 = 2);
     BAD_VIEW(E_INVAL, o.l2_mode = 3);

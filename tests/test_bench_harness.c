@@ -7,6 +7,7 @@
  *         it still leaves too few clean rounds, the case is skipped with that reason. */
 #include "bench/harness/c2c.c"
 #include "bench/harness/cell.c"
+#include "bench/harness/driver.c"
 #include "bench/harness/hist.c"
 #include "bench/harness/host.c"
 #include "bench/harness/json.c"

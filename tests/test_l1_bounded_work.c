@@ -24,7 +24,7 @@ static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key,
     (void)key;
     (void)key_len;
     *stamp = 0;
-    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE) { w.gone++; }
+    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG) { w.gone++; }
     return true;
 }
 

@@ -19,7 +19,7 @@ typedef struct entry { /* what the map knows of one key under one owner */
 
     uint64_t seq, version, value_hash, l2_addr;
     uint64_t stamp, end_stamp; /* last given to a change of it, and to its eviction */
-    uint32_t idle_ms, stale_ms, user_flags, len, tag;
+    uint32_t idle_ms, stale_ms, user_flags, len, tag, tag_life;
     uint8_t kind, fails, cost;
     bool present, born_exact, is_counter, tagged;
 } entry;
@@ -57,7 +57,8 @@ static struct model {
     uint8_t row_of[OWNERS];   /* row + 1 */
     bool alive[OWNERS];
     uint32_t next_owner;
-    int tag_state[TAGS];
+    int tag_state[TAGS];      /* 2 is for ever: what comes after it is another life */
+    uint32_t tag_life[TAGS];
     held pin[PINS];
     uint64_t seq, stamp, ops, hits, lookups, space, evictions, vetoes;
     unsigned char *buf, *value;
@@ -86,9 +87,14 @@ static int64_t keep_until(const entry *e)
 }
 static bool reached(int64_t at) { return at != BASE_NEVER_MS && at <= kit_now(&m.k); }
 /* A plain get answers: a value or "known to be absent". */
+static int tag_verdict(uint32_t tag, uint64_t life)
+{
+    return life < m.tag_life[tag] ? 2 : m.tag_state[tag];
+}
+
 static bool fresh(const entry *e)
 {
-    return e->present && !reached(expires(e)) && (!e->tagged || m.tag_state[e->tag] == 0);
+    return e->present && !reached(expires(e)) && (!e->tagged || tag_verdict(e->tag, e->tag_life) == 0);
 }
 static bool is_value(const entry *e) { return fresh(e) && e->kind == L1_VALUE; }
 
@@ -117,7 +123,7 @@ static cellar_err judged(const entry *e, unsigned flags, bool *stale)
         *stale = true;
     }
     if (e->tagged) {
-        int verdict = m.tag_state[e->tag];
+        int verdict = tag_verdict(e->tag, e->tag_life);
         if (verdict == 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
         *stale = *stale || verdict == 1;
     }
@@ -168,7 +174,7 @@ static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key,
     T_EQ_U64(key_len, key_len_of(id));
     *stamp = ++m.stamp;
     if (e == NULL) { return T_CHECK(e != NULL); }
-    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE) {
+    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG) {
         e->end_stamp = *stamp;
         return true;
     }
@@ -217,6 +223,7 @@ static void on_left(void *ctx, const l1_left *what)
     case L1_LEFT_REPLACED: T_CHECK(own && !m.now.deleting && fresh(e)); break;
     case L1_LEFT_DELETED: T_CHECK(own && (m.now.deleting || m.now.may_fail) && fresh(e)); break;
     case L1_LEFT_CLEARED: T_CHECK(!m.alive[what->owner]); break;
+    case L1_LEFT_TAG: T_CHECK(what->tag_count != 0 && !fresh(e)); break;
     }
     if (own) { m.now.ends++; }
     if (own && what->cause == L1_LEFT_CAPACITY) { m.now.evicted++; }
@@ -234,9 +241,16 @@ static int on_tags(void *ctx, uint64_t born, const void *fps, uint32_t count)
     (void)ctx;
     uint64_t fp;
     T_EQ_U64(count, 1);
-    T_EQ_U64(born, 77);
     memcpy(&fp, fps, 8);
-    return m.tag_state[fp % TAGS];
+    T_CHECK(born >= 77 && born - 77 <= m.tag_life[fp % TAGS]);
+    return tag_verdict(fp % TAGS, born - 77);
+}
+
+static void turn_tag(uint64_t tag)
+{
+    const int before = m.tag_state[tag];
+    m.tag_state[tag] = (int)kit_below(&m.r, 3);
+    if (before == 2) { m.tag_life[tag]++; }
 }
 
 static void begin(uint32_t owner, uint64_t id)
@@ -349,7 +363,10 @@ static void store(pick *p, const l1_put_spec *s, const entry *before)
                  .stale_ms = keep ? before->stale_ms : (uint32_t)s->stale_ms,
                  .len = (uint32_t)s->value_len, .kind = s->kind, .cost = s->cost, .seq = m.seq,
                  .tagged = s->tag_count != 0, .present = true, .stamp = stamp};
-    if (e->tagged) { e->tag = (uint32_t)(s->tag_fps[0] % TAGS); }
+    if (e->tagged) {
+        e->tag = (uint32_t)(s->tag_fps[0] % TAGS);
+        e->tag_life = (uint32_t)(s->tag_born - 77);
+    }
     e->born_exact = (s->flags & L1_WANT_BORN) != 0 || e->idle_ms != 0 || e->stale_ms != 0;
     p->r->present++;
 }
@@ -380,7 +397,7 @@ static void do_put(void)
     if (kit_one_in(&m.r, 30)) {
         s.tag_fps = &fp;
         s.tag_count = 1;
-        s.tag_born = 77;
+        s.tag_born = 77 + m.tag_life[fp % TAGS];
     }
     s.value_len = kit_one_in(&m.r, 2) && p.e->present ? p.e->len : some_len();
     if (!may_forget() && kit_one_in(&m.r, 16)) {
@@ -832,7 +849,7 @@ static void one_operation(void)
     else if (what < 8900) { do_pin(); }
     else if (what < 9970) { do_time(); }
     else if (what < 9990) { (void)l1_tick(m.k.c, kit_one_in(&m.r, 2) ? 0 : UINT64_MAX); }
-    else if (what < 9993) { m.tag_state[kit_below(&m.r, TAGS)] = (int)kit_below(&m.r, 3); }
+    else if (what < 9993) { turn_tag(kit_below(&m.r, TAGS)); }
     else if (what < 9994) { do_scan(); }
     else if (what < 9995) { if (kit_one_in(&m.r, 4)) { do_owner_death(); } }
     else if (what < 9996 && m.cfg->changes) { do_resize(); }

@@ -78,6 +78,7 @@ static void look_at_all(l2_kit *k)
             size_t len;
             l2_meta m;
             const l2_key id = l2_kit_key(k, &key, sizeof key, vg);
+            k->d->trouble.damaged = 0; /* ask on, however many of them are damaged */
             const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
             if (err == CELLAR_MISS) { continue; }
             if (vg == 5) {

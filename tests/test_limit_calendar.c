@@ -143,6 +143,54 @@ static void limit_calendar_wall_steps(void)
     kit_close(l);
 }
 
+/* Clocks that were never set, or set to anything: no period admits more than its limit. */
+static void limit_calendar_at_the_ends_of_time(void)
+{
+    static const uint64_t walls[] = { 0, 1, 600000, 86400000, UINT64_C(4102444800000),
+                                      UINT64_C(16106127300000), UINT64_C(16106127360000),
+                                      UINT64_C(32503680000000), UINT64_C(253402300799999),
+                                      UINT64_MAX / 1000000, INT64_MAX, UINT64_MAX };
+    static const char *const zones[] = { "UTC", "+14", "-12", "+05:45" };
+    for (size_t z = 0; z < sizeof zones / sizeof zones[0]; z++) {
+        for (uint32_t c = CELLAR_RL_PER_MINUTE; c <= CELLAR_RL_PER_MONTH; c++) {
+            for (size_t i = 0; i < sizeof walls / sizeof walls[0]; i++) {
+                cellar_rl_config cfg = kit_config();
+                const cellar_rl_rule rule = cellar_rl_fixed(5, c);
+                cellar_rl_result r;
+                cellar_limiter *l = NULL;
+                cfg.zone = zones[z];
+                atomic_store(&kit.wall_ms, walls[i]);
+                T_REQUIRE(cellar_rl_open(&cfg, &rule, 1, &l) == CELLAR_OK);
+                if (!T_EQ_U64(kit_admit(l, "k", 9), 5)) {
+                    printf("# %s calendar %u wall %" PRIu64 "\n", zones[z], c, walls[i]);
+                }
+                T_EQ_I64(cellar_rl_peek(l, "k", 1, 1, &r), CELLAR_LIMITED);
+                T_CHECK(r.retry_after_ns > 0 && r.retry_after_ns <= 32 * CELLAR_RL_DAY);
+                kit_close(l);
+            }
+        }
+    }
+    atomic_store(&kit.wall_ms, UINT64_C(1767225600000));
+}
+
+/* The wall clock is looked at once a second of the limiter's clock, whatever readings callers
+ * bring along. */
+static void a_callers_reading_cannot_stop_the_calendar(void)
+{
+    const uint64_t start = UINT64_C(1767225600000);
+    cellar_limiter *l = kit_open1(cellar_rl_fixed(5, CELLAR_RL_PER_MINUTE));
+    atomic_store(&kit.wall_ms, start);
+    T_EQ_U64(kit_admit(l, "k", 9), 5);
+    (void)cellar_rl_check_at(l, "k", 1, 1, kit_clock(NULL) + CELLAR_RL_DAY, NULL);
+    (void)cellar_rl_check_at(l, "other", 5, 1, kit_clock(NULL) + CELLAR_RL_DAY, NULL);
+    (void)cellar_rl_check_at(l, "k", 1, 1, UINT64_MAX, NULL);
+    for (int minute = 0; minute < 3; minute++) {
+        kit_pass(60 * KIT_S);
+        T_EQ_U64(kit_admit(l, "k", 9), 5);
+    }
+    kit_close(l);
+}
+
 static void unknown_zones_are_refused(void)
 {
     static const char *const bad[] = { "Nowhere/Land", "../etc/passwd", "/etc/passwd", "a b", "+99",
@@ -188,4 +236,6 @@ T_MAIN("cellar_limit_calendar", T_CASE(dates_round_trip), T_CASE(limit_calendar_
        T_CASE(limit_calendar_kathmandu), T_CASE(limit_calendar_lord_howe),
        T_CASE(autumns_second_two_oclock_is_an_hour_of_its_own),
        T_CASE(limit_calendar_without_midnight), T_CASE(limit_calendar_wall_steps),
+       T_CASE(limit_calendar_at_the_ends_of_time),
+       T_CASE(a_callers_reading_cannot_stop_the_calendar),
        T_CASE(unknown_zones_are_refused), T_CASE(damaged_zone_files_are_refused_or_sane))

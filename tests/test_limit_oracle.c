@@ -19,6 +19,7 @@ typedef struct list { /* all units that count since the last reset, in order */
 
 typedef struct owed { /* what a key owes one rule */
     uint64_t debt, at_ns; /* GCRA: 1/64 ns owed at at_ns */
+    uint64_t over;        /* log: units charged when it was full */
     list l;               /* all others */
 } owed;
 
@@ -37,6 +38,7 @@ static struct oracle {
     cellar_limiter *l;
     uint64_t rng, yes, no, wrong, refused_by[RULES], tight[RULES];
     bool whole_ms; /* a calendar: both clocks must agree */
+    uint64_t asked[RULES]; /* longest window that came with a call */
 } o;
 
 static const cellar_rl_rule *rule_of(uint32_t i) { return &o.rule[o.phase][i]; }
@@ -84,7 +86,7 @@ static void list_remove(list *l, uint64_t after, uint64_t upto, uint64_t cost)
         cost -= n;
     }
 }
-/* A log saturates: of what it is charged with it keeps the newest `most` units. */
+/* Of what it is charged with a log keeps the newest `most` units; others are only counted. */
 static void list_keep(list *l, uint64_t most)
 {
     size_t i = l->count;
@@ -150,16 +152,41 @@ static uint64_t wait_of(uint32_t i, size_t key, uint64_t now, uint64_t cost)
     return to;
 }
 
-static void owe(size_t key, uint64_t now, uint64_t cost)
+/* Units in the longest window that anybody asked about. */
+static uint64_t log_live(size_t key, uint32_t i, uint64_t now)
+{
+    const uint64_t w = rule_of(i)->period_ns > o.asked[i] ? rule_of(i)->period_ns : o.asked[i];
+    return list_sum(&o.owed[key][i].l, now - w, now);
+}
+/* Full of units that matter to somebody: only then does what was displaced. */
+static bool log_is_full(size_t key, uint32_t i, uint64_t now)
+{
+    return log_live(key, i, now) == o.rule[0][i].limit;
+}
+/* Units on top go first. Returns what is left to be taken from the log itself. */
+static uint64_t log_top(size_t key, uint32_t i, uint64_t now, uint64_t units)
+{
+    owed *w = &o.owed[key][i];
+    if (!log_is_full(key, i, now)) { w->over = 0; }
+    const uint64_t top = units < w->over ? units : w->over;
+    w->over -= top;
+    return units - top;
+}
+
+static void owe(size_t key, uint64_t now, uint64_t cost, bool charged)
 {
     for (uint32_t i = 0; i < o.count && cost > 0; i++) {
         owed *w = &o.owed[key][i];
         w->debt = bucket_debt(w, now) + cost * bucket_t(rule_of(i));
         w->at_ns = now;
         if (rule_of(i)->algorithm == CELLAR_RL_GCRA) { continue; }
+        const uint64_t size = o.rule[0][i].limit; /* as opened */
+        const uint64_t all = (log_is_full(key, i, now) ? w->over : 0) + log_live(key, i, now) +
+                             cost;
         list_add(&w->l, now, cost);
         if (rule_of(i)->algorithm == CELLAR_RL_SLIDING_LOG) {
-            list_keep(&w->l, o.rule[0][i].limit); /* as opened */
+            w->over = charged && all > size ? all - size : 0;
+            list_keep(&w->l, size);
         }
     }
 }
@@ -175,7 +202,8 @@ static void model_refund(size_t key, uint64_t now, uint64_t cost)
 {
     for (uint32_t i = 0; i < o.count; i++) {
         pay(&o.owed[key][i], now, cost * bucket_t(rule_of(i)));
-        list_remove(&o.owed[key][i].l, 0, now, cost);
+        const bool log = rule_of(i)->algorithm == CELLAR_RL_SLIDING_LOG;
+        list_remove(&o.owed[key][i].l, 0, now, log ? log_top(key, i, now, cost) : cost);
     }
 }
 
@@ -189,7 +217,10 @@ static void model_give(size_t key, uint64_t now, const ticket *t, uint64_t units
         const uint64_t unpaid = t->tat[i] > now * 64 ? t->tat[i] - now * 64 : 0;
         const uint64_t debt = units * bucket_t(r);
         pay(w, now, debt < unpaid ? debt : unpaid);
-        uint64_t first = t->now, last = t->now;
+        uint64_t first = t->now, last = t->now, n = units;
+        if (r->algorithm == CELLAR_RL_SLIDING_LOG && list_sum(&w->l, first - 1, last) > 0) {
+            n = log_top(key, i, now, units);
+        }
         if (r->algorithm == CELLAR_RL_SLIDING_COUNT) {
             first = t->now / r->period_ns * r->period_ns;
             last = first + r->period_ns - 1;
@@ -199,7 +230,7 @@ static void model_give(size_t key, uint64_t now, const ticket *t, uint64_t units
             first = now - into;
             last = now;
         }
-        list_remove(&w->l, first - 1, last, units);
+        list_remove(&w->l, first - 1, last, n);
     }
 }
 
@@ -333,6 +364,13 @@ static void keep_ticket(size_t key, uint64_t now, uint64_t cost, const cellar_rl
 
 enum { PEEK, CHECK_AT, RESERVE, CHECK_WITH, CHECK };
 
+static void ask(void)
+{
+    for (uint32_t i = 0; i < o.count; i++) {
+        if (rule_of(i)->period_ns > o.asked[i]) { o.asked[i] = rule_of(i)->period_ns; }
+    }
+}
+
 /* One decision of one kind. */
 static void decide(const char *name, size_t key, uint64_t cost, int kind)
 {
@@ -349,6 +387,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
         : kind == CHECK_WITH ? cellar_rl_check_with(o.l, name, len, cost, o.rule[o.phase],
                                                     o.count, &r)
                              : cellar_rl_check(o.l, name, len, cost, &r);
+    if (kind == CHECK_WITH) { ask(); }
     const bool banned = o.banned[key] > now;
     const bool want = !banned && model_says(key, now, cost, patience, &wait);
     if (!right(got == (want ? CELLAR_OK : CELLAR_LIMITED), "decision", key, cost)) { return; }
@@ -358,7 +397,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
               cost);
         return;
     }
-    if (want && kind != PEEK) { owe(key, now, cost); }
+    if (want && kind != PEEK) { owe(key, now, cost, false); }
     if (want) { o.yes++; } else if (patience == 0) { check_denial(key, now, cost, &r); }
     if (kind != PEEK || !want) { check_left(key, now, &r); }
     if (!want || kind != RESERVE) { return; }
@@ -377,7 +416,7 @@ static void use_ticket(size_t key)
         model_give(key, now, t, t->cost);
     } else {
         right(cellar_rl_settle(o.l, &t->t, actual) == CELLAR_OK, "settle", key, actual);
-        if (actual > t->cost) { owe(key, now, actual - t->cost); }
+        if (actual > t->cost) { owe(key, now, actual - t->cost, true); }
         if (actual < t->cost) { model_give(key, now, t, t->cost - actual); }
     }
     right(cellar_rl_cancel(o.l, &t->t) == CELLAR_E_STALE, "a ticket twice", key, t->cost);
@@ -390,7 +429,7 @@ static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
     const uint64_t cost = kit_below(&o.rng, most / 2 + 2);
     if (kind < 6) {
         right(cellar_rl_charge(o.l, name, len, cost) == CELLAR_OK, "charge", key, cost);
-        owe(key, now, cost);
+        owe(key, now, cost, true);
     } else if (kind < 14) {
         right(cellar_rl_refund(o.l, name, len, cost) == CELLAR_OK, "refund", key, cost);
         model_refund(key, now, cost);
@@ -404,6 +443,7 @@ static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
         model_penalize(key, now, ns);
     } else if (kind == 18 && kit_below(&o.rng, 10) == 0) {
         model_rules(now);
+        ask();
         right(cellar_rl_rules_set(o.l, o.rule[o.phase], o.count) == CELLAR_OK, "rules", key, 0);
     }
 }

@@ -152,6 +152,196 @@ static void limit_snapshot_other_rules(void)
     memset(&store, 0, sizeof store);
 }
 
+/* Another boot: monotonic and boot clocks begin again, the wall clock went on for `down_ms`. */
+static void reboot(uint64_t down_ms)
+{
+    atomic_store(&kit.now_ns, 5 * KIT_S);
+    atomic_store(&kit.boot_ms, 5000);
+    atomic_fetch_add(&kit.wall_ms, down_ms);
+}
+
+/* A log's stamps lie before the clock's beginning then, and before the limiter's in any case. */
+static void limit_snapshot_log_outlives_a_reboot(void)
+{
+    const cellar_rl_rule rule = cellar_rl_sliding_log(10, CELLAR_RL_HOUR);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 4), 4);
+    kit_pass(600 * KIT_S);
+    T_EQ_U64(kit_admit(l, "k", 20), 6);
+    kit_pass(100 * KIT_S);
+    kit_close(l);
+    l = store_open(&rule, 1); /* the same boot */
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    kit_close(l);
+    reboot(60000);
+    l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    kit_pass((3600 - 760) * KIT_S - 1 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    kit_pass(1 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 20), 4);
+    kit_pass(600 * KIT_S);
+    T_EQ_U64(kit_admit(l, "k", 20), 6);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+/* A user's window is longer than the rule the limiter was opened with. */
+static void limit_snapshot_users_long_windows(void)
+{
+    cellar_rl_config c = kit_config();
+    cellar_limiter *l = NULL;
+    c.save = store_save;
+    c.load = store_load;
+    memset(&store, 0, sizeof store);
+    for (int boot = 0; boot < 2; boot++) {
+        store.at = 0;
+        T_REQUIRE(cellar_user_limiter_open(&c, &l) == CELLAR_OK);
+        for (int i = 0; i < 5; i++) {
+            T_EQ_I64(cellar_user_limiter_check(l, "ada", 3, 5, 3600, NULL),
+                     boot == 0 ? CELLAR_OK : CELLAR_LIMITED);
+        }
+        kit_pass(10 * KIT_S);
+        kit_close(l);
+        reboot(1000);
+    }
+    memset(&store, 0, sizeof store);
+}
+
+/* Windows of a count are numbered by a clock that begins again: nothing is lost, and nobody waits
+ * for the old number. */
+static void limit_snapshot_count_outlives_a_reboot(void)
+{
+    const uint64_t w = 60 * KIT_S;
+    const cellar_rl_rule rules[2] = { cellar_rl_sliding_count(10, w),
+                                      cellar_rl_gcra(1000000, KIT_S, 1000) };
+    for (uint32_t count = 1; count <= 2; count++) {
+        for (uint64_t into = 0; into < 60; into += 13) { /* everywhere in the windows of both */
+            for (uint64_t down = 0; down <= 140; down += 35) {
+                atomic_store(&kit.now_ns, 100 * w + into * KIT_S);
+                memset(&store, 0, sizeof store);
+                cellar_limiter *l = store_open(rules, count);
+                T_EQ_U64(kit_admit(l, "k", 20), 10);
+                kit_close(l);
+                reboot(down * 1000);
+                l = store_open(rules, count);
+                T_EQ_U64(refused(l), 0);
+                /* Never more than had the limiter lived on: n of 10 free so long after. */
+                const uint64_t at = into + down, past = at < 60 ? 0 : at < 120 ? at - 60 : 60;
+                T_CHECK(kit_admit(l, "k", 20) <= past * 10 / 60);
+                kit_pass(3 * w); /* and three windows later all is as new */
+                T_EQ_U64(kit_admit(l, "k", 20), 10);
+                kit_close(l);
+                if (t_failed()) {
+                    printf("# into %" PRIu64 " down %" PRIu64 "\n", into, down);
+                    return;
+                }
+            }
+        }
+    }
+    memset(&store, 0, sizeof store);
+}
+
+/* A table as full as it can be comes back with every key: seats are found as at first. */
+static void limit_snapshot_of_a_full_table(void)
+{
+    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, CELLAR_RL_HOUR, 10),
+                                      cellar_rl_gcra(20, CELLAR_RL_HOUR, 20) };
+    for (uint32_t count = 1; count <= 2; count++) {
+        memset(&store, 0, sizeof store);
+        cellar_limiter *l = store_open(rules, count);
+        cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+        const uint64_t keys = s.slots * 3 / 4 / count; /* wide slots are not pushed twice */
+        for (uint64_t k = 0; k < keys; k++) {
+            T_EQ_I64(cellar_rl_check(l, &k, sizeof k, 10, NULL), CELLAR_OK);
+        }
+        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+        T_EQ_U64(s.live_evicted, 0);
+        T_EQ_U64(s.keys, keys);
+        kit_close(l);
+        l = store_open(rules, count);
+        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+        T_EQ_U64(s.snapshots_refused, 0);
+        T_EQ_U64(s.live_evicted, 0);
+        T_EQ_U64(s.keys, keys);
+        uint64_t lost = 0;
+        for (uint64_t k = 0; k < keys; k++) {
+            lost += cellar_rl_peek(l, &k, sizeof k, 1, NULL) != CELLAR_LIMITED;
+        }
+        T_EQ_U64(lost, 0);
+        kit_close(l);
+    }
+    memset(&store, 0, sizeof store);
+}
+
+/* Into a smaller table: the heavy ones stay, and who went is counted. */
+static void limit_snapshot_into_a_smaller_table(void)
+{
+    const cellar_rl_rule rule = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
+    cellar_rl_config c = kit_config();
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    for (uint64_t k = 0; k < 8000; k++) {
+        T_EQ_I64(cellar_rl_check(l, &k, sizeof k, k % 40 == 0 ? 10 : 1, NULL), CELLAR_OK);
+    }
+    kit_close(l);
+    c.secret = NULL;
+    c.max_bytes = 80u << 10;
+    c.save = store_save;
+    c.load = store_load;
+    store.at = 0;
+    T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
+    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+    T_CHECK(s.slots < 4000);
+    T_EQ_U64(s.live_evicted + s.keys, 8000);
+    for (uint64_t k = 0; k < 8000; k += 40) {
+        T_EQ_I64(cellar_rl_peek(l, &k, sizeof k, 1, NULL), CELLAR_LIMITED);
+    }
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+/* What was charged beyond a log stays on top of it. */
+static void limit_snapshot_of_an_overcharged_log(void)
+{
+    const cellar_rl_rule rule = cellar_rl_sliding_log(10, CELLAR_RL_HOUR);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 10);
+    T_EQ_I64(cellar_rl_charge(l, "k", 1, 7), CELLAR_OK);
+    kit_close(l);
+    l = store_open(&rule, 1);
+    T_EQ_I64(cellar_rl_refund(l, "k", 1, 7), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    T_EQ_I64(cellar_rl_refund(l, "k", 1, 1), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 1);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+/* Debts under a plan are saved as shares of the limiter's rules: plans do not travel. */
+static void limit_snapshot_of_keys_with_plans(void)
+{
+    const cellar_rl_rule rule = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
+    const cellar_rl_rule gold = cellar_rl_gcra(1000, CELLAR_RL_HOUR, 100);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_I64(cellar_rl_override(l, "k", 1, &gold, 1), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 200), 100); /* all of it: six minutes */
+    kit_close(l);
+    l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 200), 0); /* all of it: an hour */
+    T_EQ_I64(cellar_rl_override(l, "k", 1, &gold, 1), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 200), 0);
+    kit_pass(72 * KIT_S); /* and a fifth of it back */
+    T_EQ_U64(kit_admit(l, "k", 200), 20);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
 static void a_file_is_replaced_whole_or_not_at_all(void)
 {
     static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
@@ -189,4 +379,8 @@ static void a_file_is_replaced_whole_or_not_at_all(void)
 
 T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_snapshot_clock_back),
        T_CASE(limit_snapshot_bit_flips), T_CASE(limit_snapshot_other_rules),
+       T_CASE(limit_snapshot_log_outlives_a_reboot), T_CASE(limit_snapshot_users_long_windows),
+       T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
+       T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
+       T_CASE(limit_snapshot_of_an_overcharged_log),
        T_CASE(a_file_is_replaced_whole_or_not_at_all))

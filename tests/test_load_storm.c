@@ -17,12 +17,6 @@ static void wait_for(_Atomic int *what, int value)
     while (atomic_load(what) < value) { kit_nap(); }
 }
 
-/* Calls inside the store that wait: seen by the flight's figures only, so by time. */
-static void let_them_wait(void)
-{
-    for (int i = 0; i < 50; i++) { kit_nap(); }
-}
-
 typedef struct caller {
     pthread_t thread;
     cellar *c;
@@ -68,6 +62,12 @@ static cellar_stats figures(cellar *c)
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     return st;
+}
+
+/* Until n calls have joined a load. */
+static void wait_for_waiters(cellar *c, uint64_t n)
+{
+    while (figures(c).load_waiters < n) { kit_nap(); }
 }
 
 /* ---- storms ---- */
@@ -141,7 +141,7 @@ static void seed_counts(void)
     atomic_store(&s.gate, 1);
     for (int i = 0; i < 20; i++) { start(&k[i], c, &s, NULL, "k"); }
     wait_for(&s.inside, 1);
-    let_them_wait();
+    wait_for_waiters(c, 19);
     atomic_store(&s.gate, 0);
     for (int i = 0; i < 20; i++) {
         join(&k[i]);
@@ -260,7 +260,7 @@ static void hard_hands_over(void)
     start(&k[0], c, &stuck, &o, "k");
     wait_for(&stuck.inside, 1);
     for (int i = 1; i < 9; i++) { start(&k[i], c, &next, &o, "k"); }
-    let_them_wait();
+    wait_for_waiters(c, 8);
     T_EQ_I64(atomic_load(&next.calls), 0);
     atomic_fetch_add(&kit_now_ms, 1000);
     for (int i = 1; i < 9; i++) {
@@ -343,7 +343,7 @@ static void soft_serves_stale(void)
     start(&k, c, &s, &o, "k"); /* no ctx for the background: it leads */
     wait_for(&s.inside, 1);
     start(&w, c, &s, &o, "k");
-    let_them_wait();
+    wait_for_waiters(c, 1);
     atomic_fetch_add(&kit_now_ms, 200);
     join(&w);
     T_EQ_I64(w.err, CELLAR_STALE);
@@ -428,7 +428,7 @@ static void timeout_no_stampede(void)
     start(&k[0], c, &s, &o, "k");
     wait_for(&s.inside, 1);
     for (int i = 1; i < 33; i++) { start(&k[i], c, &s, &o, "k"); }
-    let_them_wait();
+    wait_for_waiters(c, 32);
     atomic_fetch_add(&kit_now_ms, 100);
     for (int i = 1; i < 33; i++) { join(&k[i]); }
     atomic_fetch_add(&kit_now_ms, 100);
@@ -458,7 +458,7 @@ static void failures_are_shared_after_the_handovers(void)
         atomic_store(&s.gate, 1);
         for (int i = 0; i < 17; i++) { start(&k[i], c, &s, &o, "k"); }
         wait_for(&s.inside, 1);
-        let_them_wait();
+        wait_for_waiters(c, 16);
         atomic_store(&s.gate, 0);
         for (int i = 0; i < 17; i++) {
             join(&k[i]);
@@ -486,7 +486,7 @@ static void a_final_failure_is_shared_at_once(void)
     start(&k[0], c, &s, &o, "k");
     wait_for(&s.inside, 1);
     start(&k[1], c, &s, &o, "k");
-    let_them_wait();
+    wait_for_waiters(c, 1);
     atomic_store(&s.gate, 0);
     join(&k[0]);
     join(&k[1]);
@@ -654,6 +654,8 @@ typedef struct history {
     int how;
 } history;
 
+enum { HISTORY_ALL = 6 }; /* ways to write; as `how`: one after the other */
+
 static cellar_err history_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     history *h = ctx;
@@ -661,6 +663,8 @@ static cellar_err history_load(cellar_load *ld, const void *key, size_t key_len,
     (void)key_len;
     const uint64_t now = atomic_load(&h->db);
     for (volatile int i = 0; i < 200; i++) {} /* a window for the writers */
+    const cellar_bytes tag = { "red", 3 };
+    if (cellar_load_tags(ld, &tag, 1) != CELLAR_OK) { return CELLAR_E_INVAL; }
     return cellar_load_value(ld, &now, sizeof now);
 }
 
@@ -685,19 +689,21 @@ static void *history_reader(void *arg)
 static void history_write(history *h, uint64_t round)
 {
     const uint64_t now = atomic_fetch_add(&h->db, 1) + 1;
-    switch (h->how == 4 ? (int)(round % 4) : h->how) {
+    switch (h->how == HISTORY_ALL ? (int)(round % HISTORY_ALL) : h->how) {
     case 0: (void)cellar_del(h->c, "k", 1); break;
     case 1: (void)cellar_clear(h->c); break;
     case 2: (void)cellar_bump(h->c, NULL); break;
+    case 3: (void)cellar_delete_tag(h->c, "red", 3, CELLAR_TAG_HARD); break;
+    case 4: (void)cellar_delete_match(h->c, "k*", 2, NULL); break;
     default: (void)cellar_set(h->c, "k", 1, &now, sizeof now, NULL); break;
     }
     atomic_store(&h->floor_, now);
 }
 
-/* A get that starts after a delete, clear, bump or set returned sees nothing loaded before it. */
+/* A get that starts after a delete, clear, bump, tag or pattern delete or set returned sees nothing loaded before it. */
 static void load_then_delete_history(void)
 {
-    for (int how = 0; how < 5; how++) {
+    for (int how = 0; how <= HISTORY_ALL; how++) {
         history h = { .how = how };
         pthread_t t[3];
         h.c = kit_open(4 << 20);
@@ -765,7 +771,7 @@ static void exit_of_the_leader_hands_over(void)
     T_REQUIRE(pthread_create(&k[0].thread, NULL, exit_main, &k[0]) == 0);
     wait_for(&dies.inside, 1);
     for (int i = 1; i < 6; i++) { start(&k[i], c, &lives, NULL, "k"); }
-    let_them_wait();
+    wait_for_waiters(c, 5);
     atomic_store(&dies.gate, 0);
     for (int i = 0; i < 6; i++) { join(&k[i]); }
     for (int i = 1; i < 6; i++) { T_EQ_I64(k[i].err, CELLAR_OK); }
@@ -788,9 +794,9 @@ static cellar_err fuzz_load(cellar_load *ld, const void *key, size_t key_len, vo
     memcpy(&n, key, sizeof n);
     const uint64_t turn = atomic_fetch_add(&f->begun, 1);
     (void)cellar_load_value(ld, key, sizeof n);
-    for (int i = 0; i < 20; i++) { /* a place to be cancelled at that no sanitizer stands around */
+    for (int i = 0; i < 3; i++) { /* a place to be cancelled at that no sanitizer stands around */
         pthread_testcancel();
-        sched_yield();
+        kit_nap();
     }
     switch (turn % 5) {
     case 0: pthread_exit(NULL);
@@ -868,7 +874,7 @@ static void close_while_loading(void)
     start(&k, c, &s, NULL, "k");
     wait_for(&s.inside, 1);
     start(&w, c, &s, NULL, "k");
-    let_them_wait();
+    wait_for_waiters(c, 1);
     T_EQ_I64(cellar_close(c), CELLAR_E_BUSY);
     join(&w);
     T_EQ_I64(w.err, CELLAR_E_CLOSED);
@@ -912,7 +918,7 @@ static void a_forked_child_loads_by_itself(void)
     start(&k, c, &busy, NULL, "busy");
     wait_for(&busy.inside, 1);
     start(&w, c, &busy, NULL, "busy");
-    let_them_wait();
+    wait_for_waiters(c, 1);
     forks.during = fork_inside;
     forks.arg = c;
     T_EQ_I64(kit_load(c, "forks", NULL, &forks, text, NULL), CELLAR_OK);
@@ -943,7 +949,7 @@ static void limits_are_codes(void)
     wait_for(&s.inside, 1);
     T_EQ_I64(kit_load(c, "other", NULL, &s, text, NULL), CELLAR_E_LIMIT);
     start(&w, c, &s, NULL, "k");
-    let_them_wait();
+    wait_for_waiters(c, 1);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_E_LIMIT);
     atomic_store(&s.gate, 0);
     join(&k);

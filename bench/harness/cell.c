@@ -17,7 +17,11 @@
  *            in a child, two windows unrecorded before the first.
  * TRIED      subjects one after another (the state flips between them, factor of two); the best
  *            window (picks the lucky state); the median of same-round ratios is steady.
- * LIMITS     12 subjects, 96 lanes a block, 4 thread counts. */
+ * OTHERS     peers in other languages are processes; their windows take turns with everyone's. What
+ *            such a process computes while others are measured (collector, compiler, policy) is
+ *            billed to it as bg_cpu_ns, and a window that lost over 5 % of a CPU to it is repeated.
+ *            A process that dies ends its own rows only.
+ * LIMITS     40 subjects, 320 lanes a block, 4 thread counts. */
 #include "bench/harness/cell.h"
 
 #include <inttypes.h>
@@ -28,17 +32,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/harness/driver.h"
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
 #include "bench/harness/verify.h"
 #include "bench/harness/window.h"
 
-#define CELL_SUBJECTS 12
+#define CELL_SUBJECTS 40
 #define CELL_USUAL "uthash1 uthash64 uthash64t" /* not uthash16 and glib1 */
 #define CELL_LANES (CELL_SUBJECTS * WORKLOAD_CELLS)
 #define CELL_ROUNDS_NEEDED 9
 #define CELL_DROPPED_MAX 0.20
 #define CELL_HOT_OPS 65536
+#define CELL_OTHERS_MAX 0.05 /* of a CPU, spent by other processes of the run during a window */
+#define CELL_REPEATS 2
 
 typedef struct cell_lane {
     uint32_t subject, cell, threads;
@@ -52,7 +59,10 @@ typedef struct cell_set {
     const char *bench;
     const bench_subject *subject[CELL_SUBJECTS];
     void *store[CELL_SUBJECTS];
-    uint32_t subject_count, thread_max;
+    bool dead[CELL_SUBJECTS];                 /* a driver that crashed or no longer answers */
+    window_result *last[CELL_SUBJECTS];       /* its last recorded window: later work is of that */
+    uint32_t subject_count, thread_max, driver_count;
+    char trace_path[480];                     /* of the drivers; "" while none is open */
     trace *traces, *hot;                      /* one a thread */
     uint32_t **masks[WORKLOAD_CELLS];         /* one a thread */
     uint32_t *lengths, length_mask;
@@ -61,6 +71,8 @@ typedef struct cell_set {
     uint32_t lane_count, round_count, round_room;
     window_result *result;                    /* [round][lane] */
     uint64_t *c2c_ns;                         /* [round] */
+    hist *latency;                            /* [lane] of a LATENCY block, all windows; else NULL */
+    double latency_unit[CELL_LANES];          /* ns of one step of it */
     bool wrong;                               /* a bad value or an unexpected error was seen */
 } cell_set;
 
@@ -123,7 +135,7 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
     if (w != NULL && !workload_wants(w, subject)) {
         return false;
     }
-    if (ours || o->full || o->peers != NULL) {
+    if (ours || o->full || o->everyone || o->peers != NULL) {
         return ours || o->peers == NULL || cell_named(o->peers, subject);
     }
     return (w != NULL && w->subjects[0] != '\0') || cell_named(CELL_USUAL, subject);
@@ -168,6 +180,10 @@ static void cell_close(cell_set *c)
     free(c->lengths);
     free(c->result);
     free(c->c2c_ns);
+    free(c->latency);
+    if (c->trace_path[0] != '\0') {
+        remove(c->trace_path);
+    }
 }
 
 static bool cell_make_traces(cell_set *c)
@@ -229,11 +245,52 @@ static bool cell_fill(cell_set *c, uint32_t i)
     return refused == 0;
 }
 
+static bool cell_put(FILE *f, const void *from, size_t bytes)
+{
+    return fwrite(from, 1, bytes, f) == bytes;
+}
+
+/* The trace as drivers read it; bench/peers/lib/README.md has the format. Hot mixes ask for one id,
+ * so their bits are repeated over the length of the trace. */
+static bool cell_write_trace(cell_set *c)
+{
+    const uint64_t count = c->traces[0].count;
+    const uint64_t lengths = c->length_mask == UINT32_MAX ? c->w->trace.key_count
+                                                          : (uint64_t)c->length_mask + 1;
+    uint64_t head[8] = { 0, c->thread_max, count, c->w->cell_count, lengths, c->length_mask,
+                         c->w->trace.key_count, c->hot[0].ids[0] };
+    memcpy(head, "CELLBTR1", 8);
+    snprintf(c->trace_path, sizeof c->trace_path, "%s/%s.%d.trace", c->o->scratch, c->w->name,
+             (int)getpid());
+    FILE *f = fopen(c->trace_path, "wbe");
+    bool ok = f != NULL && cell_put(f, head, sizeof head);
+    for (uint32_t k = 0; ok && k < c->w->cell_count; k++) {
+        char name[16] = { 0 };
+        const uint64_t hot = c->w->cell[k].hot;
+        memcpy(name, c->w->cell[k].metric, strnlen(c->w->cell[k].metric, sizeof name));
+        ok = cell_put(f, name, sizeof name) && cell_put(f, &hot, sizeof hot);
+    }
+    for (uint32_t t = 0; ok && t < c->thread_max; t++) {
+        ok = c->traces[t].count == count && cell_put(f, c->traces[t].ids, count * 4);
+    }
+    ok = ok && cell_put(f, c->lengths, lengths * 4);
+    for (uint32_t k = 0; ok && k < c->w->cell_count; k++) {
+        const uint64_t words = (c->w->cell[k].hot ? c->hot[0].count : count) / 32;
+        for (uint32_t t = 0; ok && t < c->thread_max; t++) {
+            for (uint64_t i = 0; ok && i < count / 32; i += words) {
+                const uint64_t n = count / 32 - i < words ? count / 32 - i : words;
+                ok = cell_put(f, c->masks[k][t], n * 4);
+            }
+        }
+    }
+    return f != NULL && fclose(f) == 0 && ok;
+}
+
 /* Opens and fills; a subject that cannot is left out with a line that says so. */
 static void cell_open_subjects(cell_set *c, const bench_subject *const *list, uint32_t count)
 {
     const workload *w = c->w;
-    const bench_cfg cfg = {
+    bench_cfg cfg = {
         .key_count = c->w->trace.key_count,
         .hint_entries = w->capacity_entries != 0 ? w->capacity_entries : c->w->trace.key_count,
         .capacity_entries = w->capacity_entries,
@@ -244,23 +301,36 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
         .value_len = w->value_len,
         .threads = c->thread_max,
         .seed = 20240601,
+        .bench = c->bench,
+        .workload = w->name,
+        .workload_path = w->path,
+        .warm_ms = c->o->quick ? 900 : 3000,
     };
     for (uint32_t k = 0; k < count && c->subject_count < CELL_SUBJECTS; k++) {
         const uint32_t i = c->subject_count;
         if (!cell_able(list[k], w)) {
             continue;
         }
+        if (list[k]->driver != NULL && c->trace_path[0] == '\0' && !cell_write_trace(c)) {
+            json_say(c->bench, list[k]->name, w->name, "skip", "no room for the trace");
+            continue;
+        }
+        cfg.self = list[k];
+        cfg.trace_path = c->trace_path;
         c->subject[i] = list[k];
         c->store[i] = list[k]->open(&cfg);
         if (c->store[i] == NULL) {
-            json_say(c->bench, list[k]->name, w->name, "skip", "cannot be opened");
+            if (list[k]->driver == NULL) { /* a driver has said why */
+                json_say(c->bench, list[k]->name, w->name, "skip", "cannot be opened");
+            }
             continue;
         }
+        c->driver_count += list[k]->driver != NULL;
         if (list[k]->caps & BENCH_LEAKS) {
             json_say(c->bench, list[k]->name, w->name, "leak", "never frees what it replaced");
         }
         c->subject_count++;
-        if (!cell_fill(c, i)) {
+        if (list[k]->driver == NULL && !cell_fill(c, i)) {
             list[k]->close(c->store[i]);
             c->subject_count--;
         }
@@ -278,6 +348,71 @@ static uint64_t cell_position(const cell_set *c, uint32_t round, uint32_t thread
         index++;
     }
     return (uint64_t)((double)n * fmod(round * 0.61803398875 + index * 0.19, 1.0));
+}
+
+/* CPU of every driver so far; 0 for those that live here or are gone. */
+static void cell_driver_cpu(const cell_set *c, uint64_t ns[CELL_SUBJECTS])
+{
+    for (uint32_t i = 0; i < c->subject_count; i++) {
+        ns[i] = c->subject[i]->driver != NULL ? driver_cpu_ns(c->store[i]) : 0;
+    }
+}
+
+/* What the drivers that were not measured spent since `before`: billed to them. true: too much. */
+static bool cell_bill(cell_set *c, const cell_lane *l, const uint64_t *before, uint64_t wall_ns)
+{
+    uint64_t now[CELL_SUBJECTS], others = 0;
+    cell_driver_cpu(c, now);
+    for (uint32_t i = 0; i < c->subject_count; i++) {
+        if (i != l->subject && now[i] > before[i]) {
+            if (c->last[i] != NULL) {
+                c->last[i]->bg_cpu_ns += now[i] - before[i];
+            }
+            others += now[i] - before[i];
+        }
+    }
+    return (double)others > CELL_OTHERS_MAX * (double)wall_ns;
+}
+
+/* A window of a process. One that fails for good ends its own rows, never the others. */
+static bool cell_ask(cell_set *c, const cell_lane *l, const window_job *job, hist *latency,
+                     window_result *r)
+{
+    const bench_subject *s = c->subject[l->subject];
+    if (!c->dead[l->subject] &&
+        !driver_window(c->store[l->subject], c->w->cell[l->cell].metric, job, latency, r)) {
+        c->dead[l->subject] = true;
+        c->wrong = true;
+        json_say(c->bench, s->name, c->w->name, "crash", driver_trouble(c->store[l->subject]));
+    }
+    if (c->dead[l->subject]) {
+        memset(r, 0, sizeof *r);
+        r->dropped = true;
+    }
+    return true;
+}
+
+static bool cell_window_once(cell_set *c, const cell_lane *l, const window_job *job,
+                             window_result *r)
+{
+    const uint32_t at = (uint32_t)(l - c->lane);
+    hist *sum = job->op == WORKLOAD_LATENCY && c->latency != NULL && at < c->lane_count
+                    ? &c->latency[at] : NULL;
+    if (job->subject->driver != NULL) {
+        static hist one;
+        const bool ok = cell_ask(c, l, job, job->op == WORKLOAD_LATENCY ? &one : NULL, r);
+        if (ok && sum != NULL && !r->dropped) {
+            hist_merge(sum, &one);
+            c->latency_unit[at] = 1;
+        }
+        return ok;
+    }
+    const bool ok = window_run(c->pool, job, r);
+    if (ok && sum != NULL) {
+        hist_merge(sum, window_histogram(c->pool));
+        c->latency_unit[at] = host_ns_per_tick();
+    }
+    return ok;
 }
 
 static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint32_t ms,
@@ -300,8 +435,19 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
         .ttl_ms = c->w->ttl_ms,
         .position = position & ~UINT64_C(31),
     };
-    const bool ok = window_run(c->pool, &job, r);
-    c->wrong = c->wrong || !ok || r->bad > 0;
+    uint64_t before[CELL_SUBJECTS];
+    bool ok = true;
+    for (int i = 0; ok && i <= CELL_REPEATS; i++) {
+        if (c->driver_count > 0) {
+            cell_driver_cpu(c, before);
+        }
+        ok = cell_window_once(c, l, &job, r);
+        c->wrong = c->wrong || !ok || r->bad > 0;
+        if (c->driver_count == 0 || r->bad > 0 || !cell_bill(c, l, before, r->wall_ns)) {
+            break;
+        }
+        r->dropped = true; /* unless the next try is better */
+    }
     return ok;
 }
 
@@ -321,9 +467,9 @@ static void cell_saturate(cell_set *c, uint32_t cell)
     }
 }
 
-static bool cell_can_run(const bench_subject *s, const workload_cell *cell)
+static bool cell_can_run(const bench_subject *s, const workload_cell *cell, uint32_t threads)
 {
-    return (cell->op != WORKLOAD_MANY || s->get_many != NULL) &&
+    return (s->threads_max == 0 || threads <= s->threads_max) && (cell->op != WORKLOAD_MANY || s->get_many != NULL) &&
            (cell->op != WORKLOAD_PIN || s->pin != NULL);
 }
 
@@ -344,7 +490,8 @@ static void cell_make_lanes(cell_set *c, uint32_t first, uint32_t last)
     for (uint32_t k = first; k <= last; k++) {
         for (uint32_t t = 0; t < c->w->thread_count && c->w->thread[t] <= c->thread_max; t++) {
             for (uint32_t i = 0; i < c->subject_count; i++) {
-                if (cell_can_run(c->subject[i], &c->w->cell[k]) && c->lane_count < CELL_LANES) {
+                if (!c->dead[i] && c->lane_count < CELL_LANES &&
+                    cell_can_run(c->subject[i], &c->w->cell[k], c->w->thread[t])) {
                     c->lane[c->lane_count++] = (cell_lane){ i, k, c->w->thread[t] };
                 }
             }
@@ -352,9 +499,32 @@ static void cell_make_lanes(cell_set *c, uint32_t first, uint32_t last)
     }
 }
 
+/* With processes among the subjects hardly a round passes in which none is disturbed: there each
+ * lane has to have its clean rounds, in the state that has most. */
+static uint32_t cell_clean_lanes(const cell_set *c)
+{
+    uint32_t most = 0;
+    for (cell_state state = CELL_NEAR; state < CELL_STATES; state++) {
+        uint32_t least = UINT32_MAX;
+        for (uint32_t l = 0; l < c->lane_count; l++) {
+            uint32_t clean = 0;
+            for (uint32_t r = 0; r < c->round_count; r++) {
+                clean += cell_state_of(c->c2c_ns[r]) == state &&
+                         !c->result[r * c->lane_count + l].dropped;
+            }
+            least = clean < least && !c->dead[c->lane[l].subject] ? clean : least;
+        }
+        most = least != UINT32_MAX && least > most ? least : most;
+    }
+    return most;
+}
+
 /* Clean rounds of the state that has most of them. */
 static uint32_t cell_clean_rounds(const cell_set *c)
 {
+    if (c->driver_count > 0) {
+        return cell_clean_lanes(c);
+    }
     uint32_t clean[CELL_STATES] = { 0 }, most = 0;
     for (uint32_t r = 0; r < c->round_count; r++) {
         bool dropped = false;
@@ -371,10 +541,14 @@ static uint32_t cell_clean_rounds(const cell_set *c)
 static bool cell_rounds(cell_set *c, uint32_t rounds, uint32_t window_ms)
 {
     window_result unused;
+    memset(c->last, 0, sizeof c->last);
     c->round_room = c->o->quick ? rounds + rounds / 2 : 2 * rounds;
     c->round_count = 0;
     free(c->result);
     free(c->c2c_ns);
+    free(c->latency);
+    c->latency = c->w->cell[c->lane[0].cell].op == WORKLOAD_LATENCY
+                     ? calloc(c->lane_count, sizeof c->latency[0]) : NULL;
     c->result = calloc((size_t)c->round_room * c->lane_count, sizeof c->result[0]);
     c->c2c_ns = calloc(c->round_room, sizeof c->c2c_ns[0]);
     if (c->result == NULL || c->c2c_ns == NULL) {
@@ -395,6 +569,7 @@ static bool cell_rounds(cell_set *c, uint32_t rounds, uint32_t window_ms)
                              &c->result[r * c->lane_count + l])) {
                 return false;
             }
+            c->last[c->lane[l].subject] = &c->result[r * c->lane_count + l];
         }
         c->round_count++;
     }
@@ -512,6 +687,7 @@ static void cell_row_head(const cell_set *c, cell_state state, uint32_t l, const
     json_row_init(row);
     row->bench = c->bench;
     row->subject = s->name;
+    row->version = s->driver != NULL ? driver_version(c->store[c->lane[l].subject]) : s->version;
     row->workload = c->w->name;
     row->metric = metric;
     row->threads = c->lane[l].threads;
@@ -543,11 +719,30 @@ static void cell_emit(const cell_set *c, uint32_t l, cell_series *s, const char 
     json_write(row);
 }
 
+/* Ours beside every peer in turn; the others beside the references. */
+static const char *cell_reference(const cell_set *c, const char *self, uint32_t i)
+{
+    static const char *const refs[] = { "uthash64", "uthash1", "raw", "uthash64t", "own" };
+    const uint32_t n = sizeof refs / sizeof refs[0];
+    if (i < n) {
+        return refs[i];
+    }
+    for (uint32_t k = 0; strcmp(self, "cellar") == 0 && k < c->subject_count; k++) {
+        bool known = strcmp(c->subject[k]->name, self) == 0;
+        for (uint32_t r = 0; r < n; r++) {
+            known = known || strcmp(c->subject[k]->name, refs[r]) == 0;
+        }
+        if (!known && i-- == n) {
+            return c->subject[k]->name;
+        }
+    }
+    return NULL;
+}
+
 /* All ratios of one figure of one lane; the table gets the one to uthash64 and the one to RAW. */
 static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, const char *metric,
                              cell_figure *wall, cell_figure *cpu, double *room)
 {
-    static const char *const refs[] = { "uthash64", "uthash1", "raw", "uthash64t", "own" };
     const workload_cell *cell = &c->w->cell[c->lane[l].cell];
     const char *self = c->subject[c->lane[l].subject]->name;
     cell_series s = { room, 0, 0 };
@@ -558,16 +753,17 @@ static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, co
     cell_collect(c, state, wall, l, UINT32_MAX, &s);
     cell_emit(c, l, &s, "wall", NULL, 0, &row);
     const json_row plain = row;
-    for (size_t i = 0; i < sizeof refs / sizeof refs[0]; i++) {
-        const bool own = strcmp(refs[i], "own") == 0;
-        const uint32_t under = cell_find_lane(c, own ? self : refs[i], cell_base_metric(cell),
+    const char *ref;
+    for (uint32_t i = 0; (ref = cell_reference(c, self, i)) != NULL; i++) {
+        const bool own = strcmp(ref, "own") == 0;
+        const uint32_t under = cell_find_lane(c, own ? self : ref, cell_base_metric(cell),
                                               c->lane[l].threads);
         if (under == UINT32_MAX || under == l) {
             continue;
         }
         for (int clock = 0; clock < (cpu != NULL ? 2 : 1); clock++) {
             cell_collect(c, state, clock ? cpu : wall, l, under, &s);
-            cell_emit(c, l, &s, clock ? "cpu" : "wall", refs[i], plain.value, &row);
+            cell_emit(c, l, &s, clock ? "cpu" : "wall", ref, plain.value, &row);
             char *text = i == 0 && clock == 0 ? xpeer
                          : i == 2 && clock == (cpu != NULL) ? xraw : NULL;
             if (text != NULL && s.count > 0) {
@@ -575,7 +771,7 @@ static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, co
             }
         }
     }
-    printf("%-11s %u  %-9s %9.2f %9.2f  %-20s %-20s %6.4f %7.1f  %-4s %3u+%-3u %s\n", metric,
+    printf("%-11s %u  %-14s %9.2f %9.2f  %-20s %-20s %6.4f %7.1f  %-4s %3u+%-3u %s\n", metric,
            plain.threads, self, plain.value, plain.best, xpeer, xraw, plain.hit, plain.bg_cpu_ns,
            plain.c2c, plain.rounds, plain.dropped, plain.note != NULL ? plain.note : "");
 }
@@ -606,9 +802,33 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
     json_row row;
     cell_row_head(c, state, l, "scaling", &row);
     cell_emit(c, l, &s, "wall", "raw", cell_quantile(s.value, s.count, 0.5), &row);
-    printf("%-11s %u  %-9s %9s %9s  %-20s %.2f [%.2f %.2f] %*s %-4s %3u+%-3u %s\n", "scaling", t,
+    printf("%-11s %u  %-14s %9s %9s  %-20s %.2f [%.2f %.2f] %*s %-4s %3u+%-3u %s\n", "scaling", t,
            self, "", "", "", row.ratio, row.p25, row.p75, 18, "", row.c2c, row.rounds, row.dropped,
            row.note != NULL ? row.note : "");
+}
+
+/* For the plot of latencies: ns and the share of gets that took longer, a file a lane. */
+static void cell_write_latency(const cell_set *c)
+{
+    for (uint32_t l = 0; c->latency != NULL && l < c->lane_count; l++) {
+        const hist *h = &c->latency[l];
+        char path[600];
+        snprintf(path, sizeof path, "%s/latency_%s_%s_%s_%u.tsv", c->o->scratch, c->bench, c->w->name,
+                 c->subject[c->lane[l].subject]->name, c->lane[l].threads);
+        FILE *f = h->count > 0 ? fopen(path, "we") : NULL;
+        if (f == NULL) {
+            continue;
+        }
+        fprintf(f, "# ns\tshare of gets that took longer\n");
+        uint64_t seen = 0;
+        for (uint32_t i = 0; i < HIST_SLOTS; i++) {
+            if (h->slot[i] > 0 && (seen += h->slot[i]) < h->count) {
+                fprintf(f, "%.1f\t%.9f\n", (double)hist_middle(i) * c->latency_unit[l],
+                        (double)(h->count - seen) / (double)h->count);
+            }
+        }
+        fclose(f);
+    }
 }
 
 static void cell_report(cell_set *c)
@@ -690,7 +910,7 @@ int cell_run(const cell_options *o, const char *bench, const workload *w,
         return idle ? CELL_OK : CELL_USAGE;
     }
     printf("\n%s / %s  (Mops/s or ns: median, best; ratios: median [p25 p75] of same rounds)\n"
-           "metric      t  subject      median      best  x uthash64           x raw (cpu)"
+           "metric      t  subject           median      best  x uthash64           x raw (cpu)"
            "            hit   bg ns  c2c  rounds+dropped\n", bench, w->name);
     w = c.w;
     const bool one_block = cell_one_block(w);
@@ -706,6 +926,7 @@ int cell_run(const cell_options *o, const char *bench, const workload *w,
             break;
         }
         cell_report(&c);
+        cell_write_latency(&c);
         cell_say_wrong(&c);
         k = last;
     }
@@ -787,8 +1008,11 @@ int cell_run_forked(const cell_options *o, const char *bench, const char *worklo
         if (!cell_chosen(o, &w, e->name)) {
             continue;
         }
-        if (e->subject == NULL) {
-            json_say(bench, e->name, w.name, "skip", e->missing);
+        const char *missing = e->subject == NULL ? e->missing
+                              : e->subject->driver != NULL ? driver_missing(e->subject->driver)
+                                                           : NULL;
+        if (missing != NULL) {
+            json_say(bench, e->name, w.name, "skip", missing);
         } else {
             list[count++] = e->subject;
         }

@@ -17,6 +17,7 @@ typedef struct cell_options {
     const char *scratch;   /* folder for files; exists */
     uint32_t rounds, window_ms;
     bool quick, full, warm; /* warm: each subject alone in a child of its own */
+    bool everyone;          /* all subjects take part, processes too */
 } cell_options;
 
 /* Exit status of a part: the worst one counts. */

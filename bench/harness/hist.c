@@ -24,7 +24,7 @@ void hist_merge(hist *into, const hist *from)
     }
 }
 
-static uint64_t hist_middle(uint32_t slot)
+uint64_t hist_middle(uint32_t slot)
 {
     if (slot < 2 * HIST_STEPS) {
         return slot;

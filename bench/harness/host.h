@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 uint64_t host_wall_ns(void);       /* CLOCK_MONOTONIC */
 uint64_t host_thread_cpu_ns(void); /* of the calling thread */
@@ -29,6 +30,7 @@ typedef struct host_steal {
 host_steal host_steal_now(void);
 
 uint64_t host_rss_bytes(void);       /* of this process, smaps_rollup; 0: not readable */
+uint64_t host_rss_of(pid_t pid);     /* of another, its children not included */
 uint64_t host_available_bytes(void); /* MemAvailable */
 uint64_t host_total_bytes(void);     /* MemTotal */
 

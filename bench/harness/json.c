@@ -2,8 +2,8 @@
  *
  * json: writes result lines; reading them is the work of bench/report/table.awk.
  *
- * FORMAT     {"bench":..,"subject":..,"workload":..,"threads":..,"metric":..,"value":..,"unit":..,
- *            "vs":..,"ratio":..,"p25":..,"p75":..,"clock":..,"regime":..,"rounds":..,"dropped":..,
+ * FORMAT     {"bench":..,"subject":..,"version":..,"workload":..,"threads":..,"metric":..,
+ *            "value":..,"unit":..,"best":..,"vs":..,"ratio":..,"p25":..,"p75":..,"clock":..,"regime":..,"rounds":..,"dropped":..,
  *            "c2c_ns":..,"c2c":..,"alloc":..,"semantics":..,"hit":..,"bad":..,"bg_cpu_ns":..,
  *            "note":..,"commit":..,"cc":..,"flags":..,"cpu":..,"quick":0}
  *            skips, crashes, leaks: {"bench":..,"subject":..,"workload":..,"skip":"reason"}
@@ -189,6 +189,7 @@ void json_write(const json_row *row)
     }
     json_str(&l, "bench", row->bench);
     json_str(&l, "subject", row->subject);
+    json_str(&l, "version", row->version);
     json_str(&l, "workload", row->workload);
     if (row->threads != 0) {
         json_u64(&l, "threads", row->threads);

@@ -10,6 +10,7 @@
 /* One published figure. NULL and NAN fields are left out of the line. */
 typedef struct json_row {
     const char *bench, *subject, *workload;
+    const char *version;           /* of the subject; NULL: not known */
     const char *metric;            /* one of JSON_METRICS; the unit follows from it */
     const char *vs;                /* reference of `ratio`, p25, p75; NULL: they describe value */
     const char *clock;             /* "wall" or "cpu" */

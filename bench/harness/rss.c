@@ -34,6 +34,13 @@ static uint64_t rss_read_kb(const char *path, const char *label)
     return kb * 1024;
 }
 
+uint64_t host_rss_of(pid_t pid)
+{
+    char path[48];
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    return rss_read_kb(path, "Rss:");
+}
+
 uint64_t host_rss_bytes(void) { return rss_read_kb("/proc/self/smaps_rollup", "Rss:"); }
 uint64_t host_available_bytes(void) { return rss_read_kb("/proc/meminfo", "MemAvailable:"); }
 uint64_t host_total_bytes(void) { return rss_read_kb("/proc/meminfo", "MemTotal:"); }

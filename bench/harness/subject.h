@@ -4,7 +4,8 @@
  *
  * PICTURE    suite -> window -> [ table of function pointers ] -> raw | uthash | glib | cellar
  * INVARIANTS everything goes through these pointers, so the cost of the call is equal for all; a
- *            NULL pointer means the subject cannot do it, and the suite leaves the row out.
+ *            NULL pointer means the subject cannot do it, and the suite leaves the row out. Peers of
+ *            other languages are processes: their windows are asked for (harness/driver.h).
  * LOCKING    get, set, del, get_many, pin may be called by any thread; open, close, count and
  *            settle only while no other call runs. accounted_bytes may run beside writers. */
 #ifndef BENCH_HARNESS_SUBJECT_H
@@ -24,7 +25,9 @@ enum bench_caps {
     BENCH_FIXED_KV = 64,  /* key and value sizes are fixed when it is opened */
     BENCH_SPMC = 128,     /* one writer at a time */
     BENCH_LEAKS = 256,    /* never frees what it replaced: said in every row */
-    BENCH_NO_EVICT = 512  /* grows for ever: said in every row */
+    BENCH_NO_EVICT = 512, /* grows for ever: said in every row */
+    BENCH_JIT = 1024,     /* compiled while it runs: warmed up before it is measured */
+    BENCH_BYTES = 2048    /* the bound can be in bytes */
 };
 
 typedef struct bench_key {
@@ -44,6 +47,11 @@ typedef struct bench_cfg {
     uint32_t threads;
     uint32_t reserved;
     uint64_t seed;             /* of keyed hashes */
+    /* For drivers, which read the same workload: themselves, the files, the names of the row. */
+    const struct bench_subject *self;
+    const char *bench, *workload, *workload_path, *trace_path;
+    uint32_t warm_ms;
+    uint32_t reserved2;
 } bench_cfg;
 
 /* A value read without copying. `handle` belongs to the subject between pin and unpin. */
@@ -57,7 +65,10 @@ typedef struct bench_subject {
     const char *name, *version; /* "uthash64", "2.3.0" */
     const char *semantics;      /* "copy": bytes copied out; "ref": reference or pin; "remote" */
     uint32_t caps;              /* bench_caps */
-    uint32_t reserved;
+    uint32_t threads_max;       /* 0: any number */
+    /* A process of its own (harness/driver.h): the program's name, open and close; the pointers
+     * below are NULL and windows are asked for. NULL: lives in this process. */
+    const char *driver;
     void *(*open)(const bench_cfg *cfg); /* NULL: cannot be opened with this configuration */
     void (*close)(void *store);
     /* 1 hit, 0 miss, < 0 error. *value_len is the full length on a hit. */

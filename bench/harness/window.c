@@ -360,6 +360,26 @@ static void window_sleep_ms(uint32_t ms)
     }
 }
 
+void window_percentiles(const hist *h, double ns_per_unit, window_result *r)
+{
+    static const uint32_t per_million[4] = { 500000, 990000, 999000, 999900 };
+    for (uint32_t i = 0; i < 4; i++) {
+        r->p_ns[i] = (double)hist_percentile(h, per_million[i]) * ns_per_unit;
+    }
+}
+
+const hist *window_histogram(const window_pool *p) { return p->workers[0].latency; }
+
+void window_judge_noise(const host_steal *since, const window_job *j, window_result *r)
+{
+    const host_steal now = host_steal_now();
+    const uint64_t total = now.total - since->total;
+    r->steal_share = total > 0 ? (double)(now.steal - since->steal) / (double)total : 0;
+    const uint64_t nominal = (uint64_t)j->window_ms * 1000000;
+    r->dropped = r->steal_share > WINDOW_STEAL_MAX || r->preempted > WINDOW_PREEMPTED_MAX ||
+                 r->wall_ns > nominal * 3 / 2 || r->wall_ns < nominal * 3 / 5 || r->ops == 0;
+}
+
 /* Returns the CPU time of the workers, waiting for each other included. */
 static uint64_t window_collect(window_pool *p, const window_job *j, window_result *r)
 {
@@ -379,14 +399,10 @@ static uint64_t window_collect(window_pool *p, const window_job *j, window_resul
     }
     r->wall_ns = end - start;
     if (j->op == WORKLOAD_LATENCY) {
-        static const uint32_t per_million[4] = { 500000, 990000, 999000, 999900 };
         for (uint32_t i = 1; i < j->threads; i++) {
             hist_merge(p->workers[0].latency, p->workers[i].latency);
         }
-        for (uint32_t i = 0; i < 4; i++) {
-            r->p_ns[i] = (double)hist_percentile(p->workers[0].latency, per_million[i]) *
-                         host_ns_per_tick();
-        }
+        window_percentiles(p->workers[0].latency, host_ns_per_tick(), r);
     }
     return awake;
 }
@@ -421,12 +437,7 @@ bool window_run(window_pool *p, const window_job *j, window_result *r)
     const uint64_t all = host_process_cpu_ns() - process_cpu;
     const uint64_t known = awake + (host_thread_cpu_ns() - main_cpu);
     r->bg_cpu_ns = all > known ? all - known : 0;
-    const host_steal now = host_steal_now();
-    const uint64_t total = now.total - steal.total;
-    r->steal_share = total > 0 ? (double)(now.steal - steal.steal) / (double)total : 0;
-    const uint64_t nominal = (uint64_t)j->window_ms * 1000000;
-    r->dropped = r->steal_share > WINDOW_STEAL_MAX || r->preempted > WINDOW_PREEMPTED_MAX ||
-                 r->wall_ns > nominal * 3 / 2 || r->wall_ns < nominal * 3 / 5 || r->ops == 0;
+    window_judge_noise(&steal, j, r);
     return true;
 }
 

@@ -4,6 +4,8 @@
 #ifndef BENCH_HARNESS_WINDOW_H
 #define BENCH_HARNESS_WINDOW_H
 
+#include "bench/harness/hist.h"
+#include "bench/harness/host.h"
 #include "bench/harness/subject.h"
 #include "bench/harness/workload.h"
 
@@ -40,8 +42,15 @@ typedef struct window_pool window_pool;
 /* Pinned threads that sleep between windows. NULL: they cannot be started. */
 window_pool *window_pool_create(uint32_t threads);
 void window_pool_destroy(window_pool *p);
-/* false: out of memory for buffers. */
+/* false: out of memory for buffers. After a LATENCY job window_latency has its histogram, in
+ * ticks, until the next one. */
 bool window_run(window_pool *p, const window_job *job, window_result *out);
+const hist *window_histogram(const window_pool *p);
+
+/* p50 p99 p99.9 p99.99 of a histogram whose unit is `ns_per_unit`. */
+void window_percentiles(const hist *h, double ns_per_unit, window_result *r);
+/* Sets steal_share and dropped: was the window disturbed? `since`: reading before it. */
+void window_judge_noise(const host_steal *since, const window_job *job, window_result *r);
 
 double window_mops_wall(const window_result *r);
 double window_mops_cpu(const window_result *r); /* per second of CPU: of one thread */

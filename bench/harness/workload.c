@@ -299,6 +299,7 @@ bool workload_read(const char *path, workload *out, char *why, size_t why_cap)
     memset(out, 0, sizeof *out);
     out->prefill = UINT64_MAX;
     workload_name(out, path);
+    snprintf(out->path, sizeof out->path, "%s", path);
     FILE *f = fopen(path, "re");
     if (f == NULL) {
         snprintf(why, why_cap, "%s: cannot be opened", path);

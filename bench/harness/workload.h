@@ -30,6 +30,7 @@ typedef struct workload_cell {
 
 typedef struct workload {
     char name[64];           /* file name without .wl */
+    char path[400];          /* of the file; empty when made by hand */
     trace_spec trace;
     uint32_t key_len;        /* 8 or 16 */
     workload_law law;

@@ -1,10 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * registry: which subjects this binary holds; a peer that was not found says so by name. */
+ * registry: which subjects this binary holds or can start; what was not found says so by name. */
 #include <string.h>
 
+#include "bench/harness/driver.h"
 #include "bench/peers/peers.h"
 
+/* Processes: what they can do stands here, so that a workload need not start them to know. */
+#define REGISTRY_DRIVER(id, sem, most, more)                                                   \
+    static const bench_subject id##_subject = {                                                \
+        .name = #id, .version = "", .semantics = sem, .caps = more, .threads_max = most,       \
+        .driver = #id, .open = driver_open, .close = driver_close }
+#define REGISTRY_CACHE (BENCH_BOUNDED | BENCH_BYTES)
+REGISTRY_DRIVER(moka, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD);
+REGISTRY_DRIVER(quick_cache, "copy", 0, REGISTRY_CACHE | BENCH_LOAD);
+REGISTRY_DRIVER(foyer, "copy", 0, REGISTRY_CACHE);
+REGISTRY_DRIVER(dashmap, "copy", 0, BENCH_NO_EVICT);
+REGISTRY_DRIVER(otter, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD);
+REGISTRY_DRIVER(ristretto, "copy", 0, REGISTRY_CACHE | BENCH_TTL);
+REGISTRY_DRIVER(theine, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD);
+REGISTRY_DRIVER(caffeine, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
+REGISTRY_DRIVER(caffeine_fresh, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
+REGISTRY_DRIVER(caffeine2, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
+REGISTRY_DRIVER(jvm_chm, "copy", 0, BENCH_NO_EVICT | BENCH_LOAD | BENCH_JIT);
+REGISTRY_DRIVER(cachetools, "ref", 1, REGISTRY_CACHE | BENCH_TTL);
+REGISTRY_DRIVER(diskcache, "ref", 1, BENCH_BYTES | BENCH_TTL | BENCH_LOAD | BENCH_PERSIST);
+REGISTRY_DRIVER(cashews, "ref", 1, BENCH_BOUNDED | BENCH_TTL);
+REGISTRY_DRIVER(dogpile, "ref", 1, BENCH_NO_EVICT | BENCH_TTL | BENCH_LOAD);
+REGISTRY_DRIVER(lru_cache, "ref", 1, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
+REGISTRY_DRIVER(node_map, "ref", 1, BENCH_NO_EVICT | BENCH_JIT);
+
+#define REGISTRY_ROW(id) { #id, &id##_subject, NULL }
 const bench_entry bench_registry[] = {
     { "raw", &raw_subject, NULL },
     { "uthash1", &uthash1_subject, NULL },
@@ -16,6 +42,11 @@ const bench_entry bench_registry[] = {
 #else
     { "glib1", NULL, "glib.h not found (libglib2.0-dev)" },
 #endif
+    REGISTRY_ROW(moka), REGISTRY_ROW(quick_cache), REGISTRY_ROW(foyer), REGISTRY_ROW(dashmap),
+    REGISTRY_ROW(otter), REGISTRY_ROW(ristretto), REGISTRY_ROW(theine), REGISTRY_ROW(caffeine),
+    REGISTRY_ROW(caffeine_fresh), REGISTRY_ROW(caffeine2), REGISTRY_ROW(jvm_chm),
+    REGISTRY_ROW(cachetools), REGISTRY_ROW(diskcache), REGISTRY_ROW(cashews), REGISTRY_ROW(dogpile),
+    REGISTRY_ROW(lru_cache), REGISTRY_ROW(node_map),
 #if BENCH_HAVE_CELLAR
     { "cellar", &cellar_subject, NULL },
 #else

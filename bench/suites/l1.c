@@ -6,7 +6,9 @@
  *       for a tenth of the keys; each without deadlines and with 1 h on every record.
  * many  batches of 1, 8, 32, 128 keys beside single gets of the same round.
  * hot   all threads on one key.
- * pin   reading 4 KiB and 64 KiB values in place beside copying them. */
+ * pin   reading 4 KiB and 64 KiB values in place beside copying them.
+ * peers the reference workload, read-through, one hot key and large values with every subject there
+ *       is, those of other languages too. */
 #include "bench/suites/suite.h"
 
 #include <stddef.h>
@@ -16,18 +18,23 @@ static const char *const suite_l1_list[] = { "zipf1m_16_100", "zipf1m_16_100_ttl
 static const char *const suite_l1_full[] = { "zipf100k_16_100", "zipf10m_16_100", "zipf1m_8_8",
                                              "zipf100k_16_4096", NULL };
 const bench_suite suite_l1 = { "l1", "gets and sets, 1 and 2 threads, bounded read-through", NULL,
-                               suite_l1_list, suite_l1_full };
+                               suite_l1_list, suite_l1_full, false };
 
 static const char *const suite_many_list[] = { "many1m", "many1m_ttl", "many10m", "many10m_ttl",
                                                NULL };
 static const char *const suite_many_full[] = { "many1m_uniform", "many10m_uniform", NULL };
 const bench_suite suite_many = { "many", "get_many against single gets", NULL, suite_many_list,
-                                 suite_many_full };
+                                 suite_many_full, false };
 
 static const char *const suite_hot_list[] = { "hot", "hot_ttl", NULL };
-const bench_suite suite_hot = { "hot", "all threads on one key", NULL, suite_hot_list, NULL };
+const bench_suite suite_hot = { "hot", "all threads on one key", NULL, suite_hot_list, NULL, false };
 
 static const char *const suite_pin_list[] = { "pin4k", "pin4k_ttl", NULL };
 static const char *const suite_pin_full[] = { "pin64k", NULL };
 const bench_suite suite_pin = { "pin", "reading in place against copying", NULL, suite_pin_list,
-                                suite_pin_full };
+                                suite_pin_full, false };
+
+static const char *const suite_peers_list[] = { "zipf1m_16_100", "bounded100k_16_100", "peers_hot",
+                                                "peers_4k", NULL };
+const bench_suite suite_peers = { "peers", "every peer there is, other languages too", NULL,
+                                  suite_peers_list, NULL, true };

@@ -441,4 +441,4 @@ static int limit_run_suite(const cell_options *o)
 #endif
 
 const bench_suite suite_limit = { "limit", "rate limiters beside governor, x/time/rate and uthash",
-                                  limit_run_suite, NULL, NULL };
+                                  limit_run_suite, NULL, NULL, false };

@@ -326,4 +326,4 @@ static int load_run(const cell_options *o)
 #endif
 
 const bench_suite suite_load = { "load", "reading through the cache beside plain calls", load_run,
-                                 NULL, NULL };
+                                 NULL, NULL, false };

@@ -326,4 +326,4 @@ static int lock_run(const cell_options *o)
 #endif
 
 const bench_suite suite_lock = { "lock", "keyed locks beside a mutex over a uthash of mutexes",
-                                 lock_run, NULL, NULL };
+                                 lock_run, NULL, NULL, false };

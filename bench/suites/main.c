@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/harness/driver.h"
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
 #include "bench/suites/suite.h"
@@ -21,7 +22,8 @@
 static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
                                                   &suite_pin,  &suite_grow,   &suite_memory,
                                                   &suite_churn, &suite_dropin, &suite_lock,
-                                                  &suite_limit,  &suite_load,  &suite_l2 };
+                                                  &suite_limit,  &suite_load, &suite_peers,
+                                                  &suite_l2 };
 
 typedef struct main_args {
     cell_options o;
@@ -61,7 +63,7 @@ static int main_usage(const char *what, const char *arg)
     fprintf(stderr, "cellar-bench: %s%s%s\n", what, arg != NULL ? ": " : "",
             arg != NULL ? arg : "");
     fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick]\n"
-                    "       [--full] [--warm] [--peers \"NAME NAME\"] [--json FILE] [--mixes DIR]\n"
+                    "       [--full] [--warm] [--everyone] [--peers \"NAME NAME\"] [--json FILE] [--mixes DIR]\n"
                     "       [--scratch DIR] [--rounds N] [--window-ms N] [--list]\nsuites:");
     for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
         fprintf(stderr, " %s", main_suites[i]->name);
@@ -77,8 +79,12 @@ static int main_list(void)
     }
     for (size_t i = 0; i < bench_registry_count; i++) {
         const bench_entry *e = &bench_registry[i];
-        printf("subject  %-10s %s\n", e->name, e->subject != NULL ? e->subject->version
-                                                                  : e->missing);
+        const bool process = e->subject != NULL && e->subject->driver != NULL;
+        const char *missing = process ? driver_missing(e->subject->driver) : NULL;
+        printf("subject  %-14s %s\n", e->name, missing != NULL ? missing
+                                               : process ? "a process (hello says its version)"
+                                               : e->subject != NULL ? e->subject->version
+                                                                    : e->missing);
     }
     return CELL_OK;
 }
@@ -158,6 +164,8 @@ static int main_parse(main_args *a, int argc, char **argv)
             a->o.quick = true;
         } else if (strcmp(argv[i], "--full") == 0) {
             a->o.full = true;
+        } else if (strcmp(argv[i], "--everyone") == 0) {
+            a->o.everyone = true;
         } else if (strcmp(argv[i], "--warm") == 0) {
             a->o.warm = true;
         } else if (i + 1 == argc || !main_option(a, argv[i], argv[i + 1])) {
@@ -172,12 +180,11 @@ static int main_parse(main_args *a, int argc, char **argv)
     if (a->o.window_ms == 0) {
         a->o.window_ms = a->o.quick ? 20 : 40;
     }
-    for (size_t i = 0; a->suite_count == 0 && a->workload == NULL &&
-                       i < sizeof main_suites / sizeof main_suites[0]; i++) {
-        a->suite[i] = main_suites[i];
-    }
-    if (a->suite_count == 0 && a->workload == NULL) {
-        a->suite_count = sizeof main_suites / sizeof main_suites[0];
+    const bool all = a->suite_count == 0 && a->workload == NULL;
+    for (size_t i = 0; all && i < sizeof main_suites / sizeof main_suites[0]; i++) {
+        if (!main_suites[i]->asked) {
+            a->suite[a->suite_count++] = main_suites[i];
+        }
     }
     return CELL_OK;
 }
@@ -199,9 +206,12 @@ static void main_header(const cell_options *o)
     fflush(stdout);
 }
 
-static int main_run_suite(const cell_options *o, const bench_suite *s)
+static int main_run_suite(const cell_options *run, const bench_suite *s)
 {
     int worst = CELL_OK;
+    cell_options own = *run;
+    own.everyone = own.everyone || (s->asked && own.peers == NULL);
+    const cell_options *o = &own;
     if (s->run != NULL) {
         return s->run(o);
     }
@@ -232,6 +242,9 @@ int main(int argc, char **argv)
     if (!json_open(a.json)) {
         return main_usage("cannot be written", a.json);
     }
+    char drivers[400];
+    snprintf(drivers, sizeof drivers, "%s/peers", a.o.scratch);
+    driver_folder(drivers);
     const uint64_t start = host_wall_ns();
     int worst = CELL_OK;
     main_header(&a.o);

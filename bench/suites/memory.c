@@ -135,4 +135,4 @@ static int memory_run(const cell_options *o)
 }
 
 const bench_suite suite_memory = { "memory", "bytes an entry beyond key and value", memory_run,
-                                   NULL, NULL };
+                                   NULL, NULL, false };

@@ -13,11 +13,12 @@ typedef struct bench_suite {
     int (*run)(const cell_options *o);   /* NULL: `workloads` */
     const char *const *workloads;        /* names of .wl files, ended by NULL */
     const char *const *full;             /* these too with FULL=1; NULL: none */
+    bool asked;                          /* runs only when it is named, with every subject */
 } bench_suite;
 
 extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin;
 extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, suite_lock, suite_limit,
-    suite_load, suite_l2;
+    suite_load, suite_peers, suite_l2;
 
 /* The process that the memory suite starts for one subject; exit status. */
 int suite_memory_child(const char *subject, uint64_t entries);

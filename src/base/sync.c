@@ -208,6 +208,16 @@ CELLAR_PRIVATE void sync_lock_slow(sync_lock *l)
     errno = saved;
 }
 
+CELLAR_PRIVATE bool sync_lock_until(sync_lock *l, uint64_t deadline_ns)
+{
+    int saved = errno, e = 0;
+    while (e != ETIMEDOUT && base_xchg_ar(&l->word, 2u) != 0u) {
+        e = sync_futex_wait(&l->word, 2u, deadline_ns, "sync.lock_until");
+    }
+    errno = saved;
+    return e != ETIMEDOUT; /* a 2 that was left behind costs its holder a wake */
+}
+
 CELLAR_PRIVATE void sync_wake_slow(sync_lock *l)
 {
     if (BASE_MUTANT("sync.drop_without_wake")) { return; }

@@ -58,6 +58,7 @@ typedef struct sync_lock {
 } sync_lock;
 
 CELLAR_PRIVATE void sync_lock_slow(sync_lock *l);
+CELLAR_PRIVATE bool sync_lock_until(sync_lock *l, uint64_t deadline_ns);
 CELLAR_PRIVATE void sync_wake_slow(sync_lock *l);
 BASE_SPARE CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried);
 BASE_SPARE CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
@@ -87,6 +88,14 @@ BASE_INLINE bool sync_try_raw(sync_rank r, sync_lock *l)
     (void)r;
     return true;
 }
+/* False: it was not to be had by deadline_ns. */
+BASE_INLINE bool sync_until_raw(sync_rank r, sync_lock *l, uint64_t deadline_ns)
+{
+    if (!base_cas_ar(&l->word, 0u, 1u) && !sync_lock_until(l, deadline_ns)) { return false; }
+    SYNC_PUSH(r, l, false);
+    (void)r;
+    return true;
+}
 BASE_INLINE void sync_drop_raw(sync_rank r, sync_lock *l)
 {
     SYNC_POP(r, l);
@@ -98,12 +107,18 @@ BASE_INLINE void sync_drop_raw(sync_rank r, sync_lock *l)
     BASE_INLINE void sync_take_##name(sync_lock *l) { sync_lock_raw(SYNC_RANK_##name, l); } \
     BASE_INLINE bool sync_try_##name(sync_lock *l) SYNC_TRIES(name) SYNC_UNCHECKED; \
     BASE_INLINE bool sync_try_##name(sync_lock *l) { return sync_try_raw(SYNC_RANK_##name, l); } \
+    BASE_INLINE bool sync_until_##name(sync_lock *l, uint64_t ns) SYNC_TRIES(name) SYNC_UNCHECKED; \
+    BASE_INLINE bool sync_until_##name(sync_lock *l, uint64_t ns) \
+    { \
+        return sync_until_raw(SYNC_RANK_##name, l, ns); \
+    } \
     BASE_INLINE void sync_drop_##name(sync_lock *l) SYNC_DROPS(name) SYNC_UNCHECKED; \
     BASE_INLINE void sync_drop_##name(sync_lock *l) { sync_drop_raw(SYNC_RANK_##name, l); }
 SYNC_RANKS(SYNC_X)
 #undef SYNC_X
 #define sync_take(r, l) sync_take_##r(l)
 #define sync_try(r, l) sync_try_##r(l)
+#define sync_until(r, l, deadline_ns) sync_until_##r(l, deadline_ns)
 #define sync_drop(r, l) sync_drop_##r(l)
 /* In a forked child: whoever held it is gone. */
 BASE_INLINE void sync_reset(sync_lock *l) { base_store_rel(&l->word, 0u); }

@@ -395,6 +395,26 @@ static int base_vfs_boot_id(void *ctx, unsigned char out[16])
     return digits == 32 ? 0 : EIO;
 }
 
+static int base_vfs_bell_file(void *ctx, const unsigned char id[16], base_vfs_bell how)
+{
+    char path[64] = "/dev/shm/cellar-";
+    size_t n = strlen(path);
+    (void)ctx;
+    int e = base_vfs_faulted("bell");
+    if (e != 0) { return e; }
+    for (int i = 0; i < 16; i++) {
+        path[n++] = "0123456789abcdef"[id[i] >> 4];
+        path[n++] = "0123456789abcdef"[id[i] & 15];
+    }
+    path[n] = '\0';
+    if (how == BASE_VFS_BELL_REMOVE) { return unlink(path) == 0 ? 0 : errno; }
+    const int flags = how == BASE_VFS_BELL_MAKE ? O_RDONLY | O_CREAT : O_RDONLY;
+    const int fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (fd < 0) { return errno; }
+    (void)close(fd);
+    return 0;
+}
+
 CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
 {
     static const base_vfs system = {
@@ -405,7 +425,7 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
         .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
         .truncate = base_vfs_truncate, .rename = base_vfs_rename, .unlink = base_vfs_unlink,
         .lock = base_vfs_lock, .lock_shared = base_vfs_lock_shared, .stat = base_vfs_stat_file,
-        .boot_id = base_vfs_boot_id,
+        .boot_id = base_vfs_boot_id, .bell = base_vfs_bell_file,
         .ctx = NULL,
     };
     return &system;

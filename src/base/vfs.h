@@ -22,6 +22,11 @@ typedef struct base_vfs_stat {
 #define BASE_VFS_DIRECT 4u   /* O_DIRECT where the file system has it; see base_vfs_file_direct */
 #define BASE_VFS_EXCL 8u
 
+/* A mark outside the disk, one for each store, that outlives the process but not the machine. */
+typedef enum base_vfs_bell {
+    BASE_VFS_BELL_MAKE, BASE_VFS_BELL_LOOK, BASE_VFS_BELL_REMOVE /* LOOK: 0 or ENOENT */
+} base_vfs_bell;
+
 /* All return 0 or a positive errno; *done counts bytes moved, also on error. */
 typedef struct base_vfs {
     int (*open_dir)(void *ctx, const char *path, bool create, base_vfs_file **out); /* 0700 */
@@ -51,6 +56,7 @@ typedef struct base_vfs {
     int (*lock_shared)(void *ctx, base_vfs_file *f); /* OFD read lock, the same */
     int (*stat)(void *ctx, base_vfs_file *f, base_vfs_stat *out);
     int (*boot_id)(void *ctx, unsigned char out[16]);
+    int (*bell)(void *ctx, const unsigned char id[16], base_vfs_bell how); /* never waits */
     void *ctx;
 } base_vfs;
 

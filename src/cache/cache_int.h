@@ -60,6 +60,7 @@ typedef struct cache_store cache_store;
 typedef struct cache_job cache_job;
 struct flight_table;
 typedef struct cache_why cache_why;
+typedef struct cache_tags cache_tags;
 
 typedef struct cache_error {
     cellar_err code;
@@ -94,7 +95,9 @@ struct cellar {
     _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that must keep it */
     uint32_t name_len;
     bool dropped;           /* VIEW */
+    uint8_t quota;          /* number of its share in L1; 0: none; set before its first vgen */
     bool no_disk;           /* constant: no tier below hears of it, changes included */
+    bool secret;            /* constant: no text of its keys is kept anywhere */
     uint8_t disk_mode;      /* constant: CELLAR_L2_... */
     char name[CELLAR_VIEW_NAME_MAX + 1];
     cache_error error;      /* rank ERROR: the store's error lock */
@@ -111,6 +114,8 @@ typedef struct cache_vgens {
     _Atomic uint64_t cell[]; /* CACHE_CELL; 0 = never used */
 } cache_vgens;
 #define CACHE_CELL_ALIVE 1u
+#define CACHE_CELL_LIVES(quota) (CACHE_CELL_ALIVE | (uint32_t)(quota) << 1)
+#define CACHE_CELL_QUOTA(w) ((uint32_t)((w) >> 1) & 0x7fu)
 #define CACHE_CELL(vgen, slot, cause, alive) \
     ((uint64_t)(vgen) << 32 | (uint64_t)(slot) << 16 | (uint64_t)(cause) << 8 | (uint64_t)(alive))
 #define CACHE_CELL_VGEN(w) ((uint32_t)((w) >> 32))
@@ -135,6 +140,7 @@ typedef struct cache_listener { /* all fields: LISTEN, but running */
 typedef struct cache_frame { /* of one change while somebody is told of it; on the caller's stack */
     struct cache_frame *outer;
     bool stores, negative;  /* it is a put; of a negative entry */
+    bool matched;           /* a delete by pattern */
     uint64_t expect;        /* BACKFILL: the stamp word at the start */
     _Atomic uint64_t *word; /* whose pending part was raised */
     uint32_t raised;        /* how often */
@@ -159,7 +165,10 @@ struct cache_store {
     _Atomic uint64_t *stamps; /* {u48 changes, u16 pending}; NULL without tier */
     _Atomic uint64_t *stamps_parent; /* in a forked child: what the parent's were; for close */
     uint64_t stamp_mask;
-    _Atomic uint64_t tag_epoch, tag_floor;
+    sync_lock tag_lock;     /* rank TAG; guards the writing of the four below */
+    _Atomic uint64_t tag_epoch, tag_floor; /* invalidations so far; what is older is dead */
+    _Atomic uint32_t tag_turn;     /* odd: records move */
+    cache_tags *_Atomic tags;      /* NULL: none invalidated yet; never freed before the close */
     cache_why *why;         /* NULL: no_why; constant until the root's close */
     cache_vgens *_Atomic vgens;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
@@ -170,6 +179,7 @@ struct cache_store {
     cache_page *_Atomic page[CACHE_VIEWS_MAX / CACHE_PAGE_VIEWS]; /* never freed before the end */
     uint32_t view_count, max_views, next_id;
     uint32_t next_vgen;     /* 0: the numbers are used up */
+    uint64_t quotas_used;   /* bit n: number n + 1 of L1's shares is some view's; VIEW */
     _Atomic uint32_t renumbering; /* futex word: 1 while L1 is emptied to begin anew */
 
     sync_lock listen_lock;  /* rank LISTEN; guards the table and next_listener */
@@ -244,6 +254,8 @@ CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
 
 /* ---- view.c ---- */
 CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *cfg);
+/* The root's share of the memory, once L1 is there. False: no memory. */
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_views_close(cache_store *s); /* frees all but the root's handle */
 CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const char **why);
 CELLAR_PRIVATE bool cache_view_is_named(const cellar *v); /* VIEW: not just being made */
@@ -319,6 +331,8 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
 /* The put with everything around it: veto rounds, tier, counters. plan->spec holds the value. */
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
+/* By pattern: its own cause, and which (cache_why_act). */
+CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
 /* One put, told to whom it must be told; and what it comes to in the counters. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p);
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p);
@@ -358,11 +372,20 @@ CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 
+/* ---- tag.c ---- */
+CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count);
+CELLAR_PRIVATE void cache_tags_close(cache_store *s);
+
 /* ---- why.c ---- */
 CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_why_close(cache_store *s);
 /* An entry left, or a value was refused, by a call; any lock may be held. */
 CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause cause);
+CELLAR_PRIVATE void cache_why_note_by(cache_store *s, uint64_t hash, cellar_cause cause,
+                                      uint32_t by);
+/* A tag or pattern was deleted: what its victims name as `by`. No lock held. */
+CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, const void *text,
+                                      size_t len);
 /* An entry left by itself: L1's hook, in its window. */
 CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
                                     int64_t born_ms, unsigned uses);

@@ -260,5 +260,8 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_INDEX_FULL] = l.index_full;
     given[STATS_GIVEN_L2_OFF] = l.broken ? 2 : l.off;
     given[STATS_GIVEN_L2_OFFS] = l.offs;
+    given[STATS_GIVEN_L2_CLOSINGS] = l.closings;
+    given[STATS_GIVEN_L2_STALLED] = l.stalled;
+    given[STATS_GIVEN_L2_WAITS] = l.waits;
 }
 #endif

@@ -32,13 +32,21 @@ static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
 
 /* ---- the commit hook ---- */
 
+/* It goes by itself, not by a call that changes the key. */
+static bool cache_leaves(l1_change change)
+{
+    return change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG;
+}
+
 /* An entry leaves by itself: count it for its view, if the vgen table still knows whose it was. An
  * expired one stays expired, whatever became of its owner: so its listeners hear it. */
-static void cache_count_end(const cache_store *s, uint32_t owner, bool expired)
+static void cache_count_end(const cache_store *s, uint32_t owner, l1_change change)
 {
+    const bool expired = change == L1_CHANGE_EXPIRE;
     const cache_vgens *t = base_load_acq(&s->vgens);
     const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
-    stats_id id = expired ? STATS_EVICT_EXPIRED : STATS_EVICT_CAPACITY;
+    stats_id id = expired ? STATS_EVICT_EXPIRED
+                  : change == L1_CHANGE_UNTAG ? STATS_EVICT_TAG : STATS_EVICT_CAPACITY;
     if (CACHE_CELL_VGEN(w) != owner || w == 0) { /* forgotten, so long dead: counted at the root */
         stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
         return;
@@ -53,7 +61,7 @@ static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change
 {
     _Atomic uint64_t *word = cache_stamp(s, hash);
     cache_frame *frame = base_self()->load_frames;
-    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE) {
+    if (cache_leaves(change)) {
         *stamp = CACHE_STAMP_CHANGES(base_load_acq(word));
         return true;
     }
@@ -108,9 +116,7 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
         const flight_key flying = { key, (uint32_t)key_len, owner, hash };
         if (!cache_commit_flights(flights, &flying, change)) { return false; }
     }
-    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE) {
-        cache_count_end(s, owner, change == L1_CHANGE_EXPIRE);
-    }
+    if (cache_leaves(change)) { cache_count_end(s, owner, change); }
     if (BASE_LIKELY(s->stamps == NULL)) {
         *stamp = 0;
         return true;
@@ -118,17 +124,16 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
     return cache_commit_stamped(s, hash, change, stamp);
 }
 
-static bool cache_owner_alive(void *ctx, uint32_t owner) { return cache_vgen_alive(ctx, owner); }
-
-/* An entry tagged before the floor is dead: the floor is where invalidated tags go that no table
- * remembers any more. */
-static int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
+/* Only while the generation lives: what a dead one left counts for nobody. */
+static unsigned cache_quota_of(void *ctx, uint32_t owner)
 {
     const cache_store *s = ctx;
-    (void)fps;
-    (void)count;
-    return born >= base_load_acq(&s->tag_floor) ? 0 : 2;
+    const cache_vgens *t = base_load_acq(&s->vgens);
+    const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
+    return CACHE_CELL_VGEN(w) == owner ? CACHE_CELL_QUOTA(w) : 0;
 }
+
+static bool cache_owner_alive(void *ctx, uint32_t owner) { return cache_vgen_alive(ctx, owner); }
 
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 {
@@ -136,15 +141,9 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->commit = cache_commit;
     out->left = cache_left;
     out->owner_alive = cache_owner_alive;
+    out->quota_of = cache_quota_of;
     out->tags_valid = cache_tags_valid;
     out->ended = s->why != NULL ? cache_why_ended : NULL;
-}
-
-CELLAR_PRIVATE void cache_tag_floor(cellar *c)
-{
-    cache_store *s = c->store;
-    const uint64_t epoch = base_add_sc(&s->tag_epoch, (uint64_t)1) + 1;
-    base_store_rel(&s->tag_floor, epoch); /* acquire in cache_tags_valid */
 }
 
 /* ---- stamps ---- */

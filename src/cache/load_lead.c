@@ -151,6 +151,9 @@ static void cache_publish_tags(const struct cellar_load *ld, l1_put_spec *p, fli
     p->tag_count = ld->tag_count;
     if (ld->tag_count == 0) { return; }
     p->tag_born = flight_tag_born(ld->f); /* never later: what a tag's end overtook is dead */
+    if (BASE_MUTANT("tag.born_late")) {
+        p->tag_born = base_load_acq(&ld->call->c->store->tag_epoch);
+    }
     o->flags |= FLIGHT_TAGGED;
 }
 
@@ -244,7 +247,8 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
         return;
     }
     cache_publish_plan(ld, ttl, &plan);
-    const l1_renewal r = { true, plan.spec.deadline_ms, cache_stale_window(ld, ttl), 0 };
+    const l1_renewal r = { true, plan.spec.deadline_ms, cache_stale_window(ld, ttl), 0,
+                           flight_tag_born(ld->f) };
     const cellar_err err = cache_renew(ld, &r);
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
         cache_publish_value(ld, flight_bytes_ref(call->old), o);

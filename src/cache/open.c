@@ -353,6 +353,7 @@ static void cache_fork_prepare(void *ctx)
     sync_take(LISTEN, &s->listen_lock);
     if (s->l1 != NULL) { l1_fork_prepare(s->l1); }
     cache_load_fork_prepare(s);
+    sync_take(TAG, &s->tag_lock); /* no child sees records half moved */
     sync_take(ERROR, &s->error_lock);
     sync_take(LOG, &s->log.lock);
 }
@@ -362,6 +363,7 @@ static void cache_fork_parent(void *ctx)
     cache_store *s = ctx;
     sync_drop(LOG, &s->log.lock);
     sync_drop(ERROR, &s->error_lock);
+    sync_drop(TAG, &s->tag_lock);
     cache_load_fork_parent(s);
     if (s->l1 != NULL) { l1_fork_parent(s->l1); }
     sync_drop(LISTEN, &s->listen_lock);
@@ -378,6 +380,7 @@ static void cache_fork_child(void *ctx)
     if (s->stats != NULL) { stats_forked(s->stats); }
     cache_filters_forked(s);
     sync_reset(&s->listen_lock);
+    sync_reset(&s->tag_lock);
     sync_reset(&s->view_lock);
     s->forked = true;
     base_store_rlx(&s->thread_state, (uint32_t)CACHE_THREAD_OFF);
@@ -467,6 +470,11 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
     err = cache_l1_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_why; }
     s->root->l1 = s->l1;
+    err = CELLAR_E_NOMEM;
+    if (!cache_quota_root(s, cfg)) {
+        (void)cache_config_refuse(err, "no memory for the root's quota");
+        goto drop_l1;
+    }
     if (s->tier != NULL) {
         base_store_rlx(&s->told, 1u);
         l1_want_evicted(s->l1, true);
@@ -495,6 +503,7 @@ drop_l1:
     s->account.make_room = NULL;
     l1_close(s->l1);
 drop_why:
+    cache_tags_close(s);
     cache_why_close(s);
 drop_stamps:
     cache_stamps_close(s);
@@ -536,7 +545,8 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         base_fork_unregister(&s->fork_node);
         s->account.make_room = NULL;
         l1_close(s->l1);
-        cache_why_close(s);
+        cache_tags_close(s);
+    cache_why_close(s);
         cache_stamps_close(s);
         cache_views_close(s);
         stats_destroy(s->stats);
@@ -649,6 +659,7 @@ static bool cache_store_end(cache_store *s)
     s->l1 = NULL;
     sync_drop(VIEW, &s->view_lock);
     l1_close(gone);
+    cache_tags_close(s);
     cache_why_close(s);
     cache_filters_close(s);
     cache_stamps_close(s);

@@ -347,50 +347,65 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 
 /* ---- del, touch, incr ---- */
 
-BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, l1_gone *gone)
+BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, bool matched,
+                                             l1_gone *gone)
 {
     if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
     if (BASE_LIKELY(!cache_told(c->store))) { return l1_del_told(c->l1, k, NULL, gone); }
     cache_frame f;
     cache_change_begin(&f, false, false);
+    f.matched = matched;
     const cellar_err err = l1_del_told(c->l1, k, NULL, gone);
     cache_change_end(c, &f, k);
     return err;
 }
 
 /* Cleared meanwhile: a load of the new generation must not outlive this delete either. */
-BASE_COLD static cellar_err cache_del_again(cellar *c, l1_key *k, cellar_err err)
+BASE_COLD static cellar_err cache_del_again(cellar *c, l1_key *k, bool matched, cellar_err err)
 {
     l1_gone gone;
     for (unsigned i = 0; i < CACHE_ROUNDS && !cache_is_closed(c); i++) {
         cache_rekey(c, k);
-        const cellar_err now = cache_del_once(c, k, &gone);
+        const cellar_err now = cache_del_once(c, k, matched, &gone);
         if (now == CELLAR_OK) { err = now; }
         if (cache_vgen_alive(c->store, k->owner)) { break; }
     }
     return err;
 }
 
-CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
+/* by: of a delete by pattern (cache_why_act), which has its own cause. */
+BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched, uint32_t by)
 {
     l1_gone gone;
-    cellar_err err = cache_del_once(c, k, &gone);
+    cellar_err err = cache_del_once(c, k, matched, &gone);
     const bool loads = base_load_sc(&c->store->flights) != NULL; /* else nothing ever was loaded */
     if (BASE_UNLIKELY(loads) && BASE_UNLIKELY(!cache_vgen_alive(c->store, k->owner))) {
-        err = cache_del_again(c, k, err);
+        err = cache_del_again(c, k, matched, err);
     }
+    const stats_id id = matched ? STATS_EVICT_GLOB : STATS_EVICT_DELETED;
     if (gone != L1_GONE_NOTHING || err == CELLAR_OK) {
-        cache_why_note(c->store, k->hash, gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
-                                                                  : CELLAR_CAUSE_DELETED);
+        const cellar_cause cause = matched ? CELLAR_CAUSE_GLOB : CELLAR_CAUSE_DELETED;
+        cache_why_note_by(c->store, k->hash,
+                          gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED : cause, by);
     }
     if (err == CELLAR_OK) {
         stats_block *mine = cache_mine(c);
         stats_add(mine, STATS_DELETE, 1);
-        stats_add(mine, STATS_EVICT_DELETED, 1);
+        stats_add(mine, id, 1);
     } else {
-        cache_count_gone(c, gone, STATS_EVICT_DELETED);
+        cache_count_gone(c, gone, id);
     }
     return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
+{
+    return cache_del_here(c, k, false, 0);
+}
+
+CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by)
+{
+    return cache_del_here(c, k, true, by);
 }
 
 CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len)

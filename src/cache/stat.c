@@ -60,6 +60,18 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
     out->log_bytes = l.arena_bytes;
 }
 
+static void cache_stats_quota(const cellar *c, cellar_stats *out)
+{
+    l1_share q;
+    l1_quota_get(c->store->l1, c->quota, &q);
+    out->quota_entries = q.entries;
+    out->quota_bytes = q.bytes;
+    out->quota_floor = q.floor;
+    out->quota_ceiling = q.ceiling != UINT64_MAX ? q.ceiling : 0;
+    out->quota_borrowed = q.bytes > q.floor ? q.bytes - q.floor : 0;
+    out->quota_breaches = q.breached;
+}
+
 CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
 {
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_VIEW && scope != CELLAR_SCOPE_STORE)) {
@@ -101,6 +113,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.load_ns = v[STATS_LOAD_NS];
     const flight_table *flights = base_load_sc(&s->flights);
     full.flights = flights != NULL ? flight_count(flights) : 0;
+    full.load_waiters = flights != NULL ? flight_waiting(flights) : 0;
     full.flight_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
     full.load_fallbacks = v[STATS_LOAD_INSTEAD];
     if (v[STATS_LOAD] != 0) {
@@ -110,6 +123,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     }
     full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
     cache_stats_store(s, &full);
+    if (scope == CELLAR_SCOPE_VIEW) { cache_stats_quota(c, &full); }
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_stats_get: struct_size");
 }

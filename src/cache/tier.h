@@ -65,6 +65,9 @@ typedef struct cache_tier {
     void (*kill)(void *ctx, const cache_tier_key *k);
     void (*bump)(void *ctx, uint32_t view_id, uint32_t vgen); /* vgen 0: the view was dropped */
     void (*tag)(void *ctx, uint64_t fp, uint64_t born);
+    /* From now on no record of that generation is served whose key matches and that was put before.
+     * False, or no such function: it cannot. */
+    bool (*glob)(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern, size_t len);
     cellar_err (*sync)(void *ctx, int level);
     void (*tick)(void *ctx, uint64_t budget_us);
     cellar_err (*resize)(void *ctx, uint64_t bytes);

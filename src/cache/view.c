@@ -102,8 +102,12 @@ CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause)
         if (vgen == 0) { return false; }
         s->next_vgen = vgen + 1; /* 0 after the last one */
     } while ((base_load_rlx(&t->cell[vgen & t->mask]) & CACHE_CELL_ALIVE) != 0);
-    base_store_rel(&t->cell[vgen & t->mask], CACHE_CELL(vgen, v->slot, 0u, CACHE_CELL_ALIVE));
+    base_store_rel(&t->cell[vgen & t->mask],
+                   CACHE_CELL(vgen, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
+    const bool late = BASE_MUTANT("cache.share_after_vgen");
+    if (v->quota != 0 && !late) { l1_quota_owner(s->l1, v->quota, vgen); }
     base_store_rel(&v->vgen, vgen); /* acquire in cache_key */
+    if (v->quota != 0 && late) { l1_quota_owner(s->l1, v->quota, vgen); }
     if (old != vgen) {
         cache_vgen_kill(s, old, cause);
         cache_why_generation(s, v, old, cause);
@@ -297,6 +301,10 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
     if (o->no_l2 > 1 || o->secret > 1) { return "no_l2 or secret is not 0 or 1"; }
     if (o->l2_mode > CELLAR_L2_WRITE_THROUGH) { return "l2_mode is not 0, 1 or 2"; }
     if (o->keep_age > 1) { return "keep_age is not 0 or 1"; }
+    if (o->quota_min_pct > 100 || o->quota_max_pct > 100) { return "a quota is over 100 per cent"; }
+    if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
+        return "quota_min_pct is over quota_max_pct";
+    }
     if (o->bloom_mode > CELLAR_BLOOM_OBSERVING) { return "bloom_mode is not 0 or 1"; }
     if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
     if (o->ttl_class_count > 0 && o->ttl_classes == NULL) { return "ttl_classes is NULL"; }
@@ -316,8 +324,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
 /* Options of later parts. */
 static bool cache_view_opts_later(const cellar_view_opts *o)
 {
-    return (o->log_level | o->quota_min_pct | o->quota_max_pct | o->l2_lz4 |
-            o->watch_unchanged | o->deps) != 0 ||
+    return (o->log_level | o->l2_lz4 | o->watch_unchanged | o->deps) != 0 ||
            o->codec != NULL || o->batch != NULL ||
            o->policy_section != NULL || o->reserved0 != 0;
 }
@@ -381,6 +388,68 @@ static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_cl
     }
     base_store_rlx(&v->class_fallback, o->fallback_class == 0 ? 1u : o->fallback_class);
     base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
+}
+
+/* ---- shares of the memory ---- */
+
+/* What they need: taken before the lock. */
+static bool cache_quota_room(cache_store *s, const cellar_view_opts *o)
+{
+    return o == NULL || (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
+}
+
+/* The shares a view has, or is to have, as these options say. It gets its number before its first
+ * generation or never: entries stored without one were not counted. */
+static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_view_opts *o)
+    SYNC_HOLDS(VIEW);
+static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_view_opts *o)
+{
+    const bool any = (o->quota_min_pct | o->quota_max_pct) != 0;
+    if (v->quota == 0 && !any) { return CELLAR_OK; }
+    if (v->quota == 0 && v->first_vgen != UINT32_MAX) { return CELLAR_E_INVAL; }
+    const uint32_t bit = v->quota != 0 ? 0 : (uint32_t)__builtin_ctzll(~s->quotas_used);
+    if (bit >= L1_QUOTAS) { return CELLAR_E_LIMIT; }
+    l1_share now;
+    l1_quota_get(s->l1, v->quota, &now);
+    if (l1_quota_least(s->l1) - now.least_pct + o->quota_min_pct > 100) { return CELLAR_E_INVAL; }
+    if (v->quota == 0) {
+        v->quota = (uint8_t)(bit + 1);
+        s->quotas_used |= (uint64_t)1 << bit;
+    }
+    l1_quota_set(s->l1, v->quota, o->quota_min_pct, o->quota_max_pct);
+    return CELLAR_OK;
+}
+
+/* The root is made before L1; nothing is stored yet. */
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_config *cfg)
+{
+    cellar_view_opts o;
+    if (cfg->root == NULL) { return true; }
+    (void)cache_opts_in(&o, sizeof o, cfg->root); /* checked in cache_config_read */
+    if (!cache_quota_room(s, &o)) { return false; }
+    sync_take(VIEW, &s->view_lock);
+    cellar *v = s->root;
+    const uint32_t first = v->first_vgen, vgen = base_load_rlx(&v->vgen);
+    v->first_vgen = UINT32_MAX;
+    (void)cache_quota_take(s, v, &o); /* the first one: there is room */
+    v->first_vgen = first;
+    if (v->quota != 0) {
+        cache_vgens *t = base_load_rlx(&s->vgens);
+        l1_quota_owner(s->l1, v->quota, vgen);
+        base_store_rel(&t->cell[vgen & t->mask],
+                       CACHE_CELL(vgen, 0u, 0u, CACHE_CELL_LIVES(v->quota)));
+    }
+    sync_drop(VIEW, &s->view_lock);
+    return true;
+}
+
+/* Its number may be given to another view: its entries are dead, or it never had any. */
+static void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(VIEW);
+static void cache_quota_give(cache_store *s, const cellar *v)
+{
+    if (v->quota == 0) { return; }
+    l1_quota_set(s->l1, v->quota, 0, 0);
+    s->quotas_used &= ~((uint64_t)1 << (v->quota - 1));
 }
 
 /* ---- open and close ---- */
@@ -454,7 +523,8 @@ static bool cache_view_adopt(cache_store *s, cellar *v)
     cache_vgens *table = base_load_rlx(&s->vgens);
     _Atomic uint64_t *cell = &table->cell[t.vgen & table->mask];
     if (t.vgen == 0 || (base_load_rlx(cell) & CACHE_CELL_ALIVE) != 0) { return false; }
-    base_store_rel(cell, CACHE_CELL(t.vgen, v->slot, 0u, CACHE_CELL_ALIVE));
+    base_store_rel(cell, CACHE_CELL(t.vgen, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
+    if (v->quota != 0) { l1_quota_owner(s->l1, v->quota, t.vgen); }
     base_store_rel(&v->vgen, t.vgen); /* acquire in cache_key */
     return true;
 }
@@ -478,6 +548,7 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
     v->version = cfg->root_version != 0 ? cfg->root_version : 1;
     if (cfg->root != NULL) {
         v->no_disk = o.no_l2 != 0 || o.secret != 0;
+        v->secret = o.secret != 0;
         v->disk_mode = (uint8_t)o.l2_mode;
     }
     v->handles = 1;
@@ -582,15 +653,17 @@ static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
     }
 }
 
-/* The view of this name opened once more; NULL: there is none. */
+/* The view of this name opened once more; NULL: there is none, or *err is not OK. */
 static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
-                                 const cellar_view_opts *o, cache_class_name **names)
-    SYNC_HOLDS(VIEW);
+                                 const cellar_view_opts *o, cache_class_name **names,
+                                 cellar_err *err) SYNC_HOLDS(VIEW);
 static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
-                                 const cellar_view_opts *o, cache_class_name **names)
+                                 const cellar_view_opts *o, cache_class_name **names,
+                                 cellar_err *err)
 {
     cellar *v = cache_view_find(s, name, len);
     if (v == NULL) { return NULL; }
+    if (o != NULL && (*err = cache_quota_take(s, v, o)) != CELLAR_OK) { return NULL; }
     if (o != NULL) { cache_view_opts_apply(v, o, names); }
     v->handles++;
     (void)base_add_rlx(&v->refs, 1u); /* it is named, so refs >= 1 */
@@ -662,12 +735,16 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
         cache_view_release(fresh);
         return CELLAR_E_NOMEM;
     }
-    *out = cache_view_reopen(s, name, len, o, names);
+    err = CELLAR_OK;
+    *out = cache_view_reopen(s, name, len, o, names, &err);
     if (o != NULL) {
         fresh->no_disk = o->no_l2 != 0 || o->secret != 0;
+        fresh->secret = o->secret != 0;
         fresh->disk_mode = (uint8_t)o->l2_mode;
     }
-    const bool settled = *out == NULL && cache_view_settle(s, fresh, o, names);
+    if (*out == NULL && err == CELLAR_OK && o != NULL) { err = cache_quota_take(s, fresh, o); }
+    const bool settled = *out == NULL && err == CELLAR_OK && cache_view_settle(s, fresh, o, names);
+    if (!settled) { cache_quota_give(s, fresh); }
     const uint32_t vgen = base_load_rlx(&fresh->vgen), version = fresh->version;
     sync_drop(VIEW, &s->view_lock);
     if (settled) {
@@ -676,7 +753,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
     } else {
         cache_view_release(fresh);
     }
-    return *out != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+    return *out != NULL ? CELLAR_OK : err != CELLAR_OK ? err : CELLAR_E_NOMEM;
 }
 
 static size_t cache_name_len(const char *name)
@@ -708,20 +785,22 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
     }
     cache_store *s = c->store;
     cache_class_name *names;
-    if (!cache_view_opts_room(s, o, &names)) {
+    if (!cache_quota_room(s, o) || !cache_view_opts_room(s, o, &names)) {
         return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_view: no memory");
     }
     cache_store_hold(s);
     sync_take(VIEW, &s->view_lock);
-    *out = cache_view_reopen(s, name, len, o, &names);
-    sync_drop(VIEW, &s->view_lock);
     cellar_err err = CELLAR_OK;
-    if (*out == NULL) { err = cache_view_create(s, name, len, o, &names, out); }
+    *out = cache_view_reopen(s, name, len, o, &names, &err);
+    sync_drop(VIEW, &s->view_lock);
+    if (*out == NULL && err == CELLAR_OK) { err = cache_view_create(s, name, len, o, &names, out); }
     if (names != NULL) { cache_class_names_free(s, names); }
     if (err != CELLAR_OK) {
         cache_store_release(s, 1);
-        return cache_fail(c, err, 0, err == CELLAR_E_LIMIT ? "cellar_view: max_views is reached"
-                                                           : "cellar_view: no memory");
+        return cache_fail(c, err, 0, err == CELLAR_E_LIMIT
+            ? "cellar_view: max_views is reached, or 63 views have quotas" : err == CELLAR_E_INVAL
+            ? "cellar_view: least quotas over 100 %, or a quota for a view that was open without"
+            : "cellar_view: no memory");
     }
     if (o != NULL && o->bloom_mode != 0) { err = cache_filter_start(*out); }
     if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {
@@ -762,6 +841,7 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
         v->dropped = true;
         base_store_rel(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED);
         cache_vgen_kill(s, base_load_rlx(&v->vgen), CELLAR_CAUSE_CLEARED);
+        cache_quota_give(s, v);
     }
     sync_drop(VIEW, &s->view_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_view_drop: unknown"); }

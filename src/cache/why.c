@@ -3,9 +3,11 @@
  * why: what became of a key that is not there, from a small bounded record.
  *
  * PICTURE    hash (of key and generation) -> line of 64 bytes: 4 x {u32 fingerprint, u32 when,
- *                                            u32 age, u8 cause, u8 hits, u16 0}, two words each
+ *                                            u32 age, u8 cause, u8 hits, u16 by}, two words each
  *            ring of ended generations {view, old vgen, when, cause}: clear and bump leave keys
  *            behind that nobody looks at again; they are asked for under the generations they had
+ *            ring of tags and patterns deleted {number, fingerprint, first 48 bytes}: what the `by`
+ *            of a record or a dead entry is
  * INVARIANTS a record is written when an entry leaves or is refused, never on a hit; the same key
  *            again takes its own place, else one of its line goes. It is a hint: a
  *            stranger's record is believed with probability 4 * 2^-32, and two threads that write
@@ -17,7 +19,8 @@
  * LOCKING    the records are relaxed words: notes are taken in L1's windows. VIEW for the ring.
  * LIMITS     min(1 MiB, budget / 256) as a power of two; at most 256 generations, 16 asked for a
  *            view. no_why in the configuration: nothing.
- * NOT HERE   tag and glob deletes, which come with the calls that make them. */
+ *            No name of a secret view is kept. `by` is 16 bits of a number: one that the ring has
+ *            moved past says nothing. */
 #include "cache/cache_int.h"
 #include "guard/flight.h"
 
@@ -36,12 +39,21 @@ typedef struct cache_why_end { /* VIEW */
     uint8_t cause; /* 0: unused */
 } cache_why_end;
 
+typedef struct cache_why_act_at { /* VIEW */
+    uint64_t fp;      /* of a tag */
+    uint32_t number;  /* from 1; 0: unused */
+    uint8_t cause, len;
+    char text[CELLAR_WHY_BY_MAX];
+} cache_why_act_at;
+
 struct cache_why {
     cache_why_line *line; /* mask + 1 of them, 64-byte aligned */
     uint64_t mask;
     int64_t born_ms;
     cache_why_end *ring;
     uint32_t ring_count, ring_next; /* a power of two; VIEW */
+    cache_why_act_at *act;          /* ring_count of them */
+    uint32_t act_count;             /* deleted so far; VIEW */
     size_t bytes;                   /* of this block */
 };
 
@@ -50,6 +62,7 @@ struct cache_why {
 #define CACHE_WHY_AGE(b) ((uint32_t)((b) >> 32))
 #define CACHE_WHY_CAUSE(b) ((uint32_t)((b) >> 8) & 0xffu)
 #define CACHE_WHY_HITS(b) ((uint32_t)(b) & 0xffu)
+#define CACHE_WHY_BY(b) ((uint32_t)((b) >> 16) & 0xffffu)
 
 CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg)
 {
@@ -58,7 +71,8 @@ CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cf
                                       sizeof(cache_why_line), CACHE_WHY_MOST);
     const uint32_t ends = (uint32_t)base_clamp(base_pow2_floor(cfg->memory_bytes / 65536), 16,
                                                CACHE_WHY_RING);
-    const size_t head = sizeof(cache_why) + ends * sizeof(cache_why_end);
+    const size_t head = sizeof(cache_why) + ends * (sizeof(cache_why_act_at) +
+                                                    sizeof(cache_why_end));
     const size_t bytes = head + (size_t)table + BASE_LINE;
     cache_why *w = base_alloc(&s->account, BASE_MOD_WHY, bytes, NULL);
     if (w == NULL) {
@@ -66,7 +80,8 @@ CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cf
         return CELLAR_E_NOMEM;
     }
     w->bytes = bytes;
-    w->ring = (cache_why_end *)(w + 1);
+    w->act = (cache_why_act_at *)(w + 1);
+    w->ring = (cache_why_end *)(w->act + ends);
     w->ring_count = ends;
     const uintptr_t lines = ((uintptr_t)w + head + BASE_LINE - 1) & ~(uintptr_t)(BASE_LINE - 1);
     w->line = (cache_why_line *)lines;
@@ -104,14 +119,14 @@ static unsigned cache_why_way(const cache_why_line *line, uint32_t print, unsign
     return 2 * any;
 }
 
-static void cache_why_write(cache_why *w, uint64_t hash, cellar_cause cause, int64_t now_ms,
+static void cache_why_write(cache_why *w, uint64_t hash, uint32_t cause_by, int64_t now_ms,
                             int64_t age_ms, unsigned hits)
 {
     const uint64_t mixed = base_mix64(hash ^ CACHE_WHY_SALT);
     const uint32_t print = (uint32_t)(mixed >> 32) | 1u; /* never 0: an empty word is 0 */
     cache_why_line *line = &w->line[mixed & w->mask];
     const unsigned at = cache_why_way(line, print, (unsigned)(mixed >> 30) & 3u);
-    const uint64_t b = (uint64_t)cache_why_units(age_ms) << 32 | (uint64_t)cause << 8 | hits;
+    const uint64_t b = (uint64_t)cache_why_units(age_ms) << 32 | (uint64_t)cause_by << 8 | hits;
     const uint64_t a = (uint64_t)cache_why_units(now_ms - w->born_ms) << 32 | print;
     base_store_rlx(&line->word[at], (uint64_t)0);
     base_store_rel(&line->word[at + 1], b);
@@ -121,7 +136,34 @@ static void cache_why_write(cache_why *w, uint64_t hash, cellar_cause cause, int
 CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause cause)
 {
     if (s->why == NULL) { return; }
-    cache_why_write(s->why, hash, cause, base_coarse_ms(&s->clock), 0, 0);
+    cache_why_write(s->why, hash, (uint32_t)cause, base_coarse_ms(&s->clock), 0, 0);
+}
+
+CELLAR_PRIVATE void cache_why_note_by(cache_store *s, uint64_t hash, cellar_cause cause,
+                                      uint32_t by)
+{
+    if (s->why == NULL) { return; }
+    cache_why_write(s->why, hash, (uint32_t)cause | (by & 0xffffu) << 8,
+                    base_coarse_ms(&s->clock), 0, 0);
+}
+
+CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, const void *text,
+                                      size_t len)
+{
+    cache_store *s = c->store;
+    cache_why *w = s->why;
+    if (w == NULL) { return 0; }
+    sync_take(VIEW, &s->view_lock);
+    uint32_t number = ++w->act_count;
+    if ((number & 0xffffu) == 0) { number = ++w->act_count; } /* 0 stands for none in 16 bits */
+    cache_why_act_at *a = &w->act[number & (w->ring_count - 1)];
+    a->number = number;
+    a->fp = fp;
+    a->cause = (uint8_t)cause;
+    a->len = c->secret ? 0 : (uint8_t)BASE_MIN(len, sizeof a->text);
+    memcpy(a->text, text, a->len);
+    sync_drop(VIEW, &s->view_lock);
+    return number;
 }
 
 CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
@@ -132,7 +174,8 @@ CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1
     const int64_t now = base_coarse_ms(&s->clock);
     cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_CAPACITY;
     if (cause == L1_LEFT_CLEARED) { why = cache_vgen_cause(s, owner); }
-    cache_why_write(s->why, hash, why, now, now - born_ms, uses);
+    if (cause == L1_LEFT_TAG) { why = CELLAR_CAUSE_TAG; }
+    cache_why_write(s->why, hash, (uint32_t)why, now, now - born_ms, uses);
 }
 
 CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,
@@ -161,15 +204,55 @@ static bool cache_why_read(const cache_why *w, uint64_t hash, uint64_t *a, uint6
     return false;
 }
 
-static void cache_why_say(cellar_reason *r, const cache_why *w, uint64_t a, uint64_t b,
+static void cache_why_by_text(cellar_reason *r, const cache_why_act_at *a)
+{
+    r->by_len = a->len;
+    memcpy(r->by, a->text, a->len);
+}
+
+/* The pattern that a record names. */
+static void cache_why_by(cache_store *s, cellar_reason *r, uint32_t by)
+{
+    const cache_why *w = s->why;
+    if (by == 0) { return; }
+    sync_take(VIEW, &s->view_lock);
+    const cache_why_act_at *a = &w->act[by & (w->ring_count - 1)]; /* ring_count <= 2^16 */
+    if ((a->number & 0xffffu) == by && a->cause == r->cause) { cache_why_by_text(r, a); }
+    sync_drop(VIEW, &s->view_lock);
+}
+
+/* Which of its tags ended an entry that is still there: the one deleted last. */
+static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
+{
+    cache_store *s = c->store;
+    const cache_why *w = s->why;
+    uint64_t fps[CELLAR_TAGS_MAX];
+    const uint32_t count = l1_tags_of(c->l1, k, fps);
+    if (w == NULL || count == 0) { return; }
+    const cache_why_act_at *last = NULL;
+    sync_take(VIEW, &s->view_lock);
+    for (uint32_t i = 0; i < w->ring_count; i++) {
+        const cache_why_act_at *a = &w->act[i];
+        bool one = false;
+        for (uint32_t j = 0; j < count; j++) { one = one || fps[j] == a->fp; }
+        if (a->number == 0 || a->cause != CELLAR_CAUSE_TAG || !one) { continue; }
+        if (last == NULL || a->number > last->number) { last = a; }
+    }
+    if (last != NULL) { cache_why_by_text(r, last); }
+    sync_drop(VIEW, &s->view_lock);
+}
+
+static void cache_why_say(cellar_reason *r, cache_store *s, uint64_t a, uint64_t b,
                           int64_t now_ms)
 {
+    const cache_why *w = s->why;
     const int64_t at = w->born_ms + cache_why_ms(CACHE_WHY_WHEN(a));
     r->answer = CELLAR_WHY_GONE;
     r->cause = CACHE_WHY_CAUSE(b);
     r->ago_ms = now_ms > at ? now_ms - at : 0;
     r->age_ms = cache_why_ms(CACHE_WHY_AGE(b));
     r->hits = CACHE_WHY_HITS(b);
+    cache_why_by(s, r, CACHE_WHY_BY(b));
 }
 
 /* What L1 says of it. False: nothing. */
@@ -188,6 +271,7 @@ static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reas
         r->answer = CELLAR_WHY_GONE;
         r->cause = info.expires_ms <= now_ms ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_TAG;
         r->ago_ms = now_ms > info.expires_ms ? now_ms - info.expires_ms : 0;
+        if (r->cause == CELLAR_CAUSE_TAG) { cache_why_by_tag(c, k, r); }
         return true;
     }
     r->answer = err == CELLAR_ABSENT ? (info.kind == (uint8_t)L1_ERROR ? CELLAR_WHY_ERROR
@@ -240,7 +324,7 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
             return true;
         }
         if (cache_why_read(w, old.hash, &a, &b)) {
-            cache_why_say(r, w, a, b, now_ms);
+            cache_why_say(r, s, a, b, now_ms);
             return true;
         }
     }
@@ -262,7 +346,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     cache_key(c, &k, key, key_len);
     if (!cache_why_l1(c, &k, now, &r) && !cache_why_loading(c, &k, now, &r) && s->why != NULL) {
         if (cache_why_read(s->why, k.hash, &a, &b)) {
-            cache_why_say(&r, s->why, a, b, now);
+            cache_why_say(&r, s, a, b, now);
         } else {
             (void)cache_why_before(c, &k, now, &r);
         }

@@ -822,6 +822,53 @@ CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
     sync_drop(FLIGHT, &s->lock);
 }
 
+#define FLIGHT_BATCH 16u
+
+/* The next flights of the shard that getters or writers find: one ref each for the caller. A
+ * shard's table is in the order of gen: flight_init runs under its lock. */
+static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
+                             flight *out[FLIGHT_BATCH]) SYNC_HOLDS(FLIGHT);
+static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
+                             flight *out[FLIGHT_BATCH])
+{
+    unsigned n = 0;
+    for (flight *f = s->table; f != NULL && n < FLIGHT_BATCH; f = f->hh.next) {
+        if (f == &s->sentinel || f->owner != owner || f->gen <= after || f->gen > last) {
+            continue;
+        }
+        (void)base_add_rlx(&f->refs, 1u);
+        out[n++] = f;
+    }
+    return n;
+}
+
+CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t owner,
+                                          bool (*match)(void *ctx, const void *key, size_t len),
+                                          void *ctx)
+{
+    const uint64_t last = base_load_sc(&t->next_gen);
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        flight_shard *s = &t->shard[i];
+        flight *found[FLIGHT_BATCH];
+        uint64_t after = 0;
+        for (unsigned n = FLIGHT_BATCH; n == FLIGHT_BATCH;) {
+            sync_take(FLIGHT, &s->lock);
+            n = flight_batch(s, owner, after, last, found);
+            sync_drop(FLIGHT, &s->lock);
+            for (unsigned j = 0; j < n; j++) {
+                flight *f = found[j];
+                after = f->gen;
+                if (match(ctx, f->key, f->key_len)) {
+                    sync_take(FLIGHT, &s->lock);
+                    if (f->attached) { flight_unlink(s, f); }
+                    sync_drop(FLIGHT, &s->lock);
+                }
+                flight_unref(t, f);
+            }
+        }
+    }
+}
+
 CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms)
 {
     flight_shard *s = flight_shard_of(t, key->hash);
@@ -1017,6 +1064,8 @@ CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
 }
 
 CELLAR_PRIVATE uint32_t flight_count(const flight_table *t) { return base_load_rlx(&t->open); }
+
+CELLAR_PRIVATE uint32_t flight_waiting(const flight_table *t) { return base_load_rlx(&t->waiters); }
 
 static bool flight_audit_shard(flight_shard *s, uint32_t *records) SYNC_HOLDS(FLIGHT);
 static bool flight_audit_shard(flight_shard *s, uint32_t *records)

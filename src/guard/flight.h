@@ -162,6 +162,11 @@ CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f);
 /* ---- inside the window of the key's bucket ---- */
 CELLAR_PRIVATE bool flight_any(const flight_table *t, uint64_t hash);
 CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key);
+/* Detach every flight of this owner whose key matches; no lock is held while match runs. Flights
+ * that begin during the call may stay. */
+CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t owner,
+                                          bool (*match)(void *ctx, const void *key, size_t len),
+                                          void *ctx);
 /* `key->bytes` is flight_key_of the publisher: the pointer names the flight. False: overtaken. */
 CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key);
 
@@ -191,6 +196,7 @@ CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone);
 /* Is the key being loaded, and since when? */
 CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms);
 CELLAR_PRIVATE uint32_t flight_count(const flight_table *t);
+CELLAR_PRIVATE uint32_t flight_waiting(const flight_table *t); /* joiners, subscribers */
 CELLAR_PRIVATE bool flight_audit(flight_table *t);
 CELLAR_PRIVATE void flight_fork_prepare(flight_table *t);
 CELLAR_PRIVATE void flight_fork_parent(flight_table *t);

@@ -62,6 +62,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
         l1_big_limbo(c, block);
     }
     l1_live_sub(c, h->s, slot->pos, weight);
+    l1_quota_sub(c, h->s, slot->rec.owner, weight);
 }
 
 /* Threads of the parent lost between unlinking and handing over lower nothing any more; the one
@@ -236,11 +237,21 @@ static void l1_count_cause(l1_stripe *s, unsigned cause)
 {
     if (cause == L1_LEFT_EXPIRED) {
         s->expired++;
-    } else if (cause == L1_LEFT_CLEARED) {
+    } else if (cause == L1_LEFT_CLEARED || cause == L1_LEFT_TAG) {
         s->cleared++;
     } else {
         s->evicted++;
     }
+}
+
+/* Has one of its tags been invalidated for good? */
+static bool l1_tags_dead(l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if ((r->mask & L1_X_TAGS) == 0 || c->hooks.tags_valid == NULL) { return false; }
+    const unsigned char *tags = l1_at(c, pos) + r->tag_off;
+    uint64_t fps[L1_TAG_MAX];
+    base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
+    return c->hooks.tags_valid(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count) >= 2;
 }
 
 /* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one
@@ -260,13 +271,16 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash,
             int64_t keep;
             (void)l1_expires(c, pos, &slot.rec, &keep);
             there = base_clock_reached(c->clock, keep); /* a touch may have been in between */
+        } else if (there && cause == L1_LEFT_TAG) {
+            there = l1_tags_dead(c, pos, &slot.rec); /* or a refresh */
         }
     }
     if (there) {
         uint64_t stamp = 0;
         if (c->hooks.commit != NULL) {
             (void)c->hooks.commit(c->hooks.ctx, hash, r->owner, l1_key_at(c, pos, r), r->klen,
-                                  cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE : L1_CHANGE_EVICT,
+                                  cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE
+                                  : cause == L1_LEFT_TAG ? L1_CHANGE_UNTAG : L1_CHANGE_EVICT,
                                   &stamp);
         }
         if (c->hooks.ended != NULL) {
@@ -388,15 +402,23 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     if (r.due != 0 || r.mask != 0) { (void)l1_expires(c, pos, &r, &keep_until); }
     const uint64_t weight = l1_weight(c, pos, &r);
     l1_verdict verdict;
+    bool spared = false;
     if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner)) {
         verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
     } else if (base_clock_reached(c->clock, keep_until)) {
         verdict = (l1_verdict){.cause = L1_LEFT_EXPIRED};
+    } else if (BASE_UNLIKELY((r.mask & L1_X_TAGS) != 0) && l1_tags_dead(c, pos, &r)) {
+        verdict = (l1_verdict){.cause = L1_LEFT_TAG};
     } else {
         unsigned kind = (r.mask & L1_X_KIND) != 0
             ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
         verdict = l1_decide(c, s, q, l1_freq(slot.b, slot.i), kind, force);
-        if (rotate) {
+        if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
+            const l1_say say = l1_quota_judge(c, s, r.owner, weight, freed);
+            spared = say == L1_SAY_KEEP;
+            if (say == L1_SAY_DROP) { verdict.keep = false; }
+        }
+        if (rotate || (spared && !verdict.keep)) {
             verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)};
         }
     }
@@ -404,12 +426,13 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     /* What is kept must not take the last free segments from the sets that pay for them. */
     const uint32_t head = s->queue[1].head;
     const bool full = head == L1_NONE || c->seg_bytes - c->seg[head].used_bytes < r.size;
-    if (verdict.keep && !rotate && full && base_load_rlx(&c->low) == 2) {
+    if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
         verdict.keep = false;
         s->forced++;
     }
     if (verdict.keep) {
-        if (l1_log_reserve(c, s, rotate ? q : 1, r.size, &to)) {
+        const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
+        if (l1_log_reserve(c, s, stay ? q : 1, r.size, &to)) {
             if (l1_keep(c, s, pos, &r, hash, b, ver, verdict.freq, to)) { return L1_STEP_KEPT; }
             return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
         }
@@ -487,6 +510,28 @@ static bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now)
     return false;
 }
 
+CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, l1_victims *v)
+{
+    const uint64_t hash = l1_hash_of(c, pos, r);
+    l1_bucket *b;
+    l1_slot slot;
+    uint32_t ver;
+    if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { return false; }
+    int64_t keep;
+    r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
+    (void)l1_expires(c, pos, r, &keep);
+    const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner);
+    if ((dead || base_clock_reached(c->clock, keep)) &&
+        l1_drop(c, s, r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : L1_LEFT_EXPIRED, v)) {
+        return true;
+    }
+    if (l1_decode(c, pos, r)) {
+        (void)l1_expires(c, pos, r, &keep);
+        l1_due_note(c, pos, keep);
+    }
+    return false;
+}
+
 /* One record of a segment in which something has expired. False: there is none. */
 static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
     SYNC_HOLDS(L1_STRIPE);
@@ -512,21 +557,9 @@ static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_
     bool ok = l1_decode(c, pos, &r);
     BASE_REQUIRE(ok);
     p->at += r.size;
-    const uint64_t hash = l1_hash_of(c, pos, &r);
-    l1_bucket *b;
-    l1_slot slot;
-    uint32_t ver;
-    if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { return true; }
-    int64_t keep;
-    r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
-    (void)l1_expires(c, pos, &r, &keep);
-    if (base_clock_reached(c->clock, keep) &&
-        l1_drop(c, s, &r, hash, b, ver, &slot, L1_LEFT_EXPIRED, v)) {
+    if (l1_due_record(c, s, pos, &r, v)) {
         freed->log_bytes += r.size;
         *out = L1_STEP_DROPPED;
-    } else if (l1_decode(c, pos, &r)) {
-        (void)l1_expires(c, pos, &r, &keep);
-        l1_due_note(c, pos, keep);
     }
     return true;
 }
@@ -544,7 +577,7 @@ static l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_fr
 
 CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
 {
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     if (!l1_rotating(c, s) || s->stuck_round == s->rotate_round) { return false; }
     l1_step r = l1_rotate_once(c, s, v, &freed);
     /* Nothing to carry the living into: the sweeper takes the dead out where they lie. Once it has
@@ -667,11 +700,12 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
             if (other != NULL && sync_try(L1_STRIPE, &other->lock)) { from = other; }
         }
         bool force = ++t->examined > 16;
-        l1_freed freed = {0, 0};
+        l1_freed freed = {.spared = t->freed.spared};
         l1_step step = L1_STEP_KEPT;
         if (from == s || l1_stripe_entries(from) >= from->granted) {
             step = l1_step_any(c, from, force, v, &freed);
         }
+        t->freed.spared = freed.spared;
         t->freed.log_bytes += from == s ? freed.log_bytes : 0;
         if (from != s) {
             if (from->granted != 0 && l1_stripe_entries(from) < from->granted) {
@@ -691,7 +725,7 @@ static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
     l1_stripe *other = l1_larger_of_two(c, s, false);
     if (other == NULL || !sync_try(L1_STRIPE, &other->lock)) { return; }
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     const uint32_t before = base_load_rlx(&other->held_segs);
     for (unsigned i = 0; i < L1_HOLD_MAX && v->n < L1_VICTIMS; i++) {
         if (base_load_rlx(&other->held_segs) < before || freed.big_bytes >= c->seg_bytes) { break; }
@@ -729,6 +763,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
         return L1_ROOM_NONE;
     }
     l1_due_first(c, s, t, v);
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) { l1_quota_pay(c, s, size, t, v); }
     if (!t->paid && l1_pay(c, s, l1_toll_due(c, s, size), size, t, v) == L1_PAID_AGAIN) {
         return L1_ROOM_AGAIN;
     }
@@ -743,7 +778,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
         return L1_ROOM_AGAIN;
     }
     /* Nothing free although we paid: drop here until a whole segment comes out, then elsewhere. */
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     for (unsigned i = 0; i < L1_HOLD_MAX; i++) {
         /* Oversized blocks make room as well, once they are out of limbo: not a whole tail of
          * them. */
@@ -771,7 +806,7 @@ CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes)
     l1_stripe *s = l1_larger_of_two(c, NULL, false);
     BASE_ASSERT(s != NULL); /* only a stripe to pass over could leave none */
     l1_victims v;
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     v.n = 0;
     sync_take(L1_STRIPE, &s->lock);
     const uint32_t before = base_load_rlx(&s->held_segs);
@@ -790,7 +825,7 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
     l1_stripe *s = l1_larger_of_two(c, NULL, true);
     BASE_ASSERT(s != NULL);
     l1_victims v;
-    l1_freed freed = {0, 0};
+    l1_freed freed = {0};
     uint64_t dropped = 0;
     v.n = 0;
     sync_take(L1_STRIPE, &s->lock);

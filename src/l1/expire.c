@@ -48,24 +48,7 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
         bool ok = l1_decode(c, pos, &r);
         BASE_REQUIRE(ok);
         p->at += r.size;
-        const uint64_t hash = l1_hash_of(c, pos, &r);
-        l1_bucket *b;
-        l1_slot slot;
-        uint32_t ver;
-        if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { continue; }
-        int64_t keep;
-        r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
-        (void)l1_expires(c, pos, &r, &keep);
-        const bool dead =
-            c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner);
-        const bool due = dead || base_clock_reached(c->clock, keep);
-        if (due &&
-            l1_drop(c, s, &r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : L1_LEFT_EXPIRED, v)) {
-            (*removed)++;
-        } else if (l1_decode(c, pos, &r)) {
-            (void)l1_expires(c, pos, &r, &keep);
-            l1_due_note(c, pos, keep);
-        }
+        if (l1_due_record(c, s, pos, &r, v)) { (*removed)++; }
     }
     return true;
 }

@@ -248,6 +248,20 @@ static BASE_COLD cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, si
     return err;
 }
 
+CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps)
+{
+    l1_hold h;
+    l1_slot slot;
+    uint32_t count = 0;
+    l1_lock_key(c, k->hash, &h, false);
+    if (l1_find(c, &h, k, &slot) && (slot.rec.mask & L1_X_TAGS) != 0) {
+        count = slot.rec.tag_count;
+        base_seq_load(fps, l1_at(c, slot.pos) + slot.rec.tag_off + 16, 8u * (size_t)count);
+    }
+    l1_unlock(c, &h);
+    return count;
+}
+
 static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                            size_t *value_len, unsigned flags)
 {

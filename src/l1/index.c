@@ -189,6 +189,7 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             base_store_rlx(&at->tag[i], (uint16_t)0);
             if (!l1_decode(c, pos, &r)) { continue; }
             l1_live_sub(c, s, pos, l1_weight(c, pos, &r));
+            l1_quota_sub(c, s, r.owner, l1_weight(c, pos, &r));
             l1_big *const block = l1_block_of(c, pos, &r);
             /* One in hand: l1_bigs_child. */
             if (block != NULL && block->where == L1_LINKED) { l1_big_limbo(c, block); }
@@ -674,6 +675,8 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
 }
 
 /* ---- scan ------------------------------------------------------------------------------------ */
+typedef enum l1_scan_what { L1_SCAN_KEYS, L1_SCAN_VALUES, L1_SCAN_STORED } l1_scan_what;
+
 typedef struct l1_scan_buf {
     unsigned char *bytes;
     size_t cap, used;
@@ -689,8 +692,8 @@ typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 
 /* Append the live entries of one chain that belong to `owner`. False: the buffer is too small
  * (*need is set). Bytes may be torn; the caller validates. *apart: NULL when the bucket is locked,
  * else set by a key in a block, which only who has the lock may look at. */
-static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t owner, bool values,
-                         l1_scan_buf *out, size_t *need, bool *apart)
+static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t owner,
+                         l1_scan_what what, l1_scan_buf *out, size_t *need, bool *apart)
 {
     unsigned hops = 0;
     for (const l1_bucket *b = &s->bucket[number];; hops++) {
@@ -700,12 +703,15 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
             if (base_load_rlx(&b->tag[i]) == 0 || !l1_decode(c, pos, &r) || r.owner != owner) {
                 continue;
             }
-            if (r.mask != 0 && l1_judge(c, pos, &r, 0) == CELLAR_MISS) { continue; }
+            if (r.mask != 0 && what != L1_SCAN_STORED &&
+                l1_judge(c, pos, &r, 0) == CELLAR_MISS) {
+                continue;
+            }
             if ((r.mask & L1_X_APART) != 0 && apart != NULL) {
                 *apart = true;
                 return true;
             }
-            bool value = values && (r.w0 & L1_W0_BIG) == 0;
+            bool value = what == L1_SCAN_VALUES && (r.w0 & L1_W0_BIG) == 0;
             size_t bytes =
                 (size_t)base_round_up(sizeof(l1_scan_item) + r.klen + (value ? r.vlen : 0u), 8);
             if (out->cap - out->used < bytes) {
@@ -733,9 +739,9 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
 /* Both chains whose addresses end in the low bits `low`, under validation; after some lost rounds
  * under the bucket locks, so that a busy bucket cannot starve the scan. Unchecked: the stripe lock
  * is held in those rounds only. */
-static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool values,
+static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, l1_scan_what what,
                          l1_scan_buf *out, size_t *need, unsigned *level) SYNC_UNCHECKED;
-static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool values,
+static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, l1_scan_what what,
                          l1_scan_buf *out, size_t *need, unsigned *level)
 {
     bool apart = false;
@@ -756,7 +762,7 @@ static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, bool
             even = even && (v[i] & 1u) == 0 && v[i] != 0;
         }
         for (unsigned i = 0; i < n && even && fits; i++) {
-            fits = l1_scan_copy(c, s, number[i], owner, values, out, need,
+            fits = l1_scan_copy(c, s, number[i], owner, what, out, need,
                                 locked ? NULL : &apart);
         }
         base_fence_acq();
@@ -785,8 +791,8 @@ static uint32_t l1_reverse(uint32_t v)
 }
 
 /* Hand out the buffered entries; expired ones and foreign kinds of nothing are left out. */
-static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, bool (*fn)(void *, const l1_seen *),
-                         void *ctx)
+static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, l1_scan_what what,
+                         bool (*fn)(void *, const l1_seen *), void *ctx)
 {
     bool go_on = true;
     size_t at = 0;
@@ -795,7 +801,9 @@ static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, bool (*fn)(void *, const
         const unsigned char *key = (const unsigned char *)(item + 1);
         const size_t value_len = item->has_value ? item->value_len : 0u;
         at += (size_t)base_round_up(sizeof *item + item->key_len + value_len, 8);
-        if (base_clock_reached(c->clock, item->info.expires_ms)) { continue; }
+        if (what != L1_SCAN_STORED && base_clock_reached(c->clock, item->info.expires_ms)) {
+            continue;
+        }
         l1_seen seen = {.key = key, .key_len = item->key_len, .info = item->info,
                         .value = item->has_value ? key + item->key_len : NULL,
                         .value_len = item->info.value_len};
@@ -804,8 +812,8 @@ static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, bool (*fn)(void *, const
     return go_on;
 }
 
-CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
-                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
+static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+                                  l1_scan_what what, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx)
 {
     uint32_t stripe = (uint32_t)(*cursor >> 32), low = (uint32_t)*cursor;
@@ -817,7 +825,7 @@ CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint3
     while (go_on && buckets > 0 && stripe < c->stripe_count) {
         size_t need = 0;
         unsigned level;
-        if (!l1_scan_step(c, &c->stripe[stripe], low, owner, want_values, &buf, &need, &level)) {
+        if (!l1_scan_step(c, &c->stripe[stripe], low, owner, what, &buf, &need, &level)) {
             base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
             buf.cap = (size_t)base_pow2_ceil(need + 1);
             buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
@@ -828,9 +836,23 @@ CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint3
         low = l1_reverse(l1_reverse(low | ~mask) + 1);
         if (low == 0) { stripe++; }
         buckets--;
-        go_on = l1_scan_tell(c, &buf, fn, ctx);
+        go_on = l1_scan_tell(c, &buf, what, fn, ctx);
     }
     *cursor = stripe >= c->stripe_count ? 0 : (uint64_t)stripe << 32 | low;
     base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
     return err;
+}
+
+CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
+                                  void *ctx)
+{
+    return l1_scan_what_is(c, cursor, buckets, owner, want_values ? L1_SCAN_VALUES : L1_SCAN_KEYS,
+                           fn, ctx);
+}
+
+CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+                                         bool (*fn)(void *ctx, const l1_seen *e), void *ctx)
+{
+    return l1_scan_what_is(c, cursor, buckets, owner, L1_SCAN_STORED, fn, ctx);
 }

@@ -189,6 +189,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
     l1_samples_close(c);
     l1_shadow_close(c);
+    l1_quotas_close(c);
     base_free(a, BASE_MOD_GHOST, c->ghosts, c->ghost_bytes);
     base_free(a, BASE_MOD_PIN, c->pin, c->pin_bytes);
     base_free(a, BASE_MOD_STORE, c->stripe_block, c->stripe_block_bytes);
@@ -496,6 +497,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         sync_take(L1_STRIPE, &s->lock);
         if (c->forked) { l1_mend_stripe(c, s); }
         wrong = l1_audit_stripe(c, s, live, &segs);
+        if (wrong == NULL) { wrong = l1_quota_audit(c, s); }
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
         entries += L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +

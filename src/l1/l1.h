@@ -39,13 +39,15 @@ typedef enum l1_change {
     L1_CHANGE_BACKFILL, /* from a lower tier: may be vetoed, raises no stamp */
     L1_CHANGE_PUBLISH,  /* a leader's result: may be vetoed */
     L1_CHANGE_EVICT,    /* capacity or dead owner: raises no stamp, captures it */
-    L1_CHANGE_EXPIRE    /* the same, past its deadline */
+    L1_CHANGE_EXPIRE,   /* the same, past its deadline */
+    L1_CHANGE_UNTAG     /* the same, one of its tags was invalidated */
 } l1_change;
 
 /* Why an entry left. */
 typedef enum l1_cause {
     L1_LEFT_CAPACITY, L1_LEFT_EXPIRED, L1_LEFT_REPLACED, L1_LEFT_DELETED,
-    L1_LEFT_CLEARED /* its owner is dead */
+    L1_LEFT_CLEARED, /* its owner is dead */
+    L1_LEFT_TAG      /* tags_valid says that it is dead */
 } l1_cause;
 
 /* An entry that left, handed over once, after the locks are dropped, bytes still in place. Pointers
@@ -76,7 +78,8 @@ typedef struct l1_hooks {
      * out. */
     bool (*commit)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                    l1_change change, uint64_t *stamp);
-    /* An entry leaves by itself (CAPACITY, EXPIRED, CLEARED): in its window, after commit. born_ms:
+    /* An entry leaves by itself (CAPACITY, EXPIRED, CLEARED, TAG): in its window, after commit.
+     * born_ms:
      * when its segment was opened; uses: the 2-bit counter. Must not block. NULL: nobody asks. */
     void (*ended)(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
                   unsigned uses);
@@ -85,6 +88,9 @@ typedef struct l1_hooks {
     void (*left)(void *ctx, const l1_left *what);
     /* Is this owner current? Asked under the stripe lock; O(1). NULL: all are. */
     bool (*owner_alive)(void *ctx, uint32_t owner);
+    /* Whose share counts this owner's entries: 1..L1_QUOTAS; 0: nobody's. In windows; O(1), no
+     * lock. NULL: there are no shares. */
+    unsigned (*quota_of)(void *ctx, uint32_t owner);
     /* 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic callers: fps may be torn, count <=
      * 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
@@ -179,6 +185,8 @@ typedef struct l1_info {
  * then nothing is copied and E_BUFFER does not occur. */
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                      l1_info *out, unsigned flags);
+/* Fingerprints of the entry's tags, expired or not; returns how many, at most 16. */
+CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps);
 /* The entry's version, given one now if it has none (rewrites the record once). OK, MISS, ABSENT;
  * E_SPACE. */
 CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
@@ -231,6 +239,7 @@ typedef struct l1_renewal {
     bool times;              /* deadline, stale window and birth begin anew; else they stay */
     int64_t deadline_ms, stale_ms;
     uint32_t retry_at;       /* as in l1_put_spec */
+    uint64_t tag_born;       /* with times: its tags count from here on; 0: they stay */
 } l1_renewal;
 /* The same bytes with new fields, as a PUBLISH; a stale value too. OK; MISS (no value, nor a stale
  * one), CONFLICT (vetoed), E_SPACE: nothing changed. */
@@ -275,6 +284,9 @@ typedef struct l1_seen {
 CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
                                   bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx);
+/* The same for whom every record matters: stale values and remembered errors too, no values. */
+CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+                                         bool (*fn)(void *ctx, const l1_seen *e), void *ctx);
 
 /* ---- upkeep -------------------------------------------------------------------------------- */
 /* Expired and dead-owner entries, contraction, parked segments, limbo, pages ahead. Stops after
@@ -306,6 +318,21 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
 /* The same for L1_LEFT_CAPACITY alone: what is replaced or deleted costs nothing more. */
 CELLAR_PRIVATE void l1_want_evicted(l1 *c, bool on);
+/* Shares of some owners (quota.c). The caller keeps calls for one number apart. */
+#define L1_QUOTAS 63u
+typedef struct l1_share {
+    uint64_t bytes, entries; /* held now */
+    uint64_t floor, ceiling; /* in bytes; 0 and UINT64_MAX: none */
+    uint64_t breached;       /* records dropped although their owner was under its floor */
+    uint32_t least_pct, most_pct;
+} l1_share;
+CELLAR_PRIVATE bool l1_quotas_open(l1 *c); /* before the first is given out; false: no memory */
+/* From now on it counts this owner, who has no entry yet and is nobody's name yet. */
+CELLAR_PRIVATE void l1_quota_owner(l1 *c, unsigned number, uint32_t owner);
+CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct);
+CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c); /* sum of the least shares, per cent */
+CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
+
 /* What other budgets would give, by a sample: hit ratios at so many per cent of this one. */
 #define L1_ADVICE 8
 #define L1_ADVICE_PCT { 25, 50, 71, 100, 141, 200, 400, 800 }

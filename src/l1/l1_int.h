@@ -190,6 +190,8 @@ typedef struct l1_stripe {
     uint32_t overflow_count;
     uint32_t rotate_round, rotate_stop[2]; /* round under way; seq of the heads when it began */
     l1_pass due_pass;           /* of sets that need room; stripe lock */
+    l1_pass quota_pass;         /* of sets of owners at their ceiling; stripe lock */
+    uint32_t quota_due;         /* looks since shares were last summed; stripe lock */
     _Atomic uint64_t due_ms;    /* nothing expires here before; a hint, lowered by l1_due_note */
     uint32_t stuck_round; /* round in which the sweeper takes the dead out where they lie */
 } l1_stripe;
@@ -271,6 +273,7 @@ struct l1 {
     /* Both NULL until the policy is adaptive for the first time; release here, acquire in get. */
     struct l1_samples *_Atomic samples;
     struct l1_shadow *_Atomic shadow;
+    struct l1_quotas *_Atomic quotas; /* NULL until the first; release here, acquire in quota.c */
 
     sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to reserve */
     uint32_t free_head, free_count;     /* committed and charged, in no stripe */
@@ -557,12 +560,15 @@ typedef enum l1_room { L1_ROOM_OK, L1_ROOM_AGAIN, L1_ROOM_NONE } l1_room;
 typedef struct l1_freed {
     uint64_t log_bytes; /* consumed for good in the log */
     uint64_t big_bytes; /* blocks on their way to limbo */
+    unsigned spared;    /* records carried on for their owner's least share */
 } l1_freed;
 typedef struct l1_toll { /* what one set has paid so far */
     l1_freed freed;
     uint64_t examined;
-    unsigned rounds, due_looks;
+    unsigned rounds, due_looks, own_looks;
     bool paid;
+    uint32_t owner;       /* of what is stored */
+    uint64_t own_freed;   /* of the same owner's, because it is at its ceiling */
 } l1_toll;
 /* Pay the cursor and reserve `size` bytes in queue q, and (new_entry) an entry ticket. AGAIN: drop
  * the stripe, hand over, call again. */
@@ -648,6 +654,33 @@ BASE_INLINE bool l1_rule_keeps(const l1_rule *r, unsigned uses, uint64_t small, 
     return uses >= r->keep_from || (r->fill && small > l1_rule_target(r, small + mainq));
 }
 
+/* ---- quota.c -------------------------------------------------------------------------------- */
+#define L1_QUOTA_KEEPS 64u
+#define L1_QUOTA_LOOKS 128u
+/* Beside each change of seg.live, in the same window; `quotas` must not be NULL. */
+BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t owner,
+                                             int64_t bytes, int entries);
+BASE_INLINE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t owner, uint64_t weight)
+{
+    if (BASE_LIKELY(base_load_rlx(&c->quotas) == NULL)) { return; }
+    l1_quota_count(c, s, owner, (int64_t)weight, 1);
+}
+BASE_INLINE void l1_quota_sub(l1 *c, const l1_stripe *s, uint32_t owner, uint64_t weight)
+{
+    if (BASE_LIKELY(base_load_rlx(&c->quotas) == NULL)) { return; }
+    l1_quota_count(c, s, owner, -(int64_t)weight, -1);
+}
+/* What an owner's share says about a live record under the cursor. */
+typedef enum l1_say { L1_SAY_NOTHING, L1_SAY_KEEP, L1_SAY_DROP } l1_say;
+BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t owner,
+                                               uint64_t weight, l1_freed *f)
+    SYNC_HOLDS(L1_STRIPE);
+/* An owner at its ceiling drops what is its own before it stores. */
+CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_quotas_close(l1 *c);
+CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+
 /* ---- shadow.c -------------------------------------------------------------------------------- */
 /* Begin to sample. False: no memory, or too few entries to tell. */
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c);
@@ -721,6 +754,10 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, 
 /* Unlink the record at `pos`, whose slot was seen at version `ver` of `b`. */
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
                             uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
+/* Drops the decoded record at `pos` if its time has come or its owner is dead: true. Else its next
+ * deadline is noted; `r` may be decoded anew. */
+CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, l1_victims *v)
     SYNC_HOLDS(L1_STRIPE);
 /* One step of a stripe that has not yet seen the last owner's death; false: it has now. */
 CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);

@@ -283,6 +283,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     if (err == CELLAR_OK && !l1_commit(c, k, p->change, &p->stamp)) { err = CELLAR_CONFLICT; }
     if (err == CELLAR_OK) {
         l1_live_add(c, s, pos, weight);
+        l1_quota_add(c, s, k->owner, weight);
         if (found) {
             l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_REPLACED : L1_LEFT_EXPIRED, k->hash, p->stamp,
                       v);
@@ -302,7 +303,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
     const uint64_t weight = im->rec.size + ((im->rec.w0 & L1_W0_BIG) != 0 ? im->value_len : 0) +
                             ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0);
     l1_victims v;
-    l1_toll toll = {0};
+    l1_toll toll = {.owner = k->owner};
     unsigned q = 2, no_bucket = 0;
     cellar_err err;
     v.n = 0;
@@ -533,6 +534,7 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         l1_unlock(c, &h);
         BASE_POINT("l1.del.late");
         l1_live_sub(c, h.s, slot.pos, weight);
+        l1_quota_sub(c, h.s, k->owner, weight);
         return o.fresh && o.value ? CELLAR_OK : CELLAR_MISS;
     }
     if (found) {
@@ -590,6 +592,9 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->tag_fps = fps;
     if (r->tag_count != 0) {
         spec->tag_born = base_seq_u64(p + r->tag_off + 8);
+        if (e->renew != NULL && e->renew->times && e->renew->tag_born != 0) {
+            spec->tag_born = BASE_MAX(spec->tag_born, e->renew->tag_born);
+        }
         base_seq_load(fps, p + r->tag_off + 16, 8u * (size_t)r->tag_count);
     }
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
@@ -706,6 +711,8 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                 l1_live_add(c, s, pos, old_weight - slot.rec.size + im.rec.size);
                 base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
                 l1_live_sub(c, s, from, old_weight);
+                l1_quota_sub(c, s, k->owner, old_weight);
+                l1_quota_add(c, s, k->owner, old_weight - slot.rec.size + im.rec.size);
             }
             l1_unlock(c, &h);
             l1_rec r;

@@ -17,6 +17,7 @@
 #include "l2/l2_int.h"
 
 #define L2_ERA_BITS 170u
+#define L2_GATE_NS UINT64_C(1000000) /* of patience, before somebody asks after the disk */
 enum { L2_ERA_CLEAR, L2_ERA_USED, L2_ERA_DROPPED };
 
 CELLAR_PRIVATE bool l2_gates_open(l2 *d, uint64_t objects)
@@ -38,6 +39,16 @@ CELLAR_PRIVATE void l2_gates_close(l2 *d)
               (size_t)d->line_count * sizeof *d->lines);
     d->gates = NULL;
     d->lines = NULL;
+}
+
+CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_UNCHECKED;
+CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g)
+{
+    if (sync_try(L2_GATE, &g->lock)) { return true; }
+    while (!sync_until(L2_GATE, &g->lock, base_now_ns() + L2_GATE_NS)) {
+        if (l2_frozen(d)) { return false; }
+    }
+    return true;
 }
 
 /* ---- memo ---- */

@@ -68,7 +68,10 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     if (n > sizeof small) { buf = base_alloc(d->cfg.account, BASE_MOD_L2, n, NULL); }
     if (buf == NULL) { return CELLAR_MISS; }
     cellar_err err = CELLAR_MISS;
-    if (l2_read(d, d->data_file, buf, n, at) != 0) {
+    (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
+    const int e = l2_read(d, d->data_file, buf, n, at);
+    (void)base_add_ar(&d->reads_done, (uint64_t)1);
+    if (e != 0) {
         L2_COUNT(d, miss_read);
     } else {
         err = l2_judge(d, w, buf, n, segseq, off, base_load_rlx(&g->future) != 0);
@@ -86,7 +89,8 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
     const uint64_t segseq = L2_SEG_SEQ(state);
     if (l2_lsn(d, segseq, off) < base_load_acq(&d->floor_lsn)) { return CELLAR_MISS; }
     if (L2_SEG_STATE(state) == L2_SEG_DISK) {
-        if (base_load_acq(&d->disk) != L2_DISK_OK) {
+        if (base_load_acq(&d->disk) != L2_DISK_OK || base_load_rlx(&d->reads_stuck) != 0 ||
+            l2_stalled(d)) {
             L2_COUNT(d, miss_read);
             return CELLAR_MISS;
         }
@@ -115,7 +119,7 @@ CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_c
     const l2_want w = { k, buf, buf_cap, value_len, meta };
     const uint64_t h48 = l2_h48(k->hash);
     L2_COUNT(d, gets);
-    if (base_load_rlx(&d->broken) != 0) { return CELLAR_MISS; }
+    if (base_load_rlx(&d->broken) != 0 || base_load_acq(&d->closed) != 0) { return CELLAR_MISS; }
     for (int round = 0; round < 3; round++) {
         const uint64_t word = l2_index_find(d, h48);
         if (word == 0 || (word & L2_WORD_TOMB) != 0) {

@@ -48,6 +48,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
     size_t put = 0;
     for (int i = 0; i < L2_ROUNDS && put < n; i++) {
         size_t done = 0;
+        l2_beat(d);
         const int e = d->vfs->pwrite(d->vfs->ctx, f, (const unsigned char *)buf + put, n - put,
                                      at + put, &done);
         put += done & ~(size_t)(L2_PAGE / 8 - 1); /* O_DIRECT goes on where a sector begins */
@@ -62,6 +63,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
 
 CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f)
 {
+    l2_beat(d);
     const int e = d->vfs->datasync(d->vfs->ctx, f);
     if (e != 0) { l2_io_failed(d, e); }
     return e;
@@ -163,6 +165,7 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t logged = d->logged_controls;
+    const uint32_t lost = base_load_acq(&d->lost_controls);
     const l2_slot *s = d->open_slot;
     const uint64_t lsn = s != NULL ? l2_lsn(d, s->head.segseq, s->pos)
                                    : l2_lsn(d, d->newest_segseq + 1, 0);
@@ -180,6 +183,9 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     d->meta_serial++;
     d->meta_lsn = lsn;
     d->meta_controls = logged;
+    sync_take(L2_LOG, &d->log_lock);
+    d->meta_lost = lost;
+    sync_drop(L2_LOG, &d->log_lock);
     return 0;
 }
 
@@ -266,7 +272,9 @@ static void l2_writers_wait(l2 *d)
 static int l2_sync_files(l2 *d)
 {
     const int e = l2_datasync(d, d->data_file);
-    return e == 0 ? l2_datasync(d, d->stage_file) : e;
+    if (e != 0) { return e; }
+    l2_disarm(d);
+    return l2_datasync(d, d->stage_file);
 }
 
 /* At DROP appends wait from here on until somebody marks the store dirty again. */
@@ -276,7 +284,7 @@ static uint64_t l2_sync_begin(l2 *d)
     const l2_slot *s = d->open_slot;
     const uint64_t lsn = s != NULL ? l2_lsn(d, s->head.segseq, s->pos)
                                    : l2_lsn(d, d->newest_segseq + 1, 0);
-    if (d->cfg.level == L2_DROP) { base_store_rel(&d->dirty, (uint32_t)L2_NOW_MOVING); }
+    if (d->cfg.level == L2_DROP) { base_store_sc(&d->dirty, (uint32_t)L2_NOW_MOVING); }
     sync_drop(L2_LOG, &d->log_lock);
     l2_writers_wait(d);
     return lsn;
@@ -286,12 +294,14 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
 {
     l2_worker_take(d);
     L2_COUNT(d, syncs);
+    l2_reopen(d);
     const uint32_t before = base_load_rlx(&d->dirty);
     int e = l2_sync_files(d); /* the bulk of it, while appends go on */
     const uint64_t lsn = l2_sync_begin(d);
     BASE_POINT("l2.sync_begun");
     if (e == 0) { e = l2_meta_store(d); }
     if (e == 0) { e = l2_sync_files(d); }
+    if (e == 0 && base_load_sc(&d->closed) != 0) { e = EAGAIN; } /* changes that no log has */
     if (e == 0) {
         d->data_syncs++;
         d->super.state = L2_CLEAN;
@@ -302,6 +312,7 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
         base_store_rel(&d->want_dirty, 0u);
         base_store_rel(&d->dirty, d->cfg.level == L2_DROP ? (uint32_t)L2_NOW_CLEAN
                                                           : (uint32_t)L2_NOW_DIRTY);
+        l2_arm_work(d);
         l2_worker_drop(d);
         return CELLAR_OK;
     }
@@ -327,8 +338,9 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
             continue;
         }
         const uint32_t number = base_add_ar(&d->commits_begun, 1u) + 1;
-        const int e = l2_datasync(d, d->stage_file);
+        const int e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
         if (e != 0) {
+            l2_io_failed(d, e);
             base_store_rel(&d->commit_errno, (uint32_t)e);
             l2_sync_failed(d, e);
         }
@@ -375,6 +387,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(denied); L2_GIVE(remembered); L2_GIVE(controls); L2_GIVE(sealed);
     L2_GIVE(sealed_bytes); L2_GIVE(reclaimed); L2_GIVE(emptied); L2_GIVE(syncs);
     L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes); L2_GIVE(offs);
+    L2_GIVE(stalled); L2_GIVE(closings); L2_GIVE(relied); L2_GIVE(waits);
 #undef L2_GIVE
     out->kills += out->denied + out->remembered;
     for (uint32_t i = 0; i < d->nseg; i++) {
@@ -392,7 +405,5 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->off = base_load_acq(&d->disk) != L2_DISK_OK;
     out->broken = base_load_acq(&d->broken) != 0;
     out->dirty = base_load_acq(&d->dirty) == L2_NOW_DIRTY;
-    sync_take(L2_LOG, &d->log_lock);
-    out->empty = d->emptied;
-    sync_drop(L2_LOG, &d->log_lock);
+    out->empty = base_load_rlx(&d->emptied) != 0; /* no lock: a holder may wait for the disk */
 }

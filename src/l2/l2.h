@@ -127,6 +127,7 @@ typedef struct l2_stats {
     uint64_t kills, tombstones, denied, remembered, controls;
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
     uint64_t recovered, holes, bad_places, offs;
+    uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     bool warming, dirty, empty;
     bool off;    /* for now: too many errors; it is tried again by itself */
     bool broken; /* until the next open */

@@ -203,6 +203,9 @@ typedef struct l2_slot {
     uint32_t state;           /* L2_SLOT_...; L2_LOG */
     uint32_t seg;             /* index of its segment */
     uint32_t pos, entries, tombs, controls, max_vgen; /* L2_LOG while OPEN, then the worker's */
+    uint32_t armed_end;       /* bytes, as far as callers may store without waiting; L2_LOG */
+    uint32_t armed_lines;     /* the same for lines of the footer; L2_LOG */
+    uint32_t armed_soon;      /* who passes it asks for more; L2_LOG */
     uint32_t last_off;        /* of the newest record; its entry still lacks the distance */
     uint64_t synced_at;       /* the worker's: data_syncs that must be reached before reuse */
     _Atomic uint32_t writers; /* records reserved but not complete; release by the last store */
@@ -251,7 +254,8 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
     _Atomic uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired,
         io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
         kills /* neither denied nor remembered */, tombstones, denied, remembered, controls,
-        sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs;
+        sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
+        stalled, closings, relied, waits;
 } l2_counts;
 
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* l2.dirty */
@@ -282,8 +286,9 @@ struct l2 {
     uint32_t *free_seg;      /* stack of free segment indexes */
     uint32_t free_count;
     uint32_t era_now, era_segs; /* filter era of new segments, segments in it */
-    bool emptied;            /* overflowed: nothing is stored, so nothing needs a tombstone */
+    _Atomic uint32_t emptied; /* 1: overflowed: nothing is stored, so nothing needs a tombstone */
     uint64_t logged_controls; /* reserved so far */
+    uint32_t meta_lost;      /* lost_controls as of the META that is written */
 
     sync_lock view_lock;     /* rank L2_DEV; guards what follows */
     l2_view_row *view;
@@ -298,6 +303,12 @@ struct l2 {
     _Atomic uint32_t broken;      /* L2_BROKEN..: no more puts, gets miss, until the next open */
     _Atomic uint32_t disk;        /* L2_DISK_...; release by who changes it */
     l2_trouble trouble;
+    _Atomic uint32_t closed;      /* L2_CLOSED..; see doorbell.c */
+    _Atomic uint32_t lost_controls; /* not logged: no slot opens before META has them */
+    _Atomic uint64_t beat;        /* ns of the worker's last sign of life; 0: it is not at work */
+    _Atomic uint32_t arm_wanted;  /* 1: somebody came near the armed end */
+    _Atomic uint64_t reads_begun, reads_done; /* of callers, from disk */
+    _Atomic uint32_t reads_stuck; /* 1: some have not come back for 100 ms */
 
     l2_index index;
     l2_gate *gates;
@@ -314,7 +325,9 @@ struct l2 {
     void *page_raw;
     uint64_t data_syncs;      /* completed ones */
     uint64_t meta_serial, meta_lsn, meta_controls;
-    int64_t barrier_ms, seen_ms, beat_ms;
+    int64_t barrier_ms, seen_ms, beat_ms, arm_ms;
+    uint64_t arm_lsn, reads_ns, reads_seen;
+    uint32_t arm_window;      /* bytes ahead that are armed */
     uint32_t *order;          /* warm-up: segment indexes, newest first; room for nseg */
     uint32_t order_count, order_at;
 
@@ -378,10 +391,13 @@ typedef struct l2_spot { /* a reserved place; the slot's writers count it */
     uint64_t segseq;
     uint32_t seg, off, era;
 } l2_spot;
-typedef enum l2_took { L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY } l2_took;
+typedef enum l2_took {
+    L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN
+} l2_took;
 /* Head and footer line are written, the body is the caller's, l2_rec_end and l2_spot_done after.
  * L2_IS_CLEAN: the store must be marked dirty first. L2_IS_EMPTY: a KEEP record found no room, all
- * older is given up: nothing needs to be said about it. try: give up when the lock is busy. */
+ * older is given up: nothing needs to be said about it. STALLED, FROZEN: not now, the disk does
+ * not answer. try: give up when the lock is busy. */
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
                                   bool try_only, l2_spot *out);
 CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s);
@@ -405,6 +421,7 @@ CELLAR_PRIVATE void l2_worker_drop(l2 *d);
 CELLAR_PRIVATE void l2_ring(l2 *d);
 CELLAR_PRIVATE bool l2_reclaim(l2 *d);
 CELLAR_PRIVATE int l2_prepare(l2 *d);
+CELLAR_PRIVATE void l2_disarm(l2 *d); /* before the stage is synced: see doorbell.c */
 CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e);
 /* Read footer page `index` of a segment on disk into d->page, healed if need be. */
 CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32_t index);
@@ -435,6 +452,26 @@ CELLAR_PRIVATE void l2_read_damaged(l2 *d);     /* a record that does not verify
 CELLAR_PRIVATE bool l2_disk_works(l2 *d);
 /* False: the files are not what they were; nothing is done with them any more. */
 CELLAR_PRIVATE bool l2_heartbeat(l2 *d);
+
+/* doorbell.c */
+#define L2_CLOSED 1u
+#define L2_RUNG 2u
+#define L2_CLOSED_ONE 4u
+CELLAR_PRIVATE bool l2_quiet(const l2 *d);   /* the worker has been silent for 20 ms */
+CELLAR_PRIVATE bool l2_stalled(const l2 *d); /* for 100 ms */
+CELLAR_PRIVATE bool l2_frozen(const l2 *d);  /* for 500 ms */
+CELLAR_PRIVATE void l2_beat(l2 *d);          /* the worker is about to call the disk */
+CELLAR_PRIVATE void l2_reads_look(l2 *d);
+CELLAR_PRIVATE void l2_arm_work(l2 *d);
+CELLAR_PRIVATE void l2_arm_wish(l2 *d);
+/* True: the tier is closed and the change may rely on the doorbell. */
+CELLAR_PRIVATE bool l2_closed_over(l2 *d);
+CELLAR_PRIVATE bool l2_close_tier(l2 *d); /* the same, and closes it */
+CELLAR_PRIVATE void l2_reopen(l2 *d);     /* the worker's */
+CELLAR_PRIVATE bool l2_bell_found(l2 *d);
+CELLAR_PRIVATE void l2_bell_gone(l2 *d);
+/* The gate of a change: false: not while the disk is frozen. */
+CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
 
 /* recover.c */
 /* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. */

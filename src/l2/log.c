@@ -28,6 +28,7 @@
 
 #define L2_CHUNK ((size_t)1 << 20)
 #define L2_TRY_ROUNDS 2000 /* of a put for the log lock: some 50 us */
+#define L2_PATIENCE_NS UINT64_C(1000000) /* of a change, before it asks after the disk */
 #define L2_RETRY_PLACES 3
 #define L2_META_EVERY 64u
 #define L2_META_MS 10000
@@ -87,6 +88,8 @@ static bool l2_slot_make(l2 *d, l2_slot *s)
 
 CELLAR_PRIVATE bool l2_slot_open(l2 *d)
 {
+    /* A view's new generation that no log has: records of the old one must not follow. */
+    if (base_load_acq(&d->lost_controls) != d->meta_lost) { return false; }
     l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
     if (s == NULL) {
         s = l2_slot_in(d, L2_SLOT_FREE);
@@ -96,7 +99,7 @@ CELLAR_PRIVATE bool l2_slot_open(l2 *d)
     if (d->open_slot != NULL) { d->open_slot->state = L2_SLOT_FULL; }
     s->state = L2_SLOT_OPEN;
     d->open_slot = s;
-    d->emptied = false;
+    base_store_rlx(&d->emptied, 0u);
     BASE_POINT("l2.slot_open");
     return true;
 }
@@ -147,6 +150,15 @@ static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t b
     return (uint64_t)*off + bytes + keep <= limit;
 }
 
+/* May a caller store there without waiting for the disk? A put leaves some of it to tombstones. */
+static bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room, uint64_t end)
+{
+    if (s->armed_end == d->form.seg_bytes || d->cfg.level == L2_ALWAYS) { return true; }
+    const uint32_t keep = room == L2_ROOM_PUT ? d->reserve : 0;
+    const uint32_t lines = room == L2_ROOM_PUT ? L2_FOOT_ENTRIES : 0;
+    return end + keep <= s->armed_end && s->entries + lines < s->armed_lines;
+}
+
 static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uint32_t bytes,
                          l2_spot *out) SYNC_HOLDS(L2_LOG);
 static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uint32_t bytes,
@@ -189,7 +201,7 @@ static void l2_overflow(l2 *d)
     base_store_rel(&d->floor_lsn, lsn); /* acquire in l2_get */
     s->state = L2_SLOT_FULL;
     d->open_slot = NULL;
-    d->emptied = true;
+    base_store_rlx(&d->emptied, 1u);
     d->logged_controls++;
     L2_COUNT(d, emptied);
 }
@@ -205,7 +217,10 @@ static bool l2_log_take(l2 *d, bool try_only) SYNC_UNCHECKED;
 static bool l2_log_take(l2 *d, bool try_only)
 {
     if (!try_only) {
-        sync_take(L2_LOG, &d->log_lock);
+        if (sync_try(L2_LOG, &d->log_lock)) { return true; }
+        while (!sync_until(L2_LOG, &d->log_lock, base_now_ns() + L2_PATIENCE_NS)) {
+            if (l2_frozen(d)) { return false; }
+        }
         return true;
     }
     for (int i = 0; i < L2_TRY_ROUNDS; i++) {
@@ -213,6 +228,19 @@ static bool l2_log_take(l2 *d, bool try_only)
         base_pause();
     }
     return false;
+}
+
+/* A new slot's header is a store into the mapping, too. */
+static l2_took l2_slot_next(l2 *d, l2_room room) SYNC_HOLDS(L2_LOG);
+static l2_took l2_slot_next(l2 *d, l2_room room)
+{
+    const l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
+    if (s == NULL) { s = l2_slot_in(d, L2_SLOT_FREE); }
+    if (s != NULL && s->armed_end == 0 && d->cfg.level != L2_ALWAYS) {
+        if (room == L2_ROOM_PUT) { return L2_IS_STALLED; }
+        if (l2_quiet(d)) { return l2_frozen(d) ? L2_IS_FROZEN : L2_IS_STALLED; }
+    }
+    return l2_slot_open(d) ? L2_TOOK : L2_NO_ROOM;
 }
 
 static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r, l2_spot *out)
@@ -225,14 +253,23 @@ static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *
         return L2_IS_CLEAN;
     }
     bool fits = d->open_slot != NULL && l2_slot_fits(d, d->open_slot, room, bytes, &off);
-    if (!fits && l2_slot_open(d)) { fits = l2_slot_fits(d, d->open_slot, room, bytes, &off); }
+    if (!fits) {
+        const l2_took took = l2_slot_next(d, room);
+        if (took != L2_TOOK && took != L2_NO_ROOM) { return took; }
+        fits = took == L2_TOOK && l2_slot_fits(d, d->open_slot, room, bytes, &off);
+    }
+    if (fits && !l2_slot_armed(d, d->open_slot, room, (uint64_t)off + bytes)) {
+        if (room == L2_ROOM_PUT) { return L2_IS_STALLED; }
+        if (l2_quiet(d)) { return l2_frozen(d) ? L2_IS_FROZEN : L2_IS_STALLED; }
+    }
     if (fits) {
         l2_slot_take(d, h48, r, off, bytes, out);
         d->logged_controls += r->kind == L2_KIND_CONTROL;
         return L2_TOOK;
     }
     if (room == L2_ROOM_PUT) { return L2_NO_ROOM; }
-    BASE_ASSERT(d->open_slot != NULL || d->emptied);
+    if (r->kind == L2_KIND_CONTROL) { (void)base_add_ar(&d->lost_controls, 1u); }
+    BASE_ASSERT(d->open_slot != NULL || base_load_rlx(&d->emptied) != 0);
     l2_overflow(d);
     return L2_IS_EMPTY;
 }
@@ -242,13 +279,15 @@ CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_re
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
                                   bool try_only, l2_spot *out)
 {
-    if (!l2_log_take(d, try_only)) { return L2_NO_ROOM; }
+    if (!l2_log_take(d, try_only)) { return try_only ? L2_NO_ROOM : L2_IS_FROZEN; }
     const uint32_t before = d->open_slot != NULL ? d->open_slot->state : L2_SLOT_FULL;
     const l2_slot *was = d->open_slot;
     const l2_took took = l2_reserve_held(d, room, h48, r, out);
     const bool filled = before == L2_SLOT_OPEN && d->open_slot != was;
+    const bool soon = d->open_slot != NULL && d->open_slot->pos > d->open_slot->armed_soon;
     sync_drop(L2_LOG, &d->log_lock);
     if (filled) { l2_ring(d); }
+    if (soon || took == L2_IS_STALLED) { l2_arm_wish(d); }
     return took;
 }
 
@@ -359,7 +398,11 @@ static void l2_recycle(l2 *d)
         sync_take(L2_LOG, &d->log_lock);
         const bool due = s->state == L2_SLOT_WRITTEN &&
                          (d->cfg.level == L2_DROP || d->data_syncs >= s->synced_at);
-        if (due && base_load_sc(&s->pins) == 0) { s->state = L2_SLOT_FREE; }
+        if (due && base_load_sc(&s->pins) == 0) {
+            s->state = L2_SLOT_FREE;
+            s->armed_end = s->armed_lines = s->armed_soon = 0; /* written back long since */
+            base_store_rlx(&d->arm_wanted, 1u);
+        }
         sync_drop(L2_LOG, &d->log_lock);
     }
 }
@@ -370,6 +413,7 @@ CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32
 {
     const uint64_t at = (uint64_t)base_load_rlx(&g->place) * d->form.seg_bytes +
                         d->form.seg_bytes - (uint64_t)(index + 2) * L2_PAGE;
+    l2_beat(d);
     if (l2_read(d, d->data_file, d->page, L2_PAGE, at) != 0) { return false; }
     if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
     if (l2_read(d, d->data_direct, d->page, L2_PAGE, at) != 0) { return false; }
@@ -480,7 +524,12 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
 
 /* ---- the worker ---- */
 
-CELLAR_PRIVATE bool l2_worker_try(l2 *d) { return base_cas_ar(&d->working, 0u, 1u); }
+CELLAR_PRIVATE bool l2_worker_try(l2 *d)
+{
+    if (!base_cas_ar(&d->working, 0u, 1u)) { return false; }
+    base_store_rlx(&d->beat, base_now_ns());
+    return true;
+}
 
 CELLAR_PRIVATE void l2_worker_take(l2 *d)
 {
@@ -489,10 +538,12 @@ CELLAR_PRIVATE void l2_worker_take(l2 *d)
     while (base_xchg_ar(&d->working, 2u) != 0) {
         (void)sync_wait(&d->working, 2u, UINT64_MAX);
     }
+    base_store_rlx(&d->beat, base_now_ns());
 }
 
 CELLAR_PRIVATE void l2_worker_drop(l2 *d)
 {
+    base_store_rlx(&d->beat, (uint64_t)0);
     if (base_xchg_ar(&d->working, 0u) == 2) { sync_wake(&d->working, INT32_MAX); }
 }
 
@@ -518,6 +569,17 @@ CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
     l2_empty(d);
 }
 
+/* A sync of the stage cleans its pages: puts wait for nobody, so they are dropped meanwhile. */
+CELLAR_PRIVATE void l2_disarm(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        d->slot[i].armed_end = d->slot[i].armed_lines = d->slot[i].armed_soon = 0;
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    base_store_rlx(&d->arm_wanted, 1u);
+}
+
 /* At KEEP and ALWAYS the next slot's header is durable before the slot is used. */
 CELLAR_PRIVATE int l2_prepare(l2 *d)
 {
@@ -528,6 +590,7 @@ CELLAR_PRIVATE int l2_prepare(l2 *d)
     if (made) { s->state = L2_SLOT_WRITTEN; s->synced_at = UINT64_MAX; } /* nobody's till ready */
     sync_drop(L2_LOG, &d->log_lock);
     if (!made) { return 0; }
+    l2_disarm(d);
     const int e = l2_datasync(d, d->stage_file);
     if (e != 0) { l2_sync_failed(d, e); }
     BASE_POINT("l2.prepared");
@@ -558,7 +621,8 @@ static void l2_upkeep(l2 *d)
         d->seen_ms = now;
     }
     const uint64_t fresh = logged - d->meta_controls;
-    if (fresh >= L2_META_EVERY || (fresh > 0 && now - d->barrier_ms >= L2_META_MS)) {
+    const bool lost = base_load_acq(&d->lost_controls) != d->meta_lost; /* only we change that */
+    if (lost || fresh >= L2_META_EVERY || (fresh > 0 && now - d->barrier_ms >= L2_META_MS)) {
         (void)l2_meta_store(d);
     }
 }
@@ -577,6 +641,7 @@ static void l2_barrier_work(l2 *d)
     const bool due = d->cfg.level == L2_KEEP && now - d->barrier_ms >= d->cfg.sync_ms;
     if (d->cfg.level == L2_DROP || (!waiting && !due)) { return; }
     d->barrier_ms = now;
+    if (due) { l2_disarm(d); }
     int e = due ? l2_datasync(d, d->stage_file) : 0;
     if (e == 0) { e = l2_datasync(d, d->data_file); }
     if (e != 0) { l2_sync_failed(d, e); }
@@ -588,14 +653,18 @@ CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
 {
     const uint64_t end_ns = base_now_ns() + budget_us * 1000;
     bool more = true;
+    l2_reads_look(d);
     if (!l2_heartbeat(d) || !l2_disk_works(d)) { return false; }
+    l2_reopen(d);
     if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
     while (more) {
+        l2_beat(d);
         more = l2_seal_work(d);
         l2_barrier_work(d);
         l2_recycle(d);
         if (l2_free_places(d) < d->keep_free) { more = l2_reclaim(d) || more; }
         (void)l2_prepare(d);
+        l2_arm_work(d);
         l2_upkeep(d);
         more = l2_warm_step(d) || more;
         more = l2_era_work(d) || more;

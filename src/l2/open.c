@@ -301,7 +301,7 @@ static void l2_clock_set(l2 *d, bool same_boot)
         s->anchor_boot_ms = now;
     }
     d->wall_offset_ms = s->anchor_wall_ms - s->anchor_boot_ms;
-    d->barrier_ms = d->seen_ms = d->beat_ms = now;
+    d->barrier_ms = d->seen_ms = d->beat_ms = d->arm_ms = now;
 }
 
 static bool l2_boot_is(l2 *d, unsigned char boot[16])
@@ -324,8 +324,9 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
-    const bool alive = (whole && d->super.state == L2_CLEAN) ||
-                       (kept && (same_boot || d->super.level != L2_DROP));
+    const bool rung = l2_bell_found(d); /* changes that are in no log: nothing is believed */
+    const bool alive = !rung && ((whole && d->super.state == L2_CLEAN) ||
+                       (kept && (same_boot || d->super.level != L2_DROP)));
     const cellar_err err = l2_recover(d, alive, same_boot, sys_errno);
     if (err != CELLAR_OK) { return err; }
     d->super.state = L2_DIRTY;
@@ -333,7 +334,10 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     memcpy(d->super.boot_id, boot, 16);
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
     if (e == 0) { e = l2_super_store(d); }
+    if (e == 0 && rung) { l2_bell_gone(d); }
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
+    l2_arm_wish(d);
+    l2_arm_work(d);
     *sys_errno = e;
     return e == 0 ? CELLAR_OK : CELLAR_E_IO;
 }

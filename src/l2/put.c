@@ -10,15 +10,19 @@
  * INVARIANTS a tombstone is complete before its word goes and before the memo knows it, all under
  *            one gate. While the filter is not complete (warm-up) every change leaves a tombstone
  *            and a tomb word, which keeps older records from coming up behind it.
- * LOCKING    L2_GATE, then L2_LOG or L2_SHARD. A put never waits for the log lock longer than some
- *            50 us; a kill does. Marking the store dirty is I/O: the gate is left for it.
+ * LOCKING    L2_GATE, then L2_LOG or L2_SHARD. A put waits for either no longer than some 50 us;
+ *            a kill does, until the disk is silent (doorbell.c). Marking the store dirty is I/O:
+ *            the gate is left for it.
  * LIMITS     a value over half a segment is refused, and so is every key whose tombstone would not
  *            fit: there is never a record of it to hide. */
 #include "l2/l2_int.h"
 
+#define L2_GATE_ROUNDS 2000 /* of a put for its gate: some 50 us */
+#define L2_STALLED_SLEEP_NS UINT64_C(1000000)
+
 /* ---- kill ---- */
 
-/* OK, or L2_IS_CLEAN: mark the store dirty and come again. */
+/* TOOK; or L2_IS_CLEAN: mark the store dirty and come again; STALLED, FROZEN. */
 static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
     SYNC_HOLDS(L2_GATE);
 static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
@@ -26,7 +30,7 @@ static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
     const l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .vgen = k->vgen };
     l2_spot at;
     const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, false, &at);
-    if (took == L2_IS_CLEAN) { return took; }
+    if (took != L2_TOOK && took != L2_IS_EMPTY) { return took; }
     if (took == L2_TOOK) {
         memcpy(at.at + L2_RECORD_HEAD, k->bytes, k->len);
         BASE_POINT("l2.tombstone");
@@ -47,7 +51,7 @@ static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
 {
     l2_gate *g = l2_gate_of(d, h48);
     l2_took took = L2_TOOK;
-    sync_take(L2_GATE, &g->lock);
+    if (!l2_gate_take(d, g)) { return L2_IS_FROZEN; }
     BASE_POINT("l2.kill_gate");
     if (base_load_acq(&d->warming) == 0 && !l2_filter_maybe(d, h48)) {
         L2_COUNT(d, denied);
@@ -61,11 +65,28 @@ static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
     return took;
 }
 
+/* What must be said found no way into the log. True: it is said otherwise; else try again. */
+static bool l2_logged_else(l2 *d, l2_took took)
+{
+    if (took == L2_IS_CLEAN) {
+        l2_dirty_wait(d);
+    } else if (took == L2_IS_FROZEN && l2_close_tier(d)) {
+        return true;
+    } else {
+        L2_COUNT(d, waits);
+        base_sleep_ns(L2_STALLED_SLEEP_NS);
+    }
+    return false;
+}
+
 CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
 {
     if (l2_rec_room(&d->form, 0, k->len, 0) > d->room_max) { return; }
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* nobody will read the log */
-    while (l2_kill_gated(d, l2_h48(k->hash), k) == L2_IS_CLEAN) { l2_dirty_wait(d); }
+    while (!l2_closed_over(d)) {
+        const l2_took took = l2_kill_gated(d, l2_h48(k->hash), k);
+        if (took == L2_TOOK || l2_logged_else(d, took)) { return; }
+    }
 }
 
 /* ---- put ---- */
@@ -83,15 +104,31 @@ static bool l2_is_there(const l2 *d, uint64_t h48, uint64_t addr)
            addr >= base_load_acq(&d->floor_lsn);
 }
 
+static bool l2_gate_try(l2_gate *g) SYNC_TRIES(L2_GATE) SYNC_UNCHECKED;
+static bool l2_gate_try(l2_gate *g)
+{
+    for (int i = 0; i < L2_GATE_ROUNDS; i++) {
+        if (sync_try(L2_GATE, &g->lock)) { return true; }
+        base_pause();
+    }
+    return false;
+}
+
 /* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. */
 static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_rec *r,
                                uint64_t addr, const l2_current *current, l2_spot *at)
 {
     l2_gate *g = l2_gate_of(d, h48);
     cellar_err err = CELLAR_OK;
-    sync_take(L2_GATE, &g->lock);
+    if (!l2_gate_try(g)) {
+        L2_COUNT(d, dropped);
+        return CELLAR_DROPPED;
+    }
     BASE_POINT("l2.put_gate");
-    if (!BASE_MUTANT("l2.no_stamp") && !l2_is_current(current, k->hash)) {
+    if (base_load_acq(&d->closed) != 0) { /* before the stamp: see l2_reopen */
+        err = CELLAR_DROPPED;
+        L2_COUNT(d, dropped);
+    } else if (!BASE_MUTANT("l2.no_stamp") && !l2_is_current(current, k->hash)) {
         err = CELLAR_REFUSED;
         L2_COUNT(d, refused_stamp);
     } else if (l2_is_there(d, h48, addr)) {
@@ -106,6 +143,7 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
         } else {
             err = CELLAR_DROPPED;
             L2_COUNT(d, dropped);
+            if (took == L2_IS_STALLED) { L2_COUNT(d, stalled); }
             if (took == L2_IS_CLEAN) { base_store_rel(&d->want_dirty, 1u); }
         }
     }
@@ -150,6 +188,11 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     L2_COUNT(d, puts);
     if (base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK) {
         L2_COUNT(d, dropped);
+        return CELLAR_DROPPED;
+    }
+    if (l2_stalled(d)) {
+        L2_COUNT(d, dropped);
+        L2_COUNT(d, stalled);
         return CELLAR_DROPPED;
     }
     if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return CELLAR_REFUSED; }
@@ -277,8 +320,10 @@ CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name,
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return CELLAR_OK; }
     l2_spot at;
     l2_took took;
-    while ((took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at)) == L2_IS_CLEAN) {
-        l2_dirty_wait(d);
+    while ((took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at)) > L2_IS_EMPTY ||
+           took == L2_IS_CLEAN) {
+        (void)base_add_ar(&d->lost_controls, took == L2_IS_FROZEN ? 1u : 0u);
+        if (l2_logged_else(d, took)) { return CELLAR_OK; } /* META comes before any other record */
     }
     if (took != L2_TOOK) { return CELLAR_OK; } /* given up: nothing older of any view is left */
     unsigned char *to = at.at + L2_RECORD_HEAD;

@@ -491,7 +491,12 @@ static void l2_adopt(l2 *d, l2_finds *f)
             d->free_seg[d->free_count++] = p - 1;
         }
     }
-    for (uint32_t i = 0; i < d->nstage; i++) { d->slot[i].state = L2_SLOT_FREE; }
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        d->slot[i].state = L2_SLOT_FREE;
+        d->slot[i].armed_end = d->form.seg_bytes; /* all of it since it was mapped */
+        d->slot[i].armed_lines = d->slot[i].armed_soon = UINT32_MAX;
+    }
+    d->arm_window = BASE_MIN((uint32_t)256 << 10, d->form.seg_bytes);
     d->next_vgen = BASE_MAX(d->next_vgen, vgen + 1);
 }
 

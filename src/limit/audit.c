@@ -30,13 +30,13 @@ static bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s, 
         *why = "a word has another colour than its slot";
         if ((word & LIMIT_COLOUR) != (w & LIMIT_COLOUR)) { return false; }
         if (l->algorithm[i] != CELLAR_RL_SLIDING_LOG) { continue; }
-        const uint64_t used = limit_ring_used(word >> 2), written = limit_ring_written(word >> 2);
-        *why = "a log holds more than its ring, or runs backwards";
-        if (used > l->ring[i] || used > written) { return false; }
+        const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
+        const uint64_t used = limit_ring_used(g, word >> 2);
+        const uint64_t end = limit_ring_written(word >> 2) + g.size;
+        *why = "a log runs backwards";
         for (uint64_t j = 1; j < used; j++) {
-            const _Atomic uint64_t *cell = limit_ring_at(l, s, i);
-            if (base_load_rlx(&cell[(written - j) % l->ring[i]]) <
-                base_load_rlx(&cell[(written - 1 - j) % l->ring[i]])) {
+            if (base_load_rlx(&g.cell[(end - j) % g.size]) <
+                base_load_rlx(&g.cell[(end - 1 - j) % g.size])) {
                 return false;
             }
         }

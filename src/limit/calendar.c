@@ -10,27 +10,27 @@
  *            minutes are zero, so autumn's second 02:00 is an hour of its own. Starts are UTC
  *            instants, hence unique and rising in every zone.
  * STEPS      The wall clock is trusted once a second. Set back: keys keep the later period they are
- *            in (rule.c). Set forward: a new period, once.
+ *            in (rule.c). Set forward: a new period, once. Before 1970 is 1970, after 2480 is 2480.
  * LOCKING    the cache is written under `side`, read by its sequence number. The wall clock may be
  *            the host's function: it is called with no lock held. */
 #include "limit/limit_int.h"
 
 #define LIMIT_DAY_S 86400
+#define LIMIT_LOOKS_MOST 8 /* each one but the last met another's that had just been told */
+/* Starts are kept in 28 bits of minutes: the end of all times is in 2480. */
+#define LIMIT_WALL_MAX_MS ((((uint64_t)1 << 28) - 65536) * 60000)
 
 /* Local time of the first second of the period that contains local second `s`, and of the next. */
-static void limit_local_period(uint32_t calendar, int64_t s, int64_t *start, int64_t *next,
-                               int64_t *after)
+static void limit_local_period(uint32_t calendar, int64_t s, int64_t *start, int64_t *next)
 {
     const int64_t day = base_floor_div(s, LIMIT_DAY_S);
     if (calendar == CELLAR_RL_PER_MONTH) {
         int64_t year;
         int month, d;
         base_date_of(day, &year, &month, &d);
-        const int64_t y1 = month == 12 ? year + 1 : year, y2 = month >= 11 ? year + 1 : year;
-        const int m1 = month == 12 ? 1 : month + 1, m2 = month >= 11 ? month - 10 : month + 2;
+        const int64_t y1 = month == 12 ? year + 1 : year;
         *start = base_days_of(year, month, 1) * LIMIT_DAY_S;
-        *next = base_days_of(y1, m1, 1) * LIMIT_DAY_S;
-        *after = base_days_of(y2, m2, 1) * LIMIT_DAY_S;
+        *next = base_days_of(y1, month == 12 ? 1 : month + 1, 1) * LIMIT_DAY_S;
         return;
     }
     const int64_t days = calendar == CELLAR_RL_PER_WEEK ? 7 : 1;
@@ -38,7 +38,6 @@ static void limit_local_period(uint32_t calendar, int64_t s, int64_t *start, int
     const int64_t first = calendar == CELLAR_RL_PER_WEEK ? base_floor_div(day + 3, 7) * 7 - 3 : day;
     *start = first * LIMIT_DAY_S;
     *next = (first + days) * LIMIT_DAY_S;
-    *after = (first + 2 * days) * LIMIT_DAY_S;
 }
 
 /* Minutes and hours: where the local second is a multiple of `unit`, stretch by stretch. */
@@ -73,30 +72,37 @@ CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t
         return;
     }
     base_tz_stretch s;
-    int64_t start, next, after;
+    int64_t start, next;
     base_tz_at(zone, wall_s, &s);
-    limit_local_period(calendar, wall_s + s.offset_s, &start, &next, &after);
-    const int64_t begun = base_tz_first(zone, next);
-    if (begun <= wall_s) { /* the clock went back over midnight: the later day has begun */
-        *start_s = begun;
-        *next_s = base_tz_first(zone, after);
-        return;
-    }
+    limit_local_period(calendar, wall_s + s.offset_s, &start, &next);
     *start_s = base_tz_first(zone, start);
-    *next_s = begun;
+    for (;;) { /* no zone's clock goes back by more than two days */
+        *next_s = base_tz_first(zone, next);
+        if (*next_s > wall_s) { return; }
+        *start_s = *next_s; /* the clock went back over midnight: the later day has begun */
+        limit_local_period(calendar, next, &start, &next);
+    }
 }
 
+/* `seq` from before the wall clock was read: who published since then has read it later. A period
+ * must not come back once another one has been told: keys of it may be forgotten already. */
 static void limit_calendar_set(cellar_limiter *l, limit_calendar *c, uint32_t calendar,
-                               uint64_t now_ns, uint64_t wall_ms)
+                               uint32_t seq, uint64_t now_ns, uint64_t wall_ms)
 {
     int64_t start_s, next_s;
+    wall_ms = limit_min_u64(wall_ms, LIMIT_WALL_MAX_MS);
     limit_period(l->zone, calendar, (int64_t)(wall_ms / 1000), &start_s, &next_s);
     const uint64_t next_ms = (uint64_t)next_s * 1000;
     const uint64_t left_ns = limit_min_u64((next_ms - wall_ms) * 1000000u, CELLAR_RL_SECOND);
     sync_take(LIMIT_SIDE, &l->side);
+    if (base_load_rlx(&c->seq) != seq && !BASE_MUTANT("limit.calendar_late")) {
+        sync_drop(LIMIT_SIDE, &l->side);
+        return;
+    }
     base_store_rlx(&c->seq, base_load_rlx(&c->seq) + 1);
     base_fence_rel();
-    base_store_rel(&c->start_min, (uint64_t)(start_s / 60));
+    /* A week, or a day east of Greenwich, may begin before 1970. */
+    base_store_rel(&c->start_min, start_s > 0 ? (uint64_t)(start_s / 60) : 0);
     base_store_rel(&c->next_ms, next_ms);
     base_store_rel(&c->wall_ms, wall_ms);
     base_store_rel(&c->seen_ns, now_ns);
@@ -105,16 +111,35 @@ static void limit_calendar_set(cellar_limiter *l, limit_calendar *c, uint32_t ca
     sync_drop(LIMIT_SIDE, &l->side);
 }
 
+CELLAR_PRIVATE uint64_t limit_wall_ms(const cellar_limiter *l)
+{
+    if (l->wall_ms != NULL) { return l->wall_ms(l->clock_ctx); }
+    const int64_t ms = base_wall_ms();
+    return ms > 0 ? (uint64_t)ms : 0;
+}
+
+/* Once more if somebody told a period meanwhile that is over already. */
+static void limit_calendar_renew(cellar_limiter *l, limit_calendar *c, uint32_t calendar)
+{
+    for (int tries = 0; tries < LIMIT_LOOKS_MOST; tries++) {
+        /* A caller's reading may lie ahead, and would put off the next look by as much. */
+        const uint64_t clock = limit_now(l);
+        const uint32_t seq = base_load_acq(&c->seq);
+        if (clock < base_load_acq(&c->again_ns)) { return; }
+        BASE_POINT("limit.calendar.wall");
+        const uint64_t wall_ms = limit_wall_ms(l);
+        BASE_POINT("limit.calendar.set");
+        limit_calendar_set(l, c, calendar, seq, clock, wall_ms);
+    }
+}
+
 CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns)
 {
     for (uint32_t i = 0; i < l->rule_count; i++) {
         limit_calendar *c = &l->calendar[i];
-        if (l->algorithm[i] != CELLAR_RL_FIXED || now_ns < base_load_acq(&c->again_ns)) {
-            continue;
+        if (l->algorithm[i] == CELLAR_RL_FIXED && now_ns >= base_load_acq(&c->again_ns)) {
+            limit_calendar_renew(l, c, l->calendar_of[i]);
         }
-        const uint64_t wall_ms = l->wall_ms != NULL ? l->wall_ms(l->clock_ctx)
-                                                    : (uint64_t)base_wall_ms();
-        limit_calendar_set(l, c, l->calendar_of[i], now_ns, wall_ms);
     }
 }
 

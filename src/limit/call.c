@@ -207,6 +207,20 @@ CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t 
 
 /* ---- permits ---- */
 
+#define LIMIT_LOOKS_FULL 1024u /* records of permits a refused call looks at before it gives up */
+
+CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks)
+{
+    uint64_t fp[16];
+    for (uint32_t done = 0; done < looks; done += 64) {
+        const uint32_t n = limit_permit_stale(l, now_ns, 64, fp, 16);
+        for (uint32_t i = 0; i < n; i++) {
+            limit_op op = { .kind = LIMIT_EXPIRE };
+            (void)limit_run(l, fp[i], now_ns, &op);
+        }
+    }
+}
+
 CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
                                                int64_t lease_ms, uint64_t *token,
                                                cellar_rl_result *result)
@@ -216,7 +230,12 @@ CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *ke
     if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
     limit_op op = { .kind = LIMIT_PERMIT, .cost = 1, .result = result };
     op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
-    const cellar_err err = limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+    const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
+    cellar_err err = limit_run(l, fp, now, &op);
+    if (err == CELLAR_E_LIMIT) { /* permits nobody gave back may be in the way */
+        limit_permits_reclaim(l, now, LIMIT_LOOKS_FULL);
+        err = limit_run(l, fp, limit_now(l), &op);
+    }
     if (err == CELLAR_OK) { *token = op.token; }
     return err;
 }

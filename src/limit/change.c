@@ -10,12 +10,15 @@
  *            one, and each word lies in exactly one region. Of two sets the one not in use is
  *            written; who still read it looks at the state once more and starts again.
  * ORIGIN     Times are 62 bits of 1/64 ns: 2.28 years. From 1.14 on (LIMIT_LATE) the next call that
- *            looks moves the origin to one second before now, by the same walk.
+ *            looks moves the origin to one second before now, or before the oldest stamp that a log
+ *            still needs, by the same walk. What lay before it is paid.
  * LOCKING    change (RESIZE) for a walk; region, then for wide slots the bucket. Words of narrow
  *            slots are charged beside us: the claim is a compare-exchange. */
 #include <string.h>
 
 #include "limit/wide_int.h"
+
+#define LIMIT_TICK_PERMITS 16384u /* records of permits a tick looks at */
 
 /* ---- one slot ---- */
 
@@ -51,10 +54,10 @@ static bool limit_wide_zero(cellar_limiter *l, limit_slot *s)
     base_store_rel(&s->word, LIMIT_BUSY);
     for (uint32_t i = 0; i < l->rule_count; i++) {
         uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
-        was = was || (l->algorithm[i] == CELLAR_RL_SLIDING_LOG ? limit_ring_used(v) != 0 : v != 0);
+        was = was || (l->algorithm[i] == CELLAR_RL_SLIDING_LOG ? limit_ring_count(v) != 0 : v != 0);
         if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) { limit_permit_drop_all(l, &v); }
         /* A log goes on counting what it ever wrote: no two of its states have one word. */
-        v = l->algorithm[i] == CELLAR_RL_SLIDING_LOG ? v - limit_ring_used(v) : 0;
+        v = l->algorithm[i] == CELLAR_RL_SLIDING_LOG ? v - limit_ring_count(v) : 0;
         base_store_rel(limit_word_at(s, i), limit_word(v, colour));
     }
     base_store_rel(&s->word, limit_word(0, colour));
@@ -227,7 +230,9 @@ static void limit_switch(cellar_limiter *l, const limit_rule *to, uint64_t origi
     const uint64_t generation = (base_load_acq(&l->state) >> 32) + 1;
     const _Atomic uint64_t *old = l->set[(generation - 1) & 1];
     for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(old, i, &from[i]); }
-    const uint64_t shift = (origin - base_load_rlx(&old[0])) * LIMIT_UNITS_NS;
+    const uint64_t moved_ns = origin - base_load_rlx(&old[0]);
+    const uint64_t shift = moved_ns > UINT64_MAX / LIMIT_UNITS_NS ? UINT64_MAX
+                                                                  : moved_ns * LIMIT_UNITS_NS;
     const limit_change c = { old, shift, from, to };
     limit_set_write(l->set[generation & 1], origin, to, l->rule_count);
     base_store_rel(&l->state, generation << 32);
@@ -240,6 +245,16 @@ static void limit_switch(cellar_limiter *l, const limit_rule *to, uint64_t origi
     }
 }
 
+CELLAR_PRIVATE uint64_t limit_lead(const cellar_limiter *l, const limit_rule *rules)
+{
+    uint64_t units = 0;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        if (l->algorithm[i] != CELLAR_RL_SLIDING_LOG) { continue; }
+        units = limit_max_u64(units, limit_window_of(l, &rules[i], i));
+    }
+    return CELLAR_RL_SECOND + limit_ns_of(units);
+}
+
 CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns)
 {
     const uint64_t state = base_load_acq(&l->state);
@@ -249,7 +264,7 @@ CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns)
     const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
     if (limit_units_at(set, now_ns) >= LIMIT_LATE) {
         for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &rules[i]); }
-        limit_switch(l, rules, now_ns - CELLAR_RL_SECOND);
+        limit_switch(l, rules, now_ns - limit_lead(l, rules));
     }
     sync_drop(RESIZE, &l->change);
 }
@@ -361,7 +376,7 @@ static cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan)
     limit_rebase(l, now);
     sync_take(LIMIT, &h->lock);
     limit_rules_of(l, fp, p.region, from);
-    const cellar_err err = limit_over_plan(l, fp, plan);
+    const cellar_err err = limit_over_plan(l, fp, now, plan);
     if (err == CELLAR_OK) {
         limit_rules_of(l, fp, p.region, to);
         limit_mark_held(l, fp, !limit_over_trim(l, fp, now, false), from, to);
@@ -425,7 +440,7 @@ static cellar_err limit_ban_beside(cellar_limiter *l, uint64_t fp, uint64_t ns)
     const uint64_t now = limit_now(l);
     sync_take(LIMIT, &h->lock);
     const uint64_t until = now + limit_min_u64(ns, CELLAR_RL_PERIOD_MAX);
-    const cellar_err err = limit_over_ban(l, fp, until);
+    const cellar_err err = limit_over_ban(l, fp, now, until);
     if (err == CELLAR_OK) {
         limit_rules_of(l, fp, p.region, same);
         limit_mark_held(l, fp, true, same, same);
@@ -519,6 +534,7 @@ CELLAR_API cellar_err cellar_rl_tick(cellar_limiter *l)
         const uint32_t region = (first + i) % l->regions;
         if (l->wide) { limit_sweep_wide(l, region, now); } else { limit_sweep(l, region, now); }
     }
+    if (l->conc >= 0) { limit_permits_reclaim(l, now, LIMIT_TICK_PERMITS); }
     return limit_persist_tick(l, now);
 }
 

@@ -6,7 +6,7 @@
  *            GCRA   time of the bucket's last debt (TAT), 1/64 ns since the limiter's origin
  *            COUNT  61..40 window number mod 2^22   39..20 previous   19..0 current count
  *            FIXED  61..34 start of the period, UTC minutes since 1970   33..0 count
- *            LOG    61..13 stamps ever written   12..0 stamps in use; the ring follows the words
+ *            LOG    61..22 stamps ever written   21..0 units in use; the ring follows the words
  *            CONC   61..32 permits out   31..0 last permit of the key's ring + 1
  *            All ones: BUSY, somebody is rewriting it. Value 0 is what a key nobody saw has.
  * COLOUR     changes by one whenever a word is rewritten other than by a charge: new tenant, reset,
@@ -187,7 +187,7 @@ struct cellar_limiter {
     limit_over *over;
     limit_plan *plan;
     limit_permit *permit;
-    uint32_t permit_count;
+    uint32_t permit_count, permit_hand, over_hand; /* hands: looked at last for what has ended */
 
     limit_calendar calendar[LIMIT_RULES];
     base_tz *zone;           /* NULL: no FIXED rule */
@@ -234,6 +234,9 @@ CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint
 /* The value under another rule; `shift`: units by which the origin moves up. */
 CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
                                       const limit_at *at, uint64_t v, uint64_t shift);
+/* A value of COUNT that was right at `from_ns` of one clock, for `to_ns` of another. */
+CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
+                                          uint64_t v);
 CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns); /* saturates at LIMIT_DEBT_MAX */
 
 BASE_INLINE uint64_t limit_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -312,14 +315,23 @@ BASE_INLINE void limit_rule_load(const _Atomic uint64_t *set, uint32_t i, limit_
     out->reach = base_load_rlx(&w[4]);
     out->ban = base_load_rlx(&w[5]);
 }
-/* Units since the set's origin; readings before it are 0. */
+/* Units since the set's origin; readings before it are 0. The origin may lie before the clock's own
+ * beginning: logs out of a snapshot do. It is then above 2^63, as are those of clocks that have run
+ * for 292 years. */
 BASE_INLINE uint64_t limit_units_at(const _Atomic uint64_t *set, uint64_t now_ns)
 {
-    const uint64_t origin = base_load_rlx(&set[0]);
-    if (BASE_UNLIKELY(now_ns < origin)) { return 0; }
-    const uint64_t d = now_ns - origin;
-    return BASE_UNLIKELY(d > UINT64_MAX / LIMIT_UNITS_NS) ? UINT64_MAX : d * LIMIT_UNITS_NS;
+    const uint64_t origin = base_load_rlx(&set[0]), d = now_ns - origin;
+    if (BASE_LIKELY(d <= UINT64_MAX / LIMIT_UNITS_NS)) { return d * LIMIT_UNITS_NS; }
+    const bool before = origin >> 63 == 0 ? now_ns < origin : d >> 63 != 0;
+    return before ? 0 : UINT64_MAX;
 }
+/* The longest window that anybody asked a log about, units. */
+BASE_INLINE uint64_t limit_window_of(const cellar_limiter *l, const limit_rule *r, uint32_t i)
+{
+    return limit_max_u64(r->step, base_load_acq(&l->longest[i]));
+}
+/* How long before a reading its origin is laid, ns: the stamps of a log come later than that. */
+CELLAR_PRIVATE uint64_t limit_lead(const cellar_limiter *l, const limit_rule *rules);
 CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
                                 uint64_t units, limit_at *out);
 BASE_INLINE limit_row *limit_my_row(cellar_limiter *l, bool *shared)
@@ -382,7 +394,8 @@ typedef enum limit_kind {
     LIMIT_PENALIZE, /* for arg ns */
     LIMIT_PERMIT,   /* take, and a permit */
     LIMIT_RELEASE,  /* the permit named in arg */
-    LIMIT_EXTEND
+    LIMIT_EXTEND,
+    LIMIT_EXPIRE    /* permits whose lease is over go */
 } limit_kind;
 
 typedef struct limit_op {
@@ -410,13 +423,22 @@ CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t 
                                        uint64_t cost, cellar_rl_result *result, cellar_err *err);
 CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          limit_op *op);
+/* A key out of a snapshot comes back, in the place of one that owes less if need be; nobody else is
+ * there yet. What is paid by now takes no slot; who finds none is counted. */
+CELLAR_PRIVATE void limit_narrow_seat(cellar_limiter *l, uint64_t fp, const limit_rule *r,
+                                      const limit_at *at, uint64_t value);
+CELLAR_PRIVATE void limit_wide_seat(cellar_limiter *l, limit_slot *image, uint64_t now_ns)
+    SYNC_UNCHECKED;
+/* Permits of this limiter whose lease is over, found in `looks` records, go. */
+CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks);
 
 /* ---- side.c ---- */
 
 /* Rules and ban of a key; locks held may be any. False: it has no record. */
 CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *rules,
                                    bool *has_plan, uint64_t *until_ns);
-CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t until_ns);
+CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                         uint64_t until_ns);
 /* Is the ban over and nothing else there? Then the record goes. True: none is left. */
 CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift);
 CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,
@@ -428,8 +450,12 @@ CELLAR_PRIVATE cellar_err limit_permit_end(cellar_limiter *l, uint64_t fp, uint6
                                            uint64_t now_ns, uint64_t *value);
 CELLAR_PRIVATE cellar_err limit_permit_extend(cellar_limiter *l, uint64_t fp, uint64_t token,
                                               uint64_t now_ns, uint64_t until_ns, uint64_t *value);
+/* Keys with permits whose lease is over, at most `most` out of the next `looks` records. */
+CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, uint32_t looks,
+                                           uint64_t *fp, uint32_t most);
 /* A plan for a key, in place of what it had; plan 0: none. Makes or drops its record. */
-CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint32_t plan);
+CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                          uint32_t plan);
 /* Number + 1 of a plan: the one of that name, or one equal to `rules` (made if need be). */
 CELLAR_PRIVATE uint32_t limit_plan_named(cellar_limiter *l, const char *name);
 CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
@@ -447,6 +473,7 @@ CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_
 
 /* ---- calendar.c ---- */
 
+CELLAR_PRIVATE uint64_t limit_wall_ms(const cellar_limiter *l);
 /* Look at the wall clock if it is time to. No lock held: the clock may be the host's. */
 CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns);
 CELLAR_PRIVATE void limit_calendar_at(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,

@@ -100,7 +100,9 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
         out->says.next = limit_give_value(r, at, v, op->cost, op->ticket->stamp[0]);
         break;
     case LIMIT_PENALIZE: out->says.next = limit_penal_value(r, at, v, op->arg); break;
-    case LIMIT_PERMIT: case LIMIT_RELEASE: case LIMIT_EXTEND: out->err = CELLAR_E_INVAL; break;
+    case LIMIT_PERMIT: case LIMIT_RELEASE: case LIMIT_EXTEND: case LIMIT_EXPIRE:
+        out->err = CELLAR_E_INVAL;
+        break;
     }
     out->says.deny = out->says.never = false;
     out->says.retry_ns = 0;
@@ -138,7 +140,7 @@ static cellar_err limit_narrow_tell(cellar_limiter *l, const limit_op *op, const
 
 static void limit_narrow_ticket(const cellar_limiter *l, const limit_op *op, uint64_t fp,
                                 const limit_slot *s, uint32_t region, uint32_t generation,
-                                uint64_t word)
+                                uint64_t word, bool charged)
 {
     cellar_rl_ticket *t = op->ticket;
     if (t == NULL || op->kind == LIMIT_GIVE) { return; }
@@ -147,7 +149,7 @@ static void limit_narrow_ticket(const cellar_limiter *l, const limit_op *op, uin
     t->slot = (uint64_t)(s - limit_slot_at(l, 0, 0));
     t->cost = op->cost;
     t->losses = base_load_acq(&l->head[region].losses);
-    t->stamp[0] = word >> 2;
+    t->stamp[0] = charged ? word >> 2 : 0;
     t->colour = (uint32_t)(word & LIMIT_COLOUR);
     t->generation = generation;
     t->used = 0;
@@ -286,11 +288,14 @@ static bool limit_narrow_push(cellar_limiter *l, limit_head *h, const limit_plac
     return false;
 }
 
-/* The live one with the least debt, claimed; NULL: somebody charged it meanwhile. */
+/* The live one with the least debt, if that is below `most`, claimed. False: the policy forgets
+ * nobody, or somebody charged it meanwhile; out->slot NULL: each owes too much. */
 static bool limit_narrow_least(const cellar_limiter *l, limit_head *h, const limit_place *p,
-                               const limit_rule *r, const limit_at *at, limit_scan *out)
+                               const limit_rule *r, const limit_at *at, uint64_t most,
+                               limit_scan *out)
 {
-    uint64_t least = UINT64_MAX;
+    uint64_t least = most;
+    out->slot = NULL;
     for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
         limit_slot *s = limit_slot_at(l, p->bucket[i / LIMIT_WAYS], i % LIMIT_WAYS);
         const uint64_t w = base_load_acq(&s->word);
@@ -300,7 +305,8 @@ static bool limit_narrow_least(const cellar_limiter *l, limit_head *h, const lim
         out->slot = s;
         out->word = w;
     }
-    if (l->overflow != CELLAR_RL_LEAST_LOSS || !limit_narrow_claim(out->slot, out->word)) {
+    if (out->slot == NULL || l->overflow != CELLAR_RL_LEAST_LOSS ||
+        !limit_narrow_claim(out->slot, out->word)) {
         return false;
     }
     base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
@@ -308,9 +314,11 @@ static bool limit_narrow_least(const cellar_limiter *l, limit_head *h, const lim
     return true;
 }
 
-/* A claimed slot for a new key; false: the policy says none. */
+/* A claimed slot for a new key, at the cost of one that owes less than `most`; false: there is
+ * none, or the policy says so. */
 static bool limit_narrow_room(cellar_limiter *l, limit_head *h, const limit_place *p,
-                              const limit_rule *r, const limit_at *at, limit_scan *out)
+                              const limit_rule *r, const limit_at *at, uint64_t most,
+                              limit_scan *out)
 {
     for (;;) {
         limit_scan a, b;
@@ -325,9 +333,27 @@ static bool limit_narrow_room(cellar_limiter *l, limit_head *h, const limit_plac
         }
         if (limit_narrow_move(l, h, p, r, at, out)) { return true; }
         if (limit_narrow_push(l, h, p, r, at)) { continue; }
-        if (limit_narrow_least(l, h, p, r, at, out)) { return true; }
-        if (l->overflow != CELLAR_RL_LEAST_LOSS) { return false; }
+        if (limit_narrow_least(l, h, p, r, at, most, out)) { return true; }
+        if (out->slot == NULL || l->overflow != CELLAR_RL_LEAST_LOSS) { return false; }
     }
+}
+
+CELLAR_PRIVATE void limit_narrow_seat(cellar_limiter *l, uint64_t fp, const limit_rule *r,
+                                      const limit_at *at, uint64_t value)
+{
+    limit_place p;
+    limit_scan room;
+    if (limit_dead(r, at, value)) { return; }
+    limit_place_of(l, fp, &p);
+    limit_head *h = &l->head[p.region];
+    sync_take(LIMIT, &h->lock);
+    if (limit_narrow_room(l, h, &p, r, at, limit_debt(r, at, value), &room)) {
+        base_store_rel(&room.slot->fp, fp);
+        base_store_rel(&room.slot->word, limit_word(value, limit_next_colour(room.word)));
+    } else {
+        base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
+    }
+    sync_drop(LIMIT, &h->lock);
 }
 
 /* No room, and the policy forgets nobody. `least` is the word that is dead first. */
@@ -366,7 +392,7 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
         v.says.next == 0) {
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
     }
-    if (!limit_narrow_room(l, s->head, &s->place, &s->base, &s->at, &room)) {
+    if (!limit_narrow_room(l, s->head, &s->place, &s->base, &s->at, UINT64_MAX, &room)) {
         limit_narrow_full(l, s->head, &s->base, &s->at, room.word, &v);
         if (v.err == CELLAR_OK && op->ticket != NULL) { op->ticket->limiter = NULL; }
         if (op->kind == LIMIT_CHARGE || op->kind == LIMIT_PENALIZE) { return CELLAR_E_LIMIT; }
@@ -378,7 +404,8 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
     BASE_POINT("limit.insert.word");
     base_store_rel(&room.slot->word, word);
     if (v.err == CELLAR_OK) {
-        limit_narrow_ticket(l, op, fp, room.slot, s->place.region, s->generation, word);
+        limit_narrow_ticket(l, op, fp, room.slot, s->place.region, s->generation, word,
+                            !v.would_deny);
     }
     op->wait_ns = v.wait_ns;
     return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
@@ -403,7 +430,8 @@ static cellar_err limit_narrow_found(cellar_limiter *l, uint64_t fp, limit_op *o
         BASE_POINT("limit.slow.cas");
         if (op->kind != LIMIT_PEEK && to != w && !base_cas_ar(&slot->word, w, to)) { continue; }
         if (v.err == CELLAR_OK) {
-            limit_narrow_ticket(l, op, fp, slot, s->place.region, s->generation, to);
+            limit_narrow_ticket(l, op, fp, slot, s->place.region, s->generation, to,
+                                !v.would_deny);
         }
         op->wait_ns = v.wait_ns;
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
@@ -606,7 +634,8 @@ CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint6
             continue;
         }
         if (v.err == CELLAR_OK) {
-            limit_narrow_ticket(l, op, fp, slot, p.region, (uint32_t)(state >> 32), to);
+            limit_narrow_ticket(l, op, fp, slot, p.region, (uint32_t)(state >> 32), to,
+                                !v.would_deny);
         }
         op->wait_ns = v.wait_ns;
         return limit_narrow_tell(l, op, &r, &at, &v);

@@ -22,6 +22,8 @@
 #define LIMIT_OVER_DEFAULT 65536u
 #define LIMIT_PLAN_DEFAULT 64u
 #define LIMIT_PERMIT_MAX (1u << 20)
+#define LIMIT_OVER_MAX (1u << 26) /* more than any machine has room for */
+#define LIMIT_PLAN_MAX (1u << 20)
 
 /* ---- sizes ---- */
 
@@ -58,10 +60,11 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
 static bool limit_fit(const cellar_limiter *l, uint64_t max_bytes, limit_layout *o)
 {
     const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->wide ? sizeof(sync_lock) : 0);
-    const size_t over = l->over_max * (sizeof(limit_over) + 2 * sizeof(uint32_t));
-    size_t fixed = limit_align(sizeof *l) + o->rows_count * sizeof(limit_row) + over +
-                   l->plan_max * sizeof(limit_plan) + l->permit_max * sizeof(limit_permit) +
-                   7 * BASE_PAD + base_tz_bytes(l->zone) + l->persist_bytes + BASE_PAGE;
+    const uint64_t over = l->over_max * (uint64_t)(sizeof(limit_over) + 2 * sizeof(uint32_t));
+    const uint64_t fixed = limit_align(sizeof *l) + o->rows_count * sizeof(limit_row) + over +
+                           l->plan_max * (uint64_t)sizeof(limit_plan) +
+                           l->permit_max * (uint64_t)sizeof(limit_permit) + 7 * BASE_PAD +
+                           base_tz_bytes(l->zone) + l->persist_bytes + BASE_PAGE;
     if (max_bytes <= fixed + sizeof(limit_head) + bucket) { return false; }
     const uint64_t left = max_bytes - fixed;
     const uint64_t per_region = LIMIT_REGION_BUCKETS * (uint64_t)bucket + sizeof(limit_head);
@@ -199,7 +202,8 @@ static cellar_err limit_config_read(const cellar_rl_config *in, cellar_rl_config
     if (out->overflow > CELLAR_RL_ALLOW_NEW || (out->alloc == NULL) != (out->free == NULL) ||
         (out->save == NULL) != (out->load == NULL) || (files && calls) || out->coarse_clock > 1 ||
         (out->coarse_clock == 1 && out->clock != NULL) ||
-        (out->max_permits > LIMIT_PERMIT_MAX) ||
+        out->max_permits > LIMIT_PERMIT_MAX || out->max_plans > LIMIT_PLAN_MAX ||
+        (out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != UINT32_MAX) ||
         (out->name != NULL && !limit_text_ok(out->name)) ||
         (out->snapshot_ms != 0 && !files && !calls)) {
         return CELLAR_E_INVAL;
@@ -240,10 +244,15 @@ static cellar_err limit_rules_first(cellar_limiter *l, const cellar_rl_config *c
 }
 
 /* Word 0 of a set is the origin; the rules follow. */
-static void limit_set_first(cellar_limiter *l, const limit_rule *rules)
+static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool snapshots)
 {
-    const uint64_t now = limit_now(l);
-    base_store_rlx(&l->set[0][0], now > CELLAR_RL_SECOND ? now - CELLAR_RL_SECOND : 0);
+    uint64_t lead_ns = limit_lead(l, rules);
+    for (uint32_t i = 0; i < l->rule_count && snapshots; i++) { /* windows not known yet */
+        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
+            lead_ns = CELLAR_RL_SECOND + CELLAR_RL_PERIOD_MAX;
+        }
+    }
+    base_store_rlx(&l->set[0][0], limit_now(l) - lead_ns);
     for (uint32_t i = 0; i < l->rule_count; i++) {
         _Atomic uint64_t *w = &l->set[0][1 + i * LIMIT_RULE_WORDS];
         base_store_rlx(&w[0], rules[i].kind);
@@ -270,6 +279,7 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_rl_config *cfg,
     l->persist_bytes = limit_persist_bytes(l, cfg);
     limit_side_sizes(l, cfg, max_bytes, &o);
     if (!limit_fit(l, max_bytes, &o)) { return CELLAR_E_SPACE; }
+    if (max_bytes > SIZE_MAX / 2) { return CELLAR_E_NOMEM; } /* sizes are size_t from here on */
     limit_place_parts(l, &o);
     BASE_ASSERT(base_round_up(o.end, BASE_PAGE) + sizeof *l <= max_bytes);
     err = limit_map(l, &o);
@@ -280,7 +290,7 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_rl_config *cfg,
         return CELLAR_E_NOMEM;
     }
     base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
-    limit_set_first(l, rules);
+    limit_set_first(l, rules, l->persist_bytes != 0);
     err = limit_persist_open(l, cfg);
     if (err != CELLAR_OK) { return err; }
     l->forks.prepare = limit_fork_prepare;

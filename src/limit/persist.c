@@ -4,15 +4,22 @@
  *
  * FORMAT     little endian, one stream; everything before the end is covered by the end's sum.
  *            0   "CELLIM01"   8 version 4, number of rules 4   16 secret 32   48 wall clock, ms 8
- *            56  hash of the boot id 8   64 ms since boot 8   72 0 narrow, 1 wide 4, 0 4
- *            80  the rules, 48 each, as limit_rule has them
+ *            56  hash of the boot id 8   64 ms since boot 8   72 limiter's clock, ns 8
+ *            80  0 narrow, 1 wide 4, 0 4
+ *            88  the rules, 48 each, as limit_rule has them, then of each the longest window asked
+ *            about, 8 (LOG)
  *            then records: fingerprint 8 (0 ends them); wide: banned for 8; per rule: GCRA what is
- *            owed 8, COUNT and FIXED the value 8, LOG number of stamps 8 and their ages, 8 each,
- *            oldest first, CONC nothing; times in 1/64 ns, saving clock.
+ *            owed 8, COUNT and FIXED the value 8, LOG number of stamps 4, units beyond them 4, and
+ *            the stamps' ages, 8 each, oldest first, CONC nothing; times in 1/64 ns, saving clock.
  *            end: 0 8, number of records 8, sum 8
  * SECRET     travels with it, or no fingerprint would match after a restart: hence mode 0600.
  * DOWNTIME   the difference of the clocks since boot when it is the same boot, else that of the
- *            wall clocks; never negative. Debts shrink by it.
+ *            wall clocks; never negative. Debts shrink by it. The limiter's clock may have begun
+ *            again: ages are kept, not times, and windows of COUNT are put into the new clock's.
+ * RULES      Regions that a change of rules has not reached, or has passed already, and keys with
+ *            plans are written as shares of the rules in the header: nothing else is in there.
+ * SEATS      are found as for any key (narrow.c, wide.c); the heavy ones stay when there are fewer
+ *            than before, and who finds none is counted.
  * REFUSED    a sum that does not match, another version, other algorithms, a given secret that is
  *            another one: the limiter starts empty, counted, one line to the log; never partly.
  * FILE       NAME.new, datasync, rename, folder synced. Only keys in use are in it. kill -9 loses
@@ -26,7 +33,7 @@
 #include "limit/wide_int.h"
 
 #define LIMIT_CHUNK 4096u
-#define LIMIT_VERSION 1u
+#define LIMIT_VERSION 2u
 
 typedef struct limit_persist {
     char dir[512], name[256]; /* of the file; name "": the host's calls */
@@ -51,10 +58,10 @@ typedef struct limit_image { /* the fixed part of the header */
     char magic[8];
     uint32_t version, rule_count;
     unsigned char secret[32];
-    uint64_t wall_ms, boot_hash, boot_ms;
+    uint64_t wall_ms, boot_hash, boot_ms, now_ns;
     uint32_t wide, zero;
 } limit_image;
-_Static_assert(sizeof(limit_image) == 80, "as FORMAT says");
+_Static_assert(sizeof(limit_image) == 88, "as FORMAT says");
 _Static_assert(sizeof(limit_rule) == 48, "as FORMAT says");
 
 static void limit_sum_block(limit_persist *p, const unsigned char *bytes, size_t n)
@@ -127,12 +134,29 @@ static void limit_put_key(cellar_limiter *l, limit_persist *p, const uint64_t *s
             limit_put_u64(p, l->algorithm[i] == CELLAR_RL_GCRA ? limit_left(v, units) : v);
             continue;
         }
-        const uint64_t *cell = slot + l->ring_at[i] / 8;
-        const uint64_t used = limit_ring_used(v), written = limit_ring_written(v);
-        limit_put_u64(p, used);
+        const uint64_t *cell = slot + l->ring_at[i] / 8, size = l->ring[i];
+        const uint64_t used = limit_min_u64(limit_ring_count(v), size);
+        limit_put_u64(p, (limit_ring_count(v) - used) << 32 | used);
         for (uint64_t j = used; j-- > 0;) {
-            limit_put_u64(p, limit_left(units, cell[(written - 1 - j) % l->ring[i]]));
+            const uint64_t at = (limit_ring_written(v) + size - 1 - j) % size;
+            limit_put_u64(p, limit_left(units, cell[at]));
         }
+    }
+}
+
+/* The words of a key that lives under `from`, as shares of `to`. */
+static void limit_put_as(cellar_limiter *l, const limit_rule *from, const limit_rule *to,
+                         uint64_t *slot, uint64_t now_ns, uint64_t units)
+{
+    limit_at at;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG ||
+            l->algorithm[i] == CELLAR_RL_CONCURRENCY) {
+            continue;
+        }
+        uint64_t *word = &slot[l->wide ? 2 + i : 1];
+        limit_at_of(l, &from[i], now_ns, units, &at);
+        *word = limit_word(limit_convert(&from[i], &to[i], &at, *word >> 2, 0), *word);
     }
 }
 
@@ -147,7 +171,11 @@ static bool limit_worth(cellar_limiter *l, const limit_rule *rules, const uint64
         const uint64_t v = slot[l->wide ? 2 + i : 1] >> 2;
         if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) { continue; }
         if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
-            if (limit_ring_used(v) != 0) { return true; }
+            const uint64_t newest = (limit_ring_written(v) + l->ring[i] - 1) % l->ring[i];
+            if (limit_ring_count(v) != 0 && slot[l->ring_at[i] / 8 + newest] +
+                                                    limit_window_of(l, &rules[i], i) > units) {
+                return true;
+            }
             continue;
         }
         limit_at_of(l, &rules[i], now_ns, units, &at);
@@ -156,10 +184,19 @@ static bool limit_worth(cellar_limiter *l, const limit_rule *rules, const uint64
     return false;
 }
 
+static bool limit_put_plan(cellar_limiter *l, uint64_t f, limit_rule *plan)
+{
+    bool has_plan = false;
+    uint64_t until_ns;
+    return (f & 1) != 0 && limit_over_get(l, f & ~(uint64_t)1, plan, &has_plan, &until_ns) &&
+           has_plan;
+}
+
 static uint64_t limit_put_all(cellar_limiter *l, limit_persist *p, const limit_rule *rules,
                               uint64_t *slots, uint64_t now_ns)
 {
     const size_t words = l->slot_bytes / sizeof(uint64_t);
+    limit_rule here[LIMIT_RULES];
     uint64_t count = 0;
     for (uint32_t b = 0; b < l->regions * l->region_buckets && !p->failed; b++) {
         limit_head *h = &l->head[b / l->region_buckets];
@@ -169,12 +206,19 @@ static uint64_t limit_put_all(cellar_limiter *l, limit_persist *p, const limit_r
         limit_bucket_take(l, b);
         (void)limit_set_of(l, base_load_acq(&l->state), b / l->region_buckets, true, &set);
         const uint64_t units = limit_units_at(set, now_ns);
+        for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &here[i]); }
         for (size_t i = 0; i < LIMIT_WAYS * words; i++) { slots[i] = base_load_rlx(&from[i]); }
         limit_bucket_drop(l, b);
         sync_drop(LIMIT, &h->lock);
+        const bool same = memcmp(here, rules, l->rule_count * sizeof here[0]) == 0;
         for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
-            if (!limit_worth(l, rules, slots + way * words, now_ns, units)) { continue; }
-            limit_put_key(l, p, slots + way * words, units);
+            uint64_t *slot = slots + way * words;
+            limit_rule plan[LIMIT_RULES];
+            if (slot[0] == 0) { continue; }
+            const bool own = limit_put_plan(l, slot[0], plan);
+            if (own || !same) { limit_put_as(l, own ? plan : here, rules, slot, now_ns, units); }
+            if (!limit_worth(l, rules, slot, now_ns, units)) { continue; }
+            limit_put_key(l, p, slot, units);
             count++;
         }
     }
@@ -205,7 +249,7 @@ static void limit_image_now(cellar_limiter *l, const limit_persist *p, limit_ima
     m->version = LIMIT_VERSION;
     m->rule_count = l->rule_count;
     memcpy(m->secret, l->secret, sizeof m->secret);
-    m->wall_ms = l->wall_ms != NULL ? l->wall_ms(l->clock_ctx) : (uint64_t)base_wall_ms();
+    m->wall_ms = limit_wall_ms(l);
     m->boot_hash = limit_boot_hash();
     m->boot_ms = limit_boot_ms(p);
     m->wide = l->wide;
@@ -218,6 +262,18 @@ static void limit_stream_start(limit_persist *p)
     p->failed = false;
 }
 
+static void limit_put_rules(cellar_limiter *l, limit_persist *p, limit_rule *rules)
+{
+    sync_take(RESIZE, &l->change); /* else they could change between two of them */
+    const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
+    for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &rules[i]); }
+    sync_drop(RESIZE, &l->change);
+    limit_put(p, rules, l->rule_count * sizeof rules[0]);
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        limit_put_u64(p, base_load_acq(&l->longest[i]));
+    }
+}
+
 static void limit_write(cellar_limiter *l, limit_persist *p, uint64_t *slots)
 {
     limit_image m;
@@ -226,11 +282,10 @@ static void limit_write(cellar_limiter *l, limit_persist *p, uint64_t *slots)
     limit_calendar_look(l, now);
     limit_rebase(l, now);
     limit_image_now(l, p, &m);
+    m.now_ns = now;
     limit_stream_start(p);
     limit_put(p, &m, sizeof m);
-    const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
-    for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &rules[i]); }
-    limit_put(p, rules, l->rule_count * sizeof rules[0]);
+    limit_put_rules(l, p, rules);
     const uint64_t count = limit_put_all(l, p, rules, slots, now);
     limit_put_u64(p, 0);
     limit_put_u64(p, count);
@@ -357,6 +412,7 @@ static bool limit_get_u64(limit_persist *p, uint64_t *v) { return limit_get(p, v
 typedef struct limit_back { /* one load under way */
     limit_rule from[LIMIT_RULES], to[LIMIT_RULES];
     uint64_t down, units, now_ns; /* downtime, units; now */
+    uint64_t then_ns; /* the saving clock, had it gone on until now */
     limit_at at[LIMIT_RULES];
 } limit_back;
 
@@ -365,6 +421,8 @@ static uint64_t limit_back_value(cellar_limiter *l, const limit_back *b, uint32_
     if (l->algorithm[i] == CELLAR_RL_GCRA) {
         v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
         v = v != 0 ? b->units + v : 0;
+    } else if (l->algorithm[i] == CELLAR_RL_SLIDING_COUNT) {
+        v = limit_count_carry(&b->to[i], b->then_ns, b->now_ns, v);
     }
     return limit_convert(&b->from[i], &b->to[i], &b->at[i], v, 0);
 }
@@ -373,60 +431,49 @@ static uint64_t limit_back_value(cellar_limiter *l, const limit_back *b, uint32_
 static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back *b, uint32_t i,
                            limit_slot *s, uint64_t *value)
 {
-    uint64_t used, age, stamp;
-    const limit_ring g = { s != NULL ? limit_ring_at(l, s, i) : NULL, l->ring[i] };
-    if (!limit_get_u64(p, &used) || used > CELLAR_RL_LOG_MAX) { return false; }
+    uint64_t number, age, stamp;
+    const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
+    if (!limit_get_u64(p, &number)) { return false; }
+    const uint64_t used = number & UINT32_MAX;
+    if (used > CELLAR_RL_LOG_MAX) { return false; }
     *value = 0;
     for (uint64_t j = 0; j < used; j++) {
         if (!limit_get_u64(p, &age)) { return false; }
         age = age > UINT64_MAX - b->down ? UINT64_MAX : age + b->down;
         limit_at at = b->at[i];
         at.u = limit_left(b->units, age);
-        if (s != NULL && at.u != 0) { *value = limit_ring_push(&at, g, *value, 1, &stamp); }
+        if (at.u != 0) { *value = limit_ring_push(&at, g, *value, 1, &stamp); }
     }
+    const uint64_t displaced = used > g.size ? used - g.size : 0;
+    *value = limit_ring_add_over(g, *value, (number >> 32) + displaced);
     return true;
 }
 
-/* A free slot for a key out of a snapshot; nobody else is there yet. NULL: no room. */
-static limit_slot *limit_back_slot(cellar_limiter *l, uint64_t fp)
+/* `image`: room for a wide slot. */
+static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back *b, uint64_t fp,
+                           limit_slot *image)
 {
-    limit_place p;
-    limit_place_of(l, fp, &p);
-    for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
-        limit_slot *s = limit_slot_at(l, p.bucket[i / LIMIT_WAYS], i % LIMIT_WAYS);
-        if (base_load_rlx(&s->fp) == 0) { return s; }
-    }
-    limit_head *h = &l->head[p.region];
-    base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
-    return NULL;
-}
-
-static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back *b, uint64_t fp)
-{
-    limit_slot *s = limit_back_slot(l, fp);
     uint64_t v;
-    if ((fp & 1) != 0) { return false; }
+    if ((fp & 1) != 0 || !limit_get_u64(p, &v)) { return false; }
     if (!l->wide) {
-        if (!limit_get_u64(p, &v) || v >> 62 != 0) { return false; }
-        if (s == NULL) { return true; }
-        base_store_rlx(&s->word, limit_word(limit_back_value(l, b, 0, v), 0));
-        base_store_rel(&s->fp, fp);
+        if (v >> 62 != 0) { return false; }
+        limit_narrow_seat(l, fp, &b->to[0], &b->at[0], limit_back_value(l, b, 0, v));
         return true;
     }
-    if (!limit_get_u64(p, &v)) { return false; }
     v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
-    if (s != NULL) { base_store_rlx(&s->word, limit_word(v != 0 ? b->units + v : 0, 0)); }
+    base_store_rlx(&image->fp, fp);
+    base_store_rlx(&image->word, limit_word(v != 0 ? b->units + v : 0, 0));
     for (uint32_t i = 0; i < l->rule_count; i++) {
         v = 0;
         if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
-            if (!limit_back_log(l, p, b, i, s, &v)) { return false; }
+            if (!limit_back_log(l, p, b, i, image, &v)) { return false; }
         } else if (l->algorithm[i] != CELLAR_RL_CONCURRENCY) {
             if (!limit_get_u64(p, &v) || v >> 62 != 0) { return false; }
             v = limit_back_value(l, b, i, v);
         }
-        if (s != NULL) { base_store_rlx(limit_word_at(s, i), limit_word(v, 0)); }
+        base_store_rlx(limit_word_at(image, i), limit_word(v, 0));
     }
-    if (s != NULL) { base_store_rel(&s->fp, fp); }
+    limit_wide_seat(l, image, b->now_ns);
     return true;
 }
 
@@ -443,7 +490,29 @@ static bool limit_back_rules(cellar_limiter *l, limit_persist *p, limit_back *b)
         }
         limit_at_of(l, &b->to[i], b->now_ns, b->units, &b->at[i]);
     }
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        uint64_t longest;
+        if (!limit_get_u64(p, &longest)) { return false; }
+        base_store_rlx(&l->longest[i], limit_min_u64(longest, LIMIT_DEBT_MAX));
+    }
     return true;
+}
+
+/* The limiter's clock has gone on since, or has begun again. */
+static void limit_back_times(cellar_limiter *l, const limit_image *m, const limit_image *now,
+                             limit_back *b)
+{
+    const bool same_boot = m->boot_hash == now->boot_hash && now->boot_ms >= m->boot_ms;
+    const uint64_t gone_ms = same_boot ? now->boot_ms - m->boot_ms
+                             : now->wall_ms > m->wall_ms ? now->wall_ms - m->wall_ms : 0;
+    const uint64_t down_ns = limit_min_u64(gone_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
+    b->now_ns = limit_now(l);
+    b->units = limit_units_at(l->set[0], b->now_ns);
+    b->down = limit_units_of(down_ns);
+    b->then_ns = m->now_ns > UINT64_MAX - down_ns ? UINT64_MAX : m->now_ns + down_ns;
+    if (same_boot && b->now_ns >= m->now_ns && b->now_ns - m->now_ns <= down_ns + 2000000) {
+        b->then_ns = b->now_ns; /* it has gone on; both clocks are rounded */
+    }
 }
 
 /* All of it, or false. */
@@ -459,13 +528,8 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
     if (own_secret && memcmp(m.secret, l->secret, sizeof m.secret) != 0) { return false; }
     limit_image now;
     limit_image_now(l, p, &now);
-    const bool same_boot = m.boot_hash == now.boot_hash && now.boot_ms >= m.boot_ms;
-    const uint64_t down_ms = same_boot ? now.boot_ms - m.boot_ms
-                                       : now.wall_ms > m.wall_ms ? now.wall_ms - m.wall_ms : 0;
     memset(&b, 0, sizeof b);
-    b.now_ns = limit_now(l);
-    b.units = limit_units_at(l->set[0], b.now_ns);
-    b.down = limit_units_of(limit_min_u64(down_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000);
+    limit_back_times(l, &m, &now, &b);
     limit_calendar_look(l, b.now_ns);
     if (!limit_back_rules(l, p, &b)) { return false; }
     memcpy(l->secret, m.secret, sizeof l->secret);
@@ -473,7 +537,7 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
     for (;;) {
         if (!limit_get_u64(p, &fp)) { return false; }
         if (fp == 0) { break; }
-        if (!limit_back_key(l, p, &b, fp)) { return false; }
+        if (!limit_back_key(l, p, &b, fp, (limit_slot *)(void *)(p + 1))) { return false; }
         count++;
     }
     if (!limit_get_u64(p, &want) || want != count) { return false; }
@@ -486,6 +550,13 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
 static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
 {
     memset(l->table, 0, (size_t)l->regions * l->region_buckets * LIMIT_WAYS * l->slot_bytes);
+    for (uint32_t r = 0; r < l->regions; r++) {
+        limit_head *h = &l->head[r];
+        base_store_rlx(&h->live_evicted, (uint64_t)0);
+        base_store_rlx(&h->dead_replaced, (uint64_t)0);
+        base_store_rlx(&h->moved, (uint64_t)0);
+    }
+    for (uint32_t i = 0; i < l->rule_count; i++) { base_store_rlx(&l->longest[i], (uint64_t)0); }
     memcpy(l->secret, secret, sizeof l->secret);
     base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
     limit_count(l, LIMIT_SNAPSHOT_REFUSED, 1);

@@ -6,26 +6,37 @@
  *                      ^newest              going down (and round) they get older
  * DECISION   cost c passes iff at most N - c of the stamps in use are younger than W: the stamp
  *            with N - c younger ones is asked, one cell. Stamps never decrease: max(now, newest).
- * INVARIANTS used <= size; written never falls and no two states of a ring have the same word: what
- *            removes k stamps adds size - k. So a reader without the lock that sees the same word
- *            before and after a cell has seen that state's cell; writers make the word BUSY first.
+ * CHARGES    are not asked, and may exceed the ring: `used` then counts on, and refunds take from
+ *            there first. A charge that is refunded makes no room that was not there before. How
+ *            long to wait is still what the stamps say; once the oldest does not matter, what was
+ *            displaced, which is older, does not either.
+ * INVARIANTS no two states of a ring have the same word for 2^39 units: what removes k stamps adds
+ *            size - k. So a reader without the lock that sees the same word before and after a cell
+ *            has seen that state's cell; writers make the word BUSY first.
  * LOCKING    pushing and removing under the bucket's lock; limit_ring_take also without it. */
 #include "limit/wide_int.h"
 
-/* The j-th newest, from 0. */
+/* The j-th newest, from 0; j < used. */
+static _Atomic uint64_t *limit_ring_cell(limit_ring g, uint64_t v, uint64_t j)
+{
+    return &g.cell[(limit_ring_written(v) + g.size - 1 - j) % g.size];
+}
 static uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j)
 {
-    return base_load_rlx(&g.cell[(limit_ring_written(v) - 1 - j) % g.size]);
+    return base_load_rlx(limit_ring_cell(g, v, j));
 }
 
-static uint64_t limit_ring_value(uint64_t written, uint64_t used)
+/* `written` goes round at a multiple of the size, so that its cells do not move. */
+static uint64_t limit_ring_value(limit_ring g, uint64_t written, uint64_t count)
 {
-    return (written & (((uint64_t)1 << 49) - 1)) << 13 | used;
+    const uint64_t half = (uint64_t)1 << (61 - LIMIT_RING_BITS);
+    if (written >= half) { written -= half / g.size * g.size; }
+    return written << LIMIT_RING_BITS | limit_min_u64(count, LIMIT_RING_MASK);
 }
 
 CELLAR_PRIVATE uint64_t limit_ring_newest(limit_ring g, uint64_t v)
 {
-    return limit_ring_used(v) == 0 ? 0 : limit_ring_stamp(g, v, 0);
+    return limit_ring_used(g, v) == 0 ? 0 : limit_ring_stamp(g, v, 0);
 }
 
 CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, limit_ring g,
@@ -41,7 +52,7 @@ CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, lim
         out->retry_ns = CELLAR_RL_NEVER;
         return;
     }
-    if (cost == 0 || limit_ring_used(v) <= r->limit - cost) { return; }
+    if (cost == 0 || limit_ring_used(g, v) <= r->limit - cost) { return; }
     const uint64_t stamp = limit_ring_stamp(g, v, r->limit - cost);
     out->deny = stamp + r->step > limit_max_u64(at->u, newest);
     if (out->deny) { out->retry_ns = limit_ns_of(stamp + r->step - at->u); }
@@ -50,7 +61,7 @@ CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, lim
 /* Stamps younger than `than`, newest first: how many. */
 static uint64_t limit_ring_younger(limit_ring g, uint64_t v, uint64_t than)
 {
-    uint64_t lo = 0, hi = limit_ring_used(v);
+    uint64_t lo = 0, hi = limit_ring_used(g, v);
     while (lo < hi) {
         const uint64_t mid = lo + (hi - lo) / 2;
         if (limit_ring_stamp(g, v, mid) > than) { lo = mid + 1; } else { hi = mid; }
@@ -58,13 +69,24 @@ static uint64_t limit_ring_younger(limit_ring g, uint64_t v, uint64_t than)
     return lo;
 }
 
+/* Stamps inside the window that ends now. */
+static uint64_t limit_ring_live(uint64_t window, const limit_at *at, limit_ring g, uint64_t v)
+{
+    const uint64_t now = limit_max_u64(at->u, limit_ring_newest(g, v));
+    return now < window ? limit_ring_used(g, v) : limit_ring_younger(g, v, now - window);
+}
+
+/* Units charged beyond the ring that may still matter: none once its oldest stamp does not. */
+static uint64_t limit_ring_over(uint64_t live, limit_ring g, uint64_t v)
+{
+    return live == g.size ? limit_ring_count(v) - g.size : 0;
+}
+
 CELLAR_PRIVATE void limit_ring_show(const limit_rule *r, const limit_at *at, limit_ring g,
                                     uint64_t v, limit_says *out)
 {
     const uint64_t newest = limit_ring_newest(g, v);
-    const uint64_t now = limit_max_u64(at->u, newest);
-    const uint64_t live = now < r->step ? limit_ring_used(v)
-                                        : limit_ring_younger(g, v, now - r->step);
+    const uint64_t live = limit_ring_live(r->step, at, g, v);
     out->remaining = live < r->limit ? r->limit - live : 0;
     out->reset_ns = live == 0 ? 0 : limit_ns_of(newest + r->step - limit_min_u64(at->u, newest));
     if (live != 0 && at->u > newest) { out->reset_ns = limit_ns_of(newest + r->step - at->u); }
@@ -78,38 +100,65 @@ CELLAR_PRIVATE uint64_t limit_ring_push(const limit_at *at, limit_ring g, uint64
     const uint64_t first = limit_ring_written(v);
     for (uint64_t i = 0; i < n; i++) { base_store_rlx(&g.cell[(first + i) % g.size], now); }
     *stamp = now;
-    return limit_ring_value(first + n, limit_min_u64(limit_ring_used(v) + n, g.size));
+    return limit_ring_value(g, first + n, limit_min_u64(limit_ring_used(g, v) + n, g.size));
+}
+
+CELLAR_PRIVATE uint64_t limit_ring_charge(uint64_t window, const limit_at *at, limit_ring g,
+                                          uint64_t v, uint64_t cost)
+{
+    uint64_t stamp;
+    const uint64_t live = limit_ring_live(window, at, g, v);
+    const uint64_t owed = limit_ring_over(live, g, v) + live +
+                          limit_min_u64(cost, LIMIT_RING_MASK);
+    const uint64_t next = limit_ring_push(at, g, v, cost, &stamp);
+    return owed <= g.size ? next : limit_ring_value(g, limit_ring_written(next), owed);
 }
 
 /* Remove `n` stamps, of which the newest has `from` younger ones. */
 static uint64_t limit_ring_remove(limit_ring g, uint64_t v, uint64_t from, uint64_t n)
 {
-    const uint64_t top = limit_ring_written(v) - 1;
     for (uint64_t j = from; j-- > 0;) { /* the younger ones close up, oldest of them first */
-        base_store_rlx(&g.cell[(top - j - n) % g.size], limit_ring_stamp(g, v, j));
+        base_store_rlx(limit_ring_cell(g, v, j + n), limit_ring_stamp(g, v, j));
     }
-    return limit_ring_value(limit_ring_written(v) - n + g.size, limit_ring_used(v) - n);
+    return limit_ring_value(g, limit_ring_written(v) - n + g.size, limit_ring_used(g, v) - n);
 }
 
-CELLAR_PRIVATE uint64_t limit_ring_give(limit_ring g, uint64_t v, uint64_t units, uint64_t stamp)
+/* The units on top go first; of the `most` stamps behind `from` younger ones those left. */
+static uint64_t limit_ring_less(limit_ring g, uint64_t v, uint64_t over, uint64_t units,
+                                uint64_t from, uint64_t most)
+{
+    const uint64_t top = limit_min_u64(units, over), n = limit_min_u64(units - top, most);
+    if (n > 0) { return limit_ring_remove(g, v, from, n); }
+    return limit_ring_value(g, limit_ring_written(v), limit_ring_used(g, v) + over - top);
+}
+
+CELLAR_PRIVATE uint64_t limit_ring_give(uint64_t window, const limit_at *at, limit_ring g,
+                                        uint64_t v, uint64_t units, uint64_t stamp)
 {
     const uint64_t younger = limit_ring_younger(g, v, stamp);
     const uint64_t equal = stamp == 0 ? 0 : limit_ring_younger(g, v, stamp - 1) - younger;
-    const uint64_t n = limit_min_u64(units, equal);
-    return n == 0 ? v : limit_ring_remove(g, v, younger, n);
+    if (equal == 0) { return v; }
+    const uint64_t over = limit_ring_over(limit_ring_live(window, at, g, v), g, v);
+    return limit_ring_less(g, v, over, units, younger, equal);
 }
 
-CELLAR_PRIVATE uint64_t limit_ring_refund(limit_ring g, uint64_t v, uint64_t cost)
+CELLAR_PRIVATE uint64_t limit_ring_refund(uint64_t window, const limit_at *at, limit_ring g,
+                                          uint64_t v, uint64_t cost)
 {
-    const uint64_t n = limit_min_u64(cost, limit_ring_used(v));
-    return n == 0 ? v : limit_ring_remove(g, v, 0, n);
+    const uint64_t over = limit_ring_over(limit_ring_live(window, at, g, v), g, v);
+    return limit_ring_less(g, v, over, cost, 0, limit_ring_used(g, v));
+}
+
+CELLAR_PRIVATE uint64_t limit_ring_add_over(limit_ring g, uint64_t v, uint64_t over)
+{
+    return limit_ring_used(g, v) < g.size
+               ? v : limit_ring_value(g, limit_ring_written(v), limit_ring_count(v) + over);
 }
 
 CELLAR_PRIVATE void limit_ring_shift(limit_ring g, uint64_t v, uint64_t shift)
 {
-    for (uint64_t j = 0; j < limit_ring_used(v); j++) {
+    for (uint64_t j = 0; j < limit_ring_used(g, v); j++) {
         const uint64_t stamp = limit_ring_stamp(g, v, j);
-        base_store_rlx(&g.cell[(limit_ring_written(v) - 1 - j) % g.size],
-                       stamp > shift ? stamp - shift : 0);
+        base_store_rlx(limit_ring_cell(g, v, j), stamp > shift ? stamp - shift : 0);
     }
 }

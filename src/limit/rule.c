@@ -206,6 +206,19 @@ static uint64_t limit_counts_retry(const limit_rule *r, const limit_counts *c, u
     return r->step - c->into + (c->current > room ? limit_decay_ns(r, c->current, room) : 0);
 }
 
+/* Where windows begin differs, too. Put into the present window, what was counted decays no sooner
+ * than it would have, unless that window ends sooner: then it is put into the next. */
+CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
+                                          uint64_t v)
+{
+    const limit_at then = { 0, from_ns, 0, 0 };
+    limit_counts c;
+    limit_counts_at(r, &then, v, &c);
+    const uint64_t ahead = (c.window - from_ns / r->step) & LIMIT_WIN_MASK;
+    c.window = (to_ns / r->step + ahead + (to_ns % r->step > c.into)) & LIMIT_WIN_MASK;
+    return limit_counts_value(&c);
+}
+
 /* The count of the present period. */
 static uint64_t limit_fixed_at(const limit_at *at, uint64_t v, uint64_t *start)
 {
@@ -331,6 +344,7 @@ CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                          uint64_t units, uint64_t then)
 {
+    if (then == 0) { return v; } /* a dry run that did not pass was not charged */
     if (limit_algo(r) == CELLAR_RL_GCRA) {
         /* What the history without the take would differ by now: never more than that. */
         const uint64_t left = then > at->u ? then - at->u : 0;
@@ -400,6 +414,8 @@ CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint
 CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
                                       const limit_at *at, uint64_t v, uint64_t shift)
 {
+    /* A limit of 0 has no shares: what was used stays as it is until there is another one. */
+    const bool same = from->limit == to->limit;
     if (limit_algo(from) == CELLAR_RL_GCRA) {
         uint64_t debt = v > at->u ? v - at->u : 0;
         if (from->reach != to->reach && from->reach != 0 && debt != 0) {
@@ -409,7 +425,7 @@ CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *
         return tat > shift ? tat - shift : 0;
     }
     if (limit_algo(from) == CELLAR_RL_SLIDING_COUNT) {
-        if (from->limit == to->limit || from->limit == 0) { return v; }
+        if (same || from->limit == 0 || to->limit == 0) { return v; }
         limit_counts c;
         limit_counts_at(from, at, v, &c);
         c.previous = limit_min_u64(limit_muldiv_up(c.previous, to->limit, from->limit),
@@ -418,7 +434,7 @@ CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *
                                   LIMIT_COUNT_MAX);
         return limit_counts_value(&c);
     }
-    if (from->limit == to->limit || from->limit == 0) { return v; }
+    if (same || from->limit == 0 || to->limit == 0) { return v; }
     const uint64_t count = limit_muldiv_up(v & LIMIT_FIXED_MAX, to->limit, from->limit);
     return v - (v & LIMIT_FIXED_MAX) + limit_min_u64(count, LIMIT_FIXED_MAX);
 }

@@ -17,6 +17,7 @@
 #include "limit/limit_int.h"
 
 #define LIMIT_WALK 64u
+#define LIMIT_LOOKS 256u /* records looked at for a ban that is over */
 #define LIMIT_TOKEN_BITS 20u
 
 static uint32_t limit_over_hash(const cellar_limiter *l, uint64_t fp)
@@ -32,8 +33,32 @@ static limit_over *limit_over_find(cellar_limiter *l, uint64_t fp) SYNC_HOLDS(LI
     return i != 0 ? &l->over[i - 1] : NULL;
 }
 
-static limit_over *limit_over_new(cellar_limiter *l, uint64_t fp) SYNC_HOLDS(LIMIT_SIDE)
+static void limit_over_drop(cellar_limiter *l, limit_over *o) SYNC_HOLDS(LIMIT_SIDE)
 {
+    const uint32_t i = (uint32_t)(o - l->over) + 1;
+    uint32_t *at = &l->over_chain[limit_over_hash(l, o->fp)];
+    while (*at != i) { at = &l->over[*at - 1].next; }
+    *at = o->next;
+    o->fp = 0;
+    o->next = l->over_free;
+    l->over_free = i;
+    base_store_rel(&l->over_count, base_load_rlx(&l->over_count) - 1);
+}
+
+/* None is free: bans that are over, of keys that nobody asks for any more, give theirs back. Their
+ * slots find out by themselves (bit 0 without a record). */
+static void limit_over_reclaim(cellar_limiter *l, uint64_t now_ns) SYNC_HOLDS(LIMIT_SIDE)
+{
+    for (uint32_t n = 0; n < LIMIT_LOOKS && n < l->over_max; n++) {
+        limit_over *o = &l->over[l->over_hand++ % l->over_max];
+        if (o->fp != 0 && o->plan == 0 && o->until_ns <= now_ns) { limit_over_drop(l, o); }
+    }
+}
+
+static limit_over *limit_over_new(cellar_limiter *l, uint64_t fp, uint64_t now_ns)
+    SYNC_HOLDS(LIMIT_SIDE)
+{
+    if (l->over_free == 0) { limit_over_reclaim(l, now_ns); }
     const uint32_t i = l->over_free;
     if (i == 0) { return NULL; }
     limit_over *o = &l->over[i - 1];
@@ -46,18 +71,6 @@ static limit_over *limit_over_new(cellar_limiter *l, uint64_t fp) SYNC_HOLDS(LIM
     *chain = i;
     base_store_rel(&l->over_count, base_load_rlx(&l->over_count) + 1);
     return o;
-}
-
-static void limit_over_drop(cellar_limiter *l, limit_over *o) SYNC_HOLDS(LIMIT_SIDE)
-{
-    const uint32_t i = (uint32_t)(o - l->over) + 1;
-    uint32_t *at = &l->over_chain[limit_over_hash(l, o->fp)];
-    while (*at != i) { at = &l->over[*at - 1].next; }
-    *at = o->next;
-    o->fp = 0;
-    o->next = l->over_free;
-    l->over_free = i;
-    base_store_rel(&l->over_count, base_load_rlx(&l->over_count) - 1);
 }
 
 CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *rules,
@@ -75,11 +88,12 @@ CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *r
     return o != NULL;
 }
 
-CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t until_ns)
+CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                         uint64_t until_ns)
 {
     sync_take(LIMIT_SIDE, &l->side);
     limit_over *o = limit_over_find(l, fp);
-    if (o == NULL) { o = limit_over_new(l, fp); }
+    if (o == NULL) { o = limit_over_new(l, fp, now_ns); }
     if (o != NULL) { o->until_ns = limit_max_u64(o->until_ns, until_ns); }
     sync_drop(LIMIT_SIDE, &l->side);
     if (o == NULL) { limit_count(l, LIMIT_OVERRIDES_FULL, 1); }
@@ -104,13 +118,14 @@ static void limit_plan_leave(cellar_limiter *l, uint32_t plan) SYNC_HOLDS(LIMIT_
     l->plan[plan - 1].users--;
 }
 
-CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint32_t plan)
+CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                          uint32_t plan)
 {
     cellar_err err = CELLAR_OK;
     sync_take(LIMIT_SIDE, &l->side);
     limit_over *o = limit_over_find(l, fp);
     if (o == NULL && plan != 0) {
-        o = limit_over_new(l, fp);
+        o = limit_over_new(l, fp, now_ns);
         if (o == NULL) { err = CELLAR_E_LIMIT; }
     }
     if (o != NULL) {
@@ -288,6 +303,19 @@ CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, 
     *value = limit_permit_value(limit_permits_out(*value) - gone, last);
     if (gone != 0) { limit_count(l, LIMIT_PERMITS_EXPIRED, gone); }
     return first_ns;
+}
+
+CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, uint32_t looks,
+                                           uint64_t *fp, uint32_t most)
+{
+    uint32_t n = 0;
+    sync_take(LIMIT_SIDE, &l->side);
+    for (uint32_t i = 0; i < looks && i < l->permit_max && n < most; i++) {
+        const limit_permit *p = &l->permit[l->permit_hand++ % l->permit_max];
+        if (p->fp != 0 && p->until_ns <= now_ns) { fp[n++] = p->fp; }
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    return n;
 }
 
 CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value)

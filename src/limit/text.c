@@ -79,9 +79,9 @@ CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_resu
                           "RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, reset);
     }
     if ((style & CELLAR_RL_HEADERS_X) != 0) {
-        const uint64_t wall_ms = l->wall_ms != NULL ? l->wall_ms(l->clock_ctx)
-                                                    : (uint64_t)base_wall_ms();
-        const unsigned long long at = limit_seconds(wall_ms * 1000000u + r->reset_after_ns);
+        const uint64_t wall_ms = limit_wall_ms(l);
+        const unsigned long long at = wall_ms / 1000 + r->reset_after_ns / CELLAR_RL_SECOND +
+            limit_seconds(wall_ms % 1000 * 1000000 + r->reset_after_ns % CELLAR_RL_SECOND);
         base_text_add(&t, "%sX-RateLimit-Limit: %llu\nX-RateLimit-Remaining: %llu\n"
                           "X-RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, at);
     }

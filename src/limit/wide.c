@@ -168,8 +168,8 @@ static void limit_wide_result(const cellar_limiter *l, limit_wide *w, limit_slot
     }
     out->reset_after_ns = w->says[tight].reset_ns;
     out->now_ns = w->now_ns;
-    for (uint32_t i = 0; i < w->rule_count && s != NULL; i++) {
-        if (!limit_wide_conc(w, i)) {
+    for (uint32_t i = 0; i < w->rule_count && s != NULL; i++) { /* a denial is one rule's */
+        if (!limit_wide_conc(w, i) && (!denied || i == by)) {
             out->now_ns = limit_max_u64(out->now_ns, w->says[i].now_ns);
         }
     }
@@ -303,14 +303,16 @@ static void limit_wide_adjust(cellar_limiter *l, limit_wide *w, limit_slot *s)
     for (uint32_t i = 0; i < w->rule_count; i++) {
         const limit_rule *r = &w->rule[i];
         const limit_ring g = limit_wide_ring(l, s, i);
-        uint64_t v = w->value[i], stamp;
+        const uint64_t window = limit_window_of(l, r, i);
+        uint64_t v = w->value[i];
         if (limit_wide_conc(w, i)) { continue; }
         if (op->kind == LIMIT_GIVE && op->ticket->stamp[i] == 0) { continue; } /* not charged */
         if (limit_wide_log(w, i)) {
             limit_wide_hide(s, i);
-            v = op->kind == LIMIT_CHARGE ? limit_ring_push(&w->at[i], g, v, op->cost, &stamp)
-                : op->kind == LIMIT_REFUND ? limit_ring_refund(g, v, op->cost)
-                                           : limit_ring_give(g, v, op->cost, op->ticket->stamp[i]);
+            v = op->kind == LIMIT_CHARGE ? limit_ring_charge(window, &w->at[i], g, v, op->cost)
+                : op->kind == LIMIT_REFUND
+                    ? limit_ring_refund(window, &w->at[i], g, v, op->cost)
+                    : limit_ring_give(window, &w->at[i], g, v, op->cost, op->ticket->stamp[i]);
         } else {
             v = op->kind == LIMIT_CHARGE ? limit_charge_value(r, &w->at[i], v, op->cost)
                 : op->kind == LIMIT_REFUND ? limit_refund_value(r, &w->at[i], v, op->cost)
@@ -355,6 +357,15 @@ static void limit_wide_permit_end(cellar_limiter *l, limit_wide *w, limit_slot *
     limit_wide_store(s, i, w->value[i]);
 }
 
+static void limit_wide_expire(cellar_limiter *l, limit_slot *s, uint64_t now_ns)
+{
+    const uint32_t i = limit_wide_permit_rule(l);
+    uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
+    if (limit_permits_out(v) == 0) { return; }
+    (void)limit_permit_expire(l, now_ns, &v);
+    limit_wide_store(s, i, v);
+}
+
 /* Everything that can be done to a key that has a slot. */
 static void limit_wide_apply(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t fp)
 {
@@ -376,6 +387,7 @@ static void limit_wide_apply(cellar_limiter *l, limit_wide *w, limit_slot *s, ui
     case LIMIT_PENALIZE: limit_wide_penalize(w, s, w->op->arg); break;
     case LIMIT_PERMIT: limit_wide_permit(l, w, s, fp); break;
     case LIMIT_RELEASE: case LIMIT_EXTEND: limit_wide_permit_end(l, w, s, fp); break;
+    case LIMIT_EXPIRE: limit_wide_expire(l, s, w->now_ns); break;
     }
 }
 
@@ -453,11 +465,20 @@ static bool limit_wide_denial(cellar_limiter *l, limit_wide *w, limit_slot *s, u
     if (w->err != CELLAR_LIMITED) { return false; }
     base_fence_acq();
     BASE_POINT("limit.wide.again");
-    for (uint32_t i = 0; i < w->rule_count; i++) { /* cells of a log belong to one word */
-        if (limit_wide_log(w, i) && base_load_rlx(limit_word_at(s, i)) != word[i]) { return false; }
+    if (base_load_acq(&l->state) != state ||
+        (base_load_acq(&s->fp) != f && !BASE_MUTANT("limit.wide_no_second_fp_read"))) {
+        return false;
     }
-    return base_load_acq(&l->state) == state &&
-           (base_load_acq(&s->fp) == f || BASE_MUTANT("limit.wide_no_second_fp_read"));
+    BASE_POINT("limit.wide.confirm");
+    /* What denied is asked for once more: the key may have lost its slot and come back to it since,
+     * and what was read be a stranger's. And the cells of a log belong to one word. */
+    const bool banned = w->denied_by == LIMIT_RULES;
+    if (banned && base_load_acq(&s->word) != blocked) { return false; }
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        const bool asked = limit_wide_log(w, i) || i == w->denied_by;
+        if (asked && base_load_acq(limit_word_at(s, i)) != word[i]) { return false; }
+    }
+    return true;
 }
 
 /* With the bucket's lock alone: false when that is not enough (gone, marked, being converted). */
@@ -497,7 +518,7 @@ static uint64_t limit_wide_loss(const cellar_limiter *l, const limit_wide *base,
         } else if (limit_algo(r) == CELLAR_RL_SLIDING_LOG) {
             limit_rule wide = *r;
             limit_says says;
-            wide.step = limit_max_u64(r->step, base_load_rlx(&l->longest[i]));
+            wide.step = limit_window_of(l, r, i);
             wide.limit = l->ring[i];
             limit_ring_show(&wide, &base->at[i], limit_wide_ring(l, s, i), v, &says);
             used = l->ring[i] - says.remaining;
@@ -541,6 +562,7 @@ static void limit_wide_copy(const cellar_limiter *l, limit_slot *to, limit_slot 
     _Atomic uint64_t *a = (_Atomic uint64_t *)(void *)to, *b = (_Atomic uint64_t *)(void *)from;
     const uint64_t colour = limit_next_colour(base_load_rlx(&to->word));
     for (size_t i = 1; i < 2 + l->rule_count; i++) { base_store_rel(&a[i], LIMIT_BUSY); }
+    BASE_POINT("limit.wide.move");
     base_store_rel(&to->fp, base_load_rlx(&from->fp));
     for (size_t i = 2 + l->rule_count; i < words; i++) {
         base_store_rlx(&a[i], base_load_rlx(&b[i]));
@@ -577,14 +599,16 @@ static limit_slot *limit_wide_move(cellar_limiter *l, limit_head *h, const limit
         limit_place_of(l, base_load_rlx(&from->fp) & ~(uint64_t)1, &q);
         const uint32_t other = q.bucket[0] == here ? q.bucket[1] : q.bucket[0];
         if (other == p->bucket[0] || other == p->bucket[1]) { continue; }
-        if (!sync_try(LIMIT_BUCKET, &l->bucket_lock[other])) { continue; }
+        const bool blind = BASE_MUTANT("limit.wide_move_unlocked");
+        const bool locked = !blind && sync_try(LIMIT_BUCKET, &l->bucket_lock[other]);
+        if (!locked && !blind) { continue; }
         to = limit_wide_least(l, base, other, &loss);
         if (to != NULL && loss == 0) {
             if (base_load_rlx(&to->fp) != 0) { h->high_water = limit_max_u64(h->high_water,
                                                                              base->now_ns); }
             limit_wide_copy(l, to, from);
         }
-        sync_drop(LIMIT_BUCKET, &l->bucket_lock[other]);
+        if (locked) { sync_drop(LIMIT_BUCKET, &l->bucket_lock[other]); }
         if (to != NULL && loss == 0) {
             base_store_rlx(&h->moved, base_load_rlx(&h->moved) + 1);
             return from;
@@ -593,11 +617,15 @@ static limit_slot *limit_wide_move(cellar_limiter *l, limit_head *h, const limit
     return NULL;
 }
 
-/* A slot for a new key, or NULL. */
+/* A slot for a new key, at the cost of one whose loss is below `most`, or NULL. */
 static limit_slot *limit_wide_room(cellar_limiter *l, limit_head *h, const limit_place *p,
-                                   const limit_wide *base)
+                                   const limit_wide *base, uint64_t most)
 {
     uint64_t loss_a, loss_b;
+    for (uint32_t i = 0; l->conc >= 0 && i < 2 * LIMIT_WAYS; i++) { /* nobody gave them back */
+        limit_wide_expire(l, limit_slot_at(l, p->bucket[i / LIMIT_WAYS], i % LIMIT_WAYS),
+                          base->now_ns);
+    }
     limit_slot *a = limit_wide_least(l, base, p->bucket[0], &loss_a);
     limit_slot *b = limit_wide_least(l, base, p->bucket[1], &loss_b);
     const uint64_t loss = limit_min_u64(loss_a, loss_b);
@@ -611,10 +639,39 @@ static limit_slot *limit_wide_room(cellar_limiter *l, limit_head *h, const limit
     }
     limit_slot *moved = limit_wide_move(l, h, p, base);
     if (moved != NULL) { return moved; }
-    if (s == NULL || l->overflow != CELLAR_RL_LEAST_LOSS) { return NULL; }
+    if (loss >= most || l->overflow != CELLAR_RL_LEAST_LOSS) { return NULL; }
     base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
     limit_lost(h);
     return s;
+}
+
+CELLAR_PRIVATE void limit_wide_seat(cellar_limiter *l, limit_slot *image, uint64_t now_ns)
+{
+    const limit_op plain = { .kind = LIMIT_PEEK };
+    limit_op op = plain;
+    limit_wide base;
+    limit_place p;
+    const uint64_t fp = base_load_rlx(&image->fp);
+    limit_place_of(l, fp, &p);
+    base.op = &op;
+    limit_wide_rules(l, &base, l->set[0], now_ns); /* those the limiter was opened with */
+    const uint64_t loss = limit_wide_loss(l, &base, image);
+    if (loss == 0) { return; }
+    limit_head *h = &l->head[p.region];
+    const uint32_t first = BASE_MIN(p.bucket[0], p.bucket[1]);
+    const uint32_t second = BASE_MAX(p.bucket[0], p.bucket[1]);
+    sync_take(LIMIT, &h->lock);
+    sync_take(LIMIT_BUCKET, &l->bucket_lock[first]);
+    if (second != first) { sync_take(LIMIT_BUCKET, &l->bucket_lock[second]); }
+    limit_slot *s = limit_wide_room(l, h, &p, &base, loss);
+    if (s != NULL) {
+        limit_wide_copy(l, s, image);
+    } else {
+        base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
+    }
+    if (second != first) { sync_drop(LIMIT_BUCKET, &l->bucket_lock[second]); }
+    sync_drop(LIMIT_BUCKET, &l->bucket_lock[first]);
+    sync_drop(LIMIT, &h->lock);
 }
 
 /* Would an untouched key pass? It need not be stored to be denied. */
@@ -623,7 +680,7 @@ static bool limit_wide_first(const cellar_limiter *l, limit_wide *w)
     const limit_kind k = w->op->kind;
     w->blocked = 0;
     for (uint32_t i = 0; i < w->rule_count; i++) { w->value[i] = 0; }
-    if (k == LIMIT_GIVE || k == LIMIT_REFUND) { return false; }
+    if (k == LIMIT_GIVE || k == LIMIT_REFUND || k == LIMIT_EXPIRE) { return false; }
     if (k == LIMIT_RELEASE || k == LIMIT_EXTEND) {
         w->err = CELLAR_E_NOT_OWNER;
         w->token = w->op->token;
@@ -641,7 +698,7 @@ static limit_slot *limit_wide_insert(cellar_limiter *l, limit_wide *w, limit_hea
                                      const limit_place *p, const limit_wide *base, uint64_t f)
 {
     if (!limit_wide_first(l, w)) { return NULL; }
-    limit_slot *s = limit_wide_room(l, h, p, base);
+    limit_slot *s = limit_wide_room(l, h, p, base, UINT64_MAX);
     if (s != NULL) {
         limit_wide_rewrite(l, s, f);
         limit_wide_apply(l, w, s, f & ~(uint64_t)1);

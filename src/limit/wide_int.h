@@ -12,8 +12,14 @@ typedef struct limit_ring {
     uint32_t size;
 } limit_ring;
 
-BASE_INLINE uint64_t limit_ring_written(uint64_t v) { return v >> 13; }
-BASE_INLINE uint64_t limit_ring_used(uint64_t v) { return v & 0x1fff; }
+#define LIMIT_RING_BITS 22u
+#define LIMIT_RING_MASK (((uint64_t)1 << LIMIT_RING_BITS) - 1)
+BASE_INLINE uint64_t limit_ring_written(uint64_t v) { return v >> LIMIT_RING_BITS; }
+BASE_INLINE uint64_t limit_ring_count(uint64_t v) { return v & LIMIT_RING_MASK; }
+BASE_INLINE uint64_t limit_ring_used(limit_ring g, uint64_t v)
+{
+    return limit_min_u64(limit_ring_count(v), g.size);
+}
 
 CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, limit_ring g,
                                     uint64_t v, uint64_t cost, limit_says *out);
@@ -22,8 +28,15 @@ CELLAR_PRIVATE void limit_ring_show(const limit_rule *r, const limit_at *at, lim
 /* Bucket lock held for the following; the word is BUSY meanwhile. */
 CELLAR_PRIVATE uint64_t limit_ring_push(const limit_at *at, limit_ring g, uint64_t v,
                                         uint64_t cost, uint64_t *stamp);
-CELLAR_PRIVATE uint64_t limit_ring_give(limit_ring g, uint64_t v, uint64_t units, uint64_t stamp);
-CELLAR_PRIVATE uint64_t limit_ring_refund(limit_ring g, uint64_t v, uint64_t cost);
+/* `window`: the longest anybody asks about, units. */
+CELLAR_PRIVATE uint64_t limit_ring_charge(uint64_t window, const limit_at *at, limit_ring g,
+                                          uint64_t v, uint64_t cost);
+CELLAR_PRIVATE uint64_t limit_ring_give(uint64_t window, const limit_at *at, limit_ring g,
+                                        uint64_t v, uint64_t units, uint64_t stamp);
+CELLAR_PRIVATE uint64_t limit_ring_refund(uint64_t window, const limit_at *at, limit_ring g,
+                                          uint64_t v, uint64_t cost);
+/* A ring out of a snapshot: `over` units were charged beyond it. */
+CELLAR_PRIVATE uint64_t limit_ring_add_over(limit_ring g, uint64_t v, uint64_t over);
 CELLAR_PRIVATE uint64_t limit_ring_newest(limit_ring g, uint64_t v); /* 0: none */
 CELLAR_PRIVATE void limit_ring_shift(limit_ring g, uint64_t v, uint64_t shift);
 

@@ -505,34 +505,26 @@ BASE_ALWAYS_INLINE cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk
 }
 
 /* The handle's record when the handle owns it: frozen. Else NULL, and *err says why, counted. The
- * word is compared before it is frozen: the record may be anybody's by now. */
+ * word is compared before it is frozen: the record may be anybody's by now. What was frozen in vain
+ * is thawed: a copy of the handle was faster, and perhaps the next owner, too. */
 static bool lock_owned(lock_stripe *s, lock_record *r, const cellar_lock *lk, bool count,
                        cellar_err *err) SYNC_HOLDS(LOCK)
 {
     uint64_t word = base_load_acq(&r->word);
     bool ours = (word | LOCK_FROZEN) == lock_word(lk->fence, LOCK_BITS);
     if (ours) {
+        BASE_POINT("lock.owned");
         word = lock_freeze(r);
         ours = word == lock_word(lk->fence, LOCK_BITS);
-        BASE_ASSERT(ours || (word & LOCK_HELD) == 0); /* only its owner can have been faster */
-    }
-    if (ours && ((base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) == 0 ||
-                 base_load_rlx(&r->owner) == base_thread_id())) {
-        return true;
+        const bool may = ours && ((base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) == 0 ||
+                                  base_load_rlx(&r->owner) == base_thread_id());
+        if (may) { return true; }
+        if (r->first == NULL) { base_store_rel(&r->word, word & ~LOCK_FROZEN); }
     }
     const bool gone = !ours && (lk->fence < lock_fence(word) || lk->fence <= s->floor);
     *err = gone ? CELLAR_E_LOST : CELLAR_E_NOT_OWNER;
     if (count) { s->count[gone ? STATS_LOCK_LOST : STATS_LOCK_NOT_OWNER]++; }
     return false;
-}
-
-/* After lock_owned said no: what it may have frozen becomes what it was. */
-static void lock_thaw(lock_record *r, const cellar_lock *lk)
-{
-    const uint64_t word = base_load_rlx(&r->word);
-    if (lock_fence(word) == lk->fence && r->first == NULL && r->hh.tbl != NULL) {
-        base_store_rel(&r->word, word & ~LOCK_FROZEN);
-    }
 }
 
 /* ---- release ---- */
@@ -544,7 +536,6 @@ BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *
     cellar_err err = CELLAR_OK;
     sync_take(LOCK, &s->lock);
     if (!lock_owned(s, r, lk, true, &err)) {
-        lock_thaw(r, lk);
         lock_leave(t, s, &a);
         return err;
     }
@@ -599,7 +590,6 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
     lock_after a = { .chunk = NULL };
     sync_take(LOCK, &s->lock);
     if (!lock_owned(s, r, lk, true, &err)) {
-        lock_thaw(r, lk);
         lock_leave(t, s, &a);
         return err;
     }

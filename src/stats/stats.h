@@ -65,6 +65,7 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Stores that named no known TTL class.") \
     X(CLEAR, "cellar_clears_total", "", "", ONE, "Calls of cellar_clear.") \
     X(BUMP, "cellar_bumps_total", "", "", ONE, "Calls of cellar_bump and cellar_bump_to.") \
+    X(GLOB_DELETE, "cellar_pattern_deletes_total", "", "", ONE, "Calls of cellar_delete_match.") \
     X(BLOOM_REJECT, "cellar_bloom_rejects_total", "", "", ONE, \
       "Look-ups of keys a Bloom filter knew to be absent.") \
     X(BLOOM_AUDIT, "cellar_bloom_audits_total", "", "", ONE, \
@@ -112,6 +113,9 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Calls that met a fixed limit.") \
     X(LIMIT_DEPTH, "cellar_limit_reached_total", "limit", "load_depth", ONE, \
       "Calls that met a fixed limit.") \
+    X(TAG_DELETE, "cellar_tag_invalidations_total", "", "", ONE, "Calls of cellar_delete_tag.") \
+    X(TAG_FOLD, "cellar_tag_folds_total", "", "", ONE, \
+      "Times invalidated tags were forgotten, and older tagged entries with them.") \
     X(BREAKER_OPENED, "cellar_breaker_opens_total", "", "", ONE, \
       "Times a circuit breaker opened.") \
     X(BREAKER_REJECT, "cellar_breaker_rejects_total", "", "", ONE, \
@@ -183,7 +187,12 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Entries on disk the index had no room for.") \
     X(L2_OFF, "cellar_l2_off", gauge, ONE, \
       "1 while the disk tier is off because the disk fails; 2: until the next open.") \
-    X(L2_OFFS, "cellar_l2_offs_total", counter, ONE, "Times the disk tier was switched off.")
+    X(L2_OFFS, "cellar_l2_offs_total", counter, ONE, "Times the disk tier was switched off.") \
+    X(L2_CLOSINGS, "cellar_l2_closings_total", counter, ONE, \
+      "Times it was emptied because the disk did not answer a delete in time.") \
+    X(L2_STALLED, "cellar_l2_stalled_total", counter, ONE, \
+      "Entries not written because the disk was silent.") \
+    X(L2_WAITS, "cellar_l2_waits_total", counter, ONE, "Times a delete waited for the disk.")
 
 /* Figures of a table of keyed locks, which belongs to no store; src/lock keeps them: id, family,
  * label name and value ("" for none), kind, unit, help. */

@@ -10,16 +10,16 @@
  *                        ref}
  *                writer: window {odd; count; unlink the flight; change} ; clear: next generation
  * THREADS    Getter x NG (the second one times out when it likes), Writer: OPS times set or del,
- *            and by switch CLEAR, HARD (one flight may become late), JOB (a queued refresh), L2
- *            (an old record on disk, its tombstone after the window).
+ *            and by switch CLEAR, GLOB (keys deleted by pattern), HARD (one flight may become
+ *            late), JOB (a queued refresh), L2 (an old record on disk, its tombstone after the window).
  * SHOWN      no getter that began after a change returned gets what was loaded before it; no more
  *            loads than generations; no record is used after it is free, none is left; everybody
  *            ends (LIVE: also under weak fairness).
  * MUTANTS    as in the code: LOST_WAKE NO_DETACH TIMEOUT_FREE NO_WAKE CLEAR_ANY NO_SECOND_PROBE
  *            UNLINK_BEFORE_WINDOW COUNT_BEFORE_WINDOW LATE_STORE WAKE_AFTER_UNREF
- *            NO_UNLINK_ON_FAIL TAKEOVER_NO_PROBE PLAIN_UNREF; and in the model only: NO_PENDING
- *            (the disk is read although a change is on its way into it), NO_VGEN_TEST (a change of a generation
- *            that has ended is not begun anew).
+ *            NO_UNLINK_ON_FAIL TAKEOVER_NO_PROBE PLAIN_UNREF GLOB_L1_FIRST; and in the model
+ *            only: NO_PENDING (the disk is read although a change is on its way into it),
+ *            NO_VGEN_TEST (a change of a generation that has ended is not begun anew).
  * LIMITS     sequentially consistent: the fence after count is not shown here. */
 #define AT(step)
 #ifndef NG
@@ -56,7 +56,12 @@ byte disk = 1, pending;
 #else
 #define N_JOB 0
 #endif
-#define ALL (NG + 1 + N_CLEAR + N_JOB)
+#ifdef GLOB
+#define N_GLOB 1
+#else
+#define N_GLOB 0
+#endif
+#define ALL (NG + 1 + N_CLEAR + N_JOB + N_GLOB)
 
 inline record(x, p) {
     x = 1; do :: x < RECORDS && used[x] -> x++ :: else -> break od;
@@ -283,6 +288,34 @@ proctype clear() {
     ended++
 }
 #endif
+#ifdef GLOB
+inline sweep() { /* a flight of the key is detached under the lock, in no window */
+    atomic { !lock[0]; d_step {
+        if :: table[0] != 0 -> attached[table[0]] = false; table[0] = 0; count[0]--; generations++
+           :: else fi } }
+}
+inline walk() { /* what is there goes as by a delete; what is not is no change */
+    AT(flight.glob)
+    if
+    :: atomic { !odd[0] && entry[0] != 0 -> odd[0] = true };
+        if :: count[0] != 0 -> sweep() :: else fi;
+        d_step { generations++; entry[0] = 0 };
+        odd[0] = false
+    :: atomic { !odd[0] && entry[0] == 0 -> skip }
+    fi
+}
+proctype glob() {
+    byte mine;
+    d_step { source++; mine = source };
+#ifdef GLOB_L1_FIRST
+    walk(); sweep();
+#else
+    sweep(); walk();
+#endif
+    d_step { if :: certain < mine -> certain = mine :: else fi; mine = 0 };
+    ended++
+}
+#endif
 #ifdef HARD
 proctype clock() { if :: atomic { table[0] != 0 -> late[table[0]] = true } :: skip fi }
 #endif
@@ -323,6 +356,9 @@ init {
         run writer();
 #ifdef CLEAR
         run clear();
+#endif
+#ifdef GLOB
+        run glob();
 #endif
 #ifdef HARD
         run clock();

@@ -144,6 +144,7 @@ q ok   flight OPS=1
 c ok   flight
 c ok   flight HARD OPS=1
 c ok   flight L2 OPS=1
+c ok   flight GLOB OPS=1
 f ok   flight HARD
 f ok   flight L2
 f ok   flight JOB OPS=1
@@ -163,6 +164,7 @@ q fail flight NO_UNLINK_ON_FAIL
 c fail flight CLEAR_ANY NG=3 OPS=1
 c fail flight TAKEOVER_NO_PROBE JOB OPS=1
 c fail flight PLAIN_UNREF NG=3 OPS=1
+c fail flight GLOB_L1_FIRST GLOB OPS=1
 c fail flight NO_PENDING L2
 c fail flight NO_VGEN_TEST CLEAR OPS=1
 q ok   limit_cas CHECKS=1

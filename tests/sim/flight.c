@@ -26,7 +26,10 @@ static struct sky {
     unsigned fail_in, leave_in, stall_in; /* one in so many loads; 0: never */
     cellar_load_opts o;
     uint32_t told;             /* waiters of leases called */
+    bool tagged;               /* what is loaded and set carries a tag */
 } sky;
+
+static const cellar_bytes sky_tag = { "red", 3 };
 
 static void sky_open(void)
 {
@@ -76,6 +79,7 @@ static cellar_err sky_load(cellar_load *ld, const void *key, size_t key_len, voi
     if (sky_one_in(sky.stall_in)) { base_sim_advance_ms(150); }
     BASE_POINT("sky.loaded");
     if (sky_one_in(sky.fail_in)) { return CELLAR_E_IO; }
+    if (sky.tagged) { BASE_SIM_CHECK(cellar_load_tags(ld, &sky_tag, 1) == CELLAR_OK); }
     return cellar_load_value(ld, &seen, sizeof seen);
 }
 
@@ -446,3 +450,76 @@ static void flight_many_run(void)
 }
 const base_sim_scenario sim_flight_many = { "flight_many", "bulk loads that lead each other's keys",
                                     flight_many_run, 0 };
+
+/* ---- invalidations of many keys at once ---- */
+
+static void sky_untag(void)
+{
+    const uint64_t value = ++sky.db;
+    BASE_POINT("sky.source");
+    BASE_SIM_CHECK(cellar_delete_tag(sky.c, "red", 3, CELLAR_TAG_HARD) == CELLAR_OK);
+    sky_made_sure(value);
+}
+
+static void sky_unmatch(void)
+{
+    const uint64_t value = ++sky.db;
+    BASE_POINT("sky.source");
+    BASE_SIM_CHECK(cellar_delete_match(sky.c, "k*", 2, NULL) == CELLAR_OK);
+    sky_made_sure(value);
+}
+
+static void sky_set_tagged(void)
+{
+    const uint64_t value = ++sky.db;
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.tags = &sky_tag;
+    o.tag_count = 1;
+    BASE_POINT("sky.source");
+    BASE_SIM_CHECK(cellar_set(sky.c, "k", 1, &value, sizeof value, &o) == CELLAR_OK);
+    sky_made_sure(value);
+}
+
+static void sky_untagger(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 1 + base_sim_below(2); n > 0; n--) {
+        sky.changes++;
+        switch (base_sim_below(4)) {
+        case 0: sky_set_tagged(); break;
+        case 1: sky_del(); break;
+        default: sky_untag(); break;
+        }
+    }
+}
+
+static void sky_unmatcher(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 1 + base_sim_below(2); n > 0; n--) {
+        sky.changes++;
+        if (base_sim_below(8) == 0) { sky_set_after(); } else { sky_unmatch(); }
+    }
+}
+
+static void flight_swept(void (*changer)(void *), bool tagged)
+{
+    sky_open();
+    sky.tagged = tagged;
+    base_sim_spawn("reader1", sky_reader, NULL);
+    base_sim_spawn("reader2", sky_reader, NULL);
+    if (base_sim_below(2) == 0) { base_sim_spawn("reader3", sky_reader, NULL); }
+    base_sim_spawn("changer", changer, NULL);
+    base_sim_no_rescue();
+    base_sim_join_all();
+    BASE_SIM_CHECK(sky.answered == sky.asked);
+    sky_close();
+}
+
+static void flight_tag_run(void) { flight_swept(sky_untagger, true); }
+const base_sim_scenario sim_flight_tag = { "flight_tag", "a tag ends while its entries are loaded",
+                                    flight_tag_run, 0 };
+
+static void flight_glob_run(void) { flight_swept(sky_unmatcher, false); }
+const base_sim_scenario sim_flight_glob = { "flight_glob", "keys are deleted by pattern meanwhile",
+                                    flight_glob_run, 0 };

@@ -43,13 +43,15 @@ static uint64_t rl_clock(void *ctx)
     return base_load_acq(&rl.now_ns);
 }
 
+static uint8_t rl_layout; /* of keys over buckets: part of the secret */
+
 static void rl_key(uint32_t key, char *out) { snprintf(out, 8, "key%u", key); }
 
 /* buckets: of the only region; 0: as many as the limiter has. */
-static void rl_open(const cellar_rl_rule *rules, uint32_t count, uint32_t buckets,
-                    uint32_t overflow)
+static void rl_open_at(const cellar_rl_rule *rules, uint32_t count, uint32_t buckets,
+                       uint32_t overflow, cellar_rl_clock_fn wall_ms)
 {
-    static const uint8_t secret[32] = { 1 };
+    const uint8_t secret[32] = { 1, rl_layout };
     memset(&rl, 0, sizeof rl);
     base_store_rel(&rl.now_ns, UINT64_C(5000000000));
     cellar_rl_config c = CELLAR_RL_CONFIG_INIT;
@@ -58,6 +60,7 @@ static void rl_open(const cellar_rl_rule *rules, uint32_t count, uint32_t bucket
     c.max_plans = 2;
     c.max_permits = 16;
     c.clock = rl_clock;
+    c.wall_ms = wall_ms;
     c.secret = secret;
     c.overflow = overflow;
     BASE_SIM_CHECK(cellar_rl_open(&c, rules, count, &rl.l) == CELLAR_OK);
@@ -66,6 +69,12 @@ static void rl_open(const cellar_rl_rule *rules, uint32_t count, uint32_t bucket
     rl.l->regions = 1;
     rl.l->region_buckets = buckets;
     base_store_rel(&rl.l->state, (uint64_t)1);
+}
+
+static void rl_open(const cellar_rl_rule *rules, uint32_t count, uint32_t buckets,
+                    uint32_t overflow)
+{
+    rl_open_at(rules, count, buckets, overflow, NULL);
 }
 
 static void rl_note(uint32_t key, uint32_t start, const cellar_rl_result *r)
@@ -141,6 +150,18 @@ static void rl_check_bound(uint32_t a, uint32_t b)
     }
 }
 
+/* Was the key reset between the two, for certain? Then `a` owes nothing any more. */
+static bool rl_forgiven(const rl_event *a, const rl_event *d)
+{
+    for (uint32_t i = 0; i < rl.resets; i++) {
+        if (rl.reset[i].key == a->key && rl.reset[i].start > a->end &&
+            rl.reset[i].end < d->start) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The most the key can owe when the denial was decided: some admission found it idle, and all that
  * may have come after that one, and before the denial ended, are on top. */
 static void rl_check_needless(const rl_event *d)
@@ -149,10 +170,14 @@ static void rl_check_needless(const rl_event *d)
     for (uint32_t i = 0; i < rl.count; i++) {
         const rl_event *first = &rl.event[i];
         uint64_t n = 0;
-        if (first->key != d->key || !first->admitted || first->start >= d->end) { continue; }
+        if (first->key != d->key || !first->admitted || first->start >= d->end ||
+            rl_forgiven(first, d)) {
+            continue;
+        }
         for (uint32_t k = 0; k < rl.count; k++) {
             const rl_event *e = &rl.event[k];
-            n += e->key == d->key && e->admitted && e->start < d->end && e->end >= first->start;
+            n += e->key == d->key && e->admitted && e->start < d->end && e->end >= first->start &&
+                 !rl_forgiven(e, d);
         }
         const uint64_t tat = first->now_ns + n * rl.step_ns;
         if (tat > d->now_ns && tat - d->now_ns > debt) { debt = tat - d->now_ns; }
@@ -220,12 +245,13 @@ const base_sim_scenario sim_limit_swap = { "limit_swap",
 
 /* ---- moves: fourteen keys in four buckets, nobody may be lost ---- */
 
+static uint64_t rl_move_pass; /* long: keys die, and others are moved into their slots */
 static void rl_move_fiber(void *arg)
 {
     const uint32_t me = (uint32_t)(uintptr_t)arg;
     for (uint32_t i = 0; i < 10; i++) {
         rl_check(i % 2 == 0 ? me * 4 + (uint32_t)base_sim_below(4) : (uint32_t)base_sim_below(14));
-        if (base_sim_below(8) == 0) { rl_pass(1); }
+        if (base_sim_below(8) == 0) { rl_pass(rl_move_pass); }
     }
 }
 
@@ -233,7 +259,10 @@ static void rl_run_move(void)
 {
     const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
     base_sim_calm(true);
+    rl_move_pass = base_sim_below(2) == 0 ? 1 : RL_T_NS;
+    rl_layout = (uint8_t)base_sim_below(256);
     rl_open(&rule, 1, 4, CELLAR_RL_DENY_NEW);
+    rl_layout = 0;
     for (uint32_t k = 0; k < 9; k++) { rl_check(k); }
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_move_fiber, (void *)i); }
@@ -399,6 +428,117 @@ static void rl_run_wide_two(void)
 }
 const base_sim_scenario sim_limit_wide_two = { "limit_wide_two",
     "two rules, two keys, two slots: no denial without need", rl_run_wide_two, 0 };
+
+/* ---- wide slots move: fourteen keys in four buckets, words and rings go with them ---- */
+
+static void rl_run_wide_move(void)
+{
+    const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 2),
+                                      cellar_rl_sliding_log(64, RL_T_NS) }; /* it never denies */
+    base_sim_calm(true);
+    rl_move_pass = base_sim_below(2) == 0 ? 1 : RL_T_NS;
+    rl_layout = (uint8_t)base_sim_below(256);
+    rl_open(rules, 2, 4, CELLAR_RL_DENY_NEW);
+    rl_layout = 0;
+    for (uint32_t k = 0; k < 9; k++) { rl_check(k); }
+    base_sim_calm(false);
+    for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_move_fiber, (void *)i); }
+    rl_end();
+}
+const base_sim_scenario sim_limit_wide_move = { "limit_wide_move",
+    "wide slots move to their other bucket while they are charged", rl_run_wide_move, 0 };
+
+/* ---- a key loses its only slot and comes back to it while it is being denied ---- */
+
+static void rl_denied_fiber(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 12; i++) { rl_check(0); }
+}
+static void rl_back_fiber(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 6; i++) { /* the slot is the one's, the other's with all debt, the one's */
+        rl_reset(0);
+        for (int k = 0; k < 3; k++) { rl_check(1); }
+        rl_reset(1);
+        rl_check(0);
+    }
+}
+static void rl_run_wide_back(void)
+{
+    const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 3), cellar_rl_gcra(1, RL_T_NS, 3) };
+    base_sim_calm(true);
+    rl_open(rules, 2, 1, CELLAR_RL_DENY_NEW);
+    rl_fill(3);
+    base_sim_calm(false);
+    base_sim_spawn("other", rl_back_fiber, NULL);
+    for (int i = 0; i < 2; i++) { base_sim_spawn("caller", rl_denied_fiber, NULL); }
+    rl_end();
+}
+const base_sim_scenario sim_limit_wide_back = { "limit_wide_back",
+    "a stranger's words deny nobody else", rl_run_wide_back, 0 };
+
+/* ---- calendars: a minute admits its limit, whoever tells it and however late ---- */
+
+enum { RL_MINUTE_LIMIT = 2 };
+static const uint64_t rl_wall_0 = UINT64_C(1767225600000); /* a full minute */
+
+static uint64_t rl_wall(void *ctx)
+{
+    return rl_wall_0 + (rl_clock(ctx) - UINT64_C(5000000000)) / 1000000;
+}
+static uint64_t rl_minute(void) { return (rl_wall(NULL) - rl_wall_0) / 60000; }
+
+static struct { uint32_t key; uint64_t from, to; bool admitted; } rl_day[RL_EVENTS];
+
+static void rl_calendar_fiber(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 12; i++) {
+        char name[8];
+        if (base_sim_below(3) == 0) {
+            rl_pass((1 + base_sim_below(30)) * CELLAR_RL_SECOND);
+            continue;
+        }
+        const uint32_t key = (uint32_t)base_sim_below(5), n = rl.count++;
+        BASE_SIM_CHECK(n < RL_EVENTS);
+        rl_key(key, name);
+        rl_day[n].key = key;
+        rl_day[n].admitted = false;
+        rl_day[n].from = rl_minute();
+        const cellar_err e = cellar_rl_check(rl.l, name, strlen(name), 1, NULL);
+        rl_day[n].to = rl_minute();
+        BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
+        rl_day[n].admitted = e == CELLAR_OK;
+        base_sim_note("key%u in minutes %u to %u: %s", key, (unsigned)rl_day[n].from,
+                      (unsigned)rl_day[n].to, e == CELLAR_OK ? "yes" : "no");
+    }
+}
+static void rl_run_calendar(void)
+{
+    const cellar_rl_rule rule = cellar_rl_fixed(RL_MINUTE_LIMIT, CELLAR_RL_PER_MINUTE);
+    base_sim_calm(true);
+    rl_open_at(&rule, 1, 1, CELLAR_RL_DENY_NEW, rl_wall);
+    base_sim_calm(false);
+    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_calendar_fiber, (void *)i); }
+    base_sim_join_all();
+    base_sim_calm(true);
+    for (uint32_t a = 0; a < rl.count; a++) {
+        uint64_t n = 0;
+        for (uint32_t b = 0; b < rl.count; b++) { /* those that lie in a's minute for certain */
+            n += rl_day[b].admitted && rl_day[b].key == rl_day[a].key &&
+                 rl_day[b].from == rl_day[a].from && rl_day[b].to == rl_day[a].from;
+        }
+        if (n > RL_MINUTE_LIMIT) {
+            base_sim_fail("key%u: %u in minute %u", rl_day[a].key, (unsigned)n,
+                          (unsigned)rl_day[a].from);
+        }
+    }
+    cellar_rl_close(rl.l);
+}
+const base_sim_scenario sim_limit_calendar = { "limit_calendar",
+    "a minute admits its limit, however late it is told", rl_run_calendar, 0 };
 
 /* A log alone: each denial has N stamps of its window behind it. */
 static void rl_log_fiber(void *arg)

@@ -308,3 +308,48 @@ static void lock_records_run(void)
 
 const base_sim_scenario sim_lock_records = { "lock_records", "records change keys under takers",
                                              lock_records_run, 0 };
+
+/* ---- lock_copies: copies of one handle in several hands, while others wait for the key ---- */
+
+static struct { cellar_lock lk; uint32_t given; } shared_lock;
+
+static void lock_copy(void *arg)
+{
+    (void)arg;
+    cellar_lock mine = shared_lock.lk;
+    const uint64_t fence = mine.fence;
+    for (int i = 0; i < 2; i++) {
+        cellar_err err;
+        if (base_sim_below(3) == 0) {
+            err = cellar_lock_extend(locks.t, &mine, INT64_MAX);
+            BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_LOST || err == CELLAR_E_NOT_OWNER);
+            continue;
+        }
+        if (locks.key[0].owner == fence) { locks.key[0].owner = 0; }
+        err = cellar_lock_release(locks.t, &mine);
+        base_sim_note("copy gives: %d", (int)err);
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_LOST || err == CELLAR_E_NOT_OWNER);
+        shared_lock.given += err == CELLAR_OK;
+        if (err == CELLAR_OK) { return; }
+    }
+}
+
+static void lock_copies_run(void)
+{
+    static const uint32_t keys = 1;
+    memset(&shared_lock, 0, sizeof shared_lock);
+    lock_open(0, base_sim_below(4) == 0);
+    BASE_SIM_CHECK(lock_take(0, 0, INT64_MAX, 0, &shared_lock.lk) == CELLAR_OK);
+    for (int i = 0; i < 3; i++) { base_sim_spawn("copy", lock_copy, NULL); }
+    base_sim_spawn("owner", lock_owner, (void *)(uintptr_t)&keys);
+    lock_copy(NULL);
+    cellar_lock last = shared_lock.lk; /* all may have extended only */
+    if (locks.key[0].owner == last.fence) { locks.key[0].owner = 0; }
+    shared_lock.given += cellar_lock_release(locks.t, &last) == CELLAR_OK;
+    base_sim_join_all();
+    BASE_SIM_CHECK(shared_lock.given == 1);
+    lock_shut();
+}
+
+const base_sim_scenario sim_lock_copies = { "lock_copies", "of many copies one gives the lock back",
+                                            lock_copies_run, 0 };

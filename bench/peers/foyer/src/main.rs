@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+//
+// Driver for foyer's cache in memory.
+#[path = "../../lib/driver.rs"]
+mod driver;
+use driver::{Cfg, Key, Peer, Value};
+use foyer::{Cache, CacheBuilder};
+
+struct Foyer(Cache<Key, Value>, bool);
+
+impl Peer for Foyer {
+    const NAME: &'static str = "foyer";
+    const VERSION: &'static str = "0.22.6";
+    const CAPS: &'static str = "entries bytes";
+    fn open(cfg: &Cfg) -> Self {
+        let bytes = cfg.bytes != 0;
+        let room = if bytes { cfg.bytes } else { cfg.room() };
+        Foyer(CacheBuilder::new(room as usize)
+            .with_weighter(move |_: &Key, v: &Value| if bytes { 16 + v.len() } else { 1 })
+            .build(), bytes)
+    }
+    fn get(&self, key: &Key) -> Option<Value> { self.0.get(key).map(|e| e.value().clone()) }
+    fn set(&self, key: Key, value: Value) -> bool { self.0.insert(key, value); true }
+    fn count(&self) -> u64 { if self.1 { 0 } else { self.0.usage() as u64 } }
+    fn accounted(&self) -> u64 { if self.1 { self.0.usage() as u64 } else { 0 } }
+}
+
+fn main() { driver::run::<Foyer>() }

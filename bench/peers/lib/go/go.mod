@@ -1,0 +1,3 @@
+module cellar/driver
+
+go 1.24

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * match: deleting by pattern, without stopping anybody.
+ *
+ * WALK       pattern without wildcards -> a plain delete. Else: what lies below hears of it ->
+ *            loads of matching keys are detached, shard by shard -> L1 is walked, some buckets a
+ *            step: copied out, matched with no lock held, removed as by a delete of the key
+ * INVARIANTS loads are detached BEFORE the walk: one that was not there to be detached began after
+ *            the call did, and one that was stores nothing (its window asks). The other way round
+ *            a load could store into a part already walked. What is there from before the call
+ *            until the walk comes by is removed; stale values and remembered errors go, too.
+ * LOCKING    none held while matching. A view that is cleared meanwhile has nothing left to walk.
+ * LIMITS     what is set during the call may be removed or stay.
+ * NOT HERE   keys that are only on disk: a tier that knows no patterns refuses the call. */
+#include "cache/cache_int.h"
+
+#include "base/glob.h"
+#include "guard/flight.h"
+
+#define CACHE_MATCH_BUCKETS 16u
+
+typedef struct cache_match {
+    cellar *view;
+    const char *pattern;
+    size_t pattern_len;
+    uint32_t owner;
+    uint32_t by;          /* cache_why_act */
+    uint64_t removed;
+} cache_match;
+
+static bool cache_match_key(void *ctx, const void *key, size_t key_len)
+{
+    const cache_match *m = ctx;
+    return base_glob_match(m->pattern, m->pattern_len, key, key_len);
+}
+
+static bool cache_match_one(void *ctx, const l1_seen *e)
+{
+    cache_match *m = ctx;
+    if (cache_is_closed(m->view) || base_load_acq(&m->view->vgen) != m->owner) { return false; }
+    if (!cache_match_key(m, e->key, e->key_len)) { return true; }
+    l1_key k;
+    cache_key(m->view, &k, e->key, e->key_len);
+    if (k.owner != m->owner) { return false; } /* cleared: it died of that */
+    if (cache_del_matched(m->view, &k, m->by) == CELLAR_OK) { m->removed++; }
+    return true;
+}
+
+static cellar_err cache_match_walk(cache_match *m)
+{
+    uint64_t cursor = 0;
+    cellar_err err = CELLAR_OK;
+    do {
+        BASE_POINT("flight.glob");
+        err = l1_scan_stored(m->view->l1, &cursor, CACHE_MATCH_BUCKETS, m->owner, cache_match_one,
+                             m);
+    } while (err == CELLAR_OK && cursor != 0 && !cache_is_closed(m->view) &&
+             base_load_acq(&m->view->vgen) == m->owner);
+    return err;
+}
+
+static void cache_match_loads(cache_match *m)
+{
+    flight_table *t = base_load_sc(&m->view->store->flights);
+    BASE_POINT("flight.glob");
+    if (t != NULL) { flight_overtake_match(t, m->owner, cache_match_key, m); }
+}
+
+static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, uint64_t *removed)
+{
+    cache_store *s = c->store;
+    cache_match m = { c, pattern, len, base_load_acq(&c->vgen), 0, 0 };
+    if (s->tier != NULL && !c->no_disk &&
+        (s->tier->glob == NULL || !s->tier->glob(s->tier->ctx, c->id, m.owner, pattern, len))) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_delete_match: keys of this view may lie on a disk that knows no "
+                          "patterns");
+    }
+    m.by = cache_why_act(c, CELLAR_CAUSE_GLOB, 0, pattern, len);
+    cellar_err err = CELLAR_OK;
+    if (BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
+    cache_match_loads(&m);
+    if (!BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
+    *removed = m.removed;
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_delete_match: no memory"); }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t pattern_len,
+                                          uint64_t *removed)
+{
+    uint64_t count = 0;
+    bool literal;
+    if (removed != NULL) { *removed = 0; }
+    if (c == NULL || pattern == NULL || pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX) {
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_delete_match: a pattern has 1 to 1,024 bytes");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */
+    cellar_err err = CELLAR_OK;
+    (void)base_glob_prefix(pattern, pattern_len, &literal);
+    if (literal) {
+        l1_key k;
+        cache_key(c, &k, pattern, pattern_len);
+        const uint32_t by = cache_why_act(c, CELLAR_CAUSE_GLOB, 0, pattern, pattern_len);
+        if (cache_del_matched(c, &k, by) == CELLAR_OK) { count = 1; }
+    } else {
+        err = cache_match_all(c, pattern, pattern_len, &count);
+    }
+    stats_add(cache_mine(c), STATS_GLOB_DELETE, 1);
+    if (removed != NULL) { *removed = count; }
+    cache_view_release(c);
+    return err;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tag: ending all entries that carry a tag, whatever their number: only invalidated tags are known.
+ *
+ * PICTURE    entry {born, fingerprints}        table: fingerprint -> {hard epoch, soft epoch}
+ *            delete_tag: e = epoch + 1 -> record(fp) = e -> epoch = e
+ *            read: born >= epoch: valid (one compare). Else: born < floor, or hard > born: dead;
+ *            soft > born: stale
+ *            full: the eighth with the oldest epochs goes, floor = the newest of them
+ * INVARIANTS born is the epoch at which a set was called or a load began, so what was computed
+ *            before an invalidation and stored after it is dead already. The record stands before
+ *            the epoch does: a write that takes born = e, or a reader that sees epoch e, finds it.
+ *            A record that is dropped has its epoch below the floor: all older entries are dead.
+ * LOCKING    TAG for writers. Readers take none, also inside L1's windows: a table that grows is
+ *            published whole and the old one kept until the store closes; a fold moves records in
+ *            place while `turn` is odd, and who looks then says "dead": a miss is always allowed.
+ * LIMITS     memory / 4,096 records, 64 to 65,536, the table at most half full; no memory for it:
+ *            the floor alone, that is all tagged entries end (coarser, never wrong), counted as a
+ *            fold.
+ * TRIED      two records a bucket of 64 bytes: full buckets would fold long before the table is.
+ * NOT HERE   names of tags: two with one fingerprint share their fate, which can only cost a miss.
+ *            Records are not dropped when their last entry has expired: nobody knows when. */
+#include "cache/cache_int.h"
+
+#define CACHE_TAG_LEAST 128u /* slots of the first table */
+
+typedef struct cache_tag_slot {
+    _Atomic uint64_t fp;   /* 0: empty; release after the epochs */
+    _Atomic uint64_t hard, soft;
+} cache_tag_slot;
+
+struct cache_tags {
+    struct cache_tags *older; /* freed with the store */
+    uint32_t mask, used;      /* slots - 1, records; used: TAG */
+    size_t bytes;
+    cache_tag_slot slot[];
+};
+
+static uint64_t cache_tag_print(uint64_t fp) { return fp != 0 ? fp : 1; }
+
+/* Its slot, or the empty one where it would be; the table is never full. */
+static cache_tag_slot *cache_tag_slot_of(cache_tags *t, uint64_t fp)
+{
+    for (uint64_t i = base_mix64(fp);; i++) {
+        cache_tag_slot *s = &t->slot[i & t->mask];
+        const uint64_t there = base_load_acq(&s->fp);
+        if (there == fp || there == 0) { return s; }
+    }
+}
+
+/* ---- reading ---- */
+
+/* 0 valid, 1 stale, 2 dead. fps may be torn: then the caller looks again anyway. */
+static int cache_tags_look(cache_tags *t, uint64_t born, const uint64_t *fps, uint32_t count)
+{
+    int verdict = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const cache_tag_slot *s = cache_tag_slot_of(t, cache_tag_print(fps[i]));
+        if (base_load_acq(&s->fp) == 0) { continue; }
+        if (base_load_acq(&s->hard) > born) { return 2; }
+        if (base_load_acq(&s->soft) > born) { verdict = 1; }
+    }
+    return verdict;
+}
+
+CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
+{
+    const cache_store *s = ctx;
+    if (BASE_LIKELY(born >= base_load_acq(&s->tag_epoch))) { return 0; }
+    const uint32_t turn = base_load_acq(&s->tag_turn);
+    if (born < base_load_acq(&s->tag_floor) || (turn & 1u) != 0) { return 2; }
+    cache_tags *t = base_load_acq(&s->tags);
+    if (t == NULL) { return 0; }
+    uint64_t own[CELLAR_TAGS_MAX];
+    count = BASE_MIN(count, CELLAR_TAGS_MAX);
+    memcpy(own, fps, count * sizeof own[0]);
+    const int verdict = cache_tags_look(t, born, own, count);
+    base_fence_acq();
+    return base_load_rlx(&s->tag_turn) == turn ? verdict : 2;
+}
+
+/* ---- writing ---- */
+
+static uint64_t cache_tag_last(const cache_tag_slot *s)
+{
+    return BASE_MAX(base_load_rlx(&s->hard), base_load_rlx(&s->soft));
+}
+
+static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t soft)
+    SYNC_HOLDS(TAG);
+static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    cache_tag_slot *s = cache_tag_slot_of(t, fp);
+    if (base_load_rlx(&s->fp) == 0) { t->used++; }
+    base_store_rel(&s->hard, BASE_MAX(hard, base_load_rlx(&s->hard)));
+    base_store_rel(&s->soft, BASE_MAX(soft, base_load_rlx(&s->soft)));
+    base_store_rel(&s->fp, fp); /* acquire in cache_tag_slot_of */
+}
+
+/* Take a record out: those behind it that it had pushed away move up. */
+static void cache_tag_cut(cache_tags *t, uint32_t at) SYNC_HOLDS(TAG);
+static void cache_tag_cut(cache_tags *t, uint32_t at)
+{
+    t->used--;
+    for (uint32_t i = at;;) {
+        cache_tag_slot *hole = &t->slot[at];
+        i = (i + 1) & t->mask;
+        cache_tag_slot *s = &t->slot[i];
+        const uint64_t fp = base_load_rlx(&s->fp);
+        if (fp == 0) {
+            base_store_rlx(&hole->fp, (uint64_t)0);
+            base_store_rlx(&hole->hard, (uint64_t)0);
+            base_store_rlx(&hole->soft, (uint64_t)0);
+            return;
+        }
+        const uint32_t home = (uint32_t)base_mix64(fp) & t->mask;
+        if (((i - home) & t->mask) < ((i - at) & t->mask)) { continue; } /* home is past the hole */
+        base_store_rlx(&hole->fp, fp);
+        base_store_rlx(&hole->hard, base_load_rlx(&s->hard));
+        base_store_rlx(&hole->soft, base_load_rlx(&s->soft));
+        at = i;
+    }
+}
+
+/* The epoch below or at which an eighth of the records lie. */
+static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high) SYNC_HOLDS(TAG);
+static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high)
+{
+    while (low < high) {
+        const uint64_t mid = low + (high - low) / 2;
+        uint32_t count = 0;
+        for (uint32_t i = 0; i <= t->mask; i++) {
+            const cache_tag_slot *s = &t->slot[i];
+            if (base_load_rlx(&s->fp) != 0 && cache_tag_last(s) <= mid) { count++; }
+        }
+        if (count >= t->used / 8 + 1) { high = mid; } else { low = mid + 1; }
+    }
+    return low;
+}
+
+static void cache_tag_fold(cache_store *s, cache_tags *t) SYNC_HOLDS(TAG);
+static void cache_tag_fold(cache_store *s, cache_tags *t)
+{
+    const uint64_t was = base_load_rlx(&s->tag_floor);
+    const uint64_t floor = cache_tag_eighth(t, was, base_load_rlx(&s->tag_epoch));
+    (void)base_add_sc(&s->tag_turn, 1u); /* odd: readers answer "dead" */
+    base_fence_rel();
+    BASE_POINT("tag.fold");
+    base_store_rel(&s->tag_floor, BASE_MAX(floor, was));
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        while (base_load_rlx(&t->slot[i].fp) != 0 && cache_tag_last(&t->slot[i]) <= floor) {
+            cache_tag_cut(t, i);
+        }
+    }
+    (void)base_add_sc(&s->tag_turn, 1u);
+    stats_count(s->stats, STATS_TAG_FOLD, 1);
+}
+
+static uint32_t cache_tags_most(const cache_store *s)
+{
+    const uint64_t records = base_pow2_floor(base_load_rlx(&s->account.limit) / 4096);
+    return (uint32_t)base_clamp(records, 64, 65536) * 2;
+}
+
+/* A table twice as large as `t` (NULL: the first), or NULL: no memory, or no larger one. */
+static cache_tags *cache_tags_larger(cache_store *s, const cache_tags *t)
+{
+    const uint32_t slots = t != NULL ? (t->mask + 1) * 2 : CACHE_TAG_LEAST;
+    if (slots > cache_tags_most(s)) { return NULL; }
+    const size_t bytes = sizeof *t + slots * sizeof(cache_tag_slot);
+    cache_tags *made = base_alloc(&s->account, BASE_MOD_TAG, bytes, NULL);
+    if (made == NULL) { return NULL; }
+    made->mask = slots - 1;
+    made->bytes = bytes;
+    return made;
+}
+
+static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to) SYNC_HOLDS(TAG);
+static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to)
+{
+    for (uint32_t i = 0; from != NULL && i <= from->mask; i++) {
+        const cache_tag_slot *r = &from->slot[i];
+        const uint64_t fp = base_load_rlx(&r->fp);
+        if (fp != 0) { cache_tag_put(to, fp, base_load_rlx(&r->hard), base_load_rlx(&r->soft)); }
+    }
+    to->older = from;
+    base_store_rel(&s->tags, to); /* acquire in cache_tags_valid */
+}
+
+/* Room for one more record. False: not without a larger table, which may be given. */
+static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, bool last)
+    SYNC_HOLDS(TAG);
+static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, bool last)
+{
+    cache_tags *t = base_load_rlx(&s->tags);
+    if (t != NULL && base_load_rlx(&cache_tag_slot_of(t, fp)->fp) == fp) { return true; }
+    if (t != NULL && t->used < (t->mask + 1) / 2) { return true; }
+    if (*larger != NULL && (t == NULL || (*larger)->mask > t->mask)) {
+        cache_tags_move(s, t, *larger);
+        *larger = NULL;
+        return true;
+    }
+    if (!last) { return false; }
+    if (t != NULL) { cache_tag_fold(s, t); }
+    return true;
+}
+
+static void cache_tag_end(cache_store *s, uint64_t fp, bool soft) SYNC_HOLDS(TAG);
+static void cache_tag_end(cache_store *s, uint64_t fp, bool soft)
+{
+    cache_tags *t = base_load_rlx(&s->tags);
+    const uint64_t e = base_load_rlx(&s->tag_epoch) + 1;
+    if (t != NULL) {
+        BASE_POINT("tag.record");
+        cache_tag_put(t, fp, soft ? 0 : e, soft ? e : 0);
+    } else { /* no memory for a table: all that is older ends, soft or not */
+        base_store_rel(&s->tag_floor, e);
+        stats_count(s->stats, STATS_TAG_FOLD, 1);
+    }
+    BASE_POINT("tag.epoch");
+    base_store_sc(&s->tag_epoch, e); /* acquire in cache_tags_valid and where born is taken */
+}
+
+CELLAR_PRIVATE void cache_tag_floor(cellar *c)
+{
+    cache_store *s = c->store;
+    sync_take(TAG, &s->tag_lock);
+    const uint64_t epoch = base_load_rlx(&s->tag_epoch) + 1;
+    base_store_rel(&s->tag_floor, epoch); /* acquire in cache_tags_valid */
+    base_store_sc(&s->tag_epoch, epoch);
+    sync_drop(TAG, &s->tag_lock);
+}
+
+CELLAR_PRIVATE void cache_tags_close(cache_store *s)
+{
+    cache_tags *t = base_load_rlx(&s->tags);
+    base_store_rlx(&s->tags, (cache_tags *)NULL);
+    for (cache_tags *older; t != NULL; t = older) {
+        older = t->older;
+        base_free(&s->account, BASE_MOD_TAG, t, t->bytes);
+    }
+}
+
+CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_len, uint32_t mode)
+{
+    if (c == NULL || tag == NULL || tag_len == 0 || tag_len > CELLAR_TAG_MAX ||
+        mode > CELLAR_TAG_SOFT) {
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_delete_tag: a tag of 1 to 128 bytes and a mode are needed");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    const uint64_t name = base_hash(c->hash_key, CACHE_SALT_TAG, tag, tag_len);
+    const uint64_t fp = cache_tag_print(name);
+    cache_tags *larger = NULL;
+    sync_take(TAG, &s->tag_lock);
+    if (!cache_tag_room(s, fp, &larger, false)) {
+        const cache_tags *t = base_load_rlx(&s->tags); /* stays until the close */
+        sync_drop(TAG, &s->tag_lock);
+        larger = cache_tags_larger(s, t);
+        sync_take(TAG, &s->tag_lock);
+        (void)cache_tag_room(s, fp, &larger, true);
+    }
+    cache_tag_end(s, fp, mode == CELLAR_TAG_SOFT);
+    const uint64_t epoch = base_load_rlx(&s->tag_epoch);
+    sync_drop(TAG, &s->tag_lock);
+    if (larger != NULL) { base_free(&s->account, BASE_MOD_TAG, larger, larger->bytes); }
+    if (s->tier != NULL && s->tier->tag != NULL) { s->tier->tag(s->tier->ctx, name, epoch); }
+    stats_count(s->stats, STATS_TAG_DELETE, 1);
+    if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, tag, tag_len); }
+    return CELLAR_OK;
+}

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * quota: shares of the memory for some owners: at least so much, at most so much.
+ *
+ * PICTURE    number 1..L1_QUOTAS (cache gives one to a view) -> {share, sums of the store}
+ *            stripe x number -> two words {owner, bytes / 8}, {owner, entries}
+ *                 sums = their total, taken now and then; whole = all live bytes of a full store
+ *                 floor = whole x least share, ceiling = whole x greatest share
+ *            cursor: owner at or under its floor -> carried on; over its ceiling -> goes;
+ *            else the policy's choice. A set of an owner at its ceiling first drops entries of that
+ *            owner where they lie, each used one spared once.
+ * INVARIANTS a word counts the linked records of the owner it names, of no other: it begins at 0
+ *            for a new owner before anybody can store under that, and changes inside the window
+ *            that links or unlinks. What an owner of the past left is counted by nobody.
+ * MEMORY     words: compare-exchange beside each change of seg.live, a plain store by who changes
+ * ORDER      the owner; the new owner's number is published after it (release in cache_vgen_next,
+ *            acquire in cache_key). Sums, floors and ceilings are hints: relaxed, at most one
+ *            append a stripe and round old.
+ * IDLE       memory nobody of its owner needs is everybody's: floors only say who is spared. An
+ *            owner under its floor gets there with its own sets, because the others are over
+ *            theirs.
+ * LIMITS     L1_QUOTAS owners; least shares together 100 %. L1_QUOTA_KEEPS records a call are
+ *            carried on, then one is dropped all the same (counted): holds up to 98 % of a store.
+ *            L1_QUOTA_LOOKS records a set are looked at for one of an owner at its ceiling: it is
+ *            over by at most 1/128 of the store and what a round of appends brings.
+ * TRIED      looking for the next segment when the next record is wanted: the one just emptied was
+ *            free by then, the way began anew in the tail, and 17 % of sets found nothing.
+ *            moving what belongs to others out of the way until one's own comes up, 16 a call: a
+ *            ceiling of 1 % ended at 6 %, with 16 copies a set. Looking only costs 20 instructions
+ *            a record and holds 1 %.
+ * NOT HERE   which view has which number (cache/view.c), the cursor (evict.c). */
+#include <string.h>
+
+#include "l1/l1_int.h"
+
+#define L1_QUOTA_UNIT 3u /* granules are 8 bytes or more */
+
+typedef struct l1_quota_words { _Atomic uint64_t bytes, entries; } l1_quota_words;
+
+typedef struct l1_quota {
+    _Atomic uint32_t least_pct, most_pct; /* 0, 0: none; most 0: no ceiling */
+    _Atomic uint64_t bytes;               /* as last summed; hints, relaxed, like the next two */
+    _Atomic uint64_t floor, ceiling;      /* ceiling UINT64_MAX: none */
+    _Atomic uint64_t breached;
+} l1_quota;
+
+struct l1_quotas {
+    size_t block_bytes;
+    _Atomic uint32_t high; /* numbers in use are below it */
+    l1_quota of[L1_QUOTAS];
+    l1_quota_words word[]; /* stripe x L1_QUOTAS */
+};
+
+#define L1_QUOTA_WORD(owner, n) ((uint64_t)(owner) << 32 | (uint64_t)(n))
+
+static l1_quota_words *l1_quota_at(struct l1_quotas *q, uint32_t stripe, unsigned number)
+{
+    return &q->word[(size_t)stripe * L1_QUOTAS + number - 1];
+}
+
+/* Of this owner only; another's count is not touched. In a forked child what a lost thread had not
+ * yet counted may be missing: never below 0. */
+static void l1_quota_move(_Atomic uint64_t *word, uint32_t owner, int64_t by)
+{
+    for (;;) {
+        const uint64_t was = base_load_rlx(word);
+        if ((uint32_t)(was >> 32) != owner && !BASE_MUTANT("l1.share_any_owner")) { return; }
+        const int64_t n = (int64_t)(uint32_t)was + by;
+        const uint64_t now = n < 0 ? 0 : BASE_MIN((uint64_t)n, (uint64_t)UINT32_MAX);
+        BASE_POINT("l1.quota.moved");
+        if (base_cas_ar(word, was, L1_QUOTA_WORD(was >> 32, now))) { return; }
+    }
+}
+
+static unsigned l1_quota_of(const l1 *c, uint32_t owner)
+{
+    return c->hooks.quota_of != NULL ? c->hooks.quota_of(c->hooks.ctx, owner) : 0;
+}
+
+BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t owner,
+                                             int64_t bytes, int entries)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    const unsigned number = l1_quota_of(c, owner);
+    if (q == NULL || number == 0) { return; }
+    l1_quota_words *w = l1_quota_at(q, s->index_number, number);
+    const int64_t units = (BASE_MAX(bytes, -bytes) + 7) >> L1_QUOTA_UNIT;
+    l1_quota_move(&w->bytes, owner, bytes < 0 ? -units : units);
+    if (entries != 0) { l1_quota_move(&w->entries, owner, entries); }
+}
+
+/* ---- sums and shares ------------------------------------------------------------------------- */
+/* The live bytes that are divided: those there are when the store is full, before that those it
+ * should come to hold. */
+static uint64_t l1_quota_whole(const l1 *c)
+{
+    uint64_t bytes = 0, entries = 0;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        for (unsigned q = 0; q < 2; q++) {
+            const uint64_t live = base_load_rlx(&c->stripe[i].queue[q].live);
+            bytes += L1_LIVE_BYTES(live);
+            entries += L1_LIVE_COUNT(live);
+        }
+    }
+    const uint64_t max = base_load_rlx(&c->max_entries);
+    if (base_load_rlx(&c->low) != 0) { return bytes; }
+    if (max != 0) { return entries < max && entries != 0 ? bytes / entries * max : bytes; }
+    const base_account *a = c->account;
+    const uint64_t log = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
+                         base_load_rlx(&a->by_module[BASE_MOD_BIG]);
+    const uint64_t used = base_load_rlx(&a->used), limit = base_load_rlx(&a->limit);
+    const uint64_t others = used > log ? used - log : 0;
+    return BASE_MAX(bytes, limit > others ? (limit - others) / 8 * 7 : 0);
+}
+
+static uint64_t l1_quota_total(struct l1_quotas *q, uint32_t stripes, unsigned number, bool entries)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < stripes; i++) {
+        const l1_quota_words *w = l1_quota_at(q, i, number);
+        sum += (uint32_t)base_load_rlx(entries ? &w->entries : &w->bytes);
+    }
+    return entries ? sum : sum << L1_QUOTA_UNIT;
+}
+
+static void l1_quota_sum(l1 *c, struct l1_quotas *q)
+{
+    const uint64_t whole = l1_quota_whole(c);
+    const uint32_t high = base_load_acq(&q->high);
+    for (unsigned n = 1; n <= high; n++) {
+        l1_quota *o = &q->of[n - 1];
+        const uint32_t least = base_load_rlx(&o->least_pct), most = base_load_rlx(&o->most_pct);
+        base_store_rlx(&o->bytes, l1_quota_total(q, c->stripe_count, n, false));
+        base_store_rlx(&o->floor, whole / 100 * least);
+        base_store_rlx(&o->ceiling, most != 0 ? whole / 100 * most : UINT64_MAX);
+    }
+}
+
+/* Once in as many looks as there are stripes: a line or two a set. */
+static void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q) SYNC_HOLDS(L1_STRIPE);
+static void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q)
+{
+    if (++s->quota_due < c->stripe_count) { return; }
+    s->quota_due = 0;
+    l1_quota_sum(c, q);
+}
+
+/* ---- the cursor ------------------------------------------------------------------------------ */
+BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t owner,
+                                               uint64_t weight, l1_freed *f)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    const unsigned number = l1_quota_of(c, owner);
+    if (number == 0) { return L1_SAY_NOTHING; }
+    l1_quota_look(c, s, q);
+    l1_quota *o = &q->of[number - 1];
+    const uint64_t bytes = base_load_rlx(&o->bytes), floor = base_load_rlx(&o->floor);
+    if (floor != 0 && bytes < floor + weight) {
+        if (f->spared < L1_QUOTA_KEEPS) {
+            f->spared++;
+            return L1_SAY_KEEP;
+        }
+        base_add_rlx(&o->breached, (uint64_t)1);
+        return L1_SAY_DROP;
+    }
+    return bytes > base_load_rlx(&o->ceiling) ? L1_SAY_DROP : L1_SAY_NOTHING;
+}
+
+/* To the next segment in the order small, main, small .. */
+static void l1_quota_turn(l1 *c, l1_stripe *s, const l1_seg *g) SYNC_HOLDS(L1_STRIPE);
+static void l1_quota_turn(l1 *c, l1_stripe *s, const l1_seg *g)
+{
+    const bool was_small = g != NULL && g->state == L1_SEG_SMALL;
+    uint32_t next = g != NULL ? g->next : L1_NONE;
+    if (next == L1_NONE) { next = s->queue[was_small ? 1 : 0].tail; }
+    if (next == L1_NONE) { next = s->queue[was_small ? 0 : 1].tail; }
+    s->quota_pass = (l1_pass){ .seg = next + 1 }; /* L1_NONE + 1 is 0 */
+    if (next != L1_NONE) { s->quota_pass.seq = base_load_rlx(&c->seg[next].seq); }
+}
+
+/* The next record; false: an end was reached instead. */
+static bool l1_quota_next(l1 *c, l1_stripe *s, uint64_t *pos, l1_rec *r) SYNC_HOLDS(L1_STRIPE);
+static bool l1_quota_next(l1 *c, l1_stripe *s, uint64_t *pos, l1_rec *r)
+{
+    l1_pass *p = &s->quota_pass;
+    if (p->seg != 0 && base_load_rlx(&c->seg[p->seg - 1].seq) != p->seq) { p->seg = 0; }
+    const l1_seg *g = p->seg != 0 ? &c->seg[p->seg - 1] : NULL;
+    if (g != NULL) { p->at = BASE_MAX(p->at, g->cursor); }
+    if (g == NULL || p->at >= g->used_bytes) {
+        l1_quota_turn(c, s, g);
+        return false;
+    }
+    *pos = ((uint64_t)(p->seg - 1) << c->seg_shift) + p->at;
+    const bool ok = l1_decode(c, *pos, r);
+    BASE_REQUIRE(ok);
+    p->at += r->size;
+    /* At once: emptied by the caller it may be free before the next look, and the way would begin
+     * anew at records of others. */
+    if (p->at >= g->used_bytes) { l1_quota_turn(c, s, g); }
+    return true;
+}
+
+CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    const unsigned number = l1_quota_of(c, t->owner);
+    if (number == 0) { return; }
+    l1_quota_look(c, s, q);
+    const l1_quota *o = &q->of[number - 1];
+    const uint64_t bytes = base_load_rlx(&o->bytes), ceiling = base_load_rlx(&o->ceiling);
+    if (bytes + size <= ceiling) { return; }
+    const uint64_t want = bytes > ceiling ? 2 * (uint64_t)size : size;
+    for (; t->own_looks < L1_QUOTA_LOOKS && t->own_freed < want && v->n < L1_VICTIMS;
+         t->own_looks++) {
+        uint64_t pos;
+        l1_rec r;
+        l1_bucket *b;
+        l1_slot slot;
+        uint32_t ver;
+        if (!l1_quota_next(c, s, &pos, &r) || r.owner != t->owner) { continue; }
+        const uint64_t hash = l1_hash_of(c, pos, &r);
+        if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { continue; }
+        r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
+        int64_t keep;
+        (void)l1_expires(c, pos, &r, &keep);
+        const bool expired = base_clock_reached(c->clock, keep);
+        const unsigned uses = l1_freq(slot.b, slot.i);
+        if (!expired && uses != 0 && t->own_looks < L1_QUOTA_LOOKS / 2) {
+            l1_freq_set(slot.b, slot.i, uses - 1); /* a hint: a hit between may be lost */
+            continue;
+        }
+        const uint64_t weight = l1_weight(c, pos, &r);
+        if (l1_drop(c, s, &r, hash, b, ver, &slot, expired ? L1_LEFT_EXPIRED : L1_LEFT_CAPACITY,
+                    v)) {
+            t->own_freed += weight;
+        }
+    }
+}
+
+/* ---- shares ---------------------------------------------------------------------------------- */
+static size_t l1_quotas_bytes(const l1 *c)
+{
+    return sizeof(struct l1_quotas) +
+           (size_t)c->stripe_count * L1_QUOTAS * sizeof(l1_quota_words);
+}
+
+CELLAR_PRIVATE bool l1_quotas_open(l1 *c)
+{
+    if (base_load_acq(&c->quotas) != NULL) { return true; }
+    const size_t bytes = l1_quotas_bytes(c);
+    struct l1_quotas *q = base_alloc(c->account, BASE_MOD_VIEW, bytes, NULL);
+    if (q == NULL) { return false; }
+    q->block_bytes = bytes;
+    if (!base_cas_ar(&c->quotas, (struct l1_quotas *)NULL, q)) {
+        base_free(c->account, BASE_MOD_VIEW, q, bytes);
+    }
+    return true;
+}
+
+CELLAR_PRIVATE void l1_quotas_close(l1 *c)
+{
+    struct l1_quotas *q = base_load_rlx(&c->quotas);
+    if (q != NULL) { base_free(c->account, BASE_MOD_VIEW, q, q->block_bytes); }
+}
+
+CELLAR_PRIVATE void l1_quota_owner(l1 *c, unsigned number, uint32_t owner)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_quota_words *w = l1_quota_at(q, i, number);
+        base_store_rel(&w->bytes, L1_QUOTA_WORD(owner, 0));
+        BASE_POINT("l1.quota.owner");
+        base_store_rel(&w->entries, L1_QUOTA_WORD(owner, 0));
+    }
+}
+
+CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    l1_quota *o = &q->of[number - 1];
+    BASE_ASSERT(number >= 1 && number <= L1_QUOTAS);
+    base_store_rlx(&o->least_pct, least_pct);
+    base_store_rlx(&o->most_pct, most_pct);
+    if (base_load_rlx(&q->high) < number) { base_store_rel(&q->high, number); }
+    l1_quota_sum(c, q);
+}
+
+CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    uint32_t sum = 0;
+    for (unsigned n = 0; q != NULL && n < base_load_rlx(&q->high); n++) {
+        sum += base_load_rlx(&q->of[n].least_pct);
+    }
+    return sum;
+}
+
+CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    memset(out, 0, sizeof *out);
+    if (q == NULL || number == 0) { return; }
+    l1_quota_sum(c, q);
+    const l1_quota *o = &q->of[number - 1];
+    out->bytes = base_load_rlx(&o->bytes);
+    out->floor = base_load_rlx(&o->floor);
+    out->ceiling = base_load_rlx(&o->ceiling);
+    out->entries = l1_quota_total(q, c->stripe_count, number, true);
+    out->breached = base_load_rlx(&o->breached);
+    out->least_pct = base_load_rlx(&o->least_pct);
+    out->most_pct = base_load_rlx(&o->most_pct);
+}
+
+/* ---- audit ----------------------------------------------------------------------------------- */
+static bool l1_quota_agrees(const l1 *c, _Atomic uint64_t *word, uint32_t owner, uint64_t found)
+{
+    const uint64_t w = base_load_rlx(word);
+    /* What a thread the fork lost had not yet counted out stays counted in the child. */
+    return (uint32_t)(w >> 32) != owner || (uint32_t)w == found || c->forked;
+}
+
+/* Records of the stripe, counted anew. */
+CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    uint64_t bytes[L1_QUOTAS] = {0}, entries[L1_QUOTAS] = {0};
+    uint32_t owner[L1_QUOTAS] = {0};
+    if (q == NULL) { return NULL; }
+    for (unsigned n = 0; n < L1_QUOTAS; n++) {
+        owner[n] = (uint32_t)(base_load_rlx(&l1_quota_at(q, s->index_number, n + 1)->bytes) >> 32);
+    }
+    for (unsigned k = 0; k < 2; k++) {
+        for (uint32_t seg = s->queue[k].tail; seg != L1_NONE; seg = c->seg[seg].next) {
+            const l1_seg *g = &c->seg[seg];
+            l1_rec r;
+            for (uint32_t at = g->cursor; at < g->used_bytes; at += r.size) {
+                const uint64_t pos = ((uint64_t)seg << c->seg_shift) + at;
+                l1_bucket *b;
+                l1_slot slot;
+                uint32_t ver;
+                if (!l1_decode(c, pos, &r)) { return "no record in the log"; }
+                const unsigned number = l1_quota_of(c, r.owner);
+                if (number == 0 || owner[number - 1] != r.owner ||
+                    !l1_linked(c, s, pos, l1_hash_of(c, pos, &r), &b, &ver, &slot)) {
+                    continue;
+                }
+                bytes[number - 1] += (l1_weight(c, pos, &r) + 7) >> L1_QUOTA_UNIT;
+                entries[number - 1]++;
+            }
+        }
+    }
+    for (unsigned n = 0; n < base_load_rlx(&q->high); n++) {
+        l1_quota_words *w = l1_quota_at(q, s->index_number, n + 1);
+        if (l1_quota_of(c, owner[n]) != n + 1) { continue; } /* of a view that was dropped */
+        if (!l1_quota_agrees(c, &w->bytes, owner[n], bytes[n]) ||
+            !l1_quota_agrees(c, &w->entries, owner[n], entries[n])) {
+            return "a share's count differs";
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * doorbell: a disk that does not answer must not stop a caller, and must not lose a delete either.
+ *
+ * PICTURE    worker --beat before each call to the disk; 100 ms old: stalled, 500 ms: frozen
+ *            slot   |records ..pos|<- armed: touched by the worker ->|pages that may fault|
+ *            put    beyond the armed end, log busy, stalled -> dropped
+ *            get    that would have to read while stalled             -> miss
+ *            delete beyond the armed end: at once while the worker is lively, waits when it has
+ *                   been quiet for 20 ms; frozen, or kept from the log: tier closed, a file in
+ *                   /dev/shm (the doorbell), done
+ *            worker comes back: everybody out of the gates -> FLOOR here -> doorbell gone -> open
+ *            process killed meanwhile: the next open finds the doorbell and begins anew, empty
+ * WHY        a store into a mapped page that writeback has cleaned waits for the file system, as
+ *            long as that takes. So callers store where the worker has just stored without waiting.
+ * INVARIANTS closed: gets miss, puts are dropped, a change is done when it has counted itself in
+ *            `closed` behind RUNG: from then on a kill of the process finds the doorbell, and a
+ *            reopening, which swaps the word for 0, comes later and has its FLOOR before that.
+ *            Between the FLOOR and the opening nobody can be in a gate who looked at a stamp before
+ *            the closing: else an old value would be reserved behind the FLOOR.
+ *            At level DROP a change relies on the doorbell only while SUPER says DIRTY.
+ *            A control that could not be logged keeps new slots from opening until META has it.
+ * LOCKING    `closed` by compare-exchange; the worker takes every gate once, one after the other.
+ *            `beat` is stored by who holds `working`, read relaxed by all.
+ * LIMITS     a page that writeback takes at that very moment, at KEEP a barrier's, and what lies
+ *            beyond the armed end in the first 20 ms, may hold up the one thread that stores there;
+ *            and each thread may send one read after the disk before the others know.
+ *            A store at level DROP that is marked CLEAN (after cellar_sync) makes its first change
+ *            wait for the disk. Without /dev/shm changes wait, counted. A container that gets a
+ *            fresh /dev/shm within one boot forgets the doorbell.
+ * TRIED      closing when a delete waits 1 ms for the log: a holder that was merely preempted on a
+ *            busy machine then costs all that is on disk; now the worker's own silence is asked. */
+#include "l2/l2_int.h"
+
+#define L2_QUIET_NS UINT64_C(20000000)
+#define L2_STALLED_NS UINT64_C(100000000)
+#define L2_FROZEN_NS UINT64_C(500000000)
+#define L2_ARM_MS 500
+#define L2_WINDOW_LEAST ((uint32_t)256 << 10)
+#define L2_WINDOW_IDLE ((uint32_t)16 << 10)
+
+/* ---- is somebody there? ---- */
+
+static bool l2_silent_for(const l2 *d, uint64_t ns)
+{
+    const uint64_t beat = base_load_rlx(&d->beat);
+    if (beat == 0) { return false; }
+    const uint64_t now = base_now_ns();
+    return now > beat && now - beat > ns;
+}
+
+CELLAR_PRIVATE bool l2_quiet(const l2 *d) { return l2_silent_for(d, L2_QUIET_NS); }
+CELLAR_PRIVATE bool l2_stalled(const l2 *d) { return l2_silent_for(d, L2_STALLED_NS); }
+CELLAR_PRIVATE bool l2_frozen(const l2 *d) { return l2_silent_for(d, L2_FROZEN_NS); }
+
+CELLAR_PRIVATE void l2_beat(l2 *d)
+{
+    if (base_load_rlx(&d->beat) != 0) { base_store_rlx(&d->beat, base_now_ns()); }
+}
+
+/* Reads of callers that do not come back: nobody else is sent after them. */
+CELLAR_PRIVATE void l2_reads_look(l2 *d)
+{
+    const uint64_t now = base_now_ns();
+    if (now - d->reads_ns < L2_STALLED_NS) { return; }
+    d->reads_ns = now;
+    const uint64_t done = base_load_acq(&d->reads_done), begun = base_load_acq(&d->reads_begun);
+    base_store_rlx(&d->reads_stuck, begun != done && done == d->reads_seen ? 1u : 0u);
+    d->reads_seen = done;
+}
+
+/* ---- armed pages ---- */
+
+typedef struct l2_arming { /* of one slot, as it was under the lock */
+    l2_slot *s;
+    uint64_t segseq;
+    uint32_t pos, entries, window;
+} l2_arming;
+
+static int l2_arm_pages(l2 *d, const l2_slot *s, size_t from, size_t end)
+{
+    const size_t at = (size_t)(s->base - d->map);
+    from = from / L2_PAGE * L2_PAGE;
+    l2_beat(d);
+    const int e = d->vfs->arm(d->vfs->ctx, d->stage_file, d->map, at + from,
+                              (size_t)base_round_up(end, L2_PAGE) - from);
+    if (e != 0) { l2_io_failed(d, e); }
+    return e;
+}
+
+/* Touch what the next records and their footer lines will need, then say so. */
+static void l2_arm_slot(l2 *d, const l2_arming *a)
+{
+    const uint32_t seg = d->form.seg_bytes, lines = a->window / 64;
+    const uint32_t first = a->entries / L2_FOOT_ENTRIES;
+    const uint32_t last = (a->entries + lines) / L2_FOOT_ENTRIES + 1;
+    const bool whole = (uint64_t)a->pos + a->window + (uint64_t)(last + 2) * L2_PAGE >= seg;
+    int e;
+    if (whole) {
+        e = l2_arm_pages(d, a->s, a->pos, seg);
+    } else {
+        e = l2_arm_pages(d, a->s, a->pos, a->pos + a->window);
+        const size_t top = seg - (size_t)(first + 1) * L2_PAGE;
+        if (e == 0) { e = l2_arm_pages(d, a->s, seg - (size_t)(last + 2) * L2_PAGE, top); }
+        if (e == 0) { e = l2_arm_pages(d, a->s, 0, L2_PAGE); }
+        if (e == 0) { e = l2_arm_pages(d, a->s, seg - L2_PAGE, seg); }
+    }
+    if (e != 0) { return; }
+    sync_take(L2_LOG, &d->log_lock);
+    if (a->s->head.segseq == a->segseq && a->s->pos >= a->pos) {
+        a->s->armed_end = whole ? seg : (a->pos + a->window) / L2_PAGE * L2_PAGE;
+        a->s->armed_lines = whole ? UINT32_MAX : (last + 1) * L2_FOOT_ENTRIES;
+        a->s->armed_soon = whole ? UINT32_MAX : a->pos + a->window / 2;
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
+/* The slot that is filled and the one that comes next. */
+static uint32_t l2_arm_list(l2 *d, uint32_t window, l2_arming a[2])
+{
+    uint32_t n = 0;
+    sync_take(L2_LOG, &d->log_lock);
+    l2_slot *s = d->open_slot, *next = NULL;
+    if (s != NULL) { a[n++] = (l2_arming){ s, s->head.segseq, s->pos, s->entries, window }; }
+    for (uint32_t i = 0; i < d->nstage; i++) { /* as l2_slot_open looks for it */
+        l2_slot *c = &d->slot[i];
+        if (c->state == L2_SLOT_READY) { next = c; break; }
+        if (c->state == L2_SLOT_FREE && next == NULL) { next = c; }
+    }
+    if (next != NULL) {
+        if (next->state == L2_SLOT_FREE) { next->pos = next->entries = 0; }
+        a[n++] = (l2_arming){ next, next->head.segseq, next->pos, next->entries, window };
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return n;
+}
+
+CELLAR_PRIVATE void l2_arm_work(l2 *d)
+{
+    const int64_t now = base_now_ms(d->cfg.clock);
+    const bool wanted = base_xchg_ar(&d->arm_wanted, 0u) != 0;
+    if (!wanted && now - d->arm_ms < L2_ARM_MS) { return; }
+    l2_arming a[2];
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t at = d->open_slot != NULL ? l2_lsn(d, d->open_slot->head.segseq,
+                                                      d->open_slot->pos) : 0;
+    sync_drop(L2_LOG, &d->log_lock);
+    const uint32_t least = BASE_MIN(L2_WINDOW_LEAST, d->form.seg_bytes);
+    if (wanted) {
+        d->arm_window = BASE_MIN(BASE_MAX(d->arm_window, least / 2) * 2, d->form.seg_bytes);
+    } else if (at - d->arm_lsn < d->arm_window / 4) {
+        d->arm_window = BASE_MAX(d->arm_window / 2, least);
+    }
+    /* An idle store keeps a few pages warm, no more: what is touched is written back. */
+    const uint32_t window = at == d->arm_lsn && !wanted ? BASE_MIN(L2_WINDOW_IDLE + 2 * d->reserve,
+                                                                   least) : d->arm_window;
+    d->arm_ms = now;
+    d->arm_lsn = at;
+    const uint32_t n = l2_arm_list(d, window, a);
+    for (uint32_t i = 0; i < n; i++) { l2_arm_slot(d, &a[i]); }
+}
+
+CELLAR_PRIVATE void l2_arm_wish(l2 *d)
+{
+    if (base_load_rlx(&d->arm_wanted) != 0) { return; }
+    base_store_rel(&d->arm_wanted, 1u);
+    l2_ring(d);
+}
+
+/* ---- closed ---- */
+
+static bool l2_bell(l2 *d, base_vfs_bell how)
+{
+    return d->vfs->bell != NULL && d->vfs->bell(d->vfs->ctx, d->super.uuid, how) == 0;
+}
+
+CELLAR_PRIVATE bool l2_bell_found(l2 *d) { return l2_bell(d, BASE_VFS_BELL_LOOK); }
+CELLAR_PRIVATE void l2_bell_gone(l2 *d) { (void)l2_bell(d, BASE_VFS_BELL_REMOVE); }
+
+/* Must SUPER be marked first? (Only DROP waits for that.) */
+static bool l2_must_mark(const l2 *d)
+{
+    return d->cfg.level == L2_DROP && base_load_sc(&d->dirty) != L2_NOW_DIRTY;
+}
+
+CELLAR_PRIVATE bool l2_closed_over(l2 *d)
+{
+    uint32_t w = base_load_acq(&d->closed);
+    while ((w & L2_CLOSED) != 0 && !l2_must_mark(d)) {
+        if ((w & L2_RUNG) == 0 && !BASE_MUTANT("l2.no_doorbell")) {
+            if (!l2_bell(d, BASE_VFS_BELL_MAKE)) { return false; }
+            BASE_POINT("l2.bell_made");
+        }
+        const uint32_t next = (w | L2_RUNG) + L2_CLOSED_ONE;
+        if (base_cas_sc(&d->closed, w, next)) { /* swapped for 0 in l2_reopen */
+            L2_COUNT(d, relied);
+            return !l2_must_mark(d); /* sc against l2_sync: one of the two sees the other */
+        }
+        w = base_load_acq(&d->closed);
+    }
+    return false;
+}
+
+CELLAR_PRIVATE bool l2_close_tier(l2 *d)
+{
+    if (base_cas_sc(&d->closed, 0u, L2_CLOSED)) {
+        L2_COUNT(d, closings);
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+                 "the disk does not answer: memory alone until it does, then an empty disk cache");
+    }
+    return l2_closed_over(d);
+}
+
+CELLAR_PRIVATE void l2_reopen(l2 *d)
+{
+    if (base_load_acq(&d->closed) == 0) { return; }
+    for (uint32_t i = 0; i < d->gate_count && !BASE_MUTANT("l2.reopen_past_gates"); i++) {
+        sync_take(L2_GATE, &d->gates[i].lock);
+        sync_drop(L2_GATE, &d->gates[i].lock);
+    }
+    BASE_POINT("l2.reopen");
+    if (BASE_MUTANT("l2.bell_before_floor")) { l2_bell_gone(d); }
+    l2_empty(d);
+    BASE_POINT("l2.reopen_floor");
+    l2_bell_gone(d);
+    BASE_POINT("l2.reopen_open");
+    (void)base_xchg_ar(&d->closed, 0u); /* acquire in l2_put_gated: every stamp raised before */
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0, "the disk answers again");
+}

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a tag or a pattern ends what it names, at once and for good, and nothing else; loads that
+ *         run meanwhile bring nothing back.
+ * Method: a clock of this file; a model of which tag ended when for the table that folds. */
+#include "tests/load_kit.h"
+
+static cellar_err put(cellar *c, const char *key, const char *const *tags, uint32_t count)
+{
+    cellar_bytes b[CELLAR_TAGS_MAX];
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    for (uint32_t i = 0; i < count; i++) { b[i] = (cellar_bytes){ tags[i], strlen(tags[i]) }; }
+    o.tags = b;
+    o.tag_count = count;
+    return cellar_set(c, key, strlen(key), "value", 5, &o);
+}
+
+static cellar_err put1(cellar *c, const char *key, const char *tag) { return put(c, key, &tag, 1); }
+
+static cellar_err has(cellar *c, const char *key) { return cellar_exists(c, key, strlen(key)); }
+
+static cellar_err untag(cellar *c, const char *tag, uint32_t mode)
+{
+    return cellar_delete_tag(c, tag, strlen(tag), mode);
+}
+
+static void tag_hard_misses(void)
+{
+    cellar *c = kit_open(1u << 20), *v = NULL;
+    const char *const both[] = { "red", "blue" };
+    char buf[8];
+    size_t len;
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(put1(c, "r", "red"), CELLAR_OK);
+    T_EQ_I64(put1(c, "b", "blue"), CELLAR_OK);
+    T_EQ_I64(put(c, "rb", both, 2), CELLAR_OK);
+    T_EQ_I64(put1(v, "r", "red"), CELLAR_OK);
+    T_EQ_I64(put(c, "plain", NULL, 0), CELLAR_OK);
+    T_EQ_I64(untag(c, "green", CELLAR_TAG_HARD), CELLAR_OK); /* of nobody */
+    T_EQ_I64(has(c, "r"), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "r"), CELLAR_MISS);
+    T_EQ_I64(cellar_get(c, "r", 1, buf, sizeof buf, &len), CELLAR_MISS);
+    T_EQ_I64(has(c, "rb"), CELLAR_MISS);
+    T_EQ_I64(has(v, "r"), CELLAR_MISS);
+    T_EQ_I64(has(c, "b"), CELLAR_OK);
+    T_EQ_I64(has(c, "plain"), CELLAR_OK);
+    T_EQ_I64(put1(c, "r", "red"), CELLAR_OK); /* after it: valid */
+    T_EQ_I64(has(c, "r"), CELLAR_OK);
+    T_EQ_I64(untag(v, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "b"), CELLAR_MISS);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static void tag_soft_is_stale(void)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    const cellar_bytes tag = { "red", 3 };
+    char text[64];
+    cellar_result r;
+    s.tags = &tag;
+    s.tag_count = 1;
+    o.ttl_ms = 60000;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS); /* a plain look-up takes nothing stale */
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "1");
+    atomic_fetch_add(&kit_now_ms, 30000); /* past the throttle */
+    atomic_store(&s.say, SAY_SAME);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* as good as new */
+    T_EQ_STR(text, "1");
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "4");
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, &(cellar_load_opts){ .struct_size = sizeof o,
+                                .flags = CELLAR_LOAD_ONLY_IF_CACHED }, source_load, &s,
+                                &(cellar_result){ .struct_size = sizeof r }), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void end_it(source *s, cellar_load *ld)
+{
+    (void)ld;
+    T_EQ_I64(untag(s->arg, "red", CELLAR_TAG_HARD), CELLAR_OK);
+}
+
+static void match_it(source *s, cellar_load *ld)
+{
+    uint64_t removed = 7;
+    (void)ld;
+    T_EQ_I64(cellar_delete_match(s->arg, "k?y*", 4, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 0);
+}
+
+static void tag_during_load_wins(void)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    const cellar_bytes tag = { "red", 3 };
+    char text[64];
+    s.tags = &tag;
+    s.tag_count = 1;
+    s.arg = c;
+    s.during = end_it;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); /* its own caller has it */
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    s.during = NULL;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "2");
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    kit_close(c);
+}
+
+static void match_during_load_wins(void)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    s.arg = c;
+    s.during = match_it;
+    T_EQ_I64(kit_load(c, "key1", NULL, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_DETACHED);
+    T_EQ_I64(has(c, "key1"), CELLAR_MISS);
+    T_EQ_I64(kit_load(c, "other", NULL, &s, text, &r), CELLAR_OK); /* does not match */
+    T_EQ_I64(has(c, "other"), CELLAR_OK);
+    /* loads side by side, leases: detached as well */
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    o.flags = CELLAR_LOAD_NO_FLIGHT;
+    T_EQ_I64(kit_load(c, "key2", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_I64(has(c, "key2"), CELLAR_MISS);
+    cellar_lease lease;
+    cellar_result l = CELLAR_RESULT_INIT;
+    T_EQ_I64(cellar_begin(c, "key3", 4, NULL, NULL, &lease, &l), CELLAR_LEASED);
+    T_EQ_I64(cellar_delete_match(c, "key*", 4, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_fulfil(c, &lease, "late", 4, NULL), CELLAR_DETACHED);
+    T_EQ_I64(has(c, "key3"), CELLAR_MISS);
+    kit_close(c);
+}
+
+/* 1,024 records fit a budget of 4 MiB: 6,000 tags fold many times. */
+static void folding_never_serves_invalid(void)
+{
+    enum { TAGS = 6000 };
+    cellar *c = kit_open(4u << 20);
+    static uint32_t ended[TAGS], set[TAGS];
+    uint64_t seed = t_seed() | 1, folds = 0, lost = 0;
+    char tag[16], key[16];
+    memset(ended, 0, sizeof ended);
+    memset(set, 0, sizeof set);
+    for (uint32_t now = 1; now < 60000; now++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        const uint32_t i = (uint32_t)(seed >> 33) % TAGS;
+        snprintf(tag, sizeof tag, "t%u", i);
+        snprintf(key, sizeof key, "k%u", i);
+        switch ((seed >> 20) % 4) {
+        case 0:
+            T_EQ_I64(put1(c, key, tag), CELLAR_OK);
+            set[i] = now;
+            break;
+        case 1:
+            T_EQ_I64(untag(c, tag, (uint32_t)(seed >> 19) & 1u), CELLAR_OK);
+            ended[i] = now;
+            break;
+        default:
+            if (has(c, key) == CELLAR_OK) {
+                T_CHECK(set[i] > ended[i]);
+            } else {
+                lost += set[i] > ended[i];
+            }
+            break;
+        }
+    }
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    char text[65536];
+    size_t len;
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len),
+             CELLAR_OK);
+    const char *line = strstr(text, "\ncellar_tag_folds_total ");
+    T_REQUIRE(line != NULL);
+    folds = strtoull(line + strlen("\ncellar_tag_folds_total "), NULL, 10);
+    printf("# %llu folds, %llu entries lost to them\n", (unsigned long long)folds,
+           (unsigned long long)lost);
+    T_CHECK(folds >= 5);
+    kit_close(c);
+}
+
+static void match_removes_what_matches(void)
+{
+    cellar *c = kit_open(8u << 20), *v = NULL;
+    char key[32];
+    uint64_t removed = 0;
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(key, sizeof key, "%s:%d", i % 3 == 0 ? "user" : "task", i);
+        T_EQ_I64(cellar_set(c, key, strlen(key), "x", 1, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_set(v, "user:0", 6, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_match(c, "user:*", 6, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 1000);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(key, sizeof key, "%s:%d", i % 3 == 0 ? "user" : "task", i);
+        T_EQ_I64(has(c, key), i % 3 == 0 ? CELLAR_MISS : CELLAR_OK);
+    }
+    T_EQ_I64(has(v, "user:0"), CELLAR_OK);
+    T_EQ_I64(cellar_delete_match(c, "task:1", 6, &removed), CELLAR_OK); /* no wildcard */
+    T_EQ_U64(removed, 1);
+    T_EQ_I64(cellar_delete_match(c, "task:[12]?", 10, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 14);
+    T_EQ_I64(cellar_delete_match(c, "*", 1, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 2000 - 1 - 14);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static void match_takes_stale_and_negative_ones(void)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    char text[64];
+    uint64_t removed;
+    o.ttl_ms = 1000;
+    o.stale_ms = 60000;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 2000);
+    T_EQ_I64(cellar_delete_match(c, "[k]", 3, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 0); /* it was not live any more */
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER); /* nothing stale is left */
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "n", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(cellar_delete_match(c, "n*", 2, NULL), CELLAR_OK);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "n", &o, &s, text, NULL), CELLAR_OK);
+    kit_close(c);
+}
+
+static cellar_reason why(cellar *c, const char *key)
+{
+    cellar_reason r = CELLAR_REASON_INIT;
+    T_EQ_I64(cellar_why(c, key, strlen(key), &r), CELLAR_OK);
+    return r;
+}
+
+static void why_names_the_tag_or_pattern(void)
+{
+    cellar *c = kit_open(2u << 20), *v = NULL;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_reason r;
+    const char *const both[] = { "red", "blue" };
+    T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    r = why(c, "k");
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_TAG);
+    T_EQ_U64(r.by_len, 4);
+    T_EQ_MEM(r.by, "blue", 4);
+    T_EQ_I64(cellar_set(c, "user:1", 6, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_match(c, "user:*", 6, NULL), CELLAR_OK);
+    r = why(c, "user:1");
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
+    T_EQ_U64(r.by_len, 6);
+    T_EQ_MEM(r.by, "user:*", 6);
+    for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_delete_match(c, "x*", 2, NULL), CELLAR_OK); }
+    r = why(c, "user:1"); /* the ring has moved on */
+    T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
+    T_EQ_U64(r.by_len, 0);
+    vo.secret = 1;
+    T_EQ_I64(cellar_view(c, "hidden", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "key", 3, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_match(v, "k*", 2, NULL), CELLAR_OK);
+    r = why(v, "key");
+    T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
+    T_EQ_U64(r.by_len, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static uint32_t heard[CELLAR_CAUSE_COUNT];
+
+static void hear(void *ctx, const cellar_event *e)
+{
+    (void)ctx;
+    heard[e->cause]++;
+}
+
+static void listeners_hear_tag_and_glob(void)
+{
+    cellar *c = kit_open(1u << 20);
+    uint64_t id;
+    char key[16], value[1000] = { 0 };
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_listen(c, CELLAR_CAUSE_BIT(TAG) | CELLAR_CAUSE_BIT(GLOB), hear, NULL, &id),
+             CELLAR_OK);
+    for (int i = 0; i < 50; i++) {
+        snprintf(key, sizeof key, "t%d", i);
+        T_EQ_I64(put1(c, key, "red"), CELLAR_OK);
+        snprintf(key, sizeof key, "g%d", i);
+        T_EQ_I64(put1(c, key, "green"), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_delete_match(c, "g*", 2, NULL), CELLAR_OK);
+    T_EQ_U64(heard[CELLAR_CAUSE_GLOB], 50);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 0); /* when the memory is reclaimed */
+    for (int i = 0; i < 3000; i++) {
+        snprintf(key, sizeof key, "f%d", i);
+        T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
+    }
+    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 50);
+    T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
+    kit_close(c);
+}
+
+static void *tag_setter(void *arg)
+{
+    cellar *c = arg;
+    char key[16];
+    for (int i = 0; i < 20000 / KIT_SLOW; i++) {
+        snprintf(key, sizeof key, "k%d", i % 500);
+        T_EQ_I64(put1(c, key, i % 2 != 0 ? "odd" : "even"), CELLAR_OK);
+    }
+    return NULL;
+}
+
+static void *tag_reader(void *arg)
+{
+    cellar *c = arg;
+    char key[16];
+    for (int i = 0; i < 20000 / KIT_SLOW; i++) {
+        snprintf(key, sizeof key, "k%d", i % 500);
+        const cellar_err err = has(c, key);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+    }
+    return NULL;
+}
+
+static void tags_end_beside_readers_and_writers(void)
+{
+    cellar *c = kit_open(1u << 20);
+    pthread_t t[2];
+    char tag[16];
+    T_REQUIRE(pthread_create(&t[0], NULL, tag_setter, c) == 0);
+    T_REQUIRE(pthread_create(&t[1], NULL, tag_reader, c) == 0);
+    for (int i = 0; i < 4000 / KIT_SLOW; i++) {
+        snprintf(tag, sizeof tag, "t%d", i);
+        T_EQ_I64(untag(c, i % 3 == 0 ? "odd" : i % 3 == 1 ? "even" : tag, CELLAR_TAG_HARD),
+                 CELLAR_OK);
+        if (i % 200 == 0) { T_EQ_I64(cellar_delete_match(c, "k1*", 3, NULL), CELLAR_OK); }
+    }
+    for (int i = 0; i < 2; i++) { pthread_join(t[i], NULL); }
+    T_EQ_I64(untag(c, "odd", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k1"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void bad_input_of_tags_and_patterns(void)
+{
+    cellar *c = kit_open(1u << 20), *v = NULL;
+    static const char longest[CELLAR_PATTERN_MAX + 1];
+    uint64_t removed = 1;
+    T_EQ_I64(cellar_delete_tag(NULL, "t", 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_tag(c, NULL, 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_tag(c, "t", 0, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_tag(c, longest, CELLAR_TAG_MAX + 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_tag(c, longest, CELLAR_TAG_MAX, 0), CELLAR_OK);
+    T_EQ_I64(cellar_delete_tag(c, "t", 1, 2), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_match(NULL, "k", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_match(c, NULL, 1, &removed), CELLAR_E_INVAL);
+    T_EQ_U64(removed, 0);
+    T_EQ_I64(cellar_delete_match(c, "k", 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_match(c, longest, sizeof longest, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_match(c, longest, sizeof longest - 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    kit_close(c);
+    T_EQ_I64(cellar_delete_tag(v, "t", 1, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_delete_match(v, "k", 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+}
+
+T_MAIN("cellar_api_tags",
+       T_CASE(tag_hard_misses), T_CASE(tag_soft_is_stale), T_CASE(tag_during_load_wins),
+       T_CASE(match_during_load_wins), T_CASE(folding_never_serves_invalid),
+       T_CASE(match_removes_what_matches), T_CASE(match_takes_stale_and_negative_ones),
+       T_CASE(why_names_the_tag_or_pattern), T_CASE(listeners_hear_tag_and_glob),
+       T_CASE(tags_end_beside_readers_and_writers), T_CASE(bad_input_of_tags_and_patterns))
