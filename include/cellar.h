@@ -1800,7 +1800,7 @@ typedef struct cellar_reason {
     size_t   struct_size; /* set by CELLAR_REASON_INIT                                            */
     uint32_t answer;      /* CELLAR_WHY_...                                                       */
     uint32_t cause;       /* a cellar_cause, with CELLAR_WHY_GONE                                 */
-    int64_t  ago_ms;      /* GONE: how long ago, to 1/16 s; LOADING: since when                   */
+    int64_t  ago_ms;      /* GONE: how long ago, to 64 ms; LOADING: since when                    */
     int64_t  age_ms;      /* how old it is, or was when it left (of its segment: an upper bound)  */
     int64_t  ttl_ms;      /* of a view with keep_age, until it is swept away; 0 = not known       */
     uint32_t hits;        /* 0..3: the eviction counter, as it was                                */

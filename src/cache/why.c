@@ -2,20 +2,20 @@
  *
  * why: what became of a key that is not there, from a small bounded record.
  *
- * PICTURE    hash (of key and generation) -> line of 64 bytes: 4 x {u32 fingerprint, u32 when,
- *                                            u32 age, u8 cause, u8 hits, u16 by}, two words each
+ * PICTURE    hash (of key and generation) -> one place of 16 bytes: {u32 when, u32 fingerprint},
+ *            {u32 age, u16 by, u8 cause, u8 hits}; two words
  *            ring of ended generations {view, old vgen, when, cause}: clear and bump leave keys
  *            behind that nobody looks at again; they are asked for under the generations they had
  *            ring of tags and patterns deleted {number, fingerprint, first 48 bytes}: what the `by`
  *            of a record or a dead entry is
- * INVARIANTS a record is written when an entry leaves or is refused, never on a hit; the same key
- *            again takes its own place, else one of its line goes. It is a hint: a
- *            stranger's record is believed with probability 4 * 2^-32, and two threads that write
- *            one place at one time may mix their causes (the fingerprint word is written last, and
- *            read before and after).
- * TIME       when and age in 1/16 s; when since the store was opened, 8 years.
- * TRIED      the oldest of a line goes: 40 instructions more for each eviction, for a memory that
- *            forgets almost the same.
+ * INVARIANTS a record is written when an entry leaves or is refused, never on a hit; it takes the
+ *            place of whatever was in its place. It is a hint: a stranger's record is believed with
+ *            probability 2^-31, and two threads that write one place at one time may mix their
+ *            causes (the fingerprint word is written last, and read before and after).
+ * TIME       when and age in units of 64 ms; when since the store was opened, 8 years.
+ * TRIED      lines of four places, searched for the key's own, else an empty one: 75 instructions
+ *            more for each del, for a memory that forgets as much (507 of 2,232 evicted keys known
+ *            instead of 512). The oldest of a line goes: 40 more again.
  * LOCKING    the records are relaxed words: notes are taken in L1's windows. VIEW for the ring.
  * LIMITS     min(1 MiB, budget / 256) as a power of two; at most 256 generations, 16 asked for a
  *            view. no_why in the configuration: nothing.
@@ -24,15 +24,15 @@
 #include "cache/cache_int.h"
 #include "guard/flight.h"
 
-#define CACHE_WHY_WAYS 4u
 #define CACHE_WHY_MOST ((uint64_t)1 << 20)
 #define CACHE_WHY_RING 256u
 #define CACHE_WHY_ASKED 16u
-#define CACHE_WHY_SALT UINT64_C(0x7768795f7768793f)
+#define CACHE_WHY_MIX UINT64_C(0x9e3779b97f4a7c15) /* odd: other bits than those L1 goes by */
+#define CACHE_WHY_UNIT 6 /* 64 ms */
 
-typedef struct cache_why_line {
-    _Atomic uint64_t word[2 * CACHE_WHY_WAYS]; /* {when, fingerprint}, {age, cause, hits} */
-} cache_why_line;
+typedef struct cache_why_place {
+    _Atomic uint64_t a, b; /* {when, fingerprint}, {age, by, cause, hits}; a 0: empty */
+} cache_why_place;
 
 typedef struct cache_why_end { /* VIEW */
     uint32_t view_id, vgen, when;
@@ -47,8 +47,8 @@ typedef struct cache_why_act_at { /* VIEW */
 } cache_why_act_at;
 
 struct cache_why {
-    cache_why_line *line; /* mask + 1 of them, 64-byte aligned */
-    uint64_t mask;
+    cache_why_place *place; /* 2^(64 - shift) of them, 64-byte aligned */
+    unsigned shift;
     int64_t born_ms;
     cache_why_end *ring;
     uint32_t ring_count, ring_next; /* a power of two; VIEW */
@@ -68,7 +68,7 @@ CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cf
 {
     if (cfg->no_why != 0) { return CELLAR_OK; }
     const uint64_t table = base_clamp(base_pow2_floor(cfg->memory_bytes / 256),
-                                      sizeof(cache_why_line), CACHE_WHY_MOST);
+                                      BASE_LINE, CACHE_WHY_MOST);
     const uint32_t ends = (uint32_t)base_clamp(base_pow2_floor(cfg->memory_bytes / 65536), 16,
                                                CACHE_WHY_RING);
     const size_t head = sizeof(cache_why) + ends * (sizeof(cache_why_act_at) +
@@ -84,8 +84,8 @@ CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cf
     w->ring = (cache_why_end *)(w->act + ends);
     w->ring_count = ends;
     const uintptr_t lines = ((uintptr_t)w + head + BASE_LINE - 1) & ~(uintptr_t)(BASE_LINE - 1);
-    w->line = (cache_why_line *)lines;
-    w->mask = table / sizeof(cache_why_line) - 1;
+    w->place = (cache_why_place *)lines;
+    w->shift = 64 - base_log2_floor(table / sizeof(cache_why_place));
     w->born_ms = base_now_ms(&s->clock);
     s->why = w;
     return CELLAR_OK;
@@ -103,34 +103,31 @@ CELLAR_PRIVATE void cache_why_close(cache_store *s)
 static uint32_t cache_why_units(int64_t ms)
 {
     if (ms <= 0) { return 0; }
-    return ms >= INT64_C(0xffffffff) * 1000 / 16 ? UINT32_MAX : (uint32_t)(ms * 16 / 1000);
+    const uint64_t units = (uint64_t)ms >> CACHE_WHY_UNIT;
+    return BASE_UNLIKELY(units > UINT32_MAX) ? UINT32_MAX : (uint32_t)units;
 }
 
-static int64_t cache_why_ms(uint32_t units) { return (int64_t)units * 1000 / 16; }
+static int64_t cache_why_ms(uint32_t units) { return (int64_t)units << CACHE_WHY_UNIT; }
 
-/* The word of the line's way that this key takes: its own, an empty one, else any. */
-static unsigned cache_why_way(const cache_why_line *line, uint32_t print, unsigned any)
+/* The key's place; *print is never 0, as an empty word is. */
+BASE_INLINE cache_why_place *cache_why_at(const cache_why *w, uint64_t hash, uint32_t *print)
 {
-    for (unsigned i = 0; i < CACHE_WHY_WAYS; i++) {
-        const uint64_t a = base_load_rlx(&line->word[2 * i]);
-        if (CACHE_WHY_PRINT(a) == print) { return 2 * i; }
-        if (a == 0) { any = i; }
-    }
-    return 2 * any;
+    const uint64_t mixed = hash * CACHE_WHY_MIX;
+    *print = (uint32_t)hash | 1u;
+    return &w->place[mixed >> w->shift];
 }
 
-static void cache_why_write(cache_why *w, uint64_t hash, uint32_t cause_by, int64_t now_ms,
-                            int64_t age_ms, unsigned hits)
+/* cause_by: the cause, and above 8 bits of it which tag or pattern. */
+BASE_INLINE void cache_why_write(cache_why *w, uint64_t hash, uint32_t cause_by, int64_t now_ms,
+                                 int64_t age_ms, unsigned hits)
 {
-    const uint64_t mixed = base_mix64(hash ^ CACHE_WHY_SALT);
-    const uint32_t print = (uint32_t)(mixed >> 32) | 1u; /* never 0: an empty word is 0 */
-    cache_why_line *line = &w->line[mixed & w->mask];
-    const unsigned at = cache_why_way(line, print, (unsigned)(mixed >> 30) & 3u);
+    uint32_t print;
+    cache_why_place *p = cache_why_at(w, hash, &print);
     const uint64_t b = (uint64_t)cache_why_units(age_ms) << 32 | (uint64_t)cause_by << 8 | hits;
     const uint64_t a = (uint64_t)cache_why_units(now_ms - w->born_ms) << 32 | print;
-    base_store_rlx(&line->word[at], (uint64_t)0);
-    base_store_rel(&line->word[at + 1], b);
-    base_store_rel(&line->word[at], a); /* acquire in cache_why_read */
+    base_store_rlx(&p->a, (uint64_t)0);
+    base_store_rel(&p->b, b);
+    base_store_rel(&p->a, a); /* acquire in cache_why_read */
 }
 
 CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause cause)
@@ -192,16 +189,12 @@ CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32
 
 static bool cache_why_read(const cache_why *w, uint64_t hash, uint64_t *a, uint64_t *b)
 {
-    const uint64_t mixed = base_mix64(hash ^ CACHE_WHY_SALT);
-    const uint32_t print = (uint32_t)(mixed >> 32) | 1u;
-    const cache_why_line *line = &w->line[mixed & w->mask];
-    for (unsigned i = 0; i < CACHE_WHY_WAYS; i++) {
-        *a = base_load_acq(&line->word[2 * i]);
-        if (*a == 0 || CACHE_WHY_PRINT(*a) != print) { continue; }
-        *b = base_load_acq(&line->word[2 * i + 1]);
-        if (base_load_acq(&line->word[2 * i]) == *a) { return true; }
-    }
-    return false;
+    uint32_t print;
+    const cache_why_place *p = cache_why_at(w, hash, &print);
+    *a = base_load_acq(&p->a);
+    if (CACHE_WHY_PRINT(*a) != print) { return false; }
+    *b = base_load_acq(&p->b);
+    return base_load_acq(&p->a) == *a;
 }
 
 static void cache_why_by_text(cellar_reason *r, const cache_why_act_at *a)
