@@ -12,6 +12,7 @@
 bool limits_run(limits_report *out);
 #include "gate/guards_say.c"
 #include "gate/sha256.c"
+#include "gate/survive_say.c"
 #include "gate/text.c"
 #include "gate/tour.c"
 #include "gate/walk.c"
@@ -21,7 +22,8 @@ bool limits_run(limits_report *out);
 typedef enum mistake {
     NONE, OTHER_BYTES, SHORT_VALUE, OVER_BUDGET, MISCOUNTED_GETS, MISCOUNTED_HITS, STATS_FAIL,
     GET_FAILS, SET_FAILS, SET_REFUSED, OPEN_FAILS, LIMIT_PASSED, LIMIT_ODD, NOTHING_ADMITTED,
-    LIMITERS_FAIL, TWO_LOADS, VALUE_LOST, FAILED_GET, FLOOD_LOADED, GUARDS_FAIL
+    LIMITERS_FAIL, TWO_LOADS, VALUE_LOST, FAILED_GET, FLOOD_LOADED, GUARDS_FAIL,
+    DISK_DIFFERENT, DISK_EMPTY, KILLED_WRONG, KILLED_RISEN, KILLED_EMPTY, DISK_FAILS
 } mistake;
 
 static mistake wanted;
@@ -130,6 +132,19 @@ bool limits_run(limits_report *out)
 }
 
 /* What loading did; the real run needs the real cache and stands in test_gate_tour.sh. */
+bool survive_run(cellar *store, const gate_files *files, survive_result *r)
+{
+    (void)store;
+    *r = (survive_result){ .asked = files->count, .hits = files->count, .from_disk = files->count,
+                           .acked = 100, .deleted = 20, .found = 60 };
+    if (wanted == DISK_DIFFERENT) { r->different = 1; }
+    if (wanted == DISK_EMPTY) { r->from_disk = 0; }
+    if (wanted == KILLED_WRONG) { r->wrong = 1; }
+    if (wanted == KILLED_RISEN) { r->risen = 1; }
+    if (wanted == KILLED_EMPTY) { r->found = 0; }
+    return wanted != DISK_FAILS;
+}
+
 bool guards_run(guards_result *r)
 {
     if (wanted == GUARDS_FAIL) { return false; }
@@ -257,6 +272,22 @@ static void a_load_too_many_is_found(void)
     T_EQ_I64(tour_with(GUARDS_FAIL, "--threads=2"), GATE_NO_START);
 }
 
+static void what_the_disk_lost_is_found(void)
+{
+    T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
+    T_CHECK(strstr(output, "\"disk\":\"killed\",\"shown\":true,\"acknowledged\":100,") != NULL);
+    T_EQ_I64(tour_with(DISK_DIFFERENT, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "FINDING answers from disk are not what was stored") != NULL);
+    T_EQ_I64(tour_with(DISK_EMPTY, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "FINDING nothing came back from disk") != NULL);
+    T_EQ_I64(tour_with(KILLED_WRONG, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "FINDING a killed store came back with wrong values") != NULL);
+    T_EQ_I64(tour_with(KILLED_RISEN, "--threads=2"), GATE_FINDING);
+    T_CHECK(strstr(output, "FINDING a killed store came back with what was deleted") != NULL);
+    T_EQ_I64(tour_with(KILLED_EMPTY, "--json"), GATE_FINDING);
+    T_EQ_I64(tour_with(DISK_FAILS, "--threads=2"), GATE_NO_START);
+}
+
 static void a_passed_rate_limit_is_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
@@ -296,5 +327,5 @@ T_AFTER_EACH(remove_folder);
 T_MAIN("gate_findings", T_CASE(a_right_cache_is_fine), T_CASE(wrong_answers_are_found),
        T_CASE(one_byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
        T_CASE(a_cache_that_fails_is_not_a_result), T_CASE(a_refused_store_is_no_finding),
-       T_CASE(a_load_too_many_is_found),
+       T_CASE(a_load_too_many_is_found), T_CASE(what_the_disk_lost_is_found),
        T_CASE(a_passed_rate_limit_is_found), T_CASE(windows_are_half_open))

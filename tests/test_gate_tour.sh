@@ -103,12 +103,16 @@ says '^loading: 64 threads ask for one cold key: 1 load, [0-9]* joined it '; ok 
 says '^failing loader: 1,000 gets, 1,000 served stale, 1 load tried'; ok tour_serves_stale_values
 says '^absent keys: 100,000 asked for, [0-9,]* stopped by the Bloom filter, '
 ok tour_stops_a_flood_of_absent_keys
+says '^closed and reopened: pass over 601 answers, [56]9*[0-9]* from disk, 0 different'
+ok tour_is_answered_from_disk_after_a_close
+says '^kill -9 in mid-write: [0-9,]* writes and [0-9,]* deletes acknowledged' && says '^  verified: [0-9,]* values there, 0 wrong, 0 deleted ones back$'
+ok tour_survives_a_kill_in_mid_write
 [ ! -s "$tmp/err" ]; ok no_live_line_when_piped
 ! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
 run demo "$tmp/tree"; [ $rc -eq 0 ] && says '^601 files'; ok demo_is_the_tour
 
 run tour --json --threads=3 "$tmp/tree"
-[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 10 ]; ok json_is_one_object_a_line
+[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 12 ]; ok json_is_one_object_a_line
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
 ok cold_pass_misses_all
 [ "$(field 2 hits)" = 601 ] && [ "$(field 2 misses)" = 0 ] && [ "$(field 2 saved_ns)" -gt 0 ]
@@ -134,6 +138,13 @@ loading() { sed -n "s/^{\"loading\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp
     [ "$(loading 'failing loader' loads)" = 1 ]; ok a_failing_loader_is_asked_once
 [ $(($(loading 'absent keys' stopped) + $(loading 'absent keys' loads))) -ge 100000 ] &&
     [ "$(loading 'absent keys' stopped)" -gt 97000 ]; ok the_filter_stops_what_was_never_there
+disk() { sed -n "s/^{\"disk\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
+[ "$(disk reopened from_disk)" -ge 595 ] && [ "$(disk reopened different)" = 0 ] &&
+    [ "$(disk killed wrong)" = 0 ] && [ "$(disk killed risen)" = 0 ] &&
+    [ "$(disk killed found)" -gt 0 ]; ok json_tells_what_the_disk_kept
+TMPDIR=$tmp/nowhere run tour --json "$tmp/tree"
+[ $rc -eq 0 ] && says '^{"disk":"killed","shown":false,'; ok tour_goes_on_without_a_disk
+run tour --json --threads=3 "$tmp/tree"
 grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
 ok json_tells_threads_and_findings
 if command -v python3 >/dev/null 2>&1; then

@@ -19,7 +19,7 @@
  * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3 (--all: none), so that
  *            the whole ends within 30 s. Values of 56 bytes.
  * NOT HERE   walking and reading (walk.c), words and numbers (text.c), rate limits (limits.c),
- *            loads and the Bloom filter (guards.c). */
+ *            loads and the Bloom filter (guards.c), the disk tier (survive.c). */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -34,6 +34,7 @@
 #include "gate/guards.h"
 #include "gate/limits.h"
 #include "gate/sha256.h"
+#include "gate/survive.h"
 #include "gate/walk.h"
 
 #define TOUR_FILES 20000u
@@ -103,6 +104,7 @@ struct tour_run {
     tour_figures figures[TOUR_PASSES];
     limits_report limits;
     guards_result guards;
+    survive_result survive;
     uint64_t start_ns;
 };
 
@@ -425,7 +427,12 @@ static int tour_large_passes(tour_run *run)
         code = GATE_DONE; /* the caller says what was skipped */
         goto close_store;
     }
-    if (tour_pass(run, TOUR_WARM, store, none)) { code = GATE_DONE; }
+    if (!tour_pass(run, TOUR_WARM, store, none)) { goto close_store; }
+    code = GATE_DONE;
+    if (!survive_run(store, &run->files, &run->survive)) {
+        gate_complain("tour: out of memory or processes");
+        code = GATE_NO_START;
+    }
 close_store:
     cellar_close(store);
     return code;
@@ -455,7 +462,8 @@ static bool tour_agrees(const tour_figures *f)
 
 static uint64_t tour_findings(const tour_run *run)
 {
-    uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards);
+    uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards) +
+                 survive_findings(&run->survive);
     for (int k = 0; k < TOUR_PASSES; k++) {
         const tour_figures *f = &run->figures[k];
         n += (uint64_t)!tour_agrees(f) + (f->over_bytes > 0) + (f->different > 0);
@@ -595,6 +603,7 @@ static void tour_print_table(const tour_run *run)
     tour_print_figures(run);
     limits_print(&run->limits);
     guards_print(&run->guards);
+    survive_print(&run->survive);
     tour_print_checks(run);
 }
 
@@ -632,6 +641,7 @@ static void tour_print_json(const tour_run *run)
     }
     limits_print_json(&run->limits);
     guards_print_json(&run->guards);
+    survive_print_json(&run->survive);
     printf("{\"findings\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)tour_findings(run),
            (unsigned long long)(gate_clock_ns() - run->start_ns));
 }
