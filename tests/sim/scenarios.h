@@ -22,7 +22,8 @@
     X(limit_rate) X(limit_wide) X(limit_wide_two) X(limit_log) X(limit_permits) X(limit_chain) \
     X(limit_wide_move) X(limit_wide_back) X(limit_calendar) \
     X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \
-    X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_glob)
+    X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_glob) \
+    X(flight_table)
 
 #define SIM_X(name) extern const base_sim_scenario sim_##name;
 SIM_SCENARIOS(SIM_X)
