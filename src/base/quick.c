@@ -2,13 +2,14 @@
  *
  * quick: CLOCK_MONOTONIC in nanoseconds at a third of its price, out of the CPU's counter.
  *
- * PICTURE    ns |        . clock       a line through (counter, clock), laid anew every 2^27 counts
- *               |    .-'line           (some 50 ms) by whoever comes by then
+ * PICTURE    ns |        . clock       a line through (counter, clock), laid anew every 50 ms by
+ *               |    .-'line           whoever comes by then
  *               |.-'______ counter
  * WHY A LINE It meets the clock again at the end of the next stretch: it neither jumps nor drifts,
- *            within 20 us of the clock in the first stretch, 2 us later. A counter that restarted
- *            (suspend) is far off the line, and lays it anew at once; one that is not trusted any
- *            more (clock.c, FAR) is not used again.
+ *            some 20 us off the clock in the first stretch, 2 us later. A counter that restarted
+ *            (suspend) is far off the line, and lays it anew at once; one that leapt, or counts at
+ *            another rate (a virtual machine that moved), is off until the stretch ends, and then
+ *            measured anew. One that is not trusted any more (clock.c, FAR) is not used again.
  * LOCKING    `seq` is odd while somebody lays it. Readers see it twice and take the clock itself
  *            when it moved; so does who finds somebody laying. Nobody waits.
  * LIMITS     two threads may see it a few microseconds apart, also backwards: for limiters, where
@@ -17,12 +18,14 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 
-#define BASE_LINE_COUNTS ((uint64_t)1 << 27) /* a stretch of the line */
+#define BASE_LINE_COUNTS ((uint64_t)1 << 27) /* a stretch of the line at most; 50 ms if shorter */
+#define BASE_LINE_NS ((uint64_t)50000000)
 
 static struct base_line {
     _Atomic uint32_t seq BASE_ALIGNED(BASE_PAD); /* odd: being laid; release there, acquire here */
     _Atomic uint64_t count, ns; /* where the line starts */
     _Atomic uint64_t slope;     /* ns a count, times 2^32; 0: not laid yet */
+    _Atomic uint64_t span;      /* counts of a stretch */
     uint64_t far_count, far_ns; /* an earlier pair, for the slope; guarded by seq being odd */
 } base_line;
 
@@ -42,28 +45,44 @@ static void base_line_pair(uint64_t *count, uint64_t *ns)
     }
 }
 
+/* Is the earlier pair one of this line? Not if the counter went back, leapt or changed its rate. */
+static bool base_line_same(uint64_t count, uint64_t ns)
+{
+    const struct base_line *l = &base_line;
+    const uint64_t old = base_load_rlx(&l->slope);
+    if (old == 0 || count <= l->far_count || ns <= l->far_ns ||
+        count < base_load_rlx(&l->count)) {
+        return false;
+    }
+    const double slope = (double)(ns - l->far_ns) / (double)(count - l->far_count) * 4294967296.0;
+    const double off = slope - (double)old;
+    return off < (double)(old / 128) && -off < (double)(old / 128);
+}
+
 /* Lay the next stretch; the caller made seq odd. */
 static uint64_t base_line_lay(void)
 {
     struct base_line *l = &base_line;
     uint64_t count, ns;
     base_line_pair(&count, &ns);
-    if (base_load_rlx(&l->slope) == 0 || count <= l->far_count || ns <= l->far_ns) {
-        l->far_count = count; /* first time, or the counter started again */
+    if (!base_line_same(count, ns)) {
+        l->far_count = count;
         l->far_ns = ns;
         do { base_line_pair(&count, &ns); } while (ns - l->far_ns < 100000);
         base_store_rlx(&l->slope, (uint64_t)0);
         if (count <= l->far_count) { return ns; } /* it moved once more: next time */
     }
     double slope = (double)(ns - l->far_ns) / (double)(count - l->far_count);
+    const double stretch = slope > 0 ? (double)BASE_LINE_NS / slope : 0;
+    const uint64_t span = stretch < (double)BASE_LINE_COUNTS ? (uint64_t)stretch : BASE_LINE_COUNTS;
     uint64_t start = ns;
     const uint64_t gone = count - base_load_rlx(&l->count);
-    if (base_load_rlx(&l->slope) != 0 && gone < 8 * BASE_LINE_COUNTS) {
+    if (base_load_rlx(&l->slope) != 0 && span != 0 && gone < 8 * span) {
         const uint64_t line = base_load_rlx(&l->ns) + (gone * base_load_rlx(&l->slope) >> 32);
         const int64_t ahead = (int64_t)(line - ns);
         if (ahead < 100000 && ahead > -100000) { /* bend it back instead of jumping */
             start = line;
-            slope -= (double)ahead / (double)BASE_LINE_COUNTS;
+            slope -= (double)ahead / (double)span;
         }
     }
     if (ns - l->far_ns > 1000000000) {
@@ -72,7 +91,9 @@ static uint64_t base_line_lay(void)
     }
     base_store_rlx(&l->count, count);
     base_store_rlx(&l->ns, start);
-    base_store_rlx(&l->slope, slope > 0 && slope < 16 ? (uint64_t)(slope * 4294967296.0) : 0);
+    base_store_rlx(&l->span, span);
+    /* A stretch times the slope stays below 2^63. */
+    base_store_rlx(&l->slope, slope > 0 && slope < 100 ? (uint64_t)(slope * 4294967296.0) : 0);
     return start;
 }
 
@@ -95,8 +116,9 @@ CELLAR_PRIVATE uint64_t base_quick_ns(void)
     const uint64_t slope = base_load_acq(&l->slope);
     const uint64_t ns = base_load_acq(&l->ns);
     const uint64_t gone = BASE_COUNTER() - base_load_acq(&l->count);
+    const uint64_t span = base_load_acq(&l->span);
     base_fence_acq();
-    if (BASE_UNLIKELY(gone >= BASE_LINE_COUNTS || slope == 0 || (seq & 1) != 0 ||
+    if (BASE_UNLIKELY(gone >= span || slope == 0 || (seq & 1) != 0 ||
                       base_load_rlx(&l->seq) != seq)) {
         return base_line_slow();
     }

@@ -341,11 +341,13 @@ CELLAR_PRIVATE size_t base_tz_bytes(const base_tz *z) { return z != NULL ? z->by
 
 /* ---- asking ---- */
 
-/* Behind the last time: the switches of the years around, in order. */
+/* Behind the last time: the switches of the years around, in order. A rule may put them up to a
+ * week beyond their year; where two fall together (daylight saving for ever) the later holds. */
 static void base_tz_ruled(const base_tz *z, int64_t utc_s, base_tz_stretch *out)
 {
-    int64_t year;
-    int month, day;
+    int64_t year, at[6];
+    int32_t offset[6];
+    int month, day, n = 0;
     base_date_of(base_floor_div(utc_s, BASE_TZ_DAY), &year, &month, &day);
     for (int64_t y = year - 1; y <= year + 1; y++) {
         const int64_t on = base_tz_instant(&z->begin, y, z->standard);
@@ -353,14 +355,23 @@ static void base_tz_ruled(const base_tz *z, int64_t utc_s, base_tz_stretch *out)
         for (int i = 0; i < 2; i++) {
             const bool begins = (on <= off) == (i == 0);
             const int64_t t = begins ? on : off;
-            if (t > utc_s) {
-                out->to_s = BASE_MIN(out->to_s, t);
-                return;
+            int k = n++;
+            for (; k > 0 && at[k - 1] > t; k--) {
+                at[k] = at[k - 1];
+                offset[k] = offset[k - 1];
             }
-            if (t >= out->from_s) {
-                out->from_s = t;
-                out->offset_s = begins ? z->daylight : z->standard;
-            }
+            at[k] = t;
+            offset[k] = begins ? z->daylight : z->standard;
+        }
+    }
+    for (int k = 0; k < n; k++) {
+        if (at[k] > utc_s) {
+            out->to_s = BASE_MIN(out->to_s, at[k]);
+            return;
+        }
+        if (at[k] >= out->from_s) {
+            out->from_s = at[k];
+            out->offset_s = offset[k];
         }
     }
 }
