@@ -22,7 +22,8 @@
 #include "stats/stats.h"
 
 #define LOCK_STRIPES 64u
-#define LOCK_NEAR 128u       /* hints of a stripe; power of two */
+#define LOCK_NEAR 128u       /* hints of a stripe, in pairs; power of two */
+#define LOCK_HINT_BITS 25u   /* record number + 1; above it bits of the hash, never 0 */
 #define LOCK_IDLE_MAX 32u    /* records of a stripe that may stay though nobody holds them */
 #define LOCK_SPARE_MAX 32u   /* unused records of a stripe above which empty pages go back */
 #define LOCK_PER_CHUNK 21u   /* 64 + 21 * 192 = 4096 */
@@ -95,16 +96,18 @@ _Static_assert(sizeof(lock_chunk) == 64, "head of a page");
 
 typedef struct lock_stripe {
     sync_lock lock BASE_ALIGNED(BASE_PAD); /* rank LOCK; guards what is not atomic below */
-    _Atomic uint32_t record_count; /* in the index; written under lock, read as a hint */
     lock_record *index;            /* uthash over full keys */
     uint64_t floor;                /* no fence given out for a key not in the index is above it */
-    _Atomic uint64_t fork_fence;   /* locks up to it belong to the parent process; 0: none */
     uint64_t acquired;             /* + sum of live fences = acquisitions so far, modulo 2^64 */
     lock_chunk *chunks;            /* those with spare records come first */
     uint32_t spare_count;          /* == sum over chunks of LOCK_PER_CHUNK - used */
     uint32_t waiter_count;
     uint64_t count[STATS_LOCK_COUNT]; /* counters of the registry; gauges stay 0 */
-    _Atomic uint32_t near[LOCK_NEAR] BASE_ALIGNED(BASE_LINE); /* record number + 1; hints; 0 none */
+    /* Read by the fast ways, and so apart from what the slow ones write. */
+    _Atomic uint32_t record_count BASE_ALIGNED(BASE_PAD); /* in the index; written under lock, read
+                                                           * as a hint */
+    _Atomic uint64_t fork_fence;   /* locks up to it belong to the parent process; 0: none */
+    _Atomic uint32_t near[LOCK_NEAR] BASE_ALIGNED(BASE_LINE); /* hints; 0 none */
 } lock_stripe;
 
 struct cellar_locks {
@@ -167,9 +170,15 @@ BASE_INLINE lock_stripe *lock_stripe_of(cellar_locks *t, uint64_t hash)
 {
     return &t->stripe[hash >> 58];
 }
+/* The two hints that may name the record of this hash. */
 BASE_INLINE _Atomic uint32_t *lock_near(lock_stripe *s, uint64_t hash)
 {
-    return &s->near[(hash >> 40) & (LOCK_NEAR - 1)];
+    return &s->near[(hash >> 40) & (LOCK_NEAR - 2)];
+}
+BASE_INLINE uint32_t lock_tag(uint64_t hash) { return 64u | ((uint32_t)(hash >> 32) & 63u); }
+BASE_INLINE uint32_t lock_hint(uint64_t hash, uint32_t number)
+{
+    return lock_tag(hash) << LOCK_HINT_BITS | (number + 1);
 }
 BASE_INLINE const unsigned char *lock_key(const lock_record *r)
 {

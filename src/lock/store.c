@@ -225,8 +225,11 @@ static void lock_remove(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_
                         lock_after *a) SYNC_HOLDS(LOCK)
 {
     const uint64_t hash = base_load_rlx(&r->hash);
-    if (base_load_rlx(lock_near(s, hash)) == lock_number(t, r) + 1) {
-        base_store_rlx(lock_near(s, hash), 0u);
+    _Atomic uint32_t *near = lock_near(s, hash);
+    for (uint32_t i = 0; i < 2; i++) {
+        if (base_load_rlx(&near[i]) == lock_hint(hash, lock_number(t, r))) {
+            base_store_rlx(&near[i], 0u);
+        }
     }
     lock_index_del(t, s, r);
     if (r->key_len > LOCK_KEY_INLINE) {
@@ -240,6 +243,16 @@ static void lock_remove(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_
     (void)base_sub_rlx(&t->count, 1u);
 }
 
+/* The older of the two makes room. What stands there is not written again: others read it. */
+static void lock_hint_put(lock_stripe *s, uint64_t hash, uint32_t number) SYNC_HOLDS(LOCK)
+{
+    _Atomic uint32_t *near = lock_near(s, hash);
+    const uint32_t hint = lock_hint(hash, number), first = base_load_rlx(&near[0]);
+    if (first == hint || base_load_rlx(&near[1]) == hint) { return; }
+    if (first != 0) { base_store_rlx(&near[1], first); }
+    base_store_rlx(&near[0], hint);
+}
+
 CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
                                 bool held, bool drop, lock_after *a)
 {
@@ -251,7 +264,7 @@ CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r,
         lock_remove(t, s, r, fence, a);
         return;
     }
-    base_store_rlx(lock_near(s, base_load_rlx(&r->hash)), lock_number(t, r) + 1);
+    lock_hint_put(s, base_load_rlx(&r->hash), lock_number(t, r));
     BASE_POINT("lock.settle");
     base_store_rel(&r->word, lock_word(fence, bits));
 }
