@@ -51,6 +51,14 @@ CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g)
     return true;
 }
 
+CELLAR_PRIVATE void l2_gates_pass(l2 *d)
+{
+    for (uint32_t i = 0; i < d->gate_count; i++) {
+        sync_take(L2_GATE, &d->gates[i].lock);
+        sync_drop(L2_GATE, &d->gates[i].lock);
+    }
+}
+
 /* ---- memo ---- */
 
 static uint32_t l2_memo_at(const l2_gate *g, uint64_t h48)

@@ -373,6 +373,8 @@ BASE_INLINE l2_gate *l2_gate_of(l2 *d, uint64_t h48)
 {
     return &d->gates[(h48 >> 8) & (d->gate_count - 1)];
 }
+/* Whoever was in a gate before the call is out of it. */
+CELLAR_PRIVATE void l2_gates_pass(l2 *d);
 CELLAR_PRIVATE bool l2_memo_knows(const l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
 CELLAR_PRIVATE void l2_memo_note(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
 CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);

@@ -37,7 +37,7 @@ static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
         l2_spot_done(d, &at);
         L2_COUNT(d, tombstones);
     }
-    const bool warming = base_load_acq(&d->warming) != 0;
+    const bool warming = base_load_acq(&d->warming) != 0 && !BASE_MUTANT("l2.no_tomb_word");
     uint64_t word = 0;
     if (warming && took == L2_TOOK) {
         word = l2_word_make(d, at.seg, at.off, h48, L2_RECORD_HEAD) | L2_WORD_TOMB;
@@ -137,8 +137,8 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
     } else {
         const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, r, true, at);
         if (took == L2_TOOK) {
-            l2_filter_add(d, h48, at->era);
-            l2_memo_forget(g, h48);
+            if (!BASE_MUTANT("l2.filter_after_gate")) { l2_filter_add(d, h48, at->era); }
+            if (!BASE_MUTANT("l2.memo_kept")) { l2_memo_forget(g, h48); }
             l2_index_set(d, h48, l2_word_make(d, at->seg, at->off, h48, r->bytes));
         } else {
             err = CELLAR_DROPPED;
@@ -148,6 +148,10 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
         }
     }
     sync_drop(L2_GATE, &g->lock);
+    if (err == CELLAR_OK && BASE_MUTANT("l2.filter_after_gate")) {
+        BASE_POINT("l2.put_late");
+        l2_filter_add(d, h48, at->era);
+    }
     return err;
 }
 
