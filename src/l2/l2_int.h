@@ -129,7 +129,7 @@ CELLAR_PRIVATE bool l2_trailer_read(const l2_form *f, const unsigned char page[L
 CELLAR_PRIVATE void l2_foot_close(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq);
 CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAGE],
                                uint64_t segseq, uint32_t index);
-/* Try every single flipped bit of a page that does not verify (about 3 ms). True: it does now. */
+/* Try the single flipped bits of a page that does not verify (up to 3 ms). True: it does now. */
 CELLAR_PRIVATE bool l2_foot_heal(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq,
                                  uint32_t index);
 CELLAR_PRIVATE bool l2_trailer_heal(const l2_form *f, unsigned char page[L2_PAGE],
