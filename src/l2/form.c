@@ -36,8 +36,8 @@
  *            from 128 on makes the record a miss, below it is skipped.
  * INVARIANTS a function that reads trusts no byte before the check that covers it.
  * TRIED      mending one flipped bit by a table of syndromes: the sum is not linear. Trying all
- *            32,768 bits costs 3 ms a page; what must be zero says at once which bit it was, or that
- *            there were two: a trailer then takes 0.2 ms.
+ *            32,768 bits costs 3 ms a page; what must be zero says at once which bit it was, or
+ *            that there were two: a trailer then takes 0.2 ms.
  * NOT HERE   which segment counts, what a hole is (recover.c). */
 #include "l2/l2_int.h"
 
