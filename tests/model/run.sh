@@ -167,6 +167,20 @@ c fail flight PLAIN_UNREF NG=3 OPS=1
 c fail flight GLOB_L1_FIRST GLOB OPS=1
 c fail flight NO_PENDING L2
 c fail flight NO_VGEN_TEST CLEAR OPS=1
+q ok   l2_gate STORED
+q ok   l2_gate FREEZE STORED PUTS=1 CHANGES=1
+c ok   l2_gate FREEZE STORED CHANGES=1
+c ok   l2_gate TWO STORED CHANGES=1
+f ok   l2_gate FREEZE STORED PUTS=1
+q fail l2_gate NO_STAMP STORED
+q fail l2_gate MEMO_KEPT STORED
+q fail l2_gate FILTER_AFTER_GATE
+q fail l2_gate TOMB_AFTER_ACK STORED
+q fail l2_gate TOMB_TORN TWO STORED CHANGES=1 NO_READER
+q fail l2_gate UNGATED STORED
+q fail l2_gate NO_DOORBELL FREEZE STORED CHANGES=1
+q fail l2_gate BELL_BEFORE_FLOOR FREEZE STORED CHANGES=1
+q fail l2_gate REOPEN_PAST_GATES FREEZE STORED CHANGES=1
 q ok   limit_cas CHECKS=1
 c ok   limit_cas
 q fail limit_cas EVICT_BY_STORE
