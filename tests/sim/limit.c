@@ -436,7 +436,7 @@ static void rl_run_wide_move(void)
     const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 2),
                                       cellar_rl_sliding_log(64, RL_T_NS) }; /* it never denies */
     base_sim_calm(true);
-    rl_move_pass = base_sim_below(2) == 0 ? 1 : RL_T_NS;
+    rl_move_pass = base_sim_below(4) == 0 ? 1 : 2 * RL_T_NS;
     rl_layout = (uint8_t)base_sim_below(256);
     rl_open(rules, 2, 4, CELLAR_RL_DENY_NEW);
     rl_layout = 0;
