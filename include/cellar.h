@@ -334,8 +334,8 @@ typedef struct cellar_config {
     const char *l2_stage_dir;      /* later                                                       */
     uint64_t l2_bytes;             /* of all its files, from CELLAR_L2_BYTES_MIN; set with l2_path*/
     uint64_t l2_avg_object_bytes;  /* expected, sizes its index; 0 = 1,024                        */
-    uint64_t l2_write_bps;         /* later                                                       */
-    uint64_t l2_write_bpd;         /* later                                                       */
+    uint64_t l2_write_bps;         /* bytes of entries written to it a second; 0 = no limit       */
+    uint64_t l2_write_bpd;         /* the same a day (UTC), over restarts; 0 = no limit           */
     int64_t  l2_sync_ms;           /* CELLAR_L2_KEEP: between two syncs; 0 = 1,000                */
     int64_t  l2_min_ttl_ms;        /* what has less left is not written; 0 = 10,000               */
     int64_t  l2_close_ms;          /* later                                                       */

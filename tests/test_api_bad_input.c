@@ -400,7 +400,6 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_avg_object_bytes = UINT64_MAX);
     BAD(E_UNSUPPORTED, l2_sync = CELLAR_L2_ALWAYS);
     BAD(E_UNSUPPORTED, l2_stage_dir = "x");
-    BAD(E_UNSUPPORTED, l2_write_bps = 1);
     BAD(E_UNSUPPORTED, l2_direct_read = 1);
     BAD(E_UNSUPPORTED, l2_on_bad = 1);
     BAD(E_UNSUPPORTED, policy_file = "p");

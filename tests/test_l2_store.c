@@ -210,6 +210,33 @@ static void admission_says_why(void)
     end();
 }
 
+static void write_budgets_hold_also_over_restarts(void)
+{
+    begin();
+    kit.cfg.write_bps = 1000;
+    kit.cfg.write_bpd = 2500;
+    open_it();
+    uint32_t stored = 0;
+    for (uint32_t i = 0; i < 8; i++) { stored += put(i, 1, 270) == CELLAR_OK; }
+    T_EQ_U64(stored, 3); /* of some 300 bytes each, in one second */
+    kit.now_ms += 1000;
+    for (uint32_t i = 0; i < 8; i++) { stored += put(10 + i, 1, 270) == CELLAR_OK; }
+    T_EQ_U64(stored, 6);
+    l2_close(kit.d);
+    kit.now_ms += 1000;
+    open_it();
+    for (uint32_t i = 0; i < 8; i++) { stored += put(20 + i, 1, 270) == CELLAR_OK; }
+    T_EQ_U64(stored, 8); /* the day's are used up */
+    kit.now_ms += 1000;
+    T_EQ_I64(put(30, 1, 270), CELLAR_REFUSED);
+    l2_stats st;
+    l2_stats_get(kit.d, &st);
+    T_CHECK(st.refused_budget >= 7 && st.bytes_today <= 2500 && st.bytes_today > 2300);
+    kit.now_ms += 86400000;
+    T_EQ_I64(put(30, 1, 270), CELLAR_OK);
+    end();
+}
+
 static bool never(void *ctx, uint64_t hash, uint64_t stamp)
 {
     (void)ctx;
@@ -423,6 +450,7 @@ static void on_real_files_with_the_chosen_sizes(void)
 
 T_MAIN("l2_store", T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
        T_CASE(times_survive_clock_steps), T_CASE(admission_says_why),
+       T_CASE(write_budgets_hold_also_over_restarts),
        T_CASE(a_moved_stamp_stops_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
        T_CASE(only_what_may_be_on_disk_leaves_tombstones),
        T_CASE(without_room_everything_goes_but_no_delete), T_CASE(reclaim_keeps_the_newest),

@@ -149,7 +149,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .account = &s->account, .log = &s->log, .clock = &s->clock, .path = cfg->l2_path,
         .bytes = cfg->l2_bytes, .memory_bytes = cfg->memory_bytes,
         .avg_object_bytes = cfg->l2_avg_object_bytes, .level = (l2_level)cfg->l2_sync,
-        .sync_ms = cfg->l2_sync_ms, .min_ttl_ms = min_ttl,
+        .sync_ms = cfg->l2_sync_ms, .min_ttl_ms = min_ttl, .write_bps = cfg->l2_write_bps,
+        .write_bpd = cfg->l2_write_bpd,
         .hash_algo = cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
         .secret = cfg->secret, .no_thread = cfg->no_threads != 0,
     };
@@ -249,7 +250,8 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_PUTS] = l.puts;
     given[STATS_GIVEN_L2_PUT_BYTES] = l.put_bytes;
     given[STATS_GIVEN_L2_DROPPED] = l.dropped;
-    given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl;
+    given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl +
+                                        l.refused_budget;
     given[STATS_GIVEN_L2_IDENTICAL] = l.identical;
     given[STATS_GIVEN_L2_KILLS] = l.kills;
     given[STATS_GIVEN_L2_TOMBSTONES] = l.tombstones;

@@ -119,8 +119,8 @@ typedef struct cache_later { /* a field of a part that does not exist yet */
 
 static const cache_later cache_config_later[] = {
     CACHE_LATER(log_keys),
-    CACHE_LATER(policy_file), CACHE_LATER(l2_stage_dir), CACHE_LATER(l2_write_bps),
-    CACHE_LATER(l2_write_bpd), CACHE_LATER(l2_close_ms), CACHE_LATER(l2_on_bad),
+    CACHE_LATER(policy_file), CACHE_LATER(l2_stage_dir), CACHE_LATER(l2_close_ms),
+    CACHE_LATER(l2_on_bad),
     CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
     CACHE_LATER(l2_allow_network), CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
     CACHE_LATER(l2_crypt), CACHE_LATER(deps), CACHE_LATER(favor),

@@ -81,6 +81,8 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     d->super.serial++;
     d->super.floor_lsn = base_load_acq(&d->floor_lsn);
     d->super.last_seen_wall_ms = BASE_MAX(d->super.last_seen_wall_ms, l2_wall_now(d));
+    d->super.day = base_load_rlx(&d->day.window);
+    d->super.bytes_today = base_load_rlx(&d->day.used);
     unsigned char *page = d->page + L2_PAGE;
     l2_super_write(page, &d->super);
     const uint64_t at = (d->super.serial & 1) * L2_PAGE;
@@ -387,7 +389,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(denied); L2_GIVE(remembered); L2_GIVE(controls); L2_GIVE(sealed);
     L2_GIVE(sealed_bytes); L2_GIVE(reclaimed); L2_GIVE(emptied); L2_GIVE(syncs);
     L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes); L2_GIVE(offs);
-    L2_GIVE(stalled); L2_GIVE(closings); L2_GIVE(relied); L2_GIVE(waits);
+    L2_GIVE(refused_budget); L2_GIVE(stalled); L2_GIVE(closings); L2_GIVE(relied); L2_GIVE(waits);
 #undef L2_GIVE
     out->kills += out->denied + out->remembered;
     for (uint32_t i = 0; i < d->nseg; i++) {
@@ -402,6 +404,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->index_slots = (uint64_t)d->index.buckets * L2_SHARDS * L2_WAYS;
     out->index_full = base_load_rlx(&d->index.full);
     out->warming = base_load_acq(&d->warming) != 0;
+    out->bytes_today = base_load_rlx(&d->day.used);
     out->off = base_load_acq(&d->disk) != L2_DISK_OK;
     out->broken = base_load_acq(&d->broken) != 0;
     out->dirty = base_load_acq(&d->dirty) == L2_NOW_DIRTY;

@@ -38,6 +38,7 @@ typedef struct l2_config {
     l2_level level;
     int64_t sync_ms;         /* KEEP: interval of barriers; 0: 1000 */
     int64_t min_ttl_ms;      /* what has less left is not written */
+    uint64_t write_bps, write_bpd; /* bytes of puts a second, a day (UTC); 0: no limit */
     uint32_t seg_bytes, seg_count, stage_count; /* 0: chosen; tests: 16 KiB, 3, 2 at least */
     base_hash_algo hash_algo; /* counts when a store is made */
     const unsigned char *secret; /* 32 bytes, the same; NULL: from the kernel */
@@ -127,6 +128,7 @@ typedef struct l2_stats {
     uint64_t kills, tombstones, denied, remembered, controls;
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
     uint64_t recovered, holes, bad_places, offs;
+    uint64_t refused_budget, bytes_today;
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     bool warming, dirty, empty;
     bool off;    /* for now: too many errors; it is tried again by itself */

@@ -59,6 +59,7 @@ typedef struct l2_super {
     unsigned char uuid[16], boot_id[16], secret[32];
     uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, stage_ino, floor_lsn;
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
+    uint64_t bytes_today, day;
     uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
     uint16_t check_algo, hash_algo;
     uint32_t bad[L2_BAD_MAX];
@@ -255,8 +256,13 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
         kills /* neither denied nor remembered */, tombstones, denied, remembered, controls,
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
-        stalled, closings, relied, waits;
+        stalled, closings, relied, waits, refused_budget;
 } l2_counts;
+
+typedef struct l2_budget { /* of puts: a window of one second, or one day */
+    _Atomic uint64_t window; /* its number; who finds it over begins the next by CAS */
+    _Atomic uint64_t used;   /* bytes; a few may be counted in the window before: see put.c */
+} l2_budget;
 
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* l2.dirty */
 
@@ -303,6 +309,7 @@ struct l2 {
     _Atomic uint32_t broken;      /* L2_BROKEN..: no more puts, gets miss, until the next open */
     _Atomic uint32_t disk;        /* L2_DISK_...; release by who changes it */
     l2_trouble trouble;
+    l2_budget second, day;
     _Atomic uint32_t closed;      /* L2_CLOSED..; see doorbell.c */
     _Atomic uint32_t lost_controls; /* not logged: no slot opens before META has them */
     _Atomic uint64_t beat;        /* ns of the worker's last sign of life; 0: it is not at work */

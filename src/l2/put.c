@@ -114,6 +114,41 @@ static bool l2_gate_try(l2_gate *g)
     return false;
 }
 
+/* May so many bytes more be written in this window? They are counted if so. */
+static bool l2_budget_take(l2_budget *b, uint64_t window, uint64_t bytes, uint64_t most)
+{
+    const uint64_t was = base_load_acq(&b->window);
+    /* Only the winner empties it; what others add in between is lost to nobody's harm: the window
+     * has just begun. */
+    if (window > was && base_cas_ar(&b->window, was, window)) {
+        base_store_rel(&b->used, (uint64_t)0);
+    }
+    const uint64_t used = base_add_ar(&b->used, bytes);
+    if (most == 0 || used + bytes <= most) { return true; }
+    (void)base_sub_ar(&b->used, bytes);
+    return false;
+}
+
+static bool l2_budget_allows(l2 *d, uint64_t bytes)
+{
+    if (d->cfg.write_bps == 0 && d->cfg.write_bpd == 0) { return true; }
+    const int64_t now = base_now_ms(d->cfg.clock), wall = base_add_sat(now, d->wall_offset_ms);
+    bool ok = l2_budget_take(&d->second, (uint64_t)now / 1000, bytes, d->cfg.write_bps);
+    if (ok && !l2_budget_take(&d->day, (uint64_t)wall / 86400000u, bytes, d->cfg.write_bpd)) {
+        (void)base_sub_ar(&d->second.used, bytes);
+        ok = false;
+    }
+    if (!ok) { L2_COUNT(d, refused_budget); }
+    return ok;
+}
+
+static void l2_budget_back(l2 *d, uint64_t bytes)
+{
+    if (d->cfg.write_bps == 0 && d->cfg.write_bpd == 0) { return; }
+    (void)base_sub_ar(&d->second.used, bytes);
+    (void)base_sub_ar(&d->day.used, bytes);
+}
+
 /* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. */
 static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_rec *r,
                                uint64_t addr, const l2_current *current, l2_spot *at)
@@ -134,6 +169,8 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
     } else if (l2_is_there(d, h48, addr)) {
         err = CELLAR_EXISTS;
         L2_COUNT(d, identical);
+    } else if (!l2_budget_allows(d, r->bytes)) {
+        err = CELLAR_REFUSED;
     } else {
         const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, r, true, at);
         if (took == L2_TOOK) {
@@ -143,6 +180,7 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
         } else {
             err = CELLAR_DROPPED;
             L2_COUNT(d, dropped);
+            l2_budget_back(d, r->bytes);
             if (took == L2_IS_STALLED) { L2_COUNT(d, stalled); }
             if (took == L2_IS_CLEAN) { base_store_rel(&d->want_dirty, 1u); }
         }
