@@ -294,7 +294,8 @@ include $(wildcard bench/bench.mk)
 bench-peers:
 	$(Q)sh src/deps.sh bench
 	$(Q)$(MAKE) --no-print-directory bench-drivers
-	$(Q)$(MAKE) --no-print-directory bench
+	$(Q)$(MAKE) --no-print-directory bench EVERYONE=1 SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
+	  JSON=$(or $(JSON),$(BENCH_B)/peers.jsonl)
 
 # The drop-in. The header text, the licence and the file list decide it, and the source id, which
 # stands in a file of its own so that a new commit makes a new pair.

@@ -22,25 +22,37 @@ BENCH_WARN    = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototyp
                 -Wmissing-prototypes -Wvla -Wundef
 BENCH_GLIB   := $(shell pkg-config --exists glib-2.0 2>/dev/null && echo 1 || echo 0)
 BENCH_GLIB_I := $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --cflags-only-I glib-2.0))
-BENCH_PEERS   = raw uthash cellar $(if $(filter 1,$(BENCH_GLIB)),glib)
-BENCH_ROCKS  := $(shell echo '$(hash)include <rocksdb/c.h>' | $(BENCH_CC) -E - >/dev/null 2>&1 && \
-                  echo 1 || echo 0)
-BENCH_LMDB   := $(shell echo '$(hash)include <lmdb.h>' | $(BENCH_CC) -E - >/dev/null 2>&1 && \
-                  echo 1 || echo 0)
+# A peer in C or C++ is built in when a program of one line with its header compiles.
+BENCH_CXX     = $(or $(CXX),c++)
+bench_has     = $(shell echo '$(hash)include <$(2)>' | $(1) - -fsyntax-only >/dev/null 2>&1 && echo 1 || echo 0)
+BENCH_CUCKOO := $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,libcuckoo/cuckoohash_map.hh)
+BENCH_TBB    := $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,tbb/concurrent_hash_map.h)
+BENCH_CK     := $(call bench_has,$(BENCH_CC) -x c,ck_ht.h)
+BENCH_SQLITE := $(call bench_has,$(BENCH_CC) -x c,sqlite3.h)
+BENCH_PEERS   = raw uthash cellar redis memcached $(if $(filter 1,$(BENCH_GLIB)),glib) \
+                $(if $(filter 1,$(BENCH_CK)),ck) $(if $(filter 1,$(BENCH_SQLITE)),sqlite)
+BENCH_CXXS    = $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb)
+BENCH_ROCKS  := $(call bench_has,$(BENCH_CC) -x c,rocksdb/c.h)
+BENCH_LMDB   := $(call bench_has,$(BENCH_CC) -x c,lmdb.h)
 BENCH_DISKS   = cellar $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
-BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c) bench/peers/registry.c \
+BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
                 $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c)
 BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) $(BENCH_GLIB) \
-                $(BENCH_ROCKS) $(BENCH_LMDB)
+                $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS)
 BENCH_OBJ     = $(BENCH_B)/o
-BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/cellar.o \
+BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
+                $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/cellar.o \
                 $(BENCH_OBJ)/l2lib.o
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
 BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
-                -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
+                -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
+                -DBENCH_HAVE_TBB=$(BENCH_TBB) -DBENCH_HAVE_CK=$(BENCH_CK) \
+                -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
                 -DBENCH_HAVE_LMDB=$(BENCH_LMDB) '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
-BENCH_LIBS    = $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) \
-                $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) -lm
+BENCH_LIBS    = $(if $(BENCH_CXXS),-lstdc++) $(if $(filter 1,$(BENCH_TBB)),-ltbb) \
+                $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
+                $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
+                $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) -lm
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
@@ -81,6 +93,12 @@ $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(bench_say) CC "bench/$*"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) $(BENCH_CPP) -c -o $@ $<
+# The peers' own headers are system headers here: their warnings are theirs.
+$(BENCH_OBJ)/peers/%/subject.o: bench/peers/%/subject.cc $(BENCH_B)/words
+	$(bench_say) CXX "bench/peers/$*"
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)$(BENCH_CXX) -std=c++20 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP -Wall -Wextra \
+	  $(BENCH_CPP) -c -o $@ $<
 $(BENCH_B)/cellar-bench: $(BENCH_OBJS)
 	$(bench_say) LD $@
 	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -pthread -o $@ $(BENCH_OBJS) $(BENCH_LIBS)
@@ -106,6 +124,7 @@ endif
 bench-drivers:
 	$(BENCH_Q)sh bench/peers/build.sh $(BENCH_B) $(DRIVERS)
 .PHONY: bench-drivers
+BENCH_PEER_SUITES = peers servers memory limit storm stampede expire hitratio
 
 ## bench-report: figures of the last runs against their floors; tables of bench/README.md, plots
 bench-report:

@@ -10,8 +10,10 @@ bench=$t_tmp/cellar-bench
 build() {
     # shellcheck disable=SC2046,SC2086
     $CC -std=c11 -D_GNU_SOURCE -O1 $t_warn -I. -Isrc -Iinclude -DBENCH_HAVE_CELLAR=0 -DBENCH_HAVE_GLIB=0 \
-        '-DBENCH_FLAGS="-O1"' -pthread -o "$bench" bench/harness/*.c bench/suites/*.c bench/peers/registry.c \
-        bench/peers/raw/subject.c bench/peers/uthash/subject.c src/base/hash.c -lm
+        -DBENCH_HAVE_CUCKOO=0 -DBENCH_HAVE_TBB=0 -DBENCH_HAVE_CK=0 -DBENCH_HAVE_SQLITE=0 \
+        '-DBENCH_FLAGS="-O1"' -pthread -o "$bench" bench/harness/*.c bench/suites/*.c bench/peers/*.c \
+        bench/peers/raw/subject.c bench/peers/uthash/subject.c bench/peers/redis/subject.c \
+        bench/peers/memcached/subject.c src/base/hash.c -lm
 }
 refuses() { # words in the message, arguments...
     words=$1
@@ -44,6 +46,93 @@ bounded_workload() { # the bound holds a tenth, so hits are many and not all
     "$bench" --workload "$t_tmp/b.wl" --rounds 9 --window-ms 2 --peers uthash64 --json "$t_tmp/b.jsonl" >"$t_tmp/out" || return 1
     grep -q '"subject":"uthash64".*"hit":0\.[5-8]' "$t_tmp/b.jsonl" && ! grep -q '"subject":"raw"' "$t_tmp/b.jsonl"
 }
+suites_of_the_library_say_so() {
+    "$bench" --suite "limit lock load l2" --json "$t_tmp/lib.jsonl" >"$t_tmp/out" 2>&1 &&
+        [ "$(grep -c '"skip":"built without the library"' "$t_tmp/lib.jsonl")" = 4 ]
+}
+metrics_are_those_of_the_page() { # one list, in bench/README.md and in the program
+    "$bench" --metrics | cut -d' ' -f1 | sort >"$t_tmp/have"
+    sed -n '/<!-- metrics:begin -->/,/<!-- metrics:end -->/p' bench/README.md | grep -o '`[a-z0-9_]*`' | tr -d '`' |
+        sort >"$t_tmp/want"
+    diff "$t_tmp/want" "$t_tmp/have"
+}
+
+# Drivers with planted faults: the library of the Python peers round a dict that misbehaves.
+plant() { # name of a registered peer, what its get does
+    mkdir -p "$t_tmp/s/peers"
+    { echo '#!/usr/bin/env python3'
+      echo 'import os, sys'
+      echo "sys.path.insert(0, '$PWD/bench/peers/lib/python')"
+      echo 'sys.dont_write_bytecode = True'
+      echo 'import driver'
+      echo 'class Planted(driver.Peer):'
+      echo "    name, version, caps = '$1', '9.9', 'ttl'"
+      echo '    def __init__(self, cfg): self.d, self.n, self.cfg = {}, 0, cfg'
+      echo '    def set(self, key, value): self.d[key] = value'
+      echo '    def count(self): return len(self.d)'
+      echo '    def get(self, key):'
+      echo '        self.n += 1'
+      echo "        $2"
+      echo '        return self.d.get(key)'
+      echo 'driver.serve(Planted)'
+    } >"$t_tmp/s/peers/$1"
+    chmod +x "$t_tmp/s/peers/$1"
+}
+drivers() {
+    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/d.wl"
+    echo 'threads = 1' >>"$t_tmp/d.wl"
+    "$bench" --workload "$t_tmp/d.wl" --rounds 9 --window-ms 4 --quick --scratch "$t_tmp/s" \
+        --peers "$1" --json "$2" >"$t_tmp/out" 2>&1
+}
+good_driver_has_rows() {
+    plant cachetools pass
+    rm -f "$t_tmp/g.jsonl"
+    drivers cachetools "$t_tmp/g.jsonl" || { cat "$t_tmp/out"; return 1; }
+    grep -q '"subject":"cachetools","version":"9.9".*"metric":"get".*"hit":1,"bad":0' "$t_tmp/g.jsonl" &&
+        grep -q '"subject":"cachetools".*"metric":"mix95".*"vs":"raw"' "$t_tmp/g.jsonl" &&
+        ! ls "$t_tmp/s"/*.trace 2>/dev/null
+}
+wrong_value_of_a_driver_is_a_row() {
+    plant diskcache 'if self.n % 50 == 0: return b"x" * 100'
+    rm -f "$t_tmp/w.jsonl"
+    drivers diskcache "$t_tmp/w.jsonl"
+    [ $? -eq 1 ] && grep -q '"subject":"diskcache".*"metric":"get".*"bad":[1-9]' "$t_tmp/w.jsonl" &&
+        grep -q '^wrong: d get diskcache' "$t_tmp/out"
+}
+dead_driver_is_a_row_and_no_others_end() {
+    plant dogpile 'if self.n == 300: os._exit(3)'
+    plant cachetools pass
+    rm -f "$t_tmp/k.jsonl"
+    drivers "dogpile cachetools" "$t_tmp/k.jsonl"
+    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"crash":"ended with exit status 3"' "$t_tmp/k.jsonl" &&
+        grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/k.jsonl" &&
+        ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/k.jsonl"
+}
+foreign_trace_is_noticed() { # a driver that reads other keys is no peer of anybody
+    plant cachetools pass
+    sed -i 's/^driver.serve/driver.key_bytes = lambda number, n: b"0" * n\n&/' "$t_tmp/s/peers/cachetools"
+    rm -f "$t_tmp/f.jsonl"
+    drivers cachetools "$t_tmp/f.jsonl"
+    grep -q '"subject":"cachetools".*"skip":"reads another trace' "$t_tmp/f.jsonl"
+}
+refusal_and_reason_are_lines() { # what a driver will not open, and what was never built
+    plant cachetools 'raise ValueError("no room")'
+    sed -i 's/self.d, self.n, self.cfg = .*/raise ValueError("no room")/' "$t_tmp/s/peers/cachetools"
+    echo 'error: rustc is too old' >"$t_tmp/s/peers/moka.skip"
+    rm -f "$t_tmp/r.jsonl"
+    drivers "cachetools moka otter" "$t_tmp/r.jsonl" || { cat "$t_tmp/out"; return 1; }
+    grep -q '"subject":"cachetools".*"skip":"no room"' "$t_tmp/r.jsonl" &&
+        grep -q '"subject":"moka".*"skip":"error: rustc is too old"' "$t_tmp/r.jsonl" &&
+        grep -q '"subject":"otter".*"skip":"not built: make bench-peers"' "$t_tmp/r.jsonl"
+}
+driver_answers_nonsense_with_an_error() {
+    plant cachetools pass
+    printf 'nonsense\nwindow get 1 10 0\nopen %s %s\nfill 10 16 4\nhello\n' "$t_tmp/none.wl" "$t_tmp/none.bin" |
+        "$t_tmp/s/peers/cachetools" >"$t_tmp/out" && [ "$(grep -c '"error"' "$t_tmp/out")" = 4 ] &&
+        grep -q '"version":"9.9"' "$t_tmp/out" || return 1
+    printf 'key = 16\nspeed = 3\n' >"$t_tmp/odd.wl"
+    echo "open $t_tmp/odd.wl x" | "$t_tmp/s/peers/cachetools" | grep -q 'odd.wl:2: unknown key'
+}
 
 t_case program_builds_without_a_warning build
 t_case unknown_suite_is_refused refuses nonsense --suite nonsense
@@ -54,4 +143,10 @@ t_case malformed_workload_names_its_line bad_file
 t_case own_workload_runs own_workload
 if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_are_json "no python3"; fi
 t_case bounded_workload_runs bounded_workload
+t_case suites_of_the_library_say_so suites_of_the_library_say_so
+t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
+for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
+    foreign_trace_is_noticed refusal_and_reason_are_lines driver_answers_nonsense_with_an_error; do
+    if t_have python3; then t_case $fact $fact; else t_skip $fact "no python3"; fi
+done
 t_end bench_program

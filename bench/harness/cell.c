@@ -304,7 +304,10 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
         .bench = c->bench,
         .workload = w->name,
         .workload_path = w->path,
+        .scratch = c->o->scratch,
         .warm_ms = c->o->quick ? 900 : 3000,
+        .digest = trace_digest(w->cell[0].hot ? &c->hot[0] : &c->traces[0], c->masks[0][0],
+                               BENCH_DIGEST),
     };
     for (uint32_t k = 0; k < count && c->subject_count < CELL_SUBJECTS; k++) {
         const uint32_t i = c->subject_count;
@@ -810,7 +813,8 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
 /* For the plot of latencies: ns and the share of gets that took longer, a file a lane. */
 static void cell_write_latency(const cell_set *c)
 {
-    for (uint32_t l = 0; c->latency != NULL && l < c->lane_count; l++) {
+    const bool wanted = c->latency != NULL && (c->o->everyone || c->o->full);
+    for (uint32_t l = 0; wanted && l < c->lane_count; l++) {
         const hist *h = &c->latency[l];
         char path[600];
         snprintf(path, sizeof path, "%s/latency_%s_%s_%s_%u.tsv", c->o->scratch, c->bench, c->w->name,

@@ -207,7 +207,7 @@ static bool driver_read(bench_driver *d, uint32_t patience_ms)
     }
 }
 
-bool driver_ask(bench_driver *d, uint32_t patience_ms, const char *command)
+bool driver_tell(bench_driver *d, const char *command)
 {
     char line[1200];
     const int n = snprintf(line, sizeof line, "%s\n", command);
@@ -219,6 +219,17 @@ bool driver_ask(bench_driver *d, uint32_t patience_ms, const char *command)
         driver_gone(d, "does not read its input");
         return false;
     }
+    return true;
+}
+
+bool driver_ready(const bench_driver *d, uint32_t wait_ms)
+{
+    struct pollfd p = { d->from, POLLIN, 0 };
+    return poll(&p, 1, (int)wait_ms) > 0;
+}
+
+bool driver_hear(bench_driver *d, uint32_t patience_ms)
+{
     if (!driver_read(d, patience_ms)) {
         return false;
     }
@@ -229,6 +240,11 @@ bool driver_ask(bench_driver *d, uint32_t patience_ms, const char *command)
         snprintf(d->trouble, sizeof d->trouble, "not an answer: %.60s", d->answer);
     }
     return error == NULL && d->answer[0] == '{';
+}
+
+bool driver_ask(bench_driver *d, uint32_t patience_ms, const char *command)
+{
+    return driver_tell(d, command) && driver_hear(d, patience_ms);
 }
 
 const char *driver_trouble(const bench_driver *d) { return d->trouble; }
@@ -283,6 +299,22 @@ uint64_t driver_cpu_ns(const bench_driver *d)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* Does it read the same keys and set bits from the files as everybody else? */
+static bool driver_agrees(bench_driver *d, uint64_t digest)
+{
+    char text[40];
+    snprintf(text, sizeof text, "digest %u", BENCH_DIGEST);
+    if (!driver_ask(d, DRIVER_START_MS, text)) {
+        return false;
+    }
+    snprintf(text, sizeof text, "\"digest\":\"%016" PRIx64 "\"", digest);
+    if (strstr(d->answer, text) == NULL) {
+        snprintf(d->trouble, sizeof d->trouble, "reads another trace: %.60s, not %s", d->answer, text);
+        return false;
+    }
+    return true;
+}
+
 /* NULL: cannot be opened; it has said why. */
 void *driver_open(const bench_cfg *cfg)
 {
@@ -294,7 +326,7 @@ void *driver_open(const bench_cfg *cfg)
         return NULL;
     }
     snprintf(text, sizeof text, "open %s %s", cfg->workload_path, cfg->trace_path);
-    bool ok = driver_ask(d, DRIVER_OPEN_MS, text);
+    bool ok = driver_ask(d, DRIVER_OPEN_MS, text) && driver_agrees(d, cfg->digest);
     if (ok && (s->caps & BENCH_JIT)) {
         snprintf(text, sizeof text, "warm %u", cfg->warm_ms);
         ok = driver_ask(d, cfg->warm_ms + DRIVER_OPEN_MS, text);

@@ -30,6 +30,10 @@ void driver_stop(bench_driver *d);
 /* One command (no line end), one answer. false: an answer with "error", none within the time, or
  * the process is gone: driver_trouble says which. */
 bool driver_ask(bench_driver *d, uint32_t patience_ms, const char *command);
+/* The same in three steps, for those who have something to do meanwhile. */
+bool driver_tell(bench_driver *d, const char *command);
+bool driver_ready(const bench_driver *d, uint32_t wait_ms); /* an answer, or the end, is there */
+bool driver_hear(bench_driver *d, uint32_t patience_ms);
 const char *driver_trouble(const bench_driver *d);
 bool driver_alive(const bench_driver *d);
 

@@ -68,6 +68,14 @@ const char *json_metric_unit(const char *metric)
     return m != NULL ? m->unit : "";
 }
 
+void json_list_metrics(void)
+{
+    for (size_t i = 0; i < sizeof json_metrics / sizeof json_metrics[0]; i++) {
+        printf("%s %s %s\n", json_metrics[i].name, json_metrics[i].unit,
+               json_metrics[i].good == 'h' ? "higher" : "lower");
+    }
+}
+
 bool json_metric_lower_is_better(const char *metric)
 {
     const struct json_metric *m = json_metric_find(metric);

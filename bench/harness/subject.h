@@ -30,6 +30,8 @@ enum bench_caps {
     BENCH_BYTES = 2048    /* the bound can be in bytes */
 };
 
+#define BENCH_DIGEST 4096
+
 typedef struct bench_key {
     const void *ptr;
     size_t len;
@@ -50,6 +52,8 @@ typedef struct bench_cfg {
     /* For drivers, which read the same workload: themselves, the files, the names of the row. */
     const struct bench_subject *self;
     const char *bench, *workload, *workload_path, *trace_path;
+    const char *scratch;       /* folder for files and sockets; NULL: build/bench */
+    uint64_t digest;           /* of the first BENCH_DIGEST requests: the driver has to agree */
     uint32_t warm_ms;
     uint32_t reserved2;
 } bench_cfg;
@@ -60,6 +64,9 @@ typedef struct bench_pinned {
     size_t value_len;
     uint64_t handle[8];
 } bench_pinned;
+
+/* Makes the value of a key that was missed; returns its length. */
+typedef size_t bench_loader(void *ctx, void *value, size_t cap);
 
 typedef struct bench_subject {
     const char *name, *version; /* "uthash64", "2.3.0" */
@@ -83,6 +90,9 @@ typedef struct bench_subject {
                        size_t stride);
     int (*pin)(void *store, const void *key, size_t key_len, bench_pinned *out); /* as get */
     void (*unpin)(void *store, bench_pinned *p);
+    /* get, and on a miss the loader, by whatever single flight the store has. NULL: none. */
+    int (*load)(void *store, const void *key, size_t key_len, bench_loader *loader, void *ctx,
+                void *buf, size_t buf_cap, size_t *value_len);
     uint64_t (*count)(void *store);
     uint64_t (*accounted_bytes)(void *store); /* what the store says it holds; NULL: unknown */
     uint64_t (*settle)(void *store); /* does the work it put off; CPU ns it took. NULL: none */

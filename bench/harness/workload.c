@@ -109,6 +109,7 @@ static const char *workload_many_metric(uint32_t many)
     case 1: return "get_many1";
     case 8: return "get_many8";
     case 32: return "get_many32";
+    case 64: return "get_many64";
     case 128: return "get_many128";
     default: return NULL;
     }

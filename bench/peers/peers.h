@@ -11,5 +11,12 @@ extern const bench_subject uthash1_subject, uthash16_subject, uthash64_subject;
 extern const bench_subject uthash64t_subject; /* tuned */
 extern const bench_subject glib1_subject;  /* built when bench.mk finds the headers */
 extern const bench_subject cellar_subject;
+/* Each built when bench.mk finds its headers. */
+extern const bench_subject libcuckoo_subject, tbb_chm_subject, ck_ht_subject, sqlite_subject;
+extern const bench_subject redis_subject, memcached_subject; /* processes behind a unix socket */
+
+/* The library's keyed hash, its key made by peers_hash_ready (any thread, any number of times). */
+void peers_hash_ready(void);
+size_t peers_hash(const void *key, size_t len);
 
 #endif

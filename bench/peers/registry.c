@@ -42,6 +42,28 @@ const bench_entry bench_registry[] = {
 #else
     { "glib1", NULL, "glib.h not found (libglib2.0-dev)" },
 #endif
+#if BENCH_HAVE_CUCKOO
+    { "libcuckoo", &libcuckoo_subject, NULL },
+#else
+    { "libcuckoo", NULL, "libcuckoo/cuckoohash_map.hh not found (libcuckoo-dev), or no C++ compiler" },
+#endif
+#if BENCH_HAVE_TBB
+    { "tbb_chm", &tbb_chm_subject, NULL },
+#else
+    { "tbb_chm", NULL, "tbb/concurrent_hash_map.h not found (libtbb-dev), or no C++ compiler" },
+#endif
+#if BENCH_HAVE_CK
+    { "ck_ht", &ck_ht_subject, NULL },
+#else
+    { "ck_ht", NULL, "ck_ht.h not found (libck-dev)" },
+#endif
+#if BENCH_HAVE_SQLITE
+    { "sqlite", &sqlite_subject, NULL },
+#else
+    { "sqlite", NULL, "sqlite3.h not found (libsqlite3-dev)" },
+#endif
+    { "redis", &redis_subject, NULL },
+    { "memcached", &memcached_subject, NULL },
     REGISTRY_ROW(moka), REGISTRY_ROW(quick_cache), REGISTRY_ROW(foyer), REGISTRY_ROW(dashmap),
     REGISTRY_ROW(otter), REGISTRY_ROW(ristretto), REGISTRY_ROW(theine), REGISTRY_ROW(caffeine),
     REGISTRY_ROW(caffeine_fresh), REGISTRY_ROW(caffeine2), REGISTRY_ROW(jvm_chm),

@@ -155,4 +155,4 @@ static int grow_run(const cell_options *o)
 }
 
 const bench_suite suite_grow = { "grow", "longest insert while growing from empty", grow_run, NULL,
-                                 NULL, false };
+                                 NULL, false, false };

@@ -719,15 +719,7 @@ static int disk_run_suite(const cell_options *o)
     }
     return b.status;
 }
-#else
-
-static int disk_run_suite(const cell_options *o)
-{
-    (void)o;
-    json_say("l2", "cellar", "put", "skip", "built without the library");
-    return CELL_OK;
-}
 #endif
 
-const bench_suite suite_l2 = { "l2", "the disk level beside RocksDB, BlobDB and LMDB; its cost to L1",
-                               disk_run_suite, NULL, NULL };
+SUITE_OF_LIBRARY(l2, "the disk level beside RocksDB, BlobDB and LMDB; its cost to L1",
+                 disk_run_suite);

@@ -24,8 +24,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define HASH_NONFATAL_OOM 1
 #define HASH_FUNCTION(keyptr, keylen, hashv) \
@@ -33,6 +31,7 @@
 #include <uthash.h>
 
 #include "base/hash.h"
+#include "bench/harness/driver.h"
 #include "bench/harness/host.h"
 #include "cellar_limit.h"
 
@@ -114,70 +113,22 @@ static uint64_t limit_batch_uthash(limit_bench *b, uint64_t *s, uint32_t count)
     return no;
 }
 
-/* ---- drivers ---- */
-
-typedef struct limit_driver {
-    pid_t pid; /* 0: not there */
-    FILE *to, *from;
-} limit_driver;
-
-static bool limit_ask(limit_driver *d, const char *line, char *answer, size_t cap)
+/* Started, with its keys known; NULL: it has said why not. */
+static bench_driver *limit_driver_start(const char *name, uint32_t keys)
 {
-    return fprintf(d->to, "%s\n", line) > 0 && fflush(d->to) == 0 &&
-           fgets(answer, (int)cap, d->from) != NULL;
-}
-
-static uint64_t limit_field(const char *json, const char *name)
-{
-    char quoted[32];
-    snprintf(quoted, sizeof quoted, "\"%s\":", name);
-    const char *at = strstr(json, quoted);
-    return at != NULL ? strtoull(at + strlen(quoted), NULL, 10) : 0;
-}
-
-static void limit_driver_start(limit_driver *d, const char *name, uint32_t keys)
-{
-    char path[256], line[64], answer[256];
-    int to[2], from[2];
-    memset(d, 0, sizeof *d);
-    snprintf(path, sizeof path, "build/bench/peers/%s", name);
-    if (access(path, X_OK) != 0 || pipe(to) != 0 || pipe(from) != 0) {
-        json_say("limit", name, NULL, "skip", "not built: make bench-peers");
-        return;
-    }
-    const pid_t pid = fork();
-    if (pid == 0) {
-        dup2(to[0], 0);
-        dup2(from[1], 1);
-        close(to[1]);
-        close(from[0]);
-        execl(path, name, (char *)NULL);
-        _exit(127);
-    }
-    close(to[0]);
-    close(from[1]);
-    d->to = fdopen(to[1], "w");
-    d->from = fdopen(from[0], "r");
+    char line[64], why[256];
+    bench_driver *d = driver_start(name, why, sizeof why);
     snprintf(line, sizeof line, "open %u", keys);
-    if (pid < 0 || d->to == NULL || d->from == NULL ||
-        !limit_ask(d, "hello", answer, sizeof answer)) {
-        json_say("limit", name, NULL, "skip", "driver does not answer");
-        return;
+    if (d == NULL) {
+        json_say("limit", name, NULL, "skip", why);
+    } else if (!driver_ask(d, 60000, line) || driver_number(d, "entries") < keys) {
+        json_say("limit", name, NULL, driver_alive(d) ? "skip" : "crash", driver_trouble(d));
+        driver_stop(d);
+        d = NULL;
+    } else {
+        printf("%-10s %s\n", name, driver_version(d));
     }
-    printf("%-10s %s", name, answer);
-    if (limit_ask(d, line, answer, sizeof answer) && limit_field(answer, "entries") == keys) {
-        d->pid = pid;
-    }
-}
-
-static void limit_driver_stop(limit_driver *d)
-{
-    if (d->pid != 0) {
-        fprintf(d->to, "quit\n");
-        fclose(d->to);
-        fclose(d->from);
-        waitpid(d->pid, NULL, 0);
-    }
+    return d;
 }
 
 /* ---- windows ---- */
@@ -244,18 +195,18 @@ static bool limit_window_here(limit_bench *b, limit_batch_fn *batch, uint32_t th
     return bad == 0;
 }
 
-static bool limit_window_there(limit_driver *d, const char *metric, uint32_t threads, uint32_t ms,
+static bool limit_window_there(bench_driver *d, const char *metric, uint32_t threads, uint32_t ms,
                                double mops[LIMIT_CLOCKS])
 {
-    char line[64], answer[256];
+    char line[64];
     snprintf(line, sizeof line, "window %s %u %u", metric, threads, ms);
-    if (!limit_ask(d, line, answer, sizeof answer)) {
+    if (!driver_ask(d, ms + 20000, line)) {
         return false;
     }
-    const double ops = (double)limit_field(answer, "ops");
-    mops[LIMIT_WALL] = ops * 1e3 / (double)limit_field(answer, "wall_ns");
-    mops[LIMIT_CPU] = ops * 1e3 / ((double)limit_field(answer, "cpu_ns") / threads);
-    return ops > 0 && limit_field(answer, "bad") == 0;
+    const double ops = driver_number(d, "ops");
+    mops[LIMIT_WALL] = ops * 1e3 / driver_number(d, "wall_ns");
+    mops[LIMIT_CPU] = ops * 1e3 / (driver_number(d, "cpu_ns") / threads);
+    return ops > 0 && driver_number(d, "bad") == 0;
 }
 
 typedef struct limit_figures {
@@ -297,7 +248,7 @@ static void limit_report(const char *metric, uint32_t threads, limit_clock clock
     json_write(&row);
 }
 
-static int limit_shape(const cell_options *o, limit_bench *b, limit_driver *d, const char *metric,
+static int limit_shape(const cell_options *o, limit_bench *b, bench_driver *const *d, const char *metric,
                        uint32_t threads)
 {
     static limit_figures of[LIMIT_SUBJECTS];
@@ -309,14 +260,16 @@ static int limit_shape(const cell_options *o, limit_bench *b, limit_driver *d, c
         for (uint32_t i = 0; i < LIMIT_SUBJECTS; i++) {
             const uint32_t s = rounds % 2 == 0 ? i : LIMIT_SUBJECTS - 1 - i;
             double mops[LIMIT_CLOCKS] = { 0, 0 };
-            limit_driver *peer = s == LIMIT_GOVERNOR ? &d[0] : s == LIMIT_XTIMERATE ? &d[1] : NULL;
-            have[s] = peer == NULL || peer->pid != 0;
+            bench_driver *peer = s == LIMIT_GOVERNOR ? d[0] : s == LIMIT_XTIMERATE ? d[1] : NULL;
+            have[s] = limit_batches[s] != NULL || peer != NULL;
             const bool ok = !have[s] ||
                 (peer == NULL ? limit_window_here(b, limit_batches[s], threads, count, o->window_ms,
                                                   rounds * UINT64_C(1000003), mops)
                               : limit_window_there(peer, metric, threads, o->window_ms, mops));
             if (!ok) {
-                json_say("limit", limit_names[s], metric, "crash", "a check was denied");
+                json_say("limit", limit_names[s], metric, "crash",
+                         peer != NULL && !driver_alive(peer) ? driver_trouble(peer)
+                                                             : "a check was denied");
                 return CELL_WRONG;
             }
             for (uint32_t c = 0; c < LIMIT_CLOCKS; c++) {
@@ -387,7 +340,6 @@ static double limit_bytes_a_key(uint64_t share)
 static int limit_run_suite(const cell_options *o)
 {
     limit_bench b = { .key_count = 100000 };
-    limit_driver d[2];
     unsigned char secret[32];
     const cellar_rl_rule rule =
         cellar_rl_gcra(LIMIT_BENCH_RATE, CELLAR_RL_SECOND, LIMIT_BENCH_RATE);
@@ -406,8 +358,8 @@ static int limit_run_suite(const cell_options *o)
         memcpy(b.keys[k], text, LIMIT_BENCH_KEY);
         (void)cellar_rl_check(b.ours, b.keys[k], LIMIT_BENCH_KEY, 1, NULL);
     }
-    limit_driver_start(&d[0], "governor", b.key_count);
-    limit_driver_start(&d[1], "xtimerate", b.key_count);
+    bench_driver *const d[2] = { limit_driver_start("governor", b.key_count),
+                                 limit_driver_start("xtimerate", b.key_count) };
     for (uint32_t threads = 1; threads <= LIMIT_BENCH_THREADS && threads <= host_cpu_count();
          threads++) {
         for (int hot = 0; hot < 2; hot++) {
@@ -415,8 +367,8 @@ static int limit_run_suite(const cell_options *o)
             status = s > status ? s : status;
         }
     }
-    limit_driver_stop(&d[0]);
-    limit_driver_stop(&d[1]);
+    driver_stop(d[0]);
+    driver_stop(d[1]);
     double bytes = limit_bytes_a_key(0);
     suite_say("limit", "cellar", "limit_fill_lossless", "limit_key_bytes", &bytes, 1, NULL, NULL);
     bytes = limit_bytes_a_key(20);
@@ -430,15 +382,6 @@ static int limit_run_suite(const cell_options *o)
     free(b.keys);
     return status;
 }
-#else
-
-static int limit_run_suite(const cell_options *o)
-{
-    (void)o;
-    json_say("limit", "cellar", "limit100k_16", "skip", "built without the library");
-    return CELL_OK;
-}
 #endif
 
-const bench_suite suite_limit = { "limit", "rate limiters beside governor, x/time/rate and uthash",
-                                  limit_run_suite, NULL, NULL, false };
+SUITE_OF_LIBRARY(limit, "rate limiters beside governor, x/time/rate and uthash", limit_run_suite);

@@ -316,14 +316,6 @@ static int load_run(const cell_options *o)
     const int hits = load_hits(rounds), misses = load_misses(rounds), storms = load_storms(rounds);
     return hits | misses | storms;
 }
-#else
-static int load_run(const cell_options *o)
-{
-    (void)o;
-    json_say("load", "cellar", "load1m", "skip", "built without the library");
-    return CELL_OK;
-}
 #endif
 
-const bench_suite suite_load = { "load", "reading through the cache beside plain calls", load_run,
-                                 NULL, NULL, false };
+SUITE_OF_LIBRARY(load, "reading through the cache beside plain calls", load_run);

@@ -315,15 +315,6 @@ static int lock_run(const cell_options *o)
     return status;
 }
 
-#else
-
-static int lock_run(const cell_options *o)
-{
-    (void)o;
-    json_say("lock", "cellar", "lock1k", "skip", "built without the library");
-    return CELL_OK;
-}
 #endif
 
-const bench_suite suite_lock = { "lock", "keyed locks beside a mutex over a uthash of mutexes",
-                                 lock_run, NULL, NULL, false };
+SUITE_OF_LIBRARY(lock, "keyed locks beside a mutex over a uthash of mutexes", lock_run);

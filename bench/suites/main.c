@@ -17,13 +17,15 @@
 #include "bench/harness/json.h"
 #include "bench/suites/suite.h"
 
-#define MAIN_SUITES 16
+#define MAIN_SUITES 24
 
 static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
                                                   &suite_pin,  &suite_grow,   &suite_memory,
                                                   &suite_churn, &suite_dropin, &suite_lock,
-                                                  &suite_limit,  &suite_load, &suite_peers,
-                                                  &suite_l2 };
+                                                  &suite_limit,  &suite_load,
+                                                  &suite_peers,  &suite_servers, &suite_storm,
+                                                  &suite_stampede, &suite_expire,
+                                                  &suite_hitratio, &suite_l2 };
 
 typedef struct main_args {
     cell_options o;
@@ -64,7 +66,7 @@ static int main_usage(const char *what, const char *arg)
             arg != NULL ? arg : "");
     fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick]\n"
                     "       [--full] [--warm] [--everyone] [--peers \"NAME NAME\"] [--json FILE] [--mixes DIR]\n"
-                    "       [--scratch DIR] [--rounds N] [--window-ms N] [--list]\nsuites:");
+                    "       [--scratch DIR] [--rounds N] [--window-ms N] [--list | --metrics]\nsuites:");
     for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
         fprintf(stderr, " %s", main_suites[i]->name);
     }
@@ -215,6 +217,10 @@ static int main_run_suite(const cell_options *run, const bench_suite *s)
     if (s->run != NULL) {
         return s->run(o);
     }
+    if (s->library) {
+        json_say(s->name, "cellar", NULL, "skip", "built without the library");
+        return CELL_OK;
+    }
     for (int part = 0; part < (o->full ? 2 : 1); part++) {
         const char *const *list = part == 0 ? s->workloads : s->full;
         for (; list != NULL && *list != NULL; list++) {
@@ -230,6 +236,10 @@ int main(int argc, char **argv)
     main_args a = { .o = { .mixes = "bench/mixes", .scratch = "build/bench" } };
     if (argc == 4 && strcmp(argv[1], "--memory-child") == 0) {
         return suite_memory_child(argv[2], strtoull(argv[3], NULL, 10));
+    }
+    if (argc == 2 && strcmp(argv[1], "--metrics") == 0) {
+        json_list_metrics();
+        return CELL_OK;
     }
     if (argc == 2 && strcmp(argv[1], "--list") == 0) {
         return main_list();

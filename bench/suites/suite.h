@@ -14,11 +14,23 @@ typedef struct bench_suite {
     const char *const *workloads;        /* names of .wl files, ended by NULL */
     const char *const *full;             /* these too with FULL=1; NULL: none */
     bool asked;                          /* runs only when it is named, with every subject */
+    bool library;                        /* measures the library itself: see SUITE_OF_LIBRARY */
 } bench_suite;
 
 extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin;
 extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, suite_lock, suite_limit,
-    suite_load, suite_peers, suite_l2;
+    suite_load, suite_peers, suite_servers, suite_storm, suite_stampede, suite_expire,
+    suite_hitratio, suite_l2;
+
+/* The program can be built without the library. A suite about it then keeps its name, and says so
+ * when it is run: its file ends with this in place of a suite of its own for that case. */
+#if BENCH_HAVE_CELLAR
+#define SUITE_OF_LIBRARY(id, help, run) \
+    const bench_suite suite_##id = { #id, help, run, NULL, NULL, false, true }
+#else
+#define SUITE_OF_LIBRARY(id, help, run) \
+    const bench_suite suite_##id = { #id, help, NULL, NULL, NULL, false, true }
+#endif
 
 /* The process that the memory suite starts for one subject; exit status. */
 int suite_memory_child(const char *subject, uint64_t entries);

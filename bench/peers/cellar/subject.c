@@ -140,6 +140,36 @@ static void cellar_subject_unpin(void *store, bench_pinned *pinned)
     cellar_unpin(&p);
 }
 
+typedef struct cellar_subject_call {
+    bench_loader *loader;
+    void *ctx;
+} cellar_subject_call;
+
+static cellar_err cellar_subject_loader(cellar_load *load, const void *key, size_t key_len,
+                                        void *ctx)
+{
+    const cellar_subject_call *call = ctx;
+    unsigned char value[4096];
+    const size_t len = call->loader(call->ctx, value, sizeof value);
+    (void)key;
+    (void)key_len;
+    return cellar_load_value(load, value, len);
+}
+
+static int cellar_subject_load(void *store, const void *key, size_t key_len, bench_loader *loader,
+                               void *ctx, void *buf, size_t buf_cap, size_t *value_len)
+{
+    const cellar_subject_store *s = store;
+    cellar_subject_call call = { loader, ctx };
+    cellar_result r = CELLAR_RESULT_INIT;
+    r.buf = buf;
+    r.buf_cap = buf_cap;
+    const cellar_err err = cellar_get_or_load(s->root, key, key_len, NULL, cellar_subject_loader,
+                                              &call, &r);
+    *value_len = r.value_len;
+    return err == CELLAR_OK ? 1 : err > 0 ? 0 : -1;
+}
+
 static cellar_stats cellar_subject_stats(void *store)
 {
     const cellar_subject_store *s = store;
@@ -158,7 +188,8 @@ const bench_subject cellar_subject = {
     .name = "cellar",
     .version = "0.1.0",
     .semantics = "copy",
-    .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_INCR,
+    .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_INCR |
+            BENCH_LOAD | BENCH_BYTES,
     .open = cellar_subject_open,
     .close = cellar_subject_close,
     .get = cellar_subject_get,
@@ -167,6 +198,7 @@ const bench_subject cellar_subject = {
     .get_many = cellar_subject_get_many,
     .pin = cellar_subject_pin,
     .unpin = cellar_subject_unpin,
+    .load = cellar_subject_load,
     .count = cellar_subject_count,
     .accounted_bytes = cellar_subject_accounted,
 };

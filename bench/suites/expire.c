@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * expire: everything a store holds ends together; what do its callers feel?
+ *
+ * WALK       for each subject with deadlines, in a process of its own: COUNT entries of 16/100 with
+ *            one time to live -> sleep until the first is due -> for MS: 95:5 on those keys, each
+ *            call timed by itself. The clock is the real one, so they end over the time the filling
+ *            took. Peers of other languages do the same by `expire`.
+ * FIGURES    expire_max   longest call, CPU of its thread (Node: wall)
+ *            expire_p999  99.9 % of the calls, wall
+ *            expire_left  entries it still counts afterwards, housekeeping done: live ones are those
+ *                         the 5 % set anew. */
+#include "bench/suites/suite.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/harness/driver.h"
+#include "bench/harness/hist.h"
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+#include "bench/harness/verify.h"
+
+#define EXPIRE_VALUE 100u
+
+typedef struct expire_figures {
+    double max_us, p999_ns, left, bad;
+    bool done;
+} expire_figures;
+
+static void expire_sleep_until(uint64_t ns)
+{
+    const uint64_t now = host_wall_ns(), left = ns > now ? ns - now : 0;
+    const struct timespec t = { (time_t)(left / 1000000000u), (long)(left % 1000000000u) };
+    nanosleep(&t, NULL);
+}
+
+static void expire_calls(const bench_subject *s, void *store, uint32_t count, uint32_t ttl_ms,
+                         uint32_t ms, expire_figures *out)
+{
+    static hist h;
+    unsigned char key[VERIFY_KEY_MAX], value[EXPIRE_VALUE], buf[EXPIRE_VALUE];
+    uint64_t seed = 0, most = 0, bad = 0;
+    const uint64_t end = host_wall_ns() + ms * UINT64_C(1000000);
+    verify_fill(value, sizeof value);
+    hist_clear(&h);
+    for (uint64_t now; (now = host_wall_ns()) < end;) {
+        const uint64_t draw = trace_random(&seed), id = draw % count;
+        size_t len = 0;
+        verify_make_key(key, id, 16);
+        verify_stamp(value, sizeof value, id);
+        const uint64_t cpu = host_thread_cpu_ns(), from = host_wall_ns();
+        if (draw >> 56 < 13) {
+            bad += s->set(store, key, 16, value, sizeof value, ttl_ms) < 0;
+        } else if (s->get(store, key, 16, buf, sizeof buf, &len) == 1) {
+            bad += !verify_value(buf, len, id, EXPIRE_VALUE);
+        }
+        hist_add(&h, host_wall_ns() - from);
+        const uint64_t spent = host_thread_cpu_ns() - cpu;
+        most = spent > most ? spent : most;
+    }
+    out->max_us = (double)most / 1e3;
+    out->p999_ns = (double)hist_percentile(&h, 999000);
+    out->bad = (double)bad;
+}
+
+static void expire_child(const bench_subject *s, uint32_t count, uint32_t ttl_ms, uint32_t ms,
+                         expire_figures *out)
+{
+    unsigned char key[VERIFY_KEY_MAX], value[EXPIRE_VALUE];
+    const bench_cfg cfg = { .key_count = count, .hint_entries = count, .ttl_ms = ttl_ms,
+                            .payload_bytes = (uint64_t)count * (16 + EXPIRE_VALUE), .key_len = 16,
+                            .value_len = EXPIRE_VALUE, .threads = 1, .seed = 7 };
+    void *store = s->open(&cfg);
+    const uint64_t first = host_wall_ns();
+    if (store == NULL) {
+        return;
+    }
+    verify_fill(value, sizeof value);
+    for (uint32_t id = 0; id < count; id++) {
+        verify_make_key(key, id, 16);
+        verify_stamp(value, sizeof value, id);
+        s->set(store, key, 16, value, sizeof value, ttl_ms);
+    }
+    expire_sleep_until(first + ttl_ms * UINT64_C(1000000));
+    expire_calls(s, store, count, ttl_ms, ms, out);
+    out->left = (double)s->count(store);
+    out->done = true;
+    s->close(store);
+}
+
+static bool expire_here(const bench_subject *s, uint32_t count, uint32_t ttl_ms, uint32_t ms,
+                        expire_figures *out)
+{
+    expire_figures *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        return false;
+    }
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        expire_child(s, count, ttl_ms, ms, shared);
+        _exit(0);
+    }
+    if (pid > 0) {
+        waitpid(pid, NULL, 0);
+    }
+    *out = *shared;
+    munmap(shared, sizeof *shared);
+    return out->done;
+}
+
+static bool expire_there(const bench_subject *s, uint32_t count, uint32_t ttl_ms, uint32_t ms,
+                         expire_figures *out, char *why, size_t why_cap)
+{
+    char command[96];
+    bench_driver *d = driver_start(s->driver, why, why_cap);
+    if (d == NULL) {
+        return false;
+    }
+    snprintf(command, sizeof command, "expire %u %u %u", count, ttl_ms, ms);
+    const bool ok = driver_ask(d, ttl_ms + ms + 60000, command);
+    out->max_us = driver_number(d, "max_us");
+    out->p999_ns = driver_number(d, "p999_ns");
+    out->left = driver_number(d, "left");
+    out->bad = driver_number(d, "bad");
+    snprintf(why, why_cap, "%s", driver_trouble(d));
+    driver_stop(d);
+    return ok;
+}
+
+static int expire_run_suite(const cell_options *o)
+{
+    const uint32_t count = o->quick ? 100000 : 1000000, ms = o->quick ? 500 : 3000;
+    const uint32_t ttl_ms = o->quick ? 2000 : 8000;
+    const char *name = o->quick ? "expire100k_16_100" : "expire1m_16_100";
+    int worst = CELL_OK;
+    printf("\nexpire  (%u entries of %u ms, then 95:5 on them for %u ms)\n", count, ttl_ms, ms);
+    for (size_t i = 0; i < bench_registry_count; i++) {
+        const bench_subject *s = bench_registry[i].subject;
+        char why[256] = "did not finish";
+        expire_figures f = { 0, 0, 0, 0, false };
+        if (s == NULL || !(s->caps & BENCH_TTL) || (s->caps & BENCH_PERSIST) ||
+            !cell_chosen(o, NULL, s->name)) {
+            continue;
+        }
+        const bool ok = s->driver != NULL
+                            ? expire_there(s, count, ttl_ms, ms, &f, why, sizeof why)
+                            : expire_here(s, count, ttl_ms, ms, &f);
+        if (!ok) {
+            const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
+            json_say("expire", s->name, name, missing ? "skip" : "crash", why);
+            worst = missing ? worst : CELL_WRONG;
+            continue;
+        }
+        const char *note = f.bad > 0 ? "wrong values" : NULL;
+        worst = f.bad > 0 ? CELL_WRONG : worst;
+        suite_say("expire", s->name, name, "expire_max", &f.max_us, 1, "cpu", note);
+        suite_say("expire", s->name, name, "expire_p999", &f.p999_ns, 1, "wall", note);
+        suite_say("expire", s->name, name, "expire_left", &f.left, 1, NULL, note);
+    }
+    return worst;
+}
+
+const bench_suite suite_expire = { "expire", "a million entries that end together",
+                                   expire_run_suite, NULL, NULL, true, false };

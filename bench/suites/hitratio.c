@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hitratio: miss ratios of the peers' own engines, never of a model of them.
+ *
+ * WALK       traces -> for each capacity (1, 5, 10 % of the distinct ids) and each subject that can be
+ *            bounded in entries: get; on a miss set (8 bytes); each in a process of its own. What a
+ *            peer puts off is done every 64 requests, as at a pace below full speed.
+ * TRACES     mix: draws with a skew, a loop, a scan, the draws again; made here, always. Where
+ *            BENCH_TRACES names a folder: its *.ctr.zst as well (by the tool zstd).
+ * FIGURES    miss_ratio  misses / requests; ours is the default policy. */
+#include "bench/suites/suite.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <glob.h>
+
+#include "bench/harness/driver.h"
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+#include "bench/harness/verify.h"
+
+#define HITRATIO_PATIENCE_MS 120000
+
+typedef struct hitratio_count {
+    uint64_t misses, bad;
+    bool done;
+} hitratio_count;
+
+static bool hitratio_record(FILE *f, uint64_t id)
+{
+    const unsigned char rest[8] = { 1 }; /* size 1, time 0 */
+    return fwrite(&id, 8, 1, f) == 1 && fwrite(rest, 8, 1, f) == 1;
+}
+
+/* Ids become 1 + rank of first appearance, as the format wants them. */
+static bool hitratio_make_mix(const char *path)
+{
+    enum { DRAWS = 60000, LOOP = 3000, SCAN = 30000, KEYS = 20000 };
+    static uint32_t name[KEYS + LOOP + SCAN];
+    FILE *f = fopen(path, "wbe");
+    uint64_t seed = 7;
+    uint32_t next = 0;
+    bool ok = f != NULL;
+    memset(name, 0, sizeof name);
+    for (uint32_t i = 0; ok && i < 2 * DRAWS + 2 * SCAN; i++) {
+        const double u = (double)(trace_random(&seed) >> 11) * 0x1p-53;
+        uint32_t at = (uint32_t)exp(u * log(KEYS)) % KEYS;
+        if (i >= DRAWS && i < DRAWS + SCAN) {
+            at = KEYS + i % LOOP;
+        } else if (i >= DRAWS + SCAN && i < DRAWS + 2 * SCAN) {
+            at = KEYS + LOOP + (i - DRAWS - SCAN);
+        }
+        name[at] = name[at] != 0 ? name[at] : ++next;
+        ok = hitratio_record(f, name[at]);
+    }
+    return f != NULL && fclose(f) == 0 && ok;
+}
+
+static void hitratio_child(const bench_subject *s, const char *path, uint64_t capacity,
+                           hitratio_count *out)
+{
+    const bench_cfg cfg = { .key_count = capacity, .hint_entries = capacity,
+                            .capacity_entries = capacity, .payload_bytes = capacity * 24,
+                            .key_len = 16, .value_len = 8, .threads = 1, .seed = 7 };
+    unsigned char key[VERIFY_KEY_MAX], record[16], buf[64];
+    void *store = s->open(&cfg);
+    FILE *f = store != NULL ? fopen(path, "rbe") : NULL;
+    if (f == NULL) {
+        return;
+    }
+    for (uint64_t n = 1; fread(record, 16, 1, f) == 1; n++) {
+        uint64_t id;
+        size_t len = 0;
+        memcpy(&id, record, 8);
+        verify_make_key(key, id, 16);
+        if (s->get(store, key, 16, buf, sizeof buf, &len) == 1) {
+            out->bad += len != 8 || memcmp(buf, record, 8) != 0;
+        } else {
+            out->misses++;
+            out->bad += s->set(store, key, 16, record, 8, 0) < 0;
+        }
+        if (n % 64 == 0 && s->settle != NULL) {
+            s->settle(store);
+        }
+    }
+    fclose(f);
+    s->close(store);
+    out->done = true;
+}
+
+static bool hitratio_here(const bench_subject *s, const char *path, uint64_t capacity,
+                          hitratio_count *out)
+{
+    hitratio_count *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        return false;
+    }
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        hitratio_child(s, path, capacity, shared);
+        _exit(0);
+    }
+    if (pid > 0) {
+        waitpid(pid, NULL, 0);
+    }
+    *out = *shared;
+    munmap(shared, sizeof *shared);
+    return out->done;
+}
+
+static bool hitratio_there(const bench_subject *s, const char *path, uint64_t capacity,
+                           hitratio_count *out, char *why, size_t why_cap)
+{
+    char command[600];
+    bench_driver *d = driver_start(s->driver, why, why_cap);
+    if (d == NULL) {
+        return false;
+    }
+    snprintf(command, sizeof command, "replay %s %" PRIu64, path, capacity);
+    const bool ok = driver_ask(d, HITRATIO_PATIENCE_MS, command);
+    if (ok) {
+        out->misses = (uint64_t)driver_number(d, "misses");
+        out->bad = (uint64_t)driver_number(d, "bad");
+    }
+    snprintf(why, why_cap, "%s", driver_trouble(d));
+    driver_stop(d);
+    return ok;
+}
+
+/* One trace, all capacities, all subjects. */
+static int hitratio_trace(const cell_options *o, const char *name, const char *path)
+{
+    static const uint32_t percent[] = { 1, 5, 10 };
+    trace_spec spec = { .kind = TRACE_FILE };
+    trace t;
+    char why[300];
+    int worst = CELL_OK;
+    snprintf(spec.path, sizeof spec.path, "%s", path);
+    if (!trace_make(&spec, 0, &t, why, sizeof why)) {
+        fprintf(stderr, "cellar-bench: %s\n", why);
+        return CELL_USAGE;
+    }
+    const uint64_t distinct = spec.key_count, requests = t.count;
+    trace_free(&t);
+    for (size_t k = 0; k < sizeof percent / sizeof percent[0]; k++) {
+        const uint64_t capacity = distinct * percent[k] / 100 > 8 ? distinct * percent[k] / 100 : 8;
+        char workload_name[96];
+        snprintf(workload_name, sizeof workload_name, "%s_%u", name, percent[k]);
+        for (size_t i = 0; i < bench_registry_count; i++) {
+            const bench_subject *s = bench_registry[i].subject;
+            hitratio_count n = { 0, 0, false };
+            if (s == NULL || !(s->caps & BENCH_BOUNDED) || strcmp(s->semantics, "remote") == 0 ||
+                !cell_chosen(o, NULL, s->name)) {
+                continue;
+            }
+            snprintf(why, sizeof why, "did not finish");
+            const bool ok = s->driver != NULL
+                                ? hitratio_there(s, path, capacity, &n, why, sizeof why)
+                                : hitratio_here(s, path, capacity, &n);
+            if (!ok) {
+                const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
+                json_say("hitratio", s->name, workload_name, missing ? "skip" : "crash", why);
+                worst = missing ? worst : CELL_WRONG;
+                continue;
+            }
+            double ratio = (double)n.misses / (double)requests;
+            worst = n.bad > 0 ? CELL_WRONG : worst;
+            suite_say("hitratio", s->name, workload_name, "miss_ratio", &ratio, 1, NULL,
+                      n.bad > 0 ? "wrong values" : NULL);
+        }
+    }
+    return worst;
+}
+
+/* The tool unpacks; false: it is not there, or the file is no frame of its own. */
+static bool hitratio_unpack(const char *from, const char *to)
+{
+    int status = 1;
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        execlp("zstd", "zstd", "-q", "-d", "-f", "-o", to, from, (char *)NULL);
+        _exit(127);
+    }
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static int hitratio_folder(const cell_options *o, const char *folder, const char *scratch)
+{
+    char pattern[400];
+    glob_t found;
+    int worst = CELL_OK;
+    snprintf(pattern, sizeof pattern, "%s/*.ctr.zst", folder);
+    if (glob(pattern, 0, NULL, &found) != 0) {
+        json_say("hitratio", NULL, NULL, "skip", "no *.ctr.zst in BENCH_TRACES");
+        return CELL_OK;
+    }
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        const char *base = strrchr(found.gl_pathv[i], '/') + 1;
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(base, "."), base);
+        if (!hitratio_unpack(found.gl_pathv[i], scratch)) {
+            json_say("hitratio", NULL, name, "skip", "zstd cannot unpack it");
+            continue;
+        }
+        const int status = hitratio_trace(o, name, scratch);
+        worst = status > worst ? status : worst;
+    }
+    globfree(&found);
+    return worst;
+}
+
+static int hitratio_run_suite(const cell_options *o)
+{
+    char path[256];
+    const char *folder = getenv("BENCH_TRACES");
+    printf("\nhitratio  (misses of requests at 1, 5, 10 %% of the distinct keys)\n");
+    snprintf(path, sizeof path, "%s/hitratio.%d.ctr", o->scratch, (int)getpid());
+    if (!hitratio_make_mix(path)) {
+        json_say("hitratio", NULL, "mix", "skip", "the trace cannot be written");
+        return CELL_OK;
+    }
+    int worst = hitratio_trace(o, "mix", path);
+    if (folder != NULL && folder[0] != '\0') {
+        const int status = hitratio_folder(o, folder, path);
+        worst = status > worst ? status : worst;
+    } else {
+        json_say("hitratio", NULL, "public", "skip", "BENCH_TRACES names no folder");
+    }
+    remove(path);
+    return worst;
+}
+
+const bench_suite suite_hitratio = { "hitratio", "miss ratios of the peers' own engines",
+                                     hitratio_run_suite, NULL, NULL, true, false };

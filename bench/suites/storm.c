@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * storm: who keeps to a budget of bytes when sizes are as unkind as they can be?
+ *
+ * WALK       for each subject that can be bounded in bytes, in a process of its own: memory before ->
+ *            a store of BUDGET -> two threads set at full speed for three phases: sizes log-uniform
+ *            from 8 B to 1 MiB, then only small ones, then only 1 MiB -> memory each 10 ms all along.
+ *            Peers of other languages do the same by `storm`, with as many threads as they have.
+ * FIGURES    storm_rss   largest growth of RSS / budget: what the machine really lost, runtime and all
+ *            storm_over  most bytes the store itself said it held, less the budget
+ *            storm_set   thousand sets a second
+ *            over time: storm_SUBJECT.tsv, for the plot
+ * NOTE       a runtime with a collector counts its garbage here too: that is what it costs. */
+#include "bench/suites/suite.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/harness/driver.h"
+#include "bench/harness/host.h"
+#include "bench/harness/json.h"
+#include "bench/harness/verify.h"
+
+#define STORM_BUDGET (UINT64_C(64) << 20)
+#define STORM_VALUE_MAX (1u << 20)
+#define STORM_THREADS 2u
+
+typedef struct storm_run { /* shared with the child; zero at first */
+    const bench_subject *subject;
+    void *store;
+    uint64_t start_ns, length_ns;
+    _Atomic uint64_t ops, refused, most; /* most: accounted bytes */
+    _Atomic bool ready, done, failed;    /* ready: RSS is that of a process without the store */
+    _Atomic bool go;                     /* main has read it */
+} storm_run;
+
+typedef struct storm_figures {
+    double rss, over, kops;
+} storm_figures;
+
+static uint32_t storm_length(uint64_t draw, uint64_t phase)
+{
+    if (phase == 0) {
+        const uint32_t octave = 3 + (uint32_t)(draw % 17);
+        return (1u << octave) + (uint32_t)((draw >> 8) % (1u << octave));
+    }
+    return phase == 1 ? 64 + (uint32_t)((draw >> 8) % 64) : STORM_VALUE_MAX;
+}
+
+static void *storm_write(void *arg)
+{
+    storm_run *r = arg;
+    static _Atomic uint64_t next;
+    uint64_t seed = verify_mix64(atomic_fetch_add(&next, 1) + 1);
+    unsigned char key[VERIFY_KEY_MAX], *value = malloc(STORM_VALUE_MAX);
+    if (value == NULL) {
+        atomic_store(&r->failed, true);
+        return NULL;
+    }
+    verify_fill(value, STORM_VALUE_MAX);
+    for (uint64_t now; (now = host_wall_ns() - r->start_ns) < r->length_ns;) {
+        uint64_t refused = 0;
+        for (int i = 0; i < 16; i++) {
+            const uint64_t draw = trace_random(&seed), id = draw >> 40;
+            const uint32_t len = storm_length(draw, now * 3 / r->length_ns);
+            verify_make_key(key, id, 16);
+            verify_stamp(value, len, id);
+            refused += r->subject->set(r->store, key, 16, value, len, 0) < 0;
+            if (len > 8) {
+                value[len - 1] = VERIFY_FILL;
+            }
+        }
+        atomic_fetch_add(&r->ops, 16);
+        atomic_fetch_add(&r->refused, refused);
+        const uint64_t held = r->subject->accounted_bytes(r->store);
+        if (held > atomic_load(&r->most)) {
+            atomic_store(&r->most, held); /* both threads may: the watch is each 16 sets */
+        }
+    }
+    free(value);
+    return NULL;
+}
+
+static void storm_child(storm_run *r)
+{
+    pthread_t thread[STORM_THREADS];
+    const bench_cfg cfg = { .key_count = 1u << 24, .hint_entries = STORM_BUDGET / 4096,
+                            .capacity_bytes = STORM_BUDGET, .key_len = 16,
+                            .value_len = STORM_VALUE_MAX, .threads = STORM_THREADS, .seed = 7 };
+    const struct timespec ms = { 0, 1000000 };
+    atomic_store(&r->ready, true);
+    while (!atomic_load(&r->go)) {
+        nanosleep(&ms, NULL);
+    }
+    r->store = r->subject->open(&cfg);
+    r->start_ns = host_wall_ns();
+    for (uint32_t i = 0; i < STORM_THREADS && r->store != NULL; i++) {
+        if (pthread_create(&thread[i], NULL, storm_write, r) != 0) {
+            _exit(CELL_WRONG);
+        }
+    }
+    for (uint32_t i = 0; i < STORM_THREADS && r->store != NULL; i++) {
+        pthread_join(thread[i], NULL);
+    }
+    atomic_store(&r->done, r->store != NULL && !atomic_load(&r->failed));
+    if (r->store != NULL) {
+        r->subject->close(r->store);
+    }
+}
+
+/* One look at a process's memory; a line of the file. */
+static double storm_look(pid_t pid, uint64_t before, uint64_t start_ns, FILE *f)
+{
+    const double growth = (double)host_rss_of(pid) - (double)before;
+    if (f != NULL) {
+        fprintf(f, "%.0f\t%.0f\t%" PRIu64 "\n", (double)(host_wall_ns() - start_ns) / 1e6,
+                fmax(growth, 0), STORM_BUDGET);
+    }
+    return growth;
+}
+
+static FILE *storm_file(const cell_options *o, const char *name)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/storm_%s.tsv", o->scratch, name);
+    FILE *f = fopen(path, "we");
+    if (f != NULL) {
+        fprintf(f, "# ms\trss_growth\tbudget\n");
+    }
+    return f;
+}
+
+static bool storm_here(const cell_options *o, const bench_subject *s, uint32_t ms, storm_figures *out)
+{
+    const struct timespec ten = { 0, 10000000 };
+    storm_run *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (r == MAP_FAILED) {
+        return false;
+    }
+    r->subject = s;
+    r->length_ns = ms * UINT64_C(1000000);
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        storm_child(r);
+        _exit(0);
+    }
+    while (pid > 0 && !atomic_load(&r->ready) && waitpid(pid, NULL, WNOHANG) == 0) {
+        nanosleep(&ten, NULL);
+    }
+    const uint64_t before = pid > 0 ? host_rss_of(pid) : 0, start = host_wall_ns();
+    FILE *f = storm_file(o, s->name);
+    double most = 0;
+    atomic_store(&r->go, true);
+    while (pid > 0 && waitpid(pid, NULL, WNOHANG) == 0) {
+        most = fmax(most, storm_look(pid, before, start, f));
+        nanosleep(&ten, NULL);
+    }
+    const bool ok = atomic_load(&r->done);
+    out->rss = most / (double)STORM_BUDGET;
+    out->over = fmax(0, (double)atomic_load(&r->most) - (double)STORM_BUDGET);
+    out->kops = (double)(atomic_load(&r->ops) - atomic_load(&r->refused)) / ms;
+    if (f != NULL) {
+        fclose(f);
+    }
+    munmap(r, sizeof *r);
+    return ok;
+}
+
+static bool storm_there(const cell_options *o, const bench_subject *s, uint32_t ms,
+                        storm_figures *out, char *why, size_t why_cap)
+{
+    char command[96];
+    bench_driver *d = driver_start(s->driver, why, why_cap);
+    if (d == NULL) {
+        return false;
+    }
+    const uint64_t before = host_rss_of(driver_pid(d)), start = host_wall_ns();
+    FILE *f = storm_file(o, s->name);
+    double most = 0;
+    snprintf(command, sizeof command, "storm %" PRIu64 " %u %u", STORM_BUDGET, ms,
+             s->threads_max == 1 ? 1 : STORM_THREADS);
+    bool ok = driver_tell(d, command);
+    while (ok && !driver_ready(d, 10) && host_wall_ns() - start < ms * UINT64_C(10000000)) {
+        most = fmax(most, storm_look(driver_pid(d), before, start, f));
+    }
+    ok = ok && driver_hear(d, 1000);
+    out->rss = most / (double)STORM_BUDGET;
+    out->over = fmax(0, driver_number(d, "accounted_max") - (double)STORM_BUDGET);
+    out->kops = (driver_number(d, "ops") - driver_number(d, "refused")) / ms;
+    snprintf(why, why_cap, "%s", driver_trouble(d));
+    if (f != NULL) {
+        fclose(f);
+    }
+    driver_stop(d);
+    return ok;
+}
+
+static int storm_run_suite(const cell_options *o)
+{
+    const uint32_t ms = o->quick ? 1500 : 6000;
+    int worst = CELL_OK;
+    printf("\nstorm  (sets into %" PRIu64 " MiB: 8 B..1 MiB, small, 1 MiB; %u ms)\n",
+           STORM_BUDGET >> 20, ms);
+    for (size_t i = 0; i < bench_registry_count; i++) {
+        const bench_subject *s = bench_registry[i].subject;
+        char why[256] = "did not finish";
+        storm_figures f = { 0, 0, 0 };
+        if (s == NULL || !(s->caps & (s->driver != NULL ? BENCH_BYTES : BENCH_BOUNDED)) ||
+            !cell_chosen(o, NULL, s->name) || (s->driver == NULL && s->accounted_bytes == NULL)) {
+            continue;
+        }
+        const bool ok = s->driver != NULL ? storm_there(o, s, ms, &f, why, sizeof why)
+                                          : storm_here(o, s, ms, &f);
+        if (!ok) {
+            const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
+            json_say("storm", s->name, "storm64m", missing ? "skip" : "crash", why);
+            worst = missing ? worst : CELL_WRONG;
+            continue;
+        }
+        suite_say("storm", s->name, "storm64m", "storm_rss", &f.rss, 1, NULL, NULL);
+        suite_say("storm", s->name, "storm64m", "storm_over", &f.over, 1, NULL, NULL);
+        suite_say("storm", s->name, "storm64m", "storm_set", &f.kops, 1, NULL, NULL);
+    }
+    return worst;
+}
+
+const bench_suite suite_storm = { "storm", "a budget of bytes under skewed sizes, over time",
+                                  storm_run_suite, NULL, NULL, true, false };
