@@ -71,7 +71,7 @@ typedef struct cell_set {
     uint32_t lane_count, round_count, round_room;
     window_result *result;                    /* [round][lane] */
     uint64_t *c2c_ns;                         /* [round] */
-    hist *latency;                            /* [lane] of a LATENCY block, all windows; else NULL */
+    hist *latency;                            /* [lane] of a LATENCY block; else NULL */
     double latency_unit[CELL_LANES];          /* ns of one step of it */
     bool wrong;                               /* a bad value or an unexpected error was seen */
 } cell_set;
@@ -472,7 +472,8 @@ static void cell_saturate(cell_set *c, uint32_t cell)
 
 static bool cell_can_run(const bench_subject *s, const workload_cell *cell, uint32_t threads)
 {
-    return (s->threads_max == 0 || threads <= s->threads_max) && (cell->op != WORKLOAD_MANY || s->get_many != NULL) &&
+    return (s->threads_max == 0 || threads <= s->threads_max) &&
+           (cell->op != WORKLOAD_MANY || s->get_many != NULL) &&
            (cell->op != WORKLOAD_PIN || s->pin != NULL);
 }
 
@@ -639,10 +640,13 @@ static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row 
     for (uint32_t r = 0; r < c->round_count; r++) {
         const window_result *w = &c->result[r * c->lane_count + l];
         row->bad += w->bad;
-        if (cell_state_of(c->c2c_ns[r]) == state && !w->dropped) {
+        if (cell_state_of(c->c2c_ns[r]) != state) {
+            continue;
+        }
+        gets += w->gets; /* who was disturbed still hit or missed */
+        hits += w->hits;
+        if (!w->dropped) {
             ops += w->ops;
-            gets += w->gets;
-            hits += w->hits;
             bg += w->bg_cpu_ns;
         }
     }
@@ -817,8 +821,8 @@ static void cell_write_latency(const cell_set *c)
     for (uint32_t l = 0; wanted && l < c->lane_count; l++) {
         const hist *h = &c->latency[l];
         char path[600];
-        snprintf(path, sizeof path, "%s/latency_%s_%s_%s_%u.tsv", c->o->scratch, c->bench, c->w->name,
-                 c->subject[c->lane[l].subject]->name, c->lane[l].threads);
+        snprintf(path, sizeof path, "%s/latency_%s_%s_%s_%u.tsv", c->o->scratch, c->bench,
+                 c->w->name, c->subject[c->lane[l].subject]->name, c->lane[l].threads);
         FILE *f = h->count > 0 ? fopen(path, "we") : NULL;
         if (f == NULL) {
             continue;

@@ -2,14 +2,16 @@
  *
  * driver: starts the peers of other languages, asks them, notices when they die.
  *
- * PICTURE    bench --command line--> stdin  [ peer: times its own window ]  stdout --JSON line--> bench
+ * PICTURE    bench --command line--> stdin  [ peer: times its own window ]  stdout --JSON line-->
+ *            bench
  * WALK       start: fork, limits, exec -> hello -> open W.wl T.bin -> warm where a compiler has to
  *            see the code first -> windows in turn with everyone else's -> quit.
  * INVARIANTS one command is under way at a time; an answer is one line. A driver that was silent
  *            past its patience is ended: its next line would answer the wrong question.
  * LIMITS     a child may have 60 % of the memory in data (RLIMIT_DATA) and ends with the bench
  *            (PDEATHSIG); answers up to 1 MiB.
- * TRIED      a window measured from here, pipe included: 0.2-0.6 ms of 40; hence their own clock. */
+ * TRIED      a window measured from here, pipe included: 0.2-0.6 ms of 40; hence their own clock.
+ *            */
 #include "bench/harness/driver.h"
 
 #include <errno.h>
@@ -309,7 +311,8 @@ static bool driver_agrees(bench_driver *d, uint64_t digest)
     }
     snprintf(text, sizeof text, "\"digest\":\"%016" PRIx64 "\"", digest);
     if (strstr(d->answer, text) == NULL) {
-        snprintf(d->trouble, sizeof d->trouble, "reads another trace: %.60s, not %s", d->answer, text);
+        snprintf(d->trouble, sizeof d->trouble, "reads another trace: %.60s, not %s",
+                 d->answer, text);
         return false;
     }
     return true;

@@ -8,8 +8,8 @@
  *            took. Peers of other languages do the same by `expire`.
  * FIGURES    expire_max   longest call, CPU of its thread (Node: wall)
  *            expire_p999  99.9 % of the calls, wall
- *            expire_left  entries it still counts afterwards, housekeeping done: live ones are those
- *                         the 5 % set anew. */
+ *            expire_left  entries it still counts afterwards, housekeeping done: live ones are
+ *                         those the 5 % set anew. */
 #include "bench/suites/suite.h"
 
 #include <inttypes.h>

@@ -2,9 +2,9 @@
  *
  * hitratio: miss ratios of the peers' own engines, never of a model of them.
  *
- * WALK       traces -> for each capacity (1, 5, 10 % of the distinct ids) and each subject that can be
- *            bounded in entries: get; on a miss set (8 bytes); each in a process of its own. What a
- *            peer puts off is done every 64 requests, as at a pace below full speed.
+ * WALK       traces -> for each capacity (1, 5, 10 % of the distinct ids) and each subject that can
+ *            be bounded in entries: get; on a miss set (8 bytes); each in a process of its own.
+ *            What a peer puts off is done every 64 requests, as at a pace below full speed.
  * TRACES     mix: draws with a skew, a loop, a scan, the draws again; made here, always. Where
  *            BENCH_TRACES names a folder: its *.ctr.zst as well (by the tool zstd).
  * FIGURES    miss_ratio  misses / requests; ours is the default policy. */

@@ -28,7 +28,8 @@ const bench_suite suite_many = { "many", "get_many against single gets", NULL, s
                                  suite_many_full, false, false };
 
 static const char *const suite_hot_list[] = { "hot", "hot_ttl", NULL };
-const bench_suite suite_hot = { "hot", "all threads on one key", NULL, suite_hot_list, NULL, false, false };
+const bench_suite suite_hot = { "hot", "all threads on one key", NULL, suite_hot_list, NULL,
+                                false, false };
 
 static const char *const suite_pin_list[] = { "pin4k", "pin4k_ttl", NULL };
 static const char *const suite_pin_full[] = { "pin64k", NULL };

@@ -248,8 +248,8 @@ static void limit_report(const char *metric, uint32_t threads, limit_clock clock
     json_write(&row);
 }
 
-static int limit_shape(const cell_options *o, limit_bench *b, bench_driver *const *d, const char *metric,
-                       uint32_t threads)
+static int limit_shape(const cell_options *o, limit_bench *b, bench_driver *const *d,
+                       const char *metric, uint32_t threads)
 {
     static limit_figures of[LIMIT_SUBJECTS];
     const uint64_t c2c = host_c2c_ns();

@@ -4,7 +4,8 @@
  *
  * FIGURES    load_hit        gets a second through cellar_get_or_load / through cellar_get: hits of
  *                            1 M keys, 16 B, 100 B, popularity 1/rank, the caller's own buffer
- *            load_miss_over  ns of a miss with an instant loader, less ns of set + get of such a key
+ *            load_miss_over  ns of a miss with an instant loader, less ns of set + get of such a
+ *                            key
  *            load_calls      loader calls when 1000 threads ask for one cold key; it is loaded when
  *                            all of them have asked, and 1 ms later
  *            load_last_us    from the loader's return until the last of them has the value

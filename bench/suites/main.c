@@ -65,8 +65,8 @@ static int main_usage(const char *what, const char *arg)
     fprintf(stderr, "cellar-bench: %s%s%s\n", what, arg != NULL ? ": " : "",
             arg != NULL ? arg : "");
     fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick]\n"
-                    "       [--full] [--warm] [--everyone] [--peers \"NAME NAME\"] [--json FILE] [--mixes DIR]\n"
-                    "       [--scratch DIR] [--rounds N] [--window-ms N] [--list | --metrics]\nsuites:");
+                    "       [--full] [--warm] [--everyone] [--peers \"NAME NAME\"] [--json FILE]\n"
+                    "       [--mixes DIR] [--scratch DIR] [--rounds N] [--window-ms N] [--list | --metrics]\nsuites:");
     for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
         fprintf(stderr, " %s", main_suites[i]->name);
     }

@@ -2,14 +2,15 @@
  *
  * stampede: many ask for one key that nobody has; who loads it, and when has the last one it?
  *
- * WALK       for each subject, rounds with a fresh key: 64 threads start together, each gets the key
- *            through the cache's own loading call, where there is one; a loader takes 1 ms. A subject
- *            without such a call does what its users do: get, on a miss load, set. Peers of other
- *            languages do the same by `stampede` (Node with 64 promises instead of threads).
+ * WALK       for each subject, rounds with a fresh key: 64 threads start together, each gets the
+ *            key through the cache's own loading call, where there is one; a loader takes 1 ms. A
+ *            subject without such a call does what its users do: get, on a miss load, set. Peers of
+ *            other languages do the same by `stampede` (Node with 64 promises instead of threads).
  * FIGURES    load_calls    loader calls for one cold key; 1 is what a single flight promises
  *            load_last_us  from the value being loaded to the last thread having it
  * NOTE       starting 64 threads on few processors takes longer than the load: the last of them may
- *            only come when the value has long been there; best and quartiles say more than worst. */
+ *            only come when the value has long been there; best and quartiles say more than worst.
+ *            */
 #include "bench/suites/suite.h"
 
 #include <pthread.h>

@@ -2,11 +2,13 @@
  *
  * storm: who keeps to a budget of bytes when sizes are as unkind as they can be?
  *
- * WALK       for each subject that can be bounded in bytes, in a process of its own: memory before ->
- *            a store of BUDGET -> two threads set at full speed for three phases: sizes log-uniform
- *            from 8 B to 1 MiB, then only small ones, then only 1 MiB -> memory each 10 ms all along.
- *            Peers of other languages do the same by `storm`, with as many threads as they have.
- * FIGURES    storm_rss   largest growth of RSS / budget: what the machine really lost, runtime and all
+ * WALK       for each subject that can be bounded in bytes, in a process of its own: memory before
+ *            -> a store of BUDGET -> two threads set at full speed for three phases: sizes
+ *            log-uniform from 8 B to 1 MiB, then only small ones, then only 1 MiB -> memory each 10
+ *            ms all along. Peers of other languages do the same by `storm`, with as many threads as
+ *            they have.
+ * FIGURES    storm_rss   largest growth of RSS / budget: what the machine really lost, runtime and
+ *                        all
  *            storm_over  most bytes the store itself said it held, less the budget
  *            storm_set   thousand sets a second
  *            over time: storm_SUBJECT.tsv, for the plot
@@ -141,7 +143,8 @@ static FILE *storm_file(const cell_options *o, const char *name)
     return f;
 }
 
-static bool storm_here(const cell_options *o, const bench_subject *s, uint32_t ms, storm_figures *out)
+static bool storm_here(const cell_options *o, const bench_subject *s, uint32_t ms,
+                       storm_figures *out)
 {
     const struct timespec ten = { 0, 10000000 };
     storm_run *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+#
+# peers: who is first, metric by metric, and where we stand; the second table of bench/README.md.
+#
+# USE        awk -f peers.awk [-v md=1] RESULTS.jsonl...
+# INPUT      lines of the suites peers, servers, memory, storm, stampede, expire, hitratio and limit
+#            (bench/harness/json.c writes them). Of several cross-core states of a figure the one with
+#            most clean rounds counts; later lines of the same state replace earlier ones.
+# WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> one line:
+#            first of those with a bound, ours, our place among them, ours / first; then the fastest
+#            of the unbounded maps and ours / that one; everyone's value.
+# PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
+#            noisy: a quarter of the windows or more was disturbed; such a row proves nothing.
+# NOTE       by value, not by ratios of one round: peers of other languages join the rounds, but
+#            suites without windows have none. The table of targets has the ratios.
+# LIMITS     POSIX awk (mawk, gawk, busybox).
+function text(key,    at, s) {
+    at = index($0, "\"" key "\":\"")
+    if (!at) return ""
+    s = substr($0, at + length(key) + 4)
+    return substr(s, 1, index(s, "\"") - 1)
+}
+function number(key,    at, s) {
+    at = index($0, "\"" key "\":")
+    if (!at) return ""
+    s = substr($0, at + length(key) + 3)
+    match(s, /^[-+0-9.eE]+/)
+    return RLENGTH > 0 ? substr(s, 1, RLENGTH) + 0 : ""
+}
+function show(v) {
+    if (v == int(v) && v < 1e9 && v > -1e9) return sprintf("%d", v)
+    return v >= 1000 || v <= -1000 ? sprintf("%.0f", v) : v >= 100 ? sprintf("%.1f", v) \
+         : v >= 10 ? sprintf("%.2f", v) : v >= 0.1 ? sprintf("%.3f", v) : sprintf("%.5f", v)
+}
+function better(a, b, m) { return lower[m] ? a < b : a > b }
+# Ours to the other, above 1 when ours is better; two zeros are equal.
+function times(ours, other, m) {
+    if (ours == other) return "1.00"
+    if (lower[m]) return ours == 0 ? "inf" : sprintf("%.2f", other / ours)
+    return other == 0 ? "inf" : sprintf("%.2f", ours / other)
+}
+BEGIN {
+    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite", list, " ")
+    for (i in list) unbounded[list[i]] = 1
+    split("peers servers memory limit storm stampede expire hitratio", list, " ")
+    for (i in list) wanted[list[i]] = 1
+    split("p50 p99 p999 p9999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
+          "expire_left load_calls load_last_us miss_ratio limit_key_bytes", list, " ")
+    for (i in list) lower[list[i]] = 1
+}
+/"metric":/ && !/"vs":/ {
+    if (!wanted[text("bench")] || text("metric") == "scaling" || number("value") == "") next
+    if (text("bench") == "limit" && text("clock") == "cpu") next
+    figure = text("bench") " " text("workload") " " (number("threads") == "" ? "-" : number("threads")) \
+             " " text("metric")
+    key = figure SUBSEP text("subject")
+    rounds = number("rounds")
+    if (key in value && rounds < clean[key] && text("c2c") != state[key]) next
+    if (!(figure in known)) { known[figure] = 1; order[++figures] = figure }
+    if (!(key in value)) who[figure] = who[figure] " " text("subject")
+    value[key] = number("value"); clean[key] = rounds; state[key] = text("c2c")
+    unit[figure] = text("unit"); noisy[key] = text("note") == "noisy"
+    if (number("bad") > 0 || text("note") == "wrong values") wrong[key] = 1
+    if (number("quick") == 1) quick = 1
+}
+END {
+    if (figures == 0) exit 0
+    if (quick) print "QUICK run: not for publication\n"
+    if (md) {
+        print "| suite, workload | threads | metric | first with a bound | its value | cellar | place | cellar / first | fastest map without a bound | cellar / it | everyone |"
+        print "|---|--:|---|---|--:|--:|---|--:|---|--:|---|"
+    } else printf "%-46s %-14s %10s %10s %6s %7s\n", "figure", "first", "value", "cellar", "place", "ours/it"
+    for (i = 1; i <= figures; i++) {
+        f = order[i]
+        split(f, part, " ")
+        m = part[4]
+        n = split(who[f], name, " ")
+        for (a = 2; a <= n; a++)
+            for (b = a; b > 1 && better(value[f, name[b]], value[f, name[b - 1]], m); b--) {
+                swap = name[b]; name[b] = name[b - 1]; name[b - 1] = swap
+            }
+        ours = (f, "cellar") in value ? value[f, "cellar"] : ""
+        first = map = every = ""
+        place = 1
+        for (a = 1; a <= n; a++) {
+            k = f SUBSEP name[a]
+            every = every (every == "" ? "" : ", ") name[a] " " show(value[k]) \
+                    (wrong[k] ? " (WRONG VALUES)" : "") (noisy[k] ? "~" : "")
+            if (name[a] in unbounded) { if (map == "" && name[a] != "raw") map = name[a]; continue }
+            if (wrong[k]) continue
+            if (first == "") first = name[a]
+            if (ours != "" && better(value[k], ours, m)) place++
+        }
+        if (first == "") continue
+        if (ours == "") { rank = "not measured"; against = "-" }
+        else { rank = place; against = times(ours, value[f, first], m); if (place == 1) wins++; else losses++ }
+        if (md)
+            print "| " part[1] " " part[2] " | " part[3] " | " m " | " first " | " show(value[f, first]) " " unit[f] \
+                  " | " (ours == "" ? "-" : show(ours)) " | " (rank == 1 ? "1" : "**" rank "**") " | " against " | " \
+                  (map == "" ? "-" : map " " show(value[f, map])) " | " \
+                  (map == "" || ours == "" ? "-" : times(ours, value[f, map], m)) " | " every " |"
+        else
+            printf "%-46s %-14s %10s %10s %6s %7s\n", f, first, show(value[f, first]), \
+                   (ours == "" ? "-" : show(ours)), rank, against
+    }
+    printf "%splaces: first in %d, behind in %d figures; `~` marks noisy values\n", (md ? "\n" : ""), wins, losses
+}
