@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fuzz/l2: the disk tier's readers and its recovery, on files that say anything.
+ *
+ * INPUT      operations, each: u8 what, u16 where, u8 length, bytes
+ *            what & 7: 0..2 bytes into a file as they are; 3 SUPER, 4 a trailer, 5 a header in
+ *            the stage, 6 a footer page, 7 a record: its fields or bytes, with a right check, so
+ *            that what is behind the checks is reached, too
+ * ORACLE     no crash, no sanitizer report, no failed assert; a store that opens passes its audit
+ *            after warm-up, and inspect opens what l2_open does.
+ * USE        tests/test_l2_fuzz.c: seeded inputs, in every test run. libFuzzer:
+ *            tests/matrix_fuzz.sh. */
+#include "tests/l2_kit.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+#define FUZZ_SEG 16384u
+#define FUZZ_ROOM ((uint64_t)16 << 20)
+
+static l2_dev fuzz_dev, fuzz_hurt;
+static l2_form fuzz_form;
+static bool fuzz_ready;
+
+static void fuzz_put(l2_kit *k, uint32_t key, uint32_t version)
+{
+    unsigned char buf[256];
+    const l2_key id = l2_kit_key(k, &key, sizeof key, 1);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .version = version };
+    memset(buf, (int)key, sizeof buf);
+    l2_kill(k->d, &id);
+    if (version == 0) { return; }
+    (void)l2_put(k->d, &id, buf, 30 + key * 3 % 200, &m, NULL);
+    while (l2_tick(k->d, 1000)) {}
+}
+
+static void fuzz_begin(void)
+{
+    static l2_kit k;
+    l2_dev_init(&fuzz_dev);
+    l2_dev_init(&fuzz_hurt);
+    l2_kit_init(&k, &fuzz_dev);
+    if (l2_kit_open(&k) != CELLAR_OK) { abort(); }
+    const l2_view v = { 1, 1, 1 };
+    (void)l2_view_set(k.d, &v, "v", 1);
+    for (uint32_t i = 0; i < 160; i++) { fuzz_put(&k, i % 50, i % 11 == 0 ? 0 : i); }
+    fuzz_form = k.d->form;
+    l2_kit_kill(&k);
+    fuzz_ready = true;
+}
+
+static void fuzz_over(void *to, size_t room, size_t at, const uint8_t *from, size_t n)
+{
+    if (at >= room) { return; }
+    memcpy((unsigned char *)to + at, from, BASE_MIN(n, room - at));
+}
+
+/* A structure of a valid page is changed and written again, check and all. */
+static void fuzz_super(unsigned char *page, size_t at, const uint8_t *from, size_t n)
+{
+    l2_super s;
+    if (l2_super_read(page, &s) != CELLAR_OK) { return; }
+    fuzz_over(&s, sizeof s, at % sizeof s, from, n);
+    s.bad_count = BASE_MIN(s.bad_count, L2_BAD_MAX);
+    /* The disk made of memory has room for so much. */
+    if (((uint64_t)s.nseg + s.nstage) * s.seg_bytes > FUZZ_ROOM) { return; }
+    l2_super_write(page, &s);
+}
+
+static void fuzz_trailer(unsigned char *page, size_t at, const uint8_t *from, size_t n)
+{
+    l2_trailer t;
+    if (!l2_trailer_read(&fuzz_form, page, &t)) { return; }
+    fuzz_over(&t, sizeof t, at % sizeof t, from, n);
+    t.head.epoch = fuzz_form.epoch;
+    l2_trailer_write(&fuzz_form, page, &t);
+}
+
+static void fuzz_head(unsigned char *where, size_t at, const uint8_t *from, size_t n)
+{
+    l2_head h;
+    if (!l2_head_read(&fuzz_form, where, &h)) { return; }
+    fuzz_over(&h, sizeof h, at % sizeof h, from, n);
+    h.epoch = fuzz_form.epoch;
+    l2_head_write(&fuzz_form, where, &h);
+}
+
+static void fuzz_foot(unsigned char *page, size_t at, const uint8_t *from, size_t n)
+{
+    const uint64_t segseq = l2_r64(page + 16);
+    if (!l2_foot_ok(&fuzz_form, page, segseq, 0)) { return; }
+    fuzz_over(page, L2_PAGE, 8 + at % (L2_PAGE - 8), from, n);
+    l2_foot_close(&fuzz_form, page, segseq);
+}
+
+/* The first record of a segment; its lengths stay, the rest may be anything. */
+static void fuzz_record(unsigned char *seg, size_t at, const uint8_t *from, size_t n)
+{
+    l2_head h;
+    l2_rec r;
+    if (!l2_head_read(&fuzz_form, seg, &h) ||
+        !l2_rec_marked(&fuzz_form, seg + 64, h.segseq, 64, 8192, &r)) {
+        return;
+    }
+    const l2_rec was = r;
+    fuzz_over(seg + 64, was.bytes, L2_RECORD_HEAD + at % was.bytes, from, n);
+    if (n > 1) { r.kind = from[0] % 3; }
+    if (n > 2) { r.ext = (uint8_t)BASE_MIN((uint32_t)from[1] % 9, was.vlen / 8); }
+    if (r.kind == L2_KIND_PUT || r.kind == L2_KIND_TOMB) { r.klen = BASE_MAX(r.klen, 1); }
+    r.vlen = was.bytes - L2_RECORD_HEAD - 8u * r.ext - r.klen;
+    if (r.kind == L2_KIND_CONTROL && r.vlen == 0) { return; }
+    l2_rec_begin(&fuzz_form, seg + 64, h.segseq, 64, &r);
+    l2_rec_end(&fuzz_form, seg + 64, h.segseq, 64);
+}
+
+static void fuzz_apply(uint8_t what, size_t at, const uint8_t *from, size_t n)
+{
+    l2_dev_file *f = &fuzz_hurt.file[(what >> 3) % DEV_FILES];
+    l2_dev_file *super = l2_dev_find(&fuzz_hurt, "SUPER");
+    l2_dev_file *data = l2_dev_find(&fuzz_hurt, "data.seg");
+    l2_dev_file *stage = l2_dev_find(&fuzz_hurt, "stage.buf");
+    const uint32_t place = what >> 3;
+    unsigned char *seg = data->live + (size_t)(place % 3) * FUZZ_SEG;
+    unsigned char *slot = stage->live + (size_t)(place % 2) * FUZZ_SEG;
+    switch (what & 7) {
+    case 3: fuzz_super(super->live + (place & 1) * L2_PAGE, at, from, n); break;
+    case 4: fuzz_trailer(seg + FUZZ_SEG - L2_PAGE, at, from, n); break;
+    case 5: fuzz_head(slot + ((place & 4) != 0 ? FUZZ_SEG - L2_PAGE + 128 : 0), at, from, n); break;
+    case 6: fuzz_foot(seg + FUZZ_SEG - 2 * L2_PAGE, at, from, n); break;
+    case 7: fuzz_record((place & 8) != 0 ? slot : seg, at, from, n); break;
+    default: if (f->size > 0) { fuzz_over(f->live, f->size, at % f->size, from, n); } break;
+    }
+}
+
+static void fuzz_look(void)
+{
+    static l2_kit k;
+    l2_kit_init(&k, &fuzz_hurt);
+    int sys_errno;
+    l2_report r;
+    const l2_inspect_how how = { .path = "d", .verify = true, .vfs = &k.vfs, .clock = &k.clock,
+                                 .wall_ms = l2_kit_wall, .wall_ctx = &k };
+    const cellar_err seen = l2_inspect(&how, &r, &sys_errno);
+    const cellar_err err = l2_kit_open(&k);
+    if ((seen == CELLAR_OK) != (err == CELLAR_OK) && err != CELLAR_E_NOMEM) { abort(); }
+    if (err != CELLAR_OK) { return; }
+    l2_kit_warm(&k);
+    for (uint32_t key = 0; key < 50; key++) {
+        unsigned char buf[256];
+        size_t len;
+        l2_meta m;
+        const l2_key id = l2_kit_key(&k, &key, sizeof key, 1);
+        (void)l2_get(k.d, &id, buf, sizeof buf, &len, &m);
+    }
+    for (uint32_t key = 0; key < 90; key++) { fuzz_put(&k, key, key % 3); }
+    const char *bad = l2_audit(k.d);
+    if (bad != NULL) {
+        fprintf(stderr, "audit: %s\n", bad);
+        abort();
+    }
+    l2_kit_kill(&k);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    if (!fuzz_ready) { fuzz_begin(); }
+    l2_dev_clone(&fuzz_dev, &fuzz_hurt, NULL);
+    while (n >= 4) {
+        const size_t take = BASE_MIN((size_t)data[3] % 40, n - 4);
+        fuzz_apply(data[0], (size_t)l2_r16(data + 1), data + 4, take);
+        data += 4 + take;
+        n -= 4 + take;
+    }
+    fuzz_look();
+    return 0;
+}
