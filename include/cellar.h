@@ -1156,10 +1156,12 @@ typedef struct cellar_waiter {
  * out:     *lease with LEASED, and with STALE when the refresh is this caller's; with PENDING and a
  *          waiter the ticket for cellar_withdraw; else all zero. *out the value with OK and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered
- *          failure), E_TIMEOUT (max_takeovers used up), E_LIMIT, E_NOMEM, E_INVAL (BYPASS, NO_STORE
- *          and NO_FLIGHT make no sense here), E_UNSUPPORTED, E_CLOSED
+ *          failure), E_OPEN (the view's breaker), E_TIMEOUT (max_takeovers used up), E_LIMIT,
+ *          E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_FLIGHT make no sense here), E_UNSUPPORTED,
+ *          E_CLOSED
  * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_ms later when
- *          somebody asks or cellar_tick runs
+ *          somebody asks or cellar_tick runs. To the view's breaker fulfil is a success, abandon
+ *          with an error a failure, the rest says nothing; o's breaker is not asked
  * thread:  any; never waits
  * cost:    as cellar_get_or_load
  * example:

@@ -488,10 +488,53 @@ static void every_allocation_of_a_load_can_fail(void)
     printf("# %llu allocations, each failed once\n", (unsigned long long)calls);
 }
 
+static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
+{
+    cellar_result r = CELLAR_RESULT_INIT;
+    const cellar_err err = cellar_begin(v, key, strlen(key), NULL, NULL, lease, &r);
+    cellar_result_free(&r);
+    return err;
+}
+
+/* Abandoned with an error is a failure, fulfilled is a success, given back says nothing. */
+static void lease_asks_the_views_breaker(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_lease l, probe;
+    bo.fail_row = 2;
+    bo.close_after = 1;
+    bo.open_ms = 1000;
+    vo.breaker = &bo;
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    for (int i = 0; i < 5; i++) { /* given back: no verdict */
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
+        T_EQ_I64(cellar_abandon(v, &l, 0), CELLAR_OK);
+    }
+    for (int i = 0; i < 2; i++) {
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
+        T_EQ_I64(cellar_abandon(v, &l, 5), CELLAR_OK);
+    }
+    T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_OPEN);
+    T_EQ_U64(l.id, 0);
+    T_EQ_I64(begin_one(c, "a", &l), CELLAR_LEASED); /* another view's */
+    T_EQ_I64(cellar_fulfil(c, &l, "x", 1, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED); /* one probe */
+    T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_OPEN);
+    T_EQ_I64(cellar_fulfil(v, &probe, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
+    T_EQ_I64(cellar_fulfil(v, &l, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
 T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes_to_who_asks),
        T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(lease_forgotten_is_taken_over),
        T_CASE(lease_of_a_stale_value_serves_it), T_CASE(lease_and_thread_share_a_flight),
        T_CASE(a_waiter_can_be_withdrawn), T_CASE(bad_input_of_leases),
+       T_CASE(lease_asks_the_views_breaker),
        T_CASE(many_order_status_dedup), T_CASE(many_share_the_loaders_error),
        T_CASE(many_run_in_chunks), T_CASE(many_cross_lead),
        T_CASE(every_allocation_of_a_load_can_fail))

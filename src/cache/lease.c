@@ -21,6 +21,21 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
     out->check = l->check;
 }
 
+/* The view's breaker lets nothing through: what stands in for a lease. */
+static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
+{
+    struct cellar_load ld;
+    flight_outcome o;
+    memset(&ld, 0, sizeof ld);
+    memset(&o, 0, sizeof o);
+    ld.call = call;
+    ld.t = t;
+    ld.f = f;
+    cache_guard_refused(&ld, &o);
+    o.source = call->source;
+    flight_end(t, f, &o);
+}
+
 /* Ours to load, unless a second look or the tier has it. False: the flight was taken over while
  * we looked: once more. */
 static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, cellar_lease *lease)
@@ -39,7 +54,15 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, cellar
         return true;
     }
     flight_lease l;
+    uint32_t pass = 0;
+    cellar_breaker *ward = call->p.breaker;
+    if (ward != NULL && !cache_breaker_admit(ward, &pass)) {
+        cache_lease_refused(call, t, f);
+        return true;
+    }
+    flight_note(f, ward != NULL ? (uint64_t)pass + 1 : 0);
     if (!flight_lease_open(t, f, &l)) {
+        if (ward != NULL) { cache_breaker_report(ward, pass, BREAKER_SAID_NOTHING); }
         flight_unref(t, f);
         return false;
     }
@@ -128,6 +151,7 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
     cache_call_begin(&call, c, key, key_len);
     call.o = o;
     call.p = plan;
+    call.p.breaker = base_load_acq(&c->breaker); /* one given here may be gone by its end */
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_load_begin(c)) { return cache_closed(c); }
     const int cancel = base_cancel_off();
@@ -176,6 +200,9 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
     call->now_ms = base_now_ms(&s->clock);
     (void)cache_load_plan_make(c, &none, NULL, &call->p); /* no options: nothing to refuse */
     ld->call = call;
+    const uint64_t note = flight_noted(ld->f);
+    ld->breaker = note != 0 ? base_load_acq(&c->breaker) : NULL; /* set once, as long as the view */
+    ld->pass = (uint32_t)(note - 1);
     return true;
 }
 
@@ -244,6 +271,7 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
         out.loader_err = (int32_t)err;
         (void)cache_fail(c, err, 0, "cellar_fulfil: the value is too long, or no memory for it");
     }
+    cache_guard_report(&ld, out.phase == FLIGHT_FAILED ? err : CELLAR_OK);
     out.source = CELLAR_SOURCE_LOADED;
     flight_end(ld.t, ld.f, &out);
     cache_load_end(c);
@@ -271,6 +299,7 @@ CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loa
         cache_publish_failed(&ld, CELLAR_E_LOADER, loader_err, &out);
         cache_call_forget(&call);
     }
+    cache_guard_report(&ld, loader_err != 0 ? CELLAR_E_LOADER : CELLAR_E_CANCELLED);
     flight_end(ld.t, ld.f, &out);
     cache_load_end(c);
     base_cancel_set(cancel);

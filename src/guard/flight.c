@@ -72,6 +72,7 @@ struct flight {
     base_self_t *_Atomic leader; /* shard lock; read under GRAPH. NULL: queued, lease, no token */
     int64_t start_ms, hard_at_ms;
     uint64_t tag_born;
+    uint64_t note;               /* the leader's */
     flight_outcome result;       /* once final: constant until the last ref */
     flight_bytes *draft;         /* the leader's alone, until it ends */
     flight_sub *subs;            /* shard lock */
@@ -357,6 +358,7 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     f->start_ms = ask->now_ms;
     f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_ms);
     f->tag_born = ask->tag_born;
+    f->note = 0;
     memset(&f->result, 0, sizeof f->result);
     f->outer = NULL;
     f->depth = 0;
@@ -1046,6 +1048,8 @@ CELLAR_PRIVATE flight_key flight_key_of(const flight *f)
     return (flight_key){ f->key, f->key_len, f->owner, f->hash };
 }
 CELLAR_PRIVATE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
+CELLAR_PRIVATE void flight_note(flight *f, uint64_t note) { f->note = note; }
+CELLAR_PRIVATE uint64_t flight_noted(const flight *f) { return f->note; }
 CELLAR_PRIVATE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }
 CELLAR_PRIVATE const flight *flight_outer(const flight *f) { return f->outer; }
 CELLAR_PRIVATE uint32_t flight_takeovers(const flight *f)

@@ -174,6 +174,9 @@ CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key);
 typedef struct flight_lease { uint64_t id, check; } flight_lease;
 /* The flight, entered as LEASE, becomes one: its ref goes with the claim. False: it ended. */
 CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *out);
+/* A number of the leader's own, from flight_lease_open to flight_claim; 0 at first. */
+CELLAR_PRIVATE void flight_note(flight *f, uint64_t note);
+CELLAR_PRIVATE uint64_t flight_noted(const flight *f);
 /* The open lease's flight with its owner's ref; NULL: unknown, used, taken over, other view. */
 CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t view_id);
 CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx);
