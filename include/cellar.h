@@ -194,6 +194,10 @@ enum { CELLAR_L2_DROP = 0, CELLAR_L2_KEEP = 1, CELLAR_L2_ALWAYS = 2 }; /* ALWAYS
 enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
 #define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
 enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
+/* What adaptive and s3fifo aim at. BYTES: size does not count. OBJECTS: as many hits as possible:
+ * large entries go before small ones, fewer bytes are served. Under both, entries with a cost_us
+ * above the mean stay longer and those below it shorter. */
+enum { CELLAR_FAVOR_BYTES = 0, CELLAR_FAVOR_OBJECTS = 1 };
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
 enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
 enum { CELLAR_BLOOM_OFF = 0, CELLAR_BLOOM_OBSERVING = 1, CELLAR_BLOOM_AUTHORITATIVE = 2 };
@@ -354,7 +358,7 @@ typedef struct cellar_config {
     uint32_t max_flights;          /* loads at once; 0 = 16,384                                   */
     uint32_t max_waiters;          /* threads waiting for loads; 0 = 65,536                       */
     uint32_t deps;                 /* later                                                       */
-    uint32_t favor;                /* later: 0 bytes, 1 objects                                   */
+    uint32_t favor;                /* CELLAR_FAVOR_...; 0 = bytes                                 */
     uint32_t advisor;              /* CELLAR_ADVISOR_...; 0 = on from 16 MiB, see cellar_dump     */
     uint32_t workers;              /* later: tasks                                                */
     const char *zone;              /* later: schedules                                            */

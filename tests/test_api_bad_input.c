@@ -410,6 +410,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, jitter_mode = 2);
     BAD(E_UNSUPPORTED, deps = 1);
     BAD(E_INVAL, advisor = 2);
+    BAD(E_INVAL, favor = 2);
     BAD(E_UNSUPPORTED, zone = "UTC");
     BAD(E_UNSUPPORTED, reserved0 = 1);
     memset(long_name, 'n', sizeof long_name - 1);

@@ -49,10 +49,11 @@ for id in $ids; do echo "x,$id,5.25,70"; done >"$d/a.csv"
 for id in $ids; do echo "key $id"; done >"$d/a.txt"
 
 same() { # ARGUMENT...: exact FIFO and LRU of the trace above
-    run --policy=exact-fifo,exact-lru,belady,s3fifo,lru,fifo --capacity=10,20,120 "$@"
+    run --policy=exact-fifo,exact-lru,gdsf,belady,s3fifo,lru,fifo --capacity=10,20,120 "$@"
     [ $rc -eq 0 ] && [ "$(line exact-fifo 10)" = 1.000000 ] &&
         [ "$(line exact-lru 10)" = 1.000000 ] && [ "$(line exact-lru 20)" = 0.400000 ] &&
-        [ "$(line belady 20)" = 0.400000 ] && [ "$(line lru 20)" = 0.400000 ] &&
+        [ "$(line belady 20)" = 0.400000 ] &&
+        [ "$(line gdsf 20)" = 0.400000 ] && [ "$(line lru 20)" = 0.400000 ] &&
         [ "$(line fifo 20)" = 0.400000 ] && [ "$(line s3fifo 120)" = 0.400000 ] &&
         grep -q '300 requests, 120 objects' "$t_tmp/out"
 }

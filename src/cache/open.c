@@ -123,7 +123,7 @@ static const cache_later cache_config_later[] = {
     CACHE_LATER(l2_on_bad),
     CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
     CACHE_LATER(l2_allow_network), CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
-    CACHE_LATER(l2_crypt), CACHE_LATER(deps), CACHE_LATER(favor),
+    CACHE_LATER(l2_crypt), CACHE_LATER(deps),
     CACHE_LATER(workers),
     CACHE_LATER(zone), CACHE_LATER(reserved0),
 };
@@ -165,6 +165,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->max_entries > INT64_MAX) { return "max_entries"; }
     if (cfg->eviction > CELLAR_EVICT_FIFO) { return "eviction"; }
     if (cfg->advisor > CELLAR_ADVISOR_OFF) { return "advisor"; }
+    if (cfg->favor > CELLAR_FAVOR_OBJECTS) { return "favor"; }
     if (cfg->hash > CELLAR_HASH_SIPHASH13) { return "hash"; }
     if (cfg->stripes > 1024 || (cfg->stripes & (cfg->stripes - 1)) != 0) { return "stripes"; }
     if (cfg->huge_pages > 2) { return "huge_pages"; }
@@ -330,6 +331,7 @@ static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
     lc.stripes = cfg->stripes;
     lc.policy = cache_policy(cfg->eviction);
     lc.no_advisor = cfg->advisor == CELLAR_ADVISOR_OFF;
+    lc.favor_objects = cfg->favor == CELLAR_FAVOR_OBJECTS;
     lc.huge_pages = (uint8_t)cfg->huge_pages;
     base_store_rlx(&s->max_entries, cfg->max_entries);
     base_store_rlx(&s->eviction,

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, and Belady's clairvoyant one.
+ * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, and Belady's
+ *        clairvoyant one.
  *
  * PICTURE    one doubly linked list over numbers for FIFO and LRU (LRU moves to the front on use);
  *            for Belady a heap of (next use, number), the farthest on top, with entries left behind
- *            by later uses thrown away when they come up.
+ *            by later uses thrown away when they come up. For GDSF a tree over the numbers whose
+ *            nodes name the least of their halves: priority = age + uses / size, and the age is
+ *            the priority of what left last.
  * INVARIANTS bytes or entries held <= capacity after every request; heap entries of an object other
  *            than its newest are dead; the heap is rebuilt when more than half of it is dead.
  * LIMITS     2^32 - 1 objects and requests; Belady keeps 4 bytes a request, entries only: with
  *            sizes the best choice is a knapsack. An object above the capacity is never stored.
  * NOT HERE   the engine's policies; these share no code with them, so that they can disagree.
- * SOURCE     Belady 1966. */
+ * SOURCE     Belady 1966; Cherkasova 1998 (GDSF). */
 #include "gate/ideal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,7 +96,47 @@ struct gate_ideal {
     uint32_t foreseen, foreseen_room, now;
     ideal_future *heap;
     size_t heap_n, heap_room;
+    double *priority, age;  /* GDSF: of what is held; of others infinite */
+    uint32_t *uses, *least; /* GDSF; least[k]: the number on top of node k, leaves not stored */
+    uint32_t leaves;        /* power of two above objects */
 };
+
+/* ---- the tree of GDSF ---- */
+
+static uint32_t ideal_tree_at(const gate_ideal *p, uint32_t node)
+{
+    return node >= p->leaves ? node - p->leaves : p->least[node];
+}
+
+static void ideal_tree_node(gate_ideal *p, uint32_t node)
+{
+    const uint32_t a = ideal_tree_at(p, 2 * node), b = ideal_tree_at(p, 2 * node + 1);
+    p->least[node] = p->priority[b] < p->priority[a] ? b : a;
+}
+
+static void ideal_tree_set(gate_ideal *p, uint32_t number, double priority)
+{
+    p->priority[number] = priority;
+    for (uint32_t node = (number + p->leaves) / 2; node >= 1; node /= 2) {
+        ideal_tree_node(p, node);
+    }
+}
+
+static bool ideal_tree_open(gate_ideal *p, size_t n)
+{
+    p->leaves = 2;
+    while (p->leaves < n) {
+        if (p->leaves > UINT32_MAX / 4) { return false; }
+        p->leaves *= 2;
+    }
+    p->priority = malloc((size_t)p->leaves * sizeof *p->priority);
+    p->uses = calloc(n, sizeof *p->uses);
+    p->least = malloc((size_t)p->leaves * sizeof *p->least);
+    if (p->priority == NULL || p->uses == NULL || p->least == NULL) { return false; }
+    for (uint32_t i = 0; i < p->leaves; i++) { p->priority[i] = INFINITY; }
+    for (uint32_t node = p->leaves - 1; node >= 1; node--) { ideal_tree_node(p, node); }
+    return true;
+}
 
 gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects)
 {
@@ -106,6 +150,8 @@ gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes,
         p->newest = malloc(n * sizeof *p->newest);
         ok = ok && p->newest != NULL;
         for (size_t i = 0; ok && i < n; i++) { p->newest[i] = IDEAL_NEVER; }
+    } else if (kind == GATE_IDEAL_GDSF) {
+        ok = ok && ideal_tree_open(p, n);
     } else {
         p->next = malloc(n * sizeof *p->next);
         p->prev = malloc(n * sizeof *p->prev);
@@ -126,6 +172,9 @@ void gate_ideal_close(gate_ideal *p)
     free(p->when);
     free(p->newest);
     free(p->heap);
+    free(p->priority);
+    free(p->uses);
+    free(p->least);
     free(p);
 }
 
@@ -214,6 +263,12 @@ static void ideal_push(gate_ideal *p, uint32_t number)
 /* What leaves next: the last of the list, or who is needed last. False: nothing is held. */
 static bool ideal_victim(gate_ideal *p, uint32_t *n)
 {
+    if (p->kind == GATE_IDEAL_GDSF) {
+        *n = ideal_tree_at(p, 1);
+        if (p->priority[*n] == INFINITY) { return false; }
+        p->age = p->priority[*n];
+        return true;
+    }
     if (p->kind != GATE_IDEAL_BELADY) {
         *n = p->prev[p->objects];
         return *n != p->objects;
@@ -229,23 +284,35 @@ static bool ideal_victim(gate_ideal *p, uint32_t *n)
     return false;
 }
 
+static bool ideal_has_list(const gate_ideal *p)
+{
+    return p->kind == GATE_IDEAL_FIFO || p->kind == GATE_IDEAL_LRU;
+}
+
+static void ideal_forget(gate_ideal *p, uint32_t n)
+{
+    if (ideal_has_list(p)) { ideal_unlink(p, n); }
+    if (p->kind == GATE_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
+}
+
 static void ideal_insert(gate_ideal *p, uint32_t n, uint64_t size)
 {
     uint32_t old;
     if (p->size[n] != 0) { /* another size: stored anew */
         p->held -= p->size[n];
         p->size[n] = 0;
-        if (p->kind != GATE_IDEAL_BELADY) { ideal_unlink(p, n); }
+        ideal_forget(p, n);
     }
     if (size > p->capacity) { return; }
     while (p->held + size > p->capacity && ideal_victim(p, &old)) {
         p->held -= p->size[old];
         p->size[old] = 0;
-        if (p->kind != GATE_IDEAL_BELADY) { ideal_unlink(p, old); }
+        ideal_forget(p, old);
     }
     p->size[n] = size;
     p->held += size;
-    if (p->kind == GATE_IDEAL_BELADY) { ideal_push(p, n); } else { ideal_to_front(p, n); }
+    if (p->kind == GATE_IDEAL_BELADY) { ideal_push(p, n); }
+    if (ideal_has_list(p)) { ideal_to_front(p, n); }
 }
 
 bool gate_ideal_request(gate_ideal *p, uint32_t n, uint64_t size)
@@ -253,6 +320,7 @@ bool gate_ideal_request(gate_ideal *p, uint32_t n, uint64_t size)
     const uint64_t weight = !p->bytes ? 1 : size != 0 ? size : 1;
     const bool hit = p->size[n] != 0;
     if (p->kind == GATE_IDEAL_BELADY) { p->newest[n] = p->when[p->now++]; }
+    if (p->kind == GATE_IDEAL_GDSF) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }
     if (!hit || p->size[n] != weight) {
         ideal_insert(p, n, weight);
     } else if (p->kind == GATE_IDEAL_LRU) {
@@ -260,6 +328,9 @@ bool gate_ideal_request(gate_ideal *p, uint32_t n, uint64_t size)
         ideal_to_front(p, n);
     } else if (p->kind == GATE_IDEAL_BELADY) {
         ideal_push(p, n);
+    }
+    if (p->kind == GATE_IDEAL_GDSF && p->size[n] != 0) {
+        ideal_tree_set(p, n, p->age + (double)p->uses[n] / (double)p->size[n]);
     }
     return hit;
 }

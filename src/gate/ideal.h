@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, and Belady's clairvoyant one. */
+ * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, and Belady's
+ * clairvoyant one. */
 #ifndef GATE_IDEAL_H
 #define GATE_IDEAL_H
 
@@ -22,7 +23,9 @@ uint32_t gate_ids_add(gate_ids *ids, uint64_t id, bool *fresh);
 /* GATE_IDS_NONE: unknown. */
 uint32_t gate_ids_find(const gate_ids *ids, uint64_t id);
 
-typedef enum gate_ideal_kind { GATE_IDEAL_FIFO, GATE_IDEAL_LRU, GATE_IDEAL_BELADY } gate_ideal_kind;
+typedef enum gate_ideal_kind {
+    GATE_IDEAL_FIFO, GATE_IDEAL_LRU, GATE_IDEAL_GDSF, GATE_IDEAL_BELADY
+} gate_ideal_kind;
 typedef struct gate_ideal gate_ideal;
 /* capacity in entries, or in bytes when `bytes`; numbers below `objects`. NULL: out of memory. */
 gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects);

@@ -63,6 +63,7 @@ static const replay_policy replay_policies[] = {
     { "fifo", false, CELLAR_EVICT_FIFO, GATE_IDEAL_FIFO },
     { "exact-fifo", true, 0, GATE_IDEAL_FIFO },
     { "exact-lru", true, 0, GATE_IDEAL_LRU },
+    { "gdsf", true, 0, GATE_IDEAL_GDSF },
     { "belady", true, 0, GATE_IDEAL_BELADY },
 };
 #define REPLAY_POLICIES (sizeof replay_policies / sizeof replay_policies[0])
@@ -78,7 +79,7 @@ typedef struct replay_options {
     unsigned policy[REPLAY_POLICIES], policy_count; /* into replay_policies */
     replay_capacity capacity[REPLAY_CAPACITIES_MAX];
     unsigned capacity_count;
-    bool default_capacities, byte_mode;
+    bool default_capacities, byte_mode, objects;
     gate_trace_how how;
     uint64_t stripes, threads;
     const char *json, *plot;
@@ -373,6 +374,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     static const uint8_t secret[32] = { 7 };
     cellar_config cfg = CELLAR_CONFIG_INIT;
     cfg.eviction = eviction;
+    cfg.favor = o->objects ? CELLAR_FAVOR_OBJECTS : CELLAR_FAVOR_BYTES;
     cfg.no_threads = 1;
     cfg.secret = secret;
     cfg.stripes = (uint32_t)o->stripes;
@@ -887,10 +889,13 @@ static const char *replay_parse_one(int c, replay_options *o)
     switch (c) {
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
-            : "--policy takes names: adaptive s3fifo lru fifo exact-fifo exact-lru belady";
+            : "--policy takes names: adaptive s3fifo lru fifo exact-fifo exact-lru gdsf belady";
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
             : "--capacity takes numbers (4096, 64M) or shares (0.1%, 5%)";
+    case 'v':
+        o->objects = strcmp(optarg, "objects") == 0;
+        return o->objects || strcmp(optarg, "bytes") == 0 ? NULL : "--favor is bytes or objects";
     case 'm':
         o->byte_mode = strcmp(optarg, "byte") == 0;
         return o->byte_mode || strcmp(optarg, "object") == 0 ? NULL
@@ -920,6 +925,7 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
 {
     static const struct option known[] = {
         { "policy", required_argument, NULL, 'p' }, { "capacity", required_argument, NULL, 'c' },
+        { "favor", required_argument, NULL, 'v' },
         { "mode", required_argument, NULL, 'm' }, { "format", required_argument, NULL, 'f' },
         { "columns", required_argument, NULL, 'k' }, { "time-unit", required_argument, NULL, 'u' },
         { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
@@ -996,11 +1002,12 @@ const gate_command gate_replay = {
     "against FIFO, time per request, and bytes the policy needs; then one JSON line each.\n"
     "\n"
     "  --policy=P,..     adaptive s3fifo lru fifo (these), and of textbook code:\n"
-    "                    exact-fifo exact-lru belady\n"
+    "                    exact-fifo exact-lru gdsf belady\n"
     "  --capacity=C,..   entries, bytes (64M), or a share of the trace's objects or bytes\n"
     "                    (0.1%,1%,5%,10%,20%; cells under 16 entries or 1 MiB left out)\n"
     "  --mode=M          object: entries count, sizes and TTLs are ignored; byte: the capacity\n"
     "                    is the memory budget, values have their sizes (object)\n"
+    "  --favor=F         bytes (this), or objects: small entries stay longer\n"
     "  --format=F        ctr oracle lis twitter csv txt; else by the file's name. .zst and .gz\n"
     "                    are unpacked by the installed programs\n"
     "  --columns=A,..    of csv: time, key, size, ttl, - for others\n"

@@ -21,10 +21,22 @@
  *            E_SPACE.
  * EXPIRED    go before the living: a set that needs room first goes through segments in which
  * FIRST      something has expired, 16 records a set beside its allowance.
+ * WORTH      beside its uses a record counts for what it cost to make, against the mean of its
+ *            stripe's, and (favor objects) for its size, against four times the mean: w, a power
+ *            of two, at most 2^6 either way. What would go stays with a probability of 1 - 1/w,
+ *            what would stay, with w: so its expected stay is in proportion, and no state is
+ *            needed. All records alike: no draw, nothing changes.
  * LIMITS     16 + n/8 records examined per set by policy, as many again by force; then whole tails
  *            of other stripes, one a round, lock released between; with all that at most
  *            l1_most_examined. Who makes room for n bytes frees n + n/8 and a tail each stripe.
- * TRIED      looking for expired entries within the allowance: live ones were forced out instead;
+ * TRIED      sizes, exact model on three traces, 12 cells in bytes, reduction of FIFO's object
+ *            misses as a share of GDSF's: .65 without; against the mean .84, 2 x .91, 4 x .92, 8 x
+ *            .88; weights to 2^4 .91, 2^6 .92; small .05 .92, .2 .88, .3 .86; counter 1 for 2 .92;
+ *            one probability from uses and size together .80-.90. The engine, whose budget
+ *            holds its tables too: .46 without, .78 with (s3fifo .58, .80; cellar-replay
+ *            --mode=byte --favor=objects, gdsf beside it).
+ *            costs, five mixes of zipf .8: 4 to 54 % less is paid again, all alike: the same.
+ *            looking for expired entries within the allowance: live ones were forced out instead;
  *            adaptive .7 % more misses on a mix of sessions and lasting keys, beside it 6 % fewer.
  *            not carrying on an entry whose deadline comes before it is likely to be used again
  *            (2 uses x what is left < the time it has been here): takes 5 of those 6 % away.
@@ -170,6 +182,60 @@ static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigne
         v.keep = freq > 0 && kind == L1_VALUE && !force;
         v.freq = (uint8_t)(freq > 0 ? freq - 1 : 0);
     }
+    return v;
+}
+
+/* ---- what a record is worth ------------------------------------------------------------------ */
+#define L1_WORTH_MOST 6
+
+static uint32_t l1_cost_us(uint8_t cost)
+{
+    const unsigned code = cost - 1u;
+    return (uint32_t)(((uint64_t)(8 + (code & 7u)) << (code >> 3)) >> 3);
+}
+
+CELLAR_PRIVATE void l1_cost_seen(l1_stripe *s, uint8_t cost)
+{
+    const uint64_t us = BASE_MAX(l1_cost_us(cost), 1u);
+    s->cost_mean64 = s->cost_mean64 == 0 ? us * 64 : s->cost_mean64 - s->cost_mean64 / 64 + us;
+}
+
+/* As a power of two; 0: like any other. */
+static int l1_worth(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r, uint64_t weight)
+{
+    int worth = 0;
+    if (c->favor_objects) {
+        const uint64_t a = base_load_rlx(&s->queue[0].live), b = base_load_rlx(&s->queue[1].live);
+        const uint64_t n = L1_LIVE_COUNT(a) + L1_LIVE_COUNT(b);
+        const uint64_t mean = (L1_LIVE_BYTES(a) + L1_LIVE_BYTES(b)) / BASE_MAX(n, 1);
+        worth += (int)base_log2_floor(4 * mean + 1) - (int)base_log2_floor(weight | 1);
+    }
+    if (s->cost_mean64 != 0 && (r->mask & L1_X_KIND) != 0) {
+        const uint8_t cost = (uint8_t)(base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) >> 16);
+        if (cost != 0) {
+            const uint64_t us = BASE_MAX(l1_cost_us(cost), 1u);
+            const uint64_t mean = BASE_MAX(s->cost_mean64 / 64, 1);
+            worth += us >= mean ? (int)base_log2_floor(us / mean)
+                                : -(int)base_log2_floor(mean / us);
+        }
+    }
+    return worth > L1_WORTH_MOST ? L1_WORTH_MOST : worth < -L1_WORTH_MOST ? -L1_WORTH_MOST : worth;
+}
+
+/* The policy's choice, with its odds moved by what the record is worth. */
+static l1_verdict l1_weigh(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r,
+                           uint64_t hash, unsigned q, l1_verdict v)
+{
+    const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
+    if (policy == L1_FIFO || policy == L1_LRU) { return v; }
+    const int worth = l1_worth(c, s, pos, r, l1_weight(c, pos, r));
+    if (worth == 0 || (worth < 0) != v.keep) { return v; }
+    const uint64_t draw = base_mix64(hash ^ (s->kept * UINT64_C(0x9e3779b97f4a7c15) + s->evicted));
+    const bool rare = (draw & (((uint64_t)1 << (worth < 0 ? -worth : worth)) - 1)) == 0;
+    if (rare) { return v; } /* 1 in 2^|worth| is as the policy says */
+    v.keep = !v.keep;
+    v.ghost = !v.keep && q == 0;
+    v.freq = 0;
     return v;
 }
 
@@ -413,6 +479,9 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         unsigned kind = (r.mask & L1_X_KIND) != 0
             ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
         verdict = l1_decide(c, s, q, l1_freq(slot.b, slot.i), kind, force);
+        if ((c->favor_objects || s->cost_mean64 != 0) && kind == L1_VALUE && !force) {
+            verdict = l1_weigh(c, s, pos, &r, hash, q, verdict);
+        }
         if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
             const l1_say say = l1_quota_judge(c, s, r.owner, weight, freed);
             spared = say == L1_SAY_KEEP;

@@ -139,6 +139,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     l1_bigs_open(c);
     c->no_advisor = cfg->no_advisor || budget < L1_ADVISOR_LEAST;
     c->no_due_first = cfg->no_due_first;
+    c->favor_objects = cfg->favor_objects;
     c->seg_bytes = l1_pick_seg_bytes(cfg, budget);
     c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);
     /* At worst a quarter of a segment stays empty behind its last record. */
@@ -332,6 +333,9 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
     base_store_rlx(&c->policy, (uint32_t)policy);
     if (policy != L1_ADAPTIVE) {
         base_store_rlx(&c->rule, (uint32_t)L1_RULE_S3FIFO);
+        l1_sample(c, 0);
+    } else if (c->favor_objects) { /* shadows know no sizes: what suits them need not suit this */
+        base_store_rlx(&c->rule, 0u);
         l1_sample(c, 0);
     } else if (base_load_rlx(&c->rule) >= L1_EXPERTS || base_load_acq(&c->shadow) == NULL) {
         /* Without shadows the rule that loses least when it is wrong, also in a tiny cache. */

@@ -113,6 +113,7 @@ typedef struct l1_config {
     l1_policy policy;
     uint8_t huge_pages; /* L1_HUGE_... */
     bool no_advisor;   /* else from 16 MiB on, while the policy is adaptive */
+    bool favor_objects; /* size counts: many small entries rather than few large ones */
     bool no_due_first; /* who needs room does not look for expired entries before live ones */
 } l1_config;
 

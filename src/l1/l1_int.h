@@ -191,6 +191,7 @@ typedef struct l1_stripe {
     uint32_t rotate_round, rotate_stop[2]; /* round under way; seq of the heads when it began */
     l1_pass due_pass;           /* of sets that need room; stripe lock */
     l1_pass quota_pass;         /* of sets of owners at their ceiling; stripe lock */
+    uint64_t cost_mean64;       /* x 64: of entries stored with a cost, us; 0: none; stripe lock */
     uint32_t quota_due;         /* looks since shares were last summed; stripe lock */
     _Atomic uint64_t due_ms;    /* nothing expires here before; a hint, lowered by l1_due_note */
     uint32_t stuck_round; /* round in which the sweeper takes the dead out where they lie */
@@ -245,6 +246,7 @@ struct l1 {
     uint8_t gshift, seg_shift;
     bool forked; /* this process is a forked child */
     bool no_advisor;   /* fixed at open */
+    bool favor_objects; /* fixed at open */
     bool no_due_first; /* expired entries wait for the cursor like others; fixed at open */
     _Atomic uint64_t sample_limit; /* hashes below it are sampled; 0: none; relaxed, a hint */
     _Atomic uint32_t want_left;
@@ -584,6 +586,8 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash, l1_toll
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* The pool had none: now and then look whether another stripe keeps unused ones. */
 CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s);
+/* An entry was stored that cost so much (l1_put_spec.cost). */
+CELLAR_PRIVATE void l1_cost_seen(l1_stripe *s, uint8_t cost) SYNC_HOLDS(L1_STRIPE);
 /* Evict about `bytes` from some stripe; one round with its own locking and handing over. */
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes);
 /* Drop about `entries` entries whose tickets are not given back: the bound was lowered. */

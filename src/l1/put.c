@@ -346,6 +346,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
                     g->max_due_ms = BASE_MAX(g->max_due_ms, last);
                 }
                 s->inserts++;
+                if (BASE_UNLIKELY(p->cost != 0)) { l1_cost_seen(s, p->cost); }
                 l1_split_if_due(c, s);
             } else {
                 l1_log_undo(c, s, q, pos, im->rec.size);
