@@ -678,7 +678,7 @@ static bool disk_wanted(const char *part)
 static int disk_run_suite(const cell_options *o)
 {
     static disk_bench b;
-    const uint64_t scale = o->full ? 8 : o->quick ? 1 : 2;
+    const uint64_t scale = o->full ? 8 : 1;
     const uint32_t rounds = o->quick ? 3 : 5;
     b.o = o;
     b.seed = 1;
