@@ -75,6 +75,19 @@ targets_are_well_formed() {
     awk -F'\t' '/^#/ { next } NF != 13 || ($13 != "h" && $13 != "l") { print FILENAME ": " $0; bad = 1 }
         seen[$1]++ { print "twice: " $1; bad = 1 } END { exit bad }' bench/report/targets.tsv
 }
+peers_place_is_by_value() { # behind is said, maps without a bound stand apart, wrong values win nothing
+    { printf '{"bench":"peers","subject":"cellar","workload":"w","threads":1,"metric":"get","value":4,"unit":"Mops/s","rounds":9,"bad":0}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"w","threads":1,"metric":"get","value":5,"unit":"Mops/s","rounds":9,"bad":0}\n'
+      printf '{"bench":"peers","subject":"foyer","workload":"w","threads":1,"metric":"get","value":9,"unit":"Mops/s","rounds":9,"bad":3}\n'
+      printf '{"bench":"peers","subject":"dashmap","workload":"w","threads":1,"metric":"get","value":8,"unit":"Mops/s","rounds":9,"bad":0}\n'
+      printf '{"bench":"storm","subject":"cellar","workload":"s","metric":"storm_rss","value":1.1,"unit":"x","rounds":1,"bad":0}\n'
+      printf '{"bench":"storm","subject":"moka","workload":"s","metric":"storm_rss","value":2.2,"unit":"x","rounds":1,"bad":0}\n'
+    } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '| peers w | 1 | get | moka | 5 Mops/s | 4 | \*\*2\*\* | 0.80 | dashmap 8 | 0.50 |.*foyer 9 (WRONG VALUES)' "$t_tmp/out" &&
+        grep -q '| storm s | - | storm_rss | cellar | 1.100 x | 1.100 | 1 | 1.00 | - |' "$t_tmp/out" &&
+        grep -q 'first in 1, behind in 1' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
 same_under() { # awk
     { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 near noisy; } >"$t_tmp/in.jsonl"
     AWK=awk report; cp "$t_tmp/out" "$t_tmp/want"
@@ -124,6 +137,7 @@ for a in mawk gawk "busybox awk"; do
     if t_have "${a%% *}"; then t_case "table_is_the_same_under_${a%% *}" same_under "$a"
     else t_skip "table_is_the_same_under_${a%% *}" "not installed"; fi
 done
+t_case peers_place_is_by_value peers_place_is_by_value
 t_case guard_passes_on_2_percent guard_passes_on_2_percent
 t_case guard_fails_on_4_percent guard_fails_on_4_percent
 t_case guard_asks_when_better guard_asks_when_better

@@ -3,7 +3,9 @@
 # plot: result lines -> the small data files that plot.gp draws.
 #
 # throughput.dat  one block a workload: metric, then Mops/s median, p25, p75 of each subject
-# memory.dat      subject, metadata bytes per entry at 3 M
+# memory.dat      subject, metadata bytes per entry at 1 M
+# peers_METRIC.dat  suite peers, reference workload: subject, Mops/s at 1 and 2 threads with p25, p75
+# missratio_TRACE.dat  capacity in percent, a column a subject; limiter.dat  limiter, ns a check at 1, 2
 # The churn suite writes its own churn_SUBJECT.tsv.
 function text(key,    at, s) {
     at = index($0, "\"" key "\":\"")
@@ -18,7 +20,9 @@ function number(key,    at, s) {
     match(s, /^[-+0-9.eE]+/)
     return RLENGTH > 0 ? substr(s, 1, RLENGTH) + 0 : ""
 }
-/"metric":"(get|mix95|mix50|write)"/ && /"threads":2/ && !/"vs":/ && /"workload":"zipf1m_16_100"/ {
+# gnuplot takes an underscore for an index.
+function label(name) { gsub(/_/, "-", name); return name }
+/"bench":"l1"/ && /"metric":"(get|mix95|mix50|write)"/ && /"threads":2/ && !/"vs":/ && /"workload":"zipf1m_16_100"/ {
     # Of two cross-core states the one with more clean rounds is drawn.
     key = text("metric") SUBSEP text("subject")
     if (!(key in rounds) || number("rounds") >= rounds[key]) {
@@ -26,23 +30,82 @@ function number(key,    at, s) {
         value[key] = number("value") " " number("p25") " " number("p75")
     }
 }
-/"metric":"meta_bytes"/ && /"workload":"fill3m_16_100"/ { meta[text("subject")] = number("value") }
+/"metric":"meta_bytes"/ && /"workload":"fill1m_16_100"/ {
+    if (!(text("subject") in meta)) memories[++m_count] = text("subject")
+    meta[text("subject")] = number("value")
+}
+/"bench":"peers"/ && /"metric":"(get|mix95|mix50|write)"/ && !/"vs":/ && /"workload":"zipf1m_16_100"/ {
+    key = text("metric") SUBSEP text("subject") SUBSEP number("threads")
+    if (number("value") != "" && (!(key in p_rounds) || number("rounds") >= p_rounds[key])) {
+        p_rounds[key] = number("rounds")
+        p_value[key] = number("value") " " number("p25") " " number("p75")
+        if (!(text("subject") in p_seen)) { p_seen[text("subject")] = 1; p_name[++p_count] = text("subject") }
+    }
+}
+/"metric":"miss_ratio"/ && /"bench":"hitratio"/ {
+    split_at = match(text("workload"), /_[0-9]+$/)
+    trace = substr(text("workload"), 1, split_at - 1)
+    percent = substr(text("workload"), split_at + 1)
+    if (!(trace in traces)) traces[trace] = 1
+    if (!(text("subject") in h_seen)) { h_seen[text("subject")] = 1; h_name[++h_count] = text("subject") }
+    miss[trace, percent, text("subject")] = number("value")
+}
+/"bench":"limit"/ && /"metric":"check"/ && (!/"vs":/ || /"vs":"uthash"/) && /"clock":"wall"/ {
+    limiter[text("subject"), number("threads")] = 1000 * number("threads") / number("value")
+}
 END {
     m = split("get mix95 mix50 write", metric, " ")
     n = split("raw cellar uthash64t uthash64 uthash16 uthash1 glib1", subject, " ")
+    any = 0
+    for (key in value) any = 1
     file = out "/throughput.dat"
-    printf "metric" >file
-    for (s = 1; s <= n; s++) printf " %s low high", subject[s] >file
-    for (i = 1; i <= m; i++) {
-        printf "\n%s", metric[i] >file
-        for (s = 1; s <= n; s++) {
-            key = metric[i] SUBSEP subject[s]
-            printf " %s", (key in value ? value[key] : "NaN NaN NaN") >file
+    if (any) {
+        printf "metric" >file
+        for (s = 1; s <= n; s++) printf " %s low high", subject[s] >file
+        for (i = 1; i <= m; i++) {
+            printf "\n%s", metric[i] >file
+            for (s = 1; s <= n; s++) {
+                key = metric[i] SUBSEP subject[s]
+                printf " %s", (key in value ? value[key] : "NaN NaN NaN") >file
+            }
         }
+        printf "\n" >file
+        close(file)
     }
-    printf "\n" >file
-    close(file)
     file = out "/memory.dat"
-    for (s = 1; s <= n; s++) if (subject[s] in meta) print subject[s], meta[subject[s]] >file
+    for (s = 1; s <= m_count; s++) if (memories[s] != "raw") print label(memories[s]), meta[memories[s]] >file
+    close(file)
+    for (i = 1; i <= m; i++) {
+        file = out "/peers_" metric[i] ".dat"
+        printf "" >file
+        for (s = 1; s <= p_count; s++) {
+            one = metric[i] SUBSEP p_name[s] SUBSEP 1
+            two = metric[i] SUBSEP p_name[s] SUBSEP 2
+            if ((one in p_value) && p_value[one] !~ /nan/)
+                print label(p_name[s]), (one in p_value ? p_value[one] : "NaN NaN NaN"), \
+                      (two in p_value ? p_value[two] : "NaN NaN NaN") >file
+        }
+        close(file)
+    }
+    for (trace in traces) {
+        file = out "/missratio_" trace ".dat"
+        printf "percent" >file
+        for (s = 1; s <= h_count; s++) printf " %s", label(h_name[s]) >file
+        for (i = split("1 5 10", step, " "); i >= 1; i--) {
+            percent = step[4 - i]
+            printf "\n%s", percent >file
+            for (s = 1; s <= h_count; s++)
+                printf " %s", ((trace, percent, h_name[s]) in miss ? miss[trace, percent, h_name[s]] : "NaN") >file
+        }
+        printf "\n" >file
+        close(file)
+        print trace >(out "/missratio.list")
+    }
+    close(out "/missratio.list")
+    file = out "/limiter.dat"
+    printf "" >file
+    for (i = split("cellar governor xtimerate uthash", name, " "); i >= 1; i--)
+        if ((name[i], 1) in limiter)
+            print name[i], limiter[name[i], 1], ((name[i], 2) in limiter ? limiter[name[i], 2] : "NaN") >file
     close(file)
 }

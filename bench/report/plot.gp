@@ -4,16 +4,22 @@
 #
 # throughput  2 threads, 1 M x 16/100, zipf .99: median with p25..p75, axis from zero
 # memory      bytes an entry beyond key and value, axis from zero
+# peers_*     every subject at 1 and 2 threads, the same workload, axis from zero
+# latency     share of gets that took longer, both axes logarithmic
+# storm       RSS growth / budget over time beside the budget's line, axis from zero
+# missratio_* misses / requests at 1, 5, 10 % of the distinct keys, axis as the figures want it
+# limiter     ns a check, axis from zero
 # churn       RSS growth over time beside the budget's line, axis from zero
 # gnuplot-nox 5.4 writes the same bytes for the same input, so a plot changes when numbers do.
 set key outside right top
 set grid ytics lc rgb '#dddddd'
 set style data histograms
 set style fill solid 0.8 border -1
+shades = '#e6194b #3cb44b #4363d8 #f58231 #911eb4 #2aa198 #b58900 #808080' # ours is black and thick
 has(name) = int(system("test -s '" . name . "' && echo 1 || echo 0"))
 
 do for [kind in "svg png"] {
-    if (kind eq "svg") { set terminal svg size 900,480 font 'sans,12' } else { set terminal pngcairo size 900,480 font 'sans,12' }
+    if (kind eq "svg") { set terminal svg size 1000,520 font 'sans,12' } else { set terminal pngcairo size 1000,520 font 'sans,12' }
     if (has(out.'/throughput.dat')) {
         set output out.'/throughput.'.kind
         set title '2 threads, 1 M x 16 B / 100 B, zipf 0.99, interleaved windows (p25..p75)'
@@ -24,7 +30,7 @@ do for [kind in "svg png"] {
     }
     if (has(out.'/memory.dat')) {
         set output out.'/memory.'.kind
-        set title 'Bytes an entry beyond key and value, 3 M x 16 B / 100 B'
+        set title 'Bytes an entry beyond key and value, 1 M x 16 B / 100 B'
         set ylabel 'B / entry'
         set yrange [0:*]
         set style histogram clustered gap 1
@@ -40,4 +46,67 @@ do for [kind in "svg png"] {
              out.'/churn_cellar.tsv' using ($1/1000):($4/1048576) with lines dt 2 lc rgb 'black' title 'budget'
         unset xlabel
     }
+    set xtics rotate by -40 noenhanced
+    set style histogram clustered gap 1
+    do for [m in "get mix95 mix50 write"] {
+        if (has(out.'/peers_'.m.'.dat')) {
+            set output out.'/peers_'.m.'.'.kind
+            set title m.': every peer, 1 M x 16 B / 100 B, zipf 0.99, windows in turn (p25..p75)' noenhanced
+            set ylabel 'Mops/s'
+            set yrange [0:*]
+            set style histogram errorbars gap 1 lw 1
+            plot out.'/peers_'.m.'.dat' using 2:3:4:xtic(1) title '1 thread', '' using 5:6:7 title '2 threads'
+        }
+    }
+    set style histogram clustered gap 1
+    if (has(out.'/limiter.dat')) {
+        set output out.'/limiter.'.kind
+        set title 'One check of a limiter, 100 k keys of 16 B'
+        set ylabel 'ns'
+        set yrange [0:*]
+        plot out.'/limiter.dat' using 2:xtic(1) title '1 thread', '' using 3 title '2 threads'
+    }
+    set xtics norotate
+    list = system("ls ".out."/latency_peers_*_1.tsv 2>/dev/null")
+    if (strlen(list) > 0) {
+        set output out.'/latency.'.kind
+        set title 'A get at 95:5, 1 thread (both axes logarithmic)'
+        set key maxrows 26 samplen 3 font ',10'
+        set xtics enhanced
+        set format xy '10^{%T}'
+        set xlabel 'ns'
+        set ylabel 'share of gets that took longer'
+        set logscale xy
+        set xrange [10:*]
+        set yrange [1e-6:1]
+        plot for [k=1:words(list)] word(list, k) using 1:2 with lines lw (strstrt(word(list, k), '_cellar_') ? 4 : 1) lc rgb (strstrt(word(list, k), '_cellar_') ? 'black' : word(shades, 1 + k % 8)) dt 1 + (k - 1) / 8 title system("basename ".word(list, k)." .tsv | sed 's/.*_16_100_//; s/_1$//'") noenhanced
+        unset logscale
+        set format xy '%g'
+        set xrange [*:*]
+    }
+    list = system("ls ".out."/storm_*.tsv 2>/dev/null")
+    if (strlen(list) > 0) {
+        set output out.'/storm.'.kind
+        set title 'Budget storm: sizes 8 B..1 MiB, then small, then 1 MiB: RSS growth / budget of 64 MiB'
+        set xlabel 's'
+        set ylabel 'x budget'
+        set yrange [0:*]
+        plot for [k=1:words(list)] word(list, k) using ($1/1000):($2/$3) with lines lw (strstrt(word(list, k), 'storm_cellar') ? 4 : 1) lc rgb (strstrt(word(list, k), 'storm_cellar') ? 'black' : word(shades, 1 + k % 8)) dt 1 + (k - 1) / 8 title system("basename ".word(list, k)." .tsv | sed 's/storm_//'") noenhanced, \
+             1 with lines dt 2 lc rgb 'black' title 'budget'
+    }
+    list = system("cat ".out."/missratio.list 2>/dev/null")
+    do for [t in list] {
+        file = out.'/missratio_'.t.'.dat'
+        set output out.'/missratio_'.t.'.'.kind
+        set title 'Misses of requests, trace '.t.', each peer its own engine' noenhanced
+        set xlabel 'capacity, % of the distinct keys'
+        set ylabel 'miss ratio (axis not from zero)'
+        set yrange [*:*]
+        set xtics (1, 5, 10)
+        stats file skip 1 nooutput
+        plot for [c=2:STATS_columns] file using 1:c with linespoints lw (c == STATS_columns ? 4 : 1) lc rgb (c == STATS_columns ? 'black' : word(shades, 1 + c % 8)) title columnheader(c)
+        set xtics autofreq
+    }
+    unset xlabel
+    set style data histograms
 }

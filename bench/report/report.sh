@@ -6,7 +6,7 @@
 # USE      report.sh [--check] FOLDER|FILE.jsonl
 # WALK     the .jsonl lines of the last full run and of single suites after it, in order of time ->
 #          table on stdout -> if they are no quick run: Markdown between the markers of
-#          bench/README.md -> plots into the folder, where gnuplot is found.
+#          bench/README.md, ours among the peers between a second pair -> plots into the folder, where gnuplot is found.
 # EXIT     with --check 1 when a figure is under its floor.
 set -u
 LC_ALL=C
@@ -31,13 +31,20 @@ $awk -f $here/table.awk $check $here/targets.tsv $files
 status=$?
 
 # shellcheck disable=SC2086
+$awk -f $here/peers.awk $files
+
+# shellcheck disable=SC2086
 if grep -q '"quick":1' $files; then
     echo "report: quick figures among them: bench/README.md is left as it is"
 elif [ -f bench/README.md ]; then
     $awk -v md=1 -f $here/table.awk $here/targets.tsv $files >"$out/table.md"
-    $awk -v table="$out/table.md" '
+    $awk -v md=1 -f $here/peers.awk $files >"$out/peers.md"
+    [ -s "$out/peers.md" ] || echo 'Not measured yet: `make bench-peers`.' >"$out/peers.md"
+    $awk -v table="$out/table.md" -v peers="$out/peers.md" '
         /<!-- bench:begin -->/ { print; while ((getline line < table) > 0) print line; inside = 1 }
         /<!-- bench:end -->/ { inside = 0 }
+        /<!-- peers:begin -->/ { print; while ((getline line < peers) > 0) print line; inside = 1 }
+        /<!-- peers:end -->/ { inside = 0 }
         !inside { print }
         ' bench/README.md >"$out/README.new" && cp "$out/README.new" bench/README.md
 fi

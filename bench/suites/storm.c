@@ -222,7 +222,7 @@ static int storm_run_suite(const cell_options *o)
         char why[256] = "did not finish";
         storm_figures f = { 0, 0, 0 };
         if (s == NULL || !(s->caps & (s->driver != NULL ? BENCH_BYTES : BENCH_BOUNDED)) ||
-            !cell_chosen(o, NULL, s->name) || (s->driver == NULL && s->accounted_bytes == NULL)) {
+            (s->caps & BENCH_PERSIST) || !cell_chosen(o, NULL, s->name) || (s->driver == NULL && s->accounted_bytes == NULL)) {
             continue;
         }
         const bool ok = s->driver != NULL ? storm_there(o, s, ms, &f, why, sizeof why)
