@@ -39,7 +39,7 @@ cmake|check torture|optional|tool|cmake|the CMake consumer is skipped
 pkg-config|check torture|optional|tool|pkg-config|the pkg-config consumer is skipped
 python3|check torture|optional|tool|python3|checks written in Python are skipped
 musl-tools|check torture|optional|tool|musl-gcc|the static musl build is skipped
-gcc-multilib|check torture|optional|m32||the 32-bit build is skipped
+gcc-12-multilib|check torture|optional|m32||the 32-bit build is skipped
 clang-19|check torture|optional|tool|clang-19|the third compiler is skipped
 libclang-rt-19-dev|check torture|optional|glob|/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*|clang 19 has no sanitizers
 llvm-19|check torture|optional|tool|llvm-symbolizer-19|sanitizer reports without names
@@ -109,8 +109,10 @@ probe() { # kind argument -> 0 when there; $tmp/why says why not
     case $1 in
     cc) echo '#include <stdlib.h>
 int main(void) { return EXIT_SUCCESS; }' | compile -o "$tmp/a.out" $LDFLAGS ;;
+    # gcc-multilib itself cannot stand beside a cross compiler; what it adds is a place of headers.
     m32) echo '#include <errno.h>
-int main(void) { return errno; }' | compile -m32 -o "$tmp/a.out" $LDFLAGS ;;
+int main(void) { return errno; }' |
+        compile -m32 -idirafter /usr/include/x86_64-linux-gnu -o "$tmp/a.out" $LDFLAGS ;;
     header) echo "#include <$2>" | compile -E ;;
     link) printf '#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <%s>\nint main(void) { return 0; }\n' "${2%% *}" |
         compile -o "$tmp/a.out" $LDFLAGS "${2#* }" ;;

@@ -11,7 +11,7 @@
  * VALUES     kit_fill: every 8-byte word encodes {key, sequence, its place}; kit_check_value finds
  *            a byte of another value anywhere in it. Below 8 bytes all bytes are equal.
  * SCALE      T_SCALE=n multiplies the amount of work; sanitizer builds do an eighth of
- *            it, ThreadSanitizer's a 24th. */
+ *            it, ThreadSanitizer's a 24th, valgrind and qemu a 20th. */
 #ifndef CELLAR_TESTS_L1_KIT_H
 #define CELLAR_TESTS_L1_KIT_H
 
@@ -42,7 +42,7 @@
 
 T_INLINE uint64_t kit_scale(uint64_t n)
 {
-    uint64_t scaled = n * BASE_MAX(t_env_u64("T_SCALE", 1), 1) / KIT_SLOW;
+    uint64_t scaled = n * BASE_MAX(t_env_u64("T_SCALE", 1), 1) / KIT_SLOW / t_patience();
     return scaled != 0 ? scaled : 1;
 }
 

@@ -10,28 +10,53 @@
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-# Builds the object and every api test with it, runs them two at a time.
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# Has a cell of the same name, but for the standard, passed with these very bytes?
+passed_before() { # folder of objects, what it was built with
+    for old in "$t_tmp/kept/$2."*; do
+        [ -d "$old" ] || continue
+        for o in "$1"/*.o; do cmp -s "$o" "$old/${o##*/}" || continue 2; done
+        echo "the same bytes as ${old##*.}: not run again" >>"$t_tmp/measured"
+        return 0
+    done
+    return 1
+}
+# Builds the object and every api test with it, runs them, as many at once as there are CPUs. A
+# program whose every object has the bytes of one that passed is that program.
 cell() { # folder, compiler, standard, flags...
     where=$t_tmp/$1 compiler=$2 std=$3
     shift 3
+    words="-std=$std $*" key=$(echo "$compiler$*" | tr ' .' '__')
+    rm -rf "$where"
     mkdir -p "$where"
     begin=$(now_ms)
-    $compiler -std=$std "$@" $t_warn -Idist -c dist/cellar.c -o "$where/cellar.o" || return 1
+    $compiler $words -frandom-seed=cellar $t_warn -Idist -c dist/cellar.c -o "$where/cellar.o" ||
+        return 1
     bytes=$(size "$where/cellar.o" | awk 'END { print $1 + $2 }')
     echo "compile: $(($(now_ms) - begin)) ms, object: $bytes bytes" >"$t_tmp/measured"
-    for t in tests/test_api_*.c; do
-        [ -f "$t" ] || continue
-        p=$where/$(basename "$t" .c)
-        $compiler -std=$std "$@" -w -D_GNU_SOURCE -Idist -I. "$t" "$where/cellar.o" -pthread \
-            -lm $cell_libs -o "$p" || return 1
-        printf '%s\n' "t|${p##*/}|$p"
-    done >"$where/items" || return 1
-    [ -s "$where/items" ] || { echo "no api tests"; return 1; }
+    [ -n "$(ls tests/test_api_*.c 2>/dev/null)" ] || { echo "no api tests"; return 1; }
+    export compiler words where cell_libs
+    ls tests/test_api_*.c | xargs -P "$jobs" -n 1 sh -c 'n=$(basename "$1" .c)
+        $compiler $words -frandom-seed=$n -w -D_GNU_SOURCE -Idist -I. -c "$1" \
+            -o "$where/$n.o"' cc || return 1
+    if passed_before "$where" "$key"; then
+        rm -rf "$where"
+        return 0
+    fi
+    ls "$where"/test_api_*.o | xargs -P "$jobs" -n 1 sh -c '
+        $compiler $words "$1" "$where/cellar.o" -pthread -lm $cell_libs -o "${1%.o}"' ld || return 1
     set --
-    while read -r item; do set -- "$@" "$item"; done <"$where/items"
+    for o in "$where"/test_api_*.o; do
+        p=${o%.o}
+        set -- "$@" "t|${p##*/}|$p"
+    done
     sh tests/run.sh -l 600 -o "$where/log" "$@" >"$where/run" 2>&1
     status=$?
     cat "$where/run"
+    if [ $status -eq 0 ] && [ "${FULL-}" = 1 ]; then
+        mkdir -p "$t_tmp/kept/$key.$std"
+        mv "$where"/*.o "$t_tmp/kept/$key.$std"
+    fi
     rm -rf "$where"
     return $status
 }
@@ -42,16 +67,15 @@ measured() { # fact: the case, then what it measured as a comment
     rm -f "$t_tmp/measured"
 }
 syntax() { $* -Idist -fsyntax-only dist/cellar.c; }
-switches() { # compiler words: all 64 combinations; the header with the same switches
-    for n in $(awk 'BEGIN { for (i = 0; i < 64; i++) print i }'); do
-        set=
-        bit=1
+switches() { # compiler words: all 64 combinations, as many at once as there are CPUs
+    export words="$* $t_warn" t_tmp
+    awk 'BEGIN { for (i = 0; i < 64; i++) print i }' | xargs -P "$jobs" -n 1 sh -c 'set= bit=1
         for x in L2 LIMIT WORK KIT RESP TEXT; do
-            [ $((n & bit)) -eq 0 ] || set="$set -DCELLAR_OMIT_$x"
+            [ $(($1 & bit)) -eq 0 ] || set="$set -DCELLAR_OMIT_$x"
             bit=$((bit * 2))
         done
-        $* $set $t_warn -Idist -c dist/cellar.c -o "$t_tmp/sw.o" || { echo "with$set"; return 1; }
-    done
+        $words $set -Idist -c dist/cellar.c -o "$t_tmp/sw$1.o" || { echo "with$set"; exit 1; }
+        rm -f "$t_tmp/sw$1.o"' cc
 }
 callers() { # the object is C11, its callers are not
     $CC -std=c11 -O2 -Idist -c dist/cellar.c -o "$t_tmp/cellar.o" || return 1
@@ -83,8 +107,9 @@ split_agrees() { # a million operations, the same digest
     echo "split $split, drop-in $one"
     [ -n "$split" ] && [ "$split" = "$one" ]
 }
+m32_words="-m32 -idirafter /usr/include/x86_64-linux-gnu" # as src/deps.sh says
 m32() {
-    printf '#include <errno.h>\nint main(void){return 0;}\n' | gcc -m32 -x c - -o "$t_tmp/m32"
+    printf '#include <errno.h>\nint main(void){return 0;}\n' | gcc $m32_words -x c - -o "$t_tmp/m32"
 }
 
 measured gcc_c11_O2 cell gcc gcc c11 -O2
@@ -104,8 +129,8 @@ if t_have musl-gcc; then
 else
     t_skip musl_static "no musl-gcc"
 fi
-if m32 2>/dev/null; then t_case m32_compiles syntax gcc -m32 -O2 $t_warn
-else t_skip m32_compiles "no gcc-multilib"; fi
+if m32 2>/dev/null; then t_case m32_compiles syntax gcc $m32_words -O2 $t_warn
+else t_skip m32_compiles "no gcc-12-multilib"; fi
 t_case no_common_compiles syntax gcc -fno-common $t_warn
 t_case unsigned_char_compiles syntax gcc -funsigned-char $t_warn
 if [ "${FULL-}" != 1 ]; then

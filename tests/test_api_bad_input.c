@@ -223,6 +223,18 @@ static void null_pointers_are_refused(void)
     tear_down();
 }
 
+static void load_calls_without_a_load_are_refused(void)
+{
+    T_EQ_I64(cellar_load_cost(NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_flags(NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_no_store(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_not_modified(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_deadline(NULL), 0);
+    T_EQ_U64(cellar_load_attempt(NULL), 0);
+    T_EQ_I64(cellar_load_cancelled(NULL), 0);
+    T_EQ_I64(cellar_sync(NULL), CELLAR_E_INVAL);
+}
+
 static void flags_and_ranges_are_checked(void)
 {
     char buf[8];
@@ -633,6 +645,7 @@ static void every_code_has_name_and_text(void)
 
 T_MAIN("api_bad_input", T_CASE(keys_of_wrong_length_are_refused),
        T_CASE(longest_key_and_binary_key_are_fine), T_CASE(null_pointers_are_refused),
+       T_CASE(load_calls_without_a_load_are_refused),
        T_CASE(flags_and_ranges_are_checked), T_CASE(set_options_are_checked),
        T_CASE(config_fields_are_checked), T_CASE(view_options_are_checked),
        T_CASE(bad_items_do_not_stop_the_others), T_CASE(closed_views_answer_closed),

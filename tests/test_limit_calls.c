@@ -587,6 +587,32 @@ static cellar_rl_rule flagged(cellar_rl_rule r, uint32_t flags)
     return r;
 }
 
+static void calls_without_a_limiter_are_refused(void)
+{
+    cellar_rl_result r;
+    cellar_rl_ticket ticket;
+    uint64_t wait_ns = 0;
+    int existed = 0;
+    cellar_rl_stats st = CELLAR_RL_STATS_INIT;
+    T_EQ_I64(cellar_rl_check(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_peek(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_wait(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_reserve(NULL, "k", 1, 1, 1, &ticket, &wait_ns, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_refund(NULL, "k", 1, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_charge(NULL, "k", 1, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_penalize(NULL, "k", 1, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_reset(NULL, "k", 1, &existed), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_reset_all(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_tick(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_stats_get(NULL, &st), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_user_limiter_reset(NULL, "u", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_user_limiter_open(NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_U64(cellar_rl_now(NULL), 0);
+    T_EQ_U64(cellar_rl_fingerprint(NULL, "k", 1), 0);
+    cellar_rl_close(NULL);
+    cellar_user_limiter_close(NULL);
+}
+
 static void limit_bad_input(void)
 {
     T_CHECK(try_open(cellar_rl_gcra(10, 0, 1)) == CELLAR_E_INVAL);          /* period 0 */
@@ -823,6 +849,7 @@ T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_gcra), T_CASE(limit_reset_
        T_CASE(check_with_brings_its_rules), T_CASE(permits_end_with_their_lease),
        T_CASE(permits_beside_other_rules), T_CASE(seed_limiter_reset_takes_effect),
        T_CASE(seed_limiter_no_double_at_second_boundary), T_CASE(seed_limiter_first_use_race),
-       T_CASE(limit_bad_input), T_CASE(bad_keys_and_costs),
+       T_CASE(limit_bad_input),
+       T_CASE(calls_without_a_limiter_are_refused), T_CASE(bad_keys_and_costs),
        T_CASE(clocks_that_jump_are_only_stricter), T_CASE(clocks_at_their_wraps),
        T_CASE(limit_headers), T_CASE(metrics_name_every_figure), T_CASE(foreach_shows_every_key))

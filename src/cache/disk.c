@@ -129,13 +129,13 @@ static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, ce
     if (cfg->l2_required) {
         (void)snprintf(s->disk_text, sizeof s->disk_text,
                        "cellar_open: the disk tier is required and cannot be used: %s",
-                       cellar_strerror(err));
+                       cellar_code_name(err));
         cache_fail_open(err, s->disk_errno, s->disk_text);
         return err;
     }
     s->disk_err = err;
     (void)snprintf(s->disk_text, sizeof s->disk_text, "the disk tier is off: %s",
-                   cellar_strerror(err));
+                   cellar_code_name(err));
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "%s (errno %d)", s->disk_text,
              s->disk_errno);
     return CELLAR_OK;

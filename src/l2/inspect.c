@@ -365,7 +365,7 @@ typedef struct l2_look {
     bool future;
     unsigned char *bytes;   /* of the segment; NULL: records are not looked at */
     int64_t wall_ms;
-    const l2_trailer *trailer;
+    uint32_t data_end; /* as its trailer says */
 } l2_look;
 
 static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen)
@@ -383,7 +383,7 @@ static l2_verdict l2_look_record(l2 *d, l2_look *k, const l2_entry *e, bool name
 {
     const unsigned char *at = k->bytes + e->off;
     l2_rec r;
-    if (!l2_rec_marked(&d->form, at, k->seg.segseq, e->off, k->trailer->data_end, &r) ||
+    if (!l2_rec_marked(&d->form, at, k->seg.segseq, e->off, k->data_end, &r) ||
         !l2_rec_whole(&d->form, at, k->seg.segseq, e->off, &r) || r.kind != e->kind) {
         return L2_HURT;
     }
@@ -466,7 +466,7 @@ static void l2_look_segment(l2 *d, l2_look *k, unsigned char *buf)
               (l2_trailer_read(&d->form, d->page, &t) || l2_trailer_heal(&d->form, d->page, &t));
     if (ok && buf != NULL) { ok = l2_read(d, d->data_file, buf, d->form.seg_bytes, at) == 0; }
     k->seg.base_wall_ms = ok ? t.head.base_wall_ms : 0;
-    k->trailer = &t;
+    k->data_end = ok ? t.data_end : 0;
     k->bytes = buf;
     k->future = base_load_rlx(&g->future) != 0;
     for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
