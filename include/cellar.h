@@ -346,9 +346,9 @@ typedef struct cellar_config {
     uint32_t l2_sync;              /* CELLAR_L2_DROP or CELLAR_L2_KEEP                            */
     uint32_t l2_on_bad;            /* later                                                       */
     uint32_t l2_required;          /* 1: open fails when the disk tier cannot be used             */
-    uint32_t l2_direct_read;       /* later: down to l2_crypt                                     */
+    uint32_t l2_direct_read;       /* later, as all that follow down to l2_crypt, but:            */
     uint32_t l2_mmap_read;
-    uint32_t l2_allow_network;
+    uint32_t l2_allow_network;     /* 1: l2_path may lie on NFS, SMB and their like               */
     uint32_t l2_sigbus_handler;
     uint32_t l2_reappend;
     const struct cellar_l2_crypt *l2_crypt;

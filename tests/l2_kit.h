@@ -45,7 +45,7 @@ typedef struct l2_dev {
     l2_dev_file file[DEV_FILES];
     uint64_t next_ino;
     unsigned char boot[16];
-    bool locked, bell;
+    bool locked, bell, remote;
     uint64_t fold;            /* which writes the disk has taken long since */
     uint32_t calls[24];       /* by site */
     int fail_site, fail_errno;
@@ -376,6 +376,8 @@ T_INLINE int l2_dev_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
     const l2_dev_file *f = (const l2_dev_file *)(void *)file;
     const int e = l2_dev_fault(ctx, DEV_STAT);
     memset(out, 0, sizeof *out);
+    out->remote = ((l2_dev *)ctx)->remote;
+    if ((void *)file == (void *)((l2_dev *)ctx)->boot) { return e; } /* the directory */
     out->size_bytes = f->size;
     out->inode = f->ino;
     out->links = f->name[0] != '\0';
@@ -459,6 +461,7 @@ T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
     to->locked = false;
     to->fail_at = 0;
     to->hook = NULL;
+    to->remote = v->remote;
     to->bell = v->bell && r == NULL;
     if (r != NULL) { to->boot[15]++; }
     for (int i = 0; i < DEV_FILES; i++) {

@@ -409,6 +409,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_sync_ms = -1);
     BAD(E_INVAL, l2_min_ttl_ms = -1);
     BAD(E_INVAL, l2_required = 2);
+    BAD(E_INVAL, l2_allow_network = 2);
     BAD(E_INVAL, l2_avg_object_bytes = UINT64_MAX);
     BAD(E_UNSUPPORTED, l2_sync = CELLAR_L2_ALWAYS);
     BAD(E_UNSUPPORTED, l2_stage_dir = "x");

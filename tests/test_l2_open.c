@@ -135,6 +135,18 @@ static void foreign_newer_and_damaged_are_refused(void)
 
 static uint64_t cuts;
 
+static void network_file_systems_are_refused_untouched(void)
+{
+    made();
+    dev.remote = true;
+    refused_untouched(CELLAR_E_UNSUPPORTED);
+    kit.cfg.allow_network = true;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_close(kit.d);
+    kit.d = NULL;
+    gone();
+}
+
 static void cut_here(void *ctx)
 {
     base_rng *r = ctx;
@@ -324,6 +336,7 @@ static void a_copied_directory_counts_only_when_clean(void)
 }
 
 T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
+       T_CASE(network_file_systems_are_refused_untouched),
        T_CASE(a_format_cut_anywhere_is_begun_anew), T_CASE(a_full_disk_makes_a_smaller_store),
        T_CASE(a_second_opener_is_told), T_CASE(paths_that_cannot_be),
        T_CASE(a_copied_directory_counts_only_when_clean))

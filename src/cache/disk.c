@@ -126,16 +126,17 @@ static void cache_disk_forked(void *ctx)
 
 static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, cellar_err err)
 {
+    const char *why = err == CELLAR_E_UNSUPPORTED
+                          ? "l2_path lies on a network file system, see l2_allow_network"
+                          : cellar_code_name(err);
     if (cfg->l2_required) {
         (void)snprintf(s->disk_text, sizeof s->disk_text,
-                       "cellar_open: the disk tier is required and cannot be used: %s",
-                       cellar_code_name(err));
+                       "cellar_open: the disk tier is required: %s", why);
         cache_fail_open(err, s->disk_errno, s->disk_text);
         return err;
     }
     s->disk_err = err;
-    (void)snprintf(s->disk_text, sizeof s->disk_text, "the disk tier is off: %s",
-                   cellar_code_name(err));
+    (void)snprintf(s->disk_text, sizeof s->disk_text, "the disk tier is off: %s", why);
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "%s (errno %d)", s->disk_text,
              s->disk_errno);
     return CELLAR_OK;
@@ -150,7 +151,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .bytes = cfg->l2_bytes, .memory_bytes = cfg->memory_bytes,
         .avg_object_bytes = cfg->l2_avg_object_bytes, .level = (l2_level)cfg->l2_sync,
         .sync_ms = cfg->l2_sync_ms, .min_ttl_ms = min_ttl, .write_bps = cfg->l2_write_bps,
-        .write_bpd = cfg->l2_write_bpd,
+        .write_bpd = cfg->l2_write_bpd, .allow_network = cfg->l2_allow_network != 0,
         .hash_algo = cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
         .secret = cfg->secret, .no_thread = cfg->no_threads != 0,
     };

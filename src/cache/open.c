@@ -122,7 +122,7 @@ static const cache_later cache_config_later[] = {
     CACHE_LATER(policy_file), CACHE_LATER(l2_stage_dir), CACHE_LATER(l2_close_ms),
     CACHE_LATER(l2_on_bad),
     CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
-    CACHE_LATER(l2_allow_network), CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
+    CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
     CACHE_LATER(l2_crypt), CACHE_LATER(deps),
     CACHE_LATER(workers),
     CACHE_LATER(zone), CACHE_LATER(reserved0),
@@ -189,6 +189,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->l2_sync_ms < 0) { return "l2_sync_ms"; }
     if (cfg->l2_min_ttl_ms < 0) { return "l2_min_ttl_ms"; }
     if (cfg->l2_required > 1) { return "l2_required"; }
+    if (cfg->l2_allow_network > 1) { return "l2_allow_network"; }
     const char *load = cache_load_config_range(cfg);
     if (load != NULL) { return load; }
     if ((cfg->alloc == NULL) != (cfg->free == NULL)) { return "alloc and free (both or neither)"; }

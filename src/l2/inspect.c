@@ -241,7 +241,8 @@ static int l2_layer_unlink(void *ctx, base_vfs_file *dir, const char *name)
 static int l2_layer_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
 {
     const l2_layer_file *f = l2_layer_of(file);
-    (void)ctx;
+    memset(out, 0, sizeof *out);
+    if ((void *)file == ctx) { return 0; } /* the directory */
     *out = (base_vfs_stat){ .size_bytes = f->size_bytes, .inode = f->inode, .links = 1 };
     return 0;
 }

@@ -43,6 +43,7 @@ typedef struct l2_config {
     base_hash_algo hash_algo; /* counts when a store is made */
     const unsigned char *secret; /* 32 bytes, the same; NULL: from the kernel */
     bool no_thread;          /* all work in l2_tick */
+    bool allow_network;      /* else a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
     void *wall_ctx;
 } l2_config;
@@ -64,7 +65,8 @@ typedef struct l2_meta { /* 0 where not said: none */
 } l2_meta;
 
 /* E_BUSY: another opener has it. E_FOREIGN, E_VERSION, E_CORRUPT: somebody else's, of a newer
- * library, both copies of its head damaged: nothing was touched. E_IO, E_NOMEM, E_SPACE, E_INVAL.
+ * library, both copies of its head damaged; E_UNSUPPORTED: on a network file system: nothing was
+ * touched. E_IO, E_NOMEM, E_SPACE, E_INVAL.
  * *sys_errno: what the system said, 0 if it is not to blame. Warm-up goes on behind it. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);
 /* Ends what is in work, seals, syncs: the next open finds everything. No other call may be running.

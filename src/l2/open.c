@@ -356,7 +356,11 @@ static cellar_err l2_lock(l2 *d, int *sys_errno)
 static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
 {
     l2_census c = { false, false };
+    base_vfs_stat st = { 0 };
     int e = d->vfs->open_dir(d->vfs->ctx, path, true, &d->dir);
+    if (e == 0) { e = d->vfs->stat(d->vfs->ctx, d->dir, &st); }
+    /* Locks, mappings and syncs of such a file system do not mean what they mean here. */
+    if (e == 0 && st.remote != 0 && !d->cfg.allow_network) { return CELLAR_E_UNSUPPORTED; }
     if (e == 0) { e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c); }
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
