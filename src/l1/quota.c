@@ -25,9 +25,9 @@
  *            over by at most 1/128 of the store and what a round of appends brings.
  * TRIED      looking for the next segment when the next record is wanted: the one just emptied was
  *            free by then, the way began anew in the tail, and 17 % of sets found nothing.
- *            moving what belongs to others out of the way until one's own comes up, 16 a call: a
- *            ceiling of 1 % ended at 6 %, with 16 copies a set. Looking only costs 20 instructions
- *            a record and holds 1 %.
+ *            Ruled out by arithmetic, never run: moving what belongs to others out of the way until
+ *            one's own comes up. 16 copies a set would hold a ceiling of 1 % at 6 %; looking only
+ *            costs 20 instructions a record and holds 1 %.
  * NOT HERE   which view has which number (cache/view.c), the cursor (evict.c). */
 #include <string.h>
 

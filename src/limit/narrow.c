@@ -102,6 +102,7 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     case LIMIT_PENALIZE: out->says.next = limit_penal_value(r, at, v, op->arg); break;
     case LIMIT_PERMIT: case LIMIT_RELEASE: case LIMIT_EXTEND: case LIMIT_EXPIRE:
         out->err = CELLAR_E_INVAL;
+        out->says.next = v;
         break;
     }
     out->says.deny = out->says.never = false;

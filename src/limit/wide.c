@@ -415,6 +415,7 @@ static void limit_wide_rules(cellar_limiter *l, limit_wide *w, const _Atomic uin
     w->now_ns = now_ns;
     w->units = limit_units_at(set, now_ns);
     w->rule_count = l->rule_count;
+    BASE_ASSERT(w->rule_count >= 1); /* the analysers ask */
     for (uint32_t i = 0; i < w->rule_count; i++) {
         if (w->op->own_count != 0) {
             w->rule[i] = w->op->own[i];
@@ -451,11 +452,12 @@ static bool limit_wide_denial(cellar_limiter *l, limit_wide *w, limit_slot *s, u
     if (!limit_set_of(l, state, w->region, false, &set)) { return false; }
     limit_wide_rules(l, w, set, w->now_ns);
     BASE_POINT("limit.wide.blocked");
+    const uint32_t rules = w->rule_count;
     uint64_t word[LIMIT_RULES];
     const uint64_t blocked = base_load_acq(&s->word);
     if (blocked == LIMIT_BUSY || w->units >= LIMIT_LATE) { return false; }
     w->blocked = blocked >> 2;
-    for (uint32_t i = 0; i < w->rule_count; i++) {
+    for (uint32_t i = 0; i < rules; i++) {
         BASE_POINT("limit.wide.word");
         word[i] = base_load_acq(limit_word_at(s, i));
         if (word[i] == LIMIT_BUSY) { return false; }
@@ -474,7 +476,7 @@ static bool limit_wide_denial(cellar_limiter *l, limit_wide *w, limit_slot *s, u
      * and what was read be a stranger's. And the cells of a log belong to one word. */
     const bool banned = w->denied_by == LIMIT_RULES;
     if (banned && base_load_acq(&s->word) != blocked) { return false; }
-    for (uint32_t i = 0; i < w->rule_count; i++) {
+    for (uint32_t i = 0; i < rules; i++) {
         const bool asked = limit_wide_log(w, i) || i == w->denied_by;
         if (asked && base_load_acq(limit_word_at(s, i)) != word[i]) { return false; }
     }
