@@ -195,8 +195,9 @@ enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUG
 #define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
 enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
 /* What adaptive and s3fifo aim at. BYTES: size does not count. OBJECTS: as many hits as possible:
- * large entries go before small ones, fewer bytes are served. Under both, entries with a cost_us
- * above the mean stay longer and those below it shorter. */
+ * large entries go before small ones, fewer bytes are served; adaptive then keeps one rule, and the
+ * advisor of cellar_dump has nothing to say. Under both, entries with a cost_us above the mean stay
+ * longer and those below it shorter. */
 enum { CELLAR_FAVOR_BYTES = 0, CELLAR_FAVOR_OBJECTS = 1 };
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
 enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
