@@ -121,6 +121,15 @@ static void foreign_newer_and_damaged_are_refused(void)
         }
         refused_untouched(CELLAR_E_CORRUPT);
     }
+    static const size_t times[] = { 176, 184, 192 }; /* no clock is there */
+    for (size_t n = 0; n < sizeof times / sizeof times[0]; n++) {
+        memcpy(super->live, both, sizeof both);
+        for (size_t i = 0; i < 2; i++) {
+            l2_w64(super->live + 4096 * i + times[n], (uint64_t)INT64_MAX);
+            seal_super(super->live + 4096 * i);
+        }
+        refused_untouched(CELLAR_E_CORRUPT);
+    }
     gone();
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);

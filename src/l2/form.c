@@ -110,6 +110,12 @@ CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *
     l2_w64(page + L2_CHECK_AT, l2_super_check(page));
 }
 
+/* No clock is there, and two of them can be subtracted. */
+static bool l2_time_sane(int64_t ms)
+{
+    return ms >= -((int64_t)1 << 60) && ms <= (int64_t)1 << 60;
+}
+
 static bool l2_super_sane(const l2_super *s)
 {
     const bool pow2 = (s->seg_bytes & (s->seg_bytes - 1)) == 0;
@@ -118,7 +124,9 @@ static bool l2_super_sane(const l2_super *s)
            s->granule >= 8 && s->granule <= 64 && (s->granule & (s->granule - 1)) == 0 &&
            (uint64_t)s->nseg * (s->seg_bytes / s->granule) <= L2_ADDR_MAX &&
            s->bad_count <= L2_BAD_MAX && (s->state == L2_CLEAN || s->state == L2_DIRTY) &&
-           s->level <= L2_ALWAYS && s->segseq_end < (uint64_t)1 << 47 && s->epoch != 0;
+           s->level <= L2_ALWAYS && s->segseq_end < (uint64_t)1 << 47 && s->epoch != 0 &&
+           l2_time_sane(s->anchor_wall_ms) && l2_time_sane(s->anchor_boot_ms) &&
+           l2_time_sane(s->last_seen_wall_ms);
 }
 
 CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out)
