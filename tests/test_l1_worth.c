@@ -83,6 +83,7 @@ static double paid(l1_policy policy, unsigned mix, bool told, uint64_t seed)
 
 static void cost_aware(void)
 {
+    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     popular_open(.8);
     for (unsigned p = 0; p < 2; p++) {
         const l1_policy policy = p == 0 ? L1_S3FIFO : L1_ADAPTIVE;
@@ -128,6 +129,7 @@ static uint64_t missed(bool objects, l1_policy policy, uint64_t *bytes)
 
 static void size_aware(void)
 {
+    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     popular_open(.8);
     for (unsigned p = 0; p < 2; p++) {
         const l1_policy policy = p == 0 ? L1_S3FIFO : L1_ADAPTIVE;

@@ -796,7 +796,7 @@ static cellar_err fuzz_load(cellar_load *ld, const void *key, size_t key_len, vo
     (void)cellar_load_value(ld, key, sizeof n);
     for (int i = 0; i < 3; i++) { /* a place to be cancelled at that no sanitizer stands around */
         pthread_testcancel();
-        kit_nap();
+        sched_yield();
     }
     switch (turn % 5) {
     case 0: pthread_exit(NULL);
