@@ -167,6 +167,42 @@ static void direct_says_whether_it_is(void)
     end();
 }
 
+/* Whoever can write into the folder must not be able to make an opener wait for ever. */
+static void a_fifo_makes_nobody_wait(void)
+{
+    begin();
+    base_vfs_file *f = NULL;
+    char path[300];
+    snprintf(path, sizeof path, "%s/c", folder);
+    T_REQUIRE(mkfifo(path, 0600) == 0);
+    (void)alarm(20);
+    T_EQ_I64(vfs->open(vfs->ctx, dir, "c", 0, &f), 0);
+    char text[8];
+    size_t done = 1;
+    T_EQ_I64(vfs->pread(vfs->ctx, f, text, 8, 0, &done), ESPIPE);
+    (void)alarm(0);
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+/* Of another user, say, whom we may not read: it is there all the same. */
+static void a_doorbell_that_cannot_be_opened_is_there(void)
+{
+    static const unsigned char id[16] = { 0xce, 0x11, 0xa4 };
+    const char *path = "/dev/shm/cellar-ce11a400000000000000000000000000";
+    begin();
+    if (symlink("nowhere", path) != 0) {
+        end();
+        T_SKIP("no /dev/shm here");
+        return;
+    }
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK), 0);
+    T_CHECK(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE) != 0);
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE), 0);
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK), ENOENT);
+    end();
+}
+
 static void count_name(void *ctx, const char *name)
 {
     T_CHECK(strcmp(name, ".") != 0 && strcmp(name, "..") != 0);
@@ -279,5 +315,6 @@ static void short_transfers_are_told(void)
 
 T_MAIN("base_vfs", T_CASE(files_hold_what_was_written), T_CASE(maps_share_and_arm_keeps_contents),
        T_CASE(links_and_other_openers_are_refused), T_CASE(direct_says_whether_it_is),
+       T_CASE(a_fifo_makes_nobody_wait), T_CASE(a_doorbell_that_cannot_be_opened_is_there),
        T_CASE(list_names_what_is_there),
        T_CASE(every_call_can_fail), T_CASE(short_transfers_are_told))

@@ -139,7 +139,9 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
     BASE_ASSERT(strchr(name, '/') == NULL);
     int e = base_vfs_faulted("open");
     if (e != 0) { return e; }
-    int how = O_NOFOLLOW | O_CLOEXEC | ((flags & BASE_VFS_WRITE) != 0 ? O_RDWR : O_RDONLY);
+    /* Not to wait for the other end of a FIFO that somebody put there. */
+    int how = O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+    how |= (flags & BASE_VFS_WRITE) != 0 ? O_RDWR : O_RDONLY;
     if ((flags & BASE_VFS_CREATE) != 0) { how |= O_CREAT; }
     if ((flags & BASE_VFS_EXCL) != 0) { how |= O_EXCL; }
     bool direct = (flags & BASE_VFS_DIRECT) != 0;
@@ -408,8 +410,11 @@ static int base_vfs_bell_file(void *ctx, const unsigned char id[16], base_vfs_be
     }
     path[n] = '\0';
     if (how == BASE_VFS_BELL_REMOVE) { return unlink(path) == 0 ? 0 : errno; }
-    const int flags = how == BASE_VFS_BELL_MAKE ? O_RDONLY | O_CREAT : O_RDONLY;
-    const int fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (how == BASE_VFS_BELL_LOOK) { /* whoever made it, and with no descriptor to spare */
+        struct stat s;
+        return lstat(path, &s) == 0 ? 0 : errno;
+    }
+    const int fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
     if (fd < 0) { return errno; }
     (void)close(fd);
     return 0;

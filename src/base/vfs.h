@@ -24,7 +24,7 @@ typedef struct base_vfs_stat {
 
 /* A mark outside the disk, one for each store, that outlives the process but not the machine. */
 typedef enum base_vfs_bell {
-    BASE_VFS_BELL_MAKE, BASE_VFS_BELL_LOOK, BASE_VFS_BELL_REMOVE /* LOOK: 0 or ENOENT */
+    BASE_VFS_BELL_MAKE, BASE_VFS_BELL_LOOK, BASE_VFS_BELL_REMOVE /* LOOK: 0, or why not */
 } base_vfs_bell;
 
 /* All return 0 or a positive errno; *done counts bytes moved, also on error. */
