@@ -46,6 +46,7 @@ typedef struct l2_dev {
     uint64_t next_ino;
     unsigned char boot[16];
     bool locked, bell, remote;
+    unsigned char bell_id[16]; /* whose it is */
     uint64_t fold;            /* which writes the disk has taken long since */
     uint32_t calls[24];       /* by site */
     int fail_site, fail_errno;
@@ -394,12 +395,12 @@ T_INLINE int l2_dev_boot_id(void *ctx, unsigned char out[16])
 T_INLINE int l2_dev_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
 {
     l2_dev *v = ctx;
-    (void)id;
     const int e = l2_dev_fault(v, DEV_BELL);
     if (e != 0) { return e; }
-    if (how == BASE_VFS_BELL_LOOK) { return v->bell ? 0 : ENOENT; }
-    v->bell = how == BASE_VFS_BELL_MAKE;
-    return 0;
+    if (how == BASE_VFS_BELL_MAKE) { memcpy(v->bell_id, id, 16); }
+    const bool is = (v->bell || how == BASE_VFS_BELL_MAKE) && memcmp(v->bell_id, id, 16) == 0;
+    if (is) { v->bell = how != BASE_VFS_BELL_REMOVE; }
+    return is ? 0 : ENOENT;
 }
 
 T_INLINE void l2_dev_init(l2_dev *v)
@@ -463,6 +464,7 @@ T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
     to->hook = NULL;
     to->remote = v->remote;
     to->bell = v->bell && r == NULL;
+    memcpy(to->bell_id, v->bell_id, 16);
     if (r != NULL) { to->boot[15]++; }
     for (int i = 0; i < DEV_FILES; i++) {
         const l2_dev_file *f = &v->file[i];

@@ -198,6 +198,126 @@ static void without_a_doorbell_a_change_waits_and_is_counted(void)
     end();
 }
 
+static uint32_t stuck_after_a_look(void)
+{
+    kit.d->reads_ns = 0; /* long ago */
+    l2_reads_look(kit.d);
+    return base_load_rlx(&kit.d->reads_stuck);
+}
+
+static void a_read_that_has_only_begun_is_not_stuck(void)
+{
+    begin(L2_DROP);
+    T_EQ_U64(stuck_after_a_look(), 0);
+    (void)base_add_rlx(&kit.d->reads_begun, (uint64_t)1);
+    T_EQ_U64(stuck_after_a_look(), 0);
+    T_EQ_U64(stuck_after_a_look(), 1);
+    (void)base_add_ar(&kit.d->reads_done, (uint64_t)1);
+    T_EQ_U64(stuck_after_a_look(), 0);
+    end();
+}
+
+/* ---- the doorbell itself ---- */
+
+static void a_doorbell_nobody_can_look_for_may_be_there(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    freeze();
+    del(5);
+    T_CHECK(dev.bell);
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    dev.fail_site = DEV_BELL;
+    dev.fail_errno = EMFILE;
+    dev.fail_at = 1;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_EQ_U64(look_as(5, 3), 0);
+    end();
+}
+
+static void a_copy_leaves_the_doorbell_to_its_store(void)
+{
+    static l2_dev copy;
+    begin(L2_KEEP);
+    fill(1);
+    freeze();
+    del(5);
+    l2_dev_init(&copy);
+    l2_dev_clone(&dev, &copy, NULL);
+    l2_dev_find(&copy, "stage.buf")->ino += 100;
+    l2_kit_kill(&kit);
+    l2_kit_init(&kit, &copy);
+    kit.cfg.level = L2_KEEP;
+    for (int times = 0; times < 2; times++) {
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        T_CHECK(copy.bell); /* the original may still be opened */
+        l2_kit_warm(&kit);
+        T_EQ_U64(look_as(5, 3), 0);
+        T_EQ_U64(look_as(6, 3), times); /* begun anew once, on its own from then on */
+        T_EQ_I64(put_as(6, 1, 3), CELLAR_OK);
+        l2_close(kit.d);
+    }
+    kit.d = NULL;
+    l2_dev_fini(&copy);
+    l2_dev_fini(&dev);
+}
+
+static bool closes_again;
+static uint32_t makes;
+
+/* Who makes the first doorbell is held up for so long that the disk answers meanwhile. */
+static int late_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
+{
+    const bool late = how == BASE_VFS_BELL_MAKE && makes++ == 0;
+    if (late && !closes_again) { (void)l2_tick(kit.d, 1000); }
+    const int e = l2_dev_bell(ctx, id, how);
+    if (late && closes_again) { /* and then stands still anew, which somebody else finds first */
+        (void)l2_tick(kit.d, 1000);
+        T_CHECK(!dev.bell);
+        (void)base_or_sc(&kit.d->closed, L2_CLOSED);
+    }
+    return e;
+}
+
+static void a_doorbell_made_too_late_goes_again(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    freeze();
+    kit.vfs.bell = late_bell;
+    closes_again = false;
+    makes = 0;
+    del(5);
+    T_EQ_U64(makes, 1);
+    T_CHECK(!l2_is_closed(kit.d));
+    (void)l2_tick(kit.d, 1000);
+    T_CHECK(!dev.bell);
+    T_EQ_I64(put_as(6, 2, 3), CELLAR_OK);
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_EQ_U64(look_as(5, 3), 0);
+    T_EQ_U64(look_as(6, 3), 2);
+    end();
+}
+
+static void nobody_relies_on_the_doorbell_of_an_earlier_closing(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    freeze();
+    kit.vfs.bell = late_bell;
+    closes_again = true;
+    makes = 0;
+    del(5);
+    T_EQ_U64(figures().relied, 1);
+    T_CHECK(dev.bell);
+    end();
+}
+
 /* ---- threads on real files ---- */
 
 #define WRITERS 3u
@@ -390,8 +510,8 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     T_EQ_I64(mprotect(map, map_bytes, PROT_READ | PROT_WRITE), 0);
     atomic_store(&frozen, 0);
     T_CHECK(all_get_on(500));
-    for (int ms = 0; ms < 30000 && base_load_acq(&kit.d->closed) != 0; ms++) { usleep(1000); }
-    T_EQ_U64(base_load_acq(&kit.d->closed), 0);
+    for (int ms = 0; ms < 30000 && l2_is_closed(kit.d); ms++) { usleep(1000); }
+    T_CHECK(!l2_is_closed(kit.d));
     const uint64_t before = figures().hits;
     for (int ms = 0; ms < 30000 && figures().hits == before; ms++) { usleep(1000); }
     T_CHECK(figures().hits > before); /* it serves again */
@@ -421,4 +541,9 @@ T_MAIN("l2_frozen", T_CASE(a_delete_that_cannot_be_logged_survives_a_kill),
        T_CASE(a_disk_that_answers_again_finds_an_open_tier),
        T_CASE(a_clear_that_cannot_be_logged_holds),
        T_CASE(without_a_doorbell_a_change_waits_and_is_counted),
+       T_CASE(a_read_that_has_only_begun_is_not_stuck),
+       T_CASE(a_doorbell_nobody_can_look_for_may_be_there),
+       T_CASE(a_copy_leaves_the_doorbell_to_its_store),
+       T_CASE(a_doorbell_made_too_late_goes_again),
+       T_CASE(nobody_relies_on_the_doorbell_of_an_earlier_closing),
        T_CASE(threads_get_on_at_level_drop), T_CASE(threads_get_on_at_level_keep))

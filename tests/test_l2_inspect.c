@@ -245,6 +245,21 @@ static void a_flipped_bit_of_a_value_is_one_damaged_record(void)
     end();
 }
 
+/* Killed while the disk stood still: changes are in no log. */
+static void a_doorbell_is_told(void)
+{
+    l2_report r;
+    begin(false);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    T_EQ_I64(kit.vfs.bell(kit.vfs.ctx, kit.d->bell_id, BASE_VFS_BELL_MAKE), 0);
+    l2_kit_kill(&kit);
+    l2_dev_clone(&dev, &hurt, NULL);
+    T_REQUIRE(inspect_and_open(&r));
+    T_CHECK(r.begins_anew);
+    T_EQ_U64(r.live, 0);
+    end();
+}
+
 static l2_dev_file *any_file(void)
 {
     for (;;) {
@@ -293,6 +308,6 @@ static void live_is_what_is_served_of_a_hurt_killed_store(void) { mixtures(false
 T_MAIN("l2_inspect", T_CASE(a_closed_store_is_told_as_it_is),
        T_CASE(a_killed_store_is_told_as_it_is), T_CASE(a_store_in_use_is_busy),
        T_CASE(another_boot_begins_anew_unless_clean), T_CASE(bad_superblocks_are_told),
-       T_CASE(a_flipped_bit_of_a_value_is_one_damaged_record),
+       T_CASE(a_doorbell_is_told), T_CASE(a_flipped_bit_of_a_value_is_one_damaged_record),
        T_CASE(live_is_what_is_served_of_a_hurt_closed_store),
        T_CASE(live_is_what_is_served_of_a_hurt_killed_store))

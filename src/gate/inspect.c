@@ -149,7 +149,8 @@ static void inspect_print_head(const char *dir, const l2_report *p)
            p->slots_used, gate_bytes(c, p->file_bytes));
     if (p->begins_anew) {
         puts("the next open here begins an empty store: it was not synced since its last change,\n"
-             "and this is another boot, or a copy of the directory");
+             "and this is another boot, or a copy of the directory, or the disk stood still and\n"
+             "the process was killed meanwhile");
     }
 }
 

@@ -15,7 +15,7 @@
  *            long as that takes. So callers store where the worker has just stored without waiting.
  * INVARIANTS closed: gets miss, puts are dropped, a change is done when it has counted itself in
  *            `closed` behind RUNG: from then on a kill of the process finds the doorbell, and a
- *            reopening, which swaps the word for 0, comes later and has its FLOOR before that.
+ *            reopening, which takes both bits away, comes later and has its FLOOR before that.
  *            Between the FLOOR and the opening nobody can be in a gate who looked at a stamp before
  *            the closing: else an old value would be reserved behind the FLOOR.
  *            At level DROP a change relies on the doorbell only while SUPER says DIRTY.
@@ -27,10 +27,13 @@
  *            and each thread may send one read after the disk before the others know.
  *            A store at level DROP that is marked CLEAN (after cellar_sync) makes its first change
  *            wait for the disk. Without /dev/shm changes wait, counted. A container that gets a
- *            fresh /dev/shm within one boot forgets the doorbell.
+ *            fresh /dev/shm within one boot forgets the doorbell, and so does a login of systemd's
+ *            that ends with RemoveIPC set, which removes what the user has there.
  * TRIED      closing when a delete waits 1 ms for the log: a holder that was merely preempted on a
  *            busy machine then costs all that is on disk; now the worker's own silence is asked. */
 #include "l2/l2_int.h"
+
+#include <errno.h>
 
 #define L2_QUIET_NS UINT64_C(20000000)
 #define L2_STALLED_NS UINT64_C(100000000)
@@ -58,15 +61,17 @@ CELLAR_PRIVATE void l2_beat(l2 *d)
     if (base_load_rlx(&d->beat) != 0) { base_store_rlx(&d->beat, base_now_ns()); }
 }
 
-/* Reads of callers that do not come back: nobody else is sent after them. */
+/* Reads of callers that do not come back: nobody else is sent after them. One that has only just
+ * begun says nothing, nor does that none ended before it did. */
 CELLAR_PRIVATE void l2_reads_look(l2 *d)
 {
     const uint64_t now = base_now_ns();
     if (now - d->reads_ns < L2_STALLED_NS) { return; }
     d->reads_ns = now;
     const uint64_t done = base_load_acq(&d->reads_done), begun = base_load_acq(&d->reads_begun);
-    base_store_rlx(&d->reads_stuck, begun != done && done == d->reads_seen ? 1u : 0u);
+    base_store_rlx(&d->reads_stuck, d->reads_out && done == d->reads_seen ? 1u : 0u);
     d->reads_seen = done;
+    d->reads_out = begun != done;
 }
 
 /* ---- armed pages ---- */
@@ -169,12 +174,24 @@ CELLAR_PRIVATE void l2_arm_wish(l2 *d)
 
 /* ---- closed ---- */
 
-static bool l2_bell(l2 *d, base_vfs_bell how)
+static int l2_bell(l2 *d, base_vfs_bell how)
 {
-    return d->vfs->bell != NULL && d->vfs->bell(d->vfs->ctx, d->super.uuid, how) == 0;
+    return d->vfs->bell != NULL ? d->vfs->bell(d->vfs->ctx, d->bell_id, how) : ENOSYS;
 }
 
-CELLAR_PRIVATE bool l2_bell_found(l2 *d) { return l2_bell(d, BASE_VFS_BELL_LOOK); }
+CELLAR_PRIVATE void l2_bell_name(l2 *d, uint64_t stage_ino)
+{
+    memcpy(d->bell_id, d->super.uuid, sizeof d->bell_id);
+    l2_w64(d->bell_id, l2_r64(d->bell_id) ^ stage_ino);
+}
+
+/* Only a system without a place for doorbells says so; whatever else it says, there may be one. */
+CELLAR_PRIVATE bool l2_bell_found(l2 *d)
+{
+    const int e = l2_bell(d, BASE_VFS_BELL_LOOK);
+    return e != ENOENT && e != ENOTDIR && e != EACCES && e != ENOSYS;
+}
+
 CELLAR_PRIVATE void l2_bell_gone(l2 *d) { (void)l2_bell(d, BASE_VFS_BELL_REMOVE); }
 
 /* Must SUPER be marked first? (Only DROP waits for that.) */
@@ -186,34 +203,52 @@ static bool l2_must_mark(const l2 *d)
 CELLAR_PRIVATE bool l2_closed_over(l2 *d)
 {
     uint32_t w = base_load_acq(&d->closed);
+    bool made = false;
     while ((w & L2_CLOSED) != 0 && !l2_must_mark(d)) {
         if ((w & L2_RUNG) == 0 && !BASE_MUTANT("l2.no_doorbell")) {
-            if (!l2_bell(d, BASE_VFS_BELL_MAKE)) { return false; }
+            if (l2_bell(d, BASE_VFS_BELL_MAKE) != 0) { break; }
             BASE_POINT("l2.bell_made");
+            made = true;
         }
         const uint32_t next = (w | L2_RUNG) + L2_CLOSED_ONE;
-        if (base_cas_sc(&d->closed, w, next)) { /* swapped for 0 in l2_reopen */
+        if (base_cas_sc(&d->closed, w, next)) { /* both taken away in l2_reopen */
             L2_COUNT(d, relied);
             return !l2_must_mark(d); /* sc against l2_sync: one of the two sees the other */
         }
         w = base_load_acq(&d->closed);
     }
+    /* Made when the worker had just taken it away: nobody relies on it. */
+    if (made && !l2_is_closed(d)) { base_store_rel(&d->bell_late, 1u); }
     return false;
 }
 
 CELLAR_PRIVATE bool l2_close_tier(l2 *d)
 {
-    if (base_cas_sc(&d->closed, 0u, L2_CLOSED)) {
-        L2_COUNT(d, closings);
+    const uint32_t w = base_load_acq(&d->closed);
+    const bool mine = (w & (L2_CLOSED | L2_RUNG)) == 0 && base_cas_sc(&d->closed, w, w | L2_CLOSED);
+    if (mine) { L2_COUNT(d, closings); }
+    const bool over = l2_closed_over(d);
+    if (mine) { /* behind the doorbell: the host may write its log to the same disk */
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
                  "the disk does not answer: memory alone until it does, then an empty disk cache");
     }
-    return l2_closed_over(d);
+    return over;
+}
+
+/* RUNG alone: nobody closes the tier meanwhile, so nobody comes to rely on what is removed. */
+static void l2_bell_tidy(l2 *d)
+{
+    const uint32_t w = base_load_acq(&d->closed);
+    if ((w & L2_CLOSED) != 0 || !base_cas_sc(&d->closed, w, w | L2_RUNG)) { return; }
+    base_store_rel(&d->bell_late, 0u);
+    l2_bell_gone(d);
+    (void)base_xchg_ar(&d->closed, w + L2_CLOSED_ONE);
 }
 
 CELLAR_PRIVATE void l2_reopen(l2 *d)
 {
-    if (base_load_acq(&d->closed) == 0) { return; }
+    if (base_load_acq(&d->bell_late) != 0) { l2_bell_tidy(d); }
+    if (!l2_is_closed(d)) { return; }
     if (!BASE_MUTANT("l2.reopen_past_gates")) { l2_gates_pass(d); }
     BASE_POINT("l2.reopen");
     if (BASE_MUTANT("l2.bell_before_floor")) { l2_bell_gone(d); }
@@ -221,6 +256,9 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     BASE_POINT("l2.reopen_floor");
     l2_bell_gone(d);
     BASE_POINT("l2.reopen_open");
-    (void)base_xchg_ar(&d->closed, 0u); /* acquire in l2_put_gated: every stamp raised before */
+    uint32_t w = base_load_acq(&d->closed);
+    while (!base_cas_sc(&d->closed, w, (w & ~(L2_CLOSED | L2_RUNG)) + L2_CLOSED_ONE)) {
+        w = base_load_acq(&d->closed); /* acquire in l2_put_gated: every stamp raised before */
+    }
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0, "the disk answers again");
 }

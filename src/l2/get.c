@@ -119,7 +119,7 @@ CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_c
     const l2_want w = { k, buf, buf_cap, value_len, meta };
     const uint64_t h48 = l2_h48(k->hash);
     L2_COUNT(d, gets);
-    if (base_load_rlx(&d->broken) != 0 || base_load_acq(&d->closed) != 0) { return CELLAR_MISS; }
+    if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return CELLAR_MISS; }
     for (int round = 0; round < 3; round++) {
         const uint64_t word = l2_index_find(d, h48);
         if (word == 0 || (word & L2_WORD_TOMB) != 0) {

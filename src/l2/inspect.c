@@ -253,6 +253,14 @@ static int l2_layer_boot_id(void *ctx, unsigned char out[16])
     return y->under->boot_id(y->under->ctx, out);
 }
 
+/* What the next open would find there. */
+static int l2_layer_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
+{
+    const l2_layer *y = ctx;
+    if (how != BASE_VFS_BELL_LOOK) { return EROFS; }
+    return y->under->bell != NULL ? y->under->bell(y->under->ctx, id, how) : ENOSYS;
+}
+
 static base_vfs l2_layer_vfs(l2_layer *y)
 {
     return (base_vfs){ .open_dir = l2_layer_dir, .list = l2_layer_list, .open = l2_layer_open,
@@ -261,7 +269,7 @@ static base_vfs l2_layer_vfs(l2_layer *y)
         .arm = l2_layer_arm, .datasync = l2_layer_nothing, .sync_dir = l2_layer_nothing,
         .truncate = l2_layer_truncate, .rename = l2_layer_rename, .unlink = l2_layer_unlink,
         .lock = l2_layer_nothing, .lock_shared = l2_layer_nothing, .stat = l2_layer_stat,
-        .boot_id = l2_layer_boot_id, .ctx = y };
+        .boot_id = l2_layer_boot_id, .bell = l2_layer_bell, .ctx = y };
 }
 
 static void l2_layer_end(l2_layer *y)
@@ -584,7 +592,7 @@ CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, 
         out->l2_bytes = s.l2_bytes;
         out->bad_places = s.bad_count;
         out->last_seen_wall_ms = s.last_seen_wall_ms;
-        out->file_bytes = (uint64_t)(s.nseg + s.nstage) * s.seg_bytes;
+        out->file_bytes = ((uint64_t)s.nseg + s.nstage) * s.seg_bytes;
         l2_look_places(&y, page, &s, out, &records);
         l2_look_sizes(&y, &s, out);
         err = l2_look_open(&y, &s, records, how, out, sys_errno);

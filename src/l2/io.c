@@ -303,7 +303,8 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
     BASE_POINT("l2.sync_begun");
     if (e == 0) { e = l2_meta_store(d); }
     if (e == 0) { e = l2_sync_files(d); }
-    if (e == 0 && base_load_sc(&d->closed) != 0) { e = EAGAIN; } /* changes that no log has */
+    const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0; /* changes no log has */
+    if (e == 0 && unlogged) { e = EAGAIN; }
     if (e == 0) {
         d->data_syncs++;
         d->super.state = L2_CLEAN;

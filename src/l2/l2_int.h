@@ -311,6 +311,8 @@ struct l2 {
     l2_trouble trouble;
     l2_budget second, day;
     _Atomic uint32_t closed;      /* L2_CLOSED..; see doorbell.c */
+    _Atomic uint32_t bell_late;   /* 1: a doorbell was made for a tier that was open again */
+    unsigned char bell_id[16];    /* constant */
     _Atomic uint32_t lost_controls; /* not logged: no slot opens before META has them */
     _Atomic uint64_t beat;        /* ns of the worker's last sign of life; 0: it is not at work */
     _Atomic uint32_t arm_wanted;  /* 1: somebody came near the armed end */
@@ -333,7 +335,8 @@ struct l2 {
     uint64_t data_syncs;      /* completed ones */
     uint64_t meta_serial, meta_lsn, meta_controls;
     int64_t barrier_ms, seen_ms, beat_ms, arm_ms;
-    uint64_t arm_lsn, reads_ns, reads_seen;
+    uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: of the last look; seen: done then */
+    bool reads_out;           /* some were on their way then */
     uint32_t arm_window;      /* bytes ahead that are armed */
     uint32_t *order;          /* warm-up: segment indexes, newest first; room for nseg */
     uint32_t order_count, order_at;
@@ -465,7 +468,8 @@ CELLAR_PRIVATE bool l2_heartbeat(l2 *d);
 /* doorbell.c */
 #define L2_CLOSED 1u
 #define L2_RUNG 2u
-#define L2_CLOSED_ONE 4u
+#define L2_CLOSED_ONE 4u /* the rest counts, and never goes back: no word of the past comes again */
+BASE_INLINE bool l2_is_closed(const l2 *d) { return (base_load_acq(&d->closed) & L2_CLOSED) != 0; }
 CELLAR_PRIVATE bool l2_quiet(const l2 *d);   /* the worker has been silent for 20 ms */
 CELLAR_PRIVATE bool l2_stalled(const l2 *d); /* for 100 ms */
 CELLAR_PRIVATE bool l2_frozen(const l2 *d);  /* for 500 ms */
@@ -477,6 +481,9 @@ CELLAR_PRIVATE void l2_arm_wish(l2 *d);
 CELLAR_PRIVATE bool l2_closed_over(l2 *d);
 CELLAR_PRIVATE bool l2_close_tier(l2 *d); /* the same, and closes it */
 CELLAR_PRIVATE void l2_reopen(l2 *d);     /* the worker's */
+/* The name of the doorbell of the store whose stage has this inode: a copy has its own. */
+CELLAR_PRIVATE void l2_bell_name(l2 *d, uint64_t stage_ino);
+/* True: there, or it cannot be told. */
 CELLAR_PRIVATE bool l2_bell_found(l2 *d);
 CELLAR_PRIVATE void l2_bell_gone(l2 *d);
 /* The gate of a change: false: not while the disk is frozen. */

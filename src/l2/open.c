@@ -322,10 +322,12 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     l2_clock_set(d, same_boot);
     if (!l2_tables_open(d)) { return CELLAR_E_NOMEM; }
     int e = l2_super_open(d);
+    const uint64_t stage_was = d->super.stage_ino;
     if (e == 0) { e = l2_files_open(d, &whole, &kept); }
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
+    l2_bell_name(d, stage_was);
     const bool rung = l2_bell_found(d); /* changes that are in no log: nothing is believed */
     const bool alive = !rung && ((whole && d->super.state == L2_CLEAN) ||
                        (kept && (same_boot || d->super.level != L2_DROP)));
@@ -336,7 +338,9 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     memcpy(d->super.boot_id, boot, 16);
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
     if (e == 0) { e = l2_super_store(d); }
-    if (e == 0 && rung) { l2_bell_gone(d); }
+    /* A copy leaves it to the store it was copied from. */
+    if (e == 0 && rung && d->super.stage_ino == stage_was) { l2_bell_gone(d); }
+    l2_bell_name(d, d->super.stage_ino);
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
     l2_arm_wish(d);
     l2_arm_work(d);

@@ -160,7 +160,7 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
         return CELLAR_DROPPED;
     }
     BASE_POINT("l2.put_gate");
-    if (base_load_acq(&d->closed) != 0) { /* before the stamp: see l2_reopen */
+    if (l2_is_closed(d)) { /* before the stamp: see l2_reopen */
         err = CELLAR_DROPPED;
         L2_COUNT(d, dropped);
     } else if (!BASE_MUTANT("l2.no_stamp") && !l2_is_current(current, k->hash)) {
