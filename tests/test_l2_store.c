@@ -237,6 +237,53 @@ static void write_budgets_hold_also_over_restarts(void)
     end();
 }
 
+static uint32_t midnight; /* that look at the clock finds the day over, and the next one begun */
+
+static int64_t clock_at_midnight(void *ctx)
+{
+    if (midnight > 0 && --midnight == 0) {
+        kit.now_ms += 86400000;
+        (void)base_add_rlx(&kit.d->day.window, (uint64_t)1);
+        base_store_rlx(&kit.d->day.used, (uint64_t)0);
+    }
+    return l2_kit_now(ctx);
+}
+
+static void a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes(void)
+{
+    begin();
+    kit.cfg.seg_count = 6;
+    kit.cfg.write_bpd = 1 << 20;
+    open_it();
+    T_EQ_I64(put(0, 1, 3000), CELLAR_OK);
+    for (uint32_t i = 0; i < kit.d->nstage; i++) { /* the next slot: opened, but not stored into */
+        if (kit.d->slot[i].state == L2_SLOT_FREE) { kit.d->slot[i].armed_end = 1; }
+    }
+    kit.clock.precise_ms = clock_at_midnight;
+    midnight = 2; /* the first is the budget's, the second the new slot's */
+    T_EQ_I64(put(1, 1, 5000), CELLAR_DROPPED);
+    T_EQ_U64(midnight, 0);
+    (void)l2_tick(kit.d, 100000);
+    (void)l2_tick(kit.d, 100000);
+    l2_stats st;
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.bytes_today, 0);
+    T_EQ_I64(put(2, 1, 270), CELLAR_OK);
+    end();
+}
+
+/* The host's clock begins anew with each process, say. */
+static void a_clock_set_back_does_not_stop_the_budget(void)
+{
+    begin();
+    kit.cfg.write_bps = 1000;
+    open_it();
+    while (put(1, 1, 270) == CELLAR_OK) {}
+    kit.now_ms -= 600000;
+    T_EQ_I64(put(2, 1, 270), CELLAR_OK);
+    end();
+}
+
 static bool never(void *ctx, uint64_t hash, uint64_t stamp)
 {
     (void)ctx;
@@ -451,6 +498,8 @@ static void on_real_files_with_the_chosen_sizes(void)
 T_MAIN("l2_store", T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
        T_CASE(times_survive_clock_steps), T_CASE(admission_says_why),
        T_CASE(write_budgets_hold_also_over_restarts),
+       T_CASE(a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes),
+       T_CASE(a_clock_set_back_does_not_stop_the_budget),
        T_CASE(a_moved_stamp_stops_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
        T_CASE(only_what_may_be_on_disk_leaves_tombstones),
        T_CASE(without_room_everything_goes_but_no_delete), T_CASE(reclaim_keeps_the_newest),

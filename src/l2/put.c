@@ -114,39 +114,60 @@ static bool l2_gate_try(l2_gate *g)
     return false;
 }
 
+typedef struct l2_windows { uint64_t second, day; } l2_windows;
+
+/* Not written after all. Only of the window they were counted in, and never below 0: in the next
+ * one, begun in between, they would leave a number just below 2^64, and no put would fit again. */
+static void l2_budget_back(l2_budget *b, uint64_t window, uint64_t bytes)
+{
+    uint64_t used = base_load_acq(&b->used);
+    while (base_load_acq(&b->window) == window &&
+           !base_cas_ar(&b->used, used, used - BASE_MIN(used, bytes))) {
+        used = base_load_acq(&b->used);
+    }
+}
+
 /* May so many bytes more be written in this window? They are counted if so. */
 static bool l2_budget_take(l2_budget *b, uint64_t window, uint64_t bytes, uint64_t most)
 {
     const uint64_t was = base_load_acq(&b->window);
     /* Only the winner empties it; what others add in between is lost to nobody's harm: the window
-     * has just begun. */
-    if (window > was && base_cas_ar(&b->window, was, window)) {
+     * has just begun. One window back: somebody late; more: the clock was set back. */
+    if ((window > was || was - window > 1) && base_cas_ar(&b->window, was, window)) {
         base_store_rel(&b->used, (uint64_t)0);
     }
     const uint64_t used = base_add_ar(&b->used, bytes);
-    if (most == 0 || used + bytes <= most) { return true; }
-    (void)base_sub_ar(&b->used, bytes);
+    if (most == 0 || (used <= most && bytes <= most - used)) { return true; }
+    l2_budget_back(b, base_load_acq(&b->window), bytes);
     return false;
 }
 
-static bool l2_budget_allows(l2 *d, uint64_t bytes)
+static bool l2_has_budget(const l2 *d)
 {
-    if (d->cfg.write_bps == 0 && d->cfg.write_bpd == 0) { return true; }
+    return d->cfg.write_bps != 0 || d->cfg.write_bpd != 0;
+}
+
+/* *w: the windows it was counted in. */
+static bool l2_budget_allows(l2 *d, uint64_t bytes, l2_windows *w)
+{
+    *w = (l2_windows){ 0, 0 };
+    if (!l2_has_budget(d)) { return true; }
     const int64_t now = base_now_ms(d->cfg.clock), wall = base_add_sat(now, d->wall_offset_ms);
-    bool ok = l2_budget_take(&d->second, (uint64_t)now / 1000, bytes, d->cfg.write_bps);
-    if (ok && !l2_budget_take(&d->day, (uint64_t)wall / 86400000u, bytes, d->cfg.write_bpd)) {
-        (void)base_sub_ar(&d->second.used, bytes);
+    *w = (l2_windows){ (uint64_t)BASE_MAX(now, 0) / 1000, (uint64_t)BASE_MAX(wall, 0) / 86400000u };
+    bool ok = l2_budget_take(&d->second, w->second, bytes, d->cfg.write_bps);
+    if (ok && !l2_budget_take(&d->day, w->day, bytes, d->cfg.write_bpd)) {
+        l2_budget_back(&d->second, w->second, bytes);
         ok = false;
     }
     if (!ok) { L2_COUNT(d, refused_budget); }
     return ok;
 }
 
-static void l2_budget_back(l2 *d, uint64_t bytes)
+static void l2_budgets_back(l2 *d, const l2_windows *w, uint64_t bytes)
 {
-    if (d->cfg.write_bps == 0 && d->cfg.write_bpd == 0) { return; }
-    (void)base_sub_ar(&d->second.used, bytes);
-    (void)base_sub_ar(&d->day.used, bytes);
+    if (!l2_has_budget(d)) { return; }
+    l2_budget_back(&d->second, w->second, bytes);
+    l2_budget_back(&d->day, w->day, bytes);
 }
 
 /* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. */
@@ -155,6 +176,7 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
 {
     l2_gate *g = l2_gate_of(d, h48);
     cellar_err err = CELLAR_OK;
+    l2_windows w;
     if (!l2_gate_try(g)) {
         L2_COUNT(d, dropped);
         return CELLAR_DROPPED;
@@ -169,7 +191,7 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
     } else if (l2_is_there(d, h48, addr)) {
         err = CELLAR_EXISTS;
         L2_COUNT(d, identical);
-    } else if (!l2_budget_allows(d, r->bytes)) {
+    } else if (!l2_budget_allows(d, r->bytes, &w)) {
         err = CELLAR_REFUSED;
     } else {
         const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, r, true, at);
@@ -180,7 +202,7 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
         } else {
             err = CELLAR_DROPPED;
             L2_COUNT(d, dropped);
-            l2_budget_back(d, r->bytes);
+            l2_budgets_back(d, &w, r->bytes);
             if (took == L2_IS_STALLED) { L2_COUNT(d, stalled); }
             if (took == L2_IS_CLEAN) { base_store_rel(&d->want_dirty, 1u); }
         }
