@@ -406,8 +406,24 @@ static void counts_are_exact_under_threads(void)
     api_shut(busy.store);
 }
 
+static void a_new_view_has_no_breaches_of_an_old_one(void)
+{
+    cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *a = open_view(c, "a", 100, 0), *b = open_view(c, "b", 0, 0);
+    for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
+    for (uint64_t id = 0; id < 20000 && figures(a).quota_breaches == 0; id++) { put(b, id); }
+    T_CHECK(figures(a).quota_breaches != 0);
+    T_EQ_I64(cellar_view_drop(c, "a"), CELLAR_OK);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    a = open_view(c, "new", 10, 0);
+    T_EQ_U64(figures(a).quota_breaches, 0);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    api_shut(c);
+}
+
 T_MAIN("cellar_quota", T_CASE(a_least_share_is_held_under_a_flood),
        T_CASE(a_greatest_share_is_never_passed), T_CASE(an_idle_view_lends_what_it_has),
        T_CASE(all_least_shares_are_used), T_CASE(none_starves_beside_one_that_has_more),
        T_CASE(figures_follow_a_view), T_CASE(shares_that_cannot_be), T_CASE(the_root_may_have_one),
-       T_CASE(counts_are_exact_under_threads))
+       T_CASE(counts_are_exact_under_threads), T_CASE(a_new_view_has_no_breaches_of_an_old_one))

@@ -279,6 +279,8 @@ CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uin
     struct l1_quotas *q = base_load_acq(&c->quotas);
     l1_quota *o = &q->of[number - 1];
     BASE_ASSERT(number >= 1 && number <= L1_QUOTAS);
+    const uint32_t had = base_load_rlx(&o->least_pct) | base_load_rlx(&o->most_pct);
+    if (had == 0) { base_store_rlx(&o->breached, (uint64_t)0); } /* another view's, maybe */
     base_store_rlx(&o->least_pct, least_pct);
     base_store_rlx(&o->most_pct, most_pct);
     if (base_load_rlx(&q->high) < number) { base_store_rel(&q->high, number); }
