@@ -329,6 +329,7 @@ CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t wor
     for (uint32_t i = 0; i < L2_SHARDS; i++) {
         l2_shard *s = &d->index.shard[i];
         for (uint32_t b = 0; b < d->index.buckets; b++) {
+            if (b % 65536 == 0) { l2_beat(d); } /* at work, not waiting for the disk */
             sync_take(L2_SHARD, &s->lock);
             _Atomic uint64_t *way = l2_bucket(d, i, b);
             for (uint32_t j = 0; j < L2_WAYS; j++) {
