@@ -1846,11 +1846,12 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
 CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired);
 
 /* Disk tier. With l2_path and l2_bytes set, entries that leave memory go to a log in that
- * directory, misses come back from it with what is left of their time to live, and after a restart,
- * clean or not, the cache is warm. It is a hint, never the truth: damage is a miss, trouble with
- * the disk leaves the store with its memory alone (cellar_last_error of the root says why), puts
- * are dropped, not waited for. Deletes, overwrites, clears and bumps are never lost to the death of
- * the process. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or clean close saw if
+ * directory, misses come back from it with what is left of their time to live, and after a
+ * restart, clean or not, the cache is warm. It is a hint, never the truth: damage is a miss,
+ * trouble with the disk leaves the store with its memory alone (cellar_last_error of the root says
+ * why), puts are dropped, not waited for. Deletes, overwrites, clears and bumps are never lost to
+ * the death of the process; while the disk does not answer, an empty file /dev/shm/cellar-.. sees
+ * to that. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or clean close saw if
  * nothing was changed since, else nothing; CELLAR_L2_KEEP all that was done before the last sync,
  * one every l2_sync_ms, and of later changes some. Entries with tags are not written. One process
  * at a time. Keys and values lie in the files in clear; a file that another program cuts short
