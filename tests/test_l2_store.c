@@ -272,6 +272,28 @@ static void a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes(v
     end();
 }
 
+static void the_budget_of_a_day_outlives_kills(void)
+{
+    uint32_t stored = 0;
+    begin();
+    kit.cfg.seg_count = 6;
+    kit.cfg.write_bpd = 3000;
+    for (uint32_t round = 0; round < 20; round++) {
+        if (round == 10) { kit.now_ms += 86400000; }
+        open_it();
+        for (uint32_t i = 0; i < 2; i++) {
+            stored += put(100 * round + i, 1, 270) == CELLAR_OK;
+            (void)l2_tick(kit.d, 1000);
+        }
+        l2_kit_kill(&kit);
+        dev.locked = false;
+        T_CHECK(stored <= (round < 10 ? 10 : 20)); /* of some 300 bytes each */
+    }
+    T_CHECK(stored > 16);
+    open_it();
+    end();
+}
+
 /* The host's clock begins anew with each process, say. */
 static void a_clock_set_back_does_not_stop_the_budget(void)
 {
@@ -500,6 +522,7 @@ T_MAIN("l2_store", T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_
        T_CASE(write_budgets_hold_also_over_restarts),
        T_CASE(a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes),
        T_CASE(a_clock_set_back_does_not_stop_the_budget),
+       T_CASE(the_budget_of_a_day_outlives_kills),
        T_CASE(a_moved_stamp_stops_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
        T_CASE(only_what_may_be_on_disk_leaves_tombstones),
        T_CASE(without_room_everything_goes_but_no_delete), T_CASE(reclaim_keeps_the_newest),

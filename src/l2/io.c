@@ -83,6 +83,8 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     d->super.last_seen_wall_ms = BASE_MAX(d->super.last_seen_wall_ms, l2_wall_now(d));
     d->super.day = base_load_rlx(&d->day.window);
     d->super.bytes_today = base_load_rlx(&d->day.used);
+    /* A little ahead: a kill finds here what was written until the worker comes again. */
+    if (d->super.state != L2_CLEAN) { d->super.bytes_today += d->cfg.write_bpd / L2_DAY_STEPS; }
     unsigned char *page = d->page + L2_PAGE;
     l2_super_write(page, &d->super);
     const uint64_t at = (d->super.serial & 1) * L2_PAGE;

@@ -46,6 +46,7 @@
 #define L2_ERAS 3u
 #define L2_SEGSEQ_STEP 1024u /* reserved in SUPER at once */
 #define L2_BAD_MAX 768u
+#define L2_DAY_STEPS 256u     /* SUPER is ahead of the budget of a day by so small a part */
 #define L2_FLOOR_ROOM 64u    /* end of a slot that only a FLOOR may take */
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };

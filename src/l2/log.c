@@ -599,6 +599,13 @@ CELLAR_PRIVATE int l2_prepare(l2 *d)
     return e;
 }
 
+/* More of the day's budget than SUPER knows of. */
+static bool l2_day_spent(const l2 *d)
+{
+    return d->cfg.write_bpd != 0 && (base_load_rlx(&d->day.window) != d->super.day ||
+                                     base_load_rlx(&d->day.used) > d->super.bytes_today);
+}
+
 static void l2_upkeep(l2 *d)
 {
     const int64_t now = base_now_ms(d->cfg.clock);
@@ -616,7 +623,8 @@ static void l2_upkeep(l2 *d)
         } else {
             d->super.segseq_end -= L2_SEGSEQ_STEP;
         }
-    } else if (now - d->seen_ms >= L2_SEEN_MS && base_load_rlx(&d->dirty) == L2_NOW_DIRTY) {
+    } else if ((now - d->seen_ms >= L2_SEEN_MS || l2_day_spent(d)) &&
+               base_load_rlx(&d->dirty) == L2_NOW_DIRTY) {
         (void)l2_super_store(d);
         d->seen_ms = now;
     }
