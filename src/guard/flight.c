@@ -488,9 +488,9 @@ static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask,
     const uint32_t state = base_load_rlx(&f->state);
     turn->f = f;
     if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && ask->take_queued) {
-        base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
         f->start_ms = ask->now_ms;
-        f->hard_at_ms = base_add_sat(ask->now_ms, ask->hard_ms);
+        f->hard_at_ms = base_add_sat(ask->now_ms, ask->hard_ms); /* read in flight_sleep */
+        base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
         (void)base_add_rlx(&f->refs, 1u);
         f->kind = (uint8_t)ask->kind;
         turn->entry = FLIGHT_LED;
@@ -612,9 +612,9 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms, int
     if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && !f->attached) { /* its entry has changed */
         (void)flight_settle(s, f, &flight_cancelled, &ended);
     } else if (ours) {
-        base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
         f->start_ms = now_ms;
-        f->hard_at_ms = base_add_sat(now_ms, hard_ms);
+        f->hard_at_ms = base_add_sat(now_ms, hard_ms); /* read in flight_sleep */
+        base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
     }
     sync_drop(FLIGHT, &s->lock);
     flight_announce(t, &ended);
