@@ -1025,7 +1025,9 @@ CELLAR_API cellar_err cellar_load_give(cellar_load *load, void *value, size_t va
  * example: cellar_load_none(load);                                                               */
 CELLAR_API cellar_err cellar_load_none(cellar_load *load);
 
-/* The result is: the old value (cellar_load_old) still holds. Its time to live begins anew.
+/* The result is: the old value (cellar_load_old) still holds. Its time to live begins anew; tags
+ * said (cellar_load_tags) take the place of those it has. One with tags that has left meanwhile, or
+ * was ended by one of them, is delivered and not stored.
  * in:      load of the running loader
  * returns: OK; E_RESULT_TWICE, E_INVAL. Without an old value the load ends with E_NO_RESULT
  * thread:  the one that runs the loader

@@ -121,6 +121,178 @@ static void tag_during_load_wins(void)
     kit_close(c);
 }
 
+/* Until it is evicted. */
+static void flood_it(source *s, cellar_load *ld)
+{
+    static const char value[1000];
+    cellar_reason r = CELLAR_REASON_INIT;
+    char key[16];
+    (void)ld;
+    for (int i = 0; i < 100000 && r.answer != CELLAR_WHY_LOADING; i++) {
+        snprintf(key, sizeof key, "f%d", i);
+        for (int twice = 0; twice < 2; twice++) { /* so that they are worth more than it */
+            T_EQ_I64(cellar_set(s->arg, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
+        }
+        if (i % 1000 == 999) { T_EQ_I64(cellar_why(s->arg, "k", 1, &r), CELLAR_OK); }
+    }
+    T_EQ_U64(r.answer, CELLAR_WHY_LOADING); /* nothing of it is left */
+}
+
+/* Stale under the tag "red"; its next loader says "not modified". */
+static cellar *open_stale_red(source *s, cellar_load_opts *o)
+{
+    static const cellar_bytes red = { "red", 3 };
+    cellar *c = kit_open(1u << 20);
+    char text[64];
+    *o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
+    o->ttl_ms = 1000;
+    o->stale_ms = 600000;
+    o->jitter_pct = CELLAR_LOAD_NONE;
+    s->arg = c;
+    s->tags = &red;
+    s->tag_count = 1;
+    T_EQ_I64(kit_load(c, "k", o, s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 2000);
+    atomic_store(&s->say, SAY_SAME);
+    s->tag_count = 0;
+    return c;
+}
+
+static void not_modified_brings_nothing_back(void)
+{
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    cellar_result r;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.during = end_it;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* its own caller has it */
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void not_modified_loses_no_tag(void)
+{
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.during = flood_it; /* evicts it */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void not_modified_takes_the_tags_said(void)
+{
+    static const cellar_bytes now[] = { { "green", 5 }, { "blue", 4 } };
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.tags = now;
+    s.tag_count = 2;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "1");
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_OK); /* red no more */
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    kit_close(c);
+}
+
+typedef struct asker {
+    pthread_t thread;
+    cellar *c;
+    source *s;
+    cellar_err err;
+    char text[64];
+} asker;
+
+static void *ask_main(void *arg)
+{
+    asker *a = arg;
+    a->err = kit_load(a->c, "k", NULL, a->s, a->text, NULL);
+    return NULL;
+}
+
+static void ask(asker *a, cellar *c, source *s)
+{
+    *a = (asker){ .c = c, .s = s };
+    T_REQUIRE(pthread_create(&a->thread, NULL, ask_main, a) == 0);
+}
+
+static void wait_for_a_joiner(cellar *c)
+{
+    cellar_stats st = CELLAR_STATS_INIT;
+    do {
+        kit_nap();
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    } while (st.load_waiters == 0);
+}
+
+/* Who asks after the tag's end takes no part in a load begun before it, whatever that load says. */
+static void joiner_after_the_end_loads_itself(int say, bool no_store, int64_t ttl_ms)
+{
+    static const cellar_bytes red = { "red", 3 };
+    cellar *c = kit_open(1u << 20);
+    source old = SOURCE_INIT, fresh = SOURCE_INIT;
+    asker a, b;
+    old.tags = &red;
+    old.tag_count = 1;
+    old.no_store = no_store;
+    old.ttl_ms = ttl_ms;
+    atomic_store(&old.say, say);
+    atomic_store(&old.gate, 1);
+    fresh.text = "new";
+    ask(&a, c, &old);
+    while (atomic_load(&old.inside) == 0) { kit_nap(); }
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    ask(&b, c, &fresh);
+    wait_for_a_joiner(c);
+    atomic_store(&old.gate, 0);
+    pthread_join(a.thread, NULL);
+    pthread_join(b.thread, NULL);
+    T_EQ_I64(b.err, CELLAR_OK);
+    T_EQ_STR(b.text, "new");
+    kit_close(c);
+}
+
+static void joiners_take_nothing_that_has_ended(void)
+{
+    joiner_after_the_end_loads_itself(SAY_VALUE, false, -1);
+    joiner_after_the_end_loads_itself(SAY_VALUE, false, 0);
+    joiner_after_the_end_loads_itself(SAY_VALUE, true, -1);
+    joiner_after_the_end_loads_itself(SAY_NONE, false, -1);
+    joiner_after_the_end_loads_itself(SAY_NONE, true, -1);
+}
+
+static void joiners_of_a_lease_neither(void)
+{
+    static const cellar_bytes red = { "red", 3 };
+    cellar *c = kit_open(1u << 20);
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_lease lease;
+    source fresh = SOURCE_INIT;
+    asker b;
+    o.tags = &red;
+    o.tag_count = 1;
+    o.flags = CELLAR_NEGATIVE;
+    fresh.text = "new";
+    T_EQ_I64(cellar_begin(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    ask(&b, c, &fresh);
+    wait_for_a_joiner(c);
+    T_EQ_I64(cellar_fulfil(c, &lease, NULL, 0, &o), CELLAR_OK);
+    pthread_join(b.thread, NULL);
+    T_EQ_I64(b.err, CELLAR_OK);
+    T_EQ_STR(b.text, "new");
+    kit_close(c);
+}
+
 static void match_during_load_wins(void)
 {
     cellar *c = kit_open(1u << 20);
@@ -393,6 +565,9 @@ static void bad_input_of_tags_and_patterns(void)
 
 T_MAIN("cellar_api_tags",
        T_CASE(tag_hard_misses), T_CASE(tag_soft_is_stale), T_CASE(tag_during_load_wins),
+       T_CASE(not_modified_brings_nothing_back), T_CASE(not_modified_loses_no_tag),
+       T_CASE(not_modified_takes_the_tags_said), T_CASE(joiners_take_nothing_that_has_ended),
+       T_CASE(joiners_of_a_lease_neither),
        T_CASE(match_during_load_wins), T_CASE(folding_never_serves_invalid),
        T_CASE(match_removes_what_matches), T_CASE(match_takes_stale_and_negative_ones),
        T_CASE(why_names_the_tag_or_pattern), T_CASE(listeners_hear_tag_and_glob),

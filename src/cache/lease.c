@@ -217,6 +217,10 @@ static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
     out->phase = none ? FLIGHT_NONE : FLIGHT_OK;
     out->value = value;
     if (value != NULL) { value->user_flags = p->user_flags; }
+    if (p->tag_count != 0) {
+        p->tag_born = flight_tag_born(ld->f);
+        out->flags |= FLIGHT_TAGGED;
+    }
     if (cache_is_off(call->c)) { return CELLAR_DISABLED; }
     if (plan->ttl_ms != CELLAR_TTL_NONE && (o == NULL || o->jitter_pct == 0)) {
         plan->jitter_pct = call->p.jitter_pct;
@@ -225,10 +229,6 @@ static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
     p->value = value != NULL ? value->data : NULL;
     p->value_len = value != NULL ? value->len : 0;
     p->deadline_ms = out->deadline_ms = cache_plan_deadline(call->c, plan, call->k.hash);
-    if (p->tag_count != 0) {
-        p->tag_born = flight_tag_born(ld->f);
-        out->flags |= FLIGHT_TAGGED;
-    }
     const cellar_err err = cache_publish(ld, p, out);
     if (err == CELLAR_CONFLICT) { return CELLAR_DETACHED; }
     return err == CELLAR_OK ? err : CELLAR_DROPPED;

@@ -269,9 +269,9 @@ CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entr
 static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool untagged)
 {
     call->loader_err = o->loader_err;
+    if ((o->flags & FLIGHT_TAGGED) != 0 && !untagged) { return false; }
     switch (o->phase) {
     case FLIGHT_OK:
-        if ((o->flags & FLIGHT_TAGGED) != 0 && !untagged) { return false; }
         flight_bytes_drop(call->value);
         call->value = flight_bytes_ref(o->value);
         call->user_flags = o->value->user_flags;

@@ -31,6 +31,12 @@ static bool cache_keeps(const struct cellar_load *ld)
 
 /* ---- the second look, the tier ---- */
 
+/* The outcome is what was found in L1: with its tags. */
+static void cache_outcome_found(const cache_call *call, flight_outcome *o)
+{
+    if (call->found.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
+}
+
 CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o)
 {
     if (BASE_MUTANT("flight.no_second_probe")) { return false; }
@@ -43,22 +49,25 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcom
     BASE_POINT("flight.second");
     call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
     if (cache_blind(call)) { return false; }
+    if (look != CELLAR_MISS && call->found.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
     switch ((int)look) {
     case CELLAR_OK:
         if (was_early && call->found.deadline_ms == seen_ms) { return false; }
         cache_answer_old(call, CELLAR_SOURCE_L1);
+        cache_outcome_found(call, o);
         o->phase = FLIGHT_OK;
         o->value = flight_bytes_ref(call->value);
         o->deadline_ms = call->deadline_ms;
         return true;
     case CELLAR_ABSENT:
+        cache_outcome_found(call, o);
         o->phase = FLIGHT_NONE;
         (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE);
         return true;
     case CELLAR_E_LOADER:
         o->phase = FLIGHT_FAILED;
         o->err = look;
-        o->flags = FLIGHT_FINAL;
+        o->flags |= FLIGHT_FINAL;
         o->loader_err = call->loader_err;
         o->retry_at_ms = call->retry_at_ms;
         (void)cache_answer(call, look, CELLAR_SOURCE_ERROR_ENTRY);
@@ -145,7 +154,7 @@ static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cac
     plan->spec.deadline_ms = cache_plan_deadline(ld->call->c, plan, ld->call->k.hash);
 }
 
-static void cache_publish_tags(const struct cellar_load *ld, l1_put_spec *p, flight_outcome *o)
+static void cache_publish_tags(const struct cellar_load *ld, l1_put_spec *p)
 {
     p->tag_fps = ld->fps;
     p->tag_count = ld->tag_count;
@@ -154,7 +163,12 @@ static void cache_publish_tags(const struct cellar_load *ld, l1_put_spec *p, fli
     if (BASE_MUTANT("tag.born_late")) {
         p->tag_born = base_load_acq(&ld->call->c->store->tag_epoch);
     }
-    o->flags |= FLIGHT_TAGGED;
+}
+
+/* Stored or not: who came after one of its tags ended takes no part in it. */
+static void cache_outcome_said(const struct cellar_load *ld, flight_outcome *o)
+{
+    if (ld->tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
 }
 
 static int64_t cache_stale_window(const struct cellar_load *ld, int64_t ttl_ms)
@@ -170,6 +184,7 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
     const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
     cache_filter_found(call->c, call->k.bytes, call->k.len);
     value->user_flags = ld->user_flags;
+    cache_outcome_said(ld, o);
     o->phase = FLIGHT_OK;
     o->value = value;
     o->deadline_ms = base_add_sat(call->now_ms, ttl);
@@ -191,7 +206,7 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
     p->user_flags = ld->user_flags;
     p->cost = cache_cost_code(cost_us);
     if (early || base_load_rlx(&call->c->keep_age) != 0) { p->flags |= L1_WANT_BORN; }
-    cache_publish_tags(ld, p, o);
+    cache_publish_tags(ld, p);
     o->deadline_ms = p->deadline_ms;
     (void)cache_publish(ld, p, o);
 }
@@ -201,6 +216,7 @@ CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o
     cache_call *call = ld->call;
     int64_t ttl = ld->has_negative ? ld->negative_ttl_ms : call->p.negative_ttl_ms;
     if (call->p.no_negative) { ttl = 0; }
+    cache_outcome_said(ld, o);
     o->phase = FLIGHT_NONE;
     if (!cache_keeps(ld)) { return; }
     if (ttl == 0 && !call->old_current) { return; } /* nothing that would go on being served */
@@ -208,7 +224,7 @@ CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o
     cache_publish_plan(ld, BASE_MAX(ttl, 1), &plan);
     if (ttl == 0) { plan.spec.deadline_ms = call->now_ms; } /* dead at once, over the old value */
     plan.spec.kind = (uint8_t)L1_NEGATIVE;
-    cache_publish_tags(ld, &plan.spec, o);
+    cache_publish_tags(ld, &plan.spec);
     (void)cache_publish(ld, &plan.spec, o);
 }
 
@@ -235,22 +251,27 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
     return err;
 }
 
-/* The old bytes begin a new life: in place, or, evicted meanwhile, out of our hand. */
+/* The old bytes begin a new life: in place, or, evicted meanwhile, out of our hand. Not so if they
+ * had tags: one of these may be what ended them. */
 static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
     const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
     cache_plan plan;
     ld->user_flags = call->found.user_flags;
+    cache_outcome_found(call, o);
+    cache_outcome_said(ld, o);
     if (!cache_keeps(ld) || ttl == 0) {
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
         return;
     }
     cache_publish_plan(ld, ttl, &plan);
-    const l1_renewal r = { true, plan.spec.deadline_ms, cache_stale_window(ld, ttl), 0,
-                           flight_tag_born(ld->f) };
+    const l1_renewal r = { .times = true, .deadline_ms = plan.spec.deadline_ms,
+                           .stale_ms = cache_stale_window(ld, ttl), .tag_fps = ld->fps,
+                           .tag_count = ld->tag_count, .tag_born = flight_tag_born(ld->f) };
     const cellar_err err = cache_renew(ld, &r);
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
+        if (call->found.tag_count != 0) { ld->no_store = true; }
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
         return;
     }

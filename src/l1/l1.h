@@ -241,6 +241,8 @@ typedef struct l1_renewal {
     int64_t deadline_ms, stale_ms;
     uint32_t retry_at;       /* as in l1_put_spec */
     uint64_t tag_born;       /* with times: its tags count from here on; 0: they stay */
+    const uint64_t *tag_fps; /* with times: these instead of those it has, */
+    uint32_t tag_count;      /* unless 0 */
 } l1_renewal;
 /* The same bytes with new fields, as a PUBLISH; a stale value too. OK; MISS (no value, nor a stale
  * one), CONFLICT (vetoed), E_SPACE: nothing changed. */

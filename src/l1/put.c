@@ -562,6 +562,26 @@ typedef struct l1_edit {
     l1_overwritten *old; /* with add: NULL, or where the old entry is kept to be announced */
 } l1_edit;
 
+/* Those it has, or those of a refresh that brings its own. */
+static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_spec *spec,
+                          uint64_t fps[L1_TAG_MAX])
+{
+    const l1_rec *r = &slot->rec;
+    const l1_renewal *anew = e->renew != NULL && e->renew->times ? e->renew : NULL;
+    spec->tag_count = r->tag_count;
+    spec->tag_fps = fps;
+    if (anew != NULL && anew->tag_count != 0) {
+        spec->tag_count = anew->tag_count;
+        spec->tag_fps = anew->tag_fps;
+        spec->tag_born = anew->tag_born;
+    } else if (r->tag_count != 0) {
+        const unsigned char *tags = l1_at(c, slot->pos) + r->tag_off;
+        const uint64_t born = base_seq_u64(tags + 8);
+        spec->tag_born = anew != NULL ? BASE_MAX(born, anew->tag_born) : born;
+        base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
+    }
+}
+
 /* The image of a linked record with an edit applied. */
 static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_edit *e,
                         l1_put_spec *spec, uint64_t fps[L1_TAG_MAX], l1_image *im)
@@ -589,15 +609,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->loader_code = info.loader_code;
     spec->value_hash = info.value_hash;
     spec->l2_addr = info.l2_addr;
-    spec->tag_count = r->tag_count;
-    spec->tag_fps = fps;
-    if (r->tag_count != 0) {
-        spec->tag_born = base_seq_u64(p + r->tag_off + 8);
-        if (e->renew != NULL && e->renew->times && e->renew->tag_born != 0) {
-            spec->tag_born = BASE_MAX(spec->tag_born, e->renew->tag_born);
-        }
-        base_seq_load(fps, p + r->tag_off + 16, 8u * (size_t)r->tag_count);
-    }
+    l1_image_tags(c, slot, e, spec, fps);
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
     im->block = l1_block_of(c, slot->pos, r);
     im->value = p + r->value_off;
