@@ -88,6 +88,42 @@ static void tag_soft_is_stale(void)
     kit_close(c);
 }
 
+/* A failed refresh is tried again after the throttle, whatever the end of the entry, if any. */
+static void soft_pause_is_the_throttle(int64_t ttl_ms)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    const cellar_bytes tag = { "red", 3 };
+    char text[64];
+    cellar_result r;
+    s.tags = &tag;
+    s.tag_count = 1;
+    o.ttl_ms = ttl_ms;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+    T_CHECK(r.retry_after_ms > 0 && r.retry_after_ms <= 30000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    atomic_fetch_add(&kit_now_ms, 30000);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "3");
+    kit_close(c);
+}
+
+static void failed_refreshes_of_soft_ones_pause(void)
+{
+    const int64_t day = (int64_t)24 * 3600 * 1000;
+    soft_pause_is_the_throttle(60000);
+    soft_pause_is_the_throttle(30 * day);
+    soft_pause_is_the_throttle(1000 * day);
+    soft_pause_is_the_throttle(CELLAR_TTL_NONE);
+}
+
 static void end_it(source *s, cellar_load *ld)
 {
     (void)ld;
@@ -564,7 +600,8 @@ static void bad_input_of_tags_and_patterns(void)
 }
 
 T_MAIN("cellar_api_tags",
-       T_CASE(tag_hard_misses), T_CASE(tag_soft_is_stale), T_CASE(tag_during_load_wins),
+       T_CASE(tag_hard_misses), T_CASE(tag_soft_is_stale),
+       T_CASE(failed_refreshes_of_soft_ones_pause), T_CASE(tag_during_load_wins),
        T_CASE(not_modified_brings_nothing_back), T_CASE(not_modified_loses_no_tag),
        T_CASE(not_modified_takes_the_tags_said), T_CASE(joiners_take_nothing_that_has_ended),
        T_CASE(joiners_of_a_lease_neither),

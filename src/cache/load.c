@@ -99,9 +99,13 @@ static cellar_err cache_look_bytes(cache_call *call, flight_bytes **out)
     return err;
 }
 
-/* retry_at of an entry: signed milliseconds from its end, so that it never wraps. */
+/* retry_at of an entry. A remembered error's: signed milliseconds from its end. A value's may end
+ * any time, or never: both words, absolute. */
 static int64_t cache_retry_at(const l1_info *info)
 {
+    if (info->kind == (uint8_t)L1_VALUE) {
+        return (int64_t)((uint64_t)info->loader_code << 32 | info->retry_at);
+    }
     if (info->retry_at == 0 || info->expires_ms == BASE_NEVER_MS) { return 0; }
     return base_add_sat(info->expires_ms, (int64_t)(int32_t)info->retry_at);
 }

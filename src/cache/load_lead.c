@@ -13,8 +13,8 @@
  *            place where a thread may end.
  * TIMES      a value's: loader's TTL, else call's, view's; jittered once. A failure with a value in
  *            L1: retry_at on that entry; without one and with error_ttl: an entry of kind ERROR,
- *            whose fails double the pause up to error_ttl_max. retry_at is kept as signed
- *            milliseconds from the entry's end: it never wraps.
+ *            whose fails double the pause up to error_ttl_max. retry_at of an error is kept as
+ *            signed milliseconds from its end, of a value in full: neither wraps.
  * NOT HERE   who enters flights and waits (load.c), what the loader may say (load_say.c). */
 #include "cache/load_int.h"
 
@@ -350,9 +350,8 @@ CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err,
     if (call->old_current) {
         const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms : call->p.throttle_ms;
         o->retry_at_ms = base_add_sat(call->now_ms, pause);
-        const l1_renewal r = {
-            .retry_at = cache_retry_field(o->retry_at_ms, call->found.expires_ms)
-        };
+        const l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
+                               .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
         (void)cache_renew(ld, &r); /* vetoed, gone, no room: nothing to hold back then */
     } else if (call->p.error_ttl_ms > 0) {
         cache_remember_error(ld, loader_err, o);

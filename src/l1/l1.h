@@ -239,7 +239,7 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p);
 typedef struct l1_renewal {
     bool times;              /* deadline, stale window and birth begin anew; else they stay */
     int64_t deadline_ms, stale_ms;
-    uint32_t retry_at;       /* as in l1_put_spec */
+    uint32_t retry_at, loader_code; /* as in l1_put_spec */
     uint64_t tag_born;       /* with times: its tags count from here on; 0: they stay */
     const uint64_t *tag_fps; /* with times: these instead of those it has, */
     uint32_t tag_count;      /* unless 0 */

@@ -606,7 +606,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->fails = info.fails;
     spec->cost = info.cost;
     spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
-    spec->loader_code = info.loader_code;
+    spec->loader_code = e->renew != NULL ? e->renew->loader_code : info.loader_code;
     spec->value_hash = info.value_hash;
     spec->l2_addr = info.l2_addr;
     l1_image_tags(c, slot, e, spec, fps);
