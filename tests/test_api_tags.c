@@ -498,6 +498,26 @@ static void why_names_the_tag_or_pattern(void)
     kit_close(c);
 }
 
+/* Tags deleted before an entry was set did not end it, whatever did. */
+static void why_blames_no_older_tag(void)
+{
+    cellar *c = kit_open(1u << 20);
+    const char *const both[] = { "red", "blue" };
+    char tag[16];
+    cellar_reason r;
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);
+    for (int i = 0; i < 1000 && has(c, "k") == CELLAR_OK; i++) { /* until it goes with a fold */
+        snprintf(tag, sizeof tag, "t%d", i);
+        T_EQ_I64(untag(c, tag, CELLAR_TAG_SOFT), CELLAR_OK);
+    }
+    r = why(c, "k");
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_TAG);
+    T_EQ_U64(r.by_len, 0);
+    kit_close(c);
+}
+
 static uint32_t heard[CELLAR_CAUSE_COUNT];
 
 static void hear(void *ctx, const cellar_event *e)
@@ -529,6 +549,29 @@ static void listeners_hear_tag_and_glob(void)
         T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
     }
     T_EQ_U64(heard[CELLAR_CAUSE_TAG], 50);
+    T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
+    kit_close(c);
+}
+
+/* Who replaces or deletes what a tag has ended meets it as what it is. */
+static void what_a_tag_ended_is_no_expired_one(void)
+{
+    cellar *c = kit_open(1u << 20);
+    cellar_stats st = CELLAR_STATS_INIT;
+    uint64_t id;
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_listen(c, 0, hear, NULL, &id), CELLAR_OK);
+    T_EQ_I64(put1(c, "set", "red"), CELLAR_OK);
+    T_EQ_I64(put1(c, "del", "red"), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(put1(c, "set", "red"), CELLAR_OK);
+    T_EQ_I64(cellar_del(c, "del", 3), CELLAR_MISS);
+    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 2);
+    T_EQ_U64(heard[CELLAR_CAUSE_EXPIRED], 0);
+    T_EQ_U64(why(c, "del").answer, CELLAR_WHY_GONE);
+    T_EQ_U64(why(c, "del").cause, CELLAR_CAUSE_TAG);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_TAG], 2);
     T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
     kit_close(c);
 }
@@ -607,5 +650,6 @@ T_MAIN("cellar_api_tags",
        T_CASE(joiners_of_a_lease_neither),
        T_CASE(match_during_load_wins), T_CASE(folding_never_serves_invalid),
        T_CASE(match_removes_what_matches), T_CASE(match_takes_stale_and_negative_ones),
-       T_CASE(why_names_the_tag_or_pattern), T_CASE(listeners_hear_tag_and_glob),
+       T_CASE(why_names_the_tag_or_pattern), T_CASE(why_blames_no_older_tag),
+       T_CASE(listeners_hear_tag_and_glob), T_CASE(what_a_tag_ended_is_no_expired_one),
        T_CASE(tags_end_beside_readers_and_writers), T_CASE(bad_input_of_tags_and_patterns))

@@ -384,8 +384,8 @@ CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause c
 CELLAR_PRIVATE void cache_why_note_by(cache_store *s, uint64_t hash, cellar_cause cause,
                                       uint32_t by);
 /* A tag or pattern was deleted: what its victims name as `by`. No lock held. */
-CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, const void *text,
-                                      size_t len);
+CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, uint64_t epoch,
+                                      const void *text, size_t len);
 /* An entry left by itself: L1's hook, in its window. */
 CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
                                     int64_t born_ms, unsigned uses);

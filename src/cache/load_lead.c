@@ -49,7 +49,6 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcom
     BASE_POINT("flight.second");
     call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
     if (cache_blind(call)) { return false; }
-    if (look != CELLAR_MISS && call->found.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
     switch ((int)look) {
     case CELLAR_OK:
         if (was_early && call->found.deadline_ms == seen_ms) { return false; }
@@ -67,7 +66,7 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcom
     case CELLAR_E_LOADER:
         o->phase = FLIGHT_FAILED;
         o->err = look;
-        o->flags |= FLIGHT_FINAL;
+        o->flags = FLIGHT_FINAL;
         o->loader_err = call->loader_err;
         o->retry_at_ms = call->retry_at_ms;
         (void)cache_answer(call, look, CELLAR_SOURCE_ERROR_ENTRY);

@@ -230,6 +230,7 @@ static void cache_count_refused(stats_block *mine, cellar_err err)
 static void cache_count_gone(cellar *c, l1_gone gone, stats_id cause)
 {
     if (gone == L1_GONE_NOTHING) { return; }
+    if (gone == L1_GONE_TAG) { cause = STATS_EVICT_TAG; }
     stats_add(cache_mine(c), gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
 }
 
@@ -384,9 +385,10 @@ BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched,
     }
     const stats_id id = matched ? STATS_EVICT_GLOB : STATS_EVICT_DELETED;
     if (gone != L1_GONE_NOTHING || err == CELLAR_OK) {
-        const cellar_cause cause = matched ? CELLAR_CAUSE_GLOB : CELLAR_CAUSE_DELETED;
-        cache_why_note_by(c->store, k->hash,
-                          gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED : cause, by);
+        const cellar_cause cause = gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
+                                   : gone == L1_GONE_TAG ? CELLAR_CAUSE_TAG
+                                   : matched ? CELLAR_CAUSE_GLOB : CELLAR_CAUSE_DELETED;
+        cache_why_note_by(c->store, k->hash, cause, by);
     }
     if (err == CELLAR_OK) {
         stats_block *mine = cache_mine(c);

@@ -267,6 +267,6 @@ CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_l
     if (larger != NULL) { base_free(&s->account, BASE_MOD_TAG, larger, larger->bytes); }
     if (s->tier != NULL && s->tier->tag != NULL) { s->tier->tag(s->tier->ctx, name, epoch); }
     stats_count(s->stats, STATS_TAG_DELETE, 1);
-    if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, tag, tag_len); }
+    if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, epoch, tag, tag_len); }
     return CELLAR_OK;
 }

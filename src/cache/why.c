@@ -6,8 +6,8 @@
  *            {u32 age, u16 by, u8 cause, u8 hits}; two words
  *            ring of ended generations {view, old vgen, when, cause}: clear and bump leave keys
  *            behind that nobody looks at again; they are asked for under the generations they had
- *            ring of tags and patterns deleted {number, fingerprint, first 48 bytes}: what the `by`
- *            of a record or a dead entry is
+ *            ring of tags and patterns deleted {number, fingerprint, epoch, first 48 bytes}: what
+ *            the `by` of a record or a dead entry is
  * INVARIANTS a record is written when an entry leaves or is refused, never on a hit; it takes the
  *            place of whatever was in its place. It is a hint: a stranger's record is believed with
  *            probability 2^-31, and two threads that write one place at one time may mix their
@@ -41,6 +41,7 @@ typedef struct cache_why_end { /* VIEW */
 
 typedef struct cache_why_act_at { /* VIEW */
     uint64_t fp;      /* of a tag */
+    uint64_t epoch;   /* of its end: entries born before are its victims */
     uint32_t number;  /* from 1; 0: unused */
     uint8_t cause, len;
     char text[CELLAR_WHY_BY_MAX];
@@ -144,8 +145,8 @@ CELLAR_PRIVATE void cache_why_note_by(cache_store *s, uint64_t hash, cellar_caus
                     base_coarse_ms(&s->clock), 0, 0);
 }
 
-CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, const void *text,
-                                      size_t len)
+CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, uint64_t epoch,
+                                      const void *text, size_t len)
 {
     cache_store *s = c->store;
     cache_why *w = s->why;
@@ -156,6 +157,7 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
     cache_why_act_at *a = &w->act[number & (w->ring_count - 1)];
     a->number = number;
     a->fp = fp;
+    a->epoch = epoch;
     a->cause = (uint8_t)cause;
     a->len = c->secret ? 0 : (uint8_t)BASE_MIN(len, sizeof a->text);
     memcpy(a->text, text, a->len);
@@ -214,13 +216,14 @@ static void cache_why_by(cache_store *s, cellar_reason *r, uint32_t by)
     sync_drop(VIEW, &s->view_lock);
 }
 
-/* Which of its tags ended an entry that is still there: the one deleted last. */
+/* Which of its tags ended an entry that is still there: the one deleted last. None that the ring
+ * knows of: it ended with tags that had to be forgotten. */
 static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
 {
     cache_store *s = c->store;
     const cache_why *w = s->why;
-    uint64_t fps[CELLAR_TAGS_MAX];
-    const uint32_t count = l1_tags_of(c->l1, k, fps);
+    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
+    const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
     if (w == NULL || count == 0) { return; }
     const cache_why_act_at *last = NULL;
     sync_take(VIEW, &s->view_lock);
@@ -228,7 +231,9 @@ static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
         const cache_why_act_at *a = &w->act[i];
         bool one = false;
         for (uint32_t j = 0; j < count; j++) { one = one || fps[j] == a->fp; }
-        if (a->number == 0 || a->cause != CELLAR_CAUSE_TAG || !one) { continue; }
+        if (a->number == 0 || a->cause != CELLAR_CAUSE_TAG || !one || a->epoch <= born) {
+            continue;
+        }
         if (last == NULL || a->number > last->number) { last = a; }
     }
     if (last != NULL) { cache_why_by_text(r, last); }

@@ -248,15 +248,17 @@ static BASE_COLD cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, si
     return err;
 }
 
-CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps)
+CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64_t *born)
 {
     l1_hold h;
     l1_slot slot;
     uint32_t count = 0;
     l1_lock_key(c, k->hash, &h, false);
     if (l1_find(c, &h, k, &slot) && (slot.rec.mask & L1_X_TAGS) != 0) {
+        const unsigned char *tags = l1_at(c, slot.pos) + slot.rec.tag_off;
         count = slot.rec.tag_count;
-        base_seq_load(fps, l1_at(c, slot.pos) + slot.rec.tag_off + 16, 8u * (size_t)count);
+        *born = base_seq_u64(tags + 8);
+        base_seq_load(fps, tags + 16, 8u * (size_t)count);
     }
     l1_unlock(c, &h);
     return count;

@@ -186,8 +186,9 @@ typedef struct l1_info {
  * then nothing is copied and E_BUFFER does not occur. */
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                      l1_info *out, unsigned flags);
-/* Fingerprints of the entry's tags, expired or not; returns how many, at most 16. */
-CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps);
+/* Fingerprints of the entry's tags, and since when they count, expired or not; returns how many, at
+ * most 16. */
+CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64_t *born);
 /* The entry's version, given one now if it has none (rewrites the record once). OK, MISS, ABSENT;
  * E_SPACE. */
 CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
@@ -202,9 +203,10 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 #define L1_WANT_VERSION 64u /* store a version and give it back */
 #define L1_WANT_BORN 128u   /* store the birth time exactly */
 
-/* What a change ended. Negative entries are live, too; what a tag invalidated counts as expired. */
+/* What a change ended. Negative entries are live, too. */
 typedef enum l1_gone {
-    L1_GONE_NOTHING, L1_GONE_VALUE, L1_GONE_NEGATIVE, L1_GONE_EXPIRED
+    L1_GONE_NOTHING, L1_GONE_VALUE, L1_GONE_NEGATIVE, L1_GONE_EXPIRED,
+    L1_GONE_TAG /* before its time was over */
 } l1_gone;
 
 typedef struct l1_times { int64_t deadline_ms, idle_ms, stale_ms; } l1_times;

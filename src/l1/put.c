@@ -27,23 +27,34 @@ static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
 typedef struct l1_old { /* what is known of the entry a change meets, under its lock */
     bool fresh;   /* a plain get answers: a value or "known to be absent" */
     bool value;   /* and it is a value */
+    bool tag;     /* not fresh, because one of its tags was invalidated */
 } l1_old;
 
 /* Judged as a get does, tags included: whatever a get no longer answers is absent to a condition.
  * A remembered error is there, like a negative entry, and no value. */
 static l1_old l1_look_old(l1 *c, bool found, const l1_slot *slot)
 {
-    if (!found) { return (l1_old){false, false}; }
-    if (slot->rec.due == 0 && (slot->rec.w0 & L1_W0_EXT) == 0) { return (l1_old){true, true}; }
-    const cellar_err err = l1_judge(c, slot->pos, &slot->rec, L1_SEE_ERRORS);
-    return (l1_old){.fresh = err != CELLAR_MISS, .value = err == CELLAR_OK};
+    const l1_rec *r = &slot->rec;
+    if (!found) { return (l1_old){.fresh = false}; }
+    if (r->due == 0 && (r->w0 & L1_W0_EXT) == 0) { return (l1_old){.fresh = true, .value = true}; }
+    const cellar_err err = l1_judge(c, slot->pos, r, L1_SEE_ERRORS);
+    const bool tag = err == CELLAR_MISS && (r->mask & L1_X_TAGS) != 0 &&
+                     !base_clock_reached(c->clock, l1_expires(c, slot->pos, r, NULL));
+    return (l1_old){.fresh = err != CELLAR_MISS, .value = err == CELLAR_OK, .tag = tag};
+}
+
+/* As what it leaves when a change meets it: `live`, unless it had ended before. */
+BASE_INLINE l1_cause l1_leaves_as(l1_old o, l1_cause live)
+{
+    return o.fresh ? live : o.tag ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
 /* What ends when the entry found is replaced or removed. */
 BASE_INLINE l1_gone l1_gone_of(bool found, l1_old o)
 {
     if (!found) { return L1_GONE_NOTHING; }
-    return !o.fresh ? L1_GONE_EXPIRED : o.value ? L1_GONE_VALUE : L1_GONE_NEGATIVE;
+    if (!o.fresh) { return o.tag ? L1_GONE_TAG : L1_GONE_EXPIRED; }
+    return o.value ? L1_GONE_VALUE : L1_GONE_NEGATIVE;
 }
 
 static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)
@@ -285,8 +296,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
         l1_live_add(c, s, pos, weight);
         l1_quota_add(c, s, k->owner, weight);
         if (found) {
-            l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_REPLACED : L1_LEFT_EXPIRED, k->hash, p->stamp,
-                      v);
+            l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
         }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
         if (im->block != NULL) { l1_big_linked(c, im->block); }
@@ -539,7 +549,7 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         return o.fresh && o.value ? CELLAR_OK : CELLAR_MISS;
     }
     if (found) {
-        l1_unlink(c, &h, &slot, o.fresh ? L1_LEFT_DELETED : L1_LEFT_EXPIRED, k->hash, st, &v);
+        l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_DELETED), k->hash, st, &v);
     }
     l1_unlock(c, &h);
     if (v.n != 0) { l1_hand_over(c, &v); }
