@@ -1821,7 +1821,8 @@ CELLAR_NO_TAIL_PADDING(cellar_reason, by);
 
 /* Say what became of a key: expired, evicted, deleted, cleared with its view, refused. From the
  * entry itself while it is there, else from a bounded record of what left (budget / 256, at most
- * 1 MiB; older ones are forgotten; wrong with probability 10^-9).
+ * 1 MiB; older ones are forgotten; wrong with probability 10^-9). The disk tier is not asked: what
+ * lies only there has left memory (CAPACITY), or is not known.
  * in:      key; out->struct_size set
  * out:     *out
  * returns: OK; E_INVAL, E_CLOSED
