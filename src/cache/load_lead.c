@@ -34,7 +34,9 @@ static bool cache_keeps(const struct cellar_load *ld)
 /* The outcome is what was found in L1: with its tags. */
 static void cache_outcome_found(const cache_call *call, flight_outcome *o)
 {
-    if (call->found.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
+    if (call->found.tag_count != 0 && !BASE_MUTANT("tag.found_untagged")) {
+        o->flags |= FLIGHT_TAGGED;
+    }
 }
 
 CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o)
@@ -270,7 +272,9 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
                            .tag_count = ld->tag_count, .tag_born = flight_tag_born(ld->f) };
     const cellar_err err = cache_renew(ld, &r);
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
-        if (call->found.tag_count != 0) { ld->no_store = true; }
+        if (call->found.tag_count != 0 && !BASE_MUTANT("tag.same_untagged")) {
+            ld->no_store = true;
+        }
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
         return;
     }

@@ -67,6 +67,14 @@ static void sky_made_sure(uint64_t of) { sky.least = of > sky.least ? of : sky.l
 
 static bool sky_one_in(unsigned n) { return n != 0 && base_sim_below(n) == 0; }
 
+/* Is what L1 has still what the source said? */
+static bool sky_is_old(cellar_load *ld, uint64_t seen)
+{
+    const void *old;
+    size_t len;
+    return cellar_load_old(ld, &old, &len, NULL) == CELLAR_OK && memcmp(old, &seen, len) == 0;
+}
+
 static cellar_err sky_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     const uint64_t seen = sky.db;
@@ -79,6 +87,7 @@ static cellar_err sky_load(cellar_load *ld, const void *key, size_t key_len, voi
     if (sky_one_in(sky.stall_in)) { base_sim_advance_ms(150); }
     BASE_POINT("sky.loaded");
     if (sky_one_in(sky.fail_in)) { return CELLAR_E_IO; }
+    if (sky.tagged && sky_is_old(ld, seen)) { return cellar_load_not_modified(ld); }
     if (sky.tagged) { BASE_SIM_CHECK(cellar_load_tags(ld, &sky_tag, 1) == CELLAR_OK); }
     return cellar_load_value(ld, &seen, sizeof seen);
 }
@@ -463,6 +472,16 @@ static void sky_untag(void)
     sky_made_sure(value);
 }
 
+/* The source is as it was: who looks finds that out. */
+static void sky_softener(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
+        BASE_POINT("sky.soften");
+        BASE_SIM_CHECK(cellar_delete_tag(sky.c, "red", 3, CELLAR_TAG_SOFT) == CELLAR_OK);
+    }
+}
+
 static void sky_unmatch(void)
 {
     const uint64_t value = ++sky.db;
@@ -511,6 +530,7 @@ static void flight_swept(void (*changer)(void *), bool tagged)
     base_sim_spawn("reader1", sky_reader, NULL);
     base_sim_spawn("reader2", sky_reader, NULL);
     if (base_sim_below(2) == 0) { base_sim_spawn("reader3", sky_reader, NULL); }
+    if (tagged) { base_sim_spawn("softener", sky_softener, NULL); }
     base_sim_spawn("changer", changer, NULL);
     base_sim_no_rescue();
     base_sim_join_all();
