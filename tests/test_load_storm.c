@@ -958,6 +958,47 @@ static void limits_are_codes(void)
     kit_close(c);
 }
 
+/* Callers with something stale in hand wait for jobs that a worker is just beginning. */
+static cellar_err soft_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ctx;
+    return cellar_load_value(ld, key, key_len);
+}
+
+static void *soft_main(void *arg)
+{
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    o.ttl_ms = 1000;
+    o.stale_ms = 10000000;
+    o.soft_ms = 50;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    for (uint32_t i = 0; i < 8000 / KIT_SLOW; i++) {
+        const uint32_t key = i % 20;
+        cellar_result r = CELLAR_RESULT_INIT;
+        const cellar_err err = cellar_get_or_load(arg, &key, sizeof key, &o, soft_load, NULL, &r);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_STALE);
+        T_EQ_U64(r.value_len, sizeof key);
+        cellar_result_free(&r);
+        atomic_fetch_add(&kit_now_ms, 500);
+    }
+    return NULL;
+}
+
+static void soft_waiters_beside_the_workers(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    pthread_t t[3];
+    cfg.memory_bytes = 4 << 20;
+    cfg.clock = kit_clock;
+    atomic_store(&kit_now_ms, 1000000);
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_create(&t[i], NULL, soft_main, c) == 0); }
+    for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    T_CHECK(figures(c).refreshes > 0);
+    kit_close(c);
+}
+
 T_MAIN("load_storm", T_CASE(storm_loads_counted), T_CASE(seed_counts), T_CASE(seed_locks_grow),
        T_CASE(flight_memory_baseline), T_CASE(seed_slow_load_delays_no_other_key),
        T_CASE(hard_hands_over), T_CASE(a_late_load_nobody_waits_for_is_kept),
@@ -968,4 +1009,5 @@ T_MAIN("load_storm", T_CASE(storm_loads_counted), T_CASE(seed_counts), T_CASE(se
        T_CASE(cycle_through_worker), T_CASE(worker_pool_starved),
        T_CASE(load_then_delete_history), T_CASE(longjmp_out_of_a_loader_leaves_nothing),
        T_CASE(exit_of_the_leader_hands_over), T_CASE(cancel_fuzz), T_CASE(close_while_loading),
-       T_CASE(a_forked_child_loads_by_itself), T_CASE(limits_are_codes))
+       T_CASE(a_forked_child_loads_by_itself), T_CASE(limits_are_codes),
+       T_CASE(soft_waiters_beside_the_workers))
