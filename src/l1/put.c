@@ -24,37 +24,34 @@ static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
     return c->hooks.commit(c->hooks.ctx, k->hash, k->owner, k->bytes, k->len, change, stamp);
 }
 
-typedef struct l1_old { /* what is known of the entry a change meets, under its lock */
-    bool fresh;   /* a plain get answers: a value or "known to be absent" */
-    bool value;   /* and it is a value */
-    bool tag;     /* not fresh, because one of its tags was invalidated */
-} l1_old;
-
-/* Judged as a get does, tags included: whatever a get no longer answers is absent to a condition.
- * A remembered error is there, like a negative entry, and no value. */
-static l1_old l1_look_old(l1 *c, bool found, const l1_slot *slot)
+/* Not fresh: by one of its tags before its time was over? */
+BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
 {
     const l1_rec *r = &slot->rec;
-    if (!found) { return (l1_old){.fresh = false}; }
-    if (r->due == 0 && (r->w0 & L1_W0_EXT) == 0) { return (l1_old){.fresh = true, .value = true}; }
-    const cellar_err err = l1_judge(c, slot->pos, r, L1_SEE_ERRORS);
-    const bool tag = err == CELLAR_MISS && (r->mask & L1_X_TAGS) != 0 &&
+    const bool tag = (r->mask & L1_X_TAGS) != 0 &&
                      !base_clock_reached(c->clock, l1_expires(c, slot->pos, r, NULL));
-    return (l1_old){.fresh = err != CELLAR_MISS, .value = err == CELLAR_OK, .tag = tag};
+    return tag ? L1_GONE_TAG : L1_GONE_EXPIRED;
 }
 
-/* As what it leaves when a change meets it: `live`, unless it had ended before. */
-BASE_INLINE l1_cause l1_leaves_as(l1_old o, l1_cause live)
-{
-    return o.fresh ? live : o.tag ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
-}
-
-/* What ends when the entry found is replaced or removed. */
-BASE_INLINE l1_gone l1_gone_of(bool found, l1_old o)
+/* What is known of the entry a change meets, under its lock. Judged as a get does, tags included:
+ * whatever a get no longer answers is absent to a condition. A remembered error is there, like a
+ * negative entry, and no value. */
+static l1_gone l1_look_old(l1 *c, bool found, const l1_slot *slot)
 {
     if (!found) { return L1_GONE_NOTHING; }
-    if (!o.fresh) { return o.tag ? L1_GONE_TAG : L1_GONE_EXPIRED; }
-    return o.value ? L1_GONE_VALUE : L1_GONE_NEGATIVE;
+    if (slot->rec.due == 0 && (slot->rec.w0 & L1_W0_EXT) == 0) { return L1_GONE_VALUE; }
+    const cellar_err err = l1_judge(c, slot->pos, &slot->rec, L1_SEE_ERRORS);
+    if (err == CELLAR_MISS) { return l1_old_ended(c, slot); }
+    return err == CELLAR_OK ? L1_GONE_VALUE : L1_GONE_NEGATIVE;
+}
+
+/* A plain get answers: a value or "known to be absent". */
+BASE_INLINE bool l1_is_fresh(l1_gone o) { return o == L1_GONE_VALUE || o == L1_GONE_NEGATIVE; }
+
+/* As what it leaves when a change meets it: `live`, unless it had ended before. */
+BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
+{
+    return l1_is_fresh(o) ? live : o == L1_GONE_TAG ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
 static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)
@@ -76,13 +73,12 @@ static bool l1_is_same(const l1 *c, const l1_slot *slot, const l1_put_spec *p)
             base_seq_equal(l1_at(c, slot->pos) + r->value_off, p->same_bytes, r->vlen));
 }
 
-static cellar_err l1_condition(const l1 *c, const l1_old *o, const l1_slot *slot,
-                               const l1_put_spec *p)
+static cellar_err l1_condition(const l1 *c, l1_gone o, const l1_slot *slot, const l1_put_spec *p)
 {
     if ((p->flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME)) == 0) {
         return CELLAR_OK;
     }
-    const bool present = o->fresh && o->value;
+    const bool present = o == L1_GONE_VALUE;
     if ((p->flags & L1_IF_ABSENT) != 0 && present) { return CELLAR_EXISTS; }
     if ((p->flags & L1_IF_PRESENT) != 0 && !present) { return CELLAR_MISS; }
     if ((p->flags & L1_IF_VERSION) != 0) {
@@ -96,11 +92,10 @@ static cellar_err l1_condition(const l1 *c, const l1_old *o, const l1_slot *slot
 }
 
 /* KEEP_TTL: does the image carry the times of the entry it will replace? */
-static bool l1_times_agree(const l1 *c, const l1_old *o, const l1_slot *slot, const l1_put_spec *p,
+static bool l1_times_agree(const l1 *c, l1_gone o, const l1_slot *slot, const l1_put_spec *p,
                            const l1_image *im)
 {
-    if (!o->fresh ||
-        !o->value) { /* nothing to keep them from: the put's own, not of one that went */
+    if (o != L1_GONE_VALUE) { /* nothing to keep them from: the put's own, not of one that went */
         return im->deadline_ms == p->own->deadline_ms && im->idle_ms == p->own->idle_ms &&
                im->stale_ms == p->own->stale_ms;
     }
@@ -205,13 +200,13 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
     }
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
-    const l1_old o = l1_look_old(c, found, &slot);
-    *err = l1_condition(c, &o, &slot, p);
+    const l1_gone o = l1_look_old(c, found, &slot);
+    *err = l1_condition(c, o, &slot, p);
     if (*err != CELLAR_OK) {
         done = L1_DONE;
-    } else if ((p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, &o, &slot, p, im)) {
+    } else if ((p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p, im)) {
         done = L1_AGAIN;
-    } else if (!o.fresh || !l1_fits_in_place(c, &slot, im, early) ||
+    } else if (!l1_is_fresh(o) || !l1_fits_in_place(c, &slot, im, early) ||
                (old == NULL && base_load_rlx(&c->want_left) != 0)) {
         done = L1_APPEND;
     } else if (!l1_commit(c, k, p->change, &p->stamp)) {
@@ -232,8 +227,8 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
                 : im->deadline_ms);
         }
         l1_freq_hit(slot.b, slot.i);
-        p->replaced = o.value;
-        p->gone = l1_gone_of(found, o);
+        p->replaced = o == L1_GONE_VALUE;
+        p->gone = o;
     }
     l1_unlock(c, &h);
     if (announce && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old->left); }
@@ -285,9 +280,9 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     l1_slot_prepare(c, s, k->hash);
     l1_lock_key(c, k->hash, &h, true);
     const bool found = l1_find(c, &h, k, &slot);
-    const l1_old o = l1_look_old(c, found, &slot);
-    cellar_err err = l1_condition(c, &o, &slot, p);
-    if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, &o, &slot, p, im)) {
+    const l1_gone o = l1_look_old(c, found, &slot);
+    cellar_err err = l1_condition(c, o, &slot, p);
+    if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p, im)) {
         err = CELLAR_E_BUSY; /* the caller lays out again */
     }
     if (err == CELLAR_OK && !found && !l1_slot_empty(c, &h, &slot)) { err = CELLAR_E_SPACE; }
@@ -300,8 +295,8 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
         }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
         if (im->block != NULL) { l1_big_linked(c, im->block); }
-        p->replaced = o.fresh && o.value;
-        p->gone = l1_gone_of(found, o);
+        p->replaced = o == L1_GONE_VALUE;
+        p->gone = o;
     }
     l1_unlock(c, &h);
     return err;
@@ -526,13 +521,13 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
     *gone = L1_GONE_NOTHING;
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
-    const l1_old o = l1_look_old(c, found, &slot);
-    const cellar_err unmet = only_if != NULL ? l1_condition(c, &o, &slot, only_if) : CELLAR_OK;
+    const l1_gone o = l1_look_old(c, found, &slot);
+    const cellar_err unmet = only_if != NULL ? l1_condition(c, o, &slot, only_if) : CELLAR_OK;
     if (unmet != CELLAR_OK) {
         l1_unlock(c, &h);
         return unmet;
     }
-    *gone = l1_gone_of(found, o);
+    *gone = o;
     if ((found || !BASE_MUTANT("l1.del_absent_no_hook")) && !l1_commit(c, k, change, &st) &&
         change == L1_CHANGE_PUBLISH) {
         *gone = L1_GONE_NOTHING;
@@ -546,7 +541,7 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         BASE_POINT("l1.del.late");
         l1_live_sub(c, h.s, slot.pos, weight);
         l1_quota_sub(c, h.s, k->owner, weight);
-        return o.fresh && o.value ? CELLAR_OK : CELLAR_MISS;
+        return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
     }
     if (found) {
         l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_DELETED), k->hash, st, &v);
@@ -554,7 +549,7 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
     l1_unlock(c, &h);
     if (v.n != 0) { l1_hand_over(c, &v); }
     if (stamp != NULL) { *stamp = st; }
-    return o.fresh && o.value ? CELLAR_OK : CELLAR_MISS;
+    return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
 }
 
 CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone)
@@ -704,9 +699,10 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             if (early) { l1_write_value(c, pos, &im); }
             l1_lock_key(c, k->hash, &h, true);
             found = l1_find(c, &h, k, &slot);
-            l1_old o = l1_look_old(c, found, &slot);
-            err = (e->renew == NULL ? o.fresh : o.value) || l1_may_renew(c, found, &slot, e)
-                ? CELLAR_OK : CELLAR_MISS;
+            l1_gone o = l1_look_old(c, found, &slot);
+            const bool there = e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
+            const bool may = there || l1_may_renew(c, found, &slot, e);
+            err = may ? CELLAR_OK : CELLAR_MISS;
             /* In place its value may have become a few bytes longer meanwhile. */
             if (err == CELLAR_OK &&
                 (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
@@ -784,8 +780,8 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
     const uint64_t now = (uint64_t)base_now_ms(c->clock);
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
-    const l1_old o = l1_look_old(c, found, &slot);
-    cellar_err err = !o.fresh ? CELLAR_MISS : !o.value ? CELLAR_ABSENT : CELLAR_OK;
+    const l1_gone o = l1_look_old(c, found, &slot);
+    cellar_err err = !l1_is_fresh(o) ? CELLAR_MISS : o != L1_GONE_VALUE ? CELLAR_ABSENT : CELLAR_OK;
     if (err == CELLAR_OK) {
         const l1_rec *r = &slot.rec;
         unsigned char *p = l1_at(c, slot.pos);
@@ -837,8 +833,8 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
     bool announce = false;
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
-    const l1_old o = l1_look_old(c, found, &slot);
-    if (!o.fresh || !o.value) {
+    const l1_gone o = l1_look_old(c, found, &slot);
+    if (o != L1_GONE_VALUE) {
         done = L1_AGAIN;
     } else if (slot.rec.vlen != 8 || (slot.rec.w0 & L1_W0_BIG) != 0) {
         *err = CELLAR_E_TYPE;
