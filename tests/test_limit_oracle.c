@@ -353,10 +353,18 @@ static void check_left(size_t key, uint64_t now, const cellar_rl_result *r)
     o.tight[tight]++;
 }
 
+/* Slots that were marked for a ban: a call that comes when it is over unmarks them. */
+static uint64_t marked(void)
+{
+    uint64_t n = 0;
+    for (size_t k = 0; k < KEYS; k++) { n += o.banned[k] != 0; }
+    return n;
+}
+
 static void keep_ticket(size_t key, uint64_t now, uint64_t cost, const cellar_rl_ticket *t)
 {
     ticket *mine = &o.ticket[key];
-    *mine = (ticket){ *t, true, cost, now, o.epoch[key], o.resets, { 0 } };
+    *mine = (ticket){ *t, true, cost, now, o.epoch[key], o.resets - marked(), { 0 } };
     for (uint32_t i = 0; i < o.count; i++) {
         mine->tat[i] = now * 64 + bucket_debt(&o.owed[key][i], now);
     }
@@ -397,6 +405,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
               cost);
         return;
     }
+    if (kind != PEEK) { o.banned[key] = 0; }
     if (want && kind != PEEK) { owe(key, now, cost, false); }
     if (want) { o.yes++; } else if (patience == 0) { check_denial(key, now, cost, &r); }
     if (kind != PEEK || !want) { check_left(key, now, &r); }
@@ -409,7 +418,7 @@ static void use_ticket(size_t key)
 {
     ticket *t = &o.ticket[key];
     const uint64_t now = kit_clock(NULL), actual = kit_below(&o.rng, t->cost + 3);
-    if (!t->open || o.resets - t->resets > 2) { return; } /* losses nearby end tickets */
+    if (!t->open || o.resets - t->resets > 3) { return; } /* four rewrites nearby end a ticket */
     t->open = false;
     if (kit_below(&o.rng, 2) == 0) {
         right(cellar_rl_cancel(o.l, &t->t) == CELLAR_OK, "cancel", key, t->cost);
