@@ -332,7 +332,7 @@ static void window_round(cellar_rl_rule rule, uint64_t bound)
 static void window_run(cellar_rl_rule rule, uint64_t bound)
 {
     memset(&win, 0, sizeof win);
-    const uint64_t checks = t_env_u64("LIMIT_CHECKS", BASE_TSAN ? 100000 : 1600000) / 5;
+    const uint64_t checks = t_env_u64("LIMIT_CHECKS", BASE_TSAN ? 100000 : 20000000) / 5;
     const uint64_t rounds = checks / WIN_THREADS / WIN_ROUND + 1;
     win.checks = checks / WIN_THREADS / rounds;
     for (uint64_t i = 0; i < rounds; i++) {
