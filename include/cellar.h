@@ -339,7 +339,8 @@ typedef struct cellar_config {
     const char *l2_stage_dir;      /* later                                                       */
     uint64_t l2_bytes;             /* of all its files, from CELLAR_L2_BYTES_MIN; set with l2_path*/
     uint64_t l2_avg_object_bytes;  /* expected, sizes its index; 0 = 1,024                        */
-    uint64_t l2_write_bps;         /* bytes of entries written to it a second; 0 = no limit       */
+    uint64_t l2_write_bps;         /* bytes of entries written to it a second; what is larger by  */
+                                   /* itself is never written; 0 = no limit                       */
     uint64_t l2_write_bpd;         /* the same a day (UTC), over restarts; 0 = no limit           */
     int64_t  l2_sync_ms;           /* CELLAR_L2_KEEP: between two syncs; 0 = 1,000                */
     int64_t  l2_min_ttl_ms;        /* what has less left is not written; 0 = 10,000               */
@@ -671,7 +672,8 @@ typedef struct cellar_set_opts {
     int64_t  stale_ms;          /* window after the TTL; 0 = view's; idle, stale: up to 2^32 - 1  */
     uint64_t if_version;        /* with CELLAR_ONLY_IF_VERSION, from cellar_info.version          */
     uint64_t *version;          /* optional: asks for a version of the new entry and receives it  */
-    const cellar_bytes *tags;   /* tag_count of them, 1..CELLAR_TAG_MAX bytes each; not kept      */
+    const cellar_bytes *tags;   /* tag_count of them, 1..CELLAR_TAG_MAX bytes each; not kept;     */
+                                /* they replace those it has, none = it has none from now on      */
     uint32_t tag_count;         /* 0..CELLAR_TAGS_MAX                                             */
     uint32_t flags;             /* CELLAR_ONLY_IF_..., CELLAR_KEEP_..., CELLAR_NEGATIVE           */
     uint32_t ttl_class;         /* number from cellar_ttl_class_find; 0 = none                    */
@@ -1259,8 +1261,9 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match
  * in:      any handle of the store; tag of 1..CELLAR_TAG_MAX bytes; mode CELLAR_TAG_...
  * returns: OK; E_INVAL, E_CLOSED. Never fails for want of memory: then all tagged entries end
  * thread:  any; listeners hear TAG when the memory is reclaimed
- * cost:    O(1), one lock of its own; memory / 4,096 tags, 64 to 65,536, are remembered exactly,
- *          after that the oldest go, and with them every tagged entry that is older
+ * cost:    O(1) amortised, one lock of its own; memory / 4,096 tags, 64 to 65,536, are remembered
+ *          exactly, after that the oldest eighth goes, and with it each tagged entry that is older;
+ *          the call that does this goes through the table, older tagged entries may miss meanwhile
  * example: cellar_delete_tag(c, "user:17", 7, CELLAR_TAG_HARD);                                  */
 CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_len, uint32_t mode);
 
