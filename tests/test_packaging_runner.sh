@@ -20,7 +20,9 @@ names() { # word, items...: the runner's report has the word
 }
 good='t|a|echo "a: 2 passed, 0 failed, 1 skipped"'
 
-t_case sums_closing_lines sum_is "4 passed, 0 failed, 2 skipped" 0 "$good" "$good"
+again='t|again|echo "a: 2 passed, 0 failed, 1 skipped"' # a log of its own: both run at once
+
+t_case sums_closing_lines sum_is "4 passed, 0 failed, 2 skipped" 0 "$good" "$again"
 t_case no_closing_line_fails sum_is "2 passed, 1 failed, 1 skipped" 1 "$good" 't|b|echo fine'
 t_case closing_line_must_be_last sum_is "0 passed, 1 failed, 0 skipped" 1 \
     't|b|echo "b: 1 passed, 0 failed, 0 skipped"; echo more'
