@@ -59,8 +59,8 @@ BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS
                 $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
                 $(if $(filter 1,$(FULL)),--full) $(if $(filter 1,$(EVERYONE)),--everyone)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
-BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/table.awk \
-                bench/report/targets.tsv
+BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
+                -f bench/report/table.awk bench/report/targets.tsv
 BENCH_Q       = $(if $(filter 1,$(V)),,@)
 bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 

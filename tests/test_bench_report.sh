@@ -6,7 +6,7 @@
 #         guard's comparison on doctored counts and baselines.
 . tests/t.sh
 
-table=bench/report/table.awk
+lines=bench/report/lines.awk table=bench/report/table.awk
 printf '%s\n' '# comment' >"$t_tmp/targets.tsv"
 target() { printf '%s\t%s\tl1\tcellar\tw\t2\t%s\t%s\twall\t%s\t%s\t%s\t%s\n' "$@" >>"$t_tmp/targets.tsv"; }
 target A1 first get uthash64 ratio 6 10 h
@@ -22,7 +22,7 @@ row() {
     printf '"c2c_ns":40,"c2c":"%s","alloc":"glibc","hit":%s,"bad":0%s,"cpu":"c","quick":0}\n' "$6" "${9:-1}" \
         "${7:+,\"note\":\"$7\"}"
 }
-report() { "${AWK:-awk}" "$@" -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"; }
+report() { "${AWK:-awk}" "$@" -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"; }
 is() { # word id
     grep -q "^$1 *$2 " "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
@@ -83,7 +83,7 @@ peers_place_is_by_value() { # behind is said, maps without a bound stand apart, 
       printf '{"bench":"storm","subject":"cellar","workload":"s","metric":"storm_rss","value":1.1,"unit":"x","rounds":1,"bad":0}\n'
       printf '{"bench":"storm","subject":"moka","workload":"s","metric":"storm_rss","value":2.2,"unit":"x","rounds":1,"bad":0}\n'
     } >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -v md=1 -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
     grep -q '| peers w | 1 | get | moka | 5 Mops/s | 4 | \*\*2\*\* | 0.80 | dashmap 8 | 0.50 |.*foyer 9 (WRONG VALUES)' "$t_tmp/out" &&
         grep -q '| storm s | - | storm_rss | cellar | 1.100 x | 1.100 | 1 | 1.00 | - |' "$t_tmp/out" &&
         grep -q 'first in 1, behind in 1' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
@@ -91,8 +91,8 @@ peers_place_is_by_value() { # behind is said, maps without a bound stand apart, 
 same_under() { # awk
     { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 near noisy; } >"$t_tmp/in.jsonl"
     AWK=awk report; cp "$t_tmp/out" "$t_tmp/want"
-    $1 -v md=1 -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/md" && [ -s "$t_tmp/md" ] || return 1
-    $1 -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" | cmp - "$t_tmp/want"
+    $1 -v md=1 -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/md" && [ -s "$t_tmp/md" ] || return 1
+    $1 -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" | cmp - "$t_tmp/want"
 }
 
 # A program that only knows its key; the counts are given.

@@ -2,7 +2,7 @@
 #
 # peers: who is first, metric by metric, and where we stand; the second table of bench/README.md.
 #
-# USE        awk -f peers.awk [-v md=1] RESULTS.jsonl...
+# USE        awk -f lines.awk -f peers.awk [-v md=1] RESULTS.jsonl...
 # INPUT      lines of the suites peers, servers, memory, storm, stampede, expire, hitratio and limit
 #            (bench/harness/json.c writes them). Of several cross-core states of a figure the one with
 #            most clean rounds counts; later lines of the same state replace earlier ones.
@@ -14,24 +14,6 @@
 # NOTE       by value, not by ratios of one round: peers of other languages join the rounds, but
 #            suites without windows have none. The table of targets has the ratios.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
-function text(key,    at, s) {
-    at = index($0, "\"" key "\":\"")
-    if (!at) return ""
-    s = substr($0, at + length(key) + 4)
-    return substr(s, 1, index(s, "\"") - 1)
-}
-function number(key,    at, s) {
-    at = index($0, "\"" key "\":")
-    if (!at) return ""
-    s = substr($0, at + length(key) + 3)
-    match(s, /^[-+0-9.eE]+/)
-    return RLENGTH > 0 ? substr(s, 1, RLENGTH) + 0 : ""
-}
-function show(v) {
-    if (v == int(v) && v < 1e9 && v > -1e9) return sprintf("%d", v)
-    return v >= 1000 || v <= -1000 ? sprintf("%.0f", v) : v >= 100 ? sprintf("%.1f", v) \
-         : v >= 10 ? sprintf("%.2f", v) : v >= 0.1 ? sprintf("%.3f", v) : sprintf("%.5f", v)
-}
 function better(a, b, m) { return lower[m] ? a < b : a > b }
 # Ours to the other, above 1 when ours is better; two zeros are equal.
 function times(ours, other, m) {

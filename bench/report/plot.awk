@@ -7,19 +7,6 @@
 # peers_METRIC.dat  suite peers, reference workload: subject, Mops/s at 1 and 2 threads with p25, p75
 # missratio_TRACE.dat  capacity in percent, a column a subject; limiter.dat  limiter, ns a check at 1, 2
 # The churn suite writes its own churn_SUBJECT.tsv.
-function text(key,    at, s) {
-    at = index($0, "\"" key "\":\"")
-    if (!at) return ""
-    s = substr($0, at + length(key) + 4)
-    return substr(s, 1, index(s, "\"") - 1)
-}
-function number(key,    at, s) {
-    at = index($0, "\"" key "\":")
-    if (!at) return ""
-    s = substr($0, at + length(key) + 3)
-    match(s, /^[-+0-9.eE]+/)
-    return RLENGTH > 0 ? substr(s, 1, RLENGTH) + 0 : ""
-}
 # gnuplot takes an underscore for an index.
 function label(name) { gsub(/_/, "-", name); return name }
 /"bench":"l1"/ && /"metric":"(get|mix95|mix50|write)"/ && /"threads":2/ && !/"vs":/ && /"workload":"zipf1m_16_100"/ {

@@ -2,7 +2,7 @@
 #
 # replay: miss ratios of traces against reference results: the figures of the replay suite.
 #
-# USE        awk -f bench/report/replay.awk [-v detail=1] [-v lines=1] REFERENCE.csv RESULTS.jsonl
+# USE        awk -f bench/report/lines.awk -f bench/report/replay.awk [-v detail=1] [-v lines=1] REFERENCE.csv RESULTS.jsonl
 #            REFERENCE.csv: trace,size_fraction,capacity,policy,miss_ratio (fifo lru belady and
 #            peers); RESULTS: lines of `cellar replay`. Policies of the reference itself can be
 #            scored by -v score=arc,lirs.
@@ -12,14 +12,6 @@
 #            the peer, lowest of s3fifo, arc, lirs; diff: mean and worst absolute difference from
 #            the reference policy of the same name over all cells, in points.
 BEGIN { FS = "," }
-function field(name,    at, rest) {
-    at = index($0, "\"" name "\":")
-    if (at == 0) return ""
-    rest = substr($0, at + length(name) + 3)
-    sub(/[,}].*/, "", rest)
-    gsub(/"/, "", rest)
-    return rest
-}
 function take(policy, trace, cap, value) {
     if (!((trace, cap) in cell)) return
     x[policy, trace, cap] = value
@@ -39,11 +31,11 @@ FNR == NR {
     next
 }
 {
-    if (field("mode") != "object") next
-    take(field("subject"), field("workload"), field("capacity"), field("value") + 0)
-    if (field("ns_per_request") != "") {
-        ns[field("subject")] += field("ns_per_request") * field("requests")
-        rq[field("subject")] += field("requests")
+    if (text("mode") != "object") next
+    take(text("subject"), text("workload"), number("capacity"), number("value"))
+    if (number("ns_per_request") != "") {
+        ns[text("subject")] += number("ns_per_request") * number("requests")
+        rq[text("subject")] += number("requests")
     }
 }
 function reduction(f, v) { return v == f ? 0 : v < f ? (f - v) / f : -(v - f) / v }

@@ -6,7 +6,8 @@
 # USE      report.sh [--check] FOLDER|FILE.jsonl
 # WALK     the .jsonl lines of the last full run and of single suites after it, in order of time ->
 #          table on stdout -> if they are no quick run: Markdown between the markers of
-#          bench/README.md, ours among the peers between a second pair -> plots into the folder, where gnuplot is found.
+#          bench/README.md, ours among the peers between a second pair -> plots into the folder,
+#          where gnuplot is found.
 # EXIT     with --check 1 when a figure is under its floor.
 set -u
 LC_ALL=C
@@ -18,7 +19,7 @@ if [ "${1-}" = --check ]; then
 fi
 from=${1:-build/bench}
 here=bench/report
-awk=${AWK:-awk}
+awk="${AWK:-awk} -f $here/lines.awk"
 if [ -d "$from" ]; then
     files=$(ls -tr "$from"/*.jsonl 2>/dev/null) out=$from
 else
@@ -40,7 +41,7 @@ elif [ -f bench/README.md ]; then
     $awk -v md=1 -f $here/table.awk $here/targets.tsv $files >"$out/table.md"
     $awk -v md=1 -f $here/peers.awk $files >"$out/peers.md"
     [ -s "$out/peers.md" ] || echo 'Not measured yet: `make bench-peers`.' >"$out/peers.md"
-    $awk -v table="$out/table.md" -v peers="$out/peers.md" '
+    ${AWK:-awk} -v table="$out/table.md" -v peers="$out/peers.md" '
         /<!-- bench:begin -->/ { print; while ((getline line < table) > 0) print line; inside = 1 }
         /<!-- bench:end -->/ { inside = 0 }
         /<!-- peers:begin -->/ { print; while ((getline line < peers) > 0) print line; inside = 1 }

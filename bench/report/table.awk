@@ -2,7 +2,7 @@
 #
 # table: joins result lines with targets.tsv; rows under their floor come first.
 #
-# USE        awk -f table.awk [-v md=1] [-v check=1] [-v slack=0.8] [-v only="l1 hot"] targets.tsv
+# USE        awk -f lines.awk -f table.awk [-v md=1] [-v check=1] [-v slack=0.8] [-v only="l1 hot"] targets.tsv
 #            RESULTS.jsonl...
 #            md: Markdown for bench/README.md.   check: exit 1 when a row is under its floor.
 #            slack: floors are multiplied (h) or divided (l) by it: the coarse check in CI.
@@ -17,26 +17,7 @@
 #            A figure is met only when every state that was measured cleanly meets it.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
 
-function text(key,    at, s) {
-    at = index($0, "\"" key "\":\"")
-    if (!at) return ""
-    s = substr($0, at + length(key) + 4)
-    return substr(s, 1, index(s, "\"") - 1)
-}
-function number(key,    at, s) {
-    at = index($0, "\"" key "\":")
-    if (!at) return ""
-    s = substr($0, at + length(key) + 3)
-    match(s, /^[-+0-9.eE]+/)
-    return RLENGTH > 0 ? substr(s, 1, RLENGTH) + 0 : ""
-}
 function dash(s) { return s == "" ? "-" : s }
-function show(v) {
-    if (v == "") return "-"
-    if (v == int(v) && v < 1e9 && v > -1e9) return sprintf("%d", v)
-    return v >= 1000 || v <= -1000 ? sprintf("%.0f", v) : v >= 100 ? sprintf("%.1f", v) \
-         : v >= 10 ? sprintf("%.2f", v) : sprintf("%.3f", v)
-}
 function past(v, bound, good) { return good == "h" ? v >= bound : v <= bound }
 # Median past the bound, and the worse quartile past the bound relaxed by 10 %.
 function reaches(median, low, high, bound, good) {

@@ -32,7 +32,8 @@ fi
 "$program" --policy=adaptive,s3fifo,lru,fifo --json="$tmp/public.jsonl" \
     "$BENCH_TRACES"/*.ctr.zst >"$tmp/tables"
 cat "$tmp/public.jsonl" >>"$out"
-awk -v lines=1 -f "$dir/../report/replay.awk" "$BENCH_TRACES/reference.csv" "$tmp/public.jsonl" \
-    >"$tmp/figures"
+report=$dir/../report
+awk -v lines=1 -f "$report/lines.awk" -f "$report/replay.awk" "$BENCH_TRACES/reference.csv" \
+    "$tmp/public.jsonl" >"$tmp/figures"
 grep -v '^{' "$tmp/figures"
 grep '^{' "$tmp/figures" >>"$out"
