@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * host: what the harness asks the machine: clocks, pinning, memory, stolen time, names for the
- * header of a table. All of the bench that is Linux or x86-64 only lies in host.c, rss.c, c2c.c. */
+ * host: what the harness asks the machine: clocks, pinning, memory, stolen time, a process apart,
+ * names for the header of a table. All of the bench that is Linux or x86-64 only lies in host.c, rss.c, c2c.c. */
 #ifndef BENCH_HARNESS_HOST_H
 #define BENCH_HARNESS_HOST_H
 
@@ -33,6 +33,11 @@ uint64_t host_rss_bytes(void);       /* of this process, smaps_rollup; 0: not re
 uint64_t host_rss_of(pid_t pid);     /* of another, its children not included */
 uint64_t host_available_bytes(void); /* MemAvailable */
 uint64_t host_total_bytes(void);     /* MemTotal */
+
+/* fn in a process of its own: what it leaves in out, all zero before, comes back, also of one that
+ * crashed. False: no process could be made. */
+bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out,
+                size_t out_bytes);
 
 const char *host_cpu_name(void);
 const char *host_kernel(void);

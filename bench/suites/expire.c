@@ -17,10 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "bench/harness/driver.h"
 #include "bench/harness/hist.h"
@@ -35,6 +32,11 @@ typedef struct expire_figures {
     bool done;
 } expire_figures;
 
+typedef struct expire_plan {
+    const bench_subject *subject;
+    uint32_t count, ttl_ms, ms;
+} expire_plan;
+
 static void expire_sleep_until(uint64_t ns)
 {
     const uint64_t now = host_wall_ns(), left = ns > now ? ns - now : 0;
@@ -42,23 +44,23 @@ static void expire_sleep_until(uint64_t ns)
     nanosleep(&t, NULL);
 }
 
-static void expire_calls(const bench_subject *s, void *store, uint32_t count, uint32_t ttl_ms,
-                         uint32_t ms, expire_figures *out)
+static void expire_calls(const expire_plan *p, void *store, expire_figures *out)
 {
+    const bench_subject *s = p->subject;
     static hist h;
     unsigned char key[VERIFY_KEY_MAX], value[EXPIRE_VALUE], buf[EXPIRE_VALUE];
     uint64_t seed = 0, most = 0, bad = 0;
-    const uint64_t end = host_wall_ns() + ms * UINT64_C(1000000);
+    const uint64_t end = host_wall_ns() + p->ms * UINT64_C(1000000);
     verify_fill(value, sizeof value);
     hist_clear(&h);
     for (uint64_t now; (now = host_wall_ns()) < end;) {
-        const uint64_t draw = trace_random(&seed), id = draw % count;
+        const uint64_t draw = trace_random(&seed), id = draw % p->count;
         size_t len = 0;
         verify_make_key(key, id, 16);
         verify_stamp(value, sizeof value, id);
         const uint64_t cpu = host_thread_cpu_ns(), from = host_wall_ns();
         if (draw >> 56 < 13) {
-            bad += s->set(store, key, 16, value, sizeof value, ttl_ms) < 0;
+            bad += s->set(store, key, 16, value, sizeof value, p->ttl_ms) < 0;
         } else if (s->get(store, key, 16, buf, sizeof buf, &len) == 1) {
             bad += !verify_value(buf, len, id, EXPIRE_VALUE);
         }
@@ -71,63 +73,43 @@ static void expire_calls(const bench_subject *s, void *store, uint32_t count, ui
     out->bad = (double)bad;
 }
 
-static void expire_child(const bench_subject *s, uint32_t count, uint32_t ttl_ms, uint32_t ms,
-                         expire_figures *out)
+static void expire_child(const void *in, void *figures)
 {
+    const expire_plan *p = in;
+    const bench_subject *s = p->subject;
+    expire_figures *out = figures;
     unsigned char key[VERIFY_KEY_MAX], value[EXPIRE_VALUE];
-    const bench_cfg cfg = { .key_count = count, .hint_entries = count, .ttl_ms = ttl_ms,
-                            .payload_bytes = (uint64_t)count * (16 + EXPIRE_VALUE), .key_len = 16,
-                            .value_len = EXPIRE_VALUE, .threads = 1, .seed = 7 };
+    const bench_cfg cfg = { .key_count = p->count, .hint_entries = p->count,
+                            .ttl_ms = p->ttl_ms,
+                            .payload_bytes = (uint64_t)p->count * (16 + EXPIRE_VALUE),
+                            .key_len = 16, .value_len = EXPIRE_VALUE, .threads = 1, .seed = 7 };
     void *store = s->open(&cfg);
     const uint64_t first = host_wall_ns();
     if (store == NULL) {
         return;
     }
     verify_fill(value, sizeof value);
-    for (uint32_t id = 0; id < count; id++) {
+    for (uint32_t id = 0; id < p->count; id++) {
         verify_make_key(key, id, 16);
         verify_stamp(value, sizeof value, id);
-        s->set(store, key, 16, value, sizeof value, ttl_ms);
+        s->set(store, key, 16, value, sizeof value, p->ttl_ms);
     }
-    expire_sleep_until(first + ttl_ms * UINT64_C(1000000));
-    expire_calls(s, store, count, ttl_ms, ms, out);
+    expire_sleep_until(first + p->ttl_ms * UINT64_C(1000000));
+    expire_calls(p, store, out);
     out->left = (double)s->count(store);
     out->done = true;
     s->close(store);
 }
 
-static bool expire_here(const bench_subject *s, uint32_t count, uint32_t ttl_ms, uint32_t ms,
-                        expire_figures *out)
-{
-    expire_figures *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) {
-        return false;
-    }
-    fflush(NULL);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        expire_child(s, count, ttl_ms, ms, shared);
-        _exit(0);
-    }
-    if (pid > 0) {
-        waitpid(pid, NULL, 0);
-    }
-    *out = *shared;
-    munmap(shared, sizeof *shared);
-    return out->done;
-}
-
-static bool expire_there(const bench_subject *s, uint32_t count, uint32_t ttl_ms, uint32_t ms,
-                         expire_figures *out, char *why, size_t why_cap)
+static bool expire_there(const expire_plan *p, expire_figures *out, char *why, size_t why_cap)
 {
     char command[96];
-    bench_driver *d = driver_start(s->driver, why, why_cap);
+    bench_driver *d = driver_start(p->subject->driver, why, why_cap);
     if (d == NULL) {
         return false;
     }
-    snprintf(command, sizeof command, "expire %u %u %u", count, ttl_ms, ms);
-    const bool ok = driver_ask(d, ttl_ms + ms + 60000, command);
+    snprintf(command, sizeof command, "expire %u %u %u", p->count, p->ttl_ms, p->ms);
+    const bool ok = driver_ask(d, p->ttl_ms + p->ms + 60000, command);
     out->max_us = driver_number(d, "max_us");
     out->p999_ns = driver_number(d, "p999_ns");
     out->left = driver_number(d, "left");
@@ -152,9 +134,10 @@ static int expire_run_suite(const cell_options *o)
             !cell_chosen(o, NULL, s->name)) {
             continue;
         }
+        const expire_plan p = { s, count, ttl_ms, ms };
         const bool ok = s->driver != NULL
-                            ? expire_there(s, count, ttl_ms, ms, &f, why, sizeof why)
-                            : expire_here(s, count, ttl_ms, ms, &f);
+                            ? expire_there(&p, &f, why, sizeof why)
+                            : host_apart(expire_child, &p, &f, sizeof f) && f.done;
         if (!ok) {
             const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
             json_say("expire", s->name, name, missing ? "skip" : "crash", why);

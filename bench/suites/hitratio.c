@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +31,12 @@ typedef struct hitratio_count {
     uint64_t misses, bad;
     bool done;
 } hitratio_count;
+
+typedef struct hitratio_plan {
+    const bench_subject *subject;
+    const char *path;
+    uint64_t capacity;
+} hitratio_plan;
 
 static bool hitratio_record(FILE *f, uint64_t id)
 {
@@ -63,15 +68,17 @@ static bool hitratio_make_mix(const char *path)
     return f != NULL && fclose(f) == 0 && ok;
 }
 
-static void hitratio_child(const bench_subject *s, const char *path, uint64_t capacity,
-                           hitratio_count *out)
+static void hitratio_child(const void *in, void *count)
 {
-    const bench_cfg cfg = { .key_count = capacity, .hint_entries = capacity,
-                            .capacity_entries = capacity, .payload_bytes = capacity * 24,
+    const hitratio_plan *p = in;
+    const bench_subject *s = p->subject;
+    hitratio_count *out = count;
+    const bench_cfg cfg = { .key_count = p->capacity, .hint_entries = p->capacity,
+                            .capacity_entries = p->capacity, .payload_bytes = p->capacity * 24,
                             .key_len = 16, .value_len = 8, .threads = 1, .seed = 7 };
     unsigned char key[VERIFY_KEY_MAX], record[16], buf[64];
     void *store = s->open(&cfg);
-    FILE *f = store != NULL ? fopen(path, "rbe") : NULL;
+    FILE *f = store != NULL ? fopen(p->path, "rbe") : NULL;
     if (f == NULL) {
         return;
     }
@@ -95,37 +102,14 @@ static void hitratio_child(const bench_subject *s, const char *path, uint64_t ca
     out->done = true;
 }
 
-static bool hitratio_here(const bench_subject *s, const char *path, uint64_t capacity,
-                          hitratio_count *out)
-{
-    hitratio_count *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) {
-        return false;
-    }
-    fflush(NULL);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        hitratio_child(s, path, capacity, shared);
-        _exit(0);
-    }
-    if (pid > 0) {
-        waitpid(pid, NULL, 0);
-    }
-    *out = *shared;
-    munmap(shared, sizeof *shared);
-    return out->done;
-}
-
-static bool hitratio_there(const bench_subject *s, const char *path, uint64_t capacity,
-                           hitratio_count *out, char *why, size_t why_cap)
+static bool hitratio_there(const hitratio_plan *p, hitratio_count *out, char *why, size_t why_cap)
 {
     char command[600];
-    bench_driver *d = driver_start(s->driver, why, why_cap);
+    bench_driver *d = driver_start(p->subject->driver, why, why_cap);
     if (d == NULL) {
         return false;
     }
-    snprintf(command, sizeof command, "replay %s %" PRIu64, path, capacity);
+    snprintf(command, sizeof command, "replay %s %" PRIu64, p->path, p->capacity);
     const bool ok = driver_ask(d, HITRATIO_PATIENCE_MS, command);
     if (ok) {
         out->misses = (uint64_t)driver_number(d, "misses");
@@ -163,9 +147,10 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
                 continue;
             }
             snprintf(why, sizeof why, "did not finish");
+            const hitratio_plan p = { s, path, capacity };
             const bool ok = s->driver != NULL
-                                ? hitratio_there(s, path, capacity, &n, why, sizeof why)
-                                : hitratio_here(s, path, capacity, &n);
+                                ? hitratio_there(&p, &n, why, sizeof why)
+                                : host_apart(hitratio_child, &p, &n, sizeof n) && n.done;
             if (!ok) {
                 const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
                 json_say("hitratio", s->name, workload_name, missing ? "skip" : "crash", why);
