@@ -38,7 +38,6 @@
 #define LIMIT_BENCH_KEY 16u
 #define LIMIT_BENCH_THREADS 2u
 #define LIMIT_BENCH_BATCH 256u
-#define LIMIT_BENCH_ROUNDS 200u
 #define LIMIT_BENCH_RATE UINT64_C(500000000)
 
 typedef struct limit_entry {
@@ -210,42 +209,27 @@ static bool limit_window_there(bench_driver *d, const char *metric, uint32_t thr
 }
 
 typedef struct limit_figures {
-    double value[LIMIT_CLOCKS][LIMIT_BENCH_ROUNDS];
-    double ratio[LIMIT_SUBJECTS][LIMIT_CLOCKS][LIMIT_BENCH_ROUNDS]; /* this one to the others */
+    double value[LIMIT_CLOCKS][SUITE_ROUNDS_MAX];
+    double ratio[LIMIT_SUBJECTS][LIMIT_CLOCKS][SUITE_ROUNDS_MAX]; /* this one to the others */
 } limit_figures;
 
 static void limit_report(const char *metric, uint32_t threads, limit_clock clock, uint32_t subject,
                          const limit_figures *f, uint32_t rounds, int vs, uint64_t c2c)
 {
-    double values[LIMIT_BENCH_ROUNDS], ratios[LIMIT_BENCH_ROUNDS];
-    json_row row;
-    json_row_init(&row);
-    row.bench = "limit";
-    row.subject = limit_names[subject == LIMIT_OURS_AT ? LIMIT_OURS : subject];
-    row.workload = strcmp(metric, "check_hot") == 0 ? "limit_hot" : "limit100k_16";
-    row.metric = subject == LIMIT_OURS_AT ? "check_at" : metric;
-    row.clock = clock == LIMIT_CPU ? "cpu" : "wall";
-    row.regime = "cold";
-    row.threads = threads;
-    row.rounds = rounds;
-    row.c2c_ns = c2c;
-    row.c2c = cell_state_name(cell_state_of(c2c));
-    memcpy(values, f->value[clock], sizeof values);
-    row.value = cell_quantile(values, rounds, 0.5);
-    row.best = cell_quantile(values, rounds, 1);
-    printf("%-9s %u thread%s  %-4s %-9s %8.2f Mchecks/s  %7.1f ns", row.metric, threads,
-           threads > 1 ? "s" : " ", row.clock, row.subject, row.value,
-           1000.0 * threads / row.value);
-    if (vs >= 0) {
-        memcpy(ratios, f->ratio[vs][clock], sizeof ratios);
-        row.vs = limit_names[vs];
-        row.ratio = cell_quantile(ratios, rounds, 0.5);
-        row.p25 = cell_quantile(ratios, rounds, 0.25);
-        row.p75 = cell_quantile(ratios, rounds, 0.75);
-        printf("  %5.2f x %s  [%.2f %.2f]", row.ratio, row.vs, row.p25, row.p75);
-    }
-    printf("\n");
-    json_write(&row);
+    suite_say_rate(&(suite_rate){
+        .bench = "limit",
+        .subject = limit_names[subject == LIMIT_OURS_AT ? LIMIT_OURS : subject],
+        .workload = strcmp(metric, "check_hot") == 0 ? "limit_hot" : "limit100k_16",
+        .metric = subject == LIMIT_OURS_AT ? "check_at" : metric,
+        .clock = clock == LIMIT_CPU ? "cpu" : "wall",
+        .unit = "Mchecks",
+        .threads = threads,
+        .rounds = rounds,
+        .c2c_ns = c2c,
+        .mops = f->value[clock],
+        .vs = vs >= 0 ? limit_names[vs] : NULL,
+        .ratio = vs >= 0 ? f->ratio[vs][clock] : NULL,
+    });
 }
 
 static int limit_shape(const cell_options *o, limit_bench *b, bench_driver *const *d,
@@ -256,7 +240,7 @@ static int limit_shape(const cell_options *o, limit_bench *b, bench_driver *cons
     const uint32_t count = strcmp(metric, "check_hot") == 0 ? 1 : b->key_count;
     uint32_t rounds = 0;
     bool have[LIMIT_SUBJECTS];
-    for (; rounds < o->rounds && rounds < LIMIT_BENCH_ROUNDS; rounds++) {
+    for (; rounds < o->rounds && rounds < SUITE_ROUNDS_MAX; rounds++) {
         for (uint32_t i = 0; i < LIMIT_SUBJECTS; i++) {
             const uint32_t s = rounds % 2 == 0 ? i : LIMIT_SUBJECTS - 1 - i;
             double mops[LIMIT_CLOCKS] = { 0, 0 };

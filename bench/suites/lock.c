@@ -38,7 +38,6 @@
 #define LOCK_KEY_LEN 16u
 #define LOCK_THREADS 2u
 #define LOCK_BATCH 256u /* pairs between two looks at the clock */
-#define LOCK_ROUNDS_MAX 200u
 
 typedef struct lock_entry {
     pthread_mutex_t mutex;
@@ -195,44 +194,29 @@ static bool lock_window(lock_bench *b, const struct lock_subject *s, uint32_t th
 }
 
 typedef struct lock_figures { /* of one subject */
-    double value[LOCK_CLOCKS][LOCK_ROUNDS_MAX];
-    double ratio[LOCK_CLOCKS][LOCK_ROUNDS_MAX]; /* ours to it, in the same round */
+    double value[LOCK_CLOCKS][SUITE_ROUNDS_MAX];
+    double ratio[LOCK_CLOCKS][SUITE_ROUNDS_MAX]; /* ours to it, in the same round */
 } lock_figures;
 
-/* One row: `subject` alone, or ours to `vs`. The quantiles sort. */
+/* One row: `subject` alone, or ours to `vs`. */
 static void lock_report(const char *shape, uint32_t threads, lock_clock clock, uint32_t subject,
                         const lock_figures *f, uint32_t rounds, const lock_figures *vs,
                         const char *vs_name, uint64_t c2c)
 {
-    double values[LOCK_ROUNDS_MAX], ratios[LOCK_ROUNDS_MAX];
-    json_row row;
-    json_row_init(&row);
-    row.bench = "lock";
-    row.subject = lock_subjects[subject].name;
-    row.workload = shape;
-    row.metric = "lock_pair";
-    row.clock = clock == LOCK_CPU ? "cpu" : "wall";
-    row.regime = "cold";
-    row.threads = threads;
-    row.rounds = rounds;
-    row.c2c_ns = c2c;
-    row.c2c = cell_state_name(cell_state_of(c2c));
-    memcpy(values, f->value[clock], sizeof values);
-    row.value = cell_quantile(values, rounds, 0.5);
-    row.best = cell_quantile(values, rounds, 1);
-    printf("%-9s %u thread%s  %-4s %-12s %8.2f Mpairs/s  %7.1f ns", shape, threads,
-           threads > 1 ? "s" : " ", row.clock, row.subject, row.value,
-           1000.0 * threads / row.value);
-    if (vs != NULL) {
-        memcpy(ratios, vs->ratio[clock], sizeof ratios);
-        row.vs = vs_name;
-        row.ratio = cell_quantile(ratios, rounds, 0.5);
-        row.p25 = cell_quantile(ratios, rounds, 0.25);
-        row.p75 = cell_quantile(ratios, rounds, 0.75);
-        printf("  %5.2f x %s  [%.2f %.2f]", row.ratio, vs_name, row.p25, row.p75);
-    }
-    printf("\n");
-    json_write(&row);
+    suite_say_rate(&(suite_rate){
+        .bench = "lock",
+        .subject = lock_subjects[subject].name,
+        .workload = shape,
+        .metric = "lock_pair",
+        .clock = clock == LOCK_CPU ? "cpu" : "wall",
+        .unit = "Mpairs",
+        .threads = threads,
+        .rounds = rounds,
+        .c2c_ns = c2c,
+        .mops = f->value[clock],
+        .vs = vs_name,
+        .ratio = vs != NULL ? vs->ratio[clock] : NULL,
+    });
 }
 
 static int lock_shape(const cell_options *o, lock_bench *b, const char *shape, uint32_t threads)
@@ -240,7 +224,7 @@ static int lock_shape(const cell_options *o, lock_bench *b, const char *shape, u
     static lock_figures of[LOCK_SUBJECTS];
     const uint64_t c2c = host_c2c_ns();
     uint32_t rounds = 0;
-    for (; rounds < o->rounds && rounds < LOCK_ROUNDS_MAX; rounds++) {
+    for (; rounds < o->rounds && rounds < SUITE_ROUNDS_MAX; rounds++) {
         for (uint32_t i = 0; i < LOCK_SUBJECTS; i++) {
             const uint32_t s = (uint32_t)(rounds % 2 == 0 ? i : LOCK_SUBJECTS - 1 - i);
             double mops[LOCK_CLOCKS];

@@ -60,6 +60,39 @@ void suite_say(const char *bench, const char *subject, const char *workload_name
     fflush(stdout);
 }
 
+void suite_say_rate(const suite_rate *r)
+{
+    double v[SUITE_ROUNDS_MAX];
+    json_row row;
+    json_row_init(&row);
+    row.bench = r->bench;
+    row.subject = r->subject;
+    row.workload = r->workload;
+    row.metric = r->metric;
+    row.clock = r->clock;
+    row.regime = "cold";
+    row.threads = r->threads;
+    row.rounds = r->rounds;
+    row.c2c_ns = r->c2c_ns;
+    row.c2c = cell_state_name(cell_state_of(r->c2c_ns));
+    memcpy(v, r->mops, r->rounds * sizeof *v);
+    row.value = cell_quantile(v, r->rounds, 0.5);
+    row.best = cell_quantile(v, r->rounds, 1);
+    printf("%-9s %-12s %u thread%s  %-4s %-12s %8.2f %s/s  %7.1f ns", r->metric, r->workload,
+           r->threads, r->threads > 1 ? "s" : " ", r->clock, r->subject, row.value, r->unit,
+           1000.0 * r->threads / row.value);
+    if (r->vs != NULL) {
+        memcpy(v, r->ratio, r->rounds * sizeof *v);
+        row.vs = r->vs;
+        row.ratio = cell_quantile(v, r->rounds, 0.5);
+        row.p25 = cell_quantile(v, r->rounds, 0.25);
+        row.p75 = cell_quantile(v, r->rounds, 0.75);
+        printf("  %5.2f x %s  [%.2f %.2f]", row.ratio, r->vs, row.p25, row.p75);
+    }
+    printf("\n");
+    json_write(&row);
+}
+
 static int main_usage(const char *what, const char *arg)
 {
     fprintf(stderr, "cellar-bench: %s%s%s\n", what, arg != NULL ? ": " : "",

@@ -39,4 +39,17 @@ int suite_memory_child(const char *subject, uint64_t entries);
 void suite_say(const char *bench, const char *subject, const char *workload, const char *metric,
                double *values, uint32_t count, const char *clock, const char *note);
 
+#define SUITE_ROUNDS_MAX 200u
+/* A rate of interleaved rounds, alone, or with its ratio to another subject of the same rounds. */
+typedef struct suite_rate {
+    const char *bench, *subject, *workload, *metric, *clock;
+    const char *unit;              /* as printed, of millions a second: "Mpairs" */
+    uint32_t threads, rounds;      /* rounds: at most SUITE_ROUNDS_MAX */
+    uint64_t c2c_ns;
+    const double *mops;            /* one a round */
+    const char *vs;                /* NULL: alone */
+    const double *ratio;           /* with vs, one a round */
+} suite_rate;
+void suite_say_rate(const suite_rate *r);
+
 #endif
