@@ -185,12 +185,15 @@ static void raw_equals_raw(void)
     const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
     const workload w = test_workload(100000);
     double ratio = NAN;
-    for (int attempt = 0; attempt < 3 && !(ratio >= 0.98 && ratio <= 1.02); attempt++) {
+    int clean = 0; /* a neighbour on the core may shift one whole run, and it is clean nevertheless */
+    for (int attempt = 0; attempt < 8 && clean < 3 && !(ratio >= 0.98 && ratio <= 1.02);
+         attempt++) {
         const double r = test_ratio(&w, list, "raw");
+        clean += !isnan(r);
         ratio = isnan(r) ? ratio : r;
     }
-    printf("# ratio of RAW to itself %.4f\n", ratio);
-    if (isnan(ratio)) {
+    printf("# ratio of RAW to itself %.4f, %d runs to judge by\n", ratio, clean);
+    if (isnan(ratio) || (clean < 3 && !(ratio >= 0.98 && ratio <= 1.02))) {
         T_SKIP("machine too busy: no 9 clean rounds, or a spread over 10 %");
         return;
     }
