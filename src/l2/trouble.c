@@ -16,7 +16,7 @@
  * LIMITS     the probe writes into a place that holds nothing or a segment that was reclaimed: of
  *            that one record may be lost, which is what it was reclaimed for.
  *            Files that were removed or cut short do not come back while they are open.
- * NOT HERE   a disk that does not answer at all (frozen.c). */
+ * NOT HERE   a disk that does not answer at all (doorbell.c). */
 #include "l2/l2_int.h"
 
 #include <errno.h>
