@@ -548,4 +548,80 @@ T_INLINE l2_key l2_kit_key(l2_kit *k, const void *bytes, size_t len, uint32_t vg
     return (l2_key){ bytes, (uint32_t)len, vgen, base_hash(l2_hash_key(k->d), vgen, bytes, len) };
 }
 
+/* ---- a store of 6 segments, whose values are told by their flags ---- */
+
+#define L2_KIT_KEYS 40u
+#define L2_KIT_VGEN 3u
+
+/* A new disk and an open store on it. */
+T_INLINE void l2_kit_begin(l2_kit *k, l2_dev *dev, l2_level level)
+{
+    l2_dev_init(dev);
+    l2_kit_init(k, dev);
+    k->cfg.seg_count = 6;
+    k->cfg.level = level;
+    T_REQUIRE(l2_kit_open(k) == CELLAR_OK);
+    l2_kit_warm(k);
+}
+
+T_INLINE void l2_kit_end(l2_kit *k, l2_dev *dev)
+{
+    T_EQ_STR(l2_audit(k->d), NULL);
+    l2_close(k->d);
+    k->d = NULL;
+    T_EQ_U64(base_load_rlx(&k->account.used), 0);
+    l2_dev_fini(dev);
+}
+
+/* Killed, and open again: what was there before the kill is what is found. */
+T_INLINE void l2_kit_killed(l2_kit *k, l2_dev *dev)
+{
+    l2_kit_kill(k);
+    dev->locked = false;
+    T_REQUIRE(l2_kit_open(k) == CELLAR_OK);
+    l2_kit_warm(k);
+}
+
+T_INLINE cellar_err l2_kit_put(l2_kit *k, uint32_t key, uint32_t version, uint32_t vgen)
+{
+    unsigned char buf[200];
+    memset(buf, (int)(key + version), sizeof buf);
+    const l2_key id = l2_kit_key(k, &key, sizeof key, vgen);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
+    return l2_put(k->d, &id, buf, sizeof buf, &m, NULL);
+}
+
+/* The version that is served; 0: a miss. */
+T_INLINE uint32_t l2_kit_look(l2_kit *k, uint32_t key, uint32_t vgen)
+{
+    unsigned char buf[200];
+    size_t len;
+    l2_meta m;
+    const l2_key id = l2_kit_key(k, &key, sizeof key, vgen);
+    return l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK ? m.user_flags : 0;
+}
+
+T_INLINE void l2_kit_del(l2_kit *k, uint32_t key)
+{
+    const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_VGEN);
+    l2_kill(k->d, &id);
+}
+
+T_INLINE void l2_kit_fill(l2_kit *k, uint32_t version)
+{
+    for (uint32_t i = 0; i < L2_KIT_KEYS; i++) {
+        l2_kit_del(k, i);
+        (void)l2_tick(k->d, 1000);
+        T_EQ_I64(l2_kit_put(k, i, version, L2_KIT_VGEN), CELLAR_OK);
+        (void)l2_tick(k->d, 1000);
+    }
+}
+
+T_INLINE l2_stats l2_kit_figures(l2_kit *k)
+{
+    l2_stats st;
+    l2_stats_get(k->d, &st);
+    return st;
+}
+
 #endif

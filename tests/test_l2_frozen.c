@@ -14,63 +14,23 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define KEYS 40u
+#define KEYS L2_KIT_KEYS
 
 static l2_dev dev;
 static l2_kit kit;
 
-static void begin(l2_level level)
-{
-    l2_dev_init(&dev);
-    l2_kit_init(&kit, &dev);
-    kit.cfg.seg_count = 6;
-    kit.cfg.level = level;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
-}
-
-static void end(void)
-{
-    T_EQ_STR(l2_audit(kit.d), NULL);
-    l2_close(kit.d);
-    kit.d = NULL;
-    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
-    l2_dev_fini(&dev);
-}
+static void begin(l2_level level) { l2_kit_begin(&kit, &dev, level); }
+static void end(void) { l2_kit_end(&kit, &dev); }
+static void fill(uint32_t version) { l2_kit_fill(&kit, version); }
+static void del(uint32_t key) { l2_kit_del(&kit, key); }
+static l2_stats figures(void) { return l2_kit_figures(&kit); }
 
 static cellar_err put_as(uint32_t key, uint32_t version, uint32_t vgen)
 {
-    unsigned char buf[200];
-    memset(buf, (int)(key + version), sizeof buf);
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
-    return l2_put(kit.d, &id, buf, sizeof buf, &m, NULL);
+    return l2_kit_put(&kit, key, version, vgen);
 }
 
-static uint32_t look_as(uint32_t key, uint32_t vgen)
-{
-    unsigned char buf[200];
-    size_t len;
-    l2_meta m;
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
-    return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK ? m.user_flags : 0;
-}
-
-static void del(uint32_t key)
-{
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, 3);
-    l2_kill(kit.d, &id);
-}
-
-static void fill(uint32_t version)
-{
-    for (uint32_t i = 0; i < KEYS; i++) {
-        del(i);
-        (void)l2_tick(kit.d, 1000);
-        T_EQ_I64(put_as(i, version, 3), CELLAR_OK);
-        (void)l2_tick(kit.d, 1000);
-    }
-}
+static uint32_t look_as(uint32_t key, uint32_t vgen) { return l2_kit_look(&kit, key, vgen); }
 
 /* The worker hangs in a call, and no page can be stored into without waiting for the same disk. */
 static void freeze(void)
@@ -79,13 +39,6 @@ static void freeze(void)
         kit.d->slot[i].armed_end = kit.d->slot[i].armed_lines = 0;
     }
     base_store_rlx(&kit.d->beat, base_now_ns() - UINT64_C(2000000000));
-}
-
-static l2_stats figures(void)
-{
-    l2_stats st;
-    l2_stats_get(kit.d, &st);
-    return st;
 }
 
 static void a_delete_that_cannot_be_logged_survives_a_kill(void)
@@ -102,10 +55,7 @@ static void a_delete_that_cannot_be_logged_survives_a_kill(void)
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), 0); }
         del(6);
         T_EQ_U64(figures().relied, 2);
-        l2_kit_kill(&kit); /* the process ends here */
-        dev.locked = false;
-        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-        l2_kit_warm(&kit);
+        l2_kit_killed(&kit, &dev); /* the process ends here */
         T_CHECK(!dev.bell);
         T_EQ_U64(look_as(5, 3), 0);
         T_EQ_U64(look_as(6, 3), 0);
@@ -132,10 +82,7 @@ static void a_disk_that_answers_again_finds_an_open_tier(void)
         }
         T_EQ_U64(figures().closings, 1);
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i < 20 ? 2 : 0); }
-        l2_kit_kill(&kit);
-        dev.locked = false;
-        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-        l2_kit_warm(&kit);
+        l2_kit_killed(&kit, &dev);
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i < 20 ? 2 : 0); }
         end();
     }
@@ -158,10 +105,7 @@ static void a_clear_that_cannot_be_logged_holds(void)
     (void)l2_tick(kit.d, 1000);
     T_EQ_I64(put_as(7, 9, 3), CELLAR_OK); /* captured before the clear, late */
     T_EQ_I64(put_as(8, 9, 4), CELLAR_OK);
-    l2_kit_kill(&kit);
-    dev.locked = false;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
+    l2_kit_killed(&kit, &dev);
     l2_view now;
     T_REQUIRE(l2_view_find(kit.d, "v", 1, &now));
     T_EQ_U64(now.vgen, 4);
@@ -295,10 +239,7 @@ static void a_doorbell_made_too_late_goes_again(void)
     (void)l2_tick(kit.d, 1000);
     T_CHECK(!dev.bell);
     T_EQ_I64(put_as(6, 2, 3), CELLAR_OK);
-    l2_kit_kill(&kit);
-    dev.locked = false;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
+    l2_kit_killed(&kit, &dev);
     T_EQ_U64(look_as(5, 3), 0);
     T_EQ_U64(look_as(6, 3), 2);
     end();

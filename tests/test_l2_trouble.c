@@ -5,7 +5,7 @@
  * Method: a disk made of memory whose calls fail for as long as the test says; a clock it turns. */
 #include "tests/l2_kit.h"
 
-#define KEYS 40u
+#define KEYS L2_KIT_KEYS
 
 static l2_dev dev;
 static l2_kit kit;
@@ -31,55 +31,22 @@ static int lines_with(const char *text)
 static void begin(l2_level level)
 {
     said[0] = '\0';
-    l2_dev_init(&dev);
-    l2_kit_init(&kit, &dev);
+    l2_kit_begin(&kit, &dev, level);
     base_log_init(&kit.log, &kit.clock, listen_to, NULL, BASE_LOG_WARNING);
-    kit.cfg.seg_count = 6;
-    kit.cfg.level = level;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
 }
 
-static void end(void)
-{
-    T_EQ_STR(l2_audit(kit.d), NULL);
-    l2_close(kit.d);
-    kit.d = NULL;
-    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
-    l2_dev_fini(&dev);
-}
+static void end(void) { l2_kit_end(&kit, &dev); }
+static void del(uint32_t key) { l2_kit_del(&kit, key); }
+static uint32_t look(uint32_t key) { return l2_kit_look(&kit, key, L2_KIT_VGEN); }
 
 static cellar_err put(uint32_t key, uint32_t version)
 {
-    unsigned char buf[300];
-    memset(buf, (int)(key + version), sizeof buf);
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, 3);
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
-    return l2_put(kit.d, &id, buf, sizeof buf, &m, NULL);
-}
-
-static uint32_t look(uint32_t key)
-{
-    unsigned char buf[300];
-    size_t len;
-    l2_meta m;
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, 3);
-    return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK ? m.user_flags : 0;
-}
-
-static void del(uint32_t key)
-{
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, 3);
-    l2_kill(kit.d, &id);
+    return l2_kit_put(&kit, key, version, L2_KIT_VGEN);
 }
 
 static void fill(uint32_t version)
 {
-    for (uint32_t i = 0; i < KEYS; i++) {
-        del(i);
-        T_EQ_I64(put(i, version), CELLAR_OK);
-        (void)l2_tick(kit.d, 1000);
-    }
+    l2_kit_fill(&kit, version);
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK); /* most of it lies in data.seg now */
 }
 
@@ -97,12 +64,7 @@ static void pass(int64_t ms)
     (void)l2_tick(kit.d, 1000);
 }
 
-static bool is_off(void)
-{
-    l2_stats st;
-    l2_stats_get(kit.d, &st);
-    return st.off;
-}
+static bool is_off(void) { return l2_kit_figures(&kit).off; }
 
 /* Reads fail, deletes go on, then the disk is well again. */
 static void reads_that_fail_switch_it_off_and_it_comes_back(void)
@@ -148,8 +110,7 @@ static void writes_that_fail_cost_no_place_for_good(void)
     for (size_t e = 0; e < 4; e++) {
         begin(e % 2 == 0 ? L2_DROP : L2_KEEP);
         fill(1);
-        l2_stats st;
-        l2_stats_get(kit.d, &st);
+        l2_stats st = l2_kit_figures(&kit);
         const uint64_t places = st.segments_live + st.segments_free;
         fail_with(DEV_PWRITE, errors[e]);
         for (uint32_t i = 0; i < 400; i++) {
@@ -163,7 +124,7 @@ static void writes_that_fail_cost_no_place_for_good(void)
         pass(100);
         T_CHECK(!is_off());
         for (int i = 0; i < 20; i++) { pass(10); }
-        l2_stats_get(kit.d, &st);
+        st = l2_kit_figures(&kit);
         T_EQ_U64(st.bad_places, 0);
         T_EQ_U64(st.segments_live + st.segments_free, places);
         fill(1000);
@@ -236,9 +197,7 @@ static void files_that_are_gone_end_it_until_the_next_open(void)
             f->size /= 2;
         }
         pass(1100);
-        l2_stats st;
-        l2_stats_get(kit.d, &st);
-        T_CHECK(st.broken);
+        T_CHECK(l2_kit_figures(&kit).broken);
         T_EQ_I64(lines_with("until the next open"), 1);
         const uint32_t calls = dev.calls[DEV_PREAD] + dev.calls[DEV_PWRITE];
         for (uint32_t i = 0; i < KEYS; i++) {
