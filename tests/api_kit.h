@@ -54,4 +54,15 @@ T_INLINE cellar_err api_put(cellar *c, const char *key, const char *value,
     return cellar_set(c, key, strlen(key), value, strlen(value), o);
 }
 
+/* "value", or the name of the code: "MISS", "ABSENT". Good until the next call. */
+T_INLINE const char *api_look(cellar *c, const char *key)
+{
+    static char text[256];
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, key, strlen(key), text, sizeof text - 1, &len);
+    if (err != CELLAR_OK) { return cellar_code_name(err); }
+    text[len] = '\0';
+    return text;
+}
+
 #endif

@@ -4,32 +4,16 @@
  *         mistakes they made cannot be made (cases named seed_...; each states the faulty sequence
  *         and then drives exactly that one). Which row is which: tests/README.md.
  * Method: public calls only, a clock of this file. */
-#include "tests/t.h"
+#include "tests/api_kit.h"
 
 #include <pthread.h>
 
-#include "cellar.h"
-
-static _Atomic int64_t now_ms;
-
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&now_ms);
-}
-
 static cellar *open_with(uint64_t memory_bytes, uint64_t max_entries, uint32_t eviction)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar *c = NULL;
-    atomic_store(&now_ms, 1000000);
-    cfg.memory_bytes = memory_bytes;
+    cellar_config cfg = api_config(memory_bytes);
     cfg.max_entries = max_entries;
     cfg.eviction = eviction;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    return c;
+    return api_open_with(&cfg);
 }
 
 static cellar *open_store(void) { return open_with(16u << 20, 0, 0); }
@@ -53,17 +37,6 @@ static cellar_err put_ttl(cellar *c, const char *key, const char *value, int64_t
     return cellar_set(c, key, strlen(key), value, strlen(value), &o);
 }
 
-/* "value", or the name of the code: "MISS", "ABSENT". Good until the next call. */
-static const char *look(cellar *c, const char *key)
-{
-    static char text[256];
-    size_t len = 0;
-    const cellar_err err = cellar_get(c, key, strlen(key), text, sizeof text - 1, &len);
-    if (err != CELLAR_OK) { return cellar_code_name(err); }
-    text[len] = '\0';
-    return text;
-}
-
 static void close_all(cellar *v, cellar *c)
 {
     T_EQ_I64(cellar_audit(c), CELLAR_OK);
@@ -81,11 +54,11 @@ static void clear_touches_no_other_view(void)
     put(a, "k", "a");
     put(b, "k", "b");
     T_EQ_I64(cellar_clear(a), CELLAR_OK);
-    T_EQ_STR(look(a, "k"), "MISS");
-    T_EQ_STR(look(b, "k"), "b");
-    T_EQ_STR(look(c, "k"), "root");
+    T_EQ_STR(api_look(a, "k"), "MISS");
+    T_EQ_STR(api_look(b, "k"), "b");
+    T_EQ_STR(api_look(c, "k"), "root");
     put(a, "k", "again");
-    T_EQ_STR(look(a, "k"), "again");
+    T_EQ_STR(api_look(a, "k"), "again");
     cellar_close(b);
     close_all(a, c);
 }
@@ -96,14 +69,14 @@ static void names_that_are_prefixes_never_mix(void)
     cellar *c = open_store();
     cellar *a = open_view(c, "zsxq", NULL), *b = open_view(c, "zsxq:", NULL);
     put(a, ":1", "of a");
-    T_EQ_STR(look(b, "1"), "MISS");
-    T_EQ_STR(look(b, ":1"), "MISS");
+    T_EQ_STR(api_look(b, "1"), "MISS");
+    T_EQ_STR(api_look(b, ":1"), "MISS");
     put(b, "1", "of b");
     put(b, ":1", "of b too");
-    T_EQ_STR(look(a, ":1"), "of a");
-    T_EQ_STR(look(a, "1"), "MISS");
+    T_EQ_STR(api_look(a, ":1"), "of a");
+    T_EQ_STR(api_look(a, "1"), "MISS");
     T_EQ_I64(cellar_clear(b), CELLAR_OK);
-    T_EQ_STR(look(a, ":1"), "of a");
+    T_EQ_STR(api_look(a, ":1"), "of a");
     cellar_close(b);
     close_all(a, c);
 }
@@ -115,10 +88,10 @@ static void bump_makes_old_versions_unreachable(void)
     put(v, "k", "1");
     T_EQ_I64(cellar_bump(v, &version), CELLAR_OK);
     T_EQ_U64(version, 2);
-    T_EQ_STR(look(v, "k"), "MISS");
+    T_EQ_STR(api_look(v, "k"), "MISS");
     put(v, "k", "2");
     T_EQ_I64(cellar_bump_to(v, 1), CELLAR_OK); /* backwards: what was dead stays dead */
-    T_EQ_STR(look(v, "k"), "MISS");
+    T_EQ_STR(api_look(v, "k"), "MISS");
     close_all(v, c);
 }
 
@@ -133,16 +106,16 @@ static void views_have_their_own_default_ttl(void)
     put(llm, "k", "x");
     put(emb, "k", "x");
     put(c, "k", "x");
-    atomic_fetch_add(&now_ms, 299999);
-    T_EQ_STR(look(llm, "k"), "x");
-    atomic_fetch_add(&now_ms, 1);
-    T_EQ_STR(look(llm, "k"), "MISS");
-    T_EQ_STR(look(emb, "k"), "x");
-    atomic_fetch_add(&now_ms, 86400000 - 300000 - 1);
-    T_EQ_STR(look(emb, "k"), "x");
-    atomic_fetch_add(&now_ms, 1);
-    T_EQ_STR(look(emb, "k"), "MISS");
-    T_EQ_STR(look(c, "k"), "x"); /* the root has none */
+    atomic_fetch_add(&api_now_ms, 299999);
+    T_EQ_STR(api_look(llm, "k"), "x");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(api_look(llm, "k"), "MISS");
+    T_EQ_STR(api_look(emb, "k"), "x");
+    atomic_fetch_add(&api_now_ms, 86400000 - 300000 - 1);
+    T_EQ_STR(api_look(emb, "k"), "x");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(api_look(emb, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "x"); /* the root has none */
     cellar_close(emb);
     close_all(llm, c);
 }
@@ -169,10 +142,10 @@ static void each_state_has_its_ttl_to_the_millisecond(void)
         cellar_set_opts o = CELLAR_SET_OPTS_INIT;
         T_EQ_I64(cellar_ttl_class_find(v, task_classes[i].name, &o.ttl_class), CELLAR_OK);
         T_EQ_I64(cellar_set(v, "task", 4, "{}", 2, &o), CELLAR_OK);
-        atomic_fetch_add(&now_ms, task_classes[i].ttl_ms - 1);
-        T_EQ_STR(look(v, "task"), "{}");
-        atomic_fetch_add(&now_ms, 1);
-        T_EQ_STR(look(v, "task"), "MISS");
+        atomic_fetch_add(&api_now_ms, task_classes[i].ttl_ms - 1);
+        T_EQ_STR(api_look(v, "task"), "{}");
+        atomic_fetch_add(&api_now_ms, 1);
+        T_EQ_STR(api_look(v, "task"), "MISS");
     }
     close_all(v, c);
 }
@@ -183,10 +156,10 @@ static void unknown_states_fall_back_and_are_counted(void)
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     T_EQ_I64(cellar_ttl_class_find(v, "paused", &o.ttl_class), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "task", 4, "{}", 2, &o), CELLAR_OK);
-    atomic_fetch_add(&now_ms, 299999);
-    T_EQ_STR(look(v, "task"), "{}");
-    atomic_fetch_add(&now_ms, 1);
-    T_EQ_STR(look(v, "task"), "MISS");
+    atomic_fetch_add(&api_now_ms, 299999);
+    T_EQ_STR(api_look(v, "task"), "{}");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(api_look(v, "task"), "MISS");
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
     T_EQ_U64(st.class_fallback, 1);
@@ -200,11 +173,11 @@ static void set_get_exists_delete(void)
     cellar *c = open_store();
     T_EQ_I64(cellar_exists(c, "user:1", 6), CELLAR_MISS);
     T_EQ_I64(put(c, "user:1", "Alice"), CELLAR_OK);
-    T_EQ_STR(look(c, "user:1"), "Alice");
+    T_EQ_STR(api_look(c, "user:1"), "Alice");
     T_EQ_I64(cellar_exists(c, "user:1", 6), CELLAR_OK);
     T_EQ_I64(cellar_del(c, "user:1", 6), CELLAR_OK); /* it says whether something was there */
     T_EQ_I64(cellar_del(c, "user:1", 6), CELLAR_MISS);
-    T_EQ_STR(look(c, "user:1"), "MISS");
+    T_EQ_STR(api_look(c, "user:1"), "MISS");
     close_all(NULL, c);
 }
 
@@ -235,7 +208,7 @@ static void metadata_tells_age_ttl_and_version(void)
     cellar *v = open_view(c, "zsxq", &o);
     cellar_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
     put_ttl(v, "k", "value", 7200000);
-    atomic_fetch_add(&now_ms, 1234);
+    atomic_fetch_add(&api_now_ms, 1234);
     T_EQ_I64(cellar_meta(v, "k", 1, CELLAR_META_VERSION, &info), CELLAR_OK);
     T_EQ_I64(info.age_ms, 1234);
     T_EQ_I64(info.ttl_left_ms, 7200000 - 1234);
@@ -275,11 +248,11 @@ static void seed_null_string(void)
     cellar *c = open_store();
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     put(c, "text", "NULL");
-    T_EQ_STR(look(c, "text"), "NULL");
+    T_EQ_STR(api_look(c, "text"), "NULL");
     T_EQ_I64(cellar_exists(c, "text", 4), CELLAR_OK);
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "none", 4, NULL, 0, &o), CELLAR_OK);
-    T_EQ_STR(look(c, "none"), "ABSENT");
+    T_EQ_STR(api_look(c, "none"), "ABSENT");
     T_EQ_I64(cellar_exists(c, "none", 4), CELLAR_MISS);
     close_all(NULL, c);
 }
@@ -303,7 +276,7 @@ static void seed_negative_is_not_data(void)
     o.flags = CELLAR_ONLY_IF_ABSENT; /* known absent is absent */
     o.ttl_ms = 0;
     T_EQ_I64(cellar_set(c, "user:404", 8, "Bob", 3, &o), CELLAR_OK);
-    T_EQ_STR(look(c, "user:404"), "Bob");
+    T_EQ_STR(api_look(c, "user:404"), "Bob");
     close_all(NULL, c);
 }
 
@@ -320,7 +293,7 @@ static void seed_zero_ttl(void)
         for (int i = 0; i < 2000; i++) {
             o.ttl_ms = 1 + i % 12;
             T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
-            if (!T_EQ_STR(look(c, "k"), "v")) { break; }
+            if (!T_EQ_STR(api_look(c, "k"), "v")) { break; }
             T_EQ_I64(cellar_meta(c, "k", 1, 0, &info), CELLAR_OK);
             T_CHECK(info.ttl_left_ms >= 1);
         }
@@ -384,13 +357,13 @@ static void merge_takes_the_new_states_ttl(void)
     char word[] = "+done";
     T_EQ_I64(cellar_ttl_class_find(v, "processing", &o.ttl_class), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "task", 4, "new", 3, &o), CELLAR_OK);
-    atomic_fetch_add(&now_ms, 200000);
+    atomic_fetch_add(&api_now_ms, 200000);
     T_EQ_I64(cellar_ttl_class_find(v, "success", &o.ttl_class), CELLAR_OK);
     T_EQ_I64(cellar_update(v, "task", 4, append_arg, word, &o), CELLAR_OK);
-    atomic_fetch_add(&now_ms, 3599999);
-    T_EQ_STR(look(v, "task"), "new+done");
-    atomic_fetch_add(&now_ms, 1);
-    T_EQ_STR(look(v, "task"), "MISS");
+    atomic_fetch_add(&api_now_ms, 3599999);
+    T_EQ_STR(api_look(v, "task"), "new+done");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(api_look(v, "task"), "MISS");
     close_all(v, c);
 }
 
@@ -425,7 +398,7 @@ static void seed_status_merges_both_survive(void)
         T_REQUIRE(pthread_create(&id[i], NULL, merge_thread, &calls[i]) == 0);
     }
     for (int i = 0; i < 2; i++) { pthread_join(id[i], NULL); }
-    T_EQ_STR(look(merged, "task"), ">mm");
+    T_EQ_STR(api_look(merged, "task"), ">mm");
     T_EQ_I64(calls[0] + calls[1], 3); /* the second to write has merged again */
     pthread_barrier_destroy(&both_have_read);
     close_all(NULL, merged);
@@ -484,9 +457,9 @@ static void seed_set_many_reports_each_item(void)
     T_EQ_I64(item[2].status, CELLAR_E_INVAL);
     T_EQ_I64(item[3].status, CELLAR_OK);
     T_EQ_U64(stored, 2);
-    T_EQ_STR(look(c, "a"), "1");
-    T_EQ_STR(look(c, "d"), "4");
-    T_EQ_STR(look(c, "b"), "MISS");
+    T_EQ_STR(api_look(c, "a"), "1");
+    T_EQ_STR(api_look(c, "d"), "4");
+    T_EQ_STR(api_look(c, "b"), "MISS");
     close_all(NULL, c);
 }
 
@@ -542,7 +515,7 @@ static void a_cache_of_ten_entries_behaves(void)
             char key[32];
             snprintf(key, sizeof key, "k%d", i);
             T_EQ_I64(put(c, key, key), CELLAR_OK);
-            T_EQ_STR(look(c, key), key); /* what was just set is there */
+            T_EQ_STR(api_look(c, key), key); /* what was just set is there */
             count_entries(c, &entries, &used, &budget);
             if (!T_CHECK(entries <= 10)) { break; }
         }
@@ -576,7 +549,7 @@ static void tick_frees_what_is_due_and_says_how_many(void)
         snprintf(key, sizeof key, "k%d", i);
         put_ttl(c, key, "some value of some length", i < 2000 ? 1000 : 100000);
     }
-    atomic_fetch_add(&now_ms, 1000);
+    atomic_fetch_add(&api_now_ms, 1000);
     cellar_err err;
     do {
         err = cellar_tick(c, 1000, &expired);
@@ -611,7 +584,7 @@ static void large_values_do_not_disturb_small_ones(void)
     for (int i = 0; i < 1000; i++) {
         char key[32];
         snprintf(key, sizeof key, "small%d", i);
-        kept += strcmp(look(c, key), key) == 0;
+        kept += strcmp(api_look(c, key), key) == 0;
     }
     T_EQ_I64(kept, 1000);
     T_EQ_I64(cellar_set(c, "more", 4, image, size + 1, NULL), CELLAR_E_TOOBIG);
@@ -627,13 +600,13 @@ static void a_disabled_view_serves_and_stores_nothing(void)
     put(v, "old", "1");
     put(v, "kept", "2");
     T_EQ_I64(cellar_enable(v, 0), CELLAR_OK);
-    T_EQ_STR(look(v, "old"), "MISS");
+    T_EQ_STR(api_look(v, "old"), "MISS");
     T_EQ_I64(put(v, "new", "x"), CELLAR_DISABLED);
     T_EQ_I64(cellar_del(v, "old", 3), CELLAR_OK); /* invalidations still work */
     T_EQ_I64(cellar_enable(v, 1), CELLAR_OK);
-    T_EQ_STR(look(v, "old"), "MISS");
-    T_EQ_STR(look(v, "new"), "MISS");
-    T_EQ_STR(look(v, "kept"), "2");
+    T_EQ_STR(api_look(v, "old"), "MISS");
+    T_EQ_STR(api_look(v, "new"), "MISS");
+    T_EQ_STR(api_look(v, "kept"), "2");
     close_all(v, c);
 }
 
@@ -647,9 +620,9 @@ static void five_numbers_of_a_view(void)
     T_EQ_U64(st.gets, 0);
     T_CHECK(st.hit_ratio <= 0.0); /* of no traffic */
     put(v, "k", "1");
-    (void)look(v, "k");
-    (void)look(v, "nothing");
-    (void)look(c, "k"); /* another view's */
+    (void)api_look(v, "k");
+    (void)api_look(v, "nothing");
+    (void)api_look(c, "k"); /* another view's */
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 1);
     T_EQ_U64(st.misses, 1);
@@ -739,7 +712,7 @@ static void listeners_hear_causes_and_counters_need_none(void)
         put(c, "deleted", "1");
         cellar_del(c, "deleted", 7);
         put_ttl(c, "expired", "1", 10);
-        atomic_fetch_add(&now_ms, 10);
+        atomic_fetch_add(&api_now_ms, 10);
         while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
         cellar_stats st = CELLAR_STATS_INIT;
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
@@ -758,8 +731,8 @@ static void gets_and_sets_are_timed(void)
     cellar *c = open_store();
     for (int i = 0; i < 20000; i++) {
         put(c, "k", "v");
-        (void)look(c, "k");
-        (void)look(c, "nothing");
+        (void)api_look(c, "k");
+        (void)api_look(c, "nothing");
     }
     static const int op[] = { CELLAR_OP_GET_HIT, CELLAR_OP_GET_MISS, CELLAR_OP_SET };
     for (size_t i = 0; i < 3; i++) {

@@ -8,16 +8,6 @@
 
 static cellar *open_store(void) { return api_open(8u << 20); }
 
-static const char *look(cellar *c, const char *key)
-{
-    static char text[256];
-    size_t len = 0;
-    const cellar_err err = cellar_get(c, key, strlen(key), text, sizeof text - 1, &len);
-    if (err != CELLAR_OK) { return cellar_code_name(err); }
-    text[len] = '\0';
-    return text;
-}
-
 static int64_t ttl_left(cellar *c, const char *key)
 {
     cellar_info i = CELLAR_INFO_INIT;
@@ -123,7 +113,7 @@ static void too_many_pins_are_a_code(void)
     while (n < MOST && (err = cellar_pin(c, "k", 1, &pin[n])) == CELLAR_OK) { n++; }
     T_EQ_I64(err, CELLAR_E_LIMIT);
     T_CHECK(n >= 100);
-    T_EQ_STR(look(c, "k"), "value"); /* a get does not need what users took */
+    T_EQ_STR(api_look(c, "k"), "value"); /* a get does not need what users took */
     T_EQ_I64(cellar_get(c, "k", 1, big, 2, NULL), CELLAR_E_BUFFER);
     for (size_t i = 0; i < n; i++) { cellar_unpin(&pin[i]); }
     T_EQ_I64(cellar_pin(c, "k", 1, &pin[0]), CELLAR_OK);
@@ -153,7 +143,7 @@ static void peek_exists_and_meta_are_no_use(void)
     T_EQ_I64(ttl_left(c, "k"), 40);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
-    T_EQ_STR(look(c, "k"), "v");
+    T_EQ_STR(api_look(c, "k"), "v");
     T_EQ_I64(ttl_left(c, "k"), 100);
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_U64(i.hits, 1);
@@ -175,10 +165,10 @@ static void ttl_boundaries(void)
         T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
         T_EQ_I64(ttl_left(c, "k"), ttls[i]);
         atomic_fetch_add(&api_now_ms, ttls[i] - 1);
-        T_EQ_STR(look(c, "k"), "v");
+        T_EQ_STR(api_look(c, "k"), "v");
         T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
         atomic_fetch_add(&api_now_ms, 1);
-        T_EQ_STR(look(c, "k"), "MISS");
+        T_EQ_STR(api_look(c, "k"), "MISS");
         T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
         T_EQ_I64(cellar_touch(c, "k", 1, 50), CELLAR_MISS); /* the dead are not revived */
         T_EQ_I64(cellar_del(c, "k", 1), CELLAR_MISS);
@@ -196,10 +186,10 @@ static void longest_times_saturate(void)
     T_EQ_I64(api_put(c, "never", "v", &o), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "never"), CELLAR_TTL_NONE);
     atomic_store(&api_now_ms, INT64_MAX / 2);
-    T_EQ_STR(look(c, "far"), "v");
-    T_EQ_STR(look(c, "never"), "v");
+    T_EQ_STR(api_look(c, "far"), "v");
+    T_EQ_STR(api_look(c, "never"), "v");
     T_EQ_I64(cellar_touch(c, "far", 3, INT64_MAX - 1), CELLAR_OK);
-    T_EQ_STR(look(c, "far"), "v");
+    T_EQ_STR(api_look(c, "far"), "v");
     api_shut(c);
 }
 
@@ -212,20 +202,20 @@ static void idle_times_slide_up_to_the_greatest_age(void)
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     for (int i = 0; i < 4; i++) {
         atomic_fetch_add(&api_now_ms, 80);
-        T_EQ_STR(look(c, "k"), "v");
+        T_EQ_STR(api_look(c, "k"), "v");
     } /* 320 ms old */
     T_EQ_I64(ttl_left(c, "k"), 30);
     atomic_fetch_add(&api_now_ms, 29);
-    T_EQ_STR(look(c, "k"), "v");
+    T_EQ_STR(api_look(c, "k"), "v");
     atomic_fetch_add(&api_now_ms, 1);
-    T_EQ_STR(look(c, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "MISS");
     T_EQ_I64(api_put(c, "i", "v", &o), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 99);
     T_EQ_I64(cellar_touch(c, "i", 1, 1000), CELLAR_OK); /* is a use */
     atomic_fetch_add(&api_now_ms, 99);
-    T_EQ_STR(look(c, "i"), "v");
+    T_EQ_STR(api_look(c, "i"), "v");
     atomic_fetch_add(&api_now_ms, 100);
-    T_EQ_STR(look(c, "i"), "MISS");
+    T_EQ_STR(api_look(c, "i"), "MISS");
     api_shut(c);
 }
 
@@ -245,7 +235,7 @@ static void stale_values_come_only_to_those_who_ask(void)
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_OK);
     T_EQ_I64(i.stale_left_ms, 150);
     atomic_fetch_add(&api_now_ms, 100);
-    T_EQ_STR(look(c, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "MISS");
     T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
     T_EQ_U64(len, 1);
@@ -275,10 +265,10 @@ static void clock_steps_change_nothing_in_between(void)
     api_put(c, "short", "v", &o);
     api_put(c, "long", "v", NULL);
     atomic_fetch_add(&api_now_ms, INT64_C(10) * 365 * 86400 * 1000);
-    T_EQ_STR(look(c, "short"), "MISS");
-    T_EQ_STR(look(c, "long"), "v");
+    T_EQ_STR(api_look(c, "short"), "MISS");
+    T_EQ_STR(api_look(c, "long"), "v");
     api_put(c, "short", "w", &o);
-    T_EQ_STR(look(c, "short"), "w");
+    T_EQ_STR(api_look(c, "short"), "w");
     api_shut(c);
 }
 
@@ -291,11 +281,11 @@ static void conditions_hold(void)
     uint64_t v1 = 0, v2 = 0;
     o.flags = CELLAR_ONLY_IF_PRESENT;
     T_EQ_I64(api_put(c, "k", "x", &o), CELLAR_MISS);
-    T_EQ_STR(look(c, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "MISS");
     o.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(api_put(c, "k", "a", &o), CELLAR_OK);
     T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_EXISTS);
-    T_EQ_STR(look(c, "k"), "a");
+    T_EQ_STR(api_look(c, "k"), "a");
     o.flags = CELLAR_ONLY_IF_PRESENT;
     o.version = &v1;
     T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_OK);
@@ -304,12 +294,12 @@ static void conditions_hold(void)
     o.if_version = v1 + 1;
     o.version = &v2;
     T_EQ_I64(api_put(c, "k", "d", &o), CELLAR_CONFLICT);
-    T_EQ_STR(look(c, "k"), "c");
+    T_EQ_STR(api_look(c, "k"), "c");
     o.if_version = v1;
     T_EQ_I64(api_put(c, "k", "d", &o), CELLAR_OK);
     T_CHECK(v2 > v1);
     T_EQ_I64(api_put(c, "k", "e", &o), CELLAR_CONFLICT); /* v1 is over */
-    T_EQ_STR(look(c, "k"), "d");
+    T_EQ_STR(api_look(c, "k"), "d");
     cellar_del(c, "k", 1);
     o.if_version = v2;
     T_EQ_I64(api_put(c, "k", "f", &o), CELLAR_CONFLICT);
@@ -331,7 +321,7 @@ static void versions_are_given_when_asked_for(void)
     const uint64_t version = i.version;
     T_EQ_I64(cellar_meta(c, "k", 1, CELLAR_META_VERSION, &i), CELLAR_OK);
     T_EQ_U64(i.version, version);
-    T_EQ_STR(look(c, "k"), "a");
+    T_EQ_STR(api_look(c, "k"), "a");
     o.flags = CELLAR_ONLY_IF_VERSION;
     o.if_version = version;
     T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_OK);
@@ -381,12 +371,12 @@ static void a_failing_set_takes_the_old_value_along(void)
     api_put(c, "k", "old", NULL);
     o.flags = CELLAR_KEEP_OLD;
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_E_TOOBIG);
-    T_EQ_STR(look(c, "k"), "old");
+    T_EQ_STR(api_look(c, "k"), "old");
     o.flags = CELLAR_ONLY_IF_ABSENT; /* the set would not have happened */
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_EXISTS);
-    T_EQ_STR(look(c, "k"), "old");
+    T_EQ_STR(api_look(c, "k"), "old");
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, NULL), CELLAR_E_TOOBIG);
-    T_EQ_STR(look(c, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "MISS");
     T_EQ_I64(cellar_set(c, "k", 1, big, 1000, NULL), CELLAR_OK);
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
@@ -398,7 +388,7 @@ static void a_failing_set_takes_the_old_value_along(void)
     T_REQUIRE(huge != NULL);
     api_put(c, "k", "old", NULL);
     T_EQ_I64(cellar_set(c, "k", 1, huge, 8u << 20, NULL), CELLAR_E_TOOBIG);
-    T_EQ_STR(look(c, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "MISS");
     free(huge);
     api_shut(c);
 }
@@ -427,7 +417,7 @@ static void incr_as_documented(void)
     for (size_t i = 0; i < sizeof no_number / sizeof no_number[0]; i++) {
         api_put(c, "t", no_number[i], NULL);
         T_EQ_I64(cellar_incr(c, "t", 1, 1, 0, 0, 0, &n), CELLAR_E_TYPE);
-        T_EQ_STR(look(c, "t"), no_number[i]);
+        T_EQ_STR(api_look(c, "t"), no_number[i]);
     }
     n = INT64_MAX - 1;
     T_EQ_I64(cellar_set(c, "m", 1, &n, 8, NULL), CELLAR_OK);
@@ -474,11 +464,11 @@ static void update_as_documented(void)
     T_EQ_U64(s.runs, 0);
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_OK);
     T_EQ_STR(s.seen, "(none)");
-    T_EQ_STR(look(c, "k"), "+");
+    T_EQ_STR(api_look(c, "k"), "+");
     o.flags = 0;
     o.ttl_ms = 400;
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, &o), CELLAR_OK);
-    T_EQ_STR(look(c, "k"), "++");
+    T_EQ_STR(api_look(c, "k"), "++");
     T_EQ_I64(ttl_left(c, "k"), 400);
     atomic_fetch_add(&api_now_ms, 100);
     o.flags = CELLAR_KEEP_TTL;
@@ -490,11 +480,11 @@ static void update_as_documented(void)
     s.runs = 0;
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_CONFLICT);
     T_EQ_U64(s.runs, 1);
-    T_EQ_STR(look(c, "k"), "+++");
+    T_EQ_STR(api_look(c, "k"), "+++");
     s = (script){ c, 0, 3, CELLAR_OK, NULL }; /* three writers come in between */
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_OK);
     T_EQ_U64(s.runs, 4);
-    T_EQ_STR(look(c, "k"), "odd+");
+    T_EQ_STR(api_look(c, "k"), "odd+");
     s = (script){ c, 0, 1000, CELLAR_OK, NULL };
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_E_BUSY);
     T_EQ_U64(s.runs, 64);
@@ -532,16 +522,16 @@ static void updates_of_any_length(void)
     size_t huge = (size_t)CELLAR_VALUE_MAX + 1;
     api_put(c, "k", "stays", NULL);
     T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, NULL), CELLAR_E_TOOBIG);
-    T_EQ_STR(look(c, "k"), "stays");
+    T_EQ_STR(api_look(c, "k"), "stays");
     huge = 40u << 20; /* over max_value_bytes: a set that failed, with what that means */
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.flags = CELLAR_KEEP_OLD;
     api_put(c, "k", "stays", NULL);
     T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, &o), CELLAR_E_TOOBIG);
-    T_CHECK(strcmp(look(c, "k"), "stays") == 0 || strcmp(look(c, "k"), "MISS") == 0);
+    T_CHECK(strcmp(api_look(c, "k"), "stays") == 0 || strcmp(api_look(c, "k"), "MISS") == 0);
     api_put(c, "k", "goes", NULL);
     T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, NULL), CELLAR_E_TOOBIG);
-    T_EQ_STR(look(c, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "MISS");
     api_shut(c);
 }
 
@@ -861,12 +851,12 @@ static void the_log_is_quiet_by_default(void)
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     l.c = c;
     api_put(c, "secret-key", "secret-value", NULL);
-    (void)look(c, "secret-key");
-    (void)look(c, "secret-none");
+    (void)api_look(c, "secret-key");
+    (void)api_look(c, "secret-none");
     T_EQ_U64(l.count[CELLAR_LOG_INFO] + l.count[CELLAR_LOG_DEBUG], 0);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_LOG_LEVEL, CELLAR_LOG_DEBUG), CELLAR_OK);
-    T_EQ_STR(look(c, "secret-key"), "secret-value");
-    T_EQ_STR(look(c, "secret-none"), "MISS");
+    T_EQ_STR(api_look(c, "secret-key"), "secret-value");
+    T_EQ_STR(api_look(c, "secret-none"), "MISS");
     T_EQ_U64(l.count[CELLAR_LOG_DEBUG], 1); /* a hit */
     T_EQ_U64(l.count[CELLAR_LOG_INFO], 1);  /* a miss */
     for (int i = 0; i < 100; i++) { (void)cellar_get(c, "secret-none", 11, buf, 8, NULL); }
@@ -875,7 +865,7 @@ static void the_log_is_quiet_by_default(void)
     T_EQ_I64(level, CELLAR_LOG_DEBUG);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_LOG_LEVEL, CELLAR_LOG_OFF), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 5000);
-    (void)look(c, "secret-none");
+    (void)api_look(c, "secret-none");
     T_EQ_U64(l.count[CELLAR_LOG_INFO], 1);
     api_shut(c);
 }
@@ -963,7 +953,7 @@ static void tags_are_stored_and_told(void)
     o.tag_count = 2;
     o.cost_us = 1500;
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
-    T_EQ_STR(look(c, "k"), "v");
+    T_EQ_STR(api_look(c, "k"), "v");
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_TAGGED) != 0);
     T_CHECK(i.cost_us >= 1400 && i.cost_us <= 1600);

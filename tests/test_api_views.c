@@ -3,11 +3,9 @@
  * Aim:    views isolate, are counted, keep their entries, and clear in O(1); generation numbers are
  *         never reused while an entry carries one, also where the 32 bits end.
  * Method: public calls only; the counter's start is configured close to its end. */
-#include "tests/t.h"
+#include "tests/api_kit.h"
 
 #include <time.h>
-
-#include "cellar.h"
 
 static cellar *open_bytes(uint64_t bytes, uint32_t first_vgen)
 {
@@ -32,22 +30,6 @@ static cellar_err put(cellar *c, const char *key, const char *value)
     return cellar_set(c, key, strlen(key), value, strlen(value), NULL);
 }
 
-static const char *look(cellar *c, const char *key)
-{
-    static char text[256];
-    size_t len = 0;
-    const cellar_err err = cellar_get(c, key, strlen(key), text, sizeof text - 1, &len);
-    if (err != CELLAR_OK) { return cellar_code_name(err); }
-    text[len] = '\0';
-    return text;
-}
-
-static void shut(cellar *c)
-{
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
-
 static void views_are_counted_and_keep_their_entries(void)
 {
     cellar *c = open_bytes(4u << 20, 0);
@@ -55,19 +37,19 @@ static void views_are_counted_and_keep_their_entries(void)
     T_CHECK(a == again);
     put(a, "k", "v");
     T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_STR(look(a, "k"), "v"); /* opened twice, closed once */
+    T_EQ_STR(api_look(a, "k"), "v"); /* opened twice, closed once */
     T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_STR(look(a, "k"), "E_CLOSED");
+    T_EQ_STR(api_look(a, "k"), "E_CLOSED");
     a = view(c, "a");
-    T_EQ_STR(look(a, "k"), "v");
-    T_EQ_STR(look(c, "k"), "MISS");
+    T_EQ_STR(api_look(a, "k"), "v");
+    T_EQ_STR(api_look(c, "k"), "MISS");
     /* Any view leads to all others, and the root may be closed under it last. */
     cellar *b = view(a, "b");
     put(b, "k", "w");
-    T_EQ_STR(look(a, "k"), "v");
+    T_EQ_STR(api_look(a, "k"), "v");
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 static void dropped_views_are_gone(void)
@@ -77,21 +59,21 @@ static void dropped_views_are_gone(void)
     put(a, "k", "old");
     put(b, "k", "other");
     T_EQ_I64(cellar_view_drop(c, "a"), CELLAR_OK);
-    T_EQ_STR(look(a, "k"), "E_CLOSED");
+    T_EQ_STR(api_look(a, "k"), "E_CLOSED");
     T_EQ_I64(cellar_view_drop(c, "a"), CELLAR_E_NOT_FOUND);
     cellar *fresh = view(c, "a");
     T_CHECK(fresh != a);
-    T_EQ_STR(look(fresh, "k"), "MISS");
+    T_EQ_STR(api_look(fresh, "k"), "MISS");
     put(fresh, "k", "new");
-    T_EQ_STR(look(fresh, "k"), "new");
-    T_EQ_STR(look(a, "k"), "E_CLOSED");
+    T_EQ_STR(api_look(fresh, "k"), "new");
+    T_EQ_STR(api_look(a, "k"), "E_CLOSED");
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED);
-    T_EQ_STR(look(b, "k"), "other");
+    T_EQ_STR(api_look(b, "k"), "other");
     T_EQ_I64(cellar_view_drop(b, "b"), CELLAR_OK); /* itself */
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     T_EQ_I64(cellar_close(fresh), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 static void names_are_bytes(void)
@@ -105,12 +87,12 @@ static void names_are_bytes(void)
         v[i] = view(c, names[i]);
         put(v[i], "k", names[i]);
     }
-    for (int i = 0; i < 4; i++) { T_EQ_STR(look(v[i], "k"), names[i]); }
+    for (int i = 0; i < 4; i++) { T_EQ_STR(api_look(v[i], "k"), names[i]); }
     static char text[200000];
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_EQ_I64(cellar_dump(c, text, sizeof text, NULL), CELLAR_OK);
     for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
-    shut(c);
+    api_shut(c);
 }
 
 static void as_many_views_as_configured(void)
@@ -141,7 +123,7 @@ static void as_many_views_as_configured(void)
     }
     T_EQ_I64(cellar_audit(c), CELLAR_OK);
     for (int i = 0; i < 100; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
-    shut(c);
+    api_shut(c);
 }
 
 static void views_come_and_go_without_a_trace(void)
@@ -165,7 +147,7 @@ static void views_come_and_go_without_a_trace(void)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes <= used + 40000); /* segments of the log come and go, views do not */
     T_EQ_U64(st.sets, 3000); /* what dropped views counted stays in the sum */
-    shut(c);
+    api_shut(c);
 }
 
 static void options_of_views_and_classes(void)
@@ -216,7 +198,7 @@ static void options_of_views_and_classes(void)
     T_EQ_U64(st.class_fallback, 2);
     T_EQ_I64(cellar_close(same), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 static uint64_t cpu_ns(void)
@@ -236,7 +218,7 @@ static uint64_t clear_ns(cellar *v, int n)
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
         const uint64_t took = cpu_ns() - start;
         if (took < best) { best = took; }
-        T_EQ_STR(look(v, "0000"), "MISS");
+        T_EQ_STR(api_look(v, "0000"), "MISS");
     }
     return best;
 }
@@ -249,7 +231,7 @@ static void clear_is_o1_and_gives_its_room(void)
            (unsigned long long)many);
     T_CHECK(many < 20 * few + 20000); /* entries differ by 300 */
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c);
+    api_shut(c);
     c = open_bytes(8u << 20, 0); /* full, cleared: as much fits again, and nothing alive goes */
     v = view(c, "v");
     static char value[1000];
@@ -262,7 +244,7 @@ static void clear_is_o1_and_gives_its_room(void)
     for (int i = 0; i < 4000; i++) { there += cellar_exists(v, &i, sizeof i) == CELLAR_OK; }
     T_EQ_I64(there, 4000);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 static void bump_counts_versions(void)
@@ -272,10 +254,10 @@ static void bump_counts_versions(void)
     put(v, "k", "1");
     T_EQ_I64(cellar_bump(v, &version), CELLAR_OK);
     T_EQ_U64(version, 2);
-    T_EQ_STR(look(v, "k"), "MISS");
+    T_EQ_STR(api_look(v, "k"), "MISS");
     put(v, "k", "2");
     T_EQ_I64(cellar_bump_to(v, 1), CELLAR_OK); /* back: what was there stays dead */
-    T_EQ_STR(look(v, "k"), "MISS");
+    T_EQ_STR(api_look(v, "k"), "MISS");
     T_EQ_I64(cellar_bump_to(v, UINT32_MAX), CELLAR_OK);
     T_EQ_I64(cellar_bump(v, &version), CELLAR_E_RANGE);
     cellar_stats st = CELLAR_STATS_INIT;
@@ -283,7 +265,7 @@ static void bump_counts_versions(void)
     T_EQ_U64(st.bumps, 3);
     T_EQ_U64(st.clears, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 /* Numbers run out: all of L1 goes once, nothing old comes back, views stay apart. */
@@ -297,12 +279,12 @@ static void generations_end_and_begin_anew(void)
         T_EQ_I64(put(a, "k", value), CELLAR_OK);
         T_EQ_I64(put(b, "k", "b"), CELLAR_OK);
         T_EQ_I64(put(c, "k", "root"), CELLAR_OK);
-        T_EQ_STR(look(a, "k"), value);
-        T_EQ_STR(look(b, "k"), "b");
-        T_EQ_STR(look(c, "k"), "root");
+        T_EQ_STR(api_look(a, "k"), value);
+        T_EQ_STR(api_look(b, "k"), "b");
+        T_EQ_STR(api_look(c, "k"), "root");
         T_EQ_I64(cellar_clear(a), CELLAR_OK);
-        T_EQ_STR(look(a, "k"), "MISS");
-        const char *left = look(b, "k");
+        T_EQ_STR(api_look(a, "k"), "MISS");
+        const char *left = api_look(b, "k");
         T_CHECK(strcmp(left, "b") == 0 || strcmp(left, "MISS") == 0);
         T_EQ_I64(cellar_audit(c), CELLAR_OK);
     }
@@ -314,7 +296,7 @@ static void generations_end_and_begin_anew(void)
     }
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 static void many_stores_side_by_side(void)
@@ -329,7 +311,7 @@ static void many_stores_side_by_side(void)
     }
     for (int i = 0; i < STORES; i++) {
         snprintf(value, sizeof value, "%d", i);
-        T_EQ_STR(look(c[i], "k"), value);
+        T_EQ_STR(api_look(c[i], "k"), value);
         T_EQ_I64(cellar_close(c[i]), CELLAR_OK);
     }
 }
@@ -365,7 +347,7 @@ static void root_options_and_name(void)
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "view=\"main\"") != NULL);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 T_MAIN("api_views", T_CASE(views_are_counted_and_keep_their_entries),
