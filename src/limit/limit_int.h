@@ -88,7 +88,7 @@ typedef struct limit_head { /* of a region */
     _Atomic uint32_t losses; /* words rewritten by force; written under lock, read anywhere */
     uint32_t in_vain;       /* full buckets met since a search in depth found nothing; lock */
     uint64_t high_water;    /* latest reading at which a dead entry was forgotten, ns; lock */
-    _Atomic uint64_t live_evicted, dead_replaced, moved, full; /* written under lock */
+    _Atomic uint64_t live_evicted, dead_replaced, moved; /* written under lock */
 } limit_head;
 
 /* A ticket knows its charge by a colour of two bits: after four rewrites of words in its region it
@@ -387,13 +387,13 @@ BASE_INLINE _Atomic uint64_t *limit_ring_at(const cellar_limiter *l, limit_slot 
 typedef enum limit_kind {
     LIMIT_TAKE,     /* test and take */
     LIMIT_PEEK,
-    LIMIT_RESERVE,  /* take, also in the future when that is at most arg units away */
+    LIMIT_RESERVE,  /* take, also in the future when that is at most arg ns away */
     LIMIT_CHARGE,   /* unconditional */
     LIMIT_REFUND,
     LIMIT_GIVE,     /* by a ticket: cost units of what it took */
     LIMIT_PENALIZE, /* for arg ns */
     LIMIT_PERMIT,   /* take, and a permit */
-    LIMIT_RELEASE,  /* the permit named in arg */
+    LIMIT_RELEASE,  /* the permit named by token */
     LIMIT_EXTEND,
     LIMIT_EXPIRE    /* permits whose lease is over go */
 } limit_kind;

@@ -39,7 +39,6 @@ typedef struct limit_verdict {
     cellar_err err;
     limit_says says;
     uint64_t wait_ns;
-    uint64_t give; /* GIVE: units */
     bool would_deny;
 } limit_verdict;
 
@@ -358,10 +357,9 @@ CELLAR_PRIVATE void limit_narrow_seat(cellar_limiter *l, uint64_t fp, const limi
 }
 
 /* No room, and the policy forgets nobody. `least` is the word that is dead first. */
-static void limit_narrow_full(cellar_limiter *l, limit_head *h, const limit_rule *r,
-                              const limit_at *at, uint64_t least, limit_verdict *out)
+static void limit_narrow_full(cellar_limiter *l, const limit_rule *r, const limit_at *at,
+                              uint64_t least, limit_verdict *out)
 {
-    base_store_rlx(&h->full, base_load_rlx(&h->full) + 1);
     out->says.next = 0;
     if (l->overflow == CELLAR_RL_ALLOW_NEW) {
         limit_count(l, LIMIT_OVERFLOW_ALLOWED, 1);
@@ -394,7 +392,7 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
     }
     if (!limit_narrow_room(l, s->head, &s->place, &s->base, &s->at, UINT64_MAX, &room)) {
-        limit_narrow_full(l, s->head, &s->base, &s->at, room.word, &v);
+        limit_narrow_full(l, &s->base, &s->at, room.word, &v);
         if (v.err == CELLAR_OK && op->ticket != NULL) { op->ticket->limiter = NULL; }
         if (op->kind == LIMIT_CHARGE || op->kind == LIMIT_PENALIZE) { return CELLAR_E_LIMIT; }
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);

@@ -706,7 +706,6 @@ static limit_slot *limit_wide_insert(cellar_limiter *l, limit_wide *w, limit_hea
         limit_wide_apply(l, w, s, f & ~(uint64_t)1);
         return s;
     }
-    base_store_rlx(&h->full, base_load_rlx(&h->full) + 1);
     if (w->op->kind == LIMIT_CHARGE || w->op->kind == LIMIT_PENALIZE ||
         w->op->kind == LIMIT_PERMIT) {
         w->err = CELLAR_E_LIMIT;
