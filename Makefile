@@ -487,16 +487,15 @@ TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.
               $(shell command -v clang-19))
 TSAN_CC  := $(strip $(TSAN_CC))
 TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
-lanes     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
+LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh tests/test_packaging_install.sh' \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
-  $(foreach s,$(1),'t|$(notdir $(s))|sh $(s)') \
+  $(foreach s,$(wildcard tests/slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \
   't|suite: TSan|$(SUITE_IN) SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
   $(if $(SIM_SRC),'t|simulation|build/sim --check $(SIM_SECONDS)') \
   $(if $(wildcard tests/model/run.sh),'t|models|sh tests/model/run.sh') \
   $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
-LANES     = $(call lanes,$(wildcard tests/slow_*.sh))
 export CELLAR_SIM = build/sim
 
 ## check: floors, contracts, lock facts, drop-in, headers, sanitizers, simulation, models, guard
@@ -507,8 +506,8 @@ check:
 check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(Q)sh tests/run.sh -j 1 -l 900 -o build/check-log \
 	  $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
-## check-matrix: everything packaging promises: all drop-in cells and switches, the suite on the
-## drop-in, analysers, MSan, valgrind, aarch64
+## check-matrix: what check leaves out: all drop-in cells and switches, the suite on the drop-in,
+## mutants, analysers, MSan, valgrind, aarch64
 check-matrix:
 	$(Q)sh src/deps.sh check
 	$(Q)$(MAKE) --no-print-directory matrix-now
@@ -521,8 +520,7 @@ T_VALGRIND = base_* stats_* l1_audit l1_big l1_entries l1_expiry l1_fork l1_keys
              l2_form l2_open l2_store fault_* api_bad_input api_semantics api_views api_process \
              api_lease api_load api_memo api_disk api_listen api_struct_sizes lin_checker
 have      = $(if $(shell command -v $(1)),'t|$(2)|$(3)','s|$(2)|no $(1)')
-MATRIX    = $(call lanes,$(filter-out %_dropin.sh,$(wildcard tests/slow_*.sh))) \
-  $(if $(SIM_SRC),'t|mutants|sh tests/sim/mutants.sh') \
+MATRIX    = $(if $(SIM_SRC),'t|mutants|sh tests/sim/mutants.sh') \
   't|drop-in: all cells and switches|FULL=1 sh tests/slow_packaging_dropin.sh' \
   't|suite on the drop-in: gcc|$(SUITE_IN) CC=gcc CFLAGS=-O2 DROPIN=1' \
   $(call have,clang,suite on the drop-in: clang,\
