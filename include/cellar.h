@@ -1852,7 +1852,10 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
 CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired);
 
 /* Disk tier. With l2_path and l2_bytes set, entries that leave memory go to a log in that
- * directory, misses come back from it with what is left of their time to live, and after a
+ * directory if they are worth it: asked for since they came, or gone before not long ago, with
+ * l2_min_ttl_ms left and within l2_write_bps and l2_write_bpd; a copy that lies there unchanged is
+ * not written again. With l2_mode a view says that each of its sets goes there. A close brings
+ * down what memory holds. Misses come back with what is left of their time to live, and after a
  * restart, clean or not, the cache is warm. It is a hint, never the truth: damage is a miss,
  * trouble with the disk leaves the store with its memory alone (cellar_last_error of the root says
  * why), puts are dropped, not waited for. Deletes, overwrites, clears and bumps are never lost to

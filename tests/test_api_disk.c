@@ -112,6 +112,26 @@ static cellar_err look(cellar *c, uint32_t key, uint32_t version)
     return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
+/* Asked for while it is in memory: worth its bytes on disk when it leaves. */
+static cellar_err put_used(cellar *c, uint32_t key, uint32_t version, int64_t ttl_ms)
+{
+    const cellar_err err = put(c, key, version, ttl_ms);
+    T_EQ_I64(look(c, key, version), CELLAR_OK);
+    return err;
+}
+
+static uint64_t metric(cellar *c, const char *name)
+{
+    static char text[131072];
+    size_t len;
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
+    char line[80];
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(text, line);
+    T_CHECK(at != NULL);
+    return at != NULL ? strtoull(at + strlen(line), NULL, 10) : 0;
+}
+
 static void evicted_entries_come_back_from_disk(void)
 {
     begin();
@@ -119,7 +139,7 @@ static void evicted_entries_come_back_from_disk(void)
     cfg.max_entries = 100;
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < 2000; i++) {
-        T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
+        T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
         if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
     }
     uint32_t hits = 0;
@@ -132,14 +152,64 @@ static void evicted_entries_come_back_from_disk(void)
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.hits_l2 > 1700);
-    char text[65536];
-    size_t len;
-    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
-    T_CHECK(strstr(text, "cellar_l2_hits_total") != NULL);
+    T_EQ_U64(metric(c, "cellar_l2_hits_total"), st.hits_l2);
     const uint32_t key = 5;
     T_EQ_I64(look(c, key, 1), CELLAR_OK);
     T_CHECK(cellar_del(c, &key, sizeof key) >= 0); /* in memory or not: gone from both */
     T_EQ_I64(look(c, key, 1), CELLAR_MISS);
+    shut(c);
+    end();
+}
+
+static void what_nobody_asks_for_costs_no_write_the_first_time(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.max_entries = 100;
+    cellar *c = open_with(&cfg), *hidden;
+    for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    const uint64_t unused = metric(c, "cellar_l2_refused_unused_total");
+    T_CHECK(unused >= 850 && metric(c, "cellar_l2_refused_total") >= unused);
+    T_EQ_U64(metric(c, "cellar_l2_put_bytes_total"), 0);
+    for (uint32_t i = 0; i < 1000; i++) {
+        if (i < 850) { T_EQ_I64(look(c, i, 1), CELLAR_MISS); } /* gone */
+        T_EQ_I64(put(c, i, 2, 0), CELLAR_OK); /* loaded again: it left before, not long ago */
+        if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+    T_CHECK(metric(c, "cellar_l2_put_bytes_total") > 500 * 100);
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        const cellar_err err = look(c, i, 2);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        hits += err == CELLAR_OK;
+    }
+    T_CHECK(hits > 850);
+    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    o.no_l2 = 1;
+    T_EQ_I64(cellar_view(c, "hidden", &o, &hidden), CELLAR_OK);
+    const uint64_t puts = metric(c, "cellar_l2_kept_out_total");
+    for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(hidden, i, 1, 0), CELLAR_OK); }
+    T_CHECK(metric(c, "cellar_l2_kept_out_total") - puts >= 300);
+    T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+    shut(c);
+    end();
+}
+
+/* Main lowers a counter each time it passes: whoever got there was asked for all the same. */
+static void what_was_asked_for_long_ago_is_written_too(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.max_entries = 100;
+    cfg.eviction = CELLAR_EVICT_S3FIFO;
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < 600; i++) {
+        T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
+        for (int n = 0; n < 3; n++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
+        if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+    T_EQ_U64(metric(c, "cellar_l2_refused_unused_total"), 0);
+    for (uint32_t i = 0; i < 600; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
     shut(c);
     end();
 }
@@ -150,7 +220,7 @@ static void a_back_filled_entry_keeps_its_deadline(void)
     cellar_config cfg = config();
     cfg.max_entries = 50;
     cellar *c = open_with(&cfg);
-    T_EQ_I64(put(c, 0, 1, 60000), CELLAR_OK);
+    T_EQ_I64(put_used(c, 0, 1, 60000), CELLAR_OK);
     for (uint32_t i = 1; i < 500; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     now_ms += 20000;
     T_EQ_I64(look(c, 0, 1), CELLAR_OK);
@@ -562,6 +632,8 @@ static void threads_over_memory_and_disk_see_no_old_value(void)
 
 T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(evicted_entries_come_back_from_disk),
+       T_CASE(what_nobody_asks_for_costs_no_write_the_first_time),
+       T_CASE(what_was_asked_for_long_ago_is_written_too),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
        T_CASE(clear_bump_and_drop_stay_over_restarts), T_CASE(secret_views_never_touch_the_disk),
        T_CASE(sets_of_these_modes_are_on_disk_at_once),

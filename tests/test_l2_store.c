@@ -306,6 +306,73 @@ static void a_clock_set_back_does_not_stop_the_budget(void)
     end();
 }
 
+static cellar_err put_unused(uint32_t key)
+{
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .unused = true };
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    return l2_put(kit.d, &k, "value", 5, &m, NULL);
+}
+
+static void what_nobody_asked_for_is_stored_the_second_time(void)
+{
+    begin();
+    kit.cfg.seg_count = 8;
+    open_it();
+    l2_stats st;
+    for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), CELLAR_REFUSED); }
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.refused_unused, 40);
+    T_EQ_U64(st.put_bytes, 0);
+    for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), CELLAR_OK); }
+    for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), CELLAR_OK); } /* and from then on */
+    T_EQ_I64(put(100, 1, 50), CELLAR_OK); /* used: at once */
+    /* Too large or due too soon: that is what it is refused for, and it is not remembered. */
+    l2_meta m = { .deadline_ms = kit.now_ms, .unused = true };
+    const l2_key k = l2_kit_key(&kit, "due", 3, 7);
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_REFUSED);
+    m.deadline_ms = BASE_NEVER_MS;
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.refused_ttl, 1);
+    T_EQ_U64(st.refused_unused, 40);
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_REFUSED);
+    /* What was read from disk has been asked for. */
+    m.addr = 12345;
+    const l2_key other = l2_kit_key(&kit, "other", 5, 7);
+    T_EQ_I64(l2_put(kit.d, &other, "v", 1, &m, NULL), CELLAR_OK);
+    end();
+}
+
+/* After four times as many others as there are words hardly any is remembered; after half as many
+ * as fit, most are. */
+static void who_left_long_ago_is_new_again(void)
+{
+    begin();
+    open_it();
+    const uint64_t words = kit.d->seen_words;
+    uint32_t soon = 0, late = 0, strangers = 0;
+    for (uint64_t i = 0; i < 2 * words; i++) { (void)l2_seen_again(kit.d, base_mix64(i) >> 16); }
+    for (uint64_t i = 0; i < words; i++) { soon += l2_seen_again(kit.d, base_mix64(i) >> 16); }
+    for (uint64_t i = 0; i < 12 * words; i++) {
+        strangers += l2_seen_again(kit.d, base_mix64(1000000 + i) >> 16);
+    }
+    for (uint64_t i = 0; i < words; i++) { late += l2_seen_again(kit.d, base_mix64(i) >> 16); }
+    T_CHECK(soon > words * 7 / 10);
+    T_CHECK(late <= words / 32);
+    T_CHECK(strangers <= words / 32);
+    /* What comes again stays in front: three others push out what is older than it. */
+    memset((void *)kit.d->seen, 0, sizeof *kit.d->seen * words);
+    T_CHECK(!l2_seen_again(kit.d, 1));
+    for (uint64_t i = 2; i < 20; i++) {
+        T_CHECK(!l2_seen_again(kit.d, i));
+        T_CHECK(l2_seen_again(kit.d, 1));
+    }
+    T_CHECK(l2_seen_again(kit.d, 19) && l2_seen_again(kit.d, 18) && l2_seen_again(kit.d, 17));
+    T_CHECK(!l2_seen_again(kit.d, 16));
+    T_CHECK(!l2_seen_again(kit.d, 0)); /* 0 says free */
+    T_CHECK(l2_seen_again(kit.d, 0));
+    end();
+}
+
 static bool never(void *ctx, uint64_t hash, uint64_t stamp)
 {
     (void)ctx;
@@ -523,7 +590,9 @@ T_MAIN("l2_store", T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_
        T_CASE(a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes),
        T_CASE(a_clock_set_back_does_not_stop_the_budget),
        T_CASE(the_budget_of_a_day_outlives_kills),
-       T_CASE(a_moved_stamp_stops_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
+       T_CASE(what_nobody_asked_for_is_stored_the_second_time),
+       T_CASE(who_left_long_ago_is_new_again), T_CASE(a_moved_stamp_stops_the_put),
+       T_CASE(an_unchanged_copy_is_not_written_again),
        T_CASE(only_what_may_be_on_disk_leaves_tombstones),
        T_CASE(without_room_everything_goes_but_no_delete), T_CASE(reclaim_keeps_the_newest),
        T_CASE(views_and_numbers_persist), T_CASE(on_real_files_with_the_chosen_sizes))

@@ -58,7 +58,8 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
     const l2_meta m = { .deadline_ms = meta->deadline_ms, .stale_ms = (uint32_t)meta->stale_ms,
                         .idle_ms = (uint32_t)meta->idle_ms, .version = meta->version,
                         .value_hash = meta->value_hash, .addr = meta->l2_addr,
-                        .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost };
+                        .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
+                        .unused = meta->uses == 0 };
     const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
     return l2_put(s->disk, &key, value, value_len, &m, &current);
 }
@@ -209,7 +210,8 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     return true;
 }
 
-/* Nobody changes anything any more: no stamp is needed. */
+/* Nobody changes anything any more: no stamp is needed. Nor is it asked what was used: memory held
+ * all of it to the end, and the next open begins with it. */
 static void cache_disk_spill(cache_store *s, int64_t patience_ms)
 {
     cache_spill sp = { NULL, base_now_ns() + (uint64_t)patience_ms * 1000000u, false };
@@ -252,7 +254,13 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_PUT_BYTES] = l.put_bytes;
     given[STATS_GIVEN_L2_DROPPED] = l.dropped;
     given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl +
-                                        l.refused_budget;
+                                        l.refused_budget + l.refused_unused;
+    given[STATS_GIVEN_L2_REFUSED_SIZE] = l.refused_size;
+    given[STATS_GIVEN_L2_REFUSED_TTL] = l.refused_ttl;
+    given[STATS_GIVEN_L2_REFUSED_UNUSED] = l.refused_unused;
+    given[STATS_GIVEN_L2_REFUSED_BUDGET] = l.refused_budget;
+    given[STATS_GIVEN_L2_REFUSED_CHANGED] = l.refused_stamp;
+    given[STATS_GIVEN_L2_BYTES_TODAY] = l.bytes_today;
     given[STATS_GIVEN_L2_IDENTICAL] = l.identical;
     given[STATS_GIVEN_L2_KILLS] = l.kills;
     given[STATS_GIVEN_L2_TOMBSTONES] = l.tombstones;

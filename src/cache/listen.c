@@ -138,9 +138,12 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
     cache_store *s = ctx;
     cache_whose whose;
     cellar *view = cache_vgen_view(s, what->owner, &whose);
-    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && view != NULL && !whose.dropped &&
-        !view->no_disk) {
-        cache_demote(s, what, view->id);
+    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && view != NULL && !whose.dropped) {
+        if (view->no_disk) {
+            stats_count(s->stats, STATS_L2_KEPT_OUT, 1);
+        } else {
+            cache_demote(s, what, view->id);
+        }
     }
     if (base_load_rlx(&s->told) > (s->tier != NULL ? 1u : 0u)) {
         if (base_self()->depth >= CACHE_LISTEN_DEPTH) {

@@ -49,7 +49,8 @@ CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_sp
     const cache_tier_meta m = { .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
                                 .idle_ms = p->idle_ms, .version = p->version,
                                 .value_hash = p->value_hash, .tag_count = p->tag_count,
-                                .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost };
+                                .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
+                                .uses = 1 }; /* the view wants it there */
     (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
 }
 

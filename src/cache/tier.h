@@ -31,7 +31,7 @@ typedef struct cache_tier_meta { /* 0 where not said: none */
     uint64_t version, value_hash, l2_addr, tag_born;
     const void *tag_fps; /* tag_count unaligned u64; in a get: none */
     uint32_t tag_count, user_flags;
-    uint8_t kind, cost, uses, reserved;
+    uint8_t kind, cost, uses, reserved; /* uses 0: nobody asked for it since it came */
 } cache_tier_meta;
 
 typedef struct cache_tier_view {

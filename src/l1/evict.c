@@ -54,12 +54,23 @@
 #define L1_STEAL_ROUNDS 8
 #define L1_DUE_LOOKS 16u
 
+/* Has somebody asked for it since it came? Where only that leads into main, being there says so:
+ * the counter goes down under the cursor. */
+static bool l1_was_used(const l1 *c, const l1_slot *slot)
+{
+    if (l1_freq(slot->b, slot->i) > 0) { return true; }
+    const l1_rule *r = l1_rule_now(c);
+    return c->seg[l1_seg_of(c, slot->pos)].state == L1_SEG_MAIN &&
+           (base_load_rlx(&c->policy) == L1_LRU || !(r->clock || r->fill));
+}
+
 /* ---- victims --------------------------------------------------------------------------------- */
 CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, uint64_t hash,
                               uint64_t stamp, l1_victims *out)
 {
     uint64_t weight = l1_weight(c, slot->pos, &slot->rec);
     unsigned uses = l1_freq(slot->b, slot->i);
+    if (cause == L1_LEFT_CAPACITY && l1_was_used(c, slot)) { uses = BASE_MAX(uses, 1u); }
     l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
     if (block != NULL) { l1_big_unlinked(c, block); }
     if (cause != L1_LEFT_EXPIRED || !BASE_MUTANT("l1.reuse_before_unlink")) { l1_slot_clear(slot); }

@@ -67,7 +67,7 @@ typedef struct l1_left {
     uint32_t tag_count;
     uint32_t owner, user_flags, idle_ms;
     l1_cause cause;
-    uint8_t kind, cost, fails, uses; /* uses: the 2-bit counter */
+    uint8_t kind, cost, fails, uses; /* uses: the 2-bit counter; 0: never asked for */
 } l1_left;
 
 typedef struct l1_hooks {

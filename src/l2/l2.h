@@ -62,6 +62,8 @@ typedef struct l2_meta { /* 0 where not said: none */
     uint64_t addr; /* out of a get: names the copy. Into a put: "unchanged since I got it" */
     uint32_t user_flags;
     uint8_t kind, cost; /* kind: of L1; not 0: CELLAR_ABSENT */
+    bool unused; /* into a put: nobody asked for it since it came: stored at its second put, if that
+                  * comes soon; see admit.c */
 } l2_meta;
 
 /* E_BUSY: another opener has it. E_FOREIGN, E_VERSION, E_CORRUPT: somebody else's, of a newer
@@ -88,7 +90,7 @@ typedef struct l2_current {
     uint64_t stamp;
 } l2_current;
 /* Never waits. OK: in the log (or an identical copy is). DROPPED: no room in time. REFUSED: not
- * current any more, too large, or due too soon. */
+ * current any more, too large, due too soon, unused, or over the budget. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
                                             size_t value_len, const l2_meta *meta,
                                             const l2_current *current);
@@ -130,7 +132,7 @@ typedef struct l2_stats {
     uint64_t kills, tombstones, denied, remembered, controls;
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
     uint64_t recovered, holes, bad_places, offs;
-    uint64_t refused_budget, bytes_today;
+    uint64_t refused_budget, refused_unused, bytes_today;
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     bool warming, dirty, empty;
     bool off;    /* for now: too many errors; it is tried again by itself */

@@ -257,13 +257,15 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
         kills /* neither denied nor remembered */, tombstones, denied, remembered, controls,
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
-        stalled, closings, relied, waits, refused_budget;
+        stalled, closings, relied, waits, refused_budget, refused_unused;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */
     _Atomic uint64_t window; /* its number; who finds it over begins the next by CAS */
-    _Atomic uint64_t used;   /* bytes; a few may be counted in the window before: see put.c */
+    _Atomic uint64_t used;   /* bytes; a few may be counted in the window before: see admit.c */
 } l2_budget;
+
+typedef struct l2_windows { uint64_t second, day; } l2_windows; /* a put was counted in */
 
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* l2.dirty */
 
@@ -311,6 +313,8 @@ struct l2 {
     _Atomic uint32_t disk;        /* L2_DISK_...; release by who changes it */
     l2_trouble trouble;
     l2_budget second, day;
+    _Atomic uint64_t *seen;   /* of keys refused as unused; see admit.c */
+    uint32_t seen_words;      /* constant */
     _Atomic uint32_t closed;      /* L2_CLOSED..; see doorbell.c */
     _Atomic uint32_t bell_late;   /* 1: a doorbell was made for a tier that was open again */
     unsigned char bell_id[16];    /* constant */
@@ -395,6 +399,16 @@ CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48);
 CELLAR_PRIVATE uint32_t l2_era_begin(l2 *d, uint64_t segseq) SYNC_HOLDS(L2_LOG);
 /* Clear a piece of an era that is given up; true: more to do. */
 CELLAR_PRIVATE bool l2_era_work(l2 *d);
+
+/* admit.c */
+CELLAR_PRIVATE bool l2_seen_open(l2 *d, uint64_t objects);
+CELLAR_PRIVATE void l2_seen_close(l2 *d);
+/* Was the key asked about not long ago? From now on it was. */
+CELLAR_PRIVATE bool l2_seen_again(l2 *d, uint64_t h48);
+/* May so many bytes be written now? Then they are counted; *w: the windows they were counted in. */
+CELLAR_PRIVATE bool l2_budget_allows(l2 *d, uint64_t bytes, l2_windows *w);
+/* They were not written after all. */
+CELLAR_PRIVATE void l2_budgets_back(l2 *d, const l2_windows *w, uint64_t bytes);
 
 /* log.c */
 typedef enum l2_room { L2_ROOM_PUT, L2_ROOM_KEEP, L2_ROOM_FLOOR } l2_room;

@@ -143,12 +143,13 @@ static bool l2_tables_open(l2 *d)
     d->free_seg = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->free_seg, NULL);
     d->order = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->order, NULL);
     return d->seg != NULL && d->free_seg != NULL && d->order != NULL &&
-           l2_index_open(d, objects) && l2_gates_open(d, objects);
+           l2_index_open(d, objects) && l2_gates_open(d, objects) && l2_seen_open(d, objects);
 }
 
 static void l2_tables_close(l2 *d)
 {
     base_account *a = d->cfg.account;
+    l2_seen_close(d);
     l2_gates_close(d);
     l2_index_close(d);
     base_free(a, BASE_MOD_L2, d->seg, (size_t)d->nseg * sizeof *d->seg);

@@ -14,7 +14,8 @@
  *            a kill does, until the disk is silent (doorbell.c). Marking the store dirty is I/O:
  *            the gate is left for it.
  * LIMITS     a value over half a segment is refused, and so is every key whose tombstone would not
- *            fit: there is never a record of it to hide. */
+ *            fit: there is never a record of it to hide.
+ * NOT HERE   what is worth its bytes: admit.c. */
 #include "l2/l2_int.h"
 
 #define L2_GATE_ROUNDS 2000 /* of a put for its gate: some 50 us */
@@ -114,62 +115,6 @@ static bool l2_gate_try(l2_gate *g)
     return false;
 }
 
-typedef struct l2_windows { uint64_t second, day; } l2_windows;
-
-/* Not written after all. Only of the window they were counted in, and never below 0: in the next
- * one, begun in between, they would leave a number just below 2^64, and no put would fit again. */
-static void l2_budget_back(l2_budget *b, uint64_t window, uint64_t bytes)
-{
-    uint64_t used = base_load_acq(&b->used);
-    while (base_load_acq(&b->window) == window &&
-           !base_cas_ar(&b->used, used, used - BASE_MIN(used, bytes))) {
-        used = base_load_acq(&b->used);
-    }
-}
-
-/* May so many bytes more be written in this window? They are counted if so. */
-static bool l2_budget_take(l2_budget *b, uint64_t window, uint64_t bytes, uint64_t most)
-{
-    const uint64_t was = base_load_acq(&b->window);
-    /* Only the winner empties it; what others add in between is lost to nobody's harm: the window
-     * has just begun. One window back: somebody late; more: the clock was set back. */
-    if ((window > was || was - window > 1) && base_cas_ar(&b->window, was, window)) {
-        base_store_rel(&b->used, (uint64_t)0);
-    }
-    const uint64_t used = base_add_ar(&b->used, bytes);
-    if (most == 0 || (used <= most && bytes <= most - used)) { return true; }
-    l2_budget_back(b, base_load_acq(&b->window), bytes);
-    return false;
-}
-
-static bool l2_has_budget(const l2 *d)
-{
-    return d->cfg.write_bps != 0 || d->cfg.write_bpd != 0;
-}
-
-/* *w: the windows it was counted in. */
-static bool l2_budget_allows(l2 *d, uint64_t bytes, l2_windows *w)
-{
-    *w = (l2_windows){ 0, 0 };
-    if (!l2_has_budget(d)) { return true; }
-    const int64_t now = base_now_ms(d->cfg.clock), wall = base_add_sat(now, d->wall_offset_ms);
-    *w = (l2_windows){ (uint64_t)BASE_MAX(now, 0) / 1000, (uint64_t)BASE_MAX(wall, 0) / 86400000u };
-    bool ok = l2_budget_take(&d->second, w->second, bytes, d->cfg.write_bps);
-    if (ok && !l2_budget_take(&d->day, w->day, bytes, d->cfg.write_bpd)) {
-        l2_budget_back(&d->second, w->second, bytes);
-        ok = false;
-    }
-    if (!ok) { L2_COUNT(d, refused_budget); }
-    return ok;
-}
-
-static void l2_budgets_back(l2 *d, const l2_windows *w, uint64_t bytes)
-{
-    if (!l2_has_budget(d)) { return; }
-    l2_budget_back(&d->second, w->second, bytes);
-    l2_budget_back(&d->day, w->day, bytes);
-}
-
 /* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. */
 static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_rec *r,
                                uint64_t addr, const l2_current *current, l2_spot *at)
@@ -259,8 +204,13 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         L2_COUNT(d, stalled);
         return CELLAR_DROPPED;
     }
+    const uint64_t h48 = l2_h48(k->hash);
     if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return CELLAR_REFUSED; }
-    const cellar_err err = l2_put_gated(d, l2_h48(k->hash), k, &r, meta->addr, current, &at);
+    if (meta->unused && meta->addr == 0 && !l2_seen_again(d, h48)) {
+        L2_COUNT(d, refused_unused);
+        return CELLAR_REFUSED;
+    }
+    const cellar_err err = l2_put_gated(d, h48, k, &r, meta->addr, current, &at);
     if (err == CELLAR_EXISTS) { return CELLAR_OK; }
     if (err != CELLAR_OK) {
         if (err == CELLAR_DROPPED) { l2_ring(d); }

@@ -126,7 +126,9 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Entries not announced: too deep inside listeners.") \
     X(TICK, "cellar_ticks_total", "", "", ONE, "Rounds of background work.") \
     X(TICK_NS, "cellar_tick_seconds_total", "", "", NS, "Time spent in background work.") \
-    X(CLOSED_CALL, "cellar_closed_calls_total", "", "", ONE, "Calls on a view of a closed store.")
+    X(CLOSED_CALL, "cellar_closed_calls_total", "", "", ONE, "Calls on a view of a closed store.") \
+    X(L2_KEPT_OUT, "cellar_l2_kept_out_total", "", "", ONE, \
+      "Evicted entries of views that are never on disk.")
 
 /* Figures other floors keep themselves, under locks they hold anyway; the caller of the writers
  * gives them: id, family, counter or gauge, unit, help. (Bytes, budget, peak, bytes by module and
@@ -172,6 +174,18 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
     X(L2_PUT_BYTES, "cellar_l2_put_bytes_total", counter, BYTES, "Bytes of entries written.") \
     X(L2_DROPPED, "cellar_l2_dropped_total", counter, ONE, "Entries not written: no room.") \
     X(L2_REFUSED, "cellar_l2_refused_total", counter, ONE, "Entries not written: unwanted.") \
+    X(L2_REFUSED_SIZE, "cellar_l2_refused_size_total", counter, ONE, \
+      "Of those: larger than half a segment of the disk tier.") \
+    X(L2_REFUSED_TTL, "cellar_l2_refused_ttl_total", counter, ONE, \
+      "Of those: not enough of their time to live was left.") \
+    X(L2_REFUSED_UNUSED, "cellar_l2_refused_unused_total", counter, ONE, \
+      "Of those: nobody had asked for them, and they left for the first time.") \
+    X(L2_REFUSED_BUDGET, "cellar_l2_refused_budget_total", counter, ONE, \
+      "Of those: the budget of the second or of the day was used up.") \
+    X(L2_REFUSED_CHANGED, "cellar_l2_refused_changed_total", counter, ONE, \
+      "Of those: changed while they left.") \
+    X(L2_BYTES_TODAY, "cellar_l2_today_bytes", gauge, BYTES, \
+      "Bytes of entries written since midnight UTC, where there is a budget.") \
     X(L2_IDENTICAL, "cellar_l2_identical_total", counter, ONE, \
       "Entries not written again: unchanged on disk.") \
     X(L2_KILLS, "cellar_l2_changes_total", counter, ONE, "Changes the disk tier was told of.") \

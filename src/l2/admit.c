@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * admit: is an entry worth its bytes on disk? Budgets, and who was asked for again.
+ *
+ * PICTURE    put -> size, time left (put.c) -> used? -> gate {current? copy there? budget? room?}
+ *            used: hit in memory, or read from disk, or it leaves memory for the second time in
+ *            a while: `seen`, words of four 16-bit fingerprints, the newest first; what is looked
+ *            for and found moves to the front, what is not pushes the oldest out.
+ * INVARIANTS a word of `seen` forgets only by newer keys: of n words, a key comes to disk if some
+ *            4n unused ones or less left between its two departures. Budgets count what is written
+ *            and take back what was not.
+ * LOCKING    none: atomic words. Who loses a race for a word has noted nothing: one more refusal.
+ * LIMITS     two bytes a key that is remembered, for as many as the disk holds, at most 1/64 of the
+ *            memory. A stranger is taken for seen once in 16,000 looks.
+ * TRIED      the ghosts of L1 instead: they remember what L1 held once, the disk holds ten times
+ *            that; and a set comes too early to know whether it is worth a write.
+ * NOT HERE   views without a disk, secrets (cache); an unchanged copy (put.c). */
+#include "l2/l2_int.h"
+
+#define L2_SEEN_LEAST 64u /* words */
+
+/* ---- seen ---- */
+
+CELLAR_PRIVATE bool l2_seen_open(l2 *d, uint64_t objects)
+{
+    const uint64_t most = d->cfg.memory_bytes / 64 / sizeof *d->seen;
+    d->seen_words = (uint32_t)base_clamp(objects / 4, L2_SEEN_LEAST,
+                                         base_clamp(most, L2_SEEN_LEAST, UINT32_MAX));
+    d->seen = base_alloc(d->cfg.account, BASE_MOD_L2, (size_t)d->seen_words * sizeof *d->seen,
+                         NULL);
+    return d->seen != NULL;
+}
+
+CELLAR_PRIVATE void l2_seen_close(l2 *d)
+{
+    base_free(d->cfg.account, BASE_MOD_L2, d->seen, (size_t)d->seen_words * sizeof *d->seen);
+    d->seen = NULL;
+}
+
+CELLAR_PRIVATE bool l2_seen_again(l2 *d, uint64_t h48)
+{
+    const uint64_t fp = (h48 & 0xffffu) != 0 ? h48 & 0xffffu : 1;
+    _Atomic uint64_t *word = &d->seen[((h48 >> 16) * d->seen_words) >> 32];
+    uint64_t was = base_load_rlx(word);
+    unsigned at = 0;
+    while (at < 4 && (was >> (16 * at) & 0xffffu) != fp) { at++; }
+    /* What was newer moves back by one, what was older stays. */
+    const uint64_t newer = at < 4 ? ((uint64_t)1 << (16 * at)) - 1 : UINT64_MAX;
+    const uint64_t older = at < 3 ? ~(uint64_t)0 << (16 * (at + 1)) : 0;
+    const uint64_t now = (was & older) | (was & newer) << 16 | fp;
+    BASE_POINT("l2.seen");
+    (void)base_cas_ar(word, was, now); /* nothing is published by it */
+    return at < 4;
+}
+
+/* ---- budgets ---- */
+
+/* Not written after all. Only of the window they were counted in, and never below 0: in the next
+ * one, begun in between, they would leave a number just below 2^64, and no put would fit again. */
+static void l2_budget_back(l2_budget *b, uint64_t window, uint64_t bytes)
+{
+    uint64_t used = base_load_acq(&b->used);
+    while (base_load_acq(&b->window) == window &&
+           !base_cas_ar(&b->used, used, used - BASE_MIN(used, bytes))) {
+        used = base_load_acq(&b->used);
+    }
+}
+
+/* May so many bytes more be written in this window? They are counted if so. */
+static bool l2_budget_take(l2_budget *b, uint64_t window, uint64_t bytes, uint64_t most)
+{
+    const uint64_t was = base_load_acq(&b->window);
+    /* Only the winner empties it; what others add in between is lost to nobody's harm: the window
+     * has just begun. One window back: somebody late; more: the clock was set back. */
+    if ((window > was || was - window > 1) && base_cas_ar(&b->window, was, window)) {
+        base_store_rel(&b->used, (uint64_t)0);
+    }
+    const uint64_t used = base_add_ar(&b->used, bytes);
+    if (most == 0 || (used <= most && bytes <= most - used)) { return true; }
+    l2_budget_back(b, base_load_acq(&b->window), bytes);
+    return false;
+}
+
+static bool l2_has_budget(const l2 *d)
+{
+    return d->cfg.write_bps != 0 || d->cfg.write_bpd != 0;
+}
+
+CELLAR_PRIVATE bool l2_budget_allows(l2 *d, uint64_t bytes, l2_windows *w)
+{
+    *w = (l2_windows){ 0, 0 };
+    if (!l2_has_budget(d)) { return true; }
+    const int64_t now = base_now_ms(d->cfg.clock), wall = base_add_sat(now, d->wall_offset_ms);
+    *w = (l2_windows){ (uint64_t)BASE_MAX(now, 0) / 1000, (uint64_t)BASE_MAX(wall, 0) / 86400000u };
+    bool ok = l2_budget_take(&d->second, w->second, bytes, d->cfg.write_bps);
+    if (ok && !l2_budget_take(&d->day, w->day, bytes, d->cfg.write_bpd)) {
+        l2_budget_back(&d->second, w->second, bytes);
+        ok = false;
+    }
+    if (!ok) { L2_COUNT(d, refused_budget); }
+    return ok;
+}
+
+CELLAR_PRIVATE void l2_budgets_back(l2 *d, const l2_windows *w, uint64_t bytes)
+{
+    if (!l2_has_budget(d)) { return; }
+    l2_budget_back(&d->second, w->second, bytes);
+    l2_budget_back(&d->day, w->day, bytes);
+}
