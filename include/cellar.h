@@ -190,7 +190,7 @@ typedef enum cellar_cause {
 enum { CELLAR_EVICT_DEFAULT = 0, CELLAR_EVICT_ADAPTIVE = 1, CELLAR_EVICT_S3FIFO = 2,
        CELLAR_EVICT_LRU = 3, CELLAR_EVICT_FIFO = 4 };      /* default: ADAPTIVE                   */
 /* What a power cut may take; see "Disk tier". The death of the process takes nothing, at any. */
-enum { CELLAR_L2_DROP = 0, CELLAR_L2_KEEP = 1, CELLAR_L2_ALWAYS = 2 }; /* ALWAYS: later          */
+enum { CELLAR_L2_DROP = 0, CELLAR_L2_KEEP = 1, CELLAR_L2_ALWAYS = 2 }; /* see "Disk tier"       */
 enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
 #define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
 enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
@@ -345,7 +345,7 @@ typedef struct cellar_config {
     int64_t  l2_sync_ms;           /* CELLAR_L2_KEEP: between two syncs; 0 = 1,000                */
     int64_t  l2_min_ttl_ms;        /* what has less left is not written; 0 = 10,000               */
     int64_t  l2_close_ms;          /* later                                                       */
-    uint32_t l2_sync;              /* CELLAR_L2_DROP or CELLAR_L2_KEEP                            */
+    uint32_t l2_sync;              /* CELLAR_L2_DROP, CELLAR_L2_KEEP or CELLAR_L2_ALWAYS          */
     uint32_t l2_on_bad;            /* later                                                       */
     uint32_t l2_required;          /* 1: open fails when the disk tier cannot be used             */
     uint32_t l2_direct_read;       /* later, as all that follow down to l2_crypt, but:            */
@@ -434,7 +434,8 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
 
 /* Forget a view: its entries, its name, its counters.
  * in:      any handle of the store, the view's name
- * returns: OK; E_NOT_FOUND, E_INVAL, E_CLOSED. Open handles of it answer E_CLOSED from now on
+ * returns: OK; E_NOT_FOUND, E_IO (see "Disk tier"), E_INVAL, E_CLOSED. Open handles of it answer
+ *          E_CLOSED from now on
  * thread:  any
  * cost:    O(1): dead bytes are reclaimed first by eviction
  * example: cellar_view_drop(c, "session");                                                       */
@@ -443,7 +444,7 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name);
 /* Throw away all entries of this view and of no other. No entry stored before the call is returned
  * by a get that starts after it.
  * in:      the view
- * returns: OK; E_INVAL, E_CLOSED
+ * returns: OK; E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any; listeners hear CLEARED when the memory is reclaimed, which eviction does first
  * cost:    O(1), whatever the number of entries; their room is usable at once
  * example: cellar_clear(v);                                                                      */
@@ -452,7 +453,7 @@ CELLAR_API cellar_err cellar_clear(cellar *c);
 /* Raise the view's public version by one: as cellar_clear, with cause BUMPED.
  * in:      the view
  * out:     *version the new public version; optional
- * returns: OK; E_RANGE (version would pass 2^32 - 1), E_INVAL, E_CLOSED
+ * returns: OK; E_RANGE (version would pass 2^32 - 1), E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any
  * cost:    O(1)
  * example: cellar_bump(v, NULL);                                                                 */
@@ -460,7 +461,7 @@ CELLAR_API cellar_err cellar_bump(cellar *c, uint32_t *version);
 
 /* Set the view's public version, also backwards: what was stored under it before stays dead.
  * in:      version from 1
- * returns: OK; E_INVAL (0), E_CLOSED
+ * returns: OK; E_IO (see "Disk tier"), E_INVAL (0), E_CLOSED
  * thread:  any
  * cost:    O(1)
  * example: cellar_bump_to(v, 3);                                                                 */
@@ -661,7 +662,7 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
 #define CELLAR_KEEP_OLD        0x0008u /* a set that fails leaves the old value                   */
 #define CELLAR_KEEP_TTL        0x0010u /* a live value keeps its deadline and windows; else TTL   */
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
-#define CELLAR_DURABLE         0x0040u /* later: disk tier                                        */
+#define CELLAR_DURABLE         0x0040u /* on disk, and outlives a power cut; E_IO: in memory only */
 #define CELLAR_NO_L2           0x0080u /* later: disk tier                                        */
 
 typedef struct cellar_set_opts {
@@ -697,7 +698,8 @@ CELLAR_NO_TAIL_PADDING(cellar_set_opts, reserved1);
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG
  *          (value over max_value_bytes), E_SPACE, E_NOMEM
  *          (**the old value is gone**, unless CELLAR_KEEP_OLD: what a caller wanted to replace is
- *          not served); E_BUSY (64 clears of the view came in between), E_INVAL, E_RANGE (windows),
+ *          not served); E_BUSY (64 clears of the view came in between), E_IO (see "Disk tier"),
+ *          E_INVAL, E_RANGE (windows),
  *          E_UNSUPPORTED, E_CLOSED (nothing changed)
  * owns:    the bytes are copied
  * thread:  any; atomic per key
@@ -713,7 +715,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 /* Remove an entry. No get that starts after the return sees the old value.
  * in:      key
  * returns: OK (a live value was there), MISS (nothing live; a negative entry is removed too);
- *          E_INVAL, E_CLOSED
+ *          E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any; works in a disabled view
  * cost:    O(1), no allocation
  * example: cellar_del(c, "k", 1);                                                                */
@@ -723,7 +725,7 @@ CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len);
  * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE. An entry with an idle time never
  *          outlives the end it was stored with: that is its greatest age
  * returns: OK, MISS, ABSENT (negative or a remembered failure: unchanged), DISABLED; E_SPACE,
- *          E_NOMEM (entry unchanged), E_INVAL, E_CLOSED
+ *          E_NOMEM (entry unchanged), E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any
  * cost:    O(1); may rewrite the entry once when it had no room for a deadline
  * example: cellar_touch(c, "k", 1, 60000);                                                       */
@@ -765,7 +767,8 @@ typedef cellar_err (*cellar_update_fn)(void *ctx, const void *old, size_t old_le
  * returns: OK (stored), MISS (with ONLY_IF_PRESENT), DISABLED, what fn returned; E_BUSY (64 rounds
  *          lost to other writers, nothing changed), E_TOOBIG, E_SPACE, E_NOMEM (when the new value
  *          could not be stored, the old one is gone as with cellar_set; when there was no working
- *          memory, nothing changed), E_LIMIT, E_INVAL, E_RANGE, E_UNSUPPORTED, E_CLOSED
+ *          memory, nothing changed), E_LIMIT, E_IO (see "Disk tier"), E_INVAL, E_RANGE,
+ *          E_UNSUPPORTED, E_CLOSED
  * owns:    old is a private copy, valid while fn runs
  * thread:  any; fn runs with no lock held and may call the cache
  * cost:    a copy, fn, a compare and a set a round
@@ -781,7 +784,8 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
  * out:     *now_value after the addition, with OK and E_RANGE; optional
  * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes, unchanged), E_RANGE
  *          (overflow: the counter now stands at the limit it passed), E_BUSY (64 clears of the
- *          view came in between), E_SPACE, E_NOMEM, E_INVAL, E_UNSUPPORTED, E_CLOSED
+ *          view came in between), E_SPACE, E_NOMEM, E_IO (see "Disk tier"), E_INVAL,
+ *          E_UNSUPPORTED, E_CLOSED
  * thread:  any; atomic
  * cost:    in place as a rule: one bucket lock
  * example:
@@ -1259,7 +1263,8 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match
  * set, or began to be loaded, before the call is not returned by a get that starts after it; a tag
  * need not be in use.
  * in:      any handle of the store; tag of 1..CELLAR_TAG_MAX bytes; mode CELLAR_TAG_...
- * returns: OK; E_INVAL, E_CLOSED. Never fails for want of memory: then all tagged entries end
+ * returns: OK; E_IO (see "Disk tier"), E_INVAL, E_CLOSED. Never fails for want of memory: then all
+ *          tagged entries end
  * thread:  any; listeners hear TAG when the memory is reclaimed
  * cost:    O(1) amortised, one lock of its own; memory / 4,096 tags, 64 to 65,536, are remembered
  *          exactly, after that the oldest eighth goes, and with it each tagged entry that is older;
@@ -1273,7 +1278,8 @@ CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_l
  * in:      pattern of 1..CELLAR_PATTERN_MAX bytes
  * out:     *removed, unless NULL: live entries removed, none counted twice
  * returns: OK; E_INVAL, E_UNSUPPORTED (keys of the view may be on a disk that knows no patterns;
- *          a pattern without wildcards is fine), E_NOMEM (call again), E_CLOSED
+ *          a pattern without wildcards is fine), E_NOMEM (call again), E_IO (see "Disk
+ *          tier"), E_CLOSED
  * thread:  any; no lock is held while matching, no other caller is stopped; listeners hear GLOB
  * cost:    O(entries of the store); a pattern without wildcards: one delete
  * example: cellar_delete_match(c, "user:17:*", 9, NULL);                                         */
@@ -1862,7 +1868,13 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * the death of the process; while the disk does not answer, an empty file /dev/shm/cellar-.. sees
  * to that. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or clean close saw if
  * nothing was changed since, else nothing; CELLAR_L2_KEEP all that was done before the last sync,
- * one every l2_sync_ms, and of later changes some. Entries with tags are not written. One process
+ * one every l2_sync_ms, and of later changes some. CELLAR_L2_ALWAYS: a call that changes a key or a
+ * view returns when a power cut cannot take that back (one sync serves all who wait; a change of
+ * what the disk has never seen waits for none); E_IO: it is done in memory, but a power cut may
+ * take it back. What a loader stores is committed with the next such call. A set with
+ * CELLAR_DURABLE does the same at CELLAR_L2_KEEP, and its entry is written at once; E_IO also when
+ * the disk does not take it (too large, too short a time to live, no room within a second),
+ * E_UNSUPPORTED at CELLAR_L2_DROP. Entries with tags are not written. One process
  * at a time. Keys and values lie in the files in clear; a file that another program cuts short
  * while the store is open may end the process (SIGBUS). */
 

@@ -10,6 +10,7 @@
  *            power -> durable bytes + any subset of the writes, in any order, torn at 512 bytes;
  *                     of each page of a mapping any version since the last sync, mixed by sectors;
  *                     of names and sizes any prefix of what was not synced
+ *            failed sync of a mapping -> a page not stored into since is never durable
  * USE        l2_dev_init, l2_dev_vfs -> l2_config.vfs; l2_dev_look after each step notes versions
  *            of mapped pages; l2_dev_clone makes the disk that a crash now would leave.
  * LIMITS     one thread; a file's room is fixed at its first use. */
@@ -39,6 +40,7 @@ typedef struct l2_dev_file {
     uint32_t writes;
     unsigned char *version[DEV_VERSIONS]; /* whole images of a mapped file; [0] oldest */
     uint32_t versions;
+    unsigned char *lost; /* mapped, as of a sync that failed: pages that stay so count as clean */
 } l2_dev_file;
 
 typedef struct l2_dev {
@@ -109,6 +111,7 @@ T_INLINE void l2_dev_fini(l2_dev *v)
     for (int i = 0; i < DEV_FILES; i++) {
         l2_dev_forget(&v->file[i]);
         free(v->file[i].live);
+        free(v->file[i].lost);
         free(v->file[i].durable);
     }
     memset(v, 0, sizeof *v);
@@ -298,13 +301,35 @@ T_INLINE int l2_dev_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size
     return l2_dev_fault(ctx, DEV_ARM);
 }
 
+/* What the kernel does: the pages are clean now, whatever the disk holds. */
+T_INLINE void l2_dev_lose(l2_dev_file *f)
+{
+    unsigned char *was = f->lost, *now = malloc(f->room);
+    T_REQUIRE(now != NULL);
+    memcpy(now, f->live, f->room);
+    for (size_t at = 0; at < f->size; at += 4096) { /* what was durable stays so */
+        if (memcmp(f->durable + at, f->live + at, 4096) == 0) { now[at] = (unsigned char)~now[at]; }
+    }
+    f->lost = now;
+    free(was);
+    l2_dev_forget(f);
+}
+
 T_INLINE int l2_dev_datasync(void *ctx, base_vfs_file *file)
 {
     l2_dev_file *f = (l2_dev_file *)(void *)file;
     const int e = l2_dev_fault(ctx, DEV_DATASYNC);
     l2_dev_hook(ctx);
-    if (e != 0) { return e; }
-    if (f->size > 0) { memcpy(f->durable, f->live, f->size); }
+    if (e != 0) {
+        if (f->mapped) { l2_dev_lose(f); }
+        return e;
+    }
+    for (size_t at = 0; at < f->size; at += 4096) {
+        const size_t n = BASE_MIN((size_t)4096, f->size - at);
+        if (f->lost == NULL || memcmp(f->lost + at, f->live + at, n) != 0) {
+            memcpy(f->durable + at, f->live + at, n);
+        }
+    }
     f->durable_size = f->size;
     l2_dev_forget(f);
     return 0;

@@ -411,7 +411,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_required = 2);
     BAD(E_INVAL, l2_allow_network = 2);
     BAD(E_INVAL, l2_avg_object_bytes = UINT64_MAX);
-    BAD(E_UNSUPPORTED, l2_sync = CELLAR_L2_ALWAYS);
+    BAD(E_INVAL, l2_sync = CELLAR_L2_ALWAYS + 1);
     BAD(E_UNSUPPORTED, l2_stage_dir = "x");
     BAD(E_UNSUPPORTED, l2_direct_read = 1);
     BAD(E_UNSUPPORTED, l2_on_bad = 1);

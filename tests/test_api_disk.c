@@ -405,6 +405,112 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
     end();
 }
 
+static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
+{
+    char buf[512];
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.flags = CELLAR_DURABLE;
+    return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
+}
+
+static void durable_sets_are_on_disk_when_they_return(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cellar *c = open_with(&cfg), *v = NULL;
+    T_EQ_I64(put_durable(c, 1, 1), CELLAR_E_UNSUPPORTED); /* at CELLAR_L2_DROP */
+    T_EQ_I64(look(c, 1, 1), CELLAR_MISS);
+    shut(c);
+    cfg.l2_sync = CELLAR_L2_KEEP;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+        for (uint32_t i = 0; i < 20; i++) {
+            if (put_durable(c, i, 1) != CELLAR_OK) { _exit(2); }
+        }
+        kill(getpid(), SIGKILL);
+    }
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFSIGNALED(status));
+    c = open_with(&cfg);
+    for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.flags = CELLAR_DURABLE;
+    o.ttl_ms = 5000; /* too short a time to be written */
+    T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &o), CELLAR_E_IO);
+    T_EQ_I64(cellar_exists(c, "short", 5), CELLAR_OK);
+    cellar_set_item it[2] = { { "m1", 2, "a", 1, CELLAR_OK, 0 }, { "m2", 2, "b", 1, CELLAR_OK, 0 } };
+    o.ttl_ms = 0;
+    size_t stored = 0;
+    T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
+    T_EQ_U64(stored, 2);
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    vo.secret = 1;
+    T_EQ_I64(cellar_view(c, "s", &vo, &v), CELLAR_OK);
+    T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+    end();
+}
+
+static cellar_err append(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+{
+    (void)ctx;
+    (void)cellar_buf_append(out, old, old_len);
+    return cellar_buf_append(out, "x", 1);
+}
+
+/* Every kind of change, with the code each must answer; in memory all of them work. */
+static void change_all(cellar *c, cellar *v, cellar_err want)
+{
+    cellar *w = NULL;
+    int64_t n;
+    cellar_set_item si[1] = { { "a", 1, "1", 1, CELLAR_OK, 0 } };
+    cellar_del_item di[1] = { { "a", 1, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), want);
+    T_EQ_I64(cellar_exists(v, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_touch(v, "k", 1, 60000), want);
+    T_EQ_I64(cellar_update(v, "k", 1, append, NULL, NULL), want);
+    T_EQ_I64(cellar_incr(v, "n", 1, 1, 0, 0, 0, &n), want);
+    T_EQ_I64(cellar_set_many(v, si, 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(si[0].status, want);
+    T_EQ_I64(cellar_del_many(v, di, 1, NULL), CELLAR_OK);
+    T_EQ_I64(di[0].status, want);
+    T_EQ_I64(cellar_del(v, "k", 1), want);
+    T_EQ_I64(cellar_exists(v, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_delete_match(v, "n", 1, NULL), want);
+    T_EQ_I64(cellar_delete_tag(v, "t", 1, CELLAR_TAG_HARD), want);
+    T_EQ_I64(cellar_bump(v, NULL), want);
+    T_EQ_I64(cellar_bump_to(v, 77), want);
+    T_EQ_I64(cellar_clear(v), want);
+    T_EQ_I64(cellar_view(c, "w", NULL, &w), CELLAR_OK);
+    T_EQ_I64(cellar_view_drop(c, "w"), want);
+    T_EQ_I64(cellar_close(w), CELLAR_OK);
+}
+
+static void at_always_each_change_says_whether_it_is_durable(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.l2_sync = CELLAR_L2_ALWAYS;
+    cellar *c = open_with(&cfg), *v = NULL;
+    char file[330];
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    change_all(c, v, CELLAR_OK);
+    snprintf(file, sizeof file, "%s/stage.buf", store);
+    T_EQ_I64(unlink(file), 0); /* what is written from now on nobody will find */
+    now_ms += 2000;
+    (void)cellar_tick(c, 1000, NULL);
+    change_all(c, v, CELLAR_E_IO);
+    cellar_error e = CELLAR_ERROR_INIT;
+    T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_IO);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+    end();
+}
+
 static void a_store_whose_disk_cannot_be_used_works_on(void)
 {
     begin();
@@ -637,6 +743,8 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
        T_CASE(clear_bump_and_drop_stay_over_restarts), T_CASE(secret_views_never_touch_the_disk),
        T_CASE(sets_of_these_modes_are_on_disk_at_once),
+       T_CASE(durable_sets_are_on_disk_when_they_return),
+       T_CASE(at_always_each_change_says_whether_it_is_durable),
        T_CASE(a_store_whose_disk_cannot_be_used_works_on),
        T_CASE(a_forked_child_has_its_memory_and_lets_go_of_the_disk),
        T_CASE(killed_at_any_moment_nothing_dead_comes_back))

@@ -3,7 +3,8 @@
  * Aim:    P8, P9: whatever moment a process is killed or the power fails, what is served afterwards
  *         is what the sync level promises: after a kill and after an untouched sync the current
  *         version or nothing, and each put that was stored; at KEEP a version that was current at
- *         or after the last barrier; at DROP, with changes since the sync, nothing.
+ *         or after the last barrier; at DROP, with changes since the sync, nothing; at ALWAYS the
+ *         current version, and what was committed.
  * Method: random work on a tiny store on a disk made of memory; before each call that changes the
  *         disk, and between operations, the disk as a crash would leave it is opened by the shipped
  *         code and compared with an oracle that knows every version and when it was current.
@@ -24,6 +25,8 @@ typedef struct world { /* the oracle */
     uint32_t vgen_before;
     bool clean;              /* nothing was acknowledged since the last sync */
     bool in_sync, in_op;
+    bool unsure;             /* a commit has failed, and none has succeeded since */
+    bool failed;             /* one has, ever: a clear then may be in no log, nor what it ended */
     uint64_t reclaimed;
 } world;
 
@@ -83,7 +86,10 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
     l2_view v = { 0, 0, 0 };
     const bool known = l2_view_find(k->d, "v", 1, &v);
     const bool exact = h == KILL || (w.clean && !w.in_sync);
-    if (exact) { T_CHECK(known && (v.vgen == w.vgen || v.vgen == w.vgen_before)); }
+    const bool keeps = level == L2_KEEP || level == L2_ALWAYS;
+    if ((exact || level == L2_ALWAYS) && !w.failed) {
+        T_CHECK(known && (v.vgen == w.vgen || v.vgen == w.vgen_before));
+    }
     l2_stats st;
     l2_stats_get(k->d, &st);
     for (uint32_t key = 0; key < KEYS; key++) {
@@ -95,7 +101,7 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
             const bool must = exact && !marking && w.stored[key] != 0 &&
                               w.stored[key] == w.before[key] && w.now[key] == w.before[key] && w.reclaimed + st.reclaimed == 0 &&
                               v.vgen == w.vgen && w.vgen == w.vgen_before;
-            const bool synced = h == POWER && level == L2_KEEP && w.durable[key] != 0 &&
+            const bool synced = h == POWER && keeps && w.durable[key] != 0 &&
                                 w.durable[key] == w.before[key] &&
                                 w.now[key] == w.before[key] && w.reclaimed + st.reclaimed == 0;
             if ((must || synced) && !T_EQ_U64(got, w.stored[key])) {
@@ -108,7 +114,7 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
         }
         hits++;
         bool ok = got == w.now[key] || got == w.before[key];
-        if (h == POWER && level == L2_KEEP && !exact) {
+        if (h == POWER && (level == L2_KEEP || (level == L2_ALWAYS && w.unsure)) && !exact) {
             ok = ok || was_current(key, got, w.kept);
         }
         if (!T_CHECK(ok)) {
@@ -213,12 +219,37 @@ static void acknowledged(void)
     w.vgen_before = w.vgen;
 }
 
+/* At ALWAYS, or as a durable call at KEEP now and then. */
+static void op_commit(void)
+{
+    const bool asked = kit.cfg.level == L2_KEEP && base_rng_below(&rng, 4) == 0;
+    if (kit.cfg.level != L2_ALWAYS && !asked) { return; }
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    dev.fail_at = base_rng_below(&rng, 60) == 0;
+    w.unsure = w.unsure || dev.fail_at != 0;
+    w.failed = w.failed || dev.fail_at != 0;
+    const cellar_err err = l2_commit(kit.d);
+    dev.fail_at = 0;
+    if (err != CELLAR_OK) {
+        T_EQ_I64(err, CELLAR_E_IO);
+        w.unsure = w.failed = true;
+        memset(w.stored, 0, sizeof w.stored); /* all was given up */
+        memset(w.durable, 0, sizeof w.durable);
+        return;
+    }
+    w.unsure = false;
+    w.kept = w.events;
+    memcpy(w.durable, w.stored, sizeof w.durable);
+}
+
 static void op_change(uint32_t version)
 {
     const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS);
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.vgen);
     changed(key, base_rng_below(&rng, 3) == 0 ? 0 : version);
     l2_kill(kit.d, &id);
+    op_commit();
     acknowledged();
 }
 
@@ -234,6 +265,7 @@ static void op_demote(void)
     const cellar_err err = l2_put(kit.d, &id, buf, n, &m, NULL);
     if (err == CELLAR_OK) { w.stored[key] = version; }
     w.clean = false; /* a put that was dropped has the store marked dirty for the next one */
+    if (base_rng_below(&rng, 3) == 0) { op_commit(); } /* a durable put, the others for nothing */
 }
 
 static void op_clear(void)
@@ -242,6 +274,7 @@ static void op_clear(void)
     for (uint32_t key = 0; key < KEYS; key++) { changed(key, 0); }
     w.vgen = v.vgen;
     T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    op_commit();
     acknowledged();
 }
 
@@ -277,7 +310,7 @@ static void life(uint32_t ops)
     l2_kit_init(&kit, &dev);
     kit.cfg.seg_count = 3 + (uint32_t)base_rng_below(&rng, 4);
     kit.cfg.stage_count = 2 + (uint32_t)base_rng_below(&rng, 2);
-    kit.cfg.level = base_rng_below(&rng, 2) == 0 ? L2_DROP : L2_KEEP;
+    kit.cfg.level = (l2_level)base_rng_below(&rng, 3);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
     const l2_view v = { 1, 5, 1 };

@@ -309,6 +309,16 @@ CELLAR_PRIVATE void cache_tier_view_opened(cellar *v, uint32_t vgen, uint32_t ve
 CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen); /* 0: dropped */
 /* A set that has just been done goes down at once (l2_mode). */
 CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p);
+/* The same, waiting for room. False: the tier does not take it. */
+CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_put_spec *p);
+/* What was changed in this view outlives a power cut: err, or E_IO. */
+CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err);
+/* The change is about to be acknowledged: where the tier commits each, it does so first. */
+BASE_INLINE cellar_err cache_acked(cellar *c, cellar_err err)
+{
+    const cache_tier *t = c->store->tier;
+    return t == NULL || !t->commit_each || c->no_disk ? err : cache_tier_commit(c, err);
+}
 
 /* ---- disk.c, disk_none.c ---- */
 /* The disk tier the configuration asks for, if any, before the first key is hashed. */
@@ -324,6 +334,8 @@ typedef struct cache_plan { /* what a write's options come to; one for a whole b
     int64_t now_ms;   /* of the call; read only when there is a time to live */
     uint32_t jitter_pct, jitter_mode;
     uint64_t *version_out;
+    bool durable;      /* in the tier, committed, before the call returns */
+    bool commit_later; /* by the caller, for the whole batch */
     uint64_t fps[CELLAR_TAGS_MAX];
 } cache_plan;
 CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,

@@ -110,6 +110,12 @@ static cellar_err cache_disk_sync(void *ctx, int level)
     return l2_sync(s->disk);
 }
 
+static cellar_err cache_disk_commit(void *ctx)
+{
+    const cache_store *s = ctx;
+    return l2_commit(s->disk);
+}
+
 static void cache_disk_tick(void *ctx, uint64_t budget_us)
 {
     const cache_store *s = ctx;
@@ -164,6 +170,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .kill = cache_disk_kill, .view_find = cache_disk_view_find,
         .view_set = cache_disk_view_set, .numbers = cache_disk_numbers,
         .retire = cache_disk_retire, .sync = cache_disk_sync,
+        .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
+        .commit_each = c.level == L2_ALWAYS,
         .tick = cfg->no_threads != 0 ? cache_disk_tick : NULL, .forked = cache_disk_forked,
     };
     s->tier = &s->disk_tier;
@@ -274,5 +282,6 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_CLOSINGS] = l.closings;
     given[STATS_GIVEN_L2_STALLED] = l.stalled;
     given[STATS_GIVEN_L2_WAITS] = l.waits;
+    given[STATS_GIVEN_L2_COMMITS] = l.commits;
 }
 #endif

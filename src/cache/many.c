@@ -156,8 +156,13 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
         }
         return CELLAR_OK;
     }
+    plan.commit_later = true;
     for (size_t i = 0; i < count; i += CACHE_GROUP) {
         cache_set_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP), &plan);
+    }
+    err = plan.durable ? cache_tier_commit(c, CELLAR_OK) : cache_acked(c, CELLAR_OK);
+    for (size_t i = 0; err != CELLAR_OK && i < count; i++) {
+        if (items[i].status == CELLAR_OK) { items[i].status = err; }
     }
     if (stored != NULL) {
         for (size_t i = 0; i < count; i++) { *stored += items[i].status == CELLAR_OK; }
@@ -190,6 +195,10 @@ CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_del_item *items, size_t 
     if (cache_is_closed(c)) { return cache_closed(c); }
     for (size_t i = 0; i < count; i += CACHE_GROUP) {
         cache_del_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP));
+    }
+    const cellar_err err = cache_acked(c, CELLAR_OK);
+    for (size_t i = 0; err != CELLAR_OK && i < count; i++) {
+        if (items[i].status >= 0) { items[i].status = err; }
     }
     if (deleted != NULL) {
         for (size_t i = 0; i < count; i++) { *deleted += items[i].status == CELLAR_OK; }

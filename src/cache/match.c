@@ -110,6 +110,7 @@ CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t
     }
     stats_add(cache_mine(c), STATS_GLOB_DELETE, 1);
     if (removed != NULL) { *removed = count; }
+    err = cache_acked(c, err);
     cache_view_release(c);
     return err;
 }

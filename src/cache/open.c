@@ -147,9 +147,6 @@ static cellar_err cache_config_check_later(const cellar_config *cfg)
             return cache_config_refuse(CELLAR_E_UNSUPPORTED, text);
         }
     }
-    if (cfg->l2_sync > CELLAR_L2_KEEP) {
-        return cache_config_refuse(CELLAR_E_UNSUPPORTED, "this level of l2_sync is a later part");
-    }
     return CELLAR_OK;
 }
 
@@ -188,6 +185,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->l2_avg_object_bytes > UINT32_MAX) { return "l2_avg_object_bytes"; }
     if (cfg->l2_sync_ms < 0) { return "l2_sync_ms"; }
     if (cfg->l2_min_ttl_ms < 0) { return "l2_min_ttl_ms"; }
+    if (cfg->l2_sync > CELLAR_L2_ALWAYS) { return "l2_sync"; }
     if (cfg->l2_required > 1) { return "l2_required"; }
     if (cfg->l2_allow_network > 1) { return "l2_allow_network"; }
     const char *load = cache_load_config_range(cfg);

@@ -16,7 +16,7 @@
 
 #define CACHE_SET_FLAGS                                                                            \
     (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_OLD |   \
-     CELLAR_KEEP_TTL | CELLAR_NEGATIVE)
+     CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE)
 
 /* ---- options ---- */
 
@@ -115,13 +115,23 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
     return CELLAR_OK;
 }
 
+static cellar_err cache_plan_durable(const cellar *c, const char **why)
+{
+    const cache_tier *t = c->store->tier;
+    if (t != NULL && t->commit != NULL && !c->no_disk) { return CELLAR_OK; }
+    *why = "CELLAR_DURABLE: the view has no disk tier that works, or it is at CELLAR_L2_DROP";
+    return CELLAR_E_UNSUPPORTED;
+}
+
 /* What o comes to; it has this library's size. */
 static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                   cache_plan *plan, const char **why)
 {
     cellar_err err = cache_set_opts_check(o, banned, why);
     if (err == CELLAR_OK) { err = cache_plan_times(c, o, plan, why); }
+    if (err == CELLAR_OK && (o->flags & CELLAR_DURABLE) != 0) { err = cache_plan_durable(c, why); }
     if (err != CELLAR_OK) { return err; }
+    plan->durable = (o->flags & CELLAR_DURABLE) != 0;
     l1_put_spec *p = &plan->spec;
     p->flags = cache_l1_flags(o->flags) | (o->version != NULL ? L1_WANT_VERSION : 0u);
     p->kind = (o->flags & CELLAR_NEGATIVE) != 0 ? (uint8_t)L1_NEGATIVE : (uint8_t)L1_VALUE;
@@ -168,6 +178,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
                                           cache_plan *plan)
 {
     cache_spec_clear(&plan->spec);
+    plan->durable = plan->commit_later = false;
     plan->spec.change = L1_CHANGE_SET;
     if (o == NULL) {
         cache_plan_defaults(c, plan);
@@ -250,7 +261,9 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spe
                                                        : "no memory for a value");
 }
 
-BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_spec *p)
+/* durable: the caller stores it in the tier itself. */
+BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_spec *p,
+                                             bool durable)
 {
     cache_filter filter = { NULL, 0, 0 };
     const bool value = p->kind == (uint8_t)L1_VALUE;
@@ -263,7 +276,7 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
         err = l1_put(c->l1, k, p);
         cache_change_end(c, &f, k);
-        if (err == CELLAR_OK && c->disk_mode != 0) { cache_tier_store(c, k, p); }
+        if (err == CELLAR_OK && c->disk_mode != 0 && !durable) { cache_tier_store(c, k, p); }
     }
     if (value) { cache_filter_end(c, k, &filter); }
     return err;
@@ -285,9 +298,19 @@ BASE_ALWAYS_INLINE void cache_count_here(cellar *c, const l1_put_spec *p)
 /* For the leaders of loads; apart, so that a plain set has them in line. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
 {
-    return cache_put_here(c, k, p);
+    return cache_put_here(c, k, p, false);
 }
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p) { cache_count_here(c, p); }
+
+BASE_COLD static cellar_err cache_put_acked(cellar *c, const l1_key *k, const cache_plan *plan)
+{
+    if (c->store->tier == NULL) { return CELLAR_OK; } /* a listener is told, nobody else */
+    if (plan->durable && !cache_tier_store_now(c, k, &plan->spec)) {
+        return cache_fail(c, CELLAR_E_IO, 0, "in memory, but the disk does not take the entry");
+    }
+    if (plan->commit_later) { return CELLAR_OK; }
+    return plan->durable ? cache_tier_commit(c, CELLAR_OK) : cache_acked(c, CELLAR_OK);
+}
 
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
 {
@@ -295,7 +318,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     cellar_err err = CELLAR_E_BUSY;
     for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
         p->deadline_ms = cache_deadline_here(c, plan, k->hash);
-        err = cache_put_here(c, k, p);
+        err = cache_put_here(c, k, p, plan->durable);
         if (BASE_LIKELY(err != CELLAR_CONFLICT) ||
             (p->flags & (L1_IF_VERSION | L1_IF_SAME)) != 0) {
             break;
@@ -314,7 +337,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     }
     cache_count_here(c, p);
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
-    return CELLAR_OK;
+    return BASE_LIKELY(!cache_told(c->store)) ? CELLAR_OK : cache_put_acked(c, k, plan);
 }
 
 static cellar_err cache_set_refuse(cellar *c)
@@ -416,9 +439,9 @@ CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len)
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    if (BASE_LIKELY(!stats_sample(base_self()))) { return cache_del(c, &k); }
+    if (BASE_LIKELY(!stats_sample(base_self()))) { return cache_acked(c, cache_del(c, &k)); }
     const uint64_t since_ns = base_now_ns();
-    const cellar_err err = cache_del(c, &k);
+    const cellar_err err = cache_acked(c, cache_del(c, &k));
     stats_time(c->stats, STATS_OP_DELETE, base_now_ns() - since_ns);
     return err;
 }
@@ -444,7 +467,8 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
         err = l1_touch(c->l1, &k, deadline, -1, NULL);
         cache_change_end(c, &f, &k);
     }
-    return err < 0 ? cache_fail(c, err, 0, "cellar_touch: no room for a deadline") : err;
+    if (err < 0) { return cache_fail(c, err, 0, "cellar_touch: no room for a deadline"); }
+    return cache_acked(c, err);
 }
 
 static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int64_t init,
@@ -530,5 +554,5 @@ CELLAR_API cellar_err cellar_incr(cellar *c, const void *key, size_t key_len, in
         return cache_fail(c, CELLAR_E_BUSY, 0, "the view was cleared again and again");
     }
     if (now_value != NULL && (err == CELLAR_OK || err == CELLAR_E_RANGE)) { *now_value = now; }
-    return cache_incr_done(c, err);
+    return cache_acked(c, cache_incr_done(c, err));
 }

@@ -268,5 +268,5 @@ CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_l
     if (s->tier != NULL && s->tier->tag != NULL) { s->tier->tag(s->tier->ctx, name, epoch); }
     stats_count(s->stats, STATS_TAG_DELETE, 1);
     if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, epoch, tag, tag_len); }
-    return CELLAR_OK;
+    return cache_acked(c, CELLAR_OK);
 }

@@ -4,6 +4,7 @@
  *
  * PICTURE    view opened -> its generation from the tier, or a fresh one that is logged
  *            set in a view with l2_mode -> put at once, not when the entry leaves L1
+ *            level ALWAYS, or a durable set -> commit, then the call returns
  * INVARIANTS a view that may not use the tier (no_l2, secret) has a generation no record carries,
  *            so its changes need not be logged, and nothing of it is: not even its name.
  * LOCKING    none of its own. Generations are logged after VIEW is dropped; they only grow, so the
@@ -41,17 +42,50 @@ CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen)
 
 /* ---- stores that do not wait for eviction ---- */
 
+static cache_tier_meta cache_tier_meta_of(const l1_put_spec *p)
+{
+    return (cache_tier_meta){ .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
+                              .idle_ms = p->idle_ms, .version = p->version,
+                              .value_hash = p->value_hash, .tag_count = p->tag_count,
+                              .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
+                              .uses = 1 }; /* the view, or the call, wants it there */
+}
+
 CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p)
 {
     const cache_store *s = c->store;
     if (s->tier == NULL || c->no_disk) { return; }
     const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
-    const cache_tier_meta m = { .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
-                                .idle_ms = p->idle_ms, .version = p->version,
-                                .value_hash = p->value_hash, .tag_count = p->tag_count,
-                                .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
-                                .uses = 1 }; /* the view wants it there */
+    const cache_tier_meta m = cache_tier_meta_of(p);
     (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
+}
+
+#define CACHE_STORE_PATIENCE_NS UINT64_C(1000000000)
+
+CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_put_spec *p)
+{
+    const cache_store *s = c->store;
+    const cache_tier *t = s->tier;
+    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
+    const cache_tier_meta m = cache_tier_meta_of(p);
+    const uint64_t until_ns = base_now_ns() + CACHE_STORE_PATIENCE_NS;
+    for (;;) {
+        const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, p->stamp);
+        if (err == CELLAR_OK) { return true; }
+        if (err == CELLAR_REFUSED) { /* a newer change has its own promise; else not wanted */
+            return !s->tier_host.stamp_is(s->tier_host.ctx, k->hash, p->stamp);
+        }
+        if (base_now_ns() >= until_ns) { return false; }
+        if (t->tick != NULL) { t->tick(t->ctx, 1000); } else { base_sleep_ns(1000000); }
+    }
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
+{
+    const cache_tier *t = c->store->tier;
+    if (t->commit(t->ctx) == CELLAR_OK || err < 0) { return err; }
+    return cache_fail(c, CELLAR_E_IO, 0,
+                      "the change is in memory, but a power cut may take it back: the disk failed");
 }
 
 CELLAR_API cellar_err cellar_sync(cellar *c)

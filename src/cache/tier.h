@@ -69,6 +69,9 @@ typedef struct cache_tier {
      * False, or no such function: it cannot. */
     bool (*glob)(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern, size_t len);
     cellar_err (*sync)(void *ctx, int level);
+    /* What was told and put before the call outlives a power cut. May wait; NULL: it cannot. */
+    cellar_err (*commit)(void *ctx);
+    bool commit_each; /* no change is acknowledged before `commit` has said OK */
     void (*tick)(void *ctx, uint64_t budget_us);
     cellar_err (*resize)(void *ctx, uint64_t bytes);
     /* One step from *cursor (0: begin and end), fn with no lock held. */

@@ -846,8 +846,10 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
     sync_drop(VIEW, &s->view_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_view_drop: unknown"); }
     cache_owner_died(v, 0);
+    cellar_err err = cache_acked(v, CELLAR_OK);
+    if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_view_drop: the disk failed"); }
     cache_view_release(v); /* it is no longer named */
-    return CELLAR_OK;
+    return err;
 }
 
 /* ---- clear, bump, enable ---- */
@@ -876,7 +878,7 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
     }
     cache_owner_died(c, base_load_rlx(&c->vgen));
     stats_add(cache_mine(c), cause == CELLAR_CAUSE_BUMPED ? STATS_BUMP : STATS_CLEAR, 1);
-    return CELLAR_OK;
+    return cache_acked(c, CELLAR_OK);
 }
 
 CELLAR_API cellar_err cellar_clear(cellar *c)

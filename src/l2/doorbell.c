@@ -53,7 +53,13 @@ static bool l2_silent_for(const l2 *d, uint64_t ns)
 }
 
 CELLAR_PRIVATE bool l2_quiet(const l2 *d) { return l2_silent_for(d, L2_QUIET_NS); }
-CELLAR_PRIVATE bool l2_stalled(const l2 *d) { return l2_silent_for(d, L2_STALLED_NS); }
+CELLAR_PRIVATE bool l2_stalled(const l2 *d)
+{
+    const uint64_t commit = base_load_rlx(&d->commit_ns); /* a caller's, not the worker's */
+    if (commit != 0 && base_now_ns() > commit + L2_STALLED_NS) { return true; }
+    return l2_silent_for(d, L2_STALLED_NS);
+}
+
 CELLAR_PRIVATE bool l2_frozen(const l2 *d) { return l2_silent_for(d, L2_FROZEN_NS); }
 
 CELLAR_PRIVATE void l2_beat(l2 *d)

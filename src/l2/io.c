@@ -12,7 +12,7 @@
  *            cut would serve what the last sync saw although it has been overwritten.
  *            META holds every control below its lsn: the table changes before a control is logged,
  *            and the lsn is read before the table.
- * LOCKING    all of it belongs to the worker, but l2_dirty_wait and l2_commit, which wait for it.
+ * LOCKING    all of it belongs to the worker, but l2_dirty_wait, which waits for it.
  * LIMITS     if SUPER cannot be marked DIRTY (the disk refuses), changes are logged all the same:
  *            process death loses nothing; a power cut on top of that may show the last sync. */
 #include "l2/l2_int.h"
@@ -330,31 +330,6 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
     return CELLAR_E_IO;
 }
 
-CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
-{
-    const uint32_t mine = base_load_acq(&d->commits_begun) + 1; /* one that begins after now */
-    for (;;) {
-        const uint32_t done = base_load_acq(&d->commits_done);
-        if ((int32_t)(done - mine) >= 0) {
-            return base_load_acq(&d->commit_errno) == 0 ? CELLAR_OK : CELLAR_E_IO;
-        }
-        if (!base_cas_ar(&d->committing, 0u, 1u)) {
-            (void)sync_wait(&d->commits_done, done, base_now_ns() + 10000000u);
-            continue;
-        }
-        const uint32_t number = base_add_ar(&d->commits_begun, 1u) + 1;
-        const int e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
-        if (e != 0) {
-            l2_io_failed(d, e);
-            base_store_rel(&d->commit_errno, (uint32_t)e);
-            l2_sync_failed(d, e);
-        }
-        base_store_rel(&d->commits_done, number);
-        base_store_rel(&d->committing, 0u);
-        sync_wake(&d->commits_done, INT32_MAX);
-    }
-}
-
 CELLAR_PRIVATE void l2_retire(l2 *d)
 {
     l2_worker_take(d);
@@ -393,7 +368,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(sealed_bytes); L2_GIVE(reclaimed); L2_GIVE(emptied); L2_GIVE(syncs);
     L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes); L2_GIVE(offs);
     L2_GIVE(refused_budget); L2_GIVE(refused_unused); L2_GIVE(stalled); L2_GIVE(closings);
-    L2_GIVE(relied); L2_GIVE(waits);
+    L2_GIVE(relied); L2_GIVE(waits); L2_GIVE(commits);
 #undef L2_GIVE
     out->kills += out->denied + out->remembered;
     for (uint32_t i = 0; i < d->nseg; i++) {

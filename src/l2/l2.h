@@ -120,7 +120,8 @@ BASE_SPARE CELLAR_PRIVATE void l2_retire(l2 *d);
 
 /* OK: all that was acknowledged before the call outlives a power cut. E_IO. May wait. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_sync(l2 *d);
-/* The same for the log alone, and cheaper: what level ALWAYS promises of each change. */
+/* The same for changes and puts alone, and cheaper: what level ALWAYS promises of each change. Not
+ * at DROP. E_IO: of those since the last OK a power cut may take some back. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_commit(l2 *d);
 /* Background work for about budget_us; true: there is more to do now. */
 BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
@@ -134,6 +135,7 @@ typedef struct l2_stats {
     uint64_t recovered, holes, bad_places, offs;
     uint64_t refused_budget, refused_unused, bytes_today;
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
+    uint64_t commits; /* syncs for l2_commit */
     bool warming, dirty, empty;
     bool off;    /* for now: too many errors; it is tried again by itself */
     bool broken; /* until the next open */

@@ -257,7 +257,7 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
         kills /* neither denied nor remembered */, tombstones, denied, remembered, controls,
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
-        stalled, closings, relied, waits, refused_budget, refused_unused;
+        stalled, closings, relied, waits, refused_budget, refused_unused, commits;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */
@@ -297,6 +297,7 @@ struct l2 {
     uint32_t era_now, era_segs; /* filter era of new segments, segments in it */
     _Atomic uint32_t emptied; /* 1: overflowed: nothing is stored, so nothing needs a tombstone */
     uint64_t logged_controls; /* reserved so far */
+    _Atomic uint64_t logged;  /* all records so far; raised under the lock, read anywhere */
     uint32_t meta_lost;      /* lost_controls as of the META that is written */
 
     sync_lock view_lock;     /* rank L2_DEV; guards what follows */
@@ -346,7 +347,11 @@ struct l2 {
     uint32_t *order;          /* warm-up: segment indexes, newest first; room for nseg */
     uint32_t order_count, order_at;
 
-    _Atomic uint32_t commits_begun, commits_done, committing, commit_errno; /* l2_commit */
+    /* commit.c: numbers; the last that failed; 1: somebody leads; why none can succeed, or 0 */
+    _Atomic uint32_t commits_begun, commits_done, commits_failed, committing, commit_errno;
+    _Atomic uint64_t committed; /* `logged` as of a commit that saw all of it complete; or 0 */
+    _Atomic uint64_t commit_ns; /* since when its leader waits for the disk; 0: none does */
+    uint64_t commit_floor;      /* L2_LOG; a header with it must be durable before the next OK */
     base_thread thread;
     bool threaded;
     _Atomic uint32_t stop, bell;
@@ -447,6 +452,8 @@ CELLAR_PRIVATE bool l2_worker_try(l2 *d);
 CELLAR_PRIVATE void l2_worker_drop(l2 *d);
 CELLAR_PRIVATE void l2_ring(l2 *d);
 CELLAR_PRIVATE bool l2_reclaim(l2 *d);
+/* Neither of its headers is one any more. */
+CELLAR_PRIVATE void l2_slot_wipe(l2 *d, l2_slot *s);
 CELLAR_PRIVATE int l2_prepare(l2 *d);
 CELLAR_PRIVATE void l2_disarm(l2 *d); /* before the stage is synced: see doorbell.c */
 CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e);
@@ -471,6 +478,11 @@ CELLAR_PRIVATE void l2_control_apply(l2 *d, const unsigned char *value, uint32_t
 CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len);
 /* The valid copy with the higher serial into the view table; its lsn is d->meta_lsn. */
 CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d);
+
+/* commit.c */
+CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e) SYNC_HOLDS(L2_LOG);
+/* A header with this floor is durable, behind any failure so far. */
+CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor) SYNC_HOLDS(L2_LOG);
 
 /* trouble.c */
 CELLAR_PRIVATE void l2_io_failed(l2 *d, int e); /* a call to the disk; counted here */

@@ -170,6 +170,7 @@ static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uin
     l2_slot_note(d, s, h48, r, off);
     s->pos = off + bytes;
     (void)base_add_rlx(&s->writers, 1u);
+    (void)base_add_rlx(&d->logged, (uint64_t)1); /* behind `writers`: l2_commit_sees */
 }
 
 CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s)
@@ -566,7 +567,10 @@ static uint32_t l2_free_places(l2 *d)
 CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
 {
     base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "a sync failed: the disk cache is given up");
-    l2_empty(d);
+    sync_take(L2_LOG, &d->log_lock);
+    l2_overflow(d);
+    l2_commit_failed(d, e);
+    sync_drop(L2_LOG, &d->log_lock);
 }
 
 /* A sync of the stage cleans its pages: puts wait for nobody, so they are dropped meanwhile. */
@@ -580,22 +584,54 @@ CELLAR_PRIVATE void l2_disarm(l2 *d)
     base_store_rlx(&d->arm_wanted, 1u);
 }
 
-/* At KEEP and ALWAYS the next slot's header is durable before the slot is used. */
+CELLAR_PRIVATE void l2_slot_wipe(l2 *d, l2_slot *s)
+{
+    memset(s->base, 0, L2_HEAD_BYTES);
+    memset(s->base + d->form.seg_bytes - L2_PAGE + 128, 0, L2_HEAD_BYTES);
+}
+
+/* Made but never opened, and the newest: as if it had never been. */
+static void l2_slot_unmake(l2 *d, l2_slot *s) SYNC_HOLDS(L2_LOG);
+static void l2_slot_unmake(l2 *d, l2_slot *s)
+{
+    BASE_ASSERT(s->entries == 0 && s->head.segseq == d->newest_segseq);
+    l2_slot_wipe(d, s);
+    d->newest_segseq = s->head.prev_segseq;
+    base_store_sc(&d->seg[s->seg].word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
+    d->free_seg[d->free_count++] = s->seg;
+    memset(&s->head, 0, sizeof s->head);
+    s->state = L2_SLOT_FREE;
+}
+
+/* At KEEP and ALWAYS the next slot's header is durable before the slot is used. One whose floor is
+ * older than a failed sync is made anew: with it commits can succeed again. */
 CELLAR_PRIVATE int l2_prepare(l2 *d)
 {
     if (d->cfg.level == L2_DROP) { return 0; }
     sync_take(L2_LOG, &d->log_lock);
-    l2_slot *s = l2_slot_in(d, L2_SLOT_READY) == NULL ? l2_slot_in(d, L2_SLOT_FREE) : NULL;
+    l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
+    if (s != NULL && s->head.floor_lsn < d->commit_floor) {
+        l2_slot_unmake(d, s);
+        s = NULL;
+    }
+    s = s == NULL ? l2_slot_in(d, L2_SLOT_FREE) : NULL;
     const bool made = l2_slot_make(d, s);
     if (made) { s->state = L2_SLOT_WRITTEN; s->synced_at = UINT64_MAX; } /* nobody's till ready */
     sync_drop(L2_LOG, &d->log_lock);
     if (!made) { return 0; }
     l2_disarm(d);
     const int e = l2_datasync(d, d->stage_file);
-    if (e != 0) { l2_sync_failed(d, e); }
     BASE_POINT("l2.prepared");
-    base_store_rel(&d->header_floor, s->head.floor_lsn);
-    l2_slot_state(d, s, L2_SLOT_READY);
+    if (e != 0) { l2_sync_failed(d, e); }
+    sync_take(L2_LOG, &d->log_lock);
+    if (e != 0) {
+        l2_slot_unmake(d, s); /* its pages may be lost and not look so: all of it once more */
+    } else {
+        base_store_rel(&d->header_floor, s->head.floor_lsn);
+        l2_commit_healed(d, s->head.floor_lsn);
+        s->state = L2_SLOT_READY;
+    }
+    sync_drop(L2_LOG, &d->log_lock);
     return e;
 }
 

@@ -347,6 +347,8 @@ static int l2_slots_settle(l2 *d, l2_finds *f)
     for (uint32_t i = 0; i < d->nstage; i++) {
         if (!l2_slot_head_find(d, &d->slot[i])) { return ENODATA; }
         f->newest = BASE_MAX(f->newest, d->slot[i].head.segseq);
+        /* Also of one nobody has stored in: what it gave up may not be hidden any more. */
+        f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
     }
     for (uint32_t n = 0; n < d->nstage; n++) {
         l2_slot *s = NULL;
@@ -559,6 +561,15 @@ static bool l2_first_slot(l2 *d)
     return false;
 }
 
+/* What they held is settled. A header that stayed, of a slot nobody had stored in, would stand
+ * between two others in the chain at the next recovery: a gap. */
+static void l2_slots_wipe(l2 *d)
+{
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        if (d->slot[i].state == L2_SLOT_FREE) { l2_slot_wipe(d, &d->slot[i]); }
+    }
+}
+
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno)
 {
     l2_finds f = { .same_boot = same_boot, .floor = d->super.floor_lsn,
@@ -577,6 +588,7 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys
         base_store_rlx(&d->warming, d->order_count > 0 ? 1u : 0u);
         if (d->order_count > 0 && !l2_index_warm_begin(d)) { err = CELLAR_E_NOMEM; }
         if (err == CELLAR_OK && !l2_first_slot(d)) { e = EIO; }
+        if (err == CELLAR_OK && e == 0) { l2_slots_wipe(d); }
     }
     base_free(d->cfg.account, BASE_MOD_L2, f.at, bytes);
     *sys_errno = e;

@@ -206,7 +206,8 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Times it was emptied because the disk did not answer a delete in time.") \
     X(L2_STALLED, "cellar_l2_stalled_total", counter, ONE, \
       "Entries not written because the disk was silent.") \
-    X(L2_WAITS, "cellar_l2_waits_total", counter, ONE, "Times a delete waited for the disk.")
+    X(L2_WAITS, "cellar_l2_waits_total", counter, ONE, "Times a delete waited for the disk.") \
+    X(L2_COMMITS, "cellar_l2_commits_total", counter, ONE, "Syncs that changes waited for.")
 
 /* Figures of a table of keyed locks, which belongs to no store; src/lock keeps them: id, family,
  * label name and value ("" for none), kind, unit, help. */
