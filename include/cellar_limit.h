@@ -5,7 +5,7 @@
  * Both stand alone: no store is needed, each has a memory bound of its own, no thread is started.
  *
  * CALL PATTERN
- *     #include "cellar_limit.h"
+ *     #include "cellar_limit.h"   (drop-in: part of its "cellar.h")
  *     cellar_limiter *l;
  *     const cellar_rl_rule per_user = cellar_rl_gcra(100, CELLAR_RL_SECOND, 20);
  *     if (cellar_rl_open(NULL, &per_user, 1, &l) != CELLAR_OK) return 1;
