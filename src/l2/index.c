@@ -23,6 +23,7 @@
 #define L2_HINT(w) ((uint32_t)((w) >> 4) & 0xffu)
 #define L2_BUCKETS_MAX ((uint32_t)1 << 26)
 #define L2_BUCKETS_LEAST 8u
+#define L2_SWEEP 16u /* buckets at once: 1 KiB under a lock that others spin for */
 
 static uint32_t l2_other(const l2 *d, uint32_t tag, uint32_t bucket)
 {
@@ -42,11 +43,9 @@ static l2_class l2_class_of(const l2 *d, uint64_t h48)
     return c;
 }
 
-static bool l2_shard_open(l2 *d, l2_shard *s)
+static size_t l2_index_bytes(const l2 *d)
 {
-    const size_t bytes = (size_t)d->index.buckets * L2_WAYS * sizeof(uint64_t);
-    s->way = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, bytes, NULL);
-    return s->way != NULL;
+    return (size_t)d->index.buckets * L2_WAYS * L2_SHARDS * sizeof(uint64_t);
 }
 
 CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects)
@@ -54,20 +53,19 @@ CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects)
     const uint64_t slots = objects + objects / 8 + objects / 64; /* load 0.88 */
     const uint64_t per = (slots + L2_SHARDS * L2_WAYS - 1) / (L2_SHARDS * L2_WAYS);
     d->index.buckets = (uint32_t)base_clamp(per, L2_BUCKETS_LEAST, L2_BUCKETS_MAX);
-    for (uint32_t i = 0; i < L2_SHARDS; i++) {
-        if (!l2_shard_open(d, &d->index.shard[i])) { return false; }
+    _Atomic uint64_t *way = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, l2_index_bytes(d), NULL);
+    d->index.way = way;
+    for (uint32_t i = 0; way != NULL && i < L2_SHARDS; i++) {
+        d->index.shard[i].way = way + (size_t)i * d->index.buckets * L2_WAYS;
     }
-    return true;
+    return way != NULL;
 }
 
 CELLAR_PRIVATE void l2_index_close(l2 *d)
 {
-    const size_t bytes = (size_t)d->index.buckets * L2_WAYS * sizeof(uint64_t);
     l2_index_warm_end(d);
-    for (uint32_t i = 0; i < L2_SHARDS; i++) {
-        base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.shard[i].way, bytes);
-        d->index.shard[i].way = NULL;
-    }
+    base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.way, l2_index_bytes(d));
+    d->index.way = NULL;
 }
 
 /* ---- words ---- */
@@ -299,27 +297,38 @@ CELLAR_PRIVATE void l2_index_replay(l2 *d, uint64_t h48, uint64_t word)
 
 /* ---- warm-up ---- */
 
+static size_t l2_bits_bytes(const l2 *d) { return d->index.buckets / 8 + 1; }
+
 CELLAR_PRIVATE bool l2_index_warm_begin(l2 *d)
 {
-    const size_t bytes = d->index.buckets / 8 + 1;
-    for (uint32_t i = 0; i < L2_SHARDS; i++) {
-        unsigned char *bits = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, bytes, NULL);
-        if (bits == NULL) { return false; }
-        d->index.shard[i].closed = bits;
+    const size_t bytes = l2_bits_bytes(d);
+    d->index.closed = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, bytes * L2_SHARDS, NULL);
+    for (uint32_t i = 0; d->index.closed != NULL && i < L2_SHARDS; i++) {
+        d->index.shard[i].closed = d->index.closed + i * bytes;
     }
-    return true;
+    return d->index.closed != NULL;
 }
 
 CELLAR_PRIVATE void l2_index_warm_end(l2 *d)
 {
-    const size_t bytes = d->index.buckets / 8 + 1;
+    if (d->index.closed == NULL) { return; }
     for (uint32_t i = 0; i < L2_SHARDS; i++) {
         l2_shard *s = &d->index.shard[i];
         sync_take(L2_SHARD, &s->lock);
-        unsigned char *bits = s->closed;
         s->closed = NULL;
         sync_drop(L2_SHARD, &s->lock);
-        base_free(d->cfg.account, BASE_MOD_L2_INDEX, bits, bytes);
+    }
+    base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.closed, l2_bits_bytes(d) * L2_SHARDS);
+    d->index.closed = NULL;
+}
+
+static void l2_buckets_sweep(l2 *d, uint32_t shard, uint32_t from, uint32_t count,
+                             bool (*dead)(const l2 *d, uint64_t word, uint64_t arg), uint64_t arg)
+{
+    _Atomic uint64_t *way = l2_bucket(d, shard, from);
+    for (uint32_t j = 0; j < count * L2_WAYS; j++) {
+        const uint64_t w = base_load_rlx(&way[j]);
+        if (w != 0 && dead(d, w, arg)) { l2_way_store(d, &way[j], 0); }
     }
 }
 
@@ -328,14 +337,10 @@ CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t wor
 {
     for (uint32_t i = 0; i < L2_SHARDS; i++) {
         l2_shard *s = &d->index.shard[i];
-        for (uint32_t b = 0; b < d->index.buckets; b++) {
+        for (uint32_t b = 0; b < d->index.buckets; b += L2_SWEEP) {
             if (b % 65536 == 0) { l2_beat(d); } /* at work, not waiting for the disk */
             sync_take(L2_SHARD, &s->lock);
-            _Atomic uint64_t *way = l2_bucket(d, i, b);
-            for (uint32_t j = 0; j < L2_WAYS; j++) {
-                const uint64_t w = base_load_rlx(&way[j]);
-                if (w != 0 && dead(d, w, arg)) { l2_way_store(d, &way[j], 0); }
-            }
+            l2_buckets_sweep(d, i, b, BASE_MIN(L2_SWEEP, d->index.buckets - b), dead, arg);
             sync_drop(L2_SHARD, &s->lock);
         }
     }

@@ -32,6 +32,7 @@
 #define L2_MINOR 0u
 #define L2_PAGE 4096u
 #define L2_HEAD_BYTES 64u
+#define L2_HEAD_BEGUN UINT64_C(0x6e75676562324c43) /* "CL2begun": a header is being written here */
 #define L2_RECORD_HEAD 24u
 #define L2_FOOT_ENTRIES 407u
 #define L2_FOOT_HEAD 24u
@@ -171,6 +172,8 @@ typedef struct l2_shard {
 
 typedef struct l2_index {
     l2_shard shard[L2_SHARDS];
+    _Atomic uint64_t *way; /* of all shards: one block, so that its buckets are whole lines */
+    unsigned char *closed; /* of all shards; NULL but in warm-up; the worker's */
     uint32_t buckets;      /* of a shard; constant */
     _Atomic uint64_t full; /* words that found no place, or made room for newer ones */
     _Atomic uint64_t words; /* in use, put and tomb */
