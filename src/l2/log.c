@@ -47,6 +47,22 @@ static unsigned char *l2_slot_foot(const l2 *d, const l2_slot *s, uint32_t page)
     return s->base + d->form.seg_bytes - (size_t)(page + 2) * L2_PAGE;
 }
 
+/* A kill in between must not look like damage: until the copy is whole the first page still has
+ * its past, and then says that it is begun (l2_slot_is_fresh). */
+static void l2_slot_heads_write(l2 *d, l2_slot *s)
+{
+    unsigned char *back = s->base + d->form.seg_bytes - L2_PAGE;
+    unsigned char head[L2_HEAD_BYTES] BASE_ALIGNED(8);
+    memset(back, 0, L2_PAGE);
+    l2_head_write(&d->form, back + 128, &s->head);
+    BASE_POINT("l2.head_copy");
+    l2_head_write(&d->form, head, &s->head);
+    base_store_rel((_Atomic uint64_t *)(void *)s->base, L2_HEAD_BEGUN);
+    memcpy(s->base + 8, head + 8, L2_HEAD_BYTES - 8);
+    BASE_POINT("l2.head_begun");
+    base_store_rel((_Atomic uint64_t *)(void *)s->base, l2_r64(head));
+}
+
 CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
 {
     const uint64_t floor = base_load_acq(&d->floor_lsn), oldest = base_load_acq(&d->oldest_lsn);
@@ -59,9 +75,7 @@ CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
     s->seg = seg;
     s->pos = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
     s->entries = s->tombs = s->controls = s->max_vgen = s->last_off = 0;
-    memset(s->base + d->form.seg_bytes - L2_PAGE, 0, L2_PAGE);
-    l2_head_write(&d->form, s->base + d->form.seg_bytes - L2_PAGE + 128, &s->head);
-    l2_head_write(&d->form, s->base, &s->head);
+    l2_slot_heads_write(d, s);
     d->seg[seg].era = l2_era_begin(d, segseq);
     d->seg[seg].controls = 0;
     base_store_rlx(&d->seg[seg].future, 0u);

@@ -18,7 +18,8 @@
  * INVARIANTS nothing on disk is changed before SUPER allows it: a store that was CLEAN at level
  *            DROP says DIRTY first; an epoch ends by SUPER alone. Slots are overwritten only when
  *            what they held is synced at its place. Every step may be cut and repeated.
- * LIMITS     both copies of a header in one slot damaged: the store begins anew, empty.
+ * LIMITS     both copies of a header in one slot damaged, or one header in two slots: the store
+ *            begins anew, empty.
  * NOT HERE   which directory is ours (open.c). */
 #include "l2/l2_int.h"
 
@@ -140,6 +141,7 @@ typedef struct l2_walk {
     uint32_t old_index;  /* of the footer line that belongs to the next record */
     uint32_t next, guess; /* where it begins, by lengths and by the footer */
     unsigned char old[L2_PAGE]; /* its footer page as it was found */
+    bool whole;         /* some record that has its line in that page was */
     bool hole;
 } l2_walk;
 
@@ -149,7 +151,10 @@ static const unsigned char *l2_walk_line(const l2 *d, l2_walk *w)
     const uint32_t index = w->old_index / L2_FOOT_ENTRIES, line = w->old_index % L2_FOOT_ENTRIES;
     const uint64_t back = (uint64_t)(index + 2) * L2_PAGE;
     if (back + L2_HEAD_BYTES > d->form.seg_bytes) { return NULL; }
-    if (line == 0) { memcpy(w->old, w->s->base + d->form.seg_bytes - back, L2_PAGE); }
+    if (line == 0) {
+        memcpy(w->old, w->s->base + d->form.seg_bytes - back, L2_PAGE);
+        w->whole = false;
+    }
     const bool mine = l2_r64(w->old + 16) == w->s->head.segseq; /* not of the slot's past */
     const unsigned char *at = l2_foot_entry(w->old, line);
     if (!mine || l2_all_zero(at, L2_ENTRY_BYTES) || at[9] > L2_KIND_CONTROL) { return NULL; }
@@ -186,6 +191,7 @@ static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
     const l2_slot *s = w->s;
     const unsigned char *at = s->base + off;
     if (l2_rec_whole(&d->form, at, s->head.segseq, off, r)) {
+        w->whole = true;
         l2_walk_keep(d, w, l2_rec_h48(d, at, r), r, off);
     } else if (l2_r32(at) != 0 && l2_strict(d, w->f, s->head.segseq, off)) {
         l2_rec lost = { .kind = line != NULL ? line[9] : L2_KIND_PUT, .vgen = 0 };
@@ -211,6 +217,39 @@ static bool l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
     l2_walk_keep(d, w, h48, &lost, off);
     w->next = w->guess = off + BASE_MAX(dist, d->form.granule);
     return dist > 0;
+}
+
+/* Can this be a slot of which only the copy of its header was written when the process was killed?
+ * The first page then has its past, or what l2_slot_head stores before the rest. */
+static bool l2_slot_is_fresh(const l2 *d, const l2_slot *s)
+{
+    l2_head h;
+    return l2_r64(s->base) == L2_HEAD_BEGUN || l2_all_zero(s->base, L2_HEAD_BYTES) ||
+           l2_head_is_old(d, s->base) || l2_head_read(&d->form, s->base, &h);
+}
+
+/* The walk has ended behind `lines` records; was that the end? Not if the header before them, or
+ * the page of their footer lines, is damaged, too, or a whole record of this segment lies behind:
+ * what lay between is gone, record and line. Asked only where no power was cut: of that pages come
+ * back in any mixture. */
+static bool l2_walk_fell_short(const l2 *d, const l2_walk *w, uint32_t lines)
+{
+    const l2_slot *s = w->s;
+    const uint32_t end = l2_data_limit(d, s->entries + 1), line = lines % L2_FOOT_ENTRIES;
+    if (lines == 0 && !l2_slot_is_fresh(d, s)) { return true; }
+    if (line > 0 && w->whole &&
+        (l2_r64(w->old + 16) != s->head.segseq || l2_r16(w->old + 12) > line)) {
+        return true;
+    }
+    for (uint32_t off = w->next; off < end; off += d->form.granule) {
+        const unsigned char *at = s->base + off;
+        l2_rec r;
+        if (l2_r32(at) != 0 && l2_rec_marked(&d->form, at, s->head.segseq, off, end, &r) &&
+            l2_rec_whole(&d->form, at, s->head.segseq, off, &r)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Refill the slot's tables from its bytes. */
@@ -245,6 +284,8 @@ static void l2_slot_walk(l2 *d, l2_finds *f, l2_slot *s, l2_walk *w)
                 w->old_index++;
                 w->hole = w->hole || l2_walk_line(d, w) != NULL;
             }
+        } else if (!more && f->same_boot) {
+            w->hole = w->hole || l2_walk_fell_short(d, w, w->old_index);
         }
         w->old_index++;
     }
@@ -349,6 +390,10 @@ static int l2_slots_settle(l2 *d, l2_finds *f)
         f->newest = BASE_MAX(f->newest, d->slot[i].head.segseq);
         /* Also of one nobody has stored in: what it gave up may not be hidden any more. */
         f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
+        for (uint32_t j = 0; j < i; j++) { /* a header that has come into another slot */
+            const uint64_t segseq = d->slot[j].head.segseq;
+            if (segseq != 0 && segseq == d->slot[i].head.segseq) { return ENODATA; }
+        }
     }
     for (uint32_t n = 0; n < d->nstage; n++) {
         l2_slot *s = NULL;
