@@ -12,7 +12,9 @@
  *                     of names and sizes any prefix of what was not synced
  *            failed sync of a mapping -> a page not stored into since is never durable
  * USE        l2_dev_init, l2_dev_vfs -> l2_config.vfs; l2_dev_look after each step notes versions
- *            of mapped pages; l2_dev_clone makes the disk that a crash now would leave.
+ *            of mapped pages; l2_dev_clone makes the disk that a crash now would leave (`flat` set
+ *            in it before: half the work, if only kills follow); l2_dev_pick the one of all such
+ *            disks that a bit mask says.
  * LIMITS     one thread; a file's room is fixed at its first use. */
 #ifndef TESTS_L2_KIT_H
 #define TESTS_L2_KIT_H
@@ -48,6 +50,7 @@ typedef struct l2_dev {
     uint64_t next_ino;
     unsigned char boot[16];
     bool locked, bell, remote;
+    bool flat;                /* no power cut is asked of it: what is durable is not kept apart */
     unsigned char bell_id[16]; /* whose it is */
     uint64_t fold;            /* which writes the disk has taken long since */
     uint32_t calls[24];       /* by site */
@@ -123,12 +126,13 @@ T_INLINE void l2_dev_look(l2_dev *v)
     for (int i = 0; i < DEV_FILES; i++) {
         l2_dev_file *f = &v->file[i];
         if (!f->mapped || f->size == 0) { continue; }
-        if (f->versions == DEV_VERSIONS) {
-            free(f->version[0]);
+        unsigned char *copy = NULL;
+        if (f->versions == DEV_VERSIONS) { /* the oldest one's memory is used again */
+            copy = f->version[0];
             memmove(&f->version[0], &f->version[1], (DEV_VERSIONS - 1) * sizeof f->version[0]);
             f->versions--;
         }
-        unsigned char *copy = malloc(f->size);
+        if (copy == NULL) { copy = malloc(f->size); }
         T_REQUIRE(copy != NULL);
         memcpy(copy, f->live, f->size);
         f->version[f->versions++] = copy;
@@ -263,12 +267,13 @@ T_INLINE int l2_dev_pwrite(void *ctx, base_vfs_file *file, const void *buf, size
     if (off > f->size) { memset(f->live + f->size, 0, (size_t)off - f->size); }
     memcpy(f->live + off, buf, n);
     f->size = BASE_MAX(f->size, (size_t)off + n);
+    *done = n;
+    if (v->flat) { return 0; }
     if (f->writes == DEV_WRITES) { l2_dev_fold(v, f); }
     l2_dev_write *w = &f->write[f->writes++];
     *w = (l2_dev_write){ (uint32_t)off, (uint32_t)n, malloc(n + 1) };
     T_REQUIRE(w->bytes != NULL);
     memcpy(w->bytes, buf, n);
-    *done = n;
     return 0;
 }
 
@@ -320,6 +325,7 @@ T_INLINE int l2_dev_datasync(void *ctx, base_vfs_file *file)
     l2_dev_file *f = (l2_dev_file *)(void *)file;
     const int e = l2_dev_fault(ctx, DEV_DATASYNC);
     l2_dev_hook(ctx);
+    if (((l2_dev *)ctx)->flat) { return e; }
     if (e != 0) {
         if (f->mapped) { l2_dev_lose(f); }
         return e;
@@ -478,9 +484,8 @@ T_INLINE void l2_dev_crash_pages(const l2_dev_file *f, l2_dev_file *to, base_rng
     }
 }
 
-/* The disk as a crash at this moment leaves it. r NULL: a kill, nothing is lost; else a power cut.
- * `to` is initialised, or a former result, whose memory is used again. */
-T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
+/* What a new disk knows at once of the one it is cut from; its files are the caller's. */
+T_INLINE void l2_dev_begin(const l2_dev *v, l2_dev *to, bool kill)
 {
     to->next_ino = v->next_ino;
     memcpy(to->boot, v->boot, 16);
@@ -488,31 +493,108 @@ T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
     to->fail_at = 0;
     to->hook = NULL;
     to->remote = v->remote;
-    to->bell = v->bell && r == NULL;
+    to->bell = v->bell && kill;
     memcpy(to->bell_id, v->bell_id, 16);
-    if (r != NULL) { to->boot[15]++; }
+    if (!kill) { to->boot[15]++; }
+}
+
+/* A file with name and bytes of the old one: as it is now, or as it was synced. */
+T_INLINE size_t l2_dev_copy(const l2_dev_file *f, l2_dev_file *c, bool live)
+{
+    l2_dev_forget(c);
+    c->mapped = false;
+    c->ino = f->ino;
+    memcpy(c->name, live ? f->name : f->durable_name, sizeof c->name);
+    c->size = live ? f->size : f->durable_size;
+    if (f->room == 0) { return 0; }
+    l2_dev_room(c, f->room);
+    const size_t held = BASE_MAX(f->size, f->durable_size); /* nobody reads beyond */
+    memcpy(c->live, live ? f->live : f->durable, held);
+    return held;
+}
+
+T_INLINE void l2_dev_settle(l2_dev *to, l2_dev_file *c, size_t held)
+{
+    memcpy(c->durable_name, c->name, sizeof c->name);
+    c->durable_size = c->size;
+    if (!to->flat && held > 0) { memcpy(c->durable, c->live, held); }
+}
+
+/* The disk as a crash at this moment leaves it. r NULL: a kill, nothing is lost; else a power cut.
+ * `to` is initialised, or a former result, whose memory is used again. */
+T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
+{
+    l2_dev_begin(v, to, r == NULL);
     for (int i = 0; i < DEV_FILES; i++) {
         const l2_dev_file *f = &v->file[i];
         l2_dev_file *c = &to->file[i];
-        l2_dev_forget(c);
-        c->mapped = false;
         const bool new_names = r == NULL || base_rng_below(r, 2) != 0;
-        memcpy(c->name, new_names ? f->name : f->durable_name, sizeof c->name);
-        memcpy(c->durable_name, c->name, sizeof c->name);
-        c->ino = f->ino;
-        if (f->room == 0) {
-            c->size = c->durable_size = 0;
-            continue;
+        const size_t held = l2_dev_copy(f, c, r == NULL);
+        if (new_names) { memcpy(c->name, f->name, sizeof c->name); }
+        if (r != NULL && held > 0) {
+            if (base_rng_below(r, 2) != 0) { c->size = f->size; }
+            if (f->versions + (f->mapped ? 1u : 0u) > 0) { l2_dev_crash_pages(f, c, r); }
+            for (uint32_t n = f->writes; n > 0; n--) { /* in any order */
+                l2_dev_apply(c->live, &f->write[base_rng_below(r, f->writes)], l2_dev_mask(r));
+            }
         }
-        l2_dev_room(c, f->room);
-        memcpy(c->live, r == NULL ? f->live : f->durable, f->room);
-        c->size = r == NULL || base_rng_below(r, 2) != 0 ? f->size : f->durable_size;
-        if (r != NULL && f->versions + (f->mapped ? 1u : 0u) > 0) { l2_dev_crash_pages(f, c, r); }
-        for (uint32_t n = f->writes; r != NULL && n > 0; n--) { /* in any order */
-            l2_dev_apply(c->live, &f->write[base_rng_below(r, f->writes)], l2_dev_mask(r));
+        l2_dev_settle(to, c, held);
+    }
+}
+
+/* ---- all disks that a power cut at this moment can leave ---- */
+
+/* What may have reached the disk or not, each by itself: a whole write; of a mapping a stretch of
+ * `unit` bytes that differs; the new name and size of a file. */
+T_INLINE bool l2_dev_stretch_differs(const l2_dev_file *f, size_t at, uint32_t unit)
+{
+    return f->mapped && memcmp(f->live + at, f->durable + at, BASE_MIN(unit, f->size - at)) != 0;
+}
+
+T_INLINE bool l2_dev_name_differs(const l2_dev_file *f)
+{
+    return strcmp(f->name, f->durable_name) != 0 || f->size != f->durable_size;
+}
+
+/* How many there are. */
+T_INLINE uint32_t l2_dev_loose_count(const l2_dev *v, uint32_t unit)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < DEV_FILES; i++) {
+        const l2_dev_file *f = &v->file[i];
+        n += f->writes + l2_dev_name_differs(f);
+        for (size_t at = 0; at < f->size; at += unit) { n += l2_dev_stretch_differs(f, at, unit); }
+    }
+    return n;
+}
+
+/* Those whose bits are set have arrived; writes that overlap in the order in which they were
+ * made. */
+T_INLINE void l2_dev_pick(const l2_dev *v, l2_dev *to, uint32_t unit, uint64_t arrived)
+{
+    l2_dev_begin(v, to, false);
+    for (int i = 0; i < DEV_FILES; i++) {
+        const l2_dev_file *f = &v->file[i];
+        l2_dev_file *c = &to->file[i];
+        const size_t held = l2_dev_copy(f, c, false);
+        if (l2_dev_name_differs(f)) {
+            if ((arrived & 1) != 0) {
+                memcpy(c->name, f->name, sizeof c->name);
+                c->size = f->size;
+            }
+            arrived >>= 1;
         }
-        memcpy(c->durable, c->live, f->room);
-        c->durable_size = c->size;
+        for (uint32_t n = 0; n < f->writes; n++, arrived >>= 1) {
+            if ((arrived & 1) != 0) { l2_dev_apply(c->live, &f->write[n], UINT64_MAX); }
+        }
+        for (size_t at = 0; at < f->size; at += unit) {
+            if (!l2_dev_stretch_differs(f, at, unit)) { continue; }
+            if ((arrived & 1) != 0) {
+                memcpy(c->live + at, f->live + at, BASE_MIN(unit, f->size - at));
+            }
+            arrived >>= 1;
+        }
+        l2_dev_settle(to, c, held);
     }
 }
 

@@ -8,7 +8,9 @@
  * Method: random work on a tiny store on a disk made of memory; before each call that changes the
  *         disk, and between operations, the disk as a crash would leave it is opened by the shipped
  *         code and compared with an oracle that knows every version and when it was current.
- *         Crashes of the recovery itself, two deep. CRASH_STATES=n for more states. */
+ *         Crashes of the recovery itself, two deep. CRASH_STATES=n for more states. Then short
+ *         lives, in which every subset of what may be lost is lost: CRASH_SUBSETS=n states, at
+ *         moments with up to CRASH_LOOSE=n loose ends. */
 #include "tests/l2_kit.h"
 
 #define KEYS 10u
@@ -35,6 +37,9 @@ static l2_kit kit, again;
 static world w;
 static base_rng rng;
 static uint64_t states, most_states, hits;
+static bool every_way;           /* all subsets instead of random ones */
+static uint32_t most_loose, most_met;
+static uint64_t points[2];       /* moments tried in every way, by pages and by sectors */
 static bool busy; /* inside a crash state: its own calls are not crashed again, but once */
 
 static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
@@ -126,8 +131,6 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
     T_EQ_STR(l2_audit(k->d), NULL);
 }
 
-static void crash_now(how h);
-
 static void recovery_hook(void *ctx)
 {
     /* A crash in the middle of the recovery: another disk, judged by the same oracle. */
@@ -141,6 +144,7 @@ static void recovery_hook(void *ctx)
     third.cfg.clock = &third.clock;
     third.cfg.log = &third.log;
     third.cfg.wall_ctx = &third;
+    crash2.flat = true;
     l2_dev_clone(&crash, &crash2, h == KILL ? NULL : &rng);
     states++;
     if (T_CHECK(l2_kit_open(&third) == CELLAR_OK)) {
@@ -151,18 +155,16 @@ static void recovery_hook(void *ctx)
     busy = false;
 }
 
-static void crash_now(how h)
+/* The disk `crash` is opened and looked at. */
+static void crash_open(how h, bool two_deep)
 {
-    if (states >= most_states || t_failed()) { return; }
-    states++;
-    l2_dev_clone(&dev, &crash, h == KILL ? NULL : &rng);
     l2_kit_init(&again, &crash);
     again.cfg = kit.cfg;
     again.cfg.vfs = &again.vfs;
     again.cfg.clock = &again.clock;
     again.cfg.log = &again.log;
     again.cfg.wall_ctx = &again;
-    crash.hook = base_rng_below(&rng, 4) == 0 ? recovery_hook : NULL;
+    crash.hook = two_deep ? recovery_hook : NULL;
     crash.hook_ctx = &h;
     const cellar_err err = l2_kit_open(&again);
     crash.hook = NULL;
@@ -172,24 +174,59 @@ static void crash_now(how h)
     }
     l2_kit_warm(&again);
     judge(&again, h, kit.cfg.level, false);
-    /* A second life: everything is changed, then crashes again; nothing old may be seen. */
-    if (base_rng_below(&rng, 8) == 0) {
-        l2_view v;
-        const bool known = l2_view_find(again.d, "v", 1, &v);
-        for (uint32_t key = 0; key < KEYS && known; key++) {
-            const l2_key id = l2_kit_key(&again, &key, sizeof key, v.vgen);
-            l2_kill(again.d, &id);
-            T_EQ_U64(look(&again, key, v.vgen), 0);
-        }
-        l2_kit_kill(&again);
-        crash.locked = false;
-        T_REQUIRE(l2_kit_open(&again) == CELLAR_OK);
-        l2_kit_warm(&again);
-        for (uint32_t key = 0; key < KEYS && known; key++) {
-            T_EQ_U64(look(&again, key, v.vgen), 0);
-        }
+}
+
+/* A second life: everything is changed, then crashes again; nothing old may be seen. */
+static void crash_again(void)
+{
+    l2_view v;
+    const bool known = l2_view_find(again.d, "v", 1, &v);
+    for (uint32_t key = 0; key < KEYS && known; key++) {
+        const l2_key id = l2_kit_key(&again, &key, sizeof key, v.vgen);
+        l2_kill(again.d, &id);
+        T_EQ_U64(look(&again, key, v.vgen), 0);
     }
     l2_kit_kill(&again);
+    crash.locked = false;
+    T_REQUIRE(l2_kit_open(&again) == CELLAR_OK);
+    l2_kit_warm(&again);
+    for (uint32_t key = 0; key < KEYS && known; key++) {
+        T_EQ_U64(look(&again, key, v.vgen), 0);
+    }
+}
+
+static void crash_now(how h)
+{
+    if (states >= most_states || t_failed()) { return; }
+    states++;
+    const bool two_deep = base_rng_below(&rng, 4) == 0;
+    crash.flat = !two_deep;
+    l2_dev_clone(&dev, &crash, h == KILL ? NULL : &rng);
+    crash_open(h, two_deep);
+    if (again.d != NULL && base_rng_below(&rng, 8) == 0) { crash_again(); }
+    l2_kit_kill(&again);
+}
+
+/* Every disk that a power cut at this moment can leave, if they are not too many: by sectors of
+ * the mapping, else by its pages. */
+static void crash_in_every_way(void)
+{
+    uint32_t unit = DEV_SECTOR, n = l2_dev_loose_count(&dev, unit);
+    if (n > most_loose) {
+        unit = 4096;
+        n = l2_dev_loose_count(&dev, unit);
+    }
+    if (n == 0 || n > most_loose) { return; }
+    points[unit == DEV_SECTOR]++;
+    most_met = BASE_MAX(most_met, n);
+    for (uint64_t arrived = 0; arrived >> n == 0 && states < most_states && !t_failed();
+         arrived++) {
+        states++;
+        crash.flat = true;
+        l2_dev_pick(&dev, &crash, unit, arrived);
+        crash_open(POWER, false);
+        l2_kit_kill(&again);
+    }
 }
 
 /* Before each call that changes something durable. */
@@ -198,6 +235,11 @@ static void device_hook(void *ctx)
     (void)ctx;
     if (busy) { return; }
     busy = true;
+    if (every_way) {
+        crash_in_every_way();
+        busy = false;
+        return;
+    }
     l2_dev_look(&dev);
     crash_now(base_rng_below(&rng, 4) == 0 ? KILL : POWER);
     busy = false;
@@ -302,9 +344,29 @@ static void op_tick(void)
     w.reclaimed = st.reclaimed + st.emptied;
 }
 
-static void life(uint32_t ops)
+static void one_op(void)
 {
     static uint32_t version;
+    const uint64_t pick = base_rng_below(&rng, 100);
+    w.in_op = true;
+    if (pick < 40) {
+        op_change(++version);
+    } else if (pick < 80) {
+        op_demote();
+    } else if (pick < 81) {
+        op_clear();
+    } else if (pick < 83) {
+        op_sync();
+    } else {
+        kit.now_ms += 100;
+        op_tick();
+    }
+    w.in_op = false;
+}
+
+/* `before`: operations that no crash interrupts, and a sync. */
+static void life(uint32_t before, uint32_t ops)
+{
     memset(&w, 0, sizeof w);
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -316,25 +378,12 @@ static void life(uint32_t ops)
     const l2_view v = { 1, 5, 1 };
     w.vgen = w.vgen_before = 5;
     T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    for (uint32_t i = 0; i < before; i++) { one_op(); }
     op_sync();
     dev.hook = device_hook;
     for (uint32_t i = 0; i < ops && states < most_states && !t_failed(); i++) {
-        const uint64_t pick = base_rng_below(&rng, 100);
-        w.in_op = true;
-        if (pick < 40) {
-            op_change(++version);
-        } else if (pick < 80) {
-            op_demote();
-        } else if (pick < 81) {
-            op_clear();
-        } else if (pick < 83) {
-            op_sync();
-        } else {
-            kit.now_ms += 100;
-            op_tick();
-        }
-        w.in_op = false;
-        if (base_rng_below(&rng, 6) == 0) { device_hook(NULL); }
+        one_op();
+        if (every_way || base_rng_below(&rng, 6) == 0) { device_hook(NULL); }
     }
     dev.hook = NULL;
     T_EQ_STR(l2_audit(kit.d), NULL);
@@ -342,22 +391,51 @@ static void life(uint32_t ops)
     l2_dev_fini(&dev);
 }
 
-static void every_crash_keeps_the_promise_of_its_level(void)
+static void begin(uint64_t seed, uint64_t most, bool subsets)
 {
-    base_rng_seed(&rng, t_.seed);
-    most_states = t_env_u64("CRASH_STATES", 20000);
+    base_rng_seed(&rng, seed);
     l2_dev_init(&crash);
     l2_dev_init(&crash2);
-    uint64_t lives = 0;
-    while (states < most_states && !t_failed()) {
-        life(300);
-        lives++;
-    }
+    most_states = most;
+    every_way = subsets;
+    states = hits = 0;
+}
+
+static void end(uint64_t lives)
+{
     printf("# %" PRIu64 " crash states in %" PRIu64 " lives, %" PRIu64 " hits\n", states, lives,
            hits);
-    T_CHECK(hits > states / 4);
     l2_dev_fini(&crash);
     l2_dev_fini(&crash2);
 }
 
-T_MAIN("l2_crash", T_CASE(every_crash_keeps_the_promise_of_its_level))
+static void every_crash_keeps_the_promise_of_its_level(void)
+{
+    uint64_t lives = 0;
+    begin(t_.seed, t_env_u64("CRASH_STATES", 20000), false);
+    while (states < most_states && !t_failed()) {
+        life(0, 300);
+        lives++;
+    }
+    end(lives);
+    T_CHECK(hits > states / 4);
+}
+
+/* Short lives: a handful of operations behind a sync leave few enough things that may be lost. */
+static void every_subset_of_short_traces(void)
+{
+    uint64_t lives = 0;
+    most_loose = (uint32_t)BASE_MIN(t_env_u64("CRASH_LOOSE", 8), 20);
+    begin(t_.seed + 1, t_env_u64("CRASH_SUBSETS", 8000), true);
+    while (states < most_states && !t_failed()) {
+        life((uint32_t)base_rng_below(&rng, 120), 2 + (uint32_t)base_rng_below(&rng, 10));
+        lives++;
+    }
+    printf("# %" PRIu64 " moments by sectors, %" PRIu64 " by pages, at most %u loose\n", points[1],
+           points[0], most_met);
+    end(lives);
+    T_CHECK(hits > states / 4 && points[1] > 0 && (most_states < 10000 || most_met == most_loose));
+}
+
+T_MAIN("l2_crash", T_CASE(every_crash_keeps_the_promise_of_its_level),
+       T_CASE(every_subset_of_short_traces))

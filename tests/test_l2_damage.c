@@ -16,6 +16,7 @@ static uint32_t now[KEYS];
 static uint32_t vgen;
 static uint64_t opened, refused, hits, whole; /* whole: hits without damage */
 static base_rng rng;
+static char story[160]; /* of the last mutant */
 
 static size_t length_of(uint32_t key, uint32_t version)
 {
@@ -116,6 +117,7 @@ static bool open_hurt(void)
 static void begin(bool closed)
 {
     l2_dev_init(&hurt);
+    hurt.flat = true;
     l2_dev_init(&former);
     build(closed);
     hits = 0;
@@ -140,17 +142,18 @@ static void flip_every_bit(bool closed)
 {
     begin(closed);
     const uint64_t step = t_env_u64("DAMAGE_STEP", 101);
+    const uint64_t slow_step = t_env_u64("DAMAGE_SLOW", 97);
     for (int i = 0; i < DEV_FILES && !t_failed(); i++) {
         const uint64_t bits = (uint64_t)dev.file[i].size * 8;
         for (uint64_t bit = t_.seed % step; bit < bits && !t_failed();) {
-            /* Damaged footers and trailers are mended by trying: 3 ms each, so fewer of them. */
+            /* Damaged footers and trailers are mended by trying: 1 ms each, so fewer of them. */
             const uint64_t in_seg = bit / 8 % 16384;
             const bool slow = strcmp(dev.file[i].name, "data.seg") == 0 && in_seg >= 16384 - 12288;
             l2_dev_clone(&dev, &hurt, NULL);
             hurt.file[i].live[bit / 8] ^= (unsigned char)(1u << (bit % 8));
             (void)open_hurt();
             if (t_failed()) { printf("# %s, bit %" PRIu64 "\n", dev.file[i].name, bit); }
-            bit += slow ? step * 97 : step;
+            bit += slow ? step * slow_step : step;
         }
     }
     T_EQ_U64(refused, 0);
@@ -178,6 +181,8 @@ static void mutate(void)
     const size_t b = (size_t)base_rng_below(&rng, g->size);
     const size_t n = BASE_MIN(unit, BASE_MIN(f->size - a / unit * unit, g->size - b / unit * unit));
     unsigned char block[4096];
+    snprintf(story, sizeof story, "way %d, %s at %zu, %s at %zu, by %zu", (int)how, f->name,
+             a, g->name, b, unit);
     switch (how) {
     case 0:
     case 1: /* 2..64 bits anywhere */
@@ -217,12 +222,13 @@ static void mixtures(bool closed)
         l2_dev_clone(&dev, &hurt, NULL);
         mutate();
         (void)open_hurt();
-        if (t_failed()) { printf("# mutant %" PRIu64 "\n", i); }
+        if (t_failed()) { printf("# SEED=%" PRIu64 ": %s\n", t_.seed + i, story); }
     }
     end(closed ? "mixtures, closed" : "mixtures, killed");
 }
 
 static void mixtures_in_a_closed_store(void) { mixtures(true); }
+static void mixtures_in_a_killed_store(void) { mixtures(false); }
 
 T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store), T_CASE(any_bit_of_a_killed_store),
-       T_CASE(mixtures_in_a_closed_store))
+       T_CASE(mixtures_in_a_closed_store), T_CASE(mixtures_in_a_killed_store))
