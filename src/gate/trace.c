@@ -2,7 +2,8 @@
  *
  * trace: requests out of a file, in pieces, whatever its format.
  *
- * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> one record or line at a time
+ * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> fixed records as many as there
+ *            are, lines one at a time
  * FORMAT     ctr      16 B little-endian: u64 id, u32 size, u32 seconds; no header
  *            oracle   24 B packed little-endian (libCacheSim oracleGeneral): u32 seconds, u64 id,
  *                     u32 size, i64 next use (ignored)
@@ -150,11 +151,14 @@ static bool trace_fill(gate_trace *t, size_t want, char *why)
     return true;
 }
 
-static uint64_t trace_le(const unsigned char *p, unsigned n)
+/* Little-endian; compilers make one load of each. */
+static uint32_t trace_u32(const unsigned char *p)
 {
-    uint64_t v = 0;
-    for (unsigned i = n; i-- > 0;) { v = v << 8 | p[i]; }
-    return v;
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static uint64_t trace_u64(const unsigned char *p)
+{
+    return (uint64_t)trace_u32(p) | (uint64_t)trace_u32(p + 4) << 32;
 }
 
 /* A bijection: ids stay different. */
@@ -294,23 +298,31 @@ static int trace_ttl(const gate_trace *t, trace_field f, int64_t *ttl_ms, char *
 
 /* ---- records; each: 1 a request, 0 the end, -1 wrong, 2 skip ---- */
 
-static int trace_fixed(gate_trace *t, gate_request *r, char *why)
+/* As many as are in the buffer, up to `most`, in one go: a trace is read once a policy and capacity,
+ * and one record at a time took as long as the request it stands for. Returns how many; 0:
+ * the end, or *wrong. */
+static size_t trace_fixed(gate_trace *t, gate_request *out, size_t most, bool *wrong, char *why)
 {
     const bool ctr = t->how.format == GATE_TRACE_CTR;
-    const size_t n = ctr ? 16 : 24;
-    if (!trace_fill(t, n, why)) { return -1; }
-    if (t->at == t->end) { return 0; }
-    t->record++;
-    if (t->end - t->at < n) {
-        return trace_bad(t, why, ctr ? "cut short: the length is no multiple of 16"
-                                     : "cut short: the length is no multiple of 24");
+    const size_t each = ctr ? 16 : 24;
+    *wrong = !trace_fill(t, each, why);
+    if (*wrong) { return 0; }
+    const size_t have = (t->end - t->at) / each, n = have < most ? have : most;
+    if (n == 0 && t->at != t->end) {
+        t->record++;
+        trace_reason(t, why, ctr ? "cut short: the length is no multiple of 16"
+                                 : "cut short: the length is no multiple of 24");
+        *wrong = true;
     }
     const unsigned char *p = t->buf + t->at;
-    t->at += n;
-    r->id = trace_mix(trace_le(ctr ? p : p + 4, 8));
-    r->size = trace_le(ctr ? p + 8 : p + 12, 4);
-    trace_time(t, (int64_t)trace_le(ctr ? p + 12 : p, 4), r);
-    return 1;
+    for (gate_request *r = out; r < out + n; r++, p += each) {
+        *r = (gate_request){ .id = trace_mix(trace_u64(ctr ? p : p + 4)),
+                             .size = trace_u32(ctr ? p + 8 : p + 12) };
+        trace_time(t, (int64_t)trace_u32(ctr ? p + 12 : p), r);
+    }
+    t->at += n * each;
+    t->record += n;
+    return n;
 }
 
 static int trace_lis(gate_trace *t, gate_request *r, char *why)
@@ -416,13 +428,19 @@ size_t gate_trace_read(gate_trace *t, gate_request *out, size_t most, bool *wron
     size_t n = 0;
     *wrong = false;
     while (n < most) {
-        gate_request *r = &out[n];
+        if (t->how.format == GATE_TRACE_CTR || t->how.format == GATE_TRACE_ORACLE) {
+            const size_t more = trace_fixed(t, out + n, most - n, wrong, why);
+            if (more == 0) { break; }
+            n += more;
+            continue;
+        }
         int got = 0;
+        gate_request *r = &out[n];
         *r = (gate_request){ .size = 1, .time_ms = t->last_ms };
         switch (t->how.format) {
         case GATE_TRACE_AUTO:
         case GATE_TRACE_CTR:
-        case GATE_TRACE_ORACLE: got = trace_fixed(t, r, why); break;
+        case GATE_TRACE_ORACLE: break; /* above */
         case GATE_TRACE_LIS: got = trace_lis(t, r, why); break;
         case GATE_TRACE_TWITTER: got = trace_twitter(t, r, why); break;
         case GATE_TRACE_CSV: got = trace_csv(t, r, why); break;
@@ -430,13 +448,11 @@ size_t gate_trace_read(gate_trace *t, gate_request *out, size_t most, bool *wron
         }
         if (got == 2) { continue; }
         if (got == 0) { break; }
-        if (got < 0) {
-            *wrong = true;
-            return 0;
-        }
+        *wrong = got < 0;
+        if (*wrong) { break; }
         n++;
     }
-    return n;
+    return *wrong ? 0 : n;
 }
 
 /* ---- opening ---- */
