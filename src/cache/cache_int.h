@@ -399,6 +399,7 @@ CELLAR_PRIVATE void cache_why_note_by(cache_store *s, uint64_t hash, cellar_caus
 CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, uint64_t epoch,
                                       const void *text, size_t len);
 /* An entry left by itself: L1's hook, in its window. */
+CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash);
 CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
                                     int64_t born_ms, unsigned uses);
 CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,

@@ -144,6 +144,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->quota_of = cache_quota_of;
     out->tags_valid = cache_tags_valid;
     out->ended = s->why != NULL ? cache_why_ended : NULL;
+    out->soon = s->why != NULL ? cache_why_soon : NULL;
 }
 
 /* ---- stamps ---- */

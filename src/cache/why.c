@@ -165,6 +165,13 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
     return number;
 }
 
+CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash)
+{
+    const cache_why *w = ((const cache_store *)ctx)->why;
+    uint32_t print;
+    BASE_PREFETCH_W(cache_why_at(w, hash, &print));
+}
+
 CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
                                     int64_t born_ms, unsigned uses)
 {

@@ -450,6 +450,17 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s)
     return false;
 }
 
+/* The lines the next step in this segment will want: by then they are here. A hint only. */
+static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos) SYNC_HOLDS(L1_STRIPE);
+static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
+{
+    l1_rec r;
+    if (g->cursor >= g->used_bytes || !l1_decode(c, pos, &r)) { return; }
+    const uint64_t hash = l1_hash_of(c, pos, &r);
+    BASE_PREFETCH_W(&s->bucket[l1_number(base_load_rlx(&s->ls), hash)]);
+    if (c->hooks.soon != NULL) { c->hooks.soon(c->hooks.ctx, hash); }
+}
+
 static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool rotate,
                               l1_victims *v, l1_freed *freed) SYNC_HOLDS(L1_STRIPE);
 static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool rotate,
@@ -528,6 +539,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         if (force) { s->forced++; }
         freed->log_bytes += r.size;
         freed->big_bytes += weight - r.size;
+        l1_cursor_ahead(c, s, g, pos + r.size);
         return L1_STEP_DROPPED;
     }
     /* Deleted, or given a later deadline, since we looked: the next step judges it anew. */

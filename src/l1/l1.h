@@ -83,6 +83,8 @@ typedef struct l1_hooks {
      * when its segment was opened; uses: the 2-bit counter. Must not block. NULL: nobody asks. */
     void (*ended)(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
                   unsigned uses);
+    /* This one may end next: what `ended` will write to is worth fetching. NULL: nothing. */
+    void (*soon)(void *ctx, uint64_t hash);
     /* See l1_left; may call l1 again. Only called while l1_want_left is on, or
      * l1_want_evicted. */
     void (*left)(void *ctx, const l1_left *what);
