@@ -626,7 +626,7 @@ typedef struct l1_rule {
     bool gate;         /* a ghost gets into main only over an unused record */
     bool clock;        /* all go into main */
 } l1_rule;
-enum { L1_EXPERTS = 6, L1_RULE_FIXED = 2, L1_RULE_S3FIFO = L1_EXPERTS, L1_RULES };
+enum { L1_EXPERTS = 5, L1_RULE_FIXED = 2, L1_RULE_S3FIFO = L1_EXPERTS, L1_RULES };
 
 BASE_INLINE const l1_rule *l1_rule_at(unsigned i)
 {
@@ -635,7 +635,6 @@ BASE_INLINE const l1_rule *l1_rule_at(unsigned i)
         { 102, 2, 13, true, false, false },
         { 410, 2, 9, false, false, false },
         { 102, 1, 9, false, false, true },
-        { 922, 1, 9, false, false, false },
         { 10, 1, 13, true, true, false },
         { 102, 2, 9, false, false, false }, /* S3FIFO, not among those that compete */
     };
