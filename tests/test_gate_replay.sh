@@ -49,10 +49,11 @@ for id in $ids; do echo "x,$id,5.25,70"; done >"$d/a.csv"
 for id in $ids; do echo "key $id"; done >"$d/a.txt"
 
 same() { # ARGUMENT...: exact FIFO and LRU of the trace above
-    run --policy=exact-fifo,exact-lru,gdsf,belady,s3fifo,lru,fifo --capacity=10,20,120 "$@"
+    run --policy=exact-fifo,exact-lru,gdsf,w-tinylfu,belady,s3fifo,lru,fifo --capacity=10,20,120 "$@"
     [ $rc -eq 0 ] && [ "$(line exact-fifo 10)" = 1.000000 ] &&
         [ "$(line exact-lru 10)" = 1.000000 ] && [ "$(line exact-lru 20)" = 0.400000 ] &&
         [ "$(line belady 20)" = 0.400000 ] &&
+        [ "$(line w-tinylfu 20)" = 0.400000 ] &&
         [ "$(line gdsf 20)" = 0.400000 ] && [ "$(line lru 20)" = 0.400000 ] &&
         [ "$(line fifo 20)" = 0.400000 ] && [ "$(line s3fifo 120)" = 0.400000 ] &&
         grep -q '300 requests, 120 objects' "$t_tmp/out"
@@ -238,7 +239,8 @@ t_case unknown_mode refused 2 'object or byte' --mode=words "$d/a.ctr"
 t_case unknown_unit refused 2 'takes s, ms' --time-unit=days "$d/a.ctr"
 t_case stripes_no_power refused 2 'power of two' --stripes=3 "$d/a.ctr"
 t_case threads_zero refused 2 '1 to 64' --threads=0 "$d/a.ctr"
-t_case belady_in_byte_mode refused 2 'knows no sizes' --mode=byte --policy=belady "$d/a.ctr"
+t_case belady_in_byte_mode refused 2 'know no sizes' --mode=byte --policy=belady "$d/a.ctr"
+t_case tinylfu_in_byte_mode refused 2 'know no sizes' --mode=byte --policy=w-tinylfu "$d/a.ctr"
 t_case json_that_cannot_be_written refused 2 'no such file' --json="$d/none/x" "$d/a.ctr"
 second_is_bad() { # what was fine is printed, the bad one says nothing on stdout
     run --policy=lru --capacity=20 "$d/a.ctr" "$d/short.ctr"

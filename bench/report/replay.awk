@@ -9,8 +9,9 @@
 # FIGURES    cell = trace and capacity; informative: fifo - belady >= .005; reduction (f - x) / f, or
 #            -(x - f) / x when worse; mean over informative cells; -L without lirs_* and spec_*;
 #            worst: points above exact lru; won: share of informative cells not more than .001 above
-#            the peer, lowest of s3fifo, arc, lirs; diff: mean and worst absolute difference from
-#            the reference policy of the same name over all cells, in points.
+#            the peer, lowest of s3fifo, arc, lirs, and w-tinylfu where RESULTS have it; diff: mean
+#            and worst absolute difference from the reference policy of the same name over all
+#            cells, in points.
 BEGIN { FS = "," }
 function take(policy, trace, cap, value) {
     if (!((trace, cap) in cell)) return
@@ -40,7 +41,8 @@ FNR == NR {
 }
 function reduction(f, v) { return v == f ? 0 : v < f ? (f - v) / f : -(v - f) / v }
 END {
-    split("s3fifo,arc,lirs", peer, ",")
+    peers = split("s3fifo,arc,lirs", peer, ",")
+    if ("w-tinylfu" in known) peers = 4 # of RESULTS: others' own fails where 1 % is no entry
     for (p = 1; p <= policies; p++) {
         name = order[p]
         n = sum = nl = suml = worst = better = d = dsum = dmax = dsig = 0
@@ -71,6 +73,7 @@ END {
             if ((v - l) * 100 > worst) { worst = (v - l) * 100; worst_at = ct[i] " " cc[i] }
             if (v > l + .0005) worse++
             for (k = 1; k <= 3; k++) won[k] += v <= ref[peer[k], ct[i], cc[i]] + .001
+            won[4] += v <= x["w-tinylfu", ct[i], cc[i]] + .001
             by[cf[i]] += r
             byn[cf[i]]++
             if (detail) {
@@ -80,10 +83,11 @@ END {
         }
         if (n == 0) continue
         low = 1
-        for (k = 1; k <= 3; k++) if (won[k] / n < low) low = won[k] / n
+        for (k = 1; k <= peers; k++) if (won[k] / n < low) low = won[k] / n
         printf "%-11s cells %d mean %.4f -L %.4f worst %+.2f (%s) worse %.2f won %.2f/%.2f/%.2f",
             name, n, sum / n, nl ? suml / nl : 0, worst, worst_at, worse / n, won[1] / n,
             won[2] / n, won[3] / n
+        if (peers == 4) printf "/%.2f", won[4] / n
         if (d) printf " diff %.3f signed %+.3f max %+.2f (%s)", dsum / d, dsig / d, dmax, dat
         if (rq[name]) printf " %.1f ns", ns[name] / rq[name]
         printf "\n"

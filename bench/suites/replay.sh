@@ -29,7 +29,7 @@ if [ -z "${BENCH_TRACES:-}" ] || [ ! -f "$BENCH_TRACES/reference.csv" ]; then
     echo "public traces left out: BENCH_TRACES is not a folder with reference.csv"
     exit 0
 fi
-"$program" --policy=adaptive,s3fifo,lru,fifo --json="$tmp/public.jsonl" \
+"$program" --policy=adaptive,s3fifo,lru,fifo,w-tinylfu --json="$tmp/public.jsonl" \
     "$BENCH_TRACES"/*.ctr.zst >"$tmp/tables"
 cat "$tmp/public.jsonl" >>"$out"
 report=$dir/../report

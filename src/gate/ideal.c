@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, and Belady's
- *        clairvoyant one.
+ *        clairvoyant one; W-TinyLFU is in tinylfu.c.
  *
  * PICTURE    one doubly linked list over numbers for FIFO and LRU (LRU moves to the front on use);
  *            for Belady a heap of (next use, number), the farthest on top, with entries left behind
@@ -19,6 +19,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "gate/tinylfu.h"
 
 /* ---- ids ---- */
 
@@ -99,6 +101,7 @@ struct gate_ideal {
     double *priority, age;  /* GDSF: of what is held; of others infinite */
     uint32_t *uses, *least; /* GDSF; least[k]: the number on top of node k, leaves not stored */
     uint32_t leaves;        /* power of two above objects */
+    gate_tiny *tiny;        /* W-TinyLFU: all of it */
 };
 
 /* ---- the tree of GDSF ---- */
@@ -144,6 +147,12 @@ gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes,
     if (p == NULL) { return NULL; }
     *p = (gate_ideal){ .kind = kind, .capacity = capacity, .bytes = bytes, .objects = objects };
     const size_t n = (size_t)objects + 1;
+    if (kind == GATE_IDEAL_TINYLFU) {
+        p->tiny = gate_tiny_open(capacity, objects);
+        if (p->tiny != NULL) { return p; }
+        free(p);
+        return NULL;
+    }
     p->size = calloc(n, sizeof *p->size);
     bool ok = p->size != NULL;
     if (kind == GATE_IDEAL_BELADY) {
@@ -175,6 +184,7 @@ void gate_ideal_close(gate_ideal *p)
     free(p->priority);
     free(p->uses);
     free(p->least);
+    gate_tiny_close(p->tiny);
     free(p);
 }
 
@@ -318,6 +328,7 @@ static void ideal_insert(gate_ideal *p, uint32_t n, uint64_t size)
 bool gate_ideal_request(gate_ideal *p, uint32_t n, uint64_t size)
 {
     const uint64_t weight = !p->bytes ? 1 : size != 0 ? size : 1;
+    if (p->kind == GATE_IDEAL_TINYLFU) { return gate_tiny_request(p->tiny, n); }
     const bool hit = p->size[n] != 0;
     if (p->kind == GATE_IDEAL_BELADY) { p->newest[n] = p->when[p->now++]; }
     if (p->kind == GATE_IDEAL_GDSF) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, and Belady's
- * clairvoyant one. */
+ * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, W-TinyLFU, and
+ * Belady's clairvoyant one. */
 #ifndef GATE_IDEAL_H
 #define GATE_IDEAL_H
 
@@ -24,10 +24,11 @@ uint32_t gate_ids_add(gate_ids *ids, uint64_t id, bool *fresh);
 uint32_t gate_ids_find(const gate_ids *ids, uint64_t id);
 
 typedef enum gate_ideal_kind {
-    GATE_IDEAL_FIFO, GATE_IDEAL_LRU, GATE_IDEAL_GDSF, GATE_IDEAL_BELADY
+    GATE_IDEAL_FIFO, GATE_IDEAL_LRU, GATE_IDEAL_GDSF, GATE_IDEAL_BELADY, GATE_IDEAL_TINYLFU
 } gate_ideal_kind;
 typedef struct gate_ideal gate_ideal;
-/* capacity in entries, or in bytes when `bytes`; numbers below `objects`. NULL: out of memory. */
+/* capacity in entries, or in bytes when `bytes` (Belady and W-TinyLFU: entries only); numbers below
+ * `objects`. NULL: out of memory. */
 gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects);
 /* Belady only, in order, before the first request: what will be asked for. False: no memory. */
 bool gate_ideal_foresee(gate_ideal *p, uint32_t number);

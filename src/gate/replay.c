@@ -65,6 +65,7 @@ static const replay_policy replay_policies[] = {
     { "exact-fifo", true, 0, GATE_IDEAL_FIFO },
     { "exact-lru", true, 0, GATE_IDEAL_LRU },
     { "gdsf", true, 0, GATE_IDEAL_GDSF },
+    { "w-tinylfu", true, 0, GATE_IDEAL_TINYLFU },
     { "belady", true, 0, GATE_IDEAL_BELADY },
 };
 #define REPLAY_POLICIES (sizeof replay_policies / sizeof replay_policies[0])
@@ -898,7 +899,8 @@ static const char *replay_parse_one(int c, replay_options *o)
     switch (c) {
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
-            : "--policy takes names: adaptive s3fifo lru fifo exact-fifo exact-lru gdsf belady";
+            : "--policy takes names: adaptive s3fifo lru fifo exact-fifo exact-lru gdsf "
+              "w-tinylfu belady";
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
             : "--capacity takes numbers (4096, 64M) or shares (0.1%, 5%)";
@@ -961,8 +963,9 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
     if (optind == argc) { return replay_usage("which trace?"); }
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
-        if (p->exact && p->ideal == GATE_IDEAL_BELADY && o->byte_mode) {
-            return replay_usage("belady knows no sizes: not in byte mode");
+        if (!p->exact || !o->byte_mode) { continue; }
+        if (p->ideal == GATE_IDEAL_BELADY || p->ideal == GATE_IDEAL_TINYLFU) {
+            return replay_usage("belady and w-tinylfu know no sizes: not in byte mode");
         }
     }
     return GATE_DONE;
@@ -1011,7 +1014,7 @@ const gate_command gate_replay = {
     "against FIFO, time per request, and bytes the policy needs; then one JSON line each.\n"
     "\n"
     "  --policy=P,..     adaptive s3fifo lru fifo (these), and of textbook code:\n"
-    "                    exact-fifo exact-lru gdsf belady\n"
+    "                    exact-fifo exact-lru gdsf w-tinylfu belady\n"
     "  --capacity=C,..   entries, bytes (64M), or a share of the trace's objects or bytes\n"
     "                    (0.1%,1%,5%,10%,20%; cells under 16 entries or 1 MiB left out)\n"
     "  --mode=M          object: entries count, sizes and TTLs are ignored; byte: the capacity\n"

@@ -2,8 +2,8 @@
  *
  * trace: requests out of a file, in pieces, whatever its format.
  *
- * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> fixed records as many as there
- *            are, lines one at a time
+ * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> fixed records, all there are;
+ *            lines one at a time
  * FORMAT     ctr      16 B little-endian: u64 id, u32 size, u32 seconds; no header
  *            oracle   24 B packed little-endian (libCacheSim oracleGeneral): u32 seconds, u64 id,
  *                     u32 size, i64 next use (ignored)
@@ -298,9 +298,9 @@ static int trace_ttl(const gate_trace *t, trace_field f, int64_t *ttl_ms, char *
 
 /* ---- records; each: 1 a request, 0 the end, -1 wrong, 2 skip ---- */
 
-/* As many as are in the buffer, up to `most`, in one go: a trace is read once a policy and capacity,
- * and one record at a time took as long as the request it stands for. Returns how many; 0:
- * the end, or *wrong. */
+/* All that are in the buffer, up to `most`: a trace is read once a policy and capacity, and one
+ * record at a time took as long as the request it stands for. Returns how many; 0: the end, or
+ * *wrong. */
 static size_t trace_fixed(gate_trace *t, gate_request *out, size_t most, bool *wrong, char *why)
 {
     const bool ctr = t->how.format == GATE_TRACE_CTR;

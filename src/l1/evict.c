@@ -451,7 +451,8 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s)
 }
 
 /* The lines the next step in this segment will want: by then they are here. A hint only. */
-static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos) SYNC_HOLDS(L1_STRIPE);
+static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
+    SYNC_HOLDS(L1_STRIPE);
 static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
 {
     l1_rec r;

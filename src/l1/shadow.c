@@ -50,9 +50,9 @@
  *              .0874 (.84), 3 .1033 .0882, 4 .1031 .0879, 6 .1031 .0879 (.86); on half of the
  *              traces 2 is best, on the other 6. Then without the rule of .9 (a FIFO with a second
  *              chance, the best rule of no cell, but chosen for a while in many): .1038 .0880,
- *              worst +2.4 in 44 entries; on one half .0019 less, all of it that cell, on the other .0024
- *              more. Others in its place, small and threshold: .2 1 .1036, .6 2 .1028, .4 1 with
- *              fill .1042, .1 2 .1042, .1 2 with fill and gate .1041. Start with fill .1048 .0854,
+ *              worst +2.4 in 44 entries; on one half .0019 less, all of it that cell, on the other
+ *              .0024 more. In its place, small and threshold: .2 1 .1036, .6 2 .1028, .4 1 and
+ *              fill .1042, .1 2 .1042, .1 2, fill and gate .1041. Start with fill .1048 .0854,
  *              +3.5: it gains with loops alone. Memory of 16 C .1035, 4 C .1030. Larger samples
  *              (all tables may take what they want): .1020. Ghost lines closed up after a hit
  *              (s3fifo nearer to the published one by 1.3 points in one cell): .0007 less.
