@@ -323,25 +323,39 @@ static void switches_settle(void)
 
 /* Half of the requests are for sessions, which live for 30 s, are asked for about `uses` times
  * within their first 8 s and never again; the others for lasting keys. 50 requests a second. */
-static uint64_t ttl_misses(l1_policy policy, unsigned uses, bool blind, uint64_t seed,
+typedef enum ttl_mode {
+    TTL_BLIND, TTL_FIRST, TTL_ORACLE /* deletes each session in the millisecond it expires */
+} ttl_mode;
+enum { TTL_REQUESTS = 150000 };
+
+static uint64_t ttl_misses(l1_policy policy, unsigned uses, ttl_mode mode, uint64_t seed,
                            uint64_t *expired)
 {
+    static struct { uint64_t id; int64_t at_ms; } due[TTL_REQUESTS]; /* sessions as stored */
+    size_t due_n = 0, gone = 0;
     kit k;
-    l1_config cfg = {.max_entries = 4000, .policy = policy, .no_due_first = blind};
+    l1_config cfg = {.max_entries = 4000, .policy = policy, .no_due_first = mode != TTL_FIRST};
     kit_init(&k, KIT_MIB(64), seed);
     T_REQUIRE(kit_try_open(&k, &cfg) == CELLAR_OK);
     zipf_open(20000, .8);
     kit_rng r = {seed};
     uint64_t misses = 0, buf[16];
     size_t len;
-    for (uint64_t i = 0; i < 150000; i++) {
+    for (uint64_t i = 0; i < TTL_REQUESTS; i++) {
         const bool brief = kit_one_in(&r, 2);
         const uint64_t id = brief ? 1000000 + i / (2 * uses) + kit_below(&r, 192 / uses) : zipf(&r);
         kit_forward(&k, 20);
+        for (; mode == TTL_ORACLE && gone < due_n && due[gone].at_ms <= kit_now(&k); gone++) {
+            (void)kit_del(&k, due[gone].id);
+        }
         if (kit_get(&k, id, buf, sizeof buf, &len) == CELLAR_OK) { continue; }
         misses += i >= 20000;
         T_EQ_I64(kit_put_until(&k, 0, id, i, 100, brief ? kit_now(&k) + 30000 : BASE_NEVER_MS),
                  CELLAR_OK);
+        if (brief) {
+            due[due_n].id = id;
+            due[due_n++].at_ms = kit_now(&k) + 30000;
+        }
     }
     *expired += kit_stats(&k).expired;
     kit_close(&k);
@@ -349,14 +363,15 @@ static uint64_t ttl_misses(l1_policy policy, unsigned uses, bool blind, uint64_t
 }
 
 /* The gain is the room that expired entries held: with six uses a session they are a fifteenth of
- * the store, with three twice as many. */
+ * the store, with three twice as many. More than an oracle gets is not there to be had: of its
+ * 4.6 % with six uses and 6.4 % with three, adaptive reaches nine parts in ten. */
 static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct, uint64_t adaptive_pct)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
         uint64_t seen = 0, blind_seen = 0, misses = 0, blind = 0;
         for (uint64_t seed = 1; seed <= 3; seed++) { /* one alone is 1 % more or less */
-            blind += ttl_misses(p, uses, true, seed, &blind_seen);
-            misses += ttl_misses(p, uses, false, seed, &seen);
+            blind += ttl_misses(p, uses, TTL_BLIND, seed, &blind_seen);
+            misses += ttl_misses(p, uses, TTL_FIRST, seed, &seen);
         }
         printf("# policy %d, expired first: %" PRIu64 " misses, else %" PRIu64 " (%.1f %% fewer); %"
                PRIu64 " against %" PRIu64 " expired before they were evicted\n", (int)p, misses,
@@ -364,6 +379,13 @@ static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct, uint64_t adaptiv
         const uint64_t pct = p == L1_S3FIFO ? s3fifo_pct : p == L1_ADAPTIVE ? adaptive_pct : 5;
         T_CHECK(misses * 100 <= blind * (100 - pct));
         T_CHECK(seen > blind_seen);
+        uint64_t least = 0, none = 0;
+        for (uint64_t seed = 1; p == L1_ADAPTIVE && seed <= 3; seed++) {
+            least += ttl_misses(p, uses, TTL_ORACLE, seed, &none);
+        }
+        if (p != L1_ADAPTIVE) { continue; }
+        printf("# an oracle: %" PRIu64 " misses\n", least);
+        T_CHECK((blind - misses) * 10 >= (blind - least) * 8);
     }
 }
 
