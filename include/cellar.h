@@ -161,7 +161,8 @@ typedef enum cellar_err {
     X(LOAD_FAILED, 11, "its load failed") \
     X(DETACHED, 12, "its load was overtaken by a change") \
     X(L2_DAMAGE, 13, "its copy on disk was damaged") \
-    X(DENIED, 14, "denied by policy")
+    X(DENIED, 14, "denied by policy") \
+    X(DEPENDENCY, 15, "what it was made of changed")
 
 typedef enum cellar_cause {
     CELLAR_CAUSE_NONE = 0,
@@ -280,7 +281,7 @@ typedef struct cellar_view_opts {
     uint32_t xfetch_beta_x100;
     uint32_t fail_handovers;
     uint32_t max_takeovers;
-    uint32_t deps;                 /* later                                                       */
+    uint32_t deps;                 /* 1: keys its loaders read are noted, see "Dependencies"      */
     int64_t  error_ttl_ms;
     int64_t  error_ttl_max_ms;
     int64_t  throttle_ms;
@@ -359,7 +360,7 @@ typedef struct cellar_config {
     uint32_t load_queue;           /* background loads waiting; 0 = 256; at most 65,536           */
     uint32_t max_flights;          /* loads at once; 0 = 16,384                                   */
     uint32_t max_waiters;          /* threads waiting for loads; 0 = 65,536                       */
-    uint32_t deps;                 /* later                                                       */
+    uint32_t deps;                 /* 1: views may ask for it; takes 1 % of the budget            */
     uint32_t favor;                /* CELLAR_FAVOR_...; 0 = bytes                                 */
     uint32_t advisor;              /* CELLAR_ADVISOR_...; 0 = on from 16 MiB, see cellar_dump     */
     uint32_t workers;              /* later: tasks                                                */
@@ -911,6 +912,7 @@ CELLAR_NO_TAIL_PADDING(cellar_result, owner);
 
 #define CELLAR_CTX_BYTES_MAX 256u
 #define CELLAR_FALLBACKS_MAX 3u
+#define CELLAR_DEPS_READS_MAX 64u /* keys one call of a loader may read where they are noted */
 
 typedef struct cellar_breaker cellar_breaker; /* see "Circuit breakers" */
 
@@ -1495,6 +1497,25 @@ CELLAR_NO_TAIL_PADDING(cellar_breaker_info, opens);
  *     cellar_breaker_info i = CELLAR_BREAKER_INFO_INIT;
  *     cellar_breaker_info_get(b, &i);                                                            */
 CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_info *out);
+
+/* ---- Dependencies ----------------------------------------------------------------------------
+ *
+ * In a store opened with `deps`, the loaders of a view with `deps` are watched: each key of the
+ * same store they read (get, get_with, peek, exists, meta, dup, pin, get_many, loads of one key or
+ * many, begin), in whatever view, present or not. From then on the loaded value ends when such a
+ * key does or changes: by set, update, incr, delete, pattern, tag, clear, bump, drop of its view,
+ * or by a load that replaces a value; it also lives no longer than any of them. What was made of
+ * it ends with it, and so on. cellar_why, listeners and counters call that DEPENDENCY.
+ *
+ * When the call that changes a key returns, up to 256 values in up to 8 steps are gone, and no
+ * load that had read it is stored; what is beyond goes with the next ticks (cellar_dependencies_due
+ * counts it). Keys that are evicted end nobody. Not watched: scans, what cellar_incr and
+ * cellar_update see, other threads of the loader, and who holds a lease.
+ *
+ * A result is delivered, but not stored, when what it was made of cannot be noted: more than
+ * CELLAR_DEPS_READS_MAX keys, no place in the table (1 % of the budget; counted, limit
+ * "dependencies"), no memory, or a value read that is itself not stored. Keys read by a bulk loader
+ * count for each of its keys. A view with `deps` in a store with a disk tier must have no_l2. */
 
 /* ---- Memoized functions ---------------------------------------------------------------------- */
 

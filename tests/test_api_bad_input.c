@@ -421,7 +421,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, close_ms = -1);
     BAD(E_INVAL, jitter_pct = 101);
     BAD(E_INVAL, jitter_mode = 2);
-    BAD(E_UNSUPPORTED, deps = 1);
+    BAD(E_INVAL, deps = 2);
     BAD(E_INVAL, advisor = 2);
     BAD(E_INVAL, favor = 2);
     BAD(E_UNSUPPORTED, zone = "UTC");
@@ -484,7 +484,8 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.l2_mode = 3);
     BAD_VIEW(E_UNSUPPORTED, o.l2_lz4 = 1);
     BAD_VIEW(E_INVAL, o.hard_ms = -1);
-    BAD_VIEW(E_UNSUPPORTED, o.deps = 1);
+    BAD_VIEW(E_INVAL, o.deps = 1);
+    BAD_VIEW(E_INVAL, o.deps = 2);
     BAD_VIEW(E_UNSUPPORTED, o.reserved0 = 1);
     tear_down();
 }

@@ -34,6 +34,7 @@
 #define CACHE_OFF 2u
 #define CACHE_TALK 4u /* gets are reported to the log */
 #define CACHE_FILTER 8u /* gets ask the Bloom filter before L1 */
+#define CACHE_NOTES 32u /* reads inside loaders are noted: deps.c */
 #define CACHE_ENDING 16u /* beside CLOSED: by a close of the store that may still give up */
 
 #define CACHE_VIEWS_MAX 4096u /* the root counts */
@@ -61,6 +62,7 @@ typedef struct cache_job cache_job;
 struct flight_table;
 typedef struct cache_why cache_why;
 typedef struct cache_tags cache_tags;
+typedef struct cache_deps cache_deps;
 
 typedef struct cache_error {
     cellar_err code;
@@ -73,6 +75,7 @@ struct cellar {
     _Atomic uint32_t vgen;  /* release under VIEW; acquire when a key is made */
     uint32_t slot;          /* of stats and of the vgen table; constant */
     _Atomic uint32_t keep_age;
+    _Atomic uint32_t deps;  /* 1: what its loaders read is noted */
     l1 *l1;                 /* down to store: constant; void once state says CLOSED */
     stats *stats;
     uint64_t stats_tag;     /* stats_tag(stats, slot) */
@@ -141,6 +144,7 @@ typedef struct cache_frame { /* of one change while somebody is told of it; on t
     struct cache_frame *outer;
     bool stores, negative;  /* it is a put; of a negative entry */
     bool matched;           /* a delete by pattern */
+    bool depends;           /* what it was made of has changed */
     uint64_t expect;        /* BACKFILL: the stamp word at the start */
     _Atomic uint64_t *word; /* whose pending part was raised */
     uint32_t raised;        /* how often */
@@ -169,6 +173,7 @@ struct cache_store {
     _Atomic uint64_t tag_epoch, tag_floor; /* invalidations so far; what is older is dead */
     _Atomic uint32_t tag_turn;     /* odd: records move */
     cache_tags *_Atomic tags;      /* NULL: none invalidated yet; never freed before the close */
+    cache_deps *deps;       /* NULL: not asked for; constant until the root's close */
     cache_why *why;         /* NULL: no_why; constant until the root's close */
     cache_vgens *_Atomic vgens;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
@@ -185,7 +190,8 @@ struct cache_store {
     sync_lock listen_lock;  /* rank LISTEN; guards the table and next_listener */
     cache_listener listener[CACHE_LISTENERS_MAX];
     uint64_t next_listener;
-    _Atomic uint32_t told;  /* listeners alive, + 1 with a tier: > 0 = changes carry a frame */
+    _Atomic uint32_t told;  /* listeners alive + told_base: > 0 = changes carry a frame */
+    uint32_t told_base;     /* 1 with a tier, 1 more with deps; the child of a fork has no tier */
 
     base_thread thread;     /* by who moved thread_state from OFF or ON to MOVING */
     _Atomic uint32_t thread_state;
@@ -345,6 +351,8 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
 /* By pattern: its own cause, and which (cache_why_act). */
 CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
+/* What it was made of has changed: its own cause; who depends on it is the caller's. */
+CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k);
 /* One put, told to whom it must be told; and what it comes to in the counters. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p);
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p);
@@ -387,6 +395,33 @@ CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 /* ---- tag.c ---- */
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count);
 CELLAR_PRIVATE void cache_tags_close(cache_store *s);
+
+/* ---- deps.c ---- */
+CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE void cache_deps_close(cache_store *s);
+/* Can a view with these options be in a store with such a table, with a disk? */
+CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_view_opts *o, bool deps, bool disk,
+                                           const char **why);
+/* Around a read of the key; nothing outside a loader of a view that notes. */
+CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k);
+CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code);
+BASE_INLINE bool cache_notes(const cellar *c)
+{
+    return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_NOTES) != 0);
+}
+/* Around a change of the key, with deps: the mark from before its window (0: keep what the key
+ * itself was made of), then those who read it end. No lock held. */
+CELLAR_PRIVATE uint64_t cache_deps_mark(const cache_store *s);
+CELLAR_PRIVATE void cache_deps_changed(cellar *c, const l1_key *k, uint64_t mark);
+/* Who read keys of this generation ends, or (0) of generations that have ended. */
+CELLAR_PRIVATE void cache_deps_owner(cache_store *s, uint32_t owner);
+/* Some of what is left over; true: there is more. */
+CELLAR_PRIVATE bool cache_deps_tick(cache_store *s, uint64_t *removed);
+CELLAR_PRIVATE void cache_deps_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
+CELLAR_PRIVATE const char *cache_deps_audit(cache_store *s); /* NULL: fine */
+CELLAR_PRIVATE void cache_deps_fork_prepare(cache_store *s);
+CELLAR_PRIVATE void cache_deps_fork_parent(cache_store *s);
+CELLAR_PRIVATE void cache_deps_fork_child(cache_store *s);
 
 /* ---- why.c ---- */
 CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg);

@@ -134,6 +134,25 @@ BASE_NOINLINE static cellar_err cache_get_filtered(cellar *c, const void *key, s
                    : cache_get_rest(c, &k, buf, buf_cap, value_len);
 }
 
+/* The store notes what loaders read. */
+BASE_NOINLINE static cellar_err cache_get_noted(cellar *c, const void *key, size_t key_len,
+                                                void *buf, size_t buf_cap, size_t *value_len)
+{
+    const bool loads = base_self()->leads != NULL; /* else nobody wants to know */
+    const uint32_t state = base_load_acq(&c->state) & ~CACHE_NOTES;
+    l1_key k;
+    if (loads && (state & CACHE_CLOSED) == 0) {
+        cache_key(c, &k, key, key_len);
+        cache_deps_note(c, &k);
+    }
+    const cellar_err err =
+        state == 0 ? cache_get_any(c, key, key_len, buf, buf_cap, value_len)
+        : state == CACHE_FILTER ? cache_get_filtered(c, key, key_len, buf, buf_cap, value_len)
+                                : cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
+    if (loads && (state & CACHE_CLOSED) == 0) { cache_deps_seen(c, &k, err); }
+    return err;
+}
+
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len)
 {
@@ -142,6 +161,9 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     }
     const uint32_t state = base_load_acq(&c->state);
     if (BASE_UNLIKELY(state != 0)) {
+        if ((state & CACHE_NOTES) != 0) {
+            return cache_get_noted(c, key, key_len, buf, buf_cap, value_len);
+        }
         return state == CACHE_FILTER
                    ? cache_get_filtered(c, key, key_len, buf, buf_cap, value_len)
                    : cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
@@ -286,7 +308,9 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     if (!cache_is_off(c)) {
         l1_key k;
         cache_key(c, &k, key, key_len);
+        if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = cache_get_read(c, &k, &full, buf, buf_cap, &len, &outcome);
+        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     if (value_len != NULL) { *value_len = len; }
     if ((full.flags & CELLAR_GET_PEEK) == 0) { stats_add(cache_mine(c), outcome, 1); }
@@ -308,7 +332,9 @@ CELLAR_API cellar_err cellar_peek(cellar *c, const void *key, size_t key_len,
     l1_key k;
     cache_key(c, &k, key, key_len);
     size_t len = 0;
+    if (cache_notes(c)) { cache_deps_note(c, &k); }
     const cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, L1_PEEK);
+    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     if (value_len != NULL) { *value_len = len; }
     return err;
 }
@@ -321,7 +347,10 @@ CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
     l1_key k;
     cache_key(c, &k, key, key_len);
     l1_info info;
-    return l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK) == CELLAR_OK ? CELLAR_OK : CELLAR_MISS;
+    if (cache_notes(c)) { cache_deps_note(c, &k); }
+    const cellar_err err = l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK);
+    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
+    return err == CELLAR_OK ? CELLAR_OK : CELLAR_MISS;
 }
 
 CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, uint32_t flags,
@@ -339,8 +368,10 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
     cache_key(c, &k, key, key_len);
     l1_info info;
     memset(&info, 0, sizeof info);
+    if (cache_notes(c)) { cache_deps_note(c, &k); }
     const cellar_err err = cache_inspect(c, &k, NULL, 0, &info, L1_PEEK | L1_STALE_OK,
                                          (flags & CELLAR_META_VERSION) != 0);
+    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     if (err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT) {
         cache_info_fill(c, &info, err, out);
         return err;
@@ -423,7 +454,9 @@ CELLAR_API cellar_err cellar_dup(cellar *c, const void *key, size_t key_len,
     if (!cache_is_off(c)) {
         l1_key k;
         cache_key(c, &k, key, key_len);
+        if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = cache_dup_read(c, &k, &copy, &len, &outcome);
+        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), outcome, 1);
     if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_dup: no memory"); }
@@ -460,7 +493,9 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
     if (!cache_is_off(c)) {
         l1_key k;
         cache_key(c, &k, key, key_len);
+        if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = l1_pin(c->l1, &k, &ref, 0);
+        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), cache_outcome(err), 1);
     if (err == CELLAR_OK) {

@@ -112,6 +112,7 @@ static void cache_begin_rounds(cache_call *call, flight_table *t, flight_sub **s
     for (;;) {
         cellar_err look = CELLAR_MISS;
         cache_key(call->c, &call->k, call->k.bytes, call->k.len);
+        if (cache_notes(call->c)) { cache_deps_note(call->c, &call->k); }
         if (blind || off) {
             call->now_ms = base_now_ms(&call->c->store->clock);
         } else {
@@ -164,6 +165,7 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
         cache_begin_rounds(&call, t, &sub, lease);
     }
     if (sub != NULL) { flight_sub_free(t, sub); }
+    if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }
     cache_call_count(&call);
     err = cache_call_out(&call, out);
     cache_load_end(c);

@@ -28,6 +28,7 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
         return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
     case L1_LEFT_DELETED: /* by a put: its new value found no place, the old one is not served */
         if (frame != NULL && frame->matched) { return CELLAR_CAUSE_GLOB; }
+        if (frame != NULL && frame->depends) { return CELLAR_CAUSE_DEPENDENCY; }
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
     case L1_LEFT_CLEARED: return dead_by;
     case L1_LEFT_TAG: return CELLAR_CAUSE_TAG;
@@ -145,7 +146,7 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
             cache_demote(s, what, view->id);
         }
     }
-    if (base_load_rlx(&s->told) > (s->tier != NULL ? 1u : 0u)) {
+    if (base_load_rlx(&s->told) > s->told_base) {
         if (base_self()->depth >= CACHE_LISTEN_DEPTH) {
             stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
         } else {

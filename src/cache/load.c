@@ -29,7 +29,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     flight_table *t = base_load_sc(&s->flights);
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
-                                &s->loading };
+                                &s->loading, cache_run_free };
     /* Under the lock: a table each of a thousand first callers made would not fit the budget. The
      * store comes before the second look of the first flight, as its count: a writer that finds no
      * table has opened its window before. */
@@ -436,6 +436,7 @@ static void cache_rounds(cache_call *call, flight_table *t)
             return;
         }
         cache_key(call->c, &call->k, call->k.bytes, call->k.len); /* of the view as it is now */
+        if (cache_notes(call->c)) { cache_deps_note(call->c, &call->k); }
         if (blind || off) {
             call->now_ms = base_now_ms(&call->c->store->clock);
         } else {
@@ -501,6 +502,7 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     } else {
         cache_rounds(&call, t);
     }
+    if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }
     cache_call_count(&call);
     err = cache_call_out(&call, out);
     if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "no memory for a load"); }
@@ -525,11 +527,18 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
                                     "needed");
     }
     bool audit = false;
+    uint32_t state = base_load_acq(&c->state);
+    if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) {
+        if (base_self()->leads != NULL) { /* inside a loader: all of it the slow way */
+            return cache_load_call(c, key, key_len, o, fn, ctx, false, out);
+        }
+        state &= ~CACHE_NOTES;
+    }
     if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) && o == NULL && fn != NULL &&
-        (base_load_acq(&c->state) & ~CACHE_FILTER) == 0) {
+        (state & ~CACHE_FILTER) == 0) {
         cellar_err err;
         if (cache_guarded_hit(c, key, key_len, out, &err, &audit)) { return err; }
-    } else if (BASE_LIKELY(o == NULL && fn != NULL && base_load_acq(&c->state) == 0)) {
+    } else if (BASE_LIKELY(o == NULL && fn != NULL && state == 0)) {
         l1_key k;
         size_t len;
         cache_key(c, &k, key, key_len);

@@ -39,7 +39,7 @@ static cellar_err cache_guarded_absent(cellar *c, cellar_result *out, bool sampl
 CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len,
                                       cellar_result *out, cellar_err *err, bool *audit)
 {
-    const bool first = base_load_rlx(&c->state) == CACHE_FILTER;
+    const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0; /* nothing else: caller */
     const bool sampled = stats_sample(base_self());
     cache_word word = CACHE_WORD_MAYBE;
     if (first && !sampled) { word = cache_filter_stops(c, key, key_len); }

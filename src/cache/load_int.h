@@ -51,6 +51,8 @@ typedef struct cache_call { /* on the caller's stack, or beside a job */
     uint32_t user_flags;
 } cache_call;
 
+typedef struct cache_run cache_run;
+
 enum { CACHE_SAID_NOTHING, CACHE_SAID_VALUE, CACHE_SAID_NONE, CACHE_SAID_SAME };
 
 typedef struct cache_item { /* what a bulk loader said of one key */
@@ -79,6 +81,9 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     uint64_t fps[CELLAR_TAGS_MAX];
     cellar_breaker *breaker; /* whose pass is out; NULL: none */
     uint32_t pass;
+    bool unrecorded;       /* what it reads could not be noted: not stored */
+    cache_run *run;        /* what it reads is noted here, NULL: nowhere; */
+    flight *noted;         /* and by this flight, while the loader runs */
     cellar_err returned;   /* what the loader returned */
     uint64_t ns;           /* how long it ran */
     cellar_loader_many many; /* bulk: items instead of a result */
@@ -175,6 +180,22 @@ CELLAR_PRIVATE void cache_guard_report(struct cellar_load *ld, cellar_err verdic
 CELLAR_PRIVATE void cache_guard_refused(struct cellar_load *ld, flight_outcome *o);
 /* Nothing stale to serve: what stands in for the loader's value. True: the call is answered. */
 CELLAR_PRIVATE bool cache_fallbacks(struct cellar_load *ld, flight_outcome *o);
+
+/* ---- deps.c ---- */
+/* A loader of this view begins, for so many keys; NULL: no memory. Then the keys, one by one. */
+CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c, size_t keys);
+CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k);
+CELLAR_PRIVATE void cache_run_free(void *run);
+CELLAR_PRIVATE bool cache_run_sound(const cache_run *r, int64_t now_ms); /* may be stored */
+CELLAR_PRIVATE int64_t cache_run_until(const cache_run *r);
+/* Add the tags of what was read; returns how many there are then. */
+CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t count);
+CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k); /* its result was stored */
+
+/* ---- load_lead.c, too ---- */
+/* Note what the loader reads for `keys` keys, if the view does so; f is the innermost one led. */
+CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys);
+CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
 
 /* ---- stale.c ---- */
 /* Can this call's loader run when the call is over? */

@@ -26,7 +26,36 @@ static bool cache_blind(const cache_call *call)
 static bool cache_keeps(const struct cellar_load *ld)
 {
     const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
-    return (ld->call->p.flags & no) == 0 && !ld->no_store && !cache_is_off(ld->call->c);
+    return (ld->call->p.flags & no) == 0 && !ld->no_store && !ld->unrecorded &&
+           !cache_is_off(ld->call->c);
+}
+
+/* ---- what the loader reads ---- */
+
+CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys)
+{
+    cellar *c = ld->call->c;
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    if (c->store->deps == NULL || base_load_rlx(&c->deps) == 0) { return; }
+    if ((ld->call->p.flags & no) != 0) { return; }
+    ld->run = cache_run_begin(c, keys);
+    ld->noted = f;
+    ld->unrecorded = ld->run == NULL;
+    if (ld->unrecorded) { stats_count(c->stats, STATS_LIMIT_DEPS, 1); }
+}
+
+CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld)
+{
+    if (ld->run != NULL) { cache_run_free(ld->run); }
+    ld->run = NULL;
+}
+
+/* The result is known: it has the tags of what was read, and is kept if all of that was noted. */
+static void cache_record_settle(struct cellar_load *ld)
+{
+    if (ld->run == NULL) { return; }
+    ld->tag_count = cache_run_tags(ld->run, ld->fps, ld->tag_count);
+    ld->unrecorded = !cache_run_sound(ld->run, ld->call->now_ms);
 }
 
 /* ---- the second look, the tier ---- */
@@ -131,6 +160,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     const cellar_err err = cache_put_once(c, &k, p);
     if (err == CELLAR_OK) {
         cache_put_count(c, p);
+        if (ld->run != NULL) { cache_run_stored(ld->run, &k); }
         return err;
     }
     o->flags |= FLIGHT_NOT_STORED;
@@ -153,6 +183,9 @@ static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cac
     plan->jitter_pct = ttl_ms == BASE_NEVER_MS ? 0 : p->jitter_pct;
     plan->jitter_mode = p->jitter_mode;
     plan->spec.deadline_ms = cache_plan_deadline(ld->call->c, plan, ld->call->k.hash);
+    if (ld->run != NULL) { /* no longer than what it was made of */
+        plan->spec.deadline_ms = BASE_MIN(plan->spec.deadline_ms, cache_run_until(ld->run));
+    }
 }
 
 static void cache_publish_tags(const struct cellar_load *ld, l1_put_spec *p)
@@ -185,11 +218,13 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
     const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
     cache_filter_found(call->c, call->k.bytes, call->k.len);
     value->user_flags = ld->user_flags;
+    cache_record_settle(ld);
     cache_outcome_said(ld, o);
     o->phase = FLIGHT_OK;
     o->value = value;
     o->deadline_ms = base_add_sat(call->now_ms, ttl);
     if (!cache_keeps(ld) || ttl == 0) {
+        if (ld->unrecorded) { stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1); }
         o->flags |= FLIGHT_NOT_STORED;
         return;
     }
@@ -217,6 +252,7 @@ CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o
     cache_call *call = ld->call;
     int64_t ttl = ld->has_negative ? ld->negative_ttl_ms : call->p.negative_ttl_ms;
     if (call->p.no_negative) { ttl = 0; }
+    cache_record_settle(ld);
     cache_outcome_said(ld, o);
     o->phase = FLIGHT_NONE;
     if (!cache_keeps(ld)) { return; }
@@ -260,6 +296,7 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
     const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
     cache_plan plan;
     ld->user_flags = call->found.user_flags;
+    cache_record_settle(ld);
     cache_outcome_found(call, o);
     cache_outcome_said(ld, o);
     if (!cache_keeps(ld) || ttl == 0) {
@@ -271,6 +308,7 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
                            .stale_ms = cache_stale_window(ld, ttl), .tag_fps = ld->fps,
                            .tag_count = ld->tag_count, .tag_born = flight_tag_born(ld->f) };
     const cellar_err err = cache_renew(ld, &r);
+    if (err == CELLAR_OK && ld->run != NULL) { cache_run_stored(ld->run, &call->k); }
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
         if (call->found.tag_count != 0 && !BASE_MUTANT("tag.same_untagged")) {
             ld->no_store = true;
@@ -387,8 +425,10 @@ CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld)
 {
     cache_call *call = ld->call;
     const uint64_t since_ns = base_now_ns();
+    if (ld->run != NULL) { flight_notes_set(ld->noted, ld->run); }
     BASE_POINT("flight.load");
     base_callout(cache_loader_body, cache_loader_left, ld, call->cancel);
+    if (ld->run != NULL) { flight_notes_set(ld->noted, NULL); } /* its thread ended: the flight's */
     ld->ns = base_now_ns() - since_ns;
     call->load_us = ld->ns / 1000;
     call->now_ms = base_now_ms(&call->c->store->clock);
@@ -494,8 +534,11 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
         ld.f = f;
         ld.left = cache_lead_left;
         if (cache_guard_admit(&ld)) {
+            cache_record_begin(&ld, f, 1);
+            if (ld.run != NULL) { cache_run_for(ld.run, &call->k); }
             cache_run_loader(&ld);
             cache_lead_conclude(&ld, &o);
+            cache_record_end(&ld);
         } else {
             cache_guard_refused(&ld, &o);
         }

@@ -276,11 +276,17 @@ static void cache_bulk_load(cache_bulk *b)
         cache_bulk_refused(b);
         return;
     }
+    /* On the innermost flight: there it is found by who reads. */
+    cache_record_begin(&b->ld, b->one[b->led[b->led_count - 1]].f, b->led_count);
+    for (size_t i = 0; b->ld.run != NULL && i < b->led_count; i++) {
+        cache_run_for(b->ld.run, &b->one[b->led[i]].call.k);
+    }
     cache_run_loader(&b->ld);
     cache_guard_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
                                                                            : CELLAR_E_LOADER);
     flight_lead_end(b->one[b->led[0]].f); /* all of them: the first was begun first */
     for (size_t i = 0; i < b->led_count; i++) { cache_bulk_conclude(b, i); }
+    cache_record_end(&b->ld);
 }
 
 /* Wait for what others load. Returns how many must be tried again. */
@@ -377,13 +383,15 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     it->status = CELLAR_E_INVAL;
     if (cache_load_item_bad(it)) { return true; }
     it->status = CELLAR_PENDING;
+    cache_key(m->c, &k, it->key, it->key_len);
+    if (cache_notes(m->c)) { cache_deps_note(m->c, &k); } /* before any flight of ours is led */
     if (m->p->flags != 0 || (m->p->eager_pct | m->p->xfetch) != 0 || cache_is_off(m->c)) {
         return false;
     }
-    cache_key(m->c, &k, it->key, it->key_len);
     if (l1_get(m->c->l1, &k, it->result.buf, it->result.buf_cap, &len, 0) != CELLAR_OK) {
         return false;
     }
+    if (cache_notes(m->c)) { cache_deps_seen(m->c, &k, CELLAR_OK); }
     cache_hit_out(&it->result, len);
     it->status = CELLAR_OK;
     stats_add(cache_mine(m->c), STATS_HIT_L1, 1);
@@ -427,6 +435,10 @@ static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items, 
     for (size_t i = 0; i < b.count; i++) {
         cache_call_count(&b.one[i].call);
         cellar_load_item *it = &items[b.one[i].at];
+        if (cache_notes(m->c)) {
+            b.one[i].call.k.bytes = it->key; /* a flight's copy may be gone */
+            cache_deps_seen(m->c, &b.one[i].call.k, b.one[i].call.code);
+        }
         it->status = cache_call_out(&b.one[i].call, &it->result);
     }
     cache_bulk_free(m->c, &b);

@@ -47,6 +47,18 @@ static bool cache_get_item_bad(const cellar_get_item *it)
            it->reserved0 != 0;
 }
 
+/* Reads inside a loader: before and after. */
+BASE_COLD static void cache_get_note(cellar *c, const cellar_get_item *items, uint32_t good,
+                                     uint32_t owner, bool after)
+{
+    for (uint32_t m = base_self()->leads != NULL ? good : 0; m != 0; m &= m - 1) {
+        const cellar_get_item *it = &items[__builtin_ctz(m)];
+        l1_key k = { it->key, (uint32_t)it->key_len, owner, 0 };
+        k.hash = base_hash(c->hash_key, owner, it->key, it->key_len);
+        if (after) { cache_deps_seen(c, &k, it->status); } else { cache_deps_note(c, &k); }
+    }
+}
+
 /* Up to 32 items; L1 leaves the refused ones alone. */
 static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache_tally *t)
 {
@@ -56,6 +68,7 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
         if (BASE_LIKELY(!cache_get_item_bad(&items[i]))) { good |= 1u << i; }
     }
     const uint32_t owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
+    if (cache_notes(c)) { cache_get_note(c, items, good, owner, false); }
     const uint32_t hits = l1_get_many(c->l1, owner, items, n, good, 0);
     t->hits += (uint64_t)__builtin_popcount(hits);
     for (uint32_t m = all & ~hits; m != 0; m &= m - 1) {
@@ -74,6 +87,7 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
         }
         cache_tally_note(t, it->status, below);
     }
+    if (cache_notes(c)) { cache_get_note(c, items, good, owner, true); }
 }
 
 static void cache_get_many_off(cellar_get_item *items, size_t count, cache_tally *t)

@@ -81,6 +81,8 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     if (BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
     cache_match_loads(&m);
     if (!BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
+    /* Keys that were on disk alone are not walked: who read any of the view's ends. */
+    if (s->deps != NULL && s->tier != NULL && !c->no_disk) { cache_deps_owner(s, m.owner); }
     *removed = m.removed;
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_delete_match: no memory"); }
     return CELLAR_OK;

@@ -123,7 +123,7 @@ static const cache_later cache_config_later[] = {
     CACHE_LATER(l2_on_bad),
     CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
     CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
-    CACHE_LATER(l2_crypt), CACHE_LATER(deps),
+    CACHE_LATER(l2_crypt),
     CACHE_LATER(workers),
     CACHE_LATER(zone), CACHE_LATER(reserved0),
 };
@@ -167,6 +167,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->stripes > 1024 || (cfg->stripes & (cfg->stripes - 1)) != 0) { return "stripes"; }
     if (cfg->huge_pages > 2) { return "huge_pages"; }
     if (cfg->no_why > 1) { return "no_why"; }
+    if (cfg->deps > 1) { return "deps"; }
     if (cfg->no_threads > 1) { return "no_threads"; }
     if (cfg->disabled > 1) { return "disabled"; }
     if (cfg->log_level > CELLAR_LOG_OFF) { return "log_level"; }
@@ -227,6 +228,8 @@ static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out
     if (out->root != NULL) {
         const char *why = "";
         err = cache_view_opts_check(out->root, &why);
+        if (err != CELLAR_OK) { return cache_config_refuse(err, why); }
+        err = cache_deps_check(out->root, out->deps != 0, out->l2_path != NULL, &why);
         if (err != CELLAR_OK) { return cache_config_refuse(err, why); }
     }
     if (out->memory_bytes == 0) { out->memory_bytes = UINT64_C(64) << 20; }
@@ -355,6 +358,7 @@ static void cache_fork_prepare(void *ctx)
     if (s->l1 != NULL) { l1_fork_prepare(s->l1); }
     cache_load_fork_prepare(s);
     sync_take(TAG, &s->tag_lock); /* no child sees records half moved */
+    cache_deps_fork_prepare(s);
     sync_take(ERROR, &s->error_lock);
     sync_take(LOG, &s->log.lock);
 }
@@ -364,6 +368,7 @@ static void cache_fork_parent(void *ctx)
     cache_store *s = ctx;
     sync_drop(LOG, &s->log.lock);
     sync_drop(ERROR, &s->error_lock);
+    cache_deps_fork_parent(s);
     sync_drop(TAG, &s->tag_lock);
     cache_load_fork_parent(s);
     if (s->l1 != NULL) { l1_fork_parent(s->l1); }
@@ -376,6 +381,7 @@ static void cache_fork_child(void *ctx)
     cache_store *s = ctx;
     sync_reset(&s->log.lock);
     sync_reset(&s->error_lock);
+    cache_deps_fork_child(s);
     cache_load_fork_child(s);
     if (s->l1 != NULL) { l1_fork_child(s->l1); }
     if (s->stats != NULL) { stats_forked(s->stats); }
@@ -395,6 +401,7 @@ static void cache_fork_child(void *ctx)
     if (s->tier != NULL && s->tier->forked != NULL) { s->tier->forked(s->tier->ctx); }
     if (s->tier != NULL) {
         (void)base_sub_rlx(&s->told, 1u);
+        s->told_base--;
         l1_want_evicted(s->l1, false);
     }
     s->tier = NULL;
@@ -460,8 +467,10 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
         (void)cache_config_refuse(err, "no memory for the counters");
         goto drop_disk;
     }
-    err = cache_views_open(s, cfg);
+    err = cache_deps_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_stats; }
+    err = cache_views_open(s, cfg);
+    if (err != CELLAR_OK) { goto drop_deps; }
     if (s->tier != NULL) {
         err = cache_stamps_open(s, cfg->memory_bytes);
         if (err != CELLAR_OK) { goto drop_views; }
@@ -476,10 +485,9 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
         (void)cache_config_refuse(err, "no memory for the root's quota");
         goto drop_l1;
     }
-    if (s->tier != NULL) {
-        base_store_rlx(&s->told, 1u);
-        l1_want_evicted(s->l1, true);
-    }
+    s->told_base = (s->tier != NULL ? 1u : 0u) + (s->deps != NULL ? 1u : 0u);
+    base_store_rlx(&s->told, s->told_base);
+    if (s->tier != NULL) { l1_want_evicted(s->l1, true); }
     s->fork_node = (base_fork_node){ .prepare = cache_fork_prepare, .parent = cache_fork_parent,
                                      .child = cache_fork_child, .ctx = s };
     err = CELLAR_E_NOMEM;
@@ -510,6 +518,8 @@ drop_stamps:
     cache_stamps_close(s);
 drop_views:
     cache_views_close(s);
+drop_deps:
+    cache_deps_close(s);
 drop_stats:
     stats_destroy(s->stats);
 drop_disk:
@@ -550,6 +560,7 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
     cache_why_close(s);
         cache_stamps_close(s);
         cache_views_close(s);
+        cache_deps_close(s);
         stats_destroy(s->stats);
         cache_disk_abandon(s);
         cache_shell_free(s);
@@ -662,6 +673,7 @@ static bool cache_store_end(cache_store *s)
     l1_close(gone);
     cache_tags_close(s);
     cache_why_close(s);
+    cache_deps_close(s);
     cache_filters_close(s);
     cache_stamps_close(s);
     stats_destroy(s->stats);

@@ -261,6 +261,19 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spe
                                                        : "no memory for a value");
 }
 
+/* Who was made of what this put has ended. A load that found nothing to replace ends nobody: what
+ * it brings is what its readers wait for, or nobody read. */
+BASE_NOINLINE static void cache_put_depends(cellar *c, const l1_key *k, const l1_put_spec *p,
+                                            cellar_err err, uint64_t mark)
+{
+    const bool live = p->replaced || p->gone == L1_GONE_VALUE || p->gone == L1_GONE_NEGATIVE;
+    if (p->change == L1_CHANGE_PUBLISH) {
+        if (err == CELLAR_OK && live) { cache_deps_changed(c, k, 0); }
+    } else if (err == CELLAR_OK || (err < 0 && live)) {
+        cache_deps_changed(c, k, mark);
+    }
+}
+
 /* durable: the caller stores it in the tier itself. */
 BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_spec *p,
                                              bool durable)
@@ -273,9 +286,12 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
         err = l1_put(c->l1, k, p);
     } else {
         cache_frame f;
+        const bool deps = c->store->deps != NULL;
+        const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
         err = l1_put(c->l1, k, p);
         cache_change_end(c, &f, k);
+        if (deps) { cache_put_depends(c, k, p, err, mark); }
         if (err == CELLAR_OK && c->disk_mode != 0 && !durable) { cache_tier_store(c, k, p); }
     }
     if (value) { cache_filter_end(c, k, &filter); }
@@ -377,11 +393,28 @@ BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, bool ma
     if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
     if (BASE_LIKELY(!cache_told(c->store))) { return l1_del_told(c->l1, k, NULL, gone); }
     cache_frame f;
+    const bool deps = c->store->deps != NULL;
+    const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
+    if (deps && BASE_MUTANT("deps.look_before_window")) { cache_deps_changed(c, k, mark); }
     cache_change_begin(&f, false, false);
     f.matched = matched;
     const cellar_err err = l1_del_told(c->l1, k, NULL, gone);
     cache_change_end(c, &f, k);
+    if (deps && !BASE_MUTANT("deps.look_before_window")) { cache_deps_changed(c, k, mark); }
     return err;
+}
+
+CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k)
+{
+    l1_gone gone;
+    cache_frame f;
+    cache_change_begin(&f, false, false);
+    f.depends = true;
+    const cellar_err err = l1_del_told(c->l1, k, NULL, &gone);
+    cache_change_end(c, &f, k);
+    if (err == CELLAR_OK) { cache_why_note(c->store, k->hash, CELLAR_CAUSE_DEPENDENCY); }
+    if (err == CELLAR_OK && gone == L1_GONE_NOTHING) { gone = L1_GONE_VALUE; }
+    cache_count_gone(c, gone, STATS_EVICT_DEPENDENCY);
 }
 
 /* Cleared meanwhile: a load of the new generation must not outlive this delete either. */
@@ -482,9 +515,12 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
     } else {
         cache_frame f;
+        const bool deps = c->store->deps != NULL;
+        const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
         cache_change_begin(&f, true, false);
         err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
         cache_change_end(c, &f, k);
+        if (deps && (err == CELLAR_OK || err < 0)) { cache_deps_changed(c, k, mark); }
     }
     if (!only_if_present) { cache_filter_end(c, k, &filter); }
     cache_count_gone(c, gone, STATS_EVICT_REPLACED);

@@ -41,6 +41,7 @@ CELLAR_API const char *cellar_cause_name(cellar_cause cause)
         [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
         [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_DETACHED] = "detached",
         [CELLAR_CAUSE_L2_DAMAGE] = "l2_damage", [CELLAR_CAUSE_DENIED] = "denied",
+        [CELLAR_CAUSE_DEPENDENCY] = "dependency",
     };
     const unsigned at = (unsigned)cause;
     return at < CELLAR_CAUSE_COUNT && name[at] != NULL ? name[at] : "?";
@@ -98,6 +99,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     for (unsigned cause = CELLAR_CAUSE_EXPIRED; cause <= CELLAR_CAUSE_NEGATIVE; cause++) {
         full.ended[cause] = v[STATS_EVICT_EXPIRED + cause - CELLAR_CAUSE_EXPIRED];
     }
+    full.ended[CELLAR_CAUSE_DEPENDENCY] = v[STATS_EVICT_DEPENDENCY];
     full.class_fallback = v[STATS_CLASS_FALLBACK];
     full.clears = v[STATS_CLEAR];
     full.bumps = v[STATS_BUMP];
@@ -181,6 +183,7 @@ CELLAR_API cellar_err cellar_audit(cellar *c)
         wrong = cache_audit_views(s);
         sync_drop(VIEW, &s->view_lock);
     }
+    if (wrong == NULL) { wrong = cache_deps_audit(s); }
     if (wrong == NULL) {
         cache_tick_pause(s); /* the maintenance thread is a writer too */
         wrong = cache_load_audit(s) ? l1_audit(s->l1) : "the table of loads";
@@ -236,6 +239,7 @@ static void cache_metrics_given(cache_store *s, stats_source *from)
     sync_take(VIEW, &s->view_lock);
     from->given[STATS_GIVEN_VIEWS] = s->view_count;
     sync_drop(VIEW, &s->view_lock);
+    cache_deps_given(s, from->given);
     from->given[STATS_GIVEN_ENTRIES] = l.entries;
     from->given[STATS_GIVEN_SEGMENTS] = l.segments;
     from->given[STATS_GIVEN_SEGMENTS_FREE] = l.segments_free;

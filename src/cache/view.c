@@ -300,6 +300,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
     if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
     if (o->no_l2 > 1 || o->secret > 1) { return "no_l2 or secret is not 0 or 1"; }
     if (o->l2_mode > CELLAR_L2_WRITE_THROUGH) { return "l2_mode is not 0, 1 or 2"; }
+    if (o->deps > 1) { return "deps is not 0 or 1"; }
     if (o->keep_age > 1) { return "keep_age is not 0 or 1"; }
     if (o->quota_min_pct > 100 || o->quota_max_pct > 100) { return "a quota is over 100 per cent"; }
     if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
@@ -324,7 +325,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
 /* Options of later parts. */
 static bool cache_view_opts_later(const cellar_view_opts *o)
 {
-    return (o->log_level | o->l2_lz4 | o->watch_unchanged | o->deps) != 0 ||
+    return (o->log_level | o->l2_lz4 | o->watch_unchanged) != 0 ||
            o->codec != NULL || o->batch != NULL ||
            o->policy_section != NULL || o->reserved0 != 0;
 }
@@ -377,6 +378,7 @@ static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_cl
                                           o->max_age_ms, o->stale_ms };
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
     base_store_rlx(&v->keep_age, o->keep_age);
+    base_store_rlx(&v->deps, o->deps);
     cache_load_view_apply(v, o);
     if (o->ttl_class_count > 0 && v->class_name == NULL) {
         v->class_name = *names;
@@ -487,7 +489,8 @@ static bool cache_page_room(cache_store *s, uint32_t slot)
 static uint32_t cache_state_now(const cache_store *s)
 {
     const uint32_t level = base_load_rlx(&s->quiet_level);
-    return s->log.fn != NULL && level >= BASE_LOG_INFO ? CACHE_TALK : 0u;
+    return (s->log.fn != NULL && level >= BASE_LOG_INFO ? CACHE_TALK : 0u) |
+           (s->deps != NULL ? CACHE_NOTES : 0u);
 }
 
 CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk)
@@ -780,6 +783,9 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
         const char *why = "";
         cellar_err err = cache_view_opts_check(o, &why);
         if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+        const cache_store *in = c->store;
+        err = cache_deps_check(o, in->deps != NULL, in->tier != NULL, &why);
+        if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
         (void)cache_opts_in(&full, sizeof full, o);
         o = &full;
     }
@@ -820,6 +826,7 @@ static void cache_owner_died(cellar *v, uint32_t vgen)
     cache_store *s = v->store;
     if (s->tier != NULL) { cache_tier_view_died(v, vgen); }
     l1_owner_died(s->l1);
+    if (s->deps != NULL) { cache_deps_owner(s, 0); }
     cache_thread_ring(s);
 }
 

@@ -75,6 +75,7 @@ struct flight {
     uint64_t note;               /* the leader's */
     flight_outcome result;       /* once final: constant until the last ref */
     flight_bytes *draft;         /* the leader's alone, until it ends */
+    void *notes;                 /* the same */
     flight_sub *subs;            /* shard lock */
     flight *next, *prev;         /* shard lock: detached; next alone: spare */
     flight *outer;               /* the leading thread's: what it led before */
@@ -103,6 +104,7 @@ struct flight_table {
     uint32_t mask;
     uint32_t max_flights, max_waiters;
     _Atomic uint32_t *callers;   /* flight_config */
+    void (*notes_free)(void *notes); /* constant */
     _Atomic uint32_t open;       /* records in use */
     _Atomic uint32_t waiters;    /* joiners' refs and subscriptions */
     _Atomic uint64_t next_gen;
@@ -203,6 +205,7 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
     t->max_flights = cfg->max_flights;
     t->max_waiters = cfg->max_waiters;
     t->callers = cfg->callers;
+    t->notes_free = cfg->notes_free;
     const uintptr_t at = ((uintptr_t)(raw + sizeof *t) + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1);
     t->shard = (flight_shard *)at;
     flight *spare = (flight *)(void *)(t->shard + shards);
@@ -341,7 +344,7 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     flight_table *t = f->table;
     const bool queued = ask->kind == FLIGHT_JOB;
     BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->draft == NULL && f->subs == NULL);
-    BASE_ASSERT(f->result.value == NULL);
+    BASE_ASSERT(f->result.value == NULL && f->notes == NULL);
     base_store_rlx(&f->state, (uint32_t)(queued ? FLIGHT_QUEUED : FLIGHT_LOADING) |
                               takeovers * FLIGHT_TAKEOVER);
     base_store_rlx(&f->refs, 1u);
@@ -405,19 +408,25 @@ static void flight_announce(flight_table *t, const flight_ended *e)
 }
 
 /* One ref less; what must be freed comes back, for after the lock. */
-typedef struct flight_rest { flight *record; flight_bytes *value, *draft; } flight_rest;
+typedef struct flight_rest {
+    flight *record;
+    flight_bytes *value, *draft;
+    void *notes;
+} flight_rest;
 
 static flight_rest flight_let_go(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
 static flight_rest flight_let_go(flight_shard *s, flight *f)
 {
-    flight_rest rest = { NULL, NULL, NULL };
+    flight_rest rest = { NULL, NULL, NULL, NULL };
     BASE_REQUIRE(base_load_rlx(&f->refs) > 0);
     if (base_sub_ar(&f->refs, 1u) != 1) { return rest; } /* others lower it without the lock */
     BASE_ASSERT(!f->attached && f->subs == NULL);
     flight_list_cut(s, f);
     rest.value = f->result.value;
     rest.draft = f->draft;
+    rest.notes = f->notes;
     f->result.value = f->draft = NULL;
+    f->notes = NULL;
     (void)base_sub_ar(&f->table->open, 1u);
     if (f->resident) {
         f->next = s->spare;
@@ -433,6 +442,7 @@ static void flight_rest_free(flight_table *t, const flight_rest *rest)
 {
     flight_bytes_drop(rest->value);
     flight_bytes_drop(rest->draft);
+    if (rest->notes != NULL) { t->notes_free(rest->notes); }
     flight_record_free(t, rest->record);
 }
 
@@ -661,6 +671,8 @@ CELLAR_PRIVATE void flight_reap(uintptr_t frame)
 }
 
 CELLAR_PRIVATE void flight_draft(flight *f, flight_bytes *value) { f->draft = value; }
+CELLAR_PRIVATE void flight_notes_set(flight *f, void *notes) { f->notes = notes; }
+CELLAR_PRIVATE void *flight_notes(const flight *f) { return f->notes; }
 
 /* ---- the end ---- */
 
@@ -683,7 +695,7 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
 {
     flight_shard *s = flight_shard_of(t, f->hash);
     flight_ended ended;
-    flight_rest rest = { NULL, NULL, NULL };
+    flight_rest rest = { NULL, NULL, NULL, NULL };
     sync_take(FLIGHT, &s->lock);
     flight_end_locked(s, f, o, &ended);
     const bool taken = f->result.value == o->value;
@@ -1172,6 +1184,8 @@ static void flight_free_lost(flight_table *t)
         flight_bytes_drop(f->result.value);
         flight_bytes_drop(f->draft);
         f->result.value = f->draft = NULL;
+        if (f->notes != NULL) { t->notes_free(f->notes); }
+        f->notes = NULL;
         (void)base_sub_ar(&t->open, 1u);
         if (f->resident) {
             flight_shard *s = flight_shard_of(t, f->hash);

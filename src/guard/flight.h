@@ -93,6 +93,7 @@ typedef struct flight_config {
     const base_clock *clock;
     uint32_t max_flights, max_waiters;
     _Atomic uint32_t *callers; /* lowered for each frame flight_reap finds given up */
+    void (*notes_free)(void *notes); /* of flight_notes_set; NULL: none are ever set */
 } flight_config;
 
 /* NULL: no memory. Everything is charged to module FLIGHT. */
@@ -145,6 +146,11 @@ CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f);
 
 /* What the loader has set so far: dropped with the flight if its leader is lost. */
 CELLAR_PRIVATE void flight_draft(flight *f, flight_bytes *value);
+
+/* What its loader's reads are noted in: the leader takes it off before the end, else it is freed
+ * with the flight. */
+CELLAR_PRIVATE void flight_notes_set(flight *f, void *notes);
+CELLAR_PRIVATE void *flight_notes(const flight *f);
 
 typedef enum flight_waited {
     FLIGHT_DONE,   /* *out is a copy with a value ref of its own */

@@ -61,6 +61,8 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Entries that left, by cause.") \
     X(EVICT_NEGATIVE, "cellar_evictions_total", "cause", "negative", ONE, \
       "Entries that left, by cause.") \
+    X(EVICT_DEPENDENCY, "cellar_evictions_total", "cause", "dependency", ONE, \
+      "Entries that left, by cause.") \
     X(CLASS_FALLBACK, "cellar_class_fallbacks_total", "", "", ONE, \
       "Stores that named no known TTL class.") \
     X(CLEAR, "cellar_clears_total", "", "", ONE, "Calls of cellar_clear.") \
@@ -113,6 +115,8 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
       "Calls that met a fixed limit.") \
     X(LIMIT_DEPTH, "cellar_limit_reached_total", "limit", "load_depth", ONE, \
       "Calls that met a fixed limit.") \
+    X(LIMIT_DEPS, "cellar_limit_reached_total", "limit", "dependencies", ONE, \
+      "Calls that met a fixed limit.") \
     X(TAG_DELETE, "cellar_tag_invalidations_total", "", "", ONE, "Calls of cellar_delete_tag.") \
     X(TAG_FOLD, "cellar_tag_folds_total", "", "", ONE, \
       "Times invalidated tags were forgotten, and older tagged entries with them.") \
@@ -162,6 +166,10 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
     X(LOCKED_READS, "cellar_l1_locked_reads_total", counter, ONE, \
       "Reads that gave up optimism and took the bucket's lock.") \
     X(PARKED, "cellar_l1_parked_total", counter, ONE, "Segments set aside because of a pin.") \
+    X(DEPS_EDGES, "cellar_dependencies", gauge, ONE, \
+      "Pairs of a loaded key and one its loader read.") \
+    X(DEPS_DUE, "cellar_dependencies_due", gauge, ONE, \
+      "Those whose key has changed and whose reader is still to be ended.") \
     X(L2_BYTES, "cellar_l2_file_bytes", gauge, BYTES, "Bytes of the disk tier's files.") \
     X(L2_ENTRIES, "cellar_l2_entries", gauge, ONE, "Entries the disk tier's index knows.") \
     X(L2_SEGMENTS, "cellar_l2_segments", gauge, ONE, "Segments on disk that hold something.") \

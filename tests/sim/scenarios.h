@@ -23,7 +23,7 @@
     X(limit_wide_move) X(limit_wide_back) X(limit_calendar) \
     X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \
     X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_glob) \
-    X(flight_table) \
+    X(flight_table) X(deps) \
     X(l2_gates) X(l2_frozen) X(l2_warm) X(l2_commit)
 
 #define SIM_X(name) extern const base_sim_scenario sim_##name;
