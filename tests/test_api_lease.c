@@ -530,11 +530,53 @@ static void lease_asks_the_views_breaker(void)
     kit_close(c);
 }
 
+/* A probe whose lease nobody fulfils is a failure as soon as the lease is known to be over: by a
+ * tick, or by who takes it over. */
+static void a_lost_lease_is_told_to_the_breaker(void)
+{
+    for (int how = 0; how < 3; how++) {
+        cellar *c = kit_open(4 << 20), *v = NULL;
+        cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+        cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+        cellar_lease l, probe;
+        bo.fail_row = 1;
+        bo.close_after = 1;
+        bo.open_ms = 1000;
+        vo.breaker = &bo;
+        vo.hard_ms = 100;
+        T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
+        T_EQ_I64(cellar_abandon(v, &l, 5), CELLAR_OK);
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_OPEN);
+        atomic_fetch_add(&kit_now_ms, 1000);
+        T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED);
+        T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_OPEN);
+        if (how == 2) { T_EQ_I64(cellar_clear(v), CELLAR_OK); } /* not of this generation then */
+        atomic_fetch_add(&kit_now_ms, 100);
+        if (how == 1) {
+            T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_OPEN); /* it failed: opened again */
+        } else {
+            kit_tick(c);
+            T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_OPEN);
+        }
+        atomic_fetch_add(&kit_now_ms, 2000); /* twice as long, at most */
+        T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
+        T_EQ_I64(cellar_fulfil(v, &probe, "x", 1, NULL), CELLAR_E_LEASE); /* too late, told once */
+        T_EQ_I64(cellar_fulfil(v, &l, "x", 1, NULL), CELLAR_OK);
+        T_EQ_I64(begin_one(v, "c", &l), CELLAR_LEASED);
+        T_EQ_I64(begin_one(v, "d", &probe), CELLAR_LEASED); /* closed */
+        T_EQ_I64(cellar_abandon(v, &l, 0), CELLAR_OK);
+        T_EQ_I64(cellar_abandon(v, &probe, 0), CELLAR_OK);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        kit_close(c);
+    }
+}
+
 T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes_to_who_asks),
        T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(lease_forgotten_is_taken_over),
        T_CASE(lease_of_a_stale_value_serves_it), T_CASE(lease_and_thread_share_a_flight),
        T_CASE(a_waiter_can_be_withdrawn), T_CASE(bad_input_of_leases),
-       T_CASE(lease_asks_the_views_breaker),
+       T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),
        T_CASE(many_order_status_dedup), T_CASE(many_share_the_loaders_error),
        T_CASE(many_run_in_chunks), T_CASE(many_cross_lead),
        T_CASE(every_allocation_of_a_load_can_fail))

@@ -6,7 +6,8 @@
  *                  nonce}                  -> TAKEN: PENDING, a subscription hangs on the flight
  *            fulfil -> claim (once) -> store with the hook -> end: wake threads, call subscribers
  * INVARIANTS a lease is claimed at most once: by fulfil or abandon, by whoever takes it over past
- *            its hard time-out, by tick, or by the store's close; its ref goes with the claim.
+ *            its hard time-out, by tick, or by the store's close; its ref goes with the claim, and
+ *            with the ref the duty to tell the view's breaker how it ended.
  *            Threads and leases meet on one flight: each gets what the other brings.
  * LOCKING    as load.c. Subscribers are called with no lock held, by whoever ended the flight.
  * WHO        completes a PENDING: the end of its flight calls fn once, whatever the end was; then
@@ -174,6 +175,17 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
 }
 
 /* ---- the end of a lease ---- */
+
+/* Past its hard time-out that is a failure, as of any load. */
+CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t owner, uint64_t note)
+{
+    cache_whose whose;
+    cellar *view = cache_vgen_view(ctx, owner, &whose);
+    if (view == NULL) { return; } /* it was dropped, or is long forgotten: its breaker with it */
+    cellar_breaker *b = base_load_acq(&view->breaker);
+    if (b != NULL) { cache_breaker_report(b, (uint32_t)(note - 1), BREAKER_FAILED); }
+    cache_view_release(view);
+}
 
 /* Claim it and set up what publishing needs. False: *err says why. */
 static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct cellar_load *ld,

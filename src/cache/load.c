@@ -29,7 +29,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     flight_table *t = base_load_sc(&s->flights);
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
-                                &s->loading, cache_run_free };
+                                &s->loading, cache_run_free, cache_lease_lost, s };
     /* Under the lock: a table each of a thousand first callers made would not fit the budget. The
      * store comes before the second look of the first flight, as its count: a writer that finds no
      * table has opened its window before. */

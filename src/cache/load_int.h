@@ -197,6 +197,10 @@ CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k); /* its resu
 CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys);
 CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
 
+/* ---- lease.c ---- */
+/* A lease is over whose pass of the view's breaker nobody has reported. */
+CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t owner, uint64_t note);
+
 /* ---- stale.c ---- */
 /* Can this call's loader run when the call is over? */
 CELLAR_PRIVATE bool cache_background(const cache_call *call);

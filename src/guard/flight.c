@@ -104,7 +104,9 @@ struct flight_table {
     uint32_t mask;
     uint32_t max_flights, max_waiters;
     _Atomic uint32_t *callers;   /* flight_config */
-    void (*notes_free)(void *notes); /* constant */
+    void (*notes_free)(void *notes); /* this and the next two: flight_config; constant */
+    void (*lease_lost)(void *ctx, uint32_t owner, uint64_t note);
+    void *ctx;
     _Atomic uint32_t open;       /* records in use */
     _Atomic uint32_t waiters;    /* joiners' refs and subscriptions */
     _Atomic uint64_t next_gen;
@@ -206,6 +208,8 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
     t->max_waiters = cfg->max_waiters;
     t->callers = cfg->callers;
     t->notes_free = cfg->notes_free;
+    t->lease_lost = cfg->lease_lost;
+    t->ctx = cfg->ctx;
     const uintptr_t at = ((uintptr_t)(raw + sizeof *t) + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1);
     t->shard = (flight_shard *)at;
     flight *spare = (flight *)(void *)(t->shard + shards);
@@ -482,7 +486,15 @@ typedef struct flight_turn { /* what one look under the lock came to */
     bool again;          /* a record is needed first */
     flight_ended ended;  /* of the one taken over, on which we then hold a ref */
     flight *late;
+    bool lost;           /* it was an open lease */
 } flight_turn;
+
+/* Its lease is over and not claimed: nobody else will say how it went. We hold its ref. */
+static void flight_tell_lost(const flight_table *t, const flight *f)
+{
+    sync_assert_none();
+    if (f->note != 0 && t->lease_lost != NULL) { t->lease_lost(t->ctx, f->owner, f->note); }
+}
 
 static bool flight_stuck(const flight *f, const flight_ask *ask)
 {
@@ -567,6 +579,7 @@ static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask 
         takeovers = BASE_MIN(FLIGHT_TAKEOVERS(base_load_rlx(&f->state)) + 1u, 15u);
         flight_unlink(s, f);
         (void)flight_settle(s, f, &flight_cancelled, &turn->ended);
+        turn->lost = f->lease_open;
         if (f->lease_open) {
             f->lease_open = false; /* its owner's ref becomes ours */
         } else {
@@ -598,6 +611,7 @@ CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask,
         if (fresh == NULL) { return FLIGHT_NO_MEMORY; }
     }
     if (turn.late != NULL) {
+        if (turn.lost) { flight_tell_lost(t, turn.late); }
         flight_announce(t, &turn.ended);
         flight_unref(t, turn.late);
     }
@@ -1024,13 +1038,16 @@ static bool flight_end_one(flight_table *t, flight_shard *s, bool all, int64_t n
         const bool open = FLIGHT_PHASE(base_load_rlx(&at->state)) <= FLIGHT_LOADING;
         if (open && (all || due)) { f = at; }
     }
+    bool lost = false;
     if (f != NULL) {
         if (f->attached) { flight_unlink(s, f); }
         (void)flight_settle(s, f, &flight_cancelled, &ended);
+        lost = f->lease_open && !all; /* at the end of the store nobody asks */
         if (f->lease_open) { f->lease_open = false; } else { (void)base_add_rlx(&f->refs, 1u); }
     }
     sync_drop(FLIGHT, &s->lock);
     if (f == NULL) { return false; }
+    if (lost) { flight_tell_lost(t, f); }
     flight_announce(t, &ended);
     flight_unref(t, f);
     return true;

@@ -94,6 +94,9 @@ typedef struct flight_config {
     uint32_t max_flights, max_waiters;
     _Atomic uint32_t *callers; /* lowered for each frame flight_reap finds given up */
     void (*notes_free)(void *notes); /* of flight_notes_set; NULL: none are ever set */
+    /* A lease with a note ended past its hard time-out, unclaimed: once, no lock held. Or NULL */
+    void (*lease_lost)(void *ctx, uint32_t owner, uint64_t note);
+    void *ctx;
 } flight_config;
 
 /* NULL: no memory. Everything is charged to module FLIGHT. */
