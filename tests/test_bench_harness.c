@@ -80,6 +80,15 @@ static int script_get_crash(void *store, const void *key, size_t key_len, void *
     return raw_get(store, key, key_len, buf, cap, len);
 }
 
+static int script_get_hang(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                           size_t *len)
+{
+    while (++script_calls > 100) {
+        pause();
+    }
+    return raw_get(store, key, key_len, buf, cap, len);
+}
+
 #define SCRIPT(id, text, getter, more)                                                     \
     static const bench_subject id = {                                                      \
         .name = text, .version = "1", .semantics = "copy", .caps = BENCH_DEL | (more),     \
@@ -90,11 +99,13 @@ SCRIPT(script_wrong, "wrong", script_get_wrong, 0);
 SCRIPT(script_slow1, "uthash64", script_get_1us, 0);
 SCRIPT(script_slow2, "slow2", script_get_2us, 0);
 SCRIPT(script_crash, "crashing", script_get_crash, 0);
+SCRIPT(script_hang, "hanging", script_get_hang, 0);
 SCRIPT(script_leaks, "leaking", raw_get, BENCH_LEAKS);
 
 const bench_entry bench_registry[] = {
     { "raw", &raw_subject, NULL },
     { "crashing", &script_crash, NULL },
+    { "hanging", &script_hang, NULL },
     { "leaking", &script_leaks, NULL },
     { "missing", NULL, "missing.h not found" },
 };
@@ -103,7 +114,7 @@ const size_t bench_registry_count = sizeof bench_registry / sizeof bench_registr
 /* ---- Running them --------------------------------------------------------------------------- */
 
 static char test_lines[400]; /* path of the JSON lines */
-static const cell_options test_options = { .mixes = ".", .scratch = ".", .rounds = 9,
+static cell_options test_options = { .mixes = ".", .scratch = ".", .rounds = 9,
                                            .window_ms = 8 };
 
 static const char *test_path(const char *name)
@@ -268,7 +279,21 @@ static void crash_is_a_row(void)
     if (no_time_to_measure()) { return; }
     script_calls = 0;
     T_EQ_I64(test_forked("crashing", "100"), CELL_WRONG);
-    T_CHECK(strstr(test_line("\"crash\":", "own", ""), "signal 9") != NULL);
+    T_CHECK(strstr(test_line("\"crash\":", "own", "\"subject\":\"crashing\""), "signal 9") != NULL);
+}
+
+/* Who crashes or stands still ends its own rows: those beside it are measured without it. */
+static void crash_and_hang_end_their_own_rows_only(void)
+{
+    if (no_time_to_measure()) { return; }
+    script_calls = 0;
+    test_options.patience_ms = 4000;
+    T_EQ_I64(test_forked("raw crashing hanging", "100"), CELL_WRONG);
+    test_options.patience_ms = 0;
+    T_CHECK(test_line("\"crash\":\"signal 9", "\"subject\":\"crashing\"", "")[0] == '{');
+    T_CHECK(test_line("\"hang\":\"did nothing for 4000 ms", "\"subject\":\"hanging\"", "")[0] == '{');
+    T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "\"value\":")[0] == '{');
+    T_CHECK(test_line("\"subject\":\"hanging\"", "\"metric\":", "")[0] != '{');
 }
 
 static void missing_peer_is_a_line(void)
@@ -529,5 +554,6 @@ T_MAIN("bench_harness", T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywh
        T_CASE(torn_trace_names_its_record), T_CASE(workload_names_the_wrong_line),
        T_CASE(every_published_workload_parses), T_CASE(quantiles_are_linear_between_neighbours),
        T_CASE(wrong_value_is_caught), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
+       T_CASE(crash_and_hang_end_their_own_rows_only),
        T_CASE(missing_peer_is_a_line), T_CASE(too_large_a_population_is_skipped),
        T_CASE(json_is_valid), T_CASE(slowed_subject_is_seen), T_CASE(raw_equals_raw))

@@ -78,11 +78,13 @@ plant() { # name of a registered peer, what its get does
     } >"$t_tmp/s/peers/$1"
     chmod +x "$t_tmp/s/peers/$1"
 }
-drivers() {
+drivers() { # peers, file of lines, more options...
+    names=$1 lines=$2
+    shift 2
     printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/d.wl"
     echo 'threads = 1' >>"$t_tmp/d.wl"
     "$bench" --workload "$t_tmp/d.wl" --rounds 9 --window-ms 4 --quick --scratch "$t_tmp/s" \
-        --peers "$1" --json "$2" >"$t_tmp/out" 2>&1
+        --peers "$names" --json "$lines" "$@" >"$t_tmp/out" 2>&1
 }
 good_driver_has_rows() {
     plant cachetools pass
@@ -107,6 +109,27 @@ dead_driver_is_a_row_and_no_others_end() {
     [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"crash":"ended with exit status 3"' "$t_tmp/k.jsonl" &&
         grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/k.jsonl" &&
         ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/k.jsonl"
+}
+hanging_driver_is_a_row_and_no_others_end() {
+    plant dogpile 'if self.n == 300: driver.time.sleep(600)'
+    plant cachetools pass
+    rm -f "$t_tmp/h.jsonl"
+    drivers "dogpile cachetools" "$t_tmp/h.jsonl" --patience-ms 1500
+    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"hang":"no answer within' "$t_tmp/h.jsonl" &&
+        grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/h.jsonl" &&
+        ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/h.jsonl"
+}
+leaking_driver_is_a_row() { # what it replaces it keeps; the one beside it does not
+    plant dogpile pass
+    plant cachetools pass
+    sed -i 's/def set(self, key, value):/& self.__dict__.setdefault("kept", []).append(value);/' "$t_tmp/s/peers/dogpile"
+    printf 'trace = zipf 0.99 keys=200 ops=4096 seed=1\nkey = 16\nvalue = 16384\nops = set\n' >"$t_tmp/over.wl"
+    echo 'threads = 1' >>"$t_tmp/over.wl"
+    rm -f "$t_tmp/l.jsonl"
+    "$bench" --workload "$t_tmp/over.wl" --rounds 9 --window-ms 20 --quick --scratch "$t_tmp/s" \
+        --peers "dogpile cachetools" --json "$t_tmp/l.jsonl" >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
+    grep -q '"subject":"dogpile","workload":"over","leak":"grew by [0-9]* MiB while' "$t_tmp/l.jsonl" &&
+        ! grep -q '"subject":"cachetools".*"leak":' "$t_tmp/l.jsonl"
 }
 foreign_trace_is_noticed() { # a driver that reads other keys is no peer of anybody
     plant cachetools pass
@@ -146,6 +169,7 @@ t_case bounded_workload_runs bounded_workload
 t_case suites_of_the_library_say_so suites_of_the_library_say_so
 t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
 for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
+    hanging_driver_is_a_row_and_no_others_end leaking_driver_is_a_row \
     foreign_trace_is_noticed refusal_and_reason_are_lines driver_answers_nonsense_with_an_error; do
     if t_have python3; then t_case $fact $fact; else t_skip $fact "no python3"; fi
 done

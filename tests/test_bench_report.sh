@@ -82,11 +82,18 @@ peers_place_is_by_value() { # behind is said, maps without a bound stand apart, 
       printf '{"bench":"peers","subject":"dashmap","workload":"w","threads":1,"metric":"get","value":8,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"storm","subject":"cellar","workload":"s","metric":"storm_rss","value":1.1,"unit":"x","rounds":1,"bad":0}\n'
       printf '{"bench":"storm","subject":"moka","workload":"s","metric":"storm_rss","value":2.2,"unit":"x","rounds":1,"bad":0}\n'
+      for w in w v; do
+          printf '{"bench":"peers","subject":"otter","workload":"%s","hang":"no answer within 9 ms"}\n' $w
+      done
+      printf '{"bench":"memory","subject":"ck_ht","workload":"m","leak":"grew by 90 B"}\n'
+      printf '{"bench":"l1","subject":"glib1","workload":"m","skip":"not of this table"}\n'
     } >"$t_tmp/in.jsonl"
     "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
     grep -q '| peers w | 1 | get | moka | 5 Mops/s | 4 | \*\*2\*\* | 0.80 | dashmap 8 | 0.50 |.*foyer 9 (WRONG VALUES)' "$t_tmp/out" &&
         grep -q '| storm s | - | storm_rss | cellar | 1.100 x | 1.100 | 1 | 1.00 | - |' "$t_tmp/out" &&
-        grep -q 'first in 1, behind in 1' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+        grep -q 'first in 1, behind in 1' "$t_tmp/out" &&
+        grep -q '^\* hang: otter: no answer within 9 ms (peers w, peers v)$' "$t_tmp/out" &&
+        grep -q '^\* leak: ck_ht: grew by 90 B (memory m)$' "$t_tmp/out" && ! grep -q glib1 "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 same_under() { # awk
     { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 near noisy; } >"$t_tmp/in.jsonl"

@@ -12,6 +12,13 @@
  * WALK       rounds go on until one state has as many clean rounds as were asked for, at most twice
  *            (quick: one and a half times) as many in all. Under 9 clean rounds, or over 20 %
  *            dropped: the row is marked noisy and cannot meet a target.
+ *            Where a suite has a limit of seconds a block (block_s; suites with every peer), no round
+ *            begins after it once 9 have been; what is then too little says noisy like any other.
+ * FAULTS     a workload runs in a child that tells in a shared page which subject it is at, and that
+ *            it goes on. A child that dies, or stands still past all patience, is a row about that
+ *            subject, and the workload begins again without it: the others keep their rows.
+ *            A process whose memory grew, all work done, by more than half of what was written into
+ *            its unchanging population leaks; its row says by how much.
  * REGIMES    cold: all subjects in one process, windows interleaved, so each window meets caches
  *            full of the others' data, as a cache in a real process does. warm: every subject alone
  *            in a child, two windows unrecorded before the first.
@@ -26,10 +33,14 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bench/harness/driver.h"
@@ -44,12 +55,34 @@
 #define CELL_ROUNDS_NEEDED 9
 #define CELL_DROPPED_MAX 0.20
 #define CELL_HOT_OPS 65536
+#define CELL_PATIENCE_MS 300000u
+#define CELL_DRIVER_MS 150000u  /* more for a process that opens, fills and warms up by itself */
+#define CELL_LEAK_SPARE ((uint64_t)4 << 20)
+#define CELL_LEAK_ENTRY 512     /* bytes an entry may cost while a bounded store fills */
+#define CELL_FULL_WINDOWS 200  /* of 100 ms, to fill a bounded store by its own misses */
+#define CELL_FULL_LIMITED 40   /* the same where blocks have a limit of time */
 #define CELL_OTHERS_MAX 0.05 /* of a CPU, spent by other processes of the run during a window */
 #define CELL_REPEATS 2
 
 typedef struct cell_lane {
     uint32_t subject, cell, threads;
 } cell_lane;
+
+/* Between a child that runs a workload and its parent; shared. */
+typedef struct cell_page {
+    _Atomic uint64_t beats;             /* + 1 with every step of work */
+    _Atomic(const bench_subject *) at;  /* whom it is at; NULL: nobody */
+} cell_page;
+
+static cell_page *cell_watched; /* NULL: nobody watches this process */
+
+static void cell_beat(const bench_subject *s)
+{
+    if (cell_watched != NULL) {
+        atomic_store(&cell_watched->at, s);
+        atomic_fetch_add(&cell_watched->beats, 1);
+    }
+}
 
 /* One workload while it runs. Everything is owned and freed by cell_close. */
 typedef struct cell_set {
@@ -60,6 +93,7 @@ typedef struct cell_set {
     const bench_subject *subject[CELL_SUBJECTS];
     void *store[CELL_SUBJECTS];
     bool dead[CELL_SUBJECTS];                 /* a driver that crashed or no longer answers */
+    uint64_t held[CELL_SUBJECTS], sets[CELL_SUBJECTS]; /* of a driver: bytes at first; since then */
     window_result *last[CELL_SUBJECTS];       /* its last recorded window: later work is of that */
     uint32_t subject_count, thread_max, driver_count;
     char trace_path[480];                     /* of the drivers; "" while none is open */
@@ -141,6 +175,12 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
     return (w != NULL && w->subjects[0] != '\0') || cell_named(CELL_USUAL, subject);
 }
 
+/* One that is slow fills a population for minutes: not unless somebody asked for it. */
+static bool cell_too_slow(const cell_options *o, const workload *w, const bench_subject *s)
+{
+    return (s->caps & BENCH_SLOW) != 0 && w->subjects[0] == '\0' && o->peers == NULL && !o->full;
+}
+
 /* Does the subject take part? RAW keeps no deadlines and is compared all the same. */
 static bool cell_able(const bench_subject *s, const workload *w)
 {
@@ -155,9 +195,11 @@ static void cell_close(cell_set *c)
 {
     for (uint32_t i = 0; i < c->subject_count; i++) {
         if (c->store[i] != NULL) {
+            cell_beat(c->subject[i]);
             c->subject[i]->close(c->store[i]);
         }
     }
+    cell_beat(NULL);
     window_pool_destroy(c->pool);
     for (uint32_t t = 0; t < c->thread_max; t++) {
         if (c->traces != NULL) {
@@ -230,6 +272,9 @@ static bool cell_fill(cell_set *c, uint32_t i)
     }
     for (uint64_t id = 0; id < n; id++) {
         const size_t len = c->lengths[(uint32_t)id & c->length_mask];
+        if (id % 1024 == 0) {
+            cell_beat(c->subject[i]);
+        }
         verify_fill(value, len);
         verify_stamp(value, len, id);
         verify_make_key(key, id, w->key_len);
@@ -321,6 +366,7 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
         cfg.self = list[k];
         cfg.trace_path = c->trace_path;
         c->subject[i] = list[k];
+        cell_beat(list[k]);
         c->store[i] = list[k]->open(&cfg);
         if (c->store[i] == NULL) {
             if (list[k]->driver == NULL) { /* a driver has said why */
@@ -329,6 +375,8 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
             continue;
         }
         c->driver_count += list[k]->driver != NULL;
+        c->held[i] = list[k]->driver != NULL ? driver_held_bytes(c->store[i]) : 0;
+        c->sets[i] = 0;
         if (list[k]->caps & BENCH_LEAKS) {
             json_say(c->bench, list[k]->name, w->name, "leak", "never frees what it replaced");
         }
@@ -386,7 +434,8 @@ static bool cell_ask(cell_set *c, const cell_lane *l, const window_job *job, his
         !driver_window(c->store[l->subject], c->w->cell[l->cell].metric, job, latency, r)) {
         c->dead[l->subject] = true;
         c->wrong = true;
-        json_say(c->bench, s->name, c->w->name, "crash", driver_trouble(c->store[l->subject]));
+        const char *why = driver_trouble(c->store[l->subject]);
+        json_say(c->bench, s->name, c->w->name, driver_kind(why), why);
     }
     if (c->dead[l->subject]) {
         memset(r, 0, sizeof *r);
@@ -399,6 +448,7 @@ static bool cell_window_once(cell_set *c, const cell_lane *l, const window_job *
                              window_result *r)
 {
     const uint32_t at = (uint32_t)(l - c->lane);
+    cell_beat(job->subject);
     hist *sum = job->op == WORKLOAD_LATENCY && c->latency != NULL && at < c->lane_count
                     ? &c->latency[at] : NULL;
     if (job->subject->driver != NULL) {
@@ -446,6 +496,8 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
         }
         ok = cell_window_once(c, l, &job, r);
         c->wrong = c->wrong || !ok || r->bad > 0;
+        c->sets[l->subject] += cell->op == WORKLOAD_READTHROUGH ? r->gets - r->hits
+                                                                : r->ops - r->gets;
         if (c->driver_count == 0 || r->bad > 0 || !cell_bill(c, l, before, r->wall_ns)) {
             break;
         }
@@ -454,13 +506,15 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
     return ok;
 }
 
-/* Bounded stores are measured full: one pass over the trace, unrecorded, the same for all. */
+/* Bounded stores are measured full: one pass over the trace, unrecorded, the same for all, except
+ * that who is slow gets no more than so many windows. */
 static void cell_saturate(cell_set *c, uint32_t cell)
 {
+    const uint64_t most = c->o->block_s != 0 ? CELL_FULL_LIMITED : CELL_FULL_WINDOWS;
     for (uint32_t i = 0; i < c->subject_count; i++) {
         const cell_lane lane = { i, cell, 1 };
         uint64_t done = 0, windows = 0;
-        while (done < c->traces[0].count && windows++ < 200) {
+        while (done < c->traces[0].count && windows++ < most) {
             window_result r;
             if (!cell_window(c, &lane, done, 100, &r)) {
                 return;
@@ -563,8 +617,14 @@ static bool cell_rounds(cell_set *c, uint32_t rounds, uint32_t window_ms)
             return false;
         }
     }
+    const uint64_t start = host_wall_ns();
     while (c->round_count < c->round_room && cell_clean_rounds(c) < rounds) {
         const uint32_t r = c->round_count;
+        if (c->o->block_s != 0 && r >= CELL_ROUNDS_NEEDED &&
+            host_wall_ns() - start > c->o->block_s * UINT64_C(1000000000)) {
+            break;
+        }
+        cell_beat(NULL); /* on a busy machine this takes as long as it takes */
         c->c2c_ns[r] = host_c2c_ns();
         for (uint32_t k = 0; k < c->lane_count; k++) {
             /* Two lanes are not rotated: a b | b a | a b would give each its own leftovers. */
@@ -884,6 +944,35 @@ static void cell_say_wrong(const cell_set *c)
     }
 }
 
+/* Drivers whose memory grew by what was written, although nothing new was to be kept. */
+static void cell_say_leaks(cell_set *c)
+{
+    const workload *w = c->w;
+    const uint64_t bound = w->capacity_entries != 0 ? w->capacity_entries
+                           : w->capacity_bytes / (w->key_len + w->value_len);
+    const uint64_t keys = w->trace.key_count, there = w->prefill < keys ? w->prefill : keys;
+    const uint64_t entries = bound != 0 ? bound : keys - there;
+    uint64_t sum = 0, item;
+    for (uint64_t id = 0; id < keys && id < 4096; id++) {
+        sum += c->lengths[(uint32_t)id & c->length_mask];
+    }
+    item = w->key_len + sum / (keys < 4096 ? keys : 4096);
+    for (uint32_t i = 0; i < c->subject_count; i++) {
+        if (c->held[i] == 0 || c->dead[i] || c->sets[i] == 0) {
+            continue;
+        }
+        const uint64_t now = driver_held_bytes(c->store[i]);
+        const uint64_t room = CELL_LEAK_SPARE + entries * (item + CELL_LEAK_ENTRY);
+        const uint64_t written = c->sets[i] * item;
+        if (now > c->held[i] + room && now - c->held[i] - room > written / 2) {
+            char text[120];
+            snprintf(text, sizeof text, "grew by %" PRIu64 " MiB while %" PRIu64
+                     " MiB were written over", (now - c->held[i]) >> 20, written >> 20);
+            json_say(c->bench, c->subject[i]->name, w->name, "leak", text);
+        }
+    }
+}
+
 static bool cell_prepare(cell_set *c, const bench_subject *const *subjects, uint32_t count)
 {
     const uint32_t cpus = host_cpu_count();
@@ -938,6 +1027,7 @@ int cell_run(const cell_options *o, const char *bench, const workload *w,
         cell_say_wrong(&c);
         k = last;
     }
+    cell_say_leaks(&c);
     const bool wrong = c.wrong;
     cell_close(&c);
     return wrong ? CELL_WRONG : CELL_OK;
@@ -965,35 +1055,91 @@ static bool cell_memory_fits(const char *bench, const workload *w, uint32_t subj
     return false;
 }
 
-/* status of waitpid -> ours; a crash becomes a line. */
-static int cell_reap(const char *bench, const char *subject, const char *name, pid_t pid)
+/* Waits for the child; ends one that stands still. 0 when it was ended. */
+static int cell_wait(const cell_options *o, const cell_page *page, pid_t pid, int *status)
 {
-    int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-        json_say(bench, subject, name, "crash", "the child cannot be started");
-        return CELL_WRONG;
+    const uint32_t patience = o->patience_ms != 0 ? o->patience_ms : CELL_PATIENCE_MS;
+    const struct timespec pause = { 0, 10000000 };
+    uint64_t beats = 0, since = host_wall_ns();
+    while (waitpid(pid, status, WNOHANG) == 0) {
+        const bench_subject *at = atomic_load(&page->at);
+        const uint64_t now = host_wall_ns(), seen = atomic_load(&page->beats);
+        const uint64_t most = patience + (at != NULL && at->driver != NULL ? CELL_DRIVER_MS : 0);
+        if (seen != beats) {
+            beats = seen;
+            since = now;
+        } else if (at != NULL && now - since > most * 1000000) {
+            kill(pid, SIGKILL);
+            waitpid(pid, status, 0);
+            return 0;
+        }
+        nanosleep(&pause, NULL);
     }
-    if (WIFSIGNALED(status)) {
-        char text[64];
-        snprintf(text, sizeof text, "signal %d (%s)", WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
-        json_say(bench, subject, name, "crash", text);
-        return CELL_WRONG;
-    }
-    return WEXITSTATUS(status);
+    return 1;
 }
 
+/* Exit status of the child, ours to pass on; *guilty is who ended it, when somebody did. */
 static int cell_fork(const cell_options *o, const char *bench, const workload *w,
-                     const bench_subject *const *list, uint32_t count)
+                     const bench_subject *const *list, uint32_t count, const bench_subject **guilty)
 {
+    cell_page *page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                           -1, 0);
+    int status = 0;
+    char text[80];
+    *guilty = NULL;
     fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = page != MAP_FAILED ? fork() : -1;
     if (pid == 0) {
-        const int status = cell_run(o, bench, w, list, count);
+        cell_watched = page;
+        const int mine = cell_run(o, bench, w, list, count);
         fflush(NULL);
-        _exit(status);
+        _exit(mine);
     }
-    return cell_reap(bench, count == 1 ? list[0]->name : NULL, w->name, pid);
+    if (pid < 0) {
+        json_say(bench, NULL, w->name, "crash", "the child cannot be started");
+        return CELL_WRONG;
+    }
+    const bool moving = cell_wait(o, page, pid, &status);
+    const bench_subject *at = atomic_load(&page->at);
+    munmap(page, sizeof *page);
+    if (moving && !WIFSIGNALED(status)) {
+        return WEXITSTATUS(status);
+    }
+    *guilty = at;
+    if (moving) {
+        snprintf(text, sizeof text, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    } else {
+        snprintf(text, sizeof text, "did nothing for %u ms",
+                 o->patience_ms != 0 ? o->patience_ms : CELL_PATIENCE_MS);
+    }
+    json_say(bench, at != NULL ? at->name : NULL, w->name, moving ? "crash" : "hang", text);
+    return CELL_WRONG;
+}
+
+/* All of the list in one child; who ends it is left out, and the others begin again. */
+static int cell_fork_all(const cell_options *o, const char *bench, const workload *w,
+                         const bench_subject **list, uint32_t count)
+{
+    int worst = CELL_OK;
+    while (count > 0) {
+        const bench_subject *guilty;
+        const int status = cell_fork(o, bench, w, list, count, &guilty);
+        uint32_t kept = 0;
+        worst = status > worst ? status : worst;
+        if (guilty == NULL) {
+            break;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            if (list[i] != guilty) {
+                list[kept++] = list[i];
+            }
+        }
+        if (kept == count) {
+            break;
+        }
+        count = kept;
+    }
+    return worst;
 }
 
 int cell_run_forked(const cell_options *o, const char *bench, const char *workload_name)
@@ -1021,6 +1167,8 @@ int cell_run_forked(const cell_options *o, const char *bench, const char *worklo
                                                            : NULL;
         if (missing != NULL) {
             json_say(bench, e->name, w.name, "skip", missing);
+        } else if (cell_too_slow(o, &w, e->subject)) {
+            json_say(bench, e->name, w.name, "skip", "too slow to be filled here: suite servers");
         } else {
             list[count++] = e->subject;
         }
@@ -1029,11 +1177,11 @@ int cell_run_forked(const cell_options *o, const char *bench, const char *worklo
         return CELL_OK;
     }
     if (!o->warm) {
-        return cell_fork(o, bench, &w, list, count);
+        return cell_fork_all(o, bench, &w, list, count);
     }
     int worst = CELL_OK;
     for (uint32_t i = 0; i < count; i++) {
-        const int status = cell_fork(o, bench, &w, &list[i], 1);
+        const int status = cell_fork_all(o, bench, &w, &list[i], 1);
         worst = status > worst ? status : worst;
     }
     return worst;

@@ -18,6 +18,8 @@ typedef struct cell_options {
     uint32_t rounds, window_ms;
     bool quick, full, warm; /* warm: each subject alone in a child of its own */
     bool everyone;          /* all subjects take part, processes too */
+    uint32_t patience_ms;   /* a subject that does nothing for so long hangs; 0: 5 minutes */
+    uint32_t block_s;       /* a block of rounds starts none after so long; 0: no such limit */
 } cell_options;
 
 /* Exit status of a part: the worst one counts. */

@@ -36,6 +36,7 @@
 #define DRIVER_START_MS 20000
 #define DRIVER_OPEN_MS 120000
 #define DRIVER_WINDOW_MS 20000 /* beyond the window itself */
+#define DRIVER_SILENT "no answer within "
 
 struct bench_driver {
     char name[32], version[48], trouble[256];
@@ -46,8 +47,15 @@ struct bench_driver {
 };
 
 static const char *driver_dir = "build/bench/peers";
+static uint32_t driver_window_ms = DRIVER_WINDOW_MS;
 
 void driver_folder(const char *path) { driver_dir = path; }
+void driver_patience(uint32_t ms) { driver_window_ms = ms; }
+
+const char *driver_kind(const char *trouble)
+{
+    return strncmp(trouble, DRIVER_SILENT, sizeof DRIVER_SILENT - 1) == 0 ? "hang" : "crash";
+}
 
 static void driver_path(const char *name, const char *ending, char *out, size_t cap)
 {
@@ -193,7 +201,7 @@ static bool driver_read(bench_driver *d, uint32_t patience_ms)
                 waitpid(d->pid, NULL, 0);
                 d->pid = 0;
             }
-            snprintf(d->trouble, sizeof d->trouble, "no answer within %u ms", patience_ms);
+            snprintf(d->trouble, sizeof d->trouble, DRIVER_SILENT "%u ms", patience_ms);
             return false;
         }
         const ssize_t got = read(d->from, d->answer + d->used, DRIVER_ANSWER_MAX - 1 - d->used);
@@ -301,6 +309,15 @@ uint64_t driver_cpu_ns(const bench_driver *d)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+uint64_t driver_held_bytes(bench_driver *d)
+{
+    if (!driver_ask(d, DRIVER_OPEN_MS, "settle") || !driver_ask(d, DRIVER_OPEN_MS, "mem")) {
+        return 0;
+    }
+    const double used = driver_number(d, "used");
+    return used > 0 ? (uint64_t)used : host_rss_of(d->pid);
+}
+
 /* Does it read the same keys and set bits from the files as everybody else? */
 static bool driver_agrees(bench_driver *d, uint64_t digest)
 {
@@ -335,8 +352,7 @@ void *driver_open(const bench_cfg *cfg)
         ok = driver_ask(d, cfg->warm_ms + DRIVER_OPEN_MS, text);
     }
     if (!ok) {
-        json_say(cfg->bench, s->name, cfg->workload, driver_alive(d) ? "skip" : "crash",
-                 driver_trouble(d));
+        json_say(cfg->bench, s->name, cfg->workload, driver_alive(d) ? "skip" : driver_kind(driver_trouble(d)), driver_trouble(d));
         driver_stop(d);
         return NULL;
     }
@@ -374,7 +390,7 @@ bool driver_window(bench_driver *d, const char *metric, const window_job *job, h
              job->threads, job->window_ms, job->position);
     const uint64_t cpu = driver_cpu_ns(d);
     const host_steal steal = host_steal_now();
-    if (!driver_ask(d, job->window_ms + DRIVER_WINDOW_MS, text)) {
+    if (!driver_ask(d, job->window_ms + driver_window_ms, text)) {
         return false;
     }
     const uint64_t all = driver_cpu_ns(d) - cpu;

@@ -17,6 +17,10 @@ typedef struct bench_driver bench_driver;
 
 /* Folder of the programs; the text must outlive the run. Without a call: build/bench/peers. */
 void driver_folder(const char *path);
+/* How long a process may be silent beyond its window before it counts as hanging; 20 s. */
+void driver_patience(uint32_t ms);
+/* The word for what driver_trouble said of a process that is gone: "hang" or "crash". */
+const char *driver_kind(const char *trouble);
 
 /* NULL when the program is there; else what to say: the reason its build left behind, or that it
  * was never built. The text lives until the next call. */
@@ -44,6 +48,9 @@ uint32_t driver_list(const bench_driver *d, const char *key, double *out, uint32
 const char *driver_version(const bench_driver *d);
 pid_t driver_pid(const bench_driver *d);
 uint64_t driver_cpu_ns(const bench_driver *d); /* of the process so far */
+/* Bytes it holds when everything put off is done: what a runtime with a collector says is in use,
+ * else RSS. 0: it does not answer. */
+uint64_t driver_held_bytes(bench_driver *d);
 
 /* `open` and `close` of a bench_subject whose `driver` is set. */
 void *driver_open(const bench_cfg *cfg);

@@ -27,7 +27,9 @@ enum bench_caps {
     BENCH_LEAKS = 256,    /* never frees what it replaced: said in every row */
     BENCH_NO_EVICT = 512, /* grows for ever: said in every row */
     BENCH_JIT = 1024,     /* compiled while it runs: warmed up before it is measured */
-    BENCH_BYTES = 2048    /* the bound can be in bytes */
+    BENCH_BYTES = 2048,   /* the bound can be in bytes */
+    BENCH_SLOW = 4096     /* a million sets take a minute or more, or cross a socket each: takes part
+                             where it is named, and elsewhere in smaller sizes or not at all */
 };
 
 #define BENCH_DIGEST 4096

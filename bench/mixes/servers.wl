@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# one request at a time, and 64 in one batch: beside servers behind a socket and a table on disk
+# one request at a time, and 64 in one batch: beside servers behind a socket, tables on disk, and
+# what needs 100 us a call
 trace      = zipf 0.99 keys=100000 ops=2097152 seed=3
 key        = 16
 value      = 100
@@ -7,4 +8,4 @@ ops        = get | many 64
 capacity   = none
 threads    = 1 2
 prefill    = all
-subjects   = raw uthash64 sqlite redis memcached cellar
+subjects   = raw uthash64 sqlite redis memcached diskcache cashews cellar

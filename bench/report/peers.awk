@@ -3,12 +3,13 @@
 # peers: who is first, metric by metric, and where we stand; the second table of bench/README.md.
 #
 # USE        awk -f lines.awk -f peers.awk [-v md=1] RESULTS.jsonl...
-# INPUT      lines of the suites peers, servers, memory, storm, stampede, expire, hitratio and limit
+# INPUT      lines of the suites peers, servers, memory, grow, storm, stampede, expire, hitratio, limit
 #            (bench/harness/json.c writes them). Of several cross-core states of a figure the one with
 #            most clean rounds counts; later lines of the same state replace earlier ones.
 # WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> one line:
 #            first of those with a bound, ours, our place among them, ours / first; then the fastest
 #            of the unbounded maps and ours / that one; everyone's value.
+# TROUBLE    below the table: who crashed, hung or leaked, or was left out, and in which words.
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            noisy: a quarter of the windows or more was disturbed; such a row proves nothing.
 # NOTE       by value, not by ratios of one round: peers of other languages join the rounds, but
@@ -24,11 +25,22 @@ function times(ours, other, m) {
 BEGIN {
     split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite", list, " ")
     for (i in list) unbounded[list[i]] = 1
-    split("peers servers memory limit storm stampede expire hitratio", list, " ")
+    split("peers servers memory grow limit storm stampede expire hitratio", list, " ")
     for (i in list) wanted[list[i]] = 1
     split("p50 p99 p999 p9999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
-          "expire_left load_calls load_last_us miss_ratio limit_key_bytes", list, " ")
+          "expire_left load_calls load_last_us miss_ratio limit_key_bytes grow_max grow_p9999 grow_over_1ms " \
+          "grow_wall", list, " ")
     for (i in list) lower[list[i]] = 1
+}
+# The last word of each subject about a workload; a driver that was never built says so only once.
+/"(crash|hang|leak|skip)":"/ {
+    kind = /"crash":"/ ? "crash" : /"hang":"/ ? "hang" : /"leak":"/ ? "leak" : "skip"
+    if (!wanted[text("bench")]) next
+    said = kind ": " (text("subject") == "" ? "" : text("subject") ": ") text(kind)
+    if (!(said in trouble)) { trouble[said] = ""; told[++tellings] = said }
+    where = text("bench") (text("workload") == "" ? "" : " " text("workload"))
+    if (index(", " trouble[said] ",", ", " where ",") == 0)
+        trouble[said] = trouble[said] (trouble[said] == "" ? "" : ", ") where
 }
 # Ours in suite limit stands in the lines of its ratios: the one to uthash is always there.
 /"metric":/ && (!/"vs":/ || (/"bench":"limit"/ && /"vs":"uthash"/)) {
@@ -87,4 +99,6 @@ END {
                    (ours == "" ? "-" : show(ours)), rank, against
     }
     printf "%splaces: first in %d, behind in %d figures; `~` marks noisy values\n", (md ? "\n" : ""), wins, losses
+    if (tellings > 0) print (md ? "\n" : "") "crashed, hung, leaked or left out:" (md ? "\n" : "")
+    for (i = 1; i <= tellings; i++) print (md ? "* " : "  ") told[i] " (" trouble[told[i]] ")"
 }

@@ -289,4 +289,4 @@ static int churn_run_all(const cell_options *o)
 }
 
 const bench_suite suite_churn = { "churn", "does a budget hold when sizes change", churn_run_all,
-                                  NULL, NULL, false, false };
+                                  NULL, NULL, false, false, 0 };

@@ -97,4 +97,4 @@ static int dropin_run(const cell_options *o)
 }
 
 const bench_suite suite_dropin = { "dropin", "object size and compile time of the two files",
-                                   dropin_run, NULL, NULL, false, false };
+                                   dropin_run, NULL, NULL, false, false, 0 };

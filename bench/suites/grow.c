@@ -24,7 +24,7 @@
 #include "bench/harness/json.h"
 #include "bench/harness/verify.h"
 
-#define GROW_SUBJECTS 8
+#define GROW_SUBJECTS 12
 #define GROW_REPEATS 7
 #define GROW_KEYS 2000000
 #define GROW_WALL_KEYS 3000000
@@ -109,7 +109,7 @@ static void grow_report(const bench_subject *s, const grow_result *r, uint32_t c
 
 static int grow_run(const cell_options *o)
 {
-    const uint32_t repeats = o->quick ? 3 : o->full ? GROW_REPEATS : 5;
+    const uint32_t repeats = o->quick || o->everyone ? 3 : o->full ? GROW_REPEATS : 5;
     const bench_subject *list[GROW_SUBJECTS];
     uint32_t count = 0;
     int status = CELL_OK;
@@ -121,7 +121,8 @@ static int grow_run(const cell_options *o)
     }
     for (size_t i = 0; i < bench_registry_count && count < GROW_SUBJECTS; i++) {
         const bench_subject *s = bench_registry[i].subject;
-        if (s != NULL && strcmp(s->name, "raw") != 0 && cell_chosen(o, NULL, s->name) &&
+        if (s != NULL && strcmp(s->name, "raw") != 0 && s->driver == NULL &&
+            !(s->caps & BENCH_SLOW) && cell_chosen(o, NULL, s->name) &&
             (o->full || o->peers != NULL || strcmp(s->name, "uthash64t") != 0)) {
             list[count++] = s;
         }
@@ -155,4 +156,4 @@ static int grow_run(const cell_options *o)
 }
 
 const bench_suite suite_grow = { "grow", "longest insert while growing from empty", grow_run, NULL,
-                                 NULL, false, false };
+                                 NULL, false, false, 0 };

@@ -8,8 +8,9 @@
  * hot   all threads on one key.
  * pin   reading 4 KiB and 64 KiB values in place beside copying them.
  * peers the reference workload, read-through, one hot key and large values with every subject there
- *       is, those of other languages too.
- * servers  100 k keys: one request at a time and 64 a batch, beside servers and a table on disk. */
+ *       is, those of other languages too; a limit of time for each block of rounds.
+ * servers  100 k keys: one request at a time and 64 a batch, beside servers, tables on disk, and
+ *       others that a million sets would keep busy for minutes (BENCH_SLOW). */
 #include "bench/suites/suite.h"
 
 #include <stddef.h>
@@ -19,28 +20,28 @@ static const char *const suite_l1_list[] = { "zipf1m_16_100", "zipf1m_16_100_ttl
 static const char *const suite_l1_full[] = { "zipf100k_16_100", "zipf10m_16_100", "zipf1m_8_8",
                                              "zipf100k_16_4096", NULL };
 const bench_suite suite_l1 = { "l1", "gets and sets, 1 and 2 threads, bounded read-through", NULL,
-                               suite_l1_list, suite_l1_full, false, false };
+                               suite_l1_list, suite_l1_full, false, false, 0 };
 
 static const char *const suite_many_list[] = { "many1m", "many1m_ttl", "many10m", "many10m_ttl",
                                                NULL };
 static const char *const suite_many_full[] = { "many1m_uniform", "many10m_uniform", NULL };
 const bench_suite suite_many = { "many", "get_many against single gets", NULL, suite_many_list,
-                                 suite_many_full, false, false };
+                                 suite_many_full, false, false, 0 };
 
 static const char *const suite_hot_list[] = { "hot", "hot_ttl", NULL };
 const bench_suite suite_hot = { "hot", "all threads on one key", NULL, suite_hot_list, NULL,
-                                false, false };
+                                false, false, 0 };
 
 static const char *const suite_pin_list[] = { "pin4k", "pin4k_ttl", NULL };
 static const char *const suite_pin_full[] = { "pin64k", NULL };
 const bench_suite suite_pin = { "pin", "reading in place against copying", NULL, suite_pin_list,
-                                suite_pin_full, false, false };
+                                suite_pin_full, false, false, 0 };
 
 static const char *const suite_peers_list[] = { "zipf1m_16_100", "bounded100k_16_100", "peers_hot",
                                                 "peers_4k", NULL };
 const bench_suite suite_peers = { "peers", "every peer there is, other languages too", NULL,
-                                  suite_peers_list, NULL, true, false };
+                                  suite_peers_list, NULL, true, false, 30 };
 
 static const char *const suite_servers_list[] = { "servers", NULL };
 const bench_suite suite_servers = { "servers", "redis, memcached, SQLite: depth 1 and 64", NULL,
-                                    suite_servers_list, NULL, true, false };
+                                    suite_servers_list, NULL, true, false, 60 };

@@ -99,7 +99,8 @@ static int main_usage(const char *what, const char *arg)
             arg != NULL ? arg : "");
     fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick]\n"
                     "       [--full] [--warm] [--everyone] [--peers \"NAME NAME\"] [--json FILE]\n"
-                    "       [--mixes DIR] [--scratch DIR] [--rounds N] [--window-ms N] [--list | --metrics]\nsuites:");
+                    "       [--mixes DIR] [--scratch DIR] [--rounds N] [--window-ms N]\n"
+                    "       [--patience-ms N] [--list | --metrics]\nsuites:");
     for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
         fprintf(stderr, " %s", main_suites[i]->name);
     }
@@ -174,6 +175,7 @@ static bool main_option(main_args *a, const char *name, const char *value)
 {
     if (strcmp(name, "--suite") == 0) return main_add_suites(a, value);
     if (strcmp(name, "--rounds") == 0) return main_number(value, 200, &a->o.rounds);
+    if (strcmp(name, "--patience-ms") == 0) return main_number(value, 3600000, &a->o.patience_ms);
     if (strcmp(name, "--window-ms") == 0) return main_number(value, 1000, &a->o.window_ms);
     if (strcmp(name, "--peers") == 0) {
         a->o.peers = value[0] != '\0' ? value : NULL;
@@ -246,6 +248,7 @@ static int main_run_suite(const cell_options *run, const bench_suite *s)
     int worst = CELL_OK;
     cell_options own = *run;
     own.everyone = own.everyone || (s->asked && own.peers == NULL);
+    own.block_s = own.full ? 0 : own.quick ? (s->block_s + 2) / 3 : s->block_s;
     const cell_options *o = &own;
     if (s->run != NULL) {
         return s->run(o);
@@ -288,6 +291,9 @@ int main(int argc, char **argv)
     char drivers[400];
     snprintf(drivers, sizeof drivers, "%s/peers", a.o.scratch);
     driver_folder(drivers);
+    if (a.o.patience_ms != 0) {
+        driver_patience(a.o.patience_ms);
+    }
     const uint64_t start = host_wall_ns();
     int worst = CELL_OK;
     main_header(&a.o);

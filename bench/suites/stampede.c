@@ -153,8 +153,9 @@ static int stampede_there(const bench_subject *s, uint32_t rounds)
     snprintf(command, sizeof command, "stampede %u %u %u", STAMPEDE_THREADS, rounds,
              STAMPEDE_LOAD_NS / 1000000);
     if (d == NULL || !driver_ask(d, 60000, command)) {
-        json_say("stampede", s->name, "stampede64", d == NULL || driver_alive(d) ? "skip" : "crash",
-                 d == NULL ? why : driver_trouble(d));
+        const char *said = d == NULL ? why : driver_trouble(d);
+        json_say("stampede", s->name, "stampede64",
+                 d == NULL || driver_alive(d) ? "skip" : driver_kind(said), said);
         const bool dead = d != NULL && !driver_alive(d);
         driver_stop(d);
         return dead ? CELL_WRONG : CELL_OK;
@@ -187,4 +188,4 @@ static int stampede_run_suite(const cell_options *o)
 }
 
 const bench_suite suite_stampede = { "stampede", "64 threads, one cold key: loads, last waiter",
-                                     stampede_run_suite, NULL, NULL, true, false };
+                                     stampede_run_suite, NULL, NULL, true, false, 0 };

@@ -229,7 +229,7 @@ static int storm_run_suite(const cell_options *o)
                                           : storm_here(o, s, ms, &f);
         if (!ok) {
             const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
-            json_say("storm", s->name, "storm64m", missing ? "skip" : "crash", why);
+            json_say("storm", s->name, "storm64m", missing ? "skip" : driver_kind(why), why);
             worst = missing ? worst : CELL_WRONG;
             continue;
         }
@@ -241,4 +241,4 @@ static int storm_run_suite(const cell_options *o)
 }
 
 const bench_suite suite_storm = { "storm", "a budget of bytes under skewed sizes, over time",
-                                  storm_run_suite, NULL, NULL, true, false };
+                                  storm_run_suite, NULL, NULL, true, false, 0 };

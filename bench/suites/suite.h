@@ -15,6 +15,7 @@ typedef struct bench_suite {
     const char *const *full;             /* these too with FULL=1; NULL: none */
     bool asked;                          /* runs only when it is named, with every subject */
     bool library;                        /* measures the library itself: see SUITE_OF_LIBRARY */
+    uint32_t block_s;                    /* cell_options has it; none with FULL=1 */
 } bench_suite;
 
 extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin;
@@ -26,10 +27,10 @@ extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, su
  * when it is run: its file ends with this in place of a suite of its own for that case. */
 #if BENCH_HAVE_CELLAR
 #define SUITE_OF_LIBRARY(id, help, run) \
-    const bench_suite suite_##id = { #id, help, run, NULL, NULL, false, true }
+    const bench_suite suite_##id = { #id, help, run, NULL, NULL, false, true, 0 }
 #else
 #define SUITE_OF_LIBRARY(id, help, run) \
-    const bench_suite suite_##id = { #id, help, NULL, NULL, NULL, false, true }
+    const bench_suite suite_##id = { #id, help, NULL, NULL, NULL, false, true, 0 }
 #endif
 
 /* The process that the memory suite starts for one subject; exit status. */

@@ -593,7 +593,10 @@ func answer(info Info, w **workload, p *Peer, word []string) (string, error) {
 		debug.FreeOSMemory()
 		return `{"ok":1}`, nil
 	case word[0] == "mem" && *p != nil:
-		return fmt.Sprintf(`{"entries":%d,"accounted":%d}`, (*p).Count(), (*p).Accounted()), nil
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return fmt.Sprintf(`{"entries":%d,"accounted":%d,"used":%d}`, (*p).Count(), (*p).Accounted(),
+			m.HeapAlloc), nil
 	case word[0] == "digest" && len(word) == 2 && *w != nil:
 		return (*w).digest(int(number(1))), nil
 	case word[0] == "fill" && len(word) == 4 && number(3) >= 8:

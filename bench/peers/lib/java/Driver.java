@@ -442,7 +442,9 @@ public final class Driver {
                 return ok;
             case "mem/1":
                 if (peer == null) { throw new Wrong("nothing is open"); }
-                return "{\"entries\":" + peer.count() + ",\"accounted\":" + peer.accounted() + "}";
+                Runtime r = Runtime.getRuntime();
+                return "{\"entries\":" + peer.count() + ",\"accounted\":" + peer.accounted() +
+                    ",\"used\":" + (r.totalMemory() - r.freeMemory()) + "}";
             case "digest/2":
                 if (ids == null) { throw new Wrong("nothing is open"); }
                 return digest(Integer.parseInt(w[1]));

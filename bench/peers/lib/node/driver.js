@@ -281,7 +281,8 @@ async function answer(info, s, word) {
       return { ok: 1 };
     case 'mem/1':
       if (!s.p) throw new Wrong('nothing is open');
-      return { entries: s.p.count(), accounted: s.p.accounted() };
+      return { entries: s.p.count(), accounted: s.p.accounted(),
+        used: process.memoryUsage().heapUsed + process.memoryUsage().external };
     case 'digest/2':
       if (!s.w) throw new Wrong('nothing is open');
       return digest(s.w, n[1]);
