@@ -21,6 +21,7 @@
 #include "base/random.h"
 
 #define L2_META_WORST ((uint64_t)400 << 10) /* of one copy */
+#define L2_REST_WORST (4 * L2_PAGE + 2 * L2_META_WORST) /* of all files but stage and data */
 #define L2_AVG_BYTES 1024u
 #define L2_SLEEP_NS UINT64_C(100000000)
 
@@ -102,7 +103,7 @@ static cellar_err l2_geometry(l2 *d)
            (uint64_t)s->nstage * s->seg_bytes > c->memory_bytes / 8) {
         s->nstage--;
     }
-    const uint64_t rest = 4 * L2_PAGE + 2 * L2_META_WORST + (uint64_t)s->nstage * s->seg_bytes;
+    const uint64_t rest = L2_REST_WORST + (uint64_t)s->nstage * s->seg_bytes;
     if (c->seg_count == 0 && (c->bytes < L2_BYTES_MIN || c->bytes < rest)) {
         return CELLAR_E_INVAL;
     }
@@ -248,19 +249,24 @@ static cellar_err l2_secrets(l2 *d)
     return base_random_bytes(s->uuid, 16) ? CELLAR_OK : CELLAR_E_NOMEM;
 }
 
-/* As many segments as the disk gives room for; the files are made before SUPER names them. */
+/* As many segments as the disk gives room for, less what the other files will need; the files are
+ * made before SUPER names them. */
 static int l2_format_files(l2 *d)
 {
     base_vfs_file *stage = NULL, *data = NULL;
     l2_super *s = &d->super;
-    const uint64_t least = d->cfg.seg_count != 0 ? s->nseg : L2_BYTES_MIN / 2 / s->seg_bytes;
+    const bool chosen = d->cfg.seg_count != 0;
+    const uint64_t least = chosen ? s->nseg : L2_BYTES_MIN / 2 / s->seg_bytes;
+    const uint64_t rest = chosen ? 0 : L2_REST_WORST;
     int e = l2_file(d, "stage.buf", BASE_VFS_CREATE | BASE_VFS_WRITE, &stage);
     if (e == 0) {
         e = d->vfs->preallocate(d->vfs->ctx, stage, (uint64_t)s->nstage * s->seg_bytes);
     }
     if (e == 0) { e = l2_file(d, "data.seg", BASE_VFS_CREATE | BASE_VFS_WRITE, &data); }
     while (e == 0) {
-        e = d->vfs->preallocate(d->vfs->ctx, data, (uint64_t)s->nseg * s->seg_bytes);
+        const uint64_t bytes = (uint64_t)s->nseg * s->seg_bytes;
+        e = d->vfs->preallocate(d->vfs->ctx, data, bytes + rest);
+        if (e == 0 && rest != 0) { e = d->vfs->truncate(d->vfs->ctx, data, bytes); }
         if ((e != ENOSPC && e != EDQUOT) || s->nseg - s->nseg / 4 < least || s->nseg < 4) { break; }
         s->nseg -= s->nseg / 4;
         e = d->vfs->truncate(d->vfs->ctx, data, 0);
