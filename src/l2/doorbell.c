@@ -260,11 +260,14 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     if (BASE_MUTANT("l2.bell_before_floor")) { l2_bell_gone(d); }
     l2_empty(d);
     BASE_POINT("l2.reopen_floor");
+    const uint32_t before = base_load_acq(&d->closed);
     l2_bell_gone(d);
     BASE_POINT("l2.reopen_open");
     uint32_t w = base_load_acq(&d->closed);
     while (!base_cas_sc(&d->closed, w, (w & ~(L2_CLOSED | L2_RUNG)) + L2_CLOSED_ONE)) {
         w = base_load_acq(&d->closed); /* acquire in l2_put_gated: every stamp raised before */
     }
+    /* Somebody has come to rely on it meanwhile, and may have made it after it was gone. */
+    if (w != before) { base_store_rel(&d->bell_late, 1u); }
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0, "the disk answers again");
 }

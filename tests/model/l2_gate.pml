@@ -8,19 +8,26 @@
  *            put:    captured stamp -> gate {open? stamp as captured? reserve, filter bit, memo out,
  *            word in} -> copy -> check
  *            frozen: a change that cannot get on closes, rings, counts itself, is acknowledged;
- *            the worker: gate passed -> FLOOR -> bell gone -> open
+ *            the worker: gate passed -> FLOOR -> bell gone -> open; a bell that was made too late
+ *            goes while RUNG stands alone
+ *            `closed` of the code is three variables: shut, rung and cnt; each exchange is atomic
  * HOLDS      what a change ended is served by no read that begins after it was acknowledged, nor by
- *            the process that opens what a kill at any step leaves (MONITOR).
- * SWITCHES   PUTS= late demotions, CHANGES=, STORED an old record, TWO changers, NO_READER, FREEZE:
+ *            the process that opens what a kill at any step leaves (MONITOR). No doorbell stays
+ *            that nobody relies on and nobody will take away.
+ * SWITCHES   PUTS= late demotions, CHANGES=, ROUNDS= of the worker, STORED an old record, TWO changers, NO_READER, FREEZE:
  *            the disk may stand still
  * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_GATE NO_DOORBELL BELL_BEFORE_FLOOR REOPEN_PAST_GATES
  *            TOMB_AFTER_ACK TOMB_TORN UNGATED
+ *            WORD_COMES_BACK (a reopening counts not) TIDY_UNRUNG LATE_FORGOTTEN RELIED_UNSEEN
  * LEFT OUT   segments, reclaim, warm-up (tests/sim/l2.c), other keys of the class. */
 #ifndef PUTS
 #define PUTS 2
 #endif
 #ifndef CHANGES
 #define CHANGES 2
+#endif
+#ifndef ROUNDS
+#define ROUNDS 2
 #endif
 #define TOMBS (2 * CHANGES)
 #define LOG 9
@@ -32,7 +39,8 @@ bool whole[LOG];
 byte tail = 0, flr = 0;            /* records below flr are dead */
 byte word = 0;                     /* lsn + 1; 0: none */
 bool filt = false, memo = false, gate = false;
-bool shut = false, rung = false, bell = false;
+bool shut = false, rung = false, bell = false, late = false;
+byte cnt = 0, busy = 0;            /* of `closed`; changes and workers not yet through */
 
 #ifdef UNGATED
 #define GATE skip
@@ -52,57 +60,95 @@ inline tombstone()
     memo = true
 }
 
+#define SAME(w) (shut == w.shut && rung == w.rung && cnt == w.cnt)
+typedef word3 { bool shut, rung; byte cnt }
+#define LOOK(w) atomic { w.shut = shut; w.rung = rung; w.cnt = cnt }
+
+/* l2_closed_over: done says that the doorbell is relied on */
+inline closed_over()
+{
+    made = false;
+    LOOK(w);
+    do
+    :: w.shut && !done ->
+#ifndef NO_DOORBELL
+        if
+        :: !w.rung -> bell = true; made = true /* AT(l2.bell_made) */
+        :: else
+        fi;
+#endif
+        atomic {
+            if
+            :: SAME(w) -> rung = true; cnt++; done = true
+            :: else -> w.shut = shut; w.rung = rung; w.cnt = cnt
+            fi
+        }
+    :: else -> break
+    od;
+#ifndef LATE_FORGOTTEN
+    if
+    :: made && !done && !shut -> late = true
+    :: else
+    fi;
+#endif
+    made = false
+}
+
+inline close_tier()
+{
+    LOOK(w);
+    atomic { if :: !w.shut && !w.rung && SAME(w) -> shut = true :: else fi }
+}
+
 proctype change()
 {
     byte at = 0, ended = 0, n = 0;
-    bool done = false;
+    bool done = false, made = false;
+    word3 w;
     do
     :: n < CHANGES ->
         n++;
         atomic { ended = now; stamp++; next++; now = next }
         done = false;
         do
-        :: !done && shut -> /* l2_closed_over */
-#ifndef NO_DOORBELL
+        :: !done ->
             if
-            :: !rung -> bell = true /* AT(l2.bell_made) */
-            :: else
-            fi;
-#endif
-            atomic { if :: shut -> rung = true; done = true :: else fi }
-        :: !done && !shut ->
+            :: shut -> closed_over()
+            :: else ->
 #ifdef FREEZE
-            if
-            :: gate -> atomic { if :: !shut -> shut = true; rung = false :: else fi } /* frozen */
-            :: GATE ->
+                if
+                :: close_tier() /* frozen: the gate, or the log, is not to be had */
+                :: GATE ->
 #else
-            GATE;
+                GATE;
 #endif
-                /* AT(l2.kill_gate) */
-                if
-                :: !filt || memo
-                :: filt && !memo ->
+                    /* AT(l2.kill_gate) */
+                    if
+                    :: !filt || memo
+                    :: filt && !memo ->
 #ifdef TOMB_AFTER_ACK
-                    over = (ended > over -> ended : over);
+                        over = (ended > over -> ended : over);
 #endif
-                    tombstone()
-                fi;
-                UNGATE;
+                        tombstone()
+                    fi;
+                    UNGATE;
 #ifdef TOMB_TORN
-                if
-                :: filt -> whole[at] = true
-                :: else
-                fi;
+                    if
+                    :: filt -> whole[at] = true
+                    :: else
+                    fi;
 #endif
-                done = true
+                    done = true
 #ifdef FREEZE
-            fi
+                fi
 #endif
+            fi
         :: done -> break
         od;
         over = (ended > over -> ended : over)
     :: else -> break
-    od
+    od;
+    busy--
 }
 
 proctype put()
@@ -142,26 +188,73 @@ proctype put()
     od
 }
 
+/* l2_bell_tidy: RUNG alone keeps everybody from closing meanwhile. */
+inline tidy()
+{
+    LOOK(w);
+    if
+    :: !w.shut ->
+#ifdef TIDY_UNRUNG
+        late = false;
+        bell = false
+#else
+        atomic { took = SAME(w); if :: took -> rung = true :: else fi };
+        if
+        :: took ->
+            late = false;
+            bell = false;
+            atomic { shut = false; rung = w.rung; cnt = w.cnt + 1 }
+        :: else
+        fi
+#endif
+    :: else
+    fi
+}
+
 proctype worker()
 {
     byte n = 0;
+    bool took = false;
+    word3 w;
     do
-    :: n < 2 && shut ->
+    :: n < ROUNDS ->
         n++;
+        if
+        :: late -> tidy()
+        :: else
+        fi;
+        if
+        :: shut ->
 #ifndef REOPEN_PAST_GATES
-        GATE;
-        UNGATE;
+            GATE;
+            UNGATE;
 #endif
-        /* AT(l2.reopen) */
+            /* AT(l2.reopen) */
 #ifdef BELL_BEFORE_FLOOR
-        bell = false;
+            bell = false;
 #endif
-        flr = tail; /* AT(l2.reopen_floor) */
-        bell = false; /* AT(l2.reopen_open) */
-        atomic { shut = false; rung = false }
-    :: n < 2 && !shut -> n++
+            flr = tail; /* AT(l2.reopen_floor) */
+            LOOK(w);
+            bell = false; /* AT(l2.reopen_open) */
+            atomic {
+                took = !SAME(w);
+                shut = false;
+                rung = false;
+#ifndef WORD_COMES_BACK
+                cnt++
+#endif
+            }
+#ifndef RELIED_UNSEEN
+            if
+            :: took -> late = true /* made behind the removal: nobody needs it any more */
+            :: else
+            fi
+#endif
+        :: else
+        fi
     :: else -> break
-    od
+    od;
+    busy--
 }
 
 proctype reader()
@@ -201,6 +294,7 @@ end:
         :: i <= flr -> break
         od;
         assert(bell || v == 0 || v > over);
+        assert(busy > 0 || !bell || shut || late);
         i = 0;
         v = 0
     }
@@ -213,8 +307,10 @@ init
 #ifdef STORED
         rec[0] = 1; whole[0] = true; tail = 1; word = 1; filt = true;
 #endif
+        busy = 1;
         run change();
 #ifdef TWO
+        busy++;
         run change();
 #endif
         run put();
@@ -222,6 +318,7 @@ init
         run reader();
 #endif
 #ifdef FREEZE
+        busy++;
         run worker();
 #endif
         run monitor()
