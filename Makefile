@@ -536,6 +536,9 @@ run:
 	$(Q)sh src/deps.sh build
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)build/cellar $(or $(ARGS),tour /usr/share)
+# The folder of a variant, for scripts: make -s where SAN=address
+where:
+	@echo $(B)
 ## clean: remove build/ and dist/
 clean:
 	rm -rf build dist
@@ -552,4 +555,4 @@ FORCE:
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
 .PHONY: all lib test test-now test-programs bench bench-peers bench-report guard dropin man dist \
   install uninstall floors form contracts symbols deps thread-safety check check-now check-matrix \
-  matrix-now run clean help FORCE
+  matrix-now run where clean help FORCE

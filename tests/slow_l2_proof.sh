@@ -1,0 +1,44 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the disk tier's counts: 3 million random crash states and all subsets of short traces,
+#         5,000 kills (500 of them on a disk), every bit of a store, a million mutants under ASan
+#         and UBSan.
+# Method: the programs of `make test`, asked for more, two at a time. PROOF_TIMES=n: n times as many
+#         of all but the bits, which are all there are (1,000,000 kills: 200).
+: "${MAKE:=make}" "${CELLAR_BUILD:=build}"
+times=${PROOF_TIMES:-1}
+seed=${SEED:-$(date +%s)}
+programs="l2_crash l2_kill l2_damage"
+log=build/proof-log
+unset T SAN DROPIN
+$MAKE --no-print-directory test-programs T="$programs" NOLINK=1 >/dev/null || exit 2
+san="SAN=address,undefined NOLINK=1 T=l2_damage"
+# shellcheck disable=SC2086 # words are meant to be split
+$MAKE --no-print-directory test-programs $san >/dev/null || exit 2
+# shellcheck disable=SC2086
+checked=$($MAKE --no-print-directory -s where $san)/t
+
+item() { # label, number, program, settings, case
+    echo "t|$1 $2|SEED=$((seed + $2 * 10000000)) $4 $3 $5"
+}
+set --
+for n in 1 2 3 4; do
+    set -- "$@" "$(item "crash states" $n "$CELLAR_BUILD/t/test_l2_crash" \
+        CRASH_STATES=$((750000 * times)) every_crash)"
+    for c in closed killed; do
+        set -- "$@" "$(item "mutants, $c" $n "$checked/test_l2_damage" \
+            DAMAGE_MUTANTS=$((125000 * times)) mixtures_in_a_$c)"
+    done
+done
+for c in closed killed; do
+    set -- "$@" "$(item "every bit, $c" 1 "$CELLAR_BUILD/t/test_l2_damage" \
+        "DAMAGE_STEP=1 DAMAGE_SLOW=1" any_bit_of_a_$c)"
+done
+set -- "$@" "$(item subsets 1 "$CELLAR_BUILD/t/test_l2_crash" \
+    "CRASH_SUBSETS=$((400000 * times)) CRASH_LOOSE=13" every_subset)"
+# What waits for the disk first: it leaves a processor to the others.
+kill="$CELLAR_BUILD/t/test_l2_kill"
+set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((500 * times)) disk)" \
+    "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((4500 * times)) tmpfs)" "$@"
+sh tests/run.sh -l $((600 * times)) -o $log -n l2_proof "$@"
