@@ -504,10 +504,10 @@ T_INLINE size_t l2_dev_copy(const l2_dev_file *f, l2_dev_file *c, bool live)
     l2_dev_forget(c);
     c->mapped = false;
     c->ino = f->ino;
+    if (f->room > 0) { l2_dev_room(c, f->room); }
     memcpy(c->name, live ? f->name : f->durable_name, sizeof c->name);
     c->size = live ? f->size : f->durable_size;
     if (f->room == 0) { return 0; }
-    l2_dev_room(c, f->room);
     const size_t held = BASE_MAX(f->size, f->durable_size); /* nobody reads beyond */
     memcpy(c->live, live ? f->live : f->durable, held);
     return held;
