@@ -197,7 +197,7 @@ enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUG
 enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
 /* What adaptive and s3fifo aim at. BYTES: size does not count. OBJECTS: as many hits as possible:
  * large entries go before small ones, fewer bytes are served; adaptive then keeps one rule, and the
- * advisor of cellar_dump has nothing to say. Under both, entries with a cost_us above the mean stay
+ * advisor (cellar_advice_get) has nothing to say. Under both, entries with a cost_us above the mean stay
  * longer and those below it shorter. */
 enum { CELLAR_FAVOR_BYTES = 0, CELLAR_FAVOR_OBJECTS = 1 };
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
@@ -362,7 +362,7 @@ typedef struct cellar_config {
     uint32_t max_waiters;          /* threads waiting for loads; 0 = 65,536                       */
     uint32_t deps;                 /* 1: views may ask for it; takes 1 % of the budget            */
     uint32_t favor;                /* CELLAR_FAVOR_...; 0 = bytes                                 */
-    uint32_t advisor;              /* CELLAR_ADVISOR_...; 0 = on from 16 MiB, see cellar_dump     */
+    uint32_t advisor;              /* CELLAR_ADVISOR_...; 0 = on from 16 MiB: cellar_advice_get   */
     uint32_t workers;              /* later: tasks                                                */
     const char *zone;              /* later: schedules                                            */
     uint32_t no_why;               /* 1: cellar_why knows nothing of what left; saves budget/256  */
@@ -2016,6 +2016,36 @@ CELLAR_NO_TAIL_PADDING(cellar_stats, quota_breaches);
  *     cellar_stats st = CELLAR_STATS_INIT;
  *     cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);                                              */
 CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out);
+
+#define CELLAR_ADVICE_COUNT 8
+/* What other budgets would give, by a sample of the keys. Filled up to struct_size. */
+typedef struct cellar_advice {
+    size_t   struct_size;       /* set by CELLAR_ADVICE_INIT                                      */
+    uint64_t requests;          /* sampled gets the figures rest on, older ones counting less     */
+    double   hit_ratio_now;     /* as counted so far; what hit_ratio says for 100 %               */
+    uint32_t scale_pct[CELLAR_ADVICE_COUNT]; /* of the store's budget: 25 50 71 100 141 200 400 800 */
+    double   hit_ratio[CELLAR_ADVICE_COUNT]; /* to expect at that budget                          */
+} cellar_advice;
+CELLAR_NO_TAIL_PADDING(cellar_advice, hit_ratio);
+#define CELLAR_ADVICE_INIT { sizeof(cellar_advice), 0, 0.0, {0, 0, 0, 0, 0, 0, 0, 0}, \
+    {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0} }
+
+/* What would the hit ratio be if the whole store had more or less memory? Small copies of the
+ * cache, keys only, of eight sizes run beside it under the rule in force. Estimates: on average
+ * within two points. Views are told apart, up to 64 of them.
+ * in:      scope CELLAR_SCOPE_VIEW (this view's hits at so many times the budget of the store) or
+ *          _STORE (all views); out->struct_size set
+ * out:     *out; with PENDING and E_UNSUPPORTED no hit ratio but hit_ratio_now
+ * returns: OK; PENDING (fewer than 512 sampled gets yet, or of a view beyond the first 64);
+ *          E_UNSUPPORTED (advisor off, less than 16 MiB, fewer than 1,000 entries, or another
+ *          policy than adaptive); E_INVAL, E_CLOSED
+ * thread:  any; may wait for one who is counting a sample, some microseconds
+ * cost:    O(threads that ever used the view)
+ * example:
+ *     cellar_advice a = CELLAR_ADVICE_INIT;
+ *     if (cellar_advice_get(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK)
+ *         printf("at 2x the budget: %.1f %%\n", a.hit_ratio[5] * 100);                           */
+CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out);
 
 enum { CELLAR_OP_GET_HIT = 0, CELLAR_OP_GET_MISS = 1, CELLAR_OP_SET = 2, CELLAR_OP_DEL = 3,
        CELLAR_OP_TICK = 4 };

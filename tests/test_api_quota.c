@@ -422,8 +422,48 @@ static void a_new_view_has_no_breaches_of_an_old_one(void)
     api_shut(c);
 }
 
+static uint64_t metric(const char *text, const char *family, const char *view)
+{
+    char line[96];
+    snprintf(line, sizeof line, "\n%s{view=\"%s\"} ", family, view);
+    const char *at = strstr(text, line);
+    return at != NULL ? strtoull(at + strlen(line), NULL, 10) : UINT64_MAX;
+}
+
+static void shares_and_ends_of_a_view_are_in_the_metrics(void)
+{
+    static char text[1 << 18];
+    cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *a = open_view(c, "a", 90, 95), *b = open_view(c, "b", 0, 10);
+    cellar *plain = open_view(c, "plain", 0, 0);
+    for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
+    for (uint64_t id = 0; id < 20000; id++) { put(b, id); }
+    for (uint64_t id = 0; id < 20000; id++) { put(plain, id); }
+    const cellar_stats st = figures(a), of_b = figures(b);
+    T_REQUIRE(cellar_metrics_write(c, text, sizeof text, NULL) == CELLAR_OK);
+    T_CHECK(st.quota_entries != 0 && of_b.quota_ceiling != 0);
+    T_EQ_U64(metric(text, "cellar_quota_entries", "a"), st.quota_entries);
+    T_EQ_U64(metric(text, "cellar_quota_bytes", "a"), st.quota_bytes);
+    T_EQ_U64(metric(text, "cellar_quota_floor_bytes", "a"), st.quota_floor);
+    T_EQ_U64(metric(text, "cellar_quota_ceiling_bytes", "b"), of_b.quota_ceiling);
+    T_EQ_U64(metric(text, "cellar_quota_borrowed_bytes", "b"), of_b.quota_borrowed);
+    T_EQ_U64(metric(text, "cellar_quota_breaches_total", "a"), st.quota_breaches);
+    T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has none */
+    char line[96];
+    snprintf(line, sizeof line, "\ncellar_evictions_total{view=\"b\",cause=\"capacity\"} %llu\n",
+             (unsigned long long)of_b.ended[CELLAR_CAUSE_CAPACITY]);
+    T_CHECK(of_b.ended[CELLAR_CAUSE_CAPACITY] != 0 && strstr(text, line) != NULL);
+    T_CHECK(strstr(text, "\ncellar_l1_rule ") != NULL);
+    T_CHECK(strstr(text, "\ncellar_shadow_dropped_total ") != NULL);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(plain), CELLAR_OK);
+    api_shut(c);
+}
+
 T_MAIN("cellar_quota", T_CASE(a_least_share_is_held_under_a_flood),
        T_CASE(a_greatest_share_is_never_passed), T_CASE(an_idle_view_lends_what_it_has),
        T_CASE(all_least_shares_are_used), T_CASE(none_starves_beside_one_that_has_more),
        T_CASE(figures_follow_a_view), T_CASE(shares_that_cannot_be), T_CASE(the_root_may_have_one),
-       T_CASE(counts_are_exact_under_threads), T_CASE(a_new_view_has_no_breaches_of_an_old_one))
+       T_CASE(counts_are_exact_under_threads), T_CASE(a_new_view_has_no_breaches_of_an_old_one),
+       T_CASE(shares_and_ends_of_a_view_are_in_the_metrics))

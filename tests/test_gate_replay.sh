@@ -247,4 +247,21 @@ second_is_bad() { # what was fine is printed, the bad one says nothing on stdout
     [ $rc -eq 2 ] && [ "$(grep -c '^{' "$t_tmp/out")" -eq 1 ] && grep -q 'record 300' "$t_tmp/err"
 }
 t_case first_is_printed_second_is_bad second_is_bad
+
+# ---- the advisor's word and what is so ----
+awk 'BEGIN { s = 7; for (i = 0; i < 60000; i++) {
+    s = (s * 16807) % 2147483647; u = s / 2147483647; print int(u * u * u * 20000) } }' >"$d/adv.txt"
+advice() {
+    run --advisor --policy=adaptive,lru --capacity=2000 "$d/adv.txt"
+    [ $rc -eq 0 ] && grep -q 'advisor at 2,000, mean error [01]\.' "$t_tmp/out" &&
+        [ "$(grep -c '"subject":"advisor"' "$t_tmp/out")" = 1 ] &&
+        sed -n 's/^{"bench":"replay","subject":"advisor".*"value":\([0-9.]*\),.*/\1/p' \
+            "$t_tmp/out" | awk '{ exit !($1 > 0 && $1 <= 2) }'
+}
+t_case advisor_beside_replays advice
+no_advice() { # too small a cache: nothing is said, nothing fails
+    run --advisor --policy=adaptive --capacity=20 "$d/a.ctr"
+    [ $rc -eq 0 ] && ! grep -q advisor "$t_tmp/out"
+}
+t_case advisor_of_a_small_cache_is_silent no_advice
 t_end gate_replay

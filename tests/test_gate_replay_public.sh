@@ -51,4 +51,16 @@ t_case adaptive_is_never_much_worse_than_lru figures adaptive 'worst <= 3.5'
 t_case adaptive_wins_its_cells figures adaptive 'low >= .65'
 t_case s3fifo_is_the_published_one figures s3fifo 'NR == 2 && diff <= .5'
 t_case lru_is_close figures lru 'NR == 2 && diff <= .5 && worst <= 2.5'
+# advisor_error: what the advisor says of eight sizes, against full replays at those sizes, in all
+# cells of 1,000 entries and more that are long enough for it to speak.
+advice() {
+    "$side" --advisor --policy=adaptive --json="$t_tmp/advice.jsonl" "$BENCH_TRACES"/*.ctr.zst
+}
+error_of_advice() {
+    awk -F'"value":' '/"subject":"advisor"/ { v = $2 + 0; sum += v; n++; if (v > worst) worst = v }
+        END { printf "# %d cells, mean %.2f points, worst %.2f\n", n, n ? sum / n : 0, worst
+              exit !(n >= 40 && sum / n <= 2) }' "$t_tmp/advice.jsonl"
+}
+t_case advisor_is_asked_everywhere advice
+t_case advisor_error error_of_advice
 t_end gate_replay_public

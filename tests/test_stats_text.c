@@ -395,6 +395,54 @@ static void json_is_valid(void)
     stats_destroy(st);
 }
 
+/* What the source knows of views: slot 0 nothing, 2 but one figure, the store the advice. */
+static uint32_t view_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
+{
+    (void)ctx;
+    T_CHECK(first < last && last <= STATS_VIEW_GIVEN_COUNT);
+    uint32_t known = 0;
+    for (int i = 0; i < last - first; i++) {
+        out[i] = (uint64_t)(first + i) * 1000 + (slot == STATS_STORE_SLOT ? 9 : slot);
+        known |= 1u << i;
+    }
+    if (slot == 0) { return 0; }
+    if (slot == 2) { return first == STATS_VIEW_QUOTA_BYTES ? 1 : 0; }
+    return known;
+}
+
+static void figures_of_views_stand_where_they_are_known(void)
+{
+    stats *st = open_stats();
+    fill(st);
+    name_slot(st, 1, "a\"b", 0);
+    name_slot(st, 2, "two", 0);
+    stats_source from = source();
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_CHECK(strstr(text, "cellar_quota") == NULL && strstr(text, "cellar_advisor") == NULL);
+    size_t without = 0, with = 0, lines;
+    T_EQ_STR(prom_check(text, &without), NULL);
+    from.view_given = view_given;
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_EQ_STR(prom_check(text, &with), NULL);
+    T_EQ_U64(with, without + STATS_VIEW_GIVEN_COUNT + 1 + 8);
+    (void)sum_of("cellar_quota_bytes{", &lines);
+    T_EQ_U64(lines, 2);
+    (void)sum_of("cellar_quota_breaches_total{", &lines);
+    T_EQ_U64(lines, 1);
+    char line[96];
+    snprintf(line, sizeof line,
+             "\ncellar_advisor_hit_ratio{scale=\"2\",view=\"a\\\"b\"} 0.%06d\n",
+             STATS_VIEW_ADVICE_200 * 1000 + 1);
+    T_CHECK(strstr(text, line) != NULL);
+    snprintf(line, sizeof line, "\ncellar_advisor_store_hit_ratio{scale=\"0.25\"} 0.%06d\n",
+             STATS_VIEW_ADVICE_025 * 1000 + 9);
+    T_CHECK(strstr(text, line) != NULL);
+    (void)stats_write_json(st, &from, text, sizeof text);
+    T_CHECK(json_valid(text));
+    T_CHECK(strstr(text, "{\"name\":\"cellar_quota_bytes\",\"labels\":{\"view\":\"two\"}"));
+    stats_destroy(st);
+}
+
 static void promtool_agrees(void)
 {
     if (system("command -v promtool >/dev/null 2>&1") != 0) {
@@ -415,4 +463,5 @@ static void promtool_agrees(void)
 
 T_MAIN("stats_text", T_CASE(the_checker_finds_what_is_wrong), T_CASE(prometheus_text_is_valid),
        T_CASE(any_buffer_size_is_safe_and_told), T_CASE(beyond_256_views_the_busiest_have_lines),
-       T_CASE(json_is_valid), T_CASE(promtool_agrees))
+       T_CASE(json_is_valid), T_CASE(figures_of_views_stand_where_they_are_known),
+       T_CASE(promtool_agrees))

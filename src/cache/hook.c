@@ -133,6 +133,15 @@ static unsigned cache_quota_of(void *ctx, uint32_t owner)
     return CACHE_CELL_VGEN(w) == owner ? CACHE_CELL_QUOTA(w) : 0;
 }
 
+static uint32_t cache_view_of(void *ctx, uint32_t owner)
+{
+    const cache_store *s = ctx;
+    const cache_vgens *t = base_load_acq(&s->vgens);
+    const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
+    return CACHE_CELL_VGEN(w) == owner && (w & CACHE_CELL_ALIVE) != 0 ? CACHE_CELL_SLOT(w)
+                                                                      : L1_NO_VIEW;
+}
+
 static bool cache_owner_alive(void *ctx, uint32_t owner) { return cache_vgen_alive(ctx, owner); }
 
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
@@ -142,6 +151,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->left = cache_left;
     out->owner_alive = cache_owner_alive;
     out->quota_of = cache_quota_of;
+    out->view_of = cache_view_of;
     out->tags_valid = cache_tags_valid;
     out->ended = s->why != NULL ? cache_why_ended : NULL;
     out->soon = s->why != NULL ? cache_why_soon : NULL;

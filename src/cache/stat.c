@@ -130,6 +130,47 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_stats_get: struct_size");
 }
 
+/* ---- advice ---- */
+
+/* As l1_advise, of a view's slot or STATS_STORE_SLOT, anchored at what was counted: *now. */
+static cellar_err cache_advise(const cache_store *s, uint32_t slot, double *now, l1_advice *out)
+{
+    uint64_t v[STATS_VIEW_COUNT];
+    const bool store = slot == STATS_STORE_SLOT;
+    if (store) {
+        stats_read_all(s->stats, v);
+    } else {
+        stats_read_slot(s->stats, slot, v);
+    }
+    const uint64_t gets = stats_gets(v);
+    *now = gets != 0 ? (double)(gets - v[STATS_MISS]) / (double)gets : 0;
+    return l1_advise(s->l1, store ? L1_NO_VIEW : slot, gets != 0 ? *now : -1, out);
+}
+
+CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out)
+{
+    static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
+    _Static_assert(L1_ADVICE == CELLAR_ADVICE_COUNT, "one place for each size");
+    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_VIEW && scope != CELLAR_SCOPE_STORE)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_advice_get: scope or out");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_advice full = CELLAR_ADVICE_INIT;
+    l1_advice a;
+    const cellar_err said =
+        cache_advise(c->store, scope == CELLAR_SCOPE_VIEW ? c->slot : STATS_STORE_SLOT,
+                     &full.hit_ratio_now, &a);
+    full.requests = a.requests;
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        full.scale_pct[i] = pct[i];
+        full.hit_ratio[i] = a.ratio[i];
+    }
+    const cellar_err err = cache_opts_out(out, &full, sizeof full);
+    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_advice_get: struct_size"); }
+    return said == CELLAR_E_UNSUPPORTED
+               ? cache_fail(c, said, 0, "cellar_advice_get: there is no advisor") : said;
+}
+
 CELLAR_API cellar_err cellar_latency_get(cellar *c, int op, cellar_latency *out)
 {
     static const stats_op of[] = { STATS_OP_GET_HIT, STATS_OP_GET_MISS, STATS_OP_SET,
@@ -232,6 +273,54 @@ static bool cache_metric_name(void *ctx, uint32_t slot, stats_view_name *out)
     return there;
 }
 
+static uint64_t cache_ppm(double share) { return (uint64_t)(share * 1e6 + .5); } /* 0..1 */
+
+/* Figures of the advisor among first..last - 1. */
+static uint32_t cache_given_advice(const cache_store *s, uint32_t slot, int first, int last,
+                                   uint64_t *out)
+{
+    l1_advice a;
+    double now;
+    uint32_t known = 0;
+    if (first != STATS_VIEW_ADVICE_025 || cache_advise(s, slot, &now, &a) != CELLAR_OK) {
+        return 0;
+    }
+    for (int i = 0; i < last - first; i++) {
+        out[i] = cache_ppm(a.ratio[i]);
+        known |= 1u << i;
+    }
+    return known;
+}
+
+static uint32_t cache_given_quota(const l1_share *q, int id, uint64_t *out)
+{
+    switch (id) {
+    case STATS_VIEW_QUOTA_ENTRIES: *out = q->entries; return 1;
+    case STATS_VIEW_QUOTA_BYTES: *out = q->bytes; return 1;
+    case STATS_VIEW_QUOTA_FLOOR: *out = q->floor; return 1;
+    case STATS_VIEW_QUOTA_CEILING: *out = q->ceiling; return q->ceiling != UINT64_MAX;
+    case STATS_VIEW_QUOTA_BORROWED: *out = q->bytes > q->floor ? q->bytes - q->floor : 0; return 1;
+    case STATS_VIEW_QUOTA_BREACHES: *out = q->breached; return 1;
+    default: return 0;
+    }
+}
+
+static uint32_t cache_metric_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
+{
+    const cache_names *n = ctx;
+    cache_store *s = n->store;
+    if (first >= STATS_VIEW_ADVICE_025) { return cache_given_advice(s, slot, first, last, out); }
+    BASE_ASSERT(last == first + 1);
+    sync_take(VIEW, &s->view_lock);
+    const cellar *v = cache_view_at(s, slot);
+    const unsigned quota = v != NULL && !v->dropped ? v->quota : 0;
+    sync_drop(VIEW, &s->view_lock);
+    if (quota == 0) { return 0; }
+    l1_share q;
+    l1_quota_get(s->l1, quota, &q);
+    return q.least_pct != 0 || q.most_pct != 0 ? cache_given_quota(&q, first, out) : 0;
+}
+
 static void cache_metrics_given(cache_store *s, stats_source *from)
 {
     l1_stats l;
@@ -254,6 +343,9 @@ static void cache_metrics_given(cache_store *s, stats_source *from)
     from->given[STATS_GIVEN_CLEARED] = l.cleared;
     from->given[STATS_GIVEN_KEPT] = l.kept;
     from->given[STATS_GIVEN_FORCED] = l.forced;
+    from->given[STATS_GIVEN_RULE] = l.rule;
+    from->given[STATS_GIVEN_RULE_SWITCHES] = l.rule_switches;
+    from->given[STATS_GIVEN_SHADOW_DROPPED] = l.sample_dropped;
     from->given[STATS_GIVEN_GHOST_HITS] = l.ghost_hits;
     from->given[STATS_GIVEN_SPLITS] = l.splits;
     from->given[STATS_GIVEN_MERGES] = l.merges;
@@ -277,6 +369,7 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
     stats_source from;
     memset(&from, 0, sizeof from);
     from.view_name = cache_metric_name;
+    from.view_given = cache_metric_given;
     from.ctx = &names;
     cache_metrics_given(s, &from);
     const size_t full = stats_write_prometheus(s->stats, &from, buf, cap);
@@ -302,21 +395,18 @@ static void cache_dump_memory(const cache_store *s, base_text *t)
     }
 }
 
-/* What a larger or smaller budget would give. */
-static void cache_dump_advice(const cache_store *s, base_text *t)
+/* What a larger or smaller budget would give a view, or (STATS_STORE_SLOT) all. */
+static void cache_dump_advice(const cache_store *s, uint32_t slot, base_text *t)
 {
-    static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
-    uint64_t v[STATS_VIEW_COUNT];
+    static const char *const scale[L1_ADVICE] = { "0.25", "0.5", "0.71", "1", "1.41", "2", "4",
+                                                  "8" };
     l1_advice a;
-    stats_read_all(s->stats, v);
-    const uint64_t gets = stats_gets(v);
-    const double now = gets != 0 ? 1 - (double)v[STATS_MISS] / (double)gets : 0;
-    if (!l1_advise(s->l1, gets != 0 ? now : -1, &a)) { return; }
+    double now;
+    if (cache_advise(s, slot, &now, &a) != CELLAR_OK) { return; }
     for (unsigned i = 0; i < L1_ADVICE; i++) {
-        if (pct[i] == 100) { continue; }
-        base_text_add(t, "  at %u.%02ux the budget the hit ratio would be %.1f %% (now %.1f %%)\n",
-                      (unsigned)(pct[i] / 100), (unsigned)(pct[i] % 100), a.ratio[i] * 100,
-                      now * 100);
+        if (scale[i][1] == '\0' && scale[i][0] == '1') { continue; }
+        base_text_add(t, "  at %sx the budget the hit ratio would be %.1f %% (now %.1f %%)\n",
+                      scale[i], a.ratio[i] * 100, now * 100);
     }
 }
 
@@ -372,6 +462,7 @@ static void cache_dump_views(cache_store *s, base_text *t)
         base_text_add(t, "  gets %llu, misses %llu, sets %llu, deletes %llu\n",
                       (unsigned long long)stats_gets(v), (unsigned long long)v[STATS_MISS],
                       (unsigned long long)v[STATS_SET], (unsigned long long)v[STATS_DELETE]);
+        cache_dump_advice(s, slot, t);
     }
 }
 
@@ -390,7 +481,7 @@ CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len)
                   (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
     cache_dump_memory(s, &t);
     cache_dump_l1(s, &t);
-    cache_dump_advice(s, &t);
+    cache_dump_advice(s, STATS_STORE_SLOT, &t);
     cache_dump_views(s, &t);
     if (len != NULL) { *len = t.len; }
     return t.len < cap ? CELLAR_OK : CELLAR_E_BUFFER;

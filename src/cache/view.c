@@ -738,6 +738,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
         cache_view_release(fresh);
         return CELLAR_E_NOMEM;
     }
+    l1_advise_anew(s->l1, fresh->slot);
     err = CELLAR_OK;
     *out = cache_view_reopen(s, name, len, o, names, &err);
     if (o != NULL) {

@@ -81,7 +81,7 @@ typedef struct replay_options {
     unsigned policy[REPLAY_POLICIES], policy_count; /* into replay_policies */
     replay_capacity capacity[REPLAY_CAPACITIES_MAX];
     unsigned capacity_count;
-    bool default_capacities, byte_mode, objects;
+    bool default_capacities, byte_mode, objects, advisor;
     gate_trace_how how;
     uint64_t stripes, threads;
     const char *json, *plot;
@@ -97,7 +97,11 @@ typedef struct replay_result { /* one policy at one capacity */
     replay_counts counts;
     double miss_ratio, byte_miss_ratio, reduction, ns, metadata;
     bool has_reduction, has_metadata;
+    bool has_advice;
+    double said[CELLAR_ADVICE_COUNT]; /* hit ratios, by the advisor */
+    double is[CELLAR_ADVICE_COUNT];   /* as replayed */
 } replay_result;
+static const double replay_scale[CELLAR_ADVICE_COUNT] = { .25, .5, .71, 1, 1.41, 2, 4, 8 };
 
 typedef struct replay_worker {
     struct replay_engine *engine;
@@ -493,6 +497,10 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
     out->ns = (double)e->elapsed_ns;
     out->metadata = replay_metadata(e->store);
     out->has_metadata = true;
+    cellar_advice a = CELLAR_ADVICE_INIT;
+    out->has_advice = run->o->advisor &&
+                      cellar_advice_get(e->store, CELLAR_SCOPE_STORE, &a) == CELLAR_OK;
+    memcpy(out->said, a.hit_ratio, sizeof out->said);
     free(e->value);
     cellar_close(e->store);
     return ok;
@@ -544,6 +552,50 @@ static void replay_finish(replay_result *r)
     r->ns = r->counts.requests != 0 ? r->ns / (double)r->counts.requests : 0;
 }
 
+/* Halves to even. */
+static uint64_t replay_round(double x)
+{
+    const uint64_t down = (uint64_t)x;
+    const double rest = x - (double)down;
+    return down + (rest > .5 || (rest == .5 && (down & 1) != 0));
+}
+
+static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity,
+                             replay_result *out)
+{
+    replay_engine *e = calloc(1, sizeof *e);
+    if (e == NULL) { return replay_out_of_memory(run->why); }
+    replay_both both = { &run->trace, e };
+    const bool again = run->trace.again;
+    const bool ok = replay_by_engine(run, again ? replay_take_engine : replay_take_both,
+                                     again ? (void *)e : (void *)&both, e,
+                                     replay_policies[policy].eviction, capacity, out);
+    free(e);
+    replay_finish(out);
+    return ok;
+}
+
+/* What the advisor spoke of is run. All sizes at which everything fits are one. */
+static bool replay_check_advice(replay_run *run, replay_result *r)
+{
+    const uint64_t all = run->o->byte_mode ? UINT64_MAX : run->trace.ids.count;
+    for (unsigned i = 0; i < CELLAR_ADVICE_COUNT; i++) {
+        const uint64_t wanted = replay_round((double)r->capacity * replay_scale[i]);
+        const uint64_t capacity = wanted < all ? wanted : all;
+        replay_result at = { .policy = r->policy, .capacity = capacity };
+        if (i > 0 && wanted > all && replay_scale[i - 1] * (double)r->capacity > (double)all) {
+            r->is[i] = r->is[i - 1];
+            continue;
+        }
+        snprintf(run->doing, sizeof run->doing, "advice, at %" PRIu64, capacity);
+        if (capacity == r->capacity) {
+            at.miss_ratio = r->miss_ratio;
+        } else if (!replay_engine_at(run, r->policy, capacity, &at)) { return false; }
+        r->is[i] = 1 - at.miss_ratio;
+    }
+    return true;
+}
+
 static bool replay_cell(replay_run *run, uint64_t capacity)
 {
     const replay_options *o = run->o;
@@ -564,15 +616,8 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
             ok = replay_exactly(run, p->ideal, capacity, &r);
             replay_finish(&r);
         } else {
-            replay_engine *e = calloc(1, sizeof *e);
-            if (e == NULL) { return replay_out_of_memory(run->why); }
-            replay_both both = { &run->trace, e };
-            ok = compare ? replay_by_engine(run, replay_take_engine, e, e, p->eviction, capacity,
-                                            &r)
-                         : replay_by_engine(run, replay_take_both, &both, e, p->eviction, capacity,
-                                            &r);
-            free(e);
-            replay_finish(&r);
+            ok = replay_engine_at(run, o->policy[i], capacity, &r);
+            if (ok && r.has_advice) { ok = replay_check_advice(run, &r); }
         }
         if (!ok) { return false; }
         r.has_reduction = compare;
@@ -580,14 +625,6 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
         if (!replay_add(run, &r)) { return false; }
     }
     return true;
-}
-
-/* Halves to even. */
-static uint64_t replay_round(double x)
-{
-    const uint64_t down = (uint64_t)x;
-    const double rest = x - (double)down;
-    return down + (rest > .5 || (rest == .5 && (down & 1) != 0));
 }
 
 /* GATE_USAGE with `why`, or GATE_DONE with *entries; 0: this default is left out. */
@@ -641,9 +678,10 @@ static int replay_once(replay_run *run)
 {
     const replay_options *o = run->o;
     if (o->policy_count != 1 || o->capacity_count != 1 || o->capacity[0].share ||
-        replay_policies[o->policy[0]].exact) {
+        replay_policies[o->policy[0]].exact || o->advisor) {
         snprintf(run->why, GATE_TRACE_WHY, "%s: can be read only once: give one policy of the "
-                 "engine and one capacity as a number", run->trace.path);
+                 "engine and one capacity as a number%s", run->trace.path,
+                 o->advisor ? ", no --advisor" : "");
         return GATE_USAGE;
     }
     uint64_t capacity;
@@ -729,6 +767,51 @@ static void replay_lines(const replay_run *run, FILE *to)
         if (r->has_reduction) { fprintf(to, ",\"reduction\":%.6f", r->reduction); }
         if (r->has_metadata) { fprintf(to, ",\"metadata_bytes_per_entry\":%.3f", r->metadata); }
         fputs("}\n", to);
+    }
+}
+
+/* Mean distance of the eight sizes, in points. */
+static double replay_advice_error(const replay_result *r)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < CELLAR_ADVICE_COUNT; i++) {
+        sum += r->said[i] > r->is[i] ? r->said[i] - r->is[i] : r->is[i] - r->said[i];
+    }
+    return sum * 100 / CELLAR_ADVICE_COUNT;
+}
+
+static void replay_advice(const replay_run *run)
+{
+    char a[GATE_TEXT];
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        if (!r->has_advice) { continue; }
+        printf("advisor at %s, mean error %.2f points\n%-12s", gate_count(a, r->capacity),
+               replay_advice_error(r), "  size");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %6.2fx", replay_scale[k]); }
+        printf("\n%-12s", "  said");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %7.4f", r->said[k]); }
+        printf("\n%-12s", "  replayed");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %7.4f", r->is[k]); }
+        printf("\n");
+    }
+}
+
+static void replay_advice_lines(const replay_run *run, FILE *to)
+{
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        if (!r->has_advice) { continue; }
+        fputs("{\"bench\":\"replay\",\"subject\":\"advisor\",\"workload\":", to);
+        gate_json_string(to, run->trace.name);
+        fprintf(to, ",\"metric\":\"advice_error\",\"unit\":\"points\",\"capacity\":%" PRIu64
+                ",\"mode\":\"%s\",\"value\":%.4f,\"sizes\":[", r->capacity,
+                run->o->byte_mode ? "byte" : "object", replay_advice_error(r));
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) {
+            fprintf(to, "%s{\"scale\":%.2f,\"said\":%.6f,\"is\":%.6f}", k != 0 ? "," : "",
+                    replay_scale[k], r->said[k], r->is[k]);
+        }
+        fputs("]}\n", to);
     }
 }
 
@@ -825,7 +908,9 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
         gate_complain("%s", run->why);
     } else {
         replay_table(run);
+        replay_advice(run);
         replay_lines(run, run->json != NULL ? run->json : stdout);
+        replay_advice_lines(run, run->json != NULL ? run->json : stdout);
         if (run->o->plot != NULL) { code = replay_plot(run, several); }
     }
     gate_ids_free(&run->trace.ids);
@@ -941,6 +1026,7 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
         { "columns", required_argument, NULL, 'k' }, { "time-unit", required_argument, NULL, 'u' },
         { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
         { "json", required_argument, NULL, 'j' }, { "plot", required_argument, NULL, 'g' },
+        { "advisor", no_argument, NULL, 'a' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
     };
     int c;
@@ -949,6 +1035,8 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
             o->json = optarg;
         } else if (c == 'g') {
             o->plot = optarg;
+        } else if (c == 'a') {
+            o->advisor = true;
         } else if (c == 'h') {
             fputs(gate_replay.help, stdout);
             *helped = true;
@@ -1028,6 +1116,8 @@ const gate_command gate_replay = {
     "  --threads=N       1 to 64 (1)\n"
     "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
     "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace\n"
+    "  --advisor         compare what the cache's advisor says of other sizes with runs at those\n"
+    "                    sizes (adaptive, from 1,000 entries on)\n"
     "  --help            this text\n"
     "\n"
     "Exit codes: 0 fine; 2 wrong usage or a bad trace (file, record and reason are told, nothing\n"

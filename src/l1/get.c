@@ -395,7 +395,7 @@ BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_self_t *self, const void *
                                self, NULL))) {
         return false;
     }
-    if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash); }
+    if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash, owner); }
     return true;
 }
 
@@ -420,7 +420,9 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                       size_t *value_len, unsigned flags)
 {
-    if (BASE_UNLIKELY(k->hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, k->hash); }
+    if (BASE_UNLIKELY(k->hash < base_load_rlx(&c->sample_limit))) {
+        l1_sampled(c, k->hash, k->owner);
+    }
     return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
 }
 
@@ -483,7 +485,7 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
     }
     const uint64_t limit = base_load_rlx(&c->sample_limit);
     for (uint32_t i = 0; BASE_UNLIKELY(least < limit) && i < n; i++) {
-        if (hash[i] < limit && (hits >> i & 1u) != 0) { l1_sampled(c, hash[i]); }
+        if (hash[i] < limit && (hits >> i & 1u) != 0) { l1_sampled(c, hash[i], owner); }
     }
     return hits;
 }

@@ -93,6 +93,9 @@ typedef struct l1_hooks {
     /* Whose share counts this owner's entries: 1..L1_QUOTAS; 0: nobody's. In windows; O(1), no
      * lock. NULL: there are no shares. */
     unsigned (*quota_of)(void *ctx, uint32_t owner);
+    /* Which of the advisor's views this owner is: below L1_NO_VIEW; or that: none any more. O(1),
+     * no lock. NULL: there are none. */
+    uint32_t (*view_of)(void *ctx, uint32_t owner);
     /* 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic callers: fps may be torn, count <=
      * 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
@@ -343,13 +346,18 @@ CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
 /* What other budgets would give, by a sample: hit ratios at so many per cent of this one. */
 #define L1_ADVICE 8
 #define L1_ADVICE_PCT { 25, 50, 71, 100, 141, 200, 400, 800 }
+#define L1_NO_VIEW 0xffffu
 typedef struct l1_advice {
     uint64_t requests; /* sampled ones the figures rest on; older ones count less */
     double ratio[L1_ADVICE];
 } l1_advice;
-/* False: there is no advisor, or it has not seen enough yet. measured: the hit ratio as counted, by
- * whose difference from the model's all points are moved; negative: not known. */
-CELLAR_PRIVATE bool l1_advise(l1 *c, double measured, l1_advice *out);
+/* OK; PENDING: it has not seen enough yet, *out holds `requests` only; E_UNSUPPORTED: there is none
+ * or another policy is in force. view: as hooks.view_of; L1_NO_VIEW: the whole store. measured: its
+ * hit ratio as counted, by whose difference from the model's all points are moved; negative: not
+ * known. */
+CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t view, double measured, l1_advice *out);
+/* Another one bears that number from now on, or nobody: what was seen of it is forgotten. */
+CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t view);
 
 typedef struct l1_stats {
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;

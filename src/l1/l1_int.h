@@ -690,8 +690,15 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c);
 CELLAR_PRIVATE void l1_shadow_close(l1 *c);
 /* The bound or the budget has changed. */
 CELLAR_PRIVATE void l1_shadow_refit(l1 *c);
-/* Requests in their order; false: busy, nothing was taken. */
-CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const uint32_t *key, const uint8_t *count, uint32_t n);
+#define L1_ASKED_KEYS 8u
+typedef struct l1_asked { /* requests for sampled keys, in their order */
+    uint32_t n;
+    uint32_t key[L1_ASKED_KEYS];
+    uint16_t view[L1_ASKED_KEYS]; /* as hooks.view_of says */
+    uint8_t count[L1_ASKED_KEYS]; /* 1..255 */
+} l1_asked;
+/* False: busy, nothing was taken. */
+CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const l1_asked *a);
 CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c);
 CELLAR_PRIVATE void l1_shadow_child(l1 *c);
 CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c); /* NULL, or what is wrong */
@@ -747,7 +754,7 @@ CELLAR_PRIVATE void l1_samples_close(l1 *c);
 CELLAR_PRIVATE void l1_samples_child(l1 *c);
 CELLAR_PRIVATE void l1_sample(l1 *c, uint64_t limit);
 /* A request for a key whose hash is below the limit. */
-BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash);
+BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t owner);
 CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
 
 /* ---- shared by the cursor and the sweeper (evict.c) -------------------------------------- */

@@ -20,14 +20,9 @@
 
 #include "l1/l1_int.h"
 
-#define L1_RING_KEYS 8u
-
 typedef struct l1_ring {
     _Atomic uint32_t busy; /* 1 while somebody writes or drains; guards all */
-    uint32_t n;
-    uint32_t key[L1_RING_KEYS];
-    uint8_t count[L1_RING_KEYS]; /* 1..255 */
-    uint8_t unused[16];
+    l1_asked asked;
 } l1_ring;
 _Static_assert(sizeof(l1_ring) == 64, "a ring is a line");
 
@@ -77,30 +72,31 @@ CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c)
     return s == NULL ? 0 : base_load_rlx(&s->dropped);
 }
 
-CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash)
+CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t owner)
 {
     struct l1_samples *s = base_load_acq(&c->samples);
     if (s == NULL) { return; }
     l1_ring *r = &s->ring[base_self()->index & s->mask];
+    l1_asked *a = &r->asked;
     const uint32_t key = (uint32_t)base_mix64(hash ^ UINT64_C(0x8f1bbcdc6a09e667));
     if (base_xchg_ar(&r->busy, 1u) != 0 && !BASE_MUTANT("l1.sample_no_flag")) {
         base_add_rlx(&s->dropped, (uint64_t)1);
         return;
     }
-    uint32_t i = r->n;
-    while (i > 0 && r->key[i - 1] != key) { i--; }
-    if (i > 0 && r->count[i - 1] != UINT8_MAX) {
-        r->count[i - 1]++;
+    uint32_t i = a->n;
+    while (i > 0 && a->key[i - 1] != key) { i--; }
+    if (i > 0 && a->count[i - 1] != UINT8_MAX) {
+        a->count[i - 1]++;
     } else {
-        BASE_ASSERT(r->n < L1_RING_KEYS);
-        r->key[r->n] = key;
+        BASE_ASSERT(a->n < L1_ASKED_KEYS);
+        a->key[a->n] = key;
+        a->view[a->n] = (uint16_t)(c->hooks.view_of != NULL /* <= L1_NO_VIEW, which fits */
+                                       ? c->hooks.view_of(c->hooks.ctx, owner) : L1_NO_VIEW);
         BASE_POINT("l1.sample.noted");
-        r->count[r->n++] = 1;
-        if (r->n == L1_RING_KEYS) {
-            if (!l1_shadow_feed(c, r->key, r->count, r->n)) {
-                base_add_rlx(&s->dropped, (uint64_t)L1_RING_KEYS);
-            }
-            r->n = 0;
+        a->count[a->n++] = 1;
+        if (a->n == L1_ASKED_KEYS) {
+            if (!l1_shadow_feed(c, a)) { base_add_rlx(&s->dropped, (uint64_t)L1_ASKED_KEYS); }
+            a->n = 0;
         }
     }
     base_store_rel(&r->busy, 0u);
@@ -111,7 +107,7 @@ CELLAR_PRIVATE void l1_samples_child(l1 *c)
 {
     struct l1_samples *s = base_load_acq(&c->samples);
     for (uint32_t i = 0; s != NULL && i <= s->mask; i++) {
-        s->ring[i].n = 0;
+        s->ring[i].asked.n = 0;
         base_store_rel(&s->ring[i].busy, 0u);
     }
 }

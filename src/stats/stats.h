@@ -19,7 +19,11 @@
 #include "base/port.h"
 #include "base/sync.h"
 
-typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds */ } stats_unit;
+typedef enum stats_unit {
+    STATS_ONE, STATS_BYTES,
+    STATS_NS, /* written as seconds */
+    STATS_PPM /* written as a share of 1 */
+} stats_unit;
 
 /* Counters of a view: id, family, label name and value ("" for none), unit, help (of the family).
  * Lines of one family stand together. The outcomes of a get come first: they share the block's
@@ -155,6 +159,11 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
     X(KEPT, "cellar_l1_kept_total", counter, ONE, "Records kept under the eviction cursor.") \
     X(FORCED, "cellar_l1_forced_evictions_total", counter, ONE, \
       "Records dropped regardless of their use, to make room in time.") \
+    X(RULE, "cellar_l1_rule", gauge, ONE, \
+      "Which rule of eviction is in force under the adaptive policy.") \
+    X(RULE_SWITCHES, "cellar_l1_rule_switches_total", counter, ONE, "Changes of that rule.") \
+    X(SHADOW_DROPPED, "cellar_shadow_dropped_total", counter, ONE, \
+      "Sampled requests that no shadow cache saw, because all were busy.") \
     X(GHOST_HITS, "cellar_l1_ghost_hits_total", counter, ONE, \
       "Stores of a key that was evicted recently.") \
     X(SPLITS, "cellar_l1_splits_total", counter, ONE, "Index buckets split.") \
@@ -217,6 +226,30 @@ typedef enum stats_unit { STATS_ONE, STATS_BYTES, STATS_NS /* written as seconds
     X(L2_WAITS, "cellar_l2_waits_total", counter, ONE, "Times a delete waited for the disk.") \
     X(L2_COMMITS, "cellar_l2_commits_total", counter, ONE, "Syncs that changes waited for.")
 
+/* What the source knows of a view as it is now; a view without it has no line: id, family, label
+ * name and value, kind, unit, help. */
+#define STATS_VIEW_GIVEN(X) \
+    X(QUOTA_ENTRIES, "cellar_quota_entries", "", "", gauge, ONE, \
+      "Entries held by a view with a share of the memory.") \
+    X(QUOTA_BYTES, "cellar_quota_bytes", "", "", gauge, BYTES, "Bytes they count for.") \
+    X(QUOTA_FLOOR, "cellar_quota_floor_bytes", "", "", gauge, BYTES, \
+      "What its least share comes to.") \
+    X(QUOTA_CEILING, "cellar_quota_ceiling_bytes", "", "", gauge, BYTES, \
+      "What its greatest share comes to; absent: none.") \
+    X(QUOTA_BORROWED, "cellar_quota_borrowed_bytes", "", "", gauge, BYTES, \
+      "Bytes held above the least share.") \
+    X(QUOTA_BREACHES, "cellar_quota_breaches_total", "", "", counter, ONE, \
+      "Entries that went although the view held no more than its least share.") \
+    X(ADVICE_025, "cellar_advisor_hit_ratio", "scale", "0.25", gauge, PPM, \
+      "Hit ratio to expect at so many times the budget of the store.") \
+    X(ADVICE_050, "cellar_advisor_hit_ratio", "scale", "0.5", gauge, PPM, "") \
+    X(ADVICE_071, "cellar_advisor_hit_ratio", "scale", "0.71", gauge, PPM, "") \
+    X(ADVICE_100, "cellar_advisor_hit_ratio", "scale", "1", gauge, PPM, "") \
+    X(ADVICE_141, "cellar_advisor_hit_ratio", "scale", "1.41", gauge, PPM, "") \
+    X(ADVICE_200, "cellar_advisor_hit_ratio", "scale", "2", gauge, PPM, "") \
+    X(ADVICE_400, "cellar_advisor_hit_ratio", "scale", "4", gauge, PPM, "") \
+    X(ADVICE_800, "cellar_advisor_hit_ratio", "scale", "8", gauge, PPM, "")
+
 /* Figures of a table of keyed locks, which belongs to no store; src/lock keeps them: id, family,
  * label name and value ("" for none), kind, unit, help. */
 #define STATS_LOCKS(X) \
@@ -267,6 +300,12 @@ typedef enum stats_given {
     STATS_GIVEN(STATS_X) STATS_GIVEN_COUNT
 #undef STATS_X
 } stats_given;
+
+typedef enum stats_view_given {
+#define STATS_X(id, family, label, value, kind, unit, help) STATS_VIEW_##id,
+    STATS_VIEW_GIVEN(STATS_X) STATS_VIEW_GIVEN_COUNT
+#undef STATS_X
+} stats_view_given;
 
 typedef enum stats_op {
 #define STATS_X(id, name, sampled) STATS_OP_##id,
@@ -441,6 +480,7 @@ CELLAR_PRIVATE uint64_t stats_times_below(const stats *st, stats_op op, uint64_t
 
 /* ---- text ---- */
 #ifndef CELLAR_OMIT_TEXT
+#define STATS_STORE_SLOT UINT32_MAX /* to view_given: the store as a whole */
 #define STATS_VIEWS_SHOWN 256u /* more views: the 255 with most gets, and view="other" */
 
 typedef struct stats_view_name {
@@ -452,6 +492,9 @@ typedef struct stats_source {
     /* Name of the view in `slot`; false when no view lives there. May be called several times a
      * slot; takes no lock that the caller of the writer holds. */
     bool (*view_name)(void *ctx, uint32_t slot, stats_view_name *out);
+    /* Fills in what it knows of the view among first..last - 1 and returns it as bits 0.. of those;
+     * as view_name. NULL: nothing. */
+    uint32_t (*view_given)(void *ctx, uint32_t slot, int first, int last, uint64_t *out);
     void *ctx;
     uint64_t given[STATS_GIVEN_COUNT]; /* as they are now */
 } stats_source;

@@ -65,6 +65,14 @@ static const stats_row_of stats_given_registry[STATS_GIVEN_COUNT] = {
 #undef STATS_X
 };
 
+static const stats_row_of stats_view_registry[STATS_VIEW_GIVEN_COUNT] = {
+#define STATS_X(id, fam, lab, val, knd, un, hlp) \
+    [STATS_VIEW_##id] = { .family = fam, .label = lab, .value = val, .kind = #knd, .help = hlp, \
+                          .unit = STATS_##un },
+    STATS_VIEW_GIVEN(STATS_X)
+#undef STATS_X
+};
+
 static const stats_row_of stats_lock_registry[STATS_LOCK_COUNT] = {
 #define STATS_X(id, fam, lab, val, knd, un, hlp) \
     [STATS_LOCK_##id] = { .family = fam, .label = lab, .value = val, .kind = #knd, .help = hlp, \
@@ -93,6 +101,13 @@ static void stats_put_u64(stats_out *o, uint64_t v, unsigned digits)
         v /= 10;
     } while (v != 0 || sizeof text - at < digits);
     stats_put(o, text + at, sizeof text - at);
+}
+
+static void stats_put_ppm(stats_out *o, uint64_t ppm)
+{
+    stats_put_u64(o, ppm / 1000000, 1);
+    stats_puts(o, ".");
+    stats_put_u64(o, ppm % 1000000, 6);
 }
 
 static void stats_put_ns(stats_out *o, uint64_t ns)
@@ -211,10 +226,11 @@ static void stats_sample_one(stats_out *o, const char *name, const char *suffix,
                              const stats_label *labels, size_t label_count, uint64_t value)
 {
     stats_sample_begin(o, name, suffix, labels, label_count);
-    if (unit == STATS_NS) {
-        stats_put_ns(o, value);
-    } else {
-        stats_put_u64(o, value, 1);
+    switch (unit) {
+    case STATS_NS: stats_put_ns(o, value); break;
+    case STATS_PPM: stats_put_ppm(o, value); break;
+    case STATS_ONE:
+    case STATS_BYTES: stats_put_u64(o, value, 1); break;
     }
     stats_sample_end(o);
 }
@@ -301,12 +317,7 @@ static void stats_pick_views(const stats *st, const stats_source *from, stats_pi
 static void stats_put_ratio(stats_out *o, const stats_label *view,
                             const uint64_t figures[STATS_VIEW_COUNT])
 {
-    stats_sample_begin(o, "cellar_hit_ratio", "", view, 1);
-    const uint64_t ppm = stats_hit_ppm(figures);
-    stats_put_u64(o, ppm / 1000000, 1);
-    stats_puts(o, ".");
-    stats_put_u64(o, ppm % 1000000, 6);
-    stats_sample_end(o);
+    stats_sample_one(o, "cellar_hit_ratio", "", STATS_PPM, view, 1, stats_hit_ppm(figures));
 }
 
 /* Lines of one view for the counters first..last-1, or its hit ratio when they are none. */
@@ -351,6 +362,64 @@ static void stats_put_views(stats_out *o, const stats *st, const stats_source *f
     }
 }
 
+/* ---- what the source knows of views ---- */
+
+static void stats_put_given(stats_out *o, const char *family, const stats_label *view, int first,
+                            uint32_t known, const uint64_t *value)
+{
+    for (int i = 0; known >> i != 0; i++) {
+        const stats_row_of *row = &stats_view_registry[first + i];
+        if ((known >> i & 1u) == 0) { continue; }
+        const stats_label labels[2] = { stats_label_of(row->label, row->value), *view };
+        stats_sample_one(o, family, "", row->unit, labels, 2, value[i]);
+    }
+}
+
+/* A family that no view has anything of is left out. */
+static void stats_tell_given(stats_out *o, const stats *st, const stats_source *from,
+                             const stats_pick *k, int first, int last)
+{
+    const stats_row_of *row = &stats_view_registry[first];
+    const uint32_t top = base_load_acq(&st->slot_top);
+    bool begun = false;
+    for (uint32_t slot = 0; slot < top; slot++) {
+        uint64_t value[STATS_VIEW_GIVEN_COUNT];
+        stats_view_name name;
+        if (!stats_shown(k, slot)) { continue; }
+        const uint32_t known = from->view_given(from->ctx, slot, first, last, value);
+        if (known == 0 || !from->view_name(from->ctx, slot, &name)) { continue; }
+        if (!begun) { stats_family(o, row->family, row->help, row->kind); }
+        begun = true;
+        const stats_label view = { "view", name.bytes, name.len };
+        stats_put_given(o, row->family, &view, first, known, value);
+    }
+}
+
+static void stats_tell_views_given(stats_out *o, const stats *st, const stats_source *from,
+                                   const stats_pick *k)
+{
+    if (from->view_given == NULL) { return; }
+    for (int id = 0; id < STATS_VIEW_GIVEN_COUNT;) {
+        const char *family = stats_view_registry[id].family;
+        int last = id + 1;
+        while (last < STATS_VIEW_GIVEN_COUNT &&
+               strcmp(stats_view_registry[last].family, family) == 0) {
+            last++;
+        }
+        stats_tell_given(o, st, from, k, id, last);
+        id = last;
+    }
+    uint64_t value[STATS_VIEW_GIVEN_COUNT];
+    const int first = STATS_VIEW_ADVICE_025;
+    const uint32_t known = from->view_given(from->ctx, STATS_STORE_SLOT, first,
+                                            STATS_VIEW_ADVICE_800 + 1, value);
+    if (known == 0) { return; }
+    const stats_label nobody = stats_label_of("", "");
+    stats_family(o, "cellar_advisor_store_hit_ratio",
+                 "The same of all views together.", "gauge");
+    stats_put_given(o, "cellar_advisor_store_hit_ratio", &nobody, first, known, value);
+}
+
 /* ---- the whole ---- */
 
 static void stats_tell_views(stats_out *o, const stats *st, const stats_source *from)
@@ -369,6 +438,7 @@ static void stats_tell_views(stats_out *o, const stats *st, const stats_source *
     }
     stats_family(o, "cellar_hit_ratio", "Share of gets answered, over the life.", "gauge");
     stats_put_views(o, st, from, &pick, 0, 0);
+    stats_tell_views_given(o, st, from, &pick);
 }
 
 static void stats_tell_store(stats_out *o, const stats *st, const stats_source *from)

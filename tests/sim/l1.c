@@ -726,7 +726,7 @@ static void sample_fiber(void *arg)
 {
     (void)arg;
     for (unsigned i = 0; i < 30; i++) {
-        l1_sampled(world.c, UINT64_C(0x9e3779b97f4a7c15) * (1 + base_sim_below(200)));
+        l1_sampled(world.c, UINT64_C(0x9e3779b97f4a7c15) * (1 + base_sim_below(200)), 0);
     }
 }
 
