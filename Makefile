@@ -24,7 +24,7 @@ SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist 
             audit
 SRC_LOCK  = store lock many stat
 SRC_CACHE = version open view tier disk disk_none hook get set update many filter circuit tag \
-            match deps why scan listen stat load_opts load_say load_guard load_lead stale load \
+            match deps why watch scan listen stat load_opts load_say load_guard load_lead stale load \
             load_many lease memo warm tick
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_GUARD:%=src/guard/%.c) \

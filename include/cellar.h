@@ -197,8 +197,8 @@ enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUG
 enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
 /* What adaptive and s3fifo aim at. BYTES: size does not count. OBJECTS: as many hits as possible:
  * large entries go before small ones, fewer bytes are served; adaptive then keeps one rule, and the
- * advisor (cellar_advice_get) has nothing to say. Under both, entries with a cost_us above the mean stay
- * longer and those below it shorter. */
+ * advisor (cellar_advice_get) has nothing to say. Under both, entries with a cost_us above the mean
+ * stay longer and those below it shorter. */
 enum { CELLAR_FAVOR_BYTES = 0, CELLAR_FAVOR_OBJECTS = 1 };
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
 enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
@@ -275,7 +275,8 @@ typedef struct cellar_view_opts {
     uint32_t l2_mode;              /* CELLAR_L2_ON_EVICTION, ..; counts when first opened         */
     uint32_t l2_lz4;               /* later                                                       */
     uint32_t bloom_mode;           /* 0; or CELLAR_BLOOM_OBSERVING: see "Bloom guard"             */
-    uint32_t watch_unchanged;      /* later                                                       */
+    uint32_t watch_unchanged;      /* 1: each entry carries a hash of its value, 12 bytes: stats  */
+                                   /* then tell what the TTL reloads for nothing (ttl_reloads)    */
     uint32_t no_negative;          /* 1: loads; as in cellar_load_opts, the same down to wait_ms  */
     uint32_t eager_pct;
     uint32_t xfetch_beta_x100;
@@ -1999,11 +2000,15 @@ typedef struct cellar_stats {
     uint64_t quota_ceiling;     /* bytes its greatest share comes to now; 0 = none                */
     uint64_t quota_borrowed;    /* bytes it holds above the least share                           */
     uint64_t quota_breaches;    /* entries that went although it held no more than its least      */
+    uint64_t ttl_reloads;       /* with watch_unchanged: values stored again after they expired   */
+    uint64_t ttl_reloads_unchanged; /* of these: byte-identical, the TTL could be longer          */
+    double   ttl_unchanged_share; /* ttl_reloads_unchanged / misses; 0 without misses             */
 } cellar_stats;
-CELLAR_NO_TAIL_PADDING(cellar_stats, quota_breaches);
+CELLAR_NO_TAIL_PADDING(cellar_stats, ttl_unchanged_share);
 #define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0, 0, 0, 0, 0, 0 }
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0.0 }
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_VIEW (this view; "store" fields too) or _STORE (sum of all views);
@@ -2023,7 +2028,7 @@ typedef struct cellar_advice {
     size_t   struct_size;       /* set by CELLAR_ADVICE_INIT                                      */
     uint64_t requests;          /* sampled gets the figures rest on, older ones counting less     */
     double   hit_ratio_now;     /* as counted so far; what hit_ratio says for 100 %               */
-    uint32_t scale_pct[CELLAR_ADVICE_COUNT]; /* of the store's budget: 25 50 71 100 141 200 400 800 */
+    uint32_t scale_pct[CELLAR_ADVICE_COUNT]; /* of the budget: 25 50 71 100 141 200 400 800       */
     double   hit_ratio[CELLAR_ADVICE_COUNT]; /* to expect at that budget                          */
 } cellar_advice;
 CELLAR_NO_TAIL_PADDING(cellar_advice, hit_ratio);

@@ -466,6 +466,7 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.max_age_ms = -1);
     BAD_VIEW(E_INVAL, o.stale_ms = INT64_C(1) << 32);
     BAD_VIEW(E_INVAL, o.keep_age = 2);
+    BAD_VIEW(E_INVAL, o.watch_unchanged = 2);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 17; o.ttl_classes = fine);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_name);

@@ -61,6 +61,7 @@ typedef struct cache_store cache_store;
 typedef struct cache_job cache_job;
 struct flight_table;
 typedef struct cache_why cache_why;
+typedef struct cache_watch cache_watch;
 typedef struct cache_tags cache_tags;
 typedef struct cache_deps cache_deps;
 
@@ -70,11 +71,14 @@ typedef struct cache_error {
     char text[120];
 } cache_error;
 
+#define CACHE_CARRIES_BIRTH 1u
+#define CACHE_CARRIES_HASH 2u
+
 struct cellar {
     _Atomic uint32_t state; /* CACHE_...; written under VIEW, read by every call */
     _Atomic uint32_t vgen;  /* release under VIEW; acquire when a key is made */
     uint32_t slot;          /* of stats and of the vgen table; constant */
-    _Atomic uint32_t keep_age;
+    _Atomic uint32_t carries; /* CACHE_CARRIES_..: what each of its entries bears besides */
     _Atomic uint32_t deps;  /* 1: what its loaders read is noted */
     l1 *l1;                 /* down to store: constant; void once state says CLOSED */
     stats *stats;
@@ -175,6 +179,7 @@ struct cache_store {
     cache_tags *_Atomic tags;      /* NULL: none invalidated yet; never freed before the close */
     cache_deps *deps;       /* NULL: not asked for; constant until the root's close */
     cache_why *why;         /* NULL: no_why; constant until the root's close */
+    cache_watch *_Atomic watch; /* NULL: no view asked for it; release here, acquire in watch.c */
     cache_vgens *_Atomic vgens;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
 
@@ -333,6 +338,14 @@ CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* the store is not to b
 CELLAR_PRIVATE void cache_disk_close(cache_store *s);
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
 
+/* ---- watch.c ---- */
+CELLAR_PRIVATE bool cache_watch_open(cache_store *s); /* false: no memory */
+CELLAR_PRIVATE void cache_watch_close(cache_store *s);
+/* An expired entry was swept, whose value had that hash. Any lock may be held. */
+CELLAR_PRIVATE void cache_watch_expired(cache_store *s, uint64_t hash, uint64_t value_hash);
+/* A put with L1_WANT_VHASH went well: was its key's last value one that had expired? */
+BASE_COLD CELLAR_PRIVATE void cache_watch_stored(cellar *c, const l1_key *k, const l1_put_spec *p);
+
 /* ---- set.c ---- */
 typedef struct cache_plan { /* what a write's options come to; one for a whole batch */
     l1_put_spec spec;
@@ -344,6 +357,11 @@ typedef struct cache_plan { /* what a write's options come to; one for a whole b
     bool commit_later; /* by the caller, for the whole batch */
     uint64_t fps[CELLAR_TAGS_MAX];
 } cache_plan;
+BASE_INLINE uint32_t cache_carried(uint32_t carries) /* as flags of l1_put_spec */
+{
+    return ((carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u) |
+           ((carries & CACHE_CARRIES_HASH) != 0 ? L1_WANT_VHASH : 0u);
+}
 CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                           cache_plan *plan);
 /* The put with everything around it: veto rounds, tier, counters. plan->spec holds the value. */
@@ -435,7 +453,7 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
                                       const void *text, size_t len);
 /* An entry left by itself: L1's hook, in its window. */
 CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash);
-CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
+CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t owner, l1_cause cause,
                                     int64_t born_ms, unsigned uses);
 CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,
                                          cellar_cause cause) SYNC_HOLDS(VIEW);

@@ -144,6 +144,16 @@ static uint32_t cache_view_of(void *ctx, uint32_t owner)
 
 static bool cache_owner_alive(void *ctx, uint32_t owner) { return cache_vgen_alive(ctx, owner); }
 
+static void cache_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
+                        unsigned uses, uint64_t value_hash)
+{
+    cache_store *s = ctx;
+    cache_why_ended(s, hash, owner, cause, born_ms, uses);
+    if (BASE_UNLIKELY(value_hash != 0) && cause == L1_LEFT_EXPIRED) {
+        cache_watch_expired(s, hash, value_hash);
+    }
+}
+
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 {
     out->ctx = s;
@@ -153,7 +163,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->quota_of = cache_quota_of;
     out->view_of = cache_view_of;
     out->tags_valid = cache_tags_valid;
-    out->ended = s->why != NULL ? cache_why_ended : NULL;
+    out->ended = cache_ended;
     out->soon = s->why != NULL ? cache_why_soon : NULL;
 }
 

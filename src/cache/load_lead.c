@@ -161,6 +161,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     if (err == CELLAR_OK) {
         cache_put_count(c, p);
         if (ld->run != NULL) { cache_run_stored(ld->run, &k); }
+        if ((p->flags & L1_WANT_VHASH) != 0) { cache_watch_stored(c, &k, p); }
         return err;
     }
     o->flags |= FLIGHT_NOT_STORED;
@@ -241,7 +242,7 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
     p->stale_ms = cache_stale_window(ld, ttl);
     p->user_flags = ld->user_flags;
     p->cost = cache_cost_code(cost_us);
-    if (early || base_load_rlx(&call->c->keep_age) != 0) { p->flags |= L1_WANT_BORN; }
+    p->flags |= (early ? L1_WANT_BORN : 0u) | cache_carried(base_load_rlx(&call->c->carries));
     cache_publish_tags(ld, p);
     o->deadline_ms = p->deadline_ms;
     (void)cache_publish(ld, p, o);
@@ -261,6 +262,7 @@ CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o
     cache_publish_plan(ld, BASE_MAX(ttl, 1), &plan);
     if (ttl == 0) { plan.spec.deadline_ms = call->now_ms; } /* dead at once, over the old value */
     plan.spec.kind = (uint8_t)L1_NEGATIVE;
+    plan.spec.flags |= cache_carried(base_load_rlx(&call->c->carries) & CACHE_CARRIES_HASH);
     cache_publish_tags(ld, &plan.spec);
     (void)cache_publish(ld, &plan.spec, o);
 }

@@ -521,6 +521,7 @@ drop_views:
 drop_deps:
     cache_deps_close(s);
 drop_stats:
+    cache_watch_close(s);
     stats_destroy(s->stats);
 drop_disk:
     cache_disk_abandon(s);
@@ -557,7 +558,8 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         s->account.make_room = NULL;
         l1_close(s->l1);
         cache_tags_close(s);
-    cache_why_close(s);
+        cache_why_close(s);
+        cache_watch_close(s);
         cache_stamps_close(s);
         cache_views_close(s);
         cache_deps_close(s);
@@ -674,6 +676,7 @@ static bool cache_store_end(cache_store *s)
     cache_tags_close(s);
     cache_why_close(s);
     cache_deps_close(s);
+    cache_watch_close(s);
     cache_filters_close(s);
     cache_stamps_close(s);
     stats_destroy(s->stats);

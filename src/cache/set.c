@@ -196,7 +196,8 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
             return err;
         }
     }
-    if (base_load_rlx(&c->keep_age) != 0) { plan->spec.flags |= L1_WANT_BORN; }
+    const uint32_t carries = base_load_rlx(&c->carries);
+    if (BASE_UNLIKELY(carries != 0)) { plan->spec.flags |= cache_carried(carries); }
     plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
     return CELLAR_OK;
 }
@@ -352,6 +353,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
         return cache_put_failed(c, p, err);
     }
     cache_count_here(c, p);
+    if (BASE_UNLIKELY((p->flags & L1_WANT_VHASH) != 0)) { cache_watch_stored(c, k, p); }
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
     return BASE_LIKELY(!cache_told(c->store)) ? CELLAR_OK : cache_put_acked(c, k, plan);
 }

@@ -118,6 +118,11 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.load_waiters = flights != NULL ? flight_waiting(flights) : 0;
     full.flight_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
     full.load_fallbacks = v[STATS_LOAD_INSTEAD];
+    full.ttl_reloads = v[STATS_TTL_RELOAD];
+    full.ttl_reloads_unchanged = v[STATS_TTL_UNCHANGED];
+    if (full.misses != 0) {
+        full.ttl_unchanged_share = (double)full.ttl_reloads_unchanged / (double)full.misses;
+    }
     if (v[STATS_LOAD] != 0) {
         const double hits = (double)(full.gets - full.misses), n = (double)v[STATS_LOAD];
         full.saved_seconds = hits * (double)v[STATS_LOAD_NS] * 1e-9 / n;
@@ -462,6 +467,11 @@ static void cache_dump_views(cache_store *s, base_text *t)
         base_text_add(t, "  gets %llu, misses %llu, sets %llu, deletes %llu\n",
                       (unsigned long long)stats_gets(v), (unsigned long long)v[STATS_MISS],
                       (unsigned long long)v[STATS_SET], (unsigned long long)v[STATS_DELETE]);
+        if (v[STATS_TTL_RELOAD] != 0) {
+            base_text_add(t, "  %.0f %% of %llu reloads after the TTL brought identical bytes\n",
+                          (double)v[STATS_TTL_UNCHANGED] * 100 / (double)v[STATS_TTL_RELOAD],
+                          (unsigned long long)v[STATS_TTL_RELOAD]);
+        }
         cache_dump_advice(s, slot, t);
     }
 }

@@ -302,6 +302,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
     if (o->l2_mode > CELLAR_L2_WRITE_THROUGH) { return "l2_mode is not 0, 1 or 2"; }
     if (o->deps > 1) { return "deps is not 0 or 1"; }
     if (o->keep_age > 1) { return "keep_age is not 0 or 1"; }
+    if (o->watch_unchanged > 1) { return "watch_unchanged is not 0 or 1"; }
     if (o->quota_min_pct > 100 || o->quota_max_pct > 100) { return "a quota is over 100 per cent"; }
     if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
         return "quota_min_pct is over quota_max_pct";
@@ -325,7 +326,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
 /* Options of later parts. */
 static bool cache_view_opts_later(const cellar_view_opts *o)
 {
-    return (o->log_level | o->l2_lz4 | o->watch_unchanged) != 0 ||
+    return (o->log_level | o->l2_lz4) != 0 ||
            o->codec != NULL || o->batch != NULL ||
            o->policy_section != NULL || o->reserved0 != 0;
 }
@@ -359,6 +360,7 @@ static bool cache_view_opts_room(cache_store *s, const cellar_view_opts *o,
                                  cache_class_name **names)
 {
     *names = NULL;
+    if (o != NULL && o->watch_unchanged != 0 && !cache_watch_open(s)) { return false; }
     if (o == NULL || o->ttl_class_count == 0) { return true; }
     *names = base_alloc(&s->account, BASE_MOD_VIEW, sizeof **names * CELLAR_TTL_CLASSES_MAX, NULL);
     return *names != NULL;
@@ -377,7 +379,8 @@ static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_cl
     const int64_t own[CACHE_DEFAULTS] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms,
                                           o->max_age_ms, o->stale_ms };
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
-    base_store_rlx(&v->keep_age, o->keep_age);
+    base_store_rlx(&v->carries, (o->keep_age != 0 ? CACHE_CARRIES_BIRTH : 0u) |
+                                    (o->watch_unchanged != 0 ? CACHE_CARRIES_HASH : 0u));
     base_store_rlx(&v->deps, o->deps);
     cache_load_view_apply(v, o);
     if (o->ttl_class_count > 0 && v->class_name == NULL) {

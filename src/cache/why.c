@@ -172,10 +172,9 @@ CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash)
     BASE_PREFETCH_W(cache_why_at(w, hash, &print));
 }
 
-CELLAR_PRIVATE void cache_why_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause,
+CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t owner, l1_cause cause,
                                     int64_t born_ms, unsigned uses)
 {
-    cache_store *s = ctx;
     if (s->why == NULL) { return; }
     const int64_t now = base_coarse_ms(&s->clock);
     cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_CAPACITY;

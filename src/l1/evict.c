@@ -363,7 +363,7 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash,
         if (c->hooks.ended != NULL) {
             c->hooks.ended(c->hooks.ctx, hash, r->owner, (l1_cause)cause,
                            (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]),
-                           l1_freq(slot.b, slot.i));
+                           l1_freq(slot.b, slot.i), l1_value_hash(c, &slot));
         }
         l1_unlink(c, &h, &slot, (l1_cause)cause, hash, stamp, v);
         l1_chain_trim(c, &h);

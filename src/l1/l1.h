@@ -79,10 +79,10 @@ typedef struct l1_hooks {
     bool (*commit)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                    l1_change change, uint64_t *stamp);
     /* An entry leaves by itself (CAPACITY, EXPIRED, CLEARED, TAG): in its window, after commit.
-     * born_ms:
-     * when its segment was opened; uses: the 2-bit counter. Must not block. NULL: nobody asks. */
+     * born_ms: when its segment was opened; uses: the 2-bit counter; value_hash: 0 if it has none.
+     * Must not block. NULL: nobody asks. */
     void (*ended)(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
-                  unsigned uses);
+                  unsigned uses, uint64_t value_hash);
     /* This one may end next: what `ended` will write to is worth fetching. NULL: nothing. */
     void (*soon)(void *ctx, uint64_t hash);
     /* See l1_left; may call l1 again. Only called while l1_want_left is on, or
@@ -207,6 +207,7 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 #define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live value replaced */
 #define L1_WANT_VERSION 64u /* store a version and give it back */
 #define L1_WANT_BORN 128u   /* store the birth time exactly */
+#define L1_WANT_VHASH 256u  /* of a value: store a hash of its bytes */
 
 /* What a change ended. Negative entries are live, too. */
 typedef enum l1_gone {
@@ -230,7 +231,7 @@ typedef struct l1_put_spec {
     uint64_t if_version;     /* with L1_IF_VERSION */
     const l1_info *same;     /* with L1_IF_SAME: what l1_inspect gave */
     const void *same_bytes;  /* and the bytes it copied (values <= 1 KiB) */
-    uint64_t value_hash, l2_addr; /* 0: not stored */
+    uint64_t value_hash, l2_addr; /* 0: not stored; the hash out with L1_WANT_VHASH */
     const uint64_t *tag_fps; /* tag_count fingerprints */
     uint32_t tag_count;      /* <= 16 */
     uint64_t tag_born;
@@ -239,6 +240,7 @@ typedef struct l1_put_spec {
     uint64_t stamp;          /* out: from hooks.commit */
     bool replaced;           /* out: a live value was there */
     l1_gone gone;            /* out: NOTHING beside `replaced` stands for VALUE */
+    uint64_t gone_hash;      /* out when gone is EXPIRED: its value's hash if it had one, else 0 */
 } l1_put_spec;
 /* OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed); E_TOOBIG, E_SPACE, E_NOMEM: the
  * old value is gone unless L1_KEEP_OLD. */

@@ -52,6 +52,7 @@
 #define L1_NONE UINT32_MAX
 #define L1_TAG_SHIFT 48
 #define L1_STRIPE_SHIFT 38
+#define L1_VHASH_SALT 0x76616c75u /* of values' hashes: no owner's */
 #define L1_SMALL_COPY 1024 /* bytes an odd window may copy */
 #define L1_HOLD_MAX 256    /* records examined per hold of a stripe lock */
 #define L1_VICTIMS 16
@@ -421,6 +422,13 @@ typedef struct l1_slot {
     uint64_t pos;
     l1_rec rec;
 } l1_slot;
+
+/* As stored with it; 0: none. Under its bucket's lock. */
+BASE_INLINE uint64_t l1_value_hash(const l1 *c, const l1_slot *s)
+{
+    if (BASE_LIKELY((s->rec.mask & L1_X_VHASH) == 0)) { return 0; }
+    return base_seq_u64(l1_at(c, s->pos) + l1_field(&s->rec, L1_X_VHASH));
+}
 
 BASE_INLINE l1_stripe *l1_stripe_of(const l1 *c, uint64_t hash)
 {

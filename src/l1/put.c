@@ -290,6 +290,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     if (err == CELLAR_OK) {
         l1_live_add(c, s, pos, weight);
         l1_quota_add(c, s, k->owner, weight);
+        p->gone_hash = o == L1_GONE_EXPIRED ? l1_value_hash(c, &slot) : 0;
         if (found) {
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
         }
@@ -488,6 +489,11 @@ static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *
 {
     const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
     p->own = &own;
+    if ((p->flags & L1_WANT_VHASH) != 0 && p->kind == (uint8_t)L1_VALUE) {
+        const void *bytes = p->value_len != 0 ? p->value : "";
+        const uint64_t hash = base_hash(c->hash_key, L1_VHASH_SALT, bytes, p->value_len);
+        p->value_hash = hash != 0 ? hash : 1;
+    }
     const cellar_err err = l1_put_rounds(c, k, p);
     p->own = NULL;
     l1_times_set(p, &own);

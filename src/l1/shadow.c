@@ -20,9 +20,9 @@
  *            shares.
  * ADVISOR    eight more caches of .25 to 8 times the size, all under the rule in force: their
  *            misses, as a multiple of those at this size, are what other budgets would give; the
- *            ratio counted says what the multiple is of. So a hot key in or out of the sample, whose
- *            requests hit at every size, changes nothing. Figures for all and for up to 64 views;
- *            each halves by itself, a view with few requests remembers longer.
+ *            ratio counted says what the multiple is of. So a hot key in or out of the sample,
+ *            whose requests hit at every size, changes nothing. Figures for all and for up to 64
+ *            views; each halves by itself, a view with few requests remembers longer.
  * LOCKING    one flag, by exchange, never waited for: who finds it taken drops its sample. Under it
  *            nothing is locked, allocated or called.
  * LIMITS     n = 32..512, so that all tables together stay below 4 B an entry (or 16 KiB); a look
@@ -485,7 +485,8 @@ CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t view, double measured, l1_ad
     /* A hot key in or out of the sample brings or takes requests that are hits at every size: how
      * many of them are amiss shows at the size there is, where the ratio was counted. */
     const double missed = (double)(d.requests - d.hits[L1_ADVICE_NOW]);
-    const double one = measured < 0 || missed == 0 ? 1 / (double)d.requests : (1 - measured) / missed;
+    const double one =
+        measured < 0 || missed == 0 ? 1 / (double)d.requests : (1 - measured) / missed;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
         const double ratio = 1 - (double)(d.requests - d.hits[i]) * one;
         out->ratio[i] = ratio < 0 ? 0 : ratio;

@@ -101,7 +101,11 @@ typedef enum stats_unit {
     X(LOAD_NS, "cellar_load_seconds_total", "", "", NS, "Time spent in loaders.") \
     X(REFRESH, "cellar_refreshes_total", "", "", ONE, "Loads in the background.") \
     X(REFRESH_DROPPED, "cellar_refreshes_dropped_total", "", "", ONE, \
-      "Background loads that found no room in the queue.")
+      "Background loads that found no room in the queue.") \
+    X(TTL_RELOAD, "cellar_ttl_reloads_total", "", "", ONE, \
+      "Values stored again after their time was over (watch_unchanged).") \
+    X(TTL_UNCHANGED, "cellar_ttl_reloads_unchanged_total", "", "", ONE, \
+      "Of these, those that were the same bytes as before.")
 
 /* Counters of the store: same columns. */
 #define STATS_STORE_COUNTERS(X) \
