@@ -11,6 +11,7 @@
 #undef limits_run
 bool limits_run(limits_report *out);
 #include "gate/guards_say.c"
+#include "gate/policies_say.c"
 #include "gate/sha256.c"
 #include "gate/survive_say.c"
 #include "gate/text.c"
@@ -23,7 +24,8 @@ typedef enum mistake {
     NONE, OTHER_BYTES, SHORT_VALUE, OVER_BUDGET, MISCOUNTED_GETS, MISCOUNTED_HITS, STATS_FAIL,
     GET_FAILS, SET_FAILS, SET_REFUSED, OPEN_FAILS, LIMIT_PASSED, LIMIT_ODD, NOTHING_ADMITTED,
     LIMITERS_FAIL, TWO_LOADS, VALUE_LOST, FAILED_GET, FLOOD_LOADED, GUARDS_FAIL,
-    DISK_DIFFERENT, DISK_EMPTY, KILLED_WRONG, KILLED_RISEN, KILLED_EMPTY, DISK_FAILS
+    DISK_DIFFERENT, DISK_EMPTY, KILLED_WRONG, KILLED_RISEN, KILLED_EMPTY, DISK_FAILS,
+    POLICY_MISCOUNTED, NO_ADVICE, POLICIES_FAIL
 } mistake;
 
 static mistake wanted;
@@ -143,6 +145,15 @@ bool survive_run(cellar *store, const gate_files *files, survive_result *r)
     if (wanted == KILLED_RISEN) { r->risen = 1; }
     if (wanted == KILLED_EMPTY) { r->found = 0; }
     return wanted != DISK_FAILS;
+}
+
+bool policies_run(const gate_files *files, policies_result *r)
+{
+    *r = (policies_result){ .keys = files->count, .room = 10, .gets = 100,
+                            .hits = { 70, 60, 50, 40 }, .advised = wanted != NO_ADVICE,
+                            .uncounted = wanted == POLICY_MISCOUNTED, .now = .7, .said = .8,
+                            .is = .81 };
+    return wanted != POLICIES_FAIL;
 }
 
 bool guards_run(guards_result *r)
@@ -288,6 +299,13 @@ static void what_the_disk_lost_is_found(void)
     T_EQ_I64(tour_with(DISK_FAILS, "--threads=2"), GATE_NO_START);
 }
 
+static void policies_that_are_miscounted_are_found(void)
+{
+    T_EQ_I64(tour_with(POLICY_MISCOUNTED, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(NO_ADVICE, "--json"), GATE_FINDING);
+    T_EQ_I64(tour_with(POLICIES_FAIL, "--threads=2"), GATE_NO_START);
+}
+
 static void a_passed_rate_limit_is_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
@@ -328,4 +346,5 @@ T_MAIN("gate_findings", T_CASE(a_right_cache_is_fine), T_CASE(wrong_answers_are_
        T_CASE(one_byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
        T_CASE(a_cache_that_fails_is_not_a_result), T_CASE(a_refused_store_is_no_finding),
        T_CASE(a_load_too_many_is_found), T_CASE(what_the_disk_lost_is_found),
+       T_CASE(policies_that_are_miscounted_are_found),
        T_CASE(a_passed_rate_limit_is_found), T_CASE(windows_are_half_open))

@@ -248,6 +248,28 @@ second_is_bad() { # what was fine is printed, the bad one says nothing on stdout
 }
 t_case first_is_printed_second_is_bad second_is_bad
 
+# ---- fifo_is_exact: the engine with one stripe and a textbook's queue miss the same requests ----
+shape() { # NAME: 20,000 requests
+    awk -v shape="$1" 'BEGIN { s = 11
+        for (i = 0; i < 20000; i++) {
+            s = (s * 16807) % 2147483647; u = s / 2147483647
+            if (shape == "even") print int(u * 3000)
+            if (shape == "skewed") print int(u * u * u * 8000)
+            if (shape == "loop") print i % 1100
+            if (shape == "scan") print (i % 4000 < 2000 ? int(u * u * 1500) : "s" i)
+            if (shape == "shift") print int(u * 800) + int(i / 20)
+        } }' >"$d/$1.txt"
+}
+fifo_is_exact() {
+    shape "$1"
+    run --policy=fifo,exact-fifo --stripes=1 --capacity=1,2,10,100,1000 "$d/$1.txt"
+    [ $rc -eq 0 ] || return 1
+    for c in 1 2 10 100 1000; do
+        [ -n "$(line fifo $c)" ] && [ "$(line fifo $c)" = "$(line exact-fifo $c)" ] || return 1
+    done
+}
+for s in even skewed loop scan shift; do t_case "fifo_is_exact_$s" fifo_is_exact $s; done
+
 # ---- the advisor's word and what is so ----
 awk 'BEGIN { s = 7; for (i = 0; i < 60000; i++) {
     s = (s * 16807) % 2147483647; u = s / 2147483647; print int(u * u * u * 20000) } }' >"$d/adv.txt"

@@ -96,6 +96,10 @@ says '^pass  *1 cold  *2 from L1  *3 small budget$' && says '^misses  *601  *0 '
     says '^hit ratio  *0.0 %  *100.0 % '
 ok tour_prints_three_passes
 says 'hits + misses = operations in every pass'; ok tour_checks_itself
+says '^small budget by policy: 65,536 gets of 8,192 names, room for 1,024; hits: adaptive [0-9.]* %, s3fifo [0-9.]* %, lru [0-9.]* %, fifo [0-9.]* %$'
+ok tour_tries_each_policy
+says '^advisor: at 2x the budget the hit ratio would be [0-9.]* % (now [0-9.]* %); tried: [0-9.]* %$'
+ok tour_asks_the_advisor
 says '^rate limits: 8 threads, one key, 1,000 a second' && says '^token bucket, capped .* a check$' &&
     says '^exact log .* at most 1,000 in any second'
 ok tour_asks_rate_limiters
@@ -112,7 +116,7 @@ ok tour_survives_a_kill_in_mid_write
 run demo "$tmp/tree"; [ $rc -eq 0 ] && says '^601 files'; ok demo_is_the_tour
 
 run tour --json --threads=3 "$tmp/tree"
-[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 12 ]; ok json_is_one_object_a_line
+[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 14 ]; ok json_is_one_object_a_line
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
 ok cold_pass_misses_all
 [ "$(field 2 hits)" = 601 ] && [ "$(field 2 misses)" = 0 ] && [ "$(field 2 saved_ns)" -gt 0 ]
@@ -123,6 +127,14 @@ ok second_pass_is_answered_by_l1
 ok small_budget_evicts_and_still_hits
 [ "$(field 3 held_bytes)" -le "$(field 3 budget_bytes)" ] && [ "$(field 3 over_bytes)" = 0 ] &&
     [ "$(field 3 budget_bytes)" = 1048576 ]; ok small_budget_is_held
+policy() { sed -n "s/^{\"$1\":.*\"$2\":\([0-9.]*\)[,}].*/\1/p" "$tmp/out"; }
+awk -v a="$(policy policies adaptive)" -v s="$(policy policies s3fifo)" \
+    -v l="$(policy policies lru)" -v f="$(policy policies fifo)" \
+    'BEGIN { exit !(a > f && s > f && l > f && a > l && f > .1 && a < .9) }'
+ok json_tells_each_policy
+awk -v n="$(policy advisor now)" -v s="$(policy advisor hit_ratio)" -v t="$(policy advisor tried)" \
+    'BEGIN { d = s - t; exit !(s > n + .02 && d < .05 && d > -.05) }'
+ok json_tells_what_the_advisor_said_and_what_is_so
 limit() { sed -n "s/^{\"limiter\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
 for l in 'token bucket, capped' 'exact log'; do
     [ "$(limit "$l" threads)" = 8 ] && [ "$(limit "$l" limit_a_second)" = 1000 ] &&

@@ -98,6 +98,11 @@ END {
                 "\"metric\":\"worst_points_above_lru\",\"value\":%.3f}\n", name, worst
             printf "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":\"public\"," \
                 "\"metric\":\"won_or_tied_lowest\",\"value\":%.4f}\n", name, low
+            if (d) printf "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":\"public\"," \
+                "\"metric\":\"points_from_reference\",\"value\":%.4f}\n", name, dsum / d
+            if (rq[name] && ns[name]) printf "{\"bench\":\"replay\",\"subject\":\"%s\"," \
+                "\"workload\":\"public\",\"metric\":\"million_requests_a_second\"," \
+                "\"value\":%.3f}\n", name, 1000 * rq[name] / ns[name]
         }
         split("", by)
         split("", byn)

@@ -825,21 +825,52 @@ static void replay_quoted(FILE *to, const char *text) /* as gnuplot reads '..' *
     fputc('\'', to);
 }
 
+/* Colours that can be told apart, also by who sees no red or no green (Okabe, Ito 2008). */
+static const char *const replay_colours[] = { "#000000", "#0072b2", "#d55e00", "#009e73", "#56b4e9",
+                                              "#e69f00", "#cc79a7", "#808080" };
+#define REPLAY_COLOURS (sizeof replay_colours / sizeof replay_colours[0])
+
+/* The sizes that were run, and nothing between: the first policy has them all. */
+static void replay_tics(const replay_run *run, FILE *to)
+{
+    const char *before = "set xtics rotate by -40 (";
+    uint64_t least = UINT64_MAX, most = 1;
+    for (size_t i = 0; i < run->result_n; i++) {
+        if (run->result[i].policy != run->o->policy[0]) { continue; }
+        char label[GATE_TEXT];
+        const uint64_t c = run->result[i].capacity;
+        fprintf(to, "%s\"%s\" %" PRIu64, before,
+                run->o->byte_mode ? gate_bytes(label, c) : gate_count(label, c), c);
+        before = ", ";
+        least = c < least ? c : least;
+        most = c > most ? c : most;
+    }
+    fprintf(to, ")\nset xrange [%.6g:%.6g]\n", (double)least / 1.3, (double)most * 1.3);
+}
+
 static void replay_script(const replay_run *run, const char *file, FILE *to)
 {
     const replay_options *o = run->o;
     const size_t n = strlen(file);
-    fprintf(to, "set terminal %s size 800,500\nset output ",
-            n > 4 && strcmp(file + n - 4, ".png") == 0 ? "png" : "svg");
+    const bool png = n > 4 && strcmp(file + n - 4, ".png") == 0;
+    fprintf(to, "terminal = '%s'\n%sset terminal @terminal size 900,560\nset output ",
+            png ? "png" : "svg", /* plain png knows no dashes */
+            png ? "if (strstrt(GPVAL_TERMINALS, 'pngcairo')) terminal = 'pngcairo'\n" : "");
     replay_quoted(to, file);
     fputs("\nset title ", to);
     replay_quoted(to, run->trace.name);
-    fprintf(to, " noenhanced\nset logscale x\nset xlabel 'capacity (%s)'\n"
-            "set ylabel 'miss ratio'\nset grid\nset key outside\nplot ",
+    fprintf(to, " noenhanced\nset logscale x\nset xlabel 'capacity (%s, logarithmic)'\n"
+            "set ylabel 'miss ratio'\nset format y '%%.2f'\nset grid lc rgb '#d0d0d0'\n"
+            "set key outside right top Left reverse\n"
+            "set offsets graph 0, graph 0, graph 0.02, graph 0.02\n",
             o->byte_mode ? "bytes" : "entries");
+    replay_tics(run, to);
+    fputs("plot ", to);
     for (unsigned p = 0; p < o->policy_count; p++) {
-        fprintf(to, "%s'-' using 1:2 with linespoints title '%s'", p != 0 ? ", " : "",
-                replay_policies[o->policy[p]].name);
+        const bool exact = replay_policies[o->policy[p]].exact;
+        fprintf(to, "%s'-' using 1:2 with linespoints lw %d dt %d pt %u lc rgb '%s' title '%s'",
+                p != 0 ? ", " : "", p == 0 ? 3 : 2, exact ? 2 : 1, p + 4,
+                replay_colours[p % REPLAY_COLOURS], replay_policies[o->policy[p]].name);
     }
     fputc('\n', to);
     for (unsigned p = 0; p < o->policy_count; p++) {

@@ -19,7 +19,8 @@
  * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3 (--all: none), so that
  *            the whole ends within 30 s. Values of 56 bytes.
  * NOT HERE   walking and reading (walk.c), words and numbers (text.c), rate limits (limits.c),
- *            loads and the Bloom filter (guards.c), the disk tier (survive.c). */
+ *            loads and the Bloom filter (guards.c), the disk tier (survive.c), pass 3 under each
+ *            policy (policies.c). */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -33,6 +34,7 @@
 #include "gate/gate.h"
 #include "gate/guards.h"
 #include "gate/limits.h"
+#include "gate/policies.h"
 #include "gate/sha256.h"
 #include "gate/survive.h"
 #include "gate/walk.h"
@@ -105,6 +107,7 @@ struct tour_run {
     limits_report limits;
     guards_result guards;
     survive_result survive;
+    policies_result policies;
     uint64_t start_ns;
 };
 
@@ -463,7 +466,7 @@ static bool tour_agrees(const tour_figures *f)
 static uint64_t tour_findings(const tour_run *run)
 {
     uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards) +
-                 survive_findings(&run->survive);
+                 survive_findings(&run->survive) + policies_findings(&run->policies);
     for (int k = 0; k < TOUR_PASSES; k++) {
         const tour_figures *f = &run->figures[k];
         n += (uint64_t)!tour_agrees(f) + (f->over_bytes > 0) + (f->different > 0);
@@ -601,6 +604,7 @@ static void tour_print_table(const tour_run *run)
     tour_print_line("pass", head);
     if (run->term->color) { fputs("\033[0m", stdout); }
     tour_print_figures(run);
+    policies_print(&run->policies);
     limits_print(&run->limits);
     guards_print(&run->guards);
     survive_print(&run->survive);
@@ -639,6 +643,7 @@ static void tour_print_json(const tour_run *run)
         }
         puts("}");
     }
+    policies_print_json(&run->policies);
     limits_print_json(&run->limits);
     guards_print_json(&run->guards);
     survive_print_json(&run->survive);
@@ -705,6 +710,10 @@ static int tour_go(tour_run *run)
     if (run->files.count == 0) { return tour_nothing_to_do(run); }
     const int code = tour_passes(run);
     if (code != GATE_DONE) { return code; }
+    if (!policies_run(&run->files, &run->policies)) {
+        gate_complain("tour: out of memory");
+        return GATE_NO_START;
+    }
     if (!limits_run(&run->limits) || !guards_run(&run->guards)) {
         gate_complain("tour: out of memory or threads");
         return GATE_NO_START;
@@ -798,7 +807,8 @@ const gate_command gate_tour = {
     "Caches digest, lines and bytes of the regular files below FOLDER (/usr/share), with several\n"
     "threads, in three passes: cold, from memory, and with a budget far too small. Prints\n"
     "operations, hits, misses, hit ratio, times, memory held against the budget, seconds\n"
-    "saved and evictions. One cached answer in 100 is computed anew and compared. Then eight\n"
+    "saved and evictions. One cached answer in 100 is computed anew and compared. Then the small\n"
+    "budget under each policy of eviction, and what the advisor says of twice as much. Eight\n"
     "threads ask two rate limiters for one key for 1.2 s, and the admissions are counted; 64\n"
     "threads ask for one cold key (one load), a loader fails (stale values are served), and a\n"
     "flood of absent keys meets the Bloom filter.\n"
