@@ -339,7 +339,8 @@ typedef struct cellar_config {
     const char *policy_file;       /* later: policies                                             */
     const char *l2_path;           /* directory of the disk tier, made if absent; NULL = none     */
     const char *l2_stage_dir;      /* later                                                       */
-    uint64_t l2_bytes;             /* of all its files, from CELLAR_L2_BYTES_MIN; set with l2_path*/
+    uint64_t l2_bytes;             /* of all its files, from CELLAR_L2_BYTES_MIN; set with        */
+                                   /* l2_path; another than last time: it is resized, behind open */
     uint64_t l2_avg_object_bytes;  /* expected, sizes its index; 0 = 1,024                        */
     uint64_t l2_write_bps;         /* bytes of entries written to it a second; what is larger by  */
                                    /* itself is never written; 0 = no limit                       */
@@ -1918,7 +1919,8 @@ CELLAR_API cellar_err cellar_sync(cellar *c);
     X(NEGATIVE_TTL_MS, 7, VIEW, "ms", "time to live of negative entries; 0 = the store's") \
     X(IDLE_MS, 8, VIEW, "ms", "default idle time; 0 = the store's") \
     X(MAX_AGE_MS, 9, VIEW, "ms", "default bound of entries with idle time; 0 = the store's") \
-    X(STALE_MS, 10, VIEW, "ms", "default stale window; 0 = the store's")
+    X(STALE_MS, 10, VIEW, "ms", "default stale window; 0 = the store's") \
+    X(L2_BYTES, 11, STORE, "bytes", "all files of the disk tier; 0 = there is none")
 
 typedef enum cellar_option {
 #define CELLAR_OPTION_ENUM(name, number, scope, unit, help) CELLAR_OPT_##name = number,
@@ -1932,9 +1934,12 @@ typedef enum cellar_option {
  *          beyond the address space reserved at open, or too small for tables and segments made
  *          for the budget at open; 1/128 of that and 2 MiB are enough), E_UNSUPPORTED, E_NOMEM
  *          (thread), E_BUSY (the budget could not be reached because of pins; it is in force for
- *          what comes), E_FORKED, E_CLOSED
+ *          what comes), E_FORKED, E_CLOSED. L2_BYTES, nothing lost but the oldest entries: E_RANGE
+ *          (too little for segments of this store's size, or over 16 times that of the open),
+ *          E_SPACE (the disk is full), E_IO, E_BUSY (another resize), E_UNSUPPORTED (no disk tier)
  * thread:  any; changes of one option from several threads: one of them wins
- * cost:    shrinking the budget evicts, in rounds, before it returns; the rest is O(1)
+ * cost:    shrinking the budget evicts, in rounds, before it returns; L2_BYTES: shrinking reads and
+ *          writes what lies beyond the new end; the rest is O(1)
  * example: cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20);                              */
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value);
 

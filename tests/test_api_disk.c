@@ -440,7 +440,8 @@ static void durable_sets_are_on_disk_when_they_return(void)
     o.ttl_ms = 5000; /* too short a time to be written */
     T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &o), CELLAR_E_IO);
     T_EQ_I64(cellar_exists(c, "short", 5), CELLAR_OK);
-    cellar_set_item it[2] = { { "m1", 2, "a", 1, CELLAR_OK, 0 }, { "m2", 2, "b", 1, CELLAR_OK, 0 } };
+    cellar_set_item it[2] = { { "m1", 2, "a", 1, CELLAR_OK, 0 },
+                              { "m2", 2, "b", 1, CELLAR_OK, 0 } };
     o.ttl_ms = 0;
     size_t stored = 0;
     T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
@@ -507,6 +508,44 @@ static void at_always_each_change_says_whether_it_is_durable(void)
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_IO);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+    end();
+}
+
+static void the_disk_tier_is_resized_while_it_runs(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
+    cellar *c = open_with(&cfg);
+    int64_t bytes = 0;
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_BYTES, &bytes), CELLAR_OK);
+    T_EQ_I64(bytes, 2 * (int64_t)CELLAR_L2_BYTES_MIN);
+    T_EQ_I64(put(c, 1, 1, 0), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 1 << 20), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, INT64_MAX), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, (int64_t)CELLAR_L2_BYTES_MIN), CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_BYTES, &bytes), CELLAR_OK);
+    T_EQ_I64(bytes, (int64_t)CELLAR_L2_BYTES_MIN);
+    struct stat st;
+    char file[330];
+    snprintf(file, sizeof file, "%s/data.seg", store);
+    T_REQUIRE(stat(file, &st) == 0);
+    T_CHECK((uint64_t)st.st_size < CELLAR_L2_BYTES_MIN);
+    shut(c);
+    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+    c = open_with(&cfg);
+    T_EQ_I64(look(c, 1, 1), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 24 << 20), CELLAR_OK);
+    T_REQUIRE(stat(file, &st) == 0);
+    T_CHECK((uint64_t)st.st_size > CELLAR_L2_BYTES_MIN);
+    T_EQ_I64(look(c, 1, 1), CELLAR_OK);
+    shut(c);
+    cfg = (cellar_config)CELLAR_CONFIG_INIT;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 24 << 20), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_BYTES, &bytes), CELLAR_OK);
+    T_EQ_I64(bytes, 0);
     shut(c);
     end();
 }
@@ -745,6 +784,7 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(sets_of_these_modes_are_on_disk_at_once),
        T_CASE(durable_sets_are_on_disk_when_they_return),
        T_CASE(at_always_each_change_says_whether_it_is_durable),
+       T_CASE(the_disk_tier_is_resized_while_it_runs),
        T_CASE(a_store_whose_disk_cannot_be_used_works_on),
        T_CASE(a_forked_child_has_its_memory_and_lets_go_of_the_disk),
        T_CASE(killed_at_any_moment_nothing_dead_comes_back))

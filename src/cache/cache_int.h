@@ -168,6 +168,7 @@ struct cache_store {
     struct l2 *disk;        /* NULL: none, or not usable */
     cache_tier disk_tier;   /* over `disk`; what tier points to then */
     cellar_err disk_err;    /* why there is none although it was asked for; constant */
+    _Atomic uint64_t disk_bytes; /* l2_bytes as asked for last */
     int disk_errno;
     char disk_text[120];
     _Atomic uint64_t *stamps; /* {u48 changes, u16 pending}; NULL without tier */

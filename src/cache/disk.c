@@ -116,6 +116,14 @@ static cellar_err cache_disk_commit(void *ctx)
     return l2_commit(s->disk);
 }
 
+static cellar_err cache_disk_resize(void *ctx, uint64_t bytes)
+{
+    cache_store *s = ctx;
+    const cellar_err err = l2_resize(s->disk, bytes);
+    if (err == CELLAR_OK) { base_store_rlx(&s->disk_bytes, bytes); }
+    return err;
+}
+
 static void cache_disk_tick(void *ctx, uint64_t budget_us)
 {
     const cache_store *s = ctx;
@@ -170,10 +178,11 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .kill = cache_disk_kill, .view_find = cache_disk_view_find,
         .view_set = cache_disk_view_set, .numbers = cache_disk_numbers,
         .retire = cache_disk_retire, .sync = cache_disk_sync,
-        .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
+        .resize = cache_disk_resize, .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
         .commit_each = c.level == L2_ALWAYS,
         .tick = cfg->no_threads != 0 ? cache_disk_tick : NULL, .forked = cache_disk_forked,
     };
+    base_store_rlx(&s->disk_bytes, cfg->l2_bytes); /* another than last time is a resize */
     s->tier = &s->disk_tier;
     return CELLAR_OK;
 }

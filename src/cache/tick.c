@@ -185,6 +185,22 @@ static cellar_err cache_set_eviction(cellar *c, int64_t rule)
     return CELLAR_OK;
 }
 
+static cellar_err cache_set_disk_bytes(cellar *c, int64_t bytes)
+{
+    cache_store *s = c->store;
+    if (bytes < (int64_t)CELLAR_L2_BYTES_MIN) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "l2_bytes: at least 16 MiB");
+    }
+    if (s->tier == NULL || s->tier->resize == NULL) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "l2_bytes: there is no disk tier that works");
+    }
+    const cellar_err err = s->tier->resize(s->tier->ctx, (uint64_t)bytes);
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, err == CELLAR_E_SPACE
+        ? "l2_bytes: the disk is full" : err == CELLAR_E_RANGE
+        ? "l2_bytes: too little for its segments, or more than it can address"
+        : "l2_bytes: not reachable");
+}
+
 static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
 {
     const bool window = which == CACHE_IDLE || which == CACHE_STALE;
@@ -223,6 +239,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_IDLE_MS: return cache_set_default(c, CACHE_IDLE, value);
     case CELLAR_OPT_MAX_AGE_MS: return cache_set_default(c, CACHE_MAX_AGE, value);
     case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_STALE, value);
+    case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
     }
     return cache_fail(c, CELLAR_E_INVAL, 0, "unknown option, or its value is out of range");
 }
@@ -257,6 +274,9 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_IDLE_MS: *value = cache_default(c, CACHE_IDLE); break;
     case CELLAR_OPT_MAX_AGE_MS: *value = cache_default(c, CACHE_MAX_AGE); break;
     case CELLAR_OPT_STALE_MS: *value = cache_default(c, CACHE_STALE); break;
+    case CELLAR_OPT_L2_BYTES:
+        *value = s->tier != NULL ? (int64_t)base_load_rlx(&s->disk_bytes) : 0;
+        break;
     default: return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: unknown option");
     }
     return CELLAR_OK;

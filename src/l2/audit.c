@@ -8,7 +8,7 @@
 
 static const char *l2_audit_segments(const l2 *d)
 {
-    uint32_t free = 0, staged = 0;
+    uint32_t free = 0, staged = 0, places = 0;
     for (uint32_t i = 0; i < d->nseg; i++) {
         const uint64_t w = base_load_acq(&d->seg[i].word);
         free += L2_SEG_STATE(w) == L2_SEG_FREE;
@@ -18,8 +18,11 @@ static const char *l2_audit_segments(const l2 *d)
             if (s->head.segseq != L2_SEG_SEQ(w) || s->seg != i) { return "a segment and its slot"; }
             if (s->state == L2_SLOT_FREE) { return "a free slot that a segment lies in"; }
         }
-        if (base_load_rlx(&d->seg[i].place) >= d->nseg) { return "a place outside the file"; }
+        if (L2_SEG_STATE(w) == L2_SEG_GONE) { continue; }
+        places++;
+        if (base_load_rlx(&d->seg[i].place) >= d->places) { return "a place outside the file"; }
     }
+    if (places != d->places) { return "the number of places"; }
     if (free != d->free_count) { return "the list of free segments"; }
     if (staged > d->nstage) { return "more staged segments than slots"; }
     return NULL;

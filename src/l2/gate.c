@@ -133,7 +133,7 @@ CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48)
 
 CELLAR_PRIVATE uint32_t l2_era_begin(l2 *d, uint64_t segseq)
 {
-    const uint32_t most = (d->nseg + d->nstage) / 2, next = (d->era_now + 1) % L2_ERAS;
+    const uint32_t most = (d->places + d->nstage) / 2, next = (d->era_now + 1) % L2_ERAS;
     if (d->era_segs >= most && d->era[next].state == L2_ERA_CLEAR) {
         d->era_now = next;
         d->era_segs = 0;

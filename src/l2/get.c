@@ -13,6 +13,8 @@
  *            was acknowledged; so whoever reads an old value began before that. */
 #include "l2/l2_int.h"
 
+#include <errno.h>
+
 #define L2_STACK_BYTES 4864u /* a value of 4 KiB with what a hint rounds up */
 
 typedef struct l2_want {
@@ -64,14 +66,18 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     unsigned char small[L2_STACK_BYTES] BASE_ALIGNED(8);
     unsigned char *buf = small;
     const uint32_t n = BASE_MIN(bytes, d->form.seg_bytes - off);
-    const uint64_t at = (uint64_t)base_load_rlx(&g->place) * d->form.seg_bytes + off;
+    const uint32_t place = base_load_acq(&g->place); /* release in l2_move_sealed */
+    const uint64_t at = (uint64_t)place * d->form.seg_bytes + off;
     if (n > sizeof small) { buf = base_alloc(d->cfg.account, BASE_MOD_L2, n, NULL); }
     if (buf == NULL) { return CELLAR_MISS; }
     cellar_err err = CELLAR_MISS;
     (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
-    const int e = l2_read(d, d->data_file, buf, n, at);
+    const int e = l2_read_only(d, d->data_file, buf, n, at);
     (void)base_add_ar(&d->reads_done, (uint64_t)1);
-    if (e != 0) {
+    if (e != 0 && base_load_acq(&g->place) != place) {
+        err = CELLAR_PENDING; /* the file was cut behind it */
+    } else if (e != 0) {
+        if (e != EINTR) { l2_io_failed(d, e); }
         L2_COUNT(d, miss_read);
     } else {
         err = l2_judge(d, w, buf, n, segseq, off, base_load_rlx(&g->future) != 0);

@@ -25,7 +25,7 @@
 #define L2_META_SEED UINT64_C(0x6d657461)
 #define L2_ROUNDS 64 /* of short transfers and interruptions */
 
-CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
+CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
 {
     size_t got = 0;
     for (int i = 0; i < L2_ROUNDS && got < n; i++) {
@@ -35,12 +35,17 @@ CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_
         got += done;
         if (e == EINTR || e == EAGAIN) { continue; }
         if (e == 0 && done == 0) { e = ENODATA; } /* the file ends here */
-        if (e != 0) {
-            l2_io_failed(d, e);
-            return e;
-        }
+        if (e != 0) { return e; }
     }
-    return got == n ? 0 : EIO;
+    return got == n ? 0 : EINTR; /* again and again */
+}
+
+CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
+{
+    const int e = l2_read_only(d, f, buf, n, at);
+    if (e == EINTR) { return EIO; }
+    if (e != 0) { l2_io_failed(d, e); }
+    return e;
 }
 
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at)
@@ -371,13 +376,14 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(relied); L2_GIVE(waits); L2_GIVE(commits);
 #undef L2_GIVE
     out->kills += out->denied + out->remembered;
-    for (uint32_t i = 0; i < d->nseg; i++) {
+    const uint32_t nseg = base_load_acq(&d->nseg_seen), places = base_load_acq(&d->places_seen);
+    for (uint32_t i = 0; i < nseg; i++) {
         const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
         out->segments_live += state == L2_SEG_STAGE || state == L2_SEG_DISK;
         out->segments_free += state == L2_SEG_FREE;
         out->bad_places += state == L2_SEG_BAD;
     }
-    out->file_bytes = (uint64_t)(d->nseg + d->nstage) * d->form.seg_bytes + 2 * L2_PAGE;
+    out->file_bytes = ((uint64_t)places + d->nstage) * d->form.seg_bytes + 2 * L2_PAGE;
     out->log_bytes = out->segments_live * d->form.seg_bytes;
     out->entries = base_load_rlx(&d->index.words);
     out->index_slots = (uint64_t)d->index.buckets * L2_SHARDS * L2_WAYS;

@@ -32,7 +32,7 @@ typedef struct l2_config {
     const base_clock *clock; /* outlives l2 */
     const base_vfs *vfs;     /* NULL: the system's */
     const char *path;
-    uint64_t bytes;          /* all files together; counts when a store is made */
+    uint64_t bytes;          /* all files together; another than last time: it is resized */
     uint64_t memory_bytes;   /* the budget that index and stage are sized for */
     uint64_t avg_object_bytes; /* 0: 1 KiB */
     l2_level level;
@@ -123,6 +123,12 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_sync(l2 *d);
 /* The same for changes and puts alone, and cheaper: what level ALWAYS promises of each change. Not
  * at DROP. E_IO: of those since the last OK a power cut may take some back. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_commit(l2 *d);
+/* All files together from now on; waits until it is so, the store goes on meanwhile. Shrinking
+ * gives up the oldest and keeps what fits. E_INVAL: below L2_BYTES_MIN. E_RANGE: too few segments
+ * of this store's size, or more than it can address or has set aside tables for. E_SPACE: the disk
+ * is full; E_BUSY: another resize, or no place comes free; E_NOMEM, E_IO. Whatever it says the
+ * store is whole; the size is the old one, or, E_IO, one of the two. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes);
 /* Background work for about budget_us; true: there is more to do now. */
 BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
 

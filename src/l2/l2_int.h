@@ -39,6 +39,7 @@
 #define L2_ENTRY_BYTES 10u
 #define L2_EXT_MAX 64u       /* bytes of a record's extension as this version writes it */
 #define L2_SEGS_MIN 3u
+#define L2_RESIZE_LEAST 3u   /* places beside those of all slots */
 #define L2_SLOTS_MAX 8u
 #define L2_SHARDS 64u
 #define L2_WAYS 8u
@@ -217,7 +218,11 @@ typedef struct l2_slot {
     _Atomic uint32_t pins;    /* readers that look at the bytes; sc against seg.word */
 } l2_slot;
 
-enum { L2_SEG_FREE, L2_SEG_STAGE, L2_SEG_DISK, L2_SEG_BAD };
+#define L2_META_WORST ((uint64_t)400 << 10) /* of one copy */
+#define L2_REST_WORST (4 * L2_PAGE + 2 * L2_META_WORST) /* of all files but stage and data */
+
+/* GONE: an index without a place, see resize.c */
+enum { L2_SEG_FREE, L2_SEG_STAGE, L2_SEG_DISK, L2_SEG_BAD, L2_SEG_GONE };
 #define L2_SEG_WORD(state, slot, segseq) \
     ((uint64_t)(segseq) << 16 | (uint64_t)(slot) << 8 | (uint64_t)(state))
 #define L2_SEG_STATE(w) ((uint32_t)(w) & 0xffu)
@@ -226,7 +231,7 @@ enum { L2_SEG_FREE, L2_SEG_STAGE, L2_SEG_DISK, L2_SEG_BAD };
 
 typedef struct l2_seg {
     _Atomic uint64_t word;  /* L2_SEG_WORD; sc against a slot's pins */
-    _Atomic uint32_t place; /* in data.seg; the worker's, before `word` says DISK */
+    _Atomic uint32_t place; /* in data.seg; the worker's; L2_LOG while `word` says STAGE */
     uint32_t era;           /* of the filter */
     uint32_t controls, footer_pages, data_end; /* once sealed; the worker's */
     bool unread;            /* warm-up has not come to it yet */
@@ -270,6 +275,14 @@ typedef struct l2_budget { /* of puts: a window of one second, or one day */
 
 typedef struct l2_windows { uint64_t second, day; } l2_windows; /* a put was counted in */
 
+typedef struct l2_goal { /* places that the store is to have; the worker's */
+    bool on, floored;      /* floored: SUPER knows what was reclaimed for it */
+    uint32_t places;
+    uint64_t moved_ns;     /* when it came further last; 0: not begun */
+    uint64_t bytes;        /* what was asked for */
+    cellar_err result;     /* once it is off */
+} l2_goal;
+
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* l2.dirty */
 
 struct l2 {
@@ -280,7 +293,9 @@ struct l2 {
     base_hash_key hash_key;
     int64_t wall_offset_ms;  /* store clock + this = L, the logical wall clock; constant */
     l2_super super;          /* the worker's */
-    uint32_t nseg, nstage;   /* constant */
+    uint32_t nstage;         /* constant */
+    uint32_t nseg, places;   /* indexes in `seg`, places in data.seg; the worker's, under L2_LOG */
+    _Atomic uint32_t nseg_seen, places_seen; /* the same, for everybody else */
     uint32_t seg_shift;      /* log2 of granules in a segment */
     uint32_t reserve;        /* bytes of a slot that no put takes */
     uint32_t room_max;       /* of one put: fits into every fresh slot */
@@ -288,7 +303,9 @@ struct l2 {
 
     unsigned char *map;      /* stage.buf */
     size_t map_bytes;
-    l2_seg *seg;             /* nseg */
+    l2_seg *seg;             /* nseg; base of seg_region, constant */
+    base_region seg_region, free_region;
+    size_t seg_have, free_have; /* bytes of them that are there; the worker's */
     l2_slot slot[L2_SLOTS_MAX];
 
     sync_lock log_lock;      /* rank L2_LOG; guards what follows down to view_lock */
@@ -347,7 +364,10 @@ struct l2 {
     uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: of the last look; seen: done then */
     bool reads_out;           /* some were on their way then */
     uint32_t arm_window;      /* bytes ahead that are armed */
-    uint32_t *order;          /* warm-up: segment indexes, newest first; room for nseg */
+    uint32_t *order;          /* warm-up: segment indexes, newest first; room for order_cap */
+    uint32_t order_cap;       /* nseg at open */
+    l2_goal goal;             /* resize.c */
+    bool uncut;               /* data.seg is longer than `places` */
     uint32_t order_count, order_at;
 
     /* commit.c: numbers; the last that failed; 1: somebody leads; why none can succeed, or 0 */
@@ -358,6 +378,7 @@ struct l2 {
     base_thread thread;
     bool threaded;
     _Atomic uint32_t stop, bell;
+    _Atomic uint32_t resizing; /* 1: somebody waits for `goal` */
     l2_counts n;
 };
 
@@ -468,6 +489,8 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
 
 /* io.c */
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
+/* The same, but the caller says whether it was trouble (l2_io_failed). */
+CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
 CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f);
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* serial + 1, the other copy, synced */
@@ -486,6 +509,15 @@ CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d);
 CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e) SYNC_HOLDS(L2_LOG);
 /* A header with this floor is durable, behind any failure so far. */
 CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor) SYNC_HOLDS(L2_LOG);
+
+/* resize.c */
+/* How many segments `bytes` have room for, beside all else. */
+CELLAR_PRIVATE uint64_t l2_places_in(const l2_super *s, uint64_t bytes);
+CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows);
+CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows);
+CELLAR_PRIVATE void l2_rows_close(l2 *d);
+CELLAR_PRIVATE bool l2_resize_work(l2 *d); /* one step towards the goal; true: there are more */
+CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes);
 
 /* trouble.c */
 CELLAR_PRIVATE void l2_io_failed(l2 *d, int e); /* a call to the disk; counted here */

@@ -13,15 +13,14 @@
  *            of the wall clock change nothing; another boot: the later of wall clock and the last
  *            moment the store has seen.
  * LIMITS     a lock belongs to the open file: a second open in this process is refused too. A store
- *            keeps the geometry it was made with. */
+ *            keeps the geometry it was made with, but for its size: another l2_bytes than last time
+ *            is a resize, behind the open (resize.c). */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 
 #include "base/random.h"
 
-#define L2_META_WORST ((uint64_t)400 << 10) /* of one copy */
-#define L2_REST_WORST (4 * L2_PAGE + 2 * L2_META_WORST) /* of all files but stage and data */
 #define L2_AVG_BYTES 1024u
 #define L2_SLEEP_NS UINT64_C(100000000)
 
@@ -107,7 +106,7 @@ static cellar_err l2_geometry(l2 *d)
     if (c->seg_count == 0 && (c->bytes < L2_BYTES_MIN || c->bytes < rest)) {
         return CELLAR_E_INVAL;
     }
-    const uint64_t nseg = c->seg_count != 0 ? c->seg_count : (c->bytes - rest) / s->seg_bytes;
+    const uint64_t nseg = c->seg_count != 0 ? c->seg_count : l2_places_in(s, c->bytes);
     if (nseg < L2_SEGS_MIN || nseg > UINT32_MAX / 2) { return CELLAR_E_INVAL; }
     s->nseg = (uint32_t)nseg;
     s->granule = 8;
@@ -122,7 +121,9 @@ static void l2_form_set(l2 *d)
     const l2_super *s = &d->super;
     l2_form_make(&d->form, s);
     base_hash_key_init(&d->hash_key, (base_hash_algo)s->hash_algo, s->secret);
-    d->nseg = s->nseg;
+    d->nseg = d->places = s->nseg;
+    base_store_rlx(&d->nseg_seen, d->nseg);
+    base_store_rlx(&d->places_seen, d->places);
     d->nstage = s->nstage;
     d->seg_shift = base_log2_floor(s->seg_bytes / s->granule);
     d->reserve = BASE_MIN((uint32_t)64 << 10, s->seg_bytes / 8);
@@ -137,13 +138,13 @@ static bool l2_tables_open(l2 *d)
 {
     base_account *a = d->cfg.account;
     const uint64_t avg = d->cfg.avg_object_bytes != 0 ? d->cfg.avg_object_bytes : L2_AVG_BYTES;
-    const uint64_t bytes = (uint64_t)d->nseg * d->form.seg_bytes;
+    const uint64_t wanted = d->cfg.seg_count == 0 ? l2_places_in(&d->super, d->cfg.bytes) : 0;
+    const uint64_t bytes = BASE_MAX(d->nseg, wanted) * d->form.seg_bytes;
     const uint64_t most = d->cfg.memory_bytes / 4 / 10; /* a quarter of the budget at 10 B each */
     const uint64_t objects = base_clamp(bytes / avg, 64, BASE_MAX(most, 64));
-    d->seg = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->seg, NULL);
-    d->free_seg = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->free_seg, NULL);
+    d->order_cap = d->nseg;
     d->order = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->order, NULL);
-    return d->seg != NULL && d->free_seg != NULL && d->order != NULL &&
+    return d->order != NULL && l2_rows_open(d, d->nseg) &&
            l2_index_open(d, objects) && l2_gates_open(d, objects) && l2_seen_open(d, objects);
 }
 
@@ -153,9 +154,8 @@ static void l2_tables_close(l2 *d)
     l2_seen_close(d);
     l2_gates_close(d);
     l2_index_close(d);
-    base_free(a, BASE_MOD_L2, d->seg, (size_t)d->nseg * sizeof *d->seg);
-    base_free(a, BASE_MOD_L2, d->free_seg, (size_t)d->nseg * sizeof *d->free_seg);
-    base_free(a, BASE_MOD_L2, d->order, (size_t)d->nseg * sizeof *d->order);
+    l2_rows_close(d);
+    base_free(a, BASE_MOD_L2, d->order, (size_t)d->order_cap * sizeof *d->order);
     base_free(a, BASE_MOD_L2, d->view, d->view_cap * sizeof *d->view);
 }
 
@@ -168,6 +168,8 @@ static int l2_data_size(l2 *d)
     const uint64_t want = (uint64_t)d->nseg * d->form.seg_bytes;
     if (e == 0 && st.size_bytes < want) {
         e = d->vfs->preallocate(d->vfs->ctx, d->data_file, want);
+    } else if (e == 0 && st.size_bytes > want) { /* of a resize that was cut short */
+        e = d->vfs->truncate(d->vfs->ctx, d->data_file, want);
     }
     return e;
 }
@@ -320,6 +322,17 @@ static bool l2_boot_is(l2 *d, unsigned char boot[16])
     return memcmp(boot, none, 16) != 0 && memcmp(boot, d->super.boot_id, 16) == 0;
 }
 
+/* The store was made, or resized, for another size than it is opened with. */
+static void l2_goal_set(l2 *d)
+{
+    const uint64_t places = l2_places_in(&d->super, d->cfg.bytes);
+    if (d->cfg.seg_count != 0 || d->cfg.bytes == d->super.l2_bytes || d->cfg.bytes < L2_BYTES_MIN ||
+        places < d->nstage + L2_RESIZE_LEAST || places > UINT32_MAX / 2) {
+        return;
+    }
+    d->goal = (l2_goal){ .on = true, .places = (uint32_t)places, .bytes = d->cfg.bytes };
+}
+
 static cellar_err l2_open_ours(l2 *d, int *sys_errno)
 {
     bool whole = false, kept = false;
@@ -349,6 +362,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     if (e == 0 && rung && d->super.stage_ino == stage_was) { l2_bell_gone(d); }
     l2_bell_name(d, d->super.stage_ino);
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
+    l2_goal_set(d);
     l2_arm_wish(d);
     l2_arm_work(d);
     *sys_errno = e;

@@ -161,7 +161,7 @@ CELLAR_PRIVATE bool l2_heartbeat(l2 *d)
     d->beat_ms = now;
     bool stage = false, data = false;
     (void)l2_file_is_whole(d, d->stage_file, (uint64_t)d->nstage * d->form.seg_bytes, &stage);
-    (void)l2_file_is_whole(d, d->data_file, (uint64_t)d->nseg * d->form.seg_bytes, &data);
+    (void)l2_file_is_whole(d, d->data_file, (uint64_t)d->places * d->form.seg_bytes, &data);
     if (!stage && !data) { return true; }
     /* The next open finds a stage of another inode, or too short: nothing in it counts then. */
     base_store_rel(&d->broken, stage ? (uint32_t)L2_BROKEN_STAGE : (uint32_t)L2_BROKEN);

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * resize: more places or fewer while the store runs.
+ *
+ * PICTURE    grow    file longer -> SUPER{nseg} -> free places
+ *            shrink  |0 1 2 .. to-1|to .. places-1|      highest first, one a step:
+ *                    more live than will fit -> the oldest is reclaimed; then floor, SUPER
+ *                    free, bad -> gone;   live -> copied to a free place below `to`, its own gone
+ *                    all above gone -> SUPER{nseg}, file shorter
+ * INVARIANTS places in use are a permutation of 0 .. places-1. A segment keeps its index when its
+ *            place changes, so no word changes; an index without a place is GONE and comes back
+ *            when the store grows. SUPER never names a place the file has not; a file longer than
+ *            SUPER says is cut at the next open.
+ *            A copy gets its trailer, which makes it one, when the rest of it is synced; the old
+ *            place is nobody's when that is synced, too. Two places with one number are both whole.
+ *            What was reclaimed lies below SUPER's floor before a copy takes its place and before
+ *            the file is cut: that newer parts of it are gone and older ones are not brings
+ *            nothing back, and half a segment is not taken for damage.
+ * LOCKING    the worker's, one step a round of l2_work, so that slots are sealed meanwhile; lists
+ *            and places of slots in use change under L2_LOG. A reader that had the old place reads
+ *            the old bytes, or finds the file cut and looks again (l2_get_disk).
+ * LIMITS     index and filter keep the size they were opened with; up to 16 times the places of the
+ *            open. A place that cannot be read ends the shrinking with E_IO. */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#define L2_COPY_BYTES ((uint32_t)256 << 10)
+#define L2_IDLE_NS UINT64_C(5000000000) /* of waiting for slots to be sealed */
+
+CELLAR_PRIVATE uint64_t l2_places_in(const l2_super *s, uint64_t bytes)
+{
+    const uint64_t rest = L2_REST_WORST + (uint64_t)s->nstage * s->seg_bytes;
+    return bytes > rest ? (bytes - rest) / s->seg_bytes : 0;
+}
+
+/* ---- tables ---- */
+
+CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows)
+{
+    const uint64_t most = L2_ADDR_MAX >> d->seg_shift;
+    const uint64_t cap = BASE_MIN(BASE_MAX(rows * 16, 1024), BASE_MAX(most, rows));
+    if (!base_region_reserve(&d->seg_region, (size_t)(cap * sizeof *d->seg),
+                             (size_t)(rows * sizeof *d->seg)) ||
+        !base_region_reserve(&d->free_region, (size_t)(cap * sizeof *d->free_seg),
+                             (size_t)(rows * sizeof *d->free_seg)) || !l2_rows_add(d, rows)) {
+        return false;
+    }
+    d->seg = (l2_seg *)(void *)d->seg_region.base;
+    d->free_seg = (uint32_t *)(void *)d->free_region.base;
+    return true;
+}
+
+/* Pages of a table for `rows` rows of `row` bytes, of which `*have` are there. */
+static bool l2_region_to(l2 *d, base_region *r, size_t *have, uint64_t rows, size_t row)
+{
+    const size_t want = (size_t)base_round_up(rows * row, BASE_PAGE);
+    if (want > r->reserved_bytes) { return false; }
+    if (want <= *have) { return true; }
+    if (!base_charge_room(d->cfg.account, BASE_MOD_L2, want - *have)) { return false; }
+    if (!base_region_commit(r, *have, want - *have)) {
+        base_uncharge(d->cfg.account, BASE_MOD_L2, want - *have);
+        return false;
+    }
+    *have = want;
+    return true;
+}
+
+CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows)
+{
+    return l2_region_to(d, &d->seg_region, &d->seg_have, rows, sizeof *d->seg) &&
+           l2_region_to(d, &d->free_region, &d->free_have, rows, sizeof *d->free_seg);
+}
+
+CELLAR_PRIVATE void l2_rows_close(l2 *d)
+{
+    base_uncharge(d->cfg.account, BASE_MOD_L2, d->seg_have + d->free_have);
+    if (d->seg_region.base != NULL) { base_region_release(&d->seg_region); }
+    if (d->free_region.base != NULL) { base_region_release(&d->free_region); }
+    d->seg = NULL;
+    d->free_seg = NULL;
+    d->seg_have = d->free_have = 0;
+}
+
+/* ---- grow ---- */
+
+/* SUPER says the size of now, and then the file has it. */
+static cellar_err l2_size_store(l2 *d, uint64_t bytes)
+{
+    d->super.l2_bytes = bytes;
+    if (l2_super_store(d) != 0) { return CELLAR_E_IO; }
+    BASE_POINT("l2.shrunk");
+    if (!d->uncut) { return CELLAR_OK; }
+    l2_beat(d);
+    const int e = d->vfs->truncate(d->vfs->ctx, d->data_file,
+                                   (uint64_t)d->places * d->form.seg_bytes);
+    if (e != 0) { l2_io_failed(d, e); }
+    d->uncut = e != 0;
+    return e == 0 ? CELLAR_OK : CELLAR_E_IO;
+}
+
+static uint32_t l2_gone_next(const l2 *d, uint32_t from)
+{
+    while (from < d->nseg && L2_SEG_STATE(base_load_acq(&d->seg[from].word)) != L2_SEG_GONE) {
+        from++;
+    }
+    return from;
+}
+
+/* Places from d->places up to `to`; highest first, so that the lowest is used first. */
+static void l2_places_add(l2 *d, uint32_t to)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    uint32_t index = l2_gone_next(d, 0);
+    for (uint32_t p = to; p > d->places; p--) {
+        l2_seg *g = &d->seg[index];
+        base_store_rlx(&g->place, p - 1);
+        base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
+        d->free_seg[d->free_count++] = index;
+        if (index >= d->nseg) { d->nseg = index + 1; }
+        index = index + 1 < d->nseg ? l2_gone_next(d, index + 1) : d->nseg;
+    }
+    d->places = to;
+    base_store_rel(&d->nseg_seen, d->nseg); /* both acquire in l2_stats_get */
+    base_store_rel(&d->places_seen, to);
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
+static cellar_err l2_grow(l2 *d, uint32_t to, uint64_t bytes)
+{
+    const uint32_t from = d->places;
+    if (d->uncut && l2_size_store(d, d->super.l2_bytes) != CELLAR_OK) { return CELLAR_E_IO; }
+    uint32_t gone = 0;
+    for (uint32_t i = l2_gone_next(d, 0); i < d->nseg; i = l2_gone_next(d, i + 1)) { gone++; }
+    const uint64_t rows = (uint64_t)d->nseg + (to - from > gone ? to - from - gone : 0);
+    if (rows > d->seg_region.reserved_bytes / sizeof *d->seg ||
+        rows > L2_ADDR_MAX >> d->seg_shift) {
+        return CELLAR_E_RANGE;
+    }
+    if (!l2_rows_add(d, rows)) { return CELLAR_E_NOMEM; }
+    l2_beat(d);
+    int e = d->vfs->preallocate(d->vfs->ctx, d->data_file, (uint64_t)to * d->form.seg_bytes);
+    if (e != 0) {
+        (void)d->vfs->truncate(d->vfs->ctx, d->data_file, (uint64_t)from * d->form.seg_bytes);
+        return e == ENOSPC || e == EDQUOT || e == EFBIG ? CELLAR_E_SPACE : CELLAR_E_IO;
+    }
+    BASE_POINT("l2.grown");
+    e = l2_datasync(d, d->data_file);
+    const uint64_t was = d->super.l2_bytes;
+    d->super.nseg = to;
+    d->super.l2_bytes = bytes;
+    if (e == 0) { e = l2_super_store(d); }
+    if (e != 0) { /* SUPER says the one or the other; the file has room for both */
+        d->super.nseg = from;
+        d->super.l2_bytes = was;
+        return CELLAR_E_IO;
+    }
+    l2_places_add(d, to);
+    return CELLAR_OK;
+}
+
+/* ---- shrink ---- */
+
+static uint32_t l2_low_free(const l2 *d, uint32_t to) SYNC_HOLDS(L2_LOG);
+static uint32_t l2_low_free(const l2 *d, uint32_t to)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->free_count; i++) {
+        n += base_load_rlx(&d->seg[d->free_seg[i]].place) < to;
+    }
+    return n;
+}
+
+static void l2_seg_gone(l2 *d, uint32_t seg) SYNC_HOLDS(L2_LOG);
+static void l2_seg_gone(l2 *d, uint32_t seg)
+{
+    base_store_rlx(&d->seg[seg].place, UINT32_MAX);
+    base_store_sc(&d->seg[seg].word, L2_SEG_WORD(L2_SEG_GONE, 0, 0));
+}
+
+/* Free places from `to` on go, as long as enough are left below. False: too few are. */
+static bool l2_free_high_gone(l2 *d, uint32_t to)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const bool enough = l2_low_free(d, to) >= d->keep_free;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; enough && i < d->free_count; i++) {
+        const uint32_t seg = d->free_seg[i];
+        if (base_load_rlx(&d->seg[seg].place) >= to) {
+            l2_seg_gone(d, seg);
+        } else {
+            d->free_seg[kept++] = seg;
+        }
+    }
+    if (enough) { d->free_count = kept; }
+    sync_drop(L2_LOG, &d->log_lock);
+    return enough;
+}
+
+/* The segment with the highest place from `to` on, the bad ones done with; nseg: none. */
+static uint32_t l2_high_live(l2 *d, uint32_t to)
+{
+    uint32_t high = d->nseg, place = 0;
+    sync_take(L2_LOG, &d->log_lock);
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
+        const uint32_t p = base_load_rlx(&d->seg[i].place);
+        if (state == L2_SEG_GONE || p < to) { continue; }
+        if (state == L2_SEG_BAD) {
+            l2_seg_gone(d, i);
+        } else if (state != L2_SEG_FREE && p >= place) {
+            high = i;
+            place = p;
+        }
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return high;
+}
+
+/* A free segment with a place below `to` comes off the list; nseg: only what must stay is left. */
+static uint32_t l2_low_take(l2 *d, uint32_t to) SYNC_HOLDS(L2_LOG);
+static uint32_t l2_low_take(l2 *d, uint32_t to)
+{
+    if (l2_low_free(d, to) <= d->keep_free) { return d->nseg; }
+    for (uint32_t i = d->free_count; i > 0; i--) {
+        const uint32_t seg = d->free_seg[i - 1];
+        if (base_load_rlx(&d->seg[seg].place) >= to) { continue; }
+        d->free_seg[i - 1] = d->free_seg[--d->free_count];
+        return seg;
+    }
+    return d->nseg;
+}
+
+static int l2_copy_part(l2 *d, unsigned char *buf, uint64_t from, uint64_t to, uint64_t at,
+                        size_t n)
+{
+    l2_beat(d);
+    const int e = l2_read(d, d->data_direct, buf, n, from + at);
+    return e != 0 ? e : l2_write(d, d->data_direct, buf, n, to + at);
+}
+
+/* Place to place; what makes the copy one comes last, each part synced before the next. */
+static int l2_copy_place(l2 *d, uint32_t from, uint32_t to)
+{
+    const uint32_t seg = d->form.seg_bytes, step = BASE_MIN(L2_COPY_BYTES, seg / 2);
+    unsigned char *raw = base_alloc(d->cfg.account, BASE_MOD_L2, (size_t)step + L2_PAGE, NULL);
+    if (raw == NULL) { return ENOMEM; }
+    unsigned char *buf = raw + (L2_PAGE - (uintptr_t)raw % L2_PAGE);
+    const uint64_t a = (uint64_t)from * seg, b = (uint64_t)to * seg;
+    int e = 0;
+    for (uint32_t at = 0; at < seg - L2_PAGE && e == 0; at += step) {
+        e = l2_copy_part(d, buf, a, b, at, BASE_MIN(step, seg - L2_PAGE - at));
+        BASE_POINT("l2.move_chunk");
+    }
+    if (e == 0) { e = l2_datasync(d, d->data_file); }
+    if (e == 0) { e = l2_copy_part(d, buf, a, b, seg - L2_PAGE, L2_PAGE); }
+    BASE_POINT("l2.move_trailer");
+    if (e == 0) { e = l2_datasync(d, d->data_file); }
+    base_free(d->cfg.account, BASE_MOD_L2, raw, (size_t)step + L2_PAGE);
+    return e;
+}
+
+/* `seg` lies in the stage: it will be written to the place of `low`. */
+static bool l2_move_staged(l2 *d, uint32_t seg, uint32_t to)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint32_t low = l2_low_take(d, to);
+    if (low != d->nseg) {
+        const uint32_t place = base_load_rlx(&d->seg[low].place);
+        base_store_rlx(&d->seg[seg].place, place);
+        d->slot[L2_SEG_SLOT(base_load_rlx(&d->seg[seg].word))].head.segid = place;
+        l2_seg_gone(d, low);
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return low != d->nseg;
+}
+
+static int l2_move_sealed(l2 *d, uint32_t seg, uint32_t to, bool *moved)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint32_t low = l2_low_take(d, to);
+    sync_drop(L2_LOG, &d->log_lock);
+    *moved = low != d->nseg;
+    if (!*moved) { return 0; }
+    const uint32_t place = base_load_rlx(&d->seg[low].place);
+    const int e = l2_copy_place(d, base_load_rlx(&d->seg[seg].place), place);
+    sync_take(L2_LOG, &d->log_lock);
+    if (e == 0) {
+        base_store_rel(&d->seg[seg].place, place); /* acquire in l2_get_disk */
+        l2_seg_gone(d, low);
+    } else {
+        d->free_seg[d->free_count++] = low;
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return e;
+}
+
+static uint32_t l2_live(const l2 *d)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
+        n += state == L2_SEG_STAGE || state == L2_SEG_DISK;
+    }
+    return n;
+}
+
+/* What was reclaimed is below the floor, whatever becomes of its bytes. */
+static void l2_floor_raise(l2 *d) SYNC_HOLDS(L2_LOG);
+static void l2_floor_raise(l2 *d)
+{
+    const uint64_t floor = base_load_rlx(&d->floor_lsn), oldest = base_load_rlx(&d->oldest_lsn);
+    base_store_rel(&d->floor_lsn, BASE_MAX(floor, oldest));
+}
+
+static int l2_floor_store(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    l2_floor_raise(d);
+    sync_drop(L2_LOG, &d->log_lock);
+    return l2_super_store(d);
+}
+
+static cellar_err l2_shrunk(l2 *d, uint32_t to, uint64_t bytes)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    l2_floor_raise(d);
+    d->places = to;
+    sync_drop(L2_LOG, &d->log_lock);
+    base_store_rel(&d->places_seen, to);
+    uint32_t bad = 0;
+    for (uint32_t i = 0; i < d->super.bad_count; i++) {
+        if (d->super.bad[i] < to) { d->super.bad[bad++] = d->super.bad[i]; }
+    }
+    d->super.bad_count = bad;
+    d->super.nseg = to;
+    d->uncut = true;
+    return l2_size_store(d, bytes);
+}
+
+/* PENDING: once more, *moved or not. */
+static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved)
+{
+    int e = 0;
+    *moved = true;
+    if (l2_live(d) + d->keep_free > to) {
+        *moved = l2_reclaim(d);
+        return CELLAR_PENDING;
+    }
+    if (!d->goal.floored) { /* once most are reclaimed, and before a place of theirs is used */
+        d->goal.floored = true;
+        return l2_floor_store(d) == 0 ? CELLAR_PENDING : CELLAR_E_IO;
+    }
+    *moved = false;
+    uint32_t high = d->nseg;
+    if (l2_free_high_gone(d, to)) {
+        high = l2_high_live(d, to);
+        if (high == d->nseg) {
+            /* A slot may just have been opened in a place that was free: then once more. */
+            return l2_free_high_gone(d, to) && l2_high_live(d, to) == d->nseg
+                       ? l2_shrunk(d, to, bytes) : CELLAR_PENDING;
+        }
+        if (L2_SEG_STATE(base_load_acq(&d->seg[high].word)) == L2_SEG_STAGE) {
+            *moved = l2_move_staged(d, high, to);
+        } else {
+            e = l2_move_sealed(d, high, to, moved);
+        }
+    }
+    if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
+    if (!*moved) { *moved = l2_reclaim(d); }
+    return CELLAR_PENDING;
+}
+
+/* ---- the goal ---- */
+
+CELLAR_PRIVATE bool l2_resize_work(l2 *d)
+{
+    l2_goal *g = &d->goal;
+    if (!g->on) { return false; }
+    bool moved = true;
+    cellar_err err = CELLAR_OK;
+    if (g->places > d->places) {
+        err = l2_grow(d, g->places, g->bytes);
+    } else if (g->places < d->places) {
+        err = l2_shrink_step(d, g->places, g->bytes, &moved);
+    } else if (d->super.l2_bytes != g->bytes || d->uncut) {
+        err = l2_size_store(d, g->bytes);
+    }
+    const uint64_t now_ns = base_now_ns();
+    if (moved || g->moved_ns == 0) { g->moved_ns = now_ns; }
+    if (err == CELLAR_PENDING && now_ns - g->moved_ns > L2_IDLE_NS) { err = CELLAR_E_BUSY; }
+    if (err == CELLAR_PENDING) { return true; }
+    g->on = false;
+    g->result = err;
+    d->keep_free = d->places >= 8 ? 2 : 1;
+    return false;
+}
+
+CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)
+{
+    cellar_err err = CELLAR_OK;
+    if (!base_cas_ar(&d->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
+    l2_worker_take(d);
+    d->goal = (l2_goal){ .on = true, .places = places, .bytes = bytes };
+    bool on = true;
+    while (on) {
+        const bool works = base_load_rlx(&d->broken) == 0 &&
+                           base_load_acq(&d->disk) == L2_DISK_OK;
+        if (!works) { d->goal = (l2_goal){ .result = CELLAR_E_IO }; }
+        if (works) { (void)l2_work(d, 0); }
+        on = d->goal.on;
+        err = d->goal.result;
+        if (!on) { break; }
+        l2_worker_drop(d); /* who waits for it comes in between */
+        base_yield();
+        l2_worker_take(d);
+    }
+    l2_worker_drop(d);
+    base_store_rel(&d->resizing, 0u);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes)
+{
+    if (bytes < L2_BYTES_MIN) { return CELLAR_E_INVAL; }
+    const uint64_t places = l2_places_in(&d->super, bytes); /* what it reads is constant */
+    const uint32_t least = d->nstage + L2_RESIZE_LEAST;
+    if (places < least || places > UINT32_MAX / 2) { return CELLAR_E_RANGE; }
+    return l2_resize_to(d, (uint32_t)places, bytes);
+}
