@@ -145,6 +145,16 @@ for a in mawk gawk "busybox awk"; do
     else t_skip "table_is_the_same_under_${a%% *}" "not installed"; fi
 done
 t_case peers_place_is_by_value peers_place_is_by_value
+adaptive_adds() { # INSTRUCTIONS to a hit
+    echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"
+    printf '#!/bin/sh\necho "gcc 13.1, glibc 2.38, x86_64"\n' >"$t_tmp/hit" && chmod +x "$t_tmp/hit"
+    awk -v n="$1" 'BEGIN { print "get_hit_adaptive " 268 + n; print "get_hit_s3fifo 268" }' >"$t_tmp/counts"
+    sh bench/guard.sh --counts "$t_tmp/counts" "$t_tmp/hit" "$t_tmp/hit.json" >"$t_tmp/guard"
+}
+guard_knows_what_adaptive_may_cost_a_hit() {
+    adaptive_adds 4 && ! adaptive_adds 4.1 && grep -q '^adaptive .*FAILED' "$t_tmp/guard"
+}
+t_case guard_knows_what_adaptive_may_cost_a_hit guard_knows_what_adaptive_may_cost_a_hit
 t_case guard_passes_on_2_percent guard_passes_on_2_percent
 t_case guard_fails_on_4_percent guard_fails_on_4_percent
 t_case guard_asks_when_better guard_asks_when_better
