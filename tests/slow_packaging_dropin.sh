@@ -11,22 +11,19 @@
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-# Has a cell of the same name, but for the standard, passed with these very bytes?
-passed_before() { # folder of objects, what it was built with
+# Has this compiler made these very bytes of the library before, in a cell that passed? It does for
+# other standards, and for NDEBUG.
+passed_before() { # object, compiler
     for old in "$t_tmp/kept/$2."*; do
-        [ -d "$old" ] || continue
-        for o in "$1"/*.o; do cmp -s "$o" "$old/${o##*/}" || continue 2; done
-        echo "the same bytes as ${old##*.}: not run again" >>"$t_tmp/measured"
-        return 0
+        [ -f "$old" ] && cmp -s "$1" "$old" && return 0
     done
     return 1
 }
-# Builds the object and every api test with it, runs them, as many at once as there are CPUs. A
-# program whose every object has the bytes of one that passed is that program.
+# Builds the object and every api test with it, runs them, as many at once as there are CPUs.
 cell() { # folder, compiler, standard, flags...
     where=$t_tmp/$1 compiler=$2 std=$3
     shift 3
-    words="-std=$std $*" key=$(echo "$compiler$*" | tr ' .' '__')
+    words="-std=$std $*"
     rm -rf "$where"
     mkdir -p "$where"
     begin=$(now_ms)
@@ -34,28 +31,23 @@ cell() { # folder, compiler, standard, flags...
         return 1
     bytes=$(size "$where/cellar.o" | awk 'END { print $1 + $2 }')
     echo "compile: $(($(now_ms) - begin)) ms, object: $bytes bytes" >"$t_tmp/measured"
+    if passed_before "$where/cellar.o" "$compiler"; then
+        echo "these bytes have passed before: not run again" >>"$t_tmp/measured"
+        return 0
+    fi
     [ -n "$(ls tests/test_api_*.c 2>/dev/null)" ] || { echo "no api tests"; return 1; }
     export compiler words where cell_libs
     ls tests/test_api_*.c | xargs -P "$jobs" -n 1 sh -c 'n=$(basename "$1" .c)
-        $compiler $words -frandom-seed=$n -w -D_GNU_SOURCE -Idist -I. -c "$1" \
-            -o "$where/$n.o"' cc || return 1
-    if passed_before "$where" "$key"; then
-        rm -rf "$where"
-        return 0
-    fi
-    ls "$where"/test_api_*.o | xargs -P "$jobs" -n 1 sh -c '
-        $compiler $words "$1" "$where/cellar.o" -pthread -lm $cell_libs -o "${1%.o}"' ld || return 1
+        $compiler $words -w -D_GNU_SOURCE -Idist -I. "$1" "$where/cellar.o" \
+            -pthread -lm $cell_libs -o "$where/$n"' cc || return 1
     set --
-    for o in "$where"/test_api_*.o; do
-        p=${o%.o}
-        set -- "$@" "t|${p##*/}|$p"
-    done
+    for p in "$where"/test_api_*; do set -- "$@" "t|${p##*/}|$p"; done
     sh tests/run.sh -l 600 -o "$where/log" "$@" >"$where/run" 2>&1
     status=$?
     cat "$where/run"
-    if [ $status -eq 0 ] && [ "${FULL-}" = 1 ]; then
-        mkdir -p "$t_tmp/kept/$key.$std"
-        mv "$where"/*.o "$t_tmp/kept/$key.$std"
+    if [ $status -eq 0 ]; then
+        mkdir -p "$t_tmp/kept"
+        mv "$where/cellar.o" "$t_tmp/kept/$compiler.$std$(echo "$*" | tr -d ' ')"
     fi
     rm -rf "$where"
     return $status
