@@ -130,7 +130,8 @@ static bool l2_slot_head_find(const l2 *d, l2_slot *s)
     memset(&s->head, 0, sizeof s->head);
     if (has_a) { s->head = a; }
     if (has_b && b.segseq >= s->head.segseq) { s->head = b; }
-    if (has_a || has_b) { return true; }
+    /* Begun, and no copy yet, which can be after a power cut: it was free, so nothing is in it. */
+    if (has_a || has_b || l2_r64(front) == L2_HEAD_BEGUN) { return true; }
     return (l2_all_zero(front, L2_HEAD_BYTES) || l2_head_is_old(d, front)) &&
            (l2_all_zero(back, L2_HEAD_BYTES) || l2_head_is_old(d, back));
 }
@@ -677,9 +678,11 @@ static void l2_warm_hole(l2 *d, uint64_t lsn)
     base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
     sync_drop(L2_LOG, &d->log_lock);
     l2_took took;
-    while ((took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at)) == L2_IS_CLEAN) {
-        (void)l2_dirty_now(d);
-    }
+    do { /* whatever it takes: when warm-up is over changes rely on it */
+        l2_beat(d); /* the read may have been slow; the disk does answer */
+        took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at);
+        if (took == L2_IS_CLEAN) { (void)l2_dirty_now(d); }
+    } while (took != L2_TOOK && took != L2_IS_EMPTY);
     if (took != L2_TOOK) { return; }
     memset(at.at + L2_RECORD_HEAD, 0, 16);
     at.at[L2_RECORD_HEAD] = L2_CTL_FLOOR;
