@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/vfs.h"
@@ -186,6 +188,34 @@ static void a_fifo_makes_nobody_wait(void)
 }
 
 /* Of another user, say, whom we may not read: it is there all the same. */
+static void a_strangers_doorbell_means_nothing(void)
+{
+    static const unsigned char id[16] = { 0xce, 0x11, 0xa8, 1 };
+    if (geteuid() != 0 || access("/dev/shm", W_OK) != 0) {
+        T_SKIP("needs root, to be two other users, and /dev/shm");
+        return;
+    }
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE), 0);
+    const pid_t pid = fork();
+    if (pid == 0) { /* root's is believed */
+        if (seteuid(54321) != 0 || vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != 0) { _exit(1); }
+        (void)!seteuid(0);
+        (void)vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE);
+        if (seteuid(12345) != 0 || vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE) != 0) { _exit(2); }
+        if (vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != 0) { _exit(3); }
+        (void)!seteuid(0);
+        if (vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != 0) { _exit(4); }
+        if (seteuid(54321) != 0) { _exit(5); }
+        if (vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != ENOENT) { _exit(6); }
+        if (vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE) == 0) { _exit(7); }
+        _exit(0);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE), 0);
+}
+
 static void a_doorbell_that_cannot_be_opened_is_there(void)
 {
     static const unsigned char id[16] = { 0xce, 0x11, 0xa4 };
@@ -316,5 +346,6 @@ static void short_transfers_are_told(void)
 T_MAIN("base_vfs", T_CASE(files_hold_what_was_written), T_CASE(maps_share_and_arm_keeps_contents),
        T_CASE(links_and_other_openers_are_refused), T_CASE(direct_says_whether_it_is),
        T_CASE(a_fifo_makes_nobody_wait), T_CASE(a_doorbell_that_cannot_be_opened_is_there),
+       T_CASE(a_strangers_doorbell_means_nothing),
        T_CASE(list_names_what_is_there),
        T_CASE(every_call_can_fail), T_CASE(short_transfers_are_told))

@@ -156,6 +156,27 @@ static void network_file_systems_are_refused_untouched(void)
     gone();
 }
 
+/* Its check is right: whoever can write here can make one. */
+static void places_that_never_were_cost_nothing(void)
+{
+    made();
+    l2_dev_file *super = l2_dev_find(&dev, "SUPER");
+    for (size_t i = 0; i < 2; i++) {
+        l2_w32(super->live + 4096 * i + 148, 1u << 24);
+        seal_super(super->live + 4096 * i);
+    }
+    const uint32_t reads = dev.calls[DEV_PREAD];
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    T_EQ_U64(kit.d->super.nseg, 1024);
+    T_CHECK(base_load_rlx(&kit.account.used) < 1u << 20);
+    T_CHECK(dev.calls[DEV_PREAD] - reads < 2200);
+    l2_kit_warm(&kit);
+    T_CHECK(has(&kit, "key", "value"));
+    l2_close(kit.d);
+    kit.d = NULL;
+    gone();
+}
+
 static void cut_here(void *ctx)
 {
     base_rng *r = ctx;
@@ -253,6 +274,38 @@ static void real_end(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
+static void an_inspector_keeps_nobody_out(void)
+{
+    real_begin();
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_close(kit.d);
+    kit.d = NULL;
+    char path[300];
+    snprintf(path, sizeof path, "%s/LOCK", folder);
+    const base_vfs *vfs = base_vfs_system();
+    base_vfs_file *dir = NULL, *f = NULL;
+    T_REQUIRE(vfs->open_dir(vfs->ctx, folder, false, &dir) == 0);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "LOCK", 0, &f) == 0);
+    const pid_t pid = fork(); /* somebody looks, for a moment */
+    if (pid == 0) {
+        const bool looks = vfs->lock_shared(vfs->ctx, f) == 0;
+        usleep(1000);
+        _exit(looks ? 0 : 1);
+    }
+    vfs->close(vfs->ctx, f);
+    vfs->close(vfs->ctx, dir);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    l2_report r;
+    int e;
+    const l2_inspect_how how = { .path = folder };
+    T_EQ_I64(l2_inspect(&how, &r, &e), CELLAR_E_BUSY);
+    l2_close(kit.d);
+    kit.d = NULL;
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    T_EQ_I64(l2_inspect(&how, &r, &e), CELLAR_OK);
+    real_end();
+}
+
 static size_t open_files(void)
 {
     size_t n = 0;
@@ -346,6 +399,7 @@ static void a_copied_directory_counts_only_when_clean(void)
 
 T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
        T_CASE(network_file_systems_are_refused_untouched),
+       T_CASE(places_that_never_were_cost_nothing), T_CASE(an_inspector_keeps_nobody_out),
        T_CASE(a_format_cut_anywhere_is_begun_anew), T_CASE(a_full_disk_makes_a_smaller_store),
        T_CASE(a_second_opener_is_told), T_CASE(paths_that_cannot_be),
        T_CASE(a_copied_directory_counts_only_when_clean))

@@ -397,6 +397,13 @@ static int base_vfs_boot_id(void *ctx, unsigned char out[16])
     return digits == 32 ? 0 : EIO;
 }
 
+/* The place is everybody's: what a stranger puts there means nothing. root's does, and root, who
+ * may open a store that was somebody else's, believes all. */
+static bool base_vfs_bell_ours(const struct stat *s)
+{
+    return s->st_uid == geteuid() || s->st_uid == 0 || geteuid() == 0;
+}
+
 static int base_vfs_bell_file(void *ctx, const unsigned char id[16], base_vfs_bell how)
 {
     char path[64] = "/dev/shm/cellar-";
@@ -410,14 +417,16 @@ static int base_vfs_bell_file(void *ctx, const unsigned char id[16], base_vfs_be
     }
     path[n] = '\0';
     if (how == BASE_VFS_BELL_REMOVE) { return unlink(path) == 0 ? 0 : errno; }
-    if (how == BASE_VFS_BELL_LOOK) { /* whoever made it, and with no descriptor to spare */
-        struct stat s;
-        return lstat(path, &s) == 0 ? 0 : errno;
+    struct stat s;
+    if (how == BASE_VFS_BELL_LOOK) { /* with no descriptor to spare */
+        if (lstat(path, &s) != 0) { return errno; }
+        return base_vfs_bell_ours(&s) ? 0 : ENOENT;
     }
     const int fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
     if (fd < 0) { return errno; }
+    e = fstat(fd, &s) != 0 ? errno : base_vfs_bell_ours(&s) ? 0 : EPERM;
     (void)close(fd);
-    return 0;
+    return e;
 }
 
 CELLAR_PRIVATE const base_vfs *base_vfs_system(void)

@@ -11,8 +11,9 @@
  * INVARIANTS no file is opened for writing, none is made, nothing is unlinked or renamed.
  *            Damage is what fails a check and the hole that recovery finds in the log; what a kill
  *            leaves behind (a record in flight, a slot not sealed, a seal half written) is none.
- * LOCKING    a shared lock on LOCK: no store is open meanwhile, several inspectors may look. With
- *            `force` there is none, and what a running store changes may be reported as damage.
+ * LOCKING    a shared lock on LOCK, for a moment before and after: no store is open, and none is
+ *            kept from opening; one that was opened meanwhile is told (E_BUSY). With `force` there
+ *            is none, and what a running store changes may be reported as damage.
  * LIMITS     some 12 bytes of memory a record, and the slots of stage.buf twice. Without VERIFY a
  *            record is judged by its footer line: one of a cleared view, and one that has expired,
  *            then count as live.
@@ -540,7 +541,8 @@ static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
     return err;
 }
 
-static cellar_err l2_look_lock(l2_layer *y, int *sys_errno)
+/* Nobody has it open just now; nothing is held afterwards, so that nobody is kept out either. */
+static cellar_err l2_look_lock(const l2_layer *y, int *sys_errno)
 {
     base_vfs_file *f = NULL;
     int e = y->under->open(y->under->ctx, y->dir, "LOCK", 0, &f);
@@ -548,11 +550,7 @@ static cellar_err l2_look_lock(l2_layer *y, int *sys_errno)
     if (f != NULL && y->under->lock_shared != NULL) {
         e = y->under->lock_shared(y->under->ctx, f);
     }
-    if (f != NULL && e == 0 && y->files < L2_LAYER_FILES) { /* held until l2_layer_end */
-        y->file[y->files++] = (l2_layer_file){ .name = "LOCK", .under = f };
-    } else if (f != NULL) {
-        y->under->close(y->under->ctx, f);
-    }
+    if (f != NULL) { y->under->close(y->under->ctx, f); }
     *sys_errno = e;
     return e == 0 ? CELLAR_OK : e == EAGAIN ? CELLAR_E_BUSY : CELLAR_E_IO;
 }
@@ -597,6 +595,8 @@ CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, 
         l2_look_sizes(&y, &s, out);
         err = l2_look_open(&y, &s, records, how, out, sys_errno);
     }
+    /* Opened meanwhile: what was found may be half of what was and half of what is. */
+    if (err == CELLAR_OK && !how->force) { err = l2_look_lock(&y, sys_errno); }
     base_free(&y.account, BASE_MOD_L2, page, L2_PAGE);
     l2_layer_end(&y);
     y.under->close(y.under->ctx, y.dir);

@@ -23,6 +23,9 @@
 
 #define L2_AVG_BYTES 1024u
 #define L2_SLEEP_NS UINT64_C(100000000)
+#define L2_LOCK_TRIES 5
+#define L2_PLACES_CHEAP 1024u /* that SUPER may speak of whatever there is */
+#define L2_LOCK_NS UINT64_C(2000000)
 
 static const char *const l2_names[] = { "LOCK", "SUPER", "SUPER.new", "META.0", "META.1",
                                         "stage.buf", "data.seg" };
@@ -333,10 +336,32 @@ static void l2_goal_set(l2 *d)
     d->goal = (l2_goal){ .on = true, .places = (uint32_t)places, .bytes = d->cfg.bytes };
 }
 
+/* A SUPER that speaks of more places than the file ever had, and than are wanted, is not believed:
+ * tables and the time of an open go by what is there. What is allocated is not said everywhere. */
+static int l2_places_bound(l2 *d)
+{
+    base_vfs_file *f = NULL;
+    base_vfs_stat st = { 0 };
+    int e = l2_file(d, "data.seg", 0, &f);
+    if (e == 0) { e = d->vfs->stat(d->vfs->ctx, f, &st); }
+    l2_file_close(d, &f);
+    if (e != 0 && e != ENOENT) { return e; }
+    uint64_t bytes = st.size_bytes;
+    if (st.allocated_bytes != 0) { bytes = BASE_MIN(bytes, st.allocated_bytes); }
+    const uint64_t wanted = d->cfg.seg_count != 0 ? d->cfg.seg_count
+                                                  : l2_places_in(&d->super, d->cfg.bytes);
+    uint64_t most = BASE_MAX((bytes + d->super.seg_bytes - 1) / d->super.seg_bytes, wanted);
+    most = BASE_MAX(most, L2_PLACES_CHEAP);
+    d->super.nseg = (uint32_t)BASE_MIN(d->super.nseg, most);
+    return 0;
+}
+
 static cellar_err l2_open_ours(l2 *d, int *sys_errno)
 {
     bool whole = false, kept = false;
     unsigned char boot[16];
+    *sys_errno = l2_places_bound(d);
+    if (*sys_errno != 0) { return CELLAR_E_IO; }
     l2_form_set(d);
     const bool same_boot = l2_boot_is(d, boot);
     l2_clock_set(d, same_boot);
@@ -373,6 +398,10 @@ static cellar_err l2_lock(l2 *d, int *sys_errno)
 {
     int e = l2_file(d, "LOCK", BASE_VFS_CREATE | BASE_VFS_WRITE, &d->lock_file);
     if (e == 0) { e = d->vfs->lock(d->vfs->ctx, d->lock_file); }
+    for (int i = 0; i < L2_LOCK_TRIES && e == EAGAIN; i++) { /* an inspector's look is short */
+        base_sleep_ns(L2_LOCK_NS);
+        e = d->vfs->lock(d->vfs->ctx, d->lock_file);
+    }
     *sys_errno = e;
     if (e == 0) { return CELLAR_OK; }
     return e == EAGAIN ? CELLAR_E_BUSY : CELLAR_E_IO;
