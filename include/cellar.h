@@ -351,12 +351,12 @@ typedef struct cellar_config {
     uint32_t l2_sync;              /* CELLAR_L2_DROP, CELLAR_L2_KEEP or CELLAR_L2_ALWAYS          */
     uint32_t l2_on_bad;            /* later                                                       */
     uint32_t l2_required;          /* 1: open fails when the disk tier cannot be used             */
-    uint32_t l2_direct_read;       /* later, as all that follow down to l2_crypt, but:            */
+    uint32_t l2_direct_read;       /* later, as all that follow down to l2_reappend, but:         */
     uint32_t l2_mmap_read;
     uint32_t l2_allow_network;     /* 1: l2_path may lie on NFS, SMB and their like               */
     uint32_t l2_sigbus_handler;
     uint32_t l2_reappend;
-    const struct cellar_l2_crypt *l2_crypt;
+    const struct cellar_l2_crypt *l2_crypt; /* copied; NULL = values lie on disk in clear         */
     int64_t  close_ms;             /* patience of the root's close with running loads; 0 = 5,000  */
     uint32_t load_workers;         /* threads for background loads, 0 = 2; at most 64             */
     uint32_t load_queue;           /* background loads waiting; 0 = 256; at most 65,536           */
@@ -1898,8 +1898,35 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * CELLAR_DURABLE does the same at CELLAR_L2_KEEP, and its entry is written at once; E_IO also when
  * the disk does not take it (too large, too short a time to live, no room within a second),
  * E_UNSUPPORTED at CELLAR_L2_DROP. Entries with tags are not written. One process
- * at a time. Keys and values lie in the files in clear; a file that another program cuts short
- * while the store is open may end the process (SIGBUS). */
+ * at a time. Keys lie in the files in clear, values too without l2_crypt; a file that another
+ * program cuts short while the store is open may end the process (SIGBUS). */
+
+/* A cipher of yours for what goes to disk (AES-GCM, ChaCha20-Poly1305, any AEAD): values are sealed
+ * by it, and opened when they come back. Flags, version and end of life are authenticated with them
+ * (`aad`), so it must not leave that out; keys, names of views and lengths lie in clear. A nonce is
+ * never used twice, also not after a restart. Both functions return 0, or anything else for a
+ * failure: then the entry is not written, or a miss. What was sealed with another key, and all
+ * that was written without a cipher, is a miss.
+ * in:      in and out do not overlap and may lie at any address; seal writes in_len + overhead
+ *          bytes, open in_len - overhead; nonce has 12 bytes
+ * thread:  run inside any call that reads or writes entries, and inside close, by several threads
+ *          at once, with no lock held; must not wait, nor use the store
+ * owns:    the struct is copied; ctx outlives the store
+ * example: cellar_l2_crypt a = CELLAR_L2_CRYPT_INIT;
+ *     a.ctx = key; a.seal = my_seal; a.open = my_open; a.overhead = 16;
+ *     cfg.l2_crypt = &a;                                                                         */
+typedef struct cellar_l2_crypt {
+    size_t   struct_size; /* set by CELLAR_L2_CRYPT_INIT                                          */
+    void    *ctx;
+    int    (*seal)(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
+                   const void *in, size_t in_len, void *out);
+    int    (*open)(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
+                   const void *in, size_t in_len, void *out);
+    uint32_t overhead;    /* bytes the sealed form is longer by: the tag; at most 256             */
+    uint32_t reserved;    /* must be 0                                                            */
+} cellar_l2_crypt;
+CELLAR_NO_TAIL_PADDING(cellar_l2_crypt, reserved);
+#define CELLAR_L2_CRYPT_INIT { sizeof(cellar_l2_crypt), NULL, NULL, NULL, 0, 0 }
 
 /* Make all that is on the disk tier outlive a power cut.
  * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error), E_INVAL, E_CLOSED

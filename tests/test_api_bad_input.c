@@ -364,6 +364,19 @@ static void set_options_are_checked(void)
     tear_down();
 }
 
+static int no_cipher(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
+                     const void *in, size_t in_len, void *out)
+{
+    (void)ctx;
+    (void)nonce;
+    (void)aad;
+    (void)aad_len;
+    (void)in;
+    (void)in_len;
+    (void)out;
+    return 1;
+}
+
 static void config_fields_are_checked(void)
 {
     struct { const char *field; cellar_config cfg; cellar_err want; } t[64];
@@ -412,6 +425,19 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_allow_network = 2);
     BAD(E_INVAL, l2_avg_object_bytes = UINT64_MAX);
     BAD(E_INVAL, l2_sync = CELLAR_L2_ALWAYS + 1);
+    cellar_l2_crypt crypt[4];
+    for (int i = 0; i < 4; i++) {
+        crypt[i] = (cellar_l2_crypt)CELLAR_L2_CRYPT_INIT;
+        crypt[i].seal = crypt[i].open = no_cipher;
+    }
+    crypt[0].struct_size = 0;
+    crypt[1].open = NULL;
+    crypt[2].overhead = 257;
+    crypt[3].reserved = 1;
+    BAD(E_INVAL, l2_crypt = &crypt[0]);
+    BAD(E_INVAL, l2_crypt = &crypt[1]);
+    BAD(E_INVAL, l2_crypt = &crypt[2]);
+    BAD(E_INVAL, l2_crypt = &crypt[3]);
     BAD(E_UNSUPPORTED, l2_stage_dir = "x");
     BAD(E_UNSUPPORTED, l2_direct_read = 1);
     BAD(E_UNSUPPORTED, l2_on_bad = 1);

@@ -171,11 +171,13 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
     const uint64_t unused = metric(c, "cellar_l2_refused_unused_total");
     T_CHECK(unused >= 850 && metric(c, "cellar_l2_refused_total") >= unused);
     T_EQ_U64(metric(c, "cellar_l2_put_bytes_total"), 0);
+    uint32_t left = 0;
     for (uint32_t i = 0; i < 1000; i++) {
-        if (i < 850) { T_EQ_I64(look(c, i, 1), CELLAR_MISS); } /* gone */
+        left += look(c, i, 1) == CELLAR_OK;
         T_EQ_I64(put(c, i, 2, 0), CELLAR_OK); /* loaded again: it left before, not long ago */
         if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
     }
+    T_CHECK(left <= 150); /* what was in memory: the rest was gone for good */
     T_CHECK(metric(c, "cellar_l2_put_bytes_total") > 500 * 100);
     uint32_t hits = 0;
     for (uint32_t i = 0; i < 1000; i++) {
@@ -209,7 +211,11 @@ static void what_was_asked_for_long_ago_is_written_too(void)
         if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
     }
     T_EQ_U64(metric(c, "cellar_l2_refused_unused_total"), 0);
-    for (uint32_t i = 0; i < 600; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
+    /* A stranger's change in the moment of leaving costs a write, two keys of a class one. */
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 600; i++) { hits += look(c, i, 1) == CELLAR_OK; }
+    T_EQ_U64(metric(c, "cellar_l2_refused_unused_total"), 0);
+    T_CHECK(hits + metric(c, "cellar_l2_refused_changed_total") + 2 >= 600);
     shut(c);
     end();
 }
@@ -257,10 +263,13 @@ static void a_reopened_store_is_warm(void)
     for (int round = 0; round < 3; round++) {
         c = open_it();
         T_EQ_I64(cellar_view(c, "users", NULL, &v), CELLAR_OK);
+        uint32_t missed = 0; /* two keys of one class share a word: one in 1,000 may be lost */
         for (uint32_t i = 0; i < 1000; i++) {
-            T_EQ_I64(look(c, i, 1), CELLAR_OK);
-            T_EQ_I64(look(v, i, 2), CELLAR_OK);
+            const cellar_err a = look(c, i, 1), b = look(v, i, 2);
+            T_CHECK((a == CELLAR_OK || a == CELLAR_MISS) && (b == CELLAR_OK || b == CELLAR_MISS));
+            missed += (uint32_t)(a == CELLAR_MISS) + (uint32_t)(b == CELLAR_MISS);
         }
+        T_CHECK(missed <= 2);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         shut(c);
     }
@@ -370,6 +379,86 @@ static void secret_views_never_touch_the_disk(void)
     T_EQ_I64(cellar_view(c, "plainview", NULL, &open_view), CELLAR_OK);
     T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_close(open_view), CELLAR_OK);
+    shut(c);
+    end();
+}
+
+/* Not a cipher to keep anything secret with; `ctx` is the key, the tag a sum over all of it. */
+static uint64_t toy_sum(const void *ctx, const unsigned char *nonce, const void *aad,
+                        size_t aad_len, const unsigned char *sealed, size_t n)
+{
+    uint64_t h = *(const uint64_t *)ctx;
+    for (size_t i = 0; i < 12; i++) { h = (h ^ nonce[i]) * UINT64_C(0x100000001b3); }
+    for (size_t i = 0; i < aad_len; i++) {
+        h = (h ^ ((const unsigned char *)aad)[i]) * UINT64_C(0x100000001b3);
+    }
+    for (size_t i = 0; i < n; i++) { h = (h ^ sealed[i]) * UINT64_C(0x100000001b3); }
+    return h;
+}
+
+static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out)
+{
+    unsigned char *to = out;
+    for (size_t i = 0; i < in_len; i++) {
+        to[i] = ((const unsigned char *)in)[i] ^ (unsigned char)(nonce[i % 12] + 77 + i);
+    }
+    const uint64_t tag = toy_sum(ctx, nonce, aad, aad_len, to, in_len);
+    memcpy(to + in_len, &tag, sizeof tag);
+    return 0;
+}
+
+static int toy_open(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out)
+{
+    const unsigned char *from = in;
+    const size_t n = in_len - sizeof(uint64_t);
+    const uint64_t tag = toy_sum(ctx, nonce, aad, aad_len, from, n);
+    if (memcmp(&tag, from + n, sizeof tag) != 0) { return -1; }
+    for (size_t i = 0; i < n; i++) {
+        ((unsigned char *)out)[i] = from[i] ^ (unsigned char)(nonce[i % 12] + 77 + i);
+    }
+    return 0;
+}
+
+static void with_a_cipher_values_lie_on_disk_sealed(void)
+{
+    begin();
+    uint64_t right = 1234567, wrong = 7654321;
+    cellar_config cfg = config();
+    cellar_l2_crypt crypt = CELLAR_L2_CRYPT_INIT;
+    crypt.ctx = &right;
+    crypt.seal = toy_seal;
+    crypt.open = toy_open;
+    crypt.overhead = sizeof(uint64_t);
+    cfg.l2_crypt = &crypt;
+    cfg.max_entries = 100;
+    cellar *c = open_with(&cfg);
+    crypt.ctx = &wrong; /* the struct was copied */
+    char back[16];
+    size_t len;
+    T_EQ_I64(cellar_set(c, "knownkey", 8, "sealedvalue", 11, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "knownkey", 8, back, sizeof back, &len), CELLAR_OK);
+    for (uint32_t i = 0; i < 1000; i++) {
+        T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
+        if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 1000; i++) { hits += look(c, i, 1) == CELLAR_OK; }
+    T_CHECK(hits > 950);
+    T_EQ_U64(metric(c, "cellar_l2_unopened_total"), 0);
+    shut(c);
+    T_CHECK(!in_files("sealedvalue") && !in_files("hhhhhhhhhhhh"));
+    c = open_with(&cfg); /* with the wrong key */
+    T_EQ_I64(look(c, 5, 1), CELLAR_MISS);
+    T_EQ_I64(cellar_get(c, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
+    T_EQ_U64(metric(c, "cellar_l2_unopened_total"), 2);
+    shut(c);
+    crypt.ctx = &right;
+    c = open_with(&cfg);
+    hits = 0;
+    for (uint32_t i = 0; i < 1000; i++) { hits += look(c, i, 1) == CELLAR_OK; }
+    T_CHECK(hits > 950);
     shut(c);
     end();
 }
@@ -781,6 +870,7 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(what_was_asked_for_long_ago_is_written_too),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
        T_CASE(clear_bump_and_drop_stay_over_restarts), T_CASE(secret_views_never_touch_the_disk),
+       T_CASE(with_a_cipher_values_lie_on_disk_sealed),
        T_CASE(sets_of_these_modes_are_on_disk_at_once),
        T_CASE(durable_sets_are_on_disk_when_they_return),
        T_CASE(at_always_each_change_says_whether_it_is_durable),

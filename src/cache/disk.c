@@ -160,6 +160,10 @@ static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, ce
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg)
 {
     if (s->tier != NULL || cfg->l2_path == NULL) { return CELLAR_OK; }
+    cellar_l2_crypt crypt;
+    if (cfg->l2_crypt != NULL) { /* checked in cache_config_read */
+        (void)cache_opts_in(&crypt, sizeof crypt, cfg->l2_crypt);
+    }
     const int64_t min_ttl = cfg->l2_min_ttl_ms != 0 ? cfg->l2_min_ttl_ms : CACHE_DISK_MIN_TTL_MS;
     const l2_config c = {
         .account = &s->account, .log = &s->log, .clock = &s->clock, .path = cfg->l2_path,
@@ -168,7 +172,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .sync_ms = cfg->l2_sync_ms, .min_ttl_ms = min_ttl, .write_bps = cfg->l2_write_bps,
         .write_bpd = cfg->l2_write_bpd, .allow_network = cfg->l2_allow_network != 0,
         .hash_algo = cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
-        .secret = cfg->secret, .no_thread = cfg->no_threads != 0,
+        .secret = cfg->secret, .crypt = cfg->l2_crypt != NULL ? &crypt : NULL,
+        .no_thread = cfg->no_threads != 0,
     };
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
     if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err); }
@@ -271,12 +276,14 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_PUT_BYTES] = l.put_bytes;
     given[STATS_GIVEN_L2_DROPPED] = l.dropped;
     given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl +
-                                        l.refused_budget + l.refused_unused;
+                                        l.refused_budget + l.refused_unused + l.refused_seal;
     given[STATS_GIVEN_L2_REFUSED_SIZE] = l.refused_size;
     given[STATS_GIVEN_L2_REFUSED_TTL] = l.refused_ttl;
     given[STATS_GIVEN_L2_REFUSED_UNUSED] = l.refused_unused;
     given[STATS_GIVEN_L2_REFUSED_BUDGET] = l.refused_budget;
     given[STATS_GIVEN_L2_REFUSED_CHANGED] = l.refused_stamp;
+    given[STATS_GIVEN_L2_REFUSED_SEAL] = l.refused_seal;
+    given[STATS_GIVEN_L2_UNOPENED] = l.miss_sealed;
     given[STATS_GIVEN_L2_BYTES_TODAY] = l.bytes_today;
     given[STATS_GIVEN_L2_IDENTICAL] = l.identical;
     given[STATS_GIVEN_L2_KILLS] = l.kills;

@@ -123,7 +123,6 @@ static const cache_later cache_config_later[] = {
     CACHE_LATER(l2_on_bad),
     CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
     CACHE_LATER(l2_sigbus_handler), CACHE_LATER(l2_reappend),
-    CACHE_LATER(l2_crypt),
     CACHE_LATER(workers),
     CACHE_LATER(zone), CACHE_LATER(reserved0),
 };
@@ -146,6 +145,22 @@ static cellar_err cache_config_check_later(const cellar_config *cfg)
             (void)snprintf(text, sizeof text, "%s belongs to a later part", l->name);
             return cache_config_refuse(CELLAR_E_UNSUPPORTED, text);
         }
+    }
+    return CELLAR_OK;
+}
+
+#define CACHE_SEAL_OVERHEAD_MAX 256u
+
+static cellar_err cache_config_check_crypt(const cellar_l2_crypt *given)
+{
+    cellar_l2_crypt full;
+    const cellar_err err = cache_opts_in(&full, sizeof full, given);
+    if (err != CELLAR_OK) {
+        return cache_config_refuse(err, "struct_size of l2_crypt, or a field not known here");
+    }
+    if (full.seal == NULL || full.open == NULL || full.reserved != 0 ||
+        full.overhead > CACHE_SEAL_OVERHEAD_MAX) {
+        return cache_config_refuse(CELLAR_E_INVAL, "l2_crypt is out of range");
     }
     return CELLAR_OK;
 }
@@ -224,6 +239,10 @@ static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out
         if (windows[i] > CACHE_WINDOW_MAX) {
             return cache_config_refuse(CELLAR_E_INVAL, "idle_ms or stale_ms is over 2^32 - 1");
         }
+    }
+    if (out->l2_crypt != NULL) {
+        err = cache_config_check_crypt(out->l2_crypt);
+        if (err != CELLAR_OK) { return err; }
     }
     if (out->root != NULL) {
         const char *why = "";

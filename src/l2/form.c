@@ -29,7 +29,8 @@
  *            16 u64 segseq  24 entries of 10 B, at most 407: u48 hash48, u24 granules to the next
  *            record, u8 kind. Written line by line while the slot is open, closed at the seal.
  *   record   0 u32 check (byte 4 to the end of the value; never 0)  4 u16 mark  6 u16 klen
- *            8 u32 vlen  12 u8 kind 0 put 1 tombstone 2 control  13 u8 ext (8 B units)
+ *            8 u32 vlen, 30 bits; bit 31: a put sealed by the caller's cipher (codec.c), bit 30: 0
+ *            12 u8 kind 0 put 1 tombstone 2 control  13 u8 ext (8 B units)
  *            14 u48 expiry_wall_ms (0 none)  20 u32 vgen  24 ext, key, value; padded to the granule
  *            mark: 16-bit keyed hash of place and lengths: the lengths are trustworthy before the
  *            body is complete. Check 0: not complete.
@@ -378,7 +379,8 @@ CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t s
                                  uint32_t off, const l2_rec *r)
 {
     l2_w16(at + 6, r->klen);
-    l2_w32(at + 8, r->vlen);
+    BASE_ASSERT(r->vlen <= L2_VLEN_MASK);
+    l2_w32(at + 8, r->vlen | (uint32_t)r->form << 30);
     at[12] = r->kind;
     at[13] = r->ext;
     const uint64_t expiry = (uint64_t)r->expiry_wall_ms;
@@ -399,7 +401,7 @@ static uint32_t l2_rec_check(const l2_form *f, const unsigned char *at, uint64_t
 
 static uint32_t l2_rec_bytes(const unsigned char *at)
 {
-    return L2_RECORD_HEAD + 8u * at[13] + l2_r16(at + 6) + l2_r32(at + 8);
+    return L2_RECORD_HEAD + 8u * at[13] + l2_r16(at + 6) + (l2_r32(at + 8) & L2_VLEN_MASK);
 }
 
 CELLAR_PRIVATE void l2_rec_end(const l2_form *f, unsigned char *at, uint64_t segseq, uint32_t off)
@@ -415,7 +417,8 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
     if (l2_r16(at + 4) != l2_rec_mark(f, at, segseq, off)) { return false; }
     memset(out, 0, sizeof *out);
     out->klen = l2_r16(at + 6);
-    out->vlen = l2_r32(at + 8);
+    out->vlen = l2_r32(at + 8) & L2_VLEN_MASK;
+    out->form = (uint8_t)(l2_r32(at + 8) >> 30);
     out->kind = at[12];
     out->ext = at[13];
     uint64_t expiry = 0;
@@ -424,6 +427,7 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
     out->vgen = l2_r32(at + 20);
     const uint64_t bytes = (uint64_t)L2_RECORD_HEAD + 8u * out->ext + out->klen + out->vlen;
     if (bytes > end - off || out->kind > L2_KIND_CONTROL) { return false; }
+    if (out->kind != L2_KIND_PUT && out->form != 0) { return false; }
     out->bytes = (uint32_t)bytes;
     return out->kind == L2_KIND_CONTROL ? out->vlen > 0 : out->klen > 0;
 }

@@ -6,7 +6,8 @@
  *            says} -> mark, check, kind, generation, full key, clock -> caller
  * INVARIANTS a value is handed out only if its check binds it to this store, epoch, segment and
  *            offset, its key is equal byte by byte, and its generation is the asked one. Everything
- *            else is a miss with a counter of its own. At most one read.
+ *            else is a miss with a counter of its own. At most one read. With a cipher it must open
+ *            what is stored, too.
  * LOCKING    none. pin = slot.pins + 1 (sc), then the segment's word again (sc); the worker stores
  *            the word (sc), then looks at the pins (sc): one of the two sees the other.
  * PROOF      a word that named an older record of the key was gone before the change that ended it
@@ -47,6 +48,14 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     }
     l2_meta m;
     memset(&m, 0, sizeof m);
+    cellar_err err = CELLAR_OK;
+    if (r.form != L2_FORM_PLAIN || d->crypt.open != NULL) { /* before its ext is believed, too */
+        err = l2_box_open(d, &r, at, w->buf, w->buf_cap, w->value_len);
+        if (err == CELLAR_MISS) { return err; }
+    } else {
+        *w->value_len = r.vlen;
+        if (r.vlen > w->buf_cap) { err = CELLAR_E_BUFFER; }
+    }
     if (!l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m)) {
         l2_read_damaged(d);
         return CELLAR_MISS;
@@ -54,10 +63,10 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     m.deadline_ms = r.expiry_wall_ms != 0 ? r.expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
     m.addr = l2_lsn(d, segseq, off);
     *w->meta = m;
-    *w->value_len = r.vlen;
-    if (r.vlen > w->buf_cap) { return CELLAR_E_BUFFER; }
-    if (r.vlen > 0) { memcpy(w->buf, key + r.klen, r.vlen); }
-    return m.kind != 0 ? CELLAR_ABSENT : CELLAR_OK;
+    if (err == CELLAR_OK && r.form == L2_FORM_PLAIN && r.vlen > 0) {
+        memcpy(w->buf, key + r.klen, r.vlen);
+    }
+    return err == CELLAR_OK && m.kind != 0 ? CELLAR_ABSENT : err;
 }
 
 static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t segseq,

@@ -372,7 +372,8 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(denied); L2_GIVE(remembered); L2_GIVE(controls); L2_GIVE(sealed);
     L2_GIVE(sealed_bytes); L2_GIVE(reclaimed); L2_GIVE(emptied); L2_GIVE(syncs);
     L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes); L2_GIVE(offs);
-    L2_GIVE(refused_budget); L2_GIVE(refused_unused); L2_GIVE(stalled); L2_GIVE(closings);
+    L2_GIVE(refused_budget); L2_GIVE(refused_unused); L2_GIVE(refused_seal);
+    L2_GIVE(miss_sealed); L2_GIVE(stalled); L2_GIVE(closings);
     L2_GIVE(relied); L2_GIVE(waits); L2_GIVE(commits);
 #undef L2_GIVE
     out->kills += out->denied + out->remembered;

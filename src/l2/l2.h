@@ -43,6 +43,7 @@ typedef struct l2_config {
     base_hash_algo hash_algo; /* counts when a store is made */
     const unsigned char *secret; /* 32 bytes, the same; NULL: from the kernel */
     bool no_thread;          /* all work in l2_tick */
+    const cellar_l2_crypt *crypt; /* copied; NULL: none */
     bool allow_network;      /* else a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
     void *wall_ctx;
@@ -139,7 +140,7 @@ typedef struct l2_stats {
     uint64_t kills, tombstones, denied, remembered, controls;
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
     uint64_t recovered, holes, bad_places, offs;
-    uint64_t refused_budget, refused_unused, bytes_today;
+    uint64_t refused_budget, refused_unused, refused_seal, miss_sealed, bytes_today;
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     uint64_t commits; /* syncs for l2_commit */
     bool warming, dirty, empty;

@@ -52,6 +52,8 @@
 #define L2_FLOOR_ROOM 64u    /* end of a slot that only a FLOOR may take */
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
+#define L2_VLEN_MASK 0x3fffffffu
+enum { L2_FORM_PLAIN = 0, L2_FORM_SEALED = 2 }; /* the two bits above a value's length */
 enum { L2_CTL_VIEW = 1, L2_CTL_FLOOR = 2 }; /* first byte of a control's value */
 
 /* ---- form.c: bytes ------------------------------------------------------------------------- */
@@ -90,7 +92,7 @@ typedef struct l2_rec { /* the first 24 bytes of a record, and what follows from
     uint32_t check;
     uint16_t mark, klen;
     uint32_t vlen;   /* stored bytes */
-    uint8_t kind, ext;
+    uint8_t kind, ext, form; /* form: L2_FORM_..., of a put */
     int64_t expiry_wall_ms; /* 0: none */
     uint32_t vgen;
     uint32_t bytes;  /* without padding */
@@ -265,7 +267,8 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
         kills /* neither denied nor remembered */, tombstones, denied, remembered, controls,
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
-        stalled, closings, relied, waits, refused_budget, refused_unused, commits;
+        stalled, closings, relied, waits, refused_budget, refused_unused,
+        refused_seal, miss_sealed, commits;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */
@@ -333,6 +336,10 @@ struct l2 {
     _Atomic uint32_t broken;      /* L2_BROKEN..: no more puts, gets miss, until the next open */
     _Atomic uint32_t disk;        /* L2_DISK_...; release by who changes it */
     l2_trouble trouble;
+    cellar_l2_crypt crypt;   /* constant; seal NULL: none */
+    unsigned char nonce[12]; /* of the first seal since the open; constant */
+    _Atomic uint64_t seals;  /* so far */
+    uint32_t seal_bytes;     /* a sealed value is longer by; constant */
     l2_budget second, day;
     _Atomic uint64_t *seen;   /* of keys refused as unused; see admit.c */
     uint32_t seen_words;      /* constant */
@@ -438,6 +445,21 @@ CELLAR_PRIVATE bool l2_seen_again(l2 *d, uint64_t h48);
 CELLAR_PRIVATE bool l2_budget_allows(l2 *d, uint64_t bytes, l2_windows *w);
 /* They were not written after all. */
 CELLAR_PRIVATE void l2_budgets_back(l2 *d, const l2_windows *w, uint64_t bytes);
+
+/* codec.c */
+typedef struct l2_box { /* a value as it is stored */
+    unsigned char *block; /* owned; NULL: none */
+    size_t block_bytes;
+    const unsigned char *bytes;
+} l2_box;
+CELLAR_PRIVATE bool l2_codec_open(l2 *d);
+/* r, with the plain length, becomes that of the sealed value; false: no memory, or it failed. */
+CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext,
+                                const void *value, l2_rec *r, l2_box *box);
+CELLAR_PRIVATE void l2_box_free(l2 *d, l2_box *box);
+/* Of a record that verified, at `at`: OK, E_BUFFER (*value_len set), MISS: not ours to read. */
+CELLAR_PRIVATE cellar_err l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at, void *buf,
+                                      size_t buf_cap, size_t *value_len);
 
 /* log.c */
 typedef enum l2_room { L2_ROOM_PUT, L2_ROOM_KEEP, L2_ROOM_FLOOR } l2_room;

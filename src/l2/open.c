@@ -469,11 +469,13 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     d->cfg = *cfg;
     d->cfg.path = NULL;
     if (d->cfg.sync_ms == 0) { d->cfg.sync_ms = 1000; }
+    if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
+    d->cfg.crypt = NULL;
     d->vfs = cfg->vfs != NULL ? cfg->vfs : base_vfs_system();
     d->next_vgen = d->next_id = 1;
     d->page_raw = base_alloc(cfg->account, BASE_MOD_L2, 5 * L2_PAGE, NULL);
     cellar_err err = CELLAR_E_NOMEM;
-    if (d->page_raw != NULL) {
+    if (d->page_raw != NULL && l2_codec_open(d)) {
         d->page = (unsigned char *)d->page_raw + (L2_PAGE - ((uintptr_t)d->page_raw % L2_PAGE));
         err = l2_open_dir(d, cfg->path, sys_errno);
     }

@@ -165,8 +165,8 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
                         unsigned char ext[L2_EXT_MAX], l2_rec *r)
 {
     const size_t ext_bytes = l2_ext_write(ext, m);
-    if (value_len > d->room_max ||
-        L2_RECORD_HEAD + ext_bytes + k->len + value_len + d->form.granule > d->room_max) {
+    if (value_len > d->room_max || L2_RECORD_HEAD + ext_bytes + k->len + value_len +
+                                           d->seal_bytes + d->form.granule > d->room_max) {
         L2_COUNT(d, refused_size);
         return false;
     }
@@ -210,20 +210,31 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         L2_COUNT(d, refused_unused);
         return CELLAR_REFUSED;
     }
-    const cellar_err err = l2_put_gated(d, h48, k, &r, meta->addr, current, &at);
-    if (err == CELLAR_EXISTS) { return CELLAR_OK; }
-    if (err != CELLAR_OK) {
-        if (err == CELLAR_DROPPED) { l2_ring(d); }
-        return err;
+    l2_box box = { NULL, 0, value };
+    if (d->crypt.seal != NULL) {
+        if (l2_is_there(d, h48, meta->addr)) { /* the gate would find it, but sealed by then */
+            L2_COUNT(d, identical);
+            return CELLAR_OK;
+        }
+        if (!l2_box_seal(d, k, ext, value, &r, &box)) {
+            L2_COUNT(d, refused_seal);
+            return CELLAR_REFUSED;
+        }
     }
-    BASE_POINT("l2.put_copy");
-    unsigned char *to = at.at + L2_RECORD_HEAD;
-    memcpy(to, ext, (size_t)r.ext * 8);
-    memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);
-    if (value_len > 0) { memcpy(to + (size_t)r.ext * 8 + k->len, value, value_len); }
-    l2_spot_done(d, &at);
-    L2_COUNT_BY(d, put_bytes, r.bytes);
-    return CELLAR_OK;
+    const cellar_err err = l2_put_gated(d, h48, k, &r, meta->addr, current, &at);
+    if (err == CELLAR_OK) {
+        BASE_POINT("l2.put_copy");
+        unsigned char *to = at.at + L2_RECORD_HEAD;
+        memcpy(to, ext, (size_t)r.ext * 8);
+        memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);
+        if (r.vlen > 0) { memcpy(to + (size_t)r.ext * 8 + k->len, box.bytes, r.vlen); }
+        l2_spot_done(d, &at);
+        L2_COUNT_BY(d, put_bytes, r.bytes);
+    } else if (err == CELLAR_DROPPED) {
+        l2_ring(d);
+    }
+    l2_box_free(d, &box);
+    return err == CELLAR_EXISTS ? CELLAR_OK : err;
 }
 
 /* ---- views ---- */

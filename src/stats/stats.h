@@ -205,6 +205,10 @@ typedef enum stats_unit {
       "Of those: the budget of the second or of the day was used up.") \
     X(L2_REFUSED_CHANGED, "cellar_l2_refused_changed_total", counter, ONE, \
       "Of those: changed while they left.") \
+    X(L2_REFUSED_SEAL, "cellar_l2_refused_seal_total", counter, ONE, \
+      "Of those: the cipher failed, or there was no memory for it.") \
+    X(L2_UNOPENED, "cellar_l2_unopened_total", counter, ONE, \
+      "Look-ups of entries that the cipher did not open, or that need another one or none.") \
     X(L2_BYTES_TODAY, "cellar_l2_today_bytes", gauge, BYTES, \
       "Bytes of entries written since midnight UTC, where there is a budget.") \
     X(L2_IDENTICAL, "cellar_l2_identical_total", counter, ONE, \
