@@ -127,6 +127,35 @@ static void other_budgets_are_told(void)
     api_shut(c);
 }
 
+static cellar_err loader(struct cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    (void)ctx;
+    return cellar_load_value(l, key, len);
+}
+
+/* Where loads are timed, the dump says what the change is worth. */
+static void the_dump_tells_time_saved(void)
+{
+    static char text[1 << 16];
+    cellar *c = open_store(ENTRIES);
+    seed = 4711;
+    for (uint32_t i = 0; i < ROUND / 3; i++) {
+        const double u = drawn();
+        const uint64_t id = (uint64_t)(u * u * u * KEYS);
+        cellar_result r = CELLAR_RESULT_INIT;
+        T_EQ_I64(cellar_get_or_load(c, &id, sizeof id, NULL, loader, NULL, &r), CELLAR_OK);
+        cellar_result_free(&r);
+    }
+    T_REQUIRE(cellar_dump(c, text, sizeof text, NULL) == CELLAR_OK);
+    const char *half = strstr(text, "at 0.5x the budget"), *twice = strstr(text, "at 2x the budget");
+    T_REQUIRE(half != NULL && twice != NULL);
+    const char *more = strstr(half, " ms more in 1,000 gets\n");
+    const char *less = strstr(twice, " ms less in 1,000 gets\n");
+    T_CHECK(more != NULL && more < strchr(half, '\n'));
+    T_CHECK(less != NULL && less < strchr(twice, '\n'));
+    api_shut(c);
+}
+
 static void views_are_told_apart(void)
 {
     cellar_advice a, all;
@@ -257,6 +286,7 @@ static void advisor_and_why_take_little(void)
     }
 }
 
-T_MAIN("api_advice", T_CASE(other_budgets_are_told), T_CASE(views_are_told_apart),
+T_MAIN("api_advice", T_CASE(other_budgets_are_told), T_CASE(the_dump_tells_time_saved),
+       T_CASE(views_are_told_apart),
        T_CASE(views_beyond_the_limit_are_in_the_sum_only), T_CASE(there_may_be_no_advisor),
        T_CASE(wrong_arguments_are_refused), T_CASE(advisor_and_why_take_little))

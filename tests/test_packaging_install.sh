@@ -50,6 +50,14 @@ by_cmake() {
         cmake --build "$t_tmp/cmake-$n" && "$t_tmp/cmake-$n/consumer-shared" &&
         "$t_tmp/cmake-$n/consumer-static"
 }
+# The replay of traces comes with the program; cellar-replay is for those who build it.
+program_replays() {
+    [ ! -f "$prefix/bin/cellar" ] && { echo 'no program in this build'; return 0; }
+    [ ! -e "$prefix/bin/cellar-replay" ] || return 1
+    printf 'a\nb\na\n' >"$t_tmp/trace.txt"
+    "$prefix/bin/cellar" replay --policy=lru --capacity=2 "$t_tmp/trace.txt" |
+        grep -q '"subject":"lru",.*"value":0.666667'
+}
 uninstall_leaves_nothing() {
     $MAKE -s uninstall PREFIX="$prefix" LIBDIR="$libdir" || return 1
     left=$(find "$prefix" ! -type d)
@@ -82,6 +90,7 @@ for libdir in lib lib/x86_64-linux-gnu; do
     t_case "pkg_config_names_no_allocator_$libdir" pc_names_no_allocator
     if t_have cmake; then t_case "consumer_by_cmake_$libdir" by_cmake
     else t_skip "consumer_by_cmake_$libdir" "no cmake"; fi
+    t_case "program_replays_$libdir" program_replays
     t_case "uninstall_leaves_nothing_$libdir" uninstall_leaves_nothing
 done
 t_case destdir_is_only_a_stage destdir_is_only_a_stage

@@ -405,13 +405,27 @@ static void cache_dump_advice(const cache_store *s, uint32_t slot, base_text *t)
 {
     static const char *const scale[L1_ADVICE] = { "0.25", "0.5", "0.71", "1", "1.41", "2", "4",
                                                   "8" };
+    uint64_t v[STATS_VIEW_COUNT];
     l1_advice a;
     double now;
     if (cache_advise(s, slot, &now, &a) != CELLAR_OK) { return; }
+    if (slot == STATS_STORE_SLOT) {
+        stats_read_all(s->stats, v);
+    } else {
+        stats_read_slot(s->stats, slot, v);
+    }
+    const double load_ms =
+        v[STATS_LOAD] != 0 ? (double)v[STATS_LOAD_NS] * 1e-6 / (double)v[STATS_LOAD] : 0;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
         if (scale[i][1] == '\0' && scale[i][0] == '1') { continue; }
-        base_text_add(t, "  at %sx the budget the hit ratio would be %.1f %% (now %.1f %%)\n",
+        base_text_add(t, "  at %sx the budget the hit ratio would be %.1f %% (now %.1f %%)",
                       scale[i], a.ratio[i] * 100, now * 100);
+        if (load_ms > 0) {
+            const double less = (a.ratio[i] - now) * 1000 * load_ms;
+            base_text_add(t, ", loading %.3f ms %s in 1,000 gets", less < 0 ? -less : less,
+                          less < 0 ? "more" : "less");
+        }
+        base_text_add(t, "\n");
     }
 }
 

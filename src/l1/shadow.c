@@ -66,9 +66,9 @@
  *            of 1,000 entries and more: points moved by the difference at this size: arc_oltp at
  *            18,688 1.90 points; misses scaled instead: .77. Spoken after 4,096 sampled requests:
  *            .73 points, but 18 of 47 cells are too short for it; 1,024: .81, 8 too short; 512:
- *            .84, 2 too short (mean .84, worst 4.8: cp_vscsi, where adaptive itself is no smooth
- *            function of the size). Tables of 1.6 B an entry instead of .67 % of the budget: 16 to
- *            30 keys at a thousand entries, not worth a word.
+ *            .84, 2 too short (worst 4.8: cp_vscsi, where adaptive itself was no smooth function
+ *            of the size; with the rules as they are now .71, worst 3.1). Tables of 1.6 B an entry
+ *            instead of .67 % of the budget: 16 to 30 keys at a thousand entries, not worth a word.
  * SOURCE     Waldspurger et al. 2015, 2017 (spatial sampling, scaled-down caches); McNemar 1947;
  *            Yang et al. 2023 (S3-FIFO). */
 #include <string.h>
