@@ -279,7 +279,8 @@ static void crash_is_a_row(void)
     if (no_time_to_measure()) { return; }
     script_calls = 0;
     T_EQ_I64(test_forked("crashing", "100"), CELL_WRONG);
-    T_CHECK(strstr(test_line("\"crash\":", "own", "\"subject\":\"crashing\""), "signal 9") != NULL);
+    T_CHECK(strstr(test_line("\"crash\":", "own", "\"subject\":\"crashing\""), "signal 9") !=
+            NULL);
 }
 
 /* Who crashes or stands still ends its own rows: those beside it are measured without it. */
@@ -291,7 +292,8 @@ static void crash_and_hang_end_their_own_rows_only(void)
     T_EQ_I64(test_forked("raw crashing hanging", "100"), CELL_WRONG);
     test_options.patience_ms = 0;
     T_CHECK(test_line("\"crash\":\"signal 9", "\"subject\":\"crashing\"", "")[0] == '{');
-    T_CHECK(test_line("\"hang\":\"did nothing for 4000 ms", "\"subject\":\"hanging\"", "")[0] == '{');
+    T_CHECK(test_line("\"hang\":\"did nothing for 4000 ms", "\"subject\":\"hanging\"", "")[0] ==
+            '{');
     T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "\"value\":")[0] == '{');
     T_CHECK(test_line("\"subject\":\"hanging\"", "\"metric\":", "")[0] != '{');
 }
@@ -519,6 +521,7 @@ static void every_published_workload_parses(void)
 {
     static const char *const names[] = {
         "zipf1m_16_100", "zipf1m_16_100_ttl", "bounded100k_16_100", "bounded100k_16_100_ttl",
+        "bounded16m_16_100", "peers_hot", "peers_4k", "servers",
         "zipf100k_16_100", "zipf10m_16_100", "zipf1m_8_8", "zipf100k_16_4096", "many1m",
         "many1m_ttl", "many1m_uniform", "many10m", "many10m_ttl", "many10m_uniform", "hot",
         "hot_ttl", "pin4k", "pin4k_ttl", "pin64k" };

@@ -12,11 +12,12 @@
  * WALK       rounds go on until one state has as many clean rounds as were asked for, at most twice
  *            (quick: one and a half times) as many in all. Under 9 clean rounds, or over 20 %
  *            dropped: the row is marked noisy and cannot meet a target.
- *            Where a suite has a limit of seconds a block (block_s; suites with every peer), no round
- *            begins after it once 9 have been; what is then too little says noisy like any other.
- * FAULTS     a workload runs in a child that tells in a shared page which subject it is at, and that
- *            it goes on. A child that dies, or stands still past all patience, is a row about that
- *            subject, and the workload begins again without it: the others keep their rows.
+ *            Where a suite has a limit of seconds a block (block_s; suites with every peer), no
+ *            round begins after it once 9 have been; what is then too little says noisy like any
+ *            other.
+ * FAULTS     a workload runs in a child that tells in a shared page which subject it is at, and
+ *            that it goes on. A child that dies, or stands still past all patience, is a row about
+ *            that subject, and the workload begins again without it: the others keep their rows.
  *            A process whose memory grew, all work done, by more than half of what was written into
  *            its unchanging population leaks; its row says by how much.
  * REGIMES    cold: all subjects in one process, windows interleaved, so each window meets caches
@@ -60,7 +61,7 @@
 #define CELL_LEAK_SPARE ((uint64_t)4 << 20)
 #define CELL_LEAK_ENTRY 512     /* bytes an entry may cost while a bounded store fills */
 #define CELL_FULL_WINDOWS 200  /* of 100 ms, to fill a bounded store by its own misses */
-#define CELL_FULL_LIMITED 40   /* the same where blocks have a limit of time */
+#define CELL_FULL_LIMITED 30   /* the same where blocks have a limit of time */
 #define CELL_OTHERS_MAX 0.05 /* of a CPU, spent by other processes of the run during a window */
 #define CELL_REPEATS 2
 
@@ -337,7 +338,9 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
     const workload *w = c->w;
     bench_cfg cfg = {
         .key_count = c->w->trace.key_count,
-        .hint_entries = w->capacity_entries != 0 ? w->capacity_entries : c->w->trace.key_count,
+        .hint_entries = w->capacity_entries != 0 ? w->capacity_entries
+                        : w->capacity_bytes != 0 ? w->capacity_bytes / (w->key_len + w->value_len)
+                                                 : w->trace.key_count,
         .capacity_entries = w->capacity_entries,
         .capacity_bytes = w->capacity_bytes,
         .payload_bytes = workload_payload(w, c->lengths, c->length_mask),
@@ -461,7 +464,7 @@ static bool cell_window_once(cell_set *c, const cell_lane *l, const window_job *
         return ok;
     }
     const bool ok = window_run(c->pool, job, r);
-    if (ok && sum != NULL) {
+    if (ok && sum != NULL && !r->dropped) {
         hist_merge(sum, window_histogram(c->pool));
         c->latency_unit[at] = host_ns_per_tick();
     }
@@ -1107,7 +1110,8 @@ static int cell_fork(const cell_options *o, const char *bench, const workload *w
     }
     *guilty = at;
     if (moving) {
-        snprintf(text, sizeof text, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(text, sizeof text, "signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     } else {
         snprintf(text, sizeof text, "did nothing for %u ms",
                  o->patience_ms != 0 ? o->patience_ms : CELL_PATIENCE_MS);

@@ -352,7 +352,8 @@ void *driver_open(const bench_cfg *cfg)
         ok = driver_ask(d, cfg->warm_ms + DRIVER_OPEN_MS, text);
     }
     if (!ok) {
-        json_say(cfg->bench, s->name, cfg->workload, driver_alive(d) ? "skip" : driver_kind(driver_trouble(d)), driver_trouble(d));
+        json_say(cfg->bench, s->name, cfg->workload,
+                 driver_alive(d) ? "skip" : driver_kind(d->trouble), d->trouble);
         driver_stop(d);
         return NULL;
     }

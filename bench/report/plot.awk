@@ -3,12 +3,22 @@
 # plot: result lines -> the small data files that plot.gp draws.
 #
 # throughput.dat  one block a workload: metric, then Mops/s median, p25, p75 of each subject
-# memory.dat      subject, metadata bytes per entry at 1 M
-# peers_METRIC.dat  suite peers, reference workload: subject, Mops/s at 1 and 2 threads with p25, p75
+# memory.dat      subject, metadata bytes per entry at 1 M, least first
+# peers_METRIC.dat  suite peers, reference workload: subject, Mops/s at 1 and 2 threads with p25, p75,
+#                     best first
 # missratio_TRACE.dat  capacity in percent, a column a subject; limiter.dat  limiter, ns a check at 1, 2
 # The churn suite writes its own churn_SUBJECT.tsv.
 # gnuplot takes an underscore for an index.
-function label(name) { gsub(/_/, "-", name); return name }
+function plain(name) { gsub(/_/, "-", name); return name }
+function label(name) { return name == "cellar" ? "\"{/:Bold cellar}\"" : plain(name) }
+# Places of list 1..n by worth, best first: a reader looks for the order, not for ours.
+function rank(n,    i, k, swap) {
+    for (i = 1; i <= n; i++) place[i] = i
+    for (i = 2; i <= n; i++)
+        for (k = i; k > 1 && worth[place[k]] > worth[place[k - 1]]; k--) {
+            swap = place[k]; place[k] = place[k - 1]; place[k - 1] = swap
+        }
+}
 /"bench":"l1"/ && /"metric":"(get|mix95|mix50|write)"/ && /"threads":2/ && !/"vs":/ && /"workload":"zipf1m_16_100"/ {
     # Of two cross-core states the one with more clean rounds is drawn.
     key = text("metric") SUBSEP text("subject")
@@ -29,7 +39,9 @@ function label(name) { gsub(/_/, "-", name); return name }
         if (!(text("subject") in p_seen)) { p_seen[text("subject")] = 1; p_name[++p_count] = text("subject") }
     }
 }
-/"metric":"miss_ratio"/ && /"bench":"hitratio"/ {
+# One exact LRU and one of each engine: the variants would lie on the same line.
+/"metric":"miss_ratio"/ && /"bench":"hitratio"/ &&
+    !/"subject":"(uthash16|uthash64|uthash64t|cachetools|lru_cache|caffeine2|caffeine_fresh)"/ {
     split_at = match(text("workload"), /_[0-9]+$/)
     trace = substr(text("workload"), 1, split_at - 1)
     percent = substr(text("workload"), split_at + 1)
@@ -60,12 +72,20 @@ END {
         close(file)
     }
     file = out "/memory.dat"
-    for (s = 1; s <= m_count; s++) if (memories[s] != "raw") print label(memories[s]), meta[memories[s]] >file
+    for (s = 1; s <= m_count; s++) worth[s] = -meta[memories[s]]
+    rank(m_count)
+    for (k = 1; k <= m_count; k++) {
+        s = memories[place[k]]
+        if (s != "raw") print label(s), meta[s] >file
+    }
     close(file)
     for (i = 1; i <= m; i++) {
         file = out "/peers_" metric[i] ".dat"
         printf "" >file
-        for (s = 1; s <= p_count; s++) {
+        for (s = 1; s <= p_count; s++) worth[s] = p_value[metric[i], p_name[s], 1] + 0
+        rank(p_count)
+        for (k = 1; k <= p_count; k++) {
+            s = place[k]
             one = metric[i] SUBSEP p_name[s] SUBSEP 1
             two = metric[i] SUBSEP p_name[s] SUBSEP 2
             if ((one in p_value) && p_value[one] !~ /nan/)
@@ -77,7 +97,7 @@ END {
     for (trace in traces) {
         file = out "/missratio_" trace ".dat"
         printf "percent" >file
-        for (s = 1; s <= h_count; s++) printf " %s", label(h_name[s]) >file
+        for (s = 1; s <= h_count; s++) printf " %s", plain(h_name[s]) >file
         for (i = split("1 5 10", step, " "); i >= 1; i--) {
             percent = step[4 - i]
             printf "\n%s", percent >file

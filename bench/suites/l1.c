@@ -7,8 +7,9 @@
  * many  batches of 1, 8, 32, 128 keys beside single gets of the same round.
  * hot   all threads on one key.
  * pin   reading 4 KiB and 64 KiB values in place beside copying them.
- * peers the reference workload, read-through, one hot key and large values with every subject there
- *       is, those of other languages too; a limit of time for each block of rounds.
+ * peers the reference workload, read-through with a bound in entries and in bytes, one hot key and
+ *       large values with every subject there is, those of other languages too; a limit of time for
+ *       each block of rounds.
  * servers  100 k keys: one request at a time and 64 a batch, beside servers, tables on disk, and
  *       others that a million sets would keep busy for minutes (BENCH_SLOW). */
 #include "bench/suites/suite.h"
@@ -37,8 +38,9 @@ static const char *const suite_pin_full[] = { "pin64k", NULL };
 const bench_suite suite_pin = { "pin", "reading in place against copying", NULL, suite_pin_list,
                                 suite_pin_full, false, false, 0 };
 
-static const char *const suite_peers_list[] = { "zipf1m_16_100", "bounded100k_16_100", "peers_hot",
-                                                "peers_4k", NULL };
+static const char *const suite_peers_list[] = { "zipf1m_16_100", "bounded100k_16_100",
+                                                "bounded16m_16_100", "peers_hot", "peers_4k",
+                                                NULL };
 const bench_suite suite_peers = { "peers", "every peer there is, other languages too", NULL,
                                   suite_peers_list, NULL, true, false, 30 };
 

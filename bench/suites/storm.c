@@ -12,6 +12,8 @@
  *            storm_over  most bytes the store itself said it held, less the budget
  *            storm_set   thousand sets a second
  *            over time: storm_SUBJECT.tsv, for the plot
+ * TRIED      buffers of the writers made with the threads: their 2 MiB stood in everybody's figure,
+ *            1.039 instead of 1.008 for one that keeps to its budget.
  * NOTE       a runtime with a collector counts its garbage here too: that is what it costs. */
 #include "bench/suites/suite.h"
 
@@ -41,9 +43,10 @@
 typedef struct storm_run { /* shared with the child; zero at first */
     const bench_subject *subject;
     void *store;
+    unsigned char *value[STORM_THREADS]; /* the child's; touched before memory is first looked at */
     uint64_t start_ns, length_ns;
     _Atomic uint64_t ops, refused, most; /* most: accounted bytes */
-    _Atomic bool ready, done, failed;    /* ready: RSS is that of a process without the store */
+    _Atomic bool ready, done;            /* ready: RSS is that of a process without the store */
     _Atomic bool go;                     /* main has read it */
 } storm_run;
 
@@ -64,13 +67,9 @@ static void *storm_write(void *arg)
 {
     storm_run *r = arg;
     static _Atomic uint64_t next;
-    uint64_t seed = verify_mix64(atomic_fetch_add(&next, 1) + 1);
-    unsigned char key[VERIFY_KEY_MAX], *value = malloc(STORM_VALUE_MAX);
-    if (value == NULL) {
-        atomic_store(&r->failed, true);
-        return NULL;
-    }
-    verify_fill(value, STORM_VALUE_MAX);
+    const uint64_t index = atomic_fetch_add(&next, 1);
+    uint64_t seed = verify_mix64(index + 1);
+    unsigned char key[VERIFY_KEY_MAX], *value = r->value[index % STORM_THREADS];
     for (uint64_t now; (now = host_wall_ns() - r->start_ns) < r->length_ns;) {
         uint64_t refused = 0;
         for (int i = 0; i < 16; i++) {
@@ -90,7 +89,6 @@ static void *storm_write(void *arg)
             atomic_store(&r->most, held); /* both threads may: the watch is each 16 sets */
         }
     }
-    free(value);
     return NULL;
 }
 
@@ -101,6 +99,12 @@ static void storm_child(storm_run *r)
                             .capacity_bytes = STORM_BUDGET, .key_len = 16,
                             .value_len = STORM_VALUE_MAX, .threads = STORM_THREADS, .seed = 7 };
     const struct timespec ms = { 0, 1000000 };
+    for (uint32_t i = 0; i < STORM_THREADS; i++) {
+        if ((r->value[i] = malloc(STORM_VALUE_MAX)) == NULL) {
+            _exit(CELL_WRONG);
+        }
+        verify_fill(r->value[i], STORM_VALUE_MAX);
+    }
     atomic_store(&r->ready, true);
     while (!atomic_load(&r->go)) {
         nanosleep(&ms, NULL);
@@ -115,7 +119,7 @@ static void storm_child(storm_run *r)
     for (uint32_t i = 0; i < STORM_THREADS && r->store != NULL; i++) {
         pthread_join(thread[i], NULL);
     }
-    atomic_store(&r->done, r->store != NULL && !atomic_load(&r->failed));
+    atomic_store(&r->done, r->store != NULL);
     if (r->store != NULL) {
         r->subject->close(r->store);
     }

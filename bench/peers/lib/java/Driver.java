@@ -3,8 +3,9 @@
 // Driver: the window protocol for peers on the JVM; ../README.md has the commands.
 // Keys are Strings of 8 or 16 Latin-1 characters: one object an id, made before timing and kept
 // (their hash is cached in them), or with FRESH=1 in the environment a new one for each operation,
-// as a program has them that reads keys from elsewhere. Values are byte[]. Threads are not pinned:
-// the JVM has no call for it.
+// as a program has them that reads keys from elsewhere. Values are byte[]. The threads of windows
+// live as long as the process and are pinned like everybody's; the JVM has no call for it, so the
+// tool taskset does it, once a thread. Where it is missing they are not.
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -21,6 +22,10 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Function;
 import java.util.function.Supplier;
@@ -245,6 +250,58 @@ public final class Driver {
         }
     }
 
+    private static final List<ExecutorService> PINNED = new ArrayList<>();
+
+    private static void pin(int index) {
+        try {
+            Path self = Files.readSymbolicLink(Path.of("/proc/thread-self"));
+            List<Integer> cpus = new ArrayList<>();
+            for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
+                if (!line.startsWith("Cpus_allowed_list:")) { continue; }
+                for (String part : line.split(":")[1].strip().split(",")) {
+                    String[] ends = part.split("-");
+                    int last = Integer.parseInt(ends[ends.length - 1]);
+                    for (int c = Integer.parseInt(ends[0]); c <= last; c++) { cpus.add(c); }
+                }
+            }
+            String cpu = String.valueOf(cpus.get(index % cpus.size()));
+            new ProcessBuilder("taskset", "-pc", cpu, self.getFileName().toString())
+                .redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.DISCARD).start().waitFor();
+        } catch (IOException e) {
+            return; // measured unpinned
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /* As run, on threads that stay and are pinned: thread i to the i-th CPU we may use. */
+    private static void runPinned(int threads, java.util.function.IntConsumer body) throws Wrong {
+        while (PINNED.size() < threads) {
+            int index = PINNED.size();
+            ExecutorService one = Executors.newSingleThreadExecutor(r -> {
+                Thread t = new Thread(r);
+                t.setDaemon(true);
+                return t;
+            });
+            PINNED.add(one);
+            one.submit(() -> pin(index));
+        }
+        CyclicBarrier line = new CyclicBarrier(threads);
+        List<Future<?>> all = new ArrayList<>();
+        for (int i = 0; i < threads; i++) {
+            int index = i;
+            all.add(PINNED.get(i).submit(() -> {
+                try { line.await(); } catch (Exception e) { throw new IllegalStateException(e); }
+                body.accept(index);
+            }));
+        }
+        try {
+            for (Future<?> f : all) { f.get(); }
+        } catch (InterruptedException | ExecutionException e) {
+            throw new Wrong("a thread of the window failed: " + e.getMessage());
+        }
+    }
+
     private String window(String metric, int threads, long ms, int position, boolean timed) throws Wrong {
         Mix mix = null;
         for (Mix m : mixes) { mix = m.metric.equals(metric) ? m : mix; }
@@ -258,7 +315,7 @@ public final class Driver {
             all[i].hist = timed ? new long[SLOTS] : null;
         }
         long base = System.nanoTime();
-        run(threads, i -> work(all[i], m, i, threads, ms, position, base));
+        runPinned(threads, i -> work(all[i], m, i, threads, ms, position, base));
         Counts s = new Counts();
         s.start = Long.MAX_VALUE;
         s.hist = new long[SLOTS];
