@@ -294,7 +294,8 @@ static void crash_and_hang_end_their_own_rows_only(void)
     T_CHECK(test_line("\"crash\":\"signal 9", "\"subject\":\"crashing\"", "")[0] == '{');
     T_CHECK(test_line("\"hang\":\"did nothing for 4000 ms", "\"subject\":\"hanging\"", "")[0] ==
             '{');
-    T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "\"value\":")[0] == '{');
+    /* A busy machine leaves no clean window, and then no value; the row is there. */
+    T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "\"rounds\":")[0] == '{');
     T_CHECK(test_line("\"subject\":\"hanging\"", "\"metric\":", "")[0] != '{');
 }
 
