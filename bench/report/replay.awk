@@ -9,7 +9,8 @@
 # FIGURES    cell = trace and capacity; informative: fifo - belady >= .005; reduction (f - x) / f, or
 #            -(x - f) / x when worse; mean over informative cells; -L without lirs_* and spec_*;
 #            worst: points above exact lru; won: share of informative cells not more than .001 above
-#            the peer, lowest of s3fifo, arc, lirs, and w-tinylfu where RESULTS have it; diff: mean
+#            the peer, lowest of s3fifo, arc, lirs, and w-tinylfu where RESULTS have it
+#            (others' own fails where 1 % is no entry); diff: mean
 #            and worst absolute difference from the reference policy of the same name over all
 #            cells, in points.
 BEGIN { FS = "," }
@@ -41,12 +42,11 @@ FNR == NR {
 }
 function reduction(f, v) { return v == f ? 0 : v < f ? (f - v) / f : -(v - f) / v }
 END {
-    peers = split("s3fifo,arc,lirs", peer, ",")
-    if ("w-tinylfu" in known) peers = 4 # of RESULTS: others' own fails where 1 % is no entry
+    split("s3fifo,arc,lirs", peer, ",")
     for (p = 1; p <= policies; p++) {
         name = order[p]
         n = sum = nl = suml = worst = better = d = dsum = dmax = dsig = 0
-        worse = 0
+        worse = beside = 0
         worst_at = ""
         split("", won)
         for (i = 1; i <= cells; i++) {
@@ -73,7 +73,10 @@ END {
             if ((v - l) * 100 > worst) { worst = (v - l) * 100; worst_at = ct[i] " " cc[i] }
             if (v > l + .0005) worse++
             for (k = 1; k <= 3; k++) won[k] += v <= ref[peer[k], ct[i], cc[i]] + .001
-            won[4] += v <= x["w-tinylfu", ct[i], cc[i]] + .001
+            if (("w-tinylfu", ct[i], cc[i]) in x) { # asking for it would make it
+                won[4] += v <= x["w-tinylfu", ct[i], cc[i]] + .001
+                beside++
+            }
             by[cf[i]] += r
             byn[cf[i]]++
             if (detail) {
@@ -83,11 +86,12 @@ END {
         }
         if (n == 0) continue
         low = 1
-        for (k = 1; k <= peers; k++) if (won[k] / n < low) low = won[k] / n
+        for (k = 1; k <= 3; k++) if (won[k] / n < low) low = won[k] / n
+        if (beside && won[4] / beside < low) low = won[4] / beside
         printf "%-11s cells %d mean %.4f -L %.4f worst %+.2f (%s) worse %.2f won %.2f/%.2f/%.2f",
             name, n, sum / n, nl ? suml / nl : 0, worst, worst_at, worse / n, won[1] / n,
             won[2] / n, won[3] / n
-        if (peers == 4) printf "/%.2f", won[4] / n
+        if (beside) printf "/%.2f", won[4] / beside
         if (d) printf " diff %.3f signed %+.3f max %+.2f (%s)", dsum / d, dsig / d, dmax, dat
         if (rq[name]) printf " %.1f ns", ns[name] / rq[name]
         printf "\n"
