@@ -1269,10 +1269,12 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match
  * in:      any handle of the store; tag of 1..CELLAR_TAG_MAX bytes; mode CELLAR_TAG_...
  * returns: OK; E_IO (see "Disk tier"), E_INVAL, E_CLOSED. Never fails for want of memory: then all
  *          tagged entries end
- * thread:  any; listeners hear TAG when the memory is reclaimed
+ * thread:  any; listeners hear TAG when the memory is reclaimed. With a disk tier the call is in
+ *          its log before it returns; from there a stale entry is not served, nor written to it
  * cost:    O(1) amortised, one lock of its own; memory / 4,096 tags, 64 to 65,536, are remembered
  *          exactly, after that the oldest eighth goes, and with it each tagged entry that is older;
- *          the call that does this goes through the table, older tagged entries may miss meanwhile
+ *          the call that does this goes through the table, older tagged entries may miss meanwhile.
+ *          Over a restart of a disk tier: 4,096 tags, as long as older entries lie there
  * example: cellar_delete_tag(c, "user:17", 7, CELLAR_TAG_HARD);                                  */
 CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_len, uint32_t mode);
 
@@ -1280,12 +1282,15 @@ CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_l
  * too. What was set, or began to be loaded, before the call is not returned by a get that starts
  * after it; what is set meanwhile may go or stay.
  * in:      pattern of 1..CELLAR_PATTERN_MAX bytes
- * out:     *removed, unless NULL: live entries removed, none counted twice
- * returns: OK; E_INVAL, E_UNSUPPORTED (keys of the view may be on a disk that knows no patterns;
- *          a pattern without wildcards is fine), E_NOMEM (call again), E_IO (see "Disk
- *          tier"), E_CLOSED
+ * out:     *removed, unless NULL: live entries removed from memory, none counted twice. Keys that
+ *          are only on disk end, too, and are in no count
+ * returns: OK; E_INVAL, E_NOMEM (call again), E_LIMIT (disk tier: 256 such calls at once),
+ *          E_IO (see "Disk tier"), E_UNSUPPORTED (a tier of the host's that knows no patterns),
+ *          E_CLOSED
  * thread:  any; no lock is held while matching, no other caller is stopped; listeners hear GLOB
- * cost:    O(entries of the store); a pattern without wildcards: one delete
+ * cost:    O(entries in memory); a pattern without wildcards: one delete. With a disk tier one
+ *          record in its log, and a match for each entry read from there until all that is older is
+ *          reclaimed; of more than 256 patterns the oldest ends all entries on disk before it
  * example: cellar_delete_match(c, "user:17:*", 9, NULL);                                         */
 CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t pattern_len,
                                           uint64_t *removed);

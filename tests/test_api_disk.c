@@ -101,6 +101,16 @@ static cellar_err put(cellar *c, uint32_t key, uint32_t version, int64_t ttl_ms)
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 
+static cellar_err put_tagged(cellar *c, uint32_t key, uint32_t version)
+{
+    char buf[512];
+    const cellar_bytes tag = { &"0123"[key % 4], 1 };
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.tags = &tag;
+    o.tag_count = 1;
+    return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
+}
+
 /* MISS, OK, or CONFLICT when it is not this version. */
 static cellar_err look(cellar *c, uint32_t key, uint32_t version)
 {
@@ -639,6 +649,98 @@ static void the_disk_tier_is_resized_while_it_runs(void)
     end();
 }
 
+/* ---- tags and patterns ---- */
+
+static void what_tags_and_patterns_end_on_disk_stays_so(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.max_entries = 16;
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < 200; i++) {
+        char key[16], text[16], buf[4];
+        size_t len;
+        (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
+        (void)snprintf(text, sizeof text, "tag%u", i % 10);
+        const cellar_bytes tags[2] = { { "all", 3 }, { text, strlen(text) } };
+        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        o.tags = tags;
+        o.tag_count = 2;
+        T_EQ_I64(cellar_set(c, key, strlen(key), "v", 1, &o), CELLAR_OK);
+        (void)cellar_get(c, key, strlen(key), buf, sizeof buf, &len); /* so it is worth a write */
+        (void)cellar_tick(c, 1000, NULL);
+    }
+    T_EQ_I64(cellar_delete_tag(c, "tag1", 4, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_delete_tag(c, "tag2", 4, CELLAR_TAG_SOFT), CELLAR_OK);
+    uint64_t removed = 0;
+    T_EQ_I64(cellar_delete_match(c, "item:?7", 7, &removed), CELLAR_OK); /* 17, 37, 57, 77, 97 */
+    for (int life = 0; life < 3; life++) {
+        unsigned there = 0;
+        for (uint32_t i = 0; i < 200; i++) {
+            char key[16], buf[4];
+            size_t len;
+            (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
+            const bool gone = i % 10 == 1 || i % 10 == 2 || (i < 100 && i > 10 && i % 10 == 7);
+            const cellar_err err = cellar_get(c, key, strlen(key), buf, sizeof buf, &len);
+            T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && !gone));
+            there += err == CELLAR_OK;
+            (void)cellar_tick(c, 100, NULL);
+        }
+        T_CHECK(there > 140); /* of 151: a put may find no room in time */
+        shut(c);
+        c = open_with(&cfg);
+    }
+    /* What comes back into memory brings its tags along. */
+    T_EQ_I64(cellar_delete_tag(c, "all", 3, CELLAR_TAG_HARD), CELLAR_OK);
+    for (uint32_t i = 0; i < 200; i++) {
+        char key[16], buf[4];
+        size_t len;
+        (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
+        T_EQ_I64(cellar_get(c, key, strlen(key), buf, sizeof buf, &len), CELLAR_MISS);
+    }
+    char text[65536];
+    size_t len;
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
+    T_CHECK(strstr(text, "cellar_l2_tags ") != NULL && strstr(text, "cellar_l2_patterns 1") != NULL);
+    shut(c);
+    end();
+}
+
+static void tags_are_written_with_each_set_too(void)
+{
+    begin();
+    const cellar_config cfg = config();
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    vo.l2_mode = CELLAR_L2_EACH_SET;
+    for (int life = 0; life < 2; life++) {
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cellar *c = open_with(&cfg), *v = NULL;
+            if (cellar_view(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
+            for (uint32_t k = 0; k < 40; k++) {
+                if (put_tagged(v, k, 1) != CELLAR_OK) { _exit(1); }
+            }
+            if (cellar_delete_tag(v, "1", 1, CELLAR_TAG_HARD) != CELLAR_OK) { _exit(1); }
+            kill(getpid(), SIGKILL);
+        }
+        int status = 0;
+        T_EQ_I64(waitpid(pid, &status, 0), pid);
+        T_CHECK(WIFSIGNALED(status));
+        cellar *c = open_with(&cfg), *v = NULL;
+        T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+        for (uint32_t k = 0; k < 40; k++) {
+            T_EQ_I64(look(v, k, 1), k % 4 == 1 ? CELLAR_MISS : CELLAR_OK);
+        }
+        T_EQ_I64(cellar_delete_tag(v, "2", 1, CELLAR_TAG_HARD), CELLAR_OK);
+        for (uint32_t k = 0; k < 40; k++) {
+            T_EQ_I64(look(v, k, 1), k % 4 == 1 || k % 4 == 2 ? CELLAR_MISS : CELLAR_OK);
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        shut(c);
+    }
+    end();
+}
+
 static void a_store_whose_disk_cannot_be_used_works_on(void)
 {
     begin();
@@ -705,6 +807,28 @@ typedef struct oracle { /* shared with the child; written after a call has retur
     _Atomic uint64_t calls;
 } oracle;
 
+/* One quarter of the keys ends, by its tag, or by patterns of its keys' first byte. */
+static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
+{
+    bool ok = true;
+    for (uint32_t k = quarter; k < KEYS; k += 4) { atomic_store(&o->next[k], 0); }
+    if (by_tag) {
+        ok = cellar_delete_tag(v, &"0123"[quarter], 1, CELLAR_TAG_HARD) == CELLAR_OK;
+    } else {
+        char pattern[3 * KEYS];
+        size_t n = 0;
+        pattern[n++] = '[';
+        for (uint32_t k = quarter; k < KEYS; k += 4) {
+            pattern[n++] = '\\';
+            pattern[n++] = (char)k;
+        }
+        memcpy(pattern + n, "]*", 2);
+        ok = cellar_delete_match(v, pattern, n + 2, NULL) == CELLAR_OK;
+    }
+    for (uint32_t k = quarter; k < KEYS; k += 4) { atomic_store(&o->now[k], 0); }
+    return ok;
+}
+
 static void child_works(oracle *o, uint64_t seed, bool threads)
 {
     cellar_config cfg = config();
@@ -723,6 +847,8 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
             for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->next[k], 0); }
             if (cellar_clear(v) != CELLAR_OK) { _exit(2); }
             for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
+        } else if (what < 3 && (x >> 20) % 8 == 0) {
+            if (!child_ends(o, v, key % 4, what == 1)) { _exit(6); }
         } else if (what < 16) {
             atomic_store(&o->next[key], 0);
             if (cellar_del(v, &key, sizeof key) < 0) { _exit(3); }
@@ -730,7 +856,7 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
         } else if (what < 40) {
             const uint32_t fresh = atomic_load(&o->now[key]) + 1 + (uint32_t)(x >> 56);
             atomic_store(&o->next[key], fresh);
-            if (put(v, key, fresh, 0) != CELLAR_OK) { _exit(4); }
+            if (put_tagged(v, key, fresh) != CELLAR_OK) { _exit(4); }
             atomic_store(&o->now[key], fresh);
         } else if (what < 62) {
             const cellar_err err = look(v, key, atomic_load(&o->now[key]));
@@ -875,6 +1001,8 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(durable_sets_are_on_disk_when_they_return),
        T_CASE(at_always_each_change_says_whether_it_is_durable),
        T_CASE(the_disk_tier_is_resized_while_it_runs),
+       T_CASE(what_tags_and_patterns_end_on_disk_stays_so),
+       T_CASE(tags_are_written_with_each_set_too),
        T_CASE(a_store_whose_disk_cannot_be_used_works_on),
        T_CASE(a_forked_child_has_its_memory_and_lets_go_of_the_disk),
        T_CASE(killed_at_any_moment_nothing_dead_comes_back))

@@ -15,6 +15,7 @@
 
 #define KEYS 10u
 #define PAST 4096
+#define TAGS 3u
 
 typedef struct world { /* the oracle */
     uint32_t now[KEYS];      /* version that is current; 0: none */
@@ -25,6 +26,8 @@ typedef struct world { /* the oracle */
     uint64_t events, kept;   /* all changes; those before the last barrier */
     uint32_t vgen;           /* acknowledged generation of the view */
     uint32_t vgen_before;
+    uint64_t epoch;          /* of tags */
+    uint64_t born[KEYS];     /* that of the current version */
     bool clean;              /* nothing was acknowledged since the last sync */
     bool in_sync, in_op;
     bool unsure;             /* a commit has failed, and none has succeeded since */
@@ -248,6 +251,7 @@ static void device_hook(void *ctx)
 static void changed(uint32_t key, uint32_t version)
 {
     w.now[key] = version;
+    w.born[key] = w.epoch;
     w.stored[key] = w.durable[key] = 0;
     w.log_key[w.events % PAST] = key;
     w.log_version[w.events % PAST] = version;
@@ -284,6 +288,7 @@ static void op_commit(void)
     w.kept = w.events;
     memcpy(w.durable, w.stored, sizeof w.durable);
 }
+static void op_tick_only(void) { (void)l2_tick(kit.d, 0); }
 
 static void op_change(uint32_t version)
 {
@@ -302,7 +307,9 @@ static void op_demote(void)
     if (version == 0) { return; }
     const size_t n = length_of(key, version);
     fill(buf, n, key, version);
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
+    const uint64_t tag = 1 + key % TAGS;
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .tag_count = 1,
+                        .tag_born = w.born[key], .tag_fps = &tag };
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.vgen);
     const cellar_err err = l2_put(kit.d, &id, buf, n, &m, NULL);
     if (err == CELLAR_OK) { w.stored[key] = version; }
@@ -316,6 +323,31 @@ static void op_clear(void)
     for (uint32_t key = 0; key < KEYS; key++) { changed(key, 0); }
     w.vgen = v.vgen;
     T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    op_commit();
+    acknowledged();
+}
+
+static void op_tag(uint32_t tag)
+{
+    for (uint32_t key = 0; key < KEYS; key++) {
+        if (key % TAGS == tag) { changed(key, 0); }
+    }
+    l2_tag_end(kit.d, 1 + tag, ++w.epoch, false);
+    op_commit();
+    acknowledged();
+}
+
+/* All keys below 5, or all others. */
+static void op_match(bool low)
+{
+    static const char *const pattern[2] = { "[^\0-\4]*", "[\0-\4]*" };
+    uint64_t walk = 0;
+    for (uint32_t key = 0; key < KEYS; key++) {
+        if ((key < 5) == low) { changed(key, 0); }
+    }
+    T_EQ_I64(l2_glob_begin(kit.d, w.vgen, pattern[low], low ? 6 : 7, &walk), CELLAR_OK);
+    if (base_rng_below(&rng, 2) == 0) { op_tick_only(); }
+    l2_glob_end(kit.d, walk);
     op_commit();
     acknowledged();
 }
@@ -344,6 +376,14 @@ static void op_tick(void)
     w.reclaimed = st.reclaimed + st.emptied;
 }
 
+static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx;
+    (void)fp;
+    (void)hard;
+    (void)soft;
+}
+
 static void one_op(void)
 {
     static uint32_t version;
@@ -357,6 +397,10 @@ static void one_op(void)
         op_clear();
     } else if (pick < 83) {
         op_sync();
+    } else if (pick < 85) {
+        op_tag((uint32_t)base_rng_below(&rng, TAGS));
+    } else if (pick < 86) {
+        op_match(base_rng_below(&rng, 2) != 0);
     } else {
         kit.now_ms += 100;
         op_tick();
@@ -377,6 +421,8 @@ static void life(uint32_t before, uint32_t ops)
     l2_kit_warm(&kit);
     const l2_view v = { 1, 5, 1 };
     w.vgen = w.vgen_before = 5;
+    uint64_t floor;
+    w.epoch = l2_tags_known(kit.d, &floor, no_tag, NULL);
     T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
     for (uint32_t i = 0; i < before; i++) { one_op(); }
     op_sync();

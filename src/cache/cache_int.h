@@ -149,7 +149,7 @@ typedef struct cache_frame { /* of one change while somebody is told of it; on t
     bool stores, negative;  /* it is a put; of a negative entry */
     bool matched;           /* a delete by pattern */
     bool depends;           /* what it was made of has changed */
-    uint64_t expect;        /* BACKFILL: the stamp word at the start */
+    uint64_t expect, globs; /* BACKFILL: the stamp word, and glob_epoch, at the start */
     _Atomic uint64_t *word; /* whose pending part was raised */
     uint32_t raised;        /* how often */
 } cache_frame;
@@ -179,6 +179,7 @@ struct cache_store {
     _Atomic uint32_t tag_turn;     /* odd: records move */
     cache_tags *_Atomic tags;      /* NULL: none invalidated yet; never freed before the close */
     cache_deps *deps;       /* NULL: not asked for; constant until the root's close */
+    _Atomic uint64_t glob_epoch;   /* moves around each walk by pattern, see match.c */
     cache_why *why;         /* NULL: no_why; constant until the root's close */
     cache_watch *_Atomic watch; /* NULL: no view asked for it; release here, acquire in watch.c */
     cache_vgens *_Atomic vgens;
@@ -413,6 +414,7 @@ CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 
 /* ---- tag.c ---- */
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count);
+CELLAR_PRIVATE void cache_tags_open(cache_store *s); /* with what its tier knows */
 CELLAR_PRIVATE void cache_tags_close(cache_store *s);
 
 /* ---- deps.c ---- */

@@ -8,7 +8,8 @@
  *            unless l2_required says so; cellar_last_error of the root says why.
  * LOCKING    none of its own.
  * NOT HERE   what any tier is told: tier.c. A library without src/l2: disk_none.c.
- * LIMITS     entries with tags or of kind error stay in memory: their marks are not on disk yet. */
+ * LIMITS     entries of kind error stay in memory; what a tag has made stale is not served from
+ *            disk, nor written to it. */
 #include "cache/cache_int.h"
 
 #ifndef CELLAR_OMIT_L2
@@ -39,13 +40,14 @@ static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, 
     const cache_store *s = ctx;
     const l2_key key = cache_disk_key(k);
     l2_meta m;
-    memset(&m, 0, sizeof m);
     const cellar_err err = l2_get(s->disk, &key, buf, buf_cap, value_len, &m);
     if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
     *meta = (cache_tier_meta){ .deadline_ms = m.deadline_ms, .stale_ms = m.stale_ms,
                                .idle_ms = m.idle_ms, .version = m.version,
                                .value_hash = m.value_hash, .l2_addr = m.addr,
+                               .tag_born = m.tag_born, .tag_count = m.tag_count,
                                .user_flags = m.user_flags, .kind = m.kind, .cost = m.cost };
+    memcpy(meta->tags, m.tags, m.tag_count * sizeof m.tags[0]);
     return err;
 }
 
@@ -53,13 +55,14 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
                                  size_t value_len, const cache_tier_meta *meta, uint64_t stamp)
 {
     const cache_store *s = ctx;
-    if (meta->tag_count != 0 || meta->kind == (uint8_t)L1_ERROR) { return CELLAR_REFUSED; }
+    if (meta->kind == (uint8_t)L1_ERROR) { return CELLAR_REFUSED; }
     const l2_key key = cache_disk_key(k);
     const l2_meta m = { .deadline_ms = meta->deadline_ms, .stale_ms = (uint32_t)meta->stale_ms,
                         .idle_ms = (uint32_t)meta->idle_ms, .version = meta->version,
                         .value_hash = meta->value_hash, .addr = meta->l2_addr,
                         .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
-                        .unused = meta->uses == 0 };
+                        .tag_count = meta->tag_count, .tag_born = meta->tag_born,
+                        .tag_fps = meta->tag_fps, .unused = meta->uses == 0 };
     const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
     return l2_put(s->disk, &key, value, value_len, &m, &current);
 }
@@ -69,6 +72,34 @@ static void cache_disk_kill(void *ctx, const cache_tier_key *k)
     const cache_store *s = ctx;
     const l2_key key = cache_disk_key(k);
     l2_kill(s->disk, &key);
+}
+
+static void cache_disk_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
+{
+    const cache_store *s = ctx;
+    l2_tag_end(s->disk, fp, epoch, soft);
+}
+
+static uint64_t cache_disk_tags(void *ctx, uint64_t *floor,
+                                void (*fn)(void *fn_ctx, uint64_t fp, uint64_t hard, uint64_t soft),
+                                void *fn_ctx)
+{
+    const cache_store *s = ctx;
+    return l2_tags_known(s->disk, floor, fn, fn_ctx);
+}
+
+static cellar_err cache_disk_glob(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern,
+                                  size_t len, uint64_t *walk)
+{
+    const cache_store *s = ctx;
+    (void)view_id; /* no other view has this generation */
+    return l2_glob_begin(s->disk, vgen, pattern, len, walk);
+}
+
+static void cache_disk_glob_end(void *ctx, uint64_t walk)
+{
+    const cache_store *s = ctx;
+    l2_glob_end(s->disk, walk);
 }
 
 static bool cache_disk_view_find(void *ctx, const char *name, size_t len, cache_tier_view *out)
@@ -174,13 +205,15 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .hash_algo = cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
         .secret = cfg->secret, .crypt = cfg->l2_crypt != NULL ? &crypt : NULL,
         .no_thread = cfg->no_threads != 0,
+        .tags_valid = cache_tags_valid, .tags_ctx = s,
     };
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
     if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err); }
     s->disk_tier = (cache_tier){
         .ctx = s, .survives_restart = true, .kill_is_synchronous = true,
         .hash_key = cache_disk_hash_key, .get = cache_disk_get, .put = cache_disk_put,
-        .kill = cache_disk_kill, .view_find = cache_disk_view_find,
+        .kill = cache_disk_kill, .tag = cache_disk_tag, .tags = cache_disk_tags,
+        .glob = cache_disk_glob, .glob_end = cache_disk_glob_end, .view_find = cache_disk_view_find,
         .view_set = cache_disk_view_set, .numbers = cache_disk_numbers,
         .retire = cache_disk_retire, .sync = cache_disk_sync,
         .resize = cache_disk_resize, .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
@@ -214,14 +247,19 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     const cellar *v = sp->view;
     cache_store *s = v->store;
     const l1_info *i = &e->info;
-    if (i->kind == (uint8_t)L1_ERROR || i->tag_count != 0 || i->stale) { return true; }
+    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
+    if (i->kind == (uint8_t)L1_ERROR || i->stale) { return true; }
     if (e->value == NULL && e->value_len != 0) { return true; }
     const l2_key key = { e->key, (uint32_t)e->key_len, i->owner,
                          base_hash(&s->hash_key, i->owner, e->key, e->key_len) };
+    const l1_key at = { e->key, key.len, i->owner, key.hash };
+    const uint32_t tags = i->tag_count != 0 ? l1_tags_of(s->l1, &at, fps, &born) : 0;
+    if (tags != i->tag_count) { return true; } /* it has just expired */
     const l2_meta m = { .deadline_ms = i->deadline_ms, .stale_ms = (uint32_t)i->stale_ms,
                         .idle_ms = (uint32_t)i->idle_ms, .version = i->version,
                         .value_hash = i->value_hash, .addr = i->l2_addr,
-                        .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost };
+                        .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
+                        .tag_count = tags, .tag_born = born, .tag_fps = fps };
     while (l2_put(s->disk, &key, e->value, e->value_len, &m, NULL) == CELLAR_DROPPED) {
         if (base_now_ns() >= sp->until_ns) {
             sp->over = true;
@@ -276,7 +314,8 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_PUT_BYTES] = l.put_bytes;
     given[STATS_GIVEN_L2_DROPPED] = l.dropped;
     given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl +
-                                        l.refused_budget + l.refused_unused + l.refused_seal;
+                                        l.refused_budget + l.refused_unused + l.refused_seal +
+                                        l.refused_ended;
     given[STATS_GIVEN_L2_REFUSED_SIZE] = l.refused_size;
     given[STATS_GIVEN_L2_REFUSED_TTL] = l.refused_ttl;
     given[STATS_GIVEN_L2_REFUSED_UNUSED] = l.refused_unused;
@@ -286,6 +325,10 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_UNOPENED] = l.miss_sealed;
     given[STATS_GIVEN_L2_BYTES_TODAY] = l.bytes_today;
     given[STATS_GIVEN_L2_IDENTICAL] = l.identical;
+    given[STATS_GIVEN_L2_ENDED] = l.miss_ended;
+    given[STATS_GIVEN_L2_TAGS] = l.tags;
+    given[STATS_GIVEN_L2_GLOBS] = l.globs;
+    given[STATS_GIVEN_L2_FOLDS] = l.folds;
     given[STATS_GIVEN_L2_KILLS] = l.kills;
     given[STATS_GIVEN_L2_TOMBSTONES] = l.tombstones;
     given[STATS_GIVEN_L2_SEALED_BYTES] = l.sealed_bytes;

@@ -8,6 +8,7 @@
  *            which
  *                      asks stamp_is under its own gate
  *            miss:     stamp read -> tier get -> put into L1 as BACKFILL; the window compares
+ *            (what the walks of deletes by pattern add to that: match.c)
  * INVARIANTS a stamp word is {48 bits changes, 16 bits pending}; pending counts changes whose kill
  *            has not returned; each raise is taken back once, by the call that caused it: its frame
  *            says how often. Words are shared by hash: a stranger's change costs a back-fill, never
@@ -21,13 +22,24 @@
 #include "cache/cache_int.h"
 #include "guard/flight.h"
 
+#include <stddef.h>
+
 #define CACHE_STAMP_ONE ((uint64_t)1 << 16)
 #define CACHE_STAMP_PENDING(w) ((w) & 0xffffu)
 #define CACHE_STAMP_CHANGES(w) ((w) >> 16)
+#define CACHE_STAMP_GLOBS 40 /* a captured stamp: 40 bits of changes, 24 of glob_epoch above them */
 
 static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
 {
     return &s->stamps[base_mix64(hash) & s->stamp_mask];
+}
+
+/* What an entry takes along: does it still hold when it is stored below? 2^24 walks, or 2^40
+ * changes of its class, to the very number, would have to pass meanwhile. */
+static uint64_t cache_captured(const cache_store *s, uint64_t word)
+{
+    const uint64_t changes = CACHE_STAMP_CHANGES(word) & (((uint64_t)1 << CACHE_STAMP_GLOBS) - 1);
+    return changes | base_load_acq(&s->glob_epoch) << CACHE_STAMP_GLOBS;
 }
 
 /* ---- the commit hook ---- */
@@ -62,17 +74,19 @@ static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change
     _Atomic uint64_t *word = cache_stamp(s, hash);
     cache_frame *frame = base_self()->load_frames;
     if (cache_leaves(change)) {
-        *stamp = CACHE_STAMP_CHANGES(base_load_acq(word));
+        *stamp = cache_captured(s, base_load_acq(word));
         return true;
     }
     if (change == L1_CHANGE_BACKFILL) {
         BASE_ASSERT(frame != NULL);
         const uint64_t now = base_load_acq(word);
-        *stamp = CACHE_STAMP_CHANGES(now);
-        return now == frame->expect; /* with nothing pending: cache_tier_read */
+        *stamp = cache_captured(s, now);
+        /* with nothing pending: cache_tier_read */
+        return now == frame->expect && (BASE_MUTANT("tier.backfill_past_glob") ||
+                                        base_load_acq(&s->glob_epoch) == frame->globs);
     }
     BASE_ASSERT(frame != NULL && (frame->raised == 0 || frame->word == word));
-    *stamp = CACHE_STAMP_CHANGES(base_add_sc(word, CACHE_STAMP_ONE + 1)) + 1;
+    *stamp = cache_captured(s, base_add_sc(word, CACHE_STAMP_ONE + 1) + CACHE_STAMP_ONE);
     frame->word = word;
     frame->raised++;
     return true;
@@ -172,7 +186,8 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 static bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp)
 {
     const cache_store *s = ctx;
-    return s->stamps != NULL && CACHE_STAMP_CHANGES(base_load_acq(cache_stamp(s, hash))) == stamp;
+    return s->stamps != NULL &&
+           cache_captured(s, base_load_acq(cache_stamp(s, hash))) == stamp;
 }
 
 static int64_t cache_tier_now(void *ctx)
@@ -237,7 +252,7 @@ CELLAR_PRIVATE bool cache_tier_pending(const cache_store *s, uint64_t hash)
 }
 
 static void cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
-                           const cache_tier_meta *m, uint64_t expect)
+                           const cache_tier_meta *m, uint64_t expect, uint64_t globs)
 {
     l1_put_spec p;
     memset(&p, 0, sizeof p);
@@ -253,9 +268,13 @@ static void cache_backfill(cellar *c, const l1_key *k, const void *value, size_t
     p.cost = m->cost;
     p.value_hash = m->value_hash;
     p.l2_addr = m->l2_addr;
+    p.tag_fps = m->tags;
+    p.tag_count = m->tag_count;
+    p.tag_born = m->tag_born;
     cache_frame f;
     cache_change_begin(&f, true, false);
     f.expect = expect;
+    f.globs = globs;
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
     (void)l1_put(c->l1, k, &p); /* vetoed, no room: the caller has its bytes all the same */
@@ -269,10 +288,11 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
     cache_store *s = c->store;
     if (c->no_disk) { return CELLAR_MISS; }
     const uint64_t expect = base_load_acq(cache_stamp(s, k->hash));
+    const uint64_t globs = base_load_acq(&s->glob_epoch);
     cache_tier_key key;
     cache_tier_key_of(c, k, &key);
     cache_tier_meta m;
-    memset(&m, 0, sizeof m);
+    memset(&m, 0, offsetof(cache_tier_meta, tags));
     m.deadline_ms = BASE_NEVER_MS;
     cellar_err err = s->tier->get(s->tier->ctx, &key, buf, buf_cap, value_len, &m);
     if (err != CELLAR_OK && err != CELLAR_ABSENT) {
@@ -282,7 +302,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
     if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
     if (CACHE_STAMP_PENDING(expect) == 0) {
         m.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m.kind;
-        cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, &m, expect);
+        cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, &m, expect, globs);
     }
     return err;
 }

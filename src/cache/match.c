@@ -3,15 +3,22 @@
  * match: deleting by pattern, without stopping anybody.
  *
  * WALK       pattern without wildcards -> a plain delete. Else: what lies below hears of it ->
- *            loads of matching keys are detached, shard by shard -> L1 is walked, some buckets a
- *            step: copied out, matched with no lock held, removed as by a delete of the key
+ *            glob_epoch + 1 -> loads of matching keys are detached, shard by shard -> L1 is walked,
+ *            some buckets a step: copied out, matched with no lock held, removed as by a delete of
+ *            the key -> glob_epoch + 1 -> what lies below hears that it is over
  * INVARIANTS loads are detached BEFORE the walk: one that was not there to be detached began after
  *            the call did, and one that was stores nothing (its window asks). The other way round
  *            a load could store into a part already walked. What is there from before the call
  *            until the walk comes by is removed; stale values and remembered errors go, too.
+ *            glob_epoch: captured with the stamp in the window in which an entry leaves or is set,
+ *            compared where the tier stores it: what was captured before or during the walk is not
+ *            stored after it (during it the tier compares keys). Read before a look into the tier,
+ *            compared in the window of the back-fill: what was read before the tier knew the
+ *            pattern is not put into a part already walked.
  * LOCKING    none held while matching. A view that is cleared meanwhile has nothing left to walk.
  * LIMITS     what is set during the call may be removed or stay.
- * NOT HERE   keys that are only on disk: a tier that knows no patterns refuses the call. */
+ * NOT HERE   how keys that are only on disk end: l2/ends.c. They are not in the count. A tier that
+ *            knows no patterns refuses the call. */
 #include "cache/cache_int.h"
 
 #include "base/glob.h"
@@ -70,17 +77,31 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
 {
     cache_store *s = c->store;
     cache_match m = { c, pattern, len, base_load_acq(&c->vgen), 0, 0 };
-    if (s->tier != NULL && !c->no_disk &&
-        (s->tier->glob == NULL || !s->tier->glob(s->tier->ctx, c->id, m.owner, pattern, len))) {
+    const bool below = s->tier != NULL && !c->no_disk;
+    uint64_t walk = 0;
+    if (below && s->tier->glob == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_delete_match: keys of this view may lie on a disk that knows no "
-                          "patterns");
+                          "cellar_delete_match: keys of this view may lie where no patterns are "
+                          "known");
+    }
+    if (below) {
+        const cellar_err told = s->tier->glob(s->tier->ctx, c->id, m.owner, pattern, len, &walk);
+        if (told != CELLAR_OK) {
+            return cache_fail(c, told, 0, "cellar_delete_match: no room for one more pattern");
+        }
+        if (!BASE_MUTANT("tier.glob_no_epoch")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
+        BASE_POINT("tier.glob_told");
     }
     m.by = cache_why_act(c, CELLAR_CAUSE_GLOB, 0, 0, pattern, len);
     cellar_err err = CELLAR_OK;
     if (BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
     cache_match_loads(&m);
     if (!BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
+    if (below) {
+        BASE_POINT("tier.glob_walked");
+        if (!BASE_MUTANT("tier.glob_no_end")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
+        if (s->tier->glob_end != NULL) { s->tier->glob_end(s->tier->ctx, walk); }
+    }
     /* Keys that were on disk alone are not walked: who read any of the view's ends. */
     if (s->deps != NULL && s->tier != NULL && !c->no_disk) { cache_deps_owner(s, m.owner); }
     *removed = m.removed;

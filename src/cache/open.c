@@ -524,6 +524,7 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
     if (s->tier != NULL && s->tier->attach != NULL) {
         s->tier->attach(s->tier->ctx, &s->tier_host);
     }
+    cache_tags_open(s); /* nothing is read or stored before it */
     return CELLAR_OK;
 drop_fork:
     base_fork_unregister(&s->fork_node);

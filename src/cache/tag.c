@@ -18,6 +18,8 @@
  *            the floor alone, that is all tagged entries end (coarser, never wrong), counted as a
  *            fold.
  * TRIED      two records a bucket of 64 bytes: full buckets would fold long before the table is.
+ *            With a disk the epochs go on where no earlier life can have been, and what has ended
+ *            is known again: l2/ends.c.
  * NOT HERE   names of tags: two with one fingerprint share their fate, which can only cost a miss.
  *            Records are not dropped when their last entry has expired: nobody knows when. */
 #include "cache/cache_int.h"
@@ -231,6 +233,42 @@ CELLAR_PRIVATE void cache_tag_floor(cellar *c)
     sync_drop(TAG, &s->tag_lock);
 }
 
+/* ---- over restarts ---- */
+
+static void cache_tag_known(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    cache_store *s = ctx;
+    cache_tags *larger = NULL;
+    fp = cache_tag_print(fp);
+    sync_take(TAG, &s->tag_lock);
+    if (!cache_tag_room(s, fp, &larger, false)) {
+        const cache_tags *t = base_load_rlx(&s->tags);
+        sync_drop(TAG, &s->tag_lock);
+        larger = cache_tags_larger(s, t);
+        sync_take(TAG, &s->tag_lock);
+        (void)cache_tag_room(s, fp, &larger, true);
+    }
+    cache_tags *t = base_load_rlx(&s->tags);
+    if (t != NULL) {
+        cache_tag_put(t, fp, hard, soft);
+    } else {
+        const uint64_t last = BASE_MAX(hard, soft);
+        base_store_rel(&s->tag_floor, BASE_MAX(last, base_load_rlx(&s->tag_floor)));
+    }
+    sync_drop(TAG, &s->tag_lock);
+}
+
+CELLAR_PRIVATE void cache_tags_open(cache_store *s)
+{
+    uint64_t floor = 0;
+    if (s->tier == NULL || s->tier->tags == NULL) { return; }
+    /* Above every epoch of before: what folds meanwhile finds them all below. */
+    base_store_sc(&s->tag_epoch, UINT64_MAX);
+    const uint64_t epoch = s->tier->tags(s->tier->ctx, &floor, cache_tag_known, s);
+    base_store_rel(&s->tag_floor, BASE_MAX(floor, base_load_rlx(&s->tag_floor)));
+    base_store_sc(&s->tag_epoch, epoch);
+}
+
 CELLAR_PRIVATE void cache_tags_close(cache_store *s)
 {
     cache_tags *t = base_load_rlx(&s->tags);
@@ -265,7 +303,9 @@ CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_l
     const uint64_t epoch = base_load_rlx(&s->tag_epoch);
     sync_drop(TAG, &s->tag_lock);
     if (larger != NULL) { base_free(&s->account, BASE_MOD_TAG, larger, larger->bytes); }
-    if (s->tier != NULL && s->tier->tag != NULL) { s->tier->tag(s->tier->ctx, name, epoch); }
+    if (s->tier != NULL && s->tier->tag != NULL) {
+        s->tier->tag(s->tier->ctx, fp, epoch, mode == CELLAR_TAG_SOFT);
+    }
     stats_count(s->stats, STATS_TAG_DELETE, 1);
     if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, epoch, tag, tag_len); }
     return cache_acked(c, CELLAR_OK);

@@ -46,7 +46,8 @@ static cache_tier_meta cache_tier_meta_of(const l1_put_spec *p)
 {
     return (cache_tier_meta){ .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
                               .idle_ms = p->idle_ms, .version = p->version,
-                              .value_hash = p->value_hash, .tag_count = p->tag_count,
+                              .value_hash = p->value_hash, .tag_born = p->tag_born,
+                              .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                               .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
                               .uses = 1 }; /* the view, or the call, wants it there */
 }

@@ -29,9 +29,10 @@ typedef struct cache_tier_meta { /* 0 where not said: none */
     int64_t deadline_ms;
     int64_t stale_ms, idle_ms;
     uint64_t version, value_hash, l2_addr, tag_born;
-    const void *tag_fps; /* tag_count unaligned u64; in a get: none */
+    const void *tag_fps; /* tag_count unaligned u64, into a put */
     uint32_t tag_count, user_flags;
     uint8_t kind, cost, uses, reserved; /* uses 0: nobody asked for it since it came */
+    uint64_t tags[CELLAR_TAGS_MAX]; /* out of a get: tag_count of them; last */
 } cache_tier_meta;
 
 typedef struct cache_tier_view {
@@ -40,7 +41,8 @@ typedef struct cache_tier_view {
 
 typedef struct cache_tier_host { /* given to attach; valid until close */
     void *ctx;
-    /* Have there been no changes of the key's class since `stamp`? Any lock may be held. */
+    /* Have there been no changes of the key's class since `stamp`, and no end of a walk by pattern?
+     * Any lock may be held. */
     bool (*stamp_is)(void *ctx, uint64_t hash, uint64_t stamp);
     int64_t (*now_ms)(void *ctx);
 } cache_tier_host;
@@ -64,10 +66,14 @@ typedef struct cache_tier {
                       const cache_tier_meta *meta, uint64_t stamp);
     void (*kill)(void *ctx, const cache_tier_key *k);
     void (*bump)(void *ctx, uint32_t view_id, uint32_t vgen); /* vgen 0: the view was dropped */
-    void (*tag)(void *ctx, uint64_t fp, uint64_t born);
-    /* From now on no record of that generation is served whose key matches and that was put before.
-     * False, or no such function: it cannot. */
-    bool (*glob)(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern, size_t len);
+    /* What carries the tag and was born before `epoch` is not served any more. */
+    void (*tag)(void *ctx, uint64_t fp, uint64_t epoch, bool soft);
+    /* From now on no record of that generation is served whose key matches and that was put before;
+     * until glob_end(*walk) none that matches is stored. E_NOMEM, E_LIMIT: nothing was done. No
+     * such function: it cannot. */
+    cellar_err (*glob)(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern, size_t len,
+                       uint64_t *walk);
+    void (*glob_end)(void *ctx, uint64_t walk);
     cellar_err (*sync)(void *ctx, int level);
     /* What was told and put before the call outlives a power cut. May wait; NULL: it cannot. */
     cellar_err (*commit)(void *ctx);
@@ -86,6 +92,11 @@ typedef struct cache_tier {
     /* From now on; vgen 0: the view is gone. name NULL: of one already known. */
     void (*view_set)(void *ctx, const cache_tier_view *v, const char *name, size_t len);
     void (*numbers)(void *ctx, uint32_t *next_vgen, uint32_t *next_id); /* never given out yet */
+    /* Tags that have ended before: fn for each, what was born before *floor is over. Returns the
+     * epoch from which the store goes on. NULL: from 0. */
+    uint64_t (*tags)(void *ctx, uint64_t *floor, void (*fn)(void *fn_ctx, uint64_t fp,
+                                                            uint64_t hard, uint64_t soft),
+                     void *fn_ctx);
     void (*retire)(void *ctx); /* generations begin anew: nothing stored counts, nothing comes */
     void (*forked)(void *ctx); /* in a forked child: let go without touching anything shared */
 } cache_tier;

@@ -189,8 +189,10 @@ static void inspect_print_total(const l2_report *p, bool verified)
     printf("live from   %s to %s UTC (when their segments were begun)\n",
            inspect_time(t[0], p->oldest_wall_ms), inspect_time(t[1], p->newest_wall_ms));
     if (verified) {
-        printf("verified    each record; %s of a cleared view, %s expired\n",
-               gate_count(n[0], p->old_generation), gate_count(n[1], p->expired));
+        printf("verified    each record; %s of a cleared view, %s expired, %s ended by a tag or "
+               "pattern\n",
+               gate_count(n[0], p->old_generation), gate_count(n[1], p->expired),
+               gate_count(n[2], p->ended));
     } else {
         puts("judged by the segments' footers; --verify reads each record");
     }
@@ -242,14 +244,15 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
            ",\"dead_bytes\":%" PRIu64 ",\"tombstones\":%" PRIu64 ",\"controls\":%" PRIu64
            ",\"segments\":%" PRIu32 ",\"slots_used\":%" PRIu32 ",\"oldest_wall_ms\":%" PRId64
            ",\"newest_wall_ms\":%" PRId64 ",\"verified\":%s,\"old_generation\":%" PRIu64
-           ",\"expired\":%" PRIu64 ",\"records_damaged\":%" PRIu64 ",\"segments_damaged\":%" PRIu32
+           ",\"expired\":%" PRIu64 ",\"ended\":%" PRIu64
+           ",\"records_damaged\":%" PRIu64 ",\"segments_damaged\":%" PRIu32
            ",\"holes\":%" PRIu64 ",\"pages_mended\":%" PRIu64 ",\"files_short\":%" PRIu32
            ",\"read_errors\":%" PRIu64 ",\"bad_places\":%" PRIu32 ",\"damage\":%" PRIu64 "}\n",
            p->records, p->live, p->live_bytes, p->dead_bytes, p->tombstones, p->controls,
            p->segments, p->slots_used, p->oldest_wall_ms, p->newest_wall_ms,
-           verified ? "true" : "false", p->old_generation, p->expired, p->records_damaged,
-           p->segments_damaged, p->holes, p->pages_healed, p->files_short, p->read_errors,
-           p->bad_places, l2_report_damage(p));
+           verified ? "true" : "false", p->old_generation, p->expired, p->ended,
+           p->records_damaged, p->segments_damaged, p->holes, p->pages_healed, p->files_short,
+           p->read_errors, p->bad_places, l2_report_damage(p));
 }
 
 /* ---- the command ---- */

@@ -15,6 +15,7 @@
  *            176 i64 anchor_wall_ms  184 i64 anchor_boot_ms  192 i64 last_seen_wall_ms
  *            200 u64 inode of stage.buf  216 u64 floor_lsn  224 u32 bad_count  228 u16 check_algo
  *            230 u16 hash_algo  232 u64 bytes of puts today  240 u64 day (wall, from 1970)
+ *            248 u64 how often it was opened
  *            256 u32 bad places[768]  4088 u64 check (with no secret)
  *   segment  [header 64][records][zeros][footer pages, number 0 last][trailer 4096]
  *   header   0 u32 magic  4 u16 major, minor  8 u64 epoch  16 u64 segseq  24 u32 place
@@ -35,8 +36,12 @@
  *            mark: 16-bit keyed hash of place and lengths: the lengths are trustworthy before the
  *            body is complete. Check 0: not complete.
  *   ext      TLVs u8 type, u8 length, bytes: 1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags
- *            4 u64 version  5 u64 value_hash  6 u8 kind  7 u8 cost. 0: padding. An unknown type
- *            from 128 on makes the record a miss, below it is skipped.
+ *            4 u64 version  5 u64 value_hash  6 u8 kind  7 u8 cost  128 u64 born, u64 fingerprint
+ *            of each tag. 0: padding. An unknown type from 128 on makes the record a miss, below it
+ *            is skipped.
+ *   control  value: u8 type 1 VIEW, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
+ *            16 u64 epoch  24 u64 floor of tags}, 4 GLOB {2 u16 length  4 u32 generation
+ *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
  * INVARIANTS a function that reads trusts no byte before the check that covers it.
  * TRIED      mending one flipped bit by a table of syndromes: the sum is not linear. Trying all
  *            32,768 bits costs 3 ms a page; what must be zero says at once which bit it was, or
@@ -52,6 +57,7 @@
 #define L2_SALT_FOOT UINT64_C(0x666f6f74)
 #define L2_CHECK_AT (L2_PAGE - 8)
 #define L2_HEAD_COPY 128u
+#define L2_EXT_TAGS 128u
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
 
@@ -105,6 +111,7 @@ CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *
     l2_w64(page + 216, s->floor_lsn);
     l2_w64(page + 232, s->bytes_today);
     l2_w64(page + 240, s->day);
+    l2_w64(page + 248, s->opens);
     l2_w32(page + 224, s->bad_count);
     l2_w16(page + 228, s->check_algo);
     l2_w16(page + 230, s->hash_algo);
@@ -127,7 +134,8 @@ static bool l2_super_sane(const l2_super *s)
            (uint64_t)s->nseg * (s->seg_bytes / s->granule) <= L2_ADDR_MAX &&
            s->bad_count <= L2_BAD_MAX && (s->state == L2_CLEAN || s->state == L2_DIRTY) &&
            s->level <= L2_ALWAYS && s->segseq_end < (uint64_t)1 << 47 && s->epoch != 0 &&
-           l2_time_sane(s->anchor_wall_ms) && l2_time_sane(s->anchor_boot_ms) &&
+           s->opens < UINT32_MAX && l2_time_sane(s->anchor_wall_ms) &&
+           l2_time_sane(s->anchor_boot_ms) &&
            l2_time_sane(s->last_seen_wall_ms);
 }
 
@@ -169,6 +177,7 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     out->floor_lsn = l2_r64(page + 216);
     out->bytes_today = l2_r64(page + 232);
     out->day = l2_r64(page + 240);
+    out->opens = l2_r64(page + 248);
     out->bad_count = l2_r32(page + 224);
     if (!l2_super_sane(out)) { return CELLAR_E_CORRUPT; }
     for (uint32_t i = 0; i < out->bad_count; i++) { out->bad[i] = l2_r32(page + 256 + 4 * i); }
@@ -460,6 +469,14 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
     if (m->value_hash != 0) { n += l2_ext_put(out + n, 5, &m->value_hash, 8); }
     if (m->kind != 0) { n += l2_ext_put(out + n, 6, &m->kind, 1); }
     if (m->cost != 0) { n += l2_ext_put(out + n, 7, &m->cost, 1); }
+    if (m->tag_count != 0) {
+        const size_t bytes = 8 * (size_t)m->tag_count; /* at most CELLAR_TAGS_MAX of them */
+        out[n] = L2_EXT_TAGS;
+        out[n + 1] = (unsigned char)(8 + bytes);
+        l2_w64(out + n + 2, m->tag_born);
+        memcpy(out + n + 10, m->tag_fps, bytes);
+        n += 10 + bytes;
+    }
     BASE_ASSERT(n <= L2_EXT_MAX - 8);
     return (size_t)base_round_up(n, 8);
 }
@@ -473,13 +490,25 @@ static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
     return type < 8 ? at[type] : NULL;
 }
 
+/* The tags stay where they are: m->tag_fps. */
+static bool l2_ext_tags(const unsigned char *at, l2_meta *m)
+{
+    const uint32_t n = at[1];
+    if (n < 16 || n % 8 != 0 || n / 8 - 1 > CELLAR_TAGS_MAX) { return false; }
+    m->tag_count = n / 8 - 1;
+    m->tag_born = l2_r64(at + 2);
+    m->tag_fps = at + 10;
+    return true;
+}
+
 CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m)
 {
     for (size_t at = 0; at < bytes && ext[at] != 0;) {
         if (bytes - at < 2 || bytes - at - 2 < ext[at + 1]) { return false; }
         uint8_t want;
         void *field = l2_ext_field(m, ext[at], &want);
-        if (field == NULL && ext[at] >= 128) { return false; }
+        const bool tags = ext[at] == L2_EXT_TAGS;
+        if (tags ? !l2_ext_tags(ext + at, m) : field == NULL && ext[at] >= 128) { return false; }
         if (field != NULL && want != ext[at + 1]) { return false; }
         if (field != NULL) { memcpy(field, ext + at + 2, want); }
         at += 2u + ext[at + 1];

@@ -5,9 +5,10 @@
  * PICTURE    hash48 -> word -> {slot: pinned, looked at in place | disk: one read of what the hint
  *            says} -> mark, check, kind, generation, full key, clock -> caller
  * INVARIANTS a value is handed out only if its check binds it to this store, epoch, segment and
- *            offset, its key is equal byte by byte, and its generation is the asked one. Everything
- *            else is a miss with a counter of its own. At most one read. With a cipher it must open
- *            what is stored, too.
+ *            offset, its key is equal byte by byte, its generation is the asked one, and no tag or
+ *            pattern has ended it (one that is only stale, too). Everything else is a miss with a
+ *            counter of its own. At most one read. With a cipher it must open what is
+ *            stored, too.
  * LOCKING    none. pin = slot.pins + 1 (sc), then the segment's word again (sc); the worker stores
  *            the word (sc), then looks at the pins (sc): one of the two sees the other.
  * PROOF      a word that named an older record of the key was gone before the change that ended it
@@ -15,6 +16,7 @@
 #include "l2/l2_int.h"
 
 #include <errno.h>
+#include <stddef.h>
 
 #define L2_STACK_BYTES 4864u /* a value of 4 KiB with what a hint rounds up */
 
@@ -47,7 +49,7 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
         return CELLAR_MISS;
     }
     l2_meta m;
-    memset(&m, 0, sizeof m);
+    memset(&m, 0, offsetof(l2_meta, tags));
     cellar_err err = CELLAR_OK;
     if (r.form != L2_FORM_PLAIN || d->crypt.open != NULL) { /* before its ext is believed, too */
         err = l2_box_open(d, &r, at, w->buf, w->buf_cap, w->value_len);
@@ -62,7 +64,13 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     }
     m.deadline_ms = r.expiry_wall_ms != 0 ? r.expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
     m.addr = l2_lsn(d, segseq, off);
-    *w->meta = m;
+    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r.vgen, m.addr, false, key, r.klen)) {
+        L2_COUNT(d, miss_ended);
+        return CELLAR_MISS;
+    }
+    if (m.tag_count != 0) { memcpy(w->meta->tags, m.tag_fps, 8 * (size_t)m.tag_count); }
+    m.tag_fps = NULL; /* not beyond this call */
+    memcpy(w->meta, &m, offsetof(l2_meta, tags));
     if (err == CELLAR_OK && r.form == L2_FORM_PLAIN && r.vlen > 0) {
         memcpy(w->buf, key + r.klen, r.vlen);
     }

@@ -415,6 +415,11 @@ static l2_verdict l2_look_record(l2 *d, l2_look *k, const l2_entry *e, bool name
         k->out->expired++;
         return L2_DEAD;
     }
+    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r.vgen, l2_lsn(d, k->seg.segseq, e->off),
+                                                      false, key, r.klen)) {
+        k->out->ended++;
+        return L2_DEAD;
+    }
     if (k->how->record != NULL) {
         const l2_report_record one = { key, r.klen, v->name, v->name_len, r.vlen,
                                        r.expiry_wall_ms != 0 ? r.expiry_wall_ms - k->wall_ms : -1,

@@ -3,10 +3,11 @@
  * io: everything that must be durable at a certain moment: SUPER, META, syncs.
  *
  * FORMAT     META.0, META.1, written in turn; the valid one with the higher serial counts:
- *            0 u32 magic  8 u64 epoch  16 u64 serial  24 u64 lsn covered  32 u32 views
- *            36 u32 tags (0)  40 u64 born (0)  48 u32 next vgen  52 u32 next id  56 u64 check (of
- *            all bytes but itself)  64 views {u32 id, u32 vgen, u32 version, u32 name_len, name,
- *            padded to 8}
+ *            0 u32 magic  4 u32 patterns  8 u64 epoch  16 u64 serial  24 u64 lsn covered
+ *            32 u32 views  36 u32 tags  40 u64 floor of tags  48 u32 next vgen  52 u32 next id
+ *            56 u64 check (of all bytes but itself)  64 views {u32 id, u32 vgen, u32 version,
+ *            u32 name_len, name, padded to 8}, tags {u64 fingerprint, u64 hard, u64 soft, u64 lsn},
+ *            patterns {u32 generation, u32 length, u64 lsn, pattern, padded to 8}
  * INVARIANTS SUPER says CLEAN only when everything below clean_lsn is durable, and at level DROP no
  *            record behind that is acknowledged before SUPER says DIRTY durably: else a power
  *            cut would serve what the last sync saw although it has been overwritten.
@@ -23,6 +24,7 @@
 #define L2_META_HEAD 64u
 #define L2_META_ROW 16u
 #define L2_META_SEED UINT64_C(0x6d657461)
+#define L2_META_ROUNDS 8
 #define L2_ROUNDS 64 /* of short transfers and interruptions */
 
 CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
@@ -150,6 +152,22 @@ static uint64_t l2_meta_sum(const l2 *d, unsigned char *buf, size_t n)
     return sum;
 }
 
+/* Where the next record will lie, at the least: a slot that is ready has its number already. */
+static uint64_t l2_log_end(const l2 *d) SYNC_HOLDS(L2_LOG);
+static uint64_t l2_log_end(const l2 *d)
+{
+    const l2_slot *s = d->open_slot;
+    if (s != NULL) { return l2_lsn(d, s->head.segseq, s->pos); }
+    uint64_t end = l2_lsn(d, d->newest_segseq + 1, 0);
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        s = &d->slot[i];
+        const bool fresh = s->state == L2_SLOT_READY ||
+                           (s->state == L2_SLOT_WRITTEN && s->synced_at == UINT64_MAX);
+        if (fresh) { end = BASE_MIN(end, l2_lsn(d, s->head.segseq, 0)); }
+    }
+    return end;
+}
+
 static int l2_meta_write(l2 *d, unsigned char *buf, size_t cap, uint64_t lsn)
 {
     memset(buf, 0, cap);
@@ -158,12 +176,16 @@ static int l2_meta_write(l2 *d, unsigned char *buf, size_t cap, uint64_t lsn)
     l2_w64(buf + 16, d->meta_serial + 1);
     l2_w64(buf + 24, lsn);
     sync_take(L2_DEV, &d->view_lock);
-    const size_t rows = l2_meta_rows(d, buf + L2_META_HEAD, cap - L2_META_HEAD);
+    size_t rows = l2_meta_rows(d, buf + L2_META_HEAD, cap - L2_META_HEAD);
     l2_w32(buf + 32, d->view_count);
     l2_w32(buf + 48, d->next_vgen);
     l2_w32(buf + 52, d->next_id);
     sync_drop(L2_DEV, &d->view_lock);
     if (rows == SIZE_MAX) { return ENOSPC; }
+    const size_t at = L2_META_HEAD + rows;
+    const size_t more = l2_ends_write(d, buf, buf + at, cap - 512 - at, lsn);
+    if (more == SIZE_MAX) { return ENOSPC; }
+    rows += more;
     l2_w64(buf + 56, l2_meta_sum(d, buf, L2_META_HEAD + rows));
     base_vfs_file *f = d->meta[(d->meta_serial + 1) & 1];
     int e = l2_write(d, f, buf, (size_t)base_round_up(L2_META_HEAD + rows, 512), 0);
@@ -175,18 +197,20 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t logged = d->logged_controls;
     const uint32_t lost = base_load_acq(&d->lost_controls);
-    const l2_slot *s = d->open_slot;
-    const uint64_t lsn = s != NULL ? l2_lsn(d, s->head.segseq, s->pos)
-                                   : l2_lsn(d, d->newest_segseq + 1, 0);
+    const uint64_t lsn = l2_log_end(d);
     sync_drop(L2_LOG, &d->log_lock);
-    sync_take(L2_DEV, &d->view_lock);
-    const size_t cap = L2_META_HEAD + 512 +
-                       ((size_t)d->view_count + 16) * (L2_META_ROW + L2_NAME_MAX);
-    sync_drop(L2_DEV, &d->view_lock);
-    unsigned char *buf = base_alloc(d->cfg.account, BASE_MOD_L2, cap, NULL);
-    if (buf == NULL) { return ENOMEM; }
-    const int e = l2_meta_write(d, buf, cap, lsn);
-    base_free(d->cfg.account, BASE_MOD_L2, buf, cap);
+    int e = ENOSPC;
+    for (int i = 0; e == ENOSPC && i < L2_META_ROUNDS; i++) { /* rows came in between */
+        const size_t ends = l2_ends_bytes(d);
+        sync_take(L2_DEV, &d->view_lock);
+        const size_t cap = L2_META_HEAD + 512 + ends +
+                           ((size_t)d->view_count + 16) * (L2_META_ROW + L2_NAME_MAX);
+        sync_drop(L2_DEV, &d->view_lock);
+        unsigned char *buf = base_alloc(d->cfg.account, BASE_MOD_L2, cap, NULL);
+        if (buf == NULL) { return ENOMEM; }
+        e = l2_meta_write(d, buf, cap, lsn);
+        base_free(d->cfg.account, BASE_MOD_L2, buf, cap);
+    }
     BASE_POINT("l2.meta");
     if (e != 0) { return e; }
     d->meta_serial++;
@@ -218,6 +242,9 @@ static uint64_t l2_meta_read(l2 *d, unsigned which, unsigned char **buf, size_t 
         n += L2_META_ROW + (size_t)base_round_up(l2_r32(*buf + n + 12), 8);
         if (n > *cap) { return 0; }
     }
+    size_t ends;
+    if (!l2_ends_skip(*buf, *buf + n, *cap - n, &ends)) { return 0; }
+    n += ends;
     return l2_meta_sum(d, *buf, n) == l2_r64(*buf + 56) ? l2_r64(*buf + 16) : 0;
 }
 
@@ -238,7 +265,7 @@ static bool l2_meta_take(l2 *d, const unsigned char *buf)
     d->next_id = BASE_MAX(d->next_id, l2_r32(buf + 52));
     sync_drop(L2_DEV, &d->view_lock);
     d->meta_lsn = same ? l2_r64(buf + 24) : 0;
-    return ok;
+    return ok && (!same || l2_ends_take(d, buf, buf + n));
 }
 
 CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d)
@@ -257,16 +284,17 @@ CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d)
     return ok ? CELLAR_OK : CELLAR_E_NOMEM;
 }
 
-CELLAR_PRIVATE void l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
-                                     uint64_t *floor)
+CELLAR_PRIVATE bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
+                                     uint64_t lsn, uint64_t *floor)
 {
-    if (bytes < 16) { return; }
+    if (bytes < 16) { return true; }
     if (value[0] == L2_CTL_FLOOR) {
         *floor = BASE_MAX(*floor, l2_r64(value + 8));
     } else if (value[0] == L2_CTL_VIEW && value[1] <= L2_NAME_MAX && 16u + value[1] <= bytes) {
         const l2_view v = { l2_r32(value + 4), l2_r32(value + 8), l2_r32(value + 12) };
-        (void)l2_view_apply(d, &v, value[2] != 0 ? (const char *)value + 16 : NULL, value[1]);
+        return l2_view_apply(d, &v, value[2] != 0 ? (const char *)value + 16 : NULL, value[1]);
     }
+    return l2_ends_control(d, value, bytes, lsn);
 }
 
 /* ---- syncs ---- */
@@ -290,9 +318,7 @@ static int l2_sync_files(l2 *d)
 static uint64_t l2_sync_begin(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);
-    const l2_slot *s = d->open_slot;
-    const uint64_t lsn = s != NULL ? l2_lsn(d, s->head.segseq, s->pos)
-                                   : l2_lsn(d, d->newest_segseq + 1, 0);
+    const uint64_t lsn = l2_log_end(d);
     if (d->cfg.level == L2_DROP) { base_store_sc(&d->dirty, (uint32_t)L2_NOW_MOVING); }
     sync_drop(L2_LOG, &d->log_lock);
     l2_writers_wait(d);
@@ -344,6 +370,7 @@ CELLAR_PRIVATE void l2_retire(l2 *d)
     d->view_count = 0;
     d->next_vgen = d->next_id = 1;
     sync_drop(L2_DEV, &d->view_lock);
+    l2_ends_forget(d);
     (void)l2_dirty_now(d);
     d->super.stage_ino = 0; /* nobody's: the next open takes nothing of it for alive */
     (void)l2_meta_store(d);
@@ -375,8 +402,10 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(refused_budget); L2_GIVE(refused_unused); L2_GIVE(refused_seal);
     L2_GIVE(miss_sealed); L2_GIVE(stalled); L2_GIVE(closings);
     L2_GIVE(relied); L2_GIVE(waits); L2_GIVE(commits);
+    L2_GIVE(miss_ended); L2_GIVE(refused_ended); L2_GIVE(folds);
 #undef L2_GIVE
     out->kills += out->denied + out->remembered;
+    l2_ends_count(d, out);
     const uint32_t nseg = base_load_acq(&d->nseg_seen), places = base_load_acq(&d->places_seen);
     for (uint32_t i = 0; i < nseg; i++) {
         const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));

@@ -47,6 +47,9 @@ typedef struct l2_config {
     bool allow_network;      /* else a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
     void *wall_ctx;
+    /* Has none of these tags ended since `born`? 0: valid. NULL: what this level has been told. */
+    int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
+    void *tags_ctx;
 } l2_config;
 
 typedef struct l2_key { /* of one entry; hash as base_hash(l2_hash_key, vgen, bytes) */
@@ -65,6 +68,10 @@ typedef struct l2_meta { /* 0 where not said: none */
     uint8_t kind, cost; /* kind: of L1; not 0: CELLAR_ABSENT */
     bool unused; /* into a put: nobody asked for it since it came: stored at its second put, if that
                   * comes soon; see admit.c */
+    uint32_t tag_count;
+    uint64_t tag_born;   /* epoch of tags at which the value was computed */
+    const void *tag_fps; /* into a put: tag_count unaligned u64 */
+    uint64_t tags[CELLAR_TAGS_MAX]; /* out of a get: tag_count of them; last */
 } l2_meta;
 
 /* E_BUSY: another opener has it. E_FOREIGN, E_VERSION, E_CORRUPT: somebody else's, of a newer
@@ -84,7 +91,8 @@ BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, l2_meta *meta);
 
-/* Is the key still as it was when the value was taken? Asked under the key's gate. */
+/* Is the key still as it was when the value was taken, and did no walk by pattern end since? Asked
+ * under the key's gate, after the walking patterns were looked at. */
 typedef struct l2_current {
     bool (*is)(void *ctx, uint64_t hash, uint64_t stamp); /* NULL: yes */
     void *ctx;
@@ -97,6 +105,21 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *
                                             const l2_current *current);
 /* The key was changed or deleted: no older value of it is served any more, also after a restart. */
 BASE_SPARE CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k);
+
+/* ---- what is ended without being looked up: the owner's epochs and walks, see ends.c ---- */
+/* Logged: what carries the tag and was born before `epoch` is served no more; soft: only stale, so
+ * not from here. `epoch`: higher than all before, and than l2_tags_known. */
+BASE_SPARE CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft);
+/* At open: fn for all that is known. Returns the epoch from which the owner goes on; what was born
+ * before *floor is over. */
+BASE_SPARE CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
+                                                 void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
+                                                            uint64_t soft), void *ctx);
+/* Logged: what was put before and matches is served no more, and until l2_glob_end(seq) no key of
+ * the generation that matches is stored. OK; E_NOMEM, E_LIMIT (256 calls at once): nothing done. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t vgen, const void *pattern,
+                                                   size_t len, uint64_t *seq);
+BASE_SPARE CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq);
 
 /* ---- views: which generation of which name is current ---- */
 #define L2_VIEWS_MAX 4096u
@@ -141,6 +164,7 @@ typedef struct l2_stats {
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
     uint64_t recovered, holes, bad_places, offs;
     uint64_t refused_budget, refused_unused, refused_seal, miss_sealed, bytes_today;
+    uint64_t miss_ended, refused_ended, folds, tags, globs; /* see ends.c */
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     uint64_t commits; /* syncs for l2_commit */
     bool warming, dirty, empty;
@@ -184,6 +208,7 @@ typedef struct l2_report {
     uint64_t epoch, serial, l2_bytes, file_bytes, floor_lsn;
     int64_t last_seen_wall_ms, wall_ms, oldest_wall_ms, newest_wall_ms; /* 0: no live record */
     uint64_t records, live, live_bytes, dead_bytes, tombstones, controls, old_generation, expired;
+    uint64_t ended; /* by a tag or a pattern */
     uint64_t holes, pages_healed, read_errors, records_damaged;
     uint32_t seg_bytes, seg_count, slot_count, granule_bytes, bad_places, views;
     uint32_t places_sealed, places_torn, slots_used, files_short, segments, segments_damaged;

@@ -37,7 +37,7 @@
 #define L2_FOOT_ENTRIES 407u
 #define L2_FOOT_HEAD 24u
 #define L2_ENTRY_BYTES 10u
-#define L2_EXT_MAX 64u       /* bytes of a record's extension as this version writes it */
+#define L2_EXT_MAX 208u      /* bytes of a record's extension as this version writes it */
 #define L2_SEGS_MIN 3u
 #define L2_RESIZE_LEAST 3u   /* places beside those of all slots */
 #define L2_SLOTS_MAX 8u
@@ -54,7 +54,9 @@
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
 #define L2_VLEN_MASK 0x3fffffffu
 enum { L2_FORM_PLAIN = 0, L2_FORM_SEALED = 2 }; /* the two bits above a value's length */
-enum { L2_CTL_VIEW = 1, L2_CTL_FLOOR = 2 }; /* first byte of a control's value */
+/* First byte of a control's value; of a TAG and a GLOB its footer line's hash48, too. */
+enum { L2_CTL_VIEW = 1, L2_CTL_FLOOR = 2, L2_CTL_TAG = 3, L2_CTL_GLOB = 4 };
+#define L2_CTL_BYTES_MAX 1040u /* of a value: a GLOB */
 
 /* ---- form.c: bytes ------------------------------------------------------------------------- */
 
@@ -64,7 +66,7 @@ typedef struct l2_super {
     unsigned char uuid[16], boot_id[16], secret[32];
     uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, stage_ino, floor_lsn;
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
-    uint64_t bytes_today, day;
+    uint64_t bytes_today, day, opens;
     uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
     uint16_t check_algo, hash_algo;
     uint32_t bad[L2_BAD_MAX];
@@ -220,7 +222,7 @@ typedef struct l2_slot {
     _Atomic uint32_t pins;    /* readers that look at the bytes; sc against seg.word */
 } l2_slot;
 
-#define L2_META_WORST ((uint64_t)400 << 10) /* of one copy */
+#define L2_META_WORST ((uint64_t)560 << 10) /* of one copy: 4,096 views and tags, patterns */
 #define L2_REST_WORST (4 * L2_PAGE + 2 * L2_META_WORST) /* of all files but stage and data */
 
 /* GONE: an index without a place, see resize.c */
@@ -246,6 +248,34 @@ typedef struct l2_view_row {
     char name[L2_NAME_MAX];
 } l2_view_row;
 
+/* ---- ends.c: tags and patterns --------------------------------------------------------------- */
+
+#define L2_TAGS_MAX 4096u
+#define L2_GLOBS_MAX 256u
+#define L2_GLOB_TEXT_MAX ((uint32_t)64 << 10) /* of all patterns together */
+
+typedef struct l2_tag_row {
+    uint64_t fp, hard, soft; /* epochs; 0: never ended so */
+    uint64_t lsn;            /* of its newest control */
+    uint32_t pending;        /* controls on their way */
+    uint32_t reserved;
+} l2_tag_row;
+
+typedef struct l2_globs l2_globs;
+
+typedef struct l2_ends {
+    sync_lock lock;           /* rank GLOB; guards what is not atomic */
+    _Atomic uint64_t ends;    /* + 1 with each, between its row and its control */
+    l2_tag_row *tag;
+    uint32_t tag_count, tag_cap;
+    uint64_t tag_floor;       /* what was born before is over, whatever its tags */
+    l2_globs *_Atomic globs;  /* NULL: none */
+    l2_globs *replaced;       /* lists that somebody may still be looking at */
+    _Atomic uint32_t readers; /* of lists */
+    uint64_t last_seq, floor; /* floor: highest lsn that took the place of a pattern */
+    bool open;                /* the log can be written to; constant after the open */
+} l2_ends;
+
 /* ---- trouble.c: errors and recovery from them ----------------------------------------------- */
 
 #define L2_ERRORS_MOST 8u
@@ -268,7 +298,7 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         kills /* neither denied nor remembered */, tombstones, denied, remembered, controls,
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
         stalled, closings, relied, waits, refused_budget, refused_unused,
-        refused_seal, miss_sealed, commits;
+        refused_seal, miss_sealed, commits, miss_ended, refused_ended, folds;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */
@@ -327,6 +357,8 @@ struct l2 {
     l2_view_row *view;
     uint32_t view_count, view_cap;
     uint32_t next_vgen, next_id;
+
+    l2_ends ends;
 
     _Atomic uint64_t floor_lsn;   /* grows only; L2_LOG to raise it */
     _Atomic uint64_t oldest_lsn;  /* start of the oldest segment not reclaimed; the worker's */
@@ -470,14 +502,15 @@ typedef struct l2_spot { /* a reserved place; the slot's writers count it */
     uint32_t seg, off, era;
 } l2_spot;
 typedef enum l2_took {
-    L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN
+    L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN, L2_IS_ENDED
 } l2_took;
 /* Head and footer line are written, the body is the caller's, l2_rec_end and l2_spot_done after.
  * L2_IS_CLEAN: the store must be marked dirty first. L2_IS_EMPTY: a KEEP record found no room, all
  * older is given up: nothing needs to be said about it. STALLED, FROZEN: not now, the disk does
- * not answer. try: give up when the lock is busy. */
+ * not answer. ENDED: a put that may not be any more. ends: of a PUT, which gives up when the lock
+ * is busy, as they were when its tags and its key were looked at; else NULL. */
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                  bool try_only, l2_spot *out);
+                                  const uint64_t *ends, l2_spot *out);
 CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s);
 BASE_INLINE uint64_t l2_lsn(const l2 *d, uint64_t segseq, uint32_t off)
 {
@@ -520,8 +553,9 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d);
 CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* makes L2_NOW_DIRTY durable; the worker's */
 CELLAR_PRIVATE void l2_dirty_wait(l2 *d); /* the same; no lock held, not by the worker */
 CELLAR_PRIVATE int64_t l2_wall_now(const l2 *d);
-CELLAR_PRIVATE void l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
-                                     uint64_t *floor);
+/* False: no memory. */
+CELLAR_PRIVATE bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
+                                     uint64_t lsn, uint64_t *floor);
 /* False: no memory. */
 CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len);
 /* The valid copy with the higher serial into the view table; its lsn is d->meta_lsn. */
@@ -540,6 +574,33 @@ CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows);
 CELLAR_PRIVATE void l2_rows_close(l2 *d);
 CELLAR_PRIVATE bool l2_resize_work(l2 *d); /* one step towards the goal; true: there are more */
 CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes);
+
+/* put.c */
+/* A control into the log: its lsn. 0: nothing of before is left that it could be about. */
+CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
+                                       uint32_t bytes, uint32_t vgen);
+/* Of a record's tags, as the owner sees it: 0 valid. */
+CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m);
+
+/* ends.c */
+/* 0 valid, 1 stale, 2 dead, as far as this level has been told. */
+CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t count);
+/* Does a pattern end this key's record at `lsn`? walking: only those whose walk goes on. */
+CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t vgen, uint64_t lsn, bool walking,
+                                   const void *key, size_t klen);
+/* What they take in META, at least; their rows, SIZE_MAX: no room; lsn: as META says. */
+CELLAR_PRIVATE size_t l2_ends_bytes(l2 *d);
+CELLAR_PRIVATE size_t l2_ends_write(l2 *d, unsigned char *head, unsigned char *to, size_t cap,
+                                    uint64_t lsn);
+/* Rows of a META: their length, false: impossible ones; then into the tables, false: no memory. */
+CELLAR_PRIVATE bool l2_ends_skip(const unsigned char *head, const unsigned char *from, size_t cap,
+                                 size_t *n);
+CELLAR_PRIVATE bool l2_ends_take(l2 *d, const unsigned char *head, const unsigned char *from);
+CELLAR_PRIVATE bool l2_ends_control(l2 *d, const unsigned char *value, uint32_t bytes,
+                                    uint64_t lsn);
+CELLAR_PRIVATE void l2_ends_forget(l2 *d);
+CELLAR_PRIVATE void l2_ends_close(l2 *d);
+CELLAR_PRIVATE void l2_ends_count(l2 *d, l2_stats *out);
 
 /* trouble.c */
 CELLAR_PRIVATE void l2_io_failed(l2 *d, int e); /* a call to the disk; counted here */

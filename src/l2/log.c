@@ -258,14 +258,20 @@ static l2_took l2_slot_next(l2 *d, l2_room room)
     return l2_slot_open(d) ? L2_TOOK : L2_NO_ROOM;
 }
 
-static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r, l2_spot *out)
-    SYNC_HOLDS(L2_LOG);
-static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r, l2_spot *out)
+static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
+                               const uint64_t *ends, l2_spot *out) SYNC_HOLDS(L2_LOG);
+static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
+                               const uint64_t *ends, l2_spot *out)
 {
     const uint32_t bytes = l2_rec_room(&d->form, (size_t)r->ext * 8, r->klen, r->vlen);
     uint32_t off = 0;
     if (d->cfg.level == L2_DROP && base_load_rlx(&d->dirty) != L2_NOW_DIRTY) {
         return L2_IS_CLEAN;
+    }
+    /* Nothing that would end it has its place in the log before it. */
+    if (ends != NULL && base_load_sc(&d->ends.ends) != *ends &&
+        !BASE_MUTANT("l2.put_past_ends")) {
+        return L2_IS_ENDED;
     }
     bool fits = d->open_slot != NULL && l2_slot_fits(d, d->open_slot, room, bytes, &off);
     if (!fits) {
@@ -290,14 +296,14 @@ static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *
 }
 
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                  bool try_only, l2_spot *out) SYNC_UNCHECKED;
+                                  const uint64_t *ends, l2_spot *out) SYNC_UNCHECKED;
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                  bool try_only, l2_spot *out)
+                                  const uint64_t *ends, l2_spot *out)
 {
-    if (!l2_log_take(d, try_only)) { return try_only ? L2_NO_ROOM : L2_IS_FROZEN; }
+    if (!l2_log_take(d, ends != NULL)) { return ends != NULL ? L2_NO_ROOM : L2_IS_FROZEN; }
     const uint32_t before = d->open_slot != NULL ? d->open_slot->state : L2_SLOT_FULL;
     const l2_slot *was = d->open_slot;
-    const l2_took took = l2_reserve_held(d, room, h48, r, out);
+    const l2_took took = l2_reserve_held(d, room, h48, r, ends, out);
     const bool filled = before == L2_SLOT_OPEN && d->open_slot != was;
     const bool soon = d->open_slot != NULL && d->open_slot->pos > d->open_slot->armed_soon;
     sync_drop(L2_LOG, &d->log_lock);

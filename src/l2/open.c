@@ -160,6 +160,7 @@ static void l2_tables_close(l2 *d)
     l2_rows_close(d);
     base_free(a, BASE_MOD_L2, d->order, (size_t)d->order_cap * sizeof *d->order);
     base_free(a, BASE_MOD_L2, d->view, d->view_cap * sizeof *d->view);
+    l2_ends_close(d);
 }
 
 /* ---- files ---- */
@@ -363,6 +364,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     *sys_errno = l2_places_bound(d);
     if (*sys_errno != 0) { return CELLAR_E_IO; }
     l2_form_set(d);
+    d->super.opens++; /* durable before anything of this life is acknowledged */
     const bool same_boot = l2_boot_is(d, boot);
     l2_clock_set(d, same_boot);
     if (!l2_tables_open(d)) { return CELLAR_E_NOMEM; }

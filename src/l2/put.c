@@ -20,6 +20,7 @@
 
 #define L2_GATE_ROUNDS 2000 /* of a put for its gate: some 50 us */
 #define L2_STALLED_SLEEP_NS UINT64_C(1000000)
+#define L2_END_ROUNDS 3
 
 /* ---- kill ---- */
 
@@ -30,7 +31,7 @@ static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
 {
     const l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .vgen = k->vgen };
     l2_spot at;
-    const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, false, &at);
+    const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at);
     if (took != L2_TOOK && took != L2_IS_EMPTY) { return took; }
     if (took == L2_TOOK) {
         memcpy(at.at + L2_RECORD_HEAD, k->bytes, k->len);
@@ -90,6 +91,25 @@ CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
     }
 }
 
+CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
+                                       uint32_t bytes, uint32_t vgen)
+{
+    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = bytes, .vgen = vgen };
+    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return 0; }
+    l2_spot at;
+    l2_took took;
+    while ((took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at)) > L2_IS_EMPTY ||
+           took == L2_IS_CLEAN) {
+        (void)base_add_ar(&d->lost_controls, took == L2_IS_FROZEN ? 1u : 0u);
+        if (l2_logged_else(d, took)) { return 0; } /* META comes before any other record */
+    }
+    if (took != L2_TOOK) { return 0; } /* given up: nothing older of any view is left */
+    memcpy(at.at + L2_RECORD_HEAD, value, bytes);
+    l2_spot_done(d, &at);
+    L2_COUNT(d, controls);
+    return l2_lsn(d, at.segseq, at.off);
+}
+
 /* ---- put ---- */
 
 static bool l2_is_current(const l2_current *c, uint64_t hash)
@@ -115,10 +135,12 @@ static bool l2_gate_try(l2_gate *g)
     return false;
 }
 
-/* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. */
-static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_rec *r,
-                               uint64_t addr, const l2_current *current, l2_spot *at)
+/* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. CONFLICT: tags or
+ * patterns have ended something meanwhile: perhaps this. */
+static cellar_err l2_put_gated(l2 *d, const l2_key *k, const l2_rec *r, uint64_t addr,
+                               const l2_current *current, uint64_t ends, l2_spot *at)
 {
+    const uint64_t h48 = l2_h48(k->hash);
     l2_gate *g = l2_gate_of(d, h48);
     cellar_err err = CELLAR_OK;
     l2_windows w;
@@ -139,11 +161,14 @@ static cellar_err l2_put_gated(l2 *d, uint64_t h48, const l2_key *k, const l2_re
     } else if (!l2_budget_allows(d, r->bytes, &w)) {
         err = CELLAR_REFUSED;
     } else {
-        const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, r, true, at);
+        const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, r, &ends, at);
         if (took == L2_TOOK) {
             if (!BASE_MUTANT("l2.filter_after_gate")) { l2_filter_add(d, h48, at->era); }
             if (!BASE_MUTANT("l2.memo_kept")) { l2_memo_forget(g, h48); }
             l2_index_set(d, h48, l2_word_make(d, at->seg, at->off, h48, r->bytes));
+        } else if (took == L2_IS_ENDED) {
+            err = CELLAR_CONFLICT;
+            l2_budgets_back(d, &w, r->bytes);
         } else {
             err = CELLAR_DROPPED;
             L2_COUNT(d, dropped);
@@ -188,6 +213,34 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     return true;
 }
 
+CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
+{
+    if (m->tag_count == 0) { return 0; }
+    return d->cfg.tags_valid != NULL
+               ? d->cfg.tags_valid(d->cfg.tags_ctx, m->tag_born, m->tag_fps, m->tag_count)
+               : l2_tags_ended(d, m->tag_born, m->tag_fps, m->tag_count);
+}
+
+/* The gate, again while others end things at the same time. */
+static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_rec *r, const l2_meta *m,
+                                const l2_current *current, l2_spot *at)
+{
+    for (int round = 0; round < L2_END_ROUNDS; round++) {
+        const uint64_t ends = base_load_sc(&d->ends.ends);
+        BASE_POINT("l2.put_noted");
+        const bool dead = l2_tags_verdict(d, m) != 0;
+        if (dead || (!BASE_MUTANT("l2.put_past_walks") &&
+                     l2_globs_match(d, k->vgen, 0, true, k->bytes, k->len))) {
+            L2_COUNT(d, refused_ended);
+            return dead ? CELLAR_REFUSED : CELLAR_DROPPED; /* the walk will be over */
+        }
+        const cellar_err err = l2_put_gated(d, k, r, m->addr, current, ends, at);
+        if (err != CELLAR_CONFLICT) { return err; }
+    }
+    L2_COUNT(d, dropped);
+    return CELLAR_DROPPED;
+}
+
 CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size_t value_len,
                                  const l2_meta *meta, const l2_current *current)
 {
@@ -221,7 +274,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
             return CELLAR_REFUSED;
         }
     }
-    const cellar_err err = l2_put_gated(d, h48, k, &r, meta->addr, current, &at);
+    const cellar_err err = l2_put_rounds(d, k, &r, meta, current, &at);
     if (err == CELLAR_OK) {
         BASE_POINT("l2.put_copy");
         unsigned char *to = at.at + L2_RECORD_HEAD;
@@ -339,28 +392,13 @@ CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name,
 {
     BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
     const size_t named = name != NULL ? name_len : 0;
-    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = (uint32_t)(16 + named), .vgen = v->vgen };
     /* The table first: a checkpoint that is written behind the control must know of it. */
     if (!l2_view_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
-    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return CELLAR_OK; }
-    l2_spot at;
-    l2_took took;
-    while ((took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at)) > L2_IS_EMPTY ||
-           took == L2_IS_CLEAN) {
-        (void)base_add_ar(&d->lost_controls, took == L2_IS_FROZEN ? 1u : 0u);
-        if (l2_logged_else(d, took)) { return CELLAR_OK; } /* META comes before any other record */
-    }
-    if (took != L2_TOOK) { return CELLAR_OK; } /* given up: nothing older of any view is left */
-    unsigned char *to = at.at + L2_RECORD_HEAD;
-    memset(to, 0, 16);
-    to[0] = L2_CTL_VIEW;
-    to[1] = (unsigned char)named;
-    to[2] = name != NULL;
-    l2_w32(to + 4, v->id);
-    l2_w32(to + 8, v->vgen);
-    l2_w32(to + 12, v->version);
-    if (named > 0) { memcpy(to + 16, name, named); }
-    l2_spot_done(d, &at);
-    L2_COUNT(d, controls);
+    unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_VIEW, (unsigned char)named, name != NULL };
+    l2_w32(value + 4, v->id);
+    l2_w32(value + 8, v->vgen);
+    l2_w32(value + 12, v->version);
+    if (named > 0) { memcpy(value + 16, name, named); }
+    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->vgen);
     return CELLAR_OK;
 }

@@ -180,7 +180,10 @@ static void l2_walk_keep(l2 *d, l2_walk *w, uint64_t h48, const l2_rec *r, uint3
 
 static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r)
 {
-    if (r->kind == L2_KIND_CONTROL) { return 0; }
+    if (r->kind == L2_KIND_CONTROL) { /* as it was logged: see l2_control_line */
+        const unsigned char type = at[L2_RECORD_HEAD + (size_t)r->ext * 8];
+        return type == L2_CTL_TAG || type == L2_CTL_GLOB ? type : 0;
+    }
     const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r->ext * 8;
     return l2_h48(base_hash(&d->hash_key, r->vgen, key, r->klen));
 }
@@ -389,6 +392,8 @@ static int l2_slots_settle(l2 *d, l2_finds *f)
     for (uint32_t i = 0; i < d->nstage; i++) {
         if (!l2_slot_head_find(d, &d->slot[i])) { return ENODATA; }
         f->newest = BASE_MAX(f->newest, d->slot[i].head.segseq);
+        /* Also of a slot nothing was put into: filter, tags and patterns have relied on it. */
+        f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
         /* Also of one nobody has stored in: what it gave up may not be hidden any more. */
         f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
         for (uint32_t j = 0; j < i; j++) { /* a header that has come into another slot */
@@ -437,14 +442,15 @@ typedef struct l2_controls {
 static void l2_control_line(l2 *d, void *ctx, const l2_entry *e)
 {
     l2_controls *c = ctx;
-    (void)d;
-    if (e->kind == L2_KIND_CONTROL) { c->offs[c->count++] = e->off; }
+    const bool known = (e->h48 == L2_CTL_TAG || e->h48 == L2_CTL_GLOB) &&
+                       l2_lsn(d, c->g->segseq, e->off) < d->meta_lsn;
+    if (e->kind == L2_KIND_CONTROL && !known) { c->offs[c->count++] = e->off; }
 }
 
 /* False: it cannot be read, so it may have been anything. */
 static bool l2_control_read(l2 *d, l2_finds *f, const l2_find *g, uint32_t off)
 {
-    unsigned char buf[L2_RECORD_HEAD + 16 + L2_NAME_MAX + 64] BASE_ALIGNED(8);
+    unsigned char buf[L2_RECORD_HEAD + L2_CTL_BYTES_MAX + 64] BASE_ALIGNED(8);
     const uint32_t n = BASE_MIN((uint32_t)sizeof buf, g->data_end - off);
     l2_rec r;
     if (l2_read(d, d->data_file, buf, n, (uint64_t)g->place * d->form.seg_bytes + off) != 0 ||
@@ -452,8 +458,7 @@ static bool l2_control_read(l2 *d, l2_finds *f, const l2_find *g, uint32_t off)
         !l2_rec_whole(&d->form, buf, g->segseq, off, &r) || r.kind != L2_KIND_CONTROL) {
         return false;
     }
-    l2_control_apply(d, buf + L2_RECORD_HEAD, r.vlen, &f->floor);
-    return true;
+    return l2_control_apply(d, buf + L2_RECORD_HEAD, r.vlen, l2_lsn(d, g->segseq, off), &f->floor);
 }
 
 static int l2_controls_read(l2 *d, l2_finds *f)
@@ -465,6 +470,7 @@ static int l2_controls_read(l2 *d, l2_finds *f)
         if (g->controls == 0) { continue; }
         const l2_seg at = { .place = g->place };
         bool ok = true;
+        c->g = g;
         for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
             c->count = 0;
             ok = l2_foot_load(d, &at, g->segseq, p) &&
@@ -479,6 +485,7 @@ static int l2_controls_read(l2 *d, l2_finds *f)
         }
     }
     base_free(d->cfg.account, BASE_MOD_L2, c, sizeof *c);
+    f->floor = BASE_MAX(f->floor, d->ends.floor);
     return 0;
 }
 
@@ -635,6 +642,7 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys
         if (d->order_count > 0 && !l2_index_warm_begin(d)) { err = CELLAR_E_NOMEM; }
         if (err == CELLAR_OK && !l2_first_slot(d)) { e = EIO; }
         if (err == CELLAR_OK && e == 0) { l2_slots_wipe(d); }
+        d->ends.open = true;
     }
     base_free(d->cfg.account, BASE_MOD_L2, f.at, bytes);
     *sys_errno = e;
@@ -680,7 +688,7 @@ static void l2_warm_hole(l2 *d, uint64_t lsn)
     l2_took took;
     do { /* whatever it takes: when warm-up is over changes rely on it */
         l2_beat(d); /* the read may have been slow; the disk does answer */
-        took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, false, &at);
+        took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, NULL, &at);
         if (took == L2_IS_CLEAN) { (void)l2_dirty_now(d); }
     } while (took != L2_TOOK && took != L2_IS_EMPTY);
     if (took != L2_TOOK) { return; }

@@ -213,6 +213,12 @@ typedef enum stats_unit {
       "Bytes of entries written since midnight UTC, where there is a budget.") \
     X(L2_IDENTICAL, "cellar_l2_identical_total", counter, ONE, \
       "Entries not written again: unchanged on disk.") \
+    X(L2_ENDED, "cellar_l2_ended_total", counter, ONE, \
+      "Look-ups that found an entry which a tag or a pattern has ended.") \
+    X(L2_TAGS, "cellar_l2_tags", gauge, ONE, "Ended tags that entries on disk may carry.") \
+    X(L2_GLOBS, "cellar_l2_patterns", gauge, ONE, "Deleted patterns that keys on disk may match.") \
+    X(L2_FOLDS, "cellar_l2_folds_total", counter, ONE, \
+      "Times old entries went because tags or patterns were too many.") \
     X(L2_KILLS, "cellar_l2_changes_total", counter, ONE, "Changes the disk tier was told of.") \
     X(L2_TOMBSTONES, "cellar_l2_tombstones_total", counter, ONE, "Changes that were logged.") \
     X(L2_SEALED_BYTES, "cellar_l2_sealed_bytes_total", counter, BYTES, \

@@ -5,9 +5,11 @@
  *         at that moment leaves, also when the disk stands still meanwhile and comes back.
  * Method: the shipped level on a disk made of memory. Each key has one writer; others store what
  *         they have captured, late, read, work, let the worker hang; one opens a copy of the disk
- *         as a kill now would leave it. */
+ *         as a kill now would leave it. `l2_ends`: the whole cache above such a disk, where tags and
+ *         patterns end entries while these go down, come back, and the process is killed. */
 #include "tests/sim/scenarios.h"
 
+#include "cache/cache_int.h"
 #include "tests/l2_kit.h"
 
 #define SIM_L2_KEYS 2u
@@ -268,6 +270,358 @@ static void sim_l2_warm_run(void)
     sim_l2_end();
 }
 
+/* ---- tags and patterns, through the whole cache ---- */
+
+#define SIM_ENDS_KEYS 3u
+
+static struct {
+    cellar *c;
+    uint32_t vgen;
+    uint32_t now[SIM_ENDS_KEYS];  /* version set last by a call that has returned; 0: none */
+    uint32_t over[SIM_ENDS_KEYS]; /* versions up to it have ended, acknowledged */
+    uint32_t next;
+} ends;
+
+static const char *const sim_ends_key[SIM_ENDS_KEYS] = { "a1", "a2", "b1" };
+
+/* Until nobody else can run, or for some steps of others. */
+static void sim_ends_linger(const char *point)
+{
+    const uint64_t how = base_sim_below(4);
+    if (how == 0) { base_sim_hold(base_sim_below(60)); }
+    for (uint64_t i = how == 1 ? base_sim_below(30) : 1; i > 0; i--) { base_sim_point(point); }
+}
+
+static bool sim_ends_hash_key(void *ctx, base_hash_key *out)
+{
+    (void)ctx;
+    *out = *l2_hash_key(disk.kit.d);
+    return true;
+}
+
+static l2_key sim_ends_id(const cache_tier_key *k)
+{
+    return (l2_key){ k->bytes, (uint32_t)k->len, k->vgen, k->hash };
+}
+
+static cellar_err sim_ends_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
+                               size_t *value_len, cache_tier_meta *out)
+{
+    l2_meta m;
+    const l2_key id = sim_ends_id(k);
+    (void)ctx;
+    const cellar_err err = l2_get(disk.kit.d, &id, buf, buf_cap, value_len, &m);
+    if (err != CELLAR_OK) { return err; }
+    out->deadline_ms = m.deadline_ms;
+    out->l2_addr = m.addr;
+    out->tag_born = m.tag_born;
+    out->tag_count = m.tag_count;
+    memcpy(out->tags, m.tags, m.tag_count * sizeof m.tags[0]);
+    sim_ends_linger("sim.read");
+    return err;
+}
+
+static const cache_tier_host *sim_ends_host;
+
+static void sim_ends_attach(void *ctx, const cache_tier_host *host)
+{
+    (void)ctx;
+    sim_ends_host = host;
+}
+
+static bool sim_ends_is(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)ctx;
+    const bool is = sim_ends_host->stamp_is(sim_ends_host->ctx, hash, stamp);
+    sim_ends_linger("sim.asked");
+    return is;
+}
+
+static cellar_err sim_ends_put(void *ctx, const cache_tier_key *k, const void *value,
+                               size_t value_len, const cache_tier_meta *m, uint64_t stamp)
+{
+    (void)ctx;
+    ends.vgen = k->vgen;
+    const l2_key id = sim_ends_id(k);
+    const l2_meta meta = { .deadline_ms = m->deadline_ms, .addr = m->l2_addr,
+                           .tag_count = m->tag_count, .tag_born = m->tag_born,
+                           .tag_fps = m->tag_fps };
+    const l2_current current = { sim_ends_is, NULL, stamp };
+    sim_ends_linger("sim.put");
+    return l2_put(disk.kit.d, &id, value, value_len, &meta, &current);
+}
+
+static void sim_ends_kill(void *ctx, const cache_tier_key *k)
+{
+    const l2_key id = sim_ends_id(k);
+    (void)ctx;
+    l2_kill(disk.kit.d, &id);
+}
+
+static void sim_ends_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
+{
+    (void)ctx;
+    l2_tag_end(disk.kit.d, fp, epoch, soft);
+}
+
+static uint64_t sim_ends_tags(void *ctx, uint64_t *floor,
+                              void (*fn)(void *fn_ctx, uint64_t fp, uint64_t hard, uint64_t soft),
+                              void *fn_ctx)
+{
+    (void)ctx;
+    return l2_tags_known(disk.kit.d, floor, fn, fn_ctx);
+}
+
+static cellar_err sim_ends_glob(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern,
+                                size_t len, uint64_t *walk)
+{
+    (void)ctx;
+    (void)view_id;
+    return l2_glob_begin(disk.kit.d, vgen, pattern, len, walk);
+}
+
+static void sim_ends_glob_end(void *ctx, uint64_t walk)
+{
+    (void)ctx;
+    l2_glob_end(disk.kit.d, walk);
+}
+
+static const cache_tier sim_ends_tier = {
+    .survives_restart = true, .kill_is_synchronous = true, .hash_key = sim_ends_hash_key,
+    .attach = sim_ends_attach, .get = sim_ends_get, .put = sim_ends_put, .kill = sim_ends_kill,
+    .tag = sim_ends_tag, .tags = sim_ends_tags, .glob = sim_ends_glob,
+    .glob_end = sim_ends_glob_end,
+};
+
+static bool sim_ends_ok(uint32_t key, uint32_t over, const void *value, size_t len)
+{
+    uint32_t version = 0;
+    if (len != sizeof version) { return false; }
+    memcpy(&version, value, sizeof version);
+    return version > over && version <= ends.next && key < SIM_ENDS_KEYS;
+}
+
+static void sim_ends_over(uint32_t key, uint32_t version)
+{
+    if (version > ends.over[key]) { ends.over[key] = version; }
+}
+
+/* Its own keys: 0 and 2, or 1. The memory takes one entry: the others go down. */
+static void sim_ends_setter(void *arg)
+{
+    const uint32_t first = *(const uint32_t *)arg;
+    for (unsigned i = 0; i < 3; i++) {
+        const uint32_t key = first == 1 ? 1 : 2 * (uint32_t)base_sim_below(2);
+        const uint32_t version = ++ends.next, was = ends.now[key];
+        const cellar_bytes tag = { sim_ends_key[key], 1 };
+        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        o.tags = &tag;
+        o.tag_count = 1;
+        BASE_SIM_CHECK(cellar_set(ends.c, sim_ends_key[key], 2, &version, sizeof version, &o) ==
+                       CELLAR_OK);
+        ends.now[key] = version;
+        sim_ends_over(key, was);
+    }
+}
+
+static void sim_ends_look(uint32_t key)
+{
+    const uint32_t over = ends.over[key];
+    uint32_t got = 0;
+    size_t len = 0;
+    const cellar_err err = cellar_get(ends.c, sim_ends_key[key], 2, &got, sizeof got, &len);
+    BASE_SIM_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && sim_ends_ok(key, over, &got, len)));
+}
+
+static void sim_ends_reader(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 4; i++) { sim_ends_look((uint32_t)base_sim_below(SIM_ENDS_KEYS)); }
+}
+
+/* All entries with 'a', by their tag or by a pattern. */
+static void sim_ends_ender(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        const uint32_t was[2] = { ends.now[0], ends.now[1] };
+        const bool by_tag = base_sim_below(3) == 0;
+        if (by_tag) {
+            BASE_SIM_CHECK(cellar_delete_tag(ends.c, "a", 1, CELLAR_TAG_HARD) == CELLAR_OK);
+        } else {
+            BASE_SIM_CHECK(cellar_delete_match(ends.c, "a*", 2, NULL) == CELLAR_OK);
+        }
+        for (uint32_t key = 0; key < 2; key++) { sim_ends_over(key, was[key]); }
+        for (uint32_t key = 0; key < 2; key++) { sim_ends_look(key); }
+    }
+}
+
+static void sim_ends_crash(void)
+{
+    base_sim_calm(true);
+    l2_dev_clone(&disk.dev, &disk.crash, NULL);
+    l2_kit_init(&disk.again, &disk.crash);
+    disk.again.cfg.seg_count = 6;
+    BASE_SIM_CHECK(l2_kit_open(&disk.again) == CELLAR_OK);
+    l2_kit_warm(&disk.again);
+    for (uint32_t key = 0; key < SIM_ENDS_KEYS && ends.vgen != 0; key++) {
+        uint32_t got = 0;
+        size_t len = 0;
+        l2_meta m;
+        const l2_key id = l2_kit_key(&disk.again, sim_ends_key[key], 2, ends.vgen);
+        const cellar_err err = l2_get(disk.again.d, &id, &got, sizeof got, &len, &m);
+        BASE_SIM_CHECK(err == CELLAR_MISS || sim_ends_ok(key, ends.over[key], &got, len));
+    }
+    l2_kit_kill(&disk.again);
+    base_sim_calm(false);
+}
+
+static void sim_ends_killer(void *arg)
+{
+    (void)arg;
+    for (uint64_t i = base_sim_below(100); i > 0; i--) { base_sim_point("sim.alive"); }
+    sim_ends_crash();
+}
+
+static void sim_l2_ends_run(void)
+{
+    static const uint32_t whose[2] = { 0, 1 };
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    base_sim_calm(true);
+    memset(&disk, 0, sizeof disk);
+    memset(&ends, 0, sizeof ends);
+    l2_dev_init(&disk.dev);
+    l2_dev_init(&disk.crash);
+    l2_kit_init(&disk.kit, &disk.dev);
+    disk.kit.cfg.seg_count = 6;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    cfg.memory_bytes = 1u << 20;
+    cfg.max_entries = 1;
+    cfg.eviction = CELLAR_EVICT_FIFO;
+    cfg.no_threads = 1;
+    cfg.stripes = 1;
+    BASE_SIM_CHECK(cache_open(&cfg, &sim_ends_tier, &ends.c) == CELLAR_OK);
+    base_sim_calm(false);
+    base_sim_spawn("setter-1", sim_ends_setter, (void *)(uintptr_t)&whose[0]);
+    if (base_sim_below(2) == 0) {
+        base_sim_spawn("setter-2", sim_ends_setter, (void *)(uintptr_t)&whose[1]);
+    }
+    base_sim_spawn("reader", sim_ends_reader, NULL);
+    base_sim_spawn("ender", sim_ends_ender, NULL);
+    if (base_sim_below(3) == 0) { base_sim_spawn("worker", sim_l2_worker, NULL); }
+    if (base_sim_below(3) == 0) { base_sim_spawn("killer", sim_ends_killer, NULL); }
+    base_sim_join_all();
+    if (base_sim_below(3) == 0) { sim_ends_crash(); }
+    sim_ends_reader(NULL);
+    base_sim_calm(true);
+    BASE_SIM_CHECK(cellar_audit(ends.c) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_close(ends.c) == CELLAR_OK);
+    const char *wrong = l2_audit(disk.kit.d);
+    if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
+    l2_kit_kill(&disk.kit);
+    l2_dev_fini(&disk.dev);
+    l2_dev_fini(&disk.crash);
+    base_sim_calm(false);
+}
+
+/* ---- the same with one key, whose memory is a flag ---- */
+
+static struct { _Atomic uint64_t walks; uint64_t epoch; bool has; } meet;
+
+static bool sim_meet_is(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)ctx;
+    (void)hash;
+    return base_load_acq(&meet.walks) == stamp;
+}
+
+static void sim_meet_demote(void *arg)
+{
+    const uint32_t key = 0;
+    const uint64_t tag = 5;
+    (void)arg;
+    base_sim_calm(true);
+    const bool had = meet.has;
+    const uint64_t walks = base_load_acq(&meet.walks);
+    meet.has = false;
+    base_sim_calm(false);
+    if (!had) { return; }
+    base_sim_point("sim.captured");
+    const l2_key id = sim_l2_key(&disk.kit, &key);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = 1, .tag_count = 1,
+                        .tag_born = meet.epoch, .tag_fps = &tag };
+    const l2_current current = { sim_meet_is, NULL, walks };
+    (void)l2_put(disk.kit.d, &id, "v", 1, &m, &current);
+}
+
+static void sim_meet_backfill(void *arg)
+{
+    (void)arg;
+    const uint64_t walks = base_load_acq(&meet.walks);
+    const bool found = sim_l2_look(&disk.kit, 0) != 0;
+    base_sim_point("sim.found");
+    base_sim_calm(true);
+    if (found && !meet.has && base_load_acq(&meet.walks) == walks) { meet.has = true; }
+    base_sim_calm(false);
+}
+
+static void sim_meet_end(void *arg)
+{
+    uint64_t walk = 0;
+    if (*(const bool *)arg) {
+        l2_tag_end(disk.kit.d, 5, meet.epoch + 1, base_sim_below(2) == 0);
+    } else {
+        BASE_SIM_CHECK(l2_glob_begin(disk.kit.d, SIM_L2_VGEN, "?*", 2, &walk) == CELLAR_OK);
+        (void)base_add_sc(&meet.walks, (uint64_t)1);
+        base_sim_point("sim.walk");
+        meet.has = false;
+        base_sim_point("sim.walked");
+        (void)base_add_sc(&meet.walks, (uint64_t)1);
+        l2_glob_end(disk.kit.d, walk);
+    }
+    BASE_SIM_CHECK(sim_l2_look(&disk.kit, 0) == 0);
+}
+
+static void sim_meet_no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx;
+    (void)fp;
+    (void)hard;
+    (void)soft;
+}
+
+static void sim_l2_meet_run(void)
+{
+    static bool by_tag;
+    uint64_t floor;
+    memset(&meet, 0, sizeof meet);
+    sim_l2_begin(0);
+    by_tag = base_sim_below(2) == 0;
+    base_sim_calm(true);
+    meet.epoch = l2_tags_known(disk.kit.d, &floor, sim_meet_no_tag, NULL);
+    const uint32_t key = 0;
+    const l2_key id = sim_l2_key(&disk.kit, &key);
+    l2_kill(disk.kit.d, &id);
+    meet.has = true;
+    base_sim_calm(false);
+    base_sim_spawn("demote-1", sim_meet_demote, NULL);
+    base_sim_spawn("demote-2", sim_meet_demote, NULL);
+    base_sim_spawn("backfill", sim_meet_backfill, NULL);
+    base_sim_spawn("end", sim_meet_end, &by_tag);
+    base_sim_join_all();
+    base_sim_calm(true);
+    BASE_SIM_CHECK(by_tag || !meet.has);
+    BASE_SIM_CHECK(sim_l2_look(&disk.kit, 0) == 0);
+    l2_kit_kill(&disk.kit);
+    disk.dev.locked = false;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    BASE_SIM_CHECK(sim_l2_look(&disk.kit, 0) == 0);
+    l2_kit_kill(&disk.kit);
+    l2_dev_fini(&disk.dev);
+    l2_dev_fini(&disk.crash);
+    base_sim_calm(false);
+}
+
 const base_sim_scenario sim_l2_gates = {
     "l2_gates", "what a change ended is served by nobody, also after a kill", sim_l2_gates_run, 0
 };
@@ -279,4 +633,12 @@ const base_sim_scenario sim_l2_warm = {
 };
 const base_sim_scenario sim_l2_commit = {
     "l2_commit", "what was committed outlives a power cut", sim_l2_commit_run, 0
+};
+const base_sim_scenario sim_l2_meet = {
+    "l2_meet", "an entry that goes down and comes back meets the end of its tag or a pattern",
+    sim_l2_meet_run, 0
+};
+const base_sim_scenario sim_l2_ends = {
+    "l2_ends", "what a tag or a pattern ended is served by nobody, also after a kill",
+    sim_l2_ends_run, 0
 };

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ends: what tags and patterns have ended, for records that nobody will look up one by one.
+ *
+ * PICTURE    tag      row {fingerprint, hard epoch, soft epoch, lsn of its control}
+ *            pattern  row {generation, pattern, lsn}: what matches and lies before lsn is dead
+ *            end:  row entered -> `ends` + 1 -> control reserved -> row knows its lsn
+ *            put:  `ends` noted -> tags valid? no walking pattern matches? -> reserved only if
+ *                  `ends` is what was noted, and the capture still holds (l2_current)
+ * INVARIANTS nothing that a control has ended lies behind it in the log: so a row may be forgotten
+ *            when a header that outlives us says that nothing before its control counts.
+ *            META holds every row whose control lies below its lsn: the row comes before the
+ *            control, and goes by that rule alone.
+ *            A pattern is walking from before its control until the caller has been through its
+ *            own level: an entry that was captured before the walk came to it and reaches us while
+ *            it goes on is not stored; one that reaches us later has an old capture.
+ *            Epochs of tags are those of the owner, above SUPER's count of opens * 2^32: a number
+ *            whose control a power cut has lost is never given out again.
+ * LOCKING    GLOB for rows. Readers of patterns take none: they count themselves in, the list they
+ *            see is whole and stays; one that was replaced is freed when none is counted.
+ * LIMITS     4,096 tags: the older half becomes a floor for all tagged records (coarser, never
+ *            wrong). 256 patterns, 64 KiB: then the oldest becomes a FLOOR of the log at its lsn,
+ *            so that it is not needed any more. No memory for a row: the same two.
+ * TRIED      giving the oldest pattern's view a new generation instead of a FLOOR: an application
+ *            that deletes by pattern all day would lose the whole view with each call.
+ * NOT HERE   which tags are valid now: the owner's table, which knows more of them. */
+#include "l2/l2_int.h"
+
+#include "base/glob.h"
+
+#define L2_TAG_BYTES 32u  /* of a TAG control's value */
+#define L2_GLOB_HEAD 16u  /* of a GLOB's, before the pattern */
+#define L2_META_TAG 32u
+#define L2_META_GLOB 16u
+
+typedef struct l2_glob {
+    _Atomic uint64_t lsn;     /* UINT64_MAX: its control is not there yet; release under GLOB */
+    _Atomic uint32_t walking; /* the same */
+    uint32_t vgen, off, len;  /* of the pattern in the list's text */
+    uint64_t seq;             /* names it in every list */
+} l2_glob;
+
+struct l2_globs { /* constant once published, but for the two words of each row */
+    struct l2_globs *older; /* replaced, not yet freed; GLOB */
+    size_t bytes;
+    uint32_t count, room, text_bytes; /* the text begins behind `room` rows */
+    l2_glob row[];
+};
+
+/* ---- tags ---- */
+
+static l2_tag_row *l2_tag_of(l2 *d, uint64_t fp) SYNC_HOLDS(GLOB);
+static l2_tag_row *l2_tag_of(l2 *d, uint64_t fp)
+{
+    for (uint32_t i = 0; i < d->ends.tag_count; i++) {
+        if (d->ends.tag[i].fp == fp) { return &d->ends.tag[i]; }
+    }
+    return NULL;
+}
+
+static uint64_t l2_tag_last(const l2_tag_row *t) { return BASE_MAX(t->hard, t->soft); }
+
+/* The older half becomes a floor; rows whose control is on its way stay. */
+static void l2_tags_fold(l2 *d) SYNC_HOLDS(GLOB);
+static void l2_tags_fold(l2 *d)
+{
+    l2_ends *e = &d->ends;
+    uint64_t low = e->tag_floor, high = UINT64_MAX;
+    while (low < high) {
+        const uint64_t mid = low + (high - low) / 2;
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < e->tag_count; i++) { n += l2_tag_last(&e->tag[i]) <= mid; }
+        if (n > e->tag_count / 2) { high = mid; } else { low = mid + 1; }
+    }
+    e->tag_floor = low;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < e->tag_count; i++) {
+        if (e->tag[i].pending != 0 || l2_tag_last(&e->tag[i]) > low) { e->tag[kept++] = e->tag[i]; }
+    }
+    e->tag_count = kept;
+    L2_COUNT(d, folds);
+}
+
+/* Room for one more row; false: no memory. */
+static bool l2_tag_room(l2 *d)
+{
+    base_account *a = d->cfg.account;
+    l2_ends *e = &d->ends;
+    l2_tag_row *rows = NULL;
+    uint32_t cap = 0;
+    for (;;) {
+        sync_take(GLOB, &e->lock);
+        if (e->tag_count == e->tag_cap && rows != NULL && cap > e->tag_cap) {
+            l2_tag_row *old = e->tag;
+            const uint32_t old_cap = e->tag_cap;
+            if (old != NULL) { memcpy(rows, old, e->tag_count * sizeof *rows); }
+            e->tag = rows;
+            e->tag_cap = cap;
+            rows = old;
+            cap = old_cap;
+        }
+        const bool done = e->tag_count < e->tag_cap || e->tag_cap == L2_TAGS_MAX;
+        const uint32_t want = e->tag_cap == 0 ? 16 : e->tag_cap * 2;
+        sync_drop(GLOB, &e->lock);
+        base_free(a, BASE_MOD_L2, rows, cap * sizeof *rows);
+        if (done) { return true; }
+        cap = want;
+        rows = base_alloc(a, BASE_MOD_L2, cap * sizeof *rows, NULL);
+        if (rows == NULL) { return false; }
+    }
+}
+
+/* The row of a tag that ended at `epoch`; no room: it is below the floor from now on. */
+static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft) SYNC_HOLDS(GLOB);
+static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
+{
+    l2_ends *e = &d->ends;
+    l2_tag_row *t = l2_tag_of(d, fp);
+    if (t == NULL && e->tag_count == L2_TAGS_MAX) { l2_tags_fold(d); }
+    if (t == NULL && e->tag_count == e->tag_cap) {
+        e->tag_floor = BASE_MAX(e->tag_floor, epoch);
+        L2_COUNT(d, folds);
+        return NULL;
+    }
+    if (t == NULL) {
+        t = &e->tag[e->tag_count++];
+        *t = (l2_tag_row){ .fp = fp };
+    }
+    if (soft) { t->soft = BASE_MAX(t->soft, epoch); } else { t->hard = BASE_MAX(t->hard, epoch); }
+    return t;
+}
+
+CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
+{
+    l2_ends *e = &d->ends;
+    unsigned char value[L2_TAG_BYTES] = { L2_CTL_TAG, soft };
+    (void)l2_tag_room(d);
+    sync_take(GLOB, &e->lock);
+    l2_tag_row *t = l2_tag_enter(d, fp, epoch, soft);
+    if (t != NULL) { t->pending++; }
+    l2_w64(value + 8, fp);
+    l2_w64(value + 16, epoch);
+    l2_w64(value + 24, e->tag_floor);
+    sync_drop(GLOB, &e->lock);
+    BASE_POINT("l2.end_entered");
+    if (!BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
+    BASE_POINT("l2.end_raised");
+    const uint64_t lsn = l2_control_log(d, L2_CTL_TAG, value, sizeof value, 0);
+    if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
+    sync_take(GLOB, &e->lock);
+    t = l2_tag_of(d, fp);
+    if (t != NULL && t->pending > 0) {
+        t->pending--;
+        t->lsn = BASE_MAX(t->lsn, lsn);
+    }
+    sync_drop(GLOB, &e->lock);
+}
+
+CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t count)
+{
+    l2_ends *e = &d->ends;
+    int verdict = 0;
+    sync_take(GLOB, &e->lock);
+    if (count > 0 && born < e->tag_floor) { verdict = 2; }
+    for (uint32_t i = 0; i < count && verdict < 2; i++) {
+        uint64_t fp;
+        memcpy(&fp, (const unsigned char *)fps + 8 * (size_t)i, 8);
+        const l2_tag_row *t = l2_tag_of(d, fp);
+        if (t != NULL && t->hard > born) {
+            verdict = 2;
+        } else if (t != NULL && t->soft > born) {
+            verdict = 1;
+        }
+    }
+    sync_drop(GLOB, &e->lock);
+    return verdict;
+}
+
+CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
+                                      void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
+                                                 uint64_t soft), void *ctx)
+{
+    const l2_ends *e = &d->ends;
+    *floor = e->tag_floor;
+    for (uint32_t i = 0; i < e->tag_count; i++) {
+        fn(ctx, e->tag[i].fp, e->tag[i].hard, e->tag[i].soft);
+    }
+    return d->super.opens << 32;
+}
+
+/* ---- patterns ---- */
+
+static unsigned char *l2_globs_text(const l2_globs *t)
+{
+    return (unsigned char *)(uintptr_t)&t->row[t->room];
+}
+
+/* Its control lies where nothing counts any more, or a FLOOR at it has been logged. */
+static bool l2_glob_is_over(const l2 *d, const l2_glob *g)
+{
+    const uint64_t floor = BASE_MAX(base_load_acq(&d->header_floor), d->ends.floor);
+    return base_load_rlx(&g->lsn) <= floor && base_load_rlx(&g->walking) == 0;
+}
+
+static void l2_globs_add(l2_globs *to, const l2_glob *g, const void *pattern)
+{
+    l2_glob *x = &to->row[to->count++];
+    base_store_rlx(&x->lsn, base_load_rlx(&g->lsn));
+    base_store_rlx(&x->walking, base_load_rlx(&g->walking));
+    x->vgen = g->vgen;
+    x->off = to->text_bytes;
+    x->len = g->len;
+    x->seq = g->seq;
+    memcpy(l2_globs_text(to) + x->off, pattern, g->len);
+    to->text_bytes += g->len;
+}
+
+/* Is it the same pattern, done with long since, that a new row takes the place of? */
+static bool l2_glob_same(const l2_globs *t, const l2_glob *g, const l2_glob *fresh,
+                         const void *pattern)
+{
+    return g->vgen == fresh->vgen && g->len == fresh->len && base_load_rlx(&g->walking) == 0 &&
+           base_load_rlx(&g->lsn) != UINT64_MAX &&
+           memcmp(l2_globs_text(t) + g->off, pattern, g->len) == 0;
+}
+
+/* What of the list stays beside `fresh`: into `to`, or only counted. */
+static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, l2_globs *to,
+                              uint32_t *text) SYNC_HOLDS(GLOB);
+static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, l2_globs *to,
+                              uint32_t *text)
+{
+    const l2_globs *from = base_load_rlx(&d->ends.globs);
+    uint32_t n = 0;
+    *text = 0;
+    for (uint32_t i = 0; from != NULL && i < from->count; i++) {
+        const l2_glob *g = &from->row[i];
+        if (l2_glob_is_over(d, g) || l2_glob_same(from, g, fresh, pattern)) { continue; }
+        if (to != NULL) { l2_globs_add(to, g, l2_globs_text(from) + g->off); }
+        n++;
+        *text += g->len;
+    }
+    return n;
+}
+
+/* Replace the list; *free_them: those nobody looks at any more, the caller's to free. */
+static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them) SYNC_HOLDS(GLOB);
+static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them)
+{
+    l2_ends *e = &d->ends;
+    l2_globs *old = base_load_rlx(&e->globs);
+    *free_them = NULL;
+    if (old != NULL) {
+        old->older = e->replaced;
+        e->replaced = old;
+    }
+    base_store_sc(&e->globs, to); /* sc: then the readers are counted; acquire in l2_globs_match */
+    if (base_load_sc(&e->readers) == 0) {
+        *free_them = e->replaced;
+        e->replaced = NULL;
+    }
+}
+
+static void l2_globs_free(l2 *d, l2_globs *t)
+{
+    for (l2_globs *older; t != NULL; t = older) {
+        older = t->older;
+        base_free(d->cfg.account, BASE_MOD_L2, t, t->bytes);
+    }
+}
+
+/* The oldest pattern that nobody is walking for ends all that lies before it instead. False: there
+ * is none. */
+static bool l2_globs_floor(l2 *d)
+{
+    l2_ends *e = &d->ends;
+    uint64_t lsn = UINT64_MAX;
+    sync_take(GLOB, &e->lock);
+    const l2_globs *t = base_load_rlx(&e->globs);
+    for (uint32_t i = 0; t != NULL && i < t->count; i++) {
+        if (base_load_rlx(&t->row[i].walking) == 0) {
+            lsn = BASE_MIN(lsn, base_load_rlx(&t->row[i].lsn));
+        }
+    }
+    sync_drop(GLOB, &e->lock);
+    if (lsn == UINT64_MAX) { return false; }
+    if (e->open) { /* else l2_recover takes it over */
+        unsigned char value[L2_GLOB_HEAD] = { L2_CTL_FLOOR };
+        l2_w64(value + 8, lsn);
+        sync_take(L2_LOG, &d->log_lock);
+        base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
+        sync_drop(L2_LOG, &d->log_lock);
+        (void)l2_control_log(d, 0, value, sizeof value, 0);
+    }
+    sync_take(GLOB, &e->lock);
+    e->floor = BASE_MAX(e->floor, lsn);
+    sync_drop(GLOB, &e->lock);
+    L2_COUNT(d, folds);
+    return true;
+}
+
+/* A row for the pattern, with its text: OK, E_NOMEM, E_LIMIT. */
+static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
+{
+    l2_ends *e = &d->ends;
+    l2_globs *made = NULL, *old = NULL;
+    uint32_t room = 0, space = 0;
+    cellar_err err = CELLAR_PENDING;
+    while (err == CELLAR_PENDING) {
+        uint32_t text;
+        sync_take(GLOB, &e->lock);
+        const uint32_t n = l2_globs_keep(d, fresh, pattern, NULL, &text);
+        const bool full = n + 1 > L2_GLOBS_MAX || text + fresh->len > L2_GLOB_TEXT_MAX;
+        if (!full && made != NULL && n + 1 <= room && text + fresh->len <= space) {
+            (void)l2_globs_keep(d, fresh, pattern, made, &text);
+            fresh->seq = ++e->last_seq;
+            l2_globs_add(made, fresh, pattern);
+            l2_globs_swap(d, made, &old);
+            made = NULL;
+            err = CELLAR_OK;
+        }
+        sync_drop(GLOB, &e->lock);
+        if (err == CELLAR_OK) { break; }
+        l2_globs_free(d, made);
+        made = NULL;
+        if (full) {
+            if (!l2_globs_floor(d)) { err = CELLAR_E_LIMIT; }
+            continue;
+        }
+        room = n + 1;
+        space = text + fresh->len;
+        const size_t bytes = sizeof *made + room * sizeof made->row[0] + space;
+        made = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+        if (made == NULL) { err = CELLAR_E_NOMEM; }
+        if (made != NULL) { made->bytes = bytes; }
+        if (made != NULL) { made->room = room; }
+    }
+    l2_globs_free(d, old);
+    return err;
+}
+
+/* In the newest list: older ones may say "still walking", "not logged yet", for a moment. */
+static l2_glob *l2_glob_of(l2 *d, uint64_t seq) SYNC_HOLDS(GLOB);
+static l2_glob *l2_glob_of(l2 *d, uint64_t seq)
+{
+    l2_globs *t = base_load_rlx(&d->ends.globs);
+    for (uint32_t i = 0; t != NULL && i < t->count; i++) {
+        if (t->row[i].seq == seq) { return &t->row[i]; }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t vgen, const void *pattern, size_t len,
+                                        uint64_t *seq)
+{
+    l2_ends *e = &d->ends;
+    unsigned char value[L2_GLOB_HEAD + BASE_GLOB_MAX];
+    BASE_ASSERT(len <= BASE_GLOB_MAX);
+    l2_glob fresh = { .vgen = vgen, .len = (uint32_t)len };
+    base_store_rlx(&fresh.lsn, UINT64_MAX);
+    base_store_rlx(&fresh.walking, 1u);
+    const cellar_err err = l2_glob_enter(d, &fresh, pattern);
+    if (err != CELLAR_OK) { return err; }
+    *seq = fresh.seq;
+    BASE_POINT("l2.end_entered");
+    if (!BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
+    BASE_POINT("l2.end_raised");
+    memset(value, 0, L2_GLOB_HEAD);
+    value[0] = L2_CTL_GLOB;
+    l2_w16(value + 2, (uint16_t)len);
+    l2_w32(value + 4, vgen);
+    memcpy(value + L2_GLOB_HEAD, pattern, len);
+    const uint64_t lsn = l2_control_log(d, L2_CTL_GLOB, value, (uint32_t)(L2_GLOB_HEAD + len), 0);
+    if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
+    sync_take(GLOB, &e->lock);
+    l2_glob *g = l2_glob_of(d, *seq);
+    if (g != NULL) { base_store_rel(&g->lsn, lsn); }
+    sync_drop(GLOB, &e->lock);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq)
+{
+    sync_take(GLOB, &d->ends.lock);
+    l2_glob *g = l2_glob_of(d, seq);
+    if (g != NULL) { base_store_rel(&g->walking, 0u); }
+    sync_drop(GLOB, &d->ends.lock);
+}
+
+CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t vgen, uint64_t lsn, bool walking,
+                                   const void *key, size_t klen)
+{
+    l2_ends *e = &d->ends;
+    bool found = false;
+    if (BASE_LIKELY(base_load_acq(&e->globs) == NULL)) { return false; }
+    (void)base_add_sc(&e->readers, 1u);
+    const l2_globs *t = base_load_sc(&e->globs);
+    for (uint32_t i = 0; t != NULL && i < t->count && !found; i++) {
+        const l2_glob *g = &t->row[i];
+        if (g->vgen != vgen || base_load_acq(&g->lsn) <= lsn ||
+            (walking && base_load_acq(&g->walking) == 0)) {
+            continue;
+        }
+        found = base_glob_match(l2_globs_text(t) + g->off, g->len, key, klen);
+    }
+    (void)base_sub_ar(&e->readers, 1u); /* release; sc load in l2_globs_swap */
+    return found;
+}
+
+/* ---- META and controls ---- */
+
+CELLAR_PRIVATE size_t l2_ends_bytes(l2 *d)
+{
+    l2_ends *e = &d->ends;
+    sync_take(GLOB, &e->lock);
+    const l2_globs *t = base_load_rlx(&e->globs);
+    size_t n = (size_t)(e->tag_count + 16) * L2_META_TAG + 2048;
+    if (t != NULL) { n += (size_t)t->count * (L2_META_GLOB + 8) + t->text_bytes; }
+    sync_drop(GLOB, &e->lock);
+    return n;
+}
+
+static bool l2_tag_is_over(const l2 *d, const l2_tag_row *t)
+{
+    return t->pending == 0 && t->lsn < base_load_acq(&d->header_floor);
+}
+
+/* Rows that are over go, as far as that needs no memory. */
+static void l2_ends_prune(l2 *d, l2_globs **free_them) SYNC_HOLDS(GLOB);
+static void l2_ends_prune(l2 *d, l2_globs **free_them)
+{
+    l2_ends *e = &d->ends;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < e->tag_count; i++) {
+        if (!l2_tag_is_over(d, &e->tag[i])) { e->tag[kept++] = e->tag[i]; }
+    }
+    e->tag_count = kept;
+    const l2_globs *t = base_load_rlx(&e->globs);
+    bool any = t == NULL;
+    for (uint32_t i = 0; t != NULL && i < t->count; i++) {
+        any = any || !l2_glob_is_over(d, &t->row[i]);
+    }
+    if (!any) { l2_globs_swap(d, NULL, free_them); }
+}
+
+CELLAR_PRIVATE size_t l2_ends_write(l2 *d, unsigned char *head, unsigned char *to, size_t cap,
+                                    uint64_t lsn)
+{
+    l2_ends *e = &d->ends;
+    l2_globs *old = NULL;
+    size_t n = 0;
+    uint32_t globs = 0;
+    sync_take(GLOB, &e->lock);
+    l2_ends_prune(d, &old);
+    const l2_globs *t = base_load_rlx(&e->globs);
+    if ((size_t)e->tag_count * L2_META_TAG > cap) { n = SIZE_MAX; }
+    for (uint32_t i = 0; i < e->tag_count && n != SIZE_MAX; i++, n += L2_META_TAG) {
+        const l2_tag_row *g = &e->tag[i];
+        l2_w64(to + n, g->fp);
+        l2_w64(to + n + 8, g->hard);
+        l2_w64(to + n + 16, g->soft);
+        l2_w64(to + n + 24, g->pending != 0 ? BASE_MAX(g->lsn, lsn) : g->lsn);
+    }
+    for (uint32_t i = 0; t != NULL && i < t->count && n != SIZE_MAX; i++) {
+        const l2_glob *g = &t->row[i];
+        const size_t row = L2_META_GLOB + (size_t)base_round_up(g->len, 8);
+        if (l2_glob_is_over(d, g)) { continue; }
+        if (row > cap - n) {
+            n = SIZE_MAX;
+            break;
+        }
+        const uint64_t at = base_load_rlx(&g->lsn);
+        l2_w32(to + n, g->vgen);
+        l2_w32(to + n + 4, g->len);
+        l2_w64(to + n + 8, at == UINT64_MAX ? lsn : at);
+        memcpy(to + n + L2_META_GLOB, l2_globs_text(t) + g->off, g->len);
+        n += row;
+        globs++;
+    }
+    l2_w32(head + 4, globs);
+    l2_w32(head + 36, e->tag_count);
+    l2_w64(head + 40, e->tag_floor);
+    sync_drop(GLOB, &e->lock);
+    l2_globs_free(d, old);
+    return n;
+}
+
+CELLAR_PRIVATE bool l2_ends_skip(const unsigned char *head, const unsigned char *from, size_t cap,
+                                 size_t *n)
+{
+    const uint32_t tags = l2_r32(head + 36);
+    *n = 0;
+    if (tags > L2_TAGS_MAX || (size_t)tags * L2_META_TAG > cap) { return false; }
+    *n = (size_t)tags * L2_META_TAG;
+    for (uint32_t i = l2_r32(head + 4); i > 0; i--) {
+        if (cap - *n < L2_META_GLOB || l2_r32(from + *n + 4) > BASE_GLOB_MAX) { return false; }
+        const size_t row = L2_META_GLOB + (size_t)base_round_up(l2_r32(from + *n + 4), 8);
+        if (row > cap - *n) { return false; }
+        *n += row;
+    }
+    return true;
+}
+
+static bool l2_tag_found(l2 *d, uint64_t fp, uint64_t hard, uint64_t soft, uint64_t lsn)
+{
+    l2_ends *e = &d->ends;
+    if (!l2_tag_room(d)) { return false; }
+    sync_take(GLOB, &e->lock);
+    l2_tag_row *t = hard != 0 || soft == 0 ? l2_tag_enter(d, fp, hard, false) : NULL;
+    if (soft != 0) { t = l2_tag_enter(d, fp, soft, true); }
+    if (t != NULL) { t->lsn = BASE_MAX(t->lsn, lsn); }
+    sync_drop(GLOB, &e->lock);
+    return true;
+}
+
+static bool l2_glob_found(l2 *d, uint32_t vgen, const void *pattern, uint32_t len, uint64_t lsn)
+{
+    l2_glob fresh = { .vgen = vgen, .len = len };
+    base_store_rlx(&fresh.lsn, lsn);
+    return l2_glob_enter(d, &fresh, pattern) != CELLAR_E_NOMEM;
+}
+
+CELLAR_PRIVATE bool l2_ends_take(l2 *d, const unsigned char *head, const unsigned char *from)
+{
+    size_t n = 0;
+    bool ok = true;
+    for (uint32_t i = l2_r32(head + 36); i > 0 && ok; i--, n += L2_META_TAG) {
+        ok = l2_tag_found(d, l2_r64(from + n), l2_r64(from + n + 8), l2_r64(from + n + 16),
+                          l2_r64(from + n + 24));
+    }
+    for (uint32_t i = l2_r32(head + 4); i > 0 && ok; i--) {
+        const uint32_t len = l2_r32(from + n + 4);
+        ok = l2_glob_found(d, l2_r32(from + n), from + n + L2_META_GLOB, len, l2_r64(from + n + 8));
+        n += L2_META_GLOB + (size_t)base_round_up(len, 8);
+    }
+    d->ends.tag_floor = BASE_MAX(d->ends.tag_floor, l2_r64(head + 40));
+    return ok;
+}
+
+CELLAR_PRIVATE bool l2_ends_control(l2 *d, const unsigned char *value, uint32_t bytes, uint64_t lsn)
+{
+    if (value[0] == L2_CTL_TAG && bytes >= L2_TAG_BYTES) {
+        const uint64_t epoch = l2_r64(value + 16);
+        d->ends.tag_floor = BASE_MAX(d->ends.tag_floor, l2_r64(value + 24));
+        return l2_tag_found(d, l2_r64(value + 8), value[1] == 0 ? epoch : 0,
+                            value[1] != 0 ? epoch : 0, lsn);
+    }
+    if (value[0] == L2_CTL_GLOB && bytes >= L2_GLOB_HEAD) {
+        const uint32_t len = l2_r16(value + 2);
+        if (len == 0 || len > BASE_GLOB_MAX || L2_GLOB_HEAD + len > bytes) { return true; }
+        return l2_glob_found(d, l2_r32(value + 4), value + L2_GLOB_HEAD, len, lsn);
+    }
+    return true;
+}
+
+/* ---- come and go ---- */
+
+CELLAR_PRIVATE void l2_ends_forget(l2 *d)
+{
+    l2_globs *old = NULL;
+    sync_take(GLOB, &d->ends.lock);
+    d->ends.tag_count = 0;
+    l2_globs_swap(d, NULL, &old);
+    sync_drop(GLOB, &d->ends.lock);
+    l2_globs_free(d, old);
+}
+
+CELLAR_PRIVATE void l2_ends_close(l2 *d)
+{
+    l2_ends *e = &d->ends;
+    l2_globs_free(d, base_load_rlx(&e->globs));
+    l2_globs_free(d, e->replaced);
+    base_free(d->cfg.account, BASE_MOD_L2, e->tag, e->tag_cap * sizeof *e->tag);
+}
+
+CELLAR_PRIVATE void l2_ends_count(l2 *d, l2_stats *out)
+{
+    l2_ends *e = &d->ends;
+    sync_take(GLOB, &e->lock);
+    const l2_globs *t = base_load_rlx(&e->globs);
+    out->tags = e->tag_count;
+    out->globs = t != NULL ? t->count : 0;
+    sync_drop(GLOB, &e->lock);
+}
