@@ -181,10 +181,10 @@ static int l2_meta_write(l2 *d, unsigned char *buf, size_t cap, uint64_t lsn)
     l2_w32(buf + 48, d->next_vgen);
     l2_w32(buf + 52, d->next_id);
     sync_drop(L2_DEV, &d->view_lock);
-    if (rows == SIZE_MAX) { return ENOSPC; }
+    if (rows == SIZE_MAX) { return EOVERFLOW; }
     const size_t at = L2_META_HEAD + rows;
     const size_t more = l2_ends_write(d, buf, buf + at, cap - 512 - at, lsn);
-    if (more == SIZE_MAX) { return ENOSPC; }
+    if (more == SIZE_MAX) { return EOVERFLOW; }
     rows += more;
     l2_w64(buf + 56, l2_meta_sum(d, buf, L2_META_HEAD + rows));
     base_vfs_file *f = d->meta[(d->meta_serial + 1) & 1];
@@ -199,8 +199,8 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     const uint32_t lost = base_load_acq(&d->lost_controls);
     const uint64_t lsn = l2_log_end(d);
     sync_drop(L2_LOG, &d->log_lock);
-    int e = ENOSPC;
-    for (int i = 0; e == ENOSPC && i < L2_META_ROUNDS; i++) { /* rows came in between */
+    int e = EOVERFLOW;
+    for (int i = 0; e == EOVERFLOW && i < L2_META_ROUNDS; i++) { /* rows came in between */
         const size_t ends = l2_ends_bytes(d);
         sync_take(L2_DEV, &d->view_lock);
         const size_t cap = L2_META_HEAD + 512 + ends +
