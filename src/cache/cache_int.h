@@ -213,6 +213,7 @@ struct cache_store {
 
     struct flight_table *_Atomic flights; /* seq_cst: cache_flights and cache_commit; NULL: no load
                                            * yet */
+    _Atomic uint32_t flights_turn; /* futex word: 1 while somebody makes them */
     _Atomic uint32_t loading;     /* calls inside a load, background ones too; the close waits */
     int64_t close_ms;             /* the five down to max_waiters: constant */
     uint32_t load_workers, load_queue, max_flights, max_waiters;

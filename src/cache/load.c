@@ -30,16 +30,30 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
                                 &s->loading, cache_run_free, cache_lease_lost, s };
-    /* Under the lock: a table each of a thousand first callers made would not fit the budget. The
-     * store comes before the second look of the first flight, as its count: a writer that finds no
-     * table has opened its window before. */
-    sync_take(VIEW, &s->view_lock);
+    /* One after the other: a table each of a thousand first callers made would not fit the budget.
+     * With no lock held: room for it may have to be made, and who hears of that may load, too. */
+    const bool turns = base_self()->depth == 0;
+    while (turns && !base_cas_ar(&s->flights_turn, 0u, 1u)) {
+        (void)sync_wait(&s->flights_turn, 1u, UINT64_MAX);
+    }
     t = base_load_sc(&s->flights);
     if (t == NULL) {
         t = flight_table_create(&cfg);
-        if (t != NULL) { base_store_sc(&s->flights, t); }
+        /* Its small blocks do not ask for room themselves: for all of it at once. */
+        if (t == NULL && l1_make_room(s->l1, flight_table_bytes(&s->account))) {
+            t = flight_table_create(&cfg);
+        }
+        /* It comes before the second look of the first flight, as its count: a writer that finds
+         * no table has opened its window before. */
+        if (t != NULL && !base_cas_sc(&s->flights, (flight_table *)NULL, t)) {
+            flight_table_destroy(t);
+            t = base_load_sc(&s->flights);
+        }
     }
-    sync_drop(VIEW, &s->view_lock);
+    if (turns) {
+        base_store_rel(&s->flights_turn, 0u);
+        sync_wake(&s->flights_turn, INT32_MAX);
+    }
     return t;
 }
 

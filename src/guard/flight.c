@@ -191,6 +191,13 @@ static uint32_t flight_shard_count(const base_account *a)
     return (uint32_t)base_clamp(n, 4, FLIGHT_SHARDS_MAX);
 }
 
+CELLAR_PRIVATE uint64_t flight_table_bytes(const base_account *a)
+{
+    const size_t hash = sizeof(UT_hash_table) + HASH_INITIAL_NUM_BUCKETS * sizeof(UT_hash_bucket);
+    const size_t shard = sizeof(flight_shard) + FLIGHT_SPARES * sizeof(flight) + hash + 256;
+    return sizeof(flight_table) + 4096 + (uint64_t)flight_shard_count(a) * shard;
+}
+
 CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
 {
     const uint32_t shards = flight_shard_count(cfg->account);

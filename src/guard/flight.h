@@ -99,6 +99,8 @@ typedef struct flight_config {
     void *ctx;
 } flight_config;
 
+/* What a table takes, or a little more. */
+CELLAR_PRIVATE uint64_t flight_table_bytes(const base_account *a);
 /* NULL: no memory. Everything is charged to module FLIGHT. */
 CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg);
 CELLAR_PRIVATE void flight_table_destroy(flight_table *t); /* no flight is left; NULL is fine */
