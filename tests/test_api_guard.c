@@ -344,6 +344,46 @@ static void saved_time_and_cost_are_estimated(void)
     kit_close(c);
 }
 
+/* The line of a family and a view, as a number; -1: there is none. */
+static double told(const char *text, const char *family, const char *name)
+{
+    char line[96];
+    snprintf(line, sizeof line, "\n%s{view=\"%s\"} ", family, name);
+    const char *at = strstr(text, line);
+    return at != NULL ? strtod(at + strlen(line), NULL) : -1;
+}
+
+static void metrics_tell_what_each_view_saved(void)
+{
+    static char metrics[1 << 16];
+    cellar *c = kit_open(8 << 20), *one = NULL, *never = NULL;
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_REQUIRE(cellar_metrics_write(c, metrics, sizeof metrics, NULL) == CELLAR_OK);
+    T_CHECK(strstr(metrics, "cellar_saved") == NULL); /* nothing was loaded */
+    T_REQUIRE(cellar_view(c, "one", NULL, &one) == CELLAR_OK);
+    T_REQUIRE(cellar_view(c, "never", NULL, &never) == CELLAR_OK);
+    s.during = dear;
+    for (int i = 0; i < 4; i++) { T_EQ_I64(kit_load(one, "k", NULL, &s, text, NULL), CELLAR_OK); }
+    for (int i = 0; i < 9; i++) { T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); }
+    T_EQ_I64(cellar_set(never, "k", 1, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(never, "k", 1, text, sizeof text, NULL), CELLAR_OK);
+    T_REQUIRE(cellar_metrics_write(c, metrics, sizeof metrics, NULL) == CELLAR_OK);
+    const double of_one = told(metrics, "cellar_saved_cost", "one");
+    const double of_root = told(metrics, "cellar_saved_cost", "");
+    T_CHECK(of_one > 5.9999 && of_one < 6.0001); /* three hits, 2 units each */
+    T_CHECK(of_root > 15.9999 && of_root < 16.0001);
+    T_CHECK(told(metrics, "cellar_saved_cost", "never") < 0);
+    T_CHECK(told(metrics, "cellar_saved_seconds", "never") < 0);
+    T_EQ_I64(cellar_stats_get(one, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    const double seconds = told(metrics, "cellar_saved_seconds", "one");
+    T_CHECK(seconds > 0 && seconds > st.saved_seconds - 2e-9 && seconds <= st.saved_seconds + 2e-9);
+    T_EQ_I64(cellar_close(one), CELLAR_OK);
+    T_EQ_I64(cellar_close(never), CELLAR_OK);
+    kit_close(c);
+}
+
 /* ---- writing through ---- */
 
 typedef struct table {
@@ -634,7 +674,8 @@ T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_ends_a
        T_CASE(absent_flood_calls_no_loader), T_CASE(breaker_stops_calls_and_stale_is_served),
        T_CASE(breaker_passes_of_lost_loaders_come_back), T_CASE(fallback_order),
        T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_knows_of_loads),
-       T_CASE(saved_time_and_cost_are_estimated), T_CASE(write_through_source_first),
+       T_CASE(saved_time_and_cost_are_estimated), T_CASE(metrics_tell_what_each_view_saved),
+       T_CASE(write_through_source_first),
        T_CASE(write_through_failures_invalidate), T_CASE(enable_off_still_invalidates),
        T_CASE(warm_report_sums), T_CASE(warm_in_bulk_and_its_limits), T_CASE(bad_input_of_warm),
        T_CASE(memoized_calls_run_once))

@@ -61,6 +61,17 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
     out->log_bytes = l.arena_bytes;
 }
 
+/* What gets that were no misses would have cost had each been a load, in ns and units of cost. */
+typedef struct cache_saved { double ns, cost; } cache_saved;
+
+static cache_saved cache_saved_of(const uint64_t v[STATS_VIEW_COUNT])
+{
+    const double hits = (double)(stats_gets(v) - v[STATS_MISS]), n = (double)v[STATS_LOAD];
+    if (v[STATS_LOAD] == 0) { return (cache_saved){ 0, 0 }; }
+    return (cache_saved){ hits * (double)v[STATS_LOAD_NS] / n,
+                          hits * (double)v[STATS_LOAD_COST] / n };
+}
+
 static void cache_stats_quota(const cellar *c, cellar_stats *out)
 {
     l1_share q;
@@ -123,11 +134,9 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     if (full.misses != 0) {
         full.ttl_unchanged_share = (double)full.ttl_reloads_unchanged / (double)full.misses;
     }
-    if (v[STATS_LOAD] != 0) {
-        const double hits = (double)(full.gets - full.misses), n = (double)v[STATS_LOAD];
-        full.saved_seconds = hits * (double)v[STATS_LOAD_NS] * 1e-9 / n;
-        full.saved_cost = hits * (double)v[STATS_LOAD_COST] * 1e-6 / n;
-    }
+    const cache_saved saved = cache_saved_of(v);
+    full.saved_seconds = saved.ns * 1e-9;
+    full.saved_cost = saved.cost * 1e-6;
     full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
     cache_stats_store(s, &full);
     if (scope == CELLAR_SCOPE_VIEW) { cache_stats_quota(c, &full); }
@@ -310,12 +319,25 @@ static uint32_t cache_given_quota(const l1_share *q, int id, uint64_t *out)
     }
 }
 
+/* A view that never loaded has none. */
+static uint32_t cache_given_saved(const cache_store *s, uint32_t slot, int id, uint64_t *out)
+{
+    uint64_t v[STATS_VIEW_COUNT];
+    stats_read_slot(s->stats, slot, v);
+    if (v[STATS_LOAD] == 0) { return 0; }
+    const cache_saved saved = cache_saved_of(v);
+    const double figure = id == STATS_VIEW_SAVED_NS ? saved.ns : saved.cost;
+    *out = figure < 0x1p63 ? (uint64_t)figure : UINT64_MAX;
+    return 1;
+}
+
 static uint32_t cache_metric_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
 {
     const cache_names *n = ctx;
     cache_store *s = n->store;
     if (first >= STATS_VIEW_ADVICE_025) { return cache_given_advice(s, slot, first, last, out); }
     BASE_ASSERT(last == first + 1);
+    if (first >= STATS_VIEW_SAVED_NS) { return cache_given_saved(s, slot, first, out); }
     sync_take(VIEW, &s->view_lock);
     const cellar *v = cache_view_at(s, slot);
     const unsigned quota = v != NULL && !v->dropped ? v->quota : 0;

@@ -254,6 +254,10 @@ typedef enum stats_unit {
       "Bytes held above the least share.") \
     X(QUOTA_BREACHES, "cellar_quota_breaches_total", "", "", counter, ONE, \
       "Entries that went although the view held no more than its least share.") \
+    X(SAVED_NS, "cellar_saved_seconds", "", "", gauge, NS, \
+      "Gets that were no misses, times the mean time of a load: an estimate.") \
+    X(SAVED_COST, "cellar_saved_cost", "", "", gauge, PPM, \
+      "The same with the costs loaders named, in millions of their unit.") \
     X(ADVICE_025, "cellar_advisor_hit_ratio", "scale", "0.25", gauge, PPM, \
       "Hit ratio to expect at so many times the budget of the store.") \
     X(ADVICE_050, "cellar_advisor_hit_ratio", "scale", "0.5", gauge, PPM, "") \
