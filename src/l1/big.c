@@ -134,6 +134,69 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c)
     }
 }
 
+/* ---- sweeping -------------------------------------------------------------------------------- */
+static bool l1_on_its_way(l1 *c)
+{
+    if (base_load_acq(&c->sweepers) != 0) { return true; }
+    sync_take(L1_SEG, &c->seg_lock);
+    const bool back = c->returning != 0;
+    sync_drop(L1_SEG, &c->seg_lock);
+    return back;
+}
+
+CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
+{
+    for (unsigned i = 0; l1_on_its_way(c) && i < 1000; i++) {
+        if (i < 128) {
+            base_yield();
+        } else {
+            base_sleep_ns(50000);
+        }
+    }
+}
+
+/* One block at a time, each as long in the list as before it when the sweep began. The first that
+ * nobody reads and that has `want` bytes is *kept, in this thread's hands, if kept is given. */
+static uint64_t l1_limbo_pass(l1 *c, uint64_t want, l1_big **kept)
+{
+    if (base_load_rlx(&c->limbo_bytes) == 0) { return 0; }
+    uint64_t freed = 0;
+    sync_take(L1_BIG, &c->big_lock);
+    base_add_rlx(&c->sweepers, 1u);
+    for (uint32_t left = c->limbo.count; left > 0 && c->limbo.first != NULL; left--) {
+        l1_big *b = c->limbo.first;
+        l1_bigs_remove(c, b);
+        l1_bigs_add(c, b, L1_SWEPT);
+        sync_drop(L1_BIG, &c->big_lock);
+        const bool pinned = l1_pinned(c, (uint64_t)(uintptr_t)b | L1_BIG_BIT);
+        if (!pinned && kept != NULL && *kept == NULL && b->bytes >= want) {
+            *kept = b;
+        } else if (!pinned) {
+            freed += b->bytes;
+            l1_run_give(c, b);
+        }
+        sync_take(L1_BIG, &c->big_lock);
+        if (pinned) {
+            l1_bigs_remove(c, b);
+            l1_bigs_add(c, b, L1_IN_LIMBO);
+        }
+    }
+    sync_drop(L1_BIG, &c->big_lock);
+    base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
+    /* Sets must not go on paying for a shortage that is over. */
+    if (freed != 0) { (void)l1_unpark(c, 0); }
+    return freed;
+}
+
+CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c) { return l1_limbo_pass(c, 0, NULL); }
+
+static l1_big *l1_limbo_keep(l1 *c, uint64_t want)
+{
+    l1_big *kept = NULL;
+    (void)l1_limbo_pass(c, want, &kept);
+    return kept;
+}
+
 /* ---- blocks ---------------------------------------------------------------------------------- */
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
                                       bool apart, l1_big **out)
@@ -143,8 +206,11 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     const uint64_t log_bytes = (uint64_t)c->reserve * c->seg_bytes;
     uint64_t need = 0;
     if (base_fault_alloc("l1.big")) { return CELLAR_E_NOMEM; }
-    l1_run got = l1_run_take(c, bytes, k->hash, out, &need);
-    (void)l1_limbo_sweep(c);
+    l1_run got = L1_RUN_OK;
+    *out = l1_limbo_keep(c, bytes);
+    if (*out != NULL) { l1_run_reuse(c, *out, bytes, k->hash); } else {
+        got = l1_run_take(c, bytes, k->hash, out, &need);
+    }
     for (unsigned round = 0; round < 16 && got == L1_RUN_CHARGE; round++) {
         /* Somebody else may take the room between our eviction and our charge: try again. */
         if (!l1_make_room(c, need + log_bytes) && !l1_make_room(c, need)) { break; }
@@ -178,54 +244,3 @@ CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver
 }
 
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b) { l1_run_give(c, b); }
-
-/* ---- sweeping -------------------------------------------------------------------------------- */
-static bool l1_on_its_way(l1 *c)
-{
-    if (base_load_acq(&c->sweepers) != 0) { return true; }
-    sync_take(L1_SEG, &c->seg_lock);
-    const bool back = c->returning != 0;
-    sync_drop(L1_SEG, &c->seg_lock);
-    return back;
-}
-
-CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
-{
-    for (unsigned i = 0; l1_on_its_way(c) && i < 1000; i++) {
-        if (i < 128) {
-            base_yield();
-        } else {
-            base_sleep_ns(50000);
-        }
-    }
-}
-
-/* One block at a time, each as long in the list as before it when the sweep began. */
-CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c)
-{
-    if (base_load_rlx(&c->limbo_bytes) == 0) { return 0; }
-    uint64_t freed = 0;
-    sync_take(L1_BIG, &c->big_lock);
-    base_add_rlx(&c->sweepers, 1u);
-    for (uint32_t left = c->limbo.count; left > 0 && c->limbo.first != NULL; left--) {
-        l1_big *b = c->limbo.first;
-        l1_bigs_remove(c, b);
-        l1_bigs_add(c, b, L1_SWEPT);
-        sync_drop(L1_BIG, &c->big_lock);
-        const bool pinned = l1_pinned(c, (uint64_t)(uintptr_t)b | L1_BIG_BIT);
-        if (!pinned) {
-            freed += b->bytes;
-            l1_run_give(c, b);
-        }
-        sync_take(L1_BIG, &c->big_lock);
-        if (pinned) {
-            l1_bigs_remove(c, b);
-            l1_bigs_add(c, b, L1_IN_LIMBO);
-        }
-    }
-    sync_drop(L1_BIG, &c->big_lock);
-    base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
-    /* Sets must not go on paying for a shortage that is over. */
-    if (freed != 0) { (void)l1_unpark(c, 0); }
-    return freed;
-}

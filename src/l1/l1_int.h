@@ -752,6 +752,8 @@ typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
 CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
                                   uint64_t *need);
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b);
+/* A block that is swept becomes another, no longer than it was: its pages stay. */
+CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash);
 CELLAR_PRIVATE void l1_runs_child(l1 *c);
 CELLAR_PRIVATE const char *l1_runs_audit(l1 *c);
 

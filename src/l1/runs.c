@@ -218,21 +218,24 @@ static l1_giving *l1_giving_free(l1_pages *p)
     return NULL;
 }
 
-CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
+/* A place in giving[], under the lock. */
+static l1_giving *l1_giving_wait(l1_pages *p) SYNC_HOLDS(L1_PAGES);
+static l1_giving *l1_giving_wait(l1_pages *p)
 {
-    l1_pages *p = &c->pages;
-    const uint64_t at = (uint64_t)((unsigned char *)b - p->region.base) >> p->unit_shift;
-    const uint64_t n = b->bytes >> p->unit_shift, per = p->page_units;
-    const uint64_t first = at / per, end = (at + n - 1) / per + 1;
-    uint64_t from = first, to = end;
     l1_giving *g;
-    sync_take(L1_PAGES, &p->lock);
     while ((g = l1_giving_free(p)) == NULL) { /* each of them is on its way through the kernel */
         sync_drop(L1_PAGES, &p->lock);
         base_yield();
         sync_take(L1_PAGES, &p->lock);
     }
-    l1_big_end(c, b);
+    return g;
+}
+
+/* Units [at, at + n) are free; the pages that are wholly so are claimed and noted. */
+static void l1_units_free(l1_pages *p, uint64_t at, uint64_t n, l1_giving *g)
+{
+    const uint64_t per = p->page_units, first = at / per, end = (at + n - 1) / per + 1;
+    uint64_t from = first, to = end;
     l1_run_mark(p, at, n, false);
     if (l1_page_units(p, from) != 0) { from++; }
     if (from < to && l1_page_units(p, to - 1) != 0) { to--; }
@@ -241,13 +244,51 @@ CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
         *g = (l1_giving){from, to};
     }
     l1_tree_update(p, first * per, (end - first) * per);
-    sync_drop(L1_PAGES, &p->lock);
-    if (from >= to) { return; }
+}
+
+/* What was claimed goes back to the kernel, without the lock. */
+static void l1_giving_end(l1 *c, l1_giving *g)
+{
+    l1_pages *p = &c->pages;
     BASE_POINT("l1.big.giving");
-    base_region_discard(&p->region, (size_t)(from * BASE_PAGE), (size_t)((to - from) * BASE_PAGE));
+    base_region_discard(&p->region, (size_t)(g->from * BASE_PAGE),
+                        (size_t)((g->to - g->from) * BASE_PAGE));
     sync_take(L1_PAGES, &p->lock);
     l1_pages_free(c, g);
     sync_drop(L1_PAGES, &p->lock);
+}
+
+CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
+{
+    l1_pages *p = &c->pages;
+    const uint64_t at = (uint64_t)((unsigned char *)b - p->region.base) >> p->unit_shift;
+    sync_take(L1_PAGES, &p->lock);
+    l1_giving *g = l1_giving_wait(p);
+    l1_big_end(c, b);
+    l1_units_free(p, at, b->bytes >> p->unit_shift, g);
+    const bool pages = g->to != 0;
+    sync_drop(L1_PAGES, &p->lock);
+    if (pages) { l1_giving_end(c, g); }
+}
+
+CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash)
+{
+    l1_pages *p = &c->pages;
+    const uint64_t n = bytes >> p->unit_shift, had = b->bytes >> p->unit_shift;
+    const uint64_t at = (uint64_t)((unsigned char *)b - p->region.base) >> p->unit_shift;
+    BASE_ASSERT(n <= had);
+    bool pages = false;
+    sync_take(L1_PAGES, &p->lock);
+    l1_giving *g = l1_giving_wait(p);
+    l1_big_end(c, b);
+    *b = (l1_big){.hash = hash, .bytes = (uint32_t)bytes};
+    l1_big_begin(c, b);
+    if (n < had) {
+        l1_units_free(p, at + n, had - n, g);
+        pages = g->to != 0;
+    }
+    sync_drop(L1_PAGES, &p->lock);
+    if (pages) { l1_giving_end(c, g); }
 }
 
 /* A thread of the parent was giving these pages back. */
