@@ -446,7 +446,7 @@ static void addresses_hold_to_4_tib(void)
     T_EQ_U64(kit.d->form.granule, 64);
     T_EQ_U64(big.size, (places - 1) * (8 << 20));
     for (uint32_t i = 0; i < kit.d->free_count / 2; i++) { /* the last places first */
-        uint32_t *a = &kit.d->free_seg[i], *b = &kit.d->free_seg[kit.d->free_count - 1 - i];
+        uint32_t *a = &kit.d->seg[i].free_seg, *b = &kit.d->seg[kit.d->free_count - 1 - i].free_seg;
         const uint32_t x = *a;
         *a = *b;
         *b = x;

@@ -240,7 +240,9 @@ typedef struct l2_seg {
     uint32_t controls, footer_pages, data_end; /* once sealed; the worker's */
     bool unread;            /* warm-up has not come to it yet */
     _Atomic uint32_t future; /* 1: written by a clock ahead of ours: times to live are over */
+    uint32_t free_seg;      /* of row i: i-th of the stack of free segments, not of this; L2_LOG */
 } l2_seg;
+_Static_assert(sizeof(l2_seg) == 40, "free_seg costs nothing");
 
 typedef struct l2_view_row {
     l2_view v;
@@ -337,16 +339,15 @@ struct l2 {
     unsigned char *map;      /* stage.buf */
     size_t map_bytes;
     l2_seg *seg;             /* nseg; base of seg_region, constant */
-    base_region seg_region, free_region;
-    size_t seg_have, free_have; /* bytes of them that are there; the worker's */
+    base_region seg_region;
+    size_t seg_have;         /* bytes of it that are there; the worker's */
     l2_slot slot[L2_SLOTS_MAX];
 
     sync_lock log_lock;      /* rank L2_LOG; guards what follows down to view_lock */
     l2_slot *open_slot;      /* where records go; NULL: none since an overflow */
     uint64_t next_segseq, segseq_end; /* numbers below `segseq_end` may be used */
     uint64_t newest_segseq;  /* given to a segment last */
-    uint32_t *free_seg;      /* stack of free segment indexes */
-    uint32_t free_count;
+    uint32_t free_count;     /* of the stack of free segments, in `seg` */
     uint32_t era_now, era_segs; /* filter era of new segments, segments in it */
     _Atomic uint32_t emptied; /* 1: overflowed: nothing is stored, so nothing needs a tombstone */
     uint64_t logged_controls; /* reserved so far */

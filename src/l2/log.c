@@ -96,7 +96,7 @@ static bool l2_slot_make(l2 *d, l2_slot *s) SYNC_HOLDS(L2_LOG);
 static bool l2_slot_make(l2 *d, l2_slot *s)
 {
     if (s == NULL || d->free_count == 0 || d->next_segseq >= d->segseq_end) { return false; }
-    l2_slot_head(d, s, d->free_seg[--d->free_count]);
+    l2_slot_head(d, s, d->seg[--d->free_count].free_seg);
     return true;
 }
 
@@ -336,7 +336,7 @@ static bool l2_seal_elsewhere(l2 *d, l2_slot *s)
 {
     sync_take(L2_LOG, &d->log_lock);
     const bool any = d->free_count > 0;
-    const uint32_t other = any ? d->free_seg[--d->free_count] : 0;
+    const uint32_t other = any ? d->seg[--d->free_count].free_seg : 0;
     sync_drop(L2_LOG, &d->log_lock);
     if (!any) { return false; }
     const uint32_t bad = base_load_rlx(&d->seg[s->seg].place);
@@ -537,7 +537,7 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
     base_store_rel(&d->oldest_lsn, l2_lsn(d, next, 0));
     base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
     sync_take(L2_LOG, &d->log_lock);
-    d->free_seg[d->free_count++] = seg;
+    d->seg[d->free_count++].free_seg = seg;
     sync_drop(L2_LOG, &d->log_lock);
     L2_COUNT(d, reclaimed);
     return true;
@@ -618,7 +618,7 @@ static void l2_slot_unmake(l2 *d, l2_slot *s)
     l2_slot_wipe(d, s);
     d->newest_segseq = s->head.prev_segseq;
     base_store_sc(&d->seg[s->seg].word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
-    d->free_seg[d->free_count++] = s->seg;
+    d->seg[d->free_count++].free_seg = s->seg;
     memset(&s->head, 0, sizeof s->head);
     s->state = L2_SLOT_FREE;
 }

@@ -543,7 +543,7 @@ static void l2_adopt(l2 *d, l2_finds *f)
         if (state == L2_SEG_FREE && l2_place_is_bad(d, p - 1)) {
             base_store_rlx(&d->seg[p - 1].word, L2_SEG_WORD(L2_SEG_BAD, 0, 0));
         } else if (state == L2_SEG_FREE) {
-            d->free_seg[d->free_count++] = p - 1;
+            d->seg[d->free_count++].free_seg = p - 1;
         }
     }
     for (uint32_t i = 0; i < d->nstage; i++) {

@@ -42,44 +42,35 @@ CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows)
     const uint64_t cap = BASE_MIN(BASE_MAX(rows * 16, 1024), BASE_MAX(most, rows));
     if (!base_region_reserve(&d->seg_region, (size_t)(cap * sizeof *d->seg),
                              (size_t)(rows * sizeof *d->seg)) ||
-        !base_region_reserve(&d->free_region, (size_t)(cap * sizeof *d->free_seg),
-                             (size_t)(rows * sizeof *d->free_seg)) || !l2_rows_add(d, rows)) {
+        !l2_rows_add(d, rows)) {
         return false;
     }
     d->seg = (l2_seg *)(void *)d->seg_region.base;
-    d->free_seg = (uint32_t *)(void *)d->free_region.base;
     return true;
 }
 
-/* Pages of a table for `rows` rows of `row` bytes, of which `*have` are there. */
-static bool l2_region_to(l2 *d, base_region *r, size_t *have, uint64_t rows, size_t row)
-{
-    const size_t want = (size_t)base_round_up(rows * row, BASE_PAGE);
-    if (want > r->reserved_bytes) { return false; }
-    if (want <= *have) { return true; }
-    if (!base_charge_room(d->cfg.account, BASE_MOD_L2, want - *have)) { return false; }
-    if (!base_region_commit(r, *have, want - *have)) {
-        base_uncharge(d->cfg.account, BASE_MOD_L2, want - *have);
-        return false;
-    }
-    *have = want;
-    return true;
-}
-
+/* Pages for so many rows. */
 CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows)
 {
-    return l2_region_to(d, &d->seg_region, &d->seg_have, rows, sizeof *d->seg) &&
-           l2_region_to(d, &d->free_region, &d->free_have, rows, sizeof *d->free_seg);
+    const size_t want = (size_t)base_round_up(rows * sizeof *d->seg, BASE_PAGE);
+    const size_t have = d->seg_have;
+    if (want > d->seg_region.reserved_bytes) { return false; }
+    if (want <= have) { return true; }
+    if (!base_charge_room(d->cfg.account, BASE_MOD_L2, want - have)) { return false; }
+    if (!base_region_commit(&d->seg_region, have, want - have)) {
+        base_uncharge(d->cfg.account, BASE_MOD_L2, want - have);
+        return false;
+    }
+    d->seg_have = want;
+    return true;
 }
 
 CELLAR_PRIVATE void l2_rows_close(l2 *d)
 {
-    base_uncharge(d->cfg.account, BASE_MOD_L2, d->seg_have + d->free_have);
+    base_uncharge(d->cfg.account, BASE_MOD_L2, d->seg_have);
     if (d->seg_region.base != NULL) { base_region_release(&d->seg_region); }
-    if (d->free_region.base != NULL) { base_region_release(&d->free_region); }
     d->seg = NULL;
-    d->free_seg = NULL;
-    d->seg_have = d->free_have = 0;
+    d->seg_have = 0;
 }
 
 /* ---- grow ---- */
@@ -116,7 +107,7 @@ static void l2_places_add(l2 *d, uint32_t to)
         l2_seg *g = &d->seg[index];
         base_store_rlx(&g->place, p - 1);
         base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
-        d->free_seg[d->free_count++] = index;
+        d->seg[d->free_count++].free_seg = index;
         if (index >= d->nseg) { d->nseg = index + 1; }
         index = index + 1 < d->nseg ? l2_gone_next(d, index + 1) : d->nseg;
     }
@@ -166,7 +157,7 @@ static uint32_t l2_low_free(const l2 *d, uint32_t to)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < d->free_count; i++) {
-        n += base_load_rlx(&d->seg[d->free_seg[i]].place) < to;
+        n += base_load_rlx(&d->seg[d->seg[i].free_seg].place) < to;
     }
     return n;
 }
@@ -185,11 +176,11 @@ static bool l2_free_high_gone(l2 *d, uint32_t to)
     const bool enough = l2_low_free(d, to) >= d->keep_free;
     uint32_t kept = 0;
     for (uint32_t i = 0; enough && i < d->free_count; i++) {
-        const uint32_t seg = d->free_seg[i];
+        const uint32_t seg = d->seg[i].free_seg;
         if (base_load_rlx(&d->seg[seg].place) >= to) {
             l2_seg_gone(d, seg);
         } else {
-            d->free_seg[kept++] = seg;
+            d->seg[kept++].free_seg = seg;
         }
     }
     if (enough) { d->free_count = kept; }
@@ -223,9 +214,9 @@ static uint32_t l2_low_take(l2 *d, uint32_t to)
 {
     if (l2_low_free(d, to) <= d->keep_free) { return d->nseg; }
     for (uint32_t i = d->free_count; i > 0; i--) {
-        const uint32_t seg = d->free_seg[i - 1];
+        const uint32_t seg = d->seg[i - 1].free_seg;
         if (base_load_rlx(&d->seg[seg].place) >= to) { continue; }
-        d->free_seg[i - 1] = d->free_seg[--d->free_count];
+        d->seg[i - 1].free_seg = d->seg[--d->free_count].free_seg;
         return seg;
     }
     return d->nseg;
@@ -289,7 +280,7 @@ static int l2_move_sealed(l2 *d, uint32_t seg, uint32_t to, bool *moved)
         base_store_rel(&d->seg[seg].place, place); /* acquire in l2_get_disk */
         l2_seg_gone(d, low);
     } else {
-        d->free_seg[d->free_count++] = low;
+        d->seg[d->free_count++].free_seg = low;
     }
     sync_drop(L2_LOG, &d->log_lock);
     return e;

@@ -111,7 +111,7 @@ static void l2_places_back(l2 *d)
     for (uint32_t i = 0; i < d->nseg; i++) {
         if (L2_SEG_STATE(base_load_rlx(&d->seg[i].word)) != L2_SEG_BAD) { continue; }
         base_store_sc(&d->seg[i].word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
-        d->free_seg[d->free_count++] = i;
+        d->seg[d->free_count++].free_seg = i;
     }
     sync_drop(L2_LOG, &d->log_lock);
     d->super.bad_count = 0;
