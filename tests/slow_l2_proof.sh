@@ -20,7 +20,7 @@ $MAKE --no-print-directory test-programs $san >/dev/null || exit 2
 checked=$($MAKE --no-print-directory -s where $san)/t
 
 item() { # label, number, program, settings, case
-    echo "t|$1 $2|SEED=$((seed + $2 * 10000000)) $4 $3 $5"
+    echo "t|$1 $2|SEED=$((seed + $2 * 10000000 * times)) $4 $3 $5"
 }
 set --
 for n in 1 2 3 4; do
