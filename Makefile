@@ -25,8 +25,8 @@ SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist 
             audit
 SRC_LOCK  = store lock many stat
 SRC_CACHE = version open view tier disk disk_none hook get set update many filter circuit tag \
-            match deps why watch scan listen stat load_opts load_say load_guard load_lead stale load \
-            load_many lease memo warm tick
+            match deps why watch scan listen stat load_opts load_say load_guard load_lead stale \
+            load load_many lease memo warm tick
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_GUARD:%=src/guard/%.c) \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)
@@ -194,11 +194,12 @@ RUN_DIST = $(if $(HAVE_DIST),$(TESTS_API:tests/%.c=$(B)/dist/%))
 # The C++ library is not instrumented: under MSan whatever it returns would be called uninitialised.
 WHY_NO_CXX = $(if $(findstring memory,$(SAN)),the C++ library knows no MSan,$(if $(HAVE_CXX),,\
   no C++ compiler))
-# gcc 12's ASan takes no care of its own locks in fork: a child forked while another thread starts may
-# wait for ever. clang's does.
+# gcc 12's ASan takes no care of its own locks in fork: a child forked while another thread starts
+# may wait for ever. clang's does.
 WHY_NO_FORK = $(if $(findstring address,$(SAN)),$(if $(findstring clang,$(CC)),,\
   the ASan of gcc may hang in a child))
-RUN_EX   = $(filter-out $(if $(WHY_NO_FORK),%/fork_server),$(EXAMPLES:tests/%.c=$(B)/%)) $(if $(WHY_NO_CXX),,$(EXAMPLESXX:tests/%.cc=$(B)/%_cc))
+RUN_EX   = $(filter-out $(if $(WHY_NO_FORK),%/fork_server),$(EXAMPLES:tests/%.c=$(B)/%)) \
+           $(if $(WHY_NO_CXX),,$(EXAMPLESXX:tests/%.cc=$(B)/%_cc))
 
 # A test of a module of floors 0 to 2 gets only that module and the floors below it: test_l1_x links
 # base, stats and l1. All others get the whole library.
