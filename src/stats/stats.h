@@ -497,8 +497,9 @@ CELLAR_PRIVATE uint64_t stats_quantile(const stats *st, stats_op op, uint64_t pp
 CELLAR_PRIVATE uint64_t stats_times_below(const stats *st, stats_op op, uint64_t limit_ns);
 
 /* ---- text ---- */
+#define STATS_STORE_SLOT UINT32_MAX /* in place of a view's: the store as a whole */
+
 #ifndef CELLAR_OMIT_TEXT
-#define STATS_STORE_SLOT UINT32_MAX /* to view_given: the store as a whole */
 #define STATS_VIEWS_SHOWN 256u /* more views: the 255 with most gets, and view="other" */
 
 typedef struct stats_view_name {
