@@ -197,6 +197,34 @@ static void values_of_every_form_are_watched(void)
     close_world(&w);
 }
 
+static void put_number(world *w, int64_t n)
+{
+    T_EQ_I64(cellar_set(w->v, "n", 1, &n, sizeof n, NULL), CELLAR_OK);
+}
+
+/* In place, or in a copy because somebody has it pinned: its hash changes with it. */
+static void a_counter_that_was_raised_has_changed(void)
+{
+    for (unsigned pinned = 0; pinned < 2; pinned++) {
+        world w = open_world(1);
+        for (int64_t then = 0; then < 2; then++) { /* what it comes back as, by 5 more or not */
+            cellar_pinned pin;
+            int64_t now = 0;
+            put_number(&w, 7);
+            counted(&w, (uint64_t)then, 0);
+            if (pinned != 0) { T_EQ_I64(cellar_pin(w.v, "n", 1, &pin), CELLAR_OK); }
+            T_EQ_I64(cellar_incr(w.v, "n", 1, 5, 0, 0, 0, &now), CELLAR_OK);
+            T_EQ_I64(now, 12);
+            if (pinned != 0) { cellar_unpin(&pin); }
+            expire(&w, false);
+            put_number(&w, then == 0 ? 12 : 7);
+            counted(&w, 1, then == 0);
+            expire(&w, false);
+        }
+        close_world(&w);
+    }
+}
+
 /* More expired than there are places: the share is right, the number a lower bound. */
 static void forgotten_ones_are_not_counted(void)
 {
@@ -216,4 +244,5 @@ static void forgotten_ones_are_not_counted(void)
 
 T_MAIN("api_unchanged", T_CASE(reloads_are_compared), T_CASE(the_share_is_of_all_misses),
        T_CASE(loads_count_like_sets), T_CASE(what_ended_otherwise_is_no_reload),
-       T_CASE(values_of_every_form_are_watched), T_CASE(forgotten_ones_are_not_counted))
+       T_CASE(values_of_every_form_are_watched), T_CASE(a_counter_that_was_raised_has_changed),
+       T_CASE(forgotten_ones_are_not_counted))

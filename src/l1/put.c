@@ -54,6 +54,13 @@ BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
     return l1_is_fresh(o) ? live : o == L1_GONE_TAG ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
+/* What L1_X_VHASH holds: never 0, which stands for none. */
+static uint64_t l1_hash_bytes(const l1 *c, const void *bytes, size_t len)
+{
+    const uint64_t hash = base_hash(c->hash_key, L1_VHASH_SALT, bytes, len);
+    return hash != 0 ? hash : 1;
+}
+
 static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)
 {
     if ((slot->rec.mask & L1_X_VERSION) == 0) { return 0; }
@@ -490,9 +497,7 @@ static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *
     const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
     p->own = &own;
     if ((p->flags & L1_WANT_VHASH) != 0 && p->kind == (uint8_t)L1_VALUE) {
-        const void *bytes = p->value_len != 0 ? p->value : "";
-        const uint64_t hash = base_hash(c->hash_key, L1_VHASH_SALT, bytes, p->value_len);
-        p->value_hash = hash != 0 ? hash : 1;
+        p->value_hash = l1_hash_bytes(c, p->value_len != 0 ? p->value : "", p->value_len);
     }
     const cellar_err err = l1_put_rounds(c, k, p);
     p->own = NULL;
@@ -719,6 +724,9 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             unsigned char bytes[8];
             if (err == CELLAR_OK && e->add) {
                 err = l1_edit_sum(c, k, s, &slot, e, &im, bytes, &st);
+                if (err == CELLAR_OK && spec.value_hash != 0) {
+                    spec.value_hash = l1_hash_bytes(c, bytes, sizeof bytes);
+                }
             }
             if (err == CELLAR_OK && e->renew != NULL && !l1_commit(c, k, L1_CHANGE_PUBLISH, &st)) {
                 err = CELLAR_CONFLICT;
@@ -859,6 +867,10 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
             }
             *err = l1_sum((int64_t)base_seq_u64(p + slot.rec.value_off), delta, now_value);
             base_seq_store_u64(p + slot.rec.value_off, (uint64_t)*now_value);
+            if ((slot.rec.mask & L1_X_VHASH) != 0) {
+                base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VHASH),
+                                   l1_hash_bytes(c, now_value, sizeof *now_value));
+            }
             if ((slot.rec.mask & L1_X_VERSION) != 0) {
                 base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VERSION),
                                    base_add_rlx(&h.s->next_version, (uint64_t)1) + 1);
