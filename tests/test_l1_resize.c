@@ -94,6 +94,27 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
     kit_close(&z.k);
 }
 
+/* Values that lie in blocks, which leave the log a reserve that follows the budget. */
+static void blocks_are_made_while_the_budget_changes(void)
+{
+    memset(&z, 0, sizeof z);
+    kit_open(&z.k, KIT_MIB(16), NULL);
+    z.len = 60000;
+    z.keys = 1000;
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, load, (void *)i); }
+    for (uint64_t round = 0, next = 0; round < 20; round++) {
+        while (atomic_load(&z.sets) < next) { base_yield(); }
+        T_EQ_I64(l1_resize(z.k.c, KIT_MIB(round % 2 == 0 ? 8 : 16)), CELLAR_OK);
+        T_CHECK(kit_used(&z.k) <= KIT_MIB(round % 2 == 0 ? 8 : 16));
+        next = atomic_load(&z.sets) + 20;
+    }
+    atomic_store(&z.stop, 1);
+    kit_join(&team);
+    kit_audit(&z.k);
+    kit_close(&z.k);
+}
+
 static void what_fits_is_kept(void)
 {
     static const struct { uint64_t from, to; size_t len; } shrink[] = {
@@ -208,5 +229,5 @@ static void the_entry_bound_changes_under_load(void)
 }
 
 T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back), T_CASE(what_fits_is_kept),
-       T_CASE(limits_of_a_resize), T_CASE(the_entry_bound_changes_under_load),
-       T_CASE(deletes_leave_no_stripe_short))
+       T_CASE(blocks_are_made_while_the_budget_changes), T_CASE(limits_of_a_resize),
+       T_CASE(the_entry_bound_changes_under_load), T_CASE(deletes_leave_no_stripe_short))

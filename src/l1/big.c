@@ -207,7 +207,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
 {
     const uint64_t bytes = l1_run_bytes(c, L1_BIG_HEADER + len + (apart ? k->len : 0));
     /* Blocks leave the log its segments: else what should be kept is dropped for want of one. */
-    const uint64_t log_bytes = (uint64_t)c->reserve * c->seg_bytes;
+    const uint64_t log_bytes = (uint64_t)base_load_rlx(&c->reserve) * c->seg_bytes;
     uint64_t need = 0;
     if (base_fault_alloc("l1.big")) { return CELLAR_E_NOMEM; }
     l1_run got = L1_RUN_OK;

@@ -152,7 +152,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
                                       : BASE_MIN((uint64_t)64 << 20, budget / 2), L1_VALUE_LIMIT);
     base_store_rlx(&c->max_entries, cfg->max_entries);
     base_store_rlx(&c->tickets, cfg->max_entries);
-    c->reserve = l1_reserve_segs(c, budget);
+    base_store_rlx(&c->reserve, l1_reserve_segs(c, budget));
     base_store_rlx(&c->rough_ms, base_coarse_ms(c->clock));
     cellar_err err = CELLAR_E_NOMEM;
     if (l1_reserve_all(c, budget)) {
@@ -254,7 +254,7 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
     const bool other_ghosts = l1_ghosts_misfit(c, budget_bytes);
     base_account_limit(c->account, budget_bytes);
     sync_take(L1_SEG, &c->seg_lock);
-    c->reserve = l1_reserve_segs(c, budget_bytes);
+    base_store_rlx(&c->reserve, l1_reserve_segs(c, budget_bytes));
     sync_drop(L1_SEG, &c->seg_lock);
     cellar_err err = CELLAR_OK;
     /* Also when an earlier call could not reach this very budget. */

@@ -278,7 +278,7 @@ struct l1 {
     struct l1_shadow *_Atomic shadow;
     struct l1_quotas *_Atomic quotas; /* NULL until the first; release here, acquire in quota.c */
 
-    sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to reserve */
+    sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to parked_total */
     uint32_t free_head, free_count;     /* committed and charged, in no stripe */
     uint32_t back_head, back_count;     /* given back: neither charged nor backed by pages */
     uint32_t parked_head, parked_count; /* emptied, but named by a pin or still handed over */
@@ -290,7 +290,7 @@ struct l1 {
     bool collapse_off;                  /* no huge pages by ticks */
     _Atomic uint32_t held;              /* segments in stripes; read anywhere */
     uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
-    uint32_t reserve;
+    _Atomic uint32_t reserve; /* segments blocks leave to the log; relaxed, read anywhere */
     uint64_t parked_total;
 
     l1_pages pages;

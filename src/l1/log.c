@@ -47,8 +47,8 @@ static void l1_judge_low(l1 *c)
     uint64_t used = base_load_rlx(&c->account->used), limit = base_load_rlx(&c->account->limit);
     uint64_t room = limit > used ? (limit - used) >> c->seg_shift : 0;
     room = BASE_MIN(room, (uint64_t)c->back_count + (c->seg_limit - c->fresh));
-    uint64_t avail = c->free_count + room;
-    uint32_t low = avail <= c->reserve / 2 ? 2u : avail <= c->reserve ? 1u : 0u;
+    const uint64_t avail = c->free_count + room, reserve = base_load_rlx(&c->reserve);
+    uint32_t low = avail <= reserve / 2 ? 2u : avail <= reserve ? 1u : 0u;
     if (base_load_rlx(&c->low) != low) { base_store_rlx(&c->low, low); }
 }
 
