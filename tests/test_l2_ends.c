@@ -293,6 +293,30 @@ static void rows_go_when_nothing_older_is_left(void)
     l2_kit_end(&kit, &dev);
 }
 
+/* The walk whose control finds no room: all that is on disk is given up, so there is nothing the
+ * control would be about. What memory still holds of the keys must stay away all the same. */
+static void a_walk_without_a_control_keeps_its_keys_out(void)
+{
+    begin();
+    for (uint32_t i = 0; i < 5000 && l2_kit_figures(&kit).emptied == 0; i++) {
+        l2_tag_end(kit.d, 5, epoch + 1, false);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).emptied, 1);
+    uint64_t walk;
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "user:*", 6, &walk), CELLAR_OK);
+    for (uint32_t i = 0; i < 100 && put("item:1", 0, 0) != CELLAR_OK; i++) {
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_CHECK(there("item:1")); /* there is room again, and the walk goes on */
+    T_EQ_I64(put("user:1", 0, 0), CELLAR_DROPPED);
+    l2_glob_end(kit.d, walk);
+    T_EQ_I64(put("user:2", 0, 0), CELLAR_OK);
+    T_CHECK(!there("user:1") && there("user:2"));
+    killed();
+    T_CHECK(!there("user:1") && there("user:2") && there("item:1"));
+    l2_kit_end(&kit, &dev);
+}
+
 static void meta_holds_what_the_log_has_lost(void)
 {
     begin();
@@ -410,6 +434,7 @@ T_MAIN("l2_ends", T_CASE(tags_come_back_with_the_value), T_CASE(a_tag_ends_what_
        T_CASE(too_many_tags_end_the_oldest_tagged),
        T_CASE(too_many_patterns_end_what_is_older_than_the_oldest),
        T_CASE(walks_without_end_are_a_limit), T_CASE(rows_go_when_nothing_older_is_left),
+       T_CASE(a_walk_without_a_control_keeps_its_keys_out),
        T_CASE(meta_holds_what_the_log_has_lost),
        T_CASE(kills_tags_and_patterns_agree_with_an_oracle),
        T_CASE(any_refused_allocation_ends_no_less))

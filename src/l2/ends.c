@@ -397,10 +397,11 @@ CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t vgen, uint64_t lsn, bool walk
     const l2_globs *t = base_load_sc(&e->globs);
     for (uint32_t i = 0; t != NULL && i < t->count && !found; i++) {
         const l2_glob *g = &t->row[i];
-        if (g->vgen != vgen || base_load_acq(&g->lsn) <= lsn ||
-            (walking && base_load_acq(&g->walking) == 0)) {
-            continue;
-        }
+        /* One that walks may have no control, and lsn 0, because nothing older is left: what
+         * memory still holds is kept out all the same. */
+        const bool counts = walking ? base_load_acq(&g->walking) != 0
+                                    : base_load_acq(&g->lsn) > lsn;
+        if (g->vgen != vgen || !counts) { continue; }
         found = base_glob_match(l2_globs_text(t) + g->off, g->len, key, klen);
     }
     (void)base_sub_ar(&e->readers, 1u); /* release; sc load in l2_globs_swap */
