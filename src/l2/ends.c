@@ -137,7 +137,8 @@ CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
     (void)l2_tag_room(d);
     sync_take(GLOB, &e->lock);
     l2_tag_row *t = l2_tag_enter(d, fp, epoch, soft);
-    if (t != NULL) { t->pending++; }
+    const bool entered = t != NULL; /* else another's row may be there by the end */
+    if (entered) { t->pending++; }
     l2_w64(value + 8, fp);
     l2_w64(value + 16, epoch);
     l2_w64(value + 24, e->tag_floor);
@@ -149,7 +150,7 @@ CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
     if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
     sync_take(GLOB, &e->lock);
     t = l2_tag_of(d, fp);
-    if (t != NULL && t->pending > 0) {
+    if (t != NULL && entered) {
         t->pending--;
         t->lsn = BASE_MAX(t->lsn, lsn);
     }
