@@ -394,8 +394,6 @@ static int l2_slots_settle(l2 *d, l2_finds *f)
         f->newest = BASE_MAX(f->newest, d->slot[i].head.segseq);
         /* Also of a slot nothing was put into: filter, tags and patterns have relied on it. */
         f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
-        /* Also of one nobody has stored in: what it gave up may not be hidden any more. */
-        f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
         for (uint32_t j = 0; j < i; j++) { /* a header that has come into another slot */
             const uint64_t segseq = d->slot[j].head.segseq;
             if (segseq != 0 && segseq == d->slot[i].head.segseq) { return ENODATA; }
