@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    P8: a process is killed at any moment, in the middle of the recovery too: whatever a
- *         change or a clear has ended stays so, what is served is right to the byte, and each put
- *         that was acknowledged and cannot have been reclaimed is there.
+ *         change, a clear, a tag or a pattern has ended stays so, what is served is right to the
+ *         byte, and each put that was acknowledged and cannot have been reclaimed is there.
  * Method: children work on a tiny store in a real directory, so small that reclaim, sealing and
  *         syncs are always under way, and die by SIGKILL: at the n-th step of l2's own protocols
  *         (every BASE_POINT, from the open on), at the n-th visit of one of them, or whenever the
@@ -22,9 +22,12 @@
 static void kill_point(const char *name);
 #undef BASE_POINT
 #define BASE_POINT(name) kill_point(name)
+#include "l2/admit.c"
 #include "l2/audit.c"
+#include "l2/codec.c"
 #include "l2/commit.c"
 #include "l2/doorbell.c"
+#include "l2/ends.c"
 #include "l2/form.c"
 #include "l2/gate.c"
 #include "l2/get.c"
@@ -40,7 +43,8 @@ static void kill_point(const char *name);
 #include "tests/l2_kit.h"
 
 #define KEYS 40u
-#define NAMES 32u
+#define NAMES 64u
+#define TAGS 4u
 #define SURE_BYTES 8192u /* logged behind a put: it cannot have been reclaimed by then */
 
 typedef struct oracle { /* shared with the child; written after a call has returned */
@@ -48,6 +52,8 @@ typedef struct oracle { /* shared with the child; written after a call has retur
     _Atomic uint32_t next[KEYS];   /* what the call in work makes of it */
     _Atomic uint32_t stored[KEYS]; /* version whose put was acknowledged, no change since; or 0 */
     _Atomic uint64_t stored_at[KEYS]; /* `logged` then */
+    _Atomic uint64_t born[KEYS];   /* epoch of tags at which the current version was made */
+    _Atomic uint64_t epoch;
     _Atomic uint32_t vgen, vgen_next;
     _Atomic uint64_t logged;       /* at most so many bytes, all records together */
     _Atomic uint64_t emptied;      /* 1: all was given up, or may be at the next open */
@@ -109,9 +115,11 @@ static void works_put(uint32_t key)
     if (version == 0) { return; }
     const size_t n = length_of(key, version);
     fill(buf, n, key, version);
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
+    const uint64_t tag = 1 + key % TAGS;
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .tag_count = 1,
+                        .tag_born = atomic_load(&o->born[key]), .tag_fps = &tag };
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->vgen));
-    atomic_fetch_add(&o->logged, n + 64);
+    atomic_fetch_add(&o->logged, n + 96);
     if (l2_put(kit.d, &id, buf, n, &m, NULL) != CELLAR_OK) { return; }
     atomic_store(&o->stored_at[key], atomic_load(&o->logged));
     atomic_store(&o->stored[key], version);
@@ -125,7 +133,42 @@ static void works_change(uint32_t key, uint32_t version)
     atomic_fetch_add(&o->logged, 64);
     l2_kill(kit.d, &id);
     if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
+    atomic_store(&o->born[key], atomic_load(&o->epoch));
     atomic_store(&o->now[key], version);
+}
+
+static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx;
+    (void)fp;
+    (void)hard;
+    (void)soft;
+}
+
+/* The keys of one tag, by it or by a pattern of their first byte. */
+static void works_end(uint32_t tag, bool by_tag)
+{
+    char pattern[3 * KEYS];
+    size_t n = 0;
+    pattern[n++] = '[';
+    for (uint32_t k = tag; k < KEYS; k += TAGS) {
+        atomic_store(&o->stored[k], 0);
+        atomic_store(&o->next[k], 0);
+        pattern[n++] = '\\';
+        pattern[n++] = (char)k;
+    }
+    memcpy(pattern + n, "]*", 2);
+    atomic_fetch_add(&o->logged, 192);
+    if (by_tag) {
+        l2_tag_end(kit.d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
+    } else {
+        uint64_t walk;
+        const uint32_t vgen = atomic_load(&o->vgen);
+        if (l2_glob_begin(kit.d, vgen, pattern, n + 2, &walk) != CELLAR_OK) { _exit(6); }
+        l2_glob_end(kit.d, walk);
+    }
+    if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
+    for (uint32_t k = tag; k < KEYS; k += TAGS) { atomic_store(&o->now[k], 0); }
 }
 
 static void works_clear(void)
@@ -161,6 +204,8 @@ static void child_works(uint64_t seed)
     base_rng_seed(&r, seed);
     if (l2_kit_open(&kit) != CELLAR_OK) { _exit(1); }
     uint32_t version = 1 + (uint32_t)base_rng_below(&r, 1u << 30);
+    uint64_t floor;
+    atomic_store(&o->epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
     for (;;) {
         const uint32_t key = (uint32_t)base_rng_below(&r, KEYS);
         const uint64_t what = base_rng_below(&r, 128);
@@ -173,6 +218,8 @@ static void child_works(uint64_t seed)
             if (got != 0 && got != atomic_load(&o->now[key])) { _exit(2); }
         } else if (what < 102 && base_rng_below(&r, 8) == 0) {
             works_clear();
+        } else if (what < 102 && base_rng_below(&r, 3) == 0) {
+            works_end(key % TAGS, what == 100);
         } else if (what < 103) {
             if (l2_sync(kit.d) != CELLAR_OK) { _exit(4); }
         } else {
