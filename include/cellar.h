@@ -1892,19 +1892,19 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * down what memory holds. Misses come back with what is left of their time to live, and after a
  * restart, clean or not, the cache is warm. It is a hint, never the truth: damage is a miss,
  * trouble with the disk leaves the store with its memory alone (cellar_last_error of the root says
- * why), puts are dropped, not waited for. Deletes, overwrites, clears and bumps are never lost to
- * the death of the process; while the disk does not answer, an empty file /dev/shm/cellar-.. sees
- * to that. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or clean close saw if
- * nothing was changed since, else nothing; CELLAR_L2_KEEP all that was done before the last sync,
- * one every l2_sync_ms, and of later changes some. CELLAR_L2_ALWAYS: a call that changes a key or a
- * view returns when a power cut cannot take that back (one sync serves all who wait; a change of
- * what the disk has never seen waits for none); E_IO: it is done in memory, but a power cut may
- * take it back. What a loader stores is committed with the next such call. A set with
- * CELLAR_DURABLE does the same at CELLAR_L2_KEEP, and its entry is written at once; E_IO also when
- * the disk does not take it (too large, too short a time to live, no room within a second),
- * E_UNSUPPORTED at CELLAR_L2_DROP. Entries with tags are not written. One process
- * at a time. Keys lie in the files in clear, values too without l2_crypt; a file that another
- * program cuts short while the store is open may end the process (SIGBUS). */
+ * why), puts are dropped, not waited for. Deletes, also by tag or pattern, overwrites, clears and
+ * bumps are never lost to the death of the process; while the disk does not answer, an empty file
+ * /dev/shm/cellar-.. sees to that. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or
+ * clean close saw if nothing was changed since, else nothing; CELLAR_L2_KEEP all that was done
+ * before the last sync, one every l2_sync_ms, and of later changes some. CELLAR_L2_ALWAYS: a call
+ * that changes a key or a view returns when a power cut cannot take that back (one sync serves all
+ * who wait; a change of what the disk has never seen waits for none); E_IO: it is done in memory,
+ * but a power cut may take it back. What a loader stores is committed with the next such call. A
+ * set with CELLAR_DURABLE does the same at CELLAR_L2_KEEP, and its entry is written at once; E_IO
+ * also when the disk does not take it (too large, too short a time to live, no room within a
+ * second), E_UNSUPPORTED at CELLAR_L2_DROP. One process at a time. Keys lie in the files in clear,
+ * values too without l2_crypt; a file that another program cuts short while the store is open may
+ * end the process (SIGBUS). */
 
 /* A cipher of yours for what goes to disk (AES-GCM, ChaCha20-Poly1305, any AEAD): values are sealed
  * by it, and opened when they come back. Flags, version and end of life are authenticated with them
