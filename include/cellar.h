@@ -310,7 +310,8 @@ typedef struct cellar_config {
     uint64_t max_value_bytes;      /* 0 = min(64 MiB, budget / 2); at most CELLAR_VALUE_MAX       */
     uint64_t mean_entry_bytes;     /* expected key + value, sizes the stripes; 0 = 256            */
     int64_t  default_ttl_ms;       /* 0 = none (entries do not expire)                            */
-    int64_t  negative_ttl_ms;      /* 0 = 60,000                                                  */
+    int64_t  negative_ttl_ms;      /* 0 = 60,000; all negative entries and remembered errors hold */
+                                   /* 1/8 of the memory, and of max_entries, at most              */
     int64_t  idle_ms;              /* 0 = none                                                    */
     int64_t  max_age_ms;           /* 0 = none; the bound of an idle time                         */
     int64_t  stale_ms;             /* 0 = none                                                    */
@@ -699,15 +700,16 @@ CELLAR_NO_TAIL_PADDING(cellar_set_opts, reserved1);
  *          stale window: max_age_ms is E_INVAL with it
  * out:     *o->version, if asked for
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG
- *          (value over max_value_bytes), E_SPACE, E_NOMEM
+ *          (value over max_value_bytes), E_SPACE (a negative entry also when these hold their
+ *          eighth of the memory and none is found that could go for it), E_NOMEM
  *          (**the old value is gone**, unless CELLAR_KEEP_OLD: what a caller wanted to replace is
  *          not served); E_BUSY (64 clears of the view came in between), E_IO (see "Disk tier"),
  *          E_INVAL, E_RANGE (windows),
  *          E_UNSUPPORTED, E_CLOSED (nothing changed)
  * owns:    the bytes are copied
  * thread:  any; atomic per key
- * cost:    bounded: looks at no more than 16 + n/8 old records for n bytes, splits at most one
- *          bucket; listeners run before it returns
+ * cost:    bounded: looks at no more than 16 + n/8 old records for n bytes, for a negative entry at
+ *          128 more, splits at most one bucket; listeners run before it returns
  * example:
  *     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
  *     o.ttl_ms = 60000;

@@ -400,6 +400,7 @@ static void do_put(void)
         s.tag_born = 77 + m.tag_life[fp % TAGS];
     }
     s.value_len = kit_one_in(&m.r, 2) && p.e->present ? p.e->len : some_len();
+    if (s.kind != L1_VALUE) { s.value_len = 0; } /* as in the cache; else they pass their share */
     if (!may_forget() && kit_one_in(&m.r, 16)) {
         static unsigned char bytes[1024];
         if (l1_inspect(m.k.c, p.k, bytes, sizeof bytes, &info, L1_PEEK) == CELLAR_OK) {

@@ -381,6 +381,9 @@ static void cache_metrics_given(cache_store *s, stats_source *from)
     from->given[STATS_GIVEN_PIN_LIMIT] = l.pin_limit;
     from->given[STATS_GIVEN_LOCKED_READS] = l.fallback_reads;
     from->given[STATS_GIVEN_PARKED] = l.parked_total;
+    from->given[STATS_GIVEN_ABSENT] = l.absent;
+    from->given[STATS_GIVEN_ABSENT_BYTES] = l.absent_bytes;
+    from->given[STATS_GIVEN_ABSENT_REFUSED] = l.absent_refused;
     cache_disk_given(s, from->given);
 }
 

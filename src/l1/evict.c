@@ -88,6 +88,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     }
     l1_live_sub(c, h->s, slot->pos, weight);
     l1_quota_sub(c, h->s, slot->rec.owner, weight);
+    if (l1_is_absent(c, slot->pos, &slot->rec)) { l1_absent_count(h->s, -(int64_t)weight, -1); }
 }
 
 /* Threads of the parent lost between unlinking and handing over lower nothing any more; the one
@@ -859,6 +860,10 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
     }
     l1_due_first(c, s, t, v);
     if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) { l1_quota_pay(c, s, size, t, v); }
+    if (BASE_UNLIKELY(t->absent != 0)) {
+        const l1_room r = l1_absent_pay(c, s, t, v);
+        if (r != L1_ROOM_OK) { return r; }
+    }
     if (!t->paid && l1_pay(c, s, l1_toll_due(c, s, size), size, t, v) == L1_PAID_AGAIN) {
         return L1_ROOM_AGAIN;
     }

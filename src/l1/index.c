@@ -190,6 +190,9 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             if (!l1_decode(c, pos, &r)) { continue; }
             l1_live_sub(c, s, pos, l1_weight(c, pos, &r));
             l1_quota_sub(c, s, r.owner, l1_weight(c, pos, &r));
+            if (l1_is_absent(c, pos, &r)) {
+                l1_absent_count(s, -(int64_t)l1_weight(c, pos, &r), -1);
+            }
             l1_big *const block = l1_block_of(c, pos, &r);
             /* One in hand: l1_bigs_child. */
             if (block != NULL && block->where == L1_LINKED) { l1_big_limbo(c, block); }

@@ -376,6 +376,8 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
         out->splits += s->splits;
         out->merges += s->merges;
         out->ghost_hits += s->ghost_hits;
+        out->absent += (uint64_t)BASE_MAX(base_load_rlx(&s->absent_count), 0);
+        out->absent_bytes += (uint64_t)BASE_MAX(base_load_rlx(&s->absent_bytes), 0);
         out->examined_max = BASE_MAX(out->examined_max, s->examined_max);
         sync_drop(L1_STRIPE, &s->lock);
     }
@@ -392,6 +394,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     out->big_bytes = base_load_rlx(&c->big_bytes);
     out->limbo_bytes = base_load_rlx(&c->limbo_bytes);
     out->no_space = base_load_rlx(&c->no_space);
+    out->absent_refused = base_load_rlx(&c->absent_refused);
     out->chain_full = base_load_rlx(&c->chain_full);
     out->pin_limit = base_load_rlx(&c->pin_limit);
     out->fallback_reads = base_load_rlx(&c->fallback_reads);

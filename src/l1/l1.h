@@ -369,6 +369,8 @@ typedef struct l1_stats {
     uint64_t no_space, chain_full, pin_limit, fallback_reads,
         examined_max; /* per set: BASE_DEBUG */
     uint64_t ghost_hits, parked_total;
+    uint64_t absent, absent_bytes; /* linked records without value, and what they count for */
+    uint64_t absent_refused;       /* not stored, because these were at their ceiling */
     uint64_t sample_dropped, rule_switches; /* adaptive: requests not seen; changes of the rule */
     uint32_t rule;                          /* which one rules; see shadow.c */
     uint32_t stripes, seg_bytes, granule;

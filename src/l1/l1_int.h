@@ -192,6 +192,8 @@ typedef struct l1_stripe {
     uint32_t rotate_round, rotate_stop[2]; /* round under way; seq of the heads when it began */
     l1_pass due_pass;           /* of sets that need room; stripe lock */
     l1_pass quota_pass;         /* of sets of owners at their ceiling; stripe lock */
+    l1_pass absent_pass;        /* of what has no value, when that is at its ceiling; stripe lock */
+    _Atomic int64_t absent_bytes, absent_count; /* linked records without value; in their windows */
     uint64_t cost_mean64;       /* x 64: of entries stored with a cost, us; 0: none; stripe lock */
     uint32_t quota_due;         /* looks since shares were last summed; stripe lock */
     _Atomic uint64_t due_ms;    /* nothing expires here before; a hint, lowered by l1_due_note */
@@ -300,7 +302,7 @@ struct l1 {
     _Atomic uint32_t sweepers; /* calls that may have a block of limbo in hand */
     _Atomic uint64_t limbo_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
 
-    _Atomic uint64_t no_space, chain_full, pin_limit, fallback_reads;
+    _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
     _Atomic uint32_t dead_round;   /* +1 whenever an owner died */
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
@@ -579,6 +581,8 @@ typedef struct l1_toll { /* what one set has paid so far */
     bool paid;
     uint32_t owner;       /* of what is stored */
     uint64_t own_freed;   /* of the same owner's, because it is at its ceiling */
+    uint64_t absent;      /* what is stored has no value: its weight; else 0 */
+    unsigned absent_looks;
 } l1_toll;
 /* Pay the cursor and reserve `size` bytes in queue q, and (new_entry) an entry ticket. AGAIN: drop
  * the stripe, hand over, call again. */
@@ -688,6 +692,22 @@ BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t own
     SYNC_HOLDS(L1_STRIPE);
 /* An owner at its ceiling drops what is its own before it stores. */
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
+/* Records that have no value: negative entries, remembered errors. */
+BASE_INLINE bool l1_is_absent(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return BASE_UNLIKELY((r->mask & L1_X_KIND) != 0) &&
+           (base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u) != (uint32_t)L1_VALUE;
+}
+/* Beside l1_quota_add and l1_quota_sub. */
+BASE_INLINE void l1_absent_count(l1_stripe *s, int64_t weight, int entries)
+{
+    (void)base_add_rlx(&s->absent_bytes, weight);
+    (void)base_add_rlx(&s->absent_count, (int64_t)entries);
+}
+/* One more without value: near their ceiling they make room among themselves first. As
+ * l1_room_for; NONE: it has none of them to drop. */
+BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
     SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE void l1_quotas_close(l1 *c);
 CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);

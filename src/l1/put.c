@@ -171,6 +171,7 @@ static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *i
         return false;
     }
     if (r->vlen > L1_SMALL_COPY || n->vlen > L1_SMALL_COPY) { return false; }
+    if (l1_is_absent(c, slot->pos, r) != (im->spec->kind != (uint8_t)L1_VALUE)) { return false; }
     /* The cursor and a split decode without the bucket: no mix of old and new may change the
      * size. */
     if (r->tag_off != n->tag_off || r->tag_count != n->tag_count) { return false; }
@@ -298,6 +299,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
         l1_live_add(c, s, pos, weight);
         l1_quota_add(c, s, k->owner, weight);
         p->gone_hash = o == L1_GONE_EXPIRED ? l1_value_hash(c, &slot) : 0;
+        if (BASE_UNLIKELY(p->kind != (uint8_t)L1_VALUE)) { l1_absent_count(s, (int64_t)weight, 1); }
         if (found) {
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
         }
@@ -316,7 +318,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
     const uint64_t weight = im->rec.size + ((im->rec.w0 & L1_W0_BIG) != 0 ? im->value_len : 0) +
                             ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0);
     l1_victims v;
-    l1_toll toll = {.owner = k->owner};
+    l1_toll toll = {.owner = k->owner, .absent = p->kind != (uint8_t)L1_VALUE ? weight : 0};
     unsigned q = 2, no_bucket = 0;
     cellar_err err;
     v.n = 0;
@@ -552,6 +554,7 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         BASE_POINT("l1.del.late");
         l1_live_sub(c, h.s, slot.pos, weight);
         l1_quota_sub(c, h.s, k->owner, weight);
+        if (l1_is_absent(c, slot.pos, &slot.rec)) { l1_absent_count(h.s, -(int64_t)weight, -1); }
         return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
     }
     if (found) {
@@ -746,6 +749,9 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                 l1_live_sub(c, s, from, old_weight);
                 l1_quota_sub(c, s, k->owner, old_weight);
                 l1_quota_add(c, s, k->owner, old_weight - slot.rec.size + im.rec.size);
+                if (l1_is_absent(c, from, &slot.rec)) { /* and stays so */
+                    l1_absent_count(s, (int64_t)im.rec.size - (int64_t)slot.rec.size, 0);
+                }
             }
             l1_unlock(c, &h);
             l1_rec r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * quota: shares of the memory for some owners: at least so much, at most so much.
+ * quota: shares of the memory for some owners, at least so much, at most so much; and for what has
+ *        no value.
  *
  * PICTURE    number 1..L1_QUOTAS (cache gives one to a view) -> {share, sums of the store}
  *            stripe x number -> two words {owner, bytes / 8}, {owner, entries}
@@ -12,6 +13,11 @@
  * INVARIANTS a word counts the linked records of the owner it names, of no other: it begins at 0
  *            for a new owner before anybody can store under that, and changes inside the window
  *            that links or unlinks. What an owner of the past left is counted by nobody.
+ * ABSENT     what has no value (negative entries, remembered errors) holds an eighth of a stripe at
+ *            most, of bytes and of entries, full or not: one more first drops others of that kind
+ *            where they lie, and is not stored where L1_QUOTA_LOOKS records had none to drop. It
+ *            begins to look before the ceiling, so that a way through a run of values refuses
+ *            little. A flood of absent keys costs what is known of absent keys, not values.
  * MEMORY     words: compare-exchange beside each change of seg.live, a plain store by who changes
  * ORDER      the owner; the new owner's number is published after it (release in cache_vgen_next,
  *            acquire in cache_key). Sums, floors and ceilings are hints: relaxed, at most one
@@ -28,11 +34,15 @@
  *            Ruled out by arithmetic, never run: moving what belongs to others out of the way until
  *            one's own comes up. 16 copies a set would hold a ceiling of 1 % at 6 %; looking only
  *            costs 20 instructions a record and holds 1 %.
+ *            For what has no value, a ceiling only while the store is full: a flood had 18 % by
+ *            the time it filled, and dropping one for each new one kept it there.
  * NOT HERE   which view has which number (cache/view.c), the cursor (evict.c). */
+#include <limits.h>
 #include <string.h>
 
 #include "l1/l1_int.h"
 
+#define L1_ABSENT_SPARE 8u /* looking begins a part in 8 before the ceiling */
 #define L1_QUOTA_UNIT 3u /* granules are 8 bytes or more */
 
 typedef struct l1_quota_words { _Atomic uint64_t bytes, entries; } l1_quota_words;
@@ -167,27 +177,28 @@ BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t own
 }
 
 /* To the next segment in the order small, main, small .. */
-static void l1_quota_turn(l1 *c, l1_stripe *s, const l1_seg *g) SYNC_HOLDS(L1_STRIPE);
-static void l1_quota_turn(l1 *c, l1_stripe *s, const l1_seg *g)
+static void l1_quota_turn(l1 *c, l1_stripe *s, l1_pass *p, const l1_seg *g)
+    SYNC_HOLDS(L1_STRIPE);
+static void l1_quota_turn(l1 *c, l1_stripe *s, l1_pass *p, const l1_seg *g)
 {
     const bool was_small = g != NULL && g->state == L1_SEG_SMALL;
     uint32_t next = g != NULL ? g->next : L1_NONE;
     if (next == L1_NONE) { next = s->queue[was_small ? 1 : 0].tail; }
     if (next == L1_NONE) { next = s->queue[was_small ? 0 : 1].tail; }
-    s->quota_pass = (l1_pass){ .seg = next + 1 }; /* L1_NONE + 1 is 0 */
-    if (next != L1_NONE) { s->quota_pass.seq = base_load_rlx(&c->seg[next].seq); }
+    *p = (l1_pass){ .seg = next + 1 }; /* L1_NONE + 1 is 0 */
+    if (next != L1_NONE) { p->seq = base_load_rlx(&c->seg[next].seq); }
 }
 
 /* The next record; false: an end was reached instead. */
-static bool l1_quota_next(l1 *c, l1_stripe *s, uint64_t *pos, l1_rec *r) SYNC_HOLDS(L1_STRIPE);
-static bool l1_quota_next(l1 *c, l1_stripe *s, uint64_t *pos, l1_rec *r)
+static bool l1_quota_next(l1 *c, l1_stripe *s, l1_pass *p, uint64_t *pos, l1_rec *r)
+    SYNC_HOLDS(L1_STRIPE);
+static bool l1_quota_next(l1 *c, l1_stripe *s, l1_pass *p, uint64_t *pos, l1_rec *r)
 {
-    l1_pass *p = &s->quota_pass;
     if (p->seg != 0 && base_load_rlx(&c->seg[p->seg - 1].seq) != p->seq) { p->seg = 0; }
     const l1_seg *g = p->seg != 0 ? &c->seg[p->seg - 1] : NULL;
     if (g != NULL) { p->at = BASE_MAX(p->at, g->cursor); }
     if (g == NULL || p->at >= g->used_bytes) {
-        l1_quota_turn(c, s, g);
+        l1_quota_turn(c, s, p, g);
         return false;
     }
     *pos = ((uint64_t)(p->seg - 1) << c->seg_shift) + p->at;
@@ -196,8 +207,34 @@ static bool l1_quota_next(l1 *c, l1_stripe *s, uint64_t *pos, l1_rec *r)
     p->at += r->size;
     /* At once: emptied by the caller it may be free before the next look, and the way would begin
      * anew at records of others. */
-    if (p->at >= g->used_bytes) { l1_quota_turn(c, s, g); }
+    if (p->at >= g->used_bytes) { l1_quota_turn(c, s, p, g); }
     return true;
+}
+
+/* Drop it where it lies, one that is used only after one chance; returns what that freed. */
+static uint64_t l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool spare,
+                              l1_victims *v) SYNC_HOLDS(L1_STRIPE);
+static uint64_t l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool spare,
+                              l1_victims *v)
+{
+    l1_bucket *b;
+    l1_slot slot;
+    uint32_t ver;
+    const uint64_t hash = l1_hash_of(c, pos, r);
+    if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { return 0; }
+    r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
+    int64_t keep;
+    (void)l1_expires(c, pos, r, &keep);
+    const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner);
+    const bool expired = !dead && base_clock_reached(c->clock, keep);
+    const unsigned uses = l1_freq(slot.b, slot.i);
+    if (!dead && !expired && uses != 0 && spare) {
+        l1_freq_set(slot.b, slot.i, uses - 1); /* a hint: a hit between may be lost */
+        return 0;
+    }
+    const uint64_t weight = l1_weight(c, pos, r);
+    const l1_cause cause = dead ? L1_LEFT_CLEARED : expired ? L1_LEFT_EXPIRED : L1_LEFT_CAPACITY;
+    return l1_drop(c, s, r, hash, b, ver, &slot, cause, v) ? weight : 0;
 }
 
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
@@ -214,27 +251,45 @@ CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t,
          t->own_looks++) {
         uint64_t pos;
         l1_rec r;
-        l1_bucket *b;
-        l1_slot slot;
-        uint32_t ver;
-        if (!l1_quota_next(c, s, &pos, &r) || r.owner != t->owner) { continue; }
-        const uint64_t hash = l1_hash_of(c, pos, &r);
-        if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { continue; }
-        r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
-        int64_t keep;
-        (void)l1_expires(c, pos, &r, &keep);
-        const bool expired = base_clock_reached(c->clock, keep);
-        const unsigned uses = l1_freq(slot.b, slot.i);
-        if (!expired && uses != 0 && t->own_looks < L1_QUOTA_LOOKS / 2) {
-            l1_freq_set(slot.b, slot.i, uses - 1); /* a hint: a hit between may be lost */
-            continue;
+        if (!l1_quota_next(c, s, &s->quota_pass, &pos, &r) || r.owner != t->owner) { continue; }
+        t->own_freed += l1_quota_take(c, s, pos, &r, t->own_looks < L1_QUOTA_LOOKS / 2, v);
+    }
+}
+
+/* ---- without value --------------------------------------------------------------------------- */
+/* An eighth of what the stripe can hold, of bytes or of entries, less one part in `spare`. */
+static bool l1_absent_fits(const l1 *c, const l1_stripe *s, uint64_t weight, unsigned spare)
+{
+    const base_account *a = c->account;
+    const uint64_t log = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
+                         base_load_rlx(&a->by_module[BASE_MOD_BIG]);
+    const uint64_t used = base_load_rlx(&a->used), limit = base_load_rlx(&a->limit);
+    const uint64_t others = used > log ? used - log : 0, max = base_load_rlx(&c->max_entries);
+    const uint64_t bytes = (limit > others ? limit - others : 0) / 8 / c->stripe_count;
+    const uint64_t most = BASE_MAX(max / 8 / c->stripe_count, 1);
+    /* Below 0 for a moment, in a forked child for good: what a lost thread had not yet added. */
+    const int64_t held = BASE_MAX(base_load_rlx(&s->absent_bytes), 0);
+    const int64_t count = BASE_MAX(base_load_rlx(&s->absent_count), 0);
+    if (max != 0 && (uint64_t)count + 1 > most - most / spare) { return false; }
+    return (uint64_t)held + weight <= bytes - bytes / spare;
+}
+
+BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+{
+    for (; !l1_absent_fits(c, s, t->absent, L1_ABSENT_SPARE); t->absent_looks++) {
+        uint64_t pos;
+        l1_rec r;
+        if (v->n == L1_VICTIMS) { return L1_ROOM_AGAIN; }
+        if (t->absent_looks == L1_QUOTA_LOOKS) {
+            if (l1_absent_fits(c, s, t->absent, UINT_MAX)) { break; }
+            base_add_rlx(&c->absent_refused, (uint64_t)1);
+            return L1_ROOM_NONE;
         }
-        const uint64_t weight = l1_weight(c, pos, &r);
-        if (l1_drop(c, s, &r, hash, b, ver, &slot, expired ? L1_LEFT_EXPIRED : L1_LEFT_CAPACITY,
-                    v)) {
-            t->own_freed += weight;
+        if (l1_quota_next(c, s, &s->absent_pass, &pos, &r) && l1_is_absent(c, pos, &r)) {
+            (void)l1_quota_take(c, s, pos, &r, t->absent_looks < L1_QUOTA_LOOKS / 2, v);
         }
     }
+    return L1_ROOM_OK;
 }
 
 /* ---- shares ---------------------------------------------------------------------------------- */
@@ -327,8 +382,8 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
     struct l1_quotas *q = base_load_acq(&c->quotas);
     uint64_t bytes[L1_QUOTAS] = {0}, entries[L1_QUOTAS] = {0};
     uint32_t owner[L1_QUOTAS] = {0};
-    if (q == NULL) { return NULL; }
-    for (unsigned n = 0; n < L1_QUOTAS; n++) {
+    int64_t absent = 0, absent_bytes = 0;
+    for (unsigned n = 0; q != NULL && n < L1_QUOTAS; n++) {
         owner[n] = (uint32_t)(base_load_rlx(&l1_quota_at(q, s->index_number, n + 1)->bytes) >> 32);
     }
     for (unsigned k = 0; k < 2; k++) {
@@ -341,7 +396,12 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
                 l1_slot slot;
                 uint32_t ver;
                 if (!l1_decode(c, pos, &r)) { return "no record in the log"; }
-                const unsigned number = l1_quota_of(c, r.owner);
+                if (l1_is_absent(c, pos, &r) &&
+                    l1_linked(c, s, pos, l1_hash_of(c, pos, &r), &b, &ver, &slot)) {
+                    absent++;
+                    absent_bytes += (int64_t)l1_weight(c, pos, &r);
+                }
+                const unsigned number = q != NULL ? l1_quota_of(c, r.owner) : 0;
                 if (number == 0 || owner[number - 1] != r.owner ||
                     !l1_linked(c, s, pos, l1_hash_of(c, pos, &r), &b, &ver, &slot)) {
                     continue;
@@ -351,7 +411,11 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
             }
         }
     }
-    for (unsigned n = 0; n < base_load_rlx(&q->high); n++) {
+    if ((absent != base_load_rlx(&s->absent_count) ||
+         absent_bytes != base_load_rlx(&s->absent_bytes)) && !c->forked) {
+        return "the count of entries without value differs";
+    }
+    for (unsigned n = 0; q != NULL && n < base_load_rlx(&q->high); n++) {
         l1_quota_words *w = l1_quota_at(q, s->index_number, n + 1);
         if (l1_quota_of(c, owner[n]) != n + 1) { continue; } /* of a view that was dropped */
         if (!l1_quota_agrees(c, &w->bytes, owner[n], bytes[n]) ||

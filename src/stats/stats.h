@@ -179,6 +179,11 @@ typedef enum stats_unit {
     X(LOCKED_READS, "cellar_l1_locked_reads_total", counter, ONE, \
       "Reads that gave up optimism and took the bucket's lock.") \
     X(PARKED, "cellar_l1_parked_total", counter, ONE, "Segments set aside because of a pin.") \
+    X(ABSENT, "cellar_absent_entries", gauge, ONE, \
+      "Entries without value: keys known to be absent, remembered errors.") \
+    X(ABSENT_BYTES, "cellar_absent_bytes", gauge, BYTES, "Bytes they count for.") \
+    X(ABSENT_REFUSED, "cellar_absent_refused_total", counter, ONE, \
+      "Entries without value not stored, because these had their share.") \
     X(DEPS_EDGES, "cellar_dependencies", gauge, ONE, \
       "Pairs of a loaded key and one its loader read.") \
     X(DEPS_DUE, "cellar_dependencies_due", gauge, ONE, \
