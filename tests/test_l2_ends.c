@@ -193,6 +193,40 @@ static void an_end_in_the_middle_of_a_put_wins(void)
     l2_kit_end(&kit, &dev);
 }
 
+/* ---- in the middle of a get ---- */
+
+static bool reading;
+
+/* The bytes are read, then all that is older than the end is reclaimed, and with it the end. */
+static int read_slowly(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off, size_t *done)
+{
+    const int e = l2_dev_pread(ctx, f, buf, n, off, done);
+    if (!reading) { return e; }
+    reading = false;
+    for (uint32_t round = 1; round < 40; round++) { l2_kit_fill(&kit, round); }
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    T_EQ_U64(l2_kit_figures(&kit).tags + l2_kit_figures(&kit).globs, 0);
+    return e;
+}
+
+static void an_end_is_not_forgotten_in_the_middle_of_a_get(void)
+{
+    for (int tag = 0; tag < 2; tag++) {
+        begin();
+        kit.vfs.pread = read_slowly;
+        T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
+        for (uint32_t round = 1; l2_kit_figures(&kit).sealed < 2; round++) {
+            l2_kit_fill(&kit, round);
+        }
+        T_CHECK(there("k"));
+        if (tag != 0) { l2_tag_end(kit.d, 5, epoch + 1, false); } else { match("k*"); }
+        T_CHECK(!there("k"));
+        reading = true;
+        T_CHECK(!there("k") && !reading);
+        l2_kit_end(&kit, &dev);
+    }
+}
+
 /* ---- limits ---- */
 
 static void a_number_lost_is_never_given_out_again(void)
@@ -430,7 +464,8 @@ static void any_refused_allocation_ends_no_less(void)
 
 T_MAIN("l2_ends", T_CASE(tags_come_back_with_the_value), T_CASE(a_tag_ends_what_was_born_before_it),
        T_CASE(a_soft_end_is_a_miss_on_disk_too), T_CASE(a_pattern_ends_what_was_put_before_it),
-       T_CASE(an_end_in_the_middle_of_a_put_wins), T_CASE(a_number_lost_is_never_given_out_again),
+       T_CASE(an_end_in_the_middle_of_a_put_wins),
+       T_CASE(an_end_is_not_forgotten_in_the_middle_of_a_get), T_CASE(a_number_lost_is_never_given_out_again),
        T_CASE(too_many_tags_end_the_oldest_tagged),
        T_CASE(too_many_patterns_end_what_is_older_than_the_oldest),
        T_CASE(walks_without_end_are_a_limit), T_CASE(rows_go_when_nothing_older_is_left),

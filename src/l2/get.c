@@ -27,6 +27,13 @@ typedef struct l2_want {
     l2_meta *meta;
 } l2_want;
 
+/* Asked behind tags and patterns: their rows go when nothing older than their controls counts any
+ * more, which may come to pass while somebody still holds bytes of a segment reclaimed since. */
+static bool l2_is_below_floor(const l2 *d, uint64_t lsn)
+{
+    return lsn < base_load_acq(&d->header_floor) || lsn < base_load_acq(&d->floor_lsn);
+}
+
 /* The record at `at`, of which `avail` bytes are there. */
 static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uint32_t avail,
                            uint64_t segseq, uint32_t off, bool future)
@@ -64,7 +71,8 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     }
     m.deadline_ms = r.expiry_wall_ms != 0 ? r.expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
     m.addr = l2_lsn(d, segseq, off);
-    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r.vgen, m.addr, false, key, r.klen)) {
+    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r.vgen, m.addr, false, key, r.klen) ||
+        l2_is_below_floor(d, m.addr)) {
         L2_COUNT(d, miss_ended);
         return CELLAR_MISS;
     }
