@@ -10,10 +10,11 @@
  * INVARIANTS an edge stands from before its key is read until what was read has been deleted, or
  *            was replaced: by a change of B, or by a later load of B that was stored. So a change
  *            of A either is over before B's loader reads, or finds the edge. A run is one call of a
- *            loader; an edge carries the number of the last run that noted it, and who removes
- *            edges leaves those of runs begun after it looked. What could not be noted is not
- *            stored: more than CELLAR_DEPS_READS_MAX keys, no free edge, no memory, a thread
- *            without token, a generation that ended meanwhile.
+ *            loader; an edge carries the first and the last run that noted it: who follows edges
+ *            asks for the first (a later one may fail, and leave what is there), who removes them
+ *            leaves those of a run begun after it looked. What could not be noted is not stored:
+ *            more than CELLAR_DEPS_READS_MAX keys, no free edge, no memory, a thread without token,
+ *            a generation that ended meanwhile.
  * TIMES      B lives no longer than what it was made of, and has its tags too: so a key that
  *            expired, or whose tag ended, needs no edge to be followed, and a value loaded where
  *            there was none is no change. One that takes the place of a live value is.
@@ -36,10 +37,11 @@
 #define CACHE_DEPS_STRIDE 512u /* edges looked at under the lock at once */
 
 typedef struct cache_edge { /* all fields: DEPS; the key that was read .. */
-    uint64_t hash, run;
+    uint64_t hash;
+    uint64_t since, run; /* the first and the last run that noted it, of those not ended */
     uint32_t owner;
     uint32_t node;       /* .. and who read it; 0: free */
-    uint32_t next;       /* of its list, or of the free ones; indices count from 1, 0: none */
+    uint32_t next, prev; /* of its list, or of the free ones; indices count from 1, 0: none */
     uint32_t sister;     /* of its node */
     uint32_t due_next, due_prev;
     uint32_t due;        /* 1: in the list of those to be followed */
@@ -183,14 +185,12 @@ static void cache_edge_cut(cache_deps *d, uint32_t at) SYNC_HOLDS(DEPS);
 static void cache_edge_cut(cache_deps *d, uint32_t at)
 {
     cache_edge *e = &d->edge[at];
-    _Atomic uint32_t *head = &d->edge_list[cache_deps_list(d, e->hash)];
     cache_edge_undue(d, at);
-    uint32_t before = base_load_rlx(head);
-    if (before == at) {
-        base_store_rel(head, e->next);
+    if (e->next != 0) { d->edge[e->next].prev = e->prev; }
+    if (e->prev != 0) {
+        d->edge[e->prev].next = e->next;
     } else {
-        while (d->edge[before].next != at) { before = d->edge[before].next; }
-        d->edge[before].next = e->next;
+        base_store_rel(&d->edge_list[cache_deps_list(d, e->hash)], e->next);
     }
     e->node = 0;
     e->next = d->edge_free;
@@ -246,6 +246,7 @@ static void cache_node_forget(cache_deps *d, uint32_t at, uint64_t mark)
             *from = e->sister;
             cache_edge_cut(d, gone);
         } else {
+            e->since = BASE_MAX(e->since, mark);
             from = &e->sister;
         }
     }
@@ -403,20 +404,23 @@ static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_
     SYNC_HOLDS(DEPS);
 static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_t node)
 {
-    _Atomic uint32_t *head = &d->edge_list[cache_deps_list(d, k->hash)];
-    for (uint32_t i = base_load_rlx(head); i != 0; i = d->edge[i].next) {
+    /* Among what this one reads: others may read the key by the thousand. */
+    for (uint32_t i = d->node[node].first; i != 0; i = d->edge[i].sister) {
         cache_edge *e = &d->edge[i];
-        if (e->hash == k->hash && e->owner == k->owner && e->node == node) {
+        if (e->hash == k->hash && e->owner == k->owner) {
+            e->since = BASE_MUTANT("deps.last_run") ? r->id : BASE_MIN(e->since, r->id);
             e->run = BASE_MAX(e->run, r->id);
             return true;
         }
     }
     const uint32_t at = d->edge_free;
     if (at == 0) { return false; }
+    _Atomic uint32_t *head = &d->edge_list[cache_deps_list(d, k->hash)];
     cache_edge *e = &d->edge[at];
     d->edge_free = e->next;
-    *e = (cache_edge){ .hash = k->hash, .run = r->id, .owner = k->owner, .node = node,
-                       .next = base_load_rlx(head), .sister = d->node[node].first };
+    *e = (cache_edge){ .hash = k->hash, .since = r->id, .run = r->id, .owner = k->owner,
+                       .node = node, .next = base_load_rlx(head), .sister = d->node[node].first };
+    if (e->next != 0) { d->edge[e->next].prev = at; }
     d->node[node].first = at;
     base_store_sc(head, at); /* then the fence: cache_run_edges */
     (void)base_add_rlx(&d->edges, 1u);
@@ -525,6 +529,7 @@ static void cache_walk_add(cache_walk *w, const cache_deps *d, uint64_t hash, ui
     w->at[w->count].mark = BASE_MUTANT("deps.one_mark") && w->count != 0
                                ? w->at[0].mark : base_load_acq(&d->next_run);
     w->count++;
+    BASE_POINT("deps.marked");
 }
 
 typedef struct cache_victim { l1_key k; uint32_t node; } cache_victim;
@@ -540,7 +545,7 @@ static uint32_t cache_walk_some(cache_deps *d, const cache_walk *w, uint32_t i,
     for (; at != 0 && n < most; at = d->edge[at].next) {
         const cache_edge *e = &d->edge[at];
         if (e->hash != w->at[i].hash || e->owner != w->at[i].owner ||
-            e->run >= w->at[i].mark) {
+            e->since >= w->at[i].mark) {
             continue;
         }
         cache_node *node = &d->node[e->node];
@@ -560,7 +565,7 @@ static void cache_walk_delay(cache_store *s, const cache_walk *w, uint32_t i)
     for (; at != 0; at = d->edge[at].next) {
         const cache_edge *e = &d->edge[at];
         if (e->hash == w->at[i].hash && e->owner == w->at[i].owner &&
-            e->run < w->at[i].mark) {
+            e->since < w->at[i].mark) {
             cache_edge_due(d, at);
         }
     }
