@@ -1513,8 +1513,10 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
  * same store they read (get, get_with, peek, exists, meta, dup, pin, get_many, loads of one key or
  * many, begin), in whatever view, present or not. From then on the loaded value ends when such a
  * key does or changes: by set, update, incr, delete, pattern, tag, clear, bump, drop of its view,
- * or by a load that replaces a value; it also lives no longer than any of them. What was made of
- * it ends with it, and so on. cellar_why, listeners and counters call that DEPENDENCY.
+ * or by a load that replaces a value; it also lives no longer than any of them was to live when it
+ * was read (an end that cellar_touch brings nearer, or that comes for want of use, ends it not).
+ * What was made of it ends with it, and so on. cellar_why, listeners and counters call that
+ * DEPENDENCY. A pattern with a wildcard ends all that was made of a view that lies on a disk.
  *
  * When the call that changes a key returns, up to 256 values in up to 8 steps are gone, and no
  * load that had read it is stored; what is beyond goes with the next ticks (cellar_dependencies_due

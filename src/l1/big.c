@@ -216,7 +216,8 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     for (unsigned round = 0; round < 16 && got == L1_RUN_CHARGE; round++) {
-        (void)l1_evict_round(c, c->seg_bytes); /* a victim's pages, before the kernel has them */
+        /* A victim's pages, before the kernel has them; nobody goes for what cannot fit. */
+        if (l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes); }
         *out = l1_limbo_keep(c, bytes);
         if (*out != NULL) {
             l1_run_reuse(c, *out, bytes, k->hash);

@@ -946,8 +946,8 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
     return dropped;
 }
 
-/* Would they fit if every entry went? What stays in limbo after a sweep is pinned. */
-static bool l1_may_fit(const l1 *c, uint64_t bytes)
+/* What stays in limbo after a sweep is pinned. */
+CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
 {
     const base_account *a = c->account;
     const uint64_t gone = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +

@@ -600,6 +600,8 @@ CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s);
 /* An entry was stored that cost so much (l1_put_spec.cost). */
 CELLAR_PRIVATE void l1_cost_seen(l1_stripe *s, uint8_t cost) SYNC_HOLDS(L1_STRIPE);
+/* Would they fit if every entry went? */
+CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes);
 /* Evict about `bytes` from some stripe; one round with its own locking and handing over. */
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes);
 /* Drop about `entries` entries whose tickets are not given back: the bound was lowered. */
