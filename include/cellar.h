@@ -369,12 +369,18 @@ typedef struct cellar_config {
     uint32_t workers;              /* later: tasks                                                */
     const char *zone;              /* later: schedules                                            */
     uint32_t no_why;               /* 1: cellar_why knows nothing of what left; saves budget/256  */
-    uint32_t reserved0;            /* keeps the struct free of tail padding; must be 0            */
+    uint32_t reserved0;            /* must be 0                                                   */
+    uint32_t l2_off_errors;        /* calls to the disk that fail within 10 s and switch its tier */
+                                   /* off, 1..64; 0 = 8                                           */
+    uint32_t l2_off_damaged_pct;   /* or: 8 damaged records in 10 s, more than this share of what */
+                                   /* was looked up, 1..100; 0 = 1                                */
+    int64_t  l2_off_ms;            /* until the disk is tried again, doubled each time; 0 = 1,000 */
+    int64_t  l2_off_max_ms;        /* up to this; 0 = 60,000, or l2_off_ms where that is longer   */
 } cellar_config;
-CELLAR_NO_TAIL_PADDING(cellar_config, reserved0);
+CELLAR_NO_TAIL_PADDING(cellar_config, l2_off_max_ms);
 #define CELLAR_CONFIG_INIT { sizeof(cellar_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* The same as assigning CELLAR_CONFIG_INIT; inline, so that it knows the caller's size. */
 static inline void cellar_config_init(cellar_config *cfg)
@@ -1414,7 +1420,8 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out);
 
 /* Stops calling what keeps failing. CLOSED: calls pass; OPEN: they do not, for a time that doubles;
  * HALF_OPEN: one probe at a time passes, and a few that work close it. Loads ask the breaker of
- * their options or of their view by themselves; these calls are for everything else. */
+ * their options or of their view by themselves; these calls are for everything else. A view's is in
+ * the metrics (cellar_breaker_state); the disk tier has its own: cellar_config.l2_off_errors. */
 enum { CELLAR_BREAKER_CLOSED = 0, CELLAR_BREAKER_OPEN = 1, CELLAR_BREAKER_HALF_OPEN = 2 };
 enum { CELLAR_BREAKER_WORKED = 0, CELLAR_BREAKER_FAILED = 1, CELLAR_BREAKER_NO_VERDICT = 2 };
 
@@ -1889,15 +1896,17 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
  * example: while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}                               */
 CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired);
 
-/* Disk tier. With l2_path and l2_bytes set, entries that leave memory go to a log in that
- * directory if they are worth it: asked for since they came, or gone before not long ago, with
- * l2_min_ttl_ms left and within l2_write_bps and l2_write_bpd; a copy that lies there unchanged is
- * not written again. With l2_mode a view says that each of its sets goes there. A close brings
- * down what memory holds. Misses come back with what is left of their time to live, and after a
- * restart, clean or not, the cache is warm. It is a hint, never the truth: damage is a miss,
- * trouble with the disk leaves the store with its memory alone (cellar_last_error of the root says
- * why), puts are dropped, not waited for. Deletes, also by tag or pattern, overwrites, clears and
- * bumps are never lost to the death of the process; while the disk does not answer, an empty file
+/* Disk tier. With l2_path and l2_bytes set, entries that leave memory go to a log in that directory
+ * if they are worth it: asked for since they came, or gone before not long ago, with l2_min_ttl_ms
+ * left and within l2_write_bps and l2_write_bpd; a copy that lies there unchanged is not written
+ * again. With l2_mode a view says that each of its sets goes there. A close brings down what memory
+ * holds. Misses come back with what is left of their time to live, and after a restart, clean or
+ * not, the cache is warm. It is a hint, never the truth: damage is a miss, trouble with the disk
+ * leaves the store with its memory alone (cellar_last_error of the root says why), puts are
+ * dropped, not waited for. A disk that fails (l2_off_errors and what follows it) is left alone for
+ * a time, then tried, and used again once it works: one line of the log each time, the metric
+ * cellar_l2_breaker_state says which. Deletes, also by tag or pattern, overwrites, clears and bumps
+ * are never lost to the death of the process; while the disk does not answer, an empty file
  * /dev/shm/cellar-.. sees to that. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or
  * clean close saw if nothing was changed since, else nothing; CELLAR_L2_KEEP all that was done
  * before the last sync, one every l2_sync_ms, and of later changes some. CELLAR_L2_ALWAYS: a call

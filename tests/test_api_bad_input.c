@@ -423,6 +423,11 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_min_ttl_ms = -1);
     BAD(E_INVAL, l2_required = 2);
     BAD(E_INVAL, l2_allow_network = 2);
+    BAD(E_INVAL, l2_off_errors = 65);
+    BAD(E_INVAL, l2_off_damaged_pct = 101);
+    BAD(E_INVAL, l2_off_ms = -1);
+    BAD(E_INVAL, l2_off_max_ms = -1);
+    BAD(E_INVAL, l2_off_ms = 2000; t[n].cfg.l2_off_max_ms = 1999);
     BAD(E_INVAL, l2_avg_object_bytes = UINT64_MAX);
     BAD(E_INVAL, l2_sync = CELLAR_L2_ALWAYS + 1);
     cellar_l2_crypt crypt[4];

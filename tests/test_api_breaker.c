@@ -143,5 +143,48 @@ static void bad_input_of_breakers(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+static cellar_err never_works(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ld;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static bool told(cellar *c, cellar_err (*write)(cellar *, char *, size_t, size_t *),
+                 const char *line)
+{
+    static char text[131072];
+    T_EQ_I64(write(c, text, sizeof text, NULL), CELLAR_OK);
+    return strstr(text, line) != NULL;
+}
+
+static void a_views_breaker_is_in_metrics_and_dump(void)
+{
+    cellar *c = open_store(), *v = NULL;
+    cellar_breaker_opts o = CELLAR_BREAKER_OPTS_INIT;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_result out = CELLAR_RESULT_INIT;
+    T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
+    T_CHECK(!told(c, cellar_dump, "breaker"));
+    o.fail_row = 1;
+    o.open_ms = 100;
+    vo.breaker = &o;
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 0\n"));
+    T_CHECK(told(c, cellar_dump, ", breaker closed\n"));
+    T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state{view=\"\"}"));
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 1\n"));
+    T_CHECK(told(c, cellar_dump, ", breaker open\n"));
+    now_ms += 100;
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 1\n"));
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 T_MAIN("api_breaker", T_CASE(breaker_lives_by_the_stores_clock),
-       T_CASE(breaker_of_a_dropped_view), T_CASE(bad_input_of_breakers))
+       T_CASE(breaker_of_a_dropped_view), T_CASE(a_views_breaker_is_in_metrics_and_dump),
+       T_CASE(bad_input_of_breakers))

@@ -396,6 +396,59 @@ static void secret_views_never_touch_the_disk(void)
     end();
 }
 
+/* Behind the store's back: every record is another. */
+static void spoil_the_disk(void)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/data.seg", store);
+    FILE *f = fopen(path, "r+b");
+    T_REQUIRE(f != NULL);
+    T_EQ_I64(fseek(f, 0, SEEK_END), 0);
+    const long size = ftell(f);
+    for (long at = 0; at < size; at += 1 << 16) {
+        static unsigned char junk[1 << 16];
+        memset(junk, 0xa5, sizeof junk);
+        T_EQ_I64(fseek(f, at, SEEK_SET), 0);
+        const size_t n = size - at < (long)sizeof junk ? (size_t)(size - at) : sizeof junk;
+        T_EQ_U64(fwrite(junk, 1, n, f), n);
+    }
+    T_EQ_I64(fclose(f), 0);
+}
+
+static void the_disks_breaker_is_set_by_the_store(void)
+{
+    for (int set = 0; set < 2; set++) {
+        begin();
+        cellar_config cfg = config();
+        cfg.secret = known_secret;
+        cellar *c = open_with(&cfg);
+        for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK); }
+        shut(c);
+        cfg.l2_off_damaged_pct = set == 1 ? 100 : 0;
+        cfg.l2_off_ms = set == 0 ? 500 : 0;
+        cfg.memory_bytes = 4u << 20;
+        c = open_with(&cfg);
+        T_EQ_U64(metric(c, "cellar_l2_breaker_state"), CELLAR_BREAKER_CLOSED);
+        spoil_the_disk();
+        for (uint32_t i = 0; i < 1000; i++) { T_CHECK(look(c, i, 1) != CELLAR_CONFLICT); }
+        T_CHECK(metric(c, "cellar_l2_damage_total") >= 8);
+        T_EQ_U64(metric(c, "cellar_l2_breaker_state"), set == 0 ? CELLAR_BREAKER_OPEN
+                                                                : CELLAR_BREAKER_CLOSED);
+        static char text[65536];
+        T_EQ_I64(cellar_dump(c, text, sizeof text, NULL), CELLAR_OK);
+        T_CHECK(strstr(text, set == 0 ? ", breaker open\n" : ", breaker closed\n") != NULL);
+        now_ms += 499;
+        (void)cellar_tick(c, 1000, NULL);
+        T_EQ_U64(metric(c, "cellar_l2_breaker_state"), set == 0 ? CELLAR_BREAKER_OPEN
+                                                                : CELLAR_BREAKER_CLOSED);
+        now_ms += 1;
+        (void)cellar_tick(c, 1000, NULL);
+        T_EQ_U64(metric(c, "cellar_l2_breaker_state"), CELLAR_BREAKER_CLOSED);
+        shut(c);
+        end();
+    }
+}
+
 /* Not a cipher to keep anything secret with; `ctx` is the key, the tag a sum over all of it. */
 static uint64_t toy_sum(const void *ctx, const unsigned char *nonce, const void *aad,
                         size_t aad_len, const unsigned char *sealed, size_t n)
@@ -1000,6 +1053,7 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(what_was_asked_for_long_ago_is_written_too),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
        T_CASE(clear_bump_and_drop_stay_over_restarts), T_CASE(secret_views_never_touch_the_disk),
+       T_CASE(the_disks_breaker_is_set_by_the_store),
        T_CASE(with_a_cipher_values_lie_on_disk_sealed),
        T_CASE(sets_of_these_modes_are_on_disk_at_once),
        T_CASE(durable_sets_are_on_disk_when_they_return),

@@ -301,8 +301,51 @@ static void a_header_begun_when_the_power_failed_is_no_damage(void)
     end();
 }
 
+static void what_switches_it_off_and_how_long_can_be_set(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    l2_close(kit.d);
+    kit.cfg.off_errors = 3;
+    kit.cfg.off_ms = 20;
+    kit.cfg.off_max_ms = 40;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    fail_with(DEV_PREAD, EIO);
+    for (uint32_t i = 0; i < 2; i++) { T_EQ_U64(look(i), 0); }
+    T_CHECK(!is_off());
+    T_EQ_U64(look(2), 0);
+    T_CHECK(is_off());
+    dev.fail_site = DEV_PWRITE; /* by now the disk could be read: the trial writes first */
+    const uint32_t writes = dev.calls[DEV_PWRITE];
+    pass(19);
+    T_EQ_U64(dev.calls[DEV_PWRITE], writes);
+    pass(1);
+    T_CHECK(dev.calls[DEV_PWRITE] > writes); /* tried, and it failed: twice as long, no longer */
+    for (int i = 0; i < 3; i++) {
+        const uint32_t tried = dev.calls[DEV_PWRITE];
+        pass(39);
+        T_EQ_U64(dev.calls[DEV_PWRITE], tried);
+        pass(1);
+        T_CHECK(dev.calls[DEV_PWRITE] > tried);
+        T_CHECK(is_off());
+    }
+    dev.fail_at = 0;
+    pass(40);
+    T_CHECK(!is_off());
+    T_EQ_U64(look(KEYS - 1), 1);
+    l2_dev_file *data = l2_dev_find(&dev, "data.seg");
+    T_REQUIRE(data != NULL);
+    for (size_t at = 0; at < data->size; at += 64) { data->live[at + 40] ^= 1; }
+    kit.d->cfg.off_damaged_pct = 100; /* so many of a hundred are never more than all */
+    for (uint32_t i = 0; i < KEYS; i++) { (void)look(i); }
+    T_CHECK(!is_off());
+    end();
+}
+
 T_MAIN("l2_trouble", T_CASE(a_header_begun_when_the_power_failed_is_no_damage), T_CASE(a_hole_that_a_slow_read_finds_is_logged), T_CASE(reads_that_fail_switch_it_off_and_it_comes_back),
        T_CASE(writes_that_fail_cost_no_place_for_good),
        T_CASE(syncs_that_fail_give_up_what_they_covered_and_no_more),
        T_CASE(damaged_records_switch_it_off_when_they_are_many),
+       T_CASE(what_switches_it_off_and_how_long_can_be_set),
        T_CASE(files_that_are_gone_end_it_until_the_next_open))

@@ -466,6 +466,7 @@ CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32
 CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why);
 CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o);
 CELLAR_PRIVATE void cache_breaker_free(cellar *c);
+CELLAR_PRIVATE int cache_breaker_state(const cellar *c); /* CELLAR_BREAKER_...; -1: it has none */
 /* May the source be called? Every pass is reported once. */
 CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass);
 CELLAR_PRIVATE int64_t cache_breaker_wait(cellar_breaker *b); /* ms until a call may pass */

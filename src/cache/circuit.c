@@ -107,6 +107,12 @@ CELLAR_PRIVATE void cache_breaker_free(cellar *c)
     if (b != NULL) { base_free_raw(&c->store->hooks, b, b->bytes); }
 }
 
+CELLAR_PRIVATE int cache_breaker_state(const cellar *c)
+{
+    const cellar_breaker *b = base_load_acq(&c->breaker);
+    return b != NULL ? (int)breaker_state_of(&b->b) : -1;
+}
+
 /* ---- passes ---- */
 
 CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass)

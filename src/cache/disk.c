@@ -204,8 +204,10 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .write_bpd = cfg->l2_write_bpd, .allow_network = cfg->l2_allow_network != 0,
         .hash_algo = cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
         .secret = cfg->secret, .crypt = cfg->l2_crypt != NULL ? &crypt : NULL,
-        .no_thread = cfg->no_threads != 0,
-        .tags_valid = cache_tags_valid, .tags_ctx = s,
+        .no_thread = cfg->no_threads != 0, .off_errors = cfg->l2_off_errors,
+        .off_damaged_pct = cfg->l2_off_damaged_pct, .off_ms = cfg->l2_off_ms,
+        .off_max_ms = cfg->l2_off_max_ms, .tags_valid = cache_tags_valid,
+        .tags_ctx = s,
     };
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
     if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err); }
@@ -337,6 +339,8 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_HOLES] = l.holes;
     given[STATS_GIVEN_L2_INDEX_FULL] = l.index_full;
     given[STATS_GIVEN_L2_OFF] = l.broken ? 2 : l.off;
+    given[STATS_GIVEN_L2_BREAKER] = !l.off ? CELLAR_BREAKER_CLOSED
+                                    : l.trying ? CELLAR_BREAKER_HALF_OPEN : CELLAR_BREAKER_OPEN;
     given[STATS_GIVEN_L2_OFFS] = l.offs;
     given[STATS_GIVEN_L2_CLOSINGS] = l.closings;
     given[STATS_GIVEN_L2_STALLED] = l.stalled;

@@ -165,6 +165,9 @@ static cellar_err cache_config_check_crypt(const cellar_l2_crypt *given)
     return CELLAR_OK;
 }
 
+#define CACHE_OFF_ERRORS_MAX 64u
+#define CACHE_OFF_MAX_MS ((int64_t)24 * 3600 * 1000)
+
 /* NULL: in range; else the field that is not. */
 static const char *cache_config_range(const cellar_config *cfg)
 {
@@ -204,6 +207,13 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->l2_sync > CELLAR_L2_ALWAYS) { return "l2_sync"; }
     if (cfg->l2_required > 1) { return "l2_required"; }
     if (cfg->l2_allow_network > 1) { return "l2_allow_network"; }
+    if (cfg->l2_off_errors > CACHE_OFF_ERRORS_MAX) { return "l2_off_errors"; }
+    if (cfg->l2_off_damaged_pct > 100) { return "l2_off_damaged_pct"; }
+    if (cfg->l2_off_ms < 0 || cfg->l2_off_ms > CACHE_OFF_MAX_MS) { return "l2_off_ms"; }
+    if (cfg->l2_off_max_ms < 0 || cfg->l2_off_max_ms > CACHE_OFF_MAX_MS ||
+        (cfg->l2_off_max_ms != 0 && cfg->l2_off_max_ms < cfg->l2_off_ms)) {
+        return "l2_off_max_ms";
+    }
     const char *load = cache_load_config_range(cfg);
     if (load != NULL) { return load; }
     if ((cfg->alloc == NULL) != (cfg->free == NULL)) { return "alloc and free (both or neither)"; }

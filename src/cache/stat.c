@@ -340,8 +340,14 @@ static uint32_t cache_metric_given(void *ctx, uint32_t slot, int first, int last
     if (first >= STATS_VIEW_SAVED_NS) { return cache_given_saved(s, slot, first, out); }
     sync_take(VIEW, &s->view_lock);
     const cellar *v = cache_view_at(s, slot);
-    const unsigned quota = v != NULL && !v->dropped ? v->quota : 0;
+    const bool there = v != NULL && !v->dropped;
+    const unsigned quota = there ? v->quota : 0;
+    const int state = there ? cache_breaker_state(v) : -1;
     sync_drop(VIEW, &s->view_lock);
+    if (first == STATS_VIEW_BREAKER) {
+        *out = (uint64_t)BASE_MAX(state, 0);
+        return state >= 0;
+    }
     if (quota == 0) { return 0; }
     l1_share q;
     l1_quota_get(s->l1, quota, &q);
@@ -473,6 +479,33 @@ static void cache_dump_l1(const cache_store *s, base_text *t)
                   (unsigned long long)l.cleared);
 }
 
+/* Ends the line. -1: there is none. */
+static void cache_dump_breaker(int state, base_text *t)
+{
+    static const char *const name[] = { [CELLAR_BREAKER_CLOSED] = "closed",
+                                        [CELLAR_BREAKER_OPEN] = "open",
+                                        [CELLAR_BREAKER_HALF_OPEN] = "half-open" };
+    if (state >= 0) {
+        base_text_add(t, ", breaker %s\n", name[state]);
+    } else {
+        base_text_add(t, "\n");
+    }
+}
+
+static void cache_dump_l2(const cache_store *s, base_text *t)
+{
+    uint64_t given[STATS_GIVEN_COUNT];
+    memset(given, 0, sizeof given);
+    cache_disk_given(s, given);
+    if (given[STATS_GIVEN_L2_BYTES] == 0) { return; }
+    base_text_add(t, "l2: entries %llu, %llu bytes, errors %llu%s",
+                  (unsigned long long)given[STATS_GIVEN_L2_ENTRIES],
+                  (unsigned long long)given[STATS_GIVEN_L2_BYTES],
+                  (unsigned long long)given[STATS_GIVEN_L2_ERRORS],
+                  given[STATS_GIVEN_L2_OFF] == 2 ? ", over until the next open" : "");
+    cache_dump_breaker((int)given[STATS_GIVEN_L2_BREAKER], t);
+}
+
 /* A name as text: bytes that are no plain characters as \xHH. */
 static void cache_dump_name(base_text *t, const char *name, uint32_t len)
 {
@@ -496,9 +529,10 @@ static void cache_dump_views(cache_store *s, base_text *t)
         if (there) {
             base_text_add(t, "view %u \"", (unsigned)at->id);
             cache_dump_name(t, at->name, at->name_len);
-            base_text_add(t, "\": vgen %u, version %u, handles %u%s\n",
+            base_text_add(t, "\": vgen %u, version %u, handles %u%s",
                           (unsigned)base_load_rlx(&at->vgen), (unsigned)at->version,
                           (unsigned)at->handles, cache_is_off(at) ? ", off" : "");
+            cache_dump_breaker(cache_breaker_state(at), t);
         }
         sync_drop(VIEW, &s->view_lock);
         if (!there) { continue; }
@@ -530,6 +564,7 @@ CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len)
                   (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
     cache_dump_memory(s, &t);
     cache_dump_l1(s, &t);
+    cache_dump_l2(s, &t);
     cache_dump_advice(s, STATS_STORE_SLOT, &t);
     cache_dump_views(s, &t);
     if (len != NULL) { *len = t.len; }

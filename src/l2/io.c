@@ -420,7 +420,9 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->index_full = base_load_rlx(&d->index.full);
     out->warming = base_load_acq(&d->warming) != 0;
     out->bytes_today = base_load_rlx(&d->day.used);
-    out->off = base_load_acq(&d->disk) != L2_DISK_OK;
+    const uint32_t disk = base_load_acq(&d->disk);
+    out->off = disk != L2_DISK_OK;
+    out->trying = disk == L2_DISK_TRYING;
     out->broken = base_load_acq(&d->broken) != 0;
     out->dirty = base_load_acq(&d->dirty) == L2_NOW_DIRTY;
     out->empty = base_load_rlx(&d->emptied) != 0; /* no lock: a holder may wait for the disk */

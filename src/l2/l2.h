@@ -43,6 +43,8 @@ typedef struct l2_config {
     base_hash_algo hash_algo; /* counts when a store is made */
     const unsigned char *secret; /* 32 bytes, the same; NULL: from the kernel */
     bool no_thread;          /* all work in l2_tick */
+    uint32_t off_errors, off_damaged_pct; /* when it is switched off, see trouble.c; 0: 8, 1 */
+    int64_t off_ms, off_max_ms; /* and for how long; 0: 1,000, 60,000 or off_ms */
     const cellar_l2_crypt *crypt; /* copied; NULL: none */
     bool allow_network;      /* else a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
@@ -168,7 +170,8 @@ typedef struct l2_stats {
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     uint64_t commits; /* syncs for l2_commit */
     bool warming, dirty, empty;
-    bool off;    /* for now: too many errors; it is tried again by itself */
+    bool off;    /* for now: too many errors; it is tried again by itself: */
+    bool trying; /* at this moment */
     bool broken; /* until the next open */
 } l2_stats;
 BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);

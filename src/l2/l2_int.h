@@ -280,13 +280,13 @@ typedef struct l2_ends {
 
 /* ---- trouble.c: errors and recovery from them ----------------------------------------------- */
 
-#define L2_ERRORS_MOST 8u
+#define L2_ERRORS_MOST 64u
 enum { L2_DISK_OK, L2_DISK_OFF, L2_DISK_TRYING }; /* l2.disk */
 enum { L2_WHOLE, L2_BROKEN, L2_BROKEN_STAGE };    /* l2.broken */
 
 typedef struct l2_trouble {
     sync_lock lock;        /* rank L2_DEV; guards the rest */
-    int64_t error_ms[L2_ERRORS_MOST]; /* a ring: when the last errors were */
+    int64_t error_ms[L2_ERRORS_MOST]; /* a ring of cfg.off_errors: when the last errors were */
     uint32_t errors;       /* since the disk last came back */
     uint32_t damaged;      /* records, since damage_ms */
     int64_t damage_ms;
@@ -604,6 +604,7 @@ CELLAR_PRIVATE void l2_ends_close(l2 *d);
 CELLAR_PRIVATE void l2_ends_count(l2 *d, l2_stats *out);
 
 /* trouble.c */
+CELLAR_PRIVATE void l2_trouble_init(l2 *d); /* what cfg leaves open */
 CELLAR_PRIVATE void l2_io_failed(l2 *d, int e); /* a call to the disk; counted here */
 CELLAR_PRIVATE void l2_read_damaged(l2 *d);     /* a record that does not verify; the same */
 /* The worker asks before it works: false while the disk is off; tries it when that is due. */

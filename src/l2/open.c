@@ -471,6 +471,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     d->cfg = *cfg;
     d->cfg.path = NULL;
     if (d->cfg.sync_ms == 0) { d->cfg.sync_ms = 1000; }
+    l2_trouble_init(d);
     if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
     d->cfg.crypt = NULL;
     d->vfs = cfg->vfs != NULL ? cfg->vfs : base_vfs_system();

@@ -3,6 +3,7 @@
  * trouble: what becomes of a store whose disk fails, and how it comes back by itself.
  *
  * PICTURE    OK --8 errors, or more than 1 % damaged reads, in 10 s--> OFF --1 s, 2 s .. 60 s-->
+ *            (cfg.off_errors, off_damaged_pct, off_ms, off_max_ms say otherwise)
  *            TRYING: 4 KiB written to a free place, synced, read back --right--> OK, else OFF
  *            heartbeat, once a second: are the files still there, and as long as they were?
  *                --no--> given up until the next open
@@ -22,10 +23,18 @@
 #include <errno.h>
 
 #define L2_WINDOW_MS 10000
-#define L2_OFF_MS 1000
-#define L2_OFF_MAX_MS 60000
 #define L2_DAMAGED_LEAST 8u
 #define L2_BEAT_MS 1000
+
+CELLAR_PRIVATE void l2_trouble_init(l2 *d)
+{
+    l2_config *c = &d->cfg;
+    if (c->off_errors == 0) { c->off_errors = 8; }
+    if (c->off_damaged_pct == 0) { c->off_damaged_pct = 1; }
+    if (c->off_ms == 0) { c->off_ms = c->off_max_ms != 0 ? BASE_MIN(c->off_max_ms, 1000) : 1000; }
+    if (c->off_max_ms == 0) { c->off_max_ms = BASE_MAX(c->off_ms, 60000); }
+    BASE_ASSERT(c->off_errors <= L2_ERRORS_MOST && c->off_ms <= c->off_max_ms);
+}
 
 /* ---- what counts ---- */
 
@@ -44,11 +53,12 @@ CELLAR_PRIVATE void l2_io_failed(l2 *d, int e)
     l2_trouble *t = &d->trouble;
     L2_COUNT(d, io_errors);
     sync_take(L2_DEV, &t->lock);
-    t->error_ms[t->errors++ % L2_ERRORS_MOST] = now;
-    const int64_t first = t->error_ms[t->errors % L2_ERRORS_MOST]; /* of the last eight */
-    const bool off = base_load_rlx(&d->disk) == L2_DISK_OK && t->errors >= L2_ERRORS_MOST &&
+    const uint32_t most = d->cfg.off_errors;
+    t->error_ms[t->errors++ % most] = now;
+    const int64_t first = t->error_ms[t->errors % most]; /* of the last so many */
+    const bool off = base_load_rlx(&d->disk) == L2_DISK_OK && t->errors >= most &&
                      now - first <= L2_WINDOW_MS;
-    if (off) { l2_off_now(d, now, L2_OFF_MS); }
+    if (off) { l2_off_now(d, now, d->cfg.off_ms); }
     sync_drop(L2_DEV, &t->lock);
     if (off) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "the disk fails: memory alone for now");
@@ -65,12 +75,13 @@ CELLAR_PRIVATE void l2_read_damaged(l2 *d)
     if (t->damaged == 0 || now - t->damage_ms > L2_WINDOW_MS) {
         t->damaged = 0;
         t->damage_ms = now;
-        t->damage_reads = reads;
+        t->damage_reads = reads - (reads != 0); /* without this one */
     }
     t->damaged++;
     const bool off = base_load_rlx(&d->disk) == L2_DISK_OK && t->damaged >= L2_DAMAGED_LEAST &&
-                     (uint64_t)t->damaged * 100 > reads - t->damage_reads;
-    if (off) { l2_off_now(d, now, L2_OFF_MS); }
+                     (uint64_t)t->damaged * 100 >
+                         (uint64_t)d->cfg.off_damaged_pct * (reads - t->damage_reads);
+    if (off) { l2_off_now(d, now, d->cfg.off_ms); }
     sync_drop(L2_DEV, &t->lock);
     if (off) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_CORRUPT,
@@ -132,7 +143,7 @@ CELLAR_PRIVATE bool l2_disk_works(l2 *d)
     if (e == 0) { l2_places_back(d); }
     sync_take(L2_DEV, &t->lock);
     if (e != 0) {
-        l2_off_now(d, now, BASE_MIN(t->off_ms * 2, L2_OFF_MAX_MS));
+        l2_off_now(d, now, BASE_MIN(t->off_ms * 2, d->cfg.off_max_ms));
     } else {
         t->errors = t->damaged = 0;
         base_store_rel(&d->disk, (uint32_t)L2_DISK_OK);

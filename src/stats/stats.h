@@ -237,6 +237,8 @@ typedef enum stats_unit {
       "Entries on disk the index had no room for.") \
     X(L2_OFF, "cellar_l2_off", gauge, ONE, \
       "1 while the disk tier is off because the disk fails; 2: until the next open.") \
+    X(L2_BREAKER, "cellar_l2_breaker_state", gauge, ONE, \
+      "The disk tier's circuit breaker: 0 closed, 1 open, 2 the disk is being tried.") \
     X(L2_OFFS, "cellar_l2_offs_total", counter, ONE, "Times the disk tier was switched off.") \
     X(L2_CLOSINGS, "cellar_l2_closings_total", counter, ONE, \
       "Times it was emptied because the disk did not answer a delete in time.") \
@@ -259,6 +261,8 @@ typedef enum stats_unit {
       "Bytes held above the least share.") \
     X(QUOTA_BREACHES, "cellar_quota_breaches_total", "", "", counter, ONE, \
       "Entries that went although the view held no more than its least share.") \
+    X(BREAKER, "cellar_breaker_state", "", "", gauge, ONE, \
+      "The circuit breaker of a view's loads: 0 closed, 1 open, 2 half-open.") \
     X(SAVED_NS, "cellar_saved_seconds", "", "", gauge, NS, \
       "Gets that were no misses, times the mean time of a load: an estimate.") \
     X(SAVED_COST, "cellar_saved_cost", "", "", gauge, PPM, \
