@@ -14,6 +14,7 @@
 #            line of this script, "cellar: ..."; a sum with nothing passed fails.
 # LIMIT      is that of a machine of one's own; where more is ready to run than there are CPUs when
 #            an item starts, it gets as many times longer, up to four times.
+# TIMES      wall clock and CPU (user and system, children included) of each item, in whole seconds.
 # OPTIONS    -l SECONDS wall limit of one item (120)     -j JOBS at once (number of CPUs)
 #            -o DIR logs and verdicts (build/log)        -n NAME in the closing line (cellar)
 #            T_WRAP words before each program (valgrind ...)
@@ -49,7 +50,14 @@ why_died() { # exit status -> words
     esac
 }
 
-run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped seconds label"
+cpu_spent() { # what `times` said -> seconds of the children that ended, user and system
+    awk 'NR == 2 {
+        for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += part[1] * 60 + part[2] }
+        printf "%.0f\n", sum
+    }' "$1"
+}
+
+run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped label"
     item=$(sed -n "${1}p" "$dir/items")
     case $item in
     ?\|*) kind=${item%%|*} rest=${item#*|} label=${rest%%|*} command=${rest#*|} ;;
@@ -62,13 +70,14 @@ run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped se
     limit=$(limit_under_load "$limit")
     note=
     if [ "$kind" = s ]; then
-        echo "0 0 1 0 $label" >"$dir/$1.res"
+        echo "0 0 1 $label" >"$dir/$1.res"
         printf 'skip %-40s %s\n' "$label" "$command"
         return
     fi
     run_limited "$limit" "$command" >"$log.out" 2>"$log.err" </dev/null
     status=$?
-    spent=$(($(date +%s) - start))
+    times >"$log.cpu" # not in a pipe: that would be another shell, with no children
+    spent="$(($(date +%s) - start)) s, $(cpu_spent "$log.cpu") s of CPU"
     if [ "$kind" = x ]; then
         p=1 f=0 s=0
         [ $status -eq 0 ] || { p=0 f=1 note=$(why_died $status); }
@@ -85,12 +94,12 @@ run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped se
             f=1 note="nothing ran"
         fi
     fi
-    echo "$p $f $s $spent $label" >"$dir/$1.res"
+    echo "$p $f $s $label" >"$dir/$1.res"
     if [ "$f" -eq 0 ]; then
-        printf 'ok   %-40s %s passed, %s skipped, %s s\n' "$label" "$p" "$s" "$spent"
+        printf 'ok   %-40s %s passed, %s skipped, %s\n' "$label" "$p" "$s" "$spent"
         grep -h '# SKIP' "$log.out" | sed 's/^ok [0-9]* - /     skipped: /'
     else
-        printf 'FAIL %-40s %s passed, %s failed, %s skipped, %s s%s\n' "$label" "$p" "$f" "$s" \
+        printf 'FAIL %-40s %s passed, %s failed, %s skipped, %s%s\n' "$label" "$p" "$f" "$s" \
             "$spent" "${note:+ ($note)}"
         grep -v '^ok ' "$log.out" | tail -n 40 | sed 's/^/     | /'
         tail -n 40 "$log.err" | sed 's/^/     ! /'
