@@ -9,7 +9,8 @@
 # VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; ours are added,
 #            never put in their place. PREFIX LIBDIR INCDIR BINDIR MANDIR DESTDIR for install.
 #            SAN=address|undefined|thread (or a list with commas)   MIMALLOC=off|shared|object
-#            T=name one test   SEED=n   AUDIT=1   V=1 shows commands   DEPS=off|print   STATIC=1
+#            T=name one test   SEED=n|random   AUDIT=1   V=1 shows commands   DEPS=off|print
+#            STATIC=1
 # NEEDS      make, a C compiler, sh, awk, sed; everything else is probed by src/deps.sh.
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` complains
@@ -259,6 +260,19 @@ $(B)/examples/%: tests/examples/%.c $(B)/libcellar.a
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
 	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/libcellar.a $(LDFLAGS) $(LDLIBS)
 
+# The seed of everything random in test and check is a checksum of the library: a commit that passed
+# passes again, and each change of it meets schedules that nobody has seen. SEED=random draws one.
+SEED_OF_TREE   = $(shell cat $(sort $(wildcard src/*/*.c src/*/*.h include/*.h)) | cksum | \
+                   cut -d' ' -f1)
+SEED_AT_RANDOM = $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+SEED_GIVEN    := $(SEED)
+ifeq ($(SEED_GIVEN),)
+override SEED := $(SEED_OF_TREE)
+else ifeq ($(SEED_GIVEN),random)
+override SEED := $(SEED_AT_RANDOM)
+endif
+tell_seed      = @echo "seed: $(SEED) (again: SEED=$(SEED))"
+
 # fork tests start threads in the child, which the thread sanitizer allows only on request.
 export TSAN_OPTIONS ?= die_after_fork=0
 export CC CXX AR SEED AUDIT T_WRAP
@@ -271,17 +285,19 @@ NEED_LIB = $(strip $(if $(T),$(TESTS_SH) $(TESTS_API),yes))
 RUN_SIM  = $(if $(T)$(SAN)$(DROPIN)$(PLAIN),,$(wildcard tests/sim/main.c))
 test-programs: $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) $(RUN_EX) \
   $(if $(NEED_LIB),lib $(if $(GATE),build/cellar) $(if $(TESTS_SH),dropin man))
-## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n, AUDIT=1)
+## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n|random,
+## AUDIT=1)
 test:
 	$(Q)sh src/deps.sh build
-	$(Q)$(MAKE) --no-print-directory test-now
+	$(Q)$(MAKE) --no-print-directory test-now SEED=$(SEED)
 test-now: test-programs
+	$(tell_seed)
 	$(Q)sh tests/run.sh -l $(or $(T_LIMIT),120) -o $(B)/log $(RUN_C) $(TESTS_SH) \
 	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
 	  $(foreach d,$(RUN_DIST),'t|dist/$(notdir $(d))|$(d)') \
 	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
 	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
-	  $(if $(RUN_SIM),'t|short simulation|build/sim --check 5')
+	  $(if $(RUN_SIM),'t|short simulation|build/sim --work 5')
 
 # The schedule driver: tests/sim/ and every library source, built to yield at each seam.
 SIM_SRC := $(wildcard tests/sim/*.c)
@@ -477,7 +493,6 @@ thread-safety:
 	  -Wthread-safety -Wthread-safety-beta -Werror -fsyntax-only $(SRC)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
-SIM_SECONDS ?= 90
 SUITE_IN  = $(MAKE) --no-print-directory test-now T= T_LIMIT=600 NOLINK=1
 # gcc 12's thread sanitizer does not start where address space is randomised over 28 bits.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
@@ -495,7 +510,7 @@ LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
   $(foreach s,$(wildcard tests/slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \
   't|suite: TSan|$(SUITE_IN) SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
-  $(if $(SIM_SRC),'t|simulation|build/sim --check $(SIM_SECONDS)') \
+  $(if $(SIM_SRC),'t|simulation|sh tests/sim/run.sh') \
   $(if $(wildcard tests/model/run.sh),'t|models|sh tests/model/run.sh') \
   $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
 export CELLAR_SIM = build/sim
@@ -504,16 +519,19 @@ export CELLAR_SIM = build/sim
 ## (QUICK=1: floors, contracts, symbols, install, one drop-in cell)
 check:
 	$(Q)sh src/deps.sh check
-	$(Q)$(MAKE) --no-print-directory check-now
+	$(Q)$(MAKE) --no-print-directory check-now SEED=$(SEED)
 check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
+	$(tell_seed)
 	$(Q)sh tests/run.sh -j 1 -l 900 -o build/check-log \
 	  $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
 ## check-matrix: what check leaves out: all drop-in cells and switches, the suite on the drop-in,
 ## mutants, analysers, MSan, valgrind, aarch64
 check-matrix:
 	$(Q)sh src/deps.sh check
-	$(Q)$(MAKE) --no-print-directory matrix-now
+	$(Q)$(MAKE) --no-print-directory matrix-now \
+	  SEED=$(if $(SEED_GIVEN),$(SEED),$(SEED_AT_RANDOM))
 matrix-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
+	$(tell_seed)
 	$(Q)sh tests/run.sh -j 1 -l 2400 -o build/matrix-log $(MATRIX)
 # Twenty times slower: what reads and frees memory in many ways; not storms, models and speeds,
 # which the sanitizers see.
@@ -522,7 +540,8 @@ T_VALGRIND = base_* stats_* l1_audit l1_big l1_entries l1_expiry l1_fork l1_keys
              l2_form l2_open l2_store fault_* api_bad_input api_semantics api_views api_process \
              api_lease api_load api_memo api_disk api_listen api_struct_sizes lin_checker
 have      = $(if $(shell command -v $(1)),'t|$(2)|$(3)','s|$(2)|no $(1)')
-MATRIX    = $(if $(SIM_SRC),'t|mutants|sh tests/sim/mutants.sh') \
+MATRIX    = $(if $(SIM_SRC),'t|mutants|sh tests/sim/mutants.sh' \
+  't|simulation: a seed of its own|build/sim --check 60') \
   't|drop-in: all cells and switches|FULL=1 sh tests/slow_packaging_dropin.sh' \
   't|suite on the drop-in: gcc|$(SUITE_IN) CC=gcc CFLAGS=-O2 DROPIN=1' \
   $(call have,clang,suite on the drop-in: clang,\
@@ -538,9 +557,11 @@ run:
 	$(Q)sh src/deps.sh build
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)build/cellar $(or $(ARGS),tour /usr/share)
-# The folder of a variant, for scripts: make -s where SAN=address
+# For scripts: the folder of a variant (make -s where SAN=address); the seed of test and check.
 where:
 	@echo $(B)
+seed:
+	@echo $(SEED)
 ## clean: remove build/ and dist/
 clean:
 	rm -rf build dist
@@ -557,4 +578,4 @@ FORCE:
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
 .PHONY: all lib test test-now test-programs bench bench-peers bench-report guard dropin man dist \
   install uninstall floors form contracts symbols deps thread-safety check check-now check-matrix \
-  matrix-now run where clean help FORCE
+  matrix-now run where seed clean help FORCE

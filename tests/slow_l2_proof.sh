@@ -8,7 +8,8 @@
 #         of all but the bits, which are all there are (1,000,000 kills: 200).
 : "${MAKE:=make}" "${CELLAR_BUILD:=build}"
 times=${PROOF_TIMES:-1}
-seed=${SEED:-$(date +%s)}
+seed=${SEED:-random}
+if [ "$seed" = random ]; then seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi
 programs="l2_crash l2_kill l2_damage"
 log=build/proof-log
 unset T SAN DROPIN

@@ -7,8 +7,11 @@
  *            sim --scenario S --seed N [--mutant M] --shrink    fewest switches that still fail
  *            sim --scenario S --survey COUNT [--mutant M]       failures per picker
  *            sim --check SECONDS [--scenario S]          every scenario for its share of the time
+ *            sim --work SECONDS [--scenario S]           the same schedules whatever the machine:
+ *                                                        each scenario's share times its pace
+ *            sim --pace [--scenario S]                   the figures of pace.h, as measured here
  * ENDS       0 nothing failed, 1 a run failed (its seed and command are the first line), 2 wrong
- *            use. --check and --seeds end with "sim: N passed, N failed, N skipped" (N of
+ *            use. --check, --work and --seeds end with "sim: N passed, N failed, N skipped" (N of
  *            scenarios).
  * WALK       seed after seed; each 1000th is run twice and must pass the same points. Without
  *            --seed the first one is SEED= or drawn; it is printed.
@@ -25,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/sim/pace.h"
 #include "tests/sim/scenarios.h"
 
 static const base_sim_scenario *const sim_table[] = {
@@ -37,9 +41,9 @@ static const base_sim_scenario *const sim_table[] = {
 static struct sim_args {
     const base_sim_scenario *scenario; /* NULL: all */
     uint64_t seed, seeds, survey;
-    double check_s;
+    double check_s; /* by the clock, or with `work` as the pace says */
     const char *mutant;
-    bool have_seed, trace, shrink, list;
+    bool have_seed, trace, shrink, list, work, pace;
 } sim_args;
 
 static struct {
@@ -102,6 +106,20 @@ static void sim_report(const base_sim_scenario *s, uint64_t seed, const base_sim
     fflush(stdout);
 }
 
+/* Schedules a second of CPU time; a scenario without a line gets what the slowest ones reach. */
+static uint64_t sim_pace_of(const base_sim_scenario *s)
+{
+    static const struct { const base_sim_scenario *s; uint64_t pace; } table[] = {
+#define SIM_X(name, pace) { &sim_##name, pace },
+        SIM_PACES(SIM_X)
+#undef SIM_X
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (table[i].s == s) { return table[i].pace; }
+    }
+    return SIM_PACE_UNKNOWN;
+}
+
 typedef struct sim_tally {
     uint64_t schedules, steps, mutant_hits, most_steps;
 } sim_tally;
@@ -139,15 +157,21 @@ static int sim_check(void)
     for (size_t i = 0; i < SIM_COUNT; i++) {
         todo += sim_args.scenario == NULL || sim_args.scenario == sim_table[i];
     }
+    const double share = todo;
     for (size_t i = 0; i < SIM_COUNT; i++) {
         const base_sim_scenario *s = sim_table[i];
         if (sim_args.scenario != NULL && sim_args.scenario != s) { continue; }
         double start = sim_clock(), until = start + (end - start) / todo--;
+        uint64_t count = sim_args.seeds;
+        if (sim_args.work) {
+            until = 1e300;
+            count = (uint64_t)((double)sim_pace_of(s) * sim_args.check_s / share) + 1;
+        }
         sim_tally t = { 0, 0, 0, 0 };
         fflush(stdout);
         pid_t child = fork(); /* a failed run ends its process, not the check */
         if (child == 0) {
-            bool ok = sim_range(s, sim_args.seed, sim_args.seeds, until, &t);
+            bool ok = sim_range(s, sim_args.seed, count, until, &t);
             printf("%s %-14s %9" PRIu64 " schedules, %5" PRIu64 " steps each (at most %" PRIu64
                    "), %.0f a second\n", ok ? "ok  " : "FAIL", s->name, t.schedules,
                    t.schedules > 0 ? t.steps / t.schedules : 0, t.most_steps,
@@ -175,6 +199,35 @@ static int sim_seeds(const base_sim_scenario *s)
     printf("\nsim: %d passed, %d failed, 0 skipped\n", ok, !ok);
     fflush(stdout);
     return ok ? 0 : 1;
+}
+
+/* ---- --pace: what a second of CPU time is worth ---- */
+
+static int sim_pace(void)
+{
+    for (size_t i = 0; i < SIM_COUNT; i++) {
+        const base_sim_scenario *s = sim_table[i];
+        if (sim_args.scenario != NULL && sim_args.scenario != s) { continue; }
+        fflush(stdout);
+        pid_t child = fork();
+        if (child < 0) { return 1; }
+        if (child == 0) {
+            sim_tally t = { 0, 0, 0, 0 };
+            bool ok = true;
+            const clock_t start = clock();
+            clock_t spent = 0;
+            while (ok && (spent = clock() - start) < CLOCKS_PER_SEC) {
+                ok = sim_range(s, sim_args.seed + t.schedules, 15, 1e300, &t);
+            }
+            printf("X(%s, %" PRIu64 ")\n", s->name,
+                   t.schedules * (uint64_t)CLOCKS_PER_SEC / (uint64_t)(spent > 0 ? spent : 1));
+            fflush(stdout);
+            _exit(ok ? 0 : 1);
+        }
+        int status = 1;
+        if (waitpid(child, &status, 0) != child || status != 0) { return 1; }
+    }
+    return 0;
 }
 
 /* ---- --survey: failures per picker ---- */
@@ -313,7 +366,8 @@ static const base_sim_scenario *sim_find(const char *name)
 static void sim_usage(void)
 {
     fprintf(stderr, "usage: sim --list | --check SECONDS | --scenario S [--seed N] [--seeds COUNT]"
-                    " [--mutant M] [--trace | --shrink | --survey COUNT]\n");
+                    " [--mutant M] [--trace | --shrink | --survey COUNT]"
+                    " | --work SECONDS | --pace\n");
     exit(2);
 }
 
@@ -336,6 +390,8 @@ static void sim_parse(int argc, char **argv)
             sim_args.trace = true;
         } else if (strcmp(a, "--shrink") == 0) {
             sim_args.shrink = true;
+        } else if (strcmp(a, "--pace") == 0) {
+            sim_args.pace = true;
         } else if (i + 1 == argc) {
             sim_usage();
         } else if (strcmp(a, "--scenario") == 0) {
@@ -350,6 +406,9 @@ static void sim_parse(int argc, char **argv)
         } else if (strcmp(a, "--survey") == 0) {
             sim_args.survey = strtoull(argv[++i], NULL, 0);
         } else if (strcmp(a, "--check") == 0) {
+            sim_args.check_s = strtod(argv[++i], NULL);
+        } else if (strcmp(a, "--work") == 0) {
+            sim_args.work = true;
             sim_args.check_s = strtod(argv[++i], NULL);
         } else {
             sim_usage();
@@ -371,6 +430,7 @@ int main(int argc, char **argv)
         sim_args.seed = sim_first_seed();
         printf("sim: seeds from %" PRIu64 "\n", sim_args.seed);
     }
+    if (sim_args.pace) { return sim_pace(); }
     if (sim_args.check_s > 0) {
         if (sim_args.seeds == 0) { sim_args.seeds = UINT64_MAX; }
         return sim_check();

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pace: about how many schedules of each scenario a second of CPU time is worth.
+ *
+ * With it `sim --work SECONDS` runs a number of schedules that the tree alone decides: a machine
+ * twice as fast does not go twice as far, to seeds that nobody tried before the commit. Nothing but
+ * the shares of the time depends on the figures; build/sim --pace prints them anew. A scenario
+ * without a line gets SIM_PACE_UNKNOWN. */
+#ifndef CELLAR_TESTS_SIM_PACE_H
+#define CELLAR_TESTS_SIM_PACE_H
+
+#define SIM_PACE_UNKNOWN 1500
+#define SIM_PACES(X) \
+    X(litmus, 1800000) X(lock, 460000) X(event, 340000) X(account, 230000) X(seq, 440000) \
+    X(threads, 760000) X(l1_kv, 12000) X(l1_split, 4300) X(l1_contract, 3500) X(l1_evict, 6100) \
+    X(l1_pin, 5700) X(l1_big, 6000) X(l1_apart, 6700) X(l1_expire, 9500) X(l1_idle, 4800) \
+    X(l1_resize, 3900) X(l1_scan, 3800) X(l1_count, 7800) X(l1_fault, 6900) X(l1_forged, 5500) \
+    X(l1_pin_write, 12000) X(l1_split_read, 5200) X(l1_regrow, 2800) X(l1_sample, 10000) \
+    X(l1_fork, 2700) X(quota, 3400) X(bloom, 1700) X(bloom_bits, 2800) X(breaker, 220000) \
+    X(lock_schedules, 6100) X(lock_lease, 7100) X(lock_queue, 7900) X(lock_records, 4100) \
+    X(lock_copies, 8600) X(limit_slot, 20000) X(limit_swap, 22000) X(limit_move, 14000) \
+    X(limit_rules, 21000) X(limit_same, 18000) X(limit_ticket, 25000) X(limit_rate, 19000) \
+    X(limit_wide, 15000) X(limit_wide_two, 17000) X(limit_log, 22000) X(limit_permits, 22000) \
+    X(limit_chain, 17000) X(limit_wide_move, 8800) X(limit_wide_back, 10000) \
+    X(limit_calendar, 17000) X(flight, 3600) X(flight_once, 3700) X(flight_clear, 1800) \
+    X(flight_lost, 3600) X(flight_hard, 3500) X(flight_job, 3300) X(flight_lease, 3400) \
+    X(flight_cycle, 3500) X(flight_many, 3300) X(flight_tag, 3500) X(flight_glob, 3300) \
+    X(flight_table, 210000) X(deps, 2800) X(l2_gates, 2700) X(l2_frozen, 2700) X(l2_warm, 1600) \
+    X(l2_commit, 2500) X(l2_meet, 21000) X(l2_ends, 1900)
+
+#endif
