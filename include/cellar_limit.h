@@ -155,7 +155,7 @@ typedef struct cellar_rl_result {
  * to one thread at a time. */
 typedef struct cellar_rl_ticket {
     const cellar_limiter *limiter; /* NULL: nothing was taken                                     */
-    uint64_t fingerprint, slot, cost, losses, stamp[CELLAR_RL_RULES_MAX];
+    uint64_t fingerprint, slot, cost, losses, given, stamp[CELLAR_RL_RULES_MAX];
     uint32_t colour, generation, used, reserved;
 } cellar_rl_ticket;
 
@@ -403,7 +403,9 @@ CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size
 
 /* Use up a ticket: `cellar_rl_cancel` gives back all of it, `cellar_rl_settle` what was estimated
  * above `actual`, or charges what was estimated below. Never gives back more than the take still
- * matters: at once that is all, once the bucket would be full anyway it is nothing.
+ * matters: at once that is all, once the bucket would be full anyway it is nothing. GCRA with
+ * several tickets out at a time: all of each when the last one taken comes back first; in another
+ * order what the others brought back is taken off.
  * in:      a ticket of this limiter
  * returns: OK, also when the key was reset or forgotten meanwhile; E_STALE (used before), E_INVAL
  * thread:  any; a ticket by one at a time

@@ -209,6 +209,58 @@ static void limit_settle_never_mints(void)
     kit_close(l);
 }
 
+static void limit_take(cellar_limiter *l, const char *key, uint64_t cost, cellar_rl_ticket *t)
+{
+    T_CHECK(cellar_rl_reserve(l, key, strlen(key), cost, 0, t, NULL, NULL) == CELLAR_OK);
+}
+
+/* Several tickets of one key at a time: by one word, and under a lock beside another rule. */
+static void two_tickets_never_mint(void)
+{
+    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 3),
+                                      cellar_rl_sliding_log(1000, KIT_S) };
+    for (uint32_t n = 1; n <= 2; n++) {
+        cellar_limiter *l = kit_open(rules, n);
+        cellar_rl_ticket a, b;
+        limit_take(l, "k", 1, &a);
+        limit_take(l, "k", 1, &b);
+        kit_pass(50 * KIT_MS); /* half of A is paid: half of it comes back */
+        T_CHECK(cellar_rl_cancel(l, &a) == CELLAR_OK);
+        kit_pass(50 * KIT_MS);
+        T_EQ_U64(kit_admit(l, "k", 1), 1);
+        T_CHECK(cellar_rl_cancel(l, &b) == CELLAR_OK);
+        /* As if neither had been taken: one of three is gone, and nothing was paid of it. */
+        T_EQ_U64(kit_admit(l, "k", 9), 2);
+        kit_pass(100 * KIT_MS - 1);
+        T_EQ_U64(kit_admit(l, "k", 9), 0);
+        kit_close(l);
+    }
+}
+
+/* The last one taken given back first, all come back whole; whoever took meanwhile keeps hers. */
+static void tickets_in_reverse_come_back_whole(void)
+{
+    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
+                                      cellar_rl_sliding_log(1000, KIT_S) };
+    for (uint32_t n = 1; n <= 2; n++) {
+        cellar_limiter *l = kit_open(rules, n);
+        cellar_rl_ticket t[5];
+        for (int round = 0; round < 3; round++) {
+            for (int i = 0; i < 5; i++) { limit_take(l, "k", 2, &t[i]); }
+            T_EQ_U64(kit_admit(l, "k", 1), 0);
+            for (int i = 5; i-- > 0;) { T_CHECK(cellar_rl_cancel(l, &t[i]) == CELLAR_OK); }
+        }
+        limit_take(l, "k", 4, &t[0]);
+        limit_take(l, "k", 4, &t[1]);
+        T_EQ_U64(kit_admit(l, "k", 1), 1);
+        T_CHECK(cellar_rl_cancel(l, &t[1]) == CELLAR_OK); /* at once, if not the last: all of it */
+        T_EQ_U64(kit_admit(l, "k", 4), 4);
+        T_CHECK(cellar_rl_cancel(l, &t[0]) == CELLAR_OK); /* four came back since, out of order */
+        T_EQ_U64(kit_admit(l, "k", 9), 1);
+        kit_close(l);
+    }
+}
+
 static void tickets_of_counts_and_logs(void)
 {
     const cellar_rl_rule rules[3] = { cellar_rl_sliding_log(10, KIT_S),
@@ -841,7 +893,8 @@ T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_gcra), T_CASE(limit_reset_
        T_CASE(result_tells_limit_remaining_and_times),
        T_CASE(denied_calls_cost_nothing_and_strict_ones_do), T_CASE(limit_dry_run),
        T_CASE(limit_penalize_one_probe), T_CASE(a_ban_follows_each_denial),
-       T_CASE(limit_settle_never_mints), T_CASE(tickets_of_counts_and_logs),
+       T_CASE(limit_settle_never_mints), T_CASE(two_tickets_never_mint),
+       T_CASE(tickets_in_reverse_come_back_whole), T_CASE(tickets_of_counts_and_logs),
        T_CASE(charges_are_debt_and_saturate), T_CASE(reservations_queue_by_virtual_time),
        T_CASE(waiting_says_at_once_when_it_is_too_long), T_CASE(limit_multi_rule_atomic),
        T_CASE(limit_chain_never_over_in_order), T_CASE(limit_rules_set_keeps_debt),

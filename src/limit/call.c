@@ -111,7 +111,7 @@ static cellar_err limit_ticket_end(cellar_limiter *l, cellar_rl_ticket *t, uint6
     if (t->limiter == NULL || units == 0) { return CELLAR_OK; }
     limit_op op = { .kind = LIMIT_GIVE, .cost = units, .ticket = t };
     for (int tries = 0; tries < LIMIT_GIVE_TRIES; tries++) {
-        if (!limit_look(l, t->fingerprint, op.seen)) { return CELLAR_OK; }
+        if (!limit_look(l, t->fingerprint, &op)) { return CELLAR_OK; }
         BASE_POINT("limit.give.clock");
         const cellar_err err = limit_run(l, t->fingerprint, limit_now(l), &op);
         if (err != CELLAR_PENDING) { return err; }

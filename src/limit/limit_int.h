@@ -43,6 +43,8 @@
 #define LIMIT_COUNT_MAX (((uint64_t)1 << 20) - 1)
 #define LIMIT_FIXED_MAX (((uint64_t)1 << 34) - 1)
 #define LIMIT_AHEAD_NS CELLAR_RL_SECOND /* a caller's reading may be so far ahead */
+#define LIMIT_GIVEN 32u               /* sums of what was given back, in a region */
+#define LIMIT_PARTS 256u              /* of a unit of cost, in such a sum */
 
 /* ---- rules ---- */
 
@@ -89,6 +91,8 @@ typedef struct limit_head { /* of a region */
     uint32_t in_vain;       /* full buckets met since a search in depth found nothing; lock */
     uint64_t high_water;    /* latest reading at which a dead entry was forgotten, ns; lock */
     _Atomic uint64_t live_evicted, dead_replaced, moved; /* written under lock */
+    _Atomic uint32_t gives; /* tickets of GCRA keys that gave something back */
+    _Atomic uint64_t given[LIMIT_GIVEN]; /* parts that came back out of order; by fp */
 } limit_head;
 
 /* A ticket knows its charge by a colour of two bits: after four rewrites of words in its region it
@@ -97,7 +101,13 @@ BASE_INLINE void limit_lost(limit_head *h)
 {
     base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
 }
-_Static_assert(sizeof(limit_head) == BASE_LINE, "a region's head is a line of its own");
+
+/* What came back since a ticket was written is taken off what it may give (rule.c, GIVING); shared
+ * by keys, it is then more than this key's: stricter. */
+BASE_INLINE _Atomic uint64_t *limit_given(limit_head *h, uint64_t fp)
+{
+    return &h->given[(fp >> 1) % LIMIT_GIVEN];
+}
 
 typedef struct limit_slot { /* narrow; the first two words of a wide one lie alike */
     _Atomic uint64_t fp;    /* release by writers under the region's lock, acquire everywhere */
@@ -220,9 +230,12 @@ CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *
                                            uint64_t cost);
 CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
-/* `then`: the value right after the take. */
+/* `then`: the value right after the take; `given`: parts that came back out of order
+ * since. */
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
-                                         uint64_t units, uint64_t then);
+                                         uint64_t units, uint64_t then, uint64_t given);
+/* GCRA's step back from `v` to `next` in LIMIT_PARTS of a unit, rounded up; 0 for the others. */
+CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64_t next);
 /* What a denial writes with STRICT. */
 CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
@@ -409,13 +422,27 @@ typedef struct limit_op {
     uint64_t wait_ns;        /* RESERVE: out */
     uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */
     uint64_t seen[LIMIT_RULES]; /* GIVE: the words after which the clock was read */
+    uint32_t seen_gives;     /* GIVE: of the region, before those words */
+    uint64_t given;          /* TAKE, RESERVE: its sum before the word; GIVE: what it rose since */
     uint64_t lease_ns;       /* PERMIT, EXTEND */
 } limit_op;
 
 /* GIVE: PENDING when the words are not those `seen` any more: nothing was done. */
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op);
-/* The words of a key as they are, BUSY or half written included. False: it has no slot. */
-CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, uint64_t *words);
+/* The words of a key as they are, BUSY or half written included, into op->seen. False: it has no
+ * slot. */
+CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, limit_op *op);
+/* Did another ticket of the region give since limit_look? Under the lock that gives of the key
+ * take. */
+BASE_INLINE bool limit_gave_since(const limit_op *op, limit_head *h)
+{
+    return base_load_acq(&h->gives) != op->seen_gives;
+}
+/* A ticket is about to give `back` parts; `last`: the words are as its take left them. Under that
+ * lock, before the word is stored; and after it, when it was. */
+CELLAR_PRIVATE void limit_gives(limit_head *h, uint64_t fp, const limit_op *op, uint64_t back,
+                                bool last);
+CELLAR_PRIVATE void limit_gave(limit_head *h, const limit_op *op);
 CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                            limit_op *op);
 /* The commonest call: a plain GCRA rule, a known key. False: not that; nothing was done. */

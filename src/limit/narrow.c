@@ -20,7 +20,10 @@
  *            everything under the region's lock uses max(now, latest such reading).
  * GIVING     What a ticket may give back depends on what time it is, and a clock read before others
  *            charged is too early: it would call idle time debt. So the clock is read after the
- *            word, and the exchange is on that word (op->seen); else the caller looks again.
+ *            word, and the exchange is on that word (op->seen); else the caller looks again. Gives
+ *            take the region's lock and add to the sum of what was given (rule.c, GIVING) before
+ *            their exchange; a take reads the sum before the word its ticket is written from. So a
+ *            give whose exchange comes after that take adds after that reading, if need be again.
  * OVERFLOW   free, else dead, else move one of the eight to its other bucket, else make room there
  *            by moving one on (86 % fill without a loss; 72 % without that step), else the policy:
  *            LEAST_LOSS takes the one with the least debt over and counts it.
@@ -96,7 +99,7 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     case LIMIT_CHARGE: out->says.next = limit_charge_value(r, at, v, op->cost); break;
     case LIMIT_REFUND: out->says.next = limit_refund_value(r, at, v, op->cost); break;
     case LIMIT_GIVE:
-        out->says.next = limit_give_value(r, at, v, op->cost, op->ticket->stamp[0]);
+        out->says.next = limit_give_value(r, at, v, op->cost, op->ticket->stamp[0], op->given);
         break;
     case LIMIT_PENALIZE: out->says.next = limit_penal_value(r, at, v, op->arg); break;
     case LIMIT_PERMIT: case LIMIT_RELEASE: case LIMIT_EXTEND: case LIMIT_EXPIRE:
@@ -144,6 +147,7 @@ static void limit_narrow_ticket(const cellar_limiter *l, const limit_op *op, uin
 {
     cellar_rl_ticket *t = op->ticket;
     if (t == NULL || op->kind == LIMIT_GIVE) { return; }
+    t->given = op->given;
     t->limiter = l;
     t->fingerprint = fp;
     t->slot = (uint64_t)(s - limit_slot_at(l, 0, 0));
@@ -153,6 +157,13 @@ static void limit_narrow_ticket(const cellar_limiter *l, const limit_op *op, uin
     t->colour = (uint32_t)(word & LIMIT_COLOUR);
     t->generation = generation;
     t->used = 0;
+}
+
+static void limit_narrow_given(limit_head *h, uint64_t fp, limit_op *op)
+{
+    if (op->ticket == NULL) { return; }
+    const uint64_t sum = base_load_acq(limit_given(h, fp));
+    op->given = op->kind == LIMIT_GIVE ? sum - op->ticket->given : sum;
 }
 
 /* May the ticket's take still be part of this word? */
@@ -423,11 +434,18 @@ static cellar_err limit_narrow_found(cellar_limiter *l, uint64_t fp, limit_op *o
             if (!limit_narrow_valid(l, op, slot, s->place.region, s->generation, w)) {
                 return CELLAR_OK;
             }
-            if (w != op->seen[0] && !BASE_MUTANT("limit.give_unseen")) { return CELLAR_PENDING; }
+            if ((w != op->seen[0] || limit_gave_since(op, s->head)) &&
+                !BASE_MUTANT("limit.give_unseen")) {
+                return CELLAR_PENDING;
+            }
+            limit_gives(s->head, fp, op,
+                        limit_parts_back(&s->rule, w >> 2, v.says.next),
+                        w >> 2 == op->ticket->stamp[0]);
         }
         const uint64_t to = limit_word(v.says.next, w);
         BASE_POINT("limit.slow.cas");
         if (op->kind != LIMIT_PEEK && to != w && !base_cas_ar(&slot->word, w, to)) { continue; }
+        limit_gave(s->head, op);
         if (v.err == CELLAR_OK) {
             limit_narrow_ticket(l, op, fp, slot, s->place.region, s->generation, to,
                                 !v.would_deny);
@@ -464,6 +482,7 @@ static cellar_err limit_narrow_held(cellar_limiter *l, uint64_t fp, uint64_t now
     const _Atomic uint64_t *set;
     const uint64_t state = base_load_acq(&l->state);
     now_ns = limit_max_u64(now_ns, s->head->high_water);
+    limit_narrow_given(s->head, fp, op); /* stands still: who gives holds this lock */
     (void)limit_set_of(l, state, s->place.region, true, &set);
     s->generation = (uint32_t)(state >> 32);
     limit_rule_load(set, 0, &s->base);
@@ -600,9 +619,12 @@ CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint6
     limit_place_of(l, fp, &p);
     BASE_POINT("limit.find");
     limit_slot *slot = limit_narrow_find(l, &p, fp, &f);
-    if (slot == NULL || (f & 1) != 0) { return limit_narrow_slow(l, fp, now_ns, op, &p); }
+    if (slot == NULL || (f & 1) != 0 || op->kind == LIMIT_GIVE) {
+        return limit_narrow_slow(l, fp, now_ns, op, &p);
+    }
     for (;;) {
         const _Atomic uint64_t *set;
+        limit_narrow_given(&l->head[p.region], fp, op);
         BASE_POINT("limit.word");
         const uint64_t w = base_load_acq(&slot->word); /* release in every rewriter */
         BASE_POINT("limit.rules");
@@ -619,12 +641,6 @@ CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint6
         if (op->own_count != 0) { r = op->own[0]; }
         limit_at_of(l, &r, now_ns, units, &at);
         limit_narrow_decide(op, &r, &at, w >> 2, &v);
-        if (op->kind == LIMIT_GIVE) {
-            if (!limit_narrow_valid(l, op, slot, p.region, (uint32_t)(state >> 32), w)) {
-                return CELLAR_OK;
-            }
-            if (w != op->seen[0] && !BASE_MUTANT("limit.give_unseen")) { return CELLAR_PENDING; }
-        }
         const uint64_t to = limit_word(v.says.next, w);
         BASE_POINT("limit.cas");
         if (op->kind == LIMIT_PEEK || to == w) {

@@ -11,6 +11,15 @@
  *            after 2^22; a word that nobody swept for 2^21 windows looks as if it lay ahead:
  *            stricter.
  * FIXED      a word of a later period than the present one (the wall clock was set back) keeps it.
+ * GIVING     A ticket of GCRA gives back at most TAT after its take - units others gave back since,
+ *            out of order - now. Why that mints nothing: TAT is the latest of start + costs since,
+ *            over the takes i. Without take k the run that begins at or before k is shorter by its
+ *            cost; one that begins at a later i is not, but TAT is longer than it by at least
+ *            TAT(k) + (costs - gives between k and i) - start(i). Between a take and its own give
+ *            costs - gives is not negative: who gives back the take that the word shows last is in
+ *            order and not counted, so that takes given back in reverse come back whole.
+ *            The tempting min(units * T, TAT(k) - now) is right for one ticket alone: let A and B
+ *            be taken, A half paid and given back, and B gives back what time had paid of A.
  * INVARIANTS no value is negative, no sum overflows: costs are at most `burst` before they are
  *            multiplied, times at most now + 400 days < 2^62.
  * LIMITS     windows of COUNT count in whole ns: a period is, all others in 1/64 ns.
@@ -342,12 +351,14 @@ CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *
 }
 
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
-                                         uint64_t units, uint64_t then)
+                                         uint64_t units, uint64_t then, uint64_t given)
 {
     if (then == 0) { return v; } /* a dry run that did not pass was not charged */
     if (limit_algo(r) == CELLAR_RL_GCRA) {
         /* What the history without the take would differ by now: never more than that. */
-        const uint64_t left = then > at->u ? then - at->u : 0;
+        const uint64_t back = limit_muldiv_up(given, r->step, LIMIT_PARTS);
+        const uint64_t end = then > back ? then - back : 0;
+        const uint64_t left = end > at->u ? end - at->u : 0;
         uint64_t give = r->step != 0 && units > LIMIT_DEBT_MAX / r->step ? LIMIT_DEBT_MAX
                                                                          : units * r->step;
         if (!BASE_MUTANT("limit.blind_cancel")) { give = limit_min_u64(give, left); }
@@ -365,6 +376,14 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
     }
     if (v >> LIMIT_FIXED_BITS != then >> LIMIT_FIXED_BITS) { return v; }
     return v - limit_min_u64(units, v & LIMIT_FIXED_MAX);
+}
+
+CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64_t next)
+{
+    if (limit_algo(r) != CELLAR_RL_GCRA || r->step == 0 || next >= v) { return 0; }
+    const uint64_t units = (v - next) / r->step;
+    return limit_min_u64(units, UINT64_MAX / LIMIT_PARTS / 4) * LIMIT_PARTS +
+           limit_muldiv_up((v - next) % r->step, LIMIT_PARTS, r->step);
 }
 
 CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *at, uint64_t v,

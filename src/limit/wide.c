@@ -225,6 +225,7 @@ static void limit_wide_ticket(const cellar_limiter *l, const limit_wide *w, cons
     t->slot = (uint64_t)((const unsigned char *)s - l->table) / l->slot_bytes;
     t->cost = w->op->cost;
     t->losses = base_load_acq(&l->head[w->region].losses);
+    t->given = base_load_acq(limit_given(&l->head[w->region], t->fingerprint));
     for (uint32_t i = 0; i < w->rule_count; i++) { t->stamp[i] = stamp[i]; }
     t->colour = (uint32_t)(base_load_rlx(&s->word) & LIMIT_COLOUR);
     t->generation = w->generation;
@@ -289,17 +290,38 @@ static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const
            base_load_acq(&l->head[w->region].losses) - (uint32_t)t->losses < 4;
 }
 
+/* May the ticket give now? Then what its GCRA rules get back is noted; as narrow.c, GIVING, under
+ * the bucket's lock. */
+static bool limit_wide_give(cellar_limiter *l, limit_wide *w, limit_slot *s)
+{
+    limit_op *op = w->op;
+    const cellar_rl_ticket *t = op->ticket;
+    limit_head *h = &l->head[w->region];
+    uint64_t back = 0;
+    bool last = true;
+    if (!limit_wide_valid(l, w, s)) { return false; }
+    if (limit_gave_since(op, h)) { w->err = CELLAR_PENDING; }
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        if (base_load_rlx(limit_word_at(s, i)) != op->seen[i]) { w->err = CELLAR_PENDING; }
+    }
+    if (w->err != CELLAR_OK) { return false; }
+    op->given = base_load_acq(limit_given(h, t->fingerprint)) - t->given;
+    for (uint32_t i = 0; i < w->rule_count; i++) {
+        if (limit_algo(&w->rule[i]) != CELLAR_RL_GCRA || t->stamp[i] == 0) { continue; }
+        const uint64_t next = limit_give_value(&w->rule[i], &w->at[i], w->value[i], op->cost,
+                                               t->stamp[i], op->given);
+        back = limit_max_u64(back, limit_parts_back(&w->rule[i], w->value[i], next));
+        last = last && w->value[i] == t->stamp[i];
+    }
+    limit_gives(h, t->fingerprint, op, back, last);
+    return true;
+}
+
 /* CHARGE, REFUND, GIVE: word by word. */
 static void limit_wide_adjust(cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
     const limit_op *op = w->op;
-    if (op->kind == LIMIT_GIVE) {
-        if (!limit_wide_valid(l, w, s)) { return; }
-        for (uint32_t i = 0; i < w->rule_count; i++) { /* as narrow.c, GIVING */
-            if (base_load_rlx(limit_word_at(s, i)) != op->seen[i]) { w->err = CELLAR_PENDING; }
-        }
-        if (w->err != CELLAR_OK) { return; }
-    }
+    if (op->kind == LIMIT_GIVE && !limit_wide_give(l, w, s)) { return; }
     for (uint32_t i = 0; i < w->rule_count; i++) {
         const limit_rule *r = &w->rule[i];
         const limit_ring g = limit_wide_ring(l, s, i);
@@ -316,11 +338,12 @@ static void limit_wide_adjust(cellar_limiter *l, limit_wide *w, limit_slot *s)
         } else {
             v = op->kind == LIMIT_CHARGE ? limit_charge_value(r, &w->at[i], v, op->cost)
                 : op->kind == LIMIT_REFUND ? limit_refund_value(r, &w->at[i], v, op->cost)
-                : limit_give_value(r, &w->at[i], v, op->cost, op->ticket->stamp[i]);
+                : limit_give_value(r, &w->at[i], v, op->cost, op->ticket->stamp[i], op->given);
         }
         w->value[i] = v;
         limit_wide_store(s, i, v);
     }
+    limit_gave(&l->head[w->region], op);
 }
 
 static uint32_t limit_wide_permit_rule(const cellar_limiter *l) { return (uint32_t)l->conc; }

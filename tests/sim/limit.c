@@ -370,6 +370,46 @@ static void rl_run_ticket(void)
 const base_sim_scenario sim_limit_ticket = { "limit_ticket",
     "takes given back sooner and later mint nothing", rl_run_ticket, 0 };
 
+/* Several of one key out at a time, given back in any order. */
+static void rl_tickets_fiber(void *arg)
+{
+    (void)arg;
+    cellar_rl_ticket t[2];
+    uint32_t at[2];
+    bool out[2] = { false, false };
+    for (int i = 0; i < 8; i++) {
+        const uint64_t which = base_sim_below(2);
+        cellar_rl_result r;
+        const uint32_t start = ++rl.clock;
+        rl_pass(base_sim_below(RL_T_NS));
+        if (base_sim_below(4) == 0) {
+            rl_check(0);
+        } else if (out[which]) {
+            BASE_SIM_CHECK(cellar_rl_cancel(rl.l, &t[which]) == CELLAR_OK);
+            rl.event[at[which]].undone = true;
+            out[which] = false;
+        } else {
+            const cellar_err e = cellar_rl_reserve(rl.l, "key0", 4, 1, 0, &t[which], NULL, &r);
+            BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
+            rl_note(0, start, &r);
+            at[which] = rl.count - 1;
+            out[which] = e == CELLAR_OK;
+        }
+    }
+}
+static void rl_run_tickets(void)
+{
+    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
+    base_sim_calm(true);
+    rl_open(&rule, 1, 2, CELLAR_RL_DENY_NEW);
+    rl.denies_more = true;
+    base_sim_calm(false);
+    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_tickets_fiber, (void *)i); }
+    rl_end();
+}
+const base_sim_scenario sim_limit_tickets = { "limit_tickets",
+    "tickets of one key given back in any order mint nothing", rl_run_tickets, 0 };
+
 /* ---- a rate that does not divide: T is rounded up ---- */
 
 static void rl_rate_fiber(void *arg)
