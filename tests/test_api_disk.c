@@ -5,9 +5,9 @@
  *         cleared or dropped stays so over any end, and a store whose disk cannot be used works on.
  * Method: real directories under TMPDIR, a clock of this file; children that are killed in the
  *         middle of their work, with an oracle in shared memory that is written after each call. */
+#include "tests/folder.h"
 #include "tests/t.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -16,7 +16,7 @@
 
 #include "cellar.h"
 
-static char folder[256], store[300];
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static int64_t now_ms;
 
 static int64_t read_clock(void *ctx)
@@ -27,30 +27,14 @@ static int64_t read_clock(void *ctx)
 
 static void begin(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cellar-disk-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    t_folder(folder);
     snprintf(store, sizeof store, "%s/store", folder);
     now_ms = 1000000;
 }
 
-static void wipe(const char *path)
-{
-    char file[600];
-    DIR *d = opendir(path);
-    if (d == NULL) { return; }
-    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        if (e->d_name[0] == '.') { continue; }
-        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
-        T_EQ_I64(unlink(file), 0);
-    }
-    closedir(d);
-    T_EQ_I64(rmdir(path), 0);
-}
-
 static void end(void)
 {
-    wipe(store);
+    t_wipe(store);
     T_EQ_I64(rmdir(folder), 0);
 }
 

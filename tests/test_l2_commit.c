@@ -5,6 +5,7 @@
  *         what the disk has never seen waits for none.
  * Method: a disk made of memory that forgets what a failed sync covered, power cuts of it; threads
  *         over real files, whose syncs are counted. */
+#include "tests/folder.h"
 #include "tests/l2_kit.h"
 
 #include <pthread.h>
@@ -200,12 +201,8 @@ static void *changes(void *arg)
 
 static void one_sync_serves_all_who_wait(void)
 {
-    static const char *const names[] = { "LOCK", "SUPER", "META.0", "META.1", "stage.buf",
-                                         "data.seg" };
-    char folder[256], path[300];
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cellar-l2-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    char folder[T_FOLDER_MAX];
+    t_folder(folder);
     l2_kit_init(&kit, NULL);
     kit.cfg.path = folder;
     kit.cfg.level = L2_ALWAYS;
@@ -228,11 +225,7 @@ static void one_sync_serves_all_who_wait(void)
     printf("# %u changes, %" PRIu64 " syncs\n", THREADS * EACH, st.commits);
     l2_close(kit.d);
     kit.d = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        (void)unlink(path);
-    }
-    T_EQ_I64(rmdir(folder), 0);
+    t_wipe(folder);
 }
 
 T_MAIN("l2_commit", T_CASE(committed_changes_outlive_a_power_cut),

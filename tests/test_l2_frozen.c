@@ -6,9 +6,9 @@
  *         memory; then real files and threads: every call to the disk blocks, every page of the
  *         stage that is not armed is protected, and whoever stores into one waits in the handler,
  *         as he would in the kernel. Threads must get on all the same. */
+#include "tests/folder.h"
 #include "tests/l2_kit.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -270,7 +270,7 @@ static _Atomic uint64_t ops[WRITERS];
 static _Atomic uint32_t over;
 static unsigned char *map;
 static size_t map_bytes;
-static char folder[256];
+static char folder[T_FOLDER_MAX];
 
 static void wait_for_thaw(void)
 {
@@ -407,9 +407,7 @@ static bool all_get_on(uint64_t by)
 
 static void threads_get_on_while_the_disk_stands_still(l2_level level)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cellar-frozen-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    t_folder(folder);
     real = base_vfs_system();
     base_vfs vfs = *real;
     vfs.pwrite = slow_pwrite;
@@ -464,15 +462,7 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     T_EQ_STR(l2_audit(kit.d), NULL);
     l2_close(kit.d);
     T_EQ_U64(base_load_rlx(&kit.account.used), 0);
-    DIR *dir = opendir(folder);
-    T_REQUIRE(dir != NULL);
-    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
-        char path[600];
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-        if (e->d_name[0] != '.') { T_EQ_I64(unlink(path), 0); }
-    }
-    closedir(dir);
-    T_EQ_I64(rmdir(folder), 0);
+    t_wipe(folder);
 }
 
 static void threads_get_on_at_level_drop(void) { threads_get_on_while_the_disk_stands_still(L2_DROP); }

@@ -9,7 +9,6 @@
  *         parent likes. What was acknowledged stands in shared memory, written after each call.
  *         KILL_CYCLES=n on a tmpfs, KILL_DISK=n in TMPDIR.
  * ALSO    l2's sources are part of this program, so that their points can be made to kill. */
-#include <dirent.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -40,6 +39,7 @@ static void kill_point(const char *name);
 #include "l2/recover.c"
 #include "l2/resize.c"
 #include "l2/trouble.c"
+#include "tests/folder.h"
 #include "tests/l2_kit.h"
 
 #define KEYS 40u
@@ -65,7 +65,7 @@ typedef struct oracle { /* shared with the child; written after a call has retur
 
 static oracle *o;
 static l2_kit kit;
-static char folder[256], store[300];
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static base_rng rng;
 static uint64_t calls_most; /* of a child; few where each sync waits for a disk */
 
@@ -334,22 +334,14 @@ static void cycle_once(uint64_t cycle)
 
 static void wipe(void)
 {
-    char file[600];
-    DIR *d = opendir(store);
-    for (const struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
-        snprintf(file, sizeof file, "%s/%s", store, e->d_name);
-        if (e->d_name[0] != '.') { T_EQ_I64(unlink(file), 0); }
-    }
-    if (d != NULL) { closedir(d); }
-    T_EQ_I64(rmdir(store), 0);
+    t_wipe(store);
     T_EQ_I64(rmdir(folder), 0);
 }
 
 static void kill_in(const char *where, uint64_t most, uint64_t calls)
 {
     calls_most = calls;
-    snprintf(folder, sizeof folder, "%s/cellar-kill-XXXXXX", where);
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    t_folder_in(where, folder);
     snprintf(store, sizeof store, "%s/store", folder);
     o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(o != MAP_FAILED);

@@ -4,6 +4,7 @@
  *         left as it was; a format that is cut anywhere is begun anew; sizes are kept; a forked
  *         child lets go.
  * Method: a disk made of memory, compared byte by byte; real files for locks, forks and links. */
+#include "tests/folder.h"
 #include "tests/l2_kit.h"
 
 #include <dirent.h>
@@ -251,28 +252,16 @@ static void a_full_disk_makes_a_smaller_store(void)
     gone();
 }
 
-static char folder[256];
+static char folder[T_FOLDER_MAX];
 
 static void real_begin(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cellar-l2-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    t_folder(folder);
     l2_kit_init(&kit, NULL);
     kit.cfg.path = folder;
 }
 
-static void real_end(void)
-{
-    static const char *const names[] = { "LOCK", "SUPER", "META.0", "META.1", "stage.buf",
-                                         "data.seg", "link", "file" };
-    char path[300];
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        (void)unlink(path);
-    }
-    T_EQ_I64(rmdir(folder), 0);
-}
+static void real_end(void) { t_wipe(folder); }
 
 static int looks; /* so often somebody holds it for a look */
 

@@ -5,6 +5,7 @@
  *         the same; addresses hold up to 4 TiB.
  * Method: small stores on a disk made of memory, opened as a kill or a power cut leaves it before
  *         each call; threads over real files; a sparse disk of 4 TiB. */
+#include "tests/folder.h"
 #include "tests/l2_kit.h"
 
 #include <pthread.h>
@@ -286,12 +287,8 @@ static void *reads(void *arg)
 
 static void readers_and_writers_get_on(void)
 {
-    static const char *const names[] = { "LOCK", "SUPER", "META.0", "META.1", "stage.buf",
-                                         "data.seg" };
-    char folder[256], path[300];
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cellar-l2-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    char folder[T_FOLDER_MAX];
+    t_folder(folder);
     l2_kit_init(&kit, NULL);
     kit.cfg.path = folder;
     kit.cfg.seg_bytes = 16384;
@@ -318,11 +315,7 @@ static void readers_and_writers_get_on(void)
     T_EQ_STR(l2_audit(kit.d), NULL);
     l2_close(kit.d);
     kit.d = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        (void)unlink(path);
-    }
-    T_EQ_I64(rmdir(folder), 0);
+    t_wipe(folder);
 }
 
 /* ---- 4 TiB, of which little is there ---- */

@@ -3,6 +3,7 @@
  * Aim:    what is put is served, byte by byte, from the stage, from disk and after a reopen; what
  *         was changed is not, whatever happens to log, index and places meanwhile.
  * Method: small stores on a disk made of memory, the worker run by hand; and one on real files. */
+#include "tests/folder.h"
 #include "tests/l2_kit.h"
 
 #include <sys/stat.h>
@@ -538,12 +539,10 @@ static void views_and_numbers_persist(void)
 
 static void on_real_files_with_the_chosen_sizes(void)
 {
-    char path[256];
-    const char *tmp = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%s/cellar-l2-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(path) != NULL);
+    char path[T_FOLDER_MAX];
+    t_folder(path);
     l2_kit_init(&kit, NULL);
-    char dir[300];
+    char dir[T_FOLDER_MAX + 8];
     snprintf(dir, sizeof dir, "%s/store", path);
     kit.cfg.path = dir;
     kit.cfg.bytes = L2_BYTES_MIN;
@@ -576,11 +575,7 @@ static void on_real_files_with_the_chosen_sizes(void)
     }
     T_CHECK(hits > 1000 && hits <= kept);
     l2_close(kit.d);
-    for (int i = 0; i < 6; i++) {
-        snprintf(file, sizeof file, "%s/%s", dir, names[i]);
-        T_EQ_I64(unlink(file), 0);
-    }
-    T_EQ_I64(rmdir(dir), 0);
+    t_wipe(dir);
     T_EQ_I64(rmdir(path), 0);
 }
 

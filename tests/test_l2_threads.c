@@ -6,9 +6,9 @@
  *         and so it is after a reopen.
  * Method: four threads on real files, each the only writer of its keys; an array says which version
  *         was current when a read began. THREADS_OPS=n for longer runs. */
+#include "tests/folder.h"
 #include "tests/l2_kit.h"
 
-#include <dirent.h>
 #include <pthread.h>
 
 #define WRITERS 4u
@@ -16,7 +16,7 @@
 #define KEYS (WRITERS * EACH)
 
 static l2_kit kit;
-static char folder[256];
+static char folder[T_FOLDER_MAX];
 static _Atomic uint32_t ended[KEYS]; /* all versions up to it are over, acknowledged */
 static _Atomic uint64_t hits, stored, epoch;
 static uint64_t ops;
@@ -167,9 +167,7 @@ static void *writer(void *arg)
 static void run(l2_level level, const cellar_l2_crypt *crypt)
 {
     uint64_t floor;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cellar-l2-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    t_folder(folder);
     l2_kit_init(&kit, NULL);
     kit.clock = (base_clock){ NULL, NULL, NULL };
     kit.cfg.path = folder;
@@ -208,15 +206,7 @@ static void run(l2_level level, const cellar_l2_crypt *crypt)
     }
     l2_close(kit.d);
     T_EQ_U64(base_load_rlx(&kit.account.used), 0);
-    DIR *d = opendir(folder);
-    T_REQUIRE(d != NULL);
-    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        char path[600];
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-        if (e->d_name[0] != '.') { T_EQ_I64(unlink(path), 0); }
-    }
-    closedir(d);
-    T_EQ_I64(rmdir(folder), 0);
+    t_wipe(folder);
 }
 
 static void threads_at_level_drop(void) { run(L2_DROP, NULL); }
