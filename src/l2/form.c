@@ -387,6 +387,10 @@ static uint16_t l2_rec_mark(const l2_form *f, const unsigned char *at, uint64_t 
 CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r)
 {
+    /* Before the mark: a kill in between must not find one beside the check of what was here.
+     * Readers wait for it to change: l2_rec_whole, acquire. Relaxed: under the log lock. */
+    base_store_rlx((_Atomic uint32_t *)(void *)at, 0u);
+    base_fence_rel();
     l2_w16(at + 6, r->klen);
     BASE_ASSERT(r->vlen <= L2_VLEN_MASK);
     l2_w32(at + 8, r->vlen | (uint32_t)r->form << 30);
@@ -397,8 +401,6 @@ CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t s
     memcpy(at + 14, &expiry, 6);
     l2_w32(at + 20, r->vgen);
     l2_w16(at + 4, l2_rec_mark(f, at, segseq, off));
-    /* Readers wait for it to change: l2_rec_whole, acquire. Relaxed: under the log lock. */
-    base_store_rlx((_Atomic uint32_t *)(void *)at, 0u);
 }
 
 static uint32_t l2_rec_check(const l2_form *f, const unsigned char *at, uint64_t segseq,

@@ -42,6 +42,8 @@ typedef struct l2_config {
     uint32_t seg_bytes, seg_count, stage_count; /* 0: chosen; tests: 16 KiB, 3, 2 at least */
     base_hash_algo hash_algo; /* counts when a store is made */
     const unsigned char *secret; /* 32 bytes, the same; NULL: from the kernel */
+    const unsigned char *uuid;   /* 16 bytes, the same: two stores with one are taken for each other
+                                  * (a test repeats its run); NULL: from the kernel */
     bool no_thread;          /* all work in l2_tick */
     uint32_t off_errors, off_damaged_pct; /* when it is switched off, see trouble.c; 0: 8, 1 */
     int64_t off_ms, off_max_ms; /* and for how long; 0: 1,000, 60,000 or off_ms */

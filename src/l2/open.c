@@ -252,7 +252,8 @@ static cellar_err l2_secrets(l2 *d)
     l2_super *s = &d->super;
     if (d->cfg.secret != NULL) { memcpy(s->secret, d->cfg.secret, 32); }
     if (d->cfg.secret == NULL && !base_random_bytes(s->secret, 32)) { return CELLAR_E_NOMEM; }
-    return base_random_bytes(s->uuid, 16) ? CELLAR_OK : CELLAR_E_NOMEM;
+    if (d->cfg.uuid != NULL) { memcpy(s->uuid, d->cfg.uuid, 16); }
+    return d->cfg.uuid != NULL || base_random_bytes(s->uuid, 16) ? CELLAR_OK : CELLAR_E_NOMEM;
 }
 
 /* As many segments as the disk gives room for, less what the other files will need; the files are
@@ -487,7 +488,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         d->threaded = e == 0;
         if (e != 0) { err = CELLAR_E_NOMEM; }
     }
-    d->cfg.secret = NULL;
+    d->cfg.secret = d->cfg.uuid = NULL;
     if (err != CELLAR_OK) {
         l2_free(d);
         return err;

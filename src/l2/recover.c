@@ -12,7 +12,8 @@
  *            check of 0 was in flight: it is left out. With a mark and a wrong check: damage, if
  *            the page cache has survived (same boot) or the place was synced (below clean_lsn):
  *            then its footer line still says which class it hides; else it was torn by a power cut
- *            and nobody was promised it.
+ *            and nobody was promised it. One place in 65,536 that holds a record of the slot's past
+ *            has a mark of now by chance: without a line that is no record (l2_walk_is_past).
  *            A segment that lies in a slot and at its place: the place counts when all of it
  *            verifies (or the process alone died and the trailer is there), else the slot.
  * INVARIANTS nothing on disk is changed before SUPER allows it: a store that was CLEAN at level
@@ -188,6 +189,26 @@ static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r
     return l2_h48(base_hash(&d->hash_key, r->vgen, key, r->klen));
 }
 
+/* A kill leaves the mark of a reservation, and nothing whole, where no line was noted yet; but then
+ * the check is 0. So what is marked at `off` without a line is a record whose line is damaged, too,
+ * or what the slot held before. Of a page begun now the count of lines says which
+ * (l2_walk_fell_short); of one that still has its past, the record itself, if it verifies there. */
+static bool l2_walk_is_past(const l2 *d, const l2_walk *w, uint32_t off, uint32_t end,
+                            const l2_rec *r)
+{
+    const l2_slot *s = w->s;
+    const unsigned char *at = s->base + off;
+    const uint64_t of = l2_r64(w->old + 16);
+    l2_rec was;
+    if (!w->f->same_boot || l2_lsn(d, s->head.segseq, off) < w->f->clean_lsn || l2_r32(at) == 0 ||
+        l2_rec_whole(&d->form, at, s->head.segseq, off, r)) {
+        return false;
+    }
+    return of == s->head.segseq || w->old_index % L2_FOOT_ENTRIES > 0 ||
+           (l2_rec_marked(&d->form, at, of, off, end, &was) &&
+            l2_rec_whole(&d->form, at, of, off, &was));
+}
+
 /* A record that is marked at `off`. */
 static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                            const unsigned char *line)
@@ -241,10 +262,8 @@ static bool l2_walk_fell_short(const l2 *d, const l2_walk *w, uint32_t lines)
     const l2_slot *s = w->s;
     const uint32_t end = l2_data_limit(d, s->entries + 1), line = lines % L2_FOOT_ENTRIES;
     if (lines == 0 && !l2_slot_is_fresh(d, s)) { return true; }
-    if (line > 0 && w->whole &&
-        (l2_r64(w->old + 16) != s->head.segseq || l2_r16(w->old + 12) > line)) {
-        return true;
-    }
+    const bool mine = l2_r64(w->old + 16) == s->head.segseq;
+    if (mine ? l2_r16(w->old + 12) > line : line > 0 && w->whole) { return true; }
     for (uint32_t off = w->next; off < end; off += d->form.granule) {
         const unsigned char *at = s->base + off;
         l2_rec r;
@@ -272,7 +291,8 @@ static void l2_slot_walk(l2 *d, l2_finds *f, l2_slot *s, l2_walk *w)
         more = false;
         for (int i = 0; i < 3 && !more; i++) {
             if (tries[i] < w->next || !l2_rec_marked(&d->form, s->base + BASE_MIN(tries[i], end),
-                                                     s->head.segseq, tries[i], end, &r)) {
+                                                     s->head.segseq, tries[i], end, &r) ||
+                (line == NULL && l2_walk_is_past(d, w, tries[i], end, &r))) {
                 continue;
             }
             l2_walk_record(d, w, &r, tries[i], line);
