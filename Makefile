@@ -9,14 +9,14 @@
 # VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; ours are added,
 #            never put in their place. PREFIX LIBDIR INCDIR BINDIR MANDIR DESTDIR for install.
 #            SAN=address|undefined|thread (or a list with commas)   MIMALLOC=off|shared|object
-#            T=name one test   SEED=n|random   AUDIT=1   V=1 shows commands   DEPS=off|print
-#            STATIC=1
+#            LZ4=off|shared   T=name one test   SEED=n|random   AUDIT=1   V=1 shows commands
+#            DEPS=off|print   STATIC=1
 # NEEDS      make, a C compiler, sh, awk, sed; everything else is probed by src/deps.sh.
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` complains
 # of a file that is missing here.
 SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq table glob log \
-            vfs pages sim
+            vfs pages pack sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
 SRC_L2    = form index gate log commit admit codec put get ends io trouble doorbell recover resize \
@@ -73,12 +73,25 @@ MI_LIBS   = $(if $(filter shared,$(MIMALLOC)),-lmimalloc)
 MI_OBJ    = $(if $(filter object,$(MIMALLOC)),$(or $(MIMALLOC_OBJ),$(B)/mimalloc.o))
 MI_FLAGS  = -DCELLAR_WITH_MIMALLOC=1 \
             $(if $(wildcard build/mimalloc/include),-Ibuild/mimalloc/include)
+# liblz4: the same way, but the archive never needs it; a sanitizer that must see every store, MSan,
+# cannot look into it.
+ifneq ($(findstring memory,$(SAN))$(STATIC)$(filter -static,$(LDFLAGS) $(CFLAGS)),)
+LZ4 ?= off
+endif
+LZ4 ?= $(if $(call probe_link,lz4.h,-llz4),shared,off)
+LZ4 := $(LZ4)
+LZ_LIBS   = $(if $(filter shared,$(LZ4)),-llz4)
+LZ_FLAGS  = $(if $(filter shared,$(LZ4)),-DCELLAR_WITH_LZ4=1)
+ifneq ($(filter-out off shared,$(LZ4)),)
+$(error LZ4=$(LZ4): there are off and shared)
+endif
 ifneq ($(filter-out off shared object,$(MIMALLOC)),)
 $(error MIMALLOC=$(MIMALLOC): there are off, shared and object)
 endif
 
 VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
-             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(DROPIN) $(STATIC)'; } | \
+             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(LZ4) $(DROPIN) \
+             $(STATIC)'; } | \
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 Q        = $(if $(filter 1,$(V)),,@)
@@ -101,9 +114,12 @@ SOURCE_ID := $(VERSION)$(if $(COMMIT), $(COMMIT))
 OBJ_LIB  = $(SRC:src/%.c=$(B)/lib/%.o)
 OBJ_DBG  = $(SRC:src/%.c=$(B)/dbg/%.o)
 OBJ_SIM  = $(SRC:src/%.c=$(B)/sim/%.o)
-OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_LIB),\
-             $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_LIB)))
-OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_LIB))
+# With what was found beside the compiler: two files are compiled a second time.
+OBJ_LZ   = $(if $(filter off,$(LZ4)),$(OBJ_LIB),\
+             $(patsubst $(B)/lib/base/pack.o,$(B)/lz/base/pack.o,$(OBJ_LIB)))
+OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_LZ),\
+             $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_LZ)))
+OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_LZ))
 OBJ_GATE = $(GATE:src/%.c=$(B)/gate/%.o)
 OBJ_MAIN = $(B)/gate/gate/main.o $(B)/gate/gate/replay_main.o
 OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_GATE))
@@ -126,14 +142,18 @@ $(B)/mi/%.o: src/%.c
 	$(say) CC "$* (mimalloc)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(ID) -fno-lto $(MI_FLAGS) -c -o $@ $<
+$(B)/lz/%.o: src/%.c
+	$(say) CC "$* (lz4)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) -fno-lto $(LZ_FLAGS) -c -o $@ $<
 $(B)/dbg/%.o: src/%.c
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) -DBASE_DEBUG=1 -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) -DBASE_DEBUG=1 -c -o $@ $<
 $(B)/sim/%.o: src/%.c
 	$(say) CC "$* (sim)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
 $(B)/gate/%.o: src/%.c
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
@@ -153,13 +173,14 @@ $(B)/libcellar.a: $(B)/cellar.o
 $(B)/$(SO): $(OBJ_SO)
 	$(say) LD $@
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
-	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -o $@ $^ $(MI_LIBS) $(LDLIBS)
+	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -o $@ $^ $(MI_LIBS) $(LZ_LIBS) \
+	  $(LDLIBS)
 $(B)/cellar: $(B)/gate/gate/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
-	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LDLIBS)
+	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)
 $(B)/cellar-replay: $(B)/gate/gate/replay_main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
-	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LDLIBS)
+	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)
 
 # MIMALLOC=object: one object without override, out of the distribution's source package.
 $(B)/mimalloc.o: build/mimalloc/src/static.c
@@ -234,13 +255,13 @@ $(B)/t/test_sim_%: tests/test_sim_%.c $(B)/libsim.a
 	$(say) TEST test_sim_$*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -MT $@ -MF $@.d -o $@ $< $(B)/libsim.a \
-	  $(LDFLAGS) -lm $(LDLIBS)
+	  $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
 .SECONDEXPANSION:
 $(B)/t/%: tests/%.c $$(call test_lib,$$(call module_of,$$*))
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
-	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LDLIBS)
+	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
 $(B)/dist/%: tests/%.c $(B)/dist/cellar.o
 	$(say) TEST "$* (drop-in)"
 	$(Q)$(CC) -D_GNU_SOURCE -Idist -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
@@ -307,7 +328,7 @@ $(B)/sim/main/%.o: tests/sim/%.c
 	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
 $(B)/simdrv: $(SIM_SRC:tests/sim/%.c=$(B)/sim/main/%.o) $(B)/libsim.a
 	$(say) LD $@
-	$(Q)$(LINK) -o $@ $^ -lm $(LDLIBS)
+	$(Q)$(LINK) -o $@ $^ -lm $(LZ_LIBS) $(LDLIBS)
 build/sim: $(B)/simdrv
 	$(call link,simdrv,sim)
 

@@ -273,7 +273,7 @@ typedef struct cellar_view_opts {
     uint32_t no_l2;                /* 1: never on disk; counts when the view is first opened      */
     uint32_t secret;               /* 1: the same, and nothing says that the view exists          */
     uint32_t l2_mode;              /* CELLAR_L2_ON_EVICTION, ..; counts when first opened         */
-    uint32_t l2_lz4;               /* later                                                       */
+    uint32_t l2_lz4;               /* 1: packed, see "Disk tier"; counts when first opened      */
     uint32_t bloom_mode;           /* 0; or CELLAR_BLOOM_OBSERVING: see "Bloom guard"             */
     uint32_t watch_unchanged;      /* 1: each entry carries a hash of its value, 12 bytes: stats  */
                                    /* then tell what the TTL reloads for nothing (ttl_reloads)    */
@@ -1915,9 +1915,11 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * but a power cut may take it back. What a loader stores is committed with the next such call. A
  * set with CELLAR_DURABLE does the same at CELLAR_L2_KEEP, and its entry is written at once; E_IO
  * also when the disk does not take it (too large, too short a time to live, no room within a
- * second), E_UNSUPPORTED at CELLAR_L2_DROP. One process at a time. Keys lie in the files in clear,
- * values too without l2_crypt; a file that another program cuts short while the store is open may
- * end the process (SIGBUS). */
+ * second), E_UNSUPPORTED at CELLAR_L2_DROP. With l2_lz4 a view's values are packed (LZ4) on their
+ * way to disk where that saves an eighth of them; a library that was built without liblz4, as the
+ * drop-in is without CELLAR_WITH_LZ4, refuses the option (E_UNSUPPORTED), and misses what another
+ * has packed. One process at a time. Keys lie in the files in clear, values too without l2_crypt; a
+ * file that another program cuts short while the store is open may end the process (SIGBUS). */
 
 /* A cipher of yours for what goes to disk (AES-GCM, ChaCha20-Poly1305, any AEAD): values are sealed
  * by it, and opened when they come back. Flags, version and end of life are authenticated with them

@@ -514,7 +514,7 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.secret = 2);
     BAD_VIEW(E_INVAL, o.no_l2 = 2);
     BAD_VIEW(E_INVAL, o.l2_mode = 3);
-    BAD_VIEW(E_UNSUPPORTED, o.l2_lz4 = 1);
+    BAD_VIEW(E_INVAL, o.l2_lz4 = 2);
     BAD_VIEW(E_INVAL, o.hard_ms = -1);
     BAD_VIEW(E_INVAL, o.deps = 1);
     BAD_VIEW(E_INVAL, o.deps = 2);

@@ -2,8 +2,11 @@
  *
  * Aim:    with a cipher no value lies on disk in clear, what comes back is what was sealed, and
  *         nothing else comes back: with another key, of another key's record, of bytes that were
- *         changed by somebody who can make all checks right, after a kill or a power cut.
+ *         changed by somebody who can make all checks right, after a kill or a power cut. Packed
+ *         values come back as they were, from fewer bytes; what is no packing, or says a length it
+ *         has not, or cannot be unpacked here, is a miss that is counted.
  * Method: small stores on a disk made of memory, a toy cipher that authenticates, every bit. */
+#include "base/pack.h"
 #include "tests/l2_kit.h"
 
 #define TOY_TAG 16u
@@ -18,6 +21,7 @@ typedef struct toy { /* NOT a cipher to keep anything secret with */
 
 static l2_dev dev;
 static l2_kit kit;
+static bool packing; /* puts ask for it */
 static toy right_toy, wrong_toy;
 static cellar_l2_crypt crypt_of_right, crypt_of_wrong;
 
@@ -86,6 +90,7 @@ static void begin(void)
     toy_init(&wrong_toy, &crypt_of_wrong, 2);
     kit.cfg.crypt = &crypt_of_right;
     kit.cfg.seg_count = 8;
+    packing = false;
 }
 
 static void open_it(void)
@@ -113,7 +118,7 @@ static size_t value_of(char *buf, uint32_t key, uint32_t version)
 static cellar_err put(uint32_t key, uint32_t version)
 {
     char buf[400];
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing };
     const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
     return l2_put(kit.d, &k, buf, value_of(buf, key, version), &m, NULL);
 }
@@ -336,6 +341,7 @@ static void crashes_leave_values_that_open(void)
         static l2_dev crash;
         uint32_t last[16] = { 0 };
         begin();
+        packing = round % 4 >= 2;
         kit.cfg.level = round % 2 == 0 ? L2_DROP : L2_KEEP;
         open_it();
         const uint32_t steps = 20 + (uint32_t)base_rng_below(&r, 200);
@@ -371,14 +377,264 @@ static void crashes_leave_values_that_open(void)
             if (!power) { T_EQ_U64(m.user_flags, last[key]); }
         }
         T_EQ_U64(l2_kit_figures(&kit).miss_sealed, 0);
+        T_EQ_U64(l2_kit_figures(&kit).miss_packed, 0);
         end();
         if (t_failed()) { break; }
     }
     T_CHECK(hits > 300);
 }
 
+/* ---- packed ---- */
+
+#define WORDS_MAX 7000u
+
+/* Of even versions words that repeat, of odd ones noise. */
+static size_t words_of(unsigned char *buf, uint32_t key, uint32_t version)
+{
+    base_rng r;
+    base_rng_seed(&r, key * 1000u + version);
+    const size_t n = key * 37 % WORDS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char noise = (unsigned char)(base_rng_next(&r) >> 56);
+        buf[i] = version % 2 != 0 ? noise : (unsigned char)"the quick brown fox "[i % 20];
+    }
+    return n;
+}
+
+static cellar_err put_words(uint32_t key, uint32_t version)
+{
+    static unsigned char buf[WORDS_MAX];
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing };
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    return l2_put(kit.d, &k, buf, words_of(buf, key, version), &m, NULL);
+}
+
+static cellar_err get_words(uint32_t key, uint32_t version)
+{
+    static unsigned char buf[WORDS_MAX], want[WORDS_MAX];
+    size_t len = 0;
+    l2_meta m;
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    const cellar_err err = l2_get(kit.d, &k, buf, sizeof buf, &len, &m);
+    if (err != CELLAR_OK) { return err; }
+    const size_t n = words_of(want, key, version);
+    const bool same = len == n && memcmp(buf, want, n) == 0 && m.user_flags == version;
+    return same ? CELLAR_OK : CELLAR_CONFLICT;
+}
+
+static void begin_packing(bool sealed)
+{
+    begin();
+    packing = true;
+    if (!sealed) { kit.cfg.crypt = NULL; }
+    kit.cfg.seg_count = 40;
+    open_it();
+}
+
+#define NO_LZ4() \
+    if (!base_pack_there()) { T_SKIP("built without liblz4"); }
+
+static void packed_values_come_back_as_they_were(void)
+{
+    NO_LZ4();
+    for (int sealed = 0; sealed < 2; sealed++) {
+        begin_packing(sealed != 0);
+        uint64_t raw = 0;
+        for (uint32_t key = 0; key < 60; key++) {
+            unsigned char buf[WORDS_MAX];
+            T_EQ_I64(put_words(key, key % 4), CELLAR_OK);
+            raw += key % 2 == 0 ? words_of(buf, key, key % 4) : 0;
+            while (l2_tick(kit.d, 1000)) {}
+        }
+        l2_stats st = l2_kit_figures(&kit);
+        T_EQ_U64(st.packed, 29); /* the even ones, but that of no bytes */
+        T_CHECK(st.packed_saved > raw * 3 / 4 && st.packed_saved < raw);
+        for (int round = 0; round < 3; round++) {
+            for (uint32_t key = 0; key < 60; key++) {
+                T_EQ_I64(get_words(key, key % 4), CELLAR_OK);
+            }
+            if (round == 0) { l2_close(kit.d); } else { l2_kit_kill(&kit); }
+            dev.locked = false;
+            open_it();
+        }
+        T_CHECK(lies_in("data.seg", "the quick brown fox the quick brown fox ", 40) == NULL);
+        /* Its length before it was packed, with too small a buffer, and with none. */
+        const uint32_t id = 40;
+        const l2_key k = l2_kit_key(&kit, &id, sizeof id, 7);
+        char buf[8] = "before";
+        size_t len = 0;
+        l2_meta m;
+        T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &m), CELLAR_E_BUFFER);
+        T_EQ_U64(len, 40 * 37);
+        T_EQ_STR(buf, "before");
+        T_EQ_I64(l2_get(kit.d, &k, NULL, 0, &len, &m), CELLAR_E_BUFFER);
+        T_EQ_U64(len, 40 * 37);
+        st = l2_kit_figures(&kit);
+        T_CHECK(st.miss_packed == 0 && st.miss_sealed == 0 && st.miss_damage == 0);
+        end();
+    }
+}
+
+/* A library without LZ4: d->packs says so, and nothing else asks. */
+static void without_lz4_packed_values_miss_and_harm_nothing(void)
+{
+    NO_LZ4();
+    begin_packing(false);
+    for (uint32_t key = 2; key < 40; key++) {
+        T_EQ_I64(put_words(key, key % 2), CELLAR_OK);
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    l2_close(kit.d);
+    open_it();
+    kit.d->packs = false;
+    for (uint32_t key = 2; key < 40; key++) {
+        T_EQ_I64(get_words(key, key % 2), key % 2 == 0 ? CELLAR_MISS : CELLAR_OK);
+    }
+    l2_stats st = l2_kit_figures(&kit);
+    T_EQ_U64(st.miss_packed, 19);
+    T_CHECK(st.miss_damage == 0 && !st.off);
+    T_EQ_I64(put_words(100, 0), CELLAR_OK); /* as it is */
+    T_EQ_U64(l2_kit_figures(&kit).packed, 0);
+    T_EQ_I64(get_words(100, 0), CELLAR_OK);
+    l2_close(kit.d);
+    open_it();
+    for (uint32_t key = 2; key < 40; key++) { T_EQ_I64(get_words(key, key % 2), CELLAR_OK); }
+    T_EQ_I64(get_words(100, 0), CELLAR_OK);
+    end();
+}
+
+/* With wrong checks: never served. With right ones, which only who knows the secret can make:
+ * whatever comes out, it stays inside the buffer (the sanitizers watch), or is a miss. Some bits
+ * change nothing: padding, or how far back a word that repeats was seen last. */
+static void changed_bits_of_packed_values_do_no_harm(void)
+{
+    NO_LZ4();
+    begin_packing(false);
+    T_EQ_I64(put_words(44, 0), CELLAR_OK);
+    l2_close(kit.d);
+    open_it();
+    const spot s = find_record(44);
+    T_REQUIRE(s.at != NULL && s.bytes < 200);
+    uint32_t garbled = 0, missed = 0;
+    for (uint32_t bit = 0; bit < s.bytes * 8; bit++) {
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        T_EQ_I64(get_words(44, 0), CELLAR_MISS);
+        base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK); /* so many would switch it off */
+        if (bit / 8 >= L2_RECORD_HEAD) {
+            l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+            const cellar_err err = get_words(44, 0);
+            T_CHECK(err == CELLAR_MISS || err == CELLAR_CONFLICT || err == CELLAR_OK);
+            garbled += err == CELLAR_CONFLICT;
+            missed += err == CELLAR_MISS;
+            base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK);
+        }
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        if (t_failed()) { break; }
+    }
+    T_CHECK(missed > 50 && garbled > 20); /* both were tried */
+    T_EQ_I64(get_words(44, 0), CELLAR_OK);
+    end();
+}
+
+/* Where the record's ext says how long its value was. */
+static unsigned char *raw_says(const spot *s)
+{
+    for (uint32_t i = 0; i + 6 <= s->at[13] * 8u; i++) {
+        unsigned char *at = s->at + L2_RECORD_HEAD + i;
+        if (at[0] == 129 && at[1] == 4) { return at; }
+    }
+    return NULL;
+}
+
+static void lengths_that_lie_are_misses(void)
+{
+    NO_LZ4();
+    begin_packing(false);
+    T_EQ_I64(put_words(44, 0), CELLAR_OK);
+    T_EQ_I64(put_words(45, 1), CELLAR_OK); /* noise: not packed */
+    l2_close(kit.d);
+    open_it();
+    const spot s = find_record(44), plain = find_record(45);
+    T_REQUIRE(s.at != NULL && plain.at != NULL);
+    unsigned char *says = raw_says(&s);
+    T_REQUIRE(says != NULL && raw_says(&plain) == NULL);
+    const uint32_t raw = l2_r32(says + 2), room = kit.d->room_max;
+    T_EQ_U64(raw, 44 * 37);
+    const uint32_t lies[] = { 0, 1, 63, raw - 1, raw + 1, room, room + 1, 1u << 30, UINT32_MAX };
+    const uint64_t used = base_load_rlx(&kit.account.used);
+    uint64_t counted = 0;
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        static unsigned char large[16384];
+        size_t len = 4711;
+        l2_meta m;
+        const uint32_t id = 44;
+        const l2_key k = l2_kit_key(&kit, &id, sizeof id, 7);
+        l2_w32(says + 2, lies[i]);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        T_EQ_I64(l2_get(kit.d, &k, large, sizeof large, &len, &m), CELLAR_MISS);
+        T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
+        /* Nobody sets aside memory for what cannot be. */
+        if (lies[i] < 64 || lies[i] > room) {
+            T_EQ_I64(l2_get(kit.d, &k, NULL, 0, &len, &m), CELLAR_MISS);
+            T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
+        }
+        T_EQ_U64(base_load_rlx(&kit.account.used), used);
+    }
+    l2_w32(says + 2, raw);
+    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    T_EQ_I64(get_words(44, 0), CELLAR_OK);
+    /* Said by one of the two places only. The mark covers the lengths' word. */
+    const spot both[] = { s, plain };
+    for (int i = 0; i < 2; i++) {
+        l2_rec r;
+        T_REQUIRE(l2_rec_marked(&kit.d->form, both[i].at, both[i].segseq, both[i].off, 16384, &r));
+        r.form ^= L2_FORM_PACKED;
+        l2_rec_begin(&kit.d->form, both[i].at, both[i].segseq, both[i].off, &r);
+        l2_rec_end(&kit.d->form, both[i].at, both[i].segseq, both[i].off);
+        T_EQ_I64(get_words(i == 0 ? 44 : 45, (uint32_t)i), CELLAR_MISS);
+        T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
+    }
+    T_CHECK(l2_kit_figures(&kit).miss_damage == 0 && !l2_kit_figures(&kit).off);
+    end();
+}
+
+/* Under a seal not even who makes all checks right can turn a packed value into a plain one, or
+ * change a bit of it. */
+static void a_seal_covers_how_a_value_is_packed(void)
+{
+    NO_LZ4();
+    begin_packing(true);
+    T_EQ_I64(put_words(44, 0), CELLAR_OK);
+    l2_close(kit.d);
+    open_it();
+    const spot s = find_record(44);
+    T_REQUIRE(s.at != NULL);
+    l2_rec r;
+    T_REQUIRE(l2_rec_marked(&kit.d->form, s.at, s.segseq, s.off, 16384, &r));
+    T_EQ_U64(r.form, L2_FORM_PACKED | L2_FORM_SEALED);
+    for (uint8_t form = 0; form < 4; form++) {
+        r.form = form;
+        l2_rec_begin(&kit.d->form, s.at, s.segseq, s.off, &r);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        T_EQ_I64(get_words(44, 0), form == 3 ? CELLAR_OK : CELLAR_MISS);
+    }
+    for (uint32_t bit = 14 * 8; bit < s.bytes * 8; bit++) {
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        T_EQ_I64(get_words(44, 0), CELLAR_MISS);
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        if (t_failed()) { break; }
+    }
+    T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
+    end();
+}
+
 T_MAIN("l2_codec", T_CASE(sealed_values_come_back), T_CASE(no_nonce_is_used_twice),
        T_CASE(another_key_and_none_at_all_miss_and_harm_nothing),
        T_CASE(a_cipher_that_fails_stores_nothing),
        T_CASE(no_changed_bit_is_served_even_if_all_checks_are_right),
-       T_CASE(crashes_leave_values_that_open))
+       T_CASE(crashes_leave_values_that_open), T_CASE(packed_values_come_back_as_they_were),
+       T_CASE(without_lz4_packed_values_miss_and_harm_nothing),
+       T_CASE(changed_bits_of_packed_values_do_no_harm), T_CASE(lengths_that_lie_are_misses),
+       T_CASE(a_seal_covers_how_a_value_is_packed))

@@ -106,6 +106,7 @@ struct cellar {
     bool no_disk;           /* constant: no tier below hears of it, changes included */
     bool secret;            /* constant: no text of its keys is kept anywhere */
     uint8_t disk_mode;      /* constant: CELLAR_L2_... */
+    bool disk_pack;         /* constant: l2_lz4 */
     char name[CELLAR_VIEW_NAME_MAX + 1];
     cache_error error;      /* rank ERROR: the store's error lock */
     cellar_breaker *_Atomic breaker; /* NULL: none; set once, freed with the view */

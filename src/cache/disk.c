@@ -62,9 +62,16 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
                         .value_hash = meta->value_hash, .addr = meta->l2_addr,
                         .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
                         .tag_count = meta->tag_count, .tag_born = meta->tag_born,
-                        .tag_fps = meta->tag_fps, .unused = meta->uses == 0 };
+                        .tag_fps = meta->tag_fps, .unused = meta->uses == 0,
+                        .pack = meta->pack };
     const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
     return l2_put(s->disk, &key, value, value_len, &m, &current);
+}
+
+static bool cache_disk_pack_ready(void *ctx)
+{
+    const cache_store *s = ctx;
+    return l2_pack_ready(s->disk);
 }
 
 static void cache_disk_kill(void *ctx, const cache_tier_key *k)
@@ -214,7 +221,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
     s->disk_tier = (cache_tier){
         .ctx = s, .survives_restart = true, .kill_is_synchronous = true,
         .hash_key = cache_disk_hash_key, .get = cache_disk_get, .put = cache_disk_put,
-        .kill = cache_disk_kill, .tag = cache_disk_tag, .tags = cache_disk_tags,
+        .pack_ready = cache_disk_pack_ready, .kill = cache_disk_kill, .tag = cache_disk_tag,
+        .tags = cache_disk_tags,
         .glob = cache_disk_glob, .glob_end = cache_disk_glob_end, .view_find = cache_disk_view_find,
         .view_set = cache_disk_view_set, .numbers = cache_disk_numbers,
         .retire = cache_disk_retire, .sync = cache_disk_sync,
@@ -261,7 +269,8 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
                         .idle_ms = (uint32_t)i->idle_ms, .version = i->version,
                         .value_hash = i->value_hash, .addr = i->l2_addr,
                         .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
-                        .tag_count = tags, .tag_born = born, .tag_fps = fps };
+                        .tag_count = tags, .tag_born = born, .tag_fps = fps,
+                        .pack = v->disk_pack };
     while (l2_put(s->disk, &key, e->value, e->value_len, &m, NULL) == CELLAR_DROPPED) {
         if (base_now_ns() >= sp->until_ns) {
             sp->over = true;
@@ -325,6 +334,9 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_REFUSED_CHANGED] = l.refused_stamp;
     given[STATS_GIVEN_L2_REFUSED_SEAL] = l.refused_seal;
     given[STATS_GIVEN_L2_UNOPENED] = l.miss_sealed;
+    given[STATS_GIVEN_L2_PACKED] = l.packed;
+    given[STATS_GIVEN_L2_PACKED_SAVED] = l.packed_saved;
+    given[STATS_GIVEN_L2_UNPACKED] = l.miss_packed;
     given[STATS_GIVEN_L2_BYTES_TODAY] = l.bytes_today;
     given[STATS_GIVEN_L2_IDENTICAL] = l.identical;
     given[STATS_GIVEN_L2_ENDED] = l.miss_ended;

@@ -38,15 +38,15 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
 
 /* ---- the tier ---- */
 
-static void cache_demote(cache_store *s, const l1_left *what, uint32_t view_id)
+static void cache_demote(cache_store *s, const l1_left *what, const cellar *view)
 {
-    const cache_tier_key key = { what->key, what->key_len, what->hash, view_id, what->owner };
+    const cache_tier_key key = { what->key, what->key_len, what->hash, view->id, what->owner };
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
         .version = what->version, .value_hash = what->value_hash, .l2_addr = what->l2_addr,
         .tag_born = what->tag_born, .tag_fps = what->tag_fps, .tag_count = what->tag_count,
         .user_flags = what->user_flags, .kind = what->kind, .cost = what->cost,
-        .uses = what->uses,
+        .uses = what->uses, .pack = view->disk_pack,
     };
     (void)s->tier->put(s->tier->ctx, &key, what->value, what->value_len, &meta, what->stamp);
 }
@@ -143,7 +143,7 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
         if (view->no_disk) {
             stats_count(s->stats, STATS_L2_KEPT_OUT, 1);
         } else {
-            cache_demote(s, what, view->id);
+            cache_demote(s, what, view);
         }
     }
     if (base_load_rlx(&s->told) > s->told_base) {

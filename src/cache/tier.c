@@ -42,14 +42,15 @@ CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen)
 
 /* ---- stores that do not wait for eviction ---- */
 
-static cache_tier_meta cache_tier_meta_of(const l1_put_spec *p)
+static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p)
 {
     return (cache_tier_meta){ .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
                               .idle_ms = p->idle_ms, .version = p->version,
                               .value_hash = p->value_hash, .tag_born = p->tag_born,
                               .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                               .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
-                              .uses = 1 }; /* the view, or the call, wants it there */
+                              .uses = 1, /* the view, or the call, wants it there */
+                              .pack = c->disk_pack };
 }
 
 CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p)
@@ -57,7 +58,7 @@ CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_sp
     const cache_store *s = c->store;
     if (s->tier == NULL || c->no_disk) { return; }
     const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
-    const cache_tier_meta m = cache_tier_meta_of(p);
+    const cache_tier_meta m = cache_tier_meta_of(c, p);
     (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
 }
 
@@ -68,7 +69,7 @@ CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_pu
     const cache_store *s = c->store;
     const cache_tier *t = s->tier;
     const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
-    const cache_tier_meta m = cache_tier_meta_of(p);
+    const cache_tier_meta m = cache_tier_meta_of(c, p);
     const uint64_t until_ns = base_now_ns() + CACHE_STORE_PATIENCE_NS;
     for (;;) {
         const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, p->stamp);

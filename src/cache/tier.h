@@ -31,7 +31,8 @@ typedef struct cache_tier_meta { /* 0 where not said: none */
     uint64_t version, value_hash, l2_addr, tag_born;
     const void *tag_fps; /* tag_count unaligned u64, into a put */
     uint32_t tag_count, user_flags;
-    uint8_t kind, cost, uses, reserved; /* uses 0: nobody asked for it since it came */
+    uint8_t kind, cost, uses; /* uses 0: nobody asked for it since it came */
+    bool pack; /* into a put: in fewer bytes, if the tier can */
     uint64_t tags[CELLAR_TAGS_MAX]; /* out of a get: tag_count of them; last */
 } cache_tier_meta;
 
@@ -64,6 +65,8 @@ typedef struct cache_tier {
     /* OK: admitted. DROPPED: no room in time. REFUSED: not wanted, or the stamp has moved. */
     cellar_err (*put)(void *ctx, const cache_tier_key *k, const void *value, size_t value_len,
                       const cache_tier_meta *meta, uint64_t stamp);
+    /* Puts will say `pack`: get ready. False: no memory. NULL: nothing to do. */
+    bool (*pack_ready)(void *ctx);
     void (*kill)(void *ctx, const cache_tier_key *k);
     void (*bump)(void *ctx, uint32_t view_id, uint32_t vgen); /* vgen 0: the view was dropped */
     /* What carries the tag and was born before `epoch` is not served any more. */

@@ -22,6 +22,8 @@
  *            windows. */
 #include "cache/cache_int.h"
 
+#include "base/pack.h"
+
 #define CACHE_VGENS_LEAST 64u
 #define CACHE_VGENS_DISK 1024u /* numbers from before a restart should find their cells free */
 
@@ -300,6 +302,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
     if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
     if (o->no_l2 > 1 || o->secret > 1) { return "no_l2 or secret is not 0 or 1"; }
     if (o->l2_mode > CELLAR_L2_WRITE_THROUGH) { return "l2_mode is not 0, 1 or 2"; }
+    if (o->l2_lz4 > 1) { return "l2_lz4 is not 0 or 1"; }
     if (o->deps > 1) { return "deps is not 0 or 1"; }
     if (o->keep_age > 1) { return "keep_age is not 0 or 1"; }
     if (o->watch_unchanged > 1) { return "watch_unchanged is not 0 or 1"; }
@@ -326,8 +329,7 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
 /* Options of later parts. */
 static bool cache_view_opts_later(const cellar_view_opts *o)
 {
-    return (o->log_level | o->l2_lz4) != 0 ||
-           o->codec != NULL || o->batch != NULL ||
+    return o->log_level != 0 || o->codec != NULL || o->batch != NULL ||
            o->policy_section != NULL || o->reserved0 != 0;
 }
 
@@ -342,6 +344,9 @@ CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const
         err = CELLAR_E_UNSUPPORTED;
     } else if ((*why = cache_view_opts_range(&full)) != NULL) {
         err = CELLAR_E_INVAL;
+    } else if (full.l2_lz4 != 0 && !base_pack_there()) {
+        *why = "l2_lz4: this library was built without liblz4";
+        err = CELLAR_E_UNSUPPORTED;
     } else {
         err = cache_breaker_check(full.breaker, why);
     }
@@ -360,6 +365,11 @@ static bool cache_view_opts_room(cache_store *s, const cellar_view_opts *o,
                                  cache_class_name **names)
 {
     *names = NULL;
+    const cache_tier *t = s->tier;
+    if (o != NULL && o->l2_lz4 != 0 && t != NULL && t->pack_ready != NULL &&
+        !t->pack_ready(t->ctx)) {
+        return false;
+    }
     if (o != NULL && o->watch_unchanged != 0 && !cache_watch_open(s)) { return false; }
     if (o == NULL || o->ttl_class_count == 0) { return true; }
     *names = base_alloc(&s->account, BASE_MOD_VIEW, sizeof **names * CELLAR_TTL_CLASSES_MAX, NULL);
@@ -556,6 +566,7 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
         v->no_disk = o.no_l2 != 0 || o.secret != 0;
         v->secret = o.secret != 0;
         v->disk_mode = (uint8_t)o.l2_mode;
+        v->disk_pack = o.l2_lz4 != 0;
     }
     v->handles = 1;
     v->first_vgen = 0;
@@ -748,6 +759,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
         fresh->no_disk = o->no_l2 != 0 || o->secret != 0;
         fresh->secret = o->secret != 0;
         fresh->disk_mode = (uint8_t)o->l2_mode;
+        fresh->disk_pack = o->l2_lz4 != 0;
     }
     if (*out == NULL && err == CELLAR_OK && o != NULL) { err = cache_quota_take(s, fresh, o); }
     const bool settled = *out == NULL && err == CELLAR_OK && cache_view_settle(s, fresh, o, names);

@@ -1,35 +1,57 @@
 /* SPDX-License-Identifier: MIT
  *
- * codec: values sealed by the caller's cipher on their way to disk, and opened on their way back.
+ * codec: values packed, and sealed by the caller's cipher, on their way to disk; opened and
+ * unpacked on their way back.
  *
- * PICTURE    put   value -> seal -> | nonce 12 | sealed value, `overhead` bytes longer | -> record
- *            get   record verified, key and time right -> open -> the caller's buffer, or a miss
+ * PICTURE    put   value -> pack, if the view asks and it saves an eighth -> | packed, shorter |
+ *                  -> seal -> | nonce 12 | sealed value, `overhead` bytes longer | -> record
+ *            get   record verified, key and time right -> open -> unpack -> the caller's buffer
+ *                  each step: or a miss
  * FORMAT     what is sealed with a value but not in it (aad): 0 u8[16] uuid  16 u32 vgen
  *            20 u32 klen  24 i64 expiry_wall_ms  32 the record's ext, key
- * INVARIANTS with a cipher nothing is served that it did not seal; without one nothing sealed is.
+ *            A packed value: one LZ4 block; the record's ext says how long it was. So under a seal
+ *            nobody can make a packed value look plain, or a plain one packed: the bit beside its
+ *            length counts only where ext says the same.
+ * INVARIANTS no length out of a file is believed beyond `room_max`, which no value of this store
+ *            has, before memory is written: a longer one is a miss. Bytes that are no packing are a
+ *            miss, and so is any packed value in a library without LZ4 (miss_packed).
+ *            With a cipher nothing is served that it did not seal; without one nothing sealed is.
  *            All of a record that is served is under its seal: value, key, generation (a number
  *            no two views share), end of life, flags, version, kind. So whoever can write the files
  *            and make their checks right can make a key miss, or show an older value of the same
  *            key and generation that has not expired: nothing else.
  *            A nonce is used once: 96 random bits at each open, counted up by one a seal.
+ * MEMORY     packing needs some while entries are pushed out, just when there is none: two blocks
+ *            are set aside once a view asks (packer[i]: taken and given back by exchange). Who
+ *            finds none, or has a larger value, packs if the budget happens to have room.
  * LOCKING    none, and none is held over the caller's functions; while `open` runs on a record of
  *            the stage its slot is pinned, so it must not wait.
- * LIMITS     two opens with 2^32 seals each share a nonce once in 2^63.
+ * LIMITS     what is over half a segment before it is packed is refused, however small it would be.
+ *            two opens with 2^32 seals each share a nonce once in 2^63.
  *            Keys, names of views, lengths and times lie in clear.
- * NOT HERE   compression. A bit above the value's length is kept for it (form.c). */
+ * TRIED      allocating for each packing: under a full budget half of 12,000 values went unpacked.
+ * NOT HERE   LZ4 itself (base/pack.c). */
 #include "l2/l2_int.h"
 
+#include "base/pack.h"
 #include "base/random.h"
 
 #define L2_NONCE 12u
 #define L2_AAD_HEAD 32u
+#define L2_PACK_LEAST 64u /* bytes of a value that is tried */
+#define L2_PACK_SAVES 8u  /* of its bytes, one in so many */
+#define L2_PACK_SAYS 8u   /* most that ext grows by */
+#define L2_PACKER_ROOM ((size_t)64 << 10) /* of a packed value */
 
 CELLAR_PRIVATE bool l2_codec_open(l2 *d)
 {
+    d->packs = base_pack_there();
     if (d->crypt.seal == NULL) { return true; }
     d->seal_bytes = L2_NONCE + d->crypt.overhead;
     return base_random_bytes(d->nonce, L2_NONCE);
 }
+
+static size_t l2_packer_bytes(void) { return base_pack_scratch() + L2_PACKER_ROOM; }
 
 static void l2_nonce_next(l2 *d, unsigned char nonce[L2_NONCE])
 {
@@ -54,25 +76,99 @@ static void l2_aad_write(const l2 *d, unsigned char *to, const l2_rec *r, const 
     memcpy(to + L2_AAD_HEAD + (size_t)r->ext * 8, key, r->klen);
 }
 
-CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext,
-                                const void *value, l2_rec *r, l2_box *box)
+CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes)
+{
+    *box = (l2_box){ NULL, 0, NULL };
+    for (uint32_t i = 0; i < L2_PACKERS && bytes <= l2_packer_bytes(); i++) {
+        if (BASE_MUTANT("l2.packer_twice")) {
+            box->block = base_load_acq(&d->packer[i]);
+            base_store_rel(&d->packer[i], (unsigned char *)NULL);
+        } else {
+            box->block = base_xchg_ar(&d->packer[i], (unsigned char *)NULL); /* l2_packer_give */
+        }
+        BASE_POINT("l2.packer");
+        if (box->block != NULL) { return; }
+    }
+    /* Making room would evict, and so pack, from in here. */
+    box->block_bytes = bytes;
+    box->block = base_alloc_held(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+}
+
+static void l2_packer_give(l2 *d, unsigned char *block)
+{
+    for (uint32_t i = 0;; i = (i + 1) % L2_PACKERS) { /* there are as many places as blocks */
+        unsigned char *none = NULL;
+        if (base_cas_ar(&d->packer[i], none, block)) { return; } /* l2_packer_take */
+    }
+}
+
+CELLAR_PRIVATE bool l2_pack_ready(l2 *d)
+{
+    if (!d->packs) { return true; }
+    for (uint32_t n = base_load_acq(&d->packers); n < L2_PACKERS;) {
+        unsigned char *block = base_alloc(d->cfg.account, BASE_MOD_L2, l2_packer_bytes(), NULL);
+        if (block == NULL) { return false; }
+        if (base_cas_ar(&d->packers, n, n + 1)) {
+            l2_packer_give(d, block);
+        } else {
+            base_free(d->cfg.account, BASE_MOD_L2, block, l2_packer_bytes());
+        }
+        n = base_load_acq(&d->packers);
+    }
+    return true;
+}
+
+CELLAR_PRIVATE void l2_codec_close(l2 *d)
+{
+    for (uint32_t i = 0; i < L2_PACKERS; i++) {
+        base_free(d->cfg.account, BASE_MOD_L2, base_load_acq(&d->packer[i]), l2_packer_bytes());
+    }
+}
+
+CELLAR_PRIVATE bool l2_box_pack(l2 *d, const void *value, l2_rec *r, l2_box *box)
+{
+    const uint32_t raw = r->vlen;
+    if (!d->packs || raw < L2_PACK_LEAST) { return false; }
+    const size_t scratch = base_pack_scratch();
+    const size_t cap = raw - raw / L2_PACK_SAVES - L2_PACK_SAYS; /* no longer than this is a gain */
+    l2_packer_take(d, box, scratch + cap);
+    size_t n = 0;
+    if (box->block != NULL) {
+        n = base_pack(value, raw, box->block, box->block + scratch, cap);
+    }
+    if (n == 0) {
+        l2_box_free(d, box);
+        box->bytes = value;
+        return false;
+    }
+    box->bytes = box->block + scratch;
+    r->form |= L2_FORM_PACKED;
+    r->vlen = (uint32_t)n; /* below raw */
+    r->bytes -= raw - r->vlen;
+    return true;
+}
+
+CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
+                                l2_box *box)
 {
     const size_t aad_bytes = l2_aad_bytes(r);
     const uint32_t plain = r->vlen;
-    *box = (l2_box){ NULL, aad_bytes + plain + d->seal_bytes, NULL };
-    box->block = base_alloc(d->cfg.account, BASE_MOD_L2, box->block_bytes, NULL);
-    if (box->block == NULL) { return false; }
-    unsigned char *out = box->block + aad_bytes;
-    l2_aad_write(d, box->block, r, ext, k->bytes);
+    l2_box sealed = { NULL, aad_bytes + plain + d->seal_bytes, NULL };
+    sealed.block = base_alloc(d->cfg.account, BASE_MOD_L2, sealed.block_bytes, NULL);
+    if (sealed.block == NULL) { return false; }
+    unsigned char *out = sealed.block + aad_bytes;
+    l2_aad_write(d, sealed.block, r, ext, k->bytes);
     l2_nonce_next(d, out);
     sync_assert_none();
-    if (d->crypt.seal(d->crypt.ctx, out, box->block, aad_bytes, plain > 0 ? value : "", plain,
-                      out + L2_NONCE) != 0) {
-        l2_box_free(d, box);
+    const void *in = plain > 0 ? (const void *)box->bytes : "";
+    if (d->crypt.seal(d->crypt.ctx, out, sealed.block, aad_bytes, in, plain, out + L2_NONCE) != 0) {
+        l2_box_free(d, &sealed);
         return false;
     }
-    box->bytes = out;
-    r->form = L2_FORM_SEALED;
+    sealed.bytes = out;
+    l2_box_free(d, box); /* packed before */
+    *box = sealed;
+    r->form |= L2_FORM_SEALED;
     r->vlen = plain + d->seal_bytes;
     r->bytes += d->seal_bytes;
     return true;
@@ -80,35 +176,62 @@ CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext
 
 CELLAR_PRIVATE void l2_box_free(l2 *d, l2_box *box)
 {
-    base_free(d->cfg.account, BASE_MOD_L2, box->block, box->block_bytes);
+    if (box->block != NULL && box->block_bytes == 0) {
+        l2_packer_give(d, box->block);
+    } else {
+        base_free(d->cfg.account, BASE_MOD_L2, box->block, box->block_bytes);
+    }
     *box = (l2_box){ NULL, 0, NULL };
 }
 
-CELLAR_PRIVATE cellar_err l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at, void *buf,
-                                      size_t buf_cap, size_t *value_len)
+CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at, void *buf,
+                                size_t buf_cap, l2_box *box, uint32_t *n)
 {
-    if (d->crypt.open == NULL || r->form != L2_FORM_SEALED || r->vlen < d->seal_bytes) {
+    *box = (l2_box){ NULL, 0, NULL };
+    if (d->crypt.open == NULL || (r->form & L2_FORM_SEALED) == 0 || r->vlen < d->seal_bytes) {
         L2_COUNT(d, miss_sealed);
-        return CELLAR_MISS;
+        return false;
     }
     const unsigned char *ext = at + L2_RECORD_HEAD, *key = ext + (size_t)r->ext * 8;
     const unsigned char *sealed = key + r->klen;
-    const size_t plain = r->vlen - d->seal_bytes, aad_bytes = l2_aad_bytes(r);
-    const bool fits = plain > 0 && plain <= buf_cap; /* else it is opened for its length alone */
-    l2_box box = { NULL, aad_bytes + (fits ? 0 : plain) + 1, NULL };
-    box.block = base_alloc(d->cfg.account, BASE_MOD_L2, box.block_bytes, NULL);
-    if (box.block == NULL) { return CELLAR_MISS; }
-    unsigned char *out = fits ? buf : box.block + aad_bytes;
-    l2_aad_write(d, box.block, r, ext, key);
+    const uint32_t plain = r->vlen - d->seal_bytes;
+    const size_t aad_bytes = l2_aad_bytes(r);
+    /* Else it is opened for its length alone, or to be unpacked. */
+    const bool fits = plain > 0 && plain <= buf_cap && (r->form & L2_FORM_PACKED) == 0;
+    box->block_bytes = aad_bytes + (fits ? 0 : plain) + 1;
+    box->block = base_alloc(d->cfg.account, BASE_MOD_L2, box->block_bytes, NULL);
+    if (box->block == NULL) { return false; }
+    unsigned char *out = fits ? buf : box->block + aad_bytes;
+    l2_aad_write(d, box->block, r, ext, key);
     sync_assert_none();
-    const bool opened = d->crypt.open(d->crypt.ctx, sealed, box.block, aad_bytes,
-                                      sealed + L2_NONCE, r->vlen - L2_NONCE, out) == 0;
-    l2_box_free(d, &box);
-    if (!opened) {
+    if (d->crypt.open(d->crypt.ctx, sealed, box->block, aad_bytes, sealed + L2_NONCE,
+                      r->vlen - L2_NONCE, out) != 0) {
         if (fits) { memset(buf, 0, plain); } /* nobody reads what is not genuine */
+        l2_box_free(d, box);
         L2_COUNT(d, miss_sealed);
-        return CELLAR_MISS;
+        return false;
     }
-    *value_len = plain;
-    return plain > buf_cap ? CELLAR_E_BUFFER : CELLAR_OK;
+    box->bytes = out;
+    *n = plain;
+    return true;
+}
+
+CELLAR_PRIVATE bool l2_box_packed_right(l2 *d, const l2_rec *r, const l2_meta *m)
+{
+    const bool packed = (r->form & L2_FORM_PACKED) != 0;
+    if (!packed && m->raw_bytes == 0) { return true; }
+    if (packed && d->packs && m->raw_bytes >= L2_PACK_LEAST && m->raw_bytes <= d->room_max) {
+        return true;
+    }
+    L2_COUNT(d, miss_packed);
+    return false;
+}
+
+CELLAR_PRIVATE bool l2_box_unpack(l2 *d, const l2_box *box, uint32_t n, void *buf,
+                                  uint32_t raw_bytes)
+{
+    if (base_unpack(box->bytes, n, buf, raw_bytes)) { return true; }
+    memset(buf, 0, raw_bytes); /* half of something is nothing */
+    L2_COUNT(d, miss_packed);
+    return false;
 }

@@ -30,15 +30,16 @@
  *            16 u64 segseq  24 entries of 10 B, at most 407: u48 hash48, u24 granules to the next
  *            record, u8 kind. Written line by line while the slot is open, closed at the seal.
  *   record   0 u32 check (byte 4 to the end of the value; never 0)  4 u16 mark  6 u16 klen
- *            8 u32 vlen, 30 bits; bit 31: a put sealed by the caller's cipher (codec.c), bit 30: 0
+ *            8 u32 vlen, 30 bits; bit 30: a put's value is packed (LZ4), 31: and then sealed
+ *            by the caller's cipher (codec.c)
  *            12 u8 kind 0 put 1 tombstone 2 control  13 u8 ext (8 B units)
  *            14 u48 expiry_wall_ms (0 none)  20 u32 vgen  24 ext, key, value; padded to the granule
  *            mark: 16-bit keyed hash of place and lengths: the lengths are trustworthy before the
  *            body is complete. Check 0: not complete.
  *   ext      TLVs u8 type, u8 length, bytes: 1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags
  *            4 u64 version  5 u64 value_hash  6 u8 kind  7 u8 cost  128 u64 born, u64 fingerprint
- *            of each tag. 0: padding. An unknown type from 128 on makes the record a miss, below it
- *            is skipped.
+ *            of each tag  129 u32 length of a packed value before. 0: padding. An unknown type from
+ *            128 on makes the record a miss, below it is skipped.
  *   control  value: u8 type 1 VIEW, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
  *            16 u64 epoch  24 u64 floor of tags}, 4 GLOB {2 u16 length  4 u32 generation
  *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
@@ -58,6 +59,7 @@
 #define L2_CHECK_AT (L2_PAGE - 8)
 #define L2_HEAD_COPY 128u
 #define L2_EXT_TAGS 128u
+#define L2_EXT_RAW 129u
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
 
@@ -460,7 +462,8 @@ static size_t l2_ext_put(unsigned char *at, uint8_t type, const void *v, uint8_t
     return 2u + n;
 }
 
-CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m)
+CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m,
+                                   uint32_t raw_bytes)
 {
     size_t n = 0;
     memset(out, 0, L2_EXT_MAX);
@@ -471,6 +474,7 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
     if (m->value_hash != 0) { n += l2_ext_put(out + n, 5, &m->value_hash, 8); }
     if (m->kind != 0) { n += l2_ext_put(out + n, 6, &m->kind, 1); }
     if (m->cost != 0) { n += l2_ext_put(out + n, 7, &m->cost, 1); }
+    if (raw_bytes != 0) { n += l2_ext_put(out + n, L2_EXT_RAW, &raw_bytes, 4); }
     if (m->tag_count != 0) {
         const size_t bytes = 8 * (size_t)m->tag_count; /* at most CELLAR_TAGS_MAX of them */
         out[n] = L2_EXT_TAGS;
@@ -488,8 +492,8 @@ static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
     static const uint8_t size[8] = { 0, 4, 4, 4, 8, 8, 1, 1 };
     void *const at[8] = { NULL, &m->stale_ms, &m->idle_ms, &m->user_flags, &m->version,
                           &m->value_hash, &m->kind, &m->cost };
-    *n = type < 8 ? size[type] : 0;
-    return type < 8 ? at[type] : NULL;
+    *n = type < 8 ? size[type] : type == L2_EXT_RAW ? 4 : 0;
+    return type < 8 ? at[type] : type == L2_EXT_RAW ? &m->raw_bytes : NULL;
 }
 
 /* The tags stay where they are: m->tag_fps. */

@@ -7,8 +7,8 @@
  * INVARIANTS a value is handed out only if its check binds it to this store, epoch, segment and
  *            offset, its key is equal byte by byte, its generation is the asked one, and no tag or
  *            pattern has ended it (one that is only stale, too). Everything else is a miss with a
- *            counter of its own. At most one read. With a cipher it must open what is
- *            stored, too.
+ *            counter of its own. At most one read. With a cipher it must open what is stored, too,
+ *            and what was packed must come out as long as it was.
  * LOCKING    none. pin = slot.pins + 1 (sc), then the segment's word again (sc); the worker stores
  *            the word (sc), then looks at the pins (sc): one of the two sees the other.
  * PROOF      a word that named an older record of the key was gone before the change that ended it
@@ -34,6 +34,40 @@ static bool l2_is_below_floor(const l2 *d, uint64_t lsn)
     return lsn < base_load_acq(&d->header_floor) || lsn < base_load_acq(&d->floor_lsn);
 }
 
+/* Of a record that is the key's: what it says beside its value, is it over, then the value, which
+ * is n bytes of the box. */
+static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *at, const l2_rec *r,
+                                 uint64_t lsn, const l2_box *box, uint32_t n)
+{
+    l2_meta m;
+    memset(&m, 0, offsetof(l2_meta, tags));
+    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r->ext * 8;
+    if (!l2_ext_read(at + L2_RECORD_HEAD, (size_t)r->ext * 8, &m)) {
+        l2_read_damaged(d);
+        return CELLAR_MISS;
+    }
+    if (!l2_box_packed_right(d, r, &m)) { return CELLAR_MISS; }
+    m.deadline_ms = r->expiry_wall_ms != 0 ? r->expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
+    m.addr = lsn;
+    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r->vgen, lsn, false, key, r->klen) ||
+        l2_is_below_floor(d, lsn)) {
+        L2_COUNT(d, miss_ended);
+        return CELLAR_MISS;
+    }
+    const uint32_t len = m.raw_bytes != 0 ? m.raw_bytes : n;
+    const bool fits = len <= w->buf_cap;
+    if (fits && m.raw_bytes != 0 && !l2_box_unpack(d, box, n, w->buf, len)) { return CELLAR_MISS; }
+    if (fits && m.raw_bytes == 0 && n > 0 && box->bytes != w->buf) {
+        memcpy(w->buf, box->bytes, n);
+    }
+    *w->value_len = len;
+    if (m.tag_count != 0) { memcpy(w->meta->tags, m.tag_fps, 8 * (size_t)m.tag_count); }
+    m.tag_fps = NULL; /* not beyond this call */
+    memcpy(w->meta, &m, offsetof(l2_meta, tags));
+    if (!fits) { return CELLAR_E_BUFFER; }
+    return m.kind != 0 ? CELLAR_ABSENT : CELLAR_OK;
+}
+
 /* The record at `at`, of which `avail` bytes are there. */
 static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uint32_t avail,
                            uint64_t segseq, uint32_t off, bool future)
@@ -55,34 +89,15 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
         L2_COUNT(d, miss_expired);
         return CELLAR_MISS;
     }
-    l2_meta m;
-    memset(&m, 0, offsetof(l2_meta, tags));
-    cellar_err err = CELLAR_OK;
-    if (r.form != L2_FORM_PLAIN || d->crypt.open != NULL) { /* before its ext is believed, too */
-        err = l2_box_open(d, &r, at, w->buf, w->buf_cap, w->value_len);
-        if (err == CELLAR_MISS) { return err; }
-    } else {
-        *w->value_len = r.vlen;
-        if (r.vlen > w->buf_cap) { err = CELLAR_E_BUFFER; }
-    }
-    if (!l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m)) {
-        l2_read_damaged(d);
+    l2_box box = { NULL, 0, key + r.klen };
+    uint32_t n = r.vlen;
+    if (((r.form & L2_FORM_SEALED) != 0 || d->crypt.open != NULL) && /* before ext is believed */
+        !l2_box_open(d, &r, at, w->buf, w->buf_cap, &box, &n)) {
         return CELLAR_MISS;
     }
-    m.deadline_ms = r.expiry_wall_ms != 0 ? r.expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
-    m.addr = l2_lsn(d, segseq, off);
-    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r.vgen, m.addr, false, key, r.klen) ||
-        l2_is_below_floor(d, m.addr)) {
-        L2_COUNT(d, miss_ended);
-        return CELLAR_MISS;
-    }
-    if (m.tag_count != 0) { memcpy(w->meta->tags, m.tag_fps, 8 * (size_t)m.tag_count); }
-    m.tag_fps = NULL; /* not beyond this call */
-    memcpy(w->meta, &m, offsetof(l2_meta, tags));
-    if (err == CELLAR_OK && r.form == L2_FORM_PLAIN && r.vlen > 0) {
-        memcpy(w->buf, key + r.klen, r.vlen);
-    }
-    return err == CELLAR_OK && m.kind != 0 ? CELLAR_ABSENT : err;
+    const cellar_err err = l2_judge_value(d, w, at, &r, l2_lsn(d, segseq, off), &box, n);
+    l2_box_free(d, &box);
+    return err;
 }
 
 static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t segseq,

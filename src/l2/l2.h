@@ -72,6 +72,8 @@ typedef struct l2_meta { /* 0 where not said: none */
     uint8_t kind, cost; /* kind: of L1; not 0: CELLAR_ABSENT */
     bool unused; /* into a put: nobody asked for it since it came: stored at its second put, if that
                   * comes soon; see admit.c */
+    bool pack;   /* into a put: stored in fewer bytes if that saves an eighth */
+    uint32_t raw_bytes; /* of a packed value; this level's */
     uint32_t tag_count;
     uint64_t tag_born;   /* epoch of tags at which the value was computed */
     const void *tag_fps; /* into a put: tag_count unaligned u64 */
@@ -107,6 +109,8 @@ typedef struct l2_current {
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
                                             size_t value_len, const l2_meta *meta,
                                             const l2_current *current);
+/* Puts will ask for `pack`: the memory that takes is set aside. False: there is none. */
+BASE_SPARE CELLAR_PRIVATE bool l2_pack_ready(l2 *d);
 /* The key was changed or deleted: no older value of it is served any more, also after a restart. */
 BASE_SPARE CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k);
 
@@ -171,6 +175,7 @@ typedef struct l2_stats {
     uint64_t miss_ended, refused_ended, folds, tags, globs; /* see ends.c */
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     uint64_t commits; /* syncs for l2_commit */
+    uint64_t packed, packed_saved, miss_packed; /* see codec.c; saved: bytes */
     bool warming, dirty, empty;
     bool off;    /* for now: too many errors; it is tried again by itself: */
     bool trying; /* at this moment */

@@ -49,11 +49,13 @@
 #define L2_SEGSEQ_STEP 1024u /* reserved in SUPER at once */
 #define L2_BAD_MAX 768u
 #define L2_DAY_STEPS 256u     /* SUPER is ahead of the budget of a day by so small a part */
+#define L2_PACKERS 2u
 #define L2_FLOOR_ROOM 64u    /* end of a slot that only a FLOOR may take */
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
 #define L2_VLEN_MASK 0x3fffffffu
-enum { L2_FORM_PLAIN = 0, L2_FORM_SEALED = 2 }; /* the two bits above a value's length */
+/* The two bits above a value's length: both may be set. */
+enum { L2_FORM_PLAIN = 0, L2_FORM_PACKED = 1, L2_FORM_SEALED = 2 };
 /* First byte of a control's value; of a TAG and a GLOB its footer line's hash48, too. */
 enum { L2_CTL_VIEW = 1, L2_CTL_FLOOR = 2, L2_CTL_TAG = 3, L2_CTL_GLOB = 4 };
 #define L2_CTL_BYTES_MAX 1040u /* of a value: a GLOB */
@@ -162,7 +164,9 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
 CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r);
 
-CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m);
+/* raw_bytes: of a packed value; 0: it is not packed. */
+CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m,
+                                   uint32_t raw_bytes);
 /* False: an extension this library must know and does not. */
 CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m);
 
@@ -300,7 +304,8 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         kills /* neither denied nor remembered */, tombstones, denied, remembered, controls,
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
         stalled, closings, relied, waits, refused_budget, refused_unused,
-        refused_seal, miss_sealed, commits, miss_ended, refused_ended, folds;
+        refused_seal, miss_sealed, commits, miss_ended, refused_ended, folds, packed, packed_saved,
+        miss_packed;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */
@@ -373,6 +378,9 @@ struct l2 {
     unsigned char nonce[12]; /* of the first seal since the open; constant */
     _Atomic uint64_t seals;  /* so far */
     uint32_t seal_bytes;     /* a sealed value is longer by; constant */
+    bool packs;              /* values can be packed and unpacked here; constant */
+    _Atomic uint32_t packers; /* blocks made */
+    unsigned char *_Atomic packer[L2_PACKERS]; /* those that nobody is using; see codec.c */
     l2_budget second, day;
     _Atomic uint64_t *seen;   /* of keys refused as unused; see admit.c */
     uint32_t seen_words;      /* constant */
@@ -482,17 +490,30 @@ CELLAR_PRIVATE void l2_budgets_back(l2 *d, const l2_windows *w, uint64_t bytes);
 /* codec.c */
 typedef struct l2_box { /* a value as it is stored */
     unsigned char *block; /* owned; NULL: none */
-    size_t block_bytes;
+    size_t block_bytes;   /* 0: the block is a packer, lent */
     const unsigned char *bytes;
 } l2_box;
 CELLAR_PRIVATE bool l2_codec_open(l2 *d);
-/* r, with the plain length, becomes that of the sealed value; false: no memory, or it failed. */
-CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext,
-                                const void *value, l2_rec *r, l2_box *box);
+CELLAR_PRIVATE void l2_codec_close(l2 *d);
+/* A block of so many bytes for one packing: of those set aside, or a new one. block NULL: none. */
+CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes);
+/* r, with the raw length and without ext, becomes that of the packed value; its ext must then say
+ * how long it was. False: not worth it, or no memory: all stays as it is. */
+CELLAR_PRIVATE bool l2_box_pack(l2 *d, const void *value, l2_rec *r, l2_box *box);
+/* The value in *box, r->vlen bytes, is sealed: r and *box become those of the result. False: no
+ * memory, or it failed. */
+CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
+                                l2_box *box);
 CELLAR_PRIVATE void l2_box_free(l2 *d, l2_box *box);
-/* Of a record that verified, at `at`: OK, E_BUFFER (*value_len set), MISS: not ours to read. */
-CELLAR_PRIVATE cellar_err l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at, void *buf,
-                                      size_t buf_cap, size_t *value_len);
+/* Of a record that verified, at `at`, which is sealed, or must be: box->bytes are its value's, *n
+ * of them, in buf where they fit and are not packed. False: not ours to read. */
+CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at, void *buf,
+                                size_t buf_cap, l2_box *box, uint32_t *n);
+/* May this value be unpacked here? Else it is counted. */
+CELLAR_PRIVATE bool l2_box_packed_right(l2 *d, const l2_rec *r, const l2_meta *m);
+/* raw_bytes of it to buf. False: it is no packing of so many. */
+CELLAR_PRIVATE bool l2_box_unpack(l2 *d, const l2_box *box, uint32_t n, void *buf,
+                                  uint32_t raw_bytes);
 
 /* log.c */
 typedef enum l2_room { L2_ROOM_PUT, L2_ROOM_KEEP, L2_ROOM_FLOOR } l2_room;

@@ -459,6 +459,7 @@ static void l2_free(l2 *d)
                                 &d->stage_file, &d->super_file, &d->lock_file, &d->dir };
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { l2_file_close(d, files[i]); }
     l2_tables_close(d);
+    l2_codec_close(d);
     base_free(a, BASE_MOD_L2, d->page_raw, 5 * L2_PAGE);
     base_free(a, BASE_MOD_L2, d, sizeof *d);
 }

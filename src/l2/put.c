@@ -189,7 +189,7 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const l2_rec *r, uint64_t
 static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta *m,
                         unsigned char ext[L2_EXT_MAX], l2_rec *r)
 {
-    const size_t ext_bytes = l2_ext_write(ext, m);
+    const size_t ext_bytes = l2_ext_write(ext, m, 0);
     if (value_len > d->room_max || L2_RECORD_HEAD + ext_bytes + k->len + value_len +
                                            d->seal_bytes + d->form.granule > d->room_max) {
         L2_COUNT(d, refused_size);
@@ -219,6 +219,24 @@ CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
     return d->cfg.tags_valid != NULL
                ? d->cfg.tags_valid(d->cfg.tags_ctx, m->tag_born, m->tag_fps, m->tag_count)
                : l2_tags_ended(d, m->tag_born, m->tag_fps, m->tag_count);
+}
+
+/* The value as it will lie there: packed, sealed, or as it is. False: refused. */
+static bool l2_put_boxed(l2 *d, const l2_key *k, const l2_meta *m, unsigned char ext[L2_EXT_MAX],
+                         l2_rec *r, l2_box *box)
+{
+    const uint32_t raw = r->vlen;
+    if (m->pack && l2_box_pack(d, box->bytes, r, box)) {
+        const uint32_t ext_was = r->ext * 8u;
+        const size_t ext_bytes = l2_ext_write(ext, m, raw);
+        r->ext = (uint8_t)(ext_bytes / 8);
+        r->bytes += (uint32_t)ext_bytes - ext_was;
+        L2_COUNT(d, packed);
+        L2_COUNT_BY(d, packed_saved, raw - r->vlen);
+    }
+    if (d->crypt.seal == NULL || l2_box_seal(d, k, ext, r, box)) { return true; }
+    L2_COUNT(d, refused_seal);
+    return false;
 }
 
 /* The gate, again while others end things at the same time. */
@@ -264,17 +282,14 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         return CELLAR_REFUSED;
     }
     l2_box box = { NULL, 0, value };
-    if (d->crypt.seal != NULL) {
-        if (l2_is_there(d, h48, meta->addr)) { /* the gate would find it, but sealed by then */
-            L2_COUNT(d, identical);
-            return CELLAR_OK;
-        }
-        if (!l2_box_seal(d, k, ext, value, &r, &box)) {
-            L2_COUNT(d, refused_seal);
-            return CELLAR_REFUSED;
-        }
+    if ((d->crypt.seal != NULL || meta->pack) && l2_is_there(d, h48, meta->addr)) {
+        L2_COUNT(d, identical); /* the gate would find it, but after all that work */
+        return CELLAR_OK;
     }
-    const cellar_err err = l2_put_rounds(d, k, &r, meta, current, &at);
+    cellar_err err = CELLAR_REFUSED;
+    if (l2_put_boxed(d, k, meta, ext, &r, &box)) {
+        err = l2_put_rounds(d, k, &r, meta, current, &at);
+    }
     if (err == CELLAR_OK) {
         BASE_POINT("l2.put_copy");
         unsigned char *to = at.at + L2_RECORD_HEAD;

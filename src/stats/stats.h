@@ -214,6 +214,12 @@ typedef enum stats_unit {
       "Of those: the cipher failed, or there was no memory for it.") \
     X(L2_UNOPENED, "cellar_l2_unopened_total", counter, ONE, \
       "Look-ups of entries that the cipher did not open, or that need another one or none.") \
+    X(L2_PACKED, "cellar_l2_packed_total", counter, ONE, \
+      "Entries that went to disk in fewer bytes (l2_lz4).") \
+    X(L2_PACKED_SAVED, "cellar_l2_packed_saved_bytes_total", counter, BYTES, \
+      "Bytes their values are shorter by.") \
+    X(L2_UNPACKED, "cellar_l2_unpackable_total", counter, ONE, \
+      "Look-ups of packed entries that this library cannot unpack, or that are no packing.") \
     X(L2_BYTES_TODAY, "cellar_l2_today_bytes", gauge, BYTES, \
       "Bytes of entries written since midnight UTC, where there is a budget.") \
     X(L2_IDENTICAL, "cellar_l2_identical_total", counter, ONE, \

@@ -25,7 +25,7 @@ static void fuzz_put(l2_kit *k, uint32_t key, uint32_t version)
 {
     unsigned char buf[256];
     const l2_key id = l2_kit_key(k, &key, sizeof key, 1);
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .version = version };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .version = version, .pack = key % 2 == 0 };
     memset(buf, (int)key, sizeof buf);
     l2_kill(k->d, &id);
     if (version == 0) { return; }
@@ -105,6 +105,7 @@ static void fuzz_record(unsigned char *seg, size_t at, const uint8_t *from, size
     fuzz_over(seg + 64, was.bytes, L2_RECORD_HEAD + at % was.bytes, from, n);
     if (n > 1) { r.kind = from[0] % 3; }
     if (n > 2) { r.ext = (uint8_t)BASE_MIN((uint32_t)from[1] % 9, was.vlen / 8); }
+    r.form = n > 3 && r.kind == L2_KIND_PUT ? from[2] % 4 : r.kind == L2_KIND_PUT ? was.form : 0;
     if (r.kind == L2_KIND_PUT || r.kind == L2_KIND_TOMB) { r.klen = BASE_MAX(r.klen, 1); }
     r.vlen = was.bytes - L2_RECORD_HEAD - 8u * r.ext - r.klen;
     if (r.kind == L2_KIND_CONTROL && r.vlen == 0) { return; }

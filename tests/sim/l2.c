@@ -270,6 +270,45 @@ static void sim_l2_warm_run(void)
     sim_l2_end();
 }
 
+/* ---- blocks for packing ---- */
+
+/* Whoever has one has it alone, as long as they want. */
+static void sim_l2_packer(void *arg)
+{
+    l2 *d = disk.kit.d;
+    const unsigned char mine = (unsigned char)(1 + *(const uint32_t *)arg);
+    BASE_SIM_CHECK(l2_pack_ready(d));
+    for (unsigned i = 0; i < 4; i++) {
+        l2_box box;
+        l2_packer_take(d, &box, 64);
+        BASE_SIM_CHECK(box.block != NULL);
+        box.block[0] = box.block[63] = mine;
+        for (uint64_t n = base_sim_below(4); n > 0; n--) { base_sim_point("sim.packing"); }
+        BASE_SIM_CHECK(box.block[0] == mine && box.block[63] == mine);
+        l2_box_free(d, &box);
+    }
+}
+
+static void sim_l2_packers_run(void)
+{
+    static const uint32_t who[4] = { 0, 1, 2, 3 };
+    sim_l2_begin(0);
+    disk.kit.d->packs = true; /* the blocks are there whether liblz4 is or not */
+    const uint64_t used = base_load_acq(&disk.kit.account.used);
+    for (unsigned i = 0; i < 4; i++) {
+        base_sim_spawn("packer", sim_l2_packer, (void *)(uintptr_t)&who[i]);
+    }
+    base_sim_join_all();
+    base_sim_calm(true);
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->packers) == L2_PACKERS);
+    for (uint32_t i = 0; i < L2_PACKERS; i++) {
+        BASE_SIM_CHECK(base_load_acq(&disk.kit.d->packer[i]) != NULL);
+    }
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.account.used) > used);
+    base_sim_calm(false);
+    sim_l2_end();
+}
+
 /* ---- tags and patterns, through the whole cache ---- */
 
 #define SIM_ENDS_KEYS 3u
@@ -641,4 +680,7 @@ const base_sim_scenario sim_l2_meet = {
 const base_sim_scenario sim_l2_ends = {
     "l2_ends", "what a tag or a pattern ended is served by nobody, also after a kill",
     sim_l2_ends_run, 0
+};
+const base_sim_scenario sim_l2_packers = {
+    "l2_packers", "a block for packing belongs to one thread at a time", sim_l2_packers_run, 0
 };
