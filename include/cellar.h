@@ -1147,7 +1147,8 @@ typedef struct cellar_load_item {
 /* Read many keys through the cache: one call of `fn` for all that are missing and that nobody else
  * is loading; at most 4,096 keys a loader call. Own loads run before others' are waited for.
  * in:      items (NULL with count 0), duplicates are fine; o as in cellar_get_or_load; fn NULL =
- *          the view's. Keys fn does not report get E_NO_RESULT, or its error
+ *          the view's. Keys fn does not report get E_NO_RESULT, or its error; for each key that
+ *          failed o's fallbacks are asked, one by one
  * out:     each item's result and status, in the caller's order
  * returns: OK (look at the items); E_INVAL, E_UNSUPPORTED (nothing done), E_CLOSED
  * owns:    each item's result is freed with cellar_result_free
@@ -1177,7 +1178,9 @@ typedef struct cellar_waiter {
 
 /* Read through the cache without a loader: who gets LEASED brings the value with cellar_fulfil;
  * everybody else, threads in cellar_get_or_load included, gets that value.
- * in:      key, o as in cellar_get_or_load; waiter: whom to call when a PENDING load ends; optional
+ * in:      key, o as in cellar_get_or_load; waiter: whom to call when a PENDING load ends;
+ *          optional. o's fallbacks and default value stand in where the breaker is open (then they
+ *          are asked here) and where the lease is abandoned with an error
  * out:     *lease with LEASED, and with STALE when the refresh is this caller's; with PENDING and a
  *          waiter the ticket for cellar_withdraw; else all zero. *out the value with OK and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered
@@ -1186,8 +1189,9 @@ typedef struct cellar_waiter {
  *          E_CLOSED
  * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_ms later when
  *          somebody asks or cellar_tick runs. To the view's breaker fulfil is a success, abandon
- *          with an error a failure, the rest says nothing; o's breaker is not asked
- * thread:  any; never waits
+ *          with an error a failure, the rest says nothing; o's breaker is not asked. The ctx of a
+ *          fallback outlives the lease; the default value is copied
+ * thread:  any; never waits, but for fallbacks
  * cost:    as cellar_get_or_load
  * example:
  *     cellar_lease lease;
@@ -1214,11 +1218,11 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
                                     size_t value_len, const cellar_set_opts *o);
 
 /* Give a lease back without a value.
- * in:      loader_err 0: somebody else shall load; else the load failed: who waits gets E_LOADER or
- *          something stale
+ * in:      loader_err 0: somebody else shall load; else the load failed: who waits gets something
+ *          stale, or what the fallbacks of cellar_begin bring, its default value, or E_LOADER
  * out:     *lease is zeroed
  * returns: OK; E_LEASE, E_INVAL, E_CLOSED
- * thread:  any
+ * thread:  any; fallbacks run here, as a loader in cellar_get_or_load
  * cost:    one lock; waiters are called from here
  * example: cellar_abandon(c, &lease, 0);                                                         */
 CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loader_err);

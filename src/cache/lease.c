@@ -12,6 +12,8 @@
  * LOCKING    as load.c. Subscribers are called with no lock held, by whoever ended the flight.
  * WHO        completes a PENDING: the end of its flight calls fn once, whatever the end was; then
  * COMPLETES  begin answers with the value, or one of those who ask gets the lease.
+ * INSTEAD    fallbacks and default value of begin: where the breaker refuses the lease they are
+ *            asked at once; else they lie with the flight, as its draft, until abandon needs them.
  * LIMITS     a thread that holds a lease and waits for that key waits until hard_ms: nobody can
  *            know that it is the one who would fulfil it. */
 #include "cache/load_int.h"
@@ -22,7 +24,61 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
     out->check = l->check;
 }
 
-/* The view's breaker lets nothing through: what stands in for a lease. */
+/* ---- what stands in for a value nobody brings ---- */
+
+typedef struct cache_kept { /* in the bytes the flight carries; the default's follow */
+    cellar_fallback fallback[CELLAR_FALLBACKS_MAX];
+    int64_t ttl_ms;
+    size_t default_len;
+    uint32_t jitter_pct, jitter_mode;
+    bool has_default;
+} cache_kept;
+
+/* NULL: no memory. */
+static flight_bytes *cache_kept_new(const cache_call *call)
+{
+    const cellar_bytes *d = call->o->default_value;
+    const cellar_fallback *f = call->o->fallback;
+    const cache_kept k = { .fallback = { f[0], f[1], f[2] }, .ttl_ms = call->p.fallback_ttl_ms,
+                           .jitter_pct = call->p.jitter_pct, .jitter_mode = call->p.jitter_mode,
+                           .has_default = d != NULL, .default_len = d != NULL ? d->len : 0 };
+    flight_bytes *b = flight_bytes_new(&call->c->store->hooks, sizeof k + k.default_len);
+    if (b == NULL) { return NULL; }
+    memcpy(b->data, &k, sizeof k);
+    if (k.default_len != 0) { memcpy(b->data + sizeof k, d->data, k.default_len); }
+    return b;
+}
+
+/* The thread ended inside a fallback. */
+static void cache_lease_left(struct cellar_load *ld)
+{
+    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+    cellar *c = ld->call->c;
+    flight_lead_end(ld->f);
+    flight_end(ld->t, ld->f, &cancelled);
+    cache_call_forget(ld->call);
+    flight_bytes_drop(ld->host);
+    cache_load_end(c);
+}
+
+/* Its fallbacks run in this thread, as loaders do. */
+static void cache_lease_lead(struct cellar_load *ld, uintptr_t frame)
+{
+    if (flight_deep(base_self())) { ld->call->o = NULL; } /* they would be one too many */
+    ld->left = cache_lease_left;
+    flight_lead_begin(ld->f, frame);
+    if (!cache_load_has_instead(ld->call->o)) { return; }
+    cache_record_begin(ld, ld->f, 1);
+    if (ld->run != NULL) { cache_run_for(ld->run, &ld->call->k); }
+}
+
+static void cache_lease_lead_end(struct cellar_load *ld)
+{
+    cache_record_end(ld);
+    flight_lead_end(ld->f);
+}
+
+/* The view's breaker lets nothing through. */
 static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
 {
     struct cellar_load ld;
@@ -32,14 +88,49 @@ static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
     ld.call = call;
     ld.t = t;
     ld.f = f;
+    cache_lease_lead(&ld, (uintptr_t)__builtin_frame_address(0));
     cache_guard_refused(&ld, &o);
+    cache_lease_lead_end(&ld);
     o.source = call->source;
     flight_end(t, f, &o);
 }
 
+/* Abandoned with an error; `kept`: what begin was given, or NULL. Takes it over. */
+static void cache_lease_failed(struct cellar_load *ld, flight_bytes *kept, int32_t loader_err,
+                               flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    cellar_load_opts opts = CELLAR_LOAD_OPTS_INIT;
+    cache_kept k;
+    cellar_bytes d = { NULL, 0 };
+    const cellar_err look = cache_look(call);
+    call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
+    if (kept != NULL) {
+        memcpy(&k, kept->data, sizeof k);
+        for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) { opts.fallback[i] = k.fallback[i]; }
+        d = (cellar_bytes){ kept->data + sizeof k, k.default_len };
+        if (k.has_default) { opts.default_value = &d; }
+        call->p.fallback_ttl_ms = k.ttl_ms;
+        call->p.jitter_pct = k.jitter_pct;
+        call->p.jitter_mode = k.jitter_mode;
+        call->o = &opts;
+    }
+    ld->host = kept;
+    cache_lease_lead(ld, (uintptr_t)__builtin_frame_address(0));
+    cache_lead_failed(ld, CELLAR_E_LOADER, loader_err, o);
+    cache_lease_lead_end(ld);
+    flight_bytes_drop(kept);
+    cache_call_forget(call);
+    flight_bytes_drop(call->value); /* nobody is answered here */
+    call->value = NULL;
+}
+
+/* ---- begin ---- */
+
 /* Ours to load, unless a second look or the tier has it. False: the flight was taken over while
  * we looked: once more. */
-static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, cellar_lease *lease)
+static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight_sub **sub,
+                            cellar_lease *lease)
 {
     flight_outcome o;
     memset(&o, 0, sizeof o);
@@ -58,8 +149,21 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, cellar
     uint32_t pass = 0;
     cellar_breaker *ward = call->p.breaker;
     if (ward != NULL && !cache_breaker_admit(ward, &pass)) {
+        if (*sub != NULL) { flight_sub_free(t, *sub); } /* there is nobody to wait for */
+        *sub = NULL;
         cache_lease_refused(call, t, f);
         return true;
+    }
+    if (cache_load_has_instead(call->o)) {
+        flight_bytes *kept = cache_kept_new(call);
+        if (kept == NULL) {
+            static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+            if (ward != NULL) { cache_breaker_report(ward, pass, BREAKER_SAID_NOTHING); }
+            flight_end(t, f, &cancelled);
+            (void)cache_answer_failed(call, CELLAR_E_NOMEM);
+            return true;
+        }
+        flight_draft(f, kept);
     }
     flight_note(f, ward != NULL ? (uint64_t)pass + 1 : 0);
     if (!flight_lease_open(t, f, &l)) {
@@ -86,7 +190,7 @@ static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **su
     if (call->old == NULL) { ask.sub = *sub; }
     const uint64_t id = ask.sub != NULL ? ask.sub->id : 0;
     const flight_entry entry = flight_enter(t, &ask, &f);
-    if (entry == FLIGHT_LED) { return cache_lease_led(call, t, f, lease); }
+    if (entry == FLIGHT_LED) { return cache_lease_led(call, t, f, sub, lease); }
     if (entry != FLIGHT_TAKEN) {
         (void)cache_entry_failed(call, entry);
         return true;
@@ -147,7 +251,7 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
     }
     memset(lease, 0, sizeof *lease);
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_err err = cache_load_plan_bulk(c, &o, &full, &plan);
+    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
     if ((plan.flags & banned) != 0) { return cache_load_refuse(c, "cellar_begin: flags"); }
     cache_call_begin(&call, c, key, key_len);
@@ -157,6 +261,7 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_load_begin(c)) { return cache_closed(c); }
     const int cancel = base_cancel_off();
+    call.cancel = cancel;
     flight_table *t = cache_flights(c->store);
     flight_sub *sub = NULL;
     if (t != NULL && waiter != NULL) { sub = flight_sub_new(t, waiter->fn, waiter->ctx); }
@@ -307,13 +412,15 @@ CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loa
     const int cancel = base_cancel_off();
     memset(&out, 0, sizeof out);
     out.phase = FLIGHT_CANCELLED;
-    if (loader_err != 0) {
-        const cellar_err look = cache_look(&call);
-        call.old_current = look == CELLAR_OK || look == CELLAR_STALE;
-        cache_publish_failed(&ld, CELLAR_E_LOADER, loader_err, &out);
-        cache_call_forget(&call);
-    }
+    flight_bytes *kept = flight_drafted(ld.f);
+    flight_draft(ld.f, NULL);
+    call.cancel = cancel;
     cache_guard_report(&ld, loader_err != 0 ? CELLAR_E_LOADER : CELLAR_E_CANCELLED);
+    if (loader_err != 0) {
+        cache_lease_failed(&ld, kept, loader_err, &out);
+    } else {
+        flight_bytes_drop(kept);
+    }
     flight_end(ld.t, ld.f, &out);
     cache_load_end(c);
     base_cancel_set(cancel);

@@ -9,7 +9,8 @@
  *            What a fallback brought is told as what it is: source FALLBACK or DEFAULT, kept for
  *            fallback_ttl_ms. A loader that said "none" has answered: nothing else is asked.
  * LOCKING    none; the loaders of fallbacks run as any loader does.
- * LIMITS     3 fallbacks; they and the default value belong to loads of one key, in the foreground.
+ * LIMITS     3 fallbacks; they and the default value belong to loads in the foreground. In bulk
+ *            they are asked key by key, of a lease where it is refused or abandoned.
  * NOT HERE   the filter (filter.c), the breaker (guard/breaker.c). */
 #include "cache/load_int.h"
 
@@ -169,7 +170,7 @@ CELLAR_PRIVATE void cache_guard_refused(struct cellar_load *ld, flight_outcome *
     cache_call *call = ld->call;
     call->now_ms = base_now_ms(&call->c->store->clock);
     ld->returned = CELLAR_E_OPEN;
-    if (ld->many == NULL && cache_fallbacks(ld, o)) { return; }
+    if (cache_fallbacks(ld, o)) { return; }
     o->phase = FLIGHT_FAILED;
     o->err = CELLAR_E_OPEN;
     o->flags |= FLIGHT_FINAL;

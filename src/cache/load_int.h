@@ -68,6 +68,7 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     flight_table *t;
     flight *f;
     void (*left)(struct cellar_load *ld); /* the thread ends inside the loader */
+    void *host;            /* of `left` */
     flight_bytes *value;   /* drafted in the flight, too */
     uint8_t said;
     bool twice, no_store, failed;
@@ -97,9 +98,7 @@ struct cellar_load { /* what the loader says; on the leader's stack */
 /* Check the options and fill p; *o is moved to `full` when the caller's struct has another size. */
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
                                                cellar_load_opts *full, cache_load_plan *p);
-/* The same for calls that know no fallbacks and no default value: E_UNSUPPORTED. */
-CELLAR_PRIVATE cellar_err cache_load_plan_bulk(cellar *c, const cellar_load_opts **o,
-                                               cellar_load_opts *full, cache_load_plan *p);
+CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o); /* fallbacks, a default */
 CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest);
 
 /* ---- load.c ---- */
@@ -159,6 +158,9 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
 CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o);
 CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
                                          flight_outcome *o);
+/* The loader failed, in these words: something instead, or the failure; also as the answer. */
+CELLAR_PRIVATE void cache_lead_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
+                                      flight_outcome *o);
 CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld);
 /* The answer of a leader whose result is in the outcome. */
 CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o);

@@ -464,9 +464,24 @@ static cellar_err cache_verdict(const struct cellar_load *ld)
     return CELLAR_OK;
 }
 
-static void cache_lead_conclude(struct cellar_load *ld, flight_outcome *o)
+CELLAR_PRIVATE void cache_lead_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
+                                      flight_outcome *o)
 {
     cache_call *call = ld->call;
+    struct cellar_load instead = *ld; /* a failure is told in the words of the first loader */
+    if (cache_fallbacks(&instead, o)) {
+        stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
+        call->loader_err = loader_err;
+        return;
+    }
+    cache_publish_failed(ld, err, loader_err, o);
+    call->loader_err = loader_err;
+    call->retry_at_ms = o->retry_at_ms;
+    (void)cache_answer_failed(call, err);
+}
+
+static void cache_lead_conclude(struct cellar_load *ld, flight_outcome *o)
+{
     const cellar_err err = cache_verdict(ld);
     flight_bytes *value = ld->value;
     flight_draft(ld->f, NULL);
@@ -478,16 +493,7 @@ static void cache_lead_conclude(struct cellar_load *ld, flight_outcome *o)
             loader_err = ld->failed ? ld->loader_err : (int32_t)ld->returned;
         }
         flight_bytes_drop(value);
-        struct cellar_load instead = *ld; /* a failure is told in the words of the first loader */
-        if (cache_fallbacks(&instead, o)) {
-            stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
-            call->loader_err = loader_err;
-            return;
-        }
-        cache_publish_failed(ld, err, loader_err, o);
-        call->loader_err = loader_err;
-        call->retry_at_ms = o->retry_at_ms;
-        (void)cache_answer_failed(call, err);
+        cache_lead_failed(ld, err, loader_err, o);
         return;
     }
     if (ld->said == CACHE_SAID_NONE) {

@@ -3,12 +3,14 @@
  * load_many: many keys through the cache with one loader call for all that are missing.
  *
  * WALK       plain hits -> looks -> per missing key: lead or join -> the own loader for all keys
- *            led, published and ended -> only then wait for the joined -> who must try again goes
- *            through the same once more
+ *            led, published and ended -> keys that failed: their fallbacks, one by one -> only then
+ *            wait for the joined -> who must try again goes through the same once more
  * INVARIANTS each item ends as its single call would have; own loads are finished before others'
  *            are waited for, so two calls that lead each other's keys cannot block; equal keys
  *            share a flight: the second joins the first. A leader that ends its thread inside the
  *            loader leaves nothing behind.
+ *            While the fallbacks of one key run, the others that failed are led, too: who needs
+ *            one of them inside it is told of the cycle.
  * LOCKING    as load.c.
  * LIMITS     4,096 keys a loader call; less working memory: smaller chunks, down to one key, then
  *            E_NOMEM for that item. */
@@ -25,13 +27,15 @@ typedef struct cache_one { /* one missing item */
 } cache_one;
 
 typedef struct cache_bulk {
-    struct cellar_load ld; /* first: the loader's handle */
+    struct cellar_load ld; /* the loader's handle */
     cache_call call;       /* of the loader call itself */
     cache_one *one;
     cache_item *item;      /* of the led ones, in the order of keys */
     cellar_bytes *keys;
     uint32_t *led;         /* item -> one */
     size_t count, led_count, bytes;
+    flight *outer;         /* of those led now the one begun first: all end with it */
+    bool refused;          /* by the breaker: the loader did not run */
     void *block;
     cellar_load_item *items;
     flight_table *t;
@@ -169,9 +173,9 @@ static void cache_bulk_enter(cache_bulk *b, cache_one *one)
 static void cache_bulk_left(struct cellar_load *ld)
 {
     static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
-    cache_bulk *b = (cache_bulk *)(void *)ld; /* its first member */
+    cache_bulk *b = ld->host;
     cellar *c = b->call.c;
-    if (b->led_count > 0) { flight_lead_end(b->one[b->led[0]].f); }
+    flight_lead_end(b->outer);
     for (size_t i = 0; i < b->led_count; i++) { flight_bytes_drop(b->item[i].value); }
     for (size_t i = 0; i < b->count; i++) {
         cache_one *one = &b->one[i];
@@ -197,61 +201,86 @@ static cellar_err cache_item_verdict(const cache_item *it, const struct cellar_l
     return CELLAR_E_LOADER;
 }
 
-/* Publish and end one key the loader was asked for. */
-static void cache_bulk_conclude(cache_bulk *b, size_t i)
+/* The words of one key's load. */
+static void cache_bulk_handle(cache_bulk *b, cache_one *one, struct cellar_load *ld)
 {
-    cache_one *one = &b->one[b->led[i]];
-    cache_item *it = &b->item[i];
-    cache_call *call = &one->call;
-    struct cellar_load ld = b->ld;
-    flight_outcome o;
-    memset(&o, 0, sizeof o);
-    ld.call = call;
-    ld.f = one->f;
-    call->now_ms = b->call.now_ms;
-    call->load_us = b->call.load_us;
-    int32_t loader_err = 0;
-    const cellar_err err = cache_item_verdict(it, &ld, &loader_err);
-    if (err != CELLAR_OK) {
-        flight_bytes_drop(it->value);
-        call->loader_err = loader_err != 0 ? loader_err : (int32_t)err;
-        cache_publish_failed(&ld, err, call->loader_err, &o);
-        call->retry_at_ms = o.retry_at_ms;
-        (void)cache_answer_failed(call, err);
-    } else {
-        if (it->said == CACHE_SAID_NONE) {
-            cache_publish_none(&ld, &o);
-        } else {
-            cache_publish_value(&ld, it->value, &o);
-        }
-        cache_answer_loaded(&ld, &o);
-    }
-    it->value = NULL;
-    o.source = call->source;
-    o.load_us = call->load_us;
-    flight_end(b->t, one->f, &o);
+    *ld = b->ld;
+    ld->call = &one->call;
+    ld->f = ld->noted = one->f;
+    ld->many = NULL;
+    one->call.cancel = b->call.cancel;
+    one->call.now_ms = b->call.now_ms;
+    one->call.load_us = b->call.load_us;
+}
+
+static void cache_bulk_end(cache_bulk *b, cache_one *one, flight_outcome *o)
+{
+    o->source = one->call.source;
+    o->load_us = one->call.load_us;
+    flight_end(b->t, one->f, o);
     one->f = NULL;
     one->led = false;
     one->done = true;
 }
 
-/* The breaker is open: each key ends with that. */
-static void cache_bulk_refused(cache_bulk *b)
+/* Publish and end one key the loader was asked for, if it has a result. */
+static void cache_bulk_conclude(cache_bulk *b, size_t i)
 {
-    flight_lead_end(b->one[b->led[0]].f);
-    for (size_t i = 0; i < b->led_count; i++) {
-        cache_one *one = &b->one[b->led[i]];
-        struct cellar_load ld = b->ld;
-        flight_outcome o;
-        memset(&o, 0, sizeof o);
-        ld.call = &one->call;
-        ld.f = one->f;
+    cache_one *one = &b->one[b->led[i]];
+    cache_item *it = &b->item[i];
+    struct cellar_load ld;
+    flight_outcome o;
+    int32_t loader_err;
+    memset(&o, 0, sizeof o);
+    cache_bulk_handle(b, one, &ld);
+    if (cache_item_verdict(it, &ld, &loader_err) != CELLAR_OK) { return; }
+    if (it->said == CACHE_SAID_NONE) {
+        cache_publish_none(&ld, &o);
+    } else {
+        cache_publish_value(&ld, it->value, &o);
+    }
+    it->value = NULL;
+    cache_answer_loaded(&ld, &o);
+    cache_bulk_end(b, one, &o);
+}
+
+/* One that has none. */
+static void cache_bulk_failed(cache_bulk *b, size_t i, bool asks)
+{
+    cache_one *one = &b->one[b->led[i]];
+    cache_item *it = &b->item[i];
+    struct cellar_load ld;
+    flight_outcome o;
+    memset(&o, 0, sizeof o);
+    cache_bulk_handle(b, one, &ld);
+    flight_bytes_drop(it->value);
+    it->value = NULL;
+    if (b->refused) {
         cache_guard_refused(&ld, &o);
-        o.source = one->call.source;
-        flight_end(b->t, one->f, &o);
-        one->f = NULL;
-        one->led = false;
-        one->done = true;
+    } else {
+        int32_t loader_err = 0;
+        const cellar_err err = cache_item_verdict(it, &ld, &loader_err);
+        cache_lead_failed(&ld, err, loader_err != 0 ? loader_err : (int32_t)err, &o);
+    }
+    if (asks) { flight_lead_end(one->f); }
+    cache_bulk_end(b, one, &o);
+}
+
+/* The loader is through: results first, then what is asked instead of those that are missing. */
+static void cache_bulk_results(cache_bulk *b)
+{
+    const bool asks = cache_load_has_instead(b->call.o);
+    flight_lead_end(b->outer);
+    b->outer = NULL;
+    for (size_t i = 0; i < b->led_count && !b->refused; i++) { cache_bulk_conclude(b, i); }
+    for (size_t i = b->led_count; asks && i-- > 0;) { /* the one that ends first innermost */
+        flight *f = b->one[b->led[i]].f;
+        if (f == NULL) { continue; }
+        flight_lead_begin(f, (uintptr_t)b);
+        if (b->outer == NULL) { b->outer = f; }
+    }
+    for (size_t i = 0; i < b->led_count; i++) {
+        if (b->one[b->led[i]].f != NULL) { cache_bulk_failed(b, i, asks); }
     }
 }
 
@@ -272,8 +301,10 @@ static void cache_bulk_load(cache_bulk *b)
     b->ld.keys = b->keys;
     b->ld.returned = CELLAR_OK;
     b->ld.failed = false;
-    if (!cache_guard_admit(&b->ld)) {
-        cache_bulk_refused(b);
+    b->outer = b->one[b->led[0]].f;
+    b->refused = !cache_guard_admit(&b->ld);
+    if (b->refused) {
+        cache_bulk_results(b);
         return;
     }
     /* On the innermost flight: there it is found by who reads. */
@@ -284,8 +315,7 @@ static void cache_bulk_load(cache_bulk *b)
     cache_run_loader(&b->ld);
     cache_guard_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
                                                                            : CELLAR_E_LOADER);
-    flight_lead_end(b->one[b->led[0]].f); /* all of them: the first was begun first */
-    for (size_t i = 0; i < b->led_count; i++) { cache_bulk_conclude(b, i); }
+    cache_bulk_results(b);
     cache_record_end(&b->ld);
 }
 
@@ -425,10 +455,12 @@ static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items, 
     }
     cache_call_begin(&b.call, m->c, "", 1);
     b.call.cancel = cancel;
+    b.call.o = m->o;
     b.call.p = *m->p;
     b.ld.call = &b.call;
     b.ld.t = t;
     b.ld.left = cache_bulk_left;
+    b.ld.host = &b;
     b.ld.many = m->fn;
     b.ld.many_ctx = m->ctx;
     cache_bulk_passes(&b);
@@ -454,7 +486,7 @@ CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items
         return cache_load_refuse(c, "items are needed when count is not 0");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_err err = cache_load_plan_bulk(c, &o, &full, &plan);
+    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) {
         sync_take(VIEW, &c->store->view_lock);

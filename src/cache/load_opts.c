@@ -160,7 +160,7 @@ static bool cache_load_opts_later(const cellar_load_opts *o)
     return (o->flags & ~CACHE_LOAD_FLAGS) != 0;
 }
 
-static bool cache_load_has_instead(const cellar_load_opts *o)
+CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o)
 {
     if (o == NULL) { return false; }
     for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
@@ -231,15 +231,6 @@ static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
     p->no_wait = o->no_wait != 0;
     p->breaker = o->breaker != NULL ? o->breaker : base_load_acq(&c->breaker);
     p->flags = o->flags;
-}
-
-CELLAR_PRIVATE cellar_err cache_load_plan_bulk(cellar *c, const cellar_load_opts **o,
-                                               cellar_load_opts *full, cache_load_plan *p)
-{
-    const cellar_err err = cache_load_plan_make(c, o, full, p);
-    if (err != CELLAR_OK || !cache_load_has_instead(*o)) { return err; }
-    return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                      "fallbacks and default values belong to loads of one key by a loader");
 }
 
 CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why)

@@ -692,6 +692,7 @@ CELLAR_PRIVATE void flight_reap(uintptr_t frame)
 }
 
 CELLAR_PRIVATE void flight_draft(flight *f, flight_bytes *value) { f->draft = value; }
+CELLAR_PRIVATE flight_bytes *flight_drafted(const flight *f) { return f->draft; }
 CELLAR_PRIVATE void flight_notes_set(flight *f, void *notes) { f->notes = notes; }
 CELLAR_PRIVATE void *flight_notes(const flight *f) { return f->notes; }
 

@@ -149,8 +149,9 @@ CELLAR_PRIVATE void flight_reap(uintptr_t frame);
 CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome *o);
 CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f);
 
-/* What the loader has set so far: dropped with the flight if its leader is lost. */
+/* What the loader has set so far, or its leader keeps: dropped with the flight if that is lost. */
 CELLAR_PRIVATE void flight_draft(flight *f, flight_bytes *value);
+CELLAR_PRIVATE flight_bytes *flight_drafted(const flight *f);
 
 /* What its loader's reads are noted in: the leader takes it off before the end, else it is freed
  * with the flight. */

@@ -362,6 +362,7 @@ static void flight_lease_run(void)
     sky_open();
     sky.o.hard_ms = base_sim_below(2) == 0 ? 100 : 100000;
     sky.o.wait_ms = 10000;
+    if (base_sim_below(2) == 0) { sky.o.fallback[0].fn = sky_load; } /* of who abandons */
     base_sim_spawn("leaser1", sky_leaser, NULL);
     base_sim_spawn("leaser2", sky_leaser, NULL);
     base_sim_spawn("reader", sky_reader, NULL);
@@ -424,6 +425,10 @@ static cellar_err sky_many(cellar_load *ld, const cellar_bytes *keys, size_t cou
     (void)keys;
     for (size_t i = 0; i < count; i++) {
         const uint64_t seen = sky.db;
+        if (sky.o.fallback[0].fn != NULL && base_sim_below(2) == 0) {
+            BASE_SIM_CHECK(cellar_load_item_fail(ld, i, 5) == CELLAR_OK);
+            continue;
+        }
         BASE_SIM_CHECK(cellar_load_item_value(ld, i, &seen, sizeof seen) == CELLAR_OK);
     }
     BASE_POINT("sky.loaded");
@@ -451,6 +456,7 @@ static void flight_many_run(void)
 {
     static char first[] = "kab", second[] = "bak", third[] = "aak";
     sky_open();
+    if (base_sim_below(2) == 0) { sky.o.fallback[0].fn = sky_load; }
     base_sim_spawn("bulk1", sky_bulk, first);
     base_sim_spawn("bulk2", sky_bulk, second);
     if (base_sim_below(2) == 0) { base_sim_spawn("bulk3", sky_bulk, third); }

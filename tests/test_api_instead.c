@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    fallbacks and default values where no single call waits for its own loader: in bulk they
+ *         are asked for each key that failed, of a lease where it is refused or abandoned; who
+ *         waits for the key gets what they bring, and a thread that ends inside one leaves nothing.
+ * Method: sources whose answers are written down, on a clock of the test (load_kit.h). */
+#include "tests/load_kit.h"
+
+#include <pthread.h>
+
+static const cellar_bytes last = { "default", 7 };
+
+static cellar_stats stats(cellar *c)
+{
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st;
+}
+
+/* ---- bulk ---- */
+
+enum { A, B, C, D, KEYS };
+
+typedef struct bulk {
+    int calls;
+    cellar_err returned;
+} bulk;
+
+/* a: a value, b: failed, c: none, d: not reported. */
+static cellar_err load_some(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    bulk *b = ctx;
+    b->calls++;
+    for (size_t i = 0; i < count; i++) {
+        switch (*(const char *)keys[i].data) {
+        case 'a': T_EQ_I64(cellar_load_item_value(ld, i, "bulk", 4), CELLAR_OK); break;
+        case 'b': T_EQ_I64(cellar_load_item_fail(ld, i, 42), CELLAR_OK); break;
+        case 'c': T_EQ_I64(cellar_load_item_none(ld, i), CELLAR_OK); break;
+        default: break;
+        }
+    }
+    return b->returned;
+}
+
+static void ask(cellar *c, const char *names, const cellar_load_opts *o, bulk *b,
+                cellar_load_item it[KEYS])
+{
+    for (size_t i = 0; i < KEYS; i++) {
+        it[i] = (cellar_load_item){ names + i, 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    }
+    T_EQ_I64(cellar_get_many_or_load(c, it, strlen(names), o, load_some, b), CELLAR_OK);
+}
+
+static void is(cellar_load_item *it, cellar_err status, uint32_t from, const char *text)
+{
+    T_EQ_I64(it->status, status);
+    T_EQ_U64(it->result.source, from);
+    if (text != NULL) {
+        T_EQ_U64(it->result.value_len, strlen(text));
+        T_EQ_MEM(it->result.value, text, strlen(text));
+    }
+    cellar_result_free(&it->result);
+}
+
+static cellar *inside_store;
+static int cycles;
+
+/* Knows b; while it is asked for that, d is still this thread's to bring. */
+static cellar_err knows_b(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    source *s = ctx;
+    T_EQ_U64(key_len, 1);
+    atomic_fetch_add(&s->calls, 1);
+    if (*(const char *)key != 'b') { return CELLAR_E_IO; }
+    cellar_result r = CELLAR_RESULT_INIT;
+    cycles += cellar_get_or_load(inside_store, "d", 1, NULL, source_load, s, &r) ==
+              CELLAR_E_DEADLOCK;
+    cellar_result_free(&r);
+    return cellar_load_value(ld, "second", 6);
+}
+
+static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
+{
+    cellar *c = inside_store = kit_open(8 << 20);
+    source f = SOURCE_INIT, never = SOURCE_INIT;
+    bulk b = { 0, CELLAR_OK };
+    cellar_load_item it[KEYS];
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cycles = 0;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.fallback[0] = (cellar_fallback){ source_load, &never };
+    o.fallback[1] = (cellar_fallback){ knows_b, &f };
+    o.default_value = &last;
+    o.fallback_ttl_ms = 500;
+    atomic_store(&never.say, SAY_FAIL);
+    ask(c, "abcd", &o, &b, it);
+    T_EQ_I64(it[B].result.ttl_left_ms, 500);
+    is(&it[A], CELLAR_OK, CELLAR_SOURCE_LOADED, "bulk");
+    is(&it[B], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
+    is(&it[C], CELLAR_ABSENT, CELLAR_SOURCE_LOADED, NULL);
+    is(&it[D], CELLAR_OK, CELLAR_SOURCE_DEFAULT, "default");
+    T_EQ_I64(cycles, 1);
+    T_EQ_I64(atomic_load(&never.calls), 2);
+    T_EQ_I64(atomic_load(&f.calls), 2);
+    ask(c, "badc", &o, &b, it); /* all are kept */
+    T_EQ_I64(b.calls, 1);
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_L1, "second");
+    is(&it[1], CELLAR_OK, CELLAR_SOURCE_L1, "bulk");
+    is(&it[2], CELLAR_OK, CELLAR_SOURCE_L1, "default");
+    is(&it[3], CELLAR_ABSENT, CELLAR_SOURCE_NEGATIVE, NULL);
+    atomic_fetch_add(&kit_now_ms, 500);
+    o.default_value = NULL;
+    b.returned = CELLAR_E_IO;
+    ask(c, "bd", &o, &b, it); /* the words of the bulk loader */
+    T_EQ_I64(it[1].result.loader_err, CELLAR_E_IO);
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
+    is(&it[1], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
+    T_EQ_U64(stats(c).load_fallbacks, 3);
+    T_EQ_U64(stats(c).flights, 0);
+    kit_close(c);
+}
+
+static void in_bulk_they_serve_an_open_breaker(void)
+{
+    cellar *c = inside_store = kit_open(8 << 20);
+    cellar_breaker *breaker = NULL;
+    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    source f = SOURCE_INIT;
+    bulk b = { 0, CELLAR_E_IO };
+    cellar_load_item it[KEYS];
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    bo.fail_row = 1;
+    T_EQ_I64(cellar_breaker_create(c, &bo, &breaker), CELLAR_OK);
+    o.breaker = breaker;
+    ask(c, "d", &o, &b, it);
+    is(&it[0], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
+    o.fallback[2] = (cellar_fallback){ knows_b, &f };
+    ask(c, "bc", &o, &b, it);
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
+    is(&it[1], CELLAR_E_OPEN, CELLAR_SOURCE_NONE, NULL);
+    o.default_value = &last;
+    ask(c, "c", &o, &b, it);
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_DEFAULT, "default");
+    T_EQ_I64(b.calls, 1);
+    kit_close(c);
+    cellar_breaker_destroy(breaker);
+}
+
+static void *bulk_and_end(void *arg)
+{
+    void **a = arg;
+    bulk b = { 0, CELLAR_E_IO };
+    cellar_load_item it[KEYS];
+    ask(a[0], "abd", a[1], &b, it);
+    T_CHECK(false); /* the thread ended inside a fallback */
+    return NULL;
+}
+
+static void *read_d(void *arg)
+{
+    void **a = arg;
+    source s = SOURCE_INIT;
+    char text[64];
+    s.text = "after";
+    T_EQ_I64(kit_load(a[0], "d", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "after");
+    return NULL;
+}
+
+static void a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source f = SOURCE_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    void *args[2] = { c, &o };
+    pthread_t lost, waits;
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    atomic_store(&f.say, SAY_EXIT);
+    atomic_store(&f.gate, 1);
+    T_REQUIRE(pthread_create(&lost, NULL, bulk_and_end, args) == 0);
+    while (atomic_load(&f.inside) == 0) { kit_nap(); }
+    T_REQUIRE(pthread_create(&waits, NULL, read_d, args) == 0);
+    while (stats(c).load_waiters == 0) { kit_nap(); }
+    atomic_store(&f.gate, 0);
+    T_EQ_I64(pthread_join(lost, NULL), 0);
+    T_EQ_I64(pthread_join(waits, NULL), 0);
+    kit_close(c); /* no flight is left, and a close waits for no call */
+}
+
+/* ---- leases ---- */
+
+static _Atomic int told;
+
+static void tell(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&told, 1);
+}
+
+static cellar_err begin(cellar *c, const cellar_load_opts *o, cellar_lease *lease, char text[64],
+                        uint32_t *from)
+{
+    const cellar_waiter w = { tell, NULL };
+    cellar_result r = CELLAR_RESULT_INIT;
+    const cellar_err err = cellar_begin(c, "k", 1, o, &w, lease, &r);
+    text[0] = '\0';
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        if (r.value_len != 0) { memcpy(text, r.value, r.value_len); }
+        text[r.value_len] = '\0';
+    }
+    if (from != NULL) { *from = r.source; }
+    cellar_result_free(&r);
+    return err;
+}
+
+static void *read_k(void *arg)
+{
+    void **a = arg;
+    source s = SOURCE_INIT;
+    T_EQ_I64(kit_load(a[0], "k", NULL, &s, a[1], a[2]), CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    return NULL;
+}
+
+static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source f = SOURCE_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_lease a, b;
+    cellar_result r = CELLAR_RESULT_INIT;
+    uint32_t from;
+    char text[64], waited[64];
+    void *args[3] = { c, waited, &r };
+    pthread_t waits;
+    atomic_store(&told, 0);
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.fallback[1] = (cellar_fallback){ source_load, &f };
+    o.fallback_ttl_ms = 500;
+    f.text = "instead";
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_PENDING);
+    T_REQUIRE(pthread_create(&waits, NULL, read_k, args) == 0);
+    while (stats(c).load_waiters < 2) { kit_nap(); }
+    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(pthread_join(waits, NULL), 0);
+    T_EQ_STR(waited, "instead");
+    T_EQ_U64(r.source, CELLAR_SOURCE_JOINED);
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(begin(c, &o, &b, text, &from), CELLAR_OK); /* kept, and so long */
+    T_EQ_STR(text, "instead");
+    T_EQ_U64(from, CELLAR_SOURCE_L1);
+    atomic_fetch_add(&kit_now_ms, 500);
+    T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_abandon(c, &b, 0), CELLAR_OK); /* no failure: nothing instead */
+    T_EQ_I64(atomic_load(&f.calls), 1);
+    char copied[] = "default";
+    const cellar_bytes mine = { copied, 7 };
+    o.default_value = &mine;
+    atomic_store(&f.say, SAY_FAIL);
+    T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_LEASED);
+    memset(copied, 'x', 7);
+    T_EQ_I64(cellar_abandon(c, &b, 42), CELLAR_OK);
+    T_EQ_I64(begin(c, NULL, &a, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "default");
+    T_EQ_U64(stats(c).load_fallbacks, 2);
+    kit_close(c);
+}
+
+static void what_is_kept_for_a_lease_goes_with_it(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source f = SOURCE_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_lease a, b;
+    char text[64];
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    o.default_value = &last;
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_fulfil(c, &a, "brought", 7, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
+    atomic_fetch_add(&kit_now_ms, 30000);
+    kit_tick(c); /* forgotten */
+    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_E_LEASE);
+    so.ttl_ms = 100; /* something stale comes before any of them */
+    so.stale_ms = 100000;
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 200);
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_STALE);
+    T_CHECK(a.id != 0);
+    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_STALE);
+    T_EQ_STR(text, "old");
+    T_EQ_I64(atomic_load(&f.calls), 0);
+    (void)cellar_del(c, "k", 1);
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED); /* ended by the close */
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void a_refused_lease_has_them_at_once(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source f = SOURCE_INIT;
+    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_lease a;
+    uint32_t from;
+    char text[64];
+    bo.fail_row = 1;
+    vo.breaker = &bo;
+    f.text = "instead";
+    atomic_store(&told, 0);
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_abandon(v, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_E_OPEN);
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    o.default_value = &last;
+    o.fallback_ttl_ms = 500;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
+    T_EQ_STR(text, "instead");
+    T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
+    T_CHECK(a.id == 0 && a.check == 0);
+    T_EQ_I64(cellar_del(v, "k", 1), CELLAR_OK); /* no time passes: it stays open */
+    atomic_store(&f.say, SAY_FAIL);
+    T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
+    T_EQ_STR(text, "default");
+    T_EQ_U64(from, CELLAR_SOURCE_DEFAULT);
+    T_EQ_I64(atomic_load(&told), 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static void *abandon_and_end(void *arg)
+{
+    void **a = arg;
+    (void)cellar_abandon(a[0], a[1], 42);
+    T_CHECK(false);
+    return NULL;
+}
+
+static void *begin_and_end(void *arg)
+{
+    void **a = arg;
+    cellar_lease lease;
+    char text[64];
+    (void)begin(a[0], a[1], &lease, text, NULL);
+    T_CHECK(false);
+    return NULL;
+}
+
+static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source f = SOURCE_INIT;
+    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_lease a, b;
+    char text[64];
+    pthread_t lost;
+    bo.fail_row = 1;
+    vo.breaker = &bo;
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    atomic_store(&f.say, SAY_EXIT);
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    o.default_value = &last;
+    T_EQ_I64(begin(v, &o, &a, text, NULL), CELLAR_LEASED);
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(v, &o, &b, text, NULL), CELLAR_PENDING);
+    void *first[2] = { v, &a };
+    T_REQUIRE(pthread_create(&lost, NULL, abandon_and_end, first) == 0);
+    T_EQ_I64(pthread_join(lost, NULL), 0);
+    T_EQ_I64(atomic_load(&told), 1);
+    void *second[2] = { v, &o }; /* its breaker is open now: refused */
+    T_REQUIRE(pthread_create(&lost, NULL, begin_and_end, second) == 0);
+    T_EQ_I64(pthread_join(lost, NULL), 0);
+    T_EQ_I64(atomic_load(&f.calls), 2);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+T_MAIN("api_instead", T_CASE(in_bulk_each_key_that_failed_has_its_fallbacks),
+       T_CASE(in_bulk_they_serve_an_open_breaker),
+       T_CASE(a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing),
+       T_CASE(a_lease_abandoned_with_an_error_has_its_fallbacks),
+       T_CASE(what_is_kept_for_a_lease_goes_with_it), T_CASE(a_refused_lease_has_them_at_once),
+       T_CASE(a_thread_that_ends_inside_a_leases_fallback_leaves_nothing))
