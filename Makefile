@@ -20,14 +20,14 @@ SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq t
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
 SRC_L2    = form index gate log commit admit codec put get ends io trouble doorbell recover resize \
-            audit open inspect
+            audit images open inspect
 SRC_GUARD = flight bloom breaker
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit
 SRC_LOCK  = store lock many stat
 SRC_CACHE = version open view tier disk disk_none hook get set update many filter circuit tag \
-            match deps why watch scan listen stat load_opts load_say load_guard load_lead stale \
-            load load_many lease memo warm tick
+            keep match deps why watch scan listen stat load_opts load_say load_guard load_lead \
+            stale load load_many lease memo warm tick
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_GUARD:%=src/guard/%.c) \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)

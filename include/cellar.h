@@ -1320,7 +1320,16 @@ CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t
  * cellar_bloom_add). One in 1,024 denied loads is made all the same; a value found ends authority.
  * While most look-ups of a view end "never", gets ask the filter before memory: a negative entry's
  * key is then a MISS. The view option bloom_mode CELLAR_BLOOM_OBSERVING opens a filter of 1,000,000
- * keys at 1 % with the view. Filters are part of the budget: 10 bits a key at 1 %. */
+ * keys at 1 % with the view. Filters are part of the budget: 10 bits a key at 1 %.
+ * With the disk tier cellar_sync and the root's cellar_close write the filters of all views (not of
+ * secret or no_l2 ones) to bloom.snap in its directory, and a view opened later has its filter
+ * again, under the same name: AUTHORITATIVE if it was so at a close and nothing has happened to the
+ * directory since; OBSERVING with its bits, and DOUBT_IMAGE, after a kill, a power cut, or in a
+ * copy; OBSERVING, empty, if its part of the file is damaged. Whatever came into the source while
+ * the store was not open, or open without its disk, the owner announces with cellar_bloom_add
+ * before he relies on it, or he gives the filter up with cellar_bloom_off. What takes more room
+ * than a segment of the disk tier (512 KiB to 8 MiB, all filters together) is not kept: see the
+ * log. A clear, a bump and another l2_bytes change nothing, a dropped view's filter is gone. */
 enum { CELLAR_BLOOM_DOUBT_NONE = 0, CELLAR_BLOOM_DOUBT_FOUND = 1, CELLAR_BLOOM_DOUBT_FULL = 2,
        CELLAR_BLOOM_DOUBT_NOMEM = 3, CELLAR_BLOOM_DOUBT_IMAGE = 4 };
 
@@ -1952,7 +1961,7 @@ typedef struct cellar_l2_crypt {
 CELLAR_NO_TAIL_PADDING(cellar_l2_crypt, reserved);
 #define CELLAR_L2_CRYPT_INIT { sizeof(cellar_l2_crypt), NULL, NULL, NULL, 0, 0 }
 
-/* Make all that is on the disk tier outlive a power cut.
+/* Make all that is on the disk tier outlive a power cut; filters of views are written, too.
  * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error), E_INVAL, E_CLOSED
  * thread:  any; waits for the disk. At CELLAR_L2_DROP changes wait meanwhile, too
  * cost:    a few syncs of what has not been synced yet

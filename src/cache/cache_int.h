@@ -410,9 +410,19 @@ CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_le
 /* How a sampled get ended. */
 CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got);
 CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* bloom_mode */
+CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b); /* say once what it doubts */
 CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
+
+/* keep.c: filters that outlive the process */
+struct l2_image;
+struct l2_images;
+CELLAR_PRIVATE void cache_keep_all(void *s, struct l2_images *to);
+/* The view is about to be one: its filter as it was. What this returns goes to cache_keep_end once
+ * the view can be found by its name, or will not be; no ranked lock is held at either. */
+CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk);
+CELLAR_PRIVATE void cache_keep_end(struct l2_image *im, bool opened);
 
 /* ---- tag.c ---- */
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count);

@@ -145,6 +145,7 @@ static cellar_err cache_disk_sync(void *ctx, int level)
 {
     const cache_store *s = ctx;
     (void)level;
+    l2_images_save(s->disk, false);
     return l2_sync(s->disk);
 }
 
@@ -214,7 +215,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .no_thread = cfg->no_threads != 0, .off_errors = cfg->l2_off_errors,
         .off_damaged_pct = cfg->l2_off_damaged_pct, .off_ms = cfg->l2_off_ms,
         .off_max_ms = cfg->l2_off_max_ms, .tags_valid = cache_tags_valid,
-        .tags_ctx = s,
+        .tags_ctx = s, .images = cache_keep_all, .images_ctx = s,
     };
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
     if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err); }

@@ -22,4 +22,17 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     (void)s;
     (void)given;
 }
+
+CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk)
+{
+    (void)v;
+    (void)no_disk;
+    return NULL;
+}
+
+CELLAR_PRIVATE void cache_keep_end(struct l2_image *im, bool opened)
+{
+    (void)im;
+    (void)opened;
+}
 #endif

@@ -14,7 +14,7 @@
  *            the bit, and takes it back below .4.
  * LOCKING    VIEW for c->bloom and the state word; the filter has its own. One feed of a view at a
  *            time (bloom_feeding).
- * NOT HERE   the filter itself: guard/bloom.c. Loads: load.c. Files: the disk tier. */
+ * NOT HERE   the filter itself: guard/bloom.c. Loads: load.c. Files: keep.c. */
 #include "cache/cache_int.h"
 
 #define CACHE_SALT_BLOOM 0x626c6f6fu /* in the place of the generation: keys of the source */
@@ -28,8 +28,7 @@ static uint64_t cache_filter_hash(const cellar *c, const void *key, size_t len)
     return base_hash(c->hash_key, CACHE_SALT_BLOOM, key, len);
 }
 
-/* Say once that the filter is not believed any more. */
-static void cache_filter_tell(cellar *c, const bloom *b)
+CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
 {
     static const char *const why[] = { "", "a key it denied was found", "it took too many keys",
                                        "it could not grow", "its image was not trusted" };

@@ -599,6 +599,7 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         cache_shell_free(s);
         return cache_config_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
     }
+    cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
     if (full.root != NULL && !cache_root_guards(s, full.root)) {
         (void)cellar_close(s->root);
         return cache_config_refuse(CELLAR_E_SPACE, "no room for the root's filter or breaker");

@@ -748,7 +748,14 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
         cache_view_free(s, fresh);
         return err;
     }
-    if (!stats_slot_open(s->stats, fresh->slot) || !cache_view_ready(s)) {
+    if (!stats_slot_open(s->stats, fresh->slot)) {
+        cache_view_release(fresh);
+        return CELLAR_E_NOMEM;
+    }
+    const bool no_disk = o != NULL && (o->no_l2 != 0 || o->secret != 0);
+    struct l2_image *kept = cache_keep_begin(fresh, no_disk);
+    if (!cache_view_ready(s)) {
+        cache_keep_end(kept, false);
         cache_view_release(fresh);
         return CELLAR_E_NOMEM;
     }
@@ -756,7 +763,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
     err = CELLAR_OK;
     *out = cache_view_reopen(s, name, len, o, names, &err);
     if (o != NULL) {
-        fresh->no_disk = o->no_l2 != 0 || o->secret != 0;
+        fresh->no_disk = no_disk;
         fresh->secret = o->secret != 0;
         fresh->disk_mode = (uint8_t)o->l2_mode;
         fresh->disk_pack = o->l2_lz4 != 0;
@@ -766,6 +773,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
     if (!settled) { cache_quota_give(s, fresh); }
     const uint32_t vgen = base_load_rlx(&fresh->vgen), version = fresh->version;
     sync_drop(VIEW, &s->view_lock);
+    cache_keep_end(kept, settled);
     if (settled) {
         *out = fresh;
         cache_tier_view_opened(fresh, vgen, version);

@@ -356,6 +356,12 @@ CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why)
     return true;
 }
 
+CELLAR_PRIVATE void bloom_suspect(bloom *b, bloom_doubt why)
+{
+    base_store_rlx(&b->doubt, (uint32_t)why);
+    (void)base_add_ar(&b->doubts, 1u);
+}
+
 /* ---- growth ---- */
 
 static uint64_t bloom_fresh(const bloom *b, unsigned which)
@@ -785,7 +791,8 @@ CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
         const bool full = h.keys >= bloom_room(set, BLOOM_LAYERS);
         base_store_rlx(&set->stuck, full ? (uint32_t)BLOOM_FULL : 0u);
         const bool believed = clean && !full && h.state == BLOOM_AUTHORITATIVE;
-        base_store_rlx(&b->doubt, (uint32_t)(believed ? BLOOM_TRUSTED : BLOOM_IMAGE));
+        base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED);
+        if (!believed && h.state == BLOOM_AUTHORITATIVE) { bloom_suspect(b, BLOOM_IMAGE); }
         (void)base_add_ar(&b->fill, 1u);
         bloom_publish(b, BLOOM_NUMBER_ONE - 1,
                       (believed ? (uint64_t)BLOOM_AUTHORITATIVE : (uint64_t)BLOOM_OBSERVING) |

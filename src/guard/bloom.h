@@ -70,6 +70,8 @@ CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill);
  * opened or doubted, or off), E_LIMIT (it took more keys than its layers hold, or could not
  * grow). */
 CELLAR_PRIVATE cellar_err bloom_seal(bloom *b);
+/* It only observes, but was to be believed: counted as a doubt. */
+BASE_SPARE CELLAR_PRIVATE void bloom_suspect(bloom *b, bloom_doubt why);
 /* True: it was believed and is no longer. */
 CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why);
 

@@ -414,7 +414,8 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
         out->segments_free += state == L2_SEG_FREE;
         out->bad_places += state == L2_SEG_BAD;
     }
-    out->file_bytes = ((uint64_t)places + d->nstage) * d->form.seg_bytes + 2 * L2_PAGE;
+    out->file_bytes = ((uint64_t)places + d->nstage) * d->form.seg_bytes + 2 * L2_PAGE +
+                      base_load_rlx(&d->image_bytes);
     out->log_bytes = out->segments_live * d->form.seg_bytes;
     out->entries = base_load_rlx(&d->index.words);
     out->index_slots = (uint64_t)d->index.buckets * L2_SHARDS * L2_WAYS;

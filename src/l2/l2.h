@@ -21,6 +21,8 @@
 #include "cellar.h"
 
 typedef struct l2 l2;
+typedef struct l2_image l2_image;
+typedef struct l2_images l2_images;
 
 typedef enum l2_level { L2_DROP = 0, L2_KEEP = 1, L2_ALWAYS = 2 } l2_level;
 
@@ -54,6 +56,10 @@ typedef struct l2_config {
     /* Has none of these tags ended since `born`? 0: valid. NULL: what this level has been told. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
     void *tags_ctx;
+    /* Gives every image there is, by l2_image_begin, _give, _end. NULL: none is kept. Called by
+     * l2_images_save, and at the end of l2_close; no lock is held. */
+    void (*images)(void *ctx, l2_images *to);
+    void *images_ctx;
 } l2_config;
 
 typedef struct l2_key { /* of one entry; hash as base_hash(l2_hash_key, vgen, bytes) */
@@ -145,6 +151,28 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const 
 /* Numbers from which nothing has ever been given out: generations, ids. */
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_vgen(l2 *d);
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);
+
+/* ---- images: what the owner keeps beside the log under a name, see images.c ---- */
+#define L2_IMAGE_NAME_MAX (L2_NAME_MAX + 1u)
+/* Write all of them anew. closing: none changes any more, and the store is marked clean. */
+BASE_SPARE CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing);
+/* Inside cfg.images: false: not this one (go on with the next). bytes: how many will come, at the
+ * least; note: handed out before the image is read. */
+BASE_SPARE CELLAR_PRIVATE bool l2_image_begin(l2_images *to, const char *name, size_t len,
+                                              uint64_t bytes, const uint64_t note[2]);
+BASE_SPARE CELLAR_PRIVATE bool l2_image_give(void *to, const void *bytes, size_t len);
+/* ok false, or false returned: it is not kept. */
+BASE_SPARE CELLAR_PRIVATE bool l2_image_end(l2_images *to, bool ok);
+/* The image of that name; NULL: none that has not been used since l2_open. Until l2_image_close all
+ * others who open or save one wait: whoever opens a name second finds what the first has made. */
+BASE_SPARE CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len);
+/* Nothing has been left out of it since: a store that was closed, and no life since. */
+BASE_SPARE CELLAR_PRIVATE bool l2_image_clean(const l2_image *im);
+BASE_SPARE CELLAR_PRIVATE const uint64_t *l2_image_note(const l2_image *im);
+/* False: no more bytes, unreadable, or the last of them and the whole is not what was saved. */
+BASE_SPARE CELLAR_PRIVATE bool l2_image_take(void *im, void *bytes, size_t len);
+/* used: its name is in use from now on, and it is not handed out again. */
+BASE_SPARE CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used);
 
 /* The owner's generations begin anew: all that is stored is dead, nothing is stored any more, and
  * the next open begins an empty store. */

@@ -282,6 +282,26 @@ typedef struct l2_ends {
     bool open;                /* the log can be written to; constant after the open */
 } l2_ends;
 
+/* ---- images.c: what the owner keeps beside the log ------------------------------------------- */
+
+typedef struct l2_image_row { /* an image in bloom.snap that nobody has opened yet */
+    uint64_t at, bytes, sum, note[2]; /* at: of its head */
+    uint64_t next_at; /* in the file that is being written; 0: not there */
+    uint32_t name_len;
+    bool whole;
+    char name[L2_IMAGE_NAME_MAX];
+} l2_image_row;
+
+struct l2_image { /* the one that is being read */
+    l2 *d;
+    l2_image_row row;
+    unsigned char *buf; /* a piece; NULL: no memory */
+    uint64_t done;      /* bytes taken */
+    uint64_t sum;       /* of the pieces so far */
+    size_t have, at;    /* bytes in buf, taken of them */
+    bool clean;
+};
+
 /* ---- trouble.c: errors and recovery from them ----------------------------------------------- */
 
 #define L2_ERRORS_MOST 64u
@@ -417,6 +437,15 @@ struct l2 {
     l2_goal goal;             /* resize.c */
     bool uncut;               /* data.seg is longer than `places` */
     uint32_t order_count, order_at;
+
+    /* images.c */
+    _Atomic uint32_t imaging; /* futex word: 0 free, 1 held, 2 held and waited for; guards: */
+    base_vfs_file *image_file; /* bloom.snap as found or written last; NULL: none */
+    l2_image_row *image;      /* image_count in image_cap */
+    uint32_t image_count, image_cap;
+    bool image_clean;         /* bloom.snap is of a close with nothing after it; constant */
+    struct l2_image image_now; /* between l2_image_open and _close */
+    _Atomic uint64_t image_bytes; /* of bloom.snap; read by anybody */
 
     /* commit.c: numbers; the last that failed; 1: somebody leads; why none can succeed, or 0 */
     _Atomic uint32_t commits_begun, commits_done, commits_failed, committing, commit_errno;
@@ -587,6 +616,12 @@ CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d);
 CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e) SYNC_HOLDS(L2_LOG);
 /* A header with this floor is durable, behind any failure so far. */
 CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor) SYNC_HOLDS(L2_LOG);
+
+/* images.c */
+/* What bloom.snap holds; clean: the store was closed, and is the one that was. After that no more
+ * opens are counted in this life. */
+CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean);
+CELLAR_PRIVATE void l2_images_fini(l2 *d);
 
 /* resize.c */
 /* How many segments `bytes` have room for, beside all else. */

@@ -28,11 +28,11 @@
 #define L2_LOCK_NS UINT64_C(2000000)
 
 static const char *const l2_names[] = { "LOCK", "SUPER", "SUPER.new", "META.0", "META.1",
-                                        "stage.buf", "data.seg" };
+                                        "stage.buf", "data.seg", "bloom.snap", "bloom.new" };
 
 /* ---- whose is it ---- */
 
-typedef struct l2_census { bool super, foreign; } l2_census;
+typedef struct l2_census { bool super, foreign, images, rest; } l2_census;
 
 static void l2_count_name(void *ctx, const char *name)
 {
@@ -42,6 +42,8 @@ static void l2_count_name(void *ctx, const char *name)
         ours = ours || strcmp(name, l2_names[i]) == 0;
     }
     c->super = c->super || strcmp(name, "SUPER") == 0;
+    c->images = c->images || strcmp(name, "bloom.snap") == 0;
+    c->rest = c->rest || strcmp(name, "bloom.new") == 0; /* of a save that was cut short */
     c->foreign = c->foreign || !ours;
 }
 
@@ -358,7 +360,7 @@ static int l2_places_bound(l2 *d)
     return 0;
 }
 
-static cellar_err l2_open_ours(l2 *d, int *sys_errno)
+static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
 {
     bool whole = false, kept = false;
     unsigned char boot[16];
@@ -379,6 +381,9 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     const bool rung = l2_bell_found(d); /* changes that are in no log: nothing is believed */
     const bool alive = !rung && ((whole && d->super.state == L2_CLEAN) ||
                        (kept && (same_boot || d->super.level != L2_DROP)));
+    /* A copy may be older than the store it was taken from, so its images are only hints. */
+    if (c->images) { l2_images_open(d, kept && !rung && d->super.state == L2_CLEAN); }
+    if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
     const cellar_err err = l2_recover(d, alive, same_boot, sys_errno);
     if (err != CELLAR_OK) { return err; }
     d->super.state = L2_DIRTY;
@@ -412,7 +417,7 @@ static cellar_err l2_lock(l2 *d, int *sys_errno)
 
 static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
 {
-    l2_census c = { false, false };
+    l2_census c = { 0 };
     base_vfs_stat st = { 0 };
     int e = d->vfs->open_dir(d->vfs->ctx, path, true, &d->dir);
     if (e == 0) { e = d->vfs->stat(d->vfs->ctx, d->dir, &st); }
@@ -426,12 +431,12 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     if (!c.super && c.foreign) { err = CELLAR_E_FOREIGN; }
     if (err == CELLAR_OK) { err = l2_lock(d, sys_errno); }
     if (err != CELLAR_OK) { return err; }
-    c = (l2_census){ false, false }; /* somebody may just have made it */
+    c = (l2_census){ 0 }; /* somebody may just have made it */
     e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c);
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
     err = c.super ? l2_super_load(d, sys_errno) : l2_format(d, sys_errno);
-    return err == CELLAR_OK ? l2_open_ours(d, sys_errno) : err;
+    return err == CELLAR_OK ? l2_open_ours(d, &c, sys_errno) : err;
 }
 
 /* ---- the worker's thread ---- */
@@ -453,6 +458,7 @@ static void l2_thread_main(void *arg)
 static void l2_free(l2 *d)
 {
     base_account *a = d->cfg.account;
+    l2_images_fini(d);
     if (d->map != NULL) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
     if (d->map_bytes != 0) { base_uncharge(a, BASE_MOD_L2_STAGE, d->map_bytes); }
     base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,
@@ -508,7 +514,7 @@ CELLAR_PRIVATE void l2_close(l2 *d)
         base_thread_join(&d->thread);
     }
     while (l2_tick(d, 1000000)) {}
-    if (base_load_acq(&d->broken) == 0) { (void)l2_sync(d); }
+    if (base_load_acq(&d->broken) == 0 && l2_sync(d) == CELLAR_OK) { l2_images_save(d, true); }
     l2_free(d);
 }
 

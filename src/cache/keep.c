@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * keep: the Bloom filters of views outlive the process, where there is a disk tier.
+ *
+ * PICTURE    cellar_sync, close -> of each view with a filter: its image -> bloom.snap
+ *            view opened -> its image -> AUTHORITATIVE: it was, and the store was closed since
+ *                                     -> OBSERVING, with its bits: kill, power cut, a copy
+ *                                     -> OBSERVING, empty: the image is damaged
+ * PROOF      no false negative: an image is believed only if it was written by the close, when no
+ *            call is running any more, so every add is in it; and if the view has not been open
+ *            since, so there was none to miss. A view gets its filter before it can be found by
+ *            name; two who open it at once: the second waits until it can. A view opened without
+ *            the disk (no_l2, secret) gives its image up, for nothing notes what is added then.
+ * LOCKING    from cache_keep_begin to cache_keep_end the image is held (l2's `imaging`): VIEW may
+ *            be taken meanwhile, never the other way round.
+ * LIMITS     what comes into the source while the store is closed, or open without its disk, no
+ *            image can know: the owner announces it, see cellar.h.
+ * NOT HERE   files: l2/images.c. Bits: guard/bloom.c. */
+#include "cache/cache_int.h"
+
+#ifndef CELLAR_OMIT_L2
+#include "l2/l2.h"
+
+#define CACHE_KEEP_TRIES 3
+
+/* Names the key that all hashes in a filter are made with. */
+static uint64_t cache_keep_check(const cache_store *s)
+{
+    return base_hash(&s->hash_key, 0, "filter", 6);
+}
+
+/* A view may be called as the root is. */
+static size_t cache_keep_name(const cellar *v, char name[CELLAR_VIEW_NAME_MAX + 1])
+{
+    name[0] = v == v->store->root ? 'r' : 'v';
+    memcpy(name + 1, v->name, v->name_len);
+    return v->name_len + 1u;
+}
+
+/* ---- saving ---- */
+
+static void cache_keep_one(const cache_store *s, const cellar *v, const bloom *b, l2_images *to)
+{
+    char name[CELLAR_VIEW_NAME_MAX + 1];
+    const size_t len = cache_keep_name(v, name);
+    for (int i = 0; i < CACHE_KEEP_TRIES; i++) { /* a new filter may take its place meanwhile */
+        bloom_figures f;
+        bloom_figures_get(b, &f);
+        if (f.state == BLOOM_OFF) { return; }
+        const uint64_t note[2] = { f.expected, (uint64_t)(f.fpp * 1e9 + 0.5) };
+        if (!l2_image_begin(to, name, len, BLOOM_HEAD + f.bytes + 8, note)) { return; }
+        const cellar_err err = bloom_save(b, cache_keep_check(s), l2_image_give, to);
+        if (l2_image_end(to, err == CELLAR_OK) || err != CELLAR_E_BUSY) { return; }
+    }
+}
+
+CELLAR_PRIVATE void cache_keep_all(void *ctx, struct l2_images *to)
+{
+    cache_store *s = ctx;
+    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
+        sync_take(VIEW, &s->view_lock);
+        cellar *v = cache_view_at(s, slot);
+        const bool wanted = v != NULL && v->first_vgen != UINT32_MAX && !v->no_disk &&
+                            !v->dropped && base_load_acq(&v->bloom) != NULL && cache_view_hold(v);
+        sync_drop(VIEW, &s->view_lock);
+        if (!wanted) { continue; }
+        cache_keep_one(s, v, base_load_acq(&v->bloom), to);
+        cache_view_release(v);
+    }
+}
+
+/* ---- coming back ---- */
+
+/* Not to be read, or not what was saved: it begins anew, and says so. */
+static bool cache_keep_anew(bloom *b, const uint64_t note[2])
+{
+    if (bloom_open(b, note[0], (double)note[1] * 1e-9) != CELLAR_OK) { return false; }
+    bloom_suspect(b, BLOOM_IMAGE);
+    return true;
+}
+
+static void cache_keep_load(cellar *v, l2_image *im)
+{
+    cache_store *s = v->store;
+    bloom *b = bloom_create(&s->account);
+    cellar_err err = CELLAR_E_NOMEM;
+    if (b != NULL) {
+        err = bloom_load(b, cache_keep_check(s), l2_image_clean(im), l2_image_take, im);
+    }
+    const bool memory = err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE;
+    if (err == CELLAR_OK || (!memory && cache_keep_anew(b, l2_image_note(im)))) {
+        base_store_sc(&v->bloom, b); /* nobody finds the view yet */
+        cache_filter_tell(v, b);
+        return;
+    }
+    bloom_destroy(b);
+    base_log(&s->log, BASE_LOG_WARNING, "bloom", (int)err,
+             "no room for a view's Bloom filter that was on disk: it is off");
+}
+
+CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk)
+{
+    const cache_store *s = v->store;
+    if (s->disk == NULL) { return NULL; }
+    char name[CELLAR_VIEW_NAME_MAX + 1];
+    l2_image *im = l2_image_open(s->disk, name, cache_keep_name(v, name));
+    if (im != NULL && !no_disk) { cache_keep_load(v, im); }
+    return im;
+}
+
+CELLAR_PRIVATE void cache_keep_end(struct l2_image *im, bool opened)
+{
+    if (im != NULL) { l2_image_close(im, opened); }
+}
+#endif

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * images: what the owner keeps beside the log, one image for each name: filters of views.
+ *
+ * PICTURE    save: owner gives image after image -> bloom.new -> synced, renamed to bloom.snap
+ *            open: heads of bloom.snap into rows; a row is handed out once, when its name is opened
+ *            what no row was asked for is carried over into the next file as it is
+ * FORMAT     little-endian, all in units of 512 bytes, zero between
+ *            file   0 u32 magic  4 u32 version  8 u64 life  16 u64 lsn (0: not of a close)
+ *                   24 u64 length  32 u32 images  504 u64 check
+ *            image  0 u32 magic  4 u32 1: whole  8 u64 bytes  16 u64 note[2]  32 u64 sum
+ *                   40 u32 name_len  44 u32 0  48 name  504 u64 check (seed: life, lsn, offset),
+ *                   then the bytes; sum: keyed, of pieces of 64 KiB, each over the sum before it
+ * INVARIANTS an image is clean, that is, nothing came after it, only if the file was written by a
+ *            close, SUPER is marked clean at its very lsn, no life has begun since (SUPER counts
+ *            them, durably before a life acknowledges anything), and the directory is no copy.
+ *            A kill or a power cut while it is written leaves the file of before.
+ *            No byte is handed out of the last piece before the sum over all of them was compared.
+ * LOCKING    `imaging`: no ranked lock, it is held over I/O, by a save and from the opening of an
+ *            image to its end; who has it may take VIEW and L2_DEV. The worker is not stopped.
+ * LIMITS     all images and their heads together fit beside the other files into l2_bytes and one
+ *            segment more: at least a segment, 512 KiB to 8 MiB. What is larger is not kept.
+ * NOT HERE   what an image holds (guard/bloom.c) and what its cleanness means (cache/keep.c). */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#define L2_IMAGES_MAGIC 0x49324c43u /* "CL2I" */
+#define L2_IMAGE_MAGIC 0x69324c43u
+#define L2_IMAGES_VERSION 1u
+#define L2_IMAGE_HEAD 512u
+#define L2_IMAGE_PIECE ((size_t)64 << 10)
+#define L2_IMAGE_CHECK 504u
+#define L2_IMAGES_ROUNDS 64 /* of short transfers and interruptions */
+#define L2_IMAGES_SEED UINT64_C(0x696d616765)
+
+struct l2_images { /* a save under way */
+    l2 *d;
+    base_vfs_file *file;
+    unsigned char *buf;    /* a head, then a piece */
+    uint64_t at;           /* where the image under way begins; else where the next one will */
+    uint64_t done;         /* bytes of it given so far */
+    uint64_t limit;        /* the file may be that long */
+    uint64_t need;         /* measure: what it would take */
+    uint64_t life, lsn;
+    uint64_t sum, note[2];
+    uint32_t count, name_len;
+    size_t held;           /* bytes of `done` that are still in buf */
+    bool measure, whole;
+    bool full;             /* one did not fit */
+    int e;                 /* the first error */
+    char name[L2_IMAGE_NAME_MAX];
+};
+
+/* ---- bytes ---- */
+
+static int l2_images_write(l2 *d, base_vfs_file *f, const unsigned char *p, size_t n, uint64_t at)
+{
+    size_t put = 0;
+    for (int i = 0; i < L2_IMAGES_ROUNDS && put < n; i++) {
+        size_t done = 0;
+        const int e = d->vfs->pwrite(d->vfs->ctx, f, p + put, n - put, at + put, &done);
+        put += done;
+        if (e == 0 || e == EINTR || e == EAGAIN) { continue; }
+        l2_io_failed(d, e);
+        return e;
+    }
+    return put == n ? 0 : EIO;
+}
+
+static uint64_t l2_images_seed(uint64_t life, uint64_t lsn, uint64_t at)
+{
+    return base_mix64(base_mix64(life ^ L2_IMAGES_SEED) ^ lsn) ^ at;
+}
+
+static void l2_images_close(const l2 *d, unsigned char head[L2_IMAGE_HEAD], uint64_t life,
+                            uint64_t lsn, uint64_t at)
+{
+    l2_w64(head + L2_IMAGE_CHECK, base_sum(&d->form.sum, l2_images_seed(life, lsn, at), head,
+                                           L2_IMAGE_CHECK));
+}
+
+static bool l2_images_holds(const l2 *d, const unsigned char head[L2_IMAGE_HEAD], uint64_t life,
+                            uint64_t lsn, uint64_t at)
+{
+    return l2_r64(head + L2_IMAGE_CHECK) == base_sum(&d->form.sum, l2_images_seed(life, lsn, at),
+                                                     head, L2_IMAGE_CHECK);
+}
+
+/* ---- who may ---- */
+
+static void l2_imaging_take(l2 *d)
+{
+    sync_assert_none();
+    while (!base_cas_ar(&d->imaging, 0u, 1u)) {
+        if (base_xchg_ar(&d->imaging, 2u) == 0) { return; }
+        (void)sync_wait(&d->imaging, 2u, UINT64_MAX);
+    }
+}
+
+static void l2_imaging_drop(l2 *d)
+{
+    if (base_xchg_ar(&d->imaging, 0u) == 2) { sync_wake(&d->imaging, INT32_MAX); }
+}
+
+static void l2_image_rows_free(l2 *d)
+{
+    base_free(d->cfg.account, BASE_MOD_L2, d->image, d->image_cap * sizeof *d->image);
+    d->image = NULL;
+    d->image_count = d->image_cap = 0;
+}
+
+static void l2_image_file_close(l2 *d)
+{
+    if (d->image_file != NULL) { d->vfs->close(d->vfs->ctx, d->image_file); }
+    d->image_file = NULL;
+    base_store_rlx(&d->image_bytes, (uint64_t)0);
+}
+
+CELLAR_PRIVATE void l2_images_fini(l2 *d)
+{
+    l2_image_file_close(d);
+    l2_image_rows_free(d);
+}
+
+/* ---- what an open finds ---- */
+
+/* The head of the image at `at` into *row; false: damaged, or no image. */
+static bool l2_image_head(l2 *d, uint64_t at, uint64_t length, uint64_t life, uint64_t lsn,
+                          l2_image_row *row)
+{
+    unsigned char head[L2_IMAGE_HEAD];
+    if (length - at < L2_IMAGE_HEAD) { return false; }
+    if (l2_read(d, d->image_file, head, sizeof head, at) != 0 ||
+        l2_r32(head) != L2_IMAGE_MAGIC || !l2_images_holds(d, head, life, lsn, at)) {
+        return false;
+    }
+    *row = (l2_image_row){ .at = at, .bytes = l2_r64(head + 8), .sum = l2_r64(head + 32),
+                           .note = { l2_r64(head + 16), l2_r64(head + 24) },
+                           .name_len = l2_r32(head + 40), .whole = l2_r32(head + 4) == 1 };
+    if (row->name_len > L2_IMAGE_NAME_MAX || row->bytes == 0 ||
+        row->bytes > length - at - L2_IMAGE_HEAD) {
+        return false;
+    }
+    memcpy(row->name, head + 48, row->name_len);
+    return true;
+}
+
+static bool l2_images_rows(l2 *d, uint32_t count, uint64_t length, uint64_t life, uint64_t lsn)
+{
+    d->image = base_alloc(d->cfg.account, BASE_MOD_L2, count * sizeof *d->image, NULL);
+    if (d->image == NULL) { return false; }
+    d->image_cap = count;
+    uint64_t at = L2_IMAGE_HEAD;
+    while (d->image_count < count) {
+        l2_image_row *row = &d->image[d->image_count];
+        if (at >= length || !l2_image_head(d, at, length, life, lsn, row)) { return false; }
+        at += L2_IMAGE_HEAD + base_round_up(row->bytes, L2_IMAGE_HEAD);
+        d->image_count++;
+    }
+    return true;
+}
+
+CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean)
+{
+    unsigned char head[L2_IMAGE_HEAD];
+    base_vfs_stat st = { 0 };
+    int e = d->vfs->open(d->vfs->ctx, d->dir, "bloom.snap", 0, &d->image_file);
+    if (e == ENOENT) { return; }
+    if (e == 0) { e = d->vfs->stat(d->vfs->ctx, d->image_file, &st); }
+    if (e == 0) { e = l2_read(d, d->image_file, head, sizeof head, 0); }
+    bool ok = e == 0 && l2_r32(head) == L2_IMAGES_MAGIC && l2_r32(head + 4) == L2_IMAGES_VERSION;
+    const uint64_t life = ok ? l2_r64(head + 8) : 0, lsn = ok ? l2_r64(head + 16) : 0;
+    ok = ok && l2_images_holds(d, head, life, lsn, 0) && l2_r64(head + 24) <= st.size_bytes &&
+         l2_r32(head + 32) > 0 && l2_r32(head + 32) <= L2_VIEWS_MAX;
+    if (ok) { ok = l2_images_rows(d, l2_r32(head + 32), l2_r64(head + 24), life, lsn); }
+    d->image_clean = clean && lsn != 0 && lsn == d->super.clean_lsn && life + 1 == d->super.opens;
+    base_store_rlx(&d->image_bytes, st.size_bytes);
+    if (!ok) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
+                 "bloom.snap is damaged or cannot be read: %u filters of it are left",
+                 (unsigned)d->image_count);
+    }
+}
+
+/* ---- reading one ---- */
+
+static l2_image_row *l2_image_find(l2 *d, const char *name, size_t len)
+{
+    for (uint32_t i = 0; i < d->image_count; i++) {
+        if (d->image[i].name_len == len && memcmp(d->image[i].name, name, len) == 0) {
+            return &d->image[i];
+        }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len)
+{
+    l2_imaging_take(d);
+    const l2_image_row *row = l2_image_find(d, name, len);
+    if (row == NULL) {
+        l2_imaging_drop(d);
+        return NULL;
+    }
+    l2_image *im = &d->image_now;
+    *im = (l2_image){ .d = d, .row = *row, .clean = row->whole && d->image_clean };
+    /* NULL: nothing can be taken */
+    im->buf = base_alloc(d->cfg.account, BASE_MOD_L2, L2_IMAGE_PIECE, NULL);
+    return im;
+}
+
+CELLAR_PRIVATE bool l2_image_clean(const l2_image *im) { return im->clean; }
+
+CELLAR_PRIVATE const uint64_t *l2_image_note(const l2_image *im) { return im->row.note; }
+
+/* The next piece into buf; the last one only if the sum over all of them is right. */
+static bool l2_image_piece(l2_image *im)
+{
+    const uint64_t left = im->row.bytes - im->done;
+    im->have = (size_t)BASE_MIN(left, L2_IMAGE_PIECE);
+    im->at = 0;
+    if (im->have == 0 || im->buf == NULL ||
+        l2_read(im->d, im->d->image_file, im->buf, im->have,
+                im->row.at + L2_IMAGE_HEAD + im->done) != 0) {
+        return false;
+    }
+    im->sum = base_sum(&im->d->form.sum, im->sum, im->buf, im->have);
+    return im->have != left || im->sum == im->row.sum;
+}
+
+CELLAR_PRIVATE bool l2_image_take(void *ctx, void *bytes, size_t len)
+{
+    l2_image *im = ctx;
+    unsigned char *to = bytes;
+    while (len > 0) {
+        if (im->at == im->have && !l2_image_piece(im)) {
+            im->have = im->at = 0;
+            return false;
+        }
+        const size_t n = BASE_MIN(len, im->have - im->at);
+        memcpy(to, im->buf + im->at, n);
+        im->at += n;
+        im->done += n;
+        to += n;
+        len -= n;
+    }
+    return true;
+}
+
+CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used)
+{
+    l2 *d = im->d;
+    base_free(d->cfg.account, BASE_MOD_L2, im->buf, im->buf != NULL ? L2_IMAGE_PIECE : 0);
+    l2_image_row *row = l2_image_find(d, im->row.name, im->row.name_len);
+    if (used && row != NULL) { *row = d->image[--d->image_count]; }
+    l2_imaging_drop(d);
+}
+
+/* ---- saving ---- */
+
+CELLAR_PRIVATE bool l2_image_begin(l2_images *to, const char *name, size_t len, uint64_t bytes,
+                                   const uint64_t note[2])
+{
+    if (to->measure) {
+        to->need += L2_IMAGE_HEAD + base_round_up(bytes, L2_IMAGE_HEAD);
+        return false;
+    }
+    if (to->e != 0 || to->count == L2_VIEWS_MAX || len > L2_IMAGE_NAME_MAX) { return false; }
+    to->done = to->sum = 0;
+    to->held = 0;
+    to->whole = true;
+    memcpy(to->note, note, sizeof to->note);
+    memcpy(to->name, name, len);
+    to->name_len = (uint32_t)len; /* <= L2_IMAGE_NAME_MAX */
+    return true;
+}
+
+static bool l2_image_flush(l2_images *to)
+{
+    unsigned char *piece = to->buf + L2_IMAGE_HEAD;
+    const size_t n = (size_t)base_round_up(to->held, L2_IMAGE_HEAD);
+    const uint64_t at = to->at + L2_IMAGE_HEAD + to->done - to->held;
+    to->sum = base_sum(&to->d->form.sum, to->sum, piece, to->held);
+    memset(piece + to->held, 0, n - to->held);
+    if (at + n > to->limit) {
+        to->full = true;
+        return false;
+    }
+    to->e = l2_images_write(to->d, to->file, piece, n, at);
+    to->held = 0;
+    return to->e == 0;
+}
+
+CELLAR_PRIVATE bool l2_image_give(void *ctx, const void *bytes, size_t len)
+{
+    l2_images *to = ctx;
+    const unsigned char *from = bytes;
+    while (len > 0) {
+        if (to->held == L2_IMAGE_PIECE && !l2_image_flush(to)) { return false; }
+        const size_t n = BASE_MIN(len, L2_IMAGE_PIECE - to->held);
+        memcpy(to->buf + L2_IMAGE_HEAD + to->held, from, n);
+        to->held += n;
+        to->done += n;
+        from += n;
+        len -= n;
+    }
+    return true;
+}
+
+CELLAR_PRIVATE bool l2_image_end(l2_images *to, bool ok)
+{
+    if (!ok || to->done == 0 || (to->held > 0 && !l2_image_flush(to))) { return false; }
+    unsigned char *head = to->buf;
+    memset(head, 0, L2_IMAGE_HEAD);
+    l2_w32(head, L2_IMAGE_MAGIC);
+    l2_w32(head + 4, to->whole ? 1u : 0u);
+    l2_w64(head + 8, to->done);
+    l2_w64(head + 16, to->note[0]);
+    l2_w64(head + 24, to->note[1]);
+    l2_w64(head + 32, to->sum);
+    l2_w32(head + 40, to->name_len);
+    memcpy(head + 48, to->name, to->name_len);
+    l2_images_close(to->d, head, to->life, to->lsn, to->at);
+    to->e = l2_images_write(to->d, to->file, head, L2_IMAGE_HEAD, to->at);
+    if (to->e != 0) { return false; }
+    to->at += L2_IMAGE_HEAD + base_round_up(to->done, L2_IMAGE_HEAD);
+    to->count++;
+    return true;
+}
+
+/* Nobody opened these names in this life: what was true of their images still is. */
+static void l2_images_carry(l2 *d, l2_images *to)
+{
+    for (uint32_t i = 0; i < d->image_count; i++) {
+        l2_image_row *row = &d->image[i];
+        const uint64_t at = to->at;
+        row->next_at = 0;
+        if (!l2_image_begin(to, row->name, row->name_len, row->bytes, row->note)) { continue; }
+        to->whole = row->whole && d->image_clean;
+        unsigned char *piece = to->buf + L2_IMAGE_HEAD + L2_IMAGE_PIECE;
+        l2_image from = { .d = d, .row = *row, .buf = piece };
+        bool ok = true;
+        while (ok && from.done < row->bytes) {
+            ok = l2_image_piece(&from) && l2_image_give(to, piece, from.have);
+            from.done += from.have;
+        }
+        if (l2_image_end(to, ok)) { row->next_at = at; }
+    }
+}
+
+/* The new file has its name: rows lie where it has them; what it has not is gone. */
+static void l2_images_adopt(l2 *d, base_vfs_file *f, uint64_t bytes)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < d->image_count; i++) {
+        if (d->image[i].next_at == 0) { continue; }
+        d->image[kept] = d->image[i];
+        d->image[kept++].at = d->image[i].next_at;
+    }
+    d->image_count = kept;
+    l2_image_file_close(d);
+    d->image_file = f;
+    base_store_rlx(&d->image_bytes, bytes);
+}
+
+static int l2_images_finish(l2 *d, l2_images *to)
+{
+    unsigned char *head = to->buf;
+    memset(head, 0, L2_IMAGE_HEAD);
+    l2_w32(head, L2_IMAGES_MAGIC);
+    l2_w32(head + 4, L2_IMAGES_VERSION);
+    l2_w64(head + 8, to->life);
+    l2_w64(head + 16, to->lsn);
+    l2_w64(head + 24, to->at);
+    l2_w32(head + 32, to->count);
+    l2_images_close(d, head, to->life, to->lsn, 0);
+    int e = l2_images_write(d, to->file, head, L2_IMAGE_HEAD, 0);
+    BASE_POINT("l2.images_written");
+    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, to->file); }
+    if (e == 0) { e = d->vfs->rename(d->vfs->ctx, d->dir, "bloom.new", "bloom.snap"); }
+    BASE_POINT("l2.images_named");
+    return e == 0 ? d->vfs->sync_dir(d->vfs->ctx, d->dir) : e;
+}
+
+/* There is none any more. */
+static int l2_images_none(l2 *d)
+{
+    if (d->image_file == NULL) { return 0; }
+    const int e = d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.snap");
+    l2_images_adopt(d, NULL, 0);
+    return e;
+}
+
+/* What the files are allowed beside the others; see LIMITS. */
+static uint64_t l2_images_room(l2 *d)
+{
+    l2_worker_take(d); /* a resize may be under way */
+    const uint64_t rest = L2_REST_WORST + ((uint64_t)d->places + d->nstage) * d->form.seg_bytes;
+    const uint64_t most = d->super.l2_bytes + d->form.seg_bytes;
+    l2_worker_drop(d);
+    return BASE_MAX(most > rest ? most - rest : 0, (uint64_t)d->form.seg_bytes);
+}
+
+static int l2_images_make(l2 *d, l2_images *to)
+{
+    int e = d->vfs->open(d->vfs->ctx, d->dir, "bloom.new", BASE_VFS_CREATE | BASE_VFS_WRITE,
+                         &to->file);
+    if (e == 0) { e = d->vfs->truncate(d->vfs->ctx, to->file, 0); }
+    if (e == 0) {
+        d->cfg.images(d->cfg.images_ctx, to);
+        l2_images_carry(d, to);
+        e = to->e;
+    }
+    if (e == 0 && to->count > 0) { e = l2_images_finish(d, to); }
+    if (e == 0 && to->count > 0) {
+        l2_images_adopt(d, to->file, to->at);
+        return 0;
+    }
+    if (to->file != NULL) { d->vfs->close(d->vfs->ctx, to->file); }
+    (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new");
+    return e == 0 ? l2_images_none(d) : e;
+}
+
+CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
+{
+    if (d->cfg.images == NULL || base_load_acq(&d->broken) != 0 ||
+        base_load_acq(&d->disk) != L2_DISK_OK) {
+        return;
+    }
+    l2_imaging_take(d);
+    l2_images to = { .d = d, .at = L2_IMAGE_HEAD, .measure = true, .life = d->super.opens,
+                     .lsn = closing ? d->super.clean_lsn : 0, .limit = l2_images_room(d) };
+    d->cfg.images(d->cfg.images_ctx, &to);
+    for (uint32_t i = 0; i < d->image_count; i++) {
+        (void)l2_image_begin(&to, NULL, 0, d->image[i].bytes, NULL);
+    }
+    to.measure = false;
+    int e = to.need == 0 ? l2_images_none(d) : 0;
+    /* Not enough for the old file beside the new one: it goes first. Its rows stay readable. */
+    if (to.need > 0 && to.need + base_load_rlx(&d->image_bytes) + L2_IMAGE_HEAD > to.limit &&
+        d->image_file != NULL) {
+        e = d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.snap");
+    }
+    if (to.need > 0 && e == 0) {
+        to.buf = base_alloc(d->cfg.account, BASE_MOD_L2, L2_IMAGE_HEAD + 2 * L2_IMAGE_PIECE, NULL);
+        e = to.buf != NULL ? l2_images_make(d, &to) : ENOMEM;
+        base_free(d->cfg.account, BASE_MOD_L2, to.buf, L2_IMAGE_HEAD + 2 * L2_IMAGE_PIECE);
+    }
+    l2_imaging_drop(d);
+    if (e != 0) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "the views' Bloom filters were not saved");
+    } else if (to.full) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+                 "a view's Bloom filter is too large to be kept on disk");
+    }
+}
