@@ -14,7 +14,8 @@
  *            says how often. Words are shared by hash: a stranger's change costs a back-fill, never
  *            a wrong one.
  * LOCKING    commit runs in odd windows: atomic words only. Its store to the stamp is ordered by
- *            the window; stamp_is and the back-fill read it acquire.
+ *            the window; the back-fill reads it acquire,
+ *            stamp_is sc (l2/put.c, PROOF).
  * LIMITS     65,535 changes of one stamp class at once between window and kill.
  *            flights: a change of a key detaches its flight, a leader's store unlinks its own, both
  *            inside the window; the flight's shard lock is a leaf below it (guard/flight.c, PROOF).
@@ -187,7 +188,7 @@ static bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp)
 {
     const cache_store *s = ctx;
     return s->stamps != NULL &&
-           cache_captured(s, base_load_acq(cache_stamp(s, hash))) == stamp;
+           cache_captured(s, base_load_sc(cache_stamp(s, hash))) == stamp;
 }
 
 static int64_t cache_tier_now(void *ctx)

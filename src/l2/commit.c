@@ -80,15 +80,22 @@ CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor)
     if (floor >= d->commit_floor) { base_store_rel(&d->commit_errno, 0u); }
 }
 
+/* Barred is asked first: a tier that was closed and is open again has its FLOOR in `logged`. */
+static bool l2_commit_unneeded(l2 *d)
+{
+    const bool late = BASE_MUTANT("l2.commit_barred_late");
+    if (!late && l2_commit_barred(d) != 0) { return false; }
+    const uint64_t committed = base_load_acq(&d->committed);
+    return committed != 0 && committed == base_load_acq(&d->logged) &&
+           (!late || l2_commit_barred(d) == 0);
+}
+
 CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
 {
     base_fence_sc(); /* what we rely on, then the draw: see LOCKING */
     const uint32_t later = BASE_MUTANT("l2.commit_joins") ? 0 : 1;
     const uint32_t mine = base_load_sc(&d->commits_begun) + later;
-    const uint64_t committed = base_load_acq(&d->committed);
-    if (committed != 0 && committed == base_load_acq(&d->logged) && l2_commit_barred(d) == 0) {
-        return CELLAR_OK;
-    }
+    if (l2_commit_unneeded(d)) { return CELLAR_OK; }
     for (;;) {
         const uint32_t done = base_load_acq(&d->commits_done);
         if ((int32_t)(done - mine) >= 0) {

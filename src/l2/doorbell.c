@@ -9,19 +9,20 @@
  *            delete beyond the armed end: at once while the worker is lively, waits when it has
  *                   been quiet for 20 ms; frozen, or kept from the log: tier closed, a file in
  *                   /dev/shm (the doorbell), done
- *            worker comes back: everybody out of the gates -> FLOOR here -> doorbell gone -> open
+ *            worker comes back: FLOOR here -> doorbell gone -> open
  *            process killed meanwhile: the next open finds the doorbell and begins anew, empty
  * WHY        a store into a mapped page that writeback has cleaned waits for the file system, as
  *            long as that takes. So callers store where the worker has just stored without waiting.
  * INVARIANTS closed: gets miss, puts are dropped, a change is done when it has counted itself in
  *            `closed` behind RUNG: from then on a kill of the process finds the doorbell, and a
  *            reopening, which takes both bits away, comes later and has its FLOOR before that.
- *            Between the FLOOR and the opening nobody can be in a gate who looked at a stamp before
- *            the closing: else an old value would be reserved behind the FLOOR.
+ *            A put asks whether the tier is closed, looks at its stamp and reserves under one hold
+ *            of the log, and the FLOOR is written under that, too: behind it nothing is reserved by
+ *            who looked at a stamp before the opening.
  *            At level DROP a change relies on the doorbell only while SUPER says DIRTY.
  *            A control that could not be logged keeps new slots from opening until META has it.
- * LOCKING    `closed` by compare-exchange; the worker takes every gate once, one after the other.
- *            `beat` is stored by who holds `working`, read relaxed by all.
+ * LOCKING    `closed` by compare-exchange, read under L2_LOG by puts. `beat` is stored by who holds
+ *            `working`, read relaxed by all.
  * LIMITS     a page that writeback takes at that very moment, at KEEP a barrier's, and what lies
  *            beyond the armed end in the first 20 ms, may hold up the one thread that stores there;
  *            and each thread may send one read after the disk before the others know.
@@ -255,7 +256,6 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
 {
     if (base_load_acq(&d->bell_late) != 0) { l2_bell_tidy(d); }
     if (!l2_is_closed(d)) { return; }
-    if (!BASE_MUTANT("l2.reopen_past_gates")) { l2_gates_pass(d); }
     BASE_POINT("l2.reopen");
     if (BASE_MUTANT("l2.bell_before_floor")) { l2_bell_gone(d); }
     l2_empty(d);
@@ -265,7 +265,7 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     BASE_POINT("l2.reopen_open");
     uint32_t w = base_load_acq(&d->closed);
     while (!base_cas_sc(&d->closed, w, (w & ~(L2_CLOSED | L2_RUNG)) + L2_CLOSED_ONE)) {
-        w = base_load_acq(&d->closed); /* acquire in l2_put_gated: every stamp raised before */
+        w = base_load_acq(&d->closed); /* acquire in l2_reserve_held: every stamp raised before */
     }
     /* Somebody has come to rely on it meanwhile, and may have made it after it was gone. */
     if (w != before) { base_store_rel(&d->bell_late, 1u); }

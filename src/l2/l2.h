@@ -104,7 +104,8 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, s
                                             size_t *value_len, l2_meta *meta);
 
 /* Is the key still as it was when the value was taken, and did no walk by pattern end since? Asked
- * under the key's gate, after the walking patterns were looked at. */
+ * under the log's lock, after the walking patterns were looked at; reads the stamp sc, as whoever
+ * changes a key raises it sc before it calls l2_kill. */
 typedef struct l2_current {
     bool (*is)(void *ctx, uint64_t hash, uint64_t stamp); /* NULL: yes */
     void *ctx;

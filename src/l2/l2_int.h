@@ -500,6 +500,7 @@ CELLAR_PRIVATE bool l2_memo_knows(const l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_
 CELLAR_PRIVATE void l2_memo_note(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
 CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
 CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era);
+CELLAR_PRIVATE void l2_filter_prefetch(const l2 *d, uint64_t h48);
 CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48);
 /* A segment begins: its era. */
 CELLAR_PRIVATE uint32_t l2_era_begin(l2 *d, uint64_t segseq) SYNC_HOLDS(L2_LOG);
@@ -553,15 +554,28 @@ typedef struct l2_spot { /* a reserved place; the slot's writers count it */
     uint32_t seg, off, era;
 } l2_spot;
 typedef enum l2_took {
-    L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN, L2_IS_ENDED
+    L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN, L2_IS_ENDED,
+    L2_IS_OLD
 } l2_took;
+typedef struct l2_terms { /* under which a put may be made */
+    uint64_t ends;             /* l2_ends.ends, as its tags and its key were looked at */
+    const l2_current *current; /* NULL: always */
+    uint64_t hash;
+} l2_terms;
+BASE_INLINE bool l2_is_current(const l2_terms *t)
+{
+    const l2_current *c = t->current;
+    return c == NULL || c->is == NULL || BASE_MUTANT("l2.no_stamp") ||
+           c->is(c->ctx, t->hash, c->stamp);
+}
 /* Head and footer line are written, the body is the caller's, l2_rec_end and l2_spot_done after.
  * L2_IS_CLEAN: the store must be marked dirty first. L2_IS_EMPTY: a KEEP record found no room, all
  * older is given up: nothing needs to be said about it. STALLED, FROZEN: not now, the disk does
- * not answer. ENDED: a put that may not be any more. ends: of a PUT, which gives up when the lock
- * is busy, as they were when its tags and its key were looked at; else NULL. */
+ * not answer. ENDED, OLD: a put that may not be any more: a tag or pattern, a change has ended it.
+ * terms: of a PUT, which gives up when the lock is busy, and has its filter bits when it has its
+ * place; else NULL. */
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                  const uint64_t *ends, l2_spot *out);
+                                  const l2_terms *terms, l2_spot *out);
 CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s);
 BASE_INLINE uint64_t l2_lsn(const l2 *d, uint64_t segseq, uint32_t off)
 {

@@ -258,18 +258,36 @@ static l2_took l2_slot_next(l2 *d, l2_room room)
     return l2_slot_open(d) ? L2_TOOK : L2_NO_ROOM;
 }
 
+/* A put names its key in the filter, then sees that no change has ended it: see put.c, PROOF. Only
+ * once it has room: bits of what is dropped would stay. */
+static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t) SYNC_HOLDS(L2_LOG);
+static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t)
+{
+    const uint32_t era = d->seg[d->open_slot->seg].era;
+    const bool late = BASE_MUTANT("l2.filter_after_look") || BASE_MUTANT("l2.filter_after_gate");
+    if (!late) { l2_filter_add(d, h48, era); }
+    BASE_POINT("l2.put_named");
+    const bool may = l2_is_current(t);
+    if (may && BASE_MUTANT("l2.filter_after_look")) {
+        BASE_POINT("l2.put_looked");
+        l2_filter_add(d, h48, era);
+    }
+    return may;
+}
+
 static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                               const uint64_t *ends, l2_spot *out) SYNC_HOLDS(L2_LOG);
+                               const l2_terms *terms, l2_spot *out) SYNC_HOLDS(L2_LOG);
 static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                               const uint64_t *ends, l2_spot *out)
+                               const l2_terms *terms, l2_spot *out)
 {
     const uint32_t bytes = l2_rec_room(&d->form, (size_t)r->ext * 8, r->klen, r->vlen);
     uint32_t off = 0;
     if (d->cfg.level == L2_DROP && base_load_rlx(&d->dirty) != L2_NOW_DIRTY) {
         return L2_IS_CLEAN;
     }
+    if (terms != NULL && l2_is_closed(d)) { return L2_NO_ROOM; } /* here: see l2_reopen */
     /* Nothing that would end it has its place in the log before it. */
-    if (ends != NULL && base_load_sc(&d->ends.ends) != *ends &&
+    if (terms != NULL && base_load_sc(&d->ends.ends) != terms->ends &&
         !BASE_MUTANT("l2.put_past_ends")) {
         return L2_IS_ENDED;
     }
@@ -283,6 +301,7 @@ static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *
         if (room == L2_ROOM_PUT) { return L2_IS_STALLED; }
         if (l2_quiet(d)) { return l2_frozen(d) ? L2_IS_FROZEN : L2_IS_STALLED; }
     }
+    if (fits && terms != NULL && !l2_put_named(d, h48, terms)) { return L2_IS_OLD; }
     if (fits) {
         l2_slot_take(d, h48, r, off, bytes, out);
         d->logged_controls += r->kind == L2_KIND_CONTROL;
@@ -296,14 +315,14 @@ static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *
 }
 
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                  const uint64_t *ends, l2_spot *out) SYNC_UNCHECKED;
+                                  const l2_terms *terms, l2_spot *out) SYNC_UNCHECKED;
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                  const uint64_t *ends, l2_spot *out)
+                                  const l2_terms *terms, l2_spot *out)
 {
-    if (!l2_log_take(d, ends != NULL)) { return ends != NULL ? L2_NO_ROOM : L2_IS_FROZEN; }
+    if (!l2_log_take(d, terms != NULL)) { return terms != NULL ? L2_NO_ROOM : L2_IS_FROZEN; }
     const uint32_t before = d->open_slot != NULL ? d->open_slot->state : L2_SLOT_FULL;
     const l2_slot *was = d->open_slot;
-    const l2_took took = l2_reserve_held(d, room, h48, r, ends, out);
+    const l2_took took = l2_reserve_held(d, room, h48, r, terms, out);
     const bool filled = before == L2_SLOT_OPEN && d->open_slot != was;
     const bool soon = d->open_slot != NULL && d->open_slot->pos > d->open_slot->armed_soon;
     sync_drop(L2_LOG, &d->log_lock);

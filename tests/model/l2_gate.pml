@@ -3,12 +3,12 @@
  * l2_gate: stamps, gates, filter, memo and doorbell of the disk level, one key, as built in
  * src/l2/put.c, gate.c, doorbell.c and src/cache/hook.c.
  *
- * PICTURE    change: L1's step raises the stamp -> kill: gate {filter says maybe, memo does not
+ * PICTURE    change: L1's step raises the stamp -> kill: filter says maybe -> gate {memo does not
  *            know: tombstone, whole; word out; memo in} -> acknowledged
- *            put:    captured stamp -> gate {open? stamp as captured? reserve, filter bit, memo out,
- *            word in} -> copy -> check
+ *            put:    captured stamp -> gate {log {open? filter bit; then: stamp as captured?
+ *            reserve} memo out, word in} -> copy -> check
  *            frozen: a change that cannot get on closes, rings, counts itself, is acknowledged;
- *            the worker: gate passed -> FLOOR -> bell gone -> open; a bell that was made too late
+ *            the worker: log {FLOOR} -> bell gone -> open; a bell that was made too late
  *            goes while RUNG stands alone
  *            `closed` of the code is three variables: shut, rung and cnt; each exchange is atomic
  * HOLDS      what a change ended is served by no read that begins after it was acknowledged, nor by
@@ -16,7 +16,8 @@
  *            that nobody relies on and nobody will take away.
  * SWITCHES   PUTS= late demotions, CHANGES=, ROUNDS= of the worker, STORED an old record, TWO changers, NO_READER, FREEZE:
  *            the disk may stand still
- * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_GATE NO_DOORBELL BELL_BEFORE_FLOOR REOPEN_PAST_GATES
+ * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_GATE FILTER_AFTER_LOOK NO_DOORBELL BELL_BEFORE_FLOOR
+ *            CLOSED_BEFORE_LOG
  *            TOMB_AFTER_ACK TOMB_TORN UNGATED
  *            WORD_COMES_BACK (a reopening counts not) TIDY_UNRUNG LATE_FORGOTTEN RELIED_UNSEEN
  * LEFT OUT   segments, reclaim, warm-up (tests/sim/l2.c), other keys of the class. */
@@ -38,7 +39,7 @@ byte rec[LOG];                     /* version of a put, 0: tombstone */
 bool whole[LOG];
 byte tail = 0, flr = 0;            /* records below flr are dead */
 byte word = 0;                     /* lsn + 1; 0: none */
-bool filt = false, memo = false, gate = false;
+bool filt = false, memo = false, gate = false, log = false;
 bool shut = false, rung = false, bell = false, late = false;
 byte cnt = 0, busy = 0;            /* of `closed`; changes and workers not yet through */
 
@@ -52,7 +53,7 @@ byte cnt = 0, busy = 0;            /* of `closed`; changes and workers not yet t
 
 inline tombstone()
 {
-    atomic { at = tail; rec[at] = 0; whole[at] = false; tail++ }
+    atomic { !log -> at = tail; rec[at] = 0; whole[at] = false; tail++ }
 #ifndef TOMB_TORN
     whole[at] = true; /* AT(l2.tombstone) */
 #endif
@@ -115,6 +116,11 @@ proctype change()
             if
             :: shut -> closed_over()
             :: else ->
+                /* AT(l2.kill_asks) */
+                if
+                :: !filt -> done = true; goto through
+                :: else
+                fi;
 #ifdef FREEZE
                 if
                 :: close_tier() /* frozen: the gate, or the log, is not to be had */
@@ -124,8 +130,8 @@ proctype change()
 #endif
                     /* AT(l2.kill_gate) */
                     if
-                    :: !filt || memo
-                    :: filt && !memo ->
+                    :: memo
+                    :: !memo ->
 #ifdef TOMB_AFTER_ACK
                         over = (ended > over -> ended : over);
 #endif
@@ -133,16 +139,14 @@ proctype change()
                     fi;
                     UNGATE;
 #ifdef TOMB_TORN
-                    if
-                    :: filt -> whole[at] = true
-                    :: else
-                    fi;
+                    whole[at] = true;
 #endif
                     done = true
 #ifdef FREEZE
                 fi
 #endif
-            fi
+            fi;
+through:
         :: done -> break
         od;
         over = (ended > over -> ended : over)
@@ -154,24 +158,36 @@ proctype change()
 proctype put()
 {
     byte s, v, at, n = 0;
+    bool c;
     do
     :: n < PUTS ->
         n++;
         atomic { s = stamp; v = now }
         GATE;
         /* AT(l2.put_gate) */
+#ifdef CLOSED_BEFORE_LOG
+        c = shut;
+        atomic { !log -> log = true };
+#else
+        atomic { !log -> log = true };
+        c = shut;
+#endif
         if
-        :: shut || tail >= LOG - TOMBS -> UNGATE
+        :: c || tail >= LOG - TOMBS -> log = false; UNGATE
         :: else ->
+#if !defined(FILTER_AFTER_GATE) && !defined(FILTER_AFTER_LOOK)
+            filt = true;
+#endif
+            /* AT(l2.put_named) */
             if
 #ifndef NO_STAMP
-            :: stamp != s -> UNGATE
+            :: stamp != s -> log = false; UNGATE
 #endif
             :: else ->
-                atomic { at = tail; rec[at] = v; whole[at] = false; tail++ }
-#ifndef FILTER_AFTER_GATE
-                filt = true;
+#ifdef FILTER_AFTER_LOOK
+                filt = true; /* AT(l2.put_looked) */
 #endif
+                atomic { at = tail; rec[at] = v; whole[at] = false; tail++; log = false }
 #ifndef MEMO_KEPT
                 memo = false;
 #endif
@@ -225,15 +241,11 @@ proctype worker()
         fi;
         if
         :: shut ->
-#ifndef REOPEN_PAST_GATES
-            GATE;
-            UNGATE;
-#endif
             /* AT(l2.reopen) */
 #ifdef BELL_BEFORE_FLOOR
             bell = false;
 #endif
-            flr = tail; /* AT(l2.reopen_floor) */
+            atomic { !log -> flr = tail }; /* AT(l2.reopen_floor) */
             LOOK(w);
             bell = false; /* AT(l2.reopen_open) */
             atomic {

@@ -42,7 +42,7 @@ static uint32_t sim_l2_look(l2_kit *k, uint32_t key)
 static bool sim_l2_is(void *ctx, uint64_t hash, uint64_t stamp)
 {
     (void)hash;
-    return base_load_acq((_Atomic uint64_t *)ctx) == stamp;
+    return base_load_sc((_Atomic uint64_t *)ctx) == stamp;
 }
 
 static void sim_l2_writer(void *arg)
