@@ -124,7 +124,7 @@ endif
 bench-drivers:
 	$(BENCH_Q)sh bench/peers/build.sh $(BENCH_B) $(DRIVERS)
 .PHONY: bench-drivers
-BENCH_PEER_SUITES = peers servers memory grow limit storm stampede expire hitratio
+BENCH_PEER_SUITES = peers servers memory grow churn open limit storm stampede expire hitratio
 
 ## bench-report: figures of the last runs against their floors; tables of bench/README.md, plots
 bench-report:

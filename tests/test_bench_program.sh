@@ -148,6 +148,52 @@ refusal_and_reason_are_lines() { # what a driver will not open, and what was nev
         grep -q '"subject":"moka".*"skip":"error: rustc is too old"' "$t_tmp/r.jsonl" &&
         grep -q '"subject":"otter".*"skip":"not built: make bench-peers"' "$t_tmp/r.jsonl"
 }
+waiting_is_not_hidden() { # a pause of 60 ms each 3000 gets: few gets are slow, many were due
+    plant cachetools 'if self.n % 3000 == 0: driver.time.sleep(0.06)'
+    rm -f "$t_tmp/o.jsonl"
+    "$bench" --suite open --quick --scratch "$t_tmp/s" --peers cachetools --json "$t_tmp/o.jsonl" >"$t_tmp/out" ||
+        { cat "$t_tmp/out"; return 1; }
+    for m in open_capacity open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999; do
+        [ "$(grep -c "\"metric\":\"$m\"" "$t_tmp/o.jsonl")" = 2 ] || { cat "$t_tmp/o.jsonl"; return 1; }
+    done
+    { echo 'fill 1000 16 100'; echo 'pace 1000 400 0'; echo 'pace 1000 400 20000'; } | "$t_tmp/s/peers/cachetools" |
+        python3 -c 'import json, sys
+def late(line):
+    h = json.loads(line)["hist"]
+    pairs = list(zip(h[::2], h[1::2]))
+    return sum(n for s, n in pairs if s > 960) / sum(n for _, n in pairs)  # above 1.05 ms
+rows = sys.stdin.read().splitlines()
+assert late(rows[1]) < 0.05 < late(rows[2]), rows'
+}
+planted_bound() { # a store that says what it holds and has no bound
+    plant cachetools pass
+    sed -i "s/'ttl'/'bytes'/; s/def count/def delete(self, key): self.d.pop(key, None)\n    def accounted(self): return sum(16 + len(v) for v in self.d.values())\n    &/" \
+        "$t_tmp/s/peers/cachetools"
+}
+churn_counts_what_is_held() {
+    planted_bound
+    python3 -c 'import array
+array.array("I", [100] * 4096 + [1000] * 4096 + [50] * 4096 + [4000] * 4096 + [8] * 4096).tofile(open("'"$t_tmp"'/len", "wb"))'
+    { echo "churn $t_tmp/len 65536 131072 2000 1"; echo "churn $t_tmp/none 65536 131072 2000 1"; } |
+        "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
+    python3 -c 'import json, sys
+row, refused = [json.loads(l) for l in open(sys.argv[1])]
+assert row["cut"] == 0 and row["bad"] == 0 and row["written"] >= 5 * 131072, row
+assert row["accounted_max"] > 65536 and 65536 < row["held"] <= row["accounted_max"] and row["write_ns"] > 0, row
+assert "error" in refused, refused' "$t_tmp/out"
+}
+growth_sees_the_slow_insert() { # thread CPU: a sleep costs none, a loop does
+    plant cachetools pass
+    sed -i 's/def set(self, key, value):/&\n        if len(self.d) == 700: sum(range(400000))\n       /' "$t_tmp/s/peers/cachetools"
+    echo 'grow 1000 1500' | "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
+    python3 -c 'import json, sys
+row = json.load(open(sys.argv[1]))
+assert row["over_1ms"] >= 1 and row["max_ns"] > 1000000 and row["wall_ns"] > 0, row' "$t_tmp/out"
+}
+accounted_bytes_of_a_driver() { # as it says them itself
+    planted_bound
+    printf 'fill 500 16 100 1000000\nmem\nfill 500 16 100\n' | "$t_tmp/s/peers/cachetools" | grep -q '"accounted":58000}'
+}
 driver_answers_nonsense_with_an_error() {
     plant cachetools pass
     printf 'nonsense\nwindow get 1 10 0\nopen %s %s\nfill 10 16 4\nhello\n' "$t_tmp/none.wl" "$t_tmp/none.bin" |
@@ -170,6 +216,8 @@ t_case suites_of_the_library_say_so suites_of_the_library_say_so
 t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
 for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
     hanging_driver_is_a_row_and_no_others_end leaking_driver_is_a_row \
+    waiting_is_not_hidden churn_counts_what_is_held growth_sees_the_slow_insert \
+    accounted_bytes_of_a_driver \
     foreign_trace_is_noticed refusal_and_reason_are_lines driver_answers_nonsense_with_an_error; do
     if t_have python3; then t_case $fact $fact; else t_skip $fact "no python3"; fi
 done

@@ -46,7 +46,10 @@ typedef struct json_row {
     X("l2_flip_wrong", "values", 'l') X("l2_l1_speed", "x", 'h') X("l2_l1_more_ns", "ns", 'l') \
     X("get_many64", "Mops/s", 'h') X("storm_rss", "x", 'l') X("storm_over", "B", 'l')       \
     X("storm_set", "kops/s", 'h') X("expire_max", "us", 'l') X("expire_p999", "ns", 'l')    \
-    X("expire_left", "entries", 'l') X("miss_ratio", "x", 'l')
+    X("expire_left", "entries", 'l') X("miss_ratio", "x", 'l')                         \
+    X("open_capacity", "kops/s", 'h') X("open50_p50", "ns", 'l') X("open50_p99", "ns", 'l')  \
+    X("open50_p999", "ns", 'l') X("open80_p50", "ns", 'l') X("open80_p99", "ns", 'l')        \
+    X("open80_p999", "ns", 'l')
 
 bool json_metric_known(const char *metric);
 const char *json_metric_unit(const char *metric);     /* "" when unknown */

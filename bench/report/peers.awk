@@ -3,7 +3,8 @@
 # peers: who is first, metric by metric, and where we stand; the second table of bench/README.md.
 #
 # USE        awk -f lines.awk -f peers.awk [-v md=1] RESULTS.jsonl...
-# INPUT      lines of the suites peers, servers, memory, grow, storm, stampede, expire, hitratio, limit
+# INPUT      lines of the suites peers, servers, memory, grow, churn, open, storm, stampede, expire, hitratio,
+#            limit
 #            (bench/harness/json.c writes them). Of several cross-core states of a figure the one with
 #            most clean rounds counts; later lines of the same state replace earlier ones.
 # WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> one line:
@@ -25,11 +26,12 @@ function times(ours, other, m) {
 BEGIN {
     split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite", list, " ")
     for (i in list) unbounded[list[i]] = 1
-    split("peers servers memory grow limit storm stampede expire hitratio", list, " ")
+    split("peers servers memory grow churn open limit storm stampede expire hitratio", list, " ")
     for (i in list) wanted[list[i]] = 1
     split("p50 p99 p999 p9999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
           "expire_left load_calls load_last_us miss_ratio limit_key_bytes grow_max grow_p9999 grow_over_1ms " \
-          "grow_wall", list, " ")
+          "grow_wall rss_churn over_budget open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999", \
+          list, " ")
     for (i in list) lower[list[i]] = 1
 }
 # The last word of each subject about a workload; a driver that was never built says so only once.

@@ -4,7 +4,8 @@
  *
  * WALK       for each bounded subject, in a child: open with the budget -> five phases, each writes
  *            4 GB (or stops after 6 s) with its own law of sizes, one operation in five deletes ->
- *            every key is read once and what is still held is summed.
+ *            every key is read once and what is still held is summed. Beside every peer 1 GB and 2 s,
+ *            in rows of another name; peers of other languages do the same by `churn`.
  * PICTURE    writers:  set set set set del ...         watcher: accounted each ms, RSS each 100 ms
  * FIGURES    rss_churn     largest (RSS - RSS before open) / budget
  *            over_budget   largest (accounted - budget) ever seen, bytes
@@ -26,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/harness/driver.h"
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
 #include "bench/harness/verify.h"
@@ -34,7 +36,6 @@
 #define CHURN_WRITERS 2
 #define CHURN_VALUE_MAX 65536
 #define CHURN_LENGTHS 4096
-#define CHURN_PHASE_NS UINT64_C(6000000000)
 
 /* Value lengths of a phase: lognormal (sigma > 0), or uniform between low and high. */
 static const struct churn_law {
@@ -55,9 +56,10 @@ typedef struct churn_run {
     const bench_subject *subject;
     void *store;
     uint32_t (*length)[CHURN_LENGTHS]; /* [phase], by id */
-    uint64_t phase_bytes, budget;
+    uint64_t phase_bytes, phase_ns, budget;
     uint64_t key_count[CHURN_PHASES];
     _Atomic uint64_t written;          /* of the running phase; added per 64 operations */
+    _Atomic uint64_t total;            /* of the phases that are over */
     _Atomic uint32_t cut;
     _Atomic bool finished;
     pthread_barrier_t gate;            /* writers start each phase together */
@@ -89,6 +91,26 @@ static void churn_draw_lengths(uint32_t (*length)[CHURN_LENGTHS], double mean_ou
     }
 }
 
+/* What one run writes. */
+typedef struct churn_plan {
+    const char *name;
+    uint64_t budget, phase_bytes;
+    uint32_t phase_ms;
+} churn_plan;
+
+static churn_plan churn_plan_of(const cell_options *o)
+{
+    const bool all = o->everyone && !o->full;
+    churn_plan p = { all ? "churn5_short" : "churn5", UINT64_C(256) << 20,
+                     all ? UINT64_C(1) << 30 : UINT64_C(4) << 30, all ? 2000 : 6000 };
+    if (o->quick) {
+        p.budget = UINT64_C(64) << 20;
+        p.phase_bytes = UINT64_C(256) << 20;
+        p.phase_ms = all ? 500 : 6000;
+    }
+    return p;
+}
+
 static void churn_phase(churn_run *c, uint32_t phase, uint64_t *seed, unsigned char *value)
 {
     unsigned char key[VERIFY_KEY_MAX];
@@ -110,7 +132,7 @@ static void churn_phase(churn_run *c, uint32_t phase, uint64_t *seed, unsigned c
             bytes += 16 + len;
         }
         atomic_fetch_add_explicit(&c->written, bytes, memory_order_relaxed);
-        if (host_wall_ns() - start > CHURN_PHASE_NS) {
+        if (host_wall_ns() - start > c->phase_ns) {
             atomic_fetch_or(&c->cut, 1u << phase);
             break;
         }
@@ -133,6 +155,9 @@ static void *churn_write(void *arg)
         if (value != NULL) {
             churn_phase(c, p, &w->seed, value);
         }
+        if (pthread_barrier_wait(&c->gate) == PTHREAD_BARRIER_SERIAL_THREAD) {
+            atomic_fetch_add(&c->total, atomic_load(&c->written));
+        }
     }
     free(value);
     pthread_barrier_wait(&c->gate);
@@ -140,14 +165,11 @@ static void *churn_write(void *arg)
     return NULL;
 }
 
-static void churn_watch(churn_run *c, uint64_t rss_before, const char *path, churn_result *out)
+/* Closes f; NULL is fine. */
+static void churn_watch(churn_run *c, uint64_t rss_before, FILE *f, churn_result *out)
 {
-    FILE *f = fopen(path, "we");
     const uint64_t start = host_wall_ns();
     uint64_t next_rss = start;
-    if (f != NULL) {
-        fprintf(f, "# ms\trss_growth\taccounted\tbudget\n");
-    }
     while (!atomic_load(&c->finished)) {
         const struct timespec ms = { 0, 1000000 };
         const uint64_t accounted = c->subject->accounted_bytes(c->store);
@@ -189,15 +211,25 @@ static void churn_count_held(churn_run *c, churn_result *out)
     free(buf);
 }
 
-static void churn_child(const cell_options *o, const bench_subject *s, churn_result *out)
+static FILE *churn_file(const cell_options *o, const char *name)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/churn_%s.tsv", o->scratch, name);
+    FILE *f = fopen(path, "we");
+    if (f != NULL) {
+        fprintf(f, "# ms\trss_growth\taccounted\tbudget\n");
+    }
+    return f;
+}
+
+static void churn_child(const cell_options *o, const churn_plan *plan, const bench_subject *s,
+                        churn_result *out)
 {
     static uint32_t length[CHURN_PHASES][CHURN_LENGTHS];
     double mean[CHURN_PHASES];
-    char path[400];
-    churn_run c = { .subject = s,
-                    .length = length,
-                    .budget = (o->quick ? UINT64_C(64) : UINT64_C(256)) << 20,
-                    .phase_bytes = (o->quick ? UINT64_C(256) : UINT64_C(4096)) << 20 };
+    churn_run c = { .subject = s, .length = length, .budget = plan->budget,
+                    .phase_bytes = plan->phase_bytes,
+                    .phase_ns = plan->phase_ms * UINT64_C(1000000) };
     churn_writer w[CHURN_WRITERS];
     pthread_t thread[CHURN_WRITERS];
     churn_draw_lengths(length, mean);
@@ -218,41 +250,106 @@ static void churn_child(const cell_options *o, const bench_subject *s, churn_res
             _exit(CELL_WRONG);
         }
     }
-    snprintf(path, sizeof path, "%s/churn_%s.tsv", o->scratch, s->name);
-    churn_watch(&c, rss_before, path, out);
+    churn_watch(&c, rss_before, churn_file(o, s->name), out);
     for (uint32_t i = 0; i < CHURN_WRITERS; i++) {
         pthread_join(thread[i], NULL);
     }
     churn_count_held(&c, out);
     out->cut = (uint32_t)__builtin_popcount(atomic_load(&c.cut));
-    out->held_bytes /= (double)c.budget;
-    out->rss_growth /= (double)c.budget;
+    out->written_bytes = (double)atomic_load(&c.total);
     s->close(c.store);
     out->done = 1;
 }
 
+/* Peers of other languages get the same lengths as a file. */
+static bool churn_write_lengths(const char *path)
+{
+    static uint32_t length[CHURN_PHASES][CHURN_LENGTHS];
+    double mean[CHURN_PHASES];
+    FILE *f = fopen(path, "wbe");
+    churn_draw_lengths(length, mean);
+    bool ok = f != NULL && fwrite(length, 1, sizeof length, f) == sizeof length;
+    return f != NULL && fclose(f) == 0 && ok;
+}
+
+/* A process is looked at from outside: RSS each 100 ms; it says itself what it thinks it held. */
+static void churn_there(const cell_options *o, const churn_plan *plan, const bench_subject *s,
+                        churn_result *out, char *why, size_t why_cap)
+{
+    char path[400], command[600];
+    snprintf(path, sizeof path, "%s/churn.lengths", o->scratch);
+    snprintf(command, sizeof command, "churn %s %" PRIu64 " %" PRIu64 " %u %u", path, plan->budget,
+             plan->phase_bytes, plan->phase_ms, s->threads_max == 1 ? 1 : CHURN_WRITERS);
+    bench_driver *d = driver_start(s->driver, why, why_cap);
+    if (d == NULL || !churn_write_lengths(path)) {
+        driver_stop(d);
+        return;
+    }
+    const uint64_t before = host_rss_of(driver_pid(d)), start = host_wall_ns();
+    FILE *f = churn_file(o, s->name);
+    bool ok = driver_tell(d, command);
+    while (ok && !driver_ready(d, 100) &&
+           host_wall_ns() - start < plan->phase_ms * UINT64_C(10000000) + UINT64_C(30000000000)) {
+        const double growth = (double)host_rss_of(driver_pid(d)) - (double)before;
+        out->rss_growth = fmax(out->rss_growth, growth);
+        if (f != NULL) {
+            fprintf(f, "%" PRIu64 "\t%.0f\tnan\t%" PRIu64 "\n", (host_wall_ns() - start) / 1000000,
+                    growth, plan->budget);
+        }
+    }
+    ok = ok && driver_hear(d, 1000);
+    if (ok) {
+        const double most = driver_number(d, "accounted_max");
+        out->over_bytes = most > 0 ? fmax(0, most - (double)plan->budget) : NAN;
+        out->held_bytes = driver_number(d, "held");
+        out->written_bytes = driver_number(d, "written");
+        out->seconds = driver_number(d, "write_ns") / 1e9;
+        out->bad = (uint64_t)driver_number(d, "bad");
+        out->cut = (uint32_t)driver_number(d, "cut");
+        out->done = 1;
+    }
+    snprintf(why, why_cap, "%s", ok ? "" : driver_trouble(d));
+    if (f != NULL) {
+        fclose(f);
+    }
+    driver_stop(d);
+    remove(path);
+}
+
 static int churn_one(const cell_options *o, const bench_subject *s, churn_result *r)
 {
-    char note[64];
+    char note[64], why[256] = "did not finish";
+    const churn_plan plan = churn_plan_of(o);
     memset(r, 0, sizeof *r);
-    fflush(NULL);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        churn_child(o, s, r);
-        _exit(0);
-    }
-    if (pid > 0) {
-        waitpid(pid, NULL, 0);
+    if (s->driver != NULL) {
+        churn_there(o, &plan, s, r, why, sizeof why);
+    } else {
+        fflush(NULL);
+        const pid_t pid = fork();
+        if (pid == 0) {
+            churn_child(o, &plan, s, r);
+            _exit(0);
+        }
+        if (pid > 0) {
+            waitpid(pid, NULL, 0);
+        }
     }
     if (!r->done) {
-        json_say("churn", s->name, "churn5", "crash", "did not finish");
-        return CELL_WRONG;
+        const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
+        json_say("churn", s->name, plan.name, missing ? "skip" : driver_kind(why), why);
+        return missing ? CELL_OK : CELL_WRONG;
     }
-    snprintf(note, sizeof note, "%u of 5 phases cut at 6 s", r->cut);
-    const char *said = r->cut > 0 ? note : NULL;
-    suite_say("churn", s->name, "churn5", "rss_churn", &r->rss_growth, 1, NULL, said);
-    suite_say("churn", s->name, "churn5", "over_budget", &r->over_bytes, 1, NULL, said);
-    suite_say("churn", s->name, "churn5", "payload_held", &r->held_bytes, 1, NULL, said);
+    r->held_bytes /= (double)plan.budget;
+    r->rss_growth /= (double)plan.budget;
+    snprintf(note, sizeof note, "%u of 5 phases cut at %.1f s", r->cut, plan.phase_ms / 1e3);
+    const char *said = r->bad > 0 ? "wrong values" : r->cut > 0 ? note : NULL;
+    suite_say("churn", s->name, plan.name, "rss_churn", &r->rss_growth, 1, NULL, said);
+    if (isfinite(r->over_bytes)) {
+        suite_say("churn", s->name, plan.name, "over_budget", &r->over_bytes, 1, NULL, said);
+    }
+    suite_say("churn", s->name, plan.name, "payload_held", &r->held_bytes, 1, NULL, said);
+    const double rate = r->written_bytes / r->seconds / 1e6;
+    suite_say("churn", s->name, plan.name, "churn_write", (double[]){ rate }, 1, "wall", said);
     if (r->bad > 0) {
         printf("wrong: churn5 %s: %" PRIu64 " wrong values\n", s->name, r->bad);
         return CELL_WRONG;
@@ -276,9 +373,11 @@ static int churn_run_all(const cell_options *o)
            o->quick ? 64u : 256u);
     for (size_t i = 0; i < bench_registry_count; i++) {
         const bench_subject *s = bench_registry[i].subject;
-        const bool asked = s != NULL && (s->caps & BENCH_BOUNDED) && s->accounted_bytes != NULL &&
-                           (o->full || strcmp(s->name, "cellar") == 0 ||
-                            strcmp(s->name, "uthash64") == 0);
+        const bool asked = s != NULL && (s->driver != NULL
+                               ? (s->caps & BENCH_BYTES) && !(s->caps & BENCH_PERSIST)
+                               : (s->caps & BENCH_BOUNDED) && s->accounted_bytes != NULL &&
+                                 (o->full || strcmp(s->name, "cellar") == 0 ||
+                                  strcmp(s->name, "uthash64") == 0));
         if (asked && cell_chosen(o, NULL, s->name)) {
             const int status = churn_one(o, s, r);
             worst = status > worst ? status : worst;

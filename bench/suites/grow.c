@@ -7,7 +7,10 @@
  * WHY        wall-clock maxima show the scheduler (a "10 ms pause of growth" was 371 us of CPU), so
  *            the longest insert is told in CPU time. One reading of that clock an insert; its cost,
  *            a system call, is inside every figure.
- * NOT HERE   raw: it is sized when opened and does not grow. */
+ *            A peer in another language does the same by `grow`, once; Node has no clock of a thread
+ *            and tells wall time.
+ * NOT HERE   raw: it is sized when opened and does not grow. Collectors that pause a thread from
+ *            another one: they are in grow_wall, not in grow_max. */
 #include "bench/suites/suite.h"
 
 #include <inttypes.h>
@@ -19,16 +22,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/harness/driver.h"
 #include "bench/harness/hist.h"
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
 #include "bench/harness/verify.h"
 
-#define GROW_SUBJECTS 12
+#define GROW_SUBJECTS 40
 #define GROW_REPEATS 7
 #define GROW_KEYS 2000000
 #define GROW_WALL_KEYS 3000000
 #define GROW_VALUE 100
+#define GROW_PATIENCE_MS 120000
 
 /* Filled by the child, in memory shared with the parent. */
 typedef struct grow_result {
@@ -89,6 +94,28 @@ static void grow_child(const bench_subject *s, grow_result *out)
     out->done = 1;
 }
 
+/* The same by a process. False: `why` says it. */
+static bool grow_there(const bench_subject *s, grow_result *out, char *why, size_t why_cap)
+{
+    char command[64];
+    bench_driver *d = driver_start(s->driver, why, why_cap);
+    if (d == NULL) {
+        return false;
+    }
+    snprintf(command, sizeof command, "grow %d %d", GROW_KEYS, GROW_WALL_KEYS);
+    if (driver_ask(d, GROW_PATIENCE_MS, command)) {
+        out->max_ns = (uint64_t)driver_number(d, "max_ns");
+        out->p9999_ns = (uint64_t)driver_number(d, "p9999_ns");
+        out->over_1ms = (uint64_t)driver_number(d, "over_1ms");
+        out->wall_ns = (uint64_t)driver_number(d, "wall_ns");
+        out->refused = (uint64_t)driver_number(d, "refused");
+        out->done = out->wall_ns > 0;
+    }
+    snprintf(why, why_cap, "%s", out->done ? "" : driver_trouble(d));
+    driver_stop(d);
+    return out->done;
+}
+
 static void grow_report(const bench_subject *s, const grow_result *r, uint32_t count)
 {
     double max_us[GROW_REPEATS], p_us[GROW_REPEATS], wall[GROW_REPEATS], over = 0;
@@ -121,8 +148,7 @@ static int grow_run(const cell_options *o)
     }
     for (size_t i = 0; i < bench_registry_count && count < GROW_SUBJECTS; i++) {
         const bench_subject *s = bench_registry[i].subject;
-        if (s != NULL && strcmp(s->name, "raw") != 0 && s->driver == NULL &&
-            !(s->caps & BENCH_SLOW) && cell_chosen(o, NULL, s->name) &&
+        if (s != NULL && strcmp(s->name, "raw") != 0 && !(s->caps & BENCH_SLOW) && cell_chosen(o, NULL, s->name) &&
             (o->full || o->peers != NULL || strcmp(s->name, "uthash64t") != 0)) {
             list[count++] = s;
         }
@@ -130,6 +156,16 @@ static int grow_run(const cell_options *o)
     for (uint32_t k = 0; k < repeats; k++) {
         for (uint32_t i = 0; i < count; i++) {
             grow_result *r = &shared[i * GROW_REPEATS + k];
+            if (list[i]->driver != NULL) {
+                char why[256];
+                if (k == 0 && !grow_there(list[i], r, why, sizeof why)) {
+                    const bool missing = driver_missing(list[i]->driver) != NULL;
+                    json_say("grow", list[i]->name, "grow2m_16_100",
+                             missing ? "skip" : driver_kind(why), why);
+                    status = missing ? status : CELL_WRONG;
+                }
+                continue;
+            }
             fflush(NULL);
             const pid_t pid = fork();
             if (pid == 0) {
@@ -148,7 +184,8 @@ static int grow_run(const cell_options *o)
     printf("\ngrow  (from empty, no hint; median [p25 p75] over %u processes each)\n", repeats);
     for (uint32_t i = 0; i < count; i++) {
         if (shared[i * GROW_REPEATS].done) {
-            grow_report(list[i], &shared[i * GROW_REPEATS], repeats);
+            grow_report(list[i], &shared[i * GROW_REPEATS],
+                        list[i]->driver != NULL ? 1 : repeats);
         }
     }
     munmap(shared, GROW_SUBJECTS * GROW_REPEATS * sizeof *shared);

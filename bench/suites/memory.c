@@ -6,7 +6,8 @@
  *            freed heap of ours is lying around) -> RSS -> open, fill -> RSS -> one line back.
  *            A peer in another language fills itself (`fill`); RSS is read from outside.
  * FIGURES    meta_bytes      (RSS growth - payload) / entries: what the machine really lost
- *            meta_accounted  (bytes the store says it holds - payload) / entries
+ *            meta_accounted  (bytes the store says it holds - payload) / entries; 0 for a peer whose
+ *                            bound counts keys and values alone, whatever they cost
  *            Subjects in C are then set once more, every key: one that grows by over half of what
  *            was written has a line `leak`. (Processes are asked that in suite peers.)
  * LIMITS     from 1 M entries on: huge pages and allocator slack round small runs (55 B an entry at
@@ -104,8 +105,24 @@ static bool memory_ask(const char *subject, uint64_t entries, uint64_t out[4])
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && read;
 }
 
+/* What a process with a bound in bytes says it holds, of a tenth of a million entries in a store with
+ * room for four times as many: that many times more for `entries`. 0: it does not say. */
+static uint64_t memory_accounted(bench_driver *d, const bench_subject *s, uint64_t entries)
+{
+    const uint64_t count = 100000;
+    char command[96];
+    snprintf(command, sizeof command, "fill %" PRIu64 " %d %d %" PRIu64, count, MEMORY_KEY,
+             MEMORY_VALUE, 4 * count * (MEMORY_KEY + MEMORY_VALUE));
+    if (!(s->caps & BENCH_BYTES) || !driver_ask(d, 60000, command) ||
+        !driver_ask(d, 60000, "settle") || !driver_ask(d, 60000, "mem")) {
+        return 0;
+    }
+    const double bytes = driver_number(d, "accounted");
+    return bytes > 0 ? (uint64_t)(bytes * (double)entries / (double)count) : 0;
+}
+
 /* The same of a process: its memory when it has greeted, and when it holds the entries. */
-static bool memory_ask_driver(const bench_subject *s, uint64_t entries, uint64_t out[3], char *why,
+static bool memory_ask_driver(const bench_subject *s, uint64_t entries, uint64_t out[4], char *why,
                               size_t why_cap)
 {
     char command[64];
@@ -119,8 +136,8 @@ static bool memory_ask_driver(const bench_subject *s, uint64_t entries, uint64_t
                     driver_ask(d, 60000, "mem");
     out[0] = host_rss_of(driver_pid(d)) - before;
     out[1] = ok ? (uint64_t)driver_number(d, "entries") : 0;
-    out[2] = 0;
     snprintf(why, why_cap, "%s", driver_trouble(d));
+    out[2] = ok ? memory_accounted(d, s, entries) : 0;
     driver_stop(d);
     return ok;
 }

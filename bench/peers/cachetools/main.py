@@ -25,6 +25,10 @@ class Cachetools(driver.Peer):
         with self.lock:
             self.c[key] = value
 
+    def delete(self, key):
+        with self.lock:
+            self.c.pop(key, None)
+
     def count(self):
         return len(self.c)
 

@@ -22,6 +22,9 @@ class Diskcache(driver.Peer):
     def set(self, key, value):
         self.c.set(key, value, expire=self.ttl)
 
+    def delete(self, key):
+        self.c.delete(key)
+
     def load(self, key, f):  # Lock is its recipe for work to be done once
         with diskcache.Lock(self.c, "lock:" + key):
             v = self.c.get(key)

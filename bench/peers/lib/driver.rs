@@ -27,6 +27,8 @@ impl Cfg {
     pub fn room(&self) -> u64 {
         if self.entries != 0 { self.entries } else { self.hint + self.hint / 4 + 64 }
     }
+    /// Room to make at once: all of it, or none for a store that nobody told how much will come.
+    pub fn presize(&self) -> u64 { if self.hint != 0 { self.room() } else { 0 } }
 }
 
 pub trait Peer: Send + Sync + Sized + 'static {
@@ -38,6 +40,8 @@ pub trait Peer: Send + Sync + Sized + 'static {
     fn get(&self, key: &Key) -> Option<Value>;
     /// false: refused
     fn set(&self, key: Key, value: Value) -> bool;
+    /// only with "bytes" in CAPS
+    fn del(&self, _key: &Key) {}
     fn count(&self) -> u64;
     fn accounted(&self) -> u64 { 0 }
     fn settle(&self) {}
@@ -85,6 +89,26 @@ fn slot(v: u64) -> usize {
     if v < 128 { return v as usize; }
     let octave = 57 - v.leading_zeros() as usize;
     (octave * 64 + (v >> octave) as usize).min(64 * 40 - 1)
+}
+
+/// The value that `per_million` of all do not exceed: the low end of its slot.
+fn percentile(hist: &[u64], per_million: u64) -> u64 {
+    let total: u64 = hist.iter().sum();
+    let (mut seen, mut at) = (0, 0);
+    for (i, n) in hist.iter().enumerate() {
+        seen += n;
+        at = i;
+        if seen * 1_000_000 >= total * per_million { break; }
+    }
+    if at < 128 { at as u64 } else { ((at % 64 + 64) as u64) << (at / 64 - 1) }
+}
+
+fn pairs(hist: &[u64]) -> String {
+    let mut out = String::new();
+    for (k, n) in hist.iter().enumerate().filter(|(_, n)| **n > 0) {
+        let _ = write!(out, "{}{},{}", if out.is_empty() { "" } else { "," }, k, n);
+    }
+    out
 }
 
 fn cpu_ns() -> u64 {
@@ -252,16 +276,8 @@ fn window<P: Peer>(p: &P, w: &Workload, metric: &str, threads: usize, ms: u64, p
         \"cpu_ns\":{}", sum(|c| c.ops), sum(|c| c.gets), sum(|c| c.hits), sum(|c| c.bad),
         sum(|c| c.errors), wall, sum(|c| c.cpu));
     if latency {
-        let mut first = true;
-        out.push_str(",\"hist\":[");
-        for k in 0..2560 {
-            let n: u64 = all.iter().map(|c| c.hist[k]).sum();
-            if n > 0 {
-                let _ = write!(out, "{}{},{}", if first { "" } else { "," }, k, n);
-                first = false;
-            }
-        }
-        out.push(']');
+        let sum: Vec<u64> = (0..2560).map(|k| all.iter().map(|c| c.hist[k]).sum()).collect();
+        let _ = write!(out, ",\"hist\":[{}]", pairs(&sum));
     }
     Ok(out + "}")
 }
@@ -397,14 +413,132 @@ fn expire<P: Peer>(count: u64, ttl_ms: u64, ms: u64) -> String {
         max = max.max(cpu_ns() - cpu);
         ops += 1;
     }
-    let (mut seen, mut p999) = (0, 0);
-    for (i, n) in hist.iter().enumerate() {
-        seen += n;
-        if seen * 1000 >= ops * 999 { p999 = i; break; }
+    format!("{{\"ops\":{},\"bad\":{},\"p999_ns\":{},\"max_us\":{:.1},\"left\":{}}}", ops, bad,
+        percentile(&hist, 999_000), max as f64 / 1e3, p.count())
+}
+
+/// Inserts into an empty store that was given no hint: thread CPU of each of `count`; then `more`
+/// into another one, by the wall clock.
+fn grow<P: Peer>(count: u64, more: u64) -> String {
+    let open = |n: u64| P::open(&Cfg { entries: n + n / 4 + 64, ..Default::default() });
+    let mut buf = vec![0x5au8; 100];
+    let (mut max, mut over, mut refused, mut hist) = (0u64, 0u64, 0u64, vec![0u64; 2560]);
+    let p = open(count);
+    for id in 0..count {
+        let (key, value) = (make_key(id, 16), make_value(&mut buf, id));
+        let cpu = cpu_ns();
+        refused += !p.set(key, value) as u64;
+        let ns = cpu_ns() - cpu;
+        hist[slot(ns)] += 1;
+        max = max.max(ns);
+        over += (ns > 1_000_000) as u64;
     }
-    let low = if p999 < 128 { p999 as u64 } else { ((p999 % 64 + 64) as u64) << (p999 / 64 - 1) };
-    format!("{{\"ops\":{},\"bad\":{},\"p999_ns\":{},\"max_us\":{:.1},\"left\":{}}}", ops, bad, low,
-        max as f64 / 1e3, p.count())
+    drop(p);
+    let p = open(more);
+    let begin = Instant::now();
+    for id in 0..more { refused += !p.set(make_key(id, 16), make_value(&mut buf, id)) as u64; }
+    format!("{{\"max_ns\":{},\"p9999_ns\":{},\"over_1ms\":{},\"wall_ns\":{},\"refused\":{}}}", max,
+        percentile(&hist, 999_900), over, begin.elapsed().as_nanos(), refused)
+}
+
+/// Value lengths of the five phases of a churn, 4096 each, drawn by the bench.
+const CHURN_PHASES: usize = 5;
+const CHURN_LENGTHS: usize = 4096;
+
+struct Churn { lengths: Vec<u32>, keys: Vec<u64> }
+
+fn churn_plan(path: &str, bytes: u64) -> Result<Churn, String> {
+    let b = std::fs::read(path).map_err(|e| format!("{}: {}", path, e))?;
+    if b.len() != CHURN_PHASES * CHURN_LENGTHS * 4 { return Err(format!("{}: torn", path)); }
+    let lengths: Vec<u32> = b.chunks_exact(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
+    let keys = lengths.chunks_exact(CHURN_LENGTHS).map(|l| {
+        let sum: u64 = l.iter().map(|&n| n as u64).sum();
+        4 * bytes / (sum / CHURN_LENGTHS as u64 + 16)
+    }).collect();
+    Ok(Churn { lengths, keys })
+}
+
+/// Phase after phase writes `phase` bytes (or stops after `ms`) with sizes of its own, one operation
+/// in five deletes; then all keys are read once.
+fn churn<P: Peer>(c: &Churn, bytes: u64, phase: u64, ms: u64, threads: usize) -> String {
+    let p = P::open(&Cfg { bytes, hint: bytes / 4096, ..Default::default() });
+    let zero = || AtomicU64::new(0);
+    let (most, total, cut, line) = (zero(), zero(), zero(), Barrier::new(threads));
+    let written: Vec<AtomicU64> = (0..CHURN_PHASES).map(|_| zero()).collect();
+    let len = |at: usize, id: u64| c.lengths[at * CHURN_LENGTHS + id as usize % CHURN_LENGTHS] as usize;
+    let begin = Instant::now();
+    std::thread::scope(|s| for t in 0..threads {
+        let (p, most, total, cut, line, written) = (&p, &most, &total, &cut, &line, &written);
+        s.spawn(move || {
+            let mut seed = mix64(t as u64 + 1);
+            let mut buf = vec![0x5au8; 65536];
+            for at in 0..CHURN_PHASES {
+                line.wait();
+                let begin = Instant::now();
+                while written[at].load(Ordering::Relaxed) < phase {
+                    let mut sum = 0;
+                    for _ in 0..64 {
+                        seed = seed.wrapping_add(0x9e3779b97f4a7c15);
+                        let draw = mix64(seed);
+                        let id = draw % c.keys[at];
+                        let key = make_key(id, 16);
+                        if (draw >> 40 & 1023) < 205 { p.del(&key); continue; }
+                        let n = len(at, id);
+                        p.set(key, make_value(&mut buf[..n], id));
+                        sum += 16 + n as u64;
+                    }
+                    written[at].fetch_add(sum, Ordering::Relaxed);
+                    total.fetch_add(sum, Ordering::Relaxed);
+                    most.fetch_max(p.accounted(), Ordering::Relaxed);
+                    if begin.elapsed() > Duration::from_millis(ms) {
+                        cut.fetch_or(1 << at, Ordering::Relaxed);
+                        break;
+                    }
+                }
+            }
+        });
+    });
+    let wall = begin.elapsed().as_nanos();
+    p.settle();
+    let (mut held, mut bad) = (0u64, 0u64);
+    for id in 0..*c.keys.iter().max().unwrap() {
+        if let Some(v) = p.get(&make_key(id, 16)) {
+            held += 16 + v.len() as u64;
+            bad += !verify(&v, id, v.len()) as u64;
+        }
+    }
+    format!("{{\"accounted_max\":{},\"written\":{},\"write_ns\":{},\"cut\":{},\"held\":{},\"bad\":{}}}",
+        most.into_inner(), total.into_inner(), wall, cut.into_inner().count_ones(), held, bad)
+}
+
+/// 95:5 on ids 0..count-1, `rate` a second; a get's time runs from when it was due, so that one which
+/// waited for another is not forgotten. rate 0: one after another.
+fn pace<P: Peer>(p: &P, count: u64, ms: u64, rate: u64) -> String {
+    let mut buf = vec![0x5au8; 100];
+    let (mut seed, mut ops, mut gets, mut bad, mut hist) = (1u64, 0u64, 0u64, 0u64, vec![0u64; 2560]);
+    let begin = Instant::now();
+    let now = || begin.elapsed().as_nanos() as u64;
+    let (end, given_up) = (ms * 1_000_000, 3 * ms * 1_000_000);
+    loop {
+        let due = if rate == 0 { now() } else { ops * 1_000_000_000 / rate };
+        if due >= end || now() >= given_up { break; }
+        while now() < due { std::hint::spin_loop(); }
+        seed = seed.wrapping_add(0x9e3779b97f4a7c15);
+        let draw = mix64(seed);
+        let id = draw % count;
+        let key = make_key(id, 16);
+        if draw >> 56 < 13 {
+            p.set(key, make_value(&mut buf, id));
+        } else {
+            let got = p.get(&key);
+            hist[slot(now() - due)] += 1;
+            gets += 1;
+            bad += got.is_some_and(|v| !verify(&v, id, 100)) as u64;
+        }
+        ops += 1;
+    }
+    format!("{{\"ops\":{},\"gets\":{},\"bad\":{},\"wall_ns\":{},\"hist\":[{}]}}", ops, gets, bad, now(),
+        pairs(&hist))
 }
 
 fn answer<P: Peer>(line: &str, w: &mut Workload, p: &mut Option<P>) -> Result<String, String> {
@@ -447,11 +581,13 @@ fn answer<P: Peer>(line: &str, w: &mut Workload, p: &mut Option<P>) -> Result<St
             Ok(format!("{{\"entries\":{},\"accounted\":{}}}", s.count(), s.accounted()))
         }
         ("digest", 2) if !w.ids.is_empty() => Ok(digest(w, number(1).unwrap_or(0) as usize)),
-        ("fill", 4) => {
+        ("fill", 4 | 5) => {
             let (n, k, v) = (number(1).ok_or("count?")?, number(2).ok_or("key?")?, number(3).ok_or("value?")?);
             if v < 8 { return Err("values have 8 bytes or more".into()); }
+            let bytes = number(4).unwrap_or(0);
+            if bytes != 0 { needs("bytes")?; }
             *p = None;
-            let store = P::open(&Cfg { hint: n, ..Default::default() });
+            let store = P::open(&Cfg { hint: n, bytes, ..Default::default() });
             fill(&store, n, k as usize, |_| v as usize);
             let n = store.count();
             *p = Some(store);
@@ -469,6 +605,20 @@ fn answer<P: Peer>(line: &str, w: &mut Workload, p: &mut Option<P>) -> Result<St
         },
         ("expire", 4) => match needs("ttl").and(Ok((number(1), number(2), number(3))))? {
             (Some(n), Some(t), Some(ms)) if n > 0 => Ok(expire::<P>(n, t, ms)),
+            _ => Err("not understood".into()),
+        },
+        ("grow", 3) => match (number(1), number(2)) {
+            (Some(n), Some(more)) if n > 0 => Ok(grow::<P>(n, more)),
+            _ => Err("not understood".into()),
+        },
+        ("churn", 6) => match needs("bytes").and(Ok((number(2), number(3), number(4), number(5))))? {
+            (Some(b), Some(phase), Some(ms), Some(t)) if b > 0 && t > 0 =>
+                Ok(churn::<P>(&churn_plan(word[1], b)?, b, phase, ms, t as usize)),
+            _ => Err("not understood".into()),
+        },
+        ("pace", 4) => match (number(1), number(2), number(3)) {
+            (Some(n), Some(ms), Some(rate)) if n > 0 =>
+                Ok(pace(p.as_ref().ok_or("nothing is open")?, n, ms, rate)),
             _ => Err("not understood".into()),
         },
         _ => Err("not understood".into()),

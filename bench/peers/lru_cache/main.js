@@ -20,6 +20,7 @@ class Store {
   }
   get(key) { return this.c.get(key); }
   set(key, value) { this.c.set(key, value); }
+  del(key) { this.c.delete(key); }
   load(key, loader) { return this.c.fetch(key, { context: loader }); }
   count() { this.c.purgeStale(); return this.c.size; }
   accounted() { return this.bytes ? this.c.calculatedSize : 0; }

@@ -22,7 +22,7 @@ func open(cfg driver.Cfg) driver.Peer {
 		o.Weigher = func(key string, value []byte) uint32 { return uint32(len(key) + len(value)) }
 	} else {
 		o.MaximumSize = cfg.Room()
-		o.InitialCapacity = cfg.Room()
+		o.InitialCapacity = cfg.Presize()
 	}
 	if cfg.TTL != 0 {
 		o.ExpiryCalculator = otter.ExpiryWriting[string, []byte](cfg.TTL)
@@ -32,6 +32,7 @@ func open(cfg driver.Cfg) driver.Peer {
 
 func (p *peer) Get(key string) ([]byte, bool)     { return p.c.GetIfPresent(key) }
 func (p *peer) Set(key string, value []byte) bool { p.c.Set(key, value); return true }
+func (p *peer) Del(key string)                    { p.c.Invalidate(key) }
 func (p *peer) Count() uint64                     { p.c.CleanUp(); return uint64(p.c.EstimatedSize()) }
 func (p *peer) Settle()                           { p.c.CleanUp() }
 func (p *peer) Close()                            { p.c.StopAllGoroutines() }

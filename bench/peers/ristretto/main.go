@@ -39,6 +39,7 @@ func (p *peer) Set(key string, value []byte) bool {
 	}
 	return p.c.SetWithTTL(key, value, cost, p.cfg.TTL)
 }
+func (p *peer) Del(key string) { p.c.Del(key) }
 func (p *peer) used() uint64 { return uint64(p.c.MaxCost() - p.c.RemainingCost()) }
 func (p *peer) Count() uint64 {
 	p.c.Wait()

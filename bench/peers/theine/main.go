@@ -46,6 +46,7 @@ func (p *peer) Set(key string, value []byte) bool {
 	}
 	return p.c.Set(key, value, cost)
 }
+func (p *peer) Del(key string) { p.c.Delete(key) }
 func (p *peer) Count() uint64 { p.c.Wait(); return uint64(p.c.Len()) }
 func (p *peer) Accounted() uint64 {
 	if p.cfg.Bytes == 0 {

@@ -11,6 +11,7 @@ public final class Main {
     private record Store(Cache<String, byte[]> c, boolean bytes) implements Driver.Peer {
         public byte[] get(String key) { return c.getIfPresent(key); }
         public void set(String key, byte[] value) { c.put(key, value); }
+        public void del(String key) { c.invalidate(key); }
         public long count() { c.cleanUp(); return c.estimatedSize(); }
         public long accounted() {
             return bytes ? c.policy().eviction().get().weightedSize().getAsLong() : 0;
@@ -23,7 +24,7 @@ public final class Main {
         Caffeine<Object, Object> b = Caffeine.newBuilder();
         if (cfg.ttlMs() != 0) { b.expireAfterWrite(cfg.ttlMs(), TimeUnit.MILLISECONDS); }
         if (cfg.bytes() == 0) {
-            return new Store(b.maximumSize(cfg.room()).initialCapacity((int) cfg.room()).build(), false);
+            return new Store(b.maximumSize(cfg.room()).initialCapacity(cfg.presize()).build(), false);
         }
         return new Store(b.maximumWeight(cfg.bytes())
                           .weigher((String k, byte[] v) -> k.length() + v.length).build(), true);

@@ -11,7 +11,7 @@ impl Peer for Dash {
     const NAME: &'static str = "dashmap";
     const VERSION: &'static str = "6.2.1";
     const CAPS: &'static str = "";
-    fn open(cfg: &Cfg) -> Self { Dash(dashmap::DashMap::with_capacity(cfg.room() as usize)) }
+    fn open(cfg: &Cfg) -> Self { Dash(dashmap::DashMap::with_capacity(cfg.presize() as usize)) }
     fn get(&self, key: &Key) -> Option<Value> { self.0.get(key).map(|v| v.value().clone()) }
     fn set(&self, key: Key, value: Value) -> bool { self.0.insert(key, value); true }
     fn count(&self) -> u64 { self.0.len() as u64 }

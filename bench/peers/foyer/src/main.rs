@@ -21,6 +21,7 @@ impl Peer for Foyer {
     }
     fn get(&self, key: &Key) -> Option<Value> { self.0.get(key).map(|e| e.value().clone()) }
     fn set(&self, key: Key, value: Value) -> bool { self.0.insert(key, value); true }
+    fn del(&self, key: &Key) { self.0.remove(key); }
     fn count(&self) -> u64 { if self.1 { 0 } else { self.0.usage() as u64 } }
     fn accounted(&self) -> u64 { if self.1 { self.0.usage() as u64 } else { 0 } }
 }

@@ -14,6 +14,6 @@ public final class Main {
 
     public static void main(String[] args) throws Exception {
         Driver.serve(new Driver.Info("jvm_chm", System.getProperty("java.version"), "load",
-                                     cfg -> new Store(new ConcurrentHashMap<>((int) cfg.room()))));
+                                     cfg -> new Store(new ConcurrentHashMap<>(cfg.presize()))));
     }
 }

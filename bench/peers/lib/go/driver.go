@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,10 +36,19 @@ func (c Cfg) Room() int {
 	return int(c.Hint + c.Hint/4 + 64)
 }
 
+// Presize is the room to make at once: all, or none for a store that nobody told how much will come.
+func (c Cfg) Presize() int {
+	if c.Hint == 0 {
+		return 0
+	}
+	return c.Room()
+}
+
 // Peer is one store; Set answers false when the value was refused.
 type Peer interface {
 	Get(key string) ([]byte, bool)
 	Set(key string, value []byte) bool
+	Del(key string)
 	Count() uint64
 	Accounted() uint64
 	Settle()
@@ -126,6 +136,32 @@ func slot(v uint64) int {
 	}
 	octave := 57 - bits.LeadingZeros64(v)
 	return min(octave*64+int(v>>octave), slots-1)
+}
+
+// The value that perMillion of all do not exceed: the low end of its slot.
+func percentile(hist []uint64, perMillion uint64) uint64 {
+	var total, seen uint64
+	for _, n := range hist {
+		total += n
+	}
+	at := uint64(0)
+	for ; at < slots-1 && (seen+hist[at])*1000000 < total*perMillion; at++ {
+		seen += hist[at]
+	}
+	if at >= 128 {
+		at = (at%64 + 64) << (at/64 - 1)
+	}
+	return at
+}
+
+func pairs(hist []uint64) string {
+	var list []string
+	for k, n := range hist {
+		if n > 0 {
+			list = append(list, fmt.Sprintf("%d,%d", k, n))
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 func cpuNs(clock uintptr) int64 {
@@ -359,13 +395,7 @@ func (w *workload) window(p Peer, metric string, threads int, ms int64, pos int,
 	out := fmt.Sprintf(`{"ops":%d,"gets":%d,"hits":%d,"bad":%d,"errors":%d,"wall_ns":%d,"cpu_ns":%d`, s.ops,
 		s.gets, s.hits, s.bad, s.errors, s.end-s.start, s.cpu)
 	if latency {
-		var list []string
-		for k, n := range hist {
-			if n > 0 {
-				list = append(list, fmt.Sprintf("%d,%d", k, n))
-			}
-		}
-		out += `,"hist":[` + strings.Join(list, ",") + "]"
+		out += fmt.Sprintf(`,"hist":[%s]`, pairs(hist))
 	}
 	return out + "}", nil
 }
@@ -528,15 +558,164 @@ func expire(info Info, count uint64, ttl, ms int64) string {
 		hist[slot(uint64(time.Since(from)))]++
 		most = max(most, cpuNs(threadCPU)-cpu)
 	}
-	seen, at := uint64(0), 0
-	for ; at < slots-1 && (seen+hist[at])*1000 < ops*999; at++ {
-		seen += hist[at]
+	return fmt.Sprintf(`{"ops":%d,"bad":%d,"p999_ns":%d,"max_us":%.1f,"left":%d}`, ops, bad,
+		percentile(hist, 999000), float64(most)/1e3, p.Count())
+}
+
+// Inserts into an empty store that was given no hint: thread CPU of each of count; then more of them
+// into another one, by the wall clock.
+func grow(info Info, count, more uint64) string {
+	open := func(n uint64) Peer { return info.Open(Cfg{Entries: n + n/4 + 64}) }
+	var refused, over uint64
+	var most int64
+	hist := make([]uint64, slots)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p := open(count)
+	for id := uint64(0); id < count; id++ {
+		key, value := makeKey(id, 16), makeValue(id, 100)
+		cpu := cpuNs(threadCPU)
+		if !p.Set(key, value) {
+			refused++
+		}
+		ns := cpuNs(threadCPU) - cpu
+		hist[slot(uint64(ns))]++
+		most = max(most, ns)
+		if ns > 1000000 {
+			over++
+		}
 	}
-	if at >= 128 {
-		at = (at%64 + 64) << (at/64 - 1)
+	p.Close()
+	p = open(more)
+	defer p.Close()
+	begin := time.Now()
+	for id := uint64(0); id < more; id++ {
+		if !p.Set(makeKey(id, 16), makeValue(id, 100)) {
+			refused++
+		}
 	}
-	return fmt.Sprintf(`{"ops":%d,"bad":%d,"p999_ns":%d,"max_us":%.1f,"left":%d}`, ops, bad, at,
-		float64(most)/1e3, p.Count())
+	return fmt.Sprintf(`{"max_ns":%d,"p9999_ns":%d,"over_1ms":%d,"wall_ns":%d,"refused":%d}`, most,
+		percentile(hist, 999900), over, time.Since(begin), refused)
+}
+
+// Value lengths of the five phases of a churn, 4096 each, drawn by the bench.
+const churnPhases, churnLengths = 5, 4096
+
+// Phase after phase writes `phase` bytes (or stops after ms) with sizes of its own, one operation in
+// five deletes; then all keys are read once.
+func churn(info Info, path string, bytes, phase uint64, ms int64, threads int) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil || len(b) != churnPhases*churnLengths*4 {
+		return "", fmt.Errorf("%s: torn, or %v", path, err)
+	}
+	length := func(at int, id uint64) int {
+		return int(binary.LittleEndian.Uint32(b[4*(uint64(at)*churnLengths+id%churnLengths):]))
+	}
+	var keys [churnPhases]uint64
+	for at := range keys {
+		sum := uint64(0)
+		for i := uint64(0); i < churnLengths; i++ {
+			sum += uint64(length(at, i))
+		}
+		keys[at] = 4 * bytes / (sum/churnLengths + 16)
+	}
+	p := info.Open(Cfg{Bytes: bytes, Hint: bytes / 4096})
+	defer p.Close()
+	var written, most atomic.Uint64
+	total, cut, begin := uint64(0), 0, time.Now()
+	seeds := make([]uint64, threads)
+	for t := range seeds {
+		seeds[t] = mix64(uint64(t) + 1)
+	}
+	for at := 0; at < churnPhases; at++ {
+		written.Store(0)
+		begin := time.Now()
+		var done sync.WaitGroup
+		for t := range seeds {
+			done.Add(1)
+			go func() {
+				defer done.Done()
+				for written.Load() < phase && time.Since(begin).Milliseconds() <= ms {
+					sum := 0
+					for i := 0; i < 64; i++ {
+						seeds[t] += 0x9e3779b97f4a7c15
+						draw := mix64(seeds[t])
+						id := draw % keys[at]
+						key := makeKey(id, 16)
+						if draw>>40&1023 < 205 {
+							p.Del(key)
+							continue
+						}
+						n := length(at, id)
+						p.Set(key, makeValue(id, n))
+						sum += 16 + n
+					}
+					written.Add(uint64(sum))
+					if a := p.Accounted(); a > most.Load() {
+						most.Store(a)
+					}
+				}
+			}()
+		}
+		done.Wait()
+		total += written.Load()
+		if written.Load() < phase {
+			cut++
+		}
+	}
+	wall := time.Since(begin)
+	p.Settle()
+	held, bad := 0, 0
+	for id, last := uint64(0), slices.Max(keys[:]); id < last; id++ {
+		if v, hit := p.Get(makeKey(id, 16)); hit {
+			held += 16 + len(v)
+			if !verify(v, id, len(v)) {
+				bad++
+			}
+		}
+	}
+	return fmt.Sprintf(`{"accounted_max":%d,"written":%d,"write_ns":%d,"cut":%d,"held":%d,"bad":%d}`,
+		most.Load(), total, wall, cut, held, bad), nil
+}
+
+// 95:5 on ids 0..count-1, rate a second; a get's time runs from when it was due, so that one which
+// waited for another is not forgotten. rate 0: one after another.
+func pace(p Peer, count uint64, ms, rate int64) string {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var seed, gets, bad uint64
+	var ops int64
+	hist := make([]uint64, slots)
+	begin := time.Now()
+	now := func() int64 { return int64(time.Since(begin)) }
+	for {
+		due := now()
+		if rate != 0 {
+			due = ops * 1000000000 / rate
+		}
+		if due >= ms*1000000 || now() >= 3*ms*1000000 {
+			break
+		}
+		for now() < due {
+		}
+		seed += 0x9e3779b97f4a7c15
+		draw := mix64(seed)
+		id := draw % count
+		key := makeKey(id, 16)
+		if draw>>56 < 13 {
+			p.Set(key, makeValue(id, 100))
+		} else {
+			v, hit := p.Get(key)
+			hist[slot(uint64(now()-due))]++
+			gets++
+			if hit && !verify(v, id, 100) {
+				bad++
+			}
+		}
+		ops++
+	}
+	return fmt.Sprintf(`{"ops":%d,"gets":%d,"bad":%d,"wall_ns":%d,"hist":[%s]}`, ops, gets, bad, now(),
+		pairs(hist))
 }
 
 func version(module string) string {
@@ -599,9 +778,13 @@ func answer(info Info, w **workload, p *Peer, word []string) (string, error) {
 			m.HeapAlloc), nil
 	case word[0] == "digest" && len(word) == 2 && *w != nil:
 		return (*w).digest(int(number(1))), nil
-	case word[0] == "fill" && len(word) == 4 && number(3) >= 8:
+	case word[0] == "fill" && (len(word) == 4 || len(word) == 5 && has("bytes")) && number(3) >= 8:
 		drop()
-		*p = info.Open(Cfg{Hint: uint64(number(1))})
+		cfg := Cfg{Hint: uint64(number(1))}
+		if len(word) == 5 {
+			cfg.Bytes = uint64(number(4))
+		}
+		*p = info.Open(cfg)
 		fill(*p, uint64(number(1)), int(number(2)), func(uint64) int { return int(number(3)) })
 		return fmt.Sprintf(`{"entries":%d}`, (*p).Count()), nil
 	case word[0] == "storm" && len(word) == 4 && number(2) > 0 && has("bytes"):
@@ -612,6 +795,12 @@ func answer(info Info, w **workload, p *Peer, word []string) (string, error) {
 		return stampede(info, int(number(1)), int(number(2)), number(3)), nil
 	case word[0] == "expire" && len(word) == 4 && number(1) > 0 && has("ttl"):
 		return expire(info, uint64(number(1)), number(2), number(3)), nil
+	case word[0] == "grow" && len(word) == 3 && number(1) > 0:
+		return grow(info, uint64(number(1)), uint64(number(2))), nil
+	case word[0] == "churn" && len(word) == 6 && number(2) > 0 && number(5) > 0 && has("bytes"):
+		return churn(info, word[1], uint64(number(2)), uint64(number(3)), number(4), int(number(5)))
+	case word[0] == "pace" && len(word) == 4 && number(1) > 0 && number(3) >= 0 && *p != nil:
+		return pace(*p, uint64(number(1)), number(2), number(3)), nil
 	}
 	return "", wrong
 }

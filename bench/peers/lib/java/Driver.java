@@ -35,11 +35,15 @@ public final class Driver {
     public record Cfg(long entries, long bytes, long hint, long ttlMs) {
         /** Room in entries: the bound, or a quarter more than everything that may come. */
         public long room() { return entries != 0 ? entries : hint + hint / 4 + 64; }
+        /** Room to make at once: all, or none for a store that nobody told how much will come. */
+        public int presize() { return hint != 0 ? (int) room() : 16; }
     }
 
     public interface Peer {
         byte[] get(String key);
         void set(String key, byte[] value);
+        /** Only with bytes among the caps. */
+        default void del(String key) { throw new UnsupportedOperationException(); }
         long count();
         default long accounted() { return 0; }
         default void settle() {}
@@ -115,6 +119,20 @@ public final class Driver {
         if (v < 128) { return (int) v; }
         int octave = 57 - Long.numberOfLeadingZeros(v);
         return Math.min(octave * 64 + (int) (v >>> octave), SLOTS - 1);
+    }
+
+    /** The value that perMillion of all do not exceed: the low end of its slot. */
+    static long percentile(long[] hist, long perMillion) {
+        long total = Arrays.stream(hist).sum(), seen = 0;
+        int at = 0;
+        for (; at < SLOTS - 1 && (seen + hist[at]) * 1_000_000 < total * perMillion; at++) { seen += hist[at]; }
+        return at < 128 ? at : (long) (at % 64 + 64) << at / 64 - 1;
+    }
+
+    static String pairs(long[] hist) {
+        List<String> list = new ArrayList<>();
+        for (int k = 0; k < SLOTS; k++) { if (hist[k] > 0) { list.add(k + "," + hist[k]); } }
+        return String.join(",", list);
     }
 
     private void read(String wl, String bin) throws Wrong, IOException {
@@ -329,9 +347,7 @@ public final class Driver {
             "{\"ops\":%d,\"gets\":%d,\"hits\":%d,\"bad\":%d,\"errors\":0,\"wall_ns\":%d,\"cpu_ns\":%d", s.ops,
             s.gets, s.hits, s.bad, s.end - s.start, s.cpu));
         if (timed) {
-            List<String> pairs = new ArrayList<>();
-            for (int k = 0; k < SLOTS; k++) { if (s.hist[k] > 0) { pairs.add(k + "," + s.hist[k]); } }
-            out.append(",\"hist\":[").append(String.join(",", pairs)).append("]");
+            out.append(",\"hist\":[").append(pairs(s.hist)).append("]");
         }
         return out.append("}").toString();
     }
@@ -455,11 +471,126 @@ public final class Driver {
             hist[slot(System.nanoTime() - from)]++;
             most = Math.max(most, BEAN.getCurrentThreadCpuTime() - cpu);
         }
-        int at = 0;
-        for (long seen = 0; at < SLOTS - 1 && (seen + hist[at]) * 1000 < ops * 999; at++) { seen += hist[at]; }
-        long low = at < 128 ? at : (long) (at % 64 + 64) << at / 64 - 1;
-        return String.format("{\"ops\":%d,\"bad\":%d,\"p999_ns\":%d,\"max_us\":%.1f,\"left\":%d}", ops, bad, low,
-                             most / 1e3, p.count());
+        return String.format("{\"ops\":%d,\"bad\":%d,\"p999_ns\":%d,\"max_us\":%.1f,\"left\":%d}", ops, bad,
+                             percentile(hist, 999_000), most / 1e3, p.count());
+    }
+
+    /* Inserts into an empty store that was given no hint: thread CPU of each of count; then more of
+     * them into another one, by the wall clock. */
+    private String grow(int count, int more) {
+        Peer p = info.open.apply(new Cfg(count + count / 4 + 64, 0, 0, 0));
+        long most = 0, over = 0;
+        long[] hist = new long[SLOTS];
+        for (int id = 0; id < count; id++) {
+            String key = makeKey(id, 16);
+            byte[] value = makeValue(id, 100);
+            long cpu = BEAN.getCurrentThreadCpuTime();
+            p.set(key, value);
+            long ns = BEAN.getCurrentThreadCpuTime() - cpu;
+            hist[slot(ns)]++;
+            most = Math.max(most, ns);
+            over += ns > 1_000_000 ? 1 : 0;
+        }
+        p = info.open.apply(new Cfg(more + more / 4 + 64, 0, 0, 0));
+        long begin = System.nanoTime();
+        for (int id = 0; id < more; id++) { p.set(makeKey(id, 16), makeValue(id, 100)); }
+        return String.format("{\"max_ns\":%d,\"p9999_ns\":%d,\"over_1ms\":%d,\"wall_ns\":%d,\"refused\":0}", most,
+                             percentile(hist, 999_900), over, System.nanoTime() - begin);
+    }
+
+    private static final int CHURN_PHASES = 5, CHURN_LENGTHS = 4096;
+
+    /** One phase of a churn; its own lengths, counters for all its threads. */
+    private static final class Phase {
+        int[] length;
+        long keys, begin;
+        final AtomicLong written = new AtomicLong();
+
+        int len(long id) { return length[(int) (id % CHURN_LENGTHS)]; }
+    }
+
+    private static Phase[] churnPlan(String path, long bytes) throws Wrong, IOException {
+        ByteBuffer b = ByteBuffer.wrap(Files.readAllBytes(Path.of(path))).order(ByteOrder.LITTLE_ENDIAN);
+        if (b.capacity() != 4 * CHURN_PHASES * CHURN_LENGTHS) { throw new Wrong(path + ": torn"); }
+        Phase[] plan = new Phase[CHURN_PHASES];
+        for (int i = 0; i < CHURN_PHASES; i++) {
+            plan[i] = new Phase();
+            plan[i].length = words(b, CHURN_LENGTHS);
+            plan[i].keys = 4 * bytes / (Arrays.stream(plan[i].length).asLongStream().sum() / CHURN_LENGTHS + 16);
+        }
+        return plan;
+    }
+
+    /* Phase after phase writes `bytes` (or stops after ms) with sizes of its own, one operation in
+     * five deletes; then all keys are read once. */
+    private String churn(Phase[] plan, long budget, long bytes, long ms, int threads) throws Wrong {
+        Peer p = info.open.apply(new Cfg(0, budget, budget / 4096, 0));
+        AtomicLong most = new AtomicLong();
+        long[] seeds = new long[threads];
+        for (int t = 0; t < threads; t++) { seeds[t] = mix64(t + 1); }
+        long total = 0, cut = 0, last = 0, held = 0, bad = 0, begin = System.nanoTime();
+        for (Phase f : plan) {
+            f.begin = System.nanoTime();
+            run(threads, t -> {
+                while (f.written.get() < bytes && System.nanoTime() - f.begin <= ms * 1_000_000) {
+                    long sum = 0;
+                    for (int i = 0; i < 64; i++) {
+                        seeds[t] += 0x9e3779b97f4a7c15L;
+                        long draw = mix64(seeds[t]), id = Long.remainderUnsigned(draw, f.keys);
+                        String key = makeKey(id, 16);
+                        if ((draw >>> 40 & 1023) < 205) {
+                            p.del(key);
+                            continue;
+                        }
+                        p.set(key, makeValue(id, f.len(id)));
+                        sum += 16 + f.len(id);
+                    }
+                    f.written.addAndGet(sum);
+                    most.accumulateAndGet(p.accounted(), Math::max);
+                }
+            });
+            total += f.written.get();
+            cut += f.written.get() < bytes ? 1 : 0;
+            last = Math.max(last, f.keys);
+        }
+        long wall = System.nanoTime() - begin;
+        p.settle();
+        for (long id = 0; id < last; id++) {
+            byte[] v = p.get(makeKey(id, 16));
+            if (v != null) {
+                held += 16 + v.length;
+                bad += verify(v, v.length, id, v.length) ? 0 : 1;
+            }
+        }
+        return String.format("{\"accounted_max\":%d,\"written\":%d,\"write_ns\":%d,\"cut\":%d,\"held\":%d,\"bad\":%d}",
+                             most.get(), total, wall, cut, held, bad);
+    }
+
+    /* 95:5 on ids 0..count-1, rate a second; a get's time runs from when it was due, so that one which
+     * waited for another is not forgotten. rate 0: one after another. */
+    private String pace(int count, long ms, long rate) throws Wrong {
+        if (peer == null) { throw new Wrong("nothing is open"); }
+        long seed = 0, ops = 0, gets = 0, bad = 0, begin = System.nanoTime(), end = ms * 1_000_000;
+        long[] hist = new long[SLOTS];
+        for (;; ops++) {
+            long due = rate == 0 ? System.nanoTime() - begin : ops * 1_000_000_000L / rate;
+            if (due >= end || System.nanoTime() - begin >= 3 * end) { break; }
+            while (System.nanoTime() - begin < due) { Thread.onSpinWait(); }
+            seed += 0x9e3779b97f4a7c15L;
+            long draw = mix64(seed);
+            int id = (int) Long.remainderUnsigned(draw, count);
+            String key = makeKey(id, 16);
+            if (draw >>> 56 < 13) {
+                peer.set(key, makeValue(id, 100));
+            } else {
+                byte[] v = peer.get(key);
+                hist[slot(System.nanoTime() - begin - due)]++;
+                gets++;
+                if (v != null && !verify(v, v.length, id, 100)) { bad++; }
+            }
+        }
+        return String.format("{\"ops\":%d,\"gets\":%d,\"bad\":%d,\"wall_ns\":%d,\"hist\":[%s]}", ops, gets, bad,
+                             System.nanoTime() - begin, pairs(hist));
     }
 
     private void needs(String cap) throws Wrong {
@@ -506,10 +637,13 @@ public final class Driver {
                 if (ids == null) { throw new Wrong("nothing is open"); }
                 return digest(Integer.parseInt(w[1]));
             case "fill/4":
+            case "fill/5":
                 int value = Integer.parseInt(w[3]);
                 if (value < 8) { throw new Wrong("values have 8 bytes or more"); }
+                if (w.length == 5) { needs("bytes"); }
                 peer = null;
-                Peer full = info.open.apply(new Cfg(0, 0, Long.parseLong(w[1]), 0));
+                Peer full = info.open.apply(new Cfg(0, w.length == 5 ? Long.parseLong(w[4]) : 0,
+                                                    Long.parseLong(w[1]), 0));
                 fill(full, Long.parseLong(w[1]), Integer.parseInt(w[2]), id -> value);
                 peer = full;
                 return "{\"entries\":" + peer.count() + "}";
@@ -525,6 +659,14 @@ public final class Driver {
             case "expire/4":
                 needs("ttl");
                 return expire(Integer.parseInt(w[1]), Long.parseLong(w[2]), Long.parseLong(w[3]));
+            case "grow/3":
+                return grow(Integer.parseInt(w[1]), Integer.parseInt(w[2]));
+            case "churn/6":
+                needs("bytes");
+                return churn(churnPlan(w[1], Long.parseLong(w[2])), Long.parseLong(w[2]), Long.parseLong(w[3]),
+                             Long.parseLong(w[4]), Integer.parseInt(w[5]));
+            case "pace/4":
+                return pace(Integer.parseInt(w[1]), Long.parseLong(w[2]), Long.parseLong(w[3]));
             default:
                 throw new Wrong("not understood");
         }

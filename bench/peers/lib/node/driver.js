@@ -60,6 +60,16 @@ function slot(v) {
   const octave = Math.floor(Math.log2(v)) - 6;
   return Math.min(octave * 64 + Math.floor(v / 2 ** octave), SLOTS - 1);
 }
+// The value that perMillion of all do not exceed.
+function percentile(times, perMillion) {
+  times.sort((a, b) => a - b);
+  return times[Math.min(times.length - 1, Math.floor(times.length * perMillion / 1e6))];
+}
+function pairs(hist) {
+  const out = [];
+  hist.forEach((n, k) => { if (n) out.push(k, n); });
+  return out;
+}
 function cpuNs() { const u = process.cpuUsage(); return (u.user + u.system) * 1000; }
 
 class Wrong extends Error {}
@@ -148,10 +158,7 @@ function window(w, p, metric, ms, position, timed) {
   } while (performance.now() < until);
   const out = { ops, gets, hits, bad, errors: 0, wall_ns: Number(process.hrtime.bigint() - begin),
     cpu_ns: cpuNs() - cpu };
-  if (timed) {
-    out.hist = [];
-    hist.forEach((n, k) => { if (n) out.hist.push(k, n); });
-  }
+  if (timed) out.hist = pairs(hist);
   return out;
 }
 
@@ -246,9 +253,92 @@ async function expire(open, count, ttlMs, ms) {
     if (!set && v !== undefined && !verify(v, id, 100)) bad++;
     ops++;
   }
-  times.sort((a, b) => a - b);
-  return { ops, bad, p999_ns: times[Math.min(ops - 1, Math.floor(ops * 0.999))],
-    max_us: Math.round(most / 100) / 10, left: p.count() };
+  return { ops, bad, p999_ns: percentile(times, 999000), max_us: Math.round(most / 100) / 10, left: p.count() };
+}
+
+// Inserts into an empty store without a hint: wall time of each of `count` (Node has no clock of a
+// thread); then `more` into another one.
+function grow(open, count, more) {
+  let p = open(new Cfg({ entries: count + Math.floor(count / 4) + 64 }));
+  const times = new Float64Array(count);
+  let most = 0, over = 0;
+  for (let id = 0; id < count; id++) {
+    const key = makeKey(id), value = makeValue(id, 100), start = process.hrtime.bigint();
+    p.set(key, value);
+    times[id] = Number(process.hrtime.bigint() - start);
+    most = Math.max(most, times[id]);
+    over += times[id] > 1e6;
+  }
+  p = open(new Cfg({ entries: more + Math.floor(more / 4) + 64 }));
+  const begin = process.hrtime.bigint();
+  for (let id = 0; id < more; id++) p.set(makeKey(id), makeValue(id, 100));
+  return { max_ns: most, p9999_ns: percentile(times, 999900), over_1ms: over,
+    wall_ns: Number(process.hrtime.bigint() - begin), refused: 0 };
+}
+
+// Phase after phase writes `size` bytes (or stops after ms) with sizes of its own, one operation in
+// five deletes; then all keys are read once.
+function churn(open, path, budget, size, ms) {
+  const b = fs.readFileSync(path), next = random(1);
+  if (b.length !== 4 * 5 * 4096) throw new Wrong(`${path}: torn`);
+  const p = open(new Cfg({ bytes: budget, hint: Math.floor(budget / 4096) }));
+  const out = { accounted_max: 0, written: 0, cut: 0, held: 0, bad: 0 };
+  let last = 0;
+  const begin = performance.now();
+  for (let at = 0; at < 5; at++) {
+    const len = (id) => b.readUInt32LE(4 * (4096 * at + id % 4096));
+    let sum = 0, written = 0;
+    for (let i = 0; i < 4096; i++) sum += len(i);
+    const keys = Math.floor(4 * budget / (Math.floor(sum / 4096) + 16)), until = performance.now() + ms;
+    while (written < size && performance.now() <= until) {
+      for (let i = 0; i < 64; i++) {
+        const id = next() % keys;
+        if (next() % 1024 < 205) {
+          p.del(makeKey(id));
+          continue;
+        }
+        p.set(makeKey(id), makeValue(id, len(id)));
+        written += 16 + len(id);
+      }
+      out.accounted_max = Math.max(out.accounted_max, p.accounted());
+    }
+    out.written += written;
+    out.cut += written < size ? 1 : 0;
+    last = Math.max(last, keys);
+  }
+  out.write_ns = Math.round((performance.now() - begin) * 1e6);
+  for (let id = 0; id < last; id++) {
+    const v = p.get(makeKey(id));
+    if (v !== undefined) {
+      out.held += 16 + v.length;
+      out.bad += verify(v, id, v.length) ? 0 : 1;
+    }
+  }
+  return out;
+}
+
+// 95:5 on ids 0..count-1, `rate` a second; a get's time runs from when it was due, so that one which
+// waited for another is not forgotten. rate 0: one after another.
+function pace(p, count, ms, rate) {
+  if (!p) throw new Wrong('nothing is open');
+  const next = random(1), hist = new Float64Array(SLOTS), begin = performance.now();
+  const now = () => Math.round((performance.now() - begin) * 1e6);
+  const out = { ops: 0, gets: 0, bad: 0 };
+  for (;; out.ops++) {
+    const due = rate ? Math.floor(out.ops * 1e9 / rate) : now();
+    if (due >= ms * 1e6 || now() >= 3 * ms * 1e6) break;
+    while (now() < due);
+    const id = next() % count, key = makeKey(id);
+    if (next() % 256 < 13) {
+      p.set(key, makeValue(id, 100));
+      continue;
+    }
+    const v = p.get(key);
+    hist[slot(Math.max(0, now() - due))]++;
+    out.gets++;
+    if (v !== undefined && !verify(v, id, 100)) out.bad++;
+  }
+  return { ...out, wall_ns: now(), hist: pairs(hist) };
 }
 
 async function answer(info, s, word) {
@@ -287,9 +377,11 @@ async function answer(info, s, word) {
       if (!s.w) throw new Wrong('nothing is open');
       return digest(s.w, n[1]);
     case 'fill/4':
+    case 'fill/5':
       if (!(n[1] >= 0 && n[3] >= 8)) break;
+      if (n[4]) needs('bytes');
       s.p = null;
-      s.p = info.open(new Cfg({ hint: n[1] }));
+      s.p = info.open(new Cfg({ hint: n[1], bytes: n[4] || 0 }));
       fill(s.p, n[1], n[2], () => n[3]);
       return { entries: s.p.count() };
     case 'storm/4':
@@ -304,6 +396,16 @@ async function answer(info, s, word) {
     case 'expire/4':
       needs('ttl');
       return expire(info.open, n[1], n[2], n[3]);
+    case 'grow/3':
+      if (!(n[1] > 0 && n[2] >= 0)) break;
+      return grow(info.open, n[1], n[2]);
+    case 'churn/6':
+      needs('bytes');
+      if (!(n[2] > 0 && n[3] >= 0 && n[4] >= 0)) break;
+      return churn(info.open, word[1], n[2], n[3], n[4]);
+    case 'pace/4':
+      if (!(n[1] > 0 && n[2] >= 0 && n[3] >= 0)) break;
+      return pace(s.p, n[1], n[2], n[3]);
   }
   throw new Wrong('not understood');
 }

@@ -33,7 +33,8 @@ class Cfg:
 
 
 class Peer:
-    """get(key) -> bytes or None; set(key, value); caps: words of entries bytes ttl load."""
+    """get(key) -> bytes or None; set(key, value); caps: words of entries bytes ttl load. With bytes
+    also delete(key)."""
 
     name, version, caps = "", "", ""
 
@@ -79,6 +80,14 @@ def slot(v):
         return v
     octave = v.bit_length() - 7
     return min(octave * 64 + (v >> octave), SLOTS - 1)
+
+
+def pairs(hist):
+    return ",".join("%d,%d" % s for s in sorted(hist.items()))
+
+
+def percentile(times, per_million):
+    return sorted(times)[min(len(times) - 1, len(times) * per_million // 1000000)]
 
 
 class Workload:
@@ -183,7 +192,7 @@ class Driver:
         out = '{"ops":%d,"gets":%d,"hits":%d,"bad":%d,"errors":0,"wall_ns":%d,"cpu_ns":%d' % (
             ops, gets, hits, bad, end - begin, time.thread_time_ns() - cpu)
         if timed:
-            out += ',"hist":[%s]' % ",".join("%d,%d" % s for s in sorted(hist.items()))
+            out += ',"hist":[%s]' % pairs(hist)
         return out + "}"
 
     def fill(self, p, count, key_len, size):
@@ -310,22 +319,111 @@ class Driver:
             most = max(most, time.thread_time_ns() - cpu)
             bad += v is not None and not verify(v, i, 100)
             ops += 1
-        times.sort()
         left = p.count()
         p.close()
         return '{"ops":%d,"bad":%d,"p999_ns":%d,"max_us":%.1f,"left":%d}' % (
-            ops, bad, times[min(ops - 1, ops * 999 // 1000)], most / 1e3, left)
+            ops, bad, percentile(times, 999000), most / 1e3, left)
+
+    def grow(self, count, more):
+        """Inserts into an empty store without a hint: CPU of each of `count`; then `more` into another
+        one, by the wall clock."""
+        times, cpu = [], time.thread_time_ns
+        p = self.cls(Cfg(count + count // 4 + 64))
+        for i in range(count):
+            key, value = make_key(i), make_value(i, 100)
+            start = cpu()
+            p.set(key, value)
+            times.append(cpu() - start)
+        p.close()
+        p = self.cls(Cfg(more + more // 4 + 64))
+        begin = time.perf_counter_ns()
+        for i in range(more):
+            p.set(make_key(i), make_value(i, 100))
+        wall = time.perf_counter_ns() - begin
+        p.close()
+        return '{"max_ns":%d,"p9999_ns":%d,"over_1ms":%d,"wall_ns":%d,"refused":0}' % (
+            max(times), percentile(times, 999900), sum(t > 1000000 for t in times), wall)
+
+    def churn(self, path, budget, size, ms):
+        """Phase after phase writes `size` bytes (or stops after ms) with sizes of its own, one operation
+        in five deletes; then all keys are read once."""
+        lengths = array.array("I")
+        with open(path, "rb") as f:
+            lengths.frombytes(f.read())
+        if len(lengths) != 5 * 4096:
+            raise Wrong("%s: torn" % path)
+        p, seed = self.cls(Cfg(0, budget, budget // 4096)), mix64(1)
+        total = cut = most = last = held = bad = 0
+        begin = time.perf_counter_ns()
+        for at in range(0, 5 * 4096, 4096):
+            mine = lengths[at:at + 4096]
+            keys = 4 * budget // (sum(mine) // 4096 + 16)
+            written, until = 0, time.perf_counter_ns() + ms * 1000000
+            while written < size and time.perf_counter_ns() <= until:
+                for _ in range(64):
+                    seed = seed + 0x9E3779B97F4A7C15 & M64
+                    draw = mix64(seed)
+                    i = draw % keys
+                    if draw >> 40 & 1023 < 205:
+                        p.delete(make_key(i))
+                        continue
+                    p.set(make_key(i), make_value(i, mine[i % 4096]))
+                    written += 16 + mine[i % 4096]
+                most = max(most, p.accounted())
+            total, cut, last = total + written, cut + (written < size), max(last, keys)
+        wall = time.perf_counter_ns() - begin
+        p.settle()
+        for i in range(last):
+            v = p.get(make_key(i))
+            if v is not None:
+                held += 16 + len(v)
+                bad += not verify(v, i, len(v))
+        p.close()
+        return '{"accounted_max":%d,"written":%d,"write_ns":%d,"cut":%d,"held":%d,"bad":%d}' % (
+            most, total, wall, cut, held, bad)
+
+    def pace(self, count, ms, rate):
+        """95:5 on ids 0..count-1, `rate` a second; a get's time runs from when it was due, so that one
+        which waited for another is not forgotten. rate 0: one after another."""
+        p, now, hist = self.peer, time.perf_counter_ns, {}
+        if p is None:
+            raise Wrong("nothing is open")
+        seed = ops = gets = bad = 0
+        begin, end = now(), ms * 1000000
+        while True:
+            due = ops * 1000000000 // rate if rate else now() - begin
+            if due >= end or now() - begin >= 3 * end:
+                break
+            while now() - begin < due:
+                pass
+            seed = seed + 0x9E3779B97F4A7C15 & M64
+            draw = mix64(seed)
+            i = draw % count
+            key = make_key(i)
+            if draw >> 56 < 13:
+                p.set(key, make_value(i, 100))
+            else:
+                v = p.get(key)
+                s = slot(now() - begin - due)
+                hist[s] = hist.get(s, 0) + 1
+                gets += 1
+                bad += v is not None and not verify(v, i, 100)
+            ops += 1
+        return '{"ops":%d,"gets":%d,"bad":%d,"wall_ns":%d,"hist":[%s]}' % (
+            ops, gets, bad, now() - begin, pairs(hist))
 
     def mem(self):
         if self.peer is None:
             raise Wrong("nothing is open")
         return '{"entries":%d,"accounted":%d}' % (self.peer.count(), self.peer.accounted())
 
-    def refill(self, count, key_len, size):
+    def refill(self, count, key_len, size, bound=0):
         if size < 8:
             raise Wrong("values have 8 bytes or more")
+        if bound:
+            self.needs("bytes")
         self.drop()
-        self.peer = self.cls(Cfg(hint=count))
+        self.peer = self.cls(Cfg(0, bound, count))
         self.fill(self.peer, count, key_len, lambda _: size)
         return '{"entries":%d}' % self.peer.count()
 
@@ -362,8 +460,8 @@ class Driver:
             return self.mem()
         if form == ("digest", 2):
             return self.digest(number[1])
-        if form == ("fill", 4):
-            return self.refill(number[1], number[2], number[3])
+        if form in (("fill", 4), ("fill", 5)) and min(number[1:]) >= 0:
+            return self.refill(*number[1:])
         if form == ("storm", 4) and number[2] > 0:
             self.needs("bytes")
             return self.storm(number[1], number[2])
@@ -376,6 +474,13 @@ class Driver:
         if form == ("expire", 4) and number[1] > 0:
             self.needs("ttl")
             return self.expire(number[1], number[2], number[3])
+        if form == ("grow", 3) and number[1] > 0:
+            return self.grow(number[1], number[2])
+        if form == ("churn", 6) and number[2] > 0:
+            self.needs("bytes")
+            return self.churn(word[1], number[2], number[3], number[4])
+        if form == ("pace", 4) and number[1] > 0 and number[3] >= 0:
+            return self.pace(number[1], number[2], number[3])
         raise Wrong("not understood")
 
 

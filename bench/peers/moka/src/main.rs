@@ -17,13 +17,14 @@ impl Peer for Moka {
         b = if cfg.bytes != 0 {
             b.max_capacity(cfg.bytes).weigher(|_, v: &Value| 16 + v.len() as u32)
         } else {
-            b.max_capacity(cfg.room()).initial_capacity(cfg.room() as usize)
+            b.max_capacity(cfg.room()).initial_capacity(cfg.presize() as usize)
         };
         if cfg.ttl_ms != 0 { b = b.time_to_live(Duration::from_millis(cfg.ttl_ms)); }
         Moka(b.build(), cfg.bytes != 0)
     }
     fn get(&self, key: &Key) -> Option<Value> { self.0.get(key) }
     fn set(&self, key: Key, value: Value) -> bool { self.0.insert(key, value); true }
+    fn del(&self, key: &Key) { self.0.invalidate(key) }
     fn count(&self) -> u64 { self.0.run_pending_tasks(); self.0.entry_count() }
     fn accounted(&self) -> u64 { if self.1 { self.0.weighted_size() } else { 0 } }
     fn settle(&self) { self.0.run_pending_tasks(); }
