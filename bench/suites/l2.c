@@ -10,13 +10,14 @@
  *                     the index is complete, beside reading footers and trailers alone
  *            memory   index and filter a key, at the load the index is made for; keys lost
  *            flips    one random bit a megabyte of a closed store: what is left; wrong values
+ *            there    foyer's hybrid cache, a process: put, reopen, cold get in rows of the puts' names
  *            L1       the whole cache with and without a disk level, on / off in turn
  * ROUNDS     the subjects of a round one after another, each round in another order; ratios within
  *            a round. A store of a round is removed after it.
  * FAIRNESS   peers/disk.h. Ours is asked below L1: in a cache L1 would answer first. Its puts are
  *            tried until they are taken; a cache would drop what the disk cannot take.
  * WRITTEN    write_bytes of /proc/self/io: also pages that the kernel writes later.
- * VARIABLE   BENCH_L2="get l1": only these of put get reopen flip l1 slow.
+ * VARIABLE   BENCH_L2="get l1": only these of put there get reopen flip l1 slow.
  * LIMITS     a 1 MB/s writer needs minutes: FULL=1. 10 M keys to reopen: FULL=1, else 1 M. */
 #include "bench/suites/suite.h"
 
@@ -35,6 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/harness/driver.h"
 #include "bench/harness/hist.h"
 #include "bench/harness/host.h"
 #include "bench/harness/verify.h"
@@ -46,6 +48,7 @@
 #define DISK_ROUNDS_MAX 32u
 #define DISK_SUBJECTS 4u
 #define DISK_OURS 0u
+#define DISK_THERE_MS 120000
 
 typedef struct disk_entry {
     const disk_subject *subject; /* NULL: `missing` says why */
@@ -646,6 +649,61 @@ static void disk_cost_rows(disk_bench *b)
     disk_clear(b->dir[DISK_OURS]);
 }
 
+/* ---- a cache of memory and disk in another language ---- */
+
+/* One round: puts into a new store until all is synced; then, with what it wrote out of the page
+ * cache, opened anew and asked. Figures by value: it takes no turns with the others. */
+static void disk_there(disk_bench *b, const char *peer, const char *name, uint64_t keys,
+                       uint32_t value_len)
+{
+    static const char *const of[3][2] = { { "p50", "l2_put_p50" }, { "p99", "l2_put_p99" },
+                                          { "p999", "l2_put_p999" } };
+    char dir[256], command[400], why[256];
+    const double bytes = (double)keys * (DISK_KEY + value_len);
+    snprintf(dir, sizeof dir, "%s/l2-%s", b->o->scratch, peer);
+    disk_clear(dir);
+    bench_driver *d = driver_start(peer, why, sizeof why);
+    if (d == NULL) {
+        json_say("l2", peer, name, "skip", why);
+        (void)rmdir(dir);
+        return;
+    }
+    snprintf(command, sizeof command, "put %s %" PRIu64 " %u", dir, keys, value_len);
+    bool ok = driver_ask(d, DISK_THERE_MS, command);
+    if (ok) {
+        const double mb_s = bytes * 1e3 / driver_number(d, "ns");
+        const double waf = driver_number(d, "written") / bytes;
+        disk_row(peer, name, "l2_put", NULL, &mb_s, NULL, 1);
+        disk_row(peer, name, "l2_written", NULL, &waf, NULL, 1);
+        for (int i = 0; i < 3; i++) {
+            const double ns = driver_number(d, of[i][0]);
+            disk_row(peer, name, of[i][1], NULL, &ns, NULL, 1);
+        }
+        disk_each_file(dir, disk_drop_pages);
+        snprintf(command, sizeof command, "get %s %" PRIu64 " %u 150 5", dir, keys, value_len);
+        ok = driver_ask(d, DISK_THERE_MS, command);
+    }
+    if (ok) {
+        double rate[5];
+        const uint32_t n = driver_list(d, "gets", rate, 5);
+        const double open_ms = driver_number(d, "open_ns") / 1e6;
+        const double lost = driver_number(d, "misses") / 10; /* of a thousand: percent */
+        disk_row(peer, name, "l2_get_cold", NULL, rate, NULL, n < 5 ? n : 5);
+        disk_row(peer, name, "l2_reopen_ms", NULL, &open_ms, NULL, 1);
+        disk_row(peer, name, "l2_keys_lost", NULL, &lost, NULL, 1);
+        if (driver_number(d, "bad") > 0) {
+            disk_wrong(b, peer, name);
+        }
+    } else {
+        json_say("l2", peer, name, driver_alive(d) ? "skip" : driver_kind(driver_trouble(d)),
+                 driver_trouble(d));
+        b->status = driver_alive(d) ? b->status : CELL_WRONG;
+    }
+    driver_stop(d);
+    disk_clear(dir);
+    (void)rmdir(dir);
+}
+
 /* ---- a slow writer ---- */
 
 static void disk_slow_row(disk_bench *b)
@@ -694,6 +752,11 @@ static int disk_run_suite(const cell_options *o)
         disk_put_rows(&b, "put256", 400000 * scale, 256, rounds);
         disk_put_rows(&b, "put4k", 40000 * scale, 4096, rounds);
         disk_put_rows(&b, "put64k", 3000 * scale, 65536 - 512, rounds);
+    }
+    if (disk_wanted("there")) {
+        disk_there(&b, "foyer_hybrid", "put256", 400000 * scale, 256);
+        disk_there(&b, "foyer_hybrid", "put4k", 40000 * scale, 4096);
+        disk_there(&b, "foyer_hybrid", "put64k", 3000 * scale, 65536 - 512);
     }
     if (disk_wanted("get")) {
         disk_get_rows(&b, "get256", 200000, 256, 15, false);

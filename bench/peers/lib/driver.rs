@@ -49,7 +49,7 @@ pub trait Peer: Send + Sync + Sized + 'static {
     fn load<F: Fn() -> Value>(&self, _key: Key, f: F) -> Value { f() }
 }
 
-fn mix64(x: u64) -> u64 {
+pub fn mix64(x: u64) -> u64 {
     let x = (x ^ x >> 30).wrapping_mul(0xbf58476d1ce4e5b9);
     let x = (x ^ x >> 27).wrapping_mul(0x94d049bb133111eb);
     x ^ x >> 31
@@ -80,19 +80,19 @@ fn make_value(buf: &mut [u8], id: u64) -> Value {
     v
 }
 
-fn verify(v: &[u8], id: u64, len: usize) -> bool {
+pub fn verify(v: &[u8], id: u64, len: usize) -> bool {
     let want = if len == 8 { id & !(0xff << 56) | (id & 0xff) << 56 } else { id };
     v.len() == len && v[..8] == want.to_le_bytes() && v[len - 1] == id as u8
 }
 
-fn slot(v: u64) -> usize {
+pub fn slot(v: u64) -> usize {
     if v < 128 { return v as usize; }
     let octave = 57 - v.leading_zeros() as usize;
     (octave * 64 + (v >> octave) as usize).min(64 * 40 - 1)
 }
 
 /// The value that `per_million` of all do not exceed: the low end of its slot.
-fn percentile(hist: &[u64], per_million: u64) -> u64 {
+pub fn percentile(hist: &[u64], per_million: u64) -> u64 {
     let total: u64 = hist.iter().sum();
     let (mut seen, mut at) = (0, 0);
     for (i, n) in hist.iter().enumerate() {
@@ -541,8 +541,7 @@ fn pace<P: Peer>(p: &P, count: u64, ms: u64, rate: u64) -> String {
         pairs(&hist))
 }
 
-fn answer<P: Peer>(line: &str, w: &mut Workload, p: &mut Option<P>) -> Result<String, String> {
-    let word: Vec<&str> = line.split_whitespace().collect();
+fn answer<P: Peer>(word: &[&str], w: &mut Workload, p: &mut Option<P>) -> Result<String, String> {
     let number = |i: usize| word.get(i).and_then(|t| t.parse::<u64>().ok());
     let ok = || Ok("{\"ok\":1}".to_string());
     let needs = |cap: &str| match P::CAPS.split(' ').any(|c| c == cap) {
@@ -625,16 +624,22 @@ fn answer<P: Peer>(line: &str, w: &mut Workload, p: &mut Option<P>) -> Result<St
     }
 }
 
-pub fn run<P: Peer>() {
-    let mut w = Workload::default();
-    let mut p: Option<P> = None;
+/// Answers line by line until `quit` or the end of input.
+pub fn serve(mut answer: impl FnMut(&[&str]) -> Result<String, String>) {
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { break };
         if line.trim() == "quit" { break; }
-        let text = answer(&line, &mut w, &mut p).unwrap_or_else(|e| {
+        let word: Vec<&str> = line.split_whitespace().collect();
+        let text = answer(&word).unwrap_or_else(|e| {
             format!("{{\"error\":\"{}\"}}", e.replace(['"', '\\'], "'"))
         });
         println!("{}", text);
         let _ = std::io::stdout().flush();
     }
+}
+
+pub fn run<P: Peer>() {
+    let mut w = Workload::default();
+    let mut p: Option<P> = None;
+    serve(|word| answer(word, &mut w, &mut p));
 }
