@@ -6,11 +6,14 @@
 # memory.dat      subject, metadata bytes per entry at 1 M, least first
 # peers_METRIC.dat  suite peers, reference workload: subject, Mops/s at 1 and 2 threads with p25, p75,
 #                     best first
+# scaling.dat     subject, 2 threads / 1 of get and of mix95, best first
+# l2put.dat       store and size, p50, p99, p99.9 of a put in ns
+# open.dat        subject, p99 of a get in ns at 50 and at 80 % of its own capacity, least first
 # missratio_TRACE.dat  capacity in percent, a column a subject; limiter.dat  limiter, ns a check at 1, 2
 # The churn suite writes its own churn_SUBJECT.tsv.
 # gnuplot takes an underscore for an index.
 function plain(name) { gsub(/_/, "-", name); return name }
-function label(name) { return name == "cellar" ? "\"{/:Bold cellar}\"" : plain(name) }
+function label(name) { return name ~ /^cellar/ ? "\"{/:Bold " name "}\"" : "\"" plain(name) "\"" }
 # Places of list 1..n by worth, best first: a reader looks for the order, not for ours.
 function rank(n,    i, k, swap) {
     for (i = 1; i <= n; i++) place[i] = i
@@ -18,6 +21,12 @@ function rank(n,    i, k, swap) {
         for (k = i; k > 1 && worth[place[k]] > worth[place[k - 1]]; k--) {
             swap = place[k]; place[k] = place[k - 1]; place[k - 1] = swap
         }
+}
+# 2 threads / 1; 0: not both measured.
+function scales(metric, name,    one, two) {
+    one = p_value[metric, name, 1] + 0
+    two = p_value[metric, name, 2] + 0
+    return one > 0 && two > 0 ? two / one : 0
 }
 /"bench":"l1"/ && /"metric":"(get|mix95|mix50|write)"/ && /"threads":2/ && !/"vs":/ && /"workload":"zipf1m_16_100"/ {
     # Of two cross-core states the one with more clean rounds is drawn.
@@ -48,6 +57,14 @@ function rank(n,    i, k, swap) {
     if (!(trace in traces)) traces[trace] = 1
     if (!(text("subject") in h_seen)) { h_seen[text("subject")] = 1; h_name[++h_count] = text("subject") }
     miss[trace, percent, text("subject")] = number("value")
+}
+/"bench":"l2"/ && /"metric":"l2_put_p/ && !/"vs":/ && number("value") != "" {
+    put[text("workload"), text("subject"), text("metric")] = number("value")
+    if (!(text("subject") in d_seen)) { d_seen[text("subject")] = 1; d_name[++d_count] = text("subject") }
+}
+/"bench":"open"/ && /"metric":"open[58]0_p99"/ {
+    if (!(text("subject") in o_seen)) { o_seen[text("subject")] = 1; o_name[++o_count] = text("subject") }
+    late[text("subject"), substr(text("metric"), 5, 2)] = number("value")
 }
 /"bench":"limit"/ && /"metric":"check"/ && (!/"vs":/ || /"vs":"uthash"/) && /"clock":"wall"/ {
     limiter[text("subject"), number("threads")] = 1000 * number("threads") / number("value")
@@ -94,6 +111,34 @@ END {
         }
         close(file)
     }
+    file = out "/scaling.dat"
+    printf "" >file
+    for (s = 1; s <= p_count; s++) worth[s] = scales("get", p_name[s])
+    rank(p_count)
+    for (k = 1; k <= p_count; k++) {
+        s = p_name[place[k]]
+        if (scales("get", s) > 0) print label(s), scales("get", s), \
+            (scales("mix95", s) > 0 ? scales("mix95", s) : "NaN") >file
+    }
+    close(file)
+    file = out "/l2put.dat"
+    printf "" >file
+    for (i = split("put256 put4k put64k", size, " "); i >= 1; i--)
+        for (s = 1; s <= d_count; s++) {
+            key = size[4 - i] SUBSEP d_name[s] SUBSEP "l2_put_p"
+            if ((key "50") in put)
+                print label(d_name[s] " " substr(size[4 - i], 4)), put[key "50"], put[key "99"], put[key "999"] >file
+        }
+    close(file)
+    file = out "/open.dat"
+    printf "" >file
+    for (s = 1; s <= o_count; s++) worth[s] = -late[o_name[s], "80"]
+    rank(o_count)
+    for (k = 1; k <= o_count; k++) {
+        s = o_name[place[k]]
+        print label(s), late[s, "50"], late[s, "80"] >file
+    }
+    close(file)
     for (trace in traces) {
         file = out "/missratio_" trace ".dat"
         printf "percent" >file

@@ -9,7 +9,10 @@
 # storm       RSS growth / budget over time beside the budget's line, axis from zero
 # missratio_* misses / requests at 1, 5, 10 % of the distinct keys, axis as the figures want it
 # limiter     ns a check, axis from zero
-# churn       RSS growth over time beside the budget's line, axis from zero
+# churn       RSS growth / budget over time beside the budget's line, axis from zero
+# scaling     2 threads / 1, axis from zero, a line at 1
+# l2put       ns a put to disk until it is accepted, axis logarithmic
+# open        p99 of a get from when it was due, axis logarithmic
 # gnuplot-nox 5.4 writes the same bytes for the same input, so a plot changes when numbers do.
 set key outside right top
 set grid ytics lc rgb '#dddddd'
@@ -38,16 +41,6 @@ do for [kind in "svg png"] {
         set style histogram clustered gap 1
         plot out.'/memory.dat' using 2:xtic(1) notitle
     }
-    if (has(out.'/churn_cellar.tsv')) {
-        set output out.'/churn.'.kind
-        set title 'Size churn: RSS growth (five phases of other sizes)'
-        set ylabel 'MiB'
-        set xlabel 's'
-        set yrange [0:*]
-        plot for [s in "cellar uthash64"] out.'/churn_'.s.'.tsv' using ($1/1000):($2/1048576) with lines lw 2 title s, \
-             out.'/churn_cellar.tsv' using ($1/1000):($4/1048576) with lines dt 2 lc rgb 'black' title 'budget'
-        unset xlabel
-    }
     set xtics rotate by -40
     set style histogram clustered gap 1
     do for [m in "get mix95 mix50 write"] {
@@ -61,6 +54,30 @@ do for [kind in "svg png"] {
         }
     }
     set style histogram clustered gap 1
+    if (has(out.'/scaling.dat')) {
+        set output out.'/scaling.'.kind
+        set title '2 threads / 1, 1 M x 16 B / 100 B, zipf 0.99'
+        set ylabel 'x'
+        set yrange [0:*]
+        plot out.'/scaling.dat' using 2:xtic(1) title 'get', '' using 3 title 'mix95', 1 with lines dt 2 lc rgb 'black' title 'no gain'
+    }
+    set format y '10^{%T}'
+    set logscale y
+    set yrange [*:*]
+    if (has(out.'/l2put.dat')) {
+        set output out.'/l2put.'.kind
+        set title 'A put to disk until it is accepted: 256 B, 4 KiB, 64 KiB (axis logarithmic)'
+        set ylabel 'ns'
+        plot out.'/l2put.dat' using 2:xtic(1) title 'p50', '' using 3 title 'p99', '' using 4 title 'p99.9'
+    }
+    if (has(out.'/open.dat')) {
+        set output out.'/open.'.kind
+        set title 'p99 of a get from when it was due, requests by the clock, 95:5, 1 thread (axis logarithmic)'
+        set ylabel 'ns'
+        plot out.'/open.dat' using 2:xtic(1) title '50 % of its capacity', '' using 3 title '80 %'
+    }
+    unset logscale
+    set format y '%g'
     if (has(out.'/limiter.dat')) {
         set output out.'/limiter.'.kind
         set title 'One check of a limiter, 100 k keys of 16 B'
@@ -94,6 +111,16 @@ do for [kind in "svg png"] {
         set ylabel 'x budget'
         set yrange [0:*]
         plot for [k=1:words(list)] word(list, k) using ($1/1000):($2/$3) with lines lw (strstrt(word(list, k), 'storm_cellar') ? 4 : 1) lc rgb (strstrt(word(list, k), 'storm_cellar') ? 'black' : word(shades, 1 + k % 8)) dt 1 + (k - 1) / 8 title system("basename ".word(list, k)." .tsv | sed 's/storm_//'") noenhanced, \
+             1 with lines dt 2 lc rgb 'black' title 'budget'
+    }
+    list = system("ls ".out."/churn_*.tsv 2>/dev/null | grep -E 'churn_(".curves.").tsv'")
+    if (strlen(list) > 0) {
+        set output out.'/churn.'.kind
+        set title 'Size churn, five phases of other sizes: RSS growth / budget'
+        set xlabel 's'
+        set ylabel 'x budget'
+        set yrange [0:*]
+        plot for [k=1:words(list)] word(list, k) using ($1/1000):($2/$4) with lines lw (strstrt(word(list, k), 'churn_cellar') ? 4 : 1) lc rgb (strstrt(word(list, k), 'churn_cellar') ? 'black' : word(shades, 1 + k % 8)) dt 1 + (k - 1) / 8 title system("basename ".word(list, k)." .tsv | sed 's/churn_//'") noenhanced, \
              1 with lines dt 2 lc rgb 'black' title 'budget'
     }
     list = system("cat ".out."/missratio.list 2>/dev/null")
