@@ -95,6 +95,18 @@ peers_place_is_by_value() { # behind is said, maps without a bound stand apart, 
         grep -q '^\* hang: otter: no answer within 9 ms (peers w, peers v)$' "$t_tmp/out" &&
         grep -q '^\* leak: ck_ht: grew by 90 B (memory m)$' "$t_tmp/out" && ! grep -q glib1 "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
+plots_leave_out_what_has_no_value() { # no clean window: no bar, and nobody else's is lost
+    { printf '{"bench":"peers","subject":"cellar","workload":"zipf1m_16_100","threads":1,"metric":"get","unit":"Mops/s","rounds":0}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":1,"metric":"get","value":5,"p25":4,"p75":6,"rounds":9}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":2,"metric":"get","value":8,"p25":7,"p75":9,"rounds":9}\n'
+      printf '{"bench":"l1","subject":"cellar","workload":"zipf1m_16_100","threads":2,"metric":"get","unit":"Mops/s","rounds":0}\n'
+      printf '{"bench":"l1","subject":"raw","workload":"zipf1m_16_100","threads":2,"metric":"get","value":9,"p25":9,"p75":9,"rounds":9}\n'
+    } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v out="$t_tmp" -f $lines -f bench/report/plot.awk "$t_tmp/in.jsonl" || return 1
+    [ "$(cat "$t_tmp/peers_get.dat")" = '"moka" 5 4 6 8 7 9' ] && [ "$(cat "$t_tmp/scaling.dat")" = '"moka" 1.6 NaN' ] &&
+        [ "$(head -n 2 "$t_tmp/throughput.dat" | tr '\n' ' ')" = 'metric raw low high get 9 9 9 ' ] ||
+        { cat "$t_tmp/peers_get.dat" "$t_tmp/scaling.dat" "$t_tmp/throughput.dat"; return 1; }
+}
 same_under() { # awk
     { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 near noisy; } >"$t_tmp/in.jsonl"
     AWK=awk report; cp "$t_tmp/out" "$t_tmp/want"
@@ -145,6 +157,7 @@ for a in mawk gawk "busybox awk"; do
     else t_skip "table_is_the_same_under_${a%% *}" "not installed"; fi
 done
 t_case peers_place_is_by_value peers_place_is_by_value
+t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
 adaptive_adds() { # INSTRUCTIONS to a hit
     echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"
     printf '#!/bin/sh\necho "gcc 13.1, glibc 2.38, x86_64"\n' >"$t_tmp/hit" && chmod +x "$t_tmp/hit"

@@ -24,14 +24,15 @@ function times(ours, other, m) {
     return other == 0 ? "inf" : sprintf("%.2f", ours / other)
 }
 BEGIN {
-    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite", list, " ")
+    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb", list, " ")
     for (i in list) unbounded[list[i]] = 1
-    split("peers servers memory grow churn open limit storm stampede expire hitratio", list, " ")
+    split("peers servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
     for (i in list) wanted[list[i]] = 1
     split("p50 p99 p999 p9999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
           "expire_left load_calls load_last_us miss_ratio limit_key_bytes grow_max grow_p9999 grow_over_1ms " \
-          "grow_wall rss_churn over_budget open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999", \
-          list, " ")
+          "grow_wall rss_churn over_budget open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999 " \
+          "l2_written l2_put_p50 l2_put_p99 l2_put_p999 l2_reopen_ms l2_reopen l2_key_bytes l2_keys_lost " \
+          "l2_flip_wrong l2_l1_more_ns", list, " ")
     for (i in list) lower[list[i]] = 1
 }
 # The last word of each subject about a workload; a driver that was never built says so only once.
@@ -88,7 +89,7 @@ END {
             if (first == "") first = name[a]
             if (ours != "" && better(value[k], ours, m)) place++
         }
-        if (first == "") continue
+        if (first == "" || n == 1) continue # nobody to compare with
         if (ours == "") { rank = "not measured"; against = "-" }
         else { rank = place; against = times(ours, value[f, first], m); if (place == 1) wins++; else losses++ }
         if (md)

@@ -31,8 +31,9 @@ function scales(metric, name,    one, two) {
 /"bench":"l1"/ && /"metric":"(get|mix95|mix50|write)"/ && /"threads":2/ && !/"vs":/ && /"workload":"zipf1m_16_100"/ {
     # Of two cross-core states the one with more clean rounds is drawn.
     key = text("metric") SUBSEP text("subject")
-    if (!(key in rounds) || number("rounds") >= rounds[key]) {
+    if (number("value") != "" && (!(key in rounds) || number("rounds") >= rounds[key])) {
         rounds[key] = number("rounds")
+        l1_seen[text("subject")] = 1 # a subject without one clean window has no column
         value[key] = number("value") " " number("p25") " " number("p75")
     }
 }
@@ -71,8 +72,9 @@ function scales(metric, name,    one, two) {
 }
 END {
     m = split("get mix95 mix50 write", metric, " ")
-    n = split("raw cellar uthash64t uthash64 uthash16 uthash1 glib1", subject, " ")
-    any = 0
+    any = n = 0
+    for (i = split("glib1 uthash1 uthash16 uthash64 uthash64t cellar raw", name, " "); i >= 1; i--)
+        if (name[i] in l1_seen) subject[++n] = name[i]
     for (key in value) any = 1
     file = out "/throughput.dat"
     if (any) {
@@ -105,9 +107,9 @@ END {
             s = place[k]
             one = metric[i] SUBSEP p_name[s] SUBSEP 1
             two = metric[i] SUBSEP p_name[s] SUBSEP 2
-            if ((one in p_value) && p_value[one] !~ /nan/)
-                print label(p_name[s]), (one in p_value ? p_value[one] : "NaN NaN NaN"), \
-                      (two in p_value ? p_value[two] : "NaN NaN NaN") >file
+            if (p_value[one] + 0 > 0) # not every subject has a clean window
+                print label(p_name[s]), p_value[one], \
+                      (p_value[two] + 0 > 0 ? p_value[two] : "NaN NaN NaN") >file
         }
         close(file)
     }
@@ -156,8 +158,13 @@ END {
     close(out "/missratio.list")
     file = out "/limiter.dat"
     printf "" >file
-    for (i = split("cellar governor xtimerate uthash", name, " "); i >= 1; i--)
-        if ((name[i], 1) in limiter)
-            print name[i], limiter[name[i], 1], ((name[i], 2) in limiter ? limiter[name[i], 2] : "NaN") >file
+    n = split("cellar governor xtimerate uthash", name, " ")
+    for (s = 1; s <= n; s++) worth[s] = (name[s], 1) in limiter ? -limiter[name[s], 1] : -1e99
+    rank(n)
+    for (k = 1; k <= n; k++) {
+        s = name[place[k]]
+        if ((s, 1) in limiter)
+            print label(s), limiter[s, 1], ((s, 2) in limiter ? limiter[s, 2] : "NaN") >file
+    }
     close(file)
 }

@@ -24,15 +24,17 @@ curves = "raw|cellar|uthash64|caffeine|moka|quick_cache|foyer|otter|ristretto|th
 has(name) = int(system("test -s '" . name . "' && echo 1 || echo 0"))
 
 do for [kind in "svg png"] {
-    if (kind eq "svg") { set terminal svg size 1000,520 font 'sans,12' } else { set terminal pngcairo size 1000,520 font 'sans,12' }
+    if (kind eq "svg") { set terminal svg size 1100,560 font 'sans,12' } else { set terminal pngcairo size 1100,560 font 'sans,12' }
     if (has(out.'/throughput.dat')) {
         set output out.'/throughput.'.kind
         set title '2 threads, 1 M x 16 B / 100 B, zipf 0.99, interleaved windows (p25..p75)'
         set ylabel 'Mops/s'
         set yrange [0:*]
         set style histogram errorbars gap 2 lw 1
-        plot for [s=0:6] out.'/throughput.dat' using (column(2+3*s)):(column(3+3*s)):(column(4+3*s)):xtic(1) title columnheader(2+3*s)
+        columns = int(system("head -n 1 '".out."/throughput.dat' | wc -w"))
+        plot for [s=0:(columns-1)/3-1] out.'/throughput.dat' using (column(2+3*s)):(column(3+3*s)):(column(4+3*s)):xtic(1) title columnheader(2+3*s)
     }
+    set xtics rotate by -40
     if (has(out.'/memory.dat')) {
         set output out.'/memory.'.kind
         set title 'Bytes an entry beyond key and value, 1 M x 16 B / 100 B'
@@ -41,7 +43,7 @@ do for [kind in "svg png"] {
         set style histogram clustered gap 1
         plot out.'/memory.dat' using 2:xtic(1) notitle
     }
-    set xtics rotate by -40
+    set key inside right top
     set style histogram clustered gap 1
     do for [m in "get mix95 mix50 write"] {
         if (has(out.'/peers_'.m.'.dat')) {
@@ -65,12 +67,14 @@ do for [kind in "svg png"] {
     set logscale y
     set yrange [*:*]
     if (has(out.'/l2put.dat')) {
+        set key outside right top
         set output out.'/l2put.'.kind
         set title 'A put to disk until it is accepted: 256 B, 4 KiB, 64 KiB (axis logarithmic)'
         set ylabel 'ns'
         plot out.'/l2put.dat' using 2:xtic(1) title 'p50', '' using 3 title 'p99', '' using 4 title 'p99.9'
     }
     if (has(out.'/open.dat')) {
+        set key inside left top opaque
         set output out.'/open.'.kind
         set title 'p99 of a get from when it was due, requests by the clock, 95:5, 1 thread (axis logarithmic)'
         set ylabel 'ns'
@@ -78,6 +82,7 @@ do for [kind in "svg png"] {
     }
     unset logscale
     set format y '%g'
+    set key inside left top
     if (has(out.'/limiter.dat')) {
         set output out.'/limiter.'.kind
         set title 'One check of a limiter, 100 k keys of 16 B'
@@ -86,6 +91,7 @@ do for [kind in "svg png"] {
         plot out.'/limiter.dat' using 2:xtic(1) title '1 thread', '' using 3 title '2 threads'
     }
     set xtics norotate
+    set key outside right top
     list = system("ls ".out."/latency_peers_*_1.tsv 2>/dev/null | grep -E '_100_(".curves.")_1.tsv'")
     if (strlen(list) > 0) {
         set output out.'/latency.'.kind

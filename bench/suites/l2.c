@@ -688,7 +688,8 @@ static void disk_there(disk_bench *b, const char *peer, const char *name, uint64
         const uint32_t n = driver_list(d, "gets", rate, 5);
         const double open_ms = driver_number(d, "open_ns") / 1e6;
         const double lost = driver_number(d, "misses") / 10; /* of a thousand: percent */
-        disk_row(peer, name, "l2_get_cold", NULL, rate, NULL, n < 5 ? n : 5);
+        disk_row(peer, value_len == 4096 ? "get4k" : name, "l2_get_cold", NULL, rate, NULL,
+                 n < 5 ? n : 5);
         disk_row(peer, name, "l2_reopen_ms", NULL, &open_ms, NULL, 1);
         disk_row(peer, name, "l2_keys_lost", NULL, &lost, NULL, 1);
         if (driver_number(d, "bad") > 0) {
