@@ -673,7 +673,7 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
 #define CELLAR_KEEP_TTL        0x0010u /* a live value keeps its deadline and windows; else TTL   */
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
 #define CELLAR_DURABLE         0x0040u /* on disk, and outlives a power cut; E_IO: in memory only */
-#define CELLAR_NO_L2           0x0080u /* later: disk tier                                        */
+#define CELLAR_NO_L2           0x0080u /* this entry is never written to disk; not with DURABLE   */
 
 typedef struct cellar_set_opts {
     size_t   struct_size;       /* set by CELLAR_SET_OPTS_INIT                                    */
@@ -916,7 +916,7 @@ CELLAR_NO_TAIL_PADDING(cellar_result, owner);
 #define CELLAR_LOAD_REFRESH        0x02u /* do not read, but store                                */
 #define CELLAR_LOAD_ONLY_IF_CACHED 0x04u /* never load: MISS                                      */
 #define CELLAR_LOAD_NO_STORE       0x08u /* the result is delivered, not kept                     */
-#define CELLAR_LOAD_NO_L2          0x10u /* later: disk tier                                      */
+#define CELLAR_LOAD_NO_L2          0x10u /* not read from disk; what is loaded is not written     */
 #define CELLAR_LOAD_NO_FLIGHT      0x20u /* loads of one key run side by side; first one is kept  */
 #define CELLAR_LOAD_CTX_STATIC     0x40u /* ctx outlives every background load                    */
 

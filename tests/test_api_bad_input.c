@@ -312,7 +312,7 @@ static void set_options_are_checked(void)
         { 5, 0, 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, NULL, 0, 0, "E_RANGE" },
         { 0, 0, 0, 0, 0x8000u, 0, 0, 0, 0, NULL, 0, 0, "E_UNSUPPORTED" },
         { 0, 0, 0, 0, CELLAR_DURABLE, 0, 0, 0, 0, NULL, 0, 0, "E_UNSUPPORTED" },
-        { 0, 0, 0, 0, CELLAR_NO_L2, 0, 0, 0, 0, NULL, 0, 0, "E_UNSUPPORTED" },
+        { 0, 0, 0, 0, CELLAR_NO_L2 | CELLAR_DURABLE, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
         { 0, 0, 0, 0, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT, 0, 0, 0, 0, NULL, 0, 0,
           "E_INVAL" },
         { 0, 0, 0, 0, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_VERSION, 0, 0, 0, 0, NULL, 0, 0,

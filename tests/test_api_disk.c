@@ -399,6 +399,96 @@ static void spoil_the_disk(void)
     T_EQ_I64(fclose(f), 0);
 }
 
+static cellar_err load_it(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    const char *text = ctx;
+    return text != NULL ? cellar_load_value(ld, text, strlen(text)) : CELLAR_E_IO;
+}
+
+/* What a load of `key` answers with, or NULL: not OK. */
+static const char *loaded(cellar *c, const char *key, const cellar_load_opts *o, const char *text,
+                          uint32_t *source)
+{
+    static char buf[64];
+    cellar_result r = CELLAR_RESULT_INIT;
+    const cellar_err err = cellar_get_or_load(c, key, strlen(key), o, load_it,
+                                              (void *)(uintptr_t)text, &r);
+    if (err == CELLAR_OK) { snprintf(buf, sizeof buf, "%.*s", (int)r.value_len,
+                                     (const char *)r.value); }
+    *source = r.source;
+    cellar_result_free(&r);
+    return err == CELLAR_OK ? buf : NULL;
+}
+
+static bool there(cellar *c, const char *key)
+{
+    char buf[64];
+    return cellar_get(c, key, strlen(key), buf, sizeof buf, NULL) == CELLAR_OK;
+}
+
+/* Others take all the room in memory. */
+static void push_out(cellar *c)
+{
+    for (uint32_t i = 0; i < 3000; i++) {
+        T_EQ_I64(put(c, 100000 + i, 1, 0), CELLAR_OK);
+        if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+}
+
+static void what_is_not_for_the_disk_never_gets_there(void)
+{
+    static const char *const kept_out[] = { "no", "set", "fall", "renewed" };
+    const cellar_bytes last = { "default", 7 };
+    uint32_t from;
+    begin();
+    cellar_config cfg = config();
+    cfg.max_entries = 100;
+    cfg.eviction = CELLAR_EVICT_FIFO;
+    cfg.secret = known_secret;
+    cellar *c = open_with(&cfg);
+    cellar_load_opts no = CELLAR_LOAD_OPTS_INIT, fall = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts cached = CELLAR_LOAD_OPTS_INIT;
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    no.flags = CELLAR_LOAD_NO_L2;
+    cached.flags = CELLAR_LOAD_NO_L2 | CELLAR_LOAD_ONLY_IF_CACHED;
+    fall.default_value = &last;
+    fall.fallback_ttl_ms = 10000000;
+    so.flags = CELLAR_NO_L2;
+    /* Once on disk, then read past it. */
+    T_EQ_STR(loaded(c, "no", NULL, "first", &from), "first");
+    T_EQ_STR(loaded(c, "yes", NULL, "first", &from), "first");
+    T_CHECK(there(c, "no") && there(c, "yes"));
+    push_out(c);
+    T_CHECK(loaded(c, "no", &cached, "x", &from) == NULL);
+    T_EQ_STR(loaded(c, "yes", NULL, "second", &from), "first");
+    T_EQ_U64(from, CELLAR_SOURCE_L2);
+    T_EQ_STR(loaded(c, "no", &no, "second", &from), "second");
+    T_EQ_U64(from, CELLAR_SOURCE_LOADED);
+    T_EQ_STR(loaded(c, "fall", &fall, NULL, &from), "default");
+    T_EQ_I64(cellar_set(c, "set", 3, "v", 1, &so), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "renewed", 7, "v", 1, &so), CELLAR_OK);
+    T_EQ_I64(cellar_touch(c, "renewed", 7, 10000000), CELLAR_OK);
+    for (int i = 0; i < 4; i++) { T_CHECK(there(c, kept_out[i])); }
+    push_out(c); /* nor is the older copy of "no" served */
+    for (int i = 0; i < 4; i++) { T_CHECK(!there(c, kept_out[i])); }
+    T_CHECK(there(c, "yes"));
+    T_EQ_STR(loaded(c, "no", &no, "third", &from), "third");
+    T_EQ_STR(loaded(c, "fall", &fall, NULL, &from), "default");
+    T_EQ_I64(cellar_set(c, "set", 3, "v", 1, &so), CELLAR_OK);
+    shut(c);
+    c = open_with(&cfg); /* a close brings down the rest, not these */
+    for (int i = 0; i < 4; i++) { T_CHECK(!there(c, kept_out[i])); }
+    T_CHECK(there(c, "yes"));
+    T_EQ_I64(cellar_set(c, "set", 3, "v", 1, NULL), CELLAR_OK); /* the next set is another entry */
+    shut(c);
+    c = open_with(&cfg);
+    T_CHECK(there(c, "set"));
+    shut(c);
+    end();
+}
+
 static void the_disks_breaker_is_set_by_the_store(void)
 {
     for (int set = 0; set < 2; set++) {
@@ -1101,6 +1191,7 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(what_was_asked_for_long_ago_is_written_too),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
        T_CASE(clear_bump_and_drop_stay_over_restarts), T_CASE(secret_views_never_touch_the_disk),
+       T_CASE(what_is_not_for_the_disk_never_gets_there),
        T_CASE(the_disks_breaker_is_set_by_the_store),
        T_CASE(with_a_cipher_values_lie_on_disk_sealed),
        T_CASE(packed_views_hold_more_on_the_same_disk),

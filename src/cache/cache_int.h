@@ -323,6 +323,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
 CELLAR_PRIVATE void cache_tier_view_opened(cellar *v, uint32_t vgen, uint32_t version);
 CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen); /* 0: dropped */
 /* A set that has just been done goes down at once (l2_mode). */
+#define CACHE_NOT_ON_DISK UINT64_MAX /* l2_addr of an entry that is never to lie there */
 CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p);
 /* The same, waiting for room. False: the tier does not take it. */
 CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_put_spec *p);

@@ -259,7 +259,9 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     cache_store *s = v->store;
     const l1_info *i = &e->info;
     uint64_t fps[CELLAR_TAGS_MAX], born = 0;
-    if (i->kind == (uint8_t)L1_ERROR || i->stale) { return true; }
+    if (i->kind == (uint8_t)L1_ERROR || i->stale || i->l2_addr == CACHE_NOT_ON_DISK) {
+        return true;
+    }
     if (e->value == NULL && e->value_len != 0) { return true; }
     const l2_key key = { e->key, (uint32_t)e->key_len, i->owner,
                          base_hash(&s->hash_key, i->owner, e->key, e->key_len) };

@@ -40,6 +40,7 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
 
 static void cache_demote(cache_store *s, const l1_left *what, const cellar *view)
 {
+    if (what->l2_addr == CACHE_NOT_ON_DISK) { return; }
     const cache_tier_key key = { what->key, what->key_len, what->hash, view->id, what->owner };
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,

@@ -7,7 +7,8 @@
  *            loader failed: the same order, with its error at the end
  * INVARIANTS a pass of the breaker is reported once, also when the loader's thread ends inside it.
  *            What a fallback brought is told as what it is: source FALLBACK or DEFAULT, kept for
- *            fallback_ttl_ms. A loader that said "none" has answered: nothing else is asked.
+ *            fallback_ttl_ms, in memory only. A loader that said "none" has answered: nothing else
+ *            is asked.
  * LOCKING    none; the loaders of fallbacks run as any loader does.
  * LIMITS     3 fallbacks; they and the default value belong to loads in the foreground. In bulk
  *            they are asked key by key, of a lease where it is refused or abandoned.
@@ -109,6 +110,7 @@ static void cache_instead(struct cellar_load *ld, flight_bytes *value, uint32_t 
                           flight_outcome *o)
 {
     cache_call *call = ld->call;
+    ld->no_disk = true;
     if (!ld->has_ttl) {
         ld->has_ttl = true;
         ld->ttl_ms = call->p.fallback_ttl_ms;

@@ -82,6 +82,7 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     uint64_t fps[CELLAR_TAGS_MAX];
     cellar_breaker *breaker; /* whose pass is out; NULL: none */
     uint32_t pass;
+    bool no_disk;          /* something instead of the source's value: never written to disk */
     bool unrecorded;       /* what it reads could not be noted: not stored */
     cache_run *run;        /* what it reads is noted here, NULL: nowhere; */
     flight *noted;         /* and by this flight, while the loader runs */

@@ -119,6 +119,7 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     if (BASE_LIKELY(c->store->tier == NULL) || cache_tier_pending(c->store, call->k.hash)) {
         return false;
     }
+    if ((call->p.flags & CELLAR_LOAD_NO_L2) != 0) { return false; }
     for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
@@ -151,6 +152,8 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     const flight_key fk = flight_key_of(ld->f);
     const l1_key k = { fk.bytes, fk.len, fk.owner, fk.hash };
     p->change = L1_CHANGE_PUBLISH;
+    const bool no_disk = ld->no_disk || (ld->call->p.flags & CELLAR_LOAD_NO_L2) != 0;
+    if (no_disk && c->store->tier != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
     if (BASE_MUTANT("flight.late_store")) { p->change = L1_CHANGE_BACKFILL; }
     if (BASE_MUTANT("flight.unlink_before_window")) {
         if (!flight_may_publish(ld->t, &fk)) { return CELLAR_CONFLICT; }

@@ -13,7 +13,7 @@
 #define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
 #define CACHE_LOAD_FLAGS                                                                           \
     (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH | CELLAR_LOAD_ONLY_IF_CACHED |                       \
-     CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_FLIGHT | CELLAR_LOAD_CTX_STATIC)
+     CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_FLIGHT | CELLAR_LOAD_CTX_STATIC)
 
 /* What holds when nobody says anything; 0: off, or worked out from the others. */
 static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {
@@ -154,12 +154,6 @@ static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_r
     return NULL;
 }
 
-/* Parts that are not built yet. */
-static bool cache_load_opts_later(const cellar_load_opts *o)
-{
-    return (o->flags & ~CACHE_LOAD_FLAGS) != 0;
-}
-
 CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o)
 {
     if (o == NULL) { return false; }
@@ -254,9 +248,8 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     cache_load_range r;
     const char *why = cache_load_opts_range(in, &r);
     if (why != NULL) { return cache_load_refuse(c, why); }
-    if (cache_load_opts_later(in)) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "an option or flag of the load is unknown or belongs to a later part");
+    if ((in->flags & ~CACHE_LOAD_FLAGS) != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "a flag of the load is unknown");
     }
     cache_load_plan_fill(c, in, &r, p);
     return CELLAR_OK;

@@ -16,7 +16,7 @@
 
 #define CACHE_SET_FLAGS                                                                            \
     (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_OLD |   \
-     CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE)
+     CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2)
 
 /* ---- options ---- */
 
@@ -35,6 +35,10 @@ static cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned
     if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0 || o->reserved1 != 0) {
         *why = "a flag or field of the set options is unknown or belongs to a later part";
         return CELLAR_E_UNSUPPORTED;
+    }
+    if ((o->flags & CELLAR_DURABLE) != 0 && (o->flags & CELLAR_NO_L2) != 0) {
+        *why = "CELLAR_DURABLE and CELLAR_NO_L2 exclude each other";
+        return CELLAR_E_INVAL;
     }
     const uint32_t absent = CELLAR_ONLY_IF_ABSENT;
     const uint32_t there = CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION;
@@ -136,6 +140,9 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
     p->flags = cache_l1_flags(o->flags) | (o->version != NULL ? L1_WANT_VERSION : 0u);
     p->kind = (o->flags & CELLAR_NEGATIVE) != 0 ? (uint8_t)L1_NEGATIVE : (uint8_t)L1_VALUE;
     p->user_flags = o->user_flags;
+    if ((o->flags & CELLAR_NO_L2) != 0 && c->store->tier != NULL) {
+        p->l2_addr = CACHE_NOT_ON_DISK;
+    }
     p->cost = cache_cost_code(o->cost_us);
     p->if_version = o->if_version;
     plan->version_out = o->version;

@@ -56,7 +56,7 @@ static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p)
 CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p)
 {
     const cache_store *s = c->store;
-    if (s->tier == NULL || c->no_disk) { return; }
+    if (s->tier == NULL || c->no_disk || p->l2_addr == CACHE_NOT_ON_DISK) { return; }
     const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
     const cache_tier_meta m = cache_tier_meta_of(c, p);
     (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
