@@ -16,7 +16,7 @@
 # The library, in floor order, which is also the order of the amalgamation. `make floors` complains
 # of a file that is missing here.
 SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq table glob log \
-            vfs pages pack sim
+            vfs pages pack bus sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
 SRC_L2    = form index gate log commit admit codec put get ends io trouble doorbell recover resize \

@@ -191,6 +191,7 @@ typedef enum cellar_cause {
 enum { CELLAR_EVICT_DEFAULT = 0, CELLAR_EVICT_ADAPTIVE = 1, CELLAR_EVICT_S3FIFO = 2,
        CELLAR_EVICT_LRU = 3, CELLAR_EVICT_FIFO = 4 };      /* default: ADAPTIVE                   */
 /* What a power cut may take; see "Disk tier". The death of the process takes nothing, at any. */
+enum { CELLAR_L2_REFUSE = 0, CELLAR_L2_SET_ASIDE = 1 };                 /* l2_on_bad             */
 enum { CELLAR_L2_DROP = 0, CELLAR_L2_KEEP = 1, CELLAR_L2_ALWAYS = 2 }; /* see "Disk tier"       */
 enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
 #define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
@@ -350,12 +351,12 @@ typedef struct cellar_config {
     int64_t  l2_min_ttl_ms;        /* what has less left is not written; 0 = 10,000               */
     int64_t  l2_close_ms;          /* later                                                       */
     uint32_t l2_sync;              /* CELLAR_L2_DROP, CELLAR_L2_KEEP or CELLAR_L2_ALWAYS          */
-    uint32_t l2_on_bad;            /* later                                                       */
+    uint32_t l2_on_bad;            /* CELLAR_L2_REFUSE or CELLAR_L2_SET_ASIDE, see "Disk tier"    */
     uint32_t l2_required;          /* 1: open fails when the disk tier cannot be used             */
-    uint32_t l2_direct_read;       /* later, as all that follow down to l2_reappend, but:         */
+    uint32_t l2_direct_read;       /* later, as are l2_mmap_read and l2_reappend                  */
     uint32_t l2_mmap_read;
     uint32_t l2_allow_network;     /* 1: l2_path may lie on NFS, SMB and their like               */
-    uint32_t l2_sigbus_handler;
+    uint32_t l2_sigbus_handler;    /* 1: see "Disk tier"                                          */
     uint32_t l2_reappend;
     const struct cellar_l2_crypt *l2_crypt; /* copied; NULL = values lie on disk in clear         */
     int64_t  close_ms;             /* patience of the root's close with running loads; 0 = 5,000  */
@@ -1931,8 +1932,14 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * second), E_UNSUPPORTED at CELLAR_L2_DROP. With l2_lz4 a view's values are packed (LZ4) on their
  * way to disk where that saves an eighth of them; a library that was built without liblz4, as the
  * drop-in is without CELLAR_WITH_LZ4, refuses the option (E_UNSUPPORTED), and misses what another
- * has packed. One process at a time. Keys lie in the files in clear, values too without l2_crypt; a
- * file that another program cuts short while the store is open may end the process (SIGBUS). */
+ * has packed. One process at a time. Keys lie in the files in clear, values too without l2_crypt.
+ * A directory whose head is damaged is refused (CELLAR_E_CORRUPT) and left as it is; with
+ * CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N from 1 to 9, and a new one begun. One of
+ * somebody else, or of a newer library, never is. A file that another program cuts short while the
+ * store is open may end the process (SIGBUS). With l2_sigbus_handler that signal is handled as long
+ * as the store is open: the tier is off until the next open, which finds it empty, and memory goes
+ * on; SIGBUS that is about anything else goes to the handler there was before, and one that is
+ * installed meanwhile must chain to ours. */
 
 /* A cipher of yours for what goes to disk (AES-GCM, ChaCha20-Poly1305, any AEAD): values are sealed
  * by it, and opened when they come back. Flags, version and end of life are authenticated with them

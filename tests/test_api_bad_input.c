@@ -445,7 +445,8 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_crypt = &crypt[3]);
     BAD(E_UNSUPPORTED, l2_stage_dir = "x");
     BAD(E_UNSUPPORTED, l2_direct_read = 1);
-    BAD(E_UNSUPPORTED, l2_on_bad = 1);
+    BAD(E_INVAL, l2_on_bad = 2);
+    BAD(E_INVAL, l2_sigbus_handler = 2);
     BAD(E_UNSUPPORTED, policy_file = "p");
     BAD(E_INVAL, load_workers = 65);
     BAD(E_INVAL, load_queue = 65537);

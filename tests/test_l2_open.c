@@ -263,6 +263,116 @@ static void real_begin(void)
 
 static void real_end(void) { t_wipe(folder); }
 
+/* ---- what is damaged is set aside ---- */
+
+static char aside[T_FOLDER_MAX + 16];
+
+static bool is_aside(uint32_t number)
+{
+    struct stat st;
+    snprintf(aside, sizeof aside, "%s.bad.%u", folder, number);
+    return stat(aside, &st) == 0;
+}
+
+/* Both copies in SUPER are changed. */
+static void super_now(void (*change)(unsigned char *page))
+{
+    unsigned char both[2 * L2_PAGE];
+    char path[T_FOLDER_MAX + 16];
+    snprintf(path, sizeof path, "%s/SUPER", folder);
+    FILE *f = fopen(path, "r+");
+    T_REQUIRE(f != NULL && fread(both, sizeof both, 1, f) == 1);
+    for (size_t i = 0; i < 2; i++) { change(both + i * L2_PAGE); }
+    T_REQUIRE(fseek(f, 0, SEEK_SET) == 0 && fwrite(both, sizeof both, 1, f) == 1);
+    fclose(f);
+}
+
+static void flip_a_bit(unsigned char *page) { page[100] ^= 4; }
+static void no_magic(unsigned char *page) { page[0] ^= 4; }
+
+static void of_another_version(unsigned char *page)
+{
+    page[8]++;
+    seal_super(page);
+}
+
+static void damaged_directories_are_set_aside_on_request(void)
+{
+    unsigned char is[2 * L2_PAGE];
+    char path[T_FOLDER_MAX + 40];
+    real_begin();
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_close(kit.d);
+    super_now(flip_a_bit);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_CORRUPT); /* not unasked */
+    T_CHECK(!is_aside(1));
+    kit.cfg.set_aside = true;
+    for (uint32_t n = 1; n <= 9; n++) {
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        T_CHECK(l2_kit_figures(&kit).set_aside && is_aside(n) && !is_aside(n + 1));
+        l2_kit_warm(&kit);
+        put_one(&kit, "key", "value");
+        l2_close(kit.d);
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); /* a store like any other */
+        l2_kit_warm(&kit);
+        T_CHECK(!l2_kit_figures(&kit).set_aside && has(&kit, "key", "value"));
+        if (n == 9) { /* damaged while somebody has it: it stays where it is */
+            super_now(flip_a_bit);
+            l2_kit_init(&other, NULL);
+            other.cfg.path = folder;
+            other.cfg.set_aside = true;
+            T_EQ_I64(l2_kit_open(&other), CELLAR_E_BUSY);
+            super_now(flip_a_bit);
+        }
+        l2_close(kit.d);
+        super_now(flip_a_bit);
+    }
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_CORRUPT); /* nine are enough */
+    T_EQ_I64(kit.sys_errno, EEXIST);
+    T_CHECK(is_aside(1));
+    snprintf(path, sizeof path, "%s/SUPER", aside);
+    FILE *f = fopen(path, "r");
+    T_REQUIRE(f != NULL && fread(is, sizeof is, 1, f) == 1);
+    fclose(f);
+    l2_super s; /* as it was, bit for bit: turned back it is right */
+    T_EQ_I64(l2_super_read(is, &s), CELLAR_E_CORRUPT);
+    flip_a_bit(is);
+    T_EQ_I64(l2_super_read(is, &s), CELLAR_OK);
+    for (uint32_t n = 1; n <= 9; n++) {
+        T_CHECK(is_aside(n));
+        t_wipe(aside);
+    }
+    real_end();
+}
+
+static void what_is_not_ours_is_never_set_aside(void)
+{
+    void (*const change[])(unsigned char *page) = { of_another_version, no_magic };
+    const cellar_err want[] = { CELLAR_E_VERSION, CELLAR_E_FOREIGN };
+    for (int i = 0; i < 2; i++) {
+        real_begin();
+        kit.cfg.set_aside = true;
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        l2_close(kit.d);
+        super_now(change[i]);
+        T_EQ_I64(l2_kit_open(&kit), want[i]);
+        T_CHECK(!is_aside(1));
+        real_end();
+    }
+    /* Nor is what cannot be renamed lost or used. */
+    real_begin();
+    kit.cfg.set_aside = true;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_close(kit.d);
+    super_now(flip_a_bit);
+    (void)base_fault_io_arm("set_aside", EROFS, 1, true);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_CORRUPT);
+    T_EQ_I64(kit.sys_errno, EROFS);
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    T_CHECK(!is_aside(1));
+    real_end();
+}
+
 static int looks; /* so often somebody holds it for a look */
 
 static int lock_looked_at(void *ctx, base_vfs_file *f)
@@ -394,6 +504,8 @@ static void a_copied_directory_counts_only_when_clean(void)
 }
 
 T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
+       T_CASE(damaged_directories_are_set_aside_on_request),
+       T_CASE(what_is_not_ours_is_never_set_aside),
        T_CASE(network_file_systems_are_refused_untouched),
        T_CASE(places_that_never_were_cost_nothing), T_CASE(an_inspector_keeps_nobody_out),
        T_CASE(a_format_cut_anywhere_is_begun_anew), T_CASE(a_full_disk_makes_a_smaller_store),

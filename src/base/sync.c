@@ -16,6 +16,7 @@
  * LIMITS     after 64 pauses a waiter sleeps; on one CPU at once.
  * TRIED      ticket locks: 20-66 ns, one stripe up to 453 with the holder preempted.
  * SOURCE     Drepper 2011, "Futexes are tricky" (the third mutex). Own code. */
+#include "base/bus.h"
 #include "base/sync.h"
 
 #include <errno.h>
@@ -296,6 +297,7 @@ static void *sync_thread_main(void *p)
     int old;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     (void)pthread_setname_np(pthread_self(), t->name); /* a nameless thread works as well */
+    base_bus_hear();
     t->fn(t->arg);
     base_store_rel(&t->running, 0u);
     return NULL;

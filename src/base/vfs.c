@@ -311,6 +311,28 @@ static int base_vfs_unlink(void *ctx, base_vfs_file *dir, const char *name)
     return unlinkat(dir->fd, name, 0) == 0 ? 0 : errno;
 }
 
+static int base_vfs_set_aside(void *ctx, const char *path, uint32_t *number)
+{
+    char to[4096]; /* PATH_MAX */
+    size_t n = strlen(path);
+    (void)ctx;
+    int e = base_vfs_faulted("set_aside");
+    if (e != 0) { return e; }
+    while (n > 1 && path[n - 1] == '/') { n--; }
+    if (n + sizeof ".bad.1" > sizeof to) { return ENAMETOOLONG; }
+    memcpy(to, path, n);
+    memcpy(to + n, ".bad.1", sizeof ".bad.1");
+    for (uint32_t i = 1; i <= 9; i++) {
+        struct stat s;
+        to[n + 5] = (char)('0' + i);
+        if (lstat(to, &s) == 0) { continue; }
+        *number = i;
+        /* A directory takes the place of an empty one at most. */
+        return errno != ENOENT ? errno : rename(path, to) == 0 ? 0 : errno;
+    }
+    return EEXIST;
+}
+
 static int base_vfs_lock_as(base_vfs_file *f, short type)
 {
     int e = base_vfs_faulted("lock");
@@ -438,6 +460,7 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
         .map_shared = base_vfs_map_shared, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
         .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
         .truncate = base_vfs_truncate, .rename = base_vfs_rename, .unlink = base_vfs_unlink,
+        .set_aside = base_vfs_set_aside,
         .lock = base_vfs_lock, .lock_shared = base_vfs_lock_shared, .stat = base_vfs_stat_file,
         .boot_id = base_vfs_boot_id, .bell = base_vfs_bell_file,
         .ctx = NULL,

@@ -52,6 +52,9 @@ typedef struct base_vfs {
     int (*truncate)(void *ctx, base_vfs_file *f, uint64_t bytes);
     int (*rename)(void *ctx, base_vfs_file *dir, const char *from, const char *to);
     int (*unlink)(void *ctx, base_vfs_file *dir, const char *name);
+    /* The directory's name becomes path.bad.N, N the first of 1..9 that is free: *number. EEXIST:
+     * none is. NULL: cannot be done. */
+    int (*set_aside)(void *ctx, const char *path, uint32_t *number);
     int (*lock)(void *ctx, base_vfs_file *f); /* OFD write lock, never waits: EAGAIN */
     int (*lock_shared)(void *ctx, base_vfs_file *f); /* OFD read lock, the same */
     int (*stat)(void *ctx, base_vfs_file *f, base_vfs_stat *out);

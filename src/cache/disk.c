@@ -214,7 +214,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .secret = cfg->secret, .crypt = cfg->l2_crypt != NULL ? &crypt : NULL,
         .no_thread = cfg->no_threads != 0, .off_errors = cfg->l2_off_errors,
         .off_damaged_pct = cfg->l2_off_damaged_pct, .off_ms = cfg->l2_off_ms,
-        .off_max_ms = cfg->l2_off_max_ms, .tags_valid = cache_tags_valid,
+        .off_max_ms = cfg->l2_off_max_ms, .sigbus = cfg->l2_sigbus_handler != 0,
+        .set_aside = cfg->l2_on_bad == CELLAR_L2_SET_ASIDE, .tags_valid = cache_tags_valid,
         .tags_ctx = s, .images = cache_keep_all, .images_ctx = s,
     };
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
@@ -275,7 +276,9 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
                         .tag_count = tags, .tag_born = born, .tag_fps = fps,
                         .pack = v->disk_pack };
     while (l2_put(s->disk, &key, e->value, e->value_len, &m, NULL) == CELLAR_DROPPED) {
-        if (base_now_ns() >= sp->until_ns) {
+        l2_stats now;
+        l2_stats_get(s->disk, &now);
+        if (now.broken || base_now_ns() >= sp->until_ns) {
             sp->over = true;
             return false;
         }
@@ -337,6 +340,8 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_REFUSED_CHANGED] = l.refused_stamp;
     given[STATS_GIVEN_L2_REFUSED_SEAL] = l.refused_seal;
     given[STATS_GIVEN_L2_UNOPENED] = l.miss_sealed;
+    given[STATS_GIVEN_L2_CUTS] = l.cuts;
+    given[STATS_GIVEN_L2_SET_ASIDE] = l.set_aside;
     given[STATS_GIVEN_L2_PACKED] = l.packed;
     given[STATS_GIVEN_L2_PACKED_SAVED] = l.packed_saved;
     given[STATS_GIVEN_L2_UNPACKED] = l.miss_packed;

@@ -201,6 +201,8 @@ CELLAR_PRIVATE bool l2_bell_found(l2 *d)
 
 CELLAR_PRIVATE void l2_bell_gone(l2 *d) { (void)l2_bell(d, BASE_VFS_BELL_REMOVE); }
 
+CELLAR_PRIVATE void l2_bell_made(l2 *d) { (void)l2_bell(d, BASE_VFS_BELL_MAKE); }
+
 /* Must SUPER be marked first? (Only DROP waits for that.) */
 static bool l2_must_mark(const l2 *d)
 {

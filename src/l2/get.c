@@ -156,6 +156,10 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
                   ? l2_judge(d, w, s->base + off, avail, segseq, off, false) : CELLAR_MISS;
     }
     (void)base_sub_ar(&s->pins, 1u);
+    if (base_bus_hit(d->guard)) { /* it may have become zeros between its check and its copy */
+        l2_stage_lost(d);
+        return CELLAR_MISS;
+    }
     return err;
 }
 

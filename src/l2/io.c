@@ -404,6 +404,8 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(relied); L2_GIVE(waits); L2_GIVE(commits);
     L2_GIVE(miss_ended); L2_GIVE(refused_ended); L2_GIVE(folds);
     L2_GIVE(packed); L2_GIVE(packed_saved); L2_GIVE(miss_packed);
+    L2_GIVE(cuts);
+    out->set_aside = d->set_aside;
 #undef L2_GIVE
     out->kills += out->denied + out->remembered;
     l2_ends_count(d, out);

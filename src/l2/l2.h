@@ -50,6 +50,8 @@ typedef struct l2_config {
     uint32_t off_errors, off_damaged_pct; /* when it is switched off, see trouble.c; 0: 8, 1 */
     int64_t off_ms, off_max_ms; /* and for how long; 0: 1,000, 60,000 or off_ms */
     const cellar_l2_crypt *crypt; /* copied; NULL: none */
+    bool sigbus;             /* SIGBUS in the mapped stage is handled: base/bus.h */
+    bool set_aside;          /* a damaged directory gets another name, and a new one is made */
     bool allow_network;      /* else a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
     void *wall_ctx;
@@ -204,8 +206,10 @@ typedef struct l2_stats {
     uint64_t miss_ended, refused_ended, folds, tags, globs; /* see ends.c */
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     uint64_t commits; /* syncs for l2_commit */
+    uint64_t cuts; /* of the stage, met as a signal */
     uint64_t packed, packed_saved, miss_packed; /* see codec.c; saved: bytes */
     bool warming, dirty, empty;
+    bool set_aside; /* by this open */
     bool off;    /* for now: too many errors; it is tried again by itself: */
     bool trying; /* at this moment */
     bool broken; /* until the next open */

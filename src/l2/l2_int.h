@@ -24,6 +24,7 @@
 
 #include <string.h>
 
+#include "base/bus.h"
 #include "base/num.h"
 #include "base/sync.h"
 #include "l2/l2.h"
@@ -325,7 +326,7 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
         stalled, closings, relied, waits, refused_budget, refused_unused,
         refused_seal, miss_sealed, commits, miss_ended, refused_ended, folds, packed, packed_saved,
-        miss_packed;
+        miss_packed, cuts;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */
@@ -363,6 +364,9 @@ struct l2 {
 
     unsigned char *map;      /* stage.buf */
     size_t map_bytes;
+    uint32_t guard;          /* of the map, see base/bus.h; 0: none; constant */
+    bool set_aside;          /* a damaged directory was; constant */
+    _Atomic uint32_t lost;   /* 1: SUPER must still say that the stage is nobody's, 2: tried once */
     l2_seg *seg;             /* nseg; base of seg_region, constant */
     base_region seg_region;
     size_t seg_have;         /* bytes of it that are there; the worker's */
@@ -679,6 +683,13 @@ CELLAR_PRIVATE void l2_io_failed(l2 *d, int e); /* a call to the disk; counted h
 CELLAR_PRIVATE void l2_read_damaged(l2 *d);     /* a record that does not verify; the same */
 /* The worker asks before it works: false while the disk is off; tries it when that is due. */
 CELLAR_PRIVATE bool l2_disk_works(l2 *d);
+/* A page of the stage was not there: nothing of it counts any more, now and at the next open. Asked
+ * with no lock held, before anything is acknowledged. */
+CELLAR_PRIVATE void l2_stage_lost(l2 *d);
+BASE_INLINE void l2_stage_look(l2 *d)
+{
+    if (base_bus_hit(d->guard)) { l2_stage_lost(d); }
+}
 /* False: the files are not what they were; nothing is done with them any more. */
 CELLAR_PRIVATE bool l2_heartbeat(l2 *d);
 
@@ -703,6 +714,7 @@ CELLAR_PRIVATE void l2_bell_name(l2 *d, uint64_t stage_ino);
 /* True: there, or it cannot be told. */
 CELLAR_PRIVATE bool l2_bell_found(l2 *d);
 CELLAR_PRIVATE void l2_bell_gone(l2 *d);
+CELLAR_PRIVATE void l2_bell_made(l2 *d); /* the next open begins anew */
 /* The gate of a change: false: not while the disk is frozen. */
 CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
 

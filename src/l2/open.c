@@ -7,7 +7,8 @@
  *                     {DIRTY, boot id, level} -> worker
  *            close: worker joined, what is full is sealed, l2_sync, everything let go
  * INVARIANTS a directory with a foreign file and no SUPER, a SUPER without our magic, of a newer
- *            library, or with both copies damaged is left byte for byte as it was.
+ *            library, or with both copies damaged is left byte for byte as it was; the last, if
+ *            l2_on_bad says so, under another name (with a LOCK in it).
  *            All files together never exceed l2_bytes: that is where nseg comes from.
  * TIME       on disk wall time, in RAM the store's clock; same boot: the pair SUPER keeps, so steps
  *            of the wall clock change nothing; another boot: the later of wall clock and the last
@@ -204,6 +205,7 @@ static int l2_stage_map(l2 *d)
     void *map = NULL;
     int e = d->vfs->map_shared(d->vfs->ctx, d->stage_file, d->map_bytes, &map);
     d->map = map;
+    if (e == 0 && d->cfg.sigbus) { e = base_bus_guard(map, d->map_bytes, &d->guard); }
     if (e == 0) { e = d->vfs->arm(d->vfs->ctx, d->stage_file, d->map, 0, d->map_bytes); }
     for (uint32_t i = 0; i < d->nstage && e == 0; i++) {
         d->slot[i].base = d->map + (size_t)i * d->form.seg_bytes;
@@ -439,6 +441,32 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     return err == CELLAR_OK ? l2_open_ours(d, &c, sys_errno) : err;
 }
 
+/* A directory that is ours and damaged gets another name, whole, so that the next look finds none.
+ * Its lock is held meanwhile; whoever did the same at the same time has left another there. */
+static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
+{
+    base_vfs_file *there = NULL;
+    base_vfs_stat ours = { 0 }, named = { 0 };
+    uint32_t number = 0;
+    if (d->vfs->set_aside == NULL) { return CELLAR_E_CORRUPT; }
+    const cellar_err err = l2_lock(d, sys_errno);
+    if (err != CELLAR_OK) { return err == CELLAR_E_BUSY ? err : CELLAR_E_CORRUPT; }
+    int e = d->vfs->stat(d->vfs->ctx, d->dir, &ours);
+    if (e == 0) { e = d->vfs->open_dir(d->vfs->ctx, path, false, &there); }
+    if (e == 0) { e = d->vfs->stat(d->vfs->ctx, there, &named); }
+    l2_file_close(d, &there);
+    if (e == 0 && ours.inode != named.inode) { return CELLAR_E_BUSY; }
+    if (e == 0) { e = d->vfs->set_aside(d->vfs->ctx, path, &number); }
+    *sys_errno = e;
+    if (e != 0) { return CELLAR_E_CORRUPT; }
+    d->set_aside = true;
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_CORRUPT,
+             "a damaged directory is set aside as .bad.%u, a new one begun", (unsigned)number);
+    l2_file_close(d, &d->lock_file);
+    l2_file_close(d, &d->dir);
+    return l2_open_dir(d, path, sys_errno);
+}
+
 /* ---- the worker's thread ---- */
 
 static void l2_thread_main(void *arg)
@@ -459,6 +487,7 @@ static void l2_free(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_images_fini(d);
+    base_bus_release(d->guard, d->map == NULL);
     if (d->map != NULL) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
     if (d->map_bytes != 0) { base_uncharge(a, BASE_MOD_L2_STAGE, d->map_bytes); }
     base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,
@@ -489,6 +518,9 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     if (d->page_raw != NULL && l2_codec_open(d)) {
         d->page = (unsigned char *)d->page_raw + (L2_PAGE - ((uintptr_t)d->page_raw % L2_PAGE));
         err = l2_open_dir(d, cfg->path, sys_errno);
+        if (err == CELLAR_E_CORRUPT && cfg->set_aside) {
+            err = l2_set_aside(d, cfg->path, sys_errno);
+        }
     }
     if (err == CELLAR_OK && !cfg->no_thread) {
         const int e = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2");

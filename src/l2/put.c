@@ -97,7 +97,11 @@ CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
             return;
         }
         const l2_took took = l2_kill_gated(d, h48, k);
-        if (took == L2_TOOK || l2_logged_else(d, took)) { return; }
+        if (took == L2_TOOK) {
+            l2_stage_look(d);
+            return;
+        }
+        if (l2_logged_else(d, took)) { return; }
     }
 }
 
@@ -116,6 +120,7 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     if (took != L2_TOOK) { return 0; } /* given up: nothing older of any view is left */
     memcpy(at.at + L2_RECORD_HEAD, value, bytes);
     l2_spot_done(d, &at);
+    l2_stage_look(d);
     L2_COUNT(d, controls);
     return l2_lsn(d, at.segseq, at.off);
 }
@@ -304,6 +309,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);
         if (r.vlen > 0) { memcpy(to + (size_t)r.ext * 8 + k->len, box.bytes, r.vlen); }
         l2_spot_done(d, &at);
+        l2_stage_look(d);
         L2_COUNT_BY(d, put_bytes, r.bytes);
     } else if (err == CELLAR_DROPPED) {
         l2_ring(d);

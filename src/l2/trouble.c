@@ -7,6 +7,7 @@
  *            TRYING: 4 KiB written to a free place, synced, read back --right--> OK, else OFF
  *            heartbeat, once a second: are the files still there, and as long as they were?
  *                --no--> given up until the next open
+ *            a page of the stage is not there (a signal, base/bus.h) --> the same, at once
  * INVARIANTS while OFF nobody but the worker's probe touches the disk: what lies on it is a miss,
  *            puts are dropped, tombstones and controls go to the stage; when that is full all on
  *            disk is given up by a FLOOR, as always (log.c). So nothing old is served afterwards.
@@ -17,6 +18,10 @@
  * LIMITS     the probe writes into a place that holds nothing or a segment that was reclaimed: of
  *            that one record may be lost, which is what it was reclaimed for.
  *            Files that were removed or cut short do not come back while they are open.
+ *            A stage that is cut and made as long again before anybody looks is not noticed.
+ * CUT        what lay in the stage is lost, tombstones, too: whoever notices rings the doorbell
+ *            before it says so, the worker then lets SUPER name no stage, and takes the bell away.
+ *            So the next open begins anew, whatever the files look like by then.
  * NOT HERE   a disk that does not answer at all (doorbell.c). */
 #include "l2/l2_int.h"
 
@@ -153,30 +158,71 @@ CELLAR_PRIVATE bool l2_disk_works(l2 *d)
     return e == 0;
 }
 
+/* ---- a stage that was cut short ---- */
+
+CELLAR_PRIVATE void l2_stage_lost(l2 *d)
+{
+    if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; }
+    l2_bell_made(d); /* who finds it broken acknowledges without a record */
+    BASE_POINT("l2.stage_lost");
+    if (base_xchg_ar(&d->broken, (uint32_t)L2_BROKEN_STAGE) == L2_BROKEN_STAGE) { return; }
+    base_store_rel(&d->lost, 1u);
+    L2_COUNT(d, cuts);
+    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", EFAULT,
+             "the stage was cut short: memory alone until the next open, which begins anew");
+}
+
+/* The worker's. */
+static void l2_renounce(l2 *d, int64_t now)
+{
+    const uint32_t lost = base_load_acq(&d->lost);
+    if (lost == 0 || (lost == 2 && now - d->beat_ms < L2_BEAT_MS)) { return; }
+    d->beat_ms = now;
+    base_store_rel(&d->lost, 2u);
+    d->super.stage_ino = 0;
+    d->super.state = L2_DIRTY;
+    if (l2_super_store(d) != 0) { return; }
+    base_store_rel(&d->lost, 0u);
+    l2_bell_gone(d);
+}
+
 /* ---- heartbeat ---- */
 
-static bool l2_file_is_whole(l2 *d, base_vfs_file *f, uint64_t bytes, bool *gone)
+typedef struct l2_missing { bool gone, cut; } l2_missing; /* no name any more; or only shorter */
+
+static l2_missing l2_file_look(l2 *d, base_vfs_file *f, uint64_t bytes)
 {
     base_vfs_stat st;
     const int e = d->vfs->stat(d->vfs->ctx, f, &st);
-    if (e != 0) { l2_io_failed(d, e); }
-    *gone = e == 0 && (st.links == 0 || st.size_bytes < bytes);
-    return e == 0 && !*gone;
+    if (e != 0) {
+        l2_io_failed(d, e);
+        return (l2_missing){ false, false };
+    }
+    return (l2_missing){ st.links == 0, st.links != 0 && st.size_bytes < bytes };
 }
 
 CELLAR_PRIVATE bool l2_heartbeat(l2 *d)
 {
     const int64_t now = base_now_ms(d->cfg.clock);
-    if (base_load_rlx(&d->broken) != 0) { return false; }
+    l2_stage_look(d);
+    if (base_load_rlx(&d->broken) != 0) {
+        l2_renounce(d, now);
+        return false;
+    }
     if (now - d->beat_ms < L2_BEAT_MS) { return true; }
     d->beat_ms = now;
-    bool stage = false, data = false;
-    (void)l2_file_is_whole(d, d->stage_file, (uint64_t)d->nstage * d->form.seg_bytes, &stage);
-    (void)l2_file_is_whole(d, d->data_file, (uint64_t)d->places * d->form.seg_bytes, &data);
-    if (!stage && !data) { return true; }
-    /* The next open finds a stage of another inode, or too short: nothing in it counts then. */
-    base_store_rel(&d->broken, stage ? (uint32_t)L2_BROKEN_STAGE : (uint32_t)L2_BROKEN);
-    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", stage ? ENOENT : EIO,
+    const uint64_t seg = d->form.seg_bytes;
+    const l2_missing stage = l2_file_look(d, d->stage_file, d->nstage * seg);
+    const l2_missing data = l2_file_look(d, d->data_file, d->places * seg);
+    if (stage.cut) { /* it may be as long as it was by the next open */
+        l2_stage_lost(d);
+        l2_renounce(d, now);
+        return false;
+    }
+    if (!stage.gone && !data.gone && !data.cut) { return true; }
+    /* The next open finds a stage of another inode: nothing in it counts then. */
+    base_store_rel(&d->broken, stage.gone ? (uint32_t)L2_BROKEN_STAGE : (uint32_t)L2_BROKEN);
+    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", stage.gone ? ENOENT : EIO,
              "the store's files were removed or cut short: memory alone until the next open");
     return false;
 }

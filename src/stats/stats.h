@@ -214,6 +214,10 @@ typedef enum stats_unit {
       "Of those: the cipher failed, or there was no memory for it.") \
     X(L2_UNOPENED, "cellar_l2_unopened_total", counter, ONE, \
       "Look-ups of entries that the cipher did not open, or that need another one or none.") \
+    X(L2_CUTS, "cellar_l2_cuts_total", counter, ONE, \
+      "Times its mapped file was cut short under it; then it is off until the next open.") \
+    X(L2_SET_ASIDE, "cellar_l2_set_aside", gauge, ONE, \
+      "1 when a damaged directory got another name at this open (l2_on_bad).") \
     X(L2_PACKED, "cellar_l2_packed_total", counter, ONE, \
       "Entries that went to disk in fewer bytes (l2_lz4).") \
     X(L2_PACKED_SAVED, "cellar_l2_packed_saved_bytes_total", counter, BYTES, \

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bus: SIGBUS at an address of ours becomes a page of zeros and a flag; any other goes to whoever
+ * had the signal before.
+ *
+ * PICTURE    guard[64] {base, bytes, hit}      first guard -> sigaction, the old action is kept
+ *            SIGBUS -> from the kernel, inside a guard? -> hit = 1 -> anonymous page over the
+ *                      address -> the instruction again
+ *                   -> else: the old handler, or what the system does without one
+ *            last guard gone -> the old action again, if ours is still the one that is set
+ * WHY        of all process-wide state this cannot be anywhere else: a signal has one action. A
+ *            library does not take signals from its host; so it is done only on request.
+ * INVARIANTS hit is set before the page is there, so nobody sees zeros and then no flag.
+ *            The handler takes no lock, allocates nothing, and leaves errno as it was.
+ * LOCKING    base_bus_busy, a word that holds the process's number, over two sigaction calls; a
+ *            child in which it holds its parent's takes it over. A guard belongs to who made it;
+ *            its fields are atomic because the handler reads them at any time.
+ * LIMITS     an old handler is called as it would have been, but with our mask and on our stack;
+ *            one that is installed later and does not chain takes the signal from us. Where
+ *            somebody has, nothing is put back at the end, and our handler stays as a link of the
+ *            chain: this code must then stay loaded. The tail of the last page that is still there
+ *            reads zero without a signal.
+ * NOT HERE   what a store does whose stage is gone (l2/trouble.c). */
+#include "base/bus.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/sync.h"
+
+typedef struct base_bus_range {
+    _Atomic uintptr_t base; /* 0: free; release when `bytes` is there, acquire in the handler */
+    _Atomic size_t bytes;
+    _Atomic uint32_t used;  /* 1: somebody's, from before base is set until after it is cleared */
+    _Atomic uint32_t hit;   /* release in the handler, acquire in base_bus_hit */
+} base_bus_range;
+
+static struct base_bus {
+    base_bus_range guard[BASE_BUS_GUARDS];
+    _Atomic uint32_t busy;   /* process that is at the next two, or 0 */
+    uint32_t count;          /* guards in use */
+    bool installed;          /* `before` counts */
+    struct sigaction before; /* constant while installed */
+    _Atomic uint32_t active; /* == count; for base_bus_hear */
+    size_t page_bytes;       /* set before `installed` */
+} base_bus;
+
+static void base_bus_pass_on(int sig, siginfo_t *info, void *context)
+{
+    const struct sigaction *old = &base_bus.before;
+    if ((old->sa_flags & SA_SIGINFO) != 0) {
+        old->sa_sigaction(sig, info, context);
+    } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+        old->sa_handler(sig);
+    } else if (old->sa_handler == SIG_DFL || info->si_code > 0) {
+        /* The kernel's own signal comes again as soon as we return, and then nobody stops it; one
+         * that was sent is sent again. */
+        struct sigaction none;
+        memset(&none, 0, sizeof none);
+        none.sa_handler = SIG_DFL;
+        (void)sigaction(sig, &none, NULL);
+        if (info->si_code <= 0) { (void)raise(sig); }
+    }
+}
+
+static void base_bus_handler(int sig, siginfo_t *info, void *context)
+{
+    const int was = errno;
+    const uintptr_t at = (uintptr_t)info->si_addr;
+    for (uint32_t i = 0; i < BASE_BUS_GUARDS && info->si_code > 0; i++) {
+        base_bus_range *g = &base_bus.guard[i];
+        const uintptr_t base = atomic_load(&g->base);
+        if (base == 0 || at < base || at - base >= atomic_load(&g->bytes)) { continue; }
+        atomic_store(&g->hit, 1u);
+        void *page = (unsigned char *)info->si_addr - at % base_bus.page_bytes;
+        const void *now = mmap(page, base_bus.page_bytes, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        errno = was;
+        if (now != MAP_FAILED) { return; }
+    }
+    base_bus_pass_on(sig, info, context);
+    errno = was;
+}
+
+static void base_bus_take(void)
+{
+    const uint32_t me = (uint32_t)getpid();
+    for (;;) {
+        uint32_t holder = 0;
+        if (atomic_compare_exchange_strong(&base_bus.busy, &holder, me)) { return; }
+        /* A thread of the parent was at it when this process was forked. */
+        if (holder != me && atomic_compare_exchange_strong(&base_bus.busy, &holder, me)) { return; }
+        base_yield();
+    }
+}
+
+static void base_bus_drop(void) { atomic_store(&base_bus.busy, 0u); }
+
+/* Ours is the action, or a link of the chain already. */
+static int base_bus_install(void)
+{
+    struct sigaction ours;
+    if (base_bus.installed) { return 0; }
+    memset(&ours, 0, sizeof ours);
+    ours.sa_sigaction = base_bus_handler;
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    (void)sigemptyset(&ours.sa_mask);
+    base_bus.page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    /* Read first: the handler may run before the second call returns. */
+    if (sigaction(SIGBUS, NULL, &base_bus.before) != 0) { return errno; }
+    if (sigaction(SIGBUS, &ours, NULL) != 0) { return errno; }
+    base_bus.installed = true;
+    return 0;
+}
+
+static void base_bus_uninstall(void)
+{
+    struct sigaction now;
+    if (!base_bus.installed || sigaction(SIGBUS, NULL, &now) != 0) { return; }
+    if ((now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != base_bus_handler) { return; }
+    if (sigaction(SIGBUS, &base_bus.before, NULL) == 0) { base_bus.installed = false; }
+}
+
+CELLAR_PRIVATE int base_bus_guard(void *map, size_t bytes, uint32_t *guard)
+{
+    for (uint32_t i = 0; i < BASE_BUS_GUARDS; i++) {
+        base_bus_range *g = &base_bus.guard[i];
+        uint32_t unused = 0;
+        if (!atomic_compare_exchange_strong(&g->used, &unused, 1u)) { continue; }
+        base_bus_take();
+        const int e = base_bus_install();
+        base_bus.count += e == 0 ? 1u : 0u;
+        atomic_store(&base_bus.active, base_bus.count);
+        base_bus_drop();
+        if (e != 0) {
+            atomic_store(&g->used, 0u);
+            return e;
+        }
+        atomic_store(&g->hit, 0u);
+        atomic_store(&g->bytes, bytes);
+        atomic_store(&g->base, (uintptr_t)map);
+        *guard = i + 1;
+        return 0;
+    }
+    return EAGAIN;
+}
+
+CELLAR_PRIVATE void base_bus_release(uint32_t guard, bool forked)
+{
+    if (guard == 0) { return; }
+    BASE_ASSERT(guard <= BASE_BUS_GUARDS);
+    base_bus_range *g = &base_bus.guard[guard - 1];
+    atomic_store(&g->base, (uintptr_t)0);
+    base_bus_take();
+    base_bus.count--;
+    atomic_store(&base_bus.active, base_bus.count);
+    /* A child leaves the signal as its parent had it. */
+    if (base_bus.count == 0 && !forked) { base_bus_uninstall(); }
+    base_bus_drop();
+    atomic_store(&g->used, 0u);
+}
+
+CELLAR_PRIVATE bool base_bus_hit(uint32_t guard)
+{
+    return guard != 0 && atomic_load_explicit(&base_bus.guard[guard - 1].hit,
+                                              memory_order_acquire) != 0;
+}
+
+/* Our threads hear no signal; but one that is blocked where it arises ends the process. */
+CELLAR_PRIVATE void base_bus_hear(void)
+{
+    sigset_t bus;
+    if (atomic_load(&base_bus.active) == 0) { return; }
+    (void)sigemptyset(&bus);
+    (void)sigaddset(&bus, SIGBUS);
+    (void)pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+}
