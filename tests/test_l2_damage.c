@@ -4,7 +4,7 @@
  *         current version or a miss: no older one, no other key's bytes, no crash.
  * Method: a tiny store with a history (overwritten, deleted, cleared keys; former lives of places),
  *         once closed, once killed; its files damaged one way at a time, opened by the shipped
- *         code. DAMAGE_STEP=1: every bit (default: every 101st), DAMAGE_MUTANTS=n: more mixtures. */
+ *         code. One copy of META hurt, where its controls are in no segment any more. DAMAGE_STEP=1: every bit (default: every 101st), DAMAGE_MUTANTS=n: more mixtures. */
 #include "tests/l2_kit.h"
 
 #define KEYS 40u
@@ -230,5 +230,82 @@ static void mixtures(bool closed)
 static void mixtures_in_a_closed_store(void) { mixtures(true); }
 static void mixtures_in_a_killed_store(void) { mixtures(false); }
 
+/* ---- META ---- */
+
+/* The copy with the higher serial, or the other. */
+static l2_dev_file *meta_copy(l2_dev *v, bool newer)
+{
+    l2_dev_file *a = l2_dev_find(v, "META.0"), *b = l2_dev_find(v, "META.1");
+    const bool first = l2_r64(a->live + 16) > l2_r64(b->live + 16);
+    return first == newer ? a : b;
+}
+
+/* A view cleared, and a demotion that began before it came to the log behind it; META was written
+ * once before that and once behind, and the segment with the control is reclaimed, and its place
+ * `taken` by another or not yet. Key 0 is the demotion; what is stored last is key 1. */
+static void cleared_long_ago(bool closed, bool taken)
+{
+    l2_view v = { 1, 5, 1 };
+    l2_kit_begin(&kit, &dev, L2_DROP);
+    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    kit.now_ms += 10000;
+    (void)l2_tick(kit.d, 1000); /* META */
+    v.vgen = 6;
+    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    const uint64_t cleared_in = kit.d->open_slot->head.segseq;
+    uint32_t n = 2;
+    for (; kit.d->open_slot->head.segseq < cleared_in + 5; n++) {
+        T_REQUIRE(l2_kit_put(&kit, n, n, 6) == CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_I64(l2_kit_put(&kit, 0, 1, 5), CELLAR_OK);
+    for (; kit.d->open_slot->head.floor_lsn < l2_lsn(kit.d, cleared_in + 1, 0); n++) {
+        T_REQUIRE(l2_kit_put(&kit, n, n, 6) == CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    const uint64_t newest = kit.d->open_slot->head.segseq + taken;
+    for (; kit.d->open_slot->head.segseq < newest; n++) {
+        T_REQUIRE(l2_kit_put(&kit, n, n, 6) == CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_I64(l2_kit_put(&kit, 1, 1, 6), CELLAR_OK);
+    T_EQ_U64(l2_kit_look(&kit, 0, 5), 1); /* it is there, but of a generation that has ended */
+    if (closed) {
+        l2_close(kit.d);
+        kit.d = NULL;
+    } else {
+        l2_kit_kill(&kit);
+    }
+}
+
+static void one_META_hurt(bool closed, bool taken, bool newer)
+{
+    l2_view v = { 0, 0, 0 };
+    /* Closed, the older copy is that of the reclaim: nothing is missing behind it. */
+    const bool missing = newer && !closed;
+    cleared_long_ago(closed, taken);
+    dev.locked = false;
+    meta_copy(&dev, newer)->live[70] ^= 1;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_CHECK(l2_view_find(kit.d, "v", 1, &v));
+    T_EQ_U64(v.vgen == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
+    T_EQ_U64(l2_kit_look(&kit, 1, 6), missing ? 0 : 1);
+    T_EQ_U64(l2_kit_figures(&kit).holes, missing ? 1 : 0);
+    /* What is stored now stays: META is whole again. */
+    T_EQ_I64(l2_kit_put(&kit, 3, 9, v.vgen), CELLAR_OK);
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(l2_kit_look(&kit, 3, v.vgen), 9);
+    T_EQ_U64(v.vgen == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
+    T_EQ_U64(l2_kit_figures(&kit).holes, 0);
+    l2_kit_end(&kit, &dev);
+}
+
+static void an_older_META_brings_nothing_back(void)
+{
+    for (unsigned i = 0; i < 8; i++) { one_META_hurt((i & 1) != 0, (i & 2) != 0, (i & 4) != 0); }
+}
+
 T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store), T_CASE(any_bit_of_a_killed_store),
-       T_CASE(mixtures_in_a_closed_store), T_CASE(mixtures_in_a_killed_store))
+       T_CASE(mixtures_in_a_closed_store), T_CASE(mixtures_in_a_killed_store),
+       T_CASE(an_older_META_brings_nothing_back))

@@ -13,13 +13,14 @@
  *            128 u64 clean_lsn  136 u32 state 1 CLEAN 2 DIRTY  140 u32 level  144 u32 seg_bytes
  *            148 u32 nseg  152 u32 nstage  156 u32 granule  168 u64 l2_bytes
  *            176 i64 anchor_wall_ms  184 i64 anchor_boot_ms  192 i64 last_seen_wall_ms
- *            200 u64 inode of stage.buf  216 u64 floor_lsn  224 u32 bad_count  228 u16 check_algo
+ *            200 u64 inode of stage.buf  208 u64 serial of META  216 u64 floor_lsn
+ *            224 u32 bad_count  228 u16 check_algo
  *            230 u16 hash_algo  232 u64 bytes of puts today  240 u64 day (wall, from 1970)
  *            248 u64 how often it was opened
  *            256 u32 bad places[768]  4088 u64 check (with no secret)
  *   segment  [header 64][records][zeros][footer pages, number 0 last][trailer 4096]
  *   header   0 u32 magic  4 u16 major, minor  8 u64 epoch  16 u64 segseq  24 u32 place
- *            28 u32 seg_bytes  32 i64 base_wall_ms  40 u64 prev_segseq  48 u64 floor_lsn
+ *            28 u32 serial of META  32 i64 base_wall_ms  40 u64 prev_segseq  48 u64 floor_lsn
  *            56 u64 check
  *            In a slot the first 8 bytes say "CL2begun" while the rest is written.
  *   trailer  0 u32 magic  8 u64 epoch  16 u64 segseq  24 u32 data_end  28 u32 entries
@@ -110,6 +111,7 @@ CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *
     l2_w64(page + 184, (uint64_t)s->anchor_boot_ms);
     l2_w64(page + 192, (uint64_t)s->last_seen_wall_ms);
     l2_w64(page + 200, s->stage_ino);
+    l2_w64(page + 208, s->meta);
     l2_w64(page + 216, s->floor_lsn);
     l2_w64(page + 232, s->bytes_today);
     l2_w64(page + 240, s->day);
@@ -176,6 +178,7 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     out->anchor_boot_ms = (int64_t)l2_r64(page + 184);
     out->last_seen_wall_ms = (int64_t)l2_r64(page + 192);
     out->stage_ino = l2_r64(page + 200);
+    out->meta = l2_r64(page + 208);
     out->floor_lsn = l2_r64(page + 216);
     out->bytes_today = l2_r64(page + 232);
     out->day = l2_r64(page + 240);
@@ -203,7 +206,7 @@ CELLAR_PRIVATE void l2_head_write(const l2_form *f, unsigned char at[L2_HEAD_BYT
     l2_w64(at + 8, h->epoch);
     l2_w64(at + 16, h->segseq);
     l2_w32(at + 24, h->segid);
-    l2_w32(at + 28, h->seg_bytes);
+    l2_w32(at + 28, h->meta);
     l2_w64(at + 32, (uint64_t)h->base_wall_ms);
     l2_w64(at + 40, h->prev_segseq);
     l2_w64(at + 48, h->floor_lsn);
@@ -222,13 +225,12 @@ CELLAR_PRIVATE bool l2_head_read(const l2_form *f, const unsigned char at[L2_HEA
         return false;
     }
     out->segid = l2_r32(at + 24);
-    out->seg_bytes = l2_r32(at + 28);
+    out->meta = l2_r32(at + 28);
     out->base_wall_ms = (int64_t)l2_r64(at + 32);
     out->prev_segseq = l2_r64(at + 40);
     out->floor_lsn = l2_r64(at + 48);
-    return out->seg_bytes == f->seg_bytes && out->segseq != 0 &&
-           out->segseq < (uint64_t)1 << 47 && out->prev_segseq < out->segseq &&
-           out->floor_lsn <= out->segseq * f->seg_bytes;
+    return out->segseq != 0 && out->segseq < (uint64_t)1 << 47 &&
+           out->prev_segseq < out->segseq && out->floor_lsn <= out->segseq * f->seg_bytes;
 }
 
 CELLAR_PRIVATE void l2_trailer_write(const l2_form *f, unsigned char page[L2_PAGE],

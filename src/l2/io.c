@@ -12,7 +12,10 @@
  *            record behind that is acknowledged before SUPER says DIRTY durably: else a power
  *            cut would serve what the last sync saw although it has been overwritten.
  *            META holds every control below its lsn: the table changes before a control is logged,
- *            and the lsn is read before the table.
+ *            and the lsn is read before the table. A segment whose controls only META still has
+ *            is gone for good when a header with a floor above it is made; that header has META's
+ *            serial, too: a recovery that finds no copy of at least that serial, because the newer
+ *            one is damaged, believes no record (recover.c).
  * LOCKING    all of it belongs to the worker, but l2_dirty_wait, which waits for it.
  * LIMITS     if SUPER cannot be marked DIRTY (the disk refuses), changes are logged all the same:
  *            process death loses nothing; a power cut on top of that may show the last sync. */
@@ -87,6 +90,7 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
 {
     d->super.serial++;
     d->super.floor_lsn = base_load_acq(&d->floor_lsn);
+    d->super.meta = d->meta_serial;
     d->super.last_seen_wall_ms = BASE_MAX(d->super.last_seen_wall_ms, l2_wall_now(d));
     d->super.day = base_load_rlx(&d->day.window);
     d->super.bytes_today = base_load_rlx(&d->day.used);
@@ -218,6 +222,7 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     d->meta_controls = logged;
     sync_take(L2_LOG, &d->log_lock);
     d->meta_lost = lost;
+    d->meta_done = (uint32_t)BASE_MIN(d->meta_serial, UINT32_MAX);
     sync_drop(L2_LOG, &d->log_lock);
     return 0;
 }

@@ -68,6 +68,7 @@ typedef struct l2_super {
     uint64_t compat, ro_compat, incompat;
     unsigned char uuid[16], boot_id[16], secret[32];
     uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, stage_ino, floor_lsn;
+    uint64_t meta; /* serial of the newest META there is, at the least */
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
     uint64_t bytes_today, day, opens;
     uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
@@ -79,7 +80,9 @@ enum { L2_CLEAN = 1, L2_DIRTY = 2 };
 typedef struct l2_head { /* of a segment */
     uint64_t epoch, segseq, prev_segseq, floor_lsn;
     int64_t base_wall_ms;
-    uint32_t segid, seg_bytes;
+    uint32_t segid;
+    uint32_t meta; /* serial of a META that was durable when it was made: with that and what lies
+                    * above the floor no control is missing. Full: it says no more. */
 } l2_head;
 
 typedef struct l2_trailer {
@@ -382,6 +385,7 @@ struct l2 {
     uint64_t logged_controls; /* reserved so far */
     _Atomic uint64_t logged;  /* all records so far; raised under the lock, read anywhere */
     uint32_t meta_lost;      /* lost_controls as of the META that is written */
+    uint32_t meta_done;      /* its serial; the worker's to change */
 
     sync_lock view_lock;     /* rank L2_DEV; guards what follows */
     l2_view_row *view;
@@ -432,7 +436,7 @@ struct l2 {
     void *page_raw;
     uint64_t data_syncs;      /* completed ones */
     uint64_t meta_serial, meta_lsn, meta_controls;
-    int64_t barrier_ms, seen_ms, beat_ms, arm_ms;
+    int64_t barrier_ms, meta_ms, seen_ms, beat_ms, arm_ms;
     uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: of the last look; seen: done then */
     bool reads_out;           /* some were on their way then */
     uint32_t arm_window;      /* bytes ahead that are armed */

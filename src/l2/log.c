@@ -70,7 +70,7 @@ CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
     s->head = (l2_head){ .epoch = d->form.epoch, .segseq = segseq,
                          .prev_segseq = d->newest_segseq, .floor_lsn = BASE_MAX(floor, oldest),
                          .base_wall_ms = l2_wall_now(d), .segid = base_load_rlx(&d->seg[seg].place),
-                         .seg_bytes = d->form.seg_bytes };
+                         .meta = d->meta_done };
     d->newest_segseq = segseq;
     s->seg = seg;
     s->pos = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
@@ -367,6 +367,7 @@ static bool l2_seal_elsewhere(l2 *d, l2_slot *s)
     s->head.floor_lsn = BASE_MAX(s->head.floor_lsn, BASE_MAX(base_load_acq(&d->floor_lsn),
                                                              base_load_acq(&d->oldest_lsn)));
     s->head.floor_lsn = BASE_MIN(s->head.floor_lsn, l2_lsn(d, s->head.segseq, 0));
+    s->head.meta = d->meta_done; /* what reclaim relied on for that floor; only we change it */
     return true;
 }
 
@@ -705,8 +706,8 @@ static void l2_upkeep(l2 *d)
     }
     const uint64_t fresh = logged - d->meta_controls;
     const bool lost = base_load_acq(&d->lost_controls) != d->meta_lost; /* only we change that */
-    if (lost || fresh >= L2_META_EVERY || (fresh > 0 && now - d->barrier_ms >= L2_META_MS)) {
-        (void)l2_meta_store(d);
+    if (lost || fresh >= L2_META_EVERY || (fresh > 0 && now - d->meta_ms >= L2_META_MS)) {
+        if (l2_meta_store(d) == 0) { d->meta_ms = now; }
     }
 }
 

@@ -321,7 +321,7 @@ static void l2_clock_set(l2 *d, bool same_boot)
     d->wall_offset_ms = s->anchor_wall_ms - s->anchor_boot_ms;
     base_store_rlx(&d->day.window, s->day);
     base_store_rlx(&d->day.used, s->bytes_today);
-    d->barrier_ms = d->seen_ms = d->beat_ms = d->arm_ms = now;
+    d->barrier_ms = d->meta_ms = d->seen_ms = d->beat_ms = d->arm_ms = now;
 }
 
 static bool l2_boot_is(l2 *d, unsigned char boot[16])

@@ -8,6 +8,9 @@
  * HOLE       a stretch of the log that cannot be read may have held tombstones: everything below
  *            its end is dead. The floor of the next header says so for good, because what cannot
  *            be read now may be readable next time.
+ * META       each header says which serial META had when it was made. Where no copy of that serial
+ *            is left, and something that the older copy does not cover was reclaimed, controls are
+ *            missing: a hole of everything. A view that was cleared would else be as it was.
  * SLOT       recognised by its header or the copy in its last page. A record with a mark and a
  *            check of 0 was in flight: it is left out. With a mark and a wrong check: damage, if
  *            the page cache has survived (same boot) or the place was synced (below clean_lsn):
@@ -32,7 +35,7 @@
 typedef struct l2_find { /* a segment that was found */
     uint64_t segseq, prev, floor;
     int64_t base_wall_ms;
-    uint32_t place, controls, footer_pages, data_end, entries, max_vgen;
+    uint32_t place, controls, footer_pages, data_end, entries, max_vgen, meta;
 } l2_find;
 
 typedef struct l2_finds {
@@ -42,6 +45,8 @@ typedef struct l2_finds {
     uint64_t newest;    /* segseq, of an empty slot too */
     bool same_boot;
     uint64_t clean_lsn; /* 0: was not clean */
+    uint64_t meta;      /* serial that META must have, at the least */
+    bool meta_due;      /* store it before any place is used again */
 } l2_finds;
 
 static bool l2_strict(const l2 *d, const l2_finds *f, uint64_t segseq, uint32_t off)
@@ -55,7 +60,7 @@ static void l2_find_of(const l2_trailer *t, uint32_t place, l2_find *out)
 {
     *out = (l2_find){ t->head.segseq, t->head.prev_segseq, t->head.floor_lsn,
                       t->head.base_wall_ms, place, t->controls, t->footer_pages, t->data_end,
-                      t->entries, t->max_vgen };
+                      t->entries, t->max_vgen, t->head.meta };
 }
 
 static bool l2_place_read(l2 *d, uint32_t place, l2_find *out)
@@ -352,7 +357,7 @@ static bool l2_place_used(const l2_finds *f, uint32_t place)
 }
 
 /* Where a walked slot goes: where it was meant to, or to what is the least use; nseg: nowhere, no
- * place is good and none holds anything. */
+ * place is good and none holds anything that may go. */
 static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
 {
     const uint32_t meant = s->head.segid;
@@ -365,6 +370,9 @@ static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
         if (oldest == NULL || f->at[i].segseq < oldest->segseq) { oldest = &f->at[i]; }
     }
     if (oldest == NULL) { return d->nseg; }
+    if (oldest->controls > 0 && d->meta_lsn < l2_lsn(d, oldest->segseq + 1, 0)) {
+        return d->nseg; /* nothing else has its controls */
+    }
     const uint32_t place = oldest->place;
     f->floor = BASE_MAX(f->floor, l2_lsn(d, oldest->segseq + 1, 0));
     *oldest = f->at[--f->count];
@@ -401,7 +409,7 @@ static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
     f->at[f->count++] = (l2_find){ s->head.segseq, s->head.prev_segseq, s->head.floor_lsn,
                                    s->head.base_wall_ms, base_load_rlx(&d->seg[s->seg].place),
                                    s->controls, d->seg[s->seg].footer_pages, s->pos, s->entries,
-                                   s->max_vgen };
+                                   s->max_vgen, s->head.meta };
     return 0;
 }
 
@@ -414,6 +422,7 @@ static int l2_slots_settle(l2 *d, l2_finds *f)
         f->newest = BASE_MAX(f->newest, d->slot[i].head.segseq);
         /* Also of a slot nothing was put into: filter, tags and patterns have relied on it. */
         f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
+        f->meta = BASE_MAX(f->meta, d->slot[i].head.meta);
         for (uint32_t j = 0; j < i; j++) { /* a header that has come into another slot */
             const uint64_t segseq = d->slot[j].head.segseq;
             if (segseq != 0 && segseq == d->slot[i].head.segseq) { return ENODATA; }
@@ -525,6 +534,32 @@ static void l2_chain(l2 *d, l2_finds *f)
     }
 }
 
+/* The newer META is damaged. If anything was reclaimed that the older one does not cover, controls
+ * are missing, and what they ended may have come to the log behind them: nothing is believed. The
+ * next META takes the damaged one's place. */
+static void l2_meta_missed(l2 *d, l2_finds *f)
+{
+    for (uint32_t i = 0; i < f->count; i++) { f->meta = BASE_MAX(f->meta, f->at[i].meta); }
+    if (f->meta <= d->meta_serial) { return; }
+    f->meta_due = true;
+    d->meta_serial = f->meta + ((f->meta ^ d->meta_serial) & 1);
+    if (f->floor <= d->meta_lsn) { return; }
+    const uint64_t newest = BASE_MAX(f->newest, f->count > 0 ? f->at[f->count - 1].segseq : 0);
+    f->floor = BASE_MAX(f->floor, l2_lsn(d, newest + 1, 0));
+    L2_COUNT(d, holes);
+}
+
+/* What lies below the floor is overwritten at once: its controls are META's from here on. */
+static bool l2_meta_owes(const l2 *d, const l2_finds *f)
+{
+    bool owes = f->meta_due;
+    for (uint32_t i = 0; i < f->count; i++) {
+        const uint64_t end = l2_lsn(d, f->at[i].segseq + 1, 0);
+        owes = owes || (f->at[i].controls > 0 && end <= f->floor && d->meta_lsn < end);
+    }
+    return owes;
+}
+
 /* ---- into the tables ---- */
 
 static void l2_adopt(l2 *d, l2_finds *f) SYNC_HOLDS(L2_LOG);
@@ -552,6 +587,7 @@ static void l2_adopt(l2 *d, l2_finds *f)
         d->order[d->nseg - ++d->order_count] = g->place;
         L2_COUNT(d, recovered);
     }
+    d->meta_done = (uint32_t)BASE_MIN(d->meta_serial, UINT32_MAX);
     memmove(d->order, d->order + d->nseg - d->order_count, d->order_count * sizeof *d->order);
     d->next_segseq = BASE_MAX(d->newest_segseq + 1, d->super.segseq_end);
     d->super.segseq_end = d->segseq_end = d->next_segseq + L2_SEGSEQ_STEP;
@@ -611,10 +647,15 @@ static int l2_scan(l2 *d, l2_finds *f)
     }
     if (e != 0) { return e; }
     e = d->vfs->datasync(d->vfs->ctx, d->data_file);
+    if (e == 0 && d->cfg.level != L2_DROP) { /* killed before that was: headers will rely on it */
+        e = d->vfs->datasync(d->vfs->ctx, d->meta[d->meta_serial & 1]);
+    }
     l2_tables_reset(d);
     l2_finds_sort(f);
     if (e == 0) { e = l2_controls_read(d, f); }
     if (e == 0) { l2_chain(d, f); }
+    if (e == 0) { l2_meta_missed(d, f); }
+    f->meta_due = l2_meta_owes(d, f);
     return e;
 }
 
@@ -643,7 +684,7 @@ static void l2_slots_wipe(l2 *d)
 
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno)
 {
-    l2_finds f = { .same_boot = same_boot, .floor = d->super.floor_lsn,
+    l2_finds f = { .same_boot = same_boot, .floor = d->super.floor_lsn, .meta = d->super.meta,
                    .clean_lsn = d->super.state == L2_CLEAN ? d->super.clean_lsn : 0 };
     const size_t bytes = (size_t)(d->nseg + d->nstage) * sizeof *f.at;
     f.at = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
@@ -656,9 +697,10 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys
         sync_take(L2_LOG, &d->log_lock);
         l2_adopt(d, &f);
         sync_drop(L2_LOG, &d->log_lock);
+        if (f.meta_due) { e = l2_meta_store(d); }
         base_store_rlx(&d->warming, d->order_count > 0 ? 1u : 0u);
         if (d->order_count > 0 && !l2_index_warm_begin(d)) { err = CELLAR_E_NOMEM; }
-        if (err == CELLAR_OK && !l2_first_slot(d)) { e = EIO; }
+        if (err == CELLAR_OK && e == 0 && !l2_first_slot(d)) { e = EIO; }
         if (err == CELLAR_OK && e == 0) { l2_slots_wipe(d); }
         d->ends.open = true;
     }
