@@ -270,16 +270,19 @@ $(B)/dist/cellar.o: dist/cellar.c dist/cellar.h
 	$(say) CC dist/cellar.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) -c -o $@ $<
-$(B)/examples/%_cc: tests/examples/%.cc $(B)/libcellar.a
+# A build that only serves a check compiles the library once: its examples link what its tests do.
+LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
+EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
+$(B)/examples/%_cc: tests/examples/%.cc $(EX_LIB)
 	$(say) CXX examples/$*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -Iinclude $(CPPFLAGS) -pthread -Wall -Wextra $(CXXFLAGS) $(SAN_FLAGS) \
-	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/libcellar.a $(LDFLAGS) $(LDLIBS)
-$(B)/examples/%: tests/examples/%.c $(B)/libcellar.a
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(LDFLAGS) $(LDLIBS)
+$(B)/examples/%: tests/examples/%.c $(EX_LIB)
 	$(say) CC examples/$*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
-	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/libcellar.a $(LDFLAGS) $(LDLIBS)
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(LDFLAGS) $(LDLIBS)
 
 # The seed of everything random in test and check is a checksum of the library: a commit that passed
 # passes again, and each change of it meets schedules that nobody has seen. SEED=random draws one.
@@ -302,7 +305,7 @@ export CELLAR_BIN = $(B)/cellar
 export CELLAR_SO = $(B)/$(SO)
 export CELLAR_A = $(B)/libcellar.a
 
-NEED_LIB = $(strip $(if $(T),$(TESTS_SH) $(TESTS_API),yes))
+NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(T)$(SAN)$(DROPIN)$(PLAIN),,$(wildcard tests/sim/main.c))
 test-programs: $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) $(RUN_EX) \
   $(if $(NEED_LIB),lib $(if $(GATE),build/cellar) $(if $(TESTS_SH),dropin man))
@@ -515,6 +518,7 @@ thread-safety:
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 SUITE_IN  = $(MAKE) --no-print-directory test-now T= T_LIMIT=600 NOLINK=1
+BUILD_OF  = $(MAKE) --no-print-directory test-programs NOLINK=1
 # gcc 12's thread sanitizer does not start where address space is randomised over 28 bits.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
               echo setarch -R)
@@ -525,15 +529,24 @@ TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.
               $(shell command -v clang-19))
 TSAN_CC  := $(strip $(TSAN_CC))
 TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
+LANES_AT_ONCE ?= 2
+PROOF    := $(if $(wildcard tests/slow_l2_proof.sh),l2_crash l2_kill l2_damage)
+# First what is short or keeps every processor busy alone, builds above all: of two lanes that run
+# beside one another, none may build what the other uses. Then two at a time, the longest first, so
+# that a lane which has work for one processor leaves the other to its neighbour. The guard, which
+# measures, has the machine to itself.
 LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh tests/test_packaging_install.sh' \
-  $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
+  $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
+  'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
+  'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' 'j|$(LANES_AT_ONCE)' \
+  $(if $(SIM_SRC),'t|simulation|sh tests/sim/run.sh') \
   $(foreach s,$(wildcard tests/slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \
   't|suite: TSan|$(SUITE_IN) SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
-  $(if $(SIM_SRC),'t|simulation|sh tests/sim/run.sh') \
   $(if $(wildcard tests/model/run.sh),'t|models|sh tests/model/run.sh') \
-  $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
+  $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
+  $(if $(wildcard bench/guard.c),'j|1' 't|guard|$(MAKE) -s guard')
 export CELLAR_SIM = build/sim
 
 ## check: floors, contracts, lock facts, drop-in, headers, sanitizers, simulation, models, guard
@@ -560,18 +573,27 @@ T_VALGRIND = base_* stats_* l1_audit l1_big l1_entries l1_expiry l1_fork l1_keys
              l1_pins l1_resize l1_runs l1_scan cache_* guard_* lock_keys limit_calls limit_snapshot\
              l2_form l2_open l2_store fault_* api_bad_input api_semantics api_views api_process \
              api_lease api_load api_memo api_disk api_listen api_struct_sizes lin_checker
-have      = $(if $(shell command -v $(1)),'t|$(2)|$(3)','s|$(2)|no $(1)')
-MATRIX    = $(if $(SIM_SRC),'t|mutants|sh tests/sim/mutants.sh' \
-  't|simulation: a seed of its own|build/sim --check 60') \
+have      = $(if $(shell command -v $(1)),'$(4)|$(2)|$(3)','s|$(2)|no $(1)')
+M_GCC     = CC=gcc CFLAGS=-O2 DROPIN=1
+M_CLANG   = CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1
+M_FORTIFY = CFLAGS="-O2 -D_FORTIFY_SOURCE=2"
+M_MSAN    = CC=clang-19 CXX=clang++-19 SAN=memory
+M_PLAIN   = PLAIN=1 T="$(T_VALGRIND)"
+MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
+  $(call have,clang,build: drop-in$(comma) clang,$(BUILD_OF) $(M_CLANG),x) \
+  'x|build: fortified|$(BUILD_OF) $(M_FORTIFY)' \
+  $(call have,clang-19,build: MSan,$(BUILD_OF) $(M_MSAN),x) \
+  'x|build: for valgrind|$(BUILD_OF) $(M_PLAIN)' 'j|$(LANES_AT_ONCE)' \
   't|drop-in: all cells and switches|FULL=1 sh tests/slow_packaging_dropin.sh' \
-  't|suite on the drop-in: gcc|$(SUITE_IN) CC=gcc CFLAGS=-O2 DROPIN=1' \
-  $(call have,clang,suite on the drop-in: clang,\
-    $(SUITE_IN) CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1) \
-  't|suite: fortified|$(SUITE_IN) CFLAGS="-O2 -D_FORTIFY_SOURCE=2"' \
-  $(call have,clang-19,suite: MSan,$(SUITE_IN) CC=clang-19 CXX=clang++-19 SAN=memory) \
   $(call have,valgrind,suite: valgrind,$(SUITE_IN) T_WRAP="valgrind -q --error-exitcode=99 \
-    --leak-check=full --errors-for-leak-kinds=definite" PLAIN=1 T="$(T_VALGRIND)") \
-  $(foreach s,$(wildcard tests/matrix_*.sh),'t|$(notdir $(s))|sh $(s)')
+    --leak-check=full --errors-for-leak-kinds=definite" $(M_PLAIN),t) \
+  $(if $(SIM_SRC),'t|mutants|sh tests/sim/mutants.sh' \
+  't|simulation: a seed of its own|build/sim --check 60') \
+  $(foreach s,$(wildcard tests/matrix_*.sh),'t|$(notdir $(s))|sh $(s)') \
+  't|suite on the drop-in: gcc|$(SUITE_IN) $(M_GCC)' \
+  $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
+  't|suite: fortified|$(SUITE_IN) $(M_FORTIFY)' \
+  $(call have,clang-19,suite: MSan,$(SUITE_IN) $(M_MSAN),t)
 
 ## run: install what is missing, build, run the tour of /usr/share (ARGS="..." another command)
 run:

@@ -8,6 +8,7 @@
 #            t|LABEL|COMMAND           the same, as a shell command
 #            x|LABEL|COMMAND           exit status only: 0 is one passed, anything else one failed
 #            s|LABEL|REASON            not run: one skipped, with its reason
+#            j|JOBS                    what follows waits for all before; JOBS at once from here on
 # VERDICT    closing line "NAME: N passed, N failed, N skipped", the last line of stdout. No such
 #            line, a signal, a time-out, or an exit status that contradicts it is one failure
 #            more; a program in which nothing ran is one failure. All that, summed, is the last
@@ -130,7 +131,23 @@ rm -rf "$dir"
 mkdir -p "$dir" || exit 2
 : >"$dir/items"
 for item; do printf '%s\n' "$item" >>"$dir/items"; done
-awk '{ print NR }' "$dir/items" | xargs -P "$jobs" -n 1 sh "$0" --one "$dir" "$limit"
+from_to() { # numbers of the items
+    [ "$1" -le "$2" ] || return 0
+    awk -v i="$1" -v last="$2" 'BEGIN { while (i <= last) print i++ }' |
+        xargs -P "$jobs" -n 1 sh "$0" --one "$dir" "$limit"
+}
+first=1 last=0
+for item; do
+    last=$((last + 1))
+    case $item in
+    j\|*)
+        from_to $first $((last - 1))
+        echo "0 0 0 ${item}" >"$dir/$last.res"
+        jobs=${item#j|} first=$((last + 1))
+        ;;
+    esac
+done
+from_to $first $last
 
 # A worker that left no verdict (out of memory, killed from outside) is one failure as well.
 count=$#

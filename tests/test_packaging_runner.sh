@@ -38,4 +38,13 @@ t_case signal_is_a_failure_with_its_name names SEGV 't|b|kill -SEGV $$'
 t_case abort_is_a_failure_with_its_name names ABRT 't|b|kill -ABRT $$'
 t_case timeout_is_a_failure names "timed out after [1-4] s" 't|b|sleep 20'
 t_case status_only_items_count sum_is "1 passed, 1 failed, 0 skipped" 1 'x|a|true' 'x|b|false'
+together='until [ -f "$t_tmp/there" ]; do sleep 0.01; done'
+phases() {
+    export t_tmp
+    sh tests/run.sh -l 60 -j 1 -o "$t_tmp/log" 'x|a|sleep 0.2; : >"$t_tmp/ended"' 'j|2' \
+        "x|b|[ -f \"\$t_tmp/ended\" ] && $together" 'x|c|: >"$t_tmp/there"' 'j|1' \
+        'x|d|rm "$t_tmp/there"' 'x|e|[ ! -f "$t_tmp/there" ]' | tee "$t_tmp/sum"
+    [ "$(tail -n 1 "$t_tmp/sum")" = "cellar: 5 passed, 0 failed, 0 skipped" ]
+}
+t_case items_wait_for_those_before_a_change_of_jobs phases
 t_end packaging_runner
