@@ -127,6 +127,26 @@ static void other_budgets_are_told(void)
     api_shut(c);
 }
 
+/* Misses that no budget would have saved: of keys that were deleted. */
+static void misses_beside_the_sample_are_misses_at_every_size(void)
+{
+    cellar_advice a;
+    cellar *c = open_store(1000);
+    for (uint64_t i = 0; i < 500000; i++) { /* the first misses are forgotten by then */
+        const uint64_t id = i % 200;
+        if (i % 3 == 0) { (void)cellar_del(c, &id, sizeof id); }
+        ask(c, id);
+    }
+    T_REQUIRE(advise(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK);
+    T_CHECK(a.hit_ratio_now < .7 && a.hit_ratio_now > .6);
+    for (unsigned i = NOW; i < CELLAR_ADVICE_COUNT; i++) {
+        T_CHECK(near(a.hit_ratio[i], a.hit_ratio_now, 1e-9));
+    }
+    T_CHECK(a.hit_ratio[0] <= a.hit_ratio_now);
+    T_CHECK(near(metric(c, "cellar_advisor_store_hit_ratio{scale=\"1\"}"), a.hit_ratio_now, 1e-6));
+    api_shut(c);
+}
+
 static cellar_err loader(struct cellar_load *l, const void *key, size_t len, void *ctx)
 {
     (void)ctx;
@@ -286,7 +306,9 @@ static void advisor_and_why_take_little(void)
     }
 }
 
-T_MAIN("api_advice", T_CASE(other_budgets_are_told), T_CASE(the_dump_tells_time_saved),
+T_MAIN("api_advice", T_CASE(other_budgets_are_told),
+       T_CASE(misses_beside_the_sample_are_misses_at_every_size),
+       T_CASE(the_dump_tells_time_saved),
        T_CASE(views_are_told_apart),
        T_CASE(views_beyond_the_limit_are_in_the_sum_only), T_CASE(there_may_be_no_advisor),
        T_CASE(wrong_arguments_are_refused), T_CASE(advisor_and_why_take_little))

@@ -485,10 +485,12 @@ CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t view, double measured, l1_ad
     /* A hot key in or out of the sample brings or takes requests that are hits at every size: how
      * many of them are amiss shows at the size there is, where the ratio was counted. */
     const double missed = (double)(d.requests - d.hits[L1_ADVICE_NOW]);
-    const double one =
-        measured < 0 || missed == 0 ? 1 / (double)d.requests : (1 - measured) / missed;
+    const bool moved = measured >= 0 && missed != 0;
+    const double one = moved ? (1 - measured) / missed : 1 / (double)d.requests;
+    /* Counted misses of which the sample has none (deleted keys, say) are misses at every size. */
+    const double most = measured >= 0 && missed == 0 ? measured : 1;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
-        const double ratio = 1 - (double)(d.requests - d.hits[i]) * one;
+        const double ratio = most - (double)(d.requests - d.hits[i]) * one;
         out->ratio[i] = ratio < 0 ? 0 : ratio;
     }
     return CELLAR_OK;
