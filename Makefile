@@ -21,7 +21,7 @@ SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
 SRC_L2    = form index gate log commit admit codec put get ends io trouble doorbell recover resize \
             audit images open inspect
-SRC_GUARD = flight bloom breaker
+SRC_GUARD = flight flight_change flight_lease flight_fork bloom breaker
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit
 SRC_LOCK  = store lock many stat

@@ -38,80 +38,14 @@
  *            machine this was written on, whoever asks it (bench: load_bare_us); one call for all
  *            and outcomes without the lock come nearest. Each waking the next: 1.1 times as long;
  *            eight, each eight more: 1.0 to 1.3; sixteen words instead of one: 1.0 to 1.5.
+ * NOT HERE   what writers and patterns do to flights, figures, the audit (flight_change.c), leases
+ *            (flight_lease.c), a fork (flight_fork.c).
  * SOURCE     Spin models of the project; Drepper 2011 for the word. */
-#include "guard/flight.h"
-
-#include <string.h>
-
-#include "base/hash.h"
-#include "base/num.h"
-#include "base/table.h"
+#include "guard/flight_int.h"
 
 #define FLIGHT_SHARDS_MAX 64u
 #define FLIGHT_SPARES 8u
-#define FLIGHT_KEY_ROOM 64u /* bytes of key a spare takes */
 #define FLIGHT_SLICE_NS UINT64_C(10000000) /* longest sleep by a clock the host turns */
-
-#define FLIGHT_PHASE(s) ((flight_phase)((s) & 7u))
-#define FLIGHT_WAITERS 8u
-#define FLIGHT_TAKEOVER 16u
-#define FLIGHT_TAKEOVERS(s) (((s) >> 4) & 15u)
-
-struct flight {
-    UT_hash_handle hh;
-    _Atomic uint32_t state;      /* release under the shard's lock, acquire by waiters; the futex */
-    _Atomic uint32_t refs;       /* raised, and lowered to 0, under the shard's lock: REFS */
-    uint64_t gen;                /* store-wide; names a lease */
-    uint64_t hash;
-    uint32_t owner;              /* vgen: part of the key */
-    uint32_t key_len, key_room;
-    uint32_t view_id;
-    uint32_t nonce;              /* of its lease */
-    uint8_t kind;                /* flight_kind */
-    bool attached, lease_open, resident;
-    base_self_t *_Atomic leader; /* shard lock; read under GRAPH. NULL: queued, lease, no token */
-    int64_t start_ms, hard_at_ms;
-    uint64_t tag_born;
-    uint64_t note;               /* the leader's */
-    flight_outcome result;       /* once final: constant until the last ref */
-    flight_bytes *draft;         /* the leader's alone, until it ends */
-    void *notes;                 /* the same */
-    flight_sub *subs;            /* shard lock */
-    flight *next, *prev;         /* shard lock: detached; next alone: spare */
-    flight *outer;               /* the leading thread's: what it led before */
-    uintptr_t frame;
-    uint32_t depth;
-    flight_table *table;         /* constant */
-    unsigned char key[FLIGHT_KEY_ROOM]; /* key_room bytes of them */
-};
-
-typedef struct flight_shard {
-    sync_lock lock BASE_ALIGNED(BASE_PAD); /* rank FLIGHT; guards all but count's readers */
-    _Atomic uint32_t count;      /* attached; seq_cst both ways: PROOF */
-    uint32_t spare_count;
-    flight *table;               /* uthash; the sentinel is always in it */
-    flight *detached;            /* unlinked, refs > 0 */
-    flight *spare;
-    flight sentinel;
-} flight_shard;
-
-struct flight_table {
-    flight_shard *shard;
-    base_account *account;
-    const base_clock *clock;
-    void *raw;
-    size_t raw_bytes;
-    uint32_t mask;
-    uint32_t max_flights, max_waiters;
-    _Atomic uint32_t *callers;   /* flight_config */
-    void (*notes_free)(void *notes); /* this and the next two: flight_config; constant */
-    void (*lease_lost)(void *ctx, uint32_t owner, uint64_t note);
-    void *ctx;
-    _Atomic uint32_t open;       /* records in use */
-    _Atomic uint32_t waiters;    /* joiners' refs and subscriptions */
-    _Atomic uint64_t next_gen;
-    flight *_Atomic lost;        /* in a forked child: records of threads that are not there */
-};
 
 static sync_lock flight_graph;   /* rank GRAPH; guards waits_for of every base_self */
 
@@ -156,13 +90,6 @@ CELLAR_PRIVATE void flight_bytes_drop(flight_bytes *b)
 }
 
 /* ---- the table ---- */
-
-static flight_shard *flight_shard_of(const flight_table *t, uint64_t hash)
-{
-    return &t->shard[(uint32_t)base_mix64(hash) & t->mask];
-}
-
-static unsigned flight_hashv(uint64_t hash) { return (unsigned)(base_mix64(hash) >> 32); }
 
 static bool flight_sentinel_add(flight_table *t, flight_shard *s)
 {
@@ -238,8 +165,6 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
     return t;
 }
 
-static void flight_free_lost(flight_table *t);
-
 CELLAR_PRIVATE void flight_table_destroy(flight_table *t)
 {
     if (t == NULL) { return; }
@@ -266,7 +191,7 @@ static flight *flight_record_new(flight_table *t, uint32_t key_len)
     return f;
 }
 
-static void flight_record_free(flight_table *t, flight *f)
+CELLAR_PRIVATE void flight_record_free(flight_table *t, flight *f)
 {
     if (f == NULL) { return; }
     BASE_ASSERT(!f->resident);
@@ -292,8 +217,7 @@ static void flight_list_add(flight_shard *s, flight *f)
     s->detached = f;
 }
 
-static void flight_list_cut(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
-static void flight_list_cut(flight_shard *s, flight *f)
+CELLAR_PRIVATE void flight_list_cut(flight_shard *s, flight *f)
 {
     if (f->next != NULL) { f->next->prev = f->prev; }
     if (f->prev != NULL) { f->prev->next = f->next; } else { s->detached = f->next; }
@@ -302,10 +226,8 @@ static void flight_list_cut(flight_shard *s, flight *f)
 
 /* ---- attached ---- */
 
-/* The flight getters find under this key; also those they do not (SIDE) when `side`. */
-static flight *flight_find(flight_shard *s, const flight_key *k, bool side, const flight *after)
-    SYNC_HOLDS(FLIGHT);
-static flight *flight_find(flight_shard *s, const flight_key *k, bool side, const flight *after)
+CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool side,
+                                   const flight *after)
 {
     const unsigned hashv = flight_hashv(k->hash);
     UT_hash_table *table = s->table->hh.tbl;
@@ -335,8 +257,7 @@ static void flight_attach(flight_shard *s, flight *f)
     (void)base_table_module;
 }
 
-static void flight_unlink(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
-static void flight_unlink(flight_shard *s, flight *f)
+CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
 {
     base_account *base_table_account = f->table->account; /* not asked: the sentinel stays */
     const base_module base_table_module = BASE_MOD_FLIGHT;
@@ -378,15 +299,8 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     f->depth = 0;
 }
 
-typedef struct flight_ended { /* to be done after the lock */
-    flight *wake;       /* its waiters; the caller holds a ref */
-    flight_sub *subs;
-} flight_ended;
-
-/* Make it final; under the lock. False: it was already. */
-static bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o, flight_ended *e)
-    SYNC_HOLDS(FLIGHT);
-static bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o, flight_ended *e)
+CELLAR_PRIVATE bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o,
+                                  flight_ended *e)
 {
     const uint32_t state = base_load_rlx(&f->state);
     (void)s;
@@ -402,7 +316,7 @@ static bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o, f
     return true;
 }
 
-static void flight_announce(flight_table *t, const flight_ended *e)
+CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e)
 {
     BASE_POINT("flight.wake");
     if (e->wake != NULL && !BASE_MUTANT("flight.no_wake")) {
@@ -483,8 +397,6 @@ CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f)
     flight_rest_free(t, &rest);
 }
 
-static const flight_outcome flight_cancelled = { .phase = FLIGHT_CANCELLED };
-
 /* ---- enter ---- */
 
 typedef struct flight_turn { /* what one look under the lock came to */
@@ -496,8 +408,7 @@ typedef struct flight_turn { /* what one look under the lock came to */
     bool lost;           /* it was an open lease */
 } flight_turn;
 
-/* Its lease is over and not claimed: nobody else will say how it went. We hold its ref. */
-static void flight_tell_lost(const flight_table *t, const flight *f)
+CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f)
 {
     sync_assert_none();
     if (f->note != 0 && t->lease_lost != NULL) { t->lease_lost(t->ctx, f->owner, f->note); }
@@ -585,7 +496,7 @@ static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask 
     if (late) {
         takeovers = BASE_MIN(FLIGHT_TAKEOVERS(base_load_rlx(&f->state)) + 1u, 15u);
         flight_unlink(s, f);
-        (void)flight_settle(s, f, &flight_cancelled, &turn->ended);
+        (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &turn->ended);
         turn->lost = f->lease_open;
         if (f->lease_open) {
             f->lease_open = false; /* its owner's ref becomes ours */
@@ -641,7 +552,7 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms, int
     const uint32_t state = base_load_rlx(&f->state);
     const bool ours = FLIGHT_PHASE(state) == FLIGHT_QUEUED && f->attached;
     if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && !f->attached) { /* its entry has changed */
-        (void)flight_settle(s, f, &flight_cancelled, &ended);
+        (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &ended);
     } else if (ours) {
         f->start_ms = now_ms;
         f->hard_at_ms = base_add_sat(now_ms, hard_ms); /* read in flight_sleep */
@@ -686,7 +597,7 @@ CELLAR_PRIVATE void flight_reap(uintptr_t frame)
         flight *outer = f->outer;
         self->leads = outer;
         if (outer == NULL || outer->frame != f->frame) { (void)base_sub_ar(f->table->callers, 1u); }
-        flight_end(f->table, f, &flight_cancelled);
+        flight_end(f->table, f, &FLIGHT_HANDS_OVER);
         f = outer;
     }
 }
@@ -760,6 +671,8 @@ static bool flight_cycle(base_self_t *self, flight *f)
     sync_drop(GRAPH, &flight_graph);
     return cycle;
 }
+
+CELLAR_PRIVATE void flight_graph_reset(void) { sync_reset(&flight_graph); }
 
 static void flight_edge_drop(base_self_t *self)
 {
@@ -840,387 +753,4 @@ CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f)
 {
     flight_unref(t, f);
     (void)base_sub_ar(&t->waiters, 1u);
-}
-
-/* ---- inside windows ---- */
-
-CELLAR_PRIVATE bool flight_any(const flight_table *t, uint64_t hash)
-{
-    return base_load_sc(&flight_shard_of(t, hash)->count) != 0;
-}
-
-CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
-{
-    flight_shard *s = flight_shard_of(t, key->hash);
-    if (BASE_MUTANT("flight.no_detach")) { return; }
-    sync_take(FLIGHT, &s->lock);
-    for (flight *f; (f = flight_find(s, key, true, NULL)) != NULL;) { flight_unlink(s, f); }
-    sync_drop(FLIGHT, &s->lock);
-}
-
-#define FLIGHT_BATCH 16u
-
-/* The next flights of the shard that getters or writers find: one ref each for the caller. A
- * shard's table is in the order of gen: flight_init runs under its lock. */
-static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
-                             flight *out[FLIGHT_BATCH]) SYNC_HOLDS(FLIGHT);
-static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
-                             flight *out[FLIGHT_BATCH])
-{
-    unsigned n = 0;
-    for (flight *f = s->table; f != NULL && n < FLIGHT_BATCH; f = f->hh.next) {
-        if (f == &s->sentinel || f->owner != owner || f->gen <= after || f->gen > last) {
-            continue;
-        }
-        (void)base_add_rlx(&f->refs, 1u);
-        out[n++] = f;
-    }
-    return n;
-}
-
-CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t owner,
-                                          bool (*match)(void *ctx, const void *key, size_t len),
-                                          void *ctx)
-{
-    const uint64_t last = base_load_sc(&t->next_gen);
-    for (uint32_t i = 0; i <= t->mask; i++) {
-        flight_shard *s = &t->shard[i];
-        flight *found[FLIGHT_BATCH];
-        uint64_t after = 0;
-        for (unsigned n = FLIGHT_BATCH; n == FLIGHT_BATCH;) {
-            sync_take(FLIGHT, &s->lock);
-            n = flight_batch(s, owner, after, last, found);
-            sync_drop(FLIGHT, &s->lock);
-            for (unsigned j = 0; j < n; j++) {
-                flight *f = found[j];
-                after = f->gen;
-                if (match(ctx, f->key, f->key_len)) {
-                    sync_take(FLIGHT, &s->lock);
-                    if (f->attached) { flight_unlink(s, f); }
-                    sync_drop(FLIGHT, &s->lock);
-                }
-                flight_unref(t, f);
-            }
-        }
-    }
-}
-
-CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms)
-{
-    flight_shard *s = flight_shard_of(t, key->hash);
-    sync_take(FLIGHT, &s->lock);
-    const flight *f = flight_find(s, key, false, NULL);
-    if (f != NULL) { *start_ms = f->start_ms; }
-    sync_drop(FLIGHT, &s->lock);
-    return f != NULL;
-}
-
-CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
-{
-    flight_shard *s = flight_shard_of(t, key->hash);
-    bool may = false;
-    sync_take(FLIGHT, &s->lock);
-    for (flight *f = flight_find(s, key, true, NULL); f != NULL && !may;) {
-        may = f->key == (const unsigned char *)key->bytes;
-        f = flight_find(s, key, true, f);
-    }
-    for (flight *f = may ? flight_find(s, key, true, NULL) : NULL; f != NULL;) {
-        flight *next = flight_find(s, key, true, f);
-        /* Of loads side by side the first that ends is kept; a flight of others goes on. */
-        if (f->key == (const unsigned char *)key->bytes || f->kind == FLIGHT_SIDE) {
-            flight_unlink(s, f);
-        }
-        f = next;
-    }
-    sync_drop(FLIGHT, &s->lock);
-    return may;
-}
-
-/* ---- leases ---- */
-
-CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *out)
-{
-    flight_shard *s = flight_shard_of(t, f->hash);
-    sync_take(FLIGHT, &s->lock);
-    f->lease_open = FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
-    const bool open = f->lease_open;
-    out->id = f->gen;
-    out->check = (uint64_t)f->nonce << 32 | ((uint32_t)base_mix64(f->hash) & t->mask);
-    sync_drop(FLIGHT, &s->lock);
-    return open;
-}
-
-/* Every flight of the shard, attached or not: fn says when to stop. */
-static flight *flight_by_gen(flight_shard *s, uint64_t gen) SYNC_HOLDS(FLIGHT);
-static flight *flight_by_gen(flight_shard *s, uint64_t gen)
-{
-    for (flight *f = s->table; f != NULL; f = f->hh.next) {
-        if (f->gen == gen && f != &s->sentinel) { return f; }
-    }
-    for (flight *f = s->detached; f != NULL; f = f->next) {
-        if (f->gen == gen) { return f; }
-    }
-    return NULL;
-}
-
-CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t view_id)
-{
-    if (l->id == 0 || (uint32_t)l->check > t->mask) { return NULL; }
-    flight_shard *s = &t->shard[(uint32_t)l->check];
-    sync_take(FLIGHT, &s->lock);
-    flight *f = flight_by_gen(s, l->id);
-    if (f != NULL && f->lease_open && f->view_id == view_id && f->nonce == l->check >> 32) {
-        f->lease_open = false;
-    } else {
-        f = NULL;
-    }
-    sync_drop(FLIGHT, &s->lock);
-    return f;
-}
-
-CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx)
-{
-    flight_sub *s = base_alloc(t->account, BASE_MOD_FLIGHT, sizeof *s, NULL);
-    if (s == NULL) { return NULL; }
-    s->fn = fn;
-    s->ctx = ctx;
-    s->id = base_add_rlx(&t->next_gen, (uint64_t)1) + 1;
-    return s;
-}
-
-CELLAR_PRIVATE void flight_sub_free(flight_table *t, flight_sub *s)
-{
-    base_free(t->account, BASE_MOD_FLIGHT, s, sizeof *s);
-}
-
-CELLAR_PRIVATE void flight_ticket_of(const flight_table *t, uint64_t hash, uint64_t sub_id,
-                                     flight_lease *out)
-{
-    out->id = sub_id;
-    out->check = (uint32_t)base_mix64(hash) & t->mask;
-}
-
-static flight_sub *flight_sub_cut(flight *f, uint64_t id)
-{
-    for (flight_sub **at = &f->subs; *at != NULL; at = &(*at)->next) {
-        if ((*at)->id == id) {
-            flight_sub *found = *at;
-            *at = found->next;
-            return found;
-        }
-    }
-    return NULL;
-}
-
-CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket)
-{
-    if (ticket->id == 0 || ticket->check > t->mask) { return false; }
-    flight_shard *s = &t->shard[(uint32_t)ticket->check];
-    flight_sub *sub = NULL;
-    sync_take(FLIGHT, &s->lock);
-    for (flight *f = s->table; f != NULL && sub == NULL; f = f->hh.next) {
-        sub = flight_sub_cut(f, ticket->id);
-    }
-    for (flight *f = s->detached; f != NULL && sub == NULL; f = f->next) {
-        sub = flight_sub_cut(f, ticket->id);
-    }
-    sync_drop(FLIGHT, &s->lock);
-    if (sub == NULL) { return false; }
-    flight_sub_free(t, sub);
-    (void)base_sub_ar(&t->waiters, 1u);
-    return true;
-}
-
-/* End one flight of the shard that is open and fits; false: there is none. */
-static bool flight_end_one(flight_table *t, flight_shard *s, bool all, int64_t now_ms)
-{
-    flight_ended ended = { NULL, NULL };
-    flight *f = NULL;
-    sync_take(FLIGHT, &s->lock);
-    for (flight *at = s->table; at != NULL && f == NULL; at = at->hh.next) {
-        const bool due = at->kind == FLIGHT_LEASE && now_ms >= at->hard_at_ms;
-        if (at != &s->sentinel && (all || due)) { f = at; }
-    }
-    for (flight *at = s->detached; at != NULL && f == NULL; at = at->next) {
-        const bool due = at->kind == FLIGHT_LEASE && now_ms >= at->hard_at_ms;
-        const bool open = FLIGHT_PHASE(base_load_rlx(&at->state)) <= FLIGHT_LOADING;
-        if (open && (all || due)) { f = at; }
-    }
-    bool lost = false;
-    if (f != NULL) {
-        if (f->attached) { flight_unlink(s, f); }
-        (void)flight_settle(s, f, &flight_cancelled, &ended);
-        lost = f->lease_open && !all; /* at the end of the store nobody asks */
-        if (f->lease_open) { f->lease_open = false; } else { (void)base_add_rlx(&f->refs, 1u); }
-    }
-    sync_drop(FLIGHT, &s->lock);
-    if (f == NULL) { return false; }
-    if (lost) { flight_tell_lost(t, f); }
-    flight_announce(t, &ended);
-    flight_unref(t, f);
-    return true;
-}
-
-CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms)
-{
-    uint32_t ended = 0;
-    if (base_load_rlx(&t->open) == 0) { return 0; }
-    for (uint32_t i = 0; i <= t->mask; i++) {
-        while (flight_end_one(t, &t->shard[i], false, now_ms)) { ended++; }
-    }
-    return ended;
-}
-
-CELLAR_PRIVATE void flight_close(flight_table *t)
-{
-    for (uint32_t i = 0; i <= t->mask; i++) {
-        while (flight_end_one(t, &t->shard[i], true, 0)) {}
-    }
-}
-
-/* ---- figures ---- */
-
-CELLAR_PRIVATE flight_key flight_key_of(const flight *f)
-{
-    return (flight_key){ f->key, f->key_len, f->owner, f->hash };
-}
-CELLAR_PRIVATE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
-CELLAR_PRIVATE void flight_note(flight *f, uint64_t note) { f->note = note; }
-CELLAR_PRIVATE uint64_t flight_noted(const flight *f) { return f->note; }
-CELLAR_PRIVATE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }
-CELLAR_PRIVATE const flight *flight_outer(const flight *f) { return f->outer; }
-CELLAR_PRIVATE uint32_t flight_takeovers(const flight *f)
-{
-    return FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
-}
-
-CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
-{
-    flight_shard *s = flight_shard_of(t, f->hash);
-    sync_take(FLIGHT, &s->lock);
-    const bool detached = !f->attached;
-    *alone = base_load_rlx(&f->refs) == 1 && f->subs == NULL;
-    sync_drop(FLIGHT, &s->lock);
-    return detached;
-}
-
-CELLAR_PRIVATE uint32_t flight_count(const flight_table *t) { return base_load_rlx(&t->open); }
-
-CELLAR_PRIVATE uint32_t flight_waiting(const flight_table *t) { return base_load_rlx(&t->waiters); }
-
-static bool flight_audit_shard(flight_shard *s, uint32_t *records) SYNC_HOLDS(FLIGHT);
-static bool flight_audit_shard(flight_shard *s, uint32_t *records)
-{
-    uint32_t attached = 0, spares = 0;
-    bool ok = true;
-    for (flight *f = s->table; f != NULL; f = f->hh.next) {
-        if (f == &s->sentinel) { continue; }
-        attached++;
-        ok = ok && f->attached && base_load_rlx(&f->refs) > 0;
-        ok = ok && f->hh.hashv == flight_hashv(f->hash);
-        ok = ok && FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
-        const flight_key k = { f->key, f->key_len, f->owner, f->hash };
-        ok = ok && (f->kind == FLIGHT_SIDE || flight_find(s, &k, false, NULL) == f);
-    }
-    for (const flight *f = s->detached; f != NULL; f = f->next) {
-        ok = ok && !f->attached && base_load_rlx(&f->refs) > 0;
-        ok = ok && (f->next == NULL || f->next->prev == f);
-        (*records)++;
-    }
-    for (const flight *f = s->spare; f != NULL; f = f->next) {
-        ok = ok && base_load_rlx(&f->refs) == 0 && f->resident;
-        spares++;
-    }
-    *records += attached;
-    return ok && attached == base_load_rlx(&s->count) && spares == s->spare_count;
-}
-
-CELLAR_PRIVATE bool flight_audit(flight_table *t)
-{
-    bool ok = true;
-    uint32_t records = 0;
-    for (uint32_t i = 0; i <= t->mask; i++) {
-        flight_shard *s = &t->shard[i];
-        sync_take(FLIGHT, &s->lock);
-        ok = flight_audit_shard(s, &records) && ok;
-        sync_drop(FLIGHT, &s->lock);
-    }
-    return ok && (records == base_load_rlx(&t->open) || base_load_rlx(&t->lost) != NULL);
-}
-
-/* ---- fork ---- */
-
-CELLAR_PRIVATE void flight_fork_prepare(flight_table *t) SYNC_UNCHECKED
-{
-    for (uint32_t i = 0; i <= t->mask; i++) { sync_take(FLIGHT, &t->shard[i].lock); }
-}
-
-CELLAR_PRIVATE void flight_fork_parent(flight_table *t) SYNC_UNCHECKED
-{
-    for (uint32_t i = t->mask + 1; i-- > 0;) { sync_drop(FLIGHT, &t->shard[i].lock); }
-}
-
-/* Led by the thread that forked, from inside a loader: it goes on in the child, detached. */
-static bool flight_is_ours(const flight *f)
-{
-    const base_self_t *self = base_self();
-    for (const flight *at = self->index != 0 ? self->leads : NULL; at != NULL; at = at->outer) {
-        if (at == f) { return true; }
-    }
-    return false;
-}
-
-CELLAR_PRIVATE void flight_fork_child(flight_table *t) SYNC_UNCHECKED
-{
-    sync_reset(&flight_graph);
-    base_self()->waits_for = NULL;
-    for (uint32_t i = 0; i <= t->mask; i++) {
-        flight_shard *s = &t->shard[i];
-        sync_reset(&s->lock);
-        for (flight *f = s->table, *next; f != NULL; f = next) {
-            next = f->hh.next;
-            if (f != &s->sentinel) { flight_unlink(s, f); }
-        }
-        for (flight *f = s->detached, *next; f != NULL; f = next) {
-            next = f->next;
-            if (flight_is_ours(f)) {
-                base_store_rlx(&f->refs, 1u); /* the leader's; waiters are not there */
-                continue;
-            }
-            flight_list_cut(s, f);
-            f->next = base_load_rlx(&t->lost); /* freed at the next call, not in a fork handler */
-            base_store_rlx(&t->lost, f);
-        }
-    }
-    base_store_rlx(&t->waiters, 0u);
-}
-
-static void flight_free_lost(flight_table *t)
-{
-    for (flight *f = base_xchg_ar(&t->lost, (flight *)NULL), *after; f != NULL; f = after) {
-        after = f->next;
-        base_store_rlx(&f->refs, 0u);
-        for (flight_sub *sub = f->subs; sub != NULL;) {
-            flight_sub *next = sub->next;
-            flight_sub_free(t, sub);
-            sub = next;
-        }
-        f->subs = NULL;
-        flight_bytes_drop(f->result.value);
-        flight_bytes_drop(f->draft);
-        f->result.value = f->draft = NULL;
-        if (f->notes != NULL) { t->notes_free(f->notes); }
-        f->notes = NULL;
-        (void)base_sub_ar(&t->open, 1u);
-        if (f->resident) {
-            flight_shard *s = flight_shard_of(t, f->hash);
-            sync_take(FLIGHT, &s->lock);
-            f->next = s->spare;
-            s->spare = f;
-            s->spare_count++;
-            sync_drop(FLIGHT, &s->lock);
-        } else {
-            flight_record_free(t, f);
-        }
-    }
 }

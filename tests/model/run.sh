@@ -286,7 +286,7 @@ fi
 
 compare_steps() { # what only one side has
     grep -ho 'BASE_POINT("\(l1\|lock\|flight\|bloom\)\.[a-z_.]*")' src/l1/*.c src/lock/*.c \
-        src/guard/flight.c src/guard/bloom.c src/cache/*.c | cut -d'"' -f2 |
+        src/guard/flight*.c src/guard/bloom.c src/cache/*.c | cut -d'"' -f2 |
         grep -vxF "$(echo $no_protocol | tr ' ' '\n')" | sort -u >"$dir/steps.code"
     grep -ho 'AT(\(l1\|lock\|flight\|bloom\)\.[a-z_.]*)' $here/*.pml | tr -d '()' | sed 's/^AT//' |
         sort -u >"$dir/steps.model"
@@ -295,7 +295,7 @@ compare_steps() { # what only one side has
 compare_mutants() {
     missing=0
     for m in $(grep -ho 'BASE_MUTANT("\(l1\|lock\|flight\|bloom\)\.[a-z0-9_]*")' src/l1/*.c \
-        src/lock/*.c src/guard/flight.c src/guard/bloom.c src/cache/*.c | cut -d'"' -f2 | sort -u); do
+        src/lock/*.c src/guard/flight*.c src/guard/bloom.c src/cache/*.c | cut -d'"' -f2 | sort -u); do
         case " $(echo $not_shown) " in *" $m "*) continue ;; esac
         switch=$(echo "${m#*.}" | tr 'a-z' 'A-Z')
         table | grep -q "^. fail .*\<$switch\>" || {
