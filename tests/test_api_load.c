@@ -862,6 +862,41 @@ static void jitter_repeats_with_the_secret(void)
     T_CHECK(left[0][0] != left[0][1]);
 }
 
+/* While something stale is served, a failure holds the source back for throttle_ms, then one load
+ * tries again; a success ends it. */
+static void throttle(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    o.ttl_ms = 100;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.stale_ms = 1000000;
+    o.throttle_ms = 700;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 100);
+    atomic_store(&s.say, SAY_FAIL);
+    for (int tries = 2; tries < 5; tries++) {
+        for (int i = 0; i < 8; i++) {
+            T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+            T_EQ_STR(text, "1");
+            T_EQ_I64(atomic_load(&s.calls), tries);
+            T_EQ_U64(r.source, CELLAR_SOURCE_STALE_ERROR);
+            T_EQ_I64(r.retry_after_ms, 700 - i * 99);
+            atomic_fetch_add(&kit_now_ms, i < 7 ? 99 : 7);
+        }
+    }
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "5");
+    atomic_fetch_add(&kit_now_ms, 100);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK); /* nothing is held back any more */
+    T_EQ_STR(text, "6");
+    kit_close(c);
+}
+
 T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits), T_CASE(values_said_in_three_ways),
        T_CASE(result_is_the_callers), T_CASE(room_of_the_caller_is_used),
        T_CASE(seed_null_string), T_CASE(seed_empty_value), T_CASE(seed_negative_is_not_data),
@@ -877,4 +912,5 @@ T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits), T_CASE(values_said_
        T_CASE(bad_input_options_are_refused),
        T_CASE(bad_input_arguments_are_refused), T_CASE(bad_input_of_a_loader_leaves_no_trace),
        T_CASE(bad_input_results_are_codes_and_keep_nothing), T_CASE(jitter_histogram),
-       T_CASE(jitter_repeats_with_the_secret))
+       T_CASE(jitter_repeats_with_the_secret),
+       T_CASE(throttle))
