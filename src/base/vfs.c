@@ -34,7 +34,7 @@
 
 struct base_vfs_file {
     int fd;      /* owned */
-    bool direct; /* bypasses the page cache */
+    _Atomic bool direct; /* bypasses the page cache; cleared when the file system refuses that */
 };
 
 #if BASE_DEBUG
@@ -84,7 +84,7 @@ static int base_vfs_wrap(int fd, bool direct, base_vfs_file **out)
         return ENOMEM;
     }
     f->fd = fd;
-    f->direct = direct;
+    atomic_store(&f->direct, direct);
     *out = f;
     return 0;
 }
@@ -193,6 +193,15 @@ static int base_vfs_transfer_fault(const char *site, size_t *n, uint64_t offset)
     return offset > INT64_MAX ? EINVAL : 0;
 }
 
+/* Some file systems take O_DIRECT at the open and refuse the transfer, or this one's place or
+ * length: from then on through the page cache. True: try again. */
+static bool base_vfs_direct_off(base_vfs_file *f, int error)
+{
+    if (error != EINVAL || !atomic_exchange(&f->direct, false)) { return false; }
+    const int flags = fcntl(f->fd, F_GETFL);
+    return flags >= 0 && fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) == 0;
+}
+
 static int base_vfs_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset,
                           size_t *done)
 {
@@ -201,7 +210,9 @@ static int base_vfs_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint
     int e = base_vfs_transfer_fault("pread", &n, offset);
     if (e != 0) { return e; }
     ssize_t got;
-    do { got = pread(f->fd, buf, n, (off_t)offset); } while (got < 0 && errno == EINTR);
+    do {
+        got = pread(f->fd, buf, n, (off_t)offset);
+    } while (got < 0 && (errno == EINTR || base_vfs_direct_off(f, errno)));
     if (got < 0) { return errno; }
     *done = (size_t)got;
     return 0;
@@ -215,7 +226,9 @@ static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t 
     int e = base_vfs_transfer_fault("pwrite", &n, offset);
     if (e != 0) { return e; }
     ssize_t put;
-    do { put = pwrite(f->fd, buf, n, (off_t)offset); } while (put < 0 && errno == EINTR);
+    do {
+        put = pwrite(f->fd, buf, n, (off_t)offset);
+    } while (put < 0 && (errno == EINTR || base_vfs_direct_off(f, errno)));
     if (put < 0) { return errno; }
     *done = (size_t)put;
     return 0;
@@ -468,4 +481,7 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
     return &system;
 }
 
-CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f) { return f->direct; }
+CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f)
+{
+    return atomic_load(&f->direct);
+}

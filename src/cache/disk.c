@@ -13,6 +13,7 @@
 #include "cache/cache_int.h"
 
 #ifndef CELLAR_OMIT_L2
+#include <errno.h>
 #include <stdio.h>
 
 #include "l2/l2.h"
@@ -178,11 +179,30 @@ static void cache_disk_forked(void *ctx)
 
 /* ---- open ---- */
 
+static const char *cache_disk_why(cellar_err err, int sys_errno)
+{
+    if (err == CELLAR_E_UNSUPPORTED) {
+        return "l2_path lies on a network file system, see l2_allow_network";
+    }
+    if (err != CELLAR_E_IO) { return cellar_code_name(err); }
+    switch (sys_errno) {
+    case EACCES:
+    case EPERM: return "l2_path may not be read and written by this process";
+    case EROFS: return "l2_path lies on a read-only file system";
+    case ENOTDIR:
+    case ELOOP: return "l2_path is not a directory; links are not followed";
+    case ENOENT: return "the folder l2_path lies in does not exist";
+    case EMFILE:
+    case ENFILE: return "no file descriptor is left";
+    case ENOSPC:
+    case EDQUOT: return "there is no room on the disk of l2_path";
+    default: return cellar_code_name(err);
+    }
+}
+
 static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, cellar_err err)
 {
-    const char *why = err == CELLAR_E_UNSUPPORTED
-                          ? "l2_path lies on a network file system, see l2_allow_network"
-                          : cellar_code_name(err);
+    const char *why = cache_disk_why(err, s->disk_errno);
     if (cfg->l2_required) {
         (void)snprintf(s->disk_text, sizeof s->disk_text,
                        "cellar_open: the disk tier is required: %s", why);

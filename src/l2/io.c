@@ -334,6 +334,10 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
 {
     l2_worker_take(d);
     L2_COUNT(d, syncs);
+    if (base_load_acq(&d->broken) != 0) { /* what it would sync is not what is at the path */
+        l2_worker_drop(d);
+        return CELLAR_E_IO;
+    }
     l2_reopen(d);
     const uint32_t before = base_load_rlx(&d->dirty);
     int e = l2_sync_files(d); /* the bulk of it, while appends go on */

@@ -66,7 +66,9 @@ CELLAR_PRIVATE void l2_io_failed(l2 *d, int e)
     if (off) { l2_off_now(d, now, d->cfg.off_ms); }
     sync_drop(L2_DEV, &t->lock);
     if (off) {
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "the disk fails: memory alone for now");
+        /* Not by its errno: lines of one code silence each other for a second. */
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_IO,
+                 "the disk fails: memory alone for now (errno %d)", e);
     }
 }
 

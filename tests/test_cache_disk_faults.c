@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what happens to a disk from outside leaves a store whose memory works on, which says in
+ *         words what is wrong, and takes the disk back where that is possible: mounted read-only,
+ *         directory removed, no descriptor left, a path that cannot be written.
+ * Method: real files below TMPDIR; what needs a mount or another user is injected (base_fault_io). */
+#include "tests/folder.h"
+#include "tests/t.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "base/vfs.h"
+#include "cellar.h"
+
+#define KEYS 150u
+
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 20], said[8192];
+static int64_t now_ms;
+static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
+static cellar_view_opts each_set = CELLAR_VIEW_OPTS_INIT;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+
+static void listen_to(void *ctx, int level, const char *module, int code, const char *text)
+{
+    (void)ctx;
+    (void)level;
+    (void)module;
+    (void)code;
+    const size_t n = strlen(said);
+    snprintf(said + n, sizeof said - n, "%s\n", text);
+}
+
+static int lines_with(const char *text)
+{
+    int n = 0;
+    for (const char *at = said; (at = strstr(at, text)) != NULL; at++) { n++; }
+    return n;
+}
+
+static void begin(void)
+{
+    t_folder(folder);
+    snprintf(store, sizeof store, "%s/store", folder);
+    now_ms = 1000000;
+    said[0] = '\0';
+}
+
+static void end(void)
+{
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    t_wipe(store);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static cellar_config config(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    each_set.l2_mode = CELLAR_L2_EACH_SET;
+    cfg.root = &each_set;
+    cfg.memory_bytes = 8u << 20;
+    cfg.max_entries = 64;
+    cfg.l2_path = store;
+    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.secret = known_secret;
+    cfg.clock = read_clock;
+    cfg.log = listen_to;
+    cfg.no_threads = 1;
+    return cfg;
+}
+
+static void work(cellar *c, int64_t ms)
+{
+    now_ms += ms;
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+}
+
+static cellar *open_it(void)
+{
+    const cellar_config cfg = config();
+    cellar *c = NULL;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    work(c, 0);
+    return c;
+}
+
+static void shut(cellar *c)
+{
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar_err put(cellar *c, uint32_t key, uint32_t version)
+{
+    char buf[4000];
+    memset(buf, (int)('a' + (key + version) % 26), sizeof buf);
+    memcpy(buf, &version, sizeof version);
+    return cellar_set(c, &key, sizeof key, buf, sizeof buf, NULL);
+}
+
+/* Its version, 0: a miss. */
+static uint32_t look(cellar *c, uint32_t key)
+{
+    char buf[4000];
+    size_t len = 0;
+    uint32_t version = 0;
+    if (cellar_get(c, &key, sizeof key, buf, sizeof buf, &len) != CELLAR_OK) { return 0; }
+    T_EQ_U64(len, sizeof buf);
+    memcpy(&version, buf, sizeof version);
+    T_EQ_I64(buf[3999], 'a' + (key + version) % 26);
+    return version;
+}
+
+static void put_all(cellar *c, uint32_t version)
+{
+    for (uint32_t i = 0; i < KEYS; i++) {
+        T_EQ_I64(put(c, i, version), CELLAR_OK);
+        if (i % 20 == 0) { work(c, 0); }
+    }
+}
+
+static uint64_t metric(cellar *c, const char *name)
+{
+    static char text[131072];
+    size_t len;
+    char line[100];
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(text, line);
+    T_REQUIRE(at != NULL);
+    return strtoull(at + strlen(line), NULL, 10);
+}
+
+/* Every write says EROFS, reads work: errors -> breaker -> memory alone -> tried again, and back. */
+static void mounted_read_only_it_goes_on_and_heals(void)
+{
+    begin();
+    cellar *c = open_it();
+    put_all(c, 1);
+    shut(c);
+    c = open_it();
+    const uint32_t gone = 7;
+    (void)base_fault_io_arm("pwrite", EROFS, 1, true);
+    T_CHECK(cellar_del(c, &gone, sizeof gone) >= CELLAR_OK);
+    T_EQ_U64(look(c, 30), 1); /* from disk */
+    for (uint32_t n = 0; n < 40 && metric(c, "cellar_l2_off") == 0; n++) {
+        put_all(c, 2 + n);
+        T_EQ_U64(look(c, KEYS - 1), 2 + n); /* memory */
+        work(c, 200);
+    }
+    T_EQ_U64(metric(c, "cellar_l2_off"), 1);
+    T_CHECK(metric(c, "cellar_l2_errors_total") >= 8);
+    T_EQ_I64(lines_with("the disk fails"), 1);
+    T_EQ_I64(put(c, 5, 99), CELLAR_OK);
+    T_EQ_U64(look(c, 5), 99);
+    (void)base_fault_io_arm(NULL, 0, 0, false); /* mounted read-write again */
+    for (uint32_t n = 0; n < 70 && metric(c, "cellar_l2_off") != 0; n++) { work(c, 1000); }
+    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    T_EQ_I64(lines_with("the disk works again"), 1);
+    put_all(c, 50);
+    T_CHECK(cellar_del(c, &gone, sizeof gone) >= CELLAR_OK);
+    shut(c);
+    c = open_it();
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 50); }
+    shut(c);
+    end();
+}
+
+static void a_removed_directory_leaves_memory_until_the_next_open(void)
+{
+    begin();
+    cellar *c = open_it();
+    put_all(c, 1);
+    t_wipe(store);
+    T_EQ_I64(put(c, 1000, 3), CELLAR_OK);
+    work(c, 2000);
+    T_EQ_U64(metric(c, "cellar_l2_off"), 2);
+    T_EQ_I64(lines_with("until the next open"), 1);
+    T_EQ_U64(look(c, 1000), 3);
+    for (uint32_t i = 0; i < KEYS; i++) { T_CHECK(look(c, i) <= 1); }
+    put_all(c, 2);
+    T_EQ_U64(look(c, KEYS - 1), 2);
+    T_CHECK(cellar_sync(c) != CELLAR_OK); /* it must not say that anything is safe */
+    shut(c);
+    c = open_it();
+    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    T_EQ_U64(look(c, 5), 0);
+    put_all(c, 4);
+    shut(c);
+    c = open_it();
+    T_EQ_U64(look(c, 5), 4);
+    shut(c);
+    end();
+}
+
+/* Once it is open it opens nothing. */
+static void without_descriptors_an_open_tier_works_on(void)
+{
+    begin();
+    cellar *c = open_it();
+    struct rlimit was, none;
+    T_REQUIRE(getrlimit(RLIMIT_NOFILE, &was) == 0);
+    none = was;
+    none.rlim_cur = 0;
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    put_all(c, 1);
+    const uint32_t gone = 9;
+    T_CHECK(cellar_del(c, &gone, sizeof gone) >= CELLAR_OK);
+    work(c, 2000);
+    const cellar_err synced = cellar_sync(c);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 1); }
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &was) == 0);
+    T_EQ_I64(synced, CELLAR_OK);
+    T_EQ_U64(metric(c, "cellar_l2_errors_total"), 0);
+    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    shut(c);
+    c = open_it();
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 1); }
+    shut(c);
+    end();
+}
+
+static void what_keeps_it_from_opening_is_said_in_words(void)
+{
+    static const struct {
+        const char *site;
+        int error;
+        const char *words;
+    } why[] = {
+        { "open_dir", EACCES, "l2_path may not be read and written" },
+        { "open", EACCES, "l2_path may not be read and written" },
+        { "open", EROFS, "read-only file system" },
+        { "open_dir", ENOTDIR, "l2_path is not a directory" },
+        { "open_dir", ENOENT, "the folder l2_path lies in" },
+        { "open", EMFILE, "no file descriptor is left" },
+        { "preallocate", ENOSPC, "no room on the disk" },
+        { "datasync", EIO, "E_IO" },
+    };
+    for (size_t i = 0; i < sizeof why / sizeof why[0]; i++) {
+        begin();
+        cellar_config cfg = config();
+        cellar *c = NULL;
+        (void)base_fault_io_arm(why[i].site, why[i].error, 1, true);
+        T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK); /* memory alone */
+        cellar_error e = CELLAR_ERROR_INIT;
+        T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+        T_EQ_I64(e.code, CELLAR_E_IO);
+        T_EQ_I64(e.sys_errno, why[i].error);
+        T_CHECK(strstr(e.text, why[i].words) != NULL);
+        T_CHECK(lines_with(why[i].words) >= 1);
+        T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+        T_EQ_U64(look(c, 1), 1);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        cfg.l2_required = 1;
+        T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_IO);
+        (void)base_fault_io_arm(NULL, 0, 0, false);
+        c = open_it(); /* and nothing of it lasts */
+        T_EQ_I64(cellar_sync(c), CELLAR_OK);
+        shut(c);
+        end();
+    }
+}
+
+T_MAIN("cache_disk_faults", T_CASE(mounted_read_only_it_goes_on_and_heals),
+       T_CASE(a_removed_directory_leaves_memory_until_the_next_open),
+       T_CASE(without_descriptors_an_open_tier_works_on),
+       T_CASE(what_keeps_it_from_opening_is_said_in_words))
