@@ -55,9 +55,12 @@ with_java() { # name, folder of Main.java
         (cd "$here/$1" && mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
             -DoutputDirectory="$jars/lib") >"$log" 2>&1 || { skip "$1" "$(last)"; return 0; }
     fi
-    javac -d "$jars/classes" -cp "$jars/lib/*" "$here/lib/java/Driver.java" "$here/$2/src/Main.java" \
+    javac -d "$jars/classes" -cp "$jars/lib/*" "$here/lib/java/Driver.java" "$here/$2/src/"*.java \
         >"$log" 2>&1 || { skip "$1" "$(last)"; return 0; }
-    program "$1" "exec java -Xms3g -Xmx3g -cp '$jars/classes:$jars/lib/*' Main"
+    # JMH forks JVMs of its own, with their own heaps.
+    heap='-Xms3g -Xmx3g'
+    [ "$1" != caffeine_jmh ] || heap=
+    program "$1" "exec java $heap -cp '$jars/classes:$jars/lib/*' Main"
 }
 with_python() {
     need "$1" python3 || return 0

@@ -593,6 +593,48 @@ public final class Driver {
                              System.nanoTime() - begin, pairs(hist));
     }
 
+    private int step;        // of a foreign timer: where its next batch begins
+    private Counts steps;    // what its batches came to
+    private byte[] buffer;
+
+    /** For a foreign timer: a full store and `requests` gets of it, drawn evenly, without any file. */
+    static Driver filled(Info info, int keys, int length, int requests) {
+        Driver d = new Driver(info);
+        d.keyLen = 16;
+        d.keys = keys;
+        d.lengths = new int[] { length };
+        d.most = length;
+        d.names = new String[keys];
+        for (int id = 0; id < keys; id++) { d.names[id] = makeKey(id, 16); }
+        d.ids = new int[1][requests];
+        for (int i = 0; i < requests; i++) { d.ids[0][i] = (int) Long.remainderUnsigned(mix64(i + 1), keys); }
+        Mix get = new Mix();
+        get.metric = "get";
+        get.masks = new int[1][requests / 32];
+        d.mixes = new Mix[] { get };
+        d.peer = info.open.apply(new Cfg(0, 0, keys, 0));
+        fill(d.peer, keys, 16, id -> length);
+        d.steps = new Counts();
+        d.buffer = new byte[length];
+        return d;
+    }
+
+    /** The next 32 of them, each verified; the hits so far. */
+    long next() {
+        batch(steps, ids[0], step, 0, false, false, false, buffer);
+        step = step + 64 > ids[0].length ? 0 : step + 32;
+        if (steps.bad != 0) { throw new IllegalStateException("a wrong value"); }
+        return steps.hits;
+    }
+
+    /** A window of them as any other; million a second. */
+    double measure(long ms) throws Wrong {
+        Counts c = new Counts();
+        runPinned(1, i -> work(c, mixes[0], 0, 1, ms, step, 0));
+        step = (int) ((step + c.ops) % ids[0].length) & ~31;
+        return c.ops * 1e3 / (c.end - c.start);
+    }
+
     private void needs(String cap) throws Wrong {
         if (!info.has(cap)) { throw new Wrong(info.name + " has no " + cap); }
     }
