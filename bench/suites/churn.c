@@ -4,8 +4,8 @@
  *
  * WALK       for each bounded subject, in a child: open with the budget -> five phases, each writes
  *            4 GB (or stops after 6 s) with its own law of sizes, one operation in five deletes ->
- *            every key is read once and what is still held is summed. Beside every peer 1 GB and 2 s,
- *            in rows of another name; peers of other languages do the same by `churn`.
+ *            every key is read once and what is still held is summed. Beside every peer 1 GB and
+ *            2 s, in rows of another name; peers of other languages do the same by `churn`.
  * PICTURE    writers:  set set set set del ...         watcher: accounted each ms, RSS each 100 ms
  * FIGURES    rss_churn     largest (RSS - RSS before open) / budget
  *            over_budget   largest (accounted - budget) ever seen, bytes

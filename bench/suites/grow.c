@@ -7,8 +7,8 @@
  * WHY        wall-clock maxima show the scheduler (a "10 ms pause of growth" was 371 us of CPU), so
  *            the longest insert is told in CPU time. One reading of that clock an insert; its cost,
  *            a system call, is inside every figure.
- *            A peer in another language does the same by `grow`, once; Node has no clock of a thread
- *            and tells wall time.
+ *            A peer in another language does the same by `grow`, once; Node has no clock of a
+ *            thread and tells wall time.
  * NOT HERE   raw: it is sized when opened and does not grow. Collectors that pause a thread from
  *            another one: they are in grow_wall, not in grow_max. */
 #include "bench/suites/suite.h"
@@ -148,7 +148,8 @@ static int grow_run(const cell_options *o)
     }
     for (size_t i = 0; i < bench_registry_count && count < GROW_SUBJECTS; i++) {
         const bench_subject *s = bench_registry[i].subject;
-        if (s != NULL && strcmp(s->name, "raw") != 0 && !(s->caps & BENCH_SLOW) && cell_chosen(o, NULL, s->name) &&
+        if (s != NULL && strcmp(s->name, "raw") != 0 && !(s->caps & BENCH_SLOW) &&
+            cell_chosen(o, NULL, s->name) &&
             (o->full || o->peers != NULL || strcmp(s->name, "uthash64t") != 0)) {
             list[count++] = s;
         }

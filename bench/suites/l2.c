@@ -10,7 +10,7 @@
  *                     the index is complete, beside reading footers and trailers alone
  *            memory   index and filter a key, at the load the index is made for; keys lost
  *            flips    one random bit a megabyte of a closed store: what is left; wrong values
- *            there    foyer's hybrid cache, a process: put, reopen, cold get in rows of the puts' names
+ *            there    foyer's hybrid cache, a process: put, reopen, cold get, keys lost
  *            L1       the whole cache with and without a disk level, on / off in turn
  * ROUNDS     the subjects of a round one after another, each round in another order; ratios within
  *            a round. A store of a round is removed after it.

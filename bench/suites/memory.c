@@ -6,8 +6,8 @@
  *            freed heap of ours is lying around) -> RSS -> open, fill -> RSS -> one line back.
  *            A peer in another language fills itself (`fill`); RSS is read from outside.
  * FIGURES    meta_bytes      (RSS growth - payload) / entries: what the machine really lost
- *            meta_accounted  (bytes the store says it holds - payload) / entries; 0 for a peer whose
- *                            bound counts keys and values alone, whatever they cost
+ *            meta_accounted  (bytes the store says it holds - payload) / entries; 0 for a peer
+ *                            whose bound counts keys and values alone, whatever they cost
  *            Subjects in C are then set once more, every key: one that grows by over half of what
  *            was written has a line `leak`. (Processes are asked that in suite peers.)
  * LIMITS     from 1 M entries on: huge pages and allocator slack round small runs (55 B an entry at
@@ -105,8 +105,8 @@ static bool memory_ask(const char *subject, uint64_t entries, uint64_t out[4])
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && read;
 }
 
-/* What a process with a bound in bytes says it holds, of a tenth of a million entries in a store with
- * room for four times as many: that many times more for `entries`. 0: it does not say. */
+/* What a process with a bound in bytes says it holds, of a tenth of a million entries in a store
+ * with room for four times as many: that many times more for `entries`. 0: it does not say. */
 static uint64_t memory_accounted(bench_driver *d, const bench_subject *s, uint64_t entries)
 {
     const uint64_t count = 100000;

@@ -3,17 +3,17 @@
  * open: how long does a get take when requests come by the clock and not one after another?
  *
  * WALK       for each subject, in a process of its own: 100 k entries of 16/100 -> 95:5 on them as
- *            fast as it goes, five times: the median is its capacity -> the same at 50 % and at 80 %
- *            of that, five times each, every request due at a time fixed beforehand. Peers of other languages do the
- *            same by `fill` and `pace`.
+ *            fast as it goes, five times: the median is its capacity -> the same at 50 and at 80 %
+ *            of that, five times each, every request due at a time fixed beforehand. Peers of
+ *            other languages do the same by `fill` and `pace`.
  * FIGURES    open_capacity  thousand requests a second, one after another
  *            open50_*, open80_*  time of a get from when it was due: p50, p99, p99.9, ns; of each
  *                                window, and the median of those
- * WHY        a closed loop asks the next thing only after the last answer: a pause of 5 ms is one slow
- *            get there, and here it is every request that was due meanwhile. One that cannot keep up
- *            at 80 % of its own capacity says "fell behind" and how far it came.
- * NOTE       whoever is scheduled away for 4 ms has 4 ms in its 99.9 %: hence the median of windows,
- *            and RAW's row, which says how much the machine did of it.
+ * WHY        a closed loop asks the next thing only after the last answer: a pause of 5 ms is one
+ *            slow get there, and here it is every request that was due meanwhile. One that cannot
+ *            keep up at 80 % of its own capacity says "fell behind" and how far it came.
+ * NOTE       whoever is scheduled away for 4 ms has 4 ms in its 99.9 %: hence the median of the
+ *            windows, and RAW's row, which says how much the machine did of it.
  * NOT HERE   more than one thread; loading. */
 #include "bench/suites/suite.h"
 
@@ -111,9 +111,10 @@ static bool open_window_there(bench_driver *d, uint32_t ms, uint64_t rate, open_
     return w->wall_ns > 0;
 }
 
-/* One window; d: NULL for what runs here. Thousand requests a second; 0: the process is gone, or does
- * not answer. */
-static double open_once(const open_plan *p, void *store, bench_driver *d, uint64_t rate, open_window *w)
+/* One window; d: NULL for what runs here. Thousand requests a second; 0: the process is gone, or
+ * does not answer. */
+static double open_once(const open_plan *p, void *store, bench_driver *d, uint64_t rate,
+                        open_window *w)
 {
     if (d == NULL) {
         open_window_here(p->subject, store, p->ms, rate, w);
@@ -236,5 +237,5 @@ static int open_run_suite(const cell_options *o)
     return worst;
 }
 
-const bench_suite suite_open = { "open", "requests by the clock: waiting counts", open_run_suite, NULL,
-                                 NULL, true, false, 0 };
+const bench_suite suite_open = { "open", "requests by the clock: waiting counts",
+                                 open_run_suite, NULL, NULL, true, false, 0 };
