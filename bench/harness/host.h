@@ -31,6 +31,9 @@ host_steal host_steal_now(void);
 
 uint64_t host_rss_bytes(void);       /* of this process, smaps_rollup; 0: not readable */
 uint64_t host_rss_of(pid_t pid);     /* of another, its children not included */
+/* Every page of the program and its libraries that cannot be written is in memory from here on: its
+ * code then is no part of what a store's memory grows by. */
+void host_touch_program(void);
 uint64_t host_available_bytes(void); /* MemAvailable */
 uint64_t host_total_bytes(void);     /* MemTotal */
 
