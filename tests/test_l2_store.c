@@ -579,7 +579,72 @@ static void on_real_files_with_the_chosen_sizes(void)
     T_EQ_I64(rmdir(path), 0);
 }
 
-T_MAIN("l2_store", T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
+#define MANY_KEYS 90000u
+
+static uint32_t many_served(void)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < MANY_KEYS; i++) {
+        unsigned char buf[8];
+        size_t len;
+        l2_meta m;
+        const l2_key k = l2_kit_key(&kit, &i, sizeof i, 7);
+        n += l2_get(kit.d, &k, buf, sizeof buf, &len, &m) == CELLAR_OK && m.user_flags == i;
+    }
+    return n;
+}
+
+/* Footers of a segment are read many at once, those of a large one in pieces; a piece that cannot
+ * be read costs nothing but calls. */
+static void many_footer_pages_come_back_in_a_few_reads(void)
+{
+    begin();
+    dev.flat = true;
+    kit.cfg.seg_bytes = 4u << 20;
+    kit.cfg.seg_count = 4;
+    kit.cfg.memory_bytes = 64u << 20;
+    kit.cfg.avg_object_bytes = 64;
+    open_it();
+    for (uint32_t i = 0; i < MANY_KEYS; i++) {
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = i };
+        const l2_key k = l2_kit_key(&kit, &i, sizeof i, 7);
+        while (l2_put(kit.d, &k, "value 8", 8, &m, NULL) != CELLAR_OK) {
+            (void)l2_tick(kit.d, 1000);
+        }
+    }
+    const uint32_t served = many_served();
+    T_CHECK(served > MANY_KEYS - 40); /* of two of a class the newer is there */
+    l2_close(kit.d);
+    for (int failing = 0; failing < 2; failing++) {
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        uint32_t pages = 0, most = 0;
+        for (uint32_t i = 0; i < kit.d->nseg; i++) {
+            pages += kit.d->seg[i].footer_pages;
+            most = BASE_MAX(most, kit.d->seg[i].footer_pages);
+        }
+        T_CHECK(most > 2 * L2_FEET_BYTES / L2_PAGE);
+        const uint32_t before = dev.calls[DEV_PREAD];
+        if (failing != 0) { /* the second piece of the largest */
+            dev.fail_site = DEV_PREAD;
+            dev.fail_errno = EIO;
+            dev.fail_at = 2;
+            dev.fail_sticky = false;
+        }
+        l2_kit_warm(&kit);
+        T_EQ_U64(dev.fail_at, 0);
+        const uint32_t reads = dev.calls[DEV_PREAD] - before;
+        if (failing == 0) { T_CHECK(reads < pages / 30); } else { T_CHECK(reads > pages / 30); }
+        T_EQ_U64(many_served(), served);
+        T_EQ_U64(l2_kit_figures(&kit).holes, 0);
+        T_EQ_STR(l2_audit(kit.d), NULL);
+        l2_close(kit.d);
+    }
+    kit.d = NULL;
+    end();
+}
+
+T_MAIN("l2_store", T_CASE(many_footer_pages_come_back_in_a_few_reads),
+       T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
        T_CASE(times_survive_clock_steps), T_CASE(admission_says_why),
        T_CASE(write_budgets_hold_also_over_restarts),
        T_CASE(a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes),

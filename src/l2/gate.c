@@ -107,6 +107,12 @@ static uint32_t l2_bit_at(uint64_t bits, uint32_t n)
     return (uint32_t)((bits >> (16 * n) & 0xffffu) * L2_ERA_BITS >> 16);
 }
 
+CELLAR_PRIVATE void l2_filter_ahead(const l2 *d, uint64_t h48)
+{
+    uint64_t bits;
+    BASE_PREFETCH_W(l2_line_of(d, h48, &bits));
+}
+
 CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era)
 {
     uint64_t bits;

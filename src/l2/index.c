@@ -134,6 +134,13 @@ static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_class *c)
     return NULL;
 }
 
+CELLAR_PRIVATE void l2_index_ahead(const l2 *d, uint64_t h48)
+{
+    const l2_class c = l2_class_of(d, h48);
+    BASE_PREFETCH_W(l2_bucket(d, c.shard, c.b1));
+    BASE_PREFETCH_W(l2_bucket(d, c.shard, c.b2));
+}
+
 CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48)
 {
     const l2_class c = l2_class_of(d, h48);
@@ -275,14 +282,32 @@ CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr)
     sync_drop(L2_SHARD, &s->lock);
 }
 
+/* The class's way, or NULL and in *hole a free one of its pair, of the first bucket if it has one;
+ * NULL: none. */
+static _Atomic uint64_t *l2_way_or_hole(const l2 *d, const l2_class *c, _Atomic uint64_t **hole)
+{
+    *hole = NULL;
+    for (uint32_t b = 0; b < 2; b++) {
+        _Atomic uint64_t *way = l2_bucket(d, c->shard, b == 0 ? c->b1 : c->b2);
+        for (uint32_t i = 0; i < L2_WAYS; i++) {
+            const uint64_t w = base_load_rlx(&way[i]);
+            if (w == 0) {
+                *hole = *hole == NULL ? &way[i] : *hole;
+            } else if (L2_TAG(w) == c->tag) {
+                return &way[i];
+            }
+        }
+    }
+    return NULL;
+}
+
 CELLAR_PRIVATE void l2_index_replay(l2 *d, uint64_t h48, uint64_t word)
 {
     const l2_class c = l2_class_of(d, h48);
     l2_shard *s = &d->index.shard[c.shard];
+    _Atomic uint64_t *way;
     sync_take(L2_SHARD, &s->lock);
-    if (l2_way_find(d, &c) == NULL && !l2_pair_closed(d, &c)) {
-        _Atomic uint64_t *way = l2_way_free(d, c.shard, c.b1);
-        if (way == NULL) { way = l2_way_free(d, c.shard, c.b2); }
+    if (l2_way_or_hole(d, &c, &way) == NULL && !l2_pair_closed(d, &c)) {
         if (way == NULL) { way = l2_way_kick(d, c.shard, c.b1); }
         if (way == NULL) { way = l2_way_kick(d, c.shard, c.b2); }
         if (way != NULL) {

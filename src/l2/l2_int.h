@@ -339,6 +339,13 @@ typedef struct l2_budget { /* of puts: a window of one second, or one day */
 
 typedef struct l2_windows { uint64_t second, day; } l2_windows; /* a put was counted in */
 
+typedef struct l2_feet { /* warm-up: footer pages of one segment, read at once; the worker's */
+    unsigned char *buf; /* L2_FEET_BYTES; NULL: none */
+    uint64_t at;        /* in data.seg */
+    size_t bytes;       /* of them that are there; 0: read page by page */
+} l2_feet;
+#define L2_FEET_BYTES ((size_t)256 << 10)
+
 typedef struct l2_goal { /* places that the store is to have; the worker's */
     bool on, floored;      /* floored: SUPER knows what was reclaimed for it */
     uint32_t places;
@@ -445,6 +452,7 @@ struct l2 {
     l2_goal goal;             /* resize.c */
     bool uncut;               /* data.seg is longer than `places` */
     uint32_t order_count, order_at;
+    l2_feet feet;             /* of order[order_at - 1] */
 
     /* images.c */
     _Atomic uint32_t imaging; /* futex word: 0 free, 1 held, 2 held and waited for; guards: */
@@ -476,6 +484,7 @@ CELLAR_PRIVATE void l2_index_close(l2 *d);
 BASE_INLINE uint64_t l2_h48(uint64_t hash) { return base_mix64(hash) >> 16; }
 /* The class's word, 0: none. Lock-free. */
 CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48);
+CELLAR_PRIVATE void l2_index_ahead(const l2 *d, uint64_t h48); /* its pair is wanted soon */
 /* The class's word is `word` from now on (0: none). */
 CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t h48, uint64_t word);
 /* If it still points to `addr`. */
@@ -507,6 +516,7 @@ CELLAR_PRIVATE void l2_gates_pass(l2 *d);
 CELLAR_PRIVATE bool l2_memo_knows(const l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
 CELLAR_PRIVATE void l2_memo_note(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
 CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
+CELLAR_PRIVATE void l2_filter_ahead(const l2 *d, uint64_t h48); /* its line is wanted soon */
 CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era);
 CELLAR_PRIVATE void l2_filter_prefetch(const l2 *d, uint64_t h48);
 CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48);
@@ -726,5 +736,6 @@ CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
 /* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. */
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno);
 CELLAR_PRIVATE bool l2_warm_step(l2 *d);
+CELLAR_PRIVATE void l2_feet_free(l2 *d);
 
 #endif

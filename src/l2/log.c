@@ -454,6 +454,11 @@ CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32
 {
     const uint64_t at = (uint64_t)base_load_rlx(&g->place) * d->form.seg_bytes +
                         d->form.seg_bytes - (uint64_t)(index + 2) * L2_PAGE;
+    const l2_feet *feet = &d->feet;
+    if (feet->bytes != 0 && at >= feet->at && at + L2_PAGE <= feet->at + feet->bytes) {
+        memcpy(d->page, feet->buf + (at - feet->at), L2_PAGE);
+        if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
+    }
     l2_beat(d);
     if (l2_read(d, d->data_file, d->page, L2_PAGE, at) != 0) { return false; }
     if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
@@ -462,6 +467,18 @@ CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32
     const bool healed = l2_foot_heal(&d->form, d->page, segseq, index);
     if (healed) { L2_COUNT(d, healed); }
     return healed;
+}
+
+/* Footer lines of warm-up come to random places of two large tables: their memory is asked for this
+ * many lines ahead. */
+#define L2_AHEAD 12u
+
+static void l2_foot_ahead(const l2 *d, uint32_t line)
+{
+    uint64_t h48 = 0;
+    memcpy(&h48, l2_foot_entry(d->page, line), 6);
+    l2_index_ahead(d, h48);
+    l2_filter_ahead(d, h48);
 }
 
 CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
@@ -481,8 +498,11 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
         }
     }
     offs[count] = (uint32_t)off;
+    const uint32_t ahead = newest_first ? BASE_MIN(count, L2_AHEAD) : 0;
+    for (uint32_t n = 0; n < ahead; n++) { l2_foot_ahead(d, count - 1 - n); }
     for (uint32_t n = 0; n < count; n++) {
         const uint32_t i = newest_first ? count - 1 - n : n;
+        if (newest_first && i >= L2_AHEAD) { l2_foot_ahead(d, i - L2_AHEAD); }
         const unsigned char *line = l2_foot_entry(d->page, i);
         l2_entry e = { 0, offs[i], offs[i + 1] - offs[i], line[9] };
         memcpy(&e.h48, line, 6);

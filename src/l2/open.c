@@ -487,6 +487,7 @@ static void l2_free(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_images_fini(d);
+    l2_feet_free(d);
     base_bus_release(d->guard, d->map == NULL);
     if (d->map != NULL) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
     if (d->map_bytes != 0) { base_uncharge(a, BASE_MOD_L2_STAGE, d->map_bytes); }
