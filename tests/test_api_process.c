@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -194,33 +195,111 @@ static int with_little_address_space(void)
     return e.code == CELLAR_E_NOMEM ? 0 : 6;
 }
 
-static void little_address_space_is_enough(void)
-{
+static const char sanitizer =
 #if defined(__SANITIZE_THREAD__)
-    T_SKIP("ThreadSanitizer itself needs more address space");
-    return;
+    't';
+#elif defined(__SANITIZE_ADDRESS__)
+    'a';
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-    T_SKIP("ThreadSanitizer itself needs more address space");
-    return;
+    't';
+#elif __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+    'a';
+#else
+    '\0';
 #endif
+#else
+    '\0';
 #endif
+
+/* Runs in a child with a limit of its own; under no sanitizer of `but`. */
+static void with_less(int (*run)(void), const char *limit, const char *but)
+{
+    if (sanitizer != '\0' && strchr(but, sanitizer) != NULL) {
+        T_SKIP("the sanitizer itself needs more");
+        return;
+    }
     if (t_patience() > 1) {
-        T_SKIP("valgrind and qemu keep address space of their own");
+        T_SKIP("valgrind and qemu keep memory of their own");
         return;
     }
     fflush(stdout);
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
-    if (pid == 0) { _exit(with_little_address_space()); }
+    if (pid == 0) { _exit(run()); }
     int status = 0;
     T_REQUIRE(waitpid(pid, &status, 0) == pid);
     T_CHECK(WIFEXITED(status));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-        T_SKIP("RLIMIT_AS cannot be set");
+        T_SKIP(limit);
         return;
     }
     T_EQ_I64(WEXITSTATUS(status), 0);
+}
+
+static void little_address_space_is_enough(void)
+{
+    with_less(with_little_address_space, "RLIMIT_AS cannot be set", "t");
+}
+
+/* Makes pages a promise before they are used, as vm.overcommit_memory=2 does: reserved addresses
+ * cost nothing, what becomes writable may be refused. Within the data limit of this process. */
+static bool promise_at_most(uint64_t more)
+{
+    unsigned long long now = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL || fscanf(f, "%*s %*s %*s %*s %*s %llu", &now) != 1) { return false; }
+    fclose(f);
+    const struct rlimit limit = { (rlim_t)(now * 4096 + more), RLIM_INFINITY };
+    if (setrlimit(RLIMIT_DATA, &limit) != 0) { return false; }
+    void *p = mmap(NULL, 2 * more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) { return false; }
+    const bool refused = mprotect(p, 2 * more, PROT_READ | PROT_WRITE) != 0;
+    munmap(p, 2 * more);
+    return refused; /* since Linux 4.7 */
+}
+
+/* Each set is done, each hit is right; 0, or where it was not so. */
+static int fill_and_read(cellar *c, uint32_t keys, uint32_t *found)
+{
+    static unsigned char value[3000], buf[3000];
+    *found = 0;
+    for (uint32_t i = 0; i < keys; i++) {
+        memcpy(value, &i, sizeof i);
+        if (cellar_set(c, &i, sizeof i, value, 8 + i % 2900, NULL) != CELLAR_OK) { return 3; }
+    }
+    for (uint32_t i = 0; i < keys; i++) {
+        size_t len = 0;
+        if (cellar_get(c, &i, sizeof i, buf, sizeof buf, &len) != CELLAR_OK) { continue; }
+        if (len != 8 + i % 2900 || memcmp(buf, &i, sizeof i) != 0) { return 4; }
+        ++*found;
+    }
+    return cellar_audit(c) == CELLAR_OK ? 0 : 5;
+}
+
+static int with_memory_promised_first(void)
+{
+    uint32_t found = 0;
+    int rc;
+    if (!promise_at_most(24u << 20)) { return 77; }
+    cellar *c = open_bytes(16u << 20, 1); /* keeps to what it was given: nothing is refused */
+    if (c == NULL) { return 2; }
+    for (int i = 0; i < 2; i++) {
+        if ((rc = fill_and_read(c, 40000, &found)) != 0) { return 10 + rc; }
+    }
+    if (found < 16 * 60 * 10486 / 1500 || cellar_close(c) != CELLAR_OK) { return 6; } /* 60 % */
+    c = open_bytes(256u << 20, 1); /* all 120,000 would fit, were there more than a tenth of it */
+    if (c == NULL) { return 7; }
+    if ((rc = fill_and_read(c, 120000, &found)) != 0) { return 20 + rc; }
+    /* It evicts instead. */
+    if (found < 5000 || found > 24 * 1048576 / 1457 || cellar_clear(c) != CELLAR_OK) { return 8; }
+    if ((rc = fill_and_read(c, 1000, &found)) != 0 || found != 1000) { return 30 + rc; }
+    return cellar_close(c) == CELLAR_OK ? 0 : 9;
+}
+
+static void memory_is_made_sure_of_before_it_is_used(void)
+{
+    with_less(with_memory_promised_first, "RLIMIT_DATA counts no mappings here", "ta");
 }
 
 /* Of the thread called cellar-upkeep: its blocked signals, as /proc says; 0 when it is not. */
@@ -318,5 +397,6 @@ static void signals_at_any_moment(void)
 
 T_MAIN("api_process", T_CASE(a_child_may_use_the_cache_at_once), T_CASE(used_before_main),
        T_CASE(closed_at_exit), T_CASE(little_address_space_is_enough),
+       T_CASE(memory_is_made_sure_of_before_it_is_used),
        T_CASE(the_thread_has_a_name_and_blocks_signals), T_CASE(no_descriptor_stays_open),
        T_CASE(signals_at_any_moment))
