@@ -124,6 +124,14 @@ threads() {
     [ $rc -eq 0 ] && awk -v v="$(line lru 120)" 'BEGIN { exit !(v >= .4 && v < .5) }'
 }
 t_case two_threads threads
+live() { # on a terminal, and without one
+    TERM=xterm script -qec "$bin replay --policy=lru --capacity=20 $d/a.ctr" /dev/null \
+        >"$t_tmp/tty" 2>&1 </dev/null
+    grep -q "$(printf '\033')\[Ka: reading, 300 requests [0-9.]* %" "$t_tmp/tty" || return 1
+    run --policy=lru --capacity=20 "$d/a.ctr" && ! grep -q "$(printf '\033')" "$t_tmp/err"
+}
+if t_have script; then t_case live_line_on_a_terminal live
+else t_skip live_line_on_a_terminal "script is not installed"; fi
 bytes() {
     run --mode=byte --policy=s3fifo,exact-lru --capacity=2M "$d/big.csv" --columns=key,size
     [ $rc -eq 0 ] && awk -v a="$(line s3fifo 2097152)" 'BEGIN { exit !(a > .4 && a < .9) }' &&
