@@ -13,9 +13,19 @@
  * INVARIANTS nothing read before the version check may decide anything but "try again"; a counter
  *            is stored only after it, and only in the bucket: a late store into a record could
  *            change somebody's value.
- * TRIED      many, 10 M entries: a rolling pipeline (steps 2 and 3 follow 4, 8, 12 keys behind the
- *            one before) instead of three passes: 2.0, 1.5, 1.3 times as long. A line takes longer
- *            than 12 keys of work; with three passes the work, 250 instructions a key, is left.
+ * TRIED      get beside uthash64 (make bench SUITE=l1; 3.8 of the 6 wanted, where RAW has
+ *            6.2-6.5): records at multiples of 8 bytes instead of 4: 4 bytes more an entry, but
+ *            16 + 100 bytes lie in two lines and not three, +14 %. The hit in line in its caller,
+ *            without loop or call: +5 %. The first overflow bucket found without the list: +3 %.
+ *            Huge pages by MADV_COLLAPSE from ticks: +9 to 15 %. Short keys hashed as two whole
+ *            words: 10 instructions. A branch-free bucket number, the block of counters
+ *            remembered by thread: with all of these 360 -> 268 instructions. Tossing a coin for
+ *            each hit, to sample: slower. With a time to live: clock.c.
+ *            many, 10 M entries (SUITE=many; 16 -> 23 times uthash64 of 25): single gets behind a
+ *            prefetch of all, 404 instructions a key; each step for all 32 keys, 251 and 1.47
+ *            times as fast; a rolling pipeline (steps 2 and 3 follow 4, 8, 12 keys behind the one
+ *            before) instead of three passes: 2.0, 1.5, 1.3 times as long. A line takes longer
+ *            than 12 keys of work; with three passes the work is left.
  * SOURCE     l1_int.h, MEMORY ORDER. */
 #include <string.h>
 

@@ -12,7 +12,13 @@
  * LOCKING    in place, del, touch, incr: bucket only. Append, rewrite: stripe, then bucket. Nothing
  *            is allocated, handed over or called in the host under them.
  * LIMITS     no window copies more than 1 KiB: longer values are written before it and never
- *            change. */
+ *            change.
+ * TRIED      bounded read-through beside uthash64 (make bench SUITE=l1; 2 wanted), 1.0 -> 1.9 by
+ *            all of these: the cursor pays for bytes freed, not consumed (evict.c); the fields of
+ *            a stripe that each set needs in one pair of lines; all lines of a set prefetched
+ *            before the first is used; a victim dropped by the version the cursor saw; ghosts
+ *            searched eight at a time; segments taken from other stripes only by one that is an
+ *            eighth below the mean. */
 #include <string.h>
 
 #include "l1/l1_int.h"
