@@ -174,6 +174,12 @@ static void bad_input_of_leases(void)
     T_EQ_I64(cellar_begin(c, "k", 1, NULL, &no_fn, &a, &r), CELLAR_E_INVAL);
     o.flags = CELLAR_LOAD_NO_FLIGHT;
     T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_fulfil(NULL, &b, "v", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_fulfil(c, NULL, "v", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_abandon(NULL, &b, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_abandon(c, NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_withdraw(NULL, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_withdraw(c, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_fulfil(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
     T_EQ_I64(cellar_abandon(c, &b, 0), CELLAR_E_LEASE);
     T_EQ_I64(cellar_withdraw(c, &b), CELLAR_E_LEASE);
@@ -210,6 +216,10 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
     b->keys = count;
     T_EQ_I64(cellar_load_value(ld, "x", 1), CELLAR_E_INVAL); /* items are reported by index */
     T_EQ_I64(cellar_load_item_value(ld, count, "x", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_value(ld, 0, NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_none(ld, count), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_none(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_fail(ld, count, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_item_fail(ld, 0, 0), CELLAR_E_INVAL);
     for (size_t i = 0; i < count; i++) {
         char value[16];
@@ -245,6 +255,37 @@ static void check_item(cellar_load_item *it, cellar_err want, const char *value)
         T_EQ_MEM(it->result.value, value, strlen(value));
     }
     cellar_result_free(&it->result);
+}
+
+static void bad_input_of_bulk_loads(void)
+{
+    cellar *c = kit_open(4 << 20), *v;
+    bulk b = { 0 };
+    cellar_lease lease = { 0, 0 };
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_item it[3] = { item("a"), item("b"), item("a") };
+    T_EQ_I64(cellar_get_many_or_load(NULL, it, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_many_or_load(c, NULL, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_many_or_load(c, NULL, 0, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(cellar_get_many_or_load(c, it, 1, NULL, NULL, NULL), CELLAR_E_INVAL);
+    o.ttl_ms = -1;
+    T_EQ_I64(cellar_get_many_or_load(c, it, 1, &o, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_U64(b.calls, 0);
+    it[0].key_len = 0; /* of one item: the others are served */
+    it[2].key = NULL;
+    T_EQ_I64(cellar_get_many_or_load(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_U64(b.keys, 1);
+    check_item(&it[0], CELLAR_E_INVAL, NULL);
+    check_item(&it[1], CELLAR_OK, "<b>");
+    check_item(&it[2], CELLAR_E_INVAL, NULL);
+    T_REQUIRE(cellar_view(c, "v", NULL, &v) == CELLAR_OK);
+    kit_close(c);
+    T_EQ_I64(cellar_get_many_or_load(v, it, 1, NULL, bulk_load, &b), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_fulfil(v, &lease, "v", 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_abandon(v, &lease, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_withdraw(v, &lease), CELLAR_E_CLOSED);
+    T_EQ_U64(b.calls, 1);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
 static void many_order_status_dedup(void)
@@ -577,6 +618,7 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes
        T_CASE(lease_of_a_stale_value_serves_it), T_CASE(lease_and_thread_share_a_flight),
        T_CASE(a_waiter_can_be_withdrawn), T_CASE(bad_input_of_leases),
        T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),
+       T_CASE(bad_input_of_bulk_loads),
        T_CASE(many_order_status_dedup), T_CASE(many_share_the_loaders_error),
        T_CASE(many_run_in_chunks), T_CASE(many_cross_lead),
        T_CASE(every_allocation_of_a_load_can_fail))
