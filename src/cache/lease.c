@@ -209,34 +209,6 @@ static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **su
     return true;
 }
 
-static void cache_begin_rounds(cache_call *call, flight_table *t, flight_sub **sub,
-                               cellar_lease *lease)
-{
-    const bool blind = (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
-    const bool off = cache_is_off(call->c);
-    for (;;) {
-        cellar_err look = CELLAR_MISS;
-        cache_key(call->c, &call->k, call->k.bytes, call->k.len);
-        if (cache_notes(call->c)) { cache_deps_note(call->c, &call->k); }
-        if (blind || off) {
-            call->now_ms = base_now_ms(&call->c->store->clock);
-        } else {
-            look = cache_look(call);
-            if (cache_look_answers(call, look)) { return; }
-        }
-        if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
-        if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
-            (void)cache_answer_failed(call, CELLAR_MISS);
-            return;
-        }
-        if (call->old != NULL && call->now_ms < call->retry_at_ms) {
-            cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR);
-            return;
-        }
-        if (cache_begin_round(call, t, sub, lease)) { return; }
-    }
-}
-
 CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
                                    const cellar_load_opts *o, const cellar_waiter *waiter,
                                    cellar_lease *lease, cellar_result *out)
@@ -268,7 +240,7 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
     if (t == NULL || (waiter != NULL && sub == NULL)) {
         (void)cache_answer(&call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE);
     } else {
-        cache_begin_rounds(&call, t, &sub, lease);
+        while (!cache_look_round(&call, true) && !cache_begin_round(&call, t, &sub, lease)) {}
     }
     if (sub != NULL) { flight_sub_free(t, sub); }
     if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }

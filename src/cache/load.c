@@ -359,7 +359,8 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
 
 /* ---- a call ---- */
 
-CELLAR_PRIVATE bool cache_look_answers(cache_call *call, cellar_err look)
+/* What the look says by itself. True: the call is answered. */
+static bool cache_look_answers(cache_call *call, cellar_err look)
 {
     switch ((int)look) {
     case CELLAR_OK:
@@ -390,10 +391,6 @@ static void cache_only_cached(cache_call *call)
 /* Something stale, or fresh but early. True: answered with it. */
 static bool cache_with_old(cache_call *call, flight_table *t)
 {
-    if (call->now_ms < call->retry_at_ms) { /* a load has failed lately */
-        cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR);
-        return true;
-    }
     if (!cache_background(call)) { return false; } /* this call refreshes, if it gets the flight */
     cache_refresh_later(call, t);
     if (call->early || call->p.soft_ms == 0) {
@@ -438,30 +435,39 @@ static bool cache_round(cache_call *call, flight_table *t)
     return true;
 }
 
-static void cache_rounds(cache_call *call, flight_table *t)
+CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes)
 {
     const bool blind = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
-    const bool off = cache_is_off(call->c);
-    if (off) { call->p.flags |= CELLAR_LOAD_NO_STORE; }
+    cellar_err look = CELLAR_MISS;
+    if (cache_is_closed(call->c)) {
+        (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
+        return true;
+    }
+    cache_key(call->c, &call->k, call->k.bytes, call->k.len); /* of the view as it is now */
+    if (notes && cache_notes(call->c)) { cache_deps_note(call->c, &call->k); }
+    if (blind || cache_is_off(call->c)) {
+        call->now_ms = base_now_ms(&call->c->store->clock);
+    } else {
+        look = cache_look(call);
+        if (cache_look_answers(call, look)) { return true; }
+    }
+    if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
+    if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
+        cache_only_cached(call);
+        return true;
+    }
+    if (call->old != NULL && !call->only_join && call->now_ms < call->retry_at_ms) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR); /* a load has failed lately */
+        return true;
+    }
+    return false;
+}
+
+static void cache_rounds(cache_call *call, flight_table *t)
+{
+    if (cache_is_off(call->c)) { call->p.flags |= CELLAR_LOAD_NO_STORE; }
     for (;;) {
-        cellar_err look = CELLAR_MISS;
-        if (cache_is_closed(call->c)) {
-            (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
-            return;
-        }
-        cache_key(call->c, &call->k, call->k.bytes, call->k.len); /* of the view as it is now */
-        if (cache_notes(call->c)) { cache_deps_note(call->c, &call->k); }
-        if (blind || off) {
-            call->now_ms = base_now_ms(&call->c->store->clock);
-        } else {
-            look = cache_look(call);
-            if (cache_look_answers(call, look)) { return; }
-        }
-        if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
-        if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
-            cache_only_cached(call);
-            return;
-        }
+        if (cache_look_round(call, true)) { return; }
         if (flight_deep(base_self())) {
             stats_count(call->c->stats, STATS_LIMIT_DEPTH, 1);
             (void)cache_answer_failed(call, CELLAR_E_DEPTH);

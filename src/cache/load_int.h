@@ -114,8 +114,9 @@ CELLAR_PRIVATE cellar_err cache_answer(cache_call *call, cellar_err code, uint32
 CELLAR_PRIVATE cellar_err cache_answer_failed(cache_call *call, cellar_err code);
 CELLAR_PRIVATE void cache_call_forget(cache_call *call); /* drop old */
 CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out);
-/* What the look says by itself. True: the call is answered. */
-CELLAR_PRIVATE bool cache_look_answers(cache_call *call, cellar_err look);
+/* A round begins: the look, and what it says by itself. True: the call is answered. notes: who
+ * reads this for a loader of its own is told. */
+CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes);
 CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out);
 CELLAR_PRIVATE void cache_call_count(cache_call *call);
 CELLAR_PRIVATE flight_table *cache_flights(cache_store *s); /* made at the first load; or NULL */

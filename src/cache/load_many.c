@@ -334,38 +334,6 @@ static size_t cache_bulk_wait(cache_bulk *b)
     return again;
 }
 
-/* The look of a single call. True: answered. */
-static bool cache_bulk_look(cache_call *call)
-{
-    const bool blind = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
-    cellar_err look = CELLAR_MISS;
-    if (cache_is_closed(call->c)) {
-        (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
-        return true;
-    }
-    cache_key(call->c, &call->k, call->k.bytes, call->k.len);
-    if (blind || cache_is_off(call->c)) {
-        call->now_ms = base_now_ms(&call->c->store->clock);
-    } else {
-        look = cache_look(call);
-        if (cache_look_answers(call, look)) { return true; }
-    }
-    if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
-    if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
-        if (call->old != NULL) {
-            cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
-        } else {
-            (void)cache_answer(call, CELLAR_MISS, CELLAR_SOURCE_NONE);
-        }
-        return true;
-    }
-    if (call->old != NULL && call->now_ms < call->retry_at_ms) {
-        cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR);
-        return true;
-    }
-    return false;
-}
-
 static void cache_bulk_passes(cache_bulk *b)
 {
     size_t open = b->count;
@@ -381,7 +349,7 @@ static void cache_bulk_passes(cache_bulk *b)
             cache_one *one = &b->one[i];
             if (one->done) { continue; }
             one->call.k.bytes = b->items[one->at].key;
-            one->done = cache_bulk_look(&one->call);
+            one->done = cache_look_round(&one->call, false); /* noted before: cache_item_easy */
             if (!one->done) { cache_bulk_enter(b, one); }
         }
         cache_bulk_load(b);

@@ -207,7 +207,7 @@ END
 }
 # The simulation shows them: arithmetic of one thread; pages and more than one key; who watches.
 not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_no_flag
-l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten
+l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remembers
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody
 l1.share_any_owner bloom.plain_or" # each about one word alone: tests/sim, quota and bloom_bits
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
