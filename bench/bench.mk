@@ -53,6 +53,8 @@ BENCH_LIBS    = $(if $(BENCH_CXXS),-lstdc++) $(if $(filter 1,$(BENCH_TBB)),-ltbb
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
                 $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) -lm
+# Calls to the disk that can be made to wait: harness/freeze.c.
+BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
@@ -101,7 +103,8 @@ $(BENCH_OBJ)/peers/%/subject.o: bench/peers/%/subject.cc $(BENCH_B)/words
 	  $(BENCH_CPP) -c -o $@ $<
 $(BENCH_B)/cellar-bench: $(BENCH_OBJS)
 	$(bench_say) LD $@
-	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -pthread -o $@ $(BENCH_OBJS) $(BENCH_LIBS)
+	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -pthread $(BENCH_FREEZE) -o $@ $(BENCH_OBJS) \
+	  $(BENCH_LIBS)
 -include $(wildcard $(BENCH_OBJ)/*.d $(BENCH_OBJ)/*/*.d $(BENCH_OBJ)/*/*/*.d)
 
 bench-build: $(BENCH_B)/cellar-bench

@@ -28,6 +28,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +40,7 @@
 
 #include "bench/harness/driver.h"
 #include "bench/harness/hist.h"
+#include "bench/harness/freeze.h"
 #include "bench/harness/host.h"
 #include "bench/harness/verify.h"
 #include "bench/peers/disk.h"
@@ -705,6 +708,98 @@ static void disk_there(disk_bench *b, const char *peer, const char *name, uint64
     (void)rmdir(dir);
 }
 
+/* ---- a disk that stands still ---- */
+
+typedef struct disk_reads { /* of a thread beside, which the frozen disk may keep */
+    cellar *c;
+    _Atomic bool over;
+} disk_reads;
+
+static void *disk_reads_run(void *arg)
+{
+    disk_reads *r = arg;
+    unsigned char key[VERIFY_KEY_MAX], got[256];
+    size_t len;
+    for (uint64_t i = 0; !atomic_load(&r->over); i++) {
+        verify_make_key(key, DISK_L1_KEYS + i % DISK_L1_KEYS, DISK_KEY);
+        (void)cellar_get(r->c, key, DISK_KEY, got, sizeof got, &len);
+    }
+    return NULL;
+}
+
+/* Calls of one thread about keys that memory holds: 80 % gets, 19 % sets, 1 % deletes. */
+static void disk_calls(disk_bench *b, cellar *c, hist *h, uint64_t ms)
+{
+    unsigned char key[VERIFY_KEY_MAX];
+    size_t len;
+    const uint64_t end = host_ticks() + (uint64_t)((double)ms * 1e6 / host_ns_per_tick());
+    for (uint64_t now = host_ticks(); now < end;) {
+        const uint64_t how = disk_draw(b, 100);
+        verify_make_key(key, disk_draw(b, DISK_L1_KEYS / 10), DISK_KEY);
+        if (how == 0) {
+            (void)cellar_del(c, key, DISK_KEY);
+        } else if (how < 20) {
+            (void)cellar_set(c, key, DISK_KEY, b->value, 100, NULL);
+        } else {
+            (void)cellar_get(c, key, DISK_KEY, b->got, sizeof b->got, &len);
+        }
+        const uint64_t then = host_ticks();
+        hist_add(h, then - now);
+        now = then;
+    }
+}
+
+/* p99.9 of L1's calls while the disk does not answer for ten seconds, beside the same before and
+ * after; every set also goes to disk, and another thread asks for what only the disk has. */
+static void disk_frozen_row(disk_bench *b, bool quick)
+{
+    static hist well, frozen;
+    unsigned char key[VERIFY_KEY_MAX];
+    const uint64_t ms = quick ? 2000 : 10000;
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_view_opts each = CELLAR_VIEW_OPTS_INIT;
+    each.l2_mode = CELLAR_L2_EACH_SET;
+    cfg.root = &each;
+    cfg.memory_bytes = (uint64_t)24 << 20;
+    cfg.max_entries = DISK_L1_KEYS / 2;
+    cfg.l2_path = b->dir[DISK_OURS];
+    cfg.l2_bytes = (uint64_t)256 << 20;
+    cfg.l2_required = 1;
+    disk_clear(b->dir[DISK_OURS]);
+    disk_reads r = { NULL, false };
+    pthread_t beside;
+    if (cellar_open(&cfg, &r.c) != CELLAR_OK) {
+        disk_wrong(b, "cellar", "frozen");
+        return;
+    }
+    for (uint64_t id = 2 * DISK_L1_KEYS; id-- > 0;) { /* the last ones stay in memory */
+        verify_make_key(key, id, DISK_KEY);
+        (void)cellar_set(r.c, key, DISK_KEY, b->value, 100, NULL);
+    }
+    (void)cellar_sync(r.c);
+    hist_clear(&well);
+    disk_calls(b, r.c, &well, ms / 4); /* what it asks for is in memory from here on */
+    hist_clear(&well);
+    hist_clear(&frozen);
+    disk_calls(b, r.c, &well, ms / 2);
+    freeze_disk(ms);
+    const bool alone = pthread_create(&beside, NULL, disk_reads_run, &r) != 0;
+    disk_calls(b, r.c, &frozen, ms);
+    atomic_store(&r.over, true);
+    if (!alone) {
+        (void)pthread_join(beside, NULL);
+    }
+    disk_calls(b, r.c, &well, ms / 2);
+    const double before = disk_percentile(&well, 0.999), during = disk_percentile(&frozen, 0.999);
+    const double times = during / before, longest = (double)frozen.max * host_ns_per_tick();
+    disk_row("cellar", "frozen", "l2_frozen_p999", NULL, &times, NULL, 1);
+    disk_row("cellar", "frozen", "l2_frozen_max", NULL, &longest, NULL, 1);
+    printf("  p99.9 %.0f ns of %" PRIu64 " calls, frozen %.0f ns of %" PRIu64 "\n", before,
+           well.count, during, frozen.count);
+    (void)cellar_close(r.c);
+    disk_clear(b->dir[DISK_OURS]);
+}
+
 /* ---- a slow writer ---- */
 
 static void disk_slow_row(disk_bench *b)
@@ -773,6 +868,9 @@ static int disk_run_suite(const cell_options *o)
     }
     if (disk_wanted("l1")) {
         disk_cost_rows(&b);
+    }
+    if (disk_wanted("frozen")) {
+        disk_frozen_row(&b, o->quick);
     }
     if (o->full && disk_wanted("slow")) {
         disk_slow_row(&b);
