@@ -737,5 +737,7 @@ CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno);
 CELLAR_PRIVATE bool l2_warm_step(l2 *d);
 CELLAR_PRIVATE void l2_feet_free(l2 *d);
+/* A segment that warm-up has not come to is reclaimed: only the filter must know of it. */
+CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg);
 
 #endif

@@ -571,8 +571,11 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
     if (g->controls > 0 && d->meta_lsn < l2_lsn(d, L2_SEG_SEQ(w) + 1, 0) && l2_meta_store(d) != 0) {
         return false;
     }
-    if (!g->unread) { l2_reclaim_words(d, seg, L2_SEG_SEQ(w)); }
-    g->unread = false;
+    if (g->unread) {
+        l2_warm_skip(d, seg);
+    } else {
+        l2_reclaim_words(d, seg, L2_SEG_SEQ(w));
+    }
     BASE_POINT("l2.reclaim");
     base_store_rel(&d->oldest_lsn, l2_lsn(d, next, 0));
     base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));

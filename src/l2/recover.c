@@ -771,6 +771,31 @@ static void l2_warm_hole(l2 *d, uint64_t lsn)
     l2_spot_done(d, &at);
 }
 
+static void l2_warm_filter(l2 *d, void *ctx, const l2_entry *e)
+{
+    const l2_warm *w = ctx;
+    if (e->kind == L2_KIND_PUT) { l2_filter_add(d, e->h48, d->seg[w->seg].era); }
+}
+
+/* The filter names what is reclaimed and readable until a header with a floor above it is made: the
+ * next open may find it, and then a change that was denied has left nothing to end it. */
+CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg)
+{
+    l2_seg *g = &d->seg[seg];
+    l2_warm w = { seg, L2_SEG_SEQ(base_load_acq(&g->word)) };
+    bool ok = true;
+    g->unread = false;
+    sync_take(L2_LOG, &d->log_lock);
+    const bool open = d->open_slot != NULL;
+    sync_drop(L2_LOG, &d->log_lock);
+    if (!open) { return; } /* the next header comes behind this; or all is given up */
+    for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
+        ok = l2_foot_load(d, g, w.segseq, p - 1) &&
+             l2_foot_each(d, g->data_end, true, l2_warm_filter, &w);
+    }
+    if (!ok) { l2_warm_hole(d, l2_lsn(d, w.segseq + 1, 0)); }
+}
+
 static void l2_warm_done(l2 *d)
 {
     l2_feet_free(d);
