@@ -307,7 +307,8 @@ export CELLAR_A = $(B)/libcellar.a
 
 NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(T)$(SAN)$(DROPIN)$(PLAIN),,$(wildcard tests/sim/main.c))
-test-programs: $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) $(RUN_EX) \
+# What takes longest in one piece comes first, here and among the items of test-now.
+test-programs: $(if $(RUN_DIST),$(B)/dist/cellar.o) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) $(RUN_EX) \
   $(if $(NEED_LIB),lib $(if $(GATE),build/cellar) $(if $(TESTS_SH),dropin man))
 ## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n|random,
 ## AUDIT=1)
@@ -316,12 +317,12 @@ test:
 	$(Q)$(MAKE) --no-print-directory test-now SEED=$(SEED)
 test-now: test-programs
 	$(tell_seed)
-	$(Q)sh tests/run.sh -l $(or $(T_LIMIT),120) -o $(B)/log $(RUN_C) $(TESTS_SH) \
+	$(Q)sh tests/run.sh -l $(or $(T_LIMIT),120) -o $(B)/log \
+	  $(if $(RUN_SIM),'t|short simulation|build/sim --work 5') $(TESTS_SH) $(RUN_C) \
 	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
 	  $(foreach d,$(RUN_DIST),'t|dist/$(notdir $(d))|$(d)') \
 	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
-	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
-	  $(if $(RUN_SIM),'t|short simulation|build/sim --work 5')
+	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))'))
 
 # The schedule driver: tests/sim/ and every library source, built to yield at each seam.
 SIM_SRC := $(wildcard tests/sim/*.c)
@@ -533,8 +534,8 @@ LANES_AT_ONCE ?= 2
 PROOF    := $(if $(wildcard tests/slow_l2_proof.sh),l2_crash l2_kill l2_damage)
 # First what is short or keeps every processor busy alone, builds above all: of two lanes that run
 # beside one another, none may build what the other uses. Then two at a time, the longest first, so
-# that a lane which has work for one processor leaves the other to its neighbour. The guard, which
-# measures, has the machine to itself.
+# that a lane which has work for one processor leaves the other to its neighbour. None measures
+# time: the guard counts instructions.
 LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh tests/test_packaging_install.sh' \
   $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
@@ -546,7 +547,7 @@ LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
   't|suite: TSan|$(SUITE_IN) SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
   $(if $(wildcard tests/model/run.sh),'t|models|sh tests/model/run.sh') \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
-  $(if $(wildcard bench/guard.c),'j|1' 't|guard|$(MAKE) -s guard')
+  $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
 export CELLAR_SIM = build/sim
 
 ## check: floors, contracts, lock facts, drop-in, headers, sanitizers, simulation, models, guard
