@@ -14,6 +14,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+#if BENCH_HAVE_CELLAR /* its level on disk is what waits */
 ssize_t __real_pread(int fd, void *buf, size_t n, off_t offset);
 ssize_t __real_pwrite(int fd, const void *buf, size_t n, off_t offset);
 int __real_fdatasync(int fd);
@@ -67,3 +68,4 @@ int __wrap_madvise(void *p, size_t n, int advice)
     if (advice == MADV_POPULATE_WRITE) { freeze_wait(); }
     return __real_madvise(p, n, advice);
 }
+#endif
