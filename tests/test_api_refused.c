@@ -136,10 +136,12 @@ static void in_a_child(enum scarce what, uint64_t more, bool must_open)
     T_EQ_I64(WEXITSTATUS(status), 0);
 }
 
-/* Less than it would like to reserve: 8 times the budget for each of three areas. */
+/* Less than it would like to reserve: 8 times the budget for each of five areas. */
 static void a_gib_of_budget_in_less_address_space(void)
 {
     in_a_child(SPACE, UINT64_C(18) << 30, true);
+    in_a_child(SPACE, UINT64_C(12) << 30, true);
+    in_a_child(SPACE, UINT64_C(4) << 30, true);
 }
 
 static void a_gib_of_budget_in_too_little_address_space(void)

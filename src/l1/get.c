@@ -394,7 +394,10 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
     if (BASE_UNLIKELY(!l1_unchanged(a->primary, a->ver))) { return false; }
     BASE_POINT("l1.probe.validated");
     *value_len = vlen;
-    if (BASE_LIKELY((flags & L1_PEEK) == 0)) { l1_freq_hit(a->b, a->i); }
+    if (BASE_LIKELY((flags & L1_PEEK) == 0)) {
+        if (BASE_MUTANT("l1.counter_in_record")) { base_seq_store_u64((void *)(uintptr_t)p, head); }
+        l1_freq_hit(a->b, a->i);
+    }
     return true;
 }
 

@@ -4,9 +4,11 @@
  *
  * INVARIANTS what l1_audit checks: each slot points to a live record of its key, stripe and bucket;
  *            live counts agree; queues are disjoint lists; charges equal what is committed.
- * LIMITS     reservations: arena, index 8 x budget each (at least 64 MiB), overflow twice the
- *            index, halved until the system grants them. Stripes: 64, clamped to segments/64 and
- *            entries/64. */
+ * LIMITS     reservations: arena, index, page runs 8 x budget each (at least 64 MiB), overflow
+ *            twice the index; where the system does not grant all of them, all are asked for again
+ *            at half the size, down to 1 x, then the index down to a quarter: 2.75 x in all. (Each
+ *            taking what it could get left nothing for the last: 1 GiB did not open in 12 GiB.)
+ *            Stripes: 64, clamped to segments/64 and entries/64. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -46,17 +48,23 @@ static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t 
     return (uint32_t)BASE_MIN(base_pow2_floor(want), (uint64_t)L1_STRIPES_MAX);
 }
 
-/* Arena, tables, index and overflow areas. */
-static bool l1_reserve_all(l1 *c, uint64_t budget)
+/* Arena, tables, page runs, index and overflow areas, `factor` times the budget. On false some are
+ * reserved. */
+static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor)
 {
     const size_t most = SIZE_MAX / 8;
-    uint64_t want =
-        BASE_MIN(BASE_MAX(budget * L1_RESERVE_FACTOR, L1_RESERVE_LEAST), (uint64_t)most);
+    const uint64_t want =
+        BASE_MIN(BASE_MAX(budget, L1_RESERVE_LEAST / L1_RESERVE_FACTOR) * factor, (uint64_t)most);
+    const uint64_t least = factor == 1 ? budget / 4 : base_pow2_floor(want);
     c->gshift = L1_GRANULE_SHIFT;
     while (((uint64_t)UINT32_MAX << c->gshift) < budget * 2) { c->gshift++; }
     uint64_t arena = BASE_MIN(want, (uint64_t)UINT32_MAX << c->gshift);
     arena = base_round_up(arena, BASE_MAX((uint64_t)c->seg_bytes, (uint64_t)2 << 20));
-    if (!base_region_reserve(&c->arena_region, (size_t)arena, (size_t)budget)) { return false; }
+    const uint64_t arena_least = factor == 1 ? budget : arena;
+    if (!base_region_reserve(&c->arena_region, (size_t)arena, (size_t)arena_least) ||
+        !l1_runs_reserve(c, budget, factor)) {
+        return false;
+    }
     c->seg_limit = (uint32_t)BASE_MIN((uint64_t)c->arena_region.reserved_bytes / c->seg_bytes,
                                       (uint64_t)UINT32_MAX - 2);
     size_t table = (size_t)base_round_up((uint64_t)c->seg_limit * sizeof(l1_seg), BASE_PAGE);
@@ -67,7 +75,7 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
     }
     for (uint64_t total = base_pow2_floor(want);; total /= 2) {
         c->stripe_stride = (size_t)(total / c->stripe_count);
-        if (c->stripe_stride < BASE_PAGE || total < budget / 4) { return false; }
+        if (c->stripe_stride < BASE_PAGE || total < least) { return false; }
         c->bucket_limit = (uint32_t)BASE_MIN(c->stripe_stride / sizeof(l1_bucket), (size_t)1 << 30);
         c->group_count = (uint32_t)BASE_MAX(c->bucket_limit >> L1_GROUP_SHIFT, 1u);
         c->overflow_stride = c->stripe_stride * 2;
@@ -86,11 +94,21 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
 
 static void l1_release_all(l1 *c)
 {
+    base_region_release(&c->pages.region);
     base_region_release(&c->arena_region);
     base_region_release(&c->table_region);
     base_region_release(&c->base_region_);
     base_region_release(&c->index_region);
     base_region_release(&c->overflow_region);
+}
+
+static bool l1_reserve_all(l1 *c, uint64_t budget)
+{
+    for (uint64_t factor = L1_RESERVE_FACTOR; factor > 0; factor /= 2) {
+        if (l1_reserve_at(c, budget, factor)) { return true; }
+        l1_release_all(c);
+    }
+    return false;
 }
 
 static uint32_t l1_reserve_segs(const l1 *c, uint64_t budget)

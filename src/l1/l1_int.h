@@ -765,6 +765,8 @@ CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
 BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }
 
 /* ---- runs.c --------------------------------------------------------------------------------- */
+/* The region is l1_release_all's to give back. */
+CELLAR_PRIVATE bool l1_runs_reserve(l1 *c, uint64_t budget, uint64_t factor);
 CELLAR_PRIVATE bool l1_runs_open(l1 *c, uint64_t budget);
 CELLAR_PRIVATE void l1_runs_close(l1 *c);
 /* What a block of that many bytes takes. */

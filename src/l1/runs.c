@@ -305,14 +305,16 @@ CELLAR_PRIVATE void l1_runs_child(l1 *c)
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
+CELLAR_PRIVATE bool l1_runs_reserve(l1 *c, uint64_t budget, uint64_t factor)
+{
+    const uint64_t want =
+        BASE_MIN(base_round_up(budget * factor, BASE_PAGE * 64), (uint64_t)(SIZE_MAX / 8));
+    return base_region_reserve(&c->pages.region, (size_t)want, (size_t)want);
+}
+
 CELLAR_PRIVATE bool l1_runs_open(l1 *c, uint64_t budget)
 {
     l1_pages *p = &c->pages;
-    const uint64_t want =
-        BASE_MIN(base_round_up(budget * 8, BASE_PAGE * 64), (uint64_t)(SIZE_MAX / 8));
-    if (!base_region_reserve(&p->region, (size_t)want, (size_t)BASE_MIN(budget, want))) {
-        return false;
-    }
     p->unit_shift = l1_unit_shift(budget);
     p->page_units = (uint32_t)BASE_PAGE >> p->unit_shift;
     const uint64_t units = BASE_MIN((uint64_t)p->region.reserved_bytes / BASE_PAGE * p->page_units,
@@ -335,7 +337,6 @@ CELLAR_PRIVATE void l1_runs_close(l1 *c)
     base_uncharge(c->account, BASE_MOD_BIG, p->page_count * BASE_PAGE);
     base_free(c->account, BASE_MOD_STORE, p->map, p->map_bytes);
     base_free(c->account, BASE_MOD_STORE, p->tree, p->tree_bytes);
-    base_region_release(&p->region);
 }
 
 CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
