@@ -1881,10 +1881,12 @@ typedef struct cellar_reason {
 CELLAR_NO_TAIL_PADDING(cellar_reason, by);
 #define CELLAR_REASON_INIT { sizeof(cellar_reason), 0, 0, 0, 0, 0, 0, 0, { 0 } }
 
-/* Say what became of a key: expired, evicted, deleted, cleared with its view, refused. From the
- * entry itself while it is there, else from a bounded record of what left (budget / 256, at most
- * 1 MiB; older ones are forgotten; wrong with probability 10^-9). The disk tier is not asked: what
- * lies only there has left memory (CAPACITY), or is not known.
+/* Say what became of a key: expired, evicted, deleted, cleared with its view, refused; of two that
+ * would have ended it, its time and one of its tags, the earlier (a tag deleted more than once
+ * counts from the last time). From the entry itself while it is there, else from a bounded record
+ * of what left (budget / 256, at most 1 MiB; older ones are forgotten; wrong with probability
+ * 10^-9). The disk tier is not asked: what lies only there has left memory (CAPACITY), or is not
+ * known.
  * in:      key; out->struct_size set
  * out:     *out
  * returns: OK; E_INVAL, E_CLOSED

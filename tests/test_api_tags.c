@@ -526,6 +526,45 @@ static void hear(void *ctx, const cellar_event *e)
     heard[e->cause]++;
 }
 
+static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
+{
+    const cellar_bytes tags[] = { { "red", 3 }, { "blue", 4 } };
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.ttl_ms = ttl_ms;
+    o.tags = tags;
+    o.tag_count = 2;
+    return cellar_set(c, key, strlen(key), "value", 5, &o);
+}
+
+/* A tag, then the time to live; and the other way round: the first of them ended it. */
+static void why_says_what_ended_it_first(void)
+{
+    cellar *c = kit_open(2u << 20);
+    cellar_reason r;
+    T_EQ_I64(put_for(c, "tag", 3000), CELLAR_OK);
+    T_EQ_I64(put_for(c, "time", 500), CELLAR_OK);
+    kit_now_ms += 1000;
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    kit_now_ms += 1000;
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    for (int round = 0; round < 3; round++) { /* before its time, past it, and swept */
+        r = why(c, "tag");
+        T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+        T_EQ_STR(cellar_cause_name((cellar_cause)r.cause), "tag");
+        if (round < 2) {
+            T_EQ_I64(r.ago_ms, 1000 + round * 4000);
+            T_EQ_U64(r.by_len, 4);
+            T_EQ_MEM(r.by, "blue", 4); /* red came later */
+        }
+        r = why(c, "time");
+        T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+        T_EQ_STR(cellar_cause_name((cellar_cause)r.cause), "expired");
+        if (round == 0) { kit_now_ms += 4000; }
+        if (round == 1) { while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} }
+    }
+    kit_close(c);
+}
+
 static void listeners_hear_tag_and_glob(void)
 {
     cellar *c = kit_open(1u << 20);
@@ -651,5 +690,6 @@ T_MAIN("cellar_api_tags",
        T_CASE(match_during_load_wins), T_CASE(folding_never_serves_invalid),
        T_CASE(match_removes_what_matches), T_CASE(match_takes_stale_and_negative_ones),
        T_CASE(why_names_the_tag_or_pattern), T_CASE(why_blames_no_older_tag),
+       T_CASE(why_says_what_ended_it_first),
        T_CASE(listeners_hear_tag_and_glob), T_CASE(what_a_tag_ended_is_no_expired_one),
        T_CASE(tags_end_beside_readers_and_writers), T_CASE(bad_input_of_tags_and_patterns))

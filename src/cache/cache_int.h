@@ -427,6 +427,7 @@ CELLAR_PRIVATE void cache_keep_end(struct l2_image *im, bool opened);
 
 /* ---- tag.c ---- */
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count);
+CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fps, uint32_t count);
 CELLAR_PRIVATE void cache_tags_open(cache_store *s); /* with what its tier knows */
 CELLAR_PRIVATE void cache_tags_close(cache_store *s);
 

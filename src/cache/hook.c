@@ -178,6 +178,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->quota_of = cache_quota_of;
     out->view_of = cache_view_of;
     out->tags_valid = cache_tags_valid;
+    out->tags_ended = cache_tags_ended;
     out->ended = cache_ended;
     out->soon = s->why != NULL ? cache_why_soon : NULL;
 }

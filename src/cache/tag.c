@@ -14,7 +14,9 @@
  * LOCKING    TAG for writers. Readers take none, also inside L1's windows: a table that grows is
  *            published whole and the old one kept until the store closes; a fold moves records in
  *            place while `turn` is odd, and who looks then says "dead": a miss is always allowed.
- * LIMITS     memory / 4,096 records, 64 to 65,536, the table at most half full; no memory for it:
+ * LIMITS     Of a tag that ended twice the last time is known: it decides what ended an entry
+ *            first, the tag or its deadline (cellar_why, listeners). A folded one's is not.
+ *            memory / 4,096 records, 64 to 65,536, the table at most half full; no memory for it:
  *            the floor alone, that is all tagged entries end (coarser, never wrong), counted as a
  *            fold.
  * TRIED      two records a bucket of 64 bytes: full buckets would fold long before the table is.
@@ -29,6 +31,7 @@
 typedef struct cache_tag_slot {
     _Atomic uint64_t fp;   /* 0: empty; release after the epochs */
     _Atomic uint64_t hard, soft;
+    _Atomic int64_t hard_ms; /* when `hard` was; 0: in an earlier life */
 } cache_tag_slot;
 
 struct cache_tags {
@@ -81,6 +84,26 @@ CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, u
     return base_load_rlx(&s->tag_turn) == turn ? verdict : 2;
 }
 
+CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fps, uint32_t count)
+{
+    const cache_store *s = ctx;
+    int64_t first = BASE_NEVER_MS;
+    if (born >= base_load_acq(&s->tag_epoch)) { return first; }
+    const uint32_t turn = base_load_acq(&s->tag_turn);
+    cache_tags *t = base_load_acq(&s->tags);
+    if (t == NULL || (turn & 1u) != 0) { return first; }
+    uint64_t own[CELLAR_TAGS_MAX];
+    count = BASE_MIN(count, CELLAR_TAGS_MAX);
+    memcpy(own, fps, count * sizeof own[0]);
+    for (uint32_t i = 0; i < count; i++) {
+        const cache_tag_slot *r = cache_tag_slot_of(t, cache_tag_print(own[i]));
+        if (base_load_acq(&r->fp) == 0 || base_load_acq(&r->hard) <= born) { continue; }
+        first = BASE_MIN(first, base_load_rlx(&r->hard_ms));
+    }
+    base_fence_acq();
+    return base_load_rlx(&s->tag_turn) == turn ? first : BASE_NEVER_MS;
+}
+
 /* ---- writing ---- */
 
 static uint64_t cache_tag_last(const cache_tag_slot *s)
@@ -88,12 +111,13 @@ static uint64_t cache_tag_last(const cache_tag_slot *s)
     return BASE_MAX(base_load_rlx(&s->hard), base_load_rlx(&s->soft));
 }
 
-static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t soft)
+static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t soft, int64_t ms)
     SYNC_HOLDS(TAG);
-static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t soft)
+static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t soft, int64_t ms)
 {
     cache_tag_slot *s = cache_tag_slot_of(t, fp);
     if (base_load_rlx(&s->fp) == 0) { t->used++; }
+    if (hard > base_load_rlx(&s->hard)) { base_store_rlx(&s->hard_ms, ms); }
     base_store_rel(&s->hard, BASE_MAX(hard, base_load_rlx(&s->hard)));
     base_store_rel(&s->soft, BASE_MAX(soft, base_load_rlx(&s->soft)));
     base_store_rel(&s->fp, fp); /* acquire in cache_tag_slot_of */
@@ -113,6 +137,7 @@ static void cache_tag_cut(cache_tags *t, uint32_t at)
             base_store_rlx(&hole->fp, (uint64_t)0);
             base_store_rlx(&hole->hard, (uint64_t)0);
             base_store_rlx(&hole->soft, (uint64_t)0);
+            base_store_rlx(&hole->hard_ms, (int64_t)0);
             return;
         }
         const uint32_t home = (uint32_t)base_mix64(fp) & t->mask;
@@ -120,6 +145,7 @@ static void cache_tag_cut(cache_tags *t, uint32_t at)
         base_store_rlx(&hole->fp, fp);
         base_store_rlx(&hole->hard, base_load_rlx(&s->hard));
         base_store_rlx(&hole->soft, base_load_rlx(&s->soft));
+        base_store_rlx(&hole->hard_ms, base_load_rlx(&s->hard_ms));
         at = i;
     }
 }
@@ -183,7 +209,9 @@ static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to)
     for (uint32_t i = 0; from != NULL && i <= from->mask; i++) {
         const cache_tag_slot *r = &from->slot[i];
         const uint64_t fp = base_load_rlx(&r->fp);
-        if (fp != 0) { cache_tag_put(to, fp, base_load_rlx(&r->hard), base_load_rlx(&r->soft)); }
+        if (fp == 0) { continue; }
+        cache_tag_put(to, fp, base_load_rlx(&r->hard), base_load_rlx(&r->soft),
+                      base_load_rlx(&r->hard_ms));
     }
     to->older = from;
     base_store_rel(&s->tags, to); /* acquire in cache_tags_valid */
@@ -214,7 +242,7 @@ static void cache_tag_end(cache_store *s, uint64_t fp, bool soft)
     const uint64_t e = base_load_rlx(&s->tag_epoch) + 1;
     if (t != NULL) {
         BASE_POINT("tag.record");
-        cache_tag_put(t, fp, soft ? 0 : e, soft ? e : 0);
+        cache_tag_put(t, fp, soft ? 0 : e, soft ? e : 0, base_now_ms(&s->clock));
     } else { /* no memory for a table: all that is older ends, soft or not */
         base_store_rel(&s->tag_floor, e);
         stats_count(s->stats, STATS_TAG_FOLD, 1);
@@ -250,7 +278,7 @@ static void cache_tag_known(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft
     }
     cache_tags *t = base_load_rlx(&s->tags);
     if (t != NULL) {
-        cache_tag_put(t, fp, hard, soft);
+        cache_tag_put(t, fp, hard, soft, 0);
     } else {
         const uint64_t last = BASE_MAX(hard, soft);
         base_store_rel(&s->tag_floor, BASE_MAX(last, base_load_rlx(&s->tag_floor)));

@@ -222,8 +222,8 @@ static void cache_why_by(cache_store *s, cellar_reason *r, uint32_t by)
     sync_drop(VIEW, &s->view_lock);
 }
 
-/* Which of its tags ended an entry that is still there: the one deleted last. None that the ring
- * knows of: it ended with tags that had to be forgotten. */
+/* Which of its tags ended an entry that is still there: the one deleted first of those that the
+ * ring knows of. None: it ended with tags that had to be forgotten. */
 static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
 {
     cache_store *s = c->store;
@@ -231,7 +231,7 @@ static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
     uint64_t fps[CELLAR_TAGS_MAX], born = 0;
     const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
     if (w == NULL || count == 0) { return; }
-    const cache_why_act_at *last = NULL;
+    const cache_why_act_at *first = NULL;
     sync_take(VIEW, &s->view_lock);
     for (uint32_t i = 0; i < w->ring_count; i++) {
         const cache_why_act_at *a = &w->act[i];
@@ -240,9 +240,9 @@ static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
         if (a->number == 0 || a->cause != CELLAR_CAUSE_TAG || !one || a->epoch <= born) {
             continue;
         }
-        if (last == NULL || a->number > last->number) { last = a; }
+        if (first == NULL || a->number < first->number) { first = a; }
     }
-    if (last != NULL) { cache_why_by_text(r, last); }
+    if (first != NULL) { cache_why_by_text(r, first); }
     sync_drop(VIEW, &s->view_lock);
 }
 
@@ -259,6 +259,14 @@ static void cache_why_say(cellar_reason *r, cache_store *s, uint64_t a, uint64_t
     cache_why_by(s, r, CACHE_WHY_BY(b));
 }
 
+/* When one of its tags ended it; BASE_NEVER_MS: none, or not known. */
+static int64_t cache_why_tag_ms(cellar *c, const l1_key *k)
+{
+    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
+    const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
+    return count != 0 ? cache_tags_ended(c->store, born, fps, count) : BASE_NEVER_MS;
+}
+
 /* What L1 says of it. False: nothing. */
 static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reason *r)
 {
@@ -273,8 +281,11 @@ static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reas
     }
     if (err == CELLAR_MISS) {
         r->answer = CELLAR_WHY_GONE;
-        r->cause = info.expires_ms <= now_ms ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_TAG;
-        r->ago_ms = now_ms > info.expires_ms ? now_ms - info.expires_ms : 0;
+        const int64_t tag_ms = cache_why_tag_ms(c, k);
+        const int64_t end = BASE_MIN(info.expires_ms, tag_ms);
+        r->cause = info.expires_ms <= now_ms && info.expires_ms <= tag_ms ? CELLAR_CAUSE_EXPIRED
+                                                                          : CELLAR_CAUSE_TAG;
+        r->ago_ms = now_ms > end ? now_ms - end : 0;
         if (r->cause == CELLAR_CAUSE_TAG) { cache_why_by_tag(c, k, r); }
         return true;
     }

@@ -334,6 +334,21 @@ static bool l1_tags_dead(l1 *c, uint64_t pos, const l1_rec *r)
     return c->hooks.tags_valid(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count) >= 2;
 }
 
+CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms)
+{
+    if ((r->mask & L1_X_TAGS) == 0 || c->hooks.tags_ended == NULL) { return false; }
+    const unsigned char *tags = l1_at(c, pos) + r->tag_off;
+    uint64_t fps[L1_TAG_MAX];
+    base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
+    return c->hooks.tags_ended(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count) < end_ms;
+}
+
+CELLAR_PRIVATE l1_cause l1_over(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if (BASE_LIKELY((r->mask & L1_X_TAGS) == 0)) { return L1_LEFT_EXPIRED; }
+    return l1_tags_first(c, pos, r, l1_expires(c, pos, r, NULL)) ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
+}
+
 /* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one
  * must have been judged by times read after that version: then nobody can have moved them. */
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
@@ -498,7 +513,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner)) {
         verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
     } else if (base_clock_reached(c->clock, keep_until)) {
-        verdict = (l1_verdict){.cause = L1_LEFT_EXPIRED};
+        verdict = (l1_verdict){.cause = l1_over(c, pos, &r)};
     } else if (BASE_UNLIKELY((r.mask & L1_X_TAGS) != 0) && l1_tags_dead(c, pos, &r)) {
         verdict = (l1_verdict){.cause = L1_LEFT_TAG};
     } else {
@@ -618,7 +633,7 @@ CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, 
     (void)l1_expires(c, pos, r, &keep);
     const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner);
     if ((dead || base_clock_reached(c->clock, keep)) &&
-        l1_drop(c, s, r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : L1_LEFT_EXPIRED, v)) {
+        l1_drop(c, s, r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : l1_over(c, pos, r), v)) {
         return true;
     }
     if (l1_decode(c, pos, r)) {

@@ -99,6 +99,9 @@ typedef struct l1_hooks {
     /* 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic callers: fps may be torn, count <=
      * 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
+    /* When one of them first ended what was born then, as far as is known; BASE_NEVER_MS: not.
+     * Called as tags_valid is, for entries whose time is over. NULL: nobody knows. */
+    int64_t (*tags_ended)(void *ctx, uint64_t born, const void *fps, uint32_t count);
 } l1_hooks;
 
 typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3 } l1_policy;

@@ -335,6 +335,10 @@ CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
 /* When a plain get stops answering: deadline and idle window; and the later end of the stale
  * window. */
 CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until);
+/* Its time was over at `end_ms`: had one of its tags ended it before? */
+CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms);
+/* As what one leaves whose time is over: by its tag, or of itself. */
+CELLAR_PRIVATE l1_cause l1_over(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Is it exactly this key's? Under its bucket's lock. */
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
 /* The same for who has no lock, only the version `ver` of the bucket it was found in. */

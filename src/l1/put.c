@@ -34,8 +34,9 @@ static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
 BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
 {
     const l1_rec *r = &slot->rec;
-    const bool tag = (r->mask & L1_X_TAGS) != 0 &&
-                     !base_clock_reached(c->clock, l1_expires(c, slot->pos, r, NULL));
+    const int64_t end = l1_expires(c, slot->pos, r, NULL);
+    const bool tag = (r->mask & L1_X_TAGS) != 0 && (!base_clock_reached(c->clock, end) ||
+                                                    l1_tags_first(c, slot->pos, r, end));
     return tag ? L1_GONE_TAG : L1_GONE_EXPIRED;
 }
 
