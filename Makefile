@@ -36,8 +36,9 @@ HEADERS  := $(wildcard include/cellar.h include/cellar_limit.h include/cellar_wo
               include/cellar_kit.h include/cellar_resp.h)
 
 .DEFAULT_GOAL := $(if $(T),test,all)
+CPUS     := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS)),0)
-MAKEFLAGS += -j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+MAKEFLAGS += -j$(CPUS)
 endif
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL = C
@@ -273,16 +274,17 @@ $(B)/dist/cellar.o: dist/cellar.c dist/cellar.h
 # A build that only serves a check compiles the library once: its examples link what its tests do.
 LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
 EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
+EX_LIBS   = $(if $(LEAN),$(LZ_LIBS))
 $(B)/examples/%_cc: tests/examples/%.cc $(EX_LIB)
 	$(say) CXX examples/$*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -Iinclude $(CPPFLAGS) -pthread -Wall -Wextra $(CXXFLAGS) $(SAN_FLAGS) \
-	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(LDFLAGS) $(LDLIBS)
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
 $(B)/examples/%: tests/examples/%.c $(EX_LIB)
 	$(say) CC examples/$*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
-	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(LDFLAGS) $(LDLIBS)
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
 
 # The seed of everything random in test and check is a checksum of the library: a commit that passed
 # passes again, and each change of it meets schedules that nobody has seen. SEED=random draws one.
@@ -518,8 +520,9 @@ thread-safety:
 	  -Wthread-safety -Wthread-safety-beta -Werror -fsyntax-only $(SRC)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
-SUITE_IN  = $(MAKE) --no-print-directory test-now T= T_LIMIT=600 NOLINK=1
-BUILD_OF  = $(MAKE) --no-print-directory test-programs NOLINK=1
+# Below a script no make shares the jobs of the first one: each says how many.
+SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=600 NOLINK=1
+BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1
 # gcc 12's thread sanitizer does not start where address space is randomised over 28 bits.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
               echo setarch -R)

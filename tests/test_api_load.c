@@ -639,7 +639,7 @@ static void xfetch_rate(void)
         { 1049, 100, 0.3677 }, { 2097, 100, 0.1353 }, { 3146, 100, 0.0498 },
         { 1049, 200, 0.6064 }, { 524, 50, 0.3679 }, { 25000, 100, 0.0 },
     };
-    enum { COUNT = 4000 };
+    static const uint32_t COUNT = 4000;
     cellar *c = kit_open(16u << 20);
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     o.ttl_ms = 60000;
