@@ -1534,8 +1534,9 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
  * same store they read (get, get_with, peek, exists, meta, dup, pin, get_many, loads of one key or
  * many, begin), in whatever view, present or not. From then on the loaded value ends when such a
  * key does or changes: by set, update, incr, delete, pattern, tag, clear, bump, drop of its view,
- * or by a load that replaces a value; it also lives no longer than any of them was to live when it
- * was read (an end that cellar_touch brings nearer, or that comes for want of use, ends it not).
+ * or by a load that replaces a value, or that finds it not modified and gives it a nearer end or
+ * tags it had not; it also lives no longer than any of them was to live when it was read (an end
+ * that cellar_touch brings nearer, or that comes for want of use, ends it not).
  * What was made of it ends with it, and so on. cellar_why, listeners and counters call that
  * DEPENDENCY. A pattern with a wildcard ends all that was made of a view that lies on a disk.
  *

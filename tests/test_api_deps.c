@@ -222,6 +222,60 @@ static void a_value_lives_no_longer_than_what_it_was_made_of(void)
     kit_close(c);
 }
 
+static void refresh(cellar *c, source *s, int64_t ttl_ms)
+{
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    char text[64];
+    o.flags = CELLAR_LOAD_REFRESH;
+    s->ttl_ms = ttl_ms;
+    T_EQ_I64(kit_load(c, "a", &o, s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "x");
+}
+
+static void not_modified_with_less_time_or_other_tags_is_a_change(void)
+{
+    static const char *const reads[] = { "a" };
+    static const cellar_bytes tags[] = { { "red", 3 }, { "blue", 4 } };
+    cellar *c = open_deps(4u << 20);
+    source s = SOURCE_INIT;
+    cook k = { .c = c, .reads = reads, .count = 1, .ttl_ms = 60000 };
+    s.text = "x";
+    refresh(c, &s, 10000);
+    (void)dish(&k, "d");
+    atomic_store(&s.say, SAY_SAME);
+    refresh(c, &s, 20000); /* more time: it ends when it would have */
+    refresh(c, &s, 15000);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a reader may have taken the 20 s */
+    (void)dish(&k, "d");
+    refresh(c, &s, 15000);
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    refresh(c, &s, 1000);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    T_EQ_U64(cause_of(c, "d"), CELLAR_CAUSE_DEPENDENCY);
+    (void)dish(&k, "d");
+    atomic_fetch_add(&kit_now_ms, 999);
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    atomic_store(&s.say, SAY_VALUE);
+    s.tags = tags;
+    s.tag_count = 1;
+    refresh(c, &s, 10000);
+    (void)dish(&k, "d");
+    atomic_store(&s.say, SAY_SAME);
+    refresh(c, &s, 10000);
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    s.tag_count = 2;
+    refresh(c, &s, 10000);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    (void)dish(&k, "d");
+    refresh(c, &s, 10000);
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    T_EQ_I64(cellar_delete_tag(c, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    kit_close(c);
+}
+
 /* ---- loads ---- */
 
 static void loads_inside_loads_are_kept_and_linked(void)
@@ -642,6 +696,7 @@ static void what_could_not_be_noted_is_not_served(void)
 T_MAIN("cellar_api_deps", T_CASE(set_del_and_incr_end_who_read),
        T_CASE(patterns_updates_and_bulk_end_who_read), T_CASE(ended_views_and_tags_end_who_read),
        T_CASE(a_value_lives_no_longer_than_what_it_was_made_of),
+       T_CASE(not_modified_with_less_time_or_other_tags_is_a_change),
        T_CASE(loads_inside_loads_are_kept_and_linked), T_CASE(changes_during_the_load_are_seen),
        T_CASE(bulk_loaders_read_for_all_their_keys), T_CASE(every_read_is_noted),
        T_CASE(deps_bounds), T_CASE(chains_are_followed_and_rests_are_due),

@@ -17,7 +17,8 @@
  *            a generation that ended meanwhile.
  * TIMES      B lives no longer than what it was made of, and has its tags too: so a key that
  *            expired, or whose tag ended, needs no edge to be followed, and a value loaded where
- *            there was none is no change. One that takes the place of a live value is.
+ *            there was none is no change. One that takes the place of a live value is, and "not
+ *            modified" with a nearer end or another tag, which B has not.
  * LOCKING    DEPS, a leaf: lists only. The heads of lists are read without it, behind a fence: note
  *            writes the head, then reads A; a change writes A, then reads the head.
  * LIMITS     CACHE_DEPS_CALL deletions and CACHE_DEPS_DEPTH steps a call; edges beyond are `due`

@@ -293,6 +293,21 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
     return err;
 }
 
+/* Does what is said of the tags leave none out of those it has? Only its load changes them: a set
+ * would detach the flight. */
+static bool cache_same_tags(const struct cellar_load *ld)
+{
+    uint64_t fps[CELLAR_TAGS_MAX], born;
+    if (ld->tag_count == 0) { return true; }
+    const uint32_t count = l1_tags_of(ld->call->c->l1, &ld->call->k, fps, &born);
+    for (uint32_t i = 0; i < ld->tag_count; i++) {
+        bool has = false;
+        for (uint32_t j = 0; j < count; j++) { has = has || fps[j] == ld->fps[i]; }
+        if (!has) { return false; }
+    }
+    return true;
+}
+
 /* The old bytes begin a new life: in place, or, evicted meanwhile, out of our hand. Not so if they
  * had tags: one of these may be what ended them. */
 static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
@@ -309,11 +324,18 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
         return;
     }
     cache_publish_plan(ld, ttl, &plan);
+    int64_t was_ms = 0;
     const l1_renewal r = { .times = true, .deadline_ms = plan.spec.deadline_ms,
                            .stale_ms = cache_stale_window(ld, ttl), .tag_fps = ld->fps,
-                           .tag_count = ld->tag_count, .tag_born = flight_tag_born(ld->f) };
+                           .tag_count = ld->tag_count, .tag_born = flight_tag_born(ld->f),
+                           .was_ms = &was_ms };
+    const bool deps = call->c->store->deps != NULL, tags_stay = !deps || cache_same_tags(ld);
     const cellar_err err = cache_renew(ld, &r);
     if (err == CELLAR_OK && ld->run != NULL) { cache_run_stored(ld->run, &call->k); }
+    /* What was made of it took the later end, and not these tags. */
+    if (err == CELLAR_OK && deps && (!tags_stay || r.deadline_ms < was_ms)) {
+        cache_deps_changed(call->c, &call->k, 0);
+    }
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
         if (call->found.tag_count != 0 && !BASE_MUTANT("tag.same_untagged")) {
             ld->no_store = true;

@@ -255,6 +255,7 @@ typedef struct l1_renewal {
     uint64_t tag_born;       /* with times: its tags count from here on; 0: they stay */
     const uint64_t *tag_fps; /* with times: these instead of those it has, */
     uint32_t tag_count;      /* unless 0 */
+    int64_t *was_ms;         /* NULL, or OK writes the deadline that it had */
 } l1_renewal;
 /* The same bytes with new fields, as a PUBLISH; a stale value too. OK; MISS (no value, nor a stale
  * one), CONFLICT (vetoed), E_SPACE: nothing changed. */

@@ -748,6 +748,9 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                     im.version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
                 }
                 if (version != NULL) { *version = im.version; }
+                if (e->renew != NULL && e->renew->was_ms != NULL) {
+                    *e->renew->was_ms = l1_deadline(c, from, &slot.rec);
+                }
                 l1_write_head(c, pos, &im);
                 if (!early) { l1_write_value(c, pos, &im); }
                 const uint64_t old_weight = l1_weight(c, from, &slot.rec);
