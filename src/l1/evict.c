@@ -88,6 +88,10 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     }
     l1_live_sub(c, h->s, slot->pos, weight);
     l1_quota_sub(c, h->s, slot->rec.owner, weight);
+    if ((cause == L1_LEFT_CAPACITY && BASE_MUTANT("l1.absent_not_evicted")) ||
+        (cause == L1_LEFT_REPLACED && BASE_MUTANT("l1.absent_not_replaced"))) {
+        return;
+    }
     if (l1_is_absent(c, slot->pos, &slot->rec)) { l1_absent_count(h->s, -(int64_t)weight, -1); }
 }
 

@@ -1417,3 +1417,69 @@ static void l1_regrow_run(void)
 
 const base_sim_scenario sim_l1_regrow = { "l1_regrow", "a version never comes back", l1_regrow_run,
                                           0 };
+
+/* ---- absent: what has no value is counted, near its ceiling too ---- */
+
+enum { ABSENT_KEYS = 8, ABSENT_MOST = 4 };
+
+static void absent_put(uint32_t key, l1_kind kind, int64_t deadline_ms)
+{
+    l1_put_spec p = world_spec("value", kind == L1_VALUE ? 5 : 0);
+    const l1_key k = world_l1_key(key);
+    p.kind = (uint8_t)kind;
+    p.deadline_ms = deadline_ms;
+    const cellar_err err = l1_put(world.c, &k, &p);
+    BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_SPACE && kind != L1_VALUE));
+}
+
+static void absent_fiber(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 5; i++) {
+        const uint32_t key = (uint32_t)base_sim_below(ABSENT_KEYS);
+        const l1_key k = world_l1_key(key);
+        const int64_t soon = base_now_ms(world.c->clock) + 1 + (int64_t)base_sim_below(5);
+        switch (base_sim_below(6)) {
+        case 0: (void)l1_del(world.c, &k, NULL); break;
+        case 1: absent_put(key, L1_VALUE, BASE_NEVER_MS); break;
+        case 2: absent_put(key, L1_NEGATIVE, soon); break;
+        case 3: base_sim_advance_ms(1 + (int64_t)base_sim_below(4)); break;
+        default: absent_put(key, L1_NEGATIVE, BASE_NEVER_MS); break;
+        }
+    }
+}
+
+static void l1_absent_run(void)
+{
+    world_open(&(world_plan){ .budget = EVICT_FIXED + 12 * EVICT_SEG, .seg_bytes = EVICT_SEG,
+                              .max_entries = 8 * ABSENT_MOST });
+    for (uint32_t i = 0; i < ABSENT_KEYS; i++) { (void)world_key_with(3, i % 2); }
+    base_sim_calm(true);
+    for (uint32_t i = 0; i < 2; i++) { absent_put(i, L1_NEGATIVE, BASE_NEVER_MS); }
+    base_sim_calm(false);
+    base_sim_spawn("absent-1", absent_fiber, NULL);
+    base_sim_spawn("absent-2", absent_fiber, NULL);
+    base_sim_spawn("absent-3", absent_fiber, NULL);
+    base_sim_join_all();
+    base_sim_calm(true);
+    base_sim_advance_ms(100);
+    for (int i = 0; i < 3; i++) { (void)l1_tick(world.c, 1000000); } /* what is due goes */
+    l1_stats st;
+    l1_stats_get(world.c, &st);
+    uint64_t there = 0;
+    for (uint32_t i = 0; i < ABSENT_KEYS; i++) {
+        const l1_key k = world_l1_key(i);
+        l1_info info;
+        there += l1_inspect(world.c, &k, NULL, 0, &info, L1_PEEK) == CELLAR_ABSENT;
+    }
+    if (st.absent != there || there > ABSENT_MOST || (st.absent_bytes != 0) != (there != 0)) {
+        base_sim_fail("%llu without value counted, %llu bytes; %llu found",
+                      (unsigned long long)st.absent, (unsigned long long)st.absent_bytes,
+                      (unsigned long long)there);
+    }
+    base_sim_calm(false);
+    world_close(false);
+}
+
+const base_sim_scenario sim_l1_absent = { "l1_absent", "entries without value are counted exactly",
+                                          l1_absent_run, 0 };
