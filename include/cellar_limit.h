@@ -405,7 +405,8 @@ CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size
  * above `actual`, or charges what was estimated below. Never gives back more than the take still
  * matters: at once that is all, once the bucket would be full anyway it is nothing. GCRA with
  * several tickets out at a time: all of each when the last one taken comes back first; in another
- * order what the others brought back is taken off.
+ * order what the others brought back is taken off. What cellar_rl_refund brought back is not: a
+ * refund and a ticket may give back the same unit twice.
  * in:      a ticket of this limiter
  * returns: OK, also when the key was reset or forgotten meanwhile; E_STALE (used before), E_INVAL
  * thread:  any; a ticket by one at a time

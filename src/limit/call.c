@@ -4,9 +4,9 @@
  *
  * PICTURE    cellar_rl_x(key, ...) -> fingerprint, clock -> limit_run -> narrow | wide
  * TICKETS    A take can be given back by what it wrote: slot, colour, generation of the rules, and
- *            the word after it. GCRA gives back min(cost * T, what that word still owes): the
- *            history without the take never differs by more. Reset, eviction and new rules change
- *            colour or generation: such a ticket gives nothing back.
+ *            the word after it. GCRA gives back min(cost * T, what that word still owes, less what
+ *            other tickets brought back since): rule.c, GIVING. Reset, eviction and new rules
+ *            change colour or generation: such a ticket gives nothing back.
  * WAITING    GCRA reserves and sleeps: fair by virtual time, nothing is taken when the wait is
  *            known to be too long. Others ask again after retry_after and up to 1 % more.
  * LOCKING    none; sleeping with no lock held. */

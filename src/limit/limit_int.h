@@ -91,7 +91,7 @@ typedef struct limit_head { /* of a region */
     uint32_t in_vain;       /* full buckets met since a search in depth found nothing; lock */
     uint64_t high_water;    /* latest reading at which a dead entry was forgotten, ns; lock */
     _Atomic uint64_t live_evicted, dead_replaced, moved; /* written under lock */
-    _Atomic uint32_t gives; /* tickets of GCRA keys that gave something back */
+    _Atomic uint32_t gives; /* tickets that gave back; after their words */
     _Atomic uint64_t given[LIMIT_GIVEN]; /* parts that came back out of order; by fp */
 } limit_head;
 
@@ -230,8 +230,7 @@ CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *
                                            uint64_t cost);
 CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
-/* `then`: the value right after the take; `given`: parts that came back out of order
- * since. */
+/* `then`: the value right after the take; `given`: parts that came back out of order since. */
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                          uint64_t units, uint64_t then, uint64_t given);
 /* GCRA's step back from `v` to `next` in LIMIT_PARTS of a unit, rounded up; 0 for the others. */
