@@ -17,7 +17,7 @@
  * FAIRNESS   peers/disk.h. Ours is asked below L1: in a cache L1 would answer first. Its puts are
  *            tried until they are taken; a cache would drop what the disk cannot take.
  * WRITTEN    write_bytes of /proc/self/io: also pages that the kernel writes later.
- * VARIABLE   BENCH_L2="get l1": only these of put there get reopen flip l1 slow.
+ * VARIABLE   BENCH_L2="get l1": only these of put there get reopen flip l1 frozen slow.
  * LIMITS     a 1 MB/s writer needs minutes: FULL=1. 10 M keys to reopen: FULL=1, else 1 M. */
 #include "bench/suites/suite.h"
 
