@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    any allocation of the guards may fail: filters, breakers, warm-up, memoized calls and
- *         write-through answer with a code, leave a whole store, and work when asked again.
+ * Aim:    any allocation of the guards may fail: filters, breakers, warm-up, memoized calls,
+ *         write-through, and fallbacks in bulk and of leases answer with a code, leave a whole
+ *         store, and work when asked again.
  * Method: the n-th allocation after the store was opened fails once, for every n that is reached;
  *         then everything is done once more without a failure. */
 #include "tests/load_kit.h"
@@ -109,4 +110,119 @@ static void any_refused_allocation_of_a_guard_is_a_code(void)
     T_CHECK(nth > 10);
 }
 
-T_MAIN("fault_guard", T_CASE(any_refused_allocation_of_a_guard_is_a_code))
+/* ---- fallbacks ---- */
+
+/* Reports a, fails the rest. */
+static cellar_err load_a(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    cellar_err err = CELLAR_OK;
+    (void)ctx;
+    for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
+        err = *(const char *)keys[i].data == 'a' ? cellar_load_item_value(ld, i, "bulk", 4)
+                                                  : cellar_load_item_fail(ld, i, 42);
+    }
+    return err;
+}
+
+/* Knows b and l; the others have the default. */
+static cellar_err load_b(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const char first = *(const char *)key;
+    (void)key_len;
+    (void)ctx;
+    return first == 'b' || first == 'l' ? cellar_load_value(ld, "second", 6) : CELLAR_E_IO;
+}
+
+/* A value is one of those that were brought for the key, or there is none and a code says why. */
+static void is_whole(cellar_err err, cellar_result *r, const char *mine, const char *instead)
+{
+    if (err == CELLAR_OK) {
+        const bool is_mine = r->value_len == strlen(mine) &&
+                             memcmp(r->value, mine, r->value_len) == 0;
+        const bool is_instead = r->value_len == strlen(instead) &&
+                                memcmp(r->value, instead, r->value_len) == 0;
+        T_CHECK(is_mine || is_instead);
+    } else {
+        T_CHECK(err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE || err == CELLAR_E_LOADER);
+    }
+    cellar_result_free(r);
+}
+
+static void waited(void *ctx) { ++*(int *)ctx; }
+
+static void fallbacks_in_bulk(cellar *c, const cellar_load_opts *o, bool must)
+{
+    static const char names[] = "abc";
+    static const char *const brought[] = { "bulk", "second", "default" };
+    cellar_load_item it[3];
+    for (size_t i = 0; i < 3; i++) {
+        it[i] = (cellar_load_item){ names + i, 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    }
+    const cellar_err err = cellar_get_many_or_load(c, it, 3, o, load_a, NULL);
+    T_EQ_I64(err, CELLAR_OK);
+    for (size_t i = 0; i < 3; i++) {
+        if (must) { T_EQ_I64(it[i].status, CELLAR_OK); }
+        is_whole(it[i].status, &it[i].result, brought[i], must ? brought[i] : "default");
+    }
+}
+
+/* A lease that fails while somebody waits: who waits is told, and then asks again. */
+static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must)
+{
+    cellar_lease lease, ticket;
+    cellar_result r = CELLAR_RESULT_INIT;
+    int told = 0;
+    const cellar_waiter w = { waited, &told };
+    cellar_err err = cellar_begin(c, "l", 1, o, NULL, &lease, &r);
+    T_CHECK(err == CELLAR_LEASED || (!must && err == CELLAR_E_NOMEM));
+    cellar_result_free(&r);
+    if (err != CELLAR_LEASED) { return; }
+    err = cellar_begin(c, "l", 1, o, &w, &ticket, &r);
+    T_CHECK(err == CELLAR_PENDING || (!must && err == CELLAR_E_NOMEM));
+    cellar_result_free(&r);
+    const bool waits = err == CELLAR_PENDING;
+    T_EQ_I64(cellar_abandon(c, &lease, 42), CELLAR_OK); /* whatever memory there is */
+    T_EQ_I64(told, waits);
+    err = cellar_begin(c, "l", 1, o, NULL, &lease, &r);
+    if (must) { T_EQ_I64(err, CELLAR_OK); }
+    if (err == CELLAR_LEASED) { /* what was brought found no room */
+        T_EQ_I64(cellar_abandon(c, &lease, 0), CELLAR_OK);
+        cellar_result_free(&r);
+    } else {
+        is_whole(err, &r, "second", must ? "second" : "default");
+    }
+}
+
+static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
+{
+    static const cellar_bytes last = { "default", 7 };
+    const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
+    uint64_t nth, seen = 1, failed = 0;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    o.ttl_ms = 1000;
+    o.fallback_ttl_ms = 500;
+    o.fallback[0] = (cellar_fallback){ load_b, NULL };
+    o.default_value = &last;
+    for (nth = 1; nth <= seen && nth < 2000 && !t_failed(); nth++) {
+        for (int on = 0; on < 2; on++) { /* once, and from there on */
+            cellar *c = kit_open(2 << 20);
+            (void)base_fault_alloc_arm(nth, on != 0);
+            fallbacks_in_bulk(c, &o, false);
+            fallbacks_of_a_lease(c, &o, false);
+            failed += base_fault_alloc_site() != NULL;
+            const uint64_t calls = base_fault_alloc_arm(0, false);
+            if (on == 0 && calls > seen) { seen = calls; }
+            atomic_fetch_add(&kit_now_ms, 100000); /* all that was kept is over */
+            fallbacks_in_bulk(c, &o, true);
+            fallbacks_of_a_lease(c, &o, true);
+            kit_close(c);
+            T_EQ_U64(base_live_blocks(), blocks);
+            T_EQ_U64(base_live_bytes(), bytes);
+        }
+    }
+    printf("# %" PRIu64 " allocations, %" PRIu64 " runs in which one failed\n", nth - 1, failed);
+    T_CHECK(failed > 10);
+}
+
+T_MAIN("fault_guard", T_CASE(any_refused_allocation_of_a_guard_is_a_code),
+       T_CASE(any_refused_allocation_of_a_fallback_leaves_nothing))
