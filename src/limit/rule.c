@@ -24,6 +24,7 @@
  * INVARIANTS no value is negative, no sum overflows: costs are at most `burst` before they are
  *            multiplied, times at most now + 400 days < 2^62.
  * LIMITS     windows of COUNT count in whole ns: a period is, all others in 1/64 ns.
+ *            A ticket of more than 2^54 units is counted as 2^54 by those given back beside it.
  * NOT HERE   who may store the result (narrow.c, wide.c), logs and permits (wide.c). */
 #include "limit/limit_int.h"
 
