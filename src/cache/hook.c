@@ -5,8 +5,7 @@
  * PICTURE    change:   l1 window {commit: generation current? stamp +1, pending +1} -> tier kill
  *                      -> pending -1 -> return
  *            eviction: l1 window {commit: stamp captured} -> left hook (listen.c) -> tier put,
- *            which
- *                      asks stamp_is under its own gate
+ *                      which asks stamp_is when it has its place
  *            miss:     stamp read -> tier get -> put into L1 as BACKFILL; the window compares
  *            (what the walks of deletes by pattern add to that: match.c)
  * INVARIANTS a stamp word is {48 bits changes, 16 bits pending}; pending counts changes whose kill
@@ -14,8 +13,7 @@
  *            says how often. Words are shared by hash: a stranger's change costs a back-fill, never
  *            a wrong one.
  * LOCKING    commit runs in odd windows: atomic words only. Its store to the stamp is ordered by
- *            the window; the back-fill reads it acquire,
- *            stamp_is sc (l2/put.c, PROOF).
+ *            the window; the back-fill reads it acquire, stamp_is sc (l2/put.c, PROOF).
  * LIMITS     65,535 changes of one stamp class at once between window and kill.
  *            flights: a change of a key detaches its flight, a leader's store unlinks its own, both
  *            inside the window; the flight's shard lock is a leaf below it (guard/flight.c, PROOF).

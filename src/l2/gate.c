@@ -96,12 +96,6 @@ static l2_filter_line *l2_line_of(const l2 *d, uint64_t h48, uint64_t *bits)
     return &d->lines[((h >> 32) * d->line_count) >> 32];
 }
 
-CELLAR_PRIVATE void l2_filter_prefetch(const l2 *d, uint64_t h48)
-{
-    uint64_t bits;
-    BASE_PREFETCH_W(l2_line_of(d, h48, &bits));
-}
-
 static uint32_t l2_bit_at(uint64_t bits, uint32_t n)
 {
     return (uint32_t)((bits >> (16 * n) & 0xffffu) * L2_ERA_BITS >> 16);

@@ -518,7 +518,6 @@ CELLAR_PRIVATE void l2_memo_note(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
 CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
 CELLAR_PRIVATE void l2_filter_ahead(const l2 *d, uint64_t h48); /* its line is wanted soon */
 CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era);
-CELLAR_PRIVATE void l2_filter_prefetch(const l2 *d, uint64_t h48);
 CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48);
 /* A segment begins: its era. */
 CELLAR_PRIVATE uint32_t l2_era_begin(l2 *d, uint64_t segseq) SYNC_HOLDS(L2_LOG);

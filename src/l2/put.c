@@ -159,7 +159,7 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const l2_rec *r, uint64_t
         return CELLAR_DROPPED;
     }
     BASE_POINT("l2.put_gate");
-    l2_filter_prefetch(d, h48); /* its line is written to under the log's lock */
+    l2_filter_ahead(d, h48); /* its line is written to under the log's lock */
     if (!l2_is_current(terms)) { /* the look that counts comes with the place */
         err = CELLAR_REFUSED;
         L2_COUNT(d, refused_stamp);

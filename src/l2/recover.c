@@ -800,7 +800,7 @@ static void l2_warm_done(l2 *d)
 {
     l2_feet_free(d);
     BASE_POINT("l2.warm");
-    base_store_rel(&d->warming, 0u); /* acquire in l2_kill_gated */
+    base_store_rel(&d->warming, 0u); /* acquire in l2_kill */
     l2_gates_pass(d); /* no change leaves a tomb word any more: those that are there may go */
     l2_index_sweep(d, l2_word_over, base_load_acq(&d->floor_lsn));
     l2_index_warm_end(d);
