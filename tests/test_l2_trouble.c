@@ -135,6 +135,23 @@ static void writes_that_fail_cost_no_place_for_good(void)
     }
 }
 
+/* The bytes were not there to be written: of its place that says nothing. */
+static void a_stage_that_cannot_be_read_blames_no_place(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    while (put(0, 2) == CELLAR_DROPPED) { pass(1); } /* SUPER says DIRTY before that */
+    fail_with(DEV_PWRITE, EFAULT);
+    for (uint32_t i = 0; i < 400 && l2_kit_figures(&kit).io_errors == 0; i++) {
+        (void)put(i % KEYS, 2 + i);
+        if (i % 4 == 0) { pass(1); }
+    }
+    T_EQ_U64(l2_kit_figures(&kit).io_errors, 1);
+    T_EQ_U64(l2_kit_figures(&kit).bad_places, 0);
+    dev.fail_at = 0;
+    end();
+}
+
 /* A sync that failed is final for what it covered; what comes after it is a new beginning. */
 static void syncs_that_fail_give_up_what_they_covered_and_no_more(void)
 {
@@ -343,8 +360,11 @@ static void what_switches_it_off_and_how_long_can_be_set(void)
     end();
 }
 
-T_MAIN("l2_trouble", T_CASE(a_header_begun_when_the_power_failed_is_no_damage), T_CASE(a_hole_that_a_slow_read_finds_is_logged), T_CASE(reads_that_fail_switch_it_off_and_it_comes_back),
+T_MAIN("l2_trouble", T_CASE(a_header_begun_when_the_power_failed_is_no_damage),
+       T_CASE(a_hole_that_a_slow_read_finds_is_logged),
+       T_CASE(reads_that_fail_switch_it_off_and_it_comes_back),
        T_CASE(writes_that_fail_cost_no_place_for_good),
+       T_CASE(a_stage_that_cannot_be_read_blames_no_place),
        T_CASE(syncs_that_fail_give_up_what_they_covered_and_no_more),
        T_CASE(damaged_records_switch_it_off_when_they_are_many),
        T_CASE(what_switches_it_off_and_how_long_can_be_set),

@@ -383,7 +383,8 @@ CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s)
             e = l2_write(d, d->data_direct, s->base + n, most, at + n);
             BASE_POINT("l2.seal_chunk");
         }
-        if (e == 0 || !l2_seal_elsewhere(d, s)) { break; }
+        /* EFAULT: the stage was cut short (trouble.c); of the place that says nothing. */
+        if (e == 0 || e == EFAULT || !l2_seal_elsewhere(d, s)) { break; }
     }
     if (e != 0) { return e; }
     l2_seg *g = &d->seg[s->seg];
