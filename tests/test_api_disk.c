@@ -495,6 +495,49 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     end();
 }
 
+static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys;
+    for (size_t i = 0; i < count; i++) {
+        T_EQ_I64(cellar_load_item_value(ld, i, ctx, strlen(ctx)), CELLAR_OK);
+    }
+    return CELLAR_OK;
+}
+
+/* Neither a refresh in bulk nor a lease is another way round what their flags say of the disk. */
+static void bulk_loads_and_leases_keep_off_the_disk(void)
+{
+    uint32_t from;
+    static char text[] = "new";
+    begin();
+    cellar_config cfg = config();
+    cfg.max_entries = 100;
+    cfg.eviction = CELLAR_EVICT_FIFO;
+    cfg.secret = known_secret;
+    cellar *c = open_with(&cfg);
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    T_EQ_STR(loaded(c, "bulk", NULL, "old", &from), "old");
+    T_EQ_STR(loaded(c, "lease", NULL, "old", &from), "old");
+    T_CHECK(there(c, "bulk") && there(c, "lease"));
+    push_out(c);
+    cellar_load_item item = { "bulk", 4, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    o.flags = CELLAR_LOAD_REFRESH;
+    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, &o, load_all, text), CELLAR_OK);
+    T_EQ_I64(item.status, CELLAR_OK);
+    T_EQ_U64(item.result.source, CELLAR_SOURCE_LOADED);
+    cellar_result_free(&item.result);
+    cellar_lease lease;
+    cellar_result r = CELLAR_RESULT_INIT;
+    o.flags = CELLAR_LOAD_NO_L2;
+    T_EQ_I64(cellar_begin(c, "lease", 5, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_fulfil(c, &lease, "new", 3, NULL), CELLAR_OK);
+    T_CHECK(there(c, "bulk") && there(c, "lease"));
+    push_out(c);
+    T_CHECK(there(c, "bulk") && !there(c, "lease"));
+    shut(c);
+    end();
+}
+
 static void the_disks_breaker_is_set_by_the_store(void)
 {
     for (int set = 0; set < 2; set++) {
@@ -1198,6 +1241,7 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
        T_CASE(clear_bump_and_drop_stay_over_restarts), T_CASE(secret_views_never_touch_the_disk),
        T_CASE(what_is_not_for_the_disk_never_gets_there),
+       T_CASE(bulk_loads_and_leases_keep_off_the_disk),
        T_CASE(the_disks_breaker_is_set_by_the_store),
        T_CASE(with_a_cipher_values_lie_on_disk_sealed),
        T_CASE(packed_views_hold_more_on_the_same_disk),

@@ -18,6 +18,10 @@
  *            know that it is the one who would fulfil it. */
 #include "cache/load_int.h"
 
+/* What begin leaves with the flight: its pass of the breaker, one more, and whether the value is to
+ * stay off the disk. */
+#define CACHE_NOTE_NO_L2 ((uint64_t)1 << 63)
+
 static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 {
     out->id = l->id;
@@ -138,7 +142,7 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
     call->k.bytes = flight_key_of(f).bytes;
     const bool blind = (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
     bool answered = cache_second_look(call, f, &o);
-    if (!answered && !blind && call->old == NULL) { answered = cache_tier_look(call, &o); }
+    if (!answered && call->old == NULL) { answered = cache_tier_look(call, &o); }
     call->k = own;
     if (answered) {
         o.source = call->source;
@@ -165,7 +169,8 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
         }
         flight_draft(f, kept);
     }
-    flight_note(f, ward != NULL ? (uint64_t)pass + 1 : 0);
+    const bool no_disk = (call->p.flags & CELLAR_LOAD_NO_L2) != 0;
+    flight_note(f, (ward != NULL ? (uint64_t)pass + 1 : 0) | (no_disk ? CACHE_NOTE_NO_L2 : 0));
     if (!flight_lease_open(t, f, &l)) {
         if (ward != NULL) { cache_breaker_report(ward, pass, BREAKER_SAID_NOTHING); }
         flight_unref(t, f);
@@ -257,6 +262,8 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
 CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t owner, uint64_t note)
 {
     cache_whose whose;
+    note &= ~CACHE_NOTE_NO_L2;
+    if (note == 0) { return; }
     cellar *view = cache_vgen_view(ctx, owner, &whose);
     if (view == NULL) { return; } /* it was dropped, or is long forgotten: its breaker with it */
     cellar_breaker *b = base_load_acq(&view->breaker);
@@ -291,7 +298,9 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
     call->now_ms = base_now_ms(&s->clock);
     (void)cache_load_plan_make(c, &none, NULL, &call->p); /* no options: nothing to refuse */
     ld->call = call;
-    const uint64_t note = flight_noted(ld->f);
+    uint64_t note = flight_noted(ld->f);
+    if ((note & CACHE_NOTE_NO_L2) != 0) { call->p.flags |= CELLAR_LOAD_NO_L2; }
+    note &= ~CACHE_NOTE_NO_L2;
     ld->breaker = note != 0 ? base_load_acq(&c->breaker) : NULL; /* set once, as long as the view */
     ld->pass = (uint32_t)(note - 1);
     return true;

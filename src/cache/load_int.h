@@ -147,8 +147,8 @@ BASE_ALWAYS_INLINE void cache_hit_out(cellar_result *out, size_t len)
 /* ---- load_lead.c ---- */
 /* Lead the flight: second look, tier, loader, publish. Its ref is gone after it. */
 CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f);
-/* The tier below, if there is one and no change of the key is on its way: true when it answered the
- * call, with `o` for those who wait. */
+/* The tier below, if there is one, the call wants it, and no change of the key is on its way: true
+ * when it answered the call, with `o` for those who wait. */
 CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o);
 /* The second look: true when it answered the call, with `o` for those who wait. */
 CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o);

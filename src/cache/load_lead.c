@@ -119,7 +119,7 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     if (BASE_LIKELY(c->store->tier == NULL) || cache_tier_pending(c->store, call->k.hash)) {
         return false;
     }
-    if ((call->p.flags & CELLAR_LOAD_NO_L2) != 0) { return false; }
+    if (cache_blind(call) || (call->p.flags & CELLAR_LOAD_NO_L2) != 0) { return false; }
     for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
@@ -560,7 +560,7 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
     const bool looks = (call->p.flags & CELLAR_LOAD_BYPASS) == 0 && !cache_is_off(call->c);
     if (flight_takeovers(f) > 0) { stats_add(cache_mine(call->c), STATS_LOAD_TAKEOVER, 1); }
     if (!(looks && (cache_second_look(call, f, &o) ||
-                    (!cache_blind(call) && call->old == NULL && cache_tier_look(call, &o))))) {
+                    (call->old == NULL && cache_tier_look(call, &o))))) {
         memset(&ld, 0, sizeof ld);
         ld.call = call;
         ld.t = t;
