@@ -1208,9 +1208,9 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
  *          CELLAR_NEGATIVE: there is none), no conditions; NULL = the view's defaults
  * out:     *lease is zeroed
  * returns: OK; DETACHED (waiters served, not stored: a delete, clear or newer set came first),
- *          DROPPED (waiters served, no room to store it); E_LEASE (unknown, expired, taken over or
- *          used), E_TOOBIG, E_NOMEM (the lease is abandoned with that code), E_INVAL, E_RANGE,
- *          E_UNSUPPORTED, E_CLOSED
+ *          DROPPED (waiters served, no room to store it), DISABLED (waiters served, the view is
+ *          switched off); E_LEASE (unknown, expired, taken over or used), E_TOOBIG, E_NOMEM (the
+ *          lease is abandoned with that code), E_INVAL, E_RANGE, E_UNSUPPORTED, E_CLOSED
  * owns:    the bytes are copied
  * thread:  any, not only the one that began
  * cost:    as cellar_set

@@ -504,7 +504,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
     return CELLAR_OK;
 }
 
-/* Neither a refresh in bulk nor a lease is another way round what their flags say of the disk. */
+/* No kind of load is a way round what its flags, or the view's switch, say of the disk. */
 static void bulk_loads_and_leases_keep_off_the_disk(void)
 {
     uint32_t from;
@@ -534,6 +534,14 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     T_CHECK(there(c, "bulk") && there(c, "lease"));
     push_out(c);
     T_CHECK(there(c, "bulk") && !there(c, "lease"));
+    T_EQ_STR(loaded(c, "off", NULL, "old", &from), "old");
+    T_CHECK(there(c, "off"));
+    push_out(c);
+    o.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* what is switched off has nothing on disk either */
+    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_CHECK(loaded(c, "off", &o, NULL, &from) == NULL);
+    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_STR(loaded(c, "off", &o, NULL, &from), "old");
     shut(c);
     end();
 }

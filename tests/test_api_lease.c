@@ -158,6 +158,25 @@ static void a_waiter_can_be_withdrawn(void)
     kit_close(c);
 }
 
+/* Nothing of a switched-off view is read, who asks loads for himself. */
+static void a_switched_off_view_answers_no_lease(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(cellar_fulfil(c, &a, "new", 3, NULL), CELLAR_DISABLED);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_OK);
+    T_EQ_STR(text, "old");
+    kit_close(c);
+}
+
 static void bad_input_of_leases(void)
 {
     cellar *c = kit_open(4 << 20), *v;
@@ -617,6 +636,7 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes
        T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(lease_forgotten_is_taken_over),
        T_CASE(lease_of_a_stale_value_serves_it), T_CASE(lease_and_thread_share_a_flight),
        T_CASE(a_waiter_can_be_withdrawn), T_CASE(bad_input_of_leases),
+       T_CASE(a_switched_off_view_answers_no_lease),
        T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),
        T_CASE(bad_input_of_bulk_loads),
        T_CASE(many_order_status_dedup), T_CASE(many_share_the_loaders_error),

@@ -107,7 +107,7 @@ static void cache_lease_failed(struct cellar_load *ld, flight_bytes *kept, int32
     cellar_load_opts opts = CELLAR_LOAD_OPTS_INIT;
     cache_kept k;
     cellar_bytes d = { NULL, 0 };
-    const cellar_err look = cache_look(call);
+    const cellar_err look = cache_is_off(call->c) ? CELLAR_MISS : cache_look(call);
     call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
     if (kept != NULL) {
         memcpy(&k, kept->data, sizeof k);
@@ -141,8 +141,9 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
     const l1_key own = call->k;
     call->k.bytes = flight_key_of(f).bytes;
     const bool blind = (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
-    bool answered = cache_second_look(call, f, &o);
-    if (!answered && call->old == NULL) { answered = cache_tier_look(call, &o); }
+    const bool answered = !cache_is_off(call->c) &&
+                          (cache_second_look(call, f, &o) ||
+                           (call->old == NULL && cache_tier_look(call, &o)));
     call->k = own;
     if (answered) {
         o.source = call->source;

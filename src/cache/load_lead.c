@@ -119,7 +119,9 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     if (BASE_LIKELY(c->store->tier == NULL) || cache_tier_pending(c->store, call->k.hash)) {
         return false;
     }
-    if (cache_blind(call) || (call->p.flags & CELLAR_LOAD_NO_L2) != 0) { return false; }
+    if (cache_is_off(c) || cache_blind(call) || (call->p.flags & CELLAR_LOAD_NO_L2) != 0) {
+        return false;
+    }
     for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
