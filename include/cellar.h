@@ -1205,7 +1205,8 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
 
 /* Bring the value of a lease: store it, wake all who wait for it.
  * in:      lease from cellar_begin on this view; o as in cellar_set (TTL, stale window, tags, cost;
- *          CELLAR_NEGATIVE: there is none), no conditions; NULL = the view's defaults
+ *          CELLAR_NEGATIVE: there is none), no conditions, not CELLAR_DURABLE; NULL = the view's
+ *          defaults
  * out:     *lease is zeroed
  * returns: OK; DETACHED (waiters served, not stored: a delete, clear or newer set came first),
  *          DROPPED (waiters served, no room to store it), DISABLED (waiters served, the view is

@@ -530,6 +530,9 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     cellar_result r = CELLAR_RESULT_INIT;
     o.flags = CELLAR_LOAD_NO_L2;
     T_EQ_I64(cellar_begin(c, "lease", 5, &o, NULL, &lease, &r), CELLAR_LEASED);
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    so.flags = CELLAR_DURABLE; /* nobody would wait for the disk */
+    T_EQ_I64(cellar_fulfil(c, &lease, "new", 3, &so), CELLAR_E_INVAL);
     T_EQ_I64(cellar_fulfil(c, &lease, "new", 3, NULL), CELLAR_OK);
     T_CHECK(there(c, "bulk") && there(c, "lease"));
     push_out(c);

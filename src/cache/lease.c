@@ -339,7 +339,7 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
                                     size_t value_len, const cellar_set_opts *o)
 {
     const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
-                            CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL;
+                            CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL | CELLAR_DURABLE;
     cache_plan plan;
     cache_call call;
     struct cellar_load ld;
