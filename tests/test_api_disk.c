@@ -168,7 +168,8 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
     for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     const uint64_t unused = metric(c, "cellar_l2_refused_unused_total");
     T_CHECK(unused >= 850 && metric(c, "cellar_l2_refused_total") >= unused);
-    T_EQ_U64(metric(c, "cellar_l2_put_bytes_total"), 0);
+    /* One look in 16,000 takes a stranger for one seen before. */
+    T_CHECK(metric(c, "cellar_l2_put_bytes_total") <= 2048);
     uint32_t left = 0;
     for (uint32_t i = 0; i < 1000; i++) {
         left += look(c, i, 1) == CELLAR_OK;
