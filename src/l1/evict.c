@@ -517,7 +517,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner)) {
         verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
     } else if (base_clock_reached(c->clock, keep_until)) {
-        verdict = (l1_verdict){.cause = l1_over(c, pos, &r)};
+        verdict = (l1_verdict){.cause = (uint8_t)l1_over(c, pos, &r)};
     } else if (BASE_UNLIKELY((r.mask & L1_X_TAGS) != 0) && l1_tags_dead(c, pos, &r)) {
         verdict = (l1_verdict){.cause = L1_LEFT_TAG};
     } else {
