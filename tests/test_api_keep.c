@@ -5,6 +5,7 @@
  * Method: real directories under TMPDIR; stores closed, children killed at any moment with an
  *         oracle in shared memory that is written after each call; files damaged, cut, copied and
  *         put into another store's place. */
+#include "tests/folder.h"
 #include "tests/t.h"
 
 #include <dirent.h>
@@ -17,7 +18,7 @@
 
 #include "cellar.h"
 
-static char folder[256], store[300];
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static int64_t now_ms;
 static uint64_t l2_bytes;
 
@@ -29,31 +30,15 @@ static int64_t read_clock(void *ctx)
 
 static void begin(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cellar-keep-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    t_folder(folder);
     snprintf(store, sizeof store, "%s/store", folder);
     now_ms = 1000000;
     l2_bytes = CELLAR_L2_BYTES_MIN;
 }
 
-static void wipe(const char *path)
-{
-    char file[600];
-    DIR *d = opendir(path);
-    if (d == NULL) { return; }
-    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        if (e->d_name[0] == '.') { continue; }
-        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
-        T_EQ_I64(unlink(file), 0);
-    }
-    closedir(d);
-    T_EQ_I64(rmdir(path), 0);
-}
-
 static void end(void)
 {
-    wipe(store);
+    t_wipe(store);
     T_EQ_I64(rmdir(folder), 0);
 }
 
@@ -312,7 +297,7 @@ static void killed_at_any_moment_no_added_key_is_denied(void)
         T_CHECK(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
         o->lives++;
         if (o->added >= 5000) { /* from the start: another store */
-            wipe(store);
+            t_wipe(store);
             o->added = 0;
             o->clean = 0;
         }
@@ -411,7 +396,7 @@ static void copies_and_files_of_others_only_observe(void)
     sealed(c, 100, 100);
     shut(c);
     /* A copy may be older than what the store has learnt since. */
-    char copy[300], from[600], to[600];
+    char copy[sizeof store], from[600], to[600];
     snprintf(copy, sizeof copy, "%s/copy", folder);
     T_EQ_I64(mkdir(copy, 0700), 0);
     static const char *const all[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap",
@@ -424,7 +409,7 @@ static void copies_and_files_of_others_only_observe(void)
         spill(to, p, len);
         free(p);
     }
-    char mine[300];
+    char mine[sizeof store];
     memcpy(mine, store, sizeof mine);
     memcpy(store, copy, sizeof store);
     c = open_it();
@@ -432,7 +417,7 @@ static void copies_and_files_of_others_only_observe(void)
     T_EQ_U64(info_of(c).doubt, CELLAR_BLOOM_DOUBT_IMAGE);
     T_EQ_U64(unknown(c, 0, 100), 0);
     shut(c);
-    wipe(store);
+    t_wipe(store);
     /* Another store's file has another secret: no bit of it means anything here. */
     c = open_it();
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
@@ -448,7 +433,7 @@ static void copies_and_files_of_others_only_observe(void)
     T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_OK);
     shut(c);
     T_CHECK(!kept()); /* and goes with the next close */
-    wipe(store);
+    t_wipe(store);
     memcpy(store, mine, sizeof store);
     c = open_it(); /* the one that was copied has lost nothing */
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);

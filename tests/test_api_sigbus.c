@@ -6,6 +6,7 @@
  *         anything else arrives where it did before, and nobody takes the signal without the option.
  * Method: real files below TMPDIR, cut by truncate(2); whoever is to die does so in a child. */
 #include "tests/folder.h"
+#include "tests/said.h"
 #include "tests/t.h"
 
 #include <pthread.h>
@@ -21,7 +22,6 @@
 #define KEYS 200u
 
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 20], stage[T_FOLDER_MAX + 40];
-static char said[4096];
 static int64_t now_ms;
 static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
 static cellar_view_opts each_set = CELLAR_VIEW_OPTS_INIT;
@@ -30,23 +30,6 @@ static int64_t read_clock(void *ctx)
 {
     (void)ctx;
     return now_ms;
-}
-
-static void listen_to(void *ctx, int level, const char *module, int code, const char *text)
-{
-    (void)ctx;
-    (void)level;
-    (void)module;
-    (void)code;
-    const size_t n = strlen(said);
-    snprintf(said + n, sizeof said - n, "%s\n", text);
-}
-
-static int lines_with(const char *text)
-{
-    int n = 0;
-    for (const char *at = said; (at = strstr(at, text)) != NULL; at++) { n++; }
-    return n;
 }
 
 static void begin(void)

@@ -5,6 +5,7 @@
  *         directory removed, no descriptor left, a path that cannot be written.
  * Method: real files below TMPDIR; what needs a mount or another user is injected (base_fault_io). */
 #include "tests/folder.h"
+#include "tests/said.h"
 #include "tests/t.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 
 #define KEYS 150u
 
-static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 20], said[8192];
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 20];
 static int64_t now_ms;
 static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
 static cellar_view_opts each_set = CELLAR_VIEW_OPTS_INIT;
@@ -25,23 +26,6 @@ static int64_t read_clock(void *ctx)
 {
     (void)ctx;
     return now_ms;
-}
-
-static void listen_to(void *ctx, int level, const char *module, int code, const char *text)
-{
-    (void)ctx;
-    (void)level;
-    (void)module;
-    (void)code;
-    const size_t n = strlen(said);
-    snprintf(said + n, sizeof said - n, "%s\n", text);
-}
-
-static int lines_with(const char *text)
-{
-    int n = 0;
-    for (const char *at = said; (at = strstr(at, text)) != NULL; at++) { n++; }
-    return n;
 }
 
 static void begin(void)

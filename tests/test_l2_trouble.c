@@ -4,29 +4,12 @@
  *         disk while it is off, keeps every delete, and comes back by itself when the disk does.
  * Method: a disk made of memory whose calls fail for as long as the test says; a clock it turns. */
 #include "tests/l2_kit.h"
+#include "tests/said.h"
 
 #define KEYS L2_KIT_KEYS
 
 static l2_dev dev;
 static l2_kit kit;
-static char said[4096];
-
-static void listen_to(void *ctx, int level, const char *module, int code, const char *text)
-{
-    (void)ctx;
-    (void)level;
-    (void)module;
-    (void)code;
-    const size_t n = strlen(said);
-    snprintf(said + n, sizeof said - n, "%s\n", text);
-}
-
-static int lines_with(const char *text)
-{
-    int n = 0;
-    for (const char *at = said; (at = strstr(at, text)) != NULL; at++) { n++; }
-    return n;
-}
 
 static void begin(l2_level level)
 {

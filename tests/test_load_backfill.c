@@ -6,9 +6,9 @@
  * Method: more keys than fit into memory, so that most answers are back-fills; a source of numbers
  *         that only rise; for each key the least number that may still be seen. Reads from disk are
  *         counted, so that a run without any fails. */
+#include "tests/folder.h"
 #include "tests/load_kit.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -22,20 +22,11 @@ typedef struct world {
     _Atomic uint64_t stale, reads;
 } world;
 
-static char folder[280], store[300];
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 
 static void wipe(void)
 {
-    char file[600];
-    DIR *d = opendir(store);
-    T_REQUIRE(d != NULL);
-    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        if (e->d_name[0] == '.') { continue; }
-        snprintf(file, sizeof file, "%s/%s", store, e->d_name);
-        T_EQ_I64(unlink(file), 0);
-    }
-    closedir(d);
-    T_EQ_I64(rmdir(store), 0);
+    t_wipe(store);
     T_EQ_I64(rmdir(folder), 0);
 }
 
@@ -137,9 +128,7 @@ static void load_then_delete_history_back_fill(void)
     static world w;
     cellar_config cfg = CELLAR_CONFIG_INIT;
     pthread_t t[READERS];
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%.200s/cellar-backfill-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    t_folder(folder);
     snprintf(store, sizeof store, "%s/store", folder);
     cfg.memory_bytes = 2u << 20;
     cfg.l2_path = store;
