@@ -555,6 +555,20 @@ static uint32_t l2_seg_oldest(const l2 *d, uint64_t *next)
     return oldest;
 }
 
+/* A slot still keeps the segment's bytes for the next sync. */
+static bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq)
+{
+    bool kept = false;
+    sync_take(L2_LOG, &d->log_lock); /* a put may be opening one of the others */
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        const l2_slot *s = &d->slot[i];
+        kept = kept ||
+               (s->state == L2_SLOT_WRITTEN && s->seg == seg && s->head.segseq == segseq);
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return kept;
+}
+
 CELLAR_PRIVATE bool l2_reclaim(l2 *d)
 {
     uint64_t next;
@@ -562,13 +576,7 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
     if (seg == UINT32_MAX || next == UINT64_MAX) { return false; }
     l2_seg *g = &d->seg[seg];
     const uint64_t w = base_load_acq(&g->word);
-    if (L2_SEG_STATE(w) != L2_SEG_DISK) { return false; }
-    for (uint32_t i = 0; i < d->nstage; i++) { /* its slot is still kept for the next sync */
-        if (d->slot[i].seg == seg && d->slot[i].state == L2_SLOT_WRITTEN &&
-            d->slot[i].head.segseq == L2_SEG_SEQ(w)) {
-            return false;
-        }
-    }
+    if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_seg_kept(d, seg, L2_SEG_SEQ(w))) { return false; }
     if (g->controls > 0 && d->meta_lsn < l2_lsn(d, L2_SEG_SEQ(w) + 1, 0) && l2_meta_store(d) != 0) {
         return false;
     }
