@@ -6,6 +6,7 @@
  *            its tag lies in one pair, its count is right -> every put on disk: in the filter */
 #include "l2/l2_int.h"
 
+static const char *l2_audit_segments(const l2 *d) SYNC_HOLDS(L2_LOG);
 static const char *l2_audit_segments(const l2 *d)
 {
     uint32_t free = 0, staged = 0, places = 0;
@@ -72,7 +73,9 @@ static const char *l2_audit_filter(l2 *d)
 CELLAR_PRIVATE const char *l2_audit(l2 *d)
 {
     l2_worker_take(d);
+    sync_take(L2_LOG, &d->log_lock);
     const char *bad = l2_audit_segments(d);
+    sync_drop(L2_LOG, &d->log_lock);
     if (bad == NULL) { bad = l2_audit_words(d); }
     if (bad == NULL) { bad = l2_audit_filter(d); }
     l2_worker_drop(d);

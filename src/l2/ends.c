@@ -177,6 +177,10 @@ CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t
     return verdict;
 }
 
+/* Nobody else is here yet, and `fn` may take what ranks below GLOB. */
+CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
+                                      void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
+                                                 uint64_t soft), void *ctx) SYNC_UNCHECKED;
 CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                       void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
                                                  uint64_t soft), void *ctx)
@@ -197,6 +201,7 @@ static unsigned char *l2_globs_text(const l2_globs *t)
 }
 
 /* Its control lies where nothing counts any more, or a FLOOR at it has been logged. */
+static bool l2_glob_is_over(const l2 *d, const l2_glob *g) SYNC_HOLDS(GLOB);
 static bool l2_glob_is_over(const l2 *d, const l2_glob *g)
 {
     const uint64_t floor = BASE_MAX(base_load_acq(&d->header_floor), d->ends.floor);
@@ -522,6 +527,13 @@ static bool l2_glob_found(l2 *d, uint32_t vgen, const void *pattern, uint32_t le
     return l2_glob_enter(d, &fresh, pattern) != CELLAR_E_NOMEM;
 }
 
+static void l2_tag_floor_raise(l2 *d, uint64_t epoch)
+{
+    sync_take(GLOB, &d->ends.lock);
+    d->ends.tag_floor = BASE_MAX(d->ends.tag_floor, epoch);
+    sync_drop(GLOB, &d->ends.lock);
+}
+
 CELLAR_PRIVATE bool l2_ends_take(l2 *d, const unsigned char *head, const unsigned char *from)
 {
     size_t n = 0;
@@ -535,7 +547,7 @@ CELLAR_PRIVATE bool l2_ends_take(l2 *d, const unsigned char *head, const unsigne
         ok = l2_glob_found(d, l2_r32(from + n), from + n + L2_META_GLOB, len, l2_r64(from + n + 8));
         n += L2_META_GLOB + (size_t)base_round_up(len, 8);
     }
-    d->ends.tag_floor = BASE_MAX(d->ends.tag_floor, l2_r64(head + 40));
+    l2_tag_floor_raise(d, l2_r64(head + 40));
     return ok;
 }
 
@@ -543,7 +555,7 @@ CELLAR_PRIVATE bool l2_ends_control(l2 *d, const unsigned char *value, uint32_t 
 {
     if (value[0] == L2_CTL_TAG && bytes >= L2_TAG_BYTES) {
         const uint64_t epoch = l2_r64(value + 16);
-        d->ends.tag_floor = BASE_MAX(d->ends.tag_floor, l2_r64(value + 24));
+        l2_tag_floor_raise(d, l2_r64(value + 24));
         return l2_tag_found(d, l2_r64(value + 8), value[1] == 0 ? epoch : 0,
                             value[1] != 0 ? epoch : 0, lsn);
     }
@@ -567,6 +579,8 @@ CELLAR_PRIVATE void l2_ends_forget(l2 *d)
     l2_globs_free(d, old);
 }
 
+/* Nobody else is here any more. */
+CELLAR_PRIVATE void l2_ends_close(l2 *d) SYNC_UNCHECKED;
 CELLAR_PRIVATE void l2_ends_close(l2 *d)
 {
     l2_ends *e = &d->ends;

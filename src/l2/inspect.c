@@ -378,6 +378,8 @@ typedef struct l2_look {
     uint32_t data_end; /* as its trailer says */
 } l2_look;
 
+/* Nobody else has this store. */
+static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen) SYNC_UNCHECKED;
 static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen)
 {
     for (uint32_t i = 0; i < d->view_count; i++) {
@@ -493,6 +495,7 @@ static void l2_look_segment(l2 *d, l2_look *k, unsigned char *buf)
     if (k->how->segment != NULL) { k->how->segment(k->how->ctx, &k->seg); }
 }
 
+static cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out) SYNC_UNCHECKED;
 static cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out)
 {
     unsigned char *buf = NULL;

@@ -16,8 +16,10 @@
  *            anything. What replay could find is in the filter, or below the floor of a header in
  *            the stage. A record is complete when its check is set (release), not before.
  * LOCKING    gate of the key's hash48 (L2_GATE) -> log lock (L2_LOG) or a shard (L2_SHARD), never
- *            both. The worker's word `working` is no ranked lock: it is held over I/O. A slot is
- *            not reused before its writers and pins are 0.
+ *            both. What clang can see is SYNC_GUARDED; a slot's head and counts are not, because
+ *            they change hands: L2_LOG while it is OPEN, the worker's alone from FULL on. The
+ *            worker's word `working` is no ranked lock: it is held over I/O. A slot is not reused
+ *            before its writers and pins are 0.
  * NEVER      asserted: bytes from disk. */
 #ifndef L2_L2_INT_H
 #define L2_L2_INT_H
@@ -206,7 +208,8 @@ typedef struct l2_class { /* where the words of a hash48 lie */
 
 typedef struct l2_gate {
     sync_lock lock;                /* rank L2_GATE */
-    unsigned char memo[L2_MEMO][6]; /* hash48 whose newest record is a whole tombstone; 0: none */
+    /* hash48 whose newest record is a whole tombstone; 0: none */
+    unsigned char memo[L2_MEMO][6] SYNC_GUARDED(L2_GATE);
 } l2_gate;
 
 typedef struct l2_filter_line { _Atomic uint64_t w[8]; } l2_filter_line;
@@ -218,12 +221,12 @@ enum { L2_SLOT_FREE, L2_SLOT_READY, L2_SLOT_OPEN, L2_SLOT_FULL, L2_SLOT_WRITTEN 
 typedef struct l2_slot {
     unsigned char *base;      /* seg_bytes in the mapping; constant */
     l2_head head;             /* from READY on; L2_LOG, the worker's once FULL */
-    uint32_t state;           /* L2_SLOT_...; L2_LOG */
+    uint32_t state SYNC_GUARDED(L2_LOG); /* L2_SLOT_... */
     uint32_t seg;             /* index of its segment */
     uint32_t pos, entries, tombs, controls, max_vgen; /* L2_LOG while OPEN, then the worker's */
-    uint32_t armed_end;       /* bytes, as far as callers may store without waiting; L2_LOG */
-    uint32_t armed_lines;     /* the same for lines of the footer; L2_LOG */
-    uint32_t armed_soon;      /* who passes it asks for more; L2_LOG */
+    uint32_t armed_end SYNC_GUARDED(L2_LOG);   /* bytes: callers may store so far without waiting */
+    uint32_t armed_lines SYNC_GUARDED(L2_LOG); /* the same for lines of the footer */
+    uint32_t armed_soon SYNC_GUARDED(L2_LOG);  /* who passes it asks for more */
     uint32_t last_off;        /* of the newest record; its entry still lacks the distance */
     uint64_t synced_at;       /* the worker's: data_syncs that must be reached before reuse */
     _Atomic uint32_t writers; /* records reserved but not complete; release by the last store */
@@ -248,7 +251,8 @@ typedef struct l2_seg {
     uint32_t controls, footer_pages, data_end; /* once sealed; the worker's */
     bool unread;            /* warm-up has not come to it yet */
     _Atomic uint32_t future; /* 1: written by a clock ahead of ours: times to live are over */
-    uint32_t free_seg;      /* of row i: i-th of the stack of free segments, not of this; L2_LOG */
+    /* of row i: i-th of the stack of free segments, not of this */
+    uint32_t free_seg SYNC_GUARDED(L2_LOG);
 } l2_seg;
 _Static_assert(sizeof(l2_seg) == 40, "free_seg costs nothing");
 
@@ -276,13 +280,14 @@ typedef struct l2_globs l2_globs;
 typedef struct l2_ends {
     sync_lock lock;           /* rank GLOB; guards what is not atomic */
     _Atomic uint64_t ends;    /* + 1 with each, between its row and its control */
-    l2_tag_row *tag;
-    uint32_t tag_count, tag_cap;
-    uint64_t tag_floor;       /* what was born before is over, whatever its tags */
+    l2_tag_row *tag SYNC_GUARDED(GLOB);
+    uint32_t tag_count SYNC_GUARDED(GLOB), tag_cap SYNC_GUARDED(GLOB);
+    uint64_t tag_floor SYNC_GUARDED(GLOB); /* what was born before is over, whatever its tags */
     l2_globs *_Atomic globs;  /* NULL: none */
-    l2_globs *replaced;       /* lists that somebody may still be looking at */
+    l2_globs *replaced SYNC_GUARDED(GLOB); /* lists that somebody may still be looking at */
     _Atomic uint32_t readers; /* of lists */
-    uint64_t last_seq, floor; /* floor: highest lsn that took the place of a pattern */
+    uint64_t last_seq SYNC_GUARDED(GLOB);
+    uint64_t floor SYNC_GUARDED(GLOB); /* highest lsn that took the place of a pattern */
     bool open;                /* the log can be written to; constant after the open */
 } l2_ends;
 
@@ -314,12 +319,14 @@ enum { L2_WHOLE, L2_BROKEN, L2_BROKEN_STAGE };    /* l2.broken */
 
 typedef struct l2_trouble {
     sync_lock lock;        /* rank L2_DEV; guards the rest */
-    int64_t error_ms[L2_ERRORS_MOST]; /* a ring of cfg.off_errors: when the last errors were */
-    uint32_t errors;       /* since the disk last came back */
-    uint32_t damaged;      /* records, since damage_ms */
-    int64_t damage_ms;
-    uint64_t damage_reads; /* gets until then */
-    int64_t off_ms, until_ms; /* how long it stays off, and until when */
+    /* a ring of cfg.off_errors: when the last errors were */
+    int64_t error_ms[L2_ERRORS_MOST] SYNC_GUARDED(L2_DEV);
+    uint32_t errors SYNC_GUARDED(L2_DEV);  /* since the disk last came back */
+    uint32_t damaged SYNC_GUARDED(L2_DEV); /* records, since damage_ms */
+    int64_t damage_ms SYNC_GUARDED(L2_DEV);
+    uint64_t damage_reads SYNC_GUARDED(L2_DEV); /* gets until then */
+    int64_t off_ms SYNC_GUARDED(L2_DEV);        /* how long it stays off, */
+    int64_t until_ms SYNC_GUARDED(L2_DEV);      /* and until when */
 } l2_trouble;
 
 typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
@@ -383,21 +390,23 @@ struct l2 {
     l2_slot slot[L2_SLOTS_MAX];
 
     sync_lock log_lock;      /* rank L2_LOG; guards what follows down to view_lock */
-    l2_slot *open_slot;      /* where records go; NULL: none since an overflow */
-    uint64_t next_segseq, segseq_end; /* numbers below `segseq_end` may be used */
-    uint64_t newest_segseq;  /* given to a segment last */
-    uint32_t free_count;     /* of the stack of free segments, in `seg` */
-    uint32_t era_now, era_segs; /* filter era of new segments, segments in it */
+    l2_slot *open_slot SYNC_GUARDED(L2_LOG); /* where records go; NULL: none since an overflow */
+    uint64_t next_segseq SYNC_GUARDED(L2_LOG);
+    uint64_t segseq_end SYNC_GUARDED(L2_LOG); /* numbers below `segseq_end` may be used */
+    uint64_t newest_segseq SYNC_GUARDED(L2_LOG); /* given to a segment last */
+    uint32_t free_count SYNC_GUARDED(L2_LOG); /* of the stack of free segments, in `seg` */
+    uint32_t era_now SYNC_GUARDED(L2_LOG);  /* filter era of new segments */
+    uint32_t era_segs SYNC_GUARDED(L2_LOG); /* segments in it */
     _Atomic uint32_t emptied; /* 1: overflowed: nothing is stored, so nothing needs a tombstone */
-    uint64_t logged_controls; /* reserved so far */
+    uint64_t logged_controls SYNC_GUARDED(L2_LOG); /* reserved so far */
     _Atomic uint64_t logged;  /* all records so far; raised under the lock, read anywhere */
     uint32_t meta_lost;      /* lost_controls as of the META that is written */
     uint32_t meta_done;      /* its serial; the worker's to change */
 
     sync_lock view_lock;     /* rank L2_DEV; guards what follows */
-    l2_view_row *view;
-    uint32_t view_count, view_cap;
-    uint32_t next_vgen, next_id;
+    l2_view_row *view SYNC_GUARDED(L2_DEV);
+    uint32_t view_count SYNC_GUARDED(L2_DEV), view_cap SYNC_GUARDED(L2_DEV);
+    uint32_t next_vgen SYNC_GUARDED(L2_DEV), next_id SYNC_GUARDED(L2_DEV);
 
     l2_ends ends;
 
@@ -434,7 +443,7 @@ struct l2 {
     l2_filter_line *lines;
     uint32_t line_count;
     _Atomic uint32_t warming; /* 1: the filter is not complete; release when it is */
-    struct { uint64_t end_segseq; uint32_t state; } era[L2_ERAS]; /* L2_LOG; see gate.c */
+    struct { uint64_t end_segseq; uint32_t state; } era[L2_ERAS] SYNC_GUARDED(L2_LOG); /* gate.c */
     uint32_t clear_at;       /* the worker's: next line of an era being cleared */
 
     /* the worker's: who holds `working` */
@@ -467,7 +476,8 @@ struct l2 {
     _Atomic uint32_t commits_begun, commits_done, commits_failed, committing, commit_errno;
     _Atomic uint64_t committed; /* `logged` as of a commit that saw all of it complete; or 0 */
     _Atomic uint64_t commit_ns; /* since when its leader waits for the disk; 0: none does */
-    uint64_t commit_floor;      /* L2_LOG; a header with it must be durable before the next OK */
+    /* a header with it must be durable before the next OK */
+    uint64_t commit_floor SYNC_GUARDED(L2_LOG);
     base_thread thread;
     bool threaded;
     _Atomic uint32_t stop, bell;

@@ -166,6 +166,8 @@ static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t b
 
 /* May a caller store there without waiting for the disk? A put leaves some of it to tombstones. */
 static bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room, uint64_t end)
+    SYNC_HOLDS(L2_LOG);
+static bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room, uint64_t end)
 {
     if (s->armed_end == d->form.seg_bytes || d->cfg.level == L2_ALWAYS) { return true; }
     const uint32_t keep = room == L2_ROOM_PUT ? d->reserve : 0;

@@ -154,6 +154,8 @@ static bool l2_tables_open(l2 *d)
            l2_index_open(d, objects) && l2_gates_open(d, objects) && l2_seen_open(d, objects);
 }
 
+/* Nobody else is here any more. */
+static void l2_tables_close(l2 *d) SYNC_UNCHECKED;
 static void l2_tables_close(l2 *d)
 {
     base_account *a = d->cfg.account;
@@ -513,7 +515,9 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
     d->cfg.crypt = NULL;
     d->vfs = cfg->vfs != NULL ? cfg->vfs : base_vfs_system();
+    sync_take(L2_DEV, &d->view_lock);
     d->next_vgen = d->next_id = 1;
+    sync_drop(L2_DEV, &d->view_lock);
     d->page_raw = base_alloc(cfg->account, BASE_MOD_L2, 5 * L2_PAGE, NULL);
     cellar_err err = CELLAR_E_NOMEM;
     if (d->page_raw != NULL && l2_codec_open(d)) {

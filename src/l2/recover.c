@@ -516,7 +516,9 @@ static int l2_controls_read(l2 *d, l2_finds *f)
         }
     }
     base_free(d->cfg.account, BASE_MOD_L2, c, sizeof *c);
+    sync_take(GLOB, &d->ends.lock);
     f->floor = BASE_MAX(f->floor, d->ends.floor);
+    sync_drop(GLOB, &d->ends.lock);
     return 0;
 }
 
@@ -610,7 +612,9 @@ static void l2_adopt(l2 *d, l2_finds *f)
         d->slot[i].armed_lines = d->slot[i].armed_soon = UINT32_MAX;
     }
     d->arm_window = BASE_MIN((uint32_t)256 << 10, d->form.seg_bytes);
+    sync_take(L2_DEV, &d->view_lock);
     d->next_vgen = BASE_MAX(d->next_vgen, vgen + 1);
+    sync_drop(L2_DEV, &d->view_lock);
 }
 
 static void l2_tables_reset(l2 *d)
@@ -620,7 +624,9 @@ static void l2_tables_reset(l2 *d)
         base_store_rlx(&d->seg[i].place, i);
     }
     for (uint32_t i = 0; i < d->nstage; i++) { memset(&d->slot[i].head, 0, sizeof(l2_head)); }
+    sync_take(L2_LOG, &d->log_lock);
     d->newest_segseq = 0;
+    sync_drop(L2_LOG, &d->log_lock);
 }
 
 static int l2_epoch_next(l2 *d, l2_finds *f)
@@ -681,9 +687,11 @@ static bool l2_first_slot(l2 *d)
  * between two others in the chain at the next recovery: a gap. */
 static void l2_slots_wipe(l2 *d)
 {
+    sync_take(L2_LOG, &d->log_lock);
     for (uint32_t i = 0; i < d->nstage; i++) {
         if (d->slot[i].state == L2_SLOT_FREE) { l2_slot_wipe(d, &d->slot[i]); }
     }
+    sync_drop(L2_LOG, &d->log_lock);
 }
 
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno)
