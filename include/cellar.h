@@ -735,7 +735,8 @@ CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len);
 
 /* Give a live entry a new time to live, from now; counts as a use for its idle time.
  * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE. An entry with an idle time never
- *          outlives the end it was stored with: that is its greatest age
+ *          outlives the end it was stored with: that is its greatest age; nor does a loaded one
+ *          outlive what it was made of, where that is noted ("Dependencies")
  * returns: OK, MISS, ABSENT (negative or a remembered failure: unchanged), DISABLED; E_SPACE,
  *          E_NOMEM (entry unchanged), E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any
@@ -1534,10 +1535,11 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
  * In a store opened with `deps`, the loaders of a view with `deps` are watched: each key of the
  * same store they read (get, get_with, peek, exists, meta, dup, pin, get_many, loads of one key or
  * many, begin), in whatever view, present or not. From then on the loaded value ends when such a
- * key does or changes: by set, update, incr, delete, pattern, tag, clear, bump, drop of its view,
- * or by a load that replaces a value, or that finds it not modified and gives it a nearer end or
- * tags it had not; it also lives no longer than any of them was to live when it was read (an end
- * that cellar_touch brings nearer, or that comes for want of use, ends it not).
+ * key does or changes: by set, update, incr, delete, pattern, tag, clear, bump, drop of its view, a
+ * cellar_touch that brings its end nearer, or by a load that replaces a value, or that finds it not
+ * modified and gives it a nearer end or tags it had not. It also lives no longer than any of them
+ * was to live when it was read, an idle time counted as if nobody used it any more; cellar_touch
+ * does not carry it beyond that. A load that finds it not modified adds what it reads.
  * What was made of it ends with it, and so on. cellar_why, listeners and counters call that
  * DEPENDENCY. A pattern with a wildcard ends all that was made of a view that lies on a disk.
  *

@@ -136,8 +136,11 @@ static void set_del_and_incr_end_who_read(void)
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
     put(c, "other", "1");
-    T_EQ_I64(cellar_touch(c, "a", 1, 5000), CELLAR_OK); /* the same value */
+    T_EQ_I64(cellar_touch(c, "a", 1, CELLAR_TTL_NONE), CELLAR_OK); /* the same value, and end */
     T_EQ_I64(has(c, "d"), CELLAR_OK);
+    T_EQ_I64(cellar_touch(c, "a", 1, 5000), CELLAR_OK); /* a nearer one */
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    T_EQ_U64(cause_of(c, "d"), CELLAR_CAUSE_DEPENDENCY);
     T_EQ_I64(k.calls, 6);
     kit_close(c);
 }
@@ -219,6 +222,105 @@ static void a_value_lives_no_longer_than_what_it_was_made_of(void)
     T_EQ_I64(has(c, "e"), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 500);
     T_EQ_I64(has(c, "e"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void touches_of_either_keep_the_order_of_their_ends(void)
+{
+    static const char *const reads[] = { "a" };
+    cellar *c = open_deps(4u << 20);
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cook k = { .c = c, .reads = reads, .count = 1, .ttl_ms = 60000 };
+    const cook chain = { .c = c, .reads = (const char *const[]){ "d" }, .count = 1 };
+    so.ttl_ms = 1000;
+    T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
+    (void)dish(&k, "d");
+    T_EQ_I64(cellar_touch(c, "a", 1, 2000), CELLAR_OK); /* later: nobody's end */
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    T_EQ_I64(cellar_touch(c, "d", 1, 5000), CELLAR_OK); /* not beyond what a had when read */
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(has(c, "a"), CELLAR_OK);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    (void)dish(&k, "d"); /* again: a has 1,000 left */
+    cook more = chain;
+    (void)dish(&more, "e");
+    T_EQ_I64(cellar_touch(c, "d", 1, 300), CELLAR_OK); /* e was made of it */
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    T_EQ_I64(has(c, "e"), CELLAR_MISS);
+    T_EQ_I64(cellar_touch(c, "d", 1, CELLAR_TTL_NONE), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 999);
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    put(c, "d", "mine"); /* made of nothing: nothing bounds it */
+    T_EQ_I64(cellar_touch(c, "d", 1, 5000), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 4999);
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    kit_close(c);
+}
+
+static void a_touch_that_writes_the_record_anew_ends_who_read(void)
+{
+    static const char *const reads[] = { "a" };
+    const int64_t far = INT64_C(1) << 40; /* a deadline that needs a field of its own */
+    cellar *c = open_deps(4u << 20);
+    cook k = { .c = c, .reads = reads, .count = 1 };
+    put(c, "a", "x");
+    (void)dish(&k, "d");
+    T_EQ_I64(cellar_touch(c, "a", 1, far), CELLAR_OK); /* it had no end */
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    (void)dish(&k, "d");
+    T_EQ_I64(cellar_touch(c, "a", 1, far + 1), CELLAR_OK);
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    T_EQ_I64(cellar_touch(c, "a", 1, far - 1), CELLAR_OK);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void idle_time_bounds_who_read(void)
+{
+    static const char *const reads[] = { "a" };
+    cellar *c = open_deps(4u << 20);
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cook k = { .c = c, .reads = reads, .count = 1, .ttl_ms = 60000 };
+    char text[64];
+    so.idle_ms = 1000;
+    so.max_age_ms = 10000;
+    T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 900);
+    (void)dish(&k, "d"); /* that is a use: 1,000 from here */
+    atomic_fetch_add(&kit_now_ms, 999);
+    T_EQ_I64(has(c, "a"), CELLAR_OK);
+    T_EQ_I64(has(c, "d"), CELLAR_OK);
+    T_EQ_I64(cook_read(&k, 0, text), CELLAR_OK); /* a lives on, what was made of it not */
+    atomic_fetch_add(&kit_now_ms, 1);
+    T_EQ_I64(has(c, "a"), CELLAR_OK);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    (void)dish(&k, "d");
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(has(c, "a"), CELLAR_MISS);
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void not_modified_keeps_what_the_value_was_made_of(void)
+{
+    static const char *const reads[] = { "a", "b" };
+    cellar *c = open_deps(4u << 20);
+    cook k = { .c = c, .reads = reads, .count = 1 };
+    source s = SOURCE_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    char text[64];
+    put(c, "a", "x");
+    (void)dish(&k, "d");
+    atomic_store(&s.say, SAY_SAME); /* its loader reads nothing: the bytes are of a, all the same */
+    o.flags = CELLAR_LOAD_REFRESH;
+    T_EQ_I64(kit_load(c, "d", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "x.");
+    T_EQ_I64((int64_t)edges(c), 1);
+    put(c, "a", "y");
+    T_EQ_I64(has(c, "d"), CELLAR_MISS);
+    T_EQ_I64((int64_t)edges(c), 0);
     kit_close(c);
 }
 
@@ -696,6 +798,9 @@ static void what_could_not_be_noted_is_not_served(void)
 T_MAIN("cellar_api_deps", T_CASE(set_del_and_incr_end_who_read),
        T_CASE(patterns_updates_and_bulk_end_who_read), T_CASE(ended_views_and_tags_end_who_read),
        T_CASE(a_value_lives_no_longer_than_what_it_was_made_of),
+       T_CASE(touches_of_either_keep_the_order_of_their_ends),
+       T_CASE(a_touch_that_writes_the_record_anew_ends_who_read),
+       T_CASE(idle_time_bounds_who_read), T_CASE(not_modified_keeps_what_the_value_was_made_of),
        T_CASE(not_modified_with_less_time_or_other_tags_is_a_change),
        T_CASE(loads_inside_loads_are_kept_and_linked), T_CASE(changes_during_the_load_are_seen),
        T_CASE(bulk_loaders_read_for_all_their_keys), T_CASE(every_read_is_noted),

@@ -448,6 +448,8 @@ BASE_INLINE bool cache_notes(const cellar *c)
  * itself was made of), then those who read it end. No lock held. */
 CELLAR_PRIVATE uint64_t cache_deps_mark(const cache_store *s);
 CELLAR_PRIVATE void cache_deps_changed(cellar *c, const l1_key *k, uint64_t mark);
+/* Until when what the key was made of lives: it may live as long. */
+CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k);
 /* Who read keys of this generation ends, or (0) of generations that have ended. */
 CELLAR_PRIVATE void cache_deps_owner(cache_store *s, uint32_t owner);
 /* Some of what is left over; true: there is more. */

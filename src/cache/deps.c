@@ -18,7 +18,11 @@
  * TIMES      B lives no longer than what it was made of, and has its tags too: so a key that
  *            expired, or whose tag ended, needs no edge to be followed, and a value loaded where
  *            there was none is no change. One that takes the place of a live value is, and "not
- *            modified" with a nearer end or another tag, which B has not.
+ *            modified" with a nearer end or another tag, which B has not, and a touch that brings
+ *            the end nearer. An idle time is taken as from the read on without use. B's node knows
+ *            until when: a touch of B looks there, before and after (B may have been loaded anew
+ *            meanwhile), and a load writes there before it stores, and the exact time after.
+ *            "Not modified" stores no other bytes: what those were made of stays noted.
  * LOCKING    DEPS, a leaf: lists only. The heads of lists are read without it, behind a fence: note
  *            writes the head, then reads A; a change writes A, then reads the head.
  * LIMITS     CACHE_DEPS_CALL deletions and CACHE_DEPS_DEPTH steps a call; edges beyond are `due`
@@ -51,6 +55,7 @@ typedef struct cache_edge { /* all fields: DEPS; the key that was read .. */
 typedef struct cache_node { /* all fields: DEPS; hash to key_len constant while pins > 0 */
     uint64_t hash;
     uint64_t run;        /* the last one that noted for it */
+    int64_t until_ms;    /* what it reads ends no earlier, of any load that may be stored */
     unsigned char *key;  /* owned; NULL: free */
     uint32_t owner, key_len;
     uint32_t next, first; /* of its list; its first edge */
@@ -342,7 +347,8 @@ CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k)
             at = d->node_free;
             d->node_free = d->node[at].next;
             d->node[at] = (cache_node){ .hash = k->hash, .key = copy, .owner = k->owner,
-                                        .key_len = k->len, .next = base_load_rlx(head) };
+                                        .until_ms = BASE_NEVER_MS, .key_len = k->len,
+                                        .next = base_load_rlx(head) };
             memcpy(copy, k->bytes, k->len);
             d->key_bytes += k->len;
             base_store_rel(head, at);
@@ -377,6 +383,15 @@ CELLAR_PRIVATE bool cache_run_sound(const cache_run *r, int64_t now_ms)
     return !r->unsound && r->until_ms > now_ms;
 }
 
+CELLAR_PRIVATE void cache_run_stores(cache_run *r, const l1_key *k)
+{
+    cache_deps *d = r->s->deps;
+    sync_take(DEPS, &d->lock);
+    const uint32_t at = cache_node_find(d, k);
+    if (at != 0) { d->node[at].until_ms = BASE_MIN(d->node[at].until_ms, r->until_ms); }
+    sync_drop(DEPS, &d->lock);
+}
+
 CELLAR_PRIVATE int64_t cache_run_until(const cache_run *r) { return r->until_ms; }
 
 CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t count)
@@ -390,13 +405,25 @@ CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t cou
     return count;
 }
 
-CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k)
+CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same)
 {
     cache_deps *d = r->s->deps;
     sync_take(DEPS, &d->lock);
     const uint32_t at = cache_node_find(d, k);
-    if (at != 0) { cache_node_forget(d, at, r->id); } /* of the loads before it */
+    if (at != 0 && !same) { cache_node_forget(d, at, r->id); } /* of the loads before it */
+    if (at != 0 && d->node[at].pins == 1) { d->node[at].until_ms = r->until_ms; } /* only ours */
     sync_drop(DEPS, &d->lock);
+}
+
+CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k)
+{
+    cache_deps *d = s->deps;
+    if (base_load_acq(&d->node_list[cache_deps_list(d, k->hash)]) == 0) { return BASE_NEVER_MS; }
+    sync_take(DEPS, &d->lock);
+    const uint32_t at = cache_node_find(d, k);
+    const int64_t until_ms = at != 0 ? d->node[at].until_ms : BASE_NEVER_MS;
+    sync_drop(DEPS, &d->lock);
+    return until_ms;
 }
 
 /* ---- noting ---- */
@@ -446,14 +473,16 @@ static void cache_run_edges(cache_run *r, const l1_key *k)
     if (!cache_vgen_alive(r->s, k->owner)) { r->unsound = true; } /* cleared: not looked for */
 }
 
-/* How long the key lives, and its tags. False: it is not there. */
-static bool cache_run_look(cache_run *r, cellar *c, const l1_key *k)
+/* How long the key lives, and its tags. False: it is not there, or (before the read) it lives for
+ * so long after each use, and this may be one. */
+static bool cache_run_look(cache_run *r, cellar *c, const l1_key *k, bool before)
 {
     l1_info info;
     uint64_t fps[CELLAR_TAGS_MAX], born;
     const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
     if (err != CELLAR_OK && err != CELLAR_STALE && err != CELLAR_ABSENT) { return false; }
-    r->until_ms = BASE_MIN(r->until_ms, info.deadline_ms);
+    if (before && info.idle_ms != 0) { return false; }
+    r->until_ms = BASE_MIN(r->until_ms, info.expires_ms);
     if (info.tag_count == 0) { return true; }
     const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
     for (uint32_t i = 0; i < count; i++) {
@@ -495,7 +524,7 @@ CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k)
     *read = (cache_read){ k->hash, k->owner, false };
     if (!BASE_MUTANT("deps.edge_after_read")) { cache_run_edges(r, k); }
     BASE_POINT("deps.note");
-    read->seen = cache_run_look(r, c, k);
+    read->seen = cache_run_look(r, c, k, true);
 }
 
 CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code)
@@ -505,7 +534,7 @@ CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code)
     if (read == NULL) { return; }
     if (BASE_MUTANT("deps.edge_after_read")) { cache_run_edges(r, k); }
     if (read->seen || code == CELLAR_MISS || code == CELLAR_ABSENT) { return; }
-    read->seen = cache_run_look(r, c, k);
+    read->seen = cache_run_look(r, c, k, false);
     if (!read->seen) { r->unsound = true; } /* an error, or nobody knows how long it lives */
 }
 

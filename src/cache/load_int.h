@@ -194,7 +194,9 @@ CELLAR_PRIVATE bool cache_run_sound(const cache_run *r, int64_t now_ms); /* may 
 CELLAR_PRIVATE int64_t cache_run_until(const cache_run *r);
 /* Add the tags of what was read; returns how many there are then. */
 CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t count);
-CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k); /* its result was stored */
+/* Its result is about to be stored; was. same: the value stayed, and what it was made of. */
+CELLAR_PRIVATE void cache_run_stores(cache_run *r, const l1_key *k);
+CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same);
 
 /* ---- load_lead.c, too ---- */
 /* Note what the loader reads for `keys` keys, if the view does so; f is the innermost one led. */

@@ -56,6 +56,7 @@ static void cache_record_settle(struct cellar_load *ld)
     if (ld->run == NULL) { return; }
     ld->tag_count = cache_run_tags(ld->run, ld->fps, ld->tag_count);
     ld->unrecorded = !cache_run_sound(ld->run, ld->call->now_ms);
+    if (!ld->unrecorded) { cache_run_stores(ld->run, &ld->call->k); }
 }
 
 /* ---- the second look, the tier ---- */
@@ -165,7 +166,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     const cellar_err err = cache_put_once(c, &k, p);
     if (err == CELLAR_OK) {
         cache_put_count(c, p);
-        if (ld->run != NULL) { cache_run_stored(ld->run, &k); }
+        if (ld->run != NULL) { cache_run_stored(ld->run, &k, false); }
         if ((p->flags & L1_WANT_VHASH) != 0) { cache_watch_stored(c, &k, p); }
         return err;
     }
@@ -333,7 +334,7 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
                            .was_ms = &was_ms };
     const bool deps = call->c->store->deps != NULL, tags_stay = !deps || cache_same_tags(ld);
     const cellar_err err = cache_renew(ld, &r);
-    if (err == CELLAR_OK && ld->run != NULL) { cache_run_stored(ld->run, &call->k); }
+    if (err == CELLAR_OK && ld->run != NULL) { cache_run_stored(ld->run, &call->k, true); }
     /* What was made of it took the later end, and not these tags. */
     if (err == CELLAR_OK && deps && (!tags_stay || r.deadline_ms < was_ms)) {
         cache_deps_changed(call->c, &call->k, 0);

@@ -488,6 +488,23 @@ CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len)
     return err;
 }
 
+/* What was made of other keys ends with them at the latest, and what was made of this one, too. */
+static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_ms)
+{
+    const bool deps = c->store->deps != NULL;
+    cellar_err err;
+    do { /* once more when a load was stored meanwhile that ends earlier */
+        int64_t was_ms = 0;
+        cache_frame f;
+        if (deps) { deadline_ms = BASE_MIN(deadline_ms, cache_deps_until(c->store, k)); }
+        cache_change_begin(&f, false, false);
+        err = l1_touch_told(c->l1, k, deadline_ms, -1, NULL, &was_ms);
+        cache_change_end(c, &f, k);
+        if (deps && err == CELLAR_OK && deadline_ms < was_ms) { cache_deps_changed(c, k, 0); }
+    } while (deps && err == CELLAR_OK && cache_deps_until(c->store, k) < deadline_ms);
+    return err;
+}
+
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms)
 {
     if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
@@ -500,15 +517,8 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
                                  : base_add_sat(base_now_ms(&c->store->clock), ttl);
     l1_key k;
     cache_key(c, &k, key, key_len);
-    cellar_err err;
-    if (!cache_told(c->store)) {
-        err = l1_touch(c->l1, &k, deadline, -1, NULL);
-    } else {
-        cache_frame f;
-        cache_change_begin(&f, false, false);
-        err = l1_touch(c->l1, &k, deadline, -1, NULL);
-        cache_change_end(c, &f, &k);
-    }
+    const cellar_err err = !cache_told(c->store) ? l1_touch(c->l1, &k, deadline, -1, NULL)
+                                                 : cache_touch_told(c, &k, deadline);
     if (err < 0) { return cache_fail(c, err, 0, "cellar_touch: no room for a deadline"); }
     return cache_acked(c, err);
 }

@@ -269,9 +269,15 @@ BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
     return l1_del_told(c, k, stamp, &gone);
 }
 /* New absolute deadline (and idle window when idle_ms >= 0; -1: unchanged) of a live entry. OK,
- * MISS, ABSENT changed nothing; E_SPACE when the record had to be rewritten and did not fit. */
-CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
-                                   uint64_t *stamp);
+ * MISS, ABSENT changed nothing; E_SPACE when the record had to be rewritten and did not fit.
+ * *stamp may be NULL; *was_ms, too: OK writes the deadline that it had. */
+CELLAR_PRIVATE cellar_err l1_touch_told(l1 *c, const l1_key *k, int64_t deadline_ms,
+                                        int64_t idle_ms, uint64_t *stamp, int64_t *was_ms);
+BASE_INLINE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
+                                uint64_t *stamp)
+{
+    return l1_touch_told(c, k, deadline_ms, idle_ms, stamp, NULL);
+}
 /* Add to an 8-byte little-endian int64. Absent (or negative entry): stores init + delta with
  * deadline_if_new unless only_if_present (MISS). E_TYPE: other length. E_RANGE: saturated, stored
  * at the limit. *now_value is set with OK and E_RANGE. */

@@ -586,6 +586,7 @@ typedef struct l1_edit {
     int64_t delta, *sum;          /* with add: to an 8-byte value; *sum receives what is stored */
     cellar_err *range;            /* with add: E_RANGE when it was held at a limit */
     l1_overwritten *old; /* with add: NULL, or where the old entry is kept to be announced */
+    int64_t *was_ms;     /* NULL, or OK writes the deadline that it had */
 } l1_edit;
 
 /* Those it has, or those of a refresh that brings its own. */
@@ -748,9 +749,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                     im.version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
                 }
                 if (version != NULL) { *version = im.version; }
-                if (e->renew != NULL && e->renew->was_ms != NULL) {
-                    *e->renew->was_ms = l1_deadline(c, from, &slot.rec);
-                }
+                if (e->was_ms != NULL) { *e->was_ms = l1_deadline(c, from, &slot.rec); }
                 l1_write_head(c, pos, &im);
                 if (!early) { l1_write_value(c, pos, &im); }
                 const uint64_t old_weight = l1_weight(c, from, &slot.rec);
@@ -793,15 +792,15 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version)
 
 CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r)
 {
-    const l1_edit e = {.renew = r};
+    const l1_edit e = {.renew = r, .was_ms = r->was_ms};
     return l1_rewrite(c, k, &e, NULL, NULL);
 }
 
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c) { return c->max_value_bytes; }
 
 /* ---- touch ----------------------------------------------------------------------------------- */
-CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
-                                   uint64_t *stamp)
+CELLAR_PRIVATE cellar_err l1_touch_told(l1 *c, const l1_key *k, int64_t deadline_ms,
+                                        int64_t idle_ms, uint64_t *stamp, int64_t *was_ms)
 {
     l1_hold h;
     l1_slot slot;
@@ -828,6 +827,7 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
                   (idle_ms >= 0 && (idle_ms > 0) != has_idle);
         if (!rewrite) {
             (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st);
+            if (was_ms != NULL) { *was_ms = l1_deadline(c, slot.pos, r); }
             if ((r->mask & L1_X_DEADLINE) != 0 && deadline_ms != BASE_NEVER_MS) {
                 base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)deadline_ms);
             }
@@ -845,7 +845,8 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
     }
     l1_unlock(c, &h);
     if (rewrite) {
-        const l1_edit e = {.set_times = true, .deadline_ms = deadline_ms, .idle_ms = idle_ms};
+        const l1_edit e = {.set_times = true, .deadline_ms = deadline_ms, .idle_ms = idle_ms,
+                           .was_ms = was_ms};
         return l1_rewrite(c, k, &e, NULL, stamp);
     }
     if (stamp != NULL) { *stamp = st; }
