@@ -11,7 +11,8 @@
  *            24 u64 ro_compat  32 u64 incompat  40 u8[16] uuid  56 u8[16] boot_id
  *            72 u8[32] secret  104 u64 serial  112 u64 epoch  120 u64 segseq reserved up to
  *            128 u64 clean_lsn  136 u32 state 1 CLEAN 2 DIRTY  140 u32 level  144 u32 seg_bytes
- *            148 u32 nseg  152 u32 nstage  156 u32 granule  168 u64 l2_bytes
+ *            148 u32 nseg  152 u32 nstage  156 u32 granule  160 u32 1: CLEAN by a close
+ *            168 u64 l2_bytes
  *            176 i64 anchor_wall_ms  184 i64 anchor_boot_ms  192 i64 last_seen_wall_ms
  *            200 u64 inode of stage.buf  208 u64 serial of META  216 u64 floor_lsn
  *            224 u32 bad_count  228 u16 check_algo
@@ -106,6 +107,7 @@ CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *
     l2_w32(page + 148, s->nseg);
     l2_w32(page + 152, s->nstage);
     l2_w32(page + 156, s->granule);
+    l2_w32(page + 160, s->closed);
     l2_w64(page + 168, s->l2_bytes);
     l2_w64(page + 176, (uint64_t)s->anchor_wall_ms);
     l2_w64(page + 184, (uint64_t)s->anchor_boot_ms);
@@ -173,6 +175,7 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     out->nseg = l2_r32(page + 148);
     out->nstage = l2_r32(page + 152);
     out->granule = l2_r32(page + 156);
+    out->closed = l2_r32(page + 160);
     out->l2_bytes = l2_r64(page + 168);
     out->anchor_wall_ms = (int64_t)l2_r64(page + 176);
     out->anchor_boot_ms = (int64_t)l2_r64(page + 184);

@@ -111,6 +111,7 @@ CELLAR_PRIVATE int l2_dirty_now(l2 *d)
     base_store_rlx(&d->want_dirty, 0u);
     if (base_load_acq(&d->dirty) == L2_NOW_DIRTY) { return 0; }
     d->super.state = L2_DIRTY;
+    d->super.closed = 0;
     const int e = l2_super_store(d);
     if (e != 0) {
         base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "the store could not be marked dirty");
@@ -330,7 +331,8 @@ static uint64_t l2_sync_begin(l2 *d)
     return lsn;
 }
 
-CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
+/* closing: the last thing this life does to its log. */
+CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
 {
     l2_worker_take(d);
     L2_COUNT(d, syncs);
@@ -351,6 +353,7 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
         d->data_syncs++;
         d->super.state = L2_CLEAN;
         d->super.clean_lsn = lsn;
+        d->super.closed = closing;
         e = l2_super_store(d);
     }
     if (e == 0) {
@@ -369,6 +372,8 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
     l2_worker_drop(d);
     return CELLAR_E_IO;
 }
+
+CELLAR_PRIVATE cellar_err l2_sync(l2 *d) { return l2_sync_as(d, false); }
 
 CELLAR_PRIVATE void l2_retire(l2 *d)
 {

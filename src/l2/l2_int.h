@@ -74,6 +74,7 @@ typedef struct l2_super {
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
     uint64_t bytes_today, day, opens;
     uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
+    uint32_t closed; /* 1: CLEAN, and of a close: no life has begun since */
     uint16_t check_algo, hash_algo;
     uint32_t bad[L2_BAD_MAX];
 } l2_super;
@@ -643,6 +644,7 @@ CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f);
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* serial + 1, the other copy, synced */
 CELLAR_PRIVATE int l2_meta_store(l2 *d);
 CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* makes L2_NOW_DIRTY durable; the worker's */
+CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing);
 CELLAR_PRIVATE void l2_dirty_wait(l2 *d); /* the same; no lock held, not by the worker */
 CELLAR_PRIVATE int64_t l2_wall_now(const l2 *d);
 /* False: no memory. */
@@ -742,8 +744,9 @@ CELLAR_PRIVATE void l2_bell_made(l2 *d); /* the next open begins anew */
 CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
 
 /* recover.c */
-/* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. */
-CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno);
+/* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. copy:
+ * they are not the files that SUPER was written for. */
+CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy, int *sys_errno);
 CELLAR_PRIVATE bool l2_warm_step(l2 *d);
 CELLAR_PRIVATE void l2_feet_free(l2 *d);
 /* A segment that warm-up has not come to is reclaimed: only the filter must know of it. */

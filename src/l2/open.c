@@ -10,6 +10,8 @@
  *            library, or with both copies damaged is left byte for byte as it was; the last, if
  *            l2_on_bad says so, under another name (with a LOCK in it).
  *            All files together never exceed l2_bytes: that is where nseg comes from.
+ *            Files that are not those SUPER was written for (a copy: stage.buf has another inode)
+ *            are believed only if a close wrote SUPER, and as far as they end where it says.
  * TIME       on disk wall time, in RAM the store's clock; same boot: the pair SUPER keeps, so steps
  *            of the wall clock change nothing; another boot: the later of wall clock and the last
  *            moment the store has seen.
@@ -383,14 +385,20 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
     l2_bell_name(d, stage_was);
     const bool rung = l2_bell_found(d); /* changes that are in no log: nothing is believed */
-    const bool alive = !rung && ((whole && d->super.state == L2_CLEAN) ||
-                       (kept && (same_boot || d->super.level != L2_DROP)));
+    /* Of a copy nobody knows when each of its files was taken: only a close ends what it holds. */
+    const bool clean = whole && d->super.state == L2_CLEAN && (kept || d->super.closed != 0);
+    const bool alive = !rung && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
+    if (!alive && !kept && stage_was != 0 && !rung) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+                 "a copy of a directory that was in use, or without its stage: begun anew, empty");
+    }
     /* A copy may be older than the store it was taken from, so its images are only hints. */
     if (c->images) { l2_images_open(d, kept && !rung && d->super.state == L2_CLEAN); }
     if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
-    const cellar_err err = l2_recover(d, alive, same_boot, sys_errno);
+    const cellar_err err = l2_recover(d, alive, same_boot, !kept, sys_errno);
     if (err != CELLAR_OK) { return err; }
     d->super.state = L2_DIRTY;
+    d->super.closed = 0;
     d->super.level = (uint32_t)d->cfg.level;
     memcpy(d->super.boot_id, boot, 16);
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
@@ -551,7 +559,9 @@ CELLAR_PRIVATE void l2_close(l2 *d)
         base_thread_join(&d->thread);
     }
     while (l2_tick(d, 1000000)) {}
-    if (base_load_acq(&d->broken) == 0 && l2_sync(d) == CELLAR_OK) { l2_images_save(d, true); }
+    if (base_load_acq(&d->broken) == 0 && l2_sync_as(d, true) == CELLAR_OK) {
+        l2_images_save(d, true);
+    }
     l2_free(d);
 }
 

@@ -19,6 +19,10 @@
  *            has a mark of now by chance: without a line that is no record (l2_walk_is_past).
  *            A segment that lies in a slot and at its place: the place counts when all of it
  *            verifies (or the process alone died and the trailer is there), else the slot.
+ * COPY       files of a directory that was copied may be of different moments. Each part is bound
+ *            to its place in the log, so what is missing shows: a slot that the close must have
+ *            sealed lies in no place; what is younger than the close ends all of it. An open of a
+ *            copy that is cut short leaves an empty store.
  * INVARIANTS nothing on disk is changed before SUPER allows it: a store that was CLEAN at level
  *            DROP says DIRTY first; an epoch ends by SUPER alone. Slots are overwritten only when
  *            what they held is synced at its place. Every step may be cut and repeated.
@@ -48,6 +52,7 @@ typedef struct l2_finds {
     uint64_t floor;
     uint64_t newest;    /* segseq, of an empty slot too */
     bool same_boot;
+    bool copy;          /* the files may be of different moments, see COPY */
     uint64_t clean_lsn; /* 0: was not clean */
     uint64_t meta;      /* serial that META must have, at the least */
     bool meta_due;      /* store it before any place is used again */
@@ -399,7 +404,10 @@ static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
     /* Less than what was synced: something at its end is gone. */
     const bool cut = f->clean_lsn > l2_lsn(d, s->head.segseq, s->pos) &&
                      f->clean_lsn < l2_lsn(d, s->head.segseq + 1, 0);
-    if (w->hole || cut || s->entries < expect) {
+    /* A close has sealed all slots but the one it ends in. */
+    const bool half = f->copy && twin == NULL &&
+                      l2_lsn(d, s->head.segseq + 1, 0) <= f->clean_lsn;
+    if (w->hole || cut || half || s->entries < expect) {
         f->floor = BASE_MAX(f->floor, l2_lsn(d, s->head.segseq + 1, 0));
         L2_COUNT(d, holes);
     }
@@ -634,6 +642,7 @@ static int l2_epoch_next(l2 *d, l2_finds *f)
     d->super.epoch++;
     d->form.epoch = d->super.epoch;
     d->super.state = L2_DIRTY;
+    d->super.closed = 0;
     base_store_rlx(&d->floor_lsn, (uint64_t)0);
     f->count = 0;
     f->floor = 0;
@@ -641,15 +650,49 @@ static int l2_epoch_next(l2 *d, l2_finds *f)
     return l2_super_store(d);
 }
 
+/* Does the newest segment of a copy end where the close did? Or the close left an empty slot. */
+static bool l2_copy_ends(const l2 *d, const l2_finds *f, const l2_find *top)
+{
+    const uint64_t last = top != NULL ? top->segseq : 0, seg = f->clean_lsn / d->form.seg_bytes;
+    bool ends = top != NULL && l2_lsn(d, last, top->data_end) == f->clean_lsn;
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        const l2_head *h = &d->slot[i].head;
+        ends = ends || (h->segseq == seg && h->prev_segseq == last && last < seg);
+    }
+    return ends;
+}
+
+/* False: something in a copy is younger than the close that its SUPER tells of. */
+static bool l2_copy_holds(l2 *d, l2_finds *f)
+{
+    const l2_find *top = NULL;
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (top == NULL || f->at[i].segseq > top->segseq) { top = &f->at[i]; }
+    }
+    if (top != NULL && l2_lsn(d, top->segseq, top->data_end) > f->clean_lsn) { return false; }
+    if (!l2_copy_ends(d, f, top)) {
+        f->floor = BASE_MAX(f->floor, f->clean_lsn);
+        L2_COUNT(d, holes);
+    }
+    return true;
+}
+
 static int l2_scan(l2 *d, l2_finds *f)
 {
-    if (f->clean_lsn != 0 && d->super.level == L2_DROP) {
-        d->super.state = L2_DIRTY; /* a power cut in the middle of this must find it so */
+    if (f->clean_lsn != 0 && (d->super.level == L2_DROP || f->copy)) {
+        /* A power cut in the middle of this must find it so. What a copy lacks shows no more once
+         * its slots are sealed: cut, it is nobody's, and begins anew. */
+        const uint64_t stage = d->super.stage_ino;
+        d->super.state = L2_DIRTY;
+        d->super.closed = 0;
+        if (f->copy) { d->super.stage_ino = 0; }
         const int e = l2_super_store(d);
+        d->super.stage_ino = stage;
         if (e != 0) { return e; }
     }
     l2_places_read(d, f);
     int e = l2_slots_settle(d, f);
+    if (e == 0 && f->copy && !l2_copy_holds(d, f)) { e = ENODATA; }
     if (e == ENODATA) {
         l2_tables_reset(d);
         L2_COUNT(d, holes);
@@ -694,9 +737,11 @@ static void l2_slots_wipe(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
 }
 
-CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, int *sys_errno)
+CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy,
+                                     int *sys_errno)
 {
-    l2_finds f = { .same_boot = same_boot, .floor = d->super.floor_lsn, .meta = d->super.meta,
+    l2_finds f = { .same_boot = same_boot, .copy = copy, .floor = d->super.floor_lsn,
+                   .meta = d->super.meta,
                    .clean_lsn = d->super.state == L2_CLEAN ? d->super.clean_lsn : 0 };
     const size_t bytes = (size_t)(d->nseg + d->nstage) * sizeof *f.at;
     f.at = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
