@@ -573,7 +573,105 @@ __attribute__((constructor)) static void test_prepare(void)
     json_facts(true, "glibc");
 }
 
-T_MAIN("bench_harness", T_CASE(code_is_in_memory_before_it_counts),
+static uint32_t judged(uint64_t preempted, uint64_t waited_ns, uint64_t wall_ns)
+{
+    const host_steal now = host_steal_now();
+    const window_job job = { .window_ms = 40 };
+    window_result r = { .ops = 1, .preempted = preempted, .waited_ns = waited_ns,
+                        .wall_ns = wall_ns };
+    window_judge_noise(&now, &job, &r);
+    return r.dropped & ~(uint32_t)WINDOW_STOLEN;
+}
+
+/* Put aside ten times for some microseconds is no disturbance; for long, or nobody knows, is. */
+static void a_window_is_dropped_for_time_not_for_switches(void)
+{
+    T_EQ_U64(judged(10, 400000, 40000000), 0);
+    T_EQ_U64(judged(2, 9000000, 40000000), 0);
+    T_EQ_U64(judged(3, 2100000, 40000000), WINDOW_SWITCHED);
+    T_EQ_U64(judged(3, UINT64_MAX, 40000000), WINDOW_SWITCHED);
+    T_EQ_U64(judged(0, 0, 61000000), WINDOW_LENGTH);
+    T_EQ_U64(judged(9, 30000000, 70000000), WINDOW_LENGTH | WINDOW_SWITCHED);
+}
+
+/* This thread spins on the CPU of another that spins: it has waited for about half the time. */
+static void *spin_until(void *stop)
+{
+    host_pin(0);
+    while (!atomic_load((_Atomic bool *)stop)) {
+    }
+    return NULL;
+}
+
+static void waiting_for_a_processor_is_seen(void)
+{
+    _Atomic bool stop = false;
+    pthread_t other;
+    const int fd = host_waited_open();
+    if (fd < 0) {
+        T_SKIP("the kernel does not tell how long a thread waited");
+        return;
+    }
+    T_REQUIRE(pthread_create(&other, NULL, spin_until, &stop) == 0);
+    host_pin(0);
+    const uint64_t waited = host_waited_ns(fd), end = host_wall_ns() + 200000000;
+    while (host_wall_ns() < end) {
+    }
+    T_CHECK(host_waited_ns(fd) - waited > 10000000);
+    atomic_store(&stop, true);
+    pthread_join(other, NULL);
+    host_unpin();
+    close(fd);
+}
+
+/* Rounds of one lane, `clean` of them undisturbed at 10 Mops/s and the others at 1 to `dirty`. */
+static cell_series collected(uint32_t clean, uint32_t dirty, double *room)
+{
+    static window_result result[64];
+    static uint64_t c2c[64];
+    memset(result, 0, sizeof result);
+    for (uint32_t r = 0; r < clean + dirty; r++) {
+        result[r].ops = 1000 * (r < clean ? 10 : r - clean + 1);
+        result[r].wall_ns = 1000000;
+        result[r].dropped = r < clean ? 0u : r % 2 != 0 ? WINDOW_SWITCHED
+                                                        : WINDOW_SWITCHED | WINDOW_LENGTH;
+        c2c[r] = 40;
+    }
+    result[clean + dirty].dropped = WINDOW_ENDED; /* measured nothing */
+    c2c[clean + dirty] = 40;
+    const cell_set c = { .result = result, .c2c_ns = c2c, .lane_count = 1,
+                         .round_count = clean + dirty + 1 };
+    cell_series s = { .value = room };
+    cell_collect(&c, CELL_NEAR, window_mops_wall, 0, UINT32_MAX, &s);
+    return s;
+}
+
+static void a_busy_machine_gets_a_figure_that_says_so(void)
+{
+    double room[64];
+    char text[100];
+    cell_series s = collected(5, 4, room);
+    T_EQ_U64(s.count, 5);
+    T_CHECK(cell_quantile(s.value, s.count, 0.0) == 10.0);
+    T_CHECK(cell_noisy(&s));
+    s = collected(0, 7, room);
+    T_EQ_U64(s.count, 7);
+    T_EQ_U64(s.clean, 0);
+    T_EQ_U64(s.seen, 8);
+    T_CHECK(cell_quantile(s.value, s.count, 0.5) == 4.0);
+    T_CHECK(cell_quantile(s.value, s.count, 0.25) == 2.5);
+    T_CHECK(cell_noisy(&s));
+    T_EQ_STR(cell_cause(&s, text, sizeof text), "switches 7, length 4, ended 1");
+    s = collected(4, 3, room);
+    T_EQ_U64(s.count, 7);
+    s = collected(20, 2, room);
+    T_EQ_U64(s.count, 20);
+    T_CHECK(!cell_noisy(&s));
+}
+
+T_MAIN("bench_harness", T_CASE(a_window_is_dropped_for_time_not_for_switches),
+       T_CASE(waiting_for_a_processor_is_seen), T_CASE(a_busy_machine_gets_a_figure_that_says_so),
+       T_CASE(code_is_in_memory_before_it_counts),
        T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywhere),
        T_CASE(zipf_has_its_law), T_CASE(scramble_is_a_bijection),
        T_CASE(torn_trace_names_its_record), T_CASE(workload_names_the_wrong_line),

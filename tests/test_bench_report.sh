@@ -95,6 +95,35 @@ peers_place_is_by_value() { # behind is said, maps without a bound stand apart, 
         grep -q '^\* hang: otter: no answer within 9 ms (peers w, peers v)$' "$t_tmp/out" &&
         grep -q '^\* leak: ck_ht: grew by 90 B (memory m)$' "$t_tmp/out" && ! grep -q glib1 "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
+value() { # subject metric value state rounds dropped more...
+    printf '{"bench":"peers","subject":"%s","workload":"w","threads":2,"metric":"%s","value":%s,"unit":"Mops/s",' "$1" "$2" "$3"
+    printf '"p25":1,"p75":9,"rounds":%s,"dropped":%s,"c2c":"%s","bad":0%s}\n' "$5" "$6" "$4" "${7-}"
+}
+peers_are_compared_in_one_state() { # a state is that of the round: nobody picks his own
+    { value cellar get 5 near 0 8 ',"disturbed":8,"note":"noisy"'; value moka get 7 near 8 0; value moka get 3 far 3 1
+      value cellar get 9 far 4 0; } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '| moka | 7 \[1 9\] Mops/s | 5 \[1 9\]~~ | \*\*2\*\* | 0.71 |.*moka 7, cellar 5~~' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+who_is_before_us_has_a_cause() { # a number in the row, its words once below; what has none is named
+    { value cellar get 5 near 9 0; value moka get 7 near 9 0; value cellar hot 5 near 9 0; value moka hot 7 near 9 0
+      value cellar mix95 5 near 9 0; value otter mix95 7 near 9 0; value dashmap mix95 6 near 9 0; value moka write 7 near 9 0
+      value otter write 6 near 9 0; value cellar write 8 near 9 0; value dashmap write 20 near 9 0; } >"$t_tmp/in.jsonl"
+    printf '# comment\n\npeers\tw\t*\tget hot\tmoka\tIt asks nobody.\npeers\t*\t2\t*\tdashmap\tNo bound.\n' >"$t_tmp/causes.tsv"
+    "${AWK:-awk}" -v md=1 -v causes="$t_tmp/causes.tsv" -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    [ "$(grep -c '| \*\*2\*\* (1) |' "$t_tmp/out")" = 2 ] && [ "$(grep -c '(1) It asks nobody' "$t_tmp/out")" = 1 ] &&
+        grep -q '| write | cellar .*| 1 | .*| dashmap 20 | 0.40 (2) |' "$t_tmp/out" && grep -q '(2) No bound' "$t_tmp/out" &&
+        grep -q '| mix95 | otter .*| 0.71 | dashmap 6 | 0.83 |' "$t_tmp/out" &&
+        grep -q '^cause not looked into yet: peers w 2 mix95 (otter)$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+malformed_causes_name_their_line() {
+    printf '# comment\npeers\tw\tget\tmoka\twhy\n' >"$t_tmp/causes.tsv"
+    "${AWK:-awk}" -v md=1 -v causes="$t_tmp/causes.tsv" -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 2 ] && grep -q 'causes.tsv:2: not 6 fields' "$t_tmp/out"
+}
+causes_are_well_formed() {
+    "${AWK:-awk}" -v causes=bench/report/causes.tsv -f $lines -f bench/report/peers.awk /dev/null
+}
 plots_leave_out_what_has_no_value() { # no clean window: no bar, and nobody else's is lost
     { printf '{"bench":"peers","subject":"cellar","workload":"zipf1m_16_100","threads":1,"metric":"get","unit":"Mops/s","rounds":0}\n'
       printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":1,"metric":"get","value":5,"p25":4,"p75":6,"rounds":9}\n'
@@ -157,6 +186,10 @@ for a in mawk gawk "busybox awk"; do
     else t_skip "table_is_the_same_under_${a%% *}" "not installed"; fi
 done
 t_case peers_place_is_by_value peers_place_is_by_value
+for fact in peers_are_compared_in_one_state who_is_before_us_has_a_cause malformed_causes_name_their_line \
+    causes_are_well_formed; do
+    t_case $fact $fact
+done
 t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
 adaptive_adds() { # INSTRUCTIONS to a hit
     echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"

@@ -8,7 +8,9 @@
  *            counts; batches and pins share a block with the plain reads they are compared to.
  * INVARIANTS a ratio is taken between windows of one round and never between rounds; its median,
  *            p25, p75 are over the rounds of one cross-core state; rounds in which one of the two
- *            windows was disturbed count for nothing.
+ *            windows was disturbed count for nothing, unless fewer than 5 others are left: then the
+ *            figure is of all of them, and its row says how many of those were disturbed, by what,
+ *            and that it is noisy: a busy machine gets a figure with a wide spread, not none.
  * WALK       rounds go on until one state has as many clean rounds as were asked for, at most twice
  *            (quick: one and a half times) as many in all. Under 9 clean rounds, or over 20 %
  *            dropped: the row is marked noisy and cannot meet a target.
@@ -27,7 +29,9 @@
  *            window (picks the lucky state); the median of same-round ratios is steady.
  * OTHERS     peers in other languages are processes; their windows take turns with everyone's. What
  *            such a process computes while others are measured (collector, compiler, policy) is
- *            billed to it as bg_cpu_ns, and a window that lost over 5 % of a CPU to it is repeated.
+ *            billed to it as bg_cpu_ns; a window begins when they have come to rest, or after 100
+ *            ms, and one that lost over 5 % of a CPU to them is repeated. They are not asked who put
+ *            their threads aside (their own collectors do): stolen time and length judge them.
  *            A process that dies ends its own rows only.
  * LIMITS     40 subjects, 320 lanes a block, 4 thread counts. */
 #include "bench/harness/cell.h"
@@ -64,6 +68,9 @@
 #define CELL_FULL_LIMITED 30   /* the same where blocks have a limit of time */
 #define CELL_OTHERS_MAX 0.05 /* of a CPU, spent by other processes of the run during a window */
 #define CELL_REPEATS 2
+#define CELL_REST_MS 100     /* that others get to finish what they put off */
+#define CELL_CLEAN_LEAST 5   /* below, disturbed windows count too */
+#define CELL_TROUBLES 5      /* bits of window_trouble */
 
 typedef struct cell_lane {
     uint32_t subject, cell, threads;
@@ -106,7 +113,8 @@ typedef struct cell_set {
     uint32_t lane_count, round_count, round_room;
     window_result *result;                    /* [round][lane] */
     uint64_t *c2c_ns;                         /* [round] */
-    hist *latency;                            /* [lane] of a LATENCY block; else NULL */
+    hist *latency;                            /* [lane] of a LATENCY block, clean windows, then
+                                                 [lane] all windows; else NULL */
     double latency_unit[CELL_LANES];          /* ns of one step of it */
     bool wrong;                               /* a bad value or an unexpected error was seen */
 } cell_set;
@@ -428,6 +436,22 @@ static bool cell_bill(cell_set *c, const cell_lane *l, const uint64_t *before, u
     return (double)others > CELL_OTHERS_MAX * (double)wall_ns;
 }
 
+/* Waits until the others have done what they put off (collectors, compilers, policies): it would
+ * fall into a window of somebody else. It is billed to them. */
+static void cell_rest(cell_set *c, const cell_lane *l)
+{
+    const struct timespec look = { 0, 2000000 };
+    uint64_t before[CELL_SUBJECTS];
+    for (uint32_t ms = 0; c->driver_count > 0 && ms < CELL_REST_MS; ms += 2) {
+        const uint64_t start = host_wall_ns();
+        cell_driver_cpu(c, before);
+        nanosleep(&look, NULL);
+        if (!cell_bill(c, l, before, host_wall_ns() - start)) {
+            break;
+        }
+    }
+}
+
 /* A window of a process. One that fails for good ends its own rows, never the others. */
 static bool cell_ask(cell_set *c, const cell_lane *l, const window_job *job, hist *latency,
                      window_result *r)
@@ -442,7 +466,7 @@ static bool cell_ask(cell_set *c, const cell_lane *l, const window_job *job, his
     }
     if (c->dead[l->subject]) {
         memset(r, 0, sizeof *r);
-        r->dropped = true;
+        r->dropped = WINDOW_ENDED;
     }
     return true;
 }
@@ -454,21 +478,27 @@ static bool cell_window_once(cell_set *c, const cell_lane *l, const window_job *
     cell_beat(job->subject);
     hist *sum = job->op == WORKLOAD_LATENCY && c->latency != NULL && at < c->lane_count
                     ? &c->latency[at] : NULL;
+    const hist *seen = NULL;
     if (job->subject->driver != NULL) {
         static hist one;
-        const bool ok = cell_ask(c, l, job, job->op == WORKLOAD_LATENCY ? &one : NULL, r);
-        if (ok && sum != NULL && !r->dropped) {
-            hist_merge(sum, &one);
-            c->latency_unit[at] = 1;
+        if (!cell_ask(c, l, job, job->op == WORKLOAD_LATENCY ? &one : NULL, r)) {
+            return false;
         }
-        return ok;
+        seen = (r->dropped & WINDOW_ENDED) == 0 ? &one : NULL;
+    } else {
+        if (!window_run(c->pool, job, r)) {
+            return false;
+        }
+        seen = window_histogram(c->pool);
     }
-    const bool ok = window_run(c->pool, job, r);
-    if (ok && sum != NULL && !r->dropped) {
-        hist_merge(sum, window_histogram(c->pool));
-        c->latency_unit[at] = host_ns_per_tick();
+    if (sum != NULL && seen != NULL) {
+        c->latency_unit[at] = job->subject->driver != NULL ? 1 : host_ns_per_tick();
+        hist_merge(sum + c->lane_count, seen);
+        if (r->dropped == 0) {
+            hist_merge(sum, seen);
+        }
     }
-    return ok;
+    return true;
 }
 
 static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint32_t ms,
@@ -493,6 +523,7 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
     };
     uint64_t before[CELL_SUBJECTS];
     bool ok = true;
+    cell_rest(c, l);
     for (int i = 0; ok && i <= CELL_REPEATS; i++) {
         if (c->driver_count > 0) {
             cell_driver_cpu(c, before);
@@ -504,7 +535,7 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
         if (c->driver_count == 0 || r->bad > 0 || !cell_bill(c, l, before, r->wall_ns)) {
             break;
         }
-        r->dropped = true; /* unless the next try is better */
+        r->dropped |= WINDOW_OTHERS; /* unless the next try is better */
     }
     return ok;
 }
@@ -609,7 +640,7 @@ static bool cell_rounds(cell_set *c, uint32_t rounds, uint32_t window_ms)
     free(c->c2c_ns);
     free(c->latency);
     c->latency = c->w->cell[c->lane[0].cell].op == WORKLOAD_LATENCY
-                     ? calloc(c->lane_count, sizeof c->latency[0]) : NULL;
+                     ? calloc((size_t)2 * c->lane_count, sizeof c->latency[0]) : NULL;
     c->result = calloc((size_t)c->round_room * c->lane_count, sizeof c->result[0]);
     c->c2c_ns = calloc(c->round_room, sizeof c->c2c_ns[0]);
     if (c->result == NULL || c->c2c_ns == NULL) {
@@ -652,36 +683,52 @@ static double cell_p99(const window_result *r) { return r->p_ns[1]; }
 static double cell_p999(const window_result *r) { return r->p_ns[2]; }
 static double cell_p9999(const window_result *r) { return r->p_ns[3]; }
 
-/* Figures of a lane over the clean rounds of one state. */
+/* Figures of a lane over the rounds of one state: the clean ones, or all where they are too few. */
 typedef struct cell_series {
     double *value;
-    uint32_t count, seen; /* clean, and all rounds of that state */
+    uint32_t count;                /* of value[] */
+    uint32_t seen, clean;          /* rounds of that state; those without a disturbed window */
+    uint32_t cause[CELL_TROUBLES]; /* rounds that it disturbed, by bit of window_trouble */
 } cell_series;
+
+/* One round of a series, looked at twice where the clean ones are too few: then all count. */
+static void cell_add(cell_series *s, uint32_t dropped, double figure, bool again)
+{
+    if (!again) {
+        s->seen++;
+        s->clean += dropped == 0;
+        for (uint32_t i = 0; i < CELL_TROUBLES; i++) {
+            s->cause[i] += (dropped >> i) & 1;
+        }
+    }
+    if ((dropped == 0 || again) && isfinite(figure) && figure > 0) {
+        s->value[s->count++] = figure;
+    }
+}
 
 /* top of lane l, divided by lane `under` when that is a lane (UINT32_MAX: none). */
 static void cell_collect(const cell_set *c, cell_state state, cell_figure *figure, uint32_t l,
                          uint32_t under, cell_series *out)
 {
-    out->count = out->seen = 0;
-    for (uint32_t r = 0; r < c->round_count; r++) {
-        const window_result *top = &c->result[r * c->lane_count + l];
-        const window_result *low = under != UINT32_MAX ? &c->result[r * c->lane_count + under]
-                                                       : NULL;
-        if (cell_state_of(c->c2c_ns[r]) != state) {
-            continue;
+    const uint32_t two = under != UINT32_MAX ? under : l;
+    *out = (cell_series){ .value = out->value };
+    for (int again = 0; again < 2 && out->clean < CELL_CLEAN_LEAST; again++) {
+        out->count = 0;
+        for (uint32_t r = 0; r < c->round_count; r++) {
+            const window_result *top = &c->result[r * c->lane_count + l];
+            const window_result *low = &c->result[r * c->lane_count + two];
+            if (cell_state_of(c->c2c_ns[r]) == state) {
+                cell_add(out, top->dropped | low->dropped,
+                         under != UINT32_MAX ? figure(top) / figure(low) : figure(top), again != 0);
+            }
         }
-        out->seen++;
-        if (top->dropped || (low != NULL && low->dropped) || (low != NULL && figure(low) <= 0)) {
-            continue;
-        }
-        out->value[out->count++] = low != NULL ? figure(top) / figure(low) : figure(top);
     }
 }
 
 static bool cell_noisy(const cell_series *s)
 {
-    return s->count < CELL_ROUNDS_NEEDED ||
-           (double)(s->seen - s->count) > CELL_DROPPED_MAX * s->seen;
+    return s->clean < CELL_ROUNDS_NEEDED ||
+           (double)(s->seen - s->clean) > CELL_DROPPED_MAX * s->seen;
 }
 
 static uint64_t cell_state_c2c(const cell_set *c, cell_state state)
@@ -768,6 +815,22 @@ static void cell_row_head(const cell_set *c, cell_state state, uint32_t l, const
     cell_sums(c, state, l, row);
 }
 
+/* What disturbed windows of a series, and how many; NULL: nothing did. */
+static const char *cell_cause(const cell_series *s, char *text, size_t cap)
+{
+    static const char *const names[CELL_TROUBLES] = { "stolen", "switches", "length", "peers",
+                                                      "ended" };
+    size_t used = 0;
+    for (uint32_t i = 0; i < CELL_TROUBLES && used < cap; i++) {
+        if (s->cause[i] > 0) {
+            const int n = snprintf(text + used, cap - used, "%s%s %u", used > 0 ? ", " : "",
+                                   names[i], s->cause[i]);
+            used += n > 0 ? (size_t)n : 0;
+        }
+    }
+    return used > 0 ? text : NULL;
+}
+
 /* Writes the row; keeps median and quartiles in it for the table. */
 static void cell_emit(const cell_set *c, uint32_t l, cell_series *s, const char *clock,
                       const char *vs, double value, json_row *row)
@@ -783,10 +846,14 @@ static void cell_emit(const cell_set *c, uint32_t l, cell_series *s, const char 
                     : NAN;
     row->p25 = cell_quantile(s->value, s->count, 0.25);
     row->p75 = cell_quantile(s->value, s->count, 0.75);
-    row->rounds = s->count;
-    row->dropped = s->seen - s->count;
+    char cause[100];
+    row->rounds = s->clean;
+    row->dropped = s->seen - s->clean;
+    row->disturbed = s->count > s->clean ? s->count - s->clean : 0;
+    row->cause = cell_cause(s, cause, sizeof cause);
     row->note = cell_note(c, l, cell_noisy(s));
     json_write(row);
+    row->cause = NULL; /* the text ends with this call */
 }
 
 /* Ours beside every peer in turn; the others beside the references. */
@@ -815,7 +882,7 @@ static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, co
 {
     const workload_cell *cell = &c->w->cell[c->lane[l].cell];
     const char *self = c->subject[c->lane[l].subject]->name;
-    cell_series s = { room, 0, 0 };
+    cell_series s = { .value = room };
     json_row row;
     char xpeer[48] = "-", xraw[48] = "-";
 
@@ -857,16 +924,16 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
     if (t == 1 || one == UINT32_MAX || raw == UINT32_MAX || raw1 == UINT32_MAX || l == raw) {
         return;
     }
-    cell_series s = { room, 0, 0 };
-    for (uint32_t r = 0; r < c->round_count; r++) {
-        const window_result *w = &c->result[r * c->lane_count];
-        if (cell_state_of(c->c2c_ns[r]) != state) {
-            continue;
-        }
-        s.seen++;
-        if (!w[l].dropped && !w[one].dropped && !w[raw].dropped && !w[raw1].dropped) {
-            s.value[s.count++] = window_mops_wall(&w[l]) / window_mops_wall(&w[one]) /
-                                 (window_mops_wall(&w[raw]) / window_mops_wall(&w[raw1]));
+    cell_series s = { .value = room };
+    for (int again = 0; again < 2 && s.clean < CELL_CLEAN_LEAST; again++) {
+        s.count = 0;
+        for (uint32_t r = 0; r < c->round_count; r++) {
+            const window_result *w = &c->result[r * c->lane_count];
+            if (cell_state_of(c->c2c_ns[r]) == state) {
+                cell_add(&s, w[l].dropped | w[one].dropped | w[raw].dropped | w[raw1].dropped,
+                         window_mops_wall(&w[l]) / window_mops_wall(&w[one]) /
+                             (window_mops_wall(&w[raw]) / window_mops_wall(&w[raw1])), again != 0);
+            }
         }
     }
     json_row row;
@@ -882,7 +949,7 @@ static void cell_write_latency(const cell_set *c)
 {
     const bool wanted = c->latency != NULL && (c->o->everyone || c->o->full);
     for (uint32_t l = 0; wanted && l < c->lane_count; l++) {
-        const hist *h = &c->latency[l];
+        const hist *h = &c->latency[c->latency[l].count > 0 ? l : c->lane_count + l];
         char path[600];
         snprintf(path, sizeof path, "%s/latency_%s_%s_%s_%u.tsv", c->o->scratch, c->bench,
                  c->w->name, c->subject[c->lane[l].subject]->name, c->lane[l].threads);

@@ -7,6 +7,7 @@
  * LIMITS     cycle counter on x86-64; elsewhere CLOCK_MONOTONIC in its place (coarser). */
 #include "bench/harness/host.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +37,29 @@ uint64_t host_thread_preempted(void)
 {
     struct rusage u;
     return getrusage(RUSAGE_THREAD, &u) == 0 ? (uint64_t)u.ru_nivcsw : 0;
+}
+
+int host_waited_open(void)
+{
+    const int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && host_waited_ns(fd) == 0) { /* a thread that runs has waited to be started */
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+uint64_t host_waited_ns(int fd)
+{
+    char text[96];
+    const ssize_t n = fd >= 0 ? pread(fd, text, sizeof text - 1, 0) : 0;
+    char *at = text;
+    if (n <= 0) {
+        return 0;
+    }
+    text[n] = '\0';
+    (void)strtoull(text, &at, 10); /* ns it ran; then ns it waited, then how often it ran */
+    return strtoull(at, NULL, 10);
 }
 
 #if defined(__x86_64__)

@@ -14,6 +14,10 @@ uint64_t host_wall_ns(void);       /* CLOCK_MONOTONIC */
 uint64_t host_thread_cpu_ns(void); /* of the calling thread */
 uint64_t host_process_cpu_ns(void);
 uint64_t host_thread_preempted(void); /* involuntary switches of the calling thread so far */
+/* A file that tells how long the calling thread was able to run and did not, for the next function,
+ * which any thread may ask; -1: this kernel keeps no such count, and it answers 0. */
+int host_waited_open(void);
+uint64_t host_waited_ns(int fd);
 
 /* Cycle counter that waits for the loads before it, and its rate; about 16 ns when empty. */
 uint64_t host_ticks(void);

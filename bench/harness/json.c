@@ -3,9 +3,10 @@
  * json: writes result lines; reading them is the work of bench/report/table.awk.
  *
  * FORMAT     {"bench":..,"subject":..,"version":..,"workload":..,"threads":..,"metric":..,
- *            "value":..,"unit":..,"best":..,"vs":..,"ratio":..,"p25":..,"p75":..,"clock":..,"regime":..,"rounds":..,"dropped":..,
- *            "c2c_ns":..,"c2c":..,"alloc":..,"semantics":..,"hit":..,"bad":..,"bg_cpu_ns":..,
- *            "note":..,"commit":..,"cc":..,"flags":..,"cpu":..,"quick":0}
+ *            "value":..,"unit":..,"best":..,"vs":..,"ratio":..,"p25":..,"p75":..,"clock":..,
+ *            "regime":..,"rounds":..,"dropped":..,"disturbed":..,"cause":..,"c2c_ns":..,"c2c":..,
+ *            "alloc":..,"semantics":..,"hit":..,"bad":..,"bg_cpu_ns":..,"note":..,"commit":..,
+ *            "cc":..,"flags":..,"cpu":..,"quick":0}
  *            skips, crashes, leaks: {"bench":..,"subject":..,"workload":..,"skip":"reason"}
  * INVARIANTS one object a line, no nested objects, keys in this order: awk reads it without a
  *            parser. Absent fields are left out, never null. A line is written by one fwrite and
@@ -214,6 +215,10 @@ void json_write(const json_row *row)
     json_str(&l, "regime", row->regime);
     json_u64(&l, "rounds", row->rounds);
     json_u64(&l, "dropped", row->dropped);
+    if (row->disturbed != 0) {
+        json_u64(&l, "disturbed", row->disturbed);
+    }
+    json_str(&l, "cause", row->cause);
     json_u64(&l, "c2c_ns", row->c2c_ns);
     json_str(&l, "c2c", row->c2c);
     json_str(&l, "alloc", json_.alloc);

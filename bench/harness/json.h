@@ -20,7 +20,10 @@ typedef struct json_row {
     const char *note;              /* "noisy", "leak", ...; NULL: nothing to say */
     double value, best, ratio, p25, p75, hit, bg_cpu_ns;
     uint64_t c2c_ns, bad;
-    uint32_t threads, rounds, dropped;
+    const char *cause;             /* what disturbed windows: "switches 3"; NULL: nothing */
+    uint32_t threads;
+    uint32_t rounds, dropped;      /* clean and disturbed ones */
+    uint32_t disturbed;            /* of those dropped, the ones its figures include after all */
 } json_row;
 
 /* Everything a metric may be called, with its unit and what is good. Matched exactly. */

@@ -25,6 +25,15 @@ typedef struct window_job {
     uint64_t position;           /* first request, the same for all subjects of a round */
 } window_job;
 
+/* Why a window counts for nothing. */
+typedef enum window_trouble {
+    WINDOW_STOLEN = 1,   /* the machine below took over 5 % */
+    WINDOW_SWITCHED = 2, /* a thread was put aside more than twice, and for over 5 % */
+    WINDOW_LENGTH = 4,   /* much longer or shorter than asked for, or empty */
+    WINDOW_OTHERS = 8,   /* another peer worked meanwhile */
+    WINDOW_ENDED = 16    /* its process is gone */
+} window_trouble;
+
 typedef struct window_result {
     uint64_t ops, gets, hits;
     uint64_t bad;                /* hits with another value than was stored: must be 0 */
@@ -32,9 +41,11 @@ typedef struct window_result {
     uint64_t wall_ns, cpu_ns;    /* wall: first start to last end; cpu: sum of the threads */
     uint64_t bg_cpu_ns;          /* CPU of the process that no worker spent */
     uint64_t preempted;          /* involuntary switches of the worst thread */
+    uint64_t waited_ns;          /* for a CPU, the worst thread; UINT64_MAX: not known */
     double steal_share;
     double p_ns[4];              /* LATENCY: p50 p99 p99.9 p99.99 of a get */
-    bool dropped;                /* disturbed: counts for nothing */
+    uint32_t dropped;            /* disturbed: bits of window_trouble; 0: counts */
+    uint32_t reserved;
 } window_result;
 
 typedef struct window_pool window_pool;

@@ -2,28 +2,65 @@
 #
 # peers: who is first, metric by metric, and where we stand; the second table of bench/README.md.
 #
-# USE        awk -f lines.awk -f peers.awk [-v md=1] RESULTS.jsonl...
-# INPUT      lines of the suites peers, servers, memory, grow, churn, open, storm, stampede, expire, hitratio,
-#            limit
-#            (bench/harness/json.c writes them). Of several cross-core states of a figure the one with
-#            most clean rounds counts; later lines of the same state replace earlier ones.
+# USE        awk -f lines.awk -f peers.awk [-v md=1] [-v causes=causes.tsv] RESULTS.jsonl...
+# INPUT      lines of the suites peers, servers, memory, grow, churn, open, storm, stampede, expire,
+#            hitratio, limit (bench/harness/json.c writes them). Of several cross-core states of a
+#            figure the one with most rounds counts, which is the same for all subjects; later lines
+#            of the same state replace earlier ones.
 # WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> one line:
 #            first of those with a bound, ours, our place among them, ours / first; then the fastest
-#            of the unbounded maps and ours / that one; everyone's value.
+#            of the unbounded maps and ours / that one; everyone's value. First and ours with p25
+#            and p75 where there are several rounds.
+# WHY        who is before us, or a map without a bound that is faster than 1 / 0.8 of ours, has a
+#            cause in causes.tsv, printed once below the table under a number that the row shows;
+#            the rows that have none yet are named there, too.
 # TROUBLE    below the table: who crashed, hung or leaked, or was left out, and in which words.
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
-#            noisy: a quarter of the windows or more was disturbed; such a row proves nothing.
+#            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
+#            proves nothing. ~~: fewer than 5 were not, and it is the median of the disturbed ones.
 # NOTE       by value, not by ratios of one round: peers of other languages join the rounds, but
 #            suites without windows have none. The table of targets has the ratios.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
-function better(a, b, m) { return lower[m] ? a < b : a > b }
+function better(a, b, m) { return less[m] ? a < b : a > b }
 # Ours to the other, above 1 when ours is better; two zeros are equal.
 function times(ours, other, m) {
     if (ours == other) return "1.00"
-    if (lower[m]) return ours == 0 ? "inf" : sprintf("%.2f", other / ours)
+    if (less[m]) return ours == 0 ? "inf" : sprintf("%.2f", other / ours)
     return other == 0 ? "inf" : sprintf("%.2f", ours / other)
 }
+# "4.2 [4.1 4.4]": a value and its quartiles.
+function spread(k) {
+    return show(value[k]) (low[k] == "" || low[k] == high[k] ? "" : " [" show(low[k]) " " show(high[k]) "]")
+}
+function among(list, word) { return list == "*" || index(" " list " ", " " word " ") > 0 }
+# Number of the cause why `who` is before us in figure part[]; "" and one more row without: no cause.
+function why(who,    i) {
+    for (i = 1; i <= reasons; i++)
+        if (among(r_suite[i], part[1]) && among(r_workload[i], part[2]) && among(r_threads[i], part[3]) &&
+            among(r_metric[i], part[4]) && among(r_who[i], who)) {
+            if (!(i in note)) { note[i] = ++notes; noted[notes] = reason[i] }
+            return " (" note[i] ")"
+        }
+    without = without (without == "" ? "" : ", ") part[1] " " part[2] " " part[3] " " part[4] " (" who ")"
+    return ""
+}
+function read_causes(    line, field, n) {
+    while (causes != "" && (getline line < causes) > 0) {
+        number_of++
+        if (line ~ /^#/ || line == "") continue
+        n = split(line, field, "\t")
+        if (n != 6) {
+            print causes ":" number_of ": not 6 fields" >"/dev/stderr"
+            bad = 2
+            exit 2
+        }
+        reasons++
+        r_suite[reasons] = field[1]; r_workload[reasons] = field[2]; r_threads[reasons] = field[3]
+        r_metric[reasons] = field[4]; r_who[reasons] = field[5]; reason[reasons] = field[6]
+    }
+}
 BEGIN {
+    read_causes()
     split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb", list, " ")
     for (i in list) unbounded[list[i]] = 1
     split("peers servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
@@ -33,7 +70,7 @@ BEGIN {
           "grow_wall rss_churn over_budget open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999 " \
           "l2_written l2_put_p50 l2_put_p99 l2_put_p999 l2_reopen_ms l2_reopen l2_key_bytes l2_keys_lost " \
           "l2_flip_wrong l2_l1_more_ns", list, " ")
-    for (i in list) lower[list[i]] = 1
+    for (i in list) less[list[i]] = 1
 }
 # The last word of each subject about a workload; a driver that was never built says so only once.
 /"(crash|hang|leak|skip)":"/ {
@@ -52,16 +89,20 @@ BEGIN {
     figure = text("bench") " " text("workload") " " (number("threads") == "" ? "-" : number("threads")) \
              " " text("metric")
     key = figure SUBSEP text("subject")
-    rounds = number("rounds")
-    if (key in value && rounds < clean[key] && text("c2c") != state[key]) next
+    rounds = number("rounds") + number("dropped")
+    if (key in value && rounds < seen[key] && text("c2c") != state[key]) next
     if (!(figure in known)) { known[figure] = 1; order[++figures] = figure }
     if (!(key in value)) who[figure] = who[figure] " " text("subject")
-    value[key] = number("value"); clean[key] = rounds; state[key] = text("c2c")
-    unit[figure] = text("unit"); noisy[key] = text("note") == "noisy"
+    value[key] = number("value"); seen[key] = rounds; state[key] = text("c2c")
+    low[key] = high[key] = ""
+    if (!/"vs":/) { low[key] = number("p25"); high[key] = number("p75") }
+    unit[figure] = text("unit")
+    noisy[key] = number("disturbed") > 0 ? "~~" : text("note") == "noisy" ? "~" : ""
     if (number("bad") > 0 || text("note") == "wrong values") wrong[key] = 1
     if (number("quick") == 1) quick = 1
 }
 END {
+    if (bad) exit bad
     if (figures == 0) exit 0
     if (quick) print "QUICK run: not for publication\n"
     if (md) {
@@ -83,7 +124,7 @@ END {
         for (a = 1; a <= n; a++) {
             k = f SUBSEP name[a]
             every = every (every == "" ? "" : ", ") name[a] " " show(value[k]) \
-                    (wrong[k] ? " (WRONG VALUES)" : "") (noisy[k] ? "~" : "")
+                    (wrong[k] ? " (WRONG VALUES)" : "") noisy[k]
             if (name[a] in unbounded) { if (map == "" && name[a] != "raw") map = name[a]; continue }
             if (wrong[k]) continue
             if (first == "") first = name[a]
@@ -92,16 +133,23 @@ END {
         if (first == "" || n == 1) continue # nobody to compare with
         if (ours == "") { rank = "not measured"; against = "-" }
         else { rank = place; against = times(ours, value[f, first], m); if (place == 1) wins++; else losses++ }
+        because = ours != "" && place > 1 ? why(first) : ""
+        over = map == "" || ours == "" ? "-" : times(ours, value[f, map], m)
+        if (over != "-" && over != "inf" && over < 0.8) over = over why(map)
         if (md)
-            print "| " part[1] " " part[2] " | " part[3] " | " m " | " first " | " show(value[f, first]) " " unit[f] \
-                  " | " (ours == "" ? "-" : show(ours)) " | " (rank == 1 ? "1" : "**" rank "**") " | " against " | " \
-                  (map == "" ? "-" : map " " show(value[f, map])) " | " \
-                  (map == "" || ours == "" ? "-" : times(ours, value[f, map], m)) " | " every " |"
+            print "| " part[1] " " part[2] " | " part[3] " | " m " | " first " | " spread(f SUBSEP first) " " unit[f] \
+                  noisy[f, first] " | " (ours == "" ? "-" : spread(f SUBSEP "cellar") noisy[f, "cellar"]) " | " \
+                  (rank == 1 && ours != "" ? "1" : "**" rank "**") because " | " against " | " \
+                  (map == "" ? "-" : map " " show(value[f, map]) noisy[f, map]) " | " over " | " every " |"
         else
             printf "%-46s %-14s %10s %10s %6s %7s\n", f, first, show(value[f, first]), \
                    (ours == "" ? "-" : show(ours)), rank, against
     }
-    printf "%splaces: first in %d, behind in %d figures; `~` marks noisy values\n", (md ? "\n" : ""), wins, losses
+    printf "%splaces: first in %d, behind in %d figures; `~` marks noisy values, `~~` medians of disturbed windows\n", \
+           (md ? "\n" : ""), wins, losses
+    if (notes > 0) print (md ? "\n" : "") "why others are before us, by the number in the row:" (md ? "\n" : "")
+    for (i = 1; i <= notes; i++) print (md ? "* " : "  ") "(" i ") " noted[i]
+    if (without != "") print (md ? "\n" : "") "cause not looked into yet: " without
     if (tellings > 0) print (md ? "\n" : "") "crashed, hung, leaked or left out:" (md ? "\n" : "")
     for (i = 1; i <= tellings; i++) print (md ? "* " : "  ") told[i] " (" trouble[told[i]] ")"
 }

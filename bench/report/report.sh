@@ -32,14 +32,14 @@ $awk -f $here/table.awk $check $here/targets.tsv $files
 status=$?
 
 # shellcheck disable=SC2086
-$awk -f $here/peers.awk $files
+$awk -f $here/peers.awk -v causes=$here/causes.tsv $files
 
 # shellcheck disable=SC2086
 if grep -q '"quick":1' $files; then
     echo "report: quick figures among them: bench/README.md is left as it is"
 elif [ -f bench/README.md ]; then
     $awk -v md=1 -f $here/table.awk $here/targets.tsv $files >"$out/table.md"
-    $awk -v md=1 -f $here/peers.awk $files >"$out/peers.md"
+    $awk -v md=1 -v causes=$here/causes.tsv -f $here/peers.awk $files >"$out/peers.md"
     [ -s "$out/peers.md" ] || echo 'Not measured yet: `make bench-peers`.' >"$out/peers.md"
     ${AWK:-awk} -v table="$out/table.md" -v peers="$out/peers.md" '
         /<!-- bench:begin -->/ { print; while ((getline line < table) > 0) print line; inside = 1 }
