@@ -30,8 +30,8 @@
  * OTHERS     peers in other languages are processes; their windows take turns with everyone's. What
  *            such a process computes while others are measured (collector, compiler, policy) is
  *            billed to it as bg_cpu_ns; a window begins when they have come to rest, or after 100
- *            ms, and one that lost over 5 % of a CPU to them is repeated. They are not asked who put
- *            their threads aside (their own collectors do): stolen time and length judge them.
+ *            ms, and one that lost over 5 % of a CPU to them is repeated. They are not asked who
+ *            switched their threads (their own collectors do): stolen time and length judge them.
  *            A process that dies ends its own rows only.
  * LIMITS     40 subjects, 320 lanes a block, 4 thread counts. */
 #include "bench/harness/cell.h"

@@ -12,8 +12,8 @@
  * WALK       workers spin at the start line for at most the time the last one needs to wake, so no
  *            thread measures while another is still asleep; main sleeps and costs nothing.
  * LIMITS     a window counts as disturbed (dropped) above 5 % steal; when a thread was put aside
- *            more than twice and so waited for its CPU over 5 % of the window (more than twice where
- *            the kernel does not tell how long); or outside 0.6 to 1.5 of its length.
+ *            more than twice and so waited for its CPU over 5 % of the window (more than twice
+ *            where the kernel does not tell how long); or outside 0.6 to 1.5 of its length.
  * TRIED      shared counters of the harness: 5-17 ns an operation, hence per-thread ones summed
  *            afterwards; a clock reading per operation: 20 ns, as much as a hit. More than two
  *            switches alone: where all CPUs are busy, whoever wakes up for some microseconds puts a
