@@ -153,7 +153,8 @@ waiting_is_not_hidden() { # a pause of 60 ms each 3000 gets: few gets are slow, 
     rm -f "$t_tmp/o.jsonl"
     "$bench" --suite open --quick --scratch "$t_tmp/s" --peers cachetools --json "$t_tmp/o.jsonl" >"$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
-    for m in open_capacity open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999; do
+    for m in open_capacity open20_p50 open20_p99 open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999 \
+        open90_p99 open90_p999; do
         [ "$(grep -c "\"metric\":\"$m\"" "$t_tmp/o.jsonl")" = 2 ] || { cat "$t_tmp/o.jsonl"; return 1; }
     done
     { echo 'fill 1000 16 100'; echo 'pace 1000 400 0'; echo 'pace 1000 400 20000'; } | "$t_tmp/s/peers/cachetools" |

@@ -53,7 +53,9 @@ typedef struct json_row {
     X("expire_left", "entries", 'l') X("miss_ratio", "x", 'l')                         \
     X("open_capacity", "kops/s", 'h') X("open50_p50", "ns", 'l') X("open50_p99", "ns", 'l')  \
     X("open50_p999", "ns", 'l') X("open80_p50", "ns", 'l') X("open80_p99", "ns", 'l')        \
-    X("open80_p999", "ns", 'l')
+    X("open80_p999", "ns", 'l') X("open20_p50", "ns", 'l') X("open20_p99", "ns", 'l')        \
+    X("open20_p999", "ns", 'l') X("open90_p50", "ns", 'l') X("open90_p99", "ns", 'l')        \
+    X("open90_p999", "ns", 'l')
 
 bool json_metric_known(const char *metric);
 const char *json_metric_unit(const char *metric);     /* "" when unknown */

@@ -9,6 +9,7 @@
 # scaling.dat     subject, 2 threads / 1 of get and of mix95, best first
 # l2put.dat       store and size, p50, p99, p99.9 of a put in ns
 # open.dat        subject, p99 of a get in ns at 50 and at 80 % of its own capacity, least first
+# openload.dat    a block a subject of `curves`: its name, then thousand requests a second and p99 in ns
 # missratio_TRACE.dat  capacity in percent, a column a subject; limiter.dat  limiter, ns a check at 1, 2
 # The churn suite writes its own churn_SUBJECT.tsv.
 # gnuplot takes an underscore for an index.
@@ -63,7 +64,8 @@ function scales(metric, name,    one, two) {
     put[text("workload"), text("subject"), text("metric")] = number("value")
     if (!(text("subject") in d_seen)) { d_seen[text("subject")] = 1; d_name[++d_count] = text("subject") }
 }
-/"bench":"open"/ && /"metric":"open[58]0_p99"/ {
+/"bench":"open"/ && /"metric":"open_capacity"/ { capacity[text("subject")] = number("value") }
+/"bench":"open"/ && /"metric":"open[2589]0_p99"/ {
     if (!(text("subject") in o_seen)) { o_seen[text("subject")] = 1; o_name[++o_count] = text("subject") }
     late[text("subject"), substr(text("metric"), 5, 2)] = number("value")
 }
@@ -71,6 +73,8 @@ function scales(metric, name,    one, two) {
     limiter[text("subject"), number("threads")] = 1000 * number("threads") / number("value")
 }
 END {
+    # Of the caches one line each, as in plot.gp.
+    curves = "raw cellar uthash64 caffeine moka quick_cache foyer otter ristretto theine cachetools lru_cache"
     m = split("get mix95 mix50 write", metric, " ")
     any = n = 0
     for (i = split("glib1 uthash1 uthash16 uthash64 uthash64t cellar raw", name, " "); i >= 1; i--)
@@ -139,6 +143,17 @@ END {
     for (k = 1; k <= o_count; k++) {
         s = o_name[place[k]]
         print label(s), late[s, "50"], late[s, "80"] >file
+    }
+    close(file)
+    file = out "/openload.dat"
+    printf "" >file
+    for (s = 1; s <= o_count; s++) {
+        if (index(" " curves " ", " " o_name[s] " ") == 0 || !(o_name[s] in capacity)) continue
+        print "\"" o_name[s] "\"" >file
+        for (i = split("20 50 80 90", step, " "); i >= 1; i--)
+            if ((o_name[s], step[5 - i]) in late)
+                print capacity[o_name[s]] * step[5 - i] / 100, late[o_name[s], step[5 - i]] >file
+        printf "\n\n" >file
     }
     close(file)
     for (trace in traces) {

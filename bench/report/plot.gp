@@ -13,6 +13,7 @@
 # scaling     2 threads / 1, axis from zero, a line at 1
 # l2put       ns a put to disk until it is accepted, axis logarithmic
 # open        p99 of a get from when it was due, axis logarithmic
+# openload    p99 of a get from when it was due against the rate, both axes logarithmic
 # gnuplot-nox 5.4 writes the same bytes for the same input, so a plot changes when numbers do.
 set key outside right top
 set grid ytics lc rgb '#dddddd'
@@ -108,6 +109,19 @@ do for [kind in "svg png"] {
         unset logscale
         set format xy '%g'
         set xrange [*:*]
+    }
+    if (has(out.'/openload.dat')) {
+        names = system("grep '^\"' ".out."/openload.dat | tr -d '\"'")
+        set output out.'/openload.'.kind
+        set title 'p99 of a get from when it was due, at 20, 50, 80, 90 % of each one''s capacity, 95:5, 1 thread (both axes logarithmic)'
+        set xlabel 'thousand requests a second'
+        set ylabel 'ns'
+        set logscale xy
+        set yrange [*:*]
+        set format xy '%.0s%c'
+        plot for [k=1:words(names)] out.'/openload.dat' index k-1 using 1:2 with linespoints lw (word(names, k) eq 'cellar' ? 4 : 1) lc rgb (word(names, k) eq 'cellar' ? 'black' : word(shades, 1 + k % 8)) dt 1 + (k - 1) / 8 title word(names, k) noenhanced
+        unset logscale
+        set format xy '%g'
     }
     list = system("ls ".out."/storm_*.tsv 2>/dev/null | grep -E 'storm_(".curves.").tsv'")
     if (strlen(list) > 0) {
