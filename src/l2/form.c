@@ -45,6 +45,13 @@
  *   control  value: u8 type 1 VIEW, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
  *            16 u64 epoch  24 u64 floor of tags}, 4 GLOB {2 u16 length  4 u32 generation
  *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
+ * VERSIONS   another major, an unknown bit of incompat or ro_compat: refused. Bits of compat and a
+ *            newer minor are read. Each header says by which minor it was made:
+ *            1: bytes 28..31 are META's serial, and SUPER has bit 0 of incompat before the first of
+ *            them is made, because minor 0 believes no header without the segment size there.
+ *            Bytes 160..163 of SUPER: 0 of a minor 0, whose closed directories count where they
+ *            are, but not as copies.
+ *            0: the segment size; builds between the two have the serial already.
  * INVARIANTS a function that reads trusts no byte before the check that covers it.
  * TRIED      mending one flipped bit by a table of syndromes: the sum is not linear. Trying all
  *            32,768 bits costs 3 ms a page; what must be zero says at once which bit it was, or
@@ -157,9 +164,9 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     out->incompat = l2_r64(page + 32);
     out->check_algo = l2_r16(page + 228);
     out->hash_algo = l2_r16(page + 230);
-    if (out->major != L2_MAJOR || out->ro_compat != 0 || out->incompat != 0 ||
-        out->check_algo != 1 || out->hash_algo > BASE_HASH_SIP13 ||
-        l2_r32(page + 12) != L2_ENDIAN) {
+    if (out->major != L2_MAJOR || out->ro_compat != 0 ||
+        (out->incompat & ~(uint64_t)L2_INCOMPAT_META) != 0 || out->check_algo != 1 ||
+        out->hash_algo > BASE_HASH_SIP13 || l2_r32(page + 12) != L2_ENDIAN) {
         return CELLAR_E_VERSION;
     }
     memcpy(out->uuid, page + 40, 16);
@@ -227,8 +234,10 @@ CELLAR_PRIVATE bool l2_head_read(const l2_form *f, const unsigned char at[L2_HEA
         base_sum(&f->sum, l2_seed(f, out->segseq, L2_SALT_HEAD), at, 56)) {
         return false;
     }
+    out->minor = l2_r16(at + 6);
     out->segid = l2_r32(at + 24);
     out->meta = l2_r32(at + 28);
+    if (out->minor == 0 && out->meta == f->seg_bytes) { out->meta = 0; }
     out->base_wall_ms = (int64_t)l2_r64(at + 32);
     out->prev_segseq = l2_r64(at + 40);
     out->floor_lsn = l2_r64(at + 48);

@@ -90,7 +90,8 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
 {
     d->super.serial++;
     d->super.floor_lsn = base_load_acq(&d->floor_lsn);
-    d->super.meta = d->meta_serial;
+    /* While a store is opened only SUPER may know that a newer META was there. */
+    d->super.meta = BASE_MAX(d->super.meta, d->meta_serial);
     d->super.last_seen_wall_ms = BASE_MAX(d->super.last_seen_wall_ms, l2_wall_now(d));
     d->super.day = base_load_rlx(&d->day.window);
     d->super.bytes_today = base_load_rlx(&d->day.used);

@@ -32,7 +32,8 @@
 #include "l2/l2.h"
 
 #define L2_MAJOR 1u
-#define L2_MINOR 0u
+#define L2_MINOR 1u          /* 0: see form.c, VERSIONS */
+#define L2_INCOMPAT_META 1u  /* headers have META's serial in the place of the segment size */
 #define L2_PAGE 4096u
 #define L2_HEAD_BYTES 64u
 #define L2_HEAD_BEGUN UINT64_C(0x6e75676562324c43) /* "CL2begun": a header is being written here */
@@ -86,6 +87,7 @@ typedef struct l2_head { /* of a segment */
     uint32_t segid;
     uint32_t meta; /* serial of a META that was durable when it was made: with that and what lies
                     * above the floor no control is missing. Full: it says no more. */
+    uint16_t minor; /* of the library that made it; l2_head_write knows its own */
 } l2_head;
 
 typedef struct l2_trailer {

@@ -300,6 +300,7 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
     if (err != CELLAR_OK) { return err; }
     s->major = L2_MAJOR;
     s->minor = L2_MINOR;
+    s->incompat = L2_INCOMPAT_META;
     s->check_algo = 1;
     s->hash_algo = (uint16_t)d->cfg.hash_algo;
     s->epoch = 1;
@@ -366,6 +367,22 @@ static int l2_places_bound(l2 *d)
     return 0;
 }
 
+/* A store of an older library has headers of ours only once that one would refuse it. All else of
+ * SUPER is as it was: whether the files are a copy, too. */
+static int l2_format_now(l2 *d, uint64_t stage_was)
+{
+    l2_super *s = &d->super;
+    base_store_rlx(&d->floor_lsn, s->floor_lsn);
+    if (s->minor >= L2_MINOR && (s->incompat & L2_INCOMPAT_META) != 0) { return 0; }
+    const uint64_t stage = s->stage_ino;
+    s->minor = (uint16_t)BASE_MAX(s->minor, L2_MINOR);
+    s->incompat |= L2_INCOMPAT_META;
+    s->stage_ino = stage_was;
+    const int e = l2_super_store(d);
+    s->stage_ino = stage;
+    return e;
+}
+
 static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
 {
     bool whole = false, kept = false;
@@ -395,6 +412,9 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     /* A copy may be older than the store it was taken from, so its images are only hints. */
     if (c->images) { l2_images_open(d, kept && !rung && d->super.state == L2_CLEAN); }
     if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
+    e = l2_format_now(d, stage_was);
+    *sys_errno = e;
+    if (e != 0) { return CELLAR_E_IO; }
     const cellar_err err = l2_recover(d, alive, same_boot, !kept, sys_errno);
     if (err != CELLAR_OK) { return err; }
     d->super.state = L2_DIRTY;

@@ -643,6 +643,7 @@ static int l2_epoch_next(l2 *d, l2_finds *f)
     d->form.epoch = d->super.epoch;
     d->super.state = L2_DIRTY;
     d->super.closed = 0;
+    d->super.meta = 0; /* whatever META says is of an epoch that is over */
     base_store_rlx(&d->floor_lsn, (uint64_t)0);
     f->count = 0;
     f->floor = 0;
