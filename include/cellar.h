@@ -353,8 +353,8 @@ typedef struct cellar_config {
     uint32_t l2_sync;              /* CELLAR_L2_DROP, CELLAR_L2_KEEP or CELLAR_L2_ALWAYS          */
     uint32_t l2_on_bad;            /* CELLAR_L2_REFUSE or CELLAR_L2_SET_ASIDE, see "Disk tier"    */
     uint32_t l2_required;          /* 1: open fails when the disk tier cannot be used             */
-    uint32_t l2_direct_read;       /* later, as are l2_mmap_read and l2_reappend                  */
-    uint32_t l2_mmap_read;
+    uint32_t l2_direct_read;       /* later, as is l2_reappend                                    */
+    uint32_t l2_mmap_read;         /* 1: see "Disk tier"; needs l2_sigbus_handler                 */
     uint32_t l2_allow_network;     /* 1: l2_path may lie on NFS, SMB and their like               */
     uint32_t l2_sigbus_handler;    /* 1: see "Disk tier"                                          */
     uint32_t l2_reappend;
@@ -1945,7 +1945,13 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * store is open may end the process (SIGBUS). With l2_sigbus_handler that signal is handled as long
  * as the store is open: the tier is off until the next open, which finds it empty, and memory goes
  * on; SIGBUS that is about anything else goes to the handler there was before, and one that is
- * installed meanwhile must chain to ours. */
+ * installed meanwhile must chain to ours. With l2_mmap_read (refused without l2_sigbus_handler: no
+ * mapping is read unguarded) what was read from the data file within the last seconds is copied out
+ * of a mapping instead of asking for it with a call, several times as fast. Mapped are at most
+ * l2_bytes and eight times memory_bytes; that much address space it takes, its pages count as the
+ * process's resident ones (file pages, which the kernel takes back), the page tables are in the
+ * budget. Where the file cannot be mapped, or fails under the mapping (the metric
+ * cellar_l2_mapped_bytes is 0 then), it is read as without the option. */
 
 /* A cipher of yours for what goes to disk (AES-GCM, ChaCha20-Poly1305, any AEAD): values are sealed
  * by it, and opened when they come back. Flags, version and end of life are authenticated with them

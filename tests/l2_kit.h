@@ -36,7 +36,7 @@ typedef struct l2_dev_file {
     char name[16], durable_name[16]; /* "": not there */
     unsigned char *live, *durable;
     size_t room, size, durable_size;
-    bool mapped;
+    bool mapped, read_mapped; /* stored into; only read */
     uint64_t ino;
     l2_dev_write write[DEV_WRITES];
     uint32_t writes;
@@ -85,7 +85,7 @@ T_INLINE void l2_dev_hook(l2_dev *v)
 T_INLINE void l2_dev_room(l2_dev_file *f, size_t n)
 {
     if (n <= f->room) { return; }
-    T_REQUIRE(f->room == 0 || !f->mapped);
+    T_REQUIRE(f->room == 0 || (!f->mapped && !f->read_mapped));
     const size_t room = (n + 65535) & ~(size_t)65535;
     void *a = NULL, *b = NULL;
     T_REQUIRE(posix_memalign(&a, 4096, room) == 0 && posix_memalign(&b, 4096, room) == 0);
@@ -288,12 +288,23 @@ T_INLINE int l2_dev_map(void *ctx, base_vfs_file *file, size_t bytes, void **out
     return 0;
 }
 
+/* Its room is as large as the mapping from then on. */
+T_INLINE int l2_dev_map_read(void *ctx, base_vfs_file *file, size_t bytes, void **out)
+{
+    l2_dev_file *f = (l2_dev_file *)(void *)file;
+    (void)ctx;
+    l2_dev_room(f, bytes);
+    f->read_mapped = true;
+    *out = f->live;
+    return 0;
+}
+
 T_INLINE void l2_dev_unmap(void *ctx, void *p, size_t bytes)
 {
     l2_dev *v = ctx;
     (void)bytes;
     for (int i = 0; i < DEV_FILES; i++) {
-        if (v->file[i].live == p) { v->file[i].mapped = false; }
+        if (v->file[i].live == p) { v->file[i].mapped = v->file[i].read_mapped = false; }
     }
 }
 
@@ -444,7 +455,8 @@ T_INLINE base_vfs l2_dev_vfs(l2_dev *v)
 {
     return (base_vfs){ .open_dir = l2_dev_open_dir, .list = l2_dev_list, .open = l2_dev_open,
         .close = l2_dev_close, .preallocate = l2_dev_preallocate, .pread = l2_dev_pread,
-        .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map, .unmap = l2_dev_unmap,
+        .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map,
+        .map_read = l2_dev_map_read, .unmap = l2_dev_unmap,
         .arm = l2_dev_arm, .datasync = l2_dev_datasync, .sync_dir = l2_dev_sync_dir,
         .truncate = l2_dev_truncate, .rename = l2_dev_rename, .unlink = l2_dev_unlink,
         .lock = l2_dev_lock, .lock_shared = l2_dev_lock_shared, .stat = l2_dev_stat,
@@ -502,7 +514,7 @@ T_INLINE void l2_dev_begin(const l2_dev *v, l2_dev *to, bool kill)
 T_INLINE size_t l2_dev_copy(const l2_dev_file *f, l2_dev_file *c, bool live)
 {
     l2_dev_forget(c);
-    c->mapped = false;
+    c->mapped = c->read_mapped = false;
     c->ino = f->ino;
     if (f->room > 0) { l2_dev_room(c, f->room); }
     memcpy(c->name, live ? f->name : f->durable_name, sizeof c->name);

@@ -447,6 +447,7 @@ static void config_fields_are_checked(void)
     BAD(E_UNSUPPORTED, l2_direct_read = 1);
     BAD(E_INVAL, l2_on_bad = 2);
     BAD(E_INVAL, l2_sigbus_handler = 2);
+    BAD(E_INVAL, l2_mmap_read = 1); /* without the handler */
     BAD(E_UNSUPPORTED, policy_file = "p");
     BAD(E_INVAL, load_workers = 65);
     BAD(E_INVAL, load_queue = 65537);

@@ -270,7 +270,7 @@ static void list_names_what_is_there(void)
 static int use_all(void)
 {
     base_vfs_file *d = NULL, *f = NULL;
-    void *map = NULL;
+    void *map = NULL, *seen = NULL;
     char text[8] = "abcdefg";
     size_t done;
     base_vfs_stat s;
@@ -283,6 +283,7 @@ static int use_all(void)
     if (e == 0) { e = vfs->pwrite(vfs->ctx, f, text, 8, 0, &done); }
     if (e == 0) { e = vfs->pread(vfs->ctx, f, text, 8, 0, &done); }
     if (e == 0) { e = vfs->map_shared(vfs->ctx, f, 4096, &map); }
+    if (e == 0) { e = vfs->map_read(vfs->ctx, f, 4096, &seen); }
     if (e == 0) { e = vfs->arm(vfs->ctx, f, map, 0, 4096); }
     if (e == 0) { e = vfs->datasync(vfs->ctx, f); }
     if (e == 0) { e = vfs->stat(vfs->ctx, f, &s); }
@@ -293,6 +294,7 @@ static int use_all(void)
     if (e == 0) { e = vfs->boot_id(vfs->ctx, id); }
     if (e == 0) { e = vfs->list(vfs->ctx, d, count_name, &names); }
     vfs->unmap(vfs->ctx, map, 4096);
+    vfs->unmap(vfs->ctx, seen, 4096);
     vfs->close(vfs->ctx, f);
     vfs->close(vfs->ctx, d);
     return e;
@@ -301,7 +303,7 @@ static int use_all(void)
 static void every_call_can_fail(void)
 {
     static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "pwrite",
-        "pread", "map_shared", "arm", "datasync", "stat", "truncate", "rename", "unlink",
+        "pread", "map_shared", "map_read", "arm", "datasync", "stat", "truncate", "rename", "unlink",
         "sync_dir", "boot_id", "list" };
     begin();
     size_t files = open_files();
@@ -318,7 +320,7 @@ static void every_call_can_fail(void)
     (void)base_fault_io_arm(NULL, EIO, 1000, false);
     T_EQ_I64(use_all(), 0);
     T_EQ_U64(base_fault_io_arm(NULL, 0, 0, false), sizeof sites / sizeof sites[0]);
-    for (uint64_t nth = 1; nth <= 16; nth++) { /* from the n-th on, for good */
+    for (uint64_t nth = 1; nth <= 17; nth++) { /* from the n-th on, for good */
         (void)base_fault_io_arm(NULL, EIO, nth, true);
         T_EQ_I64(use_all(), EIO);
         T_EQ_I64(use_all(), EIO);

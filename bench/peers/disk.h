@@ -19,6 +19,7 @@ typedef struct disk_cfg {
     uint64_t keys, bytes;   /* expected; keys and values, all together */
     uint64_t memory_bytes;  /* ours: the budget that index and stage are sized for */
     uint32_t value_len;
+    bool mapping;           /* ours: records are read through a mapping (l2_mmap_read) */
     bool exact;             /* ours: the index for `keys` and no more */
 } disk_cfg;
 

@@ -5,7 +5,8 @@
  * ROWS       put      keys in random order into a new store, until all is synced: MB/s, bytes
  *                     written by the process a byte put, time of one put
  *            get      hot: all subjects open, data in the page cache, windows in turn. Cold: files
- *                     synced and dropped from the page cache, stores opened anew.
+ *                     synced and dropped from the page cache, stores opened anew. map: the same
+ *                     with l2_mmap_read.
  *            reopen   of a store whose process ended without a word, and of a closed one, until
  *                     the index is complete, beside reading footers and trailers alone
  *            memory   index and filter a key, at the load the index is made for; keys lost
@@ -79,6 +80,7 @@ typedef struct disk_bench {
     char dir[DISK_SUBJECTS][256];
     unsigned char value[DISK_VALUE_MAX], got[DISK_VALUE_MAX];
     uint64_t seed;
+    bool mapping; /* ours reads through a mapping */
     int status;
 } disk_bench;
 
@@ -140,7 +142,8 @@ static uint64_t disk_written(void)
 static disk_cfg disk_config(const disk_bench *b, uint32_t s, uint64_t keys, uint32_t value_len)
 {
     return (disk_cfg){ .dir = b->dir[s], .keys = keys, .bytes = keys * (value_len + DISK_KEY),
-                       .memory_bytes = (uint64_t)256 << 20, .value_len = value_len };
+                       .memory_bytes = (uint64_t)256 << 20, .value_len = value_len,
+                       .mapping = b->mapping };
 }
 
 static bool disk_put_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
@@ -858,6 +861,11 @@ static int disk_run_suite(const cell_options *o)
         disk_get_rows(&b, "get256", 200000, 256, 15, false);
         disk_get_rows(&b, "get4k", 20000, 4096, 15, false);
         disk_get_rows(&b, "get4k", 20000 * scale, 4096, rounds, true);
+        b.mapping = true;
+        disk_get_rows(&b, "map256", 200000, 256, 15, false);
+        disk_get_rows(&b, "map4k", 20000, 4096, 15, false);
+        disk_get_rows(&b, "map4k", 20000 * scale, 4096, rounds, true);
+        b.mapping = false;
     }
     if (disk_wanted("reopen")) {
         disk_reopen_rows(&b, o->full ? 10000000 : 1000000, rounds);

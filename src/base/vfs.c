@@ -234,21 +234,34 @@ static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t 
     return 0;
 }
 
-static int base_vfs_map_shared(void *ctx, base_vfs_file *f, size_t bytes, void **out)
+static int base_vfs_map(const base_vfs_file *f, size_t bytes, int prot, int advice, void **out)
 {
-    (void)ctx;
     *out = NULL;
-    int e = base_vfs_faulted("map_shared");
-    if (e != 0) { return e; }
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
+    void *p = mmap(NULL, bytes, prot, MAP_SHARED, f->fd, 0);
     if (p == MAP_FAILED) { return errno; }
-    if (madvise(p, bytes, MADV_DONTFORK) != 0) {
-        e = errno;
+    if (madvise(p, bytes, MADV_DONTFORK) != 0 || madvise(p, bytes, advice) != 0) {
+        const int e = errno;
         (void)munmap(p, bytes);
         return e;
     }
     *out = p;
     return 0;
+}
+
+static int base_vfs_map_shared(void *ctx, base_vfs_file *f, size_t bytes, void **out)
+{
+    (void)ctx;
+    const int e = base_vfs_faulted("map_shared");
+    if (e != 0) { return e; }
+    return base_vfs_map(f, bytes, PROT_READ | PROT_WRITE, MADV_NORMAL, out);
+}
+
+static int base_vfs_map_read(void *ctx, base_vfs_file *f, size_t bytes, void **out)
+{
+    (void)ctx;
+    const int e = base_vfs_faulted("map_read");
+    if (e != 0) { return e; }
+    return base_vfs_map(f, bytes, PROT_READ, MADV_RANDOM, out);
 }
 
 static void base_vfs_unmap(void *ctx, void *p, size_t bytes)
@@ -470,7 +483,8 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
         .open_dir = base_vfs_open_dir, .list = base_vfs_list, .open = base_vfs_open,
         .close = base_vfs_close,
         .preallocate = base_vfs_preallocate, .pread = base_vfs_pread, .pwrite = base_vfs_pwrite,
-        .map_shared = base_vfs_map_shared, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
+        .map_shared = base_vfs_map_shared,
+        .map_read = base_vfs_map_read, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
         .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
         .truncate = base_vfs_truncate, .rename = base_vfs_rename, .unlink = base_vfs_unlink,
         .set_aside = base_vfs_set_aside,

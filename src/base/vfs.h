@@ -42,7 +42,10 @@ typedef struct base_vfs {
                   size_t *done);
     /* Readable and writable, shared with the file; a forked child does not get it. */
     int (*map_shared)(void *ctx, base_vfs_file *f, size_t bytes, void **out);
-    void (*unmap)(void *ctx, void *p, size_t bytes);
+    /* Readable only, bytes as the file has them, perhaps more than it has; nothing is read ahead;
+     * a forked child does not get it. NULL: cannot be done. */
+    int (*map_read)(void *ctx, base_vfs_file *f, size_t bytes, void **out);
+    void (*unmap)(void *ctx, void *p, size_t bytes); /* of either kind */
     /* Touch the pages of [offset, offset + bytes), so that stores into them do not wait for the
      * disk and a full one is an error here instead of a signal there. Contents stay, also while
      * others store. */

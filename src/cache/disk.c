@@ -235,6 +235,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .no_thread = cfg->no_threads != 0, .off_errors = cfg->l2_off_errors,
         .off_damaged_pct = cfg->l2_off_damaged_pct, .off_ms = cfg->l2_off_ms,
         .off_max_ms = cfg->l2_off_max_ms, .sigbus = cfg->l2_sigbus_handler != 0,
+        .mmap_read = cfg->l2_mmap_read != 0,
         .set_aside = cfg->l2_on_bad == CELLAR_L2_SET_ASIDE, .tags_valid = cache_tags_valid,
         .tags_ctx = s, .images = cache_keep_all, .images_ctx = s,
     };
@@ -361,6 +362,8 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_REFUSED_SEAL] = l.refused_seal;
     given[STATS_GIVEN_L2_UNOPENED] = l.miss_sealed;
     given[STATS_GIVEN_L2_CUTS] = l.cuts;
+    given[STATS_GIVEN_L2_MAPPED_READS] = l.mapped_reads;
+    given[STATS_GIVEN_L2_MAPPED_BYTES] = l.mapped_bytes;
     given[STATS_GIVEN_L2_SET_ASIDE] = l.set_aside;
     given[STATS_GIVEN_L2_PACKED] = l.packed;
     given[STATS_GIVEN_L2_PACKED_SAVED] = l.packed_saved;

@@ -120,7 +120,7 @@ typedef struct cache_later { /* a field of a part that does not exist yet */
 static const cache_later cache_config_later[] = {
     CACHE_LATER(log_keys),
     CACHE_LATER(policy_file), CACHE_LATER(l2_stage_dir), CACHE_LATER(l2_close_ms),
-    CACHE_LATER(l2_direct_read), CACHE_LATER(l2_mmap_read),
+    CACHE_LATER(l2_direct_read),
     CACHE_LATER(l2_reappend),
     CACHE_LATER(workers),
     CACHE_LATER(zone), CACHE_LATER(reserved0),
@@ -208,6 +208,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->l2_allow_network > 1) { return "l2_allow_network"; }
     if (cfg->l2_on_bad > CELLAR_L2_SET_ASIDE) { return "l2_on_bad"; }
     if (cfg->l2_sigbus_handler > 1) { return "l2_sigbus_handler"; }
+    if (cfg->l2_mmap_read > cfg->l2_sigbus_handler) { return "l2_mmap_read (l2_sigbus_handler)"; }
     if (cfg->l2_off_errors > CACHE_OFF_ERRORS_MAX) { return "l2_off_errors"; }
     if (cfg->l2_off_damaged_pct > 100) { return "l2_off_damaged_pct"; }
     if (cfg->l2_off_ms < 0 || cfg->l2_off_ms > CACHE_OFF_MAX_MS) { return "l2_off_ms"; }

@@ -75,7 +75,8 @@ CELLAR_PRIVATE void l2_reads_look(l2 *d)
     const uint64_t now = base_now_ns();
     if (now - d->reads_ns < L2_STALLED_NS) { return; }
     d->reads_ns = now;
-    const uint64_t done = base_load_acq(&d->reads_done), begun = base_load_acq(&d->reads_begun);
+    const uint64_t done = base_load_acq(&d->reads_done) + base_load_acq(&d->mapped.done);
+    const uint64_t begun = base_load_acq(&d->reads_begun) + base_load_acq(&d->mapped.begun);
     base_store_rlx(&d->reads_stuck, d->reads_out && done == d->reads_seen ? 1u : 0u);
     d->reads_seen = done;
     d->reads_out = begun != done;

@@ -3,7 +3,8 @@
  * get: from a key to its bytes, believing nothing on the way.
  *
  * PICTURE    hash48 -> word -> {slot: pinned, looked at in place | disk: one read of what the hint
- *            says} -> mark, check, kind, generation, full key, clock -> caller
+ *            says, or a copy out of a mapping (map.c)} -> mark, check, kind, generation, full key,
+ *            clock -> caller
  * INVARIANTS a value is handed out only if its check binds it to this store, epoch, segment and
  *            offset, its key is equal byte by byte, its generation is the asked one, and no tag or
  *            pattern has ended it (one that is only stale, too). Everything else is a miss with a
@@ -100,7 +101,8 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     return err;
 }
 
-static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t segseq,
+/* PENDING: it is not there any more: given up, or moved, and its place perhaps another's. */
+static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t state,
                               uint32_t off, uint32_t bytes)
 {
     unsigned char small[L2_STACK_BYTES] BASE_ALIGNED(8);
@@ -111,16 +113,20 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     if (n > sizeof small) { buf = base_alloc(d->cfg.account, BASE_MOD_L2, n, NULL); }
     if (buf == NULL) { return CELLAR_MISS; }
     cellar_err err = CELLAR_MISS;
-    (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
-    const int e = l2_read_only(d, d->data_file, buf, n, at);
-    (void)base_add_ar(&d->reads_done, (uint64_t)1);
-    if (e != 0 && base_load_acq(&g->place) != place) {
-        err = CELLAR_PENDING; /* the file was cut behind it */
+    int e = 0;
+    if (!l2_map_read(d, buf, n, place, at)) {
+        (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
+        e = l2_read_only(d, d->data_file, buf, n, at);
+        (void)base_add_ar(&d->reads_done, (uint64_t)1);
+        if (e == 0) { l2_map_note(d, at, n); }
+    }
+    if (base_load_acq(&g->place) != place || base_load_acq(&g->word) != state) {
+        err = CELLAR_PENDING;
     } else if (e != 0) {
         if (e != EINTR) { l2_io_failed(d, e); }
         L2_COUNT(d, miss_read);
     } else {
-        err = l2_judge(d, w, buf, n, segseq, off, base_load_rlx(&g->future) != 0);
+        err = l2_judge(d, w, buf, n, L2_SEG_SEQ(state), off, base_load_rlx(&g->future) != 0);
     }
     if (buf != small) { base_free(d->cfg.account, BASE_MOD_L2, buf, n); }
     return err;
@@ -140,8 +146,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
             L2_COUNT(d, miss_read);
             return CELLAR_MISS;
         }
-        const cellar_err err = l2_get_disk(d, w, g, segseq, off, bytes);
-        return base_load_acq(&g->word) == state || err == CELLAR_OK ? err : CELLAR_PENDING;
+        return l2_get_disk(d, w, g, state, off, bytes);
     }
     if (L2_SEG_STATE(state) != L2_SEG_STAGE) { return CELLAR_PENDING; }
     l2_slot *s = &d->slot[L2_SEG_SLOT(state)];

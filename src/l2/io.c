@@ -421,6 +421,8 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(packed); L2_GIVE(packed_saved); L2_GIVE(miss_packed);
     L2_GIVE(cuts);
     out->set_aside = d->set_aside;
+    out->mapped_reads = base_load_rlx(&d->mapped.done);
+    out->mapped_bytes = base_load_rlx(&d->mapped.lost) == 0 ? d->mapped.bytes : 0;
 #undef L2_GIVE
     out->kills += out->denied + out->remembered;
     l2_ends_count(d, out);

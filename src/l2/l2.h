@@ -51,6 +51,7 @@ typedef struct l2_config {
     int64_t off_ms, off_max_ms; /* and for how long; 0: 1,000, 60,000 or off_ms */
     const cellar_l2_crypt *crypt; /* copied; NULL: none */
     bool sigbus;             /* SIGBUS in the mapped stage is handled: base/bus.h */
+    bool mmap_read;          /* records are read through a mapping, see map.c; needs sigbus */
     bool set_aside;          /* a damaged directory gets another name, and a new one is made */
     bool allow_network;      /* else a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
@@ -207,6 +208,7 @@ typedef struct l2_stats {
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     uint64_t commits; /* syncs for l2_commit */
     uint64_t cuts; /* of the stage, met as a signal */
+    uint64_t mapped_reads, mapped_bytes; /* see map.c; bytes: 0 when it failed */
     uint64_t packed, packed_saved, miss_packed; /* see codec.c; saved: bytes */
     bool warming, dirty, empty;
     bool set_aside; /* by this open */

@@ -314,6 +314,19 @@ struct l2_image { /* the one that is being read */
     bool clean;
 };
 
+/* ---- map.c: data.seg, mapped to be read ------------------------------------------------------ */
+
+typedef struct l2_mapped {
+    const unsigned char *at;  /* NULL: it is not; constant while open, as are bytes and guard */
+    size_t bytes;
+    uint32_t guard;           /* see base/bus.h */
+    _Atomic uint32_t places;  /* that may be read through it now; sc against begun */
+    _Atomic uint32_t lost;    /* 1: it failed, and that was said */
+    _Atomic uint64_t begun, done; /* readers of it; release by `done`, acquire in l2_map_shut */
+    _Atomic uint64_t *fresh;  /* a bit a page; relaxed: a hint */
+    int64_t fresh_ms;         /* when the worker cleared them; its own */
+} l2_mapped;
+
 /* ---- trouble.c: errors and recovery from them ----------------------------------------------- */
 
 #define L2_ERRORS_MOST 64u
@@ -385,7 +398,9 @@ struct l2 {
     unsigned char *map;      /* stage.buf */
     size_t map_bytes;
     uint32_t guard;          /* of the map, see base/bus.h; 0: none; constant */
+    l2_mapped mapped;        /* data.seg */
     bool set_aside;          /* a damaged directory was; constant */
+    bool forked;             /* a child: what was mapped is not here */
     _Atomic uint32_t lost;   /* 1: SUPER must still say that the stage is nobody's, 2: tried once */
     l2_seg *seg;             /* nseg; base of seg_region, constant */
     base_region seg_region;
@@ -656,6 +671,19 @@ CELLAR_PRIVATE bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t
 CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len);
 /* The valid copy with the higher serial into the view table; its lsn is d->meta_lsn. */
 CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d);
+
+/* map.c */
+CELLAR_PRIVATE void l2_map_open(l2 *d); /* where it fails the file is read as ever */
+CELLAR_PRIVATE void l2_map_close(l2 *d, bool forked);
+CELLAR_PRIVATE void l2_map_set(l2 *d);  /* for as many places as there are; the worker's */
+/* From now on nobody begins; false: somebody is not through yet. Before the file gets shorter. */
+CELLAR_PRIVATE bool l2_map_shut(l2 *d);
+CELLAR_PRIVATE void l2_map_forget(l2 *d, uint32_t place); /* it was written to */
+CELLAR_PRIVATE void l2_map_work(l2 *d); /* now and then; the worker's */
+/* n bytes at `at`, all of them of `place`, were read from the file just now. */
+CELLAR_PRIVATE void l2_map_note(l2 *d, uint64_t at, size_t n);
+/* False: they must be. */
+CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint64_t at);
 
 /* commit.c */
 CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e) SYNC_HOLDS(L2_LOG);

@@ -394,6 +394,7 @@ CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s)
     g->footer_pages = (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
     g->data_end = s->pos;
     s->synced_at = d->data_syncs + 1;
+    l2_map_forget(d, base_load_rlx(&g->place));
     base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_DISK, 0, s->head.segseq)); /* sc: l2_get's pin */
     BASE_POINT("l2.sealed");
     L2_COUNT(d, sealed);
@@ -772,6 +773,7 @@ CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
     const uint64_t end_ns = base_now_ns() + budget_us * 1000;
     bool more = true;
     l2_reads_look(d);
+    l2_map_work(d);
     if (!l2_heartbeat(d) || !l2_disk_works(d)) { return false; }
     l2_reopen(d);
     if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }

@@ -228,6 +228,7 @@ static int l2_files_open(l2 *d, bool *whole, bool *kept)
     if (e == 0) { e = l2_file(d, "data.seg", BASE_VFS_WRITE | BASE_VFS_DIRECT, &d->data_direct); }
     if (e == 0) { e = l2_stage_size(d, whole, kept); }
     if (e == 0) { e = l2_stage_map(d); }
+    if (e == 0) { l2_map_open(d); }
     return e;
 }
 
@@ -518,6 +519,7 @@ static void l2_free(l2 *d)
     base_account *a = d->cfg.account;
     l2_images_fini(d);
     l2_feet_free(d);
+    l2_map_close(d, d->forked);
     base_bus_release(d->guard, d->map == NULL);
     if (d->map != NULL) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
     if (d->map_bytes != 0) { base_uncharge(a, BASE_MOD_L2_STAGE, d->map_bytes); }
@@ -589,6 +591,7 @@ CELLAR_PRIVATE void l2_forked(l2 *d)
 {
     for (uint32_t i = 0; i < L2_SHARDS; i++) { sync_reset(&d->index.shard[i].lock); }
     d->map = NULL; /* the child has not got it */
+    d->forked = true;
     l2_free(d);
 }
 

@@ -75,9 +75,11 @@ CELLAR_PRIVATE void l2_rows_close(l2 *d)
 
 /* ---- grow ---- */
 
-/* SUPER says the size of now, and then the file has it. */
+/* SUPER says the size of now, and then the file has it. PENDING: somebody still reads through the
+ * mapping, of which a part is about to go. */
 static cellar_err l2_size_store(l2 *d, uint64_t bytes)
 {
+    if (d->uncut && !l2_map_shut(d)) { return CELLAR_PENDING; }
     d->super.l2_bytes = bytes;
     if (l2_super_store(d) != 0) { return CELLAR_E_IO; }
     BASE_POINT("l2.shrunk");
@@ -120,7 +122,8 @@ static void l2_places_add(l2 *d, uint32_t to)
 static cellar_err l2_grow(l2 *d, uint32_t to, uint64_t bytes)
 {
     const uint32_t from = d->places;
-    if (d->uncut && l2_size_store(d, d->super.l2_bytes) != CELLAR_OK) { return CELLAR_E_IO; }
+    const cellar_err cut = d->uncut ? l2_size_store(d, d->super.l2_bytes) : CELLAR_OK;
+    if (cut != CELLAR_OK) { return cut; }
     uint32_t gone = 0;
     for (uint32_t i = l2_gone_next(d, 0); i < d->nseg; i = l2_gone_next(d, i + 1)) { gone++; }
     const uint64_t rows = (uint64_t)d->nseg + (to - from > gone ? to - from - gone : 0);
@@ -277,6 +280,7 @@ static int l2_move_sealed(l2 *d, uint32_t seg, uint32_t to, bool *moved)
     const int e = l2_copy_place(d, base_load_rlx(&d->seg[seg].place), place);
     sync_take(L2_LOG, &d->log_lock);
     if (e == 0) {
+        l2_map_forget(d, place);
         base_store_rel(&d->seg[seg].place, place); /* acquire in l2_get_disk */
         l2_seg_gone(d, low);
     } else {
@@ -377,12 +381,14 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
     } else if (d->super.l2_bytes != g->bytes || d->uncut) {
         err = l2_size_store(d, g->bytes);
     }
+    if (g->places >= d->places) { moved = err != CELLAR_PENDING; }
     const uint64_t now_ns = base_now_ns();
     if (moved || g->moved_ns == 0) { g->moved_ns = now_ns; }
     if (err == CELLAR_PENDING && now_ns - g->moved_ns > L2_IDLE_NS) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_PENDING) { return true; }
     g->on = false;
     g->result = err;
+    l2_map_set(d);
     d->keep_free = d->places >= 8 ? 2 : 1;
     return false;
 }

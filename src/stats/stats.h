@@ -216,6 +216,10 @@ typedef enum stats_unit {
       "Look-ups of entries that the cipher did not open, or that need another one or none.") \
     X(L2_CUTS, "cellar_l2_cuts_total", counter, ONE, \
       "Times its mapped file was cut short under it; then it is off until the next open.") \
+    X(L2_MAPPED_READS, "cellar_l2_mapped_reads_total", counter, ONE, \
+      "Look-ups answered out of a mapping of the data file, without a call (l2_mmap_read).") \
+    X(L2_MAPPED_BYTES, "cellar_l2_mapped_bytes", gauge, BYTES, \
+      "Bytes of that mapping; 0 also from when the file failed under it until the next open.") \
     X(L2_SET_ASIDE, "cellar_l2_set_aside", gauge, ONE, \
       "1 when a damaged directory got another name at this open (l2_on_bad).") \
     X(L2_PACKED, "cellar_l2_packed_total", counter, ONE, \

@@ -6,8 +6,12 @@
  * Method: the shipped level on a disk made of memory. Each key has one writer; others store what
  *         they have captured, late, read, work, let the worker hang; one opens a copy of the disk
  *         as a kill now would leave it. `l2_ends`: the whole cache above such a disk, where tags and
- *         patterns end entries while these go down, come back, and the process is killed. */
+ *         patterns end entries while these go down, come back, and the process is killed.
+ *         `l2_map`: a real file, mapped, is made shorter by the store while others read there. */
 #include "tests/sim/scenarios.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "cache/cache_int.h"
 #include "tests/l2_kit.h"
@@ -307,6 +311,132 @@ static void sim_l2_packers_run(void)
     BASE_SIM_CHECK(base_load_acq(&disk.kit.account.used) > used);
     base_sim_calm(false);
     sim_l2_end();
+}
+
+/* ---- a mapped file that gets shorter ---- */
+
+#define SIM_MAP_KEYS 8u
+#define SIM_MAP_FILL (4 * SIM_MAP_KEYS) /* so that the newest lie in the highest places */
+
+/* What is mapped is a real file with the bytes of data.seg, as long as that: who reads behind its
+ * end meets SIGBUS, which the store handles and says (mapped_bytes). */
+static int sim_map_fd;
+static bool sim_map_over; /* the resizer is through */
+
+static bool sim_map_is(const base_vfs_file *f)
+{
+    return strcmp(((const l2_dev_file *)(const void *)f)->name, "data.seg") == 0;
+}
+
+static int sim_map_map(void *ctx, base_vfs_file *f, size_t bytes, void **out)
+{
+    (void)ctx;
+    (void)f;
+    *out = mmap(NULL, bytes, PROT_READ, MAP_SHARED, sim_map_fd, 0);
+    return *out == MAP_FAILED ? ENOMEM : 0;
+}
+
+static void sim_map_unmap(void *ctx, void *p, size_t bytes)
+{
+    const l2_dev_file *stage = l2_dev_find(ctx, "stage.buf");
+    if (stage != NULL && p == stage->live) {
+        l2_dev_unmap(ctx, p, bytes);
+    } else {
+        (void)munmap(p, bytes);
+    }
+}
+
+static int sim_map_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t off,
+                          size_t *done)
+{
+    if (sim_map_is(f)) { BASE_SIM_CHECK(pwrite(sim_map_fd, buf, n, (off_t)off) == (ssize_t)n); }
+    return l2_dev_pwrite(ctx, f, buf, n, off, done);
+}
+
+static int sim_map_truncate(void *ctx, base_vfs_file *f, uint64_t bytes)
+{
+    if (sim_map_is(f)) { BASE_SIM_CHECK(ftruncate(sim_map_fd, (off_t)bytes) == 0); }
+    return l2_dev_truncate(ctx, f, bytes);
+}
+
+static int sim_map_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
+{
+    if (sim_map_is(f)) { BASE_SIM_CHECK(ftruncate(sim_map_fd, (off_t)bytes) == 0); }
+    return l2_dev_preallocate(ctx, f, bytes);
+}
+
+/* Through the mapping or not: never what lies behind the end of the file. */
+static void sim_map_reader(void *arg)
+{
+    l2_kit *k = &disk.kit;
+    (void)arg;
+    for (unsigned i = 0; i < 8 || (i < 200 && !sim_map_over); i++) {
+        unsigned char buf[6000];
+        size_t len;
+        l2_meta m;
+        const uint32_t key = (uint32_t)base_sim_below(SIM_MAP_KEYS);
+        const l2_key id = sim_l2_key(k, &key);
+        const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
+        BASE_SIM_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && buf[5999] == key));
+    }
+}
+
+static void sim_map_resizer(void *arg)
+{
+    (void)arg;
+    for (uint32_t n = 0; n < 2; n++) {
+        const cellar_err err = l2_resize_to(disk.kit.d, n == 0 ? 7 : 16, n + 1);
+        BASE_SIM_CHECK(err == CELLAR_OK);
+    }
+    sim_map_over = true;
+}
+
+static void sim_l2_map_run(void)
+{
+    static unsigned char value[6000];
+    base_sim_calm(true);
+    memset(&disk, 0, sizeof disk);
+    l2_dev_init(&disk.dev);
+    disk.dev.flat = true;
+    l2_kit_init(&disk.kit, &disk.dev);
+    disk.kit.cfg.seg_count = 16;
+    disk.kit.cfg.sigbus = disk.kit.cfg.mmap_read = true;
+    disk.kit.vfs.map_read = sim_map_map;
+    disk.kit.vfs.unmap = sim_map_unmap;
+    disk.kit.vfs.pwrite = sim_map_pwrite;
+    disk.kit.vfs.truncate = sim_map_truncate;
+    disk.kit.vfs.preallocate = sim_map_preallocate;
+    FILE *real = tmpfile();
+    BASE_SIM_CHECK(real != NULL);
+    sim_map_fd = fileno(real);
+    sim_map_over = false;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    for (uint32_t n = 0; n < SIM_MAP_FILL + SIM_MAP_KEYS; n++) { /* stored; read: fresh */
+        const uint32_t key = n % SIM_MAP_KEYS;
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+        size_t len;
+        memset(value, (int)key, sizeof value);
+        if (n < SIM_MAP_FILL) {
+            (void)l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL);
+            (void)l2_tick(disk.kit.d, 0);
+        } else {
+            (void)l2_get(disk.kit.d, &id, value, sizeof value, &len, &m);
+        }
+    }
+    base_sim_calm(false);
+    base_sim_spawn("reader-1", sim_map_reader, NULL);
+    base_sim_spawn("reader-2", sim_map_reader, NULL);
+    base_sim_spawn("resizer", sim_map_resizer, NULL);
+    base_sim_join_all();
+    base_sim_calm(true);
+    const l2_stats st = l2_kit_figures(&disk.kit);
+    BASE_SIM_CHECK(st.miss_damage == 0 && st.io_errors == 0 && st.mapped_bytes != 0);
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->mapped.places) == 16);
+    l2_close(disk.kit.d);
+    l2_dev_fini(&disk.dev);
+    (void)fclose(real);
+    base_sim_calm(false);
 }
 
 /* ---- tags and patterns, through the whole cache ---- */
@@ -683,4 +813,7 @@ const base_sim_scenario sim_l2_ends = {
 };
 const base_sim_scenario sim_l2_packers = {
     "l2_packers", "a block for packing belongs to one thread at a time", sim_l2_packers_run, 0
+};
+const base_sim_scenario sim_l2_map = {
+    "l2_map", "nobody reads through a mapping what the store cuts off its file", sim_l2_map_run, 0
 };

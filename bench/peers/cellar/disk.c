@@ -30,6 +30,7 @@ static void *disk_ours_open(const disk_cfg *cfg)
     base_log_init(&o->log, &o->clock, NULL, NULL, BASE_LOG_OFF);
     const uint64_t room = cfg->bytes + cfg->bytes / 4 + ((uint64_t)64 << 20);
     const l2_config c = {
+        .sigbus = cfg->mapping, .mmap_read = cfg->mapping,
         .account = &o->account, .log = &o->log, .clock = &o->clock, .path = cfg->dir,
         .bytes = room, .memory_bytes = cfg->memory_bytes,
         .avg_object_bytes = cfg->exact ? room / cfg->keys : (uint64_t)cfg->value_len + 64,

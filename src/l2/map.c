@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * map: sealed records out of a read-only mapping of data.seg, where the host asks for it.
+ *
+ * PICTURE    get -> pages fresh? -yes-> copy out of the mapping -> every check, as after a read
+ *                        |no
+ *                        +-> read from the file -> those pages are fresh, for a few seconds
+ *            cut short, or the disk fails under it: SIGBUS -> base/bus.h: zeros and a flag -> the
+ *            flag is seen after the copy: mapping over until the next open, this get reads the file
+ * WHY        70 to 80 % of a get whose bytes are in the page cache was the call for them. A copy
+ *            out of a mapping may raise a signal, so it needs l2_sigbus_handler and is asked for.
+ * FRESH      a bit a page: read from the file not long ago, so it is in the page cache. What is not
+ *            costs a mapping one page fault for each page, one after another, and a read one call
+ *            for all. The worker clears the bits every few seconds, and those of a place that is
+ *            written to: so what memory has given up since is asked for by a read again.
+ * INVARIANTS bytes are copied first and believed then: what changes under the copy does not verify.
+ *            Nobody touches the mapping while the store itself makes the file shorter.
+ * LOCKING    none. reader: begun + 1 (sc), then `places` (sc), copy, done + 1; who cuts: places = 0
+ *            (sc), then done, then begun (sc): equal, so all who begun before are through, and who
+ *            begins later finds no place.
+ * LIMITS     eight times the memory budget are mapped (512 MiB where pointers have 32 bits), less
+ *            where addresses are short, and what a resize adds not before the next open: what lies
+ *            beyond is read as ever. Charged: the bits, and page tables as if all pages were there.
+ * TRIED      ns for 300 B / 4.3 KiB in the page cache, same run, a busy machine: an empty call
+ *            254 / 392, pread 1007 / 2349, of whole pages 1156 / 2080, process_vm_readv of our own
+ *            mapping (an error instead of a signal) 3147 / 4361, pread of /proc/self/mem 3158 /
+ *            6536, copy out of the mapping 176 / 752. A lease that keeps others from cutting the
+ *            file: refused for a file that is open for writing. mincore: a call for each get.
+ * NOT HERE   the stage, which is mapped always (log.c); what a cut file means (trouble.c). */
+#include "l2/l2_int.h"
+
+#include <errno.h>
+
+#define L2_FRESH_MS 4000
+#define L2_MAPPED_TIMES 8u        /* of the memory budget */
+#define L2_TABLE_SHARE 512u       /* a page of page table for so many pages */
+
+static size_t l2_fresh_bytes(const l2_mapped *m)
+{
+    return (m->bytes / L2_PAGE + 63) / 64 * sizeof *m->fresh;
+}
+
+static uint64_t l2_table_bytes(const l2_mapped *m)
+{
+    return base_round_up(m->bytes / L2_TABLE_SHARE, L2_PAGE);
+}
+
+/* ---- come and go ---- */
+
+static int l2_map_most(l2 *d)
+{
+    l2_mapped *m = &d->mapped;
+    const size_t seg = d->form.seg_bytes;
+    void *at = NULL;
+    int e = ENOMEM;
+    for (; m->bytes >= seg; m->bytes = m->bytes / 2 / seg * seg) {
+        e = d->vfs->map_read(d->vfs->ctx, d->data_file, m->bytes, &at);
+        if (e == 0) { break; }
+    }
+    if (e != 0) { return e; }
+    e = base_bus_guard(at, m->bytes, &m->guard);
+    if (e != 0) {
+        d->vfs->unmap(d->vfs->ctx, at, m->bytes);
+        return e;
+    }
+    m->at = at;
+    return 0;
+}
+
+static bool l2_map_charge(l2 *d)
+{
+    l2_mapped *m = &d->mapped;
+    if (!base_charge_room(d->cfg.account, BASE_MOD_L2, l2_table_bytes(m))) { return false; }
+    m->fresh = base_alloc(d->cfg.account, BASE_MOD_L2, l2_fresh_bytes(m), NULL);
+    if (m->fresh == NULL) { base_uncharge(d->cfg.account, BASE_MOD_L2, l2_table_bytes(m)); }
+    return m->fresh != NULL;
+}
+
+CELLAR_PRIVATE void l2_map_close(l2 *d, bool forked)
+{
+    l2_mapped *m = &d->mapped;
+    if (m->at == NULL) { return; }
+    base_bus_release(m->guard, forked);
+    if (!forked) { d->vfs->unmap(d->vfs->ctx, (void *)(uintptr_t)m->at, m->bytes); }
+    if (m->fresh != NULL) {
+        base_free(d->cfg.account, BASE_MOD_L2, m->fresh, l2_fresh_bytes(m));
+        base_uncharge(d->cfg.account, BASE_MOD_L2, l2_table_bytes(m));
+    }
+    memset(m, 0, sizeof *m);
+}
+
+CELLAR_PRIVATE void l2_map_open(l2 *d)
+{
+    l2_mapped *m = &d->mapped;
+    if (!d->cfg.mmap_read || d->vfs->map_read == NULL) { return; }
+    BASE_ASSERT(d->cfg.sigbus);
+    const uint64_t seg = d->form.seg_bytes;
+    const uint64_t wanted = d->cfg.seg_count == 0 ? l2_places_in(&d->super, d->cfg.bytes) : 0;
+    uint64_t bytes = BASE_MAX(d->places, wanted) * seg; /* also what a resize is about to add */
+    bytes = BASE_MIN(bytes, d->cfg.memory_bytes * L2_MAPPED_TIMES);
+    if (sizeof(void *) == 4) { bytes = BASE_MIN(bytes, (uint64_t)512 << 20); }
+    m->bytes = (size_t)(bytes / seg * seg);
+    m->fresh_ms = base_now_ms(d->cfg.clock);
+    int e = l2_map_most(d);
+    if (e == 0 && !l2_map_charge(d)) { e = ENOMEM; }
+    if (e != 0) {
+        l2_map_close(d, false);
+        m->bytes = 0;
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "data.seg is not mapped: it is read");
+        return;
+    }
+    l2_map_set(d);
+}
+
+/* ---- who may read through it ---- */
+
+CELLAR_PRIVATE void l2_map_set(l2 *d)
+{
+    l2_mapped *m = &d->mapped;
+    if (m->at == NULL || base_bus_hit(m->guard)) { return; }
+    const size_t most = m->bytes / d->form.seg_bytes;
+    base_store_rel(&m->places, (uint32_t)BASE_MIN(most, d->places)); /* sc in l2_map_read */
+}
+
+CELLAR_PRIVATE bool l2_map_shut(l2 *d)
+{
+    l2_mapped *m = &d->mapped;
+    base_store_sc(&m->places, 0u);
+    BASE_POINT("l2.map_shut");
+    const uint64_t done = base_load_acq(&m->done);
+    return base_load_sc(&m->begun) == done || BASE_MUTANT("l2.map_unwaited");
+}
+
+/* ---- fresh pages ---- */
+
+CELLAR_PRIVATE void l2_map_forget(l2 *d, uint32_t place)
+{
+    const l2_mapped *m = &d->mapped;
+    const uint64_t seg = d->form.seg_bytes;
+    if (m->at == NULL || (place + 1) * seg > m->bytes) { return; }
+    const size_t first = (size_t)(place * seg / L2_PAGE), end = first + (size_t)(seg / L2_PAGE);
+    for (size_t w = first / 64; w < (end + 63) / 64; w++) { /* neighbours' in the words, too */
+        base_store_rlx(&m->fresh[w], (uint64_t)0);
+    }
+}
+
+CELLAR_PRIVATE void l2_map_work(l2 *d)
+{
+    l2_mapped *m = &d->mapped;
+    if (m->at == NULL) { return; }
+    const int64_t now = base_now_ms(d->cfg.clock);
+    if (now - m->fresh_ms < L2_FRESH_MS) { return; }
+    m->fresh_ms = now;
+    for (size_t w = 0; w < l2_fresh_bytes(m) / sizeof *m->fresh; w++) {
+        if (base_load_rlx(&m->fresh[w]) != 0) { base_store_rlx(&m->fresh[w], (uint64_t)0); }
+    }
+}
+
+static bool l2_map_fresh(const l2_mapped *m, size_t first, size_t last)
+{
+    for (size_t p = first; p <= last; p++) {
+        if ((base_load_rlx(&m->fresh[p / 64]) >> p % 64 & 1) == 0) { return false; }
+    }
+    return true;
+}
+
+CELLAR_PRIVATE void l2_map_note(l2 *d, uint64_t at, size_t n)
+{
+    const l2_mapped *m = &d->mapped;
+    if (at + n > m->bytes || base_load_rlx(&m->places) == 0) { return; }
+    for (size_t p = (size_t)(at / L2_PAGE); p <= (size_t)((at + n - 1) / L2_PAGE); p++) {
+        if (!l2_map_fresh(m, p, p)) { (void)base_or_sc(&m->fresh[p / 64], (uint64_t)1 << p % 64); }
+    }
+}
+
+/* ---- reading ---- */
+
+static void l2_map_lost(l2 *d)
+{
+    l2_mapped *m = &d->mapped;
+    base_store_sc(&m->places, 0u);
+    if (base_xchg_ar(&m->lost, 1u) != 0) { return; }
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", EFAULT,
+             "data.seg failed under its mapping: it is read until the next open");
+}
+
+CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint64_t at)
+{
+    l2_mapped *m = &d->mapped;
+    if (place >= base_load_rlx(&m->places) ||
+        !l2_map_fresh(m, (size_t)(at / L2_PAGE), (size_t)((at + n - 1) / L2_PAGE))) {
+        return false;
+    }
+    (void)base_add_sc(&m->begun, (uint64_t)1);
+    const bool there = place < base_load_sc(&m->places) || BASE_MUTANT("l2.map_unasked");
+    BASE_POINT("l2.map_copy");
+    if (there) { memcpy(buf, m->at + at, n); }
+    (void)base_add_ar(&m->done, (uint64_t)1); /* acquire in l2_map_shut */
+    if (!there) { return false; }
+    if (base_bus_hit(m->guard)) { /* perhaps it was zeros */
+        l2_map_lost(d);
+        return false;
+    }
+    return true;
+}
