@@ -1551,7 +1551,11 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
  * A result is delivered, but not stored, when what it was made of cannot be noted: more than
  * CELLAR_DEPS_READS_MAX keys, no place in the table (1 % of the budget; counted, limit
  * "dependencies"), no memory, or a value read that is itself not stored. Keys read by a bulk loader
- * count for each of its keys. A view with `deps` in a store with a disk tier must have no_l2. */
+ * count for each of its keys.
+ *
+ * With a disk tier what was made of other keys lies there like the rest, and ends there, too. But
+ * what it was made of is known only as long as the store is open: opened again, it does not serve
+ * it, and loads anew. A full table ends first what lies on the disk alone. */
 
 /* ---- Memoized functions ---------------------------------------------------------------------- */
 

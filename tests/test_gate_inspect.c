@@ -256,6 +256,44 @@ static void what_is_no_store_is_said(void)
     end();
 }
 
-T_MAIN("gate_inspect", T_CASE(a_store_is_told), T_CASE(a_killed_store_has_no_damage),
+static cellar_err load_of_key(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    char buf[64];
+    size_t len;
+    (void)key_len;
+    if (*(const char *)key == 'm') { (void)cellar_get(ctx, "a", 1, buf, sizeof buf, &len); }
+    return cellar_load_value(ld, "v", 1);
+}
+
+/* What was made of other keys is no more than bytes: the next open does not serve it. */
+static void what_the_next_life_does_not_serve_is_dead(void)
+{
+    static const char *const keys[3] = { "made", "more", "plain" };
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar *c = NULL;
+    begin();
+    cfg.memory_bytes = 8u << 20;
+    cfg.l2_path = store;
+    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.no_threads = 1;
+    cfg.deps = root.deps = 1;
+    root.l2_mode = CELLAR_L2_EACH_SET;
+    cfg.root = &root;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    for (int i = 0; i < 3; i++) {
+        cellar_result r = CELLAR_RESULT_INIT;
+        T_EQ_I64(cellar_get_or_load(c, keys[i], strlen(keys[i]), NULL, load_of_key, c, &r),
+                 CELLAR_OK);
+        cellar_result_free(&r);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_DONE);
+    T_CHECK(says("^key /plain") && !says("^key /m") && says(" 1 live") && says("2 ended"));
+    end();
+}
+
+T_MAIN("gate_inspect", T_CASE(a_store_is_told),
+       T_CASE(what_the_next_life_does_not_serve_is_dead), T_CASE(a_killed_store_has_no_damage),
        T_CASE(a_store_in_use_is_left_alone), T_CASE(damage_is_a_finding),
        T_CASE(what_is_no_store_is_said))

@@ -177,6 +177,7 @@ struct cache_store {
     uint64_t stamp_mask;
     sync_lock tag_lock;     /* rank TAG; guards the writing of the four below */
     _Atomic uint64_t tag_epoch, tag_floor; /* invalidations so far; what is older is dead */
+    uint64_t tag_life;      /* the epoch this life of the store began with; 0: no tier; constant */
     _Atomic uint32_t tag_turn;     /* odd: records move */
     cache_tags *_Atomic tags;      /* NULL: none invalidated yet; never freed before the close */
     cache_deps *deps;       /* NULL: not asked for; constant until the root's close */
@@ -434,8 +435,8 @@ CELLAR_PRIVATE void cache_tags_close(cache_store *s);
 /* ---- deps.c ---- */
 CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_deps_close(cache_store *s);
-/* Can a view with these options be in a store with such a table, with a disk? */
-CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_view_opts *o, bool deps, bool disk,
+/* Can a view with these options be in a store with such a table, or without? */
+CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_view_opts *o, bool deps,
                                            const char **why);
 /* Around a read of the key; nothing outside a loader of a view that notes. */
 CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k);

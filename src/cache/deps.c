@@ -25,20 +25,26 @@
  *            "Not modified" stores no other bytes: what those were made of stays noted.
  * LOCKING    DEPS, a leaf: lists only. The heads of lists are read without it, behind a fence: note
  *            writes the head, then reads A; a change writes A, then reads the head.
+ * DISK       An entry that was evicted may lie there, and end there like any other: its node and
+ *            edges stay. What they say is lost with the store's life, so what was made of others
+ *            bears the tag of that life (tag.c), and no later one serves it.
+ * ROOM       A tick takes nodes back whose entry has expired, or was evicted from where there is no
+ *            disk, and which nobody was made of: who was is reached through them. A full table ends
+ *            some of the others, with all that follows from them.
  * LIMITS     CACHE_DEPS_CALL deletions and CACHE_DEPS_DEPTH steps a call; edges beyond are `due`
  *            and followed by ticks and by later changes. All in one block of budget / 128, keys in
- *            another budget / 512. A full table: nodes whose entry is gone are looked for, some a
- *            call. Edges name keys by 64 bits of keyed hash: two alike can only end too much.
+ *            another budget / 512. Edges name keys by 64 bits of keyed hash: two alike can
+ *            only end too much.
  * TRIED      a queue of keys still to be followed, with a view cleared when it overflows: edges
  *            wait where they are, so nothing can overflow.
- * NOT HERE   keys read in other stores, by scans, or outside loaders; leases. On disk: views that
- *            record are not kept there. */
+ * NOT HERE   keys read in other stores, by scans, or outside loaders; leases. */
 #include "cache/load_int.h"
 
 #define CACHE_DEPS_CALL 256u
 #define CACHE_DEPS_DEPTH 8u
 #define CACHE_DEPS_BATCH 16u
 #define CACHE_DEPS_SWEEP 64u  /* nodes looked at for room */
+#define CACHE_DEPS_SPILL 8u   /* .. and ended for it */
 #define CACHE_DEPS_STRIDE 512u /* edges looked at under the lock at once */
 
 typedef struct cache_edge { /* all fields: DEPS; the key that was read .. */
@@ -134,16 +140,14 @@ CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cellar_config *c
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_view_opts *o, bool deps, bool disk,
+CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_view_opts *o, bool deps,
                                            const char **why)
 {
     cellar_view_opts full;
     (void)cache_opts_in(&full, sizeof full, o); /* checked: cache_view_opts_check */
     if (full.deps == 0) { return CELLAR_OK; }
     *why = "deps of a view: the store was opened without";
-    if (!deps) { return CELLAR_E_INVAL; }
-    *why = "deps of a view: not together with the disk, see no_l2";
-    return disk && full.no_l2 == 0 && full.secret == 0 ? CELLAR_E_UNSUPPORTED : CELLAR_OK;
+    return deps ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
 CELLAR_PRIVATE void cache_deps_close(cache_store *s)
@@ -277,267 +281,6 @@ static void cache_node_unpin(cache_store *s, uint32_t at, uint64_t mark)
     cache_deps_free_key(s, key, len);
 }
 
-/* ---- room ---- */
-
-/* The next node without run or walker, pinned; 0: there is none in so many. */
-static uint32_t cache_deps_idle(cache_deps *d, l1_key *k, uint64_t *run)
-{
-    uint32_t found = 0;
-    sync_take(DEPS, &d->lock);
-    for (uint32_t i = 0; i < CACHE_DEPS_SWEEP && found == 0; i++) {
-        d->hand = d->hand % d->node_count + 1;
-        cache_node *n = &d->node[d->hand];
-        if (n->key == NULL || n->pins != 0) { continue; }
-        n->pins = 1;
-        *k = (l1_key){ n->key, n->key_len, n->owner, n->hash };
-        *run = n->run;
-        found = d->hand;
-    }
-    sync_drop(DEPS, &d->lock);
-    return found;
-}
-
-/* Look for nodes whose entry has gone by itself: expired, evicted, of an ended generation. */
-static void cache_deps_sweep(cache_store *s, uint32_t looks)
-{
-    cache_deps *d = s->deps;
-    for (uint32_t i = 0; i < looks; i++) {
-        l1_key k;
-        l1_info info;
-        uint64_t run = 0;
-        const uint32_t at = cache_deps_idle(d, &k, &run);
-        if (at == 0) { return; }
-        const unsigned flags = L1_PEEK | L1_STALE_OK | L1_SEE_ERRORS;
-        const cellar_err err = l1_inspect(s->l1, &k, NULL, 0, &info, flags);
-        const bool gone = err == CELLAR_MISS || !cache_vgen_alive(s, k.owner);
-        /* A run that began since may have stored: its edges are younger than what we saw. */
-        cache_node_unpin(s, at, gone ? run + 1 : 0);
-    }
-}
-
-/* ---- a run of a loader ---- */
-
-CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c, size_t keys)
-{
-    cache_store *s = c->store;
-    if (s->deps == NULL || base_load_rlx(&c->deps) == 0) { return NULL; }
-    const size_t bytes = sizeof(cache_run) + keys * sizeof(uint32_t); /* keys <= 4,096 */
-    cache_run *r = base_alloc(&s->account, BASE_MOD_DEPS, bytes, NULL);
-    if (r == NULL) { return NULL; }
-    r->s = s;
-    r->id = base_add_ar(&s->deps->next_run, (uint64_t)1);
-    r->until_ms = BASE_NEVER_MS;
-    r->node_room = (uint32_t)keys;
-    /* No token: nobody knows what this thread reads. On disk edges do not survive a restart. */
-    r->unsound = base_self()->index == 0 || (s->tier != NULL && !c->no_disk);
-    return r;
-}
-
-/* The run loads this key, too. */
-CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k)
-{
-    cache_deps *d = r->s->deps;
-    unsigned char *copy = base_alloc(&r->s->account, BASE_MOD_DEPS, k->len, NULL);
-    for (unsigned round = 0; copy != NULL && round < 2; round++) {
-        if (round != 0) { cache_deps_sweep(r->s, CACHE_DEPS_SWEEP); }
-        sync_take(DEPS, &d->lock);
-        uint32_t at = cache_node_find(d, k);
-        if (at == 0 && d->node_free != 0 && d->key_bytes + k->len <= d->key_most) {
-            _Atomic uint32_t *head = &d->node_list[cache_deps_list(d, k->hash)];
-            at = d->node_free;
-            d->node_free = d->node[at].next;
-            d->node[at] = (cache_node){ .hash = k->hash, .key = copy, .owner = k->owner,
-                                        .until_ms = BASE_NEVER_MS, .key_len = k->len,
-                                        .next = base_load_rlx(head) };
-            memcpy(copy, k->bytes, k->len);
-            d->key_bytes += k->len;
-            base_store_rel(head, at);
-            copy = NULL;
-        }
-        if (at != 0) {
-            d->node[at].pins++;
-            d->node[at].run = BASE_MAX(d->node[at].run, r->id);
-            r->node[r->nodes++] = at;
-        }
-        sync_drop(DEPS, &d->lock);
-        if (at != 0) {
-            cache_deps_free_key(r->s, copy, k->len);
-            return;
-        }
-    }
-    cache_deps_free_key(r->s, copy, k->len);
-    r->unsound = true;
-    stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
-}
-
-CELLAR_PRIVATE void cache_run_free(void *run)
-{
-    cache_run *r = run;
-    const size_t bytes = sizeof *r + r->node_room * sizeof(uint32_t);
-    for (uint32_t i = 0; i < r->nodes; i++) { cache_node_unpin(r->s, r->node[i], 0); }
-    base_free(&r->s->account, BASE_MOD_DEPS, r, bytes);
-}
-
-CELLAR_PRIVATE bool cache_run_sound(const cache_run *r, int64_t now_ms)
-{
-    return !r->unsound && r->until_ms > now_ms;
-}
-
-CELLAR_PRIVATE void cache_run_stores(cache_run *r, const l1_key *k)
-{
-    cache_deps *d = r->s->deps;
-    sync_take(DEPS, &d->lock);
-    const uint32_t at = cache_node_find(d, k);
-    if (at != 0) { d->node[at].until_ms = BASE_MIN(d->node[at].until_ms, r->until_ms); }
-    sync_drop(DEPS, &d->lock);
-}
-
-CELLAR_PRIVATE int64_t cache_run_until(const cache_run *r) { return r->until_ms; }
-
-CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t count)
-{
-    for (uint32_t i = 0; i < r->tags; i++) {
-        bool has = false;
-        for (uint32_t j = 0; j < count; j++) { has = has || fps[j] == r->fps[i]; }
-        if (!has && count < CELLAR_TAGS_MAX) { fps[count++] = r->fps[i]; }
-        else if (!has) { r->unsound = true; }
-    }
-    return count;
-}
-
-CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same)
-{
-    cache_deps *d = r->s->deps;
-    sync_take(DEPS, &d->lock);
-    const uint32_t at = cache_node_find(d, k);
-    if (at != 0 && !same) { cache_node_forget(d, at, r->id); } /* of the loads before it */
-    if (at != 0 && d->node[at].pins == 1) { d->node[at].until_ms = r->until_ms; } /* only ours */
-    sync_drop(DEPS, &d->lock);
-}
-
-CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k)
-{
-    cache_deps *d = s->deps;
-    if (base_load_acq(&d->node_list[cache_deps_list(d, k->hash)]) == 0) { return BASE_NEVER_MS; }
-    sync_take(DEPS, &d->lock);
-    const uint32_t at = cache_node_find(d, k);
-    const int64_t until_ms = at != 0 ? d->node[at].until_ms : BASE_NEVER_MS;
-    sync_drop(DEPS, &d->lock);
-    return until_ms;
-}
-
-/* ---- noting ---- */
-
-static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_t node)
-    SYNC_HOLDS(DEPS);
-static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_t node)
-{
-    /* Among what this one reads: others may read the key by the thousand. */
-    for (uint32_t i = d->node[node].first; i != 0; i = d->edge[i].sister) {
-        cache_edge *e = &d->edge[i];
-        if (e->hash == k->hash && e->owner == k->owner) {
-            e->since = BASE_MUTANT("deps.last_run") ? r->id : BASE_MIN(e->since, r->id);
-            e->run = BASE_MAX(e->run, r->id);
-            return true;
-        }
-    }
-    const uint32_t at = d->edge_free;
-    if (at == 0) { return false; }
-    _Atomic uint32_t *head = &d->edge_list[cache_deps_list(d, k->hash)];
-    cache_edge *e = &d->edge[at];
-    d->edge_free = e->next;
-    *e = (cache_edge){ .hash = k->hash, .since = r->id, .run = r->id, .owner = k->owner,
-                       .node = node, .next = base_load_rlx(head), .sister = d->node[node].first };
-    if (e->next != 0) { d->edge[e->next].prev = at; }
-    d->node[node].first = at;
-    base_store_sc(head, at); /* then the fence: cache_run_edges */
-    (void)base_add_rlx(&d->edges, 1u);
-    return true;
-}
-
-static void cache_run_edges(cache_run *r, const l1_key *k)
-{
-    cache_deps *d = r->s->deps;
-    uint32_t done = 0;
-    for (unsigned round = 0; round < 2 && done < r->nodes; round++) {
-        if (round != 0) { cache_deps_sweep(r->s, CACHE_DEPS_SWEEP); }
-        sync_take(DEPS, &d->lock);
-        while (done < r->nodes && cache_edge_one(d, r, k, r->node[done])) { done++; }
-        sync_drop(DEPS, &d->lock);
-    }
-    base_fence_sc(); /* edge, then the look at the key; beside the one in cache_deps_changed */
-    if (done < r->nodes) {
-        r->unsound = true;
-        stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
-    }
-    if (!cache_vgen_alive(r->s, k->owner)) { r->unsound = true; } /* cleared: not looked for */
-}
-
-/* How long the key lives, and its tags. False: it is not there, or (before the read) it lives for
- * so long after each use, and this may be one. */
-static bool cache_run_look(cache_run *r, cellar *c, const l1_key *k, bool before)
-{
-    l1_info info;
-    uint64_t fps[CELLAR_TAGS_MAX], born;
-    const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
-    if (err != CELLAR_OK && err != CELLAR_STALE && err != CELLAR_ABSENT) { return false; }
-    if (before && info.idle_ms != 0) { return false; }
-    r->until_ms = BASE_MIN(r->until_ms, info.expires_ms);
-    if (info.tag_count == 0) { return true; }
-    const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
-    for (uint32_t i = 0; i < count; i++) {
-        bool has = false;
-        for (uint32_t j = 0; j < r->tags; j++) { has = has || r->fps[j] == fps[i]; }
-        if (!has && r->tags < CELLAR_TAGS_MAX) { r->fps[r->tags++] = fps[i]; }
-        else if (!has) { r->unsound = true; }
-    }
-    return true;
-}
-
-/* The run of the loader this thread is in; NULL: none, or it does not record. */
-static cache_run *cache_run_here(const cellar *c)
-{
-    const base_self_t *self = base_self();
-    if (self->leads == NULL || self->index == 0) { return NULL; }
-    cache_run *r = flight_notes(self->leads);
-    return r != NULL && r->s == c->store && r->nodes != 0 ? r : NULL;
-}
-
-static cache_read *cache_run_read(cache_run *r, const l1_key *k)
-{
-    for (uint32_t i = 0; i < r->reads; i++) {
-        if (r->read[i].hash == k->hash && r->read[i].owner == k->owner) { return &r->read[i]; }
-    }
-    return NULL;
-}
-
-CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k)
-{
-    cache_run *r = cache_run_here(c);
-    if (r == NULL || r->unsound || cache_run_read(r, k) != NULL) { return; }
-    if (r->reads == CELLAR_DEPS_READS_MAX) {
-        r->unsound = true;
-        stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
-        return;
-    }
-    cache_read *read = &r->read[r->reads++];
-    *read = (cache_read){ k->hash, k->owner, false };
-    if (!BASE_MUTANT("deps.edge_after_read")) { cache_run_edges(r, k); }
-    BASE_POINT("deps.note");
-    read->seen = cache_run_look(r, c, k, true);
-}
-
-CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code)
-{
-    cache_run *r = cache_run_here(c);
-    cache_read *read = r != NULL ? cache_run_read(r, k) : NULL;
-    if (read == NULL) { return; }
-    if (BASE_MUTANT("deps.edge_after_read")) { cache_run_edges(r, k); }
-    if (read->seen || code == CELLAR_MISS || code == CELLAR_ABSENT) { return; }
-    read->seen = cache_run_look(r, c, k, false);
-    if (!read->seen) { r->unsound = true; } /* an error, or nobody knows how long it lives */
-}
-
 /* ---- following ---- */
 
 typedef struct cache_walk {
@@ -607,8 +350,10 @@ static void cache_walk_end(cache_store *s, cache_walk *w, const cache_victim *v,
     cache_whose whose;
     const uint64_t mark = base_load_acq(&s->deps->next_run); /* before its window */
     cellar *view = cache_vgen_view(s, v->k.owner, &whose);
-    if (view != NULL && !cache_is_closed(view)) { cache_del_dependant(view, &v->k); }
-    if (view != NULL) { cache_view_release(view); }
+    if (view != NULL) { /* handles or not: it may be opened again */
+        cache_del_dependant(view, &v->k);
+        cache_view_release(view);
+    }
     w->left--;
     cache_walk_add(w, s->deps, v->k.hash, v->k.owner, depth); /* after its window */
     cache_node_unpin(s, v->node, mark);
@@ -632,6 +377,312 @@ static void cache_walk_all(cache_store *s, cache_walk *w)
     }
     if (rest) { cache_thread_ring(s); }
 }
+
+/* ---- room ---- */
+
+/* The next node without run or walker, pinned. False: there is none in so many. */
+static bool cache_deps_idle(cache_deps *d, cache_victim *v, uint64_t *run, int64_t *until_ms)
+{
+    bool found = false;
+    sync_take(DEPS, &d->lock);
+    for (uint32_t i = 0; i < CACHE_DEPS_SWEEP && !found; i++) {
+        d->hand = d->hand % d->node_count + 1;
+        cache_node *n = &d->node[d->hand];
+        if (n->key == NULL || n->pins != 0) { continue; }
+        n->pins = 1;
+        *v = (cache_victim){ { n->key, n->key_len, n->owner, n->hash }, d->hand };
+        *run = n->run;
+        *until_ms = n->until_ms;
+        found = true;
+    }
+    sync_drop(DEPS, &d->lock);
+    return found;
+}
+
+/* The entry has gone: its node goes, unless somebody was made of it: he is reached through it.
+ * Asked after the look at the entry: who read it while it was there has noted so before. */
+static bool cache_node_retire(cache_store *s, uint32_t at, uint64_t mark)
+{
+    cache_deps *d = s->deps;
+    sync_take(DEPS, &d->lock);
+    const cache_node *n = &d->node[at];
+    uint32_t i = base_load_rlx(&d->edge_list[cache_deps_list(d, n->hash)]);
+    while (i != 0 && (d->edge[i].hash != n->hash || d->edge[i].owner != n->owner)) {
+        i = d->edge[i].next;
+    }
+    const bool alone = i == 0;
+    sync_drop(DEPS, &d->lock);
+    if (alone) { cache_node_unpin(s, at, mark); }
+    return alone;
+}
+
+/* Does an entry lie only in memory? That of a generation which has ended lies nowhere. */
+static bool cache_deps_memory_only(cache_store *s, uint32_t owner, int64_t until_ms)
+{
+    cache_whose whose;
+    if (s->tier == NULL || base_clock_reached(&s->clock, until_ms)) { return true; }
+    cellar *view = cache_vgen_view(s, owner, &whose);
+    const bool only = view == NULL || view->no_disk;
+    if (view != NULL) { cache_view_release(view); }
+    return only;
+}
+
+/* Look for nodes whose entry has gone by itself: expired, evicted, of an ended generation. What
+ * went to disk, or is what others were made of, is ended when there must be room. */
+static void cache_deps_sweep(cache_store *s, uint32_t looks, bool must)
+{
+    cache_deps *d = s->deps;
+    cache_walk w;
+    w.left = must ? CACHE_DEPS_SPILL : 0;
+    for (uint32_t i = 0; i < looks; i++) {
+        cache_victim v;
+        l1_info info;
+        uint64_t run = 0;
+        int64_t until_ms = 0;
+        if (!cache_deps_idle(d, &v, &run, &until_ms)) { return; }
+        const unsigned flags = L1_PEEK | L1_STALE_OK | L1_SEE_ERRORS;
+        const cellar_err err = l1_inspect(s->l1, &v.k, NULL, 0, &info, flags);
+        const bool dead = !cache_vgen_alive(s, v.k.owner), gone = err == CELLAR_MISS || dead;
+        /* A run that began since may have stored: its edges are younger than what we saw. */
+        if (dead) {
+            cache_node_unpin(s, v.node, run + 1);
+        } else if (gone && cache_deps_memory_only(s, v.k.owner, until_ms) &&
+                   cache_node_retire(s, v.node, run + 1)) {
+            continue;
+        } else if (gone && w.left > 0) {
+            w.count = 0;
+            cache_walk_end(s, &w, &v, 0);
+            cache_walk_all(s, &w);
+        } else {
+            cache_node_unpin(s, v.node, 0);
+        }
+    }
+}
+
+/* ---- a run of a loader ---- */
+
+CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c, size_t keys)
+{
+    cache_store *s = c->store;
+    if (s->deps == NULL || base_load_rlx(&c->deps) == 0) { return NULL; }
+    const size_t bytes = sizeof(cache_run) + keys * sizeof(uint32_t); /* keys <= 4,096 */
+    cache_run *r = base_alloc(&s->account, BASE_MOD_DEPS, bytes, NULL);
+    if (r == NULL) { return NULL; }
+    r->s = s;
+    r->id = base_add_ar(&s->deps->next_run, (uint64_t)1);
+    r->until_ms = BASE_NEVER_MS;
+    r->node_room = (uint32_t)keys;
+    r->unsound = base_self()->index == 0; /* no token: nobody knows what this thread reads */
+    return r;
+}
+
+/* The run loads this key, too. */
+CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k)
+{
+    cache_deps *d = r->s->deps;
+    unsigned char *copy = base_alloc(&r->s->account, BASE_MOD_DEPS, k->len, NULL);
+    for (unsigned round = 0; copy != NULL && round < 2; round++) {
+        if (round != 0) { cache_deps_sweep(r->s, CACHE_DEPS_SWEEP, true); }
+        sync_take(DEPS, &d->lock);
+        uint32_t at = cache_node_find(d, k);
+        if (at == 0 && d->node_free != 0 && d->key_bytes + k->len <= d->key_most) {
+            _Atomic uint32_t *head = &d->node_list[cache_deps_list(d, k->hash)];
+            at = d->node_free;
+            d->node_free = d->node[at].next;
+            d->node[at] = (cache_node){ .hash = k->hash, .key = copy, .owner = k->owner,
+                                        .until_ms = BASE_NEVER_MS, .key_len = k->len,
+                                        .next = base_load_rlx(head) };
+            memcpy(copy, k->bytes, k->len);
+            d->key_bytes += k->len;
+            base_store_rel(head, at);
+            copy = NULL;
+        }
+        if (at != 0) {
+            d->node[at].pins++;
+            d->node[at].run = BASE_MAX(d->node[at].run, r->id);
+            r->node[r->nodes++] = at;
+        }
+        sync_drop(DEPS, &d->lock);
+        if (at != 0) {
+            cache_deps_free_key(r->s, copy, k->len);
+            return;
+        }
+    }
+    cache_deps_free_key(r->s, copy, k->len);
+    r->unsound = true;
+    stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
+}
+
+CELLAR_PRIVATE void cache_run_free(void *run)
+{
+    cache_run *r = run;
+    const size_t bytes = sizeof *r + r->node_room * sizeof(uint32_t);
+    for (uint32_t i = 0; i < r->nodes; i++) { cache_node_unpin(r->s, r->node[i], 0); }
+    base_free(&r->s->account, BASE_MOD_DEPS, r, bytes);
+}
+
+CELLAR_PRIVATE bool cache_run_sound(const cache_run *r, int64_t now_ms)
+{
+    return !r->unsound && r->until_ms > now_ms;
+}
+
+CELLAR_PRIVATE void cache_run_stores(cache_run *r, const l1_key *k)
+{
+    cache_deps *d = r->s->deps;
+    sync_take(DEPS, &d->lock);
+    const uint32_t at = cache_node_find(d, k);
+    if (at != 0) { d->node[at].until_ms = BASE_MIN(d->node[at].until_ms, r->until_ms); }
+    sync_drop(DEPS, &d->lock);
+}
+
+CELLAR_PRIVATE int64_t cache_run_until(const cache_run *r) { return r->until_ms; }
+CELLAR_PRIVATE bool cache_run_has_read(const cache_run *r) { return r->reads != 0; }
+
+CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t count)
+{
+    for (uint32_t i = 0; i < r->tags; i++) {
+        bool has = false;
+        for (uint32_t j = 0; j < count; j++) { has = has || fps[j] == r->fps[i]; }
+        if (!has && count < CELLAR_TAGS_MAX) { fps[count++] = r->fps[i]; }
+        else if (!has) { r->unsound = true; }
+    }
+    return count;
+}
+
+CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same)
+{
+    cache_deps *d = r->s->deps;
+    sync_take(DEPS, &d->lock);
+    const uint32_t at = cache_node_find(d, k);
+    if (at != 0 && !same) { cache_node_forget(d, at, r->id); } /* of the loads before it */
+    if (at != 0 && d->node[at].pins == 1) { d->node[at].until_ms = r->until_ms; } /* only ours */
+    sync_drop(DEPS, &d->lock);
+}
+
+CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k)
+{
+    cache_deps *d = s->deps;
+    if (base_load_acq(&d->node_list[cache_deps_list(d, k->hash)]) == 0) { return BASE_NEVER_MS; }
+    sync_take(DEPS, &d->lock);
+    const uint32_t at = cache_node_find(d, k);
+    const int64_t until_ms = at != 0 ? d->node[at].until_ms : BASE_NEVER_MS;
+    sync_drop(DEPS, &d->lock);
+    return until_ms;
+}
+
+/* ---- noting ---- */
+
+static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_t node)
+    SYNC_HOLDS(DEPS);
+static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_t node)
+{
+    /* Among what this one reads: others may read the key by the thousand. */
+    for (uint32_t i = d->node[node].first; i != 0; i = d->edge[i].sister) {
+        cache_edge *e = &d->edge[i];
+        if (e->hash == k->hash && e->owner == k->owner) {
+            e->since = BASE_MUTANT("deps.last_run") ? r->id : BASE_MIN(e->since, r->id);
+            e->run = BASE_MAX(e->run, r->id);
+            return true;
+        }
+    }
+    const uint32_t at = d->edge_free;
+    if (at == 0) { return false; }
+    _Atomic uint32_t *head = &d->edge_list[cache_deps_list(d, k->hash)];
+    cache_edge *e = &d->edge[at];
+    d->edge_free = e->next;
+    *e = (cache_edge){ .hash = k->hash, .since = r->id, .run = r->id, .owner = k->owner,
+                       .node = node, .next = base_load_rlx(head), .sister = d->node[node].first };
+    if (e->next != 0) { d->edge[e->next].prev = at; }
+    d->node[node].first = at;
+    base_store_sc(head, at); /* then the fence: cache_run_edges */
+    (void)base_add_rlx(&d->edges, 1u);
+    return true;
+}
+
+static void cache_run_edges(cache_run *r, const l1_key *k)
+{
+    cache_deps *d = r->s->deps;
+    uint32_t done = 0;
+    for (unsigned round = 0; round < 2 && done < r->nodes; round++) {
+        if (round != 0) { cache_deps_sweep(r->s, CACHE_DEPS_SWEEP, true); }
+        sync_take(DEPS, &d->lock);
+        while (done < r->nodes && cache_edge_one(d, r, k, r->node[done])) { done++; }
+        sync_drop(DEPS, &d->lock);
+    }
+    base_fence_sc(); /* edge, then the look at the key; beside the one in cache_deps_changed */
+    if (done < r->nodes) {
+        r->unsound = true;
+        stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
+    }
+    if (!cache_vgen_alive(r->s, k->owner)) { r->unsound = true; } /* cleared: not looked for */
+}
+
+/* How long the key lives, and its tags. False: it is not there, or (before the read) it lives for
+ * so long after each use, and this may be one. */
+static bool cache_run_look(cache_run *r, cellar *c, const l1_key *k, bool before)
+{
+    l1_info info;
+    uint64_t fps[CELLAR_TAGS_MAX], born;
+    const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
+    if (err != CELLAR_OK && err != CELLAR_STALE && err != CELLAR_ABSENT) { return false; }
+    if (before && info.idle_ms != 0) { return false; }
+    r->until_ms = BASE_MIN(r->until_ms, info.expires_ms);
+    if (info.tag_count == 0) { return true; }
+    const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
+    for (uint32_t i = 0; i < count; i++) {
+        bool has = fps[i] == CACHE_TIER_TAG_OF_LIFE; /* the dependant gets its own */
+        for (uint32_t j = 0; j < r->tags; j++) { has = has || r->fps[j] == fps[i]; }
+        if (!has && r->tags < CELLAR_TAGS_MAX) { r->fps[r->tags++] = fps[i]; }
+        else if (!has) { r->unsound = true; }
+    }
+    return true;
+}
+
+/* The run of the loader this thread is in; NULL: none, or it does not record. */
+static cache_run *cache_run_here(const cellar *c)
+{
+    const base_self_t *self = base_self();
+    if (self->leads == NULL || self->index == 0) { return NULL; }
+    cache_run *r = flight_notes(self->leads);
+    return r != NULL && r->s == c->store && r->nodes != 0 ? r : NULL;
+}
+
+static cache_read *cache_run_read(cache_run *r, const l1_key *k)
+{
+    for (uint32_t i = 0; i < r->reads; i++) {
+        if (r->read[i].hash == k->hash && r->read[i].owner == k->owner) { return &r->read[i]; }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k)
+{
+    cache_run *r = cache_run_here(c);
+    if (r == NULL || r->unsound || cache_run_read(r, k) != NULL) { return; }
+    if (r->reads == CELLAR_DEPS_READS_MAX) {
+        r->unsound = true;
+        stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
+        return;
+    }
+    cache_read *read = &r->read[r->reads++];
+    *read = (cache_read){ k->hash, k->owner, false };
+    if (!BASE_MUTANT("deps.edge_after_read")) { cache_run_edges(r, k); }
+    BASE_POINT("deps.note");
+    read->seen = cache_run_look(r, c, k, true);
+}
+
+CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code)
+{
+    cache_run *r = cache_run_here(c);
+    cache_read *read = r != NULL ? cache_run_read(r, k) : NULL;
+    if (read == NULL) { return; }
+    if (BASE_MUTANT("deps.edge_after_read")) { cache_run_edges(r, k); }
+    if (read->seen || code == CELLAR_MISS || code == CELLAR_ABSENT) { return; }
+    read->seen = cache_run_look(r, c, k, false);
+    if (!read->seen) { r->unsound = true; } /* an error, or nobody knows how long it lives */
+}
+
+/* ---- what is left over ---- */
 
 /* One of those left over, and what follows from it. False: none is. */
 static bool cache_walk_due(cache_store *s, cache_walk *w)
@@ -660,7 +711,7 @@ CELLAR_PRIVATE bool cache_deps_tick(cache_store *s, uint64_t *removed)
         if (!cache_walk_due(s, &w)) { break; }
     }
     *removed += CACHE_DEPS_CALL - w.left;
-    cache_deps_sweep(s, CACHE_DEPS_SWEEP / 8);
+    cache_deps_sweep(s, CACHE_DEPS_SWEEP / 8, false);
     return base_load_rlx(&d->due) != 0;
 }
 

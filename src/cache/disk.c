@@ -21,6 +21,8 @@
 #define CACHE_DISK_MIN_TTL_MS 10000
 #define CACHE_SPILL_BYTES ((size_t)64 << 10) /* of one value */
 
+_Static_assert(L2_TAG_OF_LIFE == CACHE_TIER_TAG_OF_LIFE, "one tag, two floors");
+
 /* ---- the table ---- */
 
 static bool cache_disk_hash_key(void *ctx, base_hash_key *out)

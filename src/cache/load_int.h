@@ -192,6 +192,7 @@ CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k);
 CELLAR_PRIVATE void cache_run_free(void *run);
 CELLAR_PRIVATE bool cache_run_sound(const cache_run *r, int64_t now_ms); /* may be stored */
 CELLAR_PRIVATE int64_t cache_run_until(const cache_run *r);
+CELLAR_PRIVATE bool cache_run_has_read(const cache_run *r);
 /* Add the tags of what was read; returns how many there are then. */
 CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t count);
 /* Its result is about to be stored; was. same: the value stayed, and what it was made of. */

@@ -166,7 +166,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     const cellar_err err = cache_put_once(c, &k, p);
     if (err == CELLAR_OK) {
         cache_put_count(c, p);
-        if (ld->run != NULL) { cache_run_stored(ld->run, &k, false); }
+        if (ld->run != NULL) { cache_run_stored(ld->run, &k, ld->said == CACHE_SAID_SAME); }
         if ((p->flags & L1_WANT_VHASH) != 0) { cache_watch_stored(c, &k, p); }
         return err;
     }
@@ -195,11 +195,27 @@ static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cac
     }
 }
 
-static void cache_publish_tags(const struct cellar_load *ld, l1_put_spec *p)
+/* May it go to disk, where a later life of the store would find it and not know of what it was
+ * made? */
+static bool cache_reaches_disk(const struct cellar_load *ld)
+{
+    const cellar *c = ld->call->c;
+    return ld->run != NULL && c->store->tier != NULL && !c->no_disk;
+}
+
+static void cache_publish_tags(struct cellar_load *ld, l1_put_spec *p)
 {
     p->tag_fps = ld->fps;
     p->tag_count = ld->tag_count;
-    if (ld->tag_count == 0) { return; }
+    const bool same = ld->said == CACHE_SAID_SAME; /* of what its bytes were made of */
+    if (cache_reaches_disk(ld) && (same || cache_run_has_read(ld->run))) {
+        if (p->tag_count == CELLAR_TAGS_MAX || ld->call->c->store->tag_life == 0) {
+            p->l2_addr = CACHE_NOT_ON_DISK;
+        } else {
+            ld->fps[p->tag_count++] = CACHE_TIER_TAG_OF_LIFE;
+        }
+    }
+    if (p->tag_count == 0) { return; }
     p->tag_born = flight_tag_born(ld->f); /* never later: what a tag's end overtook is dead */
     if (BASE_MUTANT("tag.born_late")) {
         p->tag_born = base_load_acq(&ld->call->c->store->tag_epoch);
@@ -311,8 +327,40 @@ static bool cache_same_tags(const struct cellar_load *ld)
     return true;
 }
 
+static bool cache_has_tag(const uint64_t *fps, uint32_t count, uint64_t fp)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (fps[i] == fp) { return true; }
+    }
+    return false;
+}
+
+/* Renewed in place it bears the tag of this life, too, if its bytes or this answer were made of
+ * others. False: it has no room for it. */
+static bool cache_same_life(struct cellar_load *ld, l1_renewal *r, uint64_t fps[CELLAR_TAGS_MAX])
+{
+    uint64_t born;
+    if (!cache_reaches_disk(ld)) { return true; }
+    uint32_t count = l1_tags_of(ld->call->c->l1, &ld->call->k, fps, &born);
+    if (!cache_has_tag(fps, count, CACHE_TIER_TAG_OF_LIFE) && !cache_run_has_read(ld->run)) {
+        return true;
+    }
+    if (ld->tag_count != 0) {
+        count = ld->tag_count;
+        memcpy(fps, ld->fps, count * sizeof fps[0]);
+    }
+    if (!cache_has_tag(fps, count, CACHE_TIER_TAG_OF_LIFE)) {
+        if (count == CELLAR_TAGS_MAX || ld->call->c->store->tag_life == 0) { return false; }
+        fps[count++] = CACHE_TIER_TAG_OF_LIFE;
+    }
+    r->tag_fps = fps;
+    r->tag_count = count;
+    return true;
+}
+
 /* The old bytes begin a new life: in place, or, evicted meanwhile, out of our hand. Not so if they
- * had tags: one of these may be what ended them. */
+ * had tags: one of these may be what ended them; nor where it is noted of what they were made:
+ * with the entry that may be forgotten. */
 static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
@@ -328,19 +376,21 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
     }
     cache_publish_plan(ld, ttl, &plan);
     int64_t was_ms = 0;
-    const l1_renewal r = { .times = true, .deadline_ms = plan.spec.deadline_ms,
+    uint64_t fps[CELLAR_TAGS_MAX];
+    l1_renewal r = { .times = true, .deadline_ms = plan.spec.deadline_ms,
                            .stale_ms = cache_stale_window(ld, ttl), .tag_fps = ld->fps,
                            .tag_count = ld->tag_count, .tag_born = flight_tag_born(ld->f),
                            .was_ms = &was_ms };
     const bool deps = call->c->store->deps != NULL, tags_stay = !deps || cache_same_tags(ld);
-    const cellar_err err = cache_renew(ld, &r);
+    const cellar_err err = cache_same_life(ld, &r, fps) ? cache_renew(ld, &r) : CELLAR_E_SPACE;
     if (err == CELLAR_OK && ld->run != NULL) { cache_run_stored(ld->run, &call->k, true); }
     /* What was made of it took the later end, and not these tags. */
     if (err == CELLAR_OK && deps && (!tags_stay || r.deadline_ms < was_ms)) {
         cache_deps_changed(call->c, &call->k, 0);
     }
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
-        if (call->found.tag_count != 0 && !BASE_MUTANT("tag.same_untagged")) {
+        if ((call->found.tag_count != 0 && !BASE_MUTANT("tag.same_untagged")) ||
+            (err == CELLAR_MISS && ld->run != NULL)) {
             ld->no_store = true;
         }
         cache_publish_value(ld, flight_bytes_ref(call->old), o);

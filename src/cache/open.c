@@ -260,7 +260,7 @@ static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out
         const char *why = "";
         err = cache_view_opts_check(out->root, &why);
         if (err != CELLAR_OK) { return cache_config_refuse(err, why); }
-        err = cache_deps_check(out->root, out->deps != 0, out->l2_path != NULL, &why);
+        err = cache_deps_check(out->root, out->deps != 0, &why);
         if (err != CELLAR_OK) { return cache_config_refuse(err, why); }
     }
     if (out->memory_bytes == 0) { out->memory_bytes = UINT64_C(64) << 20; }

@@ -11,6 +11,8 @@
  *            before an invalidation and stored after it is dead already. The record stands before
  *            the epoch does: a write that takes born = e, or a reader that sees epoch e, finds it.
  *            A record that is dropped has its epoch below the floor: all older entries are dead.
+ *            What was made of keys whose changes are known to this life of the store only (deps.c)
+ *            bears one tag more. It ended with every life before: no record says so, tag_life does.
  * LOCKING    TAG for writers. Readers take none, also inside L1's windows: a table that grows is
  *            published whole and the old one kept until the store closes; a fold moves records in
  *            place while `turn` is odd, and who looks then says "dead": a miss is always allowed.
@@ -68,6 +70,16 @@ static int cache_tags_look(cache_tags *t, uint64_t born, const uint64_t *fps, ui
     return verdict;
 }
 
+/* Does it bear the tag of the life in which it was put, and was that an earlier one? */
+static bool cache_tags_outlived(const cache_store *s, uint64_t born, const uint64_t *fps,
+                                uint32_t count)
+{
+    bool bears = false;
+    if (BASE_LIKELY(born >= s->tag_life)) { return false; }
+    for (uint32_t i = 0; i < count; i++) { bears = bears || fps[i] == CACHE_TIER_TAG_OF_LIFE; }
+    return bears;
+}
+
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
 {
     const cache_store *s = ctx;
@@ -75,10 +87,11 @@ CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, u
     const uint32_t turn = base_load_acq(&s->tag_turn);
     if (born < base_load_acq(&s->tag_floor) || (turn & 1u) != 0) { return 2; }
     cache_tags *t = base_load_acq(&s->tags);
-    if (t == NULL) { return 0; }
     uint64_t own[CELLAR_TAGS_MAX];
     count = BASE_MIN(count, CELLAR_TAGS_MAX);
     memcpy(own, fps, count * sizeof own[0]);
+    if (cache_tags_outlived(s, born, own, count)) { return 2; }
+    if (t == NULL) { return 0; }
     const int verdict = cache_tags_look(t, born, own, count);
     base_fence_acq();
     return base_load_rlx(&s->tag_turn) == turn ? verdict : 2;
@@ -294,6 +307,7 @@ CELLAR_PRIVATE void cache_tags_open(cache_store *s)
     base_store_sc(&s->tag_epoch, UINT64_MAX);
     const uint64_t epoch = s->tier->tags(s->tier->ctx, &floor, cache_tag_known, s);
     base_store_rel(&s->tag_floor, BASE_MAX(floor, base_load_rlx(&s->tag_floor)));
+    s->tag_life = epoch; /* nobody else is here yet */
     base_store_sc(&s->tag_epoch, epoch);
 }
 

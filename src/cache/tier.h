@@ -36,6 +36,9 @@ typedef struct cache_tier_meta { /* 0 where not said: none */
     uint64_t tags[CELLAR_TAGS_MAX]; /* out of a get: tag_count of them; last */
 } cache_tier_meta;
 
+/* A tag that nobody deletes: what bears it is not served by a store that is opened again. */
+#define CACHE_TIER_TAG_OF_LIFE UINT64_C(0x62E1D9F4A7C3508B)
+
 typedef struct cache_tier_view {
     uint32_t id, vgen, version;
 } cache_tier_view;

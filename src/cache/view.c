@@ -808,7 +808,7 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
         cellar_err err = cache_view_opts_check(o, &why);
         if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
         const cache_store *in = c->store;
-        err = cache_deps_check(o, in->deps != NULL, in->tier != NULL, &why);
+        err = cache_deps_check(o, in->deps != NULL, &why);
         if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
         (void)cache_opts_in(&full, sizeof full, o);
         o = &full;

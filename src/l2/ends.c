@@ -167,7 +167,7 @@ CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t
         uint64_t fp;
         memcpy(&fp, (const unsigned char *)fps + 8 * (size_t)i, 8);
         const l2_tag_row *t = l2_tag_of(d, fp);
-        if (t != NULL && t->hard > born) {
+        if ((t != NULL && t->hard > born) || fp == L2_TAG_OF_LIFE) {
             verdict = 2;
         } else if (t != NULL && t->soft > born) {
             verdict = 1;

@@ -125,6 +125,9 @@ BASE_SPARE CELLAR_PRIVATE bool l2_pack_ready(l2 *d);
 BASE_SPARE CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k);
 
 /* ---- what is ended without being looked up: the owner's epochs and walks, see ends.c ---- */
+/* What carries this one is served by the life of the store in which it was put, and by no later:
+ * the owner's tags_valid says so, and this level where it is not asked (l2_look). */
+#define L2_TAG_OF_LIFE UINT64_C(0x62E1D9F4A7C3508B)
 /* Logged: what carries the tag and was born before `epoch` is served no more; soft: only stale, so
  * not from here. `epoch`: higher than all before, and than l2_tags_known. */
 BASE_SPARE CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft);
