@@ -449,6 +449,7 @@ static struct {
     uint32_t now[SIM_ENDS_KEYS];  /* version set last by a call that has returned; 0: none */
     uint32_t over[SIM_ENDS_KEYS]; /* versions up to it have ended, acknowledged */
     uint32_t next;
+    uint32_t walks;               /* begun, of deletes by pattern */
 } ends;
 
 static const char *const sim_ends_key[SIM_ENDS_KEYS] = { "a1", "a2", "b1" };
@@ -459,6 +460,13 @@ static void sim_ends_linger(const char *point)
     const uint64_t how = base_sim_below(4);
     if (how == 0) { base_sim_hold(base_sim_below(60)); }
     for (uint64_t i = how == 1 ? base_sim_below(30) : 1; i > 0; i--) { base_sim_point(point); }
+}
+
+/* With what was read just before a walk by pattern began, into that walk. */
+static void sim_ends_await_walk(void)
+{
+    const uint32_t walks = ends.walks;
+    for (unsigned i = 0; i < 400 && ends.walks == walks; i++) { base_sim_point("sim.read"); }
 }
 
 static bool sim_ends_hash_key(void *ctx, base_hash_key *out)
@@ -486,7 +494,8 @@ static cellar_err sim_ends_get(void *ctx, const cache_tier_key *k, void *buf, si
     out->tag_born = m.tag_born;
     out->tag_count = m.tag_count;
     memcpy(out->tags, m.tags, m.tag_count * sizeof m.tags[0]);
-    sim_ends_linger("sim.read");
+    if (base_sim_below(4) == 0) { sim_ends_await_walk(); }
+    else { sim_ends_linger("sim.read"); }
     return err;
 }
 
@@ -546,7 +555,10 @@ static cellar_err sim_ends_glob(void *ctx, uint32_t view_id, uint32_t vgen, cons
 {
     (void)ctx;
     (void)view_id;
-    return l2_glob_begin(disk.kit.d, vgen, pattern, len, walk);
+    const cellar_err err = l2_glob_begin(disk.kit.d, vgen, pattern, len, walk);
+    ends.walks++;
+    if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(500)); } /* stands in the walk */
+    return err;
 }
 
 static void sim_ends_glob_end(void *ctx, uint64_t walk)
