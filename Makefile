@@ -242,6 +242,9 @@ $(foreach m,base stats $(LOW_MODULES) all,$(eval $(call test_archive,$(m))))
 test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
               $(B)/dbg-$(if $(filter all,$(call below_of,$(1))),all,$(1)).a)
 
+# Half of the time of `make test` went into optimizing tests: they get less of it than the library
+# unless the caller says how. The second programs of the api tests are callers without any.
+TEST_O    = $(if $(SAN),,$(if $(filter file,$(origin CFLAGS)),$(1)))
 # DROPIN=1 puts the amalgamation under the whole suite: its private names are hidden instead of
 # static, so that tests of one module find them.
 $(B)/dropin.o: dist/cellar.c dist/cellar.h
@@ -255,22 +258,25 @@ $(B)/libsim.a: $(OBJ_SIM)
 $(B)/t/test_sim_%: tests/test_sim_%.c $(B)/libsim.a
 	$(say) TEST test_sim_$*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -MT $@ -MF $@.d -o $@ $< $(B)/libsim.a \
-	  $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
+	$(Q)$(COMPILE) $(call TEST_O,-O1) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -MT $@ -MF $@.d -o $@ $< \
+	  $(B)/libsim.a $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
 .SECONDEXPANSION:
 $(B)/t/%: tests/%.c $$(call test_lib,$$(call module_of,$$*))
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
+	$(Q)$(COMPILE) $(call TEST_O,-O1) -I. -DBASE_DEBUG=1 -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
 	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
 $(B)/dist/%: tests/%.c $(B)/dist/cellar.o
 	$(say) TEST "$* (drop-in)"
 	$(Q)$(CC) -D_GNU_SOURCE -Idist -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
-	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/dist/cellar.o $(LDFLAGS) -lm $(LDLIBS)
+	  $(call TEST_O,-O0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/dist/cellar.o $(LDFLAGS) -lm \
+	  $(LDLIBS)
 $(B)/dist/cellar.o: dist/cellar.c dist/cellar.h
 	$(say) CC dist/cellar.c
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) -c -o $@ $<
+	$(Q)echo '$(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS)' >$@.words
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) -c -o $@ $< 2>$@.said; \
+	  status=$$?; cat $@.said >&2; exit $$status
 # A build that only serves a check compiles the library once: its examples link what its tests do.
 LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
 EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
@@ -465,7 +471,10 @@ else()
   set(PACKAGE_VERSION_COMPATIBLE FALSE)
 endif()
 endef
-export PC_FILE CMAKE_CONFIG CMAKE_VERSION
+# Only here: what is exported is worked out for each line of each recipe.
+install: private export PC_TEXT = $(PC_FILE)
+install: private export CMAKE_CONFIG_TEXT = $(CMAKE_CONFIG)
+install: private export CMAKE_VERSION_TEXT = $(CMAKE_VERSION)
 
 ## install: library, headers, program, man pages, pkg-config and CMake files
 ## (PREFIX, LIBDIR, INCDIR, BINDIR, MANDIR, DESTDIR)
@@ -477,9 +486,9 @@ install: lib man $(if $(GATE),build/cellar)
 	$(Q)install -m 755 $(B)/$(SO) '$(DESTDIR)$(I_LIB)'
 	$(Q)ln -sf $(SO) '$(DESTDIR)$(I_LIB)/libcellar.so.$(ABI)'
 	$(Q)ln -sf libcellar.so.$(ABI) '$(DESTDIR)$(I_LIB)/libcellar.so'
-	$(Q)printf '%s\n' "$$PC_FILE" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
-	$(Q)printf '%s\n' "$$CMAKE_CONFIG" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
-	$(Q)printf '%s\n' "$$CMAKE_VERSION" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
+	$(Q)printf '%s\n' "$$PC_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
+	$(Q)printf '%s\n' "$$CMAKE_CONFIG_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
+	$(Q)printf '%s\n' "$$CMAKE_VERSION_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
 	$(if $(GATE),$(Q)install -m 755 $(B)/cellar '$(DESTDIR)$(I_BIN)')
 	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && for f in dist/doc/man$$n/*.$$n; do \
 	  [ ! -f "$$f" ] || install -m 644 "$$f" '$(DESTDIR)$(I_MAN)'/man$$n || exit 1; done; done

@@ -20,20 +20,30 @@ BENCH_CC      = $(or $(CC),cc)
 BENCH_CFLAGS ?= -O2
 BENCH_WARN    = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
                 -Wmissing-prototypes -Wvla -Wundef
-BENCH_GLIB   := $(shell pkg-config --exists glib-2.0 2>/dev/null && echo 1 || echo 0)
-BENCH_GLIB_I := $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --cflags-only-I glib-2.0))
-# A peer in C or C++ is built in when a program of one line with its header compiles.
+# A peer in C or C++ is built in when a program of one line with its header compiles. Found out when
+# a goal asks, and once: these headers take a second, and every make of the tree reads this file.
+BENCH_WANTED  = $(filter bench bench-build guard $(BENCH_B)/%,$(MAKECMDGOALS))
+bench_once    = $(eval $(1) := $(2))$($(1))
+BENCH_GLIB    = $(call bench_once,BENCH_GLIB,$(shell \
+                  pkg-config --exists glib-2.0 2>/dev/null && echo 1 || echo 0))
+BENCH_GLIB_I  = $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --cflags-only-I glib-2.0))
 BENCH_CXX     = $(or $(CXX),c++)
 bench_has     = $(shell echo '$(hash)include <$(2)>' | $(1) - -fsyntax-only >/dev/null 2>&1 && echo 1 || echo 0)
-BENCH_CUCKOO := $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,libcuckoo/cuckoohash_map.hh)
-BENCH_TBB    := $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,tbb/concurrent_hash_map.h)
-BENCH_CK     := $(call bench_has,$(BENCH_CC) -x c,ck_ht.h)
-BENCH_SQLITE := $(call bench_has,$(BENCH_CC) -x c,sqlite3.h)
+BENCH_CUCKOO  = $(call bench_once,BENCH_CUCKOO,\
+                  $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,libcuckoo/cuckoohash_map.hh))
+BENCH_TBB     = $(call bench_once,BENCH_TBB,\
+                  $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,tbb/concurrent_hash_map.h))
+BENCH_CK      = $(call bench_once,BENCH_CK,\
+                  $(call bench_has,$(BENCH_CC) -x c,ck_ht.h))
+BENCH_SQLITE  = $(call bench_once,BENCH_SQLITE,\
+                  $(call bench_has,$(BENCH_CC) -x c,sqlite3.h))
 BENCH_PEERS   = raw uthash cellar redis memcached $(if $(filter 1,$(BENCH_GLIB)),glib) \
                 $(if $(filter 1,$(BENCH_CK)),ck) $(if $(filter 1,$(BENCH_SQLITE)),sqlite)
 BENCH_CXXS    = $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb)
-BENCH_ROCKS  := $(call bench_has,$(BENCH_CC) -x c,rocksdb/c.h)
-BENCH_LMDB   := $(call bench_has,$(BENCH_CC) -x c,lmdb.h)
+BENCH_ROCKS   = $(call bench_once,BENCH_ROCKS,\
+                  $(call bench_has,$(BENCH_CC) -x c,rocksdb/c.h))
+BENCH_LMDB    = $(call bench_once,BENCH_LMDB,\
+                  $(call bench_has,$(BENCH_CC) -x c,lmdb.h))
 BENCH_DISKS   = cellar $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
 BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
                 $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c)
@@ -101,7 +111,7 @@ $(BENCH_OBJ)/peers/%/subject.o: bench/peers/%/subject.cc $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_CXX) -std=c++20 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP -Wall -Wextra \
 	  $(BENCH_CPP) -c -o $@ $<
-$(BENCH_B)/cellar-bench: $(BENCH_OBJS)
+$(BENCH_B)/cellar-bench: $(if $(BENCH_WANTED),$(BENCH_OBJS))
 	$(bench_say) LD $@
 	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -pthread $(BENCH_FREEZE) -o $@ $(BENCH_OBJS) \
 	  $(BENCH_LIBS)
@@ -136,7 +146,7 @@ bench-report:
 ## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)
 BENCH_VALGRIND = $(shell echo '$(hash)include <valgrind/callgrind.h>' | $(BENCH_CC) -E - >/dev/null 2>&1 && \
   echo $(BENCH_B)/guard)
-guard: $(BENCH_VALGRIND)
+guard: $(if $(BENCH_WANTED),$(BENCH_VALGRIND))
 	$(BENCH_Q)if [ -z "$(BENCH_VALGRIND)" ]; then echo '# SKIP valgrind/callgrind.h not found'; \
 	  echo 'guard: 0 passed, 0 failed, 1 skipped'; else \
 	  sh bench/guard.sh $(if $(filter 1,$(BASELINE)),--write) $(BENCH_B)/guard bench/baseline.json; fi

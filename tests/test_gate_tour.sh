@@ -47,7 +47,7 @@ run help tour; [ $rc -eq 0 ] && says '^Usage: cellar tour'; ok help_of_a_command
 mv "$tmp/out" "$tmp/help"
 run tour --help; [ $rc -eq 0 ] && cmp -s "$tmp/out" "$tmp/help"; ok help_option_prints_the_same
 run tour --json --help; [ $rc -eq 0 ] && cmp -s "$tmp/out" "$tmp/help"; ok help_option_at_any_place
-for c in tour inspect version help; do
+for c in tour replay inspect version help; do
     run $c --help; [ $rc -eq 0 ] && says "^Usage: cellar $c"; ok "help_for_$c"
 done
 run; [ $rc -eq 2 ] && complains '^Usage:'; ok no_command_is_wrong_usage
@@ -113,10 +113,11 @@ says '^kill -9 in mid-write: [0-9,]* writes and [0-9,]* deletes acknowledged' &&
 ok tour_survives_a_kill_in_mid_write
 [ ! -s "$tmp/err" ]; ok no_live_line_when_piped
 ! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
-run demo "$tmp/tree"; [ $rc -eq 0 ] && says '^601 files'; ok demo_is_the_tour
 
 run tour --json --threads=3 "$tmp/tree"
 [ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 14 ]; ok json_is_one_object_a_line
+grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
+ok json_tells_threads_and_findings
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
 ok cold_pass_misses_all
 [ "$(field 2 hits)" = 601 ] && [ "$(field 2 misses)" = 0 ] && [ "$(field 2 saved_ns)" -gt 0 ]
@@ -154,25 +155,24 @@ disk() { sed -n "s/^{\"disk\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out";
 [ "$(disk reopened from_disk)" -ge 595 ] && [ "$(disk reopened different)" = 0 ] &&
     [ "$(disk killed wrong)" = 0 ] && [ "$(disk killed risen)" = 0 ] &&
     [ "$(disk killed found)" -gt 0 ]; ok json_tells_what_the_disk_kept
+cp "$tmp/out" "$tmp/json"
 TMPDIR=$tmp/nowhere run tour --json "$tmp/tree"
 [ $rc -eq 0 ] && says '^{"disk":"killed","shown":false,'; ok tour_goes_on_without_a_disk
-run tour --json --threads=3 "$tmp/tree"
-grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
-ok json_tells_threads_and_findings
 if command -v python3 >/dev/null 2>&1; then
-    python3 -c 'import json, sys; [json.loads(l) for l in sys.stdin]' <"$tmp/out" 2>"$tmp/err"
+    python3 -c 'import json, sys; [json.loads(l) for l in sys.stdin]' <"$tmp/json" 2>"$tmp/err"
     ok json_parses
 else
     skip json_parses "python3 is not installed"
 fi
 odd=$tmp/$(printf 'odd "name"\\ \001')
 mkdir "$odd" && echo x >"$odd/file"
-run tour --json "$odd"
-[ $rc -eq 0 ] && says 'odd \\"name\\"\\\\ \\u0001"'; ok folder_names_are_escaped
-run tour --all "$tmp/tree"; [ $rc -eq 0 ] && says '^601 files'; ok all_runs
-run tour --memory=2M --threads=1 "$tmp/tree"; [ $rc -eq 0 ] && says '^budget  *2.00 MiB  *2.00 MiB  *1.00 MiB$'
-ok memory_option_holds
-run tour -- "$tmp/tree"; [ $rc -eq 0 ]; ok double_dash_ends_options
+run demo --json "$odd"
+[ $rc -eq 0 ] && [ "$(field 1 operations)" = 1 ]; ok demo_is_the_tour
+says 'odd \\"name\\"\\\\ \\u0001"'; ok folder_names_are_escaped
+run tour --all --memory=2M --threads=1 -- "$tmp/tree"
+[ $rc -eq 0 ] && says '^601 files'; ok all_runs
+says '^budget  *2.00 MiB  *2.00 MiB  *1.00 MiB$'; ok memory_option_holds
+says "tour of $tmp/tree\$"; ok double_dash_ends_options
 
 # The live line and colour, on a terminal.
 if command -v script >/dev/null 2>&1; then

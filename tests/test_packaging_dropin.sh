@@ -10,7 +10,7 @@ generate() { # folder, awk, more words for make -> checksums
     rm -rf "$1/t"
     mkdir -p "$1/t"
     cp -R src include Makefile LICENSE "$1/t"
-    (cd "$1/t" && $MAKE -s dropin AWK="$2" SOURCE_ID='0 test' $3 &&
+    (cd "$1/t" && MIMALLOC=off LZ4=off $MAKE -s dropin AWK="$2" SOURCE_ID='0 test' $3 &&
         cksum dist/cellar.h dist/cellar.c)
 }
 first() { generate "$t_tmp/a" awk >"$t_tmp/first" && cat "$t_tmp/first"; }
@@ -19,6 +19,20 @@ in_locale() { LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 generate "$t_tmp/b c" awk; }
 
 compiles() { $CC -Idist "$@" -c dist/cellar.c -o "$t_tmp/o.o"; }
 silent() { compiles "$@" >"$t_tmp/said" 2>&1 && ! grep . "$t_tmp/said"; }
+# The compiler of this build has just met it with these words: then what it said is the answer.
+silent_at_o2() {
+    made=$CELLAR_BUILD/dist/cellar.o
+    if [ "$made" -nt dist/cellar.c ] && [ -f "$made.said" ] && has_words "$made.words"; then
+        ! grep . "$made.said"
+    else
+        silent -std=c11 -O2 $t_warn
+    fi
+}
+has_words() { # file: in it stands what we would give the compiler
+    for word in -std=c11 -O2 $t_warn; do
+        [ "$word" = -Werror ] || grep -q -e " $word " "$1" || return 1
+    done
+}
 understood() { $CC -Idist "$@" -fsyntax-only dist/cellar.c; }
 # The sentence comes first: as C++ the whole file would be half a minute of errors.
 refused() { # message, compiler words: does not compile and says why
@@ -58,7 +72,7 @@ version_agrees() { # with the object that plain_cc_is_silent left
 }
 
 packs_by_a_switch() { # what is a skip without the switch runs with it
-    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O1 -Idist -I. $t_warn \
+    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -I. $t_warn \
         tests/test_api_disk.c dist/cellar.c -pthread -lm -llz4 -o "$t_tmp/packs" &&
         "$t_tmp/packs" packed_views_hold_more_on_the_same_disk >"$t_tmp/said" &&
         grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
@@ -75,7 +89,7 @@ done
 t_case nothing_internal_is_left_to_include names_macros_only_once
 t_case plain_cc_is_silent silent
 t_case version_agrees_with_header version_agrees
-t_case warning_set_is_silent silent -std=c11 -O2 $t_warn
+t_case warning_set_is_silent silent_at_o2
 t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
     -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"

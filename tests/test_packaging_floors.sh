@@ -4,6 +4,7 @@
 # Aim:    what the tree promises holds, and each way to break it is refused with its message.
 # Method: `make floors` and the contract check here, then on scratch copies with one planted fault.
 . tests/t.sh
+export MIMALLOC=off LZ4=off # nothing is compiled here, so no make needs to look for them
 
 fresh() { # a scratch copy of what the checks read
     rm -rf "$t_tmp/tree"
