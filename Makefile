@@ -250,7 +250,7 @@ TEST_O    = $(if $(SAN),,$(if $(filter file,$(origin CFLAGS)),$(1)))
 $(B)/dropin.o: dist/cellar.c dist/cellar.h
 	$(say) CC "dist/cellar.c (private names hidden)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -fPIC $(WARN) $(CFLAGS) $(SAN_FLAGS) \
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -fPIC $(WARN) $(CFLAGS) $(SAN_FLAGS) $(LZ_FLAGS) \
 	  '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
 $(B)/libsim.a: $(OBJ_SIM)
 	$(Q)rm -f $@

@@ -514,6 +514,7 @@ static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
 static bool l2_ext_tags(const unsigned char *at, l2_meta *m)
 {
     const uint32_t n = at[1];
+    BASE_ASSERT(m != NULL);
     if (n < 16 || n % 8 != 0 || n / 8 - 1 > CELLAR_TAGS_MAX) { return false; }
     m->tag_count = n / 8 - 1;
     m->tag_born = l2_r64(at + 2);

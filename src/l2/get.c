@@ -171,6 +171,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
 CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, l2_meta *meta)
 {
+    /* cppcheck-suppress ctuuninitvar ; only written to */
     const l2_want w = { k, buf, buf_cap, value_len, meta };
     const uint64_t h48 = l2_h48(k->hash);
     L2_COUNT(d, gets);

@@ -267,6 +267,7 @@ CELLAR_PRIVATE bool l2_image_begin(l2_images *to, const char *name, size_t len, 
         return false;
     }
     if (to->e != 0 || to->count == L2_VIEWS_MAX || len > L2_IMAGE_NAME_MAX) { return false; }
+    BASE_ASSERT(note != NULL); /* only who measures has none */
     to->done = to->sum = 0;
     to->held = 0;
     to->whole = true;

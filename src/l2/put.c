@@ -276,7 +276,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
 {
     unsigned char ext[L2_EXT_MAX];
     l2_rec r;
-    l2_spot at;
+    l2_spot at = { .at = NULL };
     L2_COUNT(d, puts);
     if (base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK) {
         L2_COUNT(d, dropped);
@@ -304,6 +304,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     }
     if (err == CELLAR_OK) {
         BASE_POINT("l2.put_copy");
+        BASE_ASSERT(at.at != NULL);
         unsigned char *to = at.at + L2_RECORD_HEAD;
         memcpy(to, ext, (size_t)r.ext * 8);
         memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);

@@ -347,9 +347,8 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
         return l2_floor_store(d) == 0 ? CELLAR_PENDING : CELLAR_E_IO;
     }
     *moved = false;
-    uint32_t high = d->nseg;
     if (l2_free_high_gone(d, to)) {
-        high = l2_high_live(d, to);
+        const uint32_t high = l2_high_live(d, to);
         if (high == d->nseg) {
             /* A slot may just have been opened in a place that was free: then once more. */
             return l2_free_high_gone(d, to) && l2_high_live(d, to) == d->nseg

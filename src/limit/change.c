@@ -259,7 +259,7 @@ CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns)
 {
     const uint64_t state = base_load_acq(&l->state);
     if (BASE_LIKELY(limit_units_at(l->set[state >> 32 & 1], now_ns) < LIMIT_LATE)) { return; }
-    limit_rule rules[LIMIT_RULES];
+    limit_rule rules[LIMIT_RULES] = { { 0 } };
     sync_take(RESIZE, &l->change);
     const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
     if (limit_units_at(set, now_ns) >= LIMIT_LATE) {

@@ -277,7 +277,7 @@ static void limit_put_rules(cellar_limiter *l, limit_persist *p, limit_rule *rul
 static void limit_write(cellar_limiter *l, limit_persist *p, uint64_t *slots)
 {
     limit_image m;
-    limit_rule rules[LIMIT_RULES];
+    limit_rule rules[LIMIT_RULES] = { { 0 } };
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
     limit_rebase(l, now);

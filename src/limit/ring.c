@@ -19,7 +19,8 @@
 /* The j-th newest, from 0; j < used. */
 static _Atomic uint64_t *limit_ring_cell(limit_ring g, uint64_t v, uint64_t j)
 {
-    return &g.cell[(limit_ring_written(v) + g.size - 1 - j) % g.size];
+    BASE_ASSERT(g.size > 0);
+    return g.cell + (limit_ring_written(v) + g.size - 1 - j) % g.size;
 }
 static uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j)
 {
@@ -30,6 +31,7 @@ static uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j)
 static uint64_t limit_ring_value(limit_ring g, uint64_t written, uint64_t count)
 {
     const uint64_t half = (uint64_t)1 << (61 - LIMIT_RING_BITS);
+    BASE_ASSERT(g.size > 0);
     if (written >= half) { written -= half / g.size * g.size; }
     return written << LIMIT_RING_BITS | limit_min_u64(count, LIMIT_RING_MASK);
 }
