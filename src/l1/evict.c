@@ -481,6 +481,9 @@ static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
     if (g->cursor >= g->used_bytes || !l1_decode(c, pos, &r)) { return; }
     const uint64_t hash = l1_hash_of(c, pos, &r);
     BASE_PREFETCH_W(&s->bucket[l1_number(base_load_rlx(&s->ls), hash)]);
+    l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
+    BASE_PREFETCH(l1_at(c, pos) + r.size); /* the step after it decodes that one here */
+    BASE_PREFETCH(l1_at(c, pos) + r.size + BASE_LINE);
     if (c->hooks.soon != NULL) { c->hooks.soon(c->hooks.ctx, hash); }
 }
 

@@ -20,13 +20,20 @@
 
 static uint16_t *l1_ghost_line(const l1_ghosts *g, uint64_t mixed, uint16_t *fp)
 {
+    const uint64_t number = ((mixed >> 32) * base_load_rlx(&g->lines)) >> 32;
     *fp = (uint16_t)mixed != 0 ? (uint16_t)mixed : (uint16_t)1;
-    return g->line + (((mixed >> 32) * g->lines) >> 32) * (L1_GHOST_LINE / sizeof(uint16_t));
+    return base_load_rlx(&g->line) + number * (L1_GHOST_LINE / sizeof(uint16_t));
+}
+
+CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, uint16_t *line, uint64_t lines)
+{
+    base_store_rlx(&g->line, line);
+    base_store_rlx(&g->lines, lines);
 }
 
 CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed)
 {
-    if (g->lines == 0) { return; }
+    if (base_load_rlx(&g->lines) == 0) { return; }
     uint16_t fp, *line = l1_ghost_line(g, mixed, &fp);
     const unsigned at = line[0] % L1_GHOST_FPS;
     line[1 + at] = fp;
@@ -35,13 +42,15 @@ CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed)
 
 CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed)
 {
-    uint16_t fp;
-    BASE_PREFETCH_W(l1_ghost_line(g, mixed, &fp));
+    /* Nobody holds the lock: the two may be of different tables, or of none. */
+    const uint64_t number = ((mixed >> 32) * base_load_rlx(&g->lines)) >> 32;
+    const uintptr_t line = (uintptr_t)base_load_rlx(&g->line);
+    BASE_PREFETCH_W((const void *)(line + (uintptr_t)(number * L1_GHOST_LINE)));
 }
 
 CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon)
 {
-    if (g->lines == 0) { return false; }
+    if (base_load_rlx(&g->lines) == 0) { return false; }
     uint16_t fp, *line = l1_ghost_line(g, mixed, &fp);
     for (unsigned part = 0; part < 32; part += 8) {
         uint32_t m = base_seq_match8((const _Atomic uint16_t *)(const void *)(line + part), fp);
@@ -50,7 +59,7 @@ CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon
         const unsigned slot = part + (unsigned)__builtin_ctz(m) - 1;
         const unsigned rank = (line[0] + L1_GHOST_FPS - 1 - slot) % L1_GHOST_FPS;
         line[1 + slot] = 0;
-        return rank * g->lines < horizon;
+        return rank * base_load_rlx(&g->lines) < horizon;
     }
     return false;
 }
@@ -79,9 +88,9 @@ static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
     c->ghosts = table;
     c->ghost_bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        c->stripe[i].ghost = (l1_ghosts){
-            table != NULL ? table + (size_t)(i * lines) * (L1_GHOST_LINE / sizeof *table) : NULL,
-            lines };
+        uint16_t *own =
+            table != NULL ? table + (size_t)(i * lines) * (L1_GHOST_LINE / sizeof *table) : NULL;
+        l1_ghosts_set(&c->stripe[i].ghost, own, lines);
     }
     l1_fork_parent(c);
     base_free(c->account, BASE_MOD_GHOST, old, old_bytes);
@@ -98,7 +107,8 @@ CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
 
 CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget)
 {
-    const uint64_t have = c->stripe[0].ghost.lines, want = l1_ghost_lines(c, budget);
+    const uint64_t have = base_load_rlx(&c->stripe[0].ghost.lines);
+    const uint64_t want = l1_ghost_lines(c, budget);
     return have > 2 * want || want > 2 * have;
 }
 

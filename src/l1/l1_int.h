@@ -156,8 +156,8 @@ typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe loc
 } l1_group;
 
 typedef struct l1_ghosts { /* ghost.c */
-    uint16_t *line; /* L1_GHOST_LINE bytes each */
-    uint64_t lines; /* 0: none */
+    uint16_t *_Atomic line; /* L1_GHOST_LINE bytes each; stripe lock, but for l1_ghost_prefetch, */
+    _Atomic uint64_t lines; /* 0: none;                  whose look is a hint: relaxed */
 } l1_ghosts;
 
 typedef struct l1_pass { /* a segment being swept; it may take several calls */
@@ -624,7 +624,8 @@ BASE_INLINE uint64_t l1_ghost_mix(uint64_t hash)
 {
     return base_mix64(hash ^ UINT64_C(0xa24baed4963ee407));
 }
-/* The owner of the table synchronizes. */
+/* The owner of the table synchronizes, but for the prefetch: any time. */
+CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, uint16_t *line, uint64_t lines);
 CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed);
 CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed);
 /* Did it leave within the last `horizon` ghosts? It is none any more. */

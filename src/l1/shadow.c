@@ -244,7 +244,7 @@ static void l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsigned char *
 {
     uint32_t heads, lines;
     (void)l1_shadow_bytes(n, &heads, &lines);
-    s->ghost = (l1_ghosts){ (uint16_t *)(void *)block, lines };
+    l1_ghosts_set(&s->ghost, (uint16_t *)(void *)block, lines);
     s->node = (l1_shade *)(void *)(block + (size_t)lines * L1_GHOST_LINE);
     s->chain = (uint16_t *)(void *)(s->node + n);
     s->mask = (uint16_t)(heads - 1);
@@ -257,7 +257,7 @@ static void l1_shadow_cache_empty(l1_shadow_cache *s)
 {
     uint32_t heads, lines;
     const uint32_t n = s->capacity;
-    unsigned char *block = (unsigned char *)s->ghost.line;
+    unsigned char *block = (unsigned char *)base_load_rlx(&s->ghost.line);
     memset(block, 0, l1_shadow_bytes(n, &heads, &lines));
     memset(s, 0, sizeof *s);
     l1_shadow_cache_open(s, n, block);
