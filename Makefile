@@ -350,6 +350,7 @@ include $(wildcard bench/bench.mk)
 bench-peers:
 	$(Q)sh src/deps.sh bench
 	$(Q)$(MAKE) --no-print-directory bench-drivers
+	$(Q)$(if $(JSON)$(SUITE),:,if [ -f $(BENCH_B)/peers.jsonl ]; then mv $(BENCH_B)/peers.jsonl $(BENCH_B)/peers.jsonl.before; fi)
 	$(Q)$(MAKE) --no-print-directory bench EVERYONE=1 SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
 	  JSON=$(or $(JSON),$(BENCH_B)/peers.jsonl)
 

@@ -573,6 +573,37 @@ __attribute__((constructor)) static void test_prepare(void)
     json_facts(true, "glibc");
 }
 
+static void apart_sleeps(const void *in, void *out)
+{
+    *(uint32_t *)out = *(const uint32_t *)in;
+    pause();
+}
+static void apart_dies(const void *in, void *out)
+{
+    *(uint32_t *)out = *(const uint32_t *)in;
+    raise(SIGKILL);
+}
+static void apart_ends(const void *in, void *out) { *(uint32_t *)out = *(const uint32_t *)in; }
+
+/* Work in a process of its own ends this suite's row and not the bench, whatever it does. */
+static void a_process_apart_cannot_hold_up_the_bench(void)
+{
+    const uint32_t in = 7;
+    uint32_t out = 0;
+    char why[100] = "as it was";
+    T_CHECK(host_apart(apart_ends, &in, &out, sizeof out, why, sizeof why));
+    T_EQ_U64(out, 7);
+    T_EQ_STR(why, "as it was");
+    T_CHECK(!host_apart(apart_dies, &in, &out, sizeof out, why, sizeof why));
+    T_CHECK(strncmp(why, "signal 9", 8) == 0);
+    T_EQ_STR(driver_kind(why), "crash");
+    host_patience(150);
+    T_CHECK(!host_apart(apart_sleeps, &in, &out, sizeof out, why, sizeof why));
+    T_EQ_STR(why, "no answer within 150 ms");
+    T_EQ_STR(driver_kind(why), "hang");
+    host_patience(300000);
+}
+
 static uint32_t judged(uint64_t preempted, uint64_t waited_ns, uint64_t wall_ns)
 {
     const host_steal now = host_steal_now();
@@ -670,6 +701,7 @@ static void a_busy_machine_gets_a_figure_that_says_so(void)
 }
 
 T_MAIN("bench_harness", T_CASE(a_window_is_dropped_for_time_not_for_switches),
+       T_CASE(a_process_apart_cannot_hold_up_the_bench),
        T_CASE(waiting_for_a_processor_is_seen), T_CASE(a_busy_machine_gets_a_figure_that_says_so),
        T_CASE(code_is_in_memory_before_it_counts),
        T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywhere),

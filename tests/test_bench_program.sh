@@ -208,6 +208,19 @@ t_case program_builds_without_a_warning build
 t_case unknown_suite_is_refused refuses nonsense --suite nonsense
 t_case unknown_peer_is_refused refuses nobody --peers nobody
 t_case unknown_option_is_refused refuses usage --frobnicate 1
+long_list() { awk 'BEGIN { for (i = 0; i < 300; i++) printf "raw " }'; } # cut short it would say less than it asks
+too_long_a_list() {
+    refuses 'not understood' --peers "$(long_list)" && refuses 'not understood' --suite "$(long_list)"
+}
+bad_trace() { # a file of records of 16 bytes that ends in the middle of its third
+    one='\001\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000'
+    # shellcheck disable=SC2059
+    printf "$one$one\001\000" >"$t_tmp/torn.ctr"
+    printf 'trace = file %s\nkey = 16\nvalue = 100\nops = get\nthreads = 1\n' "$t_tmp/torn.ctr" >"$t_tmp/torn.wl"
+    refuses 'torn record (record 3)' --workload "$t_tmp/torn.wl" --peers raw
+}
+t_case too_long_a_list_is_refused too_long_a_list
+t_case torn_trace_is_refused bad_trace
 t_case missing_workload_is_refused refuses 'cannot be opened' --workload "$t_tmp/none.wl"
 t_case malformed_workload_names_its_line bad_file
 t_case own_workload_runs own_workload

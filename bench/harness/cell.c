@@ -161,7 +161,7 @@ static bool cell_is_name(const char *word)
 /* A full name means this subject only ("uthash1" is not uthash16), a beginning all that have it. */
 static bool cell_named(const char *list, const char *subject)
 {
-    char copy[256], *rest = copy, *word;
+    char copy[CELL_NAMES], *rest = copy, *word;
     snprintf(copy, sizeof copy, "%s", list);
     while ((word = strtok_r(rest, " ,", &rest)) != NULL) {
         if (strcmp(subject, word) == 0 ||

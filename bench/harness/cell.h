@@ -11,6 +11,8 @@
 #include "bench/harness/subject.h"
 #include "bench/harness/workload.h"
 
+#define CELL_NAMES 1024 /* bytes of a list of names, end included */
+
 typedef struct cell_options {
     const char *mixes;     /* folder of .wl files */
     const char *peers;     /* NULL: the usual ones; else names or beginnings of names */

@@ -36,7 +36,7 @@
 #define DRIVER_START_MS 20000
 #define DRIVER_OPEN_MS 120000
 #define DRIVER_WINDOW_MS 20000 /* beyond the window itself */
-#define DRIVER_SILENT "no answer within "
+#define DRIVER_SILENT HOST_SILENT
 
 struct bench_driver {
     char name[32], version[48], trouble[256];

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,10 +167,42 @@ const char *host_kernel(void)
     return uname(&u) == 0 ? u.release : "unknown";
 }
 
-bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out, size_t out_bytes)
+static uint32_t host_patience_ms = 300000;
+
+void host_patience(uint32_t ms) { host_patience_ms = ms; }
+
+bool host_wait(pid_t pid, char *why, size_t why_cap)
+{
+    const struct timespec pause = { 0, 2000000 };
+    const uint64_t until = host_wall_ns() + host_patience_ms * UINT64_C(1000000);
+    int status = 0;
+    if (pid <= 0) {
+        snprintf(why, why_cap, "no process could be made");
+        return false;
+    }
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        if (host_wall_ns() > until) {
+            kill(pid, SIGKILL);
+            waitpid(pid, &status, 0);
+            snprintf(why, why_cap, HOST_SILENT "%u ms", host_patience_ms);
+            return false;
+        }
+        nanosleep(&pause, NULL);
+    }
+    if (WIFSIGNALED(status)) {
+        snprintf(why, why_cap, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    } else if (WEXITSTATUS(status) != 0) {
+        snprintf(why, why_cap, "ended with exit status %d", WEXITSTATUS(status));
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out, size_t out_bytes,
+                char *why, size_t why_cap)
 {
     void *shared = mmap(NULL, out_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) {
+        snprintf(why, why_cap, "no shared memory");
         return false;
     }
     fflush(NULL);
@@ -178,10 +211,8 @@ bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out
         fn(in, shared);
         _exit(0);
     }
-    if (pid > 0) {
-        waitpid(pid, NULL, 0);
-    }
+    const bool ended = host_wait(pid, why, why_cap);
     memcpy(out, shared, out_bytes);
     munmap(shared, out_bytes);
-    return pid > 0;
+    return ended;
 }

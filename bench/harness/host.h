@@ -41,10 +41,16 @@ void host_touch_program(void);
 uint64_t host_available_bytes(void); /* MemAvailable */
 uint64_t host_total_bytes(void);     /* MemTotal */
 
+/* How long a process may take for one piece of work before it counts as hanging; 5 minutes. */
+void host_patience(uint32_t ms);
+/* Waits for a child; ends one that takes longer. True: it left with status 0, and `why` is as it was;
+ * false: `why` has its signal or status, or HOST_SILENT and the time. */
+#define HOST_SILENT "no answer within "
+bool host_wait(pid_t pid, char *why, size_t why_cap);
 /* fn in a process of its own: what it leaves in out, all zero before, comes back, also of one that
- * crashed. False: no process could be made. */
+ * crashed. False, with the reason in `why`: it did not come to its end. */
 bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out,
-                size_t out_bytes);
+                size_t out_bytes, char *why, size_t why_cap);
 
 const char *host_cpu_name(void);
 const char *host_kernel(void);

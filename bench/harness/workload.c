@@ -157,6 +157,9 @@ static bool workload_one_op(workload_cell *c, const char *text)
 static bool workload_ops(workload *w, const char *text)
 {
     char copy[256];
+    if (strlen(text) >= sizeof copy) {
+        return false;
+    }
     snprintf(copy, sizeof copy, "%s", text);
     for (char *at = copy, *next; at != NULL; at = next) {
         next = strchr(at, '|');

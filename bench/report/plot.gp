@@ -75,7 +75,7 @@ do for [kind in "svg png"] {
         plot out.'/l2put.dat' using 2:xtic(1) title 'p50', '' using 3 title 'p99', '' using 4 title 'p99.9'
     }
     if (has(out.'/open.dat')) {
-        set key inside left top opaque
+        set key outside right top
         set output out.'/open.'.kind
         set title 'p99 of a get from when it was due, requests by the clock, 95:5, 1 thread (axis logarithmic)'
         set ylabel 'ns'
@@ -119,7 +119,7 @@ do for [kind in "svg png"] {
         set logscale xy
         set yrange [*:*]
         set format xy '%.0s%c'
-        plot for [k=1:words(names)] out.'/openload.dat' index k-1 using 1:2 with linespoints lw (word(names, k) eq 'cellar' ? 4 : 1) lc rgb (word(names, k) eq 'cellar' ? 'black' : word(shades, 1 + k % 8)) dt 1 + (k - 1) / 8 title word(names, k) noenhanced
+        plot for [k=1:words(names)] out.'/openload.dat' index k-1 using 1:2 with linespoints lw (word(names, k) eq 'cellar' ? 4 : 1) lc rgb (word(names, k) eq 'cellar' ? 'black' : word(shades, 1 + k % 8)) dt 0 + (word(names, k) eq 'cellar' ? 1 : 1 + (k - 1) / 8) title word(names, k) noenhanced
         unset logscale
         set format xy '%g'
     }

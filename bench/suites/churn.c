@@ -330,9 +330,7 @@ static int churn_one(const cell_options *o, const bench_subject *s, churn_result
             churn_child(o, &plan, s, r);
             _exit(0);
         }
-        if (pid > 0) {
-            waitpid(pid, NULL, 0);
-        }
+        r->done = host_wait(pid, why, sizeof why) && r->done;
     }
     if (!r->done) {
         const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;

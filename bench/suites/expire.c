@@ -140,7 +140,8 @@ static int expire_run_suite(const cell_options *o)
         const expire_plan p = { s, slow ? count / 10 : count, ttl_ms, ms };
         const bool ok = s->driver != NULL
                             ? expire_there(&p, &f, why, sizeof why)
-                            : host_apart(expire_child, &p, &f, sizeof f) && f.done;
+                            : host_apart(expire_child, &p, &f, sizeof f, why, sizeof why) &&
+                                  f.done;
         if (!ok) {
             const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
             json_say("expire", s->name, name, missing ? "skip" : driver_kind(why), why);

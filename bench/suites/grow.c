@@ -4,6 +4,7 @@
  *
  * WALK       fork -> open -> 2 M inserts, thread CPU time of each -> close; then 3 M inserts by the
  *            wall clock. Subjects alternate, several repetitions each; a fresh process each time.
+ *            After a minute (FULL=1: never) no repetition begins.
  * WHY        wall-clock maxima show the scheduler (a "10 ms pause of growth" was 371 us of CPU), so
  *            the longest insert is told in CPU time. One reading of that clock an insert; its cost,
  *            a system call, is inside every figure.
@@ -136,7 +137,8 @@ static void grow_report(const bench_subject *s, const grow_result *r, uint32_t c
 
 static int grow_run(const cell_options *o)
 {
-    const uint32_t repeats = o->quick || o->everyone ? 3 : o->full ? GROW_REPEATS : 5;
+    uint32_t repeats = o->quick || o->everyone ? 3 : o->full ? GROW_REPEATS : 5;
+    const uint64_t start = host_wall_ns();
     const bench_subject *list[GROW_SUBJECTS];
     uint32_t count = 0;
     int status = CELL_OK;
@@ -173,13 +175,15 @@ static int grow_run(const cell_options *o)
                 grow_child(list[i], r);
                 _exit(0);
             }
-            if (pid > 0) {
-                waitpid(pid, NULL, 0);
-            }
-            if (!r->done) {
-                json_say("grow", list[i]->name, "grow2m_16_100", "crash", "did not finish");
+            char why[256] = "did not finish";
+            if (!host_wait(pid, why, sizeof why) || !r->done) {
+                json_say("grow", list[i]->name, "grow2m_16_100", driver_kind(why), why);
                 status = CELL_WRONG;
+                r->done = 0;
             }
+        }
+        if (o->block_s != 0 && host_wall_ns() - start > o->block_s * UINT64_C(1000000000)) {
+            repeats = k + 1;
         }
     }
     printf("\ngrow  (from empty, no hint; median [p25 p75] over %u processes each)\n", repeats);
@@ -194,4 +198,4 @@ static int grow_run(const cell_options *o)
 }
 
 const bench_suite suite_grow = { "grow", "longest insert while growing from empty", grow_run, NULL,
-                                 NULL, false, false, 0 };
+                                 NULL, false, false, 60 };

@@ -159,7 +159,8 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
             const hitratio_plan p = { s, path, capacity };
             const bool ok = s->driver != NULL
                                 ? hitratio_there(&p, &n, why, sizeof why)
-                                : host_apart(hitratio_child, &p, &n, sizeof n) && n.done;
+                                : host_apart(hitratio_child, &p, &n, sizeof n, why,
+                                             sizeof why) && n.done;
             if (!ok) {
                 const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
                 json_say("hitratio", s->name, workload_name, missing ? "skip" : driver_kind(why), why);

@@ -127,7 +127,10 @@ static int main_list(void)
 
 static bool main_add_suites(main_args *a, const char *names)
 {
-    char copy[256], *rest = copy, *word;
+    char copy[CELL_NAMES], *rest = copy, *word;
+    if (strlen(names) >= sizeof copy) {
+        return false;
+    }
     snprintf(copy, sizeof copy, "%s", names);
     while ((word = strtok_r(rest, " ,", &rest)) != NULL) {
         const bench_suite *found = NULL;
@@ -145,7 +148,10 @@ static bool main_add_suites(main_args *a, const char *names)
 /* Every word must begin the name of at least one subject. */
 static bool main_peers_known(const char *peers)
 {
-    char copy[256], *rest = copy, *word;
+    char copy[CELL_NAMES], *rest = copy, *word;
+    if (strlen(peers) >= sizeof copy) {
+        return false;
+    }
     snprintf(copy, sizeof copy, "%s", peers);
     while ((word = strtok_r(rest, " ,", &rest)) != NULL) {
         bool known = false;
@@ -293,6 +299,7 @@ int main(int argc, char **argv)
     driver_folder(drivers);
     if (a.o.patience_ms != 0) {
         driver_patience(a.o.patience_ms);
+        host_patience(a.o.patience_ms);
     }
     const uint64_t start = host_wall_ns();
     int worst = CELL_OK;

@@ -230,7 +230,8 @@ static int open_run_suite(const cell_options *o)
         const open_plan p = { s, ms, 0 };
         const bool ok = s->driver != NULL
                             ? open_there(&p, &f, why, sizeof why)
-                            : host_apart(open_child, &p, &f, sizeof f) && f.done;
+                            : host_apart(open_child, &p, &f, sizeof f, why, sizeof why) &&
+                                  f.done;
         if (!ok) {
             const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
             json_say("open", s->name, name, missing ? "skip" : driver_kind(why), why);
