@@ -432,9 +432,9 @@ includedir=$(I_INC)
 Name: cellar
 Description: in-process cache with one hard memory budget
 Version: $(VERSION)
-Libs: -L$${libdir} -lcellar
+Libs: -L"$${libdir}" -lcellar
 Libs.private: -pthread
-Cflags: -I$${includedir}
+Cflags: -I"$${includedir}"
 endef
 define CMAKE_CONFIG
 # cellar::cellar (shared) and cellar::cellar-static

@@ -9,6 +9,9 @@
 #              `tests`          each must be a case of some source, and pass where a log has it
 #              later: FILE      the part is not built: FILE must not exist yet
 #              doc: FILE        met by words: FILE must exist
+#            rows below a heading that ends in "rows" (of a design page, not of the inventory):
+#              `name` is a case, a scenario or a mutant, `name_*` some of them, `test_x` and its like
+#              a program, `x.pml` a model; and programs wherever a table names one
 # REFUSES    a number that stands in no row or in two; a row without any of the three; a test that
 #            does not exist or failed; a part that exists while its rows still say later.
 # LIMITS     one row a line; the last cell decides. Ranges only where all wait for one part.
@@ -76,7 +79,23 @@ function read_row(line,    cells, n, id, last, kind, from, to, at) {
     row_range[rows] = to > from
 }
 
-FNR == NR { if ($0 ~ /^\|/) read_row($0); next }
+# What a table of programs and of a page's rows names, see READS.
+function read_names(line,    word) {
+    while (match(line, /`[^`]+`/)) {
+        word = substr(line, RSTART + 1, RLENGTH - 2)
+        line = substr(line, RSTART + RLENGTH)
+        if (word ~ /^(test|slow|matrix)_[a-z0-9_]+(\*|\.sh|\.c)?$/ ||
+            page_rows && word ~ /^([a-z0-9_\/]+\.pml|[a-z0-9_]+(\.[a-z0-9_]+)?(\.?\*)?)$/) {
+            words[++word_count] = word
+            word_line[word_count] = FNR
+        }
+    }
+}
+
+FNR == NR && /^## / { page_rows = / rows$/ && !/^## Inventory/ }
+FNR == NR { if ($0 ~ /^\|/) { read_row($0); read_names($0) } next }
+FNR == 1 { name = FILENAME; sub(/.*\//, "", name); sub(/\.[a-z]+$/, "", name); programs[name] = 1 }
+FILENAME ~ /mutants\.txt$/ { if ($1 ~ /^[a-z0-9_]+\.[a-z0-9_]+$/) known[$1] = FILENAME; next }
 FILENAME ~ /\.out$/ { read_log($0); next }
 { read_source($0) }
 
@@ -106,6 +125,24 @@ function check_row(i,    cell, met, name, file) {
     if (!met) bad(row_id[i] ": names neither a test nor what it waits for")
 }
 
+function some_begin(set, start,    name) {
+    for (name in set) if (index(name, start) == 1) return 1
+    return 0
+}
+
+function check_word(word, line) {
+    if (word ~ /\.pml$/) {
+        sub(/.*\//, "", word)
+        if (!exists("tests/model/" word)) bad("line " line ": no model is called " word)
+    } else if (word ~ /^(test|slow|matrix)_/) {
+        sub(/\.(sh|c)$/, "", word)
+        if (sub(/\*$/, "", word) ? !some_begin(programs, word) : !(word in programs))
+            bad("line " line ": no program is called " word)
+    } else if (sub(/\*$/, "", word) ? !some_begin(known, word) : !(word in known)) {
+        bad("line " line ": no test is called " word)
+    }
+}
+
 function complete(kind, last,    n) {
     for (n = 1; n <= last; n++) {
         if (!claimed[kind, n]) bad(kind n " stands in no row")
@@ -114,6 +151,7 @@ function complete(kind, last,    n) {
 
 END {
     for (i = 1; i <= rows; i++) check_row(i)
+    for (i = 1; i <= word_count; i++) check_word(words[i], word_line[i])
     complete("P", 25)
     complete("row ", 149)
     complete("D", 31)

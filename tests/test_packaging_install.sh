@@ -43,6 +43,12 @@ by_pkg_config_static() {
     $CC -static tests/consumers/consumer.c $(pc --static --cflags --libs cellar) \
         -o "$t_tmp/pc-static" && "$t_tmp/pc-static"
 }
+# A prefix with a blank: pkg-config says it in words for a shell.
+by_pkg_config_with_a_blank() {
+    prefix=$t_tmp/a\ blank libdir=lib
+    install_to && eval "$CC tests/consumers/consumer.c $(pc --cflags --libs cellar)" \
+        '-o "$t_tmp/blank"' && run_it "$t_tmp/blank" && uninstall_leaves_nothing
+}
 pc_names_no_allocator() { ! grep -i mimalloc "$prefix/$libdir/pkgconfig/cellar.pc"; }
 by_cmake() {
     cmake -S tests/consumers/cmake -B "$t_tmp/cmake-$n" -DCMAKE_PREFIX_PATH="$prefix" \
@@ -93,5 +99,7 @@ for libdir in lib lib/x86_64-linux-gnu; do
     t_case "program_replays_$libdir" program_replays
     t_case "uninstall_leaves_nothing_$libdir" uninstall_leaves_nothing
 done
+if t_have pkg-config; then t_case a_prefix_with_a_blank by_pkg_config_with_a_blank
+else t_skip a_prefix_with_a_blank "no pkg-config"; fi
 t_case destdir_is_only_a_stage destdir_is_only_a_stage
 t_end packaging_install

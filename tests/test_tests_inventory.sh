@@ -7,7 +7,8 @@
 . tests/t.sh
 awk=${AWK:-awk}
 
-sources="tests/test_*.c tests/test_*.sh tests/slow_*.sh tests/sim/*.c"
+sources="tests/test_*.c tests/test_*.sh tests/slow_*.sh tests/matrix_*.sh tests/sim/*.c \
+    tests/sim/mutants.txt"
 check() { # README; the sources are always the real ones
     # shellcheck disable=SC2086 # the patterns are meant to be expanded
     $awk -f tests/inventory.awk "$1" $sources
@@ -37,5 +38,12 @@ t_case a_row_twice_is_refused refuses 'D19 stands in two rows' 's/^\(| D\)20 |/\
 t_case an_empty_cell_is_refused refuses 'P2: names neither' 's/^\(| P2 |.*|\)[^|]*|$/\1 soon |/'
 t_case a_part_that_is_there_is_refused refuses 'waits for src/l1/get.c, which is there' \
     's,later: src/work/task.c,later: src/l1/get.c,'
+t_case a_missing_name_of_a_pages_row_is_refused refuses 'no test is called storm_loads_uncounted' \
+    '/^| storms/s/storm_loads_counted/storm_loads_uncounted/'
+t_case a_missing_mutant_is_refused refuses 'no test is called flightless' \
+    's/`flight\.\*`/`flightless.*`/'
+t_case a_missing_model_is_refused refuses 'no model is called bloom2' 's/`bloom.pml`/`bloom2.pml`/'
+t_case a_missing_program_is_refused refuses 'no program is called test_l1_adaptiv' \
+    's/`test_l1_adaptive`/`test_l1_adaptiv`/'
 t_case a_failed_test_is_refused refuses_log
 t_end tests_inventory
