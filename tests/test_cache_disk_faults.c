@@ -237,7 +237,7 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
         T_EQ_I64(e.code, CELLAR_E_IO);
         T_EQ_I64(e.sys_errno, why[i].error);
         T_CHECK(strstr(e.text, why[i].words) != NULL);
-        T_CHECK(lines_with(why[i].words) >= 1);
+        T_EQ_I64(lines_with(why[i].words), 1); /* and once */
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         T_EQ_U64(look(c, 1), 1);
         T_EQ_I64(cellar_close(c), CELLAR_OK);

@@ -293,7 +293,29 @@ static void what_the_next_life_does_not_serve_is_dead(void)
     end();
 }
 
+static void filters_are_told(void)
+{
+    begin();
+    cellar *c = open_store();
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0.01), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_CHECK(says("^filters  *1 in bloom.snap (.*), of the close: believed"));
+    T_EQ_I64(run_and_compare("--json", "--verify"), GATE_DONE);
+    T_CHECK(says("\"filters\":1,\"filter_bytes\":[1-9][0-9]*,\"filters_believed\":true"));
+    flip("bloom.snap", 1500); /* of its bytes: seen when they are read */
+    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_FINDING);
+    T_CHECK(says(" 1 filters, 0 of 2 superblocks"));
+    flip("bloom.snap", 600); /* of its head */
+    T_EQ_I64(run_and_compare(store, NULL), GATE_FINDING);
+    T_CHECK(says("^filters  *0 in bloom.snap") && says(" 1 filters, 0 of 2 superblocks"));
+    c = open_store();
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    end();
+}
+
 T_MAIN("gate_inspect", T_CASE(a_store_is_told),
        T_CASE(what_the_next_life_does_not_serve_is_dead), T_CASE(a_killed_store_has_no_damage),
        T_CASE(a_store_in_use_is_left_alone), T_CASE(damage_is_a_finding),
-       T_CASE(what_is_no_store_is_said))
+       T_CASE(what_is_no_store_is_said), T_CASE(filters_are_told))

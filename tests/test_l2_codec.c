@@ -633,6 +633,44 @@ static void a_seal_covers_how_a_value_is_packed(void)
     end();
 }
 
+static uint32_t asked; /* to push entries out */
+
+static bool evict(void *ctx, uint64_t bytes)
+{
+    (void)ctx;
+    (void)bytes;
+    asked++;
+    return false;
+}
+
+/* An entry is sealed just when there is no memory: nothing else is pushed out for it, which would
+ * be sealed in turn; and what is set aside is enough for it. */
+static void sealing_in_a_full_budget_pushes_nothing_out(void)
+{
+    for (int both = 0; both < 2; both++) {
+        begin();
+        packing = both != 0;
+        kit.cfg.crypt = &crypt_of_right;
+        open_it();
+        T_CHECK(!packing || l2_pack_ready(kit.d));
+        base_account *a = &kit.account;
+        const uint64_t limit = base_load_rlx(&a->limit);
+        base_account_limit(a, base_load_rlx(&a->used));
+        asked = 0;
+        for (uint32_t i = 0; i < 20; i++) {
+            a->make_room = evict;
+            T_EQ_I64(put(i, 1), CELLAR_OK);
+            a->make_room = NULL;
+            (void)l2_tick(kit.d, 1000);
+        }
+        T_EQ_U64(asked, 0);
+        T_EQ_U64(l2_kit_figures(&kit).refused_seal, 0);
+        base_account_limit(a, limit);
+        for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(get(i, 1), CELLAR_OK); }
+        end();
+    }
+}
+
 T_MAIN("l2_codec", T_CASE(sealed_values_come_back), T_CASE(no_nonce_is_used_twice),
        T_CASE(another_key_and_none_at_all_miss_and_harm_nothing),
        T_CASE(a_cipher_that_fails_stores_nothing),
@@ -640,4 +678,5 @@ T_MAIN("l2_codec", T_CASE(sealed_values_come_back), T_CASE(no_nonce_is_used_twic
        T_CASE(crashes_leave_values_that_open), T_CASE(packed_values_come_back_as_they_were),
        T_CASE(without_lz4_packed_values_miss_and_harm_nothing),
        T_CASE(changed_bits_of_packed_values_do_no_harm), T_CASE(lengths_that_lie_are_misses),
-       T_CASE(a_seal_covers_how_a_value_is_packed))
+       T_CASE(a_seal_covers_how_a_value_is_packed),
+       T_CASE(sealing_in_a_full_budget_pushes_nothing_out))

@@ -343,6 +343,26 @@ static void what_switches_it_off_and_how_long_can_be_set(void)
     end();
 }
 
+/* In the same millisecond in which the worker has looked: no sync says OK of what is not there. */
+static void a_sync_of_files_that_were_cut_says_so(void)
+{
+    static const char *const name[] = { "stage.buf", "data.seg" };
+    for (int i = 0; i < 2; i++) {
+        begin(i == 0 ? L2_DROP : L2_KEEP);
+        fill(1);
+        pass(2000);
+        l2_dev_file *f = l2_dev_find(&dev, name[i]);
+        const size_t was = f->size;
+        f->size -= 4096;
+        T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO);
+        T_CHECK(l2_kit_figures(&kit).broken);
+        T_EQ_I64(lines_with("cut short"), 1);
+        f->size = was;
+        T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO); /* not before the next open */
+        end();
+    }
+}
+
 T_MAIN("l2_trouble", T_CASE(a_header_begun_when_the_power_failed_is_no_damage),
        T_CASE(a_hole_that_a_slow_read_finds_is_logged),
        T_CASE(reads_that_fail_switch_it_off_and_it_comes_back),
@@ -351,4 +371,5 @@ T_MAIN("l2_trouble", T_CASE(a_header_begun_when_the_power_failed_is_no_damage),
        T_CASE(syncs_that_fail_give_up_what_they_covered_and_no_more),
        T_CASE(damaged_records_switch_it_off_when_they_are_many),
        T_CASE(what_switches_it_off_and_how_long_can_be_set),
-       T_CASE(files_that_are_gone_end_it_until_the_next_open))
+       T_CASE(files_that_are_gone_end_it_until_the_next_open),
+       T_CASE(a_sync_of_files_that_were_cut_says_so))

@@ -606,8 +606,10 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         (void)cellar_close(s->root);
         return cache_config_refuse(CELLAR_E_SPACE, "no room for the root's filter or breaker");
     }
-    if (s->disk_err != CELLAR_OK) {
-        (void)cache_fail(s->root, s->disk_err, s->disk_errno, s->disk_text);
+    if (s->disk_err != CELLAR_OK) { /* logged where it was met */
+        sync_take(ERROR, &s->error_lock);
+        cache_error_set(&s->root->error, s->disk_err, s->disk_errno, s->disk_text);
+        sync_drop(ERROR, &s->error_lock);
     }
     *out = s->root;
     return CELLAR_OK;

@@ -147,6 +147,11 @@ static void inspect_print_head(const char *dir, const l2_report *p)
     printf("last seen   %s UTC; sealed places %" PRIu32 ", slots in use %" PRIu32
            ", files %s\n", inspect_time(at, p->last_seen_wall_ms), p->places_sealed,
            p->slots_used, gate_bytes(c, p->file_bytes));
+    if (p->image_bytes != 0) {
+        printf("filters     %" PRIu32 " in bloom.snap (%s), %s\n", p->images,
+               gate_bytes(a, p->image_bytes),
+               p->images_clean ? "of the close: believed" : "not of the last close: observing");
+    }
     if (p->begins_anew) {
         puts("the next open here begins an empty store: it was not synced since its last change,\n"
              "and this is another boot, or a copy of the directory, or the disk stood still and\n"
@@ -202,8 +207,9 @@ static void inspect_print_total(const l2_report *p, bool verified)
     }
     printf("damage      %" PRIu64 " records, %" PRIu32 " segments unreadable, %" PRIu64
            " holes, %" PRIu64 " pages mended, %" PRIu32 " files too short, %" PRIu64
-           " read errors, %d of 2 superblocks\n", p->records_damaged, p->segments_damaged,
-           p->holes, p->pages_healed, p->files_short, p->read_errors,
+           " read errors, %" PRIu32 " filters, %d of 2 superblocks\n", p->records_damaged,
+           p->segments_damaged, p->holes, p->pages_healed, p->files_short, p->read_errors,
+           p->images_damaged,
            (p->super[0] != CELLAR_OK) + (p->super[1] != CELLAR_OK));
 }
 
@@ -219,10 +225,12 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
            ",\"epoch\":%" PRIu64 ",\"clean\":%s,\"level\":\"%s\",\"segment_bytes\":%" PRIu32
            ",\"segments\":%" PRIu32 ",\"slots\":%" PRIu32 ",\"granule_bytes\":%" PRIu32
            ",\"l2_bytes\":%" PRIu64 ",\"file_bytes\":%" PRIu64 ",\"last_seen_wall_ms\":%" PRId64
+           ",\"filters\":%" PRIu32 ",\"filter_bytes\":%" PRIu64 ",\"filters_believed\":%s"
            ",\"begins_anew\":%s}\n", p->major, p->minor, id,
            (p->super[0] == CELLAR_OK) + (p->super[1] == CELLAR_OK), p->serial, p->epoch,
            p->clean ? "true" : "false", inspect_levels[p->level], p->seg_bytes, p->seg_count,
            p->slot_count, p->granule_bytes, p->l2_bytes, p->file_bytes, p->last_seen_wall_ms,
+           p->images, p->image_bytes, p->images_clean ? "true" : "false",
            p->begins_anew ? "true" : "false");
     for (size_t i = 0; i < r->views; i++) {
         fputs("{\"view\":", stdout);
@@ -247,12 +255,13 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
            ",\"expired\":%" PRIu64 ",\"ended\":%" PRIu64
            ",\"records_damaged\":%" PRIu64 ",\"segments_damaged\":%" PRIu32
            ",\"holes\":%" PRIu64 ",\"pages_mended\":%" PRIu64 ",\"files_short\":%" PRIu32
+           ",\"filters_damaged\":%" PRIu32
            ",\"read_errors\":%" PRIu64 ",\"bad_places\":%" PRIu32 ",\"damage\":%" PRIu64 "}\n",
            p->records, p->live, p->live_bytes, p->dead_bytes, p->tombstones, p->controls,
            p->segments, p->slots_used, p->oldest_wall_ms, p->newest_wall_ms,
            verified ? "true" : "false", p->old_generation, p->expired, p->ended,
            p->records_damaged, p->segments_damaged, p->holes, p->pages_healed, p->files_short,
-           p->read_errors, p->bad_places, l2_report_damage(p));
+           p->images_damaged, p->read_errors, p->bad_places, l2_report_damage(p));
 }
 
 /* ---- the command ---- */
@@ -338,9 +347,9 @@ const gate_command gate_inspect = {
     "inspect", "", "look into the directory of a disk tier; changes nothing",
     "Usage: cellar inspect [OPTION]... DIR\n"
     "\n"
-    "Prints superblock, geometry, views, segments with live and dead bytes, the oldest and the\n"
-    "newest live record, and any damage. \"Live\" is what the next open on this machine would\n"
-    "serve. No byte of the directory changes.\n"
+    "Prints superblock, geometry, Bloom filters, views, segments with live and dead bytes, the\n"
+    "oldest and the newest live record, and any damage. \"Live\" is what the next open on this\n"
+    "machine would serve. No byte of the directory changes.\n"
     "\n"
     "  --verify  read and check every record, not only the segments' footers\n"
     "  --keys    list the live keys, too\n"

@@ -22,8 +22,10 @@
  *            key and generation that has not expired: nothing else.
  *            A nonce is used once: 96 random bits at each open, counted up by one a seal.
  * MEMORY     packing needs some while entries are pushed out, just when there is none: two blocks
- *            are set aside once a view asks (packer[i]: taken and given back by exchange). Who
- *            finds none, or has a larger value, packs if the budget happens to have room.
+ *            are set aside once a view asks, and two at once where there is a cipher (packer[i]:
+ *            taken and given back by exchange). Who finds none, or has a larger value, packs and
+ *            seals if the budget happens to have room. None is made for it: that would push out
+ *            entries, which are packed and sealed, from in here.
  * LOCKING    none, and none is held over the caller's functions; while `open` runs on a record of
  *            the stage its slot is pinned, so it must not wait.
  * LIMITS     what is over half a segment before it is packed is refused, however small it would be.
@@ -42,14 +44,6 @@
 #define L2_PACK_SAVES 8u  /* of its bytes, one in so many */
 #define L2_PACK_SAYS 8u   /* most that ext grows by */
 #define L2_PACKER_ROOM ((size_t)64 << 10) /* of a packed value */
-
-CELLAR_PRIVATE bool l2_codec_open(l2 *d)
-{
-    d->packs = base_pack_there();
-    if (d->crypt.seal == NULL) { return true; }
-    d->seal_bytes = L2_NONCE + d->crypt.overhead;
-    return base_random_bytes(d->nonce, L2_NONCE);
-}
 
 static size_t l2_packer_bytes(void) { return base_pack_scratch() + L2_PACKER_ROOM; }
 
@@ -89,7 +83,7 @@ CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes)
         BASE_POINT("l2.packer");
         if (box->block != NULL) { return; }
     }
-    /* Making room would evict, and so pack, from in here. */
+    /* Making room would evict, and so pack and seal, from in here. */
     box->block_bytes = bytes;
     box->block = base_alloc_held(d->cfg.account, BASE_MOD_L2, bytes, NULL);
 }
@@ -102,10 +96,10 @@ static void l2_packer_give(l2 *d, unsigned char *block)
     }
 }
 
-CELLAR_PRIVATE bool l2_pack_ready(l2 *d)
+/* So many blocks at least; false: no memory. */
+static bool l2_packers_have(l2 *d, uint32_t want)
 {
-    if (!d->packs) { return true; }
-    for (uint32_t n = base_load_acq(&d->packers); n < L2_PACKERS;) {
+    for (uint32_t n = base_load_acq(&d->packers); n < want;) {
         unsigned char *block = base_alloc(d->cfg.account, BASE_MOD_L2, l2_packer_bytes(), NULL);
         if (block == NULL) { return false; }
         if (base_cas_ar(&d->packers, n, n + 1)) {
@@ -116,6 +110,19 @@ CELLAR_PRIVATE bool l2_pack_ready(l2 *d)
         n = base_load_acq(&d->packers);
     }
     return true;
+}
+
+CELLAR_PRIVATE bool l2_pack_ready(l2 *d)
+{
+    return !d->packs || l2_packers_have(d, d->crypt.seal != NULL ? L2_PACKERS : L2_PACKERS / 2);
+}
+
+CELLAR_PRIVATE bool l2_codec_open(l2 *d)
+{
+    d->packs = base_pack_there();
+    if (d->crypt.seal == NULL) { return true; }
+    d->seal_bytes = L2_NONCE + d->crypt.overhead;
+    return base_random_bytes(d->nonce, L2_NONCE) && l2_packers_have(d, L2_PACKERS / 2);
 }
 
 CELLAR_PRIVATE void l2_codec_close(l2 *d)
@@ -153,8 +160,8 @@ CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext
 {
     const size_t aad_bytes = l2_aad_bytes(r);
     const uint32_t plain = r->vlen;
-    l2_box sealed = { NULL, aad_bytes + plain + d->seal_bytes, NULL };
-    sealed.block = base_alloc(d->cfg.account, BASE_MOD_L2, sealed.block_bytes, NULL);
+    l2_box sealed;
+    l2_packer_take(d, &sealed, aad_bytes + plain + d->seal_bytes);
     if (sealed.block == NULL) { return false; }
     unsigned char *out = sealed.block + aad_bytes;
     l2_aad_write(d, sealed.block, r, ext, k->bytes);

@@ -176,6 +176,7 @@ CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean)
     if (ok) { ok = l2_images_rows(d, l2_r32(head + 32), l2_r64(head + 24), life, lsn); }
     d->image_clean = clean && lsn != 0 && lsn == d->super.clean_lsn && life + 1 == d->super.opens;
     base_store_rlx(&d->image_bytes, st.size_bytes);
+    d->image_bad = !ok;
     if (!ok) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
                  "bloom.snap is damaged or cannot be read: %u filters of it are left",
@@ -246,6 +247,23 @@ CELLAR_PRIVATE bool l2_image_take(void *ctx, void *bytes, size_t len)
         len -= n;
     }
     return true;
+}
+
+CELLAR_PRIVATE uint32_t l2_images_damaged(l2 *d)
+{
+    uint32_t n = 0;
+    unsigned char *piece = base_alloc(d->cfg.account, BASE_MOD_L2, L2_IMAGE_PIECE, NULL);
+    for (uint32_t i = 0; i < d->image_count; i++) {
+        l2_image im = { .d = d, .row = d->image[i], .buf = piece };
+        bool ok = true;
+        while (ok && im.done < im.row.bytes) {
+            ok = l2_image_piece(&im);
+            im.done += im.have;
+        }
+        n += !ok;
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, piece, piece != NULL ? L2_IMAGE_PIECE : 0);
+    return n;
 }
 
 CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used)

@@ -8,6 +8,7 @@
  *            look for it, and not by a second reading of the format.
  * WALK       both copies of SUPER -> trailers, counted: they size the index -> l2_open, warm-up ->
  *            each segment's footers; VERIFY or KEYS: each record, too
+ *            Filters in bloom.snap: their heads; VERIFY: all bytes.
  * INVARIANTS no file is opened for writing, none is made, nothing is unlinked or renamed.
  *            Damage is what fails a check and the hole that recovery finds in the log; what a kill
  *            leaves behind (a record in flight, a slot not sealed, a seal half written) is none.
@@ -273,6 +274,14 @@ static base_vfs l2_layer_vfs(l2_layer *y)
         .boot_id = l2_layer_boot_id, .bell = l2_layer_bell, .ctx = y };
 }
 
+/* Of all files as they lie there. */
+static uint64_t l2_layer_bytes(const l2_layer *y)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < y->files; i++) { n += y->file[i].real_bytes; }
+    return n;
+}
+
 static void l2_layer_end(l2_layer *y)
 {
     while (y->oldest != NULL) {
@@ -511,6 +520,10 @@ static cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out
         k.index = d->order[i - 1];
         l2_look_segment(d, &k, buf);
     }
+    out->image_bytes = base_load_rlx(&d->image_bytes);
+    out->images = d->image_count;
+    out->images_clean = d->image_clean;
+    out->images_damaged = d->image_bad + (how->verify ? l2_images_damaged(d) : 0);
     l2_stats st;
     l2_stats_get(d, &st);
     out->views = d->view_count;
@@ -542,6 +555,7 @@ static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
     l2 *d = NULL;
     cellar_err err = l2_open(&cfg, &d, sys_errno);
     if (err != CELLAR_OK) { return err; }
+    out->file_bytes = l2_layer_bytes(y);
     while (l2_warm_step(d)) {} /* nothing but that: a tick would reclaim */
     out->begins_anew = d->form.epoch != s->epoch;
     err = l2_look_store(d, how, out);
@@ -598,7 +612,6 @@ CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, 
         out->l2_bytes = s.l2_bytes;
         out->bad_places = s.bad_count;
         out->last_seen_wall_ms = s.last_seen_wall_ms;
-        out->file_bytes = ((uint64_t)s.nseg + s.nstage) * s.seg_bytes;
         l2_look_places(&y, page, &s, out, &records);
         l2_look_sizes(&y, &s, out);
         err = l2_look_open(&y, &s, records, how, out, sys_errno);
@@ -614,7 +627,7 @@ CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, 
 CELLAR_PRIVATE uint64_t l2_report_damage(const l2_report *r)
 {
     uint64_t n = r->files_short + r->holes + r->pages_healed + r->read_errors +
-                 r->records_damaged + r->segments_damaged;
+                 r->records_damaged + r->segments_damaged + r->images_damaged;
     for (int i = 0; i < 2; i++) { n += r->super[i] != CELLAR_OK; }
     return n;
 }

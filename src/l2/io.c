@@ -337,7 +337,7 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
 {
     l2_worker_take(d);
     L2_COUNT(d, syncs);
-    if (base_load_acq(&d->broken) != 0) { /* what it would sync is not what is at the path */
+    if (!l2_files_there(d)) { /* what it would sync is not what is at the path */
         l2_worker_drop(d);
         return CELLAR_E_IO;
     }
@@ -350,6 +350,7 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
     if (e == 0) { e = l2_sync_files(d); }
     const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0; /* changes no log has */
     if (e == 0 && unlogged) { e = EAGAIN; }
+    if (e == 0 && !l2_files_there(d)) { e = EFAULT; } /* cut short while it was synced */
     if (e == 0) {
         d->data_syncs++;
         d->super.state = L2_CLEAN;

@@ -260,8 +260,11 @@ typedef struct l2_report {
     uint64_t holes, pages_healed, read_errors, records_damaged;
     uint32_t seg_bytes, seg_count, slot_count, granule_bytes, bad_places, views;
     uint32_t places_sealed, places_torn, slots_used, files_short, segments, segments_damaged;
+    uint64_t image_bytes; /* of bloom.snap; 0: there is none */
+    uint32_t images, images_damaged; /* in it; of them, or all of it: 1 */
     l2_level level;
     uint16_t major, minor;
+    bool images_clean; /* nothing is missing from them */
     bool clean;
     bool begins_anew; /* the next open here begins an empty store: nothing is live */
 } l2_report;

@@ -53,7 +53,7 @@
 #define L2_SEGSEQ_STEP 1024u /* reserved in SUPER at once */
 #define L2_BAD_MAX 768u
 #define L2_DAY_STEPS 256u     /* SUPER is ahead of the budget of a day by so small a part */
-#define L2_PACKERS 2u
+#define L2_PACKERS 4u /* two to pack in, and two to seal in */
 #define L2_FLOOR_ROOM 64u    /* end of a slot that only a FLOOR may take */
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
@@ -486,6 +486,7 @@ struct l2 {
     base_vfs_file *image_file; /* bloom.snap as found or written last; NULL: none */
     l2_image_row *image;      /* image_count in image_cap */
     uint32_t image_count, image_cap;
+    bool image_bad;           /* bloom.snap was found damaged; constant */
     bool image_clean;         /* bloom.snap is of a close with nothing after it; constant */
     struct l2_image image_now; /* between l2_image_open and _close */
     _Atomic uint64_t image_bytes; /* of bloom.snap; read by anybody */
@@ -570,7 +571,8 @@ typedef struct l2_box { /* a value as it is stored */
 } l2_box;
 CELLAR_PRIVATE bool l2_codec_open(l2 *d);
 CELLAR_PRIVATE void l2_codec_close(l2 *d);
-/* A block of so many bytes for one packing: of those set aside, or a new one. block NULL: none. */
+/* A block of so many bytes for one packing or sealing: of those set aside, or a new one. block
+ * NULL: none. */
 CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes);
 /* r, with the raw length and without ext, becomes that of the packed value; its ext must then say
  * how long it was. False: not worth it, or no memory: all stays as it is. */
@@ -695,6 +697,8 @@ CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor) SYNC_HOLDS(L2_LOG);
  * opens are counted in this life. */
 CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean);
 CELLAR_PRIVATE void l2_images_fini(l2 *d);
+/* How many of those found are not what was saved; nobody else is here. */
+CELLAR_PRIVATE uint32_t l2_images_damaged(l2 *d);
 
 /* resize.c */
 /* How many segments `bytes` have room for, beside all else. */
@@ -747,6 +751,7 @@ BASE_INLINE void l2_stage_look(l2 *d)
 }
 /* False: the files are not what they were; nothing is done with them any more. */
 CELLAR_PRIVATE bool l2_heartbeat(l2 *d);
+CELLAR_PRIVATE bool l2_files_there(l2 *d); /* the same, looked at now */
 
 /* doorbell.c */
 #define L2_CLOSED 1u

@@ -117,10 +117,12 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
         (void)base_add_ar(&d->lost_controls, took == L2_IS_FROZEN ? 1u : 0u);
         if (l2_logged_else(d, took)) { return 0; } /* META comes before any other record */
     }
+    if (took == L2_TOOK) {
+        memcpy(at.at + L2_RECORD_HEAD, value, bytes);
+        l2_spot_done(d, &at);
+    }
+    l2_stage_look(d); /* a FLOOR is a store into it, too */
     if (took != L2_TOOK) { return 0; } /* given up: nothing older of any view is left */
-    memcpy(at.at + L2_RECORD_HEAD, value, bytes);
-    l2_spot_done(d, &at);
-    l2_stage_look(d);
     L2_COUNT(d, controls);
     return l2_lsn(d, at.segseq, at.off);
 }

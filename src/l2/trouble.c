@@ -207,11 +207,18 @@ CELLAR_PRIVATE bool l2_heartbeat(l2 *d)
 {
     const int64_t now = base_now_ms(d->cfg.clock);
     l2_stage_look(d);
+    if (base_load_rlx(&d->broken) == 0 && now - d->beat_ms < L2_BEAT_MS) { return true; }
+    return l2_files_there(d);
+}
+
+CELLAR_PRIVATE bool l2_files_there(l2 *d)
+{
+    const int64_t now = base_now_ms(d->cfg.clock);
+    l2_stage_look(d);
     if (base_load_rlx(&d->broken) != 0) {
         l2_renounce(d, now);
         return false;
     }
-    if (now - d->beat_ms < L2_BEAT_MS) { return true; }
     d->beat_ms = now;
     const uint64_t seg = d->form.seg_bytes;
     const l2_missing stage = l2_file_look(d, d->stage_file, d->nstage * seg);
