@@ -25,7 +25,7 @@
 #include "l2/l2_int.h"
 #include "tests/t.h"
 
-#define DEV_FILES 8
+#define DEV_FILES 12
 #define DEV_SECTOR 512u
 #define DEV_WRITES 24
 #define DEV_VERSIONS 6
@@ -390,6 +390,7 @@ T_INLINE int l2_dev_unlink(void *ctx, base_vfs_file *dir, const char *name)
 {
     (void)dir;
     const int e = l2_dev_fault(ctx, DEV_UNLINK);
+    l2_dev_hook(ctx);
     l2_dev_file *f = l2_dev_find(ctx, name);
     if (e == 0 && f != NULL) { f->name[0] = '\0'; }
     return e != 0 ? e : f != NULL ? 0 : ENOENT;

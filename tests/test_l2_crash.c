@@ -34,7 +34,7 @@ typedef struct world { /* the oracle */
     bool in_sync, in_op;
     bool unsure;             /* a commit has failed, and none has succeeded since */
     bool failed;             /* one has, ever: a clear then may be in no log, nor what it ended */
-    uint64_t reclaimed;
+    uint64_t reclaimed, reclaimed_before; /* in this life, and in those before it */
 } world;
 
 static l2_dev dev, crash, crash2;
@@ -42,6 +42,7 @@ static l2_kit kit, again;
 static world w;
 static base_rng rng;
 static uint64_t states, most_states, hits;
+static uint64_t snaps, snaps_met; /* opens that read index.snap: without a crash, behind one */
 static bool every_way;           /* all subsets instead of random ones */
 static uint32_t most_loose, most_met;
 static uint64_t points[2];       /* moments tried in every way, by pages and by sectors */
@@ -102,6 +103,7 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
     }
     l2_stats st;
     l2_stats_get(k->d, &st);
+    snaps_met += st.snaps;
     for (uint32_t key = 0; key < KEYS; key++) {
         const uint32_t got = look(k, key, v.vgen);
         if (got == 0) {
@@ -116,9 +118,9 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
                                 w.durable[key] == w.before[key];
             if ((must || synced) && !T_EQ_U64(got, must ? w.stored[key] : w.durable[key])) {
                 printf("# key %u lost: level %d, %s, clean %d, sync %d, holes %" PRIu64
-                       ", segments %" PRIu64 ", free %" PRIu64 ", state %" PRIu64 "\n", key,
+                       ", segments %" PRIu64 ", free %" PRIu64 ", state %" PRIu64 ", snaps %" PRIu64 "\n", key,
                        (int)level, h == KILL ? "kill" : "power", w.clean, w.in_sync, st.holes,
-                       st.segments_live, st.segments_free, states);
+                       st.segments_live, st.segments_free, states, st.snaps);
             }
             continue;
         }
@@ -375,7 +377,38 @@ static void op_tick(void)
         memcpy(w.durable, w.stored, sizeof w.durable);
     }
     barriers = st.barriers;
-    w.reclaimed = st.reclaimed + st.emptied;
+    w.reclaimed = w.reclaimed_before + st.reclaimed + st.emptied;
+}
+
+/* A close, and another life: index.snap is written, named, read, and its name taken away. */
+static void op_reopen(void)
+{
+    l2_stats st;
+    for (int i = 0; i < 4; i++) { /* a slot made ready has the next tick reclaim a place */
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    l2_stats_get(kit.d, &st);
+    w.reclaimed_before = w.reclaimed = w.reclaimed_before + st.reclaimed + st.emptied;
+    w.in_sync = true;
+    l2_close(kit.d);
+    kit.d = NULL;
+    w.in_sync = false;
+    w.clean = true;
+    w.kept = w.events;
+    memcpy(w.durable, w.stored, sizeof w.durable);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    w.clean = false; /* open marks the store dirty */
+    l2_stats_get(kit.d, &st);
+    snaps += st.snaps;
+    l2_kit_warm(&kit);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    l2_stats_get(kit.d, &st);
+    w.reclaimed = w.reclaimed_before + st.reclaimed + st.emptied;
+    for (uint32_t key = 0; key < KEYS && w.reclaimed == 0; key++) {
+        const uint32_t got = look(&kit, key, w.vgen);
+        T_CHECK(got == w.now[key] || got == 0);
+        T_CHECK(got == w.stored[key] || w.stored[key] == 0);
+    }
 }
 
 static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
@@ -399,6 +432,8 @@ static void one_op(void)
         op_clear();
     } else if (pick < 83) {
         op_sync();
+    } else if (pick < 84) {
+        op_reopen();
     } else if (pick < 85) {
         op_tag((uint32_t)base_rng_below(&rng, TAGS));
     } else if (pick < 86) {
@@ -451,13 +486,13 @@ static void begin(uint64_t seed, uint64_t most, bool subsets)
     l2_dev_init(&crash2);
     most_states = most;
     every_way = subsets;
-    states = hits = 0;
+    states = hits = snaps = snaps_met = 0;
 }
 
 static void end(uint64_t lives)
 {
-    printf("# %" PRIu64 " crash states in %" PRIu64 " lives, %" PRIu64 " hits\n", states, lives,
-           hits);
+    printf("# %" PRIu64 " crash states in %" PRIu64 " lives, %" PRIu64 " hits, %" PRIu64 "+%" PRIu64
+           " by index.snap\n", states, lives, hits, snaps, snaps_met);
     l2_dev_fini(&crash);
     l2_dev_fini(&crash2);
 }
@@ -471,7 +506,7 @@ static void every_crash_keeps_the_promise_of_its_level(void)
         lives++;
     }
     end(lives);
-    T_CHECK(hits > states / 4);
+    T_CHECK(hits > states / 4 && snaps > states / 400 && snaps_met > states / 400);
 }
 
 /* Short lives: a handful of operations behind a sync leave few enough things that may be lost. */

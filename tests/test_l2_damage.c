@@ -109,6 +109,7 @@ static bool open_hurt(void)
         return false;
     }
     l2_kit_warm(&k);
+    while (l2_tick(k.d, 1000)) {} /* places are set free, whichever way the index came */
     look_at_all(&k);
     l2_kit_kill(&k);
     return true;

@@ -152,6 +152,10 @@ static void inspect_print_head(const char *dir, const l2_report *p)
                gate_bytes(a, p->image_bytes),
                p->images_clean ? "of the close: believed" : "not of the last close: observing");
     }
+    if (p->snap_bytes > 0) {
+        printf("index       saved in index.snap (%s), %s\n", gate_bytes(a, p->snap_bytes),
+               p->snap_fits ? "of the last close" : "not of the last close: an open ignores it");
+    }
     if (p->begins_anew) {
         puts("the next open here begins an empty store: it was not synced since its last change,\n"
              "and this is another boot, or a copy of the directory, or the disk stood still and\n"
@@ -226,12 +230,13 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
            ",\"segments\":%" PRIu32 ",\"slots\":%" PRIu32 ",\"granule_bytes\":%" PRIu32
            ",\"l2_bytes\":%" PRIu64 ",\"file_bytes\":%" PRIu64 ",\"last_seen_wall_ms\":%" PRId64
            ",\"filters\":%" PRIu32 ",\"filter_bytes\":%" PRIu64 ",\"filters_believed\":%s"
+           ",\"index_snap_bytes\":%" PRIu64 ",\"index_snap_fits\":%s"
            ",\"begins_anew\":%s}\n", p->major, p->minor, id,
            (p->super[0] == CELLAR_OK) + (p->super[1] == CELLAR_OK), p->serial, p->epoch,
            p->clean ? "true" : "false", inspect_levels[p->level], p->seg_bytes, p->seg_count,
            p->slot_count, p->granule_bytes, p->l2_bytes, p->file_bytes, p->last_seen_wall_ms,
            p->images, p->image_bytes, p->images_clean ? "true" : "false",
-           p->begins_anew ? "true" : "false");
+           p->snap_bytes, p->snap_fits ? "true" : "false", p->begins_anew ? "true" : "false");
     for (size_t i = 0; i < r->views; i++) {
         fputs("{\"view\":", stdout);
         gate_json_string(stdout, r->view[i].name);

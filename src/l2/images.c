@@ -415,7 +415,8 @@ static int l2_images_none(l2 *d)
 static uint64_t l2_images_room(l2 *d)
 {
     l2_worker_take(d); /* a resize may be under way */
-    const uint64_t rest = L2_REST_WORST + ((uint64_t)d->places + d->nstage) * d->form.seg_bytes;
+    const uint64_t rest = L2_REST_WORST + ((uint64_t)d->places + d->nstage) * d->form.seg_bytes +
+                          l2_snap_room(d->objects, d->nseg);
     const uint64_t most = d->super.l2_bytes + d->form.seg_bytes;
     l2_worker_drop(d);
     return BASE_MAX(most > rest ? most - rest : 0, (uint64_t)d->form.seg_bytes);

@@ -17,14 +17,16 @@
  *            is none, and what a running store changes may be reported as damage.
  * LIMITS     some 12 bytes of memory a record, and the slots of stage.buf twice. Without VERIFY a
  *            record is judged by its footer line: one of a cleared view, and one that has expired,
- *            then count as live.
+ *            then count as live. What is live is told by the footers: an open that finds the
+ *            index of the last close (snap.c) still serves what lies in a segment whose footer is
+ *            damaged, and not what was reclaimed shortly before and can still be read.
  * TRIED      reading the format anew, without recovery: holes, floors, healed pages and views have
  *            to be told twice, and a difference between the two is a wrong report. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 
-#define L2_LAYER_FILES 10u
+#define L2_LAYER_FILES 12u
 #define L2_FUTURE_SLACK 64u /* index words beyond those counted */
 
 /* ---- the layer ---- */
@@ -65,12 +67,25 @@ static int l2_layer_dir(void *ctx, const char *path, bool create, base_vfs_file 
     return 0;
 }
 
+typedef struct l2_layer_names {
+    void (*fn)(void *ctx, const char *name);
+    void *ctx;
+} l2_layer_names;
+
+/* The open on the layer reads footers, all of them. */
+static void l2_layer_name(void *ctx, const char *name)
+{
+    const l2_layer_names *n = ctx;
+    if (strcmp(name, "index.snap") != 0) { n->fn(n->ctx, name); }
+}
+
 static int l2_layer_list(void *ctx, base_vfs_file *dir, void (*fn)(void *fn_ctx, const char *name),
                          void *fn_ctx)
 {
     l2_layer *y = ctx;
+    l2_layer_names n = { fn, fn_ctx };
     (void)dir;
-    return y->under->list(y->under->ctx, y->dir, fn, fn_ctx);
+    return y->under->list(y->under->ctx, y->dir, l2_layer_name, &n);
 }
 
 static int l2_layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
@@ -374,6 +389,17 @@ static void l2_look_sizes(l2_layer *y, const l2_super *s, l2_report *out)
     }
 }
 
+static void l2_look_snap(l2_layer *y, unsigned char *page, const l2_super *s, l2_report *out)
+{
+    l2_form form;
+    base_vfs_file *f = NULL;
+    if (l2_layer_open(y, NULL, "index.snap", 0, &f) != 0) { return; }
+    out->snap_bytes = l2_layer_of(f)->real_bytes;
+    l2_form_make(&form, s);
+    out->snap_fits = s->state == L2_CLEAN && l2_peek(y, "index.snap", page, L2_PAGE, 0) == 0 &&
+                     l2_snap_head_fits(&form, s, s->opens, out->snap_bytes, page);
+}
+
 /* ---- after it ---- */
 
 typedef struct l2_look {
@@ -614,6 +640,7 @@ CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, 
         out->last_seen_wall_ms = s.last_seen_wall_ms;
         l2_look_places(&y, page, &s, out, &records);
         l2_look_sizes(&y, &s, out);
+        l2_look_snap(&y, page, &s, out);
         err = l2_look_open(&y, &s, records, how, out, sys_errno);
     }
     /* Opened meanwhile: what was found may be half of what was and half of what is. */

@@ -212,6 +212,7 @@ typedef struct l2_stats {
     uint64_t commits; /* syncs for l2_commit */
     uint64_t cuts; /* of the stage, met as a signal */
     uint64_t mapped_reads, mapped_bytes; /* see map.c; bytes: 0 when it failed */
+    uint64_t snaps; /* 1: this open read index.snap in the place of the footers */
     uint64_t packed, packed_saved, miss_packed; /* see codec.c; saved: bytes */
     bool warming, dirty, empty;
     bool set_aside; /* by this open */
@@ -262,10 +263,12 @@ typedef struct l2_report {
     uint32_t places_sealed, places_torn, slots_used, files_short, segments, segments_damaged;
     uint64_t image_bytes; /* of bloom.snap; 0: there is none */
     uint32_t images, images_damaged; /* in it; of them, or all of it: 1 */
+    uint64_t snap_bytes; /* of index.snap; 0: there is none */
     l2_level level;
     uint16_t major, minor;
     bool images_clean; /* nothing is missing from them */
     bool clean;
+    bool snap_fits;   /* it is of the last close; damage in it costs a warm-up, nothing else */
     bool begins_anew; /* the next open here begins an empty store: nothing is live */
 } l2_report;
 /* As l2_open where it refuses; E_BUSY: a store has it open. *out holds what was found till then. */

@@ -352,7 +352,7 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
         stalled, closings, relied, waits, refused_budget, refused_unused,
         refused_seal, miss_sealed, commits, miss_ended, refused_ended, folds, packed, packed_saved,
-        miss_packed, cuts;
+        miss_packed, cuts, snaps;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */
@@ -394,6 +394,7 @@ struct l2 {
     uint32_t reserve;        /* bytes of a slot that no put takes */
     uint32_t room_max;       /* of one put: fits into every fresh slot */
     uint32_t keep_free;      /* places the worker keeps free */
+    uint64_t objects;        /* that the tables are made for; constant */
 
     unsigned char *map;      /* stage.buf */
     size_t map_bytes;
@@ -490,6 +491,7 @@ struct l2 {
     bool image_clean;         /* bloom.snap is of a close with nothing after it; constant */
     struct l2_image image_now; /* between l2_image_open and _close */
     _Atomic uint64_t image_bytes; /* of bloom.snap; read by anybody */
+    base_vfs_file *snap_file; /* index.snap, without its name; NULL: none; gone once open is over */
 
     /* commit.c: numbers; the last that failed; 1: somebody leads; why none can succeed, or 0 */
     _Atomic uint32_t commits_begun, commits_done, commits_failed, committing, commit_errno;
@@ -700,9 +702,29 @@ CELLAR_PRIVATE void l2_images_fini(l2 *d);
 /* How many of those found are not what was saved; nobody else is here. */
 CELLAR_PRIVATE uint32_t l2_images_damaged(l2 *d);
 
+/* snap.c */
+/* Bytes of a snapshot of tables for so many objects, at the most. */
+CELLAR_PRIVATE uint64_t l2_snap_room(uint64_t objects, uint64_t segs);
+/* The end of a close; nothing changes any more. */
+CELLAR_PRIVATE void l2_snap_save(l2 *d);
+/* Takes the name from what is there, so that no other open finds it; what was left half written
+ * (`rest`) goes. The directory is synced by the caller, before anything else is done. */
+CELLAR_PRIVATE void l2_snap_open(l2 *d, bool there, bool rest);
+CELLAR_PRIVATE void l2_snap_close(l2 *d);
+/* Behind l2_adopt, of a store that was CLEAN; newest: segseq of anything there is. True: words,
+ * filter and eras are complete. */
+CELLAR_PRIVATE bool l2_snap_take(l2 *d, uint64_t newest);
+/* Is it the head of a snapshot that this life left, at the close SUPER speaks of? */
+CELLAR_PRIVATE bool l2_snap_head_fits(const l2_form *f, const l2_super *s, uint64_t life,
+                                      uint64_t file_bytes, const unsigned char head[L2_PAGE]);
+
 /* resize.c */
+/* What `bytes` leave to data.seg and index.snap: whole segments. */
+CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes);
+/* How many objects the tables of so many bytes of segments are made for. */
+CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes);
 /* How many segments `bytes` have room for, beside all else. */
-CELLAR_PRIVATE uint64_t l2_places_in(const l2_super *s, uint64_t bytes);
+CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes);
 CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows);
 CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows);
 CELLAR_PRIVATE void l2_rows_close(l2 *d);

@@ -95,7 +95,8 @@ CELLAR_PRIVATE void l2_map_open(l2 *d)
     if (!d->cfg.mmap_read || d->vfs->map_read == NULL) { return; }
     BASE_ASSERT(d->cfg.sigbus);
     const uint64_t seg = d->form.seg_bytes;
-    const uint64_t wanted = d->cfg.seg_count == 0 ? l2_places_in(&d->super, d->cfg.bytes) : 0;
+    const uint64_t wanted = d->cfg.seg_count == 0 ? l2_places_in(&d->cfg, &d->super,
+                                                                 d->cfg.bytes) : 0;
     uint64_t bytes = BASE_MAX(d->places, wanted) * seg; /* also what a resize is about to add */
     bytes = BASE_MIN(bytes, d->cfg.memory_bytes * L2_MAPPED_TIMES);
     if (sizeof(void *) == 4) { bytes = BASE_MIN(bytes, (uint64_t)512 << 20); }

@@ -24,18 +24,18 @@
 
 #include "base/random.h"
 
-#define L2_AVG_BYTES 1024u
 #define L2_SLEEP_NS UINT64_C(100000000)
 #define L2_LOCK_TRIES 5
 #define L2_PLACES_CHEAP 1024u /* that SUPER may speak of whatever there is */
 #define L2_LOCK_NS UINT64_C(2000000)
 
 static const char *const l2_names[] = { "LOCK", "SUPER", "SUPER.new", "META.0", "META.1",
-                                        "stage.buf", "data.seg", "bloom.snap", "bloom.new" };
+                                        "stage.buf", "data.seg", "bloom.snap", "bloom.new",
+                                        "index.snap", "index.new" };
 
 /* ---- whose is it ---- */
 
-typedef struct l2_census { bool super, foreign, images, rest; } l2_census;
+typedef struct l2_census { bool super, foreign, images, rest, snap, snap_rest; } l2_census;
 
 static void l2_count_name(void *ctx, const char *name)
 {
@@ -47,6 +47,8 @@ static void l2_count_name(void *ctx, const char *name)
     c->super = c->super || strcmp(name, "SUPER") == 0;
     c->images = c->images || strcmp(name, "bloom.snap") == 0;
     c->rest = c->rest || strcmp(name, "bloom.new") == 0; /* of a save that was cut short */
+    c->snap = c->snap || strcmp(name, "index.snap") == 0;
+    c->snap_rest = c->snap_rest || strcmp(name, "index.new") == 0; /* the same */
     c->foreign = c->foreign || !ours;
 }
 
@@ -114,7 +116,7 @@ static cellar_err l2_geometry(l2 *d)
     if (c->seg_count == 0 && (c->bytes < L2_BYTES_MIN || c->bytes < rest)) {
         return CELLAR_E_INVAL;
     }
-    const uint64_t nseg = c->seg_count != 0 ? c->seg_count : l2_places_in(s, c->bytes);
+    const uint64_t nseg = c->seg_count != 0 ? c->seg_count : l2_places_in(c, s, c->bytes);
     if (nseg < L2_SEGS_MIN || nseg > UINT32_MAX / 2) { return CELLAR_E_INVAL; }
     s->nseg = (uint32_t)nseg;
     s->granule = 8;
@@ -145,15 +147,15 @@ static void l2_form_set(l2 *d)
 static bool l2_tables_open(l2 *d)
 {
     base_account *a = d->cfg.account;
-    const uint64_t avg = d->cfg.avg_object_bytes != 0 ? d->cfg.avg_object_bytes : L2_AVG_BYTES;
-    const uint64_t wanted = d->cfg.seg_count == 0 ? l2_places_in(&d->super, d->cfg.bytes) : 0;
-    const uint64_t bytes = BASE_MAX(d->nseg, wanted) * d->form.seg_bytes;
-    const uint64_t most = d->cfg.memory_bytes / 4 / 10; /* a quarter of the budget at 10 B each */
-    const uint64_t objects = base_clamp(bytes / avg, 64, BASE_MAX(most, 64));
+    const l2_config *c = &d->cfg;
+    const uint64_t wanted = c->seg_count == 0 ? l2_data_room(&d->super, c->bytes) : 0;
+    const uint64_t bytes = (uint64_t)d->nseg * d->form.seg_bytes;
+    d->objects = l2_objects_in(c, BASE_MAX(bytes, wanted));
     d->order_cap = d->nseg;
     d->order = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->order, NULL);
     return d->order != NULL && l2_rows_open(d, d->nseg) &&
-           l2_index_open(d, objects) && l2_gates_open(d, objects) && l2_seen_open(d, objects);
+           l2_index_open(d, d->objects) && l2_gates_open(d, d->objects) &&
+           l2_seen_open(d, d->objects);
 }
 
 /* Nobody else is here any more. */
@@ -340,7 +342,7 @@ static bool l2_boot_is(l2 *d, unsigned char boot[16])
 /* The store was made, or resized, for another size than it is opened with. */
 static void l2_goal_set(l2 *d)
 {
-    const uint64_t places = l2_places_in(&d->super, d->cfg.bytes);
+    const uint64_t places = l2_places_in(&d->cfg, &d->super, d->cfg.bytes);
     if (d->cfg.seg_count != 0 || d->cfg.bytes == d->super.l2_bytes || d->cfg.bytes < L2_BYTES_MIN ||
         places < d->nstage + L2_RESIZE_LEAST || places > UINT32_MAX / 2) {
         return;
@@ -361,7 +363,7 @@ static int l2_places_bound(l2 *d)
     uint64_t bytes = st.size_bytes;
     if (st.allocated_bytes != 0) { bytes = BASE_MIN(bytes, st.allocated_bytes); }
     const uint64_t wanted = d->cfg.seg_count != 0 ? d->cfg.seg_count
-                                                  : l2_places_in(&d->super, d->cfg.bytes);
+                                                  : l2_places_in(&d->cfg, &d->super, d->cfg.bytes);
     uint64_t most = BASE_MAX((bytes + d->super.seg_bytes - 1) / d->super.seg_bytes, wanted);
     most = BASE_MAX(most, L2_PLACES_CHEAP);
     d->super.nseg = (uint32_t)BASE_MIN(d->super.nseg, most);
@@ -398,6 +400,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     int e = l2_super_open(d);
     const uint64_t stage_was = d->super.stage_ino;
     if (e == 0) { e = l2_files_open(d, &whole, &kept); }
+    if (e == 0) { l2_snap_open(d, c->snap, c->snap_rest); }
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
@@ -411,12 +414,15 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
                  "a copy of a directory that was in use, or without its stage: begun anew, empty");
     }
     /* A copy may be older than the store it was taken from, so its images are only hints. */
-    if (c->images) { l2_images_open(d, kept && !rung && d->super.state == L2_CLEAN); }
+    const bool untouched = kept && !rung && d->super.state == L2_CLEAN;
+    if (c->images) { l2_images_open(d, untouched); }
+    if (!untouched) { l2_snap_close(d); }
     if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
     e = l2_format_now(d, stage_was);
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
     const cellar_err err = l2_recover(d, alive, same_boot, !kept, sys_errno);
+    l2_snap_close(d);
     if (err != CELLAR_OK) { return err; }
     d->super.state = L2_DIRTY;
     d->super.closed = 0;
@@ -518,6 +524,7 @@ static void l2_free(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_images_fini(d);
+    l2_snap_close(d);
     l2_feet_free(d);
     l2_map_close(d, d->forked);
     base_bus_release(d->guard, d->map == NULL);
@@ -583,6 +590,7 @@ CELLAR_PRIVATE void l2_close(l2 *d)
     while (l2_tick(d, 1000000)) {}
     if (base_load_acq(&d->broken) == 0 && l2_sync_as(d, true) == CELLAR_OK) {
         l2_images_save(d, true);
+        l2_snap_save(d);
     }
     l2_free(d);
 }

@@ -756,9 +756,11 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
         l2_adopt(d, &f);
         sync_drop(L2_LOG, &d->log_lock);
         if (f.meta_due) { e = l2_meta_store(d); }
-        base_store_rlx(&d->warming, d->order_count > 0 ? 1u : 0u);
-        if (d->order_count > 0 && !l2_index_warm_begin(d)) { err = CELLAR_E_NOMEM; }
-        if (d->order_count > 0) { /* without it page by page */
+        const uint64_t newest = BASE_MAX(f.newest, f.count > 0 ? f.at[f.count - 1].segseq : 0);
+        const bool cold = d->order_count > 0 && !l2_snap_take(d, newest);
+        base_store_rlx(&d->warming, cold ? 1u : 0u);
+        if (cold && !l2_index_warm_begin(d)) { err = CELLAR_E_NOMEM; }
+        if (cold) { /* without it page by page */
             d->feet.buf = base_alloc(d->cfg.account, BASE_MOD_L2, L2_FEET_BYTES, NULL);
         }
         if (err == CELLAR_OK && e == 0 && !l2_first_slot(d)) { e = EIO; }

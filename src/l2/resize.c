@@ -25,13 +25,28 @@
 
 #include <errno.h>
 
+#define L2_AVG_BYTES 1024u
 #define L2_COPY_BYTES ((uint32_t)256 << 10)
 #define L2_IDLE_NS UINT64_C(5000000000) /* of waiting for slots to be sealed */
 
-CELLAR_PRIVATE uint64_t l2_places_in(const l2_super *s, uint64_t bytes)
+CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
+{
+    const uint64_t avg = c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES;
+    const uint64_t most = c->memory_bytes / 4 / 10; /* a quarter of the budget at 10 B each */
+    return base_clamp(bytes / avg, 64, BASE_MAX(most, 64));
+}
+
+CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes)
 {
     const uint64_t rest = L2_REST_WORST + (uint64_t)s->nstage * s->seg_bytes;
-    return bytes > rest ? (bytes - rest) / s->seg_bytes : 0;
+    return bytes > rest ? (bytes - rest) / s->seg_bytes * s->seg_bytes : 0;
+}
+
+CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes)
+{
+    const uint64_t room = l2_data_room(s, bytes);
+    const uint64_t snap = l2_snap_room(l2_objects_in(c, room), room / s->seg_bytes);
+    return room > snap ? (room - snap) / s->seg_bytes : 0;
 }
 
 /* ---- tables ---- */
@@ -419,7 +434,7 @@ CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)
 CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes)
 {
     if (bytes < L2_BYTES_MIN) { return CELLAR_E_INVAL; }
-    const uint64_t places = l2_places_in(&d->super, bytes); /* what it reads is constant */
+    const uint64_t places = l2_places_in(&d->cfg, &d->super, bytes); /* constant */
     const uint32_t least = d->nstage + L2_RESIZE_LEAST;
     if (places < least || places > UINT32_MAX / 2) { return CELLAR_E_RANGE; }
     return l2_resize_to(d, (uint32_t)places, bytes);
