@@ -1207,7 +1207,7 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
 /* Bring the value of a lease: store it, wake all who wait for it.
  * in:      lease from cellar_begin on this view; o as in cellar_set (TTL, stale window, tags, cost;
  *          CELLAR_NEGATIVE: there is none), no conditions, not CELLAR_DURABLE; NULL = the view's
- *          defaults
+ *          defaults. TTL, stale window and jitter it leaves open are those cellar_begin was given
  * out:     *lease is zeroed
  * returns: OK; DETACHED (waiters served, not stored: a delete, clear or newer set came first),
  *          DROPPED (waiters served, no room to store it), DISABLED (waiters served, the view is
@@ -1222,7 +1222,8 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
 
 /* Give a lease back without a value.
  * in:      loader_err 0: somebody else shall load; else the load failed: who waits gets something
- *          stale, or what the fallbacks of cellar_begin bring, its default value, or E_LOADER
+ *          stale, or what the fallbacks of cellar_begin bring, its default value, or E_LOADER;
+ *          error_ttl_ms, throttle_ms and the like are cellar_begin's, too
  * out:     *lease is zeroed
  * returns: OK; E_LEASE, E_INVAL, E_CLOSED
  * thread:  any; fallbacks run here, as a loader in cellar_get_or_load

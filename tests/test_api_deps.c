@@ -543,6 +543,48 @@ static void every_read_is_noted(void)
     kit_close(c);
 }
 
+static void fallbacks_behind_an_open_breaker_are_noted(void)
+{
+    static const char *const reads[] = { "a" };
+    cellar *c = open_deps(4u << 20), *v = NULL;
+    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_result r = CELLAR_RESULT_INIT;
+    source s = SOURCE_INIT;
+    char text[64];
+    bo.fail_row = 1;
+    vo.breaker = &bo;
+    vo.deps = 1;
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    cook k = { .c = v, .from = c, .reads = reads, .count = 1 };
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(v, "x", NULL, &s, text, NULL), CELLAR_E_LOADER); /* it opens */
+    o.fallback[0] = (cellar_fallback){ cook_load, &k };
+    for (int how = 0; how < 3; how++) {
+        cellar_lease lease;
+        cellar_load_item it = { .key = "d", .key_len = 1, .result = CELLAR_RESULT_INIT };
+        put(c, "a", "1");
+        if (how == 0) {
+            T_EQ_I64(cellar_get_or_load(v, "d", 1, &o, source_load, &s, &r), CELLAR_OK);
+        } else if (how == 1) {
+            T_EQ_I64(cellar_get_many_or_load(v, &it, 1, &o, many_cooks, &k), CELLAR_OK);
+            T_EQ_I64(it.status, CELLAR_OK);
+            cellar_result_free(&it.result);
+        } else {
+            T_EQ_I64(cellar_begin(v, "d", 1, &o, NULL, &lease, &r), CELLAR_OK);
+        }
+        cellar_result_free(&r);
+        T_EQ_I64(has(v, "d"), CELLAR_OK);
+        put(c, "a", "2");
+        if (!T_EQ_I64(has(v, "d"), CELLAR_MISS)) { printf("# way %d\n", how); }
+    }
+    T_EQ_I64(k.calls, 3);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
 /* ---- bounds ---- */
 
 static void deps_bounds(void)
@@ -804,7 +846,8 @@ T_MAIN("cellar_api_deps", T_CASE(set_del_and_incr_end_who_read),
        T_CASE(not_modified_with_less_time_or_other_tags_is_a_change),
        T_CASE(loads_inside_loads_are_kept_and_linked), T_CASE(changes_during_the_load_are_seen),
        T_CASE(bulk_loaders_read_for_all_their_keys), T_CASE(every_read_is_noted),
-       T_CASE(deps_bounds), T_CASE(chains_are_followed_and_rests_are_due),
+       T_CASE(fallbacks_behind_an_open_breaker_are_noted), T_CASE(deps_bounds),
+       T_CASE(chains_are_followed_and_rests_are_due),
        T_CASE(fans_are_followed_some_a_call), T_CASE(cycles_end),
        T_CASE(the_table_is_bounded_and_swept), T_CASE(reloads_drop_what_is_not_read_any_more),
        T_CASE(listeners_hear_of_dependants), T_CASE(only_views_that_ask_note),

@@ -123,6 +123,106 @@ static void lease_of_a_stale_value_serves_it(void)
     kit_close(c);
 }
 
+static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease *l,
+                             cellar_result *r)
+{
+    const cellar_result fresh = CELLAR_RESULT_INIT;
+    *r = fresh;
+    const cellar_err err = cellar_begin(c, "k", 1, o, NULL, l, r);
+    cellar_result_free(r);
+    return err;
+}
+
+/* An abandoned lease goes by what its begin was given: errors kept and for how long, pauses. */
+static void lease_abandoned_by_the_options_it_began_with(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_lease a;
+    cellar_result r;
+    o.error_ttl_ms = 1000;
+    o.error_ttl_max_ms = 1000;
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_E_LOADER); /* remembered */
+    T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
+    T_EQ_I64(r.loader_err, 42);
+    T_CHECK(r.retry_after_ms >= 500 && r.retry_after_ms <= 1000);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK); /* nothing given: nothing remembered */
+    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_abandon(c, &a, 0), CELLAR_OK);
+    so.ttl_ms = 100;
+    so.stale_ms = 100000;
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 200);
+    o.throttle_ms = 7;
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
+    T_CHECK(a.id != 0);
+    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
+    T_CHECK(a.id == 0);
+    T_EQ_I64(r.retry_after_ms, 7);
+    atomic_fetch_add(&kit_now_ms, 7);
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
+    T_CHECK(a.id != 0);
+    T_EQ_I64(cellar_abandon(c, &a, 0), CELLAR_OK);
+    kit_close(c);
+}
+
+static int64_t ttl_left(cellar *c)
+{
+    cellar_info i = CELLAR_INFO_INIT;
+    const cellar_err err = cellar_meta(c, "k", 1, 0, &i);
+    return err == CELLAR_OK || err == CELLAR_ABSENT ? i.ttl_left_ms : -1;
+}
+
+/* What fulfil leaves open is begin's; what it says is its own. */
+static void lease_fulfilled_by_the_options_it_began_with(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_lease a;
+    cellar_result r;
+    o.ttl_ms = 1000;
+    o.stale_ms = 500;
+    o.negative_ttl_ms = 300;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    for (int how = 0; how < 5; how++) {
+        static const int64_t left[5] = { 1000, 1000, 250, 300, -1 };
+        const bool none = how >= 3;
+        so.ttl_ms = how == 2 ? 250 : 0;
+        so.flags = none ? CELLAR_NEGATIVE : 0;
+        o.no_negative = how == 4;
+        T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+        T_EQ_I64(cellar_fulfil(c, &a, "v", none ? 0 : 1, how == 0 ? NULL : &so), CELLAR_OK);
+        if (!T_EQ_I64(ttl_left(c), left[how])) { printf("# way %d\n", how); }
+        if (how < 3) {
+            atomic_fetch_add(&kit_now_ms, left[how] + 499);
+            T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_STALE);
+            T_EQ_I64(cellar_abandon(c, &a, 0), CELLAR_OK);
+        }
+        (void)cellar_del(c, "k", 1);
+    }
+    o.jitter_pct = 50; /* drawn from begin's */
+    o.jitter_mode = CELLAR_JITTER_PLUS;
+    int64_t most = 0;
+    for (int i = 0; i < 50; i++) {
+        T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+        T_EQ_I64(cellar_fulfil(c, &a, "v", 1, NULL), CELLAR_OK);
+        const int64_t left = ttl_left(c);
+        T_CHECK(left >= 1000 && left <= 1500);
+        if (left > most) { most = left; }
+        atomic_fetch_add(&kit_now_ms, 1);
+        (void)cellar_del(c, "k", 1);
+    }
+    T_CHECK(most > 1250);
+    kit_close(c);
+}
+
 static void lease_and_thread_share_a_flight(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -634,7 +734,10 @@ static void a_lost_lease_is_told_to_the_breaker(void)
 
 T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes_to_who_asks),
        T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(lease_forgotten_is_taken_over),
-       T_CASE(lease_of_a_stale_value_serves_it), T_CASE(lease_and_thread_share_a_flight),
+       T_CASE(lease_of_a_stale_value_serves_it),
+       T_CASE(lease_abandoned_by_the_options_it_began_with),
+       T_CASE(lease_fulfilled_by_the_options_it_began_with),
+       T_CASE(lease_and_thread_share_a_flight),
        T_CASE(a_waiter_can_be_withdrawn), T_CASE(bad_input_of_leases),
        T_CASE(a_switched_off_view_answers_no_lease),
        T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),

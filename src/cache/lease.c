@@ -12,15 +12,14 @@
  * LOCKING    as load.c. Subscribers are called with no lock held, by whoever ended the flight.
  * WHO        completes a PENDING: the end of its flight calls fn once, whatever the end was; then
  * COMPLETES  begin answers with the value, or one of those who ask gets the lease.
- * INSTEAD    fallbacks and default value of begin: where the breaker refuses the lease they are
- *            asked at once; else they lie with the flight, as its draft, until abandon needs them.
+ * OPTIONS    what begin was given lies with the flight, as its draft, until the end of the lease:
+ *            what it came to with the view's. Abandon goes by it (how long an error is kept, what
+ *            stands in for the value ..), fulfil where its own options say nothing. Was nothing
+ *            given, nothing is kept, and the view's of that moment are taken. Where the breaker
+ *            refuses the lease, fallbacks are asked at once.
  * LIMITS     a thread that holds a lease and waits for that key waits until hard_ms: nobody can
  *            know that it is the one who would fulfil it. */
 #include "cache/load_int.h"
-
-/* What begin leaves with the flight: its pass of the breaker, one more, and whether the value is to
- * stay off the disk. */
-#define CACHE_NOTE_NO_L2 ((uint64_t)1 << 63)
 
 static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 {
@@ -28,13 +27,12 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
     out->check = l->check;
 }
 
-/* ---- what stands in for a value nobody brings ---- */
+/* ---- what begin was given ---- */
 
 typedef struct cache_kept { /* in the bytes the flight carries; the default's follow */
+    cache_load_plan p;      /* but for the breaker, which may be gone by then */
     cellar_fallback fallback[CELLAR_FALLBACKS_MAX];
-    int64_t ttl_ms;
     size_t default_len;
-    uint32_t jitter_pct, jitter_mode;
     bool has_default;
 } cache_kept;
 
@@ -43,9 +41,9 @@ static flight_bytes *cache_kept_new(const cache_call *call)
 {
     const cellar_bytes *d = call->o->default_value;
     const cellar_fallback *f = call->o->fallback;
-    const cache_kept k = { .fallback = { f[0], f[1], f[2] }, .ttl_ms = call->p.fallback_ttl_ms,
-                           .jitter_pct = call->p.jitter_pct, .jitter_mode = call->p.jitter_mode,
-                           .has_default = d != NULL, .default_len = d != NULL ? d->len : 0 };
+    cache_kept k = { .p = call->p, .fallback = { f[0], f[1], f[2] }, .has_default = d != NULL,
+                     .default_len = d != NULL ? d->len : 0 };
+    k.p.breaker = NULL;
     flight_bytes *b = flight_bytes_new(&call->c->store->hooks, sizeof k + k.default_len);
     if (b == NULL) { return NULL; }
     memcpy(b->data, &k, sizeof k);
@@ -114,9 +112,6 @@ static void cache_lease_failed(struct cellar_load *ld, flight_bytes *kept, int32
         for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) { opts.fallback[i] = k.fallback[i]; }
         d = (cellar_bytes){ kept->data + sizeof k, k.default_len };
         if (k.has_default) { opts.default_value = &d; }
-        call->p.fallback_ttl_ms = k.ttl_ms;
-        call->p.jitter_pct = k.jitter_pct;
-        call->p.jitter_mode = k.jitter_mode;
         call->o = &opts;
     }
     ld->host = kept;
@@ -159,7 +154,7 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
         cache_lease_refused(call, t, f);
         return true;
     }
-    if (cache_load_has_instead(call->o)) {
+    if (call->o != NULL) {
         flight_bytes *kept = cache_kept_new(call);
         if (kept == NULL) {
             static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
@@ -170,8 +165,7 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
         }
         flight_draft(f, kept);
     }
-    const bool no_disk = (call->p.flags & CELLAR_LOAD_NO_L2) != 0;
-    flight_note(f, (ward != NULL ? (uint64_t)pass + 1 : 0) | (no_disk ? CACHE_NOTE_NO_L2 : 0));
+    flight_note(f, ward != NULL ? (uint64_t)pass + 1 : 0);
     if (!flight_lease_open(t, f, &l)) {
         if (ward != NULL) { cache_breaker_report(ward, pass, BREAKER_SAID_NOTHING); }
         flight_unref(t, f);
@@ -263,7 +257,6 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
 CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t owner, uint64_t note)
 {
     cache_whose whose;
-    note &= ~CACHE_NOTE_NO_L2;
     if (note == 0) { return; }
     cellar *view = cache_vgen_view(ctx, owner, &whose);
     if (view == NULL) { return; } /* it was dropped, or is long forgotten: its breaker with it */
@@ -297,14 +290,35 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
     call->k.owner = k.owner;
     call->k.hash = k.hash;
     call->now_ms = base_now_ms(&s->clock);
-    (void)cache_load_plan_make(c, &none, NULL, &call->p); /* no options: nothing to refuse */
+    const flight_bytes *kept = flight_drafted(ld->f);
+    if (kept != NULL) {
+        cache_kept begun;
+        memcpy(&begun, kept->data, sizeof begun);
+        call->p = begun.p;
+        call->p.breaker = base_load_acq(&c->breaker);
+    } else {
+        (void)cache_load_plan_make(c, &none, NULL, &call->p); /* no options: nothing to refuse */
+    }
     ld->call = call;
-    uint64_t note = flight_noted(ld->f);
-    if ((note & CACHE_NOTE_NO_L2) != 0) { call->p.flags |= CELLAR_LOAD_NO_L2; }
-    note &= ~CACHE_NOTE_NO_L2;
+    const uint64_t note = flight_noted(ld->f);
     ld->breaker = note != 0 ? base_load_acq(&c->breaker) : NULL; /* set once, as long as the view */
     ld->pass = (uint32_t)(note - 1);
     return true;
+}
+
+/* Where fulfil says nothing begin may have: before the view. */
+static void cache_fulfil_times(const struct cellar_load *ld, const cellar_set_opts *o,
+                               cache_plan *plan)
+{
+    const cache_load_plan *begun = &ld->call->p;
+    const bool none = plan->spec.kind == (uint8_t)L1_NEGATIVE;
+    if (flight_drafted(ld->f) == NULL) { return; } /* they are the view's of now */
+    if (o == NULL || (o->ttl_ms == 0 && (none || o->ttl_class == 0))) {
+        plan->ttl_ms = none ? begun->negative_ttl_ms : begun->ttl_ms;
+        plan->now_ms = ld->call->now_ms;
+    }
+    if (o == NULL || o->stale_ms == 0) { plan->spec.stale_ms = none ? 0 : begun->stale_ms; }
+    if (plan->ttl_ms == CELLAR_TTL_NONE) { plan->spec.stale_ms = 0; }
 }
 
 /* The value, stored as a set of the caller's options would. */
@@ -323,6 +337,7 @@ static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
         out->flags |= FLIGHT_TAGGED;
     }
     if (cache_is_off(call->c)) { return CELLAR_DISABLED; }
+    cache_fulfil_times(ld, o, plan);
     if (plan->ttl_ms != CELLAR_TTL_NONE && (o == NULL || o->jitter_pct == 0)) {
         plan->jitter_pct = call->p.jitter_pct;
         plan->jitter_mode = call->p.jitter_mode;
@@ -330,6 +345,9 @@ static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
     p->value = value != NULL ? value->data : NULL;
     p->value_len = value != NULL ? value->len : 0;
     p->deadline_ms = out->deadline_ms = cache_plan_deadline(call->c, plan, call->k.hash);
+    if (none && call->p.no_negative && (o == NULL || o->ttl_ms == 0)) {
+        p->deadline_ms = call->now_ms; /* told, not kept */
+    }
     const cellar_err err = cache_publish(ld, p, out);
     if (err == CELLAR_CONFLICT) { return CELLAR_DETACHED; }
     return err == CELLAR_OK ? err : CELLAR_DROPPED;

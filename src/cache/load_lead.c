@@ -619,15 +619,18 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
         ld.t = t;
         ld.f = f;
         ld.left = cache_lead_left;
-        if (cache_guard_admit(&ld)) {
+        const bool admitted = cache_guard_admit(&ld);
+        if (admitted || cache_load_has_instead(call->o)) { /* fallbacks read, too */
             cache_record_begin(&ld, f, 1);
             if (ld.run != NULL) { cache_run_for(ld.run, &call->k); }
+        }
+        if (admitted) {
             cache_run_loader(&ld);
             cache_lead_conclude(&ld, &o);
-            cache_record_end(&ld);
         } else {
             cache_guard_refused(&ld, &o);
         }
+        cache_record_end(&ld);
     }
     o.source = call->source;
     o.load_us = call->load_us;

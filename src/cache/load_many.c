@@ -303,18 +303,18 @@ static void cache_bulk_load(cache_bulk *b)
     b->ld.failed = false;
     b->outer = b->one[b->led[0]].f;
     b->refused = !cache_guard_admit(&b->ld);
-    if (b->refused) {
-        cache_bulk_results(b);
-        return;
+    if (!b->refused || cache_load_has_instead(b->call.o)) {
+        /* On the innermost flight: there it is found by who reads. */
+        cache_record_begin(&b->ld, b->one[b->led[b->led_count - 1]].f, b->led_count);
+        for (size_t i = 0; b->ld.run != NULL && i < b->led_count; i++) {
+            cache_run_for(b->ld.run, &b->one[b->led[i]].call.k);
+        }
     }
-    /* On the innermost flight: there it is found by who reads. */
-    cache_record_begin(&b->ld, b->one[b->led[b->led_count - 1]].f, b->led_count);
-    for (size_t i = 0; b->ld.run != NULL && i < b->led_count; i++) {
-        cache_run_for(b->ld.run, &b->one[b->led[i]].call.k);
+    if (!b->refused) {
+        cache_run_loader(&b->ld);
+        cache_guard_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
+                                                                               : CELLAR_E_LOADER);
     }
-    cache_run_loader(&b->ld);
-    cache_guard_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
-                                                                           : CELLAR_E_LOADER);
     cache_bulk_results(b);
     cache_record_end(&b->ld);
 }
