@@ -143,6 +143,12 @@ BENCH_PEER_SUITES = peers servers memory grow churn open limit storm stampede ex
 bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
+## bench-numbers: the table of README.md, "Numbers", with its commit, out of the last full run
+bench-numbers:
+	$(BENCH_Q)$(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/numbers.awk \
+	  bench/report/targets.tsv $(or $(JSON),$(BENCH_B)/all.jsonl)
+.PHONY: bench-numbers
+
 ## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)
 BENCH_VALGRIND = $(shell echo '$(hash)include <valgrind/callgrind.h>' | $(BENCH_CC) -E - >/dev/null 2>&1 && \
   echo $(BENCH_B)/guard)

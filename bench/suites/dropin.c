@@ -4,7 +4,8 @@
  *
  * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, three times -> median of wall seconds; then
  *            the object: the size of the file, and the bytes of it that are loaded (ELF sections
- *            with SHF_ALLOC, bss included).
+ *            with SHF_ALLOC, bss included). The same with every switch that leaves a part out
+ *            ("core"): memory level, views, loading, eviction.
  * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c). */
 #include "bench/suites/suite.h"
 
@@ -47,11 +48,12 @@ static uint64_t dropin_loaded(FILE *f)
     return sum;
 }
 
-static bool dropin_compile(const char *source, const char *object, double *seconds)
+static bool dropin_compile(const char *source, const char *object, const char *switches,
+                           double *seconds)
 {
-    char command[1200];
-    snprintf(command, sizeof command, "%s -std=c11 -O2 -c '%s' -o '%s'",
-             dropin_env("BENCH_CC", "cc"), source, object);
+    char command[1400];
+    snprintf(command, sizeof command, "%s -std=c11 -O2 %s -c '%s' -o '%s'",
+             dropin_env("BENCH_CC", "cc"), switches, source, object);
     const uint64_t start = host_wall_ns();
     fflush(NULL);
     const pid_t pid = fork();
@@ -65,19 +67,19 @@ static bool dropin_compile(const char *source, const char *object, double *secon
     return ok;
 }
 
-static int dropin_run(const cell_options *o)
+static int dropin_one(const cell_options *o, const char *workload, const char *switches)
 {
     const char *source = dropin_env("BENCH_DIST", "dist/cellar.c");
     double seconds[DROPIN_REPEATS];
     char object[400];
     snprintf(object, sizeof object, "%s/dropin.o", o->scratch);
     if (access(source, R_OK) != 0) {
-        json_say("dropin", "cellar", "dropin", "skip", "dist/cellar.c is not there (make dist)");
+        json_say("dropin", "cellar", workload, "skip", "dist/cellar.c is not there (make dist)");
         return CELL_OK;
     }
     for (uint32_t i = 0; i < DROPIN_REPEATS; i++) {
-        if (!dropin_compile(source, object, &seconds[i])) {
-            json_say("dropin", "cellar", "dropin", "crash", "does not compile");
+        if (!dropin_compile(source, object, switches, &seconds[i])) {
+            json_say("dropin", "cellar", workload, "crash", "does not compile");
             return CELL_WRONG;
         }
     }
@@ -88,12 +90,21 @@ static int dropin_run(const cell_options *o)
     double loaded = (double)dropin_loaded(f);
     double bytes = fseek(f, 0, SEEK_END) == 0 ? (double)ftell(f) : 0;
     fclose(f);
-    printf("\ndropin  (-std=c11 -O2, %s)\n", dropin_env("BENCH_CC", "cc"));
-    suite_say("dropin", "cellar", "dropin", "dropin_bytes", &bytes, 1, NULL, NULL);
-    suite_say("dropin", "cellar", "dropin", "dropin_text", &loaded, 1, NULL, NULL);
-    suite_say("dropin", "cellar", "dropin", "dropin_seconds", seconds, DROPIN_REPEATS, "wall",
+    printf("\n%s  (-std=c11 -O2%s, %s)\n", workload, switches, dropin_env("BENCH_CC", "cc"));
+    suite_say("dropin", "cellar", workload, "dropin_bytes", &bytes, 1, NULL, NULL);
+    suite_say("dropin", "cellar", workload, "dropin_text", &loaded, 1, NULL, NULL);
+    suite_say("dropin", "cellar", workload, "dropin_seconds", seconds, DROPIN_REPEATS, "wall",
               NULL);
     return CELL_OK;
+}
+
+static int dropin_run(const cell_options *o)
+{
+    const int whole = dropin_one(o, "dropin", "");
+    const int core = dropin_one(o, "core", " -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT "
+                                           "-DCELLAR_OMIT_WORK -DCELLAR_OMIT_KIT "
+                                           "-DCELLAR_OMIT_RESP -DCELLAR_OMIT_TEXT");
+    return whole != CELL_OK ? whole : core;
 }
 
 const bench_suite suite_dropin = { "dropin", "object size and compile time of the two files",

@@ -197,7 +197,7 @@ static void cache_load_jitter(const cellar *c, const cache_load_range *r, cache_
 static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
                                  const cache_load_range *r, cache_load_plan *p)
 {
-    int64_t ms[CACHE_LOAD_TIMES];
+    int64_t ms[CACHE_LOAD_TIMES] = { 0 };
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
         ms[i] = cache_load_own(r->ms[i], &c->load_ms[i], cache_load_ms_default[i]);
     }
