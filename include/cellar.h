@@ -1331,9 +1331,10 @@ CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t
  * directory since; OBSERVING with its bits, and DOUBT_IMAGE, after a kill, a power cut, or in a
  * copy; OBSERVING, empty, if its part of the file is damaged. Whatever came into the source while
  * the store was not open, or open without its disk, the owner announces with cellar_bloom_add
- * before he relies on it, or he gives the filter up with cellar_bloom_off. What takes more room
- * than a segment of the disk tier (512 KiB to 8 MiB, all filters together) is not kept: see the
- * log. A clear, a bump and another l2_bytes change nothing, a dropped view's filter is gone. */
+ * before he relies on it, or he gives the filter up with cellar_bloom_off. Filters that need more
+ * room than is left beside the entries (about a segment, 512 KiB to 8 MiB) take up to a quarter of
+ * l2_bytes, whose oldest entries go; what is larger still is not kept: see the log. A clear, a bump
+ * and another l2_bytes change nothing, a dropped view's filter is gone. */
 enum { CELLAR_BLOOM_DOUBT_NONE = 0, CELLAR_BLOOM_DOUBT_FOUND = 1, CELLAR_BLOOM_DOUBT_FULL = 2,
        CELLAR_BLOOM_DOUBT_NOMEM = 3, CELLAR_BLOOM_DOUBT_IMAGE = 4 };
 

@@ -637,6 +637,59 @@ static uint64_t bytes_of_files(void)
     return n;
 }
 
+/* A filter as the options give it, 1.25 MB for a million keys, in the least l2_bytes. */
+static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
+{
+    char value[30000] = "v";
+    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    o.bloom_mode = CELLAR_BLOOM_OBSERVING;
+    o.l2_mode = CELLAR_L2_EACH_SET;
+    begin();
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) {
+        cellar *c = open_it(), *v = view_with(c, "v", &o);
+        for (uint32_t k = 0; k < 600; k++) { /* more than it holds */
+            if (cellar_set(v, &k, sizeof k, value, sizeof value, NULL) != CELLAR_OK) { _Exit(1); }
+            while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+        }
+        for (int i = 0; i < 2; i++) {
+            if (cellar_sync(c) != CELLAR_OK) { _Exit(2); }
+        }
+        if (bytes_of_files() > l2_bytes + (512u << 10)) { _Exit(3); }
+        (void)raise(SIGKILL);
+    }
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFSIGNALED(status));
+    cellar *c = open_it(), *v = view_with(c, "v", &o);
+    T_EQ_U64(info_of(v).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(info_of(v).expected_keys, 1000000);
+    T_EQ_U64(unknown(v, 0, 600), 0);
+    uint32_t range[2] = { 0, 600 };
+    T_EQ_I64(cellar_bloom_open(v, 1000000, 0.01), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_feed(v, feed_key, range, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(v, 0), CELLAR_OK);
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
+    c = open_it();
+    v = view_with(c, "v", &o);
+    T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(denied(v, 0, 600), 0);
+    T_CHECK(denied(v, 1000, 2000) > 900);
+    size_t len;
+    uint32_t held = 0;
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    for (uint32_t k = 250; k < 600; k++) {
+        held += cellar_get(v, &k, sizeof k, value, sizeof value, &len) == CELLAR_OK;
+    }
+    T_CHECK(held > 200); /* 6 of 12 MB: some places went to the filters, the oldest first */
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    end();
+}
+
 /* Two filters, each of which fits, but not both: what is left out is off, and the size is kept. */
 static void what_does_not_fit_is_not_kept(void)
 {
@@ -665,4 +718,5 @@ T_MAIN("api_keep", T_CASE(a_closed_store_brings_filters_back_believed),
        T_CASE(clear_bump_and_resize_change_nothing_drop_and_off_end_it),
        T_CASE(a_view_that_was_not_opened_keeps_its_filter),
        T_CASE(openers_of_one_view_find_it_with_its_filter),
-       T_CASE(filters_of_secret_views_stay_in_memory), T_CASE(what_does_not_fit_is_not_kept))
+       T_CASE(filters_of_secret_views_stay_in_memory), T_CASE(what_does_not_fit_is_not_kept),
+       T_CASE(the_default_filter_is_kept_in_the_least_l2_bytes))

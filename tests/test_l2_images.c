@@ -8,11 +8,13 @@
 #include "tests/l2_kit.h"
 
 #define IMAGE_WORDS 9000u /* more than one piece */
+#define LARGE_WORDS 170000u /* 1.3 MB, more than two segments of the least store */
 
 static l2_dev dev, cut;
 static l2_kit kit, other;
 static uint64_t life;      /* what an image given now holds */
 static uint64_t closed;    /* the life whose close has begun; 0: none */
+static uint32_t words = IMAGE_WORDS;
 static base_rng rng;
 static uint32_t states, cleans, hints, nones;
 
@@ -23,9 +25,9 @@ static void give_all(void *ctx, l2_images *to)
 {
     (void)ctx;
     const uint64_t note[2] = { life, 1 };
-    if (!l2_image_begin(to, "v", 1, IMAGE_WORDS * 8, note)) { return; }
+    if (!l2_image_begin(to, "v", 1, words * 8, note)) { return; }
     bool ok = true;
-    for (uint32_t i = 0; i < IMAGE_WORDS && ok; i++) { ok = l2_image_give(to, &life, 8); }
+    for (uint32_t i = 0; i < words && ok; i++) { ok = l2_image_give(to, &life, 8); }
     (void)l2_image_end(to, ok);
 }
 
@@ -38,7 +40,7 @@ static uint64_t image_of(l2_kit *k, bool *clean)
     if (im == NULL) { return 0; }
     bool ok = l2_image_take(im, &first, 8);
     bool mixed = ok && first != l2_image_note(im)[0];
-    for (uint32_t i = 1; i < IMAGE_WORDS && ok; i++) {
+    for (uint32_t i = 1; i < words && ok; i++) {
         uint64_t word;
         ok = l2_image_take(im, &word, 8);
         mixed = mixed || (ok && word != first);
@@ -113,4 +115,127 @@ static void an_image_is_clean_only_if_it_is_the_one_of_the_close(void)
     T_EQ_U64(base_load_rlx(&kit.account.used), 0);
 }
 
-T_MAIN("l2_images", T_CASE(an_image_is_clean_only_if_it_is_the_one_of_the_close))
+/* ---- larger than what is left beside the log ---- */
+
+#define LEAST (UINT64_C(16) << 20)
+#define LARGE_BYTES 60000u
+
+static uint64_t most; /* bytes of all files, at any step */
+static uint32_t steps, skip;
+static bool cuts; /* a crash at each step, too */
+
+static void put_large(uint32_t key)
+{
+    static unsigned char buf[LARGE_BYTES];
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = key + 1 };
+    cellar_err err = CELLAR_DROPPED;
+    for (int i = 0; i < 100 && err == CELLAR_DROPPED; i++) {
+        err = l2_put(kit.d, &id, buf, sizeof buf, &m, NULL);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_I64(err, CELLAR_OK);
+}
+
+static bool has_large(uint32_t key)
+{
+    static unsigned char buf[LARGE_BYTES];
+    size_t len;
+    l2_meta m;
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK && m.user_flags == key + 1;
+}
+
+static void large_look(base_rng *r)
+{
+    l2_dev_clone(&dev, &cut, r);
+    l2_kit_init(&other, &cut);
+    other.cfg = kit.cfg;
+    other.cfg.vfs = &other.vfs;
+    other.cfg.log = &other.log;
+    other.cfg.clock = &other.clock;
+    other.cfg.wall_ctx = &other;
+    T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
+    bool clean;
+    const uint64_t found = image_of(&other, &clean);
+    T_CHECK(found == life || found == life - 1); /* never none, never half */
+    if (clean) { T_EQ_U64(found, closed); }
+    l2_kit_kill(&other);
+}
+
+static void large_step(void *ctx)
+{
+    uint64_t bytes = 0;
+    (void)ctx;
+    for (int i = 0; i < DEV_FILES; i++) {
+        if (dev.file[i].name[0] != 0) { bytes += dev.file[i].size; }
+    }
+    most = BASE_MAX(most, bytes);
+    if (!cuts || steps++ % skip != 0) { return; }
+    large_look(NULL);
+    large_look(&rng);
+}
+
+static void large_open(void)
+{
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_bytes = kit.cfg.seg_count = kit.cfg.stage_count = 0;
+    kit.cfg.bytes = kit.cfg.memory_bytes = LEAST;
+    kit.cfg.images = give_all;
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+}
+
+static void images_of_several_segments_are_there_after_any_cut(void)
+{
+    base_rng_seed(&rng, t_seed());
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    words = LARGE_WORDS;
+    life = 1;
+    closed = 0;
+    cuts = false;
+    most = steps = 0;
+    skip = 3;
+    large_open();
+    dev.hook = large_step;
+    const uint32_t all = kit.d->places;
+    for (uint32_t i = 0; i < 220; i++) { put_large(i); } /* there is no room left */
+    cuts = true;
+    l2_images_save(kit.d, false);
+    cuts = false;
+    const uint32_t places = kit.d->places;
+    T_CHECK(places < all && places >= all - all / 4);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    uint32_t newest = 0;
+    while (newest < 220 && has_large(219 - newest)) { newest++; }
+    T_CHECK(newest >= (places - 4) * 7); /* all but the oldest stayed; 7 fit into a segment */
+    life = 2; /* in a store that has room for both */
+    cuts = true;
+    l2_images_save(kit.d, false);
+    life = closed = 3;
+    l2_close(kit.d);
+    kit.d = NULL;
+    cuts = false;
+    large_look(NULL);
+    T_CHECK(steps > 50);
+    large_open();
+    T_EQ_U64(kit.d->places, places); /* and stays smaller */
+    bool clean;
+    T_EQ_U64(image_of(&kit, &clean), 3);
+    T_CHECK(clean);
+    T_CHECK(has_large(219));
+    dev.hook = NULL;
+    life = 4;
+    l2_close(kit.d);
+    kit.d = NULL;
+    printf("# %u of %u places, at most %" PRIu64 " bytes of files\n", places, all, most);
+    T_CHECK(most <= LEAST + (512u << 10));
+    l2_dev_fini(&dev);
+    l2_dev_fini(&cut);
+    words = IMAGE_WORDS;
+}
+
+T_MAIN("l2_images", T_CASE(an_image_is_clean_only_if_it_is_the_one_of_the_close),
+       T_CASE(images_of_several_segments_are_there_after_any_cut))

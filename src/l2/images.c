@@ -14,12 +14,16 @@
  * INVARIANTS an image is clean, that is, nothing came after it, only if the file was written by a
  *            close, SUPER is marked clean at its very lsn, no life has begun since (SUPER counts
  *            them, durably before a life acknowledges anything), and the directory is no copy.
- *            A kill or a power cut while it is written leaves the file of before.
+ *            A kill or a power cut while it is written leaves the file of before, if both have room
+ *            (LIMITS); else none.
  *            No byte is handed out of the last piece before the sum over all of them was compared.
  * LOCKING    `imaging`: no ranked lock, it is held over I/O, by a save and from the opening of an
  *            image to its end; who has it may take VIEW and L2_DEV. The worker is not stopped.
- * LIMITS     all images and their heads together fit beside the other files into l2_bytes and one
- *            segment more: at least a segment, 512 KiB to 8 MiB. What is larger is not kept.
+ * LIMITS     all files together fit into l2_bytes and one segment more. A save whose images need
+ *            more than is left gives up places of the log for them, the oldest segments first, at
+ *            most a quarter of all: for the new file and the one of before, or, if that is too
+ *            much, for the new one alone, and the old one goes first. What is larger is not kept.
+ *            Such places come back with the next resize, as far as the images then leave room.
  * NOT HERE   what an image holds (guard/bloom.c) and what its cleanness means (cache/keep.c). */
 #include "l2/l2_int.h"
 
@@ -422,6 +426,51 @@ static uint64_t l2_images_room(l2 *d)
     return BASE_MAX(most > rest ? most - rest : 0, (uint64_t)d->form.seg_bytes);
 }
 
+/* What they would take, each with its head; 0: there are none. */
+static uint64_t l2_images_need(l2 *d)
+{
+    l2_images to = { .d = d, .measure = true };
+    d->cfg.images(d->cfg.images_ctx, &to);
+    for (uint32_t i = 0; i < d->image_count; i++) {
+        (void)l2_image_begin(&to, NULL, 0, d->image[i].bytes, NULL);
+    }
+    return to.need;
+}
+
+/* Places are given up for them, see LIMITS. If that fails they are perhaps not kept: then the save
+ * says so. */
+static void l2_images_make_room(l2 *d, uint64_t need)
+{
+    l2_worker_take(d);
+    const uint64_t bytes = d->super.l2_bytes, all = l2_places_in(&d->cfg, &d->super, bytes);
+    const uint64_t old = BASE_MAX(base_load_rlx(&d->image_bytes), need);
+    uint64_t to = l2_places_beside(&d->cfg, &d->super, bytes, need + old + L2_IMAGE_HEAD);
+    if (to < all - all / 4) { to = l2_places_beside(&d->cfg, &d->super, bytes, need); }
+    const bool gives = to < d->places && to >= all - all / 4 && to >= d->nstage + L2_RESIZE_LEAST;
+    l2_worker_drop(d);
+    if (!gives) { return; }
+    const cellar_err err = l2_resize_to(d, (uint32_t)to, bytes); /* below places */
+    if (err != CELLAR_OK) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)err,
+                 "no room could be made for the views' Bloom filters");
+    }
+}
+
+static bool l2_images_wanted(l2 *d)
+{
+    return d->cfg.images != NULL && base_load_acq(&d->broken) == 0 &&
+           base_load_acq(&d->disk) == L2_DISK_OK;
+}
+
+CELLAR_PRIVATE void l2_images_reserve(l2 *d)
+{
+    if (!l2_images_wanted(d)) { return; }
+    l2_imaging_take(d);
+    const uint64_t need = l2_images_need(d);
+    if (need != 0) { l2_images_make_room(d, need); }
+    l2_imaging_drop(d);
+}
+
 static int l2_images_make(l2 *d, l2_images *to)
 {
     int e = d->vfs->open(d->vfs->ctx, d->dir, "bloom.new", BASE_VFS_CREATE | BASE_VFS_WRITE,
@@ -444,18 +493,12 @@ static int l2_images_make(l2 *d, l2_images *to)
 
 CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
 {
-    if (d->cfg.images == NULL || base_load_acq(&d->broken) != 0 ||
-        base_load_acq(&d->disk) != L2_DISK_OK) {
-        return;
-    }
+    if (!l2_images_wanted(d)) { return; }
+    if (!closing) { l2_images_reserve(d); } /* else before SUPER was marked clean */
     l2_imaging_take(d);
-    l2_images to = { .d = d, .at = L2_IMAGE_HEAD, .measure = true, .life = d->super.opens,
-                     .lsn = closing ? d->super.clean_lsn : 0, .limit = l2_images_room(d) };
-    d->cfg.images(d->cfg.images_ctx, &to);
-    for (uint32_t i = 0; i < d->image_count; i++) {
-        (void)l2_image_begin(&to, NULL, 0, d->image[i].bytes, NULL);
-    }
-    to.measure = false;
+    l2_images to = { .d = d, .at = L2_IMAGE_HEAD, .need = l2_images_need(d),
+                     .life = d->super.opens, .lsn = closing ? d->super.clean_lsn : 0,
+                     .limit = l2_images_room(d) };
     int e = to.need == 0 ? l2_images_none(d) : 0;
     /* Not enough for the old file beside the new one: it goes first. Its rows stay readable. */
     if (to.need > 0 && to.need + base_load_rlx(&d->image_bytes) + L2_IMAGE_HEAD > to.limit &&

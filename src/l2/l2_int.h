@@ -699,6 +699,8 @@ CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor) SYNC_HOLDS(L2_LOG);
  * opens are counted in this life. */
 CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean);
 CELLAR_PRIVATE void l2_images_fini(l2 *d);
+/* Room in the size of the store for all that a save would write now. */
+CELLAR_PRIVATE void l2_images_reserve(l2 *d);
 /* How many of those found are not what was saved; nobody else is here. */
 CELLAR_PRIVATE uint32_t l2_images_damaged(l2 *d);
 
@@ -725,6 +727,9 @@ CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes);
 CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes);
 /* How many segments `bytes` have room for, beside all else. */
 CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes);
+/* The same, with a bloom.snap of so many bytes. */
+CELLAR_PRIVATE uint64_t l2_places_beside(const l2_config *c, const l2_super *s, uint64_t bytes,
+                                         uint64_t images);
 CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows);
 CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows);
 CELLAR_PRIVATE void l2_rows_close(l2 *d);

@@ -342,7 +342,8 @@ static bool l2_boot_is(l2 *d, unsigned char boot[16])
 /* The store was made, or resized, for another size than it is opened with. */
 static void l2_goal_set(l2 *d)
 {
-    const uint64_t places = l2_places_in(&d->cfg, &d->super, d->cfg.bytes);
+    const uint64_t images = base_load_rlx(&d->image_bytes);
+    const uint64_t places = l2_places_beside(&d->cfg, &d->super, d->cfg.bytes, images);
     if (d->cfg.seg_count != 0 || d->cfg.bytes == d->super.l2_bytes || d->cfg.bytes < L2_BYTES_MIN ||
         places < d->nstage + L2_RESIZE_LEAST || places > UINT32_MAX / 2) {
         return;
@@ -588,6 +589,7 @@ CELLAR_PRIVATE void l2_close(l2 *d)
         base_thread_join(&d->thread);
     }
     while (l2_tick(d, 1000000)) {}
+    l2_images_reserve(d);
     if (base_load_acq(&d->broken) == 0 && l2_sync_as(d, true) == CELLAR_OK) {
         l2_images_save(d, true);
         l2_snap_save(d);

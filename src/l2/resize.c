@@ -49,6 +49,16 @@ CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint
     return room > snap ? (room - snap) / s->seg_bytes : 0;
 }
 
+CELLAR_PRIVATE uint64_t l2_places_beside(const l2_config *c, const l2_super *s, uint64_t bytes,
+                                         uint64_t images)
+{
+    const uint64_t room = l2_data_room(s, bytes);
+    const uint64_t rest = L2_REST_WORST + (uint64_t)s->nstage * s->seg_bytes + images +
+                          l2_snap_room(l2_objects_in(c, room), room / s->seg_bytes);
+    const uint64_t most = bytes + s->seg_bytes;
+    return BASE_MIN(most > rest ? (most - rest) / s->seg_bytes : 0, l2_places_in(c, s, bytes));
+}
+
 /* ---- tables ---- */
 
 CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows)
@@ -434,7 +444,8 @@ CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)
 CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes)
 {
     if (bytes < L2_BYTES_MIN) { return CELLAR_E_INVAL; }
-    const uint64_t places = l2_places_in(&d->cfg, &d->super, bytes); /* constant */
+    const uint64_t images = base_load_rlx(&d->image_bytes); /* all else is constant */
+    const uint64_t places = l2_places_beside(&d->cfg, &d->super, bytes, images);
     const uint32_t least = d->nstage + L2_RESIZE_LEAST;
     if (places < least || places > UINT32_MAX / 2) { return CELLAR_E_RANGE; }
     return l2_resize_to(d, (uint32_t)places, bytes);
