@@ -20,8 +20,8 @@
  * FAULTS     a workload runs in a child that tells in a shared page which subject it is at, and
  *            that it goes on. A child that dies, or stands still past all patience, is a row about
  *            that subject, and the workload begins again without it: the others keep their rows.
- *            A process whose memory grew, all work done, by more than half of what was written into
- *            its unchanging population leaks; its row says by how much.
+ *            A process whose memory grew, all work done, by a quarter and by more than half of what
+ *            was written into its unchanging population leaks; its row says by how much.
  * REGIMES    cold: all subjects in one process, windows interleaved, so each window meets caches
  *            full of the others' data, as a cache in a real process does. warm: every subject alone
  *            in a child, two windows unrecorded before the first.
@@ -1032,7 +1032,7 @@ static void cell_say_leaks(cell_set *c)
             continue;
         }
         const uint64_t now = driver_held_bytes(c->store[i]);
-        const uint64_t room = CELL_LEAK_SPARE + entries * (item + CELL_LEAK_ENTRY);
+        const uint64_t room = CELL_LEAK_SPARE + c->held[i] / 4 + entries * (item + CELL_LEAK_ENTRY);
         const uint64_t written = c->sets[i] * item;
         if (now > c->held[i] + room && now - c->held[i] - room > written / 2) {
             char text[120];
