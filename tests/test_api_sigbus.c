@@ -268,6 +268,37 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
     }
 }
 
+/* The same with the data file, where what is read again comes out of a mapping. */
+static void a_mapped_file_that_is_cut_is_a_miss(void)
+{
+    begin();
+    cellar_config cfg = config();
+    cfg.l2_mmap_read = 1;
+    cfg.max_entries = 64;
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(put(c, i, 1), CELLAR_OK); }
+    shut(c);
+    c = open_with(&cfg);
+    T_CHECK(metric(c, "cellar_l2_mapped_bytes") >= CELLAR_L2_BYTES_MIN / 2);
+    for (uint32_t n = 0; n < 3 * KEYS; n++) { T_EQ_I64(look(c, n % KEYS, 1), CELLAR_OK); }
+    T_CHECK(metric(c, "cellar_l2_mapped_reads_total") > KEYS);
+    char data[T_FOLDER_MAX + 40];
+    snprintf(data, sizeof data, "%s/data.seg", store);
+    T_REQUIRE(truncate(data, 0) == 0);
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < KEYS; i++) {
+        const cellar_err err = look(c, i, 1);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        left += err == CELLAR_OK;
+    }
+    T_CHECK(left < KEYS); /* what was in memory */
+    T_EQ_U64(metric(c, "cellar_l2_mapped_bytes"), 0);
+    T_EQ_I64(put(c, 2000, 9), CELLAR_OK);
+    T_EQ_I64(look(c, 2000, 9), CELLAR_OK);
+    shut(c);
+    end();
+}
+
 /* ---- other people's signals ---- */
 
 static sigjmp_buf out_of_it;
@@ -416,6 +447,7 @@ static void who_has_no_handler_ends_as_before(void)
 T_MAIN("api_sigbus", T_CASE(a_cut_stage_is_a_miss_until_the_next_open),
        T_CASE(killed_right_after_it_nothing_dead_comes_back),
        T_CASE(threads_that_read_while_it_is_cut_see_no_wrong_value),
+       T_CASE(a_mapped_file_that_is_cut_is_a_miss),
        T_CASE(signals_about_anything_else_arrive_where_they_did),
        T_CASE(stores_come_and_go_in_any_order), T_CASE(nobody_takes_the_signal_unasked),
        T_CASE(who_has_no_handler_ends_as_before))

@@ -644,6 +644,54 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
     end();
 }
 
+/* ---- how much is written at once ---- */
+
+static uint64_t write_takes_ns;
+static size_t longest_write;
+
+static int timed_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t off,
+                        size_t *done)
+{
+    const uint64_t until = base_now_ns() + write_takes_ns;
+    while (base_now_ns() < until) {}
+    longest_write = BASE_MAX(longest_write, n);
+    return l2_dev_pwrite(ctx, f, buf, n, off, done);
+}
+
+/* One more segment; the largest part of it. */
+static size_t sealed_in_parts_of(uint32_t key)
+{
+    longest_write = 0;
+    T_EQ_I64(put(key, 1, 1000), CELLAR_OK);
+    sync_take(L2_LOG, &kit.d->log_lock);
+    T_CHECK(l2_slot_open(kit.d));
+    sync_drop(L2_LOG, &kit.d->log_lock);
+    while (l2_tick(kit.d, 1000)) {}
+    T_EQ_I64(get(key, 1, 1000), CELLAR_OK);
+    return longest_write;
+}
+
+static void a_fast_disk_gets_more_at_once_and_a_slow_one_little(void)
+{
+    begin();
+    dev.flat = true;
+    kit.vfs.pwrite = timed_pwrite;
+    kit.cfg.seg_bytes = 4 << 20;
+    kit.cfg.seg_count = 4;
+    kit.cfg.memory_bytes = 64 << 20;
+    write_takes_ns = 0;
+    open_it();
+    uint32_t key = 0;
+    const uint64_t end_ns = base_now_ns() + UINT64_C(60000000000); /* a busy machine is slow, too */
+    while (sealed_in_parts_of(key++) < 4 << 20) { T_REQUIRE(base_now_ns() < end_ns); }
+    write_takes_ns = 21000000;
+    (void)sealed_in_parts_of(key++);
+    T_EQ_U64(sealed_in_parts_of(key++), 1 << 20); /* so that it gives signs of life */
+    write_takes_ns = 6000000;
+    T_EQ_U64(sealed_in_parts_of(key++), 1 << 20);
+    end();
+}
+
 T_MAIN("l2_store", T_CASE(many_footer_pages_come_back_in_a_few_reads),
        T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
        T_CASE(times_survive_clock_steps), T_CASE(admission_says_why),
@@ -656,4 +704,5 @@ T_MAIN("l2_store", T_CASE(many_footer_pages_come_back_in_a_few_reads),
        T_CASE(an_unchanged_copy_is_not_written_again),
        T_CASE(only_what_may_be_on_disk_leaves_tombstones),
        T_CASE(without_room_everything_goes_but_no_delete), T_CASE(reclaim_keeps_the_newest),
+       T_CASE(a_fast_disk_gets_more_at_once_and_a_slow_one_little),
        T_CASE(views_and_numbers_persist), T_CASE(on_real_files_with_the_chosen_sizes))

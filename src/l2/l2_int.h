@@ -470,6 +470,7 @@ struct l2 {
     unsigned char *page;      /* scratch pages, aligned; L2_PAGE * 4 */
     void *page_raw;
     uint64_t data_syncs;      /* completed ones */
+    size_t chunk;             /* bytes of a segment that are written at once */
     uint64_t meta_serial, meta_lsn, meta_controls;
     int64_t barrier_ms, meta_ms, seen_ms, beat_ms, arm_ms;
     uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: of the last look; seen: done then */

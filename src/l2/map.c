@@ -26,12 +26,15 @@
  *            mapping (an error instead of a signal) 3147 / 4361, pread of /proc/self/mem 3158 /
  *            6536, copy out of the mapping 176 / 752. A lease that keeps others from cutting the
  *            file: refused for a file that is open for writing. mincore: a call for each get.
+ *            All lines asked for before the copy: 4 KiB 2400 -> 1900 (best of eight runs in turn,
+ *            busy); only the first line of each page: nothing.
  * NOT HERE   the stage, which is mapped always (log.c); what a cut file means (trouble.c). */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 
 #define L2_FRESH_MS 4000
+#define L2_MAPPED_AHEAD ((size_t)8192) /* bytes; what is longer the machine sees coming */
 #define L2_MAPPED_TIMES 8u        /* of the memory budget */
 #define L2_TABLE_SHARE 512u       /* a page of page table for so many pages */
 
@@ -195,7 +198,11 @@ CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint
     (void)base_add_sc(&m->begun, (uint64_t)1);
     const bool there = place < base_load_sc(&m->places) || BASE_MUTANT("l2.map_unasked");
     BASE_POINT("l2.map_copy");
-    if (there) { memcpy(buf, m->at + at, n); }
+    if (there) {
+        const size_t ahead = BASE_MIN(n, L2_MAPPED_AHEAD);
+        for (size_t i = 0; i < ahead; i += BASE_LINE) { BASE_PREFETCH(m->at + at + i); }
+        memcpy(buf, m->at + at, n);
+    }
     (void)base_add_ar(&m->done, (uint64_t)1); /* acquire in l2_map_shut */
     if (!there) { return false; }
     if (base_bus_hit(m->guard)) { /* perhaps it was zeros */
