@@ -67,19 +67,19 @@ static bool dropin_compile(const char *source, const char *object, const char *s
     return ok;
 }
 
-static int dropin_one(const cell_options *o, const char *workload, const char *switches)
+static int dropin_one(const cell_options *o, const char *name, const char *switches)
 {
     const char *source = dropin_env("BENCH_DIST", "dist/cellar.c");
     double seconds[DROPIN_REPEATS];
     char object[400];
     snprintf(object, sizeof object, "%s/dropin.o", o->scratch);
     if (access(source, R_OK) != 0) {
-        json_say("dropin", "cellar", workload, "skip", "dist/cellar.c is not there (make dist)");
+        json_say("dropin", "cellar", name, "skip", "dist/cellar.c is not there (make dist)");
         return CELL_OK;
     }
     for (uint32_t i = 0; i < DROPIN_REPEATS; i++) {
         if (!dropin_compile(source, object, switches, &seconds[i])) {
-            json_say("dropin", "cellar", workload, "crash", "does not compile");
+            json_say("dropin", "cellar", name, "crash", "does not compile");
             return CELL_WRONG;
         }
     }
@@ -90,10 +90,10 @@ static int dropin_one(const cell_options *o, const char *workload, const char *s
     double loaded = (double)dropin_loaded(f);
     double bytes = fseek(f, 0, SEEK_END) == 0 ? (double)ftell(f) : 0;
     fclose(f);
-    printf("\n%s  (-std=c11 -O2%s, %s)\n", workload, switches, dropin_env("BENCH_CC", "cc"));
-    suite_say("dropin", "cellar", workload, "dropin_bytes", &bytes, 1, NULL, NULL);
-    suite_say("dropin", "cellar", workload, "dropin_text", &loaded, 1, NULL, NULL);
-    suite_say("dropin", "cellar", workload, "dropin_seconds", seconds, DROPIN_REPEATS, "wall",
+    printf("\n%s  (-std=c11 -O2%s, %s)\n", name, switches, dropin_env("BENCH_CC", "cc"));
+    suite_say("dropin", "cellar", name, "dropin_bytes", &bytes, 1, NULL, NULL);
+    suite_say("dropin", "cellar", name, "dropin_text", &loaded, 1, NULL, NULL);
+    suite_say("dropin", "cellar", name, "dropin_seconds", seconds, DROPIN_REPEATS, "wall",
               NULL);
     return CELL_OK;
 }
