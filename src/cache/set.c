@@ -8,7 +8,8 @@
  * INVARIANTS arguments that are refused change nothing: the plan is complete before L1 is touched.
  *            A veto of the commit hook means the view was cleared meanwhile: once more with its new
  *            generation, so that a set that returns after a clear has happened after it.
- * WALK       cellar_set -> cache_plan_make -> cache_put (rounds) -> l1_put {commit hook} ->
+ * WALK       cellar_set -> over a plain entry, nothing asked for: l1_set_hit {commit hook} ->
+ *            counters; else cache_plan_make -> cache_put (rounds) -> l1_put {commit hook} ->
  *            listeners
  * LIMITS     64 rounds against clears of the view, then E_BUSY.
  * NOT HERE   update (update.c), many keys (many.c), policies. */
@@ -370,6 +371,27 @@ static cellar_err cache_set_refuse(cellar *c)
     return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a value are needed");
 }
 
+/* The commonest set: nothing asked for but the view's time to live, over an entry of the same size,
+ * nobody to be told. False: any doubt, nothing was done; the caller begins anew. */
+BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const l1_key *k,
+                                       const void *value, size_t value_len)
+{
+    if (BASE_UNLIKELY(base_load_acq(&c->state) != 0 || cache_told(c->store) ||
+                      base_load_rlx(&c->carries) != 0 || base_load_acq(&c->bloom) != NULL) ||
+        BASE_UNLIKELY((cache_default(c, CACHE_IDLE) | cache_default(c, CACHE_STALE)) != 0)) {
+        return false;
+    }
+    const int64_t ttl = cache_default(c, CACHE_TTL);
+    const int64_t deadline =
+        ttl == CELLAR_TTL_NONE ? BASE_NEVER_MS : base_add_sat(base_now_ms(&c->store->clock), ttl);
+    if (!l1_set_hit(c->l1, k, value, value_len, deadline)) { return false; }
+    cache_filter none = { NULL, 0, 0 };
+    cache_filter_end(c, k, &none);
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_SET, 1);
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_EVICT_REPLACED, 1);
+    return true;
+}
+
 CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
                                  const void *value, size_t value_len, const cellar_set_opts *o)
 {
@@ -378,6 +400,15 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
         return cache_set_refuse(c);
     }
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
+    base_self_t *const self = base_self();
+    const bool sampled = stats_sample(self);
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    const bool tagged = l1_tagged(c->l1, &k);
+    if (tagged && o == NULL && BASE_LIKELY(!sampled) &&
+        cache_set_over(c, self, &k, value, value_len)) {
+        return CELLAR_OK;
+    }
     cache_plan plan;
     cellar_err err = cache_plan_make(c, o, 0, &plan);
     if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
@@ -385,9 +416,8 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     if (BASE_UNLIKELY(cache_is_off(c))) { return CELLAR_DISABLED; }
     plan.spec.value = value;
     plan.spec.value_len = value_len;
-    l1_key k;
-    cache_key(c, &k, key, key_len);
-    if (BASE_LIKELY(!stats_sample(base_self()))) { return cache_put(c, &k, &plan); }
+    plan.spec.untagged = !tagged;
+    if (BASE_LIKELY(!sampled)) { return cache_put(c, &k, &plan); }
     const uint64_t since_ns = base_now_ns();
     err = cache_put(c, &k, &plan);
     stats_time(c->stats, STATS_OP_SET, base_now_ns() - since_ns);

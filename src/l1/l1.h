@@ -148,6 +148,13 @@ CELLAR_PRIVATE bool l1_hit(l1 *c, const base_self_t *self, const void *key, uint
                            uint32_t owner, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len);
 
+/* May there be an entry of this key? False: there was none when we looked. A hint. */
+CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k);
+/* As l1_hit is to l1_get, of any key: its entry is plain and of the same padded size, and written
+ * over in place (L1_CHANGE_SET). False says nothing: ask l1_put. */
+CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t value_len,
+                               int64_t deadline_ms);
+
 /* l1_get without the plain hit, for who has just asked l1_hit. */
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                       size_t *value_len, unsigned flags);
@@ -241,6 +248,7 @@ typedef struct l1_put_spec {
     uint64_t version;        /* out with L1_WANT_VERSION */
     const l1_times *own;     /* private: as called, while KEEP_TTL may have changed them */
     uint64_t stamp;          /* out: from hooks.commit */
+    bool untagged;           /* l1_tagged was asked for this key, and said no */
     bool replaced;           /* out: a live value was there */
     l1_gone gone;            /* out: NOTHING beside `replaced` stands for VALUE */
     uint64_t gone_hash;      /* out when gone is EXPIRED: its value's hash if it had one, else 0 */
