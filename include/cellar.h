@@ -43,7 +43,9 @@
  *                 EINTR is handled. The library installs none; its thread blocks all signals.
  *     cancel      no function is a cancellation point and no state is lost by a pending deferred
  *                 cancel. Asynchronous cancel type: not allowed inside any call.
- *     longjmp     not out of a callback (listener, update, scan, log, clock, allocator).
+ *     longjmp     not out of a callback (listener, update, scan, log, clock, allocator). A loader
+ *                 should not; what one leaves behind is taken back by its thread's next load or
+ *                 lease, and until then, or hard_ms, its key waits.
  *     C++         callbacks must not throw; the header is extern "C" and clean C++11.
  *     exit        cellar_close from atexit or a static destructor is fine; closing a handle twice
  *                 is harmless as long as its address has not been given out again.

@@ -81,7 +81,7 @@ static void cache_lease_lead_end(struct cellar_load *ld)
 }
 
 /* The view's breaker lets nothing through. */
-static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
+BASE_NOINLINE static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
 {
     struct cellar_load ld;
     flight_outcome o;
@@ -98,8 +98,8 @@ static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
 }
 
 /* Abandoned with an error; `kept`: what begin was given, or NULL. Takes it over. */
-static void cache_lease_failed(struct cellar_load *ld, flight_bytes *kept, int32_t loader_err,
-                               flight_outcome *o)
+BASE_NOINLINE static void cache_lease_failed(struct cellar_load *ld, flight_bytes *kept,
+                                             int32_t loader_err, flight_outcome *o)
 {
     cache_call *call = ld->call;
     cellar_load_opts opts = CELLAR_LOAD_OPTS_INIT;
@@ -372,6 +372,7 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
     if ((none && value_len != 0) || plan.version_out != NULL) {
         return cache_load_refuse(c, "cellar_fulfil: a value for a negative entry, or a version");
     }
+    flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
     memset(&out, 0, sizeof out);
     const int cancel = base_cancel_off();
@@ -408,6 +409,7 @@ CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loa
         return cache_load_refuse(c, "cellar_abandon: an argument is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
+    flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
     const int cancel = base_cancel_off();
     memset(&out, 0, sizeof out);

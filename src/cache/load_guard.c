@@ -69,8 +69,10 @@ CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len
 
 CELLAR_PRIVATE bool cache_guard_admit(struct cellar_load *ld)
 {
-    ld->breaker = ld->call->p.breaker;
-    return ld->breaker == NULL || cache_breaker_admit(ld->breaker, &ld->pass);
+    cellar_breaker *b = ld->call->p.breaker;
+    const bool admitted = b == NULL || cache_breaker_admit(b, &ld->pass);
+    ld->breaker = admitted ? b : NULL; /* no pass: nothing to report */
+    return admitted;
 }
 
 CELLAR_PRIVATE void cache_guard_report(struct cellar_load *ld, cellar_err verdict)

@@ -68,7 +68,8 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     flight_table *t;
     flight *f;
     void (*left)(struct cellar_load *ld); /* the thread ends inside the loader */
-    void *host;            /* of `left` */
+    void *host;            /* of `left`, of `lost`: bytes that go with the load, or all of a bulk */
+    void (*lost)(flight_will *will); /* NULL: a load of one key's */
     flight_bytes *value;   /* drafted in the flight, too */
     uint8_t said;
     bool twice, no_store, failed;
@@ -85,7 +86,7 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     bool no_disk;          /* something instead of the source's value: never written to disk */
     bool unrecorded;       /* what it reads could not be noted: not stored */
     cache_run *run;        /* what it reads is noted here, NULL: nowhere; */
-    flight *noted;         /* and by this flight, while the loader runs */
+    flight *noted;         /* and by this flight, while the loader runs: the innermost led */
     cellar_err returned;   /* what the loader returned */
     uint64_t ns;           /* how long it ran */
     cellar_loader_many many; /* bulk: items instead of a result */

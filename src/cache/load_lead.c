@@ -36,10 +36,10 @@ CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t
 {
     cellar *c = ld->call->c;
     const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    ld->noted = f;
     if (c->store->deps == NULL || base_load_rlx(&c->deps) == 0) { return; }
     if ((ld->call->p.flags & no) != 0) { return; }
     ld->run = cache_run_begin(c, keys);
-    ld->noted = f;
     ld->unrecorded = ld->run == NULL;
     if (ld->unrecorded) { stats_count(c->stats, STATS_LIMIT_DEPS, 1); }
 }
@@ -501,13 +501,26 @@ static void cache_loader_left(void *arg)
     ld->left(ld);
 }
 
+/* Its frames were given up by a longjmp: what they owned beside the flight. */
+static void cache_loader_lost(flight_will *w)
+{
+    flight_bytes_drop(w->a);
+    flight_bytes_drop(w->b);
+    if (w->c != NULL) { cache_breaker_report(w->c, w->n, BREAKER_SAID_NOTHING); }
+}
+
 CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld)
 {
     cache_call *call = ld->call;
     const uint64_t since_ns = base_now_ns();
+    const flight_will will = { ld->lost != NULL ? ld->lost : cache_loader_lost, ld->host, call->old,
+                               ld->breaker, ld->pass };
+    flight *holder = ld->f != NULL ? ld->f : ld->noted; /* innermost of what is led here */
+    flight_will_set(holder, &will);
     if (ld->run != NULL) { flight_notes_set(ld->noted, ld->run); }
     BASE_POINT("flight.load");
     base_callout(cache_loader_body, cache_loader_left, ld, call->cancel);
+    flight_will_set(holder, NULL);
     if (ld->run != NULL) { flight_notes_set(ld->noted, NULL); } /* its thread ended: the flight's */
     ld->ns = base_now_ns() - since_ns;
     call->load_us = ld->ns / 1000;

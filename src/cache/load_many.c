@@ -26,7 +26,7 @@ typedef struct cache_one { /* one missing item */
     bool led, done;
 } cache_one;
 
-typedef struct cache_bulk {
+typedef struct cache_bulk { /* in the block, not on the stack: what a longjmp leaves is found */
     struct cellar_load ld; /* the loader's handle */
     cache_call call;       /* of the loader call itself */
     cache_one *one;
@@ -35,8 +35,8 @@ typedef struct cache_bulk {
     uint32_t *led;         /* item -> one */
     size_t count, led_count, bytes;
     flight *outer;         /* of those led now the one begun first: all end with it */
+    uintptr_t frame;       /* of the call that leads them */
     bool refused;          /* by the breaker: the loader did not run */
-    void *block;
     cellar_load_item *items;
     flight_table *t;
 } cache_bulk;
@@ -102,29 +102,47 @@ CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int
 
 static size_t cache_bulk_bytes(size_t n)
 {
-    return n * (sizeof(cache_one) + sizeof(cache_item) + sizeof(cellar_bytes) + sizeof(uint32_t));
+    return sizeof(cache_bulk) +
+           n * (sizeof(cache_one) + sizeof(cache_item) + sizeof(cellar_bytes) + sizeof(uint32_t));
 }
 
-/* Room for up to `n` keys, at least one; 0: not even that. */
-static size_t cache_bulk_room(cellar *c, size_t n, cache_bulk *b)
+/* Room for up to *n keys, at least one; NULL: not even that. */
+static cache_bulk *cache_bulk_new(cellar *c, size_t *n)
 {
-    for (n = BASE_MIN(n, (size_t)CACHE_BULK_MAX); n > 0; n /= 2) {
-        b->bytes = cache_bulk_bytes(n);
-        b->block = base_alloc(&c->store->account, BASE_MOD_FLIGHT, b->bytes, NULL);
-        if (b->block == NULL) { continue; }
-        b->one = b->block;
-        b->item = (cache_item *)(void *)(b->one + n);
-        b->keys = (cellar_bytes *)(void *)(b->item + n);
-        b->led = (uint32_t *)(void *)(b->keys + n);
-        break;
+    for (*n = BASE_MIN(*n, (size_t)CACHE_BULK_MAX); *n > 0; *n /= 2) {
+        const size_t bytes = cache_bulk_bytes(*n);
+        cache_bulk *b = base_alloc(&c->store->account, BASE_MOD_FLIGHT, bytes, NULL);
+        if (b == NULL) { continue; }
+        memset(b, 0, sizeof *b);
+        b->bytes = bytes;
+        b->one = (cache_one *)(void *)(b + 1);
+        b->item = (cache_item *)(void *)(b->one + *n);
+        b->keys = (cellar_bytes *)(void *)(b->item + *n);
+        b->led = (uint32_t *)(void *)(b->keys + *n);
+        return b;
     }
-    return n;
+    return NULL;
 }
 
-static void cache_bulk_free(cellar *c, cache_bulk *b)
+/* All it owns, but for the flights that are led. */
+static void cache_bulk_drop(cache_bulk *b)
 {
-    base_free(&c->store->account, BASE_MOD_FLIGHT, b->block, b->bytes);
-    b->block = NULL;
+    cellar *c = b->call.c;
+    for (size_t i = 0; i < b->led_count; i++) { flight_bytes_drop(b->item[i].value); }
+    for (size_t i = 0; i < b->count; i++) {
+        cache_one *one = &b->one[i];
+        if (one->f != NULL && !one->led) { flight_leave(b->t, one->f); }
+        cache_call_forget(&one->call);
+        flight_bytes_drop(one->call.value);
+    }
+    base_free(&c->store->account, BASE_MOD_FLIGHT, b, b->bytes);
+}
+
+/* A longjmp out of the loader, or of a fallback; who reaps ends the flights. */
+static void cache_bulk_lost(flight_will *w)
+{
+    if (w->c != NULL) { cache_breaker_report(w->c, w->n, BREAKER_SAID_NOTHING); }
+    cache_bulk_drop(w->a);
 }
 
 /* ---- one pass: enter, load, publish, wait ---- */
@@ -166,7 +184,7 @@ static void cache_bulk_enter(cache_bulk *b, cache_one *one)
             return;
         }
         one->done = false;
-        flight_lead_begin(one->f, (uintptr_t)b);
+        flight_lead_begin(one->f, b->frame);
     }
 }
 
@@ -176,15 +194,11 @@ static void cache_bulk_left(struct cellar_load *ld)
     cache_bulk *b = ld->host;
     cellar *c = b->call.c;
     flight_lead_end(b->outer);
-    for (size_t i = 0; i < b->led_count; i++) { flight_bytes_drop(b->item[i].value); }
     for (size_t i = 0; i < b->count; i++) {
         cache_one *one = &b->one[i];
         if (one->f != NULL && one->led) { flight_end(b->t, one->f, &cancelled); }
-        if (one->f != NULL && !one->led) { flight_leave(b->t, one->f); }
-        cache_call_forget(&one->call);
-        flight_bytes_drop(one->call.value);
     }
-    cache_bulk_free(c, b);
+    cache_bulk_drop(b);
     cache_load_end(c);
 }
 
@@ -276,7 +290,7 @@ static void cache_bulk_results(cache_bulk *b)
     for (size_t i = b->led_count; asks && i-- > 0;) { /* the one that ends first innermost */
         flight *f = b->one[b->led[i]].f;
         if (f == NULL) { continue; }
-        flight_lead_begin(f, (uintptr_t)b);
+        flight_lead_begin(f, b->frame);
         if (b->outer == NULL) { b->outer = f; }
     }
     for (size_t i = 0; i < b->led_count; i++) {
@@ -303,9 +317,10 @@ static void cache_bulk_load(cache_bulk *b)
     b->ld.failed = false;
     b->outer = b->one[b->led[0]].f;
     b->refused = !cache_guard_admit(&b->ld);
+    b->ld.noted = b->one[b->led[b->led_count - 1]].f;
     if (!b->refused || cache_load_has_instead(b->call.o)) {
         /* On the innermost flight: there it is found by who reads. */
-        cache_record_begin(&b->ld, b->one[b->led[b->led_count - 1]].f, b->led_count);
+        cache_record_begin(&b->ld, b->ld.noted, b->led_count);
         for (size_t i = 0; b->ld.run != NULL && i < b->led_count; i++) {
             cache_run_for(b->ld.run, &b->one[b->led[i]].call.k);
         }
@@ -397,51 +412,52 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
 }
 
 /* Up to `n` of the items marked in `status` from *from on. */
-static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items, size_t count,
-                             size_t *from, size_t n, flight_table *t, int cancel)
+BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items,
+                                           size_t count, size_t *from, size_t n, flight_table *t,
+                                           int cancel)
 {
-    cache_bulk b;
-    memset(&b, 0, sizeof b);
-    n = t != NULL ? cache_bulk_room(m->c, n, &b) : 0;
-    if (n == 0) { /* not even for one */
+    cache_bulk *b = t != NULL ? cache_bulk_new(m->c, &n) : NULL;
+    if (b == NULL) { /* not even for one */
         for (; *from < count; (*from)++) {
             if (items[*from].status == CELLAR_PENDING) { items[*from].status = CELLAR_E_NOMEM; }
         }
         return;
     }
-    b.items = items;
-    b.t = t;
-    for (; *from < count && b.count < n; (*from)++) {
+    b->items = items;
+    b->t = t;
+    for (; *from < count && b->count < n; (*from)++) {
         const cellar_load_item *it = &items[*from];
         if (it->status != CELLAR_PENDING) { continue; }
-        cache_one *one = &b.one[b.count++];
+        cache_one *one = &b->one[b->count++];
         memset(one, 0, sizeof *one);
         one->at = *from;
         cache_call_begin(&one->call, m->c, it->key, it->key_len);
         one->call.o = m->o;
         one->call.p = *m->p;
     }
-    cache_call_begin(&b.call, m->c, "", 1);
-    b.call.cancel = cancel;
-    b.call.o = m->o;
-    b.call.p = *m->p;
-    b.ld.call = &b.call;
-    b.ld.t = t;
-    b.ld.left = cache_bulk_left;
-    b.ld.host = &b;
-    b.ld.many = m->fn;
-    b.ld.many_ctx = m->ctx;
-    cache_bulk_passes(&b);
-    for (size_t i = 0; i < b.count; i++) {
-        cache_call_count(&b.one[i].call);
-        cellar_load_item *it = &items[b.one[i].at];
+    cache_call_begin(&b->call, m->c, "", 1);
+    b->call.cancel = cancel;
+    b->call.o = m->o;
+    b->call.p = *m->p;
+    b->ld.call = &b->call;
+    b->ld.t = t;
+    b->ld.left = cache_bulk_left;
+    b->ld.host = b;
+    b->ld.lost = cache_bulk_lost;
+    b->frame = (uintptr_t)__builtin_frame_address(0);
+    b->ld.many = m->fn;
+    b->ld.many_ctx = m->ctx;
+    cache_bulk_passes(b);
+    for (size_t i = 0; i < b->count; i++) {
+        cache_call_count(&b->one[i].call);
+        cellar_load_item *it = &items[b->one[i].at];
         if (cache_notes(m->c)) {
-            b.one[i].call.k.bytes = it->key; /* a flight's copy may be gone */
-            cache_deps_seen(m->c, &b.one[i].call.k, b.one[i].call.code);
+            b->one[i].call.k.bytes = it->key; /* a flight's copy may be gone */
+            cache_deps_seen(m->c, &b->one[i].call.k, b->one[i].call.code);
         }
-        it->status = cache_call_out(&b.one[i].call, &it->result);
+        it->status = cache_call_out(&b->one[i].call, &it->result);
     }
-    cache_bulk_free(m->c, &b);
+    base_free(&m->c->store->account, BASE_MOD_FLIGHT, b, b->bytes);
 }
 
 CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items, size_t count,

@@ -294,6 +294,7 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_ms);
     f->tag_born = ask->tag_born;
     f->note = 0;
+    memset(&f->will, 0, sizeof f->will);
     memset(&f->result, 0, sizeof f->result);
     f->outer = NULL;
     f->depth = 0;
@@ -595,9 +596,13 @@ CELLAR_PRIVATE void flight_reap(uintptr_t frame)
     if (BASE_LIKELY(self->leads == NULL) || self->index == 0) { return; }
     for (flight *f = self->leads; f != NULL && base_frame_is_gone(self, f->frame, frame);) {
         flight *outer = f->outer;
+        flight_table *t = f->table;
+        flight_will will = f->will;
+        const bool last = outer == NULL || outer->frame != f->frame;
         self->leads = outer;
-        if (outer == NULL || outer->frame != f->frame) { (void)base_sub_ar(f->table->callers, 1u); }
-        flight_end(f->table, f, &FLIGHT_HANDS_OVER);
+        flight_end(t, f, &FLIGHT_HANDS_OVER);
+        if (will.lost != NULL) { will.lost(&will); }
+        if (last) { (void)base_sub_ar(t->callers, 1u); } /* the table may be gone after it */
         f = outer;
     }
 }
@@ -606,6 +611,11 @@ CELLAR_PRIVATE void flight_draft(flight *f, flight_bytes *value) { f->draft = va
 CELLAR_PRIVATE flight_bytes *flight_drafted(const flight *f) { return f->draft; }
 CELLAR_PRIVATE void flight_notes_set(flight *f, void *notes) { f->notes = notes; }
 CELLAR_PRIVATE void *flight_notes(const flight *f) { return f->notes; }
+CELLAR_PRIVATE void flight_will_set(flight *f, const flight_will *will)
+{
+    static const flight_will none = { .lost = NULL };
+    f->will = will != NULL ? *will : none;
+}
 
 /* ---- the end ---- */
 

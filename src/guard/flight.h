@@ -158,6 +158,15 @@ CELLAR_PRIVATE flight_bytes *flight_drafted(const flight *f);
 CELLAR_PRIVATE void flight_notes_set(flight *f, void *notes);
 CELLAR_PRIVATE void *flight_notes(const flight *f);
 
+/* What its leader owns while code of the host runs. If that leaves by a longjmp, lost(will) is
+ * called, once, by the thread's next call, with no lock held. */
+typedef struct flight_will {
+    void (*lost)(struct flight_will *will); /* NULL: nothing */
+    void *a, *b, *c;
+    uint32_t n;
+} flight_will;
+CELLAR_PRIVATE void flight_will_set(flight *f, const flight_will *will); /* NULL: it is back */
+
 typedef enum flight_waited {
     FLIGHT_DONE,   /* *out is a copy with a value ref of its own */
     FLIGHT_LATE,   /* deadline_ms came first */

@@ -39,6 +39,7 @@ struct flight {
     flight_outcome result;       /* once final: constant until the last ref */
     flight_bytes *draft;         /* the leader's alone, until it ends */
     void *notes;                 /* the same */
+    flight_will will;            /* the same; counts in flight_reap only */
     flight_sub *subs;            /* shard lock */
     flight *next, *prev;         /* shard lock: detached; next alone: spare */
     flight *outer;               /* the leading thread's: what it led before */
