@@ -24,7 +24,7 @@ each() { # shell command; "$1" is the source
 gcc_is_silent() {
     each 'case $1 in src/gate/walk.c) but=-Wno-analyzer-malloc-leak ;; *) but= ;; esac
         gcc -std=c11 -D_GNU_SOURCE -DCELLAR_SOURCE_ID="\"0\"" -DBASE_DEBUG=1 -Iinclude -Isrc -O1 \
-            -fanalyzer -Werror $but -c "$1" -o /dev/null'
+            -fanalyzer -fdiagnostics-path-format=none -Werror $but -c "$1" -o /dev/null'
 }
 clang_is_silent() {
     export analyser="$1"
