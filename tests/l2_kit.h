@@ -50,6 +50,8 @@ typedef struct l2_dev {
     uint64_t next_ino;
     unsigned char boot[16];
     bool locked, bell, remote;
+    uint32_t stale;           /* so many reads give a bit of their 40th byte flipped */
+    uint64_t read_at, read_n; /* of the last one */
     bool flat;                /* no power cut is asked of it: what is durable is not kept apart */
     unsigned char bell_id[16]; /* whose it is */
     uint64_t fold;            /* which writes the disk has taken long since */
@@ -219,6 +221,7 @@ T_INLINE int l2_dev_preallocate(void *ctx, base_vfs_file *file, uint64_t bytes)
 T_INLINE int l2_dev_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, uint64_t off,
                           size_t *done)
 {
+    l2_dev *v = ctx;
     const l2_dev_file *f = (const l2_dev_file *)(void *)file;
     *done = 0;
     const int e = l2_dev_fault(ctx, DEV_PREAD);
@@ -227,6 +230,12 @@ T_INLINE int l2_dev_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, u
     *done = BASE_MIN(n, f->size - (size_t)off);
     if (e < 0) { *done = *done / 2 & ~(size_t)7; }
     memcpy(buf, f->live + off, *done);
+    v->read_at = off;
+    v->read_n = n;
+    if (v->stale > 0 && *done > 40) {
+        v->stale--;
+        ((unsigned char *)buf)[40] ^= 1;
+    }
     return 0;
 }
 

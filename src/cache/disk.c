@@ -364,6 +364,7 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_REFUSED_SEAL] = l.refused_seal;
     given[STATS_GIVEN_L2_UNOPENED] = l.miss_sealed;
     given[STATS_GIVEN_L2_CUTS] = l.cuts;
+    given[STATS_GIVEN_L2_REREADS] = l.reread;
     given[STATS_GIVEN_L2_MAPPED_READS] = l.mapped_reads;
     given[STATS_GIVEN_L2_MAPPED_BYTES] = l.mapped_bytes;
     given[STATS_GIVEN_L2_SET_ASIDE] = l.set_aside;

@@ -8,8 +8,9 @@
  * INVARIANTS a value is handed out only if its check binds it to this store, epoch, segment and
  *            offset, its key is equal byte by byte, its generation is the asked one, and no tag or
  *            pattern has ended it (one that is only stale, too). Everything else is a miss with a
- *            counter of its own. At most one read. With a cipher it must open what is stored, too,
- *            and what was packed must come out as long as it was.
+ *            counter of its own. At most one read, and one more of a record that does not verify,
+ *            before that counts as damage. With a cipher it must open what is stored, too, and what
+ *            was packed must come out as long as it was.
  * LOCKING    none. pin = slot.pins + 1 (sc), then the segment's word again (sc); the worker stores
  *            the word (sc), then looks at the pins (sc): one of the two sees the other.
  * PROOF      a word that named an older record of the key was gone before the change that ended it
@@ -69,14 +70,16 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
     return m.kind != 0 ? CELLAR_ABSENT : CELLAR_OK;
 }
 
-/* The record at `at`, of which `avail` bytes are there. */
+/* The record at `at`, of which `avail` bytes are there. CONFLICT, if this is not the last look: it
+ * does not verify. */
 static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uint32_t avail,
-                           uint64_t segseq, uint32_t off, bool future)
+                           uint64_t segseq, uint32_t off, bool future, bool last)
 {
     l2_rec r;
     const uint64_t end = (uint64_t)off + avail;
     if (!l2_rec_marked(&d->form, at, segseq, off, (uint32_t)end, &r) ||
         !l2_rec_whole(&d->form, at, segseq, off, &r)) {
+        if (!last) { return CELLAR_CONFLICT; }
         l2_read_damaged(d);
         return CELLAR_MISS;
     }
@@ -102,6 +105,37 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
 }
 
 /* PENDING: it is not there any more: given up, or moved, and its place perhaps another's. */
+static int l2_get_bytes(l2 *d, base_vfs_file *f, unsigned char *buf, size_t n, uint64_t at)
+{
+    (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
+    const int e = l2_read_only(d, f, buf, n, at);
+    (void)base_add_ar(&d->reads_done, (uint64_t)1);
+    return e;
+}
+
+/* Once more past the page cache, which may still have a page from before the segment was written
+ * past it. */
+static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_t off, uint32_t n,
+                               uint64_t at, bool future)
+{
+    const uint64_t from = at / L2_PAGE * L2_PAGE, end = base_round_up(at + n, L2_PAGE);
+    const size_t bytes = (size_t)(end - from) + L2_PAGE;
+    unsigned char *raw = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+    if (raw == NULL) { return CELLAR_MISS; }
+    unsigned char *buf = raw + (L2_PAGE - (uintptr_t)raw % L2_PAGE);
+    cellar_err err = CELLAR_MISS;
+    L2_COUNT(d, reread);
+    const int e = l2_get_bytes(d, d->data_direct, buf, (size_t)(end - from), from);
+    if (e == 0) {
+        err = l2_judge(d, w, buf + (at - from), n, segseq, off, future, true);
+    } else {
+        if (e != EINTR) { l2_io_failed(d, e); }
+        L2_COUNT(d, miss_read);
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, raw, bytes);
+    return err;
+}
+
 static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t state,
                               uint32_t off, uint32_t bytes)
 {
@@ -115,9 +149,7 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     cellar_err err = CELLAR_MISS;
     int e = 0;
     if (!l2_map_read(d, buf, n, place, at)) {
-        (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
-        e = l2_read_only(d, d->data_file, buf, n, at);
-        (void)base_add_ar(&d->reads_done, (uint64_t)1);
+        e = l2_get_bytes(d, d->data_file, buf, n, at);
         if (e == 0) { l2_map_note(d, at, n); }
     }
     if (base_load_acq(&g->place) != place || base_load_acq(&g->word) != state) {
@@ -126,7 +158,14 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
         if (e != EINTR) { l2_io_failed(d, e); }
         L2_COUNT(d, miss_read);
     } else {
-        err = l2_judge(d, w, buf, n, L2_SEG_SEQ(state), off, base_load_rlx(&g->future) != 0);
+        const bool future = base_load_rlx(&g->future) != 0;
+        err = l2_judge(d, w, buf, n, L2_SEG_SEQ(state), off, future, false);
+        if (err == CELLAR_CONFLICT) {
+            err = l2_get_again(d, w, L2_SEG_SEQ(state), off, n, at, future);
+            /* It may have been moved, and its old place used, between the two. */
+            const bool same = base_load_acq(&g->place) == place && base_load_acq(&g->word) == state;
+            if (err == CELLAR_MISS && !same) { err = CELLAR_PENDING; }
+        }
     }
     if (buf != small) { base_free(d->cfg.account, BASE_MOD_L2, buf, n); }
     return err;
@@ -158,7 +197,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
         /* The head is read before the check says that it stands; the reservation that published
          * the word wrote it. */
         err = base_load_acq((const _Atomic uint32_t *)(const void *)(s->base + off)) != 0
-                  ? l2_judge(d, w, s->base + off, avail, segseq, off, false) : CELLAR_MISS;
+                  ? l2_judge(d, w, s->base + off, avail, segseq, off, false, true) : CELLAR_MISS;
     }
     (void)base_sub_ar(&s->pins, 1u);
     if (base_bus_hit(d->guard)) { /* it may have become zeros between its check and its copy */

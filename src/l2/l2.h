@@ -210,6 +210,7 @@ typedef struct l2_stats {
     uint64_t miss_ended, refused_ended, folds, tags, globs; /* see ends.c */
     uint64_t stalled, closings, relied, waits; /* see doorbell.c */
     uint64_t commits; /* syncs for l2_commit */
+    uint64_t reread; /* records that did not verify, read past the page cache */
     uint64_t cuts; /* of the stage, met as a signal */
     uint64_t mapped_reads, mapped_bytes; /* see map.c; bytes: 0 when it failed */
     uint64_t snaps; /* 1: this open read index.snap in the place of the footers */

@@ -352,7 +352,7 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
         stalled, closings, relied, waits, refused_budget, refused_unused,
         refused_seal, miss_sealed, commits, miss_ended, refused_ended, folds, packed, packed_saved,
-        miss_packed, cuts, snaps;
+        miss_packed, cuts, reread, snaps;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */

@@ -216,6 +216,8 @@ typedef enum stats_unit {
       "Look-ups of entries that the cipher did not open, or that need another one or none.") \
     X(L2_CUTS, "cellar_l2_cuts_total", counter, ONE, \
       "Times its mapped file was cut short under it; then it is off until the next open.") \
+    X(L2_REREADS, "cellar_l2_rereads_total", counter, ONE, \
+      "Records that did not verify and were read once more, past the page cache.") \
     X(L2_MAPPED_READS, "cellar_l2_mapped_reads_total", counter, ONE, \
       "Look-ups answered out of a mapping of the data file, without a call (l2_mmap_read).") \
     X(L2_MAPPED_BYTES, "cellar_l2_mapped_bytes", gauge, BYTES, \
