@@ -115,6 +115,26 @@ static void the_newest_that_fits_is_kept(void)
     }
 }
 
+/* The reserve of free places that a large store keeps is not a small one's. */
+static void the_newest_that_fits_is_kept_in_a_few_places(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        for (uint32_t to = 5; to < 10; to++) {
+            begin((l2_level)level, to);
+            fill(0, 700);
+            const uint32_t fits = served(&kit);
+            end();
+            begin((l2_level)level, 30);
+            fill(0, 700);
+            T_EQ_I64(l2_resize_to(kit.d, to, 1), CELLAR_OK);
+            const uint32_t left = served(&kit);
+            printf("# level %d, %u places: %u kept, %u fit\n", level, to, left, fits);
+            T_CHECK((uint64_t)left * 100 >= (uint64_t)fits * 95);
+            end();
+        }
+    }
+}
+
 /* ---- cut anywhere ---- */
 
 static uint64_t cuts, cut_hits;
@@ -487,6 +507,7 @@ static void addresses_hold_to_4_tib(void)
     memset(&big, 0, sizeof big);
 }
 
-T_MAIN("l2_resize", T_CASE(the_newest_that_fits_is_kept), T_CASE(cut_anywhere_it_is_whole),
+T_MAIN("l2_resize", T_CASE(the_newest_that_fits_is_kept),
+       T_CASE(the_newest_that_fits_is_kept_in_a_few_places), T_CASE(cut_anywhere_it_is_whole),
        T_CASE(any_call_may_fail), T_CASE(sizes_that_cannot_be_are_refused),
        T_CASE(readers_and_writers_get_on), T_CASE(addresses_hold_to_4_tib))

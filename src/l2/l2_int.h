@@ -722,6 +722,8 @@ CELLAR_PRIVATE bool l2_snap_head_fits(const l2_form *f, const l2_super *s, uint6
                                       uint64_t file_bytes, const unsigned char head[L2_PAGE]);
 
 /* resize.c */
+/* How many places of so many the worker keeps free. */
+BASE_INLINE uint32_t l2_free_kept(uint32_t places) { return places >= 8 ? 2 : 1; }
 /* What `bytes` leave to data.seg and index.snap: whole segments. */
 CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes);
 /* How many objects the tables of so many bytes of segments are made for. */

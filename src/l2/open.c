@@ -137,7 +137,7 @@ static void l2_form_set(l2 *d)
     d->nstage = s->nstage;
     d->seg_shift = base_log2_floor(s->seg_bytes / s->granule);
     d->reserve = BASE_MIN((uint32_t)64 << 10, s->seg_bytes / 8);
-    d->keep_free = s->nseg >= 8 ? 2 : 1;
+    d->keep_free = l2_free_kept(s->nseg);
     const uint32_t fresh = l2_data_limit(d, 2) - L2_HEAD_BYTES - s->granule - d->reserve;
     d->room_max = BASE_MIN(fresh, s->seg_bytes / 2);
 }

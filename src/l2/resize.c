@@ -396,6 +396,8 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
 {
     l2_goal *g = &d->goal;
     if (!g->on) { return false; }
+    /* What the small store keeps free: the larger one's would be given up for nothing. */
+    if (g->places < d->places) { d->keep_free = l2_free_kept(g->places); }
     bool moved = true;
     cellar_err err = CELLAR_OK;
     if (g->places > d->places) {
@@ -413,7 +415,7 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
     g->on = false;
     g->result = err;
     l2_map_set(d);
-    d->keep_free = d->places >= 8 ? 2 : 1;
+    d->keep_free = l2_free_kept(d->places);
     return false;
 }
 
@@ -427,7 +429,10 @@ CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)
     while (on) {
         const bool works = base_load_rlx(&d->broken) == 0 &&
                            base_load_acq(&d->disk) == L2_DISK_OK;
-        if (!works) { d->goal = (l2_goal){ .result = CELLAR_E_IO }; }
+        if (!works) {
+            d->goal = (l2_goal){ .result = CELLAR_E_IO };
+            d->keep_free = l2_free_kept(d->places);
+        }
         if (works) { (void)l2_work(d, 0); }
         on = d->goal.on;
         err = d->goal.result;
