@@ -692,7 +692,45 @@ static void a_fast_disk_gets_more_at_once_and_a_slow_one_little(void)
     end();
 }
 
-T_MAIN("l2_store", T_CASE(many_footer_pages_come_back_in_a_few_reads),
+/* The oldest segment goes when some of its lines have come to the tables and some have not. */
+static void what_is_reclaimed_in_warm_up_leaves_no_word(void)
+{
+    begin();
+    dev.flat = true;
+    kit.cfg.seg_bytes = 2u << 20;
+    kit.cfg.seg_count = 6;
+    kit.cfg.memory_bytes = 4u << 20; /* areas fill again and again */
+    kit.cfg.avg_object_bytes = 64;
+    open_it();
+    for (uint32_t i = 0; i < MANY_KEYS; i++) {
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = i };
+        const l2_key k = l2_kit_key(&kit, &i, sizeof i, 7);
+        while (l2_put(kit.d, &k, "value 8", 8, &m, NULL) != CELLAR_OK) {
+            (void)l2_tick(kit.d, 1000);
+        }
+    }
+    const uint32_t served = many_served();
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    while (kit.d->order_at < kit.d->order_count) { T_CHECK(l2_warm_step(kit.d)); }
+    const uint64_t some = l2_kit_figures(&kit).entries;
+    T_CHECK(some > 0 && some < served);
+    const l2_seg *oldest = &kit.d->seg[kit.d->order[kit.d->order_count - 1]];
+    T_CHECK(oldest->unread);
+    T_CHECK(l2_reclaim(kit.d));
+    T_EQ_U64(L2_SEG_STATE(base_load_rlx(&oldest->word)), L2_SEG_FREE);
+    T_CHECK(l2_kit_figures(&kit).entries < some); /* what it had came out again */
+    l2_kit_warm(&kit);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    T_CHECK(many_served() < served && many_served() > served / 2);
+    l2_close(kit.d);
+    kit.d = NULL;
+    end();
+}
+
+T_MAIN("l2_store", T_CASE(what_is_reclaimed_in_warm_up_leaves_no_word),
+       T_CASE(many_footer_pages_come_back_in_a_few_reads),
        T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
        T_CASE(times_survive_clock_steps), T_CASE(admission_says_why),
        T_CASE(write_budgets_hold_also_over_restarts),

@@ -91,9 +91,8 @@ CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48)
 /* A key's line; *bits: 16 for each of its four bits in an era, turned into a place by l2_bit_at. */
 static l2_filter_line *l2_line_of(const l2 *d, uint64_t h48, uint64_t *bits)
 {
-    const uint64_t h = base_mix64(h48 ^ UINT64_C(0x66696c746572));
-    *bits = base_mix64(h);
-    return &d->lines[((h >> 32) * d->line_count) >> 32];
+    *bits = base_mix64(h48 ^ UINT64_C(0x66696c746572));
+    return &d->lines[((h48 >> 16) * d->line_count) >> 32]; /* near those of its shard: warm.c */
 }
 
 static uint32_t l2_bit_at(uint64_t bits, uint32_t n)
@@ -111,11 +110,15 @@ CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era)
 {
     uint64_t bits;
     l2_filter_line *line = l2_line_of(d, h48, &bits);
+    const uint32_t first = era * L2_ERA_BITS / 64;
+    uint64_t mask[4] = { 0 }; /* an era reaches into four words at most */
     for (uint32_t n = 0; n < 4; n++) {
         const uint32_t at = era * L2_ERA_BITS + l2_bit_at(bits, n);
-        const uint64_t mask = (uint64_t)1 << (at % 64);
-        if ((base_load_sc(&line->w[at / 64]) & mask) == 0) {
-            (void)base_or_sc(&line->w[at / 64], mask);
+        mask[at / 64 - first] |= (uint64_t)1 << (at % 64);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        if (mask[i] != 0 && (base_load_sc(&line->w[first + i]) & mask[i]) != mask[i]) {
+            (void)base_or_sc(&line->w[first + i], mask[i]);
         }
     }
 }

@@ -19,7 +19,6 @@
  * SOURCE     Pagh and Rodler 2001, cuckoo hashing; Fan et al. 2014 (partial keys). */
 #include "l2/l2_int.h"
 
-#define L2_TAG(w) ((uint32_t)((w) >> 12) & 0xffffu)
 #define L2_HINT(w) ((uint32_t)((w) >> 4) & 0xffu)
 #define L2_BUCKETS_MAX ((uint32_t)1 << 26)
 #define L2_BUCKETS_LEAST 8u
@@ -28,19 +27,23 @@
 static uint32_t l2_other(const l2 *d, uint32_t tag, uint32_t bucket)
 {
     const uint32_t n = d->index.buckets;
-    const uint32_t m = (uint32_t)(base_mix64(tag + 1u) % n);
+    const uint32_t m = (uint32_t)((base_mix64(tag + 1u) >> 32) * n >> 32);
     return m >= bucket ? m - bucket : m + n - bucket;
 }
 
-static l2_class l2_class_of(const l2 *d, uint64_t h48)
+static l2_class l2_class_at(const l2 *d, uint32_t place, uint32_t tag)
 {
-    const uint32_t place = (uint32_t)(h48 >> 16);
     l2_class c;
-    c.tag = (uint32_t)h48 & 0xffffu;
+    c.tag = tag;
     c.shard = place >> 26;
     c.b1 = (uint32_t)(((uint64_t)(place & (L2_BUCKETS_MAX - 1)) * d->index.buckets) >> 26);
     c.b2 = l2_other(d, c.tag, c.b1);
     return c;
+}
+
+static l2_class l2_class_of(const l2 *d, uint64_t h48)
+{
+    return l2_class_at(d, (uint32_t)(h48 >> 16), (uint32_t)h48 & 0xffffu);
 }
 
 static size_t l2_index_bytes(const l2 *d)
@@ -128,17 +131,10 @@ static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_class *c)
         _Atomic uint64_t *way = l2_bucket(d, c->shard, b == 0 ? c->b1 : c->b2);
         for (uint32_t i = 0; i < L2_WAYS; i++) {
             const uint64_t w = base_load_acq(&way[i]);
-            if (w != 0 && L2_TAG(w) == c->tag) { return &way[i]; }
+            if (w != 0 && L2_WORD_TAG(w) == c->tag) { return &way[i]; }
         }
     }
     return NULL;
-}
-
-CELLAR_PRIVATE void l2_index_ahead(const l2 *d, uint64_t h48)
-{
-    const l2_class c = l2_class_of(d, h48);
-    BASE_PREFETCH_W(l2_bucket(d, c.shard, c.b1));
-    BASE_PREFETCH_W(l2_bucket(d, c.shard, c.b2));
 }
 
 CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48)
@@ -149,7 +145,7 @@ CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48)
         const uint32_t moves = base_load_acq(&s->moves); /* release in l2_way_kick */
         const _Atomic uint64_t *way = l2_way_find(d, &c);
         const uint64_t w = way != NULL ? base_load_acq(way) : 0;
-        if (w != 0 && L2_TAG(w) == c.tag) { return w; }
+        if (w != 0 && L2_WORD_TAG(w) == c.tag) { return w; }
         /* It may have moved from the bucket not yet looked at to the one that was. Who saw it gone
          * (acquire) sees the count that was odd before, too. */
         if ((moves & 1) == 0 && base_load_acq(&s->moves) == moves && way == NULL) { break; }
@@ -177,13 +173,13 @@ static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket)
     while (hole == NULL && n < L2_KICKS) {
         _Atomic uint64_t *way = l2_bucket(d, shard, at);
         for (uint32_t i = 0; i < L2_WAYS && hole == NULL; i++) {
-            const uint32_t to = l2_other(d, L2_TAG(base_load_rlx(&way[i])), at);
+            const uint32_t to = l2_other(d, L2_WORD_TAG(base_load_rlx(&way[i])), at);
             hole = to != at ? l2_way_free(d, shard, to) : NULL;
             if (hole != NULL) { path[n++] = &way[i]; }
         }
         if (hole != NULL) { break; }
         path[n] = &way[(at + n) % L2_WAYS];
-        const uint32_t next = l2_other(d, L2_TAG(base_load_rlx(path[n])), at);
+        const uint32_t next = l2_other(d, L2_WORD_TAG(base_load_rlx(path[n])), at);
         if (next == at) { return NULL; }
         for (uint32_t i = 0; i < n; i++) {
             if (path[i] == path[n]) { return NULL; }
@@ -228,7 +224,8 @@ static _Atomic uint64_t *l2_way_oldest(l2 *d, const l2_class *c)
             if (lsn < least) {
                 least = lsn;
                 oldest = &way[i];
-                gone = (l2_class){ c->shard, bucket, l2_other(d, L2_TAG(w), bucket), L2_TAG(w) };
+                const uint32_t tag = L2_WORD_TAG(w);
+                gone = (l2_class){ c->shard, bucket, l2_other(d, tag, bucket), tag };
             }
         }
     }
@@ -293,7 +290,7 @@ static _Atomic uint64_t *l2_way_or_hole(const l2 *d, const l2_class *c, _Atomic 
             const uint64_t w = base_load_rlx(&way[i]);
             if (w == 0) {
                 *hole = *hole == NULL ? &way[i] : *hole;
-            } else if (L2_TAG(w) == c->tag) {
+            } else if (L2_WORD_TAG(w) == c->tag) {
                 return &way[i];
             }
         }
@@ -301,23 +298,45 @@ static _Atomic uint64_t *l2_way_or_hole(const l2 *d, const l2_class *c, _Atomic 
     return NULL;
 }
 
-CELLAR_PRIVATE void l2_index_replay(l2 *d, uint64_t h48, uint64_t word)
+/* True: a free way was taken. */
+static bool l2_way_replay(l2 *d, const l2_class *c, uint64_t word)
 {
-    const l2_class c = l2_class_of(d, h48);
-    l2_shard *s = &d->index.shard[c.shard];
     _Atomic uint64_t *way;
-    sync_take(L2_SHARD, &s->lock);
-    if (l2_way_or_hole(d, &c, &way) == NULL && !l2_pair_closed(d, &c)) {
-        if (way == NULL) { way = l2_way_kick(d, c.shard, c.b1); }
-        if (way == NULL) { way = l2_way_kick(d, c.shard, c.b2); }
-        if (way != NULL) {
-            l2_way_store(d, way, word);
-        } else {
-            (void)base_add_rlx(&d->index.full, (uint64_t)1);
-            l2_pair_close(d, &c);
-        }
+    if (l2_way_or_hole(d, c, &way) != NULL || l2_pair_closed(d, c)) { return false; }
+    if (way == NULL) { way = l2_way_kick(d, c->shard, c->b1); }
+    if (way == NULL) { way = l2_way_kick(d, c->shard, c->b2); }
+    if (way == NULL) {
+        (void)base_add_rlx(&d->index.full, (uint64_t)1);
+        l2_pair_close(d, c);
+        return false;
     }
-    sync_drop(L2_SHARD, &s->lock);
+    base_store_rel(way, word); /* acquire in l2_way_find */
+    return true;
+}
+
+#define L2_RUN 32u /* lines at once, under a lock that others spin for */
+
+CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n)
+{
+    l2_shard *s = &d->index.shard[shard];
+    l2_class c[L2_RUN];
+    for (uint32_t at = 0; at < n; at += L2_RUN) {
+        const uint32_t run = BASE_MIN(n - at, L2_RUN);
+        uint64_t words = 0;
+        for (uint32_t i = 0; i < run; i++) { /* their memory is asked for before the lock */
+            const l2_sort_line *l = &line[at + i];
+            c[i] = l2_class_at(d, l->place, l->word_lo >> 12 & 0xffffu);
+            BASE_PREFETCH_W(l2_bucket(d, shard, c[i].b1));
+            BASE_PREFETCH_W(l2_bucket(d, shard, c[i].b2));
+        }
+        sync_take(L2_SHARD, &s->lock);
+        for (uint32_t i = 0; i < run; i++) {
+            const l2_sort_line *l = &line[at + i];
+            words += l2_way_replay(d, &c[i], (uint64_t)l->word_hi << 32 | l->word_lo);
+        }
+        sync_drop(L2_SHARD, &s->lock);
+        (void)base_add_rlx(&d->index.words, words);
+    }
 }
 
 /* ---- warm-up ---- */

@@ -199,9 +199,15 @@ typedef struct l2_index {
 
 #define L2_WORD_TOMB ((uint64_t)2)
 #define L2_WORD_ADDR(w) ((w) >> 28)
+#define L2_WORD_TAG(w) ((uint32_t)((w) >> 12) & 0xffffu)
 #define L2_WORD(addr, tag, hint) \
     ((uint64_t)(addr) << 28 | (uint64_t)(tag) << 12 | (uint64_t)(hint) << 4)
 #define L2_ADDR_MAX (((uint64_t)1 << 36) - 1)
+
+typedef struct l2_sort_line { /* of a footer, in warm-up: the word it will be, and its hash48's
+                               * upper bits; the lower ones are the word's tag */
+    uint32_t word_lo, word_hi, place;
+} l2_sort_line;
 
 typedef struct l2_class { /* where the words of a hash48 lie */
     uint32_t shard, b1, b2, tag;
@@ -252,7 +258,7 @@ typedef struct l2_seg {
     _Atomic uint32_t place; /* in data.seg; the worker's; L2_LOG while `word` says STAGE */
     uint32_t era;           /* of the filter */
     uint32_t controls, footer_pages, data_end; /* once sealed; the worker's */
-    bool unread;            /* warm-up has not come to it yet */
+    bool unread;            /* warm-up has not come to it yet, or not all of it to the tables */
     _Atomic uint32_t future; /* 1: written by a clock ahead of ours: times to live are over */
     /* of row i: i-th of the stack of free segments, not of this */
     uint32_t free_seg SYNC_GUARDED(L2_LOG);
@@ -369,6 +375,13 @@ typedef struct l2_feet { /* warm-up: footer pages of one segment, read at once; 
 } l2_feet;
 #define L2_FEET_BYTES ((size_t)256 << 10)
 
+typedef struct l2_sort { /* warm-up: lines on their way to the tables; the worker's */
+    l2_sort_line *line;    /* `room` for each shard; NULL: none */
+    uint32_t room;
+    uint32_t shard;        /* all are read: the next to be emptied */
+    uint32_t count[L2_SHARDS];
+} l2_sort;
+
 typedef struct l2_goal { /* places that the store is to have; the worker's */
     bool on, floored;      /* floored: SUPER knows what was reclaimed for it */
     uint32_t places;
@@ -482,6 +495,7 @@ struct l2 {
     bool uncut;               /* data.seg is longer than `places` */
     uint32_t order_count, order_at;
     l2_feet feet;             /* of order[order_at - 1] */
+    l2_sort sort;
 
     /* images.c */
     _Atomic uint32_t imaging; /* futex word: 0 free, 1 held, 2 held and waited for; guards: */
@@ -516,13 +530,13 @@ CELLAR_PRIVATE void l2_index_close(l2 *d);
 BASE_INLINE uint64_t l2_h48(uint64_t hash) { return base_mix64(hash) >> 16; }
 /* The class's word, 0: none. Lock-free. */
 CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48);
-CELLAR_PRIVATE void l2_index_ahead(const l2 *d, uint64_t h48); /* its pair is wanted soon */
 /* The class's word is `word` from now on (0: none). */
 CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t h48, uint64_t word);
 /* If it still points to `addr`. */
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
-/* Warm-up: only where the class has none, and nothing of its pair was turned away. */
-CELLAR_PRIVATE void l2_index_replay(l2 *d, uint64_t h48, uint64_t word);
+/* Warm-up: each only where the class has none, and nothing of its pair was turned away. All of one
+ * shard. */
+CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n);
 CELLAR_PRIVATE bool l2_index_warm_begin(l2 *d);
 /* Tomb words go, and words that `dead` says are. Also for a segment whose footer cannot be read. */
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
@@ -812,9 +826,13 @@ CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
 /* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. copy:
  * they are not the files that SUPER was written for. */
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy, int *sys_errno);
+
+/* warm.c */
+/* False: no memory. */
+CELLAR_PRIVATE bool l2_warm_begin(l2 *d);
+CELLAR_PRIVATE void l2_warm_free(l2 *d);
 CELLAR_PRIVATE bool l2_warm_step(l2 *d);
-CELLAR_PRIVATE void l2_feet_free(l2 *d);
-/* A segment that warm-up has not come to is reclaimed: only the filter must know of it. */
+/* A segment that is still `unread` is reclaimed: the filter must know of it, the index no more. */
 CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg);
 
 #endif

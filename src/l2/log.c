@@ -493,18 +493,6 @@ CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32
     return healed;
 }
 
-/* Footer lines of warm-up come to random places of two large tables: their memory is asked for this
- * many lines ahead. */
-#define L2_AHEAD 12u
-
-static void l2_foot_ahead(const l2 *d, uint32_t line)
-{
-    uint64_t h48 = 0;
-    memcpy(&h48, l2_foot_entry(d->page, line), 6);
-    l2_index_ahead(d, h48);
-    l2_filter_ahead(d, h48);
-}
-
 CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
                                  void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx)
 {
@@ -522,11 +510,8 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
         }
     }
     offs[count] = (uint32_t)off;
-    const uint32_t ahead = newest_first ? BASE_MIN(count, L2_AHEAD) : 0;
-    for (uint32_t n = 0; n < ahead; n++) { l2_foot_ahead(d, count - 1 - n); }
     for (uint32_t n = 0; n < count; n++) {
         const uint32_t i = newest_first ? count - 1 - n : n;
-        if (newest_first && i >= L2_AHEAD) { l2_foot_ahead(d, i - L2_AHEAD); }
         const unsigned char *line = l2_foot_entry(d->page, i);
         l2_entry e = { 0, offs[i], offs[i + 1] - offs[i], line[9] };
         memcpy(&e.h48, line, 6);
@@ -603,11 +588,9 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
     if (g->controls > 0 && d->meta_lsn < l2_lsn(d, L2_SEG_SEQ(w) + 1, 0) && l2_meta_store(d) != 0) {
         return false;
     }
-    if (g->unread) {
-        l2_warm_skip(d, seg);
-    } else {
-        l2_reclaim_words(d, seg, L2_SEG_SEQ(w));
-    }
+    const bool words = !g->unread || d->order_at > 0; /* in warm-up it may have some */
+    if (g->unread) { l2_warm_skip(d, seg); }
+    if (words) { l2_reclaim_words(d, seg, L2_SEG_SEQ(w)); }
     BASE_POINT("l2.reclaim");
     base_store_rel(&d->oldest_lsn, l2_lsn(d, next, 0));
     base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));

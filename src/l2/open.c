@@ -526,7 +526,7 @@ static void l2_free(l2 *d)
     base_account *a = d->cfg.account;
     l2_images_fini(d);
     l2_snap_close(d);
-    l2_feet_free(d);
+    l2_warm_free(d);
     l2_map_close(d, d->forked);
     base_bus_release(d->guard, d->map == NULL);
     if (d->map != NULL) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }

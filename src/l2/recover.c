@@ -28,11 +28,7 @@
  *            what they held is synced at its place. Every step may be cut and repeated.
  * LIMITS     both copies of a header in one slot damaged, or one header in two slots: the store
  *            begins anew, empty.
- * TRIED      warm-up of 1 M puts, CPU time, old and new in turn: 155-190 ms -> 105: the memory of
- *            words and filter lines is asked for 12 footer lines ahead (600 -> 660 instructions a
- *            put, but they no longer wait). Footers of a segment by one read (256 KiB at most) in
- *            the place of one for each page: 2,460 reads -> 90.
- * NOT HERE   which directory is ours (open.c). */
+ * NOT HERE   which directory is ours (open.c), index and filter (warm.c, snap.c). */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -759,10 +755,7 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
         const uint64_t newest = BASE_MAX(f.newest, f.count > 0 ? f.at[f.count - 1].segseq : 0);
         const bool cold = d->order_count > 0 && !l2_snap_take(d, newest);
         base_store_rlx(&d->warming, cold ? 1u : 0u);
-        if (cold && !l2_index_warm_begin(d)) { err = CELLAR_E_NOMEM; }
-        if (cold) { /* without it page by page */
-            d->feet.buf = base_alloc(d->cfg.account, BASE_MOD_L2, L2_FEET_BYTES, NULL);
-        }
+        if (cold && !l2_warm_begin(d)) { err = CELLAR_E_NOMEM; }
         if (err == CELLAR_OK && e == 0 && !l2_first_slot(d)) { e = EIO; }
         if (err == CELLAR_OK && e == 0) { l2_slots_wipe(d); }
         d->ends.open = true;
@@ -771,136 +764,4 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
     return err;
-}
-
-/* ---- warm-up ---- */
-
-CELLAR_PRIVATE void l2_feet_free(l2 *d)
-{
-    base_free(d->cfg.account, BASE_MOD_L2, d->feet.buf, d->feet.buf != NULL ? L2_FEET_BYTES : 0);
-    d->feet = (l2_feet){ 0 };
-}
-
-typedef struct l2_warm {
-    uint32_t seg;
-    uint64_t segseq;
-} l2_warm;
-
-static void l2_warm_line(l2 *d, void *ctx, const l2_entry *e)
-{
-    const l2_warm *w = ctx;
-    if (e->kind == L2_KIND_CONTROL) { return; }
-    if (l2_lsn(d, w->segseq, e->off) < base_load_acq(&d->floor_lsn)) { return; }
-    const uint64_t word = l2_word_make(d, w->seg, e->off, e->h48, e->bytes);
-    if (e->kind == L2_KIND_PUT) {
-        l2_filter_add(d, e->h48, d->seg[w->seg].era);
-        l2_index_replay(d, e->h48, word);
-    } else {
-        l2_index_replay(d, e->h48, word | L2_WORD_TOMB);
-    }
-}
-
-static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
-{
-    return (word & L2_WORD_TOMB) != 0 || l2_word_lsn(d, word) < floor;
-}
-
-/* What lies below `lsn` cannot be known: it is dead, and said to be. */
-static void l2_warm_hole(l2 *d, uint64_t lsn)
-{
-    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
-    l2_spot at;
-    L2_COUNT(d, holes);
-    sync_take(L2_LOG, &d->log_lock);
-    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
-    sync_drop(L2_LOG, &d->log_lock);
-    l2_took took;
-    do { /* whatever it takes: when warm-up is over changes rely on it */
-        l2_beat(d); /* the read may have been slow; the disk does answer */
-        took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, NULL, &at);
-        if (took == L2_IS_CLEAN) { (void)l2_dirty_now(d); }
-    } while (took != L2_TOOK && took != L2_IS_EMPTY);
-    if (took != L2_TOOK) { return; }
-    memset(at.at + L2_RECORD_HEAD, 0, 16);
-    at.at[L2_RECORD_HEAD] = L2_CTL_FLOOR;
-    l2_w64(at.at + L2_RECORD_HEAD + 8, lsn);
-    l2_spot_done(d, &at);
-}
-
-static void l2_warm_filter(l2 *d, void *ctx, const l2_entry *e)
-{
-    const l2_warm *w = ctx;
-    if (e->kind == L2_KIND_PUT) { l2_filter_add(d, e->h48, d->seg[w->seg].era); }
-}
-
-/* The filter names what is reclaimed and readable until a header with a floor above it is made: the
- * next open may find it, and then a change that was denied has left nothing to end it. */
-CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg)
-{
-    l2_seg *g = &d->seg[seg];
-    l2_warm w = { seg, L2_SEG_SEQ(base_load_acq(&g->word)) };
-    bool ok = true;
-    g->unread = false;
-    sync_take(L2_LOG, &d->log_lock);
-    const bool open = d->open_slot != NULL;
-    sync_drop(L2_LOG, &d->log_lock);
-    if (!open) { return; } /* the next header comes behind this; or all is given up */
-    for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
-        ok = l2_foot_load(d, g, w.segseq, p - 1) &&
-             l2_foot_each(d, g->data_end, true, l2_warm_filter, &w);
-    }
-    if (!ok) { l2_warm_hole(d, l2_lsn(d, w.segseq + 1, 0)); }
-}
-
-static void l2_warm_done(l2 *d)
-{
-    l2_feet_free(d);
-    BASE_POINT("l2.warm");
-    base_store_rel(&d->warming, 0u); /* acquire in l2_kill */
-    l2_gates_pass(d); /* no change leaves a tomb word any more: those that are there may go */
-    l2_index_sweep(d, l2_word_over, base_load_acq(&d->floor_lsn));
-    l2_index_warm_end(d);
-}
-
-/* The pages below index `pages` lie one behind the other, the last one first: as many as fit into
- * the buffer with one call. What fails here is tried again, page by page. */
-static void l2_warm_read(l2 *d, const l2_seg *g, uint32_t pages)
-{
-    l2_feet *f = &d->feet;
-    const uint64_t at = ((uint64_t)base_load_rlx(&g->place) + 1) * d->form.seg_bytes -
-                        (uint64_t)(pages + 1) * L2_PAGE;
-    const bool first = pages == g->footer_pages;
-    if (f->buf == NULL || (!first && (f->bytes == 0 || at < f->at + f->bytes))) { return; }
-    const size_t n = BASE_MIN((size_t)pages * L2_PAGE, L2_FEET_BYTES);
-    l2_beat(d);
-    f->at = at;
-    f->bytes = l2_read_only(d, d->data_file, f->buf, n, at) == 0 ? n : 0;
-}
-
-CELLAR_PRIVATE bool l2_warm_step(l2 *d)
-{
-    if (base_load_rlx(&d->warming) == 0) { return false; }
-    if (d->order_at == d->order_count) {
-        l2_warm_done(d);
-        return false;
-    }
-    l2_warm w = { .seg = (uint32_t)d->order[d->order_at++] };
-    l2_seg *g = &d->seg[w.seg];
-    w.segseq = L2_SEG_SEQ(base_load_acq(&g->word));
-    if (!g->unread) { return true; } /* reclaimed meanwhile */
-    bool ok = true;
-    for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
-        l2_warm_read(d, g, p);
-        ok = l2_foot_load(d, g, w.segseq, p - 1);
-        if (ok) { ok = l2_foot_each(d, g->data_end, true, l2_warm_line, &w); }
-    }
-    d->feet.bytes = 0; /* the place may get another segment */
-    g->unread = false;
-    if (!ok) {
-        l2_warm_hole(d, l2_lsn(d, w.segseq + 1, 0));
-        for (; d->order_at < d->order_count; d->order_at++) {
-            d->seg[d->order[d->order_at]].unread = false;
-        }
-    }
-    return true;
 }

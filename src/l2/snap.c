@@ -37,7 +37,7 @@
 #include <errno.h>
 
 #define L2_SNAP_MAGIC 0x53324c43u /* "CL2S" */
-#define L2_SNAP_VERSION 1u
+#define L2_SNAP_VERSION 2u /* 1: words and lines had other places */
 #define L2_SNAP_BLOCK ((size_t)1 << 20)
 #define L2_SNAP_ROW 24u
 #define L2_SNAP_CHECK (L2_PAGE - 8)
