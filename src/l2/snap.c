@@ -130,6 +130,7 @@ static uint64_t l2_snap_floor(const l2 *d)
 }
 
 /* What the next open will find of segment index `i`; false: nothing. */
+static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row) SYNC_HOLDS(L2_LOG);
 static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row)
 {
     const l2_seg *g = &d->seg[i];
@@ -144,10 +145,11 @@ static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row)
 
 /* Oldest first into `at`; each one's place into map[its index], else UINT32_MAX; the oldest's start
  * into *oldest. Returns how many. at and map NULL: only that. */
-static uint32_t l2_snap_rows(const l2 *d, unsigned char *at, uint32_t *map, uint64_t *oldest)
+static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *oldest)
 {
     uint32_t count = 0;
     *oldest = UINT64_MAX;
+    sync_take(L2_LOG, &d->log_lock);
     for (uint32_t i = 0; i < d->nseg; i++) {
         l2_snap_row r;
         const bool is = l2_snap_row_of(d, i, &r);
@@ -169,6 +171,7 @@ static uint32_t l2_snap_rows(const l2 *d, unsigned char *at, uint32_t *map, uint
         }
         count++;
     }
+    sync_drop(L2_LOG, &d->log_lock);
     return count;
 }
 
@@ -196,19 +199,21 @@ static void l2_snap_head(l2 *d, unsigned char *head, const l2_snap_sizes *z, uin
     l2_w64(head + 16, d->super.opens);
     l2_w64(head + 24, d->super.clean_lsn);
     l2_w64(head + 32, z->length);
-    l2_w64(head + 40, d->newest_segseq);
     l2_w64(head + 48, rows > 0 ? BASE_MAX(l2_snap_floor(d), oldest) : l2_snap_floor(d));
     l2_w32(head + 56, d->index.buckets);
     l2_w32(head + 60, d->line_count);
     l2_w32(head + 64, rows);
     l2_w32(head + 68, d->form.seg_bytes);
     l2_w32(head + 72, d->form.granule);
+    sync_take(L2_LOG, &d->log_lock);
+    l2_w64(head + 40, d->newest_segseq);
     l2_w32(head + 76, d->era_now);
     l2_w32(head + 80, d->era_segs);
     for (uint32_t e = 0; e < L2_ERAS; e++) {
         l2_w32(head + 84 + e * 4, d->era[e].state);
         l2_w64(head + 96 + e * 8, d->era[e].end_segseq);
     }
+    sync_drop(L2_LOG, &d->log_lock);
 }
 
 /* Blocks, then rows and sums, the head last. */
