@@ -304,10 +304,12 @@ static void sim_l2_packers_run(void)
     }
     base_sim_join_all();
     base_sim_calm(true);
-    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->packers) == L2_PACKERS);
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->packers) == L2_PACKERS / 2); /* it seals nothing */
+    uint32_t there = 0;
     for (uint32_t i = 0; i < L2_PACKERS; i++) {
-        BASE_SIM_CHECK(base_load_acq(&disk.kit.d->packer[i]) != NULL);
+        there += base_load_acq(&disk.kit.d->packer[i]) != NULL;
     }
+    BASE_SIM_CHECK(there == L2_PACKERS / 2);
     BASE_SIM_CHECK(base_load_acq(&disk.kit.account.used) > used);
     base_sim_calm(false);
     sim_l2_end();
