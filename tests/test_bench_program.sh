@@ -50,6 +50,14 @@ suites_of_the_library_say_so() {
     "$bench" --suite "limit lock load l2" --json "$t_tmp/lib.jsonl" >"$t_tmp/out" 2>&1 &&
         [ "$(grep -c '"skip":"built without the library"' "$t_tmp/lib.jsonl")" = 4 ]
 }
+hanging_subject_is_a_row() { # of suites with processes of their own; it is not asked a second time
+    rm -f "$t_tmp/p.jsonl"
+    "$bench" --suite "storm grow" --quick --scratch "$t_tmp" --peers uthash64 --patience-ms 200 \
+        --json "$t_tmp/p.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && [ "$(grep -c '"hang":"no answer within 200 ms"' "$t_tmp/p.jsonl")" = 2 ] &&
+        grep -q '"bench":"storm".*"hang"' "$t_tmp/p.jsonl" && ! grep -q '"metric"' "$t_tmp/p.jsonl" ||
+        { cat "$t_tmp/out"; return 1; }
+}
 metrics_are_those_of_the_page() { # one list, in bench/README.md and in the program
     "$bench" --metrics | cut -d' ' -f1 | sort >"$t_tmp/have"
     sed -n '/<!-- metrics:begin -->/,/<!-- metrics:end -->/p' bench/README.md | grep -o '`[a-z0-9_]*`' | tr -d '`' |
@@ -227,6 +235,7 @@ t_case own_workload_runs own_workload
 if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_are_json "no python3"; fi
 t_case bounded_workload_runs bounded_workload
 t_case suites_of_the_library_say_so suites_of_the_library_say_so
+t_case hanging_subject_is_a_row hanging_subject_is_a_row
 t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
 for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
     hanging_driver_is_a_row_and_no_others_end leaking_driver_is_a_row \

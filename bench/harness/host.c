@@ -173,7 +173,13 @@ void host_patience(uint32_t ms) { host_patience_ms = ms; }
 
 bool host_wait(pid_t pid, char *why, size_t why_cap)
 {
-    const struct timespec pause = { 0, 2000000 };
+    return host_watch(pid, 2, NULL, NULL, why, why_cap);
+}
+
+bool host_watch(pid_t pid, uint32_t each_ms, void (*look)(void *ctx), void *ctx, char *why,
+                size_t why_cap)
+{
+    const struct timespec pause = { each_ms / 1000, each_ms % 1000 * 1000000L };
     const uint64_t until = host_wall_ns() + host_patience_ms * UINT64_C(1000000);
     int status = 0;
     if (pid <= 0) {
@@ -186,6 +192,9 @@ bool host_wait(pid_t pid, char *why, size_t why_cap)
             waitpid(pid, &status, 0);
             snprintf(why, why_cap, HOST_SILENT "%u ms", host_patience_ms);
             return false;
+        }
+        if (look != NULL) {
+            look(ctx);
         }
         nanosleep(&pause, NULL);
     }

@@ -47,6 +47,9 @@ void host_patience(uint32_t ms);
  * false: `why` has its signal or status, or HOST_SILENT and the time. */
 #define HOST_SILENT "no answer within "
 bool host_wait(pid_t pid, char *why, size_t why_cap);
+/* The same, and calls `look` each so many milliseconds for as long as the child lives. */
+bool host_watch(pid_t pid, uint32_t each_ms, void (*look)(void *ctx), void *ctx, char *why,
+                size_t why_cap);
 /* fn in a process of its own: what it leaves in out, all zero before, comes back, also of one that
  * crashed. False, with the reason in `why`: it did not come to its end. */
 bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out,

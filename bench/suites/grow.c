@@ -4,7 +4,9 @@
  *
  * WALK       fork -> open -> 2 M inserts, thread CPU time of each -> close; then 3 M inserts by the
  *            wall clock. Subjects alternate, several repetitions each; a fresh process each time.
- *            After a minute (FULL=1: never) no repetition begins.
+ *            After a minute (FULL=1: never) nobody begins another repetition: the first is
+ *            everybody's. One that dies or hangs is not asked again. Their rows come before the
+ *            peers of other languages, whose own come one by one.
  * WHY        wall-clock maxima show the scheduler (a "10 ms pause of growth" was 371 us of CPU), so
  *            the longest insert is told in CPU time. One reading of that clock an insert; its cost,
  *            a system call, is inside every figure.
@@ -20,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/harness/driver.h"
@@ -135,12 +136,58 @@ static void grow_report(const bench_subject *s, const grow_result *r, uint32_t c
     suite_say("grow", s->name, "grow3m_16_100", "grow_wall", wall, count, "wall", note);
 }
 
+/* A repetition of a subject of this program. */
+static bool grow_here(const bench_subject *s, grow_result *out, char *why, size_t why_cap)
+{
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        grow_child(s, out);
+        _exit(0);
+    }
+    return host_wait(pid, why, why_cap) && out->done;
+}
+
+/* True: there is a result. False: a row says why not. */
+static bool grow_once(const bench_subject *s, grow_result *out, int *status)
+{
+    char why[256] = "did not finish";
+    if (s->driver != NULL ? grow_there(s, out, why, sizeof why)
+                          : grow_here(s, out, why, sizeof why)) {
+        return true;
+    }
+    const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
+    json_say("grow", s->name, "grow2m_16_100", missing ? "skip" : driver_kind(why), why);
+    *status = missing ? *status : CELL_WRONG;
+    return false;
+}
+
+/* Subjects take turns; after the first turn only for as long as the suite has. */
+static void grow_turns(const cell_options *o, const bench_subject *const *list, uint32_t count,
+                       grow_result *room, int *status)
+{
+    const uint32_t repeats = o->quick || o->everyone ? 3 : o->full ? GROW_REPEATS : 5;
+    const uint64_t start = host_wall_ns(), most_ns = o->block_s * UINT64_C(1000000000);
+    uint32_t done[GROW_SUBJECTS] = { 0 };
+    for (uint32_t k = 0; k < repeats; k++) {
+        for (uint32_t i = 0; i < count; i++) {
+            const bool late = most_ns != 0 && host_wall_ns() - start > most_ns;
+            if (done[i] == k && (k == 0 || !late)) {
+                done[i] += grow_once(list[i], &room[i * GROW_REPEATS + k], status);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (done[i] > 0) {
+            grow_report(list[i], &room[i * GROW_REPEATS], done[i]);
+        }
+    }
+}
+
 static int grow_run(const cell_options *o)
 {
-    uint32_t repeats = o->quick || o->everyone ? 3 : o->full ? GROW_REPEATS : 5;
-    const uint64_t start = host_wall_ns();
-    const bench_subject *list[GROW_SUBJECTS];
-    uint32_t count = 0;
+    const bench_subject *ours[GROW_SUBJECTS], *apart[GROW_SUBJECTS];
+    uint32_t count = 0, apart_count = 0;
     int status = CELL_OK;
     grow_result *shared = mmap(NULL, GROW_SUBJECTS * GROW_REPEATS * sizeof *shared,
                                PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -148,50 +195,27 @@ static int grow_run(const cell_options *o)
         json_say("grow", NULL, NULL, "skip", "no shared memory");
         return CELL_OK;
     }
-    for (size_t i = 0; i < bench_registry_count && count < GROW_SUBJECTS; i++) {
+    for (size_t i = 0; i < bench_registry_count && count + apart_count < GROW_SUBJECTS; i++) {
         const bench_subject *s = bench_registry[i].subject;
         if (s != NULL && strcmp(s->name, "raw") != 0 && !(s->caps & BENCH_SLOW) &&
             cell_chosen(o, NULL, s->name) &&
             (o->full || o->peers != NULL || strcmp(s->name, "uthash64t") != 0)) {
-            list[count++] = s;
+            if (s->driver != NULL) {
+                apart[apart_count++] = s;
+            } else {
+                ours[count++] = s;
+            }
         }
     }
-    for (uint32_t k = 0; k < repeats; k++) {
-        for (uint32_t i = 0; i < count; i++) {
-            grow_result *r = &shared[i * GROW_REPEATS + k];
-            if (list[i]->driver != NULL) {
-                char why[256];
-                if (k == 0 && !grow_there(list[i], r, why, sizeof why)) {
-                    const bool missing = driver_missing(list[i]->driver) != NULL;
-                    json_say("grow", list[i]->name, "grow2m_16_100",
-                             missing ? "skip" : driver_kind(why), why);
-                    status = missing ? status : CELL_WRONG;
-                }
-                continue;
-            }
-            fflush(NULL);
-            const pid_t pid = fork();
-            if (pid == 0) {
-                grow_child(list[i], r);
-                _exit(0);
-            }
-            char why[256] = "did not finish";
-            if (!host_wait(pid, why, sizeof why) || !r->done) {
-                json_say("grow", list[i]->name, "grow2m_16_100", driver_kind(why), why);
-                status = CELL_WRONG;
-                r->done = 0;
-            }
+    printf("\ngrow  (from empty, no hint; median [p25 p75] over the processes of each)\n");
+    fflush(stdout);
+    grow_turns(o, ours, count, shared, &status);
+    for (uint32_t i = 0; i < apart_count; i++) {
+        grow_result one = { .done = 0 };
+        if (grow_once(apart[i], &one, &status)) {
+            grow_report(apart[i], &one, 1);
         }
-        if (o->block_s != 0 && host_wall_ns() - start > o->block_s * UINT64_C(1000000000)) {
-            repeats = k + 1;
-        }
-    }
-    printf("\ngrow  (from empty, no hint; median [p25 p75] over %u processes each)\n", repeats);
-    for (uint32_t i = 0; i < count; i++) {
-        if (shared[i * GROW_REPEATS].done) {
-            grow_report(list[i], &shared[i * GROW_REPEATS],
-                        list[i]->driver != NULL ? 1 : repeats);
-        }
+        fflush(stdout);
     }
     munmap(shared, GROW_SUBJECTS * GROW_REPEATS * sizeof *shared);
     return status;

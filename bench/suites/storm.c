@@ -27,7 +27,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +38,7 @@
 #define STORM_BUDGET (UINT64_C(64) << 20)
 #define STORM_VALUE_MAX (1u << 20)
 #define STORM_THREADS 2u
+#define STORM_LOOK_MS 10u
 
 typedef struct storm_run { /* shared with the child; zero at first */
     const bench_subject *subject;
@@ -125,15 +125,38 @@ static void storm_child(storm_run *r)
     }
 }
 
-/* One look at a process's memory; a line of the file. */
-static double storm_look(pid_t pid, uint64_t before, uint64_t start_ns, FILE *f)
+/* A process whose memory is looked at, each time a line of the file. */
+typedef struct storm_watch {
+    storm_run *run; /* of a process of ours: told to go when its first memory has been read */
+    pid_t pid;
+    uint64_t before, start_ns;
+    FILE *file;
+    double most;
+} storm_watch;
+
+static void storm_begin(storm_watch *w, pid_t pid)
 {
-    const double growth = (double)host_rss_of(pid) - (double)before;
-    if (f != NULL) {
-        fprintf(f, "%.0f\t%.0f\t%" PRIu64 "\n", (double)(host_wall_ns() - start_ns) / 1e6,
+    w->pid = pid;
+    w->before = host_rss_of(pid);
+    w->start_ns = host_wall_ns();
+}
+
+static void storm_look(void *ctx)
+{
+    storm_watch *w = ctx;
+    if (w->run != NULL && !atomic_load(&w->run->go)) {
+        if (atomic_load(&w->run->ready)) {
+            storm_begin(w, w->pid);
+            atomic_store(&w->run->go, true);
+        }
+        return;
+    }
+    const double growth = (double)host_rss_of(w->pid) - (double)w->before;
+    w->most = fmax(w->most, growth);
+    if (w->file != NULL) {
+        fprintf(w->file, "%.0f\t%.0f\t%" PRIu64 "\n", (double)(host_wall_ns() - w->start_ns) / 1e6,
                 fmax(growth, 0), STORM_BUDGET);
     }
-    return growth;
 }
 
 static FILE *storm_file(const cell_options *o, const char *name)
@@ -148,11 +171,11 @@ static FILE *storm_file(const cell_options *o, const char *name)
 }
 
 static bool storm_here(const cell_options *o, const bench_subject *s, uint32_t ms,
-                       storm_figures *out)
+                       storm_figures *out, char *why, size_t why_cap)
 {
-    const struct timespec ten = { 0, 10000000 };
     storm_run *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (r == MAP_FAILED) {
+        snprintf(why, why_cap, "no shared memory");
         return false;
     }
     r->subject = s;
@@ -164,23 +187,14 @@ static bool storm_here(const cell_options *o, const bench_subject *s, uint32_t m
         storm_child(r);
         _exit(0);
     }
-    while (pid > 0 && !atomic_load(&r->ready) && waitpid(pid, NULL, WNOHANG) == 0) {
-        nanosleep(&ten, NULL);
-    }
-    const uint64_t before = pid > 0 ? host_rss_of(pid) : 0, start = host_wall_ns();
-    FILE *f = storm_file(o, s->name);
-    double most = 0;
-    atomic_store(&r->go, true);
-    while (pid > 0 && waitpid(pid, NULL, WNOHANG) == 0) {
-        most = fmax(most, storm_look(pid, before, start, f));
-        nanosleep(&ten, NULL);
-    }
-    const bool ok = atomic_load(&r->done);
-    out->rss = most / (double)STORM_BUDGET;
+    storm_watch w = { .run = r, .pid = pid, .file = storm_file(o, s->name) };
+    const bool ended = host_watch(pid, STORM_LOOK_MS, storm_look, &w, why, why_cap);
+    const bool ok = ended && atomic_load(&r->done);
+    out->rss = w.most / (double)STORM_BUDGET;
     out->over = fmax(0, (double)atomic_load(&r->most) - (double)STORM_BUDGET);
     out->kops = (double)(atomic_load(&r->ops) - atomic_load(&r->refused)) / ms;
-    if (f != NULL) {
-        fclose(f);
+    if (w.file != NULL) {
+        fclose(w.file);
     }
     munmap(r, sizeof *r);
     return ok;
@@ -194,22 +208,22 @@ static bool storm_there(const cell_options *o, const bench_subject *s, uint32_t 
     if (d == NULL) {
         return false;
     }
-    const uint64_t before = host_rss_of(driver_pid(d)), start = host_wall_ns();
-    FILE *f = storm_file(o, s->name);
-    double most = 0;
+    storm_watch w = { .file = storm_file(o, s->name) };
+    storm_begin(&w, driver_pid(d));
     snprintf(command, sizeof command, "storm %" PRIu64 " %u %u", STORM_BUDGET, ms,
              s->threads_max == 1 ? 1 : STORM_THREADS);
     bool ok = driver_tell(d, command);
-    while (ok && !driver_ready(d, 10) && host_wall_ns() - start < ms * UINT64_C(10000000)) {
-        most = fmax(most, storm_look(driver_pid(d), before, start, f));
+    while (ok && !driver_ready(d, STORM_LOOK_MS) &&
+           host_wall_ns() - w.start_ns < ms * UINT64_C(10000000)) {
+        storm_look(&w);
     }
     ok = ok && driver_hear(d, 1000);
-    out->rss = most / (double)STORM_BUDGET;
+    out->rss = w.most / (double)STORM_BUDGET;
     out->over = fmax(0, driver_number(d, "accounted_max") - (double)STORM_BUDGET);
     out->kops = (driver_number(d, "ops") - driver_number(d, "refused")) / ms;
     snprintf(why, why_cap, "%s", driver_trouble(d));
-    if (f != NULL) {
-        fclose(f);
+    if (w.file != NULL) {
+        fclose(w.file);
     }
     driver_stop(d);
     return ok;
@@ -226,11 +240,12 @@ static int storm_run_suite(const cell_options *o)
         char why[256] = "did not finish";
         storm_figures f = { 0, 0, 0 };
         if (s == NULL || !(s->caps & (s->driver != NULL ? BENCH_BYTES : BENCH_BOUNDED)) ||
-            (s->caps & BENCH_PERSIST) || !cell_chosen(o, NULL, s->name) || (s->driver == NULL && s->accounted_bytes == NULL)) {
+            (s->caps & BENCH_PERSIST) || !cell_chosen(o, NULL, s->name) ||
+            (s->driver == NULL && s->accounted_bytes == NULL)) {
             continue;
         }
         const bool ok = s->driver != NULL ? storm_there(o, s, ms, &f, why, sizeof why)
-                                          : storm_here(o, s, ms, &f);
+                                          : storm_here(o, s, ms, &f, why, sizeof why);
         if (!ok) {
             const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
             json_say("storm", s->name, "storm64m", missing ? "skip" : driver_kind(why), why);
