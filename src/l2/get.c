@@ -104,7 +104,6 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     return err;
 }
 
-/* PENDING: it is not there any more: given up, or moved, and its place perhaps another's. */
 static int l2_get_bytes(l2 *d, base_vfs_file *f, unsigned char *buf, size_t n, uint64_t at)
 {
     (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
@@ -136,6 +135,7 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     return err;
 }
 
+/* PENDING: it is not there any more: given up, or moved, and its place perhaps another's. */
 static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t state,
                               uint32_t off, uint32_t bytes)
 {
