@@ -120,6 +120,7 @@ static void an_image_is_clean_only_if_it_is_the_one_of_the_close(void)
 #define LEAST (UINT64_C(16) << 20)
 #define LARGE_BYTES 60000u
 
+static uint64_t kit_bytes = LEAST;
 static uint64_t most; /* bytes of all files, at any step */
 static uint32_t steps, skip;
 static bool cuts; /* a crash at each step, too */
@@ -191,13 +192,19 @@ static void large_step(void *ctx)
     large_look(&rng);
 }
 
-static void large_open(void)
+static void large_begin(void)
 {
     l2_kit_init(&kit, &dev);
     kit.cfg.seg_bytes = kit.cfg.seg_count = kit.cfg.stage_count = 0;
-    kit.cfg.bytes = kit.cfg.memory_bytes = LEAST;
+    kit.cfg.bytes = kit_bytes;
+    kit.cfg.memory_bytes = LEAST;
     kit.cfg.images = give_all;
     dev.locked = false;
+}
+
+static void large_open(void)
+{
+    large_begin();
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
 }
@@ -252,5 +259,61 @@ static void images_of_several_segments_are_there_after_any_cut(void)
     words = IMAGE_WORDS;
 }
 
+static uint32_t places_for(uint64_t bytes)
+{
+    l2_super s = { .seg_bytes = kit.d->form.seg_bytes, .nstage = kit.d->nstage };
+    return (uint32_t)l2_places_in(&kit.cfg, &s, bytes);
+}
+
+/* Opened with fewer bytes than it has: a save in the middle of that takes nothing from it. */
+static void a_save_leaves_a_resize_under_way_alone(void)
+{
+    l2_dev_init(&dev);
+    words = IMAGE_WORDS;
+    life = 1;
+    kit_bytes = LEAST + (UINT64_C(4) << 20);
+    large_open();
+    for (uint32_t i = 0; i < 220; i++) { put_large(i); }
+    l2_close(kit.d);
+    kit_bytes = LEAST;
+    large_begin();
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    T_REQUIRE(kit.d->goal.on);
+    words = 2 * LARGE_WORDS;
+    l2_images_save(kit.d, false);
+    while (l2_tick(kit.d, 1000)) {}
+    T_EQ_U64(kit.d->super.l2_bytes, LEAST);
+    T_CHECK(kit.d->places <= places_for(LEAST));
+    l2_close(kit.d);
+    kit.d = NULL;
+    l2_dev_fini(&dev);
+    words = IMAGE_WORDS;
+}
+
+/* Its tables stay as large as they were opened: that is no reason to keep no image. */
+static void a_store_that_was_shrunk_has_room_for_them(void)
+{
+    l2_dev_init(&dev);
+    words = LARGE_WORDS;
+    life = 1;
+    kit_bytes = 4 * LEAST;
+    large_begin();
+    kit.cfg.seg_bytes = 512 << 10;
+    kit.cfg.avg_object_bytes = 64;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    for (uint32_t i = 0; i < 220; i++) { put_large(i); }
+    T_EQ_I64(l2_resize(kit.d, LEAST), CELLAR_OK);
+    l2_images_save(kit.d, false);
+    T_CHECK(base_load_rlx(&kit.d->image_bytes) > LARGE_WORDS * 8);
+    T_CHECK(has_large(219));
+    l2_close(kit.d);
+    kit.d = NULL;
+    l2_dev_fini(&dev);
+    words = IMAGE_WORDS;
+    kit_bytes = LEAST;
+}
+
 T_MAIN("l2_images", T_CASE(an_image_is_clean_only_if_it_is_the_one_of_the_close),
-       T_CASE(images_of_several_segments_are_there_after_any_cut))
+       T_CASE(images_of_several_segments_are_there_after_any_cut),
+       T_CASE(a_save_leaves_a_resize_under_way_alone),
+       T_CASE(a_store_that_was_shrunk_has_room_for_them))

@@ -420,7 +420,7 @@ static uint64_t l2_images_room(l2 *d)
 {
     l2_worker_take(d); /* a resize may be under way */
     const uint64_t rest = L2_REST_WORST + ((uint64_t)d->places + d->nstage) * d->form.seg_bytes +
-                          l2_snap_room(d->objects, d->nseg);
+                          l2_snap_kept(&d->cfg, &d->super, d->super.l2_bytes);
     const uint64_t most = d->super.l2_bytes + d->form.seg_bytes;
     l2_worker_drop(d);
     return BASE_MAX(most > rest ? most - rest : 0, (uint64_t)d->form.seg_bytes);
@@ -446,7 +446,9 @@ static void l2_images_make_room(l2 *d, uint64_t need)
     const uint64_t old = BASE_MAX(base_load_rlx(&d->image_bytes), need);
     uint64_t to = l2_places_beside(&d->cfg, &d->super, bytes, need + old + L2_IMAGE_HEAD);
     if (to < all - all / 4) { to = l2_places_beside(&d->cfg, &d->super, bytes, need); }
-    const bool gives = to < d->places && to >= all - all / 4 && to >= d->nstage + L2_RESIZE_LEAST;
+    /* A resize under way would end where this one does: it comes first. */
+    const bool gives = !d->goal.on && to < d->places && to >= all - all / 4 &&
+                       to >= d->nstage + L2_RESIZE_LEAST;
     l2_worker_drop(d);
     if (!gives) { return; }
     const cellar_err err = l2_resize_to(d, (uint32_t)to, bytes); /* below places */

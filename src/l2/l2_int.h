@@ -407,7 +407,6 @@ struct l2 {
     uint32_t reserve;        /* bytes of a slot that no put takes */
     uint32_t room_max;       /* of one put: fits into every fresh slot */
     uint32_t keep_free;      /* places the worker keeps free */
-    uint64_t objects;        /* that the tables are made for; constant */
 
     unsigned char *map;      /* stage.buf */
     size_t map_bytes;
@@ -742,6 +741,8 @@ BASE_INLINE uint32_t l2_free_kept(uint32_t places) { return places >= 8 ? 2 : 1;
 CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes);
 /* How many objects the tables of so many bytes of segments are made for. */
 CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes);
+/* How much of `bytes` the places leave to index.snap. */
+CELLAR_PRIVATE uint64_t l2_snap_kept(const l2_config *c, const l2_super *s, uint64_t bytes);
 /* How many segments `bytes` have room for, beside all else. */
 CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes);
 /* The same, with a bloom.snap of so many bytes. */

@@ -150,12 +150,12 @@ static bool l2_tables_open(l2 *d)
     const l2_config *c = &d->cfg;
     const uint64_t wanted = c->seg_count == 0 ? l2_data_room(&d->super, c->bytes) : 0;
     const uint64_t bytes = (uint64_t)d->nseg * d->form.seg_bytes;
-    d->objects = l2_objects_in(c, BASE_MAX(bytes, wanted));
+    const uint64_t objects = l2_objects_in(c, BASE_MAX(bytes, wanted));
     d->order_cap = d->nseg;
     d->order = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->order, NULL);
     return d->order != NULL && l2_rows_open(d, d->nseg) &&
-           l2_index_open(d, d->objects) && l2_gates_open(d, d->objects) &&
-           l2_seen_open(d, d->objects);
+           l2_index_open(d, objects) && l2_gates_open(d, objects) &&
+           l2_seen_open(d, objects);
 }
 
 /* Nobody else is here any more. */

@@ -42,19 +42,23 @@ CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes)
     return bytes > rest ? (bytes - rest) / s->seg_bytes * s->seg_bytes : 0;
 }
 
-CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes)
+CELLAR_PRIVATE uint64_t l2_snap_kept(const l2_config *c, const l2_super *s, uint64_t bytes)
 {
     const uint64_t room = l2_data_room(s, bytes);
-    const uint64_t snap = l2_snap_room(l2_objects_in(c, room), room / s->seg_bytes);
+    return l2_snap_room(l2_objects_in(c, room), room / s->seg_bytes);
+}
+
+CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes)
+{
+    const uint64_t room = l2_data_room(s, bytes), snap = l2_snap_kept(c, s, bytes);
     return room > snap ? (room - snap) / s->seg_bytes : 0;
 }
 
 CELLAR_PRIVATE uint64_t l2_places_beside(const l2_config *c, const l2_super *s, uint64_t bytes,
                                          uint64_t images)
 {
-    const uint64_t room = l2_data_room(s, bytes);
     const uint64_t rest = L2_REST_WORST + (uint64_t)s->nstage * s->seg_bytes + images +
-                          l2_snap_room(l2_objects_in(c, room), room / s->seg_bytes);
+                          l2_snap_kept(c, s, bytes);
     const uint64_t most = bytes + s->seg_bytes;
     return BASE_MIN(most > rest ? (most - rest) / s->seg_bytes : 0, l2_places_in(c, s, bytes));
 }
