@@ -358,6 +358,29 @@ static void keep_ttl_keeps_it(void)
     api_shut(c);
 }
 
+/* Room there is for a few bytes more: the entry is written over in place. */
+static void a_set_in_place_keeps_to_the_longest_value(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    static char big[128];
+    cfg.memory_bytes = 2u << 20;
+    cfg.max_value_bytes = 97;
+    cfg.no_threads = 1;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    for (size_t len = 98; len < 112; len++) {
+        cellar_set_item it[1] = { { "k", 1, big, len, CELLAR_OK, 0 } };
+        T_EQ_I64(cellar_set(c, "k", 1, big, 97, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_set(c, "k", 1, big, len, NULL), CELLAR_E_TOOBIG);
+        T_EQ_STR(api_look(c, "k"), "MISS");
+        T_EQ_I64(cellar_set(c, "k", 1, big, 97, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_set_many(c, it, 1, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(it[0].status, CELLAR_E_TOOBIG);
+        T_EQ_STR(api_look(c, "k"), "MISS");
+    }
+    api_shut(c);
+}
+
 static void a_failing_set_takes_the_old_value_along(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
@@ -975,7 +998,8 @@ T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(sizes_from_nothing_to_overs
        T_CASE(stale_values_come_only_to_those_who_ask),
        T_CASE(clock_steps_change_nothing_in_between), T_CASE(conditions_hold),
        T_CASE(versions_are_given_when_asked_for), T_CASE(keep_ttl_keeps_it),
-       T_CASE(a_failing_set_takes_the_old_value_along), T_CASE(incr_as_documented),
+       T_CASE(a_failing_set_takes_the_old_value_along),
+       T_CASE(a_set_in_place_keeps_to_the_longest_value), T_CASE(incr_as_documented),
        T_CASE(update_as_documented), T_CASE(updates_of_any_length), T_CASE(scans_see_everything),
        T_CASE(scan_matches_and_describes), T_CASE(options_change_while_it_runs),
        T_CASE(the_hosts_allocator_is_used), T_CASE(dup_follows_a_value_that_changes),

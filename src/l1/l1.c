@@ -168,6 +168,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->stripe_mask = c->stripe_count - 1;
     c->max_value_bytes = BASE_MIN(cfg->max_value_bytes != 0 ? cfg->max_value_bytes
                                       : BASE_MIN((uint64_t)64 << 20, budget / 2), L1_VALUE_LIMIT);
+    c->over_max = (uint32_t)BASE_MIN(c->max_value_bytes, (uint64_t)L1_SMALL_COPY);
     base_store_rlx(&c->max_entries, cfg->max_entries);
     base_store_rlx(&c->tickets, cfg->max_entries);
     base_store_rlx(&c->reserve, l1_reserve_segs(c, budget));

@@ -264,6 +264,7 @@ struct l1 {
     uint64_t max_value_bytes;
     uint32_t stripe_count, bucket_limit, overflow_limit, seg_limit, group_count;
     uint32_t mean_bytes; /* of an entry, as configured */
+    uint32_t over_max;   /* longest value a plain set may write over another */
     uint32_t record_max; /* longest record in the log; longer ones keep key or value in a block */
     uint32_t key_max;    /* keys up to this length always lie in the log */
     base_region arena_region, index_region, overflow_region, table_region, base_region_;

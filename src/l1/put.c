@@ -506,7 +506,7 @@ CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t
                                int64_t deadline_ms)
 {
     uint64_t stamp;
-    if (value_len > L1_SMALL_COPY || k->len >= L1_KLEN_LONG) { return false; }
+    if (value_len > c->over_max || k->len >= L1_KLEN_LONG) { return false; }
     return l1_put_over(c, k, value, (uint32_t)value_len, deadline_ms, L1_CHANGE_SET, &stamp) ==
            L1_OVER_DONE;
 }
@@ -576,7 +576,7 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
         /* While the bucket is on its way: processors go on before they know. Under the stripe's
          * lock, which they wait at, it would come later. */
         l1_ghost_prefetch(&l1_stripe_of(c, k->hash)->ghost, l1_ghost_mix(k->hash));
-    } else if (p->flags == 0 && p->value_len <= L1_SMALL_COPY &&
+    } else if (p->flags == 0 && p->value_len <= c->over_max &&
                base_load_rlx(&c->want_left) == 0 && l1_is_plain(c, k, p)) {
         const l1_over_done over = l1_put_over(c, k, p->value, (uint32_t)p->value_len,
                                               p->deadline_ms, p->change, &p->stamp);
