@@ -429,6 +429,38 @@ static void many_order_status_dedup(void)
     kit_close(c);
 }
 
+/* Equal keys of one call are one load, also where it fails, or nobody shall wait for others. */
+static void many_duplicates_are_asked_once(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_lease lease = { 0, 0 };
+    cellar_result r = CELLAR_RESULT_INIT;
+    for (unsigned no_wait = 0; no_wait < 2; no_wait++) {
+        bulk b = { .fail_b = true, .skip_d = true };
+        cellar_load_item it[] = { item("b"), item("d"), item(no_wait ? "a1" : "a0"), item("b"),
+                                  item("d"), item(no_wait ? "a1" : "a0"), item("b") };
+        o.no_wait = no_wait;
+        T_EQ_I64(cellar_get_many_or_load(c, it, 7, &o, bulk_load, &b), CELLAR_OK);
+        T_EQ_I64(b.calls, 1);
+        T_EQ_U64(b.keys, 3);
+        for (size_t i = 0; i < 7; i++) {
+            if (i % 3 == 0) { T_EQ_I64(it[i].result.loader_err, 99); }
+            check_item(&it[i], i % 3 == 0 ? CELLAR_E_LOADER : i % 3 == 1 ? CELLAR_E_NO_RESULT
+                                                                         : CELLAR_OK, NULL);
+        }
+    }
+    bulk other = { 0 }; /* no_wait: of what somebody else loads nothing is known yet */
+    cellar_load_item it[] = { item("x"), item("y"), item("x") };
+    T_EQ_I64(cellar_begin(c, "x", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_get_many_or_load(c, it, 3, &o, bulk_load, &other), CELLAR_OK);
+    check_item(&it[0], CELLAR_PENDING, NULL);
+    check_item(&it[1], CELLAR_OK, "<y>");
+    check_item(&it[2], CELLAR_PENDING, NULL);
+    T_EQ_I64(cellar_fulfil(c, &lease, "v", 1, NULL), CELLAR_OK);
+    kit_close(c);
+}
+
 static void many_share_the_loaders_error(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -742,6 +774,7 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes
        T_CASE(a_switched_off_view_answers_no_lease),
        T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),
        T_CASE(bad_input_of_bulk_loads),
-       T_CASE(many_order_status_dedup), T_CASE(many_share_the_loaders_error),
+       T_CASE(many_order_status_dedup), T_CASE(many_duplicates_are_asked_once),
+       T_CASE(many_share_the_loaders_error),
        T_CASE(many_run_in_chunks), T_CASE(many_cross_lead),
        T_CASE(every_allocation_of_a_load_can_fail))

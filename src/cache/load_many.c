@@ -147,6 +147,22 @@ static void cache_bulk_lost(flight_will *w)
 
 /* ---- one pass: enter, load, publish, wait ---- */
 
+/* Somebody loads it: this call, for an item before this one, then there is no second try and no
+ * waiting; or another. True: answered. */
+static bool cache_bulk_joined(cache_bulk *b, cache_one *one)
+{
+    cache_call *call = &one->call;
+    if (flight_led_from(one->f, b->frame)) {
+        call->p.handovers = 0;
+        return false;
+    }
+    if (!call->p.no_wait) { return false; }
+    flight_leave(b->t, one->f);
+    one->f = NULL;
+    (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
+    return true;
+}
+
 static void cache_bulk_enter(cache_bulk *b, cache_one *one)
 {
     cache_call *call = &one->call;
@@ -155,13 +171,13 @@ static void cache_bulk_enter(cache_bulk *b, cache_one *one)
     memset(&o, 0, sizeof o);
     const bool side = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_FLIGHT)) != 0;
     cache_ask(call, side ? FLIGHT_SIDE : FLIGHT_CALL, &ask);
-    ask.join = ask.join && call->old == NULL;
+    ask.join = !side && call->old == NULL;
     one->epoch = ask.tag_born;
     const flight_entry entry = flight_enter(b->t, &ask, &one->f);
     one->done = true;
     one->led = entry == FLIGHT_LED;
     if (entry == FLIGHT_JOINED) {
-        one->done = false;
+        one->done = cache_bulk_joined(b, one);
     } else if (entry == FLIGHT_TAKEN) {
         one->f = NULL;
         if (call->old != NULL) {

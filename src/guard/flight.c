@@ -590,6 +590,12 @@ CELLAR_PRIVATE void flight_lead_end(flight *f)
     if (self->index != 0) { self->leads = f->outer; }
 }
 
+CELLAR_PRIVATE bool flight_led_from(const flight *f, uintptr_t frame)
+{
+    base_self_t *self = base_self();
+    return self->index != 0 && base_load_acq(&f->leader) == self && f->frame == frame;
+}
+
 CELLAR_PRIVATE void flight_reap(uintptr_t frame)
 {
     base_self_t *self = base_self();

@@ -141,6 +141,8 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms, int
 CELLAR_PRIVATE bool flight_deep(const base_self_t *self);
 CELLAR_PRIVATE void flight_lead_begin(flight *f, uintptr_t frame);
 CELLAR_PRIVATE void flight_lead_end(flight *f); /* and of all begun after it */
+/* Is it led by this thread, from this frame? Of one that is joined. */
+CELLAR_PRIVATE bool flight_led_from(const flight *f, uintptr_t frame);
 /* Cancel what this thread led in frames a longjmp has given up. */
 CELLAR_PRIVATE void flight_reap(uintptr_t frame);
 
