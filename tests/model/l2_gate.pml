@@ -194,7 +194,7 @@ proctype put()
                 word = at + 1;
                 UNGATE;
 #ifdef FILTER_AFTER_GATE
-                filt = true;
+                filt = true; /* AT(l2.put_late) */
 #endif
                 /* AT(l2.put_copy) */
                 whole[at] = true /* AT(l2.complete) */
