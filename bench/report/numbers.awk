@@ -6,7 +6,8 @@
 # ROWS       chosen once, here, before any run: ids of targets.tsv, beside one another where the row
 #            has several; below them RAW's own distance, where the row is one to a peer.
 # STATE      of the cross-core states the one with the most rounds; later lines replace earlier ones.
-#            A figure under its floor is bold, one that was not measured is "-".
+#            A figure under its floor is bold, one of a noisy row has a ~ behind it, one that was not
+#            measured is "-".
 # LIMITS     POSIX awk (mawk, gawk, busybox). Commits of all lines that were used are named.
 BEGIN {
     rows = split("A5a A5b:get, of the speed of a bare two-line lookup without lock or cache (RAW), 1 / 2 threads\n" \
@@ -43,16 +44,19 @@ function dash(s) { return s == "" ? "-" : s }
     AT[key] = state
     ROUNDS[key] = number("rounds") + 0
     RATIO[key] = number("ratio"); VALUE[key] = number("value"); HIT[key] = number("hit")
-    COMMIT[key] = text("commit")
+    COMMIT[key] = text("commit"); NOISY[key] = text("note") == "noisy" ? "~" : ""
     HEAD[key] = text("cpu") ", " text("cc") " " text("flags") (number("quick") ? ", QUICK" : "")
 }
 function figure(id,    v) {
     if (!(KEY[id] in ROUNDS)) return "-"
     v = FIELD[id] == "ratio" ? RATIO[KEY[id]] : VALUE[KEY[id]]
+    if (v == "") return "-"
     if (!(COMMIT[KEY[id]] in named)) commits = commits (commits == "" ? "" : ", ") COMMIT[KEY[id]]
     named[COMMIT[KEY[id]]] = 1
     head = HEAD[KEY[id]]
-    return (GOOD[id] == "h" ? v < FLOOR[id] : v > FLOOR[id]) ? "**" short(v) "**" : short(v)
+    v += 0
+    return ((GOOD[id] == "h" ? v < FLOOR[id] : v > FLOOR[id]) ? "**" short(v) "**" : short(v)) \
+           NOISY[KEY[id]]
 }
 function short(v) {
     return v == int(v) ? sprintf("%d", v) : sprintf(v >= 100 ? "%.0f" : v >= 10 ? "%.1f" : "%.2f", v)
@@ -78,7 +82,8 @@ END {
         }
         out = out "| " label " | " got " | " floors " |\n"
     }
-    print "Commit " dash(commits) "; " dash(head) ". Median of same-round ratios (`make bench`, then `make bench-numbers`)."
+    print "Commit " dash(commits) "; " dash(head) ". Median of same-round ratios (`make bench`, then `make bench-numbers`)." \
+          (out ~ /~/ ? " ~: taken on a busy machine, too few clean rounds to meet a floor." : "")
     print ""
     print "| figure | measured | our floor |"
     print "|---|--:|--:|"
