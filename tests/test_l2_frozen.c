@@ -277,6 +277,17 @@ static void wait_for_thaw(void)
     while (atomic_load(&frozen) != 0) { usleep(1000); }
 }
 
+/* What only the worker calls: it is the worker that stands still. */
+static _Atomic uint32_t worker_waits;
+
+static void worker_waits_for_thaw(void)
+{
+    if (atomic_load(&frozen) == 0) { return; }
+    atomic_fetch_add(&worker_waits, 1);
+    wait_for_thaw();
+    atomic_fetch_sub(&worker_waits, 1);
+}
+
 static void on_fault(int sig, siginfo_t *info, void *ctx)
 {
     (void)ctx;
@@ -291,7 +302,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
 static int slow_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
                        size_t *done)
 {
-    wait_for_thaw();
+    worker_waits_for_thaw();
     return real->pwrite(ctx, f, buf, n, at, done);
 }
 
@@ -303,19 +314,19 @@ static int slow_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t
 
 static int slow_arm(void *ctx, base_vfs_file *f, void *p, size_t at, size_t n)
 {
-    wait_for_thaw();
+    worker_waits_for_thaw();
     return real->arm(ctx, f, p, at, n);
 }
 
 static int slow_datasync(void *ctx, base_vfs_file *f)
 {
-    wait_for_thaw();
+    worker_waits_for_thaw();
     return real->datasync(ctx, f);
 }
 
 static int slow_stat(void *ctx, base_vfs_file *f, base_vfs_stat *out)
 {
-    wait_for_thaw();
+    worker_waits_for_thaw();
     return real->stat(ctx, f, out);
 }
 
@@ -360,7 +371,9 @@ static void protect(void)
     l2 *d = kit.d;
     bool clear = false;
     atomic_store(&frozen, 1);
-    while (!l2_stalled(d)) { usleep(1000); } /* the worker, at the latest by its heartbeat */
+    /* The worker, at the latest by its heartbeat; and not one that merely has no processor, with
+     * bytes armed that it has not told of. */
+    while (!l2_stalled(d) || atomic_load(&worker_waits) == 0) { usleep(1000); }
     while (!clear) { /* a copy that is under way is the moment nobody can do anything about */
         sync_take(L2_LOG, &d->log_lock);
         clear = true;
