@@ -178,6 +178,40 @@ static void places_that_never_were_cost_nothing(void)
     gone();
 }
 
+static int (*whole_stat)(void *ctx, base_vfs_file *f, base_vfs_stat *out);
+
+/* Of a file with holes less is allocated than it is long. */
+static int holes_stat(void *ctx, base_vfs_file *f, base_vfs_stat *out)
+{
+    const int e = whole_stat(ctx, f, out);
+    out->allocated_bytes = out->size_bytes / 16;
+    return e;
+}
+
+/* What may lie behind them is not cut off because the tables are to be larger now. */
+static void places_in_holes_are_kept(void)
+{
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_bytes = 16384;
+    kit.cfg.seg_count = 0;
+    kit.cfg.bytes = 32u << 20;
+    kit.cfg.memory_bytes = 64u << 20;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const uint32_t places = kit.d->places;
+    T_CHECK(places > 1800);
+    l2_close(kit.d);
+    kit.cfg.avg_object_bytes = 32;
+    whole_stat = kit.vfs.stat;
+    kit.vfs.stat = holes_stat;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    T_EQ_U64(kit.d->places, places);
+    l2_close(kit.d);
+    kit.d = NULL;
+    gone();
+}
+
 static void cut_here(void *ctx)
 {
     base_rng *r = ctx;
@@ -631,7 +665,8 @@ T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
        T_CASE(damaged_directories_are_set_aside_on_request),
        T_CASE(what_is_not_ours_is_never_set_aside),
        T_CASE(network_file_systems_are_refused_untouched),
-       T_CASE(places_that_never_were_cost_nothing), T_CASE(an_inspector_keeps_nobody_out),
+       T_CASE(places_that_never_were_cost_nothing), T_CASE(places_in_holes_are_kept),
+       T_CASE(an_inspector_keeps_nobody_out),
        T_CASE(a_format_cut_anywhere_is_begun_anew), T_CASE(a_full_disk_makes_a_smaller_store),
        T_CASE(a_second_opener_is_told), T_CASE(paths_that_cannot_be),
        T_CASE(a_store_of_minor_0_is_read_and_brought_up),

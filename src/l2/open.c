@@ -363,8 +363,8 @@ static int l2_places_bound(l2 *d)
     if (e != 0 && e != ENOENT) { return e; }
     uint64_t bytes = st.size_bytes;
     if (st.allocated_bytes != 0) { bytes = BASE_MIN(bytes, st.allocated_bytes); }
-    const uint64_t wanted = d->cfg.seg_count != 0 ? d->cfg.seg_count
-                                                  : l2_places_in(&d->cfg, &d->super, d->cfg.bytes);
+    const uint64_t room = l2_data_room(&d->super, d->cfg.bytes); /* no store had more in a size */
+    const uint64_t wanted = d->cfg.seg_count != 0 ? d->cfg.seg_count : room / d->super.seg_bytes;
     uint64_t most = BASE_MAX((bytes + d->super.seg_bytes - 1) / d->super.seg_bytes, wanted);
     most = BASE_MAX(most, L2_PLACES_CHEAP);
     d->super.nseg = (uint32_t)BASE_MIN(d->super.nseg, most);
