@@ -1839,7 +1839,8 @@ CELLAR_NO_TAIL_PADDING(cellar_warm_report, stopped);
  * out:     *out, also when it stopped early
  * returns: OK (look at the report); what next failed with; E_INVAL, E_UNSUPPORTED, E_NOMEM (no
  *          thread, no memory; what was loaded stays), E_CLOSED
- * thread:  any; fn runs in up to `parallel` threads at once; they are joined before it returns
+ * thread:  any; fn runs in up to `parallel` threads at once; they are joined before it returns. One
+ *          that fn ends stops it: E_LOADER, its key failed, what is left is skipped
  * cost:    a load for each key that is missing
  * example:
  *     cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;

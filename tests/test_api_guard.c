@@ -532,6 +532,71 @@ static void warm_report_sums(void)
     }
 }
 
+static cellar_err end_of_thread(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    _Atomic int *calls = ctx;
+    if (atomic_fetch_add(calls, 1) == 3) { pthread_exit(NULL); }
+    return cellar_load_value(ld, key, key_len);
+}
+
+static cellar_err end_of_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)ld;
+    (void)keys;
+    (void)count;
+    (void)ctx;
+    pthread_exit(NULL);
+}
+
+typedef struct warming { cellar *c; cellar_warm_opts o; cellar_warm_report r; } warming;
+
+static void *warm_here(void *arg)
+{
+    warming *w = arg;
+    (void)cellar_warm(w->c, &w->o, &w->r);
+    return w;
+}
+
+/* More keys than two chunks a thread: nobody would ever empty one again. */
+static void warm_ends_with_its_threads(void)
+{
+    enum { KEYS = 300 };
+    static uint32_t number[KEYS];
+    static cellar_bytes keys[KEYS];
+    for (uint32_t i = 0; i < KEYS; i++) {
+        number[i] = i;
+        keys[i] = (cellar_bytes){ &number[i], sizeof number[i] };
+    }
+    for (uint32_t round = 0; round < 4; round++) {
+        cellar *c = kit_open(8 << 20);
+        _Atomic int calls = 0;
+        warming w = { c, CELLAR_WARM_OPTS_INIT, CELLAR_WARM_REPORT_INIT };
+        pthread_t t;
+        void *ended = NULL;
+        w.o.keys = keys;
+        w.o.key_count = KEYS;
+        w.o.ctx = &calls;
+        if (round % 2 == 0) {
+            w.o.fn = end_of_thread;
+        } else {
+            w.o.many = end_of_bulk;
+            w.o.batch = 10;
+        }
+        w.o.parallel = round < 2 ? 1 : 0;
+        T_REQUIRE(pthread_create(&t, NULL, warm_here, &w) == 0);
+        T_EQ_I64(pthread_join(t, &ended), 0);
+        T_CHECK((ended != NULL) == (round < 2)); /* else it was the caller's that ended */
+        if (round < 2) {
+            sums_up(&w.r);
+            T_EQ_U64(w.r.asked, KEYS);
+            T_EQ_U64(w.r.failed, round == 0 ? 1 : 10);
+            T_EQ_U64(w.r.loaded, round == 0 ? 3 : 0);
+            T_EQ_I64(w.r.stopped, CELLAR_E_LOADER);
+        }
+        kit_close(c);
+    }
+}
+
 typedef struct names { uint32_t at, end; } names;
 
 static cellar_err next_name(void *ctx, cellar_bytes *key)
@@ -681,5 +746,6 @@ T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_ends_a
        T_CASE(saved_time_and_cost_are_estimated), T_CASE(metrics_tell_what_each_view_saved),
        T_CASE(write_through_source_first),
        T_CASE(write_through_failures_invalidate), T_CASE(enable_off_still_invalidates),
-       T_CASE(warm_report_sums), T_CASE(warm_in_bulk_and_its_limits), T_CASE(bad_input_of_warm),
+       T_CASE(warm_report_sums), T_CASE(warm_ends_with_its_threads),
+       T_CASE(warm_in_bulk_and_its_limits), T_CASE(bad_input_of_warm),
        T_CASE(memoized_calls_run_once))

@@ -6,6 +6,8 @@
  *            parallel 0: the calling thread does the chunks itself
  * INVARIANTS each key named is counted once: hit, loaded, absent, failed or skipped. A slot goes
  *            EMPTY -> FULL (caller) -> EMPTY (worker). All threads are joined before the return.
+ *            A loader that ends its thread, or a caller's that ends in next() or a load, ends the
+ *            warm-up: its key has failed, what nobody looks at any more is skipped.
  * LOCKING    none: a slot is one word, its chunk belongs to who moved it; counters are atomic.
  * LIMITS     64 threads, 4,096 keys a chunk, two chunks a thread.
  * TIME       the process's own clock, not the store's: rates and deadlines are of the world. */
@@ -15,8 +17,9 @@
 #define CACHE_WARM_BATCH 4096u
 
 typedef struct cache_chunk {
-    size_t count;
+    size_t count, done;      /* keys; those that are in the report */
     size_t bytes;            /* used of data */
+    bool begun;              /* it is being loaded */
     unsigned char *data;     /* the keys, one after another */
     size_t data_bytes;       /* of the block */
     cellar_load_item *item;  /* batch of them */
@@ -46,6 +49,8 @@ typedef struct cache_warm {
     _Atomic uint64_t asked, hit, loaded, absent, failed, skipped; /* relaxed */
     _Atomic int32_t stopped;  /* why no more is asked for */
     _Atomic uint32_t ends;    /* 1: no slot will be filled any more */
+    cellar_err err;           /* the caller's; */
+    uint32_t started;         /* the same: threads to be joined */
     cache_warm_worker worker[CACHE_WARM_THREADS]; /* [0] has the one chunk without threads */
 } cache_warm;
 
@@ -129,6 +134,7 @@ static bool cache_chunk_add(cache_warm *w, cache_chunk *k, const cellar_bytes *k
 static void cache_chunk_load(cache_warm *w, cache_chunk *k)
 {
     const cellar_load_opts *o = w->o.load != NULL ? &w->load : NULL;
+    k->begun = true;
     if (cache_warm_stop(w)) {
         (void)base_add_rlx(&w->skipped, (uint64_t)k->count);
     } else if (w->o.many != NULL) {
@@ -140,7 +146,7 @@ static void cache_chunk_load(cache_warm *w, cache_chunk *k)
             cellar_result_free(&it->result);
         }
     } else {
-        for (size_t i = 0; i < k->count; i++) {
+        for (size_t i = 0; i < k->count; i++, k->done++) {
             cellar_load_item *it = &k->item[i];
             const cellar_err err = cellar_get_or_load(w->c, it->key, it->key_len, o, w->o.fn,
                                                       w->o.ctx, &it->result);
@@ -148,12 +154,22 @@ static void cache_chunk_load(cache_warm *w, cache_chunk *k)
             cellar_result_free(&it->result);
         }
     }
-    k->count = k->bytes = 0;
+    k->count = k->done = k->bytes = 0;
+    k->begun = false;
+}
+
+/* The thread that loaded it has ended: the key it was at has failed, in bulk all of them. */
+static void cache_chunk_left(cache_warm *w, cache_chunk *k)
+{
+    if (!k->begun) { return; }
+    const size_t lost = w->o.many != NULL ? k->count : 1;
+    (void)base_add_rlx(&w->failed, (uint64_t)lost);
+    k->done += lost;
 }
 
 /* ---- threads ---- */
 
-static void cache_warm_main(void *arg)
+static void cache_warm_turns(void *arg)
 {
     cache_warm_worker *me = arg;
     for (;;) {
@@ -175,16 +191,29 @@ static void cache_warm_main(void *arg)
     }
 }
 
+static void cache_warm_left(void *arg)
+{
+    cache_warm_worker *me = arg;
+    (void)base_cas_ar(&me->w->stopped, (int32_t)0, (int32_t)CELLAR_E_LOADER);
+    for (uint32_t i = 0; i < 2; i++) { cache_chunk_left(me->w, &me->slot[i].chunk); }
+}
+
+static void cache_warm_main(void *arg)
+{
+    const int cancel = base_cancel_off();
+    base_callout(cache_warm_turns, cache_warm_left, arg, cancel);
+}
+
 static cache_warm_slot *cache_warm_slot_at(cache_warm *w, uint32_t i)
 {
     return &w->worker[i / 2].slot[i % 2];
 }
 
-/* A slot to fill, sooner or later. */
+/* A slot to fill, sooner or later; NULL: it was stopped, and there may be nobody to empty one. */
 static cache_warm_slot *cache_warm_slot_empty(cache_warm *w, uint32_t *turn)
 {
     if (w->o.parallel == 0) { return cache_warm_slot_at(w, 0); }
-    for (;;) {
+    while (base_load_acq(&w->stopped) == 0) {
         for (uint32_t i = 0; i < 2 * w->o.parallel; i++) {
             cache_warm_slot *s = cache_warm_slot_at(w, (*turn + i) % (2 * w->o.parallel));
             if (base_load_acq(&s->state) == CACHE_SLOT_EMPTY) {
@@ -195,6 +224,7 @@ static cache_warm_slot *cache_warm_slot_empty(cache_warm *w, uint32_t *turn)
         (void)sync_wait(&cache_warm_slot_at(w, *turn)->state, CACHE_SLOT_FULL,
                         base_now_ns() + 2000000);
     }
+    return NULL;
 }
 
 static void cache_warm_hand_over(cache_warm *w, cache_warm_slot *s)
@@ -236,10 +266,14 @@ static cellar_err cache_warm_feed(cache_warm *w)
         if (err != CELLAR_OK) { break; }
         (void)base_add_rlx(&w->asked, (uint64_t)1);
         if (s == NULL) { s = cache_warm_slot_empty(w, &turn); }
-        if (!cache_chunk_add(w, &s->chunk, &key)) {
+        if (s != NULL && !cache_chunk_add(w, &s->chunk, &key)) {
             cache_warm_hand_over(w, s);
-            s = cache_warm_slot_empty(w, &turn);
-            (void)cache_chunk_add(w, &s->chunk, &key); /* an empty chunk takes any key */
+            s = cache_warm_slot_empty(w, &turn); /* an empty chunk takes any key */
+            if (s != NULL) { (void)cache_chunk_add(w, &s->chunk, &key); }
+        }
+        if (s == NULL) {
+            (void)base_add_rlx(&w->skipped, (uint64_t)1);
+            break;
         }
         if (s->chunk.count == w->batch) {
             cache_warm_hand_over(w, s);
@@ -254,28 +288,49 @@ static cellar_err cache_warm_feed(cache_warm *w)
     return err == CELLAR_MISS ? CELLAR_OK : err;
 }
 
-static cellar_err cache_warm_run(cache_warm *w)
+static uint32_t cache_warm_slots(const cache_warm *w)
 {
-    const uint32_t slots = w->o.parallel == 0 ? 1 : 2 * w->o.parallel;
-    cellar_err err = CELLAR_OK;
-    uint32_t started = 0;
-    for (uint32_t i = 0; i < slots && err == CELLAR_OK; i++) {
-        if (!cache_chunk_make(w, &cache_warm_slot_at(w, i)->chunk)) { err = CELLAR_E_NOMEM; }
+    return w->o.parallel == 0 ? 1 : 2 * w->o.parallel;
+}
+
+static void cache_warm_run(void *arg)
+{
+    cache_warm *w = arg;
+    for (uint32_t i = 0; i < cache_warm_slots(w) && w->err == CELLAR_OK; i++) {
+        if (!cache_chunk_make(w, &cache_warm_slot_at(w, i)->chunk)) { w->err = CELLAR_E_NOMEM; }
     }
-    while (err == CELLAR_OK && started < w->o.parallel) {
-        cache_warm_worker *worker = &w->worker[started];
+    while (w->err == CELLAR_OK && w->started < w->o.parallel) {
+        cache_warm_worker *worker = &w->worker[w->started];
         worker->w = w;
         if (base_thread_start(&worker->thread, cache_warm_main, worker, "cellar-warm") != 0) {
-            err = CELLAR_E_NOMEM;
+            w->err = CELLAR_E_NOMEM;
         } else {
-            started++;
+            w->started++;
         }
     }
-    if (err == CELLAR_OK) { err = cache_warm_feed(w); }
+    if (w->err == CELLAR_OK) { w->err = cache_warm_feed(w); }
+}
+
+/* What nobody came to is skipped. */
+static void cache_warm_finish(cache_warm *w)
+{
     base_store_rel(&w->ends, 1u);
-    for (uint32_t i = 0; i < started; i++) { base_thread_join(&w->worker[i].thread); }
-    for (uint32_t i = 0; i < slots; i++) { cache_chunk_free(w, &cache_warm_slot_at(w, i)->chunk); }
-    return err;
+    for (uint32_t i = 0; i < w->started; i++) { base_thread_join(&w->worker[i].thread); }
+    for (uint32_t i = 0; i < cache_warm_slots(w); i++) {
+        cache_chunk *k = &cache_warm_slot_at(w, i)->chunk;
+        (void)base_add_rlx(&w->skipped, (uint64_t)(k->count - k->done));
+        cache_chunk_free(w, k);
+    }
+}
+
+/* The calling thread ends inside next() or a load of its own. */
+static void cache_warm_caller_left(void *arg)
+{
+    cache_warm *w = arg;
+    (void)base_cas_ar(&w->stopped, (int32_t)0, (int32_t)CELLAR_E_CANCELLED);
+    const base_alloc_hooks hooks = w->hooks;
+    cache_warm_finish(w);
+    base_free_raw(&hooks, w, sizeof *w);
 }
 
 static const char *cache_warm_check(const cellar_warm_opts *o)
@@ -319,7 +374,13 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     if (full.max_fail_pct == 0) { w->o.max_fail_pct = 100; }
     if (full.full_pct == 0) { w->o.full_pct = 90; }
     err = full.load != NULL ? cache_opts_in(&w->load, sizeof w->load, full.load) : CELLAR_OK;
-    if (err == CELLAR_OK) { err = cache_warm_run(w); }
+    if (err == CELLAR_OK) {
+        const int cancel = base_cancel_off();
+        base_callout(cache_warm_run, cache_warm_caller_left, w, cancel);
+        cache_warm_finish(w);
+        err = w->err;
+        base_cancel_set(cancel);
+    }
     r.asked = base_load_rlx(&w->asked);
     r.hit = base_load_rlx(&w->hit);
     r.loaded = base_load_rlx(&w->loaded);
