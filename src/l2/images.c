@@ -289,7 +289,6 @@ CELLAR_PRIVATE bool l2_image_begin(l2_images *to, const char *name, size_t len, 
         return false;
     }
     if (to->e != 0 || to->count == L2_VIEWS_MAX || len > L2_IMAGE_NAME_MAX) { return false; }
-    BASE_ASSERT(note != NULL); /* only who measures has none */
     to->done = to->sum = 0;
     to->held = 0;
     to->whole = true;
@@ -432,7 +431,8 @@ static uint64_t l2_images_need(l2 *d)
     l2_images to = { .d = d, .measure = true };
     d->cfg.images(d->cfg.images_ctx, &to);
     for (uint32_t i = 0; i < d->image_count; i++) {
-        (void)l2_image_begin(&to, NULL, 0, d->image[i].bytes, NULL);
+        const l2_image_row *row = &d->image[i];
+        (void)l2_image_begin(&to, row->name, row->name_len, row->bytes, row->note);
     }
     return to.need;
 }
