@@ -734,6 +734,16 @@ CELLAR_PRIVATE bool l2_snap_take(l2 *d, uint64_t newest);
 CELLAR_PRIVATE bool l2_snap_head_fits(const l2_form *f, const l2_super *s, uint64_t life,
                                       uint64_t file_bytes, const unsigned char head[L2_PAGE]);
 
+/* Segments are sorted by number in steps (Shell 1959; Knuth's gaps 1, 4, 13, ...): places are taken
+ * in turn, so that they come as one sorted run behind another, which one step of 1 would take
+ * apart in quadratic time. No memory is asked for. */
+BASE_INLINE uint32_t l2_sort_gap(uint32_t count)
+{
+    uint32_t gap = 1;
+    while (gap < count / 3) { gap = gap * 3 + 1; }
+    return gap;
+}
+
 /* resize.c */
 /* How many places of so many the worker keeps free. */
 BASE_INLINE uint32_t l2_free_kept(uint32_t places) { return places >= 8 ? 2 : 1; }

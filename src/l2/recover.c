@@ -452,13 +452,23 @@ static int l2_slots_settle(l2 *d, l2_finds *f)
 
 /* ---- floor, controls, chain ---- */
 
+static bool l2_find_behind(const l2_find *a, const l2_find *b)
+{
+    return a->segseq > b->segseq || (a->segseq == b->segseq && a->place > b->place);
+}
+
+/* Of one that a move was about to give another place the lower stays. */
 static void l2_finds_sort(l2_finds *f)
 {
-    for (uint32_t i = 1; i < f->count; i++) { /* nearly sorted: places are taken in turn */
-        const l2_find x = f->at[i];
-        uint32_t j = i;
-        for (; j > 0 && f->at[j - 1].segseq > x.segseq; j--) { f->at[j] = f->at[j - 1]; }
-        f->at[j] = x;
+    for (uint32_t gap = l2_sort_gap(f->count); gap > 0; gap /= 3) {
+        for (uint32_t i = gap; i < f->count; i++) {
+            const l2_find x = f->at[i];
+            uint32_t j = i;
+            for (; j >= gap && l2_find_behind(&f->at[j - gap], &x); j -= gap) {
+                f->at[j] = f->at[j - gap];
+            }
+            f->at[j] = x;
+        }
     }
     uint32_t kept = 0;
     for (uint32_t i = 0; i < f->count; i++) {

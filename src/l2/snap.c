@@ -143,6 +143,22 @@ static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row)
     return l2_lsn(d, segseq + 1, 0) > l2_snap_floor(d);
 }
 
+static void l2_snap_sort(unsigned char *at, uint32_t count)
+{
+    unsigned char x[L2_SNAP_ROW];
+    for (uint32_t gap = l2_sort_gap(count); gap > 0; gap /= 3) {
+        for (uint32_t i = gap; i < count; i++) {
+            uint32_t n = i;
+            memcpy(x, at + (size_t)i * L2_SNAP_ROW, L2_SNAP_ROW);
+            for (; n >= gap && l2_r64(at + (size_t)(n - gap) * L2_SNAP_ROW) > l2_r64(x); n -= gap) {
+                memcpy(at + (size_t)n * L2_SNAP_ROW, at + (size_t)(n - gap) * L2_SNAP_ROW,
+                       L2_SNAP_ROW);
+            }
+            memcpy(at + (size_t)n * L2_SNAP_ROW, x, L2_SNAP_ROW);
+        }
+    }
+}
+
 /* Oldest first into `at`; each one's place into map[its index], else UINT32_MAX; the oldest's start
  * into *oldest. Returns how many. at and map NULL: only that. */
 static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *oldest)
@@ -157,12 +173,7 @@ static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *
         if (!is) { continue; }
         *oldest = BASE_MIN(*oldest, l2_lsn(d, r.segseq, 0));
         if (at != NULL) {
-            uint32_t n = count; /* nearly sorted: places are taken in turn */
-            for (; n > 0 && l2_r64(at + (size_t)(n - 1) * L2_SNAP_ROW) > r.segseq; n--) {
-                memcpy(at + (size_t)n * L2_SNAP_ROW, at + (size_t)(n - 1) * L2_SNAP_ROW,
-                       L2_SNAP_ROW);
-            }
-            unsigned char *to = at + (size_t)n * L2_SNAP_ROW;
+            unsigned char *to = at + (size_t)count * L2_SNAP_ROW;
             memset(to, 0, L2_SNAP_ROW);
             l2_w64(to, r.segseq);
             l2_w32(to + 8, r.place);
@@ -172,6 +183,7 @@ static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *
         count++;
     }
     sync_drop(L2_LOG, &d->log_lock);
+    if (at != NULL) { l2_snap_sort(at, count); }
     return count;
 }
 
