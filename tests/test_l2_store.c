@@ -694,8 +694,8 @@ static void a_fast_disk_gets_more_at_once_and_a_slow_one_little(void)
     end();
 }
 
-/* The oldest segment goes when some of its lines have come to the tables and some have not; its place
- * is used again before these do. */
+/* The oldest segment goes when some of its lines have come to the tables and some have not; its
+ * place is used again before these do. */
 static void what_is_reclaimed_in_warm_up_leaves_no_word(void)
 {
     begin();

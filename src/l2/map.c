@@ -195,6 +195,7 @@ CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint
         !l2_map_fresh(m, (size_t)(at / L2_PAGE), (size_t)((at + n - 1) / L2_PAGE))) {
         return false;
     }
+    BASE_POINT("l2.map_begin");
     (void)base_add_sc(&m->begun, (uint64_t)1);
     const bool there = place < base_load_sc(&m->places) || BASE_MUTANT("l2.map_unasked");
     BASE_POINT("l2.map_copy");
