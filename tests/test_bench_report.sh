@@ -129,6 +129,16 @@ numbers_name_their_commit() {
         grep -q '^| bounded read-through x the same.* | - | 0 |$' "$t_tmp/out" &&
         grep -q '^| hot key x the same | - |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
+# The table of figures: the commits of its own rows, whatever else lies beside them.
+figures_name_their_commits() {
+    { row other peer 1 1 1 far | sed 's/"cpu"/"commit":"older00","cc":"gcc","cpu"/'
+      row get uthash64 8 7 9 far | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/'
+      row p999 raw 1 1 1 far | sed 's/"cpu"/"commit":"def5678","cc":"gcc","cpu"/'
+      row mix95 uthash64 7 7 7 far | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/'; } >"$t_tmp/in.jsonl"
+    report
+    grep -q '^c; gcc.*; commit \(abc1234, def5678\|def5678, abc1234\); allocator glibc$' "$t_tmp/out" ||
+        { cat "$t_tmp/out"; return 1; }
+}
 # Each id that the table asks for is a row of targets.tsv.
 numbers_know_their_rows() {
     "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null >"$t_tmp/out" &&
@@ -209,6 +219,7 @@ for fact in peers_are_compared_in_one_state who_is_before_us_has_a_cause malform
     t_case $fact $fact
 done
 t_case numbers_name_their_commit numbers_name_their_commit
+t_case figures_name_their_commits figures_name_their_commits
 t_case numbers_know_their_rows numbers_know_their_rows
 t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
 adaptive_adds() { # INSTRUCTIONS to a hit

@@ -64,10 +64,8 @@ FNR == NR {
     RATIO[k] = number("ratio"); VALUE[k] = number("value"); LOW[k] = number("p25")
     HIGH[k] = number("p75"); HIT[k] = number("hit"); NOTE[k] = text("note")
     ROUNDS[k] = number("rounds"); WRONG += number("bad")
-    if (!head) {
-        head = text("cpu") "; " text("cc") " " text("flags") "; commit " text("commit") \
-               "; allocator " text("alloc")
-    }
+    COMMIT[k] = dash(text("commit"))
+    if (!host) { host = text("cpu") "; " text("cc") " " text("flags"); alloc = text("alloc") }
     if (number("quick") == 1) quick = 1
 }
 END {
@@ -80,6 +78,8 @@ END {
         figure = ""
         for (s = 1; s <= count; s++) {
             k = KEY[i] SUBSEP at_state[s]
+            if (!(COMMIT[k] in named)) commits = commits (commits == "" ? "" : ", ") COMMIT[k]
+            named[COMMIT[k]] = 1
             low = LOW[k]; high = HIGH[k]
             if (FIELD[i] == "ratio") median = RATIO[k]
             else if (FIELD[i] == "value") median = VALUE[k]
@@ -96,6 +96,7 @@ END {
         }
         if (count > 0) tally[figure]++
     }
+    head = host "; commit " dash(commits) "; allocator " alloc
     if (md) {
         print head (quick ? "; QUICK run: not for publication" : "") "\n"
         print "| id | figure | median | p25 .. p75 | floor | want | c2c | rounds | state |"
