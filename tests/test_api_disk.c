@@ -5,7 +5,7 @@
  *         cleared or dropped stays so over any end, and a store whose disk cannot be used works on.
  * Method: real directories under TMPDIR, a clock of this file; children that are killed in the
  *         middle of their work, with an oracle in shared memory that is written after each call. */
-#include "tests/folder.h"
+#include "tests/disk_store.h"
 #include "tests/t.h"
 
 #include <pthread.h>
@@ -16,27 +16,6 @@
 
 #include "cellar.h"
 
-static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
-static int64_t now_ms;
-
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
-
-static void begin(void)
-{
-    t_folder(folder);
-    snprintf(store, sizeof store, "%s/store", folder);
-    now_ms = 1000000;
-}
-
-static void end(void)
-{
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
-}
 
 static cellar_config config(void)
 {
@@ -132,7 +111,7 @@ static uint64_t metric(cellar *c, const char *name)
 
 static void evicted_entries_come_back_from_disk(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.max_entries = 100;
     cellar *c = open_with(&cfg);
@@ -156,12 +135,12 @@ static void evicted_entries_come_back_from_disk(void)
     T_CHECK(cellar_del(c, &key, sizeof key) >= 0); /* in memory or not: gone from both */
     T_EQ_I64(look(c, key, 1), CELLAR_MISS);
     shut(c);
-    end();
+    store_end();
 }
 
 static void what_nobody_asks_for_costs_no_write_the_first_time(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.max_entries = 100;
     cellar *c = open_with(&cfg), *hidden;
@@ -193,13 +172,13 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
     T_CHECK(metric(c, "cellar_l2_kept_out_total") - puts >= 300);
     T_EQ_I64(cellar_close(hidden), CELLAR_OK);
     shut(c);
-    end();
+    store_end();
 }
 
 /* Main lowers a counter each time it passes: whoever got there was asked for all the same. */
 static void what_was_asked_for_long_ago_is_written_too(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.max_entries = 100;
     cfg.eviction = CELLAR_EVICT_S3FIFO;
@@ -216,12 +195,12 @@ static void what_was_asked_for_long_ago_is_written_too(void)
     T_EQ_U64(metric(c, "cellar_l2_refused_unused_total"), 0);
     T_CHECK(hits + metric(c, "cellar_l2_refused_changed_total") + 2 >= 600);
     shut(c);
-    end();
+    store_end();
 }
 
 static void a_back_filled_entry_keeps_its_deadline(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.max_entries = 50;
     cellar *c = open_with(&cfg);
@@ -245,12 +224,12 @@ static void a_back_filled_entry_keeps_its_deadline(void)
     c = open_it();
     T_EQ_I64(look(c, 0, 1), CELLAR_MISS);
     shut(c);
-    end();
+    store_end();
 }
 
 static void a_reopened_store_is_warm(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.secret = known_secret;
     cellar *c = open_with(&cfg), *v;
@@ -271,12 +250,12 @@ static void a_reopened_store_is_warm(void)
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         shut(c);
     }
-    end();
+    store_end();
 }
 
 static void clear_bump_and_drop_stay_over_restarts(void)
 {
-    begin();
+    store_begin();
     uint32_t version = 0;
     for (int round = 0; round < 3; round++) {
         cellar *c = open_it(), *a, *b, *d;
@@ -316,7 +295,7 @@ static void clear_bump_and_drop_stay_over_restarts(void)
         T_EQ_I64(cellar_close(d), CELLAR_OK);
         shut(c);
     }
-    end();
+    store_end();
 }
 
 static bool in_files(const char *needle)
@@ -339,7 +318,7 @@ static bool in_files(const char *needle)
 
 static void secret_views_never_touch_the_disk(void)
 {
-    begin();
+    store_begin();
     cellar *c = open_it(), *open_view, *secret;
     cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
     o.secret = 1;
@@ -378,7 +357,7 @@ static void secret_views_never_touch_the_disk(void)
     T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_close(open_view), CELLAR_OK);
     shut(c);
-    end();
+    store_end();
 }
 
 /* Behind the store's back: every record is another. */
@@ -443,7 +422,7 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     static const char *const kept_out[] = { "no", "set", "fall", "renewed" };
     const cellar_bytes last = { "default", 7 };
     uint32_t from;
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.max_entries = 100;
     cfg.eviction = CELLAR_EVICT_FIFO;
@@ -493,7 +472,7 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     c = open_with(&cfg);
     T_CHECK(there(c, "set"));
     shut(c);
-    end();
+    store_end();
 }
 
 static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
@@ -510,7 +489,7 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
 {
     uint32_t from;
     static char text[] = "new";
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.max_entries = 100;
     cfg.eviction = CELLAR_EVICT_FIFO;
@@ -547,13 +526,13 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
     T_EQ_STR(loaded(c, "off", &o, NULL, &from), "old");
     shut(c);
-    end();
+    store_end();
 }
 
 static void the_disks_breaker_is_set_by_the_store(void)
 {
     for (int set = 0; set < 2; set++) {
-        begin();
+        store_begin();
         cellar_config cfg = config();
         cfg.secret = known_secret;
         cellar *c = open_with(&cfg);
@@ -580,7 +559,7 @@ static void the_disks_breaker_is_set_by_the_store(void)
         (void)cellar_tick(c, 1000, NULL);
         T_EQ_U64(metric(c, "cellar_l2_breaker_state"), CELLAR_BREAKER_CLOSED);
         shut(c);
-        end();
+        store_end();
     }
 }
 
@@ -624,7 +603,7 @@ static int toy_open(void *ctx, const unsigned char *nonce, const void *aad, size
 
 static void with_a_cipher_values_lie_on_disk_sealed(void)
 {
-    begin();
+    store_begin();
     uint64_t right = 1234567, wrong = 7654321;
     cellar_config cfg = config();
     cellar_l2_crypt crypt = CELLAR_L2_CRYPT_INIT;
@@ -661,7 +640,7 @@ static void with_a_cipher_values_lie_on_disk_sealed(void)
     for (uint32_t i = 0; i < 1000; i++) { hits += look(c, i, 1) == CELLAR_OK; }
     T_CHECK(hits > 950);
     shut(c);
-    end();
+    store_end();
 }
 
 static size_t page_of(char *buf, size_t cap, uint32_t key)
@@ -687,7 +666,7 @@ static cellar_err look_at_page(cellar *c, uint32_t key)
 static void packed_views_hold_more_on_the_same_disk(void)
 {
     enum { PAGES = 12000 };
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
     o.l2_lz4 = 1;
@@ -703,7 +682,7 @@ static void packed_views_hold_more_on_the_same_disk(void)
         cellar *v = NULL;
         T_EQ_I64(cellar_view(c, "packed", &o, &v), CELLAR_E_UNSUPPORTED);
         shut(c);
-        end();
+        store_end();
         T_SKIP("built without liblz4");
         return;
     }
@@ -725,12 +704,12 @@ static void packed_views_hold_more_on_the_same_disk(void)
     T_CHECK(hits > PAGES * 95 / 100);
     T_EQ_U64(metric(c, "cellar_l2_unpackable_total"), 0);
     shut(c);
-    end();
+    store_end();
 }
 
 static void sets_of_these_modes_are_on_disk_at_once(void)
 {
-    begin();
+    store_begin();
     for (uint32_t mode = CELLAR_L2_EACH_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         cellar_config cfg = config();
         cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
@@ -757,7 +736,7 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
         }
         shut(c);
     }
-    end();
+    store_end();
 }
 
 static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
@@ -770,7 +749,7 @@ static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
 
 static void durable_sets_are_on_disk_when_they_return(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cellar *c = open_with(&cfg), *v = NULL;
     T_EQ_I64(put_durable(c, 1, 1), CELLAR_E_UNSUPPORTED); /* at CELLAR_L2_DROP */
@@ -807,7 +786,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     shut(c);
-    end();
+    store_end();
 }
 
 static cellar_err append(void *ctx, const void *old, size_t old_len, cellar_buf *out)
@@ -847,7 +826,7 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
 
 static void at_always_each_change_says_whether_it_is_durable(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.l2_sync = CELLAR_L2_ALWAYS;
     cellar *c = open_with(&cfg), *v = NULL;
@@ -864,12 +843,12 @@ static void at_always_each_change_says_whether_it_is_durable(void)
     T_EQ_I64(e.code, CELLAR_E_IO);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     shut(c);
-    end();
+    store_end();
 }
 
 static void the_disk_tier_is_resized_while_it_runs(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
     cellar *c = open_with(&cfg);
@@ -902,14 +881,14 @@ static void the_disk_tier_is_resized_while_it_runs(void)
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_BYTES, &bytes), CELLAR_OK);
     T_EQ_I64(bytes, 0);
     shut(c);
-    end();
+    store_end();
 }
 
 /* ---- tags and patterns ---- */
 
 static void what_tags_and_patterns_end_on_disk_stays_so(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.max_entries = 16;
     cellar *c = open_with(&cfg);
@@ -959,12 +938,12 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
     T_CHECK(strstr(text, "cellar_l2_tags ") != NULL && strstr(text, "cellar_l2_patterns 1") != NULL);
     shut(c);
-    end();
+    store_end();
 }
 
 static void tags_are_written_with_each_set_too(void)
 {
-    begin();
+    store_begin();
     const cellar_config cfg = config();
     cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
     vo.l2_mode = CELLAR_L2_EACH_SET;
@@ -994,12 +973,12 @@ static void tags_are_written_with_each_set_too(void)
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         shut(c);
     }
-    end();
+    store_end();
 }
 
 static void a_store_whose_disk_cannot_be_used_works_on(void)
 {
-    begin();
+    store_begin();
     cellar *c = open_it(), *second = NULL;
     T_EQ_I64(put(c, 1, 1, 0), CELLAR_OK);
     cellar_config cfg = config();
@@ -1026,12 +1005,12 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     cfg.l2_required = 1;
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_FOREIGN);
-    end();
+    store_end();
 }
 
 static void a_forked_child_has_its_memory_and_lets_go_of_the_disk(void)
 {
-    begin();
+    store_begin();
     cellar *c = open_it();
     for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     const pid_t pid = fork();
@@ -1049,7 +1028,7 @@ static void a_forked_child_has_its_memory_and_lets_go_of_the_disk(void)
     c = open_it();
     T_EQ_I64(look(c, 5, 1), CELLAR_OK);
     shut(c);
-    end();
+    store_end();
 }
 
 /* ---- kill -9 in the middle of the work ---- */
@@ -1128,7 +1107,7 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
 
 static void killed_at_any_moment_nothing_dead_comes_back(void)
 {
-    begin();
+    store_begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(o != MAP_FAILED);
     const uint64_t cycles = t_env_u64("KILL_CYCLES", 80);
@@ -1170,7 +1149,7 @@ static void killed_at_any_moment_nothing_dead_comes_back(void)
            hits);
     T_CHECK(hits > cycles);
     T_EQ_I64(munmap(o, sizeof *o), 0);
-    end();
+    store_end();
 }
 
 /* ---- threads over both levels ---- */
@@ -1225,7 +1204,7 @@ static void *works(void *arg)
 
 static void threads_over_memory_and_disk_see_no_old_value(void)
 {
-    begin();
+    store_begin();
     cellar_config cfg = config();
     cfg.max_entries = 64;
     cfg.no_threads = 0;
@@ -1243,7 +1222,7 @@ static void threads_over_memory_and_disk_see_no_old_value(void)
     T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.hits_l2 > 100);
     shut(shared);
-    end();
+    store_end();
 }
 
 T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),

@@ -5,7 +5,7 @@
  * Method: real directories under TMPDIR; stores closed, children killed at any moment with an
  *         oracle in shared memory that is written after each call; files damaged, cut, copied and
  *         put into another store's place. */
-#include "tests/folder.h"
+#include "tests/disk_store.h"
 #include "tests/t.h"
 
 #include <dirent.h>
@@ -18,28 +18,12 @@
 
 #include "cellar.h"
 
-static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
-static int64_t now_ms;
 static uint64_t l2_bytes;
-
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
 
 static void begin(void)
 {
-    t_folder(folder);
-    snprintf(store, sizeof store, "%s/store", folder);
-    now_ms = 1000000;
+    store_begin();
     l2_bytes = CELLAR_L2_BYTES_MIN;
-}
-
-static void end(void)
-{
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
 }
 
 static cellar *open_it(void)
@@ -165,7 +149,7 @@ static void a_closed_store_brings_filters_back_believed(void)
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         T_EQ_I64(cellar_close(w), CELLAR_OK);
     }
-    end();
+    store_end();
 }
 
 /* The sync names no life that is over: what is added behind it is in no file. */
@@ -209,7 +193,7 @@ static void bloom_kill9_observes_on_disk(void)
         T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
         shut(c);
     }
-    end();
+    store_end();
 }
 
 typedef struct oracle {
@@ -305,7 +289,7 @@ static void killed_at_any_moment_no_added_key_is_denied(void)
     T_EQ_U64(o->wrong, 0);
     T_EQ_U64(o->lives, (uint64_t)lives);
     T_EQ_I64(munmap(o, sizeof *o), 0);
-    end();
+    store_end();
 }
 
 /* ---- what does not come back, or not believed ---- */
@@ -386,7 +370,7 @@ static void damaged_files_are_never_believed(void)
     T_CHECK(observed > 0);
     T_CHECK(off > 0);
     for (int i = 0; i < 5; i++) { free(was[i]); }
-    end();
+    store_end();
 }
 
 static void copies_and_files_of_others_only_observe(void)
@@ -438,7 +422,7 @@ static void copies_and_files_of_others_only_observe(void)
     c = open_it(); /* the one that was copied has lost nothing */
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     shut(c);
-    end();
+    store_end();
 }
 
 static void an_older_file_put_back_only_observes(void)
@@ -461,7 +445,7 @@ static void an_older_file_put_back_only_observes(void)
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(denied(c, 0, 1000), 0);
     shut(c);
-    end();
+    store_end();
 }
 
 /* ---- with the life of its view ---- */
@@ -509,7 +493,7 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_CHECK(!kept());
-    end();
+    store_end();
 }
 
 static void a_view_that_was_not_opened_keeps_its_filter(void)
@@ -555,7 +539,7 @@ static void a_view_that_was_not_opened_keeps_its_filter(void)
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
-    end();
+    store_end();
 }
 
 typedef struct opener {
@@ -603,7 +587,7 @@ static void openers_of_one_view_find_it_with_its_filter(void)
         shut(c);
         for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_close(o[i].v), CELLAR_OK); }
     }
-    end();
+    store_end();
 }
 
 static void filters_of_secret_views_stay_in_memory(void)
@@ -619,7 +603,7 @@ static void filters_of_secret_views_stay_in_memory(void)
     shut(c);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_CHECK(!kept());
-    end();
+    store_end();
 }
 
 static uint64_t bytes_of_files(void)
@@ -687,7 +671,7 @@ static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
     T_CHECK(held > 200); /* 6 of 12 MB: some places went to the filters, the oldest first */
     shut(c);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    end();
+    store_end();
 }
 
 /* Two filters, each of which fits, but not both: what is left out is off, and the size is kept. */
@@ -708,7 +692,7 @@ static void what_does_not_fit_is_not_kept(void)
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
     shut(c);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    end();
+    store_end();
 }
 
 T_MAIN("api_keep", T_CASE(a_closed_store_brings_filters_back_believed),

@@ -5,7 +5,7 @@
  *         long the file is by then; what comes back until then is right or a miss. SIGBUS about
  *         anything else arrives where it did before, and nobody takes the signal without the option.
  * Method: real files below TMPDIR, cut by truncate(2); whoever is to die does so in a child. */
-#include "tests/folder.h"
+#include "tests/disk_store.h"
 #include "tests/said.h"
 #include "tests/t.h"
 
@@ -21,30 +21,15 @@
 
 #define KEYS 200u
 
-static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 20], stage[T_FOLDER_MAX + 40];
-static int64_t now_ms;
+static char stage[T_FOLDER_MAX + 40];
 static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
 static cellar_view_opts each_set = CELLAR_VIEW_OPTS_INIT;
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
-
 static void begin(void)
 {
-    t_folder(folder);
-    snprintf(store, sizeof store, "%s/store", folder);
+    store_begin();
     snprintf(stage, sizeof stage, "%s/stage.buf", store);
-    now_ms = 1000000;
     said[0] = '\0';
-}
-
-static void end(void)
-{
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
 }
 
 static cellar_config config(void)
@@ -183,7 +168,7 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
         for (uint32_t i = 0; i < KEYS; i++) { hits += look(c, i, 2) == CELLAR_OK; }
         T_EQ_U64(hits, KEYS);
         shut(c);
-        end();
+        store_end();
         if (t_failed()) { break; }
     }
 }
@@ -215,7 +200,7 @@ static void killed_right_after_it_nothing_dead_comes_back(void)
     c = open_with(&cfg);
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(look(c, i, 1), CELLAR_MISS); }
     shut(c);
-    end();
+    store_end();
 }
 
 /* ---- threads ---- */
@@ -264,7 +249,7 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
         shared = open_with(&cfg); /* what was cut does not come back */
         for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(look(shared, i, 1), CELLAR_MISS); }
         shut(shared);
-        end();
+        store_end();
     }
 }
 
@@ -296,7 +281,7 @@ static void a_mapped_file_that_is_cut_is_a_miss(void)
     T_EQ_I64(put(c, 2000, 9), CELLAR_OK);
     T_EQ_I64(look(c, 2000, 9), CELLAR_OK);
     shut(c);
-    end();
+    store_end();
 }
 
 /* ---- other people's signals ---- */
@@ -373,7 +358,7 @@ static void signals_about_anything_else_arrive_where_they_did(void)
         T_REQUIRE(sigaction(SIGBUS, &was, NULL) == 0);
     }
     T_EQ_I64(munmap((void *)(uintptr_t)page, 4096), 0);
-    end();
+    store_end();
 }
 
 /* Two stores have one handler; it goes with the last of them. */
@@ -399,7 +384,7 @@ static void stores_come_and_go_in_any_order(void)
     T_REQUIRE(sigaction(SIGBUS, NULL, &now) == 0);
     T_CHECK(now.sa_handler == was.sa_handler);
     t_wipe(second);
-    end();
+    store_end();
 }
 
 static void nobody_takes_the_signal_unasked(void)
@@ -413,7 +398,7 @@ static void nobody_takes_the_signal_unasked(void)
     T_REQUIRE(sigaction(SIGBUS, NULL, &now) == 0);
     T_CHECK(now.sa_handler == was.sa_handler && now.sa_flags == was.sa_flags);
     shut(c);
-    end();
+    store_end();
 }
 
 /* With no handler of the host's it ends as it would have without us; a child of a store, too. */
@@ -441,7 +426,7 @@ static void who_has_no_handler_ends_as_before(void)
         if (how == 3) { shut(c); }
     }
     T_EQ_I64(munmap((void *)(uintptr_t)page, 4096), 0);
-    end();
+    store_end();
 }
 
 T_MAIN("api_sigbus", T_CASE(a_cut_stage_is_a_miss_until_the_next_open),

@@ -4,7 +4,7 @@
  *         words what is wrong, and takes the disk back where that is possible: mounted read-only,
  *         directory removed, no descriptor left, a path that cannot be written.
  * Method: real files below TMPDIR; what needs a mount or another user is injected (base_fault_io). */
-#include "tests/folder.h"
+#include "tests/disk_store.h"
 #include "tests/said.h"
 #include "tests/t.h"
 
@@ -17,30 +17,19 @@
 
 #define KEYS 150u
 
-static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 20];
-static int64_t now_ms;
 static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
 static cellar_view_opts each_set = CELLAR_VIEW_OPTS_INIT;
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
-
 static void begin(void)
 {
-    t_folder(folder);
-    snprintf(store, sizeof store, "%s/store", folder);
-    now_ms = 1000000;
+    store_begin();
     said[0] = '\0';
 }
 
 static void end(void)
 {
     (void)base_fault_io_arm(NULL, 0, 0, false);
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
+    store_end();
 }
 
 static cellar_config config(void)
