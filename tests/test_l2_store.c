@@ -594,6 +594,20 @@ static uint32_t many_served_of(uint32_t keys)
     return n;
 }
 
+static cellar_err many_put(uint32_t key)
+{
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = key };
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    return l2_put(kit.d, &k, "value 8", 8, &m, NULL);
+}
+
+static void many_fill(void)
+{
+    for (uint32_t i = 0; i < MANY_KEYS; i++) {
+        while (many_put(i) != CELLAR_OK) { (void)l2_tick(kit.d, 1000); }
+    }
+}
+
 static uint32_t many_served(void) { return many_served_of(MANY_KEYS); }
 
 /* Footers of a segment are read many at once, those of a large one in pieces; a piece that cannot
@@ -607,13 +621,7 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
     kit.cfg.memory_bytes = 64u << 20;
     kit.cfg.avg_object_bytes = 64;
     open_it();
-    for (uint32_t i = 0; i < MANY_KEYS; i++) {
-        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = i };
-        const l2_key k = l2_kit_key(&kit, &i, sizeof i, 7);
-        while (l2_put(kit.d, &k, "value 8", 8, &m, NULL) != CELLAR_OK) {
-            (void)l2_tick(kit.d, 1000);
-        }
-    }
+    many_fill();
     const uint32_t served = many_served();
     T_CHECK(served > MANY_KEYS - 40); /* of two of a class the newer is there */
     for (int failing = 0; failing < 2; failing++) {
@@ -705,13 +713,7 @@ static void what_is_reclaimed_in_warm_up_leaves_no_word(void)
     kit.cfg.memory_bytes = 4u << 20; /* areas fill again and again */
     kit.cfg.avg_object_bytes = 64;
     open_it();
-    for (uint32_t i = 0; i < MANY_KEYS; i++) {
-        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = i };
-        const l2_key k = l2_kit_key(&kit, &i, sizeof i, 7);
-        while (l2_put(kit.d, &k, "value 8", 8, &m, NULL) != CELLAR_OK) {
-            (void)l2_tick(kit.d, 1000);
-        }
-    }
+    many_fill();
     const uint32_t served = many_served();
     uint32_t keys = MANY_KEYS;
     l2_kit_kill(&kit);
@@ -729,9 +731,7 @@ static void what_is_reclaimed_in_warm_up_leaves_no_word(void)
     T_CHECK(l2_slot_open(kit.d)); /* takes the place that was given up last */
     sync_drop(L2_LOG, &kit.d->log_lock);
     for (cellar_err err = CELLAR_OK; err == CELLAR_OK; keys += err == CELLAR_OK) {
-        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = keys };
-        const l2_key k = l2_kit_key(&kit, &keys, sizeof keys, 7);
-        err = l2_put(kit.d, &k, "value 8", 8, &m, NULL);
+        err = many_put(keys);
     }
     T_CHECK(L2_SEG_STATE(base_load_rlx(&oldest->word)) == L2_SEG_STAGE);
     T_CHECK(base_load_rlx(&kit.d->warming) != 0);
