@@ -364,7 +364,8 @@ if command -v spin >/dev/null 2>&1 && command -v "${cc%% *}" >/dev/null 2>&1; th
     tiers=qc
     [ "${QUICK:-0}" = 0 ] || tiers=q
     [ "${FULL:-0}" = 0 ] || { tiers=qcf MEMLIM=8000 && export MEMLIM; }
-    table | grep "^[$tiers] .* ${ONLY:-[a-z0-9_]*}\>" >"$dir/items"
+    table | grep "^[$tiers] .* ${ONLY:-[a-z0-9_]*}\>" >"$dir/items" ||
+        { echo "model: no model of that name: ${ONLY:-}" >&2; exit 2; }
     jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
     items=$(wc -l <"$dir/items")
     awk '{ print NR }' "$dir/items" | xargs -P "$jobs" -n 1 sh "$0" --one "$dir"
