@@ -618,6 +618,43 @@ static void a_process_apart_cannot_hold_up_the_bench(void)
     host_patience(300000);
 }
 
+static int guarded_step(void *ctx) /* 40 steps of 10 ms; stops, dies or ends at the 30th */
+{
+    const struct timespec step = { 0, 10000000 };
+    for (uint32_t i = 0; i < 40; i++) {
+        host_at(i);
+        nanosleep(&step, NULL);
+        if (i == 30 && *(const char *)ctx == 'h') { sleep(600); }
+        if (i == 30 && *(const char *)ctx == 'k') { raise(SIGKILL); }
+    }
+    return 2;
+}
+
+static int guarded_twice(void *ctx) /* its own child beats for it, too */
+{
+    char why[100];
+    uint32_t at;
+    return host_guard(guarded_step, ctx, 200, &at, why, sizeof why) == 2 ? 1 : 0;
+}
+
+/* Work of any length is waited for; what stands still is ended, and we know where it was. */
+static void a_guard_ends_what_stands_still(void)
+{
+    if (no_time_to_measure()) { return; }
+    char why[100] = "as it was";
+    uint32_t at;
+    T_EQ_I64(host_guard(guarded_step, "ends", 200, &at, why, sizeof why), 2);
+    T_EQ_U64(at, 39);
+    T_EQ_STR(why, "as it was");
+    T_EQ_I64(host_guard(guarded_twice, "ends", 200, &at, why, sizeof why), 1);
+    T_EQ_I64(host_guard(guarded_step, "hangs", 200, &at, why, sizeof why), -1);
+    T_EQ_U64(at, 30);
+    T_EQ_STR(why, "no answer within 200 ms");
+    T_EQ_I64(host_guard(guarded_step, "killed", 200, &at, why, sizeof why), -1);
+    T_EQ_U64(at, 30);
+    T_CHECK(strncmp(why, "signal 9", 8) == 0);
+}
+
 static uint32_t judged(uint64_t preempted, uint64_t waited_ns, uint64_t wall_ns)
 {
     const host_steal now = host_steal_now();
@@ -719,7 +756,7 @@ static void a_busy_machine_gets_a_figure_that_says_so(void)
 
 T_MAIN("bench_harness", T_CASE(a_window_is_dropped_for_time_not_for_switches),
        T_CASE(a_process_apart_cannot_hold_up_the_bench),
-       T_CASE(waiting_for_a_processor_is_seen), T_CASE(a_busy_machine_gets_a_figure_that_says_so),
+       T_CASE(a_guard_ends_what_stands_still), T_CASE(waiting_for_a_processor_is_seen), T_CASE(a_busy_machine_gets_a_figure_that_says_so),
        T_CASE(code_is_in_memory_before_it_counts),
        T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywhere),
        T_CASE(zipf_has_its_law), T_CASE(scramble_is_a_bijection),

@@ -58,6 +58,43 @@ hanging_subject_is_a_row() { # of suites with processes of their own; it is not 
         grep -q '"bench":"storm".*"hang"' "$t_tmp/p.jsonl" && ! grep -q '"metric"' "$t_tmp/p.jsonl" ||
         { cat "$t_tmp/out"; return 1; }
 }
+no_process_is_left() { # word of its command line
+    for p in /proc/[0-9]*/cmdline; do
+        tr '\0' ' ' <"$p" 2>/dev/null | grep -q "^sleep $1" && return 1
+    done
+    return 0
+}
+hanging_compiler_is_a_row() { # and so is one that takes the suite's own process with it, or stops it
+    rm -f "$t_tmp/c.jsonl"
+    BENCH_DIST=$bench BENCH_CC='sleep 60317; :' "$bench" --suite dropin --scratch "$t_tmp" --patience-ms 300 \
+        --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && [ "$(grep -c '"hang":"does not compile: no answer within 300 ms"' "$t_tmp/c.jsonl")" = 2 ] &&
+        no_process_is_left 60317 || { cat "$t_tmp/out"; return 1; }
+}
+lost_suite_is_a_row_and_the_next_one_runs() {
+    rm -f "$t_tmp/c.jsonl"
+    BENCH_DIST=$bench BENCH_CC='kill -9 $PPID; :' "$bench" --suite "dropin lock" --scratch "$t_tmp" \
+        --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q '"bench":"dropin","crash":"signal 9' "$t_tmp/c.jsonl" &&
+        grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
+    rm -f "$t_tmp/c.jsonl"
+    BENCH_DIST=$bench BENCH_CC='kill -STOP $PPID; sleep 60318; :' "$bench" --suite "dropin lock" --scratch "$t_tmp" \
+        --patience-ms 300 --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q '"bench":"dropin","hang":"no answer within 900 ms"' "$t_tmp/c.jsonl" &&
+        grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
+}
+hanging_tool_is_a_row() { # the one that unpacks traces
+    mkdir -p "$t_tmp/bin" "$t_tmp/traces"
+    printf '#!/bin/sh\nexec sleep 60319\n' >"$t_tmp/bin/zstd"
+    chmod +x "$t_tmp/bin/zstd"
+    : >"$t_tmp/traces/some.ctr.zst"
+    rm -f "$t_tmp/z.jsonl"
+    PATH=$t_tmp/bin:$PATH BENCH_TRACES=$t_tmp/traces "$bench" --suite hitratio --scratch "$t_tmp" --peers uthash1 \
+        --patience-ms 5000 --json "$t_tmp/z.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q '"workload":"some","hang":"zstd cannot unpack it: no answer' "$t_tmp/z.jsonl" &&
+        grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/z.jsonl" &&
+        no_process_is_left 60319 || { cat "$t_tmp/out"; return 1; }
+}
 metrics_are_those_of_the_page() { # one list, in bench/README.md and in the program
     "$bench" --metrics | cut -d' ' -f1 | sort >"$t_tmp/have"
     sed -n '/<!-- metrics:begin -->/,/<!-- metrics:end -->/p' bench/README.md | grep -o '`[a-z0-9_]*`' | tr -d '`' |
@@ -126,6 +163,17 @@ hanging_driver_is_a_row_and_no_others_end() {
     [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"hang":"no answer within' "$t_tmp/h.jsonl" &&
         grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/h.jsonl" &&
         ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/h.jsonl"
+}
+hanging_replay_is_a_row() { # once: it is not asked at the other sizes
+    plant cachetools 'if self.n == 300: driver.time.sleep(600)'
+    sed -i "s/'ttl'/'entries'/" "$t_tmp/s/peers/cachetools"
+    rm -f "$t_tmp/h.jsonl"
+    "$bench" --suite hitratio --scratch "$t_tmp/s" --peers "cachetools uthash1" --patience-ms 5000 \
+        --json "$t_tmp/h.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && [ "$(grep -c '"subject":"cachetools"' "$t_tmp/h.jsonl")" = 1 ] &&
+        grep -q '"subject":"cachetools","workload":"mix_1","hang":"no answer within 5000 ms"' "$t_tmp/h.jsonl" &&
+        grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/h.jsonl" ||
+        { cat "$t_tmp/out"; return 1; }
 }
 leaking_driver_is_a_row() { # what it replaces it keeps; the one beside it does not
     plant dogpile pass
@@ -236,9 +284,12 @@ if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_
 t_case bounded_workload_runs bounded_workload
 t_case suites_of_the_library_say_so suites_of_the_library_say_so
 t_case hanging_subject_is_a_row hanging_subject_is_a_row
+t_case hanging_compiler_is_a_row hanging_compiler_is_a_row
+t_case lost_suite_is_a_row_and_the_next_one_runs lost_suite_is_a_row_and_the_next_one_runs
+t_case hanging_tool_is_a_row hanging_tool_is_a_row
 t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
 for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
-    hanging_driver_is_a_row_and_no_others_end leaking_driver_is_a_row \
+    hanging_driver_is_a_row_and_no_others_end hanging_replay_is_a_row leaking_driver_is_a_row \
     waiting_is_not_hidden churn_counts_what_is_held growth_sees_the_slow_insert \
     accounted_bytes_of_a_driver \
     foreign_trace_is_noticed refusal_and_reason_are_lines driver_answers_nonsense_with_an_error; do

@@ -1157,8 +1157,7 @@ static int cell_fork(const cell_options *o, const char *bench, const workload *w
     int status = 0;
     char text[80];
     *guilty = NULL;
-    fflush(NULL);
-    const pid_t pid = page != MAP_FAILED ? fork() : -1;
+    const pid_t pid = page != MAP_FAILED ? host_fork() : -1;
     if (pid == 0) {
         cell_watched = page;
         const int mine = cell_run(o, bench, w, list, count);

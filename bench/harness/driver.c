@@ -51,6 +51,7 @@ static uint32_t driver_window_ms = DRIVER_WINDOW_MS;
 
 void driver_folder(const char *path) { driver_dir = path; }
 void driver_patience(uint32_t ms) { driver_window_ms = ms; }
+uint32_t driver_most(uint32_t ms) { return ms < host_patience_now() ? ms : host_patience_now(); }
 
 const char *driver_kind(const char *trouble)
 {

@@ -19,6 +19,8 @@ typedef struct bench_driver bench_driver;
 void driver_folder(const char *path);
 /* How long a process may be silent beyond its window before it counts as hanging; 20 s. */
 void driver_patience(uint32_t ms);
+/* The shorter of `ms` and the patience for one piece of work (host_patience). */
+uint32_t driver_most(uint32_t ms);
 /* The word for what driver_trouble said of a process that is gone: "hang" or "crash". */
 const char *driver_kind(const char *trouble);
 

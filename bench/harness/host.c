@@ -4,16 +4,21 @@
  *
  * WALK       the list of usable CPUs is read once (sched_getaffinity), so that a container with two
  *            of sixteen CPUs pins to its own two.
- * LIMITS     cycle counter on x86-64; elsewhere CLOCK_MONOTONIC in its place (coarser). */
+ *            A process apart is waited for by looking each few milliseconds. One piece of work has a
+ *            length (host_watch); a row of them is watched by its pulse, a counter in memory shared
+ *            with whoever waits (host_guard, which may stand in another one).
+ * LIMITS     two guards round each other. Cycle counter on x86-64; elsewhere CLOCK_MONOTONIC in its place (coarser). */
 #include "bench/harness/host.h"
 
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -170,6 +175,86 @@ const char *host_kernel(void)
 static uint32_t host_patience_ms = 300000;
 
 void host_patience(uint32_t ms) { host_patience_ms = ms; }
+uint32_t host_patience_now(void) { return host_patience_ms; }
+
+pid_t host_fork(void)
+{
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    }
+    return pid;
+}
+
+/* ---- A process apart ------------------------------------------------------------------------- */
+
+#define HOST_GUARDS 2
+
+typedef struct host_pulse {
+    _Atomic uint64_t beats;
+    _Atomic uint32_t at;
+} host_pulse;
+
+static host_pulse *host_pulses[HOST_GUARDS]; /* of the guards this process runs under */
+
+void host_beat(void)
+{
+    for (size_t i = 0; i < HOST_GUARDS && host_pulses[i] != NULL; i++) {
+        atomic_fetch_add(&host_pulses[i]->beats, 1);
+    }
+}
+
+void host_at(uint32_t number)
+{
+    for (size_t i = 0; i < HOST_GUARDS && host_pulses[i] != NULL; i++) {
+        atomic_store(&host_pulses[i]->at, number);
+    }
+    host_beat();
+}
+
+typedef struct host_waiting {
+    uint32_t each_ms, patience_ms;
+    void (*look)(void *ctx); /* or NULL */
+    void *ctx;
+    host_pulse *pulse;       /* NULL: the patience is for all of it */
+} host_waiting;
+
+/* True: it left by itself, with the answer *status. False: `why`. */
+static bool host_outwait(pid_t pid, const host_waiting *w, int *status, char *why, size_t why_cap)
+{
+    const struct timespec pause = { w->each_ms / 1000, w->each_ms % 1000 * 1000000L };
+    uint64_t since = host_wall_ns(), beats = 0;
+    *status = 0;
+    if (pid <= 0) {
+        snprintf(why, why_cap, "no process could be made");
+        return false;
+    }
+    while (waitpid(pid, status, WNOHANG) == 0) {
+        const uint64_t seen = w->pulse != NULL ? atomic_load(&w->pulse->beats) : 0;
+        const uint64_t now = host_wall_ns();
+        if (seen != beats) {
+            beats = seen;
+            since = now;
+        } else if (now - since > w->patience_ms * UINT64_C(1000000)) {
+            kill(-pid, SIGKILL);
+            kill(pid, SIGKILL);
+            waitpid(pid, status, 0);
+            snprintf(why, why_cap, HOST_SILENT "%u ms", w->patience_ms);
+            return false;
+        }
+        if (w->look != NULL) {
+            w->look(w->ctx);
+        }
+        nanosleep(&pause, NULL);
+    }
+    if (WIFSIGNALED(*status)) {
+        snprintf(why, why_cap, "signal %d (%s)", WTERMSIG(*status), strsignal(WTERMSIG(*status)));
+        return false;
+    }
+    *status = WEXITSTATUS(*status);
+    return true;
+}
 
 bool host_wait(pid_t pid, char *why, size_t why_cap)
 {
@@ -179,43 +264,32 @@ bool host_wait(pid_t pid, char *why, size_t why_cap)
 bool host_watch(pid_t pid, uint32_t each_ms, void (*look)(void *ctx), void *ctx, char *why,
                 size_t why_cap)
 {
-    const struct timespec pause = { each_ms / 1000, each_ms % 1000 * 1000000L };
-    const uint64_t until = host_wall_ns() + host_patience_ms * UINT64_C(1000000);
-    int status = 0;
-    if (pid <= 0) {
-        snprintf(why, why_cap, "no process could be made");
+    const host_waiting w = { each_ms, host_patience_ms, look, ctx, NULL };
+    int status;
+    if (!host_outwait(pid, &w, &status, why, why_cap)) {
         return false;
     }
-    while (waitpid(pid, &status, WNOHANG) == 0) {
-        if (host_wall_ns() > until) {
-            kill(pid, SIGKILL);
-            waitpid(pid, &status, 0);
-            snprintf(why, why_cap, HOST_SILENT "%u ms", host_patience_ms);
-            return false;
-        }
-        if (look != NULL) {
-            look(ctx);
-        }
-        nanosleep(&pause, NULL);
+    if (status != 0) {
+        snprintf(why, why_cap, "ended with exit status %d", status);
     }
-    if (WIFSIGNALED(status)) {
-        snprintf(why, why_cap, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    } else if (WEXITSTATUS(status) != 0) {
-        snprintf(why, why_cap, "ended with exit status %d", WEXITSTATUS(status));
-    }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return status == 0;
+}
+
+static void *host_shared(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return p != MAP_FAILED ? p : NULL;
 }
 
 bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out, size_t out_bytes,
                 char *why, size_t why_cap)
 {
-    void *shared = mmap(NULL, out_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) {
+    void *shared = host_shared(out_bytes);
+    if (shared == NULL) {
         snprintf(why, why_cap, "no shared memory");
         return false;
     }
-    fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = host_fork();
     if (pid == 0) {
         fn(in, shared);
         _exit(0);
@@ -224,4 +298,32 @@ bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out
     memcpy(out, shared, out_bytes);
     munmap(shared, out_bytes);
     return ended;
+}
+
+int host_guard(int (*fn)(void *ctx), void *ctx, uint32_t patience_ms, uint32_t *at, char *why,
+               size_t why_cap)
+{
+    host_pulse *mine = host_shared(sizeof *mine);
+    size_t depth = 0;
+    int status;
+    *at = 0;
+    while (depth < HOST_GUARDS && host_pulses[depth] != NULL) {
+        depth++;
+    }
+    if (mine == NULL || depth == HOST_GUARDS) {
+        snprintf(why, why_cap, mine == NULL ? "no shared memory" : "too many guards");
+        return -1;
+    }
+    const pid_t pid = host_fork();
+    if (pid == 0) {
+        host_pulses[depth] = mine;
+        const int answer = fn(ctx);
+        fflush(NULL);
+        _exit(answer);
+    }
+    const host_waiting w = { 2, patience_ms, NULL, NULL, mine };
+    const bool left = host_outwait(pid, &w, &status, why, why_cap);
+    *at = atomic_load(&mine->at);
+    munmap(mine, sizeof *mine);
+    return left ? status : -1;
 }

@@ -43,7 +43,11 @@ uint64_t host_total_bytes(void);     /* MemTotal */
 
 /* How long a process may take for one piece of work before it counts as hanging; 5 minutes. */
 void host_patience(uint32_t ms);
-/* Waits for a child; ends one that takes longer. True: it left with status 0, and `why` is as it was;
+uint32_t host_patience_now(void);
+/* fork: nothing that waits in a buffer is written twice, and the child ends with this process. */
+pid_t host_fork(void);
+/* Waits for a child; ends one that takes longer, with the group of processes it leads, if it leads
+ * one. True: it left with status 0, and `why` is as it was;
  * false: `why` has its signal or status, or HOST_SILENT and the time. */
 #define HOST_SILENT "no answer within "
 bool host_wait(pid_t pid, char *why, size_t why_cap);
@@ -54,6 +58,14 @@ bool host_watch(pid_t pid, uint32_t each_ms, void (*look)(void *ctx), void *ctx,
  * crashed. False, with the reason in `why`: it did not come to its end. */
 bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out,
                 size_t out_bytes, char *why, size_t why_cap);
+/* fn in a process of its own that may take as long as it likes, and that stands still when it does
+ * not call host_beat or host_at for patience_ms. What fn returns, 0..255; -1 when it crashed or stood
+ * still, with the reason in `why`, and in *at the last number that host_at was told there. */
+int host_guard(int (*fn)(void *ctx), void *ctx, uint32_t patience_ms, uint32_t *at, char *why,
+               size_t why_cap);
+/* To every host_guard around: something is done; and: this comes next. Any thread. */
+void host_beat(void);
+void host_at(uint32_t number);
 
 const char *host_cpu_name(void);
 const char *host_kernel(void);

@@ -183,6 +183,7 @@ static void json_u64(json_line *l, const char *key, uint64_t v)
 static void json_end(json_line *l)
 {
     json_raw(l, "}\n");
+    host_beat();
     if (json_.file != NULL) {
         fwrite(l->text, 1, l->used, json_.file);
         fflush(json_.file);

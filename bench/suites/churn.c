@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -324,8 +323,7 @@ static int churn_one(const cell_options *o, const bench_subject *s, churn_result
     if (s->driver != NULL) {
         churn_there(o, &plan, s, r, why, sizeof why);
     } else {
-        fflush(NULL);
-        const pid_t pid = fork();
+        const pid_t pid = host_fork();
         if (pid == 0) {
             churn_child(o, &plan, s, r);
             _exit(0);

@@ -6,6 +6,7 @@
  *            the object: the size of the file, and the bytes of it that are loaded (ELF sections
  *            with SHF_ALLOC, bss included). The same with every switch that leaves a part out
  *            ("core"): memory level, views, loading, eviction.
+ * PATIENCE   a compiler that does not end is ended, with the processes it started (host_patience).
  * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c). */
 #include "bench/suites/suite.h"
 
@@ -14,9 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/harness/driver.h"
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
 
@@ -49,20 +50,19 @@ static uint64_t dropin_loaded(FILE *f)
 }
 
 static bool dropin_compile(const char *source, const char *object, const char *switches,
-                           double *seconds)
+                           double *seconds, char *why, size_t why_cap)
 {
     char command[1400];
     snprintf(command, sizeof command, "%s -std=c11 -O2 %s -c '%s' -o '%s'",
              dropin_env("BENCH_CC", "cc"), switches, source, object);
     const uint64_t start = host_wall_ns();
-    fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = host_fork();
     if (pid == 0) {
+        setpgid(0, 0); /* the compiler's own children are ended with it */
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }
-    int status = 1;
-    const bool ok = pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+    const bool ok = host_wait(pid, why, why_cap);
     *seconds = (double)(host_wall_ns() - start) / 1e9;
     return ok;
 }
@@ -71,15 +71,16 @@ static int dropin_one(const cell_options *o, const char *name, const char *switc
 {
     const char *source = dropin_env("BENCH_DIST", "dist/cellar.c");
     double seconds[DROPIN_REPEATS];
-    char object[400];
+    char object[400], why[256], text[300];
     snprintf(object, sizeof object, "%s/dropin.o", o->scratch);
     if (access(source, R_OK) != 0) {
         json_say("dropin", "cellar", name, "skip", "dist/cellar.c is not there (make dist)");
         return CELL_OK;
     }
     for (uint32_t i = 0; i < DROPIN_REPEATS; i++) {
-        if (!dropin_compile(source, object, switches, &seconds[i])) {
-            json_say("dropin", "cellar", name, "crash", "does not compile");
+        if (!dropin_compile(source, object, switches, &seconds[i], why, sizeof why)) {
+            snprintf(text, sizeof text, "does not compile: %s", why);
+            json_say("dropin", "cellar", name, driver_kind(why), text);
             return CELL_WRONG;
         }
     }

@@ -105,7 +105,7 @@ static bool grow_there(const bench_subject *s, grow_result *out, char *why, size
         return false;
     }
     snprintf(command, sizeof command, "grow %d %d", GROW_KEYS, GROW_WALL_KEYS);
-    if (driver_ask(d, GROW_PATIENCE_MS, command)) {
+    if (driver_ask(d, driver_most(GROW_PATIENCE_MS), command)) {
         out->max_ns = (uint64_t)driver_number(d, "max_ns");
         out->p9999_ns = (uint64_t)driver_number(d, "p9999_ns");
         out->over_1ms = (uint64_t)driver_number(d, "over_1ms");
@@ -139,8 +139,7 @@ static void grow_report(const bench_subject *s, const grow_result *r, uint32_t c
 /* A repetition of a subject of this program. */
 static bool grow_here(const bench_subject *s, grow_result *out, char *why, size_t why_cap)
 {
-    fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = host_fork();
     if (pid == 0) {
         grow_child(s, out);
         _exit(0);

@@ -8,6 +8,8 @@
  * TRACES     mix: draws with a skew, a loop, a scan, the draws again; made here, always. Where
  *            BENCH_TRACES names a folder: its *.ctr.zst as well (by the tool zstd), those of at most
  *            HITRATIO_SHORT requests; with FULL=1 all, and peers that need 100 us a call too.
+ * PATIENCE   a child, a process and the tool are ended when they do not answer (host_patience); who
+ *            crashed or hung once is not asked again: it would hang at each size of each trace.
  * FIGURES    miss_ratio  misses / requests; ours is the default policy. */
 #include "bench/suites/suite.h"
 
@@ -17,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <glob.h>
@@ -29,6 +30,9 @@
 
 #define HITRATIO_PATIENCE_MS 120000
 #define HITRATIO_SHORT 200000u
+#define HITRATIO_SUBJECTS 64u
+
+static bool hitratio_gone[HITRATIO_SUBJECTS]; /* crashed or hung; as the registry counts them */
 
 typedef struct hitratio_count {
     uint64_t misses, bad;
@@ -113,7 +117,7 @@ static bool hitratio_there(const hitratio_plan *p, hitratio_count *out, char *wh
         return false;
     }
     snprintf(command, sizeof command, "replay %s %" PRIu64, p->path, p->capacity);
-    const bool ok = driver_ask(d, HITRATIO_PATIENCE_MS, command);
+    const bool ok = driver_ask(d, driver_most(HITRATIO_PATIENCE_MS), command);
     if (ok) {
         out->misses = (uint64_t)driver_number(d, "misses");
         out->bad = (uint64_t)driver_number(d, "bad");
@@ -151,8 +155,9 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
         for (size_t i = 0; i < bench_registry_count; i++) {
             const bench_subject *s = bench_registry[i].subject;
             hitratio_count n = { 0, 0, false };
-            if (s == NULL || !(s->caps & BENCH_BOUNDED) || strcmp(s->semantics, "remote") == 0 ||
-                !cell_chosen(o, NULL, s->name) || ((s->caps & BENCH_SLOW) && !o->full)) {
+            if (s == NULL || i >= HITRATIO_SUBJECTS || hitratio_gone[i] ||
+                !(s->caps & BENCH_BOUNDED) ||
+                strcmp(s->semantics, "remote") == 0 || !cell_chosen(o, NULL, s->name) || ((s->caps & BENCH_SLOW) && !o->full)) {
                 continue;
             }
             snprintf(why, sizeof why, "did not finish");
@@ -165,6 +170,7 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
                 const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
                 json_say("hitratio", s->name, workload_name, missing ? "skip" : driver_kind(why), why);
                 worst = missing ? worst : CELL_WRONG;
+                hitratio_gone[i] = !missing;
                 continue;
             }
             double ratio = (double)n.misses / (double)requests;
@@ -176,17 +182,15 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
     return worst;
 }
 
-/* The tool unpacks; false: it is not there, or the file is no frame of its own. */
-static bool hitratio_unpack(const char *from, const char *to)
+/* The tool unpacks; false: it is not there, or the file is no frame of its own, or it hangs. */
+static bool hitratio_unpack(const char *from, const char *to, char *why, size_t why_cap)
 {
-    int status = 1;
-    fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = host_fork();
     if (pid == 0) {
         execlp("zstd", "zstd", "-q", "-d", "-f", "-o", to, from, (char *)NULL);
         _exit(127);
     }
-    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+    return host_wait(pid, why, why_cap);
 }
 
 static int hitratio_folder(const cell_options *o, const char *folder, const char *scratch)
@@ -201,10 +205,13 @@ static int hitratio_folder(const cell_options *o, const char *folder, const char
     }
     for (size_t i = 0; i < found.gl_pathc; i++) {
         const char *base = strrchr(found.gl_pathv[i], '/') + 1;
-        char name[64];
+        char name[64], why[256], text[300];
         snprintf(name, sizeof name, "%.*s", (int)strcspn(base, "."), base);
-        if (!hitratio_unpack(found.gl_pathv[i], scratch)) {
-            json_say("hitratio", NULL, name, "skip", "zstd cannot unpack it");
+        if (!hitratio_unpack(found.gl_pathv[i], scratch, why, sizeof why)) {
+            const bool hangs = strcmp(driver_kind(why), "hang") == 0;
+            snprintf(text, sizeof text, "zstd cannot unpack it: %s", why);
+            json_say("hitratio", NULL, name, hangs ? "hang" : "skip", text);
+            worst = hangs ? CELL_WRONG : worst;
             continue;
         }
         const int status = hitratio_trace(o, name, scratch);

@@ -18,6 +18,10 @@
  * FAIRNESS   peers/disk.h. Ours is asked below L1: in a cache L1 would answer first. Its puts are
  *            tried until they are taken; a cache would drop what the disk cannot take.
  * WRITTEN    write_bytes of /proc/self/io: also pages that the kernel writes later.
+ * APART      each of these in a process of its own: a store that crashes, or stands still in one step
+ *            (a fill, a window, an opening) for the host's patience, is a row; then the part begins
+ *            again without it, and no later part has it. Ours is in every row: its end is the part's,
+ *            and after a hang the suite's.
  * VARIABLE   BENCH_L2="get l1": only these of put there get reopen flip l1 frozen slow.
  * LIMITS     a 1 MB/s writer needs minutes: FULL=1. 10 M keys to reopen: FULL=1, else 1 M. */
 #include "bench/suites/suite.h"
@@ -35,7 +39,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -81,6 +84,7 @@ typedef struct disk_bench {
     unsigned char value[DISK_VALUE_MAX], got[DISK_VALUE_MAX];
     uint64_t seed;
     bool mapping; /* ours reads through a mapping */
+    bool gone[DISK_SUBJECTS]; /* crashed or hung */
     int status;
 } disk_bench;
 
@@ -138,6 +142,11 @@ static uint64_t disk_written(void)
 }
 
 /* ---- one store ---- */
+
+static bool disk_there_is(const disk_bench *b, uint32_t s)
+{
+    return disk_entries[s].subject != NULL && !b->gone[s];
+}
 
 static disk_cfg disk_config(const disk_bench *b, uint32_t s, uint64_t keys, uint32_t value_len)
 {
@@ -247,6 +256,7 @@ static bool disk_fill(disk_bench *b, uint32_t i, uint64_t keys, uint32_t value_l
     static hist h;
     const disk_subject *s = disk_entries[i].subject;
     const disk_cfg cfg = disk_config(b, i, keys, value_len);
+    host_at(i);
     disk_clear(b->dir[i]);
     void *store = s->open(&cfg);
     if (store == NULL) {
@@ -261,6 +271,7 @@ static bool disk_fill(disk_bench *b, uint32_t i, uint64_t keys, uint32_t value_l
         h.slot[hist_slot(host_ticks() - t)]++;
         h.count++;
     }
+    host_beat();
     ok = s->settle(store) && ok;
     const double ns = (double)(host_wall_ns() - start);
     s->close(store);
@@ -283,7 +294,7 @@ static void disk_put_rows(disk_bench *b, const char *name, uint64_t keys, uint32
         for (uint32_t n = 0; n < DISK_SUBJECTS; n++) {
             const uint32_t s = (n + r) % DISK_SUBJECTS;
             disk_put_figures f = { 0, 0, 0, 0, 0 };
-            have[s] = disk_entries[s].subject != NULL;
+            have[s] = disk_there_is(b, s);
             if (have[s] && !disk_fill(b, s, keys, value_len, &f)) {
                 disk_wrong(b, disk_entries[s].name, name);
             }
@@ -350,7 +361,7 @@ static void disk_get_rows(disk_bench *b, const char *name, uint64_t keys, uint32
     disk_put_figures f;
     for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
         const disk_cfg cfg = disk_config(b, s, keys, value_len);
-        have[s] = disk_entries[s].subject != NULL && !(cold && disk_entries[s].subject->mapped) &&
+        have[s] = disk_there_is(b, s) && !(cold && disk_entries[s].subject->mapped) &&
                   disk_fill(b, s, keys, value_len, &f);
         store[s] = have[s] ? disk_entries[s].subject->open(&cfg) : NULL;
         have[s] = store[s] != NULL;
@@ -367,6 +378,7 @@ static void disk_get_rows(disk_bench *b, const char *name, uint64_t keys, uint32
             if (!have[s]) {
                 continue;
             }
+            host_at(s);
             if (cold) {
                 const disk_cfg cfg = disk_config(b, s, keys, value_len);
                 disk_entries[s].subject->close(store[s]);
@@ -403,11 +415,12 @@ static bool disk_fill_apart(disk_bench *b, const disk_cfg *cfg, bool close_it, d
 {
     int pipe_fd[2];
     double figures[2] = { NAN, NAN };
-    fflush(stdout);
+    char why[256];
+    host_at(DISK_OURS);
     if (pipe(pipe_fd) != 0) {
         return false;
     }
-    const pid_t child = fork();
+    const pid_t child = host_fork();
     if (child == 0) {
         void *store = disk_cellar.open(cfg);
         bool ok = store != NULL;
@@ -432,9 +445,8 @@ static bool disk_fill_apart(disk_bench *b, const disk_cfg *cfg, bool close_it, d
         }
         _exit(ok ? 0 : 1);
     }
-    int status = 1;
     (void)close(pipe_fd[1]);
-    const bool ok = child > 0 && waitpid(child, &status, 0) == child && status == 0 &&
+    const bool ok = host_wait(child, why, sizeof why) &&
                     read(pipe_fd[0], figures, sizeof figures) == (ssize_t)sizeof figures;
     (void)close(pipe_fd[0]);
     *bytes_a_key = figures[0];
@@ -496,6 +508,7 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
             return;
         }
         for (uint32_t r = 0; r < rounds; r++) {
+            host_at(DISK_OURS);
             disk_each_file(cfg.dir, disk_drop_pages);
             const double footers = disk_read_footers(cfg.dir);
             disk_each_file(cfg.dir, disk_drop_pages);
@@ -675,7 +688,7 @@ static void disk_there(disk_bench *b, const char *peer, const char *name, uint64
         return;
     }
     snprintf(command, sizeof command, "put %s %" PRIu64 " %u", dir, keys, value_len);
-    bool ok = driver_ask(d, DISK_THERE_MS, command);
+    bool ok = driver_ask(d, driver_most(DISK_THERE_MS), command);
     if (ok) {
         const double mb_s = bytes * 1e3 / driver_number(d, "ns");
         const double waf = driver_number(d, "written") / bytes;
@@ -687,7 +700,7 @@ static void disk_there(disk_bench *b, const char *peer, const char *name, uint64
         }
         disk_each_file(dir, disk_drop_pages);
         snprintf(command, sizeof command, "get %s %" PRIu64 " %u 150 5", dir, keys, value_len);
-        ok = driver_ask(d, DISK_THERE_MS, command);
+        ok = driver_ask(d, driver_most(DISK_THERE_MS), command);
     }
     if (ok) {
         double rate[5];
@@ -825,6 +838,46 @@ static void disk_slow_row(disk_bench *b)
     disk_clear(cfg.dir);
 }
 
+/* ---- all of it ---- */
+
+typedef struct disk_part {
+    const char *word; /* of BENCH_L2 */
+    const char *name; /* of its rows */
+    void (*run)(disk_bench *b, const struct disk_part *p);
+    uint64_t keys;
+    uint32_t value_len, rounds; /* rounds 0: those of the run */
+    bool cold, mapping;
+} disk_part;
+
+static uint32_t disk_rounds(const disk_bench *b, const disk_part *p)
+{
+    return p->rounds != 0 ? p->rounds : b->o->quick ? 3 : 5;
+}
+static void disk_part_put(disk_bench *b, const disk_part *p)
+{
+    disk_put_rows(b, p->name, p->keys, p->value_len, disk_rounds(b, p));
+}
+static void disk_part_get(disk_bench *b, const disk_part *p)
+{
+    b->mapping = p->mapping;
+    disk_get_rows(b, p->name, p->keys, p->value_len, disk_rounds(b, p), p->cold);
+}
+static void disk_part_reopen(disk_bench *b, const disk_part *p)
+{
+    disk_reopen_rows(b, p->keys, disk_rounds(b, p));
+}
+static void disk_part_flip(disk_bench *b, const disk_part *p)
+{
+    disk_flip_rows(b, p->name, p->keys, p->value_len);
+}
+static void disk_part_cost(disk_bench *b, const disk_part *p) { (void)p; disk_cost_rows(b); }
+static void disk_part_frozen(disk_bench *b, const disk_part *p)
+{
+    (void)p;
+    disk_frozen_row(b, b->o->quick);
+}
+static void disk_part_slow(disk_bench *b, const disk_part *p) { (void)p; disk_slow_row(b); }
+
 /* BENCH_L2="get l1": these parts only. */
 static bool disk_wanted(const char *part)
 {
@@ -832,13 +885,72 @@ static bool disk_wanted(const char *part)
     return only == NULL || strstr(only, part) != NULL;
 }
 
+typedef struct disk_part_call {
+    disk_bench *b;
+    const disk_part *part;
+} disk_part_call;
+
+static int disk_part_child(void *ctx)
+{
+    const disk_part_call *call = ctx;
+    call->b->status = CELL_OK; /* ours is the parent's affair */
+    call->part->run(call->b, call->part);
+    return call->b->status;
+}
+
+/* Until it comes to its end, each time without one store more; false: ours stands still. */
+static bool disk_run_part(disk_bench *b, const disk_part *p)
+{
+    disk_part_call call = { b, p };
+    char why[256] = "no process could be made";
+    for (;;) {
+        uint32_t at;
+        const int status = host_guard(disk_part_child, &call, host_patience_now(), &at, why,
+                                      sizeof why);
+        if (status >= 0) {
+            b->status = status > b->status ? status : b->status;
+            return true;
+        }
+        const bool hangs = strcmp(driver_kind(why), "hang") == 0;
+        json_say("l2", disk_entries[at].name, p->name, driver_kind(why), why);
+        b->status = CELL_WRONG;
+        if (at == DISK_OURS || b->gone[at]) {
+            return !hangs;
+        }
+        b->gone[at] = true;
+    }
+}
+
 static int disk_run_suite(const cell_options *o)
 {
     static disk_bench b;
     const uint64_t scale = o->full ? 8 : 1;
-    const uint32_t rounds = o->quick ? 3 : 5;
+    const uint32_t large = 65536 - 512;
+    const disk_part puts[] = {
+        { "put", "put256", disk_part_put, 400000 * scale, 256, 0, false, false },
+        { "put", "put4k", disk_part_put, 40000 * scale, 4096, 0, false, false },
+        { "put", "put64k", disk_part_put, 3000 * scale, large, 0, false, false },
+    };
+    const disk_part parts[] = {
+        { "get", "get256", disk_part_get, 200000, 256, 15, false, false },
+        { "get", "get4k", disk_part_get, 20000, 4096, 15, false, false },
+        { "get", "get4k", disk_part_get, 20000 * scale, 4096, 0, true, false },
+        { "get", "map256", disk_part_get, 200000, 256, 15, false, true },
+        { "get", "map4k", disk_part_get, 20000, 4096, 15, false, true },
+        { "get", "map4k", disk_part_get, 20000 * scale, 4096, 0, true, true },
+        { "reopen", "reopen", disk_part_reopen, o->full ? 10000000 : 1000000, 100, 0, false, false },
+        { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false, false },
+        { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false, false },
+        { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false, false },
+        { "frozen", "frozen", disk_part_frozen, 0, 0, 0, false, false },
+        { "slow", "slow4k", disk_part_slow, 0, 0, 0, false, false },
+    };
+    const size_t put_count = sizeof puts / sizeof puts[0];
+    bool moving = true;
     b.o = o;
     b.seed = 1;
+    b.status = CELL_OK;
+    memset(b.gone, 0, sizeof b.gone);
     verify_fill(b.value, sizeof b.value);
     printf("\nl2  (the disk level beside others; each figure until the data is synced)\n");
     for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
@@ -847,41 +959,17 @@ static int disk_run_suite(const cell_options *o)
             json_say("l2", disk_entries[s].name, "put", "skip", disk_entries[s].missing);
         }
     }
-    if (disk_wanted("put")) {
-        disk_put_rows(&b, "put256", 400000 * scale, 256, rounds);
-        disk_put_rows(&b, "put4k", 40000 * scale, 4096, rounds);
-        disk_put_rows(&b, "put64k", 3000 * scale, 65536 - 512, rounds);
+    for (size_t i = 0; i < put_count && moving && disk_wanted("put"); i++) {
+        moving = disk_run_part(&b, &puts[i]);
     }
-    if (disk_wanted("there")) {
-        disk_there(&b, "foyer_hybrid", "put256", 400000 * scale, 256);
-        disk_there(&b, "foyer_hybrid", "put4k", 40000 * scale, 4096);
-        disk_there(&b, "foyer_hybrid", "put64k", 3000 * scale, 65536 - 512);
+    for (size_t i = 0; i < put_count && disk_wanted("there"); i++) { /* has patience of its own */
+        disk_there(&b, "foyer_hybrid", puts[i].name, puts[i].keys, puts[i].value_len);
     }
-    if (disk_wanted("get")) {
-        disk_get_rows(&b, "get256", 200000, 256, 15, false);
-        disk_get_rows(&b, "get4k", 20000, 4096, 15, false);
-        disk_get_rows(&b, "get4k", 20000 * scale, 4096, rounds, true);
-        b.mapping = true;
-        disk_get_rows(&b, "map256", 200000, 256, 15, false);
-        disk_get_rows(&b, "map4k", 20000, 4096, 15, false);
-        disk_get_rows(&b, "map4k", 20000 * scale, 4096, rounds, true);
-        b.mapping = false;
-    }
-    if (disk_wanted("reopen")) {
-        disk_reopen_rows(&b, o->full ? 10000000 : 1000000, rounds);
-    }
-    if (disk_wanted("flip")) {
-        disk_flip_rows(&b, "flip256", 200000 * scale, 256);
-        disk_flip_rows(&b, "flip64k", 3000 * scale, 65536 - 512);
-    }
-    if (disk_wanted("l1")) {
-        disk_cost_rows(&b);
-    }
-    if (disk_wanted("frozen")) {
-        disk_frozen_row(&b, o->quick);
-    }
-    if (o->full && disk_wanted("slow")) {
-        disk_slow_row(&b);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0] && moving; i++) {
+        const bool wanted = strcmp(parts[i].word, "slow") == 0 ? o->full : true;
+        if (wanted && disk_wanted(parts[i].word)) {
+            moving = disk_run_part(&b, &parts[i]);
+        }
     }
     for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
         disk_clear(b.dir[s]);

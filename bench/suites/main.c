@@ -5,6 +5,9 @@
  * WALK       options -> header with the facts of the machine -> suites, each workload in a child of
  *            its own -> exit status. Figures go to --json as they are made; bench/report/table.awk
  *            reads them there and compares with targets.tsv.
+ * PATIENCE   a suite that is a function runs in a process of its own, too: where it crashes, or makes
+ *            no line for three times the patience of one piece of work, that is a row, and the next
+ *            suite begins. So the bench ends by itself whatever stands still.
  * EXIT       0 done (skips are fine), 1 a subject gave a wrong value or crashed, 2 usage: unknown
  *            suite, subject, workload, or a malformed file (with its line number). */
 #include <inttypes.h>
@@ -18,6 +21,7 @@
 #include "bench/suites/suite.h"
 
 #define MAIN_SUITES 24
+#define MAIN_PATIENCE 3u /* of the host's: a suite asks several times between two lines */
 
 static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
                                                   &suite_pin,  &suite_grow,   &suite_memory,
@@ -249,6 +253,31 @@ static void main_header(const cell_options *o)
     fflush(stdout);
 }
 
+typedef struct main_suite_run {
+    const bench_suite *suite;
+    const cell_options *o;
+} main_suite_run;
+
+static int main_suite_child(void *ctx)
+{
+    const main_suite_run *r = ctx;
+    return r->suite->run(r->o);
+}
+
+static int main_run_function(const cell_options *o, const bench_suite *s)
+{
+    main_suite_run r = { s, o };
+    char why[256] = "no process could be made";
+    uint32_t at;
+    const int status = host_guard(main_suite_child, &r, host_patience_now() * MAIN_PATIENCE, &at,
+                                  why, sizeof why);
+    if (status < 0) {
+        json_say(s->name, NULL, NULL, driver_kind(why), why);
+        return CELL_WRONG;
+    }
+    return status;
+}
+
 static int main_run_suite(const cell_options *run, const bench_suite *s)
 {
     int worst = CELL_OK;
@@ -257,7 +286,7 @@ static int main_run_suite(const cell_options *run, const bench_suite *s)
     own.block_s = own.full ? 0 : own.quick ? (s->block_s + 2) / 3 : s->block_s;
     const cell_options *o = &own;
     if (s->run != NULL) {
-        return s->run(o);
+        return main_run_function(o, s);
     }
     if (s->library) {
         json_say(s->name, "cellar", NULL, "skip", "built without the library");

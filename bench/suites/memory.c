@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/harness/driver.h"
@@ -89,8 +88,7 @@ static bool memory_ask(const char *subject, uint64_t entries, uint64_t out[4], c
     if (pipe(fd) != 0) {
         return false;
     }
-    fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = host_fork();
     if (pid == 0) {
         dup2(fd[1], 1);
         close(fd[0]);
@@ -138,7 +136,7 @@ static bool memory_ask_driver(const bench_subject *s, uint64_t entries, uint64_t
     }
     const uint64_t before = host_rss_of(driver_pid(d));
     snprintf(command, sizeof command, "fill %" PRIu64 " %d %d", entries, MEMORY_KEY, MEMORY_VALUE);
-    const bool ok = driver_ask(d, 300000, command) && driver_ask(d, 60000, "settle") &&
+    const bool ok = driver_ask(d, driver_most(300000), command) && driver_ask(d, 60000, "settle") &&
                     driver_ask(d, 60000, "mem");
     out[0] = host_rss_of(driver_pid(d)) - before;
     out[1] = ok ? (uint64_t)driver_number(d, "entries") : 0;

@@ -184,7 +184,7 @@ static bool open_there(const open_plan *p, open_figures *out, char *why, size_t 
         return false;
     }
     snprintf(command, sizeof command, "fill %u 16 %u", OPEN_COUNT, OPEN_VALUE);
-    const bool ok = driver_ask(d, 120000, command) && open_measure(p, NULL, d, out);
+    const bool ok = driver_ask(d, driver_most(120000), command) && open_measure(p, NULL, d, out);
     snprintf(why, why_cap, "%s", driver_trouble(d));
     driver_stop(d);
     return ok;

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "bench/harness/driver.h"
@@ -152,7 +151,7 @@ static int stampede_there(const bench_subject *s, uint32_t rounds)
     bench_driver *d = driver_start(s->driver, why, sizeof why);
     snprintf(command, sizeof command, "stampede %u %u %u", STAMPEDE_THREADS, rounds,
              STAMPEDE_LOAD_NS / 1000000);
-    if (d == NULL || !driver_ask(d, 60000, command)) {
+    if (d == NULL || !driver_ask(d, driver_most(60000), command)) {
         const char *said = d == NULL ? why : driver_trouble(d);
         json_say("stampede", s->name, "stampede64",
                  d == NULL || driver_alive(d) ? "skip" : driver_kind(said), said);

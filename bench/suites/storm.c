@@ -20,13 +20,11 @@
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -180,10 +178,8 @@ static bool storm_here(const cell_options *o, const bench_subject *s, uint32_t m
     }
     r->subject = s;
     r->length_ns = ms * UINT64_C(1000000);
-    fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = host_fork();
     if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
         storm_child(r);
         _exit(0);
     }
