@@ -256,14 +256,15 @@ typedef struct cellar_ttl_class {
     int64_t     ttl_ms; /* 1.., or CELLAR_TTL_NONE */
 } cellar_ttl_class;
 
-/* Defaults of a view. Zero everywhere = the store's defaults. */
+/* Defaults of a view. Zero everywhere = the store's defaults. What is out of range is E_INVAL; what
+ * cellar_load_opts has too has the ranges given there. */
 typedef struct cellar_view_opts {
     size_t   struct_size;          /* set by CELLAR_VIEW_OPTS_INIT                                */
     int64_t  default_ttl_ms;       /* 0 = the store's                                             */
     int64_t  negative_ttl_ms;      /* 0 = the store's                                             */
-    int64_t  idle_ms;              /* 0 = the store's                                             */
+    int64_t  idle_ms;              /* 0 = the store's; up to 2^32 - 1, or CELLAR_TTL_NONE         */
     int64_t  max_age_ms;           /* 0 = the store's                                             */
-    int64_t  stale_ms;             /* 0 = the store's                                             */
+    int64_t  stale_ms;             /* 0 = the store's; up to 2^32 - 1                             */
     const cellar_ttl_class *ttl_classes; /* copied; NULL with count 0                             */
     uint32_t ttl_class_count;      /* 0..CELLAR_TTL_CLASSES_MAX                                   */
     uint32_t fallback_class;       /* number (from 1) of the class for unknown names; 0 = 1       */
@@ -311,13 +312,14 @@ typedef struct cellar_config {
     uint64_t memory_bytes;         /* the one budget; 0 = 64 MiB; least CELLAR_MEMORY_MIN         */
     uint64_t max_entries;          /* a second bound; 0 = none                                    */
     uint64_t max_value_bytes;      /* 0 = min(64 MiB, budget / 2); at most CELLAR_VALUE_MAX       */
-    uint64_t mean_entry_bytes;     /* expected key + value, sizes the stripes; 0 = 256            */
+    uint64_t mean_entry_bytes;     /* expected key + value, sizes the stripes; 0 = 256; at most   */
+                                   /* 2^32 - 1; max_entries, memory and l2 bytes: 2^63 - 1        */
     int64_t  default_ttl_ms;       /* 0 = none (entries do not expire)                            */
     int64_t  negative_ttl_ms;      /* 0 = 60,000; all negative entries and remembered errors hold */
                                    /* 1/8 of the memory, and of max_entries, at most              */
-    int64_t  idle_ms;              /* 0 = none                                                    */
+    int64_t  idle_ms;              /* 0 = none; up to 2^32 - 1                                    */
     int64_t  max_age_ms;           /* 0 = none; the bound of an idle time                         */
-    int64_t  stale_ms;             /* 0 = none                                                    */
+    int64_t  stale_ms;             /* 0 = none; up to 2^32 - 1                                    */
     uint32_t hash;                 /* CELLAR_HASH_...; 0 = wyhash class                           */
     uint32_t stripes;              /* power of two up to 1024; 0 = 64, clamped to the budget      */
     uint32_t huge_pages;           /* 0: later, by ticks, from 256 MiB on; 1: at once; 2: never   */
@@ -345,7 +347,7 @@ typedef struct cellar_config {
     const char *l2_stage_dir;      /* later                                                       */
     uint64_t l2_bytes;             /* of all its files, from CELLAR_L2_BYTES_MIN; set with        */
                                    /* l2_path; another than last time: it is resized, behind open */
-    uint64_t l2_avg_object_bytes;  /* expected, sizes its index; 0 = 1,024                        */
+    uint64_t l2_avg_object_bytes;  /* expected, sizes its index; 0 = 1,024; at most 2^32 - 1      */
     uint64_t l2_write_bps;         /* bytes of entries written to it a second; what is larger by  */
                                    /* itself is never written; 0 = no limit                       */
     uint64_t l2_write_bpd;         /* the same a day (UTC), over restarts; 0 = no limit           */
@@ -378,7 +380,8 @@ typedef struct cellar_config {
     uint32_t l2_off_damaged_pct;   /* or: 8 damaged records in 10 s, more than this share of what */
                                    /* was looked up, 1..100; 0 = 1                                */
     int64_t  l2_off_ms;            /* until the disk is tried again, doubled each time; 0 = 1,000 */
-    int64_t  l2_off_max_ms;        /* up to this; 0 = 60,000, or l2_off_ms where that is longer   */
+    int64_t  l2_off_max_ms;        /* up to this; 0 = 60,000, or l2_off_ms where that is longer;  */
+                                   /* both at most 24 hours, this one not under the other         */
 } cellar_config;
 CELLAR_NO_TAIL_PADDING(cellar_config, l2_off_max_ms);
 #define CELLAR_CONFIG_INIT { sizeof(cellar_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
@@ -689,7 +692,7 @@ typedef struct cellar_set_opts {
     const cellar_bytes *tags;   /* tag_count of them, 1..CELLAR_TAG_MAX bytes each; not kept;     */
                                 /* they replace those it has, none = it has none from now on      */
     uint32_t tag_count;         /* 0..CELLAR_TAGS_MAX                                             */
-    uint32_t flags;             /* CELLAR_ONLY_IF_..., CELLAR_KEEP_..., CELLAR_NEGATIVE           */
+    uint32_t flags;             /* CELLAR_ONLY_IF_.., _KEEP_.., _NEGATIVE, _DURABLE, _NO_L2       */
     uint32_t ttl_class;         /* number from cellar_ttl_class_find; 0 = none                    */
     uint32_t user_flags;        /* the caller's own 32 bits; 4 bytes an entry when not 0          */
     uint32_t cost_us;           /* what it cost to make; 0 = unknown                              */
@@ -936,25 +939,29 @@ typedef struct cellar_fallback {
     void         *ctx;
 } cellar_fallback;
 
-/* How to load. 0 everywhere = the view's default, then the store's, then what stands here. */
+/* How to load. 0 everywhere = the view's default, then the store's, then what stands here. What is
+ * out of range is E_INVAL, as is soft_ms over hard_ms, whichever of them is the view's. */
 typedef struct cellar_load_opts {
     size_t   struct_size;      /* set by CELLAR_LOAD_OPTS_INIT                                    */
     int64_t  ttl_ms;           /* the view's default, else none; CELLAR_TTL_NONE = none           */
     int64_t  negative_ttl_ms;  /* of "none"; 60,000                                               */
     int64_t  error_ttl_ms;     /* how long a failure is remembered, doubled each time; off        */
-    int64_t  error_ttl_max_ms; /* most it grows to; 60,000                                        */
-    int64_t  stale_ms;         /* window after the TTL in which an old value may be served; 0     */
+    int64_t  error_ttl_max_ms; /* most it grows to; 60,000; at most 24 hours                      */
+    int64_t  stale_ms;         /* window after the TTL in which an old value may be served; 0; at */
+                               /* most 2^32 - 1                                                   */
     int64_t  throttle_ms;      /* pause after a failure while something stale is served; 30,000   */
-    int64_t  soft_ms;          /* who holds something stale waits so long; 0 = not at all         */
+    int64_t  soft_ms;          /* who holds something stale waits so long; 0 = not at all, as is  */
+                               /* CELLAR_TTL_NONE in a view that has one                          */
     int64_t  hard_ms;          /* after it a waiter may take over; 30,000; at most 24 hours       */
     int64_t  wait_ms;          /* patience with another call's load; hard_ms                      */
     int64_t  fallback_ttl_ms;  /* of fallback and default values; throttle_ms                     */
-    uint32_t jitter_pct;       /* spreads TTLs; 10; or CELLAR_LOAD_NONE, as the next three        */
-    uint32_t jitter_mode;      /* CELLAR_JITTER_..., with jitter_pct                              */
+    uint32_t jitter_pct;       /* spreads TTLs; 10; 1..100, or CELLAR_LOAD_NONE: none, as in the  */
+    uint32_t jitter_mode;      /* next four but this: CELLAR_JITTER_..., with jitter_pct          */
     uint32_t fail_handovers;   /* failures a joiner sees before it takes the error; 1; at most 8  */
     uint32_t max_takeovers;    /* hard time-outs in a row that hand over; 2; at most 15           */
     uint32_t eager_pct;        /* 1..99: refresh in the background past this share of the TTL     */
-    uint32_t xfetch_beta_x100; /* refresh early at random, the likelier the dearer; 100 = 1.0     */
+    uint32_t xfetch_beta_x100; /* refresh early at random, the likelier the dearer; 100 = 1.0; at */
+                               /* most 100,000; not with eager_pct                                */
     uint32_t no_negative;      /* 1: "none" is returned, not kept                                 */
     uint32_t no_wait;          /* 1: PENDING instead of waiting for another call's load           */
     uint32_t flags;            /* CELLAR_LOAD_...                                                 */
@@ -962,7 +969,7 @@ typedef struct cellar_load_opts {
     void   *(*ctx_retain)(void *ctx);  /* both or neither: what it returns is the ctx of a        */
     void    (*ctx_release)(void *ctx); /* background load, and is released when that ended        */
     cellar_fallback fallback[3];
-    const cellar_bytes *default_value; /* NULL: none                                              */
+    const cellar_bytes *default_value; /* NULL: none; up to CELLAR_VALUE_MAX bytes                */
     cellar_breaker *breaker;           /* outlives the load; NULL: the view's                     */
 } cellar_load_opts;
 CELLAR_NO_TAIL_PADDING(cellar_load_opts, breaker);
@@ -979,8 +986,8 @@ CELLAR_NO_TAIL_PADDING(cellar_load_opts, breaker);
  *          or lately), MISS (ONLY_IF_CACHED), PENDING (no_wait); E_LOADER (out->loader_err),
  *          E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (of the loaded value), E_TIMEOUT, E_DEADLOCK (the
  *          wait would never end, also across threads), E_DEPTH (over 16 loads inside each other),
- *          E_OPEN (breaker), E_LIMIT (max_flights, max_waiters), E_NOMEM, E_INVAL, E_UNSUPPORTED,
- *          E_CLOSED
+ *          E_OPEN (breaker), E_LIMIT (max_flights, max_waiters), E_NOMEM, E_INVAL (also: an unknown
+ *          flag), E_UNSUPPORTED (a field of a newer library), E_CLOSED
  * owns:    out->value is the caller's until cellar_result_free(out), also after the store is gone
  * thread:  any; fn runs in the calling thread (or, for background refreshes, in one of the store's
  *          or in cellar_tick) with no lock held. It may call the cache, load other keys, be
@@ -1189,8 +1196,8 @@ typedef struct cellar_waiter {
  *          waiter the ticket for cellar_withdraw; else all zero. *out the value with OK and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered
  *          failure), E_OPEN (the view's breaker), E_TIMEOUT (max_takeovers used up), E_LIMIT,
- *          E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_FLIGHT make no sense here), E_UNSUPPORTED,
- *          E_CLOSED
+ *          E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_FLIGHT make no sense here; an unknown flag),
+ *          E_UNSUPPORTED, E_CLOSED
  * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_ms later when
  *          somebody asks or cellar_tick runs. To the view's breaker fulfil is a success, abandon
  *          with an error a failure, the rest says nothing; o's breaker is not asked. The ctx of a
@@ -1448,12 +1455,13 @@ enum { CELLAR_BREAKER_WORKED = 0, CELLAR_BREAKER_FAILED = 1, CELLAR_BREAKER_NO_V
 /* When a breaker opens and closes. 0 everywhere = what stands here. */
 typedef struct cellar_breaker_opts {
     size_t   struct_size; /* set by CELLAR_BREAKER_OPTS_INIT                                      */
-    uint32_t fail_pct;    /* opens at this share of failed calls in 10 s; 50                      */
-    uint32_t min_calls;   /* of at least so many; 20                                              */
+    uint32_t fail_pct;    /* opens at this share of failed calls in 10 s, 1..100; 50              */
+    uint32_t min_calls;   /* of at least so many, 1..1,000,000; 20                                */
     uint32_t fail_row;    /* opens after so many failures in a row, 1..63; 5                      */
     uint32_t close_after; /* probes that must work to close it, 1..15; 3                          */
     int64_t  open_ms;     /* stays open for a random time up to this; 5,000                       */
-    int64_t  open_max_ms; /* doubled with each failed probe up to this; 60,000, or open_ms        */
+    int64_t  open_max_ms; /* doubled with each failed probe up to this; 60,000, or open_ms; from  */
+                          /* open_ms to 2^40                                                      */
 } cellar_breaker_opts;
 CELLAR_NO_TAIL_PADDING(cellar_breaker_opts, open_max_ms);
 #define CELLAR_BREAKER_OPTS_INIT { sizeof(cellar_breaker_opts), 0, 0, 0, 0, 0, 0 }
@@ -1807,11 +1815,12 @@ typedef struct cellar_warm_opts {
     cellar_loader_many many;      /* instead of fn: loads batch keys in one call                  */
     void    *ctx;                 /* of fn or many                                                */
     int64_t  deadline_ms;         /* how long it may take; 0 = no limit                           */
-    uint32_t rate_per_s;          /* keys asked for in a second at most; 0 = no limit             */
+    uint32_t rate_per_s;          /* keys asked for in a second, up to 10^9; 0 = no limit         */
     uint32_t parallel;            /* threads made for it, 0..64; 0 = in the calling thread        */
     uint32_t batch;               /* keys of one bulk call, 1..4096; 0 = 256; 1 with fn           */
-    uint32_t max_fail_pct;        /* stops above this share of failures (of 20 or more); 0 = 100  */
-    uint32_t full_pct;            /* stops when the budget is used so far; 0 = 90                 */
+    uint32_t max_fail_pct;        /* 1..100: stops above this share of failures (of 20 or more);  */
+                                  /* 0 = 100                                                      */
+    uint32_t full_pct;            /* 1..100: stops when the budget is used so far; 0 = 90         */
     uint32_t reserved0;           /* must be 0                                                    */
 } cellar_warm_opts;
 CELLAR_NO_TAIL_PADDING(cellar_warm_opts, reserved0);

@@ -71,6 +71,16 @@ static int never(void *ctx, const cellar_entry *e)
     return 0;
 }
 
+static cellar_err never_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ld;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    T_CHECK(false);
+    return CELLAR_E_INVAL;
+}
+
 static cellar_err never_update(void *ctx, const void *old, size_t old_len, cellar_buf *out)
 {
     (void)ctx;
@@ -510,6 +520,7 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.jitter_pct = 101);
     BAD_VIEW(E_INVAL, o.eager_pct = 50; o.xfetch_beta_x100 = 100);
     BAD_VIEW(E_INVAL, o.soft_ms = 2; o.hard_ms = 1);
+    BAD_VIEW(E_INVAL, o.soft_ms = 30001); /* hard_ms is 30,000 */
     BAD_VIEW(E_INVAL, o.quota_max_pct = 101);
     BAD_VIEW(E_INVAL, o.quota_min_pct = 101);
     BAD_VIEW(E_INVAL, o.quota_min_pct = 20; o.quota_max_pct = 10);
@@ -521,6 +532,84 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.deps = 1);
     BAD_VIEW(E_INVAL, o.deps = 2);
     BAD_VIEW(E_UNSUPPORTED, o.reserved0 = 1);
+    tear_down();
+}
+
+/* Where the header names a bound: the value at it is taken, the next is not. */
+static void bounds_of_views_breakers_and_warm_ups(void)
+{
+    const int64_t window = UINT32_MAX, day = 86400000;
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar *c = NULL, *v = NULL;
+    cellar_breaker *b = NULL;
+    cellar_warm_report report = CELLAR_WARM_REPORT_INIT;
+    set_up();
+    cfg.memory_bytes = 1u << 20;
+    cfg.no_threads = 1;
+    cfg.mean_entry_bytes = UINT32_MAX;
+    cfg.l2_avg_object_bytes = UINT32_MAX;
+    cfg.max_entries = INT64_MAX;
+    cfg.idle_ms = cfg.stale_ms = window;
+    cfg.l2_off_ms = cfg.l2_off_max_ms = day;
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    cfg.l2_off_max_ms = day + 1;
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
+    cfg.l2_off_max_ms = day;
+    cfg.mean_entry_bytes = (uint64_t)UINT32_MAX + 1;
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
+
+    vo.idle_ms = vo.stale_ms = window;
+    vo.error_ttl_max_ms = vo.hard_ms = day;
+    vo.fail_handovers = 8;
+    vo.max_takeovers = 15;
+    vo.xfetch_beta_x100 = 100000;
+    T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    vo.error_ttl_max_ms++;
+    T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_E_INVAL);
+    vo.error_ttl_max_ms--;
+    vo.xfetch_beta_x100++;
+    T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_E_INVAL);
+    vo = (cellar_view_opts)CELLAR_VIEW_OPTS_INIT;
+    vo.idle_ms = CELLAR_TTL_NONE;
+    T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+
+    const struct { uint32_t pct, calls; int64_t open_ms, max_ms; cellar_err want; } rule[] = {
+        { 100, 1000000, 1, (int64_t)1 << 40, CELLAR_OK }, { 101, 0, 0, 0, CELLAR_E_INVAL },
+        { 0, 1000001, 0, 0, CELLAR_E_INVAL }, { 0, 0, 0, ((int64_t)1 << 40) + 1, CELLAR_E_INVAL },
+        { 0, 0, 100, 100, CELLAR_OK }, { 0, 0, 101, 100, CELLAR_E_INVAL },
+    };
+    for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
+        cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+        bo.fail_pct = rule[i].pct;
+        bo.min_calls = rule[i].calls;
+        bo.open_ms = rule[i].open_ms;
+        bo.open_max_ms = rule[i].max_ms;
+        if (!T_EQ_I64(cellar_breaker_create(root, &bo, &b), rule[i].want)) {
+            printf("# breaker %zu\n", i);
+        }
+        cellar_breaker_destroy(b);
+    }
+    const struct { uint32_t rate, fail, full; cellar_err want; } warm[] = {
+        { 1000000000, 100, 100, CELLAR_OK }, { 1000000001, 0, 0, CELLAR_E_INVAL },
+        { 0, 101, 0, CELLAR_E_INVAL }, { 0, 0, 101, CELLAR_E_INVAL },
+    };
+    const cellar_bytes k = { "k", 1 };
+    for (size_t i = 0; i < sizeof warm / sizeof warm[0]; i++) {
+        cellar_warm_opts wo = CELLAR_WARM_OPTS_INIT;
+        wo.keys = &k;
+        wo.key_count = 1; /* it is there: nothing is loaded */
+        wo.fn = never_load;
+        wo.rate_per_s = warm[i].rate;
+        wo.max_fail_pct = warm[i].fail;
+        wo.full_pct = warm[i].full;
+        if (!T_EQ_I64(cellar_warm(root, &wo, &report), warm[i].want)) { printf("# warm %zu\n", i); }
+    }
     tear_down();
 }
 
@@ -684,6 +773,7 @@ T_MAIN("api_bad_input", T_CASE(keys_of_wrong_length_are_refused),
        T_CASE(load_calls_without_a_load_are_refused),
        T_CASE(flags_and_ranges_are_checked), T_CASE(set_options_are_checked),
        T_CASE(config_fields_are_checked), T_CASE(view_options_are_checked),
+       T_CASE(bounds_of_views_breakers_and_warm_ups),
        T_CASE(bad_items_do_not_stop_the_others), T_CASE(closed_views_answer_closed),
        T_CASE(views_of_a_closed_store_answer_closed), T_CASE(errors_are_told_per_handle),
        T_CASE(every_code_has_name_and_text))

@@ -673,6 +673,7 @@ static void bad_input_options_are_refused(void)
         WIDE(error_ttl_max_ms, -1), WIDE(stale_ms, -1), WIDE(throttle_ms, -1), WIDE(soft_ms, -1),
         WIDE(hard_ms, -1), WIDE(wait_ms, INT64_MIN), WIDE(fallback_ttl_ms, -1),
         WIDE(hard_ms, 86400001), WIDE(stale_ms, (int64_t)1 << 32), NARROW(jitter_pct, 101),
+        WIDE(error_ttl_max_ms, 86400001), NARROW(xfetch_beta_x100, 100001), NARROW(flags, 0x80),
         NARROW(jitter_mode, 2), NARROW(fail_handovers, 9), NARROW(max_takeovers, 16),
         NARROW(eager_pct, 100), NARROW(no_negative, 2), NARROW(no_wait, 2),
         NARROW(ctx_bytes, 257), NARROW(flags, CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED),
@@ -702,12 +703,117 @@ static void bad_input_options_are_refused(void)
     o.ctx_release = free;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
-    o.flags = 0x8000;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_UNSUPPORTED);
-    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
     o.struct_size = 0;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     T_EQ_I64(atomic_load(&s.calls), 0);
+    kit_close(c);
+}
+
+/* The last value that is taken, and past it, where the header names one. */
+static void bounds_of_load_options(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64], key[16];
+    const struct { size_t at; int64_t last; bool wide; } bound[] = {
+        WIDE(error_ttl_max_ms, 86400000), WIDE(stale_ms, UINT32_MAX), WIDE(hard_ms, 86400000),
+        NARROW(jitter_pct, 100), NARROW(jitter_mode, 1), NARROW(fail_handovers, 8),
+        NARROW(max_takeovers, 15), NARROW(eager_pct, 99), NARROW(xfetch_beta_x100, 100000),
+        NARROW(no_negative, 1), NARROW(no_wait, 1), NARROW(ctx_bytes, CELLAR_CTX_BYTES_MAX),
+        NARROW(flags, 0x7f & ~CELLAR_LOAD_ONLY_IF_CACHED),
+    };
+    for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
+        for (int past = 0; past < 2; past++) {
+            cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+            const int64_t v = past && bound[i].at == offsetof(cellar_load_opts, flags)
+                                  ? 0x80 : bound[i].last + past;
+            const uint32_t narrow = (uint32_t)v;
+            memcpy((char *)&o + bound[i].at, bound[i].wide ? (const void *)&v : &narrow,
+                   bound[i].wide ? 8 : 4);
+            cellar_result r = CELLAR_RESULT_INIT;
+            snprintf(key, sizeof key, "%zu", i);
+            const cellar_err err = cellar_get_or_load(c, key, strlen(key), &o, source_load, &s, &r);
+            cellar_result_free(&r);
+            if (!T_EQ_I64(err, past ? CELLAR_E_INVAL : CELLAR_OK)) { printf("# row %zu\n", i); }
+        }
+    }
+    T_EQ_I64(kit_load(c, "x", NULL, &s, text, NULL), CELLAR_OK);
+    kit_close(c);
+}
+
+static cellar_err never_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)ld;
+    (void)keys;
+    (void)count;
+    (void)ctx;
+    T_CHECK(false);
+    return CELLAR_E_IO;
+}
+
+static cellar_err never_memo(cellar_load *ld, const cellar_arg *args, size_t count, void *ctx)
+{
+    (void)args;
+    return never_many(ld, NULL, count, ctx);
+}
+
+static void an_unknown_flag_is_refused_at_every_door(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_item item = { "k", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_lease lease;
+    CELLAR_ARGS(args, 7);
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    for (uint32_t bit = 0x80; bit != 0; bit <<= 1) {
+        o.flags = bit;
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_get_many_or_load(c, &item, 1, &o, never_many, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_memoize(c, "f", 1, args, 1, &o, never_memo, NULL, &r), CELLAR_E_INVAL);
+    }
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    kit_close(c);
+}
+
+/* soft_ms of the one and hard_ms of the other, or of nobody: a code all the same. */
+static void soft_over_hard_is_refused_whoever_said_it(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source s = SOURCE_INIT;
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_lease lease;
+    cellar_result r = CELLAR_RESULT_INIT;
+    char text[64];
+    o.soft_ms = 30001; /* over the 30,000 nobody has changed */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
+    o.soft_ms = 30000;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    vo.soft_ms = 30001;
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_E_INVAL);
+    vo.soft_ms = 500;
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
+    o.hard_ms = 499; /* under the view's */
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    o.soft_ms = CELLAR_TTL_NONE;
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
+    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
+    vo = (cellar_view_opts)CELLAR_VIEW_OPTS_INIT;
+    vo.hard_ms = 400;
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    o.soft_ms = 401; /* over the view's */
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    o.hard_ms = 401;
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.calls), 2);
     kit_close(c);
 }
 
@@ -909,7 +1015,9 @@ T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits), T_CASE(values_said_
        T_CASE(a_disabled_view_loads_and_keeps_nothing),
        T_CASE(views_have_their_own_loader_and_defaults), T_CASE(loaders_may_load_other_keys),
        T_CASE(cycle_self), T_CASE(loads_nest_sixteen_deep), T_CASE(xfetch_rate),
-       T_CASE(bad_input_options_are_refused),
+       T_CASE(bad_input_options_are_refused), T_CASE(bounds_of_load_options),
+        T_CASE(an_unknown_flag_is_refused_at_every_door),
+       T_CASE(soft_over_hard_is_refused_whoever_said_it),
        T_CASE(bad_input_arguments_are_refused), T_CASE(bad_input_of_a_loader_leaves_no_trace),
        T_CASE(bad_input_results_are_codes_and_keep_nothing), T_CASE(jitter_histogram),
        T_CASE(jitter_repeats_with_the_secret),

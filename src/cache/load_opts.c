@@ -32,6 +32,8 @@ typedef struct cache_load_range { /* what a call and a view both have */
     uint32_t n[CACHE_LOAD_NUMBERS];
 } cache_load_range;
 
+static const char cache_load_soft_over_hard[] = "hard_ms is less than soft_ms";
+
 static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_LOAD_NONE; }
 
 static const char *cache_load_range_check(const cache_load_range *r)
@@ -42,8 +44,9 @@ static const char *cache_load_range_check(const cache_load_range *r)
     if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) { return "hard_ms is over 24 hours"; }
     if (r->ms[CACHE_HARD] != 0 && r->ms[CACHE_SOFT] != CELLAR_TTL_NONE &&
         r->ms[CACHE_HARD] < r->ms[CACHE_SOFT]) {
-        return "hard_ms is less than soft_ms";
+        return cache_load_soft_over_hard;
     }
+    if (r->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) { return "error_ttl_max_ms is over 24 hours"; }
     if (cache_above(r->n[CACHE_JITTER_PCT], 100)) { return "jitter_pct is over 100"; }
     if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) { return "jitter_mode: no such mode"; }
     if (r->n[CACHE_NO_NEGATIVE] > 1) { return "no_negative is not 0 or 1"; }
@@ -87,6 +90,8 @@ CELLAR_PRIVATE const char *cache_load_view_range(const cellar_view_opts *o)
         return "struct_size of the view's loader is not set";
     }
     cache_load_view_read(o, &r);
+    /* So that a load without options is never refused. */
+    if (r.ms[CACHE_HARD] == 0) { r.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
     return cache_load_range_check(&r);
 }
 
@@ -125,6 +130,7 @@ CELLAR_PRIVATE void cache_load_open(cache_store *s, const cellar_config *cfg)
 
 static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_range *r)
 {
+    if ((o->flags & ~CACHE_LOAD_FLAGS) != 0) { return "a flag of the load is unknown"; }
     *r = (cache_load_range){
         .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
                 [CACHE_THROTTLE] = o->throttle_ms, [CACHE_SOFT] = o->soft_ms,
@@ -206,7 +212,7 @@ static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
     p->negative_ttl_ms = cache_load_own(o->negative_ttl_ms, &c->def[CACHE_NEGATIVE_TTL], 60000);
     p->stale_ms = cache_load_own(o->stale_ms, &c->def[CACHE_STALE], 0);
     p->error_ttl_ms = ms[CACHE_ERROR_TTL];
-    p->error_max_ms = BASE_MIN(BASE_MAX(ms[CACHE_ERROR_MAX], 1), CACHE_HARD_MAX_MS);
+    p->error_max_ms = ms[CACHE_ERROR_MAX];
     p->throttle_ms = ms[CACHE_THROTTLE];
     p->hard_ms = ms[CACHE_HARD];
     p->soft_ms = ms[CACHE_SOFT] == CELLAR_TTL_NONE ? 0 : ms[CACHE_SOFT];
@@ -248,9 +254,11 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     cache_load_range r;
     const char *why = cache_load_opts_range(in, &r);
     if (why != NULL) { return cache_load_refuse(c, why); }
-    if ((in->flags & ~CACHE_LOAD_FLAGS) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "a flag of the load is unknown");
-    }
     cache_load_plan_fill(c, in, &r, p);
+    if (p->soft_ms <= p->hard_ms) { return CELLAR_OK; }
+    if ((in->soft_ms | in->hard_ms) != 0) { /* one of them the call's, the other the view's */
+        return cache_load_refuse(c, cache_load_soft_over_hard);
+    }
+    p->soft_ms = p->hard_ms; /* the view's were changed between two reads: not the call's fault */
     return CELLAR_OK;
 }
