@@ -933,7 +933,13 @@ CELLAR_NO_TAIL_PADDING(cellar_result, owner);
 
 typedef struct cellar_breaker cellar_breaker; /* see "Circuit breakers" */
 
-/* A loader asked when the first one gave nothing, and nothing stale is left. */
+/* A loader asked when the first one gave nothing, and nothing stale is left: failed now, failed
+ * lately and that is remembered, failed for the call this one waited for (whose fallbacks were
+ * other functions), or not asked because the breaker is open. One caller of a key asks, the others
+ * get what it brings. After the last one the default value stands in, also where a wait ended or a
+ * limit was reached (E_TIMEOUT, E_LIMIT, E_NOMEM). Not with ONLY_IF_CACHED, and not in the place of
+ * E_DEADLOCK and E_DEPTH. Kept for fallback_ttl_ms, in memory only; not kept where the failure is
+ * remembered (error_ttl_ms) until later than that. */
 typedef struct cellar_fallback {
     cellar_loader fn;  /* NULL: none */
     void         *ctx;
@@ -1068,7 +1074,8 @@ CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load);
 
 /* Say why the load fails; the loader then returns a negative code.
  * in:      loader_err of the caller's choice, not 0; retry_after_ms: nobody asks again before (with
- *          error_ttl_ms or something stale), 0..24 hours; flags CELLAR_FAIL_FINAL or 0
+ *          error_ttl_ms, fallbacks or not, or something stale), 0..24 hours; flags
+ *          CELLAR_FAIL_FINAL or 0
  * returns: OK; E_INVAL
  * thread:  the one that runs the loader
  * cost:    O(1)
@@ -1190,8 +1197,9 @@ typedef struct cellar_waiter {
 /* Read through the cache without a loader: who gets LEASED brings the value with cellar_fulfil;
  * everybody else, threads in cellar_get_or_load included, gets that value.
  * in:      key, o as in cellar_get_or_load; waiter: whom to call when a PENDING load ends;
- *          optional. o's fallbacks and default value stand in where the breaker is open (then they
- *          are asked here) and where the lease is abandoned with an error
+ *          optional. o's fallbacks and default value stand in where the breaker is open or a
+ *          failure is remembered (then they are asked here) and where the lease is abandoned with
+ *          an error
  * out:     *lease with LEASED, and with STALE when the refresh is this caller's; with PENDING and a
  *          waiter the ticket for cellar_withdraw; else all zero. *out the value with OK and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered

@@ -16,7 +16,7 @@
  *            what it came to with the view's. Abandon goes by it (how long an error is kept, what
  *            stands in for the value ..), fulfil where its own options say nothing. Was nothing
  *            given, nothing is kept, and the view's of that moment are taken. Where the breaker
- *            refuses the lease, fallbacks are asked at once.
+ *            refuses the lease, or a failure is remembered, fallbacks are asked at once.
  * LIMITS     a thread that holds a lease and waits for that key waits until hard_ms: nobody can
  *            know that it is the one who would fulfil it. */
 #include "cache/load_int.h"
@@ -80,7 +80,7 @@ static void cache_lease_lead_end(struct cellar_load *ld)
     flight_lead_end(ld->f);
 }
 
-/* The view's breaker lets nothing through. */
+/* The view's breaker lets nothing through, or a failure is remembered and there are fallbacks. */
 BASE_NOINLINE static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
 {
     struct cellar_load ld;
@@ -148,7 +148,7 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
     flight_lease l;
     uint32_t pass = 0;
     cellar_breaker *ward = call->p.breaker;
-    if (ward != NULL && !cache_breaker_admit(ward, &pass)) {
+    if (call->instead || (ward != NULL && !cache_breaker_admit(ward, &pass))) {
         if (*sub != NULL) { flight_sub_free(t, *sub); } /* there is nobody to wait for */
         *sub = NULL;
         cache_lease_refused(call, t, f);

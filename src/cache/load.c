@@ -280,7 +280,7 @@ CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entr
                     entry == FLIGHT_FULL ? STATS_LIMIT_FLIGHTS : STATS_LIMIT_WAITERS, 1);
         err = CELLAR_E_LIMIT;
     }
-    return cache_answer_failed(call, err);
+    return cache_answer_in_vain(call, err);
 }
 
 /* The outcome of a flight joined. True: it answers the call. */
@@ -302,8 +302,7 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
         call->failures++;
         if ((o->flags & FLIGHT_FINAL) == 0 && call->failures <= call->p.handovers) { return false; }
         call->retry_at_ms = o->retry_at_ms;
-        (void)cache_answer_failed(call, o->err);
-        if (call->code == o->err) { call->source = CELLAR_SOURCE_JOINED; }
+        if (!cache_failure_heard(call, o->err, CELLAR_SOURCE_JOINED, o->asked)) { return false; }
         break;
     case FLIGHT_QUEUED:
     case FLIGHT_LOADING:
@@ -343,7 +342,7 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
         if (call->old != NULL) {
             cache_answer_old(call, CELLAR_SOURCE_STALE_SOFT);
         } else {
-            (void)cache_answer(call, CELLAR_E_TIMEOUT, CELLAR_SOURCE_NONE);
+            (void)cache_answer_in_vain(call, CELLAR_E_TIMEOUT);
         }
         answered = true;
         break;
@@ -368,7 +367,8 @@ static bool cache_look_answers(cache_call *call, cellar_err look)
         cache_answer_old(call, CELLAR_SOURCE_L1);
         return true;
     case CELLAR_ABSENT: (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE); return true;
-    case CELLAR_E_LOADER: (void)cache_answer(call, look, CELLAR_SOURCE_ERROR_ENTRY); return true;
+    case CELLAR_E_LOADER:
+        return cache_failure_heard(call, look, CELLAR_SOURCE_ERROR_ENTRY, 0);
     case CELLAR_STALE: return false;
     case CELLAR_MISS: return cache_filter_answers(call);
     default: (void)cache_answer_failed(call, look); return true;

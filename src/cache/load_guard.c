@@ -108,6 +108,18 @@ static void cache_load_anew(struct cellar_load *ld)
     ld->returned = CELLAR_OK;
 }
 
+/* Kept, it would end before the source may be asked again, and with it who remembers that. */
+static bool cache_ends_early(const struct cellar_load *ld, bool none)
+{
+    const cache_load_plan *p = &ld->call->p;
+    if (ld->call->hold_ms == 0) { return false; }
+    int64_t ttl_ms = ld->ttl_ms;
+    if (none) { ttl_ms = ld->has_negative ? ld->negative_ttl_ms : p->negative_ttl_ms; }
+    if (ttl_ms == BASE_NEVER_MS) { return false; }
+    if (p->jitter_pct != 0) { ttl_ms -= ttl_ms / 100 * p->jitter_pct + 100; }
+    return base_add_sat(ld->call->now_ms, ttl_ms) < ld->call->hold_ms;
+}
+
 static void cache_instead(struct cellar_load *ld, flight_bytes *value, uint32_t source,
                           flight_outcome *o)
 {
@@ -117,6 +129,7 @@ static void cache_instead(struct cellar_load *ld, flight_bytes *value, uint32_t 
         ld->has_ttl = true;
         ld->ttl_ms = call->p.fallback_ttl_ms;
     }
+    if (cache_ends_early(ld, value == NULL)) { ld->no_store = true; }
     if (value != NULL) {
         cache_publish_value(ld, value, o);
     } else {
@@ -147,38 +160,99 @@ static bool cache_fallback_one(struct cellar_load *ld, const cellar_fallback *f,
     return true;
 }
 
+/* Which ones the options name: their functions, for ctx may be each caller's own. 0: none. */
+static uint32_t cache_fallbacks_of(const cellar_load_opts *o)
+{
+    uint64_t mix = 0;
+    for (unsigned i = 0; o != NULL && i < CELLAR_FALLBACKS_MAX; i++) {
+        if (o->fallback[i].fn != NULL) { mix = base_mix64(mix ^ (uintptr_t)o->fallback[i].fn); }
+    }
+    return mix == 0 ? 0 : (uint32_t)mix | 1u;
+}
+
+static bool cache_has_stale(const cache_call *call)
+{
+    return call->old != NULL && (call->p.flags & CELLAR_LOAD_REFRESH) == 0;
+}
+
+/* A copy; NULL: there is none, or no memory. */
+static flight_bytes *cache_default_value(const cache_call *call)
+{
+    const cellar_bytes *from = call->o != NULL ? call->o->default_value : NULL;
+    if (from == NULL) { return NULL; }
+    flight_bytes *value = flight_bytes_new(&call->c->store->hooks, from->len);
+    if (value != NULL && from->len != 0) { memcpy(value->data, from->data, from->len); }
+    return value;
+}
+
+CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err)
+{
+    flight_bytes *value = cache_has_stale(call) ? NULL : cache_default_value(call);
+    if (value == NULL) { return cache_answer_failed(call, err); }
+    flight_bytes_drop(call->value);
+    call->value = value;
+    call->user_flags = 0;
+    call->deadline_ms = call->born_ms = -1;
+    call->result_flags |= CELLAR_RESULT_NOT_STORED;
+    stats_add(cache_mine(call->c), STATS_LOAD_INSTEAD, 1);
+    return cache_answer(call, CELLAR_OK, CELLAR_SOURCE_DEFAULT);
+}
+
+CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32_t source,
+                                        uint32_t asked)
+{
+    const uint32_t own = cache_fallbacks_of(call->o);
+    if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) { /* nothing is asked for it */
+        (void)cache_answer(call, err, source);
+        return true;
+    }
+    if (own != 0 && own != asked && !cache_has_stale(call) && !flight_deep(base_self())) {
+        call->instead = true;
+        call->failed = err;
+        call->hold_ms = source == CELLAR_SOURCE_ERROR_ENTRY ? call->retry_at_ms : 0;
+        return false;
+    }
+    if (cache_answer_in_vain(call, err) == err) { call->source = source; }
+    return true;
+}
+
 CELLAR_PRIVATE bool cache_fallbacks(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
     const cellar_load_opts *opts = call->o;
-    const bool stale = call->old != NULL && (call->p.flags & CELLAR_LOAD_REFRESH) == 0;
-    if (opts == NULL || stale || call->job != NULL) { return false; }
+    if (opts == NULL || cache_has_stale(call) || call->job != NULL) { return false; }
     for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
         if (opts->fallback[i].fn != NULL && cache_fallback_one(ld, &opts->fallback[i], o)) {
             return true;
         }
     }
-    if (opts->default_value == NULL) { return false; }
-    const cellar_bytes *from = opts->default_value;
-    flight_bytes *value = flight_bytes_new(&call->c->store->hooks, from->len);
+    o->asked = cache_fallbacks_of(opts);
+    flight_bytes *value = cache_default_value(call);
     if (value == NULL) { return false; }
-    if (from->len != 0) { memcpy(value->data, from->data, from->len); }
     cache_load_anew(ld);
     cache_instead(ld, value, CELLAR_SOURCE_DEFAULT, o);
     return true;
 }
 
-/* The breaker let nothing through. */
 CELLAR_PRIVATE void cache_guard_refused(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
+    const bool open = !call->instead;
+    const cellar_err err = open ? CELLAR_E_OPEN : call->failed;
     call->now_ms = base_now_ms(&call->c->store->clock);
-    ld->returned = CELLAR_E_OPEN;
+    ld->returned = err;
     if (cache_fallbacks(ld, o)) { return; }
+    if (open) {
+        call->retry_at_ms = base_add_sat(call->now_ms, cache_breaker_wait(call->p.breaker));
+    }
     o->phase = FLIGHT_FAILED;
-    o->err = CELLAR_E_OPEN;
-    o->flags |= FLIGHT_FINAL;
-    call->retry_at_ms = base_add_sat(call->now_ms, cache_breaker_wait(call->p.breaker));
+    o->err = err;
+    o->loader_err = call->loader_err;
+    /* Of another's flight only who joined that one heard: who came later may ask the source. */
+    if (open || call->hold_ms != 0) { o->flags |= FLIGHT_FINAL; }
     o->retry_at_ms = call->retry_at_ms;
-    (void)cache_answer_failed(call, CELLAR_E_OPEN);
+    (void)cache_answer_failed(call, err);
+    if (!open && call->code == err) {
+        call->source = call->hold_ms != 0 ? CELLAR_SOURCE_ERROR_ENTRY : CELLAR_SOURCE_JOINED;
+    }
 }

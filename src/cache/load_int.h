@@ -32,6 +32,10 @@ typedef struct cache_call { /* on the caller's stack, or beside a job */
     bool view_loader;           /* fn and ctx are the view's */
     bool only_join;             /* for a soft wait: never leads */
     bool audit;                 /* the filter has spoken, and is to be checked */
+    bool instead;               /* the source has failed, lately or in the flight joined: not it, */
+                                /* but the fallbacks are asked, */
+    cellar_err failed;          /* and if they bring nothing this is the answer */
+    int64_t hold_ms;            /* absolute: nothing stored now may end before; 0: no matter */
     int cancel;                 /* the caller's cancel state, for the loader */
     flight_bytes *old;          /* what was found: stale, or fresh and to be refreshed early */
     l1_info found;              /* of the entry last looked at; void with MISS */
@@ -182,9 +186,17 @@ CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len
 /* May the loader run? Its verdict is then reported once. */
 CELLAR_PRIVATE bool cache_guard_admit(struct cellar_load *ld);
 CELLAR_PRIVATE void cache_guard_report(struct cellar_load *ld, cellar_err verdict);
+/* The loader is not asked: the breaker is open, or call->instead. */
 CELLAR_PRIVATE void cache_guard_refused(struct cellar_load *ld, flight_outcome *o);
 /* Nothing stale to serve: what stands in for the loader's value. True: the call is answered. */
 CELLAR_PRIVATE bool cache_fallbacks(struct cellar_load *ld, flight_outcome *o);
+/* The source failed, in words that others heard: in the flight joined, whose leader asked the
+ * fallbacks `asked`, or lately (source ERROR_ENTRY). True: the call is answered. False: its own
+ * fallbacks are to be asked, as the leader of a flight (call->instead). */
+CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32_t source,
+                                        uint32_t asked);
+/* Nobody could be asked, or not in time: something stale, the default value, or the error. */
+CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err);
 
 /* ---- deps.c ---- */
 /* A loader of this view begins, for so many keys; NULL: no memory. Then the keys, one by one. */

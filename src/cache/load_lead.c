@@ -79,6 +79,10 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcom
     const bool was_early = call->early;
     const cellar_err look = cache_look(call);
     BASE_POINT("flight.second");
+    if (call->hold_ms != 0) { /* the failure may be forgotten by now */
+        call->instead = false;
+        call->hold_ms = 0;
+    }
     call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
     if (cache_blind(call)) { return false; }
     switch ((int)look) {
@@ -96,12 +100,12 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcom
         (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE);
         return true;
     case CELLAR_E_LOADER:
+        if (!cache_failure_heard(call, look, CELLAR_SOURCE_ERROR_ENTRY, 0)) { return false; }
         o->phase = FLIGHT_FAILED;
         o->err = look;
         o->flags = FLIGHT_FINAL;
         o->loader_err = call->loader_err;
         o->retry_at_ms = call->retry_at_ms;
-        (void)cache_answer(call, look, CELLAR_SOURCE_ERROR_ENTRY);
         return true;
     case CELLAR_MISS:
         if (call->job == NULL) { return false; }
@@ -117,7 +121,8 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     size_t len = 512;
     cellar_err err = CELLAR_E_BUFFER;
     flight_bytes *b = NULL;
-    if (BASE_LIKELY(c->store->tier == NULL) || cache_tier_pending(c->store, call->k.hash)) {
+    if (BASE_LIKELY(c->store->tier == NULL) || cache_tier_pending(c->store, call->k.hash) ||
+        call->hold_ms != 0) { /* what L1 remembers is newer */
         return false;
     }
     if (cache_is_off(c) || cache_blind(call) || (call->p.flags & CELLAR_LOAD_NO_L2) != 0) {
@@ -450,6 +455,13 @@ static void cache_remember_error(struct cellar_load *ld, int32_t loader_err, fli
     o->flags |= FLIGHT_FINAL;
 }
 
+static bool cache_keeps_failure(const struct cellar_load *ld, int32_t loader_err)
+{
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    return (ld->call->p.flags & no) == 0 && !cache_is_off(ld->call->c) &&
+           (ld->failed || !cache_error_is_ours(loader_err));
+}
+
 CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
                                          flight_outcome *o)
 {
@@ -465,9 +477,7 @@ CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err,
         o->flags |= FLIGHT_FINAL;
     }
     if (ld->retry_after_ms > 0) { o->retry_at_ms = base_add_sat(call->now_ms, ld->retry_after_ms); }
-    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
-    const bool keeps = (call->p.flags & no) == 0 && !cache_is_off(call->c);
-    if (!keeps || (!ld->failed && cache_error_is_ours(loader_err))) { return; }
+    if (!cache_keeps_failure(ld, loader_err)) { return; }
     if (call->old_current) {
         const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms : call->p.throttle_ms;
         o->retry_at_ms = base_add_sat(call->now_ms, pause);
@@ -560,9 +570,16 @@ CELLAR_PRIVATE void cache_lead_failed(struct cellar_load *ld, cellar_err err, in
 {
     cache_call *call = ld->call;
     struct cellar_load instead = *ld; /* a failure is told in the words of the first loader */
+    if (ld->retry_after_ms > 0 && call->p.error_ttl_ms > 0) {
+        call->hold_ms = base_add_sat(call->now_ms, ld->retry_after_ms);
+    }
     if (cache_fallbacks(&instead, o)) {
         stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
         call->loader_err = loader_err;
+        if (instead.no_store && call->hold_ms != 0 && cache_keeps_failure(ld, loader_err)) {
+            flight_outcome pause = { .phase = FLIGHT_FAILED };
+            cache_remember_error(ld, loader_err, &pause);
+        }
         return;
     }
     cache_publish_failed(ld, err, loader_err, o);
@@ -632,7 +649,7 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
         ld.t = t;
         ld.f = f;
         ld.left = cache_lead_left;
-        const bool admitted = cache_guard_admit(&ld);
+        const bool admitted = !call->instead && cache_guard_admit(&ld);
         if (admitted || cache_load_has_instead(call->o)) { /* fallbacks read, too */
             cache_record_begin(&ld, f, 1);
             if (ld.run != NULL) { cache_run_for(ld.run, &call->k); }

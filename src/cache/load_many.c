@@ -10,7 +10,8 @@
  *            share a flight: the second joins the first. A leader that ends its thread inside the
  *            loader leaves nothing behind.
  *            While the fallbacks of one key run, the others that failed are led, too: who needs
- *            one of them inside it is told of the cycle.
+ *            one of them inside it is told of the cycle. Keys whose failure is remembered, or was
+ *            heard from another's flight, are led with the rest, but not asked of the loader.
  * LOCKING    as load.c.
  * LIMITS     4,096 keys a loader call; less working memory: smaller chunks, down to one key, then
  *            E_NOMEM for that item. */
@@ -33,7 +34,9 @@ typedef struct cache_bulk { /* in the block, not on the stack: what a longjmp le
     cache_item *item;      /* of the led ones, in the order of keys */
     cellar_bytes *keys;
     uint32_t *led;         /* item -> one */
-    size_t count, led_count, bytes;
+    size_t count, bytes;
+    size_t led_count;      /* led now: first those the loader is asked for, */
+    size_t ask_count;      /* so many; of the rest their fallbacks only (call.instead) */
     flight *outer;         /* of those led now the one begun first: all end with it */
     uintptr_t frame;       /* of the call that leads them */
     bool refused;          /* by the breaker: the loader did not run */
@@ -285,7 +288,7 @@ static void cache_bulk_failed(cache_bulk *b, size_t i, bool asks)
     cache_bulk_handle(b, one, &ld);
     flight_bytes_drop(it->value);
     it->value = NULL;
-    if (b->refused) {
+    if (b->refused || one->call.instead) {
         cache_guard_refused(&ld, &o);
     } else {
         int32_t loader_err = 0;
@@ -302,7 +305,7 @@ static void cache_bulk_results(cache_bulk *b)
     const bool asks = cache_load_has_instead(b->call.o);
     flight_lead_end(b->outer);
     b->outer = NULL;
-    for (size_t i = 0; i < b->led_count && !b->refused; i++) { cache_bulk_conclude(b, i); }
+    for (size_t i = 0; i < b->ask_count && !b->refused; i++) { cache_bulk_conclude(b, i); }
     for (size_t i = b->led_count; asks && i-- > 0;) { /* the one that ends first innermost */
         flight *f = b->one[b->led[i]].f;
         if (f == NULL) { continue; }
@@ -314,26 +317,39 @@ static void cache_bulk_results(cache_bulk *b)
     }
 }
 
-static void cache_bulk_load(cache_bulk *b)
+/* Those led now, in the order the loader sees them. */
+static void cache_bulk_gather(cache_bulk *b, bool instead)
 {
-    b->led_count = 0;
     for (size_t i = 0; i < b->count; i++) {
         cache_one *one = &b->one[i];
-        if (!one->led || one->f == NULL) { continue; }
+        if (!one->led || one->f == NULL || one->call.instead != instead) { continue; }
         const size_t n = b->led_count++;
         memset(&b->item[n], 0, sizeof b->item[n]);
         b->led[n] = (uint32_t)i;
         b->keys[n] = (cellar_bytes){ one->call.k.bytes, one->call.k.len };
     }
+}
+
+static void cache_bulk_load(cache_bulk *b)
+{
+    b->led_count = 0;
+    cache_bulk_gather(b, false);
+    b->ask_count = b->led_count;
+    cache_bulk_gather(b, true);
     if (b->led_count == 0) { return; }
     b->ld.item = b->item;
-    b->ld.item_count = b->led_count;
+    b->ld.item_count = b->ask_count;
     b->ld.keys = b->keys;
     b->ld.returned = CELLAR_OK;
     b->ld.failed = false;
-    b->outer = b->one[b->led[0]].f;
-    b->refused = !cache_guard_admit(&b->ld);
-    b->ld.noted = b->one[b->led[b->led_count - 1]].f;
+    b->outer = b->ld.noted = NULL;
+    for (size_t i = 0; i < b->count; i++) { /* begun in this order: cache_bulk_enter */
+        flight *f = b->one[i].led ? b->one[i].f : NULL;
+        if (f == NULL) { continue; }
+        if (b->outer == NULL) { b->outer = f; }
+        b->ld.noted = f;
+    }
+    b->refused = b->ask_count != 0 && !cache_guard_admit(&b->ld);
     if (!b->refused || cache_load_has_instead(b->call.o)) {
         /* On the innermost flight: there it is found by who reads. */
         cache_record_begin(&b->ld, b->ld.noted, b->led_count);
@@ -341,7 +357,7 @@ static void cache_bulk_load(cache_bulk *b)
             cache_run_for(b->ld.run, &b->one[b->led[i]].call.k);
         }
     }
-    if (!b->refused) {
+    if (!b->refused && b->ask_count != 0) {
         cache_run_loader(&b->ld);
         cache_guard_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
                                                                                : CELLAR_E_LOADER);

@@ -65,6 +65,7 @@ typedef struct flight_outcome {
     int32_t loader_err;
     uint32_t flags;          /* FLIGHT_... */
     uint32_t source;         /* CELLAR_SOURCE_... of the leader */
+    uint32_t asked;          /* FAILED: which fallbacks were asked in vain, mixed; 0: none */
     int64_t retry_at_ms;     /* FAILED: nobody tries before; 0: none */
     int64_t deadline_ms;     /* OK: of the entry, BASE_NEVER_MS none */
     uint64_t load_us;
