@@ -1874,10 +1874,11 @@ typedef cellar_err (*cellar_writer)(void *ctx, const void *key, size_t key_len, 
  * a failure of the source may hide a success.
  * in:      key, value, o as in cellar_set without conditions; fn, ctx
  * returns: OK; what fn failed with, or what cellar_set answered (the source has the value then; the
- *          cache has none); E_INVAL, E_CLOSED (nothing done)
+ *          cache has none); E_INVAL, E_RANGE, E_UNSUPPORTED, E_CLOSED (nothing done)
  * owns:    copied
- * thread:  any. Two writers of one key at one time may reach source and cache in different order:
- *          take a keyed lock around the call where that matters
+ * thread:  any; fn may end its thread, then the key is deleted, too. Two writers of one key at one
+ *          time may reach source and cache in different order: take a keyed lock around the call
+ *          where that matters
  * cost:    fn, and a set
  * example: cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, db);                         */
 CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,

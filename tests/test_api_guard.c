@@ -453,6 +453,42 @@ static void write_through_failures_invalidate(void)
     kit_close(c);
 }
 
+static cellar_err write_and_end(void *ctx, const void *key, size_t key_len, const void *value,
+                                size_t value_len)
+{
+    (void)ctx;
+    (void)key;
+    (void)key_len;
+    (void)value;
+    (void)value_len;
+    pthread_exit(NULL);
+}
+
+static void *write_in_a_thread(void *c)
+{
+    (void)cellar_write_through(c, "k", 1, "new", 3, NULL, write_and_end, NULL);
+    T_CHECK(false);
+    return NULL;
+}
+
+static void a_thread_that_ends_in_a_writer_leaves_nothing_old(void)
+{
+    cellar *c = kit_open(4 << 20);
+    pthread_t t;
+    char buf[16];
+    T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_ABSENT);
+    for (int i = 0; i < 2; i++) { /* new, then there */
+        T_REQUIRE(pthread_create(&t, NULL, write_in_a_thread, c) == 0);
+        T_EQ_I64(pthread_join(t, NULL), 0);
+        T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+        T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_OK); /* it may be in the source now */
+        T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    }
+    kit_close(c);
+}
+
 static void enable_off_still_invalidates(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -676,6 +712,18 @@ static void bad_input_of_warm(void)
     o.many = NULL; /* and the view has no loader: each key fails with a code */
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     T_EQ_U64(r.failed, 1);
+    cellar_load_opts lo = CELLAR_LOAD_OPTS_INIT; /* of the loads: refused before any of them */
+    o.many = load_all;
+    o.load = &lo;
+    lo.flags = 0x80;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    lo.flags = 0;
+    lo.soft_ms = 30001;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    lo.soft_ms = 0;
+    lo.struct_size = 4;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    T_EQ_U64(r.asked + r.failed, 0);
     T_EQ_I64(atomic_load(&calls), 0);
     kit_close(c);
 }
@@ -745,7 +793,8 @@ T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_ends_a
        T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_knows_of_loads),
        T_CASE(saved_time_and_cost_are_estimated), T_CASE(metrics_tell_what_each_view_saved),
        T_CASE(write_through_source_first),
-       T_CASE(write_through_failures_invalidate), T_CASE(enable_off_still_invalidates),
+       T_CASE(write_through_failures_invalidate),
+       T_CASE(a_thread_that_ends_in_a_writer_leaves_nothing_old), T_CASE(enable_off_still_invalidates),
        T_CASE(warm_report_sums), T_CASE(warm_ends_with_its_threads),
        T_CASE(warm_in_bulk_and_its_limits), T_CASE(bad_input_of_warm),
        T_CASE(memoized_calls_run_once))

@@ -362,6 +362,12 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_warm: struct_size, new fields"); }
     const char *why = full.reserved0 != 0 ? "cellar_warm: reserved0" : cache_warm_check(&full);
     if (why != NULL) { return cache_fail(c, CELLAR_E_INVAL, 0, why); }
+    cellar_load_opts load; /* wrong ones are this call's failure, not each key's */
+    cache_load_plan plan;
+    const cellar_load_opts *given = full.load;
+    if (given != NULL && (err = cache_load_plan_make(c, &given, &load, &plan)) != CELLAR_OK) {
+        return err;
+    }
     const base_alloc_hooks hooks = c->store->hooks;
     cache_warm *w = base_alloc_raw(&hooks, sizeof *w);
     if (w == NULL) { return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_warm: no memory"); }
@@ -373,14 +379,12 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     w->batch = full.many == NULL ? 1 : full.batch != 0 ? full.batch : 256;
     if (full.max_fail_pct == 0) { w->o.max_fail_pct = 100; }
     if (full.full_pct == 0) { w->o.full_pct = 90; }
-    err = full.load != NULL ? cache_opts_in(&w->load, sizeof w->load, full.load) : CELLAR_OK;
-    if (err == CELLAR_OK) {
-        const int cancel = base_cancel_off();
-        base_callout(cache_warm_run, cache_warm_caller_left, w, cancel);
-        cache_warm_finish(w);
-        err = w->err;
-        base_cancel_set(cancel);
-    }
+    if (given != NULL) { w->load = *given; }
+    const int cancel = base_cancel_off();
+    base_callout(cache_warm_run, cache_warm_caller_left, w, cancel);
+    cache_warm_finish(w);
+    err = w->err;
+    base_cancel_set(cancel);
     r.asked = base_load_rlx(&w->asked);
     r.hit = base_load_rlx(&w->hit);
     r.loaded = base_load_rlx(&w->loaded);
@@ -396,6 +400,38 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
 
 /* ---- writing through ---- */
 
+typedef struct cache_writing { /* one call of the writer */
+    cellar *c;
+    const void *key;
+    size_t key_len;
+    const void *value;
+    size_t value_len;
+    cellar_writer fn;
+    void *ctx;
+    cellar_err err; /* what it returned */
+} cache_writing;
+
+static void cache_writing_body(void *arg)
+{
+    cache_writing *w = arg;
+    sync_assert_none();
+    w->err = w->fn(w->ctx, w->key, w->key_len, w->value, w->value_len);
+}
+
+/* The source may have the key now, whatever the writer said. */
+static void cache_writing_over(const cache_writing *w)
+{
+    if (base_load_acq(&w->c->bloom) != NULL) { (void)cellar_bloom_add(w->c, w->key, w->key_len); }
+}
+
+/* The thread ends inside the writer: that may hide a success, too. */
+static void cache_writing_left(void *arg)
+{
+    const cache_writing *w = arg;
+    cache_writing_over(w);
+    (void)cellar_del(w->c, w->key, w->key_len);
+}
+
 CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,
                                            const void *value, size_t value_len,
                                            const cellar_set_opts *o, cellar_writer fn, void *ctx)
@@ -410,10 +446,12 @@ CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t ke
     cache_plan plan; /* what is wrong with the options is said before the source is written to */
     cellar_err err = cache_plan_make(c, o, banned, &plan);
     if (err != CELLAR_OK) { return err; }
-    sync_assert_none();
-    err = fn(ctx, key, key_len, value, value_len);
-    /* The source may have the key now, whatever it says. */
-    if (base_load_acq(&c->bloom) != NULL) { (void)cellar_bloom_add(c, key, key_len); }
+    cache_writing w = { c, key, key_len, value, value_len, fn, ctx, CELLAR_OK };
+    const int cancel = base_cancel_off();
+    base_callout(cache_writing_body, cache_writing_left, &w, cancel);
+    base_cancel_set(cancel);
+    err = w.err;
+    cache_writing_over(&w);
     if (err == CELLAR_OK) { err = cellar_set(c, key, key_len, value, value_len, o); }
     if (err != CELLAR_OK) { (void)cellar_del(c, key, key_len); }
     return err;
