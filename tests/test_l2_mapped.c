@@ -371,6 +371,40 @@ static void threads_read_on_beside_a_resize(void)
     end_on_files();
 }
 
+static void *shrinks(void *arg)
+{
+    *(cellar_err *)arg = l2_resize_to(kit.d, 20, 1);
+    return NULL;
+}
+
+/* A reader that is not through holds the cut up; meanwhile the disk is switched off. */
+static void a_resize_that_gives_up_leaves_the_mapping_open(void)
+{
+    pthread_t thread;
+    cellar_err err = CELLAR_OK;
+    begin(30);
+    fill(0, KEYS);
+    T_EQ_U64(served(), KEYS);
+    const uint32_t was = base_load_rlx(&kit.d->mapped.places);
+    (void)base_add_sc(&kit.d->mapped.begun, (uint64_t)1);
+    T_REQUIRE(pthread_create(&thread, NULL, shrinks, &err) == 0);
+    while (base_load_sc(&kit.d->mapped.places) == was) { base_yield(); }
+    for (uint32_t i = 0; i < 8; i++) { l2_io_failed(kit.d, EIO); }
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    (void)base_add_ar(&kit.d->mapped.done, (uint64_t)1);
+    T_EQ_I64(err, CELLAR_E_IO);
+    T_EQ_U64(base_load_rlx(&kit.d->mapped.places), 20); /* the others are over, cut off or not */
+    kit.now_ms += 1000;
+    work();
+    T_CHECK(!l2_kit_figures(&kit).off);
+    const uint64_t mapped = kit.d->mapped.done;
+    const uint32_t held = served();
+    T_CHECK(held > KEYS / 2);
+    T_EQ_U64(served(), held);
+    T_CHECK(kit.d->mapped.done - mapped > held);
+    l2_kit_end(&kit, &dev);
+}
+
 static void a_child_leaves_the_mapping_to_its_parent(void)
 {
     begin_on_files(30);
@@ -401,4 +435,6 @@ T_MAIN("l2_mapped", T_CASE(what_was_read_not_long_ago_takes_no_call),
        T_CASE(it_is_bounded_by_memory_and_charged), T_CASE(a_mapping_that_fails_is_left_for_calls),
        T_CASE(a_file_cut_by_others_is_a_miss),
        T_CASE(threads_that_read_while_it_is_cut_see_no_wrong_value),
-       T_CASE(threads_read_on_beside_a_resize), T_CASE(a_child_leaves_the_mapping_to_its_parent))
+       T_CASE(threads_read_on_beside_a_resize),
+       T_CASE(a_resize_that_gives_up_leaves_the_mapping_open),
+       T_CASE(a_child_leaves_the_mapping_to_its_parent))

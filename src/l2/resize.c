@@ -396,6 +396,14 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
 
 /* ---- the goal ---- */
 
+/* However it ended: places that are left are kept free as ever, and read through the mapping. */
+static void l2_goal_over(l2 *d, cellar_err result)
+{
+    d->goal = (l2_goal){ .result = result };
+    d->keep_free = l2_free_kept(d->places);
+    l2_map_set(d);
+}
+
 CELLAR_PRIVATE bool l2_resize_work(l2 *d)
 {
     l2_goal *g = &d->goal;
@@ -416,10 +424,7 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
     if (moved || g->moved_ns == 0) { g->moved_ns = now_ns; }
     if (err == CELLAR_PENDING && now_ns - g->moved_ns > L2_IDLE_NS) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_PENDING) { return true; }
-    g->on = false;
-    g->result = err;
-    l2_map_set(d);
-    d->keep_free = l2_free_kept(d->places);
+    l2_goal_over(d, err);
     return false;
 }
 
@@ -433,10 +438,7 @@ CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)
     while (on) {
         const bool works = base_load_rlx(&d->broken) == 0 &&
                            base_load_acq(&d->disk) == L2_DISK_OK;
-        if (!works) {
-            d->goal = (l2_goal){ .result = CELLAR_E_IO };
-            d->keep_free = l2_free_kept(d->places);
-        }
+        if (!works) { l2_goal_over(d, CELLAR_E_IO); }
         if (works) { (void)l2_work(d, 0); }
         on = d->goal.on;
         err = d->goal.result;
