@@ -37,7 +37,8 @@ typedef struct l2_dev_file {
     unsigned char *live, *durable;
     size_t room, size, durable_size;
     bool mapped, read_mapped; /* stored into; only read */
-    uint64_t ino;
+    uint64_t ino, device;
+    int64_t born_ns;
     l2_dev_write write[DEV_WRITES];
     uint32_t writes;
     unsigned char *version[DEV_VERSIONS]; /* whole images of a mapped file; [0] oldest */
@@ -433,6 +434,8 @@ T_INLINE int l2_dev_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
     if ((void *)file == (void *)((l2_dev *)ctx)->boot) { return e; } /* the directory */
     out->size_bytes = f->size;
     out->inode = f->ino;
+    out->device = f->device;
+    out->born_ns = f->born_ns;
     out->links = f->name[0] != '\0';
     return e;
 }
@@ -526,6 +529,8 @@ T_INLINE size_t l2_dev_copy(const l2_dev_file *f, l2_dev_file *c, bool live)
     l2_dev_forget(c);
     c->mapped = c->read_mapped = false;
     c->ino = f->ino;
+    c->device = f->device;
+    c->born_ns = f->born_ns;
     if (f->room > 0) { l2_dev_room(c, f->room); }
     memcpy(c->name, live ? f->name : f->durable_name, sizeof c->name);
     c->size = live ? f->size : f->durable_size;

@@ -71,6 +71,8 @@ static void files_hold_what_was_written(void)
     T_EQ_U64(s.mode & 0777, 0600);
     T_EQ_U64(s.uid, getuid());
     T_CHECK(s.inode != 0 && s.mtime_wall_ms > INT64_C(1500000000000));
+    T_CHECK(s.device != 0);
+    T_CHECK(s.born_ns == 0 || s.born_ns / 1000000 <= s.mtime_wall_ms);
     T_EQ_I64(vfs->preallocate(vfs->ctx, f, 1 << 16), 0);
     T_EQ_I64(vfs->stat(vfs->ctx, f, &s), 0);
     T_EQ_U64(s.size_bytes, 1 << 16);

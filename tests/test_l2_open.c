@@ -661,6 +661,57 @@ static void a_copied_directory_counts_only_when_clean(void)
     gone();
 }
 
+/* Opened after a kill, as its stage.buf is found: is what it held believed? */
+static bool believed(uint64_t device, int64_t born_ns, uint64_t found_device, int64_t found_born_ns,
+                     bool other_boot)
+{
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 6;
+    kit.cfg.level = L2_KEEP;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); /* makes the file */
+    l2_close(kit.d);
+    l2_dev_file *f = l2_dev_find(&dev, "stage.buf");
+    f->device = device;
+    f->born_ns = born_ns;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    put_one(&kit, "key", "value");
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    put_one(&kit, "more", "value");
+    l2_kit_kill(&kit);
+    l2_dev_clone(&dev, &cut, NULL);
+    f = l2_dev_find(&cut, "stage.buf"); /* the same inode */
+    f->device = found_device;
+    f->born_ns = found_born_ns;
+    if (other_boot) { cut.boot[15]++; }
+    l2_kit_init(&other, &cut);
+    other.cfg.seg_count = 6;
+    other.cfg.level = L2_KEEP;
+    T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
+    l2_kit_warm(&other);
+    const bool is = has(&other, "key", "value");
+    l2_close(other.d);
+    l2_dev_fini(&dev);
+    l2_dev_fini(&cut);
+    return is;
+}
+
+static void a_copy_with_the_same_inode_is_a_copy(void)
+{
+    T_CHECK(believed(5, 77, 5, 77, false));
+    T_CHECK(!believed(5, 77, 6, 78, false)); /* on another file system */
+    T_CHECK(!believed(5, 77, 5, 78, false)); /* brought back from a backup after rm -r */
+    T_CHECK(!believed(5, 77, 5, 78, true));
+    T_CHECK(believed(5, 77, 6, 77, false)); /* mounted anew: some give another number then */
+    T_CHECK(!believed(5, 0, 6, 0, false)); /* nobody says when it was made */
+    T_CHECK(believed(5, 0, 5, 0, false));
+    T_CHECK(believed(5, 0, 6, 0, true)); /* numbers are given out anew */
+    T_CHECK(believed(5, 0, 5, 77, false)); /* by a newer system, or after an older one */
+    T_CHECK(!believed(5, 77, 6, 0, false));
+    T_CHECK(believed(0, 0, 6, 77, false)); /* of an older library */
+}
+
 T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
        T_CASE(damaged_directories_are_set_aside_on_request),
        T_CASE(what_is_not_ours_is_never_set_aside),
@@ -670,4 +721,5 @@ T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
        T_CASE(a_format_cut_anywhere_is_begun_anew), T_CASE(a_full_disk_makes_a_smaller_store),
        T_CASE(a_second_opener_is_told), T_CASE(paths_that_cannot_be),
        T_CASE(a_store_of_minor_0_is_read_and_brought_up),
-       T_CASE(a_copied_directory_counts_only_when_clean))
+       T_CASE(a_copied_directory_counts_only_when_clean),
+       T_CASE(a_copy_with_the_same_inode_is_a_copy))

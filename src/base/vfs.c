@@ -392,6 +392,19 @@ static bool base_vfs_remote(uint32_t type)
     return false;
 }
 
+static int64_t base_vfs_born_ns(int fd)
+{
+#ifdef STATX_BTIME
+    struct statx s;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &s) == 0 && (s.stx_mask & STATX_BTIME) != 0) {
+        return (int64_t)s.stx_btime.tv_sec * 1000000000 + (int64_t)s.stx_btime.tv_nsec;
+    }
+#else
+    (void)fd;
+#endif
+    return 0;
+}
+
 static int base_vfs_stat_file(void *ctx, base_vfs_file *f, base_vfs_stat *out)
 {
     (void)ctx;
@@ -404,6 +417,8 @@ static int base_vfs_stat_file(void *ctx, base_vfs_file *f, base_vfs_stat *out)
     *out = (base_vfs_stat){ .size_bytes = (uint64_t)s.st_size,
                             .allocated_bytes = (uint64_t)s.st_blocks * 512,
                             .inode = (uint64_t)s.st_ino,
+                            .device = (uint64_t)s.st_dev,
+                            .born_ns = base_vfs_born_ns(f->fd),
                             .mtime_wall_ms = (int64_t)s.st_mtim.tv_sec * 1000 +
                                              (int64_t)s.st_mtim.tv_nsec / 1000000,
                             .mode = (uint32_t)s.st_mode,

@@ -10,7 +10,8 @@
 typedef struct base_vfs_file base_vfs_file; /* owned by the vfs that opened it */
 
 typedef struct base_vfs_stat {
-    uint64_t size_bytes, allocated_bytes, inode;
+    uint64_t size_bytes, allocated_bytes, inode, device;
+    int64_t born_ns; /* wall time at which it was made; 0: not said by this file system */
     int64_t mtime_wall_ms;
     uint32_t mode, uid;
     uint32_t links;  /* 0: no name leads to it any more */

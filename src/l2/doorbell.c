@@ -187,10 +187,13 @@ static int l2_bell(l2 *d, base_vfs_bell how)
     return d->vfs->bell != NULL ? d->vfs->bell(d->vfs->ctx, d->bell_id, how) : ENOSYS;
 }
 
-CELLAR_PRIVATE void l2_bell_name(l2 *d, uint64_t stage_ino)
+CELLAR_PRIVATE void l2_bell_name(l2 *d, const l2_stage_id *stage)
 {
+    const uint64_t device = stage->device != 0 ? base_mix64(stage->device) : 0;
+    const uint64_t born = stage->born_ns != 0 ? base_mix64((uint64_t)stage->born_ns) : 0;
     memcpy(d->bell_id, d->super.uuid, sizeof d->bell_id);
-    l2_w64(d->bell_id, l2_r64(d->bell_id) ^ stage_ino);
+    l2_w64(d->bell_id, l2_r64(d->bell_id) ^ stage->inode);
+    l2_w64(d->bell_id + 8, l2_r64(d->bell_id + 8) ^ device ^ born);
 }
 
 /* Only a system without a place for doorbells says so; whatever else it says, there may be one. */

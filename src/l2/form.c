@@ -18,7 +18,8 @@
  *            224 u32 bad_count  228 u16 check_algo
  *            230 u16 hash_algo  232 u64 bytes of puts today  240 u64 day (wall, from 1970)
  *            248 u64 how often it was opened
- *            256 u32 bad places[768]  4088 u64 check (with no secret)
+ *            256 u32 bad places[768]  3328 u64 device of stage.buf  3336 i64 when it was
+ *            made, wall ns (both 0: not known)  4088 u64 check (with no secret)
  *   segment  [header 64][records][zeros][footer pages, number 0 last][trailer 4096]
  *   header   0 u32 magic  4 u16 major, minor  8 u64 epoch  16 u64 segseq  24 u32 place
  *            28 u32 serial of META  32 i64 base_wall_ms  40 u64 prev_segseq  48 u64 floor_lsn
@@ -119,12 +120,14 @@ CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *
     l2_w64(page + 176, (uint64_t)s->anchor_wall_ms);
     l2_w64(page + 184, (uint64_t)s->anchor_boot_ms);
     l2_w64(page + 192, (uint64_t)s->last_seen_wall_ms);
-    l2_w64(page + 200, s->stage_ino);
+    l2_w64(page + 200, s->stage.inode);
     l2_w64(page + 208, s->meta);
     l2_w64(page + 216, s->floor_lsn);
     l2_w64(page + 232, s->bytes_today);
     l2_w64(page + 240, s->day);
     l2_w64(page + 248, s->opens);
+    l2_w64(page + 3328, s->stage.device);
+    l2_w64(page + 3336, (uint64_t)s->stage.born_ns);
     l2_w32(page + 224, s->bad_count);
     l2_w16(page + 228, s->check_algo);
     l2_w16(page + 230, s->hash_algo);
@@ -187,12 +190,14 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     out->anchor_wall_ms = (int64_t)l2_r64(page + 176);
     out->anchor_boot_ms = (int64_t)l2_r64(page + 184);
     out->last_seen_wall_ms = (int64_t)l2_r64(page + 192);
-    out->stage_ino = l2_r64(page + 200);
+    out->stage.inode = l2_r64(page + 200);
     out->meta = l2_r64(page + 208);
     out->floor_lsn = l2_r64(page + 216);
     out->bytes_today = l2_r64(page + 232);
     out->day = l2_r64(page + 240);
     out->opens = l2_r64(page + 248);
+    out->stage.device = l2_r64(page + 3328);
+    out->stage.born_ns = (int64_t)l2_r64(page + 3336);
     out->bad_count = l2_r32(page + 224);
     if (!l2_super_sane(out)) { return CELLAR_E_CORRUPT; }
     for (uint32_t i = 0; i < out->bad_count; i++) { out->bad[i] = l2_r32(page + 256 + 4 * i); }

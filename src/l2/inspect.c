@@ -42,7 +42,8 @@ typedef struct l2_patch {
 typedef struct l2_layer_file {
     char name[16];
     base_vfs_file *under; /* NULL: not there */
-    uint64_t real_bytes, size_bytes, inode;
+    uint64_t real_bytes, size_bytes, inode, device;
+    int64_t born_ns;
     void *map;
     size_t map_bytes;
 } l2_layer_file;
@@ -105,10 +106,12 @@ static int l2_layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32
     int e = y->under->open(y->under->ctx, y->dir, name, 0, &f->under);
     if (e == ENOENT && (flags & BASE_VFS_CREATE) != 0) { e = 0; }
     if (e == 0 && f->under != NULL) {
-        base_vfs_stat st;
+        base_vfs_stat st = { 0 };
         e = y->under->stat(y->under->ctx, f->under, &st);
         f->real_bytes = f->size_bytes = e == 0 ? st.size_bytes : 0;
-        f->inode = e == 0 ? st.inode : 0;
+        f->inode = st.inode;
+        f->device = st.device;
+        f->born_ns = st.born_ns;
         if (e != 0) { y->under->close(y->under->ctx, f->under); }
     }
     if (e != 0) { return e; }
@@ -260,7 +263,8 @@ static int l2_layer_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
     const l2_layer_file *f = l2_layer_of(file);
     memset(out, 0, sizeof *out);
     if ((void *)file == ctx) { return 0; } /* the directory */
-    *out = (base_vfs_stat){ .size_bytes = f->size_bytes, .inode = f->inode, .links = 1 };
+    *out = (base_vfs_stat){ .size_bytes = f->size_bytes, .inode = f->inode, .device = f->device,
+                            .born_ns = f->born_ns, .links = 1 };
     return 0;
 }
 

@@ -388,7 +388,7 @@ CELLAR_PRIVATE void l2_retire(l2 *d)
     sync_drop(L2_DEV, &d->view_lock);
     l2_ends_forget(d);
     (void)l2_dirty_now(d);
-    d->super.stage_ino = 0; /* nobody's: the next open takes nothing of it for alive */
+    d->super.stage.inode = 0; /* nobody's: the next open takes nothing of it for alive */
     (void)l2_meta_store(d);
     (void)l2_super_store(d);
     l2_worker_drop(d);

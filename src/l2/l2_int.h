@@ -66,11 +66,18 @@ enum { L2_CTL_VIEW = 1, L2_CTL_FLOOR = 2, L2_CTL_TAG = 3, L2_CTL_GLOB = 4 };
 
 /* ---- form.c: bytes ------------------------------------------------------------------------- */
 
+typedef struct l2_stage_id { /* of stage.buf, so that a copy of it is told from it */
+    uint64_t inode;  /* 0: nobody's */
+    uint64_t device; /* 0: not known; other after a boot, and after a mount */
+    int64_t born_ns; /* when it was made; 0: not known */
+} l2_stage_id;
+
 typedef struct l2_super {
     uint16_t major, minor;
     uint64_t compat, ro_compat, incompat;
     unsigned char uuid[16], boot_id[16], secret[32];
-    uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, stage_ino, floor_lsn;
+    uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, floor_lsn;
+    l2_stage_id stage;
     uint64_t meta; /* serial of the newest META there is, at the least */
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
     uint64_t bytes_today, day, opens;
@@ -824,8 +831,8 @@ CELLAR_PRIVATE void l2_arm_wish(l2 *d);
 CELLAR_PRIVATE bool l2_closed_over(l2 *d);
 CELLAR_PRIVATE bool l2_close_tier(l2 *d); /* the same, and closes it */
 CELLAR_PRIVATE void l2_reopen(l2 *d);     /* the worker's */
-/* The name of the doorbell of the store whose stage has this inode: a copy has its own. */
-CELLAR_PRIVATE void l2_bell_name(l2 *d, uint64_t stage_ino);
+/* The name of the doorbell of the store whose stage this is: a copy has its own. */
+CELLAR_PRIVATE void l2_bell_name(l2 *d, const l2_stage_id *stage);
 /* True: there, or it cannot be told. */
 CELLAR_PRIVATE bool l2_bell_found(l2 *d);
 CELLAR_PRIVATE void l2_bell_gone(l2 *d);

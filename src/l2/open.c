@@ -10,7 +10,8 @@
  *            library, or with both copies damaged is left byte for byte as it was; the last, if
  *            l2_on_bad says so, under another name (with a LOCK in it).
  *            All files together never exceed l2_bytes: that is where nseg comes from.
- *            Files that are not those SUPER was written for (a copy: stage.buf has another inode)
+ *            Files that are not those SUPER was written for (a copy: stage.buf has another inode,
+ *            was made at another time, or, where that is not known, lies on another device)
  *            are believed only if a close wrote SUPER, and as far as they end where it says.
  * TIME       on disk wall time, in RAM the store's clock; same boot: the pair SUPER keeps, so steps
  *            of the wall clock change nothing; another boot: the later of wall clock and the last
@@ -187,8 +188,17 @@ static int l2_data_size(l2 *d)
     return e;
 }
 
+/* A copy on another file system, or in the place of what was removed, may have the same inode. Where
+ * it is not said when a file was made its device tells, but only as long as that has its number. */
+static bool l2_stage_is(const l2_stage_id *a, const l2_stage_id *b, bool same_boot)
+{
+    if (a->inode != b->inode || a->inode == 0) { return false; }
+    if (a->born_ns != 0 && b->born_ns != 0) { return a->born_ns == b->born_ns; }
+    return !same_boot || a->device == 0 || b->device == 0 || a->device == b->device;
+}
+
 /* *whole: as long as it must be. *kept: and the file SUPER names, not a copy of it. */
-static int l2_stage_size(l2 *d, bool *whole, bool *kept)
+static int l2_stage_size(l2 *d, bool same_boot, bool *whole, bool *kept)
 {
     base_vfs_stat st;
     int e = d->vfs->stat(d->vfs->ctx, d->stage_file, &st);
@@ -196,8 +206,9 @@ static int l2_stage_size(l2 *d, bool *whole, bool *kept)
     const uint64_t want = (uint64_t)d->nstage * d->form.seg_bytes;
     *whole = st.size_bytes >= want;
     if (!*whole) { e = d->vfs->preallocate(d->vfs->ctx, d->stage_file, want); }
-    *kept = *whole && st.inode == d->super.stage_ino;
-    d->super.stage_ino = st.inode;
+    const l2_stage_id found = { st.inode, st.device, st.born_ns };
+    *kept = *whole && l2_stage_is(&d->super.stage, &found, same_boot);
+    d->super.stage = found;
     return e;
 }
 
@@ -219,7 +230,7 @@ static int l2_stage_map(l2 *d)
     return e;
 }
 
-static int l2_files_open(l2 *d, bool *whole, bool *kept)
+static int l2_files_open(l2 *d, bool same_boot, bool *whole, bool *kept)
 {
     const uint32_t w = BASE_VFS_WRITE | BASE_VFS_CREATE;
     int e = l2_file(d, "META.0", w, &d->meta[0]);
@@ -228,7 +239,7 @@ static int l2_files_open(l2 *d, bool *whole, bool *kept)
     if (e == 0) { e = l2_file(d, "data.seg", w, &d->data_file); }
     if (e == 0) { e = l2_data_size(d); }
     if (e == 0) { e = l2_file(d, "data.seg", BASE_VFS_WRITE | BASE_VFS_DIRECT, &d->data_direct); }
-    if (e == 0) { e = l2_stage_size(d, whole, kept); }
+    if (e == 0) { e = l2_stage_size(d, same_boot, whole, kept); }
     if (e == 0) { e = l2_stage_map(d); }
     if (e == 0) { l2_map_open(d); }
     return e;
@@ -373,17 +384,17 @@ static int l2_places_bound(l2 *d)
 
 /* A store of an older library has headers of ours only once that one would refuse it. All else of
  * SUPER is as it was: whether the files are a copy, too. */
-static int l2_format_now(l2 *d, uint64_t stage_was)
+static int l2_format_now(l2 *d, const l2_stage_id *was)
 {
     l2_super *s = &d->super;
     base_store_rlx(&d->floor_lsn, s->floor_lsn);
     if (s->minor >= L2_MINOR && (s->incompat & L2_INCOMPAT_META) != 0) { return 0; }
-    const uint64_t stage = s->stage_ino;
+    const l2_stage_id stage = s->stage;
     s->minor = (uint16_t)BASE_MAX(s->minor, L2_MINOR);
     s->incompat |= L2_INCOMPAT_META;
-    s->stage_ino = stage_was;
+    s->stage = *was;
     const int e = l2_super_store(d);
-    s->stage_ino = stage;
+    s->stage = stage;
     return e;
 }
 
@@ -399,18 +410,18 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     l2_clock_set(d, same_boot);
     if (!l2_tables_open(d)) { return CELLAR_E_NOMEM; }
     int e = l2_super_open(d);
-    const uint64_t stage_was = d->super.stage_ino;
-    if (e == 0) { e = l2_files_open(d, &whole, &kept); }
+    const l2_stage_id stage_was = d->super.stage;
+    if (e == 0) { e = l2_files_open(d, same_boot, &whole, &kept); }
     if (e == 0) { l2_snap_open(d, c->snap, c->snap_rest); }
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
-    l2_bell_name(d, stage_was);
+    l2_bell_name(d, &stage_was);
     const bool rung = l2_bell_found(d); /* changes that are in no log: nothing is believed */
     /* Of a copy nobody knows when each of its files was taken: only a close ends what it holds. */
     const bool clean = whole && d->super.state == L2_CLEAN && (kept || d->super.closed != 0);
     const bool alive = !rung && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
-    if (!alive && !kept && stage_was != 0 && !rung) {
+    if (!alive && !kept && stage_was.inode != 0 && !rung) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
                  "a copy of a directory that was in use, or without its stage: begun anew, empty");
     }
@@ -419,7 +430,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (c->images) { l2_images_open(d, untouched); }
     if (!untouched) { l2_snap_close(d); }
     if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
-    e = l2_format_now(d, stage_was);
+    e = l2_format_now(d, &stage_was);
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
     const cellar_err err = l2_recover(d, alive, same_boot, !kept, sys_errno);
@@ -432,8 +443,8 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
     if (e == 0) { e = l2_super_store(d); }
     /* A copy leaves it to the store it was copied from. */
-    if (e == 0 && rung && d->super.stage_ino == stage_was) { l2_bell_gone(d); }
-    l2_bell_name(d, d->super.stage_ino);
+    if (e == 0 && rung && l2_stage_is(&stage_was, &d->super.stage, same_boot)) { l2_bell_gone(d); }
+    l2_bell_name(d, &d->super.stage);
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
     l2_goal_set(d);
     l2_arm_wish(d);
@@ -493,7 +504,7 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
     if (e == 0) { e = d->vfs->open_dir(d->vfs->ctx, path, false, &there); }
     if (e == 0) { e = d->vfs->stat(d->vfs->ctx, there, &named); }
     l2_file_close(d, &there);
-    if (e == 0 && ours.inode != named.inode) { return CELLAR_E_BUSY; }
+    if (e == 0 && (ours.inode != named.inode || ours.device != named.device)) { return CELLAR_E_BUSY; }
     if (e == 0) { e = d->vfs->set_aside(d->vfs->ctx, path, &number); }
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_CORRUPT; }

@@ -689,12 +689,12 @@ static int l2_scan(l2 *d, l2_finds *f)
     if (f->clean_lsn != 0 && (d->super.level == L2_DROP || f->copy)) {
         /* A power cut in the middle of this must find it so. What a copy lacks shows no more once
          * its slots are sealed: cut, it is nobody's, and begins anew. */
-        const uint64_t stage = d->super.stage_ino;
+        const l2_stage_id stage = d->super.stage;
         d->super.state = L2_DIRTY;
         d->super.closed = 0;
-        if (f->copy) { d->super.stage_ino = 0; }
+        if (f->copy) { d->super.stage.inode = 0; }
         const int e = l2_super_store(d);
-        d->super.stage_ino = stage;
+        d->super.stage = stage;
         if (e != 0) { return e; }
     }
     l2_places_read(d, f);

@@ -181,7 +181,7 @@ static void l2_renounce(l2 *d, int64_t now)
     if (lost == 0 || (lost == 2 && now - d->beat_ms < L2_BEAT_MS)) { return; }
     d->beat_ms = now;
     base_store_rel(&d->lost, 2u);
-    d->super.stage_ino = 0;
+    d->super.stage.inode = 0;
     d->super.state = L2_DIRTY;
     if (l2_super_store(d) != 0) { return; }
     base_store_rel(&d->lost, 0u);
