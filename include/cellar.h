@@ -1968,7 +1968,9 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * has packed. One process at a time. Keys lie in the files in clear, values too without l2_crypt.
  * A directory whose head is damaged is refused (CELLAR_E_CORRUPT) and left as it is; with
  * CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N from 1 to 9, and a new one begun. One of
- * somebody else, or of a newer library, never is. A file that another program cuts short while the
+ * somebody else, or of a newer library, never is. A copy of the directory of a closed store is as
+ * warm as that; one of a store in use opens empty. The metric cellar_l2_opened says how the index
+ * came at this open, and why not as a close saved it. A file that another program cuts short while the
  * store is open may end the process (SIGBUS). With l2_sigbus_handler that signal is handled as long
  * as the store is open: the tier is off until the next open, which finds it empty, and memory goes
  * on; SIGBUS that is about anything else goes to the handler there was before, and one that is

@@ -242,6 +242,7 @@ static void a_reopened_store_is_warm(void)
     shut(c); /* what memory held goes down */
     for (int round = 0; round < 3; round++) {
         c = open_with(&cfg);
+        T_EQ_U64(metric(c, "cellar_l2_opened"), 1);
         T_EQ_I64(cellar_view(c, "users", NULL, &v), CELLAR_OK);
         for (uint32_t i = 0; i < 1000; i++) {
             T_EQ_I64(look(c, i, 1), CELLAR_OK);

@@ -95,6 +95,54 @@ static void a_close_leaves_what_warm_up_would_find(void)
     }
 }
 
+static l2_opened opened_as(l2_kit *k)
+{
+    const l2_stats st = l2_kit_figures(k);
+    T_EQ_U64(st.snaps, st.opened == L2_OPENED_SAVED);
+    return st.opened;
+}
+
+/* Closed or killed, then opened as `change` left the files. */
+static l2_opened opened_after(bool close, void (*change)(void))
+{
+    if (close) {
+        closed();
+    } else {
+        l2_kit_kill(&kit);
+    }
+    dev.locked = false;
+    if (change != NULL) { change(); }
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const l2_opened as = opened_as(&kit);
+    l2_kit_warm(&kit);
+    return as;
+}
+
+static void no_snap(void) { snap_of(&dev)->name[0] = '\0'; }
+static void bad_snap(void) { snap_of(&dev)->live[5000] ^= 1; }
+static void another_boot(void) { dev.boot[15]++; }
+
+static void other_stage(void) { l2_dev_find(&dev, "stage.buf")->ino += 100; }
+
+static void an_open_says_where_its_index_is_from(void)
+{
+    begin(L2_DROP); /* and filled */
+    T_EQ_I64(opened_as(&kit), L2_OPENED_EMPTY);
+    T_EQ_I64(opened_after(true, NULL), L2_OPENED_SAVED);
+    T_EQ_I64(opened_after(false, NULL), L2_OPENED_KILLED);
+    T_EQ_I64(opened_after(true, no_snap), L2_OPENED_NO_SNAP);
+    T_EQ_I64(opened_after(true, bad_snap), L2_OPENED_UNFIT);
+    T_EQ_I64(opened_after(true, another_boot), L2_OPENED_SAVED);
+    T_EQ_I64(opened_after(true, other_stage), L2_OPENED_KILLED); /* a copy of a closed one */
+    T_CHECK(served(&kit) != 0);
+    T_EQ_I64(opened_after(false, other_stage), L2_OPENED_ANEW); /* of one in use */
+    T_EQ_U64(served(&kit), 0);
+    T_EQ_I64(opened_after(true, NULL), L2_OPENED_EMPTY);
+    l2_kit_fill(&kit, 7);
+    T_EQ_I64(opened_after(false, another_boot), L2_OPENED_ANEW); /* the power was cut */
+    end();
+}
+
 /* What changes after a reopen is logged where a put of before the close is still on disk. */
 static void a_change_after_it_leaves_its_tombstone(void)
 {
@@ -260,6 +308,7 @@ static void a_store_of_a_size_keeps_to_it(void)
 }
 
 T_MAIN("l2_snap", T_CASE(a_close_leaves_what_warm_up_would_find),
+       T_CASE(an_open_says_where_its_index_is_from),
        T_CASE(a_change_after_it_leaves_its_tombstone),
        T_CASE(one_of_a_life_before_is_not_believed), T_CASE(any_bit_and_any_length),
        T_CASE(another_geometry_or_directory_warms_up),

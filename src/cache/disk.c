@@ -367,6 +367,7 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_REREADS] = l.reread;
     given[STATS_GIVEN_L2_MAPPED_READS] = l.mapped_reads;
     given[STATS_GIVEN_L2_MAPPED_BYTES] = l.mapped_bytes;
+    given[STATS_GIVEN_L2_OPENED] = (uint64_t)l.opened;
     given[STATS_GIVEN_L2_SET_ASIDE] = l.set_aside;
     given[STATS_GIVEN_L2_PACKED] = l.packed;
     given[STATS_GIVEN_L2_PACKED_SAVED] = l.packed_saved;

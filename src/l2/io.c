@@ -421,6 +421,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(miss_ended); L2_GIVE(refused_ended); L2_GIVE(folds);
     L2_GIVE(packed); L2_GIVE(packed_saved); L2_GIVE(miss_packed);
     L2_GIVE(cuts); L2_GIVE(reread); L2_GIVE(snaps);
+    out->opened = d->opened;
     out->set_aside = d->set_aside;
     out->mapped_reads = base_load_rlx(&d->mapped.done);
     out->mapped_bytes = base_load_rlx(&d->mapped.lost) == 0 ? d->mapped.bytes : 0;

@@ -199,6 +199,15 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes);
 /* Background work for about budget_us; true: there is more to do now. */
 BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
 
+typedef enum l2_opened { /* how this open came to its index; as the metric says it */
+    L2_OPENED_EMPTY,   /* nothing was there: a new store, or one that held nothing */
+    L2_OPENED_SAVED,   /* index.snap, as the close left it; else by the footers: */
+    L2_OPENED_KILLED,  /* no close came before, or not of this directory: a copy */
+    L2_OPENED_NO_SNAP, /* the close left none, or it cannot be opened */
+    L2_OPENED_UNFIT,   /* it is damaged, or not for what was found and tables of this size */
+    L2_OPENED_ANEW     /* what was there does not count: begun anew */
+} l2_opened;
+
 typedef struct l2_stats {
     uint64_t file_bytes, log_bytes, segments_live, segments_free, entries, index_slots;
     uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired, io_errors;
@@ -216,6 +225,7 @@ typedef struct l2_stats {
     uint64_t snaps; /* 1: this open read index.snap in the place of the footers */
     uint64_t packed, packed_saved, miss_packed; /* see codec.c; saved: bytes */
     bool warming, dirty, empty;
+    l2_opened opened;
     bool set_aside; /* by this open */
     bool off;    /* for now: too many errors; it is tried again by itself: */
     bool trying; /* at this moment */

@@ -419,6 +419,7 @@ struct l2 {
     size_t map_bytes;
     uint32_t guard;          /* of the map, see base/bus.h; 0: none; constant */
     l2_mapped mapped;        /* data.seg */
+    l2_opened opened;        /* constant */
     bool set_aside;          /* a damaged directory was; constant */
     bool forked;             /* a child: what was mapped is not here */
     _Atomic uint32_t lost;   /* 1: SUPER must still say that the stage is nobody's, 2: tried once */

@@ -428,6 +428,8 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     /* A copy may be older than the store it was taken from, so its images are only hints. */
     const bool untouched = kept && !rung && d->super.state == L2_CLEAN;
     if (c->images) { l2_images_open(d, untouched); }
+    d->opened = untouched && d->super.closed != 0 ? L2_OPENED_NO_SNAP : L2_OPENED_KILLED;
+    if (d->opened == L2_OPENED_NO_SNAP && d->snap_file != NULL) { d->opened = L2_OPENED_UNFIT; }
     if (!untouched) { l2_snap_close(d); }
     if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
     e = l2_format_now(d, &stage_was);

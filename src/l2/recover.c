@@ -753,6 +753,7 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
     const size_t bytes = (size_t)(d->nseg + d->nstage) * sizeof *f.at;
     f.at = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
     if (f.at == NULL) { return CELLAR_E_NOMEM; }
+    const uint64_t epoch = d->form.epoch;
     l2_tables_reset(d);
     cellar_err err = l2_meta_load(d);
     int e = 0;
@@ -764,6 +765,10 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
         if (f.meta_due) { e = l2_meta_store(d); }
         const uint64_t newest = BASE_MAX(f.newest, f.count > 0 ? f.at[f.count - 1].segseq : 0);
         const bool cold = d->order_count > 0 && !l2_snap_take(d, newest);
+        if (d->order_count == 0) {
+            d->opened = d->form.epoch == epoch || d->super.opens == 1 ? L2_OPENED_EMPTY
+                                                                      : L2_OPENED_ANEW;
+        }
         base_store_rlx(&d->warming, cold ? 1u : 0u);
         if (cold && !l2_warm_begin(d)) { err = CELLAR_E_NOMEM; }
         if (err == CELLAR_OK && e == 0 && !l2_first_slot(d)) { e = EIO; }

@@ -414,6 +414,7 @@ static void l2_snap_adopt(l2 *d, const unsigned char *head, const unsigned char 
     sync_drop(L2_LOG, &d->log_lock);
     base_store_rlx(&d->index.words, words);
     L2_COUNT(d, snaps);
+    d->opened = L2_OPENED_SAVED;
 }
 
 static bool l2_snap_use(l2 *d, uint64_t newest, unsigned char *head, l2_snap_buf *table)

@@ -222,6 +222,10 @@ typedef enum stats_unit {
       "Look-ups answered out of a mapping of the data file, without a call (l2_mmap_read).") \
     X(L2_MAPPED_BYTES, "cellar_l2_mapped_bytes", gauge, BYTES, \
       "Bytes of that mapping; 0 also from when the file failed under it until the next open.") \
+    X(L2_OPENED, "cellar_l2_opened", gauge, ONE, \
+      "How its index came at this open: 0 nothing was there, 1 as the close saved it; read anew: " \
+      "2 no close came before or it is a copy, 3 the close saved none, 4 what it saved does not " \
+      "fit; 5 what was there does not count, as after a power cut or in a copy of one in use.") \
     X(L2_SET_ASIDE, "cellar_l2_set_aside", gauge, ONE, \
       "1 when a damaged directory got another name at this open (l2_on_bad).") \
     X(L2_PACKED, "cellar_l2_packed_total", counter, ONE, \
