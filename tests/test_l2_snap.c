@@ -143,6 +143,28 @@ static void an_open_says_where_its_index_is_from(void)
     end();
 }
 
+/* Once the log has gone round, old segments lie in the places that new ones are meant for. */
+static void a_full_store_saves_its_index_too(void)
+{
+    for (uint32_t places = 6; places <= 12; places++) {
+        l2_dev_init(&dev);
+        l2_dev_init(&cut);
+        l2_kit_init(&kit, &dev);
+        kit.cfg.seg_count = places;
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        uint32_t version = 0;
+        while (l2_kit_figures(&kit).reclaimed < 3) { l2_kit_fill(&kit, ++version); }
+        for (uint32_t life = 0; life < 40; life++) {
+            const uint64_t want = served(&kit);
+            T_EQ_I64(opened_after(true, NULL), L2_OPENED_SAVED);
+            T_EQ_U64(served(&kit), want);
+            if (life % 3 == 0) { l2_kit_fill(&kit, ++version); }
+            for (uint32_t i = 0; i < life % 5; i++) { l2_kit_del(&kit, i); }
+        }
+        end();
+    }
+}
+
 /* What changes after a reopen is logged where a put of before the close is still on disk. */
 static void a_change_after_it_leaves_its_tombstone(void)
 {
@@ -308,7 +330,7 @@ static void a_store_of_a_size_keeps_to_it(void)
 }
 
 T_MAIN("l2_snap", T_CASE(a_close_leaves_what_warm_up_would_find),
-       T_CASE(an_open_says_where_its_index_is_from),
+       T_CASE(an_open_says_where_its_index_is_from), T_CASE(a_full_store_saves_its_index_too),
        T_CASE(a_change_after_it_leaves_its_tombstone),
        T_CASE(one_of_a_life_before_is_not_believed), T_CASE(any_bit_and_any_length),
        T_CASE(another_geometry_or_directory_warms_up),

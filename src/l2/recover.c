@@ -353,31 +353,46 @@ static bool l2_place_whole(l2 *d, const l2_find *g)
     return ok && seen == g->entries;
 }
 
-static bool l2_place_used(const l2_finds *f, uint32_t place)
+static l2_find *l2_place_find(const l2_finds *f, uint32_t place)
 {
     for (uint32_t i = 0; i < f->count; i++) {
-        if (f->at[i].place == place) { return true; }
+        if (f->at[i].place == place) { return &f->at[i]; }
     }
-    return false;
+    return NULL;
 }
 
-/* Where a walked slot goes: where it was meant to, or to what is the least use; nseg: nowhere, no
- * place is good and none holds anything that may go. */
+/* Does nothing else have its controls? */
+static bool l2_find_needed(const l2 *d, const l2_find *g)
+{
+    return g->controls > 0 && d->meta_lsn < l2_lsn(d, g->segseq + 1, 0);
+}
+
+/* What lies where the slot was to go is below its floor, as a rule: reclaimed before that. */
+static bool l2_place_meant(l2 *d, l2_finds *f, uint32_t meant)
+{
+    if (meant >= d->nseg || l2_place_is_bad(d, meant)) { return false; }
+    l2_find *past = l2_place_find(f, meant);
+    if (past == NULL) { return true; }
+    if (l2_lsn(d, past->segseq + 1, 0) > f->floor || l2_find_needed(d, past)) { return false; }
+    *past = f->at[--f->count];
+    return true;
+}
+
+/* Where a walked slot goes: where it was meant to, which is what index.snap says, or to what is the
+ * least use; nseg: nowhere, no place is good and none holds anything that may go. */
 static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
 {
     const uint32_t meant = s->head.segid;
-    if (meant < d->nseg && !l2_place_used(f, meant) && !l2_place_is_bad(d, meant)) { return meant; }
+    if (l2_place_meant(d, f, meant)) { return meant; }
     for (uint32_t p = 0; p < d->nseg; p++) {
-        if (!l2_place_used(f, p) && !l2_place_is_bad(d, p)) { return p; }
+        if (l2_place_find(f, p) == NULL && !l2_place_is_bad(d, p)) { return p; }
     }
     l2_find *oldest = NULL; /* reclaimed, but not yet overwritten, or the oldest there is */
     for (uint32_t i = 0; i < f->count; i++) {
         if (oldest == NULL || f->at[i].segseq < oldest->segseq) { oldest = &f->at[i]; }
     }
     if (oldest == NULL) { return d->nseg; }
-    if (oldest->controls > 0 && d->meta_lsn < l2_lsn(d, oldest->segseq + 1, 0)) {
-        return d->nseg; /* nothing else has its controls */
-    }
+    if (l2_find_needed(d, oldest)) { return d->nseg; }
     const uint32_t place = oldest->place;
     f->floor = BASE_MAX(f->floor, l2_lsn(d, oldest->segseq + 1, 0));
     *oldest = f->at[--f->count];
