@@ -2,10 +2,12 @@
  *
  * fuzz/l2: the disk tier's readers and its recovery, on files that say anything.
  *
- * INPUT      operations, each: u8 what, u16 where, u8 length, bytes
- *            what & 7: 0..2 bytes into a file as they are; 3 SUPER, 4 a trailer, 5 a header in
- *            the stage, 6 a footer page, 7 a record: its fields or bytes, with a right check, so
- *            that what is behind the checks is reached, too
+ * INPUT      u8 which store: odd: it was closed, and has index.snap; else killed
+ *            operations, each: u8 what, u16 where, u8 length, bytes
+ *            what & 7: 0, 1 bytes into a file as they are; 2 index.snap (its head, its rows, a
+ *            block), 3 SUPER, 4 a trailer, 5 a header in the stage, 6 a footer page, 7 a record:
+ *            its fields or bytes, with a right check, so that what is behind the checks is
+ *            reached, too
  * ORACLE     no crash, no sanitizer report, no failed assert; a store that opens passes its audit
  *            after warm-up, and inspect opens what l2_open does.
  * USE        tests/test_l2_fuzz.c: seeded inputs, in every test run. libFuzzer:
@@ -17,9 +19,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 #define FUZZ_SEG 16384u
 #define FUZZ_ROOM ((uint64_t)16 << 20)
 
-static l2_dev fuzz_dev, fuzz_hurt;
+static l2_dev fuzz_dev, fuzz_closed, fuzz_hurt;
 static l2_form fuzz_form;
 static bool fuzz_ready;
+static bool fuzz_snapped; /* this input has written index.snap with right checks */
+static uint64_t fuzz_by_snap; /* opens that have used one */
 
 static void fuzz_put(l2_kit *k, uint32_t key, uint32_t version)
 {
@@ -33,25 +37,73 @@ static void fuzz_put(l2_kit *k, uint32_t key, uint32_t version)
     while (l2_tick(k->d, 1000)) {}
 }
 
-static void fuzz_begin(void)
+static void fuzz_make(l2_dev *on, bool close)
 {
     static l2_kit k;
-    l2_dev_init(&fuzz_dev);
-    l2_dev_init(&fuzz_hurt);
-    l2_kit_init(&k, &fuzz_dev);
+    l2_dev_init(on);
+    l2_kit_init(&k, on);
     if (l2_kit_open(&k) != CELLAR_OK) { abort(); }
     const l2_view v = { 1, 1, 1 };
     (void)l2_view_set(k.d, &v, "v", 1);
     for (uint32_t i = 0; i < 160; i++) { fuzz_put(&k, i % 50, i % 11 == 0 ? 0 : i); }
-    fuzz_form = k.d->form;
-    l2_kit_kill(&k);
+    fuzz_form = k.d->form; /* of both the same */
+    if (close) { l2_close(k.d); } else { l2_kit_kill(&k); }
+}
+
+static void fuzz_begin(void)
+{
+    l2_dev_init(&fuzz_hurt);
+    fuzz_make(&fuzz_dev, false);
+    fuzz_make(&fuzz_closed, true);
+    if (l2_dev_find(&fuzz_closed, "index.snap") == NULL) { abort(); }
     fuzz_ready = true;
+}
+
+static void fuzz_end(void)
+{
+    l2_dev_fini(&fuzz_dev);
+    l2_dev_fini(&fuzz_closed);
+    l2_dev_fini(&fuzz_hurt);
+    fuzz_ready = false;
 }
 
 static void fuzz_over(void *to, size_t room, size_t at, const uint8_t *from, size_t n)
 {
     if (at >= room) { return; }
     memcpy((unsigned char *)to + at, from, BASE_MIN(n, room - at));
+}
+
+#define FUZZ_SNAP_SEED UINT64_C(0x696e646578) /* as snap.c has it */
+
+static uint64_t fuzz_snap_sum(const unsigned char *head, uint64_t at, const void *bytes, size_t n)
+{
+    const uint64_t life = l2_r64(head + 16), lsn = l2_r64(head + 24);
+    const uint64_t seed = base_mix64(base_mix64(life ^ FUZZ_SNAP_SEED) ^ lsn) ^ at;
+    return base_sum(&fuzz_form.sum, seed, bytes, n);
+}
+
+/* One of its parts is changed; then all sums are made right again, as far as its sizes go. */
+static void fuzz_snap(l2_dev_file *f, uint32_t part, size_t at, const uint8_t *from, size_t n)
+{
+    const size_t block = (size_t)1 << 20;
+    if (f == NULL || f->size < 2 * L2_PAGE) { return; }
+    unsigned char *head = f->live, *rows = head + L2_PAGE;
+    const size_t ways = (size_t)l2_r32(head + 56) * L2_WAYS * L2_SHARDS * 8;
+    const size_t lines = (size_t)l2_r32(head + 60) * sizeof(l2_filter_line);
+    const uint32_t count = l2_r32(head + 64);
+    if (ways > block || lines > block || count > 8) { return; } /* one block each */
+    const size_t first = 2 * L2_PAGE;
+    if (first + ways + lines > f->size) { return; }
+    l2_w64(rows + count * 24, 0);
+    if (part == 0) { fuzz_over(head, L2_PAGE, at % 128, from, n); }
+    if (part == 1) { fuzz_over(rows, L2_PAGE, at % (count * 24 + 1), from, n); }
+    if (part == 2) { fuzz_over(head + first, ways, at % (ways + 1), from, n); }
+    if (part == 3) { fuzz_over(head + first + ways, lines, at % (lines + 1), from, n); }
+    l2_w64(rows + count * 24, fuzz_snap_sum(head, first, head + first, ways));
+    l2_w64(rows + count * 24 + 8, fuzz_snap_sum(head, first + ways, head + first + ways, lines));
+    l2_w64(head + 120, fuzz_snap_sum(head, L2_PAGE, rows, L2_PAGE));
+    l2_w64(head + L2_PAGE - 8, fuzz_snap_sum(head, 0, head, L2_PAGE - 8));
+    fuzz_snapped = true;
 }
 
 /* A structure of a valid page is changed and written again, check and all. */
@@ -123,6 +175,7 @@ static void fuzz_apply(uint8_t what, size_t at, const uint8_t *from, size_t n)
     unsigned char *seg = data->live + (size_t)(place % 3) * FUZZ_SEG;
     unsigned char *slot = stage->live + (size_t)(place % 2) * FUZZ_SEG;
     switch (what & 7) {
+    case 2: fuzz_snap(l2_dev_find(&fuzz_hurt, "index.snap"), place & 3, at, from, n); break;
     case 3: fuzz_super(super->live + (place & 1) * L2_PAGE, at, from, n); break;
     case 4: fuzz_trailer(seg + FUZZ_SEG - L2_PAGE, at, from, n); break;
     case 5: fuzz_head(slot + ((place & 4) != 0 ? FUZZ_SEG - L2_PAGE + 128 : 0), at, from, n); break;
@@ -144,6 +197,7 @@ static void fuzz_look(void)
     const cellar_err err = l2_kit_open(&k);
     if ((seen == CELLAR_OK) != (err == CELLAR_OK) && err != CELLAR_E_NOMEM) { abort(); }
     if (err != CELLAR_OK) { return; }
+    fuzz_by_snap += l2_kit_figures(&k).snaps;
     l2_kit_warm(&k);
     for (uint32_t key = 0; key < 50; key++) {
         unsigned char buf[256];
@@ -154,7 +208,7 @@ static void fuzz_look(void)
     }
     for (uint32_t key = 0; key < 90; key++) { fuzz_put(&k, key, key % 3); }
     const char *bad = l2_audit(k.d);
-    if (bad != NULL) {
+    if (bad != NULL && !fuzz_snapped) { /* words that anybody with the secret made up */
         fprintf(stderr, "audit: %s\n", bad);
         abort();
     }
@@ -164,7 +218,12 @@ static void fuzz_look(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     if (!fuzz_ready) { fuzz_begin(); }
-    l2_dev_clone(&fuzz_dev, &fuzz_hurt, NULL);
+    fuzz_snapped = false;
+    l2_dev_clone(n > 0 && data[0] % 2 != 0 ? &fuzz_closed : &fuzz_dev, &fuzz_hurt, NULL);
+    if (n > 0) {
+        data++;
+        n--;
+    }
     while (n >= 4) {
         const size_t take = BASE_MIN((size_t)data[3] % 40, n - 4);
         fuzz_apply(data[0], (size_t)l2_r16(data + 1), data + 4, take);
