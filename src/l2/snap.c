@@ -28,6 +28,8 @@
  * LIMITS     its bytes beside all other files stay below l2_bytes and one segment: the places of a
  *            store leave it room (l2_places_in). One that was made before that, or has larger
  *            tables now, closes without it, as one does that has not warmed up or is empty.
+ *            After a resize tables are of another size at the next open, or the open slot, whose
+ *            header says where it was to go before, comes to another place: footers are read.
  * TRIED      one taken every so often, too, so that a kill would have one and read only younger
  *            footers: 10 B a put more to write, for each time the log has been gone through once,
  *            saves half of the warm-up on average.
@@ -169,7 +171,9 @@ static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *
     for (uint32_t i = 0; i < d->nseg; i++) {
         l2_snap_row r;
         const bool is = l2_snap_row_of(d, i, &r);
-        if (map != NULL) { map[i] = is ? r.place : UINT32_MAX; }
+        if (map != NULL) {
+            map[i] = !is ? UINT32_MAX : BASE_MUTANT("l2.snap_as_indexed") ? i : r.place;
+        }
         if (!is) { continue; }
         *oldest = BASE_MIN(*oldest, l2_lsn(d, r.segseq, 0));
         if (at != NULL) {
@@ -388,6 +392,7 @@ static bool l2_snap_load(l2 *d, const l2_snap_sizes *z, const unsigned char *hea
             memcpy(mem + whole, page, n - whole);
         }
         ok = ok && l2_snap_sum(&d->form, head, at, mem, n) == l2_r64(sums + (size_t)i * 8);
+        if (i >= z->way_blocks && BASE_MUTANT("l2.snap_no_lines")) { memset(mem, 0, n); }
         if (!ok || i >= z->way_blocks) { continue; }
         const uint64_t count = l2_snap_count(d, mem, n);
         ok = count != UINT64_MAX;
@@ -407,7 +412,7 @@ static void l2_snap_adopt(l2 *d, const unsigned char *head, const unsigned char 
     }
     d->era_now = l2_r32(head + 76);
     d->era_segs = l2_r32(head + 80);
-    for (uint32_t e = 0; e < L2_ERAS; e++) {
+    for (uint32_t e = 0; e < L2_ERAS && !BASE_MUTANT("l2.snap_no_eras"); e++) {
         d->era[e].state = l2_r32(head + 84 + e * 4);
         d->era[e].end_segseq = l2_r64(head + 96 + e * 8);
     }

@@ -7,7 +7,9 @@
  *         they have captured, late, read, work, let the worker hang; one opens a copy of the disk
  *         as a kill now would leave it. `l2_ends`: the whole cache above such a disk, where tags and
  *         patterns end entries while these go down, come back, and the process is killed.
- *         `l2_map`: a real file, mapped, is made shorter by the store while others read there. */
+ *         `l2_map`: a real file, mapped, is made shorter by the store while others read there.
+ *         `l2_snap`: lives that end in a close and begin with the index it saved, killed in the
+ *         middle of both, resized in between. */
 #include "tests/sim/scenarios.h"
 
 #include <sys/mman.h>
@@ -441,6 +443,191 @@ static void sim_l2_map_run(void)
     base_sim_calm(false);
 }
 
+/* ---- lives that end in a close, and begin with what it saved ---- */
+
+#define SIM_SNAP_PLACES 9u
+#define SIM_SNAP_LIVES 3u
+#define SIM_SNAP_OLD 24u  /* keys stored once, so that older segments hold something, too */
+#define SIM_SNAP_STEP 12u /* one of them for so many puts: two in a segment, at the most */
+
+static struct {
+    uint32_t had[SIM_L2_KEYS]; /* served when the last close began; 0: a miss */
+    bool had_old[SIM_SNAP_OLD];
+    uint32_t olds;             /* stored so far */
+    bool resized;              /* in the life before it */
+    bool whole;                /* nor did a call fail since: what was saved fits */
+} snap;
+
+static bool sim_snap_old(l2_kit *k, uint32_t i) { return sim_l2_look(k, 100 + i) == 1; }
+
+/* Of those stored once an open may have given up the oldest segment's. */
+static void sim_snap_look_old(l2_kit *k, bool saved)
+{
+    uint32_t kept = 0, lost = 0;
+    for (uint32_t i = 0; i < SIM_SNAP_OLD; i++) {
+        const bool got = sim_snap_old(k, i);
+        BASE_SIM_CHECK(!got || snap.had_old[i]);
+        BASE_SIM_CHECK(!saved || got || !snap.had_old[i] || kept == 0);
+        kept += got;
+        lost += snap.had_old[i] && !got;
+    }
+    BASE_SIM_CHECK(!saved || lost <= 3);
+}
+
+/* An open behind a close, of the disk itself or of what a kill leaves of it. */
+static void sim_snap_look(l2_kit *k)
+{
+    const l2_stats st = l2_kit_figures(k);
+    l2_kit_warm(k);
+    for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
+        const uint32_t got = sim_l2_look(k, key);
+        BASE_SIM_CHECK(got == 0 || got > disk.over[key]);
+        BASE_SIM_CHECK(st.opened != L2_OPENED_SAVED || got == snap.had[key]);
+    }
+    sim_snap_look_old(k, st.opened == L2_OPENED_SAVED);
+    const char *wrong = l2_audit(k->d);
+    if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
+}
+
+static void sim_snap_killer(void *arg)
+{
+    (void)arg;
+    for (unsigned n = 0; n < 2; n++) {
+        for (uint64_t i = base_sim_below(60); i > 0; i--) { base_sim_point("sim.alive"); }
+        base_sim_calm(true);
+        l2_dev_clone(&disk.dev, &disk.crash, NULL);
+        l2_kit_init(&disk.again, &disk.crash);
+        disk.again.cfg.seg_count = SIM_SNAP_PLACES;
+        BASE_SIM_CHECK(l2_kit_open(&disk.again) == CELLAR_OK);
+        sim_snap_look(&disk.again);
+        l2_kit_kill(&disk.again);
+        base_sim_calm(false);
+    }
+}
+
+static void sim_snap_closer(void *arg)
+{
+    (void)arg;
+    l2_close(disk.kit.d);
+    disk.kit.d = NULL;
+}
+
+static void sim_snap_opener(void *arg)
+{
+    (void)arg;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+}
+
+/* Fewer places and, mostly, as many as before: segments have places then that are not their
+ * indexes. */
+static void sim_snap_resizer(void *arg)
+{
+    (void)arg;
+    snap.resized = true;
+    const uint32_t was = disk.kit.d->places, to = 6 + (uint32_t)base_sim_below(5);
+    for (unsigned n = 0; n < 1 + (base_sim_below(4) != 0); n++) {
+        const cellar_err err = l2_resize_to(disk.kit.d, n == 0 ? to : was, n + 1);
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
+    }
+}
+
+/* Values of many sizes, so that segments come and go, and eras of the filter. */
+static void sim_snap_history(uint32_t puts)
+{
+    static const unsigned char value[900];
+    for (uint32_t n = 0; n < puts; n++) {
+        const uint32_t key = n % SIM_L2_KEYS;
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        disk.over[key] = disk.now[key];
+        l2_kill(disk.kit.d, &id);
+        disk.now[key] = ++disk.next;
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next };
+        BASE_SIM_CHECK(l2_put(disk.kit.d, &id, value, 400 + n % 500, &m, NULL) == CELLAR_OK);
+        (void)l2_tick(disk.kit.d, 0);
+        if (n % SIM_SNAP_STEP != 5 || snap.olds == SIM_SNAP_OLD) { continue; }
+        const uint32_t old = 100 + snap.olds++;
+        const l2_key once = sim_l2_key(&disk.kit, &old);
+        const l2_meta first = { .deadline_ms = BASE_NEVER_MS, .user_flags = 1 };
+        BASE_SIM_CHECK(l2_put(disk.kit.d, &once, value, 300, &first, NULL) == CELLAR_OK);
+    }
+}
+
+static void sim_snap_life(void)
+{
+    base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
+    base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
+    base_sim_spawn("demoter", sim_l2_demoter, NULL);
+    base_sim_spawn("reader", sim_l2_reader, NULL);
+    base_sim_spawn("worker", sim_l2_worker, NULL);
+    if (base_sim_below(2) == 0) { base_sim_spawn("resizer", sim_snap_resizer, NULL); }
+    if (base_sim_below(3) == 0) { base_sim_spawn("killer", sim_l2_killer, NULL); }
+    base_sim_join_all();
+}
+
+/* Of this open all that the close knew is there, by what it saved. */
+static void sim_snap_opened(void)
+{
+    base_sim_calm(true);
+    const l2_stats st = l2_kit_figures(&disk.kit);
+    if (snap.whole && st.opened != L2_OPENED_SAVED) {
+        base_sim_fail("opened as %d, %d segments", (int)st.opened, (int)st.segments_live);
+    }
+    sim_snap_look(&disk.kit);
+    base_sim_calm(false);
+}
+
+static void sim_l2_snap_run(void)
+{
+    base_sim_calm(true);
+    memset(&disk, 0, sizeof disk);
+    memset(&snap, 0, sizeof snap);
+    l2_dev_init(&disk.dev);
+    l2_dev_init(&disk.crash);
+    disk.dev.flat = disk.crash.flat = true;
+    l2_kit_init(&disk.kit, &disk.dev);
+    disk.kit.cfg.seg_count = SIM_SNAP_PLACES;
+    base_sim_advance_ms(10000);
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    sim_snap_history(20 + (uint32_t)base_sim_below(260));
+    base_sim_calm(false);
+    for (unsigned life = 0; life < SIM_SNAP_LIVES; life++) {
+        snap.resized = false;
+        disk.dev.fail_site = DEV_PWRITE; /* a segment comes to lie in another place than its own */
+        disk.dev.fail_errno = EIO;
+        disk.dev.fail_at = base_sim_below(2) == 0 ? 1 + base_sim_below(4) : 0;
+        sim_snap_history(30 + (uint32_t)base_sim_below(120));
+        disk.dev.fail_at = 0;
+        for (uint32_t n = 0; n < 6; n++) { /* a change of what only older segments hold */
+            const uint32_t old = 100 + (uint32_t)base_sim_below(SIM_SNAP_OLD);
+            const l2_key once = sim_l2_key(&disk.kit, &old);
+            l2_kill(disk.kit.d, &once);
+        }
+        sim_snap_life();
+        base_sim_calm(true);
+        for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
+            snap.had[key] = sim_l2_look(&disk.kit, key);
+        }
+        for (uint32_t i = 0; i < SIM_SNAP_OLD; i++) {
+            snap.had_old[i] = sim_snap_old(&disk.kit, i);
+        }
+        disk.dev.fail_site = -1; /* now and then any call of the close fails, once */
+        disk.dev.fail_errno = EIO;
+        disk.dev.fail_at = base_sim_below(3) == 0 ? 1 + base_sim_below(80) : 0;
+        snap.whole = disk.dev.fail_at == 0 && !snap.resized;
+        base_sim_calm(false);
+        base_sim_spawn("closer", sim_snap_closer, NULL);
+        base_sim_spawn("killer", sim_snap_killer, NULL);
+        base_sim_join_all();
+        disk.dev.fail_at = 0;
+        base_sim_spawn("opener", sim_snap_opener, NULL);
+        base_sim_spawn("killer", sim_snap_killer, NULL);
+        base_sim_join_all();
+        sim_snap_opened();
+    }
+    sim_snap_life();
+    sim_l2_end();
+}
+
 /* ---- tags and patterns, through the whole cache ---- */
 
 #define SIM_ENDS_KEYS 3u
@@ -827,6 +1014,10 @@ const base_sim_scenario sim_l2_ends = {
 };
 const base_sim_scenario sim_l2_packers = {
     "l2_packers", "a block for packing belongs to one thread at a time", sim_l2_packers_run, 0
+};
+const base_sim_scenario sim_l2_snap = {
+    "l2_snap", "an index that a close saved brings back nothing that was over",
+    sim_l2_snap_run, 0
 };
 const base_sim_scenario sim_l2_map = {
     "l2_map", "nobody reads through a mapping what the store cuts off its file", sim_l2_map_run, 0
