@@ -1970,10 +1970,10 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N from 1 to 9, and a new one begun. One of
  * somebody else, or of a newer library, never is. A copy of the directory of a closed store is as
  * warm as that; one of a store in use opens empty. The metric cellar_l2_opened says how the index
- * came at this open, and why not as a close saved it. A file that another program cuts short while the
- * store is open may end the process (SIGBUS). With l2_sigbus_handler that signal is handled as long
- * as the store is open: the tier is off until the next open, which finds it empty, and memory goes
- * on; SIGBUS that is about anything else goes to the handler there was before, and one that is
+ * came at this open, and why not as a close saved it. A file that another program cuts short while
+ * the store is open may end the process (SIGBUS). With l2_sigbus_handler that signal is handled as
+ * long as the store is open: the tier is off until the next open, which finds it empty, and memory
+ * goes on; SIGBUS that is about anything else goes to the handler there was before, and one that is
  * installed meanwhile must chain to ours. With l2_mmap_read (refused without l2_sigbus_handler: no
  * mapping is read unguarded) what was read from the data file within the last seconds is copied out
  * of a mapping instead of asking for it with a call, several times as fast. Mapped are at most

@@ -188,8 +188,8 @@ static int l2_data_size(l2 *d)
     return e;
 }
 
-/* A copy on another file system, or in the place of what was removed, may have the same inode. Where
- * it is not said when a file was made its device tells, but only as long as that has its number. */
+/* A copy on another file system, or in the place of what was removed, may have the same inode.
+ * Where it is not said when a file was made its device tells, as long as that has its number. */
 static bool l2_stage_is(const l2_stage_id *a, const l2_stage_id *b, bool same_boot)
 {
     if (a->inode != b->inode || a->inode == 0) { return false; }
@@ -506,7 +506,8 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
     if (e == 0) { e = d->vfs->open_dir(d->vfs->ctx, path, false, &there); }
     if (e == 0) { e = d->vfs->stat(d->vfs->ctx, there, &named); }
     l2_file_close(d, &there);
-    if (e == 0 && (ours.inode != named.inode || ours.device != named.device)) { return CELLAR_E_BUSY; }
+    const bool moved = ours.inode != named.inode || ours.device != named.device;
+    if (e == 0 && moved) { return CELLAR_E_BUSY; }
     if (e == 0) { e = d->vfs->set_aside(d->vfs->ctx, path, &number); }
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_CORRUPT; }
