@@ -11,6 +11,7 @@
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these beside raw   FULL=1  all shapes and sizes
+#            MOST=seconds   nothing new begins after so long (bench-peers: 22 minutes)
 #            JSON=file      lines are appended there instead of a fresh file in build/bench
 #            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 under a floor
 #            BENCH_CFLAGS="-O3 -march=native"       an extra for all subjects alike
@@ -69,7 +70,7 @@ BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
                 $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
-                $(if $(filter 1,$(FULL)),--full) $(if $(filter 1,$(EVERYONE)),--everyone)
+                $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) $(if $(filter 1,$(EVERYONE)),--everyone)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
 BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
                 -f bench/report/table.awk bench/report/targets.tsv

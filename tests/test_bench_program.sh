@@ -83,6 +83,13 @@ lost_suite_is_a_row_and_the_next_one_runs() {
     [ $? -eq 1 ] && grep -q '"bench":"dropin","hang":"no answer within 900 ms"' "$t_tmp/c.jsonl" &&
         grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
 }
+run_ends_by_its_time() { # what is not begun by then is a line
+    rm -f "$t_tmp/m.jsonl"
+    "$bench" --suite "storm lock" --quick --scratch "$t_tmp" --peers uthash64 --most-s 1 --json "$t_tmp/m.jsonl" \
+        >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
+    grep -q '"bench":"storm".*"metric":"storm_rss"' "$t_tmp/m.jsonl" &&
+        grep -q '"bench":"lock","skip":"the time of this run was over' "$t_tmp/m.jsonl"
+}
 hanging_tool_is_a_row() { # the one that unpacks traces
     mkdir -p "$t_tmp/bin" "$t_tmp/traces"
     printf '#!/bin/sh\nexec sleep 60319\n' >"$t_tmp/bin/zstd"
@@ -286,6 +293,7 @@ t_case suites_of_the_library_say_so suites_of_the_library_say_so
 t_case hanging_subject_is_a_row hanging_subject_is_a_row
 t_case hanging_compiler_is_a_row hanging_compiler_is_a_row
 t_case lost_suite_is_a_row_and_the_next_one_runs lost_suite_is_a_row_and_the_next_one_runs
+t_case run_ends_by_its_time run_ends_by_its_time
 t_case hanging_tool_is_a_row hanging_tool_is_a_row
 t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
 for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \

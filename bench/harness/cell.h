@@ -21,6 +21,7 @@ typedef struct cell_options {
     bool quick, full, warm; /* warm: each subject alone in a child of its own */
     bool everyone;          /* all subjects take part, processes too */
     uint32_t patience_ms;   /* a subject that does nothing for so long hangs; 0: 5 minutes */
+    uint64_t until_ns;      /* host_wall_ns from which on no workload and no suite begins; 0: never */
     uint32_t block_s;       /* a block of rounds starts none after so long; 0: no such limit */
 } cell_options;
 

@@ -53,6 +53,8 @@ void driver_folder(const char *path) { driver_dir = path; }
 void driver_patience(uint32_t ms) { driver_window_ms = ms; }
 uint32_t driver_most(uint32_t ms) { return ms < host_patience_now() ? ms : host_patience_now(); }
 
+void driver_heap_grows(void) { setenv("BENCH_HEAP", "-Xmx3g", 1); } /* peers/build.sh */
+
 const char *driver_kind(const char *trouble)
 {
     return strncmp(trouble, DRIVER_SILENT, sizeof DRIVER_SILENT - 1) == 0 ? "hang" : "crash";

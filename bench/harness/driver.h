@@ -19,6 +19,9 @@ typedef struct bench_driver bench_driver;
 void driver_folder(const char *path);
 /* How long a process may be silent beyond its window before it counts as hanging; 20 s. */
 void driver_patience(uint32_t ms);
+/* For the rest of this process: a runtime with a fixed heap lets it grow and shrink instead, where
+ * its memory is what is measured. */
+void driver_heap_grows(void);
 /* The shorter of `ms` and the patience for one piece of work (host_patience). */
 uint32_t driver_most(uint32_t ms);
 /* The word for what driver_trouble said of a process that is gone: "hang" or "crash". */

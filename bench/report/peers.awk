@@ -13,7 +13,8 @@
 #            and p75 where there are several rounds.
 # WHY        who is before us, or a map without a bound that is faster than 1 / 0.8 of ours, has a
 #            cause in causes.tsv, printed once below the table under a number that the row shows;
-#            the rows that have none yet are named there, too.
+#            the rows that have none yet are named there, too; those of noisy values apart, since a
+#            cause of what may not be so cannot be found.
 # TROUBLE    below the table: who crashed, hung or leaked, or was left out, and in which words.
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
@@ -34,14 +35,16 @@ function spread(k) {
 }
 function among(list, word) { return list == "*" || index(" " list " ", " " word " ") > 0 }
 # Number of the cause why `who` is before us in figure part[]; "" and one more row without: no cause.
-function why(who,    i) {
+function why(who,    i, row) {
     for (i = 1; i <= reasons; i++)
         if (among(r_suite[i], part[1]) && among(r_workload[i], part[2]) && among(r_threads[i], part[3]) &&
             among(r_metric[i], part[4]) && among(r_who[i], who)) {
             if (!(i in note)) { note[i] = ++notes; noted[notes] = reason[i] }
             return " (" note[i] ")"
         }
-    without = without (without == "" ? "" : ", ") part[1] " " part[2] " " part[3] " " part[4] " (" who ")"
+    row = part[1] " " part[2] " " part[3] " " part[4] " (" who ")"
+    if (noisy[f, who] != "" || noisy[f, "cellar"] != "") shaky = shaky (shaky == "" ? "" : ", ") row
+    else without = without (without == "" ? "" : ", ") row
     return ""
 }
 function read_causes(    line, field, n) {
@@ -151,6 +154,7 @@ END {
     if (notes > 0) print (md ? "\n" : "") "why others are before us, by the number in the row:" (md ? "\n" : "")
     for (i = 1; i <= notes; i++) print (md ? "* " : "  ") "(" i ") " noted[i]
     if (without != "") print (md ? "\n" : "") "cause not looked into yet: " without
+    if (shaky != "") print (md ? "\n" : "") "behind by noisy values, which prove nothing: " shaky
     if (tellings > 0) print (md ? "\n" : "") "crashed, hung, leaked or left out:" (md ? "\n" : "")
     for (i = 1; i <= tellings; i++) print (md ? "* " : "  ") told[i] " (" trouble[told[i]] ")"
 }

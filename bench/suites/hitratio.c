@@ -207,6 +207,10 @@ static int hitratio_folder(const cell_options *o, const char *folder, const char
         const char *base = strrchr(found.gl_pathv[i], '/') + 1;
         char name[64], why[256], text[300];
         snprintf(name, sizeof name, "%.*s", (int)strcspn(base, "."), base);
+        if (o->until_ns != 0 && host_wall_ns() > o->until_ns) {
+            json_say("hitratio", NULL, name, "skip", "the time of this run was over");
+            continue;
+        }
         if (!hitratio_unpack(found.gl_pathv[i], scratch, why, sizeof why)) {
             const bool hangs = strcmp(driver_kind(why), "hang") == 0;
             snprintf(text, sizeof text, "zstd cannot unpack it: %s", why);

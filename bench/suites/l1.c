@@ -42,8 +42,8 @@ static const char *const suite_peers_list[] = { "zipf1m_16_100", "bounded100k_16
                                                 "bounded16m_16_100", "peers_hot", "peers_4k",
                                                 NULL };
 const bench_suite suite_peers = { "peers", "every peer there is, other languages too", NULL,
-                                  suite_peers_list, NULL, true, false, 30 };
+                                  suite_peers_list, NULL, true, false, 12 };
 
 static const char *const suite_servers_list[] = { "servers", NULL };
 const bench_suite suite_servers = { "servers", "redis, memcached, SQLite: depth 1 and 64", NULL,
-                                    suite_servers_list, NULL, true, false, 60 };
+                                    suite_servers_list, NULL, true, false, 30 };

@@ -35,7 +35,7 @@ typedef struct main_args {
     cell_options o;
     const char *json, *workload; /* workload: a .wl of the caller instead of suites */
     const bench_suite *suite[MAIN_SUITES];
-    uint32_t suite_count;
+    uint32_t suite_count, most_s; /* most_s: 0, or after so long nothing new begins */
 } main_args;
 
 void suite_say(const char *bench, const char *subject, const char *workload_name,
@@ -104,7 +104,7 @@ static int main_usage(const char *what, const char *arg)
     fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick]\n"
                     "       [--full] [--warm] [--everyone] [--peers \"NAME NAME\"] [--json FILE]\n"
                     "       [--mixes DIR] [--scratch DIR] [--rounds N] [--window-ms N]\n"
-                    "       [--patience-ms N] [--list | --metrics]\nsuites:");
+                    "       [--patience-ms N] [--most-s N] [--list | --metrics]\nsuites:");
     for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
         fprintf(stderr, " %s", main_suites[i]->name);
     }
@@ -185,6 +185,7 @@ static bool main_option(main_args *a, const char *name, const char *value)
 {
     if (strcmp(name, "--suite") == 0) return main_add_suites(a, value);
     if (strcmp(name, "--rounds") == 0) return main_number(value, 200, &a->o.rounds);
+    if (strcmp(name, "--most-s") == 0) return main_number(value, 86400, &a->most_s);
     if (strcmp(name, "--patience-ms") == 0) return main_number(value, 3600000, &a->o.patience_ms);
     if (strcmp(name, "--window-ms") == 0) return main_number(value, 1000, &a->o.window_ms);
     if (strcmp(name, "--peers") == 0) {
@@ -278,9 +279,22 @@ static int main_run_function(const cell_options *o, const bench_suite *s)
     return status;
 }
 
+/* True: its time is over, and it has said so. */
+static bool main_late(const cell_options *o, const bench_suite *s, const char *workload)
+{
+    if (o->until_ns == 0 || host_wall_ns() < o->until_ns) {
+        return false;
+    }
+    json_say(s->name, NULL, workload, "skip", "the time of this run was over: by its name");
+    return true;
+}
+
 static int main_run_suite(const cell_options *run, const bench_suite *s)
 {
     int worst = CELL_OK;
+    if (main_late(run, s, NULL)) {
+        return CELL_OK;
+    }
     cell_options own = *run;
     own.everyone = own.everyone || (s->asked && own.peers == NULL);
     own.block_s = own.full ? 0 : own.quick ? (s->block_s + 2) / 3 : s->block_s;
@@ -294,7 +308,7 @@ static int main_run_suite(const cell_options *run, const bench_suite *s)
     }
     for (int part = 0; part < (o->full ? 2 : 1); part++) {
         const char *const *list = part == 0 ? s->workloads : s->full;
-        for (; list != NULL && *list != NULL; list++) {
+        for (; list != NULL && *list != NULL && !main_late(o, s, *list); list++) {
             const int status = cell_run_forked(o, s->name, *list);
             worst = status > worst ? status : worst;
         }
@@ -332,6 +346,7 @@ int main(int argc, char **argv)
     }
     const uint64_t start = host_wall_ns();
     int worst = CELL_OK;
+    a.o.until_ns = a.most_s != 0 ? start + a.most_s * UINT64_C(1000000000) : 0;
     main_header(&a.o);
     if (a.workload != NULL) {
         worst = cell_run_forked(&a.o, "own", a.workload);

@@ -189,6 +189,7 @@ static int memory_one(const char *subject, uint64_t entries, uint32_t repeats)
 
 static int memory_run(const cell_options *o)
 {
+    driver_heap_grows();
     static const uint64_t sizes[] = { 1000000, 3000000 };
     const uint32_t repeats = o->quick || o->everyone ? 1 : MEMORY_REPEATS;
     int worst = CELL_OK;

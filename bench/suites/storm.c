@@ -227,6 +227,7 @@ static bool storm_there(const cell_options *o, const bench_subject *s, uint32_t 
 
 static int storm_run_suite(const cell_options *o)
 {
+    driver_heap_grows();
     const uint32_t ms = o->quick ? 1500 : 6000;
     int worst = CELL_OK;
     printf("\nstorm  (sets into %" PRIu64 " MiB: 8 B..1 MiB, small, 1 MiB; %u ms)\n",
