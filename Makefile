@@ -19,8 +19,8 @@ SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq t
             vfs pages pack bus sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
-SRC_L2    = form index gate log commit admit codec put get ends io map trouble doorbell recover warm snap \
-            resize audit images open inspect
+SRC_L2    = form index gate log commit admit codec put get ends io map trouble doorbell scrap recover \
+            warm snap resize audit images open inspect
 SRC_GUARD = flight flight_change flight_lease flight_fork bloom breaker
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit

@@ -66,7 +66,7 @@ typedef struct l2_dev {
 
 enum { DEV_OPEN_DIR, DEV_LIST, DEV_OPEN, DEV_PREALLOCATE, DEV_PREAD, DEV_PWRITE, DEV_MAP, DEV_ARM,
        DEV_DATASYNC, DEV_SYNC_DIR, DEV_TRUNCATE, DEV_RENAME, DEV_UNLINK, DEV_LOCK, DEV_STAT,
-       DEV_BOOT_ID, DEV_BELL, DEV_SITES };
+       DEV_BOOT_ID, DEV_BELL, DEV_ZERO, DEV_SITES };
 
 T_INLINE int l2_dev_fault(l2_dev *v, int site)
 {
@@ -327,6 +327,23 @@ T_INLINE int l2_dev_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size
     return l2_dev_fault(ctx, DEV_ARM);
 }
 
+/* A failure leaves pages with zeros, as they are, or as the disk has them. */
+T_INLINE int l2_dev_zero(void *ctx, base_vfs_file *file, uint64_t off, uint64_t bytes)
+{
+    l2_dev *v = ctx;
+    l2_dev_file *f = (l2_dev_file *)(void *)file;
+    const int e = l2_dev_fault(v, DEV_ZERO);
+    T_REQUIRE(off % 4096 == 0 && bytes % 4096 == 0 && off + bytes <= f->size);
+    l2_dev_hook(v);
+    if (!v->flat && f->mapped) { l2_dev_look(v); } /* what was there may have been written */
+    for (uint64_t at = off; at < off + bytes; at += 4096) {
+        const uint64_t how = e == 0 ? 0 : at / 4096 % 3;
+        if (how == 0) { memset(f->live + at, 0, 4096); }
+        if (how == 1 && !v->flat) { memcpy(f->live + at, f->durable + at, 4096); }
+    }
+    return e;
+}
+
 /* What the kernel does: the pages are clean now, whatever the disk holds. */
 T_INLINE void l2_dev_lose(l2_dev_file *f)
 {
@@ -470,7 +487,7 @@ T_INLINE base_vfs l2_dev_vfs(l2_dev *v)
         .close = l2_dev_close, .preallocate = l2_dev_preallocate, .pread = l2_dev_pread,
         .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map,
         .map_read = l2_dev_map_read, .unmap = l2_dev_unmap,
-        .arm = l2_dev_arm, .datasync = l2_dev_datasync, .sync_dir = l2_dev_sync_dir,
+        .arm = l2_dev_arm, .zero = l2_dev_zero, .datasync = l2_dev_datasync, .sync_dir = l2_dev_sync_dir,
         .truncate = l2_dev_truncate, .rename = l2_dev_rename, .unlink = l2_dev_unlink,
         .lock = l2_dev_lock, .lock_shared = l2_dev_lock_shared, .stat = l2_dev_stat,
         .boot_id = l2_dev_boot_id, .bell = l2_dev_bell, .ctx = v };

@@ -113,8 +113,12 @@ static void maps_share_and_arm_keeps_contents(void)
     size_t done;
     T_EQ_I64(vfs->pread(vfs->ctx, f, &back, 1, 5, &done), 0);
     T_EQ_U64(back, 7);
+    int e = vfs->zero(vfs->ctx, f, 4096, 2 * 4096);
+    T_CHECK(e == 0 || e == EOPNOTSUPP); /* tmpfs */
+    T_EQ_U64(p[4096], e == 0 ? 0 : 42);
+    T_EQ_U64(p[5], 7);
     T_EQ_I64(vfs->truncate(vfs->ctx, f, 4096), 0);
-    int e = vfs->arm(vfs->ctx, f, map, 4096, 4096); /* an error, not a signal */
+    e = vfs->arm(vfs->ctx, f, map, 4096, 4096); /* an error, not a signal */
     T_CHECK(e == EIO || e == ENOMEM);
     vfs->unmap(vfs->ctx, map, 8 * 4096);
     vfs->unmap(vfs->ctx, NULL, 0);
@@ -287,6 +291,8 @@ static int use_all(void)
     if (e == 0) { e = vfs->map_shared(vfs->ctx, f, 4096, &map); }
     if (e == 0) { e = vfs->map_read(vfs->ctx, f, 4096, &seen); }
     if (e == 0) { e = vfs->arm(vfs->ctx, f, map, 0, 4096); }
+    if (e == 0) { e = vfs->zero(vfs->ctx, f, 0, 4096); }
+    if (e == EOPNOTSUPP) { e = 0; }
     if (e == 0) { e = vfs->datasync(vfs->ctx, f); }
     if (e == 0) { e = vfs->stat(vfs->ctx, f, &s); }
     if (e == 0) { e = vfs->truncate(vfs->ctx, f, 4096); }
@@ -305,8 +311,8 @@ static int use_all(void)
 static void every_call_can_fail(void)
 {
     static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "pwrite",
-        "pread", "map_shared", "map_read", "arm", "datasync", "stat", "truncate", "rename", "unlink",
-        "sync_dir", "boot_id", "list" };
+        "pread", "map_shared", "map_read", "arm", "zero", "datasync", "stat", "truncate", "rename",
+        "unlink", "sync_dir", "boot_id", "list" };
     begin();
     size_t files = open_files();
     T_EQ_I64(use_all(), 0);
@@ -322,7 +328,7 @@ static void every_call_can_fail(void)
     (void)base_fault_io_arm(NULL, EIO, 1000, false);
     T_EQ_I64(use_all(), 0);
     T_EQ_U64(base_fault_io_arm(NULL, 0, 0, false), sizeof sites / sizeof sites[0]);
-    for (uint64_t nth = 1; nth <= 17; nth++) { /* from the n-th on, for good */
+    for (uint64_t nth = 1; nth <= 18; nth++) { /* from the n-th on, for good */
         (void)base_fault_io_arm(NULL, EIO, nth, true);
         T_EQ_I64(use_all(), EIO);
         T_EQ_I64(use_all(), EIO);

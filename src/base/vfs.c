@@ -293,6 +293,20 @@ static int base_vfs_arm(void *ctx, base_vfs_file *f, void *map, size_t offset, s
     return 0;
 }
 
+static int base_vfs_zero(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes)
+{
+    (void)ctx;
+    int e = base_vfs_faulted("zero");
+    if (e != 0) { return e; }
+    BASE_ASSERT(offset % BASE_PAGE == 0 && bytes % BASE_PAGE == 0);
+    if (offset > INT64_MAX || bytes > INT64_MAX - offset) { return EFBIG; }
+    const int how = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+    do {
+        e = fallocate(f->fd, how, (off_t)offset, (off_t)bytes) == 0 ? 0 : errno;
+    } while (e == EINTR);
+    return e;
+}
+
 static int base_vfs_datasync(void *ctx, base_vfs_file *f)
 {
     (void)ctx;
@@ -500,7 +514,7 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
         .preallocate = base_vfs_preallocate, .pread = base_vfs_pread, .pwrite = base_vfs_pwrite,
         .map_shared = base_vfs_map_shared,
         .map_read = base_vfs_map_read, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
-        .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
+        .zero = base_vfs_zero, .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
         .truncate = base_vfs_truncate, .rename = base_vfs_rename, .unlink = base_vfs_unlink,
         .set_aside = base_vfs_set_aside,
         .lock = base_vfs_lock, .lock_shared = base_vfs_lock_shared, .stat = base_vfs_stat_file,

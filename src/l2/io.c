@@ -313,10 +313,15 @@ static void l2_writers_wait(l2 *d)
     }
 }
 
-static int l2_sync_files(l2 *d)
+/* quiet: nobody appends. At DROP the stage waits for that: what it has by then beside data.seg is
+ * less than a segment. */
+static int l2_sync_files(l2 *d, bool quiet)
 {
+    const bool drop = d->cfg.level == L2_DROP;
+    if (drop) { l2_drain(d); }
     const int e = l2_datasync(d, d->data_file);
-    if (e != 0) { return e; }
+    if (e != 0 || (drop && !quiet)) { return e; }
+    if (drop) { l2_scrap_all(d); }
     l2_disarm(d);
     return l2_datasync(d, d->stage_file);
 }
@@ -343,11 +348,11 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
     }
     l2_reopen(d);
     const uint32_t before = base_load_rlx(&d->dirty);
-    int e = l2_sync_files(d); /* the bulk of it, while appends go on */
+    int e = l2_sync_files(d, false); /* the bulk of it, while appends go on */
     const uint64_t lsn = l2_sync_begin(d);
     BASE_POINT("l2.sync_begun");
     if (e == 0) { e = l2_meta_store(d); }
-    if (e == 0) { e = l2_sync_files(d); }
+    if (e == 0) { e = l2_sync_files(d, true); }
     const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0; /* changes no log has */
     if (e == 0 && unlogged) { e = EAGAIN; }
     if (e == 0 && !l2_files_there(d)) { e = EFAULT; } /* cut short while it was synced */
@@ -362,7 +367,7 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
         base_store_rel(&d->want_dirty, 0u);
         base_store_rel(&d->dirty, d->cfg.level == L2_DROP ? (uint32_t)L2_NOW_CLEAN
                                                           : (uint32_t)L2_NOW_DIRTY);
-        l2_arm_work(d);
+        if (!closing) { l2_arm_work(d); }
         l2_worker_drop(d);
         return CELLAR_OK;
     }
@@ -419,6 +424,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     L2_GIVE(miss_sealed); L2_GIVE(stalled); L2_GIVE(closings);
     L2_GIVE(relied); L2_GIVE(waits); L2_GIVE(commits);
     L2_GIVE(miss_ended); L2_GIVE(refused_ended); L2_GIVE(folds);
+    L2_GIVE(scrapped_bytes);
     L2_GIVE(packed); L2_GIVE(packed_saved); L2_GIVE(miss_packed);
     L2_GIVE(cuts); L2_GIVE(reread); L2_GIVE(snaps);
     out->opened = d->opened;

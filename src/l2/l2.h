@@ -214,6 +214,7 @@ typedef struct l2_stats {
     uint64_t puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical;
     uint64_t kills, tombstones, denied, remembered, controls;
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
+    uint64_t scrapped_bytes; /* of the stage: dirty pages that need not be written */
     uint64_t recovered, holes, bad_places, offs;
     uint64_t refused_budget, refused_unused, refused_seal, miss_sealed, bytes_today;
     uint64_t miss_ended, refused_ended, folds, tags, globs; /* see ends.c */

@@ -245,6 +245,7 @@ typedef struct l2_slot {
     uint32_t armed_soon SYNC_GUARDED(L2_LOG);  /* who passes it asks for more */
     uint32_t last_off;        /* of the newest record; its entry still lacks the distance */
     uint64_t synced_at;       /* the worker's: data_syncs that must be reached before reuse */
+    bool past SYNC_GUARDED(L2_LOG); /* stored into since it was last scrapped */
     _Atomic uint32_t writers; /* records reserved but not complete; release by the last store */
     _Atomic uint32_t pins;    /* readers that look at the bytes; sc against seg.word */
 } l2_slot;
@@ -365,7 +366,7 @@ typedef struct l2_counts { /* relaxed adds; l2_stats_get gives them out */
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
         stalled, closings, relied, waits, refused_budget, refused_unused,
         refused_seal, miss_sealed, commits, miss_ended, refused_ended, folds, packed, packed_saved,
-        miss_packed, cuts, reread, snaps;
+        miss_packed, cuts, reread, snaps, scrapped_bytes;
 } l2_counts;
 
 typedef struct l2_budget { /* of puts: a window of one second, or one day */
@@ -493,6 +494,8 @@ struct l2 {
     size_t chunk;             /* bytes of a segment that are written at once */
     uint64_t meta_serial, meta_lsn, meta_controls;
     int64_t barrier_ms, meta_ms, seen_ms, beat_ms, arm_ms;
+    int64_t sealed_ms;        /* when a slot was sealed last, or the store opened */
+    bool no_scrap;            /* the file system would not do it */
     uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: of the last look; seen: done then */
     bool reads_out;           /* some were on their way then */
     uint32_t arm_window;      /* bytes ahead that are armed */
@@ -659,6 +662,8 @@ CELLAR_PRIVATE bool l2_slot_open(l2 *d) SYNC_HOLDS(L2_LOG);
 CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg) SYNC_HOLDS(L2_LOG);
 /* Footers, trailer, zeros between; then the whole slot to its place. */
 CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s);
+/* Seal the slots that are full; nobody waits for room. */
+CELLAR_PRIVATE void l2_drain(l2 *d);
 /* All that is stored is given up: its floor is logged where there is room for that. */
 CELLAR_PRIVATE void l2_empty(l2 *d);
 CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us);
@@ -715,6 +720,11 @@ CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint
 CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e) SYNC_HOLDS(L2_LOG);
 /* A header with this floor is durable, behind any failure so far. */
 CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor) SYNC_HOLDS(L2_LOG);
+
+/* scrap.c */
+CELLAR_PRIVATE void l2_scrap_work(l2 *d); /* now and then; the worker's */
+/* All that the next sync of the stage need not write; nobody appends. */
+CELLAR_PRIVATE void l2_scrap_all(l2 *d);
 
 /* images.c */
 /* What bloom.snap holds; clean: the store was closed, and is the one that was. After that no more

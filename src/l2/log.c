@@ -119,6 +119,7 @@ CELLAR_PRIVATE bool l2_slot_open(l2 *d)
     }
     if (d->open_slot != NULL) { d->open_slot->state = L2_SLOT_FULL; }
     s->state = L2_SLOT_OPEN;
+    s->past = true;
     d->open_slot = s;
     base_store_rlx(&d->emptied, 0u);
     BASE_POINT("l2.slot_open");
@@ -452,6 +453,7 @@ static bool l2_seal_work(l2 *d)
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "a segment could not be written");
         return false;
     }
+    d->sealed_ms = base_now_ms(d->cfg.clock);
     l2_slot_state(d, s, L2_SLOT_WRITTEN);
     return true;
 }
@@ -470,6 +472,13 @@ static void l2_recycle(l2 *d)
         }
         sync_drop(L2_LOG, &d->log_lock);
     }
+}
+
+/* As many as there are; others may fill up meanwhile. */
+CELLAR_PRIVATE void l2_drain(l2 *d)
+{
+    for (uint32_t i = 0; i < d->nstage && l2_seal_work(d); i++) {}
+    l2_recycle(d);
 }
 
 /* ---- reclaim ---- */
@@ -785,6 +794,7 @@ CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
         more = l2_seal_work(d);
         l2_barrier_work(d);
         l2_recycle(d);
+        l2_scrap_work(d);
         if (l2_free_places(d) < d->keep_free) { more = l2_reclaim(d) || more; }
         (void)l2_prepare(d);
         l2_arm_work(d);

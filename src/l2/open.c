@@ -341,6 +341,7 @@ static void l2_clock_set(l2 *d, bool same_boot)
     base_store_rlx(&d->day.window, s->day);
     base_store_rlx(&d->day.used, s->bytes_today);
     d->barrier_ms = d->meta_ms = d->seen_ms = d->beat_ms = d->arm_ms = now;
+    d->sealed_ms = now;
 }
 
 static bool l2_boot_is(l2 *d, unsigned char boot[16])

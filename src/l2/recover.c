@@ -638,6 +638,7 @@ static void l2_adopt(l2 *d, l2_finds *f)
     for (uint32_t i = 0; i < d->nstage; i++) {
         d->slot[i].state = L2_SLOT_FREE;
         d->slot[i].armed_end = d->form.seg_bytes; /* all of it since it was mapped */
+        d->slot[i].past = true;
         d->slot[i].armed_lines = d->slot[i].armed_soon = UINT32_MAX;
     }
     d->arm_window = BASE_MIN((uint32_t)256 << 10, d->form.seg_bytes);
