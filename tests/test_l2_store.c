@@ -467,6 +467,43 @@ static void without_room_everything_goes_but_no_delete(void)
     end();
 }
 
+/* The reserve of a slot is for changes that find no other: while one is ahead puts take it, and the
+ * segment is full when it is sealed; in the last one they leave it. */
+static void puts_leave_room_for_changes_only_where_there_is_no_other(void)
+{
+    begin();
+    kit.cfg.seg_bytes = 65536;
+    kit.cfg.stage_count = 3;
+    kit.cfg.seg_count = 8;
+    open_it();
+    const uint32_t reserve = kit.d->reserve;
+    uint32_t stored = 0;
+    while (put(stored, 1, 100) == CELLAR_OK) { stored++; }
+    for (uint32_t i = 0; i < 3; i++) {
+        const l2_slot *s = &kit.d->slot[i];
+        const uint32_t left = l2_data_limit(kit.d, s->entries) - s->pos;
+        if (s == kit.d->open_slot) {
+            T_CHECK(left >= reserve);
+        } else {
+            T_CHECK(left < reserve / 4);
+        }
+    }
+    const uint32_t changes = reserve / 2 / 40;
+    for (uint32_t i = 0; i < changes; i++) { kill_key(i); }
+    l2_stats st;
+    l2_stats_get(kit.d, &st);
+    T_EQ_U64(st.tombstones, changes);
+    T_EQ_U64(st.emptied, 0);
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    open_it();
+    for (uint32_t i = 0; i < stored; i++) {
+        T_EQ_I64(get(i, 1, 100), i < changes ? CELLAR_MISS : CELLAR_OK);
+    }
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    end();
+}
+
 /* Pages of the stage that are not zeros: what the next sync has to write, at the most. */
 static uint32_t stage_pages(void)
 {
@@ -851,6 +888,7 @@ T_MAIN("l2_store", T_CASE(what_is_reclaimed_in_warm_up_leaves_no_word),
        T_CASE(an_unchanged_copy_is_not_written_again),
        T_CASE(only_what_may_be_on_disk_leaves_tombstones),
        T_CASE(without_room_everything_goes_but_no_delete), T_CASE(reclaim_keeps_the_newest),
+       T_CASE(puts_leave_room_for_changes_only_where_there_is_no_other),
        T_CASE(what_is_in_its_place_leaves_the_stage),
        T_CASE(a_file_system_without_ranges_of_zeros_is_asked_once),
        T_CASE(a_fast_disk_gets_more_at_once_and_a_slow_one_little),

@@ -971,8 +971,8 @@ static int disk_run_suite(const cell_options *o)
         disk_there(&b, "foyer_hybrid", puts[i].name, puts[i].keys, puts[i].value_len);
     }
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && moving; i++) {
-        const bool wanted = strcmp(parts[i].word, "slow") == 0 
-                                ? o->full || getenv("BENCH_L2") != NULL : true;
+        const bool wanted = strcmp(parts[i].word, "slow") != 0 || o->full ||
+                            getenv("BENCH_L2") != NULL;
         if (wanted && disk_wanted(parts[i].word)) {
             moving = disk_run_part(&b, &parts[i]);
         }

@@ -412,7 +412,7 @@ struct l2 {
     uint32_t nseg, places;   /* indexes in `seg`, places in data.seg; the worker's, under L2_LOG */
     _Atomic uint32_t nseg_seen, places_seen; /* the same, for everybody else */
     uint32_t seg_shift;      /* log2 of granules in a segment */
-    uint32_t reserve;        /* bytes of a slot that no put takes */
+    uint32_t reserve;        /* bytes of a slot that no put takes while it is the last */
     uint32_t room_max;       /* of one put: fits into every fresh slot */
     uint32_t keep_free;      /* places the worker keeps free */
 

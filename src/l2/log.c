@@ -17,7 +17,8 @@
  * LOCKING    L2_LOG for slots' states, positions, free segments. The worker (`working`) seals,
  *            reclaims, syncs; only it does I/O.
  * WALK       a KEEP record (tombstone, control) that finds neither room nor a free slot gives up
- *            all that is stored: FLOOR. All of L2 is worth less than one lost delete.
+ *            all that is stored: FLOOR. All of L2 is worth less than one lost delete. So puts leave
+ *            it a reserve in the slot that is open, unless it could go on in another at once.
  * LIMITS     no FLOOR without an open slot: then everything was given up before and nothing has
  *            been stored since. A place whose write failed is not used again before the disk has
  *            failed as a whole and come back (trouble.c).
@@ -155,8 +156,28 @@ CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *
     s->max_vgen = BASE_MAX(s->max_vgen, r->vgen);
 }
 
+/* Could a change that finds no room in the open slot go on in another at once? Then puts need not
+ * leave it any in this one. */
+static bool l2_slot_ahead(const l2 *d) SYNC_HOLDS(L2_LOG);
+static bool l2_slot_ahead(const l2 *d)
+{
+    if (base_load_acq(&d->lost_controls) != d->meta_lost) { return false; }
+    const bool makes = d->cfg.level == L2_DROP && d->free_count > 0 &&
+                       d->next_segseq < d->segseq_end;
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        const l2_slot *s = &d->slot[i];
+        const bool armed = s->armed_end > d->reserve || d->cfg.level == L2_ALWAYS;
+        if (armed && (s->state == L2_SLOT_READY || (makes && s->state == L2_SLOT_FREE))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Where a record of `bytes` would begin, and whether it may. A record of half a page or more does
  * not straddle one page more than it must. */
+static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
+                         uint32_t *off) SYNC_HOLDS(L2_LOG);
 static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
                          uint32_t *off)
 {
@@ -166,10 +187,10 @@ static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t b
         (into + bytes + L2_PAGE - 1) / L2_PAGE > (bytes + L2_PAGE - 1) / L2_PAGE) {
         *off = (uint32_t)base_round_up(s->pos, L2_PAGE);
     }
-    const uint32_t keep = room == L2_ROOM_PUT ? d->reserve
-                                              : room == L2_ROOM_KEEP ? L2_FLOOR_ROOM : 0;
     const uint32_t limit = l2_data_limit(d, s->entries + (room == L2_ROOM_FLOOR ? 1 : 2));
-    return (uint64_t)*off + bytes + keep <= limit;
+    const uint64_t end = (uint64_t)*off + bytes + (room == L2_ROOM_FLOOR ? 0 : L2_FLOOR_ROOM);
+    if (room != L2_ROOM_PUT) { return end <= limit; }
+    return end - L2_FLOOR_ROOM + d->reserve <= limit || (end <= limit && l2_slot_ahead(d));
 }
 
 /* May a caller store there without waiting for the disk? A put leaves some of it to tombstones. */
