@@ -451,9 +451,10 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
 /* Forget a view: its entries, its name, its counters.
  * in:      any handle of the store, the view's name
  * returns: OK; E_NOT_FOUND, E_IO (see "Disk tier"), E_INVAL, E_CLOSED. Open handles of it answer
- *          E_CLOSED from now on
- * thread:  any
- * cost:    O(1): dead bytes are reclaimed first by eviction
+ *          E_CLOSED from now on, and so do calls that wait for a lease of it; who waits for a
+ *          loader that runs gets its result
+ * thread:  any; waiters of its leases (cellar_begin) are called from here
+ * cost:    O(1) and the loads that are open: dead bytes are reclaimed first by eviction
  * example: cellar_view_drop(c, "session");                                                       */
 CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name);
 

@@ -83,6 +83,55 @@ static void lease_overtaken_serves_but_does_not_store(void)
     kit_close(c);
 }
 
+typedef struct waiting {
+    cellar *v;
+    cellar_err err;
+    pthread_t thread;
+} waiting;
+
+static void *wait_for_k(void *arg)
+{
+    waiting *w = arg;
+    source s = SOURCE_INIT;
+    char text[64];
+    w->err = kit_load(w->v, "k", NULL, &s, text, NULL);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    return NULL;
+}
+
+/* Its handles answer E_CLOSED, so nobody could fulfil them: who waits is let go at once. */
+static void leases_end_with_their_view(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL, *other = NULL;
+    cellar_lease a, b, own;
+    cellar_stats st = CELLAR_STATS_INIT;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_view(c, "other", NULL, &other), CELLAR_OK);
+    T_EQ_I64(begin(other, "k", &own, text), CELLAR_LEASED);
+    T_EQ_I64(begin(v, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(v, "k", &b, text), CELLAR_PENDING);
+    waiting w = { .v = v };
+    T_REQUIRE(pthread_create(&w.thread, NULL, wait_for_k, &w) == 0);
+    do {
+        kit_nap();
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    } while (st.load_waiters < 2);
+    T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK); /* no time passes on this clock */
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(pthread_join(w.thread, NULL), 0);
+    T_EQ_I64(w.err, CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_fulfil(v, &a, "late", 4, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(begin(v, "k", &b, text), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_fulfil(other, &own, "mine", 4, NULL), CELLAR_OK); /* of others: untouched */
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.flights, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(other), CELLAR_OK);
+    kit_close(c);
+}
+
 static void lease_forgotten_is_taken_over(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -765,7 +814,8 @@ static void a_lost_lease_is_told_to_the_breaker(void)
 }
 
 T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes_to_who_asks),
-       T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(lease_forgotten_is_taken_over),
+       T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(leases_end_with_their_view),
+       T_CASE(lease_forgotten_is_taken_over),
        T_CASE(lease_of_a_stale_value_serves_it),
        T_CASE(lease_abandoned_by_the_options_it_began_with),
        T_CASE(lease_fulfilled_by_the_options_it_began_with),

@@ -6,8 +6,8 @@
  *                  nonce}                  -> TAKEN: PENDING, a subscription hangs on the flight
  *            fulfil -> claim (once) -> store with the hook -> end: wake threads, call subscribers
  * INVARIANTS a lease is claimed at most once: by fulfil or abandon, by whoever takes it over past
- *            its hard time-out, by tick, or by the store's close; its ref goes with the claim, and
- *            with the ref the duty to tell the view's breaker how it ended.
+ *            its hard time-out, by tick, by the store's close or the drop of its view; its ref goes
+ *            with the claim, and with the ref the duty to tell the view's breaker how it ended.
  *            Threads and leases meet on one flight: each gets what the other brings.
  * LOCKING    as load.c. Subscribers are called with no lock held, by whoever ended the flight.
  * WHO        completes a PENDING: the end of its flight calls fn once, whatever the end was; then
@@ -145,6 +145,12 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
         flight_end(t, f, &o);
         return true;
     }
+    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+    if (cache_is_closed(call->c)) { /* dropped: who ended its leases may not have seen this one */
+        flight_end(t, f, &cancelled);
+        (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
+        return true;
+    }
     flight_lease l;
     uint32_t pass = 0;
     cellar_breaker *ward = call->p.breaker;
@@ -157,7 +163,6 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
     if (call->o != NULL) {
         flight_bytes *kept = cache_kept_new(call);
         if (kept == NULL) {
-            static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
             if (ward != NULL) { cache_breaker_report(ward, pass, BREAKER_SAID_NOTHING); }
             flight_end(t, f, &cancelled);
             (void)cache_answer_failed(call, CELLAR_E_NOMEM);

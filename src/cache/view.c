@@ -23,6 +23,7 @@
 #include "cache/cache_int.h"
 
 #include "base/pack.h"
+#include "guard/flight.h"
 
 #define CACHE_VGENS_LEAST 64u
 #define CACHE_VGENS_DISK 1024u /* numbers from before a restart should find their cells free */
@@ -877,6 +878,8 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
     sync_drop(VIEW, &s->view_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_view_drop: unknown"); }
     cache_owner_died(v, 0);
+    flight_table *t = base_load_sc(&s->flights);
+    if (t != NULL) { flight_end_leases(t, v->id); }
     cellar_err err = cache_acked(v, CELLAR_OK);
     if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_view_drop: the disk failed"); }
     cache_view_release(v); /* it is no longer named */

@@ -4,8 +4,9 @@
  * ends nobody else brings.
  *
  * INVARIANTS a lease is {gen, nonce, shard}: open from flight_lease_open until it is claimed, taken
- *            over, expired or closed, whichever is first, each under the shard's lock; its ref goes
- *            with that. A subscription hangs on a flight, or is called, or was cut off: never two.
+ *            over, expired, closed, or its view is dropped, whichever is first, each under the
+ *            shard's lock; its ref goes with that. A subscription hangs on a flight, or is called,
+ *            or was cut off: never two.
  * LOCKING    the shard's; subscribers are called with none. */
 #include "guard/flight_int.h"
 
@@ -104,26 +105,38 @@ CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket)
     return true;
 }
 
+typedef struct flight_pick { /* which flights are to end */
+    enum { FLIGHT_PICK_ALL, FLIGHT_PICK_DUE, FLIGHT_PICK_VIEW } which; /* the last two: leases */
+    int64_t now_ms;
+    uint32_t view_id;
+} flight_pick;
+
+static bool flight_picked(const flight *f, const flight_pick *p)
+{
+    if (p->which == FLIGHT_PICK_ALL) { return true; }
+    if (f->kind != FLIGHT_LEASE) { return false; }
+    return p->which == FLIGHT_PICK_DUE ? p->now_ms >= f->hard_at_ms : f->view_id == p->view_id;
+}
+
 /* End one flight of the shard that is open and fits; false: there is none. */
-static bool flight_end_one(flight_table *t, flight_shard *s, bool all, int64_t now_ms)
+static bool flight_end_one(flight_table *t, flight_shard *s, const flight_pick *pick)
 {
     flight_ended ended = { NULL, NULL };
     flight *f = NULL;
     sync_take(FLIGHT, &s->lock);
     for (flight *at = s->table; at != NULL && f == NULL; at = at->hh.next) {
-        const bool due = at->kind == FLIGHT_LEASE && now_ms >= at->hard_at_ms;
-        if (at != &s->sentinel && (all || due)) { f = at; }
+        if (at != &s->sentinel && flight_picked(at, pick)) { f = at; }
     }
     for (flight *at = s->detached; at != NULL && f == NULL; at = at->next) {
-        const bool due = at->kind == FLIGHT_LEASE && now_ms >= at->hard_at_ms;
         const bool open = FLIGHT_PHASE(base_load_rlx(&at->state)) <= FLIGHT_LOADING;
-        if (open && (all || due)) { f = at; }
+        if (open && flight_picked(at, pick)) { f = at; }
     }
     bool lost = false;
     if (f != NULL) {
         if (f->attached) { flight_unlink(s, f); }
         (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &ended);
-        lost = f->lease_open && !all; /* at the end of the store nobody asks */
+        /* At the end of the store, or of the view, nobody asks. */
+        lost = f->lease_open && pick->which == FLIGHT_PICK_DUE;
         if (f->lease_open) { f->lease_open = false; } else { (void)base_add_rlx(&f->refs, 1u); }
     }
     sync_drop(FLIGHT, &s->lock);
@@ -136,17 +149,28 @@ static bool flight_end_one(flight_table *t, flight_shard *s, bool all, int64_t n
 
 CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms)
 {
+    const flight_pick due = { .which = FLIGHT_PICK_DUE, .now_ms = now_ms };
     uint32_t ended = 0;
     if (base_load_rlx(&t->open) == 0) { return 0; }
     for (uint32_t i = 0; i <= t->mask; i++) {
-        while (flight_end_one(t, &t->shard[i], false, now_ms)) { ended++; }
+        while (flight_end_one(t, &t->shard[i], &due)) { ended++; }
     }
     return ended;
 }
 
+CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t view_id)
+{
+    const flight_pick view = { .which = FLIGHT_PICK_VIEW, .view_id = view_id };
+    base_fence_sc(); /* the view's state, then its flights; begin: flight, fence, then the state */
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        while (flight_end_one(t, &t->shard[i], &view)) {}
+    }
+}
+
 CELLAR_PRIVATE void flight_close(flight_table *t)
 {
+    const flight_pick all = { .which = FLIGHT_PICK_ALL };
     for (uint32_t i = 0; i <= t->mask; i++) {
-        while (flight_end_one(t, &t->shard[i], true, 0)) {}
+        while (flight_end_one(t, &t->shard[i], &all)) {}
     }
 }
