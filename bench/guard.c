@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 #include <valgrind/callgrind.h>
 
 #include "cellar.h"
@@ -255,6 +256,36 @@ static int guard_policy(const cellar_config *like, uint32_t eviction, const char
     return wrong;
 }
 
+/* set_in_place over a disk tier that has none of the keys, in the current folder: what a set pays
+ * for one. */
+static int guard_disk(const cellar_config *like)
+{
+    static const char *const file[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap",
+                                        "data.seg", "index.snap", "stage.buf" };
+    cellar_config cfg = *like;
+    cellar *c;
+    cfg.l2_path = "guard-l2";
+    cfg.l2_bytes = 16u << 20;
+    cfg.l2_required = 1;
+    if (cellar_open(&cfg, &c) != CELLAR_OK) {
+        fprintf(stderr, "guard: the store with a disk tier cannot be opened\n");
+        return 1;
+    }
+    guard_make_keys(0);
+    guard_set(c, GUARD_KEYS);
+    guard_start();
+    guard_set(c, GUARD_KEYS);
+    const int wrong = guard_end("set_l2");
+    cellar_close(c);
+    for (size_t i = 0; i < sizeof file / sizeof file[0]; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "guard-l2/%s", file[i]);
+        (void)unlink(path);
+    }
+    (void)rmdir("guard-l2");
+    return wrong;
+}
+
 int main(int argc, char **argv)
 {
     static const uint8_t secret[32] = { 1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47 };
@@ -278,6 +309,7 @@ int main(int argc, char **argv)
     int wrong = guard_all(c) + guard_locks() + guard_limiter();
     cellar_close(c);
     wrong += guard_policy(&cfg, CELLAR_EVICT_ADAPTIVE, "get_hit_adaptive");
-    wrong += guard_policy(&cfg, CELLAR_EVICT_S3FIFO, "get_hit_s3fifo");
+    wrong += guard_policy(&cfg, CELLAR_EVICT_S3FIFO, "get_hit_s3fifo") +
+             guard_disk(&cfg);
     return wrong != 0;
 }

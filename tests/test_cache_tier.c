@@ -26,6 +26,7 @@ static int64_t read_clock(void *ctx)
 typedef struct row {
     bool used;
     uint32_t vgen, key, len;
+    uint64_t hash;
     unsigned char value[64];
     int64_t deadline_ms;
     uint32_t user_flags;
@@ -36,7 +37,7 @@ static struct lower {
     row rows[SLOTS];
     cache_tier_host host;
     cellar *c;
-    unsigned gets, puts, refused, kills, bumps, closes, ticks;
+    unsigned gets, puts, refused, kills, bumps, closes, ticks, asked;
     uint32_t bumped_view, bumped_vgen, last_view;
     bool in_call, forked;
     bool set_in_put, set_in_get, del_in_get, get_in_kill, churn_in_put;
@@ -148,7 +149,7 @@ static cellar_err low_put(void *ctx, const cache_tier_key *k, const void *value,
     row *r = find(k->vgen, key);
     if (r == NULL) { return CELLAR_DROPPED; }
     *r = (row){ .used = true, .vgen = k->vgen, .key = key, .len = (uint32_t)value_len,
-                .deadline_ms = m->deadline_ms, .user_flags = m->user_flags };
+                .hash = k->hash, .deadline_ms = m->deadline_ms, .user_flags = m->user_flags };
     memcpy(r->value, value, value_len);
     return CELLAR_OK;
 }
@@ -385,6 +386,49 @@ static void nothing_is_back_filled_while_a_change_is_pending(void)
     shut(c);
 }
 
+static bool low_nothing(void *ctx, uint64_t hash)
+{
+    (void)ctx;
+    low.asked++;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (low.rows[i].used && low.rows[i].hash == hash) { return false; }
+    }
+    return true;
+}
+
+/* Where the tier has nothing of a key it is neither told of changes nor asked for the value; what is
+ * captured all the same still tells of the next change. */
+static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
+{
+    cache_tier with = tier;
+    with.nothing = low_nothing;
+    cellar *c = open_on(&with, 100);
+    const uint32_t key = 0;
+    for (unsigned i = 0; i < 3; i++) { put(c, 0, "here", 0); }
+    T_EQ_I64(cellar_set(c, &key, sizeof key, "over", 4, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_OK);
+    T_EQ_STR(look(c, 0), "MISS");
+    T_EQ_U64(low.kills + low.gets, 0);
+    T_CHECK(low.asked >= 6);
+    put(c, 0, "zero", 0);
+    push_out(c, 200);
+    T_CHECK(find(0, 0)->used);
+    T_EQ_STR(look(c, 0), "zero"); /* it has something: asked, and told */
+    T_CHECK(low.gets == 1 && low.kills == 0);
+    put(c, 0, "one", 0);
+    T_EQ_U64(low.kills, 1);
+    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_OK);
+    T_EQ_U64(low.kills, 1); /* gone with the set */
+    shut(c);
+    c = open_on(&with, 100); /* a change between unlink and hand-over, the tier still empty */
+    put(c, 0, "zero", 0);
+    low.set_in_put = true;
+    push_out(c, 300);
+    T_CHECK(low.refused > 0);
+    low.set_in_put = false;
+    shut(c);
+}
+
 /* D14, S2:369-389: an entry copied up from the second level has no TTL and is served for ever.
  * Sequence: set with a TTL, pushed out, read back, waited for. */
 static void seed_backfilled_entry_expires_on_time(void)
@@ -538,6 +582,7 @@ T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
        T_CASE(a_set_during_the_read_wins_over_the_back_fill),
        T_CASE(a_del_during_the_read_is_not_undone),
        T_CASE(nothing_is_back_filled_while_a_change_is_pending),
+       T_CASE(a_tier_that_has_nothing_of_a_key_is_left_alone),
        T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(known_absence_comes_back_too),
        T_CASE(many_and_dup_look_below), T_CASE(clears_and_drops_are_told),
        T_CASE(a_forked_child_has_no_tier), T_CASE(without_a_tier_nothing_is_captured),

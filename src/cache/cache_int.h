@@ -150,7 +150,8 @@ typedef struct cache_frame { /* of one change while somebody is told of it; on t
     bool stores, negative;  /* it is a put; of a negative entry */
     bool matched;           /* a delete by pattern */
     bool depends;           /* what it was made of has changed */
-    uint64_t expect, globs; /* BACKFILL: the stamp word, and glob_epoch, at the start */
+    bool below;             /* the caller stores it below, with the stamp of this change */
+    uint64_t expect, globs; /* BACKFILL: the stamp word unwatched, and glob_epoch, at the start */
     _Atomic uint64_t *word; /* whose pending part was raised */
     uint32_t raised;        /* how often */
 } cache_frame;
@@ -172,7 +173,7 @@ struct cache_store {
     _Atomic uint64_t disk_bytes; /* l2_bytes as asked for last */
     int disk_errno;
     char disk_text[120];
-    _Atomic uint64_t *stamps; /* {u48 changes, u16 pending}; NULL without tier */
+    _Atomic uint64_t *stamps; /* {u48 changes, watched, u15 pending}; NULL without tier */
     _Atomic uint64_t *stamps_parent; /* in a forked child: what the parent's were; for close */
     uint64_t stamp_mask;
     sync_lock tag_lock;     /* rank TAG; guards the writing of the four below */
@@ -201,6 +202,7 @@ struct cache_store {
     uint64_t next_listener;
     _Atomic uint32_t told;  /* listeners alive + told_base: > 0 = changes carry a frame */
     uint32_t told_base;     /* 1 with a tier, 1 more with deps; the child of a fork has no tier */
+    uint32_t told_kills;    /* `told` up to here: a kill of the tier says it all; constant */
 
     base_thread thread;     /* by who moved thread_state from OFF or ON to MOVING */
     _Atomic uint32_t thread_state;

@@ -84,6 +84,12 @@ static void cache_disk_kill(void *ctx, const cache_tier_key *k)
     l2_kill(s->disk, &key);
 }
 
+static bool cache_disk_nothing(void *ctx, uint64_t hash)
+{
+    const cache_store *s = ctx;
+    return l2_nothing(s->disk, hash);
+}
+
 static void cache_disk_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
 {
     const cache_store *s = ctx;
@@ -246,8 +252,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
     s->disk_tier = (cache_tier){
         .ctx = s, .survives_restart = true, .kill_is_synchronous = true,
         .hash_key = cache_disk_hash_key, .get = cache_disk_get, .put = cache_disk_put,
-        .pack_ready = cache_disk_pack_ready, .kill = cache_disk_kill, .tag = cache_disk_tag,
-        .tags = cache_disk_tags,
+        .pack_ready = cache_disk_pack_ready, .kill = cache_disk_kill,
+        .nothing = cache_disk_nothing, .tag = cache_disk_tag, .tags = cache_disk_tags,
         .glob = cache_disk_glob, .glob_end = cache_disk_glob_end, .view_find = cache_disk_view_find,
         .view_set = cache_disk_view_set, .numbers = cache_disk_numbers,
         .retire = cache_disk_retire, .sync = cache_disk_sync,

@@ -3,18 +3,30 @@
  * hook: what L1 asks inside its windows, and the order in which a tier below hears of changes.
  *
  * PICTURE    change:   l1 window {commit: generation current? stamp +1, pending +1} -> tier kill
- *                      -> pending -1 -> return
- *            eviction: l1 window {commit: stamp captured} -> left hook (listen.c) -> tier put,
- *                      which asks stamp_is when it has its place
- *            miss:     stamp read -> tier get -> put into L1 as BACKFILL; the window compares
+ *                      -> pending -1 -> return; where the tier has nothing of it, pending goes
+ *                      back in the window, and a stamp that nobody watches stays
+ *            eviction: l1 window {commit: stamp watched, captured} -> left hook (listen.c) -> tier
+ *                      put, which asks stamp_is when it has its place
+ *            miss:     anything below? stamp watched, read -> tier get -> put into L1 as BACKFILL;
+ *                      the window compares
  *            (what the walks of deletes by pattern add to that: match.c)
- * INVARIANTS a stamp word is {48 bits changes, 16 bits pending}; pending counts changes whose kill
- *            has not returned; each raise is taken back once, by the call that caused it: its frame
- *            says how often. Words are shared by hash: a stranger's change costs a back-fill, never
- *            a wrong one.
+ * PROOF      of the stamp that stays. Who compares it later has watched it first; a raise takes
+ *            the watch away, so a watch is there for as long as an unmoved stamp is held.
+ *            All under the key's bucket: the word (unwatched); the tier (nothing); the word (the
+ *            same). An entry on its way down was captured under that bucket. At the first look its
+ *            watch is there, or a stranger's raise has taken it: then its put comes too late, or
+ *            has left its bits in the filter before that raise. A reader that watched before the
+ *            second look is seen, or was raised upon; one that watches later finds nothing below:
+ *            words go before their bits do (l2/gate.c).
+ *            Else the stamp rises with pending, and the tier is asked again, as a kill asks it
+ *            (l2/put.c, PROOF).
+ * INVARIANTS a stamp word is {48 bits changes, watched, 15 bits pending}; pending counts changes
+ *            whose kill has not returned; each raise is taken back once, by the call that caused
+ *            it: its frame says how often. Words are shared by hash: a stranger's change costs a
+ *            back-fill, never a wrong one.
  * LOCKING    commit runs in odd windows: atomic words only. Its store to the stamp is ordered by
  *            the window; the back-fill reads it acquire, stamp_is sc (l2/put.c, PROOF).
- * LIMITS     65,535 changes of one stamp class at once between window and kill.
+ * LIMITS     32,767 changes of one stamp class at once between window and kill.
  *            flights: a change of a key detaches its flight, a leader's store unlinks its own, both
  *            inside the window; the flight's shard lock is a leaf below it (guard/flight.c, PROOF).
  * NOT HERE   Tier implementations. */
@@ -24,7 +36,8 @@
 #include <stddef.h>
 
 #define CACHE_STAMP_ONE ((uint64_t)1 << 16)
-#define CACHE_STAMP_PENDING(w) ((w) & 0xffffu)
+#define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu)
+#define CACHE_STAMP_WATCHED ((uint64_t)0x8000)
 #define CACHE_STAMP_CHANGES(w) ((w) >> 16)
 #define CACHE_STAMP_GLOBS 40 /* a captured stamp: 40 bits of changes, 24 of glob_epoch above them */
 
@@ -39,6 +52,20 @@ static uint64_t cache_captured(const cache_store *s, uint64_t word)
 {
     const uint64_t changes = CACHE_STAMP_CHANGES(word) & (((uint64_t)1 << CACHE_STAMP_GLOBS) - 1);
     return changes | base_load_acq(&s->glob_epoch) << CACHE_STAMP_GLOBS;
+}
+
+/* The word, for who will compare it: from now on the next change of the class raises it. */
+static uint64_t cache_stamp_watch(_Atomic uint64_t *word)
+{
+    const uint64_t w = base_load_acq(word);
+    return (w & CACHE_STAMP_WATCHED) != 0 ? w
+                                          : base_or_sc(word, CACHE_STAMP_WATCHED) |
+                                                CACHE_STAMP_WATCHED;
+}
+
+static bool cache_nothing_below(const cache_store *s, uint64_t hash)
+{
+    return s->tier->nothing != NULL && s->tier->nothing(s->tier->ctx, hash);
 }
 
 /* ---- the commit hook ---- */
@@ -68,26 +95,51 @@ static void cache_count_end(const cache_store *s, uint32_t owner, l1_change chan
     stats_add(stats_held(s->stats, CACHE_CELL_SLOT(w)), id, 1);
 }
 
+/* A change by a call. Nothing below, and nobody who has the stamp: nobody can tell that it did not
+ * rise. See PROOF. */
+static void cache_stamp_raise(const cache_store *s, uint64_t hash, _Atomic uint64_t *word,
+                              cache_frame *frame, uint64_t *stamp)
+{
+    uint64_t w = base_load_sc(word), next = w;
+    const bool none = !frame->below && cache_nothing_below(s, hash);
+    if (BASE_LIKELY(none && (w & CACHE_STAMP_WATCHED) == 0 && base_load_sc(word) == w)) {
+        *stamp = cache_captured(s, w);
+        return;
+    }
+    for (;;) {
+        next = (w & ~CACHE_STAMP_WATCHED) + CACHE_STAMP_ONE + 1;
+        if (frame->below) { next |= CACHE_STAMP_WATCHED; }
+        if (base_cas_sc(word, w, next)) { break; }
+        w = base_load_sc(word);
+    }
+    *stamp = cache_captured(s, next);
+    if (none && cache_nothing_below(s, hash)) { /* nothing has come meanwhile, and nothing will */
+        (void)base_sub_ar(word, (uint64_t)1);
+        return;
+    }
+    BASE_ASSERT(frame->raised == 0 || frame->word == word);
+    frame->word = word;
+    frame->raised++;
+}
+
 static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change, uint64_t *stamp)
 {
     _Atomic uint64_t *word = cache_stamp(s, hash);
     cache_frame *frame = base_self()->load_frames;
     if (cache_leaves(change)) {
-        *stamp = cache_captured(s, base_load_acq(word));
+        const bool down = change == L1_CHANGE_EVICT && !BASE_MUTANT("tier.unwatched_evict");
+        *stamp = cache_captured(s, down ? cache_stamp_watch(word) : base_load_acq(word));
         return true;
     }
+    BASE_ASSERT(frame != NULL);
     if (change == L1_CHANGE_BACKFILL) {
-        BASE_ASSERT(frame != NULL);
-        const uint64_t now = base_load_acq(word);
+        const uint64_t now = base_load_acq(word) & ~CACHE_STAMP_WATCHED;
         *stamp = cache_captured(s, now);
         /* with nothing pending: cache_tier_read */
         return now == frame->expect && (BASE_MUTANT("tier.backfill_past_glob") ||
                                         base_load_acq(&s->glob_epoch) == frame->globs);
     }
-    BASE_ASSERT(frame != NULL && (frame->raised == 0 || frame->word == word));
-    *stamp = cache_captured(s, base_add_sc(word, CACHE_STAMP_ONE + 1) + CACHE_STAMP_ONE);
-    frame->word = word;
-    frame->raised++;
+    cache_stamp_raise(s, hash, word, frame, stamp);
     return true;
 }
 
@@ -286,8 +338,9 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
                                           size_t *value_len)
 {
     cache_store *s = c->store;
-    if (c->no_disk) { return CELLAR_MISS; }
-    const uint64_t expect = base_load_acq(cache_stamp(s, k->hash));
+    if (c->no_disk || cache_nothing_below(s, k->hash)) { return CELLAR_MISS; }
+    _Atomic uint64_t *word = cache_stamp(s, k->hash);
+    const uint64_t expect = cache_stamp_watch(word) & ~CACHE_STAMP_WATCHED;
     const uint64_t globs = base_load_acq(&s->glob_epoch);
     cache_tier_key key;
     cache_tier_key_of(c, k, &key);

@@ -518,6 +518,7 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
         goto drop_l1;
     }
     s->told_base = (s->tier != NULL ? 1u : 0u) + (s->deps != NULL ? 1u : 0u);
+    s->told_kills = s->tier != NULL && s->deps == NULL && !s->tier->commit_each ? 1u : 0u;
     base_store_rlx(&s->told, s->told_base);
     if (s->tier != NULL) { l1_want_evicted(s->l1, true); }
     s->fork_node = (base_fork_node){ .prepare = cache_fork_prepare, .parent = cache_fork_parent,

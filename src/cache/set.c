@@ -8,9 +8,9 @@
  * INVARIANTS arguments that are refused change nothing: the plan is complete before L1 is touched.
  *            A veto of the commit hook means the view was cleared meanwhile: once more with its new
  *            generation, so that a set that returns after a clear has happened after it.
- * WALK       cellar_set -> over a plain entry, nothing asked for: l1_set_hit {commit hook} ->
- *            counters; else cache_plan_make -> cache_put (rounds) -> l1_put {commit hook} ->
- *            listeners
+ * WALK       cellar_set -> over a plain entry, nothing asked for, nobody told but a tier:
+ *            l1_set_hit {commit hook} -> [tier kill] -> counters; else cache_plan_make -> cache_put
+ *            (rounds) -> l1_put {commit hook} -> listeners
  * LIMITS     64 rounds against clears of the view, then E_BUSY.
  * NOT HERE   update (update.c), many keys (many.c), policies. */
 #include "cache/cache_int.h"
@@ -298,6 +298,7 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
         const bool deps = c->store->deps != NULL;
         const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
+        f.below = durable || c->disk_mode != 0;
         err = l1_put(c->l1, k, p);
         cache_change_end(c, &f, k);
         if (deps) { cache_put_depends(c, k, p, err, mark); }
@@ -372,24 +373,38 @@ static cellar_err cache_set_refuse(cellar *c)
 }
 
 /* The commonest set: nothing asked for but the view's time to live, over an entry of the same size,
- * nobody to be told. False: any doubt, nothing was done; the caller begins anew. */
+ * nobody to be told; `told`: but a tier. False: any doubt, nothing was done; the caller begins
+ * anew. */
 BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const l1_key *k,
-                                       const void *value, size_t value_len)
+                                       const void *value, size_t value_len, const bool told)
 {
-    if (BASE_UNLIKELY(base_load_acq(&c->state) != 0 || cache_told(c->store) ||
-                      base_load_rlx(&c->carries) != 0 || base_load_acq(&c->bloom) != NULL) ||
+    if (BASE_UNLIKELY(base_load_acq(&c->state) != 0 || base_load_rlx(&c->carries) != 0 ||
+                      base_load_acq(&c->bloom) != NULL) ||
         BASE_UNLIKELY((cache_default(c, CACHE_IDLE) | cache_default(c, CACHE_STALE)) != 0)) {
         return false;
     }
     const int64_t ttl = cache_default(c, CACHE_TTL);
     const int64_t deadline =
         ttl == CELLAR_TTL_NONE ? BASE_NEVER_MS : base_add_sat(base_now_ms(&c->store->clock), ttl);
-    if (!l1_set_hit(c->l1, k, value, value_len, deadline)) { return false; }
+    cache_frame f;
+    if (told) { cache_change_begin(&f, true, false); }
+    const bool done = l1_set_hit(c->l1, k, value, value_len, deadline);
+    if (told) { cache_change_end(c, &f, k); }
+    if (!done) { return false; }
     cache_filter none = { NULL, 0, 0 };
     cache_filter_end(c, k, &none);
     stats_add_mine(c->stats, c->stats_tag, self, STATS_SET, 1);
     stats_add_mine(c->stats, c->stats_tag, self, STATS_EVICT_REPLACED, 1);
     return true;
+}
+
+/* Out of line: without a tier a set has no room for a frame. */
+BASE_NOINLINE static bool cache_set_over_tier(cellar *c, const base_self_t *self, const l1_key *k,
+                                              const void *value, size_t value_len)
+{
+    const cache_store *s = c->store;
+    return base_load_rlx(&s->told) <= s->told_kills && c->disk_mode == 0 &&
+           cache_set_over(c, self, k, value, value_len, true);
 }
 
 CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
@@ -406,7 +421,9 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     cache_key(c, &k, key, key_len);
     const bool tagged = l1_tagged(c->l1, &k);
     if (tagged && o == NULL && BASE_LIKELY(!sampled) &&
-        cache_set_over(c, self, &k, value, value_len)) {
+        (BASE_LIKELY(!cache_told(c->store))
+             ? cache_set_over(c, self, &k, value, value_len, false)
+             : cache_set_over_tier(c, self, &k, value, value_len))) {
         return CELLAR_OK;
     }
     cache_plan plan;

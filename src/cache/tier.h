@@ -2,7 +2,8 @@
  *
  * tier: what a level below L1 is to cache: a disk, or other machines. None by default.
  *
- * ORDER      of every change: L1 step (in its window the key's stamp rises, with one *pending*) ->
+ * ORDER      of every change: L1 step (in its window the key's stamp rises, with one *pending*;
+ *            where the tier has nothing of it no kill follows, see hook.c) ->
  *            kill or put of the tier -> pending back -> the call returns. What L1 evicts reaches
  *            `put` with the stamp captured in the unlinking window; the tier stores it only while
  *            host.stamp_is still says yes under its own gate: else a newer change is on its way.
@@ -71,6 +72,9 @@ typedef struct cache_tier {
     /* Puts will say `pack`: get ready. False: no memory. NULL: nothing to do. */
     bool (*pack_ready)(void *ctx);
     void (*kill)(void *ctx, const cache_tier_key *k);
+    /* True: nothing of the key's class lies below, to be found or to be killed, but what a put with
+     * a stamp from before this call may bring. In windows, any lock held. NULL: never said. */
+    bool (*nothing)(void *ctx, uint64_t hash);
     void (*bump)(void *ctx, uint32_t view_id, uint32_t vgen); /* vgen 0: the view was dropped */
     /* What carries the tag and was born before `epoch` is not served any more. */
     void (*tag)(void *ctx, uint64_t fp, uint64_t epoch, bool soft);

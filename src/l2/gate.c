@@ -18,6 +18,7 @@
 #include "l2/l2_int.h"
 
 #define L2_ERA_BITS 170u
+_Static_assert(L2_ERAS == 3, "l2_filter_maybe");
 #define L2_GATE_NS UINT64_C(1000000) /* of patience, before somebody asks after the disk */
 enum { L2_ERA_CLEAR, L2_ERA_USED, L2_ERA_DROPPED };
 
@@ -123,16 +124,26 @@ CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era)
     }
 }
 
-/* The bits of an era one by one: of a key that was never stored the first is mostly absent. */
+static uint64_t l2_bit_of(const l2_filter_line *line, uint32_t at)
+{
+    return base_load_sc(&line->w[at / 64]) >> (at % 64) & 1;
+}
+
+/* The first bit of all eras at once, without a branch for each; then the bits of an era one by one:
+ * of a key that was never stored the first is mostly absent. */
 CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48)
 {
     uint64_t bits;
     const l2_filter_line *line = l2_line_of(d, h48, &bits);
+    const uint32_t first = l2_bit_at(bits, 0);
+    if ((l2_bit_of(line, first) | l2_bit_of(line, L2_ERA_BITS + first) |
+         l2_bit_of(line, 2 * L2_ERA_BITS + first)) == 0) {
+        return false;
+    }
     for (uint32_t era = 0; era < L2_ERAS; era++) {
         uint32_t n = 0;
         for (; n < 4; n++) {
-            const uint32_t at = era * L2_ERA_BITS + l2_bit_at(bits, n);
-            if ((base_load_sc(&line->w[at / 64]) >> (at % 64) & 1) == 0) { break; }
+            if (l2_bit_of(line, era * L2_ERA_BITS + l2_bit_at(bits, n)) == 0) { break; }
         }
         if (n == 4) { return true; }
     }

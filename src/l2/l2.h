@@ -123,6 +123,10 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *
 BASE_SPARE CELLAR_PRIVATE bool l2_pack_ready(l2 *d);
 /* The key was changed or deleted: no older value of it is served any more, also after a restart. */
 BASE_SPARE CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k);
+/* True: no put of this hash that has found its stamp current can be served, now or by a later open:
+ * neither l2_get nor l2_kill need be called. A stamp raised sc before the call refuses later ones.
+ * Atomic words only. */
+BASE_SPARE CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash);
 
 /* ---- what is ended without being looked up: the owner's epochs and walks, see ends.c ---- */
 /* What carries this one is served by the life of the store in which it was put, and by no later:

@@ -244,7 +244,7 @@ typedef enum stats_unit {
     X(L2_GLOBS, "cellar_l2_patterns", gauge, ONE, "Deleted patterns that keys on disk may match.") \
     X(L2_FOLDS, "cellar_l2_folds_total", counter, ONE, \
       "Times old entries went because tags or patterns were too many.") \
-    X(L2_KILLS, "cellar_l2_changes_total", counter, ONE, "Changes the disk tier was told of.") \
+    X(L2_KILLS, "cellar_l2_changes_total", counter, ONE, "Changes of keys the disk may hold.") \
     X(L2_TOMBSTONES, "cellar_l2_tombstones_total", counter, ONE, "Changes that were logged.") \
     X(L2_SEALED_BYTES, "cellar_l2_sealed_bytes_total", counter, BYTES, \
       "Bytes of segments written to their places.") \

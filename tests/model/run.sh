@@ -168,6 +168,12 @@ c fail flight PLAIN_UNREF NG=3 OPS=1
 c fail flight GLOB_L1_FIRST GLOB OPS=1
 c fail flight NO_PENDING L2
 c fail flight NO_VGEN_TEST CLEAR OPS=1
+q ok   l2_watch
+q fail l2_watch UNWATCHED_EVICT
+q fail l2_watch UNWATCHED_READ
+q fail l2_watch NO_FIRST_LOOK
+q fail l2_watch NO_SECOND_LOOK
+q fail l2_watch NO_SECOND_ASK
 q ok   l2_gate STORED
 q ok   l2_gate FREEZE PUTS=1 CHANGES=1 NO_READER
 c ok   l2_gate FREEZE STORED PUTS=1 CHANGES=1

@@ -725,6 +725,12 @@ static void sim_ends_kill(void *ctx, const cache_tier_key *k)
     l2_kill(disk.kit.d, &id);
 }
 
+static bool sim_ends_nothing(void *ctx, uint64_t hash)
+{
+    (void)ctx;
+    return l2_nothing(disk.kit.d, hash);
+}
+
 static void sim_ends_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
 {
     (void)ctx;
@@ -759,7 +765,7 @@ static void sim_ends_glob_end(void *ctx, uint64_t walk)
 static const cache_tier sim_ends_tier = {
     .survives_restart = true, .kill_is_synchronous = true, .hash_key = sim_ends_hash_key,
     .attach = sim_ends_attach, .get = sim_ends_get, .put = sim_ends_put, .kill = sim_ends_kill,
-    .tag = sim_ends_tag, .tags = sim_ends_tags, .glob = sim_ends_glob,
+    .nothing = sim_ends_nothing, .tag = sim_ends_tag, .tags = sim_ends_tags, .glob = sim_ends_glob,
     .glob_end = sim_ends_glob_end,
 };
 
