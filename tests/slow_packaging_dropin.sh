@@ -106,6 +106,7 @@ measured() { # fact: the case, then what it measured as a comment
     rm -f "$t_tmp/measured"
 }
 syntax() { $* -Idist -fsyntax-only dist/cellar.c; }
+compiles() { $* -Idist -c dist/cellar.c -o "$t_tmp/o.o"; } # what only an optimizer warns of, too
 switches() { # compiler words: all 64 combinations, as many at once as there are CPUs
     export words="$* $t_warn" t_tmp
     awk 'BEGIN { for (i = 0; i < 64; i++) print i }' | xargs -P "$jobs" -n 1 sh -c 'set= bit=1
@@ -186,7 +187,7 @@ if t_have musl-gcc; then
 else
     t_skip musl_static "no musl-gcc"
 fi
-if m32 2>/dev/null; then t_case m32_compiles syntax gcc $m32_words -O2 $t_warn
+if m32 2>/dev/null; then t_case m32_compiles compiles gcc $m32_words -O2 $t_warn
 else t_skip m32_compiles "no gcc-12-multilib"; fi
 t_case no_common_compiles syntax gcc -fno-common $t_warn
 t_case unsigned_char_compiles syntax gcc -funsigned-char $t_warn
