@@ -243,8 +243,12 @@ test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
               $(B)/dbg-$(if $(filter all,$(call below_of,$(1))),all,$(1)).a)
 
 # Half of the time of `make test` went into optimizing tests: they get less of it than the library
-# unless the caller says how. The second programs of the api tests are callers without any.
+# unless the caller says how, and none where no loop of their own is long: 0.12 s of compiler a
+# test instead of 0.5. The second programs of the api tests are callers without any, and without
+# words for a debugger, which are half of what is written and linked for them.
 TEST_O    = $(if $(SAN),,$(if $(filter file,$(origin CFLAGS)),$(1)))
+TESTS_BUSY = base_% bench_% l1_% limit_% load_% lock_% lin_%
+TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 # DROPIN=1 puts the amalgamation under the whole suite: its private names are hidden instead of
 # static, so that tests of one module find them.
 $(B)/dropin.o: dist/cellar.c dist/cellar.h
@@ -264,18 +268,19 @@ $(B)/t/test_sim_%: tests/test_sim_%.c $(B)/libsim.a
 $(B)/t/%: tests/%.c $$(call test_lib,$$(call module_of,$$*))
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(call TEST_O,-O1) -I. -DBASE_DEBUG=1 -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
+	$(Q)$(COMPILE) $(call TEST_O,$(call TEST_LEVEL,$*)) -I. -DBASE_DEBUG=1 -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
 	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
 $(B)/dist/%: tests/%.c $(B)/dist/cellar.o
 	$(say) TEST "$* (drop-in)"
 	$(Q)$(CC) -D_GNU_SOURCE -Idist -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
-	  $(call TEST_O,-O0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/dist/cellar.o $(LDFLAGS) -lm \
+	  $(call TEST_O,-O0 -g0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/dist/cellar.o $(LDFLAGS) -lm \
 	  $(LDLIBS)
 $(B)/dist/cellar.o: dist/cellar.c dist/cellar.h
 	$(say) CC dist/cellar.c
 	$(Q)mkdir -p $(@D)
 	$(Q)echo '$(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS)' >$@.words
-	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) -c -o $@ $< 2>$@.said; \
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) $(call TEST_O,-g0) -c -o $@ $< \
+	  2>$@.said; \
 	  status=$$?; cat $@.said >&2; exit $$status
 # A build that only serves a check compiles the library once: its examples link what its tests do.
 LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))

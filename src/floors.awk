@@ -109,7 +109,10 @@ function is_system_seam(target) {
 }
 
 # Cuts comments, strings and character constants; keeps the rest. `in_comment` lives across lines.
+# Most lines are one thing or the other and need no look at each character.
 function strip_comments(line,    out, i, c, two, quote) {
+    if (in_comment) { if (index(line, "*/") == 0) return "" }
+    else if (line !~ /["'\/]/) return line
     out = ""
     for (i = 1; i <= length(line); i++) {
         c = substr(line, i, 1)

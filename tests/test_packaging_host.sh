@@ -49,18 +49,19 @@ no_foreign_names() { # every name hidden in the archive exists a second time in 
         $CC -Iinclude tests/consumers/consumer.c "$t_tmp/clash.o" "$CELLAR_A" -pthread \
             -o "$t_tmp/clash" && "$t_tmp/clash"
 }
-two_copies() { # two modules of one process, each with its own hidden drop-in
+two_copies() { # two modules of one process, each with its own hidden drop-in; compiled once
+    printf '%s\n' '#include "cellar.c"' "int use_it(void);" \
+        "__attribute__((visibility(\"default\"))) int use_it(void) {" \
+        'cellar_config cfg = CELLAR_CONFIG_INIT; cellar *c; size_t n = 0;' \
+        'if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;' \
+        'int bad = cellar_set(c, "a", 1, "b", 1, NULL) != CELLAR_OK ||' \
+        '    cellar_get(c, "a", 1, NULL, 0, &n) != CELLAR_E_BUFFER || n != 1;' \
+        'cellar_close(c); return bad; }' >"$t_tmp/it.c"
+    $CC -std=c11 -O0 -fPIC -fvisibility=hidden -Idist \
+        -DCELLAR_API='static __attribute__((unused))' -c "$t_tmp/it.c" -o "$t_tmp/it.o" || return 1
     for m in one two; do
-        printf '%s\n' '#include "cellar.c"' "int use_$m(void);" \
-            "__attribute__((visibility(\"default\"))) int use_$m(void) {" \
-            'cellar_config cfg = CELLAR_CONFIG_INIT; cellar *c; size_t n = 0;' \
-            'if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;' \
-            'int bad = cellar_set(c, "a", 1, "b", 1, NULL) != CELLAR_OK ||' \
-            '    cellar_get(c, "a", 1, NULL, 0, &n) != CELLAR_E_BUFFER || n != 1;' \
-            'cellar_close(c); return bad; }' >"$t_tmp/$m.c"
-        $CC -std=c11 -O1 -fPIC -shared -fvisibility=hidden -Idist \
-            -DCELLAR_API='static __attribute__((unused))' "$t_tmp/$m.c" -pthread \
-            -o "$t_tmp/lib$m.so" || return 1
+        ${OBJCOPY:-objcopy} --redefine-sym use_it=use_$m "$t_tmp/it.o" "$t_tmp/$m.o" &&
+            $CC -shared "$t_tmp/$m.o" -pthread -o "$t_tmp/lib$m.so" || return 1
     done
     printf '%s\n' 'int use_one(void); int use_two(void);' \
         'int main(void) { return use_one() + use_two(); }' >"$t_tmp/main.c"
