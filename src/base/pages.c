@@ -18,6 +18,8 @@
 #include "base/num.h"
 #include "base/seq.h"
 
+BASE_SIZE_BEGIN
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels answer EINVAL */
 #endif
@@ -146,3 +148,5 @@ CELLAR_PRIVATE void base_region_release(base_region *r)
     r->base = NULL;
     r->reserved_bytes = 0;
 }
+
+BASE_SIZE_END

@@ -83,6 +83,21 @@
 #define BASE_SPARE __attribute__((unused))
 #define BASE_NOINLINE __attribute__((noinline))
 #define BASE_COLD __attribute__((noinline, cold))
+/* Between these two lines, which stand below the includes of a file, functions are made small, not
+ * fast: what opens, closes, counts, explains or repairs, of which a program notices its bytes more
+ * than its time. Never around what a get or a set runs through. Only where the caller optimizes:
+ * a build for a debugger stays one. */
+#if defined(__clang__) && defined(__OPTIMIZE__)
+#define BASE_SIZE_BEGIN \
+    _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
+#define BASE_SIZE_END _Pragma("clang attribute pop")
+#elif defined(__GNUC__) && defined(__OPTIMIZE__)
+#define BASE_SIZE_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"Os\")")
+#define BASE_SIZE_END _Pragma("GCC pop_options")
+#else
+#define BASE_SIZE_BEGIN
+#define BASE_SIZE_END
+#endif
 #define BASE_LIKELY(x) __builtin_expect(!!(x), 1)
 #define BASE_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define BASE_PREFETCH(p) __builtin_prefetch((p), 0, 3)

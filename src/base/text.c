@@ -8,6 +8,8 @@
 
 #include "base/check.h"
 
+BASE_SIZE_BEGIN
+
 BASE_SPARE CELLAR_PRIVATE void base_text_add(base_text *t, const char *format, ...)
 {
     va_list args;
@@ -18,3 +20,5 @@ BASE_SPARE CELLAR_PRIVATE void base_text_add(base_text *t, const char *format, .
     BASE_ASSERT(n >= 0);
     if (n > 0) { t->len += (size_t)n; }
 }
+
+BASE_SIZE_END

@@ -23,6 +23,8 @@
 #include "base/num.h"
 #include "base/vfs.h"
 
+BASE_SIZE_BEGIN
+
 #define BASE_TZ_FILE_MAX ((size_t)256 << 10)
 #define BASE_TZ_OFFSET_MAX (26 * 3600)
 #define BASE_TZ_DAY 86400
@@ -406,3 +408,5 @@ CELLAR_PRIVATE int64_t base_tz_first(const base_tz *z, int64_t local_s)
         at = s.to_s;
     }
 }
+
+BASE_SIZE_END

@@ -28,6 +28,8 @@
 #include "base/mem.h"
 #include "base/num.h"
 
+BASE_SIZE_BEGIN
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels answer EINVAL */
 #endif
@@ -528,3 +530,5 @@ CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f)
 {
     return atomic_load(&f->direct);
 }
+
+BASE_SIZE_END

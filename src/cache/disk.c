@@ -118,6 +118,8 @@ static void cache_disk_glob_end(void *ctx, uint64_t walk)
     l2_glob_end(s->disk, walk);
 }
 
+BASE_SIZE_BEGIN
+
 static bool cache_disk_view_find(void *ctx, const char *name, size_t len, cache_tier_view *out)
 {
     const cache_store *s = ctx;
@@ -400,4 +402,6 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_WAITS] = l.waits;
     given[STATS_GIVEN_L2_COMMITS] = l.commits;
 }
+
+BASE_SIZE_END
 #endif

@@ -48,6 +48,8 @@ CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t know
 
 /* ---- errors ---- */
 
+BASE_SIZE_BEGIN
+
 static void cache_error_set(cache_error *e, cellar_err code, int sys_errno, const char *text)
 {
     e->code = code;
@@ -744,3 +746,5 @@ CELLAR_API cellar_err cellar_close(cellar *c)
     cache_store_release(s, was_open ? 2 : 1);
     return was_open ? CELLAR_OK : CELLAR_E_CLOSED;
 }
+
+BASE_SIZE_END

@@ -10,6 +10,8 @@
 #include "cache/cache_int.h"
 #include "guard/flight.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- names and texts of codes ---- */
 
 typedef struct cache_code {
@@ -572,3 +574,5 @@ CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len)
 }
 
 #endif
+
+BASE_SIZE_END

@@ -12,6 +12,8 @@
  *            out within half a second. */
 #include "cache/cache_int.h"
 
+BASE_SIZE_BEGIN
+
 #define CACHE_PIECE_US 2000u
 #define CACHE_SLEEP_MOST_MS 500
 #define CACHE_SLEEP_BARREN_MS 20 /* due, but nothing went: another tick or an audit runs, say */
@@ -281,3 +283,5 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
     }
     return CELLAR_OK;
 }
+
+BASE_SIZE_END

@@ -290,6 +290,8 @@ CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cache_whos
 
 /* ---- options ---- */
 
+BASE_SIZE_BEGIN
+
 static const char *cache_view_opts_range(const cellar_view_opts *o)
 {
     const int64_t times[] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms, o->max_age_ms,
@@ -973,3 +975,5 @@ CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_
     *class_number = found;
     return count == 0 ? CELLAR_MISS : CELLAR_OK;
 }
+
+BASE_SIZE_END

@@ -13,6 +13,8 @@
  * TIME       the process's own clock, not the store's: rates and deadlines are of the world. */
 #include "cache/load_int.h"
 
+BASE_SIZE_BEGIN
+
 #define CACHE_WARM_THREADS 64u
 #define CACHE_WARM_BATCH 4096u
 
@@ -456,3 +458,5 @@ CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t ke
     if (err != CELLAR_OK) { (void)cellar_del(c, key, key_len); }
     return err;
 }
+
+BASE_SIZE_END

@@ -183,6 +183,8 @@ CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t owne
     cache_why_write(s->why, hash, (uint32_t)why, now, now - born_ms, uses);
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,
                                          cellar_cause cause)
 {
@@ -372,3 +374,5 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     const cellar_err err = cache_opts_out(out, &r, sizeof r);
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_why: struct_size");
 }
+
+BASE_SIZE_END

@@ -8,6 +8,8 @@
  * LOCKING    all shards are held over the fork, in ascending order. */
 #include "guard/flight_int.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- fork ---- */
 
 CELLAR_PRIVATE void flight_fork_prepare(flight_table *t) SYNC_UNCHECKED
@@ -84,3 +86,5 @@ CELLAR_PRIVATE void flight_free_lost(flight_table *t)
         }
     }
 }
+
+BASE_SIZE_END

@@ -13,6 +13,8 @@
 
 #include "l1/l1_int.h"
 
+BASE_SIZE_BEGIN
+
 #define L1_RESERVE_FACTOR 8u
 #define L1_RESERVE_LEAST ((uint64_t)64 << 20)
 #define L1_MEAN_BYTES 256u
@@ -321,6 +323,8 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
     return err;
 }
 
+BASE_SIZE_END
+
 /* A delete leaves its ticket to its stripe, where the next set of that stripe finds it without
  * touching the pool. Deletes of another distribution than the sets that follow would leave stripes
  * that evict beside others that keep what they do not need: every tick takes the unused ones back,
@@ -346,6 +350,8 @@ CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s)
     sync_drop(L1_STRIPE, &other->lock);
     return any;
 }
+
+BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
 {
@@ -599,3 +605,5 @@ CELLAR_PRIVATE void l1_fork_child(l1 *c)
     base_store_rlx(&c->sweepers, 0u);
     c->forked = true;
 }
+
+BASE_SIZE_END

@@ -6,6 +6,8 @@
  *            its tag lies in one pair, its count is right -> every put on disk: in the filter */
 #include "l2/l2_int.h"
 
+BASE_SIZE_BEGIN
+
 static const char *l2_audit_segments(const l2 *d) SYNC_HOLDS(L2_LOG);
 static const char *l2_audit_segments(const l2 *d)
 {
@@ -81,3 +83,5 @@ CELLAR_PRIVATE const char *l2_audit(l2 *d)
     l2_worker_drop(d);
     return bad;
 }
+
+BASE_SIZE_END

@@ -29,6 +29,8 @@
 
 #include <errno.h>
 
+BASE_SIZE_BEGIN
+
 #define L2_IMAGES_MAGIC 0x49324c43u /* "CL2I" */
 #define L2_IMAGE_MAGIC 0x69324c43u
 #define L2_IMAGES_VERSION 1u
@@ -520,3 +522,5 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
                  "a view's Bloom filter is too large to be kept on disk");
     }
 }
+
+BASE_SIZE_END

@@ -26,6 +26,8 @@
 
 #include <errno.h>
 
+BASE_SIZE_BEGIN
+
 #define L2_LAYER_FILES 12u
 #define L2_FUTURE_SLACK 64u /* index words beyond those counted */
 
@@ -662,3 +664,5 @@ CELLAR_PRIVATE uint64_t l2_report_damage(const l2_report *r)
     for (int i = 0; i < 2; i++) { n += r->super[i] != CELLAR_OK; }
     return n;
 }
+
+BASE_SIZE_END

@@ -86,6 +86,8 @@ CELLAR_PRIVATE int64_t l2_wall_now(const l2 *d)
 
 /* ---- SUPER ---- */
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE int l2_super_store(l2 *d)
 {
     d->super.serial++;
@@ -456,3 +458,5 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->dirty = base_load_acq(&d->dirty) == L2_NOW_DIRTY;
     out->empty = base_load_rlx(&d->emptied) != 0; /* no lock: a holder may wait for the disk */
 }
+
+BASE_SIZE_END

@@ -25,6 +25,8 @@
 
 #include "base/random.h"
 
+BASE_SIZE_BEGIN
+
 #define L2_SLEEP_NS UINT64_C(100000000)
 #define L2_LOCK_TRIES 5
 #define L2_PLACES_CHEAP 1024u /* that SUPER may speak of whatever there is */
@@ -621,3 +623,5 @@ CELLAR_PRIVATE void l2_forked(l2 *d)
 }
 
 CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d) { return &d->hash_key; }
+
+BASE_SIZE_END

@@ -25,6 +25,8 @@
 
 #include <errno.h>
 
+BASE_SIZE_BEGIN
+
 #define L2_AVG_BYTES 1024u
 #define L2_COPY_BYTES ((uint32_t)256 << 10)
 #define L2_IDLE_NS UINT64_C(5000000000) /* of waiting for slots to be sealed */
@@ -461,3 +463,5 @@ CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes)
     if (places < least || places > UINT32_MAX / 2) { return CELLAR_E_RANGE; }
     return l2_resize_to(d, (uint32_t)places, bytes);
 }
+
+BASE_SIZE_END

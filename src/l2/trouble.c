@@ -27,6 +27,8 @@
 
 #include <errno.h>
 
+BASE_SIZE_BEGIN
+
 #define L2_WINDOW_MS 10000
 #define L2_DAMAGED_LEAST 8u
 #define L2_BEAT_MS 1000
@@ -235,3 +237,5 @@ CELLAR_PRIVATE bool l2_files_there(l2 *d)
              "the store's files were removed or cut short: memory alone until the next open");
     return false;
 }
+
+BASE_SIZE_END

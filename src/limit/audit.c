@@ -5,6 +5,8 @@
  * LOCKING    none: no call runs beside it. */
 #include "limit/wide_int.h"
 
+BASE_SIZE_BEGIN
+
 static bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s, const char **why)
 {
     const uint64_t f = base_load_rlx(&s->fp), w = base_load_rlx(&s->word);
@@ -109,3 +111,5 @@ CELLAR_PRIVATE bool limit_audit(cellar_limiter *l, const char **why)
     *why = "";
     return true;
 }
+
+BASE_SIZE_END

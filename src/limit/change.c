@@ -18,6 +18,8 @@
 
 #include "limit/wide_int.h"
 
+BASE_SIZE_BEGIN
+
 #define LIMIT_TICK_PERMITS 16384u /* records of permits a tick looks at */
 
 /* ---- one slot ---- */
@@ -605,3 +607,5 @@ CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
     }
     return CELLAR_OK;
 }
+
+BASE_SIZE_END

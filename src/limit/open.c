@@ -18,6 +18,8 @@
 #include "base/random.h"
 #include "limit/limit_int.h"
 
+BASE_SIZE_BEGIN
+
 #define LIMIT_DEFAULT_BYTES ((uint64_t)16 << 20)
 #define LIMIT_OVER_DEFAULT 65536u
 #define LIMIT_PLAN_DEFAULT 64u
@@ -400,3 +402,5 @@ CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_rl_stats *ou
     sync_drop(LIMIT_SIDE, &l->side);
     return base_opts_out(out, &s, sizeof s);
 }
+
+BASE_SIZE_END

@@ -32,6 +32,8 @@
 #include "base/vfs.h"
 #include "limit/wide_int.h"
 
+BASE_SIZE_BEGIN
+
 #define LIMIT_CHUNK 4096u
 #define LIMIT_VERSION 2u
 
@@ -634,3 +636,5 @@ CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l)
     base_free_raw(l->hooks.alloc != NULL ? &l->hooks : NULL, p, sizeof *p + limit_copy_bytes(l));
     l->persist = NULL;
 }
+
+BASE_SIZE_END

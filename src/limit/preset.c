@@ -11,6 +11,8 @@
  *            decision is one step. */
 #include "limit/limit_int.h"
 
+BASE_SIZE_BEGIN
+
 CELLAR_API cellar_err cellar_user_limiter_open(const cellar_rl_config *cfg, cellar_limiter **out)
 {
     const cellar_rl_rule rule = cellar_rl_sliding_log(CELLAR_USER_LIMIT_MAX, CELLAR_RL_SECOND);
@@ -37,3 +39,5 @@ CELLAR_API void cellar_user_limiter_close(cellar_limiter *l)
 {
     cellar_rl_close(l);
 }
+
+BASE_SIZE_END

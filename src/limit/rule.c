@@ -28,6 +28,8 @@
  * NOT HERE   who may store the result (narrow.c, wide.c), logs and permits (wide.c). */
 #include "limit/limit_int.h"
 
+BASE_SIZE_BEGIN
+
 #define LIMIT_WIN_BITS 22u
 #define LIMIT_WIN_MASK (((uint64_t)1 << LIMIT_WIN_BITS) - 1)
 #define LIMIT_COUNT_BITS 20u
@@ -459,3 +461,5 @@ CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *
     const uint64_t count = limit_muldiv_up(v & LIMIT_FIXED_MAX, to->limit, from->limit);
     return v - (v & LIMIT_FIXED_MAX) + limit_min_u64(count, LIMIT_FIXED_MAX);
 }
+
+BASE_SIZE_END

@@ -12,6 +12,8 @@
 #include "base/text.h"
 #include "limit/limit_int.h"
 
+BASE_SIZE_BEGIN
+
 /* A name between double quotes; structured fields and Prometheus both escape with a backslash. */
 static void limit_text_name(base_text *t, const char *name)
 {
@@ -149,3 +151,5 @@ CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t c
     }
     return t.len;
 }
+
+BASE_SIZE_END

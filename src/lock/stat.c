@@ -9,6 +9,8 @@
 
 #include "lock/lock_int.h"
 
+BASE_SIZE_BEGIN
+
 static void lock_stat_stripe(lock_stripe *s, uint64_t value[STATS_LOCK_COUNT])
 {
     sync_take(LOCK, &s->lock);
@@ -75,3 +77,5 @@ CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, siz
     return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }
 #endif
+
+BASE_SIZE_END
