@@ -25,6 +25,13 @@ bad_file() {
     printf 'key = 16\nvalue = 100\nops = get 91 set 9\n' >"$t_tmp/bad.wl"
     refuses 'bad.wl:3: value not understood' --workload "$t_tmp/bad.wl"
 }
+bad_subject() { # of a workload; and lists that name nothing
+    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get\nthreads = 1\nsubjects = raw uthash640\n' \
+        >"$t_tmp/bad.wl"
+    refuses 'bad.wl:6: unknown subject uthash640$' --workload "$t_tmp/bad.wl" || return 1
+    sed -i 's/^subjects.*/subjects =/' "$t_tmp/bad.wl"
+    refuses 'bad.wl:6: value not understood' --workload "$t_tmp/bad.wl" && refuses 'not understood' --suite ''
+}
 own_workload() {
     printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/own.wl"
     echo 'threads = 1' >>"$t_tmp/own.wl"
@@ -286,6 +293,7 @@ t_case too_long_a_list_is_refused too_long_a_list
 t_case torn_trace_is_refused bad_trace
 t_case missing_workload_is_refused refuses 'cannot be opened' --workload "$t_tmp/none.wl"
 t_case malformed_workload_names_its_line bad_file
+t_case unknown_subject_of_a_workload_names_its_line bad_subject
 t_case own_workload_runs own_workload
 if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_are_json "no python3"; fi
 t_case bounded_workload_runs bounded_workload

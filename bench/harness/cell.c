@@ -1212,6 +1212,25 @@ static int cell_fork_all(const cell_options *o, const char *bench, const workloa
     return worst;
 }
 
+/* The first of the workload's subjects that nobody has heard of, up to the end of its list; NULL. */
+static const char *cell_unknown(const workload *w)
+{
+    const char *at = w->subjects + strspn(w->subjects, " \t");
+    while (*at != '\0') {
+        const size_t n = strcspn(at, " \t");
+        bool known = false;
+        for (size_t i = 0; i < bench_registry_count; i++) {
+            const char *name = bench_registry[i].name;
+            known = known || (strlen(name) == n && strncmp(name, at, n) == 0);
+        }
+        if (!known) {
+            return at;
+        }
+        at += n + strspn(at + n, " \t");
+    }
+    return NULL;
+}
+
 int cell_run_forked(const cell_options *o, const char *bench, const char *workload_name)
 {
     const bench_subject *list[CELL_SUBJECTS];
@@ -1225,6 +1244,12 @@ int cell_run_forked(const cell_options *o, const char *bench, const char *worklo
     }
     if (!workload_read(path, &w, why, sizeof why)) {
         fprintf(stderr, "cellar-bench: %s\n", why);
+        return CELL_USAGE;
+    }
+    const char *unknown = cell_unknown(&w);
+    if (unknown != NULL) {
+        fprintf(stderr, "cellar-bench: %s:%u: unknown subject %.*s\n", path, w.subjects_line,
+                (int)strcspn(unknown, " \t"), unknown);
         return CELL_USAGE;
     }
     for (size_t i = 0; i < bench_registry_count && count < CELL_SUBJECTS; i++) {

@@ -244,7 +244,7 @@ static bool workload_memory(workload *w, const char *text)
 static bool workload_subjects(workload *w, const char *text)
 {
     snprintf(w->subjects, sizeof w->subjects, "%s", text);
-    return strlen(text) < sizeof w->subjects;
+    return text[0] != '\0' && strlen(text) < sizeof w->subjects;
 }
 
 static const struct workload_word {
@@ -313,6 +313,7 @@ bool workload_read(const char *path, workload *out, char *why, size_t why_cap)
         number++;
         wrong = strchr(line, '\n') == NULL && !feof(f) ? "line too long"
                                                        : workload_line(out, line);
+        if (out->subjects[0] != '\0' && out->subjects_line == 0) { out->subjects_line = number; }
     }
     fclose(f);
     if (wrong == NULL && (out->key_len == 0 || out->value_len == 0 || out->cell_count == 0 ||

@@ -46,6 +46,7 @@ typedef struct workload {
     uint64_t prefill;        /* ids 0 .. prefill - 1 are stored before timing */
     uint64_t min_memory;     /* bytes of MemAvailable below which it is skipped */
     char subjects[128];      /* names, space between; empty: all */
+    uint32_t subjects_line;  /* where the file says so */
 } workload;
 
 /* false: `why` says file, line and what is wrong with it. */

@@ -19,7 +19,8 @@ set key outside right top
 set grid ytics lc rgb '#dddddd'
 set style data histograms
 set style fill solid 0.8 border -1
-shades = '#e6194b #3cb44b #4363d8 #f58231 #911eb4 #2aa198 #b58900 #808080' # ours is black and thick
+# Okabe and Ito's colours, told apart by those who see red and green alike; ours is black and thick.
+shades = '#d55e00 #009e73 #0072b2 #e69f00 #cc79a7 #56b4e9 #8c6d1f #808080'
 # Of the caches one line each: not our own yardsticks' variants, not what keeps no bound but RAW.
 curves = "raw|cellar|uthash64|caffeine|moka|quick_cache|foyer|otter|ristretto|theine|cachetools|lru_cache"
 has(name) = int(system("test -s '" . name . "' && echo 1 || echo 0"))

@@ -146,7 +146,7 @@ static bool main_add_suites(main_args *a, const char *names)
         }
         a->suite[a->suite_count++] = found;
     }
-    return true;
+    return a->suite_count > 0;
 }
 
 /* Every word must begin the name of at least one subject. */
@@ -280,12 +280,12 @@ static int main_run_function(const cell_options *o, const bench_suite *s)
 }
 
 /* True: its time is over, and it has said so. */
-static bool main_late(const cell_options *o, const bench_suite *s, const char *workload)
+static bool main_late(const cell_options *o, const bench_suite *s, const char *name)
 {
     if (o->until_ns == 0 || host_wall_ns() < o->until_ns) {
         return false;
     }
-    json_say(s->name, NULL, workload, "skip", "the time of this run was over: by its name");
+    json_say(s->name, NULL, name, "skip", "the time of this run was over: by its name");
     return true;
 }
 
