@@ -53,6 +53,8 @@ typedef struct l2_dev {
     bool locked, bell, remote;
     uint32_t stale;           /* so many reads give a bit of their 40th byte flipped */
     uint64_t read_at, read_n; /* of the last one */
+    uint64_t ahead_at, ahead_n;   /* what was asked for last */
+    uint64_t aheads, ahead_reads; /* how often; and then read */
     bool flat;                /* no power cut is asked of it: what is durable is not kept apart */
     unsigned char bell_id[16]; /* whose it is */
     uint64_t fold;            /* which writes the disk has taken long since */
@@ -233,11 +235,21 @@ T_INLINE int l2_dev_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, u
     memcpy(buf, f->live + off, *done);
     v->read_at = off;
     v->read_n = n;
+    if (v->ahead_n > 0 && off == v->ahead_at) { v->ahead_reads++; }
     if (v->stale > 0 && *done > 40) {
         v->stale--;
         ((unsigned char *)buf)[40] ^= 1;
     }
     return 0;
+}
+
+T_INLINE void l2_dev_ahead(void *ctx, base_vfs_file *file, uint64_t off, uint64_t bytes)
+{
+    l2_dev *v = ctx;
+    T_REQUIRE(off + bytes <= ((const l2_dev_file *)(void *)file)->size);
+    v->ahead_at = off;
+    v->ahead_n = bytes;
+    v->aheads++;
 }
 
 /* Of many writes that were never synced some have arrived long ago, in whatever order. */
@@ -485,7 +497,7 @@ T_INLINE base_vfs l2_dev_vfs(l2_dev *v)
 {
     return (base_vfs){ .open_dir = l2_dev_open_dir, .list = l2_dev_list, .open = l2_dev_open,
         .close = l2_dev_close, .preallocate = l2_dev_preallocate, .pread = l2_dev_pread,
-        .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map,
+        .ahead = l2_dev_ahead, .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map,
         .map_read = l2_dev_map_read, .unmap = l2_dev_unmap,
         .arm = l2_dev_arm, .zero = l2_dev_zero, .datasync = l2_dev_datasync, .sync_dir = l2_dev_sync_dir,
         .truncate = l2_dev_truncate, .rename = l2_dev_rename, .unlink = l2_dev_unlink,

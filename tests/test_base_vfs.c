@@ -113,6 +113,8 @@ static void maps_share_and_arm_keeps_contents(void)
     size_t done;
     T_EQ_I64(vfs->pread(vfs->ctx, f, &back, 1, 5, &done), 0);
     T_EQ_U64(back, 7);
+    vfs->ahead(vfs->ctx, f, 0, 4096);
+    vfs->ahead(vfs->ctx, f, UINT64_MAX, 1); /* nowhere: nothing happens */
     int e = vfs->zero(vfs->ctx, f, 4096, 2 * 4096);
     T_CHECK(e == 0 || e == EOPNOTSUPP); /* tmpfs */
     T_EQ_U64(p[4096], e == 0 ? 0 : 42);

@@ -766,6 +766,7 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
         }
         T_CHECK(most > 2 * L2_FEET_BYTES / L2_PAGE);
         const uint32_t before = dev.calls[DEV_PREAD];
+        dev.aheads = dev.ahead_reads = 0;
         if (failing != 0) { /* the second piece of the largest */
             dev.fail_site = DEV_PREAD;
             dev.fail_errno = EIO;
@@ -775,7 +776,13 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
         l2_kit_warm(&kit);
         T_EQ_U64(dev.fail_at, 0);
         const uint32_t reads = dev.calls[DEV_PREAD] - before;
-        if (failing == 0) { T_CHECK(reads < pages / 30); } else { T_CHECK(reads > pages / 30); }
+        if (failing == 0) {
+            T_CHECK(reads < pages / 30);
+            T_CHECK(dev.aheads > 0); /* all but the first, each before it is read */
+            T_EQ_U64(dev.ahead_reads, dev.aheads);
+        } else {
+            T_CHECK(reads > pages / 30);
+        }
         T_EQ_U64(many_served(), served);
         T_EQ_U64(l2_kit_figures(&kit).holes, 0);
         T_EQ_STR(l2_audit(kit.d), NULL);

@@ -220,6 +220,13 @@ static int base_vfs_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint
     return 0;
 }
 
+static void base_vfs_ahead(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes)
+{
+    (void)ctx;
+    if (offset > INT64_MAX || bytes > INT64_MAX - offset) { return; }
+    (void)posix_fadvise(f->fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED); /* advice */
+}
+
 static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n,
                            uint64_t offset, size_t *done)
 {
@@ -513,7 +520,8 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
     static const base_vfs system = {
         .open_dir = base_vfs_open_dir, .list = base_vfs_list, .open = base_vfs_open,
         .close = base_vfs_close,
-        .preallocate = base_vfs_preallocate, .pread = base_vfs_pread, .pwrite = base_vfs_pwrite,
+        .preallocate = base_vfs_preallocate, .pread = base_vfs_pread, .ahead = base_vfs_ahead,
+        .pwrite = base_vfs_pwrite,
         .map_shared = base_vfs_map_shared,
         .map_read = base_vfs_map_read, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
         .zero = base_vfs_zero, .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,

@@ -39,6 +39,8 @@ typedef struct base_vfs {
     void (*close)(void *ctx, base_vfs_file *f);
     int (*preallocate)(void *ctx, base_vfs_file *f, uint64_t bytes);
     int (*pread)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset, size_t *done);
+    /* These bytes will be asked for: begins to read them, waits for none of them. NULL: cannot. */
+    void (*ahead)(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes);
     int (*pwrite)(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t offset,
                   size_t *done);
     /* Readable and writable, shared with the file; a forked child does not get it. */
