@@ -491,6 +491,22 @@ static void fallbacks_do_not_shorten_a_retry_after(void)
     o.error_ttl_ms = 0;
     T_EQ_I64(kit_load(c, "other", &o, &s, text, &r), CELLAR_OK);
     T_EQ_I64(r.ttl_left_ms, 500);
+    /* Who did not want to read gets what a fallback brings; the old value stays for the others. */
+    o.error_ttl_ms = 100;
+    o.stale_ms = 1000000;
+    o.ttl_ms = 1000;
+    atomic_store(&s.say, SAY_VALUE);
+    s.text = "old";
+    T_EQ_I64(kit_load(c, "stale", &o, &s, text, &r), CELLAR_OK);
+    atomic_store(&s.say, SAY_FAIL);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    o.flags = CELLAR_LOAD_REFRESH;
+    T_EQ_I64(kit_load(c, "stale", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
+    o.flags = 0;
+    T_EQ_I64(kit_load(c, "stale", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "old");
+    T_EQ_I64(r.retry_after_ms, 60000);
     kit_close(c);
 }
 

@@ -462,6 +462,22 @@ static bool cache_keeps_failure(const struct cellar_load *ld, int32_t loader_err
            (ld->failed || !cache_error_is_ours(loader_err));
 }
 
+/* Remember that it failed: on the value L1 has, else in an entry of its own. */
+static void cache_keep_failure(struct cellar_load *ld, int32_t loader_err, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    if (!cache_keeps_failure(ld, loader_err)) { return; }
+    if (call->old_current) {
+        const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms : call->p.throttle_ms;
+        o->retry_at_ms = base_add_sat(call->now_ms, pause);
+        const l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
+                               .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
+        (void)cache_renew(ld, &r); /* vetoed, gone, no room: nothing to hold back then */
+    } else if (call->p.error_ttl_ms > 0) {
+        cache_remember_error(ld, loader_err, o);
+    }
+}
+
 CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
                                          flight_outcome *o)
 {
@@ -477,16 +493,7 @@ CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err,
         o->flags |= FLIGHT_FINAL;
     }
     if (ld->retry_after_ms > 0) { o->retry_at_ms = base_add_sat(call->now_ms, ld->retry_after_ms); }
-    if (!cache_keeps_failure(ld, loader_err)) { return; }
-    if (call->old_current) {
-        const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms : call->p.throttle_ms;
-        o->retry_at_ms = base_add_sat(call->now_ms, pause);
-        const l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
-                               .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
-        (void)cache_renew(ld, &r); /* vetoed, gone, no room: nothing to hold back then */
-    } else if (call->p.error_ttl_ms > 0) {
-        cache_remember_error(ld, loader_err, o);
-    }
+    cache_keep_failure(ld, loader_err, o);
 }
 
 /* ---- the loader ---- */
@@ -576,9 +583,9 @@ CELLAR_PRIVATE void cache_lead_failed(struct cellar_load *ld, cellar_err err, in
     if (cache_fallbacks(&instead, o)) {
         stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
         call->loader_err = loader_err;
-        if (instead.no_store && call->hold_ms != 0 && cache_keeps_failure(ld, loader_err)) {
+        if (instead.no_store && call->hold_ms != 0) {
             flight_outcome pause = { .phase = FLIGHT_FAILED };
-            cache_remember_error(ld, loader_err, &pause);
+            cache_keep_failure(ld, loader_err, &pause);
         }
         return;
     }
