@@ -197,6 +197,7 @@ enum { CELLAR_L2_REFUSE = 0, CELLAR_L2_SET_ASIDE = 1 };                 /* l2_on
 enum { CELLAR_L2_DROP = 0, CELLAR_L2_KEEP = 1, CELLAR_L2_ALWAYS = 2 }; /* see "Disk tier"       */
 enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
 #define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
+#define CELLAR_L2_BYTES_MAX ((uint64_t)4 << 40)
 enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
 /* What adaptive and s3fifo aim at. BYTES: size does not count. OBJECTS: as many hits as possible:
  * large entries go before small ones, fewer bytes are served; adaptive then keeps one rule, and the
@@ -345,7 +346,7 @@ typedef struct cellar_config {
     const char *policy_file;       /* later: policies                                             */
     const char *l2_path;           /* directory of the disk tier, made if absent; NULL = none     */
     const char *l2_stage_dir;      /* later                                                       */
-    uint64_t l2_bytes;             /* of all its files, from CELLAR_L2_BYTES_MIN; set with        */
+    uint64_t l2_bytes;             /* of all its files, CELLAR_L2_BYTES_MIN to _MAX; set with     */
                                    /* l2_path; another than last time: it is resized, behind open */
     uint64_t l2_avg_object_bytes;  /* expected, sizes its index; 0 = 1,024; at most 2^32 - 1      */
     uint64_t l2_write_bps;         /* bytes of entries written to it a second; what is larger by  */
@@ -401,7 +402,9 @@ static inline void cellar_config_init(cellar_config *cfg)
  * in:      cfg from CELLAR_CONFIG_INIT; NULL = all defaults
  * out:     *out is the root, or NULL on failure
  * returns: OK; E_INVAL (a field out of range), E_ABI, E_UNSUPPORTED (field or value of a later
- *          part), E_NOMEM (memory, address space or the maintenance thread)
+ *          part), E_NOMEM (memory, address space or the maintenance thread); with l2_required what
+ *          keeps the disk tier from opening: E_IO (and an errno), E_BUSY (l2_path is in use),
+ *          E_FOREIGN, E_VERSION, E_CORRUPT, E_UNSUPPORTED (on a network file system)
  * owns:    the caller closes *out with cellar_close; everything in cfg is copied but hooks' ctx
  * thread:  any; several stores side by side are fine
  * cost:    reserves address space (8 x budget, halved until granted), starts one thread

@@ -429,6 +429,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_path = ""; t[n].cfg.l2_bytes = CELLAR_L2_BYTES_MIN);
     BAD(E_INVAL, l2_path = "/tmp/x"; t[n].cfg.l2_bytes = CELLAR_L2_BYTES_MIN - 1);
     BAD(E_INVAL, l2_path = "/tmp/x"; t[n].cfg.l2_bytes = UINT64_MAX);
+    BAD(E_INVAL, l2_path = "/tmp/x"; t[n].cfg.l2_bytes = CELLAR_L2_BYTES_MAX + 1);
     BAD(E_INVAL, l2_sync_ms = -1);
     BAD(E_INVAL, l2_min_ttl_ms = -1);
     BAD(E_INVAL, l2_required = 2);

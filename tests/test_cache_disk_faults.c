@@ -199,6 +199,53 @@ static void without_descriptors_an_open_tier_works_on(void)
     end();
 }
 
+static void expect_words(const cellar_config *cfg, cellar_err code, const char *words)
+{
+    cellar *c = NULL;
+    cellar_error e = CELLAR_ERROR_INIT;
+    cellar_config must = *cfg;
+    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK); /* memory alone */
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_I64(e.code, code);
+    T_CHECK(strstr(e.text, words) != NULL);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    must.l2_required = 1;
+    T_EQ_I64(cellar_open(&must, &c), code);
+}
+
+static void flip(const char *path, long at)
+{
+    FILE *f = fopen(path, "r+");
+    T_REQUIRE(f != NULL);
+    T_EQ_I64(fseek(f, at, SEEK_SET), 0);
+    const int was = fgetc(f);
+    T_EQ_I64(fseek(f, at, SEEK_SET), 0);
+    T_CHECK(fputc(was ^ 1, f) != EOF && fclose(f) == 0);
+}
+
+/* One that is in use; damaged; of somebody else. Each has its code and its words. */
+static void whose_directory_it_is_is_said_in_words(void)
+{
+    char path[400], name[420];
+    begin();
+    cellar_config cfg = config();
+    cellar *c = open_it();
+    expect_words(&cfg, CELLAR_E_BUSY, "in use");
+    shut(c);
+    snprintf(name, sizeof name, "%s/SUPER", cfg.l2_path);
+    flip(name, 100);
+    flip(name, 4196);
+    expect_words(&cfg, CELLAR_E_CORRUPT, "damaged");
+    flip(name, 0);
+    flip(name, 4096);
+    expect_words(&cfg, CELLAR_E_FOREIGN, "not of a disk tier");
+    memset(path, 'a', sizeof path - 1);
+    path[sizeof path - 1] = '\0';
+    cfg.l2_path = path;
+    expect_words(&cfg, CELLAR_E_IO, "too long");
+    end();
+}
+
 static void what_keeps_it_from_opening_is_said_in_words(void)
 {
     static const struct {
@@ -243,4 +290,5 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
 T_MAIN("cache_disk_faults", T_CASE(mounted_read_only_it_goes_on_and_heals),
        T_CASE(a_removed_directory_leaves_memory_until_the_next_open),
        T_CASE(without_descriptors_an_open_tier_works_on),
-       T_CASE(what_keeps_it_from_opening_is_said_in_words))
+       T_CASE(what_keeps_it_from_opening_is_said_in_words),
+       T_CASE(whose_directory_it_is_is_said_in_words))

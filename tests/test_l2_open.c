@@ -276,6 +276,7 @@ static void a_full_disk_makes_a_smaller_store(void)
     dev.fail_sticky = true;
     T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
     T_EQ_I64(kit.sys_errno, ENOSPC);
+    T_CHECK(l2_dev_find(&dev, "stage.buf") == NULL && l2_dev_find(&dev, "data.seg") == NULL);
     dev.fail_at = 0;
     T_EQ_I64(l2_kit_open(&kit), CELLAR_OK); /* what was begun is begun again */
     l2_close(kit.d);

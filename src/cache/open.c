@@ -199,7 +199,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if ((cfg->l2_path == NULL) != (cfg->l2_bytes == 0)) { return "l2_path and l2_bytes (both)"; }
     if (cfg->l2_path != NULL && cfg->l2_path[0] == '\0') { return "l2_path"; }
     if (cfg->l2_path != NULL && (cfg->l2_bytes < CELLAR_L2_BYTES_MIN ||
-                                 cfg->l2_bytes > INT64_MAX)) {
+                                 cfg->l2_bytes > CELLAR_L2_BYTES_MAX)) {
         return "l2_bytes";
     }
     if (cfg->l2_avg_object_bytes > UINT32_MAX) { return "l2_avg_object_bytes"; }

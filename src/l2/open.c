@@ -304,6 +304,10 @@ static int l2_format_files(l2 *d)
     }
     l2_file_close(d, &stage);
     l2_file_close(d, &data);
+    if (e != 0) { /* nothing is kept of a disk that may be full */
+        (void)d->vfs->unlink(d->vfs->ctx, d->dir, "stage.buf");
+        (void)d->vfs->unlink(d->vfs->ctx, d->dir, "data.seg");
+    }
     return e;
 }
 
