@@ -231,10 +231,58 @@ static void a_copy_killed_while_it_is_opened_serves_nothing_dead(void)
     died();
 }
 
+/* Opens whose n-th allocation is refused; the next one: at most what `oracle` has. False: there are
+ * fewer allocations. */
+static bool opened_without_memory(uint64_t nth, const uint32_t *oracle, uint32_t *served)
+{
+    l2_kit_init(&other, &copy);
+    other.cfg.seg_count = 6;
+    other.cfg.level = kit.cfg.level;
+    (void)base_fault_alloc_arm(nth, false);
+    const cellar_err err = l2_kit_open(&other);
+    const bool more = base_fault_alloc_arm(0, false) >= nth;
+    T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM);
+    const bool failed = err != CELLAR_OK;
+    l2_kit_kill(&other);
+    copy.locked = false;
+    *served = UINT32_MAX; /* it was opened: what a kill leaves of that is its own */
+    if (failed) { *served = opened(&copy, oracle); }
+    return more;
+}
+
+static void a_copy_that_finds_no_memory_is_as_it_was(void)
+{
+    uint32_t failed = 0;
+    lived(L2_DROP);
+    for (int m = CLOSED; m <= CLOSED_AGAIN; m += CLOSED_AGAIN - CLOSED) {
+        bool more = true;
+        for (uint64_t nth = 1; more && !t_failed(); nth++) {
+            uint32_t served;
+            l2_dev_clone(&moment[m], &copy, NULL);
+            other_files();
+            more = opened_without_memory(nth, seen[m], &served);
+            failed += served != UINT32_MAX;
+            if (served != UINT32_MAX) { T_EQ_U64(served, held(m)); }
+        }
+    }
+    T_CHECK(failed > 10);
+    for (uint32_t n = 0; n < MIXTURES && !t_failed(); n += 131) {
+        const uint32_t super = n % MOMENTS;
+        bool more = super == CLOSED || super == CLOSED_AGAIN;
+        for (uint64_t nth = 1; more && !t_failed(); nth++) {
+            uint32_t served;
+            mixed(n);
+            more = opened_without_memory(nth, seen[super], &served);
+        }
+    }
+    died();
+}
+
 static void nothing_dead_comes_out_of_a_mixed_copy_at_drop(void) { mixed_copies(L2_DROP); }
 static void nothing_dead_comes_out_of_a_mixed_copy_at_keep(void) { mixed_copies(L2_KEEP); }
 
 T_MAIN("l2_copies", T_CASE(a_copy_counts_if_the_store_was_closed),
        T_CASE(nothing_dead_comes_out_of_a_mixed_copy_at_drop),
        T_CASE(nothing_dead_comes_out_of_a_mixed_copy_at_keep),
-       T_CASE(a_copy_killed_while_it_is_opened_serves_nothing_dead))
+       T_CASE(a_copy_killed_while_it_is_opened_serves_nothing_dead),
+       T_CASE(a_copy_that_finds_no_memory_is_as_it_was))

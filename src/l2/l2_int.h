@@ -527,6 +527,7 @@ struct l2 {
     base_thread thread;
     bool threaded;
     _Atomic uint32_t stop, bell;
+    _Atomic uint32_t ready; /* 1: the open is over, the worker may begin */
     _Atomic uint32_t resizing; /* 1: somebody waits for `goal` */
     l2_counts n;
 };
@@ -854,7 +855,8 @@ CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
 /* recover.c */
 /* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. copy:
  * they are not the files that SUPER was written for. */
-CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy, int *sys_errno);
+CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy,
+                                     const l2_stage_id *stage_was, int *sys_errno);
 
 /* warm.c */
 /* False: no memory. */

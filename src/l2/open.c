@@ -442,7 +442,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     e = l2_format_now(d, &stage_was);
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
-    const cellar_err err = l2_recover(d, alive, same_boot, !kept, sys_errno);
+    const cellar_err err = l2_recover(d, alive, same_boot, !kept, &stage_was, sys_errno);
     l2_snap_close(d);
     if (err != CELLAR_OK) { return err; }
     d->super.state = L2_DIRTY;
@@ -533,11 +533,20 @@ static void l2_thread_main(void *arg)
     l2 *d = arg;
     while (base_load_acq(&d->stop) == 0) {
         const uint32_t bell = base_load_acq(&d->bell);
-        const bool more = l2_tick(d, 2000);
+        const bool more = base_load_acq(&d->ready) != 0 && l2_tick(d, 2000);
         if (!more && base_load_acq(&d->stop) == 0) {
             (void)sync_wait(&d->bell, bell, base_now_ns() + L2_SLEEP_NS);
         }
     }
+}
+
+static void l2_thread_end(l2 *d)
+{
+    base_store_rel(&d->stop, 1u);
+    if (!d->threaded) { return; }
+    (void)base_add_ar(&d->bell, 1u);
+    sync_wake(&d->bell, INT32_MAX);
+    base_thread_join(&d->thread);
 }
 
 /* ---- come and go ---- */
@@ -579,23 +588,26 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     sync_drop(L2_DEV, &d->view_lock);
     d->page_raw = base_alloc(cfg->account, BASE_MOD_L2, 5 * L2_PAGE, NULL);
     cellar_err err = CELLAR_E_NOMEM;
-    if (d->page_raw != NULL && l2_codec_open(d)) {
+    /* What an open needs of the system it has before it writes anything. */
+    if (!cfg->no_thread) {
+        d->threaded = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2") == 0;
+    }
+    if (d->page_raw != NULL && l2_codec_open(d) && (d->threaded || cfg->no_thread)) {
         d->page = (unsigned char *)d->page_raw + (L2_PAGE - ((uintptr_t)d->page_raw % L2_PAGE));
         err = l2_open_dir(d, cfg->path, sys_errno);
         if (err == CELLAR_E_CORRUPT && cfg->set_aside) {
             err = l2_set_aside(d, cfg->path, sys_errno);
         }
     }
-    if (err == CELLAR_OK && !cfg->no_thread) {
-        const int e = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2");
-        d->threaded = e == 0;
-        if (e != 0) { err = CELLAR_E_NOMEM; }
-    }
     d->cfg.secret = d->cfg.uuid = NULL;
     if (err != CELLAR_OK) {
+        l2_thread_end(d);
         l2_free(d);
         return err;
     }
+    base_store_rel(&d->ready, 1u);
+    (void)base_add_ar(&d->bell, 1u);
+    sync_wake(&d->bell, INT32_MAX);
     *out = d;
     return CELLAR_OK;
 }
@@ -603,12 +615,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
 CELLAR_PRIVATE void l2_close(l2 *d)
 {
     if (d == NULL) { return; }
-    base_store_rel(&d->stop, 1u);
-    if (d->threaded) {
-        (void)base_add_ar(&d->bell, 1u);
-        sync_wake(&d->bell, INT32_MAX);
-        base_thread_join(&d->thread);
-    }
+    l2_thread_end(d);
     while (l2_tick(d, 1000000)) {}
     l2_images_reserve(d);
     if (base_load_acq(&d->broken) == 0 && l2_sync_as(d, true) == CELLAR_OK) {

@@ -22,7 +22,8 @@
  * COPY       files of a directory that was copied may be of different moments. Each part is bound
  *            to its place in the log, so what is missing shows: a slot that the close must have
  *            sealed lies in no place; what is younger than the close ends all of it. An open of a
- *            copy that is cut short leaves an empty store.
+ *            copy that is cut short leaves an empty store; one that fails, for want of memory or
+ *            by the disk, leaves what there was, and a floor below which that is not believed.
  * INVARIANTS nothing on disk is changed before SUPER allows it: a store that was CLEAN at level
  *            DROP says DIRTY first; an epoch ends by SUPER alone. Slots are overwritten only when
  *            what they held is synced at its place. Every step may be cut and repeated.
@@ -760,8 +761,21 @@ static void l2_slots_wipe(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
 }
 
+/* The open of a copy fails: the next one may find all of it. What shows no more, now that slots are
+ * sealed, is below the floor. */
+static void l2_copy_back(l2 *d, const l2_finds *f, const l2_stage_id *stage_was)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), f->floor));
+    sync_drop(L2_LOG, &d->log_lock);
+    d->super.state = L2_CLEAN;
+    d->super.closed = 1;
+    d->super.stage = *stage_was;
+    (void)l2_super_store(d);
+}
+
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy,
-                                     int *sys_errno)
+                                     const l2_stage_id *stage_was, int *sys_errno)
 {
     l2_finds f = { .same_boot = same_boot, .copy = copy, .floor = d->super.floor_lsn,
                    .meta = d->super.meta,
@@ -773,6 +787,7 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
     l2_tables_reset(d);
     cellar_err err = l2_meta_load(d);
     int e = 0;
+    bool slotted = false;
     if (err == CELLAR_OK) { e = alive ? l2_scan(d, &f) : l2_epoch_next(d, &f); }
     if (err == CELLAR_OK && e == 0) {
         sync_take(L2_LOG, &d->log_lock);
@@ -787,10 +802,13 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
         }
         base_store_rlx(&d->warming, cold ? 1u : 0u);
         if (cold && !l2_warm_begin(d)) { err = CELLAR_E_NOMEM; }
-        if (err == CELLAR_OK && e == 0 && !l2_first_slot(d)) { e = EIO; }
+        slotted = err == CELLAR_OK && e == 0;
+        if (slotted && !l2_first_slot(d)) { e = EIO; }
         if (err == CELLAR_OK && e == 0) { l2_slots_wipe(d); }
         d->ends.open = true;
     }
+    const bool failed = err != CELLAR_OK || e != 0;
+    if (failed && !slotted && f.copy && f.clean_lsn != 0) { l2_copy_back(d, &f, stage_was); }
     base_free(d->cfg.account, BASE_MOD_L2, f.at, bytes);
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
