@@ -9,7 +9,8 @@
  *            set is there with its bytes or was let go, no noted delete is back
  * LIMITS     one temporary folder of 48 MiB below TMPDIR, removed at the end. Of the acknowledged
  *            sets some may be missing: a disk slower than the writer lets puts go, it never waits.
- *            No folder, no room: the tour says so and goes on.
+ *            No folder, no room: the tour says so and goes on. No boot id, as where there is no
+ *            /proc: the killed store begins empty, which is said and is no finding.
  * NOT HERE   words (survive_say.c). */
 #include <dirent.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/vfs.h"
 #include "gate/gate.h"
 #include "gate/survive.h"
 
@@ -211,6 +213,9 @@ static bool survive_killed(const char *folder, survive_result *r, bool *used)
     r->open_ns = gate_clock_ns() - start;
     const uint32_t first = 0;
     survive_wait(s.view, &first, sizeof first);
+    const base_vfs *v = base_vfs_system();
+    unsigned char boot[16];
+    r->no_boot_id = v->boot_id(v->ctx, boot) != 0;
     survive_verify(s.view, acked, r);
     survive_close(s);
     return true;

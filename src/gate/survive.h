@@ -15,6 +15,7 @@ typedef struct survive_result {
     const char *skipped;   /* why the disk could not be used; NULL: it was */
     uint64_t asked, hits, from_disk, different, get_ns; /* after close and reopen */
     uint64_t acked, deleted, found, wrong, risen, open_ns; /* after kill -9 and reopen */
+    bool no_boot_id; /* none can be told without /proc: a killed store begins empty, as it must */
 } survive_result;
 
 /* `store` has the answers of the files. False: no memory or processes. */

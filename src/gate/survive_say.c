@@ -6,11 +6,16 @@
 #include "gate/gate.h"
 #include "gate/survive.h"
 
+static bool survive_lost_all(const survive_result *r)
+{
+    return r->found == 0 && r->acked > r->deleted && !r->no_boot_id;
+}
+
 uint64_t survive_findings(const survive_result *r)
 {
     if (r->skipped != NULL) { return 0; }
     return (uint64_t)(r->different > 0) + (r->wrong > 0) + (r->risen > 0) +
-           (r->from_disk == 0 && r->asked > 0) + (r->found == 0 && r->acked > r->deleted);
+           (r->from_disk == 0 && r->asked > 0) + survive_lost_all(r);
 }
 
 void survive_print(const survive_result *r)
@@ -32,7 +37,8 @@ void survive_print(const survive_result *r)
     if (r->from_disk == 0 && r->asked > 0) { puts("FINDING nothing came back from disk"); }
     if (r->wrong > 0) { puts("FINDING a killed store came back with wrong values"); }
     if (r->risen > 0) { puts("FINDING a killed store came back with what was deleted"); }
-    if (r->found == 0 && r->acked > r->deleted) { puts("FINDING a killed store came back empty"); }
+    if (survive_lost_all(r)) { puts("FINDING a killed store came back empty"); }
+    if (r->no_boot_id) { puts("  without /proc no boot can be told: a killed store begins empty"); }
 }
 
 void survive_print_json(const survive_result *r)
