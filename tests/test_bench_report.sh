@@ -118,6 +118,13 @@ who_is_before_us_has_a_cause() { # a number in the row, its words once below; wh
         grep -q '^cause not looked into yet: peers w 2 mix95 (otter)$' "$t_tmp/out" &&
         grep -q '^behind by noisy values, which prove nothing: peers w 2 mix50 (theine)$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
+who_refused_sets_has_no_place() {
+    { value cellar grow_wall 500 near 9 0; value moka grow_wall 600 near 9 0
+      value ristretto grow_wall 300 near 9 0 ',"note":"sets refused"'; } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '| grow_wall | cellar .*| 1 | .*ristretto 300 (SETS REFUSED), cellar 500, moka 600 |' "$t_tmp/out" ||
+        { cat "$t_tmp/out"; return 1; }
+}
 # The table of README.md: of two states the one with more rounds, a missed floor bold, noise, the commit.
 numbers_name_their_commit() {
     { row get uthash64 5.9 5.8 6.1 far '' raw; row get uthash64 3.25 3 4 far
@@ -220,6 +227,7 @@ for fact in peers_are_compared_in_one_state who_is_before_us_has_a_cause malform
     causes_are_well_formed; do
     t_case $fact $fact
 done
+t_case who_refused_sets_has_no_place who_refused_sets_has_no_place
 t_case numbers_name_their_commit numbers_name_their_commit
 t_case figures_name_their_commits figures_name_their_commits
 t_case numbers_know_their_rows numbers_know_their_rows

@@ -19,6 +19,8 @@
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
 #            proves nothing. ~~: fewer than 5 were not, and it is the median of the disturbed ones.
+# WRONG      who served a wrong value, or refused sets where each one counts (grow: what is not stored
+#            costs nothing), is shown with that word and has no place.
 # NOTE       by value, not by ratios of one round: peers of other languages join the rounds, but
 #            suites without windows have none. The table of targets has the ratios.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
@@ -102,7 +104,8 @@ BEGIN {
     if (!/"vs":/) { low[key] = number("p25"); high[key] = number("p75") }
     unit[figure] = text("unit")
     noisy[key] = number("disturbed") > 0 ? "~~" : text("note") == "noisy" ? "~" : ""
-    if (number("bad") > 0 || text("note") == "wrong values") wrong[key] = 1
+    wrong[key] = number("bad") > 0 || text("note") == "wrong values" ? "WRONG VALUES" : \
+                 text("note") == "sets refused" ? "SETS REFUSED" : ""
     if (number("quick") == 1) quick = 1
 }
 END {
@@ -128,9 +131,9 @@ END {
         for (a = 1; a <= n; a++) {
             k = f SUBSEP name[a]
             every = every (every == "" ? "" : ", ") name[a] " " show(value[k]) \
-                    (wrong[k] ? " (WRONG VALUES)" : "") noisy[k]
+                    (wrong[k] != "" ? " (" wrong[k] ")" : "") noisy[k]
             if (name[a] in unbounded) { if (map == "" && name[a] != "raw") map = name[a]; continue }
-            if (wrong[k]) continue
+            if (wrong[k] != "") continue
             if (first == "") first = name[a]
             if (ours != "" && better(value[k], ours, m)) place++
         }
