@@ -78,7 +78,40 @@ static void records(void)
     DAMAGE(p[r.key_off], p[r.key_off] ^ 1);     /* another key: wrong hash */
     DAMAGE(p[3], 0);                            /* no record any more */
     DAMAGE(p[0], 0);                            /* key of length 0 */
+    DAMAGE(p[0], 255);                          /* a long key without its length */
+    DAMAGE(p[2], 255);                          /* a value that ends in another segment */
     DAMAGE(p[1], p[1] + 8);                     /* another value length: live bytes */
+    kit_close(&k);
+}
+
+/* A record of key and value alone, whose bytes may be anybody's: its parts, or no record. */
+static void plain_records_are_decoded(void)
+{
+    fill();
+    const uint32_t room = k.c->seg_bytes;
+    unsigned char *p = l1_at(k.c, 0);
+    unsigned char was[8];
+    memcpy(was, p, 8);
+    kit_rng rng = {7};
+    for (unsigned n = 0; n < 20000; n++) {
+        const uint32_t klen = (uint32_t)kit_below(&rng, 256);
+        const uint32_t vlen = (uint32_t)kit_below(&rng, kit_one_in(&rng, 4) ? L1_VLEN_LIMIT : room);
+        const uint32_t w0 = klen | vlen << 8 | L1_W0_ALWAYS | (n % 2) * L1_W0_PINNED, due = n;
+        const uint32_t end = 8 + klen + vlen, pad = 1u << k.c->gshift;
+        const uint32_t size = (end + pad - 1) / pad * pad;
+        memcpy(p, &w0, 4);
+        memcpy(p + 4, &due, 4);
+        l1_rec r;
+        memset(&r, 0xff, sizeof r);
+        if (!T_CHECK(l1_decode(k.c, 0, &r) == (klen != 0 && klen != 255 && size <= room))) {
+            break;
+        }
+        if (klen == 0 || klen == 255 || size > room) { continue; }
+        const l1_rec want = {.w0 = w0, .due = due, .klen = klen, .vlen = vlen, .field_off = 8,
+                             .key_off = 8, .value_off = 8 + klen, .size = size};
+        if (!T_CHECK(memcmp(&r, &want, sizeof r) == 0)) { break; }
+    }
+    memcpy(p, was, 8);
     kit_close(&k);
 }
 
@@ -122,5 +155,6 @@ static void charges_and_bounds(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_audit", T_CASE(slots_and_buckets), T_CASE(records), T_CASE(segments_and_queues),
+T_MAIN("l1_audit", T_CASE(slots_and_buckets), T_CASE(records),
+       T_CASE(plain_records_are_decoded), T_CASE(segments_and_queues),
        T_CASE(charges_and_bounds))

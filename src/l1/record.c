@@ -44,6 +44,17 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
     r->w0 = base_seq_u32(p);
     r->due = base_seq_u32(p + 4);
     if ((r->w0 & L1_W0_ALWAYS) == 0) { return false; }
+    /* Key and value alone, as most are: what follows would come to the same in twice the steps. */
+    if (BASE_LIKELY((r->w0 & (L1_W0_OWNER | L1_W0_EXT | L1_W0_BIG)) == 0)) {
+        const uint32_t klen = L1_W0_KLEN(r->w0), vlen = L1_W0_VLEN(r->w0);
+        r->owner = r->mask = r->tag_off = r->tag_count = 0;
+        r->field_off = r->key_off = 8;
+        r->klen = klen;
+        r->vlen = vlen;
+        r->value_off = 8 + klen;
+        r->size = l1_pad(c, 8 + klen + vlen);
+        return klen - 1 < L1_KLEN_LONG - 1 && r->size <= room;
+    }
     uint32_t at = 8;
     r->owner = 0;
     r->mask = 0;
