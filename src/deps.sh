@@ -54,6 +54,7 @@ redis-tools|check bench torture|optional|tool|redis-check-rdb|no comparison with
 gawk|check torture|optional|tool|gawk|scripts are not tried with gawk
 busybox|check torture|optional|tool|busybox|scripts are not tried with busybox
 gcc-aarch64-linux-gnu|check torture|optional|tool|aarch64-linux-gnu-gcc|the aarch64 build is skipped
+libc6-dev-arm64-cross|check torture|optional|glob|/usr/aarch64-linux-gnu/include/errno.h|the aarch64 build is skipped
 qemu-user|check torture|optional|tool|qemu-aarch64|aarch64 programs are not run
 libglib2.0-dev|bench|optional|glob|/usr/include/glib-2.0/glib.h|peer glib is left out
 libck-dev|bench|optional|header|ck_ht.h|peer ck is left out
