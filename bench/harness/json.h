@@ -42,6 +42,7 @@ typedef struct json_row {
     X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l')     \
     X("load_hit", "x", 'h') X("load_miss_over", "ns", 'l') X("load_calls", "calls", 'l')    \
     X("load_last_us", "us", 'l') X("load_bare_us", "us", 'l') X("load_last_x", "x", 'l')    \
+    X("absent_get", "x", 'l') X("absent_load", "x", 'l') X("bloom_over", "x", 'l')          \
     X("l2_put", "MB/s", 'h') X("l2_written", "x", 'l') X("l2_put_p50", "ns", 'l')           \
     X("l2_put_p99", "ns", 'l') X("l2_put_p999", "ns", 'l') X("l2_get_hot", "gets/s", 'h')   \
     X("l2_get_cold", "gets/s", 'h') X("l2_reopen_ms", "ms", 'l') X("l2_reopen", "x", 'l')   \

@@ -12,6 +12,10 @@
  *            load_bare_us    the same for 1000 threads asleep on one word, woken by one call of the
  *                            kernel: what the machine itself takes
  *            load_last_x     load_last_us / load_bare_us of the same round
+ *            absent_get      time of gets of absent keys, each asked once, under an authoritative
+ *                            Bloom filter of the 1 M keys that are there / without one
+ *            absent_load     the same of cellar_get_or_load whose loader says "none" at once
+ *            bloom_over      share of those keys the filter lets through / its configured rate
  * WALK       rounds; in each both sides one after the other on the same keys, every second round in
  *            turned order; a ratio or difference is taken within its round.
  * CLOCK      CPU time of the thread for the first two, wall for the storm. */
@@ -178,6 +182,109 @@ static int load_misses(uint32_t rounds)
     return bad != 0 ? CELL_WRONG : CELL_OK;
 }
 
+static cellar_err load_none(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    return cellar_load_none(ld);
+}
+
+static void load_number_key(char key[LOAD_KEY_LEN], uint64_t number)
+{
+    memset(key, 'k', LOAD_KEY_LEN);
+    memcpy(key, &number, sizeof number);
+}
+
+typedef struct load_source {
+    uint64_t at;
+    char key[LOAD_KEY_LEN];
+} load_source;
+
+static cellar_err load_next(void *ctx, cellar_bytes *key)
+{
+    load_source *s = ctx;
+    if (s->at == LOAD_KEYS) { return CELLAR_MISS; }
+    load_number_key(s->key, s->at++);
+    *key = (cellar_bytes){ s->key, sizeof s->key };
+    return CELLAR_OK;
+}
+
+/* The keys 0 to LOAD_KEYS - 1 are there; with a filter that knows it, or without one. */
+static cellar *load_open_known(bool filter)
+{
+    cellar *c = load_open(512ull << 20);
+    load_source source = { 0 };
+    bool ok = c != NULL;
+    for (uint64_t i = 0; ok && i < LOAD_KEYS; i++) {
+        char key[LOAD_KEY_LEN];
+        load_number_key(key, i);
+        ok = cellar_set(c, key, sizeof key, load_bytes, sizeof load_bytes, NULL) == CELLAR_OK;
+    }
+    if (ok && filter) {
+        ok = cellar_bloom_open(c, LOAD_KEYS, 0) == CELLAR_OK &&
+             cellar_bloom_feed(c, load_next, &source, NULL) == CELLAR_OK &&
+             cellar_bloom_seal(c, 0) == CELLAR_OK;
+    }
+    if (ok) { return c; }
+    if (c != NULL) { cellar_close(c); }
+    return NULL;
+}
+
+/* ns a key nobody asked for before; all of them are answered that there is none. */
+static double load_absent(cellar *c, uint64_t *next, bool load, uint64_t *bad)
+{
+    char buf[LOAD_VALUE_LEN], key[LOAD_KEY_LEN];
+    cellar_result r = CELLAR_RESULT_INIT;
+    r.buf = buf;
+    r.buf_cap = sizeof buf;
+    const uint64_t from = host_thread_cpu_ns();
+    for (uint32_t i = 0; i < LOAD_BATCH; i++) {
+        size_t len;
+        load_number_key(key, (*next)++);
+        if (load) {
+            *bad += cellar_get_or_load(c, key, sizeof key, NULL, load_none, NULL, &r) !=
+                    CELLAR_ABSENT;
+        } else {
+            const cellar_err err = cellar_get(c, key, sizeof key, buf, sizeof buf, &len);
+            *bad += err != CELLAR_MISS && err != CELLAR_ABSENT;
+        }
+    }
+    return (double)(host_thread_cpu_ns() - from) / LOAD_BATCH;
+}
+
+static int load_absents(uint32_t rounds)
+{
+    cellar *with = load_open_known(true), *without = load_open_known(false);
+    double ratio[2][LOAD_ROUNDS_MAX], over = 0;
+    uint64_t bad = 0, next = LOAD_KEYS;
+    const bool ok = with != NULL && without != NULL;
+    for (uint32_t load = 0; ok && load < 2; load++) {
+        for (uint32_t n = 0; n < rounds; n++) {
+            uint64_t same = next;
+            const bool first = (n & 1) != 0;
+            const double a = load_absent(first ? with : without, &same, load != 0, &bad);
+            const double b = load_absent(first ? without : with, &next, load != 0, &bad);
+            ratio[load][n] = first ? a / b : b / a;
+        }
+        if (load == 0) {
+            cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+            bad += cellar_bloom_info_get(with, &i) != CELLAR_OK;
+            const double asked = (double)(next - LOAD_KEYS);
+            over = (asked - (double)i.rejects) / asked / i.fpp;
+        }
+    }
+    if (ok) {
+        const char *note = bad != 0 ? "bad" : NULL;
+        suite_say("load", "cellar", "absent", "absent_get", ratio[0], rounds, "cpu", note);
+        suite_say("load", "cellar", "absent", "absent_load", ratio[1], rounds, "cpu", note);
+        suite_say("load", "cellar", "absent", "bloom_over", &over, 1, "cpu", note);
+    }
+    if (with != NULL) { cellar_close(with); }
+    if (without != NULL) { cellar_close(without); }
+    return !ok || bad != 0 ? CELL_WRONG : CELL_OK;
+}
+
 typedef struct load_storm {
     cellar *c;
     pthread_mutex_t gate; /* held by the main thread: nobody ends while others are still waking */
@@ -314,8 +421,9 @@ static int load_run(const cell_options *o)
     if (rounds < 5) { rounds = 5; }
     memset(load_bytes, 'v', sizeof load_bytes);
     printf("\nload  (1 M keys, 16 B, 100 B; instant loader; 1000 threads)\n");
-    const int hits = load_hits(rounds), misses = load_misses(rounds), storms = load_storms(rounds);
-    return hits | misses | storms;
+    const int hits = load_hits(rounds), misses = load_misses(rounds);
+    const int absents = load_absents(rounds), storms = load_storms(rounds);
+    return hits | misses | absents | storms;
 }
 #endif
 
