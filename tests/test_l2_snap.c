@@ -3,7 +3,7 @@
  * Aim:    index.snap is used after a close, and is then all that warm-up would have found, filter
  *         and eras included; one of another life, of another geometry, of a copied directory, cut
  *         short, or with any bit turned is not, and warm-up does its work: nothing comes back,
- *         nothing is lost. It is gone before the store is open.
+ *         nothing is lost. It is gone before the store is open. A place that failed stays unused.
  * Method: small stores on a disk made of memory; the state a snapshot brings beside the state the
  *         footers bring; the file of an older close put back by hand. */
 #include "tests/l2_kit.h"
@@ -163,6 +163,75 @@ static void a_full_store_saves_its_index_too(void)
         }
         end();
     }
+}
+
+static uint32_t sick = UINT32_MAX; /* no write to this place arrives; UINT32_MAX: all do */
+static bool sickens;               /* the next one written to is it */
+
+static int sick_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t off,
+                       size_t *done)
+{
+    if (strcmp(((const l2_dev_file *)(const void *)f)->name, "data.seg") == 0) {
+        if (sickens) { sick = (uint32_t)(off / kit.cfg.seg_bytes); }
+        sickens = false;
+        *done = 0;
+        if (off / kit.cfg.seg_bytes == sick) { return EIO; }
+    }
+    return l2_dev_pwrite(ctx, f, buf, n, off, done);
+}
+
+static uint32_t open_place(void)
+{
+    return base_load_rlx(&kit.d->seg[kit.d->open_slot->seg].place);
+}
+
+/* Until the open slot is meant for the highest place, which is not the sick one. */
+static void fill_to_the_top(uint32_t *version)
+{
+    for (uint32_t n = 0; n < 2000 && open_place() != kit.d->places - 1; n++) {
+        l2_kit_del(&kit, n % L2_KIT_KEYS);
+        (void)l2_tick(kit.d, 1000);
+        T_EQ_I64(l2_kit_put(&kit, n % L2_KIT_KEYS, ++*version, L2_KIT_VGEN), CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_U64(open_place(), kit.d->places - 1);
+}
+
+/* A place that takes no writes holds for ever what was reclaimed when it began to: the oldest there
+ * is. An open that finds no other for the slot that was open does not choose it for that. */
+static void a_place_that_fails_is_not_chosen_again(void)
+{
+    uint32_t tried = 0;
+    for (uint32_t places = 9; places <= 12; places++) {
+        l2_dev_init(&dev);
+        l2_dev_init(&cut);
+        l2_kit_init(&kit, &dev);
+        kit.cfg.seg_count = places;
+        kit.vfs.pwrite = sick_pwrite;
+        sick = UINT32_MAX;
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        uint32_t version = 0;
+        while (l2_kit_figures(&kit).reclaimed < 3) { l2_kit_fill(&kit, ++version); }
+        sickens = true;
+        for (uint32_t n = 0; n < 6; n++) { l2_kit_fill(&kit, ++version); }
+        T_EQ_U64(l2_kit_figures(&kit).bad_places, 1);
+        tried += sick < places - 1;
+        if (sick < places - 1) { /* the slot's header names a place that is then cut off */
+            fill_to_the_top(&version);
+            T_EQ_I64(l2_resize_to(kit.d, places - 1, 1), CELLAR_OK);
+        }
+        for (uint32_t life = 0; life < 6; life++) {
+            const uint64_t want = served(&kit);
+            T_CHECK(want != 0);
+            const l2_opened as = opened_after(true, NULL);
+            T_CHECK(as == L2_OPENED_SAVED || (life == 0 && as == L2_OPENED_UNFIT));
+            T_EQ_U64(served(&kit), want);
+            T_EQ_U64(l2_kit_figures(&kit).bad_places, 1);
+            if (life % 2 == 0) { l2_kit_fill(&kit, ++version); }
+        }
+        end();
+    }
+    T_CHECK(tried > 0);
 }
 
 /* What changes after a reopen is logged where a put of before the close is still on disk. */
@@ -331,6 +400,7 @@ static void a_store_of_a_size_keeps_to_it(void)
 
 T_MAIN("l2_snap", T_CASE(a_close_leaves_what_warm_up_would_find),
        T_CASE(an_open_says_where_its_index_is_from), T_CASE(a_full_store_saves_its_index_too),
+       T_CASE(a_place_that_fails_is_not_chosen_again),
        T_CASE(a_change_after_it_leaves_its_tombstone),
        T_CASE(one_of_a_life_before_is_not_believed), T_CASE(any_bit_and_any_length),
        T_CASE(another_geometry_or_directory_warms_up),

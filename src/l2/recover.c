@@ -17,6 +17,8 @@
  *            then its footer line still says which class it hides; else it was torn by a power cut
  *            and nobody was promised it. One place in 65,536 that holds a record of the slot's past
  *            has a mark of now by chance: without a line that is no record (l2_walk_is_past).
+ *            One that is sealed here goes where it was meant to, or to a free place, or to that of
+ *            the oldest segment found; never to a bad place, which still holds what it held.
  *            A segment that lies in a slot and at its place: the place counts when all of it
  *            verifies (or the process alone died and the trailer is there), else the slot.
  * COPY       files of a directory that was copied may be of different moments. Each part is bound
@@ -390,6 +392,7 @@ static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
     }
     l2_find *oldest = NULL; /* reclaimed, but not yet overwritten, or the oldest there is */
     for (uint32_t i = 0; i < f->count; i++) {
+        if (l2_place_is_bad(d, f->at[i].place)) { continue; } /* the next write fails, too */
         if (oldest == NULL || f->at[i].segseq < oldest->segseq) { oldest = &f->at[i]; }
     }
     if (oldest == NULL) { return d->nseg; }
