@@ -386,6 +386,12 @@ static int big_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t 
     return 0;
 }
 
+static void big_ahead(void *ctx, base_vfs_file *f, uint64_t off, uint64_t bytes)
+{
+    if (!is_big(f)) { l2_dev_ahead(ctx, f, off, bytes); }
+    T_CHECK(!is_big(f) || off + bytes <= big.size);
+}
+
 static int big_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t off,
                       size_t *done)
 {
@@ -431,6 +437,7 @@ static void big_vfs(void)
 {
     kit.vfs.pread = big_pread;
     kit.vfs.pwrite = big_pwrite;
+    kit.vfs.ahead = big_ahead;
     kit.vfs.preallocate = big_preallocate;
     kit.vfs.truncate = big_truncate;
     kit.vfs.stat = big_stat;
