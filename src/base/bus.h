@@ -16,7 +16,8 @@ BASE_SPARE CELLAR_PRIVATE int base_bus_guard(void *map, size_t bytes, uint32_t *
 BASE_SPARE CELLAR_PRIVATE void base_bus_release(uint32_t guard, bool forked);
 /* Has a page been missing? Seen by every thread that has met its zeros. */
 BASE_SPARE CELLAR_PRIVATE bool base_bus_hit(uint32_t guard);
-/* A thread of ours that is to live on, too: called at its start. */
+/* A thread of ours that is to live on, too: called at its start, and again by one that began before
+ * the map it touches was guarded. */
 BASE_SPARE CELLAR_PRIVATE void base_bus_hear(void);
 
 #endif

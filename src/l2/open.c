@@ -531,9 +531,14 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
 static void l2_thread_main(void *arg)
 {
     l2 *d = arg;
+    bool ready = false;
     while (base_load_acq(&d->stop) == 0) {
         const uint32_t bell = base_load_acq(&d->bell);
-        const bool more = base_load_acq(&d->ready) != 0 && l2_tick(d, 2000);
+        if (!ready && base_load_acq(&d->ready) != 0) {
+            ready = true;
+            base_bus_hear(); /* there was no map yet when this thread began */
+        }
+        const bool more = ready && l2_tick(d, 2000);
         if (!more && base_load_acq(&d->stop) == 0) {
             (void)sync_wait(&d->bell, bell, base_now_ns() + L2_SLEEP_NS);
         }

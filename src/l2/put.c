@@ -22,7 +22,7 @@
  *            pending and a counted denial each; .75 with the way of a plain set and pending back in
  *            the window; .81 where the stamp stays as it is, too (cache/hook.c). Nothing on top:
  *            the lines of stamp and filter fetched before L1's step; the first bits of all eras at
- *            once instead of a branch for each (36 instructions of 830).
+ *            once instead of a branch for each.
  *            Lines of gate, index and filter fetched where a put begins, three misses at once: CPU
  *            of 300,000 puts of 256 B 117 ms, without 116 (medians of twelve in turn): nothing.
  * LIMITS     a value over half a segment is refused, and so is every key whose tombstone would not
