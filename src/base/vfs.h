@@ -55,8 +55,9 @@ typedef struct base_vfs {
     int (*arm)(void *ctx, base_vfs_file *f, void *map, size_t offset, size_t bytes);
     /* Bytes of [offset, offset + bytes), whole pages inside the file, are zeros; their blocks stay,
      * and what was stored there and is not on the disk yet need not get there, also where it was
-     * stored through a mapping. Behind an error each page holds zeros or any bytes it ever had.
-     * NULL, EOPNOTSUPP: cannot be done. */
+     * stored through a mapping. Behind an error each page holds zeros or any bytes it ever had,
+     * and blocks may be gone: XFS gives them back and takes others. NULL, EOPNOTSUPP: cannot be
+     * done, nothing was. */
     int (*zero)(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes);
     int (*datasync)(void *ctx, base_vfs_file *f);
     int (*sync_dir)(void *ctx, base_vfs_file *dir);

@@ -315,15 +315,15 @@ static void l2_writers_wait(l2 *d)
     }
 }
 
-/* quiet: nobody appends. At DROP the stage waits for that: what it has by then beside data.seg is
- * less than a segment. */
+/* quiet: nobody appends. A stage that scrap.c makes zeros of waits for that: what it has by then
+ * beside data.seg is less than a segment. */
 static int l2_sync_files(l2 *d, bool quiet)
 {
-    const bool drop = d->cfg.level == L2_DROP;
+    const bool drop = d->cfg.level == L2_DROP, scraps = drop && !d->no_scrap;
     if (drop) { l2_drain(d); }
     const int e = l2_datasync(d, d->data_file);
-    if (e != 0 || (drop && !quiet)) { return e; }
-    if (drop) { l2_scrap_all(d); }
+    if (e != 0 || (scraps && !quiet)) { return e; }
+    if (scraps) { l2_scrap_all(d); }
     l2_disarm(d);
     return l2_datasync(d, d->stage_file);
 }

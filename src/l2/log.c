@@ -676,7 +676,8 @@ CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
 {
     base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "a sync failed: the disk cache is given up");
     sync_take(L2_LOG, &d->log_lock);
-    l2_overflow(d);
+    const bool there = base_load_acq(&d->broken) != L2_BROKEN_STAGE; /* a stage to store into */
+    if (there) { l2_overflow(d); }
     l2_commit_failed(d, e);
     sync_drop(L2_LOG, &d->log_lock);
 }

@@ -21,6 +21,8 @@
  *            scrapped faults when it is filled anew, and that costs a store that is busy more than
  *            the write, which comes every 30 s: while segments are sealed only syncs scrap. Where
  *            the file system cannot do it (tmpfs), all is written as ever.
+ *            XFS takes other blocks for the zeros: should it find none, the store is memory alone
+ *            until the next open.
  * MEASURED   bytes written from open to close a byte put (BENCH_L2=put), by write_bytes less
  *            cancelled_write_bytes, 109 to 195 MB put at once, segments of 4 MiB; with it, and with
  *            puts that take the reserve of a slot (log.c): 256 B 1.429 -> 1.182, 4 KiB 1.242 ->
@@ -29,7 +31,18 @@
  */
 #include "l2/l2_int.h"
 
+#include <errno.h>
+
 #define L2_SCRAP_QUIET_MS 1000
+
+/* Some file systems give the blocks back and take others; on a full one there may be none by then,
+ * and who stores there gets a signal. So nobody stores any more: the next open begins anew. */
+static void l2_scrap_refill(l2 *d)
+{
+    const uint64_t bytes = (uint64_t)d->nstage * d->form.seg_bytes;
+    const int e = d->vfs->preallocate(d->vfs->ctx, d->stage_file, bytes);
+    if (e == ENOSPC || e == EDQUOT) { l2_stage_lost(d); }
+}
 
 /* Once refused, never asked again: whatever became of the bytes, they count for nothing. */
 static bool l2_scrap_range(l2 *d, const l2_slot *s, size_t from, size_t end)
@@ -37,7 +50,9 @@ static bool l2_scrap_range(l2 *d, const l2_slot *s, size_t from, size_t end)
     if (d->no_scrap || d->vfs->zero == NULL || from >= end) { return false; }
     l2_beat(d);
     const uint64_t at = (uint64_t)(s->base - d->map) + from;
-    d->no_scrap = d->vfs->zero(d->vfs->ctx, d->stage_file, at, end - from) != 0;
+    const int e = d->vfs->zero(d->vfs->ctx, d->stage_file, at, end - from);
+    d->no_scrap = e != 0;
+    if (e != 0 && e != EOPNOTSUPP) { l2_scrap_refill(d); }
     BASE_POINT("l2.scrapped");
     if (d->no_scrap) { return false; }
     L2_COUNT_BY(d, scrapped_bytes, end - from);
@@ -67,6 +82,7 @@ static void l2_scrap_free(l2 *d, bool all)
     l2_slot *s;
     while (!d->no_scrap && (s = l2_scrap_take(d, all)) != NULL) {
         (void)l2_scrap_range(d, s, 0, d->form.seg_bytes);
+        if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; } /* nobody takes it again */
         sync_take(L2_LOG, &d->log_lock);
         s->past = false;
         s->armed_end = s->armed_lines = s->armed_soon = 0;
