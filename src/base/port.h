@@ -86,7 +86,7 @@
 /* Between these two lines, which stand below the includes of a file, functions are made small, not
  * fast: what opens, closes, counts, explains or repairs, of which a program notices its bytes more
  * than its time. Never around what a get or a set runs through. Only where the caller optimizes:
- * a build for a debugger stays one. */
+ * a build at -O0 stays one. */
 #if defined(__clang__) && defined(__OPTIMIZE__)
 #define BASE_SIZE_BEGIN \
     _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")

@@ -33,6 +33,9 @@ BASE_SIZE_BEGIN
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels answer EINVAL */
 #endif
+#ifndef FALLOC_FL_ZERO_RANGE
+#define FALLOC_FL_ZERO_RANGE 0x10 /* Linux 3.15; musl does not name it */
+#endif
 
 struct base_vfs_file {
     int fd;      /* owned */
