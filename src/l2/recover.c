@@ -12,7 +12,9 @@
  *            is left, and something that the older copy does not cover was reclaimed, controls are
  *            missing: a hole of everything. A view that was cleared would else be as it was.
  * SLOT       recognised by its header or the copy in its last page. A record with a mark and a
- *            check of 0 was in flight: it is left out. With a mark and a wrong check: damage, if
+ *            check of 0 was in flight: it is left out, but a tombstone whose key is there is
+ *            finished: nobody was told that the key is still there, and were the 0 damage, what it
+ *            hides would come back. With a mark and a wrong check: damage, if
  *            the page cache has survived (same boot) or the place was synced (below clean_lsn):
  *            then its footer line still says which class it hides; else it was torn by a power cut
  *            and nobody was promised it. One place in 65,536 that holds a record of the slot's past
@@ -222,12 +224,26 @@ static bool l2_walk_is_past(const l2 *d, const l2_walk *w, uint32_t off, uint32_
             l2_rec_whole(&d->form, at, of, off, &was));
 }
 
+/* A tombstone without its check, all of whose bytes are there: the mark vouches for its head, its
+ * line for its key. */
+static void l2_walk_finish(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
+                           const unsigned char *line)
+{
+    unsigned char *at = s->base + off;
+    uint64_t h48 = 0;
+    if (r->kind != L2_KIND_TOMB || line == NULL || line[9] != r->kind) { return; }
+    if (l2_r32(at) != 0) { return; }
+    memcpy(&h48, line, 6);
+    if (l2_rec_h48(d, at, r) == h48) { l2_rec_end(&d->form, at, s->head.segseq, off); }
+}
+
 /* A record that is marked at `off`. */
 static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                            const unsigned char *line)
 {
     const l2_slot *s = w->s;
     const unsigned char *at = s->base + off;
+    l2_walk_finish(d, s, r, off, line);
     if (l2_rec_whole(&d->form, at, s->head.segseq, off, r)) {
         w->whole = true;
         l2_walk_keep(d, w, l2_rec_h48(d, at, r), r, off);
