@@ -136,6 +136,12 @@ static int load_hits(uint32_t rounds)
     return bad != 0 ? CELL_WRONG : CELL_OK;
 }
 
+static void load_number_key(char key[LOAD_KEY_LEN], uint64_t number)
+{
+    memset(key, 'k', LOAD_KEY_LEN);
+    memcpy(key, &number, sizeof number);
+}
+
 /* Fresh keys: a load through, or a set and a get. */
 static double load_fresh(cellar *c, uint64_t *next, bool through, uint64_t *bad)
 {
@@ -143,12 +149,10 @@ static double load_fresh(cellar *c, uint64_t *next, bool through, uint64_t *bad)
     cellar_result r = CELLAR_RESULT_INIT;
     r.buf = buf;
     r.buf_cap = sizeof buf;
-    memset(key, 'k', sizeof key);
     const uint64_t from = host_thread_cpu_ns();
     for (uint32_t i = 0; i < LOAD_BATCH / 4; i++) {
         size_t len;
-        const uint64_t number = (*next)++;
-        memcpy(key, &number, sizeof number);
+        load_number_key(key, (*next)++);
         if (through) {
             *bad += cellar_get_or_load(c, key, sizeof key, NULL, load_instant, NULL, &r) !=
                     CELLAR_OK;
@@ -188,12 +192,6 @@ static cellar_err load_none(cellar_load *ld, const void *key, size_t key_len, vo
     (void)key_len;
     (void)ctx;
     return cellar_load_none(ld);
-}
-
-static void load_number_key(char key[LOAD_KEY_LEN], uint64_t number)
-{
-    memset(key, 'k', LOAD_KEY_LEN);
-    memcpy(key, &number, sizeof number);
 }
 
 typedef struct load_source {
