@@ -100,7 +100,7 @@ static void cache_count_end(const cache_store *s, uint32_t owner, l1_change chan
 static void cache_stamp_raise(const cache_store *s, uint64_t hash, _Atomic uint64_t *word,
                               cache_frame *frame, uint64_t *stamp)
 {
-    uint64_t w = base_load_sc(word), next = w;
+    uint64_t w = base_load_sc(word), next;
     const bool none = !frame->below && cache_nothing_below(s, hash);
     if (BASE_LIKELY(none && (w & CACHE_STAMP_WATCHED) == 0 && base_load_sc(word) == w)) {
         *stamp = cache_captured(s, w);
