@@ -725,6 +725,33 @@ static void views_and_numbers_persist(void)
     end();
 }
 
+/* A table of rows that is full at the very moment: what ends something finds its row there. */
+static void what_ends_a_view_needs_no_memory(void)
+{
+    begin();
+    open_it();
+    l2_view v, got;
+    char name[16];
+    for (uint32_t i = 1; i <= 16; i++) {
+        v = (l2_view){ i, 100 + i, 1 };
+        T_EQ_I64(l2_view_set(kit.d, &v, name, (size_t)snprintf(name, 16, "v%u", i)), CELLAR_OK);
+    }
+    (void)base_fault_alloc_arm(1, true);
+    v = (l2_view){ 4, 200, 2 };
+    T_EQ_I64(l2_view_set(kit.d, &v, "v4", 2), CELLAR_OK); /* cleared */
+    v = (l2_view){ 50, 201, 1 };
+    T_EQ_I64(l2_view_set(kit.d, &v, "new", 3), CELLAR_E_NOMEM);
+    v = (l2_view){ 3, 0, 0 };
+    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* dropped */
+    (void)base_fault_alloc_arm(0, false);
+    l2_kit_kill(&kit);
+    open_it();
+    T_CHECK(l2_view_find(kit.d, "v4", 2, &got) && got.vgen == 200);
+    T_CHECK(!l2_view_find(kit.d, "v3", 2, &got));
+    T_CHECK(!l2_view_find(kit.d, "new", 3, &got));
+    end();
+}
+
 static void on_real_files_with_the_chosen_sizes(void)
 {
     char path[T_FOLDER_MAX];
@@ -957,4 +984,5 @@ T_MAIN("l2_store", T_CASE(what_is_reclaimed_in_warm_up_leaves_no_word),
        T_CASE(a_file_system_without_ranges_of_zeros_is_asked_once),
        T_CASE(blocks_that_are_gone_with_the_zeros_come_back),
        T_CASE(a_fast_disk_gets_more_at_once_and_a_slow_one_little),
-       T_CASE(views_and_numbers_persist), T_CASE(on_real_files_with_the_chosen_sizes))
+       T_CASE(views_and_numbers_persist), T_CASE(what_ends_a_view_needs_no_memory),
+       T_CASE(on_real_files_with_the_chosen_sizes))

@@ -411,9 +411,14 @@ static bool l2_view_room(l2 *d)
 
 CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len)
 {
-    if (!l2_view_room(d)) { return false; }
-    sync_take(L2_DEV, &d->view_lock);
-    l2_view_row *row = l2_view_at(d, v->id, name, name_len);
+    l2_view_row *row;
+    for (;;) { /* what ends a view, or a generation, must not need memory: its row is there */
+        sync_take(L2_DEV, &d->view_lock);
+        row = l2_view_at(d, v->id, name, name_len);
+        if (row != NULL || name == NULL || d->view_count < d->view_cap) { break; }
+        sync_drop(L2_DEV, &d->view_lock);
+        if (!l2_view_room(d)) { return false; }
+    }
     if (v->vgen == 0 && row != NULL) {
         *row = d->view[--d->view_count];
     } else if (v->vgen != 0 || name != NULL) {
