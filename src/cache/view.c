@@ -880,6 +880,7 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
     sync_drop(VIEW, &s->view_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_view_drop: unknown"); }
     cache_owner_died(v, 0);
+    base_fence_sc(); /* its state, then the flights; cellar_begin: its flight, fence, the state */
     flight_table *t = base_load_sc(&s->flights);
     if (t != NULL) { flight_end_leases(t, v->id); }
     cellar_err err = cache_acked(v, CELLAR_OK);

@@ -210,8 +210,9 @@ CELLAR_PRIVATE void flight_ticket_of(const flight_table *t, uint64_t hash, uint6
 CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket);
 /* End leases past their hard time-out; returns how many. */
 CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms);
-/* End all open leases of a view that was dropped: nobody can bring their values any more. One that
- * is begun after this finds the view closed, if it looks for that when it has the flight. */
+/* End all open leases of a view that was dropped: nobody can bring their values any more. The
+ * caller has said so in its state and fenced before it looked for the table: a lease begun after
+ * this finds the view closed, if it looks for that when it has the flight. */
 CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t view_id);
 /* End all: the store closes. */
 CELLAR_PRIVATE void flight_close(flight_table *t);

@@ -161,7 +161,6 @@ CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms)
 CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t view_id)
 {
     const flight_pick view = { .which = FLIGHT_PICK_VIEW, .view_id = view_id };
-    base_fence_sc(); /* the view's state, then its flights; begin: flight, fence, then the state */
     for (uint32_t i = 0; i <= t->mask; i++) {
         while (flight_end_one(t, &t->shard[i], &view)) {}
     }
