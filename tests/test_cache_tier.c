@@ -514,6 +514,148 @@ static void clears_and_drops_are_told(void)
     shut(c);
 }
 
+/* ---- names of views, as the disk's table has them ---- */
+
+static struct low_name {
+    char name[16];
+    cache_tier_view v;
+} names[8];
+
+/* What other threads do while one is on its way to that table, or on its way back; once. */
+static struct {
+    cellar *c;
+    bool set, drop, view, on_the_way_back;
+    cellar *made;
+    cellar_lease lease;
+} others;
+
+static struct low_name *named(const char *name, size_t len, uint32_t id)
+{
+    for (size_t i = 0; i < 8; i++) {
+        struct low_name *n = &names[i];
+        if (n->v.vgen == 0) { continue; }
+        if (name == NULL ? n->v.id == id
+                         : strlen(n->name) == len && memcmp(n->name, name, len) == 0) { return n; }
+    }
+    return NULL;
+}
+
+static bool names_find(void *ctx, const char *name, size_t len, cache_tier_view *out)
+{
+    (void)ctx;
+    const struct low_name *n = named(name, len, 0);
+    if (n != NULL) { *out = n->v; }
+    return n != NULL;
+}
+
+static void names_keep(const cache_tier_view *v, const char *name, size_t len)
+{
+    struct low_name *n = named(name, len, v->id);
+    if (n == NULL && v->vgen != 0 && name != NULL) {
+        for (n = names; n->v.vgen != 0; n++) {}
+        (void)snprintf(n->name, sizeof n->name, "%.*s", (int)len, name);
+    }
+    if (n != NULL && (v->vgen == 0 || v->vgen >= n->v.vgen)) { n->v = *v; }
+}
+
+static void others_work(void)
+{
+    const bool set = others.set, drop = others.drop, view = others.view;
+    cellar *v;
+    others.set = others.drop = others.view = false;
+    if (set) {
+        T_EQ_I64(cellar_view(others.c, "v", NULL, &v), CELLAR_OK);
+        T_EQ_I64(put(v, 1, "dropped", 0), CELLAR_OK);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+    }
+    if (drop) { T_EQ_I64(cellar_view_drop(others.c, "v"), CELLAR_OK); }
+    if (view) {
+        cellar_result r = CELLAR_RESULT_INIT;
+        T_EQ_I64(cellar_view(others.c, "v", NULL, &others.made), CELLAR_OK);
+        T_EQ_STR(look(others.made, 1), "MISS");
+        T_EQ_I64(cellar_begin(others.made, "load", 4, NULL, NULL, &others.lease, &r), CELLAR_LEASED);
+        cellar_result_free(&r);
+    }
+}
+
+static void names_set(void *ctx, const cache_tier_view *v, const char *name, size_t len)
+{
+    (void)ctx;
+    if (!others.on_the_way_back) { others_work(); }
+    names_keep(v, name, len);
+    if (others.on_the_way_back) { others_work(); }
+}
+
+static cellar *open_on_names(void)
+{
+    static cache_tier t;
+    t = tier;
+    t.view_find = names_find;
+    t.view_set = names_set;
+    memset(&others, 0, sizeof others);
+    others.c = open_on(&t, 0);
+    return others.c;
+}
+
+static void expect_an_empty_view(cellar *c, uint32_t forbidden_vgen)
+{
+    cellar *v;
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_STR(look(v, 1), "MISS");
+    const struct low_name *n = named("v", 1, 0);
+    T_CHECK(n != NULL && n->v.vgen > forbidden_vgen);
+    T_EQ_I64(put(v, 1, "new", 0), CELLAR_OK);
+    T_EQ_STR(look(v, 1), "new");
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+}
+
+/* Its name is free before the tier has heard of the end, and the numbers there are the old ones. */
+static void a_view_made_anew_during_a_drop_has_nothing_of_the_old_one(void)
+{
+    for (int back = 0; back < 2; back++) {
+        memset(names, 0, sizeof names);
+        cellar *c = open_on_names(), *v;
+        T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+        T_EQ_I64(put(v, 1, "old", 0), CELLAR_OK);
+        T_REQUIRE(named("v", 1, 0) != NULL);
+        const cache_tier_view was = named("v", 1, 0)->v;
+        others.on_the_way_back = back != 0;
+        others.view = true;
+        T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
+        T_REQUIRE(others.made != NULL);
+        T_EQ_STR(look(others.made, 1), "MISS");
+        T_REQUIRE(named("v", 1, 0) != NULL); /* it outlives the store */
+        T_CHECK(named("v", 1, 0)->v.id != was.id && named("v", 1, 0)->v.vgen > was.vgen);
+        T_EQ_I64(cellar_fulfil(others.made, &others.lease, "x", 1, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_close(others.made), CELLAR_OK);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        shut(c);
+    }
+}
+
+static void a_drop_that_overtakes_a_clear_or_a_begin_is_final(void)
+{
+    for (int round = 0; round < 4; round++) {
+        memset(names, 0, sizeof names);
+        cellar *c = open_on_names(), *v = NULL;
+        if (round % 2 == 0) { T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK); }
+        others.on_the_way_back = round >= 2;
+        others.set = others.drop = true;
+        if (round % 2 == 0) {
+            T_EQ_I64(cellar_clear(v), CELLAR_OK);
+        } else {
+            T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+        }
+        T_CHECK(!others.drop);
+        T_CHECK(named("v", 1, 0) == NULL);
+        T_EQ_STR(look(v, 1), "E_CLOSED");
+        expect_an_empty_view(c, 1);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        shut(c);
+    }
+}
+
+
 static void without_a_tier_nothing_is_captured(void)
 {
     cellar *c = open_on(NULL, 100);
@@ -585,5 +727,7 @@ T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
        T_CASE(a_tier_that_has_nothing_of_a_key_is_left_alone),
        T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(known_absence_comes_back_too),
        T_CASE(many_and_dup_look_below), T_CASE(clears_and_drops_are_told),
+       T_CASE(a_view_made_anew_during_a_drop_has_nothing_of_the_old_one),
+       T_CASE(a_drop_that_overtakes_a_clear_or_a_begin_is_final),
        T_CASE(a_forked_child_has_no_tier), T_CASE(without_a_tier_nothing_is_captured),
        T_CASE(what_was_tagged_before_the_floor_is_dead))

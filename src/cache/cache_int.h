@@ -101,6 +101,7 @@ struct cellar {
     uint32_t handles;       /* successful opens not yet closed; VIEW */
     _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that must keep it */
     uint32_t name_len;
+    uint32_t untold;        /* VIEW; begins, generations, ends the tier is just being told of */
     bool dropped;           /* VIEW */
     uint8_t quota;          /* number of its share in L1; 0: none; set before its first vgen */
     bool no_disk;           /* constant: no tier below hears of it, changes included */
@@ -322,8 +323,10 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
                                           size_t *value_len);
 
 /* ---- tier.c ---- */
-/* A view is open under these numbers: the tier learns of them, or forgets it. No lock held. */
-CELLAR_PRIVATE void cache_tier_view_opened(cellar *v, uint32_t vgen, uint32_t version);
+/* The numbers a view was told of with when it was there last. */
+CELLAR_PRIVATE bool cache_tier_view_find(const cellar *v, cache_tier_view *out);
+/* The tier learns what the view is now; who changed that has raised `untold`. No lock held. */
+CELLAR_PRIVATE void cache_tier_view_tell(cellar *v);
 CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen); /* 0: dropped */
 /* A set that has just been done goes down at once (l2_mode). */
 #define CACHE_NOT_ON_DISK UINT64_MAX /* l2_addr of an entry that is never to lie there */

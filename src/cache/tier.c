@@ -7,37 +7,76 @@
  *            level ALWAYS, or a durable set -> commit, then the call returns
  * INVARIANTS a view that may not use the tier (no_l2, secret) has a generation no record carries,
  *            so its changes need not be logged, and nothing of it is: not even its name.
+ *            A view whose begin, new generation or end the tier does not know yet is `untold`: it
+ *            is not asked for that name, or what a drop has ended would be adopted.
  * LOCKING    none of its own. Generations are logged after VIEW is dropped; they only grow, so the
  *            order in which two of them arrive does not matter. */
 #include "cache/cache_int.h"
 
 /* ---- views ---- */
 
-CELLAR_PRIVATE void cache_tier_view_opened(cellar *v, uint32_t vgen, uint32_t version)
+/* The root's row has no name, whatever its label: a view may be called so. */
+static bool cache_tier_view_row(const cellar *v, cache_tier_view *out)
 {
-    const cache_store *s = v->store;
-    if (s->tier == NULL || s->tier->view_set == NULL) { return; }
-    cache_tier_view known = { 0, 0, 0 };
-    const bool there = s->tier->view_find(s->tier->ctx, v->name, v->name_len, &known);
-    if (v->no_disk && there) {
+    const cache_tier *t = v->store->tier;
+    return t->view_find(t->ctx, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0, out);
+}
+
+/* Where stores of before that was so have the root's: under the label. */
+static bool cache_tier_root_row(const cellar *v, cache_tier_view *out)
+{
+    const cache_tier *t = v->store->tier;
+    return v->slot == 0 && v->name_len != 0 &&
+           t->view_find(t->ctx, v->name, v->name_len, out) && out->id == 0;
+}
+
+CELLAR_PRIVATE bool cache_tier_view_find(const cellar *v, cache_tier_view *out)
+{
+    return cache_tier_view_row(v, out) || cache_tier_root_row(v, out);
+}
+
+static void cache_tier_view_say(const cellar *v, const cache_tier_view *now)
+{
+    const cache_tier *t = v->store->tier;
+    cache_tier_view known;
+    const bool there = cache_tier_view_row(v, &known);
+    if ((!there && cache_tier_root_row(v, &known)) || (there && v->no_disk &&
+        (known.id == v->id || v->slot == 0))) {
         const cache_tier_view gone = { known.id, 0, 0 };
-        s->tier->view_set(s->tier->ctx, &gone, NULL, 0);
-    } else if (!v->no_disk && (!there || known.vgen != vgen || known.version != version)) {
-        const cache_tier_view now = { v->id, vgen, version };
-        s->tier->view_set(s->tier->ctx, &now, v->name, v->name_len);
+        t->view_set(t->ctx, &gone, NULL, 0);
     }
+    if (v->no_disk) { return; }
+    if (now->vgen == 0) {
+        t->view_set(t->ctx, now, NULL, 0);
+    } else if (!there || memcmp(&known, now, sizeof known) != 0) {
+        t->view_set(t->ctx, now, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0);
+    }
+}
+
+/* Who tells holds no lock, so the view may be dropped meanwhile, and that be told before: then
+ * once more. */
+CELLAR_PRIVATE void cache_tier_view_tell(cellar *v)
+{
+    cache_store *s = v->store;
+    bool gone;
+    sync_take(VIEW, &s->view_lock);
+    do {
+        gone = v->dropped;
+        const cache_tier_view now = { v->id, gone ? 0 : base_load_rlx(&v->vgen), v->version };
+        sync_drop(VIEW, &s->view_lock);
+        if (s->tier != NULL && s->tier->view_set != NULL) { cache_tier_view_say(v, &now); }
+        sync_take(VIEW, &s->view_lock);
+    } while (v->dropped && !gone);
+    BASE_ASSERT(v->untold > 0);
+    v->untold--;
+    sync_drop(VIEW, &s->view_lock);
 }
 
 CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen)
 {
-    cache_store *s = v->store;
+    const cache_store *s = v->store;
     if (s->tier->bump != NULL) { s->tier->bump(s->tier->ctx, v->id, vgen); }
-    if (s->tier->view_set == NULL || v->no_disk) { return; }
-    sync_take(VIEW, &s->view_lock);
-    const cache_tier_view now = { v->id, vgen, v->version };
-    sync_drop(VIEW, &s->view_lock);
-    s->tier->view_set(s->tier->ctx, &now, vgen != 0 ? v->name : NULL,
-                      vgen != 0 ? v->name_len : 0);
+    cache_tier_view_tell(v);
 }
 
 /* ---- stores that do not wait for eviction ---- */

@@ -529,15 +529,31 @@ static bool cache_vgen_draw(cache_store *s, cellar *v)
     return cache_vgen_next(v, CELLAR_CAUSE_NONE);
 }
 
+/* Is what the tier says of a view of this name about to change? */
+static bool cache_view_untold(const cache_store *s, const cellar *v) SYNC_HOLDS(VIEW);
+static bool cache_view_untold(const cache_store *s, const cellar *v)
+{
+    for (uint32_t slot = 1; slot < s->max_views; slot++) {
+        const cellar *o = cache_view_at(s, slot);
+        if (o != NULL && o != v && o->untold != 0 && o->name_len == v->name_len &&
+            memcmp(o->name, v->name, v->name_len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The numbers the view had when the tier below last heard of it: what it stored is alive again.
- * False: it never did, or its cell of the table is taken; then its generation begins anew. */
+ * False: it never did, or its cell of the table is taken, or a view of this name is just being
+ * dropped; then its generation begins anew. */
 static bool cache_view_adopt(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
 static bool cache_view_adopt(cache_store *s, cellar *v)
 {
     cache_tier_view t;
-    if (s->tier == NULL || s->tier->view_find == NULL || v->no_disk) { return false; }
-    if (!s->tier->view_find(s->tier->ctx, v->name, v->name_len, &t)) { return false; }
+    if (s->tier == NULL || s->tier->view_find == NULL) { return false; }
+    if (!cache_tier_view_find(v, &t) || cache_view_untold(s, v)) { return false; }
     v->id = t.id;
+    if (v->no_disk) { return false; } /* it forgets what was there */
     v->version = t.version;
     cache_vgens *table = base_load_rlx(&s->vgens);
     _Atomic uint64_t *cell = &table->cell[t.vgen & table->mask];
@@ -591,9 +607,9 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
         }
         v->id = 0;
     }
-    const uint32_t vgen = base_load_rlx(&v->vgen), version = v->version;
+    v->untold = s->tier != NULL;
     sync_drop(VIEW, &s->view_lock);
-    cache_tier_view_opened(v, vgen, version);
+    if (s->tier != NULL) { cache_tier_view_tell(v); }
     return CELLAR_OK;
 }
 
@@ -705,6 +721,7 @@ static bool cache_view_settle(cache_store *s, cellar *v, const cellar_view_opts 
     v->first_vgen = base_load_rlx(&v->vgen);
     if (v->id == 0) { v->id = s->next_id++; }
     if (o != NULL) { cache_view_opts_apply(v, o, names); }
+    v->untold = s->tier != NULL;
     v->handles = 1;
     (void)base_add_rlx(&v->refs, 1u); /* its name has one; who walks the table may hold it */
     base_store_rel(&v->state, cache_state_now(s));
@@ -774,12 +791,11 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
     if (*out == NULL && err == CELLAR_OK && o != NULL) { err = cache_quota_take(s, fresh, o); }
     const bool settled = *out == NULL && err == CELLAR_OK && cache_view_settle(s, fresh, o, names);
     if (!settled) { cache_quota_give(s, fresh); }
-    const uint32_t vgen = base_load_rlx(&fresh->vgen), version = fresh->version;
     sync_drop(VIEW, &s->view_lock);
     cache_keep_end(kept, settled);
     if (settled) {
         *out = fresh;
-        cache_tier_view_opened(fresh, vgen, version);
+        if (s->tier != NULL) { cache_tier_view_tell(fresh); }
     } else {
         cache_view_release(fresh);
     }
@@ -873,6 +889,7 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
     if (v != NULL) {
         cache_view_unname(s, v);
         v->dropped = true;
+        v->untold += s->tier != NULL;
         base_store_rel(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED);
         cache_vgen_kill(s, base_load_rlx(&v->vgen), CELLAR_CAUSE_CLEARED);
         cache_quota_give(s, v);
@@ -903,6 +920,7 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         if (drawn && version != 0) {
             c->version = version > UINT32_MAX ? c->version + 1 : (uint32_t)version;
         }
+        if (drawn) { c->untold += s->tier != NULL; }
         if (drawn && now != NULL) { *now = c->version; }
         sync_drop(VIEW, &s->view_lock);
         if (closed) { return cache_closed(c); }
