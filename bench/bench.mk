@@ -11,7 +11,7 @@
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these beside raw   FULL=1  all shapes and sizes
-#            MOST=seconds   nothing new begins after so long (bench-peers: 22 minutes)
+#            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
 #            JSON=file      lines are appended there instead of a fresh file in build/bench
 #            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 under a floor
 #            BENCH_CFLAGS="-O3 -march=native"       an extra for all subjects alike

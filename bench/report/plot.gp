@@ -20,13 +20,16 @@ set grid ytics lc rgb '#dddddd'
 set style data histograms
 set style fill solid 0.8 border -1
 # Okabe and Ito's colours, told apart by those who see red and green alike; ours is black and thick.
+set linetype 1 lc rgb '#0072b2'
+set linetype 2 lc rgb '#e69f00'
+set linetype 3 lc rgb '#009e73'
 shades = '#d55e00 #009e73 #0072b2 #e69f00 #cc79a7 #56b4e9 #8c6d1f #808080'
 # Of the caches one line each: not our own yardsticks' variants, not what keeps no bound but RAW.
 curves = "raw|cellar|uthash64|caffeine|moka|quick_cache|foyer|otter|ristretto|theine|cachetools|lru_cache"
 has(name) = int(system("test -s '" . name . "' && echo 1 || echo 0"))
 
 do for [kind in "svg png"] {
-    if (kind eq "svg") { set terminal svg size 1100,560 font 'sans,12' } else { set terminal pngcairo size 1100,560 font 'sans,12' }
+    if (kind eq "svg") { set terminal svg size 1100,560 font 'sans,12' background 'white' } else { set terminal pngcairo size 1100,560 font 'sans,12' }
     if (has(out.'/throughput.dat')) {
         set output out.'/throughput.'.kind
         set title '2 threads, 1 M x 16 B / 100 B, zipf 0.99, interleaved windows (p25..p75)'
@@ -37,6 +40,7 @@ do for [kind in "svg png"] {
         plot for [s=0:(columns-1)/3-1] out.'/throughput.dat' using (column(2+3*s)):(column(3+3*s)):(column(4+3*s)):xtic(1) title columnheader(2+3*s)
     }
     set xtics rotate by -40
+    set key inside right top
     if (has(out.'/memory.dat')) {
         set output out.'/memory.'.kind
         set title 'Bytes an entry beyond key and value, 1 M x 16 B / 100 B'
@@ -45,7 +49,6 @@ do for [kind in "svg png"] {
         set style histogram clustered gap 1
         plot out.'/memory.dat' using 2:xtic(1) notitle
     }
-    set key inside right top
     set style histogram clustered gap 1
     do for [m in "get mix95 mix50 write"] {
         if (has(out.'/peers_'.m.'.dat')) {
@@ -76,7 +79,7 @@ do for [kind in "svg png"] {
         plot out.'/l2put.dat' using 2:xtic(1) title 'p50', '' using 3 title 'p99', '' using 4 title 'p99.9'
     }
     if (has(out.'/open.dat')) {
-        set key outside right top
+        set key inside left top
         set output out.'/open.'.kind
         set title 'p99 of a get from when it was due, requests by the clock, 95:5, 1 thread (axis logarithmic)'
         set ylabel 'ns'

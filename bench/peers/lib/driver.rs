@@ -395,6 +395,7 @@ fn expire<P: Peer>(count: u64, ttl_ms: u64, ms: u64) -> String {
     fill(&p, count, 16, |_| 100);
     let mut buf = vec![0x5au8; 100];
     let (mut seed, mut ops, mut bad, mut max, mut hist) = (1u64, 0u64, 0u64, 0u64, vec![0u64; 2560]);
+    let mut anew = vec![0u8; count as usize];
     while first.elapsed() < Duration::from_millis(ttl_ms) { std::thread::sleep(Duration::from_millis(1)); }
     let last_due = Instant::now() + Duration::from_millis(ms);
     while Instant::now() < last_due {
@@ -411,10 +412,12 @@ fn expire<P: Peer>(count: u64, ttl_ms: u64, ms: u64) -> String {
         }
         hist[slot(from.elapsed().as_nanos() as u64)] += 1;
         max = max.max(cpu_ns() - cpu);
+        anew[id as usize] |= (draw >> 56 < 13) as u8;
         ops += 1;
     }
-    format!("{{\"ops\":{},\"bad\":{},\"p999_ns\":{},\"max_us\":{:.1},\"left\":{}}}", ops, bad,
-        percentile(&hist, 999_000), max as f64 / 1e3, p.count())
+    let again = anew.iter().map(|&set| set as u64).sum::<u64>();
+    format!("{{\"ops\":{},\"bad\":{},\"p999_ns\":{},\"max_us\":{:.1},\"left\":{},\"anew\":{}}}", ops, bad,
+        percentile(&hist, 999_000), max as f64 / 1e3, p.count(), again)
 }
 
 /// Inserts into an empty store that was given no hint: thread CPU of each of `count`; then `more`

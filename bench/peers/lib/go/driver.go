@@ -541,9 +541,9 @@ func expire(info Info, count uint64, ttl, ms int64) string {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var seed, ops, bad uint64
+	var seed, ops, bad, again uint64
 	var most int64
-	hist := make([]uint64, slots)
+	hist, anew := make([]uint64, slots), make([]bool, count)
 	for end := time.Now().Add(time.Duration(ms) * time.Millisecond); time.Now().Before(end); ops++ {
 		seed += 0x9e3779b97f4a7c15
 		draw := mix64(seed)
@@ -557,9 +557,13 @@ func expire(info Info, count uint64, ttl, ms int64) string {
 		}
 		hist[slot(uint64(time.Since(from)))]++
 		most = max(most, cpuNs(threadCPU)-cpu)
+		if draw>>56 < 13 && !anew[id] {
+			anew[id] = true
+			again++
+		}
 	}
-	return fmt.Sprintf(`{"ops":%d,"bad":%d,"p999_ns":%d,"max_us":%.1f,"left":%d}`, ops, bad,
-		percentile(hist, 999000), float64(most)/1e3, p.Count())
+	return fmt.Sprintf(`{"ops":%d,"bad":%d,"p999_ns":%d,"max_us":%.1f,"left":%d,"anew":%d}`, ops, bad,
+		percentile(hist, 999000), float64(most)/1e3, p.Count(), again)
 }
 
 // Inserts into an empty store that was given no hint: thread CPU of each of count; then more of them

@@ -18,6 +18,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -456,6 +457,7 @@ public final class Driver {
         }
         long seed = 0, ops = 0, bad = 0, most = 0, end = System.nanoTime() + ms * 1_000_000;
         long[] hist = new long[SLOTS];
+        BitSet anew = new BitSet(count);
         for (; System.nanoTime() < end; ops++) {
             seed += 0x9e3779b97f4a7c15L;
             long draw = mix64(seed);
@@ -470,9 +472,10 @@ public final class Driver {
             }
             hist[slot(System.nanoTime() - from)]++;
             most = Math.max(most, BEAN.getCurrentThreadCpuTime() - cpu);
+            if (draw >>> 56 < 13) { anew.set(id); }
         }
-        return String.format("{\"ops\":%d,\"bad\":%d,\"p999_ns\":%d,\"max_us\":%.1f,\"left\":%d}", ops, bad,
-                             percentile(hist, 999_000), most / 1e3, p.count());
+        return String.format("{\"ops\":%d,\"bad\":%d,\"p999_ns\":%d,\"max_us\":%.1f,\"left\":%d,\"anew\":%d}", ops,
+                             bad, percentile(hist, 999_000), most / 1e3, p.count(), anew.cardinality());
     }
 
     /* Inserts into an empty store that was given no hint: thread CPU of each of count; then more of

@@ -239,6 +239,7 @@ async function stampede(open, waiters, rounds, ms) {
 
 async function expire(open, count, ttlMs, ms) {
   const p = open(new Cfg({ hint: count, ttlMs })), first = performance.now(), next = random(1), times = [];
+  const anew = new Set();
   fill(p, count, 16, () => 100);
   await new Promise((done) => setTimeout(done, Math.max(0, ttlMs - (performance.now() - first))));
   let ops = 0, bad = 0, most = 0;
@@ -250,10 +251,12 @@ async function expire(open, count, ttlMs, ms) {
     const ns = Number(process.hrtime.bigint() - start);
     times.push(ns);
     most = Math.max(most, ns);
-    if (!set && v !== undefined && !verify(v, id, 100)) bad++;
+    if (set) anew.add(id);
+    else if (v !== undefined && !verify(v, id, 100)) bad++;
     ops++;
   }
-  return { ops, bad, p999_ns: percentile(times, 999000), max_us: Math.round(most / 100) / 10, left: p.count() };
+  return { ops, bad, p999_ns: percentile(times, 999000), max_us: Math.round(most / 100) / 10, left: p.count(),
+    anew: anew.size };
 }
 
 // Inserts into an empty store without a hint: wall time of each of `count` (Node has no clock of a

@@ -302,7 +302,7 @@ class Driver:
         self.fill(p, count, 16, lambda _: 100)
         time.sleep(max(0, ttl_ms / 1e3 - (time.perf_counter_ns() - first) / 1e9))
         seed = ops = bad = most = 0
-        times = []
+        times, anew = [], set()
         end = time.perf_counter_ns() + ms * 1000000
         while time.perf_counter_ns() < end:
             seed = seed + 0x9E3779B97F4A7C15 & M64
@@ -317,12 +317,14 @@ class Driver:
                 v = p.get(key)
             times.append(time.perf_counter_ns() - start)
             most = max(most, time.thread_time_ns() - cpu)
+            if draw >> 56 < 13:
+                anew.add(i)
             bad += v is not None and not verify(v, i, 100)
             ops += 1
         left = p.count()
         p.close()
-        return '{"ops":%d,"bad":%d,"p999_ns":%d,"max_us":%.1f,"left":%d}' % (
-            ops, bad, percentile(times, 999000), most / 1e3, left)
+        return '{"ops":%d,"bad":%d,"p999_ns":%d,"max_us":%.1f,"left":%d,"anew":%d}' % (
+            ops, bad, percentile(times, 999000), most / 1e3, left, len(anew))
 
     def grow(self, count, more):
         """Inserts into an empty store without a hint: CPU of each of `count`; then `more` into another
