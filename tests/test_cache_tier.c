@@ -586,15 +586,21 @@ static void names_set(void *ctx, const cache_tier_view *v, const char *name, siz
     if (others.on_the_way_back) { others_work(); }
 }
 
-static cellar *open_on_names(void)
+static const cache_tier *tier_with_names(void)
 {
     static cache_tier t;
     t = tier;
     t.view_find = names_find;
     t.view_set = names_set;
     memset(&others, 0, sizeof others);
-    others.c = open_on(&t, 0);
-    return others.c;
+    return &t;
+}
+
+static cellar *open_on_names(void)
+{
+    cellar *c = open_on(tier_with_names(), 0);
+    others.c = c;
+    return c;
 }
 
 static void expect_an_empty_view(cellar *c, uint32_t forbidden_vgen)
@@ -655,6 +661,33 @@ static void a_drop_that_overtakes_a_clear_or_a_begin_is_final(void)
     }
 }
 
+
+/* Stores of before had the root's row under its label. */
+static void a_root_known_by_its_label_is_brought_up(void)
+{
+    for (int life = 0; life < 2; life++) {
+        if (life == 0) { memset(names, 0, sizeof names); }
+        if (life == 0) { names[0] = (struct low_name){ "main", { 0, 40, 3 } }; }
+        const cache_tier *t = tier_with_names();
+        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cellar *c = NULL, *v;
+        cfg.memory_bytes = 4u << 20;
+        cfg.no_threads = 1;
+        cfg.root_name = "main";
+        memset(&low, 0, sizeof low);
+        T_REQUIRE(cache_open(&cfg, t, &c) == CELLAR_OK);
+        T_REQUIRE(named("", 0, 0) != NULL);
+        T_CHECK(named("", 0, 0)->v.vgen == 40 && named("", 0, 0)->v.version == 3);
+        T_EQ_I64(put(c, 1, "root", 0), CELLAR_OK);
+        T_EQ_I64(cellar_view(c, "main", NULL, &v), CELLAR_OK);
+        T_EQ_STR(look(v, 1), "MISS");
+        T_REQUIRE(named("main", 4, 0) != NULL);
+        T_CHECK(named("main", 4, 0)->v.id != 0 && named("main", 4, 0)->v.vgen != 40);
+        T_CHECK(named("", 0, 0) != NULL && named("", 0, 0)->v.vgen == 40);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+    }
+}
 
 static void without_a_tier_nothing_is_captured(void)
 {
@@ -729,5 +762,6 @@ T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
        T_CASE(many_and_dup_look_below), T_CASE(clears_and_drops_are_told),
        T_CASE(a_view_made_anew_during_a_drop_has_nothing_of_the_old_one),
        T_CASE(a_drop_that_overtakes_a_clear_or_a_begin_is_final),
+       T_CASE(a_root_known_by_its_label_is_brought_up),
        T_CASE(a_forked_child_has_no_tier), T_CASE(without_a_tier_nothing_is_captured),
        T_CASE(what_was_tagged_before_the_floor_is_dead))
