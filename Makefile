@@ -388,13 +388,16 @@ dropin: dist/cellar.h dist/cellar.c
 EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 DATE     = $(shell date -u -d @$(EPOCH) '+%B %d, %Y' 2>/dev/null | sed 's/ 0/ /')
 APIDOC   = $(AWK) -v out=dist/doc -v symbols=tests/symbols.txt -v version='$(VERSION)' \
-           -v date='$(DATE)' -f src/apidoc.awk
-dist/doc/done: $(HEADERS) src/apidoc.awk tests/symbols.txt $(if $(GATE),$(B)/cellar)
+           -v date='$(DATE)' -v readme='$(wildcard README.md)' \
+           -f src/apidoc.awk
+HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
+dist/doc/done: $(HEADERS) src/apidoc.awk tests/symbols.txt $(wildcard README.md) $(if $(GATE),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS)
 	$(Q)$(APIDOC) -v mode=html $(HEADERS)
-	$(if $(GATE),$(Q)$(B)/cellar --help | $(APIDOC) -v mode=program)
+	$(if $(GATE),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
+	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
 	$(Q)touch $@
 ## man: man pages and cellar-api.html in dist/doc, out of the contracts in include/
 man: dist/doc/done

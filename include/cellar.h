@@ -1056,7 +1056,7 @@ CELLAR_API cellar_err cellar_load_give(cellar_load *load, void *value, size_t va
                                        void (*free_fn)(void *free_ctx, void *value),
                                        void *free_ctx);
 
-/* The result is: the source has nothing under this key.
+/* The result is that the source has nothing under this key.
  * in:      load of the running loader
  * returns: OK; E_RESULT_TWICE, E_INVAL
  * thread:  the one that runs the loader
@@ -1064,9 +1064,9 @@ CELLAR_API cellar_err cellar_load_give(cellar_load *load, void *value, size_t va
  * example: cellar_load_none(load);                                                               */
 CELLAR_API cellar_err cellar_load_none(cellar_load *load);
 
-/* The result is: the old value (cellar_load_old) still holds. Its time to live begins anew; tags
- * said (cellar_load_tags) take the place of those it has. One with tags that has left meanwhile, or
- * was ended by one of them, is delivered and not stored.
+/* The result is that the old value (cellar_load_old) still holds. Its time to live begins anew;
+ * tags said (cellar_load_tags) take the place of those it has. One with tags that has left, or was
+ * ended by one of them, meanwhile is delivered and not stored.
  * in:      load of the running loader
  * returns: OK; E_RESULT_TWICE, E_INVAL. Without an old value the load ends with E_NO_RESULT
  * thread:  the one that runs the loader

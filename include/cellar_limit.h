@@ -374,7 +374,8 @@ CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t 
                                      uint64_t cost, uint64_t max_wait_ns,
                                      cellar_rl_result *result);
 
-/* The limiter's clock. `cellar_rl_fingerprint` is what cellar_rl_foreach calls a key (0: bad key).
+/* The limiter's clock, and what it calls a key: `cellar_rl_fingerprint` is what cellar_rl_foreach
+ * hands out (0: bad key).
  * in:      a limiter
  * returns: ns; the fingerprint, 63 bits
  * thread:  any
@@ -439,8 +440,8 @@ CELLAR_API cellar_err cellar_rl_charge(cellar_limiter *l, const void *key, size_
 CELLAR_API cellar_err cellar_rl_penalize(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t ns);
 
-/* Forget a key: after the return its next check meets an untouched one. Bans and permits go, a plan
- * stays. `cellar_rl_reset_all` does so for every key.
+/* Forget a key, or all of them: after the return its next check meets an untouched one. Bans and
+ * permits go, a plan stays. `cellar_rl_reset_all` does so for every key.
  * out:     *existed, optional: whether anything was there
  * returns: OK; E_INVAL
  * thread:  any; checks that run beside it come before or after it
@@ -581,8 +582,8 @@ CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_resu
 
 #define CELLAR_USER_LIMIT_MAX 256u
 
-/* Open, close: exact sliding windows of up to CELLAR_USER_LIMIT_MAX calls a user, whose limit and
- * window come with each call.
+/* Open, or close, a limiter of users: exact sliding windows of up to CELLAR_USER_LIMIT_MAX calls a
+ * user, whose limit and window come with each call.
  * in:      as cellar_rl_open; every cellar_rl_ call takes such a limiter too
  * out:     *out, NULL on failure
  * returns: as cellar_rl_open
@@ -596,7 +597,8 @@ CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_resu
 CELLAR_API cellar_err cellar_user_limiter_open(const cellar_rl_config *cfg, cellar_limiter **out);
 CELLAR_API void cellar_user_limiter_close(cellar_limiter *l);
 
-/* At most `limit` calls of this user in any window of `window_s` seconds; or forget the user.
+/* Admit a call of a user, or forget the user: at most `limit` calls in any window of `window_s`
+ * seconds.
  * in:      user 1..CELLAR_KEY_MAX bytes; limit 0..CELLAR_USER_LIMIT_MAX; window_s from 1
  * out:     *result, optional
  * returns: OK, LIMITED; E_INVAL, E_RANGE

@@ -3,8 +3,10 @@
 # apidoc: reads the contracts in include/*.h; checks them, or writes man pages and one HTML page.
 #
 # USE        awk -f src/apidoc.awk -v mode=check|man|html [-v out=FOLDER] -v version=V
-#                -v symbols=tests/symbols.txt -v date="November 20, 2026" include/cellar.h ...
-#            cellar --help | awk -f src/apidoc.awk -v mode=program -v date=...   writes cellar(1)
+#                -v symbols=tests/symbols.txt -v date="November 20, 2026" [-v readme=README.md]
+#                include/cellar.h ...      (its first block of C is the example of cellar(7))
+#            { cellar --help; echo "== tour"; cellar tour --help; ..; } | awk -f src/apidoc.awk
+#                -v mode=program -v date=...                         writes cellar(1)
 # FORMAT     the comment directly before a CELLAR_API declaration (no empty line between) is its
 #            contract; declarations that follow each other without a gap are one family, share it,
 #            and become one page with a link for each name:
@@ -38,7 +40,7 @@ BEGIN {
 
 mode == "program" {
     if (NR == 1) program_page()
-    literal($0)
+    program_line($0)
     next
 }
 FNR == 1 { in_comment = 0; in_decl = 0; ready = 0; headers_seen++ }
@@ -329,6 +331,7 @@ function concepts(    i, text, heading, rest, open) {
         }
         sub(/^ /, "", text)
         if (text == "") continue
+        sub(/This file is/, "cellar.h is", text)
         sub(/^ +\*/, "", text)
         literal(text)
     }
@@ -347,7 +350,22 @@ function concepts(    i, text, heading, rest, open) {
         prose(one_line(fn_family[i]))
     }
     print ".El" > page
+    if (readme != "") readme_example()
     close(page)
+}
+
+# The first block of C in the README, a whole program.
+function readme_example(    line, on) {
+    print ".Sh EXAMPLES" > page
+    print ".Bd -literal" > page
+    while ((getline line < readme) > 0) {
+        if (on && line ~ /^```/) break
+        if (on && line == "") print "" > page
+        else if (on) literal(line)
+        if (line == "```c") on = 1
+    }
+    close(readme)
+    print ".Ed" > page
 }
 
 # The program's own help, word for word.
@@ -366,6 +384,25 @@ function program_page() {
     print ".Op Ar options" > page
     print ".Sh DESCRIPTION" > page
     print ".Bd -literal" > page
+}
+
+# Blank lines only between two others. What stands below "Examples:" in the overview is kept for its
+# own section; "== NAME" is followed by that command's help.
+function program_line(text) {
+    if (text == "") { blank_due = 1; return }
+    if (text ~ /^== /) {
+        print ".Ed" > page
+        print ".Ss cellar " substr(text, 4) > page
+        print ".Bd -literal" > page
+        in_examples = 0
+        blank_due = 0
+        return
+    }
+    if (text == "Examples:") { in_examples = 1; return }
+    if (in_examples) { program_examples[++example_count] = trim(text); return }
+    if (blank_due) print "" > page
+    blank_due = 0
+    literal(text)
 }
 
 # ---- HTML ----
@@ -431,6 +468,10 @@ function html_page(    i, n, f) {
 
 END {
     if (mode == "program") {
+        print ".Ed" > page
+        print ".Sh EXAMPLES" > page
+        print ".Bd -literal" > page
+        for (i = 1; i <= example_count; i++) literal(program_examples[i])
         print ".Ed" > page
         print ".Sh SEE ALSO" > page
         print ".Xr cellar 7" > page

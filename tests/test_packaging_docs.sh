@@ -20,6 +20,19 @@ sections_are_complete() {
         done
     done
 }
+whole_pages_have_examples() {
+    for page in dist/doc/man1/*.1 dist/doc/man7/*.7; do
+        awk '/^\.Sh EXAMPLES$/ { on = 1; next } /^\.Sh/ { on = 0 } on && !/^\./ { n++ }
+            END { exit n < 3 }' "$page" || { echo "$page: no example"; return 1; }
+    done
+}
+every_command_has_its_help() { # in cellar(1)
+    [ -x "$CELLAR_BIN" ] || { echo 'no program in this build'; return 0; }
+    for c in $("$CELLAR_BIN" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
+        grep -q "^\.Ss cellar $c$" dist/doc/man1/cellar.1 &&
+            grep -q "^Usage: cellar $c" dist/doc/man1/cellar.1 || { echo "no help: $c"; return 1; }
+    done
+}
 lint_is_clean() { # whether a named page is installed depends on the machine; links have no text
     # shellcheck disable=SC2046
     mandoc -Tlint $(grep -L '^\.so ' dist/doc/man?/*.?) 2>&1 | grep -v 'referenced manual not found' >"$t_tmp/lint"
@@ -68,6 +81,8 @@ help_names_targets() {
 t_case pages_are_written pages
 t_case every_function_has_a_page every_function_has_a_page
 t_case mandatory_sections_are_there sections_are_complete
+t_case whole_pages_have_examples whole_pages_have_examples
+t_case every_command_has_its_help every_command_has_its_help
 if t_have mandoc; then t_case lint_is_clean lint_is_clean; else t_skip lint_is_clean "no mandoc"; fi
 t_case links_lead_to_pages links_lead_to_pages
 for a in mawk gawk 'busybox awk'; do

@@ -62,7 +62,12 @@ static void gate_overview(FILE *to)
           "`cellar COMMAND --help` tells the options of each.\n"
           "Exit codes: 0 done, 1 something wrong was found, 2 wrong usage or bad input,\n"
           "            3 cannot start, 4 internal error.\n"
-          "NO_COLOR in the environment turns colours off.\n", to);
+          "NO_COLOR in the environment turns colours off.\n"
+          "\n"
+          "Examples:\n"
+          "  cellar tour --memory=16M /usr/share\n"
+          "  cellar replay --policy=adaptive,lru --capacity=1%,10% requests.csv.zst\n"
+          "  cellar inspect --verify /var/cache/app\n", to);
 }
 
 static int gate_unknown(const char *name)
