@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -174,6 +175,70 @@ static void direct_says_whether_it_is(void)
     T_EQ_I64(vfs->boot_id(vfs->ctx, id), 0);
     T_EQ_I64(vfs->boot_id(vfs->ctx, again), 0);
     T_EQ_MEM(id, again, 16);
+    end();
+}
+
+/* "a" was read 4 days ago, is read now, and still says so: relatime would note it anew. */
+static bool reading_leaves_its_time(void)
+{
+    char path[300], byte;
+    snprintf(path, sizeof path, "%s/a", folder);
+    struct timespec times[2] = { { time(NULL) - 4 * 86400, 0 }, { 0, UTIME_OMIT } };
+    T_REQUIRE(utimensat(AT_FDCWD, path, times, 0) == 0);
+    base_vfs_file *f;
+    size_t done = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", 0, &f) == 0);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, &byte, 1, 0, &done), 0);
+    T_EQ_U64(done, 1);
+    vfs->close(vfs->ctx, f);
+    struct stat s;
+    T_REQUIRE(stat(path, &s) == 0);
+    return s.st_atim.tv_sec == times[0].tv_sec;
+}
+
+static void reading_notes_no_time(void)
+{
+    begin();
+    base_vfs_file *f;
+    size_t done = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_EXCL,
+                        &f) == 0);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, "x", 1, 0, &done), 0);
+    T_CHECK(reading_leaves_its_time());
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+/* O_NOATIME is refused there, which is no reason not to open it. */
+static void a_strangers_file_is_read_all_the_same(void)
+{
+    if (geteuid() != 0) {
+        T_SKIP("needs root, to be another user");
+        return;
+    }
+    begin();
+    base_vfs_file *f;
+    size_t done = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, "x", 1, 0, &done), 0);
+    vfs->close(vfs->ctx, f);
+    char path[300];
+    snprintf(path, sizeof path, "%s/a", folder);
+    T_REQUIRE(chmod(folder, 0755) == 0 && chmod(path, 0644) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        char byte = 0;
+        if (seteuid(54321) != 0) { _exit(1); }
+        if (vfs->open(vfs->ctx, dir, "a", 0, &f) != 0) { _exit(2); }
+        if (vfs->pread(vfs->ctx, f, &byte, 1, 0, &done) != 0 || byte != 'x') { _exit(3); }
+        vfs->close(vfs->ctx, f);
+        if (vfs->open(vfs->ctx, dir, "a", BASE_VFS_WRITE, &f) != EACCES) { _exit(4); }
+        if (vfs->open(vfs->ctx, dir, "b", BASE_VFS_CREATE, &f) != EACCES) { _exit(5); }
+        _exit(0);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
     end();
 }
 
@@ -391,6 +456,7 @@ static void a_refused_direct_transfer_is_done_without(void)
 
 T_MAIN("base_vfs", T_CASE(files_hold_what_was_written), T_CASE(maps_share_and_arm_keeps_contents),
        T_CASE(links_and_other_openers_are_refused), T_CASE(direct_says_whether_it_is),
+       T_CASE(reading_notes_no_time), T_CASE(a_strangers_file_is_read_all_the_same),
        T_CASE(a_fifo_makes_nobody_wait), T_CASE(a_doorbell_that_cannot_be_opened_is_there),
        T_CASE(a_strangers_doorbell_means_nothing),
        T_CASE(list_names_what_is_there), T_CASE(a_refused_direct_transfer_is_done_without),

@@ -11,6 +11,11 @@
  *            open of the same file in this process is refused too. A failed datasync is final for
  *            what it covered; who repeats it is told a lie by the kernel. close() is not repeated
  *            on EINTR: Linux has closed.
+ * TIMES      a file of ours is read without noting when (O_NOATIME): asking whether a time is due
+ *            was 10 % of a read of 300 B from the page cache, 7 % of a get from disk of 256 B, 3 %
+ *            of 4 KiB (60 windows in turn, the flag set and cleared by fcntl; ext4, relatime).
+ *            Where each read is noted (strictatime) it is a write, too. Somebody else's file
+ *            refuses it.
  * NOT HERE   the simulated device, formats, retries, the breaker. */
 #include "base/vfs.h"
 
@@ -145,7 +150,7 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
     int e = base_vfs_faulted("open");
     if (e != 0) { return e; }
     /* Not to wait for the other end of a FIFO that somebody put there. */
-    int how = O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+    int how = O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOATIME;
     how |= (flags & BASE_VFS_WRITE) != 0 ? O_RDWR : O_RDONLY;
     if ((flags & BASE_VFS_CREATE) != 0) { how |= O_CREAT; }
     if ((flags & BASE_VFS_EXCL) != 0) { how |= O_EXCL; }
@@ -158,6 +163,8 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
             direct = false; /* tmpfs and others have no O_DIRECT */
             /* Linux may have made the file before it refused the flag: then it is ours. */
             how &= ~O_EXCL;
+        } else if (errno == EPERM && (how & O_NOATIME) != 0) {
+            how &= ~(O_NOATIME | O_EXCL); /* not ours, or a server that gave what we made away */
         } else if (errno != EINTR) {
             return errno;
         }
