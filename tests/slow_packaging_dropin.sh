@@ -151,6 +151,11 @@ m32() {
     printf '#include <errno.h>\nint main(void){return 0;}\n' | gcc $m32_words -x c - -o "$t_tmp/m32"
 }
 
+m32_runs() { # the object that m32_compiles left
+    gcc $m32_words -O2 -Idist tests/consumers/consumer.c "$t_tmp/o.o" -pthread -o "$t_tmp/run32" &&
+        "$t_tmp/run32"
+}
+
 object=$t_tmp/obj/gcc_c11_O2.o
 plan gcc_c11_O2 gcc c11 -O2
 if [ "${QUICK-}" != 1 ]; then
@@ -187,8 +192,13 @@ if t_have musl-gcc; then
 else
     t_skip musl_static "no musl-gcc"
 fi
-if m32 2>/dev/null; then t_case m32_compiles compiles gcc $m32_words -O2 $t_warn
-else t_skip m32_compiles "no gcc-12-multilib"; fi
+if m32 2>/dev/null; then
+    t_case m32_compiles compiles gcc $m32_words -O2 $t_warn
+    if "$t_tmp/m32" 2>/dev/null; then t_case m32_runs m32_runs
+    else t_skip m32_runs "no 32-bit programs here"; fi
+else
+    t_skip m32_compiles "no gcc-12-multilib"
+fi
 t_case no_common_compiles syntax gcc -fno-common $t_warn
 t_case unsigned_char_compiles syntax gcc -funsigned-char $t_warn
 if [ "${FULL-}" != 1 ]; then
