@@ -4,19 +4,32 @@
 # guard: instructions per operation against the baseline; ends with a closing line like a test.
 #
 # USE      guard.sh [--write] [--counts FILE] PROGRAM BASELINE
+#          guard.sh --headless CC      valgrind's header is not there: skipped, or a failure
 #          --write   puts the counts into the baseline (a new entry, or in place of the old one)
 #          --counts  takes "operation count" lines instead of running callgrind; -: prints them only
 #          A hit under the adaptive policy may take 4 instructions more than one under s3fifo.
 # VERDICT  more than 3 % above the baseline: failed. More than 3 % below: passed, but asks for a new
 #          baseline in the same commit, with the reason. No entry for this compiler, libc and
 #          machine: values are printed and counted as skipped, except where an entry must be (gcc 12
-#          with glibc 2.36 on x86_64: Debian 12), there it is a failure. No valgrind: skipped.
+#          with glibc 2.36 on x86_64: Debian 12), there it is a failure. No valgrind: the same.
 # FORMAT   BASELINE is a JSON array, one object a line:
 #          {"key":"gcc 12.2.0, glibc 2.36, x86_64","get_hit":201.3,...}
 set -u
 LC_ALL=C
 export LC_ALL
 write=0 counts=
+nothing() { # words, must there be figures?
+    echo "# SKIP $1"
+    [ "$2" = 0 ] || { echo "guard: FAILED: here it may not be skipped"; echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
+    echo "guard: 0 passed, 0 failed, 1 skipped"
+    exit 0
+}
+if [ "${1-}" = --headless ] && [ $# -eq 2 ]; then
+    here=$(printf '#include <features.h>\n__clang__ __GNUC__ __GLIBC__ __GLIBC_MINOR__ __x86_64__\n' |
+        $2 -E -P - 2>/dev/null | tail -n 1)
+    [ "$here" = "__clang__ 12 2 36 1" ] && must=1 || must=0
+    nothing "valgrind/callgrind.h not found" $must
+fi
 while [ $# -gt 2 ]; do
     case $1 in
     --write) write=1 ;;
@@ -48,9 +61,8 @@ count_all() { # -> lines "operation instructions-per-operation"
 
 if [ "$counts" = - ] || [ -z "$counts" ]; then
     if ! command -v valgrind >/dev/null 2>&1; then
-        echo "# SKIP valgrind not found"
-        echo "guard: 0 passed, 0 failed, 1 skipped"
-        exit 0
+        case $key in "gcc 12."*"glibc 2.36, x86_64") must=1 ;; *) must=0 ;; esac
+        nothing "valgrind not found" $must
     fi
     count_all >"$dir/counts" || { echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
     if [ "$counts" = - ]; then

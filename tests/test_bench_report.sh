@@ -201,7 +201,21 @@ guard_needs_its_entry_on_debian() {
     printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
     ! guard 200 100 && tail -n 1 "$t_tmp/guard" | grep -q '2 failed'
 }
+guard_needs_valgrind_on_debian() { # elsewhere it is skipped without it
+    mkdir -p "$t_tmp/few"
+    for c in awk cat cp env grep mktemp rm sed sh sort tail; do ln -sf "$(command -v $c)" "$t_tmp/few/$c"; done
+    printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
+    PATH=$t_tmp/few sh bench/guard.sh "$t_tmp/program" "$t_tmp/base.json" >"$t_tmp/guard" && return 1
+    grep -q '^guard: 0 passed, 1 failed' "$t_tmp/guard" || return 1
+    printf '#!/bin/sh\necho "gcc 13.2.0, glibc 2.38, x86_64"\n' >"$t_tmp/program"
+    PATH=$t_tmp/few sh bench/guard.sh "$t_tmp/program" "$t_tmp/base.json" | grep -q '0 failed, 1 skipped' || return 1
+    printf '#!/bin/sh\ncat >/dev/null\necho "__clang__ 12 2 36 1"\n' >"$t_tmp/cc" && chmod +x "$t_tmp/cc"
+    sh bench/guard.sh --headless "$t_tmp/cc" >"$t_tmp/guard" && return 1
+    printf '#!/bin/sh\ncat >/dev/null\necho "1 4 2 36 1"\n' >"$t_tmp/cc"
+    sh bench/guard.sh --headless "$t_tmp/cc" | grep -q '0 failed, 1 skipped'
+}
 guard_writes_an_entry_and_finds_it() {
+    printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
     printf '[\n{"key":"other","get_hit":1},\n{"key":"gcc 12.2.0, glibc 2.36, x86_64","get_hit":1}\n]\n' >"$t_tmp/base.json"
     printf 'get_hit 200\ndel 100\n' >"$t_tmp/counts"
     sh bench/guard.sh --write --counts "$t_tmp/counts" "$t_tmp/program" "$t_tmp/base.json" && guard 200 100 &&
@@ -247,5 +261,6 @@ t_case guard_fails_on_4_percent guard_fails_on_4_percent
 t_case guard_asks_when_better guard_asks_when_better
 t_case guard_skips_an_unknown_compiler guard_skips_an_unknown_compiler
 t_case guard_needs_its_entry_on_debian guard_needs_its_entry_on_debian
+t_case guard_needs_valgrind_on_debian guard_needs_valgrind_on_debian
 t_case guard_writes_an_entry_and_finds_it guard_writes_an_entry_and_finds_it
 t_end bench_report
