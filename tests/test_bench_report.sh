@@ -167,9 +167,12 @@ plots_leave_out_what_has_no_value() { # no clean window: no bar, and nobody else
       printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":2,"metric":"get","value":8,"p25":7,"p75":9,"rounds":9}\n'
       printf '{"bench":"l1","subject":"cellar","workload":"zipf1m_16_100","threads":2,"metric":"get","unit":"Mops/s","rounds":0}\n'
       printf '{"bench":"l1","subject":"raw","workload":"zipf1m_16_100","threads":2,"metric":"get","value":9,"p25":9,"p75":9,"rounds":9}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"bounded16m_16_100","threads":1,"metric":"readthrough","value":7,"p25":6,"p75":8,"rounds":9}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"bounded100k_16_100","threads":1,"metric":"readthrough","value":2,"p25":1,"p75":3,"rounds":9}\n'
     } >"$t_tmp/in.jsonl"
     "${AWK:-awk}" -v out="$t_tmp" -f $lines -f bench/report/plot.awk "$t_tmp/in.jsonl" || return 1
-    [ "$(cat "$t_tmp/peers_get.dat")" = '"moka" 5 4 6 8 7 9' ] && [ "$(cat "$t_tmp/scaling.dat")" = '"moka" 1.6 NaN' ] &&
+    [ "$(cat "$t_tmp/peers_readthrough.dat")" = '"moka" 2 1 3 NaN NaN NaN' ] && [ ! -s "$t_tmp/peers_hot.dat" ] &&
+        [ "$(cat "$t_tmp/peers_get.dat")" = '"moka" 5 4 6 8 7 9' ] && [ "$(cat "$t_tmp/scaling.dat")" = '"moka" 1.6 NaN' ] &&
         [ "$(head -n 2 "$t_tmp/throughput.dat" | tr '\n' ' ')" = 'metric raw low high get 9 9 9 ' ] ||
         { cat "$t_tmp/peers_get.dat" "$t_tmp/scaling.dat" "$t_tmp/throughput.dat"; return 1; }
 }

@@ -4,8 +4,9 @@
 #
 # throughput.dat  one block a workload: metric, then Mops/s median, p25, p75 of each subject
 # memory.dat      subject, metadata bytes per entry at 1 M, least first
-# peers_METRIC.dat  suite peers, reference workload: subject, Mops/s at 1 and 2 threads with p25, p75,
-#                     best first
+# peers_NAME.dat  suite peers: subject, Mops/s at 1 and 2 threads with p25, p75, best first; NAME: the
+#                 metric, of the reference workload, of a bounded read-through, of one hot key, or
+#                 get4k
 # scaling.dat     subject, 2 threads / 1 of get and of mix95, best first
 # l2put.dat       store and size, p50, p99, p99.9 of a put in ns
 # open.dat        subject, p99 of a get in ns at 50 and at 80 % of its own capacity, least first
@@ -42,9 +43,17 @@ function scales(metric, name,    one, two) {
     if (!(text("subject") in meta)) memories[++m_count] = text("subject")
     meta[text("subject")] = number("value")
 }
-/"bench":"peers"/ && /"metric":"(get|mix95|mix50|write)"/ && !/"vs":/ && /"workload":"zipf1m_16_100"/ {
-    key = text("metric") SUBSEP text("subject") SUBSEP number("threads")
-    if (number("value") != "" && (!(key in p_rounds) || number("rounds") + number("dropped") >= p_rounds[key])) {
+# Which plot of every peer a window belongs to; "": none.
+function bars(workload, metric) {
+    if (workload == "zipf1m_16_100") return metric ~ /^(get|mix95|mix50|write)$/ ? metric : ""
+    if (workload == "peers_hot") return metric ~ /^hot(95)?$/ ? metric : ""
+    if (workload == "bounded100k_16_100") return metric == "readthrough" ? metric : ""
+    return workload == "peers_4k" && metric == "get" ? "get4k" : ""
+}
+/"bench":"peers"/ && !/"vs":/ {
+    of = bars(text("workload"), text("metric"))
+    key = of SUBSEP text("subject") SUBSEP number("threads")
+    if (of != "" && number("value") != "" && (!(key in p_rounds) || number("rounds") + number("dropped") >= p_rounds[key])) {
         p_rounds[key] = number("rounds") + number("dropped")
         p_value[key] = number("value") " " number("p25") " " number("p75")
         if (!(text("subject") in p_seen)) { p_seen[text("subject")] = 1; p_name[++p_count] = text("subject") }
@@ -102,15 +111,15 @@ END {
         if (s != "raw") print label(s), meta[s] >file
     }
     close(file)
-    for (i = 1; i <= m; i++) {
-        file = out "/peers_" metric[i] ".dat"
+    for (i = split("get mix95 mix50 write readthrough hot hot95 get4k", of_all, " "); i >= 1; i--) {
+        file = out "/peers_" of_all[i] ".dat"
         printf "" >file
-        for (s = 1; s <= p_count; s++) worth[s] = p_value[metric[i], p_name[s], 1] + 0
+        for (s = 1; s <= p_count; s++) worth[s] = p_value[of_all[i], p_name[s], 1] + 0
         rank(p_count)
         for (k = 1; k <= p_count; k++) {
             s = place[k]
-            one = metric[i] SUBSEP p_name[s] SUBSEP 1
-            two = metric[i] SUBSEP p_name[s] SUBSEP 2
+            one = of_all[i] SUBSEP p_name[s] SUBSEP 1
+            two = of_all[i] SUBSEP p_name[s] SUBSEP 2
             if (p_value[one] + 0 > 0) # not every subject has a window
                 print label(p_name[s]), p_value[one], \
                       (p_value[two] + 0 > 0 ? p_value[two] : "NaN NaN NaN") >file

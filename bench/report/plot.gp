@@ -4,7 +4,7 @@
 #
 # throughput  2 threads, 1 M x 16/100, zipf .99: median with p25..p75, axis from zero
 # memory      bytes an entry beyond key and value, axis from zero
-# peers_*     every subject at 1 and 2 threads, the same workload, axis from zero
+# peers_*     every subject at 1 and 2 threads, a workload each, axis from zero
 # latency     share of gets that took longer, both axes logarithmic
 # storm       RSS growth / budget over time beside the budget's line, axis from zero
 # missratio_* misses / requests at 1, 5, 10 % of the distinct keys, axis as the figures want it
@@ -26,6 +26,9 @@ set linetype 3 lc rgb '#009e73'
 shades = '#d55e00 #009e73 #0072b2 #e69f00 #cc79a7 #56b4e9 #8c6d1f #808080'
 # Of the caches one line each: not our own yardsticks' variants, not what keeps no bound but RAW.
 curves = "raw|cellar|uthash64|caffeine|moka|quick_cache|foyer|otter|ristretto|theine|cachetools|lru_cache"
+what(m) = m eq 'readthrough' ? 'get, on a miss set: room for 100 k of 1 M, 16 B / 100 B, zipf 0.99' : \
+    m eq 'get4k' ? 'get: 16 B / 4 KiB' : m[1:3] eq 'hot' ? m.': one key of 1 M x 16 B / 100 B' : \
+    m.': 1 M x 16 B / 100 B, zipf 0.99'
 has(name) = int(system("test -s '" . name . "' && echo 1 || echo 0"))
 
 do for [kind in "svg png"] {
@@ -50,10 +53,10 @@ do for [kind in "svg png"] {
         plot out.'/memory.dat' using 2:xtic(1) notitle
     }
     set style histogram clustered gap 1
-    do for [m in "get mix95 mix50 write"] {
+    do for [m in "get mix95 mix50 write readthrough hot hot95 get4k"] {
         if (has(out.'/peers_'.m.'.dat')) {
             set output out.'/peers_'.m.'.'.kind
-            set title m.': every peer, 1 M x 16 B / 100 B, zipf 0.99, windows in turn (p25..p75)' noenhanced
+            set title what(m).'; every peer, windows in turn (p25..p75)' noenhanced
             set ylabel 'Mops/s'
             set yrange [0:*]
             set style histogram errorbars gap 1 lw 1
