@@ -166,6 +166,22 @@ static void nobody_in_trouble_is_no_trouble(void)
     T_EQ_U64(test_count("\"hang\"", "") + test_count("\"crash\"", ""), 0);
 }
 
+static void all_are_opened_again(void)
+{
+    script_hangs = script_crashes = "";
+    T_EQ_I64(test_suite("restart"), CELL_OK);
+    T_EQ_U64(test_count("\"workload\":\"restart256\"", "\"metric\":\"l2_reopen_ms\""), 7);
+    T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"vs\":\"lmdb\""), 1);
+    T_EQ_U64(test_count("\"subject\":\"lmdb\",\"version\":\"1\"", ""), 1);
+}
+
+static void unknown_part_is_refused(void)
+{
+    T_EQ_I64(test_suite("put gett"), CELL_USAGE);
+    T_EQ_I64(test_suite("ge"), CELL_USAGE);
+    T_EQ_U64(test_count("", ""), 0);
+}
+
 static void folder_is_made(void)
 {
     const char *dir = getenv("TMPDIR");
@@ -182,4 +198,5 @@ static void folder_is_empty_again(void)
 
 T_MAIN("bench_disk", T_CASE(folder_is_made), T_CASE(nobody_in_trouble_is_no_trouble),
        T_CASE(peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs),
-       T_CASE(our_own_hang_ends_the_suite), T_CASE(folder_is_empty_again))
+       T_CASE(our_own_hang_ends_the_suite), T_CASE(all_are_opened_again),
+       T_CASE(unknown_part_is_refused), T_CASE(folder_is_empty_again))

@@ -7,6 +7,7 @@
  *            get      hot: all subjects open, data in the page cache, windows in turn. Cold: files
  *                     synced and dropped from the page cache, stores opened anew. map: the same
  *                     with l2_mmap_read.
+ *            restart  of a closed store, out of the page cache, until it answers a get
  *            reopen   of a store whose process ended without a word, and of a closed one, until
  *                     the index is complete, beside reading footers and trailers alone
  *            memory   index and filter a key, at the load the index is made for; keys lost
@@ -24,7 +25,8 @@
  *            (a fill, a window, an opening) for the host's patience, is a row; then the part begins
  *            again without it, and no later part has it. Ours is in every row: its end is the part's,
  *            and after a hang the suite's.
- * VARIABLE   BENCH_L2="get l1": only these of put there get reopen flip l1 frozen slow.
+ * VARIABLE   BENCH_L2="get l1": only these of put there get restart reopen flip l1 frozen slow;
+ *            another word is refused with exit status 2.
  * LIMITS     a 1 MB/s writer takes 90 s: FULL=1, or by name. 10 M keys to reopen: FULL=1, else 1 M. */
 #include "bench/suites/suite.h"
 
@@ -58,6 +60,7 @@
 #define DISK_SUBJECTS 4u
 #define DISK_OURS 0u
 #define DISK_THERE_MS 120000
+#define DISK_PARTS "put there get restart reopen flip l1 frozen slow"
 
 typedef struct disk_entry {
     const disk_subject *subject; /* NULL: `missing` says why */
@@ -185,6 +188,22 @@ static void disk_wrong(disk_bench *b, const char *subject, const char *what)
     b->status = CELL_WRONG;
 }
 
+static char disk_peer_version[48]; /* of the process asked last */
+
+/* NULL: ours, whose version is the row's commit. */
+static const char *disk_version(const char *subject)
+{
+    if (strcmp(subject, "cellar") == 0) {
+        return NULL;
+    }
+    for (uint32_t s = DISK_OURS + 1; s < DISK_SUBJECTS; s++) {
+        if (disk_entries[s].subject != NULL && strcmp(disk_entries[s].name, subject) == 0) {
+            return disk_entries[s].subject->version;
+        }
+    }
+    return disk_peer_version;
+}
+
 static void disk_row(const char *subject, const char *name, const char *metric, const char *vs,
                      const double *values, const double *ratios, uint32_t rounds)
 {
@@ -194,6 +213,7 @@ static void disk_row(const char *subject, const char *name, const char *metric, 
     memcpy(v, values, rounds * sizeof *v);
     row.bench = "l2";
     row.subject = subject;
+    row.version = disk_version(subject);
     row.workload = name;
     row.metric = metric;
     row.clock = "wall";
@@ -543,6 +563,60 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
     disk_clear(cfg.dir);
 }
 
+/* ---- a restart, beside the others ---- */
+
+/* A get of any key that hits; while ours still reads its index, a miss is asked again. */
+static bool disk_answers(disk_bench *b, uint32_t s, void *store, uint64_t keys, uint32_t value_len)
+{
+    const uint64_t id = disk_draw(b, keys);
+    disk_figures f = { .warming = s == DISK_OURS };
+    int hit;
+    while ((hit = disk_get_one(b, disk_entries[s].subject, store, id, value_len)) == 0 && f.warming) {
+        disk_cellar_figures(store, &f);
+    }
+    return hit >= 0; /* of the misses none is left but keys lost to the index */
+}
+
+/* Closed, out of the page cache, opened until it answers. */
+static void disk_restart_rows(disk_bench *b, const char *name, uint64_t keys, uint32_t value_len,
+                              uint32_t rounds)
+{
+    static double ms[DISK_SUBJECTS][DISK_ROUNDS_MAX];
+    bool have[DISK_SUBJECTS];
+    disk_put_figures f;
+    for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
+        have[s] = disk_there_is(b, s);
+        if (have[s] && !disk_fill(b, s, keys, value_len, &f)) {
+            disk_wrong(b, disk_entries[s].name, name);
+            have[s] = false;
+        }
+    }
+    for (uint32_t i = 0; i < rounds * DISK_SUBJECTS; i++) {
+        const uint32_t r = i / DISK_SUBJECTS, s = (i + r) % DISK_SUBJECTS;
+        const disk_subject *subject = disk_entries[s].subject;
+        const disk_cfg cfg = disk_config(b, s, keys, value_len);
+        if (!have[s]) {
+            continue;
+        }
+        host_at(s);
+        disk_each_file(b->dir[s], disk_drop_pages);
+        const uint64_t start = host_wall_ns();
+        void *store = subject->open(&cfg);
+        const bool ok = store != NULL && disk_answers(b, s, store, keys, value_len);
+        ms[s][r] = (double)(host_wall_ns() - start) / 1e6;
+        if (!ok) {
+            disk_wrong(b, disk_entries[s].name, name);
+        }
+        if (store != NULL) {
+            subject->close(store);
+        }
+    }
+    disk_rows(name, "l2_reopen_ms", ms, have, rounds);
+    for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
+        disk_clear(b->dir[s]);
+    }
+}
+
 /* ---- flipped bits ---- */
 
 /* Values found, and wrong ones. The tier takes itself away for a while when more than one read in a
@@ -692,6 +766,7 @@ static void disk_there(disk_bench *b, const char *peer, const char *name, uint64
         (void)rmdir(dir);
         return;
     }
+    snprintf(disk_peer_version, sizeof disk_peer_version, "%s", driver_version(d));
     snprintf(command, sizeof command, "put %s %" PRIu64 " %u", dir, keys, value_len);
     bool ok = driver_ask(d, driver_most(DISK_THERE_MS), command);
     if (ok) {
@@ -714,7 +789,7 @@ static void disk_there(disk_bench *b, const char *peer, const char *name, uint64
         const double lost = driver_number(d, "misses") / 10; /* of a thousand: percent */
         disk_row(peer, value_len == 4096 ? "get4k" : name, "l2_get_cold", NULL, rate, NULL,
                  n < 5 ? n : 5);
-        disk_row(peer, name, "l2_reopen_ms", NULL, &open_ms, NULL, 1);
+        disk_row(peer, value_len == 256 ? "restart256" : name, "l2_reopen_ms", NULL, &open_ms, NULL, 1);
         disk_row(peer, name, "l2_keys_lost", NULL, &lost, NULL, 1);
         if (driver_number(d, "bad") > 0) {
             disk_wrong(b, peer, name);
@@ -867,6 +942,10 @@ static void disk_part_get(disk_bench *b, const disk_part *p)
     b->mapping = p->mapping;
     disk_get_rows(b, p->name, p->keys, p->value_len, disk_rounds(b, p), p->cold);
 }
+static void disk_part_restart(disk_bench *b, const disk_part *p)
+{
+    disk_restart_rows(b, p->name, p->keys, p->value_len, disk_rounds(b, p));
+}
 static void disk_part_reopen(disk_bench *b, const disk_part *p)
 {
     disk_reopen_rows(b, p->keys, disk_rounds(b, p));
@@ -883,11 +962,41 @@ static void disk_part_frozen(disk_bench *b, const disk_part *p)
 }
 static void disk_part_slow(disk_bench *b, const disk_part *p) { (void)p; disk_slow_row(b); }
 
-/* BENCH_L2="get l1": these parts only. */
-static bool disk_wanted(const char *part)
+/* BENCH_L2="get l1": these parts only; empty: all. */
+static const char *disk_only(void)
 {
     const char *only = getenv("BENCH_L2");
-    return only == NULL || strstr(only, part) != NULL;
+    return only != NULL && only[strspn(only, " ,")] != '\0' ? only : NULL;
+}
+
+static bool disk_among(const char *list, const char *word, size_t n)
+{
+    for (const char *at = list + strspn(list, " ,"); *at != '\0'; at += strspn(at, " ,")) {
+        const size_t len = strcspn(at, " ,");
+        if (len == n && strncmp(at, word, n) == 0) {
+            return true;
+        }
+        at += len;
+    }
+    return false;
+}
+
+static bool disk_wanted(const char *part)
+{
+    const char *only = disk_only();
+    return only == NULL || disk_among(only, part, strlen(part));
+}
+
+/* The first word of BENCH_L2 that is no part; NULL: none. */
+static const char *disk_unknown_part(void)
+{
+    const char *at = disk_only();
+    for (at = at != NULL ? at : ""; *(at += strspn(at, " ,")) != '\0'; at += strcspn(at, " ,")) {
+        if (!disk_among(DISK_PARTS, at, strcspn(at, " ,"))) {
+            return at;
+        }
+    }
+    return NULL;
 }
 
 typedef struct disk_part_call {
@@ -943,6 +1052,7 @@ static int disk_run_suite(const cell_options *o)
         { "get", "map256", disk_part_get, 200000, 256, 15, false, true },
         { "get", "map4k", disk_part_get, 20000, 4096, 15, false, true },
         { "get", "map4k", disk_part_get, 20000 * scale, 4096, 0, true, true },
+        { "restart", "restart256", disk_part_restart, 400000 * scale, 256, 0, false, false },
         { "reopen", "reopen", disk_part_reopen, o->full ? 10000000 : 1000000, 100, 0, false, false },
         { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false, false },
         { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false, false },
@@ -951,7 +1061,13 @@ static int disk_run_suite(const cell_options *o)
         { "slow", "slow4k", disk_part_slow, 0, 0, 0, false, false },
     };
     const size_t put_count = sizeof puts / sizeof puts[0];
+    const char *unknown = disk_unknown_part();
     bool moving = true;
+    if (unknown != NULL) {
+        fprintf(stderr, "cellar-bench: BENCH_L2: unknown part %.*s (of " DISK_PARTS ")\n",
+                (int)strcspn(unknown, " ,"), unknown);
+        return CELL_USAGE;
+    }
     b.o = o;
     b.seed = 1;
     b.status = CELL_OK;
@@ -971,8 +1087,7 @@ static int disk_run_suite(const cell_options *o)
         disk_there(&b, "foyer_hybrid", puts[i].name, puts[i].keys, puts[i].value_len);
     }
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && moving; i++) {
-        const bool wanted = strcmp(parts[i].word, "slow") != 0 || o->full ||
-                            getenv("BENCH_L2") != NULL;
+        const bool wanted = strcmp(parts[i].word, "slow") != 0 || o->full || disk_only() != NULL;
         if (wanted && disk_wanted(parts[i].word)) {
             moving = disk_run_part(&b, &parts[i]);
         }

@@ -101,5 +101,8 @@ static bool disk_lm_settle(void *store)
     return disk_lm_commit(l) && disk_lm_ok(mdb_env_sync(l->env, 1));
 }
 
-const disk_subject disk_lmdb = { "lmdb", "0.9", true, disk_lm_open, disk_lm_close, disk_lm_put,
+#define DISK_LM_TEXT2(x) #x
+#define DISK_LM_TEXT(x) DISK_LM_TEXT2(x)
+const disk_subject disk_lmdb = { "lmdb", DISK_LM_TEXT(MDB_VERSION_MAJOR) "." DISK_LM_TEXT(MDB_VERSION_MINOR) "."
+                                 DISK_LM_TEXT(MDB_VERSION_PATCH), true, disk_lm_open, disk_lm_close, disk_lm_put,
                                  disk_lm_get, disk_lm_settle };
