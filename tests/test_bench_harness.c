@@ -91,6 +91,16 @@ static int script_get_hang(void *store, const void *key, size_t key_len, void *b
     return raw_get(store, key, key_len, buf, cap, len);
 }
 
+/* Takes everything while it is filled, and then every second set. */
+static int script_set_every_second(void *store, const void *key, size_t key_len, const void *value,
+                                   size_t len, int64_t ttl_ms)
+{
+    if (++script_calls > 1000 && script_calls % 2 == 0) {
+        return -1;
+    }
+    return raw_set(store, key, key_len, value, len, ttl_ms);
+}
+
 #define SCRIPT(id, text, getter, more)                                                     \
     static const bench_subject id = {                                                      \
         .name = text, .version = "1", .semantics = "copy", .caps = BENCH_DEL | (more),     \
@@ -103,6 +113,9 @@ SCRIPT(script_slow2, "slow2", script_get_2us, 0);
 SCRIPT(script_crash, "crashing", script_get_crash, 0);
 SCRIPT(script_hang, "hanging", script_get_hang, 0);
 SCRIPT(script_leaks, "leaking", raw_get, BENCH_LEAKS);
+static const bench_subject script_refuses = {
+    .name = "refusing", .version = "1", .semantics = "copy", .open = raw_open, .close = raw_close,
+    .get = raw_get, .set = script_set_every_second, .count = raw_count };
 
 const bench_entry bench_registry[] = {
     { "raw", &raw_subject, NULL },
@@ -260,6 +273,20 @@ static void wrong_value_is_caught(void)
     T_EQ_I64(test_run(&w, list, 1), CELL_WRONG);
     const char *line = test_line("\"subject\":\"wrong\"", "\"metric\":\"get\"", "");
     T_CHECK(test_number(line, "\"bad\":") > 0);
+}
+
+static void failed_calls_are_in_the_row(void)
+{
+    if (no_time_to_measure()) { return; }
+    const bench_subject *const list[] = { &raw_subject, &script_refuses };
+    workload w = test_workload(1000);
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 5, 0, false, "mix95" };
+    script_calls = 0;
+    T_EQ_I64(test_run(&w, list, 2), CELL_OK);
+    const double failed = test_number(test_line("\"subject\":\"refusing\"", "\"mix95\"", ""),
+                                      "\"failed\":");
+    T_CHECK(failed > 2 && failed < 3); /* every second set */
+    T_CHECK(strstr(test_line("\"subject\":\"raw\"", "\"mix95\"", ""), "\"failed\":") == NULL);
 }
 
 static void leak_is_printed(void)
@@ -537,6 +564,11 @@ static void workload_names_the_wrong_line(void)
         { "threads = 2 1\n", ":1: value not understood" },
         { "nonsense\n", ":1: no `key = value`" },
         { "key = 16\n", ":1: trace, key, value, ops or threads missing" },
+        { "key = 16\nkey = 8\n", ":2: given twice" },
+        { "threads = cores\n", ":1: value not understood" },
+        { "threads = 1 2 cors\n", ":1: value not understood" },
+        { "trace = zipf 0.99 keys=2147483648 ops=64 seed=1\n", ":1: value not understood" },
+        { "trace = uniform keys=10 ops=16 seed=1\n", ":1: value not understood" },
     };
     char why[600];
     workload w;
@@ -568,6 +600,39 @@ static void every_published_workload_parses(void)
             printf("# %s\n", why);
         }
         T_EQ_STR(w.name, names[i]);
+    }
+}
+
+/* "1 2 cores" is 1 and 2 and, where there are more, as many as there are, at most eight. */
+static void cores_are_as_many_as_there_are(void)
+{
+    static const uint32_t cpus[][3] = { { 1, 2, 2 }, { 2, 2, 2 }, { 3, 3, 3 }, { 8, 3, 8 }, { 96, 3, 8 } };
+    char why[600];
+    workload read;
+    T_REQUIRE(workload_read("bench/mixes/hot.wl", &read, why, sizeof why));
+    T_CHECK(read.cores && read.thread_count == 2);
+    for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++) {
+        workload w = read;
+        cell_add_cores(&w, cpus[i][0]);
+        T_EQ_U64(w.thread_count, cpus[i][1]);
+        T_EQ_U64(w.thread[w.thread_count - 1], cpus[i][2]);
+    }
+}
+
+/* A window that is repeated meets other requests where the first try left its own behind. */
+static void repeated_window_meets_other_requests_of_a_bounded_store(void)
+{
+    trace t = { .count = 65536 };
+    workload w = test_workload(1000);
+    const cell_set c = { .w = &w, .traces = &t };
+    T_EQ_U64(cell_again(&c, 1000, 0), 992);
+    T_EQ_U64(cell_again(&c, 1000, 2), 992);
+    w.capacity_entries = 100;
+    T_EQ_U64(cell_again(&c, 1000, 0), 992);
+    for (int i = 1; i <= CELL_REPEATS; i++) {
+        const uint64_t at = cell_again(&c, 65000, i);
+        T_CHECK(at % 32 == 0 && at < 65536);
+        T_CHECK(at > 65000 % 65536 - 64000 && at < 65000 - 8000);
     }
 }
 
@@ -761,7 +826,9 @@ T_MAIN("bench_harness", T_CASE(a_window_is_dropped_for_time_not_for_switches),
        T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywhere),
        T_CASE(zipf_has_its_law), T_CASE(scramble_is_a_bijection),
        T_CASE(torn_trace_names_its_record), T_CASE(workload_names_the_wrong_line),
-       T_CASE(every_published_workload_parses), T_CASE(quantiles_are_linear_between_neighbours),
+       T_CASE(every_published_workload_parses), T_CASE(cores_are_as_many_as_there_are),
+       T_CASE(repeated_window_meets_other_requests_of_a_bounded_store),
+       T_CASE(failed_calls_are_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
        T_CASE(wrong_value_is_caught), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
        T_CASE(crash_and_hang_end_their_own_rows_only),
        T_CASE(missing_peer_is_a_line), T_CASE(too_large_a_population_is_skipped),

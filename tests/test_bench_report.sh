@@ -125,6 +125,17 @@ who_refused_sets_has_no_place() {
     grep -q '| grow_wall | cellar .*| 1 | .*ristretto 300 (SETS REFUSED), cellar 500, moka 600 |' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
 }
+who_fails_calls_is_seen() { # over one in a hundred: no place; hits of a read-through stand beside its value
+    { value cellar write 8 near 9 0; value moka write 9 near 9 0 ',"failed":12.5'; value otter write 7 near 9 0 ',"failed":0.25'
+      value cellar readthrough 8 near 9 0 ',"hit":0.81249'; value moka readthrough 7 near 9 0 ',"hit":0.9'; } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '| write | cellar .*| 1 | .*moka 9 (12.50 % OF CALLS FAILED), cellar 8, otter 7 (0.250 % failed) |' "$t_tmp/out" &&
+        grep -q '| readthrough | cellar .*cellar 8 (81.2 % hits), moka 7 (90.0 % hits) |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+hang_is_printed_below_the_figures() {
+    { row get uthash64 8 7.9 8.1 far; echo '{"bench":"l1","subject":"moka","workload":"w","hang":"no answer within 9 ms"}'; } >"$t_tmp/in.jsonl"
+    report; grep -q '^hang: l1 w moka: no answer within 9 ms$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
 # The table of README.md: of two states the one with more rounds, a missed floor bold, noise, the commit.
 numbers_name_their_commit() {
     { row get uthash64 5.9 5.8 6.1 far '' raw; row get uthash64 3.25 3 4 far
@@ -245,6 +256,8 @@ for fact in peers_are_compared_in_one_state who_is_before_us_has_a_cause malform
     t_case $fact $fact
 done
 t_case who_refused_sets_has_no_place who_refused_sets_has_no_place
+t_case who_fails_calls_is_seen who_fails_calls_is_seen
+t_case hang_is_printed_below_the_figures hang_is_printed_below_the_figures
 t_case numbers_name_their_commit numbers_name_their_commit
 t_case figures_name_their_commits figures_name_their_commits
 t_case numbers_know_their_rows numbers_know_their_rows

@@ -30,7 +30,8 @@
  * OTHERS     peers in other languages are processes; their windows take turns with everyone's. What
  *            such a process computes while others are measured (collector, compiler, policy) is
  *            billed to it as bg_cpu_ns; a window begins when they have come to rest, or after 100
- *            ms, and one that lost over 5 % of a CPU to them is repeated. They are not asked who
+ *            ms, and one that lost over 5 % of a CPU to them is repeated, a bounded store's with
+ *            other requests: those of the first try would now hit. They are not asked who
  *            switched their threads (their own collectors do): stolen time and length judge them.
  *            A process that dies ends its own rows only.
  * LIMITS     40 subjects, 320 lanes a block, 4 thread counts. */
@@ -70,6 +71,7 @@
 #define CELL_REPEATS 2
 #define CELL_REST_MS 100     /* that others get to finish what they put off */
 #define CELL_CLEAN_LEAST 5   /* below, disturbed windows count too */
+#define CELL_CORES_MAX 8u    /* each thread has a trace of its own, in each process */
 #define CELL_TROUBLES 5      /* bits of window_trouble */
 
 typedef struct cell_lane {
@@ -501,11 +503,20 @@ static bool cell_window_once(cell_set *c, const cell_lane *l, const window_job *
     return true;
 }
 
+/* Where the i-th try of a window begins. A bounded store just met the requests of the try before:
+ * there it begins elsewhere. */
+static uint64_t cell_again(const cell_set *c, uint64_t position, int i)
+{
+    const bool bounded = c->w->capacity_entries + c->w->capacity_bytes > 0;
+    const uint64_t n = c->traces[0].count;
+    return (bounded ? (position + n / 7 * 2 * (uint64_t)i) % n : position) & ~UINT64_C(31);
+}
+
 static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint32_t ms,
                         window_result *r)
 {
     const workload_cell *cell = &c->w->cell[l->cell];
-    const window_job job = {
+    window_job job = {
         .subject = c->subject[l->subject],
         .store = c->store[l->subject],
         .op = cell->op,
@@ -519,7 +530,6 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
         .lengths = c->lengths,
         .length_mask = c->length_mask,
         .ttl_ms = c->w->ttl_ms,
-        .position = position & ~UINT64_C(31),
     };
     uint64_t before[CELL_SUBJECTS];
     bool ok = true;
@@ -528,6 +538,7 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
         if (c->driver_count > 0) {
             cell_driver_cpu(c, before);
         }
+        job.position = cell_again(c, position, i);
         ok = cell_window_once(c, l, &job, r);
         c->wrong = c->wrong || !ok || r->bad > 0;
         c->sets[l->subject] += cell->op == WORKLOAD_READTHROUGH ? r->gets - r->hits
@@ -743,13 +754,16 @@ static uint64_t cell_state_c2c(const cell_set *c, cell_state state)
     return n > 0 ? (uint64_t)cell_quantile(v, n, 0.5) : 0;
 }
 
-/* Sums that belong to a lane whatever the reference: hit ratio, wrong values, background CPU. */
+/* Sums that belong to a lane whatever the reference: hit ratio, wrong values, failed calls,
+ * background CPU. */
 static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row *row)
 {
-    uint64_t ops = 0, gets = 0, hits = 0, bg = 0;
+    uint64_t ops = 0, gets = 0, hits = 0, bg = 0, all = 0, failed = 0;
     for (uint32_t r = 0; r < c->round_count; r++) {
         const window_result *w = &c->result[r * c->lane_count + l];
         row->bad += w->bad;
+        all += w->ops;
+        failed += w->errors;
         if (cell_state_of(c->c2c_ns[r]) != state) {
             continue;
         }
@@ -761,6 +775,7 @@ static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row 
         }
     }
     row->hit = gets > 0 ? (double)hits / (double)gets : NAN;
+    row->failed = failed > 0 && all > 0 ? 100 * (double)failed / (double)all : NAN;
     row->bg_cpu_ns = ops > 0 ? (double)bg / (double)ops : NAN;
 }
 
@@ -1043,9 +1058,19 @@ static void cell_say_leaks(cell_set *c)
     }
 }
 
+/* "cores" of its thread counts: one more, where the machine has more than the last of them. */
+static void cell_add_cores(workload *w, uint32_t cpus)
+{
+    const uint32_t n = cpus < CELL_CORES_MAX ? cpus : CELL_CORES_MAX;
+    if (w->cores && w->thread_count < WORKLOAD_THREADS && n > w->thread[w->thread_count - 1]) {
+        w->thread[w->thread_count++] = n;
+    }
+}
+
 static bool cell_prepare(cell_set *c, const bench_subject *const *subjects, uint32_t count)
 {
     const uint32_t cpus = host_cpu_count();
+    cell_add_cores(&c->own, cpus);
     for (uint32_t t = 0; t < c->w->thread_count; t++) {
         if (c->w->thread[t] <= cpus) {
             c->thread_max = c->w->thread[t];

@@ -19,6 +19,7 @@ typedef struct json_row {
     const char *semantics;
     const char *note;              /* "noisy", "leak", ...; NULL: nothing to say */
     double value, best, ratio, p25, p75, hit, bg_cpu_ns;
+    double failed;                 /* of a hundred calls: answered an error, or refused a set */
     uint64_t c2c_ns, bad;
     const char *cause;             /* what disturbed windows: "switches 3"; NULL: nothing */
     uint32_t threads;
@@ -56,7 +57,12 @@ typedef struct json_row {
     X("open50_p999", "ns", 'l') X("open80_p50", "ns", 'l') X("open80_p99", "ns", 'l')        \
     X("open80_p999", "ns", 'l') X("open20_p50", "ns", 'l') X("open20_p99", "ns", 'l')        \
     X("open20_p999", "ns", 'l') X("open90_p50", "ns", 'l') X("open90_p99", "ns", 'l')        \
-    X("open90_p999", "ns", 'l')
+    X("open90_p999", "ns", 'l')                                                              \
+    /* written by suites/replay.sh and report/replay.awk */                                  \
+    X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l')                 \
+    X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l')              \
+    X("million_requests_a_second", "M/s", 'h') X("throughput", "x", 'h')                     \
+    X("object_reduction", "x", 'h') X("advice_error", "points", 'l')
 
 bool json_metric_known(const char *metric);
 const char *json_metric_unit(const char *metric);     /* "" when unknown */

@@ -2,7 +2,8 @@
  *
  * workload: reads .wl files, the one description of a workload for drivers in all languages.
  *
- * FORMAT     lines `key = value`, `#` starts a comment; unknown keys and values are errors:
+ * FORMAT     lines `key = value`, `#` starts a comment; unknown keys and values are errors, and
+ *            so is a key given twice:
  *              trace      zipf S keys=N ops=N seed=N | uniform keys=N ops=N seed=N | file PATH
  *              key        8 | 16
  *              value      BYTES | lognormal MEAN SIGMA MAX | trace MAX
@@ -10,13 +11,13 @@
  *                         pin, hot, hot P set Q, lat get P set Q
  *              capacity   none | entries N | bytes N
  *              ttl_ms     N                (0 or absent: none)
- *              threads    N N ...
+ *              threads    N N ... [cores]  (cores: as many as the machine has, where that is more)
  *              prefill    all | none | N
  *              window_ms, rounds, min_memory   N
  *              subjects   NAME NAME ...    (absent: all)
  * INVARIANTS what parses is complete: trace, key, value, ops and threads were given.
- * LIMITS     8 ops, 4 thread counts, lines of 255 bytes; mixes only of the published shares (95:5,
- *            50:50), so that a metric name says exactly one thing. */
+ * LIMITS     8 ops, 4 thread counts, 8 cores, lines of 255 bytes; mixes only of the published shares
+ *            (95:5, 50:50), so that a metric name says exactly one thing. */
 #include "bench/harness/workload.h"
 
 #include <errno.h>
@@ -53,6 +54,11 @@ static bool workload_u32(const char *text, uint32_t *out)
     return ok;
 }
 
+static bool workload_made(const trace_spec *t) /* not from a file */
+{
+    return t->key_count > 0 && t->key_count <= INT32_MAX && t->op_count >= 32;
+}
+
 static bool workload_trace(workload *w, const char *text)
 {
     trace_spec *t = &w->trace;
@@ -60,12 +66,12 @@ static bool workload_trace(workload *w, const char *text)
     if (sscanf(text, "zipf %lf keys=%" SCNu64 " ops=%" SCNu64 " seed=%" SCNu64 "%n", &t->zipf_s,
                &t->key_count, &t->op_count, &t->seed, &used) == 4 && text[used] == '\0') {
         t->kind = TRACE_ZIPF;
-        return t->zipf_s > 0 && fabs(t->zipf_s - 1) > 1e-9 && t->key_count > 0;
+        return t->zipf_s > 0 && fabs(t->zipf_s - 1) > 1e-9 && workload_made(t);
     }
     if (sscanf(text, "uniform keys=%" SCNu64 " ops=%" SCNu64 " seed=%" SCNu64 "%n",
                &t->key_count, &t->op_count, &t->seed, &used) == 3 && text[used] == '\0') {
         t->kind = TRACE_UNIFORM;
-        return t->key_count > 0;
+        return workload_made(t);
     }
     t->kind = TRACE_FILE;
     return sscanf(text, "file %255s%n", t->path, &used) == 1 && text[used] == '\0';
@@ -205,7 +211,9 @@ static bool workload_threads(workload *w, const char *text)
             break;
         }
     }
-    return w->thread_count > 0 && text[strspn(text, " \t")] == '\0';
+    text += strspn(text, " \t");
+    w->cores = w->thread_count > 0 && strcmp(text, "cores") == 0;
+    return w->thread_count > 0 && (w->cores || *text == '\0');
 }
 
 static bool workload_prefill(workload *w, const char *text)
@@ -259,8 +267,8 @@ static const struct workload_word {
     { "min_memory", workload_memory }, { "subjects", workload_subjects },
 };
 
-/* NULL when the line is fine (or empty), else what is wrong with it. */
-static const char *workload_line(workload *w, char *line)
+/* NULL when the line is fine (or empty), else what is wrong with it. seen: bits of the keys so far. */
+static const char *workload_line(workload *w, char *line, uint32_t *seen)
 {
     line[strcspn(line, "#\r\n")] = '\0';
     line += strspn(line, " \t");
@@ -279,6 +287,10 @@ static const char *workload_line(workload *w, char *line)
     value += strspn(value, " \t");
     for (size_t i = 0; i < sizeof workload_words / sizeof workload_words[0]; i++) {
         if (strcmp(workload_words[i].key, line) == 0) {
+            if ((*seen & 1u << i) != 0) {
+                return "given twice";
+            }
+            *seen |= 1u << i;
             return workload_words[i].parse(w, value) ? NULL : "value not understood";
         }
     }
@@ -298,7 +310,7 @@ static void workload_name(workload *w, const char *path)
 bool workload_read(const char *path, workload *out, char *why, size_t why_cap)
 {
     char line[256];
-    uint32_t number = 0;
+    uint32_t number = 0, seen = 0;
     const char *wrong = NULL;
     memset(out, 0, sizeof *out);
     out->prefill = UINT64_MAX;
@@ -312,7 +324,7 @@ bool workload_read(const char *path, workload *out, char *why, size_t why_cap)
     while (wrong == NULL && fgets(line, sizeof line, f) != NULL) {
         number++;
         wrong = strchr(line, '\n') == NULL && !feof(f) ? "line too long"
-                                                       : workload_line(out, line);
+                                                       : workload_line(out, line, &seen);
         if (out->subjects[0] != '\0' && out->subjects_line == 0) { out->subjects_line = number; }
     }
     fclose(f);

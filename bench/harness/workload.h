@@ -42,6 +42,7 @@ typedef struct workload {
     int64_t ttl_ms;          /* on every set; 0: none */
     uint32_t thread[WORKLOAD_THREADS]; /* ascending */
     uint32_t thread_count;
+    bool cores;              /* as many as there are, too */
     uint32_t window_ms, rounds; /* 0: the run's defaults */
     uint64_t prefill;        /* ids 0 .. prefill - 1 are stored before timing */
     uint64_t min_memory;     /* bytes of MemAvailable below which it is skipped */

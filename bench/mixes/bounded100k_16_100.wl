@@ -5,5 +5,5 @@ key        = 16
 value      = 100
 ops        = readthrough
 capacity   = entries 100000
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = none

@@ -6,5 +6,5 @@ value      = 100
 ops        = readthrough
 capacity   = entries 100000
 ttl_ms     = 3600000
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = none

@@ -6,5 +6,5 @@ key        = 16
 value      = 100
 ops        = readthrough
 capacity   = bytes 16777216
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = none

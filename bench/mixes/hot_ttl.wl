@@ -6,6 +6,6 @@ value      = 100
 ops        = hot | hot 95 set 5
 capacity   = none
 ttl_ms     = 3600000
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all
 subjects   = raw uthash1 uthash64 cellar

@@ -5,6 +5,6 @@ key        = 16
 value      = 100
 ops        = get | many 1 | many 8 | many 32 | many 128
 capacity   = none
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all
 subjects   = raw uthash64 cellar

@@ -6,6 +6,6 @@ value      = 100
 ops        = get | many 1 | many 8 | many 32 | many 128
 capacity   = none
 ttl_ms     = 3600000
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all
 subjects   = raw uthash64 cellar

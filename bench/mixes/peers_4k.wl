@@ -5,6 +5,6 @@ key        = 16
 value      = 4096
 ops        = get | get 95 set 5
 capacity   = none
-threads    = 1 2
+threads    = 1 2 cores
 rounds     = 15
 prefill    = all

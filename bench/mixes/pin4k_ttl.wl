@@ -6,6 +6,6 @@ value      = 4096
 ops        = copy | pin
 capacity   = none
 ttl_ms     = 3600000
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all
 subjects   = raw uthash64 cellar

@@ -5,6 +5,6 @@ key        = 16
 value      = 65536
 ops        = copy | pin
 capacity   = none
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all
 subjects   = raw uthash64 cellar

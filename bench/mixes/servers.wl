@@ -6,6 +6,6 @@ key        = 16
 value      = 100
 ops        = get | many 64
 capacity   = none
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all
 subjects   = raw uthash64 sqlite redis memcached diskcache cashews cellar

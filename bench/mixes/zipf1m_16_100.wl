@@ -5,5 +5,5 @@ key        = 16
 value      = 100
 ops        = get | get 95 set 5 | get 50 set 50 | set | lat get 95 set 5
 capacity   = none
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all

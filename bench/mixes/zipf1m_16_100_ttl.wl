@@ -6,5 +6,5 @@ value      = 100
 ops        = get | get 95 set 5 | get 50 set 50 | set | lat get 95 set 5
 capacity   = none
 ttl_ms     = 3600000
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all

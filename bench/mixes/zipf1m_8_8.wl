@@ -5,5 +5,5 @@ key        = 8
 value      = 8
 ops        = get | get 95 set 5 | get 50 set 50
 capacity   = none
-threads    = 1 2
+threads    = 1 2 cores
 prefill    = all

@@ -4,7 +4,7 @@
 #
 # USE        awk -f lines.awk -f peers.awk [-v md=1] [-v causes=causes.tsv] RESULTS.jsonl...
 # INPUT      lines of the suites peers, servers, memory, grow, churn, open, storm, stampede, expire,
-#            hitratio, limit (bench/harness/json.c writes them). Of several cross-core states of a
+#            hitratio, limit, l2 (bench/harness/json.c writes them). Of several cross-core states of a
 #            figure the one with most rounds counts, which is the same for all subjects; later lines
 #            of the same state replace earlier ones.
 # WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> one line:
@@ -19,8 +19,10 @@
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
 #            proves nothing. ~~: fewer than 5 were not, and it is the median of the disturbed ones.
-# WRONG      who served a wrong value, or refused sets where each one counts (grow: what is not stored
-#            costs nothing), is shown with that word and has no place.
+# WRONG      who served a wrong value, refused sets where each one counts (grow: what is not stored
+#            costs nothing), or failed more than one call in a hundred is shown with that word and has
+#            no place. Fewer failed calls are shown, and so are the hits of a read-through: a miss
+#            costs a set there, and whatever the load costs its user.
 # NOTE       by value, not by ratios of one round: peers of other languages join the rounds, but
 #            suites without windows have none. The table of targets has the ratios.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
@@ -75,7 +77,9 @@ BEGIN {
           "grow_wall rss_churn over_budget open20_p50 open20_p99 open20_p999 open50_p50 open50_p99 open50_p999 " \
           "open80_p50 open80_p99 open80_p999 open90_p50 open90_p99 open90_p999 " \
           "l2_written l2_put_p50 l2_put_p99 l2_put_p999 l2_reopen_ms l2_reopen l2_key_bytes l2_keys_lost " \
-          "l2_flip_wrong l2_l1_more_ns", list, " ")
+          "l2_flip_wrong l2_l1_more_ns l2_frozen_p999 l2_frozen_max dropin_bytes dropin_text dropin_seconds " \
+          "load_miss_over load_bare_us load_last_x absent_get absent_load bloom_over worst_points_above_lru " \
+          "points_from_reference advice_error", list, " ")
     for (i in list) less[list[i]] = 1
 }
 # The last word of each subject about a workload; a driver that was never built says so only once.
@@ -105,7 +109,10 @@ BEGIN {
     unit[figure] = text("unit")
     noisy[key] = number("disturbed") > 0 ? "~~" : text("note") == "noisy" ? "~" : ""
     wrong[key] = number("bad") > 0 || text("note") == "wrong values" ? "WRONG VALUES" : \
-                 text("note") == "sets refused" ? "SETS REFUSED" : ""
+                 text("note") == "sets refused" ? "SETS REFUSED" : \
+                 number("failed") > 1 ? show(number("failed")) " % OF CALLS FAILED" : ""
+    aside[key] = number("failed") > 0 && number("failed") <= 1 ? " (" show(number("failed")) " % failed)" : ""
+    if (text("metric") == "readthrough" && number("hit") != "") aside[key] = aside[key] sprintf(" (%.1f %% hits)", 100 * number("hit"))
     if (number("quick") == 1) quick = 1
 }
 END {
@@ -131,7 +138,7 @@ END {
         for (a = 1; a <= n; a++) {
             k = f SUBSEP name[a]
             every = every (every == "" ? "" : ", ") name[a] " " show(value[k]) \
-                    (wrong[k] != "" ? " (" wrong[k] ")" : "") noisy[k]
+                    (wrong[k] != "" ? " (" wrong[k] ")" : "") noisy[k] aside[k]
             if (name[a] in unbounded) { if (map == "" && name[a] != "raw") map = name[a]; continue }
             if (wrong[k] != "") continue
             if (first == "") first = name[a]

@@ -53,7 +53,7 @@ FNR == NR {
     PEER[n] = f[3] SUBSEP f[8] SUBSEP f[5] SUBSEP f[6] SUBSEP f[7] SUBSEP "-" SUBSEP f[9]
     next
 }
-/"skip":|"crash":|"leak":/ { said[++says] = $0; next }
+/"(skip|crash|hang|leak)":/ { said[++says] = $0; next }
 /"metric":/ {
     state = dash(text("c2c"))
     key = text("bench") SUBSEP text("subject") SUBSEP text("workload") SUBSEP \
@@ -114,7 +114,8 @@ END {
     print (WRONG > 0 ? "; WRONG VALUES WERE SEEN" : "")
     for (i = 1; i <= says; i++) {
         $0 = said[i]
-        kind = index($0, "\"skip\":") ? "skip" : index($0, "\"crash\":") ? "crash" : "leak"
+        kind = index($0, "\"skip\":") ? "skip" : index($0, "\"crash\":") ? "crash" : \
+               index($0, "\"hang\":") ? "hang" : "leak"
         # A second run of one file says the same again.
         words = kind ": " text("bench") " " text("workload") " " text("subject") ": " text(kind)
         if (!(words in told)) print (md ? "* " : "") words
