@@ -109,11 +109,51 @@ hanging_tool_is_a_row() { # the one that unpacks traces
         grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/z.jsonl" &&
         no_process_is_left 60319 || { cat "$t_tmp/out"; return 1; }
 }
+malformed_public_trace_is_refused() { # what the tool says no to, what is torn inside; the rest is measured
+    mkdir -p "$t_tmp/bin" "$t_tmp/public"
+    printf '#!/bin/sh\nfor f; do :; done\ncase $f in *odd*) exit 1 ;; esac\ncp "$f" "$5"\n' >"$t_tmp/bin/zstd"
+    chmod +x "$t_tmp/bin/zstd"
+    printf 'x' >"$t_tmp/public/odd.ctr.zst"
+    cp "$t_tmp/torn.ctr" "$t_tmp/public/torn.ctr.zst"
+    rm -f "$t_tmp/y.jsonl"
+    PATH=$t_tmp/bin:$PATH BENCH_TRACES=$t_tmp/public "$bench" --suite hitratio --scratch "$t_tmp" --peers uthash1 \
+        --json "$t_tmp/y.jsonl" >"$t_tmp/out" 2>"$t_tmp/err"
+    [ $? -eq 2 ] && grep -q "public/odd.ctr.zst: zstd cannot unpack it" "$t_tmp/err" &&
+        grep -q "public/torn.ctr.zst: torn record (record 3)" "$t_tmp/err" &&
+        grep -q '"workload":"mix_10","metric":"miss_ratio"' "$t_tmp/y.jsonl" || { cat "$t_tmp/out" "$t_tmp/err"; return 1; }
+}
 metrics_are_those_of_the_page() { # one list, in bench/README.md and in the program
     "$bench" --metrics | cut -d' ' -f1 | sort >"$t_tmp/have"
     sed -n '/<!-- metrics:begin -->/,/<!-- metrics:end -->/p' bench/README.md | grep -o '`[a-z0-9_]*`' | tr -d '`' |
         sort >"$t_tmp/want"
     diff "$t_tmp/want" "$t_tmp/have"
+}
+known_metric() { # names on stdin
+    while read -r m; do
+        cut -d' ' -f1 "$t_tmp/metrics" | grep -qx "$m" || { echo "not on the list: $m"; return 1; }
+    done
+}
+metrics_are_on_the_list() { # those of the targets, of the replay's scripts and of ours in C
+    "$bench" --metrics >"$t_tmp/metrics"
+    awk -F'\t' '!/^#/ { print $7 }' bench/report/targets.tsv | sort -u | known_metric &&
+        cat bench/suites/replay.sh bench/report/replay.awk src/gate/replay.c | tr -d '\\' |
+        grep -o '"metric":"[a-z0-9_]*"' | cut -d'"' -f4 | sort -u | known_metric
+}
+better_is_the_same_everywhere() { # in the program and in the table of peers
+    "$bench" --metrics | awk '$1 != "scaling" { for (s = 1; s <= 2; s++)
+        printf "{\"bench\":\"peers\",\"subject\":\"%s\",\"workload\":\"w\",\"metric\":\"%s\",\"value\":%d,\"rounds\":9}\n",
+            s == 1 ? "moka" : "cellar", $1, s }' >"$t_tmp/m.jsonl"
+    awk -v md=1 -f bench/report/lines.awk -f bench/report/peers.awk "$t_tmp/m.jsonl" >"$t_tmp/out" &&
+        "$bench" --metrics | awk -F' [|] ' 'FNR == NR { first[$3] = $4; next }
+            { split($0, m, " "); if (m[1] == "scaling") next; n++ }
+            first[m[1]] != (m[3] == "higher" ? "cellar" : "moka") { print $0 ": first is " first[m[1]]; bad = 1 }
+            END { exit bad || n < 80 }' "$t_tmp/out" -
+}
+unknown_peer_is_not_built() {
+    for n in nobody uthash lib ../peers/moka; do
+        sh bench/peers/build.sh "$t_tmp/b" "$n" >"$t_tmp/out" 2>&1
+        [ $? -eq 2 ] && grep -q "no peer that is a process of its own: $n" "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+    done
 }
 
 # Drivers with planted faults: the library of the Python peers round a dict that misbehaves.
@@ -208,6 +248,18 @@ foreign_trace_is_noticed() { # a driver that reads other keys is no peer of anyb
     drivers cachetools "$t_tmp/f.jsonl"
     grep -q '"subject":"cachetools".*"skip":"reads another trace' "$t_tmp/f.jsonl"
 }
+stampede_looks_at_values() { # threads that get another value than was loaded
+    plant cachetools pass
+    sed -i "s/'ttl'/'load'/; s/def count/def load(self, key, f): return f()\n    &/" "$t_tmp/s/peers/cachetools"
+    echo 'stampede 4 3 1' | "$t_tmp/s/peers/cachetools" | grep -q '"calls":\[4,4,4\],.*"bad":0}' || return 1
+    sed -i 's/return f()/return f()[1:]/' "$t_tmp/s/peers/cachetools"
+    echo 'stampede 4 3 1' | "$t_tmp/s/peers/cachetools" | grep -q '"bad":12}' || return 1
+    cp "$t_tmp/s/peers/cachetools" "$t_tmp/s/peers/dogpile"
+    rm -f "$t_tmp/v.jsonl"
+    "$bench" --suite stampede --rounds 2 --scratch "$t_tmp/s" --peers dogpile --json "$t_tmp/v.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"metric":"load_calls".*"note":"wrong values"' "$t_tmp/v.jsonl" &&
+        [ "$(grep -c '"subject":"dogpile".*"rounds":2' "$t_tmp/v.jsonl")" = 2 ] || { cat "$t_tmp/out"; return 1; }
+}
 refusal_and_reason_are_lines() { # what a driver will not open, and what was never built
     plant cachetools 'raise ValueError("no room")'
     sed -i 's/self.d, self.n, self.cfg = .*/raise ValueError("no room")/' "$t_tmp/s/peers/cachetools"
@@ -261,6 +313,14 @@ growth_sees_the_slow_insert() { # thread CPU: a sleep costs none, a loop does
 row = json.load(open(sys.argv[1]))
 assert row["over_1ms"] >= 1 and row["max_ns"] > 1000000 and row["wall_ns"] > 0, row' "$t_tmp/out"
 }
+expired_entries_are_told_from_those_set_anew() { # this one keeps all of them, set anew or not
+    plant cachetools pass
+    rm -f "$t_tmp/e.jsonl"
+    echo 'expire 10000 20 40' | "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
+    python3 -c 'import json, sys
+row = json.load(open(sys.argv[1]))
+assert row["left"] == 10000 and 10 < row["anew"] < 10000, row' "$t_tmp/out"
+}
 accounted_bytes_of_a_driver() { # as it says them itself
     planted_bound
     printf 'fill 500 16 100 1000000\nmem\nfill 500 16 100\n' | "$t_tmp/s/peers/cachetools" | grep -q '"accounted":58000}'
@@ -303,11 +363,15 @@ t_case hanging_compiler_is_a_row hanging_compiler_is_a_row
 t_case lost_suite_is_a_row_and_the_next_one_runs lost_suite_is_a_row_and_the_next_one_runs
 t_case run_ends_by_its_time run_ends_by_its_time
 t_case hanging_tool_is_a_row hanging_tool_is_a_row
+t_case malformed_public_trace_is_refused malformed_public_trace_is_refused
 t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
+t_case metrics_are_on_the_list metrics_are_on_the_list
+t_case better_is_the_same_everywhere better_is_the_same_everywhere
+t_case unknown_peer_is_not_built unknown_peer_is_not_built
 for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
     hanging_driver_is_a_row_and_no_others_end hanging_replay_is_a_row leaking_driver_is_a_row \
-    waiting_is_not_hidden churn_counts_what_is_held growth_sees_the_slow_insert \
-    accounted_bytes_of_a_driver \
+    stampede_looks_at_values waiting_is_not_hidden churn_counts_what_is_held growth_sees_the_slow_insert \
+    accounted_bytes_of_a_driver expired_entries_are_told_from_those_set_anew \
     foreign_trace_is_noticed refusal_and_reason_are_lines driver_answers_nonsense_with_an_error; do
     if t_have python3; then t_case $fact $fact; else t_skip $fact "no python3"; fi
 done

@@ -3,7 +3,8 @@
 #
 # build.sh: builds the peers that are processes of their own; `make bench-drivers` calls it.
 #
-# USE        sh bench/peers/build.sh OUT [NAME...]     OUT: build/bench; without names all folders
+# USE        sh bench/peers/build.sh OUT [NAME...]     OUT: build/bench; without names all folders;
+#            a name that is no such peer ends it with exit status 2
 # WALK       each folder is built by the file that pins its versions: Cargo.lock by cargo, go.sum by
 #            go, pom.xml by mvn and javac, requirements.txt by pip into one venv, package-lock.json
 #            by npm; a folder without one and without dependencies by its compiler alone.
@@ -106,6 +107,11 @@ one() {
     [ ! -x "$out/peers/$1" ] || echo "built: peer $1"
 }
 
+for n in "$@"; do
+    case $n in lib | */* | .*) known=0 ;; *) known=1 ;; esac
+    [ $known = 1 ] && [ -d "$here/$n" ] && [ -n "$(find "$here/$n" -name 'main.*' -o -name 'Main.java' -o -name pom.xml)" ] ||
+        { echo "build.sh: no peer that is a process of its own: $n" >&2; exit 2; }
+done
 if [ $# = 0 ]; then
     for d in "$here"/*/; do
         one "$(basename "$d")"

@@ -21,9 +21,22 @@ struct flat_key {
     bool operator==(const flat_key &o) const { return word == o.word; }
 };
 
+struct flat_source {
+    const void *bytes;
+    size_t len;
+};
+
 template <size_t N> struct flat_value {
     uint32_t len;
     unsigned char bytes[N];
+    flat_value() = default;
+    explicit flat_value(const flat_source &s) { *this = s; }
+    flat_value &operator=(const flat_source &s) /* one copy: from the caller's memory into the table */
+    {
+        len = static_cast<uint32_t>(s.len);
+        std::memcpy(bytes, s.bytes, s.len);
+        return *this;
+    }
 };
 
 struct flat_hash {

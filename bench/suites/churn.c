@@ -10,7 +10,7 @@
  * FIGURES    rss_churn     largest (RSS - RSS before open) / budget
  *            over_budget   largest (accounted - budget) ever seen, bytes
  *            payload_held  keys and values held at the end / budget
- *            churn_write   MB of keys and values written a second
+ *            churn_write   MB of keys and values written a second; a refused set is none
  * WHY        what an allocator says it handed out hides what it keeps: after size churn glibc holds
  *            1.45-2.21 times the accounted bytes. Samples go to churn_SUBJECT.tsv for the plot. */
 #include "bench/suites/suite.h"
@@ -126,9 +126,9 @@ static void churn_phase(churn_run *c, uint32_t phase, uint64_t *seed, unsigned c
                 continue;
             }
             verify_stamp(value, len, id);
-            c->subject->set(c->store, key, 16, value, len, 0);
+            const int refused = c->subject->set(c->store, key, 16, value, len, 0);
             value[len - 1] = VERIFY_FILL;
-            bytes += 16 + len;
+            bytes += refused == 0 ? 16 + len : 0;
         }
         atomic_fetch_add_explicit(&c->written, bytes, memory_order_relaxed);
         if (host_wall_ns() - start > c->phase_ns) {

@@ -14,8 +14,9 @@
  *            loop that touches 128 fresh bytes each took up to 490 and 634 us of CPU time, without
  *            a store, and up to 137 without memory; the longest inserts (550 and 823 us, two runs)
  *            were a first touch and an mprotect of 2 MiB.
- *            A peer in another language does the same by `grow`, once; Node has no clock of a
- *            thread and tells wall time.
+ *            A peer in another language does the same by `grow`, once (a compiler that works while
+ *            the program runs meets a small store first); Node has no clock of a thread and tells
+ *            wall time.
  * NOT HERE   raw: it is sized when opened and does not grow. Collectors that pause a thread from
  *            another one: they are in grow_wall, not in grow_max. */
 #include "bench/suites/suite.h"

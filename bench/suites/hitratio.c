@@ -127,8 +127,9 @@ static bool hitratio_there(const hitratio_plan *p, hitratio_count *out, char *wh
     return ok;
 }
 
-/* One trace, all capacities, all subjects. */
-static int hitratio_trace(const cell_options *o, const char *name, const char *path)
+/* One trace, all capacities, all subjects. file_name: as its user knows it. */
+static int hitratio_trace(const cell_options *o, const char *name, const char *path,
+                          const char *file_name)
 {
     static const uint32_t percent[] = { 1, 5, 10 };
     trace_spec spec = { .kind = TRACE_FILE };
@@ -137,7 +138,8 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
     int worst = CELL_OK;
     snprintf(spec.path, sizeof spec.path, "%s", path);
     if (!trace_make(&spec, 0, &t, why, sizeof why)) {
-        fprintf(stderr, "cellar-bench: %s\n", why);
+        const char *what = strstr(why, ": "); /* the file it was unpacked into says nobody anything */
+        fprintf(stderr, "cellar-bench: %s%s\n", file_name, what != NULL ? what : "");
         return CELL_USAGE;
     }
     struct stat file; /* windows take whole batches of a trace; here every record counts */
@@ -213,12 +215,17 @@ static int hitratio_folder(const cell_options *o, const char *folder, const char
         }
         if (!hitratio_unpack(found.gl_pathv[i], scratch, why, sizeof why)) {
             const bool hangs = strcmp(driver_kind(why), "hang") == 0;
+            const bool there = strstr(why, "exit status 127") == NULL;
             snprintf(text, sizeof text, "zstd cannot unpack it: %s", why);
             json_say("hitratio", NULL, name, hangs ? "hang" : "skip", text);
-            worst = hangs ? CELL_WRONG : worst;
+            if (!hangs && there) { /* the tool says no: the file is none of its own, or torn */
+                fprintf(stderr, "cellar-bench: %s: %s\n", found.gl_pathv[i], text);
+            }
+            const int status = hangs ? CELL_WRONG : there ? CELL_USAGE : CELL_OK;
+            worst = status > worst ? status : worst;
             continue;
         }
-        const int status = hitratio_trace(o, name, scratch);
+        const int status = hitratio_trace(o, name, scratch, found.gl_pathv[i]);
         worst = status > worst ? status : worst;
     }
     globfree(&found);
@@ -235,7 +242,7 @@ static int hitratio_run_suite(const cell_options *o)
         json_say("hitratio", NULL, "mix", "skip", "the trace cannot be written");
         return CELL_OK;
     }
-    int worst = hitratio_trace(o, "mix", path);
+    int worst = hitratio_trace(o, "mix", path, path);
     if (folder != NULL && folder[0] != '\0') {
         const int status = hitratio_folder(o, folder, path);
         worst = status > worst ? status : worst;

@@ -8,7 +8,8 @@
  *            governor   keyed limiter of the Rust crate, GCRA, Strings in a DashMap (driver)
  *            xtimerate  golang.org/x/time/rate, a limiter a key in a sync.Map (driver)
  * DRIVERS    processes that time their own windows (build/bench/peers/NAME, made by bench-peers): a
- *            line on stdin, a line of JSON back. One that is missing is a skip line, no figure.
+ *            line on stdin, a line of JSON back. One that is missing is a skip line, no figure; one
+ *            that crashes, hangs or denies a check is a row, and the others go on.
  * WALK       rounds; in each, all subjects on the same keys in the same order, every second round
  *            backwards; ratios within a round. No quota is ever reached: every check admits.
  * CLOCK      both, as suite lock; by CPU time nobody pays for what the machine steals.
@@ -120,8 +121,9 @@ static bench_driver *limit_driver_start(const char *name, uint32_t keys)
     snprintf(line, sizeof line, "open %u", keys);
     if (d == NULL) {
         json_say("limit", name, NULL, "skip", why);
-    } else if (!driver_ask(d, 60000, line) || driver_number(d, "entries") < keys) {
-        json_say("limit", name, NULL, driver_alive(d) ? "skip" : "crash", driver_trouble(d));
+    } else if (!driver_ask(d, driver_most(60000), line) || driver_number(d, "entries") < keys) {
+        json_say("limit", name, NULL, driver_alive(d) ? "skip" : driver_kind(driver_trouble(d)),
+                 driver_trouble(d));
         driver_stop(d);
         d = NULL;
     } else {
@@ -199,7 +201,7 @@ static bool limit_window_there(bench_driver *d, const char *metric, uint32_t thr
 {
     char line[64];
     snprintf(line, sizeof line, "window %s %u %u", metric, threads, ms);
-    if (!driver_ask(d, ms + 20000, line)) {
+    if (!driver_ask(d, ms + driver_most(20000), line)) {
         return false;
     }
     const double ops = driver_number(d, "ops");
@@ -232,29 +234,42 @@ static void limit_report(const char *metric, uint32_t threads, limit_clock clock
     });
 }
 
-static int limit_shape(const cell_options *o, limit_bench *b, bench_driver *const *d,
+/* A peer that is gone, or denied what its quota admits: a row, and from here on it has no others. */
+static void limit_lose(bench_driver **peer, uint32_t s, const char *name)
+{
+    const bool dead = !driver_alive(*peer);
+    const char *why = dead ? driver_trouble(*peer) : "a check was denied, or nothing answered";
+    json_say("limit", limit_names[s], name, dead ? driver_kind(why) : "crash", why);
+    driver_stop(*peer);
+    *peer = NULL;
+}
+
+static int limit_shape(const cell_options *o, limit_bench *b, bench_driver **d,
                        const char *metric, uint32_t threads)
 {
     static limit_figures of[LIMIT_SUBJECTS];
     const uint64_t c2c = host_c2c_ns();
     const uint32_t count = strcmp(metric, "check_hot") == 0 ? 1 : b->key_count;
+    const char *name = count == 1 ? "limit_hot" : "limit100k_16";
     uint32_t rounds = 0;
+    int status = CELL_OK;
     bool have[LIMIT_SUBJECTS];
     for (; rounds < o->rounds && rounds < SUITE_ROUNDS_MAX; rounds++) {
         for (uint32_t i = 0; i < LIMIT_SUBJECTS; i++) {
             const uint32_t s = rounds % 2 == 0 ? i : LIMIT_SUBJECTS - 1 - i;
             double mops[LIMIT_CLOCKS] = { 0, 0 };
-            bench_driver *peer = s == LIMIT_GOVERNOR ? d[0] : s == LIMIT_XTIMERATE ? d[1] : NULL;
-            have[s] = limit_batches[s] != NULL || peer != NULL;
-            const bool ok = !have[s] ||
-                (peer == NULL ? limit_window_here(b, limit_batches[s], threads, count, o->window_ms,
-                                                  rounds * UINT64_C(1000003), mops)
-                              : limit_window_there(peer, metric, threads, o->window_ms, mops));
-            if (!ok) {
-                json_say("limit", limit_names[s], metric, "crash",
-                         peer != NULL && !driver_alive(peer) ? driver_trouble(peer)
-                                                             : "a check was denied");
+            bench_driver **peer = s == LIMIT_GOVERNOR ? &d[0] : s == LIMIT_XTIMERATE ? &d[1] : NULL;
+            have[s] = peer == NULL || *peer != NULL;
+            if (peer == NULL && !limit_window_here(b, limit_batches[s], threads, count, o->window_ms,
+                                                   rounds * UINT64_C(1000003), mops)) {
+                json_say("limit", limit_names[s], name, "crash", "a check was denied");
                 return CELL_WRONG;
+            }
+            if (peer != NULL && have[s] &&
+                !limit_window_there(*peer, metric, threads, o->window_ms, mops)) {
+                limit_lose(peer, s, name);
+                have[s] = false;
+                status = CELL_WRONG;
             }
             for (uint32_t c = 0; c < LIMIT_CLOCKS; c++) {
                 of[s].value[c][rounds] = mops[c];
@@ -280,7 +295,7 @@ static int limit_shape(const cell_options *o, limit_bench *b, bench_driver *cons
             limit_report(metric, threads, (limit_clock)c, s, &of[s], rounds, -1, c2c);
         }
     }
-    return CELL_OK;
+    return status;
 }
 
 /* ---- bytes a key ---- */
@@ -342,7 +357,7 @@ static int limit_run_suite(const cell_options *o)
         memcpy(b.keys[k], text, LIMIT_BENCH_KEY);
         (void)cellar_rl_check(b.ours, b.keys[k], LIMIT_BENCH_KEY, 1, NULL);
     }
-    bench_driver *const d[2] = { limit_driver_start("governor", b.key_count),
+    bench_driver *d[2] = { limit_driver_start("governor", b.key_count),
                                  limit_driver_start("xtimerate", b.key_count) };
     for (uint32_t threads = 1; threads <= LIMIT_BENCH_THREADS && threads <= host_cpu_count();
          threads++) {

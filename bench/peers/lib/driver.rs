@@ -27,8 +27,10 @@ impl Cfg {
     pub fn room(&self) -> u64 {
         if self.entries != 0 { self.entries } else { self.hint + self.hint / 4 + 64 }
     }
-    /// Room to make at once: all of it, or none for a store that nobody told how much will come.
-    pub fn presize(&self) -> u64 { if self.hint != 0 { self.room() } else { 0 } }
+    /// Room to make at once: for what will come, or none for a store that nobody told how much.
+    pub fn presize(&self) -> u64 {
+        if self.hint != 0 && self.entries != 0 { self.entries } else { self.hint }
+    }
 }
 
 pub trait Peer: Send + Sync + Sized + 'static {
@@ -38,6 +40,9 @@ pub trait Peer: Send + Sync + Sized + 'static {
     const CAPS: &'static str;
     fn open(cfg: &Cfg) -> Self;
     fn get(&self, key: &Key) -> Option<Value>;
+    /// The value's length, and as much of it as fits into buf; where a store lets its values be read
+    /// in place, without a count of references.
+    fn copy(&self, key: &Key, buf: &mut [u8]) -> Option<usize> { self.get(key).map(|v| copied(&v, buf)) }
     /// false: refused
     fn set(&self, key: Key, value: Value) -> bool;
     /// only with "bytes" in CAPS
@@ -47,6 +52,12 @@ pub trait Peer: Send + Sync + Sized + 'static {
     fn settle(&self) {}
     /// only with "load" in CAPS
     fn load<F: Fn() -> Value>(&self, _key: Key, f: F) -> Value { f() }
+}
+
+pub fn copied(v: &[u8], buf: &mut [u8]) -> usize {
+    let n = v.len().min(buf.len());
+    buf[..n].copy_from_slice(&v[..n]);
+    v.len()
 }
 
 pub fn mix64(x: u64) -> u64 {
@@ -238,16 +249,14 @@ fn work<P: Peer>(p: &P, w: &Workload, m: &Mix, i: usize, threads: usize, pos: us
             if is_set { put(&mut c, &mut wbuf, key, id); continue; }
             c.gets += 1;
             let from = if latency { Some(Instant::now()) } else { None };
-            let got = p.get(&key);
-            let hit = got.is_some();
-            if let Some(v) = got {
+            let got = p.copy(&key, &mut rbuf);
+            if let Some(f) = from { c.hist[slot(f.elapsed().as_nanos() as u64)] += 1; }
+            if let Some(n) = got {
                 c.hits += 1;
-                let n = v.len().min(rbuf.len());
-                rbuf[..n].copy_from_slice(&v[..n]);
-                if let Some(f) = from { c.hist[slot(f.elapsed().as_nanos() as u64)] += 1; }
-                c.bad += !(v.len() == n && verify(&rbuf[..n], id, w.len(id))) as u64;
-            } else if let Some(f) = from { c.hist[slot(f.elapsed().as_nanos() as u64)] += 1; }
-            if !hit && through { put(&mut c, &mut wbuf, key, id); }
+                c.bad += !(n <= rbuf.len() && verify(&rbuf[..n], id, w.len(id))) as u64;
+            } else if through {
+                put(&mut c, &mut wbuf, key, id);
+            }
         }
         c.ops += 32;
         at += 32;
@@ -364,29 +373,31 @@ fn replay<P: Peer>(path: &str, capacity: u64) -> Result<String, String> {
 
 fn stampede<P: Peer>(threads: usize, rounds: u64, ms: u64) -> Result<String, String> {
     let p = P::open(&Cfg { entries: 10000, hint: 10000, ..Default::default() });
-    let (mut calls_out, mut last_out) = (vec![], vec![]);
+    let (mut calls_out, mut last_out, bad) = (vec![], vec![], AtomicU64::new(0));
     for r in 0..rounds {
         let (calls, loaded) = (AtomicU64::new(0), AtomicU64::new(0));
         let (line, base, key) = (Barrier::new(threads), Instant::now(), make_key(r, 16));
         let done = Mutex::new(vec![]);
         std::thread::scope(|s| for _ in 0..threads {
-            let (p, calls, loaded, line, done) = (&p, &calls, &loaded, &line, &done);
+            let (p, calls, loaded, line, done, bad) = (&p, &calls, &loaded, &line, &done, &bad);
             s.spawn(move || {
                 line.wait();
-                p.load(key, || {
+                let v = p.load(key, || {
                     calls.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(ms));
                     loaded.store(base.elapsed().as_nanos() as u64, Ordering::Relaxed);
                     Arc::from(&r.to_le_bytes()[..])
                 });
                 done.lock().unwrap().push(base.elapsed().as_nanos() as u64);
+                bad.fetch_add((v[..] != r.to_le_bytes()) as u64, Ordering::Relaxed);
             });
         });
         let last = *done.into_inner().unwrap().iter().max().unwrap();
         calls_out.push(calls.into_inner().to_string());
         last_out.push(format!("{:.1}", last.saturating_sub(loaded.into_inner()) as f64 / 1e3));
     }
-    Ok(format!("{{\"calls\":[{}],\"last_us\":[{}]}}", calls_out.join(","), last_out.join(",")))
+    Ok(format!("{{\"calls\":[{}],\"last_us\":[{}],\"bad\":{}}}", calls_out.join(","), last_out.join(","),
+        bad.into_inner()))
 }
 
 fn expire<P: Peer>(count: u64, ttl_ms: u64, ms: u64) -> String {
@@ -487,8 +498,8 @@ fn churn<P: Peer>(c: &Churn, bytes: u64, phase: u64, ms: u64, threads: usize) ->
                         let key = make_key(id, 16);
                         if (draw >> 40 & 1023) < 205 { p.del(&key); continue; }
                         let n = len(at, id);
-                        p.set(key, make_value(&mut buf[..n], id));
-                        sum += 16 + n as u64;
+                        let took = p.set(key, make_value(&mut buf[..n], id));
+                        sum += if took { 16 + n as u64 } else { 0 };
                     }
                     written[at].fetch_add(sum, Ordering::Relaxed);
                     total.fetch_add(sum, Ordering::Relaxed);

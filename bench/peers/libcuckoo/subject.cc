@@ -21,11 +21,9 @@ template <size_t N> struct cuckoo_store final : flat_store {
     }
     int set(const flat_key &k, const void *value, size_t len) override
     {
-        flat_value<N> v;
         if (len > N) { return -1; }
-        v.len = static_cast<uint32_t>(len);
-        std::memcpy(v.bytes, value, len);
-        map.insert_or_assign(k, v);
+        const flat_source from{ value, len };
+        map.upsert(k, [&](flat_value<N> &v) { v = from; }, from);
         return 0;
     }
     int del(const flat_key &k) override { return map.erase(k); }

@@ -16,6 +16,18 @@
 
 #define MEMCACHED_PIPELINE 128
 
+static char memcached_version[32] = "installed"; /* until one has been asked */
+
+static void memcached_ask_version(server *s)
+{
+    server_line *l = server_mine(s);
+    size_t n;
+    const char *said = l != NULL && server_send(l, "version\r\n", 9) ? server_read_line(l, &n) : NULL;
+    if (said != NULL && strncmp(said, "VERSION ", 8) == 0) {
+        snprintf(memcached_version, sizeof memcached_version, "%.31s", said + 8);
+    }
+}
+
 static void *memcached_open(const bench_cfg *cfg)
 {
     char path[108], most[32];
@@ -33,6 +45,9 @@ static void *memcached_open(const bench_cfg *cfg)
     server *s = NULL;
     for (size_t i = 0; s == NULL && i < 2; i++) {
         s = server_start(programs[i], (char *const *)(uintptr_t)argv, path);
+    }
+    if (s != NULL) {
+        memcached_ask_version(s);
     }
     return s;
 }
@@ -164,7 +179,7 @@ static uint64_t memcached_count(void *store)
 
 const bench_subject memcached_subject = {
     .name = "memcached",
-    .version = "installed",
+    .version = memcached_version,
     .semantics = "remote",
     .caps = BENCH_BOUNDED | BENCH_BYTES | BENCH_DEL | BENCH_SLOW,
     .open = memcached_open,

@@ -15,6 +15,26 @@
 
 #define REDIS_PIPELINE 128
 
+static char redis_version[32] = "installed"; /* until one has been asked */
+
+static void redis_ask_version(server *s)
+{
+    char text[8192];
+    server_line *l = server_mine(s);
+    size_t n;
+    const char *head = l != NULL && server_send(l, "*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n", 26)
+                           ? server_read_line(l, &n) : NULL;
+    const size_t len = head != NULL && head[0] == '$' ? strtoul(head + 1, NULL, 10) : 0;
+    if (len == 0 || len >= sizeof text || !server_read_bytes(l, text, len)) {
+        return;
+    }
+    text[len] = '\0';
+    const char *at = strstr(text, "redis_version:");
+    if (at != NULL) {
+        snprintf(redis_version, sizeof redis_version, "%.*s", (int)strcspn(at + 14, "\r\n"), at + 14);
+    }
+}
+
 static void *redis_open(const bench_cfg *cfg)
 {
     char path[108], most[32];
@@ -32,6 +52,9 @@ static void *redis_open(const bench_cfg *cfg)
     server *s = NULL;
     for (size_t i = 0; s == NULL && i < 2; i++) {
         s = server_start(programs[i], (char *const *)(uintptr_t)argv, path);
+    }
+    if (s != NULL) {
+        redis_ask_version(s);
     }
     return s;
 }
@@ -140,7 +163,7 @@ static uint64_t redis_count(void *store)
 
 const bench_subject redis_subject = {
     .name = "redis",
-    .version = "installed",
+    .version = redis_version,
     .semantics = "remote",
     .caps = BENCH_BOUNDED | BENCH_BYTES | BENCH_DEL | BENCH_SLOW,
     .open = redis_open,

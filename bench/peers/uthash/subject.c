@@ -306,9 +306,11 @@ static uint64_t uthash_sum(uthash_store *s, bool bytes)
 static uint64_t uthash_count(void *store) { return uthash_sum(store, false); }
 static uint64_t uthash_accounted(void *store) { return uthash_sum(store, true); }
 
+#define UTHASH_TEXT2(x) #x
+#define UTHASH_TEXT(x) UTHASH_TEXT2(x)
 #define UTHASH_SUBJECT(id, text, opener)                                                   \
     const bench_subject id = {                                                             \
-        .name = text, .version = "2.3.0", .semantics = "copy",                             \
+        .name = text, .version = UTHASH_TEXT(UTHASH_VERSION), .semantics = "copy",         \
         .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL,                                     \
         .open = opener, .close = uthash_close, .get = uthash_get, .set = uthash_set,       \
         .del = uthash_del, .count = uthash_count, .accounted_bytes = uthash_accounted,     \

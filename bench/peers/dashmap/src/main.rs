@@ -13,6 +13,9 @@ impl Peer for Dash {
     const CAPS: &'static str = "";
     fn open(cfg: &Cfg) -> Self { Dash(dashmap::DashMap::with_capacity(cfg.presize() as usize)) }
     fn get(&self, key: &Key) -> Option<Value> { self.0.get(key).map(|v| v.value().clone()) }
+    fn copy(&self, key: &Key, buf: &mut [u8]) -> Option<usize> {
+        self.0.get(key).map(|v| driver::copied(v.value(), buf))
+    }
     fn set(&self, key: Key, value: Value) -> bool { self.0.insert(key, value); true }
     fn count(&self) -> u64 { self.0.len() as u64 }
 }

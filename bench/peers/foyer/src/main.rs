@@ -20,6 +20,9 @@ impl Peer for Foyer {
             .build(), bytes)
     }
     fn get(&self, key: &Key) -> Option<Value> { self.0.get(key).map(|e| e.value().clone()) }
+    fn copy(&self, key: &Key, buf: &mut [u8]) -> Option<usize> {
+        self.0.get(key).map(|e| driver::copied(e.value(), buf))
+    }
     fn set(&self, key: Key, value: Value) -> bool { self.0.insert(key, value); true }
     fn del(&self, key: &Key) { self.0.remove(key); }
     fn count(&self) -> u64 { if self.1 { 0 } else { self.0.usage() as u64 } }

@@ -35,9 +35,11 @@ async fn open(dir: &str, payload: usize) -> Result<Store, String> {
         .await)
 }
 
+/// As for the others: without pages that were taken back before the kernel wrote them.
 fn written() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    io.lines().find_map(|l| l.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
+    let of = |name: &str| io.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
+    of("write_bytes:").wrapping_sub(of("cancelled_write_bytes:"))
 }
 
 /// What the close left in the page cache is on the disk, too.
@@ -55,9 +57,10 @@ const QUEUE: usize = 4 << 20;
 const PAGE: usize = 4096; // each entry begins on one
 
 async fn put(dir: &str, keys: u64, len: usize) -> Result<String, String> {
+    let before = written();
     let store = open(dir, keys as usize * pages(len)).await?;
     let mut waiting = 0;
-    let (mut hist, before, begin) = (vec![0u64; 2560], written(), Instant::now());
+    let (mut hist, begin) = (vec![0u64; 2560], Instant::now());
     for id in 0..keys {
         let mut v = vec![0x5au8; len];
         v[..8].copy_from_slice(&id.to_le_bytes());
@@ -74,7 +77,7 @@ async fn put(dir: &str, keys: u64, len: usize) -> Result<String, String> {
     said(store.close().await)?;
     sync(dir)?;
     Ok(format!("{{\"ns\":{},\"p50\":{},\"p99\":{},\"p999\":{},\"written\":{}}}", begin.elapsed().as_nanos(),
-        percentile(&hist, 500_000), percentile(&hist, 990_000), percentile(&hist, 999_000), written() - before))
+        percentile(&hist, 500_000), percentile(&hist, 990_000), percentile(&hist, 999_000), written().wrapping_sub(before)))
 }
 
 async fn get(dir: &str, keys: u64, len: usize, ms: u64, rounds: u64) -> Result<String, String> {

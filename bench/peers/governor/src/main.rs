@@ -20,8 +20,11 @@ fn cpu_ns(clock: libc::clockid_t) -> u64 {
 
 fn pin(cpu: usize) {
     unsafe {
+        let mut have: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, std::mem::size_of::<libc::cpu_set_t>(), &mut have);
+        let usable: Vec<usize> = (0..1024).filter(|&i| libc::CPU_ISSET(i, &have)).collect();
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
+        libc::CPU_SET(usable[cpu % usable.len()], &mut set);
         libc::sched_setaffinity(0, std::mem::size_of::<libc::cpu_set_t>(), &set);
     }
 }

@@ -36,12 +36,13 @@ func (c Cfg) Room() int {
 	return int(c.Hint + c.Hint/4 + 64)
 }
 
-// Presize is the room to make at once: all, or none for a store that nobody told how much will come.
+// Presize is the room to make at once: for what will come, or none for a store that nobody told how
+// much.
 func (c Cfg) Presize() int {
-	if c.Hint == 0 {
-		return 0
+	if c.Hint != 0 && c.Entries != 0 {
+		return int(c.Entries)
 	}
-	return c.Room()
+	return int(c.Hint)
 }
 
 // Peer is one store; Set answers false when the value was refused.
@@ -492,6 +493,7 @@ func stampede(info Info, threads, rounds int, ms int64) string {
 	p := info.Open(Cfg{Entries: 10000, Hint: 10000})
 	defer p.Close()
 	var calls, last []string
+	var bad atomic.Int64
 	for r := 0; r < rounds; r++ {
 		var n, loaded, end atomic.Int64
 		var ready, done sync.WaitGroup
@@ -503,13 +505,16 @@ func stampede(info Info, threads, rounds int, ms int64) string {
 			go func() {
 				ready.Done()
 				ready.Wait()
-				p.(Loader).Load(key, func() []byte {
+				v := p.(Loader).Load(key, func() []byte {
 					n.Add(1)
 					time.Sleep(time.Duration(ms) * time.Millisecond)
 					loaded.Store(int64(time.Since(base)))
 					return []byte(key)
 				})
 				for t, e := int64(time.Since(base)), end.Load(); t > e && !end.CompareAndSwap(e, t); e = end.Load() {
+				}
+				if string(v) != key {
+					bad.Add(1)
 				}
 				done.Done()
 			}()
@@ -518,7 +523,8 @@ func stampede(info Info, threads, rounds int, ms int64) string {
 		calls = append(calls, fmt.Sprint(n.Load()))
 		last = append(last, fmt.Sprintf("%.1f", float64(max(end.Load()-loaded.Load(), 0))/1e3))
 	}
-	return fmt.Sprintf(`{"calls":[%s],"last_us":[%s]}`, strings.Join(calls, ","), strings.Join(last, ","))
+	return fmt.Sprintf(`{"calls":[%s],"last_us":[%s],"bad":%d}`, strings.Join(calls, ","),
+		strings.Join(last, ","), bad.Load())
 }
 
 func fill(p Peer, n uint64, keyLen int, length func(uint64) int) {
@@ -651,8 +657,9 @@ func churn(info Info, path string, bytes, phase uint64, ms int64, threads int) (
 							continue
 						}
 						n := length(at, id)
-						p.Set(key, makeValue(id, n))
-						sum += 16 + n
+						if p.Set(key, makeValue(id, n)) {
+							sum += 16 + n
+						}
 					}
 					written.Add(uint64(sum))
 					if a := p.Accounted(); a > most.Load() {

@@ -36,8 +36,8 @@ public final class Driver {
     public record Cfg(long entries, long bytes, long hint, long ttlMs) {
         /** Room in entries: the bound, or a quarter more than everything that may come. */
         public long room() { return entries != 0 ? entries : hint + hint / 4 + 64; }
-        /** Room to make at once: all, or none for a store that nobody told how much will come. */
-        public int presize() { return hint != 0 ? (int) room() : 16; }
+        /** Room to make at once: for what will come, or none for a store that nobody told how much. */
+        public int presize() { return hint == 0 ? 16 : (int) (entries != 0 ? entries : hint); }
     }
 
     public interface Peer {
@@ -427,23 +427,27 @@ public final class Driver {
     private String stampede(int threads, int rounds, long ms) throws Wrong {
         Peer p = info.open.apply(new Cfg(10000, 0, 10000, 0));
         List<String> calls = new ArrayList<>(), last = new ArrayList<>();
+        AtomicLong bad = new AtomicLong();
         for (int r = 0; r < rounds; r++) {
             AtomicLong n = new AtomicLong(), loaded = new AtomicLong(), end = new AtomicLong();
             String key = makeKey(r, 16);
+            byte[] value = keyBytes(r, 16);
             long base = System.nanoTime();
             run(threads, i -> {
-                p.load(key, () -> {
+                byte[] v = p.load(key, () -> {
                     n.incrementAndGet();
                     try { Thread.sleep(ms); } catch (InterruptedException e) { throw new IllegalStateException(e); }
                     loaded.set(System.nanoTime() - base);
-                    return new byte[] { 1, 2, 3, 4, 5, 6, 7, 8 };
+                    return value.clone();
                 });
                 end.accumulateAndGet(System.nanoTime() - base, Math::max);
+                bad.addAndGet(Arrays.equals(v, value) ? 0 : 1);
             });
             calls.add(Long.toString(n.get()));
             last.add(String.format("%.1f", Math.max(0, end.get() - loaded.get()) / 1e3));
         }
-        return "{\"calls\":[" + String.join(",", calls) + "],\"last_us\":[" + String.join(",", last) + "]}";
+        return "{\"calls\":[" + String.join(",", calls) + "],\"last_us\":[" + String.join(",", last) +
+            "],\"bad\":" + bad + "}";
     }
 
     private String expire(int count, long ttlMs, long ms) throws Wrong {
@@ -479,8 +483,10 @@ public final class Driver {
     }
 
     /* Inserts into an empty store that was given no hint: thread CPU of each of count; then more of
-     * them into another one, by the wall clock. */
+     * them into another one, by the wall clock. A small one before that for the compiler: the first
+     * insert of a JVM loads classes for as long as a large table takes to grow. */
     private String grow(int count, int more) {
+        fill(info.open.apply(new Cfg(125_064, 0, 0, 0)), 100_000, 16, id -> 100);
         Peer p = info.open.apply(new Cfg(count + count / 4 + 64, 0, 0, 0));
         long most = 0, over = 0;
         long[] hist = new long[SLOTS];

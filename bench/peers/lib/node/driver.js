@@ -219,22 +219,24 @@ function replay(open, path, capacity) {
 
 async function stampede(open, waiters, rounds, ms) {
   const p = open(new Cfg({ entries: 10000, hint: 10000 })), calls = [], last = [];
+  let bad = 0;
   for (let r = 0; r < rounds; r++) {
     let n = 0, loaded = 0, end = 0;
     const loader = async () => {
       n++;
       await new Promise((done) => setTimeout(done, ms));
       loaded = performance.now();
-      return Buffer.from('12345678');
+      return makeValue(r, 100);
     };
     await Promise.all(Array.from({ length: waiters }, async () => {
-      await p.load(makeKey(r), loader);
+      const v = await p.load(makeKey(r), loader);
       end = performance.now();
+      bad += verify(v, r, 100) ? 0 : 1;
     }));
     calls.push(n);
     last.push(Math.max(0, Math.round((end - loaded) * 1e4) / 10));
   }
-  return { calls, last_us: last };
+  return { calls, last_us: last, bad };
 }
 
 async function expire(open, count, ttlMs, ms) {
@@ -260,8 +262,9 @@ async function expire(open, count, ttlMs, ms) {
 }
 
 // Inserts into an empty store without a hint: wall time of each of `count` (Node has no clock of a
-// thread); then `more` into another one.
+// thread); then `more` into another one. A small one before that for the compiler.
 function grow(open, count, more) {
+  fill(open(new Cfg({ entries: 125064 })), 100000, 16, () => 100);
   let p = open(new Cfg({ entries: count + Math.floor(count / 4) + 64 }));
   const times = new Float64Array(count);
   let most = 0, over = 0;

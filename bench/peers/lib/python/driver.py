@@ -271,21 +271,23 @@ class Driver:
 
     def stampede(self, threads, rounds, ms):
         p = self.cls(Cfg(10000, 0, 10000))
-        calls, last = [], []
+        calls, last, bad = [], [], []
         for r in range(rounds):
-            done, seen, loaded = [], [], [0]
+            done, seen, loaded, value = [], [], [0], make_value(r, 100)
             line = threading.Barrier(threads)
 
             def loader():
                 seen.append(1)
                 time.sleep(ms / 1e3)
                 loaded[0] = time.perf_counter_ns()
-                return b"12345678"
+                return value
 
             def one():
                 line.wait()
-                p.load(make_key(r), loader)
+                v = p.load(make_key(r), loader)
                 done.append(time.perf_counter_ns())
+                if v != value:
+                    bad.append(r)
             all_threads = [threading.Thread(target=one) for _ in range(threads)]
             for t in all_threads:
                 t.start()
@@ -294,7 +296,7 @@ class Driver:
             calls.append(str(len(seen)))
             last.append("%.1f" % (max(0, max(done) - loaded[0]) / 1e3))
         p.close()
-        return '{"calls":[%s],"last_us":[%s]}' % (",".join(calls), ",".join(last))
+        return '{"calls":[%s],"last_us":[%s],"bad":%d}' % (",".join(calls), ",".join(last), len(bad))
 
     def expire(self, count, ttl_ms, ms):
         p = self.cls(Cfg(0, 0, count, ttl_ms))
