@@ -156,17 +156,6 @@ disk() { sed -n "s/^{\"disk\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out";
     [ "$(disk killed wrong)" = 0 ] && [ "$(disk killed risen)" = 0 ] &&
     [ "$(disk killed found)" -gt 0 ]; ok json_tells_what_the_disk_kept
 cp "$tmp/out" "$tmp/json"
-TMPDIR=$tmp/nowhere run tour --json "$tmp/tree"
-[ $rc -eq 0 ] && says '^{"disk":"killed","shown":false,'; ok tour_goes_on_without_a_disk
-# A container without /proc: in a name space of its own, what is hidden is the boot's name.
-no_boot() { unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel/random && "$@"' no_boot "$@"; }
-if no_boot true >/dev/null 2>&1; then
-    no_boot "$bin" tour "$tmp/tree" >"$tmp/out" 2>"$tmp/err" </dev/null
-    [ $? -eq 0 ] && says 'without /proc no boot can be told' && ! says FINDING
-    ok tour_says_what_it_cannot_know_without_proc
-else
-    skip tour_says_what_it_cannot_know_without_proc "no name spaces for this user"
-fi
 if command -v python3 >/dev/null 2>&1; then
     python3 -c 'import json, sys; [json.loads(l) for l in sys.stdin]' <"$tmp/json" 2>"$tmp/err"
     ok json_parses
@@ -175,22 +164,59 @@ else
 fi
 odd=$tmp/$(printf 'odd "name"\\ \001')
 mkdir "$odd" && echo x >"$odd/file"
-run demo --json "$odd"
+# The rest asks for a word or two of a whole tour each. A tour lets eight threads run for longer than
+# a second, however many processors there are: side by side these take the time of one.
+aside() { # NAME COMMAND...: what it prints and how it ends, for `of`
+    aside=$1
+    shift
+    ("$@" >"$tmp/$aside.out" 2>"$tmp/$aside.err" </dev/null; echo $? >"$tmp/$aside.rc") &
+}
+of() { # NAME: what `says` and `ok` look at from now on
+    cp "$tmp/$1.out" "$tmp/out"
+    cp "$tmp/$1.err" "$tmp/err"
+    rc=$(cat "$tmp/$1.rc")
+}
+# A container without /proc: in a name space of its own, what is hidden is the boot's name.
+no_boot() { unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel/random && "$@"' no_boot "$@"; }
+boots= terminals=
+no_boot true >/dev/null 2>&1 && boots=yes
+command -v script >/dev/null 2>&1 && script -qec true /dev/null >/dev/null 2>&1 </dev/null &&
+    terminals=yes
+on_terminal() { TERM=xterm script -qec "$1" /dev/null; }
+
+aside nodisk env TMPDIR="$tmp/nowhere" "$bin" tour --json "$tmp/tree"
+aside demo "$bin" demo --json "$odd"
+aside all "$bin" tour --all --memory=2M --threads=1 -- "$tmp/tree"
+[ -z "$boots" ] || aside noboot no_boot "$bin" tour "$tmp/tree"
+if [ -n "$terminals" ]; then
+    aside colour on_terminal "$bin tour $tmp/tree"
+    aside nocolour on_terminal "NO_COLOR=1 $bin tour $tmp/tree"
+    aside dumb on_terminal "TERM=dumb $bin tour $tmp/tree"
+fi
+wait
+
+of nodisk
+[ $rc -eq 0 ] && says '^{"disk":"killed","shown":false,'; ok tour_goes_on_without_a_disk
+of demo
 [ $rc -eq 0 ] && [ "$(field 1 operations)" = 1 ]; ok demo_is_the_tour
 says 'odd \\"name\\"\\\\ \\u0001"'; ok folder_names_are_escaped
-run tour --all --memory=2M --threads=1 -- "$tmp/tree"
+of all
 [ $rc -eq 0 ] && says '^601 files'; ok all_runs
 says '^budget  *2.00 MiB  *2.00 MiB  *1.00 MiB$'; ok memory_option_holds
 says "tour of $tmp/tree\$"; ok double_dash_ends_options
-
+if [ -n "$boots" ]; then
+    of noboot
+    [ $rc -eq 0 ] && says 'without /proc no boot can be told' && ! says FINDING
+    ok tour_says_what_it_cannot_know_without_proc
+else
+    skip tour_says_what_it_cannot_know_without_proc "no name spaces for this user"
+fi
 # The live line and colour, on a terminal.
-if command -v script >/dev/null 2>&1 && script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
-    on_terminal() { TERM=xterm script -qec "$1" /dev/null >"$tmp/out" 2>"$tmp/err" </dev/null; }
-    on_terminal "$bin tour $tmp/tree"; says "$(printf '\033')\[1mpass"; ok colour_on_a_terminal
-    on_terminal "NO_COLOR=1 $bin tour $tmp/tree"
-    ! says "$(printf '\033')\[1m" && says 'small budget'; ok no_color_is_obeyed
-    on_terminal "TERM=dumb $bin tour $tmp/tree"
-    ! grep -q "$(printf '\033')" "$tmp/out"; ok dumb_terminals_get_plain_text
+if [ -n "$terminals" ]; then
+    of colour; says "$(printf '\033')\[1mpass"; ok colour_on_a_terminal
+    of nocolour; ! says "$(printf '\033')\[1m" && says 'small budget'; ok no_color_is_obeyed
+    of dumb; ! grep -q "$(printf '\033')" "$tmp/out" && says 'small budget'
+    ok dumb_terminals_get_plain_text
 else
     skip colour_on_a_terminal "no script, or no terminals here"
     skip no_color_is_obeyed "no script, or no terminals here"
