@@ -177,12 +177,12 @@ plant() { # name of a registered peer, what its get does
     } >"$t_tmp/s/peers/$1"
     chmod +x "$t_tmp/s/peers/$1"
 }
-drivers() { # peers, file of lines, more options...
+drivers() { # peers, file of lines, more options...; three rounds: what they say counts, not how fast
     names=$1 lines=$2
     shift 2
     printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/d.wl"
     echo 'threads = 1' >>"$t_tmp/d.wl"
-    "$bench" --workload "$t_tmp/d.wl" --rounds 9 --window-ms 4 --quick --scratch "$t_tmp/s" \
+    "$bench" --workload "$t_tmp/d.wl" --rounds 3 --window-ms 4 --quick --scratch "$t_tmp/s" \
         --peers "$names" --json "$lines" "$@" >"$t_tmp/out" 2>&1
 }
 good_driver_has_rows() {

@@ -40,13 +40,6 @@ refused() { # message, compiler words: does not compile and says why
     shift
     ! $CC -Wfatal-errors -Idist "$@" -o "$t_tmp/o.o" >"$t_tmp/said" 2>&1 && grep "$message" "$t_tmp/said"
 }
-hidden_api() {
-    printf '%s\n' '#include "cellar.c"' 'int host(void);' \
-        'int host(void) { return cellar_version()[0]; }' >"$t_tmp/host.c"
-    $CC -std=c11 -Idist -DCELLAR_API='static __attribute__((unused))' $t_warn -c "$t_tmp/host.c" \
-        -o "$t_tmp/host.o" &&
-        [ "$(nm -g --defined-only "$t_tmp/host.o" | sed 's/.* //' | tr -d '\n')" = host ]
-}
 late() { # standard: system headers first, then cellar.c
     printf '%s\n' '#include <stdio.h>' '#include <fcntl.h>' '#include <time.h>' \
         '#include "cellar.c"' >"$t_tmp/late.c"
@@ -98,7 +91,6 @@ if echo '#include <lz4.h>' | $CC -E - >"$t_tmp/said" 2>&1; then
 else
     t_skip lz4_comes_with_a_switch "no lz4.h"
 fi
-t_case hidden_api_leaves_no_name hidden_api
 t_case late_include_is_refused_c11 late c11
 t_case late_include_is_refused_gnu17 late gnu17
 t_case host_uthash_first_is_refused late_uthash

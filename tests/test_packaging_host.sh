@@ -49,7 +49,7 @@ no_foreign_names() { # every name hidden in the archive exists a second time in 
         $CC -Iinclude tests/consumers/consumer.c "$t_tmp/clash.o" "$CELLAR_A" -pthread \
             -o "$t_tmp/clash" && "$t_tmp/clash"
 }
-two_copies() { # two modules of one process, each with its own hidden drop-in; compiled once
+hidden_copy() { # the drop-in inside a file of the host's, all its names static: one name leaves
     printf '%s\n' '#include "cellar.c"' "int use_it(void);" \
         "__attribute__((visibility(\"default\"))) int use_it(void) {" \
         'cellar_config cfg = CELLAR_CONFIG_INIT; cellar *c; size_t n = 0;' \
@@ -57,8 +57,11 @@ two_copies() { # two modules of one process, each with its own hidden drop-in; c
         'int bad = cellar_set(c, "a", 1, "b", 1, NULL) != CELLAR_OK ||' \
         '    cellar_get(c, "a", 1, NULL, 0, &n) != CELLAR_E_BUFFER || n != 1;' \
         'cellar_close(c); return bad; }' >"$t_tmp/it.c"
-    $CC -std=c11 -O0 -fPIC -fvisibility=hidden -Idist \
-        -DCELLAR_API='static __attribute__((unused))' -c "$t_tmp/it.c" -o "$t_tmp/it.o" || return 1
+    $CC -std=c11 -O0 -fPIC -fvisibility=hidden -Idist $t_warn \
+        -DCELLAR_API='static __attribute__((unused))' -c "$t_tmp/it.c" -o "$t_tmp/it.o" &&
+        [ "$(nm -g --defined-only "$t_tmp/it.o" | sed 's/.* //' | tr -d '\n')" = use_it ]
+}
+two_copies() { # two modules of one process, each with a copy of its own
     for m in one two; do
         ${OBJCOPY:-objcopy} --redefine-sym use_it=use_$m "$t_tmp/it.o" "$t_tmp/$m.o" &&
             $CC -shared "$t_tmp/$m.o" -pthread -o "$t_tmp/lib$m.so" || return 1
@@ -71,5 +74,6 @@ two_copies() { # two modules of one process, each with its own hidden drop-in; c
 
 t_case host_malloc_is_untouched host_malloc
 t_case static_archive_has_no_foreign_names no_foreign_names
+t_case hidden_api_leaves_no_name hidden_copy
 t_case two_hidden_copies_work_side_by_side two_copies
 t_end packaging_host
