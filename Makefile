@@ -150,11 +150,11 @@ $(B)/lz/%.o: src/%.c
 $(B)/dbg/%.o: src/%.c
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) -DBASE_DEBUG=1 -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) -DBASE_DEBUG=1 -c -o $@ $<
 $(B)/sim/%.o: src/%.c
 	$(say) CC "$* (sim)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
 $(B)/gate/%.o: src/%.c
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
@@ -245,9 +245,13 @@ test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
 # Half of the time of `make test` went into optimizing tests: they get less of it than the library
 # unless the caller says how, and none where no loop of their own is long: 0.12 s of compiler a
 # test instead of 0.5. The second programs of the api tests are callers without any, and without
-# words for a debugger, which are half of what is written and linked for them.
+# words for a debugger, which are half of what is written and linked for them. The library below the
+# tests and the simulation has functions and lines for a back trace and no variables (a sixth of its
+# compiler's time, half of each program); CFLAGS="-O0 -g" brings them.
 TEST_O    = $(if $(SAN),,$(if $(filter file,$(origin CFLAGS)),$(1)))
-TESTS_BUSY = base_% bench_% l1_% limit_% load_% lock_% lin_%
+TESTS_BUSY = bench_% $(addprefix l1_,adaptive big bounded_work budget expiry forged fork linear \
+             model pins resize scan split torn worth) limit_oracle limit_table load_storm \
+             lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 # DROPIN=1 puts the amalgamation under the whole suite: its private names are hidden instead of
 # static, so that tests of one module find them.
