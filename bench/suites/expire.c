@@ -160,7 +160,7 @@ static int expire_run_suite(const cell_options *o)
         worst = f.bad > 0 ? CELL_WRONG : worst;
         suite_say("expire", s->name, name, "expire_max", &f.max_us, 1, "cpu", note);
         suite_say("expire", s->name, name, "expire_p999", &f.p999_ns, 1, "wall", note);
-        const double ended = f.left > f.anew ? f.left - f.anew : 0;
+        double ended = f.left > f.anew ? f.left - f.anew : 0;
         suite_say("expire", s->name, name, "expire_left", &ended, 1, NULL, note);
     }
     return worst;
