@@ -157,39 +157,42 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
 
 /* Loads of this key that run now: a change overtakes them, a leader's own store must still be the
  * one they wait for. With no load open this is two loads of lines that hardly ever change. */
-BASE_NOINLINE static bool cache_commit_flights(flight_table *t, const flight_key *key,
+BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, uint32_t owner,
+                                               const void *bytes, size_t key_len,
                                                l1_change change)
 {
-    if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, key); }
+    const flight_key key = { bytes, (uint32_t)key_len, owner, hash };
+    if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
     const bool changes = change == L1_CHANGE_SET || change == L1_CHANGE_DEL ||
                          change == L1_CHANGE_INCR || change == L1_CHANGE_UPDATE;
     if (!changes) { return true; }
     const bool early = BASE_MUTANT("flight.count_before_window");
-    if (early ? cache_flights_seen : flight_any(t, key->hash)) { flight_overtake(t, key); }
+    if (early ? cache_flights_seen : flight_any(t, hash)) { flight_overtake(t, &key); }
     return true;
 }
 
 /* May the change happen? A write that began under a generation that has ended may not: else a value
- * of before the clear would come to life after it. */
+ * of before the clear would come to life after it. What leaves by itself overtakes no load. */
 static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                          l1_change change, uint64_t *stamp)
 {
     cache_store *s = ctx;
-    const bool adds = change == L1_CHANGE_SET || change == L1_CHANGE_INCR ||
-                      change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
-                      change == L1_CHANGE_PUBLISH;
-    if (adds && BASE_UNLIKELY(!cache_vgen_alive(s, owner))) { return false; }
-    flight_table *flights = base_load_sc(&s->flights); /* none before the first load */
-    if (BASE_UNLIKELY(flights != NULL)) {
-        const flight_key flying = { key, (uint32_t)key_len, owner, hash };
-        if (!cache_commit_flights(flights, &flying, change)) { return false; }
+    if (cache_leaves(change)) {
+        cache_count_end(s, owner, change);
+    } else {
+        const bool adds = change == L1_CHANGE_SET || change == L1_CHANGE_INCR ||
+                          change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
+                          change == L1_CHANGE_PUBLISH;
+        if (adds && BASE_UNLIKELY(!cache_vgen_alive(s, owner))) { return false; }
+        flight_table *flights = base_load_sc(&s->flights); /* none before the first load */
+        if (BASE_UNLIKELY(flights != NULL) &&
+            !cache_commit_flights(flights, hash, owner, key, key_len, change)) {
+            return false;
+        }
     }
-    if (cache_leaves(change)) { cache_count_end(s, owner, change); }
-    if (BASE_LIKELY(s->stamps == NULL)) {
-        *stamp = 0;
-        return true;
-    }
-    return cache_commit_stamped(s, hash, change, stamp);
+    if (BASE_UNLIKELY(s->stamps != NULL)) { return cache_commit_stamped(s, hash, change, stamp); }
+    *stamp = 0;
+    return true;
 }
 
 /* Only while the generation lives: what a dead one left counts for nobody. */

@@ -9,8 +9,9 @@
  *            A veto of the commit hook means the view was cleared meanwhile: once more with its new
  *            generation, so that a set that returns after a clear has happened after it.
  * WALK       cellar_set -> over a plain entry, nothing asked for, nobody told but a tier:
- *            l1_set_hit {commit hook} -> [tier kill] -> counters; else cache_plan_make -> cache_put
- *            (rounds) -> l1_put {commit hook} -> listeners
+ *            l1_set_hit {commit hook} -> [tier kill] -> counters; of a key not there, nobody told:
+ *            l1_set_new {commit hook} -> counters; else cache_plan_make -> cache_put (rounds) ->
+ *            l1_put {commit hook} -> listeners
  * LIMITS     64 rounds against clears of the view, then E_BUSY.
  * NOT HERE   update (update.c), many keys (many.c), policies. */
 #include "cache/cache_int.h"
@@ -372,11 +373,8 @@ static cellar_err cache_set_refuse(cellar *c)
     return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a value are needed");
 }
 
-/* The commonest set: nothing asked for but the view's time to live, over an entry of the same size,
- * nobody to be told; `told`: but a tier. False: any doubt, nothing was done; the caller begins
- * anew. */
-BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const l1_key *k,
-                                       const void *value, size_t value_len, const bool told)
+/* A set of which the view asks for nothing but its time to live: until when? False: any doubt. */
+BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t *deadline_ms)
 {
     if (BASE_UNLIKELY(base_load_acq(&c->state) != 0 || base_load_rlx(&c->carries) != 0 ||
                       base_load_acq(&c->bloom) != NULL) ||
@@ -384,17 +382,46 @@ BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const
         return false;
     }
     const int64_t ttl = cache_default(c, CACHE_TTL);
-    const int64_t deadline =
+    *deadline_ms =
         ttl == CELLAR_TTL_NONE ? BASE_NEVER_MS : base_add_sat(base_now_ms(&c->store->clock), ttl);
+    return true;
+}
+
+BASE_ALWAYS_INLINE void cache_set_counted(cellar *c, const base_self_t *self, const l1_key *k)
+{
+    cache_filter none = { NULL, 0, 0 };
+    cache_filter_end(c, k, &none);
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_SET, 1);
+}
+
+/* The commonest set: nothing asked for but the view's time to live, over an entry of the same size,
+ * nobody to be told; `told`: but a tier. False: any doubt, nothing was done; the caller begins
+ * anew. */
+BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const l1_key *k,
+                                       const void *value, size_t value_len, const bool told)
+{
+    int64_t deadline;
+    if (!cache_set_plain(c, &deadline)) { return false; }
     cache_frame f;
     if (told) { cache_change_begin(&f, true, false); }
     const bool done = l1_set_hit(c->l1, k, value, value_len, deadline);
     if (told) { cache_change_end(c, &f, k); }
     if (!done) { return false; }
-    cache_filter none = { NULL, 0, 0 };
-    cache_filter_end(c, k, &none);
-    stats_add_mine(c->stats, c->stats_tag, self, STATS_SET, 1);
+    cache_set_counted(c, self, k);
     stats_add_mine(c->stats, c->stats_tag, self, STATS_EVICT_REPLACED, 1);
+    return true;
+}
+
+/* The next commonest: the same, of a key that is not there. */
+BASE_ALWAYS_INLINE bool cache_set_new(cellar *c, const base_self_t *self, const l1_key *k,
+                                      const void *value, size_t value_len)
+{
+    int64_t deadline;
+    if (BASE_UNLIKELY(cache_told(c->store)) || !cache_set_plain(c, &deadline) ||
+        !l1_set_new(c->l1, k, value, value_len, deadline)) {
+        return false;
+    }
+    cache_set_counted(c, self, k);
     return true;
 }
 
@@ -420,8 +447,9 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     l1_key k;
     cache_key(c, &k, key, key_len);
     const bool tagged = l1_tagged(c->l1, &k);
-    if (tagged && o == NULL && BASE_LIKELY(!sampled) &&
-        (BASE_LIKELY(!cache_told(c->store))
+    if (o == NULL && BASE_LIKELY(!sampled) &&
+        (!tagged ? cache_set_new(c, self, &k, value, value_len)
+         : BASE_LIKELY(!cache_told(c->store))
              ? cache_set_over(c, self, &k, value, value_len, false)
              : cache_set_over_tier(c, self, &k, value, value_len))) {
         return CELLAR_OK;

@@ -290,7 +290,7 @@ static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash,
     l1_slot slot;
     base_fence_rel(); /* who sees new bytes here sees the versions of those that lay here */
     l1_copy_record(c, pos, to, r, false);
-    bool locked = !BASE_MUTANT("l1.kept_no_version") && l1_lock_from(c, hash, b, ver, &h, true);
+    bool locked = !BASE_MUTANT("l1.kept_no_version") && l1_lock_here(s, b, ver, &h);
     if (!locked) {
         /* A writer was there. Once more, under the lock; above 1 KiB only what may have changed. */
         l1_lock_key(c, hash, &h, true);
@@ -355,23 +355,22 @@ CELLAR_PRIVATE l1_cause l1_over(const l1 *c, uint64_t pos, const l1_rec *r)
 
 /* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one
  * must have been judged by times read after that version: then nobody can have moved them. */
-CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
-                            uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, uint32_t ver,
+                            l1_slot *slot, unsigned cause, l1_victims *v)
 {
-    const uint64_t pos = seen->pos;
+    const uint64_t pos = slot->pos;
+    l1_rec *const r = &slot->rec;
     l1_hold h;
-    l1_slot slot = *seen;
-    slot.rec = *r;
     bool there = true;
-    if (!l1_lock_from(c, hash, b, ver, &h, true)) { /* a writer was there: look again */
+    if (BASE_UNLIKELY(!l1_lock_here(s, b, ver, &h))) { /* a writer was there: look again */
         l1_lock_key(c, hash, &h, true);
-        there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) && l1_decode(c, pos, &slot.rec);
+        there = l1_find_pos(c, &h, l1_tag_of(hash), pos, slot) && l1_decode(c, pos, r);
         if (there && cause == L1_LEFT_EXPIRED) {
             int64_t keep;
-            (void)l1_expires(c, pos, &slot.rec, &keep);
+            (void)l1_expires(c, pos, r, &keep);
             there = base_clock_reached(c->clock, keep); /* a touch may have been in between */
         } else if (there && cause == L1_LEFT_TAG) {
-            there = l1_tags_dead(c, pos, &slot.rec); /* or a refresh */
+            there = l1_tags_dead(c, pos, r); /* or a refresh */
         }
     }
     if (there) {
@@ -385,9 +384,9 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash,
         if (c->hooks.ended != NULL) {
             c->hooks.ended(c->hooks.ctx, hash, r->owner, (l1_cause)cause,
                            (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]),
-                           l1_freq(slot.b, slot.i), l1_value_hash(c, &slot));
+                           l1_freq(slot->b, slot->i), l1_value_hash(c, slot));
         }
-        l1_unlink(c, &h, &slot, (l1_cause)cause, hash, stamp, v);
+        l1_unlink(c, &h, slot, (l1_cause)cause, hash, stamp, v);
         l1_chain_trim(c, &h);
         l1_count_cause(s, cause);
     }
@@ -448,6 +447,27 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, 
     }
 }
 
+/* As l1_linked, at once where it is the first of its tag in its primary bucket. */
+BASE_ALWAYS_INLINE bool l1_linked_first(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash,
+                                        l1_bucket **b, uint32_t *ver, l1_slot *slot)
+    SYNC_HOLDS(L1_STRIPE);
+BASE_ALWAYS_INLINE bool l1_linked_first(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash,
+                                        l1_bucket **b, uint32_t *ver, l1_slot *slot)
+{
+    *b = &s->bucket[l1_number(base_load_rlx(&s->ls), hash)];
+    *ver = base_load_acq(&(*b)->ver);
+    const uint32_t m = l1_match(*b, l1_tag_of(hash));
+    if (BASE_LIKELY((*ver & 1u) == 0 && m != 0)) {
+        slot->b = *b;
+        slot->i = (unsigned)__builtin_ctz(m);
+        slot->pos = pos;
+        const bool linked = base_load_rlx(&(*b)->off[slot->i]) == (uint32_t)(pos >> c->gshift);
+        base_fence_acq();
+        if (BASE_LIKELY(linked && base_load_rlx(&(*b)->ver) == *ver)) { return true; }
+    }
+    return l1_linked(c, s, pos, hash, b, ver, slot);
+}
+
 /* An owner died since this stripe was last gone through: one rotation of both queues drops what is
  * dead and carries the rest to the head in the same order, so that the room is usable at once. */
 CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s)
@@ -480,6 +500,7 @@ static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
     l1_rec r;
     if (g->cursor >= g->used_bytes || !l1_decode(c, pos, &r)) { return; }
     const uint64_t hash = l1_hash_of(c, pos, &r);
+    s->ahead = (l1_ahead){ .pos = pos, .hash = hash, .seq = base_load_rlx(&g->seq) };
     BASE_PREFETCH_W(&s->bucket[l1_number(base_load_rlx(&s->ls), hash)]);
     l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
     BASE_PREFETCH(l1_at(c, pos) + r.size); /* the step after it decodes that one here */
@@ -494,44 +515,47 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
 {
     uint64_t pos;
     if (!l1_cursor_next(c, s, q, &pos)) { return L1_STEP_END; }
-    l1_rec r;
-    bool ok = l1_decode(c, pos, &r);
+    l1_slot slot;
+    l1_rec *const r = &slot.rec;
+    bool ok = l1_decode(c, pos, r);
     BASE_REQUIRE(ok);
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
-    g->cursor += r.size;
-    const uint64_t hash = l1_hash_of(c, pos, &r);
-    if (g->cursor < g->used_bytes) { BASE_PREFETCH(l1_at(c, pos) + r.size); }
+    const uint32_t size = r->size;
+    g->cursor += size;
+    const bool known = s->ahead.pos == pos && s->ahead.seq == base_load_rlx(&g->seq);
+    const uint64_t hash = known ? s->ahead.hash : l1_hash_of(c, pos, r);
+    BASE_ASSERT(hash == l1_hash_of(c, pos, r));
+    if (g->cursor < g->used_bytes) { BASE_PREFETCH(l1_at(c, pos) + size); }
 
     l1_bucket *b;
-    l1_slot slot;
     uint32_t ver;
-    bool linked = l1_linked(c, s, pos, hash, &b, &ver, &slot);
+    bool linked = l1_linked_first(c, s, pos, hash, &b, &ver, &slot);
     if (!linked) {
-        freed->log_bytes += r.size;
+        freed->log_bytes += size;
         return L1_STEP_DEAD;
     }
 
-    r.due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version: a touch may have moved it */
+    r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version: a touch may have moved it */
     int64_t keep_until = BASE_NEVER_MS;
-    if (r.due != 0 || r.mask != 0) { (void)l1_expires(c, pos, &r, &keep_until); }
-    const uint64_t weight = l1_weight(c, pos, &r);
+    if (r->due != 0 || r->mask != 0) { (void)l1_expires(c, pos, r, &keep_until); }
+    const uint64_t weight = l1_weight(c, pos, r);
     l1_verdict verdict;
     bool spared = false;
-    if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r.owner)) {
+    if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner)) {
         verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
     } else if (base_clock_reached(c->clock, keep_until)) {
-        verdict = (l1_verdict){.cause = (uint8_t)l1_over(c, pos, &r)};
-    } else if (BASE_UNLIKELY((r.mask & L1_X_TAGS) != 0) && l1_tags_dead(c, pos, &r)) {
+        verdict = (l1_verdict){.cause = (uint8_t)l1_over(c, pos, r)};
+    } else if (BASE_UNLIKELY((r->mask & L1_X_TAGS) != 0) && l1_tags_dead(c, pos, r)) {
         verdict = (l1_verdict){.cause = L1_LEFT_TAG};
     } else {
-        unsigned kind = (r.mask & L1_X_KIND) != 0
-            ? base_seq_u32(l1_at(c, pos) + l1_field(&r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
+        unsigned kind = (r->mask & L1_X_KIND) != 0
+            ? base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
         verdict = l1_decide(c, s, q, l1_freq(slot.b, slot.i), kind, force);
         if ((c->favor_objects || s->cost_mean64 != 0) && kind == L1_VALUE && !force) {
-            verdict = l1_weigh(c, s, pos, &r, hash, q, verdict);
+            verdict = l1_weigh(c, s, pos, r, hash, q, verdict);
         }
         if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
-            const l1_say say = l1_quota_judge(c, s, r.owner, weight, freed);
+            const l1_say say = l1_quota_judge(c, s, r->owner, weight, freed);
             spared = say == L1_SAY_KEEP;
             if (say == L1_SAY_DROP) { verdict.keep = false; }
         }
@@ -542,34 +566,34 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     uint64_t to;
     /* What is kept must not take the last free segments from the sets that pay for them. */
     const uint32_t head = s->queue[1].head;
-    const bool full = head == L1_NONE || c->seg_bytes - c->seg[head].used_bytes < r.size;
+    const bool full = head == L1_NONE || c->seg_bytes - c->seg[head].used_bytes < size;
     if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
         verdict.keep = false;
         s->forced++;
     }
     if (verdict.keep) {
         const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
-        if (l1_log_reserve(c, s, stay ? q : 1, r.size, &to)) {
-            if (l1_keep(c, s, pos, &r, hash, b, ver, verdict.freq, to)) { return L1_STEP_KEPT; }
+        if (l1_log_reserve(c, s, stay ? q : 1, size, &to)) {
+            if (l1_keep(c, s, pos, r, hash, b, ver, verdict.freq, to)) { return L1_STEP_KEPT; }
             return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
         }
         if (rotate) {
-            g->cursor -= r.size;
+            g->cursor -= size;
             return L1_STEP_STUCK;
         }
         s->forced++; /* no room to keep it in */
         verdict.keep = false;
     }
-    if (l1_drop(c, s, &r, hash, b, ver, &slot, verdict.cause, v)) {
+    if (l1_drop(c, s, hash, b, ver, &slot, verdict.cause, v)) {
         if (verdict.ghost) { l1_ghost_add(&s->ghost, l1_ghost_mix(hash)); }
         if (force) { s->forced++; }
-        freed->log_bytes += r.size;
-        freed->big_bytes += weight - r.size;
-        l1_cursor_ahead(c, s, g, pos + r.size);
+        freed->log_bytes += size;
+        freed->big_bytes += weight - size;
+        l1_cursor_ahead(c, s, g, pos + size);
         return L1_STEP_DROPPED;
     }
     /* Deleted, or given a later deadline, since we looked: the next step judges it anew. */
-    g->cursor -= r.size;
+    g->cursor -= size;
     return L1_STEP_DEAD;
 }
 
@@ -639,8 +663,9 @@ CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, 
     r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
     (void)l1_expires(c, pos, r, &keep);
     const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner);
+    slot.rec = *r;
     if ((dead || base_clock_reached(c->clock, keep)) &&
-        l1_drop(c, s, r, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : l1_over(c, pos, r), v)) {
+        l1_drop(c, s, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : l1_over(c, pos, r), v)) {
         return true;
     }
     if (l1_decode(c, pos, r)) {
@@ -876,7 +901,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
 {
     l1_free_emptied(c, s);
-    if (t->examined >= l1_most_examined(c, size)) {
+    if (t->examined != 0 && t->examined >= l1_most_examined(c, size)) {
         base_add_rlx(&c->no_space, (uint64_t)1);
         return L1_ROOM_NONE;
     }

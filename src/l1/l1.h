@@ -154,6 +154,9 @@ CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k);
  * over in place (L1_CHANGE_SET). False says nothing: ask l1_put. */
 CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t value_len,
                                int64_t deadline_ms);
+/* As l1_set_hit, where l1_tagged says no: there is still none, and its plain entry is stored. */
+CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t value_len,
+                               int64_t deadline_ms);
 
 /* l1_get without the plain hit, for who has just asked l1_hit. */
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,

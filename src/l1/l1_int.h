@@ -165,6 +165,11 @@ typedef struct l1_pass { /* a segment being swept; it may take several calls */
     uint32_t seq, at;
 } l1_pass;
 
+typedef struct l1_ahead { /* the record the cursor should judge next, as looked at before */
+    uint64_t pos, hash;
+    uint32_t seq; /* of its segment: while that lasts, what lies there keeps its key; 0: none */
+} l1_ahead;
+
 typedef struct l1_stripe {
     /* for readers: ls moves with each split only, the rest is fixed at open */
     _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | buckets */
@@ -183,6 +188,7 @@ typedef struct l1_stripe {
     _Atomic uint32_t held_segs; /* segments in the two queues; stripe lock, read anywhere (steal) */
     uint32_t bucket_count;
     uint32_t swept_round;       /* last dead-owner round this stripe finished */
+    l1_ahead ahead;             /* stripe lock */
     uint64_t inserts;           /* statistics; stripe lock */
     uint64_t evicted, expired, cleared, kept, forced, splits, merges, ghost_hits, examined_max;
     _Atomic uint64_t next_version;
@@ -468,6 +474,17 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
 /* Lock only if the version is still `ver` (even) and the key still lives in `b`. */
 CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h,
                                  bool have_stripe) SYNC_UNCHECKED;
+/* The same, of a bucket found under the stripe's lock, held since: it is still the key's. */
+BASE_ALWAYS_INLINE bool l1_lock_here(l1_stripe *s, l1_bucket *b, uint32_t ver, l1_hold *h)
+    SYNC_UNCHECKED;
+BASE_ALWAYS_INLINE bool l1_lock_here(l1_stripe *s, l1_bucket *b, uint32_t ver, l1_hold *h)
+{
+    if (!base_cas_sc(&b->ver, ver, ver + 1)) { return false; }
+    base_fence_rel();
+    SYNC_PUSH(SYNC_RANK_L1_BUCKET, b, false);
+    *h = (l1_hold){ .s = s, .b = b, .number = (uint64_t)(b - s->bucket), .ver = ver };
+    return true;
+}
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
 /* In a forked child: empty every bucket that a writer of the parent left locked. */
 CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
@@ -807,10 +824,9 @@ CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
 /* The slot of the record at `pos`, looked up under validation. */
 CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, l1_bucket **b,
                               uint32_t *ver, l1_slot *slot) SYNC_HOLDS(L1_STRIPE);
-/* Unlink the record at `pos`, whose slot was seen at version `ver` of `b`. */
-CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, const l1_rec *r, uint64_t hash, l1_bucket *b,
-                            uint32_t ver, const l1_slot *seen, unsigned cause, l1_victims *v)
-    SYNC_HOLDS(L1_STRIPE);
+/* Unlink the record whose slot was seen, with its record, at version `ver` of `b`. */
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, uint32_t ver,
+                            l1_slot *slot, unsigned cause, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
 /* Drops the decoded record at `pos` if its time has come or its owner is dead: true. Else its next
  * deadline is noted; `r` may be decoded anew. */
 CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, l1_victims *v)

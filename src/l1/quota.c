@@ -235,7 +235,8 @@ static uint64_t l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool
     const uint64_t weight = l1_weight(c, pos, r);
     const l1_cause cause = dead ? L1_LEFT_CLEARED
                            : expired ? l1_over(c, pos, r) : L1_LEFT_CAPACITY;
-    return l1_drop(c, s, r, hash, b, ver, &slot, cause, v) ? weight : 0;
+    slot.rec = *r;
+    return l1_drop(c, s, hash, b, ver, &slot, cause, v) ? weight : 0;
 }
 
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
