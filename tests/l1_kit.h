@@ -205,10 +205,13 @@ T_INLINE void kit_fill(void *buf, size_t len, uint64_t id, uint64_t seq)
         memset(p, (int)((seq * 31 + id) & 255u), len);
         return;
     }
-    for (size_t at = 0; at < len; at += 8) {
-        uint64_t w = kit_word(id, seq, at / 8);
-        memcpy(p + at, &w, len - at < 8 ? len - at : 8);
+    size_t at = 0; /* whole words apart: a copy of a fixed size is no call */
+    for (; len - at >= 8; at += 8) {
+        const uint64_t w = kit_word(id, seq, at / 8);
+        memcpy(p + at, &w, 8);
     }
+    const uint64_t w = kit_word(id, seq, at / 8);
+    memcpy(p + at, &w, len - at);
 }
 
 /* Is the whole of it one value of key `id`? *seq: which one (unknown below 8 bytes: left alone). */
@@ -225,11 +228,14 @@ T_INLINE bool kit_whole(const void *buf, size_t len, uint64_t id, uint64_t *seq)
     memcpy(&first, p, 8);
     if ((first ^ id << 40) >> 40 != 0) { return false; }
     *seq = first & UINT64_C(0xffffffffff);
-    for (size_t at = 8; at < len; at += 8) {
-        uint64_t w = kit_word(id, *seq, at / 8);
-        if (memcmp(p + at, &w, len - at < 8 ? len - at : 8) != 0) { return false; }
+    size_t at = 8;
+    for (; len - at >= 8; at += 8) {
+        uint64_t got;
+        memcpy(&got, p + at, 8);
+        if (got != kit_word(id, *seq, at / 8)) { return false; }
     }
-    return true;
+    const uint64_t w = kit_word(id, *seq, at / 8);
+    return memcmp(p + at, &w, len - at) == 0;
 }
 
 T_INLINE bool kit_is(const void *buf, size_t len, uint64_t id, uint64_t seq)
