@@ -4,7 +4,7 @@
 # Aim:    the drop-in builds silently and passes the api tests wherever it says it does.
 # Method: cells of compiler, standard and optimisation with all warnings as errors, then every
 #         tests/test_api_*.c on the object. QUICK=1: one cell; by default one cell for each
-#         compiler, musl, callers in C and C++, -m32; FULL=1: the 36 cells and all 64 combinations
+#         compiler, musl, callers in C and C++, -m32 (three api tests); FULL=1: the 36 cells and all 64 combinations
 #         of switches by two compilers.
 . tests/t.sh
 
@@ -155,6 +155,10 @@ m32_runs() { # the object that m32_compiles left
     gcc $m32_words -O2 -Idist tests/consumers/consumer.c "$t_tmp/o.o" -pthread -o "$t_tmp/run32" &&
         "$t_tmp/run32"
 }
+m32_passes() { # a test of the public calls
+    gcc $m32_words -O2 -w -D_GNU_SOURCE -Idist -I. "tests/test_api_$1.c" "$t_tmp/o.o" -pthread -lm \
+        -o "$t_tmp/api32" && "$t_tmp/api32"
+}
 
 object=$t_tmp/obj/gcc_c11_O2.o
 plan gcc_c11_O2 gcc c11 -O2
@@ -194,8 +198,12 @@ else
 fi
 if m32 2>/dev/null; then
     t_case m32_compiles compiles gcc $m32_words -O2 $t_warn
-    if "$t_tmp/m32" 2>/dev/null; then t_case m32_runs m32_runs
-    else t_skip m32_runs "no 32-bit programs here"; fi
+    if "$t_tmp/m32" 2>/dev/null; then
+        t_case m32_runs m32_runs
+        for n in semantics views process; do t_case "m32_$n" m32_passes $n; done
+    else
+        t_skip m32_runs "no 32-bit programs here"
+    fi
 else
     t_skip m32_compiles "no gcc-12-multilib"
 fi

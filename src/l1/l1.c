@@ -8,6 +8,9 @@
  *            twice the index; where the system does not grant all of them, all are asked for again
  *            at half the size, down to 1 x, then the index down to a quarter: 2.75 x in all. (Each
  *            taking what it could get left nothing for the last: 1 GiB did not open in 12 GiB.)
+ *            Where addresses are few (32 bits) a small store asks for 8 MiB instead of 64, and for
+ *            more than 1 x only while all of it is a sixteenth of what there is: else fifteen
+ *            stores of 1 MiB took all and the next did not open.
  *            Stripes: 64, clamped to segments/64 and entries/64. */
 #include <string.h>
 
@@ -50,13 +53,18 @@ static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t 
     return (uint32_t)BASE_MIN(base_pow2_floor(want), (uint64_t)L1_STRIPES_MAX);
 }
 
+/* Of one region. SIZE_MAX is the addresses there are. */
+static uint64_t l1_reserve_want(uint64_t budget, uint64_t factor)
+{
+    const uint64_t least = BASE_MIN(L1_RESERVE_LEAST, (uint64_t)SIZE_MAX / 512);
+    return BASE_MIN(BASE_MAX(budget, least / L1_RESERVE_FACTOR) * factor, (uint64_t)SIZE_MAX / 8);
+}
+
 /* Arena, tables, page runs, index and overflow areas, `factor` times the budget. On false some are
  * reserved. */
 static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor)
 {
-    const size_t most = SIZE_MAX / 8;
-    const uint64_t want =
-        BASE_MIN(BASE_MAX(budget, L1_RESERVE_LEAST / L1_RESERVE_FACTOR) * factor, (uint64_t)most);
+    const uint64_t want = l1_reserve_want(budget, factor);
     const uint64_t least = factor == 1 ? budget / 4 : base_pow2_floor(want);
     c->gshift = L1_GRANULE_SHIFT;
     while (((uint64_t)UINT32_MAX << c->gshift) < budget * 2) { c->gshift++; }
@@ -107,6 +115,8 @@ static void l1_release_all(l1 *c)
 static bool l1_reserve_all(l1 *c, uint64_t budget)
 {
     for (uint64_t factor = L1_RESERVE_FACTOR; factor > 0; factor /= 2) {
+        /* arena, runs, index, and overflow twice */
+        if (factor > 1 && l1_reserve_want(budget, factor) > SIZE_MAX / 16 / 5) { continue; }
         if (l1_reserve_at(c, budget, factor)) { return true; }
         l1_release_all(c);
     }
