@@ -557,7 +557,8 @@ TSAN_CC  := $(strip $(TSAN_CC))
 TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
 LANES_AT_ONCE ?= 2
 PROOF    := $(if $(wildcard tests/slow_l2_proof.sh),l2_crash l2_kill l2_damage) \
-            $(if $(wildcard tests/slow_guard_bloom.sh),guard_bloom)
+            $(if $(wildcard tests/slow_guard_bloom.sh),guard_bloom) \
+            $(if $(wildcard tests/slow_api_clear.sh),api_views)
 # First what is short or keeps every processor busy alone, builds above all: of two lanes that run
 # beside one another, none may build what the other uses. Then two at a time, the longest first, so
 # that a lane which has work for one processor leaves the other to its neighbour. None measures
