@@ -145,9 +145,11 @@ bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
 ## bench-numbers: the table of README.md, "Numbers", with its commit, out of the last full run
+## (rows beside peers and disks: of the last bench-peers and bench SUITE=l2, where there were any)
 bench-numbers:
 	$(BENCH_Q)$(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/numbers.awk \
-	  bench/report/targets.tsv $(or $(JSON),$(BENCH_B)/all.jsonl)
+	  bench/report/targets.tsv $(or $(JSON),$(BENCH_B)/all.jsonl) \
+	  peers=1 $(wildcard $(BENCH_B)/peers.jsonl $(BENCH_B)/l2.jsonl)
 .PHONY: bench-numbers
 
 ## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)

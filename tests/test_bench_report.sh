@@ -164,6 +164,47 @@ numbers_know_their_rows() {
     "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null >"$t_tmp/out" &&
         [ "$(grep -c '^| ' "$t_tmp/out")" -gt 10 ] && ! grep '| *|$' "$t_tmp/out"
 }
+# Rows beside peers: who is before us makes it bold, who lies or fails is no other, maps without a
+# bound are none either (stores on disk are); what no file has is named below.
+numbers_stand_beside_peers() {
+    said() { # suite workload threads subject metric value more
+        printf '{"bench":"%s","subject":"%s","workload":"%s",%s"metric":"%s","value":%s,"rounds":9,"bad":0%s,' \
+            "$1" "$4" "$2" "${3:+\"threads\":$3,}" "$5" "$6" "${7-}"
+        printf '"commit":"feed123","cpu":"c","cc":"gcc","flags":"-O2"}\n'
+    }
+    { for m in get get_many64; do
+          said servers servers 1 cellar $m 16; said servers servers 1 redis $m 0.02; said servers servers 1 memcached $m 99
+      done
+      said servers servers 1 cellar get 16 ',"vs":"raw"'
+      said peers zipf1m_16_100 2 cellar get 8; said peers zipf1m_16_100 2 moka get 16; said peers zipf1m_16_100 2 raw get 99
+      said peers zipf1m_16_100 2 otter get 50 ',"failed":2' ; said peers zipf1m_16_100 2 dashmap get 50
+      said peers zipf1m_16_100 2 cellar mix95 8; said peers zipf1m_16_100 2 moka mix95 4 ',"note":"noisy"'
+      said hitratio mix_1 '' cellar miss_ratio 0.25; said hitratio mix_1 '' caffeine miss_ratio 0.375
+      said hitratio mix_10 '' cellar miss_ratio 0.25; said hitratio mix_10 '' caffeine miss_ratio 0.125
+      said limit limit100k_16 2 cellar check 9 ',"vs":"uthash"'; said limit limit100k_16 2 cellar check 1 ',"vs":"governor"'
+      said limit limit100k_16 2 governor check 3; said limit limit100k_16 2 uthash check 2
+      said l2 put256 '' cellar l2_put 10; said l2 put256 '' lmdb l2_put 4
+    } >"$t_tmp/peers.jsonl"
+    "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null peers=1 "$t_tmp/peers.jsonl" >"$t_tmp/out" &&
+        grep -q '^Commit feed123; c, gcc -O2\.' "$t_tmp/out" &&
+        grep -q '^| get x redis over a unix socket.* | 800 | - |$' "$t_tmp/out" &&
+        grep -q '^| get x the best other cache .* | \*\*0.50\*\* (moka) | - |$' "$t_tmp/out" &&
+        grep -q '^| 95:5 x the same | 2~ (moka) | - |$' "$t_tmp/out" &&
+        grep -q '^| hits on a mix.* | 75.0 % against 62.5 % (caffeine) | - |$' "$t_tmp/out" &&
+        grep -q '^| the same with room for 10 % | \*\*75.0 %\*\* against 87.5 % (caffeine) | - |$' "$t_tmp/out" &&
+        grep -q '^| put to disk, 256 B, .* | 2.50 (lmdb) | - |$' "$t_tmp/out" &&
+        grep -q '^| limiter, .* | 3 (governor) | - |$' "$t_tmp/out" &&
+        grep -q '^Left out, .*): bounded read-through x the same; the same, 4 KiB\.$' "$t_tmp/out" &&
+        [ "$(grep -c 'the same, 4 KiB' "$t_tmp/out")" = 1 ] || { cat "$t_tmp/out"; return 1; }
+}
+numbers_are_the_same_under() { # awk
+    { row get uthash64 5.9 5.8 6.1 far; row readthrough uthash64 2 2 2 far; } >"$t_tmp/in.jsonl"
+    for a in awk "$1"; do
+        $a -f $lines -f bench/report/numbers.awk "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" peers=1 "$t_tmp/peers.jsonl" \
+            >"$t_tmp/of_${a%% *}" || return 1
+    done
+    [ -s "$t_tmp/of_awk" ] && cmp "$t_tmp/of_awk" "$t_tmp/of_${1%% *}"
+}
 malformed_causes_name_their_line() {
     printf '# comment\npeers\tw\tget\tmoka\twhy\n' >"$t_tmp/causes.tsv"
     "${AWK:-awk}" -v md=1 -v causes="$t_tmp/causes.tsv" -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out" 2>&1
@@ -261,6 +302,11 @@ t_case hang_is_printed_below_the_figures hang_is_printed_below_the_figures
 t_case numbers_name_their_commit numbers_name_their_commit
 t_case figures_name_their_commits figures_name_their_commits
 t_case numbers_know_their_rows numbers_know_their_rows
+t_case numbers_stand_beside_peers numbers_stand_beside_peers
+for a in mawk gawk "busybox awk"; do
+    if t_have "${a%% *}"; then t_case "numbers_are_the_same_under_${a%% *}" numbers_are_the_same_under "$a"
+    else t_skip "numbers_are_the_same_under_${a%% *}" "not installed"; fi
+done
 t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
 adaptive_adds() { # INSTRUCTIONS to a hit
     echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"

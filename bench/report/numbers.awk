@@ -2,9 +2,15 @@
 #
 # numbers: the table of README.md, "Numbers", out of the lines of a run.
 #
-# USE        awk -f lines.awk -f numbers.awk targets.tsv RESULTS.jsonl...     (make bench-numbers)
+# USE        awk -f lines.awk -f numbers.awk targets.tsv RESULTS.jsonl... [peers=1 RESULTS.jsonl...]
+#            (make bench-numbers)
 # ROWS       chosen once, here, before any run: ids of targets.tsv, beside one another where the row
 #            has several; below them RAW's own distance, where the row is one to a peer.
+# PEERS      rows of the files behind the word peers=1 (peers.jsonl, l2.jsonl), chosen here, too: ours
+#            by the best of the others, value by value as in peers.awk, the other's name behind it.
+#            Others are the caches with a bound, on disk all stores. Who served a wrong value, refused
+#            sets or failed more than one call in a hundred is none. Bold: somebody is before us.
+#            A row that no file has is left out, and named below the table.
 # STATE      of the cross-core states the one with the most rounds; later lines replace earlier ones.
 #            A figure under its floor is bold, one of a noisy row has a ~ behind it, one that was not
 #            measured is "-".
@@ -26,6 +32,19 @@ BEGIN {
                  "B2b:accounted bytes over budget, at any instant\n" \
                  "B5c:drop-in, all of it, object at -O2, bytes\n" \
                  "B5a:drop-in with all switches that leave parts out, object at -O2, bytes", row, "\n")
+    # suite workload threads metric, and of whom (*: the best there):label
+    peer_rows = split("servers servers 1 get redis:get x redis over a unix socket, one at a time, 1 thread\n" \
+                  "servers servers 1 get_many64 redis:64 at once x redis over a unix socket, 1 thread\n" \
+                  "peers zipf1m_16_100 2 get *:get x the best other cache in the process, 2 threads\n" \
+                  "peers zipf1m_16_100 2 mix95 *:95:5 x the same\n" \
+                  "peers bounded100k_16_100 2 readthrough *:bounded read-through x the same\n" \
+                  "hitratio mix_1 - miss_ratio *:hits on a mix of zipf, scans and loops, room for 1 % of the names\n" \
+                  "hitratio mix_10 - miss_ratio *:the same with room for 10 %\n" \
+                  "l2 put256 - l2_put *:put to disk, 256 B, x the best other store\n" \
+                  "l2 put4k - l2_put *:the same, 4 KiB\n" \
+                  "limit limit100k_16 2 check *:limiter, 100,000 keys, x the best other, 2 threads", peer_row, "\n")
+    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb", list, " ")
+    for (i in list) unbounded[list[i]] = 1
 }
 FNR == NR {
     if ($0 ~ /^#/ || $0 == "" || split($0, f, "\t") != 13) next
@@ -35,6 +54,24 @@ FNR == NR {
     next
 }
 function dash(s) { return s == "" ? "-" : s }
+# Ours in suite limit stands in the lines of its ratios: the one to uthash is always there.
+peers && /"metric":/ {
+    if (/"vs":/ && !(/"bench":"limit"/ && /"vs":"uthash"/)) next
+    if (number("value") == "" || (text("bench") == "limit" && text("clock") == "cpu")) next
+    row_of = text("bench") " " text("workload") " " dash(number("threads")) " " text("metric")
+    key = row_of SUBSEP text("subject")
+    rounds = number("rounds") + number("dropped")
+    if (key in at_peer && rounds < peer_rounds[key] && text("c2c") != peer_state[key]) next
+    if (!(key in at_peer)) others[row_of] = others[row_of] " " text("subject")
+    at_peer[key] = number("value"); peer_rounds[key] = rounds; peer_state[key] = text("c2c")
+    unfit[key] = number("bad") > 0 || text("note") == "wrong values" || \
+                 text("note") == "sets refused" || number("failed") > 1
+    shaky[key] = number("disturbed") > 0 || text("note") == "noisy"
+    peer_commit[key] = text("commit")
+    if (peer_head == "") peer_head = text("cpu") ", " text("cc") " " text("flags") \
+                                     (number("quick") ? ", QUICK" : "")
+    next
+}
 /"metric":/ {
     key = text("bench") SUBSEP text("subject") SUBSEP text("workload") SUBSEP \
           dash(number("threads")) SUBSEP text("metric") SUBSEP dash(text("vs")) SUBSEP \
@@ -47,12 +84,42 @@ function dash(s) { return s == "" ? "-" : s }
     COMMIT[key] = text("commit"); NOISY[key] = text("note") == "noisy" ? "~" : ""
     HEAD[key] = text("cpu") ", " text("cc") " " text("flags") (number("quick") ? ", QUICK" : "")
 }
+function name_commit(c) {
+    if (!(c in named)) commits = commits (commits == "" ? "" : ", ") c
+    named[c] = 1
+}
+# Ours by the best of the others, with its name; "": nobody to compare with.
+function beside(row_of, whom,    name, n, i, k, ours, best, times, less) {
+    ours = row_of SUBSEP "cellar"
+    less = row_of ~ /miss_ratio$/
+    if (!(ours in at_peer) || unfit[ours]) return ""
+    n = split(others[row_of], name, " ")
+    for (i = 1; i <= n; i++) {
+        k = row_of SUBSEP name[i]
+        if (name[i] == "cellar" || unfit[k] || (whom != "*" && name[i] != whom)) continue
+        if (whom == "*" && row_of !~ /^l2 / && name[i] in unbounded) continue
+        if (best == "" || (less ? at_peer[k] < at_peer[best] : at_peer[k] > at_peer[best])) best = k
+    }
+    if (best == "" || (!less && at_peer[best] == 0)) return ""
+    name_commit(peer_commit[ours])
+    name_commit(peer_commit[best])
+    k = best
+    best = substr(best, length(row_of) + 2)
+    if (less) {
+        times = sprintf("%.1f %%", 100 * (1 - at_peer[ours]))
+        if (at_peer[ours] > at_peer[k]) times = "**" times "**"
+        times = times sprintf(" against %.1f %%", 100 * (1 - at_peer[k]))
+    } else {
+        times = short(at_peer[ours] / at_peer[k])
+        if (at_peer[ours] < at_peer[k]) times = "**" times "**"
+    }
+    return times (shaky[ours] || shaky[k] ? "~" : "") (whom == "*" ? " (" best ")" : "")
+}
 function figure(id,    v) {
     if (!(KEY[id] in ROUNDS)) return "-"
     v = FIELD[id] == "ratio" ? RATIO[KEY[id]] : VALUE[KEY[id]]
     if (v == "") return "-"
-    if (!(COMMIT[KEY[id]] in named)) commits = commits (commits == "" ? "" : ", ") COMMIT[KEY[id]]
-    named[COMMIT[KEY[id]]] = 1
+    name_commit(COMMIT[KEY[id]])
     head = HEAD[KEY[id]]
     v += 0
     return ((GOOD[id] == "h" ? v < FLOOR[id] : v > FLOOR[id]) ? "**" short(v) "**" : short(v)) \
@@ -75,17 +142,25 @@ END {
         }
         if (raw != "") label = label " (RAW itself: " raw ")"
         if (ids == "A3" && KEY["A3"] in HIT) {
-            peer = KEY["A3"]
-            sub(/cellar/, "uthash64", peer)
-            sub(SUBSEP "uthash64" SUBSEP "wall$", SUBSEP "-" SUBSEP "wall", peer)
-            label = label "; hit ratio " short(HIT[KEY["A3"]]) " against " short(HIT[peer])
+            split(KEY["A3"], part, SUBSEP)
+            peer = part[1] SUBSEP "uthash64" SUBSEP part[3] SUBSEP part[4] SUBSEP part[5] SUBSEP "-" SUBSEP part[7]
+            if (peer in HIT) label = label "; hit ratio " short(HIT[KEY["A3"]]) " against " short(HIT[peer])
         }
         out = out "| " label " | " got " | " floors " |\n"
     }
+    for (i = 1; i <= peer_rows; i++) {
+        split(peer_row[i], part, /[ :]/)
+        label = substr(peer_row[i], index(peer_row[i], ":") + 1)
+        got = beside(part[1] " " part[2] " " part[3] " " part[4], part[5])
+        if (got != "") out = out "| " label " | " got " | - |\n"
+        else without = without (without == "" ? "" : "; ") label
+    }
+    if (head == "") head = peer_head
     print "Commit " dash(commits) "; " dash(head) ". Median of same-round ratios (`make bench`, then `make bench-numbers`)." \
           (out ~ /~/ ? " ~: taken on a busy machine, too few clean rounds to meet a floor." : "")
     print ""
     print "| figure | measured | our floor |"
     print "|---|--:|--:|"
     printf "%s", out
+    if (without != "") print "\nLeft out, not measured (`make bench-peers`, `make bench SUITE=l2`): " without "."
 }
