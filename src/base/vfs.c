@@ -428,7 +428,7 @@ static bool base_vfs_remote(uint32_t type)
 static int64_t base_vfs_born_ns(int fd)
 {
 #ifdef STATX_BTIME
-    struct statx s;
+    struct statx s = { .stx_mask = 0 }; /* MemorySanitizer does not know that statx fills it */
     if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &s) == 0 && (s.stx_mask & STATX_BTIME) != 0) {
         return (int64_t)s.stx_btime.tv_sec * 1000000000 + (int64_t)s.stx_btime.tv_nsec;
     }
