@@ -1101,4 +1101,4 @@ static int disk_run_suite(const cell_options *o)
 #endif
 
 SUITE_OF_LIBRARY(l2, "the disk level beside RocksDB, BlobDB and LMDB; its cost to L1",
-                 disk_run_suite);
+                 disk_run_suite, true);

@@ -383,4 +383,5 @@ static int limit_run_suite(const cell_options *o)
 }
 #endif
 
-SUITE_OF_LIBRARY(limit, "rate limiters beside governor, x/time/rate and uthash", limit_run_suite);
+SUITE_OF_LIBRARY(limit, "rate limiters beside governor, x/time/rate and uthash", limit_run_suite,
+                 false);

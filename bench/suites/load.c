@@ -425,4 +425,4 @@ static int load_run(const cell_options *o)
 }
 #endif
 
-SUITE_OF_LIBRARY(load, "reading through the cache beside plain calls", load_run);
+SUITE_OF_LIBRARY(load, "reading through the cache beside plain calls", load_run, false);

@@ -301,4 +301,4 @@ static int lock_run(const cell_options *o)
 
 #endif
 
-SUITE_OF_LIBRARY(lock, "keyed locks beside a mutex over a uthash of mutexes", lock_run);
+SUITE_OF_LIBRARY(lock, "keyed locks beside a mutex over a uthash of mutexes", lock_run, false);

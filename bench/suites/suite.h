@@ -26,11 +26,11 @@ extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, su
 /* The program can be built without the library. A suite about it then keeps its name, and says so
  * when it is run: its file ends with this in place of a suite of its own for that case. */
 #if BENCH_HAVE_CELLAR
-#define SUITE_OF_LIBRARY(id, help, run) \
-    const bench_suite suite_##id = { #id, help, run, NULL, NULL, false, true, 0 }
+#define SUITE_OF_LIBRARY(id, help, run, asked) \
+    const bench_suite suite_##id = { #id, help, run, NULL, NULL, asked, true, 0 }
 #else
-#define SUITE_OF_LIBRARY(id, help, run) \
-    const bench_suite suite_##id = { #id, help, NULL, NULL, NULL, false, true, 0 }
+#define SUITE_OF_LIBRARY(id, help, run, asked) \
+    const bench_suite suite_##id = { #id, help, NULL, NULL, NULL, asked, true, 0 }
 #endif
 
 /* The process that the memory suite starts for one subject; exit status. */
