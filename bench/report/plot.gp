@@ -23,6 +23,8 @@ set style fill solid 0.8 border -1
 set linetype 1 lc rgb '#0072b2'
 set linetype 2 lc rgb '#e69f00'
 set linetype 3 lc rgb '#009e73'
+set linetype 4 lc rgb '#cc79a7'
+set linetype 5 lc rgb '#56b4e9'
 shades = '#d55e00 #009e73 #0072b2 #e69f00 #cc79a7 #56b4e9 #8c6d1f #808080'
 # Of the caches one line each: not our own yardsticks' variants, not what keeps no bound but RAW.
 curves = "raw|cellar|uthash64|caffeine|moka|quick_cache|foyer|otter|ristretto|theine|cachetools|lru_cache"
