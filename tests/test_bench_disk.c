@@ -16,6 +16,7 @@
 #include "bench/harness/json.c"
 #include "bench/harness/rss.c"
 #include "bench/harness/verify.c"
+#include "tests/bench_lines.h"
 #include "tests/t.h"
 
 double cell_quantile(double *values, uint32_t count, double q)
@@ -100,34 +101,11 @@ uint64_t disk_cellar_live(const char *dir)
 
 /* ---- Running it ------------------------------------------------------------------------------ */
 
-static char test_lines[400], test_dir[400];
-
 static int test_suite(const char *parts)
 {
     const cell_options o = { .scratch = test_dir, .quick = true, .window_ms = 5 };
-    remove(test_lines);
-    T_REQUIRE(json_open(test_lines));
     setenv("BENCH_L2", parts, 1);
-    host_patience(3000);
-    const int status = suite_l2.run(&o);
-    host_patience(300000);
-    json_close();
-    return status;
-}
-
-/* How many lines hold all of the texts. */
-static uint32_t test_count(const char *a, const char *b)
-{
-    char line[4096];
-    uint32_t n = 0;
-    FILE *f = fopen(test_lines, "r");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        n += strstr(line, a) != NULL && strstr(line, b) != NULL;
-    }
-    if (f != NULL) {
-        fclose(f);
-    }
-    return n;
+    return test_run(&suite_l2, &o);
 }
 
 static void peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs(void)

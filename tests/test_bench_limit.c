@@ -16,6 +16,7 @@
 #include "bench/harness/host.c"
 #include "bench/harness/json.c"
 #include "bench/harness/rss.c"
+#include "tests/bench_lines.h"
 #include "tests/t.h"
 
 void window_percentiles(const hist *h, double ns_per_unit, window_result *r)
@@ -51,7 +52,6 @@ void suite_say_rate(const suite_rate *r)
     test_rows_xtimerate += strcmp(r->subject, "xtimerate") == 0;
 }
 
-static char test_dir[400], test_lines[440];
 
 /* A peer that answers its first `windows` windows, and then does `then`. */
 static void test_script(const char *name, uint32_t windows, const char *then)
@@ -73,29 +73,9 @@ static void test_script(const char *name, uint32_t windows, const char *then)
 static int test_suite(void)
 {
     const cell_options o = { .scratch = test_dir, .quick = true, .rounds = 3, .window_ms = 2 };
-    remove(test_lines);
     test_rows_ours = test_rows_governor = test_rows_xtimerate = test_bytes = 0;
-    T_REQUIRE(json_open(test_lines));
     driver_folder(test_dir);
-    host_patience(3000);
-    const int status = suite_limit.run(&o);
-    host_patience(300000);
-    json_close();
-    return status;
-}
-
-static uint32_t test_count(const char *a, const char *b)
-{
-    char line[4096];
-    uint32_t n = 0;
-    FILE *f = fopen(test_lines, "r");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        n += strstr(line, a) != NULL && strstr(line, b) != NULL;
-    }
-    if (f != NULL) {
-        fclose(f);
-    }
-    return n;
+    return test_run(&suite_limit, &o);
 }
 
 /* Shapes: one key or many, one thread or as many as there are, up to two; each with both clocks. */
