@@ -517,16 +517,22 @@ static uint32_t stage_pages(void)
     return n;
 }
 
+/* Slots that a few hundred puts fill. */
+static void open_small_slots(void)
+{
+    begin();
+    kit.cfg.seg_bytes = 65536;
+    kit.cfg.stage_count = 4;
+    kit.cfg.seg_count = 8;
+    open_it();
+}
+
 /* What is in data.seg is not written as stage.buf, too: not at a sync, nor when the store has been
  * idle for a while; and all is there after a kill, and after a power cut behind the sync. */
 static void what_is_in_its_place_leaves_the_stage(void)
 {
     for (int how = 0; how < 4; how++) { /* idle, sync; then a kill, a power cut */
-        begin();
-        kit.cfg.seg_bytes = 65536;
-        kit.cfg.stage_count = 4;
-        kit.cfg.seg_count = 8;
-        open_it();
+        open_small_slots();
         uint32_t stored = 0;
         l2_stats st;
         do {
@@ -611,11 +617,7 @@ static void then_there_are_no_blocks(void *ctx)
 static void blocks_that_are_gone_with_the_zeros_come_back(void)
 {
     for (int how = 0; how < 3; how++) { /* none gone; when idle, in a sync */
-        begin();
-        kit.cfg.seg_bytes = 65536;
-        kit.cfg.stage_count = 4;
-        kit.cfg.seg_count = 8;
-        open_it();
+        open_small_slots();
         uint32_t stored = 0;
         l2_stats st;
         do {
