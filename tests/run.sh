@@ -4,11 +4,15 @@
 # run: runs test programs, two at a time, and adds up what they say.
 #
 # PICTURE    items -> [worker: timeout, log, verdict file] x JOBS -> one line each -> the sum
+#            those that wait -> [one worker more, as long as there are any] -> /
 # ITEMS      a path                    a program or script that ends with a closing line
 #            t|LABEL|COMMAND           the same, as a shell command
 #            x|LABEL|COMMAND           exit status only: 0 is one passed, anything else one failed
 #            s|LABEL|REASON            not run: one skipped, with its reason
 #            j|JOBS                    what follows waits for all before; JOBS at once from here on
+#            w|                        what stands before it (and after the last j|) waits for clocks
+#                                      and disks more than it works: one after the other, beside
+#                                      JOBS of what follows
 # VERDICT    closing line "NAME: N passed, N failed, N skipped", the last line of stdout. No such
 #            line, a signal, a time-out, or an exit status that contradicts it is one failure
 #            more; a program in which nothing ran is one failure. All that, summed, is the last
@@ -131,23 +135,31 @@ rm -rf "$dir"
 mkdir -p "$dir" || exit 2
 : >"$dir/items"
 for item; do printf '%s\n' "$item" >>"$dir/items"; done
-from_to() { # numbers of the items
+from_to() { # numbers of the items, how many at once
     [ "$1" -le "$2" ] || return 0
     awk -v i="$1" -v last="$2" 'BEGIN { while (i <= last) print i++ }' |
-        xargs -P "$jobs" -n 1 sh "$0" --one "$dir" "$limit"
+        xargs -P "$3" -n 1 sh "$0" --one "$dir" "$limit"
 }
-first=1 last=0
+phase() { # first to last, with what waits before $beside; a pipe, because & would be deaf to Ctrl-C
+    { from_to "$first" $((beside - 1)) 1 >&3 | from_to $((beside + 1)) "$last" "$jobs"; } 3>&1
+}
+first=1 beside=0 last=0 number=0
 for item; do
-    last=$((last + 1))
+    number=$((number + 1))
     case $item in
+    w\|*)
+        echo "0 0 0 $item" >"$dir/$number.res"
+        beside=$number
+        ;;
     j\|*)
-        from_to $first $((last - 1))
-        echo "0 0 0 ${item}" >"$dir/$last.res"
-        jobs=${item#j|} first=$((last + 1))
+        phase
+        echo "0 0 0 $item" >"$dir/$number.res"
+        jobs=${item#j|} first=$((number + 1)) beside=$number
         ;;
     esac
+    last=$number
 done
-from_to $first $last
+phase
 
 # A worker that left no verdict (out of memory, killed from outside) is one failure as well.
 count=$#

@@ -47,4 +47,14 @@ phases() {
     [ "$(tail -n 1 "$t_tmp/sum")" = "cellar: 5 passed, 0 failed, 0 skipped" ]
 }
 t_case items_wait_for_those_before_a_change_of_jobs phases
+beside() {
+    export t_tmp
+    rm -f "$t_tmp/there" "$t_tmp/ended"
+    sh tests/run.sh -l 60 -j 1 -o "$t_tmp/log" "x|a|$together" 'x|b|rm "$t_tmp/there"; : >"$t_tmp/ended"' \
+        'w|' 'x|c|: >"$t_tmp/there"' 'x|d|until [ -f "$t_tmp/ended" ]; do sleep 0.01; done' 'j|1' \
+        'x|e|rm "$t_tmp/ended"' | tee "$t_tmp/sum"
+    [ "$(tail -n 1 "$t_tmp/sum")" = "cellar: 5 passed, 0 failed, 0 skipped" ]
+}
+t_case waiting_items_have_a_worker_of_their_own beside
+t_case waiting_items_alone_are_run sum_is "1 passed, 0 failed, 0 skipped" 0 'x|a|true' 'w|'
 t_end packaging_runner
