@@ -57,7 +57,7 @@ static uint64_t scan_all(cellar *c)
 
 typedef struct busy {
     cellar *c;
-    _Atomic int stop;
+    _Atomic int stop, pause;
     _Atomic uint64_t ops;
     _Atomic uint32_t number;
 } busy;
@@ -86,6 +86,7 @@ static void *work(void *arg)
     busy *b = arg;
     uint32_t x = atomic_fetch_add(&b->number, 1) * 77777u + 1;
     while (!atomic_load(&b->stop)) {
+        while (atomic_load(&b->pause)) { usleep(500); }
         x = x * 1664525u + 1013904223u;
         one_step(b->c, x);
         atomic_fetch_add(&b->ops, 1);
@@ -125,7 +126,7 @@ static int child_work(busy *b)
 static void fork_from_eight_busy_threads(void)
 {
     enum { THREADS = 8, FORKS = 200 / EVENTS_SLOW };
-    busy b = { open_bytes(32u << 20, 0), 0, 0, 0 };
+    busy b = { .c = open_bytes(32u << 20, 0) };
     pthread_t t[THREADS];
     alarm(110 * t_patience());
     for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0); }
@@ -136,8 +137,10 @@ static void fork_from_eight_busy_threads(void)
         const pid_t pid = fork();
         T_REQUIRE(pid >= 0);
         if (pid == 0) { _exit(child_work(&b)); }
+        atomic_store(&b.pause, 1); /* they were busy when it came about; now it has the processors */
         int status = 0;
         T_REQUIRE(waitpid(pid, &status, 0) == pid);
+        atomic_store(&b.pause, 0);
         if (!T_CHECK(WIFEXITED(status)) || !T_EQ_I64(WEXITSTATUS(status), 0)) {
             printf("# child %d ended with status 0x%x\n", i, (unsigned)status);
             break;
@@ -157,7 +160,7 @@ static void fork_from_eight_busy_threads(void)
 static void cancelled_threads_lose_nothing(void)
 {
     enum { THREADS = 4, ROUNDS = 200 / EVENTS_SLOW };
-    busy b = { open_bytes(4u << 20, 0), 0, 0, 0 };
+    busy b = { .c = open_bytes(4u << 20, 0) };
     alarm(110 * t_patience());
     for (int i = 0; i < ROUNDS; i++) {
         pthread_t t[THREADS];
@@ -215,7 +218,7 @@ static void *use_and_end(void *arg)
 /* Twenty at a time, half of them by pthread_exit, while the memory held is watched. */
 static void ended_threads_leave_no_memory(void)
 {
-    busy b = { open_bytes(4u << 20, 0), 0, 0, 0 };
+    busy b = { .c = open_bytes(4u << 20, 0) };
     cellar_stats st = CELLAR_STATS_INIT;
     uint64_t most = 0;
     for (int round = 0; round < 100 / EVENTS_SLOW; round++) {
@@ -272,7 +275,7 @@ static void soak(int flags)
     T_REQUIRE(sigaction(SIGALRM, &sa, &before) == 0);
     atomic_store(&signals_seen, 0);
     const struct itimerval every = { { 0, 100 }, { 0, 100 } }, never = { { 0, 0 }, { 0, 0 } };
-    busy b = { open_bytes(16u << 20, 0), 0, 0, 0 };
+    busy b = { .c = open_bytes(16u << 20, 0) };
     pthread_t t[THREADS];
     for (int i = 0; i < THREADS; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, read_and_write, &b) == 0);

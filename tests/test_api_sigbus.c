@@ -238,9 +238,9 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
         for (int i = 0; i < 2; i++) {
             T_REQUIRE(pthread_create(&t[i], NULL, reads, (void *)(uintptr_t)&from[i]) == 0);
         }
-        while (atomic_load(&hits_seen) < 300) { sched_yield(); }
+        while (atomic_load(&hits_seen) < 300) { usleep(100); }
         (void)cut_stage();
-        while (metric(shared, "cellar_l2_off") != 2) { sched_yield(); }
+        while (metric(shared, "cellar_l2_off") != 2) { usleep(1000); }
         atomic_store(&over, true);
         for (int i = 0; i < 2; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
         T_EQ_U64(atomic_load(&wrong), 0);
