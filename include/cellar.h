@@ -538,14 +538,14 @@ enum { CELLAR_TIER_L1 = 1, CELLAR_TIER_L2 = 2 };
 typedef struct cellar_info {
     size_t   struct_size;   /* set by CELLAR_INFO_INIT                                            */
     uint32_t kind;          /* CELLAR_KIND_...                                                    */
-    uint32_t tier;          /* CELLAR_TIER_...                                                    */
+    uint32_t tier;          /* CELLAR_TIER_...: where it was found                                */
     uint32_t flags;         /* CELLAR_INFO_...                                                    */
     uint32_t user_flags;    /* as given to the set                                                */
     uint32_t hits;          /* 0..3: the eviction counter, a hint                                 */
     uint32_t cost_us;       /* as given to the set, rounded to 8 bits; 0 = none                   */
     uint64_t value_len;     /* bytes                                                              */
     uint64_t version;       /* with CELLAR_INFO_VERSION; unequal for any two writes of the key    */
-    int64_t  age_ms;        /* since it was written                                               */
+    int64_t  age_ms;        /* since it was written; INT64_MAX: on disk, which does not say       */
     int64_t  ttl_left_ms;   /* CELLAR_TTL_NONE = never; idle time counted                         */
     int64_t  stale_left_ms; /* to the end of the stale window; 0 = it has none                    */
     int64_t  idle_ms;       /* 0 = none                                                           */
@@ -586,7 +586,8 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
                                       const cellar_get_opts *o, void *buf, size_t buf_cap,
                                       size_t *value_len);
 
-/* cellar_get that is no use of the entry: eviction, idle time and statistics do not see it.
+/* cellar_get that is no use of the entry: eviction, idle time and statistics do not see it, and
+ * what lies only on disk stays there.
  * in:      as cellar_get
  * out:     as cellar_get
  * returns: as cellar_get
@@ -655,7 +656,7 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * in:      key
  * returns: OK, MISS (also for a negative entry and in the stale window); E_INVAL, E_CLOSED
  * thread:  any; as cellar_peek it is no use of the entry and in no statistic
- * cost:    as cellar_get without the copy
+ * cost:    as cellar_get without the copy; a value that is only on disk is read there
  * example: if (cellar_exists(c, "k", 1) == CELLAR_OK) puts("there");                             */
 CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len);
 
@@ -735,8 +736,8 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 
 /* Remove an entry. No get that starts after the return sees the old value.
  * in:      key
- * returns: OK (a live value was there), MISS (nothing live; a negative entry is removed too);
- *          E_IO (see "Disk tier"), E_INVAL, E_CLOSED
+ * returns: OK (a live value was in memory), MISS (nothing live there; a negative entry goes, too,
+ *          and so does what lies only on disk, unread); E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any; works in a disabled view
  * cost:    O(1), no allocation
  * example: cellar_del(c, "k", 1);                                                                */
@@ -1952,8 +1953,13 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * left and within l2_write_bps and l2_write_bpd; a copy that lies there unchanged is not written
  * again. With l2_mode a view says that each of its sets goes there. A close brings down what memory
  * holds. Misses come back with what is left of their time to live, and after a restart, clean or
- * not, the cache is warm. It is a hint, never the truth: damage is a miss, trouble with the disk
- * leaves the store with its memory alone (cellar_last_error of the root says why), puts are
+ * not, the cache is warm; after a death its index is read back first, and who asks meanwhile may
+ * miss (the metric cellar_l2_warming). What lies only on disk counts as there, but for scans,
+ * listeners and what cellar_del says: a get, pin, touch, update, incr, and a set that depends on
+ * what there is, bring it into memory, which costs a read, and a few ms at most while a change is
+ * on its way down; cellar_peek, cellar_exists and cellar_meta look and leave it there. All of it is
+ * a hint, never the truth: damage is a miss, trouble with the disk leaves the store with its memory
+ * alone (cellar_last_error of the root says why), puts are
  * dropped, not waited for. A disk that fails (l2_off_errors and what follows it) is left alone for
  * a time, then tried, and used again once it works: one line of the log each time, the metric
  * cellar_l2_breaker_state says which. Deletes, also by tag or pattern, overwrites, clears and bumps

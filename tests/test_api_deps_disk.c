@@ -141,7 +141,8 @@ static void flood(cellar *c, char keep)
 
 static bool in_memory(cellar *c, const char *key)
 {
-    return cellar_exists(c, key, strlen(key)) == CELLAR_OK;
+    cellar_info info = CELLAR_INFO_INIT;
+    return cellar_meta(c, key, strlen(key), 0, &info) == CELLAR_OK && info.tier == CELLAR_TIER_L1;
 }
 
 /* Dishes that are on disk alone; with `change` each is served again, or has ended with its a. */

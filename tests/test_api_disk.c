@@ -138,6 +138,96 @@ static void evicted_entries_come_back_from_disk(void)
     store_end();
 }
 
+static cellar_err append(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+{
+    (void)ctx;
+    (void)cellar_buf_append(out, old, old_len);
+    return cellar_buf_append(out, "x", 1);
+}
+
+/* After a close and an open: each call finds what only the disk has. Twice: with a value that must
+ * be asked for again once its length is known. */
+static void what_lies_on_disk_counts_for_every_call(void)
+{
+    static char big[100000];
+    static const char *const keys[] = { "pin", "touch", "update", "absent", "present", "look" };
+    memset(big, 'b', sizeof big);
+    for (unsigned round = 0; round < 2; round++) {
+        const size_t n = round == 0 ? 100 : sizeof big - 1;
+        store_begin();
+        cellar *c = open_it();
+        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        o.ttl_ms = 7200000;
+        o.user_flags = 9;
+        for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+            T_EQ_I64(cellar_set(c, keys[i], strlen(keys[i]), big, n, &o), CELLAR_OK);
+        }
+        int64_t now = 0;
+        T_EQ_I64(cellar_incr(c, "count", 5, 41, 0, 7200000, 0, &now), CELLAR_OK);
+        shut(c);
+        c = open_it();
+        cellar_info info = CELLAR_INFO_INIT;
+        T_EQ_I64(cellar_exists(c, "look", 4), CELLAR_OK);
+        T_EQ_I64(cellar_exists(c, "loop", 4), CELLAR_MISS);
+        T_EQ_I64(cellar_meta(c, "look", 4, 0, &info), CELLAR_OK);
+        T_EQ_U64(info.tier, CELLAR_TIER_L2);
+        T_EQ_U64(info.value_len, n);
+        T_EQ_U64(info.user_flags, 9);
+        T_EQ_I64(info.ttl_left_ms, 7200000);
+        size_t len = 0;
+        T_EQ_I64(cellar_peek(c, "look", 4, big, sizeof big, &len), CELLAR_OK);
+        T_EQ_U64(len, n);
+        cellar_stats st = CELLAR_STATS_INIT;
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        T_EQ_U64(st.entries, 0); /* it was looked at, and stayed where it is */
+        cellar_pinned p;
+        T_EQ_I64(cellar_pin(c, "pin", 3, &p), CELLAR_OK);
+        T_EQ_U64(p.value_len, n);
+        cellar_unpin(&p);
+        T_EQ_I64(cellar_touch(c, "touch", 5, 9000000), CELLAR_OK);
+        T_EQ_I64(cellar_meta(c, "touch", 5, 0, &info), CELLAR_OK);
+        T_EQ_I64(info.ttl_left_ms, 9000000);
+        T_EQ_I64(cellar_update(c, "update", 6, append, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_get(c, "update", 6, NULL, 0, &len), CELLAR_E_BUFFER);
+        T_EQ_U64(len, n + 1);
+        o.flags = CELLAR_ONLY_IF_ABSENT;
+        T_EQ_I64(cellar_set(c, "absent", 6, "v", 1, &o), CELLAR_EXISTS);
+        o.flags = CELLAR_ONLY_IF_PRESENT;
+        T_EQ_I64(cellar_set(c, "present", 7, "v", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_incr(c, "count", 5, 1, 1000, 0, 0, &now), CELLAR_OK);
+        T_EQ_I64(now, 42);
+        shut(c);
+        store_end();
+    }
+}
+
+/* Long values, which a scan does not copy, and those longer than a segment of memory. */
+static void a_close_brings_down_values_of_all_sizes(void)
+{
+    static char value[1400000];
+    store_begin();
+    cellar_config cfg = config();
+    cfg.memory_bytes = 64u << 20;
+    cfg.l2_bytes = 128u << 20; /* segments of 4 MiB */
+    cellar *c = open_with(&cfg);
+    uint32_t n = 0;
+    for (size_t len = 1; len <= sizeof value; len = len * 3 + 1, n++) {
+        memset(value, (int)('a' + n), len);
+        T_EQ_I64(cellar_set(c, &n, sizeof n, value, len, NULL), CELLAR_OK);
+    }
+    shut(c);
+    c = open_with(&cfg);
+    n = 0;
+    for (size_t len = 1; len <= sizeof value; len = len * 3 + 1, n++) {
+        size_t got = 0;
+        T_EQ_I64(cellar_get(c, &n, sizeof n, value, sizeof value, &got), CELLAR_OK);
+        T_EQ_U64(got, len);
+        T_CHECK(value[0] == (char)('a' + n) && value[len - 1] == (char)('a' + n));
+    }
+    shut(c);
+    store_end();
+}
+
 static void what_nobody_asks_for_costs_no_write_the_first_time(void)
 {
     store_begin();
@@ -813,13 +903,6 @@ static void durable_sets_are_on_disk_when_they_return(void)
     store_end();
 }
 
-static cellar_err append(void *ctx, const void *old, size_t old_len, cellar_buf *out)
-{
-    (void)ctx;
-    (void)cellar_buf_append(out, old, old_len);
-    return cellar_buf_append(out, "x", 1);
-}
-
 /* Every kind of change, with the code each must answer; in memory all of them work. */
 static void change_all(cellar *c, cellar *v, cellar_err want)
 {
@@ -1251,6 +1334,8 @@ static void threads_over_memory_and_disk_see_no_old_value(void)
 
 T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(evicted_entries_come_back_from_disk),
+       T_CASE(what_lies_on_disk_counts_for_every_call),
+       T_CASE(a_close_brings_down_values_of_all_sizes),
        T_CASE(what_nobody_asks_for_costs_no_write_the_first_time),
        T_CASE(what_was_asked_for_long_ago_is_written_too),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),

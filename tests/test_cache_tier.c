@@ -40,8 +40,9 @@ static struct lower {
     unsigned gets, puts, refused, kills, bumps, closes, ticks, asked;
     uint32_t bumped_view, bumped_vgen, last_view;
     bool in_call, forked;
-    bool set_in_put, set_in_get, del_in_get, get_in_kill, churn_in_put;
+    bool set_in_put, set_in_get, del_in_get, get_in_kill, incr_in_kill, churn_in_put;
     cellar_err got_in_kill;
+    int64_t counted_in_kill;
 } low;
 
 static row *find(uint32_t vgen, uint32_t key)
@@ -102,10 +103,10 @@ static cellar_err low_get(void *ctx, const cache_tier_key *k, void *buf, size_t 
         return CELLAR_ABSENT;
     }
     *value_len = copy.len;
-    if (copy.len > buf_cap) { return CELLAR_E_BUFFER; }
-    memcpy(buf, copy.value, copy.len);
     m->deadline_ms = copy.deadline_ms;
     m->user_flags = copy.user_flags;
+    if (copy.len > buf_cap) { return CELLAR_E_BUFFER; }
+    memcpy(buf, copy.value, copy.len);
     return CELLAR_OK;
 }
 
@@ -163,6 +164,11 @@ static void low_kill(void *ctx, const cache_tier_key *k)
         char buf[64];
         low.in_call = true;
         low.got_in_kill = cellar_get(low.c, &key, sizeof key, buf, sizeof buf, NULL);
+        low.in_call = false;
+    }
+    if (low.incr_in_kill && !low.in_call) { /* what lies below is no more, and not yet gone */
+        low.in_call = true;
+        T_EQ_I64(cellar_incr(low.c, &key, sizeof key, 1, 0, 0, 0, &low.counted_in_kill), CELLAR_OK);
         low.in_call = false;
     }
     row *r = find(k->vgen, key);
@@ -272,6 +278,212 @@ static void evicted_entries_go_down_and_come_back(void)
     const uint32_t key = 0;
     T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_U64(info.user_flags, 5);
+    shut(c);
+}
+
+/* A store whose key 0 lies only below, with that value, time to live and user flags 5. */
+static cellar *open_below(const void *value, size_t value_len, int64_t ttl_ms)
+{
+    cellar *c = open_on(&tier, 100);
+    const uint32_t key = 0;
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.ttl_ms = ttl_ms;
+    o.user_flags = 5;
+    T_EQ_I64(cellar_set(c, &key, sizeof key, value, value_len, &o), CELLAR_OK);
+    push_out(c, 300);
+    T_REQUIRE(find(0, 0)->used);
+    return c;
+}
+
+static const uint32_t zero = 0;
+
+static void who_looks_sees_it_below_and_leaves_it_there(void)
+{
+    cellar *c = open_below("zero", 4, 5000);
+    now_ms += 1000;
+    for (unsigned round = 1; round <= 2; round++) {
+        char buf[8];
+        size_t len = 0;
+        cellar_info info = CELLAR_INFO_INIT, got = CELLAR_INFO_INIT;
+        cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+        o.flags = CELLAR_GET_PEEK;
+        o.info = &got;
+        T_EQ_I64(cellar_exists(c, &zero, sizeof zero), CELLAR_OK);
+        T_EQ_I64(cellar_peek(c, &zero, sizeof zero, buf, sizeof buf, &len), CELLAR_OK);
+        T_EQ_U64(len, 4);
+        T_EQ_MEM(buf, "zero", 4);
+        T_EQ_I64(cellar_peek(c, &zero, sizeof zero, buf, 3, &len), CELLAR_E_BUFFER);
+        T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+        T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
+        T_EQ_U64(low.gets, 5 * round); /* each was answered below, none from L1 */
+        T_EQ_U64(info.tier, CELLAR_TIER_L2);
+        T_EQ_U64(info.value_len, 4);
+        T_EQ_U64(info.user_flags, 5);
+        T_EQ_I64(info.ttl_left_ms, 4000);
+        T_EQ_I64(info.age_ms, INT64_MAX);
+        T_EQ_MEM(&info, &got, sizeof info);
+    }
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_U64(st.gets, 0);
+    now_ms += 4000;
+    T_EQ_I64(cellar_exists(c, &zero, sizeof zero), CELLAR_MISS);
+    cellar_info info = CELLAR_INFO_INIT;
+    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_MISS);
+    shut(c);
+}
+
+static void a_get_describes_what_came_from_below(void)
+{
+    cellar *c = open_below("zero", 4, 0);
+    char buf[8];
+    cellar_info info = CELLAR_INFO_INIT;
+    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+    o.info = &info;
+    T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_U64(info.tier, CELLAR_TIER_L2);
+    T_EQ_U64(info.user_flags, 5);
+    T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
+    T_EQ_U64(info.flags & CELLAR_INFO_VERSION, 0);
+    T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_U64(info.tier, CELLAR_TIER_L1);
+    T_EQ_U64(low.gets, 1);
+    shut(c);
+    for (unsigned how = 0; how < 3; how++) { /* a version is L1's to give: the entry comes up */
+        c = open_below("zero", 4, 0);
+        o.flags = CELLAR_GET_VERSION | (how == 1 ? CELLAR_GET_PEEK : 0u);
+        T_EQ_I64(how == 2 ? cellar_meta(c, &zero, sizeof zero, CELLAR_META_VERSION, &info)
+                          : cellar_get_with(c, &zero, sizeof zero, &o, buf, 8, NULL), CELLAR_OK);
+        T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0 && info.version != 0);
+        cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+        so.flags = CELLAR_ONLY_IF_VERSION;
+        so.if_version = info.version;
+        T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &so), CELLAR_OK);
+        shut(c);
+    }
+}
+
+static cellar_err add_x(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+{
+    *(bool *)ctx = old != NULL;
+    (void)cellar_buf_append(out, old, old_len);
+    return cellar_buf_append(out, "x", 1);
+}
+
+static void who_changes_it_has_it_brought_up(void)
+{
+    cellar *c = open_below("zero", 4, 5000);
+    cellar_pinned p;
+    T_EQ_I64(cellar_pin(c, &zero, sizeof zero, &p), CELLAR_OK);
+    T_EQ_U64(p.value_len, 4);
+    T_EQ_MEM(p.value, "zero", 4);
+    cellar_unpin(&p);
+    cellar_stats st = CELLAR_STATS_INIT;
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_U64(st.hits_l2, 1);
+    T_EQ_U64(st.gets, 1);
+    shut(c);
+
+    c = open_below("zero", 4, 5000);
+    cellar_info info = CELLAR_INFO_INIT;
+    T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
+    T_CHECK(!find(0, 0)->used); /* its end is not what it was */
+    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+    T_EQ_U64(info.tier, CELLAR_TIER_L1);
+    T_EQ_I64(info.ttl_left_ms, 9000);
+    shut(c);
+
+    c = open_below("zero", 4, 5000);
+    bool there = false;
+    T_EQ_I64(cellar_update(c, &zero, sizeof zero, add_x, &there, NULL), CELLAR_OK);
+    T_CHECK(there);
+    T_EQ_STR(look(c, 0), "zerox");
+    shut(c);
+
+    const int64_t forty = 40;
+    int64_t now = 0;
+    c = open_below(&forty, sizeof forty, 5000);
+    T_EQ_I64(cellar_incr(c, &zero, sizeof zero, 2, 1000, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(now, 42);
+    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.ttl_left_ms, 5000); /* its own, not that of a new one */
+    shut(c);
+}
+
+static void a_condition_is_about_what_lies_below_too(void)
+{
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar *c = open_below("zero", 4, 5000);
+    o.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_EXISTS);
+    T_EQ_STR(look(c, 0), "zero");
+    shut(c);
+    c = open_below("zero", 4, 5000);
+    o.flags = CELLAR_ONLY_IF_PRESENT;
+    cellar_set_item it[2] = { { &zero, sizeof zero, "one", 3, CELLAR_OK, 0 },
+                              { "none", 4, "one", 3, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_set_many(c, it, 2, &o, NULL), CELLAR_OK);
+    T_EQ_I64(it[0].status, CELLAR_OK);
+    T_EQ_I64(it[1].status, CELLAR_MISS);
+    T_EQ_STR(look(c, 0), "one");
+    shut(c);
+    c = open_below("zero", 4, 5000);
+    o.flags = CELLAR_KEEP_TTL;
+    o.ttl_ms = 70000;
+    T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_OK);
+    cellar_info info = CELLAR_INFO_INIT;
+    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.ttl_left_ms, 5000);
+    shut(c);
+}
+
+static void what_is_known_absent_below_is_absent(void)
+{
+    for (unsigned op = 0; op < 5; op++) {
+        cellar *c = open_below("zero", 4, 5000);
+        find(0, 0)->negative = true;
+        cellar_info info = CELLAR_INFO_INIT;
+        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        o.flags = CELLAR_ONLY_IF_ABSENT;
+        int64_t now = 0;
+        switch (op) {
+        case 0: T_EQ_I64(cellar_exists(c, &zero, sizeof zero), CELLAR_MISS); break;
+        case 1:
+            T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_ABSENT);
+            T_EQ_U64(info.kind, CELLAR_KIND_NEGATIVE);
+            T_EQ_U64(info.tier, CELLAR_TIER_L2);
+            break;
+        case 2: T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 1000), CELLAR_ABSENT); break;
+        case 3:
+            T_EQ_I64(cellar_incr(c, &zero, sizeof zero, 1, 6, 0, 0, &now), CELLAR_OK);
+            T_EQ_I64(now, 7);
+            break;
+        default: T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_OK); break;
+        }
+        shut(c);
+    }
+}
+
+static void what_changes_while_it_is_brought_up_counts(void)
+{
+    const int64_t forty = 40;
+    int64_t now = 0;
+    cellar *c = open_below(&forty, sizeof forty, 0);
+    low.set_in_get = true; /* "newer" */
+    T_EQ_I64(cellar_incr(c, &zero, sizeof zero, 2, 0, 0, 0, &now), CELLAR_E_TYPE);
+    T_EQ_STR(look(c, 0), "newer");
+    shut(c);
+    c = open_below("zero", 4, 0);
+    low.del_in_get = true;
+    bool there = true;
+    T_EQ_I64(cellar_update(c, &zero, sizeof zero, add_x, &there, NULL), CELLAR_OK);
+    T_CHECK(!there);
+    T_EQ_STR(look(c, 0), "x");
+    shut(c);
+    c = open_below(&forty, sizeof forty, 0);
+    low.incr_in_kill = true;
+    T_EQ_I64(cellar_del(c, &zero, sizeof zero), CELLAR_MISS);
+    T_EQ_I64(low.counted_in_kill, 1); /* of the deleted 40 nothing comes back */
     shut(c);
 }
 
@@ -751,6 +963,11 @@ static void a_forked_child_has_no_tier(void)
 }
 
 T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
+       T_CASE(who_looks_sees_it_below_and_leaves_it_there),
+       T_CASE(a_get_describes_what_came_from_below), T_CASE(who_changes_it_has_it_brought_up),
+       T_CASE(a_condition_is_about_what_lies_below_too),
+       T_CASE(what_is_known_absent_below_is_absent),
+       T_CASE(what_changes_while_it_is_brought_up_counts),
        T_CASE(only_what_was_evicted_goes_down), T_CASE(every_change_kills_below),
        T_CASE(a_change_after_the_unlink_stops_the_demotion),
        T_CASE(bytes_stay_in_place_while_handed_over),

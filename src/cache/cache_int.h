@@ -321,6 +321,15 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
 /* Look into the tier after a miss; back-fills L1. */
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len);
+/* The same; after OK and ABSENT, *m: what came beside the value, *kept: what L1 said to it. */
+CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept);
+/* Look, and leave it where it is; *m also after E_BUFFER. */
+CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, cache_tier_meta *m);
+/* Bring the key up into L1. False: nothing below, or no room. Waits a few ms at most for a change
+ * of its class that is on its way down. */
+CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
 
 /* ---- tier.c ---- */
 /* The numbers a view was told of with when it was there last. */
@@ -409,6 +418,19 @@ BASE_ALWAYS_INLINE void cache_filter_end(cellar *c, const l1_key *k, cache_filte
 }
 /* Does the filter know, with authority, that the source never had the key? Counted. */
 CELLAR_PRIVATE bool cache_filter_never(cellar *c, const void *key, size_t key_len);
+CELLAR_PRIVATE bool cache_filter_is_never(const cellar *c, const void *key, size_t key_len);
+/* After a miss of L1: may the tier have it? */
+BASE_INLINE bool cache_may_lie_below(const cellar *c, const l1_key *k)
+{
+    return BASE_UNLIKELY(c->store->tier != NULL) &&
+           (BASE_LIKELY(base_load_acq(&c->bloom) == NULL) ||
+            !cache_filter_is_never(c, k->bytes, k->len));
+}
+/* After a miss of L1: is it worth asking L1 once more? */
+BASE_INLINE bool cache_brought(cellar *c, const l1_key *k)
+{
+    return cache_may_lie_below(c, k) && cache_tier_bring(c, k);
+}
 /* Before a load: one in 1,024 of what it would stop is let through, as an audit. */
 typedef enum cache_word { CACHE_WORD_MAYBE, CACHE_WORD_NEVER, CACHE_WORD_AUDIT } cache_word;
 CELLAR_PRIVATE cache_word cache_filter_stops(cellar *c, const void *key, size_t key_len);

@@ -44,7 +44,7 @@ static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, 
     const l2_key key = cache_disk_key(k);
     l2_meta m;
     const cellar_err err = l2_get(s->disk, &key, buf, buf_cap, value_len, &m);
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
+    if (err != CELLAR_OK && err != CELLAR_ABSENT && err != CELLAR_E_BUFFER) { return err; }
     *meta = (cache_tier_meta){ .deadline_ms = m.deadline_ms, .stale_ms = m.stale_ms,
                                .idle_ms = m.idle_ms, .version = m.version,
                                .value_hash = m.value_hash, .l2_addr = m.addr,
@@ -289,29 +289,22 @@ typedef struct cache_spill {
     bool over; /* out of time */
 } cache_spill;
 
-static bool cache_spill_one(void *ctx, const l1_seen *e)
+static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i,
+                              const void *value, size_t value_len)
 {
-    cache_spill *sp = ctx;
     const cellar *v = sp->view;
-    cache_store *s = v->store;
-    const l1_info *i = &e->info;
+    const cache_store *s = v->store;
     uint64_t fps[CELLAR_TAGS_MAX], born = 0;
-    if (i->kind == (uint8_t)L1_ERROR || i->stale || i->l2_addr == CACHE_NOT_ON_DISK) {
-        return true;
-    }
-    if (e->value == NULL && e->value_len != 0) { return true; }
-    const l2_key key = { e->key, (uint32_t)e->key_len, i->owner,
-                         base_hash(&s->hash_key, i->owner, e->key, e->key_len) };
-    const l1_key at = { e->key, key.len, i->owner, key.hash };
-    const uint32_t tags = i->tag_count != 0 ? l1_tags_of(s->l1, &at, fps, &born) : 0;
+    const uint32_t tags = i->tag_count != 0 ? l1_tags_of(s->l1, k, fps, &born) : 0;
     if (tags != i->tag_count) { return true; } /* it has just expired */
+    const l2_key key = { k->bytes, k->len, k->owner, k->hash };
     const l2_meta m = { .deadline_ms = i->deadline_ms, .stale_ms = (uint32_t)i->stale_ms,
                         .idle_ms = (uint32_t)i->idle_ms, .version = i->version,
                         .value_hash = i->value_hash, .addr = i->l2_addr,
                         .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
                         .tag_count = tags, .tag_born = born, .tag_fps = fps,
                         .pack = v->disk_pack };
-    while (l2_put(s->disk, &key, e->value, e->value_len, &m, NULL) == CELLAR_DROPPED) {
+    while (l2_put(s->disk, &key, value, value_len, &m, NULL) == CELLAR_DROPPED) {
         l2_stats now;
         l2_stats_get(s->disk, &now);
         if (now.broken || base_now_ns() >= sp->until_ns) {
@@ -321,6 +314,26 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
         if (!l2_tick(s->disk, 1000)) { base_yield(); }
     }
     return true;
+}
+
+static bool cache_spill_one(void *ctx, const l1_seen *e)
+{
+    cache_spill *sp = ctx;
+    const cache_store *s = sp->view->store;
+    const l1_info *i = &e->info;
+    if (i->kind == (uint8_t)L1_ERROR || i->stale || i->l2_addr == CACHE_NOT_ON_DISK) {
+        return true;
+    }
+    const l1_key k = { e->key, (uint32_t)e->key_len, i->owner,
+                       base_hash(&s->hash_key, i->owner, e->key, e->key_len) };
+    if (e->value != NULL || e->value_len == 0) {
+        return cache_spill_value(sp, &k, i, e->value, e->value_len);
+    }
+    l1_pin_ref pin; /* a scan copies no long values */
+    if (l1_pin(s->l1, &k, &pin, L1_PEEK) != CELLAR_OK) { return true; }
+    const bool more = cache_spill_value(sp, &k, i, pin.value, pin.value_len);
+    l1_unpin_slot(s->l1, pin.slot);
+    return more;
 }
 
 /* Nobody changes anything any more: no stamp is needed. Nor is it asked what was used: memory held

@@ -79,12 +79,15 @@ CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_le
 
 /* ---- asking ---- */
 
-CELLAR_PRIVATE bool cache_filter_never(cellar *c, const void *key, size_t key_len)
+CELLAR_PRIVATE bool cache_filter_is_never(const cellar *c, const void *key, size_t key_len)
 {
     const bloom *b = base_load_acq(&c->bloom);
-    if (b == NULL || bloom_ask(b, cache_filter_hash(c, key, key_len)) != BLOOM_NEVER) {
-        return false;
-    }
+    return b != NULL && bloom_ask(b, cache_filter_hash(c, key, key_len)) == BLOOM_NEVER;
+}
+
+CELLAR_PRIVATE bool cache_filter_never(cellar *c, const void *key, size_t key_len)
+{
+    if (!cache_filter_is_never(c, key, key_len)) { return false; }
     stats_add(cache_mine(c), STATS_BLOOM_REJECT, 1);
     return true;
 }

@@ -4,6 +4,7 @@
  *
  * WALK       cellar_get -> arguments -> state word -> hash -> l1_get -> one counter. On a hit no
  *            lock, no shared write, and no clock unless the entry has a deadline.
+ *            A miss asks the tier, if there is one (hook.c); peek, exists and meta leave it below.
  * INVARIANTS each get that passed its checks adds to exactly one outcome; E_BUFFER counts as the
  *            hit it is. peek, exists and meta add to none.
  * FORMAT     what cellar_dup returns: 32 bytes {hooks, size} that cellar_free needs, then the
@@ -206,12 +207,13 @@ static int64_t cache_left_ms(int64_t until_ms, int64_t now_ms)
     return until_ms > now_ms ? until_ms - now_ms : 0;
 }
 
-static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, cellar_info *out)
+static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, uint32_t tier,
+                            cellar_info *out)
 {
     const int64_t now = base_now_ms(&c->store->clock);
     cellar_info i = CELLAR_INFO_INIT;
     i.kind = in->kind;
-    i.tier = CELLAR_TIER_L1;
+    i.tier = tier;
     i.flags = (in->born_exact ? 0u : CELLAR_INFO_AGE_APPROX) |
               (in->version != 0 ? CELLAR_INFO_VERSION : 0u) |
               (err == CELLAR_STALE ? CELLAR_INFO_STALE : 0u) |
@@ -221,12 +223,37 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
     i.cost_us = cache_cost_us(in->cost);
     i.value_len = in->value_len;
     i.version = in->version;
-    i.age_ms = now > in->born_ms ? now - in->born_ms : 0;
+    i.age_ms = tier == CELLAR_TIER_L2 ? INT64_MAX
+               : now > in->born_ms ? now - in->born_ms : 0;
     i.ttl_left_ms = cache_left_ms(in->expires_ms, now);
     i.stale_left_ms = in->stale_ms == 0 || in->expires_ms == BASE_NEVER_MS
                           ? 0 : cache_left_ms(base_add_sat(in->expires_ms, in->stale_ms), now);
     i.idle_ms = in->idle_ms;
     (void)cache_opts_out(out, &i, sizeof i); /* its size was checked on the way in */
+}
+
+/* Of what the tier has. Its idle time begins anew when it comes up. */
+static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t value_len,
+                             cellar_err err, uint64_t version, cellar_info *out)
+{
+    l1_info in;
+    memset(&in, 0, sizeof in);
+    in.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
+    in.value_len = value_len;
+    in.user_flags = m->user_flags;
+    in.cost = m->cost;
+    in.uses = m->uses;
+    in.tag_count = m->tag_count;
+    in.version = version;
+    in.deadline_ms = m->deadline_ms;
+    in.expires_ms = m->deadline_ms;
+    if (m->idle_ms != 0) {
+        const int64_t idle = base_add_sat(base_now_ms(&c->store->clock), m->idle_ms);
+        in.expires_ms = BASE_MIN(idle, in.deadline_ms);
+    }
+    in.idle_ms = m->idle_ms;
+    in.stale_ms = m->stale_ms;
+    cache_info_fill(c, &in, err, CELLAR_TIER_L2, out);
 }
 
 static bool cache_info_bad(const cellar_info *info)
@@ -266,6 +293,30 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
     return CELLAR_OK;
 }
 
+/* A miss in L1 of a get with options. */
+static cellar_err cache_get_below_with(cellar *c, const l1_key *k, const cellar_get_opts *o,
+                                       void *buf, size_t buf_cap, size_t *len, stats_id *outcome)
+{
+    cache_tier_meta m;
+    cellar_err kept = CELLAR_MISS;
+    cellar_err err = (o->flags & CELLAR_GET_PEEK) != 0
+                         ? cache_tier_peek(c, k, buf, buf_cap, len, &m)
+                         : cache_tier_fetch(c, k, buf, buf_cap, len, &m, &kept);
+    const bool there = err == CELLAR_OK || err == CELLAR_E_BUFFER;
+    if (there) { *outcome = STATS_HIT_L2; }
+    if (err == CELLAR_ABSENT) { *outcome = STATS_NEGATIVE; }
+    if (o->info == NULL || err == CELLAR_MISS) { return err; }
+    uint64_t version = 0;
+    if (there && (o->flags & CELLAR_GET_VERSION) != 0 &&
+        (kept == CELLAR_OK || cache_tier_bring(c, k))) {
+        const cellar_err given = l1_version(c->l1, k, &version);
+        if (given == CELLAR_E_SPACE || given == CELLAR_E_NOMEM) { return given; }
+        if (given != CELLAR_OK) { version = 0; } /* another one has come */
+    }
+    cache_info_below(c, &m, *len, err, version, o->info);
+    return err;
+}
+
 /* The value of a get with options; no counter. */
 static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                  size_t buf_cap, size_t *len, stats_id *outcome)
@@ -283,11 +334,13 @@ static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_op
         const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
         *len = there ? info.value_len : 0;
         if (there && buf == NULL && info.value_len > 0) { err = CELLAR_E_BUFFER; }
-        if (there || err == CELLAR_ABSENT) { cache_info_fill(c, &info, err, o->info); }
+        if (there || err == CELLAR_ABSENT) {
+            cache_info_fill(c, &info, err, CELLAR_TIER_L1, o->info);
+        }
     }
     *outcome = cache_outcome(err);
-    if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, len, outcome); }
-    return err;
+    if (err != CELLAR_MISS || !cache_may_lie_below(c, k)) { return err; }
+    return cache_get_below_with(c, k, o, buf, buf_cap, len, outcome);
 }
 
 CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,
@@ -333,10 +386,23 @@ CELLAR_API cellar_err cellar_peek(cellar *c, const void *key, size_t key_len,
     cache_key(c, &k, key, key_len);
     size_t len = 0;
     if (cache_notes(c)) { cache_deps_note(c, &k); }
-    const cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, L1_PEEK);
+    cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, L1_PEEK);
+    if (err == CELLAR_MISS && cache_may_lie_below(c, &k)) {
+        cache_tier_meta m;
+        err = cache_tier_peek(c, &k, buf, buf_cap, &len, &m);
+    }
     if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     if (value_len != NULL) { *value_len = len; }
     return err;
+}
+
+/* Of a key that L1 does not have: OK, ABSENT or MISS. */
+static cellar_err cache_describe_below(cellar *c, const l1_key *k, cache_tier_meta *m, size_t *len)
+{
+    *len = 0;
+    if (!cache_may_lie_below(c, k)) { return CELLAR_MISS; }
+    const cellar_err err = cache_tier_peek(c, k, NULL, 0, len, m);
+    return err == CELLAR_E_BUFFER ? CELLAR_OK : err;
 }
 
 CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
@@ -348,7 +414,12 @@ CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
     cache_key(c, &k, key, key_len);
     l1_info info;
     if (cache_notes(c)) { cache_deps_note(c, &k); }
-    const cellar_err err = l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK);
+    cellar_err err = l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK);
+    if (err == CELLAR_MISS) {
+        cache_tier_meta m;
+        size_t len;
+        err = cache_describe_below(c, &k, &m, &len);
+    }
     if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     return err == CELLAR_OK ? CELLAR_OK : CELLAR_MISS;
 }
@@ -369,14 +440,22 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
     l1_info info;
     memset(&info, 0, sizeof info);
     if (cache_notes(c)) { cache_deps_note(c, &k); }
-    const cellar_err err = cache_inspect(c, &k, NULL, 0, &info, L1_PEEK | L1_STALE_OK,
-                                         (flags & CELLAR_META_VERSION) != 0);
-    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
-    if (err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT) {
-        cache_info_fill(c, &info, err, out);
-        return err;
+    const bool version = (flags & CELLAR_META_VERSION) != 0;
+    cellar_err err = cache_inspect(c, &k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, version);
+    if (err == CELLAR_MISS && version && cache_brought(c, &k)) {
+        err = cache_inspect(c, &k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, true);
     }
-    if (err == CELLAR_MISS) { return err; }
+    const bool here = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;
+    if (here) { cache_info_fill(c, &info, err, CELLAR_TIER_L1, out); }
+    if (err == CELLAR_MISS) {
+        cache_tier_meta m;
+        size_t len;
+        err = cache_describe_below(c, &k, &m, &len);
+        if (err != CELLAR_MISS) { cache_info_below(c, &m, len, err, 0, out); }
+    }
+    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
+    if (here) { return err; }
+    if (err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_MISS) { return err; }
     return cache_fail(c, err, 0, "no room to give the entry a version");
 }
 
@@ -489,15 +568,18 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = CELLAR_MISS;
+    bool below = false;
     l1_pin_ref ref;
     if (!cache_is_off(c)) {
         l1_key k;
         cache_key(c, &k, key, key_len);
         if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = l1_pin(c->l1, &k, &ref, 0);
+        below = err == CELLAR_MISS && cache_brought(c, &k);
+        if (below) { err = l1_pin(c->l1, &k, &ref, 0); }
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
-    stats_add(cache_mine(c), cache_outcome(err), 1);
+    stats_add(cache_mine(c), below && err == CELLAR_OK ? STATS_HIT_L2 : cache_outcome(err), 1);
     if (err == CELLAR_OK) {
         cache_pin_out(c, &ref, out);
     } else if (err == CELLAR_E_LIMIT) {

@@ -8,7 +8,9 @@
  *            eviction: l1 window {commit: stamp watched, captured} -> left hook (listen.c) -> tier
  *                      put, which asks stamp_is when it has its place
  *            miss:     anything below? stamp watched, read -> tier get -> put into L1 as BACKFILL;
- *                      the window compares
+ *                      the window compares. A call that changes what is there (touch, update, incr,
+ *                      a set with a condition) or reads it in place (pin) has it brought up first,
+ *                      and goes on in L1; who only looks (exists, meta, peek) leaves it below
  *            (what the walks of deletes by pattern add to that: match.c)
  * PROOF      of the stamp that stays. Who compares it later has watched it first; a raise takes
  *            the watch away, so a watch is there for as long as an unmoved stamp is held.
@@ -42,6 +44,9 @@
 #define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu)
 #define CACHE_STAMP_WATCHED ((uint64_t)0x8000)
 #define CACHE_STAMP_CHANGES(w) ((w) >> 16)
+#define CACHE_BRING_TRY 512u /* bytes tried on the stack */
+#define CACHE_BRING_YIELDS 16u
+#define CACHE_BRING_WAIT_NS 50000u
 #define CACHE_STAMP_GLOBS 40 /* a captured stamp: 40 bits of changes, 24 of glob_epoch above them */
 
 static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
@@ -309,8 +314,9 @@ CELLAR_PRIVATE bool cache_tier_pending(const cache_store *s, uint64_t hash)
     return s->stamps != NULL && CACHE_STAMP_PENDING(base_load_acq(cache_stamp(s, hash))) != 0;
 }
 
-static void cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
-                           const cache_tier_meta *m, uint64_t expect, uint64_t globs)
+/* CONFLICT: the key has changed since. */
+static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
+                                 const cache_tier_meta *m, uint64_t expect, uint64_t globs)
 {
     l1_put_spec p;
     memset(&p, 0, sizeof p);
@@ -335,33 +341,93 @@ static void cache_backfill(cellar *c, const l1_key *k, const void *value, size_t
     f.globs = globs;
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
-    (void)l1_put(c->l1, k, &p); /* vetoed, no room: the caller has its bytes all the same */
+    const cellar_err err = l1_put(c->l1, k, &p);
     cache_change_end(c, &f, k); /* a back-fill raises nothing */
     cache_filter_end(c, k, &filter);
+    return err;
+}
+
+/* OK, ABSENT, E_BUFFER (*value_len is set): it lives, and *m is what it says beside its value. */
+static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len, cache_tier_meta *m)
+{
+    const cache_store *s = c->store;
+    cache_tier_key key;
+    cache_tier_key_of(c, k, &key);
+    memset(m, 0, offsetof(cache_tier_meta, tags));
+    m->deadline_ms = BASE_NEVER_MS;
+    const cellar_err err = s->tier->get(s->tier->ctx, &key, buf, buf_cap, value_len, m);
+    const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
+    return there && !base_clock_reached(&s->clock, m->deadline_ms) ? err : CELLAR_MISS;
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, cache_tier_meta *m)
+{
+    if (c->no_disk || cache_nothing_below(c->store, k->hash)) { return CELLAR_MISS; }
+    return cache_tier_ask(c, k, buf, buf_cap, value_len, m);
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept)
+{
+    const cache_store *s = c->store;
+    if (c->no_disk || cache_nothing_below(s, k->hash)) { return CELLAR_MISS; }
+    _Atomic uint64_t *word = cache_stamp(s, k->hash);
+    const uint64_t expect = cache_stamp_watch(word) & ~CACHE_STAMP_WATCHED;
+    const uint64_t globs = base_load_acq(&s->glob_epoch);
+    const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
+    if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
+    *kept = CELLAR_CONFLICT;
+    if (CACHE_STAMP_PENDING(expect) == 0) {
+        m->kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
+        *kept = cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, m, expect, globs);
+    }
+    return err;
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len)
 {
-    cache_store *s = c->store;
-    if (c->no_disk || cache_nothing_below(s, k->hash)) { return CELLAR_MISS; }
-    _Atomic uint64_t *word = cache_stamp(s, k->hash);
-    const uint64_t expect = cache_stamp_watch(word) & ~CACHE_STAMP_WATCHED;
-    const uint64_t globs = base_load_acq(&s->glob_epoch);
-    cache_tier_key key;
-    cache_tier_key_of(c, k, &key);
     cache_tier_meta m;
-    memset(&m, 0, offsetof(cache_tier_meta, tags));
-    m.deadline_ms = BASE_NEVER_MS;
-    cellar_err err = s->tier->get(s->tier->ctx, &key, buf, buf_cap, value_len, &m);
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) {
-        return err == CELLAR_E_BUFFER ? err : CELLAR_MISS;
+    cellar_err kept; /* vetoed, no room: the caller has its bytes all the same */
+    return cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
+}
+
+/* One fetch, with room for what comes. */
+static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
+{
+    unsigned char small[CACHE_BRING_TRY];
+    unsigned char *room = small;
+    size_t cap = sizeof small, len = 0;
+    cache_tier_meta m;
+    cellar_err err = cache_tier_fetch(c, k, room, cap, &len, &m, kept);
+    for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) { /* longer each time */
+        base_account *a = &c->store->account;
+        if (room != small) { base_free(a, BASE_MOD_STORE, room, cap); }
+        cap = len;
+        room = base_alloc(a, BASE_MOD_STORE, cap, NULL);
+        if (room == NULL) { return CELLAR_E_NOMEM; }
+        err = cache_tier_fetch(c, k, room, cap, &len, &m, kept);
     }
-    if (base_clock_reached(&s->clock, m.deadline_ms)) { return CELLAR_MISS; }
-    if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
-    if (CACHE_STAMP_PENDING(expect) == 0) {
-        m.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m.kind;
-        cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, &m, expect, globs);
-    }
+    if (room != small) { base_free(&c->store->account, BASE_MOD_STORE, room, cap); }
     return err;
+}
+
+CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
+{
+    for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
+        cellar_err kept = CELLAR_E_NOMEM;
+        const cellar_err err = cache_bring_once(c, k, &kept);
+        if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
+        if (kept != CELLAR_CONFLICT) { return kept == CELLAR_OK || kept == CELLAR_EXISTS; }
+        if (!cache_vgen_alive(c->store, k->owner)) { return false; } /* nor will it be kept */
+        if (round < CACHE_BRING_YIELDS) { /* a change of its class is on its way down */
+            base_yield();
+        } else {
+            base_sleep_ns(CACHE_BRING_WAIT_NS);
+        }
+    }
+    return false;
 }

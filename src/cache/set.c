@@ -339,9 +339,20 @@ BASE_COLD static cellar_err cache_put_acked(cellar *c, const l1_key *k, const ca
     return plan->durable ? cache_tier_commit(c, CELLAR_OK) : cache_acked(c, CELLAR_OK);
 }
 
+/* The conditions that a key has to be there for, or not, are about what lies below, too. */
+BASE_COLD static void cache_put_bring(cellar *c, const l1_key *k)
+{
+    l1_info info;
+    if (l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK) == CELLAR_MISS) { (void)cache_brought(c, k); }
+}
+
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
 {
     l1_put_spec *p = &plan->spec;
+    if (BASE_UNLIKELY((p->flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_KEEP_TTL)) != 0) &&
+        p->change == L1_CHANGE_SET && c->store->tier != NULL) {
+        cache_put_bring(c, k);
+    }
     cellar_err err = CELLAR_E_BUSY;
     for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
         p->deadline_ms = cache_deadline_here(c, plan, k->hash);
@@ -592,8 +603,9 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
                                  : base_add_sat(base_now_ms(&c->store->clock), ttl);
     l1_key k;
     cache_key(c, &k, key, key_len);
-    const cellar_err err = !cache_told(c->store) ? l1_touch(c->l1, &k, deadline, -1, NULL)
-                                                 : cache_touch_told(c, &k, deadline);
+    cellar_err err = !cache_told(c->store) ? l1_touch(c->l1, &k, deadline, -1, NULL)
+                                           : cache_touch_told(c, &k, deadline);
+    if (err == CELLAR_MISS && cache_brought(c, &k)) { err = cache_touch_told(c, &k, deadline); }
     if (err < 0) { return cache_fail(c, err, 0, "cellar_touch: no room for a deadline"); }
     return cache_acked(c, err);
 }
@@ -675,6 +687,9 @@ CELLAR_API cellar_err cellar_incr(cellar *c, const void *key, size_t key_len, in
     int64_t now = 0;
     /* A counter that is there needs neither clock nor options. */
     cellar_err err = cache_incr_once(c, &k, delta, init, &cache_incr_there, true, &now);
+    if (err == CELLAR_MISS && cache_brought(c, &k)) {
+        err = cache_incr_once(c, &k, delta, init, &cache_incr_there, true, &now);
+    }
     if ((err == CELLAR_MISS && (flags & CELLAR_ONLY_IF_PRESENT) == 0) || err == CELLAR_CONFLICT) {
         err = cache_incr_new(c, &k, delta, init, ttl_if_new_ms,
                              (flags & CELLAR_ONLY_IF_PRESENT) != 0, &now);

@@ -63,7 +63,8 @@ typedef struct cache_tier {
     /* Asked before the first key is hashed; false: the store makes its own. */
     bool (*hash_key)(void *ctx, base_hash_key *out);
     void (*attach)(void *ctx, const cache_tier_host *host);
-    /* OK, MISS, ABSENT, E_BUFFER (*value_len set), or an error, which counts as a miss. */
+    /* OK, ABSENT, E_BUFFER (*meta and *value_len set), MISS, or an error, which counts as one. buf
+     * may be NULL with 0 bytes. */
     cellar_err (*get)(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cache_tier_meta *meta);
     /* OK: admitted. DROPPED: no room in time. REFUSED: not wanted, or the stamp has moved. */

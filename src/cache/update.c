@@ -2,8 +2,8 @@
  *
  * update: compute a new value from the old one, with the function run outside all locks.
  *
- * WALK       copy old -> fn(copy, out) -> put only if the entry is still the one copied -> else
- *            again
+ * WALK       copy old, brought up from the tier if it lies there -> fn(copy, out) -> put only if
+ *            the entry is still the one copied -> else again
  * INVARIANTS what is stored was computed from the value it replaces: L1 compares identity and bytes
  *            under the locks (L1_IF_SAME), or absence (L1_IF_ABSENT). Negative entries are absent.
  * LOCKING    none here. The view is held, so that fn may close or drop it.
@@ -111,6 +111,7 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
 {
     l1_info info;
     cellar_err err = cache_update_read(c, k, old, &info);
+    if (err == CELLAR_MISS && cache_brought(c, k)) { err = cache_update_read(c, k, old, &info); }
     const bool there = err == CELLAR_OK;
     if (!there && (err != CELLAR_MISS || u->only_if_present)) { return err; }
     out->len = 0;

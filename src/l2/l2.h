@@ -102,7 +102,7 @@ BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 
 BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
 
-/* Copies min(buf_cap, length) bytes; *value_len is the full length. OK, ABSENT, MISS, E_BUFFER. */
+/* OK, ABSENT, E_BUFFER (*value_len is the full length, *meta is filled, nothing copied), MISS. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, l2_meta *meta);
 
