@@ -5,6 +5,7 @@
  * WALK       cellar_get -> arguments -> state word -> hash -> l1_get -> one counter. On a hit no
  *            lock, no shared write, and no clock unless the entry has a deadline.
  *            A miss asks the tier, if there is one (hook.c); peek, exists and meta leave it below.
+ *            A miss is said at once where neither a tier nor a filter wants to know (l1_none).
  * INVARIANTS each get that passed its checks adds to exactly one outcome; E_BUFFER counts as the
  *            hit it is. peek, exists and meta add to none.
  * FORMAT     what cellar_dup returns: 32 bytes {hooks, size} that cellar_free needs, then the
@@ -182,6 +183,11 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     }
     size_t len;
     if (BASE_UNLIKELY(!l1_hit(c->l1, self, key, klen, owner, hash, buf, buf_cap, &len))) {
+        if (base_load_acq(&c->bloom) == NULL && c->store->tier == NULL && l1_none(c->l1, hash)) {
+            if (value_len != NULL) { *value_len = 0; }
+            stats_add_mine(c->stats, c->stats_tag, self, STATS_MISS, 1);
+            return CELLAR_MISS;
+        }
         const l1_key k = { key, klen, owner, hash };
         return cache_get_rest(c, &k, buf, buf_cap, value_len);
     }

@@ -158,6 +158,8 @@ CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t
 CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t value_len,
                                int64_t deadline_ms);
 
+/* The plain miss alone: true is CELLAR_MISS of l1_get. False says nothing. */
+CELLAR_PRIVATE bool l1_none(l1 *c, uint64_t hash);
 /* l1_get without the plain hit, for who has just asked l1_hit. */
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                       size_t *value_len, unsigned flags);

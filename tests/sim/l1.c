@@ -1356,8 +1356,11 @@ static void split_reader(void *arg)
     (void)arg;
     for (int i = 0; i < 4; i++) {
         uint32_t k = (uint32_t)base_sim_below(SPLIT_WATCHED);
-        bool pin = base_sim_below(4) == 0;
-        if (pin) { world_pin(k); } else { (void)world_get(k); }
+        switch (base_sim_below(5)) {
+        case 0: world_pin(k); break;
+        case 1: BASE_SIM_CHECK(!l1_none(world.c, world_l1_key(k).hash)); break;
+        default: (void)world_get(k);
+        }
     }
 }
 
