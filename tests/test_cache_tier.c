@@ -474,6 +474,20 @@ static void what_changes_while_it_is_brought_up_counts(void)
     T_EQ_STR(look(c, 0), "newer");
     shut(c);
     c = open_below("zero", 4, 0);
+    low.set_in_get = true;
+    char buf[8];
+    size_t len = 0;
+    cellar_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
+    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+    o.flags = CELLAR_GET_VERSION;
+    o.info = &info;
+    T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_U64(len, 5); /* a version is of the bytes it comes with */
+    T_EQ_MEM(buf, "newer", 5);
+    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, CELLAR_META_VERSION, &later), CELLAR_OK);
+    T_EQ_U64(info.version, later.version);
+    shut(c);
+    c = open_below("zero", 4, 0);
     low.del_in_get = true;
     bool there = true;
     T_EQ_I64(cellar_update(c, &zero, sizeof zero, add_x, &there, NULL), CELLAR_OK);

@@ -27,15 +27,19 @@ BASE_COLD static cellar_err cache_get_refuse(cellar *c)
     return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a buffer are needed");
 }
 
+/* After a miss in L1 that counts. */
+BASE_ALWAYS_INLINE bool cache_asks_below(cellar *c, const l1_key *k)
+{
+    return !(BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) &&
+             cache_filter_never(c, k->bytes, k->len)) &&
+           BASE_UNLIKELY(c->store->tier != NULL);
+}
+
 /* What a miss in L1 still may become. */
 static cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                   size_t *value_len, stats_id *outcome)
 {
-    if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) &&
-        cache_filter_never(c, k->bytes, k->len)) {
-        return CELLAR_MISS;
-    }
-    if (BASE_LIKELY(c->store->tier == NULL)) { return CELLAR_MISS; }
+    if (!cache_asks_below(c, k)) { return CELLAR_MISS; }
     const cellar_err err = cache_tier_read(c, k, buf, buf_cap, value_len);
     *outcome = err == CELLAR_OK || err == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(err);
     return err;
@@ -240,7 +244,7 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
 
 /* Of what the tier has. Its idle time begins anew when it comes up. */
 static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t value_len,
-                             cellar_err err, uint64_t version, cellar_info *out)
+                             cellar_err err, cellar_info *out)
 {
     l1_info in;
     memset(&in, 0, sizeof in);
@@ -250,7 +254,6 @@ static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t v
     in.cost = m->cost;
     in.uses = m->uses;
     in.tag_count = m->tag_count;
-    in.version = version;
     in.deadline_ms = m->deadline_ms;
     in.expires_ms = m->deadline_ms;
     if (m->idle_ms != 0) {
@@ -299,27 +302,40 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
     return CELLAR_OK;
 }
 
-/* A miss in L1 of a get with options. */
-static cellar_err cache_get_below_with(cellar *c, const l1_key *k, const cellar_get_opts *o,
-                                       void *buf, size_t buf_cap, size_t *len, stats_id *outcome)
+/* The L1 half of a get with options. */
+static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
+                                 size_t buf_cap, size_t *len)
+{
+    const unsigned flags = ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
+                           ((o->flags & CELLAR_GET_STALE) != 0 ? L1_STALE_OK : 0u);
+    if (o->info == NULL) { return l1_get(c->l1, k, buf, buf_cap, len, flags); }
+    l1_info info;
+    memset(&info, 0, sizeof info);
+    cellar_err err = cache_inspect(c, k, buf, buf_cap, &info, flags,
+                                   (o->flags & CELLAR_GET_VERSION) != 0);
+    const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
+    *len = there ? info.value_len : 0;
+    if (there && buf == NULL && info.value_len > 0) { err = CELLAR_E_BUFFER; }
+    if (there || err == CELLAR_ABSENT) { cache_info_fill(c, &info, err, CELLAR_TIER_L1, o->info); }
+    return err;
+}
+
+/* And the other, after a miss. A version is L1's to give, with the bytes it is of: without room
+ * there, there is none. */
+static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
+                                  size_t buf_cap, size_t *len)
 {
     cache_tier_meta m;
-    cellar_err kept = CELLAR_MISS;
-    cellar_err err = (o->flags & CELLAR_GET_PEEK) != 0
-                         ? cache_tier_peek(c, k, buf, buf_cap, len, &m)
-                         : cache_tier_fetch(c, k, buf, buf_cap, len, &m, &kept);
-    const bool there = err == CELLAR_OK || err == CELLAR_E_BUFFER;
-    if (there) { *outcome = STATS_HIT_L2; }
-    if (err == CELLAR_ABSENT) { *outcome = STATS_NEGATIVE; }
-    if (o->info == NULL || err == CELLAR_MISS) { return err; }
-    uint64_t version = 0;
-    if (there && (o->flags & CELLAR_GET_VERSION) != 0 &&
-        (kept == CELLAR_OK || cache_tier_bring(c, k))) {
-        const cellar_err given = l1_version(c->l1, k, &version);
-        if (given == CELLAR_E_SPACE || given == CELLAR_E_NOMEM) { return given; }
-        if (given != CELLAR_OK) { version = 0; } /* another one has come */
+    cellar_err kept;
+    cellar_err err = CELLAR_MISS;
+    if (o->info != NULL && (o->flags & CELLAR_GET_VERSION) != 0 && cache_tier_bring(c, k)) {
+        err = cache_get_here(c, k, o, buf, buf_cap, len);
+        if (err != CELLAR_MISS) { return err; }
     }
-    cache_info_below(c, &m, *len, err, version, o->info);
+    err = (o->flags & CELLAR_GET_PEEK) != 0
+              ? cache_tier_peek(c, k, buf, buf_cap, len, &m)
+              : cache_tier_fetch(c, k, buf, buf_cap, len, &m, &kept);
+    if (o->info != NULL && err != CELLAR_MISS) { cache_info_below(c, &m, *len, err, o->info); }
     return err;
 }
 
@@ -327,26 +343,15 @@ static cellar_err cache_get_below_with(cellar *c, const l1_key *k, const cellar_
 static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                  size_t buf_cap, size_t *len, stats_id *outcome)
 {
-    const unsigned flags = ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
-                           ((o->flags & CELLAR_GET_STALE) != 0 ? L1_STALE_OK : 0u);
-    cellar_err err;
-    if (o->info == NULL) {
-        err = l1_get(c->l1, k, buf, buf_cap, len, flags);
-    } else {
-        l1_info info;
-        memset(&info, 0, sizeof info);
-        err = cache_inspect(c, k, buf, buf_cap, &info, flags,
-                            (o->flags & CELLAR_GET_VERSION) != 0);
-        const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
-        *len = there ? info.value_len : 0;
-        if (there && buf == NULL && info.value_len > 0) { err = CELLAR_E_BUFFER; }
-        if (there || err == CELLAR_ABSENT) {
-            cache_info_fill(c, &info, err, CELLAR_TIER_L1, o->info);
-        }
-    }
+    cellar_err err = cache_get_here(c, k, o, buf, buf_cap, len);
     *outcome = cache_outcome(err);
-    if (err != CELLAR_MISS || !cache_may_lie_below(c, k)) { return err; }
-    return cache_get_below_with(c, k, o, buf, buf_cap, len, outcome);
+    if (err != CELLAR_MISS) { return err; }
+    if ((o->flags & CELLAR_GET_PEEK) != 0 ? !cache_may_lie_below(c, k) : !cache_asks_below(c, k)) {
+        return err;
+    }
+    err = cache_get_there(c, k, o, buf, buf_cap, len);
+    *outcome = err == CELLAR_OK || err == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(err);
+    return err;
 }
 
 CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,
@@ -457,7 +462,7 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
         cache_tier_meta m;
         size_t len;
         err = cache_describe_below(c, &k, &m, &len);
-        if (err != CELLAR_MISS) { cache_info_below(c, &m, len, err, 0, out); }
+        if (err != CELLAR_MISS) { cache_info_below(c, &m, len, err, out); }
     }
     if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     if (here) { return err; }
