@@ -8,7 +8,6 @@
  *         about them (rule in force, charges, pages made read-only). */
 #include "tests/l1_kit.h"
 
-#include <math.h>
 #include <sys/mman.h>
 
 #include "l1/l1_int.h"
@@ -22,26 +21,9 @@ static bool too_slow(void)
     return KIT_SLOW > 8;
 }
 
-static double *zipf_sum;
-static uint32_t zipf_n;
-static void zipf_open(uint32_t n, double theta)
-{
-    zipf_sum = realloc(zipf_sum, n * sizeof *zipf_sum);
-    T_REQUIRE(zipf_sum != NULL);
-    double sum = 0;
-    zipf_n = n;
-    for (uint32_t i = 0; i < n; i++) { zipf_sum[i] = sum += 1 / pow(i + 1, theta); }
-}
-static uint32_t zipf(kit_rng *r)
-{
-    double u = (double)(kit_next(r) >> 11) / (double)(UINT64_C(1) << 53) * zipf_sum[zipf_n - 1];
-    uint32_t low = 0, high = zipf_n - 1;
-    while (low < high) {
-        uint32_t mid = (low + high) / 2;
-        if (zipf_sum[mid] < u) { low = mid + 1; } else { high = mid; }
-    }
-    return low;
-}
+static kit_zipf law;
+static void zipf_open(uint32_t n, double theta) { kit_zipf_open(&law, n, theta); }
+static uint32_t zipf(kit_rng *r) { return kit_zipf_draw(&law, r); }
 
 /* ---- ghosts ---------------------------------------------------------------------------------- */
 static void ghost_fifo(void)

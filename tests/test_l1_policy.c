@@ -7,7 +7,6 @@
  *         against exact LRU of the same capacity, computed here. */
 #include "tests/l1_kit.h"
 
-#include <math.h>
 
 /* ---- list models: a ring of ids with one use bit or counter ---------------------------------- */
 enum { UNIVERSE = 200000 };
@@ -156,24 +155,12 @@ static bool lru_request(uint32_t id)
     return hit;
 }
 
-/* ---- zipf by the inverse of its sums --------------------------------------------------------- */
-static double *zipf_sum;
-static void zipf_open(uint32_t n, double theta)
+/* ---- zipf ------------------------------------------------------------------------------------ */
+static kit_zipf law;
+static void zipf_open(uint32_t n, double theta) { kit_zipf_open(&law, n, theta); }
+static uint32_t zipf(kit_rng *r, uint32_t n) /* hot keys anywhere */
 {
-    zipf_sum = malloc(n * sizeof *zipf_sum);
-    T_REQUIRE(zipf_sum != NULL);
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++) { zipf_sum[i] = sum += 1 / pow(i + 1, theta); }
-}
-static uint32_t zipf(kit_rng *r, uint32_t n)
-{
-    double u = (double)(kit_next(r) >> 11) / (double)(UINT64_C(1) << 53) * zipf_sum[n - 1];
-    uint32_t low = 0, high = n - 1;
-    while (low < high) {
-        uint32_t mid = (low + high) / 2;
-        if (zipf_sum[mid] < u) { low = mid + 1; } else { high = mid; }
-    }
-    return (uint32_t)(kit_mix(low) % n); /* hot keys anywhere */
+    return (uint32_t)(kit_mix(kit_zipf_draw(&law, r)) % n);
 }
 
 /* ---- step by step ---------------------------------------------------------------------------- */
@@ -203,7 +190,6 @@ static uint64_t differ(l1_policy policy, insert_fn insert, uint64_t cap, uint32_
     }
     T_EQ_U64(kit_stats(&k).entries, BASE_MIN(cap, md.count));
     *hits = (double)hit / (double)requests;
-    free(zipf_sum);
     model_close();
     kit_close(&k);
     return wrong;
@@ -279,7 +265,6 @@ static void not_below_lru_bounded_by_entries(void)
                    run[i].keys, run[i].cap,
                    run[i].theta, p == L1_LRU ? "lru" : "s3fifo", ratio, by_lru);
             T_CHECK(ratio >= by_lru - (p == L1_LRU ? .025 : .002));
-            free(zipf_sum);
             kit_close(&k);
         }
     }
@@ -308,7 +293,6 @@ static void not_below_lru_bounded_by_bytes(void)
                PRIu64 ", forced %" PRIu64
                ")\n", run[i].budget >> 20, held, run[i].keys, ratio, by_lru, s.kept, s.forced);
         T_CHECK(ratio >= by_lru);
-        free(zipf_sum);
         kit_close(&k);
     }
 }

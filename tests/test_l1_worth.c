@@ -5,8 +5,6 @@
  *         all alike change nothing.
  * Method: generated mixes, each run twice with the same requests, with and without what is tried;
  *         fixed seeds and hash keys, so that a run repeats itself. */
-#include <math.h>
-
 #include "tests/l1_kit.h"
 
 #define KEYS 20000u
@@ -14,24 +12,9 @@
 
 enum { COST_ALIKE, COST_ANY, COST_RARE_DEAR, COST_HOT_DEAR, COST_TWO, COST_MIXES };
 
-static double popular[KEYS];
-
-static void popular_open(double theta)
-{
-    double sum = 0;
-    for (unsigned i = 0; i < KEYS; i++) { popular[i] = sum += 1 / pow(i + 1, theta); }
-}
-
-static uint32_t draw(kit_rng *r)
-{
-    const double u = (double)(kit_next(r) >> 11) / (double)(UINT64_C(1) << 53) * popular[KEYS - 1];
-    uint32_t low = 0, high = KEYS - 1;
-    while (low < high) {
-        const uint32_t mid = (low + high) / 2;
-        if (popular[mid] < u) { low = mid + 1; } else { high = mid; }
-    }
-    return low;
-}
+static kit_zipf popular;
+static void popular_open(double theta) { kit_zipf_open(&popular, KEYS, theta); }
+static uint32_t draw(kit_rng *r) { return kit_zipf_draw(&popular, r); }
 
 static uint32_t cost_of(unsigned mix, uint32_t id)
 {
