@@ -332,7 +332,7 @@ waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
 WORKING    = $(filter-out $(WAITING),$(filter %/test_bench_harness,$(RUN_C)) $(RUN_SIM) $(TESTS_SH) \
              $(RUN_DIST) $(filter-out %/test_bench_harness,$(RUN_C)))
-items      = $(foreach i,$(1),$(if $(filter tests/sim/%,$(i)),'t|short simulation|build/sim --work 5',\
+items      = $(foreach i,$(1),$(if $(filter tests/sim/%,$(i)),'t|short simulation|build/sim --work 3',\
              $(if $(filter $(B)/dist/%,$(i)),'t|dist/$(notdir $(i))|$(i)',$(i))))
 # What takes longest in one piece comes first, here and among the items of test-now.
 test-programs: $(if $(RUN_DIST),$(B)/dist/cellar.o) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) $(RUN_EX) \
@@ -569,7 +569,7 @@ TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.
 TSAN_CC  := $(strip $(TSAN_CC))
 TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
 LANES_AT_ONCE ?= 2
-PROOF    := $(if $(wildcard tests/slow_l2_proof.sh),l2_crash l2_kill l2_damage) \
+PROOF    := $(if $(wildcard tests/slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_expiry) \
             $(if $(wildcard tests/slow_guard_bloom.sh),guard_bloom) \
             $(if $(wildcard tests/slow_api_clear.sh),api_views)
 # First what is short or keeps every processor busy alone, builds above all: of two lanes that run

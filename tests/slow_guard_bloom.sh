@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    no false negative in 100,000,000 probes of a filter of a million keys, however long they
-#         take: in `make test` four seconds end them. BLOOM_PROBES=n: so many.
+#         take: in `make test` one second ends them. BLOOM_PROBES=n: so many.
 # Method: the case of test_guard_bloom, asked for a number.
 : "${MAKE:=make}" "${CELLAR_BUILD:=build}"
 unset T SAN DROPIN

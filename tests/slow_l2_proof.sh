@@ -3,14 +3,14 @@
 #
 # Aim:    the disk tier's counts: 3 million random crash states and all subsets of short traces,
 #         5,000 kills (500 of them on a disk), every bit of a store, a million mutants under ASan
-#         and UBSan.
+#         and UBSan, a million entries that end at once.
 # Method: the programs of `make test`, asked for more, two at a time. PROOF_TIMES=n: n times as many
-#         of all but the bits, which are all there are (1,000,000 kills: 200).
+#         of all but the bits, which are all there are, and the entries (1,000,000 kills: 200).
 : "${MAKE:=make}" "${CELLAR_BUILD:=build}"
 times=${PROOF_TIMES:-1}
 seed=${SEED:-random}
 if [ "$seed" = random ]; then seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi
-programs="l2_crash l2_kill l2_damage"
+programs="l2_crash l2_kill l2_damage l2_expiry"
 log=build/proof-log
 unset T SAN DROPIN
 $MAKE --no-print-directory test-programs T="$programs" NOLINK=1 >/dev/null || exit 2
@@ -38,6 +38,7 @@ for c in closed killed; do
 done
 set -- "$@" "$(item subsets 1 "$CELLAR_BUILD/t/test_l2_crash" \
     "CRASH_SUBSETS=$((400000 * times)) CRASH_LOOSE=13" every_subset)"
+set -- "$@" "$(item expiry 1 "$CELLAR_BUILD/t/test_l2_expiry" EXPIRY_KEYS=1000000 all_entries)"
 # What waits for the disk first: it leaves a processor to the others.
 kill="$CELLAR_BUILD/t/test_l2_kill"
 set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((500 * times)) disk)" \

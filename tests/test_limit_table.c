@@ -284,25 +284,24 @@ static bool win_log_denies(const cellar_rl_rule *r, const win_call *d, const win
     return before >= r->limit;
 }
 
-static void window_key(const cellar_rl_rule *r, uint64_t bound, uint32_t key)
+/* `of`: the calls that asked for one key, thread after thread. */
+static void window_key(const cellar_rl_rule *r, uint64_t bound, const win_call *const *of,
+                       uint64_t count)
 {
     const bool log = r->algorithm == CELLAR_RL_SLIDING_LOG;
-    const uint64_t all = WIN_THREADS * win.checks;
-    win_call *c = malloc((size_t)all * sizeof *c);
-    uint64_t *tat = malloc((size_t)all * sizeof *tat), n = 0, bad = 0, over = 0;
-    for (uint64_t i = 0; i < all; i++) {
-        const win_call *w = &win.call[i / win.checks][i % win.checks];
-        if (w->key == key && w->yes) { c[n++] = *w; }
+    win_call *c = malloc((size_t)count * sizeof *c);
+    uint64_t *tat = malloc((size_t)count * sizeof *tat), n = 0, bad = 0, over = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        if (of[i]->yes) { c[n++] = *of[i]; }
     }
     qsort(c, (size_t)n, sizeof *c, win_by_at);
     const uint64_t worst = win_worst(c, n, r->period_ns);
     if (r->algorithm == CELLAR_RL_GCRA) { over = win_replay(r, c, n, tat); }
-    for (uint64_t i = 0; i < all && r->algorithm != CELLAR_RL_SLIDING_COUNT; i++) {
-        const win_call *w = &win.call[i / win.checks][i % win.checks];
-        if (w->key != key || w->yes) { continue; }
-        bad += log ? !win_log_denies(r, w, c, n) : !win_bucket_denies(r, w, c, tat, n);
+    for (uint64_t i = 0; i < count && r->algorithm != CELLAR_RL_SLIDING_COUNT; i++) {
+        if (of[i]->yes) { continue; }
+        bad += log ? !win_log_denies(r, of[i], c, n) : !win_bucket_denies(r, of[i], c, tat, n);
     }
-    T_CHECK(n >= bound && n < all / WIN_KEYS * 3 / 2);
+    T_CHECK(n >= bound && n < WIN_THREADS * win.checks / WIN_KEYS * 3 / 2);
     T_EQ_U64(bad, 0);  /* denied where the definition admits */
     T_EQ_U64(over, 0); /* admitted otherwise than in the order of the replay */
     if (!T_CHECK(worst <= bound)) {
@@ -311,6 +310,27 @@ static void window_key(const cellar_rl_rule *r, uint64_t bound, uint32_t key)
     }
     free(c);
     free(tat);
+}
+
+/* All calls, those of each key together. */
+static void window_keys(const cellar_rl_rule *r, uint64_t bound)
+{
+    const win_call **order = malloc((size_t)(WIN_THREADS * win.checks) * sizeof *order);
+    uint64_t from[WIN_KEYS + 1] = { 0 }, next[WIN_KEYS];
+    T_REQUIRE(order != NULL);
+    for (uint32_t t = 0; t < WIN_THREADS; t++) {
+        for (uint64_t i = 0; i < win.checks; i++) { from[win.call[t][i].key + 1]++; }
+    }
+    for (uint32_t k = 0; k < WIN_KEYS; k++) { from[k + 1] += next[k] = from[k]; }
+    for (uint32_t t = 0; t < WIN_THREADS; t++) {
+        for (uint64_t i = 0; i < win.checks; i++) {
+            order[next[win.call[t][i].key]++] = &win.call[t][i];
+        }
+    }
+    for (uint32_t k = 0; k < WIN_KEYS; k++) {
+        window_key(r, bound, &order[from[k]], from[k + 1] - from[k]);
+    }
+    free(order);
 }
 
 static void window_round(cellar_rl_rule rule, uint64_t bound)
@@ -324,7 +344,7 @@ static void window_round(cellar_rl_rule rule, uint64_t bound)
         T_REQUIRE(!pthread_create(&t[i], NULL, win_work, (void *)i));
     }
     for (int i = 0; i < WIN_THREADS; i++) { pthread_join(t[i], NULL); }
-    for (uint32_t k = 0; k < WIN_KEYS; k++) { window_key(&rule, bound, k); }
+    window_keys(&rule, bound);
     for (int i = 0; i < WIN_THREADS; i++) { free(win.call[i]); }
     kit_close(win.l);
 }
