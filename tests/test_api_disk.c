@@ -201,6 +201,60 @@ static void what_lies_on_disk_counts_for_every_call(void)
     }
 }
 
+/* Of a process that is killed: not what was set first, but what became of it. */
+static void each_change_goes_down_where_each_set_does(void)
+{
+    static char value[3000];
+    const uint32_t modes[] = { CELLAR_L2_EACH_SET, CELLAR_L2_WRITE_THROUGH };
+    for (size_t m = 0; m < 2; m++) {
+        store_begin();
+        cellar_config cfg = config();
+        cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+        root.l2_mode = modes[m];
+        cfg.root = &root;
+        cfg.l2_min_ttl_ms = 1;
+        int64_t now = 0;
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cellar *c = open_with(&cfg);
+            const cellar_bytes tag = { "red", 3 };
+            cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+            o.ttl_ms = 3600000;
+            o.user_flags = 9;
+            o.tags = &tag;
+            o.tag_count = 1;
+            memset(value, 'v', sizeof value);
+            if (cellar_set(c, "long", 4, value, sizeof value, &o) != CELLAR_OK) { _exit(1); }
+            if (cellar_touch(c, "long", 4, 7200000) != CELLAR_OK) { _exit(2); }
+            for (int i = 0; i < 40; i++) {
+                if (cellar_incr(c, "n", 1, 1, 2, 3600000, 0, &now) != CELLAR_OK) { _exit(3); }
+            }
+            if (cellar_update(c, "u", 1, append, NULL, NULL) != CELLAR_OK) { _exit(4); }
+            if (cellar_touch(c, "n", 1, CELLAR_TTL_NONE) != CELLAR_OK) { _exit(5); }
+            kill(getpid(), SIGKILL);
+        }
+        int status = 0;
+        T_EQ_I64(waitpid(pid, &status, 0), pid);
+        T_EQ_I64(WIFSIGNALED(status) ? 0 : WEXITSTATUS(status), 0);
+        cellar *c = open_with(&cfg);
+        cellar_info info = CELLAR_INFO_INIT;
+        T_EQ_I64(cellar_meta(c, "long", 4, 0, &info), CELLAR_OK);
+        T_EQ_I64(info.ttl_left_ms, 7200000);
+        T_EQ_U64(info.user_flags, 9);
+        T_CHECK((info.flags & CELLAR_INFO_TAGGED) != 0);
+        T_EQ_U64(info.value_len, sizeof value);
+        T_EQ_I64(cellar_meta(c, "n", 1, 0, &info), CELLAR_OK);
+        T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
+        T_EQ_I64(cellar_incr(c, "n", 1, 0, 0, 0, 0, &now), CELLAR_OK);
+        T_EQ_I64(now, 42);
+        T_EQ_I64(cellar_exists(c, "u", 1), CELLAR_OK);
+        T_EQ_I64(cellar_delete_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
+        T_EQ_I64(cellar_exists(c, "long", 4), CELLAR_MISS);
+        shut(c);
+        store_end();
+    }
+}
+
 /* Long values, which a scan does not copy, and those longer than a segment of memory. */
 static void a_close_brings_down_values_of_all_sizes(void)
 {
@@ -1336,6 +1390,7 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(evicted_entries_come_back_from_disk),
        T_CASE(what_lies_on_disk_counts_for_every_call),
        T_CASE(a_close_brings_down_values_of_all_sizes),
+       T_CASE(each_change_goes_down_where_each_set_does),
        T_CASE(what_nobody_asks_for_costs_no_write_the_first_time),
        T_CASE(what_was_asked_for_long_ago_is_written_too),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),

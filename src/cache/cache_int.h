@@ -340,6 +340,8 @@ CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen); /* 0: droppe
 /* A set that has just been done goes down at once (l2_mode). */
 #define CACHE_NOT_ON_DISK UINT64_MAX /* l2_addr of an entry that is never to lie there */
 CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p);
+/* The same, of what a change with that stamp has left in L1. */
+CELLAR_PRIVATE void cache_tier_store_again(cellar *c, const l1_key *k, uint64_t stamp);
 /* The same, waiting for room. False: the tier does not take it. */
 CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_put_spec *p);
 /* What was changed in this view outlives a power cut: err, or E_IO. */

@@ -581,11 +581,14 @@ static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_
     cellar_err err;
     do { /* once more when a load was stored meanwhile that ends earlier */
         int64_t was_ms = 0;
+        uint64_t stamp = 0;
         cache_frame f;
         if (deps) { deadline_ms = BASE_MIN(deadline_ms, cache_deps_until(c->store, k)); }
         cache_change_begin(&f, false, false);
-        err = l1_touch_told(c->l1, k, deadline_ms, -1, NULL, &was_ms);
+        f.below = c->disk_mode != 0;
+        err = l1_touch_told(c->l1, k, deadline_ms, -1, &stamp, &was_ms);
         cache_change_end(c, &f, k);
+        if (err == CELLAR_OK && c->disk_mode != 0) { cache_tier_store_again(c, k, stamp); }
         if (deps && err == CELLAR_OK && deadline_ms < was_ms) { cache_deps_changed(c, k, 0); }
     } while (deps && err == CELLAR_OK && cache_deps_until(c->store, k) < deadline_ms);
     return err;
@@ -623,9 +626,14 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         cache_frame f;
         const bool deps = c->store->deps != NULL;
         const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
+        uint64_t stamp = 0;
         cache_change_begin(&f, true, false);
-        err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
+        f.below = c->disk_mode != 0;
+        err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, &stamp, &gone);
         cache_change_end(c, &f, k);
+        if ((err == CELLAR_OK || err == CELLAR_E_RANGE) && c->disk_mode != 0) {
+            cache_tier_store_again(c, k, stamp);
+        }
         if (deps && (err == CELLAR_OK || err < 0)) { cache_deps_changed(c, k, mark); }
     }
     if (!only_if_present) { cache_filter_end(c, k, &filter); }
