@@ -139,17 +139,21 @@ T_INLINE cellar_err source_load(cellar_load *ld, const void *key, size_t key_len
     }
 }
 
-T_INLINE cellar *kit_open(uint64_t bytes)
+/* `secret`: NULL draws one, so that it is chance which keys share a place of a table. */
+T_INLINE cellar *kit_open_known(uint64_t bytes, const uint8_t *secret)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
+    cfg.secret = secret;
     cfg.no_threads = 1;
     cfg.clock = kit_clock;
     atomic_store(&kit_now_ms, 1000000);
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
+
+T_INLINE cellar *kit_open(uint64_t bytes) { return kit_open_known(bytes, NULL); }
 
 /* All background work that is due now. */
 T_INLINE void kit_tick(cellar *c)
