@@ -340,12 +340,13 @@ test-programs: $(if $(RUN_DIST),$(B)/dist/cellar.o) $(if $(RUN_SIM),build/sim) $
 ## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n|random,
 ## AUDIT=1)
 #
-# The drop-in is made before: to what waits for a file that is being made, make comes back only after
-# it has been through all others, and the longest compilation of all would start last.
+# The drop-in is made before, and not asked about again: to what waits for a file that is being made
+# or looked at, make comes back only after it has been through all others, and the longest
+# compilation of all would start last.
 test:
 	$(Q)sh src/deps.sh build
 	$(if $(RUN_DIST),$(Q)$(MAKE) --no-print-directory dropin)
-	$(Q)$(MAKE) --no-print-directory test-now SEED=$(SEED)
+	$(Q)$(MAKE) --no-print-directory $(if $(RUN_DIST),-o build/dropin-words) test-now SEED=$(SEED)
 test-now: test-programs
 	$(tell_seed)
 	$(Q)sh tests/run.sh -l $(or $(T_LIMIT),120) -o $(B)/log \
