@@ -24,7 +24,7 @@ static l1_bucket *some_bucket(l1_stripe *s, unsigned *slot)
 {
     for (uint32_t n = 0; n < s->bucket_count; n++) {
         for (*slot = 0; *slot < L1_SLOTS; ++*slot) {
-            if (base_load_rlx(&s->bucket[n].tag[*slot]) != 0) { return &s->bucket[n]; }
+            if (base_load_rlx(&l1_bucket_at(s, n)->tag[*slot]) != 0) { return l1_bucket_at(s, n); }
         }
     }
     return NULL;

@@ -428,7 +428,7 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, 
 {
     for (unsigned spins = 0;; spins++) {
         uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
-        *b = &s->bucket[number];
+        *b = l1_bucket_at(s, number);
         *ver = base_load_acq(&(*b)->ver);
         if ((*ver & 1u) != 0) {
             if (c->forked || spins > 64) {
@@ -454,7 +454,7 @@ BASE_ALWAYS_INLINE bool l1_linked_first(l1 *c, l1_stripe *s, uint64_t pos, uint6
 BASE_ALWAYS_INLINE bool l1_linked_first(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash,
                                         l1_bucket **b, uint32_t *ver, l1_slot *slot)
 {
-    *b = &s->bucket[l1_number(base_load_rlx(&s->ls), hash)];
+    *b = l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), hash));
     *ver = base_load_acq(&(*b)->ver);
     const uint32_t m = l1_match(*b, l1_tag_of(hash));
     if (BASE_LIKELY((*ver & 1u) == 0 && m != 0)) {
@@ -501,7 +501,7 @@ static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
     if (g->cursor >= g->used_bytes || !l1_decode(c, pos, &r)) { return; }
     const uint64_t hash = l1_hash_of(c, pos, &r);
     s->ahead = (l1_ahead){ .pos = pos, .hash = hash, .seq = base_load_rlx(&g->seq) };
-    BASE_PREFETCH_W(&s->bucket[l1_number(base_load_rlx(&s->ls), hash)]);
+    BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), hash)));
     l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
     BASE_PREFETCH(l1_at(c, pos) + r.size); /* the step after it decodes that one here */
     BASE_PREFETCH(l1_at(c, pos) + r.size + BASE_LINE);

@@ -171,7 +171,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
         done = !l1_sweep_left(c, &c->stripe[(first + i) & c->stripe_mask], now);
     }
     l1_log_rest(c);
-    while (l1_time_left(end_ns) && l1_log_collapse(c)) { }
+    while (l1_time_left(end_ns) && (l1_index_collapse(c) || l1_log_collapse(c))) { }
     base_store_rel(&c->ticking, 0u);
     return done ? CELLAR_OK : CELLAR_PENDING;
 }
@@ -186,7 +186,7 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
         uint64_t at = base_load_rlx(&c->seg[i].min_due_ms);
         due = BASE_MIN(due, at);
     }
-    if (l1_collapse_due(c)) { /* soon, but not all at once */
+    if (l1_index_collapse_due(c) || l1_collapse_due(c)) { /* soon, but not all at once */
         due = BASE_MIN(due, (uint64_t)base_coarse_ms(c->clock) + L1_COLLAPSE_EVERY_MS);
     }
     return due >= (uint64_t)BASE_NEVER_MS ? BASE_NEVER_MS : (int64_t)due;

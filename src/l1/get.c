@@ -23,12 +23,15 @@
  *            remembered by thread: with all of these 360 -> 268 instructions. Tossing a coin for
  *            each hit, to sample: slower. With a time to live: clock.c. Values over 512 bytes in
  *            line, too, instead of by the general walk: 4 KiB 1.02 to 1.10 times as fast.
- *            A miss by the general walk and what ends a get: 356 instructions, by l1_none 277.
+ *            A miss by the general walk and what ends a get: 356 instructions, by l1_none 288.
  *            many, 10 M entries (SUITE=many; 16 -> 23 times uthash64 of 25): single gets behind a
  *            prefetch of all, 404 instructions a key; each step for all 32 keys, 251 and 1.47
  *            times as fast; a rolling pipeline (steps 2 and 3 follow 4, 8, 12 keys behind the one
  *            before) instead of three passes: 2.0, 1.5, 1.3 times as long. A line takes longer
- *            than 12 keys of work; with three passes the work is left.
+ *            than 12 keys of work; with three passes the work is left. Beside them, in one store:
+ *            one line of a record asked for, or its second for the farther cache: .91 and .92; all
+ *            asked for twice: .96; a record's first byte loaded in step 2: .81; no bucket asked
+ *            for: .91, no record: .50. The index in huge pages: index.c.
  * SOURCE     l1_int.h, MEMORY ORDER. */
 #include <string.h>
 
@@ -68,7 +71,7 @@ static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     const uint64_t ls = base_load_acq(&s->ls);
     const uint64_t number = l1_number(ls, k->hash);
     p->s = s;
-    p->primary = &s->bucket[number];
+    p->primary = l1_bucket_at(s, number);
     p->ver = base_load_acq(&p->primary->ver);
     if ((p->ver & 1u) != 0 || p->ver == 0) {
         l1_meet_odd(c, k->hash, 0);
@@ -307,7 +310,7 @@ static BASE_NOINLINE cellar_err l1_get_walk(l1 *c, const l1_key *k, void *buf, s
     for (unsigned round = 0; round < L1_RETRIES; round++) {
         const uint64_t ls = base_load_acq(&s->ls);
         const uint64_t number = l1_number(ls, k->hash);
-        l1_bucket *const primary = &s->bucket[number], *b = primary;
+        l1_bucket *const primary = l1_bucket_at(s, number), *b = primary;
         const uint32_t ver = base_load_acq(&primary->ver);
         if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0)) {
             l1_meet_odd(c, k->hash, round);
@@ -445,7 +448,7 @@ CELLAR_PRIVATE BASE_NOINLINE bool l1_none(l1 *c, uint64_t hash)
 {
     const l1_stripe *const s = l1_stripe_of(c, hash);
     const uint64_t ls = base_load_acq(&s->ls);
-    const l1_bucket *const b = &s->bucket[l1_number(ls, hash)];
+    const l1_bucket *const b = l1_bucket_at(s, l1_number(ls, hash));
     const uint32_t ver = base_load_acq(&b->ver);
     if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || l1_match(b, l1_tag_of(hash)) != 0 ||
                       base_load_rlx(&b->ovf) != 0 || hash < base_load_rlx(&c->sample_limit))) {
@@ -534,7 +537,7 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
 BASE_INLINE void l1_prefetch_record(l1 *c, const l1_stripe *s, uint64_t hash)
 {
     const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
-    const l1_bucket *b = &s->bucket[number];
+    const l1_bucket *b = l1_bucket_at(s, number);
     uint32_t m = l1_match(b, l1_tag_of(hash));
     if (BASE_LIKELY(m != 0)) {
         const unsigned char *p = l1_at(c, l1_pos(c, base_load_rlx(&b->off[__builtin_ctz(m)])));
@@ -551,7 +554,7 @@ CELLAR_PRIVATE void l1_prefetch_many(l1 *c, const l1_key *keys, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const l1_stripe *s = l1_stripe_of(c, keys[i].hash);
-        BASE_PREFETCH_W(&s->bucket[l1_number(base_load_rlx(&s->ls), keys[i].hash)]);
+        BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), keys[i].hash)));
     }
     for (size_t i = 0; i < n; i++) {
         l1_prefetch_record(c, l1_stripe_of(c, keys[i].hash), keys[i].hash);

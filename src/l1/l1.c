@@ -446,7 +446,7 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
                                    uint32_t *chained)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
-    const l1_bucket *b = &s->bucket[number];
+    const l1_bucket *b = l1_bucket_at(s, number);
     uint32_t ver = base_load_rlx(&b->ver);
     if ((ver & 1u) != 0 || ver == 0) { return "bucket locked or unmade"; }
     for (unsigned hop = 0;; hop++) {

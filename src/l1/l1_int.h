@@ -173,11 +173,12 @@ typedef struct l1_ahead { /* the record the cursor should judge next, as looked 
 typedef struct l1_stripe {
     /* for readers: ls moves with each split only, the rest is fixed at open */
     _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | buckets */
-    l1_bucket *bucket;
+    l1_bucket *bucket;     /* the first; the others: l1_bucket_at */
     l1_bucket *overflow;   /* group g, number n at [g << 16 | n] */
     l1_group *group;
     l1_ghosts ghost;       /* of this stripe; their bytes: stripe lock */
     uint32_t index_number; /* which stripe this is */
+    uint32_t others;       /* stripes besides this one */
     /* for writers: what each set touches shares a line, which is dirty in the other core's cache
      * half of the time */
     sync_lock lock BASE_ALIGNED(BASE_PAD);
@@ -192,7 +193,7 @@ typedef struct l1_stripe {
     uint64_t inserts;           /* statistics; stripe lock */
     uint64_t evicted, expired, cleared, kept, forced, splits, merges, ghost_hits, examined_max;
     _Atomic uint64_t next_version;
-    uint64_t writable_bytes, charged_bytes; /* of the bucket area */
+    uint64_t charged_bytes;     /* of its pages of buckets */
     uint32_t ver_base;          /* new buckets start above this version; even */
     uint32_t overflow_count;
     uint32_t rotate_round, rotate_stop[2]; /* round under way; seq of the heads when it began */
@@ -274,7 +275,7 @@ struct l1 {
     uint32_t record_max; /* longest record in the log; longer ones keep key or value in a block */
     uint32_t key_max;    /* keys up to this length always lie in the log */
     base_region arena_region, index_region, overflow_region, table_region, base_region_;
-    size_t stripe_stride, overflow_stride;
+    size_t stripe_stride, overflow_stride; /* address space of a stripe in these two */
     l1_pin_line *pin;
     uint32_t pin_lines, user_pin_lines; /* all; those for l1_pin, the first ones */
     uint16_t *ghosts;
@@ -296,7 +297,9 @@ struct l1 {
     uint32_t free_least;                /* least free_count since the last tick */
     uint32_t opened;                    /* segments ever opened, modulo 2^32 */
     uint64_t collapsed_bytes;           /* of the arena, from its start: looked at for huge pages */
+    uint64_t index_collapsed;           /* the same of the index; lowered when pages go back */
     bool collapse_off;                  /* no huge pages by ticks */
+    _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
     _Atomic uint32_t held;              /* segments in stripes; read anywhere */
     uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
     _Atomic uint32_t reserve; /* segments blocks leave to the log; relaxed, read anywhere */
@@ -418,6 +421,9 @@ CELLAR_PRIVATE void l1_log_child(l1 *c);
 /* One more 2 MiB of the arena into a huge page; false: nothing to do. From tick. */
 CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
 CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
+/* The same of the index. */
+CELLAR_PRIVATE bool l1_index_collapse(l1 *c);
+CELLAR_PRIVATE bool l1_index_collapse_due(l1 *c);
 /* Give free segments back to the account until it has `bytes` free; returns whether it does. */
 CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes);
 
@@ -459,6 +465,18 @@ BASE_INLINE uint64_t l1_number(uint64_t ls, uint64_t hash)
     const uint64_t wide = hash & (2 * half - 1);
     return wide - half + (half & (uint64_t)-(int64_t)(wide < count));
 }
+/* Pages of buckets take turns, one of each stripe: index.c, PICTURE. */
+#define L1_PAGE_BUCKETS (BASE_PAGE / sizeof(l1_bucket))
+BASE_ALWAYS_INLINE l1_bucket *l1_bucket_at(const l1_stripe *s, uint64_t number)
+{
+    return &s->bucket[number + (number & ~(uint64_t)(L1_PAGE_BUCKETS - 1)) * s->others];
+}
+/* The number of such a bucket. */
+BASE_ALWAYS_INLINE uint64_t l1_bucket_number(const l1_stripe *s, const l1_bucket *b)
+{
+    const uint64_t at = (uint64_t)(b - s->bucket), in_page = at & (L1_PAGE_BUCKETS - 1);
+    return in_page + ((at - in_page) >> __builtin_ctz(s->others + 1));
+}
 BASE_INLINE l1_bucket *l1_next(const l1_stripe *s, uint64_t number, uint16_t ovf)
 {
     return &s->overflow[((number >> L1_GROUP_SHIFT) << 16) + ovf];
@@ -482,7 +500,7 @@ BASE_ALWAYS_INLINE bool l1_lock_here(l1_stripe *s, l1_bucket *b, uint32_t ver, l
     if (!base_cas_sc(&b->ver, ver, ver + 1)) { return false; }
     base_fence_rel();
     SYNC_PUSH(SYNC_RANK_L1_BUCKET, b, false);
-    *h = (l1_hold){ .s = s, .b = b, .number = (uint64_t)(b - s->bucket), .ver = ver };
+    *h = (l1_hold){ .s = s, .b = b, .number = l1_bucket_number(s, b), .ver = ver };
     return true;
 }
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
@@ -534,7 +552,7 @@ BASE_ALWAYS_INLINE void l1_aim_at(const l1 *c, uint64_t hash, l1_aim *a)
 {
     a->s = l1_stripe_of(c, hash);
     a->number = l1_number(base_load_acq(&a->s->ls), hash);
-    a->primary = &a->s->bucket[a->number];
+    a->primary = l1_bucket_at(a->s, a->number);
 }
 
 /* 2: version and slot; nothing of the record is read. */

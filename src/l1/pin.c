@@ -242,7 +242,7 @@ static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned 
 {
     l1_stripe *s = l1_stripe_of(c, k->hash);
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, k->hash);
-    l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
+    l1_hold h = {.s = s, .b = l1_bucket_at(s, number), .number = number};
     l1_slot slot = {.b = NULL};
     const uint32_t ver = base_load_acq(&h.b->ver);
     if ((ver & 1u) != 0 || ver == 0) { return L1_PIN_AGAIN; }

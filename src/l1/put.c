@@ -213,7 +213,7 @@ CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k)
 {
     const l1_stripe *s = l1_stripe_of(c, k->hash);
     const uint64_t number = l1_number(base_load_acq(&s->ls), k->hash);
-    const l1_bucket *b = &s->bucket[number];
+    const l1_bucket *b = l1_bucket_at(s, number);
     return l1_match(b, l1_tag_of(k->hash)) != 0 || base_load_rlx(&b->ovf) != 0;
 }
 
@@ -283,7 +283,7 @@ static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
 static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
 {
     uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
-    l1_hold h = {.s = s, .b = &s->bucket[number], .number = number};
+    l1_hold h = {.s = s, .b = l1_bucket_at(s, number), .number = number};
     if (BASE_LIKELY(k->len <= c->key_max)) { return l1_find(c, &h, k, slot); }
     l1_lock_key(c, k->hash, &h, true);
     const bool found = l1_find(c, &h, k, slot);
@@ -466,7 +466,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
     const uint32_t klen = k->len, owner = k->owner;
     l1_stripe *const s = l1_stripe_of(c, hash);
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
-    l1_bucket *const b = &s->bucket[number];
+    l1_bucket *const b = l1_bucket_at(s, number);
     const uint32_t ver = base_load_acq(&b->ver); /* release in unlock */
     uint32_t m = l1_match(b, l1_tag_of(hash));   /* still so if the lock is taken from `ver` */
     if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || m == 0 || c->forked)) { return L1_OVER_NOT; }
@@ -589,7 +589,7 @@ static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void 
     l1_prefetch_append(c, s);
     /* Neither moves as long as the lock is held. */
     l1_hold h = {.s = s, .number = l1_number(base_load_rlx(&s->ls), k->hash)};
-    h.b = &s->bucket[h.number];
+    h.b = l1_bucket_at(s, h.number);
     const bool maybe = l1_match(h.b, l1_tag_of(k->hash)) != 0 || base_load_rlx(&h.b->ovf) != 0;
     if (BASE_LIKELY(!maybe || !l1_find(c, &h, k, &old))) {
         const unsigned q = l1_queue_for(c, s, k->hash, &toll, &v);
