@@ -159,6 +159,12 @@ m32_passes() { # a test of the public calls
     gcc $m32_words -O2 -w -D_GNU_SOURCE -Idist -I. "tests/test_api_$1.c" "$t_tmp/o.o" -pthread -lm \
         -o "$t_tmp/api32" && "$t_tmp/api32"
 }
+packs_by_a_switch() { # what is a skip without the switch runs with it
+    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -I. $t_warn \
+        tests/test_api_disk.c dist/cellar.c -pthread -lm -llz4 -o "$t_tmp/packs" &&
+        "$t_tmp/packs" packed_views_hold_more_on_the_same_disk >"$t_tmp/said" &&
+        grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
+}
 
 object=$t_tmp/obj/gcc_c11_O2.o
 plan gcc_c11_O2 gcc c11 -O2
@@ -209,6 +215,11 @@ else
 fi
 t_case no_common_compiles syntax gcc -fno-common $t_warn
 t_case unsigned_char_compiles syntax gcc -funsigned-char $t_warn
+if echo '#include <lz4.h>' | $CC -E - >"$t_tmp/said" 2>&1; then
+    t_case lz4_comes_with_a_switch packs_by_a_switch
+else
+    t_skip lz4_comes_with_a_switch "no lz4.h"
+fi
 if [ "${FULL-}" != 1 ]; then
     t_case all_switches_at_once syntax gcc -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT -DCELLAR_OMIT_WORK \
         -DCELLAR_OMIT_KIT -DCELLAR_OMIT_RESP -DCELLAR_OMIT_TEXT $t_warn

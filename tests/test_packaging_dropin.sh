@@ -64,13 +64,6 @@ version_agrees() { # with the object that plain_cc_is_silent left
         s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)" ]
 }
 
-packs_by_a_switch() { # what is a skip without the switch runs with it
-    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -I. $t_warn \
-        tests/test_api_disk.c dist/cellar.c -pthread -lm -llz4 -o "$t_tmp/packs" &&
-        "$t_tmp/packs" packed_views_hold_more_on_the_same_disk >"$t_tmp/said" &&
-        grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
-}
-
 t_case generates_in_another_folder first
 t_case dropin_is_reproducible_twice equal generate "$t_tmp/other place" awk
 t_case dropin_is_reproducible_in_another_locale equal in_locale
@@ -86,11 +79,6 @@ t_case warning_set_is_silent silent_at_o2
 t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
     -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
-if echo '#include <lz4.h>' | $CC -E - >"$t_tmp/said" 2>&1; then
-    t_case lz4_comes_with_a_switch packs_by_a_switch
-else
-    t_skip lz4_comes_with_a_switch "no lz4.h"
-fi
 t_case late_include_is_refused_c11 late c11
 t_case late_include_is_refused_gnu17 late gnu17
 t_case host_uthash_first_is_refused late_uthash
