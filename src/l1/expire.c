@@ -186,7 +186,12 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
         uint64_t at = base_load_rlx(&c->seg[i].min_due_ms);
         due = BASE_MIN(due, at);
     }
-    if (l1_index_collapse_due(c) || l1_collapse_due(c)) { /* soon, but not all at once */
+    const int64_t index_ms = l1_index_collapse_due_ms(c);
+    if (index_ms != BASE_NEVER_MS) {
+        const int64_t soon = base_coarse_ms(c->clock) + L1_COLLAPSE_EVERY_MS;
+        due = BASE_MIN(due, (uint64_t)BASE_MAX(index_ms, soon));
+    }
+    if (l1_collapse_due(c)) { /* soon, but not all at once */
         due = BASE_MIN(due, (uint64_t)base_coarse_ms(c->clock) + L1_COLLAPSE_EVERY_MS);
     }
     return due >= (uint64_t)BASE_NEVER_MS ? BASE_NEVER_MS : (int64_t)due;

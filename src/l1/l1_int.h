@@ -297,6 +297,8 @@ struct l1 {
     uint32_t free_least;                /* least free_count since the last tick */
     uint32_t opened;                    /* segments ever opened, modulo 2^32 */
     uint64_t collapsed_bytes;           /* of the arena, from its start: looked at for huge pages */
+    uint64_t index_seen;                /* index_writable when a tick last looked */
+    int64_t index_grew_ms;              /* store clock when that was more than before */
     uint64_t index_collapsed;           /* the same of the index; lowered when pages go back */
     bool collapse_off;                  /* no huge pages by ticks */
     _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
@@ -423,7 +425,7 @@ CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
 CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
 /* The same of the index. */
 CELLAR_PRIVATE bool l1_index_collapse(l1 *c);
-CELLAR_PRIVATE bool l1_index_collapse_due(l1 *c);
+CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c); /* BASE_NEVER_MS: nothing to do */
 /* Give free segments back to the account until it has `bytes` free; returns whether it does. */
 CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes);
 
