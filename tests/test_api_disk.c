@@ -201,6 +201,46 @@ static void what_lies_on_disk_counts_for_every_call(void)
     }
 }
 
+/* Whatever the disk is asked for; the first place where the cancel counts is after all of it. */
+static void *use_disk_with_a_cancel_pending(void *arg)
+{
+    int *reached = arg;
+    cellar_config cfg = config();
+    cfg.max_entries = 100;
+    cfg.l2_sync = CELLAR_L2_KEEP;
+    cfg.l2_sync_ms = 1;
+    (void)pthread_cancel(pthread_self());
+    for (int life = 0; life < 2; life++) {
+        cellar *c = open_with(&cfg);
+        uint32_t hits = 0;
+        for (uint32_t i = 0; i < 1000; i++) {
+            T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
+            if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
+        }
+        T_EQ_I64(cellar_sync(c), CELLAR_OK);
+        for (uint32_t i = 0; i < 1000; i++) { hits += look(c, i, 1) == CELLAR_OK; }
+        T_CHECK(hits > 500);
+        T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 20 << 20), CELLAR_OK);
+        shut(c);
+    }
+    *reached = 1;
+    pthread_testcancel();
+    return NULL;
+}
+
+static void the_disk_is_no_cancellation_point(void)
+{
+    pthread_t t;
+    int reached = 0;
+    void *end = NULL;
+    store_begin();
+    T_REQUIRE(pthread_create(&t, NULL, use_disk_with_a_cancel_pending, &reached) == 0);
+    T_REQUIRE(pthread_join(t, &end) == 0);
+    T_EQ_I64(reached, 1);
+    T_CHECK(end == PTHREAD_CANCELED);
+    store_end();
+}
+
 /* Of a process that is killed: not what was set first, but what became of it. */
 static void each_change_goes_down_where_each_set_does(void)
 {
@@ -1391,6 +1431,7 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(what_lies_on_disk_counts_for_every_call),
        T_CASE(a_close_brings_down_values_of_all_sizes),
        T_CASE(each_change_goes_down_where_each_set_does),
+       T_CASE(the_disk_is_no_cancellation_point),
        T_CASE(what_nobody_asks_for_costs_no_write_the_first_time),
        T_CASE(what_was_asked_for_long_ago_is_written_too),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),

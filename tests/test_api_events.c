@@ -304,6 +304,7 @@ static void soak(int flags)
 static void signal_soak_with_restart(void) { soak(SA_RESTART); }
 static void signal_soak_without_restart(void) { soak(0); }
 
-T_MAIN("api_events", T_CASE(fork_from_eight_busy_threads), T_CASE(cancelled_threads_lose_nothing),
-       T_CASE(no_call_is_a_cancellation_point), T_CASE(ended_threads_leave_no_memory),
+/* First what no call before it may have made ready: the first store of a process asks the system. */
+T_MAIN("api_events", T_CASE(no_call_is_a_cancellation_point), T_CASE(fork_from_eight_busy_threads),
+       T_CASE(cancelled_threads_lose_nothing), T_CASE(ended_threads_leave_no_memory),
        T_CASE(signal_soak_with_restart), T_CASE(signal_soak_without_restart))

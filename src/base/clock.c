@@ -34,12 +34,11 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/num.h"
 #include "base/sync.h"
 
@@ -136,11 +135,11 @@ static uint64_t base_counter_span(void)
 static bool base_kernel_counts(void)
 {
     char name[32] = { 0 };
-    const int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
-                        O_RDONLY | O_CLOEXEC);
+    const int fd = base_fd_open(
+        AT_FDCWD, "/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY);
     if (fd < 0) { return false; }
-    const ssize_t n = read(fd, name, sizeof name - 1);
-    (void)close(fd);
+    const ssize_t n = base_fd_read(fd, name, sizeof name - 1);
+    base_fd_close(fd);
     return n > 0 && (strcmp(name, "tsc\n") == 0 || strcmp(name, "arch_sys_counter\n") == 0);
 }
 

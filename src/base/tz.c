@@ -15,11 +15,10 @@
 #include "base/tz.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/num.h"
 #include "base/vfs.h"
 
@@ -290,24 +289,26 @@ static base_tz_result base_tz_file(const base_alloc_hooks *h, const char *name, 
 {
     const char *dir = getenv("TZDIR");
     if (dir == NULL || *dir != '/') { dir = "/usr/share/zoneinfo"; }
-    const int folder = base_fault_io("open") != 0 ? -1
-                                                  : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int folder = base_fault_io("open") != 0
+                           ? -1 : base_fd_open(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY);
     if (folder < 0) { return BASE_TZ_UNKNOWN; }
-    const int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    (void)close(folder);
+    const int fd = base_fd_open(folder, name, O_RDONLY | O_NONBLOCK);
+    base_fd_close(folder);
     if (fd < 0) { return BASE_TZ_UNKNOWN; }
     base_tz_result result = BASE_TZ_NOMEM;
     unsigned char *bytes = base_alloc_raw(h, BASE_TZ_FILE_MAX);
     size_t len = 0;
     ssize_t n = 1;
     while (bytes != NULL && len < BASE_TZ_FILE_MAX && n > 0) {
-        do { n = read(fd, bytes + len, BASE_TZ_FILE_MAX - len); } while (n < 0 && errno == EINTR);
+        do {
+            n = base_fd_read(fd, bytes + len, BASE_TZ_FILE_MAX - len);
+        } while (n < 0 && errno == EINTR);
         if (n > 0) { len += (size_t)n; }
     }
     if (bytes != NULL) {
         result = n < 0 ? BASE_TZ_UNKNOWN : base_tz_parse(h, bytes, len, out);
     }
-    (void)close(fd);
+    base_fd_close(fd);
     base_free_raw(h, bytes, BASE_TZ_FILE_MAX);
     return result;
 }

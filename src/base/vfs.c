@@ -3,9 +3,10 @@
  * vfs: the disk, through POSIX and Linux calls, each one a fault point.
  *
  * PICTURE    caller -> base_vfs table -> fault point of that name -> system call
- * INVARIANTS every call returns 0 or a positive errno. *done counts what was moved, also beside an
- *            error. No descriptor survives exec. A name is one path component below a directory
- *            that is already open, and never followed when it is a link.
+ * INVARIANTS no call is a cancellation point; every one returns 0 or a positive errno. *done counts
+ *            what was moved, also beside an error. No descriptor survives exec. A name is one path
+ *            component below a directory that is already open, and never followed when it is a
+ *            link.
  * LOCKING    none; a base_vfs_file belongs to its opener, pread and pwrite of one file may overlap.
  * LIMITS     a lock never waits (EAGAIN) and belongs to the open file, not to the process: a second
  *            open of the same file in this process is refused too. A failed datasync is final for
@@ -21,15 +22,14 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -90,7 +90,7 @@ static int base_vfs_wrap(int fd, bool direct, base_vfs_file **out)
 {
     base_vfs_file *f = base_alloc_raw(NULL, sizeof *f);
     if (f == NULL) {
-        (void)close(fd);
+        base_fd_close(fd);
         return ENOMEM;
     }
     f->fd = fd;
@@ -108,7 +108,7 @@ static int base_vfs_open_dir(void *ctx, const char *path, bool create, base_vfs_
     if (create && mkdir(path, 0700) != 0 && errno != EEXIST) { return errno; }
     int fd;
     do {
-        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        fd = base_fd_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     } while (fd < 0 && errno == EINTR);
     return fd < 0 ? errno : base_vfs_wrap(fd, false, out);
 }
@@ -120,12 +120,12 @@ static int base_vfs_list(void *ctx, base_vfs_file *dir,
     int e = base_vfs_faulted("list");
     if (e != 0) { return e; }
     /* A descriptor of its own: fdopendir takes it over and moves its position. */
-    const int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int fd = base_fd_open(dir->fd, ".", O_RDONLY | O_DIRECTORY);
     if (fd < 0) { return errno; }
     DIR *d = fdopendir(fd);
     if (d == NULL) {
         e = errno;
-        (void)close(fd);
+        base_fd_close(fd);
         return e;
     }
     for (;;) {
@@ -150,14 +150,14 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
     int e = base_vfs_faulted("open");
     if (e != 0) { return e; }
     /* Not to wait for the other end of a FIFO that somebody put there. */
-    int how = O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOATIME;
+    int how = O_NOFOLLOW | O_NONBLOCK | O_NOATIME;
     how |= (flags & BASE_VFS_WRITE) != 0 ? O_RDWR : O_RDONLY;
     if ((flags & BASE_VFS_CREATE) != 0) { how |= O_CREAT; }
     if ((flags & BASE_VFS_EXCL) != 0) { how |= O_EXCL; }
     bool direct = (flags & BASE_VFS_DIRECT) != 0;
     int fd;
     for (;;) {
-        fd = openat(dir->fd, name, direct ? how | O_DIRECT : how, 0600);
+        fd = base_fd_open(dir->fd, name, direct ? how | O_DIRECT : how);
         if (fd >= 0) { break; }
         if (errno == EINVAL && direct) {
             direct = false; /* tmpfs and others have no O_DIRECT */
@@ -176,7 +176,7 @@ static void base_vfs_close(void *ctx, base_vfs_file *f)
 {
     (void)ctx;
     if (f == NULL) { return; }
-    (void)close(f->fd);
+    base_fd_close(f->fd);
     base_free_raw(NULL, f, sizeof *f);
 }
 
@@ -186,6 +186,7 @@ static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
     int e = base_vfs_faulted("preallocate");
     if (e != 0) { return e; }
     if (bytes > INT64_MAX) { return EFBIG; }
+    const int cancel = base_cancel_off();
     do {
         e = fallocate(f->fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
     } while (e == EINTR);
@@ -193,6 +194,7 @@ static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
     if (e == EOPNOTSUPP || e == ENOSYS) {
         do { e = posix_fallocate(f->fd, 0, (off_t)bytes); } while (e == EINTR);
     }
+    base_cancel_set(cancel);
     return e;
 }
 
@@ -223,7 +225,7 @@ static int base_vfs_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint
     if (e != 0) { return e; }
     ssize_t got;
     do {
-        got = pread(f->fd, buf, n, (off_t)offset);
+        got = base_fd_pread(f->fd, buf, n, offset);
     } while (got < 0 && (errno == EINTR || base_vfs_direct_off(f, errno)));
     if (got < 0) { return errno; }
     *done = (size_t)got;
@@ -246,7 +248,7 @@ static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t 
     if (e != 0) { return e; }
     ssize_t put;
     do {
-        put = pwrite(f->fd, buf, n, (off_t)offset);
+        put = base_fd_pwrite(f->fd, buf, n, offset);
     } while (put < 0 && (errno == EINTR || base_vfs_direct_off(f, errno)));
     if (put < 0) { return errno; }
     *done = (size_t)put;
@@ -320,9 +322,11 @@ static int base_vfs_zero(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t 
     BASE_ASSERT(offset % BASE_PAGE == 0 && bytes % BASE_PAGE == 0);
     if (offset > INT64_MAX || bytes > INT64_MAX - offset) { return EFBIG; }
     const int how = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+    const int cancel = base_cancel_off();
     do {
         e = fallocate(f->fd, how, (off_t)offset, (off_t)bytes) == 0 ? 0 : errno;
     } while (e == EINTR);
+    base_cancel_set(cancel);
     return e;
 }
 
@@ -331,7 +335,9 @@ static int base_vfs_datasync(void *ctx, base_vfs_file *f)
     (void)ctx;
     int e = base_vfs_faulted("datasync");
     if (e != 0) { return e; }
+    const int cancel = base_cancel_off();
     do { e = fdatasync(f->fd) == 0 ? 0 : errno; } while (e == EINTR);
+    base_cancel_set(cancel);
     return e;
 }
 
@@ -340,7 +346,9 @@ static int base_vfs_sync_dir(void *ctx, base_vfs_file *dir)
     (void)ctx;
     int e = base_vfs_faulted("sync_dir");
     if (e != 0) { return e; }
+    const int cancel = base_cancel_off();
     do { e = fsync(dir->fd) == 0 ? 0 : errno; } while (e == EINTR);
+    base_cancel_set(cancel);
     return e;
 }
 
@@ -474,13 +482,13 @@ static int base_vfs_boot_id(void *ctx, unsigned char out[16])
     (void)ctx;
     int e = base_vfs_faulted("boot_id");
     if (e != 0) { return e; }
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    int fd = base_fd_open(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY);
     if (fd < 0) { return errno; }
     char text[40] = "";
     ssize_t n;
-    do { n = read(fd, text, sizeof text - 1); } while (n < 0 && errno == EINTR);
+    do { n = base_fd_read(fd, text, sizeof text - 1); } while (n < 0 && errno == EINTR);
     e = n < 0 ? errno : 0;
-    (void)close(fd);
+    base_fd_close(fd);
     if (e != 0) { return e; }
     size_t digits = 0;
     memset(out, 0, 16);
@@ -518,10 +526,10 @@ static int base_vfs_bell_file(void *ctx, const unsigned char id[16], base_vfs_be
         if (lstat(path, &s) != 0) { return errno; }
         return base_vfs_bell_ours(&s) ? 0 : ENOENT;
     }
-    const int fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+    const int fd = base_fd_open(AT_FDCWD, path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) { return errno; }
     e = fstat(fd, &s) != 0 ? errno : base_vfs_bell_ours(&s) ? 0 : EPERM;
-    (void)close(fd);
+    base_fd_close(fd);
     return e;
 }
 
