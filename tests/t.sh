@@ -15,7 +15,7 @@ t_root=$PWD
 : "${CC:=cc}" "${MAKE:=make}"
 export CC MAKE
 # The outer make's words are not for the makes that tests start.
-unset MAKEFLAGS MFLAGS MAKELEVEL T SAN DROPIN 2>/dev/null
+unset MAKEFLAGS MFLAGS MAKELEVEL T SAN DROPIN DEPS 2>/dev/null
 
 t_warn="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 -Wvla -Wundef -Werror"
