@@ -140,8 +140,13 @@ from_to() { # numbers of the items, how many at once
     awk -v i="$1" -v last="$2" 'BEGIN { while (i <= last) print i++ }' |
         xargs -P "$3" -n 1 sh "$0" --one "$dir" "$limit"
 }
-phase() { # first to last, with what waits before $beside; a pipe, because & would be deaf to Ctrl-C
-    { from_to "$first" $((beside - 1)) 1 >&3 | from_to $((beside + 1)) "$last" "$jobs"; } 3>&1
+# A pipe, because & would be deaf to Ctrl-C. Whatever a test leaves running has no part of ours: who
+# reads what we say would wait for its end.
+phase() { # first to last, with what waits before $beside
+    {
+        from_to "$first" $((beside - 1)) 1 >&3 3>&- |
+            from_to $((beside + 1)) "$last" "$jobs" 3>&-
+    } 3>&1
 }
 first=1 beside=0 last=0 number=0
 for item; do

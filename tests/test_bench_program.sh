@@ -85,7 +85,7 @@ lost_suite_is_a_row_and_the_next_one_runs() {
     [ $? -eq 1 ] && grep -q '"bench":"dropin","crash":"signal 9' "$t_tmp/c.jsonl" &&
         grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
     rm -f "$t_tmp/c.jsonl"
-    BENCH_DIST=$bench BENCH_CC='kill -STOP $PPID; sleep 60318; :' "$bench" --suite "dropin lock" --scratch "$t_tmp" \
+    BENCH_DIST=$bench BENCH_CC='kill -STOP $PPID; sleep 20; :' "$bench" --suite "dropin lock" --scratch "$t_tmp" \
         --patience-ms 300 --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
     [ $? -eq 1 ] && grep -q '"bench":"dropin","hang":"no answer within 900 ms"' "$t_tmp/c.jsonl" &&
         grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
