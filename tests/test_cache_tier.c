@@ -14,6 +14,7 @@
 #include "cache/cache.h"
 
 #define SLOTS 20000
+#define LONG ((size_t)512 << 10)
 
 static int64_t now_ms;
 
@@ -41,6 +42,9 @@ static struct lower {
     uint32_t bumped_view, bumped_vgen, last_view;
     bool in_call, forked;
     bool set_in_put, set_in_get, del_in_get, get_in_kill, incr_in_kill, churn_in_put;
+    bool long_in_get; /* the next get says: more room, much more */
+    bool armed;       /* fork_once forks */
+    pid_t child;      /* of fork_once; 0 in the child; -1: not yet */
     cellar_err got_in_kill;
     int64_t counted_in_kill;
 } low;
@@ -105,6 +109,11 @@ static cellar_err low_get(void *ctx, const cache_tier_key *k, void *buf, size_t 
     *value_len = copy.len;
     m->deadline_ms = copy.deadline_ms;
     m->user_flags = copy.user_flags;
+    if (low.long_in_get) {
+        low.long_in_get = false;
+        *value_len = LONG;
+        return CELLAR_E_BUFFER;
+    }
     if (copy.len > buf_cap) { return CELLAR_E_BUFFER; }
     memcpy(buf, copy.value, copy.len);
     return CELLAR_OK;
@@ -976,6 +985,41 @@ static void a_forked_child_has_no_tier(void)
     shut(c);
 }
 
+static void fork_once(void *ctx, const cellar_event *e)
+{
+    (void)ctx;
+    (void)e;
+    if (low.child < 0 && low.armed) {
+        fflush(stdout);
+        low.child = fork();
+    }
+}
+
+/* Between two looks below, a long value makes room, and who hears of that forks. */
+static void a_listener_that_forks_between_two_looks(void)
+{
+    cellar *c = open_on(&tier, 0);
+    uint64_t id;
+    put(c, 0, "zero", 0);
+    for (uint32_t i = 1; !find(0, 0)->used && i < 1000000; i++) { put(c, i, "filler", 0); }
+    T_REQUIRE(find(0, 0)->used);
+    T_EQ_I64(cellar_listen(c, CELLAR_CAUSE_BIT(CAPACITY), fork_once, NULL, &id), CELLAR_OK);
+    low.child = -1;
+    low.armed = low.long_in_get = true;
+    const cellar_err err = cellar_touch(c, &zero, sizeof zero, 9000);
+    if (low.child == 0) { /* the tier has gone: the key is not there */
+        _exit(err == CELLAR_MISS && low.forked && cellar_close(c) == CELLAR_OK ? 0 : 1);
+    }
+    low.armed = false;
+    T_REQUIRE(low.child > 0);
+    int status = -1;
+    T_REQUIRE(waitpid(low.child, &status, 0) == low.child);
+    T_CHECK(WIFEXITED(status));
+    T_EQ_I64(WEXITSTATUS(status), 0);
+    T_EQ_I64(err, CELLAR_OK);
+    shut(c);
+}
+
 T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
        T_CASE(who_looks_sees_it_below_and_leaves_it_there),
        T_CASE(a_get_describes_what_came_from_below), T_CASE(who_changes_it_has_it_brought_up),
@@ -994,5 +1038,6 @@ T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
        T_CASE(a_view_made_anew_during_a_drop_has_nothing_of_the_old_one),
        T_CASE(a_drop_that_overtakes_a_clear_or_a_begin_is_final),
        T_CASE(a_root_known_by_its_label_is_brought_up),
-       T_CASE(a_forked_child_has_no_tier), T_CASE(without_a_tier_nothing_is_captured),
+       T_CASE(a_forked_child_has_no_tier), T_CASE(a_listener_that_forks_between_two_looks),
+       T_CASE(without_a_tier_nothing_is_captured),
        T_CASE(what_was_tagged_before_the_floor_is_dead))

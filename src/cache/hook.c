@@ -76,6 +76,13 @@ static bool cache_nothing_below(const cache_store *s, uint64_t hash)
     return s->tier->nothing != NULL && s->tier->nothing(s->tier->ctx, hash);
 }
 
+/* A call may look more than once, and make room between two looks: for that a listener may run,
+ * which forks, and the child that comes back has no tier. */
+static bool cache_never_below(const cellar *c, const l1_key *k)
+{
+    return c->no_disk || c->store->tier == NULL || cache_nothing_below(c->store, k->hash);
+}
+
 /* ---- the commit hook ---- */
 
 /* It goes by itself, not by a call that changes the key. */
@@ -364,7 +371,7 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
 CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, cache_tier_meta *m)
 {
-    if (c->no_disk || cache_nothing_below(c->store, k->hash)) { return CELLAR_MISS; }
+    if (cache_never_below(c, k)) { return CELLAR_MISS; }
     return cache_tier_ask(c, k, buf, buf_cap, value_len, m);
 }
 
@@ -372,7 +379,7 @@ CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf
                                            size_t *value_len, cache_tier_meta *m, cellar_err *kept)
 {
     const cache_store *s = c->store;
-    if (c->no_disk || cache_nothing_below(s, k->hash)) { return CELLAR_MISS; }
+    if (cache_never_below(c, k)) { return CELLAR_MISS; }
     _Atomic uint64_t *word = cache_stamp(s, k->hash);
     const uint64_t expect = cache_stamp_watch(word) & ~CACHE_STAMP_WATCHED;
     const uint64_t globs = base_load_acq(&s->glob_epoch);
