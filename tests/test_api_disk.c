@@ -241,6 +241,13 @@ static void the_disk_is_no_cancellation_point(void)
     store_end();
 }
 
+static cellar_err load_once(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    return *(const bool *)ctx ? cellar_load_not_modified(ld) : cellar_load_value(ld, "v", 1);
+}
+
 /* Of a process that is killed: not what was set first, but what became of it. */
 static void each_change_goes_down_where_each_set_does(void)
 {
@@ -270,6 +277,19 @@ static void each_change_goes_down_where_each_set_does(void)
                 if (cellar_incr(c, "n", 1, 1, 2, 3600000, 0, &now) != CELLAR_OK) { _exit(3); }
             }
             if (cellar_update(c, "u", 1, append, NULL, NULL) != CELLAR_OK) { _exit(4); }
+            cellar_load_opts lo = CELLAR_LOAD_OPTS_INIT;
+            cellar_result r = CELLAR_RESULT_INIT;
+            lo.ttl_ms = 3600000;
+            lo.jitter_pct = CELLAR_LOAD_NONE;
+            lo.flags = CELLAR_LOAD_REFRESH;
+            for (int i = 0; i < 2; i++) { /* the second says that it is the same still */
+                bool again = i == 1;
+                now_ms += 1000;
+                if (cellar_get_or_load(c, "loaded", 6, &lo, load_once, &again, &r) != CELLAR_OK) {
+                    _exit(6);
+                }
+                cellar_result_free(&r);
+            }
             if (cellar_touch(c, "n", 1, CELLAR_TTL_NONE) != CELLAR_OK) { _exit(5); }
             kill(getpid(), SIGKILL);
         }
@@ -288,6 +308,8 @@ static void each_change_goes_down_where_each_set_does(void)
         T_EQ_I64(cellar_incr(c, "n", 1, 0, 0, 0, 0, &now), CELLAR_OK);
         T_EQ_I64(now, 42);
         T_EQ_I64(cellar_exists(c, "u", 1), CELLAR_OK);
+        T_EQ_I64(cellar_meta(c, "loaded", 6, 0, &info), CELLAR_OK);
+        T_CHECK(info.ttl_left_ms > 3600000); /* its clock is two seconds behind */
         T_EQ_I64(cellar_delete_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
         T_EQ_I64(cellar_exists(c, "long", 4), CELLAR_MISS);
         shut(c);

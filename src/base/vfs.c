@@ -128,6 +128,7 @@ static int base_vfs_list(void *ctx, base_vfs_file *dir,
         base_fd_close(fd);
         return e;
     }
+    const int cancel = base_cancel_off();
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(d);
@@ -138,6 +139,7 @@ static int base_vfs_list(void *ctx, base_vfs_file *dir,
     }
     e = errno;
     (void)closedir(d);
+    base_cancel_set(cancel);
     return e;
 }
 

@@ -10,7 +10,8 @@
  *            miss:     anything below? stamp watched, read -> tier get -> put into L1 as BACKFILL;
  *                      the window compares. A call that changes what is there (touch, update, incr,
  *                      a set with a condition) or reads it in place (pin) has it brought up first,
- *                      and goes on in L1; who only looks (exists, meta, peek) leaves it below
+ *                      and goes on in L1; who only looks (exists, meta, peek) leaves it
+ *                      below, unless a version is wanted, which L1 gives
  *            (what the walks of deletes by pattern add to that: match.c)
  * PROOF      of the stamp that stays. Who compares it later has watched it first; a raise takes
  *            the watch away, so a watch is there for as long as an unmoved stamp is held.
@@ -45,7 +46,9 @@
 #define CACHE_STAMP_WATCHED ((uint64_t)0x8000)
 #define CACHE_STAMP_CHANGES(w) ((w) >> 16)
 #define CACHE_BRING_TRY 512u /* bytes tried on the stack */
-#define CACHE_BRING_YIELDS 16u
+#define CACHE_BRING_ROUNDS 16u
+#define CACHE_BRING_WAITS 64u
+#define CACHE_BRING_YIELDS 16u /* of them; the others sleep */
 #define CACHE_BRING_WAIT_NS 50000u
 #define CACHE_STAMP_GLOBS 40 /* a captured stamp: 40 bits of changes, 24 of glob_epoch above them */
 
@@ -365,7 +368,9 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
     m->deadline_ms = BASE_NEVER_MS;
     const cellar_err err = s->tier->get(s->tier->ctx, &key, buf, buf_cap, value_len, m);
     const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
-    return there && !base_clock_reached(&s->clock, m->deadline_ms) ? err : CELLAR_MISS;
+    if (there && !base_clock_reached(&s->clock, m->deadline_ms)) { return err; }
+    *value_len = 0;
+    return CELLAR_MISS;
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -424,17 +429,21 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
 
 CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
 {
-    for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
+    unsigned waits = 0;
+    for (unsigned round = 0; round < CACHE_BRING_ROUNDS; round++) {
         cellar_err kept = CELLAR_E_NOMEM;
         const cellar_err err = cache_bring_once(c, k, &kept);
         if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
         if (kept != CELLAR_CONFLICT) { return kept == CELLAR_OK || kept == CELLAR_EXISTS; }
         if (!cache_vgen_alive(c->store, k->owner)) { return false; } /* nor will it be kept */
-        if (round < CACHE_BRING_YIELDS) { /* a change of its class is on its way down */
-            base_yield();
-        } else {
-            base_sleep_ns(CACHE_BRING_WAIT_NS);
-        }
+        do { /* a change of its class is on its way down: not read anew as long as it is */
+            if (waits == CACHE_BRING_WAITS) { return false; }
+            if (waits++ < CACHE_BRING_YIELDS) {
+                base_yield();
+            } else {
+                base_sleep_ns(CACHE_BRING_WAIT_NS);
+            }
+        } while (cache_tier_pending(c->store, k->hash));
     }
     return false;
 }

@@ -309,11 +309,14 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
     const flight_key fk = flight_key_of(ld->f);
     const l1_key k = { fk.bytes, fk.len, fk.owner, fk.hash };
     BASE_POINT("flight.publish");
-    if (!cache_told(c->store)) { return l1_renew(c->l1, &k, r); }
+    if (!cache_told(c->store)) { return l1_renew(c->l1, &k, r, NULL); }
+    uint64_t stamp = 0;
     cache_frame frame;
     cache_change_begin(&frame, false, false);
-    const cellar_err err = l1_renew(c->l1, &k, r);
+    frame.below = c->disk_mode != 0;
+    const cellar_err err = l1_renew(c->l1, &k, r, &stamp);
     cache_change_end(c, &frame, &k);
+    if (err == CELLAR_OK && c->disk_mode != 0) { cache_tier_store_again(c, &k, stamp); }
     return err;
 }
 

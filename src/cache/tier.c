@@ -4,7 +4,8 @@
  *
  * PICTURE    view opened -> its generation from the tier, or a fresh one that is logged
  *            set in a view with l2_mode -> put at once, not when the entry leaves L1; what a
- *            touch or incr there leaves is read back and put, under the stamp of that change
+ *            touch, an incr or a renewal there leaves is read back and put, under the stamp of
+ *            that change
  *            level ALWAYS, or a durable set -> commit, then the call returns
  * INVARIANTS a view that may not use the tier (no_l2, secret) has a generation no record carries,
  *            so its changes need not be logged, and nothing of it is: not even its name.
@@ -104,36 +105,36 @@ CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_sp
     (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
 }
 
+static void cache_tier_store_seen(cellar *c, const l1_key *k, const l1_info *i, const void *value,
+                                  size_t value_len, uint64_t stamp)
+{
+    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
+    const uint32_t tags = i->tag_count != 0 ? l1_tags_of(c->l1, k, fps, &born) : 0;
+    if (tags != i->tag_count) { return; }
+    const l1_put_spec p = { .value = value, .value_len = value_len, .stamp = stamp,
+                            .deadline_ms = i->deadline_ms, .stale_ms = i->stale_ms,
+                            .idle_ms = i->idle_ms, .version = i->version,
+                            .value_hash = i->value_hash, .l2_addr = i->l2_addr,
+                            .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
+                            .tag_fps = fps, .tag_count = tags, .tag_born = born };
+    cache_tier_store(c, k, &p);
+}
+
 /* Should another change have come since, its stamp is another one: the tier refuses ours, whatever
  * was read. */
 CELLAR_PRIVATE void cache_tier_store_again(cellar *c, const l1_key *k, uint64_t stamp)
 {
+    if (c->store->tier == NULL || c->no_disk) { return; }
     unsigned char small[CACHE_TIER_TRY];
-    unsigned char *room = small;
-    size_t cap = sizeof small;
-    base_account *account = &c->store->account;
     l1_info info;
-    cellar_err err = l1_inspect(c->l1, k, room, cap, &info, L1_PEEK);
-    if (err == CELLAR_E_BUFFER) {
-        cap = info.value_len;
-        room = base_alloc(account, BASE_MOD_STORE, cap, NULL);
-        if (room == NULL) { return; }
-        err = l1_inspect(c->l1, k, room, cap, &info, L1_PEEK);
+    l1_pin_ref pin;
+    const cellar_err err = l1_inspect(c->l1, k, small, sizeof small, &info, L1_PEEK);
+    if (err == CELLAR_OK) {
+        cache_tier_store_seen(c, k, &info, small, info.value_len, stamp);
+    } else if (err == CELLAR_E_BUFFER && l1_pin(c->l1, k, &pin, L1_PEEK) == CELLAR_OK) {
+        cache_tier_store_seen(c, k, &info, pin.value, pin.value_len, stamp);
+        l1_unpin_slot(c->l1, pin.slot);
     }
-    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
-    const uint32_t tags = err == CELLAR_OK && info.tag_count != 0
-                              ? l1_tags_of(c->l1, k, fps, &born) : 0;
-    if (err == CELLAR_OK && tags == info.tag_count) {
-        const l1_put_spec p = { .value = room, .value_len = info.value_len, .stamp = stamp,
-                                .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
-                                .idle_ms = info.idle_ms, .version = info.version,
-                                .value_hash = info.value_hash, .l2_addr = info.l2_addr,
-                                .user_flags = info.user_flags, .kind = info.kind,
-                                .cost = info.cost, .tag_fps = fps, .tag_count = tags,
-                                .tag_born = born };
-        cache_tier_store(c, k, &p);
-    }
-    if (room != small) { base_free(account, BASE_MOD_STORE, room, cap); }
 }
 
 #define CACHE_STORE_PATIENCE_NS UINT64_C(1000000000)

@@ -271,8 +271,8 @@ typedef struct l1_renewal {
     int64_t *was_ms;         /* NULL, or OK writes the deadline that it had */
 } l1_renewal;
 /* The same bytes with new fields, as a PUBLISH; a stale value too. OK; MISS (no value, nor a stale
- * one), CONFLICT (vetoed), E_SPACE: nothing changed. */
-CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r);
+ * one), CONFLICT (vetoed), E_SPACE: nothing changed. *stamp may be NULL. */
+CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, uint64_t *stamp);
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c);
 /* OK: a live entry was removed. MISS: none (hooks.commit ran all the same). *stamp may be NULL. */
 CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);

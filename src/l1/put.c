@@ -968,10 +968,10 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version)
     return err;
 }
 
-CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r)
+CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, uint64_t *stamp)
 {
     const l1_edit e = {.renew = r, .was_ms = r->was_ms};
-    return l1_rewrite(c, k, &e, NULL, NULL);
+    return l1_rewrite(c, k, &e, NULL, stamp);
 }
 
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c) { return c->max_value_bytes; }
