@@ -5,7 +5,7 @@
  * PICTURE    primary 0 -> overflow 1 -> overflow 2, one slot each {tag, off}, keys 1 2 3 in
  *            them; the overflow buckets belong to one group (free list through off). Offset k
  *            is a record of key k.
- * THREADS    Reader(k) (get)   Scan (l1_scan_step on this chain)   SCAN
+ * THREADS    Reader(k) (get; NONE: l1_none is asked first)   Scan (l1_scan_step on this chain)   SCAN
  *            Cursor x DROPS (l1_drop + l1_chain_trim)   Setter (l1_link: l1_slot_empty)   SET
  *            Deleter (l1_remove: bucket lock only, never trims)   DEL
  *            Other (another chain of the group takes a bucket, fills it, gives it back)   OTHER
@@ -14,7 +14,7 @@
  *            or on the free list once.
  * MUTANTS    NO_RECHECK as in the code; and TRIM_UNLOCKED (after the bucket's unlock), DEL_TRIMS
  *            (without the stripe lock), MOVE_FORGETS (the last bucket is given back with its
- *            slot). */
+ *            slot), NONE_NO_CHAIN (l1_none takes the first bucket for all). */
 #define NM 10
 #define NP 4
 #define SBN 7
@@ -83,6 +83,18 @@ inline TRIM(p) {
 
 proctype Reader(byte k, me) { byte v, at, o;
   BEGIN(me);
+#ifdef NONE
+  v = mem[VER];
+  if :: (v & 1) != 0 -> goto again :: else fi;
+  /* Tags are of keys: another key's is no match. */
+  if :: mem[TAG(0)] != 0 && mem[OFF(0)] == k -> goto again :: else fi;
+#ifndef NONE_NO_CHAIN
+  if :: mem[OVF(0)] != 0 -> goto again :: else fi;
+#endif
+  AT(l1.none.looked)
+  if :: CHANGED(v) -> goto again :: else fi;
+  assert(absent[k] & me); goto done;
+#endif
 again:
   atomic { EVEN -> v = mem[VER] }; at = 0;
   do

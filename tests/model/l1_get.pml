@@ -5,7 +5,7 @@
  * PICTURE    two buckets of one slot (ls odd: K lives in 1, else in 0), two segments of one
  *            record {KEY, VA, VB}. KEY 1 is K; a foreign record may imitate it (KEY 1, value 6).
  * THREADS    NR2     a second Reader (get, l1_get_walk, and a key's steps in l1_get_many; FALL:
- *                    l1_read_locked too)
+ *                    l1_read_locked too; NONE: the plain miss, l1_none, is asked first)
  *            SET     Setter (l1_put: in place or append; SET2: another)
  *            DEL     Deleter (l1_remove)           EVICT   Evictor (cursor: keep, drop, hand over)
  *            PUBLISH Publisher (a leader's result, with the veto)
@@ -17,10 +17,10 @@
  * SHOWN      a hit is whole and was K's value during the call; a miss or a del's MISS saw K
  *            absent; a freed segment is not linked, its count is 0, nobody reads its bytes any
  *            more; what a leader read before a del that returned is not published after it.
- * MUTANTS    NO_RECHECK MISS_NO_LS_RELOAD LOCK_NO_LS_RELOAD SPLIT_PLACES_NOTED LS_OUTSIDE_WINDOW
- *            KEPT_NO_VERSION DEL_COUNTS_LATE DEL_ABSENT_NO_HOOK VERSION_RESTARTS
- *            REUSE_BEFORE_UNLINK as in the code; and BUSY_IGNORED, LS_NO_COUNT, MERGED_EVEN
- *            (against the design).
+ * MUTANTS    NO_RECHECK MISS_NO_LS_RELOAD NONE_NO_LS_RELOAD LOCK_NO_LS_RELOAD SPLIT_PLACES_NOTED
+ *            LS_OUTSIDE_WINDOW KEPT_NO_VERSION DEL_COUNTS_LATE DEL_ABSENT_NO_HOOK
+ *            VERSION_RESTARTS REUSE_BEFORE_UNLINK as in the code; and NONE_NO_VERSION,
+ *            BUSY_IGNORED, LS_NO_COUNT, MERGED_EVEN (against the design).
  * LIMITS     one key, no chains (l1_chain), a head is never left open (l1_emptied). */
 #define NM 13
 #define NP 6
@@ -110,6 +110,18 @@ inline FREE_SEGS(q) {
 
 proctype Reader(byte id) { byte ls, b, v, o, k, x, y;
   d_step { mask[id] = 1 << cur };
+#ifdef NONE
+  ls = mem[LS]; b = NUMBER(ls); v = mem[VER(b)];
+  if :: (v & 1) != 0 || v == 0 -> goto again :: else fi;
+  if :: mem[TAG(b)] != 0 -> goto again :: else fi; AT(l1.none.looked)
+#ifndef NONE_NO_VERSION
+  if :: CHANGED(b, v) -> goto again :: else fi;
+#endif
+#ifndef NONE_NO_LS_RELOAD
+  if :: mem[LS] != ls -> goto again :: else fi;
+#endif
+  assert(mask[id] & 1); goto done;
+#endif
 again:
 #ifdef FALL
   if :: true -> LOCK_KEY(0);

@@ -26,6 +26,9 @@ q ok   l1_get MERGE SPLIT SET
 q ok   l1_get MERGE SPLIT DEL
 q ok   l1_get PUBLISH DEL SPLIT
 q ok   l1_get TSO=1 SET DEL SPLIT
+q ok   l1_get NONE SET DEL SPLIT
+c ok   l1_get NONE MERGE SPLIT SET
+c ok   l1_get TSO=1 NONE SET DEL SPLIT
 c ok   l1_get TSO=1 MERGE SPLIT DEL
 c ok   l1_get TSO=1 SET EVICT FOREIGN ROUNDS=1
 c ok   l1_get SET DEL FOREIGN
@@ -42,6 +45,8 @@ f ok   l1_get MERGE SPLIT SET FOREIGN
 f ok   l1_get TSO=1 MERGE SPLIT SET DEL
 q fail l1_get NO_RECHECK SET
 q fail l1_get MISS_NO_LS_RELOAD SPLIT
+q fail l1_get NONE NONE_NO_LS_RELOAD SPLIT
+q fail l1_get NONE NONE_NO_VERSION SPLIT
 q fail l1_get LOCK_NO_LS_RELOAD SPLIT DEL
 q fail l1_get SPLIT_PLACES_NOTED SPLIT DEL
 q fail l1_get LS_OUTSIDE_WINDOW SPLIT
@@ -108,8 +113,10 @@ q ok   l1_chain TSO=1 OTHER SET
 c ok   l1_chain OTHER SCAN
 c ok   l1_chain OTHER DEL
 c ok   l1_chain DROPS=2 OTHER SET
+c ok   l1_chain NONE DROPS=2 OTHER SET
 f ok   l1_chain OTHER DEL SCAN
 q fail l1_chain NO_RECHECK OTHER
+q fail l1_chain NONE NONE_NO_CHAIN OTHER
 q fail l1_chain TRIM_UNLOCKED OTHER
 q fail l1_chain DEL_TRIMS DEL OTHER
 q fail l1_chain MOVE_FORGETS
