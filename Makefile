@@ -358,7 +358,7 @@ test-now: test-programs
 	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
 	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
 	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
-  $(foreach t,$(ONE_THREAD),'s|$(t:tests/%.c=%)|has one thread')
+	  $(foreach t,$(ONE_THREAD),'s|$(t:tests/%.c=%)|has one thread')
 
 # The schedule driver: tests/sim/ and every library source, built to yield at each seam.
 SIM_SRC := $(wildcard tests/sim/*.c)

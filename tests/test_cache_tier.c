@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/hash.h"
+#include "base/mem.h"
 #include "cache/cache.h"
 
 #define SLOTS 20000
@@ -41,7 +42,7 @@ static struct lower {
     unsigned gets, puts, refused, kills, bumps, closes, ticks, asked;
     uint32_t bumped_view, bumped_vgen, last_view;
     bool in_call, forked;
-    bool set_in_put, set_in_get, del_in_get, get_in_kill, incr_in_kill, churn_in_put;
+    bool set_in_put, set_in_get, del_in_get, clear_in_get, get_in_kill, incr_in_kill, churn_in_put;
     bool long_in_get; /* the next get says: more room, much more */
     bool armed;       /* fork_once forks */
     pid_t child;      /* of fork_once; 0 in the child; -1: not yet */
@@ -101,6 +102,10 @@ static cellar_err low_get(void *ctx, const cache_tier_key *k, void *buf, size_t 
         low.in_call = true;
         T_EQ_I64(cellar_del(low.c, &key, sizeof key), CELLAR_MISS);
         low.in_call = false;
+    }
+    if (low.clear_in_get) {
+        low.clear_in_get = false;
+        T_EQ_I64(cellar_clear(low.c), CELLAR_OK);
     }
     if (copy.negative) {
         m->deadline_ms = copy.deadline_ms;
@@ -507,6 +512,24 @@ static void what_changes_while_it_is_brought_up_counts(void)
     low.incr_in_kill = true;
     T_EQ_I64(cellar_del(c, &zero, sizeof zero), CELLAR_MISS);
     T_EQ_I64(low.counted_in_kill, 1); /* of the deleted 40 nothing comes back */
+    shut(c);
+    c = open_below(&forty, sizeof forty, 0);
+    low.clear_in_get = true;
+    T_EQ_I64(cellar_incr(c, &zero, sizeof zero, 2, 5, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(now, 7); /* nor of the cleared */
+    shut(c);
+}
+
+static void without_memory_it_stays_below(void)
+{
+    cellar *c = open_below("zero", 4, 5000);
+    low.long_in_get = true;
+    (void)base_fault_alloc_arm(1, true);
+    const cellar_err err = cellar_touch(c, &zero, sizeof zero, 9000);
+    T_CHECK(base_fault_alloc_arm(0, false) != 0);
+    T_EQ_I64(err, CELLAR_MISS);
+    T_CHECK(find(0, 0)->used);
+    T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
     shut(c);
 }
 
@@ -1025,7 +1048,7 @@ T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
        T_CASE(a_get_describes_what_came_from_below), T_CASE(who_changes_it_has_it_brought_up),
        T_CASE(a_condition_is_about_what_lies_below_too),
        T_CASE(what_is_known_absent_below_is_absent),
-       T_CASE(what_changes_while_it_is_brought_up_counts),
+       T_CASE(what_changes_while_it_is_brought_up_counts), T_CASE(without_memory_it_stays_below),
        T_CASE(only_what_was_evicted_goes_down), T_CASE(every_change_kills_below),
        T_CASE(a_change_after_the_unlink_stops_the_demotion),
        T_CASE(bytes_stay_in_place_while_handed_over),
