@@ -252,7 +252,7 @@ test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
 # words for a debugger, which are half of what is written and linked for them. The library below the
 # tests and the simulation has functions and lines for a back trace and no variables (a sixth of its
 # compiler's time, half of each program); CFLAGS="-O0 -g" brings them.
-TEST_O    = $(if $(SAN),,$(if $(filter file,$(origin CFLAGS)),$(1)))
+TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
 TESTS_BUSY = bench_% $(addprefix l1_,adaptive big bounded_work budget expiry forged fork linear \
              model pins resize scan split torn worth) limit_oracle limit_table load_storm \
              lock_threads lin_%

@@ -4,8 +4,8 @@
 # Aim:    the drop-in builds silently and passes the api tests wherever it says it does.
 # Method: cells of compiler, standard and optimisation with all warnings as errors, then every
 #         tests/test_api_*.c on the object. QUICK=1: one cell; by default one cell for each
-#         compiler, musl, callers in C and C++, -m32 (three api tests); FULL=1: the 36 cells and all 64 combinations
-#         of switches by two compilers.
+#         compiler, musl, callers in C and C++, -m32 (three api tests); FULL=1: the 36 cells and
+#         all 64 combinations of switches by two compilers.
 . tests/t.sh
 
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -41,9 +41,10 @@ passed_before() { # fact, compiler
     done
     return 1
 }
-# The objects of the api tests, once for a compiler and its flags: whatever the standard of the
-# library, its callers are these. In one program, so that what -flto does is done once; the test
-# with a cache that is open before main stays alone.
+# The objects of the api tests, once for a compiler, and once more with -flto: whatever the words of
+# the library, its callers are these, not optimized, which would take as long as the library does.
+# In one program, so that what -flto does is done once; the test with a cache that is open before
+# main stays alone.
 callers_of() { # folder, compiler, words...
     [ ! -f "$1/all.o" ] || return 0
     mkdir -p "$1"
@@ -81,7 +82,11 @@ cell() { # fact
         echo "these bytes have passed before: not run again" >>"$t_tmp/measured"
         return 0
     fi
-    api=$t_tmp/api/$compiler$(echo "$*" | tr -d ' ')
+    api=$t_tmp/api/$compiler
+    case $words in
+    *-flto*) api=$api-flto ;;
+    *) words=-std=c11 ;;
+    esac
     callers_of "$api" $compiler $words || return 1
     case $compiler$words in gcc*-flto*) words="$words -flto=$jobs" ;; esac
     where=$t_tmp/run
@@ -156,7 +161,7 @@ m32_runs() { # the object that m32_compiles left
         "$t_tmp/run32"
 }
 m32_passes() { # a test of the public calls
-    gcc $m32_words -O2 -w -D_GNU_SOURCE -Idist -I. "tests/test_api_$1.c" "$t_tmp/o.o" -pthread -lm \
+    gcc $m32_words -w -D_GNU_SOURCE -Idist -I. "tests/test_api_$1.c" "$t_tmp/o.o" -pthread -lm \
         -o "$t_tmp/api32" && "$t_tmp/api32"
 }
 packs_by_a_switch() { # what is a skip without the switch runs with it

@@ -81,7 +81,8 @@ static void one_step(cellar *c, uint32_t x)
     }
 }
 
-static void *work(void *arg)
+/* gcc's ASan leaves red zones where a cancelled thread's frame was: such a frame has none. */
+__attribute__((no_sanitize("address"))) static void *work(void *arg)
 {
     busy *b = arg;
     uint32_t x = atomic_fetch_add(&b->number, 1) * 77777u + 1;
