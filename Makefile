@@ -205,10 +205,10 @@ TEST_NAMES := $(if $(T),$(T:test_%=%),*)
 TESTS_C    := $(wildcard $(TEST_NAMES:%=tests/test_%.c))
 TESTS_SIM  := $(if $(DROPIN),,$(filter tests/test_sim_%,$(TESTS_C)))
 TESTS_API  := $(filter tests/test_api_%,$(TESTS_C))
-# L1 alone has no thread of its own: TSan has nothing to see in such a test, and takes fifty times as
-# long. By name it runs all the same.
+# A program of one thread has nothing for TSan to see, and takes it fifty times as long; it says so
+# itself, and a plain build holds it to that (tests/t.h). By name it runs all the same.
 ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
-              grep -LE 'pthread|base_thread|kit_team' tests/test_l1_*.c)))
+              grep -l '^T_ONE_THREAD;' tests/test_*.c)))
 TESTS_LIB  := $(filter-out tests/test_sim_% $(ONE_THREAD),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(wildcard $(TEST_NAMES:%=tests/test_%.sh)))
 EXAMPLES   := $(if $(T),,$(wildcard tests/examples/*.c))

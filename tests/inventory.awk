@@ -32,11 +32,13 @@ function claim(kind, from, to,    n) {
     }
 }
 
-# The cases a source defines: T_CASE(name), `t_case name`, `ok name`, `skip name`, and the schedule
+# The cases a source defines: T_CASE(name), T_ALONE(name), `t_case name`, `ok name`, `skip name`, and the schedule
 # driver's scenarios, `sim_name = { "name"`.
 function read_source(line,    part) {
-    while (match(line, /T_CASE\([a-z0-9_]+\)/)) {
-        known[substr(line, RSTART + 7, RLENGTH - 8)] = FILENAME
+    while (match(line, /T_(CASE|ALONE)\([a-z0-9_]+\)/)) {
+        part = substr(line, RSTART, RLENGTH - 1)
+        sub(/^.*\(/, "", part)
+        known[part] = FILENAME
         line = substr(line, RSTART + RLENGTH)
     }
     if (match(line, /sim_[a-z0-9_]+ = \{ "[a-z0-9_]+"/)) {

@@ -29,18 +29,7 @@
 #define KIT_MIB(n) ((uint64_t)(n) << 20)
 #define KIT_START_MS INT64_C(1000000000)
 
-#if BASE_TSAN || BASE_MSAN
-#define KIT_SLOW 24u
-#elif defined(__SANITIZE_ADDRESS__)
-#define KIT_SLOW 8u
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define KIT_SLOW 8u
-#endif
-#endif
-#ifndef KIT_SLOW
-#define KIT_SLOW 1u
-#endif
+#define KIT_SLOW ((unsigned)T_COST)
 
 T_INLINE uint64_t kit_scale(uint64_t n)
 {

@@ -15,6 +15,8 @@
  *            than it found fails; a program that keeps a store over several cases opens it before
  *            the first one or says T_KEEPS_BLOCKS at file scope.
  * LIMITS     8 hooks. A forked child has its own flags: end it with `_exit(t_failed())`.
+ * TSAN       what has one thread is left out: whole programs that say T_ONE_THREAD, cases that stand
+ *            in T_MAIN as T_ALONE. By name they run.
  * USE        ./program [part of a case name]; SEED=n repeats a run, the seed of a failed one is
  *            printed beside each failure; AUDIT=1 asks for a walk after every operation
  *            (t_audit_all() tells the test).
@@ -22,7 +24,9 @@
 #ifndef CELLAR_TESTS_T_H
 #define CELLAR_TESTS_T_H
 
+#include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,9 +39,37 @@
 
 #define T_INLINE static inline __attribute__((unused))
 
+/* Which sanitizer this is, and what a step costs under it in steps of a plain build: what one thread
+ * repeats to show more of the same, it repeats so many times less. Threads that are to meet want
+ * more turns than that: KIT_SLOW of load_kit.h. */
+#if defined(__has_feature)
+#define T_FEATURE(what) __has_feature(what)
+#else
+#define T_FEATURE(what) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || T_FEATURE(thread_sanitizer)
+#define T_TSAN 1
+#else
+#define T_TSAN 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || T_FEATURE(address_sanitizer)
+#define T_ASAN 1
+#else
+#define T_ASAN 0
+#endif
+#define T_MSAN T_FEATURE(memory_sanitizer)
+#if T_TSAN || T_MSAN
+#define T_COST 24
+#elif T_ASAN
+#define T_COST 8
+#else
+#define T_COST 1
+#endif
+
 typedef struct t_case {
     const char *name;
     void (*run)(void);
+    bool alone; /* T_ALONE */
 } t_case;
 
 /* One program is one translation unit, so plain statics are enough. */
@@ -64,6 +96,23 @@ T_INLINE uint64_t t_live_blocks(void) { return 0; }
 #define T_KEEPS_BLOCKS                                                    \
     __attribute__((constructor)) static void t_keeps_blocks(void) { t_.keeps_blocks = true; } \
     struct t_eat_semicolon_keeps { int unused; }
+
+/* At file scope: neither a case nor the library below it starts a second thread. Such a program has
+ * nothing for ThreadSanitizer to see and takes it fifty times as long: the Makefile leaves it out of
+ * that suite (ONE_THREAD). In a plain build, whoever starts one all the same ends the program. */
+#if T_COST > 1
+#define T_ONE_THREAD struct t_eat_semicolon_thread { int unused; }
+#else
+#define T_ONE_THREAD                                                      \
+    __attribute__((weak)) int pthread_create(pthread_t *thread, const pthread_attr_t *attr, \
+                                             void *(*fn)(void *), void *arg) \
+    {                                                                     \
+        (void)thread, (void)attr, (void)fn, (void)arg;                    \
+        t_require(false, __FILE__, __LINE__, "T_ONE_THREAD: no second thread"); \
+        return EAGAIN;                                                    \
+    }                                                                     \
+    struct t_eat_semicolon_thread { int unused; }
+#endif
 
 /* Registers a function that runs after each case and may use T_CHECK: the audit of a structure,
  * a count of live bytes. At file scope: T_AFTER_EACH(my_hook) */
@@ -166,7 +215,9 @@ T_INLINE bool t_eq_mem(const void *got, const void *want, size_t len, const char
 #define T_EQ_MEM(got, want, len) t_eq_mem((got), (want), (len), __FILE__, __LINE__, #got)
 #define T_SKIP(why) atomic_store(&t_.skip_why, (why))
 
-#define T_CASE(fn) { #fn, fn }
+#define T_CASE(fn) { #fn, fn, false }
+/* In a program whose other cases have threads, one that has none: T_ONE_THREAD of a case. */
+#define T_ALONE(fn) { #fn, fn, true }
 #define T_MAIN(name, ...)                                                       \
     int main(int argc, char **argv)                                             \
     {                                                                           \
@@ -183,12 +234,16 @@ T_INLINE uint64_t t_pick_seed(void)
     return t_env_u64("SEED", x >> 32);
 }
 
-T_INLINE void t_run_one(const t_case *c, size_t number)
+T_INLINE void t_run_one(const t_case *c, size_t number, bool by_name)
 {
     atomic_store(&t_.case_failed, 0);
     atomic_store(&t_.skip_why, (const char *)NULL);
     const uint64_t blocks_before = t_live_blocks();
-    c->run();
+    if (T_TSAN && c->alone && !by_name) {
+        T_SKIP("has one thread");
+    } else {
+        c->run();
+    }
     for (size_t i = 0; i < t_.after_each_count; i++) t_.after_each[i]();
     if (!t_.keeps_blocks && t_live_blocks() > blocks_before) {
         t_eq_u64(t_live_blocks(), blocks_before, c->name, 0, "live blocks after the case");
@@ -216,7 +271,7 @@ T_INLINE int t_run(const char *name, const t_case *cases, size_t count, int argc
     printf("1..%zu\n", t_.total);
     fflush(stdout);
     for (size_t i = 0, number = 0; i < count; i++) {
-        if (strstr(cases[i].name, only) != NULL) t_run_one(&cases[i], ++number);
+        if (strstr(cases[i].name, only) != NULL) t_run_one(&cases[i], ++number, *only != '\0');
     }
     t_closing_line();
     return t_.failed == 0 && t_.total > 0 ? 0 : 1;

@@ -306,6 +306,7 @@ static void advisor_and_why_take_little(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("api_advice", T_CASE(other_budgets_are_told),
        T_CASE(misses_beside_the_sample_are_misses_at_every_size),
        T_CASE(the_dump_tells_time_saved),

@@ -769,6 +769,7 @@ static void every_code_has_name_and_text(void)
     T_CHECK(strncmp(cellar_source_id(), cellar_version(), 1) == 0 || cellar_source_id()[0] != '\0');
 }
 
+T_ONE_THREAD;
 T_MAIN("api_bad_input", T_CASE(keys_of_wrong_length_are_refused),
        T_CASE(longest_key_and_binary_key_are_fine), T_CASE(null_pointers_are_refused),
        T_CASE(load_calls_without_a_load_are_refused),

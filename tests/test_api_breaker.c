@@ -185,6 +185,7 @@ static void a_views_breaker_is_in_metrics_and_dump(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_breaker", T_CASE(breaker_lives_by_the_stores_clock),
        T_CASE(breaker_of_a_dropped_view), T_CASE(a_views_breaker_is_in_metrics_and_dump),
        T_CASE(bad_input_of_breakers))

@@ -837,6 +837,7 @@ static void what_could_not_be_noted_is_not_served(void)
     T_CHECK(not_stored >= 2); /* of the run, of the node's key */
 }
 
+T_ONE_THREAD;
 T_MAIN("cellar_api_deps", T_CASE(set_del_and_incr_end_who_read),
        T_CASE(patterns_updates_and_bulk_end_who_read), T_CASE(ended_views_and_tags_end_who_read),
        T_CASE(a_value_lives_no_longer_than_what_it_was_made_of),

@@ -333,6 +333,7 @@ static void a_full_table_ends_what_lies_on_disk(void)
     end();
 }
 
+T_ONE_THREAD;
 T_MAIN("cellar_api_deps_disk", T_CASE(changes_end_what_lies_on_disk_alone),
        T_CASE(no_later_life_serves_what_was_made_of_others),
        T_CASE(a_killed_life_serves_none_of_it_either), T_CASE(sixteen_tags_leave_no_place_on_disk),

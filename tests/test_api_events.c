@@ -15,17 +15,7 @@
 #include "cellar.h"
 
 /* Fewer rounds where each step is ten times slower. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define EVENTS_SLOW 8
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) || \
-    __has_feature(memory_sanitizer)
-#define EVENTS_SLOW 8
-#endif
-#endif
-#ifndef EVENTS_SLOW
-#define EVENTS_SLOW 1
-#endif
+#define EVENTS_SLOW (T_COST > 1 ? 8 : 1)
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {

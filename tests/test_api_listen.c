@@ -357,5 +357,5 @@ static void unlisten_waits_for_calls_that_run(void)
 
 T_MAIN("api_listen", T_CASE(each_way_to_end_has_its_cause),
        T_CASE(incr_replaces_and_touch_does_not_end), T_CASE(masks_and_views_choose),
-       T_CASE(each_end_is_told_once_and_nothing_else_is_missing),
+       T_ALONE(each_end_is_told_once_and_nothing_else_is_missing),
        T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_calls_that_run))

@@ -222,5 +222,6 @@ static void bad_input_of_memo_keys(void)
     T_EQ_U64(count, 1);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_memo", T_CASE(memo_injective), T_CASE(types_agree_and_differ_as_said),
        T_CASE(the_format_stands), T_CASE(bad_input_of_memo_keys))

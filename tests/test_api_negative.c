@@ -189,6 +189,7 @@ static void entries_change_between_value_and_none(void)
     kit_close(c);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_negative", T_CASE(entries_change_between_value_and_none),
        T_CASE(absent_keys_hold_an_eighth),
        T_CASE(absent_keys_that_meet_none_to_drop_are_not_kept))

@@ -195,22 +195,7 @@ static int with_little_address_space(void)
     return e.code == CELLAR_E_NOMEM ? 0 : 6;
 }
 
-static const char sanitizer =
-#if defined(__SANITIZE_THREAD__)
-    't';
-#elif defined(__SANITIZE_ADDRESS__)
-    'a';
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-    't';
-#elif __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
-    'a';
-#else
-    '\0';
-#endif
-#else
-    '\0';
-#endif
+static const char sanitizer = T_TSAN ? 't' : T_COST > 1 ? 'a' : '\0';
 
 /* Runs in a child with a limit of its own; under no sanitizer of `but`. */
 static void with_less(int (*run)(void), const char *limit, const char *but)

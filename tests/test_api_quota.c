@@ -58,26 +58,7 @@ static cellar_stats figures(cellar *v)
  * both are at their bound. */
 static uint64_t slack(uint64_t budget) { return budget / 50; }
 
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__SANITIZE_ADDRESS__)
-#define SHARE_OF_WORK 4u
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#elif __has_feature(address_sanitizer)
-#define SHARE_OF_WORK 4u
-#endif
-#endif
-#ifdef UNDER_TSAN
-#define SHARE_OF_WORK 4u
-#define NO_RACES 1 /* one thread */
-#else
-#define NO_RACES 0
-#endif
-#ifndef SHARE_OF_WORK
-#define SHARE_OF_WORK 1u
-#endif
+#define SHARE_OF_WORK (T_COST > 1 ? 4u : 1u)
 /* Under a sanitizer fewer of them: what it looks for is the same in all. */
 #define POLICIES (sizeof policies / sizeof policies[0] / (SHARE_OF_WORK > 1 ? 2 : 1))
 
@@ -107,10 +88,6 @@ static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t evict
 
 static void a_least_share_is_held_under_a_flood(void)
 {
-    if (NO_RACES) {
-        T_SKIP("one thread: nothing for ThreadSanitizer to see");
-        return;
-    }
     static const uint32_t least[] = { 50, 10, 90 };
     for (size_t p = 0; p < POLICIES; p++) {
         for (size_t i = 0; i < (SHARE_OF_WORK > 1 ? 1 : sizeof least / sizeof least[0]); i++) {
@@ -150,10 +127,6 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
 
 static void a_greatest_share_is_never_passed(void)
 {
-    if (NO_RACES) {
-        T_SKIP("one thread: nothing for ThreadSanitizer to see");
-        return;
-    }
     for (size_t p = 0; p < POLICIES; p++) {
         most_against_itself(policies[p], 20, 0, false);
         most_against_itself(policies[p], 20, 50, false);
@@ -179,10 +152,6 @@ static uint64_t held_alone(uint32_t least, uint32_t others_least)
 
 static void an_idle_view_lends_what_it_has(void)
 {
-    if (NO_RACES) {
-        T_SKIP("one thread: nothing for ThreadSanitizer to see");
-        return;
-    }
     const uint64_t all = held_alone(0, 0);
     const uint64_t lent = held_alone(0, 60), own = held_alone(40, 60);
     T_CHECK(lent * 100 >= all * 95);
@@ -206,10 +175,6 @@ static void an_idle_view_lends_what_it_has(void)
 /* All is divided: each gets its own, whoever asks for more. */
 static void all_least_shares_are_used(void)
 {
-    if (NO_RACES) {
-        T_SKIP("one thread: nothing for ThreadSanitizer to see");
-        return;
-    }
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     for (size_t p = 0; p < POLICIES; p++) {
         cellar *c = open_store(bytes, 0, policies[p]);
@@ -230,10 +195,6 @@ static void all_least_shares_are_used(void)
 
 static void none_starves_beside_one_that_has_more(void)
 {
-    if (NO_RACES) {
-        T_SKIP("one thread: nothing for ThreadSanitizer to see");
-        return;
-    }
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     static const uint32_t least[3] = { 50, 20, 0 };
     uint64_t rng = t_seed(), next = 0;
@@ -461,9 +422,9 @@ static void shares_and_ends_of_a_view_are_in_the_metrics(void)
     api_shut(c);
 }
 
-T_MAIN("cellar_quota", T_CASE(a_least_share_is_held_under_a_flood),
-       T_CASE(a_greatest_share_is_never_passed), T_CASE(an_idle_view_lends_what_it_has),
-       T_CASE(all_least_shares_are_used), T_CASE(none_starves_beside_one_that_has_more),
-       T_CASE(figures_follow_a_view), T_CASE(shares_that_cannot_be), T_CASE(the_root_may_have_one),
-       T_CASE(counts_are_exact_under_threads), T_CASE(a_new_view_has_no_breaches_of_an_old_one),
-       T_CASE(shares_and_ends_of_a_view_are_in_the_metrics))
+T_MAIN("cellar_quota", T_ALONE(a_least_share_is_held_under_a_flood),
+       T_ALONE(a_greatest_share_is_never_passed), T_ALONE(an_idle_view_lends_what_it_has),
+       T_ALONE(all_least_shares_are_used), T_ALONE(none_starves_beside_one_that_has_more),
+       T_CASE(figures_follow_a_view), T_CASE(shares_that_cannot_be), T_ALONE(the_root_may_have_one),
+       T_CASE(counts_are_exact_under_threads), T_ALONE(a_new_view_has_no_breaches_of_an_old_one),
+       T_ALONE(shares_and_ends_of_a_view_are_in_the_metrics))

@@ -460,6 +460,7 @@ static void codes_as_documented(void)
     api_shut(c);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_review", T_CASE(a_tick_says_ok_when_nothing_is_left),
        T_CASE(a_tick_inside_a_listener_ends),
        T_CASE(dropped_views_are_told_to_who_listens_to_them),

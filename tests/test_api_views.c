@@ -380,6 +380,7 @@ static void root_options_and_name(void)
     api_shut(c);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_views", T_CASE(views_are_counted_and_keep_their_entries),
        T_CASE(dropped_views_are_gone), T_CASE(names_are_bytes), T_CASE(as_many_views_as_configured),
        T_CASE(views_come_and_go_without_a_trace), T_CASE(options_of_views_and_classes),

@@ -198,6 +198,7 @@ static void bad_input_of_why(void)
     T_EQ_I64(cellar_open(&cfg, &d), CELLAR_E_INVAL);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_why", T_CASE(why_each_cause), T_CASE(cleared_and_bumped_views_are_remembered),
        T_CASE(evicted_keys_are_told_from_kept_ones), T_CASE(never_seen_needs_a_filter_that_knows),
        T_CASE(without_a_record_only_what_is_there_is_known), T_CASE(bad_input_of_why))

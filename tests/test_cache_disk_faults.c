@@ -287,6 +287,7 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("cache_disk_faults", T_CASE(mounted_read_only_it_goes_on_and_heals),
        T_CASE(a_removed_directory_leaves_memory_until_the_next_open),
        T_CASE(without_descriptors_an_open_tier_works_on),

@@ -1043,6 +1043,7 @@ static void a_listener_that_forks_between_two_looks(void)
     shut(c);
 }
 
+T_ONE_THREAD;
 T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
        T_CASE(who_looks_sees_it_below_and_leaves_it_there),
        T_CASE(a_get_describes_what_came_from_below), T_CASE(who_changes_it_has_it_brought_up),

@@ -93,5 +93,6 @@ static void a_new_view_begins_them_too(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+T_ONE_THREAD;
 T_MAIN("cache_vgen", T_CASE(numbers_begin_anew_over_an_empty_store),
        T_CASE(a_new_view_begins_them_too))

@@ -8,17 +8,6 @@
  *         miss; the number of blocks is back where it began. Counts and sites are printed. */
 #include "tests/t.h"
 
-#if defined(__SANITIZE_THREAD__)
-#define FAULT_SLOW 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FAULT_SLOW 1
-#endif
-#endif
-#ifndef FAULT_SLOW
-#define FAULT_SLOW 0
-#endif
-
 #include "base/mem.h"
 #include "cellar.h"
 
@@ -193,7 +182,7 @@ static uint64_t run_failing(uint64_t nth, bool sticky, const char **site)
 
 static void every_allocation_can_fail(void)
 {
-    if (FAULT_SLOW) {
+    if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
         return;
     }
@@ -222,7 +211,7 @@ static void every_allocation_can_fail(void)
 
 static void memory_that_does_not_come_back(void)
 {
-    if (FAULT_SLOW) {
+    if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
         return;
     }
@@ -237,7 +226,7 @@ static void memory_that_does_not_come_back(void)
 
 static void threads_that_do_not_start(void)
 {
-    if (FAULT_SLOW) {
+    if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
         return;
     }

@@ -155,6 +155,7 @@ static void charges_and_bounds(void)
     kit_close(&k);
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_audit", T_CASE(slots_and_buckets), T_CASE(records),
        T_CASE(plain_records_are_decoded), T_CASE(segments_and_queues),
        T_CASE(charges_and_bounds))

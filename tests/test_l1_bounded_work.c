@@ -253,6 +253,7 @@ static void other_calls_evict_nothing(void)
     finish(&k, "others", 128);
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_bounded_work", T_CASE(uniform_sizes), T_CASE(everything_hot), T_CASE(everything_dead),
        T_CASE(mixed_sizes),
        T_CASE(sizes_in_phases), T_CASE(bounded_by_entries), T_CASE(half_of_it_pinned),

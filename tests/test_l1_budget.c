@@ -163,5 +163,5 @@ static void room_is_made_for_others(void)
 }
 
 T_MAIN("l1_budget", T_CASE(account_and_memory_of_64_mib), T_CASE(account_of_40_mib),
-       T_CASE(one_mib_holds_mostly_payload), T_CASE(below_the_least_is_refused),
-       T_CASE(room_is_made_for_others))
+       T_ALONE(one_mib_holds_mostly_payload), T_CASE(below_the_least_is_refused),
+       T_ALONE(room_is_made_for_others))

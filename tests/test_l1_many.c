@@ -104,4 +104,5 @@ static void counters_rise_as_by_single_calls(void)
     kit_close(&k);
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_many", T_CASE(equal_to_single_calls), T_CASE(counters_rise_as_by_single_calls))

@@ -1080,9 +1080,9 @@ static void threads_every_end_is_told_once(void)
     kit_close(&th.k);
 }
 
-T_MAIN("l1_model", T_CASE(everything_fits), T_CASE(everything_fits_unheard),
-       T_CASE(small_store_under_pressure),
-       T_CASE(many_stripes_under_pressure), T_CASE(unheard_under_pressure),
-       T_CASE(oversized_values),
-       T_CASE(bounded_by_entries), T_CASE(changed_while_running),
+T_MAIN("l1_model", T_ALONE(everything_fits), T_ALONE(everything_fits_unheard),
+       T_ALONE(small_store_under_pressure),
+       T_ALONE(many_stripes_under_pressure), T_ALONE(unheard_under_pressure),
+       T_ALONE(oversized_values),
+       T_ALONE(bounded_by_entries), T_ALONE(changed_while_running),
        T_CASE(threads_every_end_is_told_once))

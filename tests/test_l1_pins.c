@@ -262,6 +262,6 @@ static void unpinning_twice_dies_in_debug(void)
 }
 
 T_MAIN("l1_pins", T_CASE(all_slots_used), T_CASE(all_segments_pinned),
-       T_CASE(update_and_delete_while_pinned),
+       T_ALONE(update_and_delete_while_pinned),
        T_CASE(incr_and_touch_while_pinned), T_CASE(pins_travel_between_threads),
        T_CASE(unpinning_twice_dies_in_debug))

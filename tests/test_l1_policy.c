@@ -297,6 +297,7 @@ static void not_below_lru_bounded_by_bytes(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_policy", T_CASE(fifo_entry_for_entry), T_CASE(lru_entry_for_entry),
        T_CASE(s3fifo_like_the_published_one),
        T_CASE(not_below_lru_bounded_by_entries), T_CASE(not_below_lru_bounded_by_bytes))

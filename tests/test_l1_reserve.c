@@ -152,5 +152,6 @@ static void many_stores_in_little_space(void)
     use_and_close_many();
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_reserve", T_CASE(reservations_are_halved), T_CASE(two_hundred_stores_at_once),
        T_CASE(many_stores_in_little_space))

@@ -120,7 +120,6 @@ static void what_fits_is_kept(void)
     static const struct { uint64_t from, to; size_t len; } shrink[] = {
         {64, 32, 100}, {64, 16, 100}, {64, 4, 100}, {64, 16, 4000}, {64, 2, 1000}, {8, 2, 40}};
     for (size_t i = 0; i < sizeof shrink / sizeof shrink[0]; i++) {
-        if (BASE_TSAN && shrink[i].from > 16) { continue; }
         kit k;
         const uint64_t from = KIT_MIB(shrink[i].from), to = KIT_MIB(shrink[i].to);
         const size_t len = shrink[i].len;
@@ -228,6 +227,6 @@ static void the_entry_bound_changes_under_load(void)
     kit_close(&z.k);
 }
 
-T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back), T_CASE(what_fits_is_kept),
-       T_CASE(blocks_are_made_while_the_budget_changes), T_CASE(limits_of_a_resize),
+T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back), T_ALONE(what_fits_is_kept),
+       T_CASE(blocks_are_made_while_the_budget_changes), T_ALONE(limits_of_a_resize),
        T_CASE(the_entry_bound_changes_under_load), T_CASE(deletes_leave_no_stripe_short))

@@ -122,4 +122,5 @@ static void holes_cost_nothing(void)
     kit_close(&k);
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_runs", T_CASE(as_an_array_of_units), T_CASE(holes_cost_nothing))

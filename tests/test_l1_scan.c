@@ -224,6 +224,6 @@ static void present_throughout_is_seen_by_threads(void)
     kit_close(&t.k);
 }
 
-T_MAIN("l1_scan", T_CASE(nothing_moves_each_seen_once), T_CASE(present_throughout_is_seen),
+T_MAIN("l1_scan", T_CASE(nothing_moves_each_seen_once), T_ALONE(present_throughout_is_seen),
        T_CASE(stopping_and_what_is_shown), T_CASE(any_cursor_is_survived),
        T_CASE(present_throughout_is_seen_by_threads))

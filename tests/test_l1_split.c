@@ -266,7 +266,7 @@ static void gets_and_deletes_meanwhile(void)
     kit_close(&grow.k);
 }
 
-T_MAIN("l1_split", T_CASE(every_insert_keeps_the_earlier_ones),
-       T_CASE(growth_refused_by_the_account),
-       T_CASE(growth_refused_by_the_system), T_CASE(the_index_becomes_huge_pages),
+T_MAIN("l1_split", T_ALONE(every_insert_keeps_the_earlier_ones),
+       T_ALONE(growth_refused_by_the_account),
+       T_ALONE(growth_refused_by_the_system), T_ALONE(the_index_becomes_huge_pages),
        T_CASE(gets_and_deletes_meanwhile))

@@ -315,6 +315,7 @@ static void a_past_deadline_counts_from_itself(void)
     kit_close(&k);
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_time", T_CASE(every_offset_around_a_tick), T_CASE(ttl_of_every_size),
        T_CASE(clocks_before_each_wrap),
        T_CASE(sixty_days_without_a_sweep), T_CASE(moved_records_keep_their_deadline),

@@ -127,4 +127,5 @@ static void size_aware(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_worth", T_CASE(cost_aware), T_CASE(size_aware))

@@ -671,6 +671,7 @@ static void sealing_in_a_full_budget_pushes_nothing_out(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_codec", T_CASE(sealed_values_come_back), T_CASE(no_nonce_is_used_twice),
        T_CASE(another_key_and_none_at_all_miss_and_harm_nothing),
        T_CASE(a_cipher_that_fails_stores_nothing),

@@ -281,6 +281,7 @@ static void a_copy_that_finds_no_memory_is_as_it_was(void)
 static void nothing_dead_comes_out_of_a_mixed_copy_at_drop(void) { mixed_copies(L2_DROP); }
 static void nothing_dead_comes_out_of_a_mixed_copy_at_keep(void) { mixed_copies(L2_KEEP); }
 
+T_ONE_THREAD;
 T_MAIN("l2_copies", T_CASE(a_copy_counts_if_the_store_was_closed),
        T_CASE(nothing_dead_comes_out_of_a_mixed_copy_at_drop),
        T_CASE(nothing_dead_comes_out_of_a_mixed_copy_at_keep),

@@ -610,5 +610,6 @@ static void what_a_slot_held_before_is_no_damage(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_crash", T_CASE(every_crash_keeps_the_promise_of_its_level),
        T_CASE(every_subset_of_short_traces), T_CASE(what_a_slot_held_before_is_no_damage))

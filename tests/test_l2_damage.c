@@ -322,6 +322,7 @@ static void an_older_META_brings_nothing_back(void)
     for (unsigned i = 0; i < 8; i++) { one_META_hurt((i & 1) != 0, (i & 2) != 0, (i & 4) != 0); }
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store), T_CASE(any_bit_of_a_killed_store),
        T_CASE(mixtures_in_a_closed_store), T_CASE(mixtures_in_a_killed_store),
        T_CASE(a_check_that_became_0_brings_nothing_back),

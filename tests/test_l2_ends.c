@@ -462,6 +462,7 @@ static void any_refused_allocation_ends_no_less(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_ends", T_CASE(tags_come_back_with_the_value), T_CASE(a_tag_ends_what_was_born_before_it),
        T_CASE(a_soft_end_is_a_miss_on_disk_too), T_CASE(a_pattern_ends_what_was_put_before_it),
        T_CASE(an_end_in_the_middle_of_a_put_wins),

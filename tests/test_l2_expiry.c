@@ -13,16 +13,7 @@
 #include <sys/stat.h>
 
 /* Fewer entries where each step is ten times slower. */
-#if BASE_TSAN || BASE_MSAN || defined(__SANITIZE_ADDRESS__)
-#define EXPIRY_SLOW 20u
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define EXPIRY_SLOW 20u
-#endif
-#endif
-#ifndef EXPIRY_SLOW
-#define EXPIRY_SLOW 1u
-#endif
+#define EXPIRY_SLOW (T_COST > 1 ? 20u : 1u)
 
 #define SEG ((uint32_t)1 << 18)
 #define START INT64_C(1000000)

@@ -187,4 +187,5 @@ static void every_allocation_can_fail(void)
     T_CHECK(n > 10);
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_fault", T_CASE(every_call_can_fail_with_every_errno), T_CASE(every_allocation_can_fail))

@@ -230,6 +230,7 @@ static void sizes_round_up_and_little(void)
     T_EQ_U64(l2_word_off(&d, w), d.form.seg_bytes - 64);
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_form", T_CASE(records_are_bound_to_their_place), T_CASE(lengths_stand_before_the_body),
        T_CASE(pages_notice_and_mend_any_bit), T_CASE(sums_are_bit_exact),
        T_CASE(unknown_fields_are_skipped_or_refuse), T_CASE(few_words_are_lost),

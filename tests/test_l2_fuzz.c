@@ -25,4 +25,5 @@ static void any_input_is_read(void)
     printf("# %" PRIu64 " of %" PRIu64 " opened by index.snap\n", fuzz_by_snap, most);
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_fuzz", T_CASE(any_input_is_read))

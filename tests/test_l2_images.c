@@ -313,6 +313,7 @@ static void a_store_that_was_shrunk_has_room_for_them(void)
     kit_bytes = LEAST;
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_images", T_CASE(an_image_is_clean_only_if_it_is_the_one_of_the_close),
        T_CASE(images_of_several_segments_are_there_after_any_cut),
        T_CASE(a_save_leaves_a_resize_under_way_alone),

@@ -309,6 +309,7 @@ static void mixtures(bool closed)
 static void live_is_what_is_served_of_a_hurt_closed_store(void) { mixtures(true); }
 static void live_is_what_is_served_of_a_hurt_killed_store(void) { mixtures(false); }
 
+T_ONE_THREAD;
 T_MAIN("l2_inspect", T_CASE(a_closed_store_is_told_as_it_is),
        T_CASE(a_killed_store_is_told_as_it_is), T_CASE(a_store_in_use_is_busy),
        T_CASE(another_boot_begins_anew_unless_clean), T_CASE(bad_superblocks_are_told),

@@ -713,6 +713,7 @@ static void a_copy_with_the_same_inode_is_a_copy(void)
     T_CHECK(believed(0, 0, 6, 77, false)); /* of an older library */
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
        T_CASE(damaged_directories_are_set_aside_on_request),
        T_CASE(what_is_not_ours_is_never_set_aside),

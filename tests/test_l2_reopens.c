@@ -237,4 +237,5 @@ static void what_is_over_never_comes_back(void)
     T_CHECK(served > most && had_to > most);
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_reopens", T_CASE(what_is_over_never_comes_back))

@@ -398,6 +398,7 @@ static void a_store_of_a_size_keeps_to_it(void)
     l2_dev_fini(&dev);
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_snap", T_CASE(a_close_leaves_what_warm_up_would_find),
        T_CASE(an_open_says_where_its_index_is_from), T_CASE(a_full_store_saves_its_index_too),
        T_CASE(a_place_that_fails_is_not_chosen_again),

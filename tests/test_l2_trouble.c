@@ -396,6 +396,7 @@ static void a_record_that_does_not_verify_is_read_past_the_cache(void)
     end();
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_trouble", T_CASE(a_header_begun_when_the_power_failed_is_no_damage),
        T_CASE(a_hole_that_a_slow_read_finds_is_logged),
        T_CASE(reads_that_fail_switch_it_off_and_it_comes_back),

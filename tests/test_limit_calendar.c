@@ -232,6 +232,7 @@ static void damaged_zone_files_are_refused_or_sane(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("cellar_limit_calendar", T_CASE(dates_round_trip), T_CASE(limit_calendar_month_ends),
        T_CASE(limit_calendar_kathmandu), T_CASE(limit_calendar_lord_howe),
        T_CASE(autumns_second_two_oclock_is_an_hour_of_its_own),

@@ -570,6 +570,7 @@ static void limit_oracle_sequential_multi(void)
     run(three, three_later, 3, calls());
 }
 
+T_ONE_THREAD;
 T_MAIN("cellar_limit_oracle", T_CASE(limit_oracle_sequential_gcra),
        T_CASE(limit_oracle_sequential_capped), T_CASE(limit_oracle_sequential_log),
        T_CASE(limit_oracle_sequential_count), T_CASE(limit_oracle_sequential_fixed),

@@ -413,6 +413,7 @@ static void absurd_sizes_are_refused(void)
     T_CHECK(cellar_rl_open(&c, &conc, 1, &l) != CELLAR_OK && l == NULL);
 }
 
+T_ONE_THREAD;
 T_MAIN("cellar_limit_review", T_CASE(cost_0_makes_nobody_forgotten),
        T_CASE(tickets_of_nothing_make_nobody_forgotten), T_CASE(long_windows_survive_a_flood),
        T_CASE(bans_outlive_refunds_of_nothing), T_CASE(capped_buckets_never_pass_their_limit),

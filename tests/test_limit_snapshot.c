@@ -377,6 +377,7 @@ static void a_file_is_replaced_whole_or_not_at_all(void)
     kit_close(l);
 }
 
+T_ONE_THREAD;
 T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_snapshot_clock_back),
        T_CASE(limit_snapshot_bit_flips), T_CASE(limit_snapshot_other_rules),
        T_CASE(limit_snapshot_log_outlives_a_reboot), T_CASE(limit_snapshot_users_long_windows),

@@ -509,7 +509,7 @@ static void a_forked_child_has_its_own_quota(void)
 }
 
 T_MAIN("cellar_limit_table", T_CASE(limit_explosion_short_debts),
-       T_CASE(limit_explosion_long_debts), T_CASE(limit_fill), T_CASE(policies_of_a_full_table),
+       T_CASE(limit_explosion_long_debts), T_ALONE(limit_fill), T_ALONE(policies_of_a_full_table),
        T_CASE(limit_window_checker), T_CASE(limit_chain_never_over),
        T_CASE(every_call_beside_every_other), T_CASE(any_allocation_at_opening_can_fail),
        T_CASE(a_forked_child_has_its_own_quota))

@@ -234,6 +234,7 @@ static void the_C_library_agrees(void)
     if (zones == 0) { T_SKIP("no zone files"); }
 }
 
+T_ONE_THREAD;
 T_MAIN("limit_tz", T_CASE(every_flipped_bit_is_refused_or_sane),
        T_CASE(random_damage_is_refused_or_sane), T_CASE(times_at_the_ends_of_the_scale),
        T_CASE(footers_are_read_as_POSIX_says), T_CASE(the_C_library_agrees))

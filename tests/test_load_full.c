@@ -25,4 +25,5 @@ static void the_first_load_of_a_full_store_works(void)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("load_full", T_CASE(the_first_load_of_a_full_store_works))

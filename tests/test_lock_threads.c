@@ -15,11 +15,7 @@
 #include "cellar_limit.h"
 #include "lock/lock_int.h"
 
-#if BASE_TSAN || defined(__SANITIZE_ADDRESS__)
-#define SLOW 10u
-#else
-#define SLOW 1u
-#endif
+#define SLOW (T_COST > 1 ? 10u : 1u)
 
 static cellar_locks *open_table(const cellar_locks_config *cfg)
 {
