@@ -37,7 +37,7 @@ static void short_threads_leave_no_trace(void)
     pthread_attr_t attr;
     T_REQUIRE(pthread_attr_init(&attr) == 0);
     T_REQUIRE(pthread_attr_setstacksize(&attr, 64 << 10) == 0);
-    for (int i = 0; i < 100000; i++) {
+    for (int i = 0; i < 100000 / T_COST; i++) {
         pthread_t t;
         T_REQUIRE(pthread_create(&t, &attr, touch, NULL) == 0);
         T_REQUIRE(pthread_join(t, NULL) == 0);

@@ -4,7 +4,10 @@
  *         limit, once; ours and the others keep theirs.
  * Method: the suite is compiled into this program; governor and xtimerate are scripts that answer
  *         the protocol without any limiter. */
+#include "tests/t.h"
+
 #define BENCH_HAVE_CELLAR 1
+#define LIMIT_BENCH_PART (T_COST > 1 ? 16u : 1u)
 #include "bench/suites/limit.c"
 
 #include <sys/stat.h>
@@ -17,7 +20,6 @@
 #include "bench/harness/json.c"
 #include "bench/harness/rss.c"
 #include "tests/bench_lines.h"
-#include "tests/t.h"
 
 void window_percentiles(const hist *h, double ns_per_unit, window_result *r)
 {
