@@ -851,6 +851,7 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
             most = BASE_MAX(most, kit.d->seg[i].footer_pages);
         }
         T_CHECK(most > 2 * L2_FEET_BYTES / L2_PAGE);
+        T_EQ_U64(kit.d->feet.room, L2_FEET_BYTES);
         const uint32_t before = dev.calls[DEV_PREAD];
         dev.aheads = dev.ahead_reads = 0;
         if (failing != 0) { /* the second piece of the largest */
@@ -875,6 +876,29 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
     }
     l2_close(kit.d);
     kit.d = NULL;
+    end();
+}
+
+static void warm_up_takes_no_more_memory_than_the_longest_footer(void)
+{
+    begin();
+    kit.cfg.seg_count = 8;
+    open_it();
+    for (uint32_t i = 0; i < 60; i++) {
+        T_EQ_I64(put(i, 1, 500), CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < kit.d->nseg; i++) {
+        most = BASE_MAX(most, kit.d->seg[i].footer_pages);
+    }
+    T_CHECK(most > 0 && kit.d->feet.buf != NULL);
+    T_EQ_U64(kit.d->feet.room, most * L2_PAGE);
+    l2_kit_warm(&kit);
+    for (uint32_t i = 0; i < 60; i++) { T_EQ_I64(get(i, 1, 500), CELLAR_OK); }
     end();
 }
 
@@ -970,6 +994,7 @@ static void what_is_reclaimed_in_warm_up_leaves_no_word(void)
 
 T_MAIN("l2_store", T_CASE(what_is_reclaimed_in_warm_up_leaves_no_word),
        T_CASE(many_footer_pages_come_back_in_a_few_reads),
+       T_CASE(warm_up_takes_no_more_memory_than_the_longest_footer),
        T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
        T_CASE(times_survive_clock_steps), T_CASE(admission_says_why),
        T_CASE(write_budgets_hold_also_over_restarts),

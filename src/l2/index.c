@@ -379,10 +379,11 @@ static void l2_buckets_sweep(l2 *d, uint32_t shard, uint32_t from, uint32_t coun
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
                                    uint64_t arg)
 {
+    uint32_t quiet = 0; /* pieces since the last beat: a clock is read */
     for (uint32_t i = 0; i < L2_SHARDS; i++) {
         l2_shard *s = &d->index.shard[i];
         for (uint32_t b = 0; b < d->index.buckets; b += L2_SWEEP) {
-            if (b % 65536 == 0) { l2_beat(d); } /* at work, not waiting for the disk */
+            if (quiet++ % 4096 == 0) { l2_beat(d); } /* at work, not waiting for the disk */
             sync_take(L2_SHARD, &s->lock);
             l2_buckets_sweep(d, i, b, BASE_MIN(L2_SWEEP, d->index.buckets - b), dead, arg);
             sync_drop(L2_SHARD, &s->lock);

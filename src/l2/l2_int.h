@@ -377,7 +377,8 @@ typedef struct l2_budget { /* of puts: a window of one second, or one day */
 typedef struct l2_windows { uint64_t second, day; } l2_windows; /* a put was counted in */
 
 typedef struct l2_feet { /* warm-up: footer pages of one segment, read at once; the worker's */
-    unsigned char *buf; /* L2_FEET_BYTES; NULL: none */
+    unsigned char *buf; /* NULL: none */
+    size_t room;        /* of it, in bytes: the longest footer, L2_FEET_BYTES at most */
     uint64_t at;        /* in data.seg */
     size_t bytes;       /* of them that are there; 0: read page by page */
 } l2_feet;

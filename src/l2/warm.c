@@ -40,12 +40,16 @@ CELLAR_PRIVATE bool l2_warm_begin(l2 *d)
     base_account *a = d->cfg.account;
     l2_sort *s = &d->sort;
     if (!l2_index_warm_begin(d)) { return false; }
-    /* Without it page by page. */
-    d->feet.buf = base_alloc(a, BASE_MOD_L2, L2_FEET_BYTES, NULL);
     uint64_t most = 0;
+    uint32_t longest = 0; /* footer of all, in pages */
     for (uint32_t i = 0; i < d->order_count; i++) {
-        most += (uint64_t)d->seg[d->order[i]].footer_pages * L2_FOOT_ENTRIES;
+        const uint32_t pages = d->seg[d->order[i]].footer_pages;
+        most += (uint64_t)pages * L2_FOOT_ENTRIES;
+        longest = BASE_MAX(longest, pages);
     }
+    /* Without it page by page. */
+    d->feet.room = BASE_MIN((size_t)BASE_MAX(longest, 1u) * L2_PAGE, L2_FEET_BYTES);
+    d->feet.buf = base_alloc(a, BASE_MOD_L2, d->feet.room, NULL);
     const uint64_t bytes = BASE_MIN(d->cfg.memory_bytes / 8, L2_SORT_MOST);
     most = BASE_MIN(most / L2_SHARDS * 9 / 8, bytes / L2_SHARDS / sizeof(l2_sort_line));
     most = BASE_MAX(most, L2_SORT_LEAST);
@@ -61,7 +65,7 @@ CELLAR_PRIVATE void l2_warm_free(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_sort *s = &d->sort;
-    base_free(a, BASE_MOD_L2, d->feet.buf, d->feet.buf != NULL ? L2_FEET_BYTES : 0);
+    base_free(a, BASE_MOD_L2, d->feet.buf, d->feet.room);
     base_free(a, BASE_MOD_L2, s->line, (size_t)s->room * L2_SHARDS * sizeof *s->line);
     d->feet = (l2_feet){ 0 };
     *s = (l2_sort){ 0 };
@@ -98,8 +102,9 @@ static bool l2_sort_rest(l2 *d)
     l2_sort *s = &d->sort;
     uint32_t lines = 0;
     while (s->room > 0 && s->shard < L2_SHARDS && lines < L2_SORT_STEP) {
-        lines += s->count[s->shard];
-        l2_sort_empty(d, s->shard++);
+        const uint32_t shard = s->shard++;
+        lines += s->count[shard];
+        if (s->count[shard] > 0) { l2_sort_empty(d, shard); }
     }
     return lines > 0;
 }
@@ -205,7 +210,7 @@ static void l2_warm_read(l2 *d, const l2_seg *g, uint32_t pages)
                         (uint64_t)(pages + 1) * L2_PAGE;
     const bool first = pages == g->footer_pages;
     if (f->buf == NULL || (!first && (f->bytes == 0 || at < f->at + f->bytes))) { return; }
-    const size_t n = BASE_MIN((size_t)pages * L2_PAGE, L2_FEET_BYTES);
+    const size_t n = BASE_MIN((size_t)pages * L2_PAGE, f->room);
     l2_beat(d);
     f->at = at;
     f->bytes = l2_read_only(d, d->data_file, f->buf, n, at) == 0 ? n : 0;
