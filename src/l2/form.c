@@ -309,8 +309,10 @@ CELLAR_PRIVATE void l2_foot_close(const l2_form *f, unsigned char page[L2_PAGE],
 CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAGE],
                                uint64_t segseq, uint32_t index)
 {
-    return l2_r64(page) == l2_foot_sum(f, page, segseq, index) && l2_r16(page + 14) == index &&
-           l2_r64(page + 16) == segseq && l2_r16(page + 12) <= L2_FOOT_ENTRIES;
+    /* The sum last: l2_foot_heal asks some thousand times. */
+    return l2_r16(page + 14) == index && l2_r64(page + 16) == segseq &&
+           l2_r16(page + 12) <= L2_FOOT_ENTRIES &&
+           l2_r64(page) == l2_foot_sum(f, page, segseq, index);
 }
 
 /* The bits that are set in [from, to), which must be zero: how many (2: or more), and the last. */
