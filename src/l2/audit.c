@@ -33,10 +33,12 @@ static const char *l2_audit_segments(const l2 *d)
 
 static const char *l2_audit_words(l2 *d)
 {
+    const uint32_t ways = d->index.buckets * L2_WAYS;
     uint64_t words = 0;
     for (uint32_t i = 0; i < L2_SHARDS; i++) {
-        for (uint32_t j = 0; j < d->index.buckets * L2_WAYS; j++) {
-            const uint64_t w = base_load_rlx(&d->index.shard[i].way[j]);
+        _Atomic uint64_t *way = d->index.shard[i].way;
+        for (uint32_t j = 0; j < ways; j++) {
+            const uint64_t w = base_load_rlx(&way[j]);
             if (w == 0) { continue; }
             words++;
             if (l2_word_seg(d, w) >= d->nseg) { return "a word outside the file"; }
