@@ -254,8 +254,8 @@ test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
 # compiler's time, half of each program); CFLAGS="-O0 -g" brings them.
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
 TESTS_BUSY = bench_% $(addprefix l1_,adaptive big bounded_work budget expiry forged fork linear \
-             model pins resize scan split torn worth) limit_oracle limit_table load_storm \
-             lock_threads lin_%
+             model pins resize scan split torn worth) l2_crash l2_damage limit_oracle \
+             limit_table load_storm lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 # DROPIN=1 puts the amalgamation under the whole suite: its private names are hidden instead of
 # static, so that tests of one module find them.

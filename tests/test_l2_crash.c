@@ -13,6 +13,7 @@
  *         moments with up to CRASH_LOOSE=n loose ends. No clock and no secret of the system is in
  *         it: a seed repeats its run to the bit. And by itself the one kill in 65,536 at which what
  *         the slot held before looks like the next record. */
+#include "tests/kept_pages.h"
 #include "tests/l2_kit.h"
 
 #define KEYS 10u

@@ -5,6 +5,7 @@
  * Method: a tiny store with a history (overwritten, deleted, cleared keys; former lives of places),
  *         once closed, once killed; its files damaged one way at a time, opened by the shipped
  *         code. One copy of META hurt, where its controls are in no segment any more. DAMAGE_STEP=1: every bit (default: every 101st), DAMAGE_MUTANTS=n: more mixtures. */
+#include "tests/kept_pages.h"
 #include "tests/l2_kit.h"
 
 #define KEYS 40u
@@ -13,6 +14,7 @@ static l2_dev dev, hurt;
 static l2_dev former; /* the same store, earlier */
 static l2_kit kit;
 static uint32_t now[KEYS];
+static unsigned char value[KEYS][512]; /* of those, and more of the same */
 static uint32_t vgen;
 static uint64_t opened, refused, hits, whole; /* whole: hits without damage */
 static base_rng rng;
@@ -61,6 +63,7 @@ static void build(bool closed)
     for (uint32_t i = 0; i < 60; i++) { store((i * 7) % KEYS, version++); }
     for (uint32_t i = 0; i < KEYS; i += 5) { store(i, 0); } /* deleted */
     for (uint32_t i = 1; i < KEYS; i += 5) { store(i, version++); }
+    for (uint32_t i = 0; i < KEYS; i++) { fill(value[i], sizeof value[i], i, now[i]); }
     if (closed) {
         l2_close(kit.d);
         kit.d = NULL;
@@ -75,7 +78,7 @@ static void look_at_all(l2_kit *k)
     (void)l2_view_find(k->d, "v", 1, &v);
     for (uint32_t vg = 5; vg <= 6; vg++) {
         for (uint32_t key = 0; key < KEYS; key++) {
-            unsigned char buf[512], want[512];
+            unsigned char buf[512];
             size_t len;
             l2_meta m;
             const l2_key id = l2_kit_key(k, &key, sizeof key, vg);
@@ -86,10 +89,9 @@ static void look_at_all(l2_kit *k)
                 T_CHECK(v.vgen == 6 || v.vgen == 0); /* cleared; so nobody asks for it */
                 continue;
             }
-            fill(want, sizeof want, key, now[key]);
             hits++;
             if (!T_CHECK(err == CELLAR_OK && now[key] != 0 && m.user_flags == now[key] &&
-                         len == length_of(key, now[key]) && memcmp(buf, want, len) == 0)) {
+                         len == length_of(key, now[key]) && memcmp(buf, value[key], len) == 0)) {
                 printf("# key %u: version %u, now %u\n", key, m.user_flags, now[key]);
             }
         }
