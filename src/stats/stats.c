@@ -184,9 +184,11 @@ CELLAR_PRIVATE bool stats_ask(stats *st, uint32_t index)
 CELLAR_PRIVATE void stats_asked(stats *st, uint32_t index, bool granted)
 {
     const uint64_t bit = (uint64_t)1 << (index % 64);
-    BASE_ASSERT((base_load_rlx(&st->asking[index / 64]) & bit) != 0);
-    /* Only the owner of the index changes its bit, so subtracting it clears it. */
-    (void)base_sub_rlx(&st->asking[index / 64], bit);
+    /* Only the owner of the index changes its bit, so subtracting it clears it. Of index 0, which
+     * has many owners, a fork has cleared it. */
+    const bool set = (base_load_rlx(&st->asking[index / 64]) & bit) != 0;
+    BASE_ASSERT(set || index == 0);
+    if (set) { (void)base_sub_rlx(&st->asking[index / 64], bit); }
     if (granted) {
         if (base_load_rlx(&st->denied) != 0) { base_store_rlx(&st->denied, 0u); }
     } else {
@@ -373,7 +375,13 @@ CELLAR_PRIVATE void stats_destroy(stats *st)
     base_free(st->account, BASE_MOD_STATS, st, sizeof *st);
 }
 
+/* Who forked from inside its allocation (it makes room, somebody hears of that) is in it still, and
+ * will say when it is over. */
 CELLAR_PRIVATE void stats_forked(stats *st)
 {
-    for (uint32_t i = 0; i < BASE_SELF_MAX / 64; i++) { base_store_rlx(&st->asking[i], 0u); }
+    const uint32_t mine = base_self()->index;
+    for (uint32_t i = 0; i < BASE_SELF_MAX / 64; i++) {
+        const uint64_t kept = mine != 0 && i == mine / 64 ? (uint64_t)1 << (mine % 64) : 0;
+        base_store_rlx(&st->asking[i], base_load_rlx(&st->asking[i]) & kept);
+    }
 }
