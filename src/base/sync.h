@@ -137,6 +137,7 @@ CELLAR_PRIVATE void base_sleep_ns(uint64_t ns);
 #define SYNC_HELD_MAX 1
 #endif
 #define BASE_SELF_MAX 4096
+#define BASE_LOADS_MAX 4 /* stores in whose loads one thread is at once; more are not noted */
 /* Lines of its own; for ThreadSanitizer a page of its own, see base_record_init. */
 #define BASE_SELF_ALIGN (BASE_TSAN ? BASE_PAGE : BASE_PAD)
 
@@ -161,6 +162,8 @@ typedef struct base_self {
     void *handing;            /* innermost hand-over of this thread (l1); the same */
     void *leads;              /* guard: innermost flight this thread leads; outer ones behind it */
     void *waits_for;          /* guard: flight this thread waits for; rank GRAPH */
+    struct { const void *of; uint32_t count; } loads[BASE_LOADS_MAX]; /* cache: calls inside a load
+                               * of that store; count 0: a free place. Not in the shared record */
     void *guards;             /* simulation: innermost base_callout */
     uintptr_t stack_low, stack_high; /* of the thread, once somebody asked; 0, 0 before */
     struct { sync_rank rank; const void *lock; } held[SYNC_HELD_MAX];

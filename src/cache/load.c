@@ -57,8 +57,34 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     return t;
 }
 
+/* Of this thread's calls; NULL: not noted. */
+static uint32_t *cache_loads_here(const cache_store *s, bool begins)
+{
+    base_self_t *self = base_self();
+    uint32_t *room = NULL;
+    for (unsigned i = 0; self->index != 0 && i < BASE_LOADS_MAX; i++) {
+        if (self->loads[i].count == 0) {
+            if (begins && room == NULL) {
+                self->loads[i].of = s;
+                room = &self->loads[i].count;
+            }
+        } else if (self->loads[i].of == s) {
+            return &self->loads[i].count;
+        }
+    }
+    return room;
+}
+
+CELLAR_PRIVATE uint32_t cache_loads_mine(const cache_store *s)
+{
+    const uint32_t *mine = cache_loads_here(s, false);
+    return mine != NULL ? *mine : 0;
+}
+
 CELLAR_PRIVATE bool cache_load_begin(cellar *c)
 {
+    uint32_t *mine = cache_loads_here(c->store, true);
+    if (mine != NULL) { ++*mine; }
     (void)base_add_sc(&c->store->loading, 1u); /* store, then load: call or close sees the other */
     if ((base_load_sc(&c->state) & CACHE_CLOSED) == 0) { return true; }
     cache_load_end(c);
@@ -67,7 +93,16 @@ CELLAR_PRIVATE bool cache_load_begin(cellar *c)
 
 CELLAR_PRIVATE void cache_load_end(cellar *c)
 {
-    (void)base_sub_ar(&c->store->loading, 1u); /* the store may be gone after this line */
+    cache_store *s = c->store;
+    uint32_t *mine = cache_loads_here(s, false);
+    if (mine != NULL) { --*mine; }
+    if (BASE_LIKELY(!s->forked)) {
+        (void)base_sub_ar(&s->loading, 1u); /* the store may be gone after this line */
+        return;
+    }
+    /* One that began in the parent and is not noted is not counted here. */
+    uint32_t n = base_load_rlx(&s->loading);
+    while (n != 0 && !base_cas_ar(&s->loading, n, n - 1)) { n = base_load_rlx(&s->loading); }
 }
 
 CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *key, size_t key_len)

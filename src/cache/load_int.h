@@ -131,6 +131,7 @@ CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entr
 CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch);
 CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store is closing */
 CELLAR_PRIVATE void cache_load_end(cellar *c);
+CELLAR_PRIVATE uint32_t cache_loads_mine(const cache_store *s); /* begun by this thread, not over */
 CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why);
 
 /* A plain hit tells nothing but the bytes. */

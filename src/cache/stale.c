@@ -373,10 +373,7 @@ CELLAR_PRIVATE void cache_load_fork_child(cache_store *s)
     for (cache_job *j = s->job_first; j != NULL; j = j->next) { j->f = NULL; }
     s->worker_count = 0; /* jobs of the child: by cellar_tick */
     s->worker_starting = false;
-    base_store_rlx(&s->loading, 0u);
-    for (const flight *f = base_self()->leads; f != NULL; f = flight_outer(f)) {
-        (void)base_add_rlx(&s->loading, 1u); /* a loader that forked goes on here, too */
-    }
+    base_store_rlx(&s->loading, cache_loads_mine(s)); /* who forked goes on here, too */
 }
 
 CELLAR_PRIVATE bool cache_load_audit(cache_store *s)

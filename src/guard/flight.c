@@ -270,6 +270,13 @@ CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
     (void)base_table_module;
 }
 
+/* So that who waits in here for itself, and a fork in here, know whose it is. */
+CELLAR_PRIVATE void flight_lead_take(flight *f, base_self_t *self)
+{
+    if (self != NULL && self->index == 0) { self = NULL; } /* shared by many threads: no token */
+    base_store_rel(&f->leader, self); /* acquire in flight_cycle */
+}
+
 static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
 {
     const flight_key *k = &ask->key;
@@ -289,7 +296,8 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     f->kind = (uint8_t)ask->kind;
     f->lease_open = false; /* flight_lease_open */
     f->nonce = (uint32_t)base_mix64(k->hash ^ base_mix64(f->gen));
-    base_store_rlx(&f->leader, (base_self_t *)NULL);
+    f->frame = 0; /* led from nowhere yet: flight_led_from */
+    flight_lead_take(f, queued ? NULL : base_self());
     f->start_ms = ask->now_ms;
     f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_ms);
     f->tag_born = ask->tag_born;

@@ -4,7 +4,7 @@
  *
  * INVARIANTS the child has none that others lead: they are unlinked, nobody is woken. Their records
  *            are freed at the next call, because a fork handler may not free. What the forking
- *            thread leads itself goes on in the child, detached.
+ *            thread leads itself, or has claimed to end it, goes on in the child, detached.
  * LOCKING    all shards are held over the fork, in ascending order. */
 #include "guard/flight_int.h"
 
@@ -22,10 +22,12 @@ CELLAR_PRIVATE void flight_fork_parent(flight_table *t) SYNC_UNCHECKED
     for (uint32_t i = t->mask + 1; i-- > 0;) { sync_drop(FLIGHT, &t->shard[i].lock); }
 }
 
-/* Led by the thread that forked, from inside a loader: it goes on in the child, detached. */
+/* Led by the thread that forked, from inside a loader, or claimed by it: it goes on in the child,
+ * detached. One that was taken over has another leader, but stays ours until its loader ends. */
 static bool flight_is_ours(const flight *f)
 {
     const base_self_t *self = base_self();
+    if (self->index != 0 && base_load_rlx(&f->leader) == self) { return true; }
     for (const flight *at = self->index != 0 ? self->leads : NULL; at != NULL; at = at->outer) {
         if (at == f) { return true; }
     }

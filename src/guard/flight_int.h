@@ -32,7 +32,7 @@ struct flight {
     uint32_t nonce;              /* of its lease */
     uint8_t kind;                /* flight_kind */
     bool attached, lease_open, resident;
-    base_self_t *_Atomic leader; /* shard lock; read under GRAPH. NULL: queued, lease, no token */
+    base_self_t *_Atomic leader; /* shard lock; read under GRAPH. NULL: queued, a lease, no token */
     int64_t start_ms, hard_at_ms;
     uint64_t tag_born;
     uint64_t note;               /* the leader's */
@@ -98,6 +98,8 @@ CELLAR_PRIVATE void flight_list_cut(flight_shard *s, flight *f) SYNC_HOLDS(FLIGH
 CELLAR_PRIVATE bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o,
                                   flight_ended *e) SYNC_HOLDS(FLIGHT);
 CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e);
+/* It is this thread's from now on; NULL: nobody's. */
+CELLAR_PRIVATE void flight_lead_take(flight *f, base_self_t *self);
 /* Its lease is over and not claimed: nobody else will say how it went. We hold its ref. */
 CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f);
 CELLAR_PRIVATE void flight_record_free(flight_table *t, flight *f); /* NULL is fine */

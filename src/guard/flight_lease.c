@@ -18,6 +18,7 @@ CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *
     sync_take(FLIGHT, &s->lock);
     f->lease_open = FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
     const bool open = f->lease_open;
+    if (open) { flight_lead_take(f, NULL); }
     out->id = f->gen;
     out->check = (uint64_t)f->nonce << 32 | ((uint32_t)base_mix64(f->hash) & t->mask);
     sync_drop(FLIGHT, &s->lock);
@@ -45,6 +46,7 @@ CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint
     flight *f = flight_by_gen(s, l->id);
     if (f != NULL && f->lease_open && f->view_id == view_id && f->nonce == l->check >> 32) {
         f->lease_open = false;
+        flight_lead_take(f, base_self());
     } else {
         f = NULL;
     }
