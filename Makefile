@@ -20,7 +20,7 @@ SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq t
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
 SRC_L2    = form index gate log commit admit codec put get ends io map trouble doorbell scrap recover \
-            warm snap resize audit images open inspect
+            warm snap resize audit images open forked inspect
 SRC_GUARD = flight flight_change flight_lease flight_fork bloom breaker
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit
@@ -330,8 +330,8 @@ NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(T)$(SAN)$(DROPIN)$(PLAIN),,$(wildcard tests/sim/main.c))
 # These wait, for time-outs and disks, longer than they work: they have a worker of their own. What
 # compares times to a hundredth starts beside the stillest of them.
-TESTS_WAIT = bench_disk packaging_runner api_sigbus api_disk api_keep packaging_docs bench_limit \
-             bench_program
+TESTS_WAIT = bench_disk packaging_runner api_sigbus api_fork_inside api_disk api_keep packaging_docs \
+             bench_limit bench_program
 waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
 WORKING    = $(filter-out $(WAITING),$(filter %/test_bench_harness,$(RUN_C)) $(RUN_SIM) $(TESTS_SH) \

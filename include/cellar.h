@@ -36,7 +36,8 @@
  *                 is not there (call cellar_tick); an operation another thread was in the middle of
  *                 may have lost its entry. Of the pins, the child has those of the thread that
  *                 forked; the others have ended: neither read nor unpin them. cellar_close in the
- *                 child is fine. Parent unaffected.
+ *                 child is fine. The child has no disk tier. Parent unaffected. A listener,
+ *                 loader, cipher, update or scan function may fork, too, and return in both.
  *     exec        nothing is inherited: no descriptor stays open, no environment is set.
  *     vfork       between vfork and exec: no call.
  *     signals     no function may be called from a signal handler. Handlers may run at any moment;

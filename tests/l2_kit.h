@@ -698,6 +698,7 @@ T_INLINE cellar_err l2_kit_open(l2_kit *k)
 T_INLINE void l2_kit_kill(l2_kit *k)
 {
     if (k->d != NULL) { l2_forked(k->d); }
+    l2_close(k->d);
     k->d = NULL;
 }
 

@@ -414,6 +414,7 @@ static void a_child_leaves_the_mapping_to_its_parent(void)
     const pid_t pid = fork();
     if (pid == 0) {
         l2_forked(kit.d);
+        l2_close(kit.d);
         _exit(base_load_rlx(&kit.account.used) == 0 ? 0 : 1);
     }
     int status = 1;

@@ -134,7 +134,7 @@ static void cache_disk_view_set(void *ctx, const cache_tier_view *v, const char 
     cache_store *s = ctx;
     const l2_view view = { v->id, v->vgen, v->version };
     const cellar_err err = l2_view_set(s->disk, &view, name, len);
-    if (err == CELLAR_OK) { return; }
+    if (err == CELLAR_OK || s->tier == NULL) { return; } /* a child has none to keep it in */
     /* Unknown after a restart: then the view gets a fresh one, and loses what it had. */
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "a view's generation was not kept");
 }
@@ -180,11 +180,11 @@ static void cache_disk_tick(void *ctx, uint64_t budget_us)
     (void)l2_tick(s->disk, budget_us);
 }
 
+/* A call of the tier may be what the fork came out of: it finds a shell, which stays. */
 static void cache_disk_forked(void *ctx)
 {
-    cache_store *s = ctx;
+    const cache_store *s = ctx;
     l2_forked(s->disk);
-    s->disk = NULL;
 }
 
 /* ---- open ---- */
@@ -358,14 +358,14 @@ static void cache_disk_spill(cache_store *s, int64_t patience_ms)
 CELLAR_PRIVATE void cache_disk_close(cache_store *s)
 {
     if (s->disk == NULL) { return; }
-    cache_disk_spill(s, 5000);
+    if (s->tier != NULL) { cache_disk_spill(s, 5000); }
     l2_close(s->disk);
     s->disk = NULL;
 }
 
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])
 {
-    if (s->disk == NULL) { return; }
+    if (s->disk == NULL || s->tier == NULL) { return; }
     l2_stats l;
     l2_stats_get(s->disk, &l);
     given[STATS_GIVEN_L2_BYTES] = l.file_bytes;

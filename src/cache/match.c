@@ -100,7 +100,8 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     if (below) {
         BASE_POINT("tier.glob_walked");
         if (!BASE_MUTANT("tier.glob_no_end")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
-        if (s->tier->glob_end != NULL) { s->tier->glob_end(s->tier->ctx, walk); }
+        /* A listener that heard of an end may have forked: its child has no tier. */
+        if (s->tier != NULL && s->tier->glob_end != NULL) { s->tier->glob_end(s->tier->ctx, walk); }
     }
     /* Keys that were on disk alone are not walked: who read any of the view's ends. */
     if (s->deps != NULL && s->tier != NULL && !c->no_disk) { cache_deps_owner(s, m.owner); }

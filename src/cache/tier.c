@@ -148,7 +148,7 @@ CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_pu
     const uint64_t until_ns = base_now_ns() + CACHE_STORE_PATIENCE_NS;
     for (;;) {
         const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, p->stamp);
-        if (err == CELLAR_OK) { return true; }
+        if (err == CELLAR_OK || s->tier == NULL) { return true; } /* NULL: in there it was forked */
         if (err == CELLAR_REFUSED) { /* a newer change has its own promise; else not wanted */
             return !s->tier_host.stamp_is(s->tier_host.ctx, k->hash, p->stamp);
         }
@@ -160,6 +160,7 @@ CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_pu
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
 {
     const cache_tier *t = c->store->tier;
+    if (t == NULL) { return err; } /* the child of a fork since the change: it has memory alone */
     if (t->commit(t->ctx) == CELLAR_OK || err < 0) { return err; }
     return cache_fail(c, CELLAR_E_IO, 0,
                       "the change is in memory, but a power cut may take it back: the disk failed");

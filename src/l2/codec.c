@@ -168,7 +168,8 @@ CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext
     l2_nonce_next(d, out);
     sync_assert_none();
     const void *in = plain > 0 ? (const void *)box->bytes : "";
-    if (d->crypt.seal(d->crypt.ctx, out, sealed.block, aad_bytes, in, plain, out + L2_NONCE) != 0) {
+    if (d->crypt.seal(d->crypt.ctx, out, sealed.block, aad_bytes, in, plain,
+                      out + L2_NONCE) != 0 || d->forked) {
         l2_box_free(d, &sealed);
         return false;
     }
@@ -206,13 +207,13 @@ CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at,
     /* Else it is opened for its length alone, or to be unpacked. */
     const bool fits = plain > 0 && plain <= buf_cap && (r->form & L2_FORM_PACKED) == 0;
     box->block_bytes = aad_bytes + (fits ? 0 : plain) + 1;
-    box->block = base_alloc(d->cfg.account, BASE_MOD_L2, box->block_bytes, NULL);
+    box->block = l2_alloc(d, box->block_bytes);
     if (box->block == NULL) { return false; }
     unsigned char *out = fits ? buf : box->block + aad_bytes;
     l2_aad_write(d, box->block, r, ext, key);
     sync_assert_none();
     if (d->crypt.open(d->crypt.ctx, sealed, box->block, aad_bytes, sealed + L2_NONCE,
-                      r->vlen - L2_NONCE, out) != 0) {
+                      r->vlen - L2_NONCE, out) != 0 || d->forked) {
         if (fits) { memset(buf, 0, plain); } /* nobody reads what is not genuine */
         l2_box_free(d, box);
         L2_COUNT(d, miss_sealed);

@@ -119,7 +119,7 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
 {
     const uint64_t from = at / L2_PAGE * L2_PAGE, end = base_round_up(at + n, L2_PAGE);
     const size_t bytes = (size_t)(end - from) + L2_PAGE;
-    unsigned char *raw = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+    unsigned char *raw = l2_alloc(d, bytes);
     if (raw == NULL) { return CELLAR_MISS; }
     unsigned char *buf = raw + (L2_PAGE - (uintptr_t)raw % L2_PAGE);
     cellar_err err = CELLAR_MISS;
@@ -144,7 +144,7 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     const uint32_t n = BASE_MIN(bytes, d->form.seg_bytes - off);
     const uint32_t place = base_load_acq(&g->place); /* release in l2_move_sealed */
     const uint64_t at = (uint64_t)place * d->form.seg_bytes + off;
-    if (n > sizeof small) { buf = base_alloc(d->cfg.account, BASE_MOD_L2, n, NULL); }
+    if (n > sizeof small) { buf = l2_alloc(d, n); }
     if (buf == NULL) { return CELLAR_MISS; }
     cellar_err err = CELLAR_MISS;
     int e = 0;
@@ -222,6 +222,7 @@ CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_c
             return CELLAR_MISS;
         }
         const cellar_err err = l2_get_word(d, &w, word);
+        if (BASE_UNLIKELY(d->forked)) { return CELLAR_MISS; } /* in there: no second look */
         if (err == CELLAR_PENDING) { continue; }
         if (err != CELLAR_MISS || l2_index_find(d, h48) == word) {
             if (err == CELLAR_OK || err == CELLAR_ABSENT) { L2_COUNT(d, hits); }

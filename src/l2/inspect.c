@@ -592,6 +592,7 @@ static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
     out->begins_anew = d->form.epoch != s->epoch;
     err = l2_look_store(d, how, out);
     l2_forked(d); /* nothing is sealed, nothing synced */
+    l2_close(d);
     return err;
 }
 

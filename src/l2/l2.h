@@ -97,7 +97,9 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int
 /* Ends what is in work, seals, syncs: the next open finds everything. No other call may be running.
  * With a clean end nothing is lost by a power cut, at any level. */
 BASE_SPARE CELLAR_PRIVATE void l2_close(l2 *d);
-/* In a forked child: lock, files and memory are let go, nothing shared is touched; d is gone. */
+/* In a forked child: lock and files are let go, nothing shared is touched, then or later: until
+ * l2_close `d` is a shell, which has nothing and takes nothing. Calls that the fork came out of may
+ * go on. */
 BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 
 BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);

@@ -423,7 +423,8 @@ struct l2 {
     l2_mapped mapped;        /* data.seg */
     l2_opened opened;        /* constant */
     bool set_aside;          /* a damaged directory was; constant */
-    bool forked;             /* a child: what was mapped is not here */
+    bool forked;             /* a child's shell; see forked.c. No other thread is there to ask */
+    base_vfs gone;           /* its vfs */
     _Atomic uint32_t lost;   /* 1: SUPER must still say that the stage is nobody's, 2: tried once */
     l2_seg *seg;             /* nseg; base of seg_region, constant */
     base_region seg_region;
@@ -717,6 +718,14 @@ CELLAR_PRIVATE void l2_map_work(l2 *d); /* now and then; the worker's */
 CELLAR_PRIVATE void l2_map_note(l2 *d, uint64_t at, size_t n);
 /* False: they must be. */
 CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint64_t at);
+
+/* open.c */
+/* forked: what is mapped is not here. */
+CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked);
+
+/* forked.c */
+/* base_alloc, for who then goes on with what a child has not got: NULL there, too. */
+CELLAR_PRIVATE void *l2_alloc(l2 *d, size_t bytes);
 
 /* commit.c */
 CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e) SYNC_HOLDS(L2_LOG);

@@ -824,7 +824,7 @@ CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
         more = l2_warm_step(d) || more;
         more = l2_era_work(d) || more;
         more = l2_resize_work(d) || more;
-        if (base_load_acq(&d->disk) != L2_DISK_OK) { return false; }
+        if (base_load_acq(&d->disk) != L2_DISK_OK || d->forked) { return false; }
         if (base_now_ns() >= end_ns) { break; }
     }
     return more;

@@ -556,19 +556,27 @@ static void l2_thread_end(l2 *d)
 
 /* ---- come and go ---- */
 
-static void l2_free(l2 *d)
+CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)
 {
-    base_account *a = d->cfg.account;
     l2_images_fini(d);
     l2_snap_close(d);
-    l2_warm_free(d);
-    l2_map_close(d, d->forked);
-    base_bus_release(d->guard, d->map == NULL);
-    if (d->map != NULL) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
-    if (d->map_bytes != 0) { base_uncharge(a, BASE_MOD_L2_STAGE, d->map_bytes); }
+    l2_map_close(d, forked);
+    base_bus_release(d->guard, forked || d->map == NULL);
+    if (d->map != NULL && !forked) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
+    if (d->map_bytes != 0) { base_uncharge(d->cfg.account, BASE_MOD_L2_STAGE, d->map_bytes); }
+    d->guard = 0;
+    d->map = NULL;
+    d->map_bytes = 0;
     base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,
                                 &d->stage_file, &d->super_file, &d->lock_file, &d->dir };
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { l2_file_close(d, files[i]); }
+}
+
+static void l2_free(l2 *d)
+{
+    base_account *a = d->cfg.account;
+    if (!d->forked) { l2_files_close(d, false); }
+    l2_warm_free(d);
     l2_tables_close(d);
     l2_codec_close(d);
     base_free(a, BASE_MOD_L2, d->page_raw, 5 * L2_PAGE);
@@ -627,14 +635,6 @@ CELLAR_PRIVATE void l2_close(l2 *d)
         l2_images_save(d, true);
         l2_snap_save(d);
     }
-    l2_free(d);
-}
-
-CELLAR_PRIVATE void l2_forked(l2 *d)
-{
-    for (uint32_t i = 0; i < L2_SHARDS; i++) { sync_reset(&d->index.shard[i].lock); }
-    d->map = NULL; /* the child has not got it */
-    d->forked = true;
     l2_free(d);
 }
 

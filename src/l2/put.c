@@ -88,7 +88,7 @@ static bool l2_logged_else(l2 *d, l2_took took)
         L2_COUNT(d, waits);
         base_sleep_ns(L2_STALLED_SLEEP_NS);
     }
-    return false;
+    return d->forked; /* by who heard that the tier was closed: there is nothing to say it to */
 }
 
 /* As l2_kill begins: a tier that is closed wants to be told, whatever the filter says. */
