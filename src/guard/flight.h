@@ -220,7 +220,6 @@ CELLAR_PRIVATE void flight_close(flight_table *t);
 /* ---- figures and facts ---- */
 CELLAR_PRIVATE flight_key flight_key_of(const flight *f);
 CELLAR_PRIVATE uint64_t flight_tag_born(const flight *f);
-CELLAR_PRIVATE const flight *flight_outer(const flight *f); /* what its leader leads around it */
 CELLAR_PRIVATE uint32_t flight_takeovers(const flight *f);
 CELLAR_PRIVATE int64_t flight_hard_at(const flight *f);
 CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone);

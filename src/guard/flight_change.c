@@ -121,7 +121,6 @@ CELLAR_PRIVATE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
 CELLAR_PRIVATE void flight_note(flight *f, uint64_t note) { f->note = note; }
 CELLAR_PRIVATE uint64_t flight_noted(const flight *f) { return f->note; }
 CELLAR_PRIVATE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }
-CELLAR_PRIVATE const flight *flight_outer(const flight *f) { return f->outer; }
 CELLAR_PRIVATE uint32_t flight_takeovers(const flight *f)
 {
     return FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
