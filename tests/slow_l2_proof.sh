@@ -21,7 +21,7 @@ $MAKE --no-print-directory test-programs $san >/dev/null || exit 2
 checked=$($MAKE --no-print-directory -s where $san)/t
 
 # What is freed is kept for some lives, not for a thousand, and calls that led to a block for a few
-# frames: a fifth of the time. SEED repeats a report without them.
+# frames: a third of the time. SEED repeats a report without them.
 asan=quarantine_size_mb=4:thread_local_quarantine_size_kb=64:malloc_context_size=4
 asan=$asan${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 
