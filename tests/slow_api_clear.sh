@@ -3,10 +3,10 @@
 #
 # Aim:    a clear of 10,000,000 entries costs what one of 1,000 does, at most twice; `make test`
 #         takes 200,000. CLEAR_ENTRIES=n: so many.
-# Method: the case of test_api_views, asked for a number; half a minute of one CPU. The store has 64 bytes
-#         an entry and 64 MiB.
+# Method: the case of test_api_views, asked for a number; half a minute of one CPU. The store has
+#         64 bytes an entry and 64 MiB.
 . tests/t.sh
-: "${CELLAR_BUILD:=build}"
+: "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
 export CLEAR_ENTRIES="${CLEAR_ENTRIES:-10000000}"
 need=$((CLEAR_ENTRIES / 1024 * 64 * 5 / 4 + 131072))
 there=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo)

@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    the disk tier's counts: 3 million random crash states and all subsets of short traces,
-#         5,000 kills (500 of them on a disk), every bit of a store, a million mutants under ASan
-#         and UBSan, a million entries that end at once.
+#         5,000 kills (500 of them on a disk), every bit of a store and a million mutants under
+#         ASan and UBSan, a million entries that end at once.
 # Method: the programs of `make test`, asked for more, two at a time. PROOF_TIMES=n: n times as many
 #         of all but the bits, which are all there are, and the entries (1,000,000 kills: 200).
-: "${MAKE:=make}" "${CELLAR_BUILD:=build}"
+: "${MAKE:=make}"
 times=${PROOF_TIMES:-1}
 seed=${SEED:-random}
 if [ "$seed" = random ]; then seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi
 programs="l2_crash l2_kill l2_damage l2_expiry"
 log=build/proof-log
 unset T SAN DROPIN
+: "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
 $MAKE --no-print-directory test-programs T="$programs" NOLINK=1 >/dev/null || exit 2
 san="SAN=address,undefined NOLINK=1 T=l2_damage"
 # shellcheck disable=SC2086 # words are meant to be split
@@ -33,8 +34,8 @@ kill="$CELLAR_BUILD/t/test_l2_kill"
 set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((500 * times)) disk)" \
     "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((4500 * times)) tmpfs)"
 for c in closed killed; do
-    set -- "$@" "$(item "every bit, $c" 1 "$CELLAR_BUILD/t/test_l2_damage" \
-        "DAMAGE_STEP=1 DAMAGE_SLOW=1" any_bit_of_a_$c)"
+    set -- "$@" "$(item "every bit, $c" 1 "$checked/test_l2_damage" \
+        "ASAN_OPTIONS=$asan DAMAGE_STEP=1 DAMAGE_SLOW=1" any_bit_of_a_$c)"
 done
 for n in 1 2 3 4; do
     set -- "$@" "$(item "crash states" $n "$CELLAR_BUILD/t/test_l2_crash" \
