@@ -2,13 +2,16 @@
  *
  * Aim:    a function of the caller's that forks (a listener, cipher, log, loader, update or scan
  *         function) and comes back in the child, too: the child goes on in the middle of the call,
- *         with memory alone, and ends its store; the parent notices nothing.
+ *         with memory alone, and ends its store; the parent notices nothing. Nor does it where a
+ *         thread forks while another opens and closes.
  * Method: a full store over a real directory, values that take a block to be read, one call of each
  *         kind in which the n-th such function forks. The child uses what it has, audits, closes
  *         and reports by exit code; then the parent reads the disk. */
 #include "tests/disk_store.h"
 #include "tests/t.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -456,5 +459,67 @@ static void a_listener_forks_beside_a_cipher(void) { all_calls(1, CELLAR_L2_KEEP
 static void a_cipher_forks(void) { all_calls(1, CELLAR_L2_DROP, CIPHER, 40); }
 static void a_loader_or_a_walker_forks(void) { all_calls(0, CELLAR_L2_KEEP, LOADER | WALKER, 9); }
 
-T_MAIN("api_fork_inside", T_CASE(a_listener_forks), T_CASE(a_listener_forks_beside_a_cipher),
-       T_CASE(a_cipher_forks), T_CASE(a_loader_or_a_walker_forks))
+/* ---- beside open and close ---- */
+
+/* Children that live on, as many as this at once: what they have of a store stays with them. */
+enum { CHILDREN = 4 };
+typedef struct forker {
+    _Atomic int stop;
+    uint32_t born;
+} forker;
+
+static void *fork_on_and_on(void *arg)
+{
+    forker *f = arg;
+    pid_t alive[CHILDREN] = { 0 };
+    for (; !atomic_load(&f->stop); f->born++) {
+        int ready[2];
+        char one = 0;
+        T_REQUIRE(pipe(ready) == 0);
+        const pid_t p = fork();
+        if (p == 0) { /* the library's part of the fork is over */
+            (void)!write(ready[1], &one, 1);
+            for (;;) { pause(); }
+        }
+        close(ready[1]);
+        T_CHECK(p > 0 && read(ready[0], &one, 1) == 1);
+        close(ready[0]);
+        pid_t *slot = &alive[f->born % CHILDREN];
+        if (*slot > 0) { T_CHECK(kill(*slot, SIGKILL) == 0 && waitpid(*slot, NULL, 0) == *slot); }
+        *slot = p;
+    }
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        if (alive[i] > 0) { T_CHECK(kill(alive[i], SIGKILL) == 0 && waitpid(alive[i], NULL, 0) > 0); }
+    }
+    return NULL;
+}
+
+/* The child of whatever moment of an open or a close comes out of its fork, and what it has of the
+ * store does not keep the next open out. */
+static void stores_come_and_go_beside_forks(void)
+{
+    forker f = { .born = 0 };
+    pthread_t t;
+    store_begin();
+    T_REQUIRE(pthread_create(&t, NULL, fork_on_and_on, &f) == 0);
+    for (uint32_t i = 0; i < 150; i++) {
+        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cfg.memory_bytes = 3u << 20;
+        cfg.l2_path = store;
+        cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+        cfg.l2_required = 1;
+        cfg.no_threads = i % 2;
+        cellar *c = NULL;
+        if (!T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK)) { continue; }
+        put(c, i);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+    }
+    atomic_store(&f.stop, 1);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    T_CHECK(f.born > 10);
+    store_end();
+}
+
+T_MAIN("api_fork_inside", T_CASE(stores_come_and_go_beside_forks), T_ALONE(a_listener_forks),
+       T_ALONE(a_listener_forks_beside_a_cipher), T_ALONE(a_cipher_forks),
+       T_ALONE(a_loader_or_a_walker_forks))

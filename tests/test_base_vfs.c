@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -143,7 +144,16 @@ static void links_and_other_openers_are_refused(void)
     T_EQ_I64(vfs->lock(vfs->ctx, g), EAGAIN);
     vfs->close(vfs->ctx, f);
     T_EQ_I64(vfs->lock(vfs->ctx, g), 0);
+    const pid_t child = fork(); /* one that keeps all it was given */
+    if (child == 0) {
+        for (;;) { pause(); }
+    }
+    vfs->unlock(vfs->ctx, g);
     vfs->close(vfs->ctx, g);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_WRITE, &g) == 0);
+    T_EQ_I64(vfs->lock(vfs->ctx, g), 0);
+    vfs->close(vfs->ctx, g);
+    T_CHECK(child > 0 && kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
     snprintf(other, sizeof other, "%s/sub", folder);
     T_EQ_I64(vfs->open_dir(vfs->ctx, other, false, &g), ENOENT);
     T_REQUIRE(vfs->open_dir(vfs->ctx, other, true, &g) == 0);

@@ -423,6 +423,13 @@ static int base_vfs_lock_shared(void *ctx, base_vfs_file *f)
     return base_vfs_lock_as(f, F_RDLCK);
 }
 
+static void base_vfs_unlock(void *ctx, base_vfs_file *f)
+{
+    struct flock whole = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+    (void)ctx;
+    (void)fcntl(f->fd, F_OFD_SETLK, &whole);
+}
+
 /* Magic numbers as in statfs(2): NFS, SMB (three of them), AFS, Coda, Ceph, 9p, OCFS2, GFS2. */
 static bool base_vfs_remote(uint32_t type)
 {
@@ -547,7 +554,8 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
         .zero = base_vfs_zero, .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
         .truncate = base_vfs_truncate, .rename = base_vfs_rename, .unlink = base_vfs_unlink,
         .set_aside = base_vfs_set_aside,
-        .lock = base_vfs_lock, .lock_shared = base_vfs_lock_shared, .stat = base_vfs_stat_file,
+        .lock = base_vfs_lock, .lock_shared = base_vfs_lock_shared,
+        .unlock = base_vfs_unlock, .stat = base_vfs_stat_file,
         .boot_id = base_vfs_boot_id, .bell = base_vfs_bell_file,
         .ctx = NULL,
     };

@@ -69,6 +69,8 @@ typedef struct base_vfs {
     int (*set_aside)(void *ctx, const char *path, uint32_t *number);
     int (*lock)(void *ctx, base_vfs_file *f); /* OFD write lock, never waits: EAGAIN */
     int (*lock_shared)(void *ctx, base_vfs_file *f); /* OFD read lock, the same */
+    /* Before a close: a forked child that has the file open does not hold the lock. NULL: none. */
+    void (*unlock)(void *ctx, base_vfs_file *f);
     int (*stat)(void *ctx, base_vfs_file *f, base_vfs_stat *out);
     int (*boot_id)(void *ctx, unsigned char out[16]);
     int (*bell)(void *ctx, const unsigned char id[16], base_vfs_bell how); /* never waits */

@@ -215,6 +215,7 @@ struct cache_store {
     _Atomic uint32_t eviction;     /* CELLAR_EVICT_... in force */
     _Atomic uint64_t max_entries;  /* 0: none */
     bool forked;            /* this process is a child of the one that opened it */
+    bool ended;             /* guarded by VIEW: its parts are being given back, or have been */
 
     struct flight_table *_Atomic flights; /* seq_cst: cache_flights and cache_commit; NULL: no load
                                            * yet */
@@ -357,6 +358,8 @@ BASE_INLINE cellar_err cache_acked(cellar *c, cellar_err err)
 /* The disk tier the configuration asks for, if any, before the first key is hashed. */
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* the store is not to be after all */
+/* What L1 holds goes down, and all of it is synced; then the level is given back. */
+CELLAR_PRIVATE void cache_disk_end(cache_store *s);
 CELLAR_PRIVATE void cache_disk_close(cache_store *s);
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
 

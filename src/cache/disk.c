@@ -3,7 +3,7 @@
  * disk: the disk level as a tier: what cache calls things, and what l2 calls them.
  *
  * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, listen, tick
- *            close -> what L1 holds goes down, then l2_close
+ *            close -> what L1 holds goes down, then l2_end, l2_close
  * INVARIANTS without a disk that works the store is L1 alone: opening never fails because of it,
  *            unless l2_required says so; cellar_last_error of the root says why.
  * LOCKING    none of its own.
@@ -355,10 +355,15 @@ static void cache_disk_spill(cache_store *s, int64_t patience_ms)
     }
 }
 
-CELLAR_PRIVATE void cache_disk_close(cache_store *s)
+CELLAR_PRIVATE void cache_disk_end(cache_store *s)
 {
     if (s->disk == NULL) { return; }
     if (s->tier != NULL) { cache_disk_spill(s, 5000); }
+    l2_end(s->disk);
+}
+
+CELLAR_PRIVATE void cache_disk_close(cache_store *s)
+{
     l2_close(s->disk);
     s->disk = NULL;
 }

@@ -15,6 +15,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
 
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s) { (void)s; }
 
+CELLAR_PRIVATE void cache_disk_end(cache_store *s) { (void)s; }
 CELLAR_PRIVATE void cache_disk_close(cache_store *s) { (void)s; }
 
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])

@@ -386,12 +386,14 @@ static void cache_fork_parent(void *ctx) SYNC_UNCHECKED;
 static void cache_fork_prepare(void *ctx)
 {
     cache_store *s = ctx;
-    sync_take(VIEW, &s->view_lock);
+    sync_take(VIEW, &s->view_lock); /* behind it `ended` stays as it is */
     sync_take(LISTEN, &s->listen_lock);
-    if (s->l1 != NULL) { l1_fork_prepare(s->l1); }
-    cache_load_fork_prepare(s);
-    sync_take(TAG, &s->tag_lock); /* no child sees records half moved */
-    cache_deps_fork_prepare(s);
+    if (!s->ended) {
+        l1_fork_prepare(s->l1);
+        cache_load_fork_prepare(s);
+        sync_take(TAG, &s->tag_lock); /* no child sees records half moved */
+        cache_deps_fork_prepare(s);
+    }
     sync_take(ERROR, &s->error_lock);
     sync_take(LOG, &s->log.lock);
 }
@@ -401,10 +403,12 @@ static void cache_fork_parent(void *ctx)
     cache_store *s = ctx;
     sync_drop(LOG, &s->log.lock);
     sync_drop(ERROR, &s->error_lock);
-    cache_deps_fork_parent(s);
-    sync_drop(TAG, &s->tag_lock);
-    cache_load_fork_parent(s);
-    if (s->l1 != NULL) { l1_fork_parent(s->l1); }
+    if (!s->ended) {
+        cache_deps_fork_parent(s);
+        sync_drop(TAG, &s->tag_lock);
+        cache_load_fork_parent(s);
+        l1_fork_parent(s->l1);
+    }
     sync_drop(LISTEN, &s->listen_lock);
     sync_drop(VIEW, &s->view_lock);
 }
@@ -414,15 +418,16 @@ static void cache_fork_child(void *ctx)
     cache_store *s = ctx;
     sync_reset(&s->log.lock);
     sync_reset(&s->error_lock);
-    cache_deps_fork_child(s);
-    cache_load_fork_child(s);
-    if (s->l1 != NULL) { l1_fork_child(s->l1); }
-    if (s->stats != NULL) { stats_forked(s->stats); }
-    cache_filters_forked(s);
     sync_reset(&s->listen_lock);
     sync_reset(&s->tag_lock);
     sync_reset(&s->view_lock);
     s->forked = true;
+    if (s->ended) { return; } /* what is left is handles, and they are closed */
+    cache_deps_fork_child(s);
+    cache_load_fork_child(s);
+    l1_fork_child(s->l1);
+    stats_forked(s->stats);
+    cache_filters_forked(s);
     base_store_rlx(&s->thread_state, (uint32_t)CACHE_THREAD_OFF);
     base_store_rlx(&s->thread_stop, 0u);
     base_store_rlx(&s->ticking, 0u);
@@ -704,13 +709,15 @@ static bool cache_store_end(cache_store *s)
     if (s->tier != NULL && s->tier->close != NULL) {
         s->tier->close(s->tier->ctx, base_add_sat(base_now_ms(&s->clock), 5000));
     }
+    cache_disk_end(s);
+    sync_take(VIEW, &s->view_lock);
+    s->ended = true; /* a fork finds all that follows, or nothing of it */
+    sync_drop(VIEW, &s->view_lock);
     cache_disk_close(s);
     s->account.make_room = NULL;
     l1 *gone = s->l1;
     cache_load_destroy(s);
-    sync_take(VIEW, &s->view_lock); /* a fork now finds either L1 or none */
     s->l1 = NULL;
-    sync_drop(VIEW, &s->view_lock);
     l1_close(gone);
     cache_tags_close(s);
     cache_why_close(s);

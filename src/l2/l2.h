@@ -94,8 +94,11 @@ typedef struct l2_meta { /* 0 where not said: none */
  * touched. E_IO, E_NOMEM, E_SPACE, E_INVAL.
  * *sys_errno: what the system said, 0 if it is not to blame. Warm-up goes on behind it. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);
-/* Ends what is in work, seals, syncs: the next open finds everything. No other call may be running.
- * With a clean end nothing is lost by a power cut, at any level. */
+/* Ends what is in work, seals, syncs: the next open finds everything. No other call may be running,
+ * and l2_close is the only one to come. With a clean end nothing is lost by a power cut, at any
+ * level. */
+BASE_SPARE CELLAR_PRIVATE void l2_end(l2 *d);
+/* l2_end, unless that has been; then gives everything back, without a call of anybody's. */
 BASE_SPARE CELLAR_PRIVATE void l2_close(l2 *d);
 /* In a forked child: lock and files are let go, nothing shared is touched, then or later: until
  * l2_close `d` is a shell, which has nothing and takes nothing. Calls that the fork came out of may

@@ -527,7 +527,7 @@ struct l2 {
     /* a header with it must be durable before the next OK */
     uint64_t commit_floor SYNC_GUARDED(L2_LOG);
     base_thread thread;
-    bool threaded;
+    bool threaded, ended;
     _Atomic uint32_t stop, bell;
     _Atomic uint32_t ready; /* 1: the open is over, the worker may begin */
     _Atomic uint32_t resizing; /* 1: somebody waits for `goal` */

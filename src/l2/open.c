@@ -567,6 +567,11 @@ CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)
     d->guard = 0;
     d->map = NULL;
     d->map_bytes = 0;
+    /* A child forked while the store came or went has a copy of the descriptor that nobody closes;
+     * a child of any other moment gives up its own, not the lock, which is one for both. */
+    if (!forked && d->lock_file != NULL && d->vfs->unlock != NULL) {
+        d->vfs->unlock(d->vfs->ctx, d->lock_file);
+    }
     base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,
                                 &d->stage_file, &d->super_file, &d->lock_file, &d->dir };
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { l2_file_close(d, files[i]); }
@@ -625,9 +630,8 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void l2_close(l2 *d)
+CELLAR_PRIVATE void l2_end(l2 *d)
 {
-    if (d == NULL) { return; }
     l2_thread_end(d);
     while (l2_tick(d, 1000000)) {}
     l2_images_reserve(d);
@@ -635,6 +639,13 @@ CELLAR_PRIVATE void l2_close(l2 *d)
         l2_images_save(d, true);
         l2_snap_save(d);
     }
+    d->ended = true;
+}
+
+CELLAR_PRIVATE void l2_close(l2 *d)
+{
+    if (d == NULL) { return; }
+    if (!d->ended) { l2_end(d); }
     l2_free(d);
 }
 
