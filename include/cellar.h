@@ -1937,8 +1937,9 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
 
 /* ---- Maintenance, options -------------------------------------------------------------------- */
 
-/* Do due background work: expiry without traffic, pages committed ahead, index contraction. The
- * maintenance thread does the same; with no_threads the host calls this.
+/* Do due background work: expiry without traffic, pages committed ahead, index contraction; with
+ * no_threads also that of the disk tier: what waits to be written, warm-up, room. The maintenance
+ * thread, and that of the disk tier, do the same; with no_threads the host calls this.
  * in:      any handle of the store; budget_us 0 = one bounded step
  * out:     *expired the entries this call freed because they were due; optional
  * returns: OK (nothing that was due at the call is left), PENDING (the time ran out, or another

@@ -969,6 +969,38 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
     store_end();
 }
 
+static void ticks_say_whether_the_disk_has_work(void)
+{
+    store_begin();
+    cellar_config cfg = config();
+    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    o.l2_mode = CELLAR_L2_WRITE_THROUGH;
+    cfg.root = &o;
+    cfg.secret = known_secret;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        cellar *c = NULL;
+        if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+        for (uint32_t i = 0; i < 2000; i++) {
+            if (put(c, i, 0, 0) != CELLAR_OK) { _exit(2); }
+        }
+        kill(getpid(), SIGKILL);
+    }
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFSIGNALED(status));
+    cellar *c = NULL;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_U64(metric(c, "cellar_l2_warming"), 1); /* its index is read back, by ticks alone */
+    uint32_t pending = 0;
+    while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) { pending++; }
+    T_CHECK(pending > 0);
+    T_EQ_U64(metric(c, "cellar_l2_warming"), 0);
+    for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(look(c, i, 0), CELLAR_OK); }
+    shut(c);
+    store_end();
+}
+
 static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
 {
     char buf[512];
@@ -1466,6 +1498,7 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(with_a_cipher_values_lie_on_disk_sealed),
        T_ALONE(packed_views_hold_more_on_the_same_disk),
        T_CASE(sets_of_these_modes_are_on_disk_at_once),
+       T_CASE(ticks_say_whether_the_disk_has_work),
        T_CASE(durable_sets_are_on_disk_when_they_return),
        T_CASE(at_always_each_change_says_whether_it_is_durable),
        T_CASE(the_disk_tier_is_resized_while_it_runs),

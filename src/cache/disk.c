@@ -174,10 +174,10 @@ static cellar_err cache_disk_resize(void *ctx, uint64_t bytes)
     return err;
 }
 
-static void cache_disk_tick(void *ctx, uint64_t budget_us)
+static bool cache_disk_tick(void *ctx, uint64_t budget_us)
 {
     const cache_store *s = ctx;
-    (void)l2_tick(s->disk, budget_us);
+    return l2_tick(s->disk, budget_us);
 }
 
 /* A call of the tier may be what the fork came out of: it finds a shell, which stays. */

@@ -153,7 +153,7 @@ CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_pu
             return !s->tier_host.stamp_is(s->tier_host.ctx, k->hash, p->stamp);
         }
         if (base_now_ns() >= until_ns) { return false; }
-        if (t->tick != NULL) { t->tick(t->ctx, 1000); } else { base_sleep_ns(1000000); }
+        if (t->tick != NULL) { (void)t->tick(t->ctx, 1000); } else { base_sleep_ns(1000000); }
     }
 }
 

@@ -89,7 +89,7 @@ typedef struct cache_tier {
     /* What was told and put before the call outlives a power cut. May wait; NULL: it cannot. */
     cellar_err (*commit)(void *ctx);
     bool commit_each; /* no change is acknowledged before `commit` has said OK */
-    void (*tick)(void *ctx, uint64_t budget_us);
+    bool (*tick)(void *ctx, uint64_t budget_us); /* true: there is more to do */
     cellar_err (*resize)(void *ctx, uint64_t bytes);
     /* One step from *cursor (0: begin and end), fn with no lock held. */
     cellar_err (*iterate)(void *ctx, uint64_t *cursor, uint32_t vgen,
