@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    of the least budget, 1 MiB, at least 60 % is keys and values, whatever the size of the
- *         values, from 56 bytes beside a key of 16 up to 45 % of the budget.
+ *         values, from 56 bytes beside a key of 16 up to 45 % of the budget; of any budget, after
+ *         values of another size that were evicted, deleted or cleared, with no tick between.
  * Method: stores of 1 MiB opened as by default, each filled four times over with values of one size;
  *         sizes in steps of a twentieth and at the edges of what a segment or a page takes. Payload
  *         is what a look afterwards finds; nothing may be above the budget on the way. */
@@ -61,4 +62,72 @@ static void sixty_per_cent_whatever_the_size(void)
     printf("# least: %.1f %% with values of %zu bytes\n", (double)worst * 100 / (double)BUDGET, worst_len);
 }
 
-T_MAIN("api_payload", T_CASE(sixty_per_cent_whatever_the_size))
+/* ---- after values of another size ---- */
+
+enum { EVICTED, DELETED, MATCHED, CLEARED, WAYS };
+
+/* `count` values of `len`, keys from `prefix` on. Bytes of those that are there in the end. */
+static uint64_t fill(cellar *c, char prefix, size_t len, uint64_t count)
+{
+    char key[KEY + 1];
+    uint64_t held = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "%cpayload%08x", prefix, (unsigned)i);
+        T_EQ_I64(cellar_set(c, key, KEY, value, len, NULL), CELLAR_OK);
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "%cpayload%08x", prefix, (unsigned)i);
+        held += cellar_exists(c, key, KEY) == CELLAR_OK ? len + KEY : 0;
+    }
+    return held;
+}
+
+/* A store full of values of `from`, which go one way or another, then sets of `to`, by a host that
+ * never calls cellar_tick. */
+static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned way)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = budget;
+    cfg.no_threads = 1;
+    cellar *c = api_open_with(&cfg);
+    const uint64_t before = budget * 2 / (from + KEY);
+    char key[KEY + 1];
+    (void)fill(c, 'a', from, before);
+    for (uint64_t i = 0; way == DELETED && i < before; i++) {
+        snprintf(key, sizeof key, "apayload%08x", (unsigned)i);
+        (void)cellar_del(c, key, KEY);
+    }
+    if (way == MATCHED) { T_EQ_I64(cellar_delete_match(c, "a*", 2, NULL), CELLAR_OK); }
+    if (way == CLEARED) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
+    const uint64_t held = fill(c, 'b', to, budget * 3 / (to + KEY));
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    return held;
+}
+
+/* What has gone, gone whichever way, is room for values of any other size, at once. */
+static void sixty_per_cent_after_values_of_another_size(void)
+{
+    static const struct { uint64_t budget; size_t small, big; } stores[] = {
+        {1u << 20, 100, 10000}, {1u << 20, 1000, 10000}, {1u << 20, 1000, 100000},
+        {4u << 20, 100, 30000}, {4u << 20, 1000, 300000}, {8u << 20, 100, 9000},
+        {64u << 20, 1000, 30000}, {64u << 20, 1000, 300000}, {64u << 20, 5000, 20000},
+    };
+    const size_t count = T_COST > 1 ? 4 : sizeof stores / sizeof stores[0];
+    for (size_t i = 0; i < count; i++) {
+        for (unsigned way = 0; way < WAYS; way++) {
+            for (unsigned turn = 0; turn < 2; turn++) {
+                const size_t from = turn == 0 ? stores[i].big : stores[i].small;
+                const size_t to = turn == 0 ? stores[i].small : stores[i].big;
+                const uint64_t held = payload_after(stores[i].budget, from, to, way);
+                if (!T_CHECK(held >= stores[i].budget * 6 / 10)) {
+                    printf("# %zu, then %zu, way %u: %" PRIu64 " of %" PRIu64 " bytes\n", from, to,
+                           way, held, stores[i].budget);
+                }
+            }
+        }
+    }
+}
+
+T_MAIN("api_payload", T_CASE(sixty_per_cent_whatever_the_size),
+       T_ALONE(sixty_per_cent_after_values_of_another_size))

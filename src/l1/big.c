@@ -185,6 +185,7 @@ static uint64_t l1_limbo_pass(l1 *c, uint64_t want, l1_big **kept)
             l1_bigs_add(c, b, L1_IN_LIMBO);
         }
     }
+    base_store_rlx(&c->limbo_left, base_load_rlx(&c->limbo_bytes));
     sync_drop(L1_BIG, &c->big_lock);
     base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
     /* Sets must not go on paying for a shortage that is over. */
@@ -216,6 +217,12 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     for (unsigned round = 0; round < 16 && got == L1_RUN_CHARGE; round++) {
+        /* What the log has to spare before anybody's entry: it comes free of no victim, and blocks
+         * that live on one another's would never ask for it. */
+        if (l1_give_spare(c, need)) {
+            got = l1_run_take(c, bytes, k->hash, out, &need);
+            continue;
+        }
         /* A victim's pages, before the kernel has them; nobody goes for what cannot fit. */
         if (l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes); }
         *out = l1_limbo_keep(c, bytes);

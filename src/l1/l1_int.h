@@ -313,6 +313,7 @@ struct l1 {
     l1_bigs hand;  /* one thread's: made and not yet linked, or unlinked and not yet in limbo */
     _Atomic uint32_t sweepers; /* calls that may have a block of limbo in hand */
     _Atomic uint64_t limbo_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
+    _Atomic uint64_t limbo_left; /* of limbo_bytes, what the last sweep left: pinned, or newer */
 
     _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
     _Atomic uint32_t dead_round;   /* +1 whenever an owner died */
@@ -428,6 +429,8 @@ CELLAR_PRIVATE bool l1_index_collapse(l1 *c);
 CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c); /* BASE_NEVER_MS: nothing to do */
 /* Give free segments back to the account until it has `bytes` free; returns whether it does. */
 CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes);
+/* The same of what the log has beyond its reserve, no more. */
+CELLAR_PRIVATE bool l1_give_spare(l1 *c, uint64_t bytes);
 
 /* ---- index.c -------------------------------------------------------------------------------- */
 typedef struct l1_hold { /* a locked chain */
@@ -806,6 +809,16 @@ CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver
                                    const l1_rec *r, const l1_key *k);
 CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c);
+/* For a set, with no lock: while it pays for room, dead blocks are the first to give it. They are
+ * charged as long as nobody sweeps; what is pinned among them is looked at again when more came. */
+BASE_INLINE void l1_limbo_use(l1 *c)
+{
+    if (BASE_LIKELY(base_load_rlx(&c->low) == 0)) { return; }
+    if (BASE_UNLIKELY(base_load_rlx(&c->limbo_bytes) >=
+                      base_load_rlx(&c->limbo_left) + c->seg_bytes)) {
+        (void)l1_limbo_sweep(c);
+    }
+}
 /* What another thread's sweep has in hand is not in limbo any more, nor free yet, and a segment
  * that goes back is still charged: wait for them, not for ever. After that limbo holds what is
  * pinned. */

@@ -376,6 +376,19 @@ CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes)
     }
 }
 
+CELLAR_PRIVATE bool l1_give_spare(l1 *c, uint64_t bytes)
+{
+    for (;;) {
+        const uint64_t used = base_load_rlx(&c->account->used);
+        const uint64_t limit = base_load_rlx(&c->account->limit);
+        if (limit >= used && limit - used >= bytes) { return true; }
+        sync_take(L1_SEG, &c->seg_lock);
+        const bool spare = c->free_count > base_load_rlx(&c->reserve);
+        sync_drop(L1_SEG, &c->seg_lock);
+        if (!spare || !l1_give_back_one(c)) { return false; }
+    }
+}
+
 /* Bytes nobody used since the last call go back to the system; an empty log forgets that it ever
  * had segments. From tick. */
 CELLAR_PRIVATE void l1_log_rest(l1 *c)

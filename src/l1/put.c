@@ -424,6 +424,8 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         if (room == L1_ROOM_AGAIN) {
             (void)l1_limbo_sweep(c);
             l1_limbo_wait(c);
+        } else {
+            l1_limbo_use(c);
         }
         /* The chain needed one more bucket and the account had no page for it: evict for that,
          * too. */
@@ -613,6 +615,7 @@ static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void 
     }
     sync_drop(L1_STRIPE, &s->lock);
     if (BASE_UNLIKELY(v.n != 0)) { l1_hand_over(c, &v); }
+    l1_limbo_use(c);
     return done;
 }
 
@@ -951,7 +954,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         }
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
-        if (room == L1_ROOM_AGAIN) { (void)l1_limbo_sweep(c); }
+        if (room == L1_ROOM_AGAIN) { (void)l1_limbo_sweep(c); } else { l1_limbo_use(c); }
         if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }
     }
 }
