@@ -314,8 +314,9 @@ typedef struct cellar_config {
     uint64_t memory_bytes;         /* the one budget; 0 = 64 MiB; least CELLAR_MEMORY_MIN         */
     uint64_t max_entries;          /* a second bound; 0 = none                                    */
     uint64_t max_value_bytes;      /* 0 = min(64 MiB, budget / 2); at most CELLAR_VALUE_MAX       */
-    uint64_t mean_entry_bytes;     /* expected key + value, sizes the stripes; 0 = 256; at most   */
-                                   /* 2^32 - 1; max_entries, memory and l2 bytes: 2^63 - 1        */
+    uint64_t mean_entry_bytes;     /* expected key + value, sizes the stripes; 0 = 256, below 16  */
+                                   /* is 16; at most 2^32 - 1; max_entries, memory and l2 bytes:  */
+                                   /* 2^63 - 1                                                    */
     int64_t  default_ttl_ms;       /* 0 = none (entries do not expire)                            */
     int64_t  negative_ttl_ms;      /* 0 = 60,000; all negative entries and remembered errors hold */
                                    /* 1/8 of the memory, and of max_entries, at most              */

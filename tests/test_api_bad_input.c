@@ -537,6 +537,62 @@ static void view_options_are_checked(void)
 }
 
 /* Where the header names a bound: the value at it is taken, the next is not. */
+/* Every budget there can be is answered: by a store, or at once by a code. */
+static void budgets_of_any_size_are_answered(void)
+{
+    set_up();
+    for (unsigned bit = 0; bit < 64; bit++) {
+        for (int off = -1; off < 2; off++) {
+            cellar_config cfg = CELLAR_CONFIG_INIT;
+            cellar *c = NULL;
+            const uint64_t bytes = ((uint64_t)1 << bit) + (uint64_t)(int64_t)off;
+            if (bytes == 0) { continue; } /* the default */
+            const bool bad = bytes < CELLAR_MEMORY_MIN;
+            cfg.memory_bytes = bytes;
+            cfg.no_threads = 1;
+            const cellar_err err = cellar_open(&cfg, &c);
+            bool ok = T_CHECK(bad || bytes > INT64_MAX ? err == CELLAR_E_INVAL
+                                                       : err == CELLAR_OK || err == CELLAR_E_NOMEM);
+            if (bit >= 60) { ok = T_CHECK(err != CELLAR_OK) && ok; } /* what no system grants */
+            if (bit <= 26 && !bad) { ok = T_EQ_I64(err, CELLAR_OK) && ok; }
+            if (err == CELLAR_OK) { T_EQ_I64(cellar_close(c), CELLAR_OK); }
+            const cellar_err set = cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, (int64_t)bytes);
+            ok = T_CHECK(bad || bytes > INT64_MAX ? set == CELLAR_E_INVAL
+                                                  : set == CELLAR_OK || set == CELLAR_E_RANGE) && ok;
+            if (bit >= 60) { ok = T_CHECK(set != CELLAR_OK) && ok; }
+            if (!ok) { printf("# %llu bytes: %d %d\n", (unsigned long long)bytes, err, set); }
+            T_EQ_I64(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_OK);
+        }
+    }
+    tear_down();
+}
+
+/* However short entries are said to be: a store opens and holds some. */
+static void any_mean_length_of_entries_will_do(void)
+{
+    const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
+    const uint64_t budget[] = { CELLAR_MEMORY_MIN, 0 };
+    for (size_t i = 0; i < sizeof mean / sizeof mean[0] * 2; i++) {
+        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cellar_stats st = CELLAR_STATS_INIT;
+        cellar *c = NULL;
+        cfg.memory_bytes = budget[i % 2];
+        cfg.mean_entry_bytes = mean[i / 2];
+        cfg.no_threads = 1;
+        T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+        for (uint32_t k = 0; k < 20000; k++) {
+            T_EQ_I64(cellar_set(c, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        if (!T_CHECK(st.entries > 5000)) {
+            printf("# mean %llu: %llu\n", (unsigned long long)mean[i / 2],
+                   (unsigned long long)st.entries);
+        }
+        T_EQ_I64(cellar_audit(c), CELLAR_OK);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+    }
+}
+
 static void bounds_of_views_breakers_and_warm_ups(void)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
@@ -775,6 +831,7 @@ T_MAIN("api_bad_input", T_CASE(keys_of_wrong_length_are_refused),
        T_CASE(load_calls_without_a_load_are_refused),
        T_CASE(flags_and_ranges_are_checked), T_CASE(set_options_are_checked),
        T_CASE(config_fields_are_checked), T_CASE(view_options_are_checked),
+       T_CASE(budgets_of_any_size_are_answered), T_CASE(any_mean_length_of_entries_will_do),
        T_CASE(bounds_of_views_breakers_and_warm_ups),
        T_CASE(bad_items_do_not_stop_the_others), T_CASE(closed_views_answer_closed),
        T_CASE(views_of_a_closed_store_answer_closed), T_CASE(errors_are_told_per_handle),

@@ -10,7 +10,8 @@
  *            taking what it could get left nothing for the last: 1 GiB did not open in 12 GiB.)
  *            Where addresses are few (32 bits) a small store asks for 8 MiB instead of 64, and for
  *            more than 1 x only while all of it is a sixteenth of what there is: else fifteen
- *            stores of 1 MiB took all and the next did not open.
+ *            stores of 1 MiB took all and the next did not open. Over an eighth of what a size_t
+ *            counts nothing is asked for: no system grants it, and eight times it would wrap.
  *            Stripes: 64, clamped to segments/64 and entries/64. */
 #include <string.h>
 
@@ -21,6 +22,7 @@ BASE_SIZE_BEGIN
 #define L1_RESERVE_FACTOR 8u
 #define L1_RESERVE_LEAST ((uint64_t)64 << 20)
 #define L1_MEAN_BYTES 256u
+#define L1_MEAN_LEAST 16u /* no record is shorter: of fewer bytes, ghosts alone took the budget */
 #define L1_VALUE_LIMIT (((uint64_t)1 << 30) - 1)
 #define L1_STRIPES_DEFAULT 64u
 #define L1_SEGS_LEAST 16u /* measured: of 1,000 sets some fail with 8, one at times with 11 */
@@ -30,11 +32,16 @@ BASE_SIZE_BEGIN
 #define L1_ADVISOR_LEAST ((uint64_t)16 << 20)
 #define L1_COLLAPSE_LEAST ((uint64_t)256 << 20)
 
+static uint32_t l1_mean_of(const l1_config *cfg, uint32_t unknown)
+{
+    return cfg->mean_entry_bytes != 0 ? BASE_MAX(cfg->mean_entry_bytes, L1_MEAN_LEAST) : unknown;
+}
+
 static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
 {
     if (cfg->seg_bytes != 0) { return cfg->seg_bytes; }
     /* Bounded by entries: segments as if the budget were four times what they need. */
-    uint64_t mean = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES;
+    uint64_t mean = l1_mean_of(cfg, L1_MEAN_BYTES);
     if (cfg->max_entries != 0 && cfg->max_entries < budget / mean / 4) {
         budget = BASE_MAX(cfg->max_entries * mean * 4, (uint64_t)4 << 20);
     }
@@ -45,7 +52,7 @@ static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
 
 static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t seg_bytes)
 {
-    uint64_t mean = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES;
+    uint64_t mean = l1_mean_of(cfg, L1_MEAN_BYTES);
     uint64_t entries = cfg->max_entries != 0 ? cfg->max_entries : budget / mean;
     uint64_t want = cfg->stripes != 0 ? cfg->stripes : L1_STRIPES_DEFAULT;
     want = BASE_MIN(want, BASE_MAX(budget / seg_bytes / 64, 1));
@@ -114,6 +121,7 @@ static void l1_release_all(l1 *c)
 
 static bool l1_reserve_all(l1 *c, uint64_t budget)
 {
+    if (budget > SIZE_MAX / 8) { return false; }
     for (uint64_t factor = L1_RESERVE_FACTOR; factor > 0; factor /= 2) {
         /* arena, runs, index, and overflow twice */
         if (factor > 1 && l1_reserve_want(budget, factor) > SIZE_MAX / 16 / 5) { continue; }
@@ -146,7 +154,7 @@ static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
         c->stripe[i].group = groups + (size_t)i * c->group_count;
         base_store_rlx(&c->stripe[i].due_ms, UINT64_MAX);
     }
-    c->mean_bytes = cfg->mean_entry_bytes != 0 ? cfg->mean_entry_bytes : L1_MEAN_BYTES * 3 / 4;
+    c->mean_bytes = l1_mean_of(cfg, L1_MEAN_BYTES * 3 / 4);
     return l1_runs_open(c, budget) && l1_pins_open(c) && l1_ghosts_open(c, budget) &&
            l1_log_open(c) && l1_index_open(c);
 }

@@ -115,7 +115,7 @@ typedef struct l1_config {
     l1_hooks hooks;
     uint64_t max_entries;          /* 0: no bound but the budget's */
     uint64_t max_value_bytes;      /* 0: min(64 MiB, budget / 2); at most 2^30 - 1 */
-    uint32_t mean_entry_bytes;     /* 0: 256; sizes stripes and ghosts at open */
+    uint32_t mean_entry_bytes;     /* 0: 256; at least 16; sizes stripes and ghosts at open */
     uint32_t stripes;              /* 0: 64, clamped to the capacity; else a power of two <= 1024 */
     uint32_t seg_bytes;            /* 0: chosen from the budget; tests: a power of two >= 512 */
     l1_policy policy;
