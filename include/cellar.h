@@ -761,7 +761,8 @@ typedef struct cellar_buf cellar_buf;
 
 /* Append to an update's result.
  * in:      b of the running cellar_update; data may be NULL with len 0
- * returns: OK; E_NOMEM, E_TOOBIG, E_INVAL. After a failure the update fails with that code
+ * returns: OK; E_NOMEM, E_TOOBIG (over max_value_bytes in all), E_INVAL. After the first failure
+ *          each call fails with that code, and so does the update: nothing is changed
  * owns:    copied
  * thread:  the one that runs the update function
  * cost:    amortised O(len)
@@ -771,7 +772,7 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
 /* Set the length of an update's result and get at its bytes; new ones are zero.
  * in:      b of the running cellar_update; len in bytes
  * out:     *data, valid until the next call on b
- * returns: OK; E_NOMEM, E_TOOBIG, E_INVAL
+ * returns: OK; E_NOMEM, E_TOOBIG, E_INVAL: as cellar_buf_append
  * owns:    borrowed until the next call on b or the end of the update function
  * thread:  the one that runs the update function
  * cost:    O(len)
@@ -790,10 +791,10 @@ typedef cellar_err (*cellar_update_fn)(void *ctx, const void *old, size_t old_le
  * in:      key, fn; o as in cellar_set (CELLAR_ONLY_IF_PRESENT: fn is not called on a missing key;
  *          CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL)
  * returns: OK (stored), MISS (with ONLY_IF_PRESENT), DISABLED, what fn returned; E_BUSY (64 rounds
- *          lost to other writers, nothing changed), E_TOOBIG, E_SPACE, E_NOMEM (when the new value
- *          could not be stored, the old one is gone as with cellar_set; when there was no working
- *          memory, nothing changed), E_LIMIT, E_IO (see "Disk tier"), E_INVAL, E_RANGE,
- *          E_UNSUPPORTED, E_CLOSED
+ *          lost to other writers), E_TOOBIG, E_INVAL (of out, too: nothing changed); E_SPACE,
+ *          E_NOMEM (when the new value could not be stored, the old one is gone as with cellar_set;
+ *          when there was no working memory, nothing changed), E_LIMIT, E_IO (see "Disk tier"),
+ *          E_RANGE, E_UNSUPPORTED, E_CLOSED
  * owns:    old is a private copy, valid while fn runs
  * thread:  any; fn runs with no lock held and may call the cache
  * cost:    a copy, fn, a compare and a set a round

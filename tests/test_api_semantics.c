@@ -546,15 +546,69 @@ static void updates_of_any_length(void)
     api_put(c, "k", "stays", NULL);
     T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, NULL), CELLAR_E_TOOBIG);
     T_EQ_STR(api_look(c, "k"), "stays");
-    huge = 40u << 20; /* over max_value_bytes: a set that failed, with what that means */
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    o.flags = CELLAR_KEEP_OLD;
-    api_put(c, "k", "stays", NULL);
-    T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, &o), CELLAR_E_TOOBIG);
-    T_CHECK(strcmp(api_look(c, "k"), "stays") == 0 || strcmp(api_look(c, "k"), "MISS") == 0);
-    api_put(c, "k", "goes", NULL);
+    huge = 40u << 20; /* over max_value_bytes */
     T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, NULL), CELLAR_E_TOOBIG);
-    T_EQ_STR(api_look(c, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "stays");
+    api_shut(c);
+}
+
+/* One code for what is too long, whether or not there would be memory for it. */
+static void updates_end_at_the_longest_value(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c;
+    size_t len;
+    const size_t most[] = { 100, 1000, 512u << 10, 4u << 20 };
+    for (size_t i = 0; i < sizeof most / sizeof most[0]; i++) {
+        cellar_stats st = CELLAR_STATS_INIT;
+        size_t longest = most[i], over = longest + 1, far = 200u << 20;
+        cfg.memory_bytes = 16u << 20;
+        cfg.max_value_bytes = longest;
+        cfg.no_threads = 1;
+        T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+        T_EQ_I64(cellar_update(c, "l", 1, grow, &longest, NULL), CELLAR_OK);
+        (void)cellar_get(c, "l", 1, NULL, 0, &len);
+        T_EQ_U64(len, longest);
+        api_put(c, "k", "stays", NULL);
+        T_EQ_I64(cellar_update(c, "k", 1, grow, &over, NULL), CELLAR_E_TOOBIG);
+        T_EQ_STR(api_look(c, "k"), "stays");
+        T_EQ_I64(cellar_update(c, "k", 1, grow, &far, NULL), CELLAR_E_TOOBIG);
+        T_EQ_STR(api_look(c, "k"), "stays");
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        T_EQ_U64(st.store_errors, 2);
+        api_shut(c);
+    }
+}
+
+/* Says what it is told to the buffer, and keeps the answers to itself. */
+static cellar_err misuse(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+{
+    void *p;
+    (void)old;
+    (void)old_len;
+    T_EQ_I64(cellar_buf_append(out, "half", 4), CELLAR_OK);
+    if (*(const int *)ctx == 0) { T_EQ_I64(cellar_buf_append(out, NULL, 3), CELLAR_E_INVAL); }
+    if (*(const int *)ctx == 1) { T_EQ_I64(cellar_buf_resize(out, 5, NULL), CELLAR_E_INVAL); }
+    if (*(const int *)ctx == 2) {
+        T_EQ_I64(cellar_buf_append(out, "x", SIZE_MAX), CELLAR_E_TOOBIG);
+        T_EQ_I64(cellar_buf_append(out, NULL, 3), CELLAR_E_TOOBIG); /* the first one counts */
+        T_EQ_I64(cellar_buf_resize(out, 5, NULL), CELLAR_E_TOOBIG);
+    }
+    const cellar_err first = *(const int *)ctx == 2 ? CELLAR_E_TOOBIG : CELLAR_E_INVAL;
+    T_EQ_I64(cellar_buf_append(out, "whole", 5), first);
+    T_EQ_I64(cellar_buf_resize(out, 4, &p), first);
+    return CELLAR_OK;
+}
+
+static void an_update_fails_of_what_its_buffer_refused(void)
+{
+    cellar *c = open_store();
+    api_put(c, "k", "stays", NULL);
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_update(c, "k", 1, misuse, &i, NULL),
+                 i == 2 ? CELLAR_E_TOOBIG : CELLAR_E_INVAL);
+        T_EQ_STR(api_look(c, "k"), "stays");
+    }
     api_shut(c);
 }
 
@@ -1000,7 +1054,9 @@ T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(sizes_from_nothing_to_overs
        T_CASE(versions_are_given_when_asked_for), T_CASE(keep_ttl_keeps_it),
        T_CASE(a_failing_set_takes_the_old_value_along),
        T_CASE(a_set_in_place_keeps_to_the_longest_value), T_CASE(incr_as_documented),
-       T_CASE(update_as_documented), T_CASE(updates_of_any_length), T_CASE(scans_see_everything),
+       T_CASE(update_as_documented), T_CASE(updates_of_any_length),
+       T_CASE(updates_end_at_the_longest_value),
+       T_CASE(an_update_fails_of_what_its_buffer_refused), T_CASE(scans_see_everything),
        T_CASE(scan_matches_and_describes), T_CASE(options_change_while_it_runs),
        T_CASE(the_hosts_allocator_is_used), T_CASE(dup_follows_a_value_that_changes),
        T_CASE(the_log_is_quiet_by_default),

@@ -400,6 +400,7 @@ CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k);
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p);
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p);
 CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, cellar_err err);
+CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err);
 CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash);
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
 CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code); /* get.c */

@@ -237,7 +237,7 @@ CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *pl
 
 /* ---- the one way to store ---- */
 
-static void cache_count_refused(stats_block *mine, cellar_err err)
+CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err)
 {
     stats_add(mine, STATS_STORE_ERROR, 1);
     if (err == CELLAR_E_TOOBIG) {

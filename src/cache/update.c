@@ -8,7 +8,8 @@
  *            under the locks (L1_IF_SAME), or absence (L1_IF_ABSENT). Negative entries are absent.
  * LOCKING    none here. The view is held, so that fn may close or drop it.
  * LIMITS     64 rounds; a lost round means that another writer succeeded. Buffers are charged to
- *            the store while the call runs. */
+ *            the store while the call runs, and end at max_value_bytes: what is longer is refused
+ *            where it is written, so that no put fails of it and the old value stays. */
 #include "cache/cache_int.h"
 
 #define CACHE_BUF_INLINE 512u
@@ -37,19 +38,26 @@ static void cache_buf_fini(cellar_buf *b)
     }
 }
 
+/* The first failure is what counts. */
+static cellar_err cache_buf_fail(cellar_buf *b, cellar_err err)
+{
+    if (b->failed == CELLAR_OK) { b->failed = err; }
+    return b->failed;
+}
+
 /* Room for `len` bytes in all; the present ones stay. */
 static cellar_err cache_buf_grow(cellar_buf *b, size_t len)
 {
     if (b->failed != CELLAR_OK) { return b->failed; }
+    if (len > l1_max_value(b->store->l1)) { return cache_buf_fail(b, CELLAR_E_TOOBIG); }
     if (len <= b->cap) { return CELLAR_OK; }
-    if (len > CELLAR_VALUE_MAX) { return b->failed = CELLAR_E_TOOBIG; }
     size_t cap = (size_t)base_pow2_ceil(len);
     unsigned char *bytes = base_alloc(&b->store->account, BASE_MOD_STORE, cap, NULL);
     if (bytes == NULL && cap != len) {
         cap = len; /* tight, but it may just fit */
         bytes = base_alloc(&b->store->account, BASE_MOD_STORE, cap, NULL);
     }
-    if (bytes == NULL) { return b->failed = CELLAR_E_NOMEM; }
+    if (bytes == NULL) { return cache_buf_fail(b, CELLAR_E_NOMEM); }
     memcpy(bytes, b->bytes, b->len);
     cache_buf_fini(b);
     b->bytes = bytes;
@@ -59,9 +67,10 @@ static cellar_err cache_buf_grow(cellar_buf *b, size_t len)
 
 CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t len)
 {
-    if (b == NULL || (data == NULL && len != 0)) { return CELLAR_E_INVAL; }
+    if (b == NULL) { return CELLAR_E_INVAL; }
+    if (data == NULL && len != 0) { return cache_buf_fail(b, CELLAR_E_INVAL); }
     size_t total;
-    if (!base_size_add(b->len, len, &total)) { return b->failed = CELLAR_E_TOOBIG; }
+    if (!base_size_add(b->len, len, &total)) { return cache_buf_fail(b, CELLAR_E_TOOBIG); }
     const cellar_err err = cache_buf_grow(b, total);
     if (err != CELLAR_OK) { return err; }
     if (len != 0) { memcpy(b->bytes + b->len, data, len); }
@@ -71,7 +80,8 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
 
 CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data)
 {
-    if (b == NULL || data == NULL) { return CELLAR_E_INVAL; }
+    if (b == NULL) { return CELLAR_E_INVAL; }
+    if (data == NULL) { return cache_buf_fail(b, CELLAR_E_INVAL); }
     *data = NULL;
     const cellar_err err = cache_buf_grow(b, len);
     if (err != CELLAR_OK) { return err; }
@@ -144,6 +154,13 @@ static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, 
         err = cache_is_closed(c) ? CELLAR_E_CLOSED : CELLAR_E_BUSY;
         if (err == CELLAR_E_CLOSED) { break; }
         cache_rekey(c, k);
+    }
+    if (err == CELLAR_E_TOOBIG && out.failed == err) { /* counted and told like a put's */
+        cache_count_refused(cache_mine(c), err);
+        (void)cache_fail(c, err, 0, "the value is longer than max_value_bytes");
+    }
+    if (err == CELLAR_E_INVAL && out.failed == err) {
+        (void)cache_fail(c, err, 0, "cellar_update: fn gave its buffer a NULL pointer");
     }
     cache_buf_fini(&old);
     cache_buf_fini(&out);
