@@ -1233,7 +1233,8 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
  * in:      lease from cellar_begin on this view; o as in cellar_set (TTL, stale window, tags, cost;
  *          CELLAR_NEGATIVE: there is none), no conditions, not CELLAR_DURABLE; NULL = the view's
  *          defaults. TTL, stale window and jitter it leaves open are those cellar_begin was given
- * out:     *lease is zeroed
+ * out:     *lease is zeroed, unless with E_LEASE and the codes behind E_NOMEM: another view's lease
+ *          is still of use there
  * returns: OK; DETACHED (waiters served, not stored: a delete, clear or newer set came first),
  *          DROPPED (waiters served, no room to store it), DISABLED (waiters served, the view is
  *          switched off); E_LEASE (unknown, expired, taken over or used), E_TOOBIG, E_NOMEM (the
@@ -1249,7 +1250,7 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
  * in:      loader_err 0: somebody else shall load; else the load failed: who waits gets something
  *          stale, or what the fallbacks of cellar_begin bring, its default value, or E_LOADER;
  *          error_ttl_ms, throttle_ms and the like are cellar_begin's, too
- * out:     *lease is zeroed
+ * out:     *lease as cellar_fulfil leaves it
  * returns: OK; E_LEASE, E_INVAL, E_CLOSED
  * thread:  any; fallbacks run here, as a loader in cellar_get_or_load
  * cost:    one lock; waiters are called from here
@@ -1258,7 +1259,7 @@ CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loa
 
 /* Take back a waiter given to cellar_begin.
  * in:      ticket from a PENDING cellar_begin
- * out:     *ticket is zeroed
+ * out:     *ticket is zeroed with OK
  * returns: OK (fn will not be called); E_LEASE (it was called or is about to be), E_INVAL, E_CLOSED
  * thread:  any
  * cost:    one lock

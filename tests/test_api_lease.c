@@ -307,6 +307,37 @@ static void a_waiter_can_be_withdrawn(void)
     kit_close(c);
 }
 
+/* Who brings it to the wrong place has it still. */
+static void a_lease_stays_with_who_holds_it(void)
+{
+    cellar *c = kit_open(4 << 20), *other = kit_open(4 << 20), *v;
+    cellar_lease a, b;
+    char text[64];
+    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    const cellar_lease lease = a, ticket = b;
+    for (int i = 0; i < 2; i++) {
+        cellar *w = i == 0 ? v : other;
+        T_EQ_I64(cellar_fulfil(w, &a, "v", 1, NULL), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_abandon(w, &a, 5), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_withdraw(w, &a), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_fulfil(w, &b, "v", 1, NULL), CELLAR_E_LEASE);
+    }
+    T_EQ_I64(cellar_withdraw(other, &b), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_fulfil(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_withdraw(c, &a), CELLAR_E_LEASE);
+    T_EQ_MEM(&a, &lease, sizeof a);
+    T_EQ_MEM(&b, &ticket, sizeof b);
+    T_EQ_I64(cellar_withdraw(c, &b), CELLAR_OK);
+    T_EQ_U64(b.id | b.check, 0);
+    T_EQ_I64(cellar_fulfil(c, &a, "v", 1, NULL), CELLAR_OK);
+    T_EQ_U64(a.id | a.check, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(other);
+    kit_close(c);
+}
+
 /* Nothing of a switched-off view is read, who asks loads for himself. */
 static void a_switched_off_view_answers_no_lease(void)
 {
@@ -356,8 +387,7 @@ static void bad_input_of_leases(void)
     forged.check ^= (uint64_t)1 << 40;
     T_EQ_I64(cellar_fulfil(c, &forged, "v", 1, NULL), CELLAR_E_LEASE);
     T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
-    cellar_lease elsewhere = a;
-    T_EQ_I64(cellar_fulfil(v, &elsewhere, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_fulfil(v, &a, "v", 1, NULL), CELLAR_E_LEASE);
     so.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_fulfil(c, &a, "v", 1, &so), CELLAR_E_INVAL);
     T_EQ_I64(cellar_fulfil(c, &a, NULL, 1, NULL), CELLAR_E_INVAL);
@@ -820,7 +850,8 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes
        T_CASE(lease_abandoned_by_the_options_it_began_with),
        T_CASE(lease_fulfilled_by_the_options_it_began_with),
        T_CASE(lease_and_thread_share_a_flight),
-       T_CASE(a_waiter_can_be_withdrawn), T_CASE(bad_input_of_leases),
+       T_CASE(a_waiter_can_be_withdrawn), T_CASE(a_lease_stays_with_who_holds_it),
+       T_CASE(bad_input_of_leases),
        T_CASE(a_switched_off_view_answers_no_lease),
        T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),
        T_CASE(bad_input_of_bulk_loads),

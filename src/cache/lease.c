@@ -281,15 +281,15 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
         *err = cache_closed(c);
         return false;
     }
-    memset(lease, 0, sizeof *lease);
     memset(ld, 0, sizeof *ld);
     ld->t = base_load_sc(&s->flights);
     ld->f = ld->t != NULL ? flight_claim(ld->t, &l, c->id) : NULL;
     if (ld->f == NULL) {
         cache_load_end(c);
-        *err = CELLAR_E_LEASE;
+        *err = CELLAR_E_LEASE; /* another view's, perhaps: it stays with who holds it */
         return false;
     }
+    memset(lease, 0, sizeof *lease);
     const flight_key k = flight_key_of(ld->f);
     cache_call_begin(call, c, k.bytes, k.len);
     call->k.owner = k.owner;
@@ -441,10 +441,10 @@ CELLAR_API cellar_err cellar_withdraw(cellar *c, cellar_lease *ticket)
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const flight_lease l = { ticket->id, ticket->check };
-    memset(ticket, 0, sizeof *ticket);
     if (!cache_load_begin(c)) { return cache_closed(c); }
     flight_table *t = base_load_sc(&c->store->flights);
     const bool found = t != NULL && flight_withdraw(t, &l);
+    if (found) { memset(ticket, 0, sizeof *ticket); }
     cache_load_end(c);
     return found ? CELLAR_OK : CELLAR_E_LEASE;
 }
