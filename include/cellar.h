@@ -320,7 +320,7 @@ typedef struct cellar_config {
     int64_t  default_ttl_ms;       /* 0 = none (entries do not expire)                            */
     int64_t  negative_ttl_ms;      /* 0 = 60,000; all negative entries and remembered errors hold */
                                    /* 1/8 of the memory, and of max_entries, at most              */
-    int64_t  idle_ms;              /* 0 = none; up to 2^32 - 1                                    */
+    int64_t  idle_ms;              /* 0 = none, as CELLAR_TTL_NONE; up to 2^32 - 1                */
     int64_t  max_age_ms;           /* 0 = none; the bound of an idle time                         */
     int64_t  stale_ms;             /* 0 = none; up to 2^32 - 1                                    */
     uint32_t hash;                 /* CELLAR_HASH_...; 0 = wyhash class                           */

@@ -619,6 +619,18 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     cfg.mean_entry_bytes = (uint64_t)UINT32_MAX + 1;
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
 
+    cfg.mean_entry_bytes = 0;
+    cfg.idle_ms = CELLAR_TTL_NONE; /* never, as everywhere */
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    cfg.idle_ms = CELLAR_TTL_NONE - 1;
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
+    cfg.idle_ms = 0;
+    cfg.stale_ms = CELLAR_TTL_NONE;
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
+
     vo.idle_ms = vo.stale_ms = window;
     vo.error_ttl_max_ms = vo.hard_ms = day;
     vo.fail_handovers = 8;

@@ -5,6 +5,7 @@
  * Method: public calls; the source is an array of numbers that the test knows. */
 #include "tests/t.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
@@ -322,6 +323,10 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_bloom_open(c, 0, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_open(c, 10, 0.6), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_open(c, 10, -0.1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, (double)NAN), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, -(double)NAN), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, (double)INFINITY), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, -(double)INFINITY), CELLAR_E_INVAL);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
     T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_E_INVAL);

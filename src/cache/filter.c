@@ -192,7 +192,8 @@ static cellar_err cache_filter_open(cellar *c, uint64_t keys, double fpp)
 {
     bloom *b;
     cellar_err err = cache_filter_made(c, &b);
-    if (err == CELLAR_OK) { err = bloom_open(b, keys, fpp > 0 || fpp < 0 ? fpp : CACHE_BLOOM_FPP); }
+    if (fpp >= 0 && fpp <= 0) { fpp = CACHE_BLOOM_FPP; } /* NaN is neither: bloom_open refuses it */
+    if (err == CELLAR_OK) { err = bloom_open(b, keys, fpp); }
     return err;
 }
 

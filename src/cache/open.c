@@ -250,7 +250,7 @@ static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out
     }
     const int64_t windows[2] = { out->idle_ms, out->stale_ms };
     for (int i = 0; i < 2; i++) {
-        if (windows[i] > CACHE_WINDOW_MAX) {
+        if (windows[i] > CACHE_WINDOW_MAX && !(i == 0 && windows[i] == CELLAR_TTL_NONE)) {
             return cache_config_refuse(CELLAR_E_INVAL, "idle_ms or stale_ms is over 2^32 - 1");
         }
     }
@@ -330,6 +330,7 @@ static cache_store *cache_shell_new(const cellar_config *cfg)
                                                cfg->idle_ms, cfg->max_age_ms, cfg->stale_ms };
     memcpy(s->defaults, defaults, sizeof defaults);
     if (s->defaults[CACHE_TTL] == 0) { s->defaults[CACHE_TTL] = CELLAR_TTL_NONE; }
+    if (s->defaults[CACHE_IDLE] == CELLAR_TTL_NONE) { s->defaults[CACHE_IDLE] = 0; }
     if (s->defaults[CACHE_NEGATIVE_TTL] == 0) { s->defaults[CACHE_NEGATIVE_TTL] = 60000; }
     return s;
 }
