@@ -45,6 +45,10 @@ late() { # standard: system headers first, then cellar.c
         '#include "cellar.c"' >"$t_tmp/late.c"
     refused "put #define _GNU_SOURCE" "-std=$1" -c "$t_tmp/late.c"
 }
+unknown_processor() { # the headers of the compiler alone: the system's are this processor's
+    refused "x86-64, aarch64 and i386" -std=c11 -ffreestanding -U__x86_64__ -U__i386__ \
+        -U__aarch64__ -x c -c src/base/port.h
+}
 late_uthash() {
     printf '%s\n' '#define _GNU_SOURCE 1' '#include <uthash.h>' '#include "cellar.c"' \
         >"$t_tmp/u.c"
@@ -81,6 +85,7 @@ t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
 t_case late_include_is_refused_c11 late c11
 t_case late_include_is_refused_gnu17 late gnu17
+t_case unknown_processor_is_refused unknown_processor
 t_case host_uthash_first_is_refused late_uthash
 if echo 'int x;' | $CC -x c++ -fsyntax-only - 2>/dev/null; then
     t_case cxx_is_refused refused "compile it with a C compiler" -x c++ -c dist/cellar.c

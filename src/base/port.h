@@ -26,6 +26,9 @@
 #if !defined(__linux__)
 #error "cellar runs on Linux (futex, madvise, getrandom); other systems are not ported yet"
 #endif
+#if !defined(__x86_64__) && !defined(__i386__) && !defined(__aarch64__)
+#error "cellar runs on x86-64, aarch64 and i386; the fences of other processors are not tried yet"
+#endif
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "cellar needs a little-endian machine: index words and disk formats are little-endian"
 #endif
