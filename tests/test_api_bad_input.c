@@ -547,6 +547,8 @@ static void budgets_of_any_size_are_answered(void)
             cellar *c = NULL;
             const uint64_t bytes = ((uint64_t)1 << bit) + (uint64_t)(int64_t)off;
             if (bytes == 0) { continue; } /* the default */
+            /* Granted, but an emulator keeps a note of each page. */
+            if (t_patience() > 1 && bit > 27 && bit < 48) { continue; }
             const bool bad = bytes < CELLAR_MEMORY_MIN;
             cfg.memory_bytes = bytes;
             cfg.no_threads = 1;
