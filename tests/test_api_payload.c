@@ -10,7 +10,7 @@
 
 enum { BUDGET = 1 << 20, KEY = 16, LEAST = BUDGET * 6 / 10 };
 
-static char value[BUDGET / 2];
+static char value[1 << 20];
 
 /* Bytes of keys and values held after filling a store with values of `len`. */
 static uint64_t payload(size_t len)
@@ -66,18 +66,20 @@ static void sixty_per_cent_whatever_the_size(void)
 
 enum { EVICTED, DELETED, MATCHED, CLEARED, WAYS };
 
-/* `count` values of `len`, keys from `prefix` on. Bytes of those that are there in the end. */
-static uint64_t fill(cellar *c, char prefix, size_t len, uint64_t count)
+/* `count` values of `len`, under keys of one generation. Bytes of those that are there in the end; who
+ * looks is no user of theirs, or the next generation would have to prove itself against them. */
+static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
 {
     char key[KEY + 1];
     uint64_t held = 0;
+    size_t there;
     for (uint64_t i = 0; i < count; i++) {
-        snprintf(key, sizeof key, "%cpayload%08x", prefix, (unsigned)i);
+        snprintf(key, sizeof key, "%08x%08x", generation, (unsigned)i);
         T_EQ_I64(cellar_set(c, key, KEY, value, len, NULL), CELLAR_OK);
     }
     for (uint64_t i = 0; i < count; i++) {
-        snprintf(key, sizeof key, "%cpayload%08x", prefix, (unsigned)i);
-        held += cellar_exists(c, key, KEY) == CELLAR_OK ? len + KEY : 0;
+        snprintf(key, sizeof key, "%08x%08x", generation, (unsigned)i);
+        held += cellar_peek(c, key, KEY, NULL, 0, &there) == CELLAR_E_BUFFER ? len + KEY : 0;
     }
     return held;
 }
@@ -92,14 +94,14 @@ static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned 
     cellar *c = api_open_with(&cfg);
     const uint64_t before = budget * 2 / (from + KEY);
     char key[KEY + 1];
-    (void)fill(c, 'a', from, before);
+    (void)fill(c, 0, from, before);
     for (uint64_t i = 0; way == DELETED && i < before; i++) {
-        snprintf(key, sizeof key, "apayload%08x", (unsigned)i);
+        snprintf(key, sizeof key, "%016x", (unsigned)i);
         (void)cellar_del(c, key, KEY);
     }
-    if (way == MATCHED) { T_EQ_I64(cellar_delete_match(c, "a*", 2, NULL), CELLAR_OK); }
+    if (way == MATCHED) { T_EQ_I64(cellar_delete_match(c, "00000000*", 9, NULL), CELLAR_OK); }
     if (way == CLEARED) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
-    const uint64_t held = fill(c, 'b', to, budget * 3 / (to + KEY));
+    const uint64_t held = fill(c, 1, to, budget * 3 / (to + KEY));
     T_EQ_I64(cellar_audit(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     return held;
@@ -129,5 +131,30 @@ static void sixty_per_cent_after_values_of_another_size(void)
     }
 }
 
+/* One store over which values of one random size after another go. */
+static void sixty_per_cent_whatever_was_there_before(void)
+{
+    enum { STORE = 5 << 20, STEPS = 60 / (T_COST > 1 ? 4 : 1) };
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = STORE;
+    cfg.no_threads = 1;
+    cellar *c = api_open_with(&cfg);
+    uint64_t rng = t_seed(), worst = STORE;
+    for (unsigned step = 0; step < STEPS; step++) {
+        rng = rng * 6364136223846793005u + 1; /* each doubling from 56 to 458,752 is as likely */
+        uint64_t len = UINT64_C(56) << (rng >> 33) % 13;
+        len += (rng >> 43) % len;
+        const uint64_t held = fill(c, step, len, STORE * 3ull / (len + KEY));
+        if (!T_CHECK(held >= STORE * 6 / 10)) {
+            printf("# step %u, values of %" PRIu64 ": %" PRIu64 " bytes\n", step, len, held);
+        }
+        worst = held < worst ? held : worst;
+    }
+    printf("# least: %.1f %%\n", (double)worst * 100 / (double)STORE);
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 T_MAIN("api_payload", T_CASE(sixty_per_cent_whatever_the_size),
-       T_ALONE(sixty_per_cent_after_values_of_another_size))
+       T_ALONE(sixty_per_cent_after_values_of_another_size),
+       T_ALONE(sixty_per_cent_whatever_was_there_before))

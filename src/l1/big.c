@@ -23,7 +23,9 @@
  *            Every block back to the kernel: 7 us a set of 9,000 bytes, 34 of 65,536. Limbo first:
  *            .7 and 1.5 over blocks of the same size; 2.9 and 4.2 where a victim makes room (8 and
  *            36). Only while the log has its reserve: no gain. Object misses of four cells of
- *            public traces: -.0009 in the mean, +.008 in the worst. */
+ *            public traces: -.0009 in the mean, +.008 in the worst.
+ *            Limbo swept after sets with a block, too: what the next one would have taken over went
+ *            to the kernel, 1.6 times the CPU time on a trace of disk blocks. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -185,7 +187,8 @@ static uint64_t l1_limbo_pass(l1 *c, uint64_t want, l1_big **kept)
             l1_bigs_add(c, b, L1_IN_LIMBO);
         }
     }
-    base_store_rlx(&c->limbo_left, base_load_rlx(&c->limbo_bytes));
+    const uint64_t taken = kept != NULL && *kept != NULL ? (*kept)->bytes : 0;
+    base_store_rlx(&c->limbo_left, base_load_rlx(&c->limbo_bytes) - taken);
     sync_drop(L1_BIG, &c->big_lock);
     base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
     /* Sets must not go on paying for a shortage that is over. */
@@ -236,6 +239,9 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     if (got != L1_RUN_OK) { return got == L1_RUN_CHARGE ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
+    /* A longer block that was cut to size left room that no segment's coming or going tells of: the
+     * record would pay for it with one more entry, and each set with the next. */
+    if (base_load_rlx(&c->low) != 0) { (void)l1_unpark(c, 0); }
     unsigned char *to = l1_big_bytes(*out);
     if (len != 0) { memcpy(to, value, (size_t)len); }
     if (apart) { memcpy(to + len, k->bytes, k->len); }

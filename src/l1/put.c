@@ -424,7 +424,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         if (room == L1_ROOM_AGAIN) {
             (void)l1_limbo_sweep(c);
             l1_limbo_wait(c);
-        } else {
+        } else if (im->block == NULL) { /* a set with a block had its choice of them */
             l1_limbo_use(c);
         }
         /* The chain needed one more bucket and the account had no page for it: evict for that,
