@@ -53,7 +53,7 @@ callers_of() { # folder, compiler, words...
     words=$*
     export where compiler words
     ls tests/test_api_*.c | xargs -P "$jobs" -n 1 sh -c 'n=$(basename "$1" .c) main=
-        [ $n = test_api_process ] || main=-Dmain=main_of_$n
+        [ $n = test_api_process ] || main="-DT_TOGETHER -Dmain=main_of_$n"
         $compiler $words -w -D_GNU_SOURCE -Idist -I. $main -c "$1" -o "$where/$n.o"' cc || return 1
     for n in "$where"/test_api_*.o; do echo "$n"; done | awk '{
         sub(/.*\//, ""); sub(/\.o$/, "")

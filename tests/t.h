@@ -99,8 +99,9 @@ T_INLINE uint64_t t_live_blocks(void) { return 0; }
 
 /* At file scope: neither a case nor the library below it starts a second thread. Such a program has
  * nothing for ThreadSanitizer to see and takes it fifty times as long: the Makefile leaves it out of
- * that suite (ONE_THREAD). In a plain build, whoever starts one all the same ends the program. */
-#if T_COST > 1
+ * that suite (ONE_THREAD). In a plain build, whoever starts one all the same ends the program,
+ * unless it is several tests in one (T_TOGETHER). */
+#if T_COST > 1 || defined(T_TOGETHER)
 #define T_ONE_THREAD struct t_eat_semicolon_thread { int unused; }
 #else
 #define T_ONE_THREAD                                                      \

@@ -502,7 +502,7 @@ static void stores_come_and_go_beside_forks(void)
     pthread_t t;
     store_begin();
     T_REQUIRE(pthread_create(&t, NULL, fork_on_and_on, &f) == 0);
-    for (uint32_t i = 0; i < 150; i++) {
+    for (uint32_t i = 0; i < 60; i++) {
         cellar_config cfg = CELLAR_CONFIG_INIT;
         cfg.memory_bytes = 3u << 20;
         cfg.l2_path = store;

@@ -112,8 +112,8 @@ static void sixty_per_cent_after_values_of_another_size(void)
 {
     static const struct { uint64_t budget; size_t small, big; } stores[] = {
         {1u << 20, 100, 10000}, {1u << 20, 1000, 10000}, {1u << 20, 1000, 100000},
-        {4u << 20, 100, 30000}, {4u << 20, 1000, 300000}, {8u << 20, 100, 9000},
-        {64u << 20, 1000, 30000}, {64u << 20, 1000, 300000}, {64u << 20, 5000, 20000},
+        {4u << 20, 100, 30000}, {4u << 20, 1000, 300000}, {8u << 20, 1000, 9000},
+        {16u << 20, 1000, 30000}, {64u << 20, 5000, 300000},
     };
     const size_t count = T_COST > 1 ? 4 : sizeof stores / sizeof stores[0];
     for (size_t i = 0; i < count; i++) {
@@ -134,7 +134,7 @@ static void sixty_per_cent_after_values_of_another_size(void)
 /* One store over which values of one random size after another go. */
 static void sixty_per_cent_whatever_was_there_before(void)
 {
-    enum { STORE = 5 << 20, STEPS = 60 / (T_COST > 1 ? 4 : 1) };
+    enum { STORE = 5 << 20, STEPS = 24 };
     cellar_config cfg = CELLAR_CONFIG_INIT;
     cfg.memory_bytes = STORE;
     cfg.no_threads = 1;
