@@ -43,6 +43,10 @@ static void store(uint32_t key, uint32_t version)
     while (l2_tick(kit.d, 1000)) {}
 }
 
+static l2_form form;     /* of the store that was built */
+static uint64_t open_seq; /* the segment it was in at the end, */
+static size_t open_at;    /* and where that lies in stage.buf */
+
 /* `closed`: cleanly; else as a killed process leaves it. */
 static void build(bool closed)
 {
@@ -64,6 +68,9 @@ static void build(bool closed)
     for (uint32_t i = 0; i < KEYS; i += 5) { store(i, 0); } /* deleted */
     for (uint32_t i = 1; i < KEYS; i += 5) { store(i, version++); }
     for (uint32_t i = 0; i < KEYS; i++) { fill(value[i], sizeof value[i], i, now[i]); }
+    form = kit.d->form;
+    open_seq = kit.d->open_slot->head.segseq;
+    open_at = (size_t)(kit.d->open_slot->base - (unsigned char *)kit.d->map);
     if (closed) {
         l2_close(kit.d);
         kit.d = NULL;
@@ -180,6 +187,49 @@ static void a_check_that_became_0_brings_nothing_back(void)
         if (t_failed()) { printf("# stage.buf at %zu\n", at); }
     }
     end("zeros");
+}
+
+/* A tombstone of a slot and its line, a bit of each turned over. The line says which class a damaged
+ * record hides; of a slot no sum says whether it is right. Whether the store begins anew behind that
+ * place or finds out what was there, nothing that was deleted comes back. */
+static void a_tombstone_hurt_with_its_line(bool closed)
+{
+    begin(closed);
+    const unsigned char *slot = l2_dev_find(&dev, "stage.buf")->live + open_at;
+    const uint32_t limit = form.seg_bytes - 2 * L2_PAGE;
+    uint32_t line = 0, tombs = 0;
+    l2_rec r;
+    for (uint32_t off = (uint32_t)base_round_up(L2_HEAD_BYTES, form.granule);
+         l2_rec_marked(&form, slot + off, open_seq, off, limit, &r);
+         off += l2_rec_room(&form, (size_t)r.ext * 8, r.klen, r.vlen), line++) {
+        if (r.kind != L2_KIND_TOMB) { continue; }
+        tombs++;
+        const size_t lies = open_at + limit + L2_FOOT_HEAD + (size_t)line * L2_ENTRY_BYTES;
+        for (uint32_t bit = 0; bit < r.bytes * 8 && !t_failed(); bit += 3) {
+            const uint32_t other = bit * 5 % 48; /* of the class */
+            l2_dev_clone(&dev, &hurt, NULL);
+            unsigned char *live = l2_dev_find(&hurt, "stage.buf")->live;
+            live[open_at + off + bit / 8] ^= (unsigned char)(1u << (bit % 8));
+            live[lies + other / 8] ^= (unsigned char)(1u << (other % 8));
+            const l2_dev_file *snap = l2_dev_find(&hurt, "index.snap");
+            if (snap != NULL && snap->size > 0) { snap->live[snap->size / 2] ^= 1; }
+            (void)open_hurt();
+            if (t_failed()) { printf("# line %u, bit %u, bit %u of it\n", line, bit, other); }
+        }
+    }
+    T_CHECK(tombs > 5);
+    T_EQ_U64(refused, 0);
+    end(closed ? "tombstone and line, closed" : "tombstone and line, killed");
+}
+
+static void a_tombstone_of_a_closed_store_hurt_with_its_line(void)
+{
+    a_tombstone_hurt_with_its_line(true);
+}
+
+static void a_tombstone_of_a_killed_store_hurt_with_its_line(void)
+{
+    a_tombstone_hurt_with_its_line(false);
 }
 
 static l2_dev_file *any_file(l2_dev *v)
@@ -327,5 +377,7 @@ static void an_older_META_brings_nothing_back(void)
 T_ONE_THREAD;
 T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store), T_CASE(any_bit_of_a_killed_store),
        T_CASE(mixtures_in_a_closed_store), T_CASE(mixtures_in_a_killed_store),
+       T_CASE(a_tombstone_of_a_closed_store_hurt_with_its_line),
+       T_CASE(a_tombstone_of_a_killed_store_hurt_with_its_line),
        T_CASE(a_check_that_became_0_brings_nothing_back),
        T_CASE(an_older_META_brings_nothing_back))

@@ -16,9 +16,11 @@
  *            finished: nobody was told that the key is still there, and were the 0 damage, what it
  *            hides would come back. With a mark and a wrong check: damage, if
  *            the page cache has survived (same boot) or the place was synced (below clean_lsn):
- *            then its footer line still says which class it hides; else it was torn by a power cut
- *            and nobody was promised it. One place in 65,536 that holds a record of the slot's past
- *            has a mark of now by chance: without a line that is no record (l2_walk_is_past).
+ *            then its footer line still says which class it hides, if the record bears that out,
+ *            for a line of a slot has no sum (l2_walk_class), or else it is a hole. Without that it
+ *            was torn by a power cut and nobody was promised it. One place in 65,536 that holds a
+ *            record of the slot's past has a mark of now by chance: without a line that is no
+ *            record (l2_walk_is_past).
  *            One that is sealed here goes where it was meant to, or to a free place, or to that of
  *            the oldest segment found; never to a bad place, which still holds what it held.
  *            A segment that lies in a slot and at its place: the place counts when all of it
@@ -40,6 +42,7 @@
 
 #define L2_FUTURE_MS 120000
 #define L2_LINES_MAX (L2_FOOT_ENTRIES)
+#define L2_HEAL_BYTES 1024u /* of a record or key in which a turned bit is looked for: 1 ms */
 
 typedef struct l2_find { /* a segment that was found */
     uint64_t segseq, prev, floor;
@@ -237,6 +240,58 @@ static void l2_walk_finish(const l2 *d, const l2_slot *s, const l2_rec *r, uint3
     if (l2_rec_h48(d, at, r) == h48) { l2_rec_end(&d->form, at, s->head.segseq, off); }
 }
 
+/* Is what lies at `off` a short record but for one bit of its first `bytes`? Its class, then. */
+static bool l2_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uint32_t bytes,
+                           uint32_t end, uint64_t *h48)
+{
+    unsigned char copy[L2_HEAL_BYTES] BASE_ALIGNED(8); /* the slot itself may be cut by a kill */
+    const uint32_t n = BASE_MIN(end - off, (uint32_t)sizeof copy);
+    memcpy(copy, s->base + off, n);
+    for (uint32_t bit = 0; bit < BASE_MIN(bytes, n) * 8; bit++) {
+        l2_rec r;
+        copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+        if (l2_rec_marked(&d->form, copy, s->head.segseq, off, off + n, &r) &&
+            l2_rec_whole(&d->form, copy, s->head.segseq, off, &r)) {
+            *h48 = l2_rec_h48(d, copy, &r);
+            return true;
+        }
+        copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+    }
+    return false;
+}
+
+/* The class that a damaged record hides. Its line may be damaged, too, and no sum of a slot says
+ * so: it is believed if key and generation hash to it, or would with one bit turned over, where the
+ * record as a whole is too long to be mended so. False: it may be any class. */
+static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
+                          const unsigned char *line, uint64_t *h48)
+{
+    unsigned char copy[L2_RECORD_HEAD + UINT8_MAX * 8 + L2_HEAL_BYTES] BASE_ALIGNED(8);
+    const uint32_t key = L2_RECORD_HEAD + r->ext * 8u;
+    uint64_t said = 0;
+    memcpy(&said, line, 6);
+    *h48 = said;
+    if (l2_rec_h48(d, s->base + off, r) == said) { return true; }
+    if (r->bytes <= L2_HEAL_BYTES &&
+        l2_one_bit_off(d, s, off, r->bytes, off + r->bytes, h48)) {
+        return true;
+    }
+    if (r->klen > L2_HEAL_BYTES) { return false; }
+    memcpy(copy, s->base + off, key + r->klen);
+    bool sure = false;
+    l2_rec other = *r;
+    for (uint32_t bit = 0; bit < 32 && !sure; bit++) {
+        other.vgen = r->vgen ^ (uint32_t)1 << bit;
+        sure = l2_rec_h48(d, copy, &other) == said;
+    }
+    for (uint32_t bit = key * 8; bit < (key + r->klen) * 8 && !sure; bit++) {
+        copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+        sure = l2_rec_h48(d, copy, r) == said;
+        copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+    }
+    return sure;
+}
+
 /* A record that is marked at `off`. */
 static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                            const unsigned char *line)
@@ -250,8 +305,8 @@ static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
     } else if (l2_r32(at) != 0 && l2_strict(d, w->f, s->head.segseq, off)) {
         l2_rec lost = { .kind = line != NULL ? line[9] : L2_KIND_PUT, .vgen = 0 };
         uint64_t h48 = 0;
-        if (line != NULL) { memcpy(&h48, line, 6); }
-        w->hole = w->hole || line == NULL || lost.kind == L2_KIND_CONTROL;
+        w->hole = w->hole || line == NULL || lost.kind == L2_KIND_CONTROL ||
+                  r->kind == L2_KIND_CONTROL || !l2_walk_class(d, s, r, off, line, &h48);
         l2_walk_keep(d, w, h48, &lost, off);
     }
     const uint32_t dist = l2_line_dist(d, line);
@@ -266,7 +321,10 @@ static bool l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
     if (off >= l2_data_limit(d, w->s->entries + 1)) { return false; }
     const l2_rec lost = { .kind = line[9] };
     uint64_t h48 = 0;
-    memcpy(&h48, line, 6);
+    /* What a kill left without a head has nothing to mend. */
+    if (!l2_one_bit_off(d, w->s, off, L2_RECORD_HEAD, l2_data_limit(d, w->s->entries + 1), &h48)) {
+        memcpy(&h48, line, 6);
+    }
     w->hole = w->hole || lost.kind == L2_KIND_CONTROL;
     l2_walk_keep(d, w, h48, &lost, off);
     w->next = w->guess = off + BASE_MAX(dist, d->form.granule);
