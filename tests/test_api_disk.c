@@ -937,6 +937,13 @@ static void packed_views_hold_more_on_the_same_disk(void)
     store_end();
 }
 
+static void await_kill(pid_t pid)
+{
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFSIGNALED(status));
+}
+
 static void sets_of_these_modes_are_on_disk_at_once(void)
 {
     store_begin();
@@ -957,9 +964,7 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
             for (uint32_t i = 0; i < 300; i += 3) { (void)cellar_del(c, &i, sizeof i); }
             kill(getpid(), SIGKILL);
         }
-        int status = 0;
-        T_EQ_I64(waitpid(pid, &status, 0), pid);
-        T_CHECK(WIFSIGNALED(status));
+        await_kill(pid);
         cellar *c = open_with(&cfg);
         for (uint32_t i = 0; i < 300; i++) {
             T_EQ_I64(look(c, i, mode), i % 3 == 0 ? CELLAR_MISS : CELLAR_OK);
@@ -986,9 +991,7 @@ static void ticks_say_whether_the_disk_has_work(void)
         }
         kill(getpid(), SIGKILL);
     }
-    int status = 0;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_CHECK(WIFSIGNALED(status));
+    await_kill(pid);
     cellar *c = NULL;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     T_EQ_U64(metric(c, "cellar_l2_warming"), 1); /* its index is read back, by ticks alone */
@@ -1026,9 +1029,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
         }
         kill(getpid(), SIGKILL);
     }
-    int status = 0;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_CHECK(WIFSIGNALED(status));
+    await_kill(pid);
     c = open_with(&cfg);
     for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
@@ -1213,9 +1214,7 @@ static void tags_are_written_with_each_set_too(void)
             if (cellar_delete_tag(v, "1", 1, CELLAR_TAG_HARD) != CELLAR_OK) { _exit(1); }
             kill(getpid(), SIGKILL);
         }
-        int status = 0;
-        T_EQ_I64(waitpid(pid, &status, 0), pid);
-        T_CHECK(WIFSIGNALED(status));
+        await_kill(pid);
         cellar *c = open_with(&cfg), *v = NULL;
         T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
         for (uint32_t k = 0; k < 40; k++) {
