@@ -860,9 +860,9 @@ static void with_a_cipher_values_lie_on_disk_sealed(void)
     shut(c);
     T_CHECK(!in_files("sealedvalue") && !in_files("hhhhhhhhhhhh"));
     c = open_with(&cfg); /* with the wrong key */
-    T_EQ_I64(look(c, 5, 1), CELLAR_MISS);
+    for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(look(c, i, 1), CELLAR_MISS); }
     T_EQ_I64(cellar_get(c, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
-    T_EQ_U64(metric(c, "cellar_l2_unopened_total"), 2);
+    T_CHECK(metric(c, "cellar_l2_unopened_total") > 950);
     shut(c);
     crypt.ctx = &right;
     c = open_with(&cfg);
