@@ -17,6 +17,10 @@
  * LIMITS     8 hooks. A forked child has its own flags: end it with `_exit(t_failed())`.
  * TSAN       what has one thread is left out: whole programs that say T_ONE_THREAD, cases that stand
  *            in T_MAIN as T_ALONE. By name they run.
+ * SECRETS    what the library draws from the kernel, 32 bytes for the secret of a store and 8 for
+ *            the generator of a thread, comes from the seed (getrandom below): else it would be
+ *            chance, in every run anew, which keys share a place of a table. What tells a store
+ *            from those beside it, ids and nonces, has other lengths and stays the kernel's.
  * USE        ./program [part of a case name]; SEED=n repeats a run, the seed of a failed one is
  *            printed beside each failure; AUDIT=1 asks for a walk after every operation
  *            (t_audit_all() tells the test).
@@ -34,6 +38,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,7 +81,8 @@ typedef struct t_case {
 /* One program is one translation unit, so plain statics are enough. */
 static struct t_state {
     const char *name;           /* of the program, for the closing line */
-    uint64_t seed;              /* set before the first case, then constant */
+    uint64_t seed;              /* set before any other constructor, then constant */
+    _Atomic uint64_t drawn[2];  /* words of secrets, words for generators: each its own sequence */
     size_t passed, failed, skipped, total; /* cases; written by the main thread only */
     void (*after_each[8])(void); /* hooks, filled before main by T_AFTER_EACH */
     size_t after_each_count;
@@ -131,6 +138,32 @@ T_INLINE uint64_t t_env_u64(const char *name, uint64_t fallback)
 {
     const char *text = getenv(name);
     return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : fallback;
+}
+T_INLINE uint64_t t_pick_seed(void)
+{
+    struct timespec now = { 0, 0 };
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t x = (uint64_t)now.tv_sec * 1000000007u + (uint64_t)now.tv_nsec;
+    x = (x ^ (uint64_t)getpid() << 40) * UINT64_C(0x9E3779B97F4A7C15);
+    return t_env_u64("SEED", x >> 32);
+}
+__attribute__((constructor)) static void t_draw_seed(void) { t_.seed = t_pick_seed(); }
+
+/* In place of libc's, for the library linked below; weak as pthread_create above. Zeros first: MSan
+ * does not know what a bare system call writes. */
+__attribute__((weak)) ssize_t getrandom(void *to, size_t len, unsigned flags)
+{
+    memset(to, 0, len);
+    if (len != 32 && len != 8) { return (ssize_t)syscall(SYS_getrandom, to, len, flags); }
+    for (size_t at = 0; at < len; at += 8) { /* splitmix64 */
+        uint64_t x = t_.seed ^ (uint64_t)(len == 32) << 63;
+        x += (atomic_fetch_add(&t_.drawn[len == 32], 1) + 1) * UINT64_C(0x9E3779B97F4A7C15);
+        x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+        x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
+        x ^= x >> 31;
+        memcpy((char *)to + at, &x, 8);
+    }
+    return (ssize_t)len;
 }
 /* How many times slower than a processor this program runs on: under valgrind (T_WRAP names it) and
  * qemu (T_SLOW says so). Watchdogs wait so much longer; what measures the process is left out. */
@@ -226,15 +259,6 @@ T_INLINE bool t_eq_mem(const void *got, const void *want, size_t len, const char
         return t_run(name, cases, sizeof cases / sizeof cases[0], argc, argv);  \
     }
 
-T_INLINE uint64_t t_pick_seed(void)
-{
-    struct timespec now = { 0, 0 };
-    clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t x = (uint64_t)now.tv_sec * 1000000007u + (uint64_t)now.tv_nsec;
-    x = (x ^ (uint64_t)getpid() << 40) * UINT64_C(0x9E3779B97F4A7C15);
-    return t_env_u64("SEED", x >> 32);
-}
-
 T_INLINE void t_run_one(const t_case *c, size_t number, bool by_name)
 {
     atomic_store(&t_.case_failed, 0);
@@ -267,7 +291,6 @@ T_INLINE int t_run(const char *name, const t_case *cases, size_t count, int argc
 {
     const char *only = argc > 1 ? argv[1] : "";
     t_.name = name;
-    t_.seed = t_pick_seed();
     for (size_t i = 0; i < count; i++) t_.total += strstr(cases[i].name, only) != NULL;
     printf("1..%zu\n", t_.total);
     fflush(stdout);

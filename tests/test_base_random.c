@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the generator is what it claims to be, bounded numbers are unbiased, kernel bytes differ.
+ * Aim:    the generator is what it claims to be, bounded numbers are unbiased, kernel bytes differ;
+ *         of a test program, secrets are the seed's.
  * Method: first outputs against the published recurrence, written a second time; counts per value;
  *         extreme bounds. */
 #include "tests/t.h"
@@ -70,6 +71,24 @@ static void kernel_bytes_fill_the_buffer(void)
     T_CHECK(base_random_bytes(a, 0));
 }
 
+/* What t.h says of the lengths that the library asks for. */
+static void secrets_come_from_the_seed_and_ids_do_not(void)
+{
+    unsigned char one[32], two[32], again[32], id[2][16];
+    const uint64_t drawn = atomic_load(&t_.drawn[1]), seed = t_.seed;
+    T_CHECK(base_random_bytes(one, 32) && base_random_bytes(two, 32));
+    T_CHECK(memcmp(one, two, 32) != 0);
+    atomic_store(&t_.drawn[1], drawn);
+    T_CHECK(base_random_bytes(id[0], 16) && base_random_bytes(again, 32));
+    T_EQ_MEM(again, one, 32);
+    atomic_store(&t_.drawn[1], drawn);
+    t_.seed = seed + 1;
+    T_CHECK(base_random_bytes(id[1], 16) && base_random_bytes(again, 32));
+    t_.seed = seed;
+    T_CHECK(memcmp(again, one, 32) != 0);
+    T_CHECK(memcmp(id[0], id[1], 16) != 0);
+}
+
 static void arithmetic_saturates_and_rounds(void)
 {
     size_t n;
@@ -115,5 +134,5 @@ static void mix_is_a_bijection_on_samples(void)
 
 T_MAIN("base_random", T_CASE(next_is_xoroshiro128plusplus),
        T_CASE(equal_seeds_repeat_others_do_not), T_CASE(below_is_in_range_and_even),
-       T_CASE(kernel_bytes_fill_the_buffer), T_CASE(arithmetic_saturates_and_rounds),
-       T_CASE(mix_is_a_bijection_on_samples))
+       T_CASE(kernel_bytes_fill_the_buffer), T_CASE(secrets_come_from_the_seed_and_ids_do_not),
+       T_CASE(arithmetic_saturates_and_rounds), T_CASE(mix_is_a_bijection_on_samples))
