@@ -31,6 +31,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -248,6 +249,31 @@ T_INLINE bool t_eq_mem(const void *got, const void *want, size_t len, const char
 #define T_EQ_STR(got, want) t_eq_str((got), (want), __FILE__, __LINE__, #got)
 #define T_EQ_MEM(got, want, len) t_eq_mem((got), (want), (len), __FILE__, __LINE__, #got)
 #define T_SKIP(why) atomic_store(&t_.skip_why, (why))
+
+/* A thread from its start to its end, which the kernel, too, knows of when this comes back. After
+ * pthread_join alone its number may be taken for a moment more: who asks for it, as the library does
+ * (base_thread_gone), finds somebody there. */
+typedef struct t_life {
+    void *(*fn)(void *);
+    void *arg;
+    _Atomic int32_t tid;
+} t_life;
+
+T_INLINE void *t_life_main(void *arg)
+{
+    t_life *l = arg;
+    atomic_store(&l->tid, (int32_t)syscall(SYS_gettid));
+    return l->fn(l->arg);
+}
+
+T_INLINE void t_live_and_end(void *(*fn)(void *), void *arg)
+{
+    t_life l = { fn, arg, 0 };
+    pthread_t t;
+    T_REQUIRE(pthread_create(&t, NULL, t_life_main, &l) == 0);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    while (syscall(SYS_tgkill, getpid(), atomic_load(&l.tid), 0) == 0) { (void)sched_yield(); }
+}
 
 #define T_CASE(fn) { #fn, fn, false }
 /* In a program whose other cases have threads, one that has none: T_ONE_THREAD of a case. */

@@ -128,20 +128,13 @@ static void *go_main(void *arg)
     return NULL;
 }
 
-/* Counters of a thread stay for the next one. */
+/* Counters of a thread that has ended stay for the next one. */
 static void *warm_main(void *arg)
 {
     source s = SOURCE_INIT;
     char text[64];
     T_EQ_I64(kit_load(arg, "warm", NULL, &s, text, NULL), CELLAR_OK);
     return NULL;
-}
-
-static void run_thread(void *(*fn)(void *), void *arg)
-{
-    pthread_t t;
-    T_REQUIRE(pthread_create(&t, NULL, fn, arg) == 0);
-    T_REQUIRE(pthread_join(t, NULL) == 0);
 }
 
 static uint64_t flights(cellar *c)
@@ -205,7 +198,7 @@ static void leave_from(int where, bool exits)
         T_EQ_I64(begin(p.c, "x", NULL, NULL, &ticket), CELLAR_LEASED);
         T_EQ_I64(cellar_abandon(p.c, &ticket, 1), CELLAR_OK);
     }
-    run_thread(warm_main, p.c);
+    t_live_and_end(warm_main, p.c);
     before = atomic_load(&blocks);
     atomic_store(&told, 0);
     if (where == PLACE_ABANDON) {
@@ -216,7 +209,7 @@ static void leave_from(int where, bool exits)
         T_EQ_I64(begin(p.c, "k", NULL, &w, &ticket), CELLAR_PENDING);
     }
     if (exits) {
-        run_thread(go_main, &p);
+        t_live_and_end(go_main, &p);
     } else {
         if (setjmp(back) == 0) { go(&p); }
         T_CHECK(flights(p.c) > 0);

@@ -500,9 +500,7 @@ static void short_threads_leave_nothing(void)
     uint64_t used = 0;
     for (int i = 0; i < 3000; i++) {
         job j = { c, i % 16, 0, 0, NULL };
-        pthread_t t;
-        T_REQUIRE(pthread_create(&t, NULL, end_soon, &j) == 0);
-        pthread_join(t, NULL);
+        t_live_and_end(end_soon, &j);
         if (i == 100) {
             T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
             used = st.used_bytes;
