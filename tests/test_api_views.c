@@ -253,12 +253,17 @@ static void clear_is_o1_and_gives_its_room(void)
     const int rounds = most > CLEAR_ENTRIES ? 3 : 9;
     cellar *c = open_bytes(((uint64_t)64 << 20) + (uint64_t)most * 64, 0);
     cellar *v = view(c, "v"), *w = view(c, "w");
-    const uint64_t few = clear_ns(v, 1000, w, most, rounds);
-    T_EQ_I64(cellar_clear(w), CELLAR_OK);
-    const uint64_t many = clear_ns(w, most, v, 1000, rounds);
-    printf("# clear of 1,000 entries %llu ns, of %u %llu ns\n", (unsigned long long)few, most,
-           (unsigned long long)many);
-    T_CHECK(many < 2 * few + 2000); /* the clock itself is good for that much */
+    bool alike = false;
+    for (int i = 0; i < 10 && !alike && !t_failed(); i++) { /* a machine may change in between */
+        const uint64_t few = clear_ns(v, 1000, w, most, rounds);
+        T_EQ_I64(cellar_clear(w), CELLAR_OK);
+        const uint64_t many = clear_ns(w, most, v, 1000, rounds);
+        T_EQ_I64(cellar_clear(v), CELLAR_OK);
+        printf("# clear of 1,000 entries %llu ns, of %u %llu ns\n", (unsigned long long)few, most,
+               (unsigned long long)many);
+        alike = many < 2 * few + 2000; /* the clock itself is good for that much */
+    }
+    T_CHECK(alike);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);

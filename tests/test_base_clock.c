@@ -58,38 +58,51 @@ static void extremes(void)
     T_CHECK(!base_clock_reached(&clock_, 0));
 }
 
-/* A loaded machine may stop this thread between two readings: only the order is certain then. */
-static void system_clocks_agree(void)
+static const base_clock host = { NULL, NULL, NULL };
+
+/* A loaded machine may stop this thread between two readings: only the order is certain then. How
+ * many of 200,000 coarse readings lag by more than they may. */
+static uint64_t late_readings(void)
 {
-    static const base_clock system = { NULL, NULL, NULL };
     int64_t last_coarse = INT64_MIN, last_precise = INT64_MIN;
     uint64_t late = 0;
     for (int i = 0; i < 200000; i++) {
-        int64_t before = base_now_ms(&system);
-        int64_t c = base_coarse_ms(&system);
-        int64_t after = base_now_ms(&system);
+        int64_t before = base_now_ms(&host);
+        int64_t c = base_coarse_ms(&host);
+        int64_t after = base_now_ms(&host);
         T_CHECK(c <= after);
         T_CHECK(c >= last_coarse && before >= last_precise);
         late += c + BASE_COARSE_LAG_MS < before;
         last_coarse = c;
         last_precise = before;
-        if (t_failed()) { return; }
+        if (t_failed()) { break; }
     }
-    T_CHECK(late < 2000); /* the tick itself may be late for a moment on a virtual machine */
+    return late;
+}
+
+/* The tick of a virtual machine may be late while all of these are read, and is not in the end. */
+static void system_clocks_agree(void)
+{
+    uint64_t late = UINT64_MAX;
+    for (int i = 0; i < 200 && late >= 2000 && !t_failed(); i++) { late = late_readings(); }
+    T_CHECK(late < 2000);
 }
 
 static void suspend_is_seen_with_the_next_tick(void)
 {
-    static const base_clock system = { NULL, NULL, NULL };
-    (void)base_coarse_ms(&system);
     base_self_t *self = base_self();
-    int64_t before = self->boot_offset_ms;
-    /* As if the offset had been measured before a sleep of an hour: it comes back by itself. */
-    self->boot_offset_ms = before - 3600000;
-    self->coarse_ns = -1;
-    int64_t c = base_coarse_ms(&system);
-    T_CHECK(self->boot_offset_ms >= before);
-    T_CHECK(base_now_ms(&system) - c < 1000);
+    bool back = false;
+    /* Stopped between the two readings of an offset, one measures too little: not each time. */
+    for (int i = 0; i < 200 && !back; i++) {
+        (void)base_coarse_ms(&host);
+        const int64_t before = self->boot_offset_ms, from = base_now_ms(&host);
+        /* As if it had been measured before a sleep of an hour: it comes back by itself. */
+        self->boot_offset_ms = before - 3600000;
+        self->coarse_ns = -1;
+        const int64_t c = base_coarse_ms(&host);
+        back = self->boot_offset_ms >= before && c > from - 1000;
+    }
+    T_CHECK(back);
 }
 
 static void durations_and_wall(void)
@@ -98,8 +111,8 @@ static void durations_and_wall(void)
     base_sleep_ns(3000000);
     T_CHECK(base_now_ns() - a >= 3000000);
     T_CHECK(base_thread_cpu_ns() >= cpu);
-    int64_t wall = base_wall_ms();
-    T_CHECK(wall / 1000 - (int64_t)time(NULL) <= 1 && (int64_t)time(NULL) - wall / 1000 <= 1);
+    const int64_t from = (int64_t)time(NULL), wall = base_wall_ms(), until = (int64_t)time(NULL);
+    T_CHECK(wall / 1000 >= from - 1 && wall / 1000 <= until + 1);
 }
 
 T_MAIN("base_clock", T_CASE(exact_at_every_offset_and_lag), T_CASE(extremes),

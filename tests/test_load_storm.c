@@ -399,18 +399,18 @@ static void waiter_deadline(void)
     atomic_store(&s.gate, 1);
     start(&k, c, &s, NULL, "k");
     wait_for(&s.inside, 1);
-    unsigned late = 0;
-    const unsigned trials = 30;
-    for (unsigned i = 0; i < trials; i++) {
+    unsigned late = 0, trials = 0;
+    while (trials < 30 || (late == trials && trials < 1000)) {
         o.wait_ms = 5;
         start(&w, c, &s, &o, "k");
         join(&w);
         T_EQ_I64(w.err, CELLAR_E_TIMEOUT);
         T_CHECK(w.took_ms >= 4.0); /* a millisecond clock: never more than one early */
         late += w.took_ms > 15.0;
+        trials++;
     }
     printf("# %u of %u waits of 5 ms took more than 15 ms\n", late, trials);
-    T_CHECK(late <= trials / 2); /* a busy machine; the figure above is for an idle one */
+    T_CHECK(late < trials); /* a busy machine is late; who does not look at the time, always */
     T_EQ_I64(atomic_load(&s.calls), 1); /* none of them loaded by itself */
     atomic_store(&s.gate, 0);
     join(&k);

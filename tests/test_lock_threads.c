@@ -226,17 +226,22 @@ static void lock_timeout_slack(void)
     cellar_lock lk, other;
     int64_t worst_ms = 0;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, &lk), CELLAR_OK);
+    uint64_t tries = 0;
     for (int64_t wait_ms = 1; wait_ms <= 64; wait_ms *= 2) {
-        const cellar_lock_opts o = opts(wait_ms, 1000, 0);
-        const uint64_t start_ns = base_now_ns();
-        T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &other), CELLAR_E_TIMEOUT);
-        const int64_t spent_ms = (int64_t)((base_now_ns() - start_ns) / 1000000);
-        T_CHECK(spent_ms + 1 >= wait_ms);
-        worst_ms = BASE_MAX(worst_ms, spent_ms - wait_ms);
+        const cellar_lock_opts o = opts(wait_ms, 60000, 0);
+        int64_t least_ms = INT64_MAX; /* a machine that stands still is late, not always */
+        for (int i = 0; i < 100 && least_ms > 10; i++, tries++) {
+            const uint64_t start_ns = base_now_ns();
+            T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &other), CELLAR_E_TIMEOUT);
+            const int64_t spent_ms = (int64_t)((base_now_ns() - start_ns) / 1000000);
+            T_CHECK(spent_ms + 1 >= wait_ms);
+            least_ms = BASE_MIN(least_ms, spent_ms - wait_ms);
+        }
+        worst_ms = BASE_MAX(worst_ms, least_ms);
     }
-    printf("# worst time-out %" PRId64 " ms late (10 promised on an idle machine)\n", worst_ms);
-    T_CHECK(worst_ms < 1000); /* twenty times and more beyond the promise: not noise */
-    T_EQ_U64(figures(t).timeouts, 7);
+    printf("# least lateness of each wait: at most %" PRId64 " ms\n", worst_ms);
+    T_CHECK(worst_ms < 100); /* 10 are promised on an idle machine */
+    T_EQ_U64(figures(t).timeouts, tries);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
     shut(t);
 }
@@ -252,27 +257,35 @@ static void *take_and_keep(void *arg)
     return NULL; /* the lease ends it */
 }
 
-static void lease_ends_while_others_wait(void)
+/* False: the lease ended before all five stood there; their order is any then. */
+static bool five_inherit_a_lease(int64_t lease_ms)
 {
     memset(&line, 0, sizeof line);
     line.t = open_table(NULL);
     cellar_lock lk;
-    const cellar_lock_opts o = opts(0, 300, 0);
+    const cellar_lock_opts o = opts(0, lease_ms, 0);
     pthread_t t[5];
     T_EQ_I64(cellar_lock_acquire(line.t, "line", 4, &o, &lk), CELLAR_OK);
     for (unsigned i = 0; i < 5; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, take_and_keep, (void *)(uintptr_t)i) == 0);
-        /* All five stand there before the lease ends, unless the machine stood still: then the
-         * order is not theirs. */
         while (figures(line.t).waiting != i + 1 && figures(line.t).expired == 0) {
             base_sleep_ns(200000);
         }
     }
+    const bool in_time = figures(line.t).expired == 0;
     for (unsigned i = 0; i < 5; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
-    for (unsigned i = 0; i < 5; i++) { T_EQ_U64(line.order[i], i); }
+    for (unsigned i = 0; i < 5 && in_time; i++) { T_EQ_U64(line.order[i], i); }
     T_CHECK(figures(line.t).expired >= 5);
     T_EQ_I64(cellar_lock_release(line.t, &lk), CELLAR_E_LOST);
     shut(line.t);
+    return in_time;
+}
+
+static void lease_ends_while_others_wait(void)
+{
+    int64_t lease_ms = 150;
+    while (lease_ms < 60000 && !five_inherit_a_lease(lease_ms)) { lease_ms *= 2; }
+    T_CHECK(lease_ms < 60000);
 }
 
 /* A shorter lease wakes who sleeps by the longer one. */
@@ -388,15 +401,14 @@ static void lock_thread_exit_cancel(void)
 static void bound_locks_end_with_their_thread(void)
 {
     cellar_locks *t = open_table(NULL);
-    pthread_t a;
     cellar_lock lk;
     T_EQ_I64(cellar_locks_watch(t, on_death, NULL), CELLAR_OK);
     died = 0;
-    T_REQUIRE(pthread_create(&a, NULL, hold_bound, t) == 0 && pthread_join(a, NULL) == 0);
+    t_live_and_end(hold_bound, t);
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, &lk), CELLAR_OK);
     T_EQ_U64(died, 1);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    T_REQUIRE(pthread_create(&a, NULL, hold_bound, t) == 0 && pthread_join(a, NULL) == 0);
+    t_live_and_end(hold_bound, t);
     uint64_t lost = 0;
     T_EQ_I64(cellar_locks_tick(t, &lost), CELLAR_OK);
     T_EQ_U64(lost, 1);
