@@ -267,7 +267,7 @@ typedef struct cellar_view_opts {
     int64_t  idle_ms;              /* 0 = the store's; up to 2^32 - 1, or CELLAR_TTL_NONE         */
     int64_t  max_age_ms;           /* 0 = the store's                                             */
     int64_t  stale_ms;             /* 0 = the store's; up to 2^32 - 1                             */
-    const cellar_ttl_class *ttl_classes; /* copied; NULL with count 0                             */
+    const cellar_ttl_class *ttl_classes; /* copied; of different names; NULL with count 0         */
     uint32_t ttl_class_count;      /* 0..CELLAR_TTL_CLASSES_MAX                                   */
     uint32_t fallback_class;       /* number (from 1) of the class for unknown names; 0 = 1       */
     uint32_t keep_age;             /* 1: each entry carries its birth, 4 bytes: exact ages */
@@ -457,7 +457,8 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
  * in:      any handle of the store, the view's name
  * returns: OK; E_NOT_FOUND, E_IO (see "Disk tier"), E_INVAL, E_CLOSED. Open handles of it answer
  *          E_CLOSED from now on, and so do calls that wait for a lease of it; who waits for a
- *          loader that runs gets its result
+ *          loader that runs gets its result. Until they are closed it keeps its place among
+ *          max_views
  * thread:  any; waiters of its leases (cellar_begin) are called from here
  * cost:    O(1) and the loads that are open: dead bytes are reclaimed first by eviction
  * example: cellar_view_drop(c, "session");                                                       */

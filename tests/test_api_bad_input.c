@@ -402,7 +402,7 @@ static void config_fields_are_checked(void)
     BAD(E_ABI, abi = CELLAR_ABI + 1);
     BAD(E_ABI, abi = 0);
     BAD(E_INVAL, struct_size = 0);
-    BAD(E_INVAL, struct_size = 4);
+    BAD(E_INVAL, struct_size = sizeof(size_t) - 1);
     BAD(E_INVAL, struct_size = 1u << 20);
     BAD(E_INVAL, memory_bytes = CELLAR_MEMORY_MIN - 1);
     BAD(E_INVAL, memory_bytes = UINT64_MAX);
@@ -493,6 +493,7 @@ static void view_options_are_checked(void)
     cellar *v;
     static const cellar_ttl_class fine[] = { { "a", 5 } }, no_name[] = { { NULL, 5 } };
     static const cellar_ttl_class empty[] = { { "", 5 } }, no_time[] = { { "a", 0 } };
+    static const cellar_ttl_class twice[] = { { "x", 5 }, { "x", 6 } };
     static const cellar_ttl_class lengthy[] = { { "01234567890123456789012345678901", 5 } };
     set_up();
 #define BAD_VIEW(code, assignments)                                                                \
@@ -517,6 +518,7 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = empty);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_time);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = lengthy);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 2; o.ttl_classes = twice);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = fine; o.fallback_class = 2);
     BAD_VIEW(E_INVAL, o.jitter_pct = 101);
     BAD_VIEW(E_INVAL, o.eager_pct = 50; o.xfetch_beta_x100 = 100);

@@ -325,6 +325,11 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
             return "a TTL class has no name or no time";
         }
         if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) { return "a TTL class's name is long"; }
+        for (uint32_t k = 0; k < i; k++) {
+            if (strcmp(o->ttl_classes[k].name, t->name) == 0) {
+                return "two TTL classes have one name";
+            }
+        }
     }
     return NULL;
 }

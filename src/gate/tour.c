@@ -507,9 +507,10 @@ static void tour_print_head(const tour_run *run)
     char count[GATE_TEXT], bytes[GATE_TEXT];
     printf("cellar %s, tour of ", cellar_version());
     gate_plain(stdout, run->options->folder);
-    printf("\n%s files, %s, %u threads; %s\nskipped:", gate_count(count, run->files.count),
-           gate_bytes(bytes, run->files.bytes), (unsigned)run->options->threads,
-           tour_cut_words(run->files.cut));
+    const unsigned threads = (unsigned)run->options->threads;
+    printf("\n%s file%s, %s, %u thread%s; %s\nskipped:", gate_count(count, run->files.count),
+           run->files.count == 1 ? "" : "s", gate_bytes(bytes, run->files.bytes), threads,
+           threads == 1 ? "" : "s", tour_cut_words(run->files.cut));
     bool any = false;
     for (int s = 0; s < GATE_SKIP_COUNT; s++) {
         if (run->files.skipped[s] == 0) { continue; }
