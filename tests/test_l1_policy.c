@@ -297,7 +297,30 @@ static void not_below_lru_bounded_by_bytes(void)
     }
 }
 
+/* All stripes begin to evict at once, with what came first: none has a segment yet to keep it in. */
+static void what_came_first_and_is_used_stays(void)
+{
+    enum { HOT = 1000, FLOOD = 160000 };
+    kit k;
+    unsigned char buf[128];
+    size_t len;
+    kit_open(&k, KIT_MIB(16), NULL);
+    for (uint32_t id = 0; id < HOT; id++) { T_EQ_I64(kit_put(&k, id, id, 100), CELLAR_OK); }
+    for (uint32_t i = 0; i < FLOOD; i++) {
+        for (uint32_t id = 0; i % 1000 == 0 && id < HOT; id++) {
+            (void)kit_get(&k, id, buf, sizeof buf, &len);
+        }
+        T_EQ_I64(kit_put(&k, HOT + i, i, 100), CELLAR_OK);
+    }
+    uint32_t there = 0;
+    for (uint32_t id = 0; id < HOT; id++) { there += kit_has(&k, id); }
+    printf("# %u of %d stayed while the store was filled and began to evict\n", there, HOT);
+    T_CHECK(kit_stats(&k).entries < FLOOD);
+    T_CHECK(there >= HOT * 85 / 100);
+    kit_close(&k);
+}
+
 T_ONE_THREAD;
-T_MAIN("l1_policy", T_CASE(fifo_entry_for_entry), T_CASE(lru_entry_for_entry),
+T_MAIN("l1_policy", T_CASE(what_came_first_and_is_used_stays), T_CASE(fifo_entry_for_entry), T_CASE(lru_entry_for_entry),
        T_CASE(s3fifo_like_the_published_one),
        T_CASE(not_below_lru_bounded_by_entries), T_CASE(not_below_lru_bounded_by_bytes))

@@ -564,9 +564,11 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         }
     }
     uint64_t to;
-    /* What is kept must not take the last free segments from the sets that pay for them. */
+    /* What is kept must not take the last free segments from the sets that pay for them; but for
+     * the first of all: stripes begin to evict together, and half of them would drop what is asked
+     * for most, because it came first. */
     const uint32_t head = s->queue[1].head;
-    const bool full = head == L1_NONE || c->seg_bytes - c->seg[head].used_bytes < size;
+    const bool full = head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes < size;
     if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
         verdict.keep = false;
         s->forced++;
