@@ -287,6 +287,7 @@ static void evicted_values_are_steps_on_the_way(void)
     begin();
     cellar *c = open_it(false, true, 0, MEMORY);
     cook k = { .c = c };
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, CELLAR_EVICT_S3FIFO), CELLAR_OK);
     for (int i = 0; i < PAIRS; i++) {
         put(c, name('a', i), "1");
         (void)dish(&k, name('d', i));

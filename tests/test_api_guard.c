@@ -721,7 +721,7 @@ static void bad_input_of_warm(void)
     lo.soft_ms = 30001;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     lo.soft_ms = 0;
-    lo.struct_size = 4;
+    lo.struct_size = 1;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     T_EQ_U64(r.asked + r.failed, 0);
     T_EQ_I64(atomic_load(&calls), 0);

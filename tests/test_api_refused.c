@@ -48,7 +48,8 @@ static bool leave(enum scarce what, uint64_t more)
     struct rlimit limit;
     const uint64_t now = held(what == SPACE ? "VmSize:" : "VmData:");
     if (now == 0 || !limit_is(what, &limit)) { return false; }
-    limit.rlim_cur = (rlim_t)(now + more);
+    const bool all = now + more > SIZE_MAX; /* 32 bits have not so many addresses */
+    limit.rlim_cur = all ? RLIM_INFINITY : (rlim_t)(now + more);
     return limit_be(what, &limit);
 }
 

@@ -60,11 +60,22 @@ static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t 
     return (uint32_t)BASE_MIN(base_pow2_floor(want), (uint64_t)L1_STRIPES_MAX);
 }
 
-/* Of one region. SIZE_MAX is the addresses there are. */
+/* Of one region. */
 static uint64_t l1_reserve_want(uint64_t budget, uint64_t factor)
 {
     const uint64_t least = BASE_MIN(L1_RESERVE_LEAST, (uint64_t)SIZE_MAX / 512);
-    return BASE_MIN(BASE_MAX(budget, least / L1_RESERVE_FACTOR) * factor, (uint64_t)SIZE_MAX / 8);
+    return BASE_MIN(BASE_MAX(budget, least / L1_RESERVE_FACTOR) * factor,
+                    l1_reserve_most(budget));
+}
+
+/* What is allocated needs addresses, too: the store's own tables, stacks, the program. */
+static bool l1_leaves_room(uint64_t budget)
+{
+    base_region room;
+    const size_t bytes = (size_t)(budget / 8);
+    if (!base_region_reserve(&room, bytes, bytes)) { return false; }
+    base_region_release(&room);
+    return true;
 }
 
 /* Arena, tables, page runs, index and overflow areas, `factor` times the budget. On false some are
@@ -102,7 +113,8 @@ static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor)
             1;
         if (base_region_reserve(&c->index_region, (size_t)total, (size_t)total)) {
             if (base_region_reserve(&c->overflow_region, (size_t)total * 2, (size_t)total * 2)) {
-                return true;
+                if (l1_leaves_room(budget)) { return true; }
+                base_region_release(&c->overflow_region);
             }
             base_region_release(&c->index_region);
         }
@@ -121,7 +133,7 @@ static void l1_release_all(l1 *c)
 
 static bool l1_reserve_all(l1 *c, uint64_t budget)
 {
-    if (budget > SIZE_MAX / 8) { return false; }
+    if (budget > UINT64_MAX / 8 || budget > SIZE_MAX / 3) { return false; }
     for (uint64_t factor = L1_RESERVE_FACTOR; factor > 0; factor /= 2) {
         /* arena, runs, index, and overflow twice */
         if (factor > 1 && l1_reserve_want(budget, factor) > SIZE_MAX / 16 / 5) { continue; }

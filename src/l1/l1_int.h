@@ -828,6 +828,11 @@ BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b +
 
 /* ---- runs.c --------------------------------------------------------------------------------- */
 /* The region is l1_release_all's to give back. */
+/* SIZE_MAX is the addresses there are; a budget that is more of them than that is not cut. */
+BASE_INLINE uint64_t l1_reserve_most(uint64_t budget)
+{
+    return BASE_MAX((uint64_t)SIZE_MAX / 8, budget);
+}
 CELLAR_PRIVATE bool l1_runs_reserve(l1 *c, uint64_t budget, uint64_t factor);
 CELLAR_PRIVATE bool l1_runs_open(l1 *c, uint64_t budget);
 CELLAR_PRIVATE void l1_runs_close(l1 *c);

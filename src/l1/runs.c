@@ -308,7 +308,7 @@ CELLAR_PRIVATE void l1_runs_child(l1 *c)
 CELLAR_PRIVATE bool l1_runs_reserve(l1 *c, uint64_t budget, uint64_t factor)
 {
     const uint64_t want =
-        BASE_MIN(base_round_up(budget * factor, BASE_PAGE * 64), (uint64_t)(SIZE_MAX / 8));
+        base_round_up(BASE_MIN(budget * factor, l1_reserve_most(budget)), BASE_PAGE * 64);
     return base_region_reserve(&c->pages.region, (size_t)want, (size_t)want);
 }
 
