@@ -264,7 +264,8 @@ typedef struct cellar_view_opts {
     size_t   struct_size;          /* set by CELLAR_VIEW_OPTS_INIT                                */
     int64_t  default_ttl_ms;       /* 0 = the store's                                             */
     int64_t  negative_ttl_ms;      /* 0 = the store's                                             */
-    int64_t  idle_ms;              /* 0 = the store's; up to 2^32 - 1, or CELLAR_TTL_NONE         */
+    int64_t  idle_ms;              /* 0 = the store's; up to 2^32 - 1, or CELLAR_TTL_NONE; not of */
+                                   /* what loaders bring: that has no idle time                   */
     int64_t  max_age_ms;           /* 0 = the store's                                             */
     int64_t  stale_ms;             /* 0 = the store's; up to 2^32 - 1                             */
     const cellar_ttl_class *ttl_classes; /* copied; of different names; NULL with count 0         */
@@ -532,7 +533,8 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
 /* Kinds of entries and bits of cellar_info.flags. */
 enum { CELLAR_KIND_VALUE = 0, CELLAR_KIND_NEGATIVE = 1, CELLAR_KIND_ERROR = 2 };
 enum { CELLAR_TIER_L1 = 1, CELLAR_TIER_L2 = 2 };
-#define CELLAR_INFO_AGE_APPROX 1u /* age_ms is its segment's: an upper bound                      */
+#define CELLAR_INFO_AGE_APPROX 1u /* age_ms is that of its segment: an upper bound, unless it was */
+                                  /* moved in memory since: then at least how long ago that was   */
 #define CELLAR_INFO_VERSION    2u /* version is set                                               */
 #define CELLAR_INFO_STALE      4u /* past its time to live, in the stale window                   */
 #define CELLAR_INFO_TAGGED     8u
@@ -663,7 +665,7 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * example: if (cellar_exists(c, "k", 1) == CELLAR_OK) puts("there");                             */
 CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len);
 
-#define CELLAR_META_VERSION 1u /* version is wanted: the first time costs one rewrite         */
+#define CELLAR_META_VERSION 1u /* a live value's version is wanted: the first costs one rewrite */
 
 /* Describe an entry without reading its value.
  * in:      key; flags of CELLAR_META_...; out->struct_size set
@@ -682,9 +684,9 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
 
 #define CELLAR_ONLY_IF_ABSENT  0x0001u /* else EXISTS; a negative entry counts as absent          */
 #define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
-#define CELLAR_ONLY_IF_VERSION 0x0004u /* of cellar_set_opts.if_version; else CONFLICT            */
+#define CELLAR_ONLY_IF_VERSION 0x0004u /* over a live value of if_version; else CONFLICT          */
 #define CELLAR_KEEP_OLD        0x0008u /* a set that fails leaves the old value                   */
-#define CELLAR_KEEP_TTL        0x0010u /* a live value keeps its deadline and windows; else TTL   */
+#define CELLAR_KEEP_TTL        0x0010u /* a live value's deadline and windows stay; else TTL      */
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
 #define CELLAR_DURABLE         0x0040u /* on disk, and outlives a power cut; E_IO: in memory only */
 #define CELLAR_NO_L2           0x0080u /* this entry is never written to disk; not with DURABLE   */
@@ -694,7 +696,8 @@ typedef struct cellar_set_opts {
     int64_t  ttl_ms;            /* 0 = class, else view's default; CELLAR_TTL_NONE                */
     int64_t  idle_ms;           /* ends when not used for so long; 0 = view's; or CELLAR_TTL_NONE */
     int64_t  max_age_ms;        /* bound of an entry with idle time, else E_INVAL; 0 = view's     */
-    int64_t  stale_ms;          /* window after the TTL; 0 = view's; idle, stale: up to 2^32 - 1  */
+    int64_t  stale_ms;          /* window after the end, of what is stored with a TTL or greatest */
+                                /* age; 0 = view's; idle, stale: up to 2^32 - 1                   */
     uint64_t if_version;        /* with CELLAR_ONLY_IF_VERSION, from cellar_info.version          */
     uint64_t *version;          /* optional: asks for a version of the new entry and receives it  */
     const cellar_bytes *tags;   /* tag_count of them, 1..CELLAR_TAG_MAX bytes each; not kept;     */
@@ -704,7 +707,7 @@ typedef struct cellar_set_opts {
     uint32_t ttl_class;         /* number from cellar_ttl_class_find; 0 = none                    */
     uint32_t user_flags;        /* the caller's own 32 bits; 4 bytes an entry when not 0          */
     uint32_t cost_us;           /* what it cost to make; 0 = unknown                              */
-    uint32_t jitter_pct;        /* 0..100: spreads the TTL; 0 = none                              */
+    uint32_t jitter_pct;        /* 0..100: spreads the TTL, not beyond a greatest age; 0 = none   */
     uint32_t jitter_mode;       /* CELLAR_JITTER_...                                              */
     uint32_t reserved0;
     uint64_t reserved1;
@@ -748,8 +751,9 @@ CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len);
 
 /* Give a live entry a new time to live, from now; counts as a use for its idle time.
  * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE. An entry with an idle time never
- *          outlives the end it was stored with: that is its greatest age; nor does a loaded one
- *          outlive what it was made of, where that is noted ("Dependencies")
+ *          outlives the end it has, which is its greatest age: one that is brought nearer stays
+ *          so; nor does a loaded one outlive what it was made of, where that is noted
+ *          ("Dependencies")
  * returns: OK, MISS, ABSENT (negative or a remembered failure: unchanged), DISABLED; E_SPACE,
  *          E_NOMEM (entry unchanged), E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any
@@ -1325,7 +1329,7 @@ CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_l
  * too. What was set, or began to be loaded, before the call is not returned by a get that starts
  * after it; what is set meanwhile may go or stay.
  * in:      pattern of 1..CELLAR_PATTERN_MAX bytes
- * out:     *removed, unless NULL: live entries removed from memory, none counted twice. Keys that
+ * out:     *removed, unless NULL: live values removed from memory, none counted twice. Keys that
  *          are only on disk end, too, and are in no count
  * returns: OK; E_INVAL, E_NOMEM (call again), E_LIMIT (disk tier: 256 such calls at once),
  *          E_IO (see "Disk tier"), E_UNSUPPORTED (a tier of the host's that knows no patterns),
@@ -1913,7 +1917,7 @@ typedef struct cellar_reason {
     uint32_t answer;      /* CELLAR_WHY_...                                                       */
     uint32_t cause;       /* a cellar_cause, with CELLAR_WHY_GONE                                 */
     int64_t  ago_ms;      /* GONE: how long ago, to 64 ms; LOADING: since when                    */
-    int64_t  age_ms;      /* how old it is, or was when it left (of its segment: an upper bound)  */
+    int64_t  age_ms;      /* how old it is, or was when it left (as CELLAR_INFO_AGE_APPROX says)  */
     int64_t  ttl_ms;      /* of a view with keep_age, until it is swept away; 0 = not known       */
     uint32_t hits;        /* 0..3: the eviction counter, as it was                                */
     uint32_t by_len;      /* bytes of `by`, 0 = not known                                         */

@@ -353,14 +353,16 @@ static void store(pick *p, const l1_put_spec *s, const entry *before)
     entry *e = p->e;
     /* Making room may have evicted the old one: then there was nothing to keep them from. */
     const bool keep = (s->flags & L1_KEEP_TTL) != 0 && s->replaced;
+    const bool windows = keep && s->kind == (uint8_t)L1_VALUE; /* nothing else keeps them */
+    const bool none = keep && !windows;
     if (e->present) { ended(p->r, e); } /* nobody listens */
     uint64_t stamp = e->stamp;
     *e = (entry){.deadline_ms = keep ? before->deadline_ms : s->deadline_ms,
                  .last_use_ms = kit_now(&m.k), .born_ms = kit_now(&m.k),
                  .version = s->version,
                  .value_hash = s->value_hash, .l2_addr = s->l2_addr, .user_flags = s->user_flags,
-                 .idle_ms = keep ? before->idle_ms : (uint32_t)s->idle_ms,
-                 .stale_ms = keep ? before->stale_ms : (uint32_t)s->stale_ms,
+                 .idle_ms = windows ? before->idle_ms : none ? 0 : (uint32_t)s->idle_ms,
+                 .stale_ms = windows ? before->stale_ms : none ? 0 : (uint32_t)s->stale_ms,
                  .len = (uint32_t)s->value_len, .kind = s->kind, .cost = s->cost, .seq = m.seq,
                  .tagged = s->tag_count != 0, .present = true, .stamp = stamp};
     if (e->tagged) {

@@ -374,7 +374,8 @@ BASE_COLD CELLAR_PRIVATE void cache_watch_stored(cellar *c, const l1_key *k, con
 /* ---- set.c ---- */
 typedef struct cache_plan { /* what a write's options come to; one for a whole batch */
     l1_put_spec spec;
-    int64_t ttl_ms;   /* BASE_NEVER_MS: none */
+    int64_t ttl_ms;   /* BASE_NEVER_MS: none; at most most_ms */
+    int64_t most_ms;  /* the greatest age, which jitter does not pass; BASE_NEVER_MS: none */
     int64_t now_ms;   /* of the call; read only when there is a time to live */
     uint32_t jitter_pct, jitter_mode;
     uint64_t *version_out;

@@ -319,7 +319,7 @@ static void cache_fulfil_times(const struct cellar_load *ld, const cellar_set_op
     const bool none = plan->spec.kind == (uint8_t)L1_NEGATIVE;
     if (flight_drafted(ld->f) == NULL) { return; } /* they are the view's of now */
     if (o == NULL || (o->ttl_ms == 0 && (none || o->ttl_class == 0))) {
-        plan->ttl_ms = none ? begun->negative_ttl_ms : begun->ttl_ms;
+        plan->ttl_ms = BASE_MIN(none ? begun->negative_ttl_ms : begun->ttl_ms, plan->most_ms);
         plan->now_ms = ld->call->now_ms;
     }
     if (o == NULL || o->stale_ms == 0) { plan->spec.stale_ms = none ? 0 : begun->stale_ms; }

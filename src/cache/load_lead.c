@@ -191,6 +191,7 @@ static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cac
     const cache_load_plan *p = &ld->call->p;
     memset(plan, 0, sizeof *plan);
     plan->ttl_ms = ttl_ms;
+    plan->most_ms = BASE_NEVER_MS;
     plan->now_ms = ld->call->now_ms;
     plan->jitter_pct = ttl_ms == BASE_NEVER_MS ? 0 : p->jitter_pct;
     plan->jitter_mode = p->jitter_mode;

@@ -4,7 +4,8 @@
  *
  * PICTURE    options -> cache_plan (one for a whole batch) -> l1_put -> [tier kill] -> counters
  *            deadline = now + jitter(min(ttl, max age with an idle time));  ttl: the call's, else
- *            its class, else the view's, else none
+ *            its class, else the view's, else none. What jitter carries beyond the greatest age it
+ *            takes off instead: the bound holds, and ends are spread all the same
  * INVARIANTS arguments that are refused change nothing: the plan is complete before L1 is touched.
  *            A veto of the commit hook means the view was cleared meanwhile: once more with its new
  *            generation, so that a set that returns after a clear has happened after it.
@@ -110,9 +111,11 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
         *why = "max_age_ms bounds an idle time, and there is none";
         return CELLAR_E_INVAL;
     }
+    plan->most_ms = BASE_NEVER_MS;
     if (idle != 0) {
         const int64_t age = o->max_age_ms != 0 ? o->max_age_ms : cache_default(c, CACHE_MAX_AGE);
-        if (age != 0) { ttl = BASE_MIN(ttl, age); }
+        if (age != 0) { plan->most_ms = age; }
+        ttl = BASE_MIN(ttl, plan->most_ms);
     }
     const int64_t stale = o->stale_ms != 0 ? o->stale_ms : cache_default(c, CACHE_STALE);
     plan->ttl_ms = ttl;
@@ -158,11 +161,13 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
 BASE_INLINE void cache_plan_defaults(const cellar *c, cache_plan *plan)
 {
     int64_t ttl = cache_default(c, CACHE_TTL), idle = cache_default(c, CACHE_IDLE);
+    plan->most_ms = BASE_NEVER_MS;
     if (BASE_UNLIKELY(idle != 0)) {
         const int64_t age = cache_default(c, CACHE_MAX_AGE);
         if (idle == CELLAR_TTL_NONE) {
             idle = 0;
         } else if (age != 0) {
+            plan->most_ms = age;
             ttl = BASE_MIN(ttl, age);
         }
     }
@@ -211,7 +216,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     return CELLAR_OK;
 }
 
-/* Uniform in [ttl - j, ttl + j], or [ttl, ttl + j]; never below 1 ms. */
+/* Uniform in [ttl - j, ttl + j], or [ttl, ttl + j], folded at the greatest age; 1 ms at least. */
 static int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash)
 {
     const int64_t ttl = plan->ttl_ms, pct = (int64_t)plan->jitter_pct;
@@ -220,7 +225,9 @@ static int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t 
     const bool both = plan->jitter_mode == CELLAR_JITTER_PLUSMINUS;
     uint64_t high = (uint64_t)j + (both ? (uint64_t)j : 0) + 1;
     base_hash_mul(&draw, &high); /* high = draw * n / 2^64 */
-    return both ? base_add_sat(ttl - j, (int64_t)high) : base_add_sat(ttl, (int64_t)high);
+    const uint64_t later = (uint64_t)(both ? ttl - j : ttl) + high; /* < 2^64: j < ttl < 2^63 */
+    const uint64_t most = (uint64_t)plan->most_ms;
+    return (int64_t)(later <= most ? later : most - BASE_MIN(later - most, most - 1));
 }
 
 BASE_INLINE int64_t cache_deadline_here(const cellar *c, const cache_plan *plan, uint64_t hash)

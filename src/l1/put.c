@@ -133,8 +133,9 @@ static bool l1_times_agree(const l1 *c, l1_gone o, const l1_slot *slot, const l1
     }
     const l1_rec *r = &slot->rec;
     const unsigned char *at = l1_at(c, slot->pos);
-    int64_t idle = (r->mask & L1_X_IDLE) != 0 ? base_seq_u32(at + l1_field(r, L1_X_IDLE)) : 0;
-    int64_t stale = (r->mask & L1_X_STALE) != 0 ? base_seq_u32(at + l1_field(r, L1_X_STALE)) : 0;
+    const uint32_t mask = p->kind == (uint8_t)L1_VALUE ? r->mask : 0;
+    int64_t idle = (mask & L1_X_IDLE) != 0 ? base_seq_u32(at + l1_field(r, L1_X_IDLE)) : 0;
+    int64_t stale = (mask & L1_X_STALE) != 0 ? base_seq_u32(at + l1_field(r, L1_X_STALE)) : 0;
     return l1_deadline(c, slot->pos, r) == im->deadline_ms && idle == im->idle_ms &&
            stale == im->stale_ms;
 }
@@ -146,12 +147,14 @@ static void l1_times_set(l1_put_spec *p, const l1_times *t)
     p->stale_ms = t->stale_ms;
 }
 
-/* KEEP_TTL: those of the live value, else the put's own. */
+/* KEEP_TTL: those of the live value, else the put's own. What has no value has no windows. */
 static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
 {
     l1_info info;
     cellar_err err = l1_inspect(c, k, NULL, 0, &info, L1_PEEK);
-    const l1_times kept = { info.deadline_ms, info.idle_ms, info.stale_ms };
+    const bool value = p->kind == (uint8_t)L1_VALUE;
+    const l1_times kept = { info.deadline_ms, value ? info.idle_ms : 0,
+                            value ? info.stale_ms : 0 };
     l1_times_set(p, err == CELLAR_OK ? &kept : p->own);
 }
 

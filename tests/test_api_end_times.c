@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    an entry ends when the times it was stored with say so: jitter passes no greatest age and
+ *         no end of time, what has no value has no windows, uses do not age a value.
+ * Method: one case a rule; public calls only, a clock of this file. */
+#include "tests/disk_store.h"
+#include "tests/t.h"
+
+#include "cellar.h"
+
+static cellar_config config(void)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = 4u << 20;
+    cfg.clock = read_clock;
+    cfg.no_threads = 1;
+    return cfg;
+}
+
+static cellar *open_with(const cellar_config *cfg)
+{
+    cellar *c = NULL;
+    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    return c;
+}
+
+static cellar *open_it(void)
+{
+    const cellar_config cfg = config();
+    now_ms = 1000000;
+    return open_with(&cfg);
+}
+
+static cellar *view_of(cellar *c, const cellar_view_opts *o)
+{
+    cellar *v = NULL;
+    T_REQUIRE(cellar_view(c, "v", o, &v) == CELLAR_OK);
+    return v;
+}
+
+static void shut(cellar *c, cellar *v)
+{
+    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar_err has(cellar *c, const char *key)
+{
+    char buf[64];
+    size_t len;
+    return cellar_get(c, key, strlen(key), buf, sizeof buf, &len);
+}
+
+static int64_t ttl_left(cellar *c, const char *key)
+{
+    cellar_info i = CELLAR_INFO_INIT;
+    return cellar_meta(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
+}
+
+/* ---- jitter ---- */
+
+static void jitter_keeps_to_the_greatest_age(void)
+{
+    cellar *c = open_it();
+    for (uint32_t mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
+        uint32_t early = 0;
+        for (uint32_t i = 0; i < 200; i++) {
+            cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+            cellar_info info = CELLAR_INFO_INIT;
+            o.idle_ms = 50000;
+            o.max_age_ms = 10000;
+            o.ttl_ms = i % 2 == 0 ? 0 : 9000;
+            o.jitter_pct = 30;
+            o.jitter_mode = mode;
+            T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
+            T_EQ_I64(cellar_meta(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            T_CHECK(info.ttl_left_ms >= 6000 && info.ttl_left_ms <= 10000);
+            early += info.ttl_left_ms < 9900;
+        }
+        T_CHECK(early > 150); /* and is spread all the same */
+    }
+    shut(c, NULL);
+}
+
+static void jitter_of_the_longest_times_is_no_end(void)
+{
+    cellar *c = open_it();
+    for (uint32_t i = 0; i < 200; i++) {
+        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        o.ttl_ms = CELLAR_TTL_NONE - 1;
+        o.jitter_pct = 90;
+        o.jitter_mode = i % 2;
+        T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_exists(c, &i, sizeof i), CELLAR_OK);
+    }
+    shut(c, NULL);
+}
+
+static void a_lease_keeps_to_the_greatest_age(void)
+{
+    cellar *c = open_it();
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    vo.idle_ms = 50000;
+    vo.max_age_ms = 1000;
+    cellar *v = view_of(c, &vo);
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    o.ttl_ms = 30000;
+    cellar_lease lease;
+    cellar_result r = CELLAR_RESULT_INIT;
+    T_EQ_I64(cellar_begin(v, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_fulfil(v, &lease, "v", 1, NULL), CELLAR_OK);
+    T_CHECK(ttl_left(v, "k") <= 1000);
+    now_ms += 1000;
+    T_EQ_I64(has(v, "k"), CELLAR_MISS);
+    shut(c, v);
+}
+
+/* ---- what has no value, what is used ---- */
+
+static void known_absent_keeps_the_end_and_no_windows(void)
+{
+    cellar *c = open_it();
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT, none = CELLAR_SET_OPTS_INIT;
+    cellar_info i = CELLAR_INFO_INIT;
+    cellar_stats st = CELLAR_STATS_INIT;
+    o.ttl_ms = 1000;
+    o.idle_ms = 400;
+    o.stale_ms = 100000;
+    none.flags = CELLAR_NEGATIVE | CELLAR_KEEP_TTL;
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_ABSENT);
+    T_EQ_I64(i.idle_ms, 0);
+    T_EQ_I64(i.stale_left_ms, 0);
+    T_EQ_I64(i.ttl_left_ms, 1000);
+    now_ms += 1000;
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) {}
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.entries, 0); /* nobody waits for a window to close */
+    shut(c, NULL);
+}
+
+static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len;
+    ++*(int *)ctx;
+    return cellar_load_value(load, "loaded", 6);
+}
+
+/* The share of its time to live that is over, not of its idle time. */
+static void uses_bring_no_refresh_nearer(void)
+{
+    cellar *c = open_it();
+    int loads = 0;
+    cellar_view_loader loader = CELLAR_VIEW_LOADER_INIT;
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    loader.fn = load_v;
+    loader.ctx = &loads;
+    vo.loader = &loader;
+    vo.eager_pct = 80;
+    cellar *v = view_of(c, &vo);
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    o.ttl_ms = 100000;
+    o.idle_ms = 1000;
+    T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
+    for (int64_t age = 500; age <= 80000; age += 500) {
+        cellar_result r = CELLAR_RESULT_INIT;
+        now_ms += 500;
+        T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
+        T_EQ_U64(r.flags, age < 80000 ? 0u : CELLAR_RESULT_REFRESH);
+        cellar_result_free(&r);
+    }
+    T_EQ_I64(loads, 0);
+    shut(c, v);
+}
+
+T_MAIN("cellar_api_end_times", T_CASE(jitter_keeps_to_the_greatest_age),
+       T_CASE(jitter_of_the_longest_times_is_no_end), T_CASE(a_lease_keeps_to_the_greatest_age),
+       T_CASE(known_absent_keeps_the_end_and_no_windows), T_CASE(uses_bring_no_refresh_nearer))
