@@ -1963,45 +1963,45 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * left and within l2_write_bps and l2_write_bpd; a copy that lies there unchanged is not written
  * again. With l2_mode a view says that each of its changes goes there: sets, loads, updates, incrs,
  * touches. A close brings down what memory holds. Misses come back with what is left of their time
- * to live, and after a restart, clean or not, the cache is warm; after a death its index is read
- * back first, and who asks meanwhile may miss (the metric cellar_l2_warming). What lies only on
- * disk counts as there, but for scans, listeners and what cellar_del says: a get, pin, touch,
- * update, incr, and a set that depends on what there is, bring it into memory, which costs a read,
- * and a few ms at most while a change is on its way down; cellar_peek, cellar_exists and
- * cellar_meta look and leave it there, unless a version is wanted. All of it is a hint, never the
- * truth: damage is a miss, trouble with the disk leaves the store with its memory alone
- * (cellar_last_error of the root says why), puts are dropped, not waited for. A disk that fails
- * (l2_off_errors and what follows it) is left alone for a time, then tried, and used again once it
- * works: one line of the log each time, the metric cellar_l2_breaker_state says which. Deletes,
- * also by tag or pattern, overwrites, clears and bumps are never lost to the death of the process;
- * while the disk does not answer, an empty file /dev/shm/cellar-.. sees to that. A power cut:
- * CELLAR_L2_DROP keeps what the last cellar_sync or clean close saw if nothing was changed since,
- * else nothing; CELLAR_L2_KEEP all that was done before the last sync, one every l2_sync_ms, and of
- * later changes some. CELLAR_L2_ALWAYS: a call that changes a key or a view returns when a power
- * cut cannot take that back (one sync serves all who wait; a change of what the disk has never seen
- * waits for none); E_IO: it is done in memory, but a power cut may take it back. What a loader
- * stores is committed with the next such call. A set with CELLAR_DURABLE does the same at
- * CELLAR_L2_KEEP, and its entry is written at once; E_IO also when the disk does not take it (too
- * large, too short a time to live, no room within a second), E_UNSUPPORTED at CELLAR_L2_DROP. With
- * l2_lz4 a view's values are packed (LZ4) on their way to disk where that saves an eighth of them;
- * a library that was built without liblz4, as the drop-in is without CELLAR_WITH_LZ4, refuses the
- * option (E_UNSUPPORTED), and misses what another has packed. One process at a time. Keys lie in
- * the files in clear, values too without l2_crypt. A directory whose head is damaged is refused
- * (CELLAR_E_CORRUPT) and left as it is; with CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N
- * from 1 to 9, and a new one begun. One of somebody else, or of a newer library, never is. A copy
- * of the directory of a closed store is as warm as that; one of a store in use opens empty. The
- * metric cellar_l2_opened says how the index came at this open, and why not as a close saved it. A
- * file that another program cuts short while the store is open may end the process (SIGBUS). With
- * l2_sigbus_handler that signal is handled as long as the store is open: the tier is off until the
- * next open, which finds it empty, and memory goes on; SIGBUS that is about anything else goes to
- * the handler there was before, and one that is installed meanwhile must chain to ours. With
- * l2_mmap_read (refused without l2_sigbus_handler: no mapping is read unguarded) what was read from
- * the data file within the last seconds is copied out of a mapping instead of asking for it with a
- * call, several times as fast. Mapped are at most l2_bytes and eight times memory_bytes; that much
- * address space it takes, its pages count as the process's resident ones (file pages, which the
- * kernel takes back), the page tables are in the budget. Where the file cannot be mapped, or fails
- * under the mapping (the metric cellar_l2_mapped_bytes is 0 then), it is read as without the
- * option. */
+ * to live, unless the idle time they were written with has passed meanwhile, and after a restart,
+ * clean or not, the cache is warm; after a death its index is read back first, and who asks
+ * meanwhile may miss (the metric cellar_l2_warming). What lies only on disk counts as there, but
+ * for scans, listeners and what cellar_del says: a get, pin, touch, update, incr, and a set that
+ * depends on what there is, bring it into memory, which costs a read, and a few ms at most while a
+ * change is on its way down; cellar_peek, cellar_exists and cellar_meta look and leave it there,
+ * unless a version is wanted. All of it is a hint, never the truth: damage is a miss, trouble with
+ * the disk leaves the store with its memory alone (cellar_last_error of the root says why), puts
+ * are dropped, not waited for. A disk that fails (l2_off_errors and what follows it) is left alone
+ * for a time, then tried, and used again once it works: one line of the log each time, the metric
+ * cellar_l2_breaker_state says which. Deletes, also by tag or pattern, overwrites, clears and bumps
+ * are never lost to the death of the process; while the disk does not answer, an empty file
+ * /dev/shm/cellar-.. sees to that. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or
+ * clean close saw if nothing was changed since, else nothing; CELLAR_L2_KEEP all that was done
+ * before the last sync, one every l2_sync_ms, and of later changes some. CELLAR_L2_ALWAYS: a call
+ * that changes a key or a view returns when a power cut cannot take that back (one sync serves all
+ * who wait; a change of what the disk has never seen waits for none); E_IO: it is done in memory,
+ * but a power cut may take it back. What a loader stores is committed with the next such call. A
+ * set with CELLAR_DURABLE does the same at CELLAR_L2_KEEP, and its entry is written at once; E_IO
+ * also when the disk does not take it (too large, too short a time to live, no room within a
+ * second), E_UNSUPPORTED at CELLAR_L2_DROP. With l2_lz4 a view's values are packed (LZ4) on their
+ * way to disk where that saves an eighth of them; a library that was built without liblz4, as the
+ * drop-in is without CELLAR_WITH_LZ4, refuses the option (E_UNSUPPORTED), and misses what another
+ * has packed. One process at a time. Keys lie in the files in clear, values too without l2_crypt. A
+ * directory whose head is damaged is refused (CELLAR_E_CORRUPT) and left as it is; with
+ * CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N from 1 to 9, and a new one begun. One of
+ * somebody else, or of a newer library, never is. A copy of the directory of a closed store is as
+ * warm as that; one of a store in use opens empty. The metric cellar_l2_opened says how the index
+ * came at this open, and why not as a close saved it. A file that another program cuts short while
+ * the store is open may end the process (SIGBUS). With l2_sigbus_handler that signal is handled as
+ * long as the store is open: the tier is off until the next open, which finds it empty, and memory
+ * goes on; SIGBUS that is about anything else goes to the handler there was before, and one that is
+ * installed meanwhile must chain to ours. With l2_mmap_read (refused without l2_sigbus_handler: no
+ * mapping is read unguarded) what was read from the data file within the last seconds is copied out
+ * of a mapping instead of asking for it with a call, several times as fast. Mapped are at most
+ * l2_bytes and eight times memory_bytes; that much address space it takes, its pages count as the
+ * process's resident ones (file pages, which the kernel takes back), the page tables are in the
+ * budget. Where the file cannot be mapped, or fails under the mapping (the metric
+ * cellar_l2_mapped_bytes is 0 then), it is read as without the option. */
 
 /* A cipher of yours for what goes to disk (AES-GCM, ChaCha20-Poly1305, any AEAD): values are sealed
  * by it, and opened when they come back. Flags, version and end of life are authenticated with them

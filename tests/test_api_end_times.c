@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    an entry ends when the times it was stored with say so: jitter passes no greatest age and
- *         no end of time, what has no value has no windows, uses do not age a value.
- * Method: one case a rule; public calls only, a clock of this file. */
+ * Aim:    an entry ends when the times it was stored with say so, wherever it lies: jitter passes no
+ *         greatest age and no end of time, what has no value has no windows, uses do not age a
+ *         value, and neither an idle time nor a kept time to live is longer on disk.
+ * Method: one case a rule; public calls only, a clock of this file, a real folder for the disk. */
 #include "tests/disk_store.h"
 #include "tests/t.h"
 
@@ -177,6 +178,97 @@ static void uses_bring_no_refresh_nearer(void)
     shut(c, v);
 }
 
+/* ---- on disk ---- */
+
+static cellar *open_disk(uint32_t mode, cellar **v)
+{
+    cellar_config cfg = config();
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cfg.l2_path = store;
+    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.l2_min_ttl_ms = 1;
+    cfg.l2_sync = CELLAR_L2_KEEP;
+    cfg.l2_required = 1;
+    cellar *c = open_with(&cfg);
+    vo.l2_mode = mode;
+    *v = view_of(c, &vo);
+    return c;
+}
+
+static void an_idle_time_goes_on_on_disk(void)
+{
+    for (uint32_t mode = CELLAR_L2_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
+        store_begin();
+        cellar *v, *c = open_disk(mode, &v);
+        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        o.ttl_ms = 3000;
+        o.idle_ms = 1000;
+        o.stale_ms = 100000;
+        T_EQ_I64(cellar_set(v, "ends here", 9, "v", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_set(v, "ends there", 10, "v", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_set(v, "lives", 5, "v", 1, &o), CELLAR_OK);
+        now_ms += 400;
+        T_EQ_I64(cellar_del(v, "ends here", 9), CELLAR_OK);
+        T_EQ_I64(cellar_set(v, "ends here", 9, "v", 1, &o), CELLAR_OK);
+        now_ms += 500;
+        T_EQ_I64(has(v, "lives"), CELLAR_OK); /* used: 900 old, 1,000 left */
+        shut(c, v);
+        c = open_disk(mode, &v);
+        now_ms += 100;
+        T_EQ_I64(has(v, "ends there"), CELLAR_MISS);
+        T_EQ_I64(ttl_left(v, "lives"), 900); /* to look is no use */
+        now_ms += 899;
+        T_EQ_I64(has(v, "lives"), CELLAR_OK);
+        now_ms += 999;
+        T_EQ_I64(has(v, "lives"), CELLAR_OK);
+        T_EQ_I64(ttl_left(v, "lives"), 3000 - 2898); /* uses carry it to there */
+        now_ms += 102;
+        T_EQ_I64(has(v, "lives"), CELLAR_MISS);
+        T_EQ_I64(has(v, "ends here"), CELLAR_MISS);
+        T_EQ_I64(cellar_set(v, "again", 5, "v", 1, &o), CELLAR_OK);
+        now_ms += 1000; /* its copy, if it has one, is no younger than itself */
+        T_EQ_I64(has(v, "again"), CELLAR_MISS);
+        shut(c, v);
+        store_end();
+    }
+}
+
+static cellar_err write_w(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+{
+    (void)ctx, (void)old, (void)old_len;
+    return cellar_buf_append(out, "w", 1);
+}
+
+static void a_kept_time_to_live_is_kept_on_disk(void)
+{
+    for (int how = 0; how < 8; how++) { /* set, many, update, none; each set, or durable */
+        store_begin();
+        cellar *v, *c = open_disk(how < 4 ? CELLAR_L2_EACH_SET : CELLAR_L2_ON_EVICTION, &v);
+        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_item item = { "k", 1, "w", 1, CELLAR_OK, 0 };
+        o.ttl_ms = 5000;
+        T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
+        o.ttl_ms = 100000;
+        o.flags = CELLAR_KEEP_TTL | (how < 4 ? 0u : CELLAR_DURABLE);
+        switch (how % 4) {
+        case 0: T_EQ_I64(cellar_set(v, "k", 1, "w", 1, &o), CELLAR_OK); break;
+        case 1: T_EQ_I64(cellar_set_many(v, &item, 1, &o, NULL), CELLAR_OK); break;
+        case 2: T_EQ_I64(cellar_update(v, "k", 1, write_w, NULL, &o), CELLAR_OK); break;
+        case 3:
+            o.flags |= CELLAR_NEGATIVE;
+            T_EQ_I64(cellar_set(v, "k", 1, NULL, 0, &o), CELLAR_OK);
+            break;
+        default: break;
+        }
+        T_EQ_I64(ttl_left(v, "k"), 5000);
+        now_ms += 5000;
+        T_EQ_I64(has(v, "k"), CELLAR_MISS); /* it has ended, and so has its copy */
+        shut(c, v);
+        store_end();
+    }
+}
+
 T_MAIN("cellar_api_end_times", T_CASE(jitter_keeps_to_the_greatest_age),
        T_CASE(jitter_of_the_longest_times_is_no_end), T_CASE(a_lease_keeps_to_the_greatest_age),
-       T_CASE(known_absent_keeps_the_end_and_no_windows), T_CASE(uses_bring_no_refresh_nearer))
+       T_CASE(known_absent_keeps_the_end_and_no_windows), T_CASE(uses_bring_no_refresh_nearer),
+       T_CASE(an_idle_time_goes_on_on_disk), T_CASE(a_kept_time_to_live_is_kept_on_disk))

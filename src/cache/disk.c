@@ -46,6 +46,7 @@ static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, 
     const cellar_err err = l2_get(s->disk, &key, buf, buf_cap, value_len, &m);
     if (err != CELLAR_OK && err != CELLAR_ABSENT && err != CELLAR_E_BUFFER) { return err; }
     *meta = (cache_tier_meta){ .deadline_ms = m.deadline_ms, .stale_ms = m.stale_ms,
+                               .until_ms = m.until_ms,
                                .idle_ms = m.idle_ms, .version = m.version,
                                .value_hash = m.value_hash, .l2_addr = m.addr,
                                .tag_born = m.tag_born, .tag_count = m.tag_count,
@@ -61,7 +62,8 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
     if (meta->kind == (uint8_t)L1_ERROR) { return CELLAR_REFUSED; }
     const l2_key key = cache_disk_key(k);
     const l2_meta m = { .deadline_ms = meta->deadline_ms, .stale_ms = (uint32_t)meta->stale_ms,
-                        .idle_ms = (uint32_t)meta->idle_ms, .version = meta->version,
+                        .idle_ms = (uint32_t)meta->idle_ms, .until_ms = meta->until_ms,
+                        .version = meta->version,
                         .value_hash = meta->value_hash, .addr = meta->l2_addr,
                         .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
                         .tag_count = meta->tag_count, .tag_born = meta->tag_born,
@@ -299,7 +301,8 @@ static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i
     if (tags != i->tag_count) { return true; } /* it has just expired */
     const l2_key key = { k->bytes, k->len, k->owner, k->hash };
     const l2_meta m = { .deadline_ms = i->deadline_ms, .stale_ms = (uint32_t)i->stale_ms,
-                        .idle_ms = (uint32_t)i->idle_ms, .version = i->version,
+                        .idle_ms = (uint32_t)i->idle_ms, .until_ms = i->expires_ms,
+                        .version = i->version,
                         .value_hash = i->value_hash, .addr = i->l2_addr,
                         .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
                         .tag_count = tags, .tag_born = born, .tag_fps = fps,

@@ -242,7 +242,7 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
     (void)cache_opts_out(out, &i, sizeof i); /* its size was checked on the way in */
 }
 
-/* Of what the tier has. Its idle time begins anew when it comes up. */
+/* Of what the tier has. */
 static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t value_len,
                              cellar_err err, cellar_info *out)
 {
@@ -255,11 +255,7 @@ static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t v
     in.uses = m->uses;
     in.tag_count = m->tag_count;
     in.deadline_ms = m->deadline_ms;
-    in.expires_ms = m->deadline_ms;
-    if (m->idle_ms != 0) {
-        const int64_t idle = base_add_sat(base_now_ms(&c->store->clock), m->idle_ms);
-        in.expires_ms = BASE_MIN(idle, in.deadline_ms);
-    }
+    in.expires_ms = m->idle_ms != 0 && m->until_ms != 0 ? m->until_ms : m->deadline_ms;
     in.idle_ms = m->idle_ms;
     in.stale_ms = m->stale_ms;
     cache_info_fill(c, &in, err, CELLAR_TIER_L2, out);

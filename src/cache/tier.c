@@ -85,15 +85,30 @@ CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen)
 
 /* ---- stores that do not wait for eviction ---- */
 
-static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p)
+/* What KEEP_TTL kept only L1 knows. Should the key have changed since, the tier refuses the put; if
+ * it has left, there is nothing to say. */
+static void cache_tier_times_kept(const cellar *c, const l1_key *k, cache_tier_meta *m)
 {
-    return (cache_tier_meta){ .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
-                              .idle_ms = p->idle_ms, .version = p->version,
-                              .value_hash = p->value_hash, .tag_born = p->tag_born,
-                              .tag_fps = p->tag_fps, .tag_count = p->tag_count,
-                              .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
-                              .uses = 1, /* the view, or the call, wants it there */
-                              .pack = c->disk_pack };
+    l1_info now;
+    const bool gone = l1_inspect(c->l1, k, NULL, 0, &now, L1_PEEK) == CELLAR_MISS;
+    m->deadline_ms = gone ? 0 : now.deadline_ms;
+    m->until_ms = gone ? 0 : now.expires_ms;
+    m->stale_ms = gone ? 0 : now.stale_ms;
+    m->idle_ms = gone ? 0 : now.idle_ms;
+}
+
+static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_key *k, const l1_put_spec *p)
+{
+    cache_tier_meta m = { .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
+                          .idle_ms = p->idle_ms, .version = p->version,
+                          .value_hash = p->value_hash, .tag_born = p->tag_born,
+                          .tag_fps = p->tag_fps, .tag_count = p->tag_count,
+                          .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
+                          .uses = 1, /* the view, or the call, wants it there */
+                          .pack = c->disk_pack };
+    if (m.idle_ms != 0) { m.until_ms = base_add_sat(base_now_ms(&c->store->clock), m.idle_ms); }
+    if ((p->flags & L1_KEEP_TTL) != 0) { cache_tier_times_kept(c, k, &m); }
+    return m;
 }
 
 CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p)
@@ -101,7 +116,7 @@ CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_sp
     const cache_store *s = c->store;
     if (s->tier == NULL || c->no_disk || p->l2_addr == CACHE_NOT_ON_DISK) { return; }
     const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
-    const cache_tier_meta m = cache_tier_meta_of(c, p);
+    const cache_tier_meta m = cache_tier_meta_of(c, k, p);
     (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
 }
 
@@ -144,7 +159,7 @@ CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_pu
     const cache_store *s = c->store;
     const cache_tier *t = s->tier;
     const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
-    const cache_tier_meta m = cache_tier_meta_of(c, p);
+    const cache_tier_meta m = cache_tier_meta_of(c, k, p);
     const uint64_t until_ns = base_now_ns() + CACHE_STORE_PATIENCE_NS;
     for (;;) {
         const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, p->stamp);

@@ -133,6 +133,7 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
                         .value = p + r.value_off, .value_len = info.value_len,
                         .hash = x->hash, .stamp = x->stamp,
                         .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
+                        .expires_ms = info.expires_ms,
                         .version = info.version, .value_hash = info.value_hash,
                         .l2_addr = info.l2_addr, .tag_count = r.tag_count, .owner = r.owner,
                         .user_flags = info.user_flags, .idle_ms = (uint32_t)info.idle_ms,

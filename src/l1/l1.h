@@ -60,6 +60,7 @@ typedef struct l1_left {
     uint64_t hash;
     uint64_t stamp;      /* what hooks.commit returned in *stamp in the unlinking window */
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
+    int64_t expires_ms;  /* idle time applied */
     int64_t stale_ms;
     uint64_t version, value_hash, l2_addr; /* 0: none */
     uint64_t tag_born;

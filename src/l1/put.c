@@ -177,6 +177,7 @@ static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slo
     old->left = (l1_left){.key = k->bytes, .key_len = k->len, .value = old->value,
                           .value_len = slot->rec.vlen, .hash = k->hash,
                           .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
+                          .expires_ms = info.expires_ms,
                           .version = info.version, .value_hash = info.value_hash,
                           .l2_addr = info.l2_addr, .owner = k->owner, .user_flags = info.user_flags,
                           .idle_ms = (uint32_t)info.idle_ms, .cause = L1_LEFT_REPLACED,

@@ -40,9 +40,10 @@
  *            mark: 16-bit keyed hash of place and lengths: the lengths are trustworthy before the
  *            body is complete. Check 0: not complete.
  *   ext      TLVs u8 type, u8 length, bytes: 1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags
- *            4 u64 version  5 u64 value_hash  6 u8 kind  7 u8 cost  128 u64 born, u64 fingerprint
- *            of each tag  129 u32 length of a packed value before. 0: padding. An unknown type from
- *            128 on makes the record a miss, below it is skipped.
+ *            4 u64 version  5 u64 value_hash  6 u8 kind  7 u8 cost  8 u64 end_wall_ms: what its
+ *            uses may carry it to, where expiry_wall_ms is the end of its idle time (2^63 - 1 none)
+ *            128 u64 born, u64 fingerprint of each tag  129 u32 length of a packed value before.
+ *            0: padding. An unknown type from 128 on makes the record a miss, below it is skipped.
  *   control  value: u8 type 1 VIEW, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
  *            16 u64 epoch  24 u64 floor of tags}, 4 GLOB {2 u16 length  4 u32 generation
  *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
@@ -484,7 +485,7 @@ static size_t l2_ext_put(unsigned char *at, uint8_t type, const void *v, uint8_t
 }
 
 CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m,
-                                   uint32_t raw_bytes)
+                                   int64_t end_wall_ms, uint32_t raw_bytes)
 {
     size_t n = 0;
     memset(out, 0, L2_EXT_MAX);
@@ -495,6 +496,7 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
     if (m->value_hash != 0) { n += l2_ext_put(out + n, 5, &m->value_hash, 8); }
     if (m->kind != 0) { n += l2_ext_put(out + n, 6, &m->kind, 1); }
     if (m->cost != 0) { n += l2_ext_put(out + n, 7, &m->cost, 1); }
+    if (end_wall_ms != 0) { n += l2_ext_put(out + n, 8, &end_wall_ms, 8); }
     if (raw_bytes != 0) { n += l2_ext_put(out + n, L2_EXT_RAW, &raw_bytes, 4); }
     if (m->tag_count != 0) {
         const size_t bytes = 8 * (size_t)m->tag_count; /* at most CELLAR_TAGS_MAX of them */
@@ -510,11 +512,11 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
 
 static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
 {
-    static const uint8_t size[8] = { 0, 4, 4, 4, 8, 8, 1, 1 };
-    void *const at[8] = { NULL, &m->stale_ms, &m->idle_ms, &m->user_flags, &m->version,
-                          &m->value_hash, &m->kind, &m->cost };
-    *n = type < 8 ? size[type] : type == L2_EXT_RAW ? 4 : 0;
-    return type < 8 ? at[type] : type == L2_EXT_RAW ? &m->raw_bytes : NULL;
+    static const uint8_t size[9] = { 0, 4, 4, 4, 8, 8, 1, 1, 8 };
+    void *const at[9] = { NULL, &m->stale_ms, &m->idle_ms, &m->user_flags, &m->version,
+                          &m->value_hash, &m->kind, &m->cost, &m->end_wall_ms };
+    *n = type < 9 ? size[type] : type == L2_EXT_RAW ? 4 : 0;
+    return type < 9 ? at[type] : type == L2_EXT_RAW ? &m->raw_bytes : NULL;
 }
 
 /* The tags stay where they are: m->tag_fps. */

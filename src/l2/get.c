@@ -49,7 +49,10 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
         return CELLAR_MISS;
     }
     if (!l2_box_packed_right(d, r, &m)) { return CELLAR_MISS; }
-    m.deadline_ms = r->expiry_wall_ms != 0 ? r->expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
+    m.until_ms = r->expiry_wall_ms != 0 ? r->expiry_wall_ms - d->wall_offset_ms : BASE_NEVER_MS;
+    m.deadline_ms = m.end_wall_ms <= 0               ? m.until_ms
+                    : m.end_wall_ms < L2_WALL_END_MS ? m.end_wall_ms - d->wall_offset_ms
+                                                     : BASE_NEVER_MS;
     m.addr = lsn;
     if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r->vgen, lsn, false, key, r->klen) ||
         l2_is_below_floor(d, lsn)) {

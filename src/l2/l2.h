@@ -74,6 +74,7 @@ typedef struct l2_key { /* of one entry; hash as base_hash(l2_hash_key, vgen, by
 
 typedef struct l2_meta { /* 0 where not said: none */
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
+    int64_t until_ms;    /* with idle_ms: when it ends if nobody uses it any more; 0: deadline_ms */
     uint32_t stale_ms, idle_ms;
     uint64_t version, value_hash;
     uint64_t addr; /* out of a get: names the copy. Into a put: "unchanged since I got it" */
@@ -83,6 +84,7 @@ typedef struct l2_meta { /* 0 where not said: none */
                   * comes soon; see admit.c */
     bool pack;   /* into a put: stored in fewer bytes if that saves an eighth */
     uint32_t raw_bytes; /* of a packed value; this level's */
+    int64_t end_wall_ms; /* deadline_ms, as a record with until_ms says it; this level's */
     uint32_t tag_count;
     uint64_t tag_born;   /* epoch of tags at which the value was computed */
     const void *tag_fps; /* into a put: tag_count unaligned u64 */

@@ -41,6 +41,7 @@
 #define L2_FOOT_ENTRIES 407u
 #define L2_FOOT_HEAD 24u
 #define L2_ENTRY_BYTES 10u
+#define L2_WALL_END_MS ((int64_t)1 << 48) /* 8,900 years: no limit */
 #define L2_EXT_MAX 208u      /* bytes of a record's extension as this version writes it */
 #define L2_SEGS_MIN 3u
 #define L2_RESIZE_LEAST 3u   /* places beside those of all slots */
@@ -180,9 +181,9 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
 CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r);
 
-/* raw_bytes: of a packed value; 0: it is not packed. */
+/* end_wall_ms: where its expiry ends an idle time; raw_bytes: of a packed value; else 0. */
 CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m,
-                                   uint32_t raw_bytes);
+                                   int64_t end_wall_ms, uint32_t raw_bytes);
 /* False: an extension this library must know and does not. */
 CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m);
 

@@ -211,11 +211,30 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const l2_rec *r, uint64_t
     return err;
 }
 
+/* ---- put ---- */
+
+static bool l2_is_idle(const l2_meta *m) { return m->idle_ms != 0 && m->until_ms != 0; }
+
+/* What its uses may carry it to, by the wall; 0: to nothing beyond its expiry. */
+static int64_t l2_end_wall(const l2 *d, const l2_meta *m)
+{
+    if (!l2_is_idle(m)) { return 0; }
+    const int64_t end = base_add_sat(m->deadline_ms, d->wall_offset_ms);
+    return end < L2_WALL_END_MS ? end : BASE_NEVER_MS;
+}
+
+/* Is its copy at addr still what is to be put? That of an entry with an idle time ends before the
+ * entry does that was used since. */
+static bool l2_has_it(const l2 *d, uint64_t h48, const l2_meta *m)
+{
+    return !l2_is_idle(m) && l2_is_there(d, h48, m->addr);
+}
+
 /* The record's head for these bytes; false: not to be stored. */
 static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta *m,
                         unsigned char ext[L2_EXT_MAX], l2_rec *r)
 {
-    const size_t ext_bytes = l2_ext_write(ext, m, 0);
+    const size_t ext_bytes = l2_ext_write(ext, m, l2_end_wall(d, m), 0);
     if (value_len > d->room_max || L2_RECORD_HEAD + ext_bytes + k->len + value_len +
                                            d->seal_bytes + d->form.granule > d->room_max) {
         L2_COUNT(d, refused_size);
@@ -228,14 +247,15 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     r->kind = L2_KIND_PUT;
     r->vgen = k->vgen;
     r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
-    if (m->deadline_ms == BASE_NEVER_MS) { return true; }
+    const int64_t until = l2_is_idle(m) ? BASE_MIN(m->until_ms, m->deadline_ms) : m->deadline_ms;
+    if (until == BASE_NEVER_MS) { return true; }
     const int64_t now = base_now_ms(d->cfg.clock);
-    const int64_t expiry = base_add_sat(m->deadline_ms, d->wall_offset_ms);
-    if (m->deadline_ms - now < d->cfg.min_ttl_ms || m->deadline_ms <= now || expiry <= 0) {
+    const int64_t expiry = base_add_sat(until, d->wall_offset_ms);
+    if (until - now < d->cfg.min_ttl_ms || until <= now || expiry <= 0) {
         L2_COUNT(d, refused_ttl);
         return false;
     }
-    r->expiry_wall_ms = expiry < (int64_t)1 << 48 ? expiry : 0; /* 8,900 years: no limit */
+    r->expiry_wall_ms = expiry < L2_WALL_END_MS ? expiry : 0;
     return true;
 }
 
@@ -254,7 +274,7 @@ static bool l2_put_boxed(l2 *d, const l2_key *k, const l2_meta *m, unsigned char
     const uint32_t raw = r->vlen;
     if (m->pack && l2_box_pack(d, box->bytes, r, box)) {
         const uint32_t ext_was = r->ext * 8u;
-        const size_t ext_bytes = l2_ext_write(ext, m, raw);
+        const size_t ext_bytes = l2_ext_write(ext, m, l2_end_wall(d, m), raw);
         r->ext = (uint8_t)(ext_bytes / 8);
         r->bytes += (uint32_t)ext_bytes - ext_was;
         L2_COUNT(d, packed);
@@ -279,7 +299,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_rec *r, const l
             return dead ? CELLAR_REFUSED : CELLAR_DROPPED; /* the walk will be over */
         }
         const l2_terms terms = { ends, current, k->hash };
-        const cellar_err err = l2_put_gated(d, k, r, m->addr, &terms, at);
+        const cellar_err err = l2_put_gated(d, k, r, l2_is_idle(m) ? 0 : m->addr, &terms, at);
         if (err != CELLAR_CONFLICT) { return err; }
     }
     L2_COUNT(d, dropped);
@@ -309,7 +329,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         return CELLAR_REFUSED;
     }
     l2_box box = { NULL, 0, value };
-    if ((d->crypt.seal != NULL || meta->pack) && l2_is_there(d, h48, meta->addr)) {
+    if ((d->crypt.seal != NULL || meta->pack) && l2_has_it(d, h48, meta)) {
         L2_COUNT(d, identical); /* the gate would find it, but after all that work */
         return CELLAR_OK;
     }
