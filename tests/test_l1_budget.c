@@ -57,7 +57,8 @@ static size_t size_by(unsigned law, kit_rng *r)
 static void writer(void *arg)
 {
     kit_rng r = {t_seed() * 3 + (uint64_t)(uintptr_t)arg};
-    while (kit_time_left(b.until_ns)) {
+    while (kit_time_left(b.until_ns) ||
+           base_load_rlx(&b.k.account.peak) <= base_load_rlx(&b.k.account.limit) / 10 * 9) {
         unsigned law = (unsigned)((base_now_ns() - b.start_ns) * 24 / (b.until_ns - b.start_ns));
         for (unsigned i = 0; i < 20; i++) {
             kit_key key;

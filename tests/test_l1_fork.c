@@ -137,6 +137,7 @@ static void eight_writers_and_many_children(void)
         }
         if (round % 4 == 0) { base_sleep_ns(500000); }
     }
+    while (atomic_load(&f.writes) <= 100) { base_sleep_ns(1000000); }
     atomic_store(&f.stop, 1);
     kit_join(&team);
     base_fork_unregister(&f.node);

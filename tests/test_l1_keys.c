@@ -249,6 +249,7 @@ static void no_reader_sees_another_key_or_a_mix(void)
     for (size_t i = 0; i < 2; i++) { kit_start(&team, writer, (void *)(i + 1)); }
     for (size_t i = 0; i < 2; i++) { kit_start(&team, key_reader, (void *)(i + 9)); }
     base_sleep_ns(700000000 * kit_full(1));
+    while (atomic_load(&g.hits) <= 100 || atomic_load(&g.writes) <= 100) { base_sleep_ns(1000000); }
     atomic_store(&g.stop, 1);
     kit_join(&team);
     printf("# %" PRIu64 " writes, %" PRIu64 " hits\n", atomic_load(&g.writes),

@@ -160,7 +160,8 @@ static void actor_main(void *arg)
     a->log = &lin.log[i];
     a->cas = &lin.cas[i];
     a->r.s = t_seed() * 7 + i;
-    while (kit_time_left(lin.until_ns) && a->log->count + 8192 < a->log->cap) {
+    while ((kit_time_left(lin.until_ns) || a->log->count <= 1000) &&
+           a->log->count + 8192 < a->log->cap) {
         for (unsigned n = 0; n < 16; n++) {
             uint64_t key = kit_below(&a->r, lin.keys), what = kit_below(&a->r, 100);
             if (what < 30) { act_set(a, key); }

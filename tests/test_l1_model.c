@@ -1033,7 +1033,7 @@ static void worker(void *arg)
 {
     kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
     static _Thread_local unsigned char buf[2048];
-    while (kit_time_left(th.until_ns)) {
+    while (kit_time_left(th.until_ns) || kit_stats(&th.k).evicted <= 1000 / KIT_SLOW) {
         for (unsigned i = 0; i < 64; i++) {
             uint64_t id = kit_below(&r, T_KEYS);
             size_t len = 8 + kit_below(&r, kit_one_in(&r, 8) ? 2000 : 100);

@@ -64,6 +64,7 @@ static void the_room_is_usable_at_once(void)
         {1, 100, false, false}, {4, 100, false, false}, {4, 100, true, false},
         {8, 1500, false, false},
         {8, 30, true, true},    {32, 100, false, true}};
+    unsigned slow = 0;
     for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
         if (BASE_TSAN && run[i].mib > 4) { continue; }
         open_owned(KIT_MIB(run[i].mib), (l1_config){0}, true);
@@ -84,7 +85,7 @@ static void the_room_is_usable_at_once(void)
         uint64_t start = base_thread_cpu_ns();
         die_below(6);
         uint64_t spent = base_thread_cpu_ns() - start;
-        T_CHECK(spent < 50000 * KIT_SLOW * t_patience());
+        slow += spent >= 50000 * KIT_SLOW * t_patience();
         if (run[i].tick) { (void)l1_tick(o.k.c, UINT64_MAX); }
         /* As much again for a new owner: the dead make room, nobody alive is asked. */
         for (uint64_t id = 0; id < n; id++) {
@@ -108,6 +109,7 @@ static void the_room_is_usable_at_once(void)
         T_EQ_U64(kit_stats(&o.k).entries, 2 * n);
         kit_close(&o.k);
     }
+    T_CHECK(slow <= 2); /* who walks over the entries is slow in all; an interruption hits one */
 }
 
 /* Under an entry bound the dead free their tickets. */
@@ -186,7 +188,7 @@ static void deaths_under_load(void)
     atomic_store(&current, 10);
     kit_team team = {.n = 0};
     for (size_t i = 0; i < 3; i++) { kit_start(&team, setter, (void *)i); }
-    for (unsigned i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < 300 || atomic_load(&o.cleared) <= 100 / KIT_SLOW; i++) {
         base_sleep_ns(2000000);
         uint32_t next = atomic_fetch_add(&current, 1) + 1;
         die_below(next);

@@ -168,7 +168,7 @@ static struct {
 static void pinner(void *arg)
 {
     kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
-    while (kit_time_left(s.until_ns)) {
+    while (kit_time_left(s.until_ns) || atomic_load(&s.pinned) <= 1000 / KIT_SLOW) {
         held *h = malloc(sizeof *h);
         T_REQUIRE(h != NULL);
         uint64_t id = kit_below(&r, KEYS);

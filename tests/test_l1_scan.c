@@ -200,10 +200,10 @@ static void scanner(void *arg)
               .r = {t_seed() + (uint64_t)(uintptr_t)arg}, .values = true};
     T_REQUIRE(w.seen != NULL);
     uint64_t until = kit_deadline_ns(1200 * t_env_u64("T_SCALE", 1));
-    while (kit_time_left(until) && t_failed() == 0) {
+    do {
         scan_all(&w, 1 + kit_below(&w.r, 60), 0);
         atomic_fetch_add(&t.scans, 1);
-    }
+    } while (kit_time_left(until) && t_failed() == 0);
     atomic_store(&t.stop, 1);
     free(w.seen);
 }

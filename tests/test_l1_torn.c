@@ -61,7 +61,7 @@ static void reader(void *arg)
     unsigned char(*buf)[2048] = malloc(BATCH * sizeof *buf);
     T_REQUIRE(buf != NULL);
     uint64_t reads = 0, hits = 0;
-    while (kit_time_left(torn.until_ns) && t_failed() == 0) {
+    while ((kit_time_left(torn.until_ns) || hits <= 100) && t_failed() == 0) {
         for (unsigned i = 0; i < 200; i++) {
             uint64_t id = kit_below(&r, torn.keys);
             size_t len = 0;

@@ -112,7 +112,8 @@ static bool goes_on(uint64_t i)
     if (i < ops || i % 256 != 0) { return true; }
     l2_stats st;
     l2_stats_get(kit.d, &st);
-    return i < 20 * ops && (atomic_load(&hits) <= 100 || st.sealed == 0);
+    usleep(1000);
+    return i < 4000 * ops && (atomic_load(&hits) <= 100 || st.sealed == 0);
 }
 
 static void *writer(void *arg)
