@@ -2,7 +2,8 @@
  *
  * Aim:    one set of n bytes looks at no more than 16 + n/8 old records, twice that when it must
  *         force, however full, dead, hot or skewed the store is; other calls evict a bounded
- *         number.
+ *         number. Of blocks that died, however many at once and however long, a call frees a share
+ *         that does not grow with them.
  * Method: the engine's own step counter (debug builds) and the commit hook, which sees each entry
  *         that goes, over stores in awkward states: all entries hot, all dead, one stripe holding
  *         everything, mixed sizes, entry-bounded, half of it pinned. */
@@ -231,6 +232,136 @@ static void a_pinned_block_is_not_paid_for_by_all(void)
     kit_close(&k);
 }
 
+/* ---- dead blocks ---- */
+
+/* A store full of blocks, all deleted; with `pins` the first of them are pinned. */
+static unsigned all_dead(kit *k, uint64_t budget, size_t len, l1_pin_ref *pin, unsigned pins)
+{
+    unsigned pinned = 0;
+    start(k, budget, (l1_config){0});
+    const uint64_t count = budget * 7 / 8 / len;
+    for (uint64_t id = 0; id < count; id++) {
+        kit_key key;
+        T_EQ_I64(kit_put(k, id, id, len), CELLAR_OK);
+        const l1_key *const of = kit_key_of(k, &key, 0, id);
+        if (pinned < pins && l1_pin(k->c, of, &pin[pinned], 0) == CELLAR_OK) { pinned++; }
+    }
+    for (uint64_t id = 0; id < count; id++) { (void)kit_del(k, id); }
+    T_EQ_U64(kit_stats(k).big_blocks, 0);
+    T_CHECK(kit_stats(k).limbo_bytes > budget / 2);
+    return pinned;
+}
+
+static uint32_t stuck(kit *k)
+{
+    uint32_t count = 0;
+    for (const l1_big *b = k->c->limbo.first; b != NULL; b = b->next) { count += b->where == L1_STUCK; }
+    return count;
+}
+
+/* Sets of `small` bytes until the dead are room again. They find it without anybody's entry: what a
+ * set pays when it comes to the log's last segments is one or two. */
+static void sets_after(uint64_t budget, size_t dead, size_t small)
+{
+    kit k;
+    (void)all_dead(&k, budget, dead, NULL, 0);
+    const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * k.c->record_max + k.c->seg_bytes;
+    uint64_t most = 0, before = kit_stats(&k).limbo_bytes, put_bytes = 0, sets = 0;
+    for (; put_bytes < budget * 6 / 10; put_bytes += small) {
+        T_EQ_I64(put(&k, 1000000 + sets, small), CELLAR_OK);
+        const uint64_t after = kit_stats(&k).limbo_bytes;
+        most = BASE_MAX(most, before - BASE_MIN(after, before));
+        before = after;
+        sets++;
+    }
+    const l1_stats s = kit_stats(&k);
+    printf("# %zu after dead blocks of %zu: freed by one set at most %" PRIu64 " of %" PRIu64
+           ", %" PRIu64 " of %" PRIu64 " entries are there\n", small, dead, most, share, s.entries,
+           sets);
+    /* It may come twice. One that is long itself frees as much as it needs, and some more where the
+     * dead share pages. */
+    T_CHECK(most <= 2 * (share + (small > k.c->record_max ? small : 0)));
+    T_CHECK(s.entries >= sets - sets / 50 - 2);
+    kit_close(&k);
+}
+
+static void dead_blocks_go_a_share_a_set(void)
+{
+    sets_after(KIT_MIB(16), 9000, 100);
+    sets_after(KIT_MIB(16), KIT_MIB(7), 100); /* piece by piece */
+    sets_after(KIT_MIB(16), 9000, 4000);
+    sets_after(KIT_MIB(16), 30000, 9000);
+    sets_after(KIT_MIB(16), KIT_MIB(6), 9000);
+    sets_after(KIT_MIB(4), 9000, KIT_MIB(1));
+}
+
+/* A tick of no time frees a share and says that there is more, until nothing is. */
+static void dead_blocks_go_a_share_a_tick(void)
+{
+    static const size_t len[] = {9000, KIT_MIB(7)};
+    for (unsigned i = 0; i < 2; i++) {
+        kit k;
+        (void)all_dead(&k, KIT_MIB(16), len[i], NULL, 0);
+        const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * k.c->record_max + k.c->seg_bytes;
+        uint64_t removed, before = kit_stats(&k).limbo_bytes, ticks = 0;
+        while (before != 0 && ticks < 1000) {
+            const cellar_err err = l1_upkeep(k.c, 0, &removed);
+            const uint64_t after = kit_stats(&k).limbo_bytes;
+            T_CHECK(before - after <= share && after < before);
+            T_CHECK(after == 0 || err == CELLAR_PENDING);
+            before = after;
+            ticks++;
+        }
+        T_EQ_U64(before, 0);
+        T_CHECK(ticks >= KIT_MIB(14) / share);
+        kit_close(&k);
+    }
+}
+
+/* Blocks that stay pinned are looked at 64 a call, and by short sets only once. */
+static void pinned_dead_blocks_are_looked_at_in_turns(void)
+{
+    static l1_pin_ref pin[150];
+    kit k;
+    const unsigned pinned = all_dead(&k, KIT_MIB(16), 60000, pin, 150);
+    T_EQ_U64(pinned, 150);
+    uint32_t before = 0, most = 0;
+    for (uint64_t id = 0; id < 10000; id++) {
+        T_EQ_I64(put(&k, 1000000 + id, 1000), CELLAR_OK);
+        const uint32_t now = stuck(&k);
+        most = BASE_MAX(most, now - BASE_MIN(before, now));
+        before = now;
+    }
+    printf("# %u of %u pinned ones looked at, by one set at most %u\n", before, pinned, most);
+    T_EQ_U64(before, pinned);
+    T_CHECK(most <= 2 * L1_SWEEP_LOOKS);
+    T_CHECK(base_load_rlx(&k.c->limbo_fresh) < k.c->seg_bytes); /* nobody goes to look again */
+    for (unsigned i = 0; i < pinned; i++) { l1_unpin(k.c, &pin[i]); }
+    T_EQ_I64(kit_put(&k, 1, 1, KIT_MIB(6)), CELLAR_OK); /* who needs them finds them */
+    while (l1_upkeep(k.c, 0, &(uint64_t){0}) == CELLAR_PENDING) { }
+    T_EQ_U64(kit_stats(&k).limbo_bytes, 0);
+    kit_close(&k);
+}
+
+/* Segments that nobody uses any more go back in a tick's time, too. */
+static void idle_segments_go_one_by_one(void)
+{
+    kit k;
+    start(&k, KIT_MIB(16), (l1_config){0});
+    for (uint64_t id = 0; id < 30000; id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
+    for (uint64_t id = 0; id < 30000; id++) { (void)kit_del(&k, id); }
+    uint64_t removed, before = kit_stats(&k).arena_bytes, steps = 0;
+    for (; before != 0; steps++) {
+        (void)l1_upkeep(k.c, 0, &removed);
+        const uint64_t after = kit_stats(&k).arena_bytes;
+        T_CHECK(after <= before && before - after <= k.c->seg_bytes);
+        before = after;
+        T_REQUIRE(steps < 10000);
+    }
+    T_CHECK(steps > 100);
+    kit_close(&k);
+}
+
 /* Reads, deletes and touches evict nothing. */
 static void other_calls_evict_nothing(void)
 {
@@ -257,5 +388,7 @@ T_ONE_THREAD;
 T_MAIN("l1_bounded_work", T_CASE(uniform_sizes), T_CASE(everything_hot), T_CASE(everything_dead),
        T_CASE(mixed_sizes),
        T_CASE(sizes_in_phases), T_CASE(bounded_by_entries), T_CASE(half_of_it_pinned),
+       T_CASE(dead_blocks_go_a_share_a_set), T_CASE(dead_blocks_go_a_share_a_tick),
+       T_CASE(pinned_dead_blocks_are_looked_at_in_turns), T_CASE(idle_segments_go_one_by_one),
        T_CASE(all_of_it_pinned), T_CASE(a_pinned_block_is_not_paid_for_by_all),
        T_CASE(other_calls_evict_nothing))

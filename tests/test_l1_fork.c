@@ -264,7 +264,7 @@ static void a_child_takes_back_what_lost_threads_held(void)
         T_EQ_U64(busy, 0);
         T_EQ_U64(pinned, 1);
         T_EQ_U64(kit_stats(&h.k).big_blocks, 0);
-        (void)l1_limbo_sweep(h.k.c);
+        (void)l1_limbo_sweep(h.k.c, UINT64_MAX);
         T_EQ_U64(kit_stats(&h.k).limbo_bytes, 0);
         for (uint64_t id = 1000; id < 4000; id++) {
             T_EQ_I64(kit_put(&h.k, id, id, 900), CELLAR_OK);

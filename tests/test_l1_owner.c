@@ -251,7 +251,7 @@ static void a_stuck_rotation_ends(void)
         dead += all % 50 == 0;
     }
     base_account_limit(&o.k.account, 1);
-    (void)l1_give_back(o.k.c, KIT_MIB(2)); /* all that is free */
+    (void)l1_give_back(o.k.c, KIT_MIB(2), 0); /* all that is free */
     base_account_limit(&o.k.account, kit_used(&o.k));
     for (unsigned round = 0; round < 3; round++) {
         uint64_t removed, gone = 0;

@@ -16,7 +16,7 @@ BASE_SIZE_BEGIN
 
 #define CACHE_PIECE_US 2000u
 #define CACHE_SLEEP_MOST_MS 500
-#define CACHE_SLEEP_BARREN_MS 20 /* due, but nothing went: another tick or an audit runs, say */
+#define CACHE_SLEEP_BARREN_MS 20 /* due, but nothing came free: another tick runs, say */
 
 /* One piece of work; *removed: how many entries ended. OK: nothing that was due is left; PENDING;
  * E_BUSY: somebody else is at it, or an audit; nothing was done. */
@@ -68,9 +68,9 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
 
 /* ---- the thread ---- */
 
-static int64_t cache_sleep_ms(const cache_store *s, cellar_err err, uint64_t removed)
+static int64_t cache_sleep_ms(const cache_store *s, cellar_err err, bool got_on)
 {
-    if (err != CELLAR_OK) { return removed != 0 ? 0 : CACHE_SLEEP_BARREN_MS; }
+    if (err != CELLAR_OK) { return got_on ? 0 : CACHE_SLEEP_BARREN_MS; }
     const int64_t next = l1_next_due_ms(s->l1);
     if (next == BASE_NEVER_MS) { return CACHE_SLEEP_MOST_MS; }
     const int64_t wait = next - base_now_ms(&s->clock);
@@ -82,10 +82,12 @@ static void cache_thread_main(void *arg)
     cache_store *s = arg;
     while (base_load_acq(&s->thread_stop) == 0) {
         const uint32_t bell = base_load_acq(&s->thread_bell);
+        const uint64_t used = base_load_rlx(&s->account.used);
         uint64_t removed;
         const cellar_err err = cache_tick_piece(s, CACHE_PIECE_US, &removed);
+        const bool got_on = removed != 0 || base_load_rlx(&s->account.used) < used;
         (void)cache_load_tick(s, CACHE_PIECE_US);
-        const int64_t wait_ms = cache_sleep_ms(s, err, removed);
+        const int64_t wait_ms = cache_sleep_ms(s, err, got_on);
         if (wait_ms <= 0) {
             base_yield();
         } else if (base_load_acq(&s->thread_stop) == 0) {

@@ -5,7 +5,7 @@
  * PICTURE    the log holds header, key and a 16-byte descriptor {block, length}; of a key too long
  *            for it (APART) its block and hash. The bytes lie in a run of units (runs.c), never
  *            changed in place. Replaced or evicted (after its hand-over) a block waits in limbo
- *            until no pin slot names it.
+ *            until no pin slot names it: new ones in front, behind them those found pinned.
  *                block |header|value, if BIG|key, if APART|
  *                made -> HAND -> linked -> HAND (a victim's note) -> LIMBO -> swept -> free
  * INVARIANTS big_bytes + limbo_bytes == units in use; a block is linked, or in one of two lists,
@@ -15,6 +15,9 @@
  *            lost in its window may have had a block in hand whose slot still stands: its bucket is
  *            odd, and emptied first.
  * LIMITS     an allocation evicts in rounds with no lock between them, and gives up with E_SPACE.
+ *            What a call frees of limbo is in proportion to what it needs, at least 64 blocks of
+ *            the shortest kind; 64 pinned ones it looks at, others the next time. A long block
+ *            goes piece by piece, from its end.
  * TRIED      one block of the host's malloc each: with sizes that change, glibc's per-thread arenas
  *            held 1.9 x what was in use (make bench SUITE=churn, 16-64 KiB values).
  *            making room for a block alone: blocks took every segment the log gave back, and 36 %
@@ -37,24 +40,32 @@ CELLAR_PRIVATE void l1_bigs_open(l1 *c)
     c->hand.last = &c->hand.first;
 }
 
+static l1_bigs *l1_bigs_of(l1 *c, unsigned where)
+{
+    return where == L1_IN_LIMBO || where == L1_STUCK ? &c->limbo : &c->hand;
+}
+
 static void l1_bigs_add(l1 *c, l1_big *b, l1_where where) SYNC_HOLDS(L1_BIG);
 static void l1_bigs_add(l1 *c, l1_big *b, l1_where where)
 {
-    l1_bigs *list = where == L1_IN_LIMBO ? &c->limbo : &c->hand;
+    l1_bigs *list = l1_bigs_of(c, where);
+    const bool fresh = where == L1_IN_LIMBO;
     b->where = (uint16_t)where;
     b->who = (uint16_t)base_self()->index;
-    b->next = NULL;
-    b->link = list->last;
-    *list->last = b;
-    list->last = &b->next;
+    b->link = fresh ? &list->first : list->last;
+    b->next = *b->link;
+    *b->link = b;
+    if (b->next != NULL) { b->next->link = &b->next; } else { list->last = &b->next; }
     list->count++;
+    if (fresh) { base_add_rlx(&c->limbo_fresh, (uint64_t)b->bytes); }
 }
 
 static void l1_bigs_remove(l1 *c, l1_big *b) SYNC_HOLDS(L1_BIG);
 static void l1_bigs_remove(l1 *c, l1_big *b)
 {
     if (b->where == L1_LINKED) { return; }
-    l1_bigs *list = b->where == L1_IN_LIMBO ? &c->limbo : &c->hand;
+    l1_bigs *list = l1_bigs_of(c, b->where);
+    if (b->where == L1_IN_LIMBO) { base_sub_rlx(&c->limbo_fresh, (uint64_t)b->bytes); }
     *b->link = b->next;
     if (b->next != NULL) { b->next->link = b->link; } else { list->last = b->link; }
     list->count--;
@@ -80,6 +91,15 @@ CELLAR_PRIVATE void l1_big_end(l1 *c, l1_big *b)
         base_sub_rlx(&c->big_blocks, (uint64_t)1);
     }
     l1_bigs_remove(c, b);
+    sync_drop(L1_BIG, &c->big_lock);
+}
+
+CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes)
+{
+    BASE_ASSERT(b->where == L1_SWEPT && b->bytes > bytes);
+    sync_take(L1_BIG, &c->big_lock);
+    base_sub_rlx(&c->limbo_bytes, b->bytes - bytes);
+    b->bytes = (uint32_t)bytes;
     sync_drop(L1_BIG, &c->big_lock);
 }
 
@@ -161,34 +181,70 @@ CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
     }
 }
 
-/* One block at a time, each as long in the list as before it when the sweep began. The first that
- * nobody reads and that has `want` bytes is *kept, in this thread's hands, if kept is given. */
-static uint64_t l1_limbo_pass(l1 *c, uint64_t want, l1_big **kept)
+/* What is swept and read by nobody: all of it, or a piece of `most` bytes at its end, at least as
+ * long as a segment. */
+static uint64_t l1_limbo_free(l1 *c, l1_big *b, uint64_t most)
 {
-    if (base_load_rlx(&c->limbo_bytes) == 0) { return 0; }
+    const uint64_t had = b->bytes, least = BASE_MAX(most, (uint64_t)c->seg_bytes);
+    const uint64_t piece = base_round_up(BASE_MIN(least, had), BASE_PAGE);
+    if (had <= piece + BASE_PAGE) {
+        l1_run_give(c, b);
+        return had;
+    }
+    l1_run_cut(c, b, had - piece);
+    sync_take(L1_BIG, &c->big_lock);
+    l1_bigs_remove(c, b);
+    l1_bigs_add(c, b, L1_IN_LIMBO);
+    sync_drop(L1_BIG, &c->big_lock);
+    return piece;
+}
+
+typedef struct l1_sweep {
+    uint32_t looks; /* blocks it may look at, and how many of them it did not */
+    uint64_t bytes; /* it ends when so many are free */
+    bool keep;      /* the first that has `want` bytes, and not too many, */
+    uint64_t want;
+    l1_big *kept;   /* is left in this thread's hands, NULL: none has */
+} l1_sweep;
+
+/* From the front of limbo, one block at a time, none of them twice. Returns what it freed. */
+static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
+{
+    if (base_load_rlx(&c->limbo_bytes) == 0) {
+        w->looks = 0;
+        return 0;
+    }
     uint64_t freed = 0;
     sync_take(L1_BIG, &c->big_lock);
     base_add_rlx(&c->sweepers, 1u);
-    for (uint32_t left = c->limbo.count; left > 0 && c->limbo.first != NULL; left--) {
+    w->looks = BASE_MIN(w->looks, c->limbo.count);
+    while (w->looks > 0 && freed < w->bytes) {
         l1_big *b = c->limbo.first;
+        /* The next set with a block has its choice of the others, unless sets pay for room. */
+        const bool enough = w->kept != NULL && base_load_rlx(&c->low) == 0;
+        if (b == NULL || enough) {
+            w->looks = 0;
+            break;
+        }
+        w->looks--;
         l1_bigs_remove(c, b);
         l1_bigs_add(c, b, L1_SWEPT);
         sync_drop(L1_BIG, &c->big_lock);
         const bool pinned = l1_pinned(c, (uint64_t)(uintptr_t)b | L1_BIG_BIT);
-        if (!pinned && kept != NULL && *kept == NULL && b->bytes >= want) {
-            *kept = b;
+        const bool fits = b->bytes >= w->want && b->bytes - w->want <= w->bytes;
+        if (!pinned && w->keep && w->kept == NULL && fits) {
+            w->kept = b;
         } else if (!pinned) {
-            freed += b->bytes;
-            l1_run_give(c, b);
+            const uint64_t had = b->bytes, gone = l1_limbo_free(c, b, w->bytes - freed);
+            if (gone != had) { w->looks++; } /* it is still the first */
+            freed += gone;
         }
         sync_take(L1_BIG, &c->big_lock);
         if (pinned) {
             l1_bigs_remove(c, b);
-            l1_bigs_add(c, b, L1_IN_LIMBO);
+            l1_bigs_add(c, b, L1_STUCK);
         }
     }
-    const uint64_t taken = kept != NULL && *kept != NULL ? (*kept)->bytes : 0;
-    base_store_rlx(&c->limbo_left, base_load_rlx(&c->limbo_bytes) - taken);
     sync_drop(L1_BIG, &c->big_lock);
     base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
     /* Sets must not go on paying for a shortage that is over. */
@@ -196,13 +252,54 @@ static uint64_t l1_limbo_pass(l1 *c, uint64_t want, l1_big **kept)
     return freed;
 }
 
-CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c) { return l1_limbo_pass(c, 0, NULL); }
+/* What a set does of it, whatever it needs: some hundred microseconds in the kernel at most. */
+static uint64_t l1_limbo_share(const l1 *c) { return (uint64_t)L1_SWEEP_LOOKS * c->record_max; }
+
+static l1_sweep l1_sweep_for(const l1 *c, uint64_t bytes)
+{
+    const uint64_t blocks = L1_SWEEP_LOOKS + bytes / c->record_max;
+    return (l1_sweep){.looks = (uint32_t)BASE_MIN(blocks, (uint64_t)UINT32_MAX), .bytes = bytes};
+}
+
+CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c, uint64_t bytes)
+{
+    l1_sweep w = {.looks = UINT32_MAX, .bytes = bytes};
+    return l1_limbo_pass(c, &w);
+}
+
+CELLAR_PRIVATE void l1_limbo_for(l1 *c, uint64_t bytes)
+{
+    for (uint64_t lack; (lack = l1_lack(c, bytes)) != 0 && l1_limbo_sweep(c, lack) != 0;) { }
+}
+
+CELLAR_PRIVATE void l1_limbo_some(l1 *c)
+{
+    l1_sweep w = l1_sweep_for(c, l1_limbo_share(c));
+    (void)l1_limbo_pass(c, &w);
+}
+
+CELLAR_PRIVATE bool l1_limbo_turn(l1 *c, uint64_t end_ns)
+{
+    sync_take(L1_BIG, &c->big_lock);
+    uint32_t left = c->limbo.count;
+    sync_drop(L1_BIG, &c->big_lock);
+    while (left != 0) {
+        const uint32_t looks = BASE_MIN(left, L1_SWEEP_LOOKS);
+        l1_sweep w = {.looks = looks, .bytes = l1_limbo_share(c)};
+        (void)l1_limbo_pass(c, &w);
+        left -= looks - w.looks;
+        if (left != 0 && base_now_ns() >= end_ns) { return false; }
+    }
+    return true;
+}
 
 static l1_big *l1_limbo_keep(l1 *c, uint64_t want)
 {
-    l1_big *kept = NULL;
-    (void)l1_limbo_pass(c, want, &kept);
-    return kept;
+    l1_sweep w = l1_sweep_for(c, BASE_MAX(want, l1_limbo_share(c)));
+    w.keep = true;
+    w.want = want;
+    (void)l1_limbo_pass(c, &w);
+    return w.kept;
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
@@ -222,7 +319,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     for (unsigned round = 0; round < 16 && got == L1_RUN_CHARGE; round++) {
         /* What the log has to spare before anybody's entry: it comes free of no victim, and blocks
          * that live on one another's would never ask for it. */
-        if (l1_give_spare(c, need)) {
+        if (l1_give_back(c, need, base_load_rlx(&c->reserve))) {
             got = l1_run_take(c, bytes, k->hash, out, &need);
             continue;
         }

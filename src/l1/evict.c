@@ -996,7 +996,7 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
     return dropped;
 }
 
-/* What stays in limbo after a sweep is pinned. */
+/* What stays in limbo when all of it was looked at is pinned. */
 CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
 {
     const base_account *a = c->account;
@@ -1014,14 +1014,14 @@ CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
     const uint64_t most = bytes + bytes / 8 + (uint64_t)c->seg_bytes * (c->stripe_count + 16);
     unsigned idle = 0;
     for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 && freed <= most;) {
-        (void)l1_limbo_sweep(c);
+        l1_limbo_for(c, bytes);
         l1_limbo_wait(c);
-        if (l1_give_back(c, bytes)) { return true; }
+        if (l1_give_back(c, bytes, 0)) { return true; }
         if (!l1_may_fit(c, bytes)) { return false; }
         const uint64_t more = l1_evict_round(c, c->seg_bytes);
         idle = more == 0 ? idle + 1 : 0;
         freed += more;
     }
-    (void)l1_limbo_sweep(c);
-    return l1_give_back(c, bytes);
+    l1_limbo_for(c, bytes);
+    return l1_give_back(c, bytes, 0);
 }

@@ -9,8 +9,8 @@
  *            64 records, handed over between.
  * WALK       tick -> limbo -> per stripe: emptied segments, dead owners (one rotation), due
  *            segments, contraction -> segments nobody used since the last tick go back.
- * LIMITS     budget_us, looked at every 64 records; a pass over a segment may take several
- *            ticks. */
+ * LIMITS     budget_us, looked at every 64 records or dead blocks and with each segment that goes
+ *            back; a pass over a segment may take several ticks. */
 #include "l1/l1_int.h"
 
 #define L1_PIECE 64u
@@ -151,9 +151,9 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     const uint64_t span = budget_us > UINT64_MAX / 2000 ? UINT64_MAX / 2 : budget_us * 1000;
     const uint64_t end_ns = start + span < start ? UINT64_MAX : start + span;
     const uint64_t now = (uint64_t)base_now_ms(c->clock);
-    bool done = true;
     base_store_rlx(&c->rough_ms, BASE_MAX(base_load_rlx(&c->rough_ms), base_coarse_ms(c->clock)));
-    (void)l1_limbo_sweep(c);
+    const bool swept = l1_limbo_turn(c, end_ns);
+    bool done = true;
     const uint32_t first = c->sweep_stripe;
     uint32_t i = 0;
     for (; i < c->stripe_count; i++) {
@@ -170,10 +170,10 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     for (i++; done && i < c->stripe_count; i++) { /* those it did not come to */
         done = !l1_sweep_left(c, &c->stripe[(first + i) & c->stripe_mask], now);
     }
-    l1_log_rest(c);
+    const bool rested = l1_log_rest(c, end_ns);
     while (l1_time_left(end_ns) && (l1_index_collapse(c) || l1_log_collapse(c))) { }
     base_store_rel(&c->ticking, 0u);
-    return done ? CELLAR_OK : CELLAR_PENDING;
+    return done && swept && rested ? CELLAR_OK : CELLAR_PENDING;
 }
 
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)

@@ -52,7 +52,7 @@ static uint64_t l1_ls(uint64_t changes, unsigned level, uint32_t split)
 static bool l1_area_charge(l1 *c, base_module m, uint64_t more)
 {
     return base_charge(c->account, m, more) ||
-           (l1_give_back(c, more) && base_charge(c->account, m, more));
+           (l1_give_back(c, more, 0) && base_charge(c->account, m, more));
 }
 
 /* Charge and commit [charged, need) of a group's overflow buckets; the writable part runs ahead in

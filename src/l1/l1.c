@@ -269,13 +269,13 @@ static bool l1_shrink(l1 *c)
 {
     unsigned idle = 0;
     for (unsigned round = 0; idle < 4 * c->stripe_count + 16; round++) {
-        (void)l1_limbo_sweep(c);
-        if (l1_give_back(c, 0)) { return true; }
+        l1_limbo_for(c, 0);
+        if (l1_give_back(c, 0, 0)) { return true; }
         if (round % 16 == 15) { l1_contract_all(c, L1_SHRINK_PCT); }
         if (l1_evict_round(c, c->seg_bytes) == 0) { idle++; } else { idle = 0; }
     }
     l1_contract_all(c, L1_SHRINK_PCT);
-    return l1_give_back(c, 0);
+    return l1_give_back(c, 0, 0);
 }
 
 /* What a large store keeps when it shrinks: its tables, an index page a stripe, and segments of the

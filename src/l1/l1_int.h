@@ -213,7 +213,11 @@ typedef struct l1_pin_line {
 
 /* Header of an oversized block. Behind it lie the value, if it is BIG, and then the key, if it is
  * APART. */
-typedef enum l1_where { L1_LINKED, L1_IN_HAND, L1_IN_LIMBO, L1_SWEPT } l1_where;
+typedef enum l1_where {
+    L1_LINKED, L1_IN_HAND, L1_SWEPT, /* in one thread's hands */
+    L1_IN_LIMBO,
+    L1_STUCK /* in limbo, and pinned when last looked at */
+} l1_where;
 typedef struct l1_big {
     struct l1_big *next, **link; /* the list it is in, and what points to it there; L1_BIG */
     uint64_t hash;               /* of its key; set when made */
@@ -309,11 +313,11 @@ struct l1 {
 
     l1_pages pages;
     sync_lock big_lock BASE_ALIGNED(BASE_PAD); /* rank L1_BIG; guards both lists */
-    l1_bigs limbo; /* unlinked and handed over; oldest first */
+    l1_bigs limbo; /* unlinked and handed over: newest first, then the stuck ones */
     l1_bigs hand;  /* one thread's: made and not yet linked, or unlinked and not yet in limbo */
     _Atomic uint32_t sweepers; /* calls that may have a block of limbo in hand */
     _Atomic uint64_t limbo_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
-    _Atomic uint64_t limbo_left; /* of limbo_bytes, what the last sweep left: pinned, or newer */
+    _Atomic uint64_t limbo_fresh; /* of limbo, what is not stuck; the same */
 
     _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
     _Atomic uint32_t dead_round;   /* +1 whenever an owner died */
@@ -419,7 +423,7 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
 CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* Recheck up to `limit` parked segments and judge `low` anew; true when one became free. */
 CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
-CELLAR_PRIVATE void l1_log_rest(l1 *c);
+CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns);
 CELLAR_PRIVATE void l1_log_child(l1 *c);
 /* One more 2 MiB of the arena into a huge page; false: nothing to do. From tick. */
 CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
@@ -427,10 +431,17 @@ CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
 /* The same of the index. */
 CELLAR_PRIVATE bool l1_index_collapse(l1 *c);
 CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c); /* BASE_NEVER_MS: nothing to do */
-/* Give free segments back to the account until it has `bytes` free; returns whether it does. */
-CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes);
-/* The same of what the log has beyond its reserve, no more. */
-CELLAR_PRIVATE bool l1_give_spare(l1 *c, uint64_t bytes);
+/* Give free segments back to the account until it has `bytes` free, or the log only `leave` of
+ * them; returns whether it has. */
+CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes, uint32_t leave);
+/* What the account lacks of having `bytes` free. */
+BASE_INLINE uint64_t l1_lack(const l1 *c, uint64_t bytes)
+{
+    const uint64_t used = base_load_rlx(&c->account->used);
+    const uint64_t limit = base_load_rlx(&c->account->limit);
+    const uint64_t want = bytes > UINT64_MAX - used ? UINT64_MAX : used + bytes;
+    return want > limit ? want - limit : 0;
+}
 
 /* ---- index.c -------------------------------------------------------------------------------- */
 typedef struct l1_hold { /* a locked chain */
@@ -808,16 +819,22 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c);
 CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
                                    const l1_rec *r, const l1_key *k);
 CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
-CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c);
+/* Free `bytes` of limbo, or all that nobody reads; returns how many it were. A piece of a long
+ * block is enough. */
+CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c, uint64_t bytes);
+/* Until the account has `bytes` free, or all that is left is pinned. */
+CELLAR_PRIVATE void l1_limbo_for(l1 *c, uint64_t bytes);
+/* As much as any set can afford. */
+#define L1_SWEEP_LOOKS 64u
+CELLAR_PRIVATE void l1_limbo_some(l1 *c);
+/* All that is there, once, in pieces. False: the time ran out before. */
+CELLAR_PRIVATE bool l1_limbo_turn(l1 *c, uint64_t end_ns);
 /* For a set, with no lock: while it pays for room, dead blocks are the first to give it. They are
  * charged as long as nobody sweeps; what is pinned among them is looked at again when more came. */
 BASE_INLINE void l1_limbo_use(l1 *c)
 {
     if (BASE_LIKELY(base_load_rlx(&c->low) == 0)) { return; }
-    if (BASE_UNLIKELY(base_load_rlx(&c->limbo_bytes) >=
-                      base_load_rlx(&c->limbo_left) + c->seg_bytes)) {
-        (void)l1_limbo_sweep(c);
-    }
+    if (BASE_UNLIKELY(base_load_rlx(&c->limbo_fresh) >= c->seg_bytes)) { l1_limbo_some(c); }
 }
 /* What another thread's sweep has in hand is not in limbo any more, nor free yet, and a segment
  * that goes back is still charged: wait for them, not for ever. After that limbo holds what is
@@ -843,6 +860,9 @@ typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
 CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
                                   uint64_t *need);
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b);
+/* A block that is swept loses its end. */
+CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes);
+CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes); /* tells; L1_PAGES held */
 /* A block that is swept becomes another, no longer than it was: its pages stay. */
 CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash);
 CELLAR_PRIVATE void l1_runs_child(l1 *c);

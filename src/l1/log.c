@@ -347,12 +347,13 @@ CELLAR_PRIVATE void l1_log_child(l1 *c)
     }
 }
 
-static bool l1_give_back_one(l1 *c)
+static bool l1_give_back_one(l1 *c, uint32_t leave)
 {
+    uint32_t seg = L1_NONE;
     sync_take(L1_SEG, &c->seg_lock);
-    uint32_t seg = l1_pop(c, &c->free_head, &c->free_count);
-    if (seg == L1_NONE && l1_unpark_held(c, 2)) { seg = l1_pop(c, &c->free_head, &c->free_count); }
-    if (seg != L1_NONE) {
+    if (c->free_count <= leave) { (void)l1_unpark_held(c, 2); }
+    if (c->free_count > leave) {
+        seg = l1_pop(c, &c->free_head, &c->free_count);
         c->returning++;
         c->seg[seg].state = L1_SEG_RETURNING;
     }
@@ -367,40 +368,30 @@ static bool l1_give_back_one(l1 *c)
     return true;
 }
 
-CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes)
+CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes, uint32_t leave)
 {
-    for (;;) {
-        uint64_t used = base_load_rlx(&c->account->used), limit = base_load_rlx(&c->account->limit);
-        if (limit >= used && limit - used >= bytes) { return true; }
-        if (!l1_give_back_one(c)) { return false; }
+    while (l1_lack(c, bytes) != 0) {
+        if (!l1_give_back_one(c, leave)) { return false; }
     }
-}
-
-CELLAR_PRIVATE bool l1_give_spare(l1 *c, uint64_t bytes)
-{
-    for (;;) {
-        const uint64_t used = base_load_rlx(&c->account->used);
-        const uint64_t limit = base_load_rlx(&c->account->limit);
-        if (limit >= used && limit - used >= bytes) { return true; }
-        sync_take(L1_SEG, &c->seg_lock);
-        const bool spare = c->free_count > base_load_rlx(&c->reserve);
-        sync_drop(L1_SEG, &c->seg_lock);
-        if (!spare || !l1_give_back_one(c)) { return false; }
-    }
+    return true;
 }
 
 /* Bytes nobody used since the last call go back to the system; an empty log forgets that it ever
- * had segments. From tick. */
-CELLAR_PRIVATE void l1_log_rest(l1 *c)
+ * had segments. From tick; false: there were more than it had time for. */
+CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
 {
+    bool in_time = true;
     sync_take(L1_SEG, &c->seg_lock);
     (void)l1_unpark_held(c, 64);
     uint32_t idle = base_load_rlx(&c->low) == 0 ? BASE_MIN(c->free_least, c->free_count) : 0;
     sync_drop(L1_SEG, &c->seg_lock);
-    for (uint32_t i = 0; i < idle && l1_give_back_one(c); i++) { }
+    while (idle != 0 && in_time && l1_give_back_one(c, 0)) {
+        idle--;
+        in_time = idle == 0 || base_now_ns() < end_ns;
+    }
 
     sync_take(L1_SEG, &c->seg_lock);
-    c->free_least = c->free_count;
+    c->free_least = in_time ? c->free_count : BASE_MIN(idle, c->free_least);
     bool empty = base_load_rlx(&c->held) == 0 && c->free_count == 0 && c->parked_count == 0 &&
                  c->returning == 0;
     if (empty && c->fresh != 0) {
@@ -419,6 +410,7 @@ CELLAR_PRIVATE void l1_log_rest(l1 *c)
     }
     l1_judge_low(c);
     sync_drop(L1_SEG, &c->seg_lock);
+    return in_time;
 }
 
 /* All of the range must be charged: a huge page would back what was given back, too. */

@@ -426,7 +426,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) {
-            (void)l1_limbo_sweep(c);
+            l1_limbo_some(c);
             l1_limbo_wait(c);
         } else if (im->block == NULL) { /* a set with a block had its choice of them */
             l1_limbo_use(c);
@@ -958,7 +958,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         }
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
-        if (room == L1_ROOM_AGAIN) { (void)l1_limbo_sweep(c); } else { l1_limbo_use(c); }
+        if (room == L1_ROOM_AGAIN) { l1_limbo_some(c); } else { l1_limbo_use(c); }
         if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }
     }
 }

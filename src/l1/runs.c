@@ -271,22 +271,38 @@ CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
     if (pages) { l1_giving_end(c, g); }
 }
 
+/* A block whose units from n on are to be free. */
+static void l1_run_shorten(l1_pages *p, const l1_big *b, uint64_t had, uint64_t n, l1_giving *g)
+{
+    const uint64_t at = (uint64_t)((const unsigned char *)b - p->region.base) >> p->unit_shift;
+    BASE_ASSERT(n <= had);
+    if (n < had) { l1_units_free(p, at + n, had - n, g); }
+}
+
 CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash)
 {
     l1_pages *p = &c->pages;
-    const uint64_t n = bytes >> p->unit_shift, had = b->bytes >> p->unit_shift;
-    const uint64_t at = (uint64_t)((unsigned char *)b - p->region.base) >> p->unit_shift;
-    BASE_ASSERT(n <= had);
-    bool pages = false;
+    const uint64_t had = b->bytes >> p->unit_shift;
     sync_take(L1_PAGES, &p->lock);
     l1_giving *g = l1_giving_wait(p);
     l1_big_end(c, b);
     *b = (l1_big){.hash = hash, .bytes = (uint32_t)bytes};
     l1_big_begin(c, b);
-    if (n < had) {
-        l1_units_free(p, at + n, had - n, g);
-        pages = g->to != 0;
-    }
+    l1_run_shorten(p, b, had, bytes >> p->unit_shift, g);
+    const bool pages = g->to != 0;
+    sync_drop(L1_PAGES, &p->lock);
+    if (pages) { l1_giving_end(c, g); }
+}
+
+CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes)
+{
+    l1_pages *p = &c->pages;
+    const uint64_t had = b->bytes >> p->unit_shift;
+    sync_take(L1_PAGES, &p->lock);
+    l1_giving *g = l1_giving_wait(p);
+    l1_big_cut(c, b, bytes);
+    l1_run_shorten(p, b, had, bytes >> p->unit_shift, g);
+    const bool pages = g->to != 0;
     sync_drop(L1_PAGES, &p->lock);
     if (pages) { l1_giving_end(c, g); }
 }

@@ -6,7 +6,7 @@
  *                free -> linked -> [handed over] -> limbo -> [in a sweeper's hand] -> free
  * THREADS    NR2      a second Reader (l1_copy_big; FALL: l1_read_locked too; a pin does the same)
  *            WRITES=n Writer (l1_big_make: sweeps, allocates; l1_link: replaces)
- *            REMOVE   Remover (del or drop)          SWEEPER  l1_limbo_sweep from tick
+ *            REMOVE   Remover (del or drop)          SWEEPER  l1_limbo_pass from tick
  * SWITCHES   each unlink decides whether it is handed over (want_left) or goes to limbo in the
  *            window.
  * SHOWN      who copies, or is called with the bytes, finds the block there; no block is freed

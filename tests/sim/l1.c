@@ -842,7 +842,7 @@ static void fork_child(void)
 {
     l1 *c = world.c;
     l1_fork_child(c);
-    if (base_sim_below(2) == 0) { (void)l1_limbo_sweep(c); } /* before anybody looks at a bucket */
+    if (base_sim_below(2) == 0) { (void)l1_limbo_sweep(c, UINT64_MAX); } /* before anybody looks at a bucket */
     for (uint32_t i = 0; i < world.key_count; i++) {
         unsigned char buf[WORLD_VALUE_MAX];
         size_t len = 0;
@@ -856,7 +856,7 @@ static void fork_child(void)
                       world.id[id].len == len, "a torn value");
         }
     }
-    (void)l1_limbo_sweep(c);
+    (void)l1_limbo_sweep(c, UINT64_MAX);
     for (uint32_t i = 0; i < world.key_count; i++) {
         const l1_key k = world_l1_key(i);
         (void)l1_del(c, &k, NULL);
@@ -867,7 +867,7 @@ static void fork_child(void)
         (void)l1_tick(c, UINT64_MAX);
         /* A count may be too high until the cursor leaves the segment (l1_audit_live). */
         (void)l1_evict_round(c, UINT64_MAX);
-        (void)l1_give_back(c, UINT64_MAX);
+        (void)l1_give_back(c, UINT64_MAX, 0);
     }
     l1_stats s;
     l1_stats_get(c, &s);
@@ -902,7 +902,7 @@ static void fork_fiber(void *arg)
 static void fork_giver(void *arg)
 {
     (void)arg;
-    for (unsigned i = 0; i < 4; i++) { (void)l1_give_back(world.c, UINT64_MAX); }
+    for (unsigned i = 0; i < 4; i++) { (void)l1_give_back(world.c, UINT64_MAX, 0); }
 }
 
 static void l1_fork_run(void)
