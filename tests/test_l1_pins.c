@@ -165,10 +165,16 @@ static struct {
     held *_Atomic ring[RING]; /* pins on their way to the thread that ends them */
 } s;
 
+/* Until there have been as many pins as show something: a thread may have no processor for long. */
+static bool pins_go_on(void)
+{
+    return kit_time_left(s.until_ns) || atomic_load(&s.pinned) <= 1000 / KIT_SLOW;
+}
+
 static void pinner(void *arg)
 {
     kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
-    while (kit_time_left(s.until_ns) || atomic_load(&s.pinned) <= 1000 / KIT_SLOW) {
+    while (pins_go_on()) {
         held *h = malloc(sizeof *h);
         T_REQUIRE(h != NULL);
         uint64_t id = kit_below(&r, KEYS);
@@ -192,7 +198,7 @@ static void pinner(void *arg)
 static void churner(void *arg)
 {
     kit_rng r = {t_seed() * 7 + (uint64_t)(uintptr_t)arg};
-    while (kit_time_left(s.until_ns)) {
+    while (pins_go_on()) {
         for (unsigned i = 0; i < 50; i++) {
             uint64_t id = kit_below(&r, KEYS);
             size_t len =

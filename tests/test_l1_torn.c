@@ -14,6 +14,7 @@ static struct {
     kit k;
     uint64_t keys, until_ns;
     _Atomic uint64_t seq, reads, hits, writes;
+    _Atomic uint32_t sated; /* readers that have hit as often as shows something */
     bool same_size; /* a key keeps its length: every update in place */
 } torn;
 
@@ -23,10 +24,15 @@ static size_t size_of(kit_rng *r, uint64_t id)
     return 1 + kit_below(r, kit_one_in(r, 3) ? 2000 : 80);
 }
 
+static bool torn_goes_on(void) /* with each reader once it has had a processor */
+{
+    return (kit_time_left(torn.until_ns) || atomic_load(&torn.sated) < READERS) && t_failed() == 0;
+}
+
 static void writer(void *arg)
 {
     kit_rng r = {t_seed() * 3 + (uint64_t)(uintptr_t)arg};
-    while (kit_time_left(torn.until_ns)) {
+    while (torn_goes_on()) {
         for (unsigned i = 0; i < 100; i++) {
             uint64_t id = kit_below(&r, torn.keys);
             (void)kit_put(&torn.k, id, atomic_fetch_add(&torn.seq, 1), size_of(&r, id));
@@ -61,7 +67,12 @@ static void reader(void *arg)
     unsigned char(*buf)[2048] = malloc(BATCH * sizeof *buf);
     T_REQUIRE(buf != NULL);
     uint64_t reads = 0, hits = 0;
-    while ((kit_time_left(torn.until_ns) || hits <= 100) && t_failed() == 0) {
+    bool sated = false;
+    while (torn_goes_on()) {
+        if (!sated && hits > 100) {
+            sated = true;
+            atomic_fetch_add(&torn.sated, 1);
+        }
         for (unsigned i = 0; i < 200; i++) {
             uint64_t id = kit_below(&r, torn.keys);
             size_t len = 0;
