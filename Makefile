@@ -353,7 +353,7 @@ test:
 	$(Q)$(MAKE) --no-print-directory $(if $(RUN_DIST),-o build/dropin-words) test-now SEED=$(SEED)
 test-now: test-programs
 	$(tell_seed)
-	$(Q)sh tests/run.sh -l $(or $(T_LIMIT),120) -o $(B)/log \
+	$(Q)sh tests/run.sh -l $(or $(T_LIMIT),300) -o $(B)/log \
 	  $(call items,$(WAITING)) 'w|' $(call items,$(WORKING)) \
 	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
 	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
@@ -562,7 +562,7 @@ thread-safety:
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 # Below a script no make shares the jobs of the first one: each says how many.
-SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=600 NOLINK=1
+SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=1200 NOLINK=1
 BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1
 # gcc 12's thread sanitizer does not start where address space is randomised over 28 bits.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
@@ -603,7 +603,7 @@ check:
 	$(Q)$(MAKE) --no-print-directory check-now SEED=$(SEED)
 check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(tell_seed)
-	$(Q)sh tests/run.sh -j 1 -l 900 -o build/check-log \
+	$(Q)sh tests/run.sh -j 1 -l 2700 -o build/check-log \
 	  $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
 ## check-matrix: what check leaves out: all drop-in cells and switches, the suite on the drop-in,
 ## mutants, analysers, MSan, valgrind, aarch64
@@ -613,7 +613,7 @@ check-matrix:
 	  SEED=$(if $(SEED_GIVEN),$(SEED),$(SEED_AT_RANDOM))
 matrix-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(tell_seed)
-	$(Q)sh tests/run.sh -j 1 -l 2400 -o build/matrix-log $(MATRIX)
+	$(Q)sh tests/run.sh -j 1 -l 3600 -o build/matrix-log $(MATRIX)
 # Twenty times slower: what reads and frees memory in many ways; not storms, models and speeds,
 # which the sanitizers see.
 T_VALGRIND = base_* stats_* l1_audit l1_big l1_entries l1_expiry l1_fork l1_keys l1_many l1_owner \

@@ -41,7 +41,7 @@ aarch64() {
             -pthread -lm -o "$p"' each || return 1
     set --
     for p in "$t_tmp"/test_api_*; do set -- "$@" "t|${p##*/}|qemu-aarch64 $p"; done
-    sh tests/run.sh -l 900 -o "$t_tmp/log" "$@"
+    sh tests/run.sh -l 2700 -o "$t_tmp/log" "$@"
 }
 
 if t_have cppcheck; then t_case cppcheck_is_silent cppcheck_is_silent
