@@ -528,7 +528,8 @@ static void child_has_a_table_of_its_own(void)
     cellar_lock mine;
     char key[60]; /* with a block of its own */
     memset(key, 'm', sizeof key);
-    T_EQ_I64(cellar_lock_acquire(store.t, key, sizeof key, NULL, &mine), CELLAR_OK);
+    const cellar_lock_opts long_lease = opts(0, 1000000, 0);
+    T_EQ_I64(cellar_lock_acquire(store.t, key, sizeof key, &long_lease, &mine), CELLAR_OK);
     for (unsigned i = 0; i < THREADS; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, own_until_stopped, (void *)(uintptr_t)i) == 0);
     }
