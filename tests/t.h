@@ -150,9 +150,12 @@ T_INLINE uint64_t t_pick_seed(void)
 }
 __attribute__((constructor)) static void t_draw_seed(void) { t_.seed = t_pick_seed(); }
 
-/* In place of libc's, for the library linked below; weak as pthread_create above. Zeros first: MSan
- * does not know what a bare system call writes. */
-__attribute__((weak)) ssize_t getrandom(void *to, size_t len, unsigned flags)
+/* In place of libc's, for the library linked below: weak as pthread_create above, but where a
+ * sanitizer has a weak one of its own. Zeros first: MSan does not know what a bare call writes. */
+#if T_COST == 1
+__attribute__((weak))
+#endif
+ssize_t getrandom(void *to, size_t len, unsigned flags)
 {
     memset(to, 0, len);
     if (len != 32 && len != 8) { return (ssize_t)syscall(SYS_getrandom, to, len, flags); }

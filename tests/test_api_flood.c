@@ -407,7 +407,7 @@ static bool due_at_once(void)
     for (unsigned i = 0; i < 1000; i++) { /* the index follows in ticks of its own */
         T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &after), CELLAR_OK);
         if (after.used_bytes <= keep) { break; }
-        T_EQ_I64(cellar_tick(t.c, 1000, NULL), CELLAR_OK);
+        T_CHECK(cellar_tick(t.c, 1000, NULL) >= CELLAR_OK);
     }
     printf("# %d due: %" PRIu64 " ticks; longest of %" PRIu64 " calls beside them %" PRIu64
            " us, of as many after them %" PRIu64 " us; bytes %" PRIu64 " -> %" PRIu64 " -> %" PRIu64
