@@ -50,4 +50,4 @@ done
 set -- "$@" "$(item subsets 1 "$CELLAR_BUILD/t/test_l2_crash" \
     "CRASH_SUBSETS=$((400000 * times)) CRASH_LOOSE=13" every_subset)" \
     "$(item expiry 1 "$CELLAR_BUILD/t/test_l2_expiry" EXPIRY_KEYS=1000000 all_entries)"
-sh tests/run.sh -l $((600 * times)) -o $log -n l2_proof "$@"
+sh tests/run.sh -l $((1800 * times)) -o $log -n l2_proof "$@"
