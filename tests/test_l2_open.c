@@ -480,7 +480,7 @@ static void a_second_opener_is_told(void)
     kit.d = NULL;
     T_EQ_U64(open_files(), files);
     cellar_err err = CELLAR_E_BUSY;
-    for (int i = 0; i < 200 && err == CELLAR_E_BUSY; i++) {
+    for (int i = 0; i < 6000 && err == CELLAR_E_BUSY; i++) {
         err = l2_kit_open(&other);
         if (err == CELLAR_E_BUSY) { usleep(10000); }
     }

@@ -635,7 +635,7 @@ static void worker_pool_starved(void)
     atomic_store(&s.gate, 0);
     char buf[8];
     size_t len = 0;
-    for (int i = 0; i < 20000; i++) { /* the refresh of a ends */
+    for (int i = 0; i < 500000; i++) { /* the refresh of a ends */
         if (cellar_get(c, "a", 1, buf, sizeof buf, &len) == CELLAR_OK && buf[0] == 'v') { break; }
         kit_nap();
     }

@@ -62,7 +62,7 @@ readme_blocks() { # each ```c block with a main is a program; the others are com
         [ -f "$block" ] || return 1
         if grep -q 'main(' "$block"; then
             $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$block" "$CELLAR_A" -pthread \
-                -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 30 ./readme) ||
+                -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme) ||
                 { echo "$block"; return 1; }
         else
             $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only "$block" ||
