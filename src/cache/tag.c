@@ -29,6 +29,7 @@
 #include "cache/cache_int.h"
 
 #define CACHE_TAG_LEAST 128u /* slots of the first table */
+#define CACHE_TAG_PARTS 512u
 
 typedef struct cache_tag_slot {
     _Atomic uint64_t fp;   /* 0: empty; release after the epochs */
@@ -167,14 +168,22 @@ static void cache_tag_cut(cache_tags *t, uint32_t at)
 static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high) SYNC_HOLDS(TAG);
 static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high)
 {
-    while (low < high) {
-        const uint64_t mid = low + (high - low) / 2;
-        uint32_t count = 0;
+    uint32_t wanted = t->used / 8 + 1; /* of those in from..high */
+    uint64_t from = 0;
+    while (low < high) { /* the table is long: parts of the range, all counted in one look at it */
+        const uint64_t each = (high - low) / CACHE_TAG_PARTS;
+        const unsigned shift = each != 0 ? base_log2_floor(each) + 1u : 0u;
+        uint32_t count[CACHE_TAG_PARTS] = {0}, part = 0;
         for (uint32_t i = 0; i <= t->mask; i++) {
             const cache_tag_slot *s = &t->slot[i];
-            if (base_load_rlx(&s->fp) != 0 && cache_tag_last(s) <= mid) { count++; }
+            const uint64_t last = cache_tag_last(s);
+            if (base_load_rlx(&s->fp) == 0 || last < from || last > high) { continue; }
+            count[last > low ? (last - low) >> shift : 0]++;
         }
-        if (count >= t->used / 8 + 1) { high = mid; } else { low = mid + 1; }
+        while (part < CACHE_TAG_PARTS - 1 && count[part] < wanted) { wanted -= count[part++]; }
+        low += (uint64_t)part << shift;
+        if (part != 0) { from = low; }
+        high = BASE_MIN(high, low + ((uint64_t)1 << shift) - 1);
     }
     return low;
 }
