@@ -1954,7 +1954,8 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
  *          thread is at it: call again; each call gets on); E_INVAL, E_CLOSED. Inside a listener
  *          OK also when a tick is under way, which may be the listener's own
  * thread:  any; listeners run from here too
- * cost:    up to budget_us, one bounded step over it at most
+ * cost:    up to budget_us, one bounded step over it at most: 64 entries or dead blocks, or a huge
+ *          page, for which the kernel copies 2 MiB (see huge_pages)
  * example: while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}                               */
 CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired);
 
@@ -2040,7 +2041,7 @@ CELLAR_API cellar_err cellar_sync(cellar *c);
 /* Options that can change while the store runs: name, number, scope, unit, help. */
 #define CELLAR_OPTIONS(X) \
     X(MEMORY_BYTES, 1, STORE, "bytes", "the budget; shrinking evicts until it holds") \
-    X(MAX_ENTRIES, 2, STORE, "entries", "second bound; 0 = none") \
+    X(MAX_ENTRIES, 2, STORE, "entries", "second bound; 0 = none; shrinking evicts, too") \
     X(EVICTION, 3, STORE, "CELLAR_EVICT_...", "eviction rule for what comes next") \
     X(LOG_LEVEL, 4, STORE, "CELLAR_LOG_...", "least important level that is reported") \
     X(THREAD, 5, STORE, "0 or 1", "maintenance thread") \
@@ -2067,8 +2068,8 @@ typedef enum cellar_option {
  *          (too little for segments of this store's size, or over 16 times that of the open),
  *          E_SPACE (the disk is full), E_IO, E_BUSY (another resize), E_UNSUPPORTED (no disk tier)
  * thread:  any; changes of one option from several threads: one of them wins
- * cost:    shrinking the budget evicts, in rounds, before it returns; L2_BYTES: shrinking reads and
- *          writes what lies beyond the new end; the rest is O(1)
+ * cost:    shrinking the budget or MAX_ENTRIES evicts, in rounds, before it returns; L2_BYTES:
+ *          shrinking reads and writes what lies beyond the new end; the rest is O(1)
  * example: cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20);                              */
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value);
 

@@ -232,7 +232,24 @@ static void a_pinned_block_is_not_paid_for_by_all(void)
     kit_close(&k);
 }
 
-/* ---- dead blocks ---- */
+/* ---- blocks ---- */
+
+/* The first long values in a store full of short ones: what they leave to the log is not found in
+ * one call. */
+static void blocks_after_records(void)
+{
+    kit k;
+    start(&k, KIT_MIB(64), (l1_config){0});
+    uint64_t id = 0;
+    while (kit_stats(&k).evicted < 1000) { T_EQ_I64(put(&k, id++, 100), CELLAR_OK); }
+    w.gone_most = 0;
+    for (unsigned i = 0; i < 2000; i++) { T_EQ_I64(put(&k, id++, 9000), CELLAR_OK); }
+    const uint64_t bound = 2 * (16 + 9000 / 8);
+    printf("# blocks after records: evicted by one set at most %" PRIu64 ", bound %" PRIu64 "\n",
+           w.gone_most, bound);
+    T_CHECK(w.gone_most <= bound);
+    kit_close(&k);
+}
 
 /* A store full of blocks, all deleted; with `pins` the first of them are pinned. */
 static unsigned all_dead(kit *k, uint64_t budget, size_t len, l1_pin_ref *pin, unsigned pins)
@@ -388,7 +405,8 @@ T_ONE_THREAD;
 T_MAIN("l1_bounded_work", T_CASE(uniform_sizes), T_CASE(everything_hot), T_CASE(everything_dead),
        T_CASE(mixed_sizes),
        T_CASE(sizes_in_phases), T_CASE(bounded_by_entries), T_CASE(half_of_it_pinned),
-       T_CASE(dead_blocks_go_a_share_a_set), T_CASE(dead_blocks_go_a_share_a_tick),
+       T_CASE(blocks_after_records), T_CASE(dead_blocks_go_a_share_a_set),
+       T_CASE(dead_blocks_go_a_share_a_tick),
        T_CASE(pinned_dead_blocks_are_looked_at_in_turns), T_CASE(idle_segments_go_one_by_one),
        T_CASE(all_of_it_pinned), T_CASE(a_pinned_block_is_not_paid_for_by_all),
        T_CASE(other_calls_evict_nothing))

@@ -303,12 +303,23 @@ static l1_big *l1_limbo_keep(l1 *c, uint64_t want)
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
+/* Blocks leave the log its segments: else what should be kept is dropped for want of one. When the
+ * last of them is gone each set with a block makes room for two, until all are there: for all at
+ * once it would be thousands of entries in one call. */
+static void l1_log_refill(l1 *c)
+{
+    const uint64_t all = (uint64_t)base_load_rlx(&c->reserve) * c->seg_bytes;
+    const uint64_t used = base_load_rlx(&c->account->used);
+    const uint64_t limit = base_load_rlx(&c->account->limit);
+    const uint64_t room = limit > used ? limit - used : 0;
+    const uint64_t next = BASE_MIN(all, room + 2 * (uint64_t)c->seg_bytes);
+    if (!l1_make_room(c, next) || next == all) { base_store_rlx(&c->refill, 0u); }
+}
+
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
                                       bool apart, l1_big **out)
 {
     const uint64_t bytes = l1_run_bytes(c, L1_BIG_HEADER + len + (apart ? k->len : 0));
-    /* Blocks leave the log its segments: else what should be kept is dropped for want of one. */
-    const uint64_t log_bytes = (uint64_t)base_load_rlx(&c->reserve) * c->seg_bytes;
     uint64_t need = 0;
     if (base_fault_alloc("l1.big")) { return CELLAR_E_NOMEM; }
     l1_run got = L1_RUN_OK;
@@ -332,13 +343,15 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
             break;
         }
         /* Somebody else may take the room between our eviction and our charge: try again. */
-        if (!l1_make_room(c, need + log_bytes) && !l1_make_room(c, need)) { break; }
+        if (!l1_make_room(c, need)) { break; }
+        base_store_rlx(&c->refill, 1u);
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     if (got != L1_RUN_OK) { return got == L1_RUN_CHARGE ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
     /* A longer block that was cut to size left room that no segment's coming or going tells of: the
      * record would pay for it with one more entry, and each set with the next. */
     if (base_load_rlx(&c->low) != 0) { (void)l1_unpark(c, 0); }
+    if (base_load_rlx(&c->refill) != 0) { l1_log_refill(c); }
     unsigned char *to = l1_big_bytes(*out);
     if (len != 0) { memcpy(to, value, (size_t)len); }
     if (apart) { memcpy(to + len, k->bytes, k->len); }

@@ -309,6 +309,7 @@ struct l1 {
     _Atomic uint32_t held;              /* segments in stripes; read anywhere */
     uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
     _Atomic uint32_t reserve; /* segments blocks leave to the log; relaxed, read anywhere */
+    _Atomic uint32_t refill;  /* 1: they are on their way back to that; a hint */
     uint64_t parked_total;
 
     l1_pages pages;
