@@ -550,7 +550,9 @@ typedef struct cellar_info {
     uint32_t cost_us;       /* as given to the set, rounded to 8 bits; 0 = none                   */
     uint64_t value_len;     /* bytes                                                              */
     uint64_t version;       /* with CELLAR_INFO_VERSION; unequal for any two writes of the key    */
-    int64_t  age_ms;        /* since it was written; INT64_MAX: on disk, which does not say       */
+                            /* while the store is open; what came back from disk has a new one    */
+    int64_t  age_ms;        /* since it was written, came back from disk, or a load found it not  */
+                            /* modified; INT64_MAX: on disk, which does not say                   */
     int64_t  ttl_left_ms;   /* CELLAR_TTL_NONE = never; idle time counted                         */
     int64_t  stale_left_ms; /* to the end of the stale window; 0 = it has none                    */
     int64_t  idle_ms;       /* 0 = none                                                           */

@@ -118,7 +118,52 @@ static void a_lease_keeps_to_the_greatest_age(void)
     shut(c, v);
 }
 
+/* Whatever the view would have said of a set without a time to live. */
+static void a_fulfilled_value_has_the_window_it_was_given(void)
+{
+    cellar *c = open_it();
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_info i = CELLAR_INFO_INIT;
+    cellar_lease lease;
+    cellar_result r = CELLAR_RESULT_INIT;
+    o.ttl_ms = 1000;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    so.stale_ms = 5000;
+    T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_fulfil(c, &lease, "v", 1, &so), CELLAR_OK);
+    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(i.ttl_left_ms, 1000);
+    T_EQ_I64(i.stale_left_ms, 6000);
+    now_ms += 3000;
+    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_STALE);
+    shut(c, NULL);
+}
+
 /* ---- what has no value, what is used ---- */
+
+static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_none(load);
+}
+
+static void what_loaders_find_absent_has_an_exact_age_too(void)
+{
+    cellar *c = open_it();
+    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_info i = CELLAR_INFO_INIT;
+    cellar_result r = CELLAR_RESULT_INIT;
+    vo.keep_age = 1;
+    cellar *v = view_of(c, &vo);
+    now_ms += 700;
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
+    now_ms += 300;
+    T_EQ_I64(cellar_meta(v, "k", 1, 0, &i), CELLAR_ABSENT);
+    T_EQ_U64(i.flags & CELLAR_INFO_AGE_APPROX, 0);
+    T_EQ_I64(i.age_ms, 300);
+    shut(c, v);
+}
 
 static void known_absent_keeps_the_end_and_no_windows(void)
 {
@@ -270,5 +315,7 @@ static void a_kept_time_to_live_is_kept_on_disk(void)
 
 T_MAIN("cellar_api_end_times", T_CASE(jitter_keeps_to_the_greatest_age),
        T_CASE(jitter_of_the_longest_times_is_no_end), T_CASE(a_lease_keeps_to_the_greatest_age),
+       T_CASE(a_fulfilled_value_has_the_window_it_was_given),
+       T_CASE(what_loaders_find_absent_has_an_exact_age_too),
        T_CASE(known_absent_keeps_the_end_and_no_windows), T_CASE(uses_bring_no_refresh_nearer),
        T_CASE(an_idle_time_goes_on_on_disk), T_CASE(a_kept_time_to_live_is_kept_on_disk))

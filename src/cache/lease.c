@@ -322,8 +322,8 @@ static void cache_fulfil_times(const struct cellar_load *ld, const cellar_set_op
         plan->ttl_ms = BASE_MIN(none ? begun->negative_ttl_ms : begun->ttl_ms, plan->most_ms);
         plan->now_ms = ld->call->now_ms;
     }
-    if (o == NULL || o->stale_ms == 0) { plan->spec.stale_ms = none ? 0 : begun->stale_ms; }
-    if (plan->ttl_ms == CELLAR_TTL_NONE) { plan->spec.stale_ms = 0; }
+    const int64_t stale = o == NULL || o->stale_ms == 0 ? begun->stale_ms : o->stale_ms;
+    plan->spec.stale_ms = none || plan->ttl_ms == CELLAR_TTL_NONE ? 0 : stale;
 }
 
 /* The value, stored as a set of the caller's options would. */

@@ -290,7 +290,7 @@ CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o
     cache_publish_plan(ld, BASE_MAX(ttl, 1), &plan);
     if (ttl == 0) { plan.spec.deadline_ms = call->now_ms; } /* dead at once, over the old value */
     plan.spec.kind = (uint8_t)L1_NEGATIVE;
-    plan.spec.flags |= cache_carried(base_load_rlx(&call->c->carries) & CACHE_CARRIES_HASH);
+    plan.spec.flags |= cache_carried(base_load_rlx(&call->c->carries));
     cache_publish_tags(ld, &plan.spec);
     (void)cache_publish(ld, &plan.spec, o);
 }
