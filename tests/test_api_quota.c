@@ -250,7 +250,7 @@ static void figures_follow_a_view(void)
     T_EQ_I64(cellar_touch(v, &id, KEY_BYTES, 5000), CELLAR_OK);
     T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
     atomic_fetch_add(&api_now_ms, 6000);
-    T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
+    while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
     T_EQ_U64(figures(v).quota_entries, 59); /* expired, and swept */
     T_EQ_I64(cellar_audit(c), CELLAR_OK);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);

@@ -41,7 +41,7 @@ static void counted(world *w, uint64_t reloads, uint64_t same)
 static void expire(world *w, bool sweep)
 {
     atomic_fetch_add(&api_now_ms, TTL * 2);
-    if (sweep) { T_EQ_I64(cellar_tick(w->c, 1000000, NULL), CELLAR_OK); }
+    while (sweep && cellar_tick(w->c, 1000000, NULL) == CELLAR_PENDING) {}
 }
 
 static void put(world *w, const char *value)
