@@ -317,6 +317,40 @@ static void each_change_goes_down_where_each_set_does(void)
     }
 }
 
+/* One by one, in bulk, for a lease. */
+static void loads_answered_from_disk_have_their_flags(void)
+{
+    store_begin();
+    cellar *c = open_it();
+    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    char key[2] = "a";
+    for (o.user_flags = 7; o.user_flags < 10; o.user_flags++, key[0]++) {
+        T_EQ_I64(cellar_set(c, key, 1, "v", 1, &o), CELLAR_OK);
+    }
+    shut(c);
+    c = open_it();
+    cellar_load_opts cached = CELLAR_LOAD_OPTS_INIT;
+    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_load_item it = { "b", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_lease lease;
+    cached.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    T_EQ_I64(cellar_get_or_load(c, "a", 1, &cached, NULL, NULL, &r), CELLAR_OK);
+    T_EQ_U64(r.source, CELLAR_SOURCE_L2);
+    T_EQ_U64(r.user_flags, 7);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_get_many_or_load(c, &it, 1, &cached, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(it.status, CELLAR_OK);
+    T_EQ_U64(it.result.source, CELLAR_SOURCE_L2);
+    T_EQ_U64(it.result.user_flags, 8);
+    cellar_result_free(&it.result);
+    T_EQ_I64(cellar_begin(c, "c", 1, NULL, NULL, &lease, &r), CELLAR_OK);
+    T_EQ_U64(r.source, CELLAR_SOURCE_L2);
+    T_EQ_U64(r.user_flags, 9);
+    cellar_result_free(&r);
+    shut(c);
+    store_end();
+}
+
 /* Long values, which a scan does not copy, and those longer than a segment of memory. */
 static void a_close_brings_down_values_of_all_sizes(void)
 {
@@ -1493,6 +1527,7 @@ static void threads_over_memory_and_disk_see_no_old_value(void)
 T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(evicted_entries_come_back_from_disk),
        T_CASE(what_lies_on_disk_counts_for_every_call),
+       T_CASE(loads_answered_from_disk_have_their_flags),
        T_CASE(a_close_brings_down_values_of_all_sizes),
        T_CASE(each_change_goes_down_where_each_set_does),
        T_CASE(the_disk_is_no_cancellation_point),

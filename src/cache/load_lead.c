@@ -119,7 +119,8 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
 {
     cellar *c = call->c;
     size_t len = 512;
-    cellar_err err = CELLAR_E_BUFFER;
+    cellar_err err = CELLAR_E_BUFFER, kept;
+    cache_tier_meta m;
     flight_bytes *b = NULL;
     if (BASE_LIKELY(c->store->tier == NULL) || cache_tier_pending(c->store, call->k.hash) ||
         call->hold_ms != 0) { /* what L1 remembers is newer */
@@ -132,7 +133,7 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
         if (b == NULL) { return false; }
-        err = cache_tier_read(c, &call->k, b->data, b->len, &len);
+        err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
     }
     if (err != CELLAR_OK) { flight_bytes_drop(b); }
     if (err == CELLAR_ABSENT) {
@@ -142,7 +143,9 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     }
     if (err != CELLAR_OK) { return false; }
     b->len = len;
+    b->user_flags = m.user_flags;
     call->value = b;
+    call->user_flags = m.user_flags;
     call->deadline_ms = -1;
     o->phase = FLIGHT_OK;
     o->value = flight_bytes_ref(b);
