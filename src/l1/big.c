@@ -304,8 +304,8 @@ static l1_big *l1_limbo_keep(l1 *c, uint64_t want)
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 /* Blocks leave the log its segments: else what should be kept is dropped for want of one. When the
- * last of them is gone each set with a block makes room for two, until all are there: for all at
- * once it would be thousands of entries in one call. */
+ * last of them is gone each set with a block makes room for two, in a few rounds, until all are
+ * there: for all at once it would be thousands of entries in one call. */
 static void l1_log_refill(l1 *c)
 {
     const uint64_t all = (uint64_t)base_load_rlx(&c->reserve) * c->seg_bytes;
@@ -313,7 +313,13 @@ static void l1_log_refill(l1 *c)
     const uint64_t limit = base_load_rlx(&c->account->limit);
     const uint64_t room = limit > used ? limit - used : 0;
     const uint64_t next = BASE_MIN(all, room + 2 * (uint64_t)c->seg_bytes);
-    if (!l1_make_room(c, next) || next == all) { base_store_rlx(&c->refill, 0u); }
+    bool there = false, more = true;
+    for (unsigned round = 0; round < 4 && more && !there; round++) {
+        l1_limbo_for(c, next);
+        there = l1_give_back(c, next, 0);
+        more = there || (l1_may_fit(c, next) && l1_evict_round(c, c->seg_bytes) != 0);
+    }
+    if (!more || (there && next == all)) { base_store_rlx(&c->refill, 0u); }
 }
 
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
