@@ -331,7 +331,7 @@ RUN_SIM  = $(if $(T)$(SAN)$(DROPIN)$(PLAIN),,$(wildcard tests/sim/main.c))
 # These wait, for time-outs and disks, longer than they work: they have a worker of their own. What
 # compares times to a hundredth starts beside the stillest of them.
 TESTS_WAIT = bench_disk packaging_runner api_sigbus api_fork_inside api_disk api_keep packaging_docs \
-             bench_limit bench_program
+             bench_limit load_storm bench_program
 waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
 WORKING    = $(filter-out $(WAITING),$(filter %/test_bench_harness,$(RUN_C)) $(RUN_SIM) $(TESTS_SH) \
