@@ -373,7 +373,11 @@ static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
     base_store_rlx(&s->eviction,
                    cfg->eviction != 0 ? cfg->eviction : (uint32_t)CELLAR_EVICT_ADAPTIVE);
     cellar_err err = l1_open(&lc, &s->l1);
-    if (err != CELLAR_OK) { return cache_config_refuse(err, "L1 could not be set up"); }
+    if (err != CELLAR_OK) {
+        return cache_config_refuse(err, err == CELLAR_E_INVAL
+                                            ? "memory_bytes has no room for L1 beside the rest"
+                                            : "L1 could not be set up");
+    }
     s->account.make_room_ctx = s;
     s->account.make_room = cache_make_room;
     return CELLAR_OK;
