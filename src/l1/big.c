@@ -314,10 +314,11 @@ static void l1_log_refill(l1 *c)
     const uint64_t room = limit > used ? limit - used : 0;
     const uint64_t next = BASE_MIN(all, room + 2 * (uint64_t)c->seg_bytes);
     bool there = false, more = true;
+    l1_round at = {0};
     for (unsigned round = 0; round < 4 && more && !there; round++) {
         l1_limbo_for(c, next);
         there = l1_give_back(c, next, 0);
-        more = there || (l1_may_fit(c, next) && l1_evict_round(c, c->seg_bytes) != 0);
+        more = there || (l1_may_fit(c, next) && l1_evict_round(c, c->seg_bytes, &at) != 0);
     }
     if (!more || (there && next == all)) { base_store_rlx(&c->refill, 0u); }
 }
@@ -329,6 +330,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     uint64_t need = 0;
     if (base_fault_alloc("l1.big")) { return CELLAR_E_NOMEM; }
     l1_run got = L1_RUN_OK;
+    l1_round at = {0};
     *out = l1_limbo_keep(c, bytes);
     if (*out != NULL) { l1_run_reuse(c, *out, bytes, k->hash); } else {
         got = l1_run_take(c, bytes, k->hash, out, &need);
@@ -341,7 +343,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
             continue;
         }
         /* A victim's pages, before the kernel has them; nobody goes for what cannot fit. */
-        if (l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes); }
+        if (l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes, &at); }
         *out = l1_limbo_keep(c, bytes);
         if (*out != NULL) {
             l1_run_reuse(c, *out, bytes, k->hash);

@@ -951,23 +951,30 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
 }
 
 /* ---- room for others ------------------------------------------------------------------------- */
-CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes)
+CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
 {
-    l1_stripe *s = l1_larger_of_two(c, NULL, false);
-    BASE_ASSERT(s != NULL); /* only a stripe to pass over could leave none */
+    if (r->s == NULL) {
+        *r = (l1_round){.s = l1_larger_of_two(c, NULL, false)};
+        BASE_ASSERT(r->s != NULL); /* only a stripe to pass over could leave none */
+        r->held_segs = base_load_rlx(&r->s->held_segs);
+    }
+    l1_stripe *const s = r->s;
+    const uint64_t before = r->freed.log_bytes + r->freed.big_bytes;
     l1_victims v;
-    l1_freed freed = {0};
     v.n = 0;
+    bool done = false;
     sync_take(L1_STRIPE, &s->lock);
-    const uint32_t before = base_load_rlx(&s->held_segs);
-    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS; i++) {
-        bool whole = base_load_rlx(&s->held_segs) < before && freed.log_bytes >= bytes;
-        if (whole || freed.big_bytes >= bytes) { break; }
-        if (l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &freed) == L1_STEP_END) { break; }
+    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && !done; i++) {
+        const bool whole =
+            base_load_rlx(&s->held_segs) < r->held_segs && r->freed.log_bytes >= bytes;
+        done = whole || r->freed.big_bytes >= bytes ||
+               l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &r->freed) == L1_STEP_END;
     }
     sync_drop(L1_STRIPE, &s->lock);
     l1_hand_over(c, &v);
-    return freed.log_bytes + freed.big_bytes;
+    const uint64_t freed = r->freed.log_bytes + r->freed.big_bytes - before;
+    if (done || freed == 0) { r->s = NULL; }
+    return freed;
 }
 
 CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
@@ -1013,12 +1020,13 @@ CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
     /* What is pinned does not come free by emptying the rest of the store. */
     const uint64_t most = bytes + bytes / 8 + (uint64_t)c->seg_bytes * (c->stripe_count + 16);
     unsigned idle = 0;
+    l1_round round = {0};
     for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 && freed <= most;) {
         l1_limbo_for(c, bytes);
         l1_limbo_wait(c);
         if (l1_give_back(c, bytes, 0)) { return true; }
         if (!l1_may_fit(c, bytes)) { return false; }
-        const uint64_t more = l1_evict_round(c, c->seg_bytes);
+        const uint64_t more = l1_evict_round(c, c->seg_bytes, &round);
         idle = more == 0 ? idle + 1 : 0;
         freed += more;
     }

@@ -268,11 +268,12 @@ static void l1_contract_all(l1 *c, unsigned pct)
 static bool l1_shrink(l1 *c)
 {
     unsigned idle = 0;
+    l1_round at = {0};
     for (unsigned round = 0; idle < 4 * c->stripe_count + 16; round++) {
         l1_limbo_for(c, 0);
         if (l1_give_back(c, 0, 0)) { return true; }
         if (round % 16 == 15) { l1_contract_all(c, L1_SHRINK_PCT); }
-        if (l1_evict_round(c, c->seg_bytes) == 0) { idle++; } else { idle = 0; }
+        if (l1_evict_round(c, c->seg_bytes, &at) == 0) { idle++; } else { idle = 0; }
     }
     l1_contract_all(c, L1_SHRINK_PCT);
     return l1_give_back(c, 0, 0);

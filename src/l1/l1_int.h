@@ -659,8 +659,15 @@ CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s);
 CELLAR_PRIVATE void l1_cost_seen(l1_stripe *s, uint8_t cost) SYNC_HOLDS(L1_STRIPE);
 /* Would they fit if every entry went? */
 CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes);
+/* Where the round before left off: a round ends with the victims it can hold, which are less than a
+ * segment; from another stripe each time, many segments would be under way and none free. */
+typedef struct l1_round {
+    l1_stripe *s; /* NULL: one is chosen */
+    uint32_t held_segs;
+    l1_freed freed;
+} l1_round;
 /* Evict about `bytes` from some stripe; one round with its own locking and handing over. */
-CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes);
+CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r);
 /* Drop about `entries` entries whose tickets are not given back: the bound was lowered. */
 CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries);
 BASE_INLINE uint64_t l1_stripe_entries(const l1_stripe *s)

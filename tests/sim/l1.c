@@ -866,7 +866,7 @@ static void fork_child(void)
     for (unsigned i = 0; i < 3; i++) {
         (void)l1_tick(c, UINT64_MAX);
         /* A count may be too high until the cursor leaves the segment (l1_audit_live). */
-        (void)l1_evict_round(c, UINT64_MAX);
+        (void)l1_evict_round(c, UINT64_MAX, &(l1_round){0});
         (void)l1_give_back(c, UINT64_MAX, 0);
     }
     l1_stats s;
