@@ -4,8 +4,8 @@
 # Aim:    the drop-in builds silently and passes the api tests wherever it says it does.
 # Method: cells of compiler, standard and optimisation with all warnings as errors, then every
 #         tests/test_api_*.c on the object. QUICK=1: one cell; by default one cell for each
-#         compiler, musl, callers in C and C++, -m32 (three api tests); FULL=1: all api tests there, the 36 cells and
-#         all 64 combinations of switches by two compilers.
+#         compiler, musl, callers in C and C++, -m32 (three api tests); FULL=1: all api tests there,
+#         the 36 cells and all 64 combinations of switches by two compilers.
 . tests/t.sh
 
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)

@@ -842,7 +842,8 @@ static void fork_child(void)
 {
     l1 *c = world.c;
     l1_fork_child(c);
-    if (base_sim_below(2) == 0) { (void)l1_limbo_sweep(c, UINT64_MAX); } /* before anybody looks at a bucket */
+    /* Before anybody looks at a bucket. */
+    if (base_sim_below(2) == 0) { (void)l1_limbo_sweep(c, UINT64_MAX); }
     for (uint32_t i = 0; i < world.key_count; i++) {
         unsigned char buf[WORLD_VALUE_MAX];
         size_t len = 0;
