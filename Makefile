@@ -19,8 +19,8 @@ SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq t
             vfs pages pack bus sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
-SRC_L2    = form index gate log commit admit codec put get ends io map trouble doorbell scrap recover \
-            warm snap resize audit images open forked inspect
+SRC_L2    = form index gate log commit admit codec put get ends io map trouble doorbell \
+            scrap recover warm snap resize audit images open forked inspect
 SRC_GUARD = flight flight_change flight_lease flight_fork bloom breaker
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit
@@ -28,6 +28,7 @@ SRC_LOCK  = store lock many stat
 SRC_CACHE = version open view tier disk disk_none hook get set update many filter circuit tag \
             keep match deps why watch scan listen stat load_opts load_say load_guard load_lead \
             stale load load_many lease memo warm tick
+MODULES  := base stats l1 l2 guard limit lock cache
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_GUARD:%=src/guard/%.c) \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)
@@ -114,7 +115,7 @@ SOURCE_ID := $(VERSION)$(if $(COMMIT), $(COMMIT))
 
 OBJ_LIB  = $(SRC:src/%.c=$(B)/lib/%.o)
 OBJ_DBG  = $(SRC:src/%.c=$(B)/dbg/%.o)
-OBJ_SIM  = $(SRC:src/%.c=$(B)/sim/%.o)
+OBJ_SIM  = $(foreach m,$(MODULES),$(B)/sim/$(m).o)
 # With what was found beside the compiler: two files are compiled a second time.
 OBJ_LZ   = $(if $(filter off,$(LZ4)),$(OBJ_LIB),\
              $(patsubst $(B)/lib/base/pack.o,$(B)/lz/base/pack.o,$(OBJ_LIB)))
@@ -125,7 +126,8 @@ OBJ_GATE = $(GATE:src/%.c=$(B)/gate/%.o)
 OBJ_MAIN = $(B)/gate/gate/main.o $(B)/gate/gate/replay_main.o
 OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_GATE))
 ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) 2>/dev/null)
-ID       = $(if $(filter $(ID_SRC),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
+ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
+ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
 SO       = libcellar.so.$(VERSION)
 
 ## all: static and shared library, build/cellar, build/cellar-replay (what `make` does)
@@ -134,7 +136,7 @@ lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link,libcellar.a,libcellar.a)
 	$(call link,$(SO),libcellar.so)
 
-$(foreach k,lib mi dbg sim,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)): build/source-id
+$(foreach k,lib mi dbg,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
 $(B)/lib/%.o: src/%.c
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
@@ -150,11 +152,14 @@ $(B)/lz/%.o: src/%.c
 $(B)/dbg/%.o: src/%.c
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) -DBASE_DEBUG=1 -c -o $@ $<
-$(B)/sim/%.o: src/%.c
+	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 -c -o $@ $<
+# One compilation a module: the headers are most of the work at -O1.
+$(B)/sim/%.c: FORCE
+	$(Q)mkdir -p $(@D); printf '#include "%s"\n' $(filter src/$*/%,$(SRC)) >$@.new; \
+	  if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c
 	$(say) CC "$* (sim)"
-	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
 $(B)/gate/%.o: src/%.c
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
@@ -201,7 +206,14 @@ build/cellar: $(B)/cellar $(B)/cellar-replay
 
 # Tests: each tests/test_*.c is one program on the debug objects (asserts, lock ranks); names that
 # start with test_sim_ on the simulation's; test_api_ a second time on the drop-in.
-TEST_NAMES := $(if $(T),$(T:test_%=%),*)
+# T= takes the name in every form that a report prints: gate_replay, test_gate_replay.sh,
+# dist/test_api_load, tests/test_l1_big.c, examples/read_through, simulation.
+TEST_NAMES := $(if $(T),$(patsubst test_%,%,$(basename $(notdir $(T)))),*)
+TEST_FILES  = $(wildcard $(foreach f,tests/test_$(1).c tests/test_$(1).sh tests/examples/$(1).c \
+                $(patsubst %_cc,tests/examples/%.cc,$(filter %_cc,$(1))),$(f))) \
+              $(filter simulation,$(1))
+NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,$(patsubst \
+                test_%,%,$(basename $(notdir $(t)))))),,$(t)))))
 TESTS_C    := $(wildcard $(TEST_NAMES:%=tests/test_%.c))
 TESTS_SIM  := $(if $(DROPIN),,$(filter tests/test_sim_%,$(TESTS_C)))
 TESTS_API  := $(filter tests/test_api_%,$(TESTS_C))
@@ -214,13 +226,23 @@ ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
 NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),tests/test_api_sigbus.c))
 TESTS_LIB  := $(filter-out tests/test_sim_% $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(wildcard $(TEST_NAMES:%=tests/test_%.sh)))
-EXAMPLES   := $(if $(T),,$(wildcard tests/examples/*.c))
-EXAMPLESXX := $(if $(T),,$(wildcard tests/examples/*.cc))
+EXAMPLES   := $(wildcard $(TEST_NAMES:%=tests/examples/%.c))
+EXAMPLESXX := $(wildcard $(if $(T),$(patsubst %_cc,tests/examples/%.cc,$(filter %_cc,\
+                $(TEST_NAMES))),tests/examples/*.cc))
 HAVE_CXX   := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
 HAVE_DIST  := $(if $(SAN),,$(HEADERS))
 
 RUN_C    = $(TESTS_LIB:tests/%.c=$(B)/t/%) $(TESTS_SIM:tests/%.c=$(B)/t/%)
-RUN_DIST = $(if $(HAVE_DIST),$(TESTS_API:tests/%.c=$(B)/dist/%))
+# `make test` does a quarter of the repetitions and a sample of the api tests on the drop-in, so that
+# it ends in two to three minutes. SHARE=1 does all: a lane of `make check`, and every other suite.
+SHARE    ?= $(if $(SAN)$(DROPIN)$(PLAIN),1,4)
+SAMPLED   = $(filter-out 1,$(SHARE))
+DIST_SAMPLE = bad_input disk inventory load process semantics struct_sizes
+OF_DIST  = $(if $(and $(SAMPLED),$(if $(T),,yes)),$(filter $(DIST_SAMPLE:%=tests/test_api_%.c),$(TESTS_API)),$(TESTS_API))
+# At the caller's level of optimization it takes a processor for twelve seconds.
+DIST_LEVEL = $(call TEST_O,$(if $(SAMPLED),-O0) -g0)
+DIST_O   = $(B)/dist/cellar$(if $(SAMPLED),-O0).o
+RUN_DIST = $(if $(HAVE_DIST),$(OF_DIST:tests/%.c=$(B)/dist/%))
 # The C++ library is not instrumented: under MSan whatever it returns would be called uninitialised.
 WHY_NO_CXX = $(if $(findstring memory,$(SAN)),the C++ library knows no MSan,$(if $(HAVE_CXX),,\
   no C++ compiler))
@@ -257,8 +279,8 @@ test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
 # compiler's time, half of each program); CFLAGS="-O0 -g" brings them.
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
 TESTS_BUSY = bench_% $(addprefix l1_,adaptive big bounded_work budget expiry forged fork linear \
-             model pins resize scan split torn worth) l2_crash l2_damage limit_oracle \
-             limit_table load_storm lock_threads lin_%
+             model pins resize scan split torn worth) l2_crash l2_damage l2_old_values \
+             limit_oracle limit_table load_storm lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 # DROPIN=1 puts the amalgamation under the whole suite: its private names are hidden instead of
 # static, so that tests of one module find them.
@@ -279,18 +301,18 @@ $(B)/t/test_sim_%: tests/test_sim_%.c $(B)/libsim.a
 $(B)/t/%: tests/%.c $$(call test_lib,$$(call module_of,$$*))
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(call TEST_O,$(call TEST_LEVEL,$*)) -I. -DBASE_DEBUG=1 -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
+	$(Q)$(COMPILE) $(call TEST_O,$(call TEST_LEVEL,$*) $(if $(SAN),,-g0)) -I. -DBASE_DEBUG=1 -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
 	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
-$(B)/dist/%: tests/%.c $(B)/dist/cellar.o
+$(B)/dist/%: tests/%.c $(DIST_O)
 	$(say) TEST "$* (drop-in)"
 	$(Q)$(CC) -D_GNU_SOURCE -Idist -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
-	  $(call TEST_O,-O0 -g0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/dist/cellar.o $(LDFLAGS) -lm \
+	  $(call TEST_O,-O0 -g0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(DIST_O) $(LDFLAGS) -lm \
 	  $(LDLIBS)
-$(B)/dist/cellar.o: dist/cellar.c dist/cellar.h
+$(DIST_O): dist/cellar.c dist/cellar.h
 	$(say) CC dist/cellar.c
 	$(Q)mkdir -p $(@D)
-	$(Q)echo '$(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS)' >$@.words
-	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) $(call TEST_O,-g0) -c -o $@ $< \
+	$(Q)echo '$(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) $(DIST_LEVEL) ' >$@.words
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) $(DIST_LEVEL) -c -o $@ $< \
 	  2>$@.said; \
 	  status=$$?; cat $@.said >&2; exit $$status
 # A build that only serves a check compiles the library once: its examples link what its tests do.
@@ -328,9 +350,11 @@ export CELLAR_BUILD = $(B)
 export CELLAR_BIN = $(B)/cellar
 export CELLAR_SO = $(B)/$(SO)
 export CELLAR_A = $(B)/libcellar.a
+export CELLAR_DIST = $(DIST_O)
 
 NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
-RUN_SIM  = $(if $(T)$(SAN)$(DROPIN)$(PLAIN),,$(wildcard tests/sim/main.c))
+RUN_SIM  = $(if $(SAN)$(DROPIN)$(PLAIN),,$(if $(filter *,$(TEST_NAMES))$(filter simulation,\
+             $(TEST_NAMES)),$(wildcard tests/sim/main.c)))
 # These wait, for time-outs and disks, longer than they work: they have a worker of their own. What
 # compares times to a hundredth starts beside the stillest of them.
 TESTS_WAIT = bench_disk packaging_runner api_sigbus api_fork_inside api_disk api_keep packaging_docs \
@@ -339,24 +363,27 @@ waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
 WORKING    = $(filter-out $(WAITING),$(filter %/test_bench_harness,$(RUN_C)) $(RUN_SIM) $(TESTS_SH) \
              $(RUN_DIST) $(filter-out %/test_bench_harness,$(RUN_C)))
-items      = $(foreach i,$(1),$(if $(filter tests/sim/%,$(i)),'t|short simulation|build/sim --work 3',\
+items      = $(foreach i,$(1),$(if $(filter tests/sim/%,$(i)),'t|simulation|build/sim --work $(if $(SAMPLED),1,3)',\
              $(if $(filter $(B)/dist/%,$(i)),'t|dist/$(notdir $(i))|$(i)',$(i))))
 # What takes longest in one piece comes first, here and among the items of test-now.
-test-programs: $(if $(RUN_DIST),$(B)/dist/cellar.o) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) $(RUN_EX) \
+test-programs: $(if $(RUN_DIST),$(DIST_O)) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) $(RUN_EX) \
   $(if $(NEED_LIB),lib $(if $(GATE),build/cellar) $(if $(TESTS_SH),dropin man))
 ## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n|random,
-## AUDIT=1)
+## AUDIT=1, SHARE=1 all repetitions)
 #
 # The drop-in is made before, and not asked about again: to what waits for a file that is being made
 # or looked at, make comes back only after it has been through all others, and the longest
 # compilation of all would start last.
-test:
+test: names
 	$(Q)sh src/deps.sh build
 	$(if $(RUN_DIST),$(Q)$(MAKE) --no-print-directory dropin)
 	$(Q)$(MAKE) --no-print-directory $(if $(RUN_DIST),-o build/dropin-words) test-now SEED=$(SEED)
-test-now: test-programs
+names:
+	$(if $(NO_TEST),@$(AWK) -v names='$(NO_TEST)' -f tests/nearest.awk $(foreach f,$(wildcard \
+	  tests/test_*.c tests/test_*.sh tests/examples/*.c*) tests/simulation,'$(f)'))
+test-now: names test-programs
 	$(tell_seed)
-	$(Q)sh tests/run.sh -l $(or $(T_LIMIT),300) -o $(B)/log \
+	$(Q)T_SHARE=$(SHARE) sh tests/run.sh -l $(or $(T_LIMIT),300) -o $(B)/log \
 	  $(call items,$(WAITING)) 'w|' $(call items,$(WORKING)) \
 	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
 	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
@@ -566,20 +593,24 @@ thread-safety:
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 # Below a script no make shares the jobs of the first one: each says how many.
-SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=1200 NOLINK=1
-BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1
+SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=1200 NOLINK=1 SHARE=1
+BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1 SHARE=1
 # gcc 12's thread sanitizer does not start where address space is randomised over 28 bits.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
               echo setarch -R)
 LANES_QUICK = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh tests/test_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh tests/slow_packaging_dropin.sh'
+# The suite that does all repetitions runs on a machine that has just booted: each program finds
+# clocks that began three seconds ago, where the kernel lets a time name space be made.
+YOUNG    := $(shell sh tests/young.sh true >/dev/null 2>&1 && echo sh tests/young.sh)
 TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*),\
               $(shell command -v clang-19))
 TSAN_CC  := $(strip $(TSAN_CC))
 TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
 LANES_AT_ONCE ?= 2
-PROOF    := $(if $(wildcard tests/slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_expiry) \
+PROOF    := $(if $(wildcard tests/slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_old_values \
+              l2_expiry cache_kill) \
             $(if $(wildcard tests/slow_guard_bloom.sh),guard_bloom) \
             $(if $(wildcard tests/slow_api_clear.sh),api_views)
 # First what is short or keeps every processor busy alone, builds above all: of two lanes that run
@@ -589,11 +620,14 @@ PROOF    := $(if $(wildcard tests/slow_l2_proof.sh),l2_crash l2_kill l2_damage l
 LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh tests/test_packaging_install.sh' \
   $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
+  'x|build: all repetitions|$(BUILD_OF) T=' \
   'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
   'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' 'j|$(LANES_AT_ONCE)' \
   $(if $(SIM_SRC),'t|simulation|sh tests/sim/run.sh') \
   $(foreach s,$(wildcard tests/slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \
+  't|suite: all repetitions$(if $(YOUNG),$(comma) 3 s after boot)|$(SUITE_IN) T_WRAP="$(YOUNG)"' \
+  $(if $(YOUNG),,'s|suite: 3 s after boot|no time name spaces here') \
   't|suite: TSan|$(SUITE_IN) SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
   $(if $(wildcard tests/model/run.sh),'t|models|sh tests/model/run.sh') \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
@@ -670,6 +704,6 @@ help:
 
 FORCE:
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
-.PHONY: all lib test test-now test-programs bench bench-peers bench-report guard dropin man dist \
-  install uninstall floors form contracts symbols deps thread-safety check check-now check-matrix \
+.PHONY: all lib test test-now test-programs names bench bench-peers bench-report guard dropin \
+  man dist install uninstall floors form contracts symbols deps thread-safety check check-now check-matrix \
   matrix-now run where seed clean help FORCE

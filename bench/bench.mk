@@ -15,6 +15,8 @@
 #            JSON=file      lines are appended there instead of a fresh file in build/bench
 #            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 under a floor
 #            BENCH_CFLAGS="-O3 -march=native"       an extra for all subjects alike
+#            BENCH_CFLAGS="-O2 -DBASE_FAR_BY=2"     deadlines by the CPU's counter; 3: by the coarse
+#                                                   clock; without it the first open measures both
 
 BENCH_B      := build/bench
 BENCH_CC      = $(or $(CC),cc)

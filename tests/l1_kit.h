@@ -11,7 +11,7 @@
  * VALUES     kit_fill: every 8-byte word encodes {key, sequence, its place}; kit_check_value finds
  *            a byte of another value anywhere in it. Below 8 bytes all bytes are equal.
  * SCALE      T_SCALE=n multiplies the amount of work; sanitizer builds do an eighth of
- *            it, ThreadSanitizer's a 24th, valgrind and qemu a 20th. */
+ *            it, ThreadSanitizer's a 24th, valgrind and qemu a 20th. T_SHARE=n divides it by n. */
 #ifndef CELLAR_TESTS_L1_KIT_H
 #define CELLAR_TESTS_L1_KIT_H
 
@@ -33,8 +33,7 @@
 
 T_INLINE uint64_t kit_scale(uint64_t n)
 {
-    uint64_t scaled = n * BASE_MAX(t_env_u64("T_SCALE", 1), 1) / KIT_SLOW / t_patience();
-    return scaled != 0 ? scaled : 1;
+    return t_share(BASE_MAX(n * BASE_MAX(t_env_u64("T_SCALE", 1), 1) / KIT_SLOW / t_patience(), 1));
 }
 
 /* Where less work would show nothing. */
@@ -352,7 +351,11 @@ T_INLINE void kit_join(kit_team *team)
     team->n = 0;
 }
 
-T_INLINE uint64_t kit_deadline_ns(uint64_t ms) { return base_now_ns() + ms * 1000000; }
+/* The end of a storm of `ms` milliseconds, or of the share of it that this run does. */
+T_INLINE uint64_t kit_deadline_ns(uint64_t ms)
+{
+    return base_now_ns() + t_share(ms * t_env_u64("T_SCALE", 1)) * 1000000;
+}
 T_INLINE bool kit_time_left(uint64_t deadline_ns) { return base_now_ns() < deadline_ns; }
 
 /* Pages this process holds. */

@@ -16,13 +16,14 @@
 # VERDICT    closing line "NAME: N passed, N failed, N skipped", the last line of stdout. No such
 #            line, a signal, a time-out, or an exit status that contradicts it is one failure
 #            more; a program in which nothing ran is one failure. All that, summed, is the last
-#            line of this script, "cellar: ..."; a sum with nothing passed fails.
+#            line of this script, "cellar: ..."; a sum with nothing passed fails. Above it each
+#            failure is listed once more: "failed: LABEL: FACT".
 # LIMIT      is that of a machine of one's own; where more is ready to run than there are CPUs when
 #            an item starts, it gets as many times longer, up to four times.
 # TIMES      wall clock and CPU (user and system, children included) of each item, in whole seconds.
 # OPTIONS    -l SECONDS wall limit of one item (120)     -j JOBS at once (number of CPUs)
 #            -o DIR logs and verdicts (build/log)        -n NAME in the closing line (cellar)
-#            T_WRAP words before each program (valgrind ...)
+#            T_WRAP words before each path (valgrind ...)
 # FOR TESTS  they start in the project's root with what the Makefile exports: CC, CXX, MAKE,
 #            CELLAR_BUILD (folder of this variant), CELLAR_BIN, CELLAR_SO, CELLAR_A, SEED, AUDIT.
 set -u
@@ -66,7 +67,7 @@ run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped la
     item=$(sed -n "${1}p" "$dir/items")
     case $item in
     ?\|*) kind=${item%%|*} rest=${item#*|} label=${rest%%|*} command=${rest#*|} ;;
-    *.sh) kind=t label=${item##*/} command="sh $item" ;;
+    *.sh) kind=t label=${item##*/} command="${T_WRAP-} sh $item" ;;
     *) kind=t label=$item command="${T_WRAP-} ./$item"
         label=$(echo "$item" | sed 's,^build/[0-9]*/,,; s,^t/,,') ;;
     esac
@@ -109,7 +110,14 @@ run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped la
         grep -v '^ok ' "$log.out" | tail -n 40 | sed 's/^/     | /'
         tail -n 40 "$log.err" | sed 's/^/     ! /'
         echo "     logs: $log.out $log.err"
+        list_failures >"$dir/$1.failed"
     fi
+}
+
+list_failures() { # of the item that $label, $log and $note tell of
+    awk -v label="$label" -v note="$note" '
+        sub(/^not ok [0-9]* - /, "") || sub(/^failed: /, "") { print "failed: " label ": " $0; n++ }
+        END { if (note != "" || !n) print "failed: " label (note != "" ? ": " note : "") }' "$log.out"
 }
 
 if [ "${1-}" = --one ]; then
@@ -168,6 +176,16 @@ phase
 
 # A worker that left no verdict (out of memory, killed from outside) is one failure as well.
 count=$#
+awk -v count="$count" -v dir="$dir" 'BEGIN {
+    for (i = 1; i <= count; i++) {
+        file = dir "/" i ".failed"
+        while ((getline line < file) > 0) print line
+        close(file)
+        file = dir "/" i ".res"
+        if ((getline line < file) <= 0) print "failed: item " i ": no verdict"
+        close(file)
+    }
+}'
 awk -v count="$count" -v dir="$dir" -v name="$name" 'BEGIN {
     for (i = 1; i <= count; i++) {
         file = dir "/" i ".res"

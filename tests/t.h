@@ -21,6 +21,7 @@
  *            the generator of a thread, comes from the seed (getrandom below): else it would be
  *            chance, in every run anew, which keys share a place of a table. What tells a store
  *            from those beside it, ids and nonces, has other lengths and stays the kernel's.
+ * SHARE      t_share(n) is what this run does of n repetitions: all, or in `make test` a quarter.
  * USE        ./program [part of a case name]; SEED=n repeats a run, the seed of a failed one is
  *            printed beside each failure; AUDIT=1 asks for a walk after every operation
  *            (t_audit_all() tells the test).
@@ -83,6 +84,7 @@ typedef struct t_case {
 static struct t_state {
     const char *name;           /* of the program, for the closing line */
     uint64_t seed;              /* set before any other constructor, then constant */
+    uint64_t share;             /* T_SHARE, at least 1; set with the seed */
     _Atomic uint64_t drawn[2];  /* words of secrets, words for generators: each its own sequence */
     size_t passed, failed, skipped, total; /* cases; written by the main thread only */
     void (*after_each[8])(void); /* hooks, filled before main by T_AFTER_EACH */
@@ -140,6 +142,15 @@ T_INLINE uint64_t t_env_u64(const char *name, uint64_t fallback)
     const char *text = getenv(name);
     return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : fallback;
 }
+/* Return the share of `n` repetitions that this run does: n / T_SHARE, at least 1. `make test` sets
+ * T_SHARE=4. FULL=1, the other suites and a program started by hand do all. */
+T_INLINE uint64_t t_share(uint64_t n)
+{
+    const uint64_t share = n / t_.share;
+    return share != 0 ? share : 1;
+}
+/* Return whether this run does less than everything: a share, or the part a sanitizer has time for. */
+T_INLINE bool t_reduced(void) { return T_COST > 1 || t_share(2) == 1; }
 T_INLINE uint64_t t_pick_seed(void)
 {
     struct timespec now = { 0, 0 };
@@ -148,7 +159,12 @@ T_INLINE uint64_t t_pick_seed(void)
     x = (x ^ (uint64_t)getpid() << 40) * UINT64_C(0x9E3779B97F4A7C15);
     return t_env_u64("SEED", x >> 32);
 }
-__attribute__((constructor)) static void t_draw_seed(void) { t_.seed = t_pick_seed(); }
+__attribute__((constructor)) static void t_draw_seed(void)
+{
+    t_.seed = t_pick_seed();
+    t_.share = t_env_u64("T_SHARE", 1);
+    if (t_.share == 0) { t_.share = 1; }
+}
 
 /* In place of libc's, for the library linked below: weak as pthread_create above, but where a
  * sanitizer has a weak one of its own. Zeros first: MSan does not know what a bare call writes. */

@@ -5,6 +5,7 @@
 #   t_case FACT COMMAND...   runs it; 0 is passed; its output is shown when it failed
 #   t_skip FACT WHY          counted, the reason printed
 #   t_have TOOL              is it in PATH
+#   t_terminal               can a command run on a terminal here
 #   t_end NAME               the closing line and the exit status
 #   $t_tmp                   a folder of one's own, gone at the end
 t_passed=0 t_failed=0 t_skipped=0
@@ -21,6 +22,8 @@ t_warn="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmis
 -Wvla -Wundef -Werror"
 
 t_have() { command -v "$1" >/dev/null 2>&1; }
+# script(1) is installed and finds a pseudo-terminal: there may be no /dev/pts.
+t_terminal() { t_have script && script -qec true /dev/null >/dev/null 2>&1 </dev/null; }
 
 t_case() {
     t_fact=$1

@@ -130,8 +130,8 @@ live() { # on a terminal, and without one
     grep -q "$(printf '\033')\[Ka: reading, 300 requests [0-9.]* %" "$t_tmp/tty" || return 1
     run --policy=lru --capacity=20 "$d/a.ctr" && ! grep -q "$(printf '\033')" "$t_tmp/err"
 }
-if t_have script; then t_case live_line_on_a_terminal live
-else t_skip live_line_on_a_terminal "script is not installed"; fi
+if t_terminal; then t_case live_line_on_a_terminal live
+else t_skip live_line_on_a_terminal "no script, or no terminals here"; fi
 bytes() {
     run --mode=byte --policy=s3fifo,exact-lru --capacity=2M "$d/big.csv" --columns=key,size
     [ $rc -eq 0 ] && awk -v a="$(line s3fifo 2097152)" 'BEGIN { exit !(a > .4 && a < .9) }' &&

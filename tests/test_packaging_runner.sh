@@ -61,7 +61,55 @@ left_running() {
     export t_tmp
     stays='(sleep 60; : >"$t_tmp/over") >/dev/null 2>&1 & echo $! >>"$t_tmp/stays"'
     sh tests/run.sh -l 60 -j 1 -o "$t_tmp/log" "x|a|$stays" 'w|' "x|b|$stays" | tee "$t_tmp/sum"
-    [ ! -f "$t_tmp/over" ] && xargs kill <"$t_tmp/stays"
+    # shellcheck disable=SC2046 # the shell's own kill: there may be no other
+    [ ! -f "$t_tmp/over" ] && kill $(cat "$t_tmp/stays")
 }
 t_case what_a_test_leaves_running_keeps_no_reader_waiting left_running
+list_is() { # expected lines above the sum, items...
+    want=$1
+    shift
+    sh tests/run.sh -l 1 -j 1 -o "$t_tmp/log" "$@" >"$t_tmp/sum"
+    cat "$t_tmp/sum"
+    sed -n '/^failed: /,$p' "$t_tmp/sum" | sed '$d; s/ after [0-9]* s$/ after N s/' \
+        >"$t_tmp/listed"
+    [ "$(cat "$t_tmp/listed")" = "$want" ] && tail -n 1 "$t_tmp/sum" | grep -q '^cellar: '
+}
+# A suite in a lane of its own: what failed there is named with the lane.
+inner='t|suite|echo "ok 1 - x"; echo "failed: test_a: deep_fact"; echo "cellar: 1 passed, 1 failed, 0 skipped"'
+t_case all_failures_are_listed_just_above_the_sum list_is 'failed: two: first_fact
+failed: two: second_fact
+failed: silent: no closing line, exit status 3
+failed: suite: test_a: deep_fact
+failed: late: no closing line, timed out after N s' \
+    't|two|echo "not ok 1 - first_fact"; echo "not ok 2 - second_fact"; echo "b: 0 passed, 2 failed, 0 skipped"; exit 1' \
+    't|silent|exit 3' "$inner" "$good" 't|late|sleep 20'
+t_case a_green_run_lists_nothing list_is '' "$good"
+
+asked() { $MAKE -n DEPS=off "$@" 2>"$t_tmp/said"; } # what make would do
+runs() { # item that is run, names...
+    item=$1
+    shift
+    for name; do
+        echo "$name" && asked test-now T="$name" | grep 'tests/run.sh' -A 9 | grep -q "$item" || return 1
+    done
+}
+no_such() { # names, start of each expected message...
+    ! $MAKE -s DEPS=off test T="$1" >"$t_tmp/out" 2>"$t_tmp/said" || return 1
+    cat "$t_tmp/out" "$t_tmp/said"
+    [ ! -s "$t_tmp/out" ] && [ "$(grep -c '^no such test: ' "$t_tmp/said")" = $(($# - 1)) ] || return 1
+    shift
+    for message; do grep -q "^no such test: $message" "$t_tmp/said" || return 1; done
+}
+t_case a_script_has_each_of_its_names runs ' tests/test_gate_replay.sh ' gate_replay test_gate_replay \
+    test_gate_replay.sh tests/test_gate_replay.sh
+t_case a_program_has_each_of_its_names runs '/t/test_api_load ' api_load test_api_load test_api_load.c \
+    tests/test_api_load.c dist/test_api_load
+both() { runs '/t/test_l1_big ' 'l1_big api_load' && runs '/t/test_api_load ' 'l1_big api_load'; }
+t_case several_names_are_all_run both
+# Without a C++ compiler its example is a skip of that name.
+others() { runs '|build/' examples/read_through simulation && runs 'cxx_caller' cxx_caller_cc; }
+t_case examples_and_the_simulation_have_names others
+t_case no_such_test_is_said_with_the_nearest_names no_such l1_bigg 'l1_bigg; nearest: l1_big l[^ ]* [a-z]'
+t_case each_name_that_is_none_is_said no_such 'api_dsik.c l1_big relay' 'api_dsik.c; nearest: api_disk ' \
+    'relay; nearest: gate_replay '
 t_end packaging_runner
