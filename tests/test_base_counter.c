@@ -10,7 +10,11 @@
 
 static uint64_t forged_count;      /* what the counter says */
 static int64_t forged_ns;          /* boot-time clock; all clocks of the machine agree */
+static int64_t forged_slept_ns;    /* part of forged_ns in which the machine was suspended */
 static unsigned forged_readings;   /* of precise clocks */
+static unsigned forged_counts;     /* readings of the counter */
+/* Cost of a reading of the counter and of the coarse clock. */
+static int64_t forged_counter_cost_ns, forged_coarse_cost_ns;
 /* What passes just before and just after the next reading of a clock; 2 counts a ns. */
 static int64_t forged_pause_ns, forged_after_ns;
 
@@ -19,7 +23,11 @@ static int forged_gettime(clockid_t id, struct timespec *t)
     forged_ns += forged_pause_ns;
     forged_count += (uint64_t)forged_pause_ns * 2;
     /* A 100 Hz kernel: the coarse clock moves in steps. */
-    const int64_t ns = id == CLOCK_MONOTONIC_COARSE ? forged_ns - forged_ns % 10000000 : forged_ns;
+    int64_t ns = id == CLOCK_BOOTTIME ? forged_ns : forged_ns - forged_slept_ns;
+    if (id == CLOCK_MONOTONIC_COARSE) {
+        ns -= ns % 10000000;
+        forged_ns += forged_coarse_cost_ns;
+    }
     forged_readings += id != CLOCK_MONOTONIC_COARSE;
     forged_ns += forged_after_ns;
     forged_count += (uint64_t)forged_after_ns * 2;
@@ -29,7 +37,14 @@ static int forged_gettime(clockid_t id, struct timespec *t)
     return 0;
 }
 
-#define BASE_COUNTER() forged_count
+static uint64_t forged_counter(void)
+{
+    forged_counts++;
+    forged_ns += forged_counter_cost_ns;
+    return forged_count;
+}
+
+#define BASE_COUNTER() forged_counter()
 #define clock_gettime forged_gettime
 #include "base/clock.c"
 #undef clock_gettime
@@ -41,13 +56,17 @@ static void forge(uint64_t counts_per_span)
 {
     forged_ns = INT64_C(5000) * 1000000000;
     forged_count = UINT64_MAX - 1000; /* it wraps soon */
-    forged_readings = 0;
+    forged_readings = forged_counts = 0;
+    forged_slept_ns = 0;
+    forged_counter_cost_ns = forged_coarse_cost_ns = 0;
     forged_pause_ns = forged_after_ns = 0;
     base_store_rlx(&base_count_asked, 1u);
     base_store_rlx(&base_count_span, counts_per_span);
+    base_clock_choose(true);
     base_self()->far_ms = INT64_MAX;
     base_self()->coarse_ns = -1;
     base_self()->coarse_s = -1;
+    base_self()->coarse_ms = 0;
     base_self()->boot_offset_ms = 0;
 }
 
@@ -85,13 +104,14 @@ static void no_look_no_proof(void)
 
 /* Any rate from the least upwards, any step: whatever is called far is not reached. And reached is
  * exact, whoever decides it. */
-static void far_is_never_reached(void)
+static void far_is_never_reached_by(bool counter)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
     uint64_t proofs = 0;
     for (int round = 0; round < 300; round++) {
         forge(SPAN);
+        base_clock_choose(counter);
         /* 65,536 counts a millisecond is the slowest that is believed; real ones: 500,000 and up */
         const uint64_t rate = 65536 + base_rng_below(&r, 6000000);
         for (int step = 0; step < 300; step++) {
@@ -110,6 +130,75 @@ static void far_is_never_reached(void)
     T_CHECK(proofs > 1000);
 }
 
+static void far_by_the_counter_is_never_reached(void) { far_is_never_reached_by(true); }
+
+static void far_by_the_coarse_clock_is_never_reached(void)
+{
+    far_is_never_reached_by(false);
+    T_EQ_U64(forged_counts, 0);
+}
+
+/* The tick of the coarse clock tells each thread that the offset of the boot-time clock moved. */
+static void a_suspend_is_seen_with_the_next_tick_of_the_coarse_clock(void)
+{
+    forge(SPAN);
+    base_clock_choose(false);
+    const int64_t deadline = forged_ms() + HOUR_MS;
+    T_CHECK(!base_clock_reached(&system_clock, deadline));
+    T_CHECK(far_from_now(HOUR_MS));
+    forged_slept_ns = 2 * HOUR_MS * 1000000;
+    pass(forged_slept_ns, 0);
+    pass(10000000, SPAN);
+    T_CHECK(!base_clock_far(&system_clock, base_self(), deadline));
+    T_CHECK(base_clock_reached(&system_clock, deadline));
+}
+
+/* A thread that noted a look by one proof goes on with the other after the choice changes. */
+static void a_changed_choice_is_followed(void)
+{
+    forge(SPAN);
+    for (int i = 0; i < 20; i++) {
+        const bool counter = i % 2 != 0;
+        base_clock_choose(counter);
+        pass(20000000, SPAN + 1); /* the span and the tick are over */
+        T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+        const unsigned counts = forged_counts;
+        T_CHECK(far_from_now(HOUR_MS));
+        T_EQ_U64(forged_counts - counts, counter ? 1 : 0);
+    }
+}
+
+static void the_choice_follows_what_was_measured(void)
+{
+    forge(SPAN);
+    forged_counter_cost_ns = 40;
+    forged_coarse_cost_ns = 5;
+    T_CHECK(!base_pace_prefers_counter());
+    forged_counter_cost_ns = 5;
+    T_CHECK(base_pace_prefers_counter());
+    T_CHECK(!base_pace_choice(466, 456, 152));  /* waits for loads */
+    T_CHECK(base_pace_choice(466, 900, 152));   /* reads overlap */
+    T_CHECK(base_pace_choice(466, 456, 1200));  /* the coarse clock is a call to the kernel */
+}
+
+static void the_choice_is_measured_once_and_only_with_a_trusted_counter(void)
+{
+    forge(0);
+    base_store_rlx(&base_far_by, (uint32_t)BASE_FAR_UNASKED);
+    base_clock_ready();
+    T_EQ_U64(base_load_rlx(&base_far_by), BASE_FAR_UNASKED);
+    T_EQ_U64(forged_counts, 0);
+    forge(SPAN);
+    base_store_rlx(&base_far_by, (uint32_t)BASE_FAR_UNASKED);
+    forged_counter_cost_ns = 40;
+    base_clock_ready();
+    T_EQ_U64(base_load_rlx(&base_far_by), BASE_FAR_COARSE);
+    const unsigned counts = forged_counts;
+    T_CHECK(counts != 0);
+    base_clock_ready();
+    T_EQ_U64(forged_counts, counts);
+}
+
 /* The machine slept and the counter with it: until the span ends nobody can know; then it is found
  * out, and no thread uses it again. */
 static void a_counter_that_stood_still_is_dropped(void)
@@ -122,7 +211,9 @@ static void a_counter_that_stood_still_is_dropped(void)
     T_CHECK(base_clock_reached(&system_clock, deadline));
     T_EQ_U64(base_load_rlx(&base_count_span), 0);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
-    T_CHECK(!far_from_now(HOUR_MS));
+    const unsigned counts = forged_counts;
+    T_CHECK(far_from_now(HOUR_MS)); /* by the coarse clock */
+    T_EQ_U64(forged_counts, counts);
     pass(1000000, 1000);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + 1));
     T_CHECK(base_clock_reached(&system_clock, forged_ms()));
@@ -191,14 +282,15 @@ static void the_hosts_clock_bypasses_it(void)
     T_CHECK(base_clock_reached(&hosts, deadline));
 }
 
-static void untrusted_it_is_never_read(void)
+static void an_untrusted_counter_is_never_read(void)
 {
     forge(0);
     for (int i = 0; i < 10; i++) {
         pass(1000, 1);
         T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
-        T_CHECK(!far_from_now(HOUR_MS));
+        T_CHECK(far_from_now(HOUR_MS)); /* by the coarse clock */
     }
+    T_EQ_U64(forged_counts, 0);
 }
 
 /* The shared record of threads beyond the limit keeps no look. */
@@ -243,10 +335,14 @@ static void the_real_counter_is_no_slower_than_believed(void)
 static void the_real_counter_is_no_slower_than_believed(void) { T_SKIP("x86-64 only"); }
 #endif
 
-T_MAIN("base_counter", T_CASE(no_look_no_proof), T_CASE(far_is_never_reached),
+T_MAIN("base_counter", T_CASE(no_look_no_proof), T_CASE(far_by_the_counter_is_never_reached),
+       T_CASE(far_by_the_coarse_clock_is_never_reached),
+       T_CASE(a_suspend_is_seen_with_the_next_tick_of_the_coarse_clock),
+       T_CASE(a_changed_choice_is_followed), T_CASE(the_choice_follows_what_was_measured),
+       T_CASE(the_choice_is_measured_once_and_only_with_a_trusted_counter),
        T_CASE(a_counter_that_stood_still_is_dropped),
        T_CASE(a_counter_that_went_back_asks_the_clock),
        T_CASE(a_counter_that_jumped_ahead_asks_the_clock),
        T_CASE(a_pause_in_between_does_no_harm), T_CASE(the_hosts_clock_bypasses_it),
-       T_CASE(untrusted_it_is_never_read), T_CASE(a_shared_record_keeps_none),
+       T_CASE(an_untrusted_counter_is_never_read), T_CASE(a_shared_record_keeps_none),
        T_CASE(one_reading_for_many), T_CASE(the_real_counter_is_no_slower_than_believed))

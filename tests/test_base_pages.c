@@ -47,12 +47,29 @@ static void pages_come_and_go(void)
     T_EQ_U64(resident(&r, 16), 16);
     T_CHECK(r.base[5 * PAGE] == 0);
     base_region_populate(&r, 0, 0);
-    base_region_huge(&r);
+    base_region_huge(&r, true);
+    base_region_huge(&r, false);
     T_CHECK(base_region_commit(&r, 16 * PAGE, PAGE));
     r.base[17 * PAGE - 1] = 1;
     base_region_release(&r);
     T_CHECK(r.base == NULL && r.reserved_bytes == 0);
     base_region_release(&r);
+}
+
+/* A huge page needs an aligned range. Sizes that are no multiple of it: the kernel aligns none. */
+static void a_region_that_holds_a_huge_page_begins_at_one(void)
+{
+    enum { REGIONS = 8 };
+    base_region r[REGIONS];
+    for (size_t i = 0; i < REGIONS; i++) {
+        const size_t bytes = BASE_HUGE + (i + 1) * PAGE;
+        T_REQUIRE(base_region_reserve(&r[i], bytes, bytes));
+        T_EQ_U64((uintptr_t)r[i].base % BASE_HUGE, 0);
+        T_EQ_U64(r[i].reserved_bytes, bytes);
+        T_REQUIRE(base_region_commit(&r[i], 0, bytes));
+        r[i].base[0] = r[i].base[bytes - 1] = 1;
+    }
+    for (size_t i = 0; i < REGIONS; i++) { base_region_release(&r[i]); }
 }
 
 /* Every range inside four pages: zero inside, untouched outside. */
@@ -156,6 +173,7 @@ static void what_is_not_committed_faults(void)
     base_region_release(&r);
 }
 
-T_MAIN("base_pages", T_CASE(pages_come_and_go), T_CASE(parts_of_pages_are_zeroed),
+T_MAIN("base_pages", T_CASE(pages_come_and_go),
+       T_CASE(a_region_that_holds_a_huge_page_begins_at_one), T_CASE(parts_of_pages_are_zeroed),
        T_CASE(short_address_space_halves),
        T_CASE(each_call_can_fail), T_CASE(what_is_not_committed_faults))

@@ -34,7 +34,8 @@ static void short_threads_leave_no_trace(void)
 {
     (void)base_self();
     uint32_t before = base_self_count();
-    for (int i = 0; i < 20000 / T_COST; i++) { t_live_and_end(touch, NULL); }
+    const uint64_t threads = t_share(20000 / T_COST);
+    for (uint64_t i = 0; i < threads; i++) { t_live_and_end(touch, NULL); }
     T_CHECK(base_self_count() <= before + 1);
 }
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -162,6 +163,145 @@ static void links_and_other_openers_are_refused(void)
     T_CHECK(!base_vfs_file_direct(g));
     vfs->close(vfs->ctx, g);
     rmdir(other);
+    end();
+}
+
+/* The inode a path of open_dir leads to; 0, *e says why: none. */
+static uint64_t opened_by(const char *path, bool create, int *e)
+{
+    base_vfs_file *d = NULL;
+    base_vfs_stat s = { .inode = 0 };
+    *e = vfs->open_dir(vfs->ctx, path, create, &d);
+    if (*e == 0) { T_EQ_I64(vfs->stat(vfs->ctx, d, &s), 0); }
+    vfs->close(vfs->ctx, d);
+    return s.inode;
+}
+
+static void open_dir_follows_links_of_this_user(void)
+{
+    char sub[300], link[300], path[301];
+    struct stat s;
+    int e;
+    begin();
+    snprintf(sub, sizeof sub, "%s/sub", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    T_REQUIRE(symlink("sub", link) == 0);
+    T_EQ_U64(opened_by(link, false, &e), 0); /* leads to nothing */
+    T_EQ_I64(e, ENOENT);
+    const uint64_t made = opened_by(link, true, &e);
+    T_EQ_I64(e, 0);
+    T_CHECK(lstat(sub, &s) == 0 && S_ISDIR(s.st_mode) && s.st_ino == made);
+    T_EQ_U64(opened_by(link, true, &e), made);
+    snprintf(path, sizeof path, "%s/", link);
+    T_EQ_U64(opened_by(path, true, &e), made);
+    T_REQUIRE(unlink(link) == 0 && symlink(sub, link) == 0); /* absolute */
+    T_EQ_U64(opened_by(link, false, &e), made);
+    snprintf(path, sizeof path, "%s/b", folder);
+    T_REQUIRE(symlink("link", path) == 0); /* a link to a link */
+    T_EQ_U64(opened_by(path, false, &e), made);
+    T_REQUIRE(unlink(link) == 0 && symlink("b", link) == 0); /* two in a ring */
+    T_EQ_U64(opened_by(path, false, &e), 0);
+    T_EQ_I64(e, EMLINK);
+    snprintf(path, sizeof path, "%s/a", folder);
+    T_REQUIRE(close(open(path, O_CREAT | O_WRONLY, 0600)) == 0);
+    T_REQUIRE(unlink(link) == 0 && symlink("a", link) == 0);
+    T_EQ_U64(opened_by(link, true, &e), 0);
+    T_EQ_I64(e, ENOTDIR);
+    T_EQ_I64(rmdir(sub), 0);
+    end();
+}
+
+static void open_dir_refuses_links_and_targets_of_another_user(void)
+{
+    char sub[300], link[300];
+    int e;
+    if (geteuid() != 0) {
+        T_SKIP("needs root, to make links of another user");
+        return;
+    }
+    begin();
+    snprintf(sub, sizeof sub, "%s/sub", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    T_REQUIRE(mkdir(sub, 0777) == 0 && symlink("sub", link) == 0);
+    T_REQUIRE(lchown(link, 12345, 12345) == 0);
+    T_EQ_U64(opened_by(link, true, &e), 0);
+    T_EQ_I64(e, ELOOP);
+    T_CHECK(opened_by(sub, true, &e) != 0);
+    T_REQUIRE(lchown(link, 0, 0) == 0 && chown(sub, 12345, 12345) == 0);
+    T_EQ_U64(opened_by(link, true, &e), 0);
+    T_EQ_I64(e, ELOOP);
+    T_CHECK(opened_by(sub, true, &e) != 0); /* named itself */
+    T_REQUIRE(chmod(folder, 0777) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) { /* root's link is trusted */
+        _exit(seteuid(12345) == 0 && opened_by(link, true, &e) != 0 ? 0 : 1);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
+    T_EQ_I64(rmdir(sub), 0);
+    end();
+}
+
+static void set_aside_renames_the_directory_behind_a_link(void)
+{
+    char sub[300], link[300], bad[310];
+    uint32_t number = 0;
+    struct stat s;
+    begin();
+    snprintf(sub, sizeof sub, "%s/sub", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    snprintf(bad, sizeof bad, "%s.bad.1", sub);
+    T_REQUIRE(mkdir(sub, 0700) == 0 && symlink("sub", link) == 0);
+    T_EQ_I64(vfs->set_aside(vfs->ctx, link, &number), 0);
+    T_EQ_U64(number, 1);
+    T_CHECK(lstat(link, &s) == 0 && S_ISLNK(s.st_mode));
+    T_CHECK(lstat(sub, &s) != 0 && errno == ENOENT);
+    T_EQ_I64(rmdir(bad), 0);
+    end();
+}
+
+static int xfsz_seen;
+static void see_xfsz(int number)
+{
+    (void)number;
+    xfsz_seen++;
+}
+
+/* The default action of SIGXFSZ ends the process: a handler that counts shows that none comes. */
+static void a_write_above_the_limit_of_file_size_is_a_code(void)
+{
+    struct rlimit was, low;
+    struct sigaction see = { .sa_handler = see_xfsz }, before;
+    sigset_t set, now;
+    char byte = 1;
+    size_t done;
+    base_vfs_file *f;
+    begin();
+    xfsz_seen = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    T_EQ_I64(vfs->preallocate(vfs->ctx, f, 2 << 20), 0);
+    T_REQUIRE(sigaction(SIGXFSZ, &see, &before) == 0 && getrlimit(RLIMIT_FSIZE, &was) == 0);
+    low = was;
+    low.rlim_cur = 1 << 20;
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &low) == 0);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, &byte, 1, 1 << 20, &done), EFBIG); /* inside the file */
+    T_EQ_U64(done, 0);
+    T_EQ_I64(vfs->preallocate(vfs->ctx, f, 3 << 20), EFBIG);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 3 << 20), EFBIG);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, &byte, 1, (1 << 20) - 1, &done), 0);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 1), 0);
+    T_EQ_I64(xfsz_seen, 0);
+    sigemptyset(&set);
+    sigaddset(&set, SIGXFSZ);
+    T_EQ_I64(pthread_sigmask(SIG_BLOCK, &set, NULL), 0); /* the host blocks it, and has one */
+    raise(SIGXFSZ);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, &byte, 1, 1 << 20, &done), EFBIG);
+    T_CHECK(sigpending(&now) == 0 && sigismember(&now, SIGXFSZ) == 1);
+    T_EQ_I64(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+    T_EQ_I64(xfsz_seen, 1);
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0 && sigaction(SIGXFSZ, &before, NULL) == 0);
+    vfs->close(vfs->ctx, f);
     end();
 }
 
@@ -466,7 +606,11 @@ static void a_refused_direct_transfer_is_done_without(void)
 }
 
 T_MAIN("base_vfs", T_CASE(files_hold_what_was_written), T_CASE(maps_share_and_arm_keeps_contents),
-       T_CASE(links_and_other_openers_are_refused), T_CASE(direct_says_whether_it_is),
+       T_CASE(links_and_other_openers_are_refused),
+       T_CASE(open_dir_follows_links_of_this_user),
+       T_CASE(open_dir_refuses_links_and_targets_of_another_user),
+       T_CASE(set_aside_renames_the_directory_behind_a_link),
+       T_CASE(a_write_above_the_limit_of_file_size_is_a_code), T_CASE(direct_says_whether_it_is),
        T_CASE(reading_notes_no_time), T_CASE(a_strangers_file_is_read_all_the_same),
        T_CASE(a_fifo_makes_nobody_wait), T_CASE(a_doorbell_that_cannot_be_opened_is_there),
        T_CASE(a_strangers_doorbell_means_nothing),

@@ -168,7 +168,7 @@ static void each_rule_like_its_model(void)
     kit_rng r = {t_seed()};
     for (unsigned e = 0; e < L1_RULES; e++) {
         for (size_t n = 0; n < sizeof caps / sizeof caps[0]; n++) {
-            const uint64_t each = kit_full(60000), stores = caps[n] == 10 ? 8 : 1;
+            const uint64_t each = t_share(kit_full(60000)), stores = caps[n] == 10 ? 8 : 1;
             uint64_t wrong = 0, hits = 0, model_hits = 0;
             for (uint64_t i = 0; i < stores; i++) {
                 rule_beside_model(e, caps[n], &r, each, &hits, &model_hits, &wrong);
@@ -375,7 +375,7 @@ static void ttl_first(void)
 {
     if (too_slow()) { return; }
     ttl_first_among(6, 2, 4);
-    ttl_first_among(3, 5, 5);
+    if (!t_reduced()) { ttl_first_among(3, 5, 5); }
 }
 
 /* All of one deadline, budget in bytes: what is over is gone before anything that lives. */
@@ -446,7 +446,7 @@ static void advisor_error(void)
 {
     if (too_slow()) { return; }
     static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
-    const uint64_t entries = 20000, requests = 900000;
+    const uint64_t entries = 20000, requests = t_share(900000);
     l1_advice a, none;
     kit k;
     zipf_open(200000, .8);

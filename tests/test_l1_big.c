@@ -201,7 +201,7 @@ static void each_allocation_failing(void)
     static const char *sites[64];
     unsigned known = 0;
     uint64_t instances = 0, open_failed = 0;
-    const uint64_t step = KIT_SLOW == 1 ? 1 : 1 + KIT_SLOW;
+    const uint64_t step = 100 / t_share(100) * (KIT_SLOW == 1 ? 1 : 1 + KIT_SLOW);
     for (unsigned sticky = 0; sticky < 2; sticky++) {
         bool hit = true;
         for (uint64_t nth = 1; hit && nth < 5000; nth += step + nth / 100) {

@@ -89,7 +89,7 @@ static void storm(uint64_t budget, uint64_t ms, bool resident)
     uint64_t before = kit_rss_bytes();
     T_REQUIRE(kit_try_open(&b.k, NULL) == CELLAR_OK);
     b.start_ns = base_now_ns();
-    b.until_ns = kit_deadline_ns(ms * t_env_u64("T_SCALE", 1));
+    b.until_ns = kit_deadline_ns(ms);
     kit_team team = {.n = 0}, watch = {.n = 0};
     kit_start(&watch, watcher, NULL);
     for (size_t i = 0; i < WRITERS; i++) { kit_start(&team, writer, (void *)i); }

@@ -196,7 +196,7 @@ static void spy(void *arg)
 static void threads_of_churn(void)
 {
     open_forgery();
-    f.until_ns = kit_deadline_ns(1500 * t_env_u64("T_SCALE", 1));
+    f.until_ns = kit_deadline_ns(1500);
     kit_team team = {.n = 0};
     for (size_t i = 0; i < 2; i++) {
         kit_start(&team, churn, (void *)i);

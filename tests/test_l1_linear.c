@@ -217,7 +217,7 @@ static void judge(uint64_t keys, uint32_t longest, uint64_t budget, uint64_t ms)
         T_REQUIRE(lin_open(&lin.log[i], CAP * t_env_u64("T_SCALE", 1)));
         T_REQUIRE(lin_open(&lin.cas[i], CAP * t_env_u64("T_SCALE", 1)));
     }
-    lin.until_ns = kit_deadline_ns(ms * t_env_u64("T_SCALE", 1));
+    lin.until_ns = kit_deadline_ns(ms);
     kit_team team = {.n = 0};
     for (size_t i = 0; i < THREADS; i++) { kit_start(&team, actor_main, (void *)i); }
     kit_join(&team);

@@ -216,7 +216,7 @@ static void pins_travel_between_threads(void)
     memset(&s, 0, sizeof s);
     l1_config cfg = {.stripes = 2, .seg_bytes = 8192};
     kit_open(&s.k, KIT_MIB(2), &cfg);
-    s.until_ns = kit_deadline_ns(1200 * t_env_u64("T_SCALE", 1));
+    s.until_ns = kit_deadline_ns(1200);
     kit_team team = {.n = 0};
     for (size_t i = 0; i < 2; i++) {
         kit_start(&team, pinner, (void *)i);

@@ -219,7 +219,7 @@ static void s3fifo_like_the_published_one(void)
     static const uint64_t caps[] = {10, 100, 1000, 5000};
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
         double hits;
-        uint64_t requests = kit_full(100000);
+        uint64_t requests = t_share(kit_full(100000));
         uint64_t wrong = differ(L1_S3FIFO, model_s3_insert, caps[i], 20000, requests, &hits);
         printf("# s3fifo, %" PRIu64 " entries: %.4f hits, %.4f of the answers differ\n", caps[i],
                hits,

@@ -43,7 +43,7 @@ static void load(void *arg)
 static void from_a_gigabyte_to_four_megabytes_and_back(void)
 {
     memset(&z, 0, sizeof z);
-    const uint64_t large = KIT_SLOW == 1 ? KIT_MIB(1024) : KIT_MIB(32 + 512 / KIT_SLOW);
+    const uint64_t large = KIT_SLOW == 1 ? KIT_MIB(t_share(1024)) : KIT_MIB(32 + 512 / KIT_SLOW);
     const uint64_t small = KIT_MIB(4);
     kit_open(&z.k, large, NULL);
     z.len = 4000;

@@ -202,6 +202,88 @@ static void the_index_becomes_huge_pages(void)
     kit_close(&k);
 }
 
+/* Bytes of [from, from + bytes) in huge pages, by the kernel's own account. */
+static uint64_t huge_bytes(const void *from, size_t bytes)
+{
+    const uintptr_t lo = (uintptr_t)from, hi = lo + bytes;
+    char text[512];
+    uint64_t kib, sum = 0;
+    bool inside = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    if (f == NULL) { return 0; }
+    while (fgets(text, sizeof text, f) != NULL) {
+        uintptr_t start, end;
+        if (sscanf(text, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2) {
+            inside = start < hi && end > lo;
+        } else if (inside && sscanf(text, "AnonHugePages: %" SCNu64, &kib) == 1) {
+            sum += kib << 10;
+        }
+    }
+    fclose(f);
+    return sum;
+}
+
+static bool the_kernel_gives_huge_pages(void)
+{
+    base_region r;
+    T_REQUIRE(base_region_reserve(&r, 4 * BASE_HUGE, 4 * BASE_HUGE));
+    base_region_huge(&r, true);
+    T_REQUIRE(base_region_commit(&r, 0, 4 * BASE_HUGE));
+    memset(r.base, 1, 4 * BASE_HUGE);
+    const bool all = huge_bytes(r.base, 4 * BASE_HUGE) == 4 * BASE_HUGE;
+    base_region_release(&r);
+    return all;
+}
+
+typedef struct huge_now { uint64_t index, arena; } huge_now;
+
+static huge_now huge_of(const kit *k)
+{
+    return (huge_now){ huge_bytes(k->c->index_region.base, k->c->index_region.reserved_bytes),
+                       huge_bytes(k->c->arena_region.base, k->c->arena_region.reserved_bytes) };
+}
+
+/* Fill a store of this mode; what it holds in huge pages before and after a tick. */
+static void fill_in_mode(l1_huge mode, uint64_t budget, huge_now *filled, huge_now *ticked)
+{
+    kit k;
+    const uint64_t n = 420000;
+    l1_config cfg = {.huge_pages = (uint8_t)mode};
+    kit_open(&k, budget, &cfg);
+    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
+    *filled = huge_of(&k);
+    (void)l1_tick(k.c, UINT64_MAX); /* sees how large the index is */
+    kit_forward(&k, 3000);
+    (void)l1_tick(k.c, UINT64_MAX);
+    *ticked = huge_of(&k);
+    printf("# mode %d: index %" PRIu64 " then %" PRIu64 ", arena %" PRIu64 " then %" PRIu64 "\n",
+           (int)mode, filled->index, ticked->index, filled->arena, ticked->arena);
+    for (uint64_t i = 0; i < n; i += 997) { T_CHECK(kit_has(&k, i)); }
+    kit_close(&k);
+}
+
+static void each_mode_makes_its_huge_pages(void)
+{
+    huge_now filled, ticked;
+    fill_in_mode(L1_HUGE_NEVER, KIT_MIB(256), &filled, &ticked);
+    T_CHECK(filled.index + filled.arena + ticked.index + ticked.arena == 0);
+    if (!the_kernel_gives_huge_pages()) {
+        T_SKIP("the kernel gives no huge pages");
+        return;
+    }
+    fill_in_mode(L1_HUGE_NOW, KIT_MIB(128), &filled, &ticked);
+    huge_now later;
+    fill_in_mode(L1_HUGE_LATER, KIT_MIB(256), &later, &later);
+    if (!the_kernel_gives_huge_pages()) { /* memory became short meanwhile */
+        T_SKIP("the kernel gives no huge pages");
+        return;
+    }
+    T_CHECK(filled.index >= BASE_HUGE && filled.arena >= BASE_HUGE); /* at once */
+    T_CHECK(ticked.index >= 2 * BASE_HUGE && ticked.arena >= BASE_HUGE);
+    T_CHECK(later.index >= BASE_HUGE && later.arena >= BASE_HUGE);
+    T_CHECK(ticked.index >= later.index);
+}
+
 /* ---- threads --------------------------------------------------------------------------------- */
 static struct {
     kit k;
@@ -269,4 +351,5 @@ static void gets_and_deletes_meanwhile(void)
 T_MAIN("l1_split", T_ALONE(every_insert_keeps_the_earlier_ones),
        T_ALONE(growth_refused_by_the_account),
        T_ALONE(growth_refused_by_the_system), T_ALONE(the_index_becomes_huge_pages),
+       T_ALONE(each_mode_makes_its_huge_pages),
        T_CASE(gets_and_deletes_meanwhile))

@@ -162,7 +162,7 @@ static void moved_records_keep_their_deadline(void)
     uint64_t buf[32], filler = 1000000, alive = 0, checked = 0;
     size_t len;
     int64_t now = kit_now(&k);
-    const uint64_t steps = kit_full(60000);
+    const uint64_t steps = t_share(kit_full(60000));
     for (uint64_t step = 0; step < steps && t_failed() == 0; step++) {
         now += (int64_t)kit_below(&r, (uint64_t)DAY / 400);
         atomic_store(&k.clock.now_ms, now);
@@ -315,10 +315,58 @@ static void a_past_deadline_counts_from_itself(void)
     kit_close(&k);
 }
 
+/* The system's clocks instead of a turned one. No entry is returned at or after its deadline, and
+ * none is missed before. A lag of the coarse clock beyond BASE_COARSE_LAG_MS is no failure. */
+static void exact_by_the_system_clock(bool counter)
+{
+    enum { ENTRIES = 300, MOST_MS = 150 };
+    kit k;
+    kit_rng r = {t_seed()};
+    int64_t until[ENTRIES];
+    uint64_t early = 0, hits = 0;
+    kit_init(&k, KIT_MIB(4), t_seed());
+    kit_real_clock(&k);
+    T_REQUIRE(kit_try_open(&k, NULL) == CELLAR_OK);
+    base_clock_ready();
+    base_clock_choose(counter);
+    for (uint64_t i = 0; i < ENTRIES; i++) {
+        until[i] = kit_now(&k) + 1 + (int64_t)kit_below(&r, MOST_MS);
+        put_until(&k, i, until[i]);
+    }
+    const int64_t end = kit_now(&k) + MOST_MS + 5;
+    for (int64_t now = 0; now < end && t_failed() == 0;) {
+        for (uint64_t i = 0; i < ENTRIES; i++) {
+            unsigned char buf[64];
+            size_t len;
+            kit_key key;
+            kit_key_of(&k, &key, 0, i);
+            const int64_t coarse = base_coarse_ms(&k.base);
+            now = kit_now(&k);
+            const cellar_err got = l1_get(k.c, &key.key, buf, sizeof buf, &len, 0);
+            const bool lags = coarse + BASE_COARSE_LAG_MS < now;
+            T_CHECK(got == CELLAR_OK || got == CELLAR_MISS);
+            T_CHECK(got != CELLAR_OK || now < until[i] || lags);
+            early += got == CELLAR_MISS && kit_now(&k) < until[i];
+            hits += got == CELLAR_OK;
+        }
+    }
+    T_EQ_U64(early, 0);
+    T_CHECK(hits > 0);
+    kit_close(&k);
+}
+
+static void exact_by_the_system_clock_and_the_counter(void) { exact_by_the_system_clock(true); }
+static void exact_by_the_system_clock_and_the_coarse_clock(void)
+{
+    exact_by_the_system_clock(false);
+}
+
 T_ONE_THREAD;
 T_MAIN("l1_time", T_CASE(every_offset_around_a_tick), T_CASE(ttl_of_every_size),
        T_CASE(clocks_before_each_wrap),
        T_CASE(sixty_days_without_a_sweep), T_CASE(moved_records_keep_their_deadline),
        T_CASE(the_farthest_deadline_a_segment_can_say), T_CASE(idle_and_absolute),
        T_CASE(stale_window),
-       T_CASE(a_past_deadline_counts_from_itself))
+       T_CASE(a_past_deadline_counts_from_itself),
+       T_CASE(exact_by_the_system_clock_and_the_counter),
+       T_CASE(exact_by_the_system_clock_and_the_coarse_clock))

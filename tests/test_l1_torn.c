@@ -125,7 +125,7 @@ static void storm(uint64_t keys, bool same_size, uint64_t ms, uint32_t seg_bytes
     torn.keys = keys;
     torn.same_size = same_size;
     kit_open(&torn.k, KIT_MIB(1), &cfg);
-    torn.until_ns = kit_deadline_ns(ms * t_env_u64("T_SCALE", 1));
+    torn.until_ns = kit_deadline_ns(ms);
     kit_team team = {.n = 0};
     for (size_t i = 0; i < WRITERS; i++) { kit_start(&team, writer, (void *)i); }
     for (size_t i = 0; i < READERS; i++) { kit_start(&team, reader, (void *)i); }

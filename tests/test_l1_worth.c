@@ -68,7 +68,7 @@ static void cost_aware(void)
 {
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     popular_open(.8);
-    for (unsigned p = 0; p < 2; p++) {
+    for (unsigned p = t_reduced() ? 1 : 0; p < 2; p++) {
         const l1_policy policy = p == 0 ? L1_S3FIFO : L1_ADAPTIVE;
         for (unsigned mix = 0; mix < COST_MIXES; mix++) {
             double plain = 0, told = 0;
@@ -114,7 +114,7 @@ static void size_aware(void)
 {
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     popular_open(.8);
-    for (unsigned p = 0; p < 2; p++) {
+    for (unsigned p = t_reduced() ? 1 : 0; p < 2; p++) {
         const l1_policy policy = p == 0 ? L1_S3FIFO : L1_ADAPTIVE;
         uint64_t plain_bytes = 0, bytes = 0;
         const uint64_t plain = missed(false, policy, &plain_bytes);

@@ -6,15 +6,19 @@
  * INVARIANTS coarse <= precise at the same instant, precise - coarse <= BASE_COARSE_LAG_MS on a
  *            running machine; neither runs backwards in one thread.
  * FAR        even the coarse clock is some 65 instructions, and in a get they keep the next get's
- *            memory accesses out of the CPU's window: a third of its speed. So a thread that looks
- *            at the precise clock notes {counter before, clock + BASE_FAR_MS}; while the counter
- *            then moved by less than a span, BASE_FAR_MS has not passed, and a deadline beyond is
- *            alive without any clock. Proof: span = BASE_FAR_MS at 2^16 counts a millisecond, and
- *            no counter we take is so slow (a span lasts 1 to 8 ms). A counter that went back is
- *            far ahead in unsigned arithmetic: a clock is read. One that stood still (suspend)
- *            deceives until the span ends, no longer than a coarse tick; the next look sees more
- *            time than counts, and no thread uses it again. Taken only where the CPU calls it
- *            invariant and the kernel keeps its own time by it; the host's clock bypasses it all.
+ *            memory accesses out of the CPU's window. So a thread that looks at the precise clock
+ *            notes {counter before, clock + BASE_FAR_MS}; while the counter then moved by less than
+ *            a span, BASE_FAR_MS has not passed, and a deadline beyond is alive without any clock.
+ *            Proof: span = BASE_FAR_MS at 2^16 counts a millisecond, and no counter we take is so
+ *            slow (a span lasts 1 to 8 ms). A counter that went back is far ahead in unsigned
+ *            arithmetic: a clock is read. One that stood still (suspend) deceives until the span
+ *            ends, no longer than a coarse tick; the next look sees more time than counts, and no
+ *            thread uses it again. Taken only where the CPU calls it invariant and the kernel keeps
+ *            its own time by it; the host's clock bypasses it all.
+ * CHOICE     Some CPUs finish all earlier loads before they read the counter. Consecutive gets then
+ *            do not overlap, and the coarse clock is the faster proof. The first open measures
+ *            which kind of CPU this is. The coarse clock is compared in line: while it shows what
+ *            it showed at the thread's last look, a deadline beyond its lag is alive.
  * SUSPEND    CLOCK_MONOTONIC stands still while the machine sleeps and does not jump when it wakes,
  *            so a jump in it can tell nobody. There is no coarse boot-time clock. Hence: coarse =
  *            CLOCK_MONOTONIC_COARSE + offset, offset = BOOTTIME - MONOTONIC, kept per thread and
@@ -27,7 +31,8 @@
  * TRIED      CLOCK_BOOTTIME on each deadline: 20 ns, a whole hit. One offset per store, refreshed
  *            by tick: late by a tick period after a suspend, and a shared line. Time published by
  *            the maintenance thread: a bound from below, where the proof needs one from above. get
- *            with 1 h to live, 1 thread, x RAW: coarse clock .40, counter .51, no look .60. The
+ *            with 1 h to live, 1 thread, x RAW, Zen 5: coarse clock .40, counter .51, no look .60.
+ *            CPU time of a get, Sapphire Rapids: counter 236 ns, coarse 154, no deadline 139. The
  *            second of time(2), a third of the counter's 40 cycles: 1.08 times as fast in the
  *            cache, no look 1.13; but a clock set back deceives a thread that was away as long.
  * NOT HERE   schedules by wall clock. */
@@ -60,6 +65,7 @@ static int64_t base_system_coarse_ms(void)
 
 static void base_count_anew(base_self_t *self) { (void)self; }
 CELLAR_PRIVATE void base_clock_ready(void) {}
+CELLAR_PRIVATE void base_clock_choose(bool counter) { (void)counter; }
 CELLAR_PRIVATE bool base_counter_trusted(void) { return false; }
 
 CELLAR_PRIVATE uint64_t base_now_ns(void) { return base_sim_now_ns(); }
@@ -110,9 +116,16 @@ static int64_t base_system_coarse_ms(void)
 /* ---- the counter ---- */
 
 /* Counts of a span; 0: not asked yet, or no counter that can be trusted. Written by
- * base_clock_ready and, to 0 for good, by the thread that caught it standing still. */
+ * base_counter_ready and, to 0 for good, by the thread that caught it standing still. */
 static _Atomic uint64_t base_count_span;
-static _Atomic uint32_t base_count_asked; /* 1: base_clock_ready has been here */
+static _Atomic uint32_t base_count_asked; /* 1: base_counter_ready has been here */
+
+/* A build may fix the choice: -DBASE_FAR_BY=2 or 3. 0: the first open measures. */
+#ifndef BASE_FAR_BY
+#define BASE_FAR_BY 0
+#endif
+enum { BASE_FAR_UNASKED, BASE_FAR_MEASURING, BASE_FAR_COUNTER, BASE_FAR_COARSE };
+static _Atomic uint32_t base_far_by = BASE_FAR_BY;
 
 /* Counts of the longest span BASE_FAR_MS may stand for; 0: this CPU has no usable counter. */
 static uint64_t base_counter_span(void)
@@ -143,7 +156,7 @@ static bool base_kernel_counts(void)
     return n > 0 && (strcmp(name, "tsc\n") == 0 || strcmp(name, "arch_sys_counter\n") == 0);
 }
 
-CELLAR_PRIVATE void base_clock_ready(void)
+static void base_counter_ready(void)
 {
     if (base_load_acq(&base_count_asked) != 0) { return; }
     const int saved = errno;
@@ -155,14 +168,84 @@ CELLAR_PRIVATE void base_clock_ready(void)
 
 CELLAR_PRIVATE bool base_counter_trusted(void)
 {
-    base_clock_ready();
+    base_counter_ready();
     return base_load_rlx(&base_count_span) != 0;
+}
+
+/* ---- the choice between the counter and the coarse clock ---- */
+
+#define BASE_PACE_ROUNDS 8
+#define BASE_PACE_READS 32
+#define BASE_PACE_LOADS 24
+
+static const volatile uint32_t base_pace_next[4] = { 2, 3, 1, 0 };
+static volatile uint32_t base_pace_sum;
+
+/* Time reads like those of gets: a chain of dependent loads, then one proof of a deadline that
+ * comes out of the chain. `serial`: each chain starts where the one before ended. */
+BASE_ALWAYS_INLINE uint64_t base_pace_round(bool counter, bool serial)
+{
+    base_self_t self = { .count_span = UINT64_MAX };
+    struct timespec t = { 0, 0 };
+    uint32_t at = 0, sum = 0;
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    self.coarse_s = (int64_t)t.tv_sec;
+    self.coarse_ns = (int64_t)t.tv_nsec;
+    self.count_from = BASE_COUNTER();
+    const uint64_t from = base_now_ns();
+    for (uint32_t i = 0; i < BASE_PACE_READS; i++) {
+        if (!serial) { at = i & 3; }
+        for (int k = 0; k < BASE_PACE_LOADS; k++) { at = base_pace_next[at]; }
+        const int64_t far = (int64_t)at + 3600000;
+        sum += counter ? base_counter_far(&self, far) : base_coarse_far(&self, far);
+    }
+    base_pace_sum = sum;
+    return base_now_ns() - from;
+}
+
+static BASE_NOINLINE uint64_t base_pace_counter(void) { return base_pace_round(true, false); }
+static BASE_NOINLINE uint64_t base_pace_serial(void) { return base_pace_round(true, true); }
+static BASE_NOINLINE uint64_t base_pace_coarse(void) { return base_pace_round(false, false); }
+
+/* A counter that waits for earlier loads makes independent reads as slow as serial ones. */
+static bool base_pace_choice(uint64_t counter, uint64_t serial, uint64_t coarse)
+{
+    return counter <= coarse || serial > counter + counter / 4;
+}
+
+/* Return false if the counter makes the CPU wait for all earlier loads, and the coarse clock is
+ * faster. Compare the shortest rounds: other threads and the host only lengthen a round. */
+static bool base_pace_prefers_counter(void)
+{
+    uint64_t counter = UINT64_MAX, serial = UINT64_MAX, coarse = UINT64_MAX;
+    for (int i = 0; i < BASE_PACE_ROUNDS; i++) {
+        const uint64_t a = base_pace_counter(), b = base_pace_serial(), c = base_pace_coarse();
+        counter = BASE_MIN(counter, a);
+        serial = BASE_MIN(serial, b);
+        coarse = BASE_MIN(coarse, c);
+    }
+    return base_pace_choice(counter, serial, coarse);
+}
+
+CELLAR_PRIVATE void base_clock_choose(bool counter)
+{
+    base_store_rel(&base_far_by, (uint32_t)(counter ? BASE_FAR_COUNTER : BASE_FAR_COARSE));
+}
+
+CELLAR_PRIVATE void base_clock_ready(void)
+{
+    if (!base_counter_trusted()) { return; }
+    if (base_load_rlx(&base_far_by) == BASE_FAR_UNASKED &&
+        base_cas_ar(&base_far_by, (uint32_t)BASE_FAR_UNASKED, (uint32_t)BASE_FAR_MEASURING)) {
+        base_clock_choose(base_pace_prefers_counter());
+    }
 }
 
 /* The thread's span is over, or it has none: note counter and clock anew. */
 static void base_count_anew(base_self_t *self)
 {
-    const uint64_t span = base_load_rlx(&base_count_span);
+    const uint64_t span =
+        base_load_rlx(&base_far_by) == BASE_FAR_COUNTER ? base_load_rlx(&base_count_span) : 0;
     if (self->index == 0) { return; } /* shared by many */
     const bool noted = self->far_ms != INT64_MAX;
     if (span == 0) {

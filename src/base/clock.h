@@ -8,6 +8,8 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
+#include <time.h>
+
 #include "base/sync.h"
 
 #define BASE_COARSE_LAG_MS 20
@@ -27,10 +29,13 @@ CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c); /* lags <= BASE_COAR
 CELLAR_PRIVATE bool base_clock_look(const base_clock *c, int64_t deadline_ms);
 /* Deadlines beyond it are not reached now: one reading for many. */
 CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c);
-/* Once a process, before the first reading that should profit: does the kernel itself keep time by
- * the CPU's counter? Else it is never used. */
+/* Decide once per process whether the counter or the coarse clock proves deadlines far. Call before
+ * the first reading that should profit. Measures both, some 50 us, if the counter is trusted. */
 CELLAR_PRIVATE void base_clock_ready(void);
-/* The same question, asked if need be; false also when it was caught standing still. */
+/* Fix that decision, also after base_clock_ready. Each thread follows within a tick or a span. */
+CELLAR_PRIVATE void base_clock_choose(bool counter);
+/* Return whether the kernel keeps its own time by the CPU's counter. False also after a thread
+ * found the counter standing still. */
 CELLAR_PRIVATE bool base_counter_trusted(void);
 
 /* The CPU's counter, in no order with the instructions around it. A test forges it. */
@@ -52,13 +57,36 @@ BASE_ALWAYS_INLINE uint64_t base_counter_read(void)
 #endif
 #endif
 
-/* Certainly not reached, by the system's clock: this thread looked at it less than a span ago, and
- * the deadline is BASE_FAR_MS beyond what it saw. False says nothing. See clock.c, FAR. */
+/* Prove a deadline far by the counter: this thread looked at the clock less than a span ago, and
+ * the deadline is BASE_FAR_MS beyond what the clock showed. */
+BASE_ALWAYS_INLINE bool base_counter_far(const base_self_t *self, int64_t deadline_ms)
+{
+    return deadline_ms > self->far_ms && BASE_COUNTER() - self->count_from < self->count_span;
+}
+
+/* Prove a deadline far by the coarse clock: the clock shows what it showed this thread at its last
+ * look, and the deadline is beyond the lag. */
+BASE_ALWAYS_INLINE bool base_coarse_far(const base_self_t *self, int64_t deadline_ms)
+{
+#if BASE_SIM
+    (void)self;
+    (void)deadline_ms;
+    return false;
+#else
+    struct timespec t = { 0, 0 };
+    if (deadline_ms <= self->coarse_ms + BASE_COARSE_LAG_MS) { return false; }
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return t.tv_nsec == self->coarse_ns && t.tv_sec == self->coarse_s;
+#endif
+}
+
+/* Certainly not reached, by the system's clock. False says nothing. See clock.c, FAR. */
 BASE_ALWAYS_INLINE bool base_clock_far(const base_clock *c, const base_self_t *self,
                                        int64_t deadline_ms)
 {
-    return deadline_ms > self->far_ms && c->precise_ms == NULL &&
-           BASE_COUNTER() - self->count_from < self->count_span;
+    if (BASE_UNLIKELY(c->precise_ms != NULL)) { return false; }
+    return self->far_ms != INT64_MAX ? base_counter_far(self, deadline_ms)
+                                     : base_coarse_far(self, deadline_ms);
 }
 
 /* Not passed yet, and at most BASE_FAR_MS ahead; *from_ms: passed. The counter decides, else the
@@ -76,10 +104,13 @@ BASE_ALWAYS_INLINE int64_t base_clock_ahead(const base_clock *c, const base_self
 }
 
 /* Is `deadline_ms` reached (deadline <= now)? At most one precise reading, none when the counter or
- * the coarse clock decides; exact to 1 ms. BASE_NEVER_MS: false without any reading. */
+ * the coarse clock decides; exact to 1 ms. BASE_NEVER_MS: false without any reading. The coarse
+ * clock is not in line here: only gets gain by it. */
 BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
 {
-    if (BASE_LIKELY(base_clock_far(c, base_self(), deadline_ms))) { return false; }
+    if (BASE_LIKELY(c->precise_ms == NULL && base_counter_far(base_self(), deadline_ms))) {
+        return false;
+    }
     return base_clock_look(c, deadline_ms);
 }
 CELLAR_PRIVATE uint64_t base_now_ns(void); /* monotonic, for durations; virtual in simulation */

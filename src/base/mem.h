@@ -83,7 +83,7 @@ CELLAR_PRIVATE void *base_alloc_raw(const base_alloc_hooks *h, size_t bytes);
 CELLAR_PRIVATE void base_free_raw(const base_alloc_hooks *h, void *p, size_t bytes);
 
 typedef struct base_region {
-    unsigned char *base; /* page aligned; NULL when not reserved */
+    unsigned char *base; /* page aligned, BASE_HUGE if possible; NULL when not reserved */
     size_t reserved_bytes;
 } base_region;
 
@@ -98,7 +98,8 @@ CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t by
 /* Touch the pages now (MADV_POPULATE_WRITE, else one write per page of the zero it holds; only for
  * ranges nobody uses yet). */
 BASE_SPARE CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t bytes);
-CELLAR_PRIVATE void base_region_huge(base_region *r); /* advise transparent huge pages */
+/* Advise transparent huge pages for the whole region, or forbid them. */
+CELLAR_PRIVATE void base_region_huge(base_region *r, bool want);
 #define BASE_HUGE ((size_t)2 << 20)
 /* Put the pages of one aligned BASE_HUGE range, all of them in use, into one huge page now, from
  * this thread. False: not done (fragmented memory); *never: this kernel cannot. */

@@ -7,11 +7,18 @@
 
 #include "base/num.h"
 
+CELLAR_PRIVATE cellar_err base_opts_size(const void *src, size_t *size)
+{
+    memcpy(size, src, sizeof *size);
+    if (*size < sizeof *size || *size > BASE_OPTS_BYTES_MAX) { return CELLAR_E_INVAL; }
+    return *size % _Alignof(size_t) == 0 ? CELLAR_OK : CELLAR_E_ABI;
+}
+
 CELLAR_PRIVATE cellar_err base_opts_in(void *dst, size_t known, const void *src)
 {
     size_t size;
-    memcpy(&size, src, sizeof size);
-    if (size < sizeof size || size > BASE_OPTS_BYTES_MAX) { return CELLAR_E_INVAL; }
+    const cellar_err err = base_opts_size(src, &size);
+    if (err != CELLAR_OK) { return err; }
     memset(dst, 0, known);
     memcpy(dst, src, BASE_MIN(size, known));
     memcpy(dst, &known, sizeof known);
@@ -25,8 +32,8 @@ CELLAR_PRIVATE cellar_err base_opts_in(void *dst, size_t known, const void *src)
 CELLAR_PRIVATE cellar_err base_opts_out(void *dst, const void *src, size_t known)
 {
     size_t size;
-    memcpy(&size, dst, sizeof size);
-    if (size < sizeof size || size > BASE_OPTS_BYTES_MAX) { return CELLAR_E_INVAL; }
+    const cellar_err err = base_opts_size(dst, &size);
+    if (err != CELLAR_OK) { return err; }
     unsigned char *to = dst;
     const unsigned char *from = src;
     memcpy(to + sizeof size, from + sizeof size, BASE_MIN(size, known) - sizeof size);

@@ -30,6 +30,23 @@ static void base_region_check(const base_region *r, size_t offset, size_t bytes)
     BASE_REQUIRE(offset <= r->reserved_bytes && bytes <= r->reserved_bytes - offset);
 }
 
+/* Map `bytes` without memory, from a BASE_HUGE boundary if they hold a huge page: older kernels
+ * align no mapping, and a huge page needs an aligned range. Unaligned if addresses are short. */
+static void *base_region_map(size_t bytes)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    if (bytes >= BASE_HUGE && bytes <= SIZE_MAX - BASE_HUGE) {
+        unsigned char *p = mmap(NULL, bytes + BASE_HUGE, PROT_NONE, flags, -1, 0);
+        if (p != MAP_FAILED) {
+            const size_t before = (size_t)(-(uintptr_t)p % BASE_HUGE);
+            if (before != 0) { (void)munmap(p, before); }
+            (void)munmap(p + before + bytes, BASE_HUGE - before);
+            return p + before;
+        }
+    }
+    return mmap(NULL, bytes, PROT_NONE, flags, -1, 0);
+}
+
 CELLAR_PRIVATE bool base_region_reserve(base_region *r, size_t want, size_t least)
 {
     r->base = NULL;
@@ -40,9 +57,7 @@ CELLAR_PRIVATE bool base_region_reserve(base_region *r, size_t want, size_t leas
     for (size_t n = (size_t)base_round_up(want, BASE_PAGE); n >= least;
          n = (size_t)base_round_up(n / 2, BASE_PAGE)) {
         void *p = MAP_FAILED;
-        if (!base_fault_alloc("base.region_reserve")) {
-            p = mmap(NULL, n, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        }
+        if (!base_fault_alloc("base.region_reserve")) { p = base_region_map(n); }
         if (p != MAP_FAILED) {
             r->base = p;
             r->reserved_bytes = n;
@@ -107,10 +122,11 @@ CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t b
     }
 }
 
-CELLAR_PRIVATE void base_region_huge(base_region *r)
+CELLAR_PRIVATE void base_region_huge(base_region *r, bool want)
 {
     BASE_REQUIRE(r->base != NULL);
-    (void)madvise(r->base, r->reserved_bytes, MADV_HUGEPAGE); /* advice: may be refused */
+    /* advice: may be refused */
+    (void)madvise(r->base, r->reserved_bytes, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *never)

@@ -3,6 +3,7 @@
  * text: see text.h. */
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -19,6 +20,25 @@ BASE_SPARE CELLAR_PRIVATE void base_text_add(base_text *t, const char *format, .
     va_end(args);
     BASE_ASSERT(n >= 0);
     if (n > 0) { t->len += (size_t)n; }
+}
+
+BASE_SPARE CELLAR_PRIVATE const char *base_errno_text(int e)
+{
+    switch (e) {
+    case EACCES:
+    case EPERM: return "permission denied";
+    case EDQUOT: return "disk quota exceeded";
+    case EFBIG: return "above the limit of file size";
+    case EINVAL: return "invalid argument";
+    case EIO: return "input or output error";
+    case ENODATA: return "the file ends before these bytes";
+    case ENOMEM: return "out of memory";
+    case ENOSPC: return "no space left on the disk";
+    case EROFS: return "read-only file system";
+    case ESTALE: return "stale file handle";
+    case ETIMEDOUT: return "timed out";
+    default: return "system error";
+    }
 }
 
 BASE_SIZE_END

@@ -15,4 +15,8 @@ typedef struct base_text {
 BASE_SPARE CELLAR_PRIVATE void base_text_add(base_text *t, const char *format, ...)
     BASE_PRINTF(2, 3);
 
+/* Return what an errno of the disk means; "system error" for any other. Static text: strerror is
+ * not safe in threads, and the two forms of strerror_r differ. */
+BASE_SPARE CELLAR_PRIVATE const char *base_errno_text(int e);
+
 #endif

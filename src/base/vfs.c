@@ -6,7 +6,10 @@
  * INVARIANTS no call is a cancellation point; every one returns 0 or a positive errno. *done counts
  *            what was moved, also beside an error. No descriptor survives exec. A name is one path
  *            component below a directory that is already open, and never followed when it is a
- *            link.
+ *            link. A path of open_dir or set_aside that names a symbolic link is followed if the
+ *            link, and the directory behind it, belong to this user or to root: another user must
+ *            not choose where the files lie. A call that would pass the limit of file size
+ *            (RLIMIT_FSIZE) is EFBIG and raises no SIGXFSZ.
  * LOCKING    none; a base_vfs_file belongs to its opener, pread and pwrite of one file may overlap.
  * LIMITS     a lock never waits (EAGAIN) and belongs to the open file, not to the process: a second
  *            open of the same file in this process is refused too. A failed datasync is final for
@@ -22,6 +25,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -99,18 +103,79 @@ static int base_vfs_wrap(int fd, bool direct, base_vfs_file **out)
     return 0;
 }
 
+/* ---- paths ---- */
+
+#define BASE_VFS_PATH 4096 /* PATH_MAX */
+#define BASE_VFS_LINKS 8u  /* links to links that are followed */
+
+/* Whether a link or directory of this owner may decide where files of this process lie. */
+static bool base_vfs_trusts(const struct stat *s)
+{
+    return s->st_uid == geteuid() || s->st_uid == 0;
+}
+
+/* Read the symbolic link at `path`. Owner and text come from one descriptor, so that a link that is
+ * replaced meanwhile is seen whole. *n 0: `path` is no link, or nothing. ELOOP: another user's. */
+static int base_vfs_read_link(const char *path, char to[BASE_VFS_PATH], size_t *n)
+{
+    struct stat s;
+    *n = 0;
+    const int fd = base_fd_open(AT_FDCWD, path, O_PATH | O_NOFOLLOW);
+    if (fd < 0) { return 0; } /* the call that follows says why */
+    int e = fstat(fd, &s) != 0 ? errno : 0;
+    if (e == 0 && S_ISLNK(s.st_mode)) {
+        const ssize_t got = readlinkat(fd, "", to, BASE_VFS_PATH);
+        e = got < 0 ? errno : base_vfs_trusts(&s) ? 0 : ELOOP;
+        *n = e == 0 ? (size_t)got : 0;
+    }
+    base_fd_close(fd);
+    return e;
+}
+
+/* Copy `path` to `real`; while `real` names a symbolic link, replace it by the link's target.
+ * *links: number of links. EMLINK: more than BASE_VFS_LINKS. */
+static int base_vfs_follow(const char *path, char real[BASE_VFS_PATH], unsigned *links)
+{
+    char to[BASE_VFS_PATH];
+    const char *from = path;
+    size_t keep = 0, n = strlen(path);
+    for (*links = 0; n != 0; (*links)++) {
+        if (*links > BASE_VFS_LINKS) { return EMLINK; }
+        if (keep + n >= BASE_VFS_PATH) { return ENAMETOOLONG; }
+        memcpy(real + keep, from, n);
+        n += keep;
+        while (n > 1 && real[n - 1] == '/') { n--; } /* behind a slash the kernel follows */
+        real[n] = '\0';
+        const int e = base_vfs_read_link(real, to, &n);
+        if (e != 0) { return e; }
+        if (n == 0) { return 0; }
+        from = to;
+        const char *slash = to[0] == '/' ? NULL : strrchr(real, '/');
+        keep = slash != NULL ? (size_t)(slash - real) + 1 : 0;
+    }
+    return ENOENT; /* of an empty path */
+}
+
 static int base_vfs_open_dir(void *ctx, const char *path, bool create, base_vfs_file **out)
 {
+    char real[BASE_VFS_PATH];
+    unsigned links;
+    struct stat s;
     (void)ctx;
     *out = NULL;
     int e = base_vfs_faulted("open_dir");
+    if (e == 0) { e = base_vfs_follow(path, real, &links); }
     if (e != 0) { return e; }
-    if (create && mkdir(path, 0700) != 0 && errno != EEXIST) { return errno; }
+    if (create && mkdir(real, 0700) != 0 && errno != EEXIST) { return errno; }
     int fd;
     do {
-        fd = base_fd_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        fd = base_fd_open(AT_FDCWD, real, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     } while (fd < 0 && errno == EINTR);
-    return fd < 0 ? errno : base_vfs_wrap(fd, false, out);
+    if (fd < 0) { return errno; }
+    if (links != 0) { e = fstat(fd, &s) != 0 ? errno : base_vfs_trusts(&s) ? 0 : ELOOP; }
+    if (e == 0) { return base_vfs_wrap(fd, false, out); }
+    base_fd_close(fd);
+    return e;
 }
 
 static int base_vfs_list(void *ctx, base_vfs_file *dir,
@@ -182,12 +247,44 @@ static void base_vfs_close(void *ctx, base_vfs_file *f)
     base_free_raw(NULL, f, sizeof *f);
 }
 
+/* ---- the limit of file size ---- */
+
+typedef struct base_vfs_hush {
+    sigset_t limit, before;
+    bool pending; /* a SIGXFSZ that the host blocks and has yet to see */
+} base_vfs_hush;
+
+/* Block SIGXFSZ in this thread. The kernel sends it to the writing thread, with EFBIG. */
+static void base_vfs_hush_begin(base_vfs_hush *h)
+{
+    sigset_t now;
+    sigemptyset(&h->limit);
+    sigaddset(&h->limit, SIGXFSZ);
+    (void)pthread_sigmask(SIG_BLOCK, &h->limit, &h->before);
+    h->pending = sigismember(&h->before, SIGXFSZ) == 1 && sigpending(&now) == 0 &&
+                 sigismember(&now, SIGXFSZ) == 1;
+}
+
+/* Take away the SIGXFSZ of a call that failed with `error`, and unblock the signal. */
+static void base_vfs_hush_end(const base_vfs_hush *h, int error)
+{
+    const struct timespec at_once = { 0, 0 };
+    if (error == EFBIG && !h->pending) {
+        const int cancel = base_cancel_off();
+        while (sigtimedwait(&h->limit, NULL, &at_once) < 0 && errno == EINTR) {}
+        base_cancel_set(cancel);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &h->before, NULL);
+}
+
 static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
 {
     (void)ctx;
     int e = base_vfs_faulted("preallocate");
     if (e != 0) { return e; }
     if (bytes > INT64_MAX) { return EFBIG; }
+    base_vfs_hush hush;
+    base_vfs_hush_begin(&hush);
     const int cancel = base_cancel_off();
     do {
         e = fallocate(f->fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
@@ -197,6 +294,7 @@ static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
         do { e = posix_fallocate(f->fd, 0, (off_t)bytes); } while (e == EINTR);
     }
     base_cancel_set(cancel);
+    base_vfs_hush_end(&hush, e);
     return e;
 }
 
@@ -248,13 +346,16 @@ static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t 
     *done = 0;
     int e = base_vfs_transfer_fault("pwrite", &n, offset);
     if (e != 0) { return e; }
+    base_vfs_hush hush;
+    base_vfs_hush_begin(&hush);
     ssize_t put;
     do {
         put = base_fd_pwrite(f->fd, buf, n, offset);
     } while (put < 0 && (errno == EINTR || base_vfs_direct_off(f, errno)));
-    if (put < 0) { return errno; }
-    *done = (size_t)put;
-    return 0;
+    e = put < 0 ? errno : 0;
+    base_vfs_hush_end(&hush, e);
+    *done = put < 0 ? 0 : (size_t)put;
+    return e;
 }
 
 static int base_vfs_map(const base_vfs_file *f, size_t bytes, int prot, int advice, void **out)
@@ -360,7 +461,10 @@ static int base_vfs_truncate(void *ctx, base_vfs_file *f, uint64_t bytes)
     int e = base_vfs_faulted("truncate");
     if (e != 0) { return e; }
     if (bytes > INT64_MAX) { return EFBIG; }
+    base_vfs_hush hush;
+    base_vfs_hush_begin(&hush);
     do { e = ftruncate(f->fd, (off_t)bytes) == 0 ? 0 : errno; } while (e == EINTR);
+    base_vfs_hush_end(&hush, e);
     return e;
 }
 
@@ -382,14 +486,14 @@ static int base_vfs_unlink(void *ctx, base_vfs_file *dir, const char *name)
 
 static int base_vfs_set_aside(void *ctx, const char *path, uint32_t *number)
 {
-    char to[4096]; /* PATH_MAX */
-    size_t n = strlen(path);
+    char from[BASE_VFS_PATH], to[BASE_VFS_PATH + sizeof ".bad.1"];
+    unsigned links;
     (void)ctx;
     int e = base_vfs_faulted("set_aside");
+    if (e == 0) { e = base_vfs_follow(path, from, &links); }
     if (e != 0) { return e; }
-    while (n > 1 && path[n - 1] == '/') { n--; }
-    if (n + sizeof ".bad.1" > sizeof to) { return ENAMETOOLONG; }
-    memcpy(to, path, n);
+    const size_t n = strlen(from);
+    memcpy(to, from, n);
     memcpy(to + n, ".bad.1", sizeof ".bad.1");
     for (uint32_t i = 1; i <= 9; i++) {
         struct stat s;
@@ -397,7 +501,7 @@ static int base_vfs_set_aside(void *ctx, const char *path, uint32_t *number)
         if (lstat(to, &s) == 0) { continue; }
         *number = i;
         /* A directory takes the place of an empty one at most. */
-        return errno != ENOENT ? errno : rename(path, to) == 0 ? 0 : errno;
+        return errno != ENOENT ? errno : rename(from, to) == 0 ? 0 : errno;
     }
     return EEXIST;
 }

@@ -30,7 +30,9 @@ typedef enum base_vfs_bell {
 
 /* All return 0 or a positive errno; *done counts bytes moved, also on error. */
 typedef struct base_vfs {
-    int (*open_dir)(void *ctx, const char *path, bool create, base_vfs_file **out); /* 0700 */
+    /* Open a directory; make it (0700) if `create` and there is none. A symbolic link is followed.
+     * ELOOP: the link, or the directory behind it, belongs to another user. EMLINK: too many. */
+    int (*open_dir)(void *ctx, const char *path, bool create, base_vfs_file **out);
     /* Every name in it but "." and "..", in no order. */
     int (*list)(void *ctx, base_vfs_file *dir, void (*fn)(void *fn_ctx, const char *name),
                 void *fn_ctx);
@@ -65,7 +67,8 @@ typedef struct base_vfs {
     int (*rename)(void *ctx, base_vfs_file *dir, const char *from, const char *to);
     int (*unlink)(void *ctx, base_vfs_file *dir, const char *name);
     /* The directory's name becomes path.bad.N, N the first of 1..9 that is free: *number. EEXIST:
-     * none is. NULL: cannot be done. */
+     * none is. NULL: cannot be done. Behind a symbolic link the directory is renamed, not the
+     * link. */
     int (*set_aside)(void *ctx, const char *path, uint32_t *number);
     int (*lock)(void *ctx, base_vfs_file *f); /* OFD write lock, never waits: EAGAIN */
     int (*lock_shared)(void *ctx, base_vfs_file *f); /* OFD read lock, the same */

@@ -354,6 +354,14 @@ CELLAR_PRIVATE l1_cause l1_over(const l1 *c, uint64_t pos, const l1_rec *r)
     return l1_tags_first(c, pos, r, l1_expires(c, pos, r, NULL)) ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
+/* Return whether the caller of a change is still to read this entry, to write it below. */
+BASE_NOINLINE static bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t hash)
+{
+    return c->hooks.writing != NULL &&
+           base_seq_u64(l1_at(c, pos) + l1_field(r, L1_X_L2)) == L1_ADDR_LATER &&
+           c->hooks.writing(c->hooks.ctx, hash, r->owner, l1_key_at(c, pos, r), r->klen);
+}
+
 /* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one
  * must have been judged by times read after that version: then nobody can have moved them. */
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, uint32_t ver,
@@ -372,6 +380,8 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, ui
             there = base_clock_reached(c->clock, keep); /* a touch may have been in between */
         } else if (there && cause == L1_LEFT_TAG) {
             there = l1_tags_dead(c, pos, r); /* or a refresh */
+        } else if (there && (r->mask & L1_X_L2) != 0) {
+            there = !l1_is_written(c, pos, r, hash);
         }
     }
     if (there) {
@@ -560,6 +570,9 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
             spared = say == L1_SAY_KEEP;
             if (say == L1_SAY_DROP) { verdict.keep = false; }
         }
+        if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && !spared && !force) {
+            spared = l1_is_written(c, pos, r, hash);
+        }
         if (rotate || (spared && !verdict.keep)) {
             verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)};
         }
@@ -595,7 +608,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         l1_cursor_ahead(c, s, g, pos + size);
         return L1_STEP_DROPPED;
     }
-    /* Deleted, or given a later deadline, since we looked: the next step judges it anew. */
+    /* Deleted, changed, or given a later deadline since it was judged: the next step judges it. */
     g->cursor -= size;
     return L1_STEP_DEAD;
 }

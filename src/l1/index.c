@@ -38,7 +38,6 @@
 #define L1_LEVEL_MIN 4u
 #define L1_CHAIN_SLOTS (L1_SLOTS * (L1_CHAIN_MAX + 1))
 #define L1_LOAD_PCT 64u      /* split above this share of the primary slots */
-#define L1_INDEX_STEP ((uint64_t)64 << 10) /* made writable at once */
 /* After it grew no huge page is made of it for so long: every set looks at some bucket, and whoever
  * looks into what the kernel just moves waits for milliseconds. */
 #define L1_INDEX_REST_MS 2000
@@ -86,6 +85,7 @@ static bool l1_rows_reach(l1 *c, uint64_t end)
     uint64_t have = base_load_acq(&c->index_writable);
     if (BASE_LIKELY(end <= have)) { return true; }
     if (end > L1_INDEX_STEP) { end = base_round_up(end, L1_INDEX_STEP); }
+    if (end > c->index_step) { end = base_round_up(end, c->index_step); }
     end = BASE_MIN(end, (uint64_t)c->index_region.reserved_bytes);
     if (!base_region_commit(&c->index_region, (size_t)have, (size_t)(end - have))) {
         return false;

@@ -171,6 +171,18 @@ static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
            l1_log_open(c) && l1_index_open(c);
 }
 
+/* Apply the mode to the regions. Ticks complete what the first touch of a page could not: memory
+ * was fragmented, or parts went back to the system. */
+static void l1_huge_open(l1 *c, uint8_t mode, uint64_t budget)
+{
+    c->index_step = mode == L1_HUGE_NOW ? BASE_HUGE : L1_INDEX_STEP;
+    c->collapse_off =
+        mode == L1_HUGE_NEVER || (mode == L1_HUGE_LATER && budget < L1_COLLAPSE_LEAST);
+    if (mode == L1_HUGE_LATER) { return; }
+    base_region_huge(&c->arena_region, mode == L1_HUGE_NOW);
+    base_region_huge(&c->index_region, mode == L1_HUGE_NOW);
+}
+
 CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
 {
     const uint64_t budget = base_load_rlx(&cfg->account->limit);
@@ -210,8 +222,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
         c->arena = c->arena_region.base;
         c->seg = (l1_seg *)(void *)c->table_region.base;
         c->seg_base_ms = (_Atomic uint64_t *)(void *)c->base_region_.base;
-        if (cfg->huge_pages == L1_HUGE_NOW) { base_region_huge(&c->arena_region); }
-        c->collapse_off = cfg->huge_pages != L1_HUGE_LATER || budget < L1_COLLAPSE_LEAST;
+        l1_huge_open(c, cfg->huge_pages, budget);
         uint64_t refusals = base_load_rlx(&c->account->refused);
         if (l1_alloc_all(c, cfg, budget)) {
             l1_set_policy(c, cfg->policy);

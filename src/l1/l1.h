@@ -38,6 +38,7 @@ typedef enum l1_change {
     L1_CHANGE_SET, L1_CHANGE_DEL, L1_CHANGE_INCR, L1_CHANGE_UPDATE, L1_CHANGE_TOUCH,
     L1_CHANGE_BACKFILL, /* from a lower tier: may be vetoed, raises no stamp */
     L1_CHANGE_PUBLISH,  /* a leader's result: may be vetoed */
+    L1_CHANGE_CLEAN,    /* none: l1_clean, may be vetoed */
     L1_CHANGE_EVICT,    /* capacity or dead owner: raises no stamp, captures it */
     L1_CHANGE_EXPIRE,   /* the same, past its deadline */
     L1_CHANGE_UNTAG     /* the same, one of its tags was invalidated */
@@ -103,6 +104,9 @@ typedef struct l1_hooks {
     /* When one of them first ended what was born then, as far as is known; BASE_NEVER_MS: not.
      * Called as tags_valid is, for entries whose time is over. NULL: nobody knows. */
     int64_t (*tags_ended)(void *ctx, uint64_t born, const void *fps, uint32_t count);
+    /* Return whether a change of this key is about to be written below: eviction keeps the entry if
+     * the log has room. Asked under the stripe lock, for entries with L1_ADDR_LATER. NULL: no. */
+    bool (*writing)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len);
 } l1_hooks;
 
 typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3 } l1_policy;
@@ -253,6 +257,7 @@ typedef struct l1_put_spec {
     uint64_t tag_born;
     uint64_t version;        /* out with L1_WANT_VERSION */
     const l1_times *own;     /* private: as called, while KEEP_TTL may have changed them */
+    l1_times kept;           /* out with L1_KEEP_TTL: those it was stored with */
     uint64_t stamp;          /* out: from hooks.commit */
     bool untagged;           /* l1_tagged was asked for this key, and said no */
     bool replaced;           /* out: a live value was there */
@@ -274,6 +279,11 @@ typedef struct l1_renewal {
 /* The same bytes with new fields, as a PUBLISH; a stale value too. OK; MISS (no value, nor a stale
  * one), CONFLICT (vetoed), E_SPACE: nothing changed. *stamp may be NULL. */
 CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, uint64_t *stamp);
+/* The entry lies unchanged below at `addr`, if hooks.commit does not veto it (L1_CHANGE_CLEAN) and
+ * the entry was stored with an l2_addr. Each later change of it makes that L1_ADDR_LATER. */
+#define L1_ADDR_LATER (UINT64_MAX - 1) /* l2_addr: room for one */
+#define L1_ADDR_NEVER UINT64_MAX       /* l2_addr: stays as it is */
+CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr);
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c);
 /* OK: a live entry was removed. MISS: none (hooks.commit ran all the same). *stamp may be NULL. */
 CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);

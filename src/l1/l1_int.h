@@ -47,6 +47,7 @@
 
 #define L1_SLOTS 9
 #define L1_CHAIN_MAX 7
+#define L1_INDEX_STEP ((uint64_t)64 << 10) /* of the index, made writable together */
 #define L1_GROUP_SHIFT 15 /* primary buckets of one overflow group */
 #define L1_STRIPES_MAX 1024
 #define L1_NONE UINT32_MAX
@@ -304,6 +305,7 @@ struct l1 {
     uint64_t index_seen;                /* index_writable when a tick last looked */
     int64_t index_grew_ms;              /* store clock when that was more than before */
     uint64_t index_collapsed;           /* the same of the index; lowered when pages go back */
+    uint64_t index_step;                /* bytes made writable together, beyond the first step */
     bool collapse_off;                  /* no huge pages by ticks */
     _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
     _Atomic uint32_t held;              /* segments in stripes; read anywhere */

@@ -435,7 +435,7 @@ CELLAR_PRIVATE bool l1_log_collapse(l1 *c)
     bool never;
     (void)base_region_collapse(&c->arena_region, (size_t)c->collapsed_bytes, &never);
     sync_take(L1_SEG, &c->seg_lock);
-    c->collapse_off = never;
+    c->collapse_off = c->collapse_off || never;
     c->collapsed_bytes += BASE_HUGE;
     sync_drop(L1_SEG, &c->seg_lock);
     return true;

@@ -647,7 +647,6 @@ static unsigned l1_choose_form(const l1 *c, const l1_key *k, const l1_put_spec *
 /* tagged: what l1_tagged said; else there is nothing to update in place. */
 static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tagged)
 {
-    if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
     for (unsigned round = 0;; round++) {
         l1_image im;
         cellar_err err;
@@ -678,12 +677,14 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
 static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *p, bool tagged)
 {
     const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
+    if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
     p->own = &own;
     if ((p->flags & L1_WANT_VHASH) != 0 && p->kind == (uint8_t)L1_VALUE) {
         p->value_hash = l1_hash_bytes(c, p->value_len != 0 ? p->value : "", p->value_len);
     }
     const cellar_err err = l1_put_rounds(c, k, p, tagged);
     p->own = NULL;
+    p->kept = (l1_times){ p->deadline_ms, p->idle_ms, p->stale_ms };
     l1_times_set(p, &own);
     return err;
 }
@@ -774,6 +775,36 @@ typedef struct l1_edit {
     int64_t *was_ms;     /* NULL, or OK writes the deadline that it had */
 } l1_edit;
 
+/* An entry with that l2_addr changes: what lies below is another one. */
+static uint64_t l1_addr_changed(uint64_t addr)
+{
+    return addr == 0 || addr == L1_ADDR_NEVER ? addr : L1_ADDR_LATER;
+}
+
+BASE_NOINLINE static void l1_addr_store(l1 *c, const l1_slot *slot)
+{
+    unsigned char *at = l1_at(c, slot->pos) + l1_field(&slot->rec, L1_X_L2);
+    base_seq_store_u64(at, l1_addr_changed(base_seq_u64(at)));
+}
+
+BASE_INLINE void l1_addr_changes(l1 *c, const l1_slot *slot)
+{
+    if (BASE_UNLIKELY((slot->rec.mask & L1_X_L2) != 0)) { l1_addr_store(c, slot); }
+}
+
+CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr)
+{
+    l1_hold h;
+    l1_slot slot;
+    uint64_t stamp;
+    l1_lock_key(c, k->hash, &h, false);
+    if (l1_find(c, &h, k, &slot) && (slot.rec.mask & L1_X_L2) != 0 &&
+        l1_commit(c, k, L1_CHANGE_CLEAN, &stamp)) {
+        base_seq_store_u64(l1_at(c, slot.pos) + l1_field(&slot.rec, L1_X_L2), addr);
+    }
+    l1_unlock(c, &h);
+}
+
 /* Those it has, or those of a refresh that brings its own. */
 static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_spec *spec,
                           uint64_t fps[L1_TAG_MAX])
@@ -820,7 +851,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
     spec->loader_code = e->renew != NULL ? e->renew->loader_code : info.loader_code;
     spec->value_hash = info.value_hash;
-    spec->l2_addr = info.l2_addr;
+    spec->l2_addr = l1_addr_changed(info.l2_addr);
     l1_image_tags(c, slot, e, spec, fps);
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
     im->block = l1_block_of(c, slot->pos, r);
@@ -1012,6 +1043,7 @@ CELLAR_PRIVATE cellar_err l1_touch_told(l1 *c, const l1_key *k, int64_t deadline
                   (idle_ms >= 0 && (idle_ms > 0) != has_idle);
         if (!rewrite) {
             (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st);
+            l1_addr_changes(c, &slot);
             if (was_ms != NULL) { *was_ms = l1_deadline(c, slot.pos, r); }
             if ((r->mask & L1_X_DEADLINE) != 0 && deadline_ms != BASE_NEVER_MS) {
                 base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)deadline_ms);
@@ -1068,6 +1100,7 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
                 old->left.stamp = *stamp;
             }
             *err = l1_sum((int64_t)base_seq_u64(p + slot.rec.value_off), delta, now_value);
+            l1_addr_changes(c, &slot);
             base_seq_store_u64(p + slot.rec.value_off, (uint64_t)*now_value);
             if ((slot.rec.mask & L1_X_VHASH) != 0) {
                 base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VHASH),
