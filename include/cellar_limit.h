@@ -37,6 +37,22 @@
  * CLOCK       monotonic nanoseconds decide; the wall clock is looked at for calendar quotas only.
  *             While the machine sleeps no time passes: quotas refill later, never earlier. Bounds
  *             hold over the readings that decisions used (`now_ns` of the result).
+ * OLDER READINGS come from cellar_rl_check_at or from a clock that goes back. Each bound holds with
+ *             them. A decision uses a reading that is older than the newest one of its key like
+ *             this, and tells so in `now_ns`:
+ *     GCRA            as it is: the debt of the key is larger by the difference
+ *     SLIDING_LOG     as the time of the key's newest unit, if that is later
+ *     SLIDING_COUNT   as the start of the key's newest window, if that is later; readings older
+ *                     by more than 2^21 periods are not told from new ones
+ *     FIXED           cellar_rl_check_at reads the clock itself in a limiter with such a rule. If
+ *                     the wall clock is set back, the key stays in its newest period
+ *     CONCURRENCY     as it is; a lease that was found over stays over
+ *             A reading from before a limiter's start (a second before its opening; with logs, the
+ *             longest window more) counts as that start. A key that was forgotten is met at the
+ *             reading it was forgotten at, or later. Changes without a decision (tickets, refunds,
+ *             new rules) are those of the reading: after the clock went back, a ticket can give
+ *             back what time had paid. A snapshot that is loaded while the clock is behind the
+ *             newest reading keeps what is owed, but its times may be off by up to a period.
  * FORK        the child has its own copy, and so its own quota: parent and child together may admit
  *             twice. Snapshots are detached in the child; locks of the parent are E_FORKED there.
  */
@@ -312,12 +328,13 @@ CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t
                                       uint64_t cost, cellar_rl_result *result);
 
 /* cellar_rl_check with a reading of the limiter's clock that the caller has already: one reading a
- * request. Older readings are only stricter.
- * in:      now_ns from cellar_rl_now, or of the clock the limiter was opened with
+ * request. An older reading admits no more than the bound: OLDER READINGS.
+ * in:      now_ns from cellar_rl_now, or of the clock the limiter was opened with; not used in a
+ *          limiter with a FIXED rule
  * out:     as cellar_rl_check
  * returns: as cellar_rl_check; E_CLOCK (a new key with a reading over one second ahead)
  * thread:  any
- * cost:    cellar_rl_check without its clock
+ * cost:    cellar_rl_check without its clock, FIXED rules excepted
  * example:
  *     uint64_t now = cellar_rl_now(l);
  *     cellar_err e = cellar_rl_check_at(l, "user:7", 6, 1, now, NULL);                           */

@@ -5,6 +5,7 @@
  * Method: random calls of every kind on a few keys with a turned clock, beside naive models that
  *         know nothing of words: a bucket that leaks (GCRA), lists of all units (log, counts,
  *         calendar). What a denied call must wait is found by asking the model about later moments.
+ *         cellar_rl_check_at brings readings of any age: the model takes them as the header says.
  *         LIMIT_CALLS=n for longer runs. */
 #include "tests/limit_kit.h"
 
@@ -18,7 +19,8 @@ typedef struct list { /* all units that count since the last reset, in order */
 } list;
 
 typedef struct owed { /* what a key owes one rule */
-    uint64_t debt, at_ns; /* GCRA: 1/64 ns owed at at_ns */
+    uint64_t tat;         /* GCRA: when all is paid, 1/64 ns */
+    uint64_t newest;      /* count: start of the newest window written, ns; 0: none */
     uint64_t over;        /* log: units charged when it was full */
     list l;               /* all others */
 } owed;
@@ -34,6 +36,8 @@ static struct oracle {
     uint32_t count, phase;
     owed *owed[KEYS]; /* [rule] */
     uint64_t banned[KEYS], epoch[KEYS], resets;
+    uint64_t ban_end[KEYS], opened; /* readings are not older than these */
+    bool slot[KEYS];                /* was charged once */
     ticket ticket[KEYS];
     cellar_limiter *l;
     uint64_t rng, yes, no, wrong, refused_by[RULES], tight[RULES];
@@ -54,8 +58,7 @@ static uint64_t bucket_t(const cellar_rl_rule *r) /* 1/64 ns a unit */
 }
 static uint64_t bucket_debt(const owed *b, uint64_t now)
 {
-    const uint64_t leaked = (now - b->at_ns) * 64;
-    return b->debt > leaked ? b->debt - leaked : 0;
+    return b->tat > now * 64 ? b->tat - now * 64 : 0;
 }
 
 static uint64_t list_sum(const list *l, uint64_t after, uint64_t upto)
@@ -102,11 +105,23 @@ static uint64_t minute_into(uint64_t t) /* the kit's wall clock and ns run toget
     return (atomic_load(&kit.wall_ms) * KIT_MS + ahead) % (60 * KIT_S);
 }
 
+/* The reading that rule i takes `t` for. */
+static uint64_t taken_for(uint32_t i, size_t key, uint64_t t)
+{
+    const owed *w = &o.owed[key][i];
+    size_t n = w->l.count;
+    if (rule_of(i)->algorithm == CELLAR_RL_SLIDING_COUNT) { return t > w->newest ? t : w->newest; }
+    if (rule_of(i)->algorithm != CELLAR_RL_SLIDING_LOG) { return t; }
+    while (n > 0 && w->l.cost[n - 1] == 0) { n--; }
+    return n > 0 && w->l.at[n - 1] > t ? w->l.at[n - 1] : t;
+}
+
 /* Units in use at `t`, from now on, if nobody else came. Not for GCRA. */
 static uint64_t used_at(uint32_t i, size_t key, uint64_t t)
 {
     const cellar_rl_rule *r = rule_of(i);
     const list *l = &o.owed[key][i].l;
+    t = taken_for(i, key, t);
     if (r->algorithm == CELLAR_RL_SLIDING_LOG) { return list_sum(l, t - r->period_ns, t); }
     if (r->algorithm == CELLAR_RL_FIXED) { return list_sum(l, t - minute_into(t) - 1, t); }
     const uint64_t start = t / r->period_ns * r->period_ns;
@@ -173,17 +188,25 @@ static uint64_t log_top(size_t key, uint32_t i, uint64_t now, uint64_t units)
     return units - top;
 }
 
+/* A count was written: it knows this window, and units only by their window. */
+static uint64_t write_window(uint32_t i, size_t key, uint64_t t)
+{
+    const cellar_rl_rule *r = rule_of(i);
+    if (r->algorithm != CELLAR_RL_SLIDING_COUNT || !o.slot[key]) { return t; }
+    return o.owed[key][i].newest = t / r->period_ns * r->period_ns;
+}
+
 static void owe(size_t key, uint64_t now, uint64_t cost, bool charged)
 {
+    o.slot[key] = o.slot[key] || cost > 0;
     for (uint32_t i = 0; i < o.count && cost > 0; i++) {
         owed *w = &o.owed[key][i];
-        w->debt = bucket_debt(w, now) + cost * bucket_t(rule_of(i));
-        w->at_ns = now;
+        const uint64_t t = taken_for(i, key, now);
+        w->tat = now * 64 + bucket_debt(w, now) + cost * bucket_t(rule_of(i));
         if (rule_of(i)->algorithm == CELLAR_RL_GCRA) { continue; }
         const uint64_t size = o.rule[0][i].limit; /* as opened */
-        const uint64_t all = (log_is_full(key, i, now) ? w->over : 0) + log_live(key, i, now) +
-                             cost;
-        list_add(&w->l, now, cost);
+        const uint64_t all = (log_is_full(key, i, t) ? w->over : 0) + log_live(key, i, t) + cost;
+        list_add(&w->l, write_window(i, key, t), cost);
         if (rule_of(i)->algorithm == CELLAR_RL_SLIDING_LOG) {
             w->over = charged && all > size ? all - size : 0;
             list_keep(&w->l, size);
@@ -194,14 +217,14 @@ static void owe(size_t key, uint64_t now, uint64_t cost, bool charged)
 static void pay(owed *w, uint64_t now, uint64_t debt)
 {
     const uint64_t all = bucket_debt(w, now);
-    w->debt = all > debt ? all - debt : 0;
-    w->at_ns = now;
+    if (all != 0) { w->tat = now * 64 + (all > debt ? all - debt : 0); }
 }
 
 static void model_refund(size_t key, uint64_t now, uint64_t cost)
 {
     for (uint32_t i = 0; i < o.count; i++) {
         pay(&o.owed[key][i], now, cost * bucket_t(rule_of(i)));
+        if (cost > 0) { (void)write_window(i, key, now); }
         const bool log = rule_of(i)->algorithm == CELLAR_RL_SLIDING_LOG;
         list_remove(&o.owed[key][i].l, 0, now, log ? log_top(key, i, now, cost) : cost);
     }
@@ -250,9 +273,9 @@ static void model_rules(uint64_t now)
         const cellar_rl_rule *a = &o.rule[o.phase][i], *b = &o.rule[1 - o.phase][i];
         owed *w = &o.owed[n / o.count][i];
         if (a->algorithm == CELLAR_RL_GCRA) {
-            w->debt = share_up(bucket_debt(w, now), b->burst * bucket_t(b),
-                               a->burst * bucket_t(a));
-            w->at_ns = now;
+            const uint64_t debt = bucket_debt(w, now);
+            if (debt == 0) { continue; }
+            w->tat = now * 64 + share_up(debt, b->burst * bucket_t(b), a->burst * bucket_t(a));
         } else if (a->algorithm != CELLAR_RL_SLIDING_LOG) {
             const uint64_t start = a->algorithm == CELLAR_RL_FIXED
                                        ? now - minute_into(now)
@@ -260,6 +283,7 @@ static void model_rules(uint64_t now)
             const uint64_t before = list_sum(&w->l, start - a->period_ns - 1, start - 1);
             const uint64_t since = list_sum(&w->l, start - 1, now);
             w->l.count = 0;
+            (void)write_window(i, n / o.count, now);
             list_add(&w->l, start - a->period_ns, share_up(before, b->limit, a->limit));
             list_add(&w->l, start, share_up(since, b->limit, a->limit));
         }
@@ -274,12 +298,13 @@ static void model_penalize(size_t key, uint64_t now, uint64_t ns)
         owed *w = &o.owed[key][i];
         const cellar_rl_rule *r = rule_of(i);
         if (r->algorithm != CELLAR_RL_GCRA) { continue; }
-        const uint64_t debt = bucket_debt(w, now), ban = ns * 64 + (r->burst - 1) * bucket_t(r);
-        w->debt = debt > ban ? debt : ban;
-        w->at_ns = now;
+        const uint64_t ban = (now + ns) * 64 + (r->burst - 1) * bucket_t(r);
+        w->tat = w->tat > ban ? w->tat : ban;
     }
+    o.slot[key] = o.slot[key] || o.count > 1;
     if (!bans_beside()) { return; } /* one bucket: the debt is the ban */
     if (now + ns > o.banned[key]) { o.banned[key] = now + ns; }
+    if (now + ns > o.ban_end[key]) { o.ban_end[key] = now + ns; }
     o.ticket[key].open = false; /* a ban may end a ticket: nothing is promised */
     o.resets += 2;              /* its slot is marked, and unmarked: tickets nearby may end, too */
 }
@@ -366,8 +391,28 @@ static void keep_ticket(size_t key, uint64_t now, uint64_t cost, const cellar_rl
     ticket *mine = &o.ticket[key];
     *mine = (ticket){ *t, true, cost, now, o.epoch[key], o.resets - marked(), { 0 } };
     for (uint32_t i = 0; i < o.count; i++) {
-        mine->tat[i] = now * 64 + bucket_debt(&o.owed[key][i], now);
+        mine->tat[i] = o.owed[key][i].tat;
     }
+}
+
+/* A reading of some age; limiters with a calendar take the clock's all the same. */
+static uint64_t older(size_t key, uint64_t now)
+{
+    const uint64_t w = rule_of(0)->period_ns != 0 ? rule_of(0)->period_ns : 60 * KIT_S;
+    const uint64_t back = kit_below(&o.rng, kit_below(&o.rng, 2) == 0 ? 4 * w : w / 4);
+    const uint64_t first = o.ban_end[key] > o.opened ? o.ban_end[key] : o.opened;
+    return now <= first ? now : now - first < back ? first : now - back;
+}
+
+/* The reading a decision must tell; `by`: the rule that denied, or RULES. */
+static uint64_t told_now(size_t key, uint64_t now, uint32_t by)
+{
+    uint64_t t = now;
+    for (uint32_t i = 0; i < o.count; i++) {
+        const uint64_t taken = taken_for(i, key, now);
+        if ((by == RULES || by == i) && taken > t) { t = taken; }
+    }
+    return t;
 }
 
 enum { PEEK, CHECK_AT, RESERVE, CHECK_WITH, CHECK };
@@ -382,7 +427,9 @@ static void ask(void)
 /* One decision of one kind. */
 static void decide(const char *name, size_t key, uint64_t cost, int kind)
 {
-    const uint64_t now = kit_clock(NULL);
+    const uint64_t clock = kit_clock(NULL);
+    const uint64_t reading = kind == CHECK_AT ? older(key, clock) : clock;
+    const uint64_t now = o.whole_ms ? clock : reading;
     const size_t len = strlen(name);
     const uint64_t patience = kind == RESERVE ? kit_below(&o.rng, 2) * kit_below(&o.rng, KIT_S) : 0;
     cellar_rl_result r;
@@ -390,7 +437,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     uint64_t told = 0, wait = 0;
     const cellar_err got =
         kind == PEEK         ? cellar_rl_peek(o.l, name, len, cost, &r)
-        : kind == CHECK_AT   ? cellar_rl_check_at(o.l, name, len, cost, now, &r)
+        : kind == CHECK_AT   ? cellar_rl_check_at(o.l, name, len, cost, reading, &r)
         : kind == RESERVE    ? cellar_rl_reserve(o.l, name, len, cost, patience, &t, &told, &r)
         : kind == CHECK_WITH ? cellar_rl_check_with(o.l, name, len, cost, o.rule[o.phase],
                                                     o.count, &r)
@@ -399,7 +446,9 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     const bool banned = o.banned[key] > now;
     const bool want = !banned && model_says(key, now, cost, patience, &wait);
     if (!right(got == (want ? CELLAR_OK : CELLAR_LIMITED), "decision", key, cost)) { return; }
-    right(r.allowed == want && r.now_ns == now, "allowed, now", key, cost);
+    right(r.allowed == want, "allowed", key, cost);
+    const uint32_t by = want || banned ? RULES : r.rule;
+    if (!r.never) { same(r.now_ns, banned ? now : told_now(key, now, by), "now", key); }
     if (banned) {
         right(r.rule == CELLAR_RL_BANNED && r.retry_after_ns == o.banned[key] - now, "ban", key,
               cost);
@@ -486,6 +535,7 @@ static void open_all(const cellar_rl_rule *a, const cellar_rl_rule *b, uint32_t 
     }
     cellar_rl_config c = kit_config();
     c.max_bytes = 64u << 10;
+    o.opened = kit_clock(NULL);
     T_REQUIRE(cellar_rl_open(&c, a, count, &o.l) == CELLAR_OK);
 }
 
@@ -509,7 +559,7 @@ static void run(const cellar_rl_rule *a, const cellar_rl_rule *b, uint32_t count
         } else {
             const uint64_t cost = kit_below(&o.rng, 4) != 0 ? 1 : kit_below(&o.rng, most + 2);
             decide(name, key, cost, kind < 100   ? PEEK
-                                    : kind < 120 ? CHECK_AT
+                                    : kind < 140 ? CHECK_AT
                                     : kind < 180 ? RESERVE
                                     : kind < 200 ? CHECK_WITH
                                                  : CHECK);
@@ -528,7 +578,7 @@ static void run(const cellar_rl_rule *a, const cellar_rl_rule *b, uint32_t count
 }
 static void run1(cellar_rl_rule a, cellar_rl_rule b, uint64_t calls) { run(&a, &b, 1, calls); }
 
-static uint64_t calls(void) { return t_env_u64("LIMIT_CALLS", BASE_TSAN ? 30000 : 300000); }
+static uint64_t calls(void) { return t_env_u64("LIMIT_CALLS", BASE_TSAN ? 30000 : t_share(300000)); }
 
 static void limit_oracle_sequential_gcra(void)
 {

@@ -18,7 +18,7 @@
 /* The thread sanitizer takes fifty times as long for each. */
 static uint64_t flood_keys(void)
 {
-    return t_env_u64("LIMIT_FLOOD", BASE_TSAN ? 250000 : 4000000);
+    return t_env_u64("LIMIT_FLOOD", BASE_TSAN ? 250000 : t_share(4000000));
 }
 
 enum { FLOOD_THREADS = 8 };
@@ -352,7 +352,7 @@ static void window_round(cellar_rl_rule rule, uint64_t bound)
 static void window_run(cellar_rl_rule rule, uint64_t bound)
 {
     memset(&win, 0, sizeof win);
-    const uint64_t checks = t_env_u64("LIMIT_CHECKS", BASE_TSAN ? 100000 : 20000000) / 5;
+    const uint64_t checks = t_env_u64("LIMIT_CHECKS", BASE_TSAN ? 100000 : t_share(20000000)) / 5;
     const uint64_t rounds = checks / WIN_THREADS / WIN_ROUND + 1;
     win.checks = checks / WIN_THREADS / rounds;
     for (uint64_t i = 0; i < rounds; i++) {

@@ -249,6 +249,42 @@ static void leases_end_to_the_millisecond(void)
     shut(t);
 }
 
+static void *take_and_end(void *t)
+{
+    cellar_lock lk;
+    const cellar_lock_opts o = opts(0, 1000, CELLAR_LOCK_THREAD_BOUND);
+    T_EQ_I64(cellar_lock_acquire(t, "back", 4, &o, &lk), CELLAR_OK);
+    return NULL;
+}
+static int64_t held_for;
+static void note_held(void *ctx, const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
+                      cellar_lock_lost cause)
+{
+    (void)ctx;
+    (void)key;
+    (void)key_len;
+    (void)fence;
+    T_EQ_I64(cause, CELLAR_LOCK_OWNER_DIED);
+    held_for = held_ms;
+}
+static void lock_is_never_held_for_less_than_nothing(void)
+{
+    cellar_locks *t = open_table();
+    pthread_t owner;
+    cellar_lock lk;
+    held_for = -1;
+    T_EQ_I64(cellar_locks_watch(t, note_held, NULL), CELLAR_OK);
+    T_REQUIRE(pthread_create(&owner, NULL, take_and_end, t) == 0);
+    T_REQUIRE(pthread_join(owner, NULL) == 0);
+    atomic_fetch_sub(&now_ms, 500); /* the clock goes back */
+    cellar_err err = CELLAR_E_BUSY;
+    while (err == CELLAR_E_BUSY) { err = take(t, "back", 1000, &lk); } /* until the kernel knows */
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_I64(held_for, 0);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    shut(t);
+}
+
 /* On the system's clock a lease of a second or more starts from a bound of the time: never short. */
 static void leases_on_the_system_clock_are_never_short(void)
 {
@@ -502,7 +538,7 @@ static void lock_table_shrinks_to_nothing(void)
 {
     cellar_locks *t = open_table();
     const uint64_t bytes = figures(t).bytes;
-    const uint64_t keys = t_env_u64("LOCK_KEYS", 300000);
+    const uint64_t keys = t_env_u64("LOCK_KEYS", t_share(300000));
     char key[100];
     memset(key, 'x', sizeof key);
     for (uint64_t i = 0; i < keys; i++) { /* distinct keys, one at a time */
@@ -759,7 +795,8 @@ static void figures_add_up(void)
 T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
        T_CASE(seed_lock_release_without_acquire_refused), T_CASE(seed_lock_lease_lost_is_seen),
        T_CASE(seed_lock_fence_rises), T_CASE(fences_rise_over_tables),
-       T_CASE(leases_end_to_the_millisecond), T_CASE(leases_on_the_system_clock_are_never_short),
+       T_CASE(leases_end_to_the_millisecond), T_CASE(lock_is_never_held_for_less_than_nothing),
+       T_CASE(leases_on_the_system_clock_are_never_short),
        T_CASE(thread_bound_may_go_without_lease), T_CASE(tokens_travel_bound_ones_do_not),
        T_CASE(holder_tells_what_the_owner_said), T_CASE(losses_are_told_exactly_once),
        T_CASE(with_releases_and_passes_the_code), T_CASE(many_are_all_or_none),

@@ -117,7 +117,7 @@ static void lock_never_two_owners(void)
         cfg.barging = barging;
         memset(&store, 0, sizeof store);
         store.t = open_table(&cfg);
-        store.ops = t_env_u64("LOCK_OPS", 1100000 / SLOW) / (barging != 0 ? 10 : 1);
+        store.ops = t_env_u64("LOCK_OPS", t_share(1100000 / SLOW)) / (barging != 0 ? 10 : 1);
         run_threads(own_one, THREADS);
         uint64_t sum = 0;
         for (unsigned k = 0; k < KEYS; k++) { sum += store.plain[k]; }

@@ -9,6 +9,8 @@
  *            when the clock goes back over midnight. Minutes and hours start where local seconds or
  *            minutes are zero, so autumn's second 02:00 is an hour of its own. Starts are UTC
  *            instants, hence unique and rising in every zone.
+ * READINGS   of callers are not used: the period is that of the wall clock. It is read again when
+ *            its ms may be the period's last, and when the limiter's clock went back.
  * STEPS      The wall clock is trusted once a second. Set back: keys keep the later period they are
  *            in (rule.c). Set forward: a new period, once. Before 1970 is 1970, after 2480 is 2480.
  * LOCKING    the cache is written under `side`, read by its sequence number. The wall clock may be
@@ -93,7 +95,9 @@ static void limit_calendar_set(cellar_limiter *l, limit_calendar *c, uint32_t ca
     wall_ms = limit_min_u64(wall_ms, LIMIT_WALL_MAX_MS);
     limit_period(l->zone, calendar, (int64_t)(wall_ms / 1000), &start_s, &next_s);
     const uint64_t next_ms = (uint64_t)next_s * 1000;
-    const uint64_t left_ns = limit_min_u64((next_ms - wall_ms) * 1000000u, CELLAR_RL_SECOND);
+    /* The wall clock's ms may be all but over: the period must not outlast it. */
+    const uint64_t left_ns = limit_min_u64((next_ms - wall_ms - 1) * 1000000u + 1,
+                                           CELLAR_RL_SECOND);
     sync_take(LIMIT_SIDE, &l->side);
     if (base_load_rlx(&c->seq) != seq && !BASE_MUTANT("limit.calendar_late")) {
         sync_drop(LIMIT_SIDE, &l->side);
@@ -118,6 +122,13 @@ CELLAR_PRIVATE uint64_t limit_wall_ms(const cellar_limiter *l)
     return ms > 0 ? (uint64_t)ms : 0;
 }
 
+/* Must the wall clock be read? Its last reading was too long ago, or the clock went back since. */
+static bool limit_calendar_is_old(limit_calendar *c, uint64_t now_ns)
+{
+    const uint64_t seen_ns = base_load_acq(&c->seen_ns), again_ns = base_load_acq(&c->again_ns);
+    return now_ns < seen_ns || now_ns >= again_ns;
+}
+
 /* Once more if somebody told a period meanwhile that is over already. */
 static void limit_calendar_renew(cellar_limiter *l, limit_calendar *c, uint32_t calendar)
 {
@@ -125,7 +136,7 @@ static void limit_calendar_renew(cellar_limiter *l, limit_calendar *c, uint32_t 
         /* A caller's reading may lie ahead, and would put off the next look by as much. */
         const uint64_t clock = limit_now(l);
         const uint32_t seq = base_load_acq(&c->seq);
-        if (clock < base_load_acq(&c->again_ns)) { return; }
+        if (!limit_calendar_is_old(c, clock)) { return; }
         BASE_POINT("limit.calendar.wall");
         const uint64_t wall_ms = limit_wall_ms(l);
         BASE_POINT("limit.calendar.set");
@@ -137,7 +148,7 @@ CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns)
 {
     for (uint32_t i = 0; i < l->rule_count; i++) {
         limit_calendar *c = &l->calendar[i];
-        if (l->algorithm[i] == CELLAR_RL_FIXED && now_ns >= base_load_acq(&c->again_ns)) {
+        if (l->algorithm[i] == CELLAR_RL_FIXED && limit_calendar_is_old(c, now_ns)) {
             limit_calendar_renew(l, c, l->calendar_of[i]);
         }
     }
@@ -163,4 +174,5 @@ CELLAR_PRIVATE void limit_calendar_at(cellar_limiter *l, const limit_rule *r, ui
     const uint64_t gone_ns = now_ns > seen_ns ? now_ns - seen_ns : 0;
     out->start = start;
     out->left_ns = left_ns > gone_ns ? left_ns - gone_ns : 1;
+    out->end_ns = next_ms * 1000000u;
 }

@@ -21,7 +21,10 @@ CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_
 
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op)
 {
-    if (BASE_UNLIKELY(l->fixed)) { limit_calendar_look(l, now_ns); }
+    if (BASE_UNLIKELY(l->fixed)) {
+        if (op->callers_clock) { now_ns = limit_now(l); } /* a period is the wall clock's */
+        limit_calendar_look(l, now_ns);
+    }
     return l->wide ? limit_wide_run(l, fp, now_ns, op) : limit_narrow_run(l, fp, now_ns, op);
 }
 

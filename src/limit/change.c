@@ -159,7 +159,7 @@ static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uin
         if (c->shift != 0) { limit_ring_shift(g, v, c->shift); }
         return v;
     }
-    const uint64_t now_ns = limit_now(l);
+    const uint64_t now_ns = limit_since(c->set, limit_now(l));
     limit_at_of(l, &c->from[i], now_ns, limit_units_at(c->set, now_ns), &at);
     return limit_convert(&c->from[i], own ? &c->from[i] : &c->to[i], &at, v, c->shift);
 }
@@ -473,7 +473,7 @@ static void limit_sweep(cellar_limiter *l, uint32_t region, uint64_t now_ns)
     limit_head *h = &l->head[region];
     sync_take(LIMIT, &h->lock);
     (void)limit_set_of(l, base_load_acq(&l->state), region, true, &set);
-    now_ns = limit_max_u64(now_ns, h->high_water);
+    now_ns = limit_since(set, limit_max_u64(now_ns, h->high_water));
     limit_rule_load(set, 0, &r);
     limit_at_of(l, &r, now_ns, limit_units_at(set, now_ns), &at);
     for (uint32_t i = 0; i < l->region_buckets * LIMIT_WAYS; i++) {
@@ -491,13 +491,15 @@ static void limit_sweep(cellar_limiter *l, uint32_t region, uint64_t now_ns)
     sync_drop(LIMIT, &h->lock);
 }
 
-/* Several rules: only the words of COUNT themselves are set back. */
+/* Several rules: only the words of COUNT change. They keep the window: an older reading that comes
+ * later must not meet an untouched key. */
 static void limit_sweep_wide(cellar_limiter *l, uint32_t region, uint64_t now_ns)
 {
     const _Atomic uint64_t *set;
     limit_head *h = &l->head[region];
     sync_take(LIMIT, &h->lock);
     (void)limit_set_of(l, base_load_acq(&l->state), region, true, &set);
+    now_ns = limit_since(set, limit_max_u64(now_ns, h->high_water));
     for (uint32_t i = 0; i < l->region_buckets * LIMIT_WAYS; i++) {
         const uint32_t bucket = region * l->region_buckets + i / LIMIT_WAYS;
         limit_slot *s = limit_slot_at(l, bucket, i % LIMIT_WAYS);
@@ -510,8 +512,9 @@ static void limit_sweep_wide(cellar_limiter *l, uint32_t region, uint64_t now_ns
             if (l->algorithm[k] != CELLAR_RL_SLIDING_COUNT) { continue; }
             const uint64_t w = base_load_rlx(limit_word_at(s, k));
             limit_at_of(l, &r, now_ns, limit_units_at(set, now_ns), &at);
-            if (limit_dead(&r, &at, w >> 2)) {
-                base_store_rel(limit_word_at(s, k), w & LIMIT_COLOUR);
+            const uint64_t none = limit_count_none(&r, &at, w >> 2);
+            if (none != 0 && limit_dead(&r, &at, w >> 2)) {
+                base_store_rel(limit_word_at(s, k), limit_word(none, w));
             }
         }
         sync_drop(LIMIT_BUCKET, &l->bucket_lock[bucket]);
@@ -597,7 +600,8 @@ CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
         (void)limit_set_of(l, base_load_acq(&l->state), b / l->region_buckets, true, &set);
         for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
             limit_slot *s = limit_slot_at(l, b, way);
-            if (base_load_rlx(&s->fp) != 0) { limit_entry_of(l, set, s, now, &e[n++]); }
+            if (base_load_rlx(&s->fp) == 0) { continue; }
+            limit_entry_of(l, set, s, limit_since(set, now), &e[n++]);
         }
         limit_bucket_drop(l, b);
         sync_drop(LIMIT, &h->lock);

@@ -71,6 +71,7 @@ typedef struct limit_at {
     uint64_t ns;      /* the reading itself */
     uint64_t start;   /* FIXED: start of the present period, minutes */
     uint64_t left_ns; /* FIXED: to the end of it */
+    uint64_t end_ns;  /* FIXED: the end of it, since 1970 */
 } limit_at;
 
 /* What a rule says. */
@@ -249,6 +250,8 @@ CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *
 /* A value of COUNT that was right at `from_ns` of one clock, for `to_ns` of another. */
 CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
                                           uint64_t v);
+/* The value of COUNT without its counts: the newest window that it or `at` knows. */
+CELLAR_PRIVATE uint64_t limit_count_none(const limit_rule *r, const limit_at *at, uint64_t v);
 CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns); /* saturates at LIMIT_DEBT_MAX */
 
 BASE_INLINE uint64_t limit_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -336,6 +339,12 @@ BASE_INLINE uint64_t limit_units_at(const _Atomic uint64_t *set, uint64_t now_ns
     if (BASE_LIKELY(d <= UINT64_MAX / LIMIT_UNITS_NS)) { return d * LIMIT_UNITS_NS; }
     const bool before = origin >> 63 == 0 ? now_ns < origin : d >> 63 != 0;
     return before ? 0 : UINT64_MAX;
+}
+/* Return the reading, or the set's origin where the reading lies before it. */
+BASE_INLINE uint64_t limit_since(const _Atomic uint64_t *set, uint64_t now_ns)
+{
+    const uint64_t origin = base_load_rlx(&set[0]);
+    return origin >> 63 == 0 && now_ns < origin ? origin : now_ns;
 }
 /* The longest window that anybody asked a log about, units. */
 BASE_INLINE uint64_t limit_window_of(const cellar_limiter *l, const limit_rule *r, uint32_t i)

@@ -481,9 +481,9 @@ static cellar_err limit_narrow_held(cellar_limiter *l, uint64_t fp, uint64_t now
 {
     const _Atomic uint64_t *set;
     const uint64_t state = base_load_acq(&l->state);
-    now_ns = limit_max_u64(now_ns, s->head->high_water);
     limit_narrow_given(s->head, fp, op); /* stands still: who gives holds this lock */
     (void)limit_set_of(l, state, s->place.region, true, &set);
+    now_ns = limit_since(set, limit_max_u64(now_ns, s->head->high_water));
     s->generation = (uint32_t)(state >> 32);
     limit_rule_load(set, 0, &s->base);
     s->rule = op->own_count != 0 ? op->own[0] : s->base;
@@ -580,14 +580,14 @@ CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t 
         const uint64_t units = limit_units_at(set, now_ns);
         base_fence_acq(); /* the rules are read before the state is asked again */
         BASE_POINT("limit.again");
-        if (BASE_UNLIKELY(base_load_acq(&l->state) != state || units >= LIMIT_LATE ||
+        if (BASE_UNLIKELY(base_load_acq(&l->state) != state || units - 1 >= LIMIT_LATE - 1 ||
                           (base_load_acq(&s->fp) != fp &&
                            !BASE_MUTANT("limit.no_second_fp_read")) ||
                           (r.kind & ~(uint64_t)(CELLAR_RL_CAPPED << 8)) != CELLAR_RL_GCRA ||
                           r.ban != 0 || r.limit == 0 || cost > r.burst)) {
             return false;
         }
-        const limit_at at = { units, now_ns, 0, 0 };
+        const limit_at at = { units, now_ns, 0, 0, 0 };
         const uint64_t v = w >> 2, t = limit_max_u64(v, units), next = t + cost * r.step;
         if (next - units > r.reach) {
             if (limit_narrow_moved_on(s, w)) { continue; }
@@ -639,7 +639,7 @@ CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint6
         if (BASE_UNLIKELY(base_load_acq(&l->state) != state || units >= LIMIT_LATE)) { break; }
         if (base_load_acq(&slot->fp) != f && !BASE_MUTANT("limit.no_second_fp_read")) { break; }
         if (op->own_count != 0) { r = op->own[0]; }
-        limit_at_of(l, &r, now_ns, units, &at);
+        limit_at_of(l, &r, limit_since(set, now_ns), units, &at);
         limit_narrow_decide(op, &r, &at, w >> 2, &v);
         const uint64_t to = limit_word(v.says.next, w);
         BASE_POINT("limit.cas");

@@ -120,7 +120,7 @@ static cellar_err limit_map(cellar_limiter *l, const limit_layout *o)
         base_region_release(&l->block);
         return CELLAR_E_NOMEM;
     }
-    if (bytes >= BASE_HUGE) { base_region_huge(&l->block); }
+    if (bytes >= BASE_HUGE) { base_region_huge(&l->block, true); }
     unsigned char *p = l->block.base;
     l->block_bytes = bytes;
     l->table = p;

@@ -11,6 +11,7 @@
  *            then records: fingerprint 8 (0 ends them); wide: banned for 8; per rule: GCRA what is
  *            owed 8, COUNT and FIXED the value 8, LOG number of stamps 4, units beyond them 4, and
  *            the stamps' ages, 8 each, oldest first, CONC nothing; times in 1/64 ns, saving clock.
+ *            An age is signed: a stamp is later than a clock that went back.
  *            end: 0 8, number of records 8, sum 8
  * SECRET     travels with it, or no fingerprint would match after a restart: hence mode 0600.
  * DOWNTIME   the difference of the clocks since boot when it is the same boot, else that of the
@@ -141,7 +142,7 @@ static void limit_put_key(cellar_limiter *l, limit_persist *p, const uint64_t *s
         limit_put_u64(p, (limit_ring_count(v) - used) << 32 | used);
         for (uint64_t j = used; j-- > 0;) {
             const uint64_t at = (limit_ring_written(v) + size - 1 - j) % size;
-            limit_put_u64(p, limit_left(units, cell[at]));
+            limit_put_u64(p, units - cell[at]); /* negative where the clock went back */
         }
     }
 }
@@ -207,6 +208,7 @@ static uint64_t limit_put_all(cellar_limiter *l, limit_persist *p, const limit_r
         sync_take(LIMIT, &h->lock);
         limit_bucket_take(l, b);
         (void)limit_set_of(l, base_load_acq(&l->state), b / l->region_buckets, true, &set);
+        now_ns = limit_since(set, now_ns);
         const uint64_t units = limit_units_at(set, now_ns);
         for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &here[i]); }
         for (size_t i = 0; i < LIMIT_WAYS * words; i++) { slots[i] = base_load_rlx(&from[i]); }
@@ -441,9 +443,10 @@ static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back
     *value = 0;
     for (uint64_t j = 0; j < used; j++) {
         if (!limit_get_u64(p, &age)) { return false; }
-        age = age > UINT64_MAX - b->down ? UINT64_MAX : age + b->down;
+        const uint64_t ahead = age >> 63 != 0 ? limit_min_u64(0 - age, LIMIT_DEBT_MAX) : 0;
+        const uint64_t gone = age >> 63 != 0 ? b->down : age + b->down; /* down < 2^63 */
         limit_at at = b->at[i];
-        at.u = limit_left(b->units, age);
+        at.u = limit_left(b->units + ahead, gone);
         if (at.u != 0) { *value = limit_ring_push(&at, g, *value, 1, &stamp); }
     }
     const uint64_t displaced = used > g.size ? used - g.size : 0;

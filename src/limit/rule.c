@@ -7,7 +7,8 @@
  *            T = ceil(W / N): rounding up makes the rate lower, never higher, by 1/64 ns an event.
  *            Capped: T = ceil(W / (N - b + 1)), so that b + ceil(W / T) - 1 <= N.
  * COUNT      est = ceil(previous * (W - e) / W) + current, e into the window; est + cost > N:
- *            denied. An older reading means the start of the stored window. Numbers of windows wrap
+ *            denied. An older reading means the start of the stored window, which a word keeps
+ *            when its counts are 0. Only the value 0 knows no window. Numbers of windows wrap
  *            after 2^22; a word that nobody swept for 2^21 windows looks as if it lay ahead:
  *            stricter.
  * FIXED      a word of a later period than the present one (the wall clock was set back) keeps it.
@@ -167,7 +168,7 @@ static void limit_counts_at(const limit_rule *r, const limit_at *at, uint64_t v,
     c->previous = v >> LIMIT_COUNT_BITS & LIMIT_COUNT_MAX;
     c->current = v & LIMIT_COUNT_MAX;
     const uint64_t passed = (c->window - stored) & LIMIT_WIN_MASK;
-    if (passed == 0 || (c->previous | c->current) == 0) { return; }
+    if (passed == 0 || v == 0) { return; } /* a window with counts of 0 is the newest one */
     if (passed == 1) {
         c->previous = c->current;
         c->current = 0;
@@ -184,12 +185,12 @@ static uint64_t limit_counts_value(const limit_counts *c)
     return c->window << (2 * LIMIT_COUNT_BITS) | c->previous << LIMIT_COUNT_BITS | c->current;
 }
 
-/* An older reading counted as the start of the window it met. */
-static uint64_t limit_counts_ns(const limit_rule *r, const limit_at *at, const limit_counts *c)
+/* ns from the reading to the start of the stored window, where that is later. */
+static uint64_t limit_counts_ahead(const limit_rule *r, const limit_at *at, const limit_counts *c)
 {
     const uint64_t n = at->ns / r->step;
     const uint64_t ahead = (c->window - n) & LIMIT_WIN_MASK;
-    return ahead == 0 ? at->ns : (n + ahead) * r->step;
+    return ahead == 0 ? 0 : (n + ahead) * r->step - at->ns;
 }
 
 static uint64_t limit_counts_used(const limit_rule *r, const limit_counts *c)
@@ -224,12 +225,19 @@ static uint64_t limit_counts_retry(const limit_rule *r, const limit_counts *c, u
 CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
                                           uint64_t v)
 {
-    const limit_at then = { 0, from_ns, 0, 0 };
+    const limit_at then = { 0, from_ns, 0, 0, 0 };
     limit_counts c;
     limit_counts_at(r, &then, v, &c);
     const uint64_t ahead = (c.window - from_ns / r->step) & LIMIT_WIN_MASK;
     c.window = (to_ns / r->step + ahead + (to_ns % r->step > c.into)) & LIMIT_WIN_MASK;
     return limit_counts_value(&c);
+}
+
+CELLAR_PRIVATE uint64_t limit_count_none(const limit_rule *r, const limit_at *at, uint64_t v)
+{
+    limit_counts c;
+    limit_counts_at(r, at, v, &c);
+    return c.window << (2 * LIMIT_COUNT_BITS);
 }
 
 /* The count of the present period. */
@@ -238,6 +246,13 @@ static uint64_t limit_fixed_at(const limit_at *at, uint64_t v, uint64_t *start)
     const uint64_t stored = v >> LIMIT_FIXED_BITS;
     *start = limit_max_u64(stored, at->start);
     return stored >= at->start ? v & LIMIT_FIXED_MAX : 0;
+}
+
+/* ns from the reading to `start`, where that is later: the wall clock was set back. */
+static uint64_t limit_fixed_ahead(const limit_at *at, uint64_t start)
+{
+    const uint64_t start_ns = start * CELLAR_RL_MINUTE, wall_ns = at->end_ns - at->left_ns;
+    return start > at->start && start_ns > wall_ns ? start_ns - wall_ns : 0;
 }
 
 /* ---- decisions ---- */
@@ -260,27 +275,29 @@ CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, ui
         out->deny = debt > r->reach;
         if (out->deny) {
             out->retry_ns = limit_ns_of(debt - r->reach);
-        } else {
+        } else if (cost != 0) {
             out->next = t + cost * r->step;
         }
     } else if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
-        out->now_ns = limit_counts_ns(r, at, &c);
+        const uint64_t ahead_ns = limit_counts_ahead(r, at, &c);
+        out->now_ns = at->ns + ahead_ns;
         out->deny = limit_counts_used(r, &c) + cost > r->limit;
         if (out->deny) {
-            out->retry_ns = limit_counts_retry(r, &c, cost);
-        } else {
+            out->retry_ns = ahead_ns + limit_counts_retry(r, &c, cost);
+        } else if (cost != 0) {
             c.current += cost;
             out->next = limit_counts_value(&c);
         }
     } else {
         uint64_t start;
         const uint64_t count = limit_fixed_at(at, v, &start);
+        out->now_ns = at->ns + limit_fixed_ahead(at, start);
         out->deny = count + cost > r->limit;
         if (out->deny) {
             out->retry_ns = at->left_ns;
-        } else {
+        } else if (cost != 0) {
             out->next = start << LIMIT_FIXED_BITS | (count + cost);
         }
     }
@@ -300,6 +317,7 @@ CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t
         out->remaining = used < r->limit ? r->limit - used : 0;
         out->reset_ns = c.current > 0    ? 2 * r->step - c.into
                         : c.previous > 0 ? r->step - c.into : 0;
+        if (out->reset_ns != 0) { out->reset_ns += limit_counts_ahead(r, at, &c); }
     } else {
         uint64_t start;
         const uint64_t count = limit_fixed_at(at, v, &start);
@@ -314,6 +332,7 @@ CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t
 CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost)
 {
+    if (cost == 0) { return v; }
     if (limit_algo(r) == CELLAR_RL_GCRA) {
         const uint64_t t = limit_max_u64(v, at->u), most = at->u + LIMIT_DEBT_MAX;
         if (r->step != 0 && cost > LIMIT_DEBT_MAX / r->step) { return limit_max_u64(t, most); }
@@ -335,6 +354,7 @@ CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *
 CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost)
 {
+    if (cost == 0) { return v; }
     if (limit_algo(r) == CELLAR_RL_GCRA) {
         if (v <= at->u) { return v; }
         const uint64_t debt = v - at->u;
@@ -361,7 +381,7 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
     if (limit_algo(r) == CELLAR_RL_GCRA) {
         /* What the history without the take would differ by now: never more than that. */
         const uint64_t back = limit_muldiv_up(given, r->step, LIMIT_PARTS);
-        const uint64_t end = then > back ? then - back : 0;
+        const uint64_t end = limit_min_u64(then > back ? then - back : 0, v);
         const uint64_t left = end > at->u ? end - at->u : 0;
         uint64_t give = r->step != 0 && units > LIMIT_DEBT_MAX / r->step ? LIMIT_DEBT_MAX
                                                                          : units * r->step;

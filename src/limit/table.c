@@ -63,7 +63,7 @@ CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t
     if (BASE_UNLIKELY(limit_algo(r) == CELLAR_RL_FIXED)) {
         limit_calendar_at(l, r, now_ns, out);
     } else {
-        out->start = out->left_ns = 0;
+        out->start = out->left_ns = out->end_ns = 0;
     }
 }
 

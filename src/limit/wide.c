@@ -355,11 +355,11 @@ static void limit_wide_permit(cellar_limiter *l, limit_wide *w, limit_slot *s, u
     const uint64_t first_ns = limit_permit_expire(l, w->now_ns, &w->value[i]);
     limit_wide_store(s, i, w->value[i]);
     limit_wide_decide(l, w, s);
-    if (w->err != CELLAR_OK) {
+    if (w->denied_by < LIMIT_RULES) {
         if (w->says[i].deny && !w->says[i].never) { w->says[i].retry_ns = first_ns; }
         limit_wide_denied(w, s);
-        return;
     }
+    if (w->err != CELLAR_OK) { return; } /* a banned key: no rule was asked */
     const uint64_t until = w->now_ns + limit_min_u64(w->op->lease_ns, UINT64_MAX - w->now_ns);
     w->err = limit_permit_new(l, fp, until, w->now_ns, &w->value[i], &w->token);
     if (w->err != CELLAR_OK) { return; }
@@ -435,6 +435,7 @@ static limit_slot *limit_wide_find(const cellar_limiter *l, const limit_place *p
 static void limit_wide_rules(cellar_limiter *l, limit_wide *w, const _Atomic uint64_t *set,
                              uint64_t now_ns)
 {
+    now_ns = limit_since(set, now_ns);
     w->now_ns = now_ns;
     w->units = limit_units_at(set, now_ns);
     w->rule_count = l->rule_count;

@@ -86,7 +86,7 @@ CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fenc
     r->pins++; /* keeps key and record in place until the watcher has returned */
     a->lost = r;
     a->lost_fence = fence;
-    a->lost_held_ms = now_ms - base_load_rlx(&r->since);
+    a->lost_held_ms = BASE_MAX(now_ms - base_load_rlx(&r->since), 0);
     a->cause = cause;
 }
 

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the structs of limiters follow the size rule of cellar.h.
+ * Method: as test_api_struct_sizes.c. */
+#include "cellar_limit.h"
+#include "tests/struct_sizes.h"
+
+static cellar_limiter *limiter;
+
+static cellar_err use_rl_config(void *p)
+{
+    const cellar_rl_rule rule = cellar_rl_gcra(100, CELLAR_RL_SECOND, 20);
+    cellar_limiter *l = NULL;
+    cellar_err err = cellar_rl_open((const cellar_rl_config *)p, &rule, 1, &l);
+    if (err == CELLAR_OK) cellar_rl_close(l);
+    return err;
+}
+
+static void config_of_every_size(void)
+{
+    cellar_rl_config rl = CELLAR_RL_CONFIG_INIT;
+    check_in("cellar_rl_config", &rl, sizeof rl, offsetof(cellar_rl_config, abi) + sizeof rl.abi,
+             use_rl_config);
+}
+
+static cellar_err fill_rl_stats(void *p)
+{
+    return cellar_rl_stats_get(limiter, (cellar_rl_stats *)p);
+}
+
+static void stats_end_where_the_caller_says(void)
+{
+    const cellar_rl_rule rule = cellar_rl_gcra(100, CELLAR_RL_SECOND, 20);
+    T_REQUIRE(cellar_rl_open(NULL, &rule, 1, &limiter) == CELLAR_OK);
+    check_out("cellar_rl_stats", sizeof(cellar_rl_stats), fill_rl_stats);
+    cellar_rl_close(limiter);
+}
+
+T_MAIN("limit_struct_sizes", T_CASE(config_of_every_size), T_CASE(stats_end_where_the_caller_says))
