@@ -19,13 +19,13 @@ SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq t
             vfs pages pack bus sim
 SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
-SRC_L2    = form index gate log commit admit codec put get ends io map trouble doorbell \
+SRC_L2    = form index link gate log commit admit codec put get ends io map trouble doorbell \
             scrap recover warm snap resize audit images open forked inspect
 SRC_GUARD = flight flight_change flight_lease flight_fork bloom breaker
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit
 SRC_LOCK  = store lock many stat
-SRC_CACHE = version open view tier disk disk_none hook get set update many filter circuit tag \
+SRC_CACHE = version open view tier disk disk_none hook turn get set update many filter circuit tag \
             keep match deps why watch scan listen stat load_opts load_say load_guard load_lead \
             stale load load_many lease memo warm tick
 MODULES  := base stats l1 l2 guard limit lock cache

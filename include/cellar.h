@@ -64,8 +64,11 @@
  *             budget one fits). Reaching one is a code, never a silent change.
  * STRUCTS     struct_size comes first and the ..._INIT macro (or ..._init function) is mandatory:
  *             fields a caller's header did not have yet count as zero = default; a non-zero byte
- *             this library does not know is CELLAR_E_UNSUPPORTED. So is a non-zero field of a part
- *             that is not built yet; such fields say "later".
+ *             this library does not know is CELLAR_E_UNSUPPORTED. A struct_size below
+ *             sizeof(size_t) or above 4,096 is CELLAR_E_INVAL; one that is no multiple of
+ *             sizeof(size_t) ends inside a field: CELLAR_E_ABI, for options and for results.
+ *             A non-zero field of a part that is not built yet is CELLAR_E_UNSUPPORTED, too; such
+ *             fields say "later".
  */
 #ifndef CELLAR_H
 #define CELLAR_H
@@ -208,6 +211,10 @@ enum { CELLAR_FAVOR_BYTES = 0, CELLAR_FAVOR_OBJECTS = 1 };
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
 enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
 enum { CELLAR_BLOOM_OFF = 0, CELLAR_BLOOM_OBSERVING = 1, CELLAR_BLOOM_AUTHORITATIVE = 2 };
+/* ERROR: a call found no memory or no disk; a read, write or sync of the disk tier failed.
+ * WARNING: a loader failed; a part is switched off or recovers. INFO: a miss of a get, bulk get or
+ * load; each refresh. DEBUG: hits. Each module writes one line a second for each code; the next
+ * line counts those held back. No line holds a key or a value. */
 enum { CELLAR_LOG_DEFAULT = 0, CELLAR_LOG_ERROR = 1, CELLAR_LOG_WARNING = 2, CELLAR_LOG_INFO = 3,
        CELLAR_LOG_DEBUG = 4, CELLAR_LOG_OFF = 5 };         /* default: WARNING                    */
 
@@ -814,7 +821,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
  * in:      key, delta of any sign. A missing or negative entry becomes init + delta with
  *          ttl_if_new_ms (0 = the view's default); a live one keeps its time to live. flags 0 or
  *          CELLAR_ONLY_IF_PRESENT
- * out:     *now_value after the addition, with OK and E_RANGE; optional
+ * out:     *now_value after the addition, with OK, E_RANGE and E_IO; optional
  * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes, unchanged), E_RANGE
  *          (overflow: the counter now stands at the limit it passed), E_BUSY (64 clears of the
  *          view came in between), E_SPACE, E_NOMEM, E_IO (see "Disk tier"), E_INVAL,
@@ -859,7 +866,8 @@ typedef struct cellar_del_item {
 /* Read many keys: the same as cellar_get on each, in the caller's order, several times faster.
  * in:      items (NULL with count 0); duplicates are fine
  * out:     each item's value_len and status; *hits the number of OK; optional
- * returns: OK (look at the items); E_INVAL (items or c NULL, nothing done), E_CLOSED
+ * returns: OK (look at the items); E_INVAL (items or c NULL, more items than memory holds: nothing
+ *          done), E_CLOSED
  * owns:    nothing changes hands
  * thread:  any; each item by itself is atomic, the batch is not
  * cost:    groups of 32 with prefetch; no allocation
@@ -1972,9 +1980,16 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * for scans, listeners and what cellar_del says: a get, pin, touch, update, incr, and a set that
  * depends on what there is, bring it into memory, which costs a read, and a few ms at most while a
  * change is on its way down; cellar_peek, cellar_exists and cellar_meta look and leave it there,
- * unless a version is wanted. All of it is a hint, never the truth: damage is a miss, trouble with
- * the disk leaves the store with its memory alone (cellar_last_error of the root says why), puts
- * are dropped, not waited for. A disk that fails (l2_off_errors and what follows it) is left alone
+ * unless a version is wanted. No read returns an older value than a read that was complete before
+ * it began: while a change of the key is on its way down, the disk is not read for it; after a wait
+ * of 1 ms at most the read misses. All of it is a hint, never the truth: damage is a miss, trouble
+ * with the disk leaves the store with its memory alone (cellar_last_error of the root says why),
+ * puts that no mode promises (below) are dropped, not waited for. Two entries may share a word of
+ * the disk tier's index: the older one is then lost, about one in 10,000 with l2_bytes full, fewer
+ * before. An entry that was set with CELLAR_DURABLE or in a view with CELLAR_L2_WRITE_THROUGH is
+ * not lost so: it is found until it is changed, or l2_bytes is full and it is among the oldest. If
+ * entries are smaller than l2_avg_object_bytes says, the index is full first (the metric
+ * cellar_l2_index_full_total). A disk that fails (l2_off_errors and what follows it) is left alone
  * for a time, then tried, and used again once it works: one line of the log each time, the metric
  * cellar_l2_breaker_state says which. Deletes, also by tag or pattern, overwrites, clears and bumps
  * are never lost to the death of the process; while the disk does not answer, an empty file
@@ -1983,17 +1998,19 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * before the last sync, one every l2_sync_ms, and of later changes some. CELLAR_L2_ALWAYS: a call
  * that changes a key or a view returns when a power cut cannot take that back (one sync serves all
  * who wait; a change of what the disk has never seen waits for none); E_IO: it is done in memory,
- * but a power cut may take it back. What a loader stores is committed with the next such call. A
- * set with CELLAR_DURABLE does the same at CELLAR_L2_KEEP, and its entry is written at once; E_IO
- * also when the disk does not take it (too large, too short a time to live, no room within a
- * second), E_UNSUPPORTED at CELLAR_L2_DROP. With l2_lz4 a view's values are packed (LZ4) on their
+ * but a power cut may take it back. What a loader stores is committed with the next such call.
+ * With l2_lz4 a view's values are packed (LZ4) on their
  * way to disk where that saves an eighth of them; a library that was built without liblz4, as the
  * drop-in is without CELLAR_WITH_LZ4, refuses the option (E_UNSUPPORTED), and misses what another
  * has packed. One process at a time. Keys lie in the files in clear, values too without l2_crypt. A
  * directory whose head is damaged is refused (CELLAR_E_CORRUPT) and left as it is; with
  * CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N from 1 to 9, and a new one begun. One of
  * somebody else, or of a newer library, never is. A copy of the directory of a closed store is as
- * warm as that; one of a store in use opens empty. The metric cellar_l2_opened says how the index
+ * warm as that; one of a store in use opens empty. Replace the files of a directory all together,
+ * never one alone: if stage.buf or data.seg comes from an earlier life of the store (an open and
+ * what follows it until the close or the kill), the next open detects that and begins empty; an
+ * earlier copy made in the same life, or an earlier SUPER, is not detected and may serve values
+ * that were overwritten or deleted since. The metric cellar_l2_opened says how the index
  * came at this open, and why not as a close saved it. A file that another program cuts short while
  * the store is open may end the process (SIGBUS). With l2_sigbus_handler that signal is handled as
  * long as the store is open: the tier is off until the next open, which finds it empty, and memory
@@ -2005,6 +2022,42 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * process's resident ones (file pages, which the kernel takes back), the page tables are in the
  * budget. Where the file cannot be mapped, or fails under the mapping (the metric
  * cellar_l2_mapped_bytes is 0 then), it is read as without the option. */
+
+/* Path and files of the disk tier. A symbolic link as l2_path is followed if the link and the
+ * directory behind it belong to the user of the process or to root. Another user's link is refused:
+ * E_IO with errno ELOOP; name the directory itself then. CELLAR_L2_SET_ASIDE renames the directory
+ * behind the link, not the link. A write that would pass the process's limit of file size
+ * (RLIMIT_FSIZE) fails with EFBIG and raises no SIGXFSZ: at open the tier is off, with l2_required
+ * cellar_open fails with E_IO; later it counts as an error of the disk. */
+
+/* What one change promises of the disk, by the l2_mode of its view:
+ * - CELLAR_L2_ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
+ * - CELLAR_L2_EACH_SET: the entry is offered to the disk before the call returns. The disk may drop
+ *   it (cellar_l2_dropped_total, cellar_l2_refused_total); then it is in memory alone.
+ * - CELLAR_L2_WRITE_THROUGH: when the call returns OK, the entry is in the log. The log outlives
+ *   the process, and at CELLAR_L2_ALWAYS a power cut. A call waits for room in the log, at most
+ *   1 s. E_IO: the change is in memory, and the disk has no value of the key. A touch or an incr is
+ *   E_IO, too, if its entry is evicted before it is written: memory of a few entries.
+ *   Also E_IO: the value is over half a segment of the disk, l2_write_bps or l2_write_bpd is used
+ *   up, the seal function fails, the disk is off. cellar_l2_not_through_total counts them all.
+ *   OK, but in memory alone: an entry with less than l2_min_ttl_ms left, a remembered failure, an
+ *   entry with CELLAR_NO_L2. A load, a refresh and cellar_fulfil wait and count in the same way,
+ *   but hand out their value and return no E_IO.
+ * - A set with CELLAR_DURABLE promises the same in any view, and from CELLAR_L2_KEEP on that the
+ *   entry outlives a power cut. At CELLAR_L2_DROP it is E_UNSUPPORTED. An entry with less than
+ *   l2_min_ttl_ms left is E_IO.
+ * A later change of the key without such a promise, a touch too, takes its copy off the disk until
+ * the entry leaves memory. Changes of one key reach the disk in the order in which memory saw
+ * them. An entry that such a call has written is not written again when it leaves memory or the
+ * store is closed; for that it takes 12 bytes more of memory. */
+
+/* Sizes of the disk tier. A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from
+ * 128 MiB, 8 MiB from 1 GiB; at most memory_bytes / 16, down to a power of two from 64 KiB on. A
+ * directory keeps the size it was made with. A value that is, with its key and up to 200 bytes of
+ * head, over half a segment is never written: it stays in memory alone, and the metric
+ * cellar_l2_refused_size_total counts it. A value of 1 MiB needs l2_bytes from 128 MiB and
+ * memory_bytes from 64 MiB on. Index, stage and tables of the tier are part of memory_bytes: where
+ * that is too small for l2_bytes, cellar_last_error names a budget that is enough. */
 
 /* A cipher of yours for what goes to disk (AES-GCM, ChaCha20-Poly1305, any AEAD): values are sealed
  * by it, and opened when they come back. Flags, version and end of life are authenticated with them

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    the disk tier's counts: 3 million random crash states and all subsets of short traces,
-#         5,000 kills (500 of them on a disk), every bit of a store and a million mutants under
-#         ASan and UBSan, a million entries that end at once.
+#         5,000 kills (500 of them on a disk), 200 for each promise of one change, every bit of a
+#         store and a million mutants under ASan and UBSan, every bit of stages that hold deletes
+#         and overwrites, files of earlier lives, a million entries that end at once.
 # Method: the programs of `make test`, asked for more, two at a time. PROOF_TIMES=n: n times as many
-#         of all but the bits, which are all there are, and the entries (1,000,000 kills: 200).
+#         of all but the bits, which are all there are (of the stages that hold deletes a third, all
+#         from 2 on), and the entries (1,000,000 kills: 200).
 : "${MAKE:=make}"
 times=${PROOF_TIMES:-1}
 seed=${SEED:-random}
 if [ "$seed" = random ]; then seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi
-programs="l2_crash l2_kill l2_damage l2_expiry"
+programs="l2_crash l2_kill l2_damage l2_old_values l2_expiry cache_kill"
 log=build/proof-log
 unset T SAN DROPIN
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
@@ -33,10 +35,23 @@ item() { # label, number, program, settings, case
 kill="$CELLAR_BUILD/t/test_l2_kill"
 set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((500 * times)) disk)" \
     "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((4500 * times)) tmpfs)"
+for c in durable written each; do
+    set -- "$@" "$(item "kills, $c" 1 "$CELLAR_BUILD/t/test_cache_kill" \
+        CACHE_KILL_CYCLES=$((200 * times)) $c)"
+done
 for c in closed killed; do
     set -- "$@" "$(item "every bit, $c" 1 "$checked/test_l2_damage" \
         "ASAN_OPTIONS=$asan DAMAGE_STEP=1 DAMAGE_SLOW=1" any_bit_of_a_$c)"
 done
+old="$CELLAR_BUILD/t/test_l2_old_values"
+if [ "$times" -gt 1 ]; then step=1; else step=3; fi # SEED says which third
+set -- "$@" "$(item "old values, bits" 1 "$old" OLD_STEP=$step any_bit_leaves)" \
+    "$(item "old values, bytes" 1 "$old" OLD_STEP=$step any_byte_leaves)" \
+    "$(item "old values, zeros" 1 "$old" OLD_STEP=$step four_zeros_leave)" \
+    "$(item "old values, runs" 1 "$old" OLD_STEP=$step a_run_of_bytes_leaves)" \
+    "$(item "old values, sectors" 1 "$old" "OLD_STEP=4 OLD_LAYOUTS=$((4 * times))" a_lost_sector)" \
+    "$(item "earlier stages" 1 "$old" OLD_FILES=$((3000 * times)) a_stage_of)" \
+    "$(item "earlier data" 1 "$old" OLD_FILES=$((3000 * times)) a_data_file_of)"
 for n in 1 2 3 4; do
     set -- "$@" "$(item "crash states" $n "$CELLAR_BUILD/t/test_l2_crash" \
         CRASH_STATES=$((750000 * times)) every_crash)"

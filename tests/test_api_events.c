@@ -116,12 +116,13 @@ static int child_work(busy *b)
 
 static void fork_from_eight_busy_threads(void)
 {
-    enum { THREADS = 8, FORKS = 200 / EVENTS_SLOW };
+    enum { THREADS = 8 };
+    const int forks = (int)t_share(200 / EVENTS_SLOW);
     busy b = { .c = open_bytes(32u << 20, 0) };
     pthread_t t[THREADS];
     alarm(110 * t_patience());
     for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0); }
-    for (int i = 0; i < FORKS; i++) {
+    for (int i = 0; i < forks; i++) {
         const uint64_t seen = atomic_load(&b.ops);
         while (atomic_load(&b.ops) < seen + 50) { usleep(50); }
         fflush(stdout);
@@ -150,10 +151,11 @@ static void fork_from_eight_busy_threads(void)
  * point of their own, never inside a call. */
 static void cancelled_threads_lose_nothing(void)
 {
-    enum { THREADS = 4, ROUNDS = 200 / EVENTS_SLOW };
+    enum { THREADS = 4 };
+    const int rounds = (int)t_share(200 / EVENTS_SLOW);
     busy b = { .c = open_bytes(4u << 20, 0) };
     alarm(110 * t_patience());
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < rounds; i++) {
         pthread_t t[THREADS];
         const uint64_t seen = atomic_load(&b.ops);
         for (int k = 0; k < THREADS; k++) { T_REQUIRE(pthread_create(&t[k], NULL, work, &b) == 0); }
@@ -258,7 +260,8 @@ static void *read_and_write(void *arg)
 /* 10,000 a second over four threads and the library's own, which blocks them. */
 static void soak(int flags)
 {
-    enum { THREADS = 4, SIGNALS = 3000 / EVENTS_SLOW };
+    enum { THREADS = 4 };
+    const uint64_t signals = t_share(3000 / EVENTS_SLOW);
     struct sigaction sa, before;
     memset(&sa, 0, sizeof sa);
     sa.sa_handler = on_signal;
@@ -273,7 +276,7 @@ static void soak(int flags)
     }
     T_REQUIRE(setitimer(ITIMER_REAL, &every, NULL) == 0);
     unsigned rounds = 0;
-    while (atomic_load(&signals_seen) < SIGNALS && !t_failed()) {
+    while (atomic_load(&signals_seen) < signals && !t_failed()) {
         T_CHECK(cellar_tick(b.c, 500, NULL) >= CELLAR_OK);
         cellar *own = open_bytes(1u << 20, 0); /* threads start and are joined under signals */
         T_EQ_I64(cellar_set(own, "k", 1, "v", 1, NULL), CELLAR_OK);

@@ -1003,6 +1003,118 @@ static void throttle(void)
     kit_close(c);
 }
 
+/* ---- the log ---- */
+
+static char logged[4096];
+
+static void take_line(void *ctx, int level, const char *module, int code, const char *text)
+{
+    (void)ctx;
+    const size_t n = strlen(logged);
+    snprintf(logged + n, sizeof logged - n, "%d %s %d: %s\n", level, module, code, text);
+}
+
+static bool was_logged(const char *line)
+{
+    const bool found = strstr(logged, line) != NULL;
+    if (!found) { printf("# not in the log: %s# but: %s", line, logged); }
+    logged[0] = '\0';
+    atomic_fetch_add(&kit_now_ms, 1001); /* equal lines come once a second */
+    return found;
+}
+
+static cellar *open_with_log(uint32_t level)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    cfg.memory_bytes = 4 << 20;
+    cfg.no_threads = 1;
+    cfg.clock = kit_clock;
+    cfg.log = take_line;
+    cfg.log_level = level;
+    logged[0] = '\0';
+    atomic_store(&kit_now_ms, 1000000);
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static cellar_err load_none_of_them(cellar_load *ld, const cellar_bytes *keys, size_t count,
+                                    void *ctx)
+{
+    (void)ld;
+    (void)keys;
+    (void)count;
+    (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static void a_failing_loader_has_a_warning_at_the_default_level(void)
+{
+    cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_load_item item = { .key = "b", .key_len = 1, .result = CELLAR_RESULT_INIT };
+    T_EQ_I64(kit_load(c, "a", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(logged, "");
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_E_LOADER);
+    T_CHECK(was_logged("2 loader -17: a loader failed (its code: -13)\n"));
+    atomic_store(&s.say, SAY_NOTHING);
+    T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_E_NO_RESULT);
+    T_CHECK(was_logged("2 loader -18: "));
+    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
+    T_EQ_I64(item.status, CELLAR_E_LOADER);
+    T_CHECK(was_logged("2 loader -17: "));
+    cellar_result_free(&item.result);
+    kit_close(c);
+}
+
+static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
+{
+    cellar *c = open_with_log(CELLAR_LOG_DEBUG);
+    source s = SOURCE_INIT;
+    char text[64], buf[64];
+    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_item item = { .key = "k", .key_len = 1, .result = CELLAR_RESULT_INIT };
+    cellar_get_item two[2] = { { .key = "k", .key_len = 1, .buf = buf, .buf_cap = 64 },
+                               { .key = "none", .key_len = 4, .buf = buf, .buf_cap = 64 } };
+    cellar_get_opts go = CELLAR_GET_OPTS_INIT;
+    void *copy;
+    size_t len;
+    o.ttl_ms = 60000;
+    o.stale_ms = 60000;
+    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_CHECK(was_logged("3 load 1: miss\n"));
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_CHECK(was_logged("4 load 0: hit\n"));
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_CHECK(was_logged("4 load 0: hit\n"));
+    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
+    T_CHECK(was_logged("4 load 0: hit\n"));
+    cellar_result_free(&item.result);
+    T_EQ_I64(cellar_get_many(c, two, 2, NULL), CELLAR_OK);
+    T_CHECK(was_logged("3 get_many 1: 1 hits, 1 misses\n"));
+    T_EQ_I64(cellar_get_many(c, two, 1, NULL), CELLAR_OK);
+    T_CHECK(was_logged("4 get_many 0: 1 hits, 0 misses\n"));
+    T_EQ_I64(cellar_get_with(c, "none", 4, &go, buf, 64, &len), CELLAR_MISS);
+    T_CHECK(was_logged("3 get 1: miss\n"));
+    T_EQ_I64(cellar_dup(c, "k", 1, &copy, &len), CELLAR_OK);
+    T_CHECK(was_logged("4 get 0: hit\n"));
+    cellar_free(copy);
+    cellar_pinned pin;
+    T_EQ_I64(cellar_pin(c, "k", 1, &pin), CELLAR_OK);
+    T_CHECK(was_logged("4 get 0: hit\n"));
+    cellar_unpin(&pin);
+    atomic_fetch_add(&kit_now_ms, 60000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    T_CHECK(was_logged("4 load 3: hit\n"));
+    kit_tick(c);
+    T_CHECK(was_logged("3 refresh 0: refreshed\n"));
+    kit_close(c);
+}
+
 T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits), T_CASE(values_said_in_three_ways),
        T_CASE(result_is_the_callers), T_CASE(room_of_the_caller_is_used),
        T_CASE(seed_null_string), T_CASE(seed_empty_value), T_CASE(seed_negative_is_not_data),
@@ -1021,4 +1133,6 @@ T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits), T_CASE(values_said_
        T_CASE(bad_input_arguments_are_refused), T_CASE(bad_input_of_a_loader_leaves_no_trace),
        T_CASE(bad_input_results_are_codes_and_keep_nothing), T_CASE(jitter_histogram),
        T_CASE(jitter_repeats_with_the_secret),
-       T_CASE(throttle))
+       T_CASE(throttle),
+       T_CASE(a_failing_loader_has_a_warning_at_the_default_level),
+       T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets))

@@ -64,7 +64,7 @@ static double seconds(void)
 static void memo_injective(void)
 {
     static const char *const names[] = { "f", "ff", "g", "f1" };
-    const uint64_t wanted = t_env_u64("MEMO_TUPLES", 10000000);
+    const uint64_t wanted = t_env_u64("MEMO_TUPLES", t_share(2000000));
     const double until = seconds() + 5;
     uint64_t done = 0;
     state = t_seed();

@@ -9,14 +9,15 @@
 
 static const uint32_t rules[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
                                   CELLAR_EVICT_FIFO };
-enum { RULES = sizeof rules / sizeof rules[0], BYTES = (8 << 20) / (KIT_SLOW > 1 ? 4 : 1),
-       FIT = BYTES / 160 };
+enum { RULES = sizeof rules / sizeof rules[0] };
+#define BYTES ((8 << 20) / (t_reduced() ? 4 : 1))
+#define FIT (BYTES / 160)
 
 static cellar *open_store(uint32_t rule, uint64_t max_entries)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
     cellar *c = NULL;
-    cfg.memory_bytes = BYTES;
+    cfg.memory_bytes = (uint64_t)BYTES;
     cfg.max_entries = max_entries;
     cfg.eviction = rule;
     cfg.stripes = 4;

@@ -41,7 +41,7 @@ static void sixty_per_cent_whatever_the_size(void)
 {
     static const size_t edges[] = {2032, 2040, 4064, 4072, 4080, 5430, 5440, 5450, 8160, 8170, 8192,
                                    8193, 8200, 12280, 16384, 32768, 65536};
-    const size_t stride = T_COST > 1 ? 8 : 1; /* no edge is left out */
+    const size_t stride = t_reduced() ? 8 : 1; /* no edge is left out */
     uint64_t worst = BUDGET;
     size_t worst_len = 0;
     for (size_t i = 0, len = 56; len <= BUDGET * 45 / 100; len += stride * (1 + len / 20)) {
@@ -115,7 +115,7 @@ static void sixty_per_cent_after_values_of_another_size(void)
         {4u << 20, 100, 30000}, {4u << 20, 1000, 300000}, {8u << 20, 1000, 9000},
         {16u << 20, 1000, 30000},
     };
-    const size_t count = T_COST > 1 ? 4 : sizeof stores / sizeof stores[0];
+    const size_t count = t_reduced() ? 4 : sizeof stores / sizeof stores[0];
     for (size_t i = 0; i < count; i++) {
         for (unsigned way = 0; way < WAYS; way++) {
             for (unsigned turn = 0; turn < 2; turn++) {

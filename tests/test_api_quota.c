@@ -58,7 +58,7 @@ static cellar_stats figures(cellar *v)
  * both are at their bound. */
 static uint64_t slack(uint64_t budget) { return budget / 50; }
 
-#define SHARE_OF_WORK (T_COST > 1 ? 4u : 1u)
+#define SHARE_OF_WORK (t_reduced() ? 4u : 1u)
 /* Under a sanitizer fewer of them: what it looks for is the same in all. */
 #define POLICIES (sizeof policies / sizeof policies[0] / (SHARE_OF_WORK > 1 ? 2 : 1))
 

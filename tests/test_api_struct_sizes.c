@@ -3,43 +3,18 @@
  * Aim:    a caller and a library of different age understand each other: what an older caller did
  *         not have counts as zero, what a newer one has and we do not know is refused, and nothing
  *         is written behind a caller's struct.
- * Method: every struct with every struct_size from 8 to its size + 64, laid into memory full of
+ *         A struct_size that ends inside a field is refused.
+ * Method: every struct with every struct_size from 0 to its size + 64, laid into memory full of
  *         0xAA: what lies behind struct_size would be noticed at once if it was read. */
 #include "cellar.h"
-#include "tests/t.h"
-
-enum { BEHIND = 64, ROOM = 2048, FIRST = sizeof(size_t) };
-
-static union room {
-    max_align_t align;
-    unsigned char bytes[ROOM];
-} room;
+#include "tests/struct_sizes.h"
 
 static cellar *store;
-
-/* The first `size` bytes as the caller's header made them, zero up to the size if the caller's
- * struct is larger than ours, 0xAA behind. */
-static void *lay_out(const void *init, size_t init_size, size_t size)
-{
-    memset(room.bytes, 0xAA, ROOM);
-    memset(room.bytes, 0, size);
-    memcpy(room.bytes, init, init_size < size ? init_size : size);
-    memcpy(room.bytes, &size, sizeof size);
-    return room.bytes;
-}
-
-static bool untouched_from(size_t offset)
-{
-    for (size_t i = offset; i < ROOM; i++) {
-        if (room.bytes[i] != 0xAA) return false;
-    }
-    return true;
-}
 
 static void open_store(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cfg.memory_bytes = 4u << 20;
+    cfg.memory_bytes = 16u << 20; /* the least with an advisor */
     cfg.no_threads = 1;
     T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
     T_REQUIRE(cellar_set(store, "k", 1, "value", 5, NULL) == CELLAR_OK);
@@ -68,6 +43,28 @@ static cellar_err use_view_opts(void *p)
     return err;
 }
 
+static cellar_err use_view_loader(void *p)
+{
+    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    o.loader = (const cellar_view_loader *)p;
+    return use_view_opts(&o);
+}
+
+static cellar_err use_view_breaker(void *p)
+{
+    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    o.breaker = (const cellar_breaker_opts *)p;
+    return use_view_opts(&o);
+}
+
+static cellar_err use_breaker_opts(void *p)
+{
+    cellar_breaker *b = NULL;
+    cellar_err err = cellar_breaker_create(store, (const cellar_breaker_opts *)p, &b);
+    if (err == CELLAR_OK) cellar_breaker_destroy(b);
+    return err;
+}
+
 static cellar_err use_set_opts(void *p)
 {
     return cellar_set(store, "s", 1, "x", 1, (const cellar_set_opts *)p);
@@ -80,21 +77,84 @@ static cellar_err use_get_opts(void *p)
     return cellar_get_with(store, "k", 1, (const cellar_get_opts *)p, buf, sizeof buf, &len);
 }
 
-static void check_in(const char *name, const void *init, size_t size, size_t least,
-                     cellar_err (*use)(void *))
+static cellar_err load_x(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
-    for (size_t n = least; n <= size + BEHIND; n++) {
-        cellar_err err = use(lay_out(init, size, n));
-        if (!T_EQ_I64(err, CELLAR_OK)) printf("# %s with struct_size %zu\n", name, n);
-    }
-    for (size_t n = size + 1; n <= size + BEHIND; n++) {
-        unsigned char *p = lay_out(init, size, n);
-        p[n - 1] = 1;
-        if (!T_EQ_I64(use(p), CELLAR_E_UNSUPPORTED)) printf("# %s, byte %zu set\n", name, n - 1);
-    }
-    for (size_t n = 0; n < FIRST; n++) {
-        if (!T_CHECK(use(lay_out(init, size, n)) < 0)) printf("# %s, struct_size %zu\n", name, n);
-    }
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    return cellar_load_value(load, "x", 1);
+}
+
+static cellar_err use_load_opts(void *p)
+{
+    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_err err = cellar_get_or_load(store, "l", 1, (const cellar_load_opts *)p, load_x, NULL,
+                                        &r);
+    if (err == CELLAR_OK) cellar_result_free(&r);
+    return err;
+}
+
+static cellar_err load_args(cellar_load *load, const cellar_arg *args, size_t count, void *ctx)
+{
+    (void)args;
+    (void)count;
+    (void)ctx;
+    return cellar_load_value(load, "x", 1);
+}
+
+static cellar_err use_memo_opts(void *p)
+{
+    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_err err = cellar_memoize(store, "m", 1, NULL, 0, (const cellar_load_opts *)p, load_args,
+                                    NULL, &r);
+    if (err == CELLAR_OK) cellar_result_free(&r);
+    return err;
+}
+
+static cellar_warm_opts one_key(void)
+{
+    static const cellar_bytes key = { "w", 1 };
+    cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
+    o.keys = &key;
+    o.key_count = 1;
+    o.fn = load_x;
+    return o;
+}
+
+/* A shorter struct has no keys or no loader: E_INVAL, or a report that counts the failure. */
+static cellar_err use_warm_opts(void *p)
+{
+    cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+    cellar_err err = cellar_warm(store, (const cellar_warm_opts *)p, &r);
+    size_t size;
+    memcpy(&size, p, sizeof size);
+    return err == CELLAR_E_INVAL && size >= FIRST && size < sizeof(cellar_warm_opts) ? CELLAR_OK
+                                                                                     : err;
+}
+
+static int keep_bytes(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
+                      const void *in, size_t in_len, void *out)
+{
+    (void)ctx;
+    (void)nonce;
+    (void)aad;
+    (void)aad_len;
+    memcpy(out, in, in_len);
+    return 0;
+}
+
+/* A shorter struct lacks one of the two functions: E_INVAL. */
+static cellar_err use_crypt(void *p)
+{
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cfg.memory_bytes = CELLAR_MEMORY_MIN;
+    cfg.no_threads = 1;
+    cfg.l2_crypt = (const cellar_l2_crypt *)p;
+    cellar_err err = use_config(&cfg);
+    size_t size;
+    memcpy(&size, p, sizeof size);
+    return err == CELLAR_E_INVAL && size >= FIRST && size < sizeof(cellar_l2_crypt) ? CELLAR_OK
+                                                                                    : err;
 }
 
 static void config_of_every_size(void)
@@ -104,30 +164,45 @@ static void config_of_every_size(void)
     cfg.no_threads = 1;
     check_in("cellar_config", &cfg, sizeof cfg, offsetof(cellar_config, abi) + sizeof cfg.abi,
              use_config);
+    cellar_l2_crypt crypt = CELLAR_L2_CRYPT_INIT;
+    crypt.seal = keep_bytes;
+    crypt.open = keep_bytes;
+    check_in("cellar_l2_crypt", &crypt, sizeof crypt, FIRST, use_crypt);
 }
 
-static void view_opts_of_every_size(void)
+static void options_of_a_view_of_every_size(void)
 {
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
     open_store();
-    check_in("cellar_view_opts", &o, sizeof o, FIRST, use_view_opts);
+    CHECK_IN(cellar_view_opts, CELLAR_VIEW_OPTS_INIT, use_view_opts);
+    CHECK_IN(cellar_view_loader, CELLAR_VIEW_LOADER_INIT, use_view_loader);
+    CHECK_IN(cellar_breaker_opts, CELLAR_BREAKER_OPTS_INIT, use_view_breaker);
+    CHECK_IN(cellar_breaker_opts, CELLAR_BREAKER_OPTS_INIT, use_breaker_opts);
     close_store();
 }
 
-static void set_opts_of_every_size(void)
+static void options_of_a_call_of_every_size(void)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    const cellar_warm_opts warm = one_key();
     open_store();
-    check_in("cellar_set_opts", &o, sizeof o, FIRST, use_set_opts);
+    CHECK_IN(cellar_set_opts, CELLAR_SET_OPTS_INIT, use_set_opts);
+    CHECK_IN(cellar_get_opts, CELLAR_GET_OPTS_INIT, use_get_opts);
+    CHECK_IN(cellar_load_opts, CELLAR_LOAD_OPTS_INIT, use_load_opts);
+    CHECK_IN(cellar_load_opts, CELLAR_LOAD_OPTS_INIT, use_memo_opts);
+    check_in("cellar_warm_opts", &warm, sizeof warm, FIRST, use_warm_opts);
     close_store();
 }
 
-static void get_opts_of_every_size(void)
+/* The call must neither follow half a pointer nor take half a number. */
+static void struct_size_inside_a_pointer_is_refused_by_name(void)
 {
-    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
-    open_store();
-    check_in("cellar_get_opts", &o, sizeof o, FIRST, use_get_opts);
-    close_store();
+    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar *c = NULL;
+    cellar_error e = CELLAR_ERROR_INIT;
+    cfg.struct_size = offsetof(cellar_config, root) + 1;
+    memset(&cfg.root, 0xAA, sizeof cfg.root);
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_ABI);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_CHECK(strstr(e.text, "cellar_open: struct_size") != NULL);
 }
 
 /* A field of an older, shorter struct reaches the library; the same bytes behind it do not. */
@@ -148,6 +223,12 @@ static void last_field_within_size_counts(void)
 
 /* Structs that are handed out. */
 static cellar_err fill_info(void *p) { return cellar_meta(store, "k", 1, 0, (cellar_info *)p); }
+static cellar_err fill_info_of_get(void *p)
+{
+    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+    o.info = (cellar_info *)p;
+    return use_get_opts(&o);
+}
 static cellar_err fill_stats(void *p)
 {
     return cellar_stats_get(store, CELLAR_SCOPE_STORE, (cellar_stats *)p);
@@ -157,34 +238,42 @@ static cellar_err fill_latency(void *p)
     return cellar_latency_get(store, CELLAR_OP_SET, (cellar_latency *)p);
 }
 static cellar_err fill_error(void *p) { return cellar_last_error(store, (cellar_error *)p); }
-
-static void check_out(const char *name, size_t size, cellar_err (*fill)(void *))
+static cellar_err fill_bloom(void *p)
 {
-    for (size_t n = FIRST; n <= size + BEHIND; n++) {
-        size_t said = 0;
-        memset(room.bytes, 0xAA, ROOM);
-        memcpy(room.bytes, &n, sizeof n);
-        bool ok = T_EQ_I64(fill(room.bytes), CELLAR_OK);
-        memcpy(&said, room.bytes, sizeof said);
-        ok = T_CHECK(untouched_from(n)) && ok;
-        ok = T_EQ_U64(said, n) && ok;
-        if (!ok) printf("# %s with struct_size %zu\n", name, n);
-    }
-    for (size_t n = 0; n < FIRST; n++) {
-        memset(room.bytes, 0xAA, ROOM);
-        memcpy(room.bytes, &n, sizeof n);
-        if (!T_CHECK(fill(room.bytes) < 0)) printf("# %s with struct_size %zu\n", name, n);
-        T_CHECK(untouched_from(sizeof n));
-    }
+    return cellar_bloom_info_get(store, (cellar_bloom_info *)p);
+}
+static cellar_err fill_reason(void *p) { return cellar_why(store, "k", 1, (cellar_reason *)p); }
+static cellar_err fill_advice(void *p)
+{
+    cellar_err err = cellar_advice_get(store, CELLAR_SCOPE_STORE, (cellar_advice *)p);
+    return err == CELLAR_PENDING || err == CELLAR_DISABLED ? CELLAR_OK : err;
+}
+static cellar_err fill_warm(void *p)
+{
+    const cellar_warm_opts o = one_key();
+    return cellar_warm(store, &o, (cellar_warm_report *)p);
 }
 
+static cellar_breaker *breaker;
+static cellar_err fill_breaker(void *p)
+{
+    return cellar_breaker_info_get(breaker, (cellar_breaker_info *)p);
+}
 static void structs_handed_out_end_where_the_caller_says(void)
 {
     open_store();
     check_out("cellar_info", sizeof(cellar_info), fill_info);
+    check_out("cellar_info of a get", sizeof(cellar_info), fill_info_of_get);
     check_out("cellar_stats", sizeof(cellar_stats), fill_stats);
     check_out("cellar_latency", sizeof(cellar_latency), fill_latency);
     check_out("cellar_error", sizeof(cellar_error), fill_error);
+    check_out("cellar_bloom_info", sizeof(cellar_bloom_info), fill_bloom);
+    check_out("cellar_reason", sizeof(cellar_reason), fill_reason);
+    check_out("cellar_advice", sizeof(cellar_advice), fill_advice);
+    check_out("cellar_warm_report", sizeof(cellar_warm_report), fill_warm);
+    T_REQUIRE(cellar_breaker_create(store, NULL, &breaker) == CELLAR_OK);
+    check_out("cellar_breaker_info", sizeof(cellar_breaker_info), fill_breaker);
+    cellar_breaker_destroy(breaker);
     close_store();
 }
 
@@ -199,7 +288,9 @@ static void foreign_abi_is_refused(void)
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_ABI);
 }
 
-T_MAIN("api_struct_sizes", T_CASE(config_of_every_size), T_CASE(view_opts_of_every_size),
-       T_CASE(set_opts_of_every_size), T_CASE(get_opts_of_every_size),
+T_MAIN("api_struct_sizes", T_CASE(config_of_every_size), T_CASE(options_of_a_view_of_every_size),
+       T_CASE(options_of_a_call_of_every_size),
+       T_CASE(struct_size_inside_a_pointer_is_refused_by_name),
        T_CASE(last_field_within_size_counts),
-       T_CASE(structs_handed_out_end_where_the_caller_says), T_CASE(foreign_abi_is_refused))
+       T_CASE(structs_handed_out_end_where_the_caller_says),
+       T_CASE(foreign_abi_is_refused))

@@ -145,6 +145,38 @@ static void mounted_read_only_it_goes_on_and_heals(void)
     end();
 }
 
+/* Each kind of call has its line, one a second, with file, place and cause. */
+static void a_failing_call_to_the_disk_has_an_error_line(void)
+{
+    begin();
+    cellar *c = open_it();
+    put_all(c, 1);
+    shut(c);
+    cellar_config cfg = config();
+    cfg.log_level = CELLAR_LOG_ERROR;
+    cfg.l2_off_errors = 64;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    work(c, 0);
+    T_EQ_STR(said, "");
+    (void)base_fault_io_arm("pread", EIO, 1, true);
+    for (uint32_t i = 0; i < 20; i++) { T_EQ_U64(look(c, i), 0); }
+    T_EQ_I64(lines_with("read of data.seg at byte "), 1);
+    T_EQ_I64(lines_with("failed: input or output error (errno 5)\n"), 1);
+    now_ms += 1000;
+    T_EQ_U64(look(c, 30), 0);
+    T_EQ_I64(lines_with("(errno 5) (and 19 more)"), 1);
+    (void)base_fault_io_arm("pwrite", ENOSPC, 1, true);
+    T_CHECK(cellar_sync(c) != CELLAR_OK);
+    T_EQ_I64(lines_with("write of "), 1);
+    T_EQ_I64(lines_with("failed: no space left on the disk"), 1);
+    (void)base_fault_io_arm("datasync", EIO, 1, true);
+    T_CHECK(cellar_sync(c) != CELLAR_OK);
+    T_EQ_I64(lines_with("sync of "), 1);
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    shut(c);
+    end();
+}
+
 static void a_removed_directory_leaves_memory_until_the_next_open(void)
 {
     begin();
@@ -259,7 +291,10 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
         { "open_dir", ENOTDIR, "l2_path is not a directory" },
         { "open_dir", ENOENT, "the folder l2_path lies in" },
         { "open", EMFILE, "no file descriptor is left" },
+        { "open_dir", ELOOP, "the link l2_path or its target has another owner" },
+        { "open_dir", EMLINK, "more than 8 symbolic links" },
         { "preallocate", ENOSPC, "no room on the disk" },
+        { "preallocate", EFBIG, "limit of file size (RLIMIT_FSIZE)" },
         { "datasync", EIO, "E_IO" },
     };
     for (size_t i = 0; i < sizeof why / sizeof why[0]; i++) {
@@ -288,8 +323,131 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
 }
 
 T_ONE_THREAD;
+/* The budget that the text of a refused open asks for; 0: it names none. */
+static uint64_t asked_for(cellar_config *cfg, uint64_t memory_bytes)
+{
+    cellar *c = NULL;
+    cellar_error e = CELLAR_ERROR_INIT;
+    cfg->memory_bytes = memory_bytes;
+    cfg->l2_required = 1;
+    if (!T_CHECK(cellar_open(cfg, &c) < CELLAR_OK)) { return 0; }
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    unsigned long long least = 0, l2_bytes = 0, got = 0;
+    T_EQ_I64(sscanf(e.text, "cellar_open: memory_bytes must be at least %llu for l2_bytes %llu "
+                            "(got %llu)", &least, &l2_bytes, &got), 3);
+    T_EQ_U64(l2_bytes, cfg->l2_bytes);
+    T_EQ_U64(got, memory_bytes);
+    return least;
+}
+
+static void a_budget_too_small_for_the_tier_names_one_that_is_enough(void)
+{
+    static const uint64_t budgets[] = { 3u << 19, 1u << 20 };
+    begin();
+    cellar_config cfg = config();
+    cellar *c = NULL;
+    cfg.max_entries = 0;
+    cfg.l2_bytes = 1u << 30; /* refused before anything is made */
+    T_CHECK(asked_for(&cfg, CELLAR_MEMORY_MIN) > CELLAR_MEMORY_MIN);
+    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.memory_bytes = 16u << 20;
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK); /* its stage of 2 MiB keeps its size */
+    shut(c);
+    for (size_t i = 0; i < sizeof budgets / sizeof budgets[0]; i++) {
+        const uint64_t least = asked_for(&cfg, budgets[i]);
+        cfg.memory_bytes = least;
+        T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+        T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+        shut(c);
+        (void)asked_for(&cfg, least - least / 10); /* it asks for no more than a tenth too much */
+    }
+    cfg.memory_bytes = 1u << 20;
+    cfg.l2_required = 0;
+    expect_words(&cfg, CELLAR_E_NOMEM, "the disk tier is off: memory_bytes must be at least");
+    end();
+}
+
+/* The sizes of segments that cellar.h names, of new directories. */
+static void a_value_over_half_a_segment_is_counted_and_not_written(void)
+{
+    static const struct { uint64_t l2, memory, segment; } rows[] = {
+        { 16u << 20, 16u << 20, 512u << 10 }, { 32u << 20, 16u << 20, 1u << 20 },
+        { 32u << 20, 8u << 20, 512u << 10 }, { 32u << 20, 1u << 20, 64u << 10 } };
+    static char value[1u << 20];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        begin();
+        cellar_config cfg = config();
+        cellar *c = NULL;
+        cfg.l2_bytes = rows[i].l2;
+        cfg.memory_bytes = rows[i].memory;
+        cfg.l2_required = 1;
+        T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+        work(c, 0);
+        const size_t half = (size_t)rows[i].segment / 2;
+        T_EQ_I64(cellar_set(c, "fits", 4, value, half - 200, NULL), CELLAR_OK);
+        T_EQ_U64(metric(c, "cellar_l2_refused_size_total"), 0);
+        T_EQ_I64(cellar_set(c, "over", 4, value, half, NULL), CELLAR_OK);
+        T_CHECK(metric(c, "cellar_l2_refused_size_total") > 0);
+        shut(c);
+        end();
+    }
+}
+
+static void a_link_as_l2_path_is_the_store_it_leads_to(void)
+{
+    char link[sizeof folder + 8];
+    begin();
+    (void)snprintf(link, sizeof link, "%s/link", folder);
+    T_REQUIRE(symlink("store", link) == 0);
+    cellar_config cfg = config();
+    cellar *c = NULL, *second = NULL;
+    cfg.l2_path = link;
+    cfg.l2_required = 1;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    work(c, 0);
+    T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+    cfg.l2_path = store;
+    T_EQ_I64(cellar_open(&cfg, &second), CELLAR_E_BUSY);
+    shut(c);
+    c = open_it();
+    T_EQ_U64(look(c, 1), 1);
+    shut(c);
+    T_EQ_I64(unlink(link), 0);
+    end();
+}
+
+static void a_limit_of_file_size_below_l2_bytes_is_a_code(void)
+{
+    struct rlimit was, low;
+    begin();
+    cellar_config cfg = config();
+    cellar *c = NULL;
+    T_REQUIRE(getrlimit(RLIMIT_FSIZE, &was) == 0);
+    low = was;
+    low.rlim_cur = 1 << 20;
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &low) == 0);
+    expect_words(&cfg, CELLAR_E_IO, "l2_bytes is above the process's limit of file size");
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0);
+    c = open_it();
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &low) == 0); /* lowered while the store is open */
+    for (uint32_t round = 1; round < 30; round++) {
+        for (uint32_t k = 0; k < KEYS; k++) { T_EQ_I64(put(c, k, round), CELLAR_OK); }
+        work(c, 100);
+    }
+    T_CHECK(metric(c, "cellar_l2_errors_total") > 0);
+    T_EQ_U64(look(c, KEYS - 1), 29);
+    shut(c);
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0);
+    end();
+}
+
 T_MAIN("cache_disk_faults", T_CASE(mounted_read_only_it_goes_on_and_heals),
+       T_CASE(a_failing_call_to_the_disk_has_an_error_line),
        T_CASE(a_removed_directory_leaves_memory_until_the_next_open),
        T_CASE(without_descriptors_an_open_tier_works_on),
        T_CASE(what_keeps_it_from_opening_is_said_in_words),
-       T_CASE(whose_directory_it_is_is_said_in_words))
+       T_CASE(whose_directory_it_is_is_said_in_words),
+       T_CASE(a_budget_too_small_for_the_tier_names_one_that_is_enough),
+       T_CASE(a_value_over_half_a_segment_is_counted_and_not_written),
+       T_CASE(a_link_as_l2_path_is_the_store_it_leads_to),
+       T_CASE(a_limit_of_file_size_below_l2_bytes_is_a_code))

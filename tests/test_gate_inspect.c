@@ -151,7 +151,7 @@ static void a_store_is_told(void)
     begin();
     make_store();
     T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
-    T_CHECK(says("format 1.1, store [0-9a-f]*-") && says("closed or synced cleanly, level drop"));
+    T_CHECK(says("format 1.2, store [0-9a-f]*-") && says("closed or synced cleanly, level drop"));
     T_CHECK(says("^view  *people: id ") && says("999 live") && says("^damage  *none found"));
     T_CHECK(says("--verify reads each record"));
     T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_DONE);

@@ -284,7 +284,7 @@ static void mutate(void)
 static void mixtures(bool closed)
 {
     begin(closed);
-    const uint64_t most = t_env_u64("DAMAGE_MUTANTS", 3000);
+    const uint64_t most = t_env_u64("DAMAGE_MUTANTS", t_share(3000));
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         base_rng_seed(&rng, t_.seed + i);
         l2_dev_clone(&dev, &hurt, NULL);

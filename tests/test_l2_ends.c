@@ -418,7 +418,7 @@ static void step(uint64_t *now)
 static void kills_tags_and_patterns_agree_with_an_oracle(void)
 {
     base_rng_seed(&rng, t_.seed);
-    const uint64_t lives = t_env_u64("ENDS_LIVES", 150);
+    const uint64_t lives = t_env_u64("ENDS_LIVES", t_share(150));
     uint64_t served = 0, now;
     begin();
     now = epoch;

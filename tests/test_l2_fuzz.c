@@ -7,7 +7,7 @@
 static void any_input_is_read(void)
 {
     base_rng rng;
-    const uint64_t most = t_env_u64("FUZZ_RUNS", 1500);
+    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(1500));
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         uint8_t in[256];
         base_rng_seed(&rng, t_.seed + i);

@@ -379,7 +379,7 @@ static void killed_at_every_step_on_a_tmpfs(void)
         T_SKIP("no /dev/shm to write to");
         return;
     }
-    kill_in("/dev/shm", t_env_u64("KILL_CYCLES", 200), 4000);
+    kill_in("/dev/shm", t_env_u64("KILL_CYCLES", t_share(200)), 4000);
 }
 
 static void killed_at_every_step_on_a_disk(void)

@@ -389,7 +389,7 @@ static void a_resize_that_gives_up_leaves_the_mapping_open(void)
     (void)base_add_sc(&kit.d->mapped.begun, (uint64_t)1);
     T_REQUIRE(pthread_create(&thread, NULL, shrinks, &err) == 0);
     while (base_load_sc(&kit.d->mapped.places) == was) { base_yield(); }
-    for (uint32_t i = 0; i < 8; i++) { l2_io_failed(kit.d, EIO); }
+    for (uint32_t i = 0; i < 8; i++) { l2_io_failed(kit.d, "l2_read", NULL, 0, EIO); }
     T_EQ_I64(pthread_join(thread, NULL), 0);
     (void)base_add_ar(&kit.d->mapped.done, (uint64_t)1);
     T_EQ_I64(err, CELLAR_E_IO);

@@ -228,7 +228,7 @@ static void a_store(void)
 
 static void what_is_over_never_comes_back(void)
 {
-    const uint64_t most = t_env_u64("REOPENS", 5000);
+    const uint64_t most = t_env_u64("REOPENS", t_share(5000));
     served = had_to = 0;
     base_rng_seed(&rng, t_.seed);
     for (uint64_t n = 0; n < most && !t_failed(); n += A_STORE) { a_store(); }

@@ -180,7 +180,7 @@ static void run(l2_level level, const cellar_l2_crypt *crypt)
     kit.cfg.sync_ms = 20;
     kit.cfg.no_thread = false;
     kit.cfg.crypt = crypt;
-    ops = t_env_u64("THREADS_OPS", 4000);
+    ops = t_env_u64("THREADS_OPS", t_share(4000));
     hits = stored = 0;
     memset(ended, 0, sizeof ended);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);

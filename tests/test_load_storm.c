@@ -204,7 +204,7 @@ static void flight_memory_baseline(void)
     pthread_t t[4];
     asker a[4];
     cellar_result r = CELLAR_RESULT_INIT;
-    const uint32_t keys = (uint32_t)t_env_u64("LOAD_KEYS", 1000000) / KIT_SLOW;
+    const uint32_t keys = (uint32_t)t_env_u64("LOAD_KEYS", t_share(1000000)) / KIT_SLOW;
     T_EQ_I64(cellar_get_or_load(c, "first", 5, NULL, source_load, &s, &r), CELLAR_OK);
     cellar_result_free(&r);
     const uint64_t baseline = figures(c).flight_bytes;
@@ -867,7 +867,7 @@ static void cancel_fuzz(void)
 {
     cellar *c = kit_open(4 << 20);
     fuzz f = { .c = c, .keys = 5 };
-    const uint64_t rounds = t_env_u64("LOAD_CANCELS", 10000) / 8 / KIT_SLOW;
+    const uint64_t rounds = t_env_u64("LOAD_CANCELS", t_share(10000)) / 8 / KIT_SLOW;
     for (uint64_t i = 0; i < rounds; i++) {
         fuzzer t[8];
         for (int j = 0; j < 8; j++) {

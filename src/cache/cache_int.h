@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/opts.h"
 #include "base/sync.h"
 #include "base/table.h"
 #include "cache/cache.h"
@@ -45,7 +46,6 @@
 #define CACHE_SALT_NAME 0x6e616d65u /* what else is hashed with the store's key */
 #define CACHE_SALT_TAG 0x74616773u
 #define CACHE_WINDOW_MAX ((int64_t)UINT32_MAX)
-#define CACHE_OPTS_BYTES_MAX 4096u /* no options struct is longer */
 
 /* Defaults of views and of the store; the order of the VIEW options. */
 enum { CACHE_TTL, CACHE_NEGATIVE_TTL, CACHE_IDLE, CACHE_MAX_AGE, CACHE_STALE, CACHE_DEFAULTS };
@@ -146,15 +146,28 @@ typedef struct cache_listener { /* all fields: LISTEN, but running */
     _Atomic uint32_t running; /* calls of fn now, + snapshots that name it; the futex of unlisten */
 } cache_listener;
 
+typedef struct cache_turn { /* of one change of a key on its way into the tier, see turn.c */
+    struct cache_turn *next; /* older; this and all below but `listed`: TURN */
+    const void *bytes;       /* the caller's, as long as the turn is listed */
+    uint64_t hash;
+    uint32_t len, owner;
+    bool listed;             /* the caller's own */
+    bool busy;               /* its call of the tier is under way */
+    bool passed;             /* a newer change of the key has been in the tier */
+} cache_turn;
+
+typedef struct cache_turns cache_turns;
+
 typedef struct cache_frame { /* of one change while somebody is told of it; on the caller's stack */
     struct cache_frame *outer;
     bool stores, negative;  /* it is a put; of a negative entry */
     bool matched;           /* a delete by pattern */
     bool depends;           /* what it was made of has changed */
-    bool below;             /* the caller stores it below, with the stamp of this change */
-    uint64_t expect, globs; /* BACKFILL: the stamp word unwatched, and glob_epoch, at the start */
-    _Atomic uint64_t *word; /* whose pending part was raised */
-    uint32_t raised;        /* how often */
+    bool below;             /* the tier is told of it in any case */
+    uint64_t expect, globs; /* BACKFILL: changes of the stamp, and glob_epoch, at the start */
+    _Atomic uint64_t *word; /* the stamp that this change has raised */
+    uint64_t raised;        /* sum of what is to be taken back from it */
+    cache_turn turn;
 } cache_frame;
 
 enum { CACHE_THREAD_OFF, CACHE_THREAD_MOVING, CACHE_THREAD_ON };
@@ -174,9 +187,11 @@ struct cache_store {
     _Atomic uint64_t disk_bytes; /* l2_bytes as asked for last */
     int disk_errno;
     char disk_text[120];
-    _Atomic uint64_t *stamps; /* {u48 changes, watched, u15 pending}; NULL without tier */
+    _Atomic uint64_t *stamps; /* hook.c, INVARIANTS; NULL without tier */
     _Atomic uint64_t *stamps_parent; /* in a forked child: what the parent's were; for close */
     uint64_t stamp_mask;
+    cache_turns *turns;     /* as the stamps; unused in a forked child; constant */
+    _Atomic uint32_t turns_used; /* 1: each change that the tier is told of has a turn; sc */
     sync_lock tag_lock;     /* rank TAG; guards the writing of the four below */
     _Atomic uint64_t tag_epoch, tag_floor; /* invalidations so far; what is older is dead */
     uint64_t tag_life;      /* the epoch this life of the store began with; 0: no tier; constant */
@@ -255,6 +270,8 @@ CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src
 CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known);
 CELLAR_PRIVATE bool cache_all_zero(const void *from, const void *to);
 /* In a view or the store's configuration; NULL: fine. */
+/* Check the struct_size of the view's own loader, and bytes this library does not know. */
+CELLAR_PRIVATE cellar_err cache_load_loader_check(const cellar_view_opts *o);
 CELLAR_PRIVATE const char *cache_load_view_range(const cellar_view_opts *o);
 CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_view_opts *o) SYNC_HOLDS(VIEW);
 CELLAR_PRIVATE const char *cache_load_config_range(const cellar_config *cfg);
@@ -314,22 +331,37 @@ CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
 BASE_ALWAYS_INLINE bool cache_told(const cache_store *s) { return base_load_rlx(&s->told) != 0; }
 CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
 CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
-/* Is a change of the key's class on its way into the tier? Then the tier may still hold what was
- * before it. */
-CELLAR_PRIVATE bool cache_tier_pending(const cache_store *s, uint64_t hash);
+#define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu) /* of a stamp word: changes on their way down */
+#define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: holds whatever changes; see turn.c */
+/* What a change that is stored below at once promises of that. */
+typedef enum cache_urge {
+    CACHE_LATER,   /* nothing: the entry goes below when it leaves memory */
+    CACHE_TRY,     /* CELLAR_L2_EACH_SET: one put, which may be dropped */
+    CACHE_THROUGH, /* CELLAR_L2_WRITE_THROUGH: E_IO unless it is in the tier, or is not meant to */
+    CACHE_DURABLE  /* CELLAR_DURABLE: the same, but an entry that is refused is E_IO, too */
+} cache_urge;
+/* What changes of this view promise, before the change begins. */
+CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable);
+/* End a change by storing the entry below: p, or what L1 has of the key (NULL). What cannot be
+ * stored is killed there. Between begin and the change frame->below was set. OK, E_IO. */
+CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
+                                              const l1_put_spec *p, cache_urge urge);
 /* For a mutant: look for flights before the window. */
 CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
-/* Look into the tier after a miss; back-fills L1. */
+#define CACHE_LOOKS 4u /* of a read, at L1 and at the tier, while its key changes */
+/* Look into the tier after a miss; back-fills L1. Wait while a change of the key is on its way into
+ * the tier: 16 yields and 0.1 ms of sleep at most in each look, then miss. */
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len);
-/* The same; after OK and ABSENT, *m: what came beside the value, *kept: what L1 said to it. */
+/* Look once. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT, *m holds what
+ * came beside the value, *kept the answer of L1 to the back-fill. */
 CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                            size_t *value_len, cache_tier_meta *m, cellar_err *kept);
-/* Look, and leave it where it is; *m also after E_BUFFER. */
+/* Look once, and leave it where it is; *m also after E_BUFFER. CONFLICT: ask L1 again. */
 CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, cache_tier_meta *m);
-/* Bring the key up into L1. False: nothing below, or no room. Waits a few ms at most for a change
- * of its class that is on its way down. */
+/* Bring the key up into L1. True: ask L1 again. False: nothing below, or no room. Wait a few ms at
+ * most for a change of the key that is on its way down. */
 CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
 
 /* ---- tier.c ---- */
@@ -338,13 +370,12 @@ CELLAR_PRIVATE bool cache_tier_view_find(const cellar *v, cache_tier_view *out);
 /* The tier learns what the view is now; who changed that has raised `untold`. No lock held. */
 CELLAR_PRIVATE void cache_tier_view_tell(cellar *v);
 CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen); /* 0: dropped */
-/* A set that has just been done goes down at once (l2_mode). */
-#define CACHE_NOT_ON_DISK UINT64_MAX /* l2_addr of an entry that is never to lie there */
-CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p);
-/* The same, of what a change with that stamp has left in L1. */
-CELLAR_PRIVATE void cache_tier_store_again(cellar *c, const l1_key *k, uint64_t stamp);
-/* The same, waiting for room. False: the tier does not take it. */
-CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_put_spec *p);
+#define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that is never to lie there */
+/* Store a change below under its turn, or kill the key there; see cache_change_stored. */
+CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
+                                           cache_urge urge, cache_turn *t);
+/* The call's answer: `below`, with a text if the tier has not what was promised. */
+CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below);
 /* What was changed in this view outlives a power cut: err, or E_IO. */
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err);
 /* The change is about to be acknowledged: where the tier commits each, it does so first. */
@@ -354,9 +385,35 @@ BASE_INLINE cellar_err cache_acked(cellar *c, cellar_err err)
     return t == NULL || !t->commit_each || c->no_disk ? err : cache_tier_commit(c, err);
 }
 
+/* ---- turn.c ---- */
+CELLAR_PRIVATE bool cache_turns_open(cache_store *s); /* false: no memory */
+CELLAR_PRIVATE void cache_turns_close(cache_store *s);
+/* From now on changes have turns; called before the first change that writes through begins. */
+CELLAR_PRIVATE void cache_turns_use(cache_store *s);
+/* In the window of the key, t->bytes, len, hash, owner set. True: another turn of it is listed. */
+CELLAR_PRIVATE bool cache_turn_list(const cache_store *s, cache_turn *t);
+/* The tier may be called for this change: until done, or pause, no other change of the key calls
+ * it. False: a newer change has been there, this one has nothing left to do. */
+CELLAR_PRIVATE bool cache_turn_begin(const cache_store *s, cache_turn *t);
+CELLAR_PRIVATE void cache_turn_pause(const cache_store *s, cache_turn *t);
+CELLAR_PRIVATE void cache_turn_done(const cache_store *s, cache_turn *t);
+/* A newer change of the key is on its way, or has been there. */
+CELLAR_PRIVATE bool cache_turn_overtaken(const cache_store *s, const cache_turn *t);
+/* Return whether a change of the key has a turn. key_len: at most CELLAR_KEY_MAX. */
+CELLAR_PRIVATE bool cache_turn_listed(const cache_store *s, uint64_t hash, uint32_t owner,
+                                      const void *key, size_t key_len);
+CELLAR_PRIVATE void cache_turn_leave(const cache_store *s, cache_turn *t);
+/* Pass all turns of the owner with a matching key. Wait until none of them is busy. */
+CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t owner,
+                                      bool (*match)(void *ctx, const void *key, size_t len),
+                                      void *ctx);
+
 /* ---- disk.c, disk_none.c ---- */
 /* The disk tier the configuration asks for, if any, before the first key is hashed. */
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg);
+/* Write to `text` the memory_bytes that the disk tier needs. Return false without a disk tier. */
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cellar_config *cfg, char *text,
+                                      size_t cap);
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* the store is not to be after all */
 /* What L1 holds goes down, and all of it is synced; then the level is given back. */
 CELLAR_PRIVATE void cache_disk_end(cache_store *s);
@@ -540,6 +597,11 @@ BASE_ALWAYS_INLINE bool cache_key_bad(const void *key, size_t key_len)
 {
     return key == NULL || key_len - 1 >= CELLAR_KEY_MAX; /* 0 wraps to the far end */
 }
+/* Is the array one that can not be: NULL, or longer than half an address space? */
+BASE_INLINE bool cache_items_bad(const void *items, size_t count, size_t item_bytes)
+{
+    return (items == NULL && count != 0) || count > SIZE_MAX / 2 / item_bytes;
+}
 BASE_ALWAYS_INLINE void cache_key(cellar *c, l1_key *k, const void *key, size_t key_len)
 {
     k->bytes = key;
@@ -556,6 +618,13 @@ BASE_INLINE bool cache_is_closed(const cellar *c)
 {
     return (base_load_acq(&c->state) & CACHE_CLOSED) != 0;
 }
+/* Whether the log asks for hits and misses: its level is INFO or DEBUG. */
+BASE_INLINE bool cache_talks(const cellar *c)
+{
+    return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_TALK) != 0);
+}
+/* Log a read of one key: a hit at DEBUG, a miss at INFO. `module` is the call's. */
+CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err);
 BASE_INLINE bool cache_is_off(const cellar *c)
 {
     return (base_load_rlx(&c->state) & CACHE_OFF) != 0;

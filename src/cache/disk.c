@@ -68,9 +68,15 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
                         .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
                         .tag_count = meta->tag_count, .tag_born = meta->tag_born,
                         .tag_fps = meta->tag_fps, .unused = meta->uses == 0,
-                        .pack = meta->pack };
+                        .kept = meta->kept, .pack = meta->pack, .where = meta->where };
     const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
     return l2_put(s->disk, &key, value, value_len, &m, &current);
+}
+
+static bool cache_disk_off(void *ctx)
+{
+    const cache_store *s = ctx;
+    return l2_off(s->disk);
 }
 
 static bool cache_disk_pack_ready(void *ctx)
@@ -205,8 +211,10 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
     case EACCES:
     case EPERM: return "l2_path may not be read and written by this process";
     case EROFS: return "l2_path lies on a read-only file system";
-    case ENOTDIR:
-    case ELOOP: return "l2_path is not a directory; links are not followed";
+    case ENOTDIR: return "l2_path is not a directory";
+    case ELOOP: return "the link l2_path or its target has another owner: name the directory";
+    case EMLINK: return "l2_path leads over more than 8 symbolic links: name the directory itself";
+    case EFBIG: return "l2_bytes is above the process's limit of file size (RLIMIT_FSIZE)";
     case ENOENT: return "the folder l2_path lies in does not exist";
     case ENAMETOOLONG: return "l2_path is too long";
     case EMFILE:
@@ -217,17 +225,41 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
     }
 }
 
-static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, cellar_err err)
+/* Say which memory_bytes is enough; the host's is too small for its l2_bytes. */
+static void cache_disk_small(char *text, size_t cap, const char *lead, const cellar_config *cfg,
+                             uint64_t least)
+{
+    (void)snprintf(text, cap, "%s: memory_bytes must be at least %llu for l2_bytes %llu (got %llu)",
+                   lead, (unsigned long long)least, (unsigned long long)cfg->l2_bytes,
+                   (unsigned long long)cfg->memory_bytes);
+}
+
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cellar_config *cfg, char *text,
+                                      size_t cap)
+{
+    if (s->disk == NULL) { return false; }
+    cache_disk_small(text, cap, "cellar_open", cfg, l2_least(s->disk));
+    return true;
+}
+
+static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, cellar_err err,
+                                    uint64_t least)
 {
     const char *why = cache_disk_why(err, s->disk_errno);
     if (cfg->l2_required) {
         (void)snprintf(s->disk_text, sizeof s->disk_text,
                        "cellar_open: the disk tier is required: %s", why);
+        if (least != 0) {
+            cache_disk_small(s->disk_text, sizeof s->disk_text, "cellar_open", cfg, least);
+        }
         cache_fail_open(err, s->disk_errno, s->disk_text);
         return err;
     }
     s->disk_err = err;
     (void)snprintf(s->disk_text, sizeof s->disk_text, "the disk tier is off: %s", why);
+    if (least != 0) {
+        cache_disk_small(s->disk_text, sizeof s->disk_text, "the disk tier is off", cfg, least);
+    }
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "%s (errno %d)", s->disk_text,
              s->disk_errno);
     return CELLAR_OK;
@@ -241,7 +273,9 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         (void)cache_opts_in(&crypt, sizeof crypt, cfg->l2_crypt);
     }
     const int64_t min_ttl = cfg->l2_min_ttl_ms != 0 ? cfg->l2_min_ttl_ms : CACHE_DISK_MIN_TTL_MS;
+    uint64_t least = 0;
     const l2_config c = {
+        .least_memory = &least,
         .account = &s->account, .log = &s->log, .clock = &s->clock, .path = cfg->l2_path,
         .bytes = cfg->l2_bytes, .memory_bytes = cfg->memory_bytes,
         .avg_object_bytes = cfg->l2_avg_object_bytes, .level = (l2_level)cfg->l2_sync,
@@ -257,11 +291,12 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .tags_ctx = s, .images = cache_keep_all, .images_ctx = s,
     };
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
-    if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err); }
+    if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err, least); }
     s->disk_tier = (cache_tier){
         .ctx = s, .survives_restart = true, .kill_is_synchronous = true,
         .hash_key = cache_disk_hash_key, .get = cache_disk_get, .put = cache_disk_put,
-        .pack_ready = cache_disk_pack_ready, .kill = cache_disk_kill,
+        .off = cache_disk_off, .min_ttl_ms = min_ttl, .pack_ready = cache_disk_pack_ready,
+        .kill = cache_disk_kill,
         .nothing = cache_disk_nothing, .tag = cache_disk_tag, .tags = cache_disk_tags,
         .glob = cache_disk_glob, .glob_end = cache_disk_glob_end, .view_find = cache_disk_view_find,
         .view_set = cache_disk_view_set, .numbers = cache_disk_numbers,
@@ -306,6 +341,7 @@ static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i
                         .value_hash = i->value_hash, .addr = i->l2_addr,
                         .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
                         .tag_count = tags, .tag_born = born, .tag_fps = fps,
+                        .kept = v->disk_mode == CELLAR_L2_WRITE_THROUGH,
                         .pack = v->disk_pack };
     while (l2_put(s->disk, &key, value, value_len, &m, NULL) == CELLAR_DROPPED) {
         l2_stats now;

@@ -13,6 +13,16 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
     return CELLAR_E_UNSUPPORTED;
 }
 
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cellar_config *cfg, char *text,
+                                      size_t cap)
+{
+    (void)s;
+    (void)cfg;
+    (void)text;
+    (void)cap;
+    return false;
+}
+
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s) { (void)s; }
 
 CELLAR_PRIVATE void cache_disk_end(cache_store *s) { (void)s; }

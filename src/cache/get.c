@@ -45,13 +45,13 @@ static cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t 
     return err;
 }
 
-BASE_COLD static void cache_get_tell(cellar *c, cellar_err err)
+BASE_COLD CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err)
 {
     const bool hit = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
     if (hit) {
-        base_log(&c->store->log, BASE_LOG_DEBUG, "get", (int)err, "hit");
+        base_log(&c->store->log, BASE_LOG_DEBUG, module, (int)err, "hit");
     } else {
-        base_log(&c->store->log, BASE_LOG_INFO, "get", (int)err, "miss");
+        base_log(&c->store->log, BASE_LOG_INFO, module, (int)err, "miss");
     }
 }
 
@@ -74,7 +74,7 @@ BASE_COLD static cellar_err cache_get_odd(cellar *c, const void *key, size_t key
     }
     if (value_len != NULL) { *value_len = len; }
     stats_add(cache_mine(c), outcome, 1);
-    if ((state & CACHE_TALK) != 0) { cache_get_tell(c, err); }
+    if ((state & CACHE_TALK) != 0) { cache_read_tell(c, "get", err); }
     return err;
 }
 
@@ -261,11 +261,12 @@ static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t v
     cache_info_fill(c, &in, err, CELLAR_TIER_L2, out);
 }
 
-static bool cache_info_bad(const cellar_info *info)
+/* Refuse a struct_size that no cellar_info has. */
+static cellar_err cache_info_check(cellar *c, const cellar_info *info)
 {
     size_t size;
-    memcpy(&size, info, sizeof size);
-    return size < sizeof size || size > CACHE_OPTS_BYTES_MAX;
+    const cellar_err err = base_opts_size(info, &size);
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "struct_size of cellar_info is wrong");
 }
 
 /* l1_inspect, with a version given to the entry first if it is wanted and has none. */
@@ -286,16 +287,15 @@ static cellar_err cache_inspect(cellar *c, const l1_key *k, void *buf, size_t bu
 static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cellar_get_opts *out)
 {
     cellar_err err = cache_opts_in(out, sizeof *out, o);
-    if (err == CELLAR_E_INVAL) { return cache_fail(c, err, 0, "struct_size of the get options"); }
+    if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
+        return cache_fail(c, err, 0, "struct_size of the get options is wrong");
+    }
     const uint32_t known = CELLAR_GET_STALE | CELLAR_GET_PEEK | CELLAR_GET_VERSION;
     if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0 ||
         out->reserved1 != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "an unknown get flag or field is set");
     }
-    if (out->info != NULL && cache_info_bad(out->info)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "struct_size of the info is not set");
-    }
-    return CELLAR_OK;
+    return out->info != NULL ? cache_info_check(c, out->info) : CELLAR_OK;
 }
 
 /* The L1 half of a get with options. */
@@ -331,6 +331,9 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
     err = (o->flags & CELLAR_GET_PEEK) != 0
               ? cache_tier_peek(c, k, buf, buf_cap, len, &m)
               : cache_tier_fetch(c, k, buf, buf_cap, len, &m, &kept);
+    if (BASE_UNLIKELY(err == CELLAR_CONFLICT)) {
+        return cache_get_here(c, k, o, buf, buf_cap, len);
+    }
     if (o->info != NULL && err != CELLAR_MISS) { cache_info_below(c, &m, *len, err, o->info); }
     return err;
 }
@@ -373,7 +376,10 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     if (value_len != NULL) { *value_len = len; }
-    if ((full.flags & CELLAR_GET_PEEK) == 0) { stats_add(cache_mine(c), outcome, 1); }
+    if ((full.flags & CELLAR_GET_PEEK) == 0) {
+        stats_add(cache_mine(c), outcome, 1);
+        if (cache_talks(c)) { cache_read_tell(c, "get", err); }
+    }
     if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {
         return cache_fail(c, err, 0, "no room to give the entry a version");
     }
@@ -397,6 +403,9 @@ CELLAR_API cellar_err cellar_peek(cellar *c, const void *key, size_t key_len,
     if (err == CELLAR_MISS && cache_may_lie_below(c, &k)) {
         cache_tier_meta m;
         err = cache_tier_peek(c, &k, buf, buf_cap, &len, &m);
+        if (BASE_UNLIKELY(err == CELLAR_CONFLICT)) {
+            err = l1_get(c->l1, &k, buf, buf_cap, &len, L1_PEEK);
+        }
     }
     if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     if (value_len != NULL) { *value_len = len; }
@@ -412,6 +421,26 @@ static cellar_err cache_describe_below(cellar *c, const l1_key *k, cache_tier_me
     return err == CELLAR_E_BUFFER ? CELLAR_OK : err;
 }
 
+/* Describe the entry in *out; return OK, STALE, ABSENT, MISS, an error, or CONFLICT: once more. */
+static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cellar_info *out)
+{
+    l1_info info;
+    memset(&info, 0, sizeof info);
+    cellar_err err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, version);
+    if (err == CELLAR_MISS && version && cache_brought(c, k)) {
+        err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, true);
+    }
+    if (err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT) {
+        cache_info_fill(c, &info, err, CELLAR_TIER_L1, out);
+    } else if (err == CELLAR_MISS) {
+        cache_tier_meta m;
+        size_t len;
+        err = cache_describe_below(c, k, &m, &len);
+        if (err == CELLAR_OK || err == CELLAR_ABSENT) { cache_info_below(c, &m, len, err, out); }
+    }
+    return err;
+}
+
 CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) { return cache_get_refuse(c); }
@@ -421,11 +450,14 @@ CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
     cache_key(c, &k, key, key_len);
     l1_info info;
     if (cache_notes(c)) { cache_deps_note(c, &k); }
-    cellar_err err = l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK);
-    if (err == CELLAR_MISS) {
-        cache_tier_meta m;
-        size_t len;
-        err = cache_describe_below(c, &k, &m, &len);
+    cellar_err err = CELLAR_CONFLICT;
+    for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
+        err = l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK);
+        if (err == CELLAR_MISS) {
+            cache_tier_meta m;
+            size_t len;
+            err = cache_describe_below(c, &k, &m, &len);
+        }
     }
     if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     return err == CELLAR_OK ? CELLAR_OK : CELLAR_MISS;
@@ -434,9 +466,11 @@ CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
 CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, uint32_t flags,
                                   cellar_info *out)
 {
-    if (c == NULL || cache_key_bad(key, key_len) || out == NULL || cache_info_bad(out)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_meta: key, out, struct_size are needed");
+    if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_meta: a key and out are needed");
     }
+    const cellar_err size_err = cache_info_check(c, out);
+    if (size_err != CELLAR_OK) { return size_err; }
     if ((flags & ~CELLAR_META_VERSION) != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_meta: unknown flag");
     }
@@ -444,25 +478,14 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
     if (cache_is_off(c)) { return CELLAR_MISS; }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    l1_info info;
-    memset(&info, 0, sizeof info);
     if (cache_notes(c)) { cache_deps_note(c, &k); }
-    const bool version = (flags & CELLAR_META_VERSION) != 0;
-    cellar_err err = cache_inspect(c, &k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, version);
-    if (err == CELLAR_MISS && version && cache_brought(c, &k)) {
-        err = cache_inspect(c, &k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, true);
+    cellar_err err = CELLAR_CONFLICT;
+    for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
+        err = cache_meta_once(c, &k, (flags & CELLAR_META_VERSION) != 0, out);
     }
-    const bool here = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;
-    if (here) { cache_info_fill(c, &info, err, CELLAR_TIER_L1, out); }
-    if (err == CELLAR_MISS) {
-        cache_tier_meta m;
-        size_t len;
-        err = cache_describe_below(c, &k, &m, &len);
-        if (err != CELLAR_MISS) { cache_info_below(c, &m, len, err, out); }
-    }
+    if (err == CELLAR_CONFLICT) { err = CELLAR_MISS; }
     if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
-    if (here) { return err; }
-    if (err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_MISS) { return err; }
+    if (err >= CELLAR_OK) { return err; }
     return cache_fail(c, err, 0, "no room to give the entry a version");
 }
 
@@ -545,6 +568,7 @@ CELLAR_API cellar_err cellar_dup(cellar *c, const void *key, size_t key_len,
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), outcome, 1);
+    if (cache_talks(c)) { cache_read_tell(c, "get", err); }
     if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_dup: no memory"); }
     if (err == CELLAR_OK) {
         *value = copy;
@@ -587,6 +611,7 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), below && err == CELLAR_OK ? STATS_HIT_L2 : cache_outcome(err), 1);
+    if (cache_talks(c)) { cache_read_tell(c, "get", err); }
     if (err == CELLAR_OK) {
         cache_pin_out(c, &ref, out);
     } else if (err == CELLAR_E_LIMIT) {

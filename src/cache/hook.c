@@ -7,6 +7,8 @@
  *                      back in the window, and a stamp that nobody watches stays
  *            eviction: l1 window {commit: stamp watched, captured} -> left hook (listen.c) -> tier
  *                      put, which asks stamp_is when it has its place
+ *            change that is stored below at once, durable or by l2_mode: in the place of the kill
+ *                      a put, with a kill if that fails; in which order those of one key: turn.c
  *            miss:     anything below? stamp watched, read -> tier get -> put into L1 as BACKFILL;
  *                      the window compares. A call that changes what is there (touch, update, incr,
  *                      a set with a condition) or reads it in place (pin) has it brought up first,
@@ -23,13 +25,30 @@
  *            words go before their bits do (l2/gate.c).
  *            Else the stamp rises with pending, and the tier is asked again, as a kill asks it
  *            (l2/put.c, PROOF).
- * INVARIANTS a stamp word is {48 bits changes, watched, 15 bits pending}; pending counts changes
- *            whose kill has not returned; each raise is taken back once, by the call that caused
- *            it: its frame says how often. Words are shared by hash: a stranger's change costs a
+ * INVARIANTS a stamp word is {8 bits tags, 40 bits changes, watched, 15 bits pending}; pending
+ *            counts changes whose kill, or put, has not returned; tags is the sum of the tags of
+ *            their keys, mod 256. Each raise is taken back once, by the call that caused it: its
+ *            frame holds the sum. Words are shared by hash: a change of another key costs a
  *            back-fill, never a wrong one.
+ * READS      A read asks the tier only if no change of the key was pending when the read looked at
+ *            the stamp. Let w be that look. Each change of the key with an L1 step before w has
+ *            left nothing older below: its kill or put has returned, and the stamp or the turn
+ *            refuses later puts of an older value. So the tier returns the value that was current
+ *            at w, or a value that became current after w. Both moments lie inside the read: reads
+ *            are linearizable. A change after w is free to move the stamp: a read that returned its
+ *            value before this read began would put its L1 step before w. The tier's answer under a
+ *            pending change has no such moment: another read may have returned the newer value
+ *            already.
+ *            If one change is pending and its tag is another one, the key is not the changed key
+ *            and the read goes on. Else the read waits, at most CACHE_READ_WAITS times, and does
+ *            not ask. In that case, and if the tier has nothing and the stamp has moved, L1 is
+ *            asked again: a key that is overwritten in L1 while it is read below does not miss.
+ *            After CACHE_LOOKS the read misses. A miss is always true of a cache, so a fork
+ *            or a frozen disk adds no case.
  * LOCKING    commit runs in odd windows: atomic words only. Its store to the stamp is ordered by
  *            the window; the back-fill reads it acquire, stamp_is sc (l2/put.c, PROOF).
- * LIMITS     32,767 changes of one stamp class at once between window and kill.
+ * LIMITS     2^40 changes of a class until their count repeats;
+ *            32,767 changes of one stamp class at once between window and kill.
  *            flights: a change of a key detaches its flight, a leader's store unlinks its own, both
  *            inside the window; the flight's shard lock is a leaf below it (guard/flight.c, PROOF).
  * TRIED      the filter's line asked for ahead, before L1 looks for the key: a set over a tier that
@@ -42,14 +61,15 @@
 #include <stddef.h>
 
 #define CACHE_STAMP_ONE ((uint64_t)1 << 16)
-#define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu)
 #define CACHE_STAMP_WATCHED ((uint64_t)0x8000)
-#define CACHE_STAMP_CHANGES(w) ((w) >> 16)
+#define CACHE_STAMP_CHANGES(w) ((w) >> 16 & (((uint64_t)1 << 40) - 1))
+#define CACHE_STAMP_TAGS(w) ((w) >> 56)
 #define CACHE_BRING_TRY 512u /* bytes tried on the stack */
 #define CACHE_BRING_ROUNDS 16u
 #define CACHE_BRING_WAITS 64u
-#define CACHE_BRING_YIELDS 16u /* of them; the others sleep */
-#define CACHE_BRING_WAIT_NS 50000u
+#define CACHE_WAIT_YIELDS 16u /* of them; the others sleep */
+#define CACHE_WAIT_NS 50000u
+#define CACHE_READ_WAITS 18u
 #define CACHE_STAMP_GLOBS 40 /* a captured stamp: 40 bits of changes, 24 of glob_epoch above them */
 
 static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
@@ -57,12 +77,25 @@ static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
     return &s->stamps[base_mix64(hash) & s->stamp_mask];
 }
 
+/* Return what a change of the key adds to the word until its kill has returned. */
+static uint64_t cache_stamp_part(uint64_t hash)
+{
+    return base_mix64(hash) >> 56 << 56 | 1;
+}
+
+/* Return whether a change of this key may be pending in the word. */
+static bool cache_stamp_holds(uint64_t word, uint64_t hash)
+{
+    const uint64_t pending = CACHE_STAMP_PENDING(word);
+    return pending > 1 ||
+           (pending == 1 && CACHE_STAMP_TAGS(word) == CACHE_STAMP_TAGS(cache_stamp_part(hash)));
+}
+
 /* What an entry takes along: does it still hold when it is stored below? 2^24 walks, or 2^40
  * changes of its class, to the very number, would have to pass meanwhile. */
 static uint64_t cache_captured(const cache_store *s, uint64_t word)
 {
-    const uint64_t changes = CACHE_STAMP_CHANGES(word) & (((uint64_t)1 << CACHE_STAMP_GLOBS) - 1);
-    return changes | base_load_acq(&s->glob_epoch) << CACHE_STAMP_GLOBS;
+    return CACHE_STAMP_CHANGES(word) | base_load_acq(&s->glob_epoch) << CACHE_STAMP_GLOBS;
 }
 
 /* The word, for who will compare it: from now on the next change of the class raises it. */
@@ -115,29 +148,33 @@ static void cache_count_end(const cache_store *s, uint32_t owner, l1_change chan
 
 /* A change by a call. Nothing below, and nobody who has the stamp: nobody can tell that it did not
  * rise. See PROOF. */
-static void cache_stamp_raise(const cache_store *s, uint64_t hash, _Atomic uint64_t *word,
-                              cache_frame *frame, uint64_t *stamp)
+BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
+                                          _Atomic uint64_t *word, cache_frame *frame,
+                                          uint64_t *stamp)
 {
     uint64_t w = base_load_sc(word), next;
     const bool none = !frame->below && cache_nothing_below(s, hash);
+    const uint64_t part = cache_stamp_part(hash);
     if (BASE_LIKELY(none && (w & CACHE_STAMP_WATCHED) == 0 && base_load_sc(word) == w)) {
         *stamp = cache_captured(s, w);
         return;
     }
     for (;;) {
-        next = (w & ~CACHE_STAMP_WATCHED) + CACHE_STAMP_ONE + 1;
+        next = CACHE_STAMP_CHANGES(w + CACHE_STAMP_ONE) << 16 |
+               CACHE_STAMP_TAGS(w) << 56 | CACHE_STAMP_PENDING(w);
+        next += part;
         if (frame->below) { next |= CACHE_STAMP_WATCHED; }
         if (base_cas_sc(word, w, next)) { break; }
         w = base_load_sc(word);
     }
     *stamp = cache_captured(s, next);
     if (none && cache_nothing_below(s, hash)) { /* nothing has come meanwhile, and nothing will */
-        (void)base_sub_ar(word, (uint64_t)1);
+        (void)base_sub_ar(word, part);
         return;
     }
     BASE_ASSERT(frame->raised == 0 || frame->word == word);
     frame->word = word;
-    frame->raised++;
+    frame->raised += part;
 }
 
 static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change, uint64_t *stamp)
@@ -150,15 +187,34 @@ static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change
         return true;
     }
     BASE_ASSERT(frame != NULL);
+    /* Under the bucket: no newer change of the key has had its window. */
+    if (change == L1_CHANGE_CLEAN) { return !cache_turn_overtaken(s, &frame->turn); }
     if (change == L1_CHANGE_BACKFILL) {
-        const uint64_t now = base_load_acq(word) & ~CACHE_STAMP_WATCHED;
+        const uint64_t now = base_load_acq(word);
         *stamp = cache_captured(s, now);
-        /* with nothing pending: cache_tier_read */
-        return now == frame->expect && (BASE_MUTANT("tier.backfill_past_glob") ||
-                                        base_load_acq(&s->glob_epoch) == frame->globs);
+        /* no change of the key was pending at the start: cache_tier_fetch */
+        return CACHE_STAMP_CHANGES(now) == frame->expect &&
+               (BASE_MUTANT("tier.backfill_past_glob") ||
+                base_load_acq(&s->glob_epoch) == frame->globs);
     }
     cache_stamp_raise(s, hash, word, frame, stamp);
     return true;
+}
+
+/* The change has its turn behind the raise of its stamp: see cache_turns_use. */
+BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash, uint32_t owner,
+                                            const void *key, size_t key_len, uint64_t *stamp)
+{
+    cache_frame *frame = base_self()->load_frames;
+    cache_turn *t = &frame->turn;
+    t->bytes = key;
+    t->hash = hash;
+    t->len = (uint32_t)key_len;
+    t->owner = owner;
+    if (cache_turn_list(s, t) && frame->raised == 0) {
+        frame->below = true; /* an older change of the key is about to write */
+        cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
+    }
 }
 
 /* For the mutant that looks before the window opens; fibers of the simulation only. */
@@ -205,7 +261,14 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
             return false;
         }
     }
-    if (BASE_UNLIKELY(s->stamps != NULL)) { return cache_commit_stamped(s, hash, change, stamp); }
+    if (BASE_UNLIKELY(s->stamps != NULL)) {
+        const bool may = cache_commit_stamped(s, hash, change, stamp);
+        if (BASE_UNLIKELY(base_load_sc(&s->turns_used) != 0) && !cache_leaves(change) &&
+            change != L1_CHANGE_BACKFILL && change != L1_CHANGE_CLEAN) {
+            cache_commit_turn(s, hash, owner, key, key_len, stamp);
+        }
+        return may;
+    }
     *stamp = 0;
     return true;
 }
@@ -240,6 +303,13 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause
     }
 }
 
+/* A change that reads its entry back from L1 needs it there until the tier has it (tier.c). */
+static bool cache_key_in_turn(void *ctx, uint64_t hash, uint32_t owner, const void *key,
+                              size_t key_len)
+{
+    return cache_turn_listed(ctx, hash, owner, key, key_len);
+}
+
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 {
     out->ctx = s;
@@ -251,6 +321,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->tags_valid = cache_tags_valid;
     out->tags_ended = cache_tags_ended;
     out->ended = cache_ended;
+    out->writing = cache_key_in_turn;
     out->soon = s->why != NULL ? cache_why_soon : NULL;
 }
 
@@ -259,8 +330,8 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 static bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp)
 {
     const cache_store *s = ctx;
-    return s->stamps != NULL &&
-           cache_captured(s, base_load_sc(cache_stamp(s, hash))) == stamp;
+    return s->stamps != NULL && (stamp == CACHE_STAMP_NONE ||
+                                 cache_captured(s, base_load_sc(cache_stamp(s, hash))) == stamp);
 }
 
 static int64_t cache_tier_now(void *ctx)
@@ -273,7 +344,7 @@ CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_byte
 {
     const uint64_t count = base_clamp(base_pow2_floor(memory_bytes / 4096), 256, 16384);
     s->stamps = base_alloc(&s->account, BASE_MOD_STAMP, (size_t)count * sizeof *s->stamps, NULL);
-    if (s->stamps == NULL) {
+    if (s->stamps == NULL || !cache_turns_open(s)) {
         cache_fail_open(CELLAR_E_NOMEM, 0, "cellar_open: no memory for the stamps");
         return CELLAR_E_NOMEM;
     }
@@ -288,6 +359,7 @@ CELLAR_PRIVATE void cache_stamps_close(cache_store *s)
     if (all == NULL) { return; }
     base_free(&s->account, BASE_MOD_STAMP, all, (size_t)(s->stamp_mask + 1) * sizeof *all);
     s->stamps = s->stamps_parent = NULL;
+    cache_turns_close(s);
 }
 
 /* ---- around a change ---- */
@@ -295,7 +367,13 @@ CELLAR_PRIVATE void cache_stamps_close(cache_store *s)
 CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative)
 {
     base_self_t *self = base_self();
-    *f = (cache_frame){ .outer = self->load_frames, .stores = stores, .negative = negative };
+    f->outer = self->load_frames;
+    f->stores = stores;
+    f->negative = negative;
+    f->matched = f->depends = f->below = f->turn.listed = false;
+    f->expect = f->globs = 0;
+    f->word = NULL;
+    f->raised = 0;
     self->load_frames = f;
 }
 
@@ -304,24 +382,72 @@ static void cache_tier_key_of(const cellar *c, const l1_key *k, cache_tier_key *
     *out = (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->owner };
 }
 
+/* A change that has a turn calls the tier under it. */
+BASE_NOINLINE static void cache_change_kill(cellar *c, cache_frame *f, const l1_key *k)
+{
+    cache_store *s = c->store;
+    if (f->raised != 0 && s->tier != NULL && !c->no_disk && cache_turn_begin(s, &f->turn)) {
+        cache_tier_key key;
+        cache_tier_key_of(c, k, &key);
+        s->tier->kill(s->tier->ctx, &key);
+        cache_turn_done(s, &f->turn);
+    }
+    if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
+    cache_turn_leave(s, &f->turn);
+}
+
 CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
 {
     cache_store *s = c->store;
     BASE_ASSERT(base_self()->load_frames == f);
     base_self()->load_frames = f->outer;
+    if (BASE_UNLIKELY(f->turn.listed)) {
+        cache_change_kill(c, f, k);
+        return;
+    }
     if (f->raised != 0 && s->tier != NULL && !c->no_disk) {
         cache_tier_key key;
         cache_tier_key_of(c, k, &key);
         s->tier->kill(s->tier->ctx, &key);
     }
-    if (f->raised != 0) { (void)base_sub_ar(f->word, (uint64_t)f->raised); }
+    if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
+}
+
+CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
+                                              const l1_put_spec *p, cache_urge urge)
+{
+    cache_store *s = c->store;
+    cellar_err err = CELLAR_OK;
+    BASE_ASSERT(base_self()->load_frames == f);
+    if (f->raised != 0 && s->tier != NULL && !c->no_disk) {
+        err = cache_tier_store(c, k, p, urge, &f->turn);
+    }
+    base_self()->load_frames = f->outer; /* till now: of l1_clean */
+    if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
+    if (f->turn.listed) { cache_turn_leave(s, &f->turn); }
+    return err;
 }
 
 /* ---- after a miss ---- */
 
-CELLAR_PRIVATE bool cache_tier_pending(const cache_store *s, uint64_t hash)
+/* Watch the key's stamp and store it in *word. Wait until no change of the key is pending. Return
+ * false if one still is after `waits` waits, or if this thread itself may be the one that makes it:
+ * a listener reads inside the change it is told of. */
+static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned waits, uint64_t *word)
 {
-    return s->stamps != NULL && CACHE_STAMP_PENDING(base_load_acq(cache_stamp(s, hash))) != 0;
+    _Atomic uint64_t *stamp = cache_stamp(s, hash);
+    for (unsigned i = 0;; i++) {
+        *word = cache_stamp_watch(stamp);
+        if (BASE_LIKELY(!cache_stamp_holds(*word, hash)) || BASE_MUTANT("tier.read_pending")) {
+            return true;
+        }
+        if (i == waits || base_self()->load_frames != NULL) { return false; }
+        if (i < CACHE_WAIT_YIELDS) {
+            base_yield();
+        } else {
+            base_sleep_ns(CACHE_WAIT_NS);
+        }
+    }
 }
 
 /* CONFLICT: the key has changed since. */
@@ -373,29 +499,38 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
     return CELLAR_MISS;
 }
 
+/* Return CONFLICT for a miss if the stamp has counted a change since `word`: what was below may be
+ * in L1 now. A callback inside the tier's call may have forked: the child has no stamps. */
+static cellar_err cache_tier_missed(const cellar *c, const l1_key *k, uint64_t word, cellar_err err)
+{
+    if (BASE_LIKELY(err != CELLAR_MISS) || c->store->stamps == NULL) { return err; }
+    const uint64_t now = base_load_acq(cache_stamp(c->store, k->hash));
+    return CACHE_STAMP_CHANGES(now) == CACHE_STAMP_CHANGES(word) ? err : CELLAR_CONFLICT;
+}
+
 CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, cache_tier_meta *m)
 {
+    uint64_t word;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    return cache_tier_ask(c, k, buf, buf_cap, value_len, m);
+    if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
+    return cache_tier_missed(c, k, word, cache_tier_ask(c, k, buf, buf_cap, value_len, m));
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                            size_t *value_len, cache_tier_meta *m, cellar_err *kept)
 {
     const cache_store *s = c->store;
+    uint64_t word;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    _Atomic uint64_t *word = cache_stamp(s, k->hash);
-    const uint64_t expect = cache_stamp_watch(word) & ~CACHE_STAMP_WATCHED;
+    if (!cache_tier_settled(s, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
     const uint64_t globs = base_load_acq(&s->glob_epoch);
     const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return cache_tier_missed(c, k, word, err); }
     if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
-    *kept = CELLAR_CONFLICT;
-    if (CACHE_STAMP_PENDING(expect) == 0) {
-        m->kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
-        *kept = cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, m, expect, globs);
-    }
+    m->kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
+    *kept = cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, m,
+                           CACHE_STAMP_CHANGES(word), globs);
     return err;
 }
 
@@ -404,7 +539,13 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
 {
     cache_tier_meta m;
     cellar_err kept; /* vetoed, no room: the caller has its bytes all the same */
-    return cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
+    cellar_err err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
+    for (unsigned i = 0; BASE_UNLIKELY(err == CELLAR_CONFLICT) && i < CACHE_LOOKS; i++) {
+        err = l1_get(c->l1, k, buf, buf_cap, value_len, 0);
+        if (err != CELLAR_MISS) { return err; }
+        err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
+    }
+    return err == CELLAR_CONFLICT ? CELLAR_MISS : err;
 }
 
 /* One fetch, with room for what comes. */
@@ -429,21 +570,17 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
 
 CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
 {
-    unsigned waits = 0;
+    uint64_t word;
     for (unsigned round = 0; round < CACHE_BRING_ROUNDS; round++) {
         cellar_err kept = CELLAR_E_NOMEM;
+        if (cache_never_below(c, k)) { return false; }
+        if (!cache_tier_settled(c->store, k->hash, CACHE_BRING_WAITS, &word)) { return true; }
         const cellar_err err = cache_bring_once(c, k, &kept);
+        if (err == CELLAR_CONFLICT) { return true; }
         if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
         if (kept != CELLAR_CONFLICT) { return kept == CELLAR_OK || kept == CELLAR_EXISTS; }
         if (!cache_vgen_alive(c->store, k->owner)) { return false; } /* nor will it be kept */
-        do { /* a change of its class is on its way down: not read anew as long as it is */
-            if (waits == CACHE_BRING_WAITS) { return false; }
-            if (waits++ < CACHE_BRING_YIELDS) {
-                base_yield();
-            } else {
-                base_sleep_ns(CACHE_BRING_WAIT_NS);
-            }
-        } while (cache_tier_pending(c->store, k->hash));
+        base_yield(); /* to the thread that makes the other change */
     }
     return false;
 }

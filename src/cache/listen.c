@@ -42,13 +42,15 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *view
 {
     if (what->l2_addr == CACHE_NOT_ON_DISK) { return; }
     const cache_tier_key key = { what->key, what->key_len, what->hash, view->id, what->owner };
+    /* Where sets do not go down by themselves, an address says that a read brought the entry up. */
+    const bool asked = what->l2_addr != 0 && view->disk_mode == CELLAR_L2_ON_EVICTION;
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
         .until_ms = what->expires_ms, .version = what->version,
         .value_hash = what->value_hash, .l2_addr = what->l2_addr,
         .tag_born = what->tag_born, .tag_fps = what->tag_fps, .tag_count = what->tag_count,
         .user_flags = what->user_flags, .kind = what->kind, .cost = what->cost,
-        .uses = what->uses, .pack = view->disk_pack,
+        .uses = asked ? BASE_MAX(what->uses, 1) : what->uses, .pack = view->disk_pack,
     };
     (void)s->tier->put(s->tier->ctx, &key, what->value, what->value_len, &meta, what->stamp);
 }

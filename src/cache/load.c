@@ -284,6 +284,10 @@ CELLAR_PRIVATE void cache_call_count(cache_call *call)
     if (call->source == CELLAR_SOURCE_L2 && call->code == CELLAR_OK) { id = STATS_HIT_L2; }
     stats_add(mine, id, 1);
     if (call->source == CELLAR_SOURCE_JOINED) { stats_add(mine, STATS_LOAD_JOINED, 1); }
+    if (cache_talks(call->c)) {
+        const bool loaded = id == STATS_MISS && call->code == CELLAR_OK;
+        cache_read_tell(call->c, "load", loaded ? CELLAR_MISS : call->code);
+    }
 }
 
 /* ---- joining ---- */
@@ -570,7 +574,7 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
 CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out)
 {
     return out == NULL || out->struct_size < sizeof *out ||
-           out->struct_size > CACHE_OPTS_BYTES_MAX || (out->buf == NULL && out->buf_cap != 0);
+           out->struct_size > BASE_OPTS_BYTES_MAX || (out->buf == NULL && out->buf_cap != 0);
 }
 
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,

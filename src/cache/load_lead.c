@@ -122,7 +122,7 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     cellar_err err = CELLAR_E_BUFFER, kept;
     cache_tier_meta m;
     flight_bytes *b = NULL;
-    if (BASE_LIKELY(c->store->tier == NULL) || cache_tier_pending(c->store, call->k.hash) ||
+    if (BASE_LIKELY(c->store->tier == NULL) ||
         call->hold_ms != 0) { /* what L1 remembers is newer */
         return false;
     }
@@ -314,13 +314,16 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
     const l1_key k = { fk.bytes, fk.len, fk.owner, fk.hash };
     BASE_POINT("flight.publish");
     if (!cache_told(c->store)) { return l1_renew(c->l1, &k, r, NULL); }
-    uint64_t stamp = 0;
     cache_frame frame;
+    const cache_urge urge = cache_urge_of(c, false);
     cache_change_begin(&frame, false, false);
-    frame.below = c->disk_mode != 0;
-    const cellar_err err = l1_renew(c->l1, &k, r, &stamp);
-    cache_change_end(c, &frame, &k);
-    if (err == CELLAR_OK && c->disk_mode != 0) { cache_tier_store_again(c, &k, stamp); }
+    frame.below = urge != CACHE_LATER;
+    const cellar_err err = l1_renew(c->l1, &k, r, NULL);
+    if (err == CELLAR_OK && urge != CACHE_LATER) {
+        (void)cache_change_stored(c, &frame, &k, NULL, urge); /* counted; it is handed out */
+    } else {
+        cache_change_end(c, &frame, &k);
+    }
     return err;
 }
 
@@ -584,6 +587,8 @@ CELLAR_PRIVATE void cache_lead_failed(struct cellar_load *ld, cellar_err err, in
 {
     cache_call *call = ld->call;
     struct cellar_load instead = *ld; /* a failure is told in the words of the first loader */
+    base_log(&call->c->store->log, BASE_LOG_WARNING, "loader", (int)err,
+             "a loader failed (its code: %d)", (int)loader_err);
     if (ld->retry_after_ms > 0 && call->p.error_ttl_ms > 0) {
         call->hold_ms = base_add_sat(call->now_ms, ld->retry_after_ms);
     }

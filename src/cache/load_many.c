@@ -430,7 +430,8 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     it->status = CELLAR_PENDING;
     cache_key(m->c, &k, it->key, it->key_len);
     if (cache_notes(m->c)) { cache_deps_note(m->c, &k); } /* before any flight of ours is led */
-    if (m->p->flags != 0 || (m->p->eager_pct | m->p->xfetch) != 0 || cache_is_off(m->c)) {
+    if (m->p->flags != 0 || (m->p->eager_pct | m->p->xfetch) != 0 ||
+        (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0) {
         return false;
     }
     if (l1_get(m->c->l1, &k, it->result.buf, it->result.buf_cap, &len, 0) != CELLAR_OK) {
@@ -498,8 +499,8 @@ CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items
 {
     cellar_load_opts full;
     cache_load_plan plan;
-    if (c == NULL || (items == NULL && count != 0)) {
-        return cache_load_refuse(c, "items are needed when count is not 0");
+    if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
+        return cache_load_refuse(c, "items is NULL, or count is more than memory holds");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);

@@ -82,13 +82,15 @@ static cellar_err cache_view_loader_read(const cellar_view_loader *l, cellar_vie
     return l == NULL ? CELLAR_OK : cache_opts_in(out, sizeof *out, l);
 }
 
+CELLAR_PRIVATE cellar_err cache_load_loader_check(const cellar_view_opts *o)
+{
+    cellar_view_loader loader;
+    return cache_view_loader_read(o->loader, &loader);
+}
+
 CELLAR_PRIVATE const char *cache_load_view_range(const cellar_view_opts *o)
 {
     cache_load_range r;
-    cellar_view_loader loader;
-    if (cache_view_loader_read(o->loader, &loader) != CELLAR_OK) {
-        return "struct_size of the view's loader is not set";
-    }
     cache_load_view_read(o, &r);
     /* So that a load without options is never refused. */
     if (r.ms[CACHE_HARD] == 0) { r.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
@@ -101,7 +103,7 @@ CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_view_opts *o)
     cache_load_view_read(o, &r);
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { base_store_rlx(&v->load_ms[i], r.ms[i]); }
     for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) { base_store_rlx(&v->load_n[i], r.n[i]); }
-    (void)cache_view_loader_read(o->loader, &v->loader); /* checked: cache_load_view_range */
+    (void)cache_view_loader_read(o->loader, &v->loader); /* checked: cache_view_opts_check */
 }
 
 CELLAR_PRIVATE const char *cache_load_config_range(const cellar_config *cfg)
@@ -245,7 +247,9 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     const cellar_load_opts *in = *o != NULL ? *o : &none;
     if (in->struct_size != sizeof none) {
         const cellar_err err = cache_opts_in(full, sizeof *full, in);
-        if (err == CELLAR_E_INVAL) { return cache_load_refuse(c, "struct_size of load options"); }
+        if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
+            return cache_fail(c, err, 0, "struct_size of the load options is wrong");
+        }
         if (err != CELLAR_OK) {
             return cache_fail(c, err, 0, "a field of the load options is newer than the library");
         }

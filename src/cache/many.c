@@ -13,7 +13,7 @@
 
 static cellar_err cache_many_bad(cellar *c)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0, "items are needed when count is not 0");
+    return cache_fail(c, CELLAR_E_INVAL, 0, "items is NULL, or count is more than memory holds");
 }
 
 /* ---- get ---- */
@@ -39,6 +39,15 @@ static void cache_tally_add(cellar *c, const cache_tally *t)
     if (t->hits_l2 != 0) { stats_add(mine, STATS_HIT_L2, t->hits_l2); }
     if (t->negative != 0) { stats_add(mine, STATS_NEGATIVE, t->negative); }
     if (t->misses != 0) { stats_add(mine, STATS_MISS, t->misses); }
+}
+
+/* Log a bulk get: one line, at INFO if a key missed, else at DEBUG. */
+BASE_COLD static void cache_tally_tell(const cellar *c, const cache_tally *t)
+{
+    const unsigned long long hits = t->hits + t->hits_l2;
+    const unsigned long long misses = t->misses + t->negative;
+    base_log(&c->store->log, misses != 0 ? BASE_LOG_INFO : BASE_LOG_DEBUG, "get_many",
+             (int)(misses != 0 ? CELLAR_MISS : CELLAR_OK), "%llu hits, %llu misses", hits, misses);
 }
 
 static bool cache_get_item_bad(const cellar_get_item *it)
@@ -104,7 +113,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
                                       size_t *hits)
 {
     if (hits != NULL) { *hits = 0; }
-    if (c == NULL || (items == NULL && count != 0)) { return cache_many_bad(c); }
+    if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_tally t = { 0, 0, 0, 0 };
     if (cache_is_off(c)) {
@@ -115,6 +124,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
         }
     }
     cache_tally_add(c, &t);
+    if (cache_talks(c)) { cache_tally_tell(c, &t); }
     if (hits != NULL) {
         for (size_t i = 0; i < count; i++) { *hits += items[i].status == CELLAR_OK; }
     }
@@ -155,7 +165,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
                                       const cellar_set_opts *o, size_t *stored)
 {
     if (stored != NULL) { *stored = 0; }
-    if (c == NULL || (items == NULL && count != 0)) { return cache_many_bad(c); }
+    if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_plan plan;
     cellar_err err = cache_plan_make(c, o, 0, &plan);
@@ -205,7 +215,7 @@ CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_del_item *items, size_t 
                                       size_t *deleted)
 {
     if (deleted != NULL) { *deleted = 0; }
-    if (c == NULL || (items == NULL && count != 0)) { return cache_many_bad(c); }
+    if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
     if (cache_is_closed(c)) { return cache_closed(c); }
     for (size_t i = 0; i < count; i += CACHE_GROUP) {
         cache_del_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP));

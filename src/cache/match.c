@@ -90,6 +90,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
             return cache_fail(c, told, 0, "cellar_delete_match: no room for one more pattern");
         }
         if (!BASE_MUTANT("tier.glob_no_epoch")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
+        cache_turns_match(s, m.owner, cache_match_key, &m);
         BASE_POINT("tier.glob_told");
     }
     m.by = cache_why_act(c, CELLAR_CAUSE_GLOB, 0, 0, pattern, len);

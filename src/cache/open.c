@@ -233,6 +233,10 @@ static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out
     if (cfg != NULL) {
         cellar_err err = cache_opts_in(out, sizeof *out, cfg);
         if (err == CELLAR_E_INVAL) { return cache_config_refuse(err, "struct_size is not set"); }
+        if (err == CELLAR_E_ABI) {
+            return cache_config_refuse(err, "struct_size ends inside a field: "
+                                            "set it by CELLAR_CONFIG_INIT");
+        }
         if (out->abi != CELLAR_ABI) {
             return cache_config_refuse(CELLAR_E_ABI, "the header belongs to another library");
         }
@@ -373,6 +377,11 @@ static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
     base_store_rlx(&s->eviction,
                    cfg->eviction != 0 ? cfg->eviction : (uint32_t)CELLAR_EVICT_ADAPTIVE);
     cellar_err err = l1_open(&lc, &s->l1);
+    char text[sizeof cache_open_error.text];
+    if (err == CELLAR_E_INVAL && cache_disk_crowds(s, cfg, text, sizeof text)) {
+        cache_fail_open(err, 0, text);
+        return err;
+    }
     if (err != CELLAR_OK) {
         return cache_config_refuse(err, err == CELLAR_E_INVAL
                                             ? "memory_bytes has no room for L1 beside the rest"

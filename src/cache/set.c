@@ -291,9 +291,9 @@ BASE_NOINLINE static void cache_put_depends(cellar *c, const l1_key *k, const l1
     }
 }
 
-/* durable: the caller stores it in the tier itself. */
+/* *below: whether what is promised of the tier holds: OK, E_IO. */
 BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_spec *p,
-                                             bool durable)
+                                             bool durable, cellar_err *below)
 {
     cache_filter filter = { NULL, 0, 0 };
     const bool value = p->kind == (uint8_t)L1_VALUE;
@@ -305,12 +305,17 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
         cache_frame f;
         const bool deps = c->store->deps != NULL;
         const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
+        const cache_urge urge = cache_urge_of(c, durable);
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
-        f.below = durable || c->disk_mode != 0;
+        f.below = urge != CACHE_LATER;
+        if (f.below && p->l2_addr == 0) { p->l2_addr = L1_ADDR_LATER; }
         err = l1_put(c->l1, k, p);
-        cache_change_end(c, &f, k);
+        if (err == CELLAR_OK && urge != CACHE_LATER) {
+            *below = cache_change_stored(c, &f, k, p, urge);
+        } else {
+            cache_change_end(c, &f, k);
+        }
         if (deps) { cache_put_depends(c, k, p, err, mark); }
-        if (err == CELLAR_OK && c->disk_mode != 0 && !durable) { cache_tier_store(c, k, p); }
     }
     if (value) { cache_filter_end(c, k, &filter); }
     return err;
@@ -332,17 +337,15 @@ BASE_ALWAYS_INLINE void cache_count_here(cellar *c, const l1_put_spec *p)
 /* For the leaders of loads; apart, so that a plain set has them in line. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
 {
-    return cache_put_here(c, k, p, false);
+    cellar_err below; /* counted; what was loaded is handed out all the same */
+    return cache_put_here(c, k, p, false, &below);
 }
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p) { cache_count_here(c, p); }
 
-BASE_COLD static cellar_err cache_put_acked(cellar *c, const l1_key *k, const cache_plan *plan)
+BASE_COLD static cellar_err cache_put_acked(cellar *c, const cache_plan *plan, cellar_err below)
 {
     if (c->store->tier == NULL) { return CELLAR_OK; } /* a listener is told, nobody else */
-    if (plan->durable && !cache_tier_store_now(c, k, &plan->spec)) {
-        return cache_fail(c, CELLAR_E_IO, 0, "in memory, but the disk does not take the entry");
-    }
-    if (plan->commit_later) { return CELLAR_OK; }
+    if (below != CELLAR_OK || plan->commit_later) { return cache_through(c, below); }
     return plan->durable ? cache_tier_commit(c, CELLAR_OK) : cache_acked(c, CELLAR_OK);
 }
 
@@ -360,10 +363,10 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
         p->change == L1_CHANGE_SET && c->store->tier != NULL) {
         cache_put_bring(c, k);
     }
-    cellar_err err = CELLAR_E_BUSY;
+    cellar_err err = CELLAR_E_BUSY, below = CELLAR_OK;
     for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
         p->deadline_ms = cache_deadline_here(c, plan, k->hash);
-        err = cache_put_here(c, k, p, plan->durable);
+        err = cache_put_here(c, k, p, plan->durable, &below);
         if (BASE_LIKELY(err != CELLAR_CONFLICT) ||
             (p->flags & (L1_IF_VERSION | L1_IF_SAME)) != 0) {
             break;
@@ -383,7 +386,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     cache_count_here(c, p);
     if (BASE_UNLIKELY((p->flags & L1_WANT_VHASH) != 0)) { cache_watch_stored(c, k, p); }
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
-    return BASE_LIKELY(!cache_told(c->store)) ? CELLAR_OK : cache_put_acked(c, k, plan);
+    return BASE_LIKELY(!cache_told(c->store)) ? CELLAR_OK : cache_put_acked(c, plan, below);
 }
 
 static cellar_err cache_set_refuse(cellar *c)
@@ -585,20 +588,23 @@ CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len)
 static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_ms)
 {
     const bool deps = c->store->deps != NULL;
-    cellar_err err;
+    cellar_err err, below = CELLAR_OK;
     do { /* once more when a load was stored meanwhile that ends earlier */
         int64_t was_ms = 0;
-        uint64_t stamp = 0;
         cache_frame f;
+        const cache_urge urge = cache_urge_of(c, false);
         if (deps) { deadline_ms = BASE_MIN(deadline_ms, cache_deps_until(c->store, k)); }
         cache_change_begin(&f, false, false);
-        f.below = c->disk_mode != 0;
-        err = l1_touch_told(c->l1, k, deadline_ms, -1, &stamp, &was_ms);
-        cache_change_end(c, &f, k);
-        if (err == CELLAR_OK && c->disk_mode != 0) { cache_tier_store_again(c, k, stamp); }
+        f.below = urge != CACHE_LATER;
+        err = l1_touch_told(c->l1, k, deadline_ms, -1, NULL, &was_ms);
+        if (err == CELLAR_OK && urge != CACHE_LATER) {
+            below = cache_change_stored(c, &f, k, NULL, urge);
+        } else {
+            cache_change_end(c, &f, k);
+        }
         if (deps && err == CELLAR_OK && deadline_ms < was_ms) { cache_deps_changed(c, k, 0); }
     } while (deps && err == CELLAR_OK && cache_deps_until(c->store, k) < deadline_ms);
-    return err;
+    return err == CELLAR_OK ? cache_through(c, below) : err;
 }
 
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms)
@@ -616,7 +622,9 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
     cellar_err err = !cache_told(c->store) ? l1_touch(c->l1, &k, deadline, -1, NULL)
                                            : cache_touch_told(c, &k, deadline);
     if (err == CELLAR_MISS && cache_brought(c, &k)) { err = cache_touch_told(c, &k, deadline); }
-    if (err < 0) { return cache_fail(c, err, 0, "cellar_touch: no room for a deadline"); }
+    if (err < 0 && err != CELLAR_E_IO) {
+        return cache_fail(c, err, 0, "cellar_touch: no room for a deadline");
+    }
     return cache_acked(c, err);
 }
 
@@ -633,13 +641,15 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         cache_frame f;
         const bool deps = c->store->deps != NULL;
         const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
-        uint64_t stamp = 0;
+        const cache_urge urge = cache_urge_of(c, false);
         cache_change_begin(&f, true, false);
-        f.below = c->disk_mode != 0;
-        err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, &stamp, &gone);
-        cache_change_end(c, &f, k);
-        if ((err == CELLAR_OK || err == CELLAR_E_RANGE) && c->disk_mode != 0) {
-            cache_tier_store_again(c, k, stamp);
+        f.below = urge != CACHE_LATER;
+        err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
+        if ((err == CELLAR_OK || err == CELLAR_E_RANGE) && urge != CACHE_LATER) {
+            const cellar_err below = cache_change_stored(c, &f, k, NULL, urge);
+            if (err == CELLAR_OK) { err = below; }
+        } else {
+            cache_change_end(c, &f, k);
         }
         if (deps && (err == CELLAR_OK || err < 0)) { cache_deps_changed(c, k, mark); }
     }
@@ -660,6 +670,7 @@ static cellar_err cache_incr_new(cellar *c, l1_key *k, int64_t delta, int64_t in
     cellar_err err = cache_plan_make(c, &o, 0, &plan);
     if (err != CELLAR_OK) { return err; }
     plan.spec.change = L1_CHANGE_INCR;
+    if (cache_urge_of(c, false) != CACHE_LATER) { plan.spec.l2_addr = L1_ADDR_LATER; }
     err = CELLAR_CONFLICT;
     for (unsigned round = 0; round < CACHE_ROUNDS && err == CELLAR_CONFLICT; round++) {
         if (round != 0) { cache_rekey(c, k); }
@@ -672,9 +683,11 @@ static cellar_err cache_incr_new(cellar *c, l1_key *k, int64_t delta, int64_t in
 
 static cellar_err cache_incr_done(cellar *c, cellar_err err)
 {
-    if (err == CELLAR_OK || err == CELLAR_E_RANGE) { stats_add(cache_mine(c), STATS_SET, 1); }
+    const bool done = err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO;
+    if (done) { stats_add(cache_mine(c), STATS_SET, 1); }
     switch ((int)err) {
     case CELLAR_E_TYPE: return cache_fail(c, err, 0, "cellar_incr: the value is no counter");
+    case CELLAR_E_IO: return cache_through(c, err);
     case CELLAR_E_RANGE: return cache_fail(c, err, 0, "cellar_incr: the counter is at its limit");
     case CELLAR_E_SPACE:
     case CELLAR_E_NOMEM:
@@ -713,6 +726,9 @@ CELLAR_API cellar_err cellar_incr(cellar *c, const void *key, size_t key_len, in
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
         return cache_fail(c, CELLAR_E_BUSY, 0, "the view was cleared again and again");
     }
-    if (now_value != NULL && (err == CELLAR_OK || err == CELLAR_E_RANGE)) { *now_value = now; }
+    if (now_value != NULL &&
+        (err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO)) {
+        *now_value = now;
+    }
     return cache_acked(c, cache_incr_done(c, err));
 }

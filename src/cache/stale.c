@@ -158,6 +158,9 @@ static void cache_job_run(cache_store *s, cache_job *j)
         const int cancel = call.cancel;
         stats_add(cache_mine(j->view), STATS_REFRESH, 1);
         cache_lead(&call, t, f);
+        if (call.code >= CELLAR_OK) { /* a failure has its line in cache_lead_failed */
+            base_log(&s->log, BASE_LOG_INFO, "refresh", (int)call.code, "refreshed");
+        }
         flight_bytes_drop(call.value);
         cache_call_forget(&call);
         base_cancel_set(cancel);

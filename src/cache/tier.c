@@ -3,9 +3,12 @@
  * tier: what a tier below L1 is told beside gets and changes: views, stores at once, sync.
  *
  * PICTURE    view opened -> its generation from the tier, or a fresh one that is logged
- *            set in a view with l2_mode -> put at once, not when the entry leaves L1; what a
- *            touch, an incr or a renewal there leaves is read back and put, under the stamp of
- *            that change
+ *            change in a view with l2_mode, durable set -> under its turn (turn.c): put at once,
+ *            with patience if the call promises it (cache_urge); a tombstone if it is not stored.
+ *            A put is its own tombstone: no kill comes before it, so a process that dies in
+ *            between leaves the older record in place. What a touch, an incr or a renewal has made
+ *            is read back from L1 for that. After the put the entry in L1 bears the address of its
+ *            copy, so that neither its eviction nor a close writes it once more.
  *            level ALWAYS, or a durable set -> commit, then the call returns
  * INVARIANTS a view that may not use the tier (no_l2, secret) has a generation no record carries,
  *            so its changes need not be logged, and nothing of it is: not even its name.
@@ -85,91 +88,171 @@ CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen)
 
 /* ---- stores that do not wait for eviction ---- */
 
-/* What KEEP_TTL kept only L1 knows. Should the key have changed since, the tier refuses the put; if
- * it has left, there is nothing to say. */
-static void cache_tier_times_kept(const cellar *c, const l1_key *k, cache_tier_meta *m)
+CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
 {
-    l1_info now;
-    const bool gone = l1_inspect(c->l1, k, NULL, 0, &now, L1_PEEK) == CELLAR_MISS;
-    m->deadline_ms = gone ? 0 : now.deadline_ms;
-    m->until_ms = gone ? 0 : now.expires_ms;
-    m->stale_ms = gone ? 0 : now.stale_ms;
-    m->idle_ms = gone ? 0 : now.idle_ms;
+    const bool stores = c->store->tier != NULL && !c->no_disk;
+    const cache_urge urge = !stores ? CACHE_LATER
+                            : durable ? CACHE_DURABLE
+                            : c->disk_mode == CELLAR_L2_WRITE_THROUGH ? CACHE_THROUGH
+                            : c->disk_mode == CELLAR_L2_EACH_SET ? CACHE_TRY : CACHE_LATER;
+    if (urge != CACHE_LATER) { cache_turns_use(c->store); }
+    return urge;
 }
 
-static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_key *k, const l1_put_spec *p)
+static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p, bool kept,
+                                          uint64_t *where)
 {
-    cache_tier_meta m = { .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
-                          .idle_ms = p->idle_ms, .version = p->version,
+    const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
+    const l1_times *t = (p->flags & L1_KEEP_TTL) != 0 ? &p->kept : &own;
+    cache_tier_meta m = { .deadline_ms = t->deadline_ms, .stale_ms = t->stale_ms,
+                          .idle_ms = t->idle_ms, .version = p->version,
                           .value_hash = p->value_hash, .tag_born = p->tag_born,
                           .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                           .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
                           .uses = 1, /* the view, or the call, wants it there */
-                          .pack = c->disk_pack };
+                          .kept = kept, .pack = c->disk_pack, .where = where };
     if (m.idle_ms != 0) { m.until_ms = base_add_sat(base_now_ms(&c->store->clock), m.idle_ms); }
-    if ((p->flags & L1_KEEP_TTL) != 0) { cache_tier_times_kept(c, k, &m); }
     return m;
 }
 
-CELLAR_PRIVATE void cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p)
+/* What became of one try. */
+typedef enum cache_stored {
+    CACHE_STORED,   /* OK, or there is no tier any more: it was forked in there */
+    CACHE_NO_ROOM,  /* for now */
+    CACHE_GONE,     /* the entry left memory before it could be read back */
+    CACHE_UNWANTED, /* the entry is not meant to lie there: a flag, its tags, an error, stale */
+    CACHE_SHORT,    /* less than l2_min_ttl_ms is left */
+    CACHE_REFUSED   /* too large, over the write budget, not sealed */
+} cache_stored;
+
+static cache_stored cache_store_refused(cache_store *s, const cache_tier_meta *m)
 {
-    const cache_store *s = c->store;
-    if (s->tier == NULL || c->no_disk || p->l2_addr == CACHE_NOT_ON_DISK) { return; }
-    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
-    const cache_tier_meta m = cache_tier_meta_of(c, k, p);
-    (void)s->tier->put(s->tier->ctx, &key, p->value, p->value_len, &m, p->stamp);
+    if (m->tag_count != 0 && cache_tags_valid(s, m->tag_born, m->tag_fps, m->tag_count) != 0) {
+        return CACHE_UNWANTED; /* a tag has ended it since */
+    }
+    const int64_t until = m->until_ms != 0 ? BASE_MIN(m->until_ms, m->deadline_ms)
+                                           : m->deadline_ms;
+    const int64_t least = BASE_MAX(s->tier->min_ttl_ms, 1);
+    return until != BASE_NEVER_MS && until - base_now_ms(&s->clock) < least ? CACHE_SHORT
+                                                                            : CACHE_REFUSED;
 }
 
-static void cache_tier_store_seen(cellar *c, const l1_key *k, const l1_info *i, const void *value,
-                                  size_t value_len, uint64_t stamp)
+static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_put_spec *p,
+                                     bool kept, uint64_t *where)
+{
+    cache_store *s = c->store;
+    const cache_tier *t = s->tier;
+    if (p->l2_addr == CACHE_NOT_ON_DISK || p->kind == (uint8_t)L1_ERROR) { return CACHE_UNWANTED; }
+    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
+    const cache_tier_meta m = cache_tier_meta_of(c, p, kept, where);
+    const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, CACHE_STAMP_NONE);
+    if (err == CELLAR_OK || s->tier == NULL) { return CACHE_STORED; }
+    if (err == CELLAR_REFUSED) { return cache_store_refused(s, &m); }
+    return t->off != NULL && t->off(t->ctx) ? CACHE_REFUSED : CACHE_NO_ROOM;
+}
+
+static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_info *i,
+                                     const void *value, size_t value_len, bool kept,
+                                     uint64_t *where)
 {
     uint64_t fps[CELLAR_TAGS_MAX], born = 0;
     const uint32_t tags = i->tag_count != 0 ? l1_tags_of(c->l1, k, fps, &born) : 0;
-    if (tags != i->tag_count) { return; }
-    const l1_put_spec p = { .value = value, .value_len = value_len, .stamp = stamp,
+    if (tags != i->tag_count) { return CACHE_GONE; }
+    const l1_put_spec p = { .value = value, .value_len = value_len,
                             .deadline_ms = i->deadline_ms, .stale_ms = i->stale_ms,
                             .idle_ms = i->idle_ms, .version = i->version,
                             .value_hash = i->value_hash, .l2_addr = i->l2_addr,
                             .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
                             .tag_fps = fps, .tag_count = tags, .tag_born = born };
-    cache_tier_store(c, k, &p);
+    return cache_store_spec(c, k, &p, kept, where);
 }
 
-/* Should another change have come since, its stamp is another one: the tier refuses ours, whatever
- * was read. */
-CELLAR_PRIVATE void cache_tier_store_again(cellar *c, const l1_key *k, uint64_t stamp)
+/* What L1 has. A newer change may have put it there: that is as good. */
+static cache_stored cache_store_back(const cellar *c, const l1_key *k, bool kept,
+                                     uint64_t *where)
 {
-    if (c->store->tier == NULL || c->no_disk) { return; }
     unsigned char small[CACHE_TIER_TRY];
     l1_info info;
     l1_pin_ref pin;
-    const cellar_err err = l1_inspect(c->l1, k, small, sizeof small, &info, L1_PEEK);
-    if (err == CELLAR_OK) {
-        cache_tier_store_seen(c, k, &info, small, info.value_len, stamp);
-    } else if (err == CELLAR_E_BUFFER && l1_pin(c->l1, k, &pin, L1_PEEK) == CELLAR_OK) {
-        cache_tier_store_seen(c, k, &info, pin.value, pin.value_len, stamp);
-        l1_unpin_slot(c->l1, pin.slot);
+    const unsigned how = L1_PEEK | L1_STALE_OK;
+    const cellar_err err = l1_inspect(c->l1, k, small, sizeof small, &info, how);
+    if (err == CELLAR_STALE || !cache_vgen_alive(c->store, k->owner)) { return CACHE_UNWANTED; }
+    if (err == CELLAR_OK || err == CELLAR_ABSENT) {
+        return cache_store_seen(c, k, &info, small, info.value_len, kept, where);
     }
+    if (err != CELLAR_E_BUFFER || l1_pin(c->l1, k, &pin, L1_PEEK) != CELLAR_OK) {
+        return CACHE_GONE;
+    }
+    const cache_stored done = cache_store_seen(c, k, &info, pin.value, pin.value_len, kept,
+                                               where);
+    l1_unpin_slot(c->l1, pin.slot);
+    return done;
 }
 
 #define CACHE_STORE_PATIENCE_NS UINT64_C(1000000000)
+#define CACHE_STORE_YIELDS 16u
+#define CACHE_STORE_SLEEP_NS UINT64_C(100000)
 
-CELLAR_PRIVATE bool cache_tier_store_now(cellar *c, const l1_key *k, const l1_put_spec *p)
+/* Wait for room below. False: the call has waited long enough. */
+static bool cache_store_wait(const cache_store *s, uint32_t waits, uint64_t *until_ns)
+{
+    const uint64_t now = base_now_ns();
+    if (waits == 0) { *until_ns = now + CACHE_STORE_PATIENCE_NS; }
+    if (now >= *until_ns) { return false; }
+    if (s->tier->tick != NULL) {
+        (void)s->tier->tick(s->tier->ctx, 1000);
+    } else if (waits < CACHE_STORE_YIELDS) {
+        base_yield();
+    } else {
+        base_sleep_ns(CACHE_STORE_SLEEP_NS);
+    }
+    return true;
+}
+
+/* What the call answers. What is not meant to lie there is no failure. */
+static cellar_err cache_store_answer(const cellar *c, cache_stored done, cache_urge urge)
+{
+    const bool fine = done == CACHE_STORED || done == CACHE_UNWANTED || urge == CACHE_TRY ||
+                      (done == CACHE_SHORT && urge == CACHE_THROUGH);
+    if (fine) { return CELLAR_OK; }
+    stats_count(c->stats, STATS_L2_NOT_THROUGH, 1);
+    return CELLAR_E_IO;
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
+                                           cache_urge urge, cache_turn *t)
 {
     const cache_store *s = c->store;
-    const cache_tier *t = s->tier;
-    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
-    const cache_tier_meta m = cache_tier_meta_of(c, k, p);
-    const uint64_t until_ns = base_now_ns() + CACHE_STORE_PATIENCE_NS;
-    for (;;) {
-        const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, p->stamp);
-        if (err == CELLAR_OK || s->tier == NULL) { return true; } /* NULL: in there it was forked */
-        if (err == CELLAR_REFUSED) { /* a newer change has its own promise; else not wanted */
-            return !s->tier_host.stamp_is(s->tier_host.ctx, k->hash, p->stamp);
+    cache_stored done = CACHE_NO_ROOM;
+    uint64_t until_ns = 0, where = 0;
+    const bool kept = urge >= CACHE_THROUGH; /* the call says that it is there */
+    for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
+        if (!cache_turn_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own promise */
+        done = p != NULL ? cache_store_spec(c, k, p, kept, &where)
+                         : cache_store_back(c, k, kept, &where);
+        if (s->tier == NULL) { return CELLAR_OK; }
+        if (done != CACHE_NO_ROOM || urge == CACHE_TRY) { break; }
+        cache_turn_pause(s, t);
+        if (!cache_store_wait(s, waits, &until_ns)) {
+            if (!cache_turn_begin(s, t)) { return CELLAR_OK; }
+            break;
         }
-        if (base_now_ns() >= until_ns) { return false; }
-        if (t->tick != NULL) { (void)t->tick(t->ctx, 1000); } else { base_sleep_ns(1000000); }
     }
+    if (done == CACHE_GONE && cache_turn_overtaken(s, t)) { done = CACHE_UNWANTED; }
+    if (done != CACHE_STORED) {
+        const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
+        s->tier->kill(s->tier->ctx, &key);
+    } else if (where != 0) { /* 0: a tier that names no copies */
+        l1_clean(c->l1, k, where);
+    }
+    cache_turn_done(s, t);
+    return cache_store_answer(c, done, urge);
+}
+
+CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
+{
+    if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
+    return cache_fail(c, below, 0, "in memory, but the disk does not take the entry");
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)

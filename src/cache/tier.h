@@ -4,11 +4,13 @@
  *
  * ORDER      of every change: L1 step (in its window the key's stamp rises, with one *pending*;
  *            where the tier has nothing of it no kill follows, see hook.c) ->
- *            kill or put of the tier -> pending back -> the call returns. What L1 evicts reaches
- *            `put` with the stamp captured in the unlinking window; the tier stores it only while
+ *            kill or put of the tier (turn.c) -> pending back -> the call returns.
+ *            What L1 evicts reaches `put` with the stamp captured in the unlinking window; the
+ *            tier stores it only while
  *            host.stamp_is still says yes under its own gate: else a newer change is on its way.
- *            A get that missed L1 reads the stamp, then the tier; what it finds goes into L1 only
- *            if the stamp is unmoved and nothing was pending at the start.
+ *            A get that missed L1 reads the stamp, then the tier. While a change of the key is
+ *            pending it waits briefly, then misses. What the get finds goes into L1 only if the
+ *            stamp has counted no change since.
  * LOCKS      no function is called with a lock of L1 or cache held. Only get, sync and close may
  *            wait. Times are the store's clock, absolute milliseconds, BASE_NEVER_MS = never. */
 #ifndef CACHE_TIER_H
@@ -34,7 +36,9 @@ typedef struct cache_tier_meta { /* 0 where not said: none */
     const void *tag_fps; /* tag_count unaligned u64, into a put */
     uint32_t tag_count, user_flags;
     uint8_t kind, cost, uses; /* uses 0: nobody asked for it since it came */
+    bool kept; /* into a put: acknowledged as being there: it must be found again */
     bool pack; /* into a put: in fewer bytes, if the tier can */
+    uint64_t *where; /* into a put: OK writes the copy's l2_addr; NULL: not asked */
     uint64_t tags[CELLAR_TAGS_MAX]; /* out of a get: tag_count of them; last */
 } cache_tier_meta;
 
@@ -68,9 +72,13 @@ typedef struct cache_tier {
      * may be NULL with 0 bytes. */
     cellar_err (*get)(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cache_tier_meta *meta);
-    /* OK: admitted. DROPPED: no room in time. REFUSED: not wanted, or the stamp has moved. */
+    /* OK: admitted. DROPPED: no room in time. REFUSED: not wanted, or the stamp has moved. After
+     * OK no older value of the key is served: a change that puts needs no kill. */
     cellar_err (*put)(void *ctx, const cache_tier_key *k, const void *value, size_t value_len,
                       const cache_tier_meta *meta, uint64_t stamp);
+    /* Return whether the tier takes no put for now, even after a wait. NULL: never. */
+    bool (*off)(void *ctx);
+    int64_t min_ttl_ms; /* what has less left is refused */
     /* Puts will say `pack`: get ready. False: no memory. NULL: nothing to do. */
     bool (*pack_ready)(void *ctx);
     void (*kill)(void *ctx, const cache_tier_key *k);

@@ -340,7 +340,9 @@ static const char *cache_warm_check(const cellar_warm_opts *o)
     if ((o->next != NULL) == (o->keys != NULL || o->key_count != 0)) {
         return "cellar_warm: either keys or next";
     }
-    if (o->key_count != 0 && o->keys == NULL) { return "cellar_warm: keys is NULL"; }
+    if (cache_items_bad(o->keys, o->key_count, sizeof *o->keys)) {
+        return "cellar_warm: keys is NULL, or key_count is more than memory holds";
+    }
     if (o->fn != NULL && o->many != NULL) { return "cellar_warm: one loader, not two"; }
     if (o->parallel > CACHE_WARM_THREADS || o->batch > CACHE_WARM_BATCH || o->max_fail_pct > 100 ||
         o->full_pct > 100 || o->deadline_ms < 0 || o->rate_per_s > 1000000000u ||

@@ -281,6 +281,8 @@ static int inspect_refused(const char *dir, cellar_err err, int sys_errno)
         { CELLAR_E_CORRUPT, "both copies of its superblock are damaged" },
     };
     if (sys_errno != 0) { why = gate_errno_text(sys_errno); }
+    if (sys_errno == ELOOP) { why = "the link or its target has another owner: name the folder"; }
+    if (sys_errno == EMLINK) { why = "leads over more than 8 symbolic links"; }
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (err == known[i].err) { why = known[i].why; }
     }

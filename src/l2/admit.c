@@ -21,11 +21,16 @@
 
 /* ---- seen ---- */
 
+CELLAR_PRIVATE uint32_t l2_seen_in(uint64_t memory_bytes, uint64_t objects)
+{
+    const uint64_t most = memory_bytes / 64 / sizeof(uint64_t);
+    return (uint32_t)base_clamp(objects / 4, L2_SEEN_LEAST,
+                                base_clamp(most, L2_SEEN_LEAST, UINT32_MAX));
+}
+
 CELLAR_PRIVATE bool l2_seen_open(l2 *d, uint64_t objects)
 {
-    const uint64_t most = d->cfg.memory_bytes / 64 / sizeof *d->seen;
-    d->seen_words = (uint32_t)base_clamp(objects / 4, L2_SEEN_LEAST,
-                                         base_clamp(most, L2_SEEN_LEAST, UINT32_MAX));
+    d->seen_words = l2_seen_in(d->cfg.memory_bytes, objects);
     d->seen = base_alloc(d->cfg.account, BASE_MOD_L2, (size_t)d->seen_words * sizeof *d->seen,
                          NULL);
     return d->seen != NULL;

@@ -42,9 +42,10 @@ static const char *l2_audit_words(l2 *d)
             if (w == 0) { continue; }
             words++;
             if (l2_word_seg(d, w) >= d->nseg) { return "a word outside the file"; }
-            const bool tomb = (w & L2_WORD_TOMB) != 0;
-            if (tomb && base_load_rlx(&d->warming) == 0) { return "a tomb word"; }
-            if (!tomb && l2_word_lsn(d, w) == 0) { return "a word to a free place"; }
+            const bool tomb = (w & L2_WORD_TOMB) != 0, warming = base_load_rlx(&d->warming) != 0;
+            const bool alone = (w & (L2_WORD_LINKED | L2_WORD_TWIN)) == 0;
+            if (tomb && alone && !warming) { return "a tomb word"; }
+            if (!(tomb && warming) && l2_word_lsn(d, w) == 0) { return "a word to a free place"; }
         }
     }
     return words == base_load_rlx(&d->index.words) ? NULL : "the count of words";

@@ -54,10 +54,10 @@ static void l2_nonce_next(l2 *d, unsigned char nonce[L2_NONCE])
     l2_w64(nonce, l2_r64(nonce) + n); /* those of one open differ for 2^64 seals */
 }
 
-static size_t l2_aad_bytes(const l2_rec *r)
-{
-    return L2_AAD_HEAD + (size_t)r->ext * 8 + r->klen;
-}
+/* A link is written behind the seal: it is not sealed. */
+static size_t l2_aad_ext(const l2_rec *r) { return (size_t)r->ext * 8 - l2_link_bytes(r); }
+
+static size_t l2_aad_bytes(const l2_rec *r) { return L2_AAD_HEAD + l2_aad_ext(r) + r->klen; }
 
 static void l2_aad_write(const l2 *d, unsigned char *to, const l2_rec *r, const void *ext,
                          const void *key)
@@ -66,8 +66,8 @@ static void l2_aad_write(const l2 *d, unsigned char *to, const l2_rec *r, const 
     l2_w32(to + 16, r->vgen);
     l2_w32(to + 20, r->klen);
     l2_w64(to + 24, (uint64_t)r->expiry_wall_ms);
-    memcpy(to + L2_AAD_HEAD, ext, (size_t)r->ext * 8);
-    memcpy(to + L2_AAD_HEAD + (size_t)r->ext * 8, key, r->klen);
+    memcpy(to + L2_AAD_HEAD, ext, l2_aad_ext(r));
+    memcpy(to + L2_AAD_HEAD + l2_aad_ext(r), key, r->klen);
 }
 
 CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes)
@@ -200,7 +200,7 @@ CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at,
         L2_COUNT(d, miss_sealed);
         return false;
     }
-    const unsigned char *ext = at + L2_RECORD_HEAD, *key = ext + (size_t)r->ext * 8;
+    const unsigned char *ext = at + L2_RECORD_HEAD + l2_link_bytes(r), *key = ext + l2_aad_ext(r);
     const unsigned char *sealed = key + r->klen;
     const uint32_t plain = r->vlen - d->seal_bytes;
     const size_t aad_bytes = l2_aad_bytes(r);

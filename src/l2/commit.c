@@ -58,7 +58,7 @@ static int l2_commit_lead(l2 *d)
     e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
     base_store_rlx(&d->commit_ns, (uint64_t)0);
     if (e != 0) {
-        l2_io_failed(d, e);
+        l2_io_failed(d, "l2_sync", d->stage_file, 0, e);
         l2_sync_failed(d, e);
         return e;
     }

@@ -19,7 +19,8 @@
  *            230 u16 hash_algo  232 u64 bytes of puts today  240 u64 day (wall, from 1970)
  *            248 u64 how often it was opened
  *            256 u32 bad places[768]  3328 u64 device of stage.buf  3336 i64 when it was
- *            made, wall ns (both 0: not known)  4088 u64 check (with no secret)
+ *            made, wall ns (both 0: not known)  3344 u64 number of the first segment of this
+ *            life (0: not known)  4088 u64 check (with no secret)
  *   segment  [header 64][records][zeros][footer pages, number 0 last][trailer 4096]
  *   header   0 u32 magic  4 u16 major, minor  8 u64 epoch  16 u64 segseq  24 u32 place
  *            28 u32 serial of META  32 i64 base_wall_ms  40 u64 prev_segseq  48 u64 floor_lsn
@@ -31,17 +32,21 @@
  *            header at 128: the slot is recognised by either copy.
  *   footer   0 u64 check  8 u32 first_off (granules)  12 u16 entries  14 u16 number
  *            16 u64 segseq  24 entries of 10 B, at most 407: u48 hash48, u24 granules to the next
- *            record, u8 kind. Written line by line while the slot is open, closed at the seal.
+ *            record, u8 kind and flags. Written line by line while the slot is open, closed at
+ *            the seal.
  *   record   0 u32 check (byte 4 to the end of the value; never 0)  4 u16 mark  6 u16 klen
  *            8 u32 vlen, 30 bits; bit 30: a put's value is packed (LZ4), 31: and then sealed
  *            by the caller's cipher (codec.c)
- *            12 u8 kind 0 put 1 tombstone 2 control  13 u8 ext (8 B units)
+ *            12 u8 kind 0 put 1 tombstone 2 control; flags: bit 4 the put was acknowledged as
+ *            being on disk, bit 5 the first 8 bytes of ext are a link  13 u8 ext (8 B units)
  *            14 u48 expiry_wall_ms (0 none)  20 u32 vgen  24 ext, key, value; padded to the granule
  *            mark: 16-bit keyed hash of place and lengths: the lengths are trustworthy before the
  *            body is complete. Check 0: not complete.
  *   ext      TLVs u8 type, u8 length, bytes: 1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags
  *            4 u64 version  5 u64 value_hash  6 u8 kind  7 u8 cost  8 u64 end_wall_ms: what its
  *            uses may carry it to, where expiry_wall_ms is the end of its idle time (2^63 - 1 none)
+ *            9 u48 granules from here back to the record of the same class behind this one (0
+ *            none); the first TLV, if bit 5 of the kind is set, and not sealed with the value
  *            128 u64 born, u64 fingerprint of each tag  129 u32 length of a packed value before.
  *            0: padding. An unknown type from 128 on makes the record a miss, below it is skipped.
  *   control  value: u8 type 1 VIEW, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
@@ -49,6 +54,8 @@
  *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
  * VERSIONS   another major, an unknown bit of incompat or ro_compat: refused. Bits of compat and a
  *            newer minor are read. Each header says by which minor it was made:
+ *            2: kinds have flags, and SUPER has bit 1 of incompat before the first of them is
+ *            written, because minor 1 believes no line with a flag.
  *            1: bytes 28..31 are META's serial, and SUPER has bit 0 of incompat before the first of
  *            them is made, because minor 0 believes no header without the segment size there.
  *            Bytes 160..163 of SUPER: 0 of a minor 0, whose closed directories count where they
@@ -69,6 +76,10 @@
 #define L2_SALT_FOOT UINT64_C(0x666f6f74)
 #define L2_CHECK_AT (L2_PAGE - 8)
 #define L2_HEAD_COPY 128u
+#define L2_SUPER_BAD 256u    /* in SUPER: bad places, */
+#define L2_SUPER_STAGE 3328u /* of stage.buf, and what follows up to END; between these: zeros */
+#define L2_SUPER_END 3352u
+#define L2_EXT_LINK 9u
 #define L2_EXT_TAGS 128u
 #define L2_EXT_RAW 129u
 
@@ -129,6 +140,7 @@ CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *
     l2_w64(page + 248, s->opens);
     l2_w64(page + 3328, s->stage.device);
     l2_w64(page + 3336, (uint64_t)s->stage.born_ns);
+    l2_w64(page + 3344, s->born);
     l2_w32(page + 224, s->bad_count);
     l2_w16(page + 228, s->check_algo);
     l2_w16(page + 230, s->hash_algo);
@@ -150,7 +162,8 @@ static bool l2_super_sane(const l2_super *s)
            s->granule >= 8 && s->granule <= 64 && (s->granule & (s->granule - 1)) == 0 &&
            (uint64_t)s->nseg * (s->seg_bytes / s->granule) <= L2_ADDR_MAX &&
            s->bad_count <= L2_BAD_MAX && (s->state == L2_CLEAN || s->state == L2_DIRTY) &&
-           s->level <= L2_ALWAYS && s->segseq_end < (uint64_t)1 << 47 && s->epoch != 0 &&
+           s->level <= L2_ALWAYS && s->segseq_end < (uint64_t)1 << 47 &&
+           s->born < s->segseq_end && s->epoch != 0 &&
            s->opens < UINT32_MAX && l2_time_sane(s->anchor_wall_ms) &&
            l2_time_sane(s->anchor_boot_ms) &&
            l2_time_sane(s->last_seen_wall_ms);
@@ -169,7 +182,7 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     out->check_algo = l2_r16(page + 228);
     out->hash_algo = l2_r16(page + 230);
     if (out->major != L2_MAJOR || out->ro_compat != 0 ||
-        (out->incompat & ~(uint64_t)L2_INCOMPAT_META) != 0 || out->check_algo != 1 ||
+        (out->incompat & ~(uint64_t)L2_INCOMPAT) != 0 || out->check_algo != 1 ||
         out->hash_algo > BASE_HASH_SIP13 || l2_r32(page + 12) != L2_ENDIAN) {
         return CELLAR_E_VERSION;
     }
@@ -199,6 +212,7 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     out->opens = l2_r64(page + 248);
     out->stage.device = l2_r64(page + 3328);
     out->stage.born_ns = (int64_t)l2_r64(page + 3336);
+    out->born = l2_r64(page + 3344);
     out->bad_count = l2_r32(page + 224);
     if (!l2_super_sane(out)) { return CELLAR_E_CORRUPT; }
     for (uint32_t i = 0; i < out->bad_count; i++) { out->bad[i] = l2_r32(page + 256 + 4 * i); }
@@ -380,11 +394,43 @@ CELLAR_PRIVATE bool l2_trailer_heal(const l2_form *f, unsigned char page[L2_PAGE
                         l2_heal_try(f, page, L2_CHECK_AT, L2_PAGE, l2_trailer_right, out));
 }
 
-CELLAR_PRIVATE void l2_entry_write(unsigned char at[L2_ENTRY_BYTES], uint64_t h48, uint8_t kind)
+static bool l2_super_right(const l2_form *f, const unsigned char *page, void *arg)
+{
+    (void)f;
+    return l2_super_read(page, arg) == CELLAR_OK;
+}
+
+CELLAR_PRIVATE bool l2_super_heal(unsigned char page[L2_PAGE], l2_super *out)
+{
+    const uint32_t bad = L2_SUPER_BAD + 4 * BASE_MIN(l2_r32(page + 224), L2_BAD_MAX);
+    uint32_t bit = 0;
+    const uint32_t set = l2_bits_in(page, bad, L2_SUPER_STAGE, &bit) +
+                         l2_bits_in(page, L2_SUPER_END, L2_CHECK_AT, &bit);
+    if (set == 1) { return l2_heal_try(NULL, page, bit / 8, bit / 8 + 1, l2_super_right, out); }
+    return l2_heal_try(NULL, page, 0, set == 0 ? bad : L2_SUPER_BAD, l2_super_right, out) ||
+           (set == 0 && (l2_heal_try(NULL, page, L2_SUPER_STAGE, L2_SUPER_END, l2_super_right,
+                                     out) ||
+                         l2_heal_try(NULL, page, L2_CHECK_AT, L2_PAGE, l2_super_right, out)));
+}
+
+CELLAR_PRIVATE void l2_entry_write(unsigned char at[L2_ENTRY_BYTES], uint64_t h48, uint8_t kind,
+                                   uint8_t flags)
 {
     memcpy(at, &h48, 6);
     memset(at + 6, 0, 3);
-    at[9] = kind;
+    at[9] = (unsigned char)(kind | flags);
+}
+
+static bool l2_kind_read(uint8_t byte, uint8_t *kind, uint8_t *flags)
+{
+    *kind = (uint8_t)(byte & ~L2_FLAGS);
+    *flags = (uint8_t)(byte & L2_FLAGS);
+    return *kind <= L2_KIND_CONTROL;
+}
+
+CELLAR_PRIVATE bool l2_entry_kind(const unsigned char at[L2_ENTRY_BYTES], l2_entry *e)
+{
+    return l2_kind_read(at[9], &e->kind, &e->flags);
 }
 
 /* ---- records ---- */
@@ -418,7 +464,7 @@ CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t s
     l2_w16(at + 6, r->klen);
     BASE_ASSERT(r->vlen <= L2_VLEN_MASK);
     l2_w32(at + 8, r->vlen | (uint32_t)r->form << 30);
-    at[12] = r->kind;
+    at[12] = (unsigned char)(r->kind | r->flags);
     at[13] = r->ext;
     const uint64_t expiry = (uint64_t)r->expiry_wall_ms;
     BASE_ASSERT(expiry >> 48 == 0);
@@ -454,14 +500,14 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
     out->klen = l2_r16(at + 6);
     out->vlen = l2_r32(at + 8) & L2_VLEN_MASK;
     out->form = (uint8_t)(l2_r32(at + 8) >> 30);
-    out->kind = at[12];
+    const bool known = l2_kind_read(at[12], &out->kind, &out->flags);
     out->ext = at[13];
     uint64_t expiry = 0;
     memcpy(&expiry, at + 14, 6);
     out->expiry_wall_ms = (int64_t)expiry;
     out->vgen = l2_r32(at + 20);
     const uint64_t bytes = (uint64_t)L2_RECORD_HEAD + 8u * out->ext + out->klen + out->vlen;
-    if (bytes > end - off || out->kind > L2_KIND_CONTROL) { return false; }
+    if (bytes > end - off || !known || out->ext * 8u < l2_link_bytes(out)) { return false; }
     if (out->kind != L2_KIND_PUT && out->form != 0) { return false; }
     out->bytes = (uint32_t)bytes;
     return out->kind == L2_KIND_CONTROL ? out->vlen > 0 : out->klen > 0;
@@ -475,6 +521,25 @@ CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint
 }
 
 /* ---- extensions ---- */
+
+CELLAR_PRIVATE void l2_link_write(const l2_form *f, unsigned char ext[L2_LINK_BYTES], uint64_t lsn,
+                                  uint64_t to)
+{
+    BASE_ASSERT(to < lsn);
+    const uint64_t back = to != 0 ? (lsn - to) / f->granule : 0;
+    const uint64_t link = back >> 48 == 0 ? back : 0; /* further back no segment is left */
+    ext[0] = L2_EXT_LINK;
+    ext[1] = 6;
+    memcpy(ext + 2, &link, 6);
+}
+
+CELLAR_PRIVATE uint64_t l2_link_read(const l2_form *f, const unsigned char *ext, uint64_t lsn)
+{
+    uint64_t back = 0;
+    memcpy(&back, ext + 2, 6);
+    back *= f->granule;
+    return back != 0 && back < lsn ? lsn - back : 0;
+}
 
 static size_t l2_ext_put(unsigned char *at, uint8_t type, const void *v, uint8_t n)
 {

@@ -22,10 +22,20 @@ _Static_assert(L2_ERAS == 3, "l2_filter_maybe");
 #define L2_GATE_NS UINT64_C(1000000) /* of patience, before somebody asks after the disk */
 enum { L2_ERA_CLEAR, L2_ERA_USED, L2_ERA_DROPPED };
 
+CELLAR_PRIVATE uint32_t l2_gates_in(uint64_t memory_bytes)
+{
+    return (uint32_t)base_clamp(base_pow2_floor(memory_bytes >> 14), 64, 1u << 20);
+}
+
+CELLAR_PRIVATE uint32_t l2_lines_in(uint64_t objects)
+{
+    return (uint32_t)base_clamp(objects / 56 + 1, 64, UINT32_MAX / 2);
+}
+
 CELLAR_PRIVATE bool l2_gates_open(l2 *d, uint64_t objects)
 {
-    d->gate_count = (uint32_t)base_clamp(base_pow2_floor(d->cfg.memory_bytes >> 14), 64, 1u << 20);
-    d->line_count = (uint32_t)base_clamp(objects / 56 + 1, 64, UINT32_MAX / 2);
+    d->gate_count = l2_gates_in(d->cfg.memory_bytes);
+    d->line_count = l2_lines_in(objects);
     d->gates = base_alloc(d->cfg.account, BASE_MOD_L2_FILTER,
                           (size_t)d->gate_count * sizeof *d->gates, NULL);
     d->lines = base_alloc(d->cfg.account, BASE_MOD_L2_FILTER,

@@ -20,13 +20,22 @@
 #include <errno.h>
 #include <stddef.h>
 
+#define L2_GET_ROUNDS 64 /* while segments move, and words change, under a get */
+#define L2_GET_SLEEP_NS UINT64_C(300000)
 #define L2_STACK_BYTES 4864u /* a value of 4 KiB with what a hint rounds up */
+
+typedef struct l2_step { /* out of a look at one record */
+    bool other;    /* it is another key's */
+    bool copying;  /* its value is being copied there by another thread */
+    uint64_t link; /* other: the record behind it; 0: none */
+} l2_step;
 
 typedef struct l2_want {
     const l2_key *k;
     void *buf;
     size_t buf_cap, *value_len;
     l2_meta *meta;
+    l2_step *step;
 } l2_want;
 
 /* Asked behind tags and patterns: their rows go when nothing older than their controls counts any
@@ -73,6 +82,20 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
     return m.kind != 0 ? CELLAR_ABSENT : CELLAR_OK;
 }
 
+/* False: the record is another key's. */
+static bool l2_judge_key(l2 *d, const l2_want *w, const unsigned char *at, const l2_rec *r,
+                         uint64_t lsn)
+{
+    const unsigned char *ext = at + L2_RECORD_HEAD;
+    if (r->kind != L2_KIND_CONTROL && r->klen == w->k->len && r->vgen == w->k->vgen &&
+        memcmp(ext + (size_t)r->ext * 8, w->k->bytes, r->klen) == 0) {
+        return true;
+    }
+    w->step->other = true;
+    w->step->link = l2_link_bytes(r) != 0 ? l2_link_read(&d->form, ext, lsn) : 0;
+    return false;
+}
+
 /* The record at `at`, of which `avail` bytes are there. CONFLICT, if this is not the last look: it
  * does not verify. */
 static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uint32_t avail,
@@ -80,16 +103,18 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
 {
     l2_rec r;
     const uint64_t end = (uint64_t)off + avail;
-    if (!l2_rec_marked(&d->form, at, segseq, off, (uint32_t)end, &r) ||
-        !l2_rec_whole(&d->form, at, segseq, off, &r)) {
+    const bool marked = l2_rec_marked(&d->form, at, segseq, off, (uint32_t)end, &r);
+    if (marked && base_load_acq((const _Atomic uint32_t *)(const void *)at) == 0) {
+        w->step->other = true; /* cut short by a kill; warm-up gave words to what is behind it */
+        return CELLAR_MISS;
+    }
+    if (!marked || !l2_rec_whole(&d->form, at, segseq, off, &r)) {
         if (!last) { return CELLAR_CONFLICT; }
         l2_read_damaged(d);
         return CELLAR_MISS;
     }
     const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r.ext * 8;
-    if (r.kind != L2_KIND_PUT || r.klen != w->k->len || r.vgen != w->k->vgen ||
-        memcmp(key, w->k->bytes, r.klen) != 0) {
-        L2_COUNT(d, miss_key);
+    if (!l2_judge_key(d, w, at, &r, l2_lsn(d, segseq, off)) || r.kind != L2_KIND_PUT) {
         return CELLAR_MISS;
     }
     if (r.expiry_wall_ms != 0 && (future || r.expiry_wall_ms <= l2_wall_now(d))) {
@@ -131,7 +156,7 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     if (e == 0) {
         err = l2_judge(d, w, buf + (at - from), n, segseq, off, future, true);
     } else {
-        if (e != EINTR) { l2_io_failed(d, e); }
+        if (e != EINTR) { l2_io_failed(d, "l2_read", d->data_direct, from, e); }
         L2_COUNT(d, miss_read);
     }
     base_free(d->cfg.account, BASE_MOD_L2, raw, bytes);
@@ -158,7 +183,7 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     if (base_load_acq(&g->place) != place || base_load_acq(&g->word) != state) {
         err = CELLAR_PENDING;
     } else if (e != 0) {
-        if (e != EINTR) { l2_io_failed(d, e); }
+        if (e != EINTR) { l2_io_failed(d, "l2_read", d->data_file, at, e); }
         L2_COUNT(d, miss_read);
     } else {
         const bool future = base_load_rlx(&g->future) != 0;
@@ -174,6 +199,25 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     return err;
 }
 
+/* Judge a record in a slot. As long as its value is being copied, only the key and the link of a
+ * linked record are complete. */
+static cellar_err l2_get_staged(l2 *d, const l2_want *w, const unsigned char *at, uint64_t word,
+                                uint64_t segseq, uint32_t off)
+{
+    const uint32_t avail = BASE_MIN(l2_word_bytes(d, word), d->form.seg_bytes - off);
+    l2_rec r;
+    /* The head is read before the check says that it stands; the reservation that published the
+     * word wrote it. */
+    if (base_load_acq((const _Atomic uint32_t *)(const void *)at) != 0) {
+        return l2_judge(d, w, at, avail, segseq, off, false, true);
+    }
+    if ((word & L2_WORD_LINKED) != 0 && l2_rec_marked(&d->form, at, segseq, off, off + avail, &r)) {
+        if (!l2_judge_key(d, w, at, &r, l2_lsn(d, segseq, off))) { return CELLAR_MISS; }
+    }
+    w->step->copying = true; /* the copy that it replaces may have been promised */
+    return CELLAR_PENDING;
+}
+
 /* PENDING: the segment moved meanwhile, look again. */
 static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
 {
@@ -181,7 +225,10 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
     const uint32_t off = l2_word_off(d, word), bytes = l2_word_bytes(d, word);
     const uint64_t state = base_load_acq(&g->word);
     const uint64_t segseq = L2_SEG_SEQ(state);
-    if (l2_lsn(d, segseq, off) < base_load_acq(&d->floor_lsn)) { return CELLAR_MISS; }
+    if (l2_lsn(d, segseq, off) < base_load_acq(&d->floor_lsn) ||
+        l2_lsn(d, segseq, off) < base_load_acq(&d->leaving_lsn)) {
+        return CELLAR_MISS;
+    }
     if (L2_SEG_STATE(state) == L2_SEG_DISK) {
         if (base_load_acq(&d->disk) != L2_DISK_OK || base_load_rlx(&d->reads_stuck) != 0 ||
             l2_stalled(d)) {
@@ -196,11 +243,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
     BASE_POINT("l2.pin");
     cellar_err err = CELLAR_PENDING;
     if (base_load_sc(&g->word) == state) {
-        const uint32_t avail = BASE_MIN(bytes, d->form.seg_bytes - off);
-        /* The head is read before the check says that it stands; the reservation that published
-         * the word wrote it. */
-        err = base_load_acq((const _Atomic uint32_t *)(const void *)(s->base + off)) != 0
-                  ? l2_judge(d, w, s->base + off, avail, segseq, off, false, true) : CELLAR_MISS;
+        err = l2_get_staged(d, w, s->base + off, word, segseq, off);
     }
     (void)base_sub_ar(&s->pins, 1u);
     if (base_bus_hit(d->guard)) { /* it may have become zeros between its check and its copy */
@@ -210,25 +253,67 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
     return err;
 }
 
+/* Of all records that the class's words name, and of those behind them, the newest of this key
+ * counts. Two words of a class may lead to the same records: they are met newest first. PENDING:
+ * look again. */
+static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48)
+{
+    uint64_t word[L2_CLASS_WORDS], lsn[L2_CLASS_WORDS];
+    const uint32_t n = l2_index_all(d, h48, word);
+    for (uint32_t i = 0; i < n; i++) { lsn[i] = l2_word_lsn(d, word[i]); }
+    for (;;) {
+        uint32_t at = 0;
+        for (uint32_t i = 1; i < n; i++) { at = lsn[i] > lsn[at] ? i : at; }
+        if (n == 0 || lsn[at] == 0) { return CELLAR_MISS; }
+        *w->step = (l2_step){ .other = false };
+        const cellar_err err = l2_get_word(d, w, word[at]);
+        if (err != CELLAR_MISS || !w->step->other) { return err; }
+        /* Most keys that are not there end here, before the next read. */
+        if (base_load_acq(&d->warming) == 0 && !l2_filter_maybe(d, h48)) { return CELLAR_MISS; }
+        const uint64_t link = w->step->link < lsn[at] ? w->step->link : 0;
+        word[at] = link != 0 ? l2_link_word(d, link) : 0;
+        if (word[at] == L2_LINK_LOST) { return CELLAR_MISS; }
+        lsn[at] = word[at] != 0 ? link : 0;
+    }
+}
+
+/* Give the thread that copies a value time to finish: at most some 10 ms in all rounds. */
+static void l2_get_wait(int round)
+{
+    BASE_POINT("l2.get_waits");
+    if (round < L2_GET_ROUNDS / 2) { base_yield(); } else { base_sleep_ns(L2_GET_SLEEP_NS); }
+}
+
 CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, l2_meta *meta)
 {
     /* cppcheck-suppress ctuuninitvar ; only written to */
-    const l2_want w = { k, buf, buf_cap, value_len, meta };
+    l2_step step;
+    const l2_want w = { k, buf, buf_cap, value_len, meta, &step };
     const uint64_t h48 = l2_h48(k->hash);
     L2_COUNT(d, gets);
     if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return CELLAR_MISS; }
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < L2_GET_ROUNDS; round++) {
         const uint64_t word = l2_index_find(d, h48);
-        if (word == 0 || (word & L2_WORD_TOMB) != 0) {
+        const bool more = (word & (L2_WORD_LINKED | L2_WORD_TWIN)) != 0;
+        if (word == 0 || ((word & L2_WORD_TOMB) != 0 && !more)) {
             L2_COUNT(d, miss_word);
             return CELLAR_MISS;
         }
-        const cellar_err err = l2_get_word(d, &w, word);
+        step = (l2_step){ .other = false };
+        cellar_err err = CELLAR_MISS;
+        if ((word & L2_WORD_TWIN) == 0) { err = l2_get_word(d, &w, word); }
+        if (more && err == CELLAR_MISS && ((word & L2_WORD_TWIN) != 0 || step.other)) {
+            err = l2_get_linked(d, &w, h48);
+        }
         if (BASE_UNLIKELY(d->forked)) { return CELLAR_MISS; } /* in there: no second look */
-        if (err == CELLAR_PENDING) { continue; }
+        if (err == CELLAR_PENDING) {
+            if (step.copying) { l2_get_wait(round); }
+            continue;
+        }
         if (err != CELLAR_MISS || l2_index_find(d, h48) == word) {
             if (err == CELLAR_OK || err == CELLAR_ABSENT) { L2_COUNT(d, hits); }
+            if (err == CELLAR_MISS && step.other) { L2_COUNT(d, miss_key); }
             return err;
         }
     }

@@ -68,7 +68,7 @@ static int l2_images_write(l2 *d, base_vfs_file *f, const unsigned char *p, size
         const int e = d->vfs->pwrite(d->vfs->ctx, f, p + put, n - put, at + put, &done);
         put += done;
         if (e == 0 || e == EINTR || e == EAGAIN) { continue; }
-        l2_io_failed(d, e);
+        l2_io_failed(d, "l2_write", f, at + put, e);
         return e;
     }
     return put == n ? 0 : EIO;

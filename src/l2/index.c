@@ -4,18 +4,33 @@
  *
  * PICTURE    hash48 = | place 32 | tag 16 |    place -> shard (6 bits), bucket b1 of it
  *            b2 = (mix(tag) - b1) mod n: the other one of a pair, from either, without the key
- *            bucket = 8 words, 64 B: addr 36 | tag 16 | size hint 8 | ref 2 | tomb 1 | 0
- * INVARIANTS at most one word of a class is in use; while one moves it may be seen twice, never not
- *            at all. addr is never 0 (a segment begins with its header), so 0 is "free". Two keys
- *            with the tag in one bucket have the same pair: they are one class, the newer wins.
+ *            bucket = 8 words, 64 B: addr 36 | tag 16 | size hint 8 | linked | kept | tomb | twin
+ * LINKS      Two keys with the same tag and pair are of one class. A class has one word, as a rule:
+ *            the newest record's. That of a plain record is replaced, and its key is lost.
+ *            A heavy word (kept: the put was promised; linked: its record names an older one; tomb)
+ *            is replaced only by a record that links to the record it named: see link.c.
+ *            Warm-up knows the hash48 of each line, so it keeps a word for each of the class, and
+ *            says `twin` of all of them. A tomb word stays where its class has more than it.
+ *            A get takes the newest record of its key among all of these (get.c).
+ * INVARIANTS While a word moves it may be seen twice, never not at all. addr is never 0 (a segment
+ *            begins with its header), so 0 is "free".
+ *            If a record of a key can be reached, so can the newest one of that key. So no word of
+ *            a class goes alone, but the only one, or one whose segment is the oldest.
  * LOCKING    a shard's lock (L2_SHARD) for writers. Readers: acquire loads of words; who meets a
  *            word that is about to go finds that out when the bytes are checked.
- * WALK       set -> replace the class's word, or a free way, or move a word to its other bucket (at
- *            most 8 times), or the oldest of the pair goes. Lost words cost a miss, nothing else.
- * WARM-UP    newest first: only where the class has none. A pair that has turned away something is
- *            closed for all that is older, else an old value would come up instead of a newer one.
+ * WALK       set -> replace the class's word, or a free way, or move words to their other buckets
+ *            (8 of them at most, 64 for a heavy one), or the oldest of the pair goes, plain ones
+ *            first, with its class. Lost words cost a miss, nothing else.
+ * WARM-UP    newest first: only where no word of the hash48 is there. A pair that has turned away
+ *            something is closed for all that is older, else an old value would come up instead of
+ *            a newer one. Upper bits of each hash48 take 4 B a way while it lasts; where the budget
+ *            refuses that, only classes are told apart.
  * LIMITS     2^36 granules, 2^26 buckets a shard.
- * TRIED      no moves: 0.4 % of the words lost at load 0.88; 8 moves: see test_l2_index.
+ * TRIED      no moves: 0.4 % of the words lost at load 0.88; 8 moves: see test_l2_form.
+ *            A wider tag of all spare bits, 43 bits of a hash: of n kept keys n * n / 2^44 would
+ *            be lost: rare, not never. The key of the old record read before each put and
+ *            delete: a disk read for each overwrite. A second word for each unknown record: 8 B for
+ *            each overwrite, and 16 of them fill a pair.
  * SOURCE     Pagh and Rodler 2001, cuckoo hashing; Fan et al. 2014 (partial keys). */
 #include "l2/l2_int.h"
 
@@ -51,11 +66,16 @@ static size_t l2_index_bytes(const l2 *d)
     return (size_t)d->index.buckets * L2_WAYS * L2_SHARDS * sizeof(uint64_t);
 }
 
-CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects)
+CELLAR_PRIVATE uint32_t l2_index_buckets(uint64_t objects)
 {
     const uint64_t slots = objects + objects / 8 + objects / 64; /* load 0.88 */
     const uint64_t per = (slots + L2_SHARDS * L2_WAYS - 1) / (L2_SHARDS * L2_WAYS);
-    d->index.buckets = (uint32_t)base_clamp(per, L2_BUCKETS_LEAST, L2_BUCKETS_MAX);
+    return (uint32_t)base_clamp(per, L2_BUCKETS_LEAST, L2_BUCKETS_MAX);
+}
+
+CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects)
+{
+    d->index.buckets = l2_index_buckets(objects);
     _Atomic uint64_t *way = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, l2_index_bytes(d), NULL);
     d->index.way = way;
     for (uint32_t i = 0; way != NULL && i < L2_SHARDS; i++) {
@@ -137,10 +157,10 @@ static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_class *c)
     return NULL;
 }
 
-CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48)
+CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48)
 {
     const l2_class c = l2_class_of(d, h48);
-    const l2_shard *s = &d->index.shard[c.shard];
+    l2_shard *s = &d->index.shard[c.shard];
     for (int round = 0; round < 2; round++) {
         const uint32_t moves = base_load_acq(&s->moves); /* release in l2_way_kick */
         const _Atomic uint64_t *way = l2_way_find(d, &c);
@@ -148,9 +168,13 @@ CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48)
         if (w != 0 && L2_WORD_TAG(w) == c.tag) { return w; }
         /* It may have moved from the bucket not yet looked at to the one that was. Who saw it gone
          * (acquire) sees the count that was odd before, too. */
-        if ((moves & 1) == 0 && base_load_acq(&s->moves) == moves && way == NULL) { break; }
+        if ((moves & 1) == 0 && base_load_acq(&s->moves) == moves && way == NULL) { return 0; }
     }
-    return 0;
+    sync_take(L2_SHARD, &s->lock); /* words go on moving: without them */
+    const _Atomic uint64_t *way = l2_way_find(d, &c);
+    const uint64_t w = way != NULL ? base_load_acq(way) : 0;
+    sync_drop(L2_SHARD, &s->lock);
+    return w;
 }
 
 /* ---- changing; all under the shard's lock ---- */
@@ -165,12 +189,12 @@ static _Atomic uint64_t *l2_way_free(const l2 *d, uint32_t shard, uint32_t bucke
 }
 
 /* Make a way of `bucket` free by moving its words on, depth first along one path. */
-static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket)
+static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket, uint32_t most)
 {
-    _Atomic uint64_t *path[L2_KICKS + 1];
+    _Atomic uint64_t *path[L2_KICKS_MOST + 1];
     uint32_t at = bucket, n = 0;
     _Atomic uint64_t *hole = NULL;
-    while (hole == NULL && n < L2_KICKS) {
+    while (hole == NULL && n < most) {
         _Atomic uint64_t *way = l2_bucket(d, shard, at);
         for (uint32_t i = 0; i < L2_WAYS && hole == NULL; i++) {
             const uint32_t to = l2_other(d, L2_WORD_TAG(base_load_rlx(&way[i])), at);
@@ -188,11 +212,13 @@ static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket)
         at = next;
     }
     if (hole == NULL) { return NULL; }
+    const l2_shard *s = &d->index.shard[shard];
     _Atomic uint32_t *moves = &d->index.shard[shard].moves;
     base_store_rel(moves, base_load_rlx(moves) + 1);
     while (n > 0) { /* the new place first, then the old one is cleared */
         n--;
         base_store_rel(hole, base_load_rlx(path[n]));
+        if (s->place != NULL) { s->place[hole - s->way] = s->place[path[n] - s->way]; }
         base_store_rel(path[n], (uint64_t)0);
         hole = path[n];
     }
@@ -208,31 +234,6 @@ static void l2_pair_close(const l2 *d, const l2_class *c)
     bits[c->b2 / 8] = (unsigned char)(bits[c->b2 / 8] | 1u << (c->b2 % 8));
 }
 
-/* The pair is full: the word of the oldest record makes room, and its own pair is closed. */
-static _Atomic uint64_t *l2_way_oldest(l2 *d, const l2_class *c)
-{
-    _Atomic uint64_t *oldest = NULL;
-    l2_class gone = *c;
-    uint64_t least = UINT64_MAX;
-    for (uint32_t b = 0; b < 2; b++) {
-        const uint32_t bucket = b == 0 ? c->b1 : c->b2;
-        _Atomic uint64_t *way = l2_bucket(d, c->shard, bucket);
-        for (uint32_t i = 0; i < L2_WAYS; i++) {
-            const uint64_t w = base_load_rlx(&way[i]);
-            if ((w & L2_WORD_TOMB) != 0) { continue; } /* what it hides is still to be read */
-            const uint64_t lsn = l2_word_lsn(d, w);
-            if (lsn < least) {
-                least = lsn;
-                oldest = &way[i];
-                const uint32_t tag = L2_WORD_TAG(w);
-                gone = (l2_class){ c->shard, bucket, l2_other(d, tag, bucket), tag };
-            }
-        }
-    }
-    if (oldest != NULL) { l2_pair_close(d, &gone); }
-    return oldest;
-}
-
 static bool l2_pair_closed(const l2 *d, const l2_class *c)
 {
     const unsigned char *bits = d->index.shard[c->shard].closed;
@@ -240,32 +241,146 @@ static bool l2_pair_closed(const l2 *d, const l2_class *c)
            (bits[c->b2 / 8] >> (c->b2 % 8) & 1) != 0;
 }
 
-static void l2_way_store(l2 *d, _Atomic uint64_t *way, uint64_t word)
+static void l2_way_store(l2 *d, l2_shard *s, _Atomic uint64_t *way, uint64_t word, uint32_t place)
 {
     const uint64_t old = base_load_rlx(way);
     base_store_rel(way, word); /* acquire in l2_way_find */
+    if (s->place != NULL) { s->place[way - s->way] = place; }
     if (old == 0 && word != 0) { (void)base_add_rlx(&d->index.words, (uint64_t)1); }
     if (old != 0 && word == 0) { (void)base_sub_rlx(&d->index.words, (uint64_t)1); }
 }
 
+/* Find a way for a word, also in a full pair. Return NULL if every word there is needed. */
+static _Atomic uint64_t *l2_way_make(l2 *d, const l2_class *c, bool heavy)
+{
+    const uint32_t kicks = heavy ? L2_KICKS_MOST : L2_KICKS;
+    _Atomic uint64_t *way = l2_way_free(d, c->shard, c->b1);
+    if (way == NULL) { way = l2_way_free(d, c->shard, c->b2); }
+    if (way == NULL) { way = l2_way_kick(d, c->shard, c->b1, kicks); }
+    if (way == NULL) { way = l2_way_kick(d, c->shard, c->b2, kicks); }
+    return way;
+}
+
+static uint32_t l2_class_ways(const l2 *d, const l2_class *c,
+                              _Atomic uint64_t *out[L2_CLASS_WORDS])
+{
+    uint32_t n = 0;
+    for (uint32_t b = 0; b < (c->b1 != c->b2 ? 2u : 1u); b++) {
+        _Atomic uint64_t *way = l2_bucket(d, c->shard, b == 0 ? c->b1 : c->b2);
+        for (uint32_t i = 0; i < L2_WAYS; i++) {
+            const uint64_t w = base_load_rlx(&way[i]);
+            if (w != 0 && L2_WORD_TAG(w) == c->tag) { out[n++] = &way[i]; }
+        }
+    }
+    return n;
+}
+
+/* Which of two words goes first? One that nothing relies on, else the one of the older record. */
+static bool l2_word_sooner(const l2 *d, uint64_t a, uint64_t b)
+{
+    const uint64_t light = L2_WORD_HEAVY | L2_WORD_TWIN;
+    const bool a_light = (a & light) == 0, b_light = (b & light) == 0;
+    return a_light != b_light ? a_light : l2_word_lsn(d, a) < l2_word_lsn(d, b);
+}
+
+/* The pair is full: a word of it makes room, and its own pair is closed. All words of its class go
+ * with it: behind one that is missing an older value of its key could come up. */
+static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
+{
+    _Atomic uint64_t *oldest = NULL, *way[L2_CLASS_WORDS];
+    l2_class gone = *c;
+    for (uint32_t b = 0; b < 2; b++) {
+        const uint32_t bucket = b == 0 ? c->b1 : c->b2;
+        _Atomic uint64_t *at = l2_bucket(d, c->shard, bucket);
+        for (uint32_t i = 0; i < L2_WAYS; i++) {
+            const uint64_t w = base_load_rlx(&at[i]);
+            /* In warm-up what a tombstone hides is still to be read. */
+            if (s->closed != NULL && (w & L2_WORD_TOMB) != 0) { continue; }
+            if (oldest == NULL || l2_word_sooner(d, w, base_load_rlx(oldest))) {
+                oldest = &at[i];
+                const uint32_t tag = L2_WORD_TAG(w);
+                gone = (l2_class){ c->shard, bucket, l2_other(d, tag, bucket), tag };
+            }
+        }
+    }
+    if (oldest == NULL) { return NULL; }
+    l2_pair_close(d, &gone);
+    const uint32_t n = l2_class_ways(d, &gone, way);
+    for (uint32_t i = 0; i < n; i++) {
+        if (s->closed == NULL || (base_load_rlx(way[i]) & L2_WORD_TOMB) == 0) {
+            l2_way_store(d, s, way[i], 0, 0);
+        }
+    }
+    return oldest;
+}
+
+/* Say of all words of the class that there are others. True: there are any. */
+static bool l2_class_twins(const l2 *d, const l2_class *c)
+{
+    _Atomic uint64_t *way[L2_CLASS_WORDS];
+    const uint32_t n = l2_class_ways(d, c, way);
+    for (uint32_t i = 0; i < n; i++) {
+        base_store_rel(way[i], base_load_rlx(way[i]) | L2_WORD_TWIN);
+    }
+    return n > 0;
+}
+
+/* Does the word at `way` go for a new one? See l2_class_store. */
+static bool l2_way_goes(const l2_shard *s, const _Atomic uint64_t *way, uint32_t place,
+                        uint64_t behind)
+{
+    const uint64_t w = base_load_rlx(way);
+    if (behind != 0) { return L2_WORD_ADDR(w) == L2_WORD_ADDR(behind); }
+    /* In warm-up a word keeps older ones of its hash48 out. */
+    const bool mine = s->place == NULL || s->place[way - s->way] == place;
+    return (w & L2_WORD_HEAVY) == 0 && mine;
+}
+
+/* behind 0: `word` replaces all words of the class that are not heavy; else only `behind`. */
+static void l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place, uint64_t word,
+                           uint64_t behind)
+{
+    _Atomic uint64_t *one = l2_way_find(d, c);
+    if (one != NULL && (base_load_rlx(one) & L2_WORD_TWIN) == 0 &&
+        l2_way_goes(s, one, place, behind)) {
+        l2_way_store(d, s, one, word, place);
+        return;
+    }
+    _Atomic uint64_t *way[L2_CLASS_WORDS], *to = NULL;
+    const uint32_t n = one != NULL ? l2_class_ways(d, c, way) : 0;
+    uint32_t mates = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!l2_way_goes(s, way[i], place, behind)) {
+            mates++;
+        } else if (word != 0 && to == NULL) {
+            to = way[i];
+        } else {
+            l2_way_store(d, s, way[i], 0, 0);
+        }
+    }
+    if (word == 0) { return; }
+    if (to == NULL) { to = l2_way_make(d, c, (word & L2_WORD_HEAVY) != 0); }
+    if (to == NULL) {
+        (void)base_add_rlx(&d->index.full, (uint64_t)1);
+        l2_pair_close(d, c);
+        to = l2_class_oldest(d, s, c);
+        mates = 1; /* or gone by that */
+    }
+    if (mates > 0 && l2_class_twins(d, c)) { word |= L2_WORD_TWIN; }
+    if (to != NULL) { l2_way_store(d, s, to, word, place); }
+}
+
 CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t h48, uint64_t word)
+{
+    l2_index_link(d, h48, word, 0);
+}
+
+CELLAR_PRIVATE void l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind)
 {
     const l2_class c = l2_class_of(d, h48);
     l2_shard *s = &d->index.shard[c.shard];
     sync_take(L2_SHARD, &s->lock);
-    _Atomic uint64_t *way = l2_way_find(d, &c);
-    if (way == NULL && word != 0) {
-        way = l2_way_free(d, c.shard, c.b1);
-        if (way == NULL) { way = l2_way_free(d, c.shard, c.b2); }
-        if (way == NULL) { way = l2_way_kick(d, c.shard, c.b1); }
-        if (way == NULL) { way = l2_way_kick(d, c.shard, c.b2); }
-        if (way == NULL) {
-            (void)base_add_rlx(&d->index.full, (uint64_t)1);
-            l2_pair_close(d, &c);
-            way = l2_way_oldest(d, &c);
-        }
-    }
-    if (way != NULL) { l2_way_store(d, way, word); }
+    l2_class_store(d, s, &c, (uint32_t)(h48 >> 16), word, behind);
     sync_drop(L2_SHARD, &s->lock);
 }
 
@@ -273,44 +388,69 @@ CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr)
 {
     const l2_class c = l2_class_of(d, h48);
     l2_shard *s = &d->index.shard[c.shard];
+    _Atomic uint64_t *way[L2_CLASS_WORDS];
     sync_take(L2_SHARD, &s->lock);
-    _Atomic uint64_t *way = l2_way_find(d, &c);
-    if (way != NULL && L2_WORD_ADDR(base_load_rlx(way)) == addr) { l2_way_store(d, way, 0); }
+    const uint32_t n = l2_class_ways(d, &c, way);
+    for (uint32_t i = 0; i < n; i++) {
+        if (L2_WORD_ADDR(base_load_rlx(way[i])) == addr) { l2_way_store(d, s, way[i], 0, 0); }
+    }
     sync_drop(L2_SHARD, &s->lock);
 }
 
-/* The class's way, or NULL and in *hole a free one of its pair, of the first bucket if it has one;
- * NULL: none. */
-static _Atomic uint64_t *l2_way_or_hole(const l2 *d, const l2_class *c, _Atomic uint64_t **hole)
+CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS_WORDS])
 {
-    *hole = NULL;
+    const l2_class c = l2_class_of(d, h48);
+    l2_shard *s = &d->index.shard[c.shard];
+    _Atomic uint64_t *way[L2_CLASS_WORDS];
+    sync_take(L2_SHARD, &s->lock);
+    const uint32_t n = l2_class_ways(d, &c, way);
+    for (uint32_t i = 0; i < n; i++) { word[i] = base_load_acq(way[i]); }
+    sync_drop(L2_SHARD, &s->lock);
+    return n;
+}
+
+typedef struct l2_found { /* in a pair, for a line of warm-up */
+    _Atomic uint64_t *hole; /* a free way, of the first bucket if it has one; NULL: none */
+    bool there;  /* a word of the same hash48, or, where only tags are known, of the same class */
+    bool others; /* another word of the class */
+} l2_found;
+
+static l2_found l2_way_look(const l2 *d, const l2_class *c, uint32_t place)
+{
+    const l2_shard *s = &d->index.shard[c->shard];
+    l2_found f = { NULL, false, false };
     for (uint32_t b = 0; b < 2; b++) {
         _Atomic uint64_t *way = l2_bucket(d, c->shard, b == 0 ? c->b1 : c->b2);
         for (uint32_t i = 0; i < L2_WAYS; i++) {
             const uint64_t w = base_load_rlx(&way[i]);
             if (w == 0) {
-                *hole = *hole == NULL ? &way[i] : *hole;
+                f.hole = f.hole == NULL ? &way[i] : f.hole;
             } else if (L2_WORD_TAG(w) == c->tag) {
-                return &way[i];
+                f.others = true;
+                f.there = s->place == NULL || s->place[&way[i] - s->way] == place;
+                if (f.there) { return f; }
             }
         }
     }
-    return NULL;
+    return f;
 }
 
 /* True: a free way was taken. */
-static bool l2_way_replay(l2 *d, const l2_class *c, uint64_t word)
+static bool l2_way_replay(l2 *d, const l2_class *c, uint32_t place, uint64_t word)
 {
-    _Atomic uint64_t *way;
-    if (l2_way_or_hole(d, c, &way) != NULL || l2_pair_closed(d, c)) { return false; }
-    if (way == NULL) { way = l2_way_kick(d, c->shard, c->b1); }
-    if (way == NULL) { way = l2_way_kick(d, c->shard, c->b2); }
+    const l2_found f = l2_way_look(d, c, place);
+    if (f.there || l2_pair_closed(d, c)) { return false; }
+    l2_shard *s = &d->index.shard[c->shard];
+    _Atomic uint64_t *way = f.hole;
+    if (way == NULL) { way = l2_way_make(d, c, (word & L2_WORD_HEAVY) != 0); }
     if (way == NULL) {
         (void)base_add_rlx(&d->index.full, (uint64_t)1);
         l2_pair_close(d, c);
         return false;
     }
+    if (f.others && l2_class_twins(d, c)) { word |= L2_WORD_TWIN; }
     base_store_rel(way, word); /* acquire in l2_way_find */
+    if (s->place != NULL) { s->place[way - s->way] = place; }
     return true;
 }
 
@@ -328,11 +468,12 @@ CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *l
             c[i] = l2_class_at(d, l->place, l->word_lo >> 12 & 0xffffu);
             BASE_PREFETCH_W(l2_bucket(d, shard, c[i].b1));
             BASE_PREFETCH_W(l2_bucket(d, shard, c[i].b2));
+            if (s->place != NULL) { BASE_PREFETCH_W(&s->place[c[i].b1 * L2_WAYS]); }
         }
         sync_take(L2_SHARD, &s->lock);
         for (uint32_t i = 0; i < run; i++) {
             const l2_sort_line *l = &line[at + i];
-            words += l2_way_replay(d, &c[i], (uint64_t)l->word_hi << 32 | l->word_lo);
+            words += l2_way_replay(d, &c[i], l->place, (uint64_t)l->word_hi << 32 | l->word_lo);
         }
         sync_drop(L2_SHARD, &s->lock);
         (void)base_add_rlx(&d->index.words, words);
@@ -342,15 +483,20 @@ CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *l
 /* ---- warm-up ---- */
 
 static size_t l2_bits_bytes(const l2 *d) { return d->index.buckets / 8 + 1; }
+static size_t l2_place_bytes(const l2 *d) { return l2_index_bytes(d) / 2; }
 
 CELLAR_PRIVATE bool l2_index_warm_begin(l2 *d)
 {
     const size_t bytes = l2_bits_bytes(d);
     d->index.closed = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, bytes * L2_SHARDS, NULL);
-    for (uint32_t i = 0; d->index.closed != NULL && i < L2_SHARDS; i++) {
+    if (d->index.closed == NULL) { return false; }
+    d->index.place = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, l2_place_bytes(d), NULL);
+    const size_t ways = (size_t)d->index.buckets * L2_WAYS;
+    for (uint32_t i = 0; i < L2_SHARDS; i++) {
         d->index.shard[i].closed = d->index.closed + i * bytes;
+        d->index.shard[i].place = d->index.place != NULL ? d->index.place + i * ways : NULL;
     }
-    return d->index.closed != NULL;
+    return true;
 }
 
 CELLAR_PRIVATE void l2_index_warm_end(l2 *d)
@@ -360,19 +506,23 @@ CELLAR_PRIVATE void l2_index_warm_end(l2 *d)
         l2_shard *s = &d->index.shard[i];
         sync_take(L2_SHARD, &s->lock);
         s->closed = NULL;
+        s->place = NULL;
         sync_drop(L2_SHARD, &s->lock);
     }
     base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.closed, l2_bits_bytes(d) * L2_SHARDS);
+    base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.place, l2_place_bytes(d));
     d->index.closed = NULL;
+    d->index.place = NULL;
 }
 
 static void l2_buckets_sweep(l2 *d, uint32_t shard, uint32_t from, uint32_t count,
                              bool (*dead)(const l2 *d, uint64_t word, uint64_t arg), uint64_t arg)
 {
+    l2_shard *s = &d->index.shard[shard];
     _Atomic uint64_t *way = l2_bucket(d, shard, from);
     for (uint32_t j = 0; j < count * L2_WAYS; j++) {
         const uint64_t w = base_load_rlx(&way[j]);
-        if (w != 0 && dead(d, w, arg)) { l2_way_store(d, &way[j], 0); }
+        if (w != 0 && dead(d, w, arg)) { l2_way_store(d, s, &way[j], 0, 0); }
     }
 }
 

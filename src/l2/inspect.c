@@ -472,13 +472,20 @@ static l2_verdict l2_look_record(l2 *d, l2_look *k, const l2_entry *e, bool name
     return L2_LIVE;
 }
 
+static bool l2_look_named(l2 *d, const l2_entry *e, uint64_t lsn)
+{
+    uint64_t word[L2_CLASS_WORDS];
+    const uint32_t n = e->kind == L2_KIND_PUT ? l2_index_all(d, e->h48, word) : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (l2_word_lsn(d, word[i]) == lsn) { return lsn >= base_load_acq(&d->floor_lsn); }
+    }
+    return false;
+}
+
 static void l2_look_line(l2 *d, void *ctx, const l2_entry *e)
 {
     l2_look *k = ctx;
-    const uint64_t lsn = l2_lsn(d, k->seg.segseq, e->off);
-    const uint64_t word = e->kind == L2_KIND_PUT ? l2_index_find(d, e->h48) : 0;
-    const bool named = word != 0 && (word & L2_WORD_TOMB) == 0 && l2_word_lsn(d, word) == lsn &&
-                       lsn >= base_load_acq(&d->floor_lsn);
+    const bool named = l2_look_named(d, e, l2_lsn(d, k->seg.segseq, e->off));
     k->seg.records++;
     k->seg.tombstones += e->kind == L2_KIND_TOMB;
     k->seg.controls += e->kind == L2_KIND_CONTROL;

@@ -49,7 +49,7 @@ CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_
 {
     const int e = l2_read_only(d, f, buf, n, at);
     if (e == EINTR) { return EIO; }
-    if (e != 0) { l2_io_failed(d, e); }
+    if (e != 0) { l2_io_failed(d, "l2_read", f, at, e); }
     return e;
 }
 
@@ -64,7 +64,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
         put += done & ~(size_t)(L2_PAGE / 8 - 1); /* O_DIRECT goes on where a sector begins */
         if (e == EINTR || e == EAGAIN) { continue; }
         if (e != 0) {
-            l2_io_failed(d, e);
+            l2_io_failed(d, "l2_write", f, at + put, e);
             return e;
         }
     }
@@ -75,7 +75,7 @@ CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f)
 {
     l2_beat(d);
     const int e = d->vfs->datasync(d->vfs->ctx, f);
-    if (e != 0) { l2_io_failed(d, e); }
+    if (e != 0) { l2_io_failed(d, "l2_sync", f, 0, e); }
     return e;
 }
 

@@ -47,6 +47,8 @@ typedef struct l2_config {
     const unsigned char *uuid;   /* 16 bytes, the same: two stores with one are taken for each other
                                   * (a test repeats its run); NULL: from the kernel */
     bool no_thread;          /* all work in l2_tick */
+    uint64_t *least_memory;  /* out, or NULL: with E_NOMEM a memory_bytes that is enough; 0: it was
+                              * not the budget that refused */
     uint32_t off_errors, off_damaged_pct; /* when it is switched off, see trouble.c; 0: 8, 1 */
     int64_t off_ms, off_max_ms; /* and for how long; 0: 1,000, 60,000 or off_ms */
     const cellar_l2_crypt *crypt; /* copied; NULL: none */
@@ -82,12 +84,14 @@ typedef struct l2_meta { /* 0 where not said: none */
     uint8_t kind, cost; /* kind: of L1; not 0: CELLAR_ABSENT */
     bool unused; /* into a put: nobody asked for it since it came: stored at its second put, if that
                   * comes soon; see admit.c */
+    bool kept;   /* into a put: it is acknowledged as being on disk, and must be found again */
     bool pack;   /* into a put: stored in fewer bytes if that saves an eighth */
     uint32_t raw_bytes; /* of a packed value; this level's */
     int64_t end_wall_ms; /* deadline_ms, as a record with until_ms says it; this level's */
     uint32_t tag_count;
     uint64_t tag_born;   /* epoch of tags at which the value was computed */
     const void *tag_fps; /* into a put: tag_count unaligned u64 */
+    uint64_t *where;     /* into a put: OK writes what names the copy, see addr; NULL: not asked */
     uint64_t tags[CELLAR_TAGS_MAX]; /* out of a get: tag_count of them; last */
 } l2_meta;
 
@@ -121,11 +125,14 @@ typedef struct l2_current {
     void *ctx;
     uint64_t stamp;
 } l2_current;
-/* Never waits. OK: in the log (or an identical copy is). DROPPED: no room in time. REFUSED: not
+/* Never waits. OK: in the log (or an identical copy is), in the place of what is older: a change
+ * that puts need not kill. DROPPED: no room in time. REFUSED: not
  * current any more, too large, due too soon, unused, or over the budget. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
                                             size_t value_len, const l2_meta *meta,
                                             const l2_current *current);
+/* Puts are dropped until the disk has been tried again, or for good: waiting is no use. */
+BASE_SPARE CELLAR_PRIVATE bool l2_off(const l2 *d);
 /* Puts will ask for `pack`: the memory that takes is set aside. False: there is none. */
 BASE_SPARE CELLAR_PRIVATE bool l2_pack_ready(l2 *d);
 /* The key was changed or deleted: no older value of it is served any more, also after a restart. */
@@ -207,6 +214,8 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_commit(l2 *d);
  * is full; E_BUSY: another resize, or no place comes free; E_NOMEM, E_IO. Whatever it says the
  * store is whole; the size is the old one, or, E_IO, one of the two. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes);
+/* Return a budget that is enough for this tier and for memory. It is above that of the open. */
+BASE_SPARE CELLAR_PRIVATE uint64_t l2_least(const l2 *d);
 /* Background work for about budget_us; true: there is more to do now. */
 BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
 

@@ -10,8 +10,8 @@
  * LSN        position in the one log: segseq * seg_bytes + offset. Of two records of one key the
  *            one with the higher lsn counts; that is all there is to know about order.
  * WORDS      addr names a *segment index* (not its place in the file, which may change when a write
- *            fails) and an offset, in granules. Two keys of one class (same buckets, same tag)
- *            share a word: the newer wins.
+ *            fails) and an offset, in granules. Keys of one class (same buckets, same tag) share a
+ *            word: see index.c, LINKS.
  * INVARIANTS floor: what lies below `floor_lsn` is dead for good. oldest: no segment below it holds
  *            anything. What replay could find is in the filter, or below the floor of a header in
  *            the stage. A record is complete when its check is set (release), not before.
@@ -32,8 +32,10 @@
 #include "l2/l2.h"
 
 #define L2_MAJOR 1u
-#define L2_MINOR 1u          /* 0: see form.c, VERSIONS */
+#define L2_MINOR 2u          /* 0, 1: see form.c, VERSIONS */
 #define L2_INCOMPAT_META 1u  /* headers have META's serial in the place of the segment size */
+#define L2_INCOMPAT_FLAGS 2u /* kinds of records and lines carry L2_FLAG_... */
+#define L2_INCOMPAT (L2_INCOMPAT_META | L2_INCOMPAT_FLAGS)
 #define L2_PAGE 4096u
 #define L2_HEAD_BYTES 64u
 #define L2_HEAD_BEGUN UINT64_C(0x6e75676562324c43) /* "CL2begun": a header is being written here */
@@ -49,6 +51,7 @@
 #define L2_SHARDS 64u
 #define L2_WAYS 8u
 #define L2_KICKS 8u
+#define L2_KICKS_MOST 64u /* for a word that is heavy */
 #define L2_MEMO 10u
 #define L2_ERAS 3u
 #define L2_SEGSEQ_STEP 1024u /* reserved in SUPER at once */
@@ -58,6 +61,12 @@
 #define L2_FLOOR_ROOM 64u    /* end of a slot that only a FLOOR may take */
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
+/* Beside the kind, of a record and of its line. KEPT: the put was promised to be found again.
+ * LINKED: the record names the record behind it, see index.c, LINKS. */
+#define L2_FLAG_KEPT 0x10u
+#define L2_FLAG_LINKED 0x20u
+#define L2_FLAGS (L2_FLAG_KEPT | L2_FLAG_LINKED)
+#define L2_LINK_BYTES 8u /* of a record's extension, the first ones */
 #define L2_VLEN_MASK 0x3fffffffu
 /* The two bits above a value's length: both may be set. */
 enum { L2_FORM_PLAIN = 0, L2_FORM_PACKED = 1, L2_FORM_SEALED = 2 };
@@ -80,6 +89,7 @@ typedef struct l2_super {
     uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, floor_lsn;
     l2_stage_id stage;
     uint64_t meta; /* serial of the newest META there is, at the least */
+    uint64_t born; /* number of the first segment of this life; 0: not known */
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
     uint64_t bytes_today, day, opens;
     uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
@@ -106,7 +116,7 @@ typedef struct l2_trailer {
 typedef struct l2_entry { /* one line of a footer */
     uint64_t h48;
     uint32_t off, bytes; /* bytes: up to the next record, or the end */
-    uint8_t kind;
+    uint8_t kind, flags;
 } l2_entry;
 
 typedef struct l2_rec { /* the first 24 bytes of a record, and what follows from them */
@@ -114,6 +124,7 @@ typedef struct l2_rec { /* the first 24 bytes of a record, and what follows from
     uint16_t mark, klen;
     uint32_t vlen;   /* stored bytes */
     uint8_t kind, ext, form; /* form: L2_FORM_..., of a put */
+    uint8_t flags;   /* L2_FLAG_... */
     int64_t expiry_wall_ms; /* 0: none */
     uint32_t vgen;
     uint32_t bytes;  /* without padding */
@@ -142,6 +153,8 @@ CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s);
 CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *s);
 /* OK; E_FOREIGN (no magic), E_CORRUPT (check), E_VERSION (of a newer library). */
 CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out);
+/* Try the single flipped bits of a copy that does not verify. True: it does now. */
+CELLAR_PRIVATE bool l2_super_heal(unsigned char page[L2_PAGE], l2_super *out);
 
 CELLAR_PRIVATE void l2_head_write(const l2_form *f, unsigned char at[L2_HEAD_BYTES],
                                   const l2_head *h);
@@ -165,10 +178,21 @@ BASE_INLINE unsigned char *l2_foot_entry(unsigned char *page, uint32_t i)
 {
     return page + L2_FOOT_HEAD + (size_t)i * L2_ENTRY_BYTES;
 }
-CELLAR_PRIVATE void l2_entry_write(unsigned char at[L2_ENTRY_BYTES], uint64_t h48, uint8_t kind);
+CELLAR_PRIVATE void l2_entry_write(unsigned char at[L2_ENTRY_BYTES], uint64_t h48, uint8_t kind,
+                                   uint8_t flags);
+/* The line's kind into e->kind, its flags into e->flags. False: no line has this byte. */
+CELLAR_PRIVATE bool l2_entry_kind(const unsigned char at[L2_ENTRY_BYTES], l2_entry *e);
 
 /* Bytes a record takes, padding included. */
 CELLAR_PRIVATE uint32_t l2_rec_room(const l2_form *f, size_t ext_bytes, size_t klen, size_t vlen);
+/* Where a record of so many bytes, padding included, begins if the one before it ends at `pos`. One
+ * of half a page or more does not straddle one page more than it must. */
+BASE_INLINE uint32_t l2_rec_start(uint32_t pos, uint32_t room)
+{
+    const uint32_t straddled = (pos % L2_PAGE + room + L2_PAGE - 1) / L2_PAGE;
+    const bool page = room >= L2_PAGE / 2 && straddled > (room + L2_PAGE - 1) / L2_PAGE;
+    return page ? (uint32_t)base_round_up(pos, L2_PAGE) : pos;
+}
 /* The head without its check, which is 0 until the body is there. */
 CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r);
@@ -181,6 +205,16 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
 CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r);
 
+/* Bytes of the link in front of the record's own extension. */
+BASE_INLINE uint32_t l2_link_bytes(const l2_rec *r)
+{
+    return (r->flags & L2_FLAG_LINKED) != 0 ? L2_LINK_BYTES : 0;
+}
+/* Write the link of a record at `lsn` to the one at `to`; 0: to none. */
+CELLAR_PRIVATE void l2_link_write(const l2_form *f, unsigned char ext[L2_LINK_BYTES], uint64_t lsn,
+                                  uint64_t to);
+/* The lsn that a linked record at `lsn` names; 0: none. */
+CELLAR_PRIVATE uint64_t l2_link_read(const l2_form *f, const unsigned char *ext, uint64_t lsn);
 /* end_wall_ms: where its expiry ends an idle time; raw_bytes: of a packed value; else 0. */
 CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m,
                                    int64_t end_wall_ms, uint32_t raw_bytes);
@@ -192,20 +226,29 @@ CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta 
 typedef struct l2_shard {
     sync_lock lock;        /* rank L2_SHARD; for writers. Readers take none */
     _Atomic uint32_t moves; /* odd while words move to their other bucket; under lock */
-    _Atomic uint64_t *way; /* buckets * L2_WAYS; word: addr 36, tag 16, hint 8, ref 2, tomb 1, 0 */
+    _Atomic uint64_t *way; /* buckets * L2_WAYS; word: see index.c */
     unsigned char *closed; /* warm-up: a bit a bucket that turned away something; else NULL */
+    uint32_t *place;       /* warm-up: upper bits of the hash48 of each word; else NULL */
 } l2_shard;
 
 typedef struct l2_index {
     l2_shard shard[L2_SHARDS];
     _Atomic uint64_t *way; /* of all shards: one block, so that its buckets are whole lines */
     unsigned char *closed; /* of all shards; NULL but in warm-up; the worker's */
+    uint32_t *place;       /* the same; NULL in warm-up, too, where the budget refuses it */
     uint32_t buckets;      /* of a shard; constant */
     _Atomic uint64_t full; /* words that found no place, or made room for newer ones */
     _Atomic uint64_t words; /* in use, put and tomb */
 } l2_index;
 
-#define L2_WORD_TOMB ((uint64_t)2)
+#define L2_WORD_TWIN ((uint64_t)1)   /* its class has, or had, another word */
+#define L2_WORD_TOMB ((uint64_t)2)   /* names a tombstone */
+#define L2_WORD_KEPT ((uint64_t)4)   /* of the record: L2_FLAG_KEPT */
+#define L2_WORD_LINKED ((uint64_t)8) /* of the record: L2_FLAG_LINKED */
+#define L2_WORD_FLAGS(flags) ((uint64_t)((flags) & L2_FLAGS) >> 2)
+/* Words that go with their class only: see index.c, LINKS. */
+#define L2_WORD_HEAVY (L2_WORD_KEPT | L2_WORD_LINKED | L2_WORD_TOMB)
+#define L2_CLASS_WORDS (2 * L2_WAYS)
 #define L2_WORD_ADDR(w) ((w) >> 28)
 #define L2_WORD_TAG(w) ((uint32_t)((w) >> 12) & 0xffffu)
 #define L2_WORD(addr, tag, hint) \
@@ -455,6 +498,7 @@ struct l2 {
 
     _Atomic uint64_t floor_lsn;   /* grows only; L2_LOG to raise it */
     _Atomic uint64_t oldest_lsn;  /* start of the oldest segment not reclaimed; the worker's */
+    _Atomic uint64_t leaving_lsn;  /* what lies below is being reclaimed: no longer served */
     _Atomic uint64_t header_floor; /* highest floor in a header that lies in the stage */
     _Atomic uint32_t dirty;       /* L2_NOW_...; futex word */
     _Atomic uint32_t want_dirty;  /* 1: a put was dropped because the store is marked clean */
@@ -539,20 +583,26 @@ struct l2 {
 #define L2_COUNT_BY(d, field, by) ((void)base_add_rlx(&(d)->n.field, (uint64_t)(by)))
 
 /* index.c */
+/* Return the buckets of one shard of an index for so many objects. */
+CELLAR_PRIVATE uint32_t l2_index_buckets(uint64_t objects);
 CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects);
 CELLAR_PRIVATE void l2_index_close(l2 *d);
 BASE_INLINE uint64_t l2_h48(uint64_t hash) { return base_mix64(hash) >> 16; }
-/* The class's word, 0: none. Lock-free. */
-CELLAR_PRIVATE uint64_t l2_index_find(const l2 *d, uint64_t h48);
-/* The class's word is `word` from now on (0: none). */
+/* A word of the class, 0: none. The only one, unless it says L2_WORD_TWIN. */
+CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48);
+/* Copy all words of the class into `word`. Return how many there are. */
+CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS_WORDS]);
+/* Put `word` in the place of all words of the class that are not heavy; 0: remove them. */
 CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t h48, uint64_t word);
-/* If it still points to `addr`. */
+/* Put `word` in the place of `behind`, a heavy word of the class. The others stay. */
+CELLAR_PRIVATE void l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind);
+/* Remove the word of the class that names `addr`. */
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
-/* Warm-up: each only where the class has none, and nothing of its pair was turned away. All of one
- * shard. */
+/* Warm-up: each only where no word of its hash48 is there, and nothing of its pair was turned away.
+ * All of one shard. */
 CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n);
 CELLAR_PRIVATE bool l2_index_warm_begin(l2 *d);
-/* Tomb words go, and words that `dead` says are. Also for a segment whose footer cannot be read. */
+/* Words go that `dead` says are dead. Also for a segment whose footer cannot be read. */
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
                                    uint64_t arg);
 CELLAR_PRIVATE void l2_index_warm_end(l2 *d);
@@ -565,11 +615,14 @@ CELLAR_PRIVATE uint32_t l2_word_bytes(const l2 *d, uint64_t word); /* an upper b
 CELLAR_PRIVATE uint64_t l2_word_lsn(const l2 *d, uint64_t word);
 
 /* gate.c */
+CELLAR_PRIVATE uint32_t l2_gates_in(uint64_t memory_bytes); /* gates of a store */
+CELLAR_PRIVATE uint32_t l2_lines_in(uint64_t objects);      /* lines of its filter */
 CELLAR_PRIVATE bool l2_gates_open(l2 *d, uint64_t objects);
 CELLAR_PRIVATE void l2_gates_close(l2 *d);
+/* By tag and shard alone: all keys of a class have the same gate. */
 BASE_INLINE l2_gate *l2_gate_of(l2 *d, uint64_t h48)
 {
-    return &d->gates[(h48 >> 8) & (d->gate_count - 1)];
+    return &d->gates[((h48 & 0xffffu) | h48 >> 42 << 16) & (d->gate_count - 1)];
 }
 /* Whoever was in a gate before the call is out of it. */
 CELLAR_PRIVATE void l2_gates_pass(l2 *d);
@@ -585,6 +638,7 @@ CELLAR_PRIVATE uint32_t l2_era_begin(l2 *d, uint64_t segseq) SYNC_HOLDS(L2_LOG);
 CELLAR_PRIVATE bool l2_era_work(l2 *d);
 
 /* admit.c */
+CELLAR_PRIVATE uint32_t l2_seen_in(uint64_t memory_bytes, uint64_t objects); /* words of it */
 CELLAR_PRIVATE bool l2_seen_open(l2 *d, uint64_t objects);
 CELLAR_PRIVATE void l2_seen_close(l2 *d);
 /* Was the key asked about not long ago? From now on it was. */
@@ -823,7 +877,10 @@ CELLAR_PRIVATE void l2_ends_count(l2 *d, l2_stats *out);
 
 /* trouble.c */
 CELLAR_PRIVATE void l2_trouble_init(l2 *d); /* what cfg leaves open */
-CELLAR_PRIVATE void l2_io_failed(l2 *d, int e); /* a call to the disk; counted here */
+/* Count a call to the disk that failed and log it as an error. `op` is the module of the line:
+ * "l2_" and the verb. So each kind of call has its own line, at most one a second (base/log.h). */
+CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, uint64_t at,
+                                 int e);
 CELLAR_PRIVATE void l2_read_damaged(l2 *d);     /* a record that does not verify; the same */
 /* The worker asks before it works: false while the disk is off; tries it when that is due. */
 CELLAR_PRIVATE bool l2_disk_works(l2 *d);
@@ -863,9 +920,25 @@ CELLAR_PRIVATE void l2_bell_made(l2 *d); /* the next open begins anew */
 /* The gate of a change: false: not while the disk is frozen. */
 CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
 
+/* link.c */
+typedef struct l2_link { /* how a new record takes its place in front of its class */
+    uint64_t word; /* the word it replaces in the index; 0: all words that are not heavy */
+    uint64_t to;   /* lsn of the record that it names; 0: none */
+    uint8_t flags; /* that it has by this */
+    bool alone;    /* `word` is the key's own, and its class has nothing else */
+} l2_link;
+/* Asked in the gate, for a put or a tombstone of the key. */
+CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, l2_link *out);
+/* The word of the record at `lsn`, as large as it is. 0: it is reclaimed, or a kill cut it short;
+ * LOST: it cannot be read, so it may be the newest of any key. */
+#define L2_LINK_LOST UINT64_MAX
+CELLAR_PRIVATE uint64_t l2_link_word(l2 *d, uint64_t lsn);
+
 /* recover.c */
 /* What the files hold, into the tables; d->super as read. alive false: nothing of it counts. copy:
  * they are not the files that SUPER was written for. */
+/* Return the bytes that l2_recover charges to the budget until it returns. */
+CELLAR_PRIVATE uint64_t l2_recover_bytes(const l2_super *s);
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy,
                                      const l2_stage_id *stage_was, int *sys_errno);
 

@@ -147,7 +147,7 @@ CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *
         l2_w16(page + 14, (uint16_t)index);
         l2_w64(page + 16, s->head.segseq);
     }
-    l2_entry_write(l2_foot_entry(page, line), h48, r->kind);
+    l2_entry_write(l2_foot_entry(page, line), h48, r->kind, r->flags);
     l2_w16(page + 12, (uint16_t)(line + 1));
     s->entries++;
     s->last_off = off;
@@ -174,19 +174,13 @@ static bool l2_slot_ahead(const l2 *d)
     return false;
 }
 
-/* Where a record of `bytes` would begin, and whether it may. A record of half a page or more does
- * not straddle one page more than it must. */
+/* Where a record of `bytes` would begin, and whether it may. */
 static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
                          uint32_t *off) SYNC_HOLDS(L2_LOG);
 static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
                          uint32_t *off)
 {
-    *off = s->pos;
-    const uint32_t into = s->pos % L2_PAGE;
-    if (bytes >= L2_PAGE / 2 &&
-        (into + bytes + L2_PAGE - 1) / L2_PAGE > (bytes + L2_PAGE - 1) / L2_PAGE) {
-        *off = (uint32_t)base_round_up(s->pos, L2_PAGE);
-    }
+    *off = l2_rec_start(s->pos, bytes);
     const uint32_t limit = l2_data_limit(d, s->entries + (room == L2_ROOM_FLOOR ? 1 : 2));
     const uint64_t end = (uint64_t)*off + bytes + (room == L2_ROOM_FLOOR ? 0 : L2_FLOOR_ROOM);
     if (room != L2_ROOM_PUT) { return end <= limit; }
@@ -211,6 +205,8 @@ static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uin
 {
     l2_slot *s = d->open_slot;
     *out = (l2_spot){ s, s->base + off, s->head.segseq, s->seg, off, d->seg[s->seg].era };
+    /* Recovery must not take what was here before for the body of a control in flight. */
+    if (r->kind == L2_KIND_CONTROL) { out->at[L2_RECORD_HEAD] = 0; }
     l2_rec_begin(&d->form, out->at, s->head.segseq, off, r);
     l2_slot_note(d, s, h48, r, off);
     s->pos = off + bytes;
@@ -535,7 +531,8 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
         memcpy(&dist, line + 6, 3);
         offs[i] = (uint32_t)off;
         off += (uint64_t)dist * d->form.granule;
-        if (offs[i] < L2_HEAD_BYTES || dist == 0 || off > data_end || line[9] > L2_KIND_CONTROL) {
+        l2_entry e;
+        if (offs[i] < L2_HEAD_BYTES || dist == 0 || off > data_end || !l2_entry_kind(line, &e)) {
             return false;
         }
     }
@@ -543,7 +540,8 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
     for (uint32_t n = 0; n < count; n++) {
         const uint32_t i = newest_first ? count - 1 - n : n;
         const unsigned char *line = l2_foot_entry(d->page, i);
-        l2_entry e = { 0, offs[i], offs[i + 1] - offs[i], line[9] };
+        l2_entry e = { .off = offs[i], .bytes = offs[i + 1] - offs[i] };
+        (void)l2_entry_kind(line, &e);
         memcpy(&e.h48, line, 6);
         fn(d, ctx, &e);
     }
@@ -553,13 +551,13 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
 static void l2_reclaim_line(l2 *d, void *ctx, const l2_entry *e)
 {
     const uint32_t seg = *(const uint32_t *)ctx;
-    if (e->kind != L2_KIND_PUT) { return; }
+    if (e->kind == L2_KIND_CONTROL) { return; }
     l2_index_drop(d, e->h48, ((uint64_t)seg << d->seg_shift) + e->off / d->form.granule);
 }
 
 static bool l2_word_in(const l2 *d, uint64_t word, uint64_t seg)
 {
-    return l2_word_seg(d, word) == seg && (word & L2_WORD_TOMB) == 0;
+    return l2_word_seg(d, word) == seg;
 }
 
 static void l2_reclaim_words(l2 *d, uint32_t seg, uint64_t segseq)
@@ -618,6 +616,8 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
     if (g->controls > 0 && d->meta_lsn < l2_lsn(d, L2_SEG_SEQ(w) + 1, 0) && l2_meta_store(d) != 0) {
         return false;
     }
+    /* Before its words go: of two that name records of one key the newer one may go first. */
+    base_store_rel(&d->leaving_lsn, l2_lsn(d, next, 0)); /* acquire in l2_get_word */
     const bool words = !g->unread || d->order_at > 0; /* in warm-up it may have some */
     if (g->unread) { l2_warm_skip(d, seg); }
     if (words) { l2_reclaim_words(d, seg, L2_SEG_SEQ(w)); }

@@ -66,12 +66,23 @@ static void l2_file_close(l2 *d, base_vfs_file **f)
     *f = NULL;
 }
 
+/* One copy is damaged. Were it the newer one, the older may call a store clean that is in use. */
+static void l2_super_mend(l2 *d, base_vfs_file *f, uint64_t copy)
+{
+    l2_super s;
+    if (l2_read(d, f, d->page, L2_PAGE, copy * L2_PAGE) == 0 && l2_super_heal(d->page, &s) &&
+        s.serial > d->super.serial) {
+        d->super = s;
+    }
+}
+
 /* The valid copy with the higher serial; of a damaged pair the friendlier reason. */
 static cellar_err l2_super_load(l2 *d, int *sys_errno)
 {
     base_vfs_file *f = NULL;
     int e = l2_file(d, "SUPER", 0, &f);
     bool any = false, newer = false, ours = false;
+    uint64_t bad = 2;
     for (uint64_t i = 0; i < 2 && e == 0; i++) {
         l2_super s;
         const int r = l2_read(d, f, d->page, L2_PAGE, i * L2_PAGE);
@@ -79,11 +90,13 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
         const cellar_err err = r == 0 ? l2_super_read(d->page, &s) : CELLAR_E_FOREIGN;
         newer = newer || err == CELLAR_E_VERSION;
         ours = ours || err != CELLAR_E_FOREIGN;
+        if (err != CELLAR_OK) { bad = i; }
         if (err == CELLAR_OK && (!any || s.serial > d->super.serial)) {
             d->super = s;
             any = true;
         }
     }
+    if (e == 0 && any && !newer && bad < 2) { l2_super_mend(d, f, bad); }
     l2_file_close(d, &f);
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
@@ -105,10 +118,8 @@ static uint32_t l2_seg_bytes_for(const l2_config *c)
     return (uint32_t)BASE_MIN(seg, most);
 }
 
-static cellar_err l2_geometry(l2 *d)
+static cellar_err l2_geometry(const l2_config *c, l2_super *s)
 {
-    const l2_config *c = &d->cfg;
-    l2_super *s = &d->super;
     s->seg_bytes = l2_seg_bytes_for(c);
     s->nstage = c->stage_count != 0 ? c->stage_count : 4;
     while (c->stage_count == 0 && s->nstage > 2 &&
@@ -147,13 +158,56 @@ static void l2_form_set(l2 *d)
 
 /* ---- memory ---- */
 
+/* Return the objects that the tables are made for: of now, or of the size that is wanted. */
+static uint64_t l2_objects_for(const l2_config *c, const l2_super *s)
+{
+    const uint64_t wanted = c->seg_count == 0 ? l2_data_room(s, c->bytes) : 0;
+    return l2_objects_in(c, BASE_MAX((uint64_t)s->nseg * s->seg_bytes, wanted));
+}
+
+/* Return the bytes that an open charges to the budget, within some KiB: tables and stage. */
+static uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
+{
+    const uint64_t objects = l2_objects_for(c, s);
+    const uint64_t index = (uint64_t)l2_index_buckets(objects) * L2_SHARDS * L2_WAYS;
+    const uint64_t words = index + l2_seen_in(c->memory_bytes, objects);
+    const uint64_t row = sizeof(l2_seg) + sizeof(uint32_t);
+    return words * sizeof(uint64_t) + l2_gates_in(c->memory_bytes) * sizeof(l2_gate) +
+           l2_lines_in(objects) * sizeof(l2_filter_line) + (uint64_t)s->nseg * row +
+           (uint64_t)s->nstage * s->seg_bytes;
+}
+
+/* Return whether the tables fit into c->memory_bytes with room for memory and the rest of a store,
+ * or, while it is opened, for recovery. Measured: with budgets of 1 to 50 MB that room is at most
+ * 1/40 of the budget and 128 KiB. */
+static bool l2_fits(const l2_config *c, const l2_super *s)
+{
+    const uint64_t beside = BASE_MAX(c->memory_bytes / 24, l2_recover_bytes(s));
+    return l2_tables_bytes(c, s) + beside + ((uint64_t)128 << 10) <= c->memory_bytes;
+}
+
+/* Return a budget above cfg->memory_bytes that is enough for a store as `made` says, or for a new
+ * one: within 2 % of the least by this estimate. */
+static uint64_t l2_memory_least(const l2_config *cfg, const l2_super *made)
+{
+    l2_config c = *cfg;
+    do {
+        c.memory_bytes += c.memory_bytes / 64;
+        l2_super s = { .nseg = 0 };
+        if (made != NULL) {
+            s = *made;
+        } else if (l2_geometry(&c, &s) != CELLAR_OK) {
+            continue;
+        }
+        if (l2_fits(&c, &s)) { break; }
+    } while (c.memory_bytes < (uint64_t)1 << 50);
+    return c.memory_bytes;
+}
+
 static bool l2_tables_open(l2 *d)
 {
     base_account *a = d->cfg.account;
-    const l2_config *c = &d->cfg;
-    const uint64_t wanted = c->seg_count == 0 ? l2_data_room(&d->super, c->bytes) : 0;
-    const uint64_t bytes = (uint64_t)d->nseg * d->form.seg_bytes;
-    const uint64_t objects = l2_objects_in(c, BASE_MAX(bytes, wanted));
+    const uint64_t objects = l2_objects_for(&d->cfg, &d->super);
     d->order_cap = d->nseg;
     d->order = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->order, NULL);
     return d->order != NULL && l2_rows_open(d, d->nseg) &&
@@ -315,12 +369,19 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
 {
     l2_super *s = &d->super;
     memset(s, 0, sizeof *s);
-    cellar_err err = l2_geometry(d);
+    cellar_err err = l2_geometry(&d->cfg, s);
+    const uint64_t tables = l2_tables_bytes(&d->cfg, s) + l2_recover_bytes(s);
+    if (err == CELLAR_OK && tables > base_load_rlx(&d->cfg.account->limit)) {
+        if (d->cfg.least_memory != NULL) {
+            *d->cfg.least_memory = l2_memory_least(&d->cfg, NULL);
+        }
+        err = CELLAR_E_NOMEM; /* nothing is made that could not be opened then */
+    }
     if (err == CELLAR_OK) { err = l2_secrets(d); }
     if (err != CELLAR_OK) { return err; }
     s->major = L2_MAJOR;
     s->minor = L2_MINOR;
-    s->incompat = L2_INCOMPAT_META;
+    s->incompat = L2_INCOMPAT;
     s->check_algo = 1;
     s->hash_algo = (uint16_t)d->cfg.hash_algo;
     s->epoch = 1;
@@ -395,10 +456,10 @@ static int l2_format_now(l2 *d, const l2_stage_id *was)
 {
     l2_super *s = &d->super;
     base_store_rlx(&d->floor_lsn, s->floor_lsn);
-    if (s->minor >= L2_MINOR && (s->incompat & L2_INCOMPAT_META) != 0) { return 0; }
+    if (s->minor >= L2_MINOR && (s->incompat & L2_INCOMPAT) == L2_INCOMPAT) { return 0; }
     const l2_stage_id stage = s->stage;
     s->minor = (uint16_t)BASE_MAX(s->minor, L2_MINOR);
-    s->incompat |= L2_INCOMPAT_META;
+    s->incompat |= L2_INCOMPAT;
     s->stage = *was;
     const int e = l2_super_store(d);
     s->stage = stage;
@@ -449,6 +510,9 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     d->super.closed = 0;
     d->super.level = (uint32_t)d->cfg.level;
     memcpy(d->super.boot_id, boot, 16);
+    sync_take(L2_LOG, &d->log_lock);
+    d->super.born = d->newest_segseq; /* of the slot that is open */
+    sync_drop(L2_LOG, &d->log_lock);
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
     if (e == 0) { e = l2_super_store(d); }
     /* A copy leaves it to the store it was copied from. */
@@ -606,6 +670,8 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     sync_drop(L2_DEV, &d->view_lock);
     d->page_raw = base_alloc(cfg->account, BASE_MOD_L2, 5 * L2_PAGE, NULL);
     cellar_err err = CELLAR_E_NOMEM;
+    const uint64_t refusals = base_load_rlx(&cfg->account->refused);
+    if (cfg->least_memory != NULL) { *cfg->least_memory = 0; }
     /* What an open needs of the system it has before it writes anything. */
     if (!cfg->no_thread) {
         d->threaded = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2") == 0;
@@ -618,6 +684,10 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         }
     }
     d->cfg.secret = d->cfg.uuid = NULL;
+    if (err == CELLAR_E_NOMEM && cfg->least_memory != NULL && *cfg->least_memory == 0 &&
+        base_load_rlx(&cfg->account->refused) != refusals) {
+        *cfg->least_memory = l2_memory_least(cfg, d->super.seg_bytes != 0 ? &d->super : NULL);
+    }
     if (err != CELLAR_OK) {
         l2_thread_end(d);
         l2_free(d);
@@ -648,6 +718,8 @@ CELLAR_PRIVATE void l2_close(l2 *d)
     if (!d->ended) { l2_end(d); }
     l2_free(d);
 }
+
+CELLAR_PRIVATE uint64_t l2_least(const l2 *d) { return l2_memory_least(&d->cfg, &d->super); }
 
 CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d) { return &d->hash_key; }
 

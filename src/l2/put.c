@@ -36,28 +36,53 @@
 
 /* ---- kill ---- */
 
+/* Put the tombstone that `word` names in front of its class. Where nothing else is of the class, no
+ * word stays. */
+static void l2_kill_indexed(l2 *d, l2_gate *g, uint64_t h48, const l2_link *link, bool warming,
+                            uint64_t word) SYNC_HOLDS(L2_GATE);
+static void l2_kill_indexed(l2 *d, l2_gate *g, uint64_t h48, const l2_link *link, bool warming,
+                            uint64_t word)
+{
+    if (link->word == 0) {
+        l2_index_set(d, h48, warming ? word : 0);
+    } else if (link->alone && !warming) {
+        l2_index_drop(d, h48, L2_WORD_ADDR(link->word));
+    } else {
+        l2_index_link(d, h48, word, link->word);
+    }
+    /* Behind a link another key of this hash48 may live: its change must be logged. */
+    if ((link->flags & L2_FLAG_LINKED) == 0) { l2_memo_note(g, h48); }
+}
+
 /* TOOK; or L2_IS_CLEAN: mark the store dirty and come again; STALLED, FROZEN. */
 static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
     SYNC_HOLDS(L2_GATE);
 static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
 {
-    const l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .vgen = k->vgen };
+    /* Before the plan: words that warm-up brings behind it may lead to older records of the key. */
+    const bool warming = base_load_acq(&d->warming) != 0 && !BASE_MUTANT("l2.no_tomb_word");
+    l2_link link;
+    l2_link_plan(d, h48, k, true, &link);
+    l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .vgen = k->vgen,
+                 .flags = link.flags };
+    r.ext = (uint8_t)(l2_link_bytes(&r) / 8);
+    r.bytes = L2_RECORD_HEAD + r.ext * 8u + r.klen;
     l2_spot at;
     const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at);
     if (took != L2_TOOK && took != L2_IS_EMPTY) { return took; }
-    if (took == L2_TOOK) {
-        memcpy(at.at + L2_RECORD_HEAD, k->bytes, k->len);
-        BASE_POINT("l2.tombstone");
-        l2_spot_done(d, &at);
-        L2_COUNT(d, tombstones);
+    if (took == L2_IS_EMPTY) { /* what is older is below the floor */
+        l2_index_set(d, h48, 0);
+        return L2_TOOK;
     }
-    const bool warming = base_load_acq(&d->warming) != 0 && !BASE_MUTANT("l2.no_tomb_word");
-    uint64_t word = 0;
-    if (warming && took == L2_TOOK) {
-        word = l2_word_make(d, at.seg, at.off, h48, L2_RECORD_HEAD) | L2_WORD_TOMB;
-    }
-    l2_index_set(d, h48, word);
-    if (took == L2_TOOK) { l2_memo_note(g, h48); }
+    unsigned char *to = at.at + L2_RECORD_HEAD;
+    if (r.ext != 0) { l2_link_write(&d->form, to, l2_lsn(d, at.segseq, at.off), link.to); }
+    memcpy(to + r.ext * 8u, k->bytes, k->len);
+    BASE_POINT("l2.tombstone");
+    l2_spot_done(d, &at);
+    L2_COUNT(d, tombstones);
+    uint64_t word = l2_word_make(d, at.seg, at.off, h48, r.bytes);
+    word |= L2_WORD_TOMB | L2_WORD_FLAGS(r.flags);
+    l2_kill_indexed(d, g, h48, &link, warming, word);
     return L2_TOOK;
 }
 
@@ -100,7 +125,7 @@ CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
 
 CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
 {
-    if (l2_rec_room(&d->form, 0, k->len, 0) > d->room_max) { return; }
+    if (l2_rec_room(&d->form, L2_LINK_BYTES, k->len, 0) > d->room_max) { return; }
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* nobody will read the log */
     const uint64_t h48 = l2_h48(k->hash);
     while (!l2_closed_over(d)) {
@@ -143,7 +168,7 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
 /* ---- put ---- */
 
 /* What the class's word names is this very copy. */
-static bool l2_is_there(const l2 *d, uint64_t h48, uint64_t addr)
+static bool l2_is_there(l2 *d, uint64_t h48, uint64_t addr)
 {
     const uint64_t w = addr != 0 ? l2_index_find(d, h48) : 0;
     return w != 0 && (w & L2_WORD_TOMB) == 0 && l2_word_lsn(d, w) == addr &&
@@ -160,10 +185,39 @@ static bool l2_gate_try(l2_gate *g)
     return false;
 }
 
+/* Reserve the record behind what the index names of its class, and name it there. What of a linked
+ * record a get needs to go past it is written before that. */
+static l2_took l2_put_linked(l2 *d, l2_gate *g, const l2_key *k, const unsigned char *ext,
+                             l2_rec *r, const l2_terms *terms, l2_spot *at) SYNC_HOLDS(L2_GATE);
+static l2_took l2_put_linked(l2 *d, l2_gate *g, const l2_key *k, const unsigned char *ext,
+                             l2_rec *r, const l2_terms *terms, l2_spot *at)
+{
+    const uint64_t h48 = l2_h48(k->hash);
+    l2_link link;
+    l2_link_plan(d, h48, k, false, &link);
+    l2_rec one = *r;
+    one.flags |= link.flags;
+    one.ext = (uint8_t)(r->ext + l2_link_bytes(&one) / 8);
+    one.bytes += l2_link_bytes(&one);
+    const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, &one, terms, at);
+    if (took != L2_TOOK) { return took; }
+    if (!BASE_MUTANT("l2.memo_kept")) { l2_memo_forget(g, h48); }
+    if (l2_link_bytes(&one) != 0) {
+        unsigned char *to = at->at + L2_RECORD_HEAD;
+        l2_link_write(&d->form, to, l2_lsn(d, at->segseq, at->off), link.to);
+        memcpy(to + L2_LINK_BYTES, ext, (size_t)r->ext * 8);
+        memcpy(to + (size_t)one.ext * 8, k->bytes, k->len);
+    }
+    const uint64_t word = l2_word_make(d, at->seg, at->off, h48, one.bytes);
+    l2_index_link(d, h48, word | L2_WORD_FLAGS(one.flags), link.word);
+    *r = one;
+    return L2_TOOK;
+}
+
 /* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. CONFLICT: tags or
  * patterns have ended something meanwhile: perhaps this. */
-static cellar_err l2_put_gated(l2 *d, const l2_key *k, const l2_rec *r, uint64_t addr,
-                               const l2_terms *terms, l2_spot *at)
+static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
+                               uint64_t addr, const l2_terms *terms, l2_spot *at)
 {
     const uint64_t h48 = l2_h48(k->hash);
     l2_gate *g = l2_gate_of(d, h48);
@@ -184,18 +238,15 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const l2_rec *r, uint64_t
     } else if (!l2_budget_allows(d, r->bytes, &w)) {
         err = CELLAR_REFUSED;
     } else {
-        const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, r, terms, at);
-        if (took == L2_TOOK) {
-            if (!BASE_MUTANT("l2.memo_kept")) { l2_memo_forget(g, h48); }
-            l2_index_set(d, h48, l2_word_make(d, at->seg, at->off, h48, r->bytes));
-        } else if (took == L2_IS_ENDED) {
+        const l2_took took = l2_put_linked(d, g, k, ext, r, terms, at);
+        if (took == L2_IS_ENDED) {
             err = CELLAR_CONFLICT;
             l2_budgets_back(d, &w, r->bytes);
         } else if (took == L2_IS_OLD) {
             err = CELLAR_REFUSED;
             L2_COUNT(d, refused_stamp);
             l2_budgets_back(d, &w, r->bytes);
-        } else {
+        } else if (took != L2_TOOK) {
             err = CELLAR_DROPPED;
             L2_COUNT(d, dropped);
             l2_budgets_back(d, &w, r->bytes);
@@ -225,7 +276,7 @@ static int64_t l2_end_wall(const l2 *d, const l2_meta *m)
 
 /* Is its copy at addr still what is to be put? That of an entry with an idle time ends before the
  * entry does that was used since. */
-static bool l2_has_it(const l2 *d, uint64_t h48, const l2_meta *m)
+static bool l2_has_it(l2 *d, uint64_t h48, const l2_meta *m)
 {
     return !l2_is_idle(m) && l2_is_there(d, h48, m->addr);
 }
@@ -235,8 +286,9 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
                         unsigned char ext[L2_EXT_MAX], l2_rec *r)
 {
     const size_t ext_bytes = l2_ext_write(ext, m, l2_end_wall(d, m), 0);
-    if (value_len > d->room_max || L2_RECORD_HEAD + ext_bytes + k->len + value_len +
-                                           d->seal_bytes + d->form.granule > d->room_max) {
+    const size_t most = L2_RECORD_HEAD + L2_LINK_BYTES + ext_bytes + k->len + value_len +
+                        d->seal_bytes + d->form.granule;
+    if (value_len > d->room_max || most > d->room_max) {
         L2_COUNT(d, refused_size);
         return false;
     }
@@ -245,6 +297,7 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     r->vlen = (uint32_t)value_len;
     r->ext = (uint8_t)(ext_bytes / 8);
     r->kind = L2_KIND_PUT;
+    r->flags = m->kept ? L2_FLAG_KEPT : 0;
     r->vgen = k->vgen;
     r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
     const int64_t until = l2_is_idle(m) ? BASE_MIN(m->until_ms, m->deadline_ms) : m->deadline_ms;
@@ -286,8 +339,8 @@ static bool l2_put_boxed(l2 *d, const l2_key *k, const l2_meta *m, unsigned char
 }
 
 /* The gate, again while others end things at the same time. */
-static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_rec *r, const l2_meta *m,
-                                const l2_current *current, l2_spot *at)
+static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
+                                const l2_meta *m, const l2_current *current, l2_spot *at)
 {
     for (int round = 0; round < L2_END_ROUNDS; round++) {
         const uint64_t ends = base_load_sc(&d->ends.ends);
@@ -299,11 +352,17 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_rec *r, const l
             return dead ? CELLAR_REFUSED : CELLAR_DROPPED; /* the walk will be over */
         }
         const l2_terms terms = { ends, current, k->hash };
-        const cellar_err err = l2_put_gated(d, k, r, l2_is_idle(m) ? 0 : m->addr, &terms, at);
+        const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
+        const cellar_err err = l2_put_gated(d, k, ext, r, addr, &terms, at);
         if (err != CELLAR_CONFLICT) { return err; }
     }
     L2_COUNT(d, dropped);
     return CELLAR_DROPPED;
+}
+
+CELLAR_PRIVATE bool l2_off(const l2 *d)
+{
+    return base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK;
 }
 
 CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size_t value_len,
@@ -313,7 +372,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     l2_rec r;
     l2_spot at = { .at = NULL };
     L2_COUNT(d, puts);
-    if (base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK) {
+    if (l2_off(d)) {
         L2_COUNT(d, dropped);
         return CELLAR_DROPPED;
     }
@@ -324,7 +383,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     }
     const uint64_t h48 = l2_h48(k->hash);
     if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return CELLAR_REFUSED; }
-    if (meta->unused && meta->addr == 0 && !l2_seen_again(d, h48)) {
+    if (meta->unused && !l2_has_it(d, h48, meta) && !l2_seen_again(d, h48)) {
         L2_COUNT(d, refused_unused);
         return CELLAR_REFUSED;
     }
@@ -335,18 +394,21 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     }
     cellar_err err = CELLAR_REFUSED;
     if (l2_put_boxed(d, k, meta, ext, &r, &box)) {
-        err = l2_put_rounds(d, k, &r, meta, current, &at);
+        err = l2_put_rounds(d, k, ext, &r, meta, current, &at);
     }
     if (err == CELLAR_OK) {
         BASE_POINT("l2.put_copy");
         BASE_ASSERT(at.at != NULL);
         unsigned char *to = at.at + L2_RECORD_HEAD;
-        memcpy(to, ext, (size_t)r.ext * 8);
-        memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);
+        if (l2_link_bytes(&r) == 0) { /* else they are there */
+            memcpy(to, ext, (size_t)r.ext * 8);
+            memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);
+        }
         if (r.vlen > 0) { memcpy(to + (size_t)r.ext * 8 + k->len, box.bytes, r.vlen); }
         l2_spot_done(d, &at);
         l2_stage_look(d);
         L2_COUNT_BY(d, put_bytes, r.bytes);
+        if (meta->where != NULL) { *meta->where = l2_lsn(d, at.segseq, at.off); }
     } else if (err == CELLAR_DROPPED) {
         l2_ring(d);
     }

@@ -13,14 +13,19 @@
  *            missing: a hole of everything. A view that was cleared would else be as it was.
  * SLOT       recognised by its header or the copy in its last page. A record with a mark and a
  *            check of 0 was in flight: it is left out, but a tombstone whose key is there is
- *            finished: nobody was told that the key is still there, and were the 0 damage, what it
- *            hides would come back. With a mark and a wrong check: damage, if
+ *            finished, and so is a control: nobody was told that the key is still there, and were
+ *            the 0 damage, what it hides would come back. With a mark and a wrong check: damage, if
  *            the page cache has survived (same boot) or the place was synced (below clean_lsn):
  *            then its footer line still says which class it hides, if the record bears that out,
  *            for a line of a slot has no sum (l2_walk_class), or else it is a hole. Without that it
  *            was torn by a power cut and nobody was promised it. One place in 65,536 that holds a
  *            record of the slot's past has a mark of now by chance: without a line that is no
  *            record (l2_walk_is_past).
+ *            A head that is damaged is mended if one bit is wrong and the line's length fits. Else
+ *            the line says what the record hides and how long it is, until a whole record behind
+ *            it fits its own line (l2_walk.blind); if that record does not fit, it is a hole. The
+ *            walk goes on at a page only before a record that would not have fitted in front of
+ *            it, and not where a line says that a record begins before that page.
  *            One that is sealed here goes where it was meant to, or to a free place, or to that of
  *            the oldest segment found; never to a bad place, which still holds what it held.
  *            A segment that lies in a slot and at its place: the place counts when all of it
@@ -30,6 +35,9 @@
  *            sealed lies in no place; what is younger than the close ends all of it. An open of a
  *            copy that is cut short leaves an empty store; one that fails, for want of memory or
  *            by the disk, leaves what there was, and a floor below which that is not believed.
+ *            One file of an earlier life put back (l2_chain_top): the stage of a store holds the
+ *            newest header, of a number that SUPER knows for this life, and the segment before it
+ *            is in data.seg. Else all of it ends. A file of this life put back does not show.
  * INVARIANTS nothing on disk is changed before SUPER allows it: a store that was CLEAN at level
  *            DROP says DIRTY first; an epoch ends by SUPER alone. Slots are overwritten only when
  *            what they held is synced at its place. Every step may be cut and repeated.
@@ -55,6 +63,7 @@ typedef struct l2_finds {
     uint32_t count;
     uint64_t floor;
     uint64_t newest;    /* segseq, of an empty slot too */
+    uint64_t staged, staged_prev; /* newest header in the stage: its number, its predecessor's */
     bool same_boot;
     bool copy;          /* the files may be of different moments, see COPY */
     uint64_t clean_lsn; /* 0: was not clean */
@@ -158,12 +167,22 @@ static bool l2_slot_head_find(const l2 *d, l2_slot *s)
 typedef struct l2_walk {
     l2_finds *f;
     l2_slot *s;
-    uint32_t old_index;  /* of the footer line that belongs to the next record */
-    uint32_t next, guess; /* where it begins, by lengths and by the footer */
+    uint32_t old_index; /* of the footer line that belongs to the next record */
+    uint32_t next;      /* end of the last record, by its lengths or by its line */
+    uint32_t guess;     /* start of the next record by the last one's line; 0: not known */
     unsigned char old[L2_PAGE]; /* its footer page as it was found */
     bool whole;         /* some record that has its line in that page was */
+    bool blind;         /* records may have been stepped over: the next line must fit its record */
     bool hole;
 } l2_walk;
+
+/* Where the first record begins, as its footer page says. */
+static uint32_t l2_walk_first(const l2 *d, const l2_walk *w)
+{
+    const uint64_t first = (uint64_t)l2_r32(w->old + 8) * d->form.granule;
+    const bool mine = l2_r64(w->old + 16) == w->s->head.segseq;
+    return mine && (first == w->next || first == L2_PAGE) ? (uint32_t)first : 0;
+}
 
 /* The line that was noted when the record was reserved; NULL: there is none. */
 static const unsigned char *l2_walk_line(const l2 *d, l2_walk *w)
@@ -175,9 +194,11 @@ static const unsigned char *l2_walk_line(const l2 *d, l2_walk *w)
         memcpy(w->old, w->s->base + d->form.seg_bytes - back, L2_PAGE);
         w->whole = false;
     }
+    if (w->old_index == 0) { w->guess = l2_walk_first(d, w); }
     const bool mine = l2_r64(w->old + 16) == w->s->head.segseq; /* not of the slot's past */
     const unsigned char *at = l2_foot_entry(w->old, line);
-    if (!mine || l2_all_zero(at, L2_ENTRY_BYTES) || at[9] > L2_KIND_CONTROL) { return NULL; }
+    l2_entry e;
+    if (!mine || l2_all_zero(at, L2_ENTRY_BYTES) || !l2_entry_kind(at, &e)) { return NULL; }
     return at;
 }
 
@@ -188,6 +209,25 @@ static uint32_t l2_line_dist(const l2 *d, const unsigned char *line)
     return BASE_MIN(dist, d->form.seg_bytes / d->form.granule) * d->form.granule;
 }
 
+/* The record at `off` ends at `next`. Its line says where the one behind it begins: there, or on
+ * the next page. A line that says anything else is damaged. */
+static void l2_walk_on(const l2 *d, l2_walk *w, uint32_t off, uint32_t next,
+                       const unsigned char *line)
+{
+    const uint32_t guess = off + l2_line_dist(d, line);
+    const bool fits = guess == next || guess == base_round_up(next, L2_PAGE);
+    w->next = next;
+    w->guess = fits ? guess : 0;
+}
+
+/* What its line says of a record that is damaged. */
+static l2_rec l2_line_rec(const unsigned char *line)
+{
+    l2_entry e = { .kind = L2_KIND_PUT };
+    if (line != NULL) { (void)l2_entry_kind(line, &e); }
+    return (l2_rec){ .kind = e.kind, .flags = e.flags };
+}
+
 static void l2_walk_keep(l2 *d, l2_walk *w, uint64_t h48, const l2_rec *r, uint32_t off)
 {
     if (off + d->form.granule > l2_data_limit(d, w->s->entries + 1)) {
@@ -195,6 +235,11 @@ static void l2_walk_keep(l2 *d, l2_walk *w, uint64_t h48, const l2_rec *r, uint3
         return;
     }
     l2_slot_note(d, w->s, h48, r, off);
+}
+
+static uint32_t l2_rec_padded(const l2 *d, const l2_rec *r)
+{
+    return l2_rec_room(&d->form, (size_t)r->ext * 8, r->klen, r->vlen);
 }
 
 static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r)
@@ -207,55 +252,81 @@ static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r
     return l2_h48(base_hash(&d->hash_key, r->vgen, key, r->klen));
 }
 
-/* A kill leaves the mark of a reservation, and nothing whole, where no line was noted yet; but then
- * the check is 0. So what is marked at `off` without a line is a record whose line is damaged, too,
- * or what the slot held before. Of a page begun now the count of lines says which
- * (l2_walk_fell_short); of one that still has its past, the record itself, if it verifies there. */
-static bool l2_walk_is_past(const l2 *d, const l2_walk *w, uint32_t off, uint32_t end,
-                            const l2_rec *r)
+/* A kill leaves the mark of a reservation without a line only while its check is 0. So a mark with
+ * another check, no line and no whole record is what the slot held before: of this life or of an
+ * earlier epoch, by chance. A record whose line is damaged, too, is found by the count of lines or
+ * by a whole record behind it (l2_walk_fell_short). */
+static bool l2_walk_is_past(const l2 *d, const l2_walk *w, uint32_t off, const l2_rec *r)
 {
     const l2_slot *s = w->s;
     const unsigned char *at = s->base + off;
-    const uint64_t of = l2_r64(w->old + 16);
-    l2_rec was;
-    if (!w->f->same_boot || l2_lsn(d, s->head.segseq, off) < w->f->clean_lsn || l2_r32(at) == 0 ||
-        l2_rec_whole(&d->form, at, s->head.segseq, off, r)) {
-        return false;
-    }
-    return of == s->head.segseq || w->old_index % L2_FOOT_ENTRIES > 0 ||
-           (l2_rec_marked(&d->form, at, of, off, end, &was) &&
-            l2_rec_whole(&d->form, at, of, off, &was));
+    return w->f->same_boot && l2_lsn(d, s->head.segseq, off) >= w->f->clean_lsn &&
+           l2_r32(at) != 0 && !l2_rec_whole(&d->form, at, s->head.segseq, off, r);
 }
 
-/* A tombstone without its check, all of whose bytes are there: the mark vouches for its head, its
- * line for its key. */
+/* Are all bytes of a control there? Its first one is 0 until they are copied (log.c). */
+static bool l2_control_there(const l2_rec *r, const unsigned char *value, uint64_t lsn)
+{
+    switch (value[0]) {
+    case L2_CTL_VIEW: return r->vlen == 16u + value[1] && l2_r32(value + 8) == r->vgen;
+    case L2_CTL_FLOOR: return r->vlen == 16 && l2_r64(value + 8) <= lsn;
+    case L2_CTL_TAG: return r->vlen == 32;
+    case L2_CTL_GLOB: return r->vlen == 16u + l2_r16(value + 2);
+    default: return false;
+    }
+}
+
+/* A tombstone or a control without its check, with all its bytes: the mark vouches for
+ * its head, its line for its class. */
 static void l2_walk_finish(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
                            const unsigned char *line)
 {
     unsigned char *at = s->base + off;
+    const uint64_t lsn = l2_lsn(d, s->head.segseq, off);
     uint64_t h48 = 0;
-    if (r->kind != L2_KIND_TOMB || line == NULL || line[9] != r->kind) { return; }
-    if (l2_r32(at) != 0) { return; }
+    if (r->kind == L2_KIND_PUT || line == NULL || line[9] != (r->kind | r->flags) ||
+        l2_r32(at) != 0 ||
+        (r->kind == L2_KIND_CONTROL && !l2_control_there(r, at + L2_RECORD_HEAD, lsn))) {
+        return;
+    }
     memcpy(&h48, line, 6);
     if (l2_rec_h48(d, at, r) == h48) { l2_rec_end(&d->form, at, s->head.segseq, off); }
 }
 
-/* Is what lies at `off` a short record but for one bit of its first `bytes`? Its class, then. */
+/* Is what lies at `off` a short record but for one bit? Its class, then. */
 static bool l2_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uint32_t bytes,
-                           uint32_t end, uint64_t *h48)
+                           uint64_t *h48)
 {
     unsigned char copy[L2_HEAL_BYTES] BASE_ALIGNED(8); /* the slot itself may be cut by a kill */
-    const uint32_t n = BASE_MIN(end - off, (uint32_t)sizeof copy);
-    memcpy(copy, s->base + off, n);
-    for (uint32_t bit = 0; bit < BASE_MIN(bytes, n) * 8; bit++) {
+    memcpy(copy, s->base + off, bytes);
+    for (uint32_t bit = 0; bit < bytes * 8; bit++) {
         l2_rec r;
         copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
-        if (l2_rec_marked(&d->form, copy, s->head.segseq, off, off + n, &r) &&
+        if (l2_rec_marked(&d->form, copy, s->head.segseq, off, off + bytes, &r) &&
             l2_rec_whole(&d->form, copy, s->head.segseq, off, &r)) {
             *h48 = l2_rec_h48(d, copy, &r);
             return true;
         }
         copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+    }
+    return false;
+}
+
+/* Does a record begin at `off`, but for one bit of its head? Its line must bear its length out. */
+static bool l2_head_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uint32_t end,
+                                uint32_t dist, l2_rec *r)
+{
+    unsigned char head[L2_RECORD_HEAD] BASE_ALIGNED(8);
+    memcpy(head, s->base + off, sizeof head);
+    for (uint32_t bit = 0; bit < L2_RECORD_HEAD * 8; bit++) {
+        head[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+        if (l2_rec_marked(&d->form, head, s->head.segseq, off, end, r)) {
+            const uint32_t next = off + l2_rec_padded(d, r);
+            if (dist == 0 || off + dist == next || off + dist == base_round_up(next, L2_PAGE)) {
+                return true;
+            }
+        }
+        head[bit / 8] ^= (unsigned char)(1u << (bit % 8));
     }
     return false;
 }
@@ -272,10 +343,7 @@ static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32
     memcpy(&said, line, 6);
     *h48 = said;
     if (l2_rec_h48(d, s->base + off, r) == said) { return true; }
-    if (r->bytes <= L2_HEAL_BYTES &&
-        l2_one_bit_off(d, s, off, r->bytes, off + r->bytes, h48)) {
-        return true;
-    }
+    if (r->bytes <= L2_HEAL_BYTES && l2_one_bit_off(d, s, off, r->bytes, h48)) { return true; }
     if (r->klen > L2_HEAL_BYTES) { return false; }
     memcpy(copy, s->base + off, key + r->klen);
     bool sure = false;
@@ -292,6 +360,30 @@ static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32
     return sure;
 }
 
+/* A record of class `h48` with this line, or NULL. Behind a place where records may have been
+ * stepped over: is its line the one that its place in the slot gives it? */
+static void l2_walk_sight(l2_walk *w, uint64_t h48, uint8_t kind, const unsigned char *line)
+{
+    uint64_t said = 0;
+    if (!w->blind) { return; }
+    if (line != NULL) { memcpy(&said, line, 6); }
+    w->hole = w->hole || line == NULL || said != h48 || l2_line_rec(line).kind != kind;
+    w->blind = false;
+}
+
+/* Note what a record at `off` hides that has a known head but does not verify. */
+static void l2_walk_lose(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
+                         const unsigned char *line)
+{
+    const l2_rec lost = { .kind = r->kind, .flags = r->flags };
+    uint64_t h48 = 0;
+    w->hole = w->hole || line == NULL || r->kind == L2_KIND_CONTROL ||
+              l2_line_rec(line).kind == L2_KIND_CONTROL ||
+              !l2_walk_class(d, w->s, r, off, line, &h48);
+    l2_walk_sight(w, h48, r->kind, line);
+    l2_walk_keep(d, w, h48, &lost, off);
+}
+
 /* A record that is marked at `off`. */
 static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                            const unsigned char *line)
@@ -300,35 +392,39 @@ static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
     const unsigned char *at = s->base + off;
     l2_walk_finish(d, s, r, off, line);
     if (l2_rec_whole(&d->form, at, s->head.segseq, off, r)) {
+        const uint64_t h48 = l2_rec_h48(d, at, r);
         w->whole = true;
-        l2_walk_keep(d, w, l2_rec_h48(d, at, r), r, off);
+        l2_walk_sight(w, h48, r->kind, line);
+        l2_walk_keep(d, w, h48, r, off);
     } else if (l2_r32(at) != 0 && l2_strict(d, w->f, s->head.segseq, off)) {
-        l2_rec lost = { .kind = line != NULL ? line[9] : L2_KIND_PUT, .vgen = 0 };
-        uint64_t h48 = 0;
-        w->hole = w->hole || line == NULL || lost.kind == L2_KIND_CONTROL ||
-                  r->kind == L2_KIND_CONTROL || !l2_walk_class(d, s, r, off, line, &h48);
-        l2_walk_keep(d, w, h48, &lost, off);
+        l2_walk_lose(d, w, r, off, line);
     }
-    const uint32_t dist = l2_line_dist(d, line);
-    w->next = off + l2_rec_room(&d->form, (size_t)r->ext * 8, r->klen, r->vlen);
-    w->guess = dist > 0 ? off + dist : w->next;
+    l2_walk_on(d, w, off, off + l2_rec_padded(d, r), line);
 }
 
-/* No mark where one should be, but a footer line: its head is damaged. */
-static bool l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
+/* No mark where one should be, but a footer line: its head is damaged. With one bit turned over it
+ * is mended. Else the line alone says what it hides and where the next record begins, and the next
+ * record that is whole must bear that out. */
+static void l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
 {
-    const uint32_t off = BASE_MAX(w->guess, w->next), dist = l2_line_dist(d, line);
-    if (off >= l2_data_limit(d, w->s->entries + 1)) { return false; }
-    const l2_rec lost = { .kind = line[9] };
-    uint64_t h48 = 0;
-    /* What a kill left without a head has nothing to mend. */
-    if (!l2_one_bit_off(d, w->s, off, L2_RECORD_HEAD, l2_data_limit(d, w->s->entries + 1), &h48)) {
+    const uint32_t off = w->guess != 0 ? w->guess : w->next, dist = l2_line_dist(d, line);
+    const uint32_t end = l2_data_limit(d, w->s->entries + 1);
+    l2_rec r;
+    if (off >= end) {
+        w->hole = true;
+    } else if (l2_head_one_bit_off(d, w->s, off, end, dist, &r)) {
+        l2_walk_lose(d, w, &r, off, line);
+        l2_walk_on(d, w, off, off + l2_rec_padded(d, &r), line);
+    } else {
+        const l2_rec lost = l2_line_rec(line);
+        uint64_t h48 = 0;
         memcpy(&h48, line, 6);
+        w->hole = w->hole || lost.kind == L2_KIND_CONTROL || w->guess == 0;
+        w->blind = true;
+        l2_walk_keep(d, w, h48, &lost, off);
+        w->next = off + BASE_MAX(dist, d->form.granule);
+        w->guess = dist > 0 ? w->next : 0;
     }
-    w->hole = w->hole || lost.kind == L2_KIND_CONTROL;
-    l2_walk_keep(d, w, h48, &lost, off);
-    w->next = w->guess = off + BASE_MAX(dist, d->form.granule);
-    return dist > 0;
 }
 
 /* Can this be a slot of which only the copy of its header was written when the process was killed?
@@ -362,6 +458,42 @@ static bool l2_walk_fell_short(const l2 *d, const l2_walk *w, uint32_t lines)
     return false;
 }
 
+/* The next record, if one is marked where it may begin: its place, else 0. What lies between the
+ * end of the last one and a page is padding only if the last one's line does not say that a record
+ * begins there, and only before a record that would not have fitted in. */
+static uint32_t l2_walk_find(l2 *d, l2_walk *w, const unsigned char *line, l2_rec *r)
+{
+    const uint64_t segseq = w->s->head.segseq;
+    const uint32_t end = l2_data_limit(d, w->s->entries + 1);
+    const uint32_t page = (uint32_t)base_round_up(w->next, L2_PAGE);
+    const bool strict = l2_strict(d, w->f, segseq, w->next);
+    const uint32_t tries[2] = { w->next, page };
+    for (int i = 0; i < 2; i++) {
+        const uint32_t off = tries[i];
+        const bool jump = i > 0;
+        if (jump && (page == w->next || (strict && w->guess == w->next))) { return 0; }
+        if (!l2_rec_marked(&d->form, w->s->base + BASE_MIN(off, end), segseq, off, end, r) ||
+            (line == NULL && l2_walk_is_past(d, w, off, r)) ||
+            (jump && strict && l2_rec_start(w->next, l2_rec_padded(d, r)) != page)) {
+            continue;
+        }
+        w->blind = w->blind || (jump && strict && page != w->guess);
+        return off;
+    }
+    return 0;
+}
+
+/* No record and no line: the end. A sync knows where it was, if the last record is damaged. */
+static void l2_walk_ends(const l2 *d, l2_walk *w)
+{
+    const l2_finds *f = w->f;
+    const uint64_t segseq = w->s->head.segseq, over = f->clean_lsn - l2_lsn(d, segseq, 0);
+    if (f->same_boot) { w->hole = w->hole || l2_walk_fell_short(d, w, w->old_index); }
+    if (w->blind && w->guess == 0 && f->clean_lsn != 0 && over < d->form.seg_bytes) {
+        w->next = BASE_MAX(w->next, (uint32_t)over);
+    }
+}
+
 /* Refill the slot's tables from its bytes. */
 static void l2_slot_walk(l2 *d, l2_finds *f, l2_slot *s, l2_walk *w)
 {
@@ -369,36 +501,18 @@ static void l2_slot_walk(l2 *d, l2_finds *f, l2_slot *s, l2_walk *w)
     s->entries = s->tombs = s->controls = s->max_vgen = s->last_off = 0;
     w->next = w->guess = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
     bool more = true;
-    while (more && !w->hole) {
+    for (; more && !w->hole; w->old_index++) {
         const unsigned char *line = l2_walk_line(d, w);
-        const uint32_t end = l2_data_limit(d, s->entries + 1);
-        const uint32_t page = (uint32_t)base_round_up(w->next, L2_PAGE);
-        const uint32_t tries[3] = { w->next, w->guess, page };
         l2_rec r;
-        more = false;
-        for (int i = 0; i < 3 && !more; i++) {
-            if (tries[i] < w->next || !l2_rec_marked(&d->form, s->base + BASE_MIN(tries[i], end),
-                                                     s->head.segseq, tries[i], end, &r) ||
-                (line == NULL && l2_walk_is_past(d, w, tries[i], end, &r))) {
-                continue;
-            }
-            l2_walk_record(d, w, &r, tries[i], line);
-            more = true;
+        const uint32_t off = l2_walk_find(d, w, line, &r);
+        if (off != 0) {
+            l2_walk_record(d, w, &r, off, line);
+        } else if (line != NULL && l2_strict(d, f, s->head.segseq, w->next)) {
+            l2_walk_damaged(d, w, line);
+        } else {
+            l2_walk_ends(d, w);
+            more = false;
         }
-        if (!more && line != NULL && l2_strict(d, f, s->head.segseq, w->next)) {
-            more = l2_walk_damaged(d, w, line);
-            if (!more) { /* the last one, if nothing follows it; a sync knows where it ended */
-                const uint64_t over = f->clean_lsn - l2_lsn(d, s->head.segseq, 0);
-                if (f->clean_lsn != 0 && over < d->form.seg_bytes) {
-                    w->next = BASE_MAX(w->next, (uint32_t)over);
-                }
-                w->old_index++;
-                w->hole = w->hole || l2_walk_line(d, w) != NULL;
-            }
-        } else if (!more && f->same_boot) {
-            w->hole = w->hole || l2_walk_fell_short(d, w, w->old_index);
-        }
-        w->old_index++;
     }
     const uint32_t least = s->entries > 0 ? s->last_off + d->form.granule : w->next;
     s->pos = (uint32_t)base_clamp(w->next, least, l2_data_limit(d, s->entries));
@@ -521,6 +635,10 @@ static int l2_slots_settle(l2 *d, l2_finds *f)
     for (uint32_t i = 0; i < d->nstage; i++) {
         if (!l2_slot_head_find(d, &d->slot[i])) { return ENODATA; }
         f->newest = BASE_MAX(f->newest, d->slot[i].head.segseq);
+        if (d->slot[i].head.segseq > f->staged) {
+            f->staged = d->slot[i].head.segseq;
+            f->staged_prev = d->slot[i].head.prev_segseq;
+        }
         /* Also of a slot nothing was put into: filter, tags and patterns have relied on it. */
         f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
         f->meta = BASE_MAX(f->meta, d->slot[i].head.meta);
@@ -629,11 +747,33 @@ static int l2_controls_read(l2 *d, l2_finds *f)
     return 0;
 }
 
+/* There is always an open slot, so the newest header is in the stage, of this life, and the segment
+ * before it was found. Else stage.buf or data.seg is of an earlier life. A slot that ended in a
+ * FLOOR is the exception: nothing is behind it, nothing before it counts. */
+static void l2_chain_top(l2 *d, l2_finds *f)
+{
+    const l2_find *top = f->count > 0 ? &f->at[f->count - 1] : NULL;
+    const uint64_t last = top != NULL ? top->segseq : 0, least = BASE_MAX(last, d->super.born);
+    const uint64_t used = top != NULL ? l2_lsn(d, last, top->data_end) : 0;
+    uint64_t floor = 0;
+    if (f->staged < least && used > f->floor + L2_FLOOR_ROOM) {
+        floor = l2_lsn(d, least + 1, 0);
+    } else if (f->staged_prev > last) {
+        floor = l2_lsn(d, f->staged_prev + 1, 0);
+    }
+    if (floor <= f->floor) { return; }
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+             "stage.buf and data.seg are not of one moment: what was stored is given up");
+    f->floor = floor;
+    L2_COUNT(d, holes);
+}
+
 /* From the newest down: where the chain breaks above the floor, the floor rises. */
 static void l2_chain(l2 *d, l2_finds *f)
 {
     const uint64_t newest = BASE_MAX(f->newest, f->count > 0 ? f->at[f->count - 1].segseq : 0);
     for (uint32_t i = 0; i < f->count; i++) { f->floor = BASE_MAX(f->floor, f->at[i].floor); }
+    l2_chain_top(d, f);
     if (f->clean_lsn > l2_lsn(d, newest + 1, 0)) {
         f->floor = BASE_MAX(f->floor, f->clean_lsn);
         L2_COUNT(d, holes);
@@ -743,6 +883,7 @@ static int l2_epoch_next(l2 *d, l2_finds *f)
     d->form.epoch = d->super.epoch;
     d->super.state = L2_DIRTY;
     d->super.closed = 0;
+    d->super.born = 0;
     d->super.meta = 0; /* whatever META says is of an epoch that is over */
     base_store_rlx(&d->floor_lsn, (uint64_t)0);
     f->count = 0;
@@ -849,6 +990,11 @@ static void l2_copy_back(l2 *d, const l2_finds *f, const l2_stage_id *stage_was)
     d->super.closed = 1;
     d->super.stage = *stage_was;
     (void)l2_super_store(d);
+}
+
+CELLAR_PRIVATE uint64_t l2_recover_bytes(const l2_super *s)
+{
+    return ((uint64_t)s->nseg + s->nstage) * sizeof(l2_find);
 }
 
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy,

@@ -118,7 +118,7 @@ static cellar_err l2_size_store(l2 *d, uint64_t bytes)
     l2_beat(d);
     const int e = d->vfs->truncate(d->vfs->ctx, d->data_file,
                                    (uint64_t)d->places * d->form.seg_bytes);
-    if (e != 0) { l2_io_failed(d, e); }
+    if (e != 0) { l2_io_failed(d, "l2_truncate", d->data_file, 0, e); }
     d->uncut = e != 0;
     return e == 0 ? CELLAR_OK : CELLAR_E_IO;
 }

@@ -39,7 +39,7 @@
 #include <errno.h>
 
 #define L2_SNAP_MAGIC 0x53324c43u /* "CL2S" */
-#define L2_SNAP_VERSION 2u /* 1: words and lines had other places */
+#define L2_SNAP_VERSION 3u /* 1: words and lines had other places; 2: words had no flags */
 #define L2_SNAP_BLOCK ((size_t)1 << 20)
 #define L2_SNAP_ROW 24u
 #define L2_SNAP_CHECK (L2_PAGE - 8)
@@ -355,13 +355,13 @@ static bool l2_snap_rows_fit(const l2 *d, const unsigned char *head, const unsig
 /* How many words there are; UINT64_MAX: one of them cannot be. */
 static uint64_t l2_snap_count(const l2 *d, const unsigned char *block, size_t bytes)
 {
-    const uint64_t spare = L2_WORD_TOMB | 1;
     uint64_t count = 0;
     for (size_t n = 0; n < bytes; n += 8) {
         const uint64_t w = l2_r64(block + n);
         if (w == 0) { continue; }
         const uint32_t seg = l2_word_seg(d, w);
-        if (seg >= d->nseg || (w & spare) != 0) { return UINT64_MAX; }
+        const bool alone = (w & (L2_WORD_LINKED | L2_WORD_TWIN)) == 0;
+        if (seg >= d->nseg || ((w & L2_WORD_TOMB) != 0 && alone)) { return UINT64_MAX; }
         const l2_seg *g = &d->seg[seg];
         const uint32_t off = l2_word_off(d, w);
         if (L2_SEG_STATE(base_load_rlx(&g->word)) != L2_SEG_DISK || off < L2_HEAD_BYTES ||

@@ -27,6 +27,8 @@
 
 #include <errno.h>
 
+#include "base/text.h"
+
 BASE_SIZE_BEGIN
 
 #define L2_WINDOW_MS 10000
@@ -54,8 +56,21 @@ static void l2_off_now(l2 *d, int64_t now, int64_t off_ms)
     L2_COUNT(d, offs);
 }
 
-CELLAR_PRIVATE void l2_io_failed(l2 *d, int e)
+/* Return the name of a file of the store. */
+static const char *l2_file_name(const l2 *d, const base_vfs_file *f)
 {
+    if (f == d->data_file || f == d->data_direct) { return "data.seg"; }
+    if (f == d->stage_file) { return "stage.buf"; }
+    if (f == d->super_file) { return "SUPER"; }
+    return f == d->meta[0] || f == d->meta[1] ? "META" : "another file";
+}
+
+CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, uint64_t at,
+                                 int e)
+{
+    base_log(d->cfg.log, BASE_LOG_ERROR, op, (int)CELLAR_E_IO,
+             "%s of %s at byte %llu failed: %s (errno %d)", op + sizeof "l2_" - 1,
+             l2_file_name(d, f), (unsigned long long)at, base_errno_text(e), e);
     const int64_t now = base_now_ms(d->cfg.clock);
     l2_trouble *t = &d->trouble;
     L2_COUNT(d, io_errors);
@@ -199,7 +214,7 @@ static l2_missing l2_file_look(l2 *d, base_vfs_file *f, uint64_t bytes)
     base_vfs_stat st;
     const int e = d->vfs->stat(d->vfs->ctx, f, &st);
     if (e != 0) {
-        l2_io_failed(d, e);
+        l2_io_failed(d, "l2_stat", f, 0, e);
         return (l2_missing){ false, false };
     }
     return (l2_missing){ st.links == 0, st.links != 0 && st.size_bytes < bytes };

@@ -134,13 +134,16 @@ static void l2_warm_line(l2 *d, void *ctx, const l2_entry *e)
     const l2_warm *w = ctx;
     if (e->kind == L2_KIND_CONTROL) { return; }
     if (l2_lsn(d, w->segseq, e->off) < base_load_acq(&d->floor_lsn)) { return; }
-    const uint64_t word = l2_word_make(d, w->seg, e->off, e->h48, e->bytes);
+    const uint64_t word = l2_word_make(d, w->seg, e->off, e->h48, e->bytes) |
+                          L2_WORD_FLAGS(e->flags);
     l2_sort_add(d, e->h48, e->kind == L2_KIND_PUT ? word : word | L2_WORD_TOMB);
 }
 
 static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
 {
-    return (word & L2_WORD_TOMB) != 0 || l2_word_lsn(d, word) < floor;
+    /* Alone in its class a tombstone hides nothing. */
+    const bool alone = (word & (L2_WORD_LINKED | L2_WORD_TWIN)) == 0;
+    return ((word & L2_WORD_TOMB) != 0 && alone) || l2_word_lsn(d, word) < floor;
 }
 
 /* What lies below `lsn` cannot be known: it is dead, and said to be. */

@@ -140,7 +140,9 @@ typedef enum stats_unit {
     X(TICK_NS, "cellar_tick_seconds_total", "", "", NS, "Time spent in background work.") \
     X(CLOSED_CALL, "cellar_closed_calls_total", "", "", ONE, "Calls on a view of a closed store.") \
     X(L2_KEPT_OUT, "cellar_l2_kept_out_total", "", "", ONE, \
-      "Evicted entries of views that are never on disk.")
+      "Evicted entries of views that are never on disk.") \
+    X(L2_NOT_THROUGH, "cellar_l2_not_through_total", "", "", ONE, \
+      "Write-through and durable changes that the disk did not take.")
 
 /* Figures other floors keep themselves, under locks they hold anyway; the caller of the writers
  * gives them: id, family, counter or gauge, unit, help. (Bytes, budget, peak, bytes by module and

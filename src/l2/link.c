@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * link: what a new record of a class does with the records that the index names now.
+ *
+ * PICTURE    index word -> newest record -link-> older record of the class -link-> ...
+ *            link = the record's own bytes on disk (form.c); the index keeps one word for all of it
+ * WHY        A word has no room for a key. A put or a tombstone cannot tell an older copy of its
+ *            own key from another key of the class, unless that record still lies in a slot. So
+ *            the new record names the record that it replaces, where that one must not be lost: it
+ *            is KEPT, or something behind it is. A get of another key follows the link.
+ * PLAN       class without heavy words    the new record replaces them, no link
+ *            newest heavy word: own key   the new record takes over its link, and KEPT by a put
+ *                               else      the new record links to it
+ * LOCKING    l2_link_plan: in the gate. A class has one gate, so nothing else adds to the class.
+ *            Reclaim and a full pair may remove words at any time; that only ends a chain sooner.
+ * SEE ALSO   index.c, LINKS; get.c follows links. */
+#include "l2/l2_int.h"
+
+typedef enum l2_same { L2_UNKNOWN, L2_OWN, L2_OTHER } l2_same;
+
+/* Compare the key with that of a record that lies in a slot. *link: what the record names. */
+static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *link)
+{
+    const l2_seg *g = &d->seg[l2_word_seg(d, word)];
+    const uint64_t state = base_load_acq(&g->word), segseq = L2_SEG_SEQ(state);
+    const uint32_t off = l2_word_off(d, word);
+    l2_same same = L2_UNKNOWN;
+    if (L2_SEG_STATE(state) != L2_SEG_STAGE) { return L2_UNKNOWN; }
+    l2_slot *s = &d->slot[L2_SEG_SLOT(state)];
+    (void)base_add_sc(&s->pins, 1u);
+    const unsigned char *at = s->base + off;
+    l2_rec r;
+    /* The key of a linked record is there before its word is; else the check says so. */
+    if (base_load_sc(&g->word) == state &&
+        (base_load_acq((const _Atomic uint32_t *)(const void *)at) != 0 ||
+         (word & L2_WORD_LINKED) != 0) &&
+        l2_rec_marked(&d->form, at, segseq, off, d->form.seg_bytes, &r)) {
+        const unsigned char *ext = at + L2_RECORD_HEAD;
+        const bool own = r.klen == k->len && r.vgen == k->vgen &&
+                         memcmp(ext + (size_t)r.ext * 8, k->bytes, r.klen) == 0;
+        same = own ? L2_OWN : L2_OTHER;
+        if (l2_link_bytes(&r) != 0) {
+            *link = l2_link_read(&d->form, ext, l2_lsn(d, segseq, off));
+        }
+    }
+    (void)base_sub_ar(&s->pins, 1u);
+    return base_bus_hit(d->guard) ? L2_UNKNOWN : same;
+}
+
+CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, l2_link *out)
+{
+    uint64_t word[L2_CLASS_WORDS], newest = 0, link = 0;
+    memset(out, 0, sizeof *out);
+    if ((l2_index_find(d, h48) & (L2_WORD_HEAVY | L2_WORD_TWIN)) == 0) { return; }
+    if (BASE_MUTANT("l2.no_link")) { return; }
+    const uint32_t n = l2_index_all(d, h48, word);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t lsn = l2_word_lsn(d, word[i]);
+        if ((word[i] & L2_WORD_HEAVY) != 0 && lsn > newest) {
+            newest = lsn;
+            out->word = word[i];
+        }
+    }
+    if (out->word == 0) { return; }
+    const bool linked = (out->word & L2_WORD_LINKED) != 0;
+    if (l2_link_same(d, k, out->word, &link) == L2_OWN) {
+        out->to = link;
+        out->alone = n == 1 && !linked;
+        out->flags = linked || (tomb && n > 1) ? L2_FLAG_LINKED : 0;
+        if (!tomb && (out->word & L2_WORD_KEPT) != 0) { out->flags |= L2_FLAG_KEPT; }
+    } else {
+        out->to = newest;
+        out->flags = L2_FLAG_LINKED;
+    }
+}
+
+/* The head of the record at `off`: it says how long the record is. */
+static bool l2_link_head(l2 *d, const l2_seg *g, uint64_t state, uint32_t off,
+                         unsigned char head[L2_RECORD_HEAD])
+{
+    bool ok = true;
+    if (L2_SEG_STATE(state) == L2_SEG_STAGE) {
+        l2_slot *s = &d->slot[L2_SEG_SLOT(state)];
+        (void)base_add_sc(&s->pins, 1u);
+        ok = base_load_sc(&g->word) == state;
+        if (ok) { memcpy(head + 4, s->base + off + 4, L2_RECORD_HEAD - 4); } /* not its check */
+        (void)base_sub_ar(&s->pins, 1u);
+    } else {
+        const uint64_t at = (uint64_t)base_load_acq(&g->place) * d->form.seg_bytes + off;
+        ok = l2_read_only(d, d->data_file, head, L2_RECORD_HEAD, at) == 0;
+    }
+    return ok;
+}
+
+CELLAR_PRIVATE uint64_t l2_link_word(l2 *d, uint64_t lsn)
+{
+    const uint64_t segseq = lsn / d->form.seg_bytes;
+    const uint32_t off = (uint32_t)(lsn % d->form.seg_bytes);
+    const uint32_t nseg = base_load_acq(&d->nseg_seen);
+    for (uint32_t i = 0; i < nseg; i++) {
+        const l2_seg *g = &d->seg[i];
+        const uint64_t state = base_load_acq(&g->word);
+        const bool there = L2_SEG_STATE(state) == L2_SEG_STAGE ||
+                           L2_SEG_STATE(state) == L2_SEG_DISK;
+        if (!there || L2_SEG_SEQ(state) != segseq) { continue; }
+        unsigned char head[L2_RECORD_HEAD] BASE_ALIGNED(8) = { 0 };
+        l2_rec r;
+        static const unsigned char none[L2_RECORD_HEAD];
+        if (!l2_link_head(d, g, state, off, head)) { return L2_LINK_LOST; }
+        if (!l2_rec_marked(&d->form, head, segseq, off, d->form.seg_bytes, &r)) {
+            /* A kill came before the put was complete, and its slot was sealed without it. */
+            return memcmp(head, none, sizeof none) == 0 ? 0 : L2_LINK_LOST;
+        }
+        return l2_word_make(d, i, off, 0, r.bytes) | L2_WORD_FLAGS(r.flags);
+    }
+    return 0;
+}
