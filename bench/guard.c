@@ -219,8 +219,8 @@ static void guard_check(cellar_limiter *l)
 static int guard_limiter(void)
 {
     static const uint8_t secret[32] = { 9, 8, 7 };
-    const cellar_rl_rule rule = cellar_rl_gcra(1000000, CELLAR_RL_SECOND, 1000000);
-    cellar_rl_config cfg = CELLAR_RL_CONFIG_INIT;
+    const cellar_rule rule = cellar_rl_gcra(1000000, CELLAR_SECOND_NS, 1000000);
+    cellar_limiter_config cfg = CELLAR_RL_CONFIG_INIT;
     cfg.clock = guard_clock_ns;
     cfg.secret = secret;
     cellar_limiter *l;

@@ -184,7 +184,7 @@ typedef enum cellar_cause {
 
 #define CELLAR_KEY_MAX         65535u
 #define CELLAR_VALUE_MAX       1073741823u /* 2^30 - 1; max_value_bytes is usually smaller        */
-#define CELLAR_VIEW_NAME_MAX   64u
+#define CELLAR_NAME_MAX        64u
 #define CELLAR_TAG_MAX         128u        /* bytes of one tag                                    */
 #define CELLAR_TAGS_MAX        16u         /* tags of one entry                                   */
 #define CELLAR_WHY_BY_MAX      48u         /* bytes of a tag or pattern that cellar_why tells     */
@@ -198,8 +198,9 @@ enum { CELLAR_EVICT_DEFAULT = 0, CELLAR_EVICT_ADAPTIVE = 1, CELLAR_EVICT_S3FIFO 
        CELLAR_EVICT_LRU = 3, CELLAR_EVICT_FIFO = 4 };      /* default: ADAPTIVE                   */
 /* What a power cut may take; see "Disk tier". The death of the process takes nothing, at any. */
 enum { CELLAR_L2_REFUSE = 0, CELLAR_L2_SET_ASIDE = 1 };                 /* l2_on_bad             */
-enum { CELLAR_L2_DROP = 0, CELLAR_L2_KEEP = 1, CELLAR_L2_ALWAYS = 2 }; /* see "Disk tier"       */
-enum { CELLAR_L2_ON_EVICTION = 0, CELLAR_L2_EACH_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
+/* see "Disk tier" */
+enum { CELLAR_L2_SYNC_MANUAL = 0, CELLAR_L2_SYNC_PERIODIC = 1, CELLAR_L2_SYNC_ALWAYS = 2 };
+enum { CELLAR_L2_WRITE_ON_EVICTION = 0, CELLAR_L2_WRITE_ON_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
 #define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
 #define CELLAR_L2_BYTES_MAX ((uint64_t)4 << 40)
 enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
@@ -207,7 +208,7 @@ enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
  * large entries go before small ones, fewer bytes are served; adaptive then keeps one rule, and the
  * advisor (cellar_advice_get) has nothing to say. Under both, entries with a cost_us above the mean
  * stay longer and those below it shorter. */
-enum { CELLAR_FAVOR_BYTES = 0, CELLAR_FAVOR_OBJECTS = 1 };
+enum { CELLAR_OPTIMIZE_BYTES = 0, CELLAR_OPTIMIZE_OBJECTS = 1 };
 enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
 enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
 enum { CELLAR_BLOOM_OFF = 0, CELLAR_BLOOM_OBSERVING = 1, CELLAR_BLOOM_AUTHORITATIVE = 2 };
@@ -227,7 +228,7 @@ typedef struct cellar_bytes {
 } cellar_bytes;
 
 /* Fails to compile when the struct has tail padding: see STRUCTS above. */
-#define CELLAR_NO_TAIL_PADDING(type, last) \
+#define CELLAR_STRUCT(type, last)          \
     typedef char type##_is_packed[ \
         offsetof(type, last) + sizeof(((type *)0)->last) == sizeof(type) ? 1 : -1]
 
@@ -235,24 +236,24 @@ typedef struct cellar_bytes {
 
 struct cellar_load;
 /* Makes the value of a key; see "Loading". `load` is valid until it returns. */
-typedef cellar_err (*cellar_loader)(struct cellar_load *load, const void *key, size_t key_len,
-                                    void *ctx);
+typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key, size_t key_len,
+                                       void *ctx);
 /* The same for many keys in one call; reports by index, see cellar_load_item_value. */
-typedef cellar_err (*cellar_loader_many)(struct cellar_load *load, const cellar_bytes *keys,
-                                         size_t key_count, void *ctx);
+typedef cellar_err (*cellar_loader_many_fn)(struct cellar_load *load, const cellar_bytes *keys,
+                                            size_t key_count, void *ctx);
 
 /* A view's own loader: for calls that bring none, and for refreshes in the background. */
 typedef struct cellar_view_loader {
     size_t             struct_size; /* set by CELLAR_VIEW_LOADER_INIT                             */
-    cellar_loader      fn;          /* NULL: none for single keys                                 */
-    cellar_loader_many many;        /* NULL: none for many keys                                   */
+    cellar_loader_fn      fn;       /* NULL: none for single keys                                 */
+    cellar_loader_many_fn many;     /* NULL: none for many keys                                   */
     void              *ctx;         /* lives as long as the view                                  */
 } cellar_view_loader;
-CELLAR_NO_TAIL_PADDING(cellar_view_loader, ctx);
+CELLAR_STRUCT(cellar_view_loader, ctx);
 #define CELLAR_VIEW_LOADER_INIT { sizeof(cellar_view_loader), 0, 0, 0 }
 
 /* In an option of loads whose 0 means "the default": none. */
-#define CELLAR_LOAD_NONE UINT32_MAX
+#define CELLAR_OFF UINT32_MAX
 
 typedef int64_t (*cellar_clock_fn)(void *ctx);              /* milliseconds, never backwards      */
 typedef void   *(*cellar_alloc_fn)(void *ctx, size_t size); /* 16-byte aligned, NULL = out of it  */
@@ -267,7 +268,7 @@ typedef struct cellar_ttl_class {
 
 /* Defaults of a view. Zero everywhere = the store's defaults. What is out of range is E_INVAL; what
  * cellar_load_opts has too has the ranges given there. */
-typedef struct cellar_view_opts {
+typedef struct cellar_namespace_opts {
     size_t   struct_size;          /* set by CELLAR_VIEW_OPTS_INIT                                */
     int64_t  default_ttl_ms;       /* 0 = the store's                                             */
     int64_t  negative_ttl_ms;      /* 0 = the store's                                             */
@@ -286,7 +287,7 @@ typedef struct cellar_view_opts {
     uint32_t quota_max_pct;        /* 1..100: share it never goes above; 0 = none                 */
     uint32_t no_l2;                /* 1: never on disk; counts when the view is first opened      */
     uint32_t secret;               /* 1: the same, and nothing says that the view exists          */
-    uint32_t l2_mode;              /* CELLAR_L2_ON_EVICTION, ..; counts when first opened         */
+    uint32_t l2_mode;              /* CELLAR_L2_WRITE_ON_EVICTION, ..; counts when first opened   */
     uint32_t l2_lz4;               /* 1: packed, see "Disk tier"; counts when first opened      */
     uint32_t bloom_mode;           /* 0; or CELLAR_BLOOM_OBSERVING: see "Bloom guard"             */
     uint32_t watch_unchanged;      /* 1: each entry carries a hash of its value, 12 bytes: stats  */
@@ -309,10 +310,10 @@ typedef struct cellar_view_opts {
     const struct cellar_view_batch   *batch;
     const char *policy_section;    /* later: policies                                             */
     uint64_t reserved0;            /* keeps the struct free of tail padding; must be 0            */
-} cellar_view_opts;
-CELLAR_NO_TAIL_PADDING(cellar_view_opts, reserved0);
-#define CELLAR_VIEW_OPTS_INIT { sizeof(cellar_view_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+} cellar_namespace_opts;
+CELLAR_STRUCT(cellar_namespace_opts, reserved0);
+#define CELLAR_VIEW_OPTS_INIT { sizeof(cellar_namespace_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* What a store is opened with. */
 typedef struct cellar_config {
@@ -340,11 +341,11 @@ typedef struct cellar_config {
     uint32_t max_views;            /* 0 = 4,096, the most; the root counts as one                 */
     uint32_t first_vgen;           /* where the store-wide generation counter starts; tests       */
     uint32_t root_version;         /* public version of the root at open; 0 = 1                   */
-    uint32_t jitter_pct;           /* of loads with a TTL; 0 = 10; or CELLAR_LOAD_NONE            */
+    uint32_t jitter_pct;           /* of loads with a TTL; 0 = 10; or CELLAR_OFF                  */
     uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
     uint32_t log_keys;             /* later: 0 hash, 1 prefix, 2 full; no line carries a key now  */
     const uint8_t *secret;         /* 32 bytes, copied: repeatable hashes, tests; NULL: random */
-    const cellar_view_opts *root;  /* options of the root view itself; NULL = none                */
+    const cellar_namespace_opts *root; /* options of the root view itself; NULL = none            */
     const char *root_name;         /* label of the root in statistics; NULL = ""; 0..64 bytes     */
     cellar_clock_fn clock;         /* NULL = the system's monotonic clock, suspend included       */
     void    *clock_ctx;
@@ -362,10 +363,11 @@ typedef struct cellar_config {
     uint64_t l2_write_bps;         /* bytes of entries written to it a second; what is larger by  */
                                    /* itself is never written; 0 = no limit                       */
     uint64_t l2_write_bpd;         /* the same a day (UTC), over restarts; 0 = no limit           */
-    int64_t  l2_sync_ms;           /* CELLAR_L2_KEEP: between two syncs; 0 = 1,000                */
+    int64_t  l2_sync_ms;           /* CELLAR_L2_SYNC_PERIODIC: between two syncs; 0 = 1,000       */
     int64_t  l2_min_ttl_ms;        /* what has less left is not written; 0 = 10,000               */
     int64_t  l2_close_ms;          /* later                                                       */
-    uint32_t l2_sync;              /* CELLAR_L2_DROP, CELLAR_L2_KEEP or CELLAR_L2_ALWAYS          */
+    /* CELLAR_L2_SYNC_MANUAL, CELLAR_L2_SYNC_PERIODIC or CELLAR_L2_SYNC_ALWAYS */
+    uint32_t l2_sync;
     uint32_t l2_on_bad;            /* CELLAR_L2_REFUSE or CELLAR_L2_SET_ASIDE, see "Disk tier"    */
     uint32_t l2_required;          /* 1: open fails when the disk tier cannot be used             */
     uint32_t l2_direct_read;       /* later, as is l2_reappend                                    */
@@ -373,7 +375,7 @@ typedef struct cellar_config {
     uint32_t l2_allow_network;     /* 1: l2_path may lie on NFS, SMB and their like               */
     uint32_t l2_sigbus_handler;    /* 1: see "Disk tier"                                          */
     uint32_t l2_reappend;
-    const struct cellar_l2_crypt *l2_crypt; /* copied; NULL = values lie on disk in clear         */
+    const struct cellar_l2_cipher *l2_crypt; /* copied; NULL = values lie on disk in clear        */
     int64_t  close_ms;             /* patience of the root's close with running loads; 0 = 5,000  */
     uint32_t load_workers;         /* threads for background loads, 0 = 2; at most 64             */
     uint32_t load_queue;           /* background loads waiting; 0 = 256; at most 65,536           */
@@ -394,7 +396,7 @@ typedef struct cellar_config {
     int64_t  l2_off_max_ms;        /* up to this; 0 = 60,000, or l2_off_ms where that is longer;  */
                                    /* both at most 24 hours, this one not under the other         */
 } cellar_config;
-CELLAR_NO_TAIL_PADDING(cellar_config, l2_off_max_ms);
+CELLAR_STRUCT(cellar_config, l2_off_max_ms);
 #define CELLAR_CONFIG_INIT { sizeof(cellar_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
@@ -453,12 +455,12 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  * thread:  any
  * cost:    one lock, one allocation for a new name
  * example:
- *     cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+ *     cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
  *     o.default_ttl_ms = 300000;
  *     cellar *v;
  *     if (cellar_view(c, "session", &o, &v) != CELLAR_OK) return 1;
  *     cellar_close(v);                                                                           */
-CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view_opts *o,
+CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_namespace_opts *o,
                                   cellar **out);
 
 /* Forget a view: its entries, its name, its counters.
@@ -537,7 +539,7 @@ CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len);
 
-/* Kinds of entries and bits of cellar_info.flags. */
+/* Kinds of entries and bits of cellar_entry_info.flags. */
 enum { CELLAR_KIND_VALUE = 0, CELLAR_KIND_NEGATIVE = 1, CELLAR_KIND_ERROR = 2 };
 enum { CELLAR_TIER_L1 = 1, CELLAR_TIER_L2 = 2 };
 #define CELLAR_INFO_AGE_APPROX 1u /* age_ms is that of its segment: an upper bound, unless it was */
@@ -547,7 +549,7 @@ enum { CELLAR_TIER_L1 = 1, CELLAR_TIER_L2 = 2 };
 #define CELLAR_INFO_TAGGED     8u
 
 /* What is known about an entry beside its bytes. Filled up to the caller's struct_size. */
-typedef struct cellar_info {
+typedef struct cellar_entry_info {
     size_t   struct_size;   /* set by CELLAR_INFO_INIT                                            */
     uint32_t kind;          /* CELLAR_KIND_...                                                    */
     uint32_t tier;          /* CELLAR_TIER_...: where it was found                                */
@@ -557,42 +559,44 @@ typedef struct cellar_info {
     uint32_t cost_us;       /* as given to the set, rounded to 8 bits; 0 = none                   */
     uint64_t value_len;     /* bytes                                                              */
     uint64_t version;       /* with CELLAR_INFO_VERSION; unequal for any two writes of the key    */
-                            /* while the store is open; what came back from disk has a new one    */
+                                  /* while the store is open; what came back from disk has a new
+                                   * one */
     int64_t  age_ms;        /* since it was written, came back from disk, or a load found it not  */
-                            /* modified; INT64_MAX: on disk, which does not say                   */
+                                  /* modified; INT64_MAX: on disk, which does not say             */
     int64_t  ttl_left_ms;   /* CELLAR_TTL_NONE = never; idle time counted                         */
     int64_t  stale_left_ms; /* to the end of the stale window; 0 = it has none                    */
     int64_t  idle_ms;       /* 0 = none                                                           */
     uint64_t reserved0;
-} cellar_info;
-CELLAR_NO_TAIL_PADDING(cellar_info, reserved0);
-#define CELLAR_INFO_INIT { sizeof(cellar_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+} cellar_entry_info;
+CELLAR_STRUCT(cellar_entry_info, reserved0);
+#define CELLAR_INFO_INIT { sizeof(cellar_entry_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-#define CELLAR_GET_STALE   1u /* a value in its stale window is returned, as CELLAR_STALE         */
+#define CELLAR_GET_ALLOW_STALE 1u /* a value in its stale window is returned, as CELLAR_STALE     */
 #define CELLAR_GET_PEEK    2u /* is no use: no counter, no idle time, no statistics               */
-#define CELLAR_GET_VERSION 4u /* info.version is wanted: the first time costs one rewrite         */
+#define CELLAR_GET_WANT_VERSION 4u /* info.version is wanted: the first time costs one rewrite    */
 
 typedef struct cellar_get_opts {
     size_t       struct_size; /* set by CELLAR_GET_OPTS_INIT                                      */
-    cellar_info *info;        /* filled from the entry whose bytes are returned; optional         */
+    cellar_entry_info *info;  /* filled from the entry whose bytes are returned; optional         */
     uint32_t     flags;       /* CELLAR_GET_...                                                   */
     uint32_t     reserved0;
     uint64_t     reserved1;
 } cellar_get_opts;
-CELLAR_NO_TAIL_PADDING(cellar_get_opts, reserved1);
+CELLAR_STRUCT(cellar_get_opts, reserved1);
 #define CELLAR_GET_OPTS_INIT { sizeof(cellar_get_opts), 0, 0, 0, 0 }
 
 /* cellar_get with options: stale values, description, peek.
  * in:      as cellar_get; o NULL = cellar_get
  * out:     as cellar_get; *o->info
- * returns: as cellar_get; STALE (value copied) with CELLAR_GET_STALE; E_UNSUPPORTED (unknown flag),
+ * returns: as cellar_get; STALE (value copied) with CELLAR_GET_ALLOW_STALE; E_UNSUPPORTED (unknown
+ * flag),
  *          E_SPACE or E_NOMEM (a version was wanted and the rewrite found no room)
  * owns:    nothing changes hands
  * thread:  any
  * cost:    as cellar_get; with info O(1) more
  * example:
  *     cellar_get_opts o = CELLAR_GET_OPTS_INIT;
- *     o.flags = CELLAR_GET_STALE;
+ *     o.flags = CELLAR_GET_ALLOW_STALE;
  *     char buf[64];
  *     size_t len;
  *     cellar_err err = cellar_get_with(c, "k", 1, &o, buf, sizeof buf, &len);                    */
@@ -674,27 +678,25 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * example: if (cellar_exists(c, "k", 1) == CELLAR_OK) puts("there");                             */
 CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len);
 
-#define CELLAR_META_VERSION 1u /* a live value's version is wanted: the first costs one rewrite */
-
 /* Describe an entry without reading its value.
- * in:      key; flags of CELLAR_META_...; out->struct_size set
+ * in:      key; flags 0 or CELLAR_GET_WANT_VERSION; out->struct_size set
  * out:     *out; untouched unless OK, ABSENT or STALE
  * returns: OK, STALE (in its stale window), ABSENT, MISS; E_UNSUPPORTED (unknown flag), E_SPACE or
  *          E_NOMEM (a version was wanted and the rewrite found no room), E_INVAL, E_CLOSED
  * thread:  any; no use of the entry
- * cost:    as cellar_peek; with CELLAR_META_VERSION the first time as cellar_set
+ * cost:    as cellar_peek; with CELLAR_GET_WANT_VERSION the first time as cellar_set
  * example:
- *     cellar_info info = CELLAR_INFO_INIT;
+ *     cellar_entry_info info = CELLAR_INFO_INIT;
  *     cellar_meta(c, "k", 1, 0, &info);                                                          */
 CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, uint32_t flags,
-                                  cellar_info *out);
+                                  cellar_entry_info *out);
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 #define CELLAR_ONLY_IF_ABSENT  0x0001u /* else EXISTS; a negative entry counts as absent          */
 #define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
 #define CELLAR_ONLY_IF_VERSION 0x0004u /* over a live value of if_version; else CONFLICT          */
-#define CELLAR_KEEP_OLD        0x0008u /* a set that fails leaves the old value                   */
+#define CELLAR_KEEP_OLD_VALUE  0x0008u /* a set that fails leaves the old value                   */
 #define CELLAR_KEEP_TTL        0x0010u /* a live value's deadline and windows stay; else TTL      */
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
 #define CELLAR_DURABLE         0x0040u /* on disk, and outlives a power cut; E_IO: in memory only */
@@ -707,7 +709,7 @@ typedef struct cellar_set_opts {
     int64_t  max_age_ms;        /* bound of an entry with idle time, else E_INVAL; 0 = view's     */
     int64_t  stale_ms;          /* window after the end, of what is stored with a TTL or greatest */
                                 /* age; 0 = view's; idle, stale: up to 2^32 - 1                   */
-    uint64_t if_version;        /* with CELLAR_ONLY_IF_VERSION, from cellar_info.version          */
+    uint64_t if_version;        /* with CELLAR_ONLY_IF_VERSION, from cellar_entry_info.version    */
     uint64_t *version;          /* optional: asks for a version of the new entry and receives it  */
     const cellar_bytes *tags;   /* tag_count of them, 1..CELLAR_TAG_MAX bytes each; not kept;     */
                                 /* they replace those it has, none = it has none from now on      */
@@ -721,7 +723,7 @@ typedef struct cellar_set_opts {
     uint32_t reserved0;
     uint64_t reserved1;
 } cellar_set_opts;
-CELLAR_NO_TAIL_PADDING(cellar_set_opts, reserved1);
+CELLAR_STRUCT(cellar_set_opts, reserved1);
 #define CELLAR_SET_OPTS_INIT { sizeof(cellar_set_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0 }
 
@@ -734,9 +736,9 @@ CELLAR_NO_TAIL_PADDING(cellar_set_opts, reserved1);
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG
  *          (value over max_value_bytes), E_SPACE (a negative entry also when these hold their
  *          eighth of the memory and none is found that could go for it), E_NOMEM
- *          (**the old value is gone**, unless CELLAR_KEEP_OLD: what a caller wanted to replace is
- *          not served); E_BUSY (64 clears of the view came in between), E_IO (see "Disk tier"),
- *          E_INVAL, E_RANGE (windows),
+ *          (**the old value is gone**, unless CELLAR_KEEP_OLD_VALUE: what a caller wanted to
+ *          replace is not served); E_BUSY (64 clears of the view came in between), E_IO (see "Disk
+ *          tier"), E_INVAL, E_RANGE (windows),
  *          E_UNSUPPORTED, E_CLOSED (nothing changed)
  * owns:    the bytes are copied
  * thread:  any; atomic per key
@@ -856,12 +858,12 @@ typedef struct cellar_set_item {
     uint32_t    reserved0; /* must be 0 */
 } cellar_set_item;
 
-typedef struct cellar_del_item {
+typedef struct cellar_delete_item {
     const void *key;
     size_t      key_len;
     cellar_err  status;    /* out: what cellar_del would have returned */
     uint32_t    reserved0; /* must be 0 */
-} cellar_del_item;
+} cellar_delete_item;
 
 /* Read many keys: the same as cellar_get on each, in the caller's order, several times faster.
  * in:      items (NULL with count 0); duplicates are fine
@@ -899,9 +901,9 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
  * thread:  any
  * cost:    groups of 32 with prefetch
  * example:
- *     cellar_del_item it[1] = {{"a", 1, CELLAR_OK, 0}};
+ *     cellar_delete_item it[1] = {{"a", 1, CELLAR_OK, 0}};
  *     cellar_del_many(c, it, 1, NULL);                                                           */
-CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_del_item *items, size_t count,
+CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_delete_item *items, size_t count,
                                       size_t *deleted);
 
 /* ---- Loading --------------------------------------------------------------------------------- */
@@ -912,13 +914,13 @@ typedef struct cellar_load cellar_load;
 /* Where a result came from. */
 enum { CELLAR_SOURCE_NONE = 0, CELLAR_SOURCE_L1 = 1, CELLAR_SOURCE_L2 = 2, CELLAR_SOURCE_LOADED = 3,
        CELLAR_SOURCE_JOINED = 4, CELLAR_SOURCE_NEGATIVE = 5, CELLAR_SOURCE_ERROR_ENTRY = 6,
-       CELLAR_SOURCE_STALE_SOFT = 7, CELLAR_SOURCE_STALE_ERROR = 8,
-       CELLAR_SOURCE_STALE_REVALIDATE = 9, CELLAR_SOURCE_FILTER = 10, CELLAR_SOURCE_FALLBACK = 11,
+       CELLAR_SOURCE_STALE_SOFT_TIMEOUT = 7, CELLAR_SOURCE_STALE_IF_ERROR = 8,
+       CELLAR_SOURCE_STALE_REVALIDATE = 9, CELLAR_SOURCE_BLOOM = 10, CELLAR_SOURCE_FALLBACK = 11,
        CELLAR_SOURCE_DEFAULT = 12 };
 
 #define CELLAR_RESULT_NOT_STORED 1u /* loaded and delivered, not stored                          */
-#define CELLAR_RESULT_DETACHED   2u /* because a delete, clear or newer set came in between      */
-#define CELLAR_RESULT_REFRESH    4u /* this call started a refresh in the background             */
+#define CELLAR_RESULT_INVALIDATED 2u /* because a delete, clear or newer set came in between     */
+#define CELLAR_RESULT_REFRESHING 4u /* this call started a refresh in the background             */
 
 /* What a load-through read gives back. Set buf to have values that fit copied there: a hit then
  * allocates nothing. Presence is the code, never the pointer: an empty value is a value. */
@@ -939,7 +941,7 @@ typedef struct cellar_result {
     uint64_t    load_us;        /* how long the loader ran; 0 = it did not                        */
     void       *owner;          /* private                                                        */
 } cellar_result;
-CELLAR_NO_TAIL_PADDING(cellar_result, owner);
+CELLAR_STRUCT(cellar_result, owner);
 #define CELLAR_RESULT_INIT { sizeof(cellar_result), 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0, 0, 0, 0 }
 
 #define CELLAR_LOAD_BYPASS         0x01u /* neither read nor store: ask the loader, alone         */
@@ -947,12 +949,12 @@ CELLAR_NO_TAIL_PADDING(cellar_result, owner);
 #define CELLAR_LOAD_ONLY_IF_CACHED 0x04u /* never load: MISS                                      */
 #define CELLAR_LOAD_NO_STORE       0x08u /* the result is delivered, not kept                     */
 #define CELLAR_LOAD_NO_L2          0x10u /* not read from disk; what is loaded is not written     */
-#define CELLAR_LOAD_NO_FLIGHT      0x20u /* loads of one key run side by side; first one is kept  */
+#define CELLAR_LOAD_NO_JOIN        0x20u /* loads of one key run side by side; first one is kept  */
 #define CELLAR_LOAD_CTX_STATIC     0x40u /* ctx outlives every background load                    */
 
-#define CELLAR_CTX_BYTES_MAX 256u
+#define CELLAR_LOAD_CTX_MAX 256u
 #define CELLAR_FALLBACKS_MAX 3u
-#define CELLAR_DEPS_READS_MAX 64u /* keys one call of a loader may read where they are noted */
+#define CELLAR_DEPENDENCIES_MAX 64u /* keys one call of a loader may read where they are noted */
 
 typedef struct cellar_breaker cellar_breaker; /* see "Circuit breakers" */
 
@@ -964,7 +966,7 @@ typedef struct cellar_breaker cellar_breaker; /* see "Circuit breakers" */
  * E_DEADLOCK and E_DEPTH. Kept for fallback_ttl_ms, in memory only; not kept where the failure is
  * remembered (error_ttl_ms) until later than that. */
 typedef struct cellar_fallback {
-    cellar_loader fn;  /* NULL: none */
+    cellar_loader_fn fn; /* NULL: none */
     void         *ctx;
 } cellar_fallback;
 
@@ -984,7 +986,7 @@ typedef struct cellar_load_opts {
     int64_t  hard_ms;          /* after it a waiter may take over; 30,000; at most 24 hours       */
     int64_t  wait_ms;          /* patience with another call's load; hard_ms                      */
     int64_t  fallback_ttl_ms;  /* of fallback and default values; throttle_ms                     */
-    uint32_t jitter_pct;       /* spreads TTLs; 10; 1..100, or CELLAR_LOAD_NONE: none, as in the  */
+    uint32_t jitter_pct;       /* spreads TTLs; 10; 1..100, or CELLAR_OFF: none, as in the        */
     uint32_t jitter_mode;      /* next four but this: CELLAR_JITTER_..., with jitter_pct          */
     uint32_t fail_handovers;   /* failures a joiner sees before it takes the error; 1; at most 8  */
     uint32_t max_takeovers;    /* hard time-outs in a row that hand over; 2; at most 15           */
@@ -1001,7 +1003,7 @@ typedef struct cellar_load_opts {
     const cellar_bytes *default_value; /* NULL: none; up to CELLAR_VALUE_MAX bytes                */
     cellar_breaker *breaker;           /* outlives the load; NULL: the view's                     */
 } cellar_load_opts;
-CELLAR_NO_TAIL_PADDING(cellar_load_opts, breaker);
+CELLAR_STRUCT(cellar_load_opts, breaker);
 #define CELLAR_LOAD_OPTS_INIT { sizeof(cellar_load_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0, 0, 0, 0, 0, 0, 0, {{0, 0}, {0, 0}, {0, 0}}, 0, 0 }
 
@@ -1028,7 +1030,7 @@ CELLAR_NO_TAIL_PADDING(cellar_load_opts, breaker);
  *     if (cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r) == CELLAR_OK) use(r.value, 1);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
-                                         const cellar_load_opts *o, cellar_loader fn, void *ctx,
+                                         const cellar_load_opts *o, cellar_loader_fn fn, void *ctx,
                                          cellar_result *out);
 
 /* Give back what a result owns; buf and buf_cap stay as they are, so that it can be used again.
@@ -1199,7 +1201,7 @@ typedef struct cellar_load_item {
  *     cellar_load_item it[1] = {{"a", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0}};
  *     cellar_get_many_or_load(c, it, 1, NULL, load_rows, db);                                    */
 CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items, size_t count,
-                                              const cellar_load_opts *o, cellar_loader_many fn,
+                                              const cellar_load_opts *o, cellar_loader_many_fn fn,
                                               void *ctx);
 
 /* ---- leases: the same without a waiting thread ---- */
@@ -1212,10 +1214,10 @@ typedef struct cellar_lease {
 
 /* Called once when a load that was PENDING has ended, in whatever thread ended it, with no lock
  * held; must not block. Then ask again: cellar_begin gives the value, or the lease. */
-typedef struct cellar_waiter {
+typedef struct cellar_subscriber {
     void (*fn)(void *ctx);
     void  *ctx;
-} cellar_waiter;
+} cellar_subscriber;
 
 /* Read through the cache without a loader: who gets LEASED brings the value with cellar_fulfil;
  * everybody else, threads in cellar_get_or_load included, gets that value.
@@ -1241,7 +1243,7 @@ typedef struct cellar_waiter {
  *     if (cellar_begin(c, "k", 1, NULL, NULL, &lease, &r) == CELLAR_LEASED)
  *         cellar_fulfil(c, &lease, "value", 5, NULL);                                            */
 CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
-                                   const cellar_load_opts *o, const cellar_waiter *waiter,
+                                   const cellar_load_opts *o, const cellar_subscriber *waiter,
                                    cellar_lease *lease, cellar_result *out);
 
 /* Bring the value of a lease: store it, wake all who wait for it.
@@ -1286,7 +1288,7 @@ CELLAR_API cellar_err cellar_withdraw(cellar *c, cellar_lease *ticket);
 #define CELLAR_SCAN_DISK 1u /* later: disk tier */
 
 /* One entry of a scan; all pointers are valid during the callback only. */
-typedef struct cellar_entry {
+typedef struct cellar_scan_entry {
     const void *key;
     size_t      key_len;
     const void *value;       /* NULL for long values (some KiB): read them with cellar_get */
@@ -1294,11 +1296,11 @@ typedef struct cellar_entry {
     uint32_t    user_flags;
     uint32_t    kind;        /* CELLAR_KIND_... */
     int64_t     ttl_left_ms; /* CELLAR_TTL_NONE = never */
-} cellar_entry;
+} cellar_scan_entry;
 
 /* Returns 0 to go on, anything else to end this call; what lies in the same bucket still comes,
  * unless its view was closed, dropped or cleared by then. */
-typedef int (*cellar_scan_fn)(void *ctx, const cellar_entry *e);
+typedef int (*cellar_scan_fn)(void *ctx, const cellar_scan_entry *e);
 
 /* Walk through this view's live entries, some at a time. An entry that is there from the first to
  * the last call is seen at least once; an entry may be seen twice.
@@ -1377,7 +1379,7 @@ CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t
  * l2_bytes, whose oldest entries go; what is larger still is not kept: see the log. A clear, a bump
  * and another l2_bytes change nothing, a dropped view's filter is gone. */
 enum { CELLAR_BLOOM_DOUBT_NONE = 0, CELLAR_BLOOM_DOUBT_FOUND = 1, CELLAR_BLOOM_DOUBT_FULL = 2,
-       CELLAR_BLOOM_DOUBT_NOMEM = 3, CELLAR_BLOOM_DOUBT_IMAGE = 4 };
+       CELLAR_BLOOM_DOUBT_NOMEM = 3, CELLAR_BLOOM_DOUBT_RESTORED = 4 };
 
 /* Begin a filter, or, when there is one, begin a second of this size beside it: the first goes on
  * answering until cellar_bloom_seal puts the second in its place.
@@ -1392,7 +1394,7 @@ CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys, doubl
 
 /* Hands out the next key: CELLAR_OK with *key, valid until the next call; CELLAR_MISS after the
  * last one; a negative code when the enumeration failed. No lock is held. */
-typedef cellar_err (*cellar_key_fn)(void *ctx, cellar_bytes *key);
+typedef cellar_err (*cellar_next_key_fn)(void *ctx, cellar_bytes *key);
 
 /* Add every key of the source to the newest filter: first those the cache holds, then what `next`
  * hands out. What is stored meanwhile adds itself.
@@ -1406,18 +1408,19 @@ typedef cellar_err (*cellar_key_fn)(void *ctx, cellar_bytes *key);
  * example:
  *     uint64_t count;
  *     if (cellar_bloom_feed(c, next_row, db, &count) == CELLAR_OK) cellar_bloom_seal(c, 0);      */
-CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_key_fn next, void *ctx,
+CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void *ctx,
                                         uint64_t *count);
 
-#define CELLAR_BLOOM_EMPTY 1u /* the source is empty now: nothing to feed but the cached keys     */
+/* the source is empty now: nothing to feed but the cached keys */
+#define CELLAR_BLOOM_EMPTY_SOURCE 1u
 
 /* Declare the set of keys complete: the newest filter answers from now on, with authority.
- * in:      flags 0 or CELLAR_BLOOM_EMPTY
+ * in:      flags 0 or CELLAR_BLOOM_EMPTY_SOURCE
  * returns: OK; E_INVAL (not fed to the end since it was opened or doubted), E_LIMIT (more keys came
  *          than it was opened for: open a larger one), E_UNSUPPORTED, E_BUSY, E_NOMEM, E_CLOSED
  * thread:  any
- * cost:    O(1); with CELLAR_BLOOM_EMPTY a scan of the view
- * example: cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY);                                             */
+ * cost:    O(1); with CELLAR_BLOOM_EMPTY_SOURCE a scan of the view
+ * example: cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE);                                      */
 CELLAR_API cellar_err cellar_bloom_seal(cellar *c, uint32_t flags);
 
 /* Announce a key that came into the source and not through this cache.
@@ -1461,7 +1464,7 @@ typedef struct cellar_bloom_info {
     uint64_t doubts;        /* times it stopped being believed                                    */
     double   fpp;           /* as it was opened                                                   */
 } cellar_bloom_info;
-CELLAR_NO_TAIL_PADDING(cellar_bloom_info, fpp);
+CELLAR_STRUCT(cellar_bloom_info, fpp);
 #define CELLAR_BLOOM_INFO_INIT { sizeof(cellar_bloom_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0 }
 
 /* Read state and figures of the view's filter.
@@ -1482,7 +1485,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out);
  * their options or of their view by themselves; these calls are for everything else. A view's is in
  * the metrics (cellar_breaker_state); the disk tier has its own: cellar_config.l2_off_errors. */
 enum { CELLAR_BREAKER_CLOSED = 0, CELLAR_BREAKER_OPEN = 1, CELLAR_BREAKER_HALF_OPEN = 2 };
-enum { CELLAR_BREAKER_WORKED = 0, CELLAR_BREAKER_FAILED = 1, CELLAR_BREAKER_NO_VERDICT = 2 };
+enum { CELLAR_BREAKER_SUCCESS = 0, CELLAR_BREAKER_FAILURE = 1, CELLAR_BREAKER_IGNORED = 2 };
 
 /* When a breaker opens and closes. 0 everywhere = what stands here. */
 typedef struct cellar_breaker_opts {
@@ -1495,7 +1498,7 @@ typedef struct cellar_breaker_opts {
     int64_t  open_max_ms; /* doubled with each failed probe up to this; 60,000, or open_ms; from  */
                           /* open_ms to 2^40                                                      */
 } cellar_breaker_opts;
-CELLAR_NO_TAIL_PADDING(cellar_breaker_opts, open_max_ms);
+CELLAR_STRUCT(cellar_breaker_opts, open_max_ms);
 #define CELLAR_BREAKER_OPTS_INIT { sizeof(cellar_breaker_opts), 0, 0, 0, 0, 0, 0 }
 
 /* Make a breaker, to be shared by all calls of one thing that may fail.
@@ -1533,12 +1536,12 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
 CELLAR_API cellar_err cellar_breaker_admit(cellar_breaker *b, uint32_t *pass);
 
 /* How did the call end?
- * in:      pass from cellar_breaker_admit; outcome CELLAR_BREAKER_WORKED, _FAILED or _NO_VERDICT
+ * in:      pass from cellar_breaker_admit; outcome CELLAR_BREAKER_SUCCESS, _FAILED or _NO_VERDICT
  *          (cancelled, not made after all)
  * returns: OK; E_INVAL
  * thread:  any; when it opens or closes, the log callback runs here
  * cost:    a clock reading and one or two shared writes
- * example: cellar_breaker_report(b, pass, CELLAR_BREAKER_WORKED);                                */
+ * example: cellar_breaker_report(b, pass, CELLAR_BREAKER_SUCCESS);                               */
 CELLAR_API cellar_err cellar_breaker_report(cellar_breaker *b, uint32_t pass, int outcome);
 
 /* Close a breaker by hand, and forget what it has seen.
@@ -1560,7 +1563,7 @@ typedef struct cellar_breaker_info {
     uint64_t rejects;        /* not let through                                                   */
     uint64_t opens;          /* times it opened                                                   */
 } cellar_breaker_info;
-CELLAR_NO_TAIL_PADDING(cellar_breaker_info, opens);
+CELLAR_STRUCT(cellar_breaker_info, opens);
 #define CELLAR_BREAKER_INFO_INIT { sizeof(cellar_breaker_info), 0, 0, 0, 0, 0, 0, 0 }
 
 /* Read state and counters.
@@ -1593,7 +1596,7 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
  * cellar_update see, other threads of the loader, and who holds a lease.
  *
  * A result is delivered, but not stored, when what it was made of cannot be noted: more than
- * CELLAR_DEPS_READS_MAX keys, no place in the table (1 % of the budget; counted, limit
+ * CELLAR_DEPENDENCIES_MAX keys, no place in the table (1 % of the budget; counted, limit
  * "dependencies"), no memory, or a value read that is itself not stored. Keys read by a bulk loader
  * count for each of its keys.
  *
@@ -1757,7 +1760,7 @@ typedef struct cellar_event {
     uint32_t    reserved0;
 } cellar_event;
 
-typedef void (*cellar_listen_fn)(void *ctx, const cellar_event *e);
+typedef void (*cellar_listener_fn)(void *ctx, const cellar_event *e);
 
 /* Hear of every entry that ends, once, with its cause.
  * in:      any handle of the store: the root hears all views, another view only itself; causes: a
@@ -1777,7 +1780,7 @@ typedef void (*cellar_listen_fn)(void *ctx, const cellar_event *e);
  * example:
  *     uint64_t id;
  *     cellar_listen(c, CELLAR_CAUSE_BIT(CAPACITY), on_evicted, NULL, &id);                       */
-CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listen_fn fn, void *ctx,
+CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listener_fn fn, void *ctx,
                                     uint64_t *id);
 
 /* Stop hearing. After the return fn does not run any more, except when called from inside a
@@ -1840,11 +1843,11 @@ typedef struct cellar_warm_opts {
     size_t   struct_size;         /* set by CELLAR_WARM_OPTS_INIT                                 */
     const cellar_bytes *keys;     /* key_count of them                                            */
     size_t   key_count;
-    cellar_key_fn next;           /* or: hands out one key after another, in the calling thread   */
+    cellar_next_key_fn next;      /* or: hands out one key after another, in the calling thread   */
     void    *next_ctx;
     const cellar_load_opts *load; /* NULL = the view's defaults; outlives the call                */
-    cellar_loader fn;             /* NULL with many NULL = the view's loader                      */
-    cellar_loader_many many;      /* instead of fn: loads batch keys in one call                  */
+    cellar_loader_fn fn;          /* NULL with many NULL = the view's loader                      */
+    cellar_loader_many_fn many;   /* instead of fn: loads batch keys in one call                  */
     void    *ctx;                 /* of fn or many                                                */
     int64_t  deadline_ms;         /* how long it may take; 0 = no limit                           */
     uint32_t rate_per_s;          /* keys asked for in a second, up to 10^9; 0 = no limit         */
@@ -1855,7 +1858,7 @@ typedef struct cellar_warm_opts {
     uint32_t full_pct;            /* 1..100: stops when the budget is used so far; 0 = 90         */
     uint32_t reserved0;           /* must be 0                                                    */
 } cellar_warm_opts;
-CELLAR_NO_TAIL_PADDING(cellar_warm_opts, reserved0);
+CELLAR_STRUCT(cellar_warm_opts, reserved0);
 #define CELLAR_WARM_OPTS_INIT { sizeof(cellar_warm_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0 }
 
@@ -1871,7 +1874,7 @@ typedef struct cellar_warm_report {
     uint64_t elapsed_ms;
     int64_t  stopped;     /* CELLAR_OK: not; E_TIMEOUT, E_SPACE (budget), E_LOADER (failures)     */
 } cellar_warm_report;
-CELLAR_NO_TAIL_PADDING(cellar_warm_report, stopped);
+CELLAR_STRUCT(cellar_warm_report, stopped);
 #define CELLAR_WARM_REPORT_INIT { sizeof(cellar_warm_report), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Load many keys before anybody asks. Ordinary loads: keys that are there are left alone, and who
@@ -1891,8 +1894,9 @@ CELLAR_NO_TAIL_PADDING(cellar_warm_report, stopped);
 CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_warm_report *out);
 
 /* Writes to the source: CELLAR_OK, or a negative code. No lock is held. */
-typedef cellar_err (*cellar_writer)(void *ctx, const void *key, size_t key_len, const void *value,
-                                    size_t value_len);
+typedef cellar_err (*cellar_writer_fn)(void *ctx, const void *key, size_t key_len,
+                                       const void *value,
+                                       size_t value_len);
 
 /* Write to the source, then to the cache; when either fails the key is deleted from the cache, for
  * a failure of the source may hide a success.
@@ -1907,18 +1911,19 @@ typedef cellar_err (*cellar_writer)(void *ctx, const void *key, size_t key_len, 
  * example: cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, db);                         */
 CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,
                                            const void *value, size_t value_len,
-                                           const cellar_set_opts *o, cellar_writer fn, void *ctx);
+                                           const cellar_set_opts *o, cellar_writer_fn fn,
+                                               void *ctx);
 
 /* ---- Why is it not there? -------------------------------------------------------------------- */
 
-enum { CELLAR_WHY_NO_RECORD = 0,  /* nothing is known: never stored, or long forgotten */
+enum { CELLAR_WHY_UNKNOWN = 0,    /* nothing is known: never stored, or long forgotten */
        CELLAR_WHY_LIVE = 1,       /* it is there */
        CELLAR_WHY_STALE = 2,      /* past its time to live, inside its stale window */
        CELLAR_WHY_NEGATIVE = 3,   /* known to be absent: a negative entry */
        CELLAR_WHY_ERROR = 4,      /* a remembered failure of its loader */
        CELLAR_WHY_LOADING = 5,    /* being loaded just now */
        CELLAR_WHY_GONE = 6,       /* it was there, or was to be; cause says what happened */
-       CELLAR_WHY_NEVER_SEEN = 7  /* an authoritative Bloom filter knows: the source has it not */
+       CELLAR_WHY_NOT_IN_SOURCE = 7 /* an authoritative Bloom filter knows: the source has it not */
 };
 
 /* Filled up to the caller's struct_size. */
@@ -1933,7 +1938,7 @@ typedef struct cellar_reason {
     uint32_t by_len;      /* bytes of `by`, 0 = not known                                         */
     char     by[CELLAR_WHY_BY_MAX]; /* cause TAG or GLOB: the tag or pattern, its first bytes     */
 } cellar_reason;
-CELLAR_NO_TAIL_PADDING(cellar_reason, by);
+CELLAR_STRUCT(cellar_reason, by);
 #define CELLAR_REASON_INIT { sizeof(cellar_reason), 0, 0, 0, 0, 0, 0, 0, { 0 } }
 
 /* Say what became of a key: expired, evicted, deleted, cleared with its view, refused; of two that
@@ -1993,35 +1998,35 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * for a time, then tried, and used again once it works: one line of the log each time, the metric
  * cellar_l2_breaker_state says which. Deletes, also by tag or pattern, overwrites, clears and bumps
  * are never lost to the death of the process; while the disk does not answer, an empty file
- * /dev/shm/cellar-.. sees to that. A power cut: CELLAR_L2_DROP keeps what the last cellar_sync or
- * clean close saw if nothing was changed since, else nothing; CELLAR_L2_KEEP all that was done
- * before the last sync, one every l2_sync_ms, and of later changes some. CELLAR_L2_ALWAYS: a call
- * that changes a key or a view returns when a power cut cannot take that back (one sync serves all
- * who wait; a change of what the disk has never seen waits for none); E_IO: it is done in memory,
- * but a power cut may take it back. What a loader stores is committed with the next such call.
- * With l2_lz4 a view's values are packed (LZ4) on their
- * way to disk where that saves an eighth of them; a library that was built without liblz4, as the
- * drop-in is without CELLAR_WITH_LZ4, refuses the option (E_UNSUPPORTED), and misses what another
- * has packed. One process at a time. Keys lie in the files in clear, values too without l2_crypt. A
- * directory whose head is damaged is refused (CELLAR_E_CORRUPT) and left as it is; with
- * CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N from 1 to 9, and a new one begun. One of
- * somebody else, or of a newer library, never is. A copy of the directory of a closed store is as
- * warm as that; one of a store in use opens empty. Replace the files of a directory all together,
- * never one alone: if stage.buf or data.seg comes from an earlier life of the store (an open and
- * what follows it until the close or the kill), the next open detects that and begins empty; an
- * earlier copy made in the same life, or an earlier SUPER, is not detected and may serve values
- * that were overwritten or deleted since. The metric cellar_l2_opened says how the index
- * came at this open, and why not as a close saved it. A file that another program cuts short while
- * the store is open may end the process (SIGBUS). With l2_sigbus_handler that signal is handled as
- * long as the store is open: the tier is off until the next open, which finds it empty, and memory
- * goes on; SIGBUS that is about anything else goes to the handler there was before, and one that is
- * installed meanwhile must chain to ours. With l2_mmap_read (refused without l2_sigbus_handler: no
- * mapping is read unguarded) what was read from the data file within the last seconds is copied out
- * of a mapping instead of asking for it with a call, several times as fast. Mapped are at most
- * l2_bytes and eight times memory_bytes; that much address space it takes, its pages count as the
- * process's resident ones (file pages, which the kernel takes back), the page tables are in the
- * budget. Where the file cannot be mapped, or fails under the mapping (the metric
- * cellar_l2_mapped_bytes is 0 then), it is read as without the option. */
+ * /dev/shm/cellar-.. sees to that. A power cut: CELLAR_L2_SYNC_MANUAL keeps what the last
+ * cellar_sync or clean close saw if nothing was changed since, else nothing;
+ * CELLAR_L2_SYNC_PERIODIC all that was done before the last sync, one every l2_sync_ms, and of
+ * later changes some. CELLAR_L2_SYNC_ALWAYS: a call that changes a key or a view returns when a
+ * power cut cannot take that back (one sync serves all who wait; a change of what the disk has
+ * never seen waits for none); E_IO: it is done in memory, but a power cut may take it back. What a
+ * loader stores is committed with the next such call. With l2_lz4 a view's values are packed (LZ4)
+ * on their way to disk where that saves an eighth of them; a library that was built without
+ * liblz4, as the drop-in is without CELLAR_WITH_LZ4, refuses the option (E_UNSUPPORTED), and
+ * misses what another has packed. One process at a time. Keys lie in the files in clear, values
+ * too without l2_crypt. A directory whose head is damaged is refused (CELLAR_E_CORRUPT) and left
+ * as it is; with CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N from 1 to 9, and a new one
+ * begun. One of somebody else, or of a newer library, never is. A copy of the directory of a
+ * closed store is as warm as that; one of a store in use opens empty. Replace the files of a
+ * directory all together, never one alone: if stage.buf or data.seg comes from an earlier life of
+ * the store (an open and what follows it until the close or the kill), the next open detects that
+ * and begins empty; an earlier copy made in the same life, or an earlier SUPER, is not detected
+ * and may serve values that were overwritten or deleted since. The metric cellar_l2_opened says
+ * how the index came at this open, and why not as a close saved it. A file that another program
+ * cuts short while the store is open may end the process (SIGBUS). With l2_sigbus_handler that
+ * signal is handled as long as the store is open: the tier is off until the next open, which finds
+ * it empty, and memory goes on; SIGBUS that is about anything else goes to the handler there was
+ * before, and one that is installed meanwhile must chain to ours. With l2_mmap_read (refused
+ * without l2_sigbus_handler: no mapping is read unguarded) what was read from the data file within
+ * the last seconds is copied out of a mapping instead of asking for it with a call, several times
+ * as fast. Mapped are at most l2_bytes and eight times memory_bytes; that much address space it
+ * takes, its pages count as the process's resident ones (file pages, which the kernel takes back),
+ * the page tables are in the budget. Where the file cannot be mapped, or fails under the mapping
+ * (the metric cellar_l2_mapped_bytes is 0 then), it is read as without the option. */
 
 /* Path and files of the disk tier. A symbolic link as l2_path is followed if the link and the
  * directory behind it belong to the user of the process or to root. Another user's link is refused:
@@ -2031,21 +2036,21 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * cellar_open fails with E_IO; later it counts as an error of the disk. */
 
 /* What one change promises of the disk, by the l2_mode of its view:
- * - CELLAR_L2_ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
- * - CELLAR_L2_EACH_SET: the entry is offered to the disk before the call returns. The disk may drop
- *   it (cellar_l2_dropped_total, cellar_l2_refused_total); then it is in memory alone.
+ * - CELLAR_L2_WRITE_ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
+ * - CELLAR_L2_WRITE_ON_SET: the entry is offered to the disk before the call returns. The disk may
+ *   drop it (cellar_l2_dropped_total, cellar_l2_refused_total); then it is in memory alone.
  * - CELLAR_L2_WRITE_THROUGH: when the call returns OK, the entry is in the log. The log outlives
- *   the process, and at CELLAR_L2_ALWAYS a power cut. A call waits for room in the log, at most
- *   1 s. E_IO: the change is in memory, and the disk has no value of the key. A touch or an incr is
- *   E_IO, too, if its entry is evicted before it is written: memory of a few entries.
+ *   the process, and at CELLAR_L2_SYNC_ALWAYS a power cut. A call waits for room in the log, at
+ *   most 1 s. E_IO: the change is in memory, and the disk has no value of the key. A touch or an
+ *   incr is E_IO, too, if its entry is evicted before it is written: memory of a few entries.
  *   Also E_IO: the value is over half a segment of the disk, l2_write_bps or l2_write_bpd is used
  *   up, the seal function fails, the disk is off. cellar_l2_not_through_total counts them all.
  *   OK, but in memory alone: an entry with less than l2_min_ttl_ms left, a remembered failure, an
  *   entry with CELLAR_NO_L2. A load, a refresh and cellar_fulfil wait and count in the same way,
  *   but hand out their value and return no E_IO.
- * - A set with CELLAR_DURABLE promises the same in any view, and from CELLAR_L2_KEEP on that the
- *   entry outlives a power cut. At CELLAR_L2_DROP it is E_UNSUPPORTED. An entry with less than
- *   l2_min_ttl_ms left is E_IO.
+ * - A set with CELLAR_DURABLE promises the same in any view, and from CELLAR_L2_SYNC_PERIODIC on
+ *   that the entry outlives a power cut. At CELLAR_L2_SYNC_MANUAL it is E_UNSUPPORTED. An entry
+ *   with less than l2_min_ttl_ms left is E_IO.
  * A later change of the key without such a promise, a touch too, takes its copy off the disk until
  * the entry leaves memory. Changes of one key reach the disk in the order in which memory saw
  * them. An entry that such a call has written is not written again when it leaves memory or the
@@ -2070,10 +2075,10 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * thread:  run inside any call that reads or writes entries, and inside close, by several threads
  *          at once, with no lock held; must not wait, nor use the store
  * owns:    the struct is copied; ctx outlives the store
- * example: cellar_l2_crypt a = CELLAR_L2_CRYPT_INIT;
+ * example: cellar_l2_cipher a = CELLAR_L2_CRYPT_INIT;
  *     a.ctx = key; a.seal = my_seal; a.open = my_open; a.overhead = 16;
  *     cfg.l2_crypt = &a;                                                                         */
-typedef struct cellar_l2_crypt {
+typedef struct cellar_l2_cipher {
     size_t   struct_size; /* set by CELLAR_L2_CRYPT_INIT                                          */
     void    *ctx;
     int    (*seal)(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
@@ -2082,13 +2087,13 @@ typedef struct cellar_l2_crypt {
                    const void *in, size_t in_len, void *out);
     uint32_t overhead;    /* bytes the sealed form is longer by: the tag; at most 256             */
     uint32_t reserved;    /* must be 0                                                            */
-} cellar_l2_crypt;
-CELLAR_NO_TAIL_PADDING(cellar_l2_crypt, reserved);
-#define CELLAR_L2_CRYPT_INIT { sizeof(cellar_l2_crypt), NULL, NULL, NULL, 0, 0 }
+} cellar_l2_cipher;
+CELLAR_STRUCT(cellar_l2_cipher, reserved);
+#define CELLAR_L2_CRYPT_INIT { sizeof(cellar_l2_cipher), NULL, NULL, NULL, 0, 0 }
 
 /* Make all that is on the disk tier outlive a power cut; filters of views are written, too.
  * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error), E_INVAL, E_CLOSED
- * thread:  any; waits for the disk. At CELLAR_L2_DROP changes wait meanwhile, too
+ * thread:  any; waits for the disk. At CELLAR_L2_SYNC_MANUAL changes wait meanwhile, too
  * cost:    a few syncs of what has not been synced yet
  * example: if (cellar_sync(c) == CELLAR_OK) { checkpointed = 1; }                                */
 CELLAR_API cellar_err cellar_sync(cellar *c);
@@ -2099,7 +2104,7 @@ CELLAR_API cellar_err cellar_sync(cellar *c);
     X(MAX_ENTRIES, 2, STORE, "entries", "second bound; 0 = none; shrinking evicts, too") \
     X(EVICTION, 3, STORE, "CELLAR_EVICT_...", "eviction rule for what comes next") \
     X(LOG_LEVEL, 4, STORE, "CELLAR_LOG_...", "least important level that is reported") \
-    X(THREAD, 5, STORE, "0 or 1", "maintenance thread") \
+    X(MAINTENANCE_THREAD, 5, STORE, "0 or 1", "maintenance thread") \
     X(DEFAULT_TTL_MS, 6, VIEW, "ms", "default time to live; 0 = the store's") \
     X(NEGATIVE_TTL_MS, 7, VIEW, "ms", "time to live of negative entries; 0 = the store's") \
     X(IDLE_MS, 8, VIEW, "ms", "default idle time; 0 = the store's") \
@@ -2141,7 +2146,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
 
 /* ---- Numbers --------------------------------------------------------------------------------- */
 
-enum { CELLAR_SCOPE_VIEW = 0, CELLAR_SCOPE_STORE = 1 };
+enum { CELLAR_SCOPE_NAMESPACE = 0, CELLAR_SCOPE_STORE = 1 };
 
 /* A snapshot. gets is the sum of its outcomes by construction. Filled up to struct_size. */
 typedef struct cellar_stats {
@@ -2194,14 +2199,15 @@ typedef struct cellar_stats {
     uint64_t ttl_reloads_unchanged; /* of these: byte-identical, the TTL could be longer          */
     double   ttl_unchanged_share; /* ttl_reloads_unchanged / misses; 0 without misses             */
 } cellar_stats;
-CELLAR_NO_TAIL_PADDING(cellar_stats, ttl_unchanged_share);
+CELLAR_STRUCT(cellar_stats, ttl_unchanged_share);
 #define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0.0 }
 
 /* Take a snapshot of the counters.
- * in:      scope CELLAR_SCOPE_VIEW (this view; "store" fields too) or _STORE (sum of all views);
+ * in:      scope CELLAR_SCOPE_NAMESPACE (this view; "store" fields too) or _STORE (sum of all
+ * views);
  *          out->struct_size set
  * out:     *out
  * returns: OK; E_INVAL, E_CLOSED
@@ -2221,14 +2227,15 @@ typedef struct cellar_advice {
     uint32_t scale_pct[CELLAR_ADVICE_COUNT]; /* of the budget: 25 50 71 100 141 200 400 800       */
     double   hit_ratio[CELLAR_ADVICE_COUNT]; /* to expect at that budget                          */
 } cellar_advice;
-CELLAR_NO_TAIL_PADDING(cellar_advice, hit_ratio);
+CELLAR_STRUCT(cellar_advice, hit_ratio);
 #define CELLAR_ADVICE_INIT { sizeof(cellar_advice), 0, 0.0, {0, 0, 0, 0, 0, 0, 0, 0}, \
     {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0} }
 
 /* What would the hit ratio be if the whole store had more or less memory? Small copies of the
  * cache, keys only, of eight sizes run beside it under the rule in force. Estimates: on average
  * within two points. Views are told apart, up to 64 of them.
- * in:      scope CELLAR_SCOPE_VIEW (this view's hits at so many times the budget of the store) or
+ * in:      scope CELLAR_SCOPE_NAMESPACE (this view's hits at so many times the budget of the
+ * store) or
  *          _STORE (all views); out->struct_size set
  * out:     *out; with PENDING and E_UNSUPPORTED no hit ratio but hit_ratio_now
  * returns: OK; PENDING (fewer than 512 sampled gets yet, or of a view beyond the first 64);
@@ -2242,7 +2249,7 @@ CELLAR_NO_TAIL_PADDING(cellar_advice, hit_ratio);
  *         printf("at 2x the budget: %.1f %%\n", a.hit_ratio[5] * 100);                           */
 CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out);
 
-enum { CELLAR_OP_GET_HIT = 0, CELLAR_OP_GET_MISS = 1, CELLAR_OP_SET = 2, CELLAR_OP_DEL = 3,
+enum { CELLAR_OP_GET_HIT = 0, CELLAR_OP_GET_MISS = 1, CELLAR_OP_SET = 2, CELLAR_OP_DELETE = 3,
        CELLAR_OP_TICK = 4 };
 
 /* Latency of one kind of operation, in nanoseconds; quantiles are upper bounds within 6.25 %. */
@@ -2252,7 +2259,7 @@ typedef struct cellar_latency {
     uint64_t p50_ns, p90_ns, p99_ns, p999_ns;
     uint64_t max_ns;      /* of the samples, exact                                                */
 } cellar_latency;
-CELLAR_NO_TAIL_PADDING(cellar_latency, max_ns);
+CELLAR_STRUCT(cellar_latency, max_ns);
 #define CELLAR_LATENCY_INIT { sizeof(cellar_latency), 0, 0, 0, 0, 0, 0 }
 
 /* Read a latency histogram of the store.
@@ -2317,14 +2324,14 @@ CELLAR_API const char *cellar_code_name(cellar_err code);
 CELLAR_API const char *cellar_cause_name(cellar_cause cause);
 
 /* What went wrong last on a handle. */
-typedef struct cellar_error {
+typedef struct cellar_error_info {
     size_t     struct_size; /* set by CELLAR_ERROR_INIT                                           */
     cellar_err code;        /* CELLAR_OK = nothing yet                                            */
     int        sys_errno;   /* of the operating system, 0 if it had no part                       */
     char       text[120];   /* what was wrong, 0-terminated; no keys, no values                   */
-} cellar_error;
-CELLAR_NO_TAIL_PADDING(cellar_error, text);
-#define CELLAR_ERROR_INIT { sizeof(cellar_error), CELLAR_OK, 0, {0} }
+} cellar_error_info;
+CELLAR_STRUCT(cellar_error_info, text);
+#define CELLAR_ERROR_INIT { sizeof(cellar_error_info), CELLAR_OK, 0, {0} }
 
 /* The last error of this handle, of any thread: code, errno and a sentence. Errors in arguments
  * that name no handle are not kept; a failed cellar_open is kept for c == NULL, per process.
@@ -2334,9 +2341,9 @@ CELLAR_NO_TAIL_PADDING(cellar_error, text);
  * thread:  any; works on handles of a closed store
  * cost:    O(1)
  * example:
- *     cellar_error e = CELLAR_ERROR_INIT;
+ *     cellar_error_info e = CELLAR_ERROR_INIT;
  *     cellar_last_error(c, &e);                                                                  */
-CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error *out);
+CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out);
 
 /* Walk every structure of the store and check every invariant: for tests and for doubt.
  * in:      any handle of the store

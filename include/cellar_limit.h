@@ -7,9 +7,9 @@
  * CALL PATTERN
  *     #include "cellar_limit.h"   (drop-in: part of its "cellar.h")
  *     cellar_limiter *l;
- *     const cellar_rl_rule per_user = cellar_rl_gcra(100, CELLAR_RL_SECOND, 20);
+ *     const cellar_rule per_user = cellar_rl_gcra(100, CELLAR_SECOND_NS, 20);
  *     if (cellar_rl_open(NULL, &per_user, 1, &l) != CELLAR_OK) return 1;
- *     cellar_rl_result r;
+ *     cellar_limiter_result r;
  *     switch (cellar_rl_check(l, "user:7", 6, 1, &r)) {
  *     case CELLAR_OK: serve();                                    break;
  *     case CELLAR_LIMITED: refuse(r.retry_after_ns);              break;
@@ -67,45 +67,46 @@ extern "C" {
 
 /* ---- Rate limiters -------------------------------------------------------------------------- */
 
-#define CELLAR_RL_RULES_MAX    7u       /* rules of one limiter                                  */
-#define CELLAR_RL_CHAIN_MAX    8u       /* limiters of one chain                                 */
-#define CELLAR_RL_LOG_MAX      4096u    /* largest limit of SLIDING_LOG                          */
-#define CELLAR_RL_NAME_MAX     63u      /* bytes of a rule's, plan's or limiter's name           */
-#define CELLAR_RL_NEVER        UINT64_MAX
-#define CELLAR_RL_SECOND       UINT64_C(1000000000)
-#define CELLAR_RL_MINUTE       (60 * CELLAR_RL_SECOND)
-#define CELLAR_RL_HOUR         (60 * CELLAR_RL_MINUTE)
-#define CELLAR_RL_DAY          (24 * CELLAR_RL_HOUR)
-#define CELLAR_RL_PERIOD_MAX   (400 * CELLAR_RL_DAY)
+#define CELLAR_LIMITER_RULES_MAX 7u     /* rules of one limiter                                  */
+#define CELLAR_LIMITER_CHAIN_MAX 8u     /* limiters of one chain                                 */
+#define CELLAR_SLIDING_LOG_MAX 4096u    /* largest limit of SLIDING_LOG                          */
+#define CELLAR_LIMITER_NAME_MAX 63u     /* bytes of a rule's, plan's or limiter's name           */
+#define CELLAR_NEVER_NS        UINT64_MAX
+#define CELLAR_SECOND_NS       UINT64_C(1000000000)
+#define CELLAR_MINUTE_NS       (60 * CELLAR_SECOND_NS)
+#define CELLAR_HOUR_NS         (60 * CELLAR_MINUTE_NS)
+#define CELLAR_DAY_NS          (24 * CELLAR_HOUR_NS)
+#define CELLAR_PERIOD_MAX_NS   (400 * CELLAR_DAY_NS)
 
-enum { CELLAR_RL_GCRA = 1, CELLAR_RL_SLIDING_LOG = 2, CELLAR_RL_SLIDING_COUNT = 3,
-       CELLAR_RL_FIXED = 4, CELLAR_RL_CONCURRENCY = 5 };
-enum { CELLAR_RL_PER_MINUTE = 1, CELLAR_RL_PER_HOUR = 2, CELLAR_RL_PER_DAY = 3,
-       CELLAR_RL_PER_WEEK = 4, CELLAR_RL_PER_MONTH = 5 };        /* weeks are ISO: from Monday    */
-enum { CELLAR_RL_DRY_RUN = 1,  /* computed and charged as if real, never denies (would_deny)      */
-       CELLAR_RL_STRICT = 2,   /* denied calls charge too, to at most 2 * b * T (GCRA)            */
-       CELLAR_RL_CAPPED = 4 }; /* GCRA whose windows never hold more than N                       */
-enum { CELLAR_RL_LEAST_LOSS = 0, CELLAR_RL_DENY_NEW = 1, CELLAR_RL_ALLOW_NEW = 2 };
+enum { CELLAR_RULE_TOKEN_BUCKET = 1, CELLAR_RULE_SLIDING_LOG = 2, CELLAR_RULE_SLIDING_WINDOW = 3,
+       CELLAR_RULE_FIXED_WINDOW = 4, CELLAR_RULE_CONCURRENCY = 5 };
+enum { CELLAR_PER_MINUTE = 1, CELLAR_PER_HOUR = 2, CELLAR_PER_DAY = 3,
+       CELLAR_PER_WEEK = 4, CELLAR_PER_MONTH = 5 };              /* weeks are ISO: from Monday    */
+enum { CELLAR_RULE_DRY_RUN = 1, /* computed and charged as if real, never denies (would_deny)     */
+       CELLAR_RULE_CHARGE_DENIED = 2, /* denied calls charge too, to at most 2 * b * T (GCRA)     */
+       CELLAR_RULE_STRICT = 4 }; /* GCRA whose windows never hold more than N                     */
+enum { CELLAR_OVERFLOW_LEAST_LOSS = 0, CELLAR_OVERFLOW_DENY_NEW = 1, CELLAR_OVERFLOW_ALLOW_NEW =
+    2 };
 
 typedef struct cellar_limiter cellar_limiter;
 
 /* One rule. Made by the functions below; fields they leave 0 may be set afterwards. */
-typedef struct cellar_rl_rule {
-    uint32_t algorithm; /* CELLAR_RL_GCRA ...                                                     */
-    uint32_t flags;     /* CELLAR_RL_DRY_RUN ...                                                  */
+typedef struct cellar_rule {
+    uint32_t algorithm; /* CELLAR_RULE_TOKEN_BUCKET ...                                           */
+    uint32_t flags;     /* CELLAR_RULE_DRY_RUN ...                                                */
     uint64_t limit;     /* N; 0 denies everything                                                 */
-    uint64_t period_ns; /* W, 1..CELLAR_RL_PERIOD_MAX; 0 for FIXED and CONCURRENCY                */
+    uint64_t period_ns; /* W, 1..CELLAR_PERIOD_MAX_NS; 0 for FIXED and CONCURRENCY                */
     uint64_t burst;     /* b of GCRA, from 1; 0 for all others                                    */
     uint64_t ban_ns;    /* a denial also bans the key for so long; 0: no                          */
     uint32_t calendar;  /* CELLAR_RL_PER_... of FIXED, else 0                                     */
     uint32_t reserved;  /* 0                                                                      */
     const char *name;   /* in header lines and metrics; copied; NULL = "default"; printable ASCII */
     uint64_t reserved1; /* 0                                                                      */
-} cellar_rl_rule;
+} cellar_rule;
 
-static inline cellar_rl_rule cellar_rl_make_(uint32_t algorithm, uint64_t limit, uint64_t period_ns)
+static inline cellar_rule cellar_rl_make_(uint32_t algorithm, uint64_t limit, uint64_t period_ns)
 {
-    cellar_rl_rule r;
+    cellar_rule r;
     r.algorithm = algorithm;
     r.flags = 0;
     r.limit = limit;
@@ -119,79 +120,79 @@ static inline cellar_rl_rule cellar_rl_make_(uint32_t algorithm, uint64_t limit,
     return r;
 }
 /* Token bucket of `burst` tokens that fills at `limit` a period. */
-static inline cellar_rl_rule cellar_rl_gcra(uint64_t limit, uint64_t period_ns, uint64_t burst)
+static inline cellar_rule cellar_rl_gcra(uint64_t limit, uint64_t period_ns, uint64_t burst)
 {
-    cellar_rl_rule r = cellar_rl_make_(CELLAR_RL_GCRA, limit, period_ns);
+    cellar_rule r = cellar_rl_make_(CELLAR_RULE_TOKEN_BUCKET, limit, period_ns);
     r.burst = burst;
     return r;
 }
 /* Token bucket slowed down so far that no window of a period ever holds more than `limit`. */
-static inline cellar_rl_rule cellar_rl_rule_capped(uint64_t limit, uint64_t period_ns,
-                                                   uint64_t burst)
+static inline cellar_rule cellar_rl_rule_capped(uint64_t limit, uint64_t period_ns,
+                                                uint64_t burst)
 {
-    cellar_rl_rule r = cellar_rl_gcra(limit, period_ns, burst);
-    r.flags = CELLAR_RL_CAPPED;
+    cellar_rule r = cellar_rl_gcra(limit, period_ns, burst);
+    r.flags = CELLAR_RULE_STRICT;
     return r;
 }
-static inline cellar_rl_rule cellar_rl_sliding_log(uint64_t limit, uint64_t period_ns)
+static inline cellar_rule cellar_rl_sliding_log(uint64_t limit, uint64_t period_ns)
 {
-    return cellar_rl_make_(CELLAR_RL_SLIDING_LOG, limit, period_ns);
+    return cellar_rl_make_(CELLAR_RULE_SLIDING_LOG, limit, period_ns);
 }
-static inline cellar_rl_rule cellar_rl_sliding_count(uint64_t limit, uint64_t period_ns)
+static inline cellar_rule cellar_rl_sliding_count(uint64_t limit, uint64_t period_ns)
 {
-    return cellar_rl_make_(CELLAR_RL_SLIDING_COUNT, limit, period_ns);
+    return cellar_rl_make_(CELLAR_RULE_SLIDING_WINDOW, limit, period_ns);
 }
-static inline cellar_rl_rule cellar_rl_fixed(uint64_t limit, uint32_t calendar)
+static inline cellar_rule cellar_rl_fixed(uint64_t limit, uint32_t calendar)
 {
-    cellar_rl_rule r = cellar_rl_make_(CELLAR_RL_FIXED, limit, 0);
+    cellar_rule r = cellar_rl_make_(CELLAR_RULE_FIXED_WINDOW, limit, 0);
     r.calendar = calendar;
     return r;
 }
-static inline cellar_rl_rule cellar_rl_concurrency(uint64_t limit)
+static inline cellar_rule cellar_rl_concurrency(uint64_t limit)
 {
-    return cellar_rl_make_(CELLAR_RL_CONCURRENCY, limit, 0);
+    return cellar_rl_make_(CELLAR_RULE_CONCURRENCY, limit, 0);
 }
 
 /* What a decision says. */
-typedef struct cellar_rl_result {
+typedef struct cellar_limiter_result {
     uint32_t allowed;        /* 1: admitted                                                       */
     uint32_t would_deny;     /* 1: a DRY_RUN rule would have denied                               */
     uint32_t never;          /* 1: denied, and no waiting helps: limit 0, or cost over the burst  */
     uint32_t rule;           /* number of the rule that denied (longest wait), else the tightest; */
-                             /* CELLAR_RL_BANNED: the key is banned                               */
+                             /* CELLAR_RULE_BAN: the key is banned                                */
     uint64_t limit;          /* N of that rule                                                    */
     uint64_t remaining;      /* units left of the tightest rule, after the decision               */
-    uint64_t retry_after_ns; /* denied: when it would pass if nobody else came; CELLAR_RL_NEVER   */
+    uint64_t retry_after_ns; /* denied: when it would pass if nobody else came; CELLAR_NEVER_NS   */
     uint64_t reset_after_ns; /* until the tightest rule has forgotten this key                    */
     uint64_t now_ns;         /* the reading the decision used                                     */
-} cellar_rl_result;
-#define CELLAR_RL_BANNED UINT32_MAX
+} cellar_limiter_result;
+#define CELLAR_RULE_BAN UINT32_MAX
 
 /* What a reservation or a take can be given back by. Plain memory, filled by the library; belongs
  * to one thread at a time. */
-typedef struct cellar_rl_ticket {
+typedef struct cellar_limiter_ticket {
     const cellar_limiter *limiter; /* NULL: nothing was taken                                     */
-    uint64_t fingerprint, slot, cost, losses, given, stamp[CELLAR_RL_RULES_MAX];
+    uint64_t fingerprint, slot, cost, losses, given, stamp[CELLAR_LIMITER_RULES_MAX];
     uint32_t colour, generation, used, reserved;
-} cellar_rl_ticket;
+} cellar_limiter_ticket;
 
 /* A key as cellar_rl_foreach shows it. */
-typedef struct cellar_rl_entry {
+typedef struct cellar_limiter_entry {
     uint64_t fingerprint;    /* as cellar_rl_fingerprint gives it                                 */
     uint32_t rule_count;
     uint32_t overridden;     /* 1: a plan or a ban of its own                                     */
-    uint64_t remaining[CELLAR_RL_RULES_MAX];
-    uint64_t reset_after_ns[CELLAR_RL_RULES_MAX]; /* 0: this rule has forgotten the key           */
+    uint64_t remaining[CELLAR_LIMITER_RULES_MAX];
+    uint64_t reset_after_ns[CELLAR_LIMITER_RULES_MAX]; /* 0: this rule has forgotten the key      */
     uint64_t banned_ns;      /* of a ban; 0: none                                                 */
-} cellar_rl_entry;
+} cellar_limiter_entry;
 
 /* One limiter of a chain. */
-typedef struct cellar_rl_link {
+typedef struct cellar_limiter_link {
     cellar_limiter *limiter;
     const void *key;
     size_t key_len;
     uint64_t cost;
-} cellar_rl_link;
+} cellar_limiter_link;
 
 /* Figures of a limiter: field, Prometheus family, its label, help. */
 #define CELLAR_RL_STATS(X) \
@@ -215,31 +216,32 @@ typedef struct cellar_rl_link {
     X(snapshots_refused, "cellar_limit_snapshots_refused_total", "", \
       "Snapshots not loaded: damaged, or of other rules.")
 
-typedef struct cellar_rl_stats {
+typedef struct cellar_limiter_stats {
     size_t   struct_size;    /* set by CELLAR_RL_STATS_INIT                                       */
 #define CELLAR_RL_FIELD(name, family, label, help) uint64_t name;
     CELLAR_RL_STATS(CELLAR_RL_FIELD)
 #undef CELLAR_RL_FIELD
-    uint64_t denied_by_rule[CELLAR_RL_RULES_MAX];
+    uint64_t denied_by_rule[CELLAR_LIMITER_RULES_MAX];
     uint64_t keys;           /* slots in use, idle ones included                                  */
     uint64_t slots;          /* there are                                                         */
     uint64_t bytes;          /* taken at opening: the whole of it                                 */
     uint64_t overrides, permits;
-} cellar_rl_stats;
-CELLAR_NO_TAIL_PADDING(cellar_rl_stats, permits);
-#define CELLAR_RL_STATS_INIT { sizeof(cellar_rl_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    { 0, 0, 0, 0, 0, 0, 0 }, 0, 0, 0, 0, 0 }
+} cellar_limiter_stats;
+CELLAR_STRUCT(cellar_limiter_stats, permits);
+#define CELLAR_RL_STATS_INIT { sizeof(cellar_limiter_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, { 0, 0, 0, 0, 0, 0, 0 }, 0, 0, 0, 0, 0 }
 
-typedef uint64_t (*cellar_rl_clock_fn)(void *ctx); /* ns, monotonic; or ms since 1970             */
+typedef uint64_t (*cellar_limiter_clock_fn)(void *ctx); /* ns, monotonic; or ms since 1970        */
 /* Takes the next bytes of a snapshot; `last`: there are no more. 0: done; else it failed. */
-typedef int (*cellar_rl_save_fn)(void *ctx, const void *bytes, size_t len, int last);
+typedef int (*cellar_snapshot_write_fn)(void *ctx, const void *bytes, size_t len, int last);
 /* Gives the next bytes of a snapshot: up to cap; *len 0 at its end or when there is none. */
-typedef int (*cellar_rl_load_fn)(void *ctx, void *buf, size_t cap, size_t *len);
+typedef int (*cellar_snapshot_read_fn)(void *ctx, void *buf, size_t cap, size_t *len);
 
-typedef struct cellar_rl_config {
+typedef struct cellar_limiter_config {
     size_t   struct_size;    /* set by CELLAR_RL_CONFIG_INIT, with abi                            */
     uint32_t abi;
-    uint32_t overflow;       /* CELLAR_RL_LEAST_LOSS, _DENY_NEW or _ALLOW_NEW: a new key comes    */
+    /* CELLAR_OVERFLOW_LEAST_LOSS, _DENY_NEW or _ALLOW_NEW: a new key comes */
+    uint32_t overflow;
                              /* and both its buckets are full of keys in use                      */
     uint64_t max_bytes;      /* 0 = 16 MiB; everything the limiter ever takes                     */
     uint32_t max_overrides;  /* keys with a plan or ban of their own; 0 = 65,536 or what fits     */
@@ -251,9 +253,10 @@ typedef struct cellar_rl_config {
     const char *name;        /* label in metrics; NULL = "default"; printable ASCII               */
     const char *zone;        /* of FIXED rules; NULL = UTC; "Europe/Berlin", "+08:00"             */
     const uint8_t *secret;   /* 32 bytes, copied; NULL = random, or the snapshot's                */
-    cellar_rl_clock_fn clock;   /* NULL = monotonic ns; called with locks held: no calls back     */
-    cellar_rl_clock_fn wall_ms; /* NULL = CLOCK_REALTIME                                          */
-    cellar_rl_clock_fn boot_ms; /* for snapshots: ms since boot, suspend too; NULL = system's     */
+    cellar_limiter_clock_fn clock; /* NULL = monotonic ns; called with locks held: no calls back  */
+    cellar_limiter_clock_fn wall_ms; /* NULL = CLOCK_REALTIME                                     */
+    /* for snapshots: ms since boot, suspend too; NULL = system's */
+    cellar_limiter_clock_fn boot_ms;
     void    *clock_ctx;
     cellar_alloc_fn alloc;   /* both or neither; for the handle and, while opening, the zone      */
     cellar_free_fn  free;
@@ -261,25 +264,25 @@ typedef struct cellar_rl_config {
     cellar_log_fn   log;
     void    *log_ctx;
     const char *snapshot_path; /* a file; its folder must exist                                   */
-    cellar_rl_save_fn save;  /* or these two instead                                              */
-    cellar_rl_load_fn load;
+    cellar_snapshot_write_fn save; /* or these two instead                                        */
+    cellar_snapshot_read_fn load;
     void    *persist_ctx;
     uint64_t snapshot_ms;    /* a tick writes one when the last is so old; 0 = at close only      */
     uint64_t reserved0;      /* 0                                                                 */
-} cellar_rl_config;
-CELLAR_NO_TAIL_PADDING(cellar_rl_config, reserved0);
-#define CELLAR_RL_CONFIG_INIT { sizeof(cellar_rl_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-static inline void cellar_rl_config_init(cellar_rl_config *cfg)
+} cellar_limiter_config;
+CELLAR_STRUCT(cellar_limiter_config, reserved0);
+#define CELLAR_RL_CONFIG_INIT { sizeof(cellar_limiter_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+static inline void cellar_rl_config_init(cellar_limiter_config *cfg)
 {
-    const cellar_rl_config init = CELLAR_RL_CONFIG_INIT;
+    const cellar_limiter_config init = CELLAR_RL_CONFIG_INIT;
     *cfg = init;
 }
 
-enum { CELLAR_RL_HEADERS_IETF = 1,   /* RateLimit-Policy, RateLimit (draft, work in progress)     */
-       CELLAR_RL_HEADERS_DRAFT6 = 2, /* RateLimit-Limit, -Remaining, -Reset: seconds from now     */
-       CELLAR_RL_HEADERS_X = 4,      /* X-RateLimit-...: reset as Unix time                       */
-       CELLAR_RL_HEADERS_RETRY = 8 };/* Retry-After on a denial                                   */
+enum { CELLAR_HEADERS_IETF = 1,      /* RateLimit-Policy, RateLimit (draft, work in progress)     */
+       CELLAR_HEADERS_DRAFT6 = 2, /* RateLimit-Limit, -Remaining, -Reset: seconds from now        */
+       CELLAR_HEADERS_X = 4,         /* X-RateLimit-...: reset as Unix time                       */
+       CELLAR_HEADERS_RETRY_AFTER = 8 };/* Retry-After on a denial                                */
 
 /* ---- Opening, closing ---- */
 
@@ -296,11 +299,11 @@ enum { CELLAR_RL_HEADERS_IETF = 1,   /* RateLimit-Policy, RateLimit (draft, work
  * thread:  any
  * cost:    takes max_bytes at once; loads the snapshot if there is one
  * example:
- *     const cellar_rl_rule rules[2] = { cellar_rl_gcra(100, CELLAR_RL_SECOND, 20),
- *                                       cellar_rl_fixed(100000, CELLAR_RL_PER_DAY) };
+ *     const cellar_rule rules[2] = { cellar_rl_gcra(100, CELLAR_SECOND_NS, 20),
+ *                                       cellar_rl_fixed(100000, CELLAR_PER_DAY) };
  *     cellar_limiter *l;
  *     if (cellar_rl_open(NULL, rules, 2, &l) != CELLAR_OK) return 1;                             */
-CELLAR_API cellar_err cellar_rl_open(const cellar_rl_config *cfg, const cellar_rl_rule *rules,
+CELLAR_API cellar_err cellar_rl_open(const cellar_limiter_config *cfg, const cellar_rule *rules,
                                      uint32_t rule_count, cellar_limiter **out);
 
 /* Close a limiter: the last snapshot, if it has one, then all memory back.
@@ -322,10 +325,10 @@ CELLAR_API void cellar_rl_close(cellar_limiter *l);
  * cost:    one rule, known key: no lock, one compare-exchange, none when denied. Several rules:
  *          denials without a lock, admissions under one of a bucket. New key: one short lock
  * example:
- *     cellar_rl_result r;
+ *     cellar_limiter_result r;
  *     if (cellar_rl_check(l, ip, ip_len, 1, &r) == CELLAR_LIMITED) return 429;                   */
 CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t key_len,
-                                      uint64_t cost, cellar_rl_result *result);
+                                      uint64_t cost, cellar_limiter_result *result);
 
 /* cellar_rl_check with a reading of the limiter's clock that the caller has already: one reading a
  * request. An older reading admits no more than the bound: OLDER READINGS.
@@ -340,7 +343,7 @@ CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t
  *     cellar_err e = cellar_rl_check_at(l, "user:7", 6, 1, now, NULL);                           */
 CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t cost, uint64_t now_ns,
-                                         cellar_rl_result *result);
+                                         cellar_limiter_result *result);
 
 /* cellar_rl_check by rules that come with the call, in place of the limiter's.
  * in:      rules of the same number and algorithms; SLIDING_COUNT of the same period, FIXED of the
@@ -351,11 +354,11 @@ CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, siz
  * thread:  any
  * cost:    cellar_rl_check and two divisions a rule
  * example:
- *     cellar_rl_rule gold = cellar_rl_gcra(1000, CELLAR_RL_SECOND, 100);
+ *     cellar_rule gold = cellar_rl_gcra(1000, CELLAR_SECOND_NS, 100);
  *     cellar_err e = cellar_rl_check_with(l, "user:7", 6, 1, &gold, 1, NULL);                    */
 CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t cost, const cellar_rl_rule *rules,
-                                           uint32_t rule_count, cellar_rl_result *result);
+                                           uint64_t cost, const cellar_rule *rules,
+                                           uint32_t rule_count, cellar_limiter_result *result);
 
 /* What cellar_rl_check would say, without effect.
  * in:      as cellar_rl_check
@@ -365,20 +368,20 @@ CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, s
  * cost:    as cellar_rl_check; nothing is written
  * example: cellar_err e = cellar_rl_peek(l, "user:7", 6, 1, NULL);                               */
 CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t key_len,
-                                     uint64_t cost, cellar_rl_result *result);
+                                     uint64_t cost, cellar_limiter_result *result);
 
 /* Several limiters, all of which must admit: user and address and the whole site.
- * in:      links, 1..CELLAR_RL_CHAIN_MAX, the most selective first
+ * in:      links, 1..CELLAR_LIMITER_CHAIN_MAX, the most selective first
  * out:     *result of the one that denied, or of the last; *denied_by its number; both optional
  * returns: OK, LIMITED; E_INVAL
  * thread:  any; while a chain is taken back, others may meet its charge: at most cost x threads
  *          units are then denied without need. Never more is admitted
  * cost:    two passes over the links
  * example:
- *     cellar_rl_link both[2] = { { users, id, id_len, 1 }, { site, "site", 4, 1 } };
+ *     cellar_limiter_link both[2] = { { users, id, id_len, 1 }, { site, "site", 4, 1 } };
  *     cellar_err e = cellar_rl_check_chain(both, 2, NULL, NULL);                                 */
-CELLAR_API cellar_err cellar_rl_check_chain(const cellar_rl_link *links, uint32_t count,
-                                            cellar_rl_result *result, uint32_t *denied_by);
+CELLAR_API cellar_err cellar_rl_check_chain(const cellar_limiter_link *links, uint32_t count,
+                                            cellar_limiter_result *result, uint32_t *denied_by);
 
 /* Wait until admitted, or say at once that it takes too long.
  * in:      max_wait_ns from now
@@ -386,10 +389,10 @@ CELLAR_API cellar_err cellar_rl_check_chain(const cellar_rl_link *links, uint32_
  * returns: OK (admitted; for GCRA the wait is over), E_TIMEOUT (nothing taken), E_NEVER; E_INVAL
  * thread:  any, with nothing held that others need; GCRA is fair by virtual time, others are not
  * cost:    sleeps
- * example: cellar_err e = cellar_rl_wait(l, "api", 3, 1, 5 * CELLAR_RL_SECOND, NULL);            */
+ * example: cellar_err e = cellar_rl_wait(l, "api", 3, 1, 5 * CELLAR_SECOND_NS, NULL);            */
 CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t key_len,
                                      uint64_t cost, uint64_t max_wait_ns,
-                                     cellar_rl_result *result);
+                                     cellar_limiter_result *result);
 
 /* The limiter's clock, and what it calls a key: `cellar_rl_fingerprint` is what cellar_rl_foreach
  * hands out (0: bad key).
@@ -410,14 +413,14 @@ CELLAR_API uint64_t cellar_rl_fingerprint(cellar_limiter *l, const void *key, si
  * thread:  any
  * cost:    as cellar_rl_check
  * example:
- *     cellar_rl_ticket t;
+ *     cellar_limiter_ticket t;
  *     uint64_t wait_ns;
  *     if (cellar_rl_reserve(l, "llm", 3, 800, 0, &t, &wait_ns, NULL) == CELLAR_OK)
  *         cellar_rl_settle(l, &t, 615);                                                          */
 CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size_t key_len,
                                         uint64_t cost, uint64_t max_wait_ns,
-                                        cellar_rl_ticket *ticket, uint64_t *wait_ns,
-                                        cellar_rl_result *result);
+                                        cellar_limiter_ticket *ticket, uint64_t *wait_ns,
+                                        cellar_limiter_result *result);
 
 /* Use up a ticket: `cellar_rl_cancel` gives back all of it, `cellar_rl_settle` what was estimated
  * above `actual`, or charges what was estimated below. Never gives back more than the take still
@@ -430,8 +433,8 @@ CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size
  * thread:  any; a ticket by one at a time
  * cost:    as cellar_rl_check; SLIDING_LOG: O(N)
  * example: cellar_rl_cancel(l, &t);                                                              */
-CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_rl_ticket *ticket);
-CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_rl_ticket *ticket,
+CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket);
+CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_limiter_ticket *ticket,
                                        uint64_t actual);
 
 /* Change what a key owes, without a decision: `cellar_rl_refund` gives credit up to a full bucket,
@@ -449,11 +452,11 @@ CELLAR_API cellar_err cellar_rl_charge(cellar_limiter *l, const void *key, size_
                                        uint64_t cost);
 
 /* Ban a key: nothing passes until `ns` from now, then GCRA admits one unit and fills from there.
- * in:      ns up to CELLAR_RL_PERIOD_MAX; more counts as that
+ * in:      ns up to CELLAR_PERIOD_MAX_NS; more counts as that
  * returns: OK; E_LIMIT (no room for the ban), E_INVAL
  * thread:  any
  * cost:    as cellar_rl_check; SLIDING_COUNT and FIXED alone: one entry of max_overrides
- * example: cellar_rl_penalize(l, "user:7", 6, CELLAR_RL_MINUTE);                                 */
+ * example: cellar_rl_penalize(l, "user:7", 6, CELLAR_MINUTE_NS);                                 */
 CELLAR_API cellar_err cellar_rl_penalize(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t ns);
 
@@ -482,7 +485,7 @@ CELLAR_API cellar_err cellar_rl_reset_all(cellar_limiter *l);
  *         cellar_rl_permit_release(l, "db", 2, token);                                           */
 CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
                                                int64_t lease_ms, uint64_t *token,
-                                               cellar_rl_result *result);
+                                               cellar_limiter_result *result);
 
 /* Give a permit back, or a new lease from now.
  * in:      the token; lease_ms from 1
@@ -505,21 +508,21 @@ CELLAR_API cellar_err cellar_rl_permit_extend(cellar_limiter *l, const void *key
  * thread:  any; one change at a time, others wait
  * cost:    O(slots), region by region
  * example:
- *     cellar_rl_rule half = cellar_rl_gcra(50, CELLAR_RL_SECOND, 10);
+ *     cellar_rule half = cellar_rl_gcra(50, CELLAR_SECOND_NS, 10);
  *     cellar_rl_rules_set(l, &half, 1);                                                          */
-CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rl_rule *rules,
+CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rule *rules,
                                           uint32_t rule_count);
 
 /* Name a set of rules: a plan. A plan nobody has may be given other rules.
- * in:      name 1..CELLAR_RL_NAME_MAX bytes; rules as for cellar_rl_check_with
+ * in:      name 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for cellar_rl_check_with
  * returns: OK; E_BUSY (keys have it), E_LIMIT (max_plans), E_INVAL, E_RANGE
  * thread:  any
  * cost:    O(plans)
  * example:
- *     cellar_rl_rule r = cellar_rl_gcra(1000, CELLAR_RL_SECOND, 100);
+ *     cellar_rule r = cellar_rl_gcra(1000, CELLAR_SECOND_NS, 100);
  *     cellar_rl_plan(l, "gold", &r, 1);                                                          */
 CELLAR_API cellar_err cellar_rl_plan(cellar_limiter *l, const char *name,
-                                     const cellar_rl_rule *rules, uint32_t rule_count);
+                                     const cellar_rule *rules, uint32_t rule_count);
 
 /* Give a key a plan, by name or by its rules; NULL takes it away. Debt keeps its share. The key is
  * then found with a lock; plans are not part of snapshots.
@@ -531,7 +534,7 @@ CELLAR_API cellar_err cellar_rl_plan(cellar_limiter *l, const char *name,
 CELLAR_API cellar_err cellar_rl_assign(cellar_limiter *l, const void *key, size_t key_len,
                                        const char *plan);
 CELLAR_API cellar_err cellar_rl_override(cellar_limiter *l, const void *key, size_t key_len,
-                                         const cellar_rl_rule *rules, uint32_t rule_count);
+                                         const cellar_rule *rules, uint32_t rule_count);
 
 /* ---- Upkeep, figures ---- */
 
@@ -561,7 +564,8 @@ CELLAR_API cellar_err cellar_rl_save(cellar_limiter *l);
  * cost:    O(slots)
  * example: cellar_rl_foreach(l, print_entry, stdout);                                            */
 CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
-                                        int (*fn)(void *ctx, const cellar_rl_entry *e), void *ctx);
+                                        int (*fn)(void *ctx, const cellar_limiter_entry *e),
+                                            void *ctx);
 
 /* Figures of a limiter.
  * in:      out from CELLAR_RL_STATS_INIT
@@ -570,9 +574,9 @@ CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
  * thread:  any
  * cost:    O(slots), for `keys`
  * example:
- *     cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+ *     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
  *     cellar_rl_stats_get(l, &s);                                                                */
-CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_rl_stats *out);
+CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_limiter_stats *out);
 
 /* The figures as Prometheus text.
  * out:     at most cap bytes, the last of them 0
@@ -591,8 +595,8 @@ CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t c
  * cost:    no allocation
  * example:
  *     char lines[256];
- *     cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_IETF, lines, sizeof lines);                */
-CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_result *r,
+ *     cellar_rl_http_headers(l, &r, CELLAR_HEADERS_IETF, lines, sizeof lines);                   */
+CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_limiter_result *r,
                                          uint32_t style, char *buf, size_t cap);
 
 /* ---- A limiter for users, by name ---- */
@@ -611,7 +615,8 @@ CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_resu
  *     cellar_limiter *l;
  *     if (cellar_user_limiter_open(NULL, &l) != CELLAR_OK) return 1;
  *     cellar_user_limiter_close(l);                                                              */
-CELLAR_API cellar_err cellar_user_limiter_open(const cellar_rl_config *cfg, cellar_limiter **out);
+CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
+                                               cellar_limiter **out);
 CELLAR_API void cellar_user_limiter_close(cellar_limiter *l);
 
 /* Admit a call of a user, or forget the user: at most `limit` calls in any window of `window_s`
@@ -624,7 +629,7 @@ CELLAR_API void cellar_user_limiter_close(cellar_limiter *l);
  * example: cellar_err e = cellar_user_limiter_check(l, "user:7", 6, 10, 1, NULL);                */
 CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
                                                 size_t user_len, uint64_t limit, uint64_t window_s,
-                                                cellar_rl_result *result);
+                                                cellar_limiter_result *result);
 CELLAR_API cellar_err cellar_user_limiter_reset(cellar_limiter *l, const void *user,
                                                 size_t user_len);
 
@@ -670,8 +675,8 @@ typedef struct cellar_lock {
 } cellar_lock;
 
 typedef enum cellar_lock_lost {
-    CELLAR_LOCK_EXPIRED = 1,   /* its lease ended while it was held */
-    CELLAR_LOCK_OWNER_DIED = 2 /* THREAD_BOUND, and its thread is gone */
+    CELLAR_LOCK_LOST_EXPIRED = 1, /* its lease ended while it was held */
+    CELLAR_LOCK_LOST_OWNER_DIED = 2 /* THREAD_BOUND, and its thread is gone */
 } cellar_lock_lost;
 
 /* A lock was lost: its owner held it for held_ms. `key` is readable during the call. */
@@ -692,7 +697,7 @@ typedef struct cellar_locks_config {
     uint32_t barging;        /* 1: a release does not hand over, see QUEUE                        */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_locks_config;
-CELLAR_NO_TAIL_PADDING(cellar_locks_config, reserved0);
+CELLAR_STRUCT(cellar_locks_config, reserved0);
 #define CELLAR_LOCKS_CONFIG_INIT { sizeof(cellar_locks_config), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* How a lock is taken. Set by CELLAR_LOCK_OPTS_INIT; times in milliseconds. */
@@ -704,7 +709,7 @@ typedef struct cellar_lock_opts {
     uint32_t flags;          /* CELLAR_LOCK_...                                                   */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_lock_opts;
-CELLAR_NO_TAIL_PADDING(cellar_lock_opts, reserved0);
+CELLAR_STRUCT(cellar_lock_opts, reserved0);
 #define CELLAR_LOCK_OPTS_INIT { sizeof(cellar_lock_opts), 30000, 30000, 0, 0, 0 }
 
 /* Who holds a key. */
@@ -718,7 +723,7 @@ typedef struct cellar_lock_info {
     uint32_t flags;          /* CELLAR_LOCK_...                                                   */
     char     note[CELLAR_LOCK_NOTE_MAX + 1]; /* the owner's                                       */
 } cellar_lock_info;
-CELLAR_NO_TAIL_PADDING(cellar_lock_info, note);
+CELLAR_STRUCT(cellar_lock_info, note);
 #define CELLAR_LOCK_INFO_INIT { sizeof(cellar_lock_info), 0, 0, 0, 0, 0, 0, { 0 } }
 
 /* Figures of a table; the same as cellar_locks_metrics_write tells. */
@@ -742,7 +747,7 @@ typedef struct cellar_locks_stats {
     uint64_t bytes;          /* charged now                                                       */
     uint64_t fence_max;      /* no fence given out so far is above it                             */
 } cellar_locks_stats;
-CELLAR_NO_TAIL_PADDING(cellar_locks_stats, fence_max);
+CELLAR_STRUCT(cellar_locks_stats, fence_max);
 #define CELLAR_LOCKS_STATS_INIT { sizeof(cellar_locks_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0, 0, 0 }
 

@@ -7,7 +7,7 @@
 #include "limit/limit.h"
 #include "tests/t.h"
 
-#define KIT_S CELLAR_RL_SECOND
+#define KIT_S CELLAR_SECOND_NS
 #define KIT_MS UINT64_C(1000000)
 
 static struct kit {
@@ -37,11 +37,11 @@ T_INLINE void kit_pass(uint64_t ns)
     atomic_fetch_add(&kit.boot_ms, ns / KIT_MS);
 }
 
-T_INLINE cellar_rl_config kit_config(void)
+T_INLINE cellar_limiter_config kit_config(void)
 {
     static const uint8_t secret[32] = { 7, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16,
                                         17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28 };
-    cellar_rl_config c = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
     c.max_bytes = 1u << 20;
     c.clock = kit_clock;
     c.wall_ms = kit_wall;
@@ -49,14 +49,14 @@ T_INLINE cellar_rl_config kit_config(void)
     c.secret = secret;
     return c;
 }
-T_INLINE cellar_limiter *kit_open(const cellar_rl_rule *rules, uint32_t count)
+T_INLINE cellar_limiter *kit_open(const cellar_rule *rules, uint32_t count)
 {
-    const cellar_rl_config c = kit_config();
+    const cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
     T_REQUIRE(cellar_rl_open(&c, rules, count, &l) == CELLAR_OK);
     return l;
 }
-T_INLINE cellar_limiter *kit_open1(cellar_rl_rule rule) { return kit_open(&rule, 1); }
+T_INLINE cellar_limiter *kit_open1(cellar_rule rule) { return kit_open(&rule, 1); }
 T_INLINE void kit_close(cellar_limiter *l)
 {
     const char *why = "";

@@ -191,24 +191,24 @@ static void views_are_told_apart(void)
         ask(cold, fresh++);
     }
     ask(rare, 1);
-    T_REQUIRE(advise(hot, CELLAR_SCOPE_VIEW, &a) == CELLAR_OK);
+    T_REQUIRE(advise(hot, CELLAR_SCOPE_NAMESPACE, &a) == CELLAR_OK);
     T_CHECK(a.hit_ratio_now > .99 && a.hit_ratio[TWICE] > .99 && a.hit_ratio[HALF] > .9);
-    T_REQUIRE(advise(cold, CELLAR_SCOPE_VIEW, &a) == CELLAR_OK);
+    T_REQUIRE(advise(cold, CELLAR_SCOPE_NAMESPACE, &a) == CELLAR_OK);
     T_CHECK(a.hit_ratio_now < .001 && a.hit_ratio[7] < .001);
-    T_REQUIRE(advise(mixed, CELLAR_SCOPE_VIEW, &a) == CELLAR_OK);
+    T_REQUIRE(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a) == CELLAR_OK);
     T_CHECK(a.hit_ratio[HALF] + .05 < a.hit_ratio[NOW] &&
             a.hit_ratio[NOW] + .05 < a.hit_ratio[TWICE]);
     T_CHECK(near(metric(c, "cellar_advisor_hit_ratio{scale=\"0.5\",view=\"mixed\"}"),
                  a.hit_ratio[HALF], 1e-6));
     T_REQUIRE(advise(mixed, CELLAR_SCOPE_STORE, &all) == CELLAR_OK);
     T_CHECK(near(all.hit_ratio_now, (a.hit_ratio_now + 1) / 3, .02));
-    T_EQ_I64(advise(rare, CELLAR_SCOPE_VIEW, &a), CELLAR_PENDING);
+    T_EQ_I64(advise(rare, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_CHECK(metric(c, "cellar_advisor_hit_ratio{scale=\"1\",view=\"rare\"}") < 0);
     /* Nothing is inherited by the next one of its name or its place. */
     T_EQ_I64(cellar_view_drop(c, "mixed"), CELLAR_OK);
     T_EQ_I64(cellar_close(mixed), CELLAR_OK);
     mixed = view(c, "mixed");
-    T_EQ_I64(advise(mixed, CELLAR_SCOPE_VIEW, &a), CELLAR_PENDING);
+    T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_EQ_U64(a.requests, 0);
     cellar *const all_views[] = { hot, cold, mixed, rare };
     for (unsigned i = 0; i < 4; i++) { T_EQ_I64(cellar_close(all_views[i]), CELLAR_OK); }
@@ -230,8 +230,8 @@ static void views_beyond_the_limit_are_in_the_sum_only(void)
         ask(v[69], i % 100);
         ask(v[3], i % 100);
     }
-    T_EQ_I64(advise(v[3], CELLAR_SCOPE_VIEW, &a), CELLAR_OK);
-    T_EQ_I64(advise(v[69], CELLAR_SCOPE_VIEW, &a), CELLAR_PENDING);
+    T_EQ_I64(advise(v[3], CELLAR_SCOPE_NAMESPACE, &a), CELLAR_OK);
+    T_EQ_I64(advise(v[69], CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_OK);
     for (unsigned i = 0; i < 70; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
     api_shut(c);
@@ -281,7 +281,7 @@ static void wrong_arguments_are_refused(void)
     cellar *v = view(c, "v"), *gone = view(c, "gone");
     T_EQ_I64(cellar_view_drop(c, "gone"), CELLAR_OK);
     a = (cellar_advice)CELLAR_ADVICE_INIT;
-    T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_VIEW, &a), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(gone), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);

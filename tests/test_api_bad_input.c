@@ -12,7 +12,7 @@ static cellar *root;
 static cellar *other; /* a view that was closed */
 
 static const uint8_t long_key[CELLAR_KEY_MAX + 1] = { 1 };
-static char long_name[CELLAR_VIEW_NAME_MAX + 2];
+static char long_name[CELLAR_NAME_MAX + 2];
 
 static int64_t still(void *ctx)
 {
@@ -63,7 +63,7 @@ static void expect_untouched(const char *call)
         expect_untouched(#call);                                                                   \
     } while (0)
 
-static int never(void *ctx, const cellar_entry *e)
+static int never(void *ctx, const cellar_scan_entry *e)
 {
     (void)ctx;
     (void)e;
@@ -103,7 +103,7 @@ static void keys_of_wrong_length_are_refused(void)
     size_t len;
     void *copy;
     cellar_pinned pin;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     set_up();
     const size_t lengths[] = { 0, CELLAR_KEY_MAX + 1, SIZE_MAX };
     for (size_t i = 0; i < 3; i++) {
@@ -149,7 +149,7 @@ static void null_pointers_are_refused(void)
     int64_t value;
     cellar *v;
     cellar_pinned pin;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_stats st = CELLAR_STATS_INIT;
     cellar_latency lat = CELLAR_LATENCY_INIT;
     set_up();
@@ -213,11 +213,11 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_listen(root, 0, never_listen, NULL, NULL), E_INVAL);
     REFUSED(cellar_unlisten(NULL, 1), E_INVAL);
     REFUSED(cellar_tick(NULL, 1, NULL), E_INVAL);
-    REFUSED(cellar_option_set(NULL, CELLAR_OPT_THREAD, 0), E_INVAL);
-    REFUSED(cellar_option_get(NULL, CELLAR_OPT_THREAD, &value), E_INVAL);
-    REFUSED(cellar_option_get(root, CELLAR_OPT_THREAD, NULL), E_INVAL);
-    REFUSED(cellar_stats_get(NULL, CELLAR_SCOPE_VIEW, &st), E_INVAL);
-    REFUSED(cellar_stats_get(root, CELLAR_SCOPE_VIEW, NULL), E_INVAL);
+    REFUSED(cellar_option_set(NULL, CELLAR_OPT_MAINTENANCE_THREAD, 0), E_INVAL);
+    REFUSED(cellar_option_get(NULL, CELLAR_OPT_MAINTENANCE_THREAD, &value), E_INVAL);
+    REFUSED(cellar_option_get(root, CELLAR_OPT_MAINTENANCE_THREAD, NULL), E_INVAL);
+    REFUSED(cellar_stats_get(NULL, CELLAR_SCOPE_NAMESPACE, &st), E_INVAL);
+    REFUSED(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, NULL), E_INVAL);
     REFUSED(cellar_latency_get(NULL, CELLAR_OP_SET, &lat), E_INVAL);
     REFUSED(cellar_latency_get(root, CELLAR_OP_SET, NULL), E_INVAL);
     REFUSED(cellar_metrics_write(NULL, buf, 8, &len), E_INVAL);
@@ -252,7 +252,7 @@ static void flags_and_ranges_are_checked(void)
     uint64_t cursor = 0, id, version;
     int64_t value;
     cellar *v;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_stats st = CELLAR_STATS_INIT;
     cellar_latency lat = CELLAR_LATENCY_INIT;
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
@@ -270,7 +270,7 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_touch(root, "k", 1, -1), E_INVAL);
     REFUSED(cellar_touch(root, "k", 1, INT64_MIN), E_INVAL);
     REFUSED(cellar_incr(root, "n", 1, 1, 0, -1, 0, NULL), E_INVAL);
-    REFUSED(cellar_incr(root, "n", 1, 1, 0, 0, CELLAR_KEEP_OLD, NULL), E_UNSUPPORTED);
+    REFUSED(cellar_incr(root, "n", 1, 1, 0, 0, CELLAR_KEEP_OLD_VALUE, NULL), E_UNSUPPORTED);
     REFUSED(cellar_bump_to(root, 0), E_INVAL);
     REFUSED(cellar_enable(root, 2), E_INVAL);
     REFUSED(cellar_view(root, "", NULL, &v), E_INVAL);
@@ -287,7 +287,7 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_unlisten(root, 99), E_NOT_FOUND);
     REFUSED(cellar_stats_get(root, 2, &st), E_INVAL);
     st.struct_size = 0;
-    REFUSED(cellar_stats_get(root, CELLAR_SCOPE_VIEW, &st), E_INVAL);
+    REFUSED(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), E_INVAL);
     REFUSED(cellar_latency_get(root, -1, &lat), E_INVAL);
     REFUSED(cellar_latency_get(root, CELLAR_OP_TICK + 1, &lat), E_INVAL);
     REFUSED(cellar_option_set(root, (cellar_option)77, 1), E_INVAL);
@@ -295,7 +295,7 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, -1), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, CELLAR_MEMORY_MIN - 1), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_LOG_LEVEL, CELLAR_LOG_OFF + 1), E_INVAL);
-    REFUSED(cellar_option_set(root, CELLAR_OPT_THREAD, 2), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_MAINTENANCE_THREAD, 2), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_EVICTION, 9), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_STALE_MS, INT64_C(1) << 32), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_IDLE_MS, INT64_C(1) << 32), E_INVAL);
@@ -440,10 +440,10 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_off_max_ms = -1);
     BAD(E_INVAL, l2_off_ms = 2000; t[n].cfg.l2_off_max_ms = 1999);
     BAD(E_INVAL, l2_avg_object_bytes = UINT64_MAX);
-    BAD(E_INVAL, l2_sync = CELLAR_L2_ALWAYS + 1);
-    cellar_l2_crypt crypt[4];
+    BAD(E_INVAL, l2_sync = CELLAR_L2_SYNC_ALWAYS + 1);
+    cellar_l2_cipher crypt[4];
     for (int i = 0; i < 4; i++) {
-        crypt[i] = (cellar_l2_crypt)CELLAR_L2_CRYPT_INIT;
+        crypt[i] = (cellar_l2_cipher)CELLAR_L2_CRYPT_INIT;
         crypt[i].seal = crypt[i].open = no_cipher;
     }
     crypt[0].struct_size = 0;
@@ -477,7 +477,7 @@ static void config_fields_are_checked(void)
             !T_CHECK(c == NULL)) {
             printf("# %s\n", t[i].field);
         }
-        cellar_error e = CELLAR_ERROR_INIT;
+        cellar_error_info e = CELLAR_ERROR_INIT;
         T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
         T_EQ_I64(e.code, t[i].want);
         T_CHECK(e.text[0] != '\0');
@@ -498,7 +498,7 @@ static void view_options_are_checked(void)
     set_up();
 #define BAD_VIEW(code, assignments)                                                                \
     do {                                                                                           \
-        cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;                                                \
+        cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;                                           \
         assignments;                                                                               \
         REFUSED(cellar_view(root, "v", &o, &v), code);                                             \
         T_CHECK(v == NULL);                                                                        \
@@ -602,7 +602,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar *c = NULL, *v = NULL;
     cellar_breaker *b = NULL;
     cellar_warm_report report = CELLAR_WARM_REPORT_INIT;
@@ -648,7 +648,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     vo.error_ttl_max_ms--;
     vo.xfetch_beta_x100++;
     T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_E_INVAL);
-    vo = (cellar_view_opts)CELLAR_VIEW_OPTS_INIT;
+    vo = (cellar_namespace_opts)CELLAR_VIEW_OPTS_INIT;
     vo.idle_ms = CELLAR_TTL_NONE;
     T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -712,7 +712,7 @@ static void bad_items_do_not_stop_the_others(void)
     T_EQ_I64(set[1].status, CELLAR_E_INVAL);
     T_EQ_I64(set[2].status, CELLAR_E_INVAL);
     T_EQ_I64(set[3].status, CELLAR_OK);
-    cellar_del_item del[3] = { { NULL, 1, CELLAR_OK, 0 }, { "d", 1, CELLAR_MISS, 0 },
+    cellar_delete_item del[3] = { { NULL, 1, CELLAR_OK, 0 }, { "d", 1, CELLAR_MISS, 0 },
                                { "d", 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_del_many(root, del, 3, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
@@ -735,7 +735,7 @@ static void expect_closed(cellar *v)
     int64_t value;
     cellar *w;
     cellar_pinned pin;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_stats st = CELLAR_STATS_INIT;
     cellar_latency lat = CELLAR_LATENCY_INIT;
     T_EQ_I64(cellar_view(v, "x", NULL, &w), CELLAR_E_CLOSED);
@@ -765,9 +765,9 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_listen(v, 0, never_listen, NULL, &id), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_unlisten(v, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_tick(v, 1, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_option_set(v, CELLAR_OPT_THREAD, 0), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_option_get(v, CELLAR_OPT_THREAD, &value), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_option_set(v, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_option_get(v, CELLAR_OPT_MAINTENANCE_THREAD, &value), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_latency_get(v, CELLAR_OP_SET, &lat), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_metrics_write(v, NULL, 0, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_dump(v, NULL, 0, &len), CELLAR_E_CLOSED);
@@ -793,7 +793,7 @@ static void views_of_a_closed_store_answer_closed(void)
     T_EQ_I64(cellar_set(a, "k", 1, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
     expect_closed(a);
-    cellar_error e = CELLAR_ERROR_INIT;
+    cellar_error_info e = CELLAR_ERROR_INIT;
     T_EQ_I64(cellar_last_error(a, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(root), CELLAR_E_CLOSED);
@@ -806,7 +806,7 @@ static void views_of_a_closed_store_answer_closed(void)
 static void errors_are_told_per_handle(void)
 {
     cellar *v;
-    cellar_error e = CELLAR_ERROR_INIT;
+    cellar_error_info e = CELLAR_ERROR_INIT;
     set_up();
     T_EQ_I64(cellar_view(root, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);

@@ -122,7 +122,7 @@ static void nothing_is_removed(void)
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);   /* before there was a filter */
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_I64(says(c, 1), CELLAR_OK);  /* the scan found it */
     T_EQ_I64(put(c, 2), CELLAR_OK);
     const uint32_t key = 2;
@@ -144,12 +144,12 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
     T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_OK);
     for (uint32_t key = 20000; key < 120000; key++) { T_EQ_I64(look(c, key), CELLAR_MISS); }
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.misses, 100000);
     T_CHECK(info(c).rejects > 98000 && info(c).rejects <= 100000);
     /* Now it asks the filter first: what is there is found all the same, and counts once. */
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(look(c, key), CELLAR_OK); }
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 20000);
     T_EQ_U64(st.gets, 120000);
     T_EQ_I64(put(c, 500000), CELLAR_OK);
@@ -164,7 +164,7 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
 static void a_view_may_begin_with_a_filter(void)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.bloom_mode = CELLAR_BLOOM_OBSERVING;
     T_EQ_I64(cellar_view(c, "v", &o, &v), CELLAR_OK);
     const cellar_bloom_info i = info(v);
@@ -219,13 +219,13 @@ static void a_filter_that_is_full_says_so_and_observes(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(cellar_bloom_open(c, 100, 0.01), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     for (uint32_t key = 0; key < 3000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
     const cellar_bloom_info i = info(c);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(i.doubt, CELLAR_BLOOM_DOUBT_FULL);
     T_EQ_U64(i.doubts, 1);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_bloom_open(c, 5000, 0.01), CELLAR_OK); /* resize while serving */
     T_EQ_U64(info(c).filling, 1);
     T_EQ_I64(cellar_bloom_open(c, 5000, 0.01), CELLAR_E_BUSY);
@@ -271,13 +271,13 @@ static void rebuilds_under_writers_deny_nothing(void)
     load.c = open_store(32u << 20);
     pthread_t w, r;
     T_EQ_I64(cellar_bloom_open(load.c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(load.c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(load.c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_REQUIRE(pthread_create(&w, NULL, writer, NULL) == 0);
     T_REQUIRE(pthread_create(&r, NULL, reader, NULL) == 0);
     for (unsigned round = 0; round < 8; round++) { /* the owner has nothing but what is cached */
         const cellar_err err = cellar_bloom_open(load.c, 40000, 0.01);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
-        const cellar_err sealed = cellar_bloom_seal(load.c, CELLAR_BLOOM_EMPTY);
+        const cellar_err sealed = cellar_bloom_seal(load.c, CELLAR_BLOOM_EMPTY_SOURCE);
         T_CHECK(sealed == CELLAR_OK || sealed == CELLAR_E_INVAL); /* a doubt came in between */
     }
     pthread_join(w, NULL);
@@ -293,7 +293,7 @@ static void a_forked_child_keeps_its_filter(void)
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
@@ -329,7 +329,7 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_bloom_open(c, 10, -(double)INFINITY), CELLAR_E_INVAL);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
     T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_seal(NULL, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_seal(c, 2), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(feed(c, 0, 1, NULL), CELLAR_E_INVAL);

@@ -49,7 +49,7 @@ static void fail(cellar_breaker *b, unsigned times)
     for (unsigned i = 0; i < times; i++) {
         uint32_t pass = 0;
         T_EQ_I64(cellar_breaker_admit(b, &pass), CELLAR_OK);
-        T_EQ_I64(cellar_breaker_report(b, pass, CELLAR_BREAKER_FAILED), CELLAR_OK);
+        T_EQ_I64(cellar_breaker_report(b, pass, CELLAR_BREAKER_FAILURE), CELLAR_OK);
     }
 }
 
@@ -72,7 +72,7 @@ static void breaker_lives_by_the_stores_clock(void)
     now_ms += wait;
     T_EQ_I64(cellar_breaker_admit(b, &pass), CELLAR_OK);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_HALF_OPEN);
-    T_EQ_I64(cellar_breaker_report(b, pass, CELLAR_BREAKER_WORKED), CELLAR_OK);
+    T_EQ_I64(cellar_breaker_report(b, pass, CELLAR_BREAKER_SUCCESS), CELLAR_OK);
     const cellar_breaker_info i = info(b);
     T_EQ_U64(i.state, CELLAR_BREAKER_CLOSED);
     T_EQ_U64(i.calls, 3);
@@ -120,7 +120,7 @@ static void bad_input_of_breakers(void)
     o.fail_pct = 0;
     o.open_ms = -1;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     vo.breaker = &o;
     T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_E_INVAL);
     o.open_ms = 90000; /* its greatest time follows */
@@ -134,7 +134,7 @@ static void bad_input_of_breakers(void)
     T_EQ_I64(cellar_breaker_create(c, NULL, &b), CELLAR_OK);
     T_EQ_I64(cellar_breaker_admit(NULL, &pass), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_admit(b, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_breaker_report(NULL, 0, CELLAR_BREAKER_WORKED), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_report(NULL, 0, CELLAR_BREAKER_SUCCESS), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_report(b, 0, 3), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_reset(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_info_get(b, NULL), CELLAR_E_INVAL);
@@ -164,7 +164,7 @@ static void a_views_breaker_is_in_metrics_and_dump(void)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker_opts o = CELLAR_BREAKER_OPTS_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_result out = CELLAR_RESULT_INIT;
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
     T_CHECK(!told(c, cellar_dump, "breaker"));

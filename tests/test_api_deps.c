@@ -52,13 +52,13 @@ static cellar_err cook_load(cellar_load *ld, const void *key, size_t key_len, vo
 static cellar *open_deps(uint64_t bytes)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = 1;
     cfg.clock = kit_clock;
     cfg.deps = 1;
-    cfg.jitter_pct = CELLAR_LOAD_NONE;
+    cfg.jitter_pct = CELLAR_OFF;
     root.deps = 1;
     cfg.root = &root;
     atomic_store(&kit_now_ms, 1000000);
@@ -178,7 +178,7 @@ static void ended_views_and_tags_end_who_read(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
     const cellar_bytes tag = { "t", 1 };
     T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
@@ -413,7 +413,7 @@ static void changes_during_the_load_are_seen(void)
     put(c, "a", "old");
     cook k = { .c = c, .reads = reads, .count = 1, .after = change_now };
     T_EQ_STR(dish(&k, "d"), "old."); /* its caller gets it, nobody after */
-    T_CHECK((result_flags & CELLAR_RESULT_DETACHED) != 0);
+    T_CHECK((result_flags & CELLAR_RESULT_INVALIDATED) != 0);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     k.after = NULL;
     T_EQ_STR(dish(&k, "d"), "new.");
@@ -489,7 +489,7 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
     case '2': (void)cellar_peek(c, "a", 1, buf, sizeof buf, &len); break;
     case '3': (void)cellar_exists(c, "a", 1); break;
     case '4': {
-        cellar_info i = CELLAR_INFO_INIT;
+        cellar_entry_info i = CELLAR_INFO_INIT;
         (void)cellar_meta(c, "a", 1, 0, &i);
         break;
     }
@@ -548,7 +548,7 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
     cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     cellar_result r = CELLAR_RESULT_INIT;
     source s = SOURCE_INIT;
@@ -589,18 +589,18 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
 
 static void deps_bounds(void)
 {
-    static char name[CELLAR_DEPS_READS_MAX + 1][8];
-    static const char *reads[CELLAR_DEPS_READS_MAX + 1];
+    static char name[CELLAR_DEPENDENCIES_MAX + 1][8];
+    static const char *reads[CELLAR_DEPENDENCIES_MAX + 1];
     cellar *c = open_deps(4u << 20);
-    cook k = { .c = c, .reads = reads, .count = CELLAR_DEPS_READS_MAX };
-    for (size_t i = 0; i <= CELLAR_DEPS_READS_MAX; i++) {
+    cook k = { .c = c, .reads = reads, .count = CELLAR_DEPENDENCIES_MAX };
+    for (size_t i = 0; i <= CELLAR_DEPENDENCIES_MAX; i++) {
         snprintf(name[i], sizeof name[i], "k%zu", i);
         reads[i] = name[i];
     }
     (void)dish(&k, "d");
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64((int64_t)edges(c), CELLAR_DEPS_READS_MAX);
-    put(c, reads[CELLAR_DEPS_READS_MAX - 1], "x");
+    T_EQ_I64((int64_t)edges(c), CELLAR_DEPENDENCIES_MAX);
+    put(c, reads[CELLAR_DEPENDENCIES_MAX - 1], "x");
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     k.count++; /* one more: not kept */
     (void)dish(&k, "d");
@@ -754,7 +754,7 @@ static void listeners_hear_of_dependants(void)
     put(c, "a", "x");
     T_EQ_I64(count, 1);
     T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.ended[CELLAR_CAUSE_DEPENDENCY], 1);
     kit_close(c);
 }
@@ -770,7 +770,7 @@ static void only_views_that_ask_note(void)
     T_EQ_I64((int64_t)edges(c), 0);
     put(c, "a", "y");
     T_EQ_I64(has(plain, "d"), CELLAR_OK);
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     cellar *other = kit_open(1u << 20), *v = NULL;
     o.deps = 1;
     T_EQ_I64(cellar_view(other, "v", &o, &v), CELLAR_E_INVAL); /* the store keeps none */
@@ -807,7 +807,7 @@ static void what_could_not_be_noted_is_not_served(void)
     int not_stored = 0;
     for (int64_t i = 0; i < 12; i++) {
         cellar_config cfg = CELLAR_CONFIG_INIT;
-        cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
         cellar *c = NULL;
         cellar_result r = CELLAR_RESULT_INIT;
         root.deps = 1;

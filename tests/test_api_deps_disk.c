@@ -35,14 +35,14 @@ static void end(void)
 static cellar *open_it(bool disk, bool deps, uint32_t mode, uint64_t bytes)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = 1;
     cfg.clock = kit_clock;
     cfg.secret = secret;
     cfg.deps = deps;
-    cfg.jitter_pct = CELLAR_LOAD_NONE;
+    cfg.jitter_pct = CELLAR_OFF;
     if (disk) {
         cfg.secret = NULL; /* the folder has its own */
         cfg.l2_path = store;
@@ -141,7 +141,7 @@ static void flood(cellar *c, char keep)
 
 static bool in_memory(cellar *c, const char *key)
 {
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     return cellar_meta(c, key, strlen(key), 0, &info) == CELLAR_OK && info.tier == CELLAR_TIER_L1;
 }
 
@@ -199,7 +199,7 @@ static void check_next_life(bool deps, bool killed)
         T_REQUIRE(waitpid(child, &status, 0) == child);
         T_EQ_I64(status, 0);
     } else {
-        cellar *c = open_disk(CELLAR_L2_ON_EVICTION);
+        cellar *c = open_disk(CELLAR_L2_WRITE_ON_EVICTION);
         cook k = { .c = c };
         put(c, "a1", "1");
         (void)dish(&k, "d1");
@@ -209,7 +209,7 @@ static void check_next_life(bool deps, bool killed)
         T_EQ_I64(get(c, "d1"), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
-    cellar *c = open_it(true, deps, CELLAR_L2_ON_EVICTION, MEMORY);
+    cellar *c = open_it(true, deps, CELLAR_L2_WRITE_ON_EVICTION, MEMORY);
     T_EQ_I64(get(c, "a1"), CELLAR_OK);
     T_EQ_I64(get(c, "o1"), CELLAR_OK); /* made of nothing */
     T_EQ_I64(get(c, "d1"), CELLAR_MISS);
@@ -261,8 +261,8 @@ static void a_view_nobody_has_open_is_reached(void)
 {
     begin();
     for (int disk = 0; disk < 2; disk++) {
-        cellar *c = open_it(disk != 0, true, CELLAR_L2_ON_EVICTION, MEMORY), *v = NULL;
-        cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+        cellar *c = open_it(disk != 0, true, CELLAR_L2_WRITE_ON_EVICTION, MEMORY), *v = NULL;
+        cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
         o.deps = 1;
         T_EQ_I64(cellar_view(c, "v", &o, &v), CELLAR_OK);
         put(c, "a1", "1");

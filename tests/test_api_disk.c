@@ -166,7 +166,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         T_EQ_I64(cellar_incr(c, "count", 5, 41, 0, 7200000, 0, &now), CELLAR_OK);
         shut(c);
         c = open_it();
-        cellar_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = CELLAR_INFO_INIT;
         T_EQ_I64(cellar_exists(c, "look", 4), CELLAR_OK);
         T_EQ_I64(cellar_exists(c, "loop", 4), CELLAR_MISS);
         T_EQ_I64(cellar_meta(c, "look", 4, 0, &info), CELLAR_OK);
@@ -207,7 +207,7 @@ static void *use_disk_with_a_cancel_pending(void *arg)
     int *reached = arg;
     cellar_config cfg = config();
     cfg.max_entries = 100;
-    cfg.l2_sync = CELLAR_L2_KEEP;
+    cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
     cfg.l2_sync_ms = 1;
     (void)pthread_cancel(pthread_self());
     for (int life = 0; life < 2; life++) {
@@ -252,11 +252,11 @@ static cellar_err load_once(cellar_load *ld, const void *key, size_t key_len, vo
 static void each_change_goes_down_where_each_set_does(void)
 {
     static char value[3000];
-    const uint32_t modes[] = { CELLAR_L2_EACH_SET, CELLAR_L2_WRITE_THROUGH };
+    const uint32_t modes[] = { CELLAR_L2_WRITE_ON_SET, CELLAR_L2_WRITE_THROUGH };
     for (size_t m = 0; m < 2; m++) {
         store_begin();
         cellar_config cfg = config();
-        cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
         root.l2_mode = modes[m];
         cfg.root = &root;
         cfg.l2_min_ttl_ms = 1;
@@ -280,7 +280,7 @@ static void each_change_goes_down_where_each_set_does(void)
             cellar_load_opts lo = CELLAR_LOAD_OPTS_INIT;
             cellar_result r = CELLAR_RESULT_INIT;
             lo.ttl_ms = 3600000;
-            lo.jitter_pct = CELLAR_LOAD_NONE;
+            lo.jitter_pct = CELLAR_OFF;
             lo.flags = CELLAR_LOAD_REFRESH;
             for (int i = 0; i < 2; i++) { /* the second says that it is the same still */
                 bool again = i == 1;
@@ -297,7 +297,7 @@ static void each_change_goes_down_where_each_set_does(void)
         T_EQ_I64(waitpid(pid, &status, 0), pid);
         T_EQ_I64(WIFSIGNALED(status) ? 0 : WEXITSTATUS(status), 0);
         cellar *c = open_with(&cfg);
-        cellar_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = CELLAR_INFO_INIT;
         T_EQ_I64(cellar_meta(c, "long", 4, 0, &info), CELLAR_OK);
         T_EQ_I64(info.ttl_left_ms, 7200000);
         T_EQ_U64(info.user_flags, 9);
@@ -404,7 +404,7 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
         hits += err == CELLAR_OK;
     }
     T_CHECK(hits > 850);
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.no_l2 = 1;
     T_EQ_I64(cellar_view(c, "hidden", &o, &hidden), CELLAR_OK);
     const uint64_t puts = metric(c, "cellar_l2_kept_out_total");
@@ -448,7 +448,7 @@ static void a_back_filled_entry_keeps_its_deadline(void)
     for (uint32_t i = 1; i < 500; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     now_ms += 20000;
     T_EQ_I64(look(c, 0, 1), CELLAR_OK);
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     const uint32_t key = 0;
     T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 40000);
@@ -584,7 +584,7 @@ static void secret_views_never_touch_the_disk(void)
 {
     store_begin();
     cellar *c = open_it(), *open_view, *secret;
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.secret = 1;
     T_EQ_I64(cellar_view(c, "sesame", &o, &secret), CELLAR_OK);
     T_EQ_I64(cellar_view(c, "plainview", NULL, &open_view), CELLAR_OK);
@@ -870,7 +870,7 @@ static void with_a_cipher_values_lie_on_disk_sealed(void)
     store_begin();
     uint64_t right = 1234567, wrong = 7654321;
     cellar_config cfg = config();
-    cellar_l2_crypt crypt = CELLAR_L2_CRYPT_INIT;
+    cellar_l2_cipher crypt = CELLAR_L2_CRYPT_INIT;
     crypt.ctx = &right;
     crypt.seal = toy_seal;
     crypt.open = toy_open;
@@ -932,7 +932,7 @@ static void packed_views_hold_more_on_the_same_disk(void)
     enum { PAGES = 12000 };
     store_begin();
     cellar_config cfg = config();
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.l2_lz4 = 1;
     cfg.root = &o;
     cfg.secret = known_secret;
@@ -981,9 +981,9 @@ static void await_kill(pid_t pid)
 static void sets_of_these_modes_are_on_disk_at_once(void)
 {
     store_begin();
-    for (uint32_t mode = CELLAR_L2_EACH_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
+    for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         cellar_config cfg = config();
-        cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
         o.l2_mode = mode;
         cfg.root = &o;
         cfg.secret = known_secret;
@@ -1013,7 +1013,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
 {
     store_begin();
     cellar_config cfg = config();
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.l2_mode = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
     for (uint32_t threads = 0; threads < 2; threads++) {
@@ -1042,7 +1042,7 @@ static void write_through_says_what_the_disk_did_not_take(void)
     store_begin();
     static char big[300 << 10]; /* over half a segment */
     cellar_config cfg = config();
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
     o.l2_mode = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
@@ -1058,7 +1058,7 @@ static void write_through_says_what_the_disk_did_not_take(void)
     T_EQ_I64(cellar_set(c, "never", 5, "v", 1, &so), CELLAR_OK);
     T_EQ_U64(metric(c, "cellar_l2_not_through_total"), 1);
     shut(c);
-    o.l2_mode = CELLAR_L2_EACH_SET;
+    o.l2_mode = CELLAR_L2_WRITE_ON_SET;
     c = open_with(&cfg);
     T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_OK); /* nothing is promised */
     T_EQ_U64(metric(c, "cellar_l2_not_through_total"), 0);
@@ -1070,7 +1070,7 @@ static void ticks_say_whether_the_disk_has_work(void)
 {
     store_begin();
     cellar_config cfg = config();
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.l2_mode = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
     cfg.secret = known_secret;
@@ -1109,10 +1109,10 @@ static void durable_sets_are_on_disk_when_they_return(void)
     store_begin();
     cellar_config cfg = config();
     cellar *c = open_with(&cfg), *v = NULL;
-    T_EQ_I64(put_durable(c, 1, 1), CELLAR_E_UNSUPPORTED); /* at CELLAR_L2_DROP */
+    T_EQ_I64(put_durable(c, 1, 1), CELLAR_E_UNSUPPORTED); /* at CELLAR_L2_SYNC_MANUAL */
     T_EQ_I64(look(c, 1, 1), CELLAR_MISS);
     shut(c);
-    cfg.l2_sync = CELLAR_L2_KEEP;
+    cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
     const pid_t pid = fork();
     if (pid == 0) {
         if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
@@ -1135,7 +1135,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     size_t stored = 0;
     T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
     T_EQ_U64(stored, 2);
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     vo.secret = 1;
     T_EQ_I64(cellar_view(c, "s", &vo, &v), CELLAR_OK);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
@@ -1150,7 +1150,7 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     cellar *w = NULL;
     int64_t n;
     cellar_set_item si[1] = { { "a", 1, "1", 1, CELLAR_OK, 0 } };
-    cellar_del_item di[1] = { { "a", 1, CELLAR_OK, 0 } };
+    cellar_delete_item di[1] = { { "a", 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), want);
     T_EQ_I64(cellar_exists(v, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_touch(v, "k", 1, 60000), want);
@@ -1176,7 +1176,7 @@ static void at_always_each_change_says_whether_it_is_durable(void)
 {
     store_begin();
     cellar_config cfg = config();
-    cfg.l2_sync = CELLAR_L2_ALWAYS;
+    cfg.l2_sync = CELLAR_L2_SYNC_ALWAYS;
     cellar *c = open_with(&cfg), *v = NULL;
     char file[330];
     T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
@@ -1186,7 +1186,7 @@ static void at_always_each_change_says_whether_it_is_durable(void)
     now_ms += 2000;
     (void)cellar_tick(c, 1000, NULL);
     change_all(c, v, CELLAR_E_IO);
-    cellar_error e = CELLAR_ERROR_INIT;
+    cellar_error_info e = CELLAR_ERROR_INIT;
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_IO);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -1293,8 +1293,8 @@ static void tags_are_written_with_each_set_too(void)
 {
     store_begin();
     const cellar_config cfg = config();
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
-    vo.l2_mode = CELLAR_L2_EACH_SET;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    vo.l2_mode = CELLAR_L2_WRITE_ON_SET;
     for (int life = 0; life < 2; life++) {
         const pid_t pid = fork();
         if (pid == 0) {
@@ -1329,7 +1329,7 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     T_EQ_I64(put(c, 1, 1, 0), CELLAR_OK);
     cellar_config cfg = config();
     T_EQ_I64(cellar_open(&cfg, &second), CELLAR_OK); /* somebody has it already */
-    cellar_error e = CELLAR_ERROR_INIT;
+    cellar_error_info e = CELLAR_ERROR_INIT;
     T_EQ_I64(cellar_last_error(second, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_BUSY);
     T_EQ_I64(put(second, 1, 2, 0), CELLAR_OK);
@@ -1413,8 +1413,8 @@ static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
 static void child_works(oracle *o, uint64_t seed, bool threads)
 {
     cellar_config cfg = config();
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
-    vo.l2_mode = seed % 3 == 0 ? CELLAR_L2_EACH_SET : CELLAR_L2_ON_EVICTION;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    vo.l2_mode = seed % 3 == 0 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
     cfg.max_entries = 16;
     cfg.no_threads = !threads;
     cellar *c = NULL, *v = NULL;

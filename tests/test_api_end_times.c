@@ -33,7 +33,7 @@ static cellar *open_it(void)
     return open_with(&cfg);
 }
 
-static cellar *view_of(cellar *c, const cellar_view_opts *o)
+static cellar *view_of(cellar *c, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_view(c, "v", o, &v) == CELLAR_OK);
@@ -56,7 +56,7 @@ static cellar_err has(cellar *c, const char *key)
 
 static int64_t ttl_left(cellar *c, const char *key)
 {
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     return cellar_meta(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
@@ -69,7 +69,7 @@ static void jitter_keeps_to_the_greatest_age(void)
         uint32_t early = 0;
         for (uint32_t i = 0; i < 200; i++) {
             cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-            cellar_info info = CELLAR_INFO_INIT;
+            cellar_entry_info info = CELLAR_INFO_INIT;
             o.idle_ms = 50000;
             o.max_age_ms = 10000;
             o.ttl_ms = i % 2 == 0 ? 0 : 9000;
@@ -102,7 +102,7 @@ static void jitter_of_the_longest_times_is_no_end(void)
 static void a_lease_keeps_to_the_greatest_age(void)
 {
     cellar *c = open_it();
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     vo.idle_ms = 50000;
     vo.max_age_ms = 1000;
     cellar *v = view_of(c, &vo);
@@ -124,11 +124,11 @@ static void a_fulfilled_value_has_the_window_it_was_given(void)
     cellar *c = open_it();
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     cellar_lease lease;
     cellar_result r = CELLAR_RESULT_INIT;
     o.ttl_ms = 1000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     so.stale_ms = 5000;
     T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_fulfil(c, &lease, "v", 1, &so), CELLAR_OK);
@@ -151,8 +151,8 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
 static void what_loaders_find_absent_has_an_exact_age_too(void)
 {
     cellar *c = open_it();
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     cellar_result r = CELLAR_RESULT_INIT;
     vo.keep_age = 1;
     cellar *v = view_of(c, &vo);
@@ -169,7 +169,7 @@ static void known_absent_keeps_the_end_and_no_windows(void)
 {
     cellar *c = open_it();
     cellar_set_opts o = CELLAR_SET_OPTS_INIT, none = CELLAR_SET_OPTS_INIT;
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     cellar_stats st = CELLAR_STATS_INIT;
     o.ttl_ms = 1000;
     o.idle_ms = 400;
@@ -202,7 +202,7 @@ static void uses_bring_no_refresh_nearer(void)
     cellar *c = open_it();
     int loads = 0;
     cellar_view_loader loader = CELLAR_VIEW_LOADER_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     loader.fn = load_v;
     loader.ctx = &loads;
     vo.loader = &loader;
@@ -216,7 +216,7 @@ static void uses_bring_no_refresh_nearer(void)
         cellar_result r = CELLAR_RESULT_INIT;
         now_ms += 500;
         T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
-        T_EQ_U64(r.flags, age < 80000 ? 0u : CELLAR_RESULT_REFRESH);
+        T_EQ_U64(r.flags, age < 80000 ? 0u : CELLAR_RESULT_REFRESHING);
         cellar_result_free(&r);
     }
     T_EQ_I64(loads, 0);
@@ -228,11 +228,11 @@ static void uses_bring_no_refresh_nearer(void)
 static cellar *open_disk(uint32_t mode, cellar **v)
 {
     cellar_config cfg = config();
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cfg.l2_path = store;
     cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.l2_min_ttl_ms = 1;
-    cfg.l2_sync = CELLAR_L2_KEEP;
+    cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
     cfg.l2_required = 1;
     cellar *c = open_with(&cfg);
     vo.l2_mode = mode;
@@ -242,7 +242,7 @@ static cellar *open_disk(uint32_t mode, cellar **v)
 
 static void an_idle_time_goes_on_on_disk(void)
 {
-    for (uint32_t mode = CELLAR_L2_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
+    for (uint32_t mode = CELLAR_L2_WRITE_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         store_begin();
         cellar *v, *c = open_disk(mode, &v);
         cellar_set_opts o = CELLAR_SET_OPTS_INIT;
@@ -288,7 +288,8 @@ static void a_kept_time_to_live_is_kept_on_disk(void)
 {
     for (int how = 0; how < 8; how++) { /* set, many, update, none; each set, or durable */
         store_begin();
-        cellar *v, *c = open_disk(how < 4 ? CELLAR_L2_EACH_SET : CELLAR_L2_ON_EVICTION, &v);
+        cellar *v, *c = open_disk(how < 4 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION,
+                                  &v);
         cellar_set_opts o = CELLAR_SET_OPTS_INIT;
         cellar_set_item item = { "k", 1, "w", 1, CELLAR_OK, 0 };
         o.ttl_ms = 5000;

@@ -27,7 +27,7 @@ static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
     return c;
 }
 
-static int count_entry(void *ctx, const cellar_entry *e)
+static int count_entry(void *ctx, const cellar_scan_entry *e)
 {
     (void)e;
     ++*(uint64_t *)ctx;
@@ -102,7 +102,7 @@ static int child_work(busy *b)
     if (scan_all(b->c) < 600) { return 5; }
     for (uint32_t i = 0; i < 400; i++) { one_step(b->c, i * 2654435761u); }
     if (cellar_audit(b->c) != CELLAR_OK) {
-        cellar_error e = CELLAR_ERROR_INIT;
+        cellar_error_info e = CELLAR_ERROR_INIT;
         (void)cellar_last_error(b->c, &e);
         printf("# audit in the child: %s\n", e.text);
         fflush(stdout);

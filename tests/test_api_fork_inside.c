@@ -120,7 +120,7 @@ static void fill(cellar *c, uint32_t from, uint32_t count)
 static cellar *open_one(int cipher, uint32_t level)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_l2_crypt toy = CELLAR_L2_CRYPT_INIT;
+    cellar_l2_cipher toy = CELLAR_L2_CRYPT_INIT;
     cellar *c = NULL;
     uint64_t id;
     cfg.memory_bytes = 3u << 20;
@@ -194,8 +194,8 @@ static void call_meta(cellar *c, uint32_t x)
 {
     for (uint32_t i = 0; i < KEYS && armed != 0; i++) {
         const uint32_t key = (x + i) % KEYS;
-        cellar_info info = CELLAR_INFO_INIT;
-        (void)cellar_meta(c, &key, sizeof key, i % 2 != 0 ? CELLAR_GET_VERSION : 0, &info);
+        cellar_entry_info info = CELLAR_INFO_INIT;
+        (void)cellar_meta(c, &key, sizeof key, i % 2 != 0 ? CELLAR_GET_WANT_VERSION : 0, &info);
         (void)cellar_exists(c, &key, sizeof key);
         (void)cellar_peek(c, &key, sizeof key, NULL, 0, NULL);
     }
@@ -302,7 +302,7 @@ static void call_lease(cellar *c, uint32_t x)
     }
 }
 
-static int seen(void *ctx, const cellar_entry *e)
+static int seen(void *ctx, const cellar_scan_entry *e)
 {
     (void)ctx;
     (void)e;
@@ -346,7 +346,7 @@ static void call_views(cellar *c, uint32_t x)
     for (uint32_t i = 0; i < 40 && armed != 0; i++) {
         (void)snprintf(name, sizeof name, "v%u", (unsigned)(x * 40 + i));
         cellar *v = NULL;
-        cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
         o.l2_lz4 = i % 2;
         if (cellar_view(c, name, &o, &v) != CELLAR_OK) { continue; }
         for (uint32_t k = 0; k < 60; k++) { put(v, k); }
@@ -454,10 +454,12 @@ static void all_calls(int cipher, uint32_t level, unsigned who, unsigned least)
     store_end();
 }
 
-static void a_listener_forks(void) { all_calls(0, CELLAR_L2_DROP, LISTENER, 40); }
-static void a_listener_forks_beside_a_cipher(void) { all_calls(1, CELLAR_L2_KEEP, LISTENER, 40); }
-static void a_cipher_forks(void) { all_calls(1, CELLAR_L2_DROP, CIPHER, 40); }
-static void a_loader_or_a_walker_forks(void) { all_calls(0, CELLAR_L2_KEEP, LOADER | WALKER, 9); }
+static void a_listener_forks(void) { all_calls(0, CELLAR_L2_SYNC_MANUAL, LISTENER, 40); }
+static void a_listener_forks_beside_a_cipher(void) { all_calls(1, CELLAR_L2_SYNC_PERIODIC,
+                                                               LISTENER, 40); }
+static void a_cipher_forks(void) { all_calls(1, CELLAR_L2_SYNC_MANUAL, CIPHER, 40); }
+static void a_loader_or_a_walker_forks(void) { all_calls(0, CELLAR_L2_SYNC_PERIODIC, LOADER |
+                                                         WALKER, 9); }
 
 /* ---- beside open and close ---- */
 

@@ -26,10 +26,10 @@ static void bloom_seed_bug_with_loads(void)
     T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
     T_EQ_U64(bloom_info(c).would_err, 1);
     T_EQ_I64(cellar_del(c, "user:7", 6), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* it had been added */
     T_EQ_I64(kit_load(c, "user:8", NULL, &s, text, &r), CELLAR_ABSENT);
-    T_EQ_U64(r.source, CELLAR_SOURCE_FILTER);
+    T_EQ_U64(r.source, CELLAR_SOURCE_BLOOM);
     T_EQ_I64(atomic_load(&s.calls), 2);
     kit_close(c);
 }
@@ -41,7 +41,7 @@ static void bloom_audit_ends_a_false_authority(void)
     source s = SOURCE_INIT;
     char text[64], key[32];
     T_EQ_I64(cellar_bloom_open(c, 100000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     int i = 0;
     for (; i < 100000 && bloom_info(c).doubts == 0; i++) {
         snprintf(key, sizeof key, "user:%d", i);
@@ -75,7 +75,7 @@ static void absent_flood_calls_no_loader(void)
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     T_EQ_I64(cellar_bloom_open(c, 10000, 0), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "here", 4, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     atomic_store(&s.say, SAY_NONE);
     for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "absent:%d", i);
@@ -112,7 +112,7 @@ static void breaker_stops_calls_and_stale_is_served(void)
     char text[64], key[16];
     cellar_result r;
     cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     bo.fail_row = 3;
     bo.close_after = 1;
     bo.open_ms = 1000;
@@ -131,7 +131,7 @@ static void breaker_stops_calls_and_stale_is_served(void)
     T_EQ_I64(kit_load(v, "k9", NULL, &s, text, &r), CELLAR_E_OPEN);
     T_EQ_I64(kit_load(v, "old", NULL, &s, text, &r), CELLAR_STALE);
     T_EQ_STR(text, "1");
-    T_EQ_U64(r.source, CELLAR_SOURCE_STALE_ERROR);
+    T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
     T_EQ_I64(atomic_load(&s.calls), calls);
     _Atomic int many = 0;
     cellar_load_item item = { "k8", 2, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
@@ -200,7 +200,7 @@ static void fallback_order(void)
     s.text = "source";
     f2.text = "second";
     o.ttl_ms = 60000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.fallback[0] = (cellar_fallback){ source_load, &f1 };
     o.fallback[1] = (cellar_fallback){ source_load, &f2 };
     o.default_value = &last;
@@ -237,7 +237,7 @@ static void fallback_order(void)
     T_EQ_STR(text, "source");
     T_EQ_I64(atomic_load(&f1.calls), 3);
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.load_fallbacks, 2);
     kit_close(c);
 }
@@ -341,7 +341,7 @@ static void saved_time_and_cost_are_estimated(void)
     cellar_stats st = CELLAR_STATS_INIT;
     s.during = dear;
     for (int i = 0; i < 11; i++) { T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); }
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_CHECK(st.saved_cost > 19.99 && st.saved_cost < 20.01); /* ten hits, 2 units each */
     T_CHECK(st.saved_seconds > 0 &&
             st.saved_seconds <= 10 * (double)st.load_ns * 1e-9 * 1.001);
@@ -380,7 +380,7 @@ static void metrics_tell_what_each_view_saved(void)
     T_CHECK(of_root > 15.9999 && of_root < 16.0001);
     T_CHECK(told(metrics, "cellar_saved_cost", "never") < 0);
     T_CHECK(told(metrics, "cellar_saved_seconds", "never") < 0);
-    T_EQ_I64(cellar_stats_get(one, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(one, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     const double seconds = told(metrics, "cellar_saved_seconds", "one");
     T_CHECK(seconds > 0 && seconds > st.saved_seconds - 2e-9 && seconds <= st.saved_seconds + 2e-9);
     T_EQ_I64(cellar_close(one), CELLAR_OK);
@@ -439,7 +439,7 @@ static void write_through_failures_invalidate(void)
     T_EQ_I64(cellar_bloom_check(c, "q", 1), CELLAR_OK); /* it may be there all the same */
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    o.flags = CELLAR_KEEP_OLD;
+    o.flags = CELLAR_KEEP_OLD_VALUE;
     t.say = CELLAR_OK;
     t.calls = 0;
     T_EQ_I64(cellar_write_through(c, "k", 1, big, 0, &o, NULL, &t), CELLAR_E_INVAL);
@@ -477,7 +477,7 @@ static void a_thread_that_ends_in_a_writer_leaves_nothing_old(void)
     pthread_t t;
     char buf[16];
     T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_ABSENT);
     for (int i = 0; i < 2; i++) { /* new, then there */
         T_REQUIRE(pthread_create(&t, NULL, write_in_a_thread, c) == 0);

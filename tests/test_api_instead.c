@@ -88,7 +88,7 @@ static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
     cellar_load_item it[KEYS];
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     cycles = 0;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.fallback[0] = (cellar_fallback){ source_load, &never };
     o.fallback[1] = (cellar_fallback){ knows_b, &f };
     o.default_value = &last;
@@ -201,7 +201,7 @@ static void tell(void *ctx)
 static cellar_err begin(cellar *c, const cellar_load_opts *o, cellar_lease *lease, char text[64],
                         uint32_t *from)
 {
-    const cellar_waiter w = { tell, NULL };
+    const cellar_subscriber w = { tell, NULL };
     cellar_result r = CELLAR_RESULT_INIT;
     const cellar_err err = cellar_begin(c, "k", 1, o, &w, lease, &r);
     text[0] = '\0';
@@ -235,7 +235,7 @@ static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
     void *args[3] = { c, waited, &r };
     pthread_t waits;
     atomic_store(&told, 0);
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.fallback[1] = (cellar_fallback){ source_load, &f };
     o.fallback_ttl_ms = 500;
     f.text = "instead";
@@ -305,7 +305,7 @@ static void a_refused_lease_has_them_at_once(void)
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
     cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     cellar_lease a;
     uint32_t from;
@@ -321,7 +321,7 @@ static void a_refused_lease_has_them_at_once(void)
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     o.default_value = &last;
     o.fallback_ttl_ms = 500;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
     T_EQ_STR(text, "instead");
     T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
@@ -359,7 +359,7 @@ static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
     cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     cellar_lease a, b;
     char text[64];
@@ -410,7 +410,7 @@ static void a_remembered_failure_has_default_and_fallbacks(void)
     cellar_result r;
     uint32_t from;
     plain.error_ttl_ms = o.error_ttl_ms = 2000; /* a pause of 1,000 to 2,000 */
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "k", &plain, &s, text, NULL), CELLAR_E_LOADER);
     o.default_value = &last;
@@ -468,7 +468,7 @@ static void fallbacks_do_not_shorten_a_retry_after(void)
     f.text = "instead";
     o.error_ttl_ms = 100;
     o.fallback_ttl_ms = 500;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     atomic_store(&s.say, SAY_FAIL);
     for (int i = 0; i < 3; i++) {
@@ -519,7 +519,7 @@ static void in_bulk_a_remembered_failure_has_them(void)
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     o.error_ttl_ms = 2000;
     o.fallback_ttl_ms = 10;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     ask(c, "bd", &o, &b, it);
     is(&it[0], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
     is(&it[1], CELLAR_E_NO_RESULT, CELLAR_SOURCE_NONE, NULL);

@@ -18,7 +18,7 @@ static cellar *open_with(uint64_t memory_bytes, uint64_t max_entries, uint32_t e
 
 static cellar *open_store(void) { return open_with(16u << 20, 0, 0); }
 
-static cellar *open_view(cellar *c, const char *name, const cellar_view_opts *o)
+static cellar *open_view(cellar *c, const char *name, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_view(c, name, o, &v) == CELLAR_OK);
@@ -98,7 +98,7 @@ static void bump_makes_old_versions_unreachable(void)
 static void views_have_their_own_default_ttl(void)
 {
     cellar *c = open_store();
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.default_ttl_ms = 300000;
     cellar *llm = open_view(c, "llm:", &o);
     o.default_ttl_ms = 86400000;
@@ -128,7 +128,7 @@ static const cellar_ttl_class task_classes[] = {
 
 static cellar *open_tasks(cellar *c)
 {
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.ttl_classes = task_classes;
     o.ttl_class_count = 4;
     o.fallback_class = 1;
@@ -161,7 +161,7 @@ static void unknown_states_fall_back_and_are_counted(void)
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(v, "task"), "MISS");
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.class_fallback, 1);
     close_all(v, c);
 }
@@ -190,7 +190,7 @@ static void values_are_bytes_with_flags(void)
     T_EQ_I64(cellar_set(c, "k", 1, bytes, sizeof bytes, &o), CELLAR_OK);
     char out[64];
     size_t len = 0;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_get_opts get = CELLAR_GET_OPTS_INIT;
     get.info = &info;
     T_EQ_I64(cellar_get_with(c, "k", 1, &get, out, sizeof out, &len), CELLAR_OK);
@@ -203,20 +203,20 @@ static void values_are_bytes_with_flags(void)
 static void metadata_tells_age_ttl_and_version(void)
 {
     cellar *c = open_store();
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.keep_age = 1;
     cellar *v = open_view(c, "zsxq", &o);
-    cellar_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
     put_ttl(v, "k", "value", 7200000);
     atomic_fetch_add(&api_now_ms, 1234);
-    T_EQ_I64(cellar_meta(v, "k", 1, CELLAR_META_VERSION, &info), CELLAR_OK);
+    T_EQ_I64(cellar_meta(v, "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_EQ_I64(info.age_ms, 1234);
     T_EQ_I64(info.ttl_left_ms, 7200000 - 1234);
     T_EQ_U64(info.tier, CELLAR_TIER_L1);
     T_EQ_U64(info.value_len, 5);
     T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0);
     put_ttl(v, "k", "other", 7200000);
-    T_EQ_I64(cellar_meta(v, "k", 1, CELLAR_META_VERSION, &later), CELLAR_OK);
+    T_EQ_I64(cellar_meta(v, "k", 1, CELLAR_GET_WANT_VERSION, &later), CELLAR_OK);
     T_EQ_I64(later.age_ms, 0);
     T_CHECK(later.version != info.version);
     close_all(v, c);
@@ -286,7 +286,7 @@ static void seed_zero_ttl(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     o.jitter_pct = 10;
     for (int mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
         o.jitter_mode = (uint32_t)mode;
@@ -306,7 +306,7 @@ static void jitter_is_even_and_below_ten_seconds_too(void)
     enum { DRAWS = 20000 };
     cellar *c = open_store();
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     static const int64_t least[2] = { 4500, 5000 }, most[2] = { 5500, 5500 };
     static const int64_t mean[2] = { 5000, 5250 };
     o.ttl_ms = 5000;
@@ -616,14 +616,14 @@ static void five_numbers_of_a_view(void)
 {
     cellar *c = open_store(), *v = open_view(c, "v", NULL);
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
     T_CHECK(st.hit_ratio <= 0.0); /* of no traffic */
     put(v, "k", "1");
     (void)api_look(v, "k");
     (void)api_look(v, "nothing");
     (void)api_look(c, "k"); /* another view's */
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 1);
     T_EQ_U64(st.misses, 1);
     T_EQ_U64(st.store_errors + st.decode_errors, 0);

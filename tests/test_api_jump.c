@@ -145,7 +145,7 @@ static uint64_t flights(cellar *c)
 }
 
 static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
-                        const cellar_waiter *w, cellar_lease *lease)
+                        const cellar_subscriber *w, cellar_lease *lease)
 {
     cellar_result r = CELLAR_RESULT_INIT;
     const cellar_err err = cellar_begin(c, key, 1, o, w, lease, &r);
@@ -156,7 +156,7 @@ static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
 static cellar *open_counted(bool breaker)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
     cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
     cellar *c = NULL;
@@ -187,7 +187,7 @@ static void leave_from(int where, bool exits)
     static place p; /* lives over the jump */
     static int64_t before;
     static cellar_lease ticket;
-    const cellar_waiter w = { hear, NULL };
+    const cellar_subscriber w = { hear, NULL };
     source s = SOURCE_INIT;
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     char text[64];

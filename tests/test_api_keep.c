@@ -46,7 +46,7 @@ static void shut(cellar *c)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static cellar *view_with(cellar *c, const char *name, const cellar_view_opts *o)
+static cellar *view_with(cellar *c, const char *name, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_view(c, name, o, &v) == CELLAR_OK);
@@ -92,7 +92,7 @@ static uint32_t unknown(cellar *c, uint32_t from, uint32_t to)
 static void sealed(cellar *c, uint64_t expected, uint32_t n)
 {
     T_EQ_I64(cellar_bloom_open(c, expected, 0.01), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     add(c, 0, n);
 }
 
@@ -182,7 +182,7 @@ static void bloom_kill9_observes_on_disk(void)
         cellar *c = open_it();
         const cellar_bloom_info i = info_of(c);
         T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
-        T_EQ_U64(i.doubt, CELLAR_BLOOM_DOUBT_IMAGE);
+        T_EQ_U64(i.doubt, CELLAR_BLOOM_DOUBT_RESTORED);
         T_EQ_U64(i.doubts, 1);
         T_EQ_U64(unknown(c, 0, 100), 0); /* the bits are kept */
         T_CHECK(unknown(c, 100, 200) > 80);
@@ -357,7 +357,7 @@ static void damaged_files_are_never_believed(void)
             off += is.state == CELLAR_BLOOM_OFF;
             observed += is.state == CELLAR_BLOOM_OBSERVING;
             if (is.state == CELLAR_BLOOM_OBSERVING) {
-                T_EQ_U64(is.doubt, CELLAR_BLOOM_DOUBT_IMAGE);
+                T_EQ_U64(is.doubt, CELLAR_BLOOM_DOUBT_RESTORED);
                 T_EQ_U64(is.doubts, 1);
                 T_EQ_U64(is.expected_keys, i == 0 ? 200 : 100);
             }
@@ -398,7 +398,7 @@ static void copies_and_files_of_others_only_observe(void)
     memcpy(store, copy, sizeof store);
     c = open_it();
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
-    T_EQ_U64(info_of(c).doubt, CELLAR_BLOOM_DOUBT_IMAGE);
+    T_EQ_U64(info_of(c).doubt, CELLAR_BLOOM_DOUBT_RESTORED);
     T_EQ_U64(unknown(c, 0, 100), 0);
     shut(c);
     t_wipe(store);
@@ -520,7 +520,7 @@ static void a_view_that_was_not_opened_keeps_its_filter(void)
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     c = open_it(); /* opened without the disk: nothing will note what is added */
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.no_l2 = 1;
     a = view_with(c, "a", &o);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
@@ -594,7 +594,7 @@ static void filters_of_secret_views_stay_in_memory(void)
 {
     begin();
     cellar *c = open_it();
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.secret = 1;
     cellar *v = view_with(c, "hidden", &o);
     sealed(v, 100, 20);
@@ -625,9 +625,9 @@ static uint64_t bytes_of_files(void)
 static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
 {
     char value[30000] = "v";
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.bloom_mode = CELLAR_BLOOM_OBSERVING;
-    o.l2_mode = CELLAR_L2_EACH_SET;
+    o.l2_mode = CELLAR_L2_WRITE_ON_SET;
     begin();
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);

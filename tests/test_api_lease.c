@@ -17,7 +17,7 @@ static void tell(void *ctx)
 
 static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char text[64])
 {
-    const cellar_waiter w = { tell, NULL };
+    const cellar_subscriber w = { tell, NULL };
     cellar_result r = CELLAR_RESULT_INIT;
     const cellar_err err = cellar_begin(c, key, strlen(key), NULL, &w, lease, &r);
     text[0] = '\0';
@@ -223,7 +223,7 @@ static void lease_abandoned_by_the_options_it_began_with(void)
 
 static int64_t ttl_left(cellar *c)
 {
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     const cellar_err err = cellar_meta(c, "k", 1, 0, &i);
     return err == CELLAR_OK || err == CELLAR_ABSENT ? i.ttl_left_ms : -1;
 }
@@ -239,7 +239,7 @@ static void lease_fulfilled_by_the_options_it_began_with(void)
     o.ttl_ms = 1000;
     o.stale_ms = 500;
     o.negative_ttl_ms = 300;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     for (int how = 0; how < 5; how++) {
         static const int64_t left[5] = { 1000, 1000, 250, 300, -1 };
         const bool none = how >= 3;
@@ -364,14 +364,14 @@ static void bad_input_of_leases(void)
     cellar_result r = CELLAR_RESULT_INIT;
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
-    const cellar_waiter no_fn = { NULL, NULL };
+    const cellar_subscriber no_fn = { NULL, NULL };
     char text[64];
     T_EQ_I64(cellar_begin(NULL, "k", 1, NULL, NULL, &a, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_begin(c, "", 0, NULL, NULL, &a, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_begin(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_begin(c, "k", 1, NULL, NULL, &a, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_begin(c, "k", 1, NULL, &no_fn, &a, &r), CELLAR_E_INVAL);
-    o.flags = CELLAR_LOAD_NO_FLIGHT;
+    o.flags = CELLAR_LOAD_NO_JOIN;
     T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &a, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_fulfil(NULL, &b, "v", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_fulfil(c, NULL, "v", 1, NULL), CELLAR_E_INVAL);
@@ -771,7 +771,7 @@ static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
 static void lease_asks_the_views_breaker(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
     cellar_lease l, probe;
     bo.fail_row = 2;
@@ -807,7 +807,7 @@ static void a_lost_lease_is_told_to_the_breaker(void)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = kit_open(4 << 20), *v = NULL;
-        cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
         cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
         cellar_lease l, probe;
         bo.fail_row = 1;

@@ -137,8 +137,8 @@ static void incr_replaces_and_touch_does_not_end(void)
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
     T_EQ_U64(h.total, 1);
     T_EQ_I64(cellar_touch(c, "n", 1, 1000), CELLAR_OK);
-    cellar_info i = CELLAR_INFO_INIT;
-    T_EQ_I64(cellar_meta(c, "n", 1, CELLAR_META_VERSION, &i), CELLAR_OK); /* moves the record */
+    cellar_entry_info i = CELLAR_INFO_INIT;
+    T_EQ_I64(cellar_meta(c, "n", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK); /* moves the record */
     T_EQ_U64(h.total, 1);
     api_shut(c);
 }
@@ -243,7 +243,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
     }
     /* What the ledger holds alive is there; what it does not is not. */
     for (uint32_t key = 0; key < KEYS; key++) {
-        cellar_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = CELLAR_INFO_INIT;
         const cellar_err err = cellar_meta(c, &key, sizeof key, 0, &info);
         if (err == CELLAR_OK && !T_EQ_U64(l->alive[current[key]], 1)) { break; }
         if (current[key] != 0 && l->alive[current[key]] != 0 && err != CELLAR_OK) {

@@ -203,7 +203,7 @@ static void none_is_kept_for_its_own_time(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.negative_ttl_ms = 500;
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
@@ -315,13 +315,13 @@ static void stale_is_served_when_the_loader_fails(void)
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
     o.throttle_ms = 2000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
     T_EQ_STR(text, "1");
-    T_EQ_U64(r.source, CELLAR_SOURCE_STALE_ERROR);
+    T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
     T_EQ_I64(r.retry_after_ms, 2000);
     T_EQ_STR(s.old, "1");
     T_EQ_I64(atomic_load(&s.calls), 2);
@@ -355,7 +355,7 @@ static void stale_is_served_while_a_refresh_waits(void)
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
@@ -363,7 +363,7 @@ static void stale_is_served_while_a_refresh_waits(void)
         T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
         T_EQ_STR(text, "1");
         T_EQ_U64(r.source, CELLAR_SOURCE_STALE_REVALIDATE);
-        T_EQ_U64(r.flags, i == 0 ? CELLAR_RESULT_REFRESH : 0);
+        T_EQ_U64(r.flags, i == 0 ? CELLAR_RESULT_REFRESHING : 0);
     }
     T_EQ_I64(atomic_load(&s.calls), 1);
     kit_tick(c);
@@ -385,7 +385,7 @@ static void a_refresh_belongs_to_its_entry(void)
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
@@ -406,7 +406,7 @@ static void not_modified_only_extends(void)
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         atomic_fetch_add(&kit_now_ms, 1500);
@@ -436,7 +436,7 @@ static void eager_refreshes_past_its_share(void)
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     o.ttl_ms = 1000;
     o.eager_pct = 80;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 799);
@@ -444,7 +444,7 @@ static void eager_refreshes_past_its_share(void)
     T_EQ_U64(r.flags, 0);
     atomic_fetch_add(&kit_now_ms, 1);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESH);
+    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING);
     T_EQ_STR(text, "1");
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
     T_EQ_U64(r.flags, 0);
@@ -474,7 +474,7 @@ static void flags_bypass_refresh_and_ask_the_cache_only(void)
     o.flags = CELLAR_LOAD_NO_STORE;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
-    o.flags = CELLAR_LOAD_NO_FLIGHT;
+    o.flags = CELLAR_LOAD_NO_JOIN;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "3");
     T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
@@ -507,14 +507,14 @@ static void views_have_their_own_loader_and_defaults(void)
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
     cellar_view_loader loader = CELLAR_VIEW_LOADER_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_result r = CELLAR_RESULT_INIT;
     loader.fn = source_load;
     loader.ctx = &s;
     vo.loader = &loader;
     vo.default_ttl_ms = 1000;
     vo.stale_ms = 5000;
-    vo.jitter_pct = CELLAR_LOAD_NONE;
+    vo.jitter_pct = CELLAR_OFF;
     T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
@@ -522,7 +522,7 @@ static void views_have_their_own_loader_and_defaults(void)
     cellar_result_free(&r);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_STALE);
-    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESH); /* the view's loader outlives the call */
+    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING); /* the view's loader outlives the call */
     cellar_result_free(&r);
     kit_tick(c);
     T_EQ_I64(atomic_load(&s.calls), 2);
@@ -643,7 +643,7 @@ static void xfetch_rate(void)
     cellar *c = kit_open(16u << 20);
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     o.ttl_ms = 60000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     for (uint32_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         o.xfetch_beta_x100 = row[i].beta;
         T_EQ_I64(dear_calls(c, &o, i * COUNT, COUNT), COUNT);
@@ -719,7 +719,7 @@ static void bounds_of_load_options(void)
         WIDE(error_ttl_max_ms, 86400000), WIDE(stale_ms, UINT32_MAX), WIDE(hard_ms, 86400000),
         NARROW(jitter_pct, 100), NARROW(jitter_mode, 1), NARROW(fail_handovers, 8),
         NARROW(max_takeovers, 15), NARROW(eager_pct, 99), NARROW(xfetch_beta_x100, 100000),
-        NARROW(no_negative, 1), NARROW(no_wait, 1), NARROW(ctx_bytes, CELLAR_CTX_BYTES_MAX),
+        NARROW(no_negative, 1), NARROW(no_wait, 1), NARROW(ctx_bytes, CELLAR_LOAD_CTX_MAX),
         NARROW(flags, 0x7f & ~CELLAR_LOAD_ONLY_IF_CACHED),
     };
     for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
@@ -785,7 +785,7 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_lease lease;
     cellar_result r = CELLAR_RESULT_INIT;
     char text[64];
@@ -804,7 +804,7 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     o.soft_ms = CELLAR_TTL_NONE;
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
     o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
-    vo = (cellar_view_opts)CELLAR_VIEW_OPTS_INIT;
+    vo = (cellar_namespace_opts)CELLAR_VIEW_OPTS_INIT;
     vo.hard_ms = 400;
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
@@ -978,7 +978,7 @@ static void throttle(void)
     cellar_result r;
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     o.ttl_ms = 100;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.stale_ms = 1000000;
     o.throttle_ms = 700;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
@@ -989,7 +989,7 @@ static void throttle(void)
             T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
             T_EQ_STR(text, "1");
             T_EQ_I64(atomic_load(&s.calls), tries);
-            T_EQ_U64(r.source, CELLAR_SOURCE_STALE_ERROR);
+            T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
             T_EQ_I64(r.retry_after_ms, 700 - i * 99);
             atomic_fetch_add(&kit_now_ms, i < 7 ? 99 : 7);
         }
@@ -1083,7 +1083,7 @@ static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
     size_t len;
     o.ttl_ms = 60000;
     o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_CHECK(was_logged("3 load 1: miss\n"));

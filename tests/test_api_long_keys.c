@@ -19,7 +19,7 @@ static void on_end(void *ctx, const cellar_event *e)
     told.wrong += e->key_len != LEN || memcmp(e->key, key, LEN - 1) != 0;
 }
 
-static int on_entry(void *ctx, const cellar_entry *e)
+static int on_entry(void *ctx, const cellar_scan_entry *e)
 {
     (void)ctx;
     told.seen++;
@@ -49,7 +49,7 @@ static void one_key(size_t len)
     static char buf[sizeof text + 1];
     cellar *c = open_one();
     cellar_pinned pin;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     void *copy;
     size_t got;
     int64_t n;
@@ -72,7 +72,7 @@ static void one_key(size_t len)
     cellar_unpin(&pin);
     T_EQ_I64(cellar_get(c, key, LEN, buf, sizeof buf, &got), CELLAR_OK);
     T_CHECK(got == len + 1 && buf[len] == 'x');
-    T_EQ_I64(cellar_meta(c, key, LEN, CELLAR_META_VERSION, &info), CELLAR_OK);
+    T_EQ_I64(cellar_meta(c, key, LEN, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_CHECK(info.version != 0);
     do {
         T_EQ_I64(cellar_scan(c, &cursor, "kk*k", 4, 0, 0, on_entry, NULL), CELLAR_OK);
@@ -118,7 +118,7 @@ static void views_and_batches_take_it(void)
     T_EQ_I64(cellar_get(c, key, LEN, buf, sizeof buf, &n), CELLAR_MISS);
     T_EQ_I64(cellar_get(v, other, LEN, buf, sizeof buf, &n), CELLAR_OK);
     T_CHECK(n == 1 && buf[0] == '2');
-    cellar_del_item del[2] = {{key, LEN, CELLAR_E_INVAL, 0}, {other, LEN, CELLAR_E_INVAL, 0}};
+    cellar_delete_item del[2] = {{key, LEN, CELLAR_E_INVAL, 0}, {other, LEN, CELLAR_E_INVAL, 0}};
     T_EQ_I64(cellar_del_many(v, del, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);

@@ -77,8 +77,9 @@ static int child_work(busy *b)
         if (cellar_get(b->v, &key, sizeof key, buf, sizeof buf, &len) < CELLAR_OK) { return 5; }
         if (i % 100 == 0 && cellar_clear(b->v) != CELLAR_OK) { return 6; }
     }
-    if (cellar_option_get(b->c, CELLAR_OPT_THREAD, &on) != CELLAR_OK || on != 0) { return 8; }
-    if (cellar_option_set(b->c, CELLAR_OPT_THREAD, 1) != CELLAR_E_FORKED) { return 9; }
+    if (cellar_option_get(b->c, CELLAR_OPT_MAINTENANCE_THREAD, &on) != CELLAR_OK ||
+        on != 0) { return 8; }
+    if (cellar_option_set(b->c, CELLAR_OPT_MAINTENANCE_THREAD, 1) != CELLAR_E_FORKED) { return 9; }
     if (cellar_tick(b->c, 1000, NULL) < CELLAR_OK) { return 10; }
     cellar *own = open_bytes(1u << 20, 1), *view;
     if (own == NULL || cellar_set(own, "k", 1, "v", 1, NULL) != CELLAR_OK) { return 11; }
@@ -190,7 +191,7 @@ static int with_little_address_space(void)
     }
     if (cellar_close(c) != CELLAR_OK) { return 4; }
     if (open_bytes(UINT64_C(64) << 30, 1) != NULL) { return 5; } /* a code, not a crash */
-    cellar_error e = CELLAR_ERROR_INIT;
+    cellar_error_info e = CELLAR_ERROR_INIT;
     (void)cellar_last_error(NULL, &e);
     return e.code == CELLAR_E_NOMEM ? 0 : 6;
 }
@@ -324,7 +325,7 @@ static void the_thread_has_a_name_and_blocks_signals(void)
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
         T_CHECK((blocked >> (some[i] - 1) & 1) == 1);
     }
-    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_THREAD, 0), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
     for (int i = 0; i < 20000 && blocked != 0; i++) { /* it has ended; /proc forgets it later */
         blocked = upkeep_blocked();
         usleep(500);

@@ -14,7 +14,7 @@ static cellar_err put_id(cellar *c, uint32_t id, size_t len, const cellar_set_op
 
 static int64_t ttl_left(cellar *c, const char *key)
 {
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     return cellar_meta(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
@@ -195,7 +195,7 @@ static void ended_agrees_with_listeners(void)
             [CELLAR_CAUSE_EXPIRED] = 3, [CELLAR_CAUSE_REPLACED] = 4, [CELLAR_CAUSE_DELETED] = 2,
             [CELLAR_CAUSE_NEGATIVE] = 2 };
         for (unsigned i = 1; i < CELLAR_CAUSE_COUNT; i++) {
-            T_EQ_U64(ended(v, CELLAR_SCOPE_VIEW, (cellar_cause)i), want[i]);
+            T_EQ_U64(ended(v, CELLAR_SCOPE_NAMESPACE, (cellar_cause)i), want[i]);
             if (told == 1) { T_EQ_U64(h.count[i], want[i]); }
         }
         T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -236,7 +236,7 @@ typedef struct walk {
     unsigned seen;
 } walk;
 
-static int end_view(void *ctx, const cellar_entry *e)
+static int end_view(void *ctx, const cellar_scan_entry *e)
 {
     walk *w = ctx;
     (void)e;
@@ -398,7 +398,7 @@ static void a_miss_has_no_length(void)
         len = 77;
         T_EQ_I64(cellar_get(c, "k", 1, buf, (size_t)cap, &len), CELLAR_MISS);
         T_EQ_U64(len, 0);
-        cellar_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = CELLAR_INFO_INIT;
         g.info = &info;
         len = 77;
         T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, (size_t)cap, &len), CELLAR_MISS);
@@ -415,7 +415,7 @@ static void the_stale_window_follows_an_idle_end(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     o.ttl_ms = 1000;
     o.stale_ms = 500;
     o.idle_ms = 300;
@@ -425,7 +425,7 @@ static void the_stale_window_follows_an_idle_end(void)
     const int64_t left = i.stale_left_ms;
     T_EQ_I64(left, 800);
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
-    g.flags = CELLAR_GET_STALE | CELLAR_GET_PEEK;
+    g.flags = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK;
     char buf[8];
     size_t len;
     atomic_fetch_add(&api_now_ms, left - 1); /* it is served exactly as long as it says */

@@ -10,7 +10,7 @@ static cellar *open_store(void) { return api_open(8u << 20); }
 
 static int64_t ttl_left(cellar *c, const char *key)
 {
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     return cellar_meta(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
@@ -36,7 +36,7 @@ static void buffer_sizes(void)
     T_EQ_I64(cellar_get(c, "none", 4, buf, 8, &len), CELLAR_MISS);
     T_EQ_U64(len, 0);
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 5); /* a value that does not fit is there all the same */
     T_EQ_U64(st.misses, 1);
     api_shut(c);
@@ -126,7 +126,7 @@ static void peek_exists_and_meta_are_no_use(void)
 {
     cellar *c = open_store();
     char buf[8];
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     cellar_stats st = CELLAR_STATS_INIT;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
@@ -141,13 +141,13 @@ static void peek_exists_and_meta_are_no_use(void)
     g.info = &i;
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, NULL), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 40);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
     T_EQ_STR(api_look(c, "k"), "v");
     T_EQ_I64(ttl_left(c, "k"), 100);
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_U64(i.hits, 1);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 1);
     api_shut(c);
 }
@@ -224,10 +224,10 @@ static void stale_values_come_only_to_those_who_ask(void)
     cellar *c = open_store();
     char buf[8];
     size_t len;
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
-    g.flags = CELLAR_GET_STALE;
+    g.flags = CELLAR_GET_ALLOW_STALE;
     g.info = &i;
     o.ttl_ms = 100;
     o.stale_ms = 50;
@@ -251,7 +251,7 @@ static void stale_values_come_only_to_those_who_ask(void)
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_MISS);
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.stale_hits, 3);
     T_EQ_U64(st.misses, 2);
     api_shut(c);
@@ -311,25 +311,25 @@ static void conditions_hold(void)
 static void versions_are_given_when_asked_for(void)
 {
     cellar *c = open_store();
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     api_put(c, "k", "a", NULL);
     T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_VERSION) == 0);
-    T_EQ_I64(cellar_meta(c, "k", 1, CELLAR_META_VERSION, &i), CELLAR_OK);
+    T_EQ_I64(cellar_meta(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_VERSION) != 0);
     const uint64_t version = i.version;
-    T_EQ_I64(cellar_meta(c, "k", 1, CELLAR_META_VERSION, &i), CELLAR_OK);
+    T_EQ_I64(cellar_meta(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_EQ_U64(i.version, version);
     T_EQ_STR(api_look(c, "k"), "a");
     o.flags = CELLAR_ONLY_IF_VERSION;
     o.if_version = version;
     T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_OK);
     T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_CONFLICT);
-    T_EQ_I64(cellar_meta(c, "none", 4, CELLAR_META_VERSION, &i), CELLAR_MISS);
+    T_EQ_I64(cellar_meta(c, "none", 4, CELLAR_GET_WANT_VERSION, &i), CELLAR_MISS);
     char buf[8];
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
-    g.flags = CELLAR_GET_VERSION;
+    g.flags = CELLAR_GET_WANT_VERSION;
     g.info = &i;
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, NULL), CELLAR_OK);
     T_CHECK(i.version > version);
@@ -392,7 +392,7 @@ static void a_failing_set_takes_the_old_value_along(void)
     static char big[1001];
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     api_put(c, "k", "old", NULL);
-    o.flags = CELLAR_KEEP_OLD;
+    o.flags = CELLAR_KEEP_OLD_VALUE;
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_E_TOOBIG);
     T_EQ_STR(api_look(c, "k"), "old");
     o.flags = CELLAR_ONLY_IF_ABSENT; /* the set would not have happened */
@@ -402,7 +402,7 @@ static void a_failing_set_takes_the_old_value_along(void)
     T_EQ_STR(api_look(c, "k"), "MISS");
     T_EQ_I64(cellar_set(c, "k", 1, big, 1000, NULL), CELLAR_OK);
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.store_errors, 2);
     T_EQ_U64(st.ended[CELLAR_CAUSE_REJECTED], 1);
     api_shut(c);
@@ -621,7 +621,7 @@ typedef struct seen { /* which of the numbered keys a scan showed */
     int mode;
 } seen;
 
-static int note_entry(void *ctx, const cellar_entry *e)
+static int note_entry(void *ctx, const cellar_scan_entry *e)
 {
     seen *s = ctx;
     int i;
@@ -681,7 +681,7 @@ typedef struct told {
     uint32_t flags;
 } told;
 
-static int sum_entry(void *ctx, const cellar_entry *e)
+static int sum_entry(void *ctx, const cellar_scan_entry *e)
 {
     told *t = ctx;
     t->entries++;
@@ -774,13 +774,13 @@ static void options_change_while_it_runs(void)
         T_EQ_I64(cellar_option_get(v, of[i], &value), CELLAR_OK);
         T_EQ_I64(value, 60 + 10 * i);
     }
-    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_THREAD, &value), CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MAINTENANCE_THREAD, &value), CELLAR_OK);
     T_EQ_I64(value, 0);
-    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_THREAD, 1), CELLAR_OK);
-    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_THREAD, 1), CELLAR_OK);
-    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_THREAD, &value), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 1), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 1), CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MAINTENANCE_THREAD, &value), CELLAR_OK);
     T_EQ_I64(value, 1);
-    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_THREAD, 0), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);
 }
@@ -1023,7 +1023,7 @@ static void texts_fit_or_say_how_long(void)
 static void tags_are_stored_and_told(void)
 {
     cellar *c = open_store();
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     const cellar_bytes tags[2] = { { "red", 3 }, { "green", 5 } };
     o.tags = tags;

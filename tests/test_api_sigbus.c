@@ -23,7 +23,7 @@
 
 static char stage[T_FOLDER_MAX + 40];
 static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
-static cellar_view_opts each_set = CELLAR_VIEW_OPTS_INIT;
+static cellar_namespace_opts each_set = CELLAR_VIEW_OPTS_INIT;
 
 static void begin(void)
 {
@@ -35,7 +35,7 @@ static void begin(void)
 static cellar_config config(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    each_set.l2_mode = CELLAR_L2_EACH_SET;
+    each_set.l2_mode = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &each_set;
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;

@@ -38,21 +38,21 @@ static cellar_err use_config(void *p)
 static cellar_err use_view_opts(void *p)
 {
     cellar *v = NULL;
-    cellar_err err = cellar_view(store, "v", (const cellar_view_opts *)p, &v);
+    cellar_err err = cellar_view(store, "v", (const cellar_namespace_opts *)p, &v);
     if (err == CELLAR_OK) cellar_close(v);
     return err;
 }
 
 static cellar_err use_view_loader(void *p)
 {
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.loader = (const cellar_view_loader *)p;
     return use_view_opts(&o);
 }
 
 static cellar_err use_view_breaker(void *p)
 {
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.breaker = (const cellar_breaker_opts *)p;
     return use_view_opts(&o);
 }
@@ -149,11 +149,11 @@ static cellar_err use_crypt(void *p)
     cellar_config cfg = CELLAR_CONFIG_INIT;
     cfg.memory_bytes = CELLAR_MEMORY_MIN;
     cfg.no_threads = 1;
-    cfg.l2_crypt = (const cellar_l2_crypt *)p;
+    cfg.l2_crypt = (const cellar_l2_cipher *)p;
     cellar_err err = use_config(&cfg);
     size_t size;
     memcpy(&size, p, sizeof size);
-    return err == CELLAR_E_INVAL && size >= FIRST && size < sizeof(cellar_l2_crypt) ? CELLAR_OK
+    return err == CELLAR_E_INVAL && size >= FIRST && size < sizeof(cellar_l2_cipher) ? CELLAR_OK
                                                                                     : err;
 }
 
@@ -164,16 +164,16 @@ static void config_of_every_size(void)
     cfg.no_threads = 1;
     check_in("cellar_config", &cfg, sizeof cfg, offsetof(cellar_config, abi) + sizeof cfg.abi,
              use_config);
-    cellar_l2_crypt crypt = CELLAR_L2_CRYPT_INIT;
+    cellar_l2_cipher crypt = CELLAR_L2_CRYPT_INIT;
     crypt.seal = keep_bytes;
     crypt.open = keep_bytes;
-    check_in("cellar_l2_crypt", &crypt, sizeof crypt, FIRST, use_crypt);
+    check_in("cellar_l2_cipher", &crypt, sizeof crypt, FIRST, use_crypt);
 }
 
 static void options_of_a_view_of_every_size(void)
 {
     open_store();
-    CHECK_IN(cellar_view_opts, CELLAR_VIEW_OPTS_INIT, use_view_opts);
+    CHECK_IN(cellar_namespace_opts, CELLAR_VIEW_OPTS_INIT, use_view_opts);
     CHECK_IN(cellar_view_loader, CELLAR_VIEW_LOADER_INIT, use_view_loader);
     CHECK_IN(cellar_breaker_opts, CELLAR_BREAKER_OPTS_INIT, use_view_breaker);
     CHECK_IN(cellar_breaker_opts, CELLAR_BREAKER_OPTS_INIT, use_breaker_opts);
@@ -197,7 +197,7 @@ static void struct_size_inside_a_pointer_is_refused_by_name(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
     cellar *c = NULL;
-    cellar_error e = CELLAR_ERROR_INIT;
+    cellar_error_info e = CELLAR_ERROR_INIT;
     cfg.struct_size = offsetof(cellar_config, root) + 1;
     memset(&cfg.root, 0xAA, sizeof cfg.root);
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_ABI);
@@ -209,7 +209,7 @@ static void struct_size_inside_a_pointer_is_refused_by_name(void)
 static void last_field_within_size_counts(void)
 {
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     open_store();
     o.ttl_ms = 5000;
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, idle_ms))), CELLAR_OK);
@@ -222,11 +222,12 @@ static void last_field_within_size_counts(void)
 }
 
 /* Structs that are handed out. */
-static cellar_err fill_info(void *p) { return cellar_meta(store, "k", 1, 0, (cellar_info *)p); }
+static cellar_err fill_info(void *p) { return cellar_meta(store, "k", 1, 0,
+                                                          (cellar_entry_info *)p); }
 static cellar_err fill_info_of_get(void *p)
 {
     cellar_get_opts o = CELLAR_GET_OPTS_INIT;
-    o.info = (cellar_info *)p;
+    o.info = (cellar_entry_info *)p;
     return use_get_opts(&o);
 }
 static cellar_err fill_stats(void *p)
@@ -237,7 +238,7 @@ static cellar_err fill_latency(void *p)
 {
     return cellar_latency_get(store, CELLAR_OP_SET, (cellar_latency *)p);
 }
-static cellar_err fill_error(void *p) { return cellar_last_error(store, (cellar_error *)p); }
+static cellar_err fill_error(void *p) { return cellar_last_error(store, (cellar_error_info *)p); }
 static cellar_err fill_bloom(void *p)
 {
     return cellar_bloom_info_get(store, (cellar_bloom_info *)p);
@@ -262,11 +263,11 @@ static cellar_err fill_breaker(void *p)
 static void structs_handed_out_end_where_the_caller_says(void)
 {
     open_store();
-    check_out("cellar_info", sizeof(cellar_info), fill_info);
-    check_out("cellar_info of a get", sizeof(cellar_info), fill_info_of_get);
+    check_out("cellar_entry_info", sizeof(cellar_entry_info), fill_info);
+    check_out("cellar_entry_info of a get", sizeof(cellar_entry_info), fill_info_of_get);
     check_out("cellar_stats", sizeof(cellar_stats), fill_stats);
     check_out("cellar_latency", sizeof(cellar_latency), fill_latency);
-    check_out("cellar_error", sizeof(cellar_error), fill_error);
+    check_out("cellar_error_info", sizeof(cellar_error_info), fill_error);
     check_out("cellar_bloom_info", sizeof(cellar_bloom_info), fill_bloom);
     check_out("cellar_reason", sizeof(cellar_reason), fill_reason);
     check_out("cellar_advice", sizeof(cellar_advice), fill_advice);

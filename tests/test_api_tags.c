@@ -100,7 +100,7 @@ static void soft_pause_is_the_throttle(int64_t ttl_ms)
     s.tags = &tag;
     s.tag_count = 1;
     o.ttl_ms = ttl_ms;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     atomic_store(&s.say, SAY_FAIL);
@@ -183,7 +183,7 @@ static cellar *open_stale_red(source *s, cellar_load_opts *o)
     *o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
     o->ttl_ms = 1000;
     o->stale_ms = 600000;
-    o->jitter_pct = CELLAR_LOAD_NONE;
+    o->jitter_pct = CELLAR_OFF;
     s->arg = c;
     s->tags = &red;
     s->tag_count = 1;
@@ -338,13 +338,13 @@ static void match_during_load_wins(void)
     s.arg = c;
     s.during = match_it;
     T_EQ_I64(kit_load(c, "key1", NULL, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_DETACHED);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(has(c, "key1"), CELLAR_MISS);
     T_EQ_I64(kit_load(c, "other", NULL, &s, text, &r), CELLAR_OK); /* does not match */
     T_EQ_I64(has(c, "other"), CELLAR_OK);
     /* loads side by side, leases: detached as well */
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    o.flags = CELLAR_LOAD_NO_FLIGHT;
+    o.flags = CELLAR_LOAD_NO_JOIN;
     T_EQ_I64(kit_load(c, "key2", &o, &s, text, &r), CELLAR_OK);
     T_EQ_I64(has(c, "key2"), CELLAR_MISS);
     cellar_lease lease;
@@ -441,7 +441,7 @@ static void match_takes_stale_and_negative_ones(void)
     uint64_t removed;
     o.ttl_ms = 1000;
     o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 2000);
     T_EQ_I64(cellar_delete_match(c, "[k]", 3, &removed), CELLAR_OK);
@@ -466,7 +466,7 @@ static cellar_reason why(cellar *c, const char *key)
 static void why_names_the_tag_or_pattern(void)
 {
     cellar *c = kit_open(2u << 20), *v = NULL;
-    cellar_view_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_reason r;
     const char *const both[] = { "red", "blue" };
     T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);

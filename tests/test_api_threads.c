@@ -152,10 +152,10 @@ static void *swap_versions(void *arg)
     job *j = arg;
     for (int i = 0; i < 5000; i++) {
         int64_t n = 0;
-        cellar_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = CELLAR_INFO_INIT;
         cellar_get_opts g = CELLAR_GET_OPTS_INIT;
         cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-        g.flags = CELLAR_GET_VERSION;
+        g.flags = CELLAR_GET_WANT_VERSION;
         g.info = &info;
         if (cellar_get_with(j->c, "v", 1, &g, &n, sizeof n, NULL) != CELLAR_OK) { continue; }
         n++;
@@ -219,7 +219,7 @@ static void seed_counts(void)
         atomic_store(&served_at_once, 0);
         const uint64_t calls = run_all(c, ask_until_served, NULL, jobs);
         for (int i = 0; i < THREADS; i++) { misses += jobs[i].lost; }
-        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
         T_EQ_U64(st.gets, calls);
         T_EQ_U64(st.hits_l1, THREADS);
         T_EQ_U64(st.misses, misses);
@@ -370,7 +370,7 @@ typedef struct walk {
     unsigned char seen[4000];
 } walk;
 
-static int mark(void *ctx, const cellar_entry *e)
+static int mark(void *ctx, const cellar_scan_entry *e)
 {
     walk *w = ctx;
     uint32_t n;

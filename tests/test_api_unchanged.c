@@ -14,7 +14,7 @@ typedef struct world { cellar *c, *v; uint64_t reloads, same; } world;
 static world open_world(uint32_t watch)
 {
     world w = { .c = api_open(4 * mib) };
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.default_ttl_ms = TTL;
     o.watch_unchanged = watch;
     T_REQUIRE(cellar_view(w.c, "v", &o, &w.v) == CELLAR_OK);
@@ -31,7 +31,7 @@ static void close_world(world *w)
 static void counted(world *w, uint64_t reloads, uint64_t same)
 {
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(w->v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(w->v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.ttl_reloads - w->reloads, reloads);
     T_EQ_U64(st.ttl_reloads_unchanged - w->same, same);
     w->reloads = st.ttl_reloads;
@@ -88,7 +88,7 @@ static void the_share_is_of_all_misses(void)
         put(&w, i < 3 ? "same" : "changed");
         expire(&w, false);
     }
-    T_EQ_I64(cellar_stats_get(w.v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(w.v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.misses, 4);
     T_EQ_U64(st.ttl_reloads, 3);
     T_EQ_U64(st.ttl_reloads_unchanged, 2);
@@ -205,7 +205,7 @@ static void batches_are_watched(void)
             expire(&w, true);
         }
         cellar_stats st = CELLAR_STATS_INIT;
-        T_EQ_I64(cellar_stats_get(w.v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+        T_EQ_I64(cellar_stats_get(w.v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
         seen = st.ttl_reloads;
         T_CHECK(seen == 1 || seen == 2);
         T_EQ_U64(st.ttl_reloads_unchanged, seen);
@@ -253,7 +253,7 @@ static void forgotten_ones_are_not_counted(void)
         if (round == 0) { expire(&w, true); }
     }
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(w.v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(w.v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_CHECK(st.ttl_reloads > 100 && st.ttl_reloads < 5000);
     T_EQ_U64(st.ttl_reloads_unchanged, st.ttl_reloads);
     close_world(&w);

@@ -79,9 +79,9 @@ static void dropped_views_are_gone(void)
 static void names_are_bytes(void)
 {
     cellar *c = open_bytes(4u << 20, 0), *v[4];
-    char longest[CELLAR_VIEW_NAME_MAX + 1];
-    memset(longest, 'x', CELLAR_VIEW_NAME_MAX);
-    longest[CELLAR_VIEW_NAME_MAX] = '\0';
+    char longest[CELLAR_NAME_MAX + 1];
+    memset(longest, 'x', CELLAR_NAME_MAX);
+    longest[CELLAR_NAME_MAX] = '\0';
     const char *const names[4] = { longest, "\xff\x01\n", " ", "\xc3\xa4" };
     for (int i = 0; i < 4; i++) {
         v[i] = view(c, names[i]);
@@ -155,8 +155,8 @@ static void options_of_views_and_classes(void)
     cellar *c = open_bytes(4u << 20, 0), *v, *same;
     const cellar_ttl_class three[3] = { { "processing", 300000 }, { "success", 3600000 },
                                         { "forever", CELLAR_TTL_NONE } };
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     uint32_t cls = 9;
     o.default_ttl_ms = 5000;
     o.ttl_classes = three;
@@ -194,7 +194,7 @@ static void options_of_views_and_classes(void)
     T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
     T_EQ_U64(cls, 1);
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.class_fallback, 2);
     T_EQ_I64(cellar_close(same), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -296,7 +296,7 @@ static void bump_counts_versions(void)
     T_EQ_I64(cellar_bump_to(v, UINT32_MAX), CELLAR_OK);
     T_EQ_I64(cellar_bump(v, &version), CELLAR_E_RANGE);
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.bumps, 3);
     T_EQ_U64(st.clears, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -354,7 +354,7 @@ static void many_stores_side_by_side(void)
 static void root_options_and_name(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     const cellar_ttl_class one = { "only", 1000 };
     cellar *c;
     uint32_t cls;

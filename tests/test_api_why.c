@@ -23,7 +23,7 @@ static cellar *open_store(uint32_t no_why)
     cfg.no_threads = 1;
     cfg.clock = read_clock;
     cfg.no_why = no_why;
-    cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
     root.keep_age = 1;
     cfg.root = &root;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
@@ -61,7 +61,7 @@ static void gone_by(cellar *c, const char *key, cellar_cause cause, int64_t ago_
 static void why_each_cause(void)
 {
     cellar *c = open_store(0);
-    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NO_RECORD);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     now_ms += 500;
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
@@ -71,7 +71,7 @@ static void why_each_cause(void)
     now_ms += 2000;
     gone_by(c, "k", CELLAR_CAUSE_DELETED, 2000);
     T_EQ_I64(cellar_del(c, "other", 5), CELLAR_MISS); /* nothing was there: nothing to tell */
-    T_EQ_U64(why(c, "other").answer, CELLAR_WHY_NO_RECORD);
+    T_EQ_U64(why(c, "other").answer, CELLAR_WHY_UNKNOWN);
     /* it is there again */
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
@@ -112,7 +112,7 @@ static void cleared_and_bumped_views_are_remembered(void)
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     now_ms += 5000;
     gone_by(v, "k", CELLAR_CAUSE_CLEARED, 5000);
-    T_EQ_U64(why(v, "never").answer, CELLAR_WHY_NO_RECORD);
+    T_EQ_U64(why(v, "never").answer, CELLAR_WHY_UNKNOWN);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* another view's */
     T_EQ_I64(put(v, "b", 0), CELLAR_OK);
     T_EQ_I64(cellar_bump(v, NULL), CELLAR_OK);
@@ -144,7 +144,7 @@ static void evicted_keys_are_told_from_kept_ones(void)
             T_EQ_U64(r.cause, CELLAR_CAUSE_CAPACITY);
             evicted++;
         } else if (!there) {
-            T_EQ_U64(r.answer, CELLAR_WHY_NO_RECORD); /* forgotten: the record is small */
+            T_EQ_U64(r.answer, CELLAR_WHY_UNKNOWN); /* forgotten: the record is small */
             unknown++;
         }
     }
@@ -158,9 +158,9 @@ static void never_seen_needs_a_filter_that_knows(void)
 {
     cellar *c = open_store(0);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NO_RECORD);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY), CELLAR_OK);
-    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NEVER_SEEN);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
+    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NOT_IN_SOURCE);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
     gone_by(c, "k", CELLAR_CAUSE_DELETED, 0);
@@ -174,7 +174,7 @@ static void without_a_record_only_what_is_there_is_known(void)
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
     T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
-    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NO_RECORD);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
     shut(c);
 }
 

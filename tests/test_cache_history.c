@@ -200,9 +200,9 @@ static void act_load(actor *a, uint32_t key)
 static void act_get(actor *a, uint32_t key, uint32_t way)
 {
     size_t len = 0;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_get_opts o = CELLAR_GET_OPTS_INIT;
-    o.flags = way == 1 ? CELLAR_GET_PEEK : way == 2 ? CELLAR_GET_VERSION : 0;
+    o.flags = way == 1 ? CELLAR_GET_PEEK : way == 2 ? CELLAR_GET_WANT_VERSION : 0;
     o.info = &info;
     const uint64_t start = base_now_ns();
     const cellar_err err =
@@ -328,7 +328,7 @@ static void run_round(actor *actors)
 static void open_all(const setting *how)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
     memset(&all, 0, sizeof all);
     all.how = how;
     all.threads = (uint32_t)base_clamp(t_env_u64("HISTORY_THREADS", 4), 1, THREADS_MAX);
@@ -392,23 +392,23 @@ static void judge(setting how)
 
 static void reads_stay_in_order_with_puts_on_eviction(void)
 {
-    judge((setting){ CELLAR_L2_ON_EVICTION, CELLAR_L2_DROP, 8, 3, 0, 1 });
+    judge((setting){ CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_SYNC_MANUAL, 8, 3, 0, 1 });
 }
 static void reads_stay_in_order_with_puts_of_each_set(void)
 {
-    judge((setting){ CELLAR_L2_EACH_SET, CELLAR_L2_DROP, 8, 3, 0, 1 });
+    judge((setting){ CELLAR_L2_WRITE_ON_SET, CELLAR_L2_SYNC_MANUAL, 8, 3, 0, 1 });
 }
 static void reads_stay_in_order_with_write_through(void)
 {
-    judge((setting){ CELLAR_L2_WRITE_THROUGH, CELLAR_L2_DROP, 8, 3, 0, 1 });
+    judge((setting){ CELLAR_L2_WRITE_THROUGH, CELLAR_L2_SYNC_MANUAL, 8, 3, 0, 1 });
 }
 static void reads_stay_in_order_with_durable_sets(void)
 {
-    judge((setting){ CELLAR_L2_ON_EVICTION, CELLAR_L2_KEEP, 8, 3, 10, 10 });
+    judge((setting){ CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_SYNC_PERIODIC, 8, 3, 10, 10 });
 }
 static void reads_stay_in_order_over_keys_that_share_stamps(void)
 {
-    judge((setting){ CELLAR_L2_WRITE_THROUGH, CELLAR_L2_DROP, 120, 20, 0, 1 });
+    judge((setting){ CELLAR_L2_WRITE_THROUGH, CELLAR_L2_SYNC_MANUAL, 120, 20, 0, 1 });
 }
 
 T_MAIN("cache_history", T_CASE(reads_stay_in_order_with_puts_on_eviction),

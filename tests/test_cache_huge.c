@@ -24,7 +24,7 @@ static int64_t still(void *ctx)
 static void set_up(uint32_t watch_unchanged)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts view = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts view = CELLAR_VIEW_OPTS_INIT;
     cfg.memory_bytes = 4u << 20;
     cfg.max_value_bytes = 4096;
     cfg.no_threads = 1;
@@ -79,7 +79,7 @@ static cellar_err write_row(void *ctx, const void *key, size_t key_len, const vo
     ++*(int *)ctx;
     return CELLAR_OK;
 }
-static int never_scan(void *ctx, const cellar_entry *e)
+static int never_scan(void *ctx, const cellar_scan_entry *e)
 {
     (void)ctx;
     (void)e;
@@ -94,7 +94,7 @@ static void keys(size_t n)
     void *copy;
     cellar_pinned pin;
     cellar_lease lease;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_result r = CELLAR_RESULT_INIT;
     cellar_reason why = CELLAR_REASON_INIT;
     ANSWERS(cellar_get(root, no, n, buf, sizeof buf, &len), E_INVAL);
@@ -133,7 +133,7 @@ static void keys_apart(size_t n)
     uint64_t cursor = 0;
     cellar_get_item get = { no, n, buf, sizeof buf, 0, CELLAR_OK, 0 };
     cellar_set_item set = { no, n, "x", 1, CELLAR_OK, 0 };
-    cellar_del_item del = { no, n, CELLAR_OK, 0 };
+    cellar_delete_item del = { no, n, CELLAR_OK, 0 };
     cellar_load_item load = { no, n, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
     const cellar_bytes key = { no, n };
     cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
@@ -211,7 +211,7 @@ static cellar_err resize(void *ctx, const void *old, size_t old_len, cellar_buf 
 
 static void values(size_t n)
 {
-    const uint32_t flags[] = { 0, CELLAR_ONLY_IF_ABSENT, CELLAR_KEEP_OLD, CELLAR_KEEP_TTL };
+    const uint32_t flags[] = { 0, CELLAR_ONLY_IF_ABSENT, CELLAR_KEEP_OLD_VALUE, CELLAR_KEEP_TTL };
     ANSWERS(cellar_set(root, "v", 1, no, n, NULL), E_TOOBIG);
     ANSWERS(cellar_set(root, "v", 1, NULL, n, NULL), E_INVAL);
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
@@ -355,10 +355,10 @@ static void capacities_of_any_size_are_fine(void)
 
 static void limiter_keys(cellar_limiter *l, size_t n)
 {
-    const cellar_rl_rule rule = cellar_rl_sliding_log(5, CELLAR_RL_SECOND);
-    const cellar_rl_link link = { l, no, n, 1 };
-    cellar_rl_result r;
-    cellar_rl_ticket t;
+    const cellar_rule rule = cellar_rl_sliding_log(5, CELLAR_SECOND_NS);
+    const cellar_limiter_link link = { l, no, n, 1 };
+    cellar_limiter_result r;
+    cellar_limiter_ticket t;
     uint64_t wait_ns;
     int existed;
     ANSWERS(cellar_rl_check(l, no, n, 1, &r), E_INVAL);
@@ -388,9 +388,9 @@ static void limiters_look_at_the_length_first(void)
 {
     static char text[1 << 16];
     cellar_limiter *l, *permits;
-    cellar_rl_result r;
+    cellar_limiter_result r;
     uint64_t token;
-    const cellar_rl_rule conc = cellar_rl_concurrency(2);
+    const cellar_rule conc = cellar_rl_concurrency(2);
     set_up(0);
     T_REQUIRE(cellar_user_limiter_open(NULL, &l) == CELLAR_OK);
     T_REQUIRE(cellar_rl_open(NULL, &conc, 1, &permits) == CELLAR_OK);

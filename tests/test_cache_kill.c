@@ -254,15 +254,15 @@ static int xor_open(void *ctx, const unsigned char *nonce, const void *aad, size
 static void child_opens(uint64_t dir)
 {
     static unsigned char secret = 77;
-    cellar_l2_crypt crypt = CELLAR_L2_CRYPT_INIT;
-    cellar_view_opts v = CELLAR_VIEW_OPTS_INIT;
+    cellar_l2_cipher crypt = CELLAR_L2_CRYPT_INIT;
+    cellar_namespace_opts v = CELLAR_VIEW_OPTS_INIT;
     cellar_config cfg = CELLAR_CONFIG_INIT;
     crypt.ctx = &secret;
     crypt.seal = xor_seal;
     crypt.open = xor_open;
     crypt.overhead = 8;
-    v.l2_mode = mode == DURABLE ? CELLAR_L2_ON_EVICTION
-                : mode == EACH_SET ? CELLAR_L2_EACH_SET : CELLAR_L2_WRITE_THROUGH;
+    v.l2_mode = mode == DURABLE ? CELLAR_L2_WRITE_ON_EVICTION
+                : mode == EACH_SET ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_THROUGH;
     cfg.root = &v;
     cfg.memory_bytes = 2u << 20;
     cfg.l2_path = store;

@@ -10,17 +10,17 @@
 
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 
-static cellar *open_it(uint32_t mode, uint64_t memory, cellar_view_opts *v)
+static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_opts *v)
 {
     cellar *c = NULL;
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    *v = (cellar_view_opts)CELLAR_VIEW_OPTS_INIT;
+    *v = (cellar_namespace_opts)CELLAR_VIEW_OPTS_INIT;
     v->l2_mode = mode;
     cfg.root = v;
     cfg.memory_bytes = memory;
     cfg.l2_path = store;
     cfg.l2_bytes = (uint64_t)32 << 20;
-    cfg.l2_sync = CELLAR_L2_KEEP;
+    cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
     cfg.no_threads = 1;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     return c;
@@ -62,11 +62,11 @@ static void values_set_once_are_written_once(void)
     const struct { uint32_t mode, flags, count; uint64_t memory; } how[] = {
         { CELLAR_L2_WRITE_THROUGH, 0, 3000, 8u << 20 },
         { CELLAR_L2_WRITE_THROUGH, 0, 12000, 1u << 20 }, /* most are evicted */
-        { CELLAR_L2_EACH_SET, 0, 3000, 8u << 20 },
-        { CELLAR_L2_ON_EVICTION, CELLAR_DURABLE, 200, 8u << 20 },
+        { CELLAR_L2_WRITE_ON_SET, 0, 3000, 8u << 20 },
+        { CELLAR_L2_WRITE_ON_EVICTION, CELLAR_DURABLE, 200, 8u << 20 },
     };
     for (size_t i = 0; i < sizeof how / sizeof how[0]; i++) {
-        cellar_view_opts v;
+        cellar_namespace_opts v;
         begin();
         cellar *c = open_it(how[i].mode, how[i].memory, &v);
         for (uint32_t k = 0; k < how[i].count; k++) { set(c, k, how[i].flags); }
@@ -80,7 +80,7 @@ static void values_set_once_are_written_once(void)
 /* A change of each kind, then a close: one record more for each, by the change itself. */
 static void changed_entries_are_written_by_their_change_alone(void)
 {
-    cellar_view_opts v;
+    cellar_namespace_opts v;
     int64_t n = 0;
     begin();
     cellar *c = open_it(CELLAR_L2_WRITE_THROUGH, 8u << 20, &v);
@@ -100,12 +100,12 @@ static void changed_entries_are_written_by_their_change_alone(void)
 /* Without a promise the change leaves nothing below: the close writes it. */
 static void plain_changes_of_durable_entries_are_written_at_the_close(void)
 {
-    cellar_view_opts v;
+    cellar_namespace_opts v;
     int64_t n = 0, now = 0;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     begin();
-    cellar *c = open_it(CELLAR_L2_ON_EVICTION, 8u << 20, &v);
+    cellar *c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
     o.flags = CELLAR_DURABLE;
     T_EQ_I64(cellar_set(c, "n", 1, "\5\0\0\0\0\0\0\0", 8, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "t", 1, "v", 1, &o), CELLAR_OK);
@@ -113,7 +113,7 @@ static void plain_changes_of_durable_entries_are_written_at_the_close(void)
     T_EQ_I64(cellar_touch(c, "t", 1, 3600000), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(records(), 4);
-    c = open_it(CELLAR_L2_ON_EVICTION, 8u << 20, &v);
+    c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
     T_EQ_I64(cellar_incr(c, "n", 1, 0, 0, 0, CELLAR_ONLY_IF_PRESENT, &now), CELLAR_OK);
     T_EQ_I64(now, 7);
     T_EQ_I64(cellar_meta(c, "t", 1, 0, &info), CELLAR_OK);

@@ -184,7 +184,7 @@ static cellar_err read_by(unsigned way, uint32_t key)
     char buf[64];
     void *copy = NULL;
     size_t len = 0;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_pinned pin = { 0 };
     cellar_get_opts o = CELLAR_GET_OPTS_INIT;
     cellar_get_item item = { .key = &key, .key_len = sizeof key, .buf = buf,
@@ -340,12 +340,12 @@ static void evicted_entries_go_down_and_come_back(void)
     T_EQ_STR(look(c, 0), "zero"); /* from L1 now */
     T_EQ_U64(low.gets, 1);
     T_EQ_STR(look(c, 99999), "MISS");
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l2, 1);
     T_EQ_U64(st.hits_l1, 1);
     T_EQ_U64(st.misses, 1);
     T_EQ_U64(st.gets, 3);
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     const uint32_t key = 0;
     T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_U64(info.user_flags, 5);
@@ -375,7 +375,7 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
     for (unsigned round = 1; round <= 2; round++) {
         char buf[8];
         size_t len = 0;
-        cellar_info info = CELLAR_INFO_INIT, got = CELLAR_INFO_INIT;
+        cellar_entry_info info = CELLAR_INFO_INIT, got = CELLAR_INFO_INIT;
         cellar_get_opts o = CELLAR_GET_OPTS_INIT;
         o.flags = CELLAR_GET_PEEK;
         o.info = &got;
@@ -395,11 +395,11 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
         T_EQ_MEM(&info, &got, sizeof info);
     }
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
     now_ms += 4000;
     T_EQ_I64(cellar_exists(c, &zero, sizeof zero), CELLAR_MISS);
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_MISS);
     shut(c);
 }
@@ -408,7 +408,7 @@ static void a_get_describes_what_came_from_below(void)
 {
     cellar *c = open_below("zero", 4, 0);
     char buf[8];
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_get_opts o = CELLAR_GET_OPTS_INIT;
     o.info = &info;
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, NULL), CELLAR_OK);
@@ -422,8 +422,8 @@ static void a_get_describes_what_came_from_below(void)
     shut(c);
     for (unsigned how = 0; how < 3; how++) { /* a version is L1's to give: the entry comes up */
         c = open_below("zero", 4, 0);
-        o.flags = CELLAR_GET_VERSION | (how == 1 ? CELLAR_GET_PEEK : 0u);
-        T_EQ_I64(how == 2 ? cellar_meta(c, &zero, sizeof zero, CELLAR_META_VERSION, &info)
+        o.flags = CELLAR_GET_WANT_VERSION | (how == 1 ? CELLAR_GET_PEEK : 0u);
+        T_EQ_I64(how == 2 ? cellar_meta(c, &zero, sizeof zero, CELLAR_GET_WANT_VERSION, &info)
                           : cellar_get_with(c, &zero, sizeof zero, &o, buf, 8, NULL), CELLAR_OK);
         T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0 && info.version != 0);
         cellar_set_opts so = CELLAR_SET_OPTS_INIT;
@@ -450,13 +450,13 @@ static void who_changes_it_has_it_brought_up(void)
     T_EQ_MEM(p.value, "zero", 4);
     cellar_unpin(&p);
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_VIEW, &st), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l2, 1);
     T_EQ_U64(st.gets, 1);
     shut(c);
 
     c = open_below("zero", 4, 5000);
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
     T_CHECK(!find(0, 0)->used); /* its end is not what it was */
     T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
@@ -502,7 +502,7 @@ static void a_condition_is_about_what_lies_below_too(void)
     o.flags = CELLAR_KEEP_TTL;
     o.ttl_ms = 70000;
     T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_OK);
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 5000);
     shut(c);
@@ -513,7 +513,7 @@ static void what_is_known_absent_below_is_absent(void)
     for (unsigned op = 0; op < 5; op++) {
         cellar *c = open_below("zero", 4, 5000);
         find(0, 0)->negative = true;
-        cellar_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = CELLAR_INFO_INIT;
         cellar_set_opts o = CELLAR_SET_OPTS_INIT;
         o.flags = CELLAR_ONLY_IF_ABSENT;
         int64_t now = 0;
@@ -548,14 +548,14 @@ static void what_changes_while_it_is_brought_up_counts(void)
     low.set_in_get = true;
     char buf[8];
     size_t len = 0;
-    cellar_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
     cellar_get_opts o = CELLAR_GET_OPTS_INIT;
-    o.flags = CELLAR_GET_VERSION;
+    o.flags = CELLAR_GET_WANT_VERSION;
     o.info = &info;
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_U64(len, 5); /* a version is of the bytes it comes with */
     T_EQ_MEM(buf, "newer", 5);
-    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, CELLAR_META_VERSION, &later), CELLAR_OK);
+    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, CELLAR_GET_WANT_VERSION, &later), CELLAR_OK);
     T_EQ_U64(info.version, later.version);
     shut(c);
     c = open_below("zero", 4, 0);
@@ -632,7 +632,7 @@ static void every_change_kills_below(void)
     static char big[3u << 20];
     T_EQ_I64(cellar_set(c, &key, sizeof key, big, sizeof big, NULL), CELLAR_E_TOOBIG);
     T_EQ_U64(low.kills, 6); /* the failed set took the old value along, below too */
-    cellar_del_item del = { &key, sizeof key, CELLAR_OK, 0 };
+    cellar_delete_item del = { &key, sizeof key, CELLAR_OK, 0 };
     T_EQ_I64(cellar_del_many(c, &del, 1, NULL), CELLAR_OK);
     T_EQ_U64(low.kills, 7);
     shut(c);
@@ -792,7 +792,7 @@ static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
 static void seed_backfilled_entry_expires_on_time(void)
 {
     cellar *c = open_on(&tier, 100);
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     const uint32_t key = 0;
     put(c, 0, "timed", 1000);
     push_out(c, 200);

@@ -47,7 +47,7 @@ static cellar_err enlarge(void *ctx, const void *old, size_t old_len, cellar_buf
     return err;
 }
 
-static int any(void *ctx, const cellar_entry *e)
+static int any(void *ctx, const cellar_scan_entry *e)
 {
     (void)ctx;
     (void)e;
@@ -83,7 +83,7 @@ static void use_entries(run *r, cellar *c)
     size_t len;
     uint64_t cursor = 0;
     cellar_pinned pin;
-    cellar_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = CELLAR_INFO_INIT;
     memset(big, 'b', sizeof big);
     set_and_check(r, c, "small", "value", 5);
     set_and_check(r, c, "small", "value of another length", 23);
@@ -101,7 +101,7 @@ static void use_entries(run *r, cellar *c)
     if (err != CELLAR_MISS && FINE(err)) { cellar_unpin(&pin); }
     (void)FINE(cellar_update(c, "grows", 5, enlarge, NULL, NULL));
     (void)FINE(cellar_update(c, "grows", 5, enlarge, NULL, NULL));
-    err = cellar_meta(c, "small", 5, CELLAR_META_VERSION, &info);
+    err = cellar_meta(c, "small", 5, CELLAR_GET_WANT_VERSION, &info);
     if (err != CELLAR_MISS) { (void)FINE(err); }
     (void)FINE(cellar_incr(c, "n", 1, 1, 0, 0, 0, NULL));
     do {
@@ -116,7 +116,7 @@ static void use_views(run *r, cellar *c)
 {
     static const cellar_ttl_class cls = { "one", 50 };
     char name[16];
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.ttl_classes = &cls;
     o.ttl_class_count = 1;
     for (int i = 0; i < 70; i++) { /* pages, tables of names and of generations grow */
@@ -152,8 +152,8 @@ static void scenario(run *r, bool threads)
     use_views(r, c);
     use_entries(r, c);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 2 << 20), CELLAR_OK);
-    (void)FINE(cellar_option_set(c, CELLAR_OPT_THREAD, 1));
-    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_THREAD, 0), CELLAR_OK);
+    (void)FINE(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 1));
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
     T_CHECK(cellar_tick(c, 1000, NULL) >= CELLAR_OK);
     T_EQ_I64(cellar_audit(c), CELLAR_OK);
     cellar_stats st = CELLAR_STATS_INIT;

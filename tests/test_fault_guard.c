@@ -172,7 +172,7 @@ static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must
     cellar_lease lease, ticket;
     cellar_result r = CELLAR_RESULT_INIT;
     int told = 0;
-    const cellar_waiter w = { waited, &told };
+    const cellar_subscriber w = { waited, &told };
     cellar_err err = cellar_begin(c, "l", 1, o, NULL, &lease, &r);
     T_CHECK(err == CELLAR_LEASED || (!must && err == CELLAR_E_NOMEM));
     cellar_result_free(&r);

@@ -323,7 +323,7 @@ static void a_passed_rate_limit_is_found(void)
 
 static void windows_are_half_open(void)
 {
-    const uint64_t s = CELLAR_RL_SECOND;
+    const uint64_t s = CELLAR_SECOND_NS;
     const uint64_t a[] = { 5, 5 + s }, b[] = { 5, 4 + s };
     const uint64_t c[] = { 0, 1, 2, s, s + 1, s + 1, s + 2 };
     T_EQ_U64(limits_most(a, 0), 0);

@@ -55,9 +55,9 @@ static cellar *open_store(void)
 
 static void fill(cellar *c, unsigned keys)
 {
-    cellar_view_opts vc = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vc = CELLAR_VIEW_OPTS_INIT;
     cellar *v = NULL;
-    vc.l2_mode = CELLAR_L2_EACH_SET;
+    vc.l2_mode = CELLAR_L2_WRITE_ON_SET;
     T_REQUIRE(cellar_view(c, "people", &vc, &v) == CELLAR_OK);
     for (unsigned i = 0; i < keys; i++) {
         char key[16], value[64];
@@ -270,7 +270,7 @@ static void what_the_next_life_does_not_serve_is_dead(void)
 {
     static const char *const keys[3] = { "made", "more", "plain" };
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
     cellar *c = NULL;
     begin();
     cfg.memory_bytes = 8u << 20;
@@ -278,7 +278,7 @@ static void what_the_next_life_does_not_serve_is_dead(void)
     cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.no_threads = 1;
     cfg.deps = root.deps = 1;
-    root.l2_mode = CELLAR_L2_EACH_SET;
+    root.l2_mode = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &root;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3; i++) {

@@ -23,7 +23,7 @@ static l2_dev dev;
 static l2_kit kit;
 static bool packing; /* puts ask for it */
 static toy right_toy, wrong_toy;
-static cellar_l2_crypt crypt_of_right, crypt_of_wrong;
+static cellar_l2_cipher crypt_of_right, crypt_of_wrong;
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);
@@ -69,13 +69,13 @@ static int toy_open(void *ctx, const unsigned char *nonce, const void *aad, size
     return memcmp(tag, (const unsigned char *)in + n - TOY_TAG, TOY_TAG) == 0 ? 0 : 7;
 }
 
-static void toy_init(toy *t, cellar_l2_crypt *c, unsigned char secret)
+static void toy_init(toy *t, cellar_l2_cipher *c, unsigned char secret)
 {
     unsigned char bytes[32];
     memset(bytes, secret, sizeof bytes);
     memset(t, 0, sizeof *t);
     base_sum_key_init(&t->key, bytes);
-    *c = (cellar_l2_crypt)CELLAR_L2_CRYPT_INIT;
+    *c = (cellar_l2_cipher)CELLAR_L2_CRYPT_INIT;
     c->ctx = t;
     c->seal = toy_seal;
     c->open = toy_open;
@@ -209,7 +209,7 @@ static void another_key_and_none_at_all_miss_and_harm_nothing(void)
     begin();
     open_it();
     for (uint32_t i = 0; i < 30; i++) { T_EQ_I64(put(i, 1), CELLAR_OK); }
-    const cellar_l2_crypt *const with[] = { &crypt_of_wrong, NULL, &crypt_of_right };
+    const cellar_l2_cipher *const with[] = { &crypt_of_wrong, NULL, &crypt_of_right };
     for (int n = 0; n < 3; n++) {
         l2_close(kit.d);
         kit.cfg.crypt = with[n];

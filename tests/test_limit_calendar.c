@@ -47,19 +47,19 @@ static void dates_round_trip(void)
 static void limit_calendar_month_ends(void)
 {
     base_tz *z = zone_open("UTC");
-    period_is(z, CELLAR_RL_PER_MONTH, utc(2024, 2, 29, 12, 0), utc(2024, 2, 1, 0, 0),
+    period_is(z, CELLAR_PER_MONTH, utc(2024, 2, 29, 12, 0), utc(2024, 2, 1, 0, 0),
               utc(2024, 3, 1, 0, 0));
-    period_is(z, CELLAR_RL_PER_MONTH, utc(2025, 2, 28, 23, 59), utc(2025, 2, 1, 0, 0),
+    period_is(z, CELLAR_PER_MONTH, utc(2025, 2, 28, 23, 59), utc(2025, 2, 1, 0, 0),
               utc(2025, 3, 1, 0, 0));
-    period_is(z, CELLAR_RL_PER_MONTH, utc(2025, 12, 31, 23, 59), utc(2025, 12, 1, 0, 0),
+    period_is(z, CELLAR_PER_MONTH, utc(2025, 12, 31, 23, 59), utc(2025, 12, 1, 0, 0),
               utc(2026, 1, 1, 0, 0));
-    period_is(z, CELLAR_RL_PER_WEEK, utc(2026, 1, 1, 5, 0), utc(2025, 12, 29, 0, 0),
+    period_is(z, CELLAR_PER_WEEK, utc(2026, 1, 1, 5, 0), utc(2025, 12, 29, 0, 0),
               utc(2026, 1, 5, 0, 0));
-    period_is(z, CELLAR_RL_PER_MINUTE, utc(2026, 1, 1, 5, 3) + 59, utc(2026, 1, 1, 5, 3),
+    period_is(z, CELLAR_PER_MINUTE, utc(2026, 1, 1, 5, 3) + 59, utc(2026, 1, 1, 5, 3),
               utc(2026, 1, 1, 5, 4));
     base_tz_close(z);
     z = zone_open("+05:45"); /* a fixed offset */
-    period_is(z, CELLAR_RL_PER_DAY, utc(2026, 1, 1, 20, 0), utc(2026, 1, 1, 18, 15),
+    period_is(z, CELLAR_PER_DAY, utc(2026, 1, 1, 20, 0), utc(2026, 1, 1, 18, 15),
               utc(2026, 1, 2, 18, 15));
     base_tz_close(z);
 }
@@ -68,9 +68,9 @@ static void limit_calendar_kathmandu(void)
 {
     base_tz *z = zone_open("Asia/Kathmandu");
     if (z == NULL) { return; }
-    period_is(z, CELLAR_RL_PER_DAY, utc(2026, 5, 1, 0, 0), utc(2026, 4, 30, 18, 15),
+    period_is(z, CELLAR_PER_DAY, utc(2026, 5, 1, 0, 0), utc(2026, 4, 30, 18, 15),
               utc(2026, 5, 1, 18, 15));
-    period_is(z, CELLAR_RL_PER_HOUR, utc(2026, 5, 1, 0, 0), utc(2026, 4, 30, 23, 15),
+    period_is(z, CELLAR_PER_HOUR, utc(2026, 5, 1, 0, 0), utc(2026, 4, 30, 23, 15),
               utc(2026, 5, 1, 0, 15));
     base_tz_close(z);
 }
@@ -80,9 +80,9 @@ static void limit_calendar_lord_howe(void)
     /* Half an hour: +11 to +10:30 on 2026-04-05 at 02:00 local = 2026-04-04T15:00Z. */
     base_tz *z = zone_open("Australia/Lord_Howe");
     if (z == NULL) { return; }
-    period_is(z, CELLAR_RL_PER_HOUR, utc(2026, 4, 4, 14, 30), utc(2026, 4, 4, 14, 0),
+    period_is(z, CELLAR_PER_HOUR, utc(2026, 4, 4, 14, 30), utc(2026, 4, 4, 14, 0),
               utc(2026, 4, 4, 15, 30)); /* 01:30 comes twice: one period of 90 minutes */
-    period_is(z, CELLAR_RL_PER_DAY, utc(2026, 4, 4, 20, 0), utc(2026, 4, 4, 13, 0),
+    period_is(z, CELLAR_PER_DAY, utc(2026, 4, 4, 20, 0), utc(2026, 4, 4, 13, 0),
               utc(2026, 4, 5, 13, 30)); /* a day of 24.5 hours */
     base_tz_close(z);
 }
@@ -91,13 +91,13 @@ static void autumns_second_two_oclock_is_an_hour_of_its_own(void)
 {
     base_tz *z = zone_open("Europe/Berlin"); /* 2026-10-25T01:00Z: 03:00 becomes 02:00 */
     if (z == NULL) { return; }
-    period_is(z, CELLAR_RL_PER_HOUR, utc(2026, 10, 25, 0, 30), utc(2026, 10, 25, 0, 0),
+    period_is(z, CELLAR_PER_HOUR, utc(2026, 10, 25, 0, 30), utc(2026, 10, 25, 0, 0),
               utc(2026, 10, 25, 1, 0));
-    period_is(z, CELLAR_RL_PER_HOUR, utc(2026, 10, 25, 1, 30), utc(2026, 10, 25, 1, 0),
+    period_is(z, CELLAR_PER_HOUR, utc(2026, 10, 25, 1, 30), utc(2026, 10, 25, 1, 0),
               utc(2026, 10, 25, 2, 0));
-    period_is(z, CELLAR_RL_PER_DAY, utc(2026, 10, 25, 12, 0), utc(2026, 10, 24, 22, 0),
+    period_is(z, CELLAR_PER_DAY, utc(2026, 10, 25, 12, 0), utc(2026, 10, 24, 22, 0),
               utc(2026, 10, 25, 23, 0));
-    period_is(z, CELLAR_RL_PER_MONTH, utc(2060, 7, 15, 0, 0), utc(2060, 6, 30, 22, 0),
+    period_is(z, CELLAR_PER_MONTH, utc(2060, 7, 15, 0, 0), utc(2060, 6, 30, 22, 0),
               utc(2060, 7, 31, 22, 0)); /* behind the file's last time: its footer's rule */
     base_tz_close(z);
 }
@@ -107,19 +107,19 @@ static void limit_calendar_without_midnight(void)
     /* Santiago leaps from 24:00 to 01:00 on 2026-09-06: that day begins at 01:00 local = 04:00Z. */
     base_tz *z = zone_open("America/Santiago");
     if (z == NULL) { return; }
-    period_is(z, CELLAR_RL_PER_DAY, utc(2026, 9, 6, 12, 0), utc(2026, 9, 6, 4, 0),
+    period_is(z, CELLAR_PER_DAY, utc(2026, 9, 6, 12, 0), utc(2026, 9, 6, 4, 0),
               utc(2026, 9, 7, 3, 0));
     base_tz_close(z);
     z = zone_open("Pacific/Apia"); /* 2011-12-30 did not take place */
     if (z == NULL) { return; }
-    period_is(z, CELLAR_RL_PER_DAY, utc(2011, 12, 30, 9, 0), utc(2011, 12, 29, 10, 0),
+    period_is(z, CELLAR_PER_DAY, utc(2011, 12, 30, 9, 0), utc(2011, 12, 29, 10, 0),
               utc(2011, 12, 30, 10, 0));
     base_tz_close(z);
 }
 
 static void limit_calendar_wall_steps(void)
 {
-    cellar_limiter *l = kit_open1(cellar_rl_fixed(5, CELLAR_RL_PER_DAY));
+    cellar_limiter *l = kit_open1(cellar_rl_fixed(5, CELLAR_PER_DAY));
     const uint64_t day_ms = 86400000, start = UINT64_C(1767225600000); /* 2026-01-01T00:00Z */
     atomic_store(&kit.wall_ms, start + 1000);
     kit_pass(2 * KIT_S); /* looked at once a second */
@@ -133,10 +133,10 @@ static void limit_calendar_wall_steps(void)
     atomic_store(&kit.wall_ms, start + day_ms + 9000);
     atomic_fetch_add(&kit.now_ns, 2 * KIT_S);
     T_EQ_U64(kit_admit(l, "k", 9), 0);
-    cellar_rl_result r;
+    cellar_limiter_result r;
     T_CHECK(cellar_rl_peek(l, "k", 1, 1, &r) == CELLAR_LIMITED);
-    T_CHECK(r.retry_after_ns <= CELLAR_RL_DAY && r.reset_after_ns <= CELLAR_RL_DAY);
-    T_CHECK(r.retry_after_ns > CELLAR_RL_DAY - 20 * KIT_S);
+    T_CHECK(r.retry_after_ns <= CELLAR_DAY_NS && r.reset_after_ns <= CELLAR_DAY_NS);
+    T_CHECK(r.retry_after_ns > CELLAR_DAY_NS - 20 * KIT_S);
     atomic_store(&kit.wall_ms, start + 2 * day_ms);
     atomic_fetch_add(&kit.now_ns, 2 * KIT_S);
     T_EQ_U64(kit_admit(l, "k", 9), 5);
@@ -152,11 +152,11 @@ static void limit_calendar_at_the_ends_of_time(void)
                                       UINT64_MAX / 1000000, INT64_MAX, UINT64_MAX };
     static const char *const zones[] = { "UTC", "+14", "-12", "+05:45" };
     for (size_t z = 0; z < sizeof zones / sizeof zones[0]; z++) {
-        for (uint32_t c = CELLAR_RL_PER_MINUTE; c <= CELLAR_RL_PER_MONTH; c++) {
+        for (uint32_t c = CELLAR_PER_MINUTE; c <= CELLAR_PER_MONTH; c++) {
             for (size_t i = 0; i < sizeof walls / sizeof walls[0]; i++) {
-                cellar_rl_config cfg = kit_config();
-                const cellar_rl_rule rule = cellar_rl_fixed(5, c);
-                cellar_rl_result r;
+                cellar_limiter_config cfg = kit_config();
+                const cellar_rule rule = cellar_rl_fixed(5, c);
+                cellar_limiter_result r;
                 cellar_limiter *l = NULL;
                 cfg.zone = zones[z];
                 atomic_store(&kit.wall_ms, walls[i]);
@@ -165,7 +165,7 @@ static void limit_calendar_at_the_ends_of_time(void)
                     printf("# %s calendar %u wall %" PRIu64 "\n", zones[z], c, walls[i]);
                 }
                 T_EQ_I64(cellar_rl_peek(l, "k", 1, 1, &r), CELLAR_LIMITED);
-                T_CHECK(r.retry_after_ns > 0 && r.retry_after_ns <= 32 * CELLAR_RL_DAY);
+                T_CHECK(r.retry_after_ns > 0 && r.retry_after_ns <= 32 * CELLAR_DAY_NS);
                 kit_close(l);
             }
         }
@@ -178,11 +178,11 @@ static void limit_calendar_at_the_ends_of_time(void)
 static void a_callers_reading_cannot_stop_the_calendar(void)
 {
     const uint64_t start = UINT64_C(1767225600000);
-    cellar_limiter *l = kit_open1(cellar_rl_fixed(5, CELLAR_RL_PER_MINUTE));
+    cellar_limiter *l = kit_open1(cellar_rl_fixed(5, CELLAR_PER_MINUTE));
     atomic_store(&kit.wall_ms, start);
     T_EQ_U64(kit_admit(l, "k", 9), 5);
-    (void)cellar_rl_check_at(l, "k", 1, 1, kit_clock(NULL) + CELLAR_RL_DAY, NULL);
-    (void)cellar_rl_check_at(l, "other", 5, 1, kit_clock(NULL) + CELLAR_RL_DAY, NULL);
+    (void)cellar_rl_check_at(l, "k", 1, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
+    (void)cellar_rl_check_at(l, "other", 5, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
     (void)cellar_rl_check_at(l, "k", 1, 1, UINT64_MAX, NULL);
     for (int minute = 0; minute < 3; minute++) {
         kit_pass(60 * KIT_S);
@@ -195,8 +195,8 @@ static void unknown_zones_are_refused(void)
 {
     static const char *const bad[] = { "Nowhere/Land", "../etc/passwd", "/etc/passwd", "a b", "+99",
                                        "+08:61", "-", "Europe", "x/../UTC" };
-    cellar_rl_config c = kit_config();
-    const cellar_rl_rule rule = cellar_rl_fixed(5, CELLAR_RL_PER_DAY);
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = cellar_rl_fixed(5, CELLAR_PER_DAY);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         cellar_limiter *l = NULL;
         c.zone = bad[i];

@@ -10,7 +10,7 @@
 
 /* ---- reset, one test for each algorithm ---- */
 
-static void reset_is_exact(cellar_rl_rule rule, uint64_t n)
+static void reset_is_exact(cellar_rule rule, uint64_t n)
 {
     cellar_limiter *l = kit_open1(rule);
     int existed = 7;
@@ -33,7 +33,7 @@ static void limit_reset_exact_log(void) { reset_is_exact(cellar_rl_sliding_log(9
 static void limit_reset_exact_count(void) { reset_is_exact(cellar_rl_sliding_count(8, KIT_S), 8); }
 static void limit_reset_exact_fixed(void)
 {
-    reset_is_exact(cellar_rl_fixed(7, CELLAR_RL_PER_DAY), 7);
+    reset_is_exact(cellar_rl_fixed(7, CELLAR_PER_DAY), 7);
 }
 static void limit_reset_exact_concurrency(void)
 {
@@ -52,7 +52,7 @@ static void limit_reset_exact_concurrency(void)
 
 static void gcra_is_not_n_per_window_and_capped_is(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
                                       cellar_rl_rule_capped(10, KIT_S, 5) };
     for (int i = 0; i < 2; i++) { /* the first second of a key: 2N - 1 and N, no more, no less */
         cellar_limiter *l = kit_open1(rules[i]);
@@ -69,7 +69,7 @@ static void gcra_is_not_n_per_window_and_capped_is(void)
 static void result_tells_limit_remaining_and_times(void)
 {
     cellar_limiter *l = kit_open1(cellar_rl_gcra(10, KIT_S, 4));
-    cellar_rl_result r;
+    cellar_limiter_result r;
     T_CHECK(cellar_rl_check(l, "k", 1, 3, &r) == CELLAR_OK);
     T_CHECK(r.allowed == 1 && r.limit == 10 && r.remaining == 1 && r.retry_after_ns == 0);
     T_EQ_U64(r.reset_after_ns, 300 * KIT_MS);
@@ -78,7 +78,7 @@ static void result_tells_limit_remaining_and_times(void)
     T_EQ_U64(r.remaining, 1);
     T_EQ_U64(r.retry_after_ns, 100 * KIT_MS);
     T_CHECK(cellar_rl_check(l, "k", 1, 5, &r) == CELLAR_LIMITED && r.never == 1);
-    T_CHECK(r.remaining == 0 && r.retry_after_ns == CELLAR_RL_NEVER);
+    T_CHECK(r.remaining == 0 && r.retry_after_ns == CELLAR_NEVER_NS);
     T_CHECK(cellar_rl_check(l, "k", 1, 1, &r) == CELLAR_OK && r.remaining == 0);
     kit_close(l);
 }
@@ -90,8 +90,8 @@ static void denied_calls_cost_nothing_and_strict_ones_do(void)
     kit_pass(100 * KIT_MS);
     T_EQ_U64(kit_admit(l, "k", 1), 1);
     kit_close(l);
-    cellar_rl_rule strict = cellar_rl_gcra(10, KIT_S, 1);
-    strict.flags |= CELLAR_RL_STRICT;
+    cellar_rule strict = cellar_rl_gcra(10, KIT_S, 1);
+    strict.flags |= CELLAR_RULE_CHARGE_DENIED;
     l = kit_open1(strict);
     T_EQ_U64(kit_admit(l, "k", 100), 1);
     kit_pass(100 * KIT_MS);
@@ -103,11 +103,11 @@ static void denied_calls_cost_nothing_and_strict_ones_do(void)
 
 static void limit_dry_run(void)
 {
-    cellar_rl_rule dry[2] = { cellar_rl_gcra(1, KIT_S, 1), cellar_rl_gcra(3, KIT_S, 3) };
-    dry[0].flags |= CELLAR_RL_DRY_RUN;
+    cellar_rule dry[2] = { cellar_rl_gcra(1, KIT_S, 1), cellar_rl_gcra(3, KIT_S, 3) };
+    dry[0].flags |= CELLAR_RULE_DRY_RUN;
     for (uint32_t count = 1; count <= 2; count++) {
         cellar_limiter *l = kit_open(dry, count);
-        cellar_rl_result r;
+        cellar_limiter_result r;
         T_CHECK(cellar_rl_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 0);
         T_CHECK(cellar_rl_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 1);
         T_CHECK(cellar_rl_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 1);
@@ -115,7 +115,7 @@ static void limit_dry_run(void)
         T_CHECK(count == 1 ? last == CELLAR_OK : last == CELLAR_LIMITED && r.rule == 1);
         kit_pass(KIT_S); /* what the dry rule denied it did not charge */
         T_CHECK(cellar_rl_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 0);
-        cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+        cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
         T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.would_deny == (count == 1 ? 3 : 2));
         kit_close(l);
     }
@@ -123,9 +123,9 @@ static void limit_dry_run(void)
 
 static void limit_penalize_one_probe(void)
 {
-    const cellar_rl_rule rules[4] = { cellar_rl_gcra(10, KIT_S, 5), cellar_rl_sliding_log(5, KIT_S),
+    const cellar_rule rules[4] = { cellar_rl_gcra(10, KIT_S, 5), cellar_rl_sliding_log(5, KIT_S),
                                       cellar_rl_sliding_count(5, KIT_S),
-                                      cellar_rl_fixed(5, CELLAR_RL_PER_DAY) };
+                                      cellar_rl_fixed(5, CELLAR_PER_DAY) };
     for (int i = 0; i < 4; i++) {
         cellar_limiter *l = kit_open1(rules[i]);
         T_CHECK(cellar_rl_penalize(l, "k", 1, 10 * KIT_S) == CELLAR_OK);
@@ -139,7 +139,7 @@ static void limit_penalize_one_probe(void)
         } else {
             T_EQ_U64(kit_admit(l, "k", 9), 5);
         }
-        T_CHECK(cellar_rl_penalize(l, "k", 1, CELLAR_RL_NEVER) == CELLAR_OK); /* saturates */
+        T_CHECK(cellar_rl_penalize(l, "k", 1, CELLAR_NEVER_NS) == CELLAR_OK); /* saturates */
         T_EQ_U64(kit_admit(l, "k", 5), 0);
         T_CHECK(cellar_rl_reset(l, "k", 1, NULL) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 9), 5);
@@ -149,11 +149,11 @@ static void limit_penalize_one_probe(void)
 
 static void a_ban_follows_each_denial(void)
 {
-    cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 1), cellar_rl_sliding_count(3, KIT_S) };
+    cellar_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 1), cellar_rl_sliding_count(3, KIT_S) };
     for (int i = 0; i < 2; i++) {
         rules[i].ban_ns = 5 * KIT_S;
         cellar_limiter *l = kit_open1(rules[i]);
-        cellar_rl_result r;
+        cellar_limiter_result r;
         const uint64_t n = i == 0 ? 1 : 3;
         T_EQ_U64(kit_admit(l, "k", n), n);
         T_CHECK(cellar_rl_check(l, "k", 1, 1, &r) == CELLAR_LIMITED);
@@ -171,7 +171,7 @@ static void a_ban_follows_each_denial(void)
 static void limit_settle_never_mints(void)
 {
     cellar_limiter *l = kit_open1(cellar_rl_gcra(10, KIT_S, 10));
-    cellar_rl_ticket t, copy;
+    cellar_limiter_ticket t, copy;
     uint64_t wait_ns;
     T_CHECK(cellar_rl_reserve(l, "k", 1, 10, 0, &t, &wait_ns, NULL) == CELLAR_OK && wait_ns == 0);
     T_CHECK(cellar_rl_settle(l, &t, 4) == CELLAR_OK); /* at once: all of the six */
@@ -209,7 +209,7 @@ static void limit_settle_never_mints(void)
     kit_close(l);
 }
 
-static void limit_take(cellar_limiter *l, const char *key, uint64_t cost, cellar_rl_ticket *t)
+static void limit_take(cellar_limiter *l, const char *key, uint64_t cost, cellar_limiter_ticket *t)
 {
     T_CHECK(cellar_rl_reserve(l, key, strlen(key), cost, 0, t, NULL, NULL) == CELLAR_OK);
 }
@@ -217,11 +217,11 @@ static void limit_take(cellar_limiter *l, const char *key, uint64_t cost, cellar
 /* Several tickets of one key at a time: by one word, and under a lock beside another rule. */
 static void two_tickets_never_mint(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 3),
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 3),
                                       cellar_rl_sliding_log(1000, KIT_S) };
     for (uint32_t n = 1; n <= 2; n++) {
         cellar_limiter *l = kit_open(rules, n);
-        cellar_rl_ticket a, b;
+        cellar_limiter_ticket a, b;
         limit_take(l, "k", 1, &a);
         limit_take(l, "k", 1, &b);
         kit_pass(50 * KIT_MS); /* half of A is paid: half of it comes back */
@@ -240,11 +240,11 @@ static void two_tickets_never_mint(void)
 /* The last one taken given back first, all come back whole; whoever took meanwhile keeps hers. */
 static void tickets_in_reverse_come_back_whole(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
                                       cellar_rl_sliding_log(1000, KIT_S) };
     for (uint32_t n = 1; n <= 2; n++) {
         cellar_limiter *l = kit_open(rules, n);
-        cellar_rl_ticket t[5];
+        cellar_limiter_ticket t[5];
         for (int round = 0; round < 3; round++) {
             for (int i = 0; i < 5; i++) { limit_take(l, "k", 2, &t[i]); }
             T_EQ_U64(kit_admit(l, "k", 1), 0);
@@ -263,12 +263,12 @@ static void tickets_in_reverse_come_back_whole(void)
 
 static void tickets_of_counts_and_logs(void)
 {
-    const cellar_rl_rule rules[3] = { cellar_rl_sliding_log(10, KIT_S),
+    const cellar_rule rules[3] = { cellar_rl_sliding_log(10, KIT_S),
                                       cellar_rl_sliding_count(10, KIT_S),
-                                      cellar_rl_fixed(10, CELLAR_RL_PER_MINUTE) };
+                                      cellar_rl_fixed(10, CELLAR_PER_MINUTE) };
     for (int i = 0; i < 3; i++) {
         cellar_limiter *l = kit_open1(rules[i]);
-        cellar_rl_ticket t;
+        cellar_limiter_ticket t;
         T_CHECK(cellar_rl_reserve(l, "k", 1, 6, 0, &t, NULL, NULL) == CELLAR_OK);
         kit_pass(KIT_MS);
         T_EQ_U64(kit_admit(l, "k", 20), 4);
@@ -300,13 +300,13 @@ static void charges_are_debt_and_saturate(void)
     kit_pass(100 * KIT_MS);
     T_EQ_U64(kit_admit(l, "k", 3), 1);
     T_CHECK(cellar_rl_charge(l, "k", 1, UINT64_MAX) == CELLAR_OK);
-    cellar_rl_result r;
+    cellar_limiter_result r;
     T_CHECK(cellar_rl_peek(l, "k", 1, 1, &r) == CELLAR_LIMITED);
-    T_CHECK(r.reset_after_ns <= CELLAR_RL_PERIOD_MAX);
+    T_CHECK(r.reset_after_ns <= CELLAR_PERIOD_MAX_NS);
     kit_close(l);
-    const cellar_rl_rule others[3] = { cellar_rl_sliding_log(4, KIT_S),
+    const cellar_rule others[3] = { cellar_rl_sliding_log(4, KIT_S),
                                        cellar_rl_sliding_count(4, KIT_S),
-                                       cellar_rl_fixed(4, CELLAR_RL_PER_MINUTE) };
+                                       cellar_rl_fixed(4, CELLAR_PER_MINUTE) };
     for (int i = 0; i < 3; i++) {
         l = kit_open1(others[i]);
         T_CHECK(cellar_rl_charge(l, "k", 1, 3) == CELLAR_OK);
@@ -322,7 +322,7 @@ static void charges_are_debt_and_saturate(void)
 static void reservations_queue_by_virtual_time(void)
 {
     cellar_limiter *l = kit_open1(cellar_rl_gcra(10, KIT_S, 1));
-    cellar_rl_ticket t;
+    cellar_limiter_ticket t;
     uint64_t wait_ns;
     for (uint64_t i = 0; i < 5; i++) {
         T_CHECK(cellar_rl_reserve(l, "k", 1, 1, KIT_S, &t, &wait_ns, NULL) == CELLAR_OK);
@@ -335,9 +335,9 @@ static void reservations_queue_by_virtual_time(void)
 
 static void waiting_says_at_once_when_it_is_too_long(void)
 {
-    cellar_rl_config c = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
     c.max_bytes = 1u << 20;
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(100, KIT_S, 1),
+    const cellar_rule rules[2] = { cellar_rl_gcra(100, KIT_S, 1),
                                       cellar_rl_sliding_log(1, 10 * KIT_MS) };
     for (int i = 0; i < 2; i++) {
         cellar_limiter *l;
@@ -346,8 +346,8 @@ static void waiting_says_at_once_when_it_is_too_long(void)
             T_CHECK(cellar_rl_wait(l, "k", 1, 1, 5 * KIT_S, NULL) == CELLAR_OK);
         }
         T_CHECK(cellar_rl_wait(l, "k", 1, 2, KIT_S, NULL) == CELLAR_E_NEVER);
-        cellar_rl_rule slow = rules[i];
-        slow.period_ns = CELLAR_RL_HOUR;
+        cellar_rule slow = rules[i];
+        slow.period_ns = CELLAR_HOUR_NS;
         slow.limit = 1;
         T_CHECK(cellar_rl_check_with(l, "s", 1, 1, &slow, 1, NULL) == CELLAR_OK);
         T_CHECK(cellar_rl_rules_set(l, &slow, 1) == CELLAR_OK);
@@ -360,12 +360,12 @@ static void waiting_says_at_once_when_it_is_too_long(void)
 
 static void limit_multi_rule_atomic(void)
 {
-    const cellar_rl_rule rules[4] = { cellar_rl_gcra(100, KIT_S, 100),
+    const cellar_rule rules[4] = { cellar_rl_gcra(100, KIT_S, 100),
                                       cellar_rl_sliding_log(5, KIT_S),
                                       cellar_rl_sliding_count(50, KIT_S),
-                                      cellar_rl_fixed(8, CELLAR_RL_PER_DAY) };
+                                      cellar_rl_fixed(8, CELLAR_PER_DAY) };
     cellar_limiter *l = kit_open(rules, 4);
-    cellar_rl_result r;
+    cellar_limiter_result r;
     atomic_store(&kit.now_ns, atomic_load(&kit.now_ns) / KIT_S * KIT_S);
     T_EQ_U64(kit_admit(l, "k", 5), 5);
     for (int i = 0; i < 1000; i++) { /* the log denies; nobody else is charged */
@@ -377,7 +377,7 @@ static void limit_multi_rule_atomic(void)
     T_CHECK(cellar_rl_check(l, "k", 1, 1, &r) == CELLAR_LIMITED && r.rule == 3);
     T_CHECK(r.remaining == 0 && r.retry_after_ns > KIT_S);
     T_CHECK(cellar_rl_check(l, "k", 1, 6, &r) == CELLAR_LIMITED && r.never == 1 && r.rule == 1);
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
     T_EQ_U64(s.allowed, 8);
     T_EQ_U64(s.denied_by_rule[1], 1001);
@@ -390,13 +390,14 @@ static void limit_chain_never_over_in_order(void)
     cellar_limiter *users = kit_open1(cellar_rl_gcra(1, KIT_S, 3));
     cellar_limiter *site = kit_open1(cellar_rl_sliding_log(5, KIT_S));
     uint32_t by;
-    cellar_rl_result r;
+    cellar_limiter_result r;
     for (int i = 0; i < 5; i++) {
-        const cellar_rl_link both[2] = { { users, i < 3 ? "a" : "b", 1, 1 }, { site, "s", 1, 1 } };
+        const cellar_limiter_link both[2] = { { users, i < 3 ? "a" : "b", 1, 1 },
+            { site, "s", 1, 1 } };
         T_CHECK(cellar_rl_check_chain(both, 2, &r, &by) == CELLAR_OK && r.allowed == 1);
     }
-    const cellar_rl_link a[2] = { { users, "a", 1, 1 }, { site, "s", 1, 1 } };
-    const cellar_rl_link b[2] = { { users, "b", 1, 1 }, { site, "s", 1, 1 } };
+    const cellar_limiter_link a[2] = { { users, "a", 1, 1 }, { site, "s", 1, 1 } };
+    const cellar_limiter_link b[2] = { { users, "b", 1, 1 }, { site, "s", 1, 1 } };
     T_CHECK(cellar_rl_check_chain(a, 2, &r, &by) == CELLAR_LIMITED && by == 0);
     for (int i = 0; i < 10; i++) { /* the site denies; user b keeps its third */
         T_CHECK(cellar_rl_check_chain(b, 2, &r, &by) == CELLAR_LIMITED && by == 1);
@@ -415,7 +416,7 @@ static void limit_rules_set_keeps_debt(void)
 {
     cellar_limiter *l = kit_open1(cellar_rl_gcra(10, KIT_S, 10));
     T_EQ_U64(kit_admit(l, "k", 5), 5); /* half */
-    cellar_rl_rule other = cellar_rl_gcra(100, KIT_S, 40);
+    cellar_rule other = cellar_rl_gcra(100, KIT_S, 40);
     T_CHECK(cellar_rl_rules_set(l, &other, 1) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 100), 20);
     T_EQ_U64(kit_admit(l, "new", 100), 40);
@@ -427,10 +428,10 @@ static void limit_rules_set_keeps_debt(void)
     other = cellar_rl_sliding_log(2, KIT_S);
     T_CHECK(cellar_rl_rules_set(l, &other, 1) == CELLAR_E_INVAL);
     kit_close(l);
-    const cellar_rl_rule two[2] = { cellar_rl_sliding_count(10, KIT_S),
-                                    cellar_rl_fixed(10, CELLAR_RL_PER_DAY) };
-    const cellar_rl_rule twice[2] = { cellar_rl_sliding_count(20, KIT_S),
-                                      cellar_rl_fixed(20, CELLAR_RL_PER_DAY) };
+    const cellar_rule two[2] = { cellar_rl_sliding_count(10, KIT_S),
+                                    cellar_rl_fixed(10, CELLAR_PER_DAY) };
+    const cellar_rule twice[2] = { cellar_rl_sliding_count(20, KIT_S),
+                                      cellar_rl_fixed(20, CELLAR_PER_DAY) };
     l = kit_open(two, 2);
     T_EQ_U64(kit_admit(l, "k", 5), 5);
     T_CHECK(cellar_rl_rules_set(l, twice, 2) == CELLAR_OK);
@@ -441,9 +442,9 @@ static void limit_rules_set_keeps_debt(void)
 static void plans_are_a_keys_own_rules(void)
 {
     for (int wide = 0; wide < 2; wide++) {
-        const cellar_rl_rule base[2] = { cellar_rl_gcra(10, KIT_S, 10),
+        const cellar_rule base[2] = { cellar_rl_gcra(10, KIT_S, 10),
                                          cellar_rl_gcra(1000, KIT_S, 1000) };
-        const cellar_rl_rule gold[2] = { cellar_rl_gcra(40, KIT_S, 40),
+        const cellar_rule gold[2] = { cellar_rl_gcra(40, KIT_S, 40),
                                          cellar_rl_gcra(1000, KIT_S, 1000) };
         cellar_limiter *l = kit_open(base, 1 + (uint32_t)wide);
         const uint32_t n = 1 + (uint32_t)wide;
@@ -462,7 +463,7 @@ static void plans_are_a_keys_own_rules(void)
         T_EQ_U64(kit_admit(l, "k", 100), 10);
         T_CHECK(cellar_rl_override(l, "new", 3, gold, n) == CELLAR_OK); /* before its first call */
         T_EQ_U64(kit_admit(l, "new", 100), 40);
-        cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+        cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
         T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.overrides == 1);
         T_CHECK(cellar_rl_override(l, "new", 3, NULL, 0) == CELLAR_OK);
         T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.overrides == 0);
@@ -473,11 +474,11 @@ static void plans_are_a_keys_own_rules(void)
 
 static void overrides_and_plans_are_bounded(void)
 {
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     c.max_overrides = 3;
     c.max_plans = 2;
-    const cellar_rl_rule base = cellar_rl_gcra(10, KIT_S, 10);
-    cellar_rl_rule own = base;
+    const cellar_rule base = cellar_rl_gcra(10, KIT_S, 10);
+    cellar_rule own = base;
     cellar_limiter *l;
     T_REQUIRE(cellar_rl_open(&c, &base, 1, &l) == CELLAR_OK);
     for (int i = 0; i < 4; i++) {
@@ -489,7 +490,7 @@ static void overrides_and_plans_are_bounded(void)
     T_CHECK(cellar_rl_override(l, "a", 1, &own, 1) == CELLAR_OK);
     own.burst = 5;
     T_CHECK(cellar_rl_override(l, "b", 1, &own, 1) == CELLAR_E_LIMIT); /* no plan free */
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.overrides_full == 2);
     kit_close(l);
 }
@@ -497,7 +498,7 @@ static void overrides_and_plans_are_bounded(void)
 static void check_with_brings_its_rules(void)
 {
     cellar_limiter *l = kit_open1(cellar_rl_gcra(10, KIT_S, 2));
-    cellar_rl_rule big = cellar_rl_gcra(10, KIT_S, 6);
+    cellar_rule big = cellar_rl_gcra(10, KIT_S, 6);
     uint64_t n = 0;
     while (cellar_rl_check_with(l, "k", 1, 1, &big, 1, NULL) == CELLAR_OK) { n++; }
     T_EQ_U64(n, 6);
@@ -514,7 +515,7 @@ static void permits_end_with_their_lease(void)
 {
     cellar_limiter *l = kit_open1(cellar_rl_concurrency(3));
     uint64_t t[4];
-    cellar_rl_result r;
+    cellar_limiter_result r;
     for (int i = 0; i < 3; i++) {
         T_CHECK(cellar_rl_permit_acquire(l, "db", 2, 1000 + 100 * i, &t[i], &r) == CELLAR_OK);
         T_EQ_U64(r.remaining, 2 - (uint64_t)i);
@@ -532,15 +533,15 @@ static void permits_end_with_their_lease(void)
     T_CHECK(cellar_rl_permit_acquire(l, "db", 2, 1000, &t[1], &r) == CELLAR_OK);
     T_CHECK(cellar_rl_permit_acquire(l, "db", 2, 1000, &t[3], &r) == CELLAR_LIMITED);
     T_CHECK(cellar_rl_check(l, "db", 2, 1, NULL) == CELLAR_E_INVAL);
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.permits == 3 && s.permits_expired == 1);
     kit_close(l);
 }
 
 static void permits_beside_other_rules(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 2), cellar_rl_concurrency(5) };
-    cellar_rl_config c = kit_config();
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 2), cellar_rl_concurrency(5) };
+    cellar_limiter_config c = kit_config();
     c.max_permits = 1;
     cellar_limiter *l;
     T_REQUIRE(cellar_rl_open(&c, rules, 2, &l) == CELLAR_OK);
@@ -559,7 +560,7 @@ static void permits_beside_other_rules(void)
 static void seed_limiter_reset_takes_effect(void)
 {
     /* There: reset deleted a key without the second in it; the user stayed denied. */
-    const cellar_rl_config c = kit_config();
+    const cellar_limiter_config c = kit_config();
     cellar_limiter *l;
     T_REQUIRE(cellar_user_limiter_open(&c, &l) == CELLAR_OK);
     for (int i = 0; i < 5; i++) {
@@ -576,7 +577,7 @@ static void seed_limiter_reset_takes_effect(void)
 static void seed_limiter_no_double_at_second_boundary(void)
 {
     /* There: 10 in the last 30 ms of a second and 10 in the first 30 ms of the next. */
-    const cellar_rl_config c = kit_config();
+    const cellar_limiter_config c = kit_config();
     cellar_limiter *l;
     T_REQUIRE(cellar_user_limiter_open(&c, &l) == CELLAR_OK);
     atomic_store(&kit.now_ns, atomic_load(&kit.now_ns) / KIT_S * KIT_S + 970 * KIT_MS);
@@ -607,7 +608,7 @@ static void *race_one(void *arg)
 static void seed_limiter_first_use_race(void)
 {
     /* There: the first sixteen found no counter and all set it to 1. */
-    const cellar_rl_config c = kit_config();
+    const cellar_limiter_config c = kit_config();
     for (int round = 0; round < 30; round++) {
         pthread_t t[16];
         char user[8];
@@ -624,16 +625,16 @@ static void seed_limiter_first_use_race(void)
 
 /* ---- bad input ---- */
 
-static cellar_err try_open(cellar_rl_rule r)
+static cellar_err try_open(cellar_rule r)
 {
-    const cellar_rl_config c = kit_config();
+    const cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
     const cellar_err e = cellar_rl_open(&c, &r, 1, &l);
     T_CHECK((e == CELLAR_OK) == (l != NULL));
     cellar_rl_close(l);
     return e;
 }
-static cellar_rl_rule flagged(cellar_rl_rule r, uint32_t flags)
+static cellar_rule flagged(cellar_rule r, uint32_t flags)
 {
     r.flags |= flags;
     return r;
@@ -641,11 +642,11 @@ static cellar_rl_rule flagged(cellar_rl_rule r, uint32_t flags)
 
 static void calls_without_a_limiter_are_refused(void)
 {
-    cellar_rl_result r;
-    cellar_rl_ticket ticket;
+    cellar_limiter_result r;
+    cellar_limiter_ticket ticket;
     uint64_t wait_ns = 0;
     int existed = 0;
-    cellar_rl_stats st = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats st = CELLAR_RL_STATS_INIT;
     T_EQ_I64(cellar_rl_check(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_rl_peek(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_rl_wait(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
@@ -673,27 +674,27 @@ static void limit_bad_input(void)
     T_CHECK(try_open(cellar_rl_make_(9, 1, KIT_S)) == CELLAR_E_INVAL);
     T_CHECK(try_open(cellar_rl_gcra(65, 1, 1)) == CELLAR_E_RANGE);          /* over 64e9 a second */
     T_CHECK(try_open(cellar_rl_gcra(64, 1, 1)) == CELLAR_OK);
-    T_CHECK(try_open(cellar_rl_gcra(1, CELLAR_RL_PERIOD_MAX + 1, 1)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rl_gcra(1, CELLAR_PERIOD_MAX_NS + 1, 1)) == CELLAR_E_RANGE);
     T_CHECK(try_open(cellar_rl_gcra(1, UINT64_MAX, 1)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rl_gcra(1, CELLAR_RL_PERIOD_MAX, 1)) == CELLAR_OK);
-    T_CHECK(try_open(cellar_rl_gcra(1, CELLAR_RL_PERIOD_MAX, 2)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rl_gcra(1, CELLAR_PERIOD_MAX_NS, 1)) == CELLAR_OK);
+    T_CHECK(try_open(cellar_rl_gcra(1, CELLAR_PERIOD_MAX_NS, 2)) == CELLAR_E_RANGE);
     T_CHECK(try_open(cellar_rl_gcra(1, KIT_S, UINT64_MAX)) == CELLAR_E_RANGE);
     T_CHECK(try_open(cellar_rl_rule_capped(3, KIT_S, 4)) == CELLAR_E_INVAL);
     T_CHECK(try_open(cellar_rl_sliding_log(4097, KIT_S)) == CELLAR_E_RANGE);
     T_CHECK(try_open(cellar_rl_sliding_log(4096, KIT_S)) == CELLAR_OK);
     T_CHECK(try_open(cellar_rl_sliding_count(1u << 20, KIT_S)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rl_fixed(UINT64_C(1) << 34, CELLAR_RL_PER_DAY)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rl_fixed(UINT64_C(1) << 34, CELLAR_PER_DAY)) == CELLAR_E_RANGE);
     T_CHECK(try_open(cellar_rl_fixed(1, 0)) == CELLAR_E_INVAL);
     T_CHECK(try_open(cellar_rl_fixed(1, 6)) == CELLAR_E_INVAL);
     T_CHECK(try_open(cellar_rl_concurrency(1u << 20)) == CELLAR_E_RANGE);
-    cellar_rl_rule named = cellar_rl_gcra(1, KIT_S, 1);
+    cellar_rule named = cellar_rl_gcra(1, KIT_S, 1);
     named.name = "tab\there";
     T_CHECK(try_open(named) == CELLAR_E_INVAL);
     named.name = "";
     T_CHECK(try_open(named) == CELLAR_E_INVAL);
 
-    cellar_rl_config c = kit_config();
-    cellar_rl_rule eight[8];
+    cellar_limiter_config c = kit_config();
+    cellar_rule eight[8];
     for (int i = 0; i < 8; i++) { eight[i] = cellar_rl_gcra(1, KIT_S, 1); }
     cellar_limiter *l = NULL;
     T_CHECK(cellar_rl_open(&c, eight, 8, &l) == CELLAR_E_INVAL);
@@ -731,11 +732,11 @@ static void limit_bad_input(void)
 static void bad_keys_and_costs(void)
 {
     static char huge[CELLAR_KEY_MAX + 1];
-    const cellar_rl_rule rules[3] = { cellar_rl_gcra(10, KIT_S, 5), cellar_rl_sliding_log(5, KIT_S),
-                                      cellar_rl_fixed(5, CELLAR_RL_PER_DAY) };
+    const cellar_rule rules[3] = { cellar_rl_gcra(10, KIT_S, 5), cellar_rl_sliding_log(5, KIT_S),
+                                      cellar_rl_fixed(5, CELLAR_PER_DAY) };
     for (int i = 0; i < 3; i++) {
         cellar_limiter *l = kit_open1(rules[i]);
-        cellar_rl_result r;
+        cellar_limiter_result r;
         T_CHECK(cellar_rl_check(l, huge, sizeof huge, 1, NULL) == CELLAR_E_INVAL);
         T_CHECK(cellar_rl_check(l, huge, CELLAR_KEY_MAX, 1, NULL) == CELLAR_OK);
         T_CHECK(cellar_rl_check(l, "k", 0, 1, NULL) == CELLAR_E_INVAL);
@@ -749,11 +750,11 @@ static void bad_keys_and_costs(void)
         T_CHECK(cellar_rl_permit_release(l, "k", 1, 5) == CELLAR_E_INVAL);
         kit_close(l);
     }
-    cellar_rl_rule none = cellar_rl_gcra(0, KIT_S, 1); /* limit 0 denies everything */
+    cellar_rule none = cellar_rl_gcra(0, KIT_S, 1); /* limit 0 denies everything */
     cellar_limiter *l = kit_open1(none);
-    cellar_rl_result r;
+    cellar_limiter_result r;
     T_CHECK(cellar_rl_check(l, "k", 1, 1, &r) == CELLAR_LIMITED && r.never == 1);
-    T_CHECK(r.retry_after_ns == CELLAR_RL_NEVER && r.remaining == 0);
+    T_CHECK(r.retry_after_ns == CELLAR_NEVER_NS && r.remaining == 0);
     T_CHECK(cellar_rl_penalize(l, "k", 1, 5) == CELLAR_OK);
     T_CHECK(cellar_rl_charge(l, "k", 1, 5) == CELLAR_OK);
     kit_close(l);
@@ -771,7 +772,7 @@ static void clocks_that_jump_are_only_stricter(void)
     T_CHECK(cellar_rl_check_at(l, "k", 1, 1, 0, NULL) == CELLAR_LIMITED);
     T_CHECK(cellar_rl_check_at(l, "new", 3, 1, now + 2 * KIT_S, NULL) == CELLAR_E_CLOCK);
     T_CHECK(cellar_rl_check_at(l, "new", 3, 1, now + KIT_S / 2, NULL) == CELLAR_OK);
-    kit_pass(UINT64_C(10) * 365 * CELLAR_RL_DAY); /* ten years: the origin moves */
+    kit_pass(UINT64_C(10) * 365 * CELLAR_DAY_NS); /* ten years: the origin moves */
     T_EQ_U64(kit_admit(l, "k", 9), 5);
     T_EQ_U64(kit_admit(l, "brandnew", 9), 5);
     kit_close(l);
@@ -782,7 +783,7 @@ static void clocks_at_their_wraps(void)
     const uint64_t starts[4] = { 0, UINT64_C(4294967295) * KIT_MS - KIT_S,
                                  (UINT64_C(1) << 63) - KIT_S, KIT_S / 2 };
     const uint64_t before = kit_clock(NULL);
-    const cellar_rl_rule rules[3] = { cellar_rl_gcra(10, KIT_S, 5), cellar_rl_sliding_log(5, KIT_S),
+    const cellar_rule rules[3] = { cellar_rl_gcra(10, KIT_S, 5), cellar_rl_sliding_log(5, KIT_S),
                                       cellar_rl_sliding_count(5, KIT_S) };
     for (int i = 0; i < 12; i++) {
         atomic_store(&kit.now_ns, starts[i / 3]);
@@ -802,33 +803,33 @@ static void clocks_at_their_wraps(void)
 
 static void limit_headers(void)
 {
-    cellar_rl_rule rules[2] = { cellar_rl_gcra(100, 60 * KIT_S, 100),
-                                cellar_rl_fixed(1000, CELLAR_RL_PER_DAY) };
+    cellar_rule rules[2] = { cellar_rl_gcra(100, 60 * KIT_S, 100),
+                                cellar_rl_fixed(1000, CELLAR_PER_DAY) };
     rules[1].name = "a \"day\"\\";
     cellar_limiter *l = kit_open(rules, 2);
-    cellar_rl_result r;
+    cellar_limiter_result r;
     char text[400];
     T_CHECK(cellar_rl_check(l, "k", 1, 50, &r) == CELLAR_OK);
     const char *ietf = "RateLimit-Policy: \"default\";q=100;w=60, "
                        "\"a \\\"day\\\"\\\\\";q=1000;w=86400"
                        "\nRateLimit: \"default\";r=50;t=30";
-    size_t n = cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_IETF | CELLAR_RL_HEADERS_RETRY, text,
+    size_t n = cellar_rl_http_headers(l, &r, CELLAR_HEADERS_IETF | CELLAR_HEADERS_RETRY_AFTER, text,
                                       sizeof text);
     T_EQ_STR(text, ietf);
     T_EQ_U64(n, strlen(ietf));
     T_CHECK(cellar_rl_check(l, "k", 1, 51, &r) == CELLAR_LIMITED);
     r.retry_after_ns = 1; /* rounded up, at least 1 */
     atomic_store(&kit.wall_ms, UINT64_C(1767225600000));
-    n = cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_DRAFT6 | CELLAR_RL_HEADERS_X |
-                               CELLAR_RL_HEADERS_RETRY, text, sizeof text);
+    n = cellar_rl_http_headers(l, &r, CELLAR_HEADERS_DRAFT6 | CELLAR_HEADERS_X |
+                               CELLAR_HEADERS_RETRY_AFTER, text, sizeof text);
     T_EQ_STR(text, "RateLimit-Limit: 100\nRateLimit-Remaining: 50\nRateLimit-Reset: 30\n"
                    "X-RateLimit-Limit: 100\nX-RateLimit-Remaining: 50\n"
                    "X-RateLimit-Reset: 1767225630\nRetry-After: 1");
     char small[10];
-    T_EQ_U64(cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_DRAFT6, small, sizeof small), 64);
+    T_EQ_U64(cellar_rl_http_headers(l, &r, CELLAR_HEADERS_DRAFT6, small, sizeof small), 64);
     T_EQ_STR(small, "RateLimit");
     T_CHECK(cellar_rl_check(l, "k", 1, 101, &r) == CELLAR_LIMITED && r.never == 1);
-    n = cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_RETRY, text, sizeof text);
+    n = cellar_rl_http_headers(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text);
     T_CHECK(n == 0 && text[0] == '\0');
     T_EQ_U64(cellar_rl_http_headers(NULL, &r, 15, text, sizeof text), 0);
     kit_close(l);
@@ -855,8 +856,8 @@ static void metrics_name_every_figure(void)
     kit_close(l);
 }
 
-static struct { uint64_t fp; uint32_t seen; cellar_rl_entry e; } walk;
-static int walk_one(void *ctx, const cellar_rl_entry *e)
+static struct { uint64_t fp; uint32_t seen; cellar_limiter_entry e; } walk;
+static int walk_one(void *ctx, const cellar_limiter_entry *e)
 {
     (void)ctx;
     walk.seen++;
@@ -865,7 +866,7 @@ static int walk_one(void *ctx, const cellar_rl_entry *e)
 }
 static void foreach_shows_every_key(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
                                       cellar_rl_sliding_log(20, KIT_S) };
     for (uint32_t n = 1; n <= 2; n++) {
         cellar_limiter *l = kit_open(rules, n);

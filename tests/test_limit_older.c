@@ -15,7 +15,7 @@ typedef enum way { OLDER_READINGS, CLOCK_GOES_BACK, CHAIN_ON_SUCH_A_CLOCK } way;
 
 static struct trial {
     cellar_limiter *l, *second; /* of the chain */
-    cellar_rl_rule rule[2];
+    cellar_rule rule[2];
     uint32_t rules;
     int kind;
     uint64_t n, window, bound;
@@ -59,7 +59,7 @@ static void set_clock(uint64_t ns)
 
 static void open_limiter(void)
 {
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     c.max_bytes = 64u << 10;
     c.save = save;
     c.load = load;
@@ -100,7 +100,7 @@ static void draw(int kind)
         trial.bound = 2 * n - 1;
         break;
     default:
-        trial.rule[0] = cellar_rl_fixed(n, CELLAR_RL_PER_MINUTE);
+        trial.rule[0] = cellar_rl_fixed(n, CELLAR_PER_MINUTE);
         trial.window = 60 * KIT_S;
     }
     memset(trial.count, 0, sizeof trial.count);
@@ -112,11 +112,11 @@ static uint64_t step_back(uint64_t now)
     return below(3) != 0 ? 0 : below(trial.window * (below(2) == 0 ? 4 : 1));
 }
 
-static cellar_err ask(way how, const char *key, uint64_t cost, cellar_rl_result *r)
+static cellar_err ask(way how, const char *key, uint64_t cost, cellar_limiter_result *r)
 {
     const uint64_t now = kit_clock(NULL), back = step_back(now);
     const uint64_t earlier = now - back > trial.opened_ns ? now - back : trial.opened_ns;
-    const cellar_rl_link links[2] = { { trial.second, key, 1, 1 }, { trial.l, key, 1, cost } };
+    const cellar_limiter_link links[2] = { { trial.second, key, 1, 1 }, { trial.l, key, 1, cost } };
     if (how == OLDER_READINGS) {
         return cellar_rl_check_at(trial.l, key, 1, cost, now - back, r);
     }
@@ -165,7 +165,7 @@ static void try_one(uint64_t number, int kind, way how)
         const size_t k = (size_t)below(KEYS);
         const char key[2] = { (char)('a' + k), '\0' };
         const uint64_t cost = below(10) != 0, now = kit_clock(NULL);
-        cellar_rl_result r;
+        cellar_limiter_result r;
         if (below(3) == 0) {
             set_clock(now + below(below(4) == 0 ? trial.window : trial.window / trial.n + 1));
         }
@@ -212,7 +212,7 @@ static void permits_stay_within_their_number(void)
         atomic_store(&kit.now_ns, dice == 0 && now - s > opened ? now - s
                                   : dice == 1 ? now + s : now);
         const uint64_t at = kit_clock(NULL);
-        cellar_rl_result r;
+        cellar_limiter_result r;
         newest = at > newest ? at : newest;
         out[i].until = 0;
         if (cellar_rl_permit_acquire(l, "k", 1, (int64_t)lease_ms, &out[i].token, &r) ==
@@ -233,9 +233,9 @@ static void permits_stay_within_their_number(void)
 
 /* ---- what one older reading says ---- */
 
-static cellar_rl_result at(cellar_limiter *l, uint64_t now_ns, cellar_err want)
+static cellar_limiter_result at(cellar_limiter *l, uint64_t now_ns, cellar_err want)
 {
-    cellar_rl_result r;
+    cellar_limiter_result r;
     memset(&r, 0xa5, sizeof r);
     T_EQ_I64(cellar_rl_check_at(l, "k", 1, 1, now_ns, &r), want);
     return r;
@@ -248,7 +248,7 @@ static void result_tells_the_reading_that_was_used(void)
     cellar_limiter *gcra = kit_open1(cellar_rl_gcra(10, KIT_S, 5));
     cellar_limiter *log = kit_open1(cellar_rl_sliding_log(1, KIT_S));
     cellar_limiter *count = kit_open1(cellar_rl_sliding_count(2, KIT_S));
-    cellar_limiter *minute = kit_open1(cellar_rl_fixed(2, CELLAR_RL_PER_MINUTE));
+    cellar_limiter *minute = kit_open1(cellar_rl_fixed(2, CELLAR_PER_MINUTE));
     set_clock(t + 100 * KIT_S);
     const uint64_t now = t + 100 * KIT_S;
     T_EQ_U64(at(gcra, now, CELLAR_OK).now_ns, now);
@@ -260,7 +260,7 @@ static void result_tells_the_reading_that_was_used(void)
     T_EQ_U64(at(count, now - 3 * KIT_S, CELLAR_OK).now_ns, now); /* its window's start */
     T_EQ_U64(at(count, now - KIT_S, CELLAR_LIMITED).retry_after_ns, 2 * KIT_S + KIT_S / 2);
     T_EQ_U64(at(minute, 5, CELLAR_OK).now_ns, now);
-    T_EQ_U64(at(minute, now + CELLAR_RL_DAY, CELLAR_OK).now_ns, now);
+    T_EQ_U64(at(minute, now + CELLAR_DAY_NS, CELLAR_OK).now_ns, now);
     T_EQ_U64(at(gcra, 0, CELLAR_LIMITED).now_ns, t - KIT_S);  /* before the start */
     T_EQ_U64(at(log, 0, CELLAR_LIMITED).now_ns, now);
     kit_close(gcra);

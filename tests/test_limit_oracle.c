@@ -26,13 +26,13 @@ typedef struct owed { /* what a key owes one rule */
 } owed;
 
 typedef struct ticket { /* what was taken, as the caller and as the model know it */
-    cellar_rl_ticket t;
+    cellar_limiter_ticket t;
     bool open;
     uint64_t cost, now, epoch, resets, tat[RULES]; /* tat: when the take is paid for, 1/64 ns */
 } ticket;
 
 static struct oracle {
-    cellar_rl_rule rule[2][RULES]; /* before and after a change of the rules */
+    cellar_rule rule[2][RULES]; /* before and after a change of the rules */
     uint32_t count, phase;
     owed *owed[KEYS]; /* [rule] */
     uint64_t banned[KEYS], epoch[KEYS], resets;
@@ -45,15 +45,15 @@ static struct oracle {
     uint64_t asked[RULES]; /* longest window that came with a call */
 } o;
 
-static const cellar_rl_rule *rule_of(uint32_t i) { return &o.rule[o.phase][i]; }
+static const cellar_rule *rule_of(uint32_t i) { return &o.rule[o.phase][i]; }
 static bool bans_beside(void)
 {
-    return o.count > 1 || rule_of(0)->algorithm != CELLAR_RL_GCRA;
+    return o.count > 1 || rule_of(0)->algorithm != CELLAR_RULE_TOKEN_BUCKET;
 }
 
-static uint64_t bucket_t(const cellar_rl_rule *r) /* 1/64 ns a unit */
+static uint64_t bucket_t(const cellar_rule *r) /* 1/64 ns a unit */
 {
-    const uint64_t n = (r->flags & CELLAR_RL_CAPPED) != 0 ? r->limit - r->burst + 1 : r->limit;
+    const uint64_t n = (r->flags & CELLAR_RULE_STRICT) != 0 ? r->limit - r->burst + 1 : r->limit;
     return (r->period_ns * 64 + n - 1) / n;
 }
 static uint64_t bucket_debt(const owed *b, uint64_t now)
@@ -110,8 +110,9 @@ static uint64_t taken_for(uint32_t i, size_t key, uint64_t t)
 {
     const owed *w = &o.owed[key][i];
     size_t n = w->l.count;
-    if (rule_of(i)->algorithm == CELLAR_RL_SLIDING_COUNT) { return t > w->newest ? t : w->newest; }
-    if (rule_of(i)->algorithm != CELLAR_RL_SLIDING_LOG) { return t; }
+    if (rule_of(i)->algorithm == CELLAR_RULE_SLIDING_WINDOW) { return t > w->newest ? t :
+        w->newest; }
+    if (rule_of(i)->algorithm != CELLAR_RULE_SLIDING_LOG) { return t; }
     while (n > 0 && w->l.cost[n - 1] == 0) { n--; }
     return n > 0 && w->l.at[n - 1] > t ? w->l.at[n - 1] : t;
 }
@@ -119,11 +120,11 @@ static uint64_t taken_for(uint32_t i, size_t key, uint64_t t)
 /* Units in use at `t`, from now on, if nobody else came. Not for GCRA. */
 static uint64_t used_at(uint32_t i, size_t key, uint64_t t)
 {
-    const cellar_rl_rule *r = rule_of(i);
+    const cellar_rule *r = rule_of(i);
     const list *l = &o.owed[key][i].l;
     t = taken_for(i, key, t);
-    if (r->algorithm == CELLAR_RL_SLIDING_LOG) { return list_sum(l, t - r->period_ns, t); }
-    if (r->algorithm == CELLAR_RL_FIXED) { return list_sum(l, t - minute_into(t) - 1, t); }
+    if (r->algorithm == CELLAR_RULE_SLIDING_LOG) { return list_sum(l, t - r->period_ns, t); }
+    if (r->algorithm == CELLAR_RULE_FIXED_WINDOW) { return list_sum(l, t - minute_into(t) - 1, t); }
     const uint64_t start = t / r->period_ns * r->period_ns;
     const uint64_t previous = list_sum(l, start - r->period_ns - 1, start - 1);
     return (previous * (r->period_ns - (t - start)) + r->period_ns - 1) / r->period_ns +
@@ -133,19 +134,19 @@ static uint64_t used_at(uint32_t i, size_t key, uint64_t t)
 /* What the definition of rule i says about `cost` at `t`. */
 static bool admits(uint32_t i, size_t key, uint64_t t, uint64_t cost)
 {
-    const cellar_rl_rule *r = rule_of(i);
-    if (r->algorithm == CELLAR_RL_GCRA) {
+    const cellar_rule *r = rule_of(i);
+    if (r->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
         return cost <= r->burst &&
                bucket_debt(&o.owed[key][i], t) + cost * bucket_t(r) <= r->burst * bucket_t(r);
     }
-    if (r->algorithm == CELLAR_RL_SLIDING_LOG && cost == 0) { return true; }
+    if (r->algorithm == CELLAR_RULE_SLIDING_LOG && cost == 0) { return true; }
     return cost <= r->limit && used_at(i, key, t) + cost <= r->limit;
 }
 
 static uint64_t left_of(uint32_t i, size_t key, uint64_t now)
 {
-    const cellar_rl_rule *r = rule_of(i);
-    if (r->algorithm == CELLAR_RL_GCRA) {
+    const cellar_rule *r = rule_of(i);
+    if (r->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
         const uint64_t debt = bucket_debt(&o.owed[key][i], now), most = r->burst * bucket_t(r);
         return debt < most ? (most - debt) / bucket_t(r) : 0;
     }
@@ -153,12 +154,13 @@ static uint64_t left_of(uint32_t i, size_t key, uint64_t now)
     return used < r->limit ? r->limit - used : 0;
 }
 
-/* ns until rule i admits `cost`; CELLAR_RL_NEVER. */
+/* ns until rule i admits `cost`; CELLAR_NEVER_NS. */
 static uint64_t wait_of(uint32_t i, size_t key, uint64_t now, uint64_t cost)
 {
-    const cellar_rl_rule *r = rule_of(i);
+    const cellar_rule *r = rule_of(i);
     uint64_t from = 0, to = 1;
-    if (cost > (r->algorithm == CELLAR_RL_GCRA ? r->burst : r->limit)) { return CELLAR_RL_NEVER; }
+    if (cost > (r->algorithm == CELLAR_RULE_TOKEN_BUCKET ? r->burst :
+                r->limit)) { return CELLAR_NEVER_NS; }
     while (!admits(i, key, now + to, cost)) { to *= 2; }
     while (to - from > 1) {
         const uint64_t mid = from + (to - from) / 2;
@@ -191,8 +193,8 @@ static uint64_t log_top(size_t key, uint32_t i, uint64_t now, uint64_t units)
 /* A count was written: it knows this window, and units only by their window. */
 static uint64_t write_window(uint32_t i, size_t key, uint64_t t)
 {
-    const cellar_rl_rule *r = rule_of(i);
-    if (r->algorithm != CELLAR_RL_SLIDING_COUNT || !o.slot[key]) { return t; }
+    const cellar_rule *r = rule_of(i);
+    if (r->algorithm != CELLAR_RULE_SLIDING_WINDOW || !o.slot[key]) { return t; }
     return o.owed[key][i].newest = t / r->period_ns * r->period_ns;
 }
 
@@ -203,11 +205,11 @@ static void owe(size_t key, uint64_t now, uint64_t cost, bool charged)
         owed *w = &o.owed[key][i];
         const uint64_t t = taken_for(i, key, now);
         w->tat = now * 64 + bucket_debt(w, now) + cost * bucket_t(rule_of(i));
-        if (rule_of(i)->algorithm == CELLAR_RL_GCRA) { continue; }
+        if (rule_of(i)->algorithm == CELLAR_RULE_TOKEN_BUCKET) { continue; }
         const uint64_t size = o.rule[0][i].limit; /* as opened */
         const uint64_t all = (log_is_full(key, i, t) ? w->over : 0) + log_live(key, i, t) + cost;
         list_add(&w->l, write_window(i, key, t), cost);
-        if (rule_of(i)->algorithm == CELLAR_RL_SLIDING_LOG) {
+        if (rule_of(i)->algorithm == CELLAR_RULE_SLIDING_LOG) {
             w->over = charged && all > size ? all - size : 0;
             list_keep(&w->l, size);
         }
@@ -225,7 +227,7 @@ static void model_refund(size_t key, uint64_t now, uint64_t cost)
     for (uint32_t i = 0; i < o.count; i++) {
         pay(&o.owed[key][i], now, cost * bucket_t(rule_of(i)));
         if (cost > 0) { (void)write_window(i, key, now); }
-        const bool log = rule_of(i)->algorithm == CELLAR_RL_SLIDING_LOG;
+        const bool log = rule_of(i)->algorithm == CELLAR_RULE_SLIDING_LOG;
         list_remove(&o.owed[key][i].l, 0, now, log ? log_top(key, i, now, cost) : cost);
     }
 }
@@ -235,19 +237,19 @@ static void model_give(size_t key, uint64_t now, const ticket *t, uint64_t units
 {
     if (t->epoch != o.epoch[key]) { return; }
     for (uint32_t i = 0; i < o.count; i++) {
-        const cellar_rl_rule *r = rule_of(i);
+        const cellar_rule *r = rule_of(i);
         owed *w = &o.owed[key][i];
         const uint64_t unpaid = t->tat[i] > now * 64 ? t->tat[i] - now * 64 : 0;
         const uint64_t debt = units * bucket_t(r);
         pay(w, now, debt < unpaid ? debt : unpaid);
         uint64_t first = t->now, last = t->now, n = units;
-        if (r->algorithm == CELLAR_RL_SLIDING_LOG && list_sum(&w->l, first - 1, last) > 0) {
+        if (r->algorithm == CELLAR_RULE_SLIDING_LOG && list_sum(&w->l, first - 1, last) > 0) {
             n = log_top(key, i, now, units);
         }
-        if (r->algorithm == CELLAR_RL_SLIDING_COUNT) {
+        if (r->algorithm == CELLAR_RULE_SLIDING_WINDOW) {
             first = t->now / r->period_ns * r->period_ns;
             last = first + r->period_ns - 1;
-        } else if (r->algorithm == CELLAR_RL_FIXED) {
+        } else if (r->algorithm == CELLAR_RULE_FIXED_WINDOW) {
             const uint64_t into = minute_into(now);
             if (t->now < now - into) { continue; }
             first = now - into;
@@ -270,14 +272,14 @@ static void model_rules(uint64_t now)
 {
     for (uint32_t n = 0; n < KEYS * o.count; n++) {
         const uint32_t i = n % o.count;
-        const cellar_rl_rule *a = &o.rule[o.phase][i], *b = &o.rule[1 - o.phase][i];
+        const cellar_rule *a = &o.rule[o.phase][i], *b = &o.rule[1 - o.phase][i];
         owed *w = &o.owed[n / o.count][i];
-        if (a->algorithm == CELLAR_RL_GCRA) {
+        if (a->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
             const uint64_t debt = bucket_debt(w, now);
             if (debt == 0) { continue; }
             w->tat = now * 64 + share_up(debt, b->burst * bucket_t(b), a->burst * bucket_t(a));
-        } else if (a->algorithm != CELLAR_RL_SLIDING_LOG) {
-            const uint64_t start = a->algorithm == CELLAR_RL_FIXED
+        } else if (a->algorithm != CELLAR_RULE_SLIDING_LOG) {
+            const uint64_t start = a->algorithm == CELLAR_RULE_FIXED_WINDOW
                                        ? now - minute_into(now)
                                        : now / a->period_ns * a->period_ns;
             const uint64_t before = list_sum(&w->l, start - a->period_ns - 1, start - 1);
@@ -296,8 +298,8 @@ static void model_penalize(size_t key, uint64_t now, uint64_t ns)
 {
     for (uint32_t i = 0; i < o.count; i++) {
         owed *w = &o.owed[key][i];
-        const cellar_rl_rule *r = rule_of(i);
-        if (r->algorithm != CELLAR_RL_GCRA) { continue; }
+        const cellar_rule *r = rule_of(i);
+        if (r->algorithm != CELLAR_RULE_TOKEN_BUCKET) { continue; }
         const uint64_t ban = (now + ns) * 64 + (r->burst - 1) * bucket_t(r);
         w->tat = w->tat > ban ? w->tat : ban;
     }
@@ -335,7 +337,7 @@ static bool same(uint64_t got, uint64_t want, const char *what, size_t key)
 }
 
 /* Everything a denial says. */
-static void check_denial(size_t key, uint64_t now, uint64_t cost, const cellar_rl_result *r)
+static void check_denial(size_t key, uint64_t now, uint64_t cost, const cellar_limiter_result *r)
 {
     uint64_t longest = 0;
     uint32_t by = RULES;
@@ -347,7 +349,7 @@ static void check_denial(size_t key, uint64_t now, uint64_t cost, const cellar_r
     }
     same(r->rule, by, "the rule that denied", key);
     same(r->retry_after_ns, longest, "how long to wait", key);
-    same(r->never, longest == CELLAR_RL_NEVER, "whether waiting helps", key);
+    same(r->never, longest == CELLAR_NEVER_NS, "whether waiting helps", key);
     if (by < RULES) { o.refused_by[by]++; }
 }
 
@@ -357,16 +359,16 @@ static bool model_says(size_t key, uint64_t now, uint64_t cost, uint64_t patienc
     bool yes = true;
     for (uint32_t i = 0; i < o.count && yes; i++) {
         if (admits(i, key, now, cost)) { continue; }
-        const bool gcra = rule_of(i)->algorithm == CELLAR_RL_GCRA;
-        const uint64_t w = gcra ? wait_of(i, key, now, cost) : CELLAR_RL_NEVER;
-        yes = w != CELLAR_RL_NEVER && w <= patience;
+        const bool gcra = rule_of(i)->algorithm == CELLAR_RULE_TOKEN_BUCKET;
+        const uint64_t w = gcra ? wait_of(i, key, now, cost) : CELLAR_NEVER_NS;
+        yes = w != CELLAR_NEVER_NS && w <= patience;
         *wait = w > *wait ? w : *wait;
     }
     return yes;
 }
 
 /* What is left of the tightest rule, and which that is; after the decision. */
-static void check_left(size_t key, uint64_t now, const cellar_rl_result *r)
+static void check_left(size_t key, uint64_t now, const cellar_limiter_result *r)
 {
     uint32_t tight = 0;
     for (uint32_t i = 1; i < o.count; i++) {
@@ -386,7 +388,7 @@ static uint64_t marked(void)
     return n;
 }
 
-static void keep_ticket(size_t key, uint64_t now, uint64_t cost, const cellar_rl_ticket *t)
+static void keep_ticket(size_t key, uint64_t now, uint64_t cost, const cellar_limiter_ticket *t)
 {
     ticket *mine = &o.ticket[key];
     *mine = (ticket){ *t, true, cost, now, o.epoch[key], o.resets - marked(), { 0 } };
@@ -432,8 +434,8 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     const uint64_t now = o.whole_ms ? clock : reading;
     const size_t len = strlen(name);
     const uint64_t patience = kind == RESERVE ? kit_below(&o.rng, 2) * kit_below(&o.rng, KIT_S) : 0;
-    cellar_rl_result r;
-    cellar_rl_ticket t;
+    cellar_limiter_result r;
+    cellar_limiter_ticket t;
     uint64_t told = 0, wait = 0;
     const cellar_err got =
         kind == PEEK         ? cellar_rl_peek(o.l, name, len, cost, &r)
@@ -450,7 +452,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     const uint32_t by = want || banned ? RULES : r.rule;
     if (!r.never) { same(r.now_ns, banned ? now : told_now(key, now, by), "now", key); }
     if (banned) {
-        right(r.rule == CELLAR_RL_BANNED && r.retry_after_ns == o.banned[key] - now, "ban", key,
+        right(r.rule == CELLAR_RULE_BAN && r.retry_after_ns == o.banned[key] - now, "ban", key,
               cost);
         return;
     }
@@ -508,7 +510,7 @@ static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
 
 static uint64_t step_ns(void)
 {
-    const cellar_rl_rule *r = rule_of(0);
+    const cellar_rule *r = rule_of(0);
     const uint64_t w = r->period_ns != 0 ? r->period_ns : 60 * KIT_S;
     switch (kit_below(&o.rng, 200)) {
     case 0: return w;
@@ -519,7 +521,7 @@ static uint64_t step_ns(void)
     }
 }
 
-static void open_all(const cellar_rl_rule *a, const cellar_rl_rule *b, uint32_t count)
+static void open_all(const cellar_rule *a, const cellar_rule *b, uint32_t count)
 {
     memset(&o, 0, sizeof o);
     o.rng = t_seed();
@@ -528,21 +530,21 @@ static void open_all(const cellar_rl_rule *a, const cellar_rl_rule *b, uint32_t 
     for (uint32_t i = 0; i < count; i++) {
         o.rule[0][i] = a[i];
         o.rule[1][i] = b[i];
-        o.whole_ms = o.whole_ms || a[i].algorithm == CELLAR_RL_FIXED;
+        o.whole_ms = o.whole_ms || a[i].algorithm == CELLAR_RULE_FIXED_WINDOW;
     }
     if (o.whole_ms) {
         atomic_store(&kit.now_ns, atomic_load(&kit.now_ns) / KIT_MS * KIT_MS);
     }
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     c.max_bytes = 64u << 10;
     o.opened = kit_clock(NULL);
     T_REQUIRE(cellar_rl_open(&c, a, count, &o.l) == CELLAR_OK);
 }
 
-static void run(const cellar_rl_rule *a, const cellar_rl_rule *b, uint32_t count, uint64_t calls)
+static void run(const cellar_rule *a, const cellar_rule *b, uint32_t count, uint64_t calls)
 {
     open_all(a, b, count);
-    const uint64_t most = a[0].algorithm == CELLAR_RL_GCRA ? a[0].burst : a[0].limit;
+    const uint64_t most = a[0].algorithm == CELLAR_RULE_TOKEN_BUCKET ? a[0].burst : a[0].limit;
     for (uint64_t i = 0; i < calls && o.wrong == 0; i++) {
         char name[24];
         const size_t key = (size_t)kit_below(&o.rng, KEYS);
@@ -576,7 +578,7 @@ static void run(const cellar_rl_rule *a, const cellar_rl_rule *b, uint32_t count
     kit_close(o.l);
     for (size_t k = 0; k < KEYS; k++) { free(o.owed[k]); }
 }
-static void run1(cellar_rl_rule a, cellar_rl_rule b, uint64_t calls) { run(&a, &b, 1, calls); }
+static void run1(cellar_rule a, cellar_rule b, uint64_t calls) { run(&a, &b, 1, calls); }
 
 static uint64_t calls(void) { return t_env_u64("LIMIT_CALLS", BASE_TSAN ? 30000 : t_share(300000)); }
 
@@ -601,21 +603,21 @@ static void limit_oracle_sequential_count(void)
 }
 static void limit_oracle_sequential_fixed(void)
 {
-    run1(cellar_rl_fixed(30, CELLAR_RL_PER_MINUTE), cellar_rl_fixed(21, CELLAR_RL_PER_MINUTE),
+    run1(cellar_rl_fixed(30, CELLAR_PER_MINUTE), cellar_rl_fixed(21, CELLAR_PER_MINUTE),
          calls());
 }
 static void limit_oracle_sequential_multi(void)
 {
-    const cellar_rl_rule two[2] = { cellar_rl_gcra(10, KIT_S, 5),
+    const cellar_rule two[2] = { cellar_rl_gcra(10, KIT_S, 5),
                                     cellar_rl_sliding_log(9, KIT_S) };
-    const cellar_rl_rule two_later[2] = { cellar_rl_gcra(20, KIT_S, 5),
+    const cellar_rule two_later[2] = { cellar_rl_gcra(20, KIT_S, 5),
                                           cellar_rl_sliding_log(7, KIT_S) };
-    const cellar_rl_rule three[3] = { cellar_rl_sliding_count(10, KIT_S),
+    const cellar_rule three[3] = { cellar_rl_sliding_count(10, KIT_S),
                                       cellar_rl_gcra(8, KIT_S, 6),
-                                      cellar_rl_fixed(150, CELLAR_RL_PER_MINUTE) };
-    const cellar_rl_rule three_later[3] = { cellar_rl_sliding_count(9, KIT_S),
+                                      cellar_rl_fixed(150, CELLAR_PER_MINUTE) };
+    const cellar_rule three_later[3] = { cellar_rl_sliding_count(9, KIT_S),
                                             cellar_rl_gcra(10, KIT_S, 5),
-                                            cellar_rl_fixed(100, CELLAR_RL_PER_MINUTE) };
+                                            cellar_rl_fixed(100, CELLAR_PER_MINUTE) };
     run(two, two_later, 2, calls());
     run(three, three_later, 3, calls());
 }

@@ -8,9 +8,9 @@
 #include "limit/limit_int.h"
 #include "tests/limit_kit.h"
 
-static cellar_rl_stats figures(cellar_limiter *l)
+static cellar_limiter_stats figures(cellar_limiter *l)
 {
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     T_EQ_I64(cellar_rl_stats_get(l, &s), CELLAR_OK);
     return s;
 }
@@ -28,16 +28,16 @@ static void fill(cellar_limiter *l)
 /* A check of cost 0 takes nothing: no key may be forgotten for it. */
 static void cost_0_makes_nobody_forgotten(void)
 {
-    const cellar_rl_rule one = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
-    const cellar_rl_rule several[2] = { one, cellar_rl_gcra(1000, CELLAR_RL_DAY, 1000) };
-    const cellar_rl_rule others[3] = { cellar_rl_sliding_count(10, CELLAR_RL_HOUR),
-                                       cellar_rl_sliding_log(10, CELLAR_RL_HOUR),
-                                       cellar_rl_fixed(10, CELLAR_RL_PER_DAY) };
+    const cellar_rule one = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule several[2] = { one, cellar_rl_gcra(1000, CELLAR_DAY_NS, 1000) };
+    const cellar_rule others[3] = { cellar_rl_sliding_count(10, CELLAR_HOUR_NS),
+                                       cellar_rl_sliding_log(10, CELLAR_HOUR_NS),
+                                       cellar_rl_fixed(10, CELLAR_PER_DAY) };
     cellar_limiter *of[5] = { kit_open1(one), kit_open(several, 2), kit_open1(others[0]),
                               kit_open1(others[1]), kit_open1(others[2]) };
     for (unsigned n = 0; n < 5; n++) {
         fill(of[n]);
-        const cellar_rl_stats before = figures(of[n]);
+        const cellar_limiter_stats before = figures(of[n]);
         for (uint64_t k = 0; k < 20000; k++) {
             const uint64_t key[2] = { k, 1 };
             T_EQ_I64(cellar_rl_check(of[n], key, sizeof key, 0, NULL), CELLAR_OK);
@@ -45,7 +45,7 @@ static void cost_0_makes_nobody_forgotten(void)
             T_EQ_I64(cellar_rl_refund(of[n], key, sizeof key, 1), CELLAR_OK);
             T_EQ_I64(cellar_rl_charge(of[n], key, sizeof key, 0), CELLAR_OK);
         }
-        const cellar_rl_stats after = figures(of[n]);
+        const cellar_limiter_stats after = figures(of[n]);
         T_EQ_U64(after.live_evicted, before.live_evicted);
         T_EQ_U64(after.keys, before.keys);
         kit_close(of[n]);
@@ -55,12 +55,12 @@ static void cost_0_makes_nobody_forgotten(void)
 /* The same by reserve, and by a ticket that is settled at what was taken. */
 static void tickets_of_nothing_make_nobody_forgotten(void)
 {
-    cellar_limiter *l = kit_open1(cellar_rl_gcra(10, CELLAR_RL_HOUR, 10));
+    cellar_limiter *l = kit_open1(cellar_rl_gcra(10, CELLAR_HOUR_NS, 10));
     fill(l);
     const uint64_t before = figures(l).live_evicted;
     for (uint64_t k = 0; k < 5000; k++) {
         const uint64_t key[2] = { k, 2 };
-        cellar_rl_ticket t;
+        cellar_limiter_ticket t;
         T_EQ_I64(cellar_rl_reserve(l, key, sizeof key, 0, 0, &t, NULL, NULL), CELLAR_OK);
         T_EQ_I64(cellar_rl_settle(l, &t, 0), CELLAR_OK);
         T_EQ_I64(cellar_rl_settle(l, &t, 0), CELLAR_E_STALE);
@@ -68,12 +68,12 @@ static void tickets_of_nothing_make_nobody_forgotten(void)
     T_EQ_U64(figures(l).live_evicted, before);
     kit_close(l);
     /* An estimate of nothing is settled in full. */
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, CELLAR_RL_HOUR, 10),
-                                      cellar_rl_gcra(1000, CELLAR_RL_DAY, 1000) };
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rl_gcra(1000, CELLAR_DAY_NS, 1000) };
     for (uint32_t count = 1; count <= 2; count++) {
         l = kit_open(rules, count);
-        cellar_rl_ticket t;
-        cellar_rl_result r;
+        cellar_limiter_ticket t;
+        cellar_limiter_result r;
         T_EQ_I64(cellar_rl_reserve(l, "k", 1, 0, 0, &t, NULL, NULL), CELLAR_OK);
         T_EQ_I64(cellar_rl_settle(l, &t, 7), CELLAR_OK);
         T_EQ_I64(cellar_rl_peek(l, "k", 1, 0, &r), CELLAR_OK);
@@ -90,7 +90,7 @@ static void tickets_of_nothing_make_nobody_forgotten(void)
  * the longest is over, however many others come. */
 static void long_windows_survive_a_flood(void)
 {
-    const cellar_rl_config cfg = kit_config();
+    const cellar_limiter_config cfg = kit_config();
     cellar_limiter *l = NULL;
     T_REQUIRE(cellar_user_limiter_open(&cfg, &l) == CELLAR_OK);
     for (int i = 0; i < 5; i++) {
@@ -114,9 +114,9 @@ static void long_windows_survive_a_flood(void)
  * or given back meanwhile by others. */
 static void bans_outlive_refunds_of_nothing(void)
 {
-    const cellar_rl_rule rules[3] = { cellar_rl_gcra(100, KIT_S, 50),
+    const cellar_rule rules[3] = { cellar_rl_gcra(100, KIT_S, 50),
                                       cellar_rl_sliding_count(100, KIT_S),
-                                      cellar_rl_fixed(100000, CELLAR_RL_PER_DAY) };
+                                      cellar_rl_fixed(100000, CELLAR_PER_DAY) };
     for (unsigned n = 0; n < 3; n++) {
         cellar_limiter *l = kit_open1(rules[n]);
         T_EQ_I64(cellar_rl_penalize(l, "k", 1, 10 * KIT_S), CELLAR_OK);
@@ -161,15 +161,15 @@ static void capped_buckets_never_pass_their_limit(void)
 static void header_seconds_are_rounded_up(void)
 {
     cellar_limiter *l = kit_open1(cellar_rl_gcra(1000, KIT_S, 1));
-    cellar_rl_result r;
+    cellar_limiter_result r;
     char text[512];
     T_EQ_I64(cellar_rl_check(l, "k", 1, 1, &r), CELLAR_OK);
     T_EQ_I64(cellar_rl_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
     T_CHECK(r.retry_after_ns > 0 && r.retry_after_ns <= KIT_MS);
-    (void)cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_RETRY, text, sizeof text);
+    (void)cellar_rl_http_headers(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text);
     T_EQ_STR(text, "Retry-After: 1");
     r.never = 1;
-    T_EQ_U64(cellar_rl_http_headers(l, &r, CELLAR_RL_HEADERS_RETRY, text, sizeof text), 0);
+    T_EQ_U64(cellar_rl_http_headers(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text), 0);
     kit_close(l);
 }
 
@@ -177,10 +177,10 @@ static void header_seconds_are_rounded_up(void)
 static void tickets_end_with_a_reset_whatever_came_between(void)
 {
     for (uint32_t wide = 0; wide < 2; wide++) {
-        const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, KIT_S, 10),
+        const cellar_rule rules[2] = { cellar_rl_gcra(1, KIT_S, 10),
                                           cellar_rl_gcra(1, KIT_S, 10) };
         cellar_limiter *l = kit_open(rules, 1 + wide);
-        cellar_rl_ticket t;
+        cellar_limiter_ticket t;
         T_EQ_I64(cellar_rl_reserve(l, "k", 1, 10, 0, &t, NULL, NULL), CELLAR_OK);
         (void)cellar_rl_reset(l, "k", 1, NULL);
         T_EQ_I64(cellar_rl_override(l, "k", 1, rules, 1 + wide), CELLAR_OK);
@@ -196,12 +196,12 @@ static void tickets_end_with_a_reset_whatever_came_between(void)
 /* Deny all for a moment, and back: what was used stays used. */
 static void a_limit_of_0_for_a_while_forgets_nothing(void)
 {
-    const cellar_rl_rule rules[3] = { cellar_rl_gcra(10, CELLAR_RL_HOUR, 10),
-                                      cellar_rl_sliding_count(10, CELLAR_RL_HOUR),
-                                      cellar_rl_fixed(10, CELLAR_RL_PER_DAY) };
+    const cellar_rule rules[3] = { cellar_rl_gcra(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rl_sliding_count(10, CELLAR_HOUR_NS),
+                                      cellar_rl_fixed(10, CELLAR_PER_DAY) };
     for (unsigned n = 0; n < 3; n++) {
         cellar_limiter *l = kit_open1(rules[n]);
-        cellar_rl_rule none = rules[n];
+        cellar_rule none = rules[n];
         none.limit = 0;
         T_EQ_U64(kit_admit(l, "k", 20), 10);
         T_EQ_I64(cellar_rl_rules_set(l, &none, 1), CELLAR_OK);
@@ -219,8 +219,8 @@ static void a_limit_of_0_for_a_while_forgets_nothing(void)
  * records of permits, and the slots of keys that no one asks for any more. */
 static void lost_permits_do_not_fill_the_tables(void)
 {
-    cellar_rl_config c = kit_config();
-    const cellar_rl_rule rule = cellar_rl_concurrency(2);
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = cellar_rl_concurrency(2);
     cellar_limiter *l = NULL;
     uint64_t token;
     c.max_permits = 100;
@@ -254,8 +254,8 @@ static void lost_permits_do_not_fill_the_tables(void)
 /* Bans that are over give their records back to who needs one. */
 static void old_bans_do_not_fill_the_table(void)
 {
-    cellar_rl_config c = kit_config();
-    const cellar_rl_rule rule = cellar_rl_fixed(10, CELLAR_RL_PER_DAY);
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = cellar_rl_fixed(10, CELLAR_PER_DAY);
     cellar_limiter *l = NULL;
     c.max_overrides = 50;
     T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
@@ -280,14 +280,14 @@ static void old_bans_do_not_fill_the_table(void)
 /* What a dry run would have denied was not charged: its ticket gives nothing back. */
 static void tickets_of_a_dry_run_give_nothing_back(void)
 {
-    cellar_rl_rule rules[3] = { cellar_rl_gcra(10, CELLAR_RL_HOUR, 10),
-                                cellar_rl_sliding_count(10, CELLAR_RL_HOUR),
-                                cellar_rl_fixed(10, CELLAR_RL_PER_DAY) };
+    cellar_rule rules[3] = { cellar_rl_gcra(10, CELLAR_HOUR_NS, 10),
+                                cellar_rl_sliding_count(10, CELLAR_HOUR_NS),
+                                cellar_rl_fixed(10, CELLAR_PER_DAY) };
     for (unsigned n = 0; n < 3; n++) {
-        rules[n].flags |= CELLAR_RL_DRY_RUN;
+        rules[n].flags |= CELLAR_RULE_DRY_RUN;
         cellar_limiter *l = kit_open1(rules[n]);
-        cellar_rl_ticket t;
-        cellar_rl_result r;
+        cellar_limiter_ticket t;
+        cellar_limiter_result r;
         T_EQ_U64(kit_admit(l, "k", 10), 10);
         T_EQ_I64(cellar_rl_reserve(l, "k", 1, 5, 0, &t, NULL, &r), CELLAR_OK);
         T_EQ_U64(r.would_deny, 1);
@@ -301,7 +301,7 @@ static void tickets_of_a_dry_run_give_nothing_back(void)
 /* A clock that leaps by decades: everything is paid, nobody waits for old times. */
 static void leaps_of_the_clock_leave_no_debts(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, KIT_S, 10),
                                       cellar_rl_sliding_log(10, KIT_S) };
     for (uint32_t count = 1; count <= 2; count++) {
         for (uint64_t years = 1; years < 290; years += 3) {
@@ -309,7 +309,7 @@ static void leaps_of_the_clock_leave_no_debts(void)
             cellar_limiter *l = kit_open(rules, count);
             kit_pass(years * 77 * KIT_S);
             T_EQ_U64(kit_admit(l, "k", 20), 10);
-            atomic_fetch_add(&kit.now_ns, years * 365 * CELLAR_RL_DAY);
+            atomic_fetch_add(&kit.now_ns, years * 365 * CELLAR_DAY_NS);
             if (!T_EQ_U64(kit_admit(l, "k", 20), 10)) { printf("# %" PRIu64 " years\n", years); }
             T_EQ_U64(kit_admit(l, "new", 20), 10);
             kit_close(l);
@@ -321,11 +321,11 @@ static void leaps_of_the_clock_leave_no_debts(void)
 /* Moving the origin keeps every stamp of a log. */
 static void a_log_outlives_a_new_origin(void)
 {
-    cellar_limiter *l = kit_open1(cellar_rl_sliding_log(10, 30 * CELLAR_RL_DAY));
+    cellar_limiter *l = kit_open1(cellar_rl_sliding_log(10, 30 * CELLAR_DAY_NS));
     for (uint64_t day = 0; day < 1300; day++) { /* three times 1.14 years */
         T_EQ_U64(kit_admit(l, "k", 1), day % 30 < 10);
         T_CHECK(cellar_rl_tick(l) == CELLAR_OK);
-        kit_pass(CELLAR_RL_DAY);
+        kit_pass(CELLAR_DAY_NS);
         if (t_failed()) {
             printf("# day %" PRIu64 "\n", day);
             break;
@@ -355,7 +355,7 @@ static void refunds_of_a_charge_mint_nothing(void)
         kit_close(l);
     }
     cellar_limiter *l = kit_open1(cellar_rl_sliding_log(10, KIT_S));
-    cellar_rl_ticket t; /* the same by a ticket, settled too high, and another one cancelled */
+    cellar_limiter_ticket t; /* the same by a ticket, settled too high, and another one cancelled */
     T_EQ_I64(cellar_rl_reserve(l, "k", 1, 5, 0, &t, NULL, NULL), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 5);
     T_EQ_I64(cellar_rl_charge(l, "k", 1, 3), CELLAR_OK);
@@ -380,7 +380,7 @@ static void a_log_goes_round_in_its_numbers(void)
                            limit_word((((uint64_t)1 << 39) - 40) << 22, w));
         }
         for (int i = 0; i < 400; i++) {
-            cellar_rl_ticket t;
+            cellar_limiter_ticket t;
             const uint64_t now = kit_clock(NULL);
             uint64_t in_window = 0;
             for (uint64_t k = count; k-- > 0 && at[k] + KIT_S > now;) { in_window++; }
@@ -400,9 +400,9 @@ static void a_log_goes_round_in_its_numbers(void)
 /* Sizes no machine has are refused, not wrapped. */
 static void absurd_sizes_are_refused(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(10, KIT_S, 10), conc = cellar_rl_concurrency(2);
+    const cellar_rule rule = cellar_rl_gcra(10, KIT_S, 10), conc = cellar_rl_concurrency(2);
     cellar_limiter *l = NULL;
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     c.max_overrides = UINT32_MAX - 1;
     T_CHECK(cellar_rl_open(&c, &rule, 1, &l) != CELLAR_OK && l == NULL);
     c.max_bytes = UINT64_MAX;

@@ -34,9 +34,9 @@ static int store_load(void *ctx, void *buf, size_t cap, size_t *len)
     return 0;
 }
 
-static cellar_limiter *store_open(const cellar_rl_rule *rules, uint32_t count)
+static cellar_limiter *store_open(const cellar_rule *rules, uint32_t count)
 {
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
     c.secret = NULL; /* the snapshot's */
     c.max_bytes = 256u << 10;
@@ -48,16 +48,16 @@ static cellar_limiter *store_open(const cellar_rl_rule *rules, uint32_t count)
 }
 static uint64_t refused(cellar_limiter *l)
 {
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
     return s.snapshots_refused;
 }
 
 static void limit_snapshot_downtime(void)
 {
-    const cellar_rl_rule rules[4] = { cellar_rl_gcra(10, KIT_S, 10),
+    const cellar_rule rules[4] = { cellar_rl_gcra(10, KIT_S, 10),
                                       cellar_rl_sliding_log(20, 2 * KIT_S),
-                                      cellar_rl_fixed(30, CELLAR_RL_PER_DAY),
+                                      cellar_rl_fixed(30, CELLAR_PER_DAY),
                                       cellar_rl_sliding_count(1000, KIT_S) };
     for (uint32_t count = 1; count <= 4; count += 3) {
         memset(&store, 0, sizeof store);
@@ -82,7 +82,7 @@ static void limit_snapshot_downtime(void)
 
 static void limit_snapshot_clock_back(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(10, KIT_S, 10);
+    const cellar_rule rule = cellar_rl_gcra(10, KIT_S, 10);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
@@ -102,8 +102,8 @@ static void limit_snapshot_clock_back(void)
 
 static void limit_snapshot_bit_flips(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, CELLAR_RL_HOUR, 10),
-                                      cellar_rl_sliding_log(20, CELLAR_RL_HOUR) };
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rl_sliding_log(20, CELLAR_HOUR_NS) };
     static struct store good;
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(rules, 2);
@@ -116,7 +116,7 @@ static void limit_snapshot_bit_flips(void)
         store.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
         l = store_open(rules, 2);
         if (!T_CHECK(refused(l) == 1)) { printf("# bit %zu\n", bit); }
-        cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+        cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
         T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.keys == 0); /* never partly */
         cellar_rl_close(l);
         if (t_failed()) { break; }
@@ -134,9 +134,9 @@ static void limit_snapshot_bit_flips(void)
 
 static void limit_snapshot_other_rules(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
-    const cellar_rl_rule twice = cellar_rl_gcra(20, CELLAR_RL_HOUR, 20);
-    const cellar_rl_rule log = cellar_rl_sliding_log(10, CELLAR_RL_HOUR);
+    const cellar_rule rule = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule twice = cellar_rl_gcra(20, CELLAR_HOUR_NS, 20);
+    const cellar_rule log = cellar_rl_sliding_log(10, CELLAR_HOUR_NS);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 5), 5);
@@ -163,7 +163,7 @@ static void reboot(uint64_t down_ms)
 /* A log's stamps lie before the clock's beginning then, and before the limiter's in any case. */
 static void limit_snapshot_log_outlives_a_reboot(void)
 {
-    const cellar_rl_rule rule = cellar_rl_sliding_log(10, CELLAR_RL_HOUR);
+    const cellar_rule rule = cellar_rl_sliding_log(10, CELLAR_HOUR_NS);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 4), 4);
@@ -190,7 +190,7 @@ static void limit_snapshot_log_outlives_a_reboot(void)
 /* A user's window is longer than the rule the limiter was opened with. */
 static void limit_snapshot_users_long_windows(void)
 {
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
     c.save = store_save;
     c.load = store_load;
@@ -214,7 +214,7 @@ static void limit_snapshot_users_long_windows(void)
 static void limit_snapshot_count_outlives_a_reboot(void)
 {
     const uint64_t w = 60 * KIT_S;
-    const cellar_rl_rule rules[2] = { cellar_rl_sliding_count(10, w),
+    const cellar_rule rules[2] = { cellar_rl_sliding_count(10, w),
                                       cellar_rl_gcra(1000000, KIT_S, 1000) };
     for (uint32_t count = 1; count <= 2; count++) {
         for (uint64_t into = 0; into < 60; into += 13) { /* everywhere in the windows of both */
@@ -246,12 +246,12 @@ static void limit_snapshot_count_outlives_a_reboot(void)
 /* A table as full as it can be comes back with every key: seats are found as at first. */
 static void limit_snapshot_of_a_full_table(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(10, CELLAR_RL_HOUR, 10),
-                                      cellar_rl_gcra(20, CELLAR_RL_HOUR, 20) };
+    const cellar_rule rules[2] = { cellar_rl_gcra(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rl_gcra(20, CELLAR_HOUR_NS, 20) };
     for (uint32_t count = 1; count <= 2; count++) {
         memset(&store, 0, sizeof store);
         cellar_limiter *l = store_open(rules, count);
-        cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+        cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
         T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
         const uint64_t keys = s.slots * 3 / 4 / count; /* wide slots are not pushed twice */
         for (uint64_t k = 0; k < keys; k++) {
@@ -279,8 +279,8 @@ static void limit_snapshot_of_a_full_table(void)
 /* Into a smaller table: the heavy ones stay, and who went is counted. */
 static void limit_snapshot_into_a_smaller_table(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
-    cellar_rl_config c = kit_config();
+    const cellar_rule rule = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
+    cellar_limiter_config c = kit_config();
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     for (uint64_t k = 0; k < 8000; k++) {
@@ -293,7 +293,7 @@ static void limit_snapshot_into_a_smaller_table(void)
     c.load = store_load;
     store.at = 0;
     T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
     T_CHECK(s.slots < 4000);
     T_EQ_U64(s.live_evicted + s.keys, 8000);
@@ -307,7 +307,7 @@ static void limit_snapshot_into_a_smaller_table(void)
 /* What was charged beyond a log stays on top of it. */
 static void limit_snapshot_of_an_overcharged_log(void)
 {
-    const cellar_rl_rule rule = cellar_rl_sliding_log(10, CELLAR_RL_HOUR);
+    const cellar_rule rule = cellar_rl_sliding_log(10, CELLAR_HOUR_NS);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
@@ -325,8 +325,8 @@ static void limit_snapshot_of_an_overcharged_log(void)
 /* Debts under a plan are saved as shares of the limiter's rules: plans do not travel. */
 static void limit_snapshot_of_keys_with_plans(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
-    const cellar_rl_rule gold = cellar_rl_gcra(1000, CELLAR_RL_HOUR, 100);
+    const cellar_rule rule = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule gold = cellar_rl_gcra(1000, CELLAR_HOUR_NS, 100);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_I64(cellar_rl_override(l, "k", 1, &gold, 1), CELLAR_OK);
@@ -346,8 +346,8 @@ static void a_file_is_replaced_whole_or_not_at_all(void)
 {
     static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
                                          "sync_dir" };
-    const cellar_rl_rule rule = cellar_rl_gcra(10, CELLAR_RL_HOUR, 10);
-    cellar_rl_config c = kit_config();
+    const cellar_rule rule = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
+    cellar_limiter_config c = kit_config();
     char path[64];
     snprintf(path, sizeof path, "build/limit-%d.snapshot", (int)getpid());
     c.snapshot_path = path;

@@ -10,7 +10,7 @@
 enum { FORMS = 8, STATES = 8, CALLS = 18 };
 
 typedef struct form {
-    cellar_rl_rule rule[3];
+    cellar_rule rule[3];
     uint32_t count;
     bool permits;
 } form;
@@ -22,7 +22,7 @@ static form form_of(int number)
     switch (number) {
     case 0: break;
     case 1: f.rule[0] = cellar_rl_sliding_count(5, KIT_S); break;
-    case 2: f.rule[0] = cellar_rl_fixed(5, CELLAR_RL_PER_DAY); break;
+    case 2: f.rule[0] = cellar_rl_fixed(5, CELLAR_PER_DAY); break;
     case 3: f.rule[0] = cellar_rl_sliding_log(5, KIT_S); break;
     case 4: f.count = 2; break;
     case 5: f.rule[0] = cellar_rl_concurrency(2); f.permits = true; break;
@@ -31,7 +31,7 @@ static form form_of(int number)
         f.count = 3;
         f.permits = true;
         f.rule[0].ban_ns = f.rule[1].ban_ns = KIT_S;
-        f.rule[0].flags |= CELLAR_RL_STRICT;
+        f.rule[0].flags |= CELLAR_RULE_CHARGE_DENIED;
     }
     return f;
 }
@@ -55,29 +55,29 @@ static bool reach(cellar_limiter *l, const form *f, int state)
 }
 
 /* Check that every field of a result was written. */
-static bool is_complete(const form *f, const cellar_rl_result *r, cellar_err err, bool banned)
+static bool is_complete(const form *f, const cellar_limiter_result *r, cellar_err err, bool banned)
 {
     const bool admitted = err == CELLAR_OK;
-    const bool gcra_ban = f->count == 1 && f->rule[0].algorithm == CELLAR_RL_GCRA;
+    const bool gcra_ban = f->count == 1 && f->rule[0].algorithm == CELLAR_RULE_TOKEN_BUCKET;
     bool ok = r->allowed == admitted && r->would_deny == 0 && r->never == 0;
     ok = ok && r->now_ns == kit_clock(NULL) && r->limit <= 10 && r->remaining <= 5;
-    ok = ok && r->reset_after_ns <= CELLAR_RL_DAY;
+    ok = ok && r->reset_after_ns <= CELLAR_DAY_NS;
     if (!banned) { return ok && r->rule < f->count && admitted && r->retry_after_ns == 0; }
     ok = ok && !admitted && r->retry_after_ns == 10 * KIT_S;
-    return ok && r->rule == (gcra_ban ? 0 : CELLAR_RL_BANNED);
+    return ok && r->rule == (gcra_ban ? 0 : CELLAR_RULE_BAN);
 }
 
-static int count_entry(void *ctx, const cellar_rl_entry *e)
+static int count_entry(void *ctx, const cellar_limiter_entry *e)
 {
     *(uint64_t *)ctx += e->rule_count >= 1 && e->rule_count <= 3 && e->overridden <= 1;
     return 0;
 }
 
 /* The calls that fill a result; E_INVAL: this form of limiter has no such call. */
-static cellar_err decide(cellar_limiter *l, const form *f, int call, cellar_rl_result *r)
+static cellar_err decide(cellar_limiter *l, const form *f, int call, cellar_limiter_result *r)
 {
-    const cellar_rl_link link = { l, "k", 1, 1 };
-    cellar_rl_ticket t;
+    const cellar_limiter_link link = { l, "k", 1, 1 };
+    cellar_limiter_ticket t;
     uint64_t token, wait_ns;
     switch (call) {
     case 0: return cellar_rl_check(l, "k", 1, 1, r);
@@ -95,7 +95,7 @@ static cellar_err decide(cellar_limiter *l, const form *f, int call, cellar_rl_r
 static void act(cellar_limiter *l, const form *f, int call)
 {
     uint64_t seen = 0;
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     const cellar_err mine = f->permits ? CELLAR_E_NOT_OWNER : CELLAR_E_INVAL;
     switch (call) {
     case 8: T_EQ_I64(cellar_rl_refund(l, "k", 1, 2), CELLAR_OK); break;
@@ -123,7 +123,7 @@ static void one_call(const form *f, int state, int call)
         kit_close(l);
         return;
     }
-    cellar_rl_result r;
+    cellar_limiter_result r;
     char text[400];
     memset(&r, 0xa5, sizeof r);
     const cellar_err err = decide(l, f, call, &r);
@@ -159,13 +159,13 @@ static void permit_of_a_banned_key_changes_nothing(void)
 {
     const form f = form_of(7);
     cellar_limiter *l = kit_open(f.rule, f.count);
-    cellar_rl_result r;
+    cellar_limiter_result r;
     uint64_t token;
     T_CHECK(cellar_rl_permit_acquire(l, "k", 1, 1000, &token, NULL) == CELLAR_OK);
     T_CHECK(cellar_rl_penalize(l, "k", 1, KIT_S / 2) == CELLAR_OK);
     for (int i = 0; i < 20; i++) {
         T_CHECK(cellar_rl_permit_acquire(l, "k", 1, 1000, &token, &r) == CELLAR_LIMITED);
-        T_CHECK(r.rule == CELLAR_RL_BANNED && r.retry_after_ns == KIT_S / 2 && token == 0);
+        T_CHECK(r.rule == CELLAR_RULE_BAN && r.retry_after_ns == KIT_S / 2 && token == 0);
     }
     kit_pass(KIT_S / 2);
     T_CHECK(cellar_rl_permit_acquire(l, "k", 1, 1000, &token, NULL) == CELLAR_OK);

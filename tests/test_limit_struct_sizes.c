@@ -9,30 +9,31 @@ static cellar_limiter *limiter;
 
 static cellar_err use_rl_config(void *p)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(100, CELLAR_RL_SECOND, 20);
+    const cellar_rule rule = cellar_rl_gcra(100, CELLAR_SECOND_NS, 20);
     cellar_limiter *l = NULL;
-    cellar_err err = cellar_rl_open((const cellar_rl_config *)p, &rule, 1, &l);
+    cellar_err err = cellar_rl_open((const cellar_limiter_config *)p, &rule, 1, &l);
     if (err == CELLAR_OK) cellar_rl_close(l);
     return err;
 }
 
 static void config_of_every_size(void)
 {
-    cellar_rl_config rl = CELLAR_RL_CONFIG_INIT;
-    check_in("cellar_rl_config", &rl, sizeof rl, offsetof(cellar_rl_config, abi) + sizeof rl.abi,
+    cellar_limiter_config rl = CELLAR_RL_CONFIG_INIT;
+    check_in("cellar_limiter_config", &rl, sizeof rl, offsetof(cellar_limiter_config, abi) +
+             sizeof rl.abi,
              use_rl_config);
 }
 
 static cellar_err fill_rl_stats(void *p)
 {
-    return cellar_rl_stats_get(limiter, (cellar_rl_stats *)p);
+    return cellar_rl_stats_get(limiter, (cellar_limiter_stats *)p);
 }
 
 static void stats_end_where_the_caller_says(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(100, CELLAR_RL_SECOND, 20);
+    const cellar_rule rule = cellar_rl_gcra(100, CELLAR_SECOND_NS, 20);
     T_REQUIRE(cellar_rl_open(NULL, &rule, 1, &limiter) == CELLAR_OK);
-    check_out("cellar_rl_stats", sizeof(cellar_rl_stats), fill_rl_stats);
+    check_out("cellar_limiter_stats", sizeof(cellar_limiter_stats), fill_rl_stats);
     cellar_rl_close(limiter);
 }
 

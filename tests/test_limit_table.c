@@ -63,10 +63,10 @@ static void flood_threads(uint32_t threads)
 
 /* Heavy users at `heavy_per_s` each beside a flood of keys that come once; the table has room for
  * `bytes`. Returns the largest number admitted to one heavy user. */
-static uint64_t flood(cellar_rl_rule rule, uint64_t bytes, uint32_t heavy, double heavy_per_s,
+static uint64_t flood(cellar_rule rule, uint64_t bytes, uint32_t heavy, double heavy_per_s,
                       uint64_t flood_per_s, uint64_t total, uint32_t threads)
 {
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     memset(&flood_, 0, sizeof flood_);
     c.max_bytes = bytes;
     T_REQUIRE(cellar_rl_open(&c, &rule, 1, &flood_.l) == CELLAR_OK);
@@ -112,7 +112,7 @@ static void long_debts(uint32_t threads, uint64_t total)
 {
     /* 10/min burst 10, 200 abusers at 1/s, every slot live and 94 % of the keys too many. */
     const uint64_t scale = 20000000 / (total < 200000 ? 200000 : total);
-    const uint64_t most = flood(cellar_rl_gcra(10, CELLAR_RL_MINUTE, 10), (16u << 20) / scale,
+    const uint64_t most = flood(cellar_rl_gcra(10, CELLAR_MINUTE_NS, 10), (16u << 20) / scale,
                                 200 / (uint32_t)scale, 1, 500000 / scale, total, threads);
     const double bound = 10 + (double)total / (double)(500000 / scale) / 6;
     printf("# %" PRIu32 " threads: abusers admitted %" PRIu64 " of %.1f\n", threads, most, bound);
@@ -127,12 +127,12 @@ static void limit_explosion_long_debts(void)
 
 static void limit_fill(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(1, CELLAR_RL_DAY, 10);
-    cellar_rl_config c = kit_config();
+    const cellar_rule rule = cellar_rl_gcra(1, CELLAR_DAY_NS, 10);
+    cellar_limiter_config c = kit_config();
     c.max_bytes = 4u << 20;
     cellar_limiter *l;
     T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.bytes <= c.max_bytes);
     uint64_t n = 0, before = 0;
     const uint64_t steps[3] = { s.slots * 50 / 100, s.slots * 75 / 100, s.slots * 94 / 100 };
@@ -151,26 +151,26 @@ static void limit_fill(void)
 
 static void policies_of_a_full_table(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, CELLAR_RL_DAY, 10),
-                                      cellar_rl_sliding_log(10, CELLAR_RL_DAY) };
+    const cellar_rule rules[2] = { cellar_rl_gcra(1, CELLAR_DAY_NS, 10),
+                                      cellar_rl_sliding_log(10, CELLAR_DAY_NS) };
     for (uint32_t policy = 0; policy < 3; policy++) {
         for (uint32_t wide = 0; wide < 2; wide++) {
-            cellar_rl_config c = kit_config();
+            cellar_limiter_config c = kit_config();
             c.max_bytes = 64u << 10;
             c.overflow = policy;
             cellar_limiter *l;
             T_REQUIRE(cellar_rl_open(&c, &rules[wide], 1, &l) == CELLAR_OK);
-            cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+            cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
             T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
             uint64_t denied = 0;
             for (uint64_t n = 0; n < 3 * s.slots; n++) {
                 denied += cellar_rl_check(l, &n, sizeof n, 1, NULL) == CELLAR_LIMITED;
             }
             T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
-            T_CHECK((policy == CELLAR_RL_DENY_NEW) == (denied > 0));
+            T_CHECK((policy == CELLAR_OVERFLOW_DENY_NEW) == (denied > 0));
             T_EQ_U64(s.overflow_denied, denied);
-            T_CHECK((policy == CELLAR_RL_ALLOW_NEW) == (s.overflow_allowed > 0));
-            T_CHECK((policy == CELLAR_RL_LEAST_LOSS) == (s.live_evicted > 0));
+            T_CHECK((policy == CELLAR_OVERFLOW_ALLOW_NEW) == (s.overflow_allowed > 0));
+            T_CHECK((policy == CELLAR_OVERFLOW_LEAST_LOSS) == (s.live_evicted > 0));
             kit_close(l);
         }
     }
@@ -202,7 +202,7 @@ static void *win_work(void *arg)
     for (uint64_t i = 0; i < win.checks; i++) {
         const uint32_t k = (uint32_t)kit_below(&rng, WIN_KEYS);
         const char key[2] = { 'w', (char)('0' + k) };
-        cellar_rl_result r;
+        cellar_limiter_result r;
         const uint64_t begin = atomic_load(&win.ended);
         const bool yes = cellar_rl_check(win.l, key, 2, 1, &r) == CELLAR_OK;
         win.call[me][i] = (win_call){ begin, atomic_fetch_add(&win.ended, 1), r.now_ns,
@@ -239,9 +239,9 @@ static uint64_t win_worst(const win_call *c, uint64_t n, uint64_t w)
 
 /* A bucket's times of arrival rise with every admission: they are the order the limiter chose.
  * Replayed, each must be what the definition says; returns how many are not. */
-static uint64_t win_replay(const cellar_rl_rule *r, win_call *c, uint64_t n, uint64_t *tat)
+static uint64_t win_replay(const cellar_rule *r, win_call *c, uint64_t n, uint64_t *tat)
 {
-    const uint64_t rate = (r->flags & CELLAR_RL_CAPPED) != 0 ? r->limit - r->burst + 1 : r->limit;
+    const uint64_t rate = (r->flags & CELLAR_RULE_STRICT) != 0 ? r->limit - r->burst + 1 : r->limit;
     const uint64_t t = (r->period_ns * 64 + rate - 1) / rate, reach = r->burst * t;
     uint64_t v = 0, bad = 0;
     qsort(c, (size_t)n, sizeof *c, win_by_tat);
@@ -257,10 +257,10 @@ static uint64_t win_replay(const cellar_rl_rule *r, win_call *c, uint64_t n, uin
 
 /* A denial saw the bucket after admission k: it must exist, not be in the future nor long gone,
  * and the definition must deny there. */
-static bool win_bucket_denies(const cellar_rl_rule *r, const win_call *d, const win_call *c,
+static bool win_bucket_denies(const cellar_rule *r, const win_call *d, const win_call *c,
                               const uint64_t *tat, uint64_t n)
 {
-    const uint64_t rate = (r->flags & CELLAR_RL_CAPPED) != 0 ? r->limit - r->burst + 1 : r->limit;
+    const uint64_t rate = (r->flags & CELLAR_RULE_STRICT) != 0 ? r->limit - r->burst + 1 : r->limit;
     const uint64_t t = (r->period_ns * 64 + rate - 1) / rate;
     uint64_t lo = 0, hi = n;
     while (lo < hi) {
@@ -272,7 +272,7 @@ static bool win_bucket_denies(const cellar_rl_rule *r, const win_call *d, const 
 }
 
 /* A log may deny only where `limit` admissions that can have come before are in the window. */
-static bool win_log_denies(const cellar_rl_rule *r, const win_call *d, const win_call *c,
+static bool win_log_denies(const cellar_rule *r, const win_call *d, const win_call *c,
                            uint64_t n)
 {
     uint64_t lo = 0, hi = n, before = 0;
@@ -285,10 +285,10 @@ static bool win_log_denies(const cellar_rl_rule *r, const win_call *d, const win
 }
 
 /* `of`: the calls that asked for one key, thread after thread. */
-static void window_key(const cellar_rl_rule *r, uint64_t bound, const win_call *const *of,
+static void window_key(const cellar_rule *r, uint64_t bound, const win_call *const *of,
                        uint64_t count)
 {
-    const bool log = r->algorithm == CELLAR_RL_SLIDING_LOG;
+    const bool log = r->algorithm == CELLAR_RULE_SLIDING_LOG;
     win_call *c = malloc((size_t)count * sizeof *c);
     uint64_t *tat = malloc((size_t)count * sizeof *tat), n = 0, bad = 0, over = 0;
     for (uint64_t i = 0; i < count; i++) {
@@ -296,8 +296,8 @@ static void window_key(const cellar_rl_rule *r, uint64_t bound, const win_call *
     }
     qsort(c, (size_t)n, sizeof *c, win_by_at);
     const uint64_t worst = win_worst(c, n, r->period_ns);
-    if (r->algorithm == CELLAR_RL_GCRA) { over = win_replay(r, c, n, tat); }
-    for (uint64_t i = 0; i < count && r->algorithm != CELLAR_RL_SLIDING_COUNT; i++) {
+    if (r->algorithm == CELLAR_RULE_TOKEN_BUCKET) { over = win_replay(r, c, n, tat); }
+    for (uint64_t i = 0; i < count && r->algorithm != CELLAR_RULE_SLIDING_WINDOW; i++) {
         if (of[i]->yes) { continue; }
         bad += log ? !win_log_denies(r, of[i], c, n) : !win_bucket_denies(r, of[i], c, tat, n);
     }
@@ -313,7 +313,7 @@ static void window_key(const cellar_rl_rule *r, uint64_t bound, const win_call *
 }
 
 /* All calls, those of each key together. */
-static void window_keys(const cellar_rl_rule *r, uint64_t bound)
+static void window_keys(const cellar_rule *r, uint64_t bound)
 {
     const win_call **order = malloc((size_t)(WIN_THREADS * win.checks) * sizeof *order);
     uint64_t from[WIN_KEYS + 1] = { 0 }, next[WIN_KEYS];
@@ -333,7 +333,7 @@ static void window_keys(const cellar_rl_rule *r, uint64_t bound)
     free(order);
 }
 
-static void window_round(cellar_rl_rule rule, uint64_t bound)
+static void window_round(cellar_rule rule, uint64_t bound)
 {
     pthread_t t[WIN_THREADS];
     win.l = kit_open1(rule);
@@ -349,7 +349,7 @@ static void window_round(cellar_rl_rule rule, uint64_t bound)
     kit_close(win.l);
 }
 
-static void window_run(cellar_rl_rule rule, uint64_t bound)
+static void window_run(cellar_rule rule, uint64_t bound)
 {
     memset(&win, 0, sizeof win);
     const uint64_t checks = t_env_u64("LIMIT_CHECKS", BASE_TSAN ? 100000 : t_share(20000000)) / 5;
@@ -379,7 +379,7 @@ static void *chain_work(void *arg)
     uint64_t rng = t_seed() + (uint64_t)(uintptr_t)arg;
     for (int i = 0; i < 4000; i++) {
         const uint64_t k = kit_below(&rng, 4);
-        const cellar_rl_link both[2] = { { chain.users, &k, sizeof k, 1 },
+        const cellar_limiter_link both[2] = { { chain.users, &k, sizeof k, 1 },
                                          { chain.site, "site", 4, 1 } };
         if (cellar_rl_check_chain(both, 2, NULL, NULL) == CELLAR_OK) {
             atomic_fetch_add(&chain.yes, 1);
@@ -392,8 +392,8 @@ static void limit_chain_never_over(void)
 {
     pthread_t t[8];
     memset(&chain, 0, sizeof chain);
-    chain.users = kit_open1(cellar_rl_gcra(1, CELLAR_RL_HOUR, 300)); /* time stands still */
-    chain.site = kit_open1(cellar_rl_gcra(1, CELLAR_RL_HOUR, 1000));
+    chain.users = kit_open1(cellar_rl_gcra(1, CELLAR_HOUR_NS, 300)); /* time stands still */
+    chain.site = kit_open1(cellar_rl_gcra(1, CELLAR_HOUR_NS, 1000));
     for (uintptr_t i = 0; i < 8; i++) {
         T_REQUIRE(!pthread_create(&t[i], NULL, chain_work, (void *)i));
     }
@@ -414,11 +414,11 @@ static cellar_limiter *storm;
 static void *storm_work(void *arg)
 {
     uint64_t rng = t_seed() + (uint64_t)(uintptr_t)arg * 31;
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(100, KIT_S, 50),
+    const cellar_rule rules[2] = { cellar_rl_gcra(100, KIT_S, 50),
                                       cellar_rl_sliding_log(40, KIT_S) };
     for (int i = 0; i < 6000; i++) {
         const uint64_t key = kit_below(&rng, 600);
-        cellar_rl_ticket ticket;
+        cellar_limiter_ticket ticket;
         switch (kit_below(&rng, 40)) {
         case 0: T_CHECK(cellar_rl_reset(storm, &key, 8, NULL) == CELLAR_OK); break;
         case 1: (void)cellar_rl_override(storm, &key, 8, rules, 2); break;
@@ -442,9 +442,9 @@ static void *storm_work(void *arg)
 }
 static void every_call_beside_every_other(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(100, KIT_S, 50),
+    const cellar_rule rules[2] = { cellar_rl_gcra(100, KIT_S, 50),
                                       cellar_rl_sliding_log(40, KIT_S) };
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     pthread_t t[8];
     c.max_bytes = 256u << 10;
     c.max_overrides = 40;
@@ -461,9 +461,9 @@ static void every_call_beside_every_other(void)
 
 static void any_allocation_at_opening_can_fail(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_fixed(5, CELLAR_RL_PER_DAY),
+    const cellar_rule rules[2] = { cellar_rl_fixed(5, CELLAR_PER_DAY),
                                       cellar_rl_concurrency(5) };
-    cellar_rl_config c = kit_config();
+    cellar_limiter_config c = kit_config();
     c.zone = "Europe/Berlin";
     c.snapshot_path = "build/limit-oom.snapshot";
     const uint64_t blocks = base_live_blocks();
@@ -489,8 +489,8 @@ static void any_allocation_at_opening_can_fail(void)
 static void a_forked_child_has_its_own_quota(void)
 {
     for (uint32_t count = 1; count <= 2; count++) {
-        const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, CELLAR_RL_DAY, 10),
-                                          cellar_rl_sliding_log(10, CELLAR_RL_DAY) };
+        const cellar_rule rules[2] = { cellar_rl_gcra(1, CELLAR_DAY_NS, 10),
+                                          cellar_rl_sliding_log(10, CELLAR_DAY_NS) };
         cellar_limiter *l = kit_open(rules, count);
         T_EQ_U64(kit_admit(l, "k", 4), 4);
         fflush(stdout);

@@ -70,7 +70,7 @@ static bool zone_is_sane(const base_tz *z, int64_t at)
     const int64_t local = at + s.offset_s, first = base_tz_first(z, local);
     base_tz_at(z, first, &t);
     ok = T_CHECK(first <= at && first + t.offset_s >= local) && ok;
-    for (uint32_t c = CELLAR_RL_PER_MINUTE; c <= CELLAR_RL_PER_MONTH; c++) {
+    for (uint32_t c = CELLAR_PER_MINUTE; c <= CELLAR_PER_MONTH; c++) {
         int64_t start, next;
         limit_period(z, c, at, &start, &next);
         ok = T_CHECK(start <= at && at < next) && ok;

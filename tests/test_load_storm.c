@@ -273,7 +273,7 @@ static void hard_hands_over(void)
     join(&k[0]);
     T_EQ_I64(k[0].err, CELLAR_OK);
     T_EQ_STR(k[0].text, "late");
-    T_EQ_U64(k[0].r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_DETACHED);
+    T_EQ_U64(k[0].r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(kit_load(c, "k", NULL, &stuck, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "new");
     kit_close(c);
@@ -336,7 +336,7 @@ static void soft_serves_stale(void)
     o.ttl_ms = 1000;
     o.stale_ms = 60000;
     o.soft_ms = 200;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     atomic_store(&s.gate, 1);
@@ -348,7 +348,7 @@ static void soft_serves_stale(void)
     join(&w);
     T_EQ_I64(w.err, CELLAR_STALE);
     T_EQ_STR(w.text, "1");
-    T_EQ_U64(w.r.source, CELLAR_SOURCE_STALE_SOFT);
+    T_EQ_U64(w.r.source, CELLAR_SOURCE_STALE_SOFT_TIMEOUT);
     /* soft_ms 0: at once */
     o.soft_ms = CELLAR_TTL_NONE;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
@@ -375,7 +375,7 @@ static void soft_waits_for_the_background(void)
     o.stale_ms = 60000;
     o.soft_ms = 30000;
     o.hard_ms = 60000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
@@ -453,7 +453,7 @@ static void failures_are_shared_after_the_handovers(void)
         source s = SOURCE_INIT;
         cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
         static caller k[17];
-        o.fail_handovers = hand == 0 ? CELLAR_LOAD_NONE : hand;
+        o.fail_handovers = hand == 0 ? CELLAR_OFF : hand;
         atomic_store(&s.say, SAY_FAIL);
         atomic_store(&s.gate, 1);
         for (int i = 0; i < 17; i++) { start(&k[i], c, &s, &o, "k"); }
@@ -573,7 +573,7 @@ static void cycle_through_worker(void)
     source a = SOURCE_INIT;
     o.ttl_ms = 100;
     o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "b", &o, &b, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
@@ -616,7 +616,7 @@ static void worker_pool_starved(void)
     s.arg = c;
     o.ttl_ms = 100;
     o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, NULL), CELLAR_OK);
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;

@@ -264,7 +264,7 @@ static void note_held(void *ctx, const void *key, size_t key_len, uint64_t fence
     (void)key;
     (void)key_len;
     (void)fence;
-    T_EQ_I64(cause, CELLAR_LOCK_OWNER_DIED);
+    T_EQ_I64(cause, CELLAR_LOCK_LOST_OWNER_DIED);
     held_for = held_ms;
 }
 static void lock_is_never_held_for_less_than_nothing(void)
@@ -420,7 +420,7 @@ static void losses_are_told_exactly_once(void)
         T_EQ_U64(h.calls, 3 * i + 1);
         T_EQ_U64(h.fence, a.fence);
         T_EQ_I64(h.held_ms, 130);
-        T_EQ_I64(h.cause, CELLAR_LOCK_EXPIRED);
+        T_EQ_I64(h.cause, CELLAR_LOCK_LOST_EXPIRED);
         T_EQ_STR(h.key, keys[i]);
         T_EQ_I64(h.inner, CELLAR_OK);
         T_EQ_I64(cellar_lock_release(t, &a), CELLAR_E_LOST);

@@ -349,7 +349,7 @@ static void on_death(void *ctx, const void *key, size_t key_len, uint64_t fence,
     (void)fence;
     (void)held_ms;
     T_CHECK(key_len == 1 && memcmp(key, "k", 1) == 0);
-    died += cause == CELLAR_LOCK_OWNER_DIED;
+    died += cause == CELLAR_LOCK_LOST_OWNER_DIED;
 }
 
 static void *wait_for_k(void *arg)

@@ -853,8 +853,8 @@ static void disk_frozen_row(disk_bench *b, bool quick)
     unsigned char key[VERIFY_KEY_MAX];
     const uint64_t ms = quick ? 2000 : 10000;
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts each = CELLAR_VIEW_OPTS_INIT;
-    each.l2_mode = CELLAR_L2_EACH_SET;
+    cellar_namespace_opts each = CELLAR_VIEW_OPTS_INIT;
+    each.l2_mode = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &each;
     cfg.memory_bytes = (uint64_t)24 << 20;
     cfg.max_entries = DISK_L1_KEYS / 2;

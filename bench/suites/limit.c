@@ -313,9 +313,9 @@ static uint64_t limit_clock_still(void *ctx)
 static double limit_bytes_a_key(uint64_t share)
 {
     const uint64_t step = 10000 / LIMIT_BENCH_PART;
-    cellar_rl_config c = CELLAR_RL_CONFIG_INIT;
-    const cellar_rl_rule rule = cellar_rl_gcra(1, CELLAR_RL_DAY, 10);
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
+    const cellar_rule rule = cellar_rl_gcra(1, CELLAR_DAY_NS, 10);
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     cellar_limiter *l;
     c.clock = limit_clock_still;
     c.max_bytes = ((uint64_t)16 << 20) / LIMIT_BENCH_PART;
@@ -345,8 +345,8 @@ static int limit_run_suite(const cell_options *o)
 {
     limit_bench b = { .key_count = 100000 / LIMIT_BENCH_PART };
     unsigned char secret[32];
-    const cellar_rl_rule rule =
-        cellar_rl_gcra(LIMIT_BENCH_RATE, CELLAR_RL_SECOND, LIMIT_BENCH_RATE);
+    const cellar_rule rule =
+        cellar_rl_gcra(LIMIT_BENCH_RATE, CELLAR_SECOND_NS, LIMIT_BENCH_RATE);
     int status = CELL_OK;
     printf("\nlimit  (one check, 16-byte keys, uniform over %u, or one hot key)\n", b.key_count);
     memset(secret, 7, sizeof secret);

@@ -108,7 +108,7 @@ struct cellar {
     bool secret;            /* constant: no text of its keys is kept anywhere */
     uint8_t disk_mode;      /* constant: CELLAR_L2_... */
     bool disk_pack;         /* constant: l2_lz4 */
-    char name[CELLAR_VIEW_NAME_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1];
     cache_error error;      /* rank ERROR: the store's error lock */
     cellar_breaker *_Atomic breaker; /* NULL: none; set once, freed with the view */
     _Atomic int32_t bloom_heat;     /* share of sampled gets that end "never", of 65,536 */
@@ -136,7 +136,7 @@ typedef struct cache_page {
 } cache_page;
 
 typedef struct cache_listener { /* all fields: LISTEN, but running */
-    cellar_listen_fn fn; /* NULL: free */
+    cellar_listener_fn fn; /* NULL: free */
     void *ctx;
     uint32_t causes;
     uint32_t view_id;    /* UINT32_MAX: all views */
@@ -271,9 +271,10 @@ CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t know
 CELLAR_PRIVATE bool cache_all_zero(const void *from, const void *to);
 /* In a view or the store's configuration; NULL: fine. */
 /* Check the struct_size of the view's own loader, and bytes this library does not know. */
-CELLAR_PRIVATE cellar_err cache_load_loader_check(const cellar_view_opts *o);
-CELLAR_PRIVATE const char *cache_load_view_range(const cellar_view_opts *o);
-CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_view_opts *o) SYNC_HOLDS(VIEW);
+CELLAR_PRIVATE cellar_err cache_load_loader_check(const cellar_namespace_opts *o);
+CELLAR_PRIVATE const char *cache_load_view_range(const cellar_namespace_opts *o);
+CELLAR_PRIVATE void cache_load_view_apply(cellar *v,
+                                          const cellar_namespace_opts *o) SYNC_HOLDS(VIEW);
 CELLAR_PRIVATE const char *cache_load_config_range(const cellar_config *cfg);
 CELLAR_PRIVATE void cache_load_open(cache_store *s, const cellar_config *cfg);
 /* All flights end, workers are joined, jobs dropped. False: loads still run after close_ms. */
@@ -294,7 +295,7 @@ CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *
 /* The root's share of the memory, once L1 is there. False: no memory. */
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_views_close(cache_store *s); /* frees all but the root's handle */
-CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const char **why);
+CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, const char **why);
 CELLAR_PRIVATE bool cache_view_is_named(const cellar *v); /* VIEW: not just being made */
 /* One ref more, unless it is already on its way out. */
 CELLAR_PRIVATE bool cache_view_hold(cellar *v);
@@ -336,7 +337,7 @@ CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
 /* What a change that is stored below at once promises of that. */
 typedef enum cache_urge {
     CACHE_LATER,   /* nothing: the entry goes below when it leaves memory */
-    CACHE_TRY,     /* CELLAR_L2_EACH_SET: one put, which may be dropped */
+    CACHE_TRY,     /* CELLAR_L2_WRITE_ON_SET: one put, which may be dropped */
     CACHE_THROUGH, /* CELLAR_L2_WRITE_THROUGH: E_IO unless it is in the tier, or is not meant to */
     CACHE_DURABLE  /* CELLAR_DURABLE: the same, but an entry that is refused is E_IO, too */
 } cache_urge;
@@ -527,7 +528,7 @@ CELLAR_PRIVATE void cache_tags_close(cache_store *s);
 CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cellar_config *cfg);
 CELLAR_PRIVATE void cache_deps_close(cache_store *s);
 /* Can a view with these options be in a store with such a table, or without? */
-CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_view_opts *o, bool deps,
+CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool deps,
                                            const char **why);
 /* Around a read of the key; nothing outside a loader of a view that notes. */
 CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k);

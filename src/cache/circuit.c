@@ -156,9 +156,9 @@ CELLAR_API cellar_err cellar_breaker_report(cellar_breaker *b, uint32_t pass, in
 {
     if (b == NULL) { return CELLAR_E_INVAL; }
     switch (outcome) {
-    case CELLAR_BREAKER_WORKED: cache_breaker_report(b, pass, BREAKER_WORKED); return CELLAR_OK;
-    case CELLAR_BREAKER_FAILED: cache_breaker_report(b, pass, BREAKER_FAILED); return CELLAR_OK;
-    case CELLAR_BREAKER_NO_VERDICT:
+    case CELLAR_BREAKER_SUCCESS: cache_breaker_report(b, pass, BREAKER_WORKED); return CELLAR_OK;
+    case CELLAR_BREAKER_FAILURE: cache_breaker_report(b, pass, BREAKER_FAILED); return CELLAR_OK;
+    case CELLAR_BREAKER_IGNORED:
         cache_breaker_report(b, pass, BREAKER_SAID_NOTHING);
         return CELLAR_OK;
     default: return CELLAR_E_INVAL;

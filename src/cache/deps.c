@@ -13,8 +13,8 @@
  *            loader; an edge carries the first and the last run that noted it: who follows edges
  *            asks for the first (a later one may fail, and leave what is there), who removes them
  *            leaves those of a run begun after it looked. What could not be noted is not stored:
- *            more than CELLAR_DEPS_READS_MAX keys, no free edge, no memory, a thread without token,
- *            a generation that ended meanwhile.
+ *            more than CELLAR_DEPENDENCIES_MAX keys, no free edge, no memory, a thread without
+ *            token, a generation that ended meanwhile.
  * TIMES      B lives no longer than what it was made of, and has its tags too: so a key that
  *            expired, or whose tag ended, needs no edge to be followed, and a value loaded where
  *            there was none is no change. One that takes the place of a live value is, and "not
@@ -92,7 +92,7 @@ struct cache_run { /* one call of a loader; of its thread alone */
     int64_t until_ms;    /* the first of the keys read expires */
     bool unsound;        /* its result must not be stored */
     uint32_t reads, tags, nodes, node_room;
-    cache_read read[CELLAR_DEPS_READS_MAX];
+    cache_read read[CELLAR_DEPENDENCIES_MAX];
     uint64_t fps[CELLAR_TAGS_MAX];
     uint32_t node[];
 };
@@ -140,10 +140,10 @@ CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cellar_config *c
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_view_opts *o, bool deps,
+CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool deps,
                                            const char **why)
 {
-    cellar_view_opts full;
+    cellar_namespace_opts full;
     (void)cache_opts_in(&full, sizeof full, o); /* checked: cache_view_opts_check */
     if (full.deps == 0) { return CELLAR_OK; }
     *why = "deps of a view: the store was opened without";
@@ -659,7 +659,7 @@ CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k)
 {
     cache_run *r = cache_run_here(c);
     if (r == NULL || r->unsound || cache_run_read(r, k) != NULL) { return; }
-    if (r->reads == CELLAR_DEPS_READS_MAX) {
+    if (r->reads == CELLAR_DEPENDENCIES_MAX) {
         r->unsound = true;
         stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
         return;

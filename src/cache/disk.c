@@ -268,7 +268,7 @@ static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, ce
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg)
 {
     if (s->tier != NULL || cfg->l2_path == NULL) { return CELLAR_OK; }
-    cellar_l2_crypt crypt;
+    cellar_l2_cipher crypt;
     if (cfg->l2_crypt != NULL) { /* checked in cache_config_read */
         (void)cache_opts_in(&crypt, sizeof crypt, cfg->l2_crypt);
     }

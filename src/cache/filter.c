@@ -253,7 +253,7 @@ static cellar_err cache_feed_scan(cache_feed *f)
     return err;
 }
 
-static cellar_err cache_feed_owner(cache_feed *f, cellar_key_fn next, void *ctx)
+static cellar_err cache_feed_owner(cache_feed *f, cellar_next_key_fn next, void *ctx)
 {
     for (;;) {
         cellar_bytes key = { NULL, 0 };
@@ -267,7 +267,7 @@ static cellar_err cache_feed_owner(cache_feed *f, cellar_key_fn next, void *ctx)
     }
 }
 
-static cellar_err cache_feed_run(cellar *c, bloom *b, cellar_key_fn next, void *ctx,
+static cellar_err cache_feed_run(cellar *c, bloom *b, cellar_next_key_fn next, void *ctx,
                                  uint64_t *count)
 {
     cache_feed f = { c, b, 0 };
@@ -288,7 +288,7 @@ static bool cache_filter_is(cellar *c, bloom **b)
     return *b != NULL && bloom_state_of(*b) != BLOOM_OFF;
 }
 
-CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_key_fn next, void *ctx,
+CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void *ctx,
                                         uint64_t *count)
 {
     if (count != NULL) { *count = 0; }
@@ -307,14 +307,14 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_key_fn next, void *ctx
 CELLAR_API cellar_err cellar_bloom_seal(cellar *c, uint32_t flags)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if ((flags & ~CELLAR_BLOOM_EMPTY) != 0) {
+    if ((flags & ~CELLAR_BLOOM_EMPTY_SOURCE) != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_bloom_seal: unknown flag");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b;
     cellar_err err = CELLAR_E_INVAL;
     if (cache_filter_is(c, &b)) {
-        err = (flags & CELLAR_BLOOM_EMPTY) != 0 ? cache_feed_run(c, b, NULL, NULL, NULL)
+        err = (flags & CELLAR_BLOOM_EMPTY_SOURCE) != 0 ? cache_feed_run(c, b, NULL, NULL, NULL)
                                                 : CELLAR_OK;
         if (err == CELLAR_OK) { err = bloom_seal(b); }
     }

@@ -218,10 +218,10 @@ static int64_t cache_left_ms(int64_t until_ms, int64_t now_ms)
 }
 
 static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, uint32_t tier,
-                            cellar_info *out)
+                            cellar_entry_info *out)
 {
     const int64_t now = base_now_ms(&c->store->clock);
-    cellar_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = CELLAR_INFO_INIT;
     i.kind = in->kind;
     i.tier = tier;
     i.flags = (in->born_exact ? 0u : CELLAR_INFO_AGE_APPROX) |
@@ -244,7 +244,7 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
 
 /* Of what the tier has. */
 static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t value_len,
-                             cellar_err err, cellar_info *out)
+                             cellar_err err, cellar_entry_info *out)
 {
     l1_info in;
     memset(&in, 0, sizeof in);
@@ -261,12 +261,13 @@ static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t v
     cache_info_fill(c, &in, err, CELLAR_TIER_L2, out);
 }
 
-/* Refuse a struct_size that no cellar_info has. */
-static cellar_err cache_info_check(cellar *c, const cellar_info *info)
+/* Refuse a struct_size that no cellar_entry_info has. */
+static cellar_err cache_info_check(cellar *c, const cellar_entry_info *info)
 {
     size_t size;
     const cellar_err err = base_opts_size(info, &size);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "struct_size of cellar_info is wrong");
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0,
+                                               "struct_size of cellar_entry_info is wrong");
 }
 
 /* l1_inspect, with a version given to the entry first if it is wanted and has none. */
@@ -290,7 +291,7 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
         return cache_fail(c, err, 0, "struct_size of the get options is wrong");
     }
-    const uint32_t known = CELLAR_GET_STALE | CELLAR_GET_PEEK | CELLAR_GET_VERSION;
+    const uint32_t known = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION;
     if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0 ||
         out->reserved1 != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "an unknown get flag or field is set");
@@ -303,12 +304,12 @@ static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_op
                                  size_t buf_cap, size_t *len)
 {
     const unsigned flags = ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
-                           ((o->flags & CELLAR_GET_STALE) != 0 ? L1_STALE_OK : 0u);
+                           ((o->flags & CELLAR_GET_ALLOW_STALE) != 0 ? L1_STALE_OK : 0u);
     if (o->info == NULL) { return l1_get(c->l1, k, buf, buf_cap, len, flags); }
     l1_info info;
     memset(&info, 0, sizeof info);
     cellar_err err = cache_inspect(c, k, buf, buf_cap, &info, flags,
-                                   (o->flags & CELLAR_GET_VERSION) != 0);
+                                   (o->flags & CELLAR_GET_WANT_VERSION) != 0);
     const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
     *len = there ? info.value_len : 0;
     if (there && buf == NULL && info.value_len > 0) { err = CELLAR_E_BUFFER; }
@@ -324,7 +325,7 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
     cache_tier_meta m;
     cellar_err kept;
     cellar_err err = CELLAR_MISS;
-    if (o->info != NULL && (o->flags & CELLAR_GET_VERSION) != 0 && cache_tier_bring(c, k)) {
+    if (o->info != NULL && (o->flags & CELLAR_GET_WANT_VERSION) != 0 && cache_tier_bring(c, k)) {
         err = cache_get_here(c, k, o, buf, buf_cap, len);
         if (err != CELLAR_MISS) { return err; }
     }
@@ -422,7 +423,7 @@ static cellar_err cache_describe_below(cellar *c, const l1_key *k, cache_tier_me
 }
 
 /* Describe the entry in *out; return OK, STALE, ABSENT, MISS, an error, or CONFLICT: once more. */
-static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cellar_info *out)
+static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cellar_entry_info *out)
 {
     l1_info info;
     memset(&info, 0, sizeof info);
@@ -464,14 +465,14 @@ CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
 }
 
 CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, uint32_t flags,
-                                  cellar_info *out)
+                                  cellar_entry_info *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_meta: a key and out are needed");
     }
     const cellar_err size_err = cache_info_check(c, out);
     if (size_err != CELLAR_OK) { return size_err; }
-    if ((flags & ~CELLAR_META_VERSION) != 0) {
+    if ((flags & ~CELLAR_GET_WANT_VERSION) != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_meta: unknown flag");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
@@ -481,7 +482,7 @@ CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, ui
     if (cache_notes(c)) { cache_deps_note(c, &k); }
     cellar_err err = CELLAR_CONFLICT;
     for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
-        err = cache_meta_once(c, &k, (flags & CELLAR_META_VERSION) != 0, out);
+        err = cache_meta_once(c, &k, (flags & CELLAR_GET_WANT_VERSION) != 0, out);
     }
     if (err == CELLAR_CONFLICT) { err = CELLAR_MISS; }
     if (cache_notes(c)) { cache_deps_seen(c, &k, err); }

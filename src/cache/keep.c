@@ -31,7 +31,7 @@ static uint64_t cache_keep_check(const cache_store *s)
 }
 
 /* A view may be called as the root is. */
-static size_t cache_keep_name(const cellar *v, char name[CELLAR_VIEW_NAME_MAX + 1])
+static size_t cache_keep_name(const cellar *v, char name[CELLAR_NAME_MAX + 1])
 {
     name[0] = v == v->store->root ? 'r' : 'v';
     memcpy(name + 1, v->name, v->name_len);
@@ -42,7 +42,7 @@ static size_t cache_keep_name(const cellar *v, char name[CELLAR_VIEW_NAME_MAX + 
 
 static void cache_keep_one(const cache_store *s, const cellar *v, const bloom *b, l2_images *to)
 {
-    char name[CELLAR_VIEW_NAME_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1];
     const size_t len = cache_keep_name(v, name);
     for (int i = 0; i < CACHE_KEEP_TRIES; i++) { /* a new filter may take its place meanwhile */
         bloom_figures f;
@@ -103,7 +103,7 @@ CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk)
 {
     const cache_store *s = v->store;
     if (s->disk == NULL) { return NULL; }
-    char name[CELLAR_VIEW_NAME_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1];
     l2_image *im = l2_image_open(s->disk, name, cache_keep_name(v, name));
     if (im != NULL && !no_disk) { cache_keep_load(v, im); }
     return im;

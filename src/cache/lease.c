@@ -215,10 +215,10 @@ static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **su
 }
 
 CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
-                                   const cellar_load_opts *o, const cellar_waiter *waiter,
+                                   const cellar_load_opts *o, const cellar_subscriber *waiter,
                                    cellar_lease *lease, cellar_result *out)
 {
-    const uint32_t banned = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_FLIGHT | CELLAR_LOAD_NO_STORE;
+    const uint32_t banned = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_NO_STORE;
     cellar_load_opts full;
     cache_call call;
     cache_load_plan plan;

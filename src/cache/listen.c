@@ -43,7 +43,7 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *view
     if (what->l2_addr == CACHE_NOT_ON_DISK) { return; }
     const cache_tier_key key = { what->key, what->key_len, what->hash, view->id, what->owner };
     /* Where sets do not go down by themselves, an address says that a read brought the entry up. */
-    const bool asked = what->l2_addr != 0 && view->disk_mode == CELLAR_L2_ON_EVICTION;
+    const bool asked = what->l2_addr != 0 && view->disk_mode == CELLAR_L2_WRITE_ON_EVICTION;
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
         .until_ms = what->expires_ms, .version = what->version,
@@ -60,7 +60,7 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *view
 typedef struct cache_ears { /* the listeners one event goes to */
     unsigned count;
     uint8_t at[CACHE_LISTENERS_MAX];
-    cellar_listen_fn fn[CACHE_LISTENERS_MAX];
+    cellar_listener_fn fn[CACHE_LISTENERS_MAX];
     void *ctx[CACHE_LISTENERS_MAX];
 } cache_ears;
 
@@ -162,7 +162,7 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
 
 /* ---- come and go ---- */
 
-CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listen_fn fn, void *ctx,
+CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listener_fn fn, void *ctx,
                                     uint64_t *id)
 {
     if (c == NULL || fn == NULL || id == NULL) {

@@ -212,7 +212,7 @@ CELLAR_PRIVATE cellar_err cache_answer_failed(cache_call *call, cellar_err code)
     if (call->old == NULL || (call->p.flags & CELLAR_LOAD_REFRESH) != 0) {
         return cache_answer(call, code, CELLAR_SOURCE_NONE);
     }
-    cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR);
+    cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR);
     return call->code;
 }
 
@@ -348,7 +348,7 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
     case FLIGHT_CANCELLED: call->losses++; return false;
     }
     call->result_flags |= (o->flags & FLIGHT_NOT_STORED) != 0 ? CELLAR_RESULT_NOT_STORED : 0u;
-    call->result_flags |= (o->flags & FLIGHT_OVERTAKEN) != 0 ? CELLAR_RESULT_DETACHED : 0u;
+    call->result_flags |= (o->flags & FLIGHT_OVERTAKEN) != 0 ? CELLAR_RESULT_INVALIDATED : 0u;
     return true;
 }
 
@@ -379,7 +379,7 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
     case FLIGHT_LATE:
         stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
         if (call->old != NULL) {
-            cache_answer_old(call, CELLAR_SOURCE_STALE_SOFT);
+            cache_answer_old(call, CELLAR_SOURCE_STALE_SOFT_TIMEOUT);
         } else {
             (void)cache_answer_in_vain(call, CELLAR_E_TIMEOUT);
         }
@@ -445,7 +445,7 @@ static bool cache_round(cache_call *call, flight_table *t)
 {
     flight_ask ask;
     flight *f = NULL;
-    const bool side = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_FLIGHT)) != 0;
+    const bool side = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN)) != 0;
     cache_ask(call, side ? FLIGHT_SIDE : FLIGHT_CALL, &ask);
     ask.only_join = call->only_join;
     const flight_entry entry = flight_enter(t, &ask, &f);
@@ -496,7 +496,7 @@ CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes)
         return true;
     }
     if (call->old != NULL && !call->only_join && call->now_ms < call->retry_at_ms) {
-        cache_answer_old(call, CELLAR_SOURCE_STALE_ERROR); /* a load has failed lately */
+        cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR); /* a load has failed lately */
         return true;
     }
     return false;
@@ -523,7 +523,7 @@ static cellar_err cache_load_none(cellar *c)
 }
 
 /* The loader of the call, else of the view. False: neither. */
-static bool cache_call_loader(cache_call *call, cellar_loader fn, void *ctx)
+static bool cache_call_loader(cache_call *call, cellar_loader_fn fn, void *ctx)
 {
     cache_store *s = call->c->store;
     call->fn = fn;
@@ -538,7 +538,7 @@ static bool cache_call_loader(cache_call *call, cellar_loader fn, void *ctx)
 }
 
 BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size_t key_len,
-                                                const cellar_load_opts *o, cellar_loader fn,
+                                                const cellar_load_opts *o, cellar_loader_fn fn,
                                                 void *ctx, bool audit, cellar_result *out)
 {
     cellar_load_opts full;
@@ -578,7 +578,7 @@ CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out)
 }
 
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
-                                         const cellar_load_opts *o, cellar_loader fn, void *ctx,
+                                         const cellar_load_opts *o, cellar_loader_fn fn, void *ctx,
                                          cellar_result *out)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || cache_result_bad(out))) {

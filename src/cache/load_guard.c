@@ -23,7 +23,7 @@ CELLAR_PRIVATE bool cache_filter_answers(cache_call *call)
     const cache_word word = cache_filter_stops(call->c, call->k.bytes, call->k.len);
     call->audit = word == CACHE_WORD_AUDIT; /* also when it looks again */
     if (word != CACHE_WORD_NEVER) { return false; }
-    (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_FILTER);
+    (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_BLOOM);
     return true;
 }
 
@@ -32,7 +32,7 @@ static cellar_err cache_guarded_absent(cellar *c, cellar_result *out, bool sampl
 {
     cache_hit_out(out, 0);
     out->value = NULL;
-    out->source = CELLAR_SOURCE_FILTER;
+    out->source = CELLAR_SOURCE_BLOOM;
     stats_add(cache_mine(c), STATS_NEGATIVE, 1);
     if (sampled) { cache_filter_note(c, key, key_len, CELLAR_MISS); }
     return CELLAR_ABSENT;

@@ -26,7 +26,7 @@ typedef struct cache_call { /* on the caller's stack, or beside a job */
     l1_key k;
     const cellar_load_opts *o;  /* this library's size; NULL: none given */
     cache_load_plan p;
-    cellar_loader fn;
+    cellar_loader_fn fn;
     void *ctx;
     cache_job *job;             /* runs in the background; NULL: a caller's */
     bool view_loader;           /* fn and ctx are the view's */
@@ -93,7 +93,7 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     flight *noted;         /* and by this flight, while the loader runs: the innermost led */
     cellar_err returned;   /* what the loader returned */
     uint64_t ns;           /* how long it ran */
-    cellar_loader_many many; /* bulk: items instead of a result */
+    cellar_loader_many_fn many; /* bulk: items instead of a result */
     void *many_ctx;
     const cellar_bytes *keys;
     cache_item *item;

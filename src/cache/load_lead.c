@@ -647,7 +647,7 @@ CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *
         (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_LOADED);
     }
     if ((o->flags & FLIGHT_NOT_STORED) != 0) { call->result_flags |= CELLAR_RESULT_NOT_STORED; }
-    if ((o->flags & FLIGHT_OVERTAKEN) != 0) { call->result_flags |= CELLAR_RESULT_DETACHED; }
+    if ((o->flags & FLIGHT_OVERTAKEN) != 0) { call->result_flags |= CELLAR_RESULT_INVALIDATED; }
 }
 
 CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)

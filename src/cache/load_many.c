@@ -172,7 +172,7 @@ static void cache_bulk_enter(cache_bulk *b, cache_one *one)
     flight_ask ask;
     flight_outcome o;
     memset(&o, 0, sizeof o);
-    const bool side = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_FLIGHT)) != 0;
+    const bool side = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN)) != 0;
     cache_ask(call, side ? FLIGHT_SIDE : FLIGHT_CALL, &ask);
     ask.join = !side && call->old == NULL;
     one->epoch = ask.tag_born;
@@ -410,7 +410,7 @@ typedef struct cache_many_call {
     cellar *c;
     const cellar_load_opts *o;
     const cache_load_plan *p;
-    cellar_loader_many fn;
+    cellar_loader_many_fn fn;
     void *ctx;
 } cache_many_call;
 
@@ -494,7 +494,7 @@ BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load
 }
 
 CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items, size_t count,
-                                              const cellar_load_opts *o, cellar_loader_many fn,
+                                              const cellar_load_opts *o, cellar_loader_many_fn fn,
                                               void *ctx)
 {
     cellar_load_opts full;

@@ -13,7 +13,7 @@
 #define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
 #define CACHE_LOAD_FLAGS                                                                           \
     (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH | CELLAR_LOAD_ONLY_IF_CACHED |                       \
-     CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_FLIGHT | CELLAR_LOAD_CTX_STATIC)
+     CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_CTX_STATIC)
 
 /* What holds when nobody says anything; 0: off, or worked out from the others. */
 static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {
@@ -34,7 +34,7 @@ typedef struct cache_load_range { /* what a call and a view both have */
 
 static const char cache_load_soft_over_hard[] = "hard_ms is less than soft_ms";
 
-static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_LOAD_NONE; }
+static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_OFF; }
 
 static const char *cache_load_range_check(const cache_load_range *r)
 {
@@ -52,8 +52,8 @@ static const char *cache_load_range_check(const cache_load_range *r)
     if (r->n[CACHE_NO_NEGATIVE] > 1) { return "no_negative is not 0 or 1"; }
     if (cache_above(r->n[CACHE_EAGER], 99)) { return "eager_pct is over 99"; }
     if (cache_above(r->n[CACHE_XFETCH], 100000)) { return "xfetch_beta_x100 is over 100,000"; }
-    const bool eager = r->n[CACHE_EAGER] != 0 && r->n[CACHE_EAGER] != CELLAR_LOAD_NONE;
-    const bool xfetch = r->n[CACHE_XFETCH] != 0 && r->n[CACHE_XFETCH] != CELLAR_LOAD_NONE;
+    const bool eager = r->n[CACHE_EAGER] != 0 && r->n[CACHE_EAGER] != CELLAR_OFF;
+    const bool xfetch = r->n[CACHE_XFETCH] != 0 && r->n[CACHE_XFETCH] != CELLAR_OFF;
     if (eager && xfetch) { return "eager_pct and xfetch_beta_x100 exclude each other"; }
     if (cache_above(r->n[CACHE_HANDOVERS], 8)) { return "fail_handovers is over 8"; }
     if (cache_above(r->n[CACHE_TAKEOVERS], 15)) { return "max_takeovers is over 15"; }
@@ -62,7 +62,7 @@ static const char *cache_load_range_check(const cache_load_range *r)
 
 /* ---- view and store ---- */
 
-static void cache_load_view_read(const cellar_view_opts *o, cache_load_range *r)
+static void cache_load_view_read(const cellar_namespace_opts *o, cache_load_range *r)
 {
     *r = (cache_load_range){
         .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
@@ -82,13 +82,13 @@ static cellar_err cache_view_loader_read(const cellar_view_loader *l, cellar_vie
     return l == NULL ? CELLAR_OK : cache_opts_in(out, sizeof *out, l);
 }
 
-CELLAR_PRIVATE cellar_err cache_load_loader_check(const cellar_view_opts *o)
+CELLAR_PRIVATE cellar_err cache_load_loader_check(const cellar_namespace_opts *o)
 {
     cellar_view_loader loader;
     return cache_view_loader_read(o->loader, &loader);
 }
 
-CELLAR_PRIVATE const char *cache_load_view_range(const cellar_view_opts *o)
+CELLAR_PRIVATE const char *cache_load_view_range(const cellar_namespace_opts *o)
 {
     cache_load_range r;
     cache_load_view_read(o, &r);
@@ -97,7 +97,7 @@ CELLAR_PRIVATE const char *cache_load_view_range(const cellar_view_opts *o)
     return cache_load_range_check(&r);
 }
 
-CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_view_opts *o)
+CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_namespace_opts *o)
 {
     cache_load_range r;
     cache_load_view_read(o, &r);
@@ -155,7 +155,7 @@ static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_r
     if (o->no_wait > 1) { return "no_wait is not 0 or 1"; }
     const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
     if ((o->flags & both) == both) { return "BYPASS and ONLY_IF_CACHED exclude each other"; }
-    if (o->ctx_bytes > CELLAR_CTX_BYTES_MAX) { return "ctx_bytes is over 256"; }
+    if (o->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "ctx_bytes is over 256"; }
     if ((o->ctx_retain == NULL) != (o->ctx_release == NULL)) {
         return "ctx_retain and ctx_release: both or neither";
     }
@@ -183,7 +183,7 @@ static uint32_t cache_load_number(const cellar *c, const cache_load_range *r, un
     uint32_t n = r->n[i];
     if (n == 0) { n = base_load_rlx(&c->load_n[i]); }
     if (n == 0) { n = cache_load_n_default[i]; }
-    return n == CELLAR_LOAD_NONE ? 0 : n;
+    return n == CELLAR_OFF ? 0 : n;
 }
 
 /* Percent and mode go together: who names the one means the other. */
@@ -199,7 +199,7 @@ static void cache_load_jitter(const cellar *c, const cache_load_range *r, cache_
         p->jitter_pct = c->store->jitter[0];
         p->jitter_mode = c->store->jitter[1];
     }
-    if (p->jitter_pct == CELLAR_LOAD_NONE) { p->jitter_pct = 0; }
+    if (p->jitter_pct == CELLAR_OFF) { p->jitter_pct = 0; }
 }
 
 static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,

@@ -196,7 +196,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
 
 /* ---- del ---- */
 
-static void cache_del_group(cellar *c, cellar_del_item *items, size_t n)
+static void cache_del_group(cellar *c, cellar_delete_item *items, size_t n)
 {
     l1_key keys[CACHE_GROUP];
     uint8_t item_of[CACHE_GROUP];
@@ -211,7 +211,7 @@ static void cache_del_group(cellar *c, cellar_del_item *items, size_t n)
     for (size_t i = 0; i < used; i++) { items[item_of[i]].status = cache_del(c, &keys[i]); }
 }
 
-CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_del_item *items, size_t count,
+CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_delete_item *items, size_t count,
                                       size_t *deleted)
 {
     if (deleted != NULL) { *deleted = 0; }

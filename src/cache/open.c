@@ -89,7 +89,7 @@ CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
     return cache_fail(c, CELLAR_E_CLOSED, 0, "the view or its store is closed");
 }
 
-CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error *out)
+CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
 {
     if (out == NULL) { return CELLAR_E_INVAL; }
     cache_error seen;
@@ -102,7 +102,7 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error *out)
         seen = c->error;
         sync_drop(ERROR, &c->store->error_lock);
     }
-    cellar_error full = CELLAR_ERROR_INIT;
+    cellar_error_info full = CELLAR_ERROR_INIT;
     full.code = seen.code;
     full.sys_errno = seen.sys_errno;
     memcpy(full.text, seen.text, sizeof full.text);
@@ -152,9 +152,9 @@ static cellar_err cache_config_check_later(const cellar_config *cfg)
 
 #define CACHE_SEAL_OVERHEAD_MAX 256u
 
-static cellar_err cache_config_check_crypt(const cellar_l2_crypt *given)
+static cellar_err cache_config_check_crypt(const cellar_l2_cipher *given)
 {
-    cellar_l2_crypt full;
+    cellar_l2_cipher full;
     const cellar_err err = cache_opts_in(&full, sizeof full, given);
     if (err != CELLAR_OK) {
         return cache_config_refuse(err, "struct_size of l2_crypt, or a field not known here");
@@ -181,7 +181,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->max_entries > INT64_MAX) { return "max_entries"; }
     if (cfg->eviction > CELLAR_EVICT_FIFO) { return "eviction"; }
     if (cfg->advisor > CELLAR_ADVISOR_OFF) { return "advisor"; }
-    if (cfg->favor > CELLAR_FAVOR_OBJECTS) { return "favor"; }
+    if (cfg->favor > CELLAR_OPTIMIZE_OBJECTS) { return "favor"; }
     if (cfg->hash > CELLAR_HASH_SIPHASH13) { return "hash"; }
     if (cfg->stripes > 1024 || (cfg->stripes & (cfg->stripes - 1)) != 0) { return "stripes"; }
     if (cfg->huge_pages > 2) { return "huge_pages"; }
@@ -205,7 +205,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->l2_avg_object_bytes > UINT32_MAX) { return "l2_avg_object_bytes"; }
     if (cfg->l2_sync_ms < 0) { return "l2_sync_ms"; }
     if (cfg->l2_min_ttl_ms < 0) { return "l2_min_ttl_ms"; }
-    if (cfg->l2_sync > CELLAR_L2_ALWAYS) { return "l2_sync"; }
+    if (cfg->l2_sync > CELLAR_L2_SYNC_ALWAYS) { return "l2_sync"; }
     if (cfg->l2_required > 1) { return "l2_required"; }
     if (cfg->l2_allow_network > 1) { return "l2_allow_network"; }
     if (cfg->l2_on_bad > CELLAR_L2_SET_ASIDE) { return "l2_on_bad"; }
@@ -221,7 +221,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     const char *load = cache_load_config_range(cfg);
     if (load != NULL) { return load; }
     if ((cfg->alloc == NULL) != (cfg->free == NULL)) { return "alloc and free (both or neither)"; }
-    if (cfg->root_name != NULL && strlen(cfg->root_name) > CELLAR_VIEW_NAME_MAX) {
+    if (cfg->root_name != NULL && strlen(cfg->root_name) > CELLAR_NAME_MAX) {
         return "root_name";
     }
     return NULL;
@@ -371,7 +371,7 @@ static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
     lc.stripes = cfg->stripes;
     lc.policy = cache_policy(cfg->eviction);
     lc.no_advisor = cfg->advisor == CELLAR_ADVISOR_OFF;
-    lc.favor_objects = cfg->favor == CELLAR_FAVOR_OBJECTS;
+    lc.favor_objects = cfg->favor == CELLAR_OPTIMIZE_OBJECTS;
     lc.huge_pages = (uint8_t)cfg->huge_pages;
     base_store_rlx(&s->max_entries, cfg->max_entries);
     base_store_rlx(&s->eviction,
@@ -583,9 +583,9 @@ drop_disk:
     return err;
 }
 
-static bool cache_root_guards(cache_store *s, const cellar_view_opts *root)
+static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *root)
 {
-    cellar_view_opts o;
+    cellar_namespace_opts o;
     (void)cache_opts_in(&o, sizeof o, root); /* checked in cache_config_read */
     return (o.bloom_mode == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
            (o.breaker == NULL || cache_breaker_start(s->root, o.breaker) == CELLAR_OK);

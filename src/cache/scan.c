@@ -37,7 +37,7 @@ static bool cache_scan_one(void *ctx, const l1_seen *e)
         !base_glob_match(scan->match, scan->match_len, e->key, e->key_len)) {
         return true;
     }
-    const cellar_entry entry = {
+    const cellar_scan_entry entry = {
         .key = e->key, .key_len = e->key_len, .value = e->value, .value_len = e->value_len,
         .user_flags = e->info.user_flags, .kind = e->info.kind,
         .ttl_left_ms = e->info.expires_ms == BASE_NEVER_MS

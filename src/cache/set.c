@@ -18,8 +18,8 @@
 #include "cache/cache_int.h"
 
 #define CACHE_SET_FLAGS                                                                            \
-    (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_OLD |   \
-     CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2)
+    (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION |               \
+     CELLAR_KEEP_OLD_VALUE | CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2)
 
 /* ---- options ---- */
 
@@ -87,7 +87,7 @@ static uint32_t cache_l1_flags(uint32_t flags)
     return ((flags & CELLAR_ONLY_IF_ABSENT) != 0 ? L1_IF_ABSENT : 0u) |
            ((flags & CELLAR_ONLY_IF_PRESENT) != 0 ? L1_IF_PRESENT : 0u) |
            ((flags & CELLAR_ONLY_IF_VERSION) != 0 ? L1_IF_VERSION : 0u) |
-           ((flags & CELLAR_KEEP_OLD) != 0 ? L1_KEEP_OLD : 0u) |
+           ((flags & CELLAR_KEEP_OLD_VALUE) != 0 ? L1_KEEP_OLD : 0u) |
            ((flags & CELLAR_KEEP_TTL) != 0 ? L1_KEEP_TTL : 0u);
 }
 
@@ -128,7 +128,8 @@ static cellar_err cache_plan_durable(const cellar *c, const char **why)
 {
     const cache_tier *t = c->store->tier;
     if (t != NULL && t->commit != NULL && !c->no_disk) { return CELLAR_OK; }
-    *why = "CELLAR_DURABLE: the view has no disk tier that works, or it is at CELLAR_L2_DROP";
+    *why = "CELLAR_DURABLE: the view has no disk tier that works, or it is at "
+           "CELLAR_L2_SYNC_MANUAL";
     return CELLAR_E_UNSUPPORTED;
 }
 

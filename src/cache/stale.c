@@ -21,11 +21,11 @@ struct cache_job {
     flight *f;            /* one ref; NULL in a forked child: its flight was the parent's */
     cellar *view;         /* one ref */
     cache_load_plan p;
-    cellar_loader fn;
+    cellar_loader_fn fn;
     void *ctx;
     void (*release)(void *ctx);
     int64_t seen_ms;      /* early: deadline of the entry it refreshes, else -1 */
-    uint64_t copy[CELLAR_CTX_BYTES_MAX / 8]; /* of ctx */
+    uint64_t copy[CELLAR_LOAD_CTX_MAX / 8]; /* of ctx */
 };
 
 /* ---- early? ---- */
@@ -264,7 +264,7 @@ CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
         queued = j != NULL && cache_job_push(s, j);
     }
     if (queued) {
-        call->result_flags |= CELLAR_RESULT_REFRESH;
+        call->result_flags |= CELLAR_RESULT_REFRESHING;
         return;
     }
     if (entry == FLIGHT_LED) { flight_end(t, f, &cancelled); }

@@ -88,13 +88,14 @@ static void cache_stats_quota(const cellar *c, cellar_stats *out)
 
 CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
 {
-    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_VIEW && scope != CELLAR_SCOPE_STORE)) {
+    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
+                                     scope != CELLAR_SCOPE_STORE)) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_stats_get: scope or out");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;
     uint64_t v[STATS_VIEW_COUNT];
-    if (scope == CELLAR_SCOPE_VIEW) {
+    if (scope == CELLAR_SCOPE_NAMESPACE) {
         stats_read_slot(s->stats, c->slot, v);
     } else {
         stats_read_all(s->stats, v);
@@ -141,7 +142,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.saved_cost = saved.cost * 1e-6;
     full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
     cache_stats_store(s, &full);
-    if (scope == CELLAR_SCOPE_VIEW) { cache_stats_quota(c, &full); }
+    if (scope == CELLAR_SCOPE_NAMESPACE) { cache_stats_quota(c, &full); }
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_stats_get: struct_size");
 }
@@ -167,14 +168,15 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out
 {
     static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
     _Static_assert(L1_ADVICE == CELLAR_ADVICE_COUNT, "one place for each size");
-    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_VIEW && scope != CELLAR_SCOPE_STORE)) {
+    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
+                                     scope != CELLAR_SCOPE_STORE)) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_advice_get: scope or out");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_advice full = CELLAR_ADVICE_INIT;
     l1_advice a;
     const cellar_err said =
-        cache_advise(c->store, scope == CELLAR_SCOPE_VIEW ? c->slot : STATS_STORE_SLOT,
+        cache_advise(c->store, scope == CELLAR_SCOPE_NAMESPACE ? c->slot : STATS_STORE_SLOT,
                      &full.hit_ratio_now, &a);
     full.requests = a.requests;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
@@ -269,7 +271,7 @@ CELLAR_API const char *cellar_strerror(cellar_err code)
  * the source is handed out, one name at a time. */
 typedef struct cache_names {
     cache_store *store;
-    char name[CELLAR_VIEW_NAME_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1];
 } cache_names;
 
 static bool cache_metric_name(void *ctx, uint32_t slot, stats_view_name *out)

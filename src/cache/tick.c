@@ -237,7 +237,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_LOG_LEVEL:
         if (value > CELLAR_LOG_OFF) { break; }
         return cache_set_log_level(c, value);
-    case CELLAR_OPT_THREAD:
+    case CELLAR_OPT_MAINTENANCE_THREAD:
         if (value > 1) { break; }
         return cache_set_thread(c, value);
     case CELLAR_OPT_DEFAULT_TTL_MS: return cache_set_default(c, CACHE_TTL, value);
@@ -272,7 +272,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_LOG_LEVEL:
         *value = cache_log_level_public(base_load_rlx(&s->quiet_level));
         break;
-    case CELLAR_OPT_THREAD:
+    case CELLAR_OPT_MAINTENANCE_THREAD:
         *value = base_load_rlx(&s->thread_state) == CACHE_THREAD_ON;
         break;
     case CELLAR_OPT_DEFAULT_TTL_MS: *value = cache_default(c, CACHE_TTL); break;

@@ -94,7 +94,7 @@ CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
     const cache_urge urge = !stores ? CACHE_LATER
                             : durable ? CACHE_DURABLE
                             : c->disk_mode == CELLAR_L2_WRITE_THROUGH ? CACHE_THROUGH
-                            : c->disk_mode == CELLAR_L2_EACH_SET ? CACHE_TRY : CACHE_LATER;
+                            : c->disk_mode == CELLAR_L2_WRITE_ON_SET ? CACHE_TRY : CACHE_LATER;
     if (urge != CACHE_LATER) { cache_turns_use(c->store); }
     return urge;
 }

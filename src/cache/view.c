@@ -292,7 +292,7 @@ CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cache_whos
 
 BASE_SIZE_BEGIN
 
-static const char *cache_view_opts_range(const cellar_view_opts *o)
+static const char *cache_view_opts_range(const cellar_namespace_opts *o)
 {
     const int64_t times[] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms, o->max_age_ms,
                               o->stale_ms };
@@ -335,15 +335,15 @@ static const char *cache_view_opts_range(const cellar_view_opts *o)
 }
 
 /* Options of later parts. */
-static bool cache_view_opts_later(const cellar_view_opts *o)
+static bool cache_view_opts_later(const cellar_namespace_opts *o)
 {
     return o->log_level != 0 || o->codec != NULL || o->batch != NULL ||
            o->policy_section != NULL || o->reserved0 != 0;
 }
 
-CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_view_opts *o, const char **why)
+CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, const char **why)
 {
-    cellar_view_opts full;
+    cellar_namespace_opts full;
     cellar_err err = cache_opts_in(&full, sizeof full, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
         *why = "struct_size of the view's options is wrong: use CELLAR_VIEW_OPTS_INIT";
@@ -371,7 +371,7 @@ CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
 typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
 
 /* What a view's options need beside it: taken before the lock. */
-static bool cache_view_opts_room(cache_store *s, const cellar_view_opts *o,
+static bool cache_view_opts_room(cache_store *s, const cellar_namespace_opts *o,
                                  cache_class_name **names)
 {
     *names = NULL;
@@ -392,9 +392,11 @@ static void cache_class_names_free(cache_store *s, cache_class_name *names)
 }
 
 /* o has been checked; *names is taken over when the view has no room for names yet. */
-static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_class_name **names)
+static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
+                                  cache_class_name **names)
     SYNC_HOLDS(VIEW);
-static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_class_name **names)
+static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
+                                  cache_class_name **names)
 {
     const int64_t own[CACHE_DEFAULTS] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms,
                                           o->max_age_ms, o->stale_ms };
@@ -418,16 +420,16 @@ static void cache_view_opts_apply(cellar *v, const cellar_view_opts *o, cache_cl
 /* ---- shares of the memory ---- */
 
 /* What they need: taken before the lock. */
-static bool cache_quota_room(cache_store *s, const cellar_view_opts *o)
+static bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o)
 {
     return o == NULL || (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
 }
 
 /* The shares a view has, or is to have, as these options say. It gets its number before its first
  * generation or never: entries stored without one were not counted. */
-static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_view_opts *o)
+static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
     SYNC_HOLDS(VIEW);
-static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_view_opts *o)
+static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
 {
     const bool any = (o->quota_min_pct | o->quota_max_pct) != 0;
     if (v->quota == 0 && !any) { return CELLAR_OK; }
@@ -448,7 +450,7 @@ static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_view_
 /* The root is made before L1; nothing is stored yet. */
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_config *cfg)
 {
-    cellar_view_opts o;
+    cellar_namespace_opts o;
     if (cfg->root == NULL) { return true; }
     (void)cache_opts_in(&o, sizeof o, cfg->root); /* checked in cache_config_read */
     if (!cache_quota_room(s, &o)) { return false; }
@@ -490,7 +492,7 @@ static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
     v->hash_key = &s->hash_key;
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, 0); }
     v->version = 1;
-    v->name_len = (uint32_t)name_len; /* at most CELLAR_VIEW_NAME_MAX */
+    v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */
     memcpy(v->name, name, name_len);
     v->first_vgen = UINT32_MAX; /* it has none until it is settled, though it has a slot */
     base_store_rlx(&v->refs, 1u);
@@ -577,7 +579,7 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
     cellar *v = cache_view_new(s, name, strlen(name));
     if (v == NULL) { return CELLAR_E_NOMEM; }
     cache_class_name *names = NULL;
-    cellar_view_opts o;
+    cellar_namespace_opts o;
     if (cfg->root != NULL) {
         (void)cache_opts_in(&o, sizeof o, cfg->root); /* checked in cache_config_read */
         if (!cache_view_opts_room(s, &o, &names)) {
@@ -698,10 +700,10 @@ static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
 
 /* The view of this name opened once more; NULL: there is none, or *err is not OK. */
 static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
-                                 const cellar_view_opts *o, cache_class_name **names,
+                                 const cellar_namespace_opts *o, cache_class_name **names,
                                  cellar_err *err) SYNC_HOLDS(VIEW);
 static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
-                                 const cellar_view_opts *o, cache_class_name **names,
+                                 const cellar_namespace_opts *o, cache_class_name **names,
                                  cellar_err *err)
 {
     cellar *v = cache_view_find(s, name, len);
@@ -715,9 +717,9 @@ static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
 }
 
 /* Name the seated view and open it. False: numbers are used up, or no memory. */
-static bool cache_view_settle(cache_store *s, cellar *v, const cellar_view_opts *o,
+static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
                               cache_class_name **names) SYNC_HOLDS(VIEW);
-static bool cache_view_settle(cache_store *s, cellar *v, const cellar_view_opts *o,
+static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
                               cache_class_name **names)
 {
     if (!cache_view_name(s, v)) { return false; }
@@ -762,10 +764,10 @@ static bool cache_view_ready(cache_store *s)
 
 /* Make the view, or find that somebody else just did. */
 static cellar_err cache_view_create(cache_store *s, const char *name, size_t len,
-                                    const cellar_view_opts *o, cache_class_name **names,
+                                    const cellar_namespace_opts *o, cache_class_name **names,
                                     cellar **out) SYNC_UNCHECKED;
 static cellar_err cache_view_create(cache_store *s, const char *name, size_t len,
-                                    const cellar_view_opts *o, cache_class_name **names,
+                                    const cellar_namespace_opts *o, cache_class_name **names,
                                     cellar **out)
 {
     cellar_err err = CELLAR_E_NOMEM;
@@ -811,11 +813,11 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
 
 static size_t cache_name_len(const char *name)
 {
-    const char *end = memchr(name, '\0', CELLAR_VIEW_NAME_MAX + 1);
-    return end != NULL ? (size_t)(end - name) : CELLAR_VIEW_NAME_MAX + 1;
+    const char *end = memchr(name, '\0', CELLAR_NAME_MAX + 1);
+    return end != NULL ? (size_t)(end - name) : CELLAR_NAME_MAX + 1;
 }
 
-CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view_opts *o,
+CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_namespace_opts *o,
                                   cellar **out)
 {
     if (out == NULL) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: out is NULL"); }
@@ -824,11 +826,11 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_view
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: no handle or no name");
     }
     const size_t len = cache_name_len(name);
-    if (len == 0 || len > CELLAR_VIEW_NAME_MAX) {
+    if (len == 0 || len > CELLAR_NAME_MAX) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: a name has 1 to 64 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_view_opts full;
+    cellar_namespace_opts full;
     if (o != NULL) {
         const char *why = "";
         cellar_err err = cache_view_opts_check(o, &why);
@@ -888,7 +890,7 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     const size_t len = cache_name_len(name);
-    if (len == 0 || len > CELLAR_VIEW_NAME_MAX) {
+    if (len == 0 || len > CELLAR_NAME_MAX) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view_drop: a name has 1 to 64 bytes");
     }
     sync_take(VIEW, &s->view_lock);

@@ -410,7 +410,7 @@ typedef struct cache_writing { /* one call of the writer */
     size_t key_len;
     const void *value;
     size_t value_len;
-    cellar_writer fn;
+    cellar_writer_fn fn;
     void *ctx;
     cellar_err err; /* what it returned */
 } cache_writing;
@@ -438,7 +438,7 @@ static void cache_writing_left(void *arg)
 
 CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,
                                            const void *value, size_t value_len,
-                                           const cellar_set_opts *o, cellar_writer fn, void *ctx)
+                                           const cellar_set_opts *o, cellar_writer_fn fn, void *ctx)
 {
     const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
                             CELLAR_ONLY_IF_VERSION | CELLAR_NEGATIVE;

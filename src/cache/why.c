@@ -356,7 +356,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     cellar_reason r = CELLAR_REASON_INIT;
-    r.answer = CELLAR_WHY_NO_RECORD;
+    r.answer = CELLAR_WHY_UNKNOWN;
     const int64_t now = base_now_ms(&s->clock);
     l1_key k;
     uint64_t a, b;
@@ -368,8 +368,8 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
             (void)cache_why_before(c, &k, now, &r);
         }
     }
-    if (r.answer == CELLAR_WHY_NO_RECORD && cellar_bloom_check(c, key, key_len) == CELLAR_ABSENT) {
-        r.answer = CELLAR_WHY_NEVER_SEEN;
+    if (r.answer == CELLAR_WHY_UNKNOWN && cellar_bloom_check(c, key, key_len) == CELLAR_ABSENT) {
+        r.answer = CELLAR_WHY_NOT_IN_SOURCE;
     }
     const cellar_err err = cache_opts_out(out, &r, sizeof r);
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_why: struct_size");

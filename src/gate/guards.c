@@ -82,7 +82,7 @@ static bool guards_stampede(guards_source *s, guards_result *r)
     r->threads = started;
     pthread_attr_destroy(&attr);
     atomic_store(&s->slow, false);
-    (void)cellar_stats_get(s->c, CELLAR_SCOPE_VIEW, &st);
+    (void)cellar_stats_get(s->c, CELLAR_SCOPE_NAMESPACE, &st);
     r->loads = atomic_load(&s->calls);
     r->values = atomic_load(&s->values);
     r->joined = st.loads_joined;
@@ -94,7 +94,7 @@ static void guards_sick(guards_source *s, guards_result *r)
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     const struct timespec past_it = { 0, 3000000 };
     o.ttl_ms = 1;
-    o.jitter_pct = CELLAR_LOAD_NONE;
+    o.jitter_pct = CELLAR_OFF;
     o.stale_ms = 60000;
     cellar_result out = CELLAR_RESULT_INIT;
     (void)cellar_get_or_load(s->c, "aged", 4, &o, guards_load, s, &out);
@@ -119,7 +119,7 @@ static bool guards_flood(guards_source *s, guards_result *r)
         const int n = snprintf(key, sizeof key, "user:%u", i);
         fine = cellar_set(s->c, key, (size_t)n, "here", 4, NULL) == CELLAR_OK;
     }
-    fine = fine && cellar_bloom_seal(s->c, CELLAR_BLOOM_EMPTY) == CELLAR_OK;
+    fine = fine && cellar_bloom_seal(s->c, CELLAR_BLOOM_EMPTY_SOURCE) == CELLAR_OK;
     const uint64_t before = atomic_load(&s->calls);
     for (; r->flood < GUARDS_FLOOD && fine; r->flood++) {
         cellar_result out = CELLAR_RESULT_INIT;

@@ -47,7 +47,7 @@ static void limits_batch(limits_worker *w, int kind)
 {
     const uint64_t start = limits_cpu_ns();
     for (uint32_t i = 0; i < LIMITS_BATCH; i++) {
-        cellar_rl_result r;
+        cellar_limiter_result r;
         const cellar_err err = cellar_rl_check(w->limiter[kind], "one key", 7, 1, &r);
         if (err == CELLAR_OK && w->count[kind] < LIMITS_STAMPS) {
             w->stamp[kind][w->count[kind]++] = r.now_ns;
@@ -79,7 +79,7 @@ static uint64_t limits_most(const uint64_t *stamp, size_t count)
 {
     uint64_t most = 0;
     for (size_t first = 0, last = 0; last < count; last++) {
-        while (stamp[last] - stamp[first] >= CELLAR_RL_SECOND) { first++; }
+        while (stamp[last] - stamp[first] >= CELLAR_SECOND_NS) { first++; }
         if (last - first + 1 > most) { most = last - first + 1; }
     }
     return most;
@@ -127,9 +127,9 @@ bool limits_run(limits_report *out)
     out->limit = LIMITS_LIMIT;
     out->of[0].name = "token bucket, capped";
     out->of[1].name = "exact log";
-    const cellar_rl_rule rule[LIMITS_KINDS] = {
-        cellar_rl_rule_capped(LIMITS_LIMIT, CELLAR_RL_SECOND, LIMITS_BURST),
-        cellar_rl_sliding_log(LIMITS_LIMIT, CELLAR_RL_SECOND),
+    const cellar_rule rule[LIMITS_KINDS] = {
+        cellar_rl_rule_capped(LIMITS_LIMIT, CELLAR_SECOND_NS, LIMITS_BURST),
+        cellar_rl_sliding_log(LIMITS_LIMIT, CELLAR_SECOND_NS),
     };
     cellar_limiter *limiter[LIMITS_KINDS] = { NULL, NULL };
     limits_worker *w = calloc(LIMITS_THREADS, sizeof *w);

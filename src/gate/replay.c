@@ -393,7 +393,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     static const uint8_t secret[32] = { 7 };
     cellar_config cfg = CELLAR_CONFIG_INIT;
     cfg.eviction = eviction;
-    cfg.favor = o->objects ? CELLAR_FAVOR_OBJECTS : CELLAR_FAVOR_BYTES;
+    cfg.favor = o->objects ? CELLAR_OPTIMIZE_OBJECTS : CELLAR_OPTIMIZE_BYTES;
     cfg.no_threads = 1;
     cfg.secret = secret;
     cfg.stripes = (uint32_t)o->stripes;

@@ -55,7 +55,7 @@ typedef struct survive_store { cellar *root, *view; } survive_store; /* view NUL
 static survive_store survive_open(const char *folder, uint32_t mode)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     survive_store s = { NULL, NULL };
     cfg.memory_bytes = SURVIVE_MEMORY;
     cfg.l2_path = folder;
@@ -94,7 +94,7 @@ static bool survive_closed(cellar *from, const gate_files *files, const char *fo
 {
     unsigned char value[SURVIVE_VALUE], back[SURVIVE_VALUE];
     size_t len, back_len;
-    survive_store s = survive_open(folder, CELLAR_L2_ON_EVICTION);
+    survive_store s = survive_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
     if (s.view == NULL) { return false; }
     for (size_t i = 0; i < files->count; i++) {
         const char *path = files->file[i].path;
@@ -104,7 +104,7 @@ static bool survive_closed(cellar *from, const gate_files *files, const char *fo
         (void)cellar_set(s.view, path, strlen(path), value, len, NULL);
     }
     survive_close(s);
-    s = survive_open(folder, CELLAR_L2_ON_EVICTION);
+    s = survive_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
     if (s.view == NULL) { return false; }
     if (files->count > 0) {
         const char *path = files->file[0].path;
@@ -146,7 +146,7 @@ static bool survive_deletes(uint32_t n) { return n % SURVIVE_EACH == SURVIVE_EAC
 static int survive_child(const char *folder, survive_shared *shared)
 {
     unsigned char value[SURVIVE_VALUE];
-    cellar *const v = survive_open(folder, CELLAR_L2_EACH_SET).view;
+    cellar *const v = survive_open(folder, CELLAR_L2_WRITE_ON_SET).view;
     if (v == NULL) { return 1; }
     for (uint32_t n = 0;; n++) {
         const uint32_t key = survive_deletes(n) ? n - 3 : n;
@@ -207,7 +207,7 @@ static bool survive_killed(const char *folder, survive_result *r, bool *used)
     (void)munmap(shared, sizeof *shared);
     const uint64_t start = gate_clock_ns();
     survive_store s = { NULL, NULL };
-    if (child > 0 && ended == 0) { s = survive_open(folder, CELLAR_L2_EACH_SET); }
+    if (child > 0 && ended == 0) { s = survive_open(folder, CELLAR_L2_WRITE_ON_SET); }
     *used = s.view != NULL;
     if (s.view == NULL) { return child > 0; }
     r->open_ns = gate_clock_ns() - start;

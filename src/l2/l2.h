@@ -51,7 +51,7 @@ typedef struct l2_config {
                               * not the budget that refused */
     uint32_t off_errors, off_damaged_pct; /* when it is switched off, see trouble.c; 0: 8, 1 */
     int64_t off_ms, off_max_ms; /* and for how long; 0: 1,000, 60,000 or off_ms */
-    const cellar_l2_crypt *crypt; /* copied; NULL: none */
+    const cellar_l2_cipher *crypt; /* copied; NULL: none */
     bool sigbus;             /* SIGBUS in the mapped stage is handled: base/bus.h */
     bool mmap_read;          /* records are read through a mapping, see map.c; needs sigbus */
     bool set_aside;          /* a damaged directory gets another name, and a new one is made */

@@ -505,7 +505,7 @@ struct l2 {
     _Atomic uint32_t broken;      /* L2_BROKEN..: no more puts, gets miss, until the next open */
     _Atomic uint32_t disk;        /* L2_DISK_...; release by who changes it */
     l2_trouble trouble;
-    cellar_l2_crypt crypt;   /* constant; seal NULL: none */
+    cellar_l2_cipher crypt;  /* constant; seal NULL: none */
     unsigned char nonce[12]; /* of the first seal since the open; constant */
     _Atomic uint64_t seals;  /* so far */
     uint32_t seal_bytes;     /* a sealed value is longer by; constant */

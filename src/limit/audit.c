@@ -31,7 +31,7 @@ static bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s, 
         if (word == LIMIT_BUSY) { return false; }
         *why = "a word has another colour than its slot";
         if ((word & LIMIT_COLOUR) != (w & LIMIT_COLOUR)) { return false; }
-        if (l->algorithm[i] != CELLAR_RL_SLIDING_LOG) { continue; }
+        if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) { continue; }
         const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
         const uint64_t used = limit_ring_used(g, word >> 2);
         const uint64_t end = limit_ring_written(word >> 2) + g.size;

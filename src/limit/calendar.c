@@ -26,7 +26,7 @@
 static void limit_local_period(uint32_t calendar, int64_t s, int64_t *start, int64_t *next)
 {
     const int64_t day = base_floor_div(s, LIMIT_DAY_S);
-    if (calendar == CELLAR_RL_PER_MONTH) {
+    if (calendar == CELLAR_PER_MONTH) {
         int64_t year;
         int month, d;
         base_date_of(day, &year, &month, &d);
@@ -35,9 +35,9 @@ static void limit_local_period(uint32_t calendar, int64_t s, int64_t *start, int
         *next = base_days_of(y1, month == 12 ? 1 : month + 1, 1) * LIMIT_DAY_S;
         return;
     }
-    const int64_t days = calendar == CELLAR_RL_PER_WEEK ? 7 : 1;
+    const int64_t days = calendar == CELLAR_PER_WEEK ? 7 : 1;
     /* 1970-01-01 was a Thursday: Monday is day -3. */
-    const int64_t first = calendar == CELLAR_RL_PER_WEEK ? base_floor_div(day + 3, 7) * 7 - 3 : day;
+    const int64_t first = calendar == CELLAR_PER_WEEK ? base_floor_div(day + 3, 7) * 7 - 3 : day;
     *start = first * LIMIT_DAY_S;
     *next = (first + days) * LIMIT_DAY_S;
 }
@@ -68,8 +68,8 @@ static void limit_short_period(const base_tz *zone, int64_t unit, int64_t wall_s
 CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t wall_s,
                                  int64_t *start_s, int64_t *next_s)
 {
-    if (calendar == CELLAR_RL_PER_MINUTE || calendar == CELLAR_RL_PER_HOUR) {
-        limit_short_period(zone, calendar == CELLAR_RL_PER_MINUTE ? 60 : 3600, wall_s, start_s,
+    if (calendar == CELLAR_PER_MINUTE || calendar == CELLAR_PER_HOUR) {
+        limit_short_period(zone, calendar == CELLAR_PER_MINUTE ? 60 : 3600, wall_s, start_s,
                            next_s);
         return;
     }
@@ -97,7 +97,7 @@ static void limit_calendar_set(cellar_limiter *l, limit_calendar *c, uint32_t ca
     const uint64_t next_ms = (uint64_t)next_s * 1000;
     /* The wall clock's ms may be all but over: the period must not outlast it. */
     const uint64_t left_ns = limit_min_u64((next_ms - wall_ms - 1) * 1000000u + 1,
-                                           CELLAR_RL_SECOND);
+                                           CELLAR_SECOND_NS);
     sync_take(LIMIT_SIDE, &l->side);
     if (base_load_rlx(&c->seq) != seq && !BASE_MUTANT("limit.calendar_late")) {
         sync_drop(LIMIT_SIDE, &l->side);
@@ -148,7 +148,7 @@ CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns)
 {
     for (uint32_t i = 0; i < l->rule_count; i++) {
         limit_calendar *c = &l->calendar[i];
-        if (l->algorithm[i] == CELLAR_RL_FIXED && limit_calendar_is_old(c, now_ns)) {
+        if (l->algorithm[i] == CELLAR_RULE_FIXED_WINDOW && limit_calendar_is_old(c, now_ns)) {
             limit_calendar_renew(l, c, l->calendar_of[i]);
         }
     }

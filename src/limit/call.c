@@ -39,7 +39,7 @@ CELLAR_API uint64_t cellar_rl_fingerprint(cellar_limiter *l, const void *key, si
 }
 
 CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t key_len,
-                                      uint64_t cost, cellar_rl_result *result)
+                                      uint64_t cost, cellar_limiter_result *result)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -52,7 +52,8 @@ CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t
 }
 
 CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
-                                         uint64_t cost, uint64_t now_ns, cellar_rl_result *result)
+                                         uint64_t cost, uint64_t now_ns,
+                                             cellar_limiter_result *result)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -63,8 +64,8 @@ CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, siz
 }
 
 CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t cost, const cellar_rl_rule *rules,
-                                           uint32_t rule_count, cellar_rl_result *result)
+                                           uint64_t cost, const cellar_rule *rules,
+                                           uint32_t rule_count, cellar_limiter_result *result)
 {
     limit_rule own[LIMIT_RULES];
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
@@ -76,7 +77,7 @@ CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, s
 }
 
 CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t key_len,
-                                     uint64_t cost, cellar_rl_result *result)
+                                     uint64_t cost, cellar_limiter_result *result)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     limit_op op = { .kind = LIMIT_PEEK, .cost = cost, .result = result };
@@ -87,8 +88,8 @@ CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t 
 
 CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size_t key_len,
                                         uint64_t cost, uint64_t max_wait_ns,
-                                        cellar_rl_ticket *ticket, uint64_t *wait_ns,
-                                        cellar_rl_result *result)
+                                        cellar_limiter_ticket *ticket, uint64_t *wait_ns,
+                                        cellar_limiter_result *result)
 {
     if (ticket == NULL || !limit_key_ok(l, key, key_len) || !limit_checks(l)) {
         return CELLAR_E_INVAL;
@@ -109,7 +110,7 @@ CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size
 #define LIMIT_GIVE_TRIES 64
 
 /* Give back `units` of a ticket, which is used up. */
-static cellar_err limit_ticket_end(cellar_limiter *l, cellar_rl_ticket *t, uint64_t units)
+static cellar_err limit_ticket_end(cellar_limiter *l, cellar_limiter_ticket *t, uint64_t units)
 {
     if (t->limiter == NULL || units == 0) { return CELLAR_OK; }
     limit_op op = { .kind = LIMIT_GIVE, .cost = units, .ticket = t };
@@ -122,7 +123,7 @@ static cellar_err limit_ticket_end(cellar_limiter *l, cellar_rl_ticket *t, uint6
     return CELLAR_OK; /* charged each time between: what is not given back is only stricter */
 }
 
-CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_rl_ticket *ticket)
+CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket)
 {
     if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
         return CELLAR_E_INVAL;
@@ -132,7 +133,7 @@ CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_rl_ticket *tick
     return limit_ticket_end(l, ticket, ticket->cost);
 }
 
-CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_rl_ticket *ticket,
+CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_limiter_ticket *ticket,
                                        uint64_t actual)
 {
     if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
@@ -167,15 +168,15 @@ CELLAR_API cellar_err cellar_rl_charge(cellar_limiter *l, const void *key, size_
 static bool limit_all_gcra(const cellar_limiter *l)
 {
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        if (l->algorithm[i] != CELLAR_RL_GCRA) { return false; }
+        if (l->algorithm[i] != CELLAR_RULE_TOKEN_BUCKET) { return false; }
     }
     return true;
 }
 
 static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t key_len,
-                                      uint64_t cost, uint64_t max_wait_ns, cellar_rl_result *r)
+                                      uint64_t cost, uint64_t max_wait_ns, cellar_limiter_result *r)
 {
-    cellar_rl_ticket ticket;
+    cellar_limiter_ticket ticket;
     uint64_t wait_ns;
     const cellar_err err = cellar_rl_reserve(l, key, key_len, cost, max_wait_ns, &ticket, &wait_ns,
                                              r);
@@ -185,10 +186,11 @@ static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t
 }
 
 CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t key_len,
-                                     uint64_t cost, uint64_t max_wait_ns, cellar_rl_result *result)
+                                     uint64_t cost, uint64_t max_wait_ns,
+                                         cellar_limiter_result *result)
 {
-    cellar_rl_result mine = {0};
-    cellar_rl_result *r = result != NULL ? result : &mine;
+    cellar_limiter_result mine = {0};
+    cellar_limiter_result *r = result != NULL ? result : &mine;
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     if (limit_all_gcra(l)) {
         return limit_wait_reserved(l, key, key_len, cost, max_wait_ns, r);
@@ -226,13 +228,13 @@ CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, ui
 
 CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
                                                int64_t lease_ms, uint64_t *token,
-                                               cellar_rl_result *result)
+                                               cellar_limiter_result *result)
 {
     if (token == NULL) { return CELLAR_E_INVAL; }
     *token = 0;
     if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
     limit_op op = { .kind = LIMIT_PERMIT, .cost = 1, .result = result };
-    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
+    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
     const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
     cellar_err err = limit_run(l, fp, now, &op);
     if (err == CELLAR_E_LIMIT) { /* permits nobody gave back may be in the way */
@@ -248,7 +250,7 @@ CELLAR_API cellar_err cellar_rl_permit_extend(cellar_limiter *l, const void *key
 {
     if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
     limit_op op = { .kind = LIMIT_EXTEND, .token = token };
-    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
+    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
     return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
 }
 

@@ -11,8 +11,9 @@
  * NOT HERE   rules of one limiter are atomic in their slot (wide.c). */
 #include "limit/limit_int.h"
 
-static cellar_err limit_link_run(const cellar_rl_link *k, limit_kind kind, cellar_rl_ticket *ticket,
-                                 cellar_rl_result *result)
+static cellar_err limit_link_run(const cellar_limiter_link *k, limit_kind kind,
+                                 cellar_limiter_ticket *ticket,
+                                 cellar_limiter_result *result)
 {
     limit_op op = { .kind = kind, .cost = k->cost, .ticket = ticket, .result = result };
     return limit_run(k->limiter, limit_fp(k->limiter, k->key, k->key_len), limit_now(k->limiter),
@@ -21,9 +22,9 @@ static cellar_err limit_link_run(const cellar_rl_link *k, limit_kind kind, cella
 
 /* A denial that was only looked at is made one: counted, and STRICT rules and bans have their say.
  * Should it pass by now, it is given back: the chain was denied. */
-static void limit_link_denied(const cellar_rl_link *k)
+static void limit_link_denied(const cellar_limiter_link *k)
 {
-    cellar_rl_ticket ticket;
+    cellar_limiter_ticket ticket;
     ticket.limiter = NULL;
     ticket.used = 0;
     if (limit_link_run(k, LIMIT_TAKE, &ticket, NULL) == CELLAR_OK) {
@@ -31,13 +32,13 @@ static void limit_link_denied(const cellar_rl_link *k)
     }
 }
 
-CELLAR_API cellar_err cellar_rl_check_chain(const cellar_rl_link *links, uint32_t count,
-                                            cellar_rl_result *result, uint32_t *denied_by)
+CELLAR_API cellar_err cellar_rl_check_chain(const cellar_limiter_link *links, uint32_t count,
+                                            cellar_limiter_result *result, uint32_t *denied_by)
 {
-    cellar_rl_ticket ticket[CELLAR_RL_CHAIN_MAX];
+    cellar_limiter_ticket ticket[CELLAR_LIMITER_CHAIN_MAX];
     cellar_err err = CELLAR_OK;
     uint32_t i = 0;
-    if (links == NULL || count == 0 || count > CELLAR_RL_CHAIN_MAX) { return CELLAR_E_INVAL; }
+    if (links == NULL || count == 0 || count > CELLAR_LIMITER_CHAIN_MAX) { return CELLAR_E_INVAL; }
     for (i = 0; i < count; i++) {
         if (!limit_key_ok(links[i].limiter, links[i].key, links[i].key_len) ||
             links[i].limiter->conc >= 0) {

@@ -56,10 +56,11 @@ static bool limit_wide_zero(cellar_limiter *l, limit_slot *s)
     base_store_rel(&s->word, LIMIT_BUSY);
     for (uint32_t i = 0; i < l->rule_count; i++) {
         uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
-        was = was || (l->algorithm[i] == CELLAR_RL_SLIDING_LOG ? limit_ring_count(v) != 0 : v != 0);
-        if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) { limit_permit_drop_all(l, &v); }
+        was = was || (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG ? limit_ring_count(v) != 0 :
+                      v != 0);
+        if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { limit_permit_drop_all(l, &v); }
         /* A log goes on counting what it ever wrote: no two of its states have one word. */
-        v = l->algorithm[i] == CELLAR_RL_SLIDING_LOG ? v - limit_ring_count(v) : 0;
+        v = l->algorithm[i] == CELLAR_RULE_SLIDING_LOG ? v - limit_ring_count(v) : 0;
         base_store_rel(limit_word_at(s, i), limit_word(v, colour));
     }
     base_store_rel(&s->word, limit_word(0, colour));
@@ -153,8 +154,8 @@ static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uin
                                    limit_slot *s, uint64_t v, bool own)
 {
     limit_at at;
-    if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) { return v; }
-    if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
+    if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { return v; }
+    if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
         const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
         if (c->shift != 0) { limit_ring_shift(g, v, c->shift); }
         return v;
@@ -251,10 +252,10 @@ CELLAR_PRIVATE uint64_t limit_lead(const cellar_limiter *l, const limit_rule *ru
 {
     uint64_t units = 0;
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        if (l->algorithm[i] != CELLAR_RL_SLIDING_LOG) { continue; }
+        if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) { continue; }
         units = limit_max_u64(units, limit_window_of(l, &rules[i], i));
     }
-    return CELLAR_RL_SECOND + limit_ns_of(units);
+    return CELLAR_SECOND_NS + limit_ns_of(units);
 }
 
 CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns)
@@ -271,7 +272,7 @@ CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns)
     sync_drop(RESIZE, &l->change);
 }
 
-CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rl_rule *rules,
+CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rule *rules,
                                           uint32_t count, limit_rule *out)
 {
     if (rules == NULL || count != l->rule_count) { return CELLAR_E_INVAL; }
@@ -284,13 +285,13 @@ CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rl_rul
         const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
         limit_rule now;
         limit_rule_load(set, i, &now);
-        if (l->algorithm[i] == CELLAR_RL_SLIDING_COUNT && out[i].step != now.step) {
+        if (l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW && out[i].step != now.step) {
             return CELLAR_E_INVAL; /* its windows are counted in periods */
         }
-        if (!l->wide && out[i].ban != 0 && l->algorithm[i] != CELLAR_RL_GCRA) {
+        if (!l->wide && out[i].ban != 0 && l->algorithm[i] != CELLAR_RULE_TOKEN_BUCKET) {
             return CELLAR_E_INVAL;
         }
-        if (l->algorithm[i] != CELLAR_RL_SLIDING_LOG) { continue; }
+        if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) { continue; }
         if (rules[i].limit > l->ring[i]) { return CELLAR_E_RANGE; }
         _Atomic uint64_t *longest = &l->longest[i];
         for (uint64_t seen = base_load_acq(longest); seen < out[i].step;) {
@@ -301,7 +302,7 @@ CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rl_rul
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rl_rule *rules,
+CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rule *rules,
                                           uint32_t rule_count)
 {
     limit_rule to[LIMIT_RULES];
@@ -309,7 +310,7 @@ CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rl_rul
     cellar_err err = limit_own_rules(l, rules, rule_count, to);
     if (err != CELLAR_OK) { return err; }
     for (uint32_t i = 0; i < rule_count; i++) {
-        const bool writes = to[i].ban != 0 || limit_flag(&to[i], CELLAR_RL_STRICT);
+        const bool writes = to[i].ban != 0 || limit_flag(&to[i], CELLAR_RULE_CHARGE_DENIED);
         if (writes && l->wide && !l->locked_only) { return CELLAR_E_INVAL; }
     }
     const uint64_t now = limit_now(l);
@@ -388,11 +389,11 @@ static cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan)
 }
 
 CELLAR_API cellar_err cellar_rl_plan(cellar_limiter *l, const char *name,
-                                     const cellar_rl_rule *rules, uint32_t rule_count)
+                                     const cellar_rule *rules, uint32_t rule_count)
 {
     limit_rule own[LIMIT_RULES];
     uint32_t plan;
-    if (l == NULL || name == NULL || *name == '\0' || strlen(name) > CELLAR_RL_NAME_MAX) {
+    if (l == NULL || name == NULL || *name == '\0' || strlen(name) > CELLAR_LIMITER_NAME_MAX) {
         return CELLAR_E_INVAL;
     }
     cellar_err err = limit_own_rules(l, rules, rule_count, own);
@@ -416,7 +417,7 @@ CELLAR_API cellar_err cellar_rl_assign(cellar_limiter *l, const void *key, size_
 }
 
 CELLAR_API cellar_err cellar_rl_override(cellar_limiter *l, const void *key, size_t key_len,
-                                         const cellar_rl_rule *rules, uint32_t rule_count)
+                                         const cellar_rule *rules, uint32_t rule_count)
 {
     limit_rule own[LIMIT_RULES];
     uint32_t plan;
@@ -441,7 +442,7 @@ static cellar_err limit_ban_beside(cellar_limiter *l, uint64_t fp, uint64_t ns)
     limit_head *h = &l->head[p.region];
     const uint64_t now = limit_now(l);
     sync_take(LIMIT, &h->lock);
-    const uint64_t until = now + limit_min_u64(ns, CELLAR_RL_PERIOD_MAX);
+    const uint64_t until = now + limit_min_u64(ns, CELLAR_PERIOD_MAX_NS);
     const cellar_err err = limit_over_ban(l, fp, now, until);
     if (err == CELLAR_OK) {
         limit_rules_of(l, fp, p.region, same);
@@ -457,7 +458,8 @@ CELLAR_API cellar_err cellar_rl_penalize(cellar_limiter *l, const void *key, siz
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
     limit_calendar_look(l, now);
-    if (!l->wide && l->algorithm[0] != CELLAR_RL_GCRA) { return limit_ban_beside(l, fp, ns); }
+    if (!l->wide && l->algorithm[0] != CELLAR_RULE_TOKEN_BUCKET) { return limit_ban_beside(l, fp,
+                                                                                           ns); }
     limit_op op = { .kind = LIMIT_PENALIZE, .cost = 1, .arg = ns };
     return limit_run(l, fp, now, &op);
 }
@@ -509,7 +511,7 @@ static void limit_sweep_wide(cellar_limiter *l, uint32_t region, uint64_t now_ns
             limit_rule r;
             limit_at at;
             limit_rule_load(set, k, &r);
-            if (l->algorithm[k] != CELLAR_RL_SLIDING_COUNT) { continue; }
+            if (l->algorithm[k] != CELLAR_RULE_SLIDING_WINDOW) { continue; }
             const uint64_t w = base_load_rlx(limit_word_at(s, k));
             limit_at_of(l, &r, now_ns, limit_units_at(set, now_ns), &at);
             const uint64_t none = limit_count_none(&r, &at, w >> 2);
@@ -531,7 +533,7 @@ CELLAR_API cellar_err cellar_rl_tick(cellar_limiter *l)
     limit_calendar_look(l, now);
     limit_rebase(l, now);
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        counts = counts || l->algorithm[i] == CELLAR_RL_SLIDING_COUNT;
+        counts = counts || l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW;
     }
     const uint32_t many = BASE_MIN(16u, l->regions);
     const uint32_t first = counts ? base_add_rlx(&l->sweep_next, many) : 0;
@@ -546,7 +548,7 @@ CELLAR_API cellar_err cellar_rl_tick(cellar_limiter *l)
 /* ---- looking at all keys ---- */
 
 static void limit_entry_of(cellar_limiter *l, const _Atomic uint64_t *set, limit_slot *s,
-                           uint64_t now_ns, cellar_rl_entry *out)
+                           uint64_t now_ns, cellar_limiter_entry *out)
 {
     limit_rule rules[LIMIT_RULES];
     const uint64_t fp = base_load_rlx(&s->fp) & ~(uint64_t)1, units = limit_units_at(set, now_ns);
@@ -569,10 +571,10 @@ static void limit_entry_of(cellar_limiter *l, const _Atomic uint64_t *set, limit
         limit_says says = { .next = w };
         limit_at at;
         limit_at_of(l, &rules[i], now_ns, units, &at);
-        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
+        if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
             const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
             limit_ring_show(&rules[i], &at, g, w >> 2, &says);
-        } else if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) {
+        } else if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) {
             says.remaining = rules[i].limit - limit_min_u64(rules[i].limit,
                                                             limit_permits_out(w >> 2));
         } else {
@@ -584,14 +586,15 @@ static void limit_entry_of(cellar_limiter *l, const _Atomic uint64_t *set, limit
 }
 
 CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
-                                        int (*fn)(void *ctx, const cellar_rl_entry *e), void *ctx)
+                                        int (*fn)(void *ctx, const cellar_limiter_entry *e),
+                                            void *ctx)
 {
     if (l == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
     limit_rebase(l, now);
     for (uint32_t b = 0; b < l->regions * l->region_buckets; b++) {
-        cellar_rl_entry e[LIMIT_WAYS];
+        cellar_limiter_entry e[LIMIT_WAYS];
         uint32_t n = 0;
         const _Atomic uint64_t *set;
         limit_head *h = &l->head[b / l->region_buckets];

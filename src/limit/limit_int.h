@@ -32,17 +32,17 @@
 #include "cellar_limit.h"
 #include "limit/limit.h"
 
-#define LIMIT_RULES CELLAR_RL_RULES_MAX
+#define LIMIT_RULES CELLAR_LIMITER_RULES_MAX
 #define LIMIT_COLOUR 3u
 #define LIMIT_BUSY UINT64_MAX
 #define LIMIT_WAYS 4u                 /* slots of a bucket */
 #define LIMIT_REGION_BUCKETS 1024u
 #define LIMIT_UNITS_NS 64u            /* units of time in a nanosecond */
 #define LIMIT_LATE ((uint64_t)1 << 61)  /* units; from here on the origin must move: 1.14 years */
-#define LIMIT_DEBT_MAX (CELLAR_RL_PERIOD_MAX * LIMIT_UNITS_NS) /* 400 days */
+#define LIMIT_DEBT_MAX (CELLAR_PERIOD_MAX_NS * LIMIT_UNITS_NS) /* 400 days */
 #define LIMIT_COUNT_MAX (((uint64_t)1 << 20) - 1)
 #define LIMIT_FIXED_MAX (((uint64_t)1 << 34) - 1)
-#define LIMIT_AHEAD_NS CELLAR_RL_SECOND /* a caller's reading may be so far ahead */
+#define LIMIT_AHEAD_NS CELLAR_SECOND_NS /* a caller's reading may be so far ahead */
 #define LIMIT_GIVEN 32u               /* sums of what was given back, in a region */
 #define LIMIT_PARTS 256u              /* of a unit of cost, in such a sum */
 
@@ -141,7 +141,7 @@ typedef struct limit_row {
 
 typedef struct limit_plan {
     uint32_t users;          /* overrides that name it, + 1 while it has a name */
-    char name[CELLAR_RL_NAME_MAX + 1]; /* "": made by cellar_rl_override */
+    char name[CELLAR_LIMITER_NAME_MAX + 1]; /* "": made by cellar_rl_override */
     limit_rule rule[LIMIT_RULES];
 } limit_plan;
 
@@ -185,9 +185,9 @@ struct cellar_limiter {
     uint32_t algorithm[LIMIT_RULES], calendar_of[LIMIT_RULES]; /* the same for ever */
     uint32_t ring_at[LIMIT_RULES], ring[LIMIT_RULES]; /* LOG: offset in the slot, stamps */
     _Atomic uint64_t longest[LIMIT_RULES]; /* LOG: longest window a call named, units */
-    cellar_rl_rule rule[LIMIT_RULES]; /* as given; names point to rule_name; guarded by change */
-    char name[CELLAR_RL_NAME_MAX + 1];
-    char rule_name[LIMIT_RULES][CELLAR_RL_NAME_MAX + 1];
+    cellar_rule rule[LIMIT_RULES]; /* as given; names point to rule_name; guarded by change */
+    char name[CELLAR_LIMITER_NAME_MAX + 1];
+    char rule_name[LIMIT_RULES][CELLAR_LIMITER_NAME_MAX + 1];
     uint32_t overflow;
     int conc;                /* the CONCURRENCY rule's number, or -1 */
 
@@ -219,7 +219,7 @@ struct cellar_limiter {
 
 /* ---- rule.c: what a rule is, and what each algorithm says about a value ---- */
 
-CELLAR_PRIVATE cellar_err limit_compile(const cellar_rl_rule *in, uint32_t number,
+CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number,
                                         limit_rule *out);
 /* The charge of `cost`; next, deny, never, retry. Not for LOG and CONC. */
 CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, uint64_t v,
@@ -425,8 +425,8 @@ typedef struct limit_op {
     const limit_rule *own;
     uint64_t cost, arg;
     bool callers_clock;
-    cellar_rl_ticket *ticket; /* TAKE, RESERVE: written; GIVE: read. NULL: none */
-    cellar_rl_result *result; /* NULL: not asked for */
+    cellar_limiter_ticket *ticket; /* TAKE, RESERVE: written; GIVE: read. NULL: none */
+    cellar_limiter_result *result; /* NULL: not asked for */
     uint64_t wait_ns;        /* RESERVE: out */
     uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */
     uint64_t seen[LIMIT_RULES]; /* GIVE: the words after which the clock was read */
@@ -455,7 +455,8 @@ CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint6
                                            limit_op *op);
 /* The commonest call: a plain GCRA rule, a known key. False: not that; nothing was done. */
 CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
-                                       uint64_t cost, cellar_rl_result *result, cellar_err *err);
+                                       uint64_t cost, cellar_limiter_result *result,
+                                           cellar_err *err);
 CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          limit_op *op);
 /* A key out of a snapshot comes back, in the place of one that owes less if need be; nobody else is
@@ -502,7 +503,7 @@ CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l);
 
 CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns);
 /* Compiled rules of a call or a plan; they must fit what the limiter's slots are laid out for. */
-CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rl_rule *rules,
+CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rule *rules,
                                           uint32_t count, limit_rule *out);
 CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_t len);
 
@@ -519,8 +520,9 @@ CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t
 
 /* ---- persist.c ---- */
 
-CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_rl_config *cfg);
-CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_rl_config *cfg);
+CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg);
+CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l,
+                                          const cellar_limiter_config *cfg);
 CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l);
 CELLAR_PRIVATE cellar_err limit_persist_tick(cellar_limiter *l, uint64_t now_ns);
 

@@ -48,7 +48,7 @@ typedef struct limit_verdict {
 static void limit_narrow_refuse(const limit_op *op, const limit_rule *r, const limit_at *at,
                                 uint64_t v, limit_verdict *out)
 {
-    if (limit_flag(r, CELLAR_RL_DRY_RUN)) {
+    if (limit_flag(r, CELLAR_RULE_DRY_RUN)) {
         out->would_deny = true;
         out->says.deny = out->says.never = false;
         out->says.retry_ns = 0;
@@ -56,7 +56,7 @@ static void limit_narrow_refuse(const limit_op *op, const limit_rule *r, const l
     }
     out->err = CELLAR_LIMITED;
     if (op->kind == LIMIT_PEEK) { return; }
-    if (limit_flag(r, CELLAR_RL_STRICT)) {
+    if (limit_flag(r, CELLAR_RULE_CHARGE_DENIED)) {
         out->says.next = limit_strict_value(r, at, v, op->cost);
     }
     if (r->ban != 0 && !out->says.never) {
@@ -90,7 +90,8 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     case LIMIT_TAKE: case LIMIT_PEEK: case LIMIT_RESERVE:
         limit_take_value(r, at, v, op->cost, &out->says);
         if (!out->says.deny) { return; }
-        if (op->kind == LIMIT_RESERVE && !out->says.never && limit_algo(r) == CELLAR_RL_GCRA) {
+        if (op->kind == LIMIT_RESERVE && !out->says.never &&
+            limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
             limit_narrow_reserve(op, r, at, v, out);
         } else {
             limit_narrow_refuse(op, r, at, v, out);
@@ -125,7 +126,7 @@ static cellar_err limit_narrow_tell(cellar_limiter *l, const limit_op *op, const
             limit_count_denial(l, 0);
         }
     }
-    cellar_rl_result *out = op->result;
+    cellar_limiter_result *out = op->result;
     if (out != NULL) {
         limit_show(r, at, v->says.next, &v->says);
         out->allowed = v->err == CELLAR_OK;
@@ -145,7 +146,7 @@ static void limit_narrow_ticket(const cellar_limiter *l, const limit_op *op, uin
                                 const limit_slot *s, uint32_t region, uint32_t generation,
                                 uint64_t word, bool charged)
 {
-    cellar_rl_ticket *t = op->ticket;
+    cellar_limiter_ticket *t = op->ticket;
     if (t == NULL || op->kind == LIMIT_GIVE) { return; }
     t->given = op->given;
     t->limiter = l;
@@ -170,7 +171,7 @@ static void limit_narrow_given(limit_head *h, uint64_t fp, limit_op *op)
 static bool limit_narrow_valid(const cellar_limiter *l, const limit_op *op, const limit_slot *s,
                                uint32_t region, uint32_t generation, uint64_t word)
 {
-    const cellar_rl_ticket *t = op->ticket;
+    const cellar_limiter_ticket *t = op->ticket;
     return t->slot == (uint64_t)(s - limit_slot_at(l, 0, 0)) &&
            t->colour == (uint32_t)(word & LIMIT_COLOUR) && t->generation == generation &&
            base_load_acq(&l->head[region].losses) - (uint32_t)t->losses < 4;
@@ -316,7 +317,7 @@ static bool limit_narrow_least(const cellar_limiter *l, limit_head *h, const lim
         out->slot = s;
         out->word = w;
     }
-    if (out->slot == NULL || l->overflow != CELLAR_RL_LEAST_LOSS ||
+    if (out->slot == NULL || l->overflow != CELLAR_OVERFLOW_LEAST_LOSS ||
         !limit_narrow_claim(out->slot, out->word)) {
         return false;
     }
@@ -345,7 +346,7 @@ static bool limit_narrow_room(cellar_limiter *l, limit_head *h, const limit_plac
         if (limit_narrow_move(l, h, p, r, at, out)) { return true; }
         if (limit_narrow_push(l, h, p, r, at)) { continue; }
         if (limit_narrow_least(l, h, p, r, at, most, out)) { return true; }
-        if (out->slot == NULL || l->overflow != CELLAR_RL_LEAST_LOSS) { return false; }
+        if (out->slot == NULL || l->overflow != CELLAR_OVERFLOW_LEAST_LOSS) { return false; }
     }
 }
 
@@ -372,7 +373,7 @@ static void limit_narrow_full(cellar_limiter *l, const limit_rule *r, const limi
                               uint64_t least, limit_verdict *out)
 {
     out->says.next = 0;
-    if (l->overflow == CELLAR_RL_ALLOW_NEW) {
+    if (l->overflow == CELLAR_OVERFLOW_ALLOW_NEW) {
         limit_count(l, LIMIT_OVERFLOW_ALLOWED, 1);
         return;
     }
@@ -469,7 +470,7 @@ static cellar_err limit_narrow_banned(cellar_limiter *l, const limit_op *op, con
 {
     if (op->kind == LIMIT_TAKE || op->kind == LIMIT_RESERVE) { limit_count_denial(l, UINT32_MAX); }
     if (op->result != NULL) {
-        const cellar_rl_result r = { 0, 0, 0, CELLAR_RL_BANNED, s->rule.limit, 0,
+        const cellar_limiter_result r = { 0, 0, 0, CELLAR_RULE_BAN, s->rule.limit, 0,
                                      until_ns - s->at.ns, until_ns - s->at.ns, s->at.ns };
         *op->result = r;
     }
@@ -544,18 +545,19 @@ BASE_ALWAYS_INLINE bool limit_narrow_moved_on(const limit_slot *s, uint64_t word
 }
 
 static void limit_narrow_quick_result(const limit_rule *r, const limit_at *at, uint64_t v,
-                                      uint64_t retry_ns, bool yes, cellar_rl_result *out)
+                                      uint64_t retry_ns, bool yes, cellar_limiter_result *out)
 {
     limit_says says;
     limit_show(r, at, v, &says);
-    const cellar_rl_result told = { yes, 0, 0, 0, r->limit, says.remaining, retry_ns,
+    const cellar_limiter_result told = { yes, 0, 0, 0, r->limit, says.remaining, retry_ns,
                                     says.reset_ns, at->ns };
     *out = told;
 }
 
 /* Steps 1 to 6 of PICTURE for one algorithm, without what the others need. */
 CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
-                                       uint64_t cost, cellar_rl_result *result, cellar_err *err)
+                                       uint64_t cost, cellar_limiter_result *result,
+                                           cellar_err *err)
 {
     limit_place p;
     limit_place_of(l, fp, &p);
@@ -583,7 +585,8 @@ CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t 
         if (BASE_UNLIKELY(base_load_acq(&l->state) != state || units - 1 >= LIMIT_LATE - 1 ||
                           (base_load_acq(&s->fp) != fp &&
                            !BASE_MUTANT("limit.no_second_fp_read")) ||
-                          (r.kind & ~(uint64_t)(CELLAR_RL_CAPPED << 8)) != CELLAR_RL_GCRA ||
+                          (r.kind & ~(uint64_t)(CELLAR_RULE_STRICT << 8)) !=
+                              CELLAR_RULE_TOKEN_BUCKET ||
                           r.ban != 0 || r.limit == 0 || cost > r.burst)) {
             return false;
         }

@@ -44,17 +44,19 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
         const uint32_t algo = limit_algo(&rules[i]);
         l->algorithm[i] = algo;
         l->calendar_of[i] = (uint32_t)(rules[i].kind >> 16 & 0xff);
-        if (algo == CELLAR_RL_FIXED) { l->fixed = true; }
-        if (algo == CELLAR_RL_CONCURRENCY) { l->conc = (int)i; }
-        if (rules[i].ban != 0 || limit_flag(&rules[i], CELLAR_RL_STRICT)) { l->locked_only = true; }
-        if (algo != CELLAR_RL_SLIDING_LOG) { continue; }
+        if (algo == CELLAR_RULE_FIXED_WINDOW) { l->fixed = true; }
+        if (algo == CELLAR_RULE_CONCURRENCY) { l->conc = (int)i; }
+        if (rules[i].ban != 0 || limit_flag(&rules[i],
+                                            CELLAR_RULE_CHARGE_DENIED)) { l->locked_only = true; }
+        if (algo != CELLAR_RULE_SLIDING_LOG) { continue; }
         l->ring[i] = (uint32_t)limit_max_u64(rules[i].limit, 1);
         l->ring_at[i] = at;
         at += 8 * l->ring[i];
     }
     const uint32_t algo = l->algorithm[0];
-    l->wide = l->rule_count > 1 || algo == CELLAR_RL_SLIDING_LOG ||
-              algo == CELLAR_RL_CONCURRENCY || (rules[0].ban != 0 && algo != CELLAR_RL_GCRA);
+    l->wide = l->rule_count > 1 || algo == CELLAR_RULE_SLIDING_LOG ||
+              algo == CELLAR_RULE_CONCURRENCY ||
+                  (rules[0].ban != 0 && algo != CELLAR_RULE_TOKEN_BUCKET);
     l->slot_bytes = !l->wide ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
 }
 
@@ -93,7 +95,8 @@ static void limit_place_parts(const cellar_limiter *l, limit_layout *o)
 }
 
 /* What the side table may hold. */
-static void limit_side_sizes(cellar_limiter *l, const cellar_rl_config *cfg, uint64_t max_bytes,
+static void limit_side_sizes(cellar_limiter *l, const cellar_limiter_config *cfg,
+                             uint64_t max_bytes,
                              limit_layout *o)
 {
     const uint64_t over = max_bytes / 16 / (sizeof(limit_over) + 2 * sizeof(uint32_t));
@@ -185,15 +188,15 @@ static bool limit_text_ok(const char *text)
 {
     size_t n = 0;
     for (; text[n] != '\0'; n++) {
-        if (n >= CELLAR_RL_NAME_MAX || text[n] < ' ' || text[n] > '~') { return false; }
+        if (n >= CELLAR_LIMITER_NAME_MAX || text[n] < ' ' || text[n] > '~') { return false; }
     }
     return n > 0;
 }
 
 /* The caller's struct, whatever its size, as ours. */
-static cellar_err limit_config_read(const cellar_rl_config *in, cellar_rl_config *out)
+static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limiter_config *out)
 {
-    const cellar_rl_config init = CELLAR_RL_CONFIG_INIT;
+    const cellar_limiter_config init = CELLAR_RL_CONFIG_INIT;
     *out = init;
     if (in == NULL) { return CELLAR_OK; }
     const cellar_err err = base_opts_in(out, sizeof *out, in);
@@ -201,7 +204,7 @@ static cellar_err limit_config_read(const cellar_rl_config *in, cellar_rl_config
     if (out->abi != CELLAR_ABI) { return CELLAR_E_ABI; }
     if (out->reserved0 != 0) { return CELLAR_E_UNSUPPORTED; }
     const bool files = out->snapshot_path != NULL, calls = out->save != NULL;
-    if (out->overflow > CELLAR_RL_ALLOW_NEW || (out->alloc == NULL) != (out->free == NULL) ||
+    if (out->overflow > CELLAR_OVERFLOW_ALLOW_NEW || (out->alloc == NULL) != (out->free == NULL) ||
         (out->save == NULL) != (out->load == NULL) || (files && calls) || out->coarse_clock > 1 ||
         (out->coarse_clock == 1 && out->clock != NULL) ||
         out->max_permits > LIMIT_PERMIT_MAX || out->max_plans > LIMIT_PLAN_MAX ||
@@ -225,15 +228,15 @@ static cellar_err limit_zone(cellar_limiter *l, const char *name)
     return CELLAR_E_NOT_FOUND;
 }
 
-static cellar_err limit_rules_first(cellar_limiter *l, const cellar_rl_config *cfg,
-                                    const cellar_rl_rule *in, limit_rule *rules)
+static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_config *cfg,
+                                    const cellar_rule *in, limit_rule *rules)
 {
     uint32_t concs = 0;
     for (uint32_t i = 0; i < l->rule_count; i++) {
         const cellar_err err = limit_compile(&in[i], i, &rules[i]);
         if (err != CELLAR_OK) { return err; }
-        concs += in[i].algorithm == CELLAR_RL_CONCURRENCY;
-        const bool gcra = in[i].algorithm == CELLAR_RL_GCRA;
+        concs += in[i].algorithm == CELLAR_RULE_CONCURRENCY;
+        const bool gcra = in[i].algorithm == CELLAR_RULE_TOKEN_BUCKET;
         if (cfg->coarse_clock == 1 && gcra && rules[i].step < 100 * LIMIT_UNITS_NS) {
             return CELLAR_E_INVAL;
         }
@@ -250,8 +253,8 @@ static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool sna
 {
     uint64_t lead_ns = limit_lead(l, rules);
     for (uint32_t i = 0; i < l->rule_count && snapshots; i++) { /* windows not known yet */
-        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
-            lead_ns = CELLAR_RL_SECOND + CELLAR_RL_PERIOD_MAX;
+        if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
+            lead_ns = CELLAR_SECOND_NS + CELLAR_PERIOD_MAX_NS;
         }
     }
     base_store_rlx(&l->set[0][0], limit_now(l) - lead_ns);
@@ -267,8 +270,8 @@ static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool sna
     base_store_rel(&l->state, (uint64_t)l->regions);
 }
 
-static cellar_err limit_build(cellar_limiter *l, const cellar_rl_config *cfg,
-                              const cellar_rl_rule *in)
+static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cfg,
+                              const cellar_rule *in)
 {
     limit_rule rules[LIMIT_RULES];
     limit_layout o;
@@ -314,10 +317,10 @@ static void limit_free(cellar_limiter *l)
     base_free_raw(hooks.alloc != NULL ? &hooks : NULL, raw, sizeof *l + BASE_PAD);
 }
 
-CELLAR_API cellar_err cellar_rl_open(const cellar_rl_config *cfg, const cellar_rl_rule *rules,
+CELLAR_API cellar_err cellar_rl_open(const cellar_limiter_config *cfg, const cellar_rule *rules,
                                      uint32_t rule_count, cellar_limiter **out)
 {
-    cellar_rl_config c;
+    cellar_limiter_config c;
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = NULL;
     if (rules == NULL || rule_count == 0 || rule_count > LIMIT_RULES) { return CELLAR_E_INVAL; }
@@ -363,10 +366,10 @@ static uint64_t limit_sum(const cellar_limiter *l, limit_counter c)
     return n;
 }
 
-CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_rl_stats *out)
+CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
 {
     if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     s.allowed = limit_sum(l, LIMIT_ALLOWED);
     s.denied = limit_sum(l, LIMIT_DENIED);
     s.would_deny = limit_sum(l, LIMIT_WOULD_DENY);

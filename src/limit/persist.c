@@ -40,10 +40,10 @@ BASE_SIZE_BEGIN
 
 typedef struct limit_persist {
     char dir[512], name[256]; /* of the file; name "": the host's calls */
-    cellar_rl_save_fn save;
-    cellar_rl_load_fn load;
+    cellar_snapshot_write_fn save;
+    cellar_snapshot_read_fn load;
     void *ctx;
-    cellar_rl_clock_fn boot_ms;
+    cellar_limiter_clock_fn boot_ms;
     void *clock_ctx;
     uint64_t every_ns;
     _Atomic uint64_t last_ns; /* limiter's clock, of the last snapshot */
@@ -126,15 +126,16 @@ static void limit_put_key(cellar_limiter *l, limit_persist *p, const uint64_t *s
     limit_put_u64(p, slot[0] & ~(uint64_t)1);
     if (!l->wide) {
         const uint64_t v = slot[1] >> 2;
-        limit_put_u64(p, l->algorithm[0] == CELLAR_RL_GCRA ? limit_left(v, units) : v);
+        limit_put_u64(p, l->algorithm[0] == CELLAR_RULE_TOKEN_BUCKET ? limit_left(v, units) : v);
         return;
     }
     limit_put_u64(p, limit_left(slot[1] >> 2, units));
     for (uint32_t i = 0; i < l->rule_count; i++) {
         const uint64_t v = slot[2 + i] >> 2;
-        if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) { continue; }
-        if (l->algorithm[i] != CELLAR_RL_SLIDING_LOG) {
-            limit_put_u64(p, l->algorithm[i] == CELLAR_RL_GCRA ? limit_left(v, units) : v);
+        if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { continue; }
+        if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) {
+            limit_put_u64(p, l->algorithm[i] == CELLAR_RULE_TOKEN_BUCKET ? limit_left(v, units) :
+                          v);
             continue;
         }
         const uint64_t *cell = slot + l->ring_at[i] / 8, size = l->ring[i];
@@ -153,8 +154,8 @@ static void limit_put_as(cellar_limiter *l, const limit_rule *from, const limit_
 {
     limit_at at;
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG ||
-            l->algorithm[i] == CELLAR_RL_CONCURRENCY) {
+        if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG ||
+            l->algorithm[i] == CELLAR_RULE_CONCURRENCY) {
             continue;
         }
         uint64_t *word = &slot[l->wide ? 2 + i : 1];
@@ -172,8 +173,8 @@ static bool limit_worth(cellar_limiter *l, const limit_rule *rules, const uint64
     if (l->wide && slot[1] >> 2 > units) { return true; }
     for (uint32_t i = 0; i < l->rule_count; i++) {
         const uint64_t v = slot[l->wide ? 2 + i : 1] >> 2;
-        if (l->algorithm[i] == CELLAR_RL_CONCURRENCY) { continue; }
-        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
+        if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { continue; }
+        if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
             const uint64_t newest = (limit_ring_written(v) + l->ring[i] - 1) % l->ring[i];
             if (limit_ring_count(v) != 0 && slot[l->ring_at[i] / 8 + newest] +
                                                     limit_window_of(l, &rules[i], i) > units) {
@@ -333,7 +334,7 @@ static size_t limit_copy_bytes(const cellar_limiter *l)
     return (size_t)l->slot_bytes * LIMIT_WAYS;
 }
 
-CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_rl_config *cfg)
+CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_limiter_config *cfg)
 {
     const bool none = cfg->snapshot_path == NULL && cfg->save == NULL;
     return none ? 0 : sizeof(limit_persist) + limit_copy_bytes(l);
@@ -422,10 +423,10 @@ typedef struct limit_back { /* one load under way */
 
 static uint64_t limit_back_value(cellar_limiter *l, const limit_back *b, uint32_t i, uint64_t v)
 {
-    if (l->algorithm[i] == CELLAR_RL_GCRA) {
+    if (l->algorithm[i] == CELLAR_RULE_TOKEN_BUCKET) {
         v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
         v = v != 0 ? b->units + v : 0;
-    } else if (l->algorithm[i] == CELLAR_RL_SLIDING_COUNT) {
+    } else if (l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW) {
         v = limit_count_carry(&b->to[i], b->then_ns, b->now_ns, v);
     }
     return limit_convert(&b->from[i], &b->to[i], &b->at[i], v, 0);
@@ -439,7 +440,7 @@ static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back
     const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
     if (!limit_get_u64(p, &number)) { return false; }
     const uint64_t used = number & UINT32_MAX;
-    if (used > CELLAR_RL_LOG_MAX) { return false; }
+    if (used > CELLAR_SLIDING_LOG_MAX) { return false; }
     *value = 0;
     for (uint64_t j = 0; j < used; j++) {
         if (!limit_get_u64(p, &age)) { return false; }
@@ -470,9 +471,9 @@ static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back
     base_store_rlx(&image->word, limit_word(v != 0 ? b->units + v : 0, 0));
     for (uint32_t i = 0; i < l->rule_count; i++) {
         v = 0;
-        if (l->algorithm[i] == CELLAR_RL_SLIDING_LOG) {
+        if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
             if (!limit_back_log(l, p, b, i, image, &v)) { return false; }
-        } else if (l->algorithm[i] != CELLAR_RL_CONCURRENCY) {
+        } else if (l->algorithm[i] != CELLAR_RULE_CONCURRENCY) {
             if (!limit_get_u64(p, &v) || v >> 62 != 0) { return false; }
             v = limit_back_value(l, b, i, v);
         }
@@ -488,7 +489,7 @@ static bool limit_back_rules(cellar_limiter *l, limit_persist *p, limit_back *b)
     if (!limit_get(p, b->from, l->rule_count * sizeof b->from[0])) { return false; }
     for (uint32_t i = 0; i < l->rule_count; i++) {
         limit_rule_load(set, i, &b->to[i]);
-        const bool count = l->algorithm[i] == CELLAR_RL_SLIDING_COUNT;
+        const bool count = l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW;
         if ((b->from[i].kind & 0xff00ff) != (b->to[i].kind & 0xff00ff) ||
             (count && b->from[i].step != b->to[i].step) || b->from[i].reach > LIMIT_DEBT_MAX) {
             return false;
@@ -510,7 +511,7 @@ static void limit_back_times(cellar_limiter *l, const limit_image *m, const limi
     const bool same_boot = m->boot_hash == now->boot_hash && now->boot_ms >= m->boot_ms;
     const uint64_t gone_ms = same_boot ? now->boot_ms - m->boot_ms
                              : now->wall_ms > m->wall_ms ? now->wall_ms - m->wall_ms : 0;
-    const uint64_t down_ns = limit_min_u64(gone_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
+    const uint64_t down_ns = limit_min_u64(gone_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
     b->now_ns = limit_now(l);
     b->units = limit_units_at(l->set[0], b->now_ns);
     b->down = limit_units_of(down_ns);
@@ -607,7 +608,7 @@ static bool limit_path(limit_persist *p, const char *path)
     return true;
 }
 
-CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_rl_config *cfg)
+CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg)
 {
     if (cfg->snapshot_path == NULL && cfg->save == NULL) { return CELLAR_OK; }
     const base_alloc_hooks *h = l->hooks.alloc != NULL ? &l->hooks : NULL;
@@ -620,7 +621,7 @@ CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_rl_
     p->ctx = cfg->persist_ctx;
     p->boot_ms = cfg->boot_ms;
     p->clock_ctx = cfg->clock_ctx;
-    p->every_ns = limit_min_u64(cfg->snapshot_ms, CELLAR_RL_PERIOD_MAX / 1000000) * 1000000;
+    p->every_ns = limit_min_u64(cfg->snapshot_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
     if (cfg->snapshot_path != NULL && !limit_path(p, cfg->snapshot_path)) { return CELLAR_E_INVAL; }
     if (*p->name != '\0') {
         limit_load_file(l, p, cfg->secret != NULL);

@@ -13,19 +13,20 @@
 
 BASE_SIZE_BEGIN
 
-CELLAR_API cellar_err cellar_user_limiter_open(const cellar_rl_config *cfg, cellar_limiter **out)
+CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
+                                               cellar_limiter **out)
 {
-    const cellar_rl_rule rule = cellar_rl_sliding_log(CELLAR_USER_LIMIT_MAX, CELLAR_RL_SECOND);
+    const cellar_rule rule = cellar_rl_sliding_log(CELLAR_USER_LIMIT_MAX, CELLAR_SECOND_NS);
     return cellar_rl_open(cfg, &rule, 1, out);
 }
 
 CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
                                                 size_t user_len, uint64_t limit, uint64_t window_s,
-                                                cellar_rl_result *result)
+                                                cellar_limiter_result *result)
 {
     if (window_s == 0) { return CELLAR_E_INVAL; }
-    if (window_s > CELLAR_RL_PERIOD_MAX / CELLAR_RL_SECOND) { return CELLAR_E_RANGE; }
-    const cellar_rl_rule rule = cellar_rl_sliding_log(limit, window_s * CELLAR_RL_SECOND);
+    if (window_s > CELLAR_PERIOD_MAX_NS / CELLAR_SECOND_NS) { return CELLAR_E_RANGE; }
+    const cellar_rule rule = cellar_rl_sliding_log(limit, window_s * CELLAR_SECOND_NS);
     return cellar_rl_check_with(l, user, user_len, 1, &rule, 1, result);
 }
 

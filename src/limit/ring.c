@@ -51,7 +51,7 @@ CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, lim
     out->never = r->limit == 0 || cost > r->limit;
     out->deny = out->never;
     if (out->never) {
-        out->retry_ns = CELLAR_RL_NEVER;
+        out->retry_ns = CELLAR_NEVER_NS;
         return;
     }
     if (cost == 0 || limit_ring_used(g, v) <= r->limit - cost) { return; }

@@ -2,7 +2,7 @@
  *
  * rule: what the algorithms of one word say, as pure functions from (rule, moment, value).
  *
- * PICTURE    cellar_rl_rule --compile--> limit_rule {N, T or W, b, b * T}   value --take--> value'
+ * PICTURE    cellar_rule --compile--> limit_rule {N, T or W, b, b * T}   value --take--> value'
  * GCRA       t = max(TAT, now); t - now + cost * T > b * T: denied; else TAT' = t + cost * T.
  *            T = ceil(W / N): rounding up makes the rate lower, never higher, by 1/64 ns an event.
  *            Capped: T = ceil(W / (N - b + 1)), so that b + ceil(W / T) - 1 <= N.
@@ -38,7 +38,7 @@ BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns)
 {
-    return ns > CELLAR_RL_PERIOD_MAX ? LIMIT_DEBT_MAX : ns * LIMIT_UNITS_NS;
+    return ns > CELLAR_PERIOD_MAX_NS ? LIMIT_DEBT_MAX : ns * LIMIT_UNITS_NS;
 }
 
 /* floor(n * num / den) for n < 2^20, num <= den < 2^62, and whether something is left over. */
@@ -93,16 +93,16 @@ static bool limit_name_ok(const char *name)
 {
     size_t n = 0;
     for (; name[n] != '\0'; n++) {
-        if (name[n] < ' ' || name[n] > '~' || n >= CELLAR_RL_NAME_MAX) { return false; }
+        if (name[n] < ' ' || name[n] > '~' || n >= CELLAR_LIMITER_NAME_MAX) { return false; }
     }
     return n > 0;
 }
 
-static cellar_err limit_compile_gcra(const cellar_rl_rule *in, limit_rule *out)
+static cellar_err limit_compile_gcra(const cellar_rule *in, limit_rule *out)
 {
     if (in->burst == 0) { return CELLAR_E_INVAL; }
     uint64_t n = in->limit;
-    if ((in->flags & CELLAR_RL_CAPPED) != 0 && n > 0) {
+    if ((in->flags & CELLAR_RULE_STRICT) != 0 && n > 0) {
         if (in->burst > n) { return CELLAR_E_INVAL; }
         n = n - in->burst + 1;
     }
@@ -115,21 +115,21 @@ static cellar_err limit_compile_gcra(const cellar_rl_rule *in, limit_rule *out)
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err limit_compile(const cellar_rl_rule *in, uint32_t number, limit_rule *out)
+CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, limit_rule *out)
 {
-    const uint32_t known = CELLAR_RL_DRY_RUN | CELLAR_RL_STRICT | CELLAR_RL_CAPPED;
-    const bool gcra = in->algorithm == CELLAR_RL_GCRA;
-    const bool timed = gcra || in->algorithm == CELLAR_RL_SLIDING_LOG ||
-                       in->algorithm == CELLAR_RL_SLIDING_COUNT;
+    const uint32_t known = CELLAR_RULE_DRY_RUN | CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT;
+    const bool gcra = in->algorithm == CELLAR_RULE_TOKEN_BUCKET;
+    const bool timed = gcra || in->algorithm == CELLAR_RULE_SLIDING_LOG ||
+                       in->algorithm == CELLAR_RULE_SLIDING_WINDOW;
     if ((in->flags & ~known) != 0 || in->reserved != 0 || in->reserved1 != 0 ||
-        (!gcra && (in->flags & (CELLAR_RL_STRICT | CELLAR_RL_CAPPED)) != 0) ||
+        (!gcra && (in->flags & (CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT)) != 0) ||
         (!gcra && in->burst != 0) || timed != (in->period_ns != 0) ||
         (in->name != NULL && !limit_name_ok(in->name)) ||
-        (in->algorithm == CELLAR_RL_FIXED) != (in->calendar != 0) ||
-        in->calendar > CELLAR_RL_PER_MONTH) {
+        (in->algorithm == CELLAR_RULE_FIXED_WINDOW) != (in->calendar != 0) ||
+        in->calendar > CELLAR_PER_MONTH) {
         return CELLAR_E_INVAL;
     }
-    if (in->period_ns > CELLAR_RL_PERIOD_MAX || in->ban_ns > CELLAR_RL_PERIOD_MAX) {
+    if (in->period_ns > CELLAR_PERIOD_MAX_NS || in->ban_ns > CELLAR_PERIOD_MAX_NS) {
         return CELLAR_E_RANGE;
     }
     out->kind = in->algorithm | (uint64_t)in->flags << 8 | (uint64_t)in->calendar << 16 |
@@ -138,15 +138,15 @@ CELLAR_PRIVATE cellar_err limit_compile(const cellar_rl_rule *in, uint32_t numbe
     out->step = out->reach = 0;
     out->ban = limit_units_of(in->ban_ns);
     switch (in->algorithm) {
-    case CELLAR_RL_GCRA: return limit_compile_gcra(in, out);
-    case CELLAR_RL_SLIDING_LOG:
+    case CELLAR_RULE_TOKEN_BUCKET: return limit_compile_gcra(in, out);
+    case CELLAR_RULE_SLIDING_LOG:
         out->step = in->period_ns * LIMIT_UNITS_NS;
-        return in->limit <= CELLAR_RL_LOG_MAX ? CELLAR_OK : CELLAR_E_RANGE;
-    case CELLAR_RL_SLIDING_COUNT:
+        return in->limit <= CELLAR_SLIDING_LOG_MAX ? CELLAR_OK : CELLAR_E_RANGE;
+    case CELLAR_RULE_SLIDING_WINDOW:
         out->step = in->period_ns;
         return in->limit <= LIMIT_COUNT_MAX ? CELLAR_OK : CELLAR_E_RANGE;
-    case CELLAR_RL_FIXED: return in->limit <= LIMIT_FIXED_MAX ? CELLAR_OK : CELLAR_E_RANGE;
-    case CELLAR_RL_CONCURRENCY:
+    case CELLAR_RULE_FIXED_WINDOW: return in->limit <= LIMIT_FIXED_MAX ? CELLAR_OK : CELLAR_E_RANGE;
+    case CELLAR_RULE_CONCURRENCY:
         return in->limit < (uint64_t)1 << 20 ? CELLAR_OK : CELLAR_E_RANGE;
     default: return CELLAR_E_INVAL;
     }
@@ -251,7 +251,7 @@ static uint64_t limit_fixed_at(const limit_at *at, uint64_t v, uint64_t *start)
 /* ns from the reading to `start`, where that is later: the wall clock was set back. */
 static uint64_t limit_fixed_ahead(const limit_at *at, uint64_t start)
 {
-    const uint64_t start_ns = start * CELLAR_RL_MINUTE, wall_ns = at->end_ns - at->left_ns;
+    const uint64_t start_ns = start * CELLAR_MINUTE_NS, wall_ns = at->end_ns - at->left_ns;
     return start > at->start && start_ns > wall_ns ? start_ns - wall_ns : 0;
 }
 
@@ -266,10 +266,10 @@ CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, ui
     out->never = r->limit == 0 || cost > r->burst;
     out->deny = out->never;
     if (out->never) {
-        out->retry_ns = CELLAR_RL_NEVER;
+        out->retry_ns = CELLAR_NEVER_NS;
         return;
     }
-    if (limit_algo(r) == CELLAR_RL_GCRA) {
+    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
         const uint64_t t = limit_max_u64(v, at->u);
         const uint64_t debt = t - at->u + cost * r->step;
         out->deny = debt > r->reach;
@@ -278,7 +278,7 @@ CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, ui
         } else if (cost != 0) {
             out->next = t + cost * r->step;
         }
-    } else if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+    } else if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
         const uint64_t ahead_ns = limit_counts_ahead(r, at, &c);
@@ -306,11 +306,11 @@ CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, ui
 CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t v,
                                limit_says *out)
 {
-    if (limit_algo(r) == CELLAR_RL_GCRA) {
+    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
         const uint64_t debt = v > at->u ? v - at->u : 0;
         out->remaining = r->step != 0 && debt < r->reach ? (r->reach - debt) / r->step : 0;
         out->reset_ns = limit_ns_of(debt);
-    } else if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+    } else if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
         const uint64_t used = limit_counts_used(r, &c);
@@ -333,12 +333,12 @@ CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *
                                            uint64_t cost)
 {
     if (cost == 0) { return v; }
-    if (limit_algo(r) == CELLAR_RL_GCRA) {
+    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
         const uint64_t t = limit_max_u64(v, at->u), most = at->u + LIMIT_DEBT_MAX;
         if (r->step != 0 && cost > LIMIT_DEBT_MAX / r->step) { return limit_max_u64(t, most); }
         return limit_max_u64(v, limit_min_u64(t + cost * r->step, most));
     }
-    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
         c.current = limit_min_u64(c.current + limit_min_u64(cost, LIMIT_COUNT_MAX),
@@ -355,13 +355,13 @@ CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *
                                            uint64_t cost)
 {
     if (cost == 0) { return v; }
-    if (limit_algo(r) == CELLAR_RL_GCRA) {
+    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
         if (v <= at->u) { return v; }
         const uint64_t debt = v - at->u;
         if (r->step == 0) { return v; }
         return cost > debt / r->step ? at->u : v - cost * r->step;
     }
-    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
         const uint64_t from_current = limit_min_u64(cost, c.current);
@@ -378,7 +378,7 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
                                          uint64_t units, uint64_t then, uint64_t given)
 {
     if (then == 0) { return v; } /* a dry run that did not pass was not charged */
-    if (limit_algo(r) == CELLAR_RL_GCRA) {
+    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
         /* What the history without the take would differ by now: never more than that. */
         const uint64_t back = limit_muldiv_up(given, r->step, LIMIT_PARTS);
         const uint64_t end = limit_min_u64(then > back ? then - back : 0, v);
@@ -388,7 +388,7 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
         if (!BASE_MUTANT("limit.blind_cancel")) { give = limit_min_u64(give, left); }
         return v > give ? v - give : 0;
     }
-    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
         const uint64_t took = then >> (2 * LIMIT_COUNT_BITS), now = v >> (2 * LIMIT_COUNT_BITS);
         uint64_t previous = v >> LIMIT_COUNT_BITS & LIMIT_COUNT_MAX, current = v & LIMIT_COUNT_MAX;
         if (now == took) {
@@ -404,7 +404,7 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
 
 CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64_t next)
 {
-    if (limit_algo(r) != CELLAR_RL_GCRA || r->step == 0 || next >= v) { return 0; }
+    if (limit_algo(r) != CELLAR_RULE_TOKEN_BUCKET || r->step == 0 || next >= v) { return 0; }
     const uint64_t units = (v - next) / r->step;
     return limit_min_u64(units, UINT64_MAX / LIMIT_PARTS / 4) * LIMIT_PARTS +
            limit_muldiv_up((v - next) % r->step, LIMIT_PARTS, r->step);
@@ -431,8 +431,8 @@ CELLAR_PRIVATE uint64_t limit_penal_value(const limit_rule *r, const limit_at *a
 
 CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t v)
 {
-    if (limit_algo(r) == CELLAR_RL_GCRA) { return v <= at->u; }
-    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) { return v <= at->u; }
+    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
         return (c.previous | c.current) == 0;
@@ -443,8 +443,8 @@ CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t
 
 CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v)
 {
-    if (limit_algo(r) == CELLAR_RL_GCRA) { return v > at->u ? v - at->u : 0; }
-    if (limit_algo(r) == CELLAR_RL_SLIDING_COUNT) {
+    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) { return v > at->u ? v - at->u : 0; }
+    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
         return limit_counts_used(r, &c) << LIMIT_COUNT_BITS | c.current;
@@ -459,7 +459,7 @@ CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *
 {
     /* A limit of 0 has no shares: what was used stays as it is until there is another one. */
     const bool same = from->limit == to->limit;
-    if (limit_algo(from) == CELLAR_RL_GCRA) {
+    if (limit_algo(from) == CELLAR_RULE_TOKEN_BUCKET) {
         uint64_t debt = v > at->u ? v - at->u : 0;
         if (from->reach != to->reach && from->reach != 0 && debt != 0) {
             debt = limit_min_u64(limit_muldiv_up(debt, to->reach, from->reach), LIMIT_DEBT_MAX);
@@ -467,7 +467,7 @@ CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *
         const uint64_t tat = debt != 0 ? at->u + debt : v;
         return tat > shift ? tat - shift : 0;
     }
-    if (limit_algo(from) == CELLAR_RL_SLIDING_COUNT) {
+    if (limit_algo(from) == CELLAR_RULE_SLIDING_WINDOW) {
         if (same || from->limit == 0 || to->limit == 0) { return v; }
         limit_counts c;
         limit_counts_at(from, at, v, &c);

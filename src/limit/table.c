@@ -60,7 +60,7 @@ CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t
 {
     out->u = units;
     out->ns = now_ns;
-    if (BASE_UNLIKELY(limit_algo(r) == CELLAR_RL_FIXED)) {
+    if (BASE_UNLIKELY(limit_algo(r) == CELLAR_RULE_FIXED_WINDOW)) {
         limit_calendar_at(l, r, now_ns, out);
     } else {
         out->start = out->left_ns = out->end_ns = 0;

@@ -26,29 +26,29 @@ static void limit_text_name(base_text *t, const char *name)
 
 static unsigned long long limit_seconds(uint64_t ns)
 {
-    return ns / CELLAR_RL_SECOND + (ns % CELLAR_RL_SECOND != 0);
+    return ns / CELLAR_SECOND_NS + (ns % CELLAR_SECOND_NS != 0);
 }
 
 /* Seconds of a rule's window; 0: it has none of one length. */
-static unsigned long long limit_window(const cellar_rl_rule *r)
+static unsigned long long limit_window(const cellar_rule *r)
 {
     switch (r->calendar) {
-    case CELLAR_RL_PER_MINUTE: return 60;
-    case CELLAR_RL_PER_HOUR: return 3600;
-    case CELLAR_RL_PER_DAY: return 86400;
-    case CELLAR_RL_PER_WEEK: return 7 * 86400;
+    case CELLAR_PER_MINUTE: return 60;
+    case CELLAR_PER_HOUR: return 3600;
+    case CELLAR_PER_DAY: return 86400;
+    case CELLAR_PER_WEEK: return 7 * 86400;
     default: return limit_seconds(r->period_ns);
     }
 }
 
-static void limit_rules_copy(cellar_limiter *l, cellar_rl_rule *out)
+static void limit_rules_copy(cellar_limiter *l, cellar_rule *out)
 {
     sync_take(RESIZE, &l->change);
     memcpy(out, l->rule, sizeof l->rule);
     sync_drop(RESIZE, &l->change);
 }
 
-static void limit_text_policy(base_text *t, const cellar_limiter *l, const cellar_rl_rule *rules)
+static void limit_text_policy(base_text *t, const cellar_limiter *l, const cellar_rule *rules)
 {
     base_text_add(t, "RateLimit-Policy: ");
     for (uint32_t i = 0; i < l->rule_count; i++) {
@@ -59,36 +59,36 @@ static void limit_text_policy(base_text *t, const cellar_limiter *l, const cella
     }
 }
 
-CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_result *r,
+CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_limiter_result *r,
                                          uint32_t style, char *buf, size_t cap)
 {
     base_text t = { buf, buf != NULL ? cap : 0, 0 };
-    cellar_rl_rule rules[LIMIT_RULES];
+    cellar_rule rules[LIMIT_RULES];
     if (t.cap > 0) { buf[0] = '\0'; }
     if (l == NULL || r == NULL) { return 0; }
     limit_rules_copy(l, rules);
     const uint32_t by = r->rule < l->rule_count ? r->rule : 0;
     const unsigned long long limit = r->limit, left = r->remaining;
     const unsigned long long reset = limit_seconds(r->reset_after_ns);
-    if ((style & CELLAR_RL_HEADERS_IETF) != 0) {
+    if ((style & CELLAR_HEADERS_IETF) != 0) {
         limit_text_policy(&t, l, rules);
         base_text_add(&t, "\nRateLimit: ");
         limit_text_name(&t, rules[by].name);
         base_text_add(&t, ";r=%llu;t=%llu", left, reset);
     }
-    if ((style & CELLAR_RL_HEADERS_DRAFT6) != 0) {
+    if ((style & CELLAR_HEADERS_DRAFT6) != 0) {
         base_text_add(&t, "%sRateLimit-Limit: %llu\nRateLimit-Remaining: %llu\n"
                           "RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, reset);
     }
-    if ((style & CELLAR_RL_HEADERS_X) != 0) {
+    if ((style & CELLAR_HEADERS_X) != 0) {
         const uint64_t wall_ms = limit_wall_ms(l);
-        const unsigned long long at = wall_ms / 1000 + r->reset_after_ns / CELLAR_RL_SECOND +
-            limit_seconds(wall_ms % 1000 * 1000000 + r->reset_after_ns % CELLAR_RL_SECOND);
+        const unsigned long long at = wall_ms / 1000 + r->reset_after_ns / CELLAR_SECOND_NS +
+            limit_seconds(wall_ms % 1000 * 1000000 + r->reset_after_ns % CELLAR_SECOND_NS);
         base_text_add(&t, "%sX-RateLimit-Limit: %llu\nX-RateLimit-Remaining: %llu\n"
                           "X-RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, at);
     }
-    if ((style & CELLAR_RL_HEADERS_RETRY) != 0 && r->allowed == 0 && r->never == 0 &&
-        r->retry_after_ns != CELLAR_RL_NEVER) {
+    if ((style & CELLAR_HEADERS_RETRY_AFTER) != 0 && r->allowed == 0 && r->never == 0 &&
+        r->retry_after_ns != CELLAR_NEVER_NS) {
         const unsigned long long after = limit_seconds(limit_max_u64(r->retry_after_ns, 1));
         base_text_add(&t, "%sRetry-After: %llu", t.len > 0 ? "\n" : "", after);
     }
@@ -99,20 +99,21 @@ CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_rl_resu
 
 typedef struct limit_metric {
     const char *family, *label, *help;
-    size_t offset; /* of the field in cellar_rl_stats */
+    size_t offset; /* of the field in cellar_limiter_stats */
 } limit_metric;
 
 static const limit_metric limit_metrics[] = {
-#define LIMIT_X(name, family, label, help) { family, label, help, offsetof(cellar_rl_stats, name) },
+#define LIMIT_X(name, family, label, help) \
+    { family, label, help, offsetof(cellar_limiter_stats, name) },
     CELLAR_RL_STATS(LIMIT_X)
 #undef LIMIT_X
     { "cellar_limit_keys", "", "Slots in use, idle keys included.",
-      offsetof(cellar_rl_stats, keys) },
-    { "cellar_limit_slots", "", "Slots there are.", offsetof(cellar_rl_stats, slots) },
-    { "cellar_limit_bytes", "", "Bytes taken at opening.", offsetof(cellar_rl_stats, bytes) },
+      offsetof(cellar_limiter_stats, keys) },
+    { "cellar_limit_slots", "", "Slots there are.", offsetof(cellar_limiter_stats, slots) },
+    { "cellar_limit_bytes", "", "Bytes taken at opening.", offsetof(cellar_limiter_stats, bytes) },
     { "cellar_limit_overrides", "", "Keys with a plan or ban of their own.",
-      offsetof(cellar_rl_stats, overrides) },
-    { "cellar_limit_permits", "", "Permits out.", offsetof(cellar_rl_stats, permits) },
+      offsetof(cellar_limiter_stats, overrides) },
+    { "cellar_limit_permits", "", "Permits out.", offsetof(cellar_limiter_stats, permits) },
 };
 
 static void limit_text_family(base_text *t, const char *family, const char *help)
@@ -126,7 +127,7 @@ static void limit_text_family(base_text *t, const char *family, const char *help
 CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t cap)
 {
     base_text t = { buf, buf != NULL ? cap : 0, 0 };
-    cellar_rl_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     const char *last = "";
     if (t.cap > 0) { buf[0] = '\0'; }
     if (cellar_rl_stats_get(l, &s) != CELLAR_OK) { return 0; }

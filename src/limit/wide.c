@@ -43,11 +43,11 @@ static limit_ring limit_wide_ring(const cellar_limiter *l, limit_slot *s, uint32
 
 static bool limit_wide_log(const limit_wide *w, uint32_t i)
 {
-    return limit_algo(&w->rule[i]) == CELLAR_RL_SLIDING_LOG;
+    return limit_algo(&w->rule[i]) == CELLAR_RULE_SLIDING_LOG;
 }
 static bool limit_wide_conc(const limit_wide *w, uint32_t i)
 {
-    return limit_algo(&w->rule[i]) == CELLAR_RL_CONCURRENCY;
+    return limit_algo(&w->rule[i]) == CELLAR_RULE_CONCURRENCY;
 }
 
 /* ---- deciding ---- */
@@ -62,7 +62,7 @@ static void limit_wide_one(const cellar_limiter *l, limit_wide *w, uint32_t i, l
         says->next = v;
         says->never = w->rule[i].limit == 0;
         says->deny = limit_permits_out(v) >= w->rule[i].limit;
-        says->retry_ns = says->never ? CELLAR_RL_NEVER : says->deny ? 1 : 0;
+        says->retry_ns = says->never ? CELLAR_NEVER_NS : says->deny ? 1 : 0;
         says->now_ns = w->now_ns;
     } else {
         limit_take_value(&w->rule[i], &w->at[i], v, w->op->cost, says);
@@ -75,7 +75,8 @@ static void limit_wide_ahead(limit_wide *w, uint32_t i)
     const limit_rule *r = &w->rule[i];
     limit_says *says = &w->says[i];
     const limit_at *at = &w->at[i];
-    if (w->op->kind != LIMIT_RESERVE || says->never || limit_algo(r) != CELLAR_RL_GCRA) { return; }
+    if (w->op->kind != LIMIT_RESERVE || says->never ||
+        limit_algo(r) != CELLAR_RULE_TOKEN_BUCKET) { return; }
     const uint64_t next = limit_max_u64(w->value[i], at->u) + w->op->cost * r->step;
     const uint64_t wait_ns = limit_ns_of(next - at->u - r->reach);
     if (wait_ns > w->op->arg || next > at->u + LIMIT_DEBT_MAX) { return; }
@@ -101,7 +102,7 @@ static void limit_wide_decide(const cellar_limiter *l, limit_wide *w, limit_slot
         limit_wide_one(l, w, i, s);
         if (says->deny) { limit_wide_ahead(w, i); }
         if (!says->deny) { continue; }
-        if (limit_flag(&w->rule[i], CELLAR_RL_DRY_RUN)) {
+        if (limit_flag(&w->rule[i], CELLAR_RULE_DRY_RUN)) {
             w->would_deny = true;
             continue; /* not charged either, as if it had denied */
         }
@@ -115,17 +116,18 @@ static void limit_wide_decide(const cellar_limiter *l, limit_wide *w, limit_slot
 
 /* ---- telling ---- */
 
-static void limit_wide_banned(const limit_wide *w, cellar_rl_result *out)
+static void limit_wide_banned(const limit_wide *w, cellar_limiter_result *out)
 {
     const uint64_t left_ns = limit_ns_of(w->blocked - w->units);
-    const cellar_rl_result r = { 0, 0, 0, CELLAR_RL_BANNED, w->rule[0].limit, 0, left_ns, left_ns,
+    const cellar_limiter_result r = { 0, 0, 0, CELLAR_RULE_BAN, w->rule[0].limit, 0, left_ns,
+        left_ns,
                                  w->now_ns };
     *out = r;
 }
 
 static void limit_wide_result(const cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
-    cellar_rl_result *out = w->op->result;
+    cellar_limiter_result *out = w->op->result;
     if (w->err == CELLAR_LIMITED && w->denied_by == LIMIT_RULES && !w->full) {
         limit_wide_banned(w, out);
         return;
@@ -148,8 +150,8 @@ static void limit_wide_result(const cellar_limiter *l, limit_wide *w, limit_slot
         } else {
             limit_show(&w->rule[i], &w->at[i], w->value[i], says);
         }
-        const bool dry = limit_flag(&w->rule[i], CELLAR_RL_DRY_RUN);
-        const bool dry_now = limit_flag(&w->rule[tight], CELLAR_RL_DRY_RUN);
+        const bool dry = limit_flag(&w->rule[i], CELLAR_RULE_DRY_RUN);
+        const bool dry_now = limit_flag(&w->rule[tight], CELLAR_RULE_DRY_RUN);
         if ((dry_now && !dry) || (dry == dry_now && says->remaining < w->says[tight].remaining)) {
             tight = i;
         }
@@ -218,7 +220,7 @@ static void limit_wide_hide(limit_slot *s, uint32_t i)
 static void limit_wide_ticket(const cellar_limiter *l, const limit_wide *w, const limit_slot *s,
                               const uint64_t *stamp)
 {
-    cellar_rl_ticket *t = w->op->ticket;
+    cellar_limiter_ticket *t = w->op->ticket;
     if (t == NULL) { return; }
     t->limiter = l;
     t->fingerprint = base_load_rlx(&s->fp) & ~(uint64_t)1;
@@ -259,7 +261,7 @@ static void limit_wide_block(limit_wide *w, limit_slot *s, uint64_t ns)
 static void limit_wide_penalize(limit_wide *w, limit_slot *s, uint64_t ns)
 {
     for (uint32_t i = 0; i < w->rule_count; i++) {
-        if (limit_algo(&w->rule[i]) != CELLAR_RL_GCRA) { continue; }
+        if (limit_algo(&w->rule[i]) != CELLAR_RULE_TOKEN_BUCKET) { continue; }
         w->value[i] = limit_penal_value(&w->rule[i], &w->at[i], w->value[i], ns);
         limit_wide_store(s, i, w->value[i]);
     }
@@ -272,9 +274,9 @@ static void limit_wide_denied(limit_wide *w, limit_slot *s)
     uint64_t ban = 0;
     for (uint32_t i = 0; i < w->rule_count; i++) {
         const limit_rule *r = &w->rule[i];
-        const bool dry = limit_flag(r, CELLAR_RL_DRY_RUN);
+        const bool dry = limit_flag(r, CELLAR_RULE_DRY_RUN);
         if (w->says[i].deny && !w->says[i].never && !dry) { ban = limit_max_u64(ban, r->ban); }
-        if (!limit_flag(r, CELLAR_RL_STRICT) || dry) { continue; }
+        if (!limit_flag(r, CELLAR_RULE_CHARGE_DENIED) || dry) { continue; }
         w->value[i] = limit_strict_value(r, &w->at[i], w->value[i], w->op->cost);
         limit_wide_store(s, i, w->value[i]);
     }
@@ -283,7 +285,7 @@ static void limit_wide_denied(limit_wide *w, limit_slot *s)
 
 static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const limit_slot *s)
 {
-    const cellar_rl_ticket *t = w->op->ticket;
+    const cellar_limiter_ticket *t = w->op->ticket;
     return t->slot == (uint64_t)((const unsigned char *)s - l->table) / l->slot_bytes &&
            t->colour == (uint32_t)(base_load_rlx(&s->word) & LIMIT_COLOUR) &&
            t->generation == w->generation &&
@@ -295,7 +297,7 @@ static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const
 static bool limit_wide_give(cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
     limit_op *op = w->op;
-    const cellar_rl_ticket *t = op->ticket;
+    const cellar_limiter_ticket *t = op->ticket;
     limit_head *h = &l->head[w->region];
     uint64_t back = 0;
     bool last = true;
@@ -307,7 +309,7 @@ static bool limit_wide_give(cellar_limiter *l, limit_wide *w, limit_slot *s)
     if (w->err != CELLAR_OK) { return false; }
     op->given = base_load_acq(limit_given(h, t->fingerprint)) - t->given;
     for (uint32_t i = 0; i < w->rule_count; i++) {
-        if (limit_algo(&w->rule[i]) != CELLAR_RL_GCRA || t->stamp[i] == 0) { continue; }
+        if (limit_algo(&w->rule[i]) != CELLAR_RULE_TOKEN_BUCKET || t->stamp[i] == 0) { continue; }
         const uint64_t next = limit_give_value(&w->rule[i], &w->at[i], w->value[i], op->cost,
                                                t->stamp[i], op->given);
         back = limit_max_u64(back, limit_parts_back(&w->rule[i], w->value[i], next));
@@ -539,9 +541,9 @@ static uint64_t limit_wide_loss(const cellar_limiter *l, const limit_wide *base,
         const limit_rule *r = &base->rule[i];
         const uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
         uint64_t used = 0, of = limit_max_u64(r->limit, 1);
-        if (limit_algo(r) == CELLAR_RL_CONCURRENCY) {
+        if (limit_algo(r) == CELLAR_RULE_CONCURRENCY) {
             if (limit_permits_out(v) > 0) { return UINT64_MAX; }
-        } else if (limit_algo(r) == CELLAR_RL_SLIDING_LOG) {
+        } else if (limit_algo(r) == CELLAR_RULE_SLIDING_LOG) {
             limit_rule wide = *r;
             limit_says says;
             wide.step = limit_window_of(l, r, i);
@@ -551,9 +553,10 @@ static uint64_t limit_wide_loss(const cellar_limiter *l, const limit_wide *base,
         } else if (!limit_dead(r, &base->at[i], v)) {
             limit_says says;
             limit_show(r, &base->at[i], v, &says);
-            used = limit_algo(r) == CELLAR_RL_GCRA ? limit_debt(r, &base->at[i], v) >> 20
+            used = limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET ? limit_debt(r, &base->at[i], v) >> 20
                                                    : r->limit - says.remaining;
-            if (limit_algo(r) == CELLAR_RL_GCRA) { of = limit_max_u64(r->reach >> 20, 1); }
+            if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) { of =
+                limit_max_u64(r->reach >> 20, 1); }
             used = limit_max_u64(used, 1);
         }
         const uint64_t full = used == 0 ? 0
@@ -665,7 +668,7 @@ static limit_slot *limit_wide_room(cellar_limiter *l, limit_head *h, const limit
     }
     limit_slot *moved = limit_wide_move(l, h, p, base);
     if (moved != NULL) { return moved; }
-    if (loss >= most || l->overflow != CELLAR_RL_LEAST_LOSS) { return NULL; }
+    if (loss >= most || l->overflow != CELLAR_OVERFLOW_LEAST_LOSS) { return NULL; }
     base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
     limit_lost(h);
     return s;
@@ -733,7 +736,7 @@ static limit_slot *limit_wide_insert(cellar_limiter *l, limit_wide *w, limit_hea
     if (w->op->kind == LIMIT_CHARGE || w->op->kind == LIMIT_PENALIZE ||
         w->op->kind == LIMIT_PERMIT) {
         w->err = CELLAR_E_LIMIT;
-    } else if (l->overflow == CELLAR_RL_ALLOW_NEW) {
+    } else if (l->overflow == CELLAR_OVERFLOW_ALLOW_NEW) {
         limit_count(l, LIMIT_OVERFLOW_ALLOWED, 1);
     } else {
         limit_count(l, LIMIT_OVERFLOW_DENIED, 1);

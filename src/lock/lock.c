@@ -71,9 +71,9 @@ CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_m
                               cellar_lock_lost *cause)
 {
     if (!lock_told(r, lock_fence(word)) && !BASE_MUTANT("lock.untold_judged")) { return false; }
-    *cause = CELLAR_LOCK_EXPIRED;
+    *cause = CELLAR_LOCK_LOST_EXPIRED;
     if (base_load_rlx(&r->lease_end) <= now_ms) { return true; }
-    *cause = CELLAR_LOCK_OWNER_DIED;
+    *cause = CELLAR_LOCK_LOST_OWNER_DIED;
     return (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0 &&
            base_thread_gone(base_load_rlx(&r->owner));
 }
@@ -82,7 +82,7 @@ CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fenc
                                    cellar_lock_lost cause, lock_after *a)
 {
     BASE_ASSERT(a->lost == NULL);
-    s->count[cause == CELLAR_LOCK_EXPIRED ? STATS_LOCK_EXPIRED : STATS_LOCK_OWNER_DIED]++;
+    s->count[cause == CELLAR_LOCK_LOST_EXPIRED ? STATS_LOCK_EXPIRED : STATS_LOCK_OWNER_DIED]++;
     r->pins++; /* keeps key and record in place until the watcher has returned */
     a->lost = r;
     a->lost_fence = fence;
@@ -550,7 +550,7 @@ BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *
     }
     const bool lost = base_clock_reached(&t->clock, base_load_rlx(&r->lease_end));
     if (lost) {
-        lock_note_lost(s, r, lk->fence, base_now_ms(&t->clock), CELLAR_LOCK_EXPIRED, &a);
+        lock_note_lost(s, r, lk->fence, base_now_ms(&t->clock), CELLAR_LOCK_LOST_EXPIRED, &a);
         s->count[STATS_LOCK_LOST]++;
         err = CELLAR_E_LOST;
     }

@@ -122,7 +122,7 @@ struct cellar_locks {
     int64_t look_ms;              /* longest sleep of a waiter */
     uint32_t barging;
     uint32_t chunk_max;
-    char name[CELLAR_VIEW_NAME_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1];
     _Atomic uint64_t count;       /* records in the indexes; never above max_locks */
     _Atomic uint32_t closed;
     sync_lock chunk_lock BASE_ALIGNED(BASE_PAD); /* rank LOCK_CHUNK; guards down to watch_ctx */

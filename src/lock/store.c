@@ -308,7 +308,7 @@ CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a)
 static bool lock_tick_one(cellar_locks *t, lock_stripe *s, lock_record *r, int64_t now_ms,
                           bool report, lock_after *a) SYNC_HOLDS(LOCK)
 {
-    cellar_lock_lost cause = CELLAR_LOCK_EXPIRED;
+    cellar_lock_lost cause = CELLAR_LOCK_LOST_EXPIRED;
     const uint64_t w = lock_freeze(r);
     const bool held = (w & LOCK_HELD) != 0;
     if (report && held && r->first == NULL && lock_over(r, w, now_ms, &cause)) {
@@ -486,9 +486,9 @@ static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_co
     if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
     if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
     if (out->name == NULL) { out->name = "locks"; }
-    const size_t name_len = strnlen(out->name, CELLAR_VIEW_NAME_MAX + 1);
+    const size_t name_len = strnlen(out->name, CELLAR_NAME_MAX + 1);
     if (out->max_locks > LOCK_COUNT_MAX || out->max_bytes < LOCK_BYTES_MIN ||
-        out->fence_start >= LOCK_FENCE_MAX || name_len == 0 || name_len > CELLAR_VIEW_NAME_MAX ||
+        out->fence_start >= LOCK_FENCE_MAX || name_len == 0 || name_len > CELLAR_NAME_MAX ||
         out->barging > 1) {
         return CELLAR_E_INVAL;
     }

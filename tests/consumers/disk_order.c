@@ -31,9 +31,9 @@ static int64_t read_clock(void *ctx)
 static cellar *open_it(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts view = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts view = CELLAR_VIEW_OPTS_INIT;
     cellar *c = NULL;
-    view.l2_mode = CELLAR_L2_EACH_SET;
+    view.l2_mode = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &view;
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;

@@ -52,7 +52,7 @@ static void ask_backend(server *s, const request *q, const cellar_lease *lease)
 /* Try to answer one request; it stays open when somebody is loading. */
 static void serve(server *s, request *q)
 {
-    const cellar_waiter tell = { ring, &s->bell };
+    const cellar_subscriber tell = { ring, &s->bell };
     cellar_result r = CELLAR_RESULT_INIT;
     cellar_lease lease;
     switch (cellar_begin(s->c, q->key, strlen(q->key), NULL, &tell, &lease, &r)) {

@@ -31,11 +31,11 @@ static int store_write(uint64_t fence)
 /* HTTP-like: 200, or 429 with the seconds to wait. */
 static int ask(cellar_limiter *per_user, const char *user, unsigned *wait_s)
 {
-    cellar_rl_result r;
+    cellar_limiter_result r;
     switch (cellar_rl_check(per_user, user, strlen(user), 1, &r)) {
     case CELLAR_OK: return 200;
     case CELLAR_LIMITED:
-        *wait_s = (unsigned)((r.retry_after_ns + CELLAR_RL_SECOND - 1) / CELLAR_RL_SECOND);
+        *wait_s = (unsigned)((r.retry_after_ns + CELLAR_SECOND_NS - 1) / CELLAR_SECOND_NS);
         return 429;
     default: return 400; /* an empty or overlong name */
     }
@@ -76,7 +76,7 @@ static void check(int ok, const char *what)
 static void users_are_limited(void)
 {
     cellar_limiter *per_user;
-    const cellar_rl_rule rule = cellar_rl_sliding_log(10, CELLAR_RL_MINUTE);
+    const cellar_rule rule = cellar_rl_sliding_log(10, CELLAR_MINUTE_NS);
     if (cellar_rl_open(NULL, &rule, 1, &per_user) != CELLAR_OK) {
         check(0, "the limiter opens");
         return;

@@ -74,7 +74,7 @@ int main(void)
     cellar *store;
     if (cellar_open(&cfg, &store) != CELLAR_OK) { return 1; }
 
-    cellar_view_opts defaults = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts defaults = CELLAR_VIEW_OPTS_INIT;
     defaults.default_ttl_ms = 5 * 60 * 1000;
     defaults.negative_ttl_ms = 10 * 1000;
     cellar *users;
@@ -92,7 +92,7 @@ int main(void)
           "after a delete the database is asked again");
 
     cellar_stats st = CELLAR_STATS_INIT;
-    check(cellar_stats_get(users, CELLAR_SCOPE_VIEW, &st) == CELLAR_OK, "statistics");
+    check(cellar_stats_get(users, CELLAR_SCOPE_NAMESPACE, &st) == CELLAR_OK, "statistics");
     check(st.gets == 5 && st.hits_l1 == 1 && st.negative_hits == 1 && st.misses == 3,
           "five gets: one hit, one known absence, three misses");
 

@@ -22,7 +22,7 @@ static struct soup {
 static void soup_open(void)
 {
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     static const uint8_t secret[32] = { 5 };
     memset(&soup, 0, sizeof soup);
     soup.db = 1;

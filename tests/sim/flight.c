@@ -298,7 +298,7 @@ static void flight_job_run(void)
     sky_open();
     sky.o.ttl_ms = 100;
     sky.o.stale_ms = 100000;
-    sky.o.jitter_pct = CELLAR_LOAD_NONE;
+    sky.o.jitter_pct = CELLAR_OFF;
     sky.o.flags = CELLAR_LOAD_CTX_STATIC;
     if (base_sim_below(2) == 0) { sky.o.soft_ms = 50; }
     sky.o.hard_ms = 100000;
@@ -329,7 +329,7 @@ static void sky_tell(void *ctx)
 static void sky_leaser(void *arg)
 {
     (void)arg;
-    const cellar_waiter w = { sky_tell, NULL };
+    const cellar_subscriber w = { sky_tell, NULL };
     for (int round = 0; round < 2; round++) {
         cellar_lease lease;
         cellar_result r = CELLAR_RESULT_INIT;

@@ -48,13 +48,13 @@ static uint8_t rl_layout; /* of keys over buckets: part of the secret */
 static void rl_key(uint32_t key, char *out) { snprintf(out, 8, "key%u", key); }
 
 /* buckets: of the only region; 0: as many as the limiter has. */
-static void rl_open_at(const cellar_rl_rule *rules, uint32_t count, uint32_t buckets,
-                       uint32_t overflow, cellar_rl_clock_fn wall_ms)
+static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t buckets,
+                       uint32_t overflow, cellar_limiter_clock_fn wall_ms)
 {
     const uint8_t secret[32] = { 1, rl_layout };
     memset(&rl, 0, sizeof rl);
     base_store_rel(&rl.now_ns, UINT64_C(5000000000));
-    cellar_rl_config c = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
     c.max_bytes = 256u << 10;
     c.max_overrides = 8;
     c.max_plans = 2;
@@ -71,13 +71,13 @@ static void rl_open_at(const cellar_rl_rule *rules, uint32_t count, uint32_t buc
     base_store_rel(&rl.l->state, (uint64_t)1);
 }
 
-static void rl_open(const cellar_rl_rule *rules, uint32_t count, uint32_t buckets,
+static void rl_open(const cellar_rule *rules, uint32_t count, uint32_t buckets,
                     uint32_t overflow)
 {
     rl_open_at(rules, count, buckets, overflow, NULL);
 }
 
-static void rl_note(uint32_t key, uint32_t start, const cellar_rl_result *r)
+static void rl_note(uint32_t key, uint32_t start, const cellar_limiter_result *r)
 {
     BASE_SIM_CHECK(rl.count < RL_EVENTS);
     const bool full = r->allowed == 0 && r->remaining > 0;
@@ -90,7 +90,7 @@ static void rl_note(uint32_t key, uint32_t start, const cellar_rl_result *r)
 static void rl_check(uint32_t key)
 {
     char name[8];
-    cellar_rl_result r;
+    cellar_limiter_result r;
     rl_key(key, name);
     const uint32_t start = ++rl.clock;
     const cellar_err e = cellar_rl_check(rl.l, name, strlen(name), 1, &r);
@@ -228,9 +228,9 @@ static void rl_fill(uint32_t slots)
 
 static void rl_swap(uint32_t filled)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 1 + base_sim_below(2));
+    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 1 + base_sim_below(2));
     base_sim_calm(true);
-    rl_open(&rule, 1, 1, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
     rl_fill(filled);
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_swap_fiber, (void *)i); }
@@ -257,11 +257,11 @@ static void rl_move_fiber(void *arg)
 
 static void rl_run_move(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
+    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
     base_sim_calm(true);
     rl_move_pass = base_sim_below(2) == 0 ? 1 : RL_T_NS;
     rl_layout = (uint8_t)base_sim_below(256);
-    rl_open(&rule, 1, 4, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 4, CELLAR_OVERFLOW_DENY_NEW);
     rl_layout = 0;
     for (uint32_t k = 0; k < 9; k++) { rl_check(k); }
     base_sim_calm(false);
@@ -277,7 +277,7 @@ static void rl_change_fiber(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 3; i++) { /* the same rate under another burst and back */
-        const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, i % 2 == 0 ? 2 : 4);
+        const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, i % 2 == 0 ? 2 : 4);
         BASE_SIM_CHECK(cellar_rl_rules_set(rl.l, &rule, 1) == CELLAR_OK);
     }
 }
@@ -291,9 +291,9 @@ static void rl_user_fiber(void *arg)
 }
 static void rl_run_rules(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 4);
+    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 4);
     base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     rl.denies_more = true; /* the smaller burst denies more */
     base_sim_calm(false);
     base_sim_spawn("changer", rl_change_fiber, NULL);
@@ -311,7 +311,7 @@ const base_sim_scenario sim_limit_rules = { "limit_rules",
 static void rl_same_fiber(void *arg)
 {
     (void)arg;
-    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
+    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
     for (int i = 0; i < 3; i++) {
         BASE_SIM_CHECK(cellar_rl_rules_set(rl.l, &rule, 1) == CELLAR_OK);
         BASE_SIM_CHECK(cellar_rl_override(rl.l, "key0", 4, &rule, 1) == CELLAR_OK);
@@ -320,9 +320,9 @@ static void rl_same_fiber(void *arg)
 }
 static void rl_run_same(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
+    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
     base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     base_sim_calm(false);
     base_sim_spawn("changer", rl_same_fiber, NULL);
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("user", rl_user_fiber, (void *)i); }
@@ -339,8 +339,8 @@ static void rl_ticket_fiber(void *arg)
     char name[8];
     rl_key(key, name);
     for (int i = 0; i < 6; i++) {
-        cellar_rl_ticket t;
-        cellar_rl_result r;
+        cellar_limiter_ticket t;
+        cellar_limiter_result r;
         const uint32_t start = ++rl.clock;
         if (base_sim_below(2) == 0) { rl_pass(base_sim_below(3 * RL_T_NS)); }
         if (base_sim_below(3) != 0) {
@@ -359,9 +359,9 @@ static void rl_ticket_fiber(void *arg)
 }
 static void rl_run_ticket(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
+    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
     base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     rl.denies_more = true; /* a take that is given back later may deny others meanwhile */
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_ticket_fiber, (void *)i); }
@@ -374,12 +374,12 @@ const base_sim_scenario sim_limit_ticket = { "limit_ticket",
 static void rl_tickets_fiber(void *arg)
 {
     (void)arg;
-    cellar_rl_ticket t[2];
+    cellar_limiter_ticket t[2];
     uint32_t at[2];
     bool out[2] = { false, false };
     for (int i = 0; i < 8; i++) {
         const uint64_t which = base_sim_below(2);
-        cellar_rl_result r;
+        cellar_limiter_result r;
         const uint32_t start = ++rl.clock;
         rl_pass(base_sim_below(RL_T_NS));
         if (base_sim_below(4) == 0) {
@@ -399,9 +399,9 @@ static void rl_tickets_fiber(void *arg)
 }
 static void rl_run_tickets(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
+    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
     base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     rl.denies_more = true;
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_tickets_fiber, (void *)i); }
@@ -422,9 +422,9 @@ static void rl_rate_fiber(void *arg)
 }
 static void rl_run_rate(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(43, 10, 10);
+    const cellar_rule rule = cellar_rl_gcra(43, 10, 10);
     base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     base_sim_calm(false);
     base_sim_spawn("caller", rl_rate_fiber, NULL);
     base_sim_join_all();
@@ -443,10 +443,10 @@ const base_sim_scenario sim_limit_rate = { "limit_rate",
 static void rl_run_wide(void)
 {
     /* The log is the same bound written otherwise: 1 in a period of T. */
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 1),
+    const cellar_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 1),
                                       cellar_rl_sliding_log(1, RL_T_NS) };
     base_sim_calm(true);
-    rl_open(rules, 2, 1, CELLAR_RL_DENY_NEW);
+    rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
     rl_fill(3);
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_swap_fiber, (void *)i); }
@@ -457,10 +457,10 @@ const base_sim_scenario sim_limit_wide = { "limit_wide",
 
 static void rl_run_wide_two(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 1),
+    const cellar_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 1),
                                       cellar_rl_sliding_log(1, RL_T_NS) };
     base_sim_calm(true);
-    rl_open(rules, 2, 1, CELLAR_RL_DENY_NEW);
+    rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
     rl_fill(2);
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_swap_fiber, (void *)i); }
@@ -473,12 +473,12 @@ const base_sim_scenario sim_limit_wide_two = { "limit_wide_two",
 
 static void rl_run_wide_move(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 2),
+    const cellar_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 2),
                                       cellar_rl_sliding_log(64, RL_T_NS) }; /* it never denies */
     base_sim_calm(true);
     rl_move_pass = base_sim_below(4) == 0 ? 1 : 2 * RL_T_NS;
     rl_layout = (uint8_t)base_sim_below(256);
-    rl_open(rules, 2, 4, CELLAR_RL_DENY_NEW);
+    rl_open(rules, 2, 4, CELLAR_OVERFLOW_DENY_NEW);
     rl_layout = 0;
     for (uint32_t k = 0; k < 9; k++) { rl_check(k); }
     base_sim_calm(false);
@@ -507,9 +507,9 @@ static void rl_back_fiber(void *arg)
 }
 static void rl_run_wide_back(void)
 {
-    const cellar_rl_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 3), cellar_rl_gcra(1, RL_T_NS, 3) };
+    const cellar_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 3), cellar_rl_gcra(1, RL_T_NS, 3) };
     base_sim_calm(true);
-    rl_open(rules, 2, 1, CELLAR_RL_DENY_NEW);
+    rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
     rl_fill(3);
     base_sim_calm(false);
     base_sim_spawn("other", rl_back_fiber, NULL);
@@ -538,7 +538,7 @@ static void rl_calendar_fiber(void *arg)
     for (int i = 0; i < 12; i++) {
         char name[8];
         if (base_sim_below(3) == 0) {
-            rl_pass((1 + base_sim_below(30)) * CELLAR_RL_SECOND);
+            rl_pass((1 + base_sim_below(30)) * CELLAR_SECOND_NS);
             continue;
         }
         const uint32_t key = (uint32_t)base_sim_below(5), n = rl.count++;
@@ -557,9 +557,9 @@ static void rl_calendar_fiber(void *arg)
 }
 static void rl_run_calendar(void)
 {
-    const cellar_rl_rule rule = cellar_rl_fixed(RL_MINUTE_LIMIT, CELLAR_RL_PER_MINUTE);
+    const cellar_rule rule = cellar_rl_fixed(RL_MINUTE_LIMIT, CELLAR_PER_MINUTE);
     base_sim_calm(true);
-    rl_open_at(&rule, 1, 1, CELLAR_RL_DENY_NEW, rl_wall);
+    rl_open_at(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW, rl_wall);
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_calendar_fiber, (void *)i); }
     base_sim_join_all();
@@ -591,9 +591,9 @@ static void rl_log_fiber(void *arg)
 }
 static void rl_run_log(void)
 {
-    const cellar_rl_rule rule = cellar_rl_sliding_log(3, 2 * RL_T_NS);
+    const cellar_rule rule = cellar_rl_sliding_log(3, 2 * RL_T_NS);
     base_sim_calm(true);
-    rl_open(&rule, 1, 1, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_log_fiber, (void *)i); }
     base_sim_join_all();
@@ -637,10 +637,10 @@ static void rl_permit_fiber(void *arg)
 }
 static void rl_run_permits(void)
 {
-    const cellar_rl_rule rule = cellar_rl_concurrency(2);
+    const cellar_rule rule = cellar_rl_concurrency(2);
     base_sim_calm(true);
     memset(&permits, 0, sizeof permits);
-    rl_open(&rule, 1, 1, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_permit_fiber, (void *)i); }
     rl_end();
@@ -657,8 +657,9 @@ static void rl_chain_fiber(void *arg)
     char name[8];
     rl_key(me % 2, name);
     for (int i = 0; i < 5; i++) {
-        const cellar_rl_link both[2] = { { rl.l, name, strlen(name), 1 }, { rl_site, "s", 1, 1 } };
-        cellar_rl_result r;
+        const cellar_limiter_link both[2] = { { rl.l, name, strlen(name), 1 },
+            { rl_site, "s", 1, 1 } };
+        cellar_limiter_result r;
         const uint32_t start = ++rl.clock;
         const cellar_err e = cellar_rl_check_chain(both, 2, &r, NULL);
         if (e == CELLAR_OK) { rl_note(me % 2, start, &r); } /* time stands still: two clocks */
@@ -666,13 +667,13 @@ static void rl_chain_fiber(void *arg)
 }
 static void rl_run_chain(void)
 {
-    const cellar_rl_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
-    const cellar_rl_rule site = cellar_rl_gcra(1, RL_T_NS, 3);
+    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
+    const cellar_rule site = cellar_rl_gcra(1, RL_T_NS, 3);
     base_sim_calm(true);
-    rl_open(&site, 1, 2, CELLAR_RL_DENY_NEW);
+    rl_open(&site, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     rl_site = rl.l;
     const uint64_t now = base_load_acq(&rl.now_ns);
-    rl_open(&rule, 1, 2, CELLAR_RL_DENY_NEW);
+    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     base_store_rel(&rl.now_ns, now);
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_chain_fiber, (void *)i); }

@@ -41,7 +41,7 @@ static void lock_watched(void *ctx, const void *key, size_t key_len, uint64_t fe
     (void)ctx;
     (void)held_ms;
     BASE_SIM_CHECK(key_len == 1 && *(const unsigned char *)key < SIM_LOCK_KEYS && fence != 0);
-    BASE_SIM_CHECK(cause == CELLAR_LOCK_EXPIRED || cause == CELLAR_LOCK_OWNER_DIED);
+    BASE_SIM_CHECK(cause == CELLAR_LOCK_LOST_EXPIRED || cause == CELLAR_LOCK_LOST_OWNER_DIED);
     locks.told++;
 }
 

@@ -41,7 +41,7 @@ static void quota_run(void)
 {
     static const uint8_t secret[32] = { 5 };
     cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_view_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     cellar_stats st = CELLAR_STATS_INIT;
     cfg.memory_bytes = 1u << 20;
     cfg.no_threads = 1;
@@ -61,7 +61,7 @@ static void quota_run(void)
     base_sim_join_all();
     base_sim_calm(true);
     BASE_SIM_CHECK(cellar_audit(share.store) == CELLAR_OK);
-    BASE_SIM_CHECK(cellar_stats_get(share.v, CELLAR_SCOPE_VIEW, &st) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_stats_get(share.v, CELLAR_SCOPE_NAMESPACE, &st) == CELLAR_OK);
     uint64_t there = 0;
     for (uint64_t key = 0; key < SHARE_KEYS; key++) {
         there += cellar_exists(share.v, &key, sizeof key) == CELLAR_OK;
