@@ -80,7 +80,7 @@ static void guard_set(cellar *c, uint32_t keys)
 static void guard_del(cellar *c)
 {
     for (uint32_t i = 0; i < GUARD_OPS; i++) {
-        guard_right += cellar_del(c, &guard_keys[i], 16) == CELLAR_OK;
+        guard_right += cellar_delete(c, &guard_keys[i], 16) == CELLAR_OK;
     }
 }
 
@@ -112,7 +112,8 @@ static void guard_incr(cellar *c)
 {
     for (uint32_t i = 0; i < GUARD_OPS; i++) {
         int64_t now;
-        guard_right += cellar_incr(c, &guard_keys[i % GUARD_KEYS].word[1], 8, 1, 0, 0, 0, &now) ==
+        guard_right += cellar_increment(c, &guard_keys[i % GUARD_KEYS].word[1], 8, 1, 0, 0, 0,
+                                        &now) ==
                        CELLAR_OK;
     }
 }
@@ -154,7 +155,7 @@ static int guard_all(cellar *c)
     for (uint32_t i = 0; i < GUARD_KEYS; i++) {
         cellar_set(c, &guard_keys[i], 16, guard_value, GUARD_VALUE, NULL);
         int64_t now;
-        cellar_incr(c, &guard_keys[i].word[1], 8, 1, 0, 0, 0, &now);
+        cellar_increment(c, &guard_keys[i].word[1], 8, 1, 0, 0, 0, &now);
     }
     guard_start();
     guard_get(c, CELLAR_OK);
@@ -212,26 +213,26 @@ static uint64_t guard_clock_ns(void *ctx)
 static void guard_check(cellar_limiter *l)
 {
     for (int i = 0; i < GUARD_OPS; i++) {
-        guard_right += cellar_rl_check(l, &guard_keys[i % 1000], 16, 1, NULL) == CELLAR_OK;
+        guard_right += cellar_limiter_check(l, &guard_keys[i % 1000], 16, 1, NULL) == CELLAR_OK;
     }
 }
 
 static int guard_limiter(void)
 {
     static const uint8_t secret[32] = { 9, 8, 7 };
-    const cellar_rule rule = cellar_rl_gcra(1000000, CELLAR_SECOND_NS, 1000000);
+    const cellar_rule rule = cellar_rule_token_bucket(1000000, CELLAR_SECOND_NS, 1000000);
     cellar_limiter_config cfg = CELLAR_RL_CONFIG_INIT;
     cfg.clock = guard_clock_ns;
     cfg.secret = secret;
     cellar_limiter *l;
-    if (cellar_rl_open(&cfg, &rule, 1, &l) != CELLAR_OK) {
+    if (cellar_limiter_open(&cfg, &rule, 1, &l) != CELLAR_OK) {
         return 1;
     }
     guard_check(l); /* the keys are known */
     guard_start();
     guard_check(l);
     const int wrong = guard_end("limit_check");
-    cellar_rl_close(l);
+    cellar_limiter_close(l);
     return wrong;
 }
 

@@ -9,7 +9,7 @@
  *     cfg.memory_bytes = 256u << 20;
  *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;
  *     cellar *v;                                             named views: isolated keys, defaults
- *     cellar_view(c, "session", NULL, &v);
+ *     cellar_namespace_open(c, "session", NULL, &v);
  *     cellar_set(v, "user:7", 6, data, data_len, NULL);
  *     switch (cellar_get(v, "user:7", 6, buf, sizeof buf, &len)) {
  *     case CELLAR_OK: ...  case CELLAR_MISS: ...  case CELLAR_ABSENT: ...  }
@@ -283,7 +283,8 @@ typedef struct cellar_namespace_opts {
     uint32_t jitter_pct;           /* of loads with a TTL: 1..100; 0 = the store's; or LOAD_NONE  */
     uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
     uint32_t log_level;            /* later                                                       */
-    uint32_t quota_min_pct;        /* 0..100: share others cannot take from it; see cellar_view   */
+    /* 0..100: share others cannot take from it; see cellar_namespace_open */
+    uint32_t quota_min_pct;
     uint32_t quota_max_pct;        /* 1..100: share it never goes above; 0 = none                 */
     uint32_t no_l2;                /* 1: never on disk; counts when the view is first opened      */
     uint32_t secret;               /* 1: the same, and nothing says that the view exists          */
@@ -428,9 +429,9 @@ static inline void cellar_config_init(cellar_config *cfg)
 CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
 
 /* Let go of a handle. Of the root: end the store. Of a view: its entries stay and are found again
- * by the next cellar_view of that name.
- * in:      a handle from cellar_open or cellar_view; NULL is fine; each successful cellar_view is
- *          closed once
+ * by the next cellar_namespace_open of that name.
+ * in:      a handle from cellar_open or cellar_namespace_open; NULL is fine; each successful
+ *          cellar_namespace_open is closed once
  * returns: OK; E_CLOSED (already closed; nothing done), E_BUSY (the root: loads still ran after
  *          close_ms; nothing is closed, try again)
  * owns:    the root: all memory goes back, the maintenance thread is joined; pins must have been
@@ -458,10 +459,11 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  *     cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
  *     o.default_ttl_ms = 300000;
  *     cellar *v;
- *     if (cellar_view(c, "session", &o, &v) != CELLAR_OK) return 1;
+ *     if (cellar_namespace_open(c, "session", &o, &v) != CELLAR_OK) return 1;
  *     cellar_close(v);                                                                           */
-CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_namespace_opts *o,
-                                  cellar **out);
+CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
+                                            const cellar_namespace_opts *o,
+                                            cellar **out);
 
 /* Forget a view: its entries, its name, its counters.
  * in:      any handle of the store, the view's name
@@ -469,10 +471,10 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_name
  *          E_CLOSED from now on, and so do calls that wait for a lease of it; who waits for a
  *          loader that runs gets its result. Until they are closed it keeps its place among
  *          max_views
- * thread:  any; waiters of its leases (cellar_begin) are called from here
+ * thread:  any; waiters of its leases (cellar_lease_acquire) are called from here
  * cost:    O(1) and the loads that are open: dead bytes are reclaimed first by eviction
- * example: cellar_view_drop(c, "session");                                                       */
-CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name);
+ * example: cellar_namespace_drop(c, "session");                                                  */
+CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name);
 
 /* Throw away all entries of this view and of no other. No entry stored before the call is returned
  * by a get that starts after it.
@@ -489,16 +491,16 @@ CELLAR_API cellar_err cellar_clear(cellar *c);
  * returns: OK; E_RANGE (version would pass 2^32 - 1), E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any
  * cost:    O(1)
- * example: cellar_bump(v, NULL);                                                                 */
-CELLAR_API cellar_err cellar_bump(cellar *c, uint32_t *version);
+ * example: cellar_version_increment(v, NULL);                                                    */
+CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version);
 
 /* Set the view's public version, also backwards: what was stored under it before stays dead.
  * in:      version from 1
  * returns: OK; E_IO (see "Disk tier"), E_INVAL (0), E_CLOSED
  * thread:  any
  * cost:    O(1)
- * example: cellar_bump_to(v, 3);                                                                 */
-CELLAR_API cellar_err cellar_bump_to(cellar *c, uint32_t version);
+ * example: cellar_version_set(v, 3);                                                             */
+CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version);
 
 /* Switch a view off and on. Off: gets miss, sets and increments answer DISABLED and store nothing,
  * deletes and clears still work, so that switching on again serves nothing old.
@@ -589,8 +591,7 @@ CELLAR_STRUCT(cellar_get_opts, reserved1);
  * in:      as cellar_get; o NULL = cellar_get
  * out:     as cellar_get; *o->info
  * returns: as cellar_get; STALE (value copied) with CELLAR_GET_ALLOW_STALE; E_UNSUPPORTED (unknown
- * flag),
- *          E_SPACE or E_NOMEM (a version was wanted and the rewrite found no room)
+ *          flag), E_SPACE or E_NOMEM (a version was wanted and the rewrite found no room)
  * owns:    nothing changes hands
  * thread:  any
  * cost:    as cellar_get; with info O(1) more
@@ -629,11 +630,11 @@ CELLAR_API cellar_err cellar_peek(cellar *c, const void *key, size_t key_len,
  * example:
  *     void *value;
  *     size_t len;
- *     if (cellar_dup(c, "k", 1, &value, &len) == CELLAR_OK) cellar_free(value);                  */
-CELLAR_API cellar_err cellar_dup(cellar *c, const void *key, size_t key_len,
-                                 void **value, size_t *value_len);
+ *     if (cellar_get_alloc(c, "k", 1, &value, &len) == CELLAR_OK) cellar_free(value);            */
+CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_len,
+                                       void **value, size_t *value_len);
 
-/* Free what cellar_dup returned.
+/* Free what cellar_get_alloc returned.
  * in:      NULL is fine
  * thread:  any
  * cost:    one free
@@ -675,8 +676,8 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * returns: OK, MISS (also for a negative entry and in the stale window); E_INVAL, E_CLOSED
  * thread:  any; as cellar_peek it is no use of the entry and in no statistic
  * cost:    as cellar_get without the copy; a value that is only on disk is read there
- * example: if (cellar_exists(c, "k", 1) == CELLAR_OK) puts("there");                             */
-CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len);
+ * example: if (cellar_contains(c, "k", 1) == CELLAR_OK) puts("there");                           */
+CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len);
 
 /* Describe an entry without reading its value.
  * in:      key; flags 0 or CELLAR_GET_WANT_VERSION; out->struct_size set
@@ -687,9 +688,10 @@ CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len);
  * cost:    as cellar_peek; with CELLAR_GET_WANT_VERSION the first time as cellar_set
  * example:
  *     cellar_entry_info info = CELLAR_INFO_INIT;
- *     cellar_meta(c, "k", 1, 0, &info);                                                          */
-CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, uint32_t flags,
-                                  cellar_entry_info *out);
+ *     cellar_entry_info_get(c, "k", 1, 0, &info);                                                */
+CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t key_len,
+                                            uint32_t flags,
+                                            cellar_entry_info *out);
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
@@ -757,8 +759,8 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
  *          and so does what lies only on disk, unread); E_IO (see "Disk tier"), E_INVAL, E_CLOSED
  * thread:  any; works in a disabled view
  * cost:    O(1), no allocation
- * example: cellar_del(c, "k", 1);                                                                */
-CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len);
+ * example: cellar_delete(c, "k", 1);                                                             */
+CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
 
 /* Give a live entry a new time to live, from now; counts as a use for its idle time.
  * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE. An entry with an idle time never
@@ -832,10 +834,10 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
  * cost:    in place as a rule: one bucket lock
  * example:
  *     int64_t n;
- *     cellar_incr(c, "visits", 6, 1, 0, 60000, 0, &n);                                           */
-CELLAR_API cellar_err cellar_incr(cellar *c, const void *key, size_t key_len, int64_t delta,
-                                  int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
-                                  int64_t *now_value);
+ *     cellar_increment(c, "visits", 6, 1, 0, 60000, 0, &n);                                      */
+CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_len, int64_t delta,
+                                       int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
+                                       int64_t *now_value);
 
 /* ---- Many keys in one call ------------------------------------------------------------------- */
 
@@ -861,7 +863,7 @@ typedef struct cellar_set_item {
 typedef struct cellar_delete_item {
     const void *key;
     size_t      key_len;
-    cellar_err  status;    /* out: what cellar_del would have returned */
+    cellar_err  status;    /* out: what cellar_delete would have returned */
     uint32_t    reserved0; /* must be 0 */
 } cellar_delete_item;
 
@@ -902,9 +904,9 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
  * cost:    groups of 32 with prefetch
  * example:
  *     cellar_delete_item it[1] = {{"a", 1, CELLAR_OK, 0}};
- *     cellar_del_many(c, it, 1, NULL);                                                           */
-CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_delete_item *items, size_t count,
-                                      size_t *deleted);
+ *     cellar_delete_many(c, it, 1, NULL);                                                        */
+CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, size_t count,
+                                         size_t *deleted);
 
 /* ---- Loading --------------------------------------------------------------------------------- */
 
@@ -1062,8 +1064,8 @@ CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, si
  * cost:    one allocation
  * example:
  *     void *p;
- *     if (cellar_load_reserve(load, 3, &p) == CELLAR_OK) memcpy(p, "abc", 3);                    */
-CELLAR_API cellar_err cellar_load_reserve(cellar_load *load, size_t value_len, void **value);
+ *     if (cellar_load_alloc(load, 3, &p) == CELLAR_OK) memcpy(p, "abc", 3);                      */
+CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, void **value);
 
 /* The result is this block, taken over.
  * in:      value not NULL; free_fn not NULL
@@ -1072,8 +1074,8 @@ CELLAR_API cellar_err cellar_load_reserve(cellar_load *load, size_t value_len, v
  *          no lock held, in any thread, possibly after the store was closed
  * thread:  the one that runs the loader
  * cost:    one small allocation
- * example: cellar_load_give(load, block, 100, free_block, NULL);                                 */
-CELLAR_API cellar_err cellar_load_give(cellar_load *load, void *value, size_t value_len,
+ * example: cellar_load_take(load, block, 100, free_block, NULL);                                 */
+CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t value_len,
                                        void (*free_fn)(void *free_ctx, void *value),
                                        void *free_ctx);
 
@@ -1082,12 +1084,12 @@ CELLAR_API cellar_err cellar_load_give(cellar_load *load, void *value, size_t va
  * returns: OK; E_RESULT_TWICE, E_INVAL
  * thread:  the one that runs the loader
  * cost:    O(1)
- * example: cellar_load_none(load);                                                               */
-CELLAR_API cellar_err cellar_load_none(cellar_load *load);
+ * example: cellar_load_absent(load);                                                             */
+CELLAR_API cellar_err cellar_load_absent(cellar_load *load);
 
-/* The result is that the old value (cellar_load_old) still holds. Its time to live begins anew;
- * tags said (cellar_load_tags) take the place of those it has. One with tags that has left, or was
- * ended by one of them, meanwhile is delivered and not stored.
+/* The result is that the old value (cellar_load_stale_value) still holds. Its time to live begins
+ * anew; tags said (cellar_load_set_tags) take the place of those it has. One with tags that has
+ * left, or was ended by one of them, meanwhile is delivered and not stored.
  * in:      load of the running loader
  * returns: OK; E_RESULT_TWICE, E_INVAL. Without an old value the load ends with E_NO_RESULT
  * thread:  the one that runs the loader
@@ -1115,15 +1117,15 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
  * owns:    tags are copied
  * thread:  the one that runs the loader
  * cost:    O(1); tags: O(their bytes)
- * example: cellar_load_ttl(load, 5000);                                                          */
-CELLAR_API cellar_err cellar_load_ttl(cellar_load *load, int64_t ttl_ms);
-CELLAR_API cellar_err cellar_load_negative_ttl(cellar_load *load, int64_t ttl_ms);
-CELLAR_API cellar_err cellar_load_stale(cellar_load *load, int64_t stale_ms);
-CELLAR_API cellar_err cellar_load_tags(cellar_load *load, const cellar_bytes *tags,
-                                       size_t tag_count);
-CELLAR_API cellar_err cellar_load_cost(cellar_load *load, uint32_t cost_us);
-CELLAR_API cellar_err cellar_load_flags(cellar_load *load, uint32_t user_flags);
-CELLAR_API cellar_err cellar_load_no_store(cellar_load *load);
+ * example: cellar_load_set_ttl(load, 5000);                                                      */
+CELLAR_API cellar_err cellar_load_set_ttl(cellar_load *load, int64_t ttl_ms);
+CELLAR_API cellar_err cellar_load_set_negative_ttl(cellar_load *load, int64_t ttl_ms);
+CELLAR_API cellar_err cellar_load_set_stale(cellar_load *load, int64_t stale_ms);
+CELLAR_API cellar_err cellar_load_set_tags(cellar_load *load, const cellar_bytes *tags,
+                                           size_t tag_count);
+CELLAR_API cellar_err cellar_load_set_cost(cellar_load *load, uint32_t cost_us);
+CELLAR_API cellar_err cellar_load_set_user_flags(cellar_load *load, uint32_t user_flags);
+CELLAR_API cellar_err cellar_load_set_no_store(cellar_load *load);
 
 /* ---- what a loader may ask ---- */
 
@@ -1137,9 +1139,11 @@ CELLAR_API cellar_err cellar_load_no_store(cellar_load *load);
  * example:
  *     const void *old;
  *     size_t len;
- *     if (cellar_load_old(load, &old, &len, NULL) == CELLAR_OK) cellar_load_not_modified(load);  */
-CELLAR_API cellar_err cellar_load_old(cellar_load *load, const void **value, size_t *value_len,
-                                      uint32_t *user_flags);
+ *     if (cellar_load_stale_value(load, &old, &len, NULL) == CELLAR_OK)
+ *     cellar_load_not_modified(load); */
+CELLAR_API cellar_err cellar_load_stale_value(cellar_load *load, const void **value,
+                                              size_t *value_len,
+                                              uint32_t *user_flags);
 
 /* How many loads of this key were lost or failed before this one, in a row, as this call saw it.
  * in:      load of the running loader
@@ -1154,8 +1158,8 @@ CELLAR_API uint32_t cellar_load_attempt(cellar_load *load);
  * returns: the time left, 0 when it is over
  * thread:  the one that runs the loader
  * cost:    a clock reading
- * example: int64_t left_ms = cellar_load_deadline(load);                                         */
-CELLAR_API int64_t cellar_load_deadline(cellar_load *load);
+ * example: int64_t left_ms = cellar_load_time_left_ms(load);                                     */
+CELLAR_API int64_t cellar_load_time_left_ms(cellar_load *load);
 
 /* Is the result still wanted? 0 once it will not be stored and nobody but this call waits.
  * in:      load of the running loader
@@ -1176,7 +1180,7 @@ CELLAR_API int cellar_load_cancelled(cellar_load *load);
  * example: cellar_load_item_value(load, 0, "value", 5);                                          */
 CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, const void *value,
                                              size_t value_len);
-CELLAR_API cellar_err cellar_load_item_none(cellar_load *load, size_t index);
+CELLAR_API cellar_err cellar_load_item_absent(cellar_load *load, size_t index);
 CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int32_t loader_err);
 
 typedef struct cellar_load_item {
@@ -1199,8 +1203,8 @@ typedef struct cellar_load_item {
  * cost:    as cellar_get_many for what is there; one loader call for the rest
  * example:
  *     cellar_load_item it[1] = {{"a", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0}};
- *     cellar_get_many_or_load(c, it, 1, NULL, load_rows, db);                                    */
-CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items, size_t count,
+ *     cellar_get_or_load_many(c, it, 1, NULL, load_rows, db);                                    */
+CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items, size_t count,
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
                                               void *ctx);
 
@@ -1213,20 +1217,21 @@ typedef struct cellar_lease {
 } cellar_lease;
 
 /* Called once when a load that was PENDING has ended, in whatever thread ended it, with no lock
- * held; must not block. Then ask again: cellar_begin gives the value, or the lease. */
+ * held; must not block. Then ask again: cellar_lease_acquire gives the value, or the lease. */
 typedef struct cellar_subscriber {
     void (*fn)(void *ctx);
     void  *ctx;
 } cellar_subscriber;
 
-/* Read through the cache without a loader: who gets LEASED brings the value with cellar_fulfil;
- * everybody else, threads in cellar_get_or_load included, gets that value.
+/* Read through the cache without a loader: who gets LEASED brings the value with
+ * cellar_lease_fulfill; everybody else, threads in cellar_get_or_load included, gets that value.
  * in:      key, o as in cellar_get_or_load; waiter: whom to call when a PENDING load ends;
  *          optional. o's fallbacks and default value stand in where the breaker is open or a
  *          failure is remembered (then they are asked here) and where the lease is abandoned with
  *          an error
  * out:     *lease with LEASED, and with STALE when the refresh is this caller's; with PENDING and a
- *          waiter the ticket for cellar_withdraw; else all zero. *out the value with OK and STALE
+ *          waiter the ticket for cellar_lease_unsubscribe; else all zero. *out the value with OK
+ *          and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered
  *          failure), E_OPEN (the view's breaker), E_TIMEOUT (max_takeovers used up), E_LIMIT,
  *          E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_FLIGHT make no sense here; an unknown flag),
@@ -1240,16 +1245,18 @@ typedef struct cellar_subscriber {
  * example:
  *     cellar_lease lease;
  *     cellar_result r = CELLAR_RESULT_INIT;
- *     if (cellar_begin(c, "k", 1, NULL, NULL, &lease, &r) == CELLAR_LEASED)
- *         cellar_fulfil(c, &lease, "value", 5, NULL);                                            */
-CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
-                                   const cellar_load_opts *o, const cellar_subscriber *waiter,
-                                   cellar_lease *lease, cellar_result *out);
+ *     if (cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r) == CELLAR_LEASED)
+ *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);                                     */
+CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
+                                           const cellar_load_opts *o,
+                                               const cellar_subscriber *waiter,
+                                           cellar_lease *lease, cellar_result *out);
 
 /* Bring the value of a lease: store it, wake all who wait for it.
- * in:      lease from cellar_begin on this view; o as in cellar_set (TTL, stale window, tags, cost;
- *          CELLAR_NEGATIVE: there is none), no conditions, not CELLAR_DURABLE; NULL = the view's
- *          defaults. TTL, stale window and jitter it leaves open are those cellar_begin was given
+ * in:      lease from cellar_lease_acquire on this view; o as in cellar_set (TTL, stale window,
+ *          tags, cost; CELLAR_NEGATIVE: there is none), no conditions, not CELLAR_DURABLE; NULL =
+ *          the view's defaults. TTL, stale window and jitter it leaves open are those
+ *          cellar_lease_acquire was given
  * out:     *lease is zeroed, unless with E_LEASE and the codes behind E_NOMEM: another view's lease
  *          is still of use there
  * returns: OK; DETACHED (waiters served, not stored: a delete, clear or newer set came first),
@@ -1259,29 +1266,29 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
  * owns:    the bytes are copied
  * thread:  any, not only the one that began
  * cost:    as cellar_set
- * example: cellar_fulfil(c, &lease, "value", 5, NULL);                                           */
-CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *value,
-                                    size_t value_len, const cellar_set_opts *o);
+ * example: cellar_lease_fulfill(c, &lease, "value", 5, NULL);                                    */
+CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const void *value,
+                                           size_t value_len, const cellar_set_opts *o);
 
 /* Give a lease back without a value.
  * in:      loader_err 0: somebody else shall load; else the load failed: who waits gets something
- *          stale, or what the fallbacks of cellar_begin bring, its default value, or E_LOADER;
- *          error_ttl_ms, throttle_ms and the like are cellar_begin's, too
- * out:     *lease as cellar_fulfil leaves it
+ *          stale, or what the fallbacks of cellar_lease_acquire bring, its default value, or
+ *          E_LOADER; error_ttl_ms, throttle_ms and the like are cellar_lease_acquire's, too
+ * out:     *lease as cellar_lease_fulfill leaves it
  * returns: OK; E_LEASE, E_INVAL, E_CLOSED
  * thread:  any; fallbacks run here, as a loader in cellar_get_or_load
  * cost:    one lock; waiters are called from here
- * example: cellar_abandon(c, &lease, 0);                                                         */
-CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loader_err);
+ * example: cellar_lease_release(c, &lease, 0);                                                   */
+CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32_t loader_err);
 
-/* Take back a waiter given to cellar_begin.
- * in:      ticket from a PENDING cellar_begin
+/* Take back a waiter given to cellar_lease_acquire.
+ * in:      ticket from a PENDING cellar_lease_acquire
  * out:     *ticket is zeroed with OK
  * returns: OK (fn will not be called); E_LEASE (it was called or is about to be), E_INVAL, E_CLOSED
  * thread:  any
  * cost:    one lock
- * example: cellar_withdraw(c, &ticket);                                                          */
-CELLAR_API cellar_err cellar_withdraw(cellar *c, cellar_lease *ticket);
+ * example: cellar_lease_unsubscribe(c, &ticket);                                                 */
+CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket);
 
 /* ---- Scanning -------------------------------------------------------------------------------- */
 
@@ -1334,8 +1341,9 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match
  *          exactly, after that the oldest eighth goes, and with it each tagged entry that is older;
  *          the call that does this goes through the table, older tagged entries may miss meanwhile.
  *          Over a restart of a disk tier: 4,096 tags, as long as older entries lie there
- * example: cellar_delete_tag(c, "user:17", 7, CELLAR_TAG_HARD);                                  */
-CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_len, uint32_t mode);
+ * example: cellar_delete_by_tag(c, "user:17", 7, CELLAR_TAG_HARD);                               */
+CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
+                                           uint32_t mode);
 
 /* Delete this view's entries whose keys match a glob (Redis' grammar), stale ones and negative ones
  * too. What was set, or began to be loaded, before the call is not returned by a get that starts
@@ -1350,9 +1358,9 @@ CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_l
  * cost:    O(entries in memory); a pattern without wildcards: one delete. With a disk tier one
  *          record in its log, and a match for each entry read from there until all that is older is
  *          reclaimed; of more than 256 patterns the oldest ends all entries on disk before it
- * example: cellar_delete_match(c, "user:17:*", 9, NULL);                                         */
-CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t pattern_len,
-                                          uint64_t *removed);
+ * example: cellar_delete_by_pattern(c, "user:17:*", 9, NULL);                                    */
+CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, size_t pattern_len,
+                                               uint64_t *removed);
 
 /* ---- Bloom guard ----------------------------------------------------------------------------- */
 
@@ -1360,7 +1368,7 @@ CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t
  * cache). Eviction, expiry, delete and clear remove nothing from it. It is
  *     OFF            cellar_bloom_open ->
  *     OBSERVING      every stored value adds its key; it never decides, only counts
- *                    cellar_bloom_feed with all keys of the source; then cellar_bloom_seal ->
+ *                    cellar_bloom_feed with all keys of the source; then cellar_bloom_activate ->
  *     AUTHORITATIVE  what it does not know is absent: a get misses without reading the disk tier, a
  *                    load answers ABSENT without a flight. Any doubt -> OBSERVING, with a log line
  * Contract of the owner: a new key goes to the source first, then into the cache (or through
@@ -1374,7 +1382,7 @@ CELLAR_API cellar_err cellar_delete_match(cellar *c, const char *pattern, size_t
  * directory since; OBSERVING with its bits, and DOUBT_IMAGE, after a kill, a power cut, or in a
  * copy; OBSERVING, empty, if its part of the file is damaged. Whatever came into the source while
  * the store was not open, or open without its disk, the owner announces with cellar_bloom_add
- * before he relies on it, or he gives the filter up with cellar_bloom_off. Filters that need more
+ * before he relies on it, or he gives the filter up with cellar_bloom_drop. Filters that need more
  * room than is left beside the entries (about a segment, 512 KiB to 8 MiB) take up to a quarter of
  * l2_bytes, whose oldest entries go; what is larger still is not kept: see the log. A clear, a bump
  * and another l2_bytes change nothing, a dropped view's filter is gone. */
@@ -1382,7 +1390,7 @@ enum { CELLAR_BLOOM_DOUBT_NONE = 0, CELLAR_BLOOM_DOUBT_FOUND = 1, CELLAR_BLOOM_D
        CELLAR_BLOOM_DOUBT_NOMEM = 3, CELLAR_BLOOM_DOUBT_RESTORED = 4 };
 
 /* Begin a filter, or, when there is one, begin a second of this size beside it: the first goes on
- * answering until cellar_bloom_seal puts the second in its place.
+ * answering until cellar_bloom_activate puts the second in its place.
  * in:      expected_keys 1..2^40; fpp, the rate of false positives, .0001 to .5; 0 = .01. It grows
  *          to 15 times expected_keys; then, and when it cannot grow, it only observes
  * returns: OK; E_INVAL, E_BUSY (a second filter is being filled already), E_SPACE (budget),
@@ -1400,14 +1408,14 @@ typedef cellar_err (*cellar_next_key_fn)(void *ctx, cellar_bytes *key);
  * hands out. What is stored meanwhile adds itself.
  * in:      next, called until it does not answer CELLAR_OK; ctx
  * out:     *count the keys added, those of the cache included; optional
- * returns: OK (complete: cellar_bloom_seal may follow); what next failed with; E_INVAL (no filter,
- *          or a key of 0 or over 65,535 bytes came), E_BUSY (another feed of the view runs),
- *          E_NOMEM, E_CLOSED. After a failure feed again
+ * returns: OK (complete: cellar_bloom_activate may follow); what next failed with; E_INVAL (no
+ *          filter, or a key of 0 or over 65,535 bytes came), E_BUSY (another feed of the view
+ *          runs), E_NOMEM, E_CLOSED. After a failure feed again
  * thread:  any, one feed of a view at a time
  * cost:    a scan of the view, then about 0.1 us a key
  * example:
  *     uint64_t count;
- *     if (cellar_bloom_feed(c, next_row, db, &count) == CELLAR_OK) cellar_bloom_seal(c, 0);      */
+ *     if (cellar_bloom_feed(c, next_row, db, &count) == CELLAR_OK) cellar_bloom_activate(c, 0);  */
 CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void *ctx,
                                         uint64_t *count);
 
@@ -1420,8 +1428,8 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
  *          than it was opened for: open a larger one), E_UNSUPPORTED, E_BUSY, E_NOMEM, E_CLOSED
  * thread:  any
  * cost:    O(1); with CELLAR_BLOOM_EMPTY_SOURCE a scan of the view
- * example: cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE);                                      */
-CELLAR_API cellar_err cellar_bloom_seal(cellar *c, uint32_t flags);
+ * example: cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE);                                  */
+CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags);
 
 /* Announce a key that came into the source and not through this cache.
  * in:      key
@@ -1445,8 +1453,8 @@ CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_
  * returns: OK; E_INVAL, E_CLOSED
  * thread:  any
  * cost:    its memory goes back
- * example: cellar_bloom_off(c, 1);                                                               */
-CELLAR_API cellar_err cellar_bloom_off(cellar *c, int all);
+ * example: cellar_bloom_drop(c, 1);                                                              */
+CELLAR_API cellar_err cellar_bloom_drop(cellar *c, int all);
 
 /* State and figures of a view's filter. Filled up to the caller's struct_size. */
 typedef struct cellar_bloom_info {
@@ -1524,25 +1532,25 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
 
 /* May the call be made?
  * in:      a breaker
- * out:     *pass, for cellar_breaker_report
+ * out:     *pass, for cellar_breaker_record
  * returns: OK; E_OPEN (do not call), E_INVAL
- * owns:    every OK is followed by one cellar_breaker_report; a probe that never is holds the
+ * owns:    every OK is followed by one cellar_breaker_record; a probe that never is holds the
  *          others back for open_max_ms
  * thread:  any
  * cost:    a clock reading and one load; no lock
  * example:
  *     uint32_t pass;
- *     if (cellar_breaker_admit(b, &pass) == CELLAR_OK) call_it(b, pass);                         */
-CELLAR_API cellar_err cellar_breaker_admit(cellar_breaker *b, uint32_t *pass);
+ *     if (cellar_breaker_allow(b, &pass) == CELLAR_OK) call_it(b, pass);                         */
+CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass);
 
 /* How did the call end?
- * in:      pass from cellar_breaker_admit; outcome CELLAR_BREAKER_SUCCESS, _FAILED or _NO_VERDICT
+ * in:      pass from cellar_breaker_allow; outcome CELLAR_BREAKER_SUCCESS, _FAILED or _NO_VERDICT
  *          (cancelled, not made after all)
  * returns: OK; E_INVAL
  * thread:  any; when it opens or closes, the log callback runs here
  * cost:    a clock reading and one or two shared writes
- * example: cellar_breaker_report(b, pass, CELLAR_BREAKER_SUCCESS);                               */
-CELLAR_API cellar_err cellar_breaker_report(cellar_breaker *b, uint32_t pass, int outcome);
+ * example: cellar_breaker_record(b, pass, CELLAR_BREAKER_SUCCESS);                               */
+CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass, int outcome);
 
 /* Close a breaker by hand, and forget what it has seen.
  * in:      a breaker
@@ -1592,7 +1600,7 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
  *
  * When the call that changes a key returns, up to 256 values in up to 8 steps are gone, and no
  * load that had read it is stored; what is beyond goes with the next ticks (cellar_dependencies_due
- * counts it). Keys that are evicted end nobody. Not watched: scans, what cellar_incr and
+ * counts it). Keys that are evicted end nobody. Not watched: scans, what cellar_increment and
  * cellar_update see, other threads of the loader, and who holds a lease.
  *
  * A result is delivered, but not stored, when what it was made of cannot be noted: more than
@@ -1740,10 +1748,10 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
  * example:
  *     cellar_arg a[CELLAR_MEMO_ARGS_MAX];
  *     size_t n;
- *     cellar_memo_args(key, len, NULL, NULL, a, CELLAR_MEMO_ARGS_MAX, &n);                       */
-CELLAR_API cellar_err cellar_memo_args(const void *key, size_t key_len, cellar_bytes *name,
-                                       uint32_t *version, cellar_arg *args, size_t arg_cap,
-                                       size_t *arg_count);
+ *     cellar_memo_parse(key, len, NULL, NULL, a, CELLAR_MEMO_ARGS_MAX, &n);                      */
+CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_bytes *name,
+                                        uint32_t *version, cellar_arg *args, size_t arg_cap,
+                                        size_t *arg_count);
 
 /* ---- Listeners ------------------------------------------------------------------------------- */
 
@@ -1765,9 +1773,10 @@ typedef void (*cellar_listener_fn)(void *ctx, const cellar_event *e);
 /* Hear of every entry that ends, once, with its cause.
  * in:      any handle of the store: the root hears all views, another view only itself; causes: a
  *          mask of CELLAR_CAUSE_BIT(...), 0 = all; fn; ctx
- * out:     *id for cellar_unlisten
+ * out:     *id for cellar_listener_remove
  * returns: OK; E_LIMIT (16 a store), E_NOMEM, E_INVAL, E_CLOSED
- * owns:    ctx stays the caller's; it must live until cellar_unlisten or the store's close returned
+ * owns:    ctx stays the caller's; it must live until cellar_listener_remove or the store's close
+ *          returned
  * thread:  fn runs in whatever thread ended the entry or reclaimed it, with no lock held, and may
  *          call the cache; events of sets nested deeper than 4 inside listeners are only counted
  *          (listener_skipped). Entries of a cleared view are announced when they are reclaimed.
@@ -1779,9 +1788,10 @@ typedef void (*cellar_listener_fn)(void *ctx, const cellar_event *e);
  * cost:    a set copies what it replaces or evicts while somebody listens for it
  * example:
  *     uint64_t id;
- *     cellar_listen(c, CELLAR_CAUSE_BIT(CAPACITY), on_evicted, NULL, &id);                       */
-CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listener_fn fn, void *ctx,
-                                    uint64_t *id);
+ *     cellar_listener_add(c, CELLAR_CAUSE_BIT(CAPACITY), on_evicted, NULL, &id);                 */
+CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_listener_fn fn,
+                                          void *ctx,
+                                          uint64_t *id);
 
 /* Stop hearing. After the return fn does not run any more, except when called from inside a
  * listener: then calls that run in other threads at that moment may still end later.
@@ -1789,8 +1799,8 @@ CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listener_
  * returns: OK; E_NOT_FOUND, E_INVAL, E_CLOSED
  * thread:  any, also from the listener itself
  * cost:    waits for running calls of fn
- * example: cellar_unlisten(c, id);                                                               */
-CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id);
+ * example: cellar_listener_remove(c, id);                                                        */
+CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id);
 
 /* What a memoized function looks like inside: args as they were given, text without its ending 0,
  * valid until it returns; it says its result through `load` like any loader. */
@@ -1982,24 +1992,24 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * to live, unless the idle time they were written with has passed meanwhile, and after a restart,
  * clean or not, the cache is warm; after a death its index is read back first, and who asks
  * meanwhile may miss (the metric cellar_l2_warming). What lies only on disk counts as there, but
- * for scans, listeners and what cellar_del says: a get, pin, touch, update, incr, and a set that
+ * for scans, listeners and what cellar_delete says: a get, pin, touch, update, incr, and a set that
  * depends on what there is, bring it into memory, which costs a read, and a few ms at most while a
- * change is on its way down; cellar_peek, cellar_exists and cellar_meta look and leave it there,
- * unless a version is wanted. No read returns an older value than a read that was complete before
- * it began: while a change of the key is on its way down, the disk is not read for it; after a wait
- * of 1 ms at most the read misses. All of it is a hint, never the truth: damage is a miss, trouble
- * with the disk leaves the store with its memory alone (cellar_last_error of the root says why),
- * puts that no mode promises (below) are dropped, not waited for. Two entries may share a word of
- * the disk tier's index: the older one is then lost, about one in 10,000 with l2_bytes full, fewer
- * before. An entry that was set with CELLAR_DURABLE or in a view with CELLAR_L2_WRITE_THROUGH is
- * not lost so: it is found until it is changed, or l2_bytes is full and it is among the oldest. If
- * entries are smaller than l2_avg_object_bytes says, the index is full first (the metric
- * cellar_l2_index_full_total). A disk that fails (l2_off_errors and what follows it) is left alone
- * for a time, then tried, and used again once it works: one line of the log each time, the metric
- * cellar_l2_breaker_state says which. Deletes, also by tag or pattern, overwrites, clears and bumps
- * are never lost to the death of the process; while the disk does not answer, an empty file
- * /dev/shm/cellar-.. sees to that. A power cut: CELLAR_L2_SYNC_MANUAL keeps what the last
- * cellar_sync or clean close saw if nothing was changed since, else nothing;
+ * change is on its way down; cellar_peek, cellar_contains and cellar_entry_info_get look and leave
+ * it there, unless a version is wanted. No read returns an older value than a read that was
+ * complete before it began: while a change of the key is on its way down, the disk is not read for
+ * it; after a wait of 1 ms at most the read misses. All of it is a hint, never the truth: damage
+ * is a miss, trouble with the disk leaves the store with its memory alone (cellar_last_error of
+ * the root says why), puts that no mode promises (below) are dropped, not waited for. Two entries
+ * may share a word of the disk tier's index: the older one is then lost, about one in 10,000 with
+ * l2_bytes full, fewer before. An entry that was set with CELLAR_DURABLE or in a view with
+ * CELLAR_L2_WRITE_THROUGH is not lost so: it is found until it is changed, or l2_bytes is full and
+ * it is among the oldest. If entries are smaller than l2_avg_object_bytes says, the index is full
+ * first (the metric cellar_l2_index_full_total). A disk that fails (l2_off_errors and what follows
+ * it) is left alone for a time, then tried, and used again once it works: one line of the log each
+ * time, the metric cellar_l2_breaker_state says which. Deletes, also by tag or pattern,
+ * overwrites, clears and bumps are never lost to the death of the process; while the disk does not
+ * answer, an empty file /dev/shm/cellar-.. sees to that. A power cut: CELLAR_L2_SYNC_MANUAL keeps
+ * what the last cellar_sync or clean close saw if nothing was changed since, else nothing;
  * CELLAR_L2_SYNC_PERIODIC all that was done before the last sync, one every l2_sync_ms, and of
  * later changes some. CELLAR_L2_SYNC_ALWAYS: a call that changes a key or a view returns when a
  * power cut cannot take that back (one sync serves all who wait; a change of what the disk has
@@ -2046,8 +2056,8 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  *   Also E_IO: the value is over half a segment of the disk, l2_write_bps or l2_write_bpd is used
  *   up, the seal function fails, the disk is off. cellar_l2_not_through_total counts them all.
  *   OK, but in memory alone: an entry with less than l2_min_ttl_ms left, a remembered failure, an
- *   entry with CELLAR_NO_L2. A load, a refresh and cellar_fulfil wait and count in the same way,
- *   but hand out their value and return no E_IO.
+ *   entry with CELLAR_NO_L2. A load, a refresh and cellar_lease_fulfill wait and count in the same
+ *   way, but hand out their value and return no E_IO.
  * - A set with CELLAR_DURABLE promises the same in any view, and from CELLAR_L2_SYNC_PERIODIC on
  *   that the entry outlives a power cut. At CELLAR_L2_SYNC_MANUAL it is E_UNSUPPORTED. An entry
  *   with less than l2_min_ttl_ms left is E_IO.
@@ -2166,7 +2176,7 @@ typedef struct cellar_stats {
     uint64_t class_fallback;    /* unknown TTL class names                                        */
     uint64_t clears;
     uint64_t bumps;
-    uint64_t listener_skipped;  /* store: events counted only, see cellar_listen                  */
+    uint64_t listener_skipped;  /* store: events counted only, see cellar_listener_add            */
     uint64_t entries;           /* store: linked, dead ones of cleared views included             */
     uint64_t used_bytes;        /* store: charged to the budget now                               */
     uint64_t budget_bytes;      /* store                                                          */
@@ -2184,11 +2194,12 @@ typedef struct cellar_stats {
     uint64_t refresh_dropped;   /* that found the queue full or no memory                         */
     uint64_t load_ns;           /* time spent in loaders                                          */
     uint64_t flights;           /* store: loads open now, leases included                         */
-    uint64_t load_waiters;      /* store: calls that wait for them now, cellar_begin's included   */
+    /* store: calls that wait for them now, cellar_lease_acquire's included */
+    uint64_t load_waiters;
     uint64_t flight_bytes;      /* store: part of used_bytes: records of loads and waiters        */
     uint64_t load_fallbacks;    /* loads answered by a fallback or a default value                */
     double   saved_seconds;     /* gets that were no misses x mean time of a load: an estimate    */
-    double   saved_cost;        /* the same with cellar_load_cost, in millions of its unit        */
+    double   saved_cost;        /* the same with cellar_load_set_cost, in millions of its unit    */
     uint64_t quota_entries;     /* this view's, down to quota_breaches, if it has a quota: held   */
     uint64_t quota_bytes;       /* of its entries                                                 */
     uint64_t quota_floor;       /* bytes its least share comes to now                             */
@@ -2207,8 +2218,7 @@ CELLAR_STRUCT(cellar_stats, ttl_unchanged_share);
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_NAMESPACE (this view; "store" fields too) or _STORE (sum of all
- * views);
- *          out->struct_size set
+ *          views); out->struct_size set
  * out:     *out
  * returns: OK; E_INVAL, E_CLOSED
  * thread:  any; counters are exact, each taken at its own moment
@@ -2235,8 +2245,7 @@ CELLAR_STRUCT(cellar_advice, hit_ratio);
  * cache, keys only, of eight sizes run beside it under the rule in force. Estimates: on average
  * within two points. Views are told apart, up to 64 of them.
  * in:      scope CELLAR_SCOPE_NAMESPACE (this view's hits at so many times the budget of the
- * store) or
- *          _STORE (all views); out->struct_size set
+ *          store) or _STORE (all views); out->struct_size set
  * out:     *out; with PENDING and E_UNSUPPORTED no hit ratio but hit_ratio_now
  * returns: OK; PENDING (fewer than 512 sampled gets yet, or of a view beyond the first 64);
  *          E_UNSUPPORTED (advisor off, less than 16 MiB, fewer than 1,000 entries, or another
@@ -2295,8 +2304,8 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
  * cost:    O(stripes + views); no allocation; no keys and no values appear
  * example:
  *     static char text[65536];
- *     cellar_dump(c, text, sizeof text, NULL);                                                   */
-CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len);
+ *     cellar_dump_write(c, text, sizeof text, NULL);                                             */
+CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t *len);
 
 /* The sentence that belongs to a code.
  * in:      any number
@@ -2351,8 +2360,8 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out);
  * thread:  any, but exact only while no other thread writes (the maintenance thread is stopped
  *          meanwhile); in a forked child also what the parent's threads left half done counts
  * cost:    O(everything); holds one stripe's lock at a time
- * example: if (cellar_audit(c) != CELLAR_OK) abort();                                            */
-CELLAR_API cellar_err cellar_audit(cellar *c);
+ * example: if (cellar_integrity_check(c) != CELLAR_OK) abort();                                  */
+CELLAR_API cellar_err cellar_integrity_check(cellar *c);
 
 /* The library's version, "MAJOR.MINOR.PATCH".
  * returns: static text

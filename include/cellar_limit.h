@@ -7,14 +7,14 @@
  * CALL PATTERN
  *     #include "cellar_limit.h"   (drop-in: part of its "cellar.h")
  *     cellar_limiter *l;
- *     const cellar_rule per_user = cellar_rl_gcra(100, CELLAR_SECOND_NS, 20);
- *     if (cellar_rl_open(NULL, &per_user, 1, &l) != CELLAR_OK) return 1;
+ *     const cellar_rule per_user = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
+ *     if (cellar_limiter_open(NULL, &per_user, 1, &l) != CELLAR_OK) return 1;
  *     cellar_limiter_result r;
- *     switch (cellar_rl_check(l, "user:7", 6, 1, &r)) {
+ *     switch (cellar_limiter_check(l, "user:7", 6, 1, &r)) {
  *     case CELLAR_OK: serve();                                    break;
  *     case CELLAR_LIMITED: refuse(r.retry_after_ns);              break;
  *     default: an argument was wrong                              break; }
- *     cellar_rl_close(l);
+ *     cellar_limiter_close(l);
  *
  * ALGORITHMS  N = limit, W = period, b = burst, T = ceil(W / N) in 1/64 ns. Windows are half open,
  *             (t - W, t]; bounds count units of cost, not calls.
@@ -104,7 +104,7 @@ typedef struct cellar_rule {
     uint64_t reserved1; /* 0                                                                      */
 } cellar_rule;
 
-static inline cellar_rule cellar_rl_make_(uint32_t algorithm, uint64_t limit, uint64_t period_ns)
+static inline cellar_rule cellar_rule_make_(uint32_t algorithm, uint64_t limit, uint64_t period_ns)
 {
     cellar_rule r;
     r.algorithm = algorithm;
@@ -120,37 +120,38 @@ static inline cellar_rule cellar_rl_make_(uint32_t algorithm, uint64_t limit, ui
     return r;
 }
 /* Token bucket of `burst` tokens that fills at `limit` a period. */
-static inline cellar_rule cellar_rl_gcra(uint64_t limit, uint64_t period_ns, uint64_t burst)
+static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t period_ns,
+                                                   uint64_t burst)
 {
-    cellar_rule r = cellar_rl_make_(CELLAR_RULE_TOKEN_BUCKET, limit, period_ns);
+    cellar_rule r = cellar_rule_make_(CELLAR_RULE_TOKEN_BUCKET, limit, period_ns);
     r.burst = burst;
     return r;
 }
 /* Token bucket slowed down so far that no window of a period ever holds more than `limit`. */
-static inline cellar_rule cellar_rl_rule_capped(uint64_t limit, uint64_t period_ns,
-                                                uint64_t burst)
+static inline cellar_rule cellar_rule_token_bucket_strict(uint64_t limit, uint64_t period_ns,
+                                                          uint64_t burst)
 {
-    cellar_rule r = cellar_rl_gcra(limit, period_ns, burst);
+    cellar_rule r = cellar_rule_token_bucket(limit, period_ns, burst);
     r.flags = CELLAR_RULE_STRICT;
     return r;
 }
-static inline cellar_rule cellar_rl_sliding_log(uint64_t limit, uint64_t period_ns)
+static inline cellar_rule cellar_rule_sliding_log(uint64_t limit, uint64_t period_ns)
 {
-    return cellar_rl_make_(CELLAR_RULE_SLIDING_LOG, limit, period_ns);
+    return cellar_rule_make_(CELLAR_RULE_SLIDING_LOG, limit, period_ns);
 }
-static inline cellar_rule cellar_rl_sliding_count(uint64_t limit, uint64_t period_ns)
+static inline cellar_rule cellar_rule_sliding_window(uint64_t limit, uint64_t period_ns)
 {
-    return cellar_rl_make_(CELLAR_RULE_SLIDING_WINDOW, limit, period_ns);
+    return cellar_rule_make_(CELLAR_RULE_SLIDING_WINDOW, limit, period_ns);
 }
-static inline cellar_rule cellar_rl_fixed(uint64_t limit, uint32_t calendar)
+static inline cellar_rule cellar_rule_fixed_window(uint64_t limit, uint32_t calendar)
 {
-    cellar_rule r = cellar_rl_make_(CELLAR_RULE_FIXED_WINDOW, limit, 0);
+    cellar_rule r = cellar_rule_make_(CELLAR_RULE_FIXED_WINDOW, limit, 0);
     r.calendar = calendar;
     return r;
 }
-static inline cellar_rule cellar_rl_concurrency(uint64_t limit)
+static inline cellar_rule cellar_rule_concurrency(uint64_t limit)
 {
-    return cellar_rl_make_(CELLAR_RULE_CONCURRENCY, limit, 0);
+    return cellar_rule_make_(CELLAR_RULE_CONCURRENCY, limit, 0);
 }
 
 /* What a decision says. */
@@ -176,9 +177,9 @@ typedef struct cellar_limiter_ticket {
     uint32_t colour, generation, used, reserved;
 } cellar_limiter_ticket;
 
-/* A key as cellar_rl_foreach shows it. */
+/* A key as cellar_limiter_scan shows it. */
 typedef struct cellar_limiter_entry {
-    uint64_t fingerprint;    /* as cellar_rl_fingerprint gives it                                 */
+    uint64_t fingerprint;    /* as cellar_limiter_fingerprint gives it                            */
     uint32_t rule_count;
     uint32_t overridden;     /* 1: a plan or a ban of its own                                     */
     uint64_t remaining[CELLAR_LIMITER_RULES_MAX];
@@ -295,24 +296,25 @@ enum { CELLAR_HEADERS_IETF = 1,      /* RateLimit-Policy, RateLimit (draft, work
  *          SLIDING_COUNT over 2^20 - 1, FIXED over 2^34 - 1, CONCURRENCY over 2^20 - 1),
  *          E_NOT_FOUND (zone), E_CORRUPT (its file), E_SPACE (max_bytes holds no bucket), E_NOMEM,
  *          E_ABI, E_UNSUPPORTED
- * owns:    the caller closes *out with cellar_rl_close
+ * owns:    the caller closes *out with cellar_limiter_close
  * thread:  any
  * cost:    takes max_bytes at once; loads the snapshot if there is one
  * example:
- *     const cellar_rule rules[2] = { cellar_rl_gcra(100, CELLAR_SECOND_NS, 20),
- *                                       cellar_rl_fixed(100000, CELLAR_PER_DAY) };
+ *     const cellar_rule rules[2] = { cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20),
+ *                                       cellar_rule_fixed_window(100000, CELLAR_PER_DAY) };
  *     cellar_limiter *l;
- *     if (cellar_rl_open(NULL, rules, 2, &l) != CELLAR_OK) return 1;                             */
-CELLAR_API cellar_err cellar_rl_open(const cellar_limiter_config *cfg, const cellar_rule *rules,
-                                     uint32_t rule_count, cellar_limiter **out);
+ *     if (cellar_limiter_open(NULL, rules, 2, &l) != CELLAR_OK) return 1;                        */
+CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
+                                          const cellar_rule *rules,
+                                          uint32_t rule_count, cellar_limiter **out);
 
 /* Close a limiter: the last snapshot, if it has one, then all memory back.
  * in:      l, NULL is fine
  * owns:    l is gone; tickets and tokens of it mean nothing any more
  * thread:  not beside other calls on l
  * cost:    O(keys) with a snapshot, else one unmapping
- * example: cellar_rl_close(l);                                                                   */
-CELLAR_API void cellar_rl_close(cellar_limiter *l);
+ * example: cellar_limiter_close(l);                                                              */
+CELLAR_API void cellar_limiter_close(cellar_limiter *l);
 
 /* ---- Deciding ---- */
 
@@ -326,46 +328,46 @@ CELLAR_API void cellar_rl_close(cellar_limiter *l);
  *          denials without a lock, admissions under one of a bucket. New key: one short lock
  * example:
  *     cellar_limiter_result r;
- *     if (cellar_rl_check(l, ip, ip_len, 1, &r) == CELLAR_LIMITED) return 429;                   */
-CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t key_len,
-                                      uint64_t cost, cellar_limiter_result *result);
+ *     if (cellar_limiter_check(l, ip, ip_len, 1, &r) == CELLAR_LIMITED) return 429;              */
+CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
+                                           uint64_t cost, cellar_limiter_result *result);
 
-/* cellar_rl_check with a reading of the limiter's clock that the caller has already: one reading a
- * request. An older reading admits no more than the bound: OLDER READINGS.
- * in:      now_ns from cellar_rl_now, or of the clock the limiter was opened with; not used in a
- *          limiter with a FIXED rule
- * out:     as cellar_rl_check
- * returns: as cellar_rl_check; E_CLOCK (a new key with a reading over one second ahead)
+/* cellar_limiter_check with a reading of the limiter's clock that the caller has already: one
+ * reading a request. An older reading admits no more than the bound: OLDER READINGS.
+ * in:      now_ns from cellar_limiter_now, or of the clock the limiter was opened with; not used
+ *          in a limiter with a FIXED rule
+ * out:     as cellar_limiter_check
+ * returns: as cellar_limiter_check; E_CLOCK (a new key with a reading over one second ahead)
  * thread:  any
- * cost:    cellar_rl_check without its clock, FIXED rules excepted
+ * cost:    cellar_limiter_check without its clock, FIXED rules excepted
  * example:
- *     uint64_t now = cellar_rl_now(l);
+ *     uint64_t now = cellar_limiter_now(l);
  *     cellar_err e = cellar_rl_check_at(l, "user:7", 6, 1, now, NULL);                           */
 CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t cost, uint64_t now_ns,
                                          cellar_limiter_result *result);
 
-/* cellar_rl_check by rules that come with the call, in place of the limiter's.
+/* cellar_limiter_check by rules that come with the call, in place of the limiter's.
  * in:      rules of the same number and algorithms; SLIDING_COUNT of the same period, FIXED of the
  *          same calendar, SLIDING_LOG up to the limit it was opened with (a longer window than any
  *          before holds from then on)
- * out:     as cellar_rl_check
- * returns: as cellar_rl_check; E_RANGE
+ * out:     as cellar_limiter_check
+ * returns: as cellar_limiter_check; E_RANGE
  * thread:  any
- * cost:    cellar_rl_check and two divisions a rule
+ * cost:    cellar_limiter_check and two divisions a rule
  * example:
- *     cellar_rule gold = cellar_rl_gcra(1000, CELLAR_SECOND_NS, 100);
- *     cellar_err e = cellar_rl_check_with(l, "user:7", 6, 1, &gold, 1, NULL);                    */
-CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t cost, const cellar_rule *rules,
-                                           uint32_t rule_count, cellar_limiter_result *result);
+ *     cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
+ *     cellar_err e = cellar_limiter_check_with(l, "user:7", 6, 1, &gold, 1, NULL);               */
+CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
+                                                uint64_t cost, const cellar_rule *rules,
+                                                uint32_t rule_count, cellar_limiter_result *result);
 
-/* What cellar_rl_check would say, without effect.
- * in:      as cellar_rl_check
- * out:     as cellar_rl_check
+/* What cellar_limiter_check would say, without effect.
+ * in:      as cellar_limiter_check
+ * out:     as cellar_limiter_check
  * returns: OK, LIMITED; E_INVAL
  * thread:  any
- * cost:    as cellar_rl_check; nothing is written
+ * cost:    as cellar_limiter_check; nothing is written
  * example: cellar_err e = cellar_rl_peek(l, "user:7", 6, 1, NULL);                               */
 CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t key_len,
                                      uint64_t cost, cellar_limiter_result *result);
@@ -379,9 +381,10 @@ CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t 
  * cost:    two passes over the links
  * example:
  *     cellar_limiter_link both[2] = { { users, id, id_len, 1 }, { site, "site", 4, 1 } };
- *     cellar_err e = cellar_rl_check_chain(both, 2, NULL, NULL);                                 */
-CELLAR_API cellar_err cellar_rl_check_chain(const cellar_limiter_link *links, uint32_t count,
-                                            cellar_limiter_result *result, uint32_t *denied_by);
+ *     cellar_err e = cellar_limiter_check_chain(both, 2, NULL, NULL);                            */
+CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
+                                                 cellar_limiter_result *result,
+                                                     uint32_t *denied_by);
 
 /* Wait until admitted, or say at once that it takes too long.
  * in:      max_wait_ns from now
@@ -389,20 +392,20 @@ CELLAR_API cellar_err cellar_rl_check_chain(const cellar_limiter_link *links, ui
  * returns: OK (admitted; for GCRA the wait is over), E_TIMEOUT (nothing taken), E_NEVER; E_INVAL
  * thread:  any, with nothing held that others need; GCRA is fair by virtual time, others are not
  * cost:    sleeps
- * example: cellar_err e = cellar_rl_wait(l, "api", 3, 1, 5 * CELLAR_SECOND_NS, NULL);            */
-CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t key_len,
-                                     uint64_t cost, uint64_t max_wait_ns,
-                                     cellar_limiter_result *result);
+ * example: cellar_err e = cellar_limiter_wait(l, "api", 3, 1, 5 * CELLAR_SECOND_NS, NULL);       */
+CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, size_t key_len,
+                                          uint64_t cost, uint64_t max_wait_ns,
+                                          cellar_limiter_result *result);
 
-/* The limiter's clock, and what it calls a key: `cellar_rl_fingerprint` is what cellar_rl_foreach
- * hands out (0: bad key).
+/* The limiter's clock, and what it calls a key: `cellar_limiter_fingerprint` is what
+ * cellar_limiter_scan hands out (0: bad key).
  * in:      a limiter
  * returns: ns; the fingerprint, 63 bits
  * thread:  any
  * cost:    one reading; one hash
- * example: uint64_t now = cellar_rl_now(l);                                                      */
-CELLAR_API uint64_t cellar_rl_now(cellar_limiter *l);
-CELLAR_API uint64_t cellar_rl_fingerprint(cellar_limiter *l, const void *key, size_t key_len);
+ * example: uint64_t now = cellar_limiter_now(l);                                                 */
+CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l);
+CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *key, size_t key_len);
 
 /* ---- Taking and giving back ---- */
 
@@ -411,19 +414,20 @@ CELLAR_API uint64_t cellar_rl_fingerprint(cellar_limiter *l, const void *key, si
  * out:     *ticket; *wait_ns (optional) is how long to wait before acting
  * returns: OK, LIMITED; E_INVAL
  * thread:  any
- * cost:    as cellar_rl_check
+ * cost:    as cellar_limiter_check
  * example:
  *     cellar_limiter_ticket t;
  *     uint64_t wait_ns;
- *     if (cellar_rl_reserve(l, "llm", 3, 800, 0, &t, &wait_ns, NULL) == CELLAR_OK)
- *         cellar_rl_settle(l, &t, 615);                                                          */
-CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size_t key_len,
-                                        uint64_t cost, uint64_t max_wait_ns,
-                                        cellar_limiter_ticket *ticket, uint64_t *wait_ns,
-                                        cellar_limiter_result *result);
+ *     if (cellar_limiter_reserve(l, "llm", 3, 800, 0, &t, &wait_ns, NULL) == CELLAR_OK)
+ *         cellar_limiter_commit(l, &t, 615);                                                     */
+CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key, size_t key_len,
+                                             uint64_t cost, uint64_t max_wait_ns,
+                                             cellar_limiter_ticket *ticket, uint64_t *wait_ns,
+                                             cellar_limiter_result *result);
 
-/* Use up a ticket: `cellar_rl_cancel` gives back all of it, `cellar_rl_settle` what was estimated
- * above `actual`, or charges what was estimated below. Never gives back more than the take still
+/* Use up a ticket: `cellar_limiter_cancel` gives back all of it, `cellar_limiter_commit` what was
+ * estimated above `actual`, or charges what was estimated below. Never gives back more than the
+ * take still
  * matters: at once that is all, once the bucket would be full anyway it is nothing. GCRA with
  * several tickets out at a time: all of each when the last one taken comes back first; in another
  * order what the others brought back is taken off. What cellar_rl_refund brought back is not: a
@@ -431,11 +435,11 @@ CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size
  * in:      a ticket of this limiter
  * returns: OK, also when the key was reset or forgotten meanwhile; E_STALE (used before), E_INVAL
  * thread:  any; a ticket by one at a time
- * cost:    as cellar_rl_check; SLIDING_LOG: O(N)
- * example: cellar_rl_cancel(l, &t);                                                              */
-CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket);
-CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_limiter_ticket *ticket,
-                                       uint64_t actual);
+ * cost:    as cellar_limiter_check; SLIDING_LOG: O(N)
+ * example: cellar_limiter_cancel(l, &t);                                                         */
+CELLAR_API cellar_err cellar_limiter_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket);
+CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
+                                            uint64_t actual);
 
 /* Change what a key owes, without a decision: `cellar_rl_refund` gives credit up to a full bucket,
  * and may exceed what was taken; `cellar_rl_charge` makes debt, saturating (GCRA at 400 days,
@@ -444,7 +448,7 @@ CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_limiter_ticket 
  * in:      cost in units
  * returns: OK; E_LIMIT (charge: the table is full and the policy forgets nobody), E_INVAL
  * thread:  any
- * cost:    as cellar_rl_check
+ * cost:    as cellar_limiter_check
  * example: cellar_rl_charge(l, "user:7", 6, 50);                                                 */
 CELLAR_API cellar_err cellar_rl_refund(cellar_limiter *l, const void *key, size_t key_len,
                                        uint64_t cost);
@@ -455,21 +459,21 @@ CELLAR_API cellar_err cellar_rl_charge(cellar_limiter *l, const void *key, size_
  * in:      ns up to CELLAR_PERIOD_MAX_NS; more counts as that
  * returns: OK; E_LIMIT (no room for the ban), E_INVAL
  * thread:  any
- * cost:    as cellar_rl_check; SLIDING_COUNT and FIXED alone: one entry of max_overrides
- * example: cellar_rl_penalize(l, "user:7", 6, CELLAR_MINUTE_NS);                                 */
-CELLAR_API cellar_err cellar_rl_penalize(cellar_limiter *l, const void *key, size_t key_len,
+ * cost:    as cellar_limiter_check; SLIDING_COUNT and FIXED alone: one entry of max_overrides
+ * example: cellar_limiter_ban(l, "user:7", 6, CELLAR_MINUTE_NS);                                 */
+CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t ns);
 
 /* Forget a key, or all of them: after the return its next check meets an untouched one. Bans and
- * permits go, a plan stays. `cellar_rl_reset_all` does so for every key.
+ * permits go, a plan stays. `cellar_limiter_reset_all` does so for every key.
  * out:     *existed, optional: whether anything was there
  * returns: OK; E_INVAL
  * thread:  any; checks that run beside it come before or after it
  * cost:    one short lock; all: O(slots), region by region
- * example: cellar_rl_reset(l, "user:7", 6, NULL);                                                */
-CELLAR_API cellar_err cellar_rl_reset(cellar_limiter *l, const void *key, size_t key_len,
-                                      int *existed);
-CELLAR_API cellar_err cellar_rl_reset_all(cellar_limiter *l);
+ * example: cellar_limiter_reset(l, "user:7", 6, NULL);                                           */
+CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, size_t key_len,
+                                           int *existed);
+CELLAR_API cellar_err cellar_limiter_reset_all(cellar_limiter *l);
 
 /* ---- Permits: CONCURRENCY ---- */
 
@@ -481,60 +485,62 @@ CELLAR_API cellar_err cellar_rl_reset_all(cellar_limiter *l);
  * cost:    bucket lock; looks at no more than 8 ended leases
  * example:
  *     uint64_t token;
- *     if (cellar_rl_permit_acquire(l, "db", 2, 30000, &token, NULL) == CELLAR_OK)
- *         cellar_rl_permit_release(l, "db", 2, token);                                           */
-CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
-                                               int64_t lease_ms, uint64_t *token,
-                                               cellar_limiter_result *result);
+ *     if (cellar_permit_acquire(l, "db", 2, 30000, &token, NULL) == CELLAR_OK)
+ *         cellar_permit_release(l, "db", 2, token);                                              */
+CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
+                                            int64_t lease_ms, uint64_t *token,
+                                            cellar_limiter_result *result);
 
 /* Give a permit back, or a new lease from now.
  * in:      the token; lease_ms from 1
  * returns: OK; E_NOT_OWNER (its lease ended, it was given back, the key was reset), E_INVAL
  * thread:  any, not only the one that took it
  * cost:    bucket lock
- * example: cellar_rl_permit_release(l, "db", 2, token);                                          */
-CELLAR_API cellar_err cellar_rl_permit_release(cellar_limiter *l, const void *key, size_t key_len,
-                                               uint64_t token);
-CELLAR_API cellar_err cellar_rl_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
-                                              uint64_t token, int64_t lease_ms);
+ * example: cellar_permit_release(l, "db", 2, token);                                             */
+CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,
+                                            uint64_t token);
+CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
+                                           uint64_t token, int64_t lease_ms);
 
 /* ---- Rules that change ---- */
 
 /* Other limits, while checks run: debts keep their share (half used stays half used).
- * in:      the same number of rules and algorithms; names stay those of cellar_rl_open; see
- *          cellar_rl_check_with for what else must be the same; STRICT and bans only where a rule
- *          of a limiter with several had them from the start
+ * in:      the same number of rules and algorithms; names stay those of cellar_limiter_open; see
+ *          cellar_limiter_check_with for what else must be the same; STRICT and bans only where a
+ *          rule of a limiter with several had them from the start
  * returns: OK; E_INVAL, E_RANGE
  * thread:  any; one change at a time, others wait
  * cost:    O(slots), region by region
  * example:
- *     cellar_rule half = cellar_rl_gcra(50, CELLAR_SECOND_NS, 10);
- *     cellar_rl_rules_set(l, &half, 1);                                                          */
-CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rule *rules,
-                                          uint32_t rule_count);
+ *     cellar_rule half = cellar_rule_token_bucket(50, CELLAR_SECOND_NS, 10);
+ *     cellar_limiter_rules_set(l, &half, 1);                                                     */
+CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_rule *rules,
+                                               uint32_t rule_count);
 
 /* Name a set of rules: a plan. A plan nobody has may be given other rules.
- * in:      name 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for cellar_rl_check_with
+ * in:      name 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for cellar_limiter_check_with
  * returns: OK; E_BUSY (keys have it), E_LIMIT (max_plans), E_INVAL, E_RANGE
  * thread:  any
  * cost:    O(plans)
  * example:
- *     cellar_rule r = cellar_rl_gcra(1000, CELLAR_SECOND_NS, 100);
- *     cellar_rl_plan(l, "gold", &r, 1);                                                          */
-CELLAR_API cellar_err cellar_rl_plan(cellar_limiter *l, const char *name,
-                                     const cellar_rule *rules, uint32_t rule_count);
+ *     cellar_rule r = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
+ *     cellar_limiter_plan_set(l, "gold", &r, 1);                                                 */
+CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *name,
+                                              const cellar_rule *rules, uint32_t rule_count);
 
 /* Give a key a plan, by name or by its rules; NULL takes it away. Debt keeps its share. The key is
  * then found with a lock; plans are not part of snapshots.
- * in:      a plan's name; or rules as for cellar_rl_check_with
+ * in:      a plan's name; or rules as for cellar_limiter_check_with
  * returns: OK; E_NOT_FOUND, E_LIMIT (max_overrides or max_plans, counted), E_INVAL, E_RANGE
  * thread:  any
  * cost:    one short lock; override: O(plans)
- * example: cellar_rl_assign(l, "user:7", 6, "gold");                                             */
-CELLAR_API cellar_err cellar_rl_assign(cellar_limiter *l, const void *key, size_t key_len,
-                                       const char *plan);
-CELLAR_API cellar_err cellar_rl_override(cellar_limiter *l, const void *key, size_t key_len,
-                                         const cellar_rule *rules, uint32_t rule_count);
+ * example: cellar_limiter_key_plan_set(l, "user:7", 6, "gold");                                  */
+CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void *key,
+                                                  size_t key_len,
+                                                  const char *plan);
+CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void *key,
+                                                   size_t key_len,
+                                                   const cellar_rule *rules, uint32_t rule_count);
 
 /* ---- Upkeep, figures ---- */
 
@@ -542,11 +548,11 @@ CELLAR_API cellar_err cellar_rl_override(cellar_limiter *l, const void *key, siz
  * clock's origin once a year, writes a snapshot when one is due. Call it once a second where one of
  * them matters.
  * in:      a limiter
- * returns: OK; what cellar_rl_save returns
+ * returns: OK; what cellar_limiter_save returns
  * thread:  any
  * cost:    at most 16 regions of 4096 keys, 16,384 permits; a snapshot: O(slots)
- * example: cellar_rl_tick(l);                                                                    */
-CELLAR_API cellar_err cellar_rl_tick(cellar_limiter *l);
+ * example: cellar_limiter_tick(l);                                                               */
+CELLAR_API cellar_err cellar_limiter_tick(cellar_limiter *l);
 
 /* Write a snapshot now.
  * in:      a limiter opened with snapshot_path or save
@@ -554,17 +560,17 @@ CELLAR_API cellar_err cellar_rl_tick(cellar_limiter *l);
  *          (no place to write to), E_INVAL
  * thread:  any
  * cost:    O(slots); the disk
- * example: cellar_rl_save(l);                                                                    */
-CELLAR_API cellar_err cellar_rl_save(cellar_limiter *l);
+ * example: cellar_limiter_save(l);                                                               */
+CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l);
 
 /* Walk over all keys in use, weakly consistent.
  * in:      fn returns 0 to go on; it runs with no lock held and may call the limiter
  * returns: OK; E_INVAL
  * thread:  any
  * cost:    O(slots)
- * example: cellar_rl_foreach(l, print_entry, stdout);                                            */
-CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
-                                        int (*fn)(void *ctx, const cellar_limiter_entry *e),
+ * example: cellar_limiter_scan(l, print_entry, stdout);                                          */
+CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
+                                          int (*fn)(void *ctx, const cellar_limiter_entry *e),
                                             void *ctx);
 
 /* Figures of a limiter.
@@ -575,16 +581,16 @@ CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
  * cost:    O(slots), for `keys`
  * example:
  *     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
- *     cellar_rl_stats_get(l, &s);                                                                */
-CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_limiter_stats *out);
+ *     cellar_limiter_stats_get(l, &s);                                                           */
+CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out);
 
 /* The figures as Prometheus text.
  * out:     at most cap bytes, the last of them 0
  * returns: the length of the whole text without that 0
  * thread:  any
- * cost:    as cellar_rl_stats_get
- * example: size_t need = cellar_rl_metrics_write(l, NULL, 0);                                    */
-CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t cap);
+ * cost:    as cellar_limiter_stats_get
+ * example: size_t need = cellar_limiter_metrics_write(l, NULL, 0);                               */
+CELLAR_API size_t cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t cap);
 
 /* Header lines for an answer, one after the other with a newline between.
  * in:      r of a decision of this limiter; style CELLAR_RL_HEADERS_... flags
@@ -595,9 +601,9 @@ CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t c
  * cost:    no allocation
  * example:
  *     char lines[256];
- *     cellar_rl_http_headers(l, &r, CELLAR_HEADERS_IETF, lines, sizeof lines);                   */
-CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_limiter_result *r,
-                                         uint32_t style, char *buf, size_t cap);
+ *     cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF, lines, sizeof lines);             */
+CELLAR_API size_t cellar_limiter_headers_write(cellar_limiter *l, const cellar_limiter_result *r,
+                                               uint32_t style, char *buf, size_t cap);
 
 /* ---- A limiter for users, by name ---- */
 
@@ -605,9 +611,9 @@ CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_limiter
 
 /* Open, or close, a limiter of users: exact sliding windows of up to CELLAR_USER_LIMIT_MAX calls a
  * user, whose limit and window come with each call.
- * in:      as cellar_rl_open; every cellar_rl_ call takes such a limiter too
+ * in:      as cellar_limiter_open; every cellar_rl_ call takes such a limiter too
  * out:     *out, NULL on failure
- * returns: as cellar_rl_open
+ * returns: as cellar_limiter_open
  * owns:    the caller closes *out
  * thread:  any; close not beside other calls
  * cost:    2 KiB a user
@@ -625,7 +631,7 @@ CELLAR_API void cellar_user_limiter_close(cellar_limiter *l);
  * out:     *result, optional
  * returns: OK, LIMITED; E_INVAL, E_RANGE
  * thread:  any
- * cost:    as cellar_rl_check of several rules
+ * cost:    as cellar_limiter_check of several rules
  * example: cellar_err e = cellar_user_limiter_check(l, "user:7", 6, 10, 1, NULL);                */
 CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
                                                 size_t user_len, uint64_t limit, uint64_t window_s,
@@ -682,7 +688,7 @@ typedef enum cellar_lock_lost {
 /* A lock was lost: its owner held it for held_ms. `key` is readable during the call. */
 typedef void (*cellar_lock_watch_fn)(void *ctx, const void *key, size_t key_len, uint64_t fence,
                                      int64_t held_ms, cellar_lock_lost cause);
-/* Runs under a lock; see cellar_lock_with. */
+/* Runs under a lock; see cellar_lock_run. */
 typedef cellar_err (*cellar_lock_fn)(void *ctx, const cellar_lock *lk);
 
 /* What a table is opened with. Zero everywhere = defaults. */
@@ -705,7 +711,7 @@ typedef struct cellar_lock_opts {
     size_t   struct_size;
     int64_t  wait_ms;        /* 30,000; 0 = do not wait; INT64_MAX = for ever                     */
     int64_t  lease_ms;       /* 30,000; from 1; not looked at with NO_LEASE                       */
-    const char *note;        /* NULL, or 0..CELLAR_LOCK_NOTE_MAX bytes for cellar_lock_holder     */
+    const char *note;        /* NULL, or 0..CELLAR_LOCK_NOTE_MAX bytes for cellar_lock_info_get   */
     uint32_t flags;          /* CELLAR_LOCK_...                                                   */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_lock_opts;
@@ -821,8 +827,8 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk);
  * returns: OK; E_LOST, E_NOT_OWNER, E_FORKED, E_INVAL as cellar_lock_release
  * thread:  any
  * cost:    no lock, no shared write
- * example: while (cellar_lock_valid(t, &lk) == CELLAR_OK) work_a_little();                       */
-CELLAR_API cellar_err cellar_lock_valid(cellar_locks *t, const cellar_lock *lk);
+ * example: while (cellar_lock_check(t, &lk) == CELLAR_OK) work_a_little();                       */
+CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
 
 /* Who holds this key?
  * in:      out from CELLAR_LOCK_INFO_INIT
@@ -832,9 +838,9 @@ CELLAR_API cellar_err cellar_lock_valid(cellar_locks *t, const cellar_lock *lk);
  * cost:    one short lock
  * example:
  *     cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
- *     if (cellar_lock_holder(t, "order:7", 7, &info) == CELLAR_OK) puts(info.note);              */
-CELLAR_API cellar_err cellar_lock_holder(cellar_locks *t, const void *key, size_t key_len,
-                                         cellar_lock_info *out);
+ *     if (cellar_lock_info_get(t, "order:7", 7, &info) == CELLAR_OK) puts(info.note);            */
+CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, size_t key_len,
+                                           cellar_lock_info *out);
 
 /* Be told of every lock that is lost, exactly once each: by the call that finds out (an acquire of
  * the same key, a late release, cellar_locks_tick), in its thread, with no lock held.
@@ -852,9 +858,9 @@ CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn f
  *          when fn outlived the lease
  * thread:  any; fn runs with no internal lock held and may take other keys
  * cost:    acquire and release
- * example: if (cellar_lock_with(t, "order:7", 7, NULL, pay, &order) == CELLAR_E_LOST) undo();    */
-CELLAR_API cellar_err cellar_lock_with(cellar_locks *t, const void *key, size_t key_len,
-                                       const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx);
+ * example: if (cellar_lock_run(t, "order:7", 7, NULL, pay, &order) == CELLAR_E_LOST) undo();     */
+CELLAR_API cellar_err cellar_lock_run(cellar_locks *t, const void *key, size_t key_len,
+                                      const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx);
 
 /* Become the owner of several keys, or of none of them. Keys are taken in byte order, so that calls
  * of this function never wait for each other in a circle.

@@ -44,7 +44,7 @@ T_INLINE cellar *api_open(uint64_t budget_bytes)
 
 T_INLINE void api_shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 

@@ -53,7 +53,7 @@ T_INLINE cellar_limiter *kit_open(const cellar_rule *rules, uint32_t count)
 {
     const cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
-    T_REQUIRE(cellar_rl_open(&c, rules, count, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, rules, count, &l) == CELLAR_OK);
     return l;
 }
 T_INLINE cellar_limiter *kit_open1(cellar_rule rule) { return kit_open(&rule, 1); }
@@ -61,12 +61,12 @@ T_INLINE void kit_close(cellar_limiter *l)
 {
     const char *why = "";
     if (!T_CHECK(limit_audit(l, &why))) { printf("# audit: %s\n", why); }
-    cellar_rl_close(l);
+    cellar_limiter_close(l);
 }
 /* 1 admitted, 0 denied. */
 T_INLINE int kit_check(cellar_limiter *l, const char *key, uint64_t cost)
 {
-    const cellar_err e = cellar_rl_check(l, key, strlen(key), cost, NULL);
+    const cellar_err e = cellar_limiter_check(l, key, strlen(key), cost, NULL);
     T_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
     return e == CELLAR_OK;
 }

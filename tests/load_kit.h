@@ -39,7 +39,7 @@ typedef struct source { /* what its loader does; one for any number of threads *
     _Atomic int gate;         /* 1: the loader waits until it is 0 */
     void (*during)(struct source *s, cellar_load *ld); /* runs inside the loader */
     void *arg;
-    char old[64];             /* what cellar_load_old showed last */
+    char old[64];             /* what cellar_load_stale_value showed last */
     _Atomic int old_seen;
 } source;
 
@@ -61,14 +61,14 @@ T_INLINE void source_options(source *s, cellar_load *ld)
 {
     const void *old;
     size_t len;
-    if (s->ttl_ms >= 0) { T_EQ_I64(cellar_load_ttl(ld, s->ttl_ms), CELLAR_OK); }
+    if (s->ttl_ms >= 0) { T_EQ_I64(cellar_load_set_ttl(ld, s->ttl_ms), CELLAR_OK); }
     if (s->negative_ttl_ms >= 0) {
-        T_EQ_I64(cellar_load_negative_ttl(ld, s->negative_ttl_ms), CELLAR_OK);
+        T_EQ_I64(cellar_load_set_negative_ttl(ld, s->negative_ttl_ms), CELLAR_OK);
     }
-    if (s->stale_ms >= 0) { T_EQ_I64(cellar_load_stale(ld, s->stale_ms), CELLAR_OK); }
-    if (s->no_store) { T_EQ_I64(cellar_load_no_store(ld), CELLAR_OK); }
-    if (s->tag_count != 0) { T_EQ_I64(cellar_load_tags(ld, s->tags, s->tag_count), CELLAR_OK); }
-    if (cellar_load_old(ld, &old, &len, NULL) == CELLAR_OK && len < sizeof s->old) {
+    if (s->stale_ms >= 0) { T_EQ_I64(cellar_load_set_stale(ld, s->stale_ms), CELLAR_OK); }
+    if (s->no_store) { T_EQ_I64(cellar_load_set_no_store(ld), CELLAR_OK); }
+    if (s->tag_count != 0) { T_EQ_I64(cellar_load_set_tags(ld, s->tags, s->tag_count), CELLAR_OK); }
+    if (cellar_load_stale_value(ld, &old, &len, NULL) == CELLAR_OK && len < sizeof s->old) {
         memcpy(s->old, old, len);
         s->old[len] = '\0';
         atomic_fetch_add(&s->old_seen, 1);
@@ -84,20 +84,20 @@ T_INLINE cellar_err source_value(source *s, cellar_load *ld, int call)
     const size_t len = strlen(value);
     switch (atomic_load(&s->say)) {
     case SAY_RESERVE:
-        T_EQ_I64(cellar_load_reserve(ld, len, &p), CELLAR_OK);
+        T_EQ_I64(cellar_load_alloc(ld, len, &p), CELLAR_OK);
         memcpy(p, value, len);
         return CELLAR_OK;
     case SAY_GIVE:
         p = malloc(len + 1);
         T_REQUIRE(p != NULL);
         memcpy(p, value, len);
-        return cellar_load_give(ld, p, len, source_free, s);
+        return cellar_load_take(ld, p, len, source_free, s);
     case SAY_TWICE:
         T_EQ_I64(cellar_load_value(ld, value, len), CELLAR_OK);
-        T_EQ_I64(cellar_load_none(ld), CELLAR_E_RESULT_TWICE);
+        T_EQ_I64(cellar_load_absent(ld), CELLAR_E_RESULT_TWICE);
         return CELLAR_OK;
     case SAY_HUGE:
-        T_EQ_I64(cellar_load_reserve(ld, CELLAR_VALUE_MAX, &p), CELLAR_E_TOOBIG);
+        T_EQ_I64(cellar_load_alloc(ld, CELLAR_VALUE_MAX, &p), CELLAR_E_TOOBIG);
         T_CHECK(p == NULL);
         return CELLAR_OK;
     default: return cellar_load_value(ld, value, len);
@@ -115,7 +115,7 @@ T_INLINE cellar_err source_load(cellar_load *ld, const void *key, size_t key_len
     source_options(s, ld);
     atomic_fetch_sub(&s->inside, 1);
     switch (atomic_load(&s->say)) {
-    case SAY_NONE: return cellar_load_none(ld);
+    case SAY_NONE: return cellar_load_absent(ld);
     case SAY_NOTHING: return CELLAR_OK;
     case SAY_SAME: return cellar_load_not_modified(ld);
     case SAY_EXIT: pthread_exit(NULL);
@@ -155,7 +155,7 @@ T_INLINE void kit_tick(cellar *c)
 
 T_INLINE void kit_close(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     cellar_stats st = CELLAR_STATS_INIT;
     for (int i = 0; i < 5000; i++) { /* a worker may be about to drop its last ref */
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);

@@ -58,7 +58,7 @@ static void skewed(cellar *v, uint32_t requests)
 static cellar *view(cellar *c, const char *name)
 {
     cellar *v = NULL;
-    T_REQUIRE(cellar_view(c, name, NULL, &v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
     return v;
 }
 
@@ -120,7 +120,7 @@ static void other_budgets_are_told(void)
                  1e-6));
     static char text[1 << 16];
     char line[80];
-    T_REQUIRE(cellar_dump(c, text, sizeof text, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
     snprintf(line, sizeof line, "at 2x the budget the hit ratio would be %.1f %% (now %.1f %%)",
              a.hit_ratio[TWICE] * 100, a.hit_ratio_now * 100);
     T_CHECK(strstr(text, line) != NULL);
@@ -134,7 +134,7 @@ static void misses_beside_the_sample_are_misses_at_every_size(void)
     cellar *c = open_store(1000);
     for (uint64_t i = 0; i < 500000; i++) { /* the first misses are forgotten by then */
         const uint64_t id = i % 200;
-        if (i % 3 == 0) { (void)cellar_del(c, &id, sizeof id); }
+        if (i % 3 == 0) { (void)cellar_delete(c, &id, sizeof id); }
         ask(c, id);
     }
     T_REQUIRE(advise(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK);
@@ -166,7 +166,7 @@ static void the_dump_tells_time_saved(void)
         T_EQ_I64(cellar_get_or_load(c, &id, sizeof id, NULL, loader, NULL, &r), CELLAR_OK);
         cellar_result_free(&r);
     }
-    T_REQUIRE(cellar_dump(c, text, sizeof text, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
     const char *half = strstr(text, "at 0.5x the budget"), *twice = strstr(text, "at 2x the budget");
     T_REQUIRE(half != NULL && twice != NULL);
     const char *more = strstr(half, " ms more in 1,000 gets\n");
@@ -205,7 +205,7 @@ static void views_are_told_apart(void)
     T_EQ_I64(advise(rare, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_CHECK(metric(c, "cellar_advisor_hit_ratio{scale=\"1\",view=\"rare\"}") < 0);
     /* Nothing is inherited by the next one of its name or its place. */
-    T_EQ_I64(cellar_view_drop(c, "mixed"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
     T_EQ_I64(cellar_close(mixed), CELLAR_OK);
     mixed = view(c, "mixed");
     T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
@@ -279,7 +279,7 @@ static void wrong_arguments_are_refused(void)
     T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
     T_EQ_U64(a.scale_pct[0], 0x5a5a5a5a);
     cellar *v = view(c, "v"), *gone = view(c, "gone");
-    T_EQ_I64(cellar_view_drop(c, "gone"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "gone"), CELLAR_OK);
     a = (cellar_advice)CELLAR_ADVICE_INIT;
     T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(gone), CELLAR_OK);

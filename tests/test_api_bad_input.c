@@ -29,14 +29,14 @@ static void set_up(void)
     cfg.clock = still;
     T_REQUIRE(cellar_open(&cfg, &root) == CELLAR_OK);
     T_REQUIRE(cellar_set(root, "k", 1, "value", 5, NULL) == CELLAR_OK);
-    T_REQUIRE(cellar_view(root, "gone", NULL, &other) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(root, "gone", NULL, &other) == CELLAR_OK);
     T_REQUIRE(cellar_close(other) == CELLAR_OK);
     memset(long_name, 'n', sizeof long_name - 1);
 }
 
 static void tear_down(void)
 {
-    T_EQ_I64(cellar_audit(root), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 
@@ -111,15 +111,15 @@ static void keys_of_wrong_length_are_refused(void)
         REFUSED(cellar_get(root, long_key, n, buf, sizeof buf, &len), E_INVAL);
         REFUSED(cellar_get_with(root, long_key, n, NULL, buf, sizeof buf, &len), E_INVAL);
         REFUSED(cellar_peek(root, long_key, n, buf, sizeof buf, &len), E_INVAL);
-        REFUSED(cellar_dup(root, long_key, n, &copy, &len), E_INVAL);
+        REFUSED(cellar_get_alloc(root, long_key, n, &copy, &len), E_INVAL);
         REFUSED(cellar_pin(root, long_key, n, &pin), E_INVAL);
-        REFUSED(cellar_exists(root, long_key, n), E_INVAL);
-        REFUSED(cellar_meta(root, long_key, n, 0, &info), E_INVAL);
+        REFUSED(cellar_contains(root, long_key, n), E_INVAL);
+        REFUSED(cellar_entry_info_get(root, long_key, n, 0, &info), E_INVAL);
         REFUSED(cellar_set(root, long_key, n, "x", 1, NULL), E_INVAL);
-        REFUSED(cellar_del(root, long_key, n), E_INVAL);
+        REFUSED(cellar_delete(root, long_key, n), E_INVAL);
         REFUSED(cellar_touch(root, long_key, n, 5), E_INVAL);
         REFUSED(cellar_update(root, long_key, n, never_update, NULL, NULL), E_INVAL);
-        REFUSED(cellar_incr(root, long_key, n, 1, 0, 0, 0, NULL), E_INVAL);
+        REFUSED(cellar_increment(root, long_key, n, 1, 0, 0, 0, NULL), E_INVAL);
     }
     tear_down();
 }
@@ -154,14 +154,14 @@ static void null_pointers_are_refused(void)
     cellar_latency lat = CELLAR_LATENCY_INIT;
     set_up();
     REFUSED(cellar_open(NULL, NULL), E_INVAL);
-    REFUSED(cellar_view(root, NULL, NULL, &v), E_INVAL);
-    REFUSED(cellar_view(root, "v", NULL, NULL), E_INVAL);
-    REFUSED(cellar_view(NULL, "v", NULL, &v), E_INVAL);
-    REFUSED(cellar_view_drop(root, NULL), E_INVAL);
-    REFUSED(cellar_view_drop(NULL, "v"), E_INVAL);
+    REFUSED(cellar_namespace_open(root, NULL, NULL, &v), E_INVAL);
+    REFUSED(cellar_namespace_open(root, "v", NULL, NULL), E_INVAL);
+    REFUSED(cellar_namespace_open(NULL, "v", NULL, &v), E_INVAL);
+    REFUSED(cellar_namespace_drop(root, NULL), E_INVAL);
+    REFUSED(cellar_namespace_drop(NULL, "v"), E_INVAL);
     REFUSED(cellar_clear(NULL), E_INVAL);
-    REFUSED(cellar_bump(NULL, NULL), E_INVAL);
-    REFUSED(cellar_bump_to(NULL, 1), E_INVAL);
+    REFUSED(cellar_version_increment(NULL, NULL), E_INVAL);
+    REFUSED(cellar_version_set(NULL, 1), E_INVAL);
     REFUSED(cellar_enable(NULL, 1), E_INVAL);
     REFUSED(cellar_ttl_class_find(NULL, "x", &number), E_INVAL);
     REFUSED(cellar_ttl_class_find(root, NULL, &number), E_INVAL);
@@ -173,23 +173,23 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_peek(NULL, "k", 1, buf, 8, &len), E_INVAL);
     REFUSED(cellar_peek(root, NULL, 1, buf, 8, &len), E_INVAL);
     REFUSED(cellar_peek(root, "k", 1, NULL, 8, &len), E_INVAL);
-    REFUSED(cellar_dup(NULL, "k", 1, &copy, &len), E_INVAL);
-    REFUSED(cellar_dup(root, NULL, 1, &copy, &len), E_INVAL);
-    REFUSED(cellar_dup(root, "k", 1, NULL, &len), E_INVAL);
-    REFUSED(cellar_dup(root, "k", 1, &copy, NULL), E_INVAL);
+    REFUSED(cellar_get_alloc(NULL, "k", 1, &copy, &len), E_INVAL);
+    REFUSED(cellar_get_alloc(root, NULL, 1, &copy, &len), E_INVAL);
+    REFUSED(cellar_get_alloc(root, "k", 1, NULL, &len), E_INVAL);
+    REFUSED(cellar_get_alloc(root, "k", 1, &copy, NULL), E_INVAL);
     REFUSED(cellar_pin(NULL, "k", 1, &pin), E_INVAL);
     REFUSED(cellar_pin(root, NULL, 1, &pin), E_INVAL);
     REFUSED(cellar_pin(root, "k", 1, NULL), E_INVAL);
-    REFUSED(cellar_exists(NULL, "k", 1), E_INVAL);
-    REFUSED(cellar_exists(root, NULL, 1), E_INVAL);
-    REFUSED(cellar_meta(NULL, "k", 1, 0, &info), E_INVAL);
-    REFUSED(cellar_meta(root, NULL, 1, 0, &info), E_INVAL);
-    REFUSED(cellar_meta(root, "k", 1, 0, NULL), E_INVAL);
+    REFUSED(cellar_contains(NULL, "k", 1), E_INVAL);
+    REFUSED(cellar_contains(root, NULL, 1), E_INVAL);
+    REFUSED(cellar_entry_info_get(NULL, "k", 1, 0, &info), E_INVAL);
+    REFUSED(cellar_entry_info_get(root, NULL, 1, 0, &info), E_INVAL);
+    REFUSED(cellar_entry_info_get(root, "k", 1, 0, NULL), E_INVAL);
     REFUSED(cellar_set(NULL, "k", 1, "x", 1, NULL), E_INVAL);
     REFUSED(cellar_set(root, NULL, 1, "x", 1, NULL), E_INVAL);
     REFUSED(cellar_set(root, "k", 1, NULL, 1, NULL), E_INVAL);
-    REFUSED(cellar_del(NULL, "k", 1), E_INVAL);
-    REFUSED(cellar_del(root, NULL, 1), E_INVAL);
+    REFUSED(cellar_delete(NULL, "k", 1), E_INVAL);
+    REFUSED(cellar_delete(root, NULL, 1), E_INVAL);
     REFUSED(cellar_touch(NULL, "k", 1, 1), E_INVAL);
     REFUSED(cellar_touch(root, NULL, 1, 1), E_INVAL);
     REFUSED(cellar_update(NULL, "k", 1, never_update, NULL, NULL), E_INVAL);
@@ -197,21 +197,21 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_update(root, "k", 1, NULL, NULL, NULL), E_INVAL);
     REFUSED(cellar_buf_append(NULL, "x", 1), E_INVAL);
     REFUSED(cellar_buf_resize(NULL, 1, &copy), E_INVAL);
-    REFUSED(cellar_incr(NULL, "k", 1, 1, 0, 0, 0, &value), E_INVAL);
-    REFUSED(cellar_incr(root, NULL, 1, 1, 0, 0, 0, &value), E_INVAL);
+    REFUSED(cellar_increment(NULL, "k", 1, 1, 0, 0, 0, &value), E_INVAL);
+    REFUSED(cellar_increment(root, NULL, 1, 1, 0, 0, 0, &value), E_INVAL);
     REFUSED(cellar_get_many(NULL, NULL, 0, NULL), E_INVAL);
     REFUSED(cellar_get_many(root, NULL, 1, NULL), E_INVAL);
     REFUSED(cellar_set_many(NULL, NULL, 0, NULL, NULL), E_INVAL);
     REFUSED(cellar_set_many(root, NULL, 1, NULL, NULL), E_INVAL);
-    REFUSED(cellar_del_many(NULL, NULL, 0, NULL), E_INVAL);
-    REFUSED(cellar_del_many(root, NULL, 1, NULL), E_INVAL);
+    REFUSED(cellar_delete_many(NULL, NULL, 0, NULL), E_INVAL);
+    REFUSED(cellar_delete_many(root, NULL, 1, NULL), E_INVAL);
     REFUSED(cellar_scan(NULL, &cursor, NULL, 0, 0, 0, never, NULL), E_INVAL);
     REFUSED(cellar_scan(root, NULL, NULL, 0, 0, 0, never, NULL), E_INVAL);
     REFUSED(cellar_scan(root, &cursor, NULL, 0, 0, 0, NULL, NULL), E_INVAL);
-    REFUSED(cellar_listen(NULL, 0, never_listen, NULL, &id), E_INVAL);
-    REFUSED(cellar_listen(root, 0, NULL, NULL, &id), E_INVAL);
-    REFUSED(cellar_listen(root, 0, never_listen, NULL, NULL), E_INVAL);
-    REFUSED(cellar_unlisten(NULL, 1), E_INVAL);
+    REFUSED(cellar_listener_add(NULL, 0, never_listen, NULL, &id), E_INVAL);
+    REFUSED(cellar_listener_add(root, 0, NULL, NULL, &id), E_INVAL);
+    REFUSED(cellar_listener_add(root, 0, never_listen, NULL, NULL), E_INVAL);
+    REFUSED(cellar_listener_remove(NULL, 1), E_INVAL);
     REFUSED(cellar_tick(NULL, 1, NULL), E_INVAL);
     REFUSED(cellar_option_set(NULL, CELLAR_OPT_MAINTENANCE_THREAD, 0), E_INVAL);
     REFUSED(cellar_option_get(NULL, CELLAR_OPT_MAINTENANCE_THREAD, &value), E_INVAL);
@@ -222,9 +222,9 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_latency_get(root, CELLAR_OP_SET, NULL), E_INVAL);
     REFUSED(cellar_metrics_write(NULL, buf, 8, &len), E_INVAL);
     REFUSED(cellar_metrics_write(root, NULL, 8, &len), E_INVAL);
-    REFUSED(cellar_dump(NULL, buf, 8, &len), E_INVAL);
-    REFUSED(cellar_dump(root, NULL, 8, &len), E_INVAL);
-    REFUSED(cellar_audit(NULL), E_INVAL);
+    REFUSED(cellar_dump_write(NULL, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_dump_write(root, NULL, 8, &len), E_INVAL);
+    REFUSED(cellar_integrity_check(NULL), E_INVAL);
     REFUSED(cellar_last_error(root, NULL), E_INVAL);
     T_EQ_I64(cellar_close(NULL), CELLAR_OK); /* as free(NULL) */
     cellar_free(NULL);
@@ -235,11 +235,11 @@ static void null_pointers_are_refused(void)
 
 static void load_calls_without_a_load_are_refused(void)
 {
-    T_EQ_I64(cellar_load_cost(NULL, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_flags(NULL, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_no_store(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_cost(NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_user_flags(NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_no_store(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_not_modified(NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_deadline(NULL), 0);
+    T_EQ_I64(cellar_load_time_left_ms(NULL), 0);
     T_EQ_U64(cellar_load_attempt(NULL), 0);
     T_EQ_I64(cellar_load_cancelled(NULL), 0);
     T_EQ_I64(cellar_sync(NULL), CELLAR_E_INVAL);
@@ -264,27 +264,27 @@ static void flags_and_ranges_are_checked(void)
     g.info = &info;
     info.struct_size = 0;
     REFUSED(cellar_get_with(root, "k", 1, &g, buf, 8, &len), E_INVAL);
-    REFUSED(cellar_meta(root, "k", 1, 0, &info), E_INVAL);
+    REFUSED(cellar_entry_info_get(root, "k", 1, 0, &info), E_INVAL);
     info.struct_size = sizeof info;
-    REFUSED(cellar_meta(root, "k", 1, 0x40u, &info), E_UNSUPPORTED);
+    REFUSED(cellar_entry_info_get(root, "k", 1, 0x40u, &info), E_UNSUPPORTED);
     REFUSED(cellar_touch(root, "k", 1, -1), E_INVAL);
     REFUSED(cellar_touch(root, "k", 1, INT64_MIN), E_INVAL);
-    REFUSED(cellar_incr(root, "n", 1, 1, 0, -1, 0, NULL), E_INVAL);
-    REFUSED(cellar_incr(root, "n", 1, 1, 0, 0, CELLAR_KEEP_OLD_VALUE, NULL), E_UNSUPPORTED);
-    REFUSED(cellar_bump_to(root, 0), E_INVAL);
+    REFUSED(cellar_increment(root, "n", 1, 1, 0, -1, 0, NULL), E_INVAL);
+    REFUSED(cellar_increment(root, "n", 1, 1, 0, 0, CELLAR_KEEP_OLD_VALUE, NULL), E_UNSUPPORTED);
+    REFUSED(cellar_version_set(root, 0), E_INVAL);
     REFUSED(cellar_enable(root, 2), E_INVAL);
-    REFUSED(cellar_view(root, "", NULL, &v), E_INVAL);
-    REFUSED(cellar_view(root, long_name, NULL, &v), E_INVAL);
-    REFUSED(cellar_view_drop(root, ""), E_INVAL);
-    REFUSED(cellar_view_drop(root, "unknown"), E_NOT_FOUND);
+    REFUSED(cellar_namespace_open(root, "", NULL, &v), E_INVAL);
+    REFUSED(cellar_namespace_open(root, long_name, NULL, &v), E_INVAL);
+    REFUSED(cellar_namespace_drop(root, ""), E_INVAL);
+    REFUSED(cellar_namespace_drop(root, "unknown"), E_NOT_FOUND);
     REFUSED(cellar_scan(root, &cursor, "*", 0, 0, 0, never, NULL), E_INVAL);
     REFUSED(cellar_scan(root, &cursor, long_name, CELLAR_PATTERN_MAX + 1, 0, 0, never, NULL),
             E_INVAL);
     REFUSED(cellar_scan(root, &cursor, NULL, 1, 0, 0, never, NULL), E_INVAL);
     REFUSED(cellar_scan(root, &cursor, NULL, 0, 0, CELLAR_SCAN_DISK, never, NULL), E_UNSUPPORTED);
-    REFUSED(cellar_listen(root, 1u << CELLAR_CAUSE_COUNT, never_listen, NULL, &id), E_INVAL);
-    REFUSED(cellar_listen(root, 1u, never_listen, NULL, &id), E_INVAL);
-    REFUSED(cellar_unlisten(root, 99), E_NOT_FOUND);
+    REFUSED(cellar_listener_add(root, 1u << CELLAR_CAUSE_COUNT, never_listen, NULL, &id), E_INVAL);
+    REFUSED(cellar_listener_add(root, 1u, never_listen, NULL, &id), E_INVAL);
+    REFUSED(cellar_listener_remove(root, 99), E_NOT_FOUND);
     REFUSED(cellar_stats_get(root, 2, &st), E_INVAL);
     st.struct_size = 0;
     REFUSED(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), E_INVAL);
@@ -500,9 +500,9 @@ static void view_options_are_checked(void)
     do {                                                                                           \
         cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;                                           \
         assignments;                                                                               \
-        REFUSED(cellar_view(root, "v", &o, &v), code);                                             \
+        REFUSED(cellar_namespace_open(root, "v", &o, &v), code);                                   \
         T_CHECK(v == NULL);                                                                        \
-        T_EQ_I64(cellar_view_drop(root, "v"), CELLAR_E_NOT_FOUND);                                 \
+        T_EQ_I64(cellar_namespace_drop(root, "v"), CELLAR_E_NOT_FOUND);                            \
     } while (0)
     BAD_VIEW(E_INVAL, o.struct_size = 0);
     BAD_VIEW(E_INVAL, o.default_ttl_ms = -1);
@@ -592,7 +592,7 @@ static void any_mean_length_of_entries_will_do(void)
             printf("# mean %llu: %llu\n", (unsigned long long)mean[i / 2],
                    (unsigned long long)st.entries);
         }
-        T_EQ_I64(cellar_audit(c), CELLAR_OK);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
 }
@@ -616,7 +616,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     cfg.l2_off_ms = cfg.l2_off_max_ms = day;
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     cfg.l2_off_max_ms = day + 1;
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
@@ -628,7 +628,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     cfg.idle_ms = CELLAR_TTL_NONE; /* never, as everywhere */
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     cfg.idle_ms = CELLAR_TTL_NONE - 1;
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
@@ -641,16 +641,16 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     vo.fail_handovers = 8;
     vo.max_takeovers = 15;
     vo.xfetch_beta_x100 = 100000;
-    T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     vo.error_ttl_max_ms++;
-    T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_E_INVAL);
     vo.error_ttl_max_ms--;
     vo.xfetch_beta_x100++;
-    T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_E_INVAL);
     vo = (cellar_namespace_opts)CELLAR_VIEW_OPTS_INIT;
     vo.idle_ms = CELLAR_TTL_NONE;
-    T_EQ_I64(cellar_view(root, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 
     const struct { uint32_t pct, calls; int64_t open_ms, max_ms; cellar_err want; } rule[] = {
@@ -714,7 +714,7 @@ static void bad_items_do_not_stop_the_others(void)
     T_EQ_I64(set[3].status, CELLAR_OK);
     cellar_delete_item del[3] = { { NULL, 1, CELLAR_OK, 0 }, { "d", 1, CELLAR_MISS, 0 },
                                { "d", 1, CELLAR_OK, 0 } };
-    T_EQ_I64(cellar_del_many(root, del, 3, &n), CELLAR_OK);
+    T_EQ_I64(cellar_delete_many(root, del, 3, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_I64(del[0].status, CELLAR_E_INVAL);
     T_EQ_I64(del[1].status, CELLAR_OK);
@@ -738,40 +738,40 @@ static void expect_closed(cellar *v)
     cellar_entry_info info = CELLAR_INFO_INIT;
     cellar_stats st = CELLAR_STATS_INIT;
     cellar_latency lat = CELLAR_LATENCY_INIT;
-    T_EQ_I64(cellar_view(v, "x", NULL, &w), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_view_drop(v, "x"), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_namespace_open(v, "x", NULL, &w), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_namespace_drop(v, "x"), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_clear(v), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_bump(v, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_bump_to(v, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_version_set(v, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_enable(v, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_ttl_class_find(v, "x", &number), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
     T_EQ_I64(cellar_get_with(v, "k", 1, &g, buf, 8, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_peek(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_dup(v, "k", 1, &copy, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_get_alloc(v, "k", 1, &copy, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_pin(v, "k", 1, &pin), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_exists(v, "k", 1), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_meta(v, "k", 1, 0, &info), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &info), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_del(v, "k", 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_touch(v, "k", 1, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_update(v, "k", 1, never_update, NULL, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_incr(v, "k", 1, 1, 0, 0, 0, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_increment(v, "k", 1, 1, 0, 0, 0, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_set_many(v, NULL, 0, NULL, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_del_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_delete_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_scan(v, &cursor, NULL, 0, 0, 0, never, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_listen(v, 0, never_listen, NULL, &id), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_unlisten(v, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_listener_add(v, 0, never_listen, NULL, &id), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_listener_remove(v, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_tick(v, 1, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_MAINTENANCE_THREAD, &value), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_latency_get(v, CELLAR_OP_SET, &lat), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_metrics_write(v, NULL, 0, &len), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_dump(v, NULL, 0, &len), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_audit(v), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_dump_write(v, NULL, 0, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_integrity_check(v), CELLAR_E_CLOSED);
 }
 
 static void closed_views_answer_closed(void)
@@ -787,8 +787,8 @@ static void views_of_a_closed_store_answer_closed(void)
 {
     cellar *a, *b;
     set_up();
-    T_EQ_I64(cellar_view(root, "a", NULL, &a), CELLAR_OK);
-    T_EQ_I64(cellar_view(root, "a", NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root, "a", NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root, "a", NULL, &b), CELLAR_OK);
     T_CHECK(a == b);
     T_EQ_I64(cellar_set(a, "k", 1, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
@@ -808,7 +808,7 @@ static void errors_are_told_per_handle(void)
     cellar *v;
     cellar_error_info e = CELLAR_ERROR_INIT;
     set_up();
-    T_EQ_I64(cellar_view(root, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_OK);
     T_EQ_I64(cellar_touch(v, "k", 1, -1), CELLAR_E_INVAL);

@@ -23,7 +23,7 @@ static cellar *open_store(uint64_t bytes)
 
 static void shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -78,7 +78,7 @@ static void bloom_seed_bug(void)
     T_EQ_I64(says(c, 1), CELLAR_MISS); /* it was not added: and that decides nothing */
     T_EQ_I64(look(c, 1), CELLAR_MISS);
     T_EQ_U64(info(c).rejects, 0);
-    T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_E_INVAL); /* nobody said that it is complete */
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* nobody said that it is complete */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_I64(put(c, 1), CELLAR_OK); /* the source was asked, and had it */
     T_EQ_I64(look(c, 1), CELLAR_OK);
@@ -87,9 +87,9 @@ static void bloom_seed_bug(void)
     source broken = { 0, 500, 1, CELLAR_E_IO }; /* an enumeration that fails is no declaration */
     T_EQ_I64(cellar_bloom_feed(c, next_key, &broken, &count), CELLAR_E_IO);
     T_EQ_U64(count, 501);
-    T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL);
     T_EQ_I64(feed(c, 0, 500, &count), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
     for (uint32_t key = 0; key < 500; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
     uint32_t absent = 0;
     for (uint32_t key = 500; key < 1500; key++) { absent += says(c, key) == CELLAR_ABSENT; }
@@ -106,7 +106,7 @@ static void every_way_of_storing_adds(void)
     cellar_set_item items[2] = { { &keys[1], 4, "x", 1, CELLAR_OK, 0 },
                                  { &keys[2], 4, "x", 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_set_many(c, items, 2, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_incr(c, &keys[3], 4, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, &keys[3], 4, 1, 0, 0, 0, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bloom_add(c, &keys[4], 4), CELLAR_OK);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.flags = CELLAR_NEGATIVE; /* known to be absent: no key of the source */
@@ -122,13 +122,13 @@ static void nothing_is_removed(void)
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);   /* before there was a filter */
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_I64(says(c, 1), CELLAR_OK);  /* the scan found it */
     T_EQ_I64(put(c, 2), CELLAR_OK);
     const uint32_t key = 2;
-    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
-    T_EQ_I64(cellar_bump(c, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(c, NULL), CELLAR_OK);
     T_EQ_I64(says(c, 1), CELLAR_OK);
     T_EQ_I64(says(c, 2), CELLAR_OK);
     T_EQ_I64(says(c, 3), CELLAR_ABSENT);
@@ -141,7 +141,7 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
     T_EQ_I64(cellar_bloom_open(c, 20000, 0), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 20000, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
     for (uint32_t key = 20000; key < 120000; key++) { T_EQ_I64(look(c, key), CELLAR_MISS); }
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
@@ -166,7 +166,7 @@ static void a_view_may_begin_with_a_filter(void)
     cellar *c = open_store(8u << 20), *v = NULL;
     cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.bloom_mode = CELLAR_BLOOM_OBSERVING;
-    T_EQ_I64(cellar_view(c, "v", &o, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     const cellar_bloom_info i = info(v);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(i.expected_keys, 1000000);
@@ -174,14 +174,14 @@ static void a_view_may_begin_with_a_filter(void)
     T_CHECK(i.bytes >= 1230000 && i.bytes <= 1245000); /* 9.9 bits a key */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "v", &o, &v), CELLAR_OK); /* it is the same one */
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK); /* it is the same one */
     T_EQ_U64(info(v).bytes, i.bytes);
     o.bloom_mode = 2;
     cellar *w = NULL;
-    T_EQ_I64(cellar_view(c, "w", &o, &w), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_namespace_open(c, "w", &o, &w), CELLAR_E_INVAL);
     T_CHECK(w == NULL);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     shut(c);
     cellar_config cfg = CELLAR_CONFIG_INIT;
     o.bloom_mode = CELLAR_BLOOM_OBSERVING;
@@ -207,7 +207,7 @@ static void it_counts_in_the_budget_and_gives_back(void)
     T_CHECK(st.used_bytes <= 4u << 20);
     T_CHECK(info(c).bytes > 500000);
     const uint64_t full = st.used_bytes;
-    T_EQ_I64(cellar_bloom_off(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_drop(c, 1), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes + 500000 < full);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
@@ -219,19 +219,19 @@ static void a_filter_that_is_full_says_so_and_observes(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(cellar_bloom_open(c, 100, 0.01), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     for (uint32_t key = 0; key < 3000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
     const cellar_bloom_info i = info(c);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(i.doubt, CELLAR_BLOOM_DOUBT_FULL);
     T_EQ_U64(i.doubts, 1);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_bloom_open(c, 5000, 0.01), CELLAR_OK); /* resize while serving */
     T_EQ_U64(info(c).filling, 1);
     T_EQ_I64(cellar_bloom_open(c, 5000, 0.01), CELLAR_E_BUSY);
     T_EQ_I64(put(c, 3000), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 3000, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
     for (uint32_t key = 0; key <= 3000; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
     T_EQ_U64(info(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info(c).filling, 0);
@@ -271,13 +271,13 @@ static void rebuilds_under_writers_deny_nothing(void)
     load.c = open_store(32u << 20);
     pthread_t w, r;
     T_EQ_I64(cellar_bloom_open(load.c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(load.c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(load.c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_REQUIRE(pthread_create(&w, NULL, writer, NULL) == 0);
     T_REQUIRE(pthread_create(&r, NULL, reader, NULL) == 0);
     for (unsigned round = 0; round < 8; round++) { /* the owner has nothing but what is cached */
         const cellar_err err = cellar_bloom_open(load.c, 40000, 0.01);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
-        const cellar_err sealed = cellar_bloom_seal(load.c, CELLAR_BLOOM_EMPTY_SOURCE);
+        const cellar_err sealed = cellar_bloom_activate(load.c, CELLAR_BLOOM_EMPTY_SOURCE);
         T_CHECK(sealed == CELLAR_OK || sealed == CELLAR_E_INVAL); /* a doubt came in between */
     }
     pthread_join(w, NULL);
@@ -293,7 +293,7 @@ static void a_forked_child_keeps_its_filter(void)
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
@@ -303,7 +303,7 @@ static void a_forked_child_keeps_its_filter(void)
         T_EQ_I64(says(c, 2), CELLAR_OK);
         T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
         T_EQ_I64(feed(c, 1, 3, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_OK);
+        T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
         T_EQ_I64(says(c, 2), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
         _exit(t_failed());
@@ -328,10 +328,10 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_bloom_open(c, 10, (double)INFINITY), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_open(c, 10, -(double)INFINITY), CELLAR_E_INVAL);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
-    T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_seal(NULL, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_seal(c, 2), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_activate(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_activate(c, 2), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(feed(c, 0, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_add(c, "k", 1), CELLAR_MISS);
     T_EQ_I64(cellar_bloom_open(c, 10, 0), CELLAR_OK);
@@ -344,23 +344,23 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_bloom_add(NULL, "k", 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_check(c, "k", 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_check(NULL, "k", 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_off(c, 2), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_off(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_drop(c, 2), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_drop(NULL, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_info_get(c, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_info_get(NULL, &i), CELLAR_E_INVAL);
     i.struct_size = 3;
     T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_E_INVAL);
     cellar *v = NULL;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_bloom_open(v, 10, 0), CELLAR_OK);
     shut(c);
     i.struct_size = sizeof i;
     T_EQ_I64(cellar_bloom_open(v, 10, 0), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_bloom_seal(v, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bloom_activate(v, 0), CELLAR_E_CLOSED);
     T_EQ_I64(feed(v, 0, 1, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_add(v, "k", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_check(v, "k", 1), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_bloom_off(v, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bloom_drop(v, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_info_get(v, &i), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }

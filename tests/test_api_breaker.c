@@ -48,8 +48,8 @@ static void fail(cellar_breaker *b, unsigned times)
 {
     for (unsigned i = 0; i < times; i++) {
         uint32_t pass = 0;
-        T_EQ_I64(cellar_breaker_admit(b, &pass), CELLAR_OK);
-        T_EQ_I64(cellar_breaker_report(b, pass, CELLAR_BREAKER_FAILURE), CELLAR_OK);
+        T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_OK);
+        T_EQ_I64(cellar_breaker_record(b, pass, CELLAR_BREAKER_FAILURE), CELLAR_OK);
     }
 }
 
@@ -68,11 +68,11 @@ static void breaker_lives_by_the_stores_clock(void)
     T_EQ_U64(lines, 1);
     const int64_t wait = info(b).retry_after_ms;
     T_CHECK(wait >= 1 && wait <= 100);
-    T_EQ_I64(cellar_breaker_admit(b, &pass), CELLAR_E_OPEN);
+    T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_E_OPEN);
     now_ms += wait;
-    T_EQ_I64(cellar_breaker_admit(b, &pass), CELLAR_OK);
+    T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_OK);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_HALF_OPEN);
-    T_EQ_I64(cellar_breaker_report(b, pass, CELLAR_BREAKER_SUCCESS), CELLAR_OK);
+    T_EQ_I64(cellar_breaker_record(b, pass, CELLAR_BREAKER_SUCCESS), CELLAR_OK);
     const cellar_breaker_info i = info(b);
     T_EQ_U64(i.state, CELLAR_BREAKER_CLOSED);
     T_EQ_U64(i.calls, 3);
@@ -96,14 +96,14 @@ static void breaker_of_a_dropped_view(void)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker *b = NULL;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_breaker_create(v, NULL, &b), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     fail(b, 5);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
     cellar_breaker_destroy(b);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -122,9 +122,9 @@ static void bad_input_of_breakers(void)
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
     cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     vo.breaker = &o;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
     o.open_ms = 90000; /* its greatest time follows */
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     o.open_max_ms = 80000;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
@@ -132,10 +132,10 @@ static void bad_input_of_breakers(void)
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
     T_CHECK(b == NULL);
     T_EQ_I64(cellar_breaker_create(c, NULL, &b), CELLAR_OK);
-    T_EQ_I64(cellar_breaker_admit(NULL, &pass), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_breaker_admit(b, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_breaker_report(NULL, 0, CELLAR_BREAKER_SUCCESS), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_breaker_report(b, 0, 3), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_allow(NULL, &pass), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_allow(b, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_record(NULL, 0, CELLAR_BREAKER_SUCCESS), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_record(b, 0, 3), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_reset(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_info_get(b, NULL), CELLAR_E_INVAL);
     cellar_breaker_destroy(NULL);
@@ -167,17 +167,17 @@ static void a_views_breaker_is_in_metrics_and_dump(void)
     cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_result out = CELLAR_RESULT_INIT;
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
-    T_CHECK(!told(c, cellar_dump, "breaker"));
+    T_CHECK(!told(c, cellar_dump_write, "breaker"));
     o.fail_row = 1;
     o.open_ms = 100;
     vo.breaker = &o;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 0\n"));
-    T_CHECK(told(c, cellar_dump, ", breaker closed\n"));
+    T_CHECK(told(c, cellar_dump_write, ", breaker closed\n"));
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state{view=\"\"}"));
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 1\n"));
-    T_CHECK(told(c, cellar_dump, ", breaker open\n"));
+    T_CHECK(told(c, cellar_dump_write, ", breaker open\n"));
     now_ms += 100;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 1\n"));

@@ -45,7 +45,7 @@ static cellar_err cook_load(cellar_load *ld, const void *key, size_t key_len, vo
         }
     }
     if (k->after != NULL) { k->after(k); }
-    if (k->ttl_ms > 0) { T_EQ_I64(cellar_load_ttl(ld, k->ttl_ms), CELLAR_OK); }
+    if (k->ttl_ms > 0) { T_EQ_I64(cellar_load_set_ttl(ld, k->ttl_ms), CELLAR_OK); }
     return cellar_load_value(ld, all, strlen(all));
 }
 
@@ -71,7 +71,7 @@ static void put(cellar *c, const char *key, const char *value)
     T_EQ_I64(cellar_set(c, key, strlen(key), value, strlen(value), NULL), CELLAR_OK);
 }
 
-static cellar_err has(cellar *c, const char *key) { return cellar_exists(c, key, strlen(key)); }
+static cellar_err has(cellar *c, const char *key) { return cellar_contains(c, key, strlen(key)); }
 
 static uint32_t cause_of(cellar *c, const char *key)
 {
@@ -126,13 +126,13 @@ static void set_del_and_incr_end_who_read(void)
     put(c, "b", "7"); /* it was read as absent: that has changed, too */
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_STR(dish(&k, "d"), "2.7..");
-    T_EQ_I64(cellar_del(c, "b", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "b", 1), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_STR(dish(&k, "d"), "2...");
-    T_EQ_I64(cellar_del(c, "b", 1), CELLAR_MISS); /* nothing in memory; below it may be */
+    T_EQ_I64(cellar_delete(c, "b", 1), CELLAR_MISS); /* nothing in memory; below it may be */
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
-    T_EQ_I64(cellar_incr(c, "n", 1, 5, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 5, 0, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
     put(c, "other", "1");
@@ -167,7 +167,7 @@ static void patterns_updates_and_bulk_end_who_read(void)
     T_EQ_I64(cellar_set_many(c, &set, 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_STR(dish(&k, "d"), "y.");
-    T_EQ_I64(cellar_delete_match(c, "a*", 2, &n), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "a*", 2, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_U64(cause_of(c, "d"), CELLAR_CAUSE_DEPENDENCY);
@@ -181,7 +181,7 @@ static void ended_views_and_tags_end_who_read(void)
     cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
     const cellar_bytes tag = { "t", 1 };
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     cook k = { .c = c, .from = v, .reads = reads, .count = 1 };
     for (int how = 0; how < 5; how++) {
         so.tags = &tag;
@@ -191,10 +191,10 @@ static void ended_views_and_tags_end_who_read(void)
         T_EQ_I64(has(c, "d"), CELLAR_OK);
         switch (how) {
         case 0: T_EQ_I64(cellar_clear(v), CELLAR_OK); break;
-        case 1: T_EQ_I64(cellar_bump(v, NULL), CELLAR_OK); break;
-        case 2: T_EQ_I64(cellar_delete_tag(c, "t", 1, CELLAR_TAG_HARD), CELLAR_OK); break;
-        case 3: T_EQ_I64(cellar_delete_tag(c, "t", 1, CELLAR_TAG_SOFT), CELLAR_OK); break;
-        default: T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK); break;
+        case 1: T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK); break;
+        case 2: T_EQ_I64(cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_HARD), CELLAR_OK); break;
+        case 3: T_EQ_I64(cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_SOFT), CELLAR_OK); break;
+        default: T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK); break;
         }
         T_EQ_I64(has(c, "d"), CELLAR_MISS);
     }
@@ -373,7 +373,7 @@ static void not_modified_with_less_time_or_other_tags_is_a_change(void)
     (void)dish(&k, "d");
     refresh(c, &s, 10000);
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64(cellar_delete_tag(c, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     kit_close(c);
 }
@@ -396,7 +396,7 @@ static void loads_inside_loads_are_kept_and_linked(void)
     T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a newer value took the place of the one read */
     T_EQ_STR(dish(&k, "d"), "2.");
     s.no_store = true; /* what is known to nobody can tell nobody */
-    T_EQ_I64(cellar_del(c, "a", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
     T_EQ_STR(dish(&k, "d"), "3.");
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_CHECK((result_flags & CELLAR_RESULT_NOT_STORED) != 0);
@@ -418,7 +418,7 @@ static void changes_during_the_load_are_seen(void)
     k.after = NULL;
     T_EQ_STR(dish(&k, "d"), "new.");
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     k.from = v;
     k.after = clear_now;
     put(v, "a", "old");
@@ -455,7 +455,7 @@ static void bulk_loaders_read_for_all_their_keys(void)
         items[i].key_len = 1;
         items[i].result = r;
     }
-    T_EQ_I64(cellar_get_many_or_load(c, items, 3, NULL, many_cooks, &k), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, items, 3, NULL, many_cooks, &k), CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(items[i].status, CELLAR_OK);
         cellar_result_free(&items[i].result);
@@ -487,14 +487,14 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
         break;
     }
     case '2': (void)cellar_peek(c, "a", 1, buf, sizeof buf, &len); break;
-    case '3': (void)cellar_exists(c, "a", 1); break;
+    case '3': (void)cellar_contains(c, "a", 1); break;
     case '4': {
         cellar_entry_info i = CELLAR_INFO_INIT;
-        (void)cellar_meta(c, "a", 1, 0, &i);
+        (void)cellar_entry_info_get(c, "a", 1, 0, &i);
         break;
     }
     case '5':
-        if (cellar_dup(c, "a", 1, &p, &len) == CELLAR_OK) { cellar_free(p); }
+        if (cellar_get_alloc(c, "a", 1, &p, &len) == CELLAR_OK) { cellar_free(p); }
         break;
     case '6': {
         cellar_pinned pin;
@@ -512,14 +512,14 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
         const cellar_result r = CELLAR_RESULT_INIT;
         it.result = r;
         o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
-        (void)cellar_get_many_or_load(c, &it, 1, &o, NULL, NULL);
+        (void)cellar_get_or_load_many(c, &it, 1, &o, NULL, NULL);
         cellar_result_free(&it.result);
         break;
     }
     default: {
         cellar_lease lease;
         cellar_result r = CELLAR_RESULT_INIT;
-        (void)cellar_begin(c, "a", 1, NULL, NULL, &lease, &r);
+        (void)cellar_lease_acquire(c, "a", 1, NULL, NULL, &lease, &r);
         cellar_result_free(&r);
         break;
     }
@@ -556,7 +556,7 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
     bo.fail_row = 1;
     vo.breaker = &bo;
     vo.deps = 1;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     cook k = { .c = v, .from = c, .reads = reads, .count = 1 };
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(v, "x", NULL, &s, text, NULL), CELLAR_E_LOADER); /* it opens */
@@ -568,11 +568,11 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
         if (how == 0) {
             T_EQ_I64(cellar_get_or_load(v, "d", 1, &o, source_load, &s, &r), CELLAR_OK);
         } else if (how == 1) {
-            T_EQ_I64(cellar_get_many_or_load(v, &it, 1, &o, many_cooks, &k), CELLAR_OK);
+            T_EQ_I64(cellar_get_or_load_many(v, &it, 1, &o, many_cooks, &k), CELLAR_OK);
             T_EQ_I64(it.status, CELLAR_OK);
             cellar_result_free(&it.result);
         } else {
-            T_EQ_I64(cellar_begin(v, "d", 1, &o, NULL, &lease, &r), CELLAR_OK);
+            T_EQ_I64(cellar_lease_acquire(v, "d", 1, &o, NULL, &lease, &r), CELLAR_OK);
         }
         cellar_result_free(&r);
         T_EQ_I64(has(v, "d"), CELLAR_OK);
@@ -674,7 +674,7 @@ static void cycles_end(void)
     T_EQ_I64(has(c, "b"), CELLAR_MISS);
     T_EQ_I64((int64_t)edges(c), 0);
     (void)dish(&reads_a, "a"); /* a hit */
-    T_EQ_I64(cellar_del(c, "a", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
     (void)dish(&reads_a, "a"); /* it read itself */
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     put(c, "a", "mine");
@@ -749,11 +749,11 @@ static void listeners_hear_of_dependants(void)
     int count = 0;
     uint64_t id;
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_listen(c, CELLAR_CAUSE_BIT(DEPENDENCY), heard, &count, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(DEPENDENCY), heard, &count, &id), CELLAR_OK);
     (void)dish(&k, "d");
     put(c, "a", "x");
     T_EQ_I64(count, 1);
-    T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.ended[CELLAR_CAUSE_DEPENDENCY], 1);
     kit_close(c);
@@ -763,7 +763,7 @@ static void only_views_that_ask_note(void)
 {
     static const char *const read = "a";
     cellar *c = open_deps(4u << 20), *plain = NULL;
-    T_EQ_I64(cellar_view(c, "plain", NULL, &plain), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "plain", NULL, &plain), CELLAR_OK);
     cook k = { .c = plain, .from = c, .reads = &read, .count = 1 };
     put(c, "a", "x");
     (void)dish(&k, "d");
@@ -773,9 +773,9 @@ static void only_views_that_ask_note(void)
     cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     cellar *other = kit_open(1u << 20), *v = NULL;
     o.deps = 1;
-    T_EQ_I64(cellar_view(other, "v", &o, &v), CELLAR_E_INVAL); /* the store keeps none */
+    T_EQ_I64(cellar_namespace_open(other, "v", &o, &v), CELLAR_E_INVAL); /* the store keeps none */
     o.deps = 2;
-    T_EQ_I64(cellar_view(c, "w", &o, &v), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_namespace_open(c, "w", &o, &v), CELLAR_E_INVAL);
     cook across = { .c = c, .from = other, .reads = &read, .count = 1 };
     (void)dish(&across, "e"); /* keys of other stores are not noted */
     T_EQ_I64((int64_t)edges(c), 0);
@@ -831,7 +831,7 @@ static void what_could_not_be_noted_is_not_served(void)
         put(c, "a", "y");
         T_EQ_I64(has(c, "d"), CELLAR_MISS);
         T_EQ_I64(has(c, "warm"), CELLAR_MISS);
-        T_EQ_I64(cellar_audit(c), CELLAR_OK);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
     T_CHECK(not_stored >= 2); /* of the run, of the node's key */

@@ -97,7 +97,7 @@ static cellar_err cook_load(cellar_load *ld, const void *key, size_t key_len, vo
         (void)cellar_get(k->from != NULL ? k->from : k->c, read, key_len, buf, sizeof buf, &len);
     }
     if (k->same) { return cellar_load_not_modified(ld); }
-    if (k->tag_count != 0) { T_EQ_I64(cellar_load_tags(ld, k->tags, k->tag_count), CELLAR_OK); }
+    if (k->tag_count != 0) { T_EQ_I64(cellar_load_set_tags(ld, k->tags, k->tag_count), CELLAR_OK); }
     return cellar_load_value(ld, "dish", 4);
 }
 
@@ -142,7 +142,8 @@ static void flood(cellar *c, char keep)
 static bool in_memory(cellar *c, const char *key)
 {
     cellar_entry_info info = CELLAR_INFO_INIT;
-    return cellar_meta(c, key, strlen(key), 0, &info) == CELLAR_OK && info.tier == CELLAR_TIER_L1;
+    return cellar_entry_info_get(c, key, strlen(key), 0, &info) == CELLAR_OK &&
+        info.tier == CELLAR_TIER_L1;
 }
 
 /* Dishes that are on disk alone; with `change` each is served again, or has ended with its a. */
@@ -176,7 +177,7 @@ static void changes_end_what_lies_on_disk_alone(void)
         if (change == 0) { T_CHECK(pairs_of_disk(c, false) > PAIRS / 4); }
         if (change == 1) { T_EQ_I64(pairs_of_disk(c, true), 0); }
     }
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();
 }
@@ -217,10 +218,10 @@ static void check_next_life(bool deps, bool killed)
     T_EQ_U64(dish(&k, "d1"), CELLAR_SOURCE_LOADED);
     put(c, "a1", "2");
     T_EQ_I64(get(c, "d1"), deps ? CELLAR_MISS : CELLAR_OK);
-    T_EQ_I64(cellar_delete_tag(c, "t", 1, CELLAR_TAG_HARD), CELLAR_OK); /* a newer epoch */
+    T_EQ_I64(cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_HARD), CELLAR_OK); /* a newer epoch */
     T_EQ_U64(dish(&k, "d1"), deps ? CELLAR_SOURCE_LOADED : CELLAR_SOURCE_L1);
     T_EQ_I64(get(c, "d1"), CELLAR_OK);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();
 }
@@ -264,14 +265,14 @@ static void a_view_nobody_has_open_is_reached(void)
         cellar *c = open_it(disk != 0, true, CELLAR_L2_WRITE_ON_EVICTION, MEMORY), *v = NULL;
         cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
         o.deps = 1;
-        T_EQ_I64(cellar_view(c, "v", &o, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
         put(c, "a1", "1");
         cook k = { .c = v, .from = c };
         (void)dish(&k, "d1");
         (void)dish(&k, "d2");
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         put(c, "a1", "2");
-        T_EQ_I64(cellar_view(c, "v", &o, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
         T_EQ_I64(get(v, "d1"), CELLAR_MISS);
         T_EQ_I64(get(v, "d2"), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -302,7 +303,7 @@ static void evicted_values_are_steps_on_the_way(void)
         T_EQ_I64(get(c, name('c', i)), CELLAR_MISS);
     }
     T_CHECK(gone > 5);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_I64(rmdir(folder), 0);
 }
@@ -329,7 +330,7 @@ static void a_full_table_ends_what_lies_on_disk(void)
         T_EQ_I64(get(c, name('d', i)), CELLAR_MISS);
     }
     T_CHECK(served > 50);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();
 }

@@ -48,7 +48,7 @@ static cellar *open_it(void)
 
 static void shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -132,7 +132,7 @@ static void evicted_entries_come_back_from_disk(void)
     T_EQ_U64(metric(c, "cellar_l2_hits_total"), st.hits_l2);
     const uint32_t key = 5;
     T_EQ_I64(look(c, key, 1), CELLAR_OK);
-    T_CHECK(cellar_del(c, &key, sizeof key) >= 0); /* in memory or not: gone from both */
+    T_CHECK(cellar_delete(c, &key, sizeof key) >= 0); /* in memory or not: gone from both */
     T_EQ_I64(look(c, key, 1), CELLAR_MISS);
     shut(c);
     store_end();
@@ -163,13 +163,13 @@ static void what_lies_on_disk_counts_for_every_call(void)
             T_EQ_I64(cellar_set(c, keys[i], strlen(keys[i]), big, n, &o), CELLAR_OK);
         }
         int64_t now = 0;
-        T_EQ_I64(cellar_incr(c, "count", 5, 41, 0, 7200000, 0, &now), CELLAR_OK);
+        T_EQ_I64(cellar_increment(c, "count", 5, 41, 0, 7200000, 0, &now), CELLAR_OK);
         shut(c);
         c = open_it();
         cellar_entry_info info = CELLAR_INFO_INIT;
-        T_EQ_I64(cellar_exists(c, "look", 4), CELLAR_OK);
-        T_EQ_I64(cellar_exists(c, "loop", 4), CELLAR_MISS);
-        T_EQ_I64(cellar_meta(c, "look", 4, 0, &info), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, "look", 4), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, "loop", 4), CELLAR_MISS);
+        T_EQ_I64(cellar_entry_info_get(c, "look", 4, 0, &info), CELLAR_OK);
         T_EQ_U64(info.tier, CELLAR_TIER_L2);
         T_EQ_U64(info.value_len, n);
         T_EQ_U64(info.user_flags, 9);
@@ -185,7 +185,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         T_EQ_U64(p.value_len, n);
         cellar_unpin(&p);
         T_EQ_I64(cellar_touch(c, "touch", 5, 9000000), CELLAR_OK);
-        T_EQ_I64(cellar_meta(c, "touch", 5, 0, &info), CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(c, "touch", 5, 0, &info), CELLAR_OK);
         T_EQ_I64(info.ttl_left_ms, 9000000);
         T_EQ_I64(cellar_update(c, "update", 6, append, NULL, NULL), CELLAR_OK);
         T_EQ_I64(cellar_get(c, "update", 6, NULL, 0, &len), CELLAR_E_BUFFER);
@@ -194,7 +194,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         T_EQ_I64(cellar_set(c, "absent", 6, "v", 1, &o), CELLAR_EXISTS);
         o.flags = CELLAR_ONLY_IF_PRESENT;
         T_EQ_I64(cellar_set(c, "present", 7, "v", 1, &o), CELLAR_OK);
-        T_EQ_I64(cellar_incr(c, "count", 5, 1, 1000, 0, 0, &now), CELLAR_OK);
+        T_EQ_I64(cellar_increment(c, "count", 5, 1, 1000, 0, 0, &now), CELLAR_OK);
         T_EQ_I64(now, 42);
         shut(c);
         store_end();
@@ -274,7 +274,7 @@ static void each_change_goes_down_where_each_set_does(void)
             if (cellar_set(c, "long", 4, value, sizeof value, &o) != CELLAR_OK) { _exit(1); }
             if (cellar_touch(c, "long", 4, 7200000) != CELLAR_OK) { _exit(2); }
             for (int i = 0; i < 40; i++) {
-                if (cellar_incr(c, "n", 1, 1, 2, 3600000, 0, &now) != CELLAR_OK) { _exit(3); }
+                if (cellar_increment(c, "n", 1, 1, 2, 3600000, 0, &now) != CELLAR_OK) { _exit(3); }
             }
             if (cellar_update(c, "u", 1, append, NULL, NULL) != CELLAR_OK) { _exit(4); }
             cellar_load_opts lo = CELLAR_LOAD_OPTS_INIT;
@@ -298,20 +298,20 @@ static void each_change_goes_down_where_each_set_does(void)
         T_EQ_I64(WIFSIGNALED(status) ? 0 : WEXITSTATUS(status), 0);
         cellar *c = open_with(&cfg);
         cellar_entry_info info = CELLAR_INFO_INIT;
-        T_EQ_I64(cellar_meta(c, "long", 4, 0, &info), CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(c, "long", 4, 0, &info), CELLAR_OK);
         T_EQ_I64(info.ttl_left_ms, 7200000);
         T_EQ_U64(info.user_flags, 9);
         T_CHECK((info.flags & CELLAR_INFO_TAGGED) != 0);
         T_EQ_U64(info.value_len, sizeof value);
-        T_EQ_I64(cellar_meta(c, "n", 1, 0, &info), CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(c, "n", 1, 0, &info), CELLAR_OK);
         T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
-        T_EQ_I64(cellar_incr(c, "n", 1, 0, 0, 0, 0, &now), CELLAR_OK);
+        T_EQ_I64(cellar_increment(c, "n", 1, 0, 0, 0, 0, &now), CELLAR_OK);
         T_EQ_I64(now, 42);
-        T_EQ_I64(cellar_exists(c, "u", 1), CELLAR_OK);
-        T_EQ_I64(cellar_meta(c, "loaded", 6, 0, &info), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, "u", 1), CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(c, "loaded", 6, 0, &info), CELLAR_OK);
         T_CHECK(info.ttl_left_ms > 3600000); /* its clock is two seconds behind */
-        T_EQ_I64(cellar_delete_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
-        T_EQ_I64(cellar_exists(c, "long", 4), CELLAR_MISS);
+        T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, "long", 4), CELLAR_MISS);
         shut(c);
         store_end();
     }
@@ -338,12 +338,12 @@ static void loads_answered_from_disk_have_their_flags(void)
     T_EQ_U64(r.source, CELLAR_SOURCE_L2);
     T_EQ_U64(r.user_flags, 7);
     cellar_result_free(&r);
-    T_EQ_I64(cellar_get_many_or_load(c, &it, 1, &cached, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, &it, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(it.status, CELLAR_OK);
     T_EQ_U64(it.result.source, CELLAR_SOURCE_L2);
     T_EQ_U64(it.result.user_flags, 8);
     cellar_result_free(&it.result);
-    T_EQ_I64(cellar_begin(c, "c", 1, NULL, NULL, &lease, &r), CELLAR_OK);
+    T_EQ_I64(cellar_lease_acquire(c, "c", 1, NULL, NULL, &lease, &r), CELLAR_OK);
     T_EQ_U64(r.source, CELLAR_SOURCE_L2);
     T_EQ_U64(r.user_flags, 9);
     cellar_result_free(&r);
@@ -406,7 +406,7 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
     T_CHECK(hits > 850);
     cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.no_l2 = 1;
-    T_EQ_I64(cellar_view(c, "hidden", &o, &hidden), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "hidden", &o, &hidden), CELLAR_OK);
     const uint64_t puts = metric(c, "cellar_l2_kept_out_total");
     for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(hidden, i, 1, 0), CELLAR_OK); }
     T_CHECK(metric(c, "cellar_l2_kept_out_total") - puts >= 300);
@@ -450,13 +450,13 @@ static void a_back_filled_entry_keeps_its_deadline(void)
     T_EQ_I64(look(c, 0, 1), CELLAR_OK);
     cellar_entry_info info = CELLAR_INFO_INIT;
     const uint32_t key = 0;
-    T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 40000);
     shut(c);
     c = open_it(); /* the same boot, ten seconds later */
     now_ms += 10000;
     T_EQ_I64(look(c, 0, 1), CELLAR_OK);
-    T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 30000);
     now_ms += 30000;
     T_EQ_I64(look(c, 0, 1), CELLAR_MISS);
@@ -473,7 +473,7 @@ static void a_reopened_store_is_warm(void)
     cellar_config cfg = config();
     cfg.secret = known_secret;
     cellar *c = open_with(&cfg), *v;
-    T_EQ_I64(cellar_view(c, "users", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
     for (uint32_t i = 0; i < 1000; i++) {
         T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
@@ -483,7 +483,7 @@ static void a_reopened_store_is_warm(void)
     for (int round = 0; round < 3; round++) {
         c = open_with(&cfg);
         T_EQ_U64(metric(c, "cellar_l2_opened"), 1);
-        T_EQ_I64(cellar_view(c, "users", NULL, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
         for (uint32_t i = 0; i < 1000; i++) {
             T_EQ_I64(look(c, i, 1), CELLAR_OK);
             T_EQ_I64(look(v, i, 2), CELLAR_OK);
@@ -500,9 +500,9 @@ static void clear_bump_and_drop_stay_over_restarts(void)
     uint32_t version = 0;
     for (int round = 0; round < 3; round++) {
         cellar *c = open_it(), *a, *b, *d;
-        T_EQ_I64(cellar_view(c, "a", NULL, &a), CELLAR_OK);
-        T_EQ_I64(cellar_view(c, "b", NULL, &b), CELLAR_OK);
-        T_EQ_I64(cellar_view(c, "d", NULL, &d), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "d", NULL, &d), CELLAR_OK);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(a, i, 1), CELLAR_MISS); /* cleared in the last round */
             T_EQ_I64(look(b, i, 1), CELLAR_MISS); /* bumped */
@@ -518,9 +518,9 @@ static void clear_bump_and_drop_stay_over_restarts(void)
         T_EQ_I64(cellar_close(a), CELLAR_OK);
         T_EQ_I64(cellar_close(b), CELLAR_OK);
         c = open_it();
-        T_EQ_I64(cellar_view(c, "a", NULL, &a), CELLAR_OK);
-        T_EQ_I64(cellar_view(c, "b", NULL, &b), CELLAR_OK);
-        T_EQ_I64(cellar_view(c, "d", NULL, &d), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "d", NULL, &d), CELLAR_OK);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(a, i, 1), CELLAR_OK);
             T_EQ_I64(look(d, i, 1), CELLAR_OK);
@@ -528,9 +528,9 @@ static void clear_bump_and_drop_stay_over_restarts(void)
         T_EQ_I64(cellar_clear(a), CELLAR_OK);
         T_EQ_I64(cellar_clear(c), CELLAR_OK);
         const uint32_t before = version;
-        T_EQ_I64(cellar_bump(b, &version), CELLAR_OK);
+        T_EQ_I64(cellar_version_increment(b, &version), CELLAR_OK);
         T_EQ_U64(version, before == 0 ? 2 : before + 1); /* the public number persists */
-        T_EQ_I64(cellar_view_drop(c, "d"), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_drop(c, "d"), CELLAR_OK);
         T_EQ_I64(cellar_close(a), CELLAR_OK);
         T_EQ_I64(cellar_close(b), CELLAR_OK);
         T_EQ_I64(cellar_close(d), CELLAR_OK);
@@ -549,7 +549,7 @@ static void a_view_may_be_called_as_the_root_is(void)
         cfg.secret = known_secret;
         cfg.root_name = label[life];
         cellar *c = open_with(&cfg), *v;
-        T_EQ_I64(cellar_view(c, "users", NULL, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(c, i, 1), life == 0 ? CELLAR_MISS : CELLAR_OK);
             T_EQ_I64(look(v, i, 2), life == 0 ? CELLAR_MISS : CELLAR_OK);
@@ -586,11 +586,11 @@ static void secret_views_never_touch_the_disk(void)
     cellar *c = open_it(), *open_view, *secret;
     cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.secret = 1;
-    T_EQ_I64(cellar_view(c, "sesame", &o, &secret), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "plainview", NULL, &open_view), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_view), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(open_view, "knownkey", 8, "knownvalue", 10, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_del(secret, "hiddenkey", 9), CELLAR_OK);
+    T_EQ_I64(cellar_delete(secret, "hiddenkey", 9), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
     T_EQ_I64(cellar_clear(secret), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
@@ -602,8 +602,8 @@ static void secret_views_never_touch_the_disk(void)
     /* While the index is read after an open every change is logged, but none of a secret view. */
     const cellar_config cfg = config();
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "sesame", &o, &secret), CELLAR_OK);
-    T_EQ_I64(cellar_del(secret, "hiddenkey", 9), CELLAR_MISS);
+    T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
+    T_EQ_I64(cellar_delete(secret, "hiddenkey", 9), CELLAR_MISS);
     T_EQ_I64(cellar_close(secret), CELLAR_OK);
     shut(c);
     T_CHECK(!in_files("hiddenkey") && !in_files("sesame"));
@@ -611,13 +611,13 @@ static void secret_views_never_touch_the_disk(void)
     c = open_it();
     o.secret = 0;
     o.no_l2 = 1;
-    T_EQ_I64(cellar_view(c, "plainview", &o, &open_view), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &open_view), CELLAR_OK);
     T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
-    T_EQ_I64(cellar_del(open_view, "knownkey", 8), CELLAR_MISS);
+    T_EQ_I64(cellar_delete(open_view, "knownkey", 8), CELLAR_MISS);
     T_EQ_I64(cellar_close(open_view), CELLAR_OK);
     shut(c);
     c = open_it();
-    T_EQ_I64(cellar_view(c, "plainview", NULL, &open_view), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_view), CELLAR_OK);
     T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_close(open_view), CELLAR_OK);
     shut(c);
@@ -707,10 +707,10 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     push_out(c);
     T_CHECK(loaded(c, "no", &cached, "x", &from) == NULL);
     cellar_load_item item = { "yes", 3, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
-    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_MISS);
     cached.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* on disk is cached, in bulk, too */
-    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
     T_EQ_U64(item.result.source, CELLAR_SOURCE_L2);
     cellar_result_free(&item.result);
@@ -766,18 +766,18 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     push_out(c);
     cellar_load_item item = { "bulk", 4, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
     o.flags = CELLAR_LOAD_REFRESH;
-    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, &o, load_all, text), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, load_all, text), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
     T_EQ_U64(item.result.source, CELLAR_SOURCE_LOADED);
     cellar_result_free(&item.result);
     cellar_lease lease;
     cellar_result r = CELLAR_RESULT_INIT;
     o.flags = CELLAR_LOAD_NO_L2;
-    T_EQ_I64(cellar_begin(c, "lease", 5, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_acquire(c, "lease", 5, &o, NULL, &lease, &r), CELLAR_LEASED);
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
     so.flags = CELLAR_DURABLE; /* nobody would wait for the disk */
-    T_EQ_I64(cellar_fulfil(c, &lease, "new", 3, &so), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_fulfil(c, &lease, "new", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "new", 3, &so), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "new", 3, NULL), CELLAR_OK);
     T_CHECK(there(c, "bulk") && there(c, "lease"));
     push_out(c);
     T_CHECK(there(c, "bulk") && !there(c, "lease"));
@@ -813,7 +813,7 @@ static void the_disks_breaker_is_set_by_the_store(void)
         T_EQ_U64(metric(c, "cellar_l2_breaker_state"), set == 0 ? CELLAR_BREAKER_OPEN
                                                                 : CELLAR_BREAKER_CLOSED);
         static char text[65536];
-        T_EQ_I64(cellar_dump(c, text, sizeof text, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_dump_write(c, text, sizeof text, NULL), CELLAR_OK);
         T_CHECK(strstr(text, set == 0 ? ", breaker open\n" : ", breaker closed\n") != NULL);
         now_ms += 499;
         (void)cellar_tick(c, 1000, NULL);
@@ -944,7 +944,7 @@ static void packed_views_hold_more_on_the_same_disk(void)
         T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
         o.l2_lz4 = 1;
         cellar *v = NULL;
-        T_EQ_I64(cellar_view(c, "packed", &o, &v), CELLAR_E_UNSUPPORTED);
+        T_EQ_I64(cellar_namespace_open(c, "packed", &o, &v), CELLAR_E_UNSUPPORTED);
         shut(c);
         store_end();
         T_SKIP("built without liblz4");
@@ -995,7 +995,7 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
                 if (put(c, i, mode, 0) != CELLAR_OK) { _exit(2); }
                 if (i % 50 == 0) { (void)cellar_tick(c, 1000, NULL); }
             }
-            for (uint32_t i = 0; i < 300; i += 3) { (void)cellar_del(c, &i, sizeof i); }
+            for (uint32_t i = 0; i < 300; i += 3) { (void)cellar_delete(c, &i, sizeof i); }
             kill(getpid(), SIGKILL);
         }
         await_kill(pid);
@@ -1050,7 +1050,7 @@ static void write_through_says_what_the_disk_did_not_take(void)
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_E_IO);
     T_EQ_U64(metric(c, "cellar_l2_not_through_total"), 1);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK); /* in memory */
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK); /* in memory */
     so.ttl_ms = 5000; /* less than l2_min_ttl_ms: not meant to lie there */
     T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &so), CELLAR_OK);
     so = (cellar_set_opts)CELLAR_SET_OPTS_INIT;
@@ -1128,7 +1128,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     o.flags = CELLAR_DURABLE;
     o.ttl_ms = 5000; /* too short a time to be written */
     T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &o), CELLAR_E_IO);
-    T_EQ_I64(cellar_exists(c, "short", 5), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "short", 5), CELLAR_OK);
     cellar_set_item it[2] = { { "m1", 2, "a", 1, CELLAR_OK, 0 },
                               { "m2", 2, "b", 1, CELLAR_OK, 0 } };
     o.ttl_ms = 0;
@@ -1137,7 +1137,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     T_EQ_U64(stored, 2);
     cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
     vo.secret = 1;
-    T_EQ_I64(cellar_view(c, "s", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "s", &vo, &v), CELLAR_OK);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     shut(c);
@@ -1152,23 +1152,23 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     cellar_set_item si[1] = { { "a", 1, "1", 1, CELLAR_OK, 0 } };
     cellar_delete_item di[1] = { { "a", 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), want);
-    T_EQ_I64(cellar_exists(v, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_touch(v, "k", 1, 60000), want);
     T_EQ_I64(cellar_update(v, "k", 1, append, NULL, NULL), want);
-    T_EQ_I64(cellar_incr(v, "n", 1, 1, 0, 0, 0, &n), want);
+    T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, 0, 0, &n), want);
     T_EQ_I64(cellar_set_many(v, si, 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(si[0].status, want);
-    T_EQ_I64(cellar_del_many(v, di, 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_many(v, di, 1, NULL), CELLAR_OK);
     T_EQ_I64(di[0].status, want);
-    T_EQ_I64(cellar_del(v, "k", 1), want);
-    T_EQ_I64(cellar_exists(v, "k", 1), CELLAR_MISS);
-    T_EQ_I64(cellar_delete_match(v, "n", 1, NULL), want);
-    T_EQ_I64(cellar_delete_tag(v, "t", 1, CELLAR_TAG_HARD), want);
-    T_EQ_I64(cellar_bump(v, NULL), want);
-    T_EQ_I64(cellar_bump_to(v, 77), want);
+    T_EQ_I64(cellar_delete(v, "k", 1), want);
+    T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_delete_by_pattern(v, "n", 1, NULL), want);
+    T_EQ_I64(cellar_delete_by_tag(v, "t", 1, CELLAR_TAG_HARD), want);
+    T_EQ_I64(cellar_version_increment(v, NULL), want);
+    T_EQ_I64(cellar_version_set(v, 77), want);
     T_EQ_I64(cellar_clear(v), want);
-    T_EQ_I64(cellar_view(c, "w", NULL, &w), CELLAR_OK);
-    T_EQ_I64(cellar_view_drop(c, "w"), want);
+    T_EQ_I64(cellar_namespace_open(c, "w", NULL, &w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "w"), want);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
 }
 
@@ -1179,7 +1179,7 @@ static void at_always_each_change_says_whether_it_is_durable(void)
     cfg.l2_sync = CELLAR_L2_SYNC_ALWAYS;
     cellar *c = open_with(&cfg), *v = NULL;
     char file[330];
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     change_all(c, v, CELLAR_OK);
     snprintf(file, sizeof file, "%s/stage.buf", store);
     T_EQ_I64(unlink(file), 0); /* what is written from now on nobody will find */
@@ -1253,10 +1253,11 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
         (void)cellar_get(c, key, strlen(key), buf, sizeof buf, &len); /* so it is worth a write */
         (void)cellar_tick(c, 1000, NULL);
     }
-    T_EQ_I64(cellar_delete_tag(c, "tag1", 4, CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_I64(cellar_delete_tag(c, "tag2", 4, CELLAR_TAG_SOFT), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "tag1", 4, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "tag2", 4, CELLAR_TAG_SOFT), CELLAR_OK);
     uint64_t removed = 0;
-    T_EQ_I64(cellar_delete_match(c, "item:?7", 7, &removed), CELLAR_OK); /* 17, 37, 57, 77, 97 */
+    /* 17, 37, 57, 77, 97 */
+    T_EQ_I64(cellar_delete_by_pattern(c, "item:?7", 7, &removed), CELLAR_OK);
     for (int life = 0; life < 3; life++) {
         unsigned there = 0;
         for (uint32_t i = 0; i < 200; i++) {
@@ -1274,7 +1275,7 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
         c = open_with(&cfg);
     }
     /* What comes back into memory brings its tags along. */
-    T_EQ_I64(cellar_delete_tag(c, "all", 3, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "all", 3, CELLAR_TAG_HARD), CELLAR_OK);
     for (uint32_t i = 0; i < 200; i++) {
         char key[16], buf[4];
         size_t len;
@@ -1299,20 +1300,20 @@ static void tags_are_written_with_each_set_too(void)
         const pid_t pid = fork();
         if (pid == 0) {
             cellar *c = open_with(&cfg), *v = NULL;
-            if (cellar_view(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
+            if (cellar_namespace_open(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
             for (uint32_t k = 0; k < 40; k++) {
                 if (put_tagged(v, k, 1) != CELLAR_OK) { _exit(1); }
             }
-            if (cellar_delete_tag(v, "1", 1, CELLAR_TAG_HARD) != CELLAR_OK) { _exit(1); }
+            if (cellar_delete_by_tag(v, "1", 1, CELLAR_TAG_HARD) != CELLAR_OK) { _exit(1); }
             kill(getpid(), SIGKILL);
         }
         await_kill(pid);
         cellar *c = open_with(&cfg), *v = NULL;
-        T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
         for (uint32_t k = 0; k < 40; k++) {
             T_EQ_I64(look(v, k, 1), k % 4 == 1 ? CELLAR_MISS : CELLAR_OK);
         }
-        T_EQ_I64(cellar_delete_tag(v, "2", 1, CELLAR_TAG_HARD), CELLAR_OK);
+        T_EQ_I64(cellar_delete_by_tag(v, "2", 1, CELLAR_TAG_HARD), CELLAR_OK);
         for (uint32_t k = 0; k < 40; k++) {
             T_EQ_I64(look(v, k, 1), k % 4 == 1 || k % 4 == 2 ? CELLAR_MISS : CELLAR_OK);
         }
@@ -1394,7 +1395,7 @@ static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
     bool ok = true;
     for (uint32_t k = quarter; k < KEYS; k += 4) { atomic_store(&o->next[k], 0); }
     if (by_tag) {
-        ok = cellar_delete_tag(v, &"0123"[quarter], 1, CELLAR_TAG_HARD) == CELLAR_OK;
+        ok = cellar_delete_by_tag(v, &"0123"[quarter], 1, CELLAR_TAG_HARD) == CELLAR_OK;
     } else {
         char pattern[3 * KEYS];
         size_t n = 0;
@@ -1404,7 +1405,7 @@ static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
             pattern[n++] = (char)k;
         }
         memcpy(pattern + n, "]*", 2);
-        ok = cellar_delete_match(v, pattern, n + 2, NULL) == CELLAR_OK;
+        ok = cellar_delete_by_pattern(v, pattern, n + 2, NULL) == CELLAR_OK;
     }
     for (uint32_t k = quarter; k < KEYS; k += 4) { atomic_store(&o->now[k], 0); }
     return ok;
@@ -1419,7 +1420,7 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
     cfg.no_threads = !threads;
     cellar *c = NULL, *v = NULL;
     if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
-    if (cellar_view(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
+    if (cellar_namespace_open(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
     uint64_t x = seed * 2654435761u + 1;
     for (;;) {
         x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
@@ -1432,7 +1433,7 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
             if (!child_ends(o, v, key % 4, what == 1)) { _exit(6); }
         } else if (what < 16) {
             atomic_store(&o->next[key], 0);
-            if (cellar_del(v, &key, sizeof key) < 0) { _exit(3); }
+            if (cellar_delete(v, &key, sizeof key) < 0) { _exit(3); }
             atomic_store(&o->now[key], 0);
         } else if (what < 40) {
             const uint32_t fresh = atomic_load(&o->now[key]) + 1 + (uint32_t)(x >> 56);
@@ -1476,7 +1477,7 @@ static void killed_at_any_moment_nothing_dead_comes_back(void)
         if (WIFEXITED(status)) { printf("# the child left with %d\n", WEXITSTATUS(status)); }
         calls += atomic_load(&o->calls);
         cellar *c = open_it(), *v;
-        T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
         for (uint32_t key = 0; key < KEYS; key++) {
             const uint32_t now = atomic_load(&o->now[key]), next = atomic_load(&o->next[key]);
             cellar_err err = look(v, key, now);
@@ -1484,7 +1485,7 @@ static void killed_at_any_moment_nothing_dead_comes_back(void)
             T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && (now != 0 || next != 0)));
             hits += err == CELLAR_OK;
             /* Whatever became of that call: now it is decided. */
-            if (cellar_del(v, &key, sizeof key) < 0) { T_CHECK(false); }
+            if (cellar_delete(v, &key, sizeof key) < 0) { T_CHECK(false); }
             T_EQ_I64(look(v, key, now), CELLAR_MISS);
             atomic_store(&o->now[key], 0);
             atomic_store(&o->next[key], 0);
@@ -1545,7 +1546,7 @@ static void *works(void *arg)
             if (now[n] != 0) { atomic_store(&over[key], now[n]); }
             now[n] = version;
         } else if (what == 3) {
-            T_CHECK(cellar_del(shared, &key, sizeof key) >= 0);
+            T_CHECK(cellar_delete(shared, &key, sizeof key) >= 0);
             if (now[n] != 0) { atomic_store(&over[key], now[n]); }
             now[n] = 0;
         } else if (what < 7) {

@@ -36,13 +36,13 @@ static cellar *open_it(void)
 static cellar *view_of(cellar *c, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
-    T_REQUIRE(cellar_view(c, "v", o, &v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "v", o, &v) == CELLAR_OK);
     return v;
 }
 
 static void shut(cellar *c, cellar *v)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
@@ -57,7 +57,7 @@ static cellar_err has(cellar *c, const char *key)
 static int64_t ttl_left(cellar *c, const char *key)
 {
     cellar_entry_info i = CELLAR_INFO_INIT;
-    return cellar_meta(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
+    return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
 /* ---- jitter ---- */
@@ -76,7 +76,7 @@ static void jitter_keeps_to_the_greatest_age(void)
             o.jitter_pct = 30;
             o.jitter_mode = mode;
             T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
-            T_EQ_I64(cellar_meta(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
             T_CHECK(info.ttl_left_ms >= 6000 && info.ttl_left_ms <= 10000);
             early += info.ttl_left_ms < 9900;
         }
@@ -94,7 +94,7 @@ static void jitter_of_the_longest_times_is_no_end(void)
         o.jitter_pct = 90;
         o.jitter_mode = i % 2;
         T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
-        T_EQ_I64(cellar_exists(c, &i, sizeof i), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, &i, sizeof i), CELLAR_OK);
     }
     shut(c, NULL);
 }
@@ -110,8 +110,8 @@ static void a_lease_keeps_to_the_greatest_age(void)
     o.ttl_ms = 30000;
     cellar_lease lease;
     cellar_result r = CELLAR_RESULT_INIT;
-    T_EQ_I64(cellar_begin(v, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_fulfil(v, &lease, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_acquire(v, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(v, &lease, "v", 1, NULL), CELLAR_OK);
     T_CHECK(ttl_left(v, "k") <= 1000);
     now_ms += 1000;
     T_EQ_I64(has(v, "k"), CELLAR_MISS);
@@ -130,13 +130,13 @@ static void a_fulfilled_value_has_the_window_it_was_given(void)
     o.ttl_ms = 1000;
     o.jitter_pct = CELLAR_OFF;
     so.stale_ms = 5000;
-    T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_fulfil(c, &lease, "v", 1, &so), CELLAR_OK);
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, &so), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_I64(i.ttl_left_ms, 1000);
     T_EQ_I64(i.stale_left_ms, 6000);
     now_ms += 3000;
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_STALE);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_STALE);
     shut(c, NULL);
 }
 
@@ -145,7 +145,7 @@ static void a_fulfilled_value_has_the_window_it_was_given(void)
 static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     (void)key, (void)key_len, (void)ctx;
-    return cellar_load_none(load);
+    return cellar_load_absent(load);
 }
 
 static void what_loaders_find_absent_has_an_exact_age_too(void)
@@ -159,7 +159,7 @@ static void what_loaders_find_absent_has_an_exact_age_too(void)
     now_ms += 700;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
     now_ms += 300;
-    T_EQ_I64(cellar_meta(v, "k", 1, 0, &i), CELLAR_ABSENT);
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_ABSENT);
     T_EQ_U64(i.flags & CELLAR_INFO_AGE_APPROX, 0);
     T_EQ_I64(i.age_ms, 300);
     shut(c, v);
@@ -177,7 +177,7 @@ static void known_absent_keeps_the_end_and_no_windows(void)
     none.flags = CELLAR_NEGATIVE | CELLAR_KEEP_TTL;
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK);
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_ABSENT);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_ABSENT);
     T_EQ_I64(i.idle_ms, 0);
     T_EQ_I64(i.stale_left_ms, 0);
     T_EQ_I64(i.ttl_left_ms, 1000);
@@ -253,7 +253,7 @@ static void an_idle_time_goes_on_on_disk(void)
         T_EQ_I64(cellar_set(v, "ends there", 10, "v", 1, &o), CELLAR_OK);
         T_EQ_I64(cellar_set(v, "lives", 5, "v", 1, &o), CELLAR_OK);
         now_ms += 400;
-        T_EQ_I64(cellar_del(v, "ends here", 9), CELLAR_OK);
+        T_EQ_I64(cellar_delete(v, "ends here", 9), CELLAR_OK);
         T_EQ_I64(cellar_set(v, "ends here", 9, "v", 1, &o), CELLAR_OK);
         now_ms += 500;
         T_EQ_I64(has(v, "lives"), CELLAR_OK); /* used: 900 old, 1,000 left */

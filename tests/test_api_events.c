@@ -58,8 +58,8 @@ static void one_step(cellar *c, uint32_t x)
     const uint32_t key = (x >> 10) % 4000;
     memset(value, (int)(key & 255u), sizeof value);
     switch ((x >> 3) & 7u) {
-    case 0: (void)cellar_del(c, &key, sizeof key); break;
-    case 1: (void)cellar_incr(c, "n", 1, 1, 0, 0, 0, NULL); break;
+    case 0: (void)cellar_delete(c, &key, sizeof key); break;
+    case 1: (void)cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL); break;
     case 2: (void)cellar_set(c, &key, sizeof key, value, x % 60, NULL); break;
     case 3: (void)cellar_set(c, &key, sizeof key, value, x % sizeof value, NULL); break;
     case 4: case 5: (void)cellar_set(c, &key, sizeof key, value, 24, NULL); break;
@@ -101,7 +101,7 @@ static int child_work(busy *b)
     }
     if (scan_all(b->c) < 600) { return 5; }
     for (uint32_t i = 0; i < 400; i++) { one_step(b->c, i * 2654435761u); }
-    if (cellar_audit(b->c) != CELLAR_OK) {
+    if (cellar_integrity_check(b->c) != CELLAR_OK) {
         cellar_error_info e = CELLAR_ERROR_INIT;
         (void)cellar_last_error(b->c, &e);
         printf("# audit in the child: %s\n", e.text);
@@ -141,7 +141,7 @@ static void fork_from_eight_busy_threads(void)
     atomic_store(&b.stop, 1);
     for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
     alarm(0);
-    T_EQ_I64(cellar_audit(b.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(b.c), CELLAR_OK);
     T_EQ_I64(cellar_close(b.c), CELLAR_OK);
 }
 
@@ -169,7 +169,7 @@ static void cancelled_threads_lose_nothing(void)
         T_EQ_I64(cellar_set(b.c, "after", 5, "x", 1, NULL), CELLAR_OK);
     }
     alarm(0);
-    T_EQ_I64(cellar_audit(b.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(b.c), CELLAR_OK);
     T_EQ_I64(cellar_close(b.c), CELLAR_OK);
 }
 
@@ -181,7 +181,7 @@ static void *call_with_a_cancel_pending(void *arg)
     for (uint32_t i = 0; i < 20000; i++) { one_step(c, i * 2654435761u); }
     T_CHECK(scan_all(c) > 0);
     T_CHECK(cellar_tick(c, 1000, NULL) >= CELLAR_OK);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK); /* joins it */
     *reached = 1;
     pthread_testcancel();
@@ -225,7 +225,7 @@ static void ended_threads_leave_no_memory(void)
         if (!T_CHECK(st.used_bytes <= st.budget_bytes)) { break; }
     }
     printf("# %" PRIu32 " threads, at most %" PRIu64 " bytes\n", atomic_load(&b.number), most);
-    T_EQ_I64(cellar_audit(b.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(b.c), CELLAR_OK);
     T_EQ_I64(cellar_close(b.c), CELLAR_OK);
 }
 
@@ -291,7 +291,7 @@ static void soak(int flags)
     T_REQUIRE(sigaction(SIGALRM, &before, NULL) == 0);
     printf("# %" PRIu64 " signals, %" PRIu64 " pairs of calls, %u stores\n",
            atomic_load(&signals_seen), atomic_load(&b.ops), rounds);
-    T_EQ_I64(cellar_audit(b.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(b.c), CELLAR_OK);
     T_EQ_I64(cellar_close(b.c), CELLAR_OK);
 }
 

@@ -230,7 +230,7 @@ static unsigned long long number_after(const char *text, const char *word_before
 static void chains(cellar *c, unsigned long long *buckets, unsigned long long *overflow)
 {
     static char text[65536];
-    T_REQUIRE(cellar_dump(c, text, sizeof text, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
     const char *at = strstr(text, "\n  buckets ");
     T_REQUIRE(at != NULL);
     *buckets = number_after(at, "buckets ");
@@ -302,7 +302,7 @@ static void hostile_view_names_cost_nothing(void)
             for (unsigned n = 0; n < KEYS && made < VIEWS; n++) {
                 if (memchr(s->key[n], 0, 12) != NULL) { continue; }
                 memcpy(name, s->key[n], 12);
-                if (!T_EQ_I64(cellar_view(c, name, NULL, &v[made]), CELLAR_OK)) { break; }
+                if (!T_EQ_I64(cellar_namespace_open(c, name, NULL, &v[made]), CELLAR_OK)) { break; }
                 made++;
             }
             const uint64_t ns = cpu_ns() - start;
@@ -361,7 +361,7 @@ static uint64_t longest_call(cellar *c, const _Atomic int *done, uint32_t least,
         switch (i % 4) {
         case 0: err = cellar_get(c, &key, sizeof key, buf, sizeof buf, NULL); break;
         case 1: err = cellar_set(c, &lasting, sizeof lasting, "lasting", 7, NULL); break;
-        case 2: err = cellar_exists(c, &key, sizeof key); break;
+        case 2: err = cellar_contains(c, &key, sizeof key); break;
         default: err = cellar_get(c, &lasting, sizeof lasting, buf, sizeof buf, NULL); break;
         }
         const uint64_t ns = cpu_ns() - start;
@@ -403,7 +403,7 @@ static bool due_at_once(void)
     T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &after), CELLAR_OK);
     const uint64_t keep = (full.used_bytes - before.used_bytes) / 20 + before.used_bytes;
     T_CHECK(after.entries <= 1000);
-    for (uint32_t k = DUE; k < DUE + 1000; k++) { (void)cellar_del(t.c, &k, sizeof k); }
+    for (uint32_t k = DUE; k < DUE + 1000; k++) { (void)cellar_delete(t.c, &k, sizeof k); }
     for (unsigned i = 0; i < 100000; i++) { /* the index follows in ticks of its own */
         T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &after), CELLAR_OK);
         if (after.used_bytes <= keep) { break; }
@@ -417,7 +417,7 @@ static bool due_at_once(void)
     T_EQ_U64(t.expired, DUE);
     T_EQ_U64(after.entries, 0);
     T_CHECK(after.used_bytes <= keep);
-    T_EQ_I64(cellar_audit(t.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(t.c), CELLAR_OK);
     T_EQ_I64(cellar_close(t.c), CELLAR_OK);
     return beside <= quiet + 5000000;
 }

@@ -134,7 +134,7 @@ static cellar *open_one(int cipher, uint32_t level)
     toy.overhead = TAG;
     if (cipher) { cfg.l2_crypt = &toy; }
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_listen(c, 0, heard, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, heard, NULL, &id), CELLAR_OK);
     return c;
 }
 
@@ -186,7 +186,8 @@ static void call_dup(cellar *c, uint32_t x)
         const uint32_t key = (x + i) % KEYS;
         size_t len = 0;
         void *value = NULL;
-        if (cellar_dup(c, &key, sizeof key, &value, &len) == CELLAR_OK) { cellar_free(value); }
+        if (cellar_get_alloc(c, &key, sizeof key, &value,
+                             &len) == CELLAR_OK) { cellar_free(value); }
     }
 }
 
@@ -195,8 +196,9 @@ static void call_meta(cellar *c, uint32_t x)
     for (uint32_t i = 0; i < KEYS && armed != 0; i++) {
         const uint32_t key = (x + i) % KEYS;
         cellar_entry_info info = CELLAR_INFO_INIT;
-        (void)cellar_meta(c, &key, sizeof key, i % 2 != 0 ? CELLAR_GET_WANT_VERSION : 0, &info);
-        (void)cellar_exists(c, &key, sizeof key);
+        (void)cellar_entry_info_get(c, &key, sizeof key, i % 2 != 0 ? CELLAR_GET_WANT_VERSION : 0,
+                                    &info);
+        (void)cellar_contains(c, &key, sizeof key);
         (void)cellar_peek(c, &key, sizeof key, NULL, 0, NULL);
     }
 }
@@ -240,7 +242,7 @@ static void call_del(cellar *c, uint32_t x)
 {
     for (uint32_t i = 0; i < 20 && armed != 0; i++) {
         const uint32_t key = (x + i) % KEYS;
-        (void)cellar_del(c, &key, sizeof key);
+        (void)cellar_delete(c, &key, sizeof key);
     }
 }
 
@@ -266,7 +268,7 @@ static void call_incr(cellar *c, uint32_t x)
 {
     for (uint32_t i = 0; i < 3000 && armed != 0; i++) {
         const uint32_t key = 0x10000u + x * 3000 + i;
-        (void)cellar_incr(c, &key, sizeof key, 1, 0, 0, 0, NULL);
+        (void)cellar_increment(c, &key, sizeof key, 1, 0, 0, 0, NULL);
     }
 }
 
@@ -295,8 +297,8 @@ static void call_lease(cellar *c, uint32_t x)
         const uint32_t key = 0x30000u + (x + i) % (3 * KEYS);
         cellar_lease lease;
         cellar_result r = CELLAR_RESULT_INIT;
-        if (cellar_begin(c, &key, sizeof key, NULL, NULL, &lease, &r) == CELLAR_LEASED) {
-            (void)cellar_fulfil(c, &lease, bytes, 6000, NULL);
+        if (cellar_lease_acquire(c, &key, sizeof key, NULL, NULL, &lease, &r) == CELLAR_LEASED) {
+            (void)cellar_lease_fulfill(c, &lease, bytes, 6000, NULL);
         }
         cellar_result_free(&r);
     }
@@ -322,7 +324,7 @@ static void call_match(cellar *c, uint32_t x)
     uint64_t removed = 0;
     char pattern[4] = { (char)(x * 5), '?', '*', 0 };
     if (strchr("*?[]\\", pattern[0]) != NULL) { pattern[0] = 'x'; }
-    T_EQ_I64(cellar_delete_match(c, pattern, 3, &removed), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, pattern, 3, &removed), CELLAR_OK);
 }
 
 static void call_tags(cellar *c, uint32_t x)
@@ -336,7 +338,7 @@ static void call_tags(cellar *c, uint32_t x)
         o.tags = &tag;
         o.tag_count = 1;
         (void)cellar_set(c, &key, sizeof key, bytes, value_of(key), &o);
-        T_EQ_I64(cellar_delete_tag(c, name, (size_t)n, CELLAR_TAG_HARD), CELLAR_OK);
+        T_EQ_I64(cellar_delete_by_tag(c, name, (size_t)n, CELLAR_TAG_HARD), CELLAR_OK);
     }
 }
 
@@ -348,12 +350,12 @@ static void call_views(cellar *c, uint32_t x)
         cellar *v = NULL;
         cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
         o.l2_lz4 = i % 2;
-        if (cellar_view(c, name, &o, &v) != CELLAR_OK) { continue; }
+        if (cellar_namespace_open(c, name, &o, &v) != CELLAR_OK) { continue; }
         for (uint32_t k = 0; k < 60; k++) { put(v, k); }
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
         put(v, 1);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
-        T_EQ_I64(cellar_view_drop(c, name), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_drop(c, name), CELLAR_OK);
     }
 }
 
@@ -398,11 +400,11 @@ static int child_ends(cellar *c)
     for (uint32_t i = 0; i < 300; i++) {
         put(c, i);
         (void)got(c, i * 5 % KEYS);
-        if (i % 7 == 0) { (void)cellar_del(c, &i, sizeof i); }
+        if (i % 7 == 0) { (void)cellar_delete(c, &i, sizeof i); }
     }
     T_EQ_I64(cellar_sync(c), CELLAR_DISABLED);
     (void)cellar_tick(c, 1000, NULL);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     return t_failed();
 }
@@ -442,7 +444,7 @@ static void all_calls(int cipher, uint32_t level, unsigned who, unsigned least)
     uint32_t there = 0;
     for (uint32_t i = 0; i < KEYS; i++) { there += got(root, i); }
     T_CHECK(there > KEYS / 2); /* the parent's disk serves as ever */
-    T_EQ_I64(cellar_audit(root), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
     T_EQ_I64(cellar_option_set(root, CELLAR_OPT_L2_BYTES, (int64_t)CELLAR_L2_BYTES_MIN), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
     root = open_one(cipher, level);

@@ -25,8 +25,8 @@ static void bloom_seed_bug_with_loads(void)
     T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the source has it */
     T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
     T_EQ_U64(bloom_info(c).would_err, 1);
-    T_EQ_I64(cellar_del(c, "user:7", 6), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "user:7", 6), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* it had been added */
     T_EQ_I64(kit_load(c, "user:8", NULL, &s, text, &r), CELLAR_ABSENT);
     T_EQ_U64(r.source, CELLAR_SOURCE_BLOOM);
@@ -41,7 +41,7 @@ static void bloom_audit_ends_a_false_authority(void)
     source s = SOURCE_INIT;
     char text[64], key[32];
     T_EQ_I64(cellar_bloom_open(c, 100000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     int i = 0;
     for (; i < 100000 && bloom_info(c).doubts == 0; i++) {
         snprintf(key, sizeof key, "user:%d", i);
@@ -75,7 +75,7 @@ static void absent_flood_calls_no_loader(void)
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     T_EQ_I64(cellar_bloom_open(c, 10000, 0), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "here", 4, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     atomic_store(&s.say, SAY_NONE);
     for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "absent:%d", i);
@@ -90,7 +90,7 @@ static void absent_flood_calls_no_loader(void)
     _Atomic int calls = 0;
     cellar_load_item items[2] = { { "absent:1", 8, CELLAR_RESULT_INIT, CELLAR_OK, 0 },
                                   { "here", 4, CELLAR_RESULT_INIT, CELLAR_OK, 0 } };
-    T_EQ_I64(cellar_get_many_or_load(c, items, 2, NULL, load_all, &calls), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, items, 2, NULL, load_all, &calls), CELLAR_OK);
     T_EQ_I64(items[0].status, atomic_load(&calls) == 0 ? CELLAR_ABSENT : CELLAR_OK);
     T_EQ_I64(items[1].status, CELLAR_OK);
     cellar_result_free(&items[0].result);
@@ -119,7 +119,7 @@ static void breaker_stops_calls_and_stale_is_served(void)
     vo.breaker = &bo;
     vo.default_ttl_ms = 100;
     vo.stale_ms = 1000000;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(kit_load(v, "old", NULL, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
     atomic_store(&s.say, SAY_FAIL);
@@ -135,7 +135,7 @@ static void breaker_stops_calls_and_stale_is_served(void)
     T_EQ_I64(atomic_load(&s.calls), calls);
     _Atomic int many = 0;
     cellar_load_item item = { "k8", 2, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
-    T_EQ_I64(cellar_get_many_or_load(v, &item, 1, NULL, load_all, &many), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(v, &item, 1, NULL, load_all, &many), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_E_OPEN);
     T_EQ_I64(atomic_load(&many), 0);
     cellar_result_free(&item.result);
@@ -263,7 +263,7 @@ static void fallbacks_serve_an_open_breaker(void)
     T_EQ_I64(atomic_load(&s.calls), 1);
     cellar_load_item item = { "c", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
     _Atomic int many = 0;
-    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, &o, load_all, &many), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, load_all, &many), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
     T_EQ_U64(item.result.source, CELLAR_SOURCE_DEFAULT);
     T_EQ_I64(atomic_load(&many), 0);
@@ -292,7 +292,7 @@ static void del_inside(source *s, cellar_load *ld)
 {
     (void)s;
     (void)ld;
-    T_EQ_I64(cellar_del(why_store, "d", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_delete(why_store, "d", 1), CELLAR_MISS);
 }
 
 static uint32_t why_cause(cellar *c, const char *key)
@@ -330,7 +330,7 @@ static void why_knows_of_loads(void)
 static void dear(source *s, cellar_load *ld)
 {
     (void)s;
-    T_EQ_I64(cellar_load_cost(ld, 2000000), CELLAR_OK);
+    T_EQ_I64(cellar_load_set_cost(ld, 2000000), CELLAR_OK);
 }
 
 static void saved_time_and_cost_are_estimated(void)
@@ -366,8 +366,8 @@ static void metrics_tell_what_each_view_saved(void)
     cellar_stats st = CELLAR_STATS_INIT;
     T_REQUIRE(cellar_metrics_write(c, metrics, sizeof metrics, NULL) == CELLAR_OK);
     T_CHECK(strstr(metrics, "cellar_saved") == NULL); /* nothing was loaded */
-    T_REQUIRE(cellar_view(c, "one", NULL, &one) == CELLAR_OK);
-    T_REQUIRE(cellar_view(c, "never", NULL, &never) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "one", NULL, &one) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "never", NULL, &never) == CELLAR_OK);
     s.during = dear;
     for (int i = 0; i < 4; i++) { T_EQ_I64(kit_load(one, "k", NULL, &s, text, NULL), CELLAR_OK); }
     for (int i = 0; i < 9; i++) { T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); }
@@ -477,7 +477,7 @@ static void a_thread_that_ends_in_a_writer_leaves_nothing_old(void)
     pthread_t t;
     char buf[16];
     T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_ABSENT);
     for (int i = 0; i < 2; i++) { /* new, then there */
         T_REQUIRE(pthread_create(&t, NULL, write_in_a_thread, c) == 0);
@@ -500,7 +500,7 @@ static void enable_off_still_invalidates(void)
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_set(c, "a", 1, "2", 1, NULL), CELLAR_DISABLED);
     T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_OK); /* loads go through */
-    T_EQ_I64(cellar_del(c, "a", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
     T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_get(c, "b", 1, buf, sizeof buf, NULL), CELLAR_OK);
@@ -516,7 +516,7 @@ static cellar_err odd_source(cellar_load *ld, const void *key, size_t key_len, v
     T_EQ_U64(key_len, sizeof n);
     memcpy(&n, key, sizeof n);
     atomic_fetch_add((_Atomic int *)ctx, 1);
-    if (n % 10 == 1) { return cellar_load_none(ld); }
+    if (n % 10 == 1) { return cellar_load_absent(ld); }
     if (n % 10 == 2) { return CELLAR_E_IO; }
     return cellar_load_value(ld, &n, sizeof n);
 }

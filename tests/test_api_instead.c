@@ -36,7 +36,7 @@ static cellar_err load_some(cellar_load *ld, const cellar_bytes *keys, size_t co
         switch (*(const char *)keys[i].data) {
         case 'a': T_EQ_I64(cellar_load_item_value(ld, i, "bulk", 4), CELLAR_OK); break;
         case 'b': T_EQ_I64(cellar_load_item_fail(ld, i, 42), CELLAR_OK); break;
-        case 'c': T_EQ_I64(cellar_load_item_none(ld, i), CELLAR_OK); break;
+        case 'c': T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_OK); break;
         default: break;
         }
     }
@@ -49,7 +49,7 @@ static void ask(cellar *c, const char *names, const cellar_load_opts *o, bulk *b
     for (size_t i = 0; i < KEYS; i++) {
         it[i] = (cellar_load_item){ names + i, 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
     }
-    T_EQ_I64(cellar_get_many_or_load(c, it, strlen(names), o, load_some, b), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, strlen(names), o, load_some, b), CELLAR_OK);
 }
 
 static void is(cellar_load_item *it, cellar_err status, uint32_t from, const char *text)
@@ -203,7 +203,7 @@ static cellar_err begin(cellar *c, const cellar_load_opts *o, cellar_lease *leas
 {
     const cellar_subscriber w = { tell, NULL };
     cellar_result r = CELLAR_RESULT_INIT;
-    const cellar_err err = cellar_begin(c, "k", 1, o, &w, lease, &r);
+    const cellar_err err = cellar_lease_acquire(c, "k", 1, o, &w, lease, &r);
     text[0] = '\0';
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         if (r.value_len != 0) { memcpy(text, r.value, r.value_len); }
@@ -243,7 +243,7 @@ static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
     T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_PENDING);
     T_REQUIRE(pthread_create(&waits, NULL, read_k, args) == 0);
     while (stats(c).load_waiters < 2) { kit_nap(); }
-    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(pthread_join(waits, NULL), 0);
     T_EQ_STR(waited, "instead");
     T_EQ_U64(r.source, CELLAR_SOURCE_JOINED);
@@ -253,7 +253,7 @@ static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
     T_EQ_U64(from, CELLAR_SOURCE_L1);
     atomic_fetch_add(&kit_now_ms, 500);
     T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_LEASED);
-    T_EQ_I64(cellar_abandon(c, &b, 0), CELLAR_OK); /* no failure: nothing instead */
+    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_OK); /* no failure: nothing instead */
     T_EQ_I64(atomic_load(&f.calls), 1);
     char copied[] = "default";
     const cellar_bytes mine = { copied, 7 };
@@ -261,7 +261,7 @@ static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
     atomic_store(&f.say, SAY_FAIL);
     T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_LEASED);
     memset(copied, 'x', 7);
-    T_EQ_I64(cellar_abandon(c, &b, 42), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &b, 42), CELLAR_OK);
     T_EQ_I64(begin(c, NULL, &a, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "default");
     T_EQ_U64(stats(c).load_fallbacks, 2);
@@ -279,23 +279,23 @@ static void what_is_kept_for_a_lease_goes_with_it(void)
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     o.default_value = &last;
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
-    T_EQ_I64(cellar_fulfil(c, &a, "brought", 7, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "brought", 7, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
     atomic_fetch_add(&kit_now_ms, 30000);
     kit_tick(c); /* forgotten */
-    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_E_LEASE);
     so.ttl_ms = 100; /* something stale comes before any of them */
     so.stale_ms = 100000;
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_STALE);
     T_CHECK(a.id != 0);
-    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_STALE);
     T_EQ_STR(text, "old");
     T_EQ_I64(atomic_load(&f.calls), 0);
-    (void)cellar_del(c, "k", 1);
+    (void)cellar_delete(c, "k", 1);
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED); /* ended by the close */
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
@@ -314,9 +314,9 @@ static void a_refused_lease_has_them_at_once(void)
     vo.breaker = &bo;
     f.text = "instead";
     atomic_store(&told, 0);
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_LEASED);
-    T_EQ_I64(cellar_abandon(v, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(v, &a, 42), CELLAR_OK);
     T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_E_OPEN);
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     o.default_value = &last;
@@ -326,7 +326,7 @@ static void a_refused_lease_has_them_at_once(void)
     T_EQ_STR(text, "instead");
     T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
     T_CHECK(a.id == 0 && a.check == 0);
-    T_EQ_I64(cellar_del(v, "k", 1), CELLAR_OK); /* no time passes: it stays open */
+    T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK); /* no time passes: it stays open */
     atomic_store(&f.say, SAY_FAIL);
     T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
     T_EQ_STR(text, "default");
@@ -339,7 +339,7 @@ static void a_refused_lease_has_them_at_once(void)
 static void *abandon_and_end(void *arg)
 {
     void **a = arg;
-    (void)cellar_abandon(a[0], a[1], 42);
+    (void)cellar_lease_release(a[0], a[1], 42);
     T_CHECK(false);
     return NULL;
 }
@@ -366,7 +366,7 @@ static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
     pthread_t lost;
     bo.fail_row = 1;
     vo.breaker = &bo;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     atomic_store(&f.say, SAY_EXIT);
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     o.default_value = &last;
@@ -555,7 +555,7 @@ static void a_lease_of_a_remembered_failure_has_them_at_once(void)
     o.error_ttl_ms = 2000;
     o.fallback_ttl_ms = 10;
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
-    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin(c, &o, &a, text, &from), CELLAR_E_LOADER);
     T_EQ_U64(from, CELLAR_SOURCE_ERROR_ENTRY);
     o.default_value = &last;
@@ -637,7 +637,7 @@ static void who_joined_a_failing_load_has_his_own(void)
     T_EQ_I64(atomic_load(&f.calls), 1);
     T_EQ_I64(atomic_load(&s.calls), 2);
     /* What the leader has asked in vain is not asked by each of those who waited. */
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     atomic_store(&f.say, SAY_FAIL);
     o.default_value = NULL;
     failing_in_front_of_readers(c, &s, &o, &o, d);

@@ -21,7 +21,7 @@ static cellar *open_store(void) { return open_with(16u << 20, 0, 0); }
 static cellar *open_view(cellar *c, const char *name, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
-    T_REQUIRE(cellar_view(c, name, o, &v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
     return v;
 }
 
@@ -39,7 +39,7 @@ static cellar_err put_ttl(cellar *c, const char *key, const char *value, int64_t
 
 static void close_all(cellar *v, cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     if (v != NULL) { T_EQ_I64(cellar_close(v), CELLAR_OK); }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
@@ -86,11 +86,11 @@ static void bump_makes_old_versions_unreachable(void)
     cellar *c = open_store(), *v = open_view(c, "pages", NULL);
     uint32_t version = 0;
     put(v, "k", "1");
-    T_EQ_I64(cellar_bump(v, &version), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
     T_EQ_U64(version, 2);
     T_EQ_STR(api_look(v, "k"), "MISS");
     put(v, "k", "2");
-    T_EQ_I64(cellar_bump_to(v, 1), CELLAR_OK); /* backwards: what was dead stays dead */
+    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* backwards: what was dead stays dead */
     T_EQ_STR(api_look(v, "k"), "MISS");
     close_all(v, c);
 }
@@ -171,12 +171,12 @@ static void unknown_states_fall_back_and_are_counted(void)
 static void set_get_exists_delete(void)
 {
     cellar *c = open_store();
-    T_EQ_I64(cellar_exists(c, "user:1", 6), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_MISS);
     T_EQ_I64(put(c, "user:1", "Alice"), CELLAR_OK);
     T_EQ_STR(api_look(c, "user:1"), "Alice");
-    T_EQ_I64(cellar_exists(c, "user:1", 6), CELLAR_OK);
-    T_EQ_I64(cellar_del(c, "user:1", 6), CELLAR_OK); /* it says whether something was there */
-    T_EQ_I64(cellar_del(c, "user:1", 6), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK); /* it says whether something was there */
+    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_MISS);
     T_EQ_STR(api_look(c, "user:1"), "MISS");
     close_all(NULL, c);
 }
@@ -209,14 +209,14 @@ static void metadata_tells_age_ttl_and_version(void)
     cellar_entry_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
     put_ttl(v, "k", "value", 7200000);
     atomic_fetch_add(&api_now_ms, 1234);
-    T_EQ_I64(cellar_meta(v, "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_EQ_I64(info.age_ms, 1234);
     T_EQ_I64(info.ttl_left_ms, 7200000 - 1234);
     T_EQ_U64(info.tier, CELLAR_TIER_L1);
     T_EQ_U64(info.value_len, 5);
     T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0);
     put_ttl(v, "k", "other", 7200000);
-    T_EQ_I64(cellar_meta(v, "k", 1, CELLAR_GET_WANT_VERSION, &later), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, CELLAR_GET_WANT_VERSION, &later), CELLAR_OK);
     T_EQ_I64(later.age_ms, 0);
     T_CHECK(later.version != info.version);
     close_all(v, c);
@@ -232,9 +232,9 @@ static void seed_empty_value(void)
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_U64(len, 0);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     void *copy = NULL;
-    T_EQ_I64(cellar_dup(c, "k", 1, &copy, &len), CELLAR_OK);
+    T_EQ_I64(cellar_get_alloc(c, "k", 1, &copy, &len), CELLAR_OK);
     T_CHECK(copy != NULL);
     T_EQ_U64(len, 0);
     cellar_free(copy);
@@ -249,11 +249,11 @@ static void seed_null_string(void)
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     put(c, "text", "NULL");
     T_EQ_STR(api_look(c, "text"), "NULL");
-    T_EQ_I64(cellar_exists(c, "text", 4), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "text", 4), CELLAR_OK);
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "none", 4, NULL, 0, &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "none"), "ABSENT");
-    T_EQ_I64(cellar_exists(c, "none", 4), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
     close_all(NULL, c);
 }
 
@@ -271,7 +271,7 @@ static void seed_negative_is_not_data(void)
     T_EQ_I64(cellar_get(c, "user:404", 8, buf, sizeof buf, &len), CELLAR_ABSENT);
     T_EQ_STR(buf, "untouched");
     void *copy = &len;
-    T_EQ_I64(cellar_dup(c, "user:404", 8, &copy, &len), CELLAR_ABSENT);
+    T_EQ_I64(cellar_get_alloc(c, "user:404", 8, &copy, &len), CELLAR_ABSENT);
     T_CHECK(copy == NULL);
     o.flags = CELLAR_ONLY_IF_ABSENT; /* known absent is absent */
     o.ttl_ms = 0;
@@ -294,7 +294,7 @@ static void seed_zero_ttl(void)
             o.ttl_ms = 1 + i % 12;
             T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
             if (!T_EQ_STR(api_look(c, "k"), "v")) { break; }
-            T_EQ_I64(cellar_meta(c, "k", 1, 0, &info), CELLAR_OK);
+            T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &info), CELLAR_OK);
             T_CHECK(info.ttl_left_ms >= 1);
         }
     }
@@ -317,7 +317,7 @@ static void jitter_is_even_and_below_ten_seconds_too(void)
         for (int i = 0; i < DRAWS; i++) {
             /* Drawn from key and time: one key in one millisecond always draws the same. */
             T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
-            T_EQ_I64(cellar_meta(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
             sum += info.ttl_left_ms;
             if (info.ttl_left_ms < low) { low = info.ttl_left_ms; }
             if (info.ttl_left_ms > high) { high = info.ttl_left_ms; }
@@ -346,7 +346,7 @@ static void merge_of_a_missing_key_creates_nothing(void)
     char word[] = "x";
     o.flags = CELLAR_ONLY_IF_PRESENT;
     T_EQ_I64(cellar_update(c, "task", 4, append_arg, word, &o), CELLAR_MISS);
-    T_EQ_I64(cellar_exists(c, "task", 4), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "task", 4), CELLAR_MISS);
     close_all(NULL, c);
 }
 
@@ -602,7 +602,7 @@ static void a_disabled_view_serves_and_stores_nothing(void)
     T_EQ_I64(cellar_enable(v, 0), CELLAR_OK);
     T_EQ_STR(api_look(v, "old"), "MISS");
     T_EQ_I64(put(v, "new", "x"), CELLAR_DISABLED);
-    T_EQ_I64(cellar_del(v, "old", 3), CELLAR_OK); /* invalidations still work */
+    T_EQ_I64(cellar_delete(v, "old", 3), CELLAR_OK); /* invalidations still work */
     T_EQ_I64(cellar_enable(v, 1), CELLAR_OK);
     T_EQ_STR(api_look(v, "old"), "MISS");
     T_EQ_STR(api_look(v, "new"), "MISS");
@@ -658,7 +658,7 @@ static void *ask_many(void *arg)
             if ((x >> 20) % 3 == 1) { o.flags = CELLAR_NEGATIVE; }
             cellar_set(a->c, key, strlen(key), NULL, 0, &o);
         } else if ((x >> 22) % 7 == 0) {
-            cellar_del(a->c, key, strlen(key));
+            cellar_delete(a->c, key, strlen(key));
         }
     }
     return NULL;
@@ -706,11 +706,11 @@ static void listeners_hear_causes_and_counters_need_none(void)
         cellar *c = open_store();
         uint64_t id;
         memset(heard, 0, sizeof heard);
-        if (listening) { T_EQ_I64(cellar_listen(c, 0, note_end, NULL, &id), CELLAR_OK); }
+        if (listening) { T_EQ_I64(cellar_listener_add(c, 0, note_end, NULL, &id), CELLAR_OK); }
         put(c, "replaced", "1");
         put(c, "replaced", "2");
         put(c, "deleted", "1");
-        cellar_del(c, "deleted", 7);
+        cellar_delete(c, "deleted", 7);
         put_ttl(c, "expired", "1", 10);
         atomic_fetch_add(&api_now_ms, 10);
         while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}

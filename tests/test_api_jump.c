@@ -112,12 +112,12 @@ __attribute__((noinline)) static void go(place *p)
     case PLACE_FALLBACK:
         (void)cellar_get_or_load(p->c, "k", 1, &o, fail_load, NULL, &r);
         break;
-    case PLACE_BULK: (void)cellar_get_many_or_load(p->c, it, 4, &o, leave_many, NULL); break;
+    case PLACE_BULK: (void)cellar_get_or_load_many(p->c, it, 4, &o, leave_many, NULL); break;
     case PLACE_BULK_FALLBACK:
-        (void)cellar_get_many_or_load(p->c, it, 4, &o, fail_many, NULL);
+        (void)cellar_get_or_load_many(p->c, it, 4, &o, fail_many, NULL);
         break;
-    case PLACE_ABANDON: (void)cellar_abandon(p->c, &p->lease, 42); break;
-    default: (void)cellar_begin(p->c, "k", 1, &o, NULL, &lease, &r); break;
+    case PLACE_ABANDON: (void)cellar_lease_release(p->c, &p->lease, 42); break;
+    default: (void)cellar_lease_acquire(p->c, "k", 1, &o, NULL, &lease, &r); break;
     }
     T_CHECK(false); /* it does not come back */
 }
@@ -148,7 +148,7 @@ static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
                         const cellar_subscriber *w, cellar_lease *lease)
 {
     cellar_result r = CELLAR_RESULT_INIT;
-    const cellar_err err = cellar_begin(c, key, 1, o, w, lease, &r);
+    const cellar_err err = cellar_lease_acquire(c, key, 1, o, w, lease, &r);
     cellar_result_free(&r);
     return err;
 }
@@ -196,7 +196,7 @@ static void leave_from(int where, bool exits)
     T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK); /* the tables are there */
     if (where == PLACE_REFUSED) { /* it opens */
         T_EQ_I64(begin(p.c, "x", NULL, NULL, &ticket), CELLAR_LEASED);
-        T_EQ_I64(cellar_abandon(p.c, &ticket, 1), CELLAR_OK);
+        T_EQ_I64(cellar_lease_release(p.c, &ticket, 1), CELLAR_OK);
     }
     t_live_and_end(warm_main, p.c);
     before = atomic_load(&blocks);
@@ -223,7 +223,7 @@ static void leave_from(int where, bool exits)
     if (where != PLACE_REFUSED) {
         T_EQ_I64(kit_load(p.c, "k", NULL, &s, text, NULL), CELLAR_OK); /* nobody has it */
     }
-    T_EQ_I64(cellar_audit(p.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(p.c), CELLAR_OK);
     T_EQ_I64(cellar_close(p.c), CELLAR_OK);
     T_EQ_I64(atomic_load(&blocks), 0);
 }

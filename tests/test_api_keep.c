@@ -42,14 +42,14 @@ static cellar *open_it(void)
 
 static void shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 static cellar *view_with(cellar *c, const char *name, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
-    T_REQUIRE(cellar_view(c, name, o, &v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
     return v;
 }
 
@@ -92,7 +92,7 @@ static uint32_t unknown(cellar *c, uint32_t from, uint32_t to)
 static void sealed(cellar *c, uint64_t expected, uint32_t n)
 {
     T_EQ_I64(cellar_bloom_open(c, expected, 0.01), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     add(c, 0, n);
 }
 
@@ -162,7 +162,7 @@ static void bloom_kill9_observes_on_disk(void)
         if (pid == 0) {
             cellar *c = open_it();
             if (close_first != 0) {
-                (void)cellar_bloom_off(c, 1);
+                (void)cellar_bloom_drop(c, 1);
                 sealed(c, 1000, 100);
                 if (cellar_close(c) != CELLAR_OK) { _Exit(1); }
                 c = open_it();
@@ -187,7 +187,7 @@ static void bloom_kill9_observes_on_disk(void)
         T_EQ_U64(unknown(c, 0, 100), 0); /* the bits are kept */
         T_CHECK(unknown(c, 100, 200) > 80);
         T_EQ_U64(denied(c, 0, 10000), 0);
-        T_EQ_I64(cellar_bloom_seal(c, 0), CELLAR_E_INVAL); /* not without being fed */
+        T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* not without being fed */
         shut(c);
         c = open_it(); /* a clean close does not mend what was lost before */
         T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
@@ -232,7 +232,7 @@ static void live(oracle *o, uint64_t seed)
             _Exit(1);
         }
         if (cellar_bloom_feed(v, feed_key, range, NULL) != CELLAR_OK ||
-            cellar_bloom_seal(v, 0) != CELLAR_OK) {
+            cellar_bloom_activate(v, 0) != CELLAR_OK) {
             _Exit(1);
         }
     }
@@ -458,8 +458,8 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     sealed(a, 100, 20);
     sealed(b, 100, 20);
     T_EQ_I64(cellar_clear(a), CELLAR_OK);
-    T_EQ_I64(cellar_bump(a, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_view_drop(c, "b"), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(a, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
     T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK); /* and a second one is begun */
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
@@ -477,8 +477,8 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     uint32_t range[2] = { 0, 20 };
     T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK);
     T_EQ_I64(cellar_bloom_feed(a, feed_key, range, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(a, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_off(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(a, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_drop(c, 1), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
@@ -489,7 +489,7 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 3000);
     T_EQ_U64(denied(a, 0, 20), 0);
-    T_EQ_I64(cellar_bloom_off(a, 1), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_drop(a, 1), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_CHECK(!kept());
@@ -509,7 +509,7 @@ static void a_view_that_was_not_opened_keeps_its_filter(void)
         c = open_it();
         sealed(c, 1000, 20);
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
-        T_EQ_I64(cellar_bloom_off(c, 1), CELLAR_OK);
+        T_EQ_I64(cellar_bloom_drop(c, 1), CELLAR_OK);
         shut(c);
     }
     c = open_it();
@@ -653,7 +653,7 @@ static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
     uint32_t range[2] = { 0, 600 };
     T_EQ_I64(cellar_bloom_open(v, 1000000, 0.01), CELLAR_OK);
     T_EQ_I64(cellar_bloom_feed(v, feed_key, range, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_seal(v, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(v, 0), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));

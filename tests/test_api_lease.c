@@ -19,7 +19,7 @@ static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char te
 {
     const cellar_subscriber w = { tell, NULL };
     cellar_result r = CELLAR_RESULT_INIT;
-    const cellar_err err = cellar_begin(c, key, strlen(key), NULL, &w, lease, &r);
+    const cellar_err err = cellar_lease_acquire(c, key, strlen(key), NULL, &w, lease, &r);
     text[0] = '\0';
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         if (r.value_len != 0) { memcpy(text, r.value, r.value_len); }
@@ -40,10 +40,10 @@ static void lease_is_fulfilled_once(void)
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
     used = a;
-    T_EQ_I64(cellar_fulfil(c, &a, "value", 5, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "value", 5, NULL), CELLAR_OK);
     T_CHECK(a.id == 0 && a.check == 0);
     T_EQ_I64(atomic_load(&told), 1);
-    T_EQ_I64(cellar_fulfil(c, &used, "again", 5, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_fulfill(c, &used, "again", 5, NULL), CELLAR_E_LEASE);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_OK);
     T_EQ_STR(text, "value");
     T_EQ_I64(atomic_load(&told), 1);
@@ -58,11 +58,11 @@ static void lease_abandoned_goes_to_who_asks(void)
     atomic_store(&told, 0);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
-    T_EQ_I64(cellar_abandon(c, &a, 0), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
     T_EQ_I64(atomic_load(&told), 1);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED);
-    T_EQ_I64(cellar_abandon(c, &b, 77), CELLAR_OK);
-    T_EQ_I64(cellar_abandon(c, &b, 0), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_release(c, &b, 77), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_E_LEASE);
     kit_close(c);
 }
 
@@ -73,12 +73,12 @@ static void lease_overtaken_serves_but_does_not_store(void)
     char text[64];
     for (int how = 0; how < 3; how++) {
         T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-        if (how == 0) { (void)cellar_del(c, "k", 1); }
+        if (how == 0) { (void)cellar_delete(c, "k", 1); }
         if (how == 1) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
         if (how == 2) { T_EQ_I64(cellar_set(c, "k", 1, "newer", 5, NULL), CELLAR_OK); }
-        T_EQ_I64(cellar_fulfil(c, &a, "late", 4, NULL), CELLAR_DETACHED);
+        T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_DETACHED);
         T_EQ_I64(begin(c, "k", &b, text), how == 2 ? CELLAR_OK : CELLAR_LEASED);
-        if (how == 2) { T_EQ_STR(text, "newer"); } else { (void)cellar_abandon(c, &b, 0); }
+        if (how == 2) { T_EQ_STR(text, "newer"); } else { (void)cellar_lease_release(c, &b, 0); }
     }
     kit_close(c);
 }
@@ -107,8 +107,8 @@ static void leases_end_with_their_view(void)
     cellar_stats st = CELLAR_STATS_INIT;
     char text[64];
     atomic_store(&told, 0);
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "other", NULL, &other), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "other", NULL, &other), CELLAR_OK);
     T_EQ_I64(begin(other, "k", &own, text), CELLAR_LEASED);
     T_EQ_I64(begin(v, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(begin(v, "k", &b, text), CELLAR_PENDING);
@@ -118,13 +118,14 @@ static void leases_end_with_their_view(void)
         kit_nap();
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     } while (st.load_waiters < 2);
-    T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK); /* no time passes on this clock */
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK); /* no time passes on this clock */
     T_EQ_I64(atomic_load(&told), 1);
     T_EQ_I64(pthread_join(w.thread, NULL), 0);
     T_EQ_I64(w.err, CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_fulfil(v, &a, "late", 4, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_lease_fulfill(v, &a, "late", 4, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(begin(v, "k", &b, text), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_fulfil(other, &own, "mine", 4, NULL), CELLAR_OK); /* of others: untouched */
+    /* of others: untouched */
+    T_EQ_I64(cellar_lease_fulfill(other, &own, "mine", 4, NULL), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.flights, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -143,11 +144,11 @@ static void lease_forgotten_is_taken_over(void)
     atomic_fetch_add(&kit_now_ms, 30000);
     kit_tick(c);
     T_EQ_I64(atomic_load(&told), 1);
-    T_EQ_I64(cellar_fulfil(c, &a, "late", 4, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_E_LEASE);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     atomic_fetch_add(&kit_now_ms, 30000);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED); /* the next arrival, without a tick */
-    T_EQ_I64(cellar_fulfil(c, &b, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_OK);
     kit_close(c);
 }
 
@@ -166,7 +167,7 @@ static void lease_of_a_stale_value_serves_it(void)
     T_CHECK(a.id != 0); /* the refresh is ours */
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_STALE);
     T_CHECK(b.id == 0);
-    T_EQ_I64(cellar_abandon(c, &a, 9), CELLAR_OK); /* failed: throttled */
+    T_EQ_I64(cellar_lease_release(c, &a, 9), CELLAR_OK); /* failed: throttled */
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
     T_CHECK(a.id == 0);
     kit_close(c);
@@ -177,7 +178,7 @@ static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease 
 {
     const cellar_result fresh = CELLAR_RESULT_INIT;
     *r = fresh;
-    const cellar_err err = cellar_begin(c, "k", 1, o, NULL, l, r);
+    const cellar_err err = cellar_lease_acquire(c, "k", 1, o, NULL, l, r);
     cellar_result_free(r);
     return err;
 }
@@ -193,16 +194,16 @@ static void lease_abandoned_by_the_options_it_began_with(void)
     o.error_ttl_ms = 1000;
     o.error_ttl_max_ms = 1000;
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_E_LOADER); /* remembered */
     T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
     T_EQ_I64(r.loader_err, 42);
     T_CHECK(r.retry_after_ms >= 500 && r.retry_after_ms <= 1000);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK); /* nothing given: nothing remembered */
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK); /* nothing given: nothing remembered */
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_abandon(c, &a, 0), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
     so.ttl_ms = 100;
     so.stale_ms = 100000;
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
@@ -210,21 +211,21 @@ static void lease_abandoned_by_the_options_it_began_with(void)
     o.throttle_ms = 7;
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
     T_CHECK(a.id != 0);
-    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
     T_CHECK(a.id == 0);
     T_EQ_I64(r.retry_after_ms, 7);
     atomic_fetch_add(&kit_now_ms, 7);
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
     T_CHECK(a.id != 0);
-    T_EQ_I64(cellar_abandon(c, &a, 0), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
     kit_close(c);
 }
 
 static int64_t ttl_left(cellar *c)
 {
     cellar_entry_info i = CELLAR_INFO_INIT;
-    const cellar_err err = cellar_meta(c, "k", 1, 0, &i);
+    const cellar_err err = cellar_entry_info_get(c, "k", 1, 0, &i);
     return err == CELLAR_OK || err == CELLAR_ABSENT ? i.ttl_left_ms : -1;
 }
 
@@ -247,26 +248,26 @@ static void lease_fulfilled_by_the_options_it_began_with(void)
         so.flags = none ? CELLAR_NEGATIVE : 0;
         o.no_negative = how == 4;
         T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
-        T_EQ_I64(cellar_fulfil(c, &a, "v", none ? 0 : 1, how == 0 ? NULL : &so), CELLAR_OK);
+        T_EQ_I64(cellar_lease_fulfill(c, &a, "v", none ? 0 : 1, how == 0 ? NULL : &so), CELLAR_OK);
         if (!T_EQ_I64(ttl_left(c), left[how])) { printf("# way %d\n", how); }
         if (how < 3) {
             atomic_fetch_add(&kit_now_ms, left[how] + 499);
             T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_STALE);
-            T_EQ_I64(cellar_abandon(c, &a, 0), CELLAR_OK);
+            T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
         }
-        (void)cellar_del(c, "k", 1);
+        (void)cellar_delete(c, "k", 1);
     }
     o.jitter_pct = 50; /* drawn from begin's */
     o.jitter_mode = CELLAR_JITTER_PLUS;
     int64_t most = 0;
     for (int i = 0; i < 50; i++) {
         T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
-        T_EQ_I64(cellar_fulfil(c, &a, "v", 1, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
         const int64_t left = ttl_left(c);
         T_CHECK(left >= 1000 && left <= 1500);
         if (left > most) { most = left; }
         atomic_fetch_add(&kit_now_ms, 1);
-        (void)cellar_del(c, "k", 1);
+        (void)cellar_delete(c, "k", 1);
     }
     T_CHECK(most > 1250);
     kit_close(c);
@@ -285,7 +286,7 @@ static void lease_and_thread_share_a_flight(void)
     T_EQ_I64(atomic_load(&s.calls), 0);
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
     so.flags = CELLAR_NEGATIVE;
-    T_EQ_I64(cellar_fulfil(c, &a, NULL, 0, &so), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 0, &so), CELLAR_OK);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
     kit_close(c);
 }
@@ -299,10 +300,10 @@ static void a_waiter_can_be_withdrawn(void)
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
     const cellar_lease copy = b;
-    T_EQ_I64(cellar_withdraw(c, &b), CELLAR_OK);
+    T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_OK);
     b = copy;
-    T_EQ_I64(cellar_withdraw(c, &b), CELLAR_E_LEASE);
-    T_EQ_I64(cellar_fulfil(c, &a, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(atomic_load(&told), 0);
     kit_close(c);
 }
@@ -313,25 +314,25 @@ static void a_lease_stays_with_who_holds_it(void)
     cellar *c = kit_open(4 << 20), *other = kit_open(4 << 20), *v;
     cellar_lease a, b;
     char text[64];
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
     const cellar_lease lease = a, ticket = b;
     for (int i = 0; i < 2; i++) {
         cellar *w = i == 0 ? v : other;
-        T_EQ_I64(cellar_fulfil(w, &a, "v", 1, NULL), CELLAR_E_LEASE);
-        T_EQ_I64(cellar_abandon(w, &a, 5), CELLAR_E_LEASE);
-        T_EQ_I64(cellar_withdraw(w, &a), CELLAR_E_LEASE);
-        T_EQ_I64(cellar_fulfil(w, &b, "v", 1, NULL), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_fulfill(w, &a, "v", 1, NULL), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_release(w, &a, 5), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_unsubscribe(w, &a), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_fulfill(w, &b, "v", 1, NULL), CELLAR_E_LEASE);
     }
-    T_EQ_I64(cellar_withdraw(other, &b), CELLAR_E_LEASE);
-    T_EQ_I64(cellar_fulfil(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
-    T_EQ_I64(cellar_withdraw(c, &a), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_unsubscribe(other, &b), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_unsubscribe(c, &a), CELLAR_E_LEASE);
     T_EQ_MEM(&a, &lease, sizeof a);
     T_EQ_MEM(&b, &ticket, sizeof b);
-    T_EQ_I64(cellar_withdraw(c, &b), CELLAR_OK);
+    T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_OK);
     T_EQ_U64(b.id | b.check, 0);
-    T_EQ_I64(cellar_fulfil(c, &a, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
     T_EQ_U64(a.id | a.check, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     kit_close(other);
@@ -348,9 +349,9 @@ static void a_switched_off_view_answers_no_lease(void)
     T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
-    T_EQ_I64(cellar_fulfil(c, &a, "new", 3, NULL), CELLAR_DISABLED);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "new", 3, NULL), CELLAR_DISABLED);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(cellar_abandon(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_OK);
     T_EQ_STR(text, "old");
@@ -366,33 +367,33 @@ static void bad_input_of_leases(void)
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
     const cellar_subscriber no_fn = { NULL, NULL };
     char text[64];
-    T_EQ_I64(cellar_begin(NULL, "k", 1, NULL, NULL, &a, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_begin(c, "", 0, NULL, NULL, &a, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_begin(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_begin(c, "k", 1, NULL, NULL, &a, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_begin(c, "k", 1, NULL, &no_fn, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(NULL, "k", 1, NULL, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "", 0, NULL, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &a, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, &no_fn, &a, &r), CELLAR_E_INVAL);
     o.flags = CELLAR_LOAD_NO_JOIN;
-    T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &a, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_fulfil(NULL, &b, "v", 1, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_fulfil(c, NULL, "v", 1, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_abandon(NULL, &b, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_abandon(c, NULL, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_withdraw(NULL, &b), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_withdraw(c, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_fulfil(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
-    T_EQ_I64(cellar_abandon(c, &b, 0), CELLAR_E_LEASE);
-    T_EQ_I64(cellar_withdraw(c, &b), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(NULL, &b, "v", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, NULL, "v", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_release(NULL, &b, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_release(c, NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_unsubscribe(NULL, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_unsubscribe(c, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_E_LEASE);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     cellar_lease forged = a;
     forged.check ^= (uint64_t)1 << 40;
-    T_EQ_I64(cellar_fulfil(c, &forged, "v", 1, NULL), CELLAR_E_LEASE);
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
-    T_EQ_I64(cellar_fulfil(v, &a, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_fulfill(c, &forged, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(v, &a, "v", 1, NULL), CELLAR_E_LEASE);
     so.flags = CELLAR_ONLY_IF_ABSENT;
-    T_EQ_I64(cellar_fulfil(c, &a, "v", 1, &so), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_fulfil(c, &a, NULL, 1, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_fulfil(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, &so), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     kit_close(c);
 }
@@ -415,8 +416,8 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
     T_EQ_I64(cellar_load_value(ld, "x", 1), CELLAR_E_INVAL); /* items are reported by index */
     T_EQ_I64(cellar_load_item_value(ld, count, "x", 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_item_value(ld, 0, NULL, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_item_none(ld, count), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_item_none(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_absent(ld, count), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_absent(NULL, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_item_fail(ld, count, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_item_fail(ld, 0, 0), CELLAR_E_INVAL);
     for (size_t i = 0; i < count; i++) {
@@ -428,11 +429,11 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
         if (key[0] == 'b' && b->fail_b) {
             T_EQ_I64(cellar_load_item_fail(ld, i, 99), CELLAR_OK);
         } else if (key[0] == 'c' && b->none_c) {
-            T_EQ_I64(cellar_load_item_none(ld, i), CELLAR_OK);
+            T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_OK);
         } else if (key[0] != 'd' || !b->skip_d) {
             T_EQ_I64(cellar_load_item_value(ld, i, value, strlen(value)), CELLAR_OK);
             if (key[0] == 'e' && b->twice_e) {
-                T_EQ_I64(cellar_load_item_none(ld, i), CELLAR_E_RESULT_TWICE);
+                T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_E_RESULT_TWICE);
             }
         }
     }
@@ -462,26 +463,26 @@ static void bad_input_of_bulk_loads(void)
     cellar_lease lease = { 0, 0 };
     cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
     cellar_load_item it[3] = { item("a"), item("b"), item("a") };
-    T_EQ_I64(cellar_get_many_or_load(NULL, it, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_get_many_or_load(c, NULL, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_get_many_or_load(c, NULL, 0, NULL, bulk_load, &b), CELLAR_OK);
-    T_EQ_I64(cellar_get_many_or_load(c, it, 1, NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load_many(NULL, it, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load_many(c, NULL, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load_many(c, NULL, 0, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, NULL, NULL, NULL), CELLAR_E_INVAL);
     o.ttl_ms = -1;
-    T_EQ_I64(cellar_get_many_or_load(c, it, 1, &o, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, bulk_load, &b), CELLAR_E_INVAL);
     T_EQ_U64(b.calls, 0);
     it[0].key_len = 0; /* of one item: the others are served */
     it[2].key = NULL;
-    T_EQ_I64(cellar_get_many_or_load(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
     T_EQ_U64(b.keys, 1);
     check_item(&it[0], CELLAR_E_INVAL, NULL);
     check_item(&it[1], CELLAR_OK, "<b>");
     check_item(&it[2], CELLAR_E_INVAL, NULL);
-    T_REQUIRE(cellar_view(c, "v", NULL, &v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "v", NULL, &v) == CELLAR_OK);
     kit_close(c);
-    T_EQ_I64(cellar_get_many_or_load(v, it, 1, NULL, bulk_load, &b), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_fulfil(v, &lease, "v", 1, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_abandon(v, &lease, 0), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_withdraw(v, &lease), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_get_or_load_many(v, it, 1, NULL, bulk_load, &b), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_lease_fulfill(v, &lease, "v", 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_lease_release(v, &lease, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_lease_unsubscribe(v, &lease), CELLAR_E_CLOSED);
     T_EQ_U64(b.calls, 1);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
@@ -493,7 +494,7 @@ static void many_order_status_dedup(void)
     T_EQ_I64(cellar_set(c, "hit", 3, "there", 5, NULL), CELLAR_OK);
     cellar_load_item it[] = { item("a"), item("hit"), item("b"), item("a"), item("c"), item("d"),
                               item("e"), item("") };
-    T_EQ_I64(cellar_get_many_or_load(c, it, 8, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 8, NULL, bulk_load, &b), CELLAR_OK);
     T_EQ_I64(b.calls, 1);
     T_EQ_U64(b.keys, 5);
     check_item(&it[0], CELLAR_OK, "<a>");
@@ -520,7 +521,7 @@ static void many_duplicates_are_asked_once(void)
         cellar_load_item it[] = { item("b"), item("d"), item(no_wait ? "a1" : "a0"), item("b"),
                                   item("d"), item(no_wait ? "a1" : "a0"), item("b") };
         o.no_wait = no_wait;
-        T_EQ_I64(cellar_get_many_or_load(c, it, 7, &o, bulk_load, &b), CELLAR_OK);
+        T_EQ_I64(cellar_get_or_load_many(c, it, 7, &o, bulk_load, &b), CELLAR_OK);
         T_EQ_I64(b.calls, 1);
         T_EQ_U64(b.keys, 3);
         for (size_t i = 0; i < 7; i++) {
@@ -531,12 +532,12 @@ static void many_duplicates_are_asked_once(void)
     }
     bulk other = { 0 }; /* no_wait: of what somebody else loads nothing is known yet */
     cellar_load_item it[] = { item("x"), item("y"), item("x") };
-    T_EQ_I64(cellar_begin(c, "x", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_get_many_or_load(c, it, 3, &o, bulk_load, &other), CELLAR_OK);
+    T_EQ_I64(cellar_lease_acquire(c, "x", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, &o, bulk_load, &other), CELLAR_OK);
     check_item(&it[0], CELLAR_PENDING, NULL);
     check_item(&it[1], CELLAR_OK, "<y>");
     check_item(&it[2], CELLAR_PENDING, NULL);
-    T_EQ_I64(cellar_fulfil(c, &lease, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, NULL), CELLAR_OK);
     kit_close(c);
 }
 
@@ -545,7 +546,7 @@ static void many_share_the_loaders_error(void)
     cellar *c = kit_open(4 << 20);
     bulk b = { .skip_d = true, .say = CELLAR_E_IO };
     cellar_load_item it[] = { item("a"), item("d") };
-    T_EQ_I64(cellar_get_many_or_load(c, it, 2, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 2, NULL, bulk_load, &b), CELLAR_OK);
     check_item(&it[0], CELLAR_OK, "<a>"); /* what was reported counts */
     T_EQ_I64(it[1].result.loader_err, CELLAR_E_IO);
     check_item(&it[1], CELLAR_E_LOADER, NULL);
@@ -564,7 +565,7 @@ static void many_run_in_chunks(void)
         snprintf(key[i], sizeof key[i], "%zu", i);
         it[i] = item(key[i]);
     }
-    T_EQ_I64(cellar_get_many_or_load(c, it, n, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, n, NULL, bulk_load, &b), CELLAR_OK);
     T_EQ_I64(b.calls, 3); /* 4096 + 4096 + 1808 */
     T_EQ_U64(b.keys, n - 2 * 4096);
     for (size_t i = 0; i < n; i++) {
@@ -595,7 +596,7 @@ static void *cross_main(void *arg)
 {
     crosser *cr = arg;
     cellar_load_item it[] = { item(cr->keys[0]), item(cr->keys[1]) };
-    T_EQ_I64(cellar_get_many_or_load(cr->x->c, it, 2, NULL, cross_load, cr->x), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(cr->x->c, it, 2, NULL, cross_load, cr->x), CELLAR_OK);
     check_item(&it[0], CELLAR_OK, cr->keys[0]);
     check_item(&it[1], CELLAR_OK, cr->keys[1]);
     return NULL;
@@ -618,7 +619,7 @@ static void many_cross_lead(void)
         }
         for (int j = 0; j < 2; j++) { T_REQUIRE(pthread_join(t[j], NULL) == 0); }
         (void)pthread_barrier_destroy(&x.both);
-        (void)cellar_del(c, "shared", 6);
+        (void)cellar_delete(c, "shared", 6);
     }
     kit_close(c);
 }
@@ -677,10 +678,10 @@ static void fault_scenario(void)
     (void)kit_load(c, "fails", &o, &s, text, NULL);
     if (begin(c, "lease", &lease, text) == CELLAR_LEASED) {
         (void)begin(c, "lease", &ticket, text);
-        (void)cellar_fulfil(c, &lease, "v", 1, NULL);
+        (void)cellar_lease_fulfill(c, &lease, "v", 1, NULL);
     }
     cellar_load_item it[] = { item("a"), item("b"), item("c") };
-    T_EQ_I64(cellar_get_many_or_load(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
     for (int i = 0; i < 3; i++) { cellar_result_free(&it[i].result); }
     kit_close(c);
 }
@@ -733,10 +734,10 @@ static void fault_run(void)
     }
     if (begin(c, "lease", &lease, text) == CELLAR_LEASED) {
         (void)begin(c, "lease", &ticket, text);
-        (void)cellar_fulfil(c, &lease, "v", 1, NULL);
+        (void)cellar_lease_fulfill(c, &lease, "v", 1, NULL);
     }
     cellar_load_item it[] = { item("a"), item("b"), item("c") };
-    T_EQ_I64(cellar_get_many_or_load(c, it, 3, NULL, quiet_bulk, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, quiet_bulk, NULL), CELLAR_OK);
     for (int i = 0; i < 3; i++) { cellar_result_free(&it[i].result); }
     kit_close(c);
 }
@@ -762,7 +763,7 @@ static void every_allocation_of_a_load_can_fail(void)
 static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
 {
     cellar_result r = CELLAR_RESULT_INIT;
-    const cellar_err err = cellar_begin(v, key, strlen(key), NULL, NULL, lease, &r);
+    const cellar_err err = cellar_lease_acquire(v, key, strlen(key), NULL, NULL, lease, &r);
     cellar_result_free(&r);
     return err;
 }
@@ -778,25 +779,25 @@ static void lease_asks_the_views_breaker(void)
     bo.close_after = 1;
     bo.open_ms = 1000;
     vo.breaker = &bo;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     for (int i = 0; i < 5; i++) { /* given back: no verdict */
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
-        T_EQ_I64(cellar_abandon(v, &l, 0), CELLAR_OK);
+        T_EQ_I64(cellar_lease_release(v, &l, 0), CELLAR_OK);
     }
     for (int i = 0; i < 2; i++) {
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
-        T_EQ_I64(cellar_abandon(v, &l, 5), CELLAR_OK);
+        T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);
     }
     T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_OPEN);
     T_EQ_U64(l.id, 0);
     T_EQ_I64(begin_one(c, "a", &l), CELLAR_LEASED); /* another view's */
-    T_EQ_I64(cellar_fulfil(c, &l, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &l, "x", 1, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED); /* one probe */
     T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_OPEN);
-    T_EQ_I64(cellar_fulfil(v, &probe, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(v, &probe, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
-    T_EQ_I64(cellar_fulfil(v, &l, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(v, &l, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     kit_close(c);
 }
@@ -815,9 +816,9 @@ static void a_lost_lease_is_told_to_the_breaker(void)
         bo.open_ms = 1000;
         vo.breaker = &bo;
         vo.hard_ms = 100;
-        T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
-        T_EQ_I64(cellar_abandon(v, &l, 5), CELLAR_OK);
+        T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_OPEN);
         atomic_fetch_add(&kit_now_ms, 1000);
         T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED);
@@ -832,12 +833,13 @@ static void a_lost_lease_is_told_to_the_breaker(void)
         }
         atomic_fetch_add(&kit_now_ms, 2000); /* twice as long, at most */
         T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
-        T_EQ_I64(cellar_fulfil(v, &probe, "x", 1, NULL), CELLAR_E_LEASE); /* too late, told once */
-        T_EQ_I64(cellar_fulfil(v, &l, "x", 1, NULL), CELLAR_OK);
+        /* too late, told once */
+        T_EQ_I64(cellar_lease_fulfill(v, &probe, "x", 1, NULL), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_fulfill(v, &l, "x", 1, NULL), CELLAR_OK);
         T_EQ_I64(begin_one(v, "c", &l), CELLAR_LEASED);
         T_EQ_I64(begin_one(v, "d", &probe), CELLAR_LEASED); /* closed */
-        T_EQ_I64(cellar_abandon(v, &l, 0), CELLAR_OK);
-        T_EQ_I64(cellar_abandon(v, &probe, 0), CELLAR_OK);
+        T_EQ_I64(cellar_lease_release(v, &l, 0), CELLAR_OK);
+        T_EQ_I64(cellar_lease_release(v, &probe, 0), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         kit_close(c);
     }

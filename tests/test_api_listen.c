@@ -61,17 +61,17 @@ static void each_way_to_end_has_its_cause(void)
     static char big[300000];
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     memset(&h, 0, sizeof h);
-    T_EQ_I64(cellar_listen(c, 0, note, &h, &id), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     api_put(c, "k", "one", NULL);
     T_EQ_U64(h.total, 0); /* a beginning is no end */
     api_put(c, "k", "two", NULL); /* in place */
     expect(&h, "replaced", "k", "one");
     api_put(c, "k", "much longer than before, so that it moves", NULL);
     expect(&h, "replaced", "k", "two");
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     expect(&h, "deleted", "k", "much longer than before, so that it moves");
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_MISS);
     T_EQ_U64(h.total, 0);
     o.ttl_ms = 50;
     o.user_flags = 42;
@@ -105,21 +105,21 @@ static void each_way_to_end_has_its_cause(void)
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     expect(&h, "cleared", "u", "++");
     api_put(v, "b", "bumped", NULL);
-    T_EQ_I64(cellar_bump(v, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     expect(&h, "bumped", "b", "bumped");
     api_put(v, "d", "dropped", NULL);
-    T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     T_CHECK(h.view == NULL);
     expect(&h, "cleared", "d", "dropped");
     T_EQ_I64(cellar_touch(c, "none", 4, 5), CELLAR_MISS);
     T_EQ_U64(h.total, 0);
-    T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
     api_put(c, "k", "one", NULL);
     api_put(c, "k", "two", NULL);
     T_EQ_U64(h.total, 0);
-    T_EQ_I64(cellar_unlisten(c, id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);
 }
@@ -130,15 +130,16 @@ static void incr_replaces_and_touch_does_not_end(void)
     heard h;
     uint64_t id;
     memset(&h, 0, sizeof h);
-    T_EQ_I64(cellar_listen(c, 0, note, &h, &id), CELLAR_OK);
-    T_EQ_I64(cellar_incr(c, "n", 1, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL), CELLAR_OK);
     T_EQ_U64(h.total, 0);
-    T_EQ_I64(cellar_incr(c, "n", 1, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL), CELLAR_OK);
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
     T_EQ_U64(h.total, 1);
     T_EQ_I64(cellar_touch(c, "n", 1, 1000), CELLAR_OK);
     cellar_entry_info i = CELLAR_INFO_INIT;
-    T_EQ_I64(cellar_meta(c, "n", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK); /* moves the record */
+    /* moves the record */
+    T_EQ_I64(cellar_entry_info_get(c, "n", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_EQ_U64(h.total, 1);
     api_shut(c);
 }
@@ -151,29 +152,29 @@ static void masks_and_views_choose(void)
     memset(&all, 0, sizeof all);
     memset(&deleted, 0, sizeof deleted);
     memset(&only_v, 0, sizeof only_v);
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "w", NULL, &w), CELLAR_OK);
-    T_EQ_I64(cellar_listen(c, 0, note, &all, &id[0]), CELLAR_OK);
-    T_EQ_I64(cellar_listen(c, CELLAR_CAUSE_BIT(DELETED), note, &deleted, &id[1]), CELLAR_OK);
-    T_EQ_I64(cellar_listen(v, 0, note, &only_v, &id[2]), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "w", NULL, &w), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &all, &id[0]), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(DELETED), note, &deleted, &id[1]), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(v, 0, note, &only_v, &id[2]), CELLAR_OK);
     cellar *views[3] = { c, v, w };
     for (int i = 0; i < 3; i++) {
         api_put(views[i], "k", "1", NULL);
         api_put(views[i], "k", "2", NULL);
-        T_EQ_I64(cellar_del(views[i], "k", 1), CELLAR_OK);
+        T_EQ_I64(cellar_delete(views[i], "k", 1), CELLAR_OK);
     }
     T_EQ_U64(all.total, 6);
     T_EQ_U64(deleted.total, 3);
     T_EQ_U64(only_v.total, 2);
     T_CHECK(only_v.view == v);
-    T_EQ_I64(cellar_unlisten(c, id[1]), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, id[1]), CELLAR_OK);
     uint64_t more[20];
     int n = 0;
-    while (n < 20 && cellar_listen(c, 0, note, &all, &more[n]) == CELLAR_OK) { n++; }
+    while (n < 20 && cellar_listener_add(c, 0, note, &all, &more[n]) == CELLAR_OK) { n++; }
     T_EQ_I64(n, 14); /* 16 at most */
-    T_EQ_I64(cellar_listen(c, 0, note, &all, &more[n]), CELLAR_E_LIMIT);
-    T_EQ_I64(cellar_unlisten(c, more[3]), CELLAR_OK);
-    T_EQ_I64(cellar_listen(c, 0, note, &all, &more[3]), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &all, &more[n]), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_listener_remove(c, more[3]), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &all, &more[3]), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
     api_shut(c);
@@ -210,7 +211,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
     uint32_t next = 1;
     T_REQUIRE(l != NULL);
     memset(current, 0, sizeof current);
-    T_EQ_I64(cellar_listen(c, 0, settle, l, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, settle, l, &id), CELLAR_OK);
     for (int i = 0; i < OPS; i++) {
         x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
         const uint32_t key = (uint32_t)(x >> 33) % KEYS;
@@ -225,7 +226,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
             if (!T_EQ_I64(err, CELLAR_OK)) { break; }
             current[key] = next++;
         } else if (what < 60) {
-            (void)cellar_del(c, &key, sizeof key);
+            (void)cellar_delete(c, &key, sizeof key);
             current[key] = 0;
         } else if (what < 98) {
             uint32_t got = 0;
@@ -244,7 +245,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
     /* What the ledger holds alive is there; what it does not is not. */
     for (uint32_t key = 0; key < KEYS; key++) {
         cellar_entry_info info = CELLAR_INFO_INIT;
-        const cellar_err err = cellar_meta(c, &key, sizeof key, 0, &info);
+        const cellar_err err = cellar_entry_info_get(c, &key, sizeof key, 0, &info);
         if (err == CELLAR_OK && !T_EQ_U64(l->alive[current[key]], 1)) { break; }
         if (current[key] != 0 && l->alive[current[key]] != 0 && err != CELLAR_OK) {
             /* alive in the ledger and not served: only an expired one not yet swept */
@@ -294,7 +295,8 @@ static void leave(void *ctx, const cellar_event *e)
     actor *a = ctx;
     (void)e;
     a->calls++;
-    T_EQ_I64(cellar_unlisten(a->c, a->id), CELLAR_OK); /* from inside: does not wait for itself */
+    /* from inside: does not wait for itself */
+    T_EQ_I64(cellar_listener_remove(a->c, a->id), CELLAR_OK);
 }
 
 static void listeners_may_call_the_cache(void)
@@ -302,16 +304,16 @@ static void listeners_may_call_the_cache(void)
     cellar *c = open_bytes(4u << 20);
     actor a = { c, 0, 0, 0, 0 };
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_listen(c, 0, set_again, &a, &a.id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, set_again, &a, &a.id), CELLAR_OK);
     api_put(c, "k", "1", NULL);
     api_put(c, "k", "2", NULL);
     T_CHECK(a.calls > 1);
     T_EQ_U64(a.deepest, 4);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.listener_skipped > 0);
-    T_EQ_I64(cellar_unlisten(c, a.id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, a.id), CELLAR_OK);
     a.calls = 0;
-    T_EQ_I64(cellar_listen(c, 0, leave, &a, &a.id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, leave, &a, &a.id), CELLAR_OK);
     api_put(c, "k", "3", NULL);
     api_put(c, "k", "4", NULL);
     T_EQ_U64(a.calls, 1);
@@ -345,11 +347,11 @@ static void unlisten_waits_for_calls_that_run(void)
     uint64_t id;
     pthread_t t;
     api_put(c, "k", "1", NULL);
-    T_EQ_I64(cellar_listen(c, 0, wait_inside, &s, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, wait_inside, &s, &id), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, replace_one, c) == 0);
     while (!atomic_load(&s.inside)) { usleep(100); }
     atomic_store(&s.release, 1);
-    T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
     T_EQ_I64(atomic_load(&s.done), 1);
     pthread_join(t, NULL);
     api_shut(c);

@@ -53,7 +53,7 @@ static void result_is_the_callers(void)
     cellar_result r = CELLAR_RESULT_INIT;
     s.text = "kept";
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     kit_close(c);
     T_EQ_U64(r.value_len, 4);
     T_EQ_MEM(r.value, "kept", 4);
@@ -133,7 +133,7 @@ static void seed_negative_is_not_data(void)
     T_EQ_U64(r.source, CELLAR_SOURCE_NEGATIVE);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_ABSENT);
     T_EQ_U64(len, 0);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     cellar_set_opts so = CELLAR_SET_OPTS_INIT;
     so.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &so), CELLAR_OK);
@@ -162,7 +162,7 @@ static void seed_zero_ttl(void)
         T_EQ_I64(kit_load(c, key, &o, &s, text, NULL), CELLAR_OK);
         T_EQ_I64(atomic_load(&s.calls), 1);
         atomic_fetch_add(&kit_now_ms, 1);
-        T_EQ_I64(cellar_exists(c, key, strlen(key)), CELLAR_MISS);
+        T_EQ_I64(cellar_contains(c, key, strlen(key)), CELLAR_MISS);
     }
     kit_close(c);
 }
@@ -191,7 +191,7 @@ static void seed_store_failure(void)
     cellar_result out;
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, &out), CELLAR_OK);
     T_EQ_U64(out.flags, CELLAR_RESULT_NOT_STORED);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     kit_close(c);
 }
 
@@ -390,10 +390,10 @@ static void a_refresh_belongs_to_its_entry(void)
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
-    (void)cellar_del(c, "k", 1);
+    (void)cellar_delete(c, "k", 1);
     kit_tick(c);
     T_EQ_I64(atomic_load(&s.calls), 1);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     kit_close(c);
 }
 
@@ -421,7 +421,7 @@ static void not_modified_only_extends(void)
     T_EQ_I64(atomic_load(&s.calls), 4);
     /* nothing old: an error, nothing is kept */
     T_EQ_I64(kit_load(c, "none", &o, &s, text, NULL), CELLAR_E_NO_RESULT);
-    T_EQ_I64(cellar_exists(c, "none", 4), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
     kit_close(c);
 }
 
@@ -470,14 +470,14 @@ static void flags_bypass_refresh_and_ask_the_cache_only(void)
     o.flags = CELLAR_LOAD_BYPASS;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "1");
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     o.flags = CELLAR_LOAD_NO_STORE;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     o.flags = CELLAR_LOAD_NO_JOIN;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "3");
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     o.flags = CELLAR_LOAD_REFRESH;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "4");
@@ -515,7 +515,7 @@ static void views_have_their_own_loader_and_defaults(void)
     vo.default_ttl_ms = 1000;
     vo.stale_ms = 5000;
     vo.jitter_pct = CELLAR_OFF;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
     T_EQ_I64(r.ttl_left_ms, 1000);
@@ -550,7 +550,7 @@ static void loaders_may_load_other_keys(void)
     s.during = load_other;
     s.arg = c;
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_exists(c, "other", 5), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "other", 5), CELLAR_OK);
     kit_close(c);
 }
 
@@ -615,7 +615,7 @@ static void loads_nest_sixteen_deep(void)
 static cellar_err load_dear(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     ++*(int *)ctx;
-    T_EQ_I64(cellar_load_cost(ld, 1u << 20), CELLAR_OK); /* exact in 8 bits: 1,048.576 ms */
+    T_EQ_I64(cellar_load_set_cost(ld, 1u << 20), CELLAR_OK); /* exact in 8 bits: 1,048.576 ms */
     return cellar_load_value(ld, key, key_len);
 }
 
@@ -771,8 +771,8 @@ static void an_unknown_flag_is_refused_at_every_door(void)
     for (uint32_t bit = 0x80; bit != 0; bit <<= 1) {
         o.flags = bit;
         T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
-        T_EQ_I64(cellar_get_many_or_load(c, &item, 1, &o, never_many, NULL), CELLAR_E_INVAL);
-        T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, never_many, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
         T_EQ_I64(cellar_memoize(c, "f", 1, args, 1, &o, never_memo, NULL, &r), CELLAR_E_INVAL);
     }
     T_EQ_I64(atomic_load(&s.calls), 0);
@@ -791,13 +791,13 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     char text[64];
     o.soft_ms = 30001; /* over the 30,000 nobody has changed */
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_begin(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
     o.soft_ms = 30000;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     vo.soft_ms = 30001;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
     vo.soft_ms = 500;
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
     o.hard_ms = 499; /* under the view's */
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
@@ -807,7 +807,7 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     vo = (cellar_namespace_opts)CELLAR_VIEW_OPTS_INIT;
     vo.hard_ms = 400;
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     o.soft_ms = 401; /* over the view's */
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o.hard_ms = 401;
@@ -834,9 +834,9 @@ static void bad_input_arguments_are_refused(void)
     bad.buf_cap = 5;
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &bad), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_value(NULL, "", 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_none(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_absent(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(NULL, 1, 0, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_ttl(NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_ttl(NULL, 1), CELLAR_E_INVAL);
     T_EQ_I64(atomic_load(&s.calls), 0);
     kit_close(c);
 }
@@ -849,21 +849,21 @@ static cellar_err say_wrong_things(cellar_load *ld, const void *key, size_t key_
     (void)key_len;
     (void)ctx;
     T_EQ_I64(cellar_load_value(ld, NULL, 3), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_reserve(ld, 3, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_give(ld, NULL, 3, source_free, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_give(ld, p, 3, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_alloc(ld, 3, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_take(ld, NULL, 3, source_free, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_take(ld, p, 3, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(ld, 0, 0, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(ld, 1, -1, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(ld, 1, 86400001, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(ld, 1, 0, 2), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_ttl(ld, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_negative_ttl(ld, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_stale(ld, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_stale(ld, (int64_t)1 << 32), CELLAR_E_RANGE);
-    T_EQ_I64(cellar_load_tags(ld, &no_tag, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_tags(ld, NULL, 17), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_ttl(ld, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_negative_ttl(ld, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_stale(ld, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_stale(ld, (int64_t)1 << 32), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_load_set_tags(ld, &no_tag, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_tags(ld, NULL, 17), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_item_value(ld, 0, "v", 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_old(ld, NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_stale_value(ld, NULL, NULL, NULL), CELLAR_E_INVAL);
     return cellar_load_value(ld, "right", 5);
 }
 
@@ -889,7 +889,7 @@ static void bad_input_results_are_codes_and_keep_nothing(void)
         source s = SOURCE_INIT;
         atomic_store(&s.say, row[i].say);
         T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), row[i].want);
-        T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+        T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     }
     kit_close(c);
 }
@@ -1062,7 +1062,7 @@ static void a_failing_loader_has_a_warning_at_the_default_level(void)
     atomic_store(&s.say, SAY_NOTHING);
     T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_E_NO_RESULT);
     T_CHECK(was_logged("2 loader -18: "));
-    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_E_LOADER);
     T_CHECK(was_logged("2 loader -17: "));
     cellar_result_free(&item.result);
@@ -1091,7 +1091,7 @@ static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
     T_CHECK(was_logged("4 load 0: hit\n"));
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
-    T_EQ_I64(cellar_get_many_or_load(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
     cellar_result_free(&item.result);
     T_EQ_I64(cellar_get_many(c, two, 2, NULL), CELLAR_OK);
@@ -1100,7 +1100,7 @@ static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
     T_CHECK(was_logged("4 get_many 0: 1 hits, 0 misses\n"));
     T_EQ_I64(cellar_get_with(c, "none", 4, &go, buf, 64, &len), CELLAR_MISS);
     T_CHECK(was_logged("3 get 1: miss\n"));
-    T_EQ_I64(cellar_dup(c, "k", 1, &copy, &len), CELLAR_OK);
+    T_EQ_I64(cellar_get_alloc(c, "k", 1, &copy, &len), CELLAR_OK);
     T_CHECK(was_logged("4 get 0: hit\n"));
     cellar_free(copy);
     cellar_pinned pin;

@@ -54,15 +54,15 @@ static void one_key(size_t len)
     size_t got;
     int64_t n;
     uint64_t id, cursor = 0;
-    T_EQ_I64(cellar_listen(c, 0, on_end, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, on_end, NULL, &id), CELLAR_OK);
     T_EQ_I64(cellar_set(c, key, LEN, text, len, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get(c, other, LEN, buf, sizeof buf, &got), CELLAR_MISS);
     T_EQ_I64(cellar_get(c, key, LEN - 1, buf, sizeof buf, &got), CELLAR_MISS);
-    T_EQ_I64(cellar_exists(c, key, LEN), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, key, LEN), CELLAR_OK);
     T_EQ_I64(cellar_get(c, key, LEN, buf, 0, &got), len != 0 ? CELLAR_E_BUFFER : CELLAR_OK);
     T_EQ_I64(cellar_peek(c, key, LEN, buf, sizeof buf, &got), CELLAR_OK);
     T_CHECK(got == len && memcmp(buf, text, len) == 0);
-    T_EQ_I64(cellar_dup(c, key, LEN, &copy, &got), CELLAR_OK);
+    T_EQ_I64(cellar_get_alloc(c, key, LEN, &copy, &got), CELLAR_OK);
     T_CHECK(got == len && memcmp(copy, text, len) == 0);
     cellar_free(copy);
     T_EQ_I64(cellar_pin(c, key, LEN, &pin), CELLAR_OK);
@@ -72,7 +72,7 @@ static void one_key(size_t len)
     cellar_unpin(&pin);
     T_EQ_I64(cellar_get(c, key, LEN, buf, sizeof buf, &got), CELLAR_OK);
     T_CHECK(got == len + 1 && buf[len] == 'x');
-    T_EQ_I64(cellar_meta(c, key, LEN, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, key, LEN, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_CHECK(info.version != 0);
     do {
         T_EQ_I64(cellar_scan(c, &cursor, "kk*k", 4, 0, 0, on_entry, NULL), CELLAR_OK);
@@ -82,12 +82,12 @@ static void one_key(size_t len)
                                {other, LEN, buf, sizeof buf, 0, CELLAR_E_INVAL, 0}};
     T_EQ_I64(cellar_get_many(c, many, 2, &got), CELLAR_OK);
     T_CHECK(got == 1 && many[0].status == CELLAR_OK && many[1].status == CELLAR_MISS);
-    T_EQ_I64(cellar_incr(c, other, LEN, 3, 4, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_incr(c, other, LEN, 3, 4, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, other, LEN, 3, 4, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, other, LEN, 3, 4, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(n, 10);
-    T_EQ_I64(cellar_del(c, key, LEN), CELLAR_OK);
-    T_EQ_I64(cellar_exists(c, key, LEN), CELLAR_MISS);
-    T_EQ_I64(cellar_exists(c, other, LEN), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, key, LEN), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, key, LEN), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, other, LEN), CELLAR_OK);
     T_EQ_I64(cellar_touch(c, other, LEN, 5), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 5);
     T_EQ_I64(cellar_get(c, other, LEN, buf, sizeof buf, &got), CELLAR_MISS);
@@ -110,7 +110,7 @@ static void views_and_batches_take_it(void)
     cellar *c = open_one(), *v = NULL;
     char buf[8];
     size_t n;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     cellar_set_item set[2] = {{key, LEN, "1", 1, CELLAR_E_INVAL, 0},
                               {other, LEN, "2", 1, CELLAR_E_INVAL, 0}};
     T_EQ_I64(cellar_set_many(v, set, 2, NULL, &n), CELLAR_OK);
@@ -119,7 +119,7 @@ static void views_and_batches_take_it(void)
     T_EQ_I64(cellar_get(v, other, LEN, buf, sizeof buf, &n), CELLAR_OK);
     T_CHECK(n == 1 && buf[0] == '2');
     cellar_delete_item del[2] = {{key, LEN, CELLAR_E_INVAL, 0}, {other, LEN, CELLAR_E_INVAL, 0}};
-    T_EQ_I64(cellar_del_many(v, del, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_delete_many(v, del, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     T_EQ_I64(cellar_get(v, other, LEN, buf, sizeof buf, &n), CELLAR_MISS);

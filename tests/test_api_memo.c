@@ -81,7 +81,7 @@ static void memo_injective(void)
         if (!T_CHECK(cellar_memo_key(name, version, in, n, key, sizeof key, &len) == CELLAR_OK)) {
             break;
         }
-        if (!T_CHECK(cellar_memo_args(key, len, &got_name, &got_version, out, 4, &count) ==
+        if (!T_CHECK(cellar_memo_parse(key, len, &got_name, &got_version, out, 4, &count) ==
                      CELLAR_OK)) {
             break;
         }
@@ -157,7 +157,7 @@ static void the_format_stands(void)
     T_EQ_MEM(key, want, sizeof want);
     for (size_t cut = 0; cut < len; cut++) { /* every cut is refused, whatever is behind it */
         cellar_arg got[CELLAR_MEMO_ARGS_MAX];
-        T_CHECK(cellar_memo_args(key, cut, NULL, NULL, got, 16, NULL) != CELLAR_OK);
+        T_CHECK(cellar_memo_parse(key, cut, NULL, NULL, got, 16, NULL) != CELLAR_OK);
     }
     for (size_t bit = 0; bit < len * 8; bit++) { /* and what it reads differently, it writes so */
         cellar_arg got[CELLAR_MEMO_ARGS_MAX];
@@ -167,7 +167,7 @@ static void the_format_stands(void)
         char text[CELLAR_MEMO_NAME_MAX + 1];
         unsigned char again[128];
         key[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        if (cellar_memo_args(key, len, &name, &version, got, 16, &count) == CELLAR_OK &&
+        if (cellar_memo_parse(key, len, &name, &version, got, 16, &count) == CELLAR_OK &&
             memchr(name.data, 0, name.len) == NULL) {
             memcpy(text, name.data, name.len);
             text[name.len] = '\0';
@@ -212,13 +212,13 @@ static void bad_input_of_memo_keys(void)
     const cellar_bytes none = { NULL, 3 };
     a[0] = cellar_arg_bytes(none);
     T_EQ_I64(cellar_memo_key("f", 1, a, 1, key, 64, &len), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_memo_args(NULL, 1, NULL, NULL, a, 1, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_memo_args("user:7", 6, NULL, NULL, a, 1, NULL), CELLAR_E_FOREIGN);
-    T_EQ_I64(cellar_memo_args("\x4d\x02\x01\x00g", 5, NULL, NULL, a, 1, NULL), CELLAR_E_VERSION);
+    T_EQ_I64(cellar_memo_parse(NULL, 1, NULL, NULL, a, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memo_parse("user:7", 6, NULL, NULL, a, 1, NULL), CELLAR_E_FOREIGN);
+    T_EQ_I64(cellar_memo_parse("\x4d\x02\x01\x00g", 5, NULL, NULL, a, 1, NULL), CELLAR_E_VERSION);
     a[0] = cellar_arg_i64(1);
     T_EQ_I64(cellar_memo_key("f", 1, a, 1, key, 64, &len), CELLAR_OK);
     size_t count;
-    T_EQ_I64(cellar_memo_args(key, len, NULL, NULL, NULL, 0, &count), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_memo_parse(key, len, NULL, NULL, NULL, 0, &count), CELLAR_E_BUFFER);
     T_EQ_U64(count, 1);
 }
 

@@ -179,12 +179,12 @@ static void entries_change_between_value_and_none(void)
         case 0: T_EQ_I64(cellar_set(c, key, len, "", 0, &none), CELLAR_OK); break;
         case 1: T_EQ_I64(cellar_set(c, key, len, "", 0, &dear), CELLAR_OK); break;
         case 2: T_EQ_I64(cellar_set(c, key, len, "value", 5, NULL), CELLAR_OK); break;
-        case 3: (void)cellar_del(c, key, len); break;
+        case 3: (void)cellar_delete(c, key, len); break;
         default: (void)kit_load(c, key, &o, &s, text, NULL); break;
         }
         if (i % 500 == 0) {
             atomic_fetch_add(&kit_now_ms, 700);
-            T_EQ_I64(cellar_audit(c), CELLAR_OK);
+            T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         }
     }
     kit_close(c);

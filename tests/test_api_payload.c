@@ -29,7 +29,7 @@ static uint64_t payload(size_t len)
     }
     for (unsigned i = 0; i < count; i++) {
         snprintf(key, sizeof key, "payload-%08x", i);
-        held += cellar_exists(c, key, KEY) == CELLAR_OK ? len + KEY : 0;
+        held += cellar_contains(c, key, KEY) == CELLAR_OK ? len + KEY : 0;
     }
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes <= BUDGET);
@@ -97,12 +97,12 @@ static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned 
     (void)fill(c, 0, from, before);
     for (uint64_t i = 0; way == DELETED && i < before; i++) {
         snprintf(key, sizeof key, "%016x", (unsigned)i);
-        (void)cellar_del(c, key, KEY);
+        (void)cellar_delete(c, key, KEY);
     }
-    if (way == MATCHED) { T_EQ_I64(cellar_delete_match(c, "00000000*", 9, NULL), CELLAR_OK); }
+    if (way == MATCHED) { T_EQ_I64(cellar_delete_by_pattern(c, "00000000*", 9, NULL), CELLAR_OK); }
     if (way == CLEARED) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
     const uint64_t held = fill(c, 1, to, budget * 3 / (to + KEY));
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     return held;
 }
@@ -151,7 +151,7 @@ static void sixty_per_cent_whatever_was_there_before(void)
         worst = held < worst ? held : worst;
     }
     printf("# least: %.1f %%\n", (double)worst * 100 / (double)STORE);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 

@@ -50,8 +50,8 @@ static void *work(void *arg)
         const uint32_t key = (x >> 10) % 3000;
         cellar *c = (x & 64) != 0 ? b->c : b->v;
         switch ((x >> 3) & 7u) {
-        case 0: (void)cellar_del(c, &key, sizeof key); break;
-        case 1: (void)cellar_incr(c, "n", 1, 1, 0, 0, 0, NULL); break;
+        case 0: (void)cellar_delete(c, &key, sizeof key); break;
+        case 1: (void)cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL); break;
         case 2: (void)cellar_set(c, &key, sizeof key, buf, 1 + x % 60, NULL); break;
         case 3: (void)cellar_clear(b->v); break;
         case 4: case 5: (void)cellar_set(c, &key, sizeof key, "same length", 11, NULL); break;
@@ -83,7 +83,7 @@ static int child_work(busy *b)
     if (cellar_tick(b->c, 1000, NULL) < CELLAR_OK) { return 10; }
     cellar *own = open_bytes(1u << 20, 1), *view;
     if (own == NULL || cellar_set(own, "k", 1, "v", 1, NULL) != CELLAR_OK) { return 11; }
-    if (cellar_view(b->c, "made in the child", NULL, &view) != CELLAR_OK) { return 12; }
+    if (cellar_namespace_open(b->c, "made in the child", NULL, &view) != CELLAR_OK) { return 12; }
     if (cellar_close(view) != CELLAR_OK || cellar_close(own) != CELLAR_OK) { return 13; }
     if (cellar_close(b->c) != CELLAR_OK || cellar_close(b->v) != CELLAR_OK) { return 14; }
     return 0;
@@ -97,8 +97,8 @@ static void a_child_may_use_the_cache_at_once(void)
     _Atomic uint64_t events = 0;
     uint64_t id;
     T_REQUIRE(b.c != NULL);
-    T_EQ_I64(cellar_view(b.c, "v", NULL, &b.v), CELLAR_OK);
-    T_EQ_I64(cellar_listen(b.c, 0, heard, &events, &id), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(b.c, "v", NULL, &b.v), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(b.c, 0, heard, &events, &id), CELLAR_OK);
     for (int i = 0; i < THREADS; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0);
     }
@@ -119,7 +119,7 @@ static void a_child_may_use_the_cache_at_once(void)
     atomic_store(&b.stop, 1);
     for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
     T_CHECK(atomic_load(&events) > 0);
-    T_EQ_I64(cellar_audit(b.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(b.c), CELLAR_OK);
     T_EQ_I64(cellar_set(b.c, "k", 1, "parent", 6, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(b.v), CELLAR_OK);
     T_EQ_I64(cellar_close(b.c), CELLAR_OK);
@@ -260,7 +260,7 @@ static int fill_and_read(cellar *c, uint32_t keys, uint32_t *found)
         if (len != 8 + i % 2900 || memcmp(buf, &i, sizeof i) != 0) { return 4; }
         ++*found;
     }
-    return cellar_audit(c) == CELLAR_OK ? 0 : 5;
+    return cellar_integrity_check(c) == CELLAR_OK ? 0 : 5;
 }
 
 static int with_memory_promised_first(void)
@@ -381,7 +381,7 @@ static void signals_at_any_moment(void)
     }
     T_REQUIRE(setitimer(ITIMER_REAL, &never, NULL) == 0);
     T_CHECK(atomic_load(&ticks) >= 50);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 

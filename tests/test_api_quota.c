@@ -3,9 +3,9 @@
  * Aim:    quota: a view's least share is held against a flood by another view, its greatest share
  *         is never passed, and memory nobody of its owners needs is everybody's; figures of a view.
  * Method: views with every kind of share under every policy, flooded by distinct keys; what is left
- *         is counted by cellar_exists and compared with the figures. Slack: a segment a stripe, as
- *         promised. A random mix of three views: none stays below its least share beside one above
- *         its own. Threads that set, delete and clear; the audit counts all shares anew. */
+ *         is counted by cellar_contains and compared with the figures. Slack: a segment a stripe,
+ *         as promised. A random mix of three views: none stays below its least share beside one
+ *         above its own. Threads that set, delete and clear; the audit counts all shares anew. */
 #include <pthread.h>
 
 #include "tests/api_kit.h"
@@ -30,7 +30,7 @@ static cellar *open_view(cellar *c, const char *name, uint32_t least, uint32_t m
     cellar *v = NULL;
     o.quota_min_pct = least;
     o.quota_max_pct = most;
-    T_REQUIRE(cellar_view(c, name, &o, &v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, name, &o, &v) == CELLAR_OK);
     return v;
 }
 
@@ -43,7 +43,8 @@ static void put(cellar *v, uint64_t id)
 static uint64_t count(cellar *v, uint64_t from, uint64_t to)
 {
     uint64_t n = 0;
-    for (uint64_t id = from; id < to; id++) { n += cellar_exists(v, &id, KEY_BYTES) == CELLAR_OK; }
+    for (uint64_t id = from; id < to; id++) { n += cellar_contains(v, &id,
+                                                                   KEY_BYTES) == CELLAR_OK; }
     return n;
 }
 
@@ -236,7 +237,7 @@ static void figures_follow_a_view(void)
     T_EQ_U64(figures(c).quota_bytes, 0);
     const uint64_t one = st.quota_bytes / 100;
     for (uint64_t id = 0; id < 40; id++) {
-        T_EQ_I64(cellar_del(v, &id, KEY_BYTES), CELLAR_OK);
+        T_EQ_I64(cellar_delete(v, &id, KEY_BYTES), CELLAR_OK);
     }
     T_EQ_U64(figures(v).quota_entries, 60);
     T_EQ_U64(figures(v).quota_bytes, 60 * one);
@@ -252,13 +253,13 @@ static void figures_follow_a_view(void)
     atomic_fetch_add(&api_now_ms, 6000);
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
     T_EQ_U64(figures(v).quota_entries, 59); /* expired, and swept */
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     T_EQ_U64(figures(v).quota_entries, 0);
     T_EQ_U64(figures(v).quota_bytes, 0);
     put(v, 1);
     T_EQ_U64(figures(v).quota_entries, 1);
-    T_EQ_I64(cellar_bump(v, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
     T_EQ_U64(figures(v).quota_entries, 0);
     put(v, 1);
     put(v, 1); /* in place */
@@ -274,7 +275,7 @@ static cellar_err try_view(cellar *c, const char *name, uint32_t least, uint32_t
     cellar *v = NULL;
     o.quota_min_pct = least;
     o.quota_max_pct = most;
-    const cellar_err err = cellar_view(c, name, &o, &v);
+    const cellar_err err = cellar_namespace_open(c, name, &o, &v);
     if (err == CELLAR_OK) { T_EQ_I64(cellar_close(v), CELLAR_OK); }
     return err;
 }
@@ -293,7 +294,7 @@ static void shares_that_cannot_be(void)
     T_EQ_I64(try_view(c, "b", 90, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "plain", 0, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "plain", 0, 50), CELLAR_E_INVAL); /* its entries were not counted */
-    T_EQ_I64(cellar_view_drop(c, "b"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
     T_EQ_I64(try_view(c, "c", 90, 0), CELLAR_OK); /* what a dropped one had is free */
     char name[16];
     for (unsigned i = 0; i < 61; i++) {
@@ -301,7 +302,7 @@ static void shares_that_cannot_be(void)
         T_EQ_I64(try_view(c, name, 0, 50), CELLAR_OK);
     }
     T_EQ_I64(try_view(c, "one more", 0, 50), CELLAR_E_LIMIT);
-    T_EQ_I64(cellar_view_drop(c, "n7"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "n7"), CELLAR_OK);
     T_EQ_I64(try_view(c, "one more", 0, 50), CELLAR_OK);
     T_EQ_I64(try_view(c, "without", 0, 0), CELLAR_OK);
     api_shut(c);
@@ -336,7 +337,8 @@ static void *worker(void *arg)
             rng = rng * 6364136223846793005u + 1442695040888963407u;
             cellar *v = busy.v[rng >> 63];
             const uint64_t id = (rng >> 20) % 40000;
-            if ((rng >> 40) % 5 != 0) { put(v, id); } else { (void)cellar_del(v, &id, KEY_BYTES); }
+            if ((rng >> 40) % 5 != 0) { put(v, id); } else { (void)cellar_delete(v, &id,
+                                                                                 KEY_BYTES); }
         }
     }
     return NULL;
@@ -353,7 +355,7 @@ static void counts_are_exact_under_threads(void)
         T_REQUIRE(pthread_create(&thread[i], NULL, worker, (void *)i) == 0);
     }
     for (unsigned round = 0; round < 300 / SHARE_OF_WORK / SHARE_OF_WORK; round++) {
-        T_EQ_I64(round % 3 == 0 ? cellar_bump(busy.v[round & 1], NULL)
+        T_EQ_I64(round % 3 == 0 ? cellar_version_increment(busy.v[round & 1], NULL)
                                 : cellar_clear(busy.v[round & 1]), CELLAR_OK);
         for (uint64_t id = 0; id < 100; id++) { put(busy.v[round & 1], id); }
         (void)figures(busy.v[0]);
@@ -374,7 +376,7 @@ static void a_new_view_has_no_breaches_of_an_old_one(void)
     for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
     for (uint64_t id = 0; id < 20000 && figures(a).quota_breaches == 0; id++) { put(b, id); }
     T_CHECK(figures(a).quota_breaches != 0);
-    T_EQ_I64(cellar_view_drop(c, "a"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_OK);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     a = open_view(c, "new", 10, 0);
     T_EQ_U64(figures(a).quota_breaches, 0);

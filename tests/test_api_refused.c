@@ -82,7 +82,7 @@ static int use(cellar *c, uint32_t from, uint32_t to, uint32_t *refused)
             if (k == key && err != CELLAR_OK) { return 13; } /* what was refused is not there */
         }
     }
-    return cellar_audit(c) == CELLAR_OK ? 0 : 14;
+    return cellar_integrity_check(c) == CELLAR_OK ? 0 : 14;
 }
 
 /* 200 MB of values where `more` bytes are left; `must_open`: address space is not what is short. */

@@ -15,7 +15,7 @@ static cellar_err put_id(cellar *c, uint32_t id, size_t len, const cellar_set_op
 static int64_t ttl_left(cellar *c, const char *key)
 {
     cellar_entry_info i = CELLAR_INFO_INIT;
-    return cellar_meta(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
+    return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
 static uint64_t entries(cellar *c)
@@ -96,7 +96,7 @@ static void a_tick_inside_a_listener_ends(void)
     uint64_t id;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.ttl_ms = 50;
-    T_EQ_I64(cellar_listen(c, 0, tick_inside, &h, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, tick_inside, &h, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 300; i++) { T_EQ_I64(put_id(c, i, 10, &o), CELLAR_OK); }
     atomic_fetch_add(&api_now_ms, 50);
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
@@ -115,19 +115,19 @@ static void dropped_views_are_told_to_who_listens_to_them(void)
     cellar *c = api_open(2u << 20), *v, *w;
     heard h = { .view = c };
     uint64_t id;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
-    T_EQ_I64(cellar_listen(v, 0, note, &h, &id), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(v, 0, note, &h, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put_id(v, i, 10, NULL), CELLAR_OK); }
-    T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "v", NULL, &w), CELLAR_OK); /* another one of this name */
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w), CELLAR_OK); /* another one of this name */
     T_EQ_I64(api_put(w, "k", "a", NULL), CELLAR_OK);
     T_EQ_I64(api_put(w, "k", "b", NULL), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     T_EQ_U64(h.count[CELLAR_CAUSE_CLEARED], 100);
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 0);
     T_CHECK(h.view == NULL);
-    T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
     api_shut(c);
 }
@@ -138,9 +138,9 @@ static void forgotten_generations_are_counted(void)
     cellar *c = api_open(8u << 20), *v;
     heard own = { .view = NULL }, all = { .view = NULL };
     uint64_t id;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
-    T_EQ_I64(cellar_listen(v, 0, note, &own, &id), CELLAR_OK);
-    T_EQ_I64(cellar_listen(c, 0, note, &all, &id), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(v, 0, note, &own, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &all, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 500; i++) {
         T_EQ_I64(put_id(v, i, 10, NULL), CELLAR_OK);
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
@@ -168,18 +168,18 @@ static void every_way(cellar *v)
     atomic_fetch_add(&api_now_ms, 50);
     /* over an expired one */
     T_EQ_I64(api_put(v, "a", "a longer one than before", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_del(v, "b", 1), CELLAR_MISS);
-    T_EQ_I64(cellar_incr(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_incr(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_incr(v, "c", 1, INT64_MAX, 0, 0, 0, &n), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_delete(v, "b", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "c", 1, INT64_MAX, 0, 0, 0, &n), CELLAR_E_RANGE);
     T_EQ_I64(cellar_set(v, "a", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "a", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(api_put(v, "a", "value", NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "n", 1, NULL, 0, &none), CELLAR_OK);
-    T_EQ_I64(cellar_del(v, "n", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_MISS);
     T_EQ_I64(cellar_set(v, "n", 1, NULL, 0, &none), CELLAR_OK);
-    T_EQ_I64(cellar_incr(v, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_del(v, "n", 1), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_OK);
 }
 
 static void ended_agrees_with_listeners(void)
@@ -188,8 +188,8 @@ static void ended_agrees_with_listeners(void)
         cellar *c = api_open(2u << 20), *v;
         heard h = { .view = NULL };
         uint64_t id;
-        T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
-        if (told == 1) { T_EQ_I64(cellar_listen(c, 0, note, &h, &id), CELLAR_OK); }
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+        if (told == 1) { T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK); }
         every_way(v);
         static const uint64_t want[CELLAR_CAUSE_COUNT] = {
             [CELLAR_CAUSE_EXPIRED] = 3, [CELLAR_CAUSE_REPLACED] = 4, [CELLAR_CAUSE_DELETED] = 2,
@@ -208,7 +208,7 @@ static uint64_t full_entries(uint64_t bytes, bool told)
     cellar *c = api_open(bytes);
     heard h = { .view = NULL };
     uint64_t id;
-    if (told) { T_EQ_I64(cellar_listen(c, 0, note, &h, &id), CELLAR_OK); }
+    if (told) { T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK); }
     const uint32_t n = (uint32_t)(bytes / 40);
     for (uint32_t i = 0; i < n; i++) { T_EQ_I64(put_id(c, i, 100, NULL), CELLAR_OK); }
     const uint64_t kept = entries(c);
@@ -241,7 +241,7 @@ static int end_view(void *ctx, const cellar_scan_entry *e)
     walk *w = ctx;
     (void)e;
     if (w->seen++ != 0) { return 0; }
-    if (w->how == 0) { T_EQ_I64(cellar_view_drop(w->root, "v"), CELLAR_OK); }
+    if (w->how == 0) { T_EQ_I64(cellar_namespace_drop(w->root, "v"), CELLAR_OK); }
     if (w->how == 1) { T_EQ_I64(cellar_close(w->view), CELLAR_OK); }
     if (w->how == 2) { T_EQ_I64(cellar_clear(w->view), CELLAR_OK); }
     return 0;
@@ -253,7 +253,7 @@ static void a_scan_ends_with_its_view(void)
         cellar *c = api_open(2u << 20);
         walk w = { .root = c, .how = how };
         uint64_t cursor = 0;
-        T_EQ_I64(cellar_view(c, "v", NULL, &w.view), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w.view), CELLAR_OK);
         for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(put_id(w.view, i, 4, NULL), CELLAR_OK); }
         T_EQ_I64(cellar_scan(w.view, &cursor, NULL, 0, 100000, 0, end_view, &w), CELLAR_OK);
         T_EQ_U64(w.seen, 1);
@@ -420,7 +420,7 @@ static void the_stale_window_follows_an_idle_end(void)
     o.stale_ms = 500;
     o.idle_ms = 300;
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_I64(i.ttl_left_ms, 300);
     const int64_t left = i.stale_left_ms;
     T_EQ_I64(left, 800);
@@ -456,7 +456,7 @@ static void codes_as_documented(void)
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
     o.idle_ms = 50; /* a negative entry has no idle time to be bounded */
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     api_shut(c);
 }
 

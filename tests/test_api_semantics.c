@@ -11,7 +11,7 @@ static cellar *open_store(void) { return api_open(8u << 20); }
 static int64_t ttl_left(cellar *c, const char *key)
 {
     cellar_entry_info i = CELLAR_INFO_INIT;
-    return cellar_meta(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
+    return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
 /* ---- reading ---- */
@@ -59,7 +59,7 @@ static void sizes_from_nothing_to_oversized_come_back(void)
         T_EQ_I64(cellar_get(c, &i, sizeof i, got, 5000000, &len), CELLAR_OK);
         T_EQ_U64(len, sizes[i]);
         T_EQ_MEM(got, want, sizes[i]);
-        T_EQ_I64(cellar_dup(c, &i, sizeof i, &copy, &len), CELLAR_OK);
+        T_EQ_I64(cellar_get_alloc(c, &i, sizeof i, &copy, &len), CELLAR_OK);
         T_CHECK(copy != NULL);
         T_EQ_U64(len, sizes[i]);
         T_EQ_MEM(copy, want, sizes[i]);
@@ -87,7 +87,7 @@ static void pinned_bytes_stay(void)
     T_EQ_I64(cellar_pin(c, "k", 1, &pin), CELLAR_OK);
     memset(value, 'b', sizeof value);
     T_EQ_I64(cellar_set(c, "k", 1, value, sizeof value, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     for (int i = 0; i < 20000; i++) { cellar_set(c, &i, sizeof i, value, 1000, NULL); }
     T_EQ_U64(pin.value_len, sizeof value);
     const char *bytes = pin.value;
@@ -134,8 +134,8 @@ static void peek_exists_and_meta_are_no_use(void)
     api_put(c, "k", "v", &o);
     atomic_fetch_add(&api_now_ms, 60);
     T_EQ_I64(cellar_peek(c, "k", 1, buf, 8, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_U64(i.hits, 0);
     g.flags = CELLAR_GET_PEEK;
     g.info = &i;
@@ -145,7 +145,7 @@ static void peek_exists_and_meta_are_no_use(void)
     T_EQ_U64(st.gets, 0);
     T_EQ_STR(api_look(c, "k"), "v");
     T_EQ_I64(ttl_left(c, "k"), 100);
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_U64(i.hits, 1);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 1);
@@ -166,12 +166,12 @@ static void ttl_boundaries(void)
         T_EQ_I64(ttl_left(c, "k"), ttls[i]);
         atomic_fetch_add(&api_now_ms, ttls[i] - 1);
         T_EQ_STR(api_look(c, "k"), "v");
-        T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
         atomic_fetch_add(&api_now_ms, 1);
         T_EQ_STR(api_look(c, "k"), "MISS");
-        T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+        T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
         T_EQ_I64(cellar_touch(c, "k", 1, 50), CELLAR_MISS); /* the dead are not revived */
-        T_EQ_I64(cellar_del(c, "k", 1), CELLAR_MISS);
+        T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_MISS);
         api_shut(c);
     }
 }
@@ -236,14 +236,14 @@ static void stale_values_come_only_to_those_who_ask(void)
     T_EQ_I64(i.stale_left_ms, 150);
     atomic_fetch_add(&api_now_ms, 100);
     T_EQ_STR(api_look(c, "k"), "MISS");
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
     T_EQ_U64(len, 1);
     T_EQ_MEM(buf, "v", 1);
     T_CHECK((i.flags & CELLAR_INFO_STALE) != 0);
     T_EQ_I64(i.ttl_left_ms, 0);
     T_EQ_I64(i.stale_left_ms, 50);
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_STALE);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_STALE);
     g.info = NULL;
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
     atomic_fetch_add(&api_now_ms, 49);
@@ -300,7 +300,7 @@ static void conditions_hold(void)
     T_CHECK(v2 > v1);
     T_EQ_I64(api_put(c, "k", "e", &o), CELLAR_CONFLICT); /* v1 is over */
     T_EQ_STR(api_look(c, "k"), "d");
-    cellar_del(c, "k", 1);
+    cellar_delete(c, "k", 1);
     o.if_version = v2;
     T_EQ_I64(api_put(c, "k", "f", &o), CELLAR_CONFLICT);
     api_put(c, "k", "d", NULL); /* the same bytes again are another version: no ABA */
@@ -314,19 +314,19 @@ static void versions_are_given_when_asked_for(void)
     cellar_entry_info i = CELLAR_INFO_INIT;
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     api_put(c, "k", "a", NULL);
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_VERSION) == 0);
-    T_EQ_I64(cellar_meta(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_VERSION) != 0);
     const uint64_t version = i.version;
-    T_EQ_I64(cellar_meta(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_EQ_U64(i.version, version);
     T_EQ_STR(api_look(c, "k"), "a");
     o.flags = CELLAR_ONLY_IF_VERSION;
     o.if_version = version;
     T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_OK);
     T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_CONFLICT);
-    T_EQ_I64(cellar_meta(c, "none", 4, CELLAR_GET_WANT_VERSION, &i), CELLAR_MISS);
+    T_EQ_I64(cellar_entry_info_get(c, "none", 4, CELLAR_GET_WANT_VERSION, &i), CELLAR_MISS);
     char buf[8];
     cellar_get_opts g = CELLAR_GET_OPTS_INIT;
     g.flags = CELLAR_GET_WANT_VERSION;
@@ -422,40 +422,40 @@ static void incr_as_documented(void)
 {
     cellar *c = open_store();
     int64_t n = 99;
-    T_EQ_I64(cellar_incr(c, "n", 1, 1, 0, 500, CELLAR_ONLY_IF_PRESENT, &n), CELLAR_MISS);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 500, CELLAR_ONLY_IF_PRESENT, &n), CELLAR_MISS);
     T_EQ_I64(n, 99);
-    T_EQ_I64(cellar_incr(c, "n", 1, 3, 10, 500, 0, &n), CELLAR_OK); /* created with its TTL */
+    T_EQ_I64(cellar_increment(c, "n", 1, 3, 10, 500, 0, &n), CELLAR_OK); /* created with its TTL */
     T_EQ_I64(n, 13);
     T_EQ_I64(ttl_left(c, "n"), 500);
     atomic_fetch_add(&api_now_ms, 100);
-    T_EQ_I64(cellar_incr(c, "n", 1, -20, 10, 900, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, -20, 10, 900, 0, &n), CELLAR_OK);
     T_EQ_I64(n, -7);
     T_EQ_I64(ttl_left(c, "n"), 400);
-    T_EQ_I64(cellar_incr(c, "n", 1, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, NULL), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 400);
-    T_EQ_I64(cellar_incr(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK); /* begins anew */
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK); /* begins anew */
     T_EQ_I64(n, 1);
     T_EQ_I64(ttl_left(c, "n"), CELLAR_TTL_NONE);
     static const char *const no_number[] = { "abc", " 5", "05", "-0", "+5", "", "1.5" };
     for (size_t i = 0; i < sizeof no_number / sizeof no_number[0]; i++) {
         api_put(c, "t", no_number[i], NULL);
-        T_EQ_I64(cellar_incr(c, "t", 1, 1, 0, 0, 0, &n), CELLAR_E_TYPE);
+        T_EQ_I64(cellar_increment(c, "t", 1, 1, 0, 0, 0, &n), CELLAR_E_TYPE);
         T_EQ_STR(api_look(c, "t"), no_number[i]);
     }
     n = INT64_MAX - 1;
     T_EQ_I64(cellar_set(c, "m", 1, &n, 8, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_incr(c, "m", 1, 1, 0, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_incr(c, "m", 1, 1, 0, 0, 0, &n), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_increment(c, "m", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "m", 1, 1, 0, 0, 0, &n), CELLAR_E_RANGE);
     T_EQ_I64(n, INT64_MAX);
-    T_EQ_I64(cellar_incr(c, "m", 1, INT64_MIN, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(n, -1);
-    T_EQ_I64(cellar_incr(c, "m", 1, INT64_MIN, 0, 0, 0, &n), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, 0, 0, &n), CELLAR_E_RANGE);
     T_EQ_I64(n, INT64_MIN);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "g", 1, NULL, 0, &o), CELLAR_OK);
-    T_EQ_I64(cellar_incr(c, "g", 1, 5, 1, 0, CELLAR_ONLY_IF_PRESENT, &n), CELLAR_MISS);
-    T_EQ_I64(cellar_incr(c, "g", 1, 5, 1, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, 0, CELLAR_ONLY_IF_PRESENT, &n), CELLAR_MISS);
+    T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(n, 6);
     api_shut(c);
 }
@@ -629,7 +629,7 @@ static int note_entry(void *ctx, const cellar_scan_entry *e)
     memcpy(&i, e->key, sizeof i);
     if (!T_CHECK(i >= 0 && i < 5000)) { return 1; }
     if (s->count[i] < 255) { s->count[i]++; }
-    if (s->mode == 1) { T_EQ_I64(cellar_del(s->c, e->key, e->key_len), CELLAR_OK); }
+    if (s->mode == 1) { T_EQ_I64(cellar_delete(s->c, e->key, e->key_len), CELLAR_OK); }
     if (s->mode == 2) {
         int more = i + 2500;
         if (i < 2500) { T_EQ_I64(cellar_set(s->c, &more, sizeof more, "x", 1, NULL), CELLAR_OK); }
@@ -727,7 +727,7 @@ static void options_change_while_it_runs(void)
     int64_t value = 0;
     char bytes[1000] = { 0 };
     cellar_stats st = CELLAR_STATS_INIT;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     for (int i = 0; i < 10000; i++) { cellar_set(c, &i, sizeof i, bytes, sizeof bytes, NULL); }
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
@@ -817,9 +817,9 @@ static void the_hosts_allocator_is_used(void)
     cfg.alloc_ctx = &hook_blocks;
     T_REQUIRE(big != NULL && cellar_open(&cfg, &c) == CELLAR_OK);
     T_CHECK(hook_blocks > 0);
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "k", 1, big, 300000, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_dup(v, "k", 1, &copy, &len), CELLAR_OK);
+    T_EQ_I64(cellar_get_alloc(v, "k", 1, &copy, &len), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(hook_blocks, 1); /* what the caller holds */
@@ -829,7 +829,7 @@ static void the_hosts_allocator_is_used(void)
     free(big);
 }
 
-/* Between the two looks of a cellar_dup the memory is asked for: there the value changes. */
+/* Between the two looks of a cellar_get_alloc the memory is asked for: there the value changes. */
 static cellar *dup_store;
 static size_t dup_next_len;
 
@@ -841,7 +841,7 @@ static void *alloc_and_change(void *ctx, size_t size)
     if (c != NULL) {
         dup_store = NULL; /* once */
         if (dup_next_len == 0) {
-            T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+            T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
         } else {
             memset(value, 'n', sizeof value);
             T_EQ_I64(cellar_set(c, "k", 1, value, dup_next_len, NULL), CELLAR_OK);
@@ -870,7 +870,7 @@ static void dup_follows_a_value_that_changes(void)
     for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK); }
     for (int i = 0; i < 300; i++) { (void)cellar_get(c, "k", 1, NULL, 0, NULL); }
     for (int i = 0; i < 300; i++) { (void)cellar_get(c, "none", 4, NULL, 0, NULL); }
-    for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_del(c, "none", 4), CELLAR_MISS); }
+    for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_delete(c, "none", 4), CELLAR_MISS); }
     const size_t before = hook_blocks;
     for (int i = 0; i < 4; i++) {
         void *copy = &cfg;
@@ -878,7 +878,7 @@ static void dup_follows_a_value_that_changes(void)
         T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK);
         dup_next_len = next[i];
         dup_store = c;
-        const cellar_err err = cellar_dup(c, "k", 1, &copy, &len);
+        const cellar_err err = cellar_get_alloc(c, "k", 1, &copy, &len);
         T_CHECK(dup_store == NULL); /* it did change in between */
         T_EQ_I64(err, next[i] == 0 ? CELLAR_MISS : CELLAR_OK);
         T_EQ_U64(len, next[i]);
@@ -908,7 +908,7 @@ static void take_line(void *ctx, int level, const char *module, int code, const 
     T_CHECK(strstr(text, "secret") == NULL); /* neither keys nor values */
     l->count[level]++;
     snprintf(l->last, sizeof l->last, "%s: %s", module, text);
-    if (l->c != NULL) { (void)cellar_exists(l->c, "x", 1); } /* no lock is held */
+    if (l->c != NULL) { (void)cellar_contains(l->c, "x", 1); } /* no lock is held */
 }
 
 static void the_log_is_quiet_by_default(void)
@@ -1004,7 +1004,7 @@ static void texts_fit_or_say_how_long(void)
     static char text[100000], part[100];
     size_t need = 0, len = 0;
     cellar_err (*const writer[2])(cellar *, char *, size_t, size_t *) = { cellar_metrics_write,
-                                                                          cellar_dump };
+                                                                          cellar_dump_write };
     api_put(c, "private-key", "private-value", NULL);
     for (int i = 0; i < 2; i++) {
         T_EQ_I64(writer[i](c, NULL, 0, &need), CELLAR_E_BUFFER);
@@ -1031,14 +1031,14 @@ static void tags_are_stored_and_told(void)
     o.cost_us = 1500;
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "k"), "v");
-    T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_TAGGED) != 0);
     T_CHECK(i.cost_us >= 1400 && i.cost_us <= 1600);
     static const uint32_t costs[] = { 1, 2, 3, 10, 100, 12345, 1000000, UINT32_MAX };
     for (size_t j = 0; j < sizeof costs / sizeof costs[0]; j++) {
         o.cost_us = costs[j];
         T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
-        T_EQ_I64(cellar_meta(c, "k", 1, 0, &i), CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
         const double ratio = (double)i.cost_us / costs[j];
         T_CHECK(ratio > 0.87 && ratio < 1.07);
     }

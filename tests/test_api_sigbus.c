@@ -59,7 +59,7 @@ static cellar *open_with(const cellar_config *cfg)
 
 static void shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -113,7 +113,7 @@ static void meet_it(cellar *c, int how)
     const uint32_t some = 5;
     switch (how) {
     case 0: T_EQ_I64(put(c, 1000, 1), CELLAR_OK); break;
-    case 1: T_CHECK(cellar_del(c, &some, sizeof some) >= CELLAR_OK); break;
+    case 1: T_CHECK(cellar_delete(c, &some, sizeof some) >= CELLAR_OK); break;
     case 2: /* not in memory any more */
         for (uint32_t i = 0; i < KEYS; i++) {
             const cellar_err err = look(c, i, 1);
@@ -140,7 +140,7 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
         shut(c);
         c = open_with(&cfg); /* all of it lies in data.seg; what follows in the stage */
         for (uint32_t i = 100; i < KEYS; i++) { T_EQ_I64(put(c, i, 1), CELLAR_OK); }
-        T_CHECK(cellar_del(c, &gone, sizeof gone) >= CELLAR_OK); /* it is no longer in memory */
+        T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK); /* it is no longer in memory */
         const int64_t size = cut_stage();
         meet_it(c, how / 2);
         for (uint32_t i = 0; i < KEYS; i++) {
@@ -188,9 +188,9 @@ static void killed_right_after_it_nothing_dead_comes_back(void)
     if (pid == 0) {
         c = open_with(&cfg);
         const uint32_t before = 7, after = 8;
-        (void)cellar_del(c, &before, sizeof before);
+        (void)cellar_delete(c, &before, sizeof before);
         (void)cut_stage();
-        (void)cellar_del(c, &after, sizeof after);
+        (void)cellar_delete(c, &after, sizeof after);
         _exit(0); /* nobody has looked since */
     }
     int status = 1;

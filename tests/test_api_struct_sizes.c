@@ -38,7 +38,7 @@ static cellar_err use_config(void *p)
 static cellar_err use_view_opts(void *p)
 {
     cellar *v = NULL;
-    cellar_err err = cellar_view(store, "v", (const cellar_namespace_opts *)p, &v);
+    cellar_err err = cellar_namespace_open(store, "v", (const cellar_namespace_opts *)p, &v);
     if (err == CELLAR_OK) cellar_close(v);
     return err;
 }
@@ -213,17 +213,17 @@ static void last_field_within_size_counts(void)
     open_store();
     o.ttl_ms = 5000;
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, idle_ms))), CELLAR_OK);
-    T_EQ_I64(cellar_meta(store, "s", 1, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(store, "s", 1, 0, &info), CELLAR_OK);
     T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 5000);
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, ttl_ms))), CELLAR_OK);
-    T_EQ_I64(cellar_meta(store, "s", 1, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(store, "s", 1, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
     close_store();
 }
 
 /* Structs that are handed out. */
-static cellar_err fill_info(void *p) { return cellar_meta(store, "k", 1, 0,
-                                                          (cellar_entry_info *)p); }
+static cellar_err fill_info(void *p) { return cellar_entry_info_get(store, "k", 1, 0,
+                                                                    (cellar_entry_info *)p); }
 static cellar_err fill_info_of_get(void *p)
 {
     cellar_get_opts o = CELLAR_GET_OPTS_INIT;

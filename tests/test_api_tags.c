@@ -17,11 +17,11 @@ static cellar_err put(cellar *c, const char *key, const char *const *tags, uint3
 
 static cellar_err put1(cellar *c, const char *key, const char *tag) { return put(c, key, &tag, 1); }
 
-static cellar_err has(cellar *c, const char *key) { return cellar_exists(c, key, strlen(key)); }
+static cellar_err has(cellar *c, const char *key) { return cellar_contains(c, key, strlen(key)); }
 
 static cellar_err untag(cellar *c, const char *tag, uint32_t mode)
 {
-    return cellar_delete_tag(c, tag, strlen(tag), mode);
+    return cellar_delete_by_tag(c, tag, strlen(tag), mode);
 }
 
 static void tag_hard_misses(void)
@@ -30,7 +30,7 @@ static void tag_hard_misses(void)
     const char *const both[] = { "red", "blue" };
     char buf[8];
     size_t len;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(put1(c, "r", "red"), CELLAR_OK);
     T_EQ_I64(put1(c, "b", "blue"), CELLAR_OK);
     T_EQ_I64(put(c, "rb", both, 2), CELLAR_OK);
@@ -134,7 +134,7 @@ static void match_it(source *s, cellar_load *ld)
 {
     uint64_t removed = 7;
     (void)ld;
-    T_EQ_I64(cellar_delete_match(s->arg, "k?y*", 4, &removed), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(s->arg, "k?y*", 4, &removed), CELLAR_OK);
     T_EQ_U64(removed, 0);
 }
 
@@ -318,11 +318,11 @@ static void joiners_of_a_lease_neither(void)
     o.tag_count = 1;
     o.flags = CELLAR_NEGATIVE;
     fresh.text = "new";
-    T_EQ_I64(cellar_begin(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     ask(&b, c, &fresh);
     wait_for_a_joiner(c);
-    T_EQ_I64(cellar_fulfil(c, &lease, NULL, 0, &o), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, NULL, 0, &o), CELLAR_OK);
     pthread_join(b.thread, NULL);
     T_EQ_I64(b.err, CELLAR_OK);
     T_EQ_STR(b.text, "new");
@@ -349,9 +349,9 @@ static void match_during_load_wins(void)
     T_EQ_I64(has(c, "key2"), CELLAR_MISS);
     cellar_lease lease;
     cellar_result l = CELLAR_RESULT_INIT;
-    T_EQ_I64(cellar_begin(c, "key3", 4, NULL, NULL, &lease, &l), CELLAR_LEASED);
-    T_EQ_I64(cellar_delete_match(c, "key*", 4, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_fulfil(c, &lease, "late", 4, NULL), CELLAR_DETACHED);
+    T_EQ_I64(cellar_lease_acquire(c, "key3", 4, NULL, NULL, &lease, &l), CELLAR_LEASED);
+    T_EQ_I64(cellar_delete_by_pattern(c, "key*", 4, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "late", 4, NULL), CELLAR_DETACHED);
     T_EQ_I64(has(c, "key3"), CELLAR_MISS);
     kit_close(c);
 }
@@ -409,24 +409,24 @@ static void match_removes_what_matches(void)
     cellar *c = kit_open(8u << 20), *v = NULL;
     char key[32];
     uint64_t removed = 0;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     for (int i = 0; i < 3000; i++) {
         snprintf(key, sizeof key, "%s:%d", i % 3 == 0 ? "user" : "task", i);
         T_EQ_I64(cellar_set(c, key, strlen(key), "x", 1, NULL), CELLAR_OK);
     }
     T_EQ_I64(cellar_set(v, "user:0", 6, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_delete_match(c, "user:*", 6, &removed), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "user:*", 6, &removed), CELLAR_OK);
     T_EQ_U64(removed, 1000);
     for (int i = 0; i < 3000; i++) {
         snprintf(key, sizeof key, "%s:%d", i % 3 == 0 ? "user" : "task", i);
         T_EQ_I64(has(c, key), i % 3 == 0 ? CELLAR_MISS : CELLAR_OK);
     }
     T_EQ_I64(has(v, "user:0"), CELLAR_OK);
-    T_EQ_I64(cellar_delete_match(c, "task:1", 6, &removed), CELLAR_OK); /* no wildcard */
+    T_EQ_I64(cellar_delete_by_pattern(c, "task:1", 6, &removed), CELLAR_OK); /* no wildcard */
     T_EQ_U64(removed, 1);
-    T_EQ_I64(cellar_delete_match(c, "task:[12]?", 10, &removed), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "task:[12]?", 10, &removed), CELLAR_OK);
     T_EQ_U64(removed, 14);
-    T_EQ_I64(cellar_delete_match(c, "*", 1, &removed), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "*", 1, &removed), CELLAR_OK);
     T_EQ_U64(removed, 2000 - 1 - 14);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     kit_close(c);
@@ -444,13 +444,13 @@ static void match_takes_stale_and_negative_ones(void)
     o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 2000);
-    T_EQ_I64(cellar_delete_match(c, "[k]", 3, &removed), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "[k]", 3, &removed), CELLAR_OK);
     T_EQ_U64(removed, 0); /* it was not live any more */
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER); /* nothing stale is left */
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "n", &o, &s, text, NULL), CELLAR_ABSENT);
-    T_EQ_I64(cellar_delete_match(c, "n*", 2, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "n*", 2, NULL), CELLAR_OK);
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(c, "n", &o, &s, text, NULL), CELLAR_OK);
     kit_close(c);
@@ -477,20 +477,21 @@ static void why_names_the_tag_or_pattern(void)
     T_EQ_U64(r.by_len, 4);
     T_EQ_MEM(r.by, "blue", 4);
     T_EQ_I64(cellar_set(c, "user:1", 6, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_delete_match(c, "user:*", 6, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "user:*", 6, NULL), CELLAR_OK);
     r = why(c, "user:1");
     T_EQ_U64(r.answer, CELLAR_WHY_GONE);
     T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
     T_EQ_U64(r.by_len, 6);
     T_EQ_MEM(r.by, "user:*", 6);
-    for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_delete_match(c, "x*", 2, NULL), CELLAR_OK); }
+    for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_delete_by_pattern(c, "x*", 2, NULL),
+                                             CELLAR_OK); }
     r = why(c, "user:1"); /* the ring has moved on */
     T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
     T_EQ_U64(r.by_len, 0);
     vo.secret = 1;
-    T_EQ_I64(cellar_view(c, "hidden", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "hidden", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "key", 3, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_delete_match(v, "k*", 2, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(v, "k*", 2, NULL), CELLAR_OK);
     r = why(v, "key");
     T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
     T_EQ_U64(r.by_len, 0);
@@ -572,7 +573,8 @@ static void listeners_hear_tag_and_glob(void)
     uint64_t id;
     char key[16], value[1000] = { 0 };
     memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_listen(c, CELLAR_CAUSE_BIT(TAG) | CELLAR_CAUSE_BIT(GLOB), hear, NULL, &id),
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(TAG) | CELLAR_CAUSE_BIT(GLOB), hear, NULL,
+                                 &id),
              CELLAR_OK);
     for (int i = 0; i < 50; i++) {
         snprintf(key, sizeof key, "t%d", i);
@@ -580,7 +582,7 @@ static void listeners_hear_tag_and_glob(void)
         snprintf(key, sizeof key, "g%d", i);
         T_EQ_I64(put1(c, key, "green"), CELLAR_OK);
     }
-    T_EQ_I64(cellar_delete_match(c, "g*", 2, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "g*", 2, NULL), CELLAR_OK);
     T_EQ_U64(heard[CELLAR_CAUSE_GLOB], 50);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_U64(heard[CELLAR_CAUSE_TAG], 0); /* when the memory is reclaimed */
@@ -589,7 +591,7 @@ static void listeners_hear_tag_and_glob(void)
         T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
     }
     T_EQ_U64(heard[CELLAR_CAUSE_TAG], 50);
-    T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
     kit_close(c);
 }
 
@@ -600,19 +602,19 @@ static void what_a_tag_ended_is_no_expired_one(void)
     cellar_stats st = CELLAR_STATS_INIT;
     uint64_t id;
     memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_listen(c, 0, hear, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, hear, NULL, &id), CELLAR_OK);
     T_EQ_I64(put1(c, "set", "red"), CELLAR_OK);
     T_EQ_I64(put1(c, "del", "red"), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(put1(c, "set", "red"), CELLAR_OK);
-    T_EQ_I64(cellar_del(c, "del", 3), CELLAR_MISS);
+    T_EQ_I64(cellar_delete(c, "del", 3), CELLAR_MISS);
     T_EQ_U64(heard[CELLAR_CAUSE_TAG], 2);
     T_EQ_U64(heard[CELLAR_CAUSE_EXPIRED], 0);
     T_EQ_U64(why(c, "del").answer, CELLAR_WHY_GONE);
     T_EQ_U64(why(c, "del").cause, CELLAR_CAUSE_TAG);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.ended[CELLAR_CAUSE_TAG], 2);
-    T_EQ_I64(cellar_unlisten(c, id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
     kit_close(c);
 }
 
@@ -650,7 +652,7 @@ static void tags_end_beside_readers_and_writers(void)
         snprintf(tag, sizeof tag, "t%d", i);
         T_EQ_I64(untag(c, i % 3 == 0 ? "odd" : i % 3 == 1 ? "even" : tag, CELLAR_TAG_HARD),
                  CELLAR_OK);
-        if (i % 200 == 0) { T_EQ_I64(cellar_delete_match(c, "k1*", 3, NULL), CELLAR_OK); }
+        if (i % 200 == 0) { T_EQ_I64(cellar_delete_by_pattern(c, "k1*", 3, NULL), CELLAR_OK); }
     }
     for (int i = 0; i < 2; i++) { pthread_join(t[i], NULL); }
     T_EQ_I64(untag(c, "odd", CELLAR_TAG_HARD), CELLAR_OK);
@@ -663,22 +665,22 @@ static void bad_input_of_tags_and_patterns(void)
     cellar *c = kit_open(1u << 20), *v = NULL;
     static const char longest[CELLAR_PATTERN_MAX + 1];
     uint64_t removed = 1;
-    T_EQ_I64(cellar_delete_tag(NULL, "t", 1, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_tag(c, NULL, 1, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_tag(c, "t", 0, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_tag(c, longest, CELLAR_TAG_MAX + 1, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_tag(c, longest, CELLAR_TAG_MAX, 0), CELLAR_OK);
-    T_EQ_I64(cellar_delete_tag(c, "t", 1, 2), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_match(NULL, "k", 1, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_match(c, NULL, 1, &removed), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(NULL, "t", 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(c, NULL, 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(c, "t", 0, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(c, longest, CELLAR_TAG_MAX + 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(c, longest, CELLAR_TAG_MAX, 0), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "t", 1, 2), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_pattern(NULL, "k", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_pattern(c, NULL, 1, &removed), CELLAR_E_INVAL);
     T_EQ_U64(removed, 0);
-    T_EQ_I64(cellar_delete_match(c, "k", 0, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_match(c, longest, sizeof longest, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_match(c, longest, sizeof longest - 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "k", 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_pattern(c, longest, sizeof longest, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_pattern(c, longest, sizeof longest - 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     kit_close(c);
-    T_EQ_I64(cellar_delete_tag(v, "t", 1, 0), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_delete_match(v, "k", 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_delete_by_tag(v, "t", 1, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_delete_by_pattern(v, "k", 1, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 

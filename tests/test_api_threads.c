@@ -25,7 +25,7 @@ static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 
 static void shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -56,7 +56,7 @@ static void *count_up(void *arg)
     job *j = arg;
     for (int i = 0; i < 20000; i++) {
         char key[2] = { 'n', (char)('0' + i % 3) };
-        j->done += cellar_incr(j->c, key, 2, 1 + i % 3, 0, 0, 0, NULL) == CELLAR_OK;
+        j->done += cellar_increment(j->c, key, 2, 1 + i % 3, 0, 0, 0, NULL) == CELLAR_OK;
     }
     return NULL;
 }
@@ -256,7 +256,7 @@ static void *write_values(void *arg)
         }
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
         atomic_store(&r->ended[n], (uint32_t)atomic_load(&r->begun));
-        err = cellar_incr(r->v, "counter", 7, 1, 0, 0, 0, NULL); /* meets the same clears */
+        err = cellar_increment(r->v, "counter", 7, 1, 0, 0, 0, NULL); /* meets the same clears */
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
     }
     return NULL;
@@ -298,7 +298,7 @@ static void clears_against_writers(void)
     pthread_t t[4];
     T_REQUIRE(r != NULL);
     for (int i = 0; i < VALUES; i++) { atomic_store(&r->ended[i], UINT32_MAX); }
-    T_EQ_I64(cellar_view(c, "v", NULL, &r->v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &r->v), CELLAR_OK);
     T_REQUIRE(pthread_create(&t[0], NULL, write_values, r) == 0);
     T_REQUIRE(pthread_create(&t[1], NULL, write_values, r) == 0);
     T_REQUIRE(pthread_create(&t[2], NULL, read_values, r) == 0);
@@ -306,7 +306,7 @@ static void clears_against_writers(void)
     for (int i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
     T_CHECK(atomic_load(&r->next) >= CLEARS);
     T_EQ_I64(cellar_clear(r->v), CELLAR_OK);
-    T_EQ_I64(cellar_exists(r->v, "a", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(r->v, "a", 1), CELLAR_MISS);
     T_EQ_I64(cellar_close(r->v), CELLAR_OK);
     free(r);
     shut(c);
@@ -322,7 +322,7 @@ static void *resize_value(void *arg)
     for (unsigned i = 0; !atomic_load(j->stop); i++) {
         memset(value, (int)(lengths[i % 4] / 100), sizeof value);
         T_EQ_I64(cellar_set(j->c, "d", 1, value, lengths[i % 4], NULL), CELLAR_OK);
-        if (i % 16 == 0) { (void)cellar_del(j->c, "d", 1); }
+        if (i % 16 == 0) { (void)cellar_delete(j->c, "d", 1); }
     }
     return NULL;
 }
@@ -334,7 +334,7 @@ static void *copy_value(void *arg)
     while (j->done < 5000 && atomic_load(j->stop) == 0) {
         void *copy = NULL;
         size_t len = 0;
-        const cellar_err err = cellar_dup(j->c, "d", 1, &copy, &len);
+        const cellar_err err = cellar_get_alloc(j->c, "d", 1, &copy, &len);
         if (err == CELLAR_OK) {
             const unsigned char *bytes = copy;
             T_EQ_U64(bytes[0], len / 100); /* length and bytes are of one set */
@@ -389,7 +389,7 @@ static void *churn(void *arg)
         if ((x & 3u) != 0) {
             (void)cellar_set(j->c, &key, sizeof key, "churn", 5, NULL);
         } else {
-            (void)cellar_del(j->c, &key, sizeof key);
+            (void)cellar_delete(j->c, &key, sizeof key);
         }
         j->done++;
     }
@@ -441,7 +441,7 @@ static void *open_views(void *arg)
     for (int i = 0; i < 400; i++) {
         cellar *v;
         snprintf(name, sizeof name, "v%d", i % 40);
-        const cellar_err err = cellar_view(j->c, name, NULL, &v);
+        const cellar_err err = cellar_namespace_open(j->c, name, NULL, &v);
         if (!T_EQ_I64(err, CELLAR_OK)) { break; }
         T_EQ_I64(cellar_set(v, "k", 1, name, strlen(name), NULL), CELLAR_OK);
         char buf[16];
@@ -469,10 +469,10 @@ static void *open_stores(void *arg)
     job *j = arg;
     for (int i = 0; i < 25; i++) {
         cellar *c = open_bytes(1u << 20, (uint32_t)(i % 2)), *v;
-        T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
         T_EQ_I64(cellar_set(v, &i, sizeof i, "x", 1, NULL), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
-        T_EQ_I64(cellar_exists(v, &i, sizeof i), CELLAR_E_CLOSED);
+        T_EQ_I64(cellar_contains(v, &i, sizeof i), CELLAR_E_CLOSED);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         j->done++;
     }

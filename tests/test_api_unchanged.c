@@ -17,7 +17,7 @@ static world open_world(uint32_t watch)
     cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
     o.default_ttl_ms = TTL;
     o.watch_unchanged = watch;
-    T_REQUIRE(cellar_view(w.c, "v", &o, &w.v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(w.c, "v", &o, &w.v) == CELLAR_OK);
     return w;
 }
 
@@ -96,7 +96,7 @@ static void the_share_is_of_all_misses(void)
     T_REQUIRE(cellar_metrics_write(w.c, text, sizeof text, NULL) == CELLAR_OK);
     T_CHECK(strstr(text, "\ncellar_ttl_reloads_total{view=\"v\"} 3\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_ttl_reloads_unchanged_total{view=\"v\"} 2\n") != NULL);
-    T_REQUIRE(cellar_dump(w.c, text, sizeof text, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_dump_write(w.c, text, sizeof text, NULL) == CELLAR_OK);
     T_CHECK(strstr(text, "67 % of 3 reloads after the TTL brought identical bytes") != NULL);
     T_EQ_I64(cellar_stats_get(w.c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.ttl_reloads_unchanged, 2); /* the sum of all views */
@@ -108,7 +108,7 @@ static cellar_err loader(struct cellar_load *l, const void *key, size_t len, voi
     (void)key;
     (void)len;
     const char *value = ctx;
-    return value != NULL ? cellar_load_value(l, value, strlen(value)) : cellar_load_none(l);
+    return value != NULL ? cellar_load_value(l, value, strlen(value)) : cellar_load_absent(l);
 }
 
 static void load(world *w, const char *value)
@@ -145,11 +145,11 @@ static void what_ended_otherwise_is_no_reload(void)
     for (unsigned sweep = 0; sweep < 2; sweep++) {
         world w = open_world(1);
         put(&w, "v");
-        T_EQ_I64(cellar_del(w.v, "k", 1), CELLAR_OK);
+        T_EQ_I64(cellar_delete(w.v, "k", 1), CELLAR_OK);
         put(&w, "v");
         counted(&w, 0, 0);
         expire(&w, sweep != 0);
-        if (sweep == 0) { (void)cellar_del(w.v, "k", 1); }
+        if (sweep == 0) { (void)cellar_delete(w.v, "k", 1); }
         if (sweep == 0) { put(&w, "v"); }
         counted(&w, 0, 0);
         T_EQ_I64(cellar_clear(w.v), CELLAR_OK);
@@ -230,7 +230,7 @@ static void a_counter_that_was_raised_has_changed(void)
             put_number(&w, 7);
             counted(&w, (uint64_t)then, 0);
             if (pinned != 0) { T_EQ_I64(cellar_pin(w.v, "n", 1, &pin), CELLAR_OK); }
-            T_EQ_I64(cellar_incr(w.v, "n", 1, 5, 0, 0, 0, &now), CELLAR_OK);
+            T_EQ_I64(cellar_increment(w.v, "n", 1, 5, 0, 0, 0, &now), CELLAR_OK);
             T_EQ_I64(now, 12);
             if (pinned != 0) { cellar_unpin(&pin); }
             expire(&w, false);

@@ -21,7 +21,7 @@ static cellar *open_bytes(uint64_t bytes, uint32_t first_vgen)
 static cellar *view(cellar *c, const char *name)
 {
     cellar *v = NULL;
-    T_REQUIRE(cellar_view(c, name, NULL, &v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
     return v;
 }
 
@@ -58,9 +58,9 @@ static void dropped_views_are_gone(void)
     cellar *a = view(c, "a"), *b = view(c, "b");
     put(a, "k", "old");
     put(b, "k", "other");
-    T_EQ_I64(cellar_view_drop(c, "a"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_OK);
     T_EQ_STR(api_look(a, "k"), "E_CLOSED");
-    T_EQ_I64(cellar_view_drop(c, "a"), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_E_NOT_FOUND);
     cellar *fresh = view(c, "a");
     T_CHECK(fresh != a);
     T_EQ_STR(api_look(fresh, "k"), "MISS");
@@ -70,7 +70,7 @@ static void dropped_views_are_gone(void)
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED);
     T_EQ_STR(api_look(b, "k"), "other");
-    T_EQ_I64(cellar_view_drop(b, "b"), CELLAR_OK); /* itself */
+    T_EQ_I64(cellar_namespace_drop(b, "b"), CELLAR_OK); /* itself */
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     T_EQ_I64(cellar_close(fresh), CELLAR_OK);
     api_shut(c);
@@ -90,7 +90,7 @@ static void names_are_bytes(void)
     for (int i = 0; i < 4; i++) { T_EQ_STR(api_look(v[i], "k"), names[i]); }
     static char text[200000];
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_dump(c, text, sizeof text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_dump_write(c, text, sizeof text, NULL), CELLAR_OK);
     for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
     api_shut(c);
 }
@@ -109,10 +109,11 @@ static void as_many_views_as_configured(void)
         v[i] = view(c, name);
         T_EQ_I64(cellar_set(v[i], "k", 1, &i, sizeof i, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_view(c, "one more", NULL, &more), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_namespace_open(c, "one more", NULL, &more), CELLAR_E_LIMIT);
     T_CHECK(more == NULL);
-    T_EQ_I64(cellar_view_drop(c, "view-7"), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "one more", NULL, &more), CELLAR_E_LIMIT); /* its handle is open */
+    T_EQ_I64(cellar_namespace_drop(c, "view-7"), CELLAR_OK);
+    /* its handle is open */
+    T_EQ_I64(cellar_namespace_open(c, "one more", NULL, &more), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_close(v[7]), CELLAR_OK);
     v[7] = view(c, "one more");
     for (int i = 0; i < 100; i++) {
@@ -121,7 +122,7 @@ static void as_many_views_as_configured(void)
         T_EQ_I64(cellar_get(v[i], "k", 1, &seen, sizeof seen, NULL), want);
         if (i != 7) { T_EQ_I64(seen, i); }
     }
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     for (int i = 0; i < 100; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
     api_shut(c);
 }
@@ -136,9 +137,9 @@ static void views_come_and_go_without_a_trace(void)
         snprintf(name, sizeof name, "v%d", i);
         cellar *v = view(c, name);
         put(v, "k", "v");
-        T_EQ_I64(cellar_del(v, "k", 1), CELLAR_OK);
+        T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
-        T_EQ_I64(cellar_view_drop(c, name), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_drop(c, name), CELLAR_OK);
         if (i == 100) {
             T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
             used = st.used_bytes;
@@ -163,7 +164,7 @@ static void options_of_views_and_classes(void)
     o.ttl_class_count = 3;
     o.fallback_class = 2;
     o.keep_age = 1;
-    T_EQ_I64(cellar_view(c, "v", &o, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     T_EQ_I64(cellar_ttl_class_find(v, "processing", &cls), CELLAR_OK);
     T_EQ_U64(cls, 1);
     T_EQ_I64(cellar_ttl_class_find(v, "unknown", &cls), CELLAR_OK);
@@ -172,25 +173,25 @@ static void options_of_views_and_classes(void)
     cellar_set_opts s = CELLAR_SET_OPTS_INIT;
     s.ttl_class = cls;
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
-    T_EQ_I64(cellar_meta(v, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_I64(i.ttl_left_ms, CELLAR_TTL_NONE);
     T_CHECK((i.flags & CELLAR_INFO_AGE_APPROX) == 0);
     s.ttl_class = 1;
     s.ttl_ms = 77; /* the call's own wins */
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
-    T_EQ_I64(cellar_meta(v, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK(i.ttl_left_ms <= 77);
     s.ttl_class = 4;
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_E_INVAL);
     T_EQ_I64(cellar_ttl_class_find(c, "processing", &cls), CELLAR_MISS);
     T_EQ_U64(cls, 0);
-    T_EQ_I64(cellar_view(c, "v", NULL, &same), CELLAR_OK); /* no options: as it is */
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &same), CELLAR_OK); /* no options: as it is */
     T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
     T_EQ_U64(cls, 2);
     o.ttl_class_count = 1;
     o.fallback_class = 0;
     T_EQ_I64(cellar_close(same), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "v", &o, &same), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &same), CELLAR_OK);
     T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
     T_EQ_U64(cls, 1);
     cellar_stats st = CELLAR_STATS_INIT;
@@ -221,7 +222,7 @@ static unsigned there_of_1000(cellar *v, uint32_t n)
     unsigned there = 0;
     for (uint32_t i = 0; i < 1000; i++) {
         const uint32_t id = (uint32_t)((uint64_t)i * n / 1000);
-        there += cellar_exists(v, &id, sizeof id) == CELLAR_OK;
+        there += cellar_contains(v, &id, sizeof id) == CELLAR_OK;
     }
     return there;
 }
@@ -241,7 +242,7 @@ static uint64_t clear_ns(cellar *v, uint32_t n, cellar *beside, uint32_t m, int 
         const uint64_t took = cpu_ns() - start;
         if (took < best) { best = took; }
         const uint32_t first = 0;
-        T_EQ_I64(cellar_exists(v, &first, sizeof first), CELLAR_MISS);
+        T_EQ_I64(cellar_contains(v, &first, sizeof first), CELLAR_MISS);
     }
     return best;
 }
@@ -276,7 +277,7 @@ static void clear_is_o1_and_gives_its_room(void)
         T_EQ_I64(cellar_set(v, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
     }
     int there = 0;
-    for (int i = 0; i < 4000; i++) { there += cellar_exists(v, &i, sizeof i) == CELLAR_OK; }
+    for (int i = 0; i < 4000; i++) { there += cellar_contains(v, &i, sizeof i) == CELLAR_OK; }
     T_EQ_I64(there, 4000);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);
@@ -287,14 +288,14 @@ static void bump_counts_versions(void)
     cellar *c = open_bytes(2u << 20, 0), *v = view(c, "v");
     uint32_t version = 0;
     put(v, "k", "1");
-    T_EQ_I64(cellar_bump(v, &version), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
     T_EQ_U64(version, 2);
     T_EQ_STR(api_look(v, "k"), "MISS");
     put(v, "k", "2");
-    T_EQ_I64(cellar_bump_to(v, 1), CELLAR_OK); /* back: what was there stays dead */
+    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* back: what was there stays dead */
     T_EQ_STR(api_look(v, "k"), "MISS");
-    T_EQ_I64(cellar_bump_to(v, UINT32_MAX), CELLAR_OK);
-    T_EQ_I64(cellar_bump(v, &version), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_version_set(v, UINT32_MAX), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_E_RANGE);
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.bumps, 3);
@@ -321,13 +322,13 @@ static void generations_end_and_begin_anew(void)
         T_EQ_STR(api_look(a, "k"), "MISS");
         const char *left = api_look(b, "k");
         T_CHECK(strcmp(left, "b") == 0 || strcmp(left, "MISS") == 0);
-        T_EQ_I64(cellar_audit(c), CELLAR_OK);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     }
     for (int i = 0; i < 10; i++) {
         cellar *v = view(c, "x");
         put(v, "k", "x");
         T_EQ_I64(cellar_close(v), CELLAR_OK);
-        T_EQ_I64(cellar_view_drop(c, "x"), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_drop(c, "x"), CELLAR_OK);
     }
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
@@ -377,7 +378,7 @@ static void root_options_and_name(void)
     cellar *v = view(c, "v");
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_DEFAULT_TTL_MS, &value), CELLAR_OK);
     T_EQ_I64(value, 9000);
-    T_EQ_I64(cellar_bump(c, &cls), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(c, &cls), CELLAR_OK);
     T_EQ_U64(cls, 8);
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "view=\"main\"") != NULL);

@@ -32,7 +32,7 @@ static cellar *open_store(uint32_t no_why)
 
 static void shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -67,10 +67,10 @@ static void why_each_cause(void)
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
     T_EQ_I64(why(c, "k").age_ms, 500);
     /* deleted */
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     now_ms += 2000;
     gone_by(c, "k", CELLAR_CAUSE_DELETED, 2000);
-    T_EQ_I64(cellar_del(c, "other", 5), CELLAR_MISS); /* nothing was there: nothing to tell */
+    T_EQ_I64(cellar_delete(c, "other", 5), CELLAR_MISS); /* nothing was there: nothing to tell */
     T_EQ_U64(why(c, "other").answer, CELLAR_WHY_UNKNOWN);
     /* it is there again */
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
@@ -105,7 +105,7 @@ static void why_each_cause(void)
 static void cleared_and_bumped_views_are_remembered(void)
 {
     cellar *c = open_store(0), *v = NULL;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(put(v, "k", 0), CELLAR_OK);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     now_ms += 1000;
@@ -115,7 +115,7 @@ static void cleared_and_bumped_views_are_remembered(void)
     T_EQ_U64(why(v, "never").answer, CELLAR_WHY_UNKNOWN);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* another view's */
     T_EQ_I64(put(v, "b", 0), CELLAR_OK);
-    T_EQ_I64(cellar_bump(v, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
     gone_by(v, "b", CELLAR_CAUSE_BUMPED, 0);
     while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} /* reclaimed: the record answers */
     gone_by(v, "b", CELLAR_CAUSE_BUMPED, 0);
@@ -137,7 +137,7 @@ static void evicted_keys_are_told_from_kept_ones(void)
     for (int i = 0; i < 4000; i++) {
         snprintf(key, sizeof key, "k%d", i);
         const cellar_reason r = why(c, key);
-        const bool there = cellar_exists(c, key, strlen(key)) == CELLAR_OK;
+        const bool there = cellar_contains(c, key, strlen(key)) == CELLAR_OK;
         T_EQ_U64(there, r.answer == CELLAR_WHY_LIVE);
         live += there;
         if (r.answer == CELLAR_WHY_GONE) {
@@ -159,10 +159,10 @@ static void never_seen_needs_a_filter_that_knows(void)
     cellar *c = open_store(0);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
-    T_EQ_I64(cellar_bloom_seal(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NOT_IN_SOURCE);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     gone_by(c, "k", CELLAR_CAUSE_DELETED, 0);
     shut(c);
 }
@@ -172,7 +172,7 @@ static void without_a_record_only_what_is_there_is_known(void)
     cellar *c = open_store(1);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
-    T_EQ_I64(cellar_del(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
     shut(c);
@@ -189,7 +189,7 @@ static void bad_input_of_why(void)
     r.struct_size = 2;
     T_EQ_I64(cellar_why(c, "k", 1, &r), CELLAR_E_INVAL);
     r.struct_size = sizeof r;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(v), CELLAR_OK);

@@ -65,7 +65,7 @@ static cellar *open_it(void)
 
 static void shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -120,7 +120,7 @@ static void mounted_read_only_it_goes_on_and_heals(void)
     c = open_it();
     const uint32_t gone = 7;
     (void)base_fault_io_arm("pwrite", EROFS, 1, true);
-    T_CHECK(cellar_del(c, &gone, sizeof gone) >= CELLAR_OK);
+    T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK);
     T_EQ_U64(look(c, 30), 1); /* from disk */
     for (uint32_t n = 0; n < 40 && metric(c, "cellar_l2_off") == 0; n++) {
         put_all(c, 2 + n);
@@ -137,7 +137,7 @@ static void mounted_read_only_it_goes_on_and_heals(void)
     T_EQ_U64(metric(c, "cellar_l2_off"), 0);
     T_EQ_I64(lines_with("the disk works again"), 1);
     put_all(c, 50);
-    T_CHECK(cellar_del(c, &gone, sizeof gone) >= CELLAR_OK);
+    T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK);
     shut(c);
     c = open_it();
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 50); }
@@ -216,7 +216,7 @@ static void without_descriptors_an_open_tier_works_on(void)
     T_REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
     put_all(c, 1);
     const uint32_t gone = 9;
-    T_CHECK(cellar_del(c, &gone, sizeof gone) >= CELLAR_OK);
+    T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK);
     work(c, 2000);
     const cellar_err synced = cellar_sync(c);
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 1); }

@@ -115,7 +115,7 @@ static void act_set(actor *a, uint32_t key)
 static void act_del(actor *a, uint32_t key)
 {
     const uint64_t start = base_now_ns();
-    T_CHECK(cellar_del(all.c, &key, sizeof key) >= CELLAR_OK);
+    T_CHECK(cellar_delete(all.c, &key, sizeof key) >= CELLAR_OK);
     note(a, LIN_WRITE, key, new_id(), start, base_now_ns());
 }
 
@@ -159,7 +159,7 @@ static void act_incr(actor *a, uint32_t key)
     const uint64_t first = COUNTER_BIT | new_id() << 20;
     int64_t now = 0;
     const uint64_t start = base_now_ns();
-    const cellar_err err = cellar_incr(all.c, &key, sizeof key, 1, (int64_t)first, 0, 0, &now);
+    const cellar_err err = cellar_increment(all.c, &key, sizeof key, 1, (int64_t)first, 0, 0, &now);
     const uint64_t end = base_now_ns();
     /* E_IO: done in memory, and evicted before it was read back to be written through. */
     if (err == CELLAR_E_IO) {
@@ -250,7 +250,7 @@ static void act_dup(actor *a, uint32_t key)
     void *copy = NULL;
     size_t len = 0;
     const uint64_t start = base_now_ns();
-    const cellar_err err = cellar_dup(all.c, &key, sizeof key, &copy, &len);
+    const cellar_err err = cellar_get_alloc(all.c, &key, sizeof key, &copy, &len);
     const uint64_t end = base_now_ns();
     if (err == CELLAR_OK) { note_read(a, key, copy, len, start, end); }
     cellar_free(copy);
@@ -354,7 +354,7 @@ static void open_all(const setting *how)
 
 static void close_all(void)
 {
-    T_EQ_I64(cellar_audit(all.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(all.c), CELLAR_OK);
     T_EQ_I64(cellar_close(all.c), CELLAR_OK);
     for (uint32_t i = 0; i < all.threads; i++) { lin_close(&all.log[i]); }
     free((void *)all.replaced);

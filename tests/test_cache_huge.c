@@ -42,7 +42,7 @@ static void set_up(uint32_t watch_unchanged)
 
 static void tear_down(void)
 {
-    T_EQ_I64(cellar_audit(root), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 
@@ -100,23 +100,23 @@ static void keys(size_t n)
     ANSWERS(cellar_get(root, no, n, buf, sizeof buf, &len), E_INVAL);
     ANSWERS(cellar_get_with(root, no, n, NULL, buf, sizeof buf, &len), E_INVAL);
     ANSWERS(cellar_peek(root, no, n, buf, sizeof buf, &len), E_INVAL);
-    ANSWERS(cellar_dup(root, no, n, &copy, &len), E_INVAL);
+    ANSWERS(cellar_get_alloc(root, no, n, &copy, &len), E_INVAL);
     ANSWERS(cellar_pin(root, no, n, &pin), E_INVAL);
-    ANSWERS(cellar_exists(root, no, n), E_INVAL);
-    ANSWERS(cellar_meta(root, no, n, 0, &info), E_INVAL);
+    ANSWERS(cellar_contains(root, no, n), E_INVAL);
+    ANSWERS(cellar_entry_info_get(root, no, n, 0, &info), E_INVAL);
     ANSWERS(cellar_set(root, no, n, "x", 1, NULL), E_INVAL);
-    ANSWERS(cellar_del(root, no, n), E_INVAL);
+    ANSWERS(cellar_delete(root, no, n), E_INVAL);
     ANSWERS(cellar_touch(root, no, n, 5), E_INVAL);
     ANSWERS(cellar_update(root, no, n, never_update, NULL, NULL), E_INVAL);
-    ANSWERS(cellar_incr(root, no, n, 1, 0, 0, 0, NULL), E_INVAL);
+    ANSWERS(cellar_increment(root, no, n, 1, 0, 0, 0, NULL), E_INVAL);
     ANSWERS(cellar_get_or_load(root, no, n, NULL, never_load, NULL, &r), E_INVAL);
-    ANSWERS(cellar_begin(root, no, n, NULL, NULL, &lease, &r), E_INVAL);
+    ANSWERS(cellar_lease_acquire(root, no, n, NULL, NULL, &lease, &r), E_INVAL);
     ANSWERS(cellar_write_through(root, no, n, "x", 1, NULL, write_row, NULL), E_INVAL);
     ANSWERS(cellar_why(root, no, n, &why), E_INVAL);
     ANSWERS(cellar_bloom_add(root, no, n), E_INVAL);
     ANSWERS(cellar_bloom_check(root, no, n), E_INVAL);
-    ANSWERS(cellar_delete_tag(root, no, n, 0), E_INVAL);
-    ANSWERS(cellar_delete_match(root, no, n, NULL), E_INVAL);
+    ANSWERS(cellar_delete_by_tag(root, no, n, 0), E_INVAL);
+    ANSWERS(cellar_delete_by_pattern(root, no, n, NULL), E_INVAL);
 }
 
 static cellar_err huge_key(void *ctx, cellar_bytes *key)
@@ -144,9 +144,9 @@ static void keys_apart(size_t n)
     ANSWERS(get.status, E_INVAL);
     ANSWERS(cellar_set_many(root, &set, 1, NULL, NULL), OK);
     ANSWERS(set.status, E_INVAL);
-    ANSWERS(cellar_del_many(root, &del, 1, NULL), OK);
+    ANSWERS(cellar_delete_many(root, &del, 1, NULL), OK);
     ANSWERS(del.status, E_INVAL);
-    const cellar_err err = cellar_get_many_or_load(root, &load, 1, NULL, NULL, NULL);
+    const cellar_err err = cellar_get_or_load_many(root, &load, 1, NULL, NULL, NULL);
     T_CHECK(err == CELLAR_E_INVAL || (err == CELLAR_OK && load.status == CELLAR_E_INVAL));
     o.keys = &key;
     o.key_count = 1;
@@ -155,7 +155,7 @@ static void keys_apart(size_t n)
     ANSWERS(cellar_bloom_feed(root, huge_key, &n, NULL), E_INVAL);
     ANSWERS(cellar_memo_key("f", 1, &arg, 1, buf, sizeof buf, NULL), E_INVAL);
     ANSWERS(cellar_memo_key("f", 1, no, n, buf, sizeof buf, NULL), E_INVAL);
-    ANSWERS(cellar_memo_args(no, n, NULL, NULL, NULL, 0, NULL), E_INVAL);
+    ANSWERS(cellar_memo_parse(no, n, NULL, NULL, NULL, 0, NULL), E_INVAL);
     ANSWERS(cellar_scan(root, &cursor, no, n, 0, 0, never_scan, NULL), E_INVAL);
 }
 
@@ -230,8 +230,8 @@ static void values(size_t n)
     T_EQ_I64(written, 1);
     cellar_lease lease;
     cellar_result r = CELLAR_RESULT_INIT;
-    ANSWERS(cellar_begin(root, "lease", 5, NULL, NULL, &lease, &r), LEASED);
-    ANSWERS(cellar_fulfil(root, &lease, no, n, NULL), E_TOOBIG);
+    ANSWERS(cellar_lease_acquire(root, "lease", 5, NULL, NULL, &lease, &r), LEASED);
+    ANSWERS(cellar_lease_fulfill(root, &lease, no, n, NULL), E_TOOBIG);
 }
 
 /* ---- results of loaders ---- */
@@ -256,10 +256,10 @@ static cellar_err load_huge(cellar_load *ld, const void *key, size_t key_len, vo
     (void)key_len;
     switch (l->how) {
     case 0: return cellar_load_value(ld, no, l->n);
-    case 1: return cellar_load_reserve(ld, l->n, &p);
-    case 2: return cellar_load_give(ld, no, l->n, never_free, NULL);
-    case 3: ANSWERS(cellar_load_tags(ld, no, l->n), E_INVAL); break;
-    default: ANSWERS(cellar_load_tags(ld, &tag, 1), E_INVAL); break;
+    case 1: return cellar_load_alloc(ld, l->n, &p);
+    case 2: return cellar_load_take(ld, no, l->n, never_free, NULL);
+    case 3: ANSWERS(cellar_load_set_tags(ld, no, l->n), E_INVAL); break;
+    default: ANSWERS(cellar_load_set_tags(ld, &tag, 1), E_INVAL); break;
     }
     return cellar_load_value(ld, "x", 1);
 }
@@ -270,7 +270,7 @@ static cellar_err load_many_huge(cellar_load *ld, const cellar_bytes *key, size_
     (void)key;
     (void)count;
     ANSWERS(cellar_load_item_value(ld, l->n, "x", 1), E_INVAL);
-    ANSWERS(cellar_load_item_none(ld, l->n), E_INVAL);
+    ANSWERS(cellar_load_item_absent(ld, l->n), E_INVAL);
     ANSWERS(cellar_load_item_fail(ld, l->n, 1), E_INVAL);
     ANSWERS(cellar_load_item_value(ld, 0, no, l->n), E_TOOBIG);
     return CELLAR_OK;
@@ -284,10 +284,10 @@ static void loads(size_t n)
         const cellar_err err = cellar_get_or_load(root, "load", 4, NULL, load_huge, &l, &r);
         T_EQ_STR(cellar_code_name(err), l.how < 3 ? "E_TOOBIG" : "OK");
         cellar_result_free(&r);
-        (void)cellar_del(root, "load", 4);
+        (void)cellar_delete(root, "load", 4);
     }
     cellar_load_item item = { "many", 4, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
-    ANSWERS(cellar_get_many_or_load(root, &item, 1, NULL, load_many_huge, &l), OK);
+    ANSWERS(cellar_get_or_load_many(root, &item, 1, NULL, load_many_huge, &l), OK);
     ANSWERS(item.status, E_TOOBIG);
     cellar_result_free(&item.result);
     const cellar_bytes instead = { no, n };
@@ -312,8 +312,8 @@ static void counts_of_items_that_no_memory_holds_are_refused(void)
         o.key_count = n;
         ANSWERS(cellar_get_many(root, no, n, NULL), E_INVAL);
         ANSWERS(cellar_set_many(root, no, n, NULL, NULL), E_INVAL);
-        ANSWERS(cellar_del_many(root, no, n, NULL), E_INVAL);
-        ANSWERS(cellar_get_many_or_load(root, no, n, NULL, load_many_huge, NULL), E_INVAL);
+        ANSWERS(cellar_delete_many(root, no, n, NULL), E_INVAL);
+        ANSWERS(cellar_get_or_load_many(root, no, n, NULL, load_many_huge, NULL), E_INVAL);
         ANSWERS(cellar_warm(root, &o, &report), E_INVAL);
     }
     tear_down();
@@ -342,10 +342,10 @@ static void capacities_of_any_size_are_fine(void)
         T_CHECK(r.value_len == 5);
         cellar_result_free(&r);
         T_EQ_I64(cellar_memo_key("f", 1, &arg, 1, buf, n, &len), CELLAR_OK);
-        T_EQ_I64(cellar_memo_args(buf, len, NULL, NULL, back, n, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_memo_parse(buf, len, NULL, NULL, back, n, NULL), CELLAR_OK);
         T_EQ_I64(cellar_metrics_write(root, text, n, &len), CELLAR_OK);
         T_CHECK(len < sizeof text);
-        T_EQ_I64(cellar_dump(root, text, n, &len), CELLAR_OK);
+        T_EQ_I64(cellar_dump_write(root, text, n, &len), CELLAR_OK);
         T_CHECK(len < sizeof text);
     }
     tear_down();
@@ -355,31 +355,31 @@ static void capacities_of_any_size_are_fine(void)
 
 static void limiter_keys(cellar_limiter *l, size_t n)
 {
-    const cellar_rule rule = cellar_rl_sliding_log(5, CELLAR_SECOND_NS);
+    const cellar_rule rule = cellar_rule_sliding_log(5, CELLAR_SECOND_NS);
     const cellar_limiter_link link = { l, no, n, 1 };
     cellar_limiter_result r;
     cellar_limiter_ticket t;
     uint64_t wait_ns;
     int existed;
-    ANSWERS(cellar_rl_check(l, no, n, 1, &r), E_INVAL);
-    ANSWERS(cellar_rl_check_at(l, no, n, 1, cellar_rl_now(l), &r), E_INVAL);
-    ANSWERS(cellar_rl_check_with(l, no, n, 1, &rule, 1, &r), E_INVAL);
-    ANSWERS(cellar_rl_check_with(l, "k", 1, 1, no, UINT32_MAX, &r), E_INVAL);
+    ANSWERS(cellar_limiter_check(l, no, n, 1, &r), E_INVAL);
+    ANSWERS(cellar_rl_check_at(l, no, n, 1, cellar_limiter_now(l), &r), E_INVAL);
+    ANSWERS(cellar_limiter_check_with(l, no, n, 1, &rule, 1, &r), E_INVAL);
+    ANSWERS(cellar_limiter_check_with(l, "k", 1, 1, no, UINT32_MAX, &r), E_INVAL);
     ANSWERS(cellar_rl_peek(l, no, n, 1, &r), E_INVAL);
-    ANSWERS(cellar_rl_check_chain(&link, 1, &r, NULL), E_INVAL);
-    ANSWERS(cellar_rl_check_chain(no, UINT32_MAX, &r, NULL), E_INVAL);
-    ANSWERS(cellar_rl_wait(l, no, n, 1, 1, &r), E_INVAL);
-    T_EQ_U64(cellar_rl_fingerprint(l, no, n), 0);
-    ANSWERS(cellar_rl_reserve(l, no, n, 1, 1, &t, &wait_ns, &r), E_INVAL);
+    ANSWERS(cellar_limiter_check_chain(&link, 1, &r, NULL), E_INVAL);
+    ANSWERS(cellar_limiter_check_chain(no, UINT32_MAX, &r, NULL), E_INVAL);
+    ANSWERS(cellar_limiter_wait(l, no, n, 1, 1, &r), E_INVAL);
+    T_EQ_U64(cellar_limiter_fingerprint(l, no, n), 0);
+    ANSWERS(cellar_limiter_reserve(l, no, n, 1, 1, &t, &wait_ns, &r), E_INVAL);
     ANSWERS(cellar_rl_refund(l, no, n, 1), E_INVAL);
     ANSWERS(cellar_rl_charge(l, no, n, 1), E_INVAL);
-    ANSWERS(cellar_rl_penalize(l, no, n, 1), E_INVAL);
-    ANSWERS(cellar_rl_reset(l, no, n, &existed), E_INVAL);
-    ANSWERS(cellar_rl_assign(l, no, n, "plan"), E_INVAL);
-    ANSWERS(cellar_rl_override(l, no, n, &rule, 1), E_INVAL);
-    ANSWERS(cellar_rl_override(l, "k", 1, no, UINT32_MAX), E_INVAL);
-    ANSWERS(cellar_rl_rules_set(l, no, UINT32_MAX), E_INVAL);
-    ANSWERS(cellar_rl_plan(l, "plan", no, UINT32_MAX), E_INVAL);
+    ANSWERS(cellar_limiter_ban(l, no, n, 1), E_INVAL);
+    ANSWERS(cellar_limiter_reset(l, no, n, &existed), E_INVAL);
+    ANSWERS(cellar_limiter_key_plan_set(l, no, n, "plan"), E_INVAL);
+    ANSWERS(cellar_limiter_key_rules_set(l, no, n, &rule, 1), E_INVAL);
+    ANSWERS(cellar_limiter_key_rules_set(l, "k", 1, no, UINT32_MAX), E_INVAL);
+    ANSWERS(cellar_limiter_rules_set(l, no, UINT32_MAX), E_INVAL);
+    ANSWERS(cellar_limiter_plan_set(l, "plan", no, UINT32_MAX), E_INVAL);
     ANSWERS(cellar_user_limiter_check(l, no, n, 1, 1, &r), E_INVAL);
     ANSWERS(cellar_user_limiter_reset(l, no, n), E_INVAL);
 }
@@ -390,23 +390,23 @@ static void limiters_look_at_the_length_first(void)
     cellar_limiter *l, *permits;
     cellar_limiter_result r;
     uint64_t token;
-    const cellar_rule conc = cellar_rl_concurrency(2);
+    const cellar_rule conc = cellar_rule_concurrency(2);
     set_up(0);
     T_REQUIRE(cellar_user_limiter_open(NULL, &l) == CELLAR_OK);
-    T_REQUIRE(cellar_rl_open(NULL, &conc, 1, &permits) == CELLAR_OK);
-    T_EQ_I64(cellar_rl_check(l, "k", 1, 1, &r), CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(NULL, &conc, 1, &permits) == CELLAR_OK);
+    T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_OK);
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         const size_t n = lengths[i];
         limiter_keys(l, n);
-        ANSWERS(cellar_rl_permit_acquire(permits, no, n, 5, &token, &r), E_INVAL);
-        ANSWERS(cellar_rl_permit_release(permits, no, n, 5), E_INVAL);
-        ANSWERS(cellar_rl_permit_extend(permits, no, n, 5, 5), E_INVAL);
-        T_CHECK(cellar_rl_metrics_write(l, text, n) < sizeof text);
-        T_CHECK(cellar_rl_http_headers(l, &r, 15, text, n) < sizeof text);
+        ANSWERS(cellar_permit_acquire(permits, no, n, 5, &token, &r), E_INVAL);
+        ANSWERS(cellar_permit_release(permits, no, n, 5), E_INVAL);
+        ANSWERS(cellar_permit_extend(permits, no, n, 5, 5), E_INVAL);
+        T_CHECK(cellar_limiter_metrics_write(l, text, n) < sizeof text);
+        T_CHECK(cellar_limiter_headers_write(l, &r, 15, text, n) < sizeof text);
     }
     cellar_limiter *none;
-    ANSWERS(cellar_rl_open(NULL, no, UINT32_MAX, &none), E_INVAL);
-    cellar_rl_close(permits);
+    ANSWERS(cellar_limiter_open(NULL, no, UINT32_MAX, &none), E_INVAL);
+    cellar_limiter_close(permits);
     cellar_user_limiter_close(l);
     tear_down();
 }
@@ -434,8 +434,8 @@ static void locks_look_at_the_length_first(void)
         size_t len;
         ANSWERS(cellar_lock_acquire(t, no, n, NULL, &lk), E_INVAL);
         ANSWERS(cellar_lock_try(t, no, n, NULL, &lk), E_INVAL);
-        ANSWERS(cellar_lock_holder(t, no, n, &info), E_INVAL);
-        ANSWERS(cellar_lock_with(t, no, n, NULL, never_locked, NULL), E_INVAL);
+        ANSWERS(cellar_lock_info_get(t, no, n, &info), E_INVAL);
+        ANSWERS(cellar_lock_run(t, no, n, NULL, never_locked, NULL), E_INVAL);
         ANSWERS(cellar_lock_acquire_many(t, key, 2, NULL, two), E_INVAL);
         ANSWERS(cellar_lock_acquire_many(t, no, n, NULL, no), E_INVAL);
         ANSWERS(cellar_lock_release_many(t, no, n), E_INVAL);

@@ -186,7 +186,7 @@ static void one_op(uint32_t thread, uint32_t key, uint64_t kind)
     w->begun = w->acked + 1;
     cellar_err err;
     if (kind == OP_DEL) {
-        err = cellar_del(root, &key, sizeof key);
+        err = cellar_delete(root, &key, sizeof key);
         err = err == CELLAR_MISS ? CELLAR_OK : err;
     } else {
         const size_t n = fill(buf, key, x->version);

@@ -90,7 +90,7 @@ static void changed_entries_are_written_by_their_change_alone(void)
         T_EQ_I64(cellar_touch(c, &k, sizeof k, 3600000), CELLAR_OK);
     }
     for (uint32_t i = 0; i < 10; i++) {
-        T_EQ_I64(cellar_incr(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+        T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK);
     }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(records(), 260);
@@ -109,14 +109,14 @@ static void plain_changes_of_durable_entries_are_written_at_the_close(void)
     o.flags = CELLAR_DURABLE;
     T_EQ_I64(cellar_set(c, "n", 1, "\5\0\0\0\0\0\0\0", 8, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "t", 1, "v", 1, &o), CELLAR_OK);
-    T_EQ_I64(cellar_incr(c, "n", 1, 2, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 2, 0, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(cellar_touch(c, "t", 1, 3600000), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(records(), 4);
     c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
-    T_EQ_I64(cellar_incr(c, "n", 1, 0, 0, 0, CELLAR_ONLY_IF_PRESENT, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 0, 0, 0, CELLAR_ONLY_IF_PRESENT, &now), CELLAR_OK);
     T_EQ_I64(now, 7);
-    T_EQ_I64(cellar_meta(c, "t", 1, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "t", 1, 0, &info), CELLAR_OK);
     T_CHECK(info.ttl_left_ms <= 3600000);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();

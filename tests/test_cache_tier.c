@@ -106,7 +106,7 @@ static cellar_err low_get(void *ctx, const cache_tier_key *k, void *buf, size_t 
     }
     if (low.del_in_get && !low.in_call) { /* a whole del, in both levels, during our read */
         low.in_call = true;
-        T_EQ_I64(cellar_del(low.c, &key, sizeof key), CELLAR_MISS);
+        T_EQ_I64(cellar_delete(low.c, &key, sizeof key), CELLAR_MISS);
         low.in_call = false;
     }
     if (low.clear_in_get) {
@@ -197,9 +197,9 @@ static cellar_err read_by(unsigned way, uint32_t key)
     case 1:
     case 2: return cellar_get_with(low.c, &key, sizeof key, &o, buf, sizeof buf, NULL);
     case 3: return cellar_peek(low.c, &key, sizeof key, buf, sizeof buf, NULL);
-    case 4: return cellar_exists(low.c, &key, sizeof key);
-    case 5: return cellar_meta(low.c, &key, sizeof key, 0, &info);
-    case 6: err = cellar_dup(low.c, &key, sizeof key, &copy, &len); break;
+    case 4: return cellar_contains(low.c, &key, sizeof key);
+    case 5: return cellar_entry_info_get(low.c, &key, sizeof key, 0, &info);
+    case 6: err = cellar_get_alloc(low.c, &key, sizeof key, &copy, &len); break;
     case 7: err = cellar_pin(low.c, &key, sizeof key, &pin); break;
     default:
         T_EQ_I64(cellar_get_many(low.c, &item, 1, NULL), CELLAR_OK);
@@ -238,7 +238,8 @@ static void low_kill(void *ctx, const cache_tier_key *k)
     if (low.mates_in_kill) { read_mates(key); }
     if (low.incr_in_kill && !low.in_call) { /* what lies below is no more, and not yet gone */
         low.in_call = true;
-        T_EQ_I64(cellar_incr(low.c, &key, sizeof key, 1, 0, 0, 0, &low.counted_in_kill), CELLAR_OK);
+        T_EQ_I64(cellar_increment(low.c, &key, sizeof key, 1, 0, 0, 0, &low.counted_in_kill),
+                 CELLAR_OK);
         low.in_call = false;
     }
     row *r = find(k->vgen, key);
@@ -298,7 +299,7 @@ static cellar *open_on(const cache_tier *t, uint64_t max_entries)
 
 static void shut(cellar *c)
 {
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(low.closes, 1);
 }
@@ -347,7 +348,7 @@ static void evicted_entries_go_down_and_come_back(void)
     T_EQ_U64(st.gets, 3);
     cellar_entry_info info = CELLAR_INFO_INIT;
     const uint32_t key = 0;
-    T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_U64(info.user_flags, 5);
     shut(c);
 }
@@ -379,12 +380,12 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
         cellar_get_opts o = CELLAR_GET_OPTS_INIT;
         o.flags = CELLAR_GET_PEEK;
         o.info = &got;
-        T_EQ_I64(cellar_exists(c, &zero, sizeof zero), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_OK);
         T_EQ_I64(cellar_peek(c, &zero, sizeof zero, buf, sizeof buf, &len), CELLAR_OK);
         T_EQ_U64(len, 4);
         T_EQ_MEM(buf, "zero", 4);
         T_EQ_I64(cellar_peek(c, &zero, sizeof zero, buf, 3, &len), CELLAR_E_BUFFER);
-        T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
         T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
         T_EQ_U64(low.gets, 5 * round); /* each was answered below, none from L1 */
         T_EQ_U64(info.tier, CELLAR_TIER_L2);
@@ -398,9 +399,9 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
     now_ms += 4000;
-    T_EQ_I64(cellar_exists(c, &zero, sizeof zero), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_MISS);
     cellar_entry_info info = CELLAR_INFO_INIT;
-    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_MISS);
+    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_MISS);
     shut(c);
 }
 
@@ -423,7 +424,8 @@ static void a_get_describes_what_came_from_below(void)
     for (unsigned how = 0; how < 3; how++) { /* a version is L1's to give: the entry comes up */
         c = open_below("zero", 4, 0);
         o.flags = CELLAR_GET_WANT_VERSION | (how == 1 ? CELLAR_GET_PEEK : 0u);
-        T_EQ_I64(how == 2 ? cellar_meta(c, &zero, sizeof zero, CELLAR_GET_WANT_VERSION, &info)
+        T_EQ_I64(how == 2 ? cellar_entry_info_get(c, &zero, sizeof zero, CELLAR_GET_WANT_VERSION,
+                                                  &info)
                           : cellar_get_with(c, &zero, sizeof zero, &o, buf, 8, NULL), CELLAR_OK);
         T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0 && info.version != 0);
         cellar_set_opts so = CELLAR_SET_OPTS_INIT;
@@ -459,7 +461,7 @@ static void who_changes_it_has_it_brought_up(void)
     cellar_entry_info info = CELLAR_INFO_INIT;
     T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
     T_CHECK(!find(0, 0)->used); /* its end is not what it was */
-    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
     T_EQ_U64(info.tier, CELLAR_TIER_L1);
     T_EQ_I64(info.ttl_left_ms, 9000);
     shut(c);
@@ -474,9 +476,9 @@ static void who_changes_it_has_it_brought_up(void)
     const int64_t forty = 40;
     int64_t now = 0;
     c = open_below(&forty, sizeof forty, 5000);
-    T_EQ_I64(cellar_incr(c, &zero, sizeof zero, 2, 1000, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 1000, 0, 0, &now), CELLAR_OK);
     T_EQ_I64(now, 42);
-    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 5000); /* its own, not that of a new one */
     shut(c);
 }
@@ -503,7 +505,7 @@ static void a_condition_is_about_what_lies_below_too(void)
     o.ttl_ms = 70000;
     T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_OK);
     cellar_entry_info info = CELLAR_INFO_INIT;
-    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 5000);
     shut(c);
 }
@@ -518,15 +520,15 @@ static void what_is_known_absent_below_is_absent(void)
         o.flags = CELLAR_ONLY_IF_ABSENT;
         int64_t now = 0;
         switch (op) {
-        case 0: T_EQ_I64(cellar_exists(c, &zero, sizeof zero), CELLAR_MISS); break;
+        case 0: T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_MISS); break;
         case 1:
-            T_EQ_I64(cellar_meta(c, &zero, sizeof zero, 0, &info), CELLAR_ABSENT);
+            T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_ABSENT);
             T_EQ_U64(info.kind, CELLAR_KIND_NEGATIVE);
             T_EQ_U64(info.tier, CELLAR_TIER_L2);
             break;
         case 2: T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 1000), CELLAR_ABSENT); break;
         case 3:
-            T_EQ_I64(cellar_incr(c, &zero, sizeof zero, 1, 6, 0, 0, &now), CELLAR_OK);
+            T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 1, 6, 0, 0, &now), CELLAR_OK);
             T_EQ_I64(now, 7);
             break;
         default: T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_OK); break;
@@ -541,7 +543,7 @@ static void what_changes_while_it_is_brought_up_counts(void)
     int64_t now = 0;
     cellar *c = open_below(&forty, sizeof forty, 0);
     low.set_in_get = true; /* "newer" */
-    T_EQ_I64(cellar_incr(c, &zero, sizeof zero, 2, 0, 0, 0, &now), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 0, 0, 0, &now), CELLAR_E_TYPE);
     T_EQ_STR(look(c, 0), "newer");
     shut(c);
     c = open_below("zero", 4, 0);
@@ -555,7 +557,8 @@ static void what_changes_while_it_is_brought_up_counts(void)
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_U64(len, 5); /* a version is of the bytes it comes with */
     T_EQ_MEM(buf, "newer", 5);
-    T_EQ_I64(cellar_meta(c, &zero, sizeof zero, CELLAR_GET_WANT_VERSION, &later), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, CELLAR_GET_WANT_VERSION, &later),
+             CELLAR_OK);
     T_EQ_U64(info.version, later.version);
     shut(c);
     c = open_below("zero", 4, 0);
@@ -567,12 +570,12 @@ static void what_changes_while_it_is_brought_up_counts(void)
     shut(c);
     c = open_below(&forty, sizeof forty, 0);
     low.incr_in_kill = true;
-    T_EQ_I64(cellar_del(c, &zero, sizeof zero), CELLAR_MISS);
+    T_EQ_I64(cellar_delete(c, &zero, sizeof zero), CELLAR_MISS);
     T_EQ_I64(low.counted_in_kill, 1); /* of the deleted 40 nothing comes back */
     shut(c);
     c = open_below(&forty, sizeof forty, 0);
     low.clear_in_get = true;
-    T_EQ_I64(cellar_incr(c, &zero, sizeof zero, 2, 5, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 5, 0, 0, &now), CELLAR_OK);
     T_EQ_I64(now, 7); /* nor of the cleared */
     shut(c);
 }
@@ -596,7 +599,7 @@ static void only_what_was_evicted_goes_down(void)
     const uint32_t key = 1;
     put(c, 1, "a", 0);
     put(c, 1, "b", 0);
-    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
     put(c, 1, "c", 10);
     now_ms += 10;
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -613,7 +616,7 @@ static void every_change_kills_below(void)
 {
     cellar *c = open_on(&tier, 0);
     const uint32_t key = 1;
-    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_MISS);
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_MISS);
     T_EQ_U64(low.kills, 1); /* also where L1 has nothing: the old copy may be below */
     put(c, 1, "a", 0);
     T_EQ_U64(low.kills, 2);
@@ -621,7 +624,7 @@ static void every_change_kills_below(void)
     T_EQ_U64(low.kills, 3);
     T_EQ_I64(cellar_touch(c, &key, sizeof key, 50), CELLAR_OK);
     T_EQ_U64(low.kills, 4);
-    T_EQ_I64(cellar_incr(c, "cntr", 4, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "cntr", 4, 1, 0, 0, 0, NULL), CELLAR_OK);
     T_EQ_U64(low.kills, 5);
     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
     o.flags = CELLAR_ONLY_IF_ABSENT;
@@ -633,7 +636,7 @@ static void every_change_kills_below(void)
     T_EQ_I64(cellar_set(c, &key, sizeof key, big, sizeof big, NULL), CELLAR_E_TOOBIG);
     T_EQ_U64(low.kills, 6); /* the failed set took the old value along, below too */
     cellar_delete_item del = { &key, sizeof key, CELLAR_OK, 0 };
-    T_EQ_I64(cellar_del_many(c, &del, 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_many(c, &del, 1, NULL), CELLAR_OK);
     T_EQ_U64(low.kills, 7);
     shut(c);
 }
@@ -700,7 +703,7 @@ static void reads_miss_below_while_a_change_of_the_key_is_pending(void)
     T_CHECK(find(0, 0)->used);
     low.gets = 0;
     low.reads_in_kill = true;
-    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_MISS); /* L1 has none, the tier's dies */
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_MISS); /* L1 has none, the tier's dies */
     low.reads_in_kill = false;
     T_EQ_U64(low.missed_in_kill, WAYS);
     T_EQ_U64(low.gets, 0);
@@ -764,7 +767,7 @@ static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
     const uint32_t key = 0;
     for (unsigned i = 0; i < 3; i++) { put(c, 0, "here", 0); }
     T_EQ_I64(cellar_set(c, &key, sizeof key, "over", 4, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
     T_EQ_STR(look(c, 0), "MISS");
     T_EQ_U64(low.kills + low.gets, 0);
     T_CHECK(low.asked >= 6);
@@ -775,7 +778,7 @@ static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
     T_CHECK(low.gets == 1 && low.kills == 0);
     put(c, 0, "one", 0);
     T_EQ_U64(low.kills, 1);
-    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
     T_EQ_U64(low.kills, 1); /* gone with the set */
     shut(c);
     c = open_on(&with, 100); /* a change between unlink and hand-over, the tier still empty */
@@ -798,13 +801,13 @@ static void seed_backfilled_entry_expires_on_time(void)
     push_out(c, 200);
     now_ms += 400;
     T_EQ_STR(look(c, 0), "timed");
-    T_EQ_I64(cellar_meta(c, &key, sizeof key, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 600); /* what remained, not what it was set with */
     now_ms += 599;
     T_EQ_STR(look(c, 0), "timed");
     now_ms += 1;
     T_EQ_STR(look(c, 0), "MISS");
-    T_EQ_I64(cellar_del(c, &key, sizeof key), CELLAR_MISS); /* reaches both levels */
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_MISS); /* reaches both levels */
     T_CHECK(find(0, 0) == NULL || !find(0, 0)->used);
     shut(c);
 }
@@ -840,7 +843,7 @@ static void many_and_dup_look_below(void)
     void *copy;
     size_t len;
     for (uint32_t i = 0; i < 300; i++) {
-        T_EQ_I64(cellar_dup(c, &i, 4, &copy, &len), CELLAR_OK);
+        T_EQ_I64(cellar_get_alloc(c, &i, 4, &copy, &len), CELLAR_OK);
         T_EQ_U64(len, i % 2 ? 3 : 4);
         cellar_free(copy);
     }
@@ -854,7 +857,7 @@ static void many_and_dup_look_below(void)
 static void clears_and_drops_are_told(void)
 {
     cellar *c = open_on(&tier, 100), *v;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     for (uint32_t i = 0; i < 300; i++) { put(v, i, "v", 0); }
     const uint32_t id = low.last_view;
     T_CHECK(id != 0);
@@ -865,7 +868,7 @@ static void clears_and_drops_are_told(void)
     T_EQ_STR(look(v, 3), "MISS"); /* the tier is asked under the new generation */
     put(v, 3, "again", 0);
     T_EQ_STR(look(v, 3), "again");
-    T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     T_EQ_U64(low.bumps, 2);
     T_EQ_U64(low.bumped_vgen, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -922,16 +925,17 @@ static void others_work(void)
     cellar *v;
     others.set = others.drop = others.view = false;
     if (set) {
-        T_EQ_I64(cellar_view(others.c, "v", NULL, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(others.c, "v", NULL, &v), CELLAR_OK);
         T_EQ_I64(put(v, 1, "dropped", 0), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
     }
-    if (drop) { T_EQ_I64(cellar_view_drop(others.c, "v"), CELLAR_OK); }
+    if (drop) { T_EQ_I64(cellar_namespace_drop(others.c, "v"), CELLAR_OK); }
     if (view) {
         cellar_result r = CELLAR_RESULT_INIT;
-        T_EQ_I64(cellar_view(others.c, "v", NULL, &others.made), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(others.c, "v", NULL, &others.made), CELLAR_OK);
         T_EQ_STR(look(others.made, 1), "MISS");
-        T_EQ_I64(cellar_begin(others.made, "load", 4, NULL, NULL, &others.lease, &r), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_acquire(others.made, "load", 4, NULL, NULL, &others.lease, &r),
+                 CELLAR_LEASED);
         cellar_result_free(&r);
     }
 }
@@ -964,7 +968,7 @@ static cellar *open_on_names(void)
 static void expect_an_empty_view(cellar *c, uint32_t forbidden_vgen)
 {
     cellar *v;
-    T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_STR(look(v, 1), "MISS");
     const struct low_name *n = named("v", 1, 0);
     T_CHECK(n != NULL && n->v.vgen > forbidden_vgen);
@@ -979,18 +983,18 @@ static void a_view_made_anew_during_a_drop_has_nothing_of_the_old_one(void)
     for (int back = 0; back < 2; back++) {
         memset(names, 0, sizeof names);
         cellar *c = open_on_names(), *v;
-        T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
         T_EQ_I64(put(v, 1, "old", 0), CELLAR_OK);
         T_REQUIRE(named("v", 1, 0) != NULL);
         const cache_tier_view was = named("v", 1, 0)->v;
         others.on_the_way_back = back != 0;
         others.view = true;
-        T_EQ_I64(cellar_view_drop(c, "v"), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
         T_REQUIRE(others.made != NULL);
         T_EQ_STR(look(others.made, 1), "MISS");
         T_REQUIRE(named("v", 1, 0) != NULL); /* it outlives the store */
         T_CHECK(named("v", 1, 0)->v.id != was.id && named("v", 1, 0)->v.vgen > was.vgen);
-        T_EQ_I64(cellar_fulfil(others.made, &others.lease, "x", 1, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_lease_fulfill(others.made, &others.lease, "x", 1, NULL), CELLAR_OK);
         T_EQ_I64(cellar_close(others.made), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         shut(c);
@@ -1002,13 +1006,13 @@ static void a_drop_that_overtakes_a_clear_or_a_begin_is_final(void)
     for (int round = 0; round < 4; round++) {
         memset(names, 0, sizeof names);
         cellar *c = open_on_names(), *v = NULL;
-        if (round % 2 == 0) { T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK); }
+        if (round % 2 == 0) { T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK); }
         others.on_the_way_back = round >= 2;
         others.set = others.drop = true;
         if (round % 2 == 0) {
             T_EQ_I64(cellar_clear(v), CELLAR_OK);
         } else {
-            T_EQ_I64(cellar_view(c, "v", NULL, &v), CELLAR_OK);
+            T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
         }
         T_CHECK(!others.drop);
         T_CHECK(named("v", 1, 0) == NULL);
@@ -1038,7 +1042,7 @@ static void a_root_known_by_its_label_is_brought_up(void)
         T_REQUIRE(named("", 0, 0) != NULL);
         T_CHECK(named("", 0, 0)->v.vgen == 40 && named("", 0, 0)->v.version == 3);
         T_EQ_I64(put(c, 1, "root", 0), CELLAR_OK);
-        T_EQ_I64(cellar_view(c, "main", NULL, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "main", NULL, &v), CELLAR_OK);
         T_EQ_STR(look(v, 1), "MISS");
         T_REQUIRE(named("main", 4, 0) != NULL);
         T_CHECK(named("main", 4, 0)->v.id != 0 && named("main", 4, 0)->v.vgen != 40);
@@ -1055,7 +1059,7 @@ static void without_a_tier_nothing_is_captured(void)
     push_out(c, 300);
     T_EQ_STR(look(c, 0), "MISS");
     T_EQ_U64(low.puts + low.kills + low.gets, 0);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -1068,13 +1072,13 @@ static void what_was_tagged_before_the_floor_is_dead(void)
     o.tag_count = 1;
     T_EQ_I64(cellar_set(c, "a", 1, "tagged", 6, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "b", 1, "plain", 5, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_exists(c, "a", 1), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "a", 1), CELLAR_OK);
     cache_tag_floor(c);
-    T_EQ_I64(cellar_exists(c, "a", 1), CELLAR_MISS);
-    T_EQ_I64(cellar_exists(c, "b", 1), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "a", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "b", 1), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "a", 1, "tagged", 6, &o), CELLAR_OK);
-    T_EQ_I64(cellar_exists(c, "a", 1), CELLAR_OK);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "a", 1), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -1087,7 +1091,8 @@ static int child_without_tier(cellar *c)
     if (put(c, 1, "child", 0) != CELLAR_OK || strcmp(look(c, 1), "child") != 0) { return 3; }
     if (strcmp(look(c, 0), "MISS") != 0) { return 4; } /* it was evicted: only the tier has it */
     for (uint32_t i = 1; i < 300; i++) { (void)put(c, i, "filler", 0); }
-    if (cellar_del(c, &key, sizeof key) < CELLAR_OK || cellar_clear(c) != CELLAR_OK) { return 5; }
+    if (cellar_delete(c, &key, sizeof key) < CELLAR_OK ||
+        cellar_clear(c) != CELLAR_OK) { return 5; }
     if (cellar_close(c) != CELLAR_OK || low.closes != 0) { return 6; }
     return low.gets + low.puts + low.kills == calls && low.bumps == 0 ? 0 : 7;
 }
@@ -1127,7 +1132,7 @@ static void a_listener_that_forks_between_two_looks(void)
     put(c, 0, "zero", 0);
     for (uint32_t i = 1; !find(0, 0)->used && i < 1000000; i++) { put(c, i, "filler", 0); }
     T_REQUIRE(find(0, 0)->used);
-    T_EQ_I64(cellar_listen(c, CELLAR_CAUSE_BIT(CAPACITY), fork_once, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(CAPACITY), fork_once, NULL, &id), CELLAR_OK);
     low.child = -1;
     low.armed = low.long_in_get = true;
     const cellar_err err = cellar_touch(c, &zero, sizeof zero, 9000);

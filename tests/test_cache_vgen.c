@@ -38,7 +38,7 @@ static void expect_nothing_old(cellar *const views[3])
     unsigned seen = 0;
     for (uint32_t key = 0; key < ENTRIES; key++) {
         for (int i = 0; i < 3; i++) {
-            seen += cellar_exists(views[i], &key, sizeof key) == CELLAR_OK;
+            seen += cellar_contains(views[i], &key, sizeof key) == CELLAR_OK;
         }
     }
     T_EQ_U64(seen, 0);
@@ -47,15 +47,15 @@ static void expect_nothing_old(cellar *const views[3])
 static void numbers_begin_anew_over_an_empty_store(void)
 {
     cellar *c = open_store(), *a, *b;
-    T_EQ_I64(cellar_view(c, "a", NULL, &a), CELLAR_OK);
-    T_EQ_I64(cellar_view(c, "b", NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
     T_EQ_U64(base_load_rlx(&a->vgen), 1);
     for (uint32_t key = 0; key < ENTRIES; key++) {
         if (!T_EQ_I64(put(a, key, key), CELLAR_OK)) { break; }
     }
     use_up_numbers(c);
     T_EQ_I64(cellar_clear(b), CELLAR_OK);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK); /* before any write could mend it */
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK); /* before any write could mend it */
     cellar *const views[3] = { c, a, b };
     uint32_t again = 0; /* some view has the number that a's entries carried */
     for (int i = 0; i < 3; i++) { again += base_load_rlx(&views[i]->vgen) == 1; }
@@ -64,12 +64,12 @@ static void numbers_begin_anew_over_an_empty_store(void)
     for (int i = 0; i < 3; i++) { T_EQ_I64(put(views[i], 100 + (uint32_t)i, 1), CELLAR_OK); }
     for (int i = 0; i < 3; i++) { /* none of these writes emptied the store again */
         const uint32_t key = 100 + (uint32_t)i;
-        T_EQ_I64(cellar_exists(views[i], &key, sizeof key), CELLAR_OK);
+        T_EQ_I64(cellar_contains(views[i], &key, sizeof key), CELLAR_OK);
     }
     T_EQ_I64(put(a, 7, 7), CELLAR_OK);
-    T_EQ_I64(cellar_exists(a, "\7\0\0\0", 4), CELLAR_OK);
-    T_EQ_I64(cellar_exists(b, "\7\0\0\0", 4), CELLAR_MISS);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_contains(a, "\7\0\0\0", 4), CELLAR_OK);
+    T_EQ_I64(cellar_contains(b, "\7\0\0\0", 4), CELLAR_MISS);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
@@ -78,16 +78,16 @@ static void numbers_begin_anew_over_an_empty_store(void)
 static void a_new_view_begins_them_too(void)
 {
     cellar *c = open_store(), *a, *b;
-    T_EQ_I64(cellar_view(c, "a", NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
     T_EQ_I64(put(a, 7, 7), CELLAR_OK);
     use_up_numbers(c);
-    T_EQ_I64(cellar_view(c, "b", NULL, &b), CELLAR_OK);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(put(b, 8, 8), CELLAR_OK);
     cellar *const views[3] = { c, a, b };
-    T_EQ_I64(cellar_del(b, "\10\0\0\0", 4), CELLAR_OK);
+    T_EQ_I64(cellar_delete(b, "\10\0\0\0", 4), CELLAR_OK);
     expect_nothing_old(views);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);

@@ -92,7 +92,7 @@ static void use_entries(run *r, cellar *c)
     for (uint32_t i = 0; i < 3000; i++) { /* the index grows */
         (void)FINE(cellar_set(c, &i, sizeof i, big, 100, NULL));
     }
-    cellar_err err = cellar_dup(c, "big", 3, &copy, &len);
+    cellar_err err = cellar_get_alloc(c, "big", 3, &copy, &len);
     if (err != CELLAR_MISS && FINE(err)) {
         T_EQ_U64(len, sizeof big - 1);
         cellar_free(copy);
@@ -101,15 +101,15 @@ static void use_entries(run *r, cellar *c)
     if (err != CELLAR_MISS && FINE(err)) { cellar_unpin(&pin); }
     (void)FINE(cellar_update(c, "grows", 5, enlarge, NULL, NULL));
     (void)FINE(cellar_update(c, "grows", 5, enlarge, NULL, NULL));
-    err = cellar_meta(c, "small", 5, CELLAR_GET_WANT_VERSION, &info);
+    err = cellar_entry_info_get(c, "small", 5, CELLAR_GET_WANT_VERSION, &info);
     if (err != CELLAR_MISS) { (void)FINE(err); }
-    (void)FINE(cellar_incr(c, "n", 1, 1, 0, 0, 0, NULL));
+    (void)FINE(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL));
     do {
         if (!FINE(cellar_scan(c, &cursor, NULL, 0, 1000, 0, any, NULL))) { break; }
     } while (cursor != 0);
     err = cellar_touch(c, "small", 5, 5000);
     if (err != CELLAR_MISS) { (void)FINE(err); }
-    (void)cellar_del(c, "big", 3);
+    (void)cellar_delete(c, "big", 3);
 }
 
 static void use_views(run *r, cellar *c)
@@ -122,15 +122,15 @@ static void use_views(run *r, cellar *c)
     for (int i = 0; i < 70; i++) { /* pages, tables of names and of generations grow */
         cellar *v;
         snprintf(name, sizeof name, "view%d", i % 100);
-        if (!FINE(cellar_view(c, name, i % 3 == 0 ? &o : NULL, &v))) {
+        if (!FINE(cellar_namespace_open(c, name, i % 3 == 0 ? &o : NULL, &v))) {
             T_CHECK(v == NULL);
             continue;
         }
         (void)FINE(cellar_set(v, "k", 1, name, strlen(name), NULL));
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
-        T_EQ_I64(cellar_exists(v, "k", 1), CELLAR_MISS);
+        T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_MISS);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
-        if (i % 5 == 0) { T_EQ_I64(cellar_view_drop(c, name), CELLAR_OK); }
+        if (i % 5 == 0) { T_EQ_I64(cellar_namespace_drop(c, name), CELLAR_OK); }
     }
 }
 
@@ -148,14 +148,14 @@ static void scenario(run *r, bool threads)
         T_CHECK(c == NULL);
         return;
     }
-    T_EQ_I64(cellar_listen(c, 0, hear, &heard, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, hear, &heard, &id), CELLAR_OK);
     use_views(r, c);
     use_entries(r, c);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 2 << 20), CELLAR_OK);
     (void)FINE(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 1));
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
     T_CHECK(cellar_tick(c, 1000, NULL) >= CELLAR_OK);
-    T_EQ_I64(cellar_audit(c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes <= st.budget_bytes);

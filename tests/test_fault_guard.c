@@ -65,7 +65,7 @@ static void all_of_it(cellar *c, bool must)
         err = cellar_bloom_feed(c, next_number, &n, NULL);
         T_CHECK(fine(err) && (!must || err == CELLAR_OK));
         if (err == CELLAR_OK) { /* E_LIMIT: it could not grow while it was fed */
-            err = cellar_bloom_seal(c, 0);
+            err = cellar_bloom_activate(c, 0);
             T_CHECK(err == CELLAR_OK || (!must && err == CELLAR_E_LIMIT));
         }
     }
@@ -85,7 +85,7 @@ static void all_of_it(cellar *c, bool must)
     T_CHECK(fine(err) && (!must || err == CELLAR_OK));
     T_EQ_U64(report.asked, report.hit + report.loaded + report.absent + report.failed +
                                report.skipped);
-    T_EQ_I64(cellar_bloom_off(c, 1), CELLAR_OK); /* it knows nothing of memoized calls */
+    T_EQ_I64(cellar_bloom_drop(c, 1), CELLAR_OK); /* it knows nothing of memoized calls */
     err = CELLAR_MEMOIZE(c, "f", 1, NULL, give_text, NULL, &r, &text[0]);
     T_CHECK(fine(err) && (!must || err == CELLAR_OK));
     cellar_result_free(&r);
@@ -158,7 +158,7 @@ static void fallbacks_in_bulk(cellar *c, const cellar_load_opts *o, bool must)
     for (size_t i = 0; i < 3; i++) {
         it[i] = (cellar_load_item){ names + i, 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
     }
-    const cellar_err err = cellar_get_many_or_load(c, it, 3, o, load_a, NULL);
+    const cellar_err err = cellar_get_or_load_many(c, it, 3, o, load_a, NULL);
     T_EQ_I64(err, CELLAR_OK);
     for (size_t i = 0; i < 3; i++) {
         if (must) { T_EQ_I64(it[i].status, CELLAR_OK); }
@@ -173,20 +173,20 @@ static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must
     cellar_result r = CELLAR_RESULT_INIT;
     int told = 0;
     const cellar_subscriber w = { waited, &told };
-    cellar_err err = cellar_begin(c, "l", 1, o, NULL, &lease, &r);
+    cellar_err err = cellar_lease_acquire(c, "l", 1, o, NULL, &lease, &r);
     T_CHECK(err == CELLAR_LEASED || (!must && err == CELLAR_E_NOMEM));
     cellar_result_free(&r);
     if (err != CELLAR_LEASED) { return; }
-    err = cellar_begin(c, "l", 1, o, &w, &ticket, &r);
+    err = cellar_lease_acquire(c, "l", 1, o, &w, &ticket, &r);
     T_CHECK(err == CELLAR_PENDING || (!must && err == CELLAR_E_NOMEM));
     cellar_result_free(&r);
     const bool waits = err == CELLAR_PENDING;
-    T_EQ_I64(cellar_abandon(c, &lease, 42), CELLAR_OK); /* whatever memory there is */
+    T_EQ_I64(cellar_lease_release(c, &lease, 42), CELLAR_OK); /* whatever memory there is */
     T_EQ_I64(told, waits);
-    err = cellar_begin(c, "l", 1, o, NULL, &lease, &r);
+    err = cellar_lease_acquire(c, "l", 1, o, NULL, &lease, &r);
     if (must) { T_EQ_I64(err, CELLAR_OK); }
     if (err == CELLAR_LEASED) { /* what was brought found no room */
-        T_EQ_I64(cellar_abandon(c, &lease, 0), CELLAR_OK);
+        T_EQ_I64(cellar_lease_release(c, &lease, 0), CELLAR_OK);
         cellar_result_free(&r);
     } else {
         is_whole(err, &r, "second", must ? "second" : "default");

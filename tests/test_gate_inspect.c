@@ -58,14 +58,14 @@ static void fill(cellar *c, unsigned keys)
     cellar_namespace_opts vc = CELLAR_VIEW_OPTS_INIT;
     cellar *v = NULL;
     vc.l2_mode = CELLAR_L2_WRITE_ON_SET;
-    T_REQUIRE(cellar_view(c, "people", &vc, &v) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "people", &vc, &v) == CELLAR_OK);
     for (unsigned i = 0; i < keys; i++) {
         char key[16], value[64];
         snprintf(key, sizeof key, "key-%u", i);
         memset(value, (int)('a' + i % 26), sizeof value);
         T_EQ_I64(cellar_set(v, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_del(v, "key-0", 5), CELLAR_OK);
+    T_EQ_I64(cellar_delete(v, "key-0", 5), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
@@ -186,7 +186,7 @@ static void a_killed_store_has_no_damage(void)
     T_EQ_I64(system(command), 0);
     cellar *c = open_store();
     cellar *v = NULL;
-    T_EQ_I64(cellar_view(c, "people", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "people", NULL, &v), CELLAR_OK);
     char value[64];
     size_t len;
     T_EQ_I64(cellar_get(v, "key-499", 7, value, sizeof value, &len), CELLAR_OK);

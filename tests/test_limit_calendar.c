@@ -119,7 +119,7 @@ static void limit_calendar_without_midnight(void)
 
 static void limit_calendar_wall_steps(void)
 {
-    cellar_limiter *l = kit_open1(cellar_rl_fixed(5, CELLAR_PER_DAY));
+    cellar_limiter *l = kit_open1(cellar_rule_fixed_window(5, CELLAR_PER_DAY));
     const uint64_t day_ms = 86400000, start = UINT64_C(1767225600000); /* 2026-01-01T00:00Z */
     atomic_store(&kit.wall_ms, start + 1000);
     kit_pass(2 * KIT_S); /* looked at once a second */
@@ -155,12 +155,12 @@ static void limit_calendar_at_the_ends_of_time(void)
         for (uint32_t c = CELLAR_PER_MINUTE; c <= CELLAR_PER_MONTH; c++) {
             for (size_t i = 0; i < sizeof walls / sizeof walls[0]; i++) {
                 cellar_limiter_config cfg = kit_config();
-                const cellar_rule rule = cellar_rl_fixed(5, c);
+                const cellar_rule rule = cellar_rule_fixed_window(5, c);
                 cellar_limiter_result r;
                 cellar_limiter *l = NULL;
                 cfg.zone = zones[z];
                 atomic_store(&kit.wall_ms, walls[i]);
-                T_REQUIRE(cellar_rl_open(&cfg, &rule, 1, &l) == CELLAR_OK);
+                T_REQUIRE(cellar_limiter_open(&cfg, &rule, 1, &l) == CELLAR_OK);
                 if (!T_EQ_U64(kit_admit(l, "k", 9), 5)) {
                     printf("# %s calendar %u wall %" PRIu64 "\n", zones[z], c, walls[i]);
                 }
@@ -178,7 +178,7 @@ static void limit_calendar_at_the_ends_of_time(void)
 static void a_callers_reading_cannot_stop_the_calendar(void)
 {
     const uint64_t start = UINT64_C(1767225600000);
-    cellar_limiter *l = kit_open1(cellar_rl_fixed(5, CELLAR_PER_MINUTE));
+    cellar_limiter *l = kit_open1(cellar_rule_fixed_window(5, CELLAR_PER_MINUTE));
     atomic_store(&kit.wall_ms, start);
     T_EQ_U64(kit_admit(l, "k", 9), 5);
     (void)cellar_rl_check_at(l, "k", 1, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
@@ -196,11 +196,11 @@ static void unknown_zones_are_refused(void)
     static const char *const bad[] = { "Nowhere/Land", "../etc/passwd", "/etc/passwd", "a b", "+99",
                                        "+08:61", "-", "Europe", "x/../UTC" };
     cellar_limiter_config c = kit_config();
-    const cellar_rule rule = cellar_rl_fixed(5, CELLAR_PER_DAY);
+    const cellar_rule rule = cellar_rule_fixed_window(5, CELLAR_PER_DAY);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         cellar_limiter *l = NULL;
         c.zone = bad[i];
-        const cellar_err e = cellar_rl_open(&c, &rule, 1, &l);
+        const cellar_err e = cellar_limiter_open(&c, &rule, 1, &l);
         if (!T_CHECK(e == CELLAR_E_NOT_FOUND && l == NULL)) { printf("# %s: %d\n", bad[i], e); }
     }
 }

@@ -64,7 +64,7 @@ static void open_limiter(void)
     c.save = save;
     c.load = load;
     store.at = 0;
-    T_REQUIRE(cellar_rl_open(&c, trial.rule, trial.rules, &trial.l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, trial.rule, trial.rules, &trial.l) == CELLAR_OK);
     trial.opened_ns = kit_clock(NULL);
 }
 
@@ -85,22 +85,22 @@ static void draw(int kind)
     trial.n = trial.bound = n;
     trial.window = w;
     trial.rules = kind >= GCRA_WIDE ? 2 : 1;
-    trial.rule[1] = cellar_rl_gcra(1000000, KIT_S, 1000000);
+    trial.rule[1] = cellar_rule_token_bucket(1000000, KIT_S, 1000000);
     switch (base) {
     case GCRA: {
         const uint64_t t = (w * 64 + n - 1) / n;
-        trial.rule[0] = cellar_rl_gcra(n, w, burst);
+        trial.rule[0] = cellar_rule_token_bucket(n, w, burst);
         trial.bound = burst + (w * 64 + t - 1) / t - 1;
         break;
     }
-    case CAPPED: trial.rule[0] = cellar_rl_rule_capped(n, w, burst); break;
-    case LOG: trial.rule[0] = cellar_rl_sliding_log(n, w); break;
+    case CAPPED: trial.rule[0] = cellar_rule_token_bucket_strict(n, w, burst); break;
+    case LOG: trial.rule[0] = cellar_rule_sliding_log(n, w); break;
     case COUNT:
-        trial.rule[0] = cellar_rl_sliding_count(n, w);
+        trial.rule[0] = cellar_rule_sliding_window(n, w);
         trial.bound = 2 * n - 1;
         break;
     default:
-        trial.rule[0] = cellar_rl_fixed(n, CELLAR_PER_MINUTE);
+        trial.rule[0] = cellar_rule_fixed_window(n, CELLAR_PER_MINUTE);
         trial.window = 60 * KIT_S;
     }
     memset(trial.count, 0, sizeof trial.count);
@@ -122,9 +122,9 @@ static cellar_err ask(way how, const char *key, uint64_t cost, cellar_limiter_re
     }
     if (below(5) == 0) { set_clock(earlier < now ? earlier : now); }
     const cellar_err err = how == CHAIN_ON_SUCH_A_CLOCK
-                               ? cellar_rl_check_chain(links, 2, r, NULL)
-                               : cellar_rl_check(trial.l, key, 1, cost, r);
-    if (below(20) == 0) { T_EQ_I64(cellar_rl_tick(trial.l), CELLAR_OK); }
+                               ? cellar_limiter_check_chain(links, 2, r, NULL)
+                               : cellar_limiter_check(trial.l, key, 1, cost, r);
+    if (below(20) == 0) { T_EQ_I64(cellar_limiter_tick(trial.l), CELLAR_OK); }
     if (below(100) == 0 && kit_clock(NULL) >= trial.newest_ns) { reopen(); }
     if (below(2) == 0) { set_clock(now); }
     return err;
@@ -160,7 +160,7 @@ static void try_one(uint64_t number, int kind, way how)
     set_clock(UINT64_C(1000000000000) + below(100) * KIT_S);
     draw(kind);
     open_limiter();
-    trial.second = kit_open1(cellar_rl_gcra(1000000, KIT_S, 1000000));
+    trial.second = kit_open1(cellar_rule_token_bucket(1000000, KIT_S, 1000000));
     for (int i = 0; i < CALLS; i++) {
         const size_t k = (size_t)below(KEYS);
         const char key[2] = { (char)('a' + k), '\0' };
@@ -205,7 +205,7 @@ static void permits_stay_within_their_number(void)
     static struct { uint64_t token, until; } out[MOST];
     uint64_t newest = 0, rng = t_seed();
     const uint64_t opened = kit_clock(NULL);
-    cellar_limiter *l = kit_open1(cellar_rl_concurrency(N));
+    cellar_limiter *l = kit_open1(cellar_rule_concurrency(N));
     for (size_t i = 0; i < MOST; i++) {
         const uint64_t lease_ms = 1 + kit_below(&rng, 1000), dice = kit_below(&rng, 4);
         const uint64_t now = kit_clock(NULL), s = kit_below(&rng, KIT_S);
@@ -215,13 +215,13 @@ static void permits_stay_within_their_number(void)
         cellar_limiter_result r;
         newest = at > newest ? at : newest;
         out[i].until = 0;
-        if (cellar_rl_permit_acquire(l, "k", 1, (int64_t)lease_ms, &out[i].token, &r) ==
+        if (cellar_permit_acquire(l, "k", 1, (int64_t)lease_ms, &out[i].token, &r) ==
             CELLAR_OK) {
             out[i].until = at + lease_ms * KIT_MS;
         }
         T_EQ_U64(r.now_ns, at);
         const size_t j = (size_t)kit_below(&rng, i + 1);
-        if (dice == 2 && cellar_rl_permit_release(l, "k", 1, out[j].token) == CELLAR_OK) {
+        if (dice == 2 && cellar_permit_release(l, "k", 1, out[j].token) == CELLAR_OK) {
             out[j].until = 0;
         }
         uint64_t alive = 0;
@@ -245,10 +245,10 @@ static void result_tells_the_reading_that_was_used(void)
 {
     const uint64_t t = UINT64_C(2000) * KIT_S;
     set_clock(t);
-    cellar_limiter *gcra = kit_open1(cellar_rl_gcra(10, KIT_S, 5));
-    cellar_limiter *log = kit_open1(cellar_rl_sliding_log(1, KIT_S));
-    cellar_limiter *count = kit_open1(cellar_rl_sliding_count(2, KIT_S));
-    cellar_limiter *minute = kit_open1(cellar_rl_fixed(2, CELLAR_PER_MINUTE));
+    cellar_limiter *gcra = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
+    cellar_limiter *log = kit_open1(cellar_rule_sliding_log(1, KIT_S));
+    cellar_limiter *count = kit_open1(cellar_rule_sliding_window(2, KIT_S));
+    cellar_limiter *minute = kit_open1(cellar_rule_fixed_window(2, CELLAR_PER_MINUTE));
     set_clock(t + 100 * KIT_S);
     const uint64_t now = t + 100 * KIT_S;
     T_EQ_U64(at(gcra, now, CELLAR_OK).now_ns, now);

@@ -440,10 +440,10 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     const cellar_err got =
         kind == PEEK         ? cellar_rl_peek(o.l, name, len, cost, &r)
         : kind == CHECK_AT   ? cellar_rl_check_at(o.l, name, len, cost, reading, &r)
-        : kind == RESERVE    ? cellar_rl_reserve(o.l, name, len, cost, patience, &t, &told, &r)
-        : kind == CHECK_WITH ? cellar_rl_check_with(o.l, name, len, cost, o.rule[o.phase],
-                                                    o.count, &r)
-                             : cellar_rl_check(o.l, name, len, cost, &r);
+        : kind == RESERVE    ? cellar_limiter_reserve(o.l, name, len, cost, patience, &t, &told, &r)
+        : kind == CHECK_WITH ? cellar_limiter_check_with(o.l, name, len, cost, o.rule[o.phase],
+                                                         o.count, &r)
+                             : cellar_limiter_check(o.l, name, len, cost, &r);
     if (kind == CHECK_WITH) { ask(); }
     const bool banned = o.banned[key] > now;
     const bool want = !banned && model_says(key, now, cost, patience, &wait);
@@ -472,14 +472,14 @@ static void use_ticket(size_t key)
     if (!t->open || o.resets - t->resets > 3) { return; } /* four rewrites nearby end a ticket */
     t->open = false;
     if (kit_below(&o.rng, 2) == 0) {
-        right(cellar_rl_cancel(o.l, &t->t) == CELLAR_OK, "cancel", key, t->cost);
+        right(cellar_limiter_cancel(o.l, &t->t) == CELLAR_OK, "cancel", key, t->cost);
         model_give(key, now, t, t->cost);
     } else {
-        right(cellar_rl_settle(o.l, &t->t, actual) == CELLAR_OK, "settle", key, actual);
+        right(cellar_limiter_commit(o.l, &t->t, actual) == CELLAR_OK, "settle", key, actual);
         if (actual > t->cost) { owe(key, now, actual - t->cost, true); }
         if (actual < t->cost) { model_give(key, now, t, t->cost - actual); }
     }
-    right(cellar_rl_cancel(o.l, &t->t) == CELLAR_E_STALE, "a ticket twice", key, t->cost);
+    right(cellar_limiter_cancel(o.l, &t->t) == CELLAR_E_STALE, "a ticket twice", key, t->cost);
 }
 
 static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
@@ -494,17 +494,18 @@ static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
         right(cellar_rl_refund(o.l, name, len, cost) == CELLAR_OK, "refund", key, cost);
         model_refund(key, now, cost);
     } else if (kind < 16) {
-        right(cellar_rl_reset(o.l, name, len, NULL) == CELLAR_OK, "reset", key, 0);
+        right(cellar_limiter_reset(o.l, name, len, NULL) == CELLAR_OK, "reset", key, 0);
         model_reset(key);
     } else if (kind < 18) {
         uint64_t ns = kit_below(&o.rng, rule_of(0)->period_ns / 2 + 1);
         if (o.whole_ms) { ns = ns / KIT_MS * KIT_MS; }
-        right(cellar_rl_penalize(o.l, name, len, ns) == CELLAR_OK, "penalize", key, ns);
+        right(cellar_limiter_ban(o.l, name, len, ns) == CELLAR_OK, "penalize", key, ns);
         model_penalize(key, now, ns);
     } else if (kind == 18 && kit_below(&o.rng, 10) == 0) {
         model_rules(now);
         ask();
-        right(cellar_rl_rules_set(o.l, o.rule[o.phase], o.count) == CELLAR_OK, "rules", key, 0);
+        right(cellar_limiter_rules_set(o.l, o.rule[o.phase], o.count) == CELLAR_OK, "rules", key,
+              0);
     }
 }
 
@@ -538,7 +539,7 @@ static void open_all(const cellar_rule *a, const cellar_rule *b, uint32_t count)
     cellar_limiter_config c = kit_config();
     c.max_bytes = 64u << 10;
     o.opened = kit_clock(NULL);
-    T_REQUIRE(cellar_rl_open(&c, a, count, &o.l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, a, count, &o.l) == CELLAR_OK);
 }
 
 static void run(const cellar_rule *a, const cellar_rule *b, uint32_t count, uint64_t calls)
@@ -584,40 +585,43 @@ static uint64_t calls(void) { return t_env_u64("LIMIT_CALLS", BASE_TSAN ? 30000 
 
 static void limit_oracle_sequential_gcra(void)
 {
-    run1(cellar_rl_gcra(10, KIT_S, 5), cellar_rl_gcra(20, KIT_S, 6), calls());
-    run1(cellar_rl_gcra(7, 13 * KIT_MS, 7), cellar_rl_gcra(14, 13 * KIT_MS, 7), calls());
+    run1(cellar_rule_token_bucket(10, KIT_S, 5), cellar_rule_token_bucket(20, KIT_S, 6), calls());
+    run1(cellar_rule_token_bucket(7, 13 * KIT_MS, 7), cellar_rule_token_bucket(14, 13 * KIT_MS, 7),
+         calls());
 }
 static void limit_oracle_sequential_capped(void)
 {
-    run1(cellar_rl_rule_capped(10, 10 * KIT_MS, 4), cellar_rl_rule_capped(17, 10 * KIT_MS, 4),
+    run1(cellar_rule_token_bucket_strict(10, 10 * KIT_MS, 4),
+         cellar_rule_token_bucket_strict(17, 10 * KIT_MS, 4),
          calls());
 }
 static void limit_oracle_sequential_log(void)
 {
-    run1(cellar_rl_sliding_log(10, KIT_S), cellar_rl_sliding_log(6, KIT_S), calls());
-    run1(cellar_rl_sliding_log(1, 7 * KIT_MS), cellar_rl_sliding_log(1, 5 * KIT_MS), calls());
+    run1(cellar_rule_sliding_log(10, KIT_S), cellar_rule_sliding_log(6, KIT_S), calls());
+    run1(cellar_rule_sliding_log(1, 7 * KIT_MS), cellar_rule_sliding_log(1, 5 * KIT_MS), calls());
 }
 static void limit_oracle_sequential_count(void)
 {
-    run1(cellar_rl_sliding_count(20, KIT_S), cellar_rl_sliding_count(13, KIT_S), calls());
+    run1(cellar_rule_sliding_window(20, KIT_S), cellar_rule_sliding_window(13, KIT_S), calls());
 }
 static void limit_oracle_sequential_fixed(void)
 {
-    run1(cellar_rl_fixed(30, CELLAR_PER_MINUTE), cellar_rl_fixed(21, CELLAR_PER_MINUTE),
+    run1(cellar_rule_fixed_window(30, CELLAR_PER_MINUTE),
+         cellar_rule_fixed_window(21, CELLAR_PER_MINUTE),
          calls());
 }
 static void limit_oracle_sequential_multi(void)
 {
-    const cellar_rule two[2] = { cellar_rl_gcra(10, KIT_S, 5),
-                                    cellar_rl_sliding_log(9, KIT_S) };
-    const cellar_rule two_later[2] = { cellar_rl_gcra(20, KIT_S, 5),
-                                          cellar_rl_sliding_log(7, KIT_S) };
-    const cellar_rule three[3] = { cellar_rl_sliding_count(10, KIT_S),
-                                      cellar_rl_gcra(8, KIT_S, 6),
-                                      cellar_rl_fixed(150, CELLAR_PER_MINUTE) };
-    const cellar_rule three_later[3] = { cellar_rl_sliding_count(9, KIT_S),
-                                            cellar_rl_gcra(10, KIT_S, 5),
-                                            cellar_rl_fixed(100, CELLAR_PER_MINUTE) };
+    const cellar_rule two[2] = { cellar_rule_token_bucket(10, KIT_S, 5),
+                                    cellar_rule_sliding_log(9, KIT_S) };
+    const cellar_rule two_later[2] = { cellar_rule_token_bucket(20, KIT_S, 5),
+                                          cellar_rule_sliding_log(7, KIT_S) };
+    const cellar_rule three[3] = { cellar_rule_sliding_window(10, KIT_S),
+                                      cellar_rule_token_bucket(8, KIT_S, 6),
+                                      cellar_rule_fixed_window(150, CELLAR_PER_MINUTE) };
+    const cellar_rule three_later[3] = { cellar_rule_sliding_window(9, KIT_S),
+                                            cellar_rule_token_bucket(10, KIT_S, 5),
+                                            cellar_rule_fixed_window(100, CELLAR_PER_MINUTE) };
     run(two, two_later, 2, calls());
     run(three, three_later, 3, calls());
 }

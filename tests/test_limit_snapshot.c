@@ -43,22 +43,22 @@ static cellar_limiter *store_open(const cellar_rule *rules, uint32_t count)
     c.save = store_save;
     c.load = store_load;
     store.at = 0;
-    T_REQUIRE(cellar_rl_open(&c, rules, count, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, rules, count, &l) == CELLAR_OK);
     return l;
 }
 static uint64_t refused(cellar_limiter *l)
 {
     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
-    T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
     return s.snapshots_refused;
 }
 
 static void limit_snapshot_downtime(void)
 {
-    const cellar_rule rules[4] = { cellar_rl_gcra(10, KIT_S, 10),
-                                      cellar_rl_sliding_log(20, 2 * KIT_S),
-                                      cellar_rl_fixed(30, CELLAR_PER_DAY),
-                                      cellar_rl_sliding_count(1000, KIT_S) };
+    const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                      cellar_rule_sliding_log(20, 2 * KIT_S),
+                                      cellar_rule_fixed_window(30, CELLAR_PER_DAY),
+                                      cellar_rule_sliding_window(1000, KIT_S) };
     for (uint32_t count = 1; count <= 4; count += 3) {
         memset(&store, 0, sizeof store);
         cellar_limiter *l = store_open(rules, count);
@@ -82,7 +82,7 @@ static void limit_snapshot_downtime(void)
 
 static void limit_snapshot_clock_back(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(10, KIT_S, 10);
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
@@ -102,8 +102,8 @@ static void limit_snapshot_clock_back(void)
 
 static void limit_snapshot_bit_flips(void)
 {
-    const cellar_rule rules[2] = { cellar_rl_gcra(10, CELLAR_HOUR_NS, 10),
-                                      cellar_rl_sliding_log(20, CELLAR_HOUR_NS) };
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rule_sliding_log(20, CELLAR_HOUR_NS) };
     static struct store good;
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(rules, 2);
@@ -117,8 +117,8 @@ static void limit_snapshot_bit_flips(void)
         l = store_open(rules, 2);
         if (!T_CHECK(refused(l) == 1)) { printf("# bit %zu\n", bit); }
         cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
-        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.keys == 0); /* never partly */
-        cellar_rl_close(l);
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.keys == 0); /* never partly */
+        cellar_limiter_close(l);
         if (t_failed()) { break; }
     }
     for (size_t len = 1; len < good.len; len += 7) {
@@ -126,7 +126,7 @@ static void limit_snapshot_bit_flips(void)
         store.len = len;
         l = store_open(rules, 2);
         T_EQ_U64(refused(l), 1);
-        cellar_rl_close(l);
+        cellar_limiter_close(l);
         if (t_failed()) { break; }
     }
     memset(&store, 0, sizeof store);
@@ -134,9 +134,9 @@ static void limit_snapshot_bit_flips(void)
 
 static void limit_snapshot_other_rules(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
-    const cellar_rule twice = cellar_rl_gcra(20, CELLAR_HOUR_NS, 20);
-    const cellar_rule log = cellar_rl_sliding_log(10, CELLAR_HOUR_NS);
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule twice = cellar_rule_token_bucket(20, CELLAR_HOUR_NS, 20);
+    const cellar_rule log = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 5), 5);
@@ -163,7 +163,7 @@ static void reboot(uint64_t down_ms)
 /* A log's stamps lie before the clock's beginning then, and before the limiter's in any case. */
 static void limit_snapshot_log_outlives_a_reboot(void)
 {
-    const cellar_rule rule = cellar_rl_sliding_log(10, CELLAR_HOUR_NS);
+    const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 4), 4);
@@ -214,8 +214,8 @@ static void limit_snapshot_users_long_windows(void)
 static void limit_snapshot_count_outlives_a_reboot(void)
 {
     const uint64_t w = 60 * KIT_S;
-    const cellar_rule rules[2] = { cellar_rl_sliding_count(10, w),
-                                      cellar_rl_gcra(1000000, KIT_S, 1000) };
+    const cellar_rule rules[2] = { cellar_rule_sliding_window(10, w),
+                                      cellar_rule_token_bucket(1000000, KIT_S, 1000) };
     for (uint32_t count = 1; count <= 2; count++) {
         for (uint64_t into = 0; into < 60; into += 13) { /* everywhere in the windows of both */
             for (uint64_t down = 0; down <= 140; down += 35) {
@@ -246,23 +246,23 @@ static void limit_snapshot_count_outlives_a_reboot(void)
 /* A table as full as it can be comes back with every key: seats are found as at first. */
 static void limit_snapshot_of_a_full_table(void)
 {
-    const cellar_rule rules[2] = { cellar_rl_gcra(10, CELLAR_HOUR_NS, 10),
-                                      cellar_rl_gcra(20, CELLAR_HOUR_NS, 20) };
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rule_token_bucket(20, CELLAR_HOUR_NS, 20) };
     for (uint32_t count = 1; count <= 2; count++) {
         memset(&store, 0, sizeof store);
         cellar_limiter *l = store_open(rules, count);
         cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
-        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
         const uint64_t keys = s.slots * 3 / 4 / count; /* wide slots are not pushed twice */
         for (uint64_t k = 0; k < keys; k++) {
-            T_EQ_I64(cellar_rl_check(l, &k, sizeof k, 10, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, 10, NULL), CELLAR_OK);
         }
-        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
         T_EQ_U64(s.live_evicted, 0);
         T_EQ_U64(s.keys, keys);
         kit_close(l);
         l = store_open(rules, count);
-        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
         T_EQ_U64(s.snapshots_refused, 0);
         T_EQ_U64(s.live_evicted, 0);
         T_EQ_U64(s.keys, keys);
@@ -279,12 +279,12 @@ static void limit_snapshot_of_a_full_table(void)
 /* Into a smaller table: the heavy ones stay, and who went is counted. */
 static void limit_snapshot_into_a_smaller_table(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     cellar_limiter_config c = kit_config();
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     for (uint64_t k = 0; k < 8000; k++) {
-        T_EQ_I64(cellar_rl_check(l, &k, sizeof k, k % 40 == 0 ? 10 : 1, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, k % 40 == 0 ? 10 : 1, NULL), CELLAR_OK);
     }
     kit_close(l);
     c.secret = NULL;
@@ -292,9 +292,9 @@ static void limit_snapshot_into_a_smaller_table(void)
     c.save = store_save;
     c.load = store_load;
     store.at = 0;
-    T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
-    T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
     T_CHECK(s.slots < 4000);
     T_EQ_U64(s.live_evicted + s.keys, 8000);
     for (uint64_t k = 0; k < 8000; k += 40) {
@@ -307,7 +307,7 @@ static void limit_snapshot_into_a_smaller_table(void)
 /* What was charged beyond a log stays on top of it. */
 static void limit_snapshot_of_an_overcharged_log(void)
 {
-    const cellar_rule rule = cellar_rl_sliding_log(10, CELLAR_HOUR_NS);
+    const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
@@ -325,16 +325,16 @@ static void limit_snapshot_of_an_overcharged_log(void)
 /* Debts under a plan are saved as shares of the limiter's rules: plans do not travel. */
 static void limit_snapshot_of_keys_with_plans(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
-    const cellar_rule gold = cellar_rl_gcra(1000, CELLAR_HOUR_NS, 100);
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_HOUR_NS, 100);
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
-    T_EQ_I64(cellar_rl_override(l, "k", 1, &gold, 1), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, &gold, 1), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 200), 100); /* all of it: six minutes */
     kit_close(l);
     l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 200), 0); /* all of it: an hour */
-    T_EQ_I64(cellar_rl_override(l, "k", 1, &gold, 1), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, &gold, 1), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 200), 0);
     kit_pass(72 * KIT_S); /* and a fifth of it back */
     T_EQ_U64(kit_admit(l, "k", 200), 20);
@@ -346,34 +346,34 @@ static void a_file_is_replaced_whole_or_not_at_all(void)
 {
     static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
                                          "sync_dir" };
-    const cellar_rule rule = cellar_rl_gcra(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     cellar_limiter_config c = kit_config();
     char path[64];
     snprintf(path, sizeof path, "build/limit-%d.snapshot", (int)getpid());
     c.snapshot_path = path;
     c.snapshot_ms = 1000;
     cellar_limiter *l;
-    T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 4), 4);
     kit_pass(2 * KIT_S);
-    T_CHECK(cellar_rl_tick(l) == CELLAR_OK); /* due */
+    T_CHECK(cellar_limiter_tick(l) == CELLAR_OK); /* due */
     T_CHECK(access(path, R_OK) == 0);
     for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
         (void)base_fault_io_arm(sites[i], EIO, 1, false);
-        T_CHECK(cellar_rl_save(l) == CELLAR_E_IO);
+        T_CHECK(cellar_limiter_save(l) == CELLAR_E_IO);
         (void)base_fault_io_arm(NULL, 0, 0, false);
         T_CHECK(access(path, R_OK) == 0);
-        T_CHECK(cellar_rl_save(l) == CELLAR_OK);
+        T_CHECK(cellar_limiter_save(l) == CELLAR_OK);
     }
     kit_close(l);
-    T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     T_EQ_U64(refused(l), 0);
     T_EQ_U64(kit_admit(l, "k", 40), 6);
     kit_close(l);
     unlink(path);
     l = kit_open1(rule);
-    T_CHECK(cellar_rl_save(l) == CELLAR_E_UNSUPPORTED);
-    T_CHECK(cellar_rl_save(NULL) == CELLAR_E_INVAL);
+    T_CHECK(cellar_limiter_save(l) == CELLAR_E_UNSUPPORTED);
+    T_CHECK(cellar_limiter_save(NULL) == CELLAR_E_INVAL);
     kit_close(l);
 }
 

@@ -17,15 +17,15 @@ typedef struct form {
 
 static form form_of(int number)
 {
-    form f = { { cellar_rl_gcra(10, KIT_S, 5), cellar_rl_sliding_log(4, KIT_S),
-                 cellar_rl_concurrency(2) }, 1, false };
+    form f = { { cellar_rule_token_bucket(10, KIT_S, 5), cellar_rule_sliding_log(4, KIT_S),
+                 cellar_rule_concurrency(2) }, 1, false };
     switch (number) {
     case 0: break;
-    case 1: f.rule[0] = cellar_rl_sliding_count(5, KIT_S); break;
-    case 2: f.rule[0] = cellar_rl_fixed(5, CELLAR_PER_DAY); break;
-    case 3: f.rule[0] = cellar_rl_sliding_log(5, KIT_S); break;
+    case 1: f.rule[0] = cellar_rule_sliding_window(5, KIT_S); break;
+    case 2: f.rule[0] = cellar_rule_fixed_window(5, CELLAR_PER_DAY); break;
+    case 3: f.rule[0] = cellar_rule_sliding_log(5, KIT_S); break;
     case 4: f.count = 2; break;
-    case 5: f.rule[0] = cellar_rl_concurrency(2); f.permits = true; break;
+    case 5: f.rule[0] = cellar_rule_concurrency(2); f.permits = true; break;
     case 6: f.count = 3; f.permits = true; break;
     default: /* each denial bans */
         f.count = 3;
@@ -43,14 +43,15 @@ static bool reach(cellar_limiter *l, const form *f, int state)
     const bool used = state != 0, banned = state == 2 || state == 4 || state >= 5;
     const bool planned = state == 3 || state == 4 || state == 7;
     if (used && f->permits) {
-        T_CHECK(cellar_rl_permit_acquire(l, "k", 1, 1000, &token, NULL) == CELLAR_OK);
+        T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &token, NULL) == CELLAR_OK);
     } else if (used) {
-        T_CHECK(cellar_rl_check(l, "k", 1, 1, NULL) == CELLAR_OK);
+        T_CHECK(cellar_limiter_check(l, "k", 1, 1, NULL) == CELLAR_OK);
     }
-    if (planned) { T_CHECK(cellar_rl_override(l, "k", 1, f->rule, f->count) == CELLAR_OK); }
-    if (banned) { T_CHECK(cellar_rl_penalize(l, "k", 1, 10 * KIT_S) == CELLAR_OK); }
-    if (state == 5 || state == 7) { T_CHECK(cellar_rl_reset(l, "k", 1, NULL) == CELLAR_OK); }
-    if (state == 6) { T_CHECK(cellar_rl_reset_all(l) == CELLAR_OK); }
+    if (planned) { T_CHECK(cellar_limiter_key_rules_set(l, "k", 1, f->rule,
+                                                        f->count) == CELLAR_OK); }
+    if (banned) { T_CHECK(cellar_limiter_ban(l, "k", 1, 10 * KIT_S) == CELLAR_OK); }
+    if (state == 5 || state == 7) { T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK); }
+    if (state == 6) { T_CHECK(cellar_limiter_reset_all(l) == CELLAR_OK); }
     return state == 2 || state == 4;
 }
 
@@ -80,14 +81,14 @@ static cellar_err decide(cellar_limiter *l, const form *f, int call, cellar_limi
     cellar_limiter_ticket t;
     uint64_t token, wait_ns;
     switch (call) {
-    case 0: return cellar_rl_check(l, "k", 1, 1, r);
+    case 0: return cellar_limiter_check(l, "k", 1, 1, r);
     case 1: return cellar_rl_check_at(l, "k", 1, 1, kit_clock(NULL), r);
-    case 2: return cellar_rl_check_with(l, "k", 1, 1, f->rule, f->count, r);
+    case 2: return cellar_limiter_check_with(l, "k", 1, 1, f->rule, f->count, r);
     case 3: return cellar_rl_peek(l, "k", 1, 1, r);
-    case 4: return cellar_rl_check_chain(&link, 1, r, NULL);
-    case 5: return cellar_rl_reserve(l, "k", 1, 1, 0, &t, &wait_ns, r);
-    case 6: return cellar_rl_wait(l, "k", 1, 1, 0, r);
-    default: return cellar_rl_permit_acquire(l, "k", 1, 1000, &token, r);
+    case 4: return cellar_limiter_check_chain(&link, 1, r, NULL);
+    case 5: return cellar_limiter_reserve(l, "k", 1, 1, 0, &t, &wait_ns, r);
+    case 6: return cellar_limiter_wait(l, "k", 1, 1, 0, r);
+    default: return cellar_permit_acquire(l, "k", 1, 1000, &token, r);
     }
 }
 
@@ -100,17 +101,17 @@ static void act(cellar_limiter *l, const form *f, int call)
     switch (call) {
     case 8: T_EQ_I64(cellar_rl_refund(l, "k", 1, 2), CELLAR_OK); break;
     case 9: T_EQ_I64(cellar_rl_charge(l, "k", 1, 2), CELLAR_OK); break;
-    case 10: T_EQ_I64(cellar_rl_penalize(l, "k", 1, KIT_S), CELLAR_OK); break;
-    case 11: T_EQ_I64(cellar_rl_permit_release(l, "k", 1, 99), mine); break;
-    case 12: T_EQ_I64(cellar_rl_permit_extend(l, "k", 1, 99, 5), mine); break;
-    case 13: T_EQ_I64(cellar_rl_rules_set(l, f->rule, f->count), CELLAR_OK); break;
-    case 14: T_EQ_I64(cellar_rl_override(l, "k", 1, f->rule, f->count), CELLAR_OK); break;
-    case 15: T_EQ_I64(cellar_rl_assign(l, "k", 1, NULL), CELLAR_OK); break;
-    case 16: T_EQ_I64(cellar_rl_reset(l, "k", 1, NULL), CELLAR_OK); break;
-    default: T_EQ_I64(cellar_rl_tick(l), CELLAR_OK);
+    case 10: T_EQ_I64(cellar_limiter_ban(l, "k", 1, KIT_S), CELLAR_OK); break;
+    case 11: T_EQ_I64(cellar_permit_release(l, "k", 1, 99), mine); break;
+    case 12: T_EQ_I64(cellar_permit_extend(l, "k", 1, 99, 5), mine); break;
+    case 13: T_EQ_I64(cellar_limiter_rules_set(l, f->rule, f->count), CELLAR_OK); break;
+    case 14: T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, f->rule, f->count), CELLAR_OK); break;
+    case 15: T_EQ_I64(cellar_limiter_key_plan_set(l, "k", 1, NULL), CELLAR_OK); break;
+    case 16: T_EQ_I64(cellar_limiter_reset(l, "k", 1, NULL), CELLAR_OK); break;
+    default: T_EQ_I64(cellar_limiter_tick(l), CELLAR_OK);
     }
-    T_EQ_I64(cellar_rl_foreach(l, count_entry, &seen), CELLAR_OK);
-    T_EQ_I64(cellar_rl_stats_get(l, &s), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_scan(l, count_entry, &seen), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
     T_CHECK(seen == s.keys);
 }
 
@@ -133,7 +134,7 @@ static void one_call(const form *f, int state, int call)
         const cellar_err no = call == 6 ? CELLAR_E_TIMEOUT : CELLAR_LIMITED;
         T_EQ_I64(err, banned ? no : CELLAR_OK);
         T_CHECK(is_complete(f, &r, err, banned));
-        T_CHECK(cellar_rl_http_headers(l, &r, 15, text, sizeof text) < sizeof text);
+        T_CHECK(cellar_limiter_headers_write(l, &r, 15, text, sizeof text) < sizeof text);
     }
     kit_close(l);
 }
@@ -161,14 +162,14 @@ static void permit_of_a_banned_key_changes_nothing(void)
     cellar_limiter *l = kit_open(f.rule, f.count);
     cellar_limiter_result r;
     uint64_t token;
-    T_CHECK(cellar_rl_permit_acquire(l, "k", 1, 1000, &token, NULL) == CELLAR_OK);
-    T_CHECK(cellar_rl_penalize(l, "k", 1, KIT_S / 2) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &token, NULL) == CELLAR_OK);
+    T_CHECK(cellar_limiter_ban(l, "k", 1, KIT_S / 2) == CELLAR_OK);
     for (int i = 0; i < 20; i++) {
-        T_CHECK(cellar_rl_permit_acquire(l, "k", 1, 1000, &token, &r) == CELLAR_LIMITED);
+        T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &token, &r) == CELLAR_LIMITED);
         T_CHECK(r.rule == CELLAR_RULE_BAN && r.retry_after_ns == KIT_S / 2 && token == 0);
     }
     kit_pass(KIT_S / 2);
-    T_CHECK(cellar_rl_permit_acquire(l, "k", 1, 1000, &token, NULL) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &token, NULL) == CELLAR_OK);
     kit_close(l);
 }
 

@@ -36,14 +36,14 @@ static void *flood_work(void *arg)
     struct flood *f = &flood_;
     for (uint64_t i = (uint64_t)(uintptr_t)arg; i < f->total; i += f->threads) {
         const uint64_t key[2] = { i, 0x666c6f6f64 };
-        if (cellar_rl_check(f->l, key, sizeof key, 1, NULL) != CELLAR_OK) {
+        if (cellar_limiter_check(f->l, key, sizeof key, 1, NULL) != CELLAR_OK) {
             atomic_fetch_add(&f->wrongly, 1);
         }
         atomic_fetch_add(&kit.now_ns, f->step_ns);
         if (i % f->every != 0) { continue; }
         const uint64_t n = atomic_fetch_add(&f->next, 1) % f->heavy;
         const uint64_t user[2] = { n, 0x7573657200 };
-        if (cellar_rl_check(f->l, user, sizeof user, 1, NULL) == CELLAR_OK) {
+        if (cellar_limiter_check(f->l, user, sizeof user, 1, NULL) == CELLAR_OK) {
             atomic_fetch_add(&f->got[n], 1);
         }
     }
@@ -69,7 +69,7 @@ static uint64_t flood(cellar_rule rule, uint64_t bytes, uint32_t heavy, double h
     cellar_limiter_config c = kit_config();
     memset(&flood_, 0, sizeof flood_);
     c.max_bytes = bytes;
-    T_REQUIRE(cellar_rl_open(&c, &rule, 1, &flood_.l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &flood_.l) == CELLAR_OK);
     flood_.got = calloc(heavy, sizeof *flood_.got);
     flood_.heavy = heavy;
     flood_.total = total;
@@ -94,7 +94,7 @@ static void short_debts(uint32_t threads, uint64_t total)
 {
     /* 10/s burst 10, 1000 users at 20/s, 5 M new keys a second; full size: 100 M, 16 MB. */
     const uint64_t per_s = 5000000, scale = 100000000 / (total < 1000000 ? 1000000 : total);
-    const uint64_t most = flood(cellar_rl_gcra(10, KIT_S, 10), (16u << 20) / scale,
+    const uint64_t most = flood(cellar_rule_token_bucket(10, KIT_S, 10), (16u << 20) / scale,
                                 1000 / (uint32_t)scale, 20, per_s / scale, total, threads);
     const double seconds = (double)total / (double)(per_s / scale);
     printf("# %" PRIu32 " threads: heavy admitted %" PRIu64 " of %.0f\n", threads, most,
@@ -112,7 +112,8 @@ static void long_debts(uint32_t threads, uint64_t total)
 {
     /* 10/min burst 10, 200 abusers at 1/s, every slot live and 94 % of the keys too many. */
     const uint64_t scale = 20000000 / (total < 200000 ? 200000 : total);
-    const uint64_t most = flood(cellar_rl_gcra(10, CELLAR_MINUTE_NS, 10), (16u << 20) / scale,
+    const uint64_t most = flood(cellar_rule_token_bucket(10, CELLAR_MINUTE_NS, 10),
+                                (16u << 20) / scale,
                                 200 / (uint32_t)scale, 1, 500000 / scale, total, threads);
     const double bound = 10 + (double)total / (double)(500000 / scale) / 6;
     printf("# %" PRIu32 " threads: abusers admitted %" PRIu64 " of %.1f\n", threads, most, bound);
@@ -127,19 +128,19 @@ static void limit_explosion_long_debts(void)
 
 static void limit_fill(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(1, CELLAR_DAY_NS, 10);
+    const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10);
     cellar_limiter_config c = kit_config();
     c.max_bytes = 4u << 20;
     cellar_limiter *l;
-    T_REQUIRE(cellar_rl_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
-    T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK && s.bytes <= c.max_bytes);
+    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.bytes <= c.max_bytes);
     uint64_t n = 0, before = 0;
     const uint64_t steps[3] = { s.slots * 50 / 100, s.slots * 75 / 100, s.slots * 94 / 100 };
     for (int i = 0; i < 3; i++) {
         const uint64_t from = n;
-        for (; n < steps[i]; n++) { (void)cellar_rl_check(l, &n, sizeof n, 1, NULL); }
-        T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+        for (; n < steps[i]; n++) { (void)cellar_limiter_check(l, &n, sizeof n, 1, NULL); }
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
         printf("# up to %" PRIu64 " of %" PRIu64 " slots: %" PRIu64 " live replaced\n", n, s.slots,
                s.live_evicted - before);
         if (i < 2) { T_EQ_U64(s.live_evicted, 0); }
@@ -151,22 +152,22 @@ static void limit_fill(void)
 
 static void policies_of_a_full_table(void)
 {
-    const cellar_rule rules[2] = { cellar_rl_gcra(1, CELLAR_DAY_NS, 10),
-                                      cellar_rl_sliding_log(10, CELLAR_DAY_NS) };
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10),
+                                      cellar_rule_sliding_log(10, CELLAR_DAY_NS) };
     for (uint32_t policy = 0; policy < 3; policy++) {
         for (uint32_t wide = 0; wide < 2; wide++) {
             cellar_limiter_config c = kit_config();
             c.max_bytes = 64u << 10;
             c.overflow = policy;
             cellar_limiter *l;
-            T_REQUIRE(cellar_rl_open(&c, &rules[wide], 1, &l) == CELLAR_OK);
+            T_REQUIRE(cellar_limiter_open(&c, &rules[wide], 1, &l) == CELLAR_OK);
             cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
-            T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+            T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
             uint64_t denied = 0;
             for (uint64_t n = 0; n < 3 * s.slots; n++) {
-                denied += cellar_rl_check(l, &n, sizeof n, 1, NULL) == CELLAR_LIMITED;
+                denied += cellar_limiter_check(l, &n, sizeof n, 1, NULL) == CELLAR_LIMITED;
             }
-            T_CHECK(cellar_rl_stats_get(l, &s) == CELLAR_OK);
+            T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
             T_CHECK((policy == CELLAR_OVERFLOW_DENY_NEW) == (denied > 0));
             T_EQ_U64(s.overflow_denied, denied);
             T_CHECK((policy == CELLAR_OVERFLOW_ALLOW_NEW) == (s.overflow_allowed > 0));
@@ -204,7 +205,7 @@ static void *win_work(void *arg)
         const char key[2] = { 'w', (char)('0' + k) };
         cellar_limiter_result r;
         const uint64_t begin = atomic_load(&win.ended);
-        const bool yes = cellar_rl_check(win.l, key, 2, 1, &r) == CELLAR_OK;
+        const bool yes = cellar_limiter_check(win.l, key, 2, 1, &r) == CELLAR_OK;
         win.call[me][i] = (win_call){ begin, atomic_fetch_add(&win.ended, 1), r.now_ns,
                                       r.reset_after_ns, r.now_ns + r.reset_after_ns, k, yes };
         if (i % 64 == 0) {
@@ -364,11 +365,11 @@ static void window_run(cellar_rule rule, uint64_t bound)
 static void limit_window_checker(void)
 {
     const uint64_t w = KIT_MS;
-    window_run(cellar_rl_gcra(50, w, 50), 99);
-    window_run(cellar_rl_rule_capped(50, w, 20), 50);
-    window_run(cellar_rl_sliding_log(50, w), 50);
-    window_run(cellar_rl_sliding_count(50, w), 99);
-    window_run(cellar_rl_gcra(50, w, 7), 7 + 50 - 1);
+    window_run(cellar_rule_token_bucket(50, w, 50), 99);
+    window_run(cellar_rule_token_bucket_strict(50, w, 20), 50);
+    window_run(cellar_rule_sliding_log(50, w), 50);
+    window_run(cellar_rule_sliding_window(50, w), 99);
+    window_run(cellar_rule_token_bucket(50, w, 7), 7 + 50 - 1);
 }
 
 /* ---- chains from many threads ---- */
@@ -381,7 +382,7 @@ static void *chain_work(void *arg)
         const uint64_t k = kit_below(&rng, 4);
         const cellar_limiter_link both[2] = { { chain.users, &k, sizeof k, 1 },
                                          { chain.site, "site", 4, 1 } };
-        if (cellar_rl_check_chain(both, 2, NULL, NULL) == CELLAR_OK) {
+        if (cellar_limiter_check_chain(both, 2, NULL, NULL) == CELLAR_OK) {
             atomic_fetch_add(&chain.yes, 1);
             atomic_fetch_add(&chain.by_user[k], 1);
         }
@@ -392,8 +393,9 @@ static void limit_chain_never_over(void)
 {
     pthread_t t[8];
     memset(&chain, 0, sizeof chain);
-    chain.users = kit_open1(cellar_rl_gcra(1, CELLAR_HOUR_NS, 300)); /* time stands still */
-    chain.site = kit_open1(cellar_rl_gcra(1, CELLAR_HOUR_NS, 1000));
+    /* time stands still */
+    chain.users = kit_open1(cellar_rule_token_bucket(1, CELLAR_HOUR_NS, 300));
+    chain.site = kit_open1(cellar_rule_token_bucket(1, CELLAR_HOUR_NS, 1000));
     for (uintptr_t i = 0; i < 8; i++) {
         T_REQUIRE(!pthread_create(&t[i], NULL, chain_work, (void *)i));
     }
@@ -402,7 +404,7 @@ static void limit_chain_never_over(void)
     for (int k = 0; k < 4; k++) { T_CHECK(atomic_load(&chain.by_user[k]) <= 300); }
     /* What was taken back is there again: all that passed is all that is missing. */
     uint64_t left = 0;
-    while (cellar_rl_check(chain.site, "site", 4, 1, NULL) == CELLAR_OK) { left++; }
+    while (cellar_limiter_check(chain.site, "site", 4, 1, NULL) == CELLAR_OK) { left++; }
     T_EQ_U64(left + atomic_load(&chain.yes), 1000);
     kit_close(chain.users);
     kit_close(chain.site);
@@ -414,46 +416,46 @@ static cellar_limiter *storm;
 static void *storm_work(void *arg)
 {
     uint64_t rng = t_seed() + (uint64_t)(uintptr_t)arg * 31;
-    const cellar_rule rules[2] = { cellar_rl_gcra(100, KIT_S, 50),
-                                      cellar_rl_sliding_log(40, KIT_S) };
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(100, KIT_S, 50),
+                                      cellar_rule_sliding_log(40, KIT_S) };
     for (int i = 0; i < 6000; i++) {
         const uint64_t key = kit_below(&rng, 600);
         cellar_limiter_ticket ticket;
         switch (kit_below(&rng, 40)) {
-        case 0: T_CHECK(cellar_rl_reset(storm, &key, 8, NULL) == CELLAR_OK); break;
-        case 1: (void)cellar_rl_override(storm, &key, 8, rules, 2); break;
-        case 2: (void)cellar_rl_override(storm, &key, 8, NULL, 0); break;
-        case 3: (void)cellar_rl_penalize(storm, &key, 8, KIT_MS); break;
+        case 0: T_CHECK(cellar_limiter_reset(storm, &key, 8, NULL) == CELLAR_OK); break;
+        case 1: (void)cellar_limiter_key_rules_set(storm, &key, 8, rules, 2); break;
+        case 2: (void)cellar_limiter_key_rules_set(storm, &key, 8, NULL, 0); break;
+        case 3: (void)cellar_limiter_ban(storm, &key, 8, KIT_MS); break;
         case 4: (void)cellar_rl_charge(storm, &key, 8, 3); break;
-        case 5: T_CHECK(cellar_rl_tick(storm) == CELLAR_OK); break;
+        case 5: T_CHECK(cellar_limiter_tick(storm) == CELLAR_OK); break;
         case 6: atomic_fetch_add(&kit.now_ns, kit_below(&rng, 20 * KIT_MS)); break;
         case 7:
-            if (i % 16 == 0) { T_CHECK(cellar_rl_rules_set(storm, rules, 2) == CELLAR_OK); }
+            if (i % 16 == 0) { T_CHECK(cellar_limiter_rules_set(storm, rules, 2) == CELLAR_OK); }
             break;
         case 8: case 9: case 10:
-            if (cellar_rl_reserve(storm, &key, 8, 2, 0, &ticket, NULL, NULL) == CELLAR_OK) {
-                T_CHECK(cellar_rl_settle(storm, &ticket, kit_below(&rng, 4)) == CELLAR_OK);
+            if (cellar_limiter_reserve(storm, &key, 8, 2, 0, &ticket, NULL, NULL) == CELLAR_OK) {
+                T_CHECK(cellar_limiter_commit(storm, &ticket, kit_below(&rng, 4)) == CELLAR_OK);
             }
             break;
-        default: (void)cellar_rl_check(storm, &key, 8, 1, NULL); break;
+        default: (void)cellar_limiter_check(storm, &key, 8, 1, NULL); break;
         }
     }
     return NULL;
 }
 static void every_call_beside_every_other(void)
 {
-    const cellar_rule rules[2] = { cellar_rl_gcra(100, KIT_S, 50),
-                                      cellar_rl_sliding_log(40, KIT_S) };
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(100, KIT_S, 50),
+                                      cellar_rule_sliding_log(40, KIT_S) };
     cellar_limiter_config c = kit_config();
     pthread_t t[8];
     c.max_bytes = 256u << 10;
     c.max_overrides = 40;
-    T_REQUIRE(cellar_rl_open(&c, rules, 2, &storm) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, rules, 2, &storm) == CELLAR_OK);
     for (uintptr_t i = 0; i < 8; i++) {
         T_REQUIRE(!pthread_create(&t[i], NULL, storm_work, (void *)i));
     }
     for (int i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
-    T_CHECK(cellar_rl_reset_all(storm) == CELLAR_OK);
+    T_CHECK(cellar_limiter_reset_all(storm) == CELLAR_OK);
     kit_close(storm);
 }
 
@@ -461,8 +463,8 @@ static void every_call_beside_every_other(void)
 
 static void any_allocation_at_opening_can_fail(void)
 {
-    const cellar_rule rules[2] = { cellar_rl_fixed(5, CELLAR_PER_DAY),
-                                      cellar_rl_concurrency(5) };
+    const cellar_rule rules[2] = { cellar_rule_fixed_window(5, CELLAR_PER_DAY),
+                                      cellar_rule_concurrency(5) };
     cellar_limiter_config c = kit_config();
     c.zone = "Europe/Berlin";
     c.snapshot_path = "build/limit-oom.snapshot";
@@ -471,12 +473,12 @@ static void any_allocation_at_opening_can_fail(void)
     for (uint64_t nth = 1; nth < 40 && !opened; nth++) {
         cellar_limiter *l = (cellar_limiter *)&c;
         (void)base_fault_alloc_arm(nth, false);
-        const cellar_err e = cellar_rl_open(&c, rules, 2, &l);
+        const cellar_err e = cellar_limiter_open(&c, rules, 2, &l);
         (void)base_fault_alloc_arm(0, false);
         opened = e == CELLAR_OK;
         if (opened) {
             T_CHECK(nth > 4);
-            cellar_rl_close(l);
+            cellar_limiter_close(l);
         } else {
             T_CHECK(l == NULL && (e == CELLAR_E_NOMEM || e == CELLAR_E_NOT_FOUND));
         }
@@ -489,8 +491,8 @@ static void any_allocation_at_opening_can_fail(void)
 static void a_forked_child_has_its_own_quota(void)
 {
     for (uint32_t count = 1; count <= 2; count++) {
-        const cellar_rule rules[2] = { cellar_rl_gcra(1, CELLAR_DAY_NS, 10),
-                                          cellar_rl_sliding_log(10, CELLAR_DAY_NS) };
+        const cellar_rule rules[2] = { cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10),
+                                          cellar_rule_sliding_log(10, CELLAR_DAY_NS) };
         cellar_limiter *l = kit_open(rules, count);
         T_EQ_U64(kit_admit(l, "k", 4), 4);
         fflush(stdout);

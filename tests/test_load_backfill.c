@@ -41,8 +41,8 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
     const uint64_t now = atomic_load(&w->db[k]);
     for (volatile int i = 0; i < 200; i++) {} /* a window for the writer */
     const cellar_bytes tag = { &"01234567"[k % GROUPS], 1 };
-    if (cellar_load_tags(ld, &tag, 1) != CELLAR_OK ||
-        cellar_load_reserve(ld, VALUE, &p) != CELLAR_OK) {
+    if (cellar_load_set_tags(ld, &tag, 1) != CELLAR_OK ||
+        cellar_load_alloc(ld, VALUE, &p) != CELLAR_OK) {
         return CELLAR_E_NOMEM;
     }
     memset(p, (int)('a' + k % 26), VALUE);
@@ -92,22 +92,22 @@ static void change(world *w, uint32_t round)
         }
     }
     switch (round % 4) {
-    case 0: (void)cellar_del(w->c, key, sizeof key); break;
+    case 0: (void)cellar_delete(w->c, key, sizeof key); break;
     case 1:
         memcpy(value, &now[k], sizeof now[k]);
         T_EQ_I64(cellar_set(w->c, key, sizeof key, value, VALUE, NULL), CELLAR_OK);
         break;
     case 2:
-        T_CHECK(cellar_delete_tag(w->c, &"01234567"[k % GROUPS], 1, CELLAR_TAG_HARD) >= 0);
+        T_CHECK(cellar_delete_by_tag(w->c, &"01234567"[k % GROUPS], 1, CELLAR_TAG_HARD) >= 0);
         /* what was set has no tag: */
         for (uint32_t i = k % GROUPS; i < KEYS; i += GROUPS) {
             name(key, i);
-            (void)cellar_del(w->c, key, sizeof key);
+            (void)cellar_delete(w->c, key, sizeof key);
         }
         break;
     default: {
         const char pattern[2] = { (char)('A' + k % GROUPS), '*' };
-        T_CHECK(cellar_delete_match(w->c, pattern, sizeof pattern, NULL) >= 0);
+        T_CHECK(cellar_delete_by_pattern(w->c, pattern, sizeof pattern, NULL) >= 0);
         break;
     }
     }
@@ -152,7 +152,7 @@ static void load_then_delete_history_back_fill(void)
            (unsigned long long)atomic_load(&w.reads), (unsigned long long)from_disk(w.c));
     T_EQ_U64(atomic_load(&w.stale), 0);
     T_CHECK(from_disk(w.c) >= FROM_DISK);
-    T_EQ_I64(cellar_audit(w.c), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(w.c), CELLAR_OK);
     T_EQ_I64(cellar_close(w.c), CELLAR_OK);
     wipe();
 }

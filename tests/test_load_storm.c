@@ -294,7 +294,7 @@ static void a_late_load_nobody_waits_for_is_kept(void)
     atomic_store(&s.gate, 0);
     join(&k);
     T_EQ_U64(k.r.flags, 0);
-    T_EQ_I64(cellar_exists(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     kit_close(c);
 }
 
@@ -596,7 +596,8 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
     while (atomic_load(&s->gate) != 0) { kit_nap(); }
     if (*(const char *)key == 'a') {
         source inner = SOURCE_INIT;
-        (void)cellar_del(s->arg, "b", 1); /* nothing stale: the next call needs the load itself */
+        /* nothing stale: the next call needs the load itself */
+        (void)cellar_delete(s->arg, "b", 1);
         const cellar_err err = kit_load(s->arg, "b", NULL, &inner, text, NULL);
         T_EQ_I64(err, CELLAR_OK);
     }
@@ -664,7 +665,7 @@ static cellar_err history_load(cellar_load *ld, const void *key, size_t key_len,
     const uint64_t now = atomic_load(&h->db);
     for (volatile int i = 0; i < 200; i++) {} /* a window for the writers */
     const cellar_bytes tag = { "red", 3 };
-    if (cellar_load_tags(ld, &tag, 1) != CELLAR_OK) { return CELLAR_E_INVAL; }
+    if (cellar_load_set_tags(ld, &tag, 1) != CELLAR_OK) { return CELLAR_E_INVAL; }
     return cellar_load_value(ld, &now, sizeof now);
 }
 
@@ -690,11 +691,11 @@ static void history_write(history *h, uint64_t round)
 {
     const uint64_t now = atomic_fetch_add(&h->db, 1) + 1;
     switch (h->how == HISTORY_ALL ? (int)(round % HISTORY_ALL) : h->how) {
-    case 0: (void)cellar_del(h->c, "k", 1); break;
+    case 0: (void)cellar_delete(h->c, "k", 1); break;
     case 1: (void)cellar_clear(h->c); break;
-    case 2: (void)cellar_bump(h->c, NULL); break;
-    case 3: (void)cellar_delete_tag(h->c, "red", 3, CELLAR_TAG_HARD); break;
-    case 4: (void)cellar_delete_match(h->c, "k*", 2, NULL); break;
+    case 2: (void)cellar_version_increment(h->c, NULL); break;
+    case 3: (void)cellar_delete_by_tag(h->c, "red", 3, CELLAR_TAG_HARD); break;
+    case 4: (void)cellar_delete_by_pattern(h->c, "k*", 2, NULL); break;
     default: (void)cellar_set(h->c, "k", 1, &now, sizeof now, NULL); break;
     }
     atomic_store(&h->floor_, now);
@@ -848,7 +849,7 @@ static void *fuzz_main(void *arg)
         if (setjmp(self->back) == 0) {
             (void)cellar_get_or_load(f->c, &key, sizeof key, NULL, fuzz_load, f, &r);
             cellar_result_free(&r);
-            (void)cellar_del(f->c, &key, sizeof key);
+            (void)cellar_delete(f->c, &key, sizeof key);
         }
     }
     if (self->jumps) { /* what the last one may have left */
@@ -937,7 +938,7 @@ static void fork_inside(source *s, cellar_load *ld)
         char text[64];
         /* the flights of the parent's other threads are not here: this does not wait for them */
         T_EQ_I64(kit_load(c, "busy", NULL, &fresh, text, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_audit(c), CELLAR_OK);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         _exit(t_failed() ? 1 : 0);
     }
     int status = -1;

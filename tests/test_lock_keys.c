@@ -85,7 +85,7 @@ static void one_owner_at_a_time(void)
     T_EQ_U64(b.fence, 0);
     T_EQ_I64(cellar_lock_try(t, "k", 1, NULL, &b), CELLAR_E_BUSY);
     T_EQ_I64(take(t, "k2", 1000, &c), CELLAR_OK); /* another key is another lock */
-    T_EQ_I64(cellar_lock_valid(t, &a), CELLAR_OK);
+    T_EQ_I64(cellar_lock_check(t, &a), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &a), CELLAR_OK);
     T_EQ_U64(a.fence, 0);
     T_EQ_I64(cellar_lock_release(t, &a), CELLAR_E_NOT_OWNER);
@@ -116,8 +116,8 @@ static void seed_lock_release_without_acquire_refused(void)
         const cellar_err err = cellar_lock_release(t, &lk);
         T_CHECK(err == CELLAR_E_NOT_OWNER || err == CELLAR_E_LOST);
         T_CHECK(cellar_lock_extend(t, &forged[i], 1000) != CELLAR_OK);
-        T_CHECK(cellar_lock_valid(t, &forged[i]) != CELLAR_OK);
-        T_EQ_I64(cellar_lock_valid(t, &owner), CELLAR_OK);
+        T_CHECK(cellar_lock_check(t, &forged[i]) != CELLAR_OK);
+        T_EQ_I64(cellar_lock_check(t, &owner), CELLAR_OK);
     }
     T_EQ_I64(cellar_lock_release(t, &owner), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &copy), CELLAR_E_NOT_OWNER); /* a copy gives nothing twice */
@@ -132,17 +132,17 @@ static void seed_lock_lease_lost_is_seen(void)
     cellar_lock slow, next, copy;
     T_EQ_I64(take(t, "job", 30000, &slow), CELLAR_OK);
     atomic_fetch_add(&now_ms, 29999);
-    T_EQ_I64(cellar_lock_valid(t, &slow), CELLAR_OK);
+    T_EQ_I64(cellar_lock_check(t, &slow), CELLAR_OK);
     T_EQ_I64(take(t, "job", 30000, &next), CELLAR_E_BUSY);
     atomic_fetch_add(&now_ms, 1);
-    T_EQ_I64(cellar_lock_valid(t, &slow), CELLAR_E_LOST);
+    T_EQ_I64(cellar_lock_check(t, &slow), CELLAR_E_LOST);
     T_EQ_I64(cellar_lock_extend(t, &slow, 30000), CELLAR_E_LOST); /* nothing revives it */
-    T_EQ_I64(cellar_lock_valid(t, &slow), CELLAR_E_LOST);
+    T_EQ_I64(cellar_lock_check(t, &slow), CELLAR_E_LOST);
     T_EQ_I64(take(t, "job", 30000, &next), CELLAR_OK);
     T_CHECK(next.fence > slow.fence);
     T_EQ_I64(cellar_lock_extend(t, &slow, 30000), CELLAR_E_LOST);
     T_EQ_I64(cellar_lock_release(t, &slow), CELLAR_E_LOST);
-    T_EQ_I64(cellar_lock_valid(t, &next), CELLAR_OK); /* and takes nothing from who owns it now */
+    T_EQ_I64(cellar_lock_check(t, &next), CELLAR_OK); /* and takes nothing from who owns it now */
     T_EQ_U64(figures(t).expired, 1);
     T_EQ_I64(cellar_lock_release(t, &next), CELLAR_OK);
     /* Lost with nobody waiting: the late release says so, once. */
@@ -232,17 +232,17 @@ static void leases_end_to_the_millisecond(void)
         cellar_lock lk, other;
         T_EQ_I64(take(t, "lease", leases[i], &lk), CELLAR_OK);
         atomic_fetch_add(&now_ms, leases[i] - 1);
-        T_EQ_I64(cellar_lock_valid(t, &lk), CELLAR_OK);
+        T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
         T_EQ_I64(take(t, "lease", 1000, &other), CELLAR_E_BUSY);
         atomic_fetch_add(&now_ms, 1);
-        T_EQ_I64(cellar_lock_valid(t, &lk), CELLAR_E_LOST);
+        T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_E_LOST);
         T_EQ_I64(take(t, "lease", 1000, &other), CELLAR_OK);
         T_EQ_I64(cellar_lock_release(t, &other), CELLAR_OK);
     }
     cellar_lock lk;
     T_EQ_I64(take(t, "lease", INT64_MAX, &lk), CELLAR_OK); /* saturates: for ever */
     atomic_fetch_add(&now_ms, INT64_C(1) << 50);
-    T_EQ_I64(cellar_lock_valid(t, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
     T_EQ_I64(cellar_lock_extend(t, &lk, 10), CELLAR_OK); /* extend may also shorten */
     atomic_fetch_add(&now_ms, 10);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_E_LOST);
@@ -312,9 +312,9 @@ static void thread_bound_may_go_without_lease(void)
     cellar_lock lk, other;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
     atomic_fetch_add(&now_ms, INT64_C(1) << 55);
-    T_EQ_I64(cellar_lock_valid(t, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
     cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
-    T_EQ_I64(cellar_lock_holder(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_I64(info.lease_left_ms, INT64_MAX);
     T_EQ_U64(info.flags, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE);
     /* The same thread would wait for itself. */
@@ -358,12 +358,12 @@ static void holder_tells_what_the_owner_said(void)
     cellar_locks *t = open_table();
     cellar_lock lk;
     cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
-    T_EQ_I64(cellar_lock_holder(t, "k", 1, &info), CELLAR_MISS);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_MISS);
     cellar_lock_opts o = opts(0, 5000, 0);
     o.note = "import of 12:00, page 7"; /* 23 bytes: the most */
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
     atomic_fetch_add(&now_ms, 1200);
-    T_EQ_I64(cellar_lock_holder(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_U64(info.fence, lk.fence);
     T_EQ_I64(info.held_ms, 1200);
     T_EQ_I64(info.lease_left_ms, 3800);
@@ -371,10 +371,10 @@ static void holder_tells_what_the_owner_said(void)
     T_EQ_I64(info.owner_tid, base_thread_id());
     T_EQ_STR(info.note, o.note);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    T_EQ_I64(cellar_lock_holder(t, "k", 1, &info), CELLAR_MISS);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_MISS);
     /* The next owner's note is its own. */
     T_EQ_I64(take(t, "k", 5000, &lk), CELLAR_OK);
-    T_EQ_I64(cellar_lock_holder(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_STR(info.note, "");
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
     shut(t);
@@ -486,16 +486,16 @@ static void with_releases_and_passes_the_code(void)
     const cellar_lock_opts o = opts(0, 5000, 0);
     uint64_t fence = 0;
     cellar_lock lk;
-    T_EQ_I64(cellar_lock_with(t, "k", 1, &o, note_fence, &fence), CELLAR_OK);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, note_fence, &fence), CELLAR_OK);
     T_CHECK(fence != 0);
-    T_EQ_I64(cellar_lock_with(t, "k", 1, &o, refuse, NULL), CELLAR_E_DENIED);
-    T_EQ_I64(cellar_lock_with(t, "k", 1, &o, outlive, NULL), CELLAR_E_LOST);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, refuse, NULL), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, outlive, NULL), CELLAR_E_LOST);
     T_EQ_I64(take(t, "k", 1000, &lk), CELLAR_OK);
     fence = 0;
-    T_EQ_I64(cellar_lock_with(t, "k", 1, &o, note_fence, &fence), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, note_fence, &fence), CELLAR_E_BUSY);
     T_EQ_U64(fence, 0); /* fn did not run */
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    T_EQ_I64(cellar_lock_with(t, "k", 1, &o, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_U64(figures(t).held, 0);
     shut(t);
 }
@@ -509,7 +509,7 @@ static void many_are_all_or_none(void)
     T_EQ_I64(cellar_lock_acquire_many(t, keys, 5, &o, lk), CELLAR_OK);
     for (unsigned i = 0; i < 5; i++) {
         cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
-        T_EQ_I64(cellar_lock_holder(t, keys[i].data, keys[i].len, &info), CELLAR_OK);
+        T_EQ_I64(cellar_lock_info_get(t, keys[i].data, keys[i].len, &info), CELLAR_OK);
         T_EQ_U64(info.fence, lk[i].fence); /* in the caller's order */
     }
     T_EQ_I64(cellar_lock_release_many(t, lk, 5), CELLAR_OK);
@@ -701,10 +701,10 @@ static void bad_input_is_refused(void)
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_lock_release(t, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lock_release(NULL, &lk), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_lock_valid(t, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_check(t, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lock_extend(t, &lk, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lock_extend(t, &lk, 1), CELLAR_E_NOT_OWNER);
-    T_EQ_I64(cellar_lock_holder(t, "k", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_locks_watch(NULL, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_locks_tick(NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_locks_stats_get(t, NULL), CELLAR_E_INVAL);
@@ -753,7 +753,7 @@ static void newer_and_older_callers_are_understood(void)
     cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
     info.struct_size = offsetof(cellar_lock_info, held_ms);
     info.held_ms = -7;
-    T_EQ_I64(cellar_lock_holder(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_U64(info.fence, lk.fence);
     T_EQ_I64(info.held_ms, -7); /* beyond what it has room for: untouched */
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);

@@ -42,7 +42,7 @@ static void lock_opts_of_every_size(void)
 
 static cellar_err fill_lock(void *p)
 {
-    return cellar_lock_holder(locks, "held", 4, (cellar_lock_info *)p);
+    return cellar_lock_info_get(locks, "held", 4, (cellar_lock_info *)p);
 }
 static cellar_err fill_locks(void *p)
 {

@@ -330,14 +330,14 @@ static cellar_err stay_until_cancelled(void *ctx, const cellar_lock *lk)
 
 static void *with_exit(void *arg)
 {
-    (void)cellar_lock_with(arg, "k", 1, NULL, leave_by_exit, arg);
+    (void)cellar_lock_run(arg, "k", 1, NULL, leave_by_exit, arg);
     T_CHECK(false); /* not reached */
     return NULL;
 }
 
 static void *with_cancel(void *arg)
 {
-    (void)cellar_lock_with(arg, "k", 1, NULL, stay_until_cancelled, NULL);
+    (void)cellar_lock_run(arg, "k", 1, NULL, stay_until_cancelled, NULL);
     return NULL;
 }
 
@@ -370,7 +370,7 @@ static void lock_thread_exit_cancel(void)
     cellar_locks *t = open_table(NULL);
     pthread_t a, b;
     cellar_lock lk;
-    /* pthread_exit inside cellar_lock_with releases. */
+    /* pthread_exit inside cellar_lock_run releases. */
     T_REQUIRE(pthread_create(&a, NULL, with_exit, t) == 0 && pthread_join(a, NULL) == 0);
     T_EQ_I64(cellar_lock_try(t, "k", 1, NULL, &lk), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
@@ -504,7 +504,7 @@ static void in_the_child(cellar_lock mine)
     (void)alarm(60);
     T_EQ_I64(cellar_lock_release(store.t, &mine), CELLAR_E_FORKED);
     T_EQ_I64(cellar_lock_extend(store.t, &mine, 10), CELLAR_E_FORKED);
-    T_EQ_I64(cellar_lock_valid(store.t, &mine), CELLAR_E_FORKED);
+    T_EQ_I64(cellar_lock_check(store.t, &mine), CELLAR_E_FORKED);
     T_EQ_U64(figures(store.t).held, 0);
     T_CHECK(lock_audit(store.t));
     cellar_lock lk;

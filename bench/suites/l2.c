@@ -688,7 +688,7 @@ static double disk_cost(disk_bench *b, cellar *c, int what)
         if (what == DISK_SET) {
             (void)cellar_set(c, key, DISK_KEY, b->value, 100, NULL);
         } else if (what == DISK_DEL) {
-            (void)cellar_del(c, key, DISK_KEY);
+            (void)cellar_delete(c, key, DISK_KEY);
         } else {
             (void)cellar_get(c, key, DISK_KEY, b->got, sizeof b->got, &len);
         }
@@ -833,7 +833,7 @@ static void disk_calls(disk_bench *b, cellar *c, hist *h, uint64_t ms)
         const uint64_t how = disk_draw(b, 100);
         verify_make_key(key, disk_draw(b, DISK_L1_KEYS / 10), DISK_KEY);
         if (how == 0) {
-            (void)cellar_del(c, key, DISK_KEY);
+            (void)cellar_delete(c, key, DISK_KEY);
         } else if (how < 20) {
             (void)cellar_set(c, key, DISK_KEY, b->value, 100, NULL);
         } else {

@@ -2,7 +2,7 @@
  *
  * limit: one check of a rate limiter, beside the usual way in C, governor and x/time/rate.
  *
- * SUBJECTS   cellar     cellar_rl_check, one GCRA rule, defaults
+ * SUBJECTS   cellar     cellar_limiter_check, one GCRA rule, defaults
  *            cellar_at  cellar_rl_check_at with a reading made once in 256 checks
  *            uthash     one mutex over a uthash of fixed windows: count and second; never shrinks
  *            governor   keyed limiter of the Rust crate, GCRA, Strings in a DashMap (driver)
@@ -72,7 +72,7 @@ static uint64_t limit_batch_ours(limit_bench *b, uint64_t *s, uint32_t count)
     uint64_t no = 0;
     for (uint32_t i = 0; i < LIMIT_BENCH_BATCH; i++) {
         const uint32_t k = limit_next_key(s, count);
-        no += cellar_rl_check(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, NULL) != CELLAR_OK;
+        no += cellar_limiter_check(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, NULL) != CELLAR_OK;
     }
     return no;
 }
@@ -80,7 +80,7 @@ static uint64_t limit_batch_ours(limit_bench *b, uint64_t *s, uint32_t count)
 static uint64_t limit_batch_at(limit_bench *b, uint64_t *s, uint32_t count)
 {
     uint64_t no = 0;
-    const uint64_t now = cellar_rl_now(b->ours);
+    const uint64_t now = cellar_limiter_now(b->ours);
     for (uint32_t i = 0; i < LIMIT_BENCH_BATCH; i++) {
         const uint32_t k = limit_next_key(s, count);
         no += cellar_rl_check_at(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, now, NULL) != CELLAR_OK;
@@ -314,30 +314,30 @@ static double limit_bytes_a_key(uint64_t share)
 {
     const uint64_t step = 10000 / LIMIT_BENCH_PART;
     cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
-    const cellar_rule rule = cellar_rl_gcra(1, CELLAR_DAY_NS, 10);
+    const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10);
     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     cellar_limiter *l;
     c.clock = limit_clock_still;
     c.max_bytes = ((uint64_t)16 << 20) / LIMIT_BENCH_PART;
     c.max_overrides = UINT32_MAX;
-    if (cellar_rl_open(&c, &rule, 1, &l) != CELLAR_OK) {
+    if (cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK) {
         abort();
     }
     uint64_t n = 0, lost = 0, held = 0;
     for (;;) {
         for (uint64_t i = 0; i < step; i++, n++) {
-            if (cellar_rl_check(l, &n, sizeof n, 1, NULL) != CELLAR_OK) {
+            if (cellar_limiter_check(l, &n, sizeof n, 1, NULL) != CELLAR_OK) {
                 abort();
             }
         }
-        cellar_rl_stats_get(l, &s);
+        cellar_limiter_stats_get(l, &s);
         if ((s.live_evicted - lost) * 1000 > step * share) {
             break;
         }
         lost = s.live_evicted;
         held = s.keys;
     }
-    cellar_rl_close(l);
+    cellar_limiter_close(l);
     return (double)s.bytes / (double)held;
 }
 
@@ -346,21 +346,21 @@ static int limit_run_suite(const cell_options *o)
     limit_bench b = { .key_count = 100000 / LIMIT_BENCH_PART };
     unsigned char secret[32];
     const cellar_rule rule =
-        cellar_rl_gcra(LIMIT_BENCH_RATE, CELLAR_SECOND_NS, LIMIT_BENCH_RATE);
+        cellar_rule_token_bucket(LIMIT_BENCH_RATE, CELLAR_SECOND_NS, LIMIT_BENCH_RATE);
     int status = CELL_OK;
     printf("\nlimit  (one check, 16-byte keys, uniform over %u, or one hot key)\n", b.key_count);
     memset(secret, 7, sizeof secret);
     base_hash_key_init(&b.hash_key, BASE_HASH_FOLD, secret);
     pthread_mutex_init(&b.mutex, NULL);
     b.keys = malloc((size_t)b.key_count * LIMIT_BENCH_KEY);
-    if (b.keys == NULL || cellar_rl_open(NULL, &rule, 1, &b.ours) != CELLAR_OK) {
+    if (b.keys == NULL || cellar_limiter_open(NULL, &rule, 1, &b.ours) != CELLAR_OK) {
         abort();
     }
     for (uint32_t k = 0; k < b.key_count; k++) {
         char text[LIMIT_BENCH_KEY + 1];
         snprintf(text, sizeof text, "user:%011u", k);
         memcpy(b.keys[k], text, LIMIT_BENCH_KEY);
-        (void)cellar_rl_check(b.ours, b.keys[k], LIMIT_BENCH_KEY, 1, NULL);
+        (void)cellar_limiter_check(b.ours, b.keys[k], LIMIT_BENCH_KEY, 1, NULL);
     }
     bench_driver *d[2] = { limit_driver_start("governor", b.key_count),
                                  limit_driver_start("xtimerate", b.key_count) };
@@ -377,7 +377,7 @@ static int limit_run_suite(const cell_options *o)
     suite_say("limit", "cellar", "limit_fill_lossless", "limit_key_bytes", &bytes, 1, NULL, NULL);
     bytes = limit_bytes_a_key(20);
     suite_say("limit", "cellar", "limit_fill_2pct", "limit_key_bytes", &bytes, 1, NULL, NULL);
-    cellar_rl_close(b.ours);
+    cellar_limiter_close(b.ours);
     limit_entry *e, *next;
     HASH_ITER(hh, b.table, e, next) {
         HASH_DELETE(hh, b.table, e);

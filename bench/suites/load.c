@@ -191,7 +191,7 @@ static cellar_err load_none(cellar_load *ld, const void *key, size_t key_len, vo
     (void)key;
     (void)key_len;
     (void)ctx;
-    return cellar_load_none(ld);
+    return cellar_load_absent(ld);
 }
 
 typedef struct load_source {
@@ -222,7 +222,7 @@ static cellar *load_open_known(bool filter)
     if (ok && filter) {
         ok = cellar_bloom_open(c, LOAD_KEYS, 0) == CELLAR_OK &&
              cellar_bloom_feed(c, load_next, &source, NULL) == CELLAR_OK &&
-             cellar_bloom_seal(c, 0) == CELLAR_OK;
+             cellar_bloom_activate(c, 0) == CELLAR_OK;
     }
     if (ok) { return c; }
     if (c != NULL) { cellar_close(c); }
@@ -360,7 +360,7 @@ static bool load_one_storm(load_storm *s, bool bare, double *calls, double *last
     atomic_store(&s->asking, 0);
     atomic_store(&s->done, 0);
     atomic_store(&s->word, 0);
-    cellar_del(s->c, "cold", 4);
+    cellar_delete(s->c, "cold", 4);
     pthread_mutex_init(&s->gate, NULL);
     pthread_mutex_lock(&s->gate);
     pthread_attr_init(&attr);

@@ -146,13 +146,13 @@ CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, break
     }
 }
 
-CELLAR_API cellar_err cellar_breaker_admit(cellar_breaker *b, uint32_t *pass)
+CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass)
 {
     if (b == NULL || pass == NULL) { return CELLAR_E_INVAL; }
     return cache_breaker_admit(b, pass) ? CELLAR_OK : CELLAR_E_OPEN;
 }
 
-CELLAR_API cellar_err cellar_breaker_report(cellar_breaker *b, uint32_t pass, int outcome)
+CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass, int outcome)
 {
     if (b == NULL) { return CELLAR_E_INVAL; }
     switch (outcome) {

@@ -212,7 +212,7 @@ CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys, doubl
     return err == CELLAR_OK ? err : cache_filter_failed(c, err);
 }
 
-CELLAR_API cellar_err cellar_bloom_off(cellar *c, int all)
+CELLAR_API cellar_err cellar_bloom_drop(cellar *c, int all)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (all != 0 && all != 1) { return cache_fail(c, CELLAR_E_INVAL, 0, "bloom_off: 0 or 1"); }
@@ -304,11 +304,11 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "the feed did not end well");
 }
 
-CELLAR_API cellar_err cellar_bloom_seal(cellar *c, uint32_t flags)
+CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if ((flags & ~CELLAR_BLOOM_EMPTY_SOURCE) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_bloom_seal: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_bloom_activate: unknown flag");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b;

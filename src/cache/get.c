@@ -8,7 +8,7 @@
  *            A miss is said at once where neither a tier nor a filter wants to know (l1_none).
  * INVARIANTS each get that passed its checks adds to exactly one outcome; E_BUFFER counts as the
  *            hit it is. peek, exists and meta add to none.
- * FORMAT     what cellar_dup returns: 32 bytes {hooks, size} that cellar_free needs, then the
+ * FORMAT     what cellar_get_alloc returns: 32 bytes {hooks, size} that cellar_free needs, then the
  *            value: the caller may free it after the store is gone.
  * NOT HERE   many keys (many.c), loading. */
 #include "cache/cache_int.h"
@@ -442,7 +442,7 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
     return err;
 }
 
-CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
+CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) { return cache_get_refuse(c); }
     if (cache_is_closed(c)) { return cache_closed(c); }
@@ -464,16 +464,17 @@ CELLAR_API cellar_err cellar_exists(cellar *c, const void *key, size_t key_len)
     return err == CELLAR_OK ? CELLAR_OK : CELLAR_MISS;
 }
 
-CELLAR_API cellar_err cellar_meta(cellar *c, const void *key, size_t key_len, uint32_t flags,
-                                  cellar_entry_info *out)
+CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t key_len,
+                                            uint32_t flags,
+                                            cellar_entry_info *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_meta: a key and out are needed");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_entry_info_get: a key and out are needed");
     }
     const cellar_err size_err = cache_info_check(c, out);
     if (size_err != CELLAR_OK) { return size_err; }
     if ((flags & ~CELLAR_GET_WANT_VERSION) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_meta: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_entry_info_get: unknown flag");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_MISS; }
@@ -548,13 +549,13 @@ static cellar_err cache_dup_read(cellar *c, const l1_key *k, unsigned char **val
     return err;
 }
 
-CELLAR_API cellar_err cellar_dup(cellar *c, const void *key, size_t key_len,
-                                 void **value, size_t *value_len)
+CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_len,
+                                       void **value, size_t *value_len)
 {
     if (value != NULL) { *value = NULL; }
     if (value_len != NULL) { *value_len = 0; }
     if (c == NULL || cache_key_bad(key, key_len) || value == NULL || value_len == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dup: an argument is missing");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_get_alloc: an argument is missing");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     stats_id outcome = STATS_MISS;
@@ -570,7 +571,7 @@ CELLAR_API cellar_err cellar_dup(cellar *c, const void *key, size_t key_len,
     }
     stats_add(cache_mine(c), outcome, 1);
     if (cache_talks(c)) { cache_read_tell(c, "get", err); }
-    if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_dup: no memory"); }
+    if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_get_alloc: no memory"); }
     if (err == CELLAR_OK) {
         *value = copy;
         *value_len = len;

@@ -214,9 +214,10 @@ static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **su
     return true;
 }
 
-CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
-                                   const cellar_load_opts *o, const cellar_subscriber *waiter,
-                                   cellar_lease *lease, cellar_result *out)
+CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
+                                           const cellar_load_opts *o,
+                                               const cellar_subscriber *waiter,
+                                           cellar_lease *lease, cellar_result *out)
 {
     const uint32_t banned = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_NO_STORE;
     cellar_load_opts full;
@@ -224,13 +225,13 @@ CELLAR_API cellar_err cellar_begin(cellar *c, const void *key, size_t key_len,
     cache_load_plan plan;
     if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
         (waiter != NULL && waiter->fn == NULL)) {
-        return cache_load_refuse(c, "cellar_begin: key, lease, result and the waiter's fn");
+        return cache_load_refuse(c, "cellar_lease_acquire: key, lease, result and the waiter's fn");
     }
     memset(lease, 0, sizeof *lease);
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
-    if ((plan.flags & banned) != 0) { return cache_load_refuse(c, "cellar_begin: flags"); }
+    if ((plan.flags & banned) != 0) { return cache_load_refuse(c, "cellar_lease_acquire: flags"); }
     cache_call_begin(&call, c, key, key_len);
     call.o = o;
     call.p = plan;
@@ -358,8 +359,8 @@ static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
     return err == CELLAR_OK ? err : CELLAR_DROPPED;
 }
 
-CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *value,
-                                    size_t value_len, const cellar_set_opts *o)
+CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const void *value,
+                                           size_t value_len, const cellar_set_opts *o)
 {
     const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
                             CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL | CELLAR_DURABLE;
@@ -368,14 +369,16 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
     struct cellar_load ld;
     flight_outcome out;
     if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
-        return cache_load_refuse(c, "cellar_fulfil: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_fulfill: an argument is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_plan_make(c, o, banned, &plan);
     if (err != CELLAR_OK) { return err; }
     const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
     if ((none && value_len != 0) || plan.version_out != NULL) {
-        return cache_load_refuse(c, "cellar_fulfil: a value for a negative entry, or a version");
+        return cache_load_refuse(c,
+                                 "cellar_lease_fulfill: a value for a negative entry, "
+                                  "or a version");
     }
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
@@ -394,7 +397,8 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
         out.phase = FLIGHT_FAILED;
         out.err = err;
         out.loader_err = (int32_t)err;
-        (void)cache_fail(c, err, 0, "cellar_fulfil: the value is too long, or no memory for it");
+        (void)cache_fail(c, err, 0,
+                         "cellar_lease_fulfill: the value is too long, or no memory for it");
     }
     cache_guard_report(&ld, out.phase == FLIGHT_FAILED ? err : CELLAR_OK);
     out.source = CELLAR_SOURCE_LOADED;
@@ -404,14 +408,14 @@ CELLAR_API cellar_err cellar_fulfil(cellar *c, cellar_lease *lease, const void *
     return err;
 }
 
-CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loader_err)
+CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32_t loader_err)
 {
     cellar_err err = CELLAR_OK;
     cache_call call;
     struct cellar_load ld;
     flight_outcome out;
     if (c == NULL || lease == NULL) {
-        return cache_load_refuse(c, "cellar_abandon: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_release: an argument is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     flight_reap((uintptr_t)__builtin_frame_address(0));
@@ -434,10 +438,10 @@ CELLAR_API cellar_err cellar_abandon(cellar *c, cellar_lease *lease, int32_t loa
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_withdraw(cellar *c, cellar_lease *ticket)
+CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
 {
     if (c == NULL || ticket == NULL) {
-        return cache_load_refuse(c, "cellar_withdraw: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_unsubscribe: an argument is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const flight_lease l = { ticket->id, ticket->check };

@@ -12,7 +12,7 @@
  *            the
  * COMPLETES  place and wakes; unlisten itself if nobody runs.
  * LIMITS     16 listeners a store; events of sets nested deeper than 4 are counted, not told. What
- *            ended before cellar_listen returned may be told or not. */
+ *            ended before cellar_listener_add returned may be told or not. */
 #include "cache/cache_int.h"
 
 /* ---- the cause, as the public list has it ---- */
@@ -162,14 +162,16 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
 
 /* ---- come and go ---- */
 
-CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listener_fn fn, void *ctx,
-                                    uint64_t *id)
+CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_listener_fn fn,
+                                          void *ctx,
+                                          uint64_t *id)
 {
     if (c == NULL || fn == NULL || id == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_listen: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_listener_add: an argument is NULL");
     }
     if ((causes >> CELLAR_CAUSE_COUNT) != 0 || (causes & 1u) != 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_listen: the mask has an unknown cause");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_listener_add: the mask has an unknown cause");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -192,7 +194,8 @@ CELLAR_API cellar_err cellar_listen(cellar *c, uint32_t causes, cellar_listener_
     sync_drop(LISTEN, &s->listen_lock);
     if (l == NULL) {
         stats_count(s->stats, STATS_LIMIT_LISTENERS, 1);
-        return cache_fail(c, CELLAR_E_LIMIT, 0, "cellar_listen: 16 listeners are there already");
+        return cache_fail(c, CELLAR_E_LIMIT, 0,
+                          "cellar_listener_add: 16 listeners are there already");
     }
     l1_want_left(s->l1, true);
     return CELLAR_OK;
@@ -206,7 +209,7 @@ static bool cache_listener_is(cache_store *s, const cache_listener *l, uint64_t 
     return same;
 }
 
-CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id)
+CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
@@ -229,7 +232,8 @@ CELLAR_API cellar_err cellar_unlisten(cellar *c, uint64_t id)
         (void)base_sub_rlx(&s->told, 1u);
     }
     sync_drop(LISTEN, &s->listen_lock);
-    if (l == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_unlisten: unknown id"); }
+    if (l == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
+                                       "cellar_listener_remove: unknown id"); }
     l1_want_left(s->l1, false);
     if (view != NULL) { cache_view_release(view); }
     while (!idle && base_self()->depth == 0 && cache_listener_is(s, l, id)) {

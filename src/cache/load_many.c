@@ -86,7 +86,7 @@ CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, co
     return err;
 }
 
-CELLAR_API cellar_err cellar_load_item_none(cellar_load *load, size_t index)
+CELLAR_API cellar_err cellar_load_item_absent(cellar_load *load, size_t index)
 {
     cache_item *it = cache_item_of(load, index);
     return it == NULL ? CELLAR_E_INVAL : cache_item_say(it, CACHE_SAID_NONE);
@@ -493,7 +493,7 @@ BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load
     base_free(&m->c->store->account, BASE_MOD_FLIGHT, b, b->bytes);
 }
 
-CELLAR_API cellar_err cellar_get_many_or_load(cellar *c, cellar_load_item *items, size_t count,
+CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items, size_t count,
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
                                               void *ctx)
 {

@@ -68,7 +68,7 @@ CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, si
     return err;
 }
 
-CELLAR_API cellar_err cellar_load_reserve(cellar_load *load, size_t value_len, void **value)
+CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, void **value)
 {
     cellar_err err;
     if (value == NULL) { return CELLAR_E_INVAL; }
@@ -80,7 +80,7 @@ CELLAR_API cellar_err cellar_load_reserve(cellar_load *load, size_t value_len, v
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_load_give(cellar_load *load, void *value, size_t value_len,
+CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t value_len,
                                        void (*free_fn)(void *free_ctx, void *value), void *free_ctx)
 {
     if (free_fn == NULL || value == NULL) { return CELLAR_E_INVAL; }
@@ -104,7 +104,7 @@ CELLAR_API cellar_err cellar_load_give(cellar_load *load, void *value, size_t va
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_load_none(cellar_load *load)
+CELLAR_API cellar_err cellar_load_absent(cellar_load *load)
 {
     return cache_say(load, CACHE_SAID_NONE);
 }
@@ -130,7 +130,7 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 
 /* ---- options of this result ---- */
 
-CELLAR_API cellar_err cellar_load_ttl(cellar_load *load, int64_t ttl_ms)
+CELLAR_API cellar_err cellar_load_set_ttl(cellar_load *load, int64_t ttl_ms)
 {
     if (load == NULL || ttl_ms < 0) { return CELLAR_E_INVAL; }
     load->has_ttl = true;
@@ -138,7 +138,7 @@ CELLAR_API cellar_err cellar_load_ttl(cellar_load *load, int64_t ttl_ms)
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_load_negative_ttl(cellar_load *load, int64_t ttl_ms)
+CELLAR_API cellar_err cellar_load_set_negative_ttl(cellar_load *load, int64_t ttl_ms)
 {
     if (load == NULL || ttl_ms < 0) { return CELLAR_E_INVAL; }
     load->has_negative = true;
@@ -146,7 +146,7 @@ CELLAR_API cellar_err cellar_load_negative_ttl(cellar_load *load, int64_t ttl_ms
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_load_stale(cellar_load *load, int64_t stale_ms)
+CELLAR_API cellar_err cellar_load_set_stale(cellar_load *load, int64_t stale_ms)
 {
     if (load == NULL || stale_ms < 0) { return CELLAR_E_INVAL; }
     if (stale_ms > CACHE_WINDOW_MAX) { return CELLAR_E_RANGE; }
@@ -155,8 +155,8 @@ CELLAR_API cellar_err cellar_load_stale(cellar_load *load, int64_t stale_ms)
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_load_tags(cellar_load *load, const cellar_bytes *tags,
-                                       size_t tag_count)
+CELLAR_API cellar_err cellar_load_set_tags(cellar_load *load, const cellar_bytes *tags,
+                                           size_t tag_count)
 {
     if (load == NULL || tag_count > CELLAR_TAGS_MAX || (tags == NULL && tag_count != 0)) {
         return CELLAR_E_INVAL;
@@ -174,21 +174,21 @@ CELLAR_API cellar_err cellar_load_tags(cellar_load *load, const cellar_bytes *ta
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_load_cost(cellar_load *load, uint32_t cost_us)
+CELLAR_API cellar_err cellar_load_set_cost(cellar_load *load, uint32_t cost_us)
 {
     if (load == NULL) { return CELLAR_E_INVAL; }
     load->cost_us = cost_us;
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_load_flags(cellar_load *load, uint32_t user_flags)
+CELLAR_API cellar_err cellar_load_set_user_flags(cellar_load *load, uint32_t user_flags)
 {
     if (load == NULL) { return CELLAR_E_INVAL; }
     load->user_flags = user_flags;
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_load_no_store(cellar_load *load)
+CELLAR_API cellar_err cellar_load_set_no_store(cellar_load *load)
 {
     if (load == NULL) { return CELLAR_E_INVAL; }
     load->no_store = true;
@@ -197,8 +197,9 @@ CELLAR_API cellar_err cellar_load_no_store(cellar_load *load)
 
 /* ---- questions ---- */
 
-CELLAR_API cellar_err cellar_load_old(cellar_load *load, const void **value, size_t *value_len,
-                                      uint32_t *user_flags)
+CELLAR_API cellar_err cellar_load_stale_value(cellar_load *load, const void **value,
+                                              size_t *value_len,
+                                              uint32_t *user_flags)
 {
     if (load == NULL || value == NULL || value_len == NULL) { return CELLAR_E_INVAL; }
     *value = NULL;
@@ -218,7 +219,7 @@ CELLAR_API uint32_t cellar_load_attempt(cellar_load *load)
     return BASE_MAX(load->call->failures + load->call->losses, taken);
 }
 
-CELLAR_API int64_t cellar_load_deadline(cellar_load *load)
+CELLAR_API int64_t cellar_load_time_left_ms(cellar_load *load)
 {
     if (load == NULL) { return 0; }
     const cache_call *call = load->call;

@@ -211,8 +211,8 @@ static void cache_del_group(cellar *c, cellar_delete_item *items, size_t n)
     for (size_t i = 0; i < used; i++) { items[item_of[i]].status = cache_del(c, &keys[i]); }
 }
 
-CELLAR_API cellar_err cellar_del_many(cellar *c, cellar_delete_item *items, size_t count,
-                                      size_t *deleted)
+CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, size_t count,
+                                         size_t *deleted)
 {
     if (deleted != NULL) { *deleted = 0; }
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }

@@ -176,9 +176,9 @@ static bool cache_memo_take_arg(cache_memo_in *r, cellar_arg *a)
     }
 }
 
-CELLAR_API cellar_err cellar_memo_args(const void *key, size_t key_len, cellar_bytes *name,
-                                       uint32_t *version, cellar_arg *args, size_t arg_cap,
-                                       size_t *arg_count)
+CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_bytes *name,
+                                        uint32_t *version, cellar_arg *args, size_t arg_cap,
+                                        size_t *arg_count)
 {
     if (arg_count != NULL) { *arg_count = 0; }
     if (key == NULL || key_len > CELLAR_KEY_MAX || (args == NULL && arg_cap != 0)) {
@@ -226,8 +226,8 @@ static cellar_err cache_memo_load(cellar_load *load, const void *key, size_t key
     const cache_memo_call *m = ctx;
     cellar_arg args[CELLAR_MEMO_ARGS_MAX];
     size_t count;
-    const cellar_err err = cellar_memo_args(key, key_len, NULL, NULL, args, CELLAR_MEMO_ARGS_MAX,
-                                            &count);
+    const cellar_err err = cellar_memo_parse(key, key_len, NULL, NULL, args, CELLAR_MEMO_ARGS_MAX,
+                                             &count);
     return err == CELLAR_OK ? m->fn(load, args, count, m->ctx) : err;
 }
 

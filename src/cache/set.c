@@ -572,7 +572,7 @@ CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by)
     return cache_del_here(c, k, true, by);
 }
 
-CELLAR_API cellar_err cellar_del(cellar *c, const void *key, size_t key_len)
+CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len))) { return cache_set_refuse(c); }
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
@@ -687,27 +687,28 @@ static cellar_err cache_incr_done(cellar *c, cellar_err err)
     const bool done = err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO;
     if (done) { stats_add(cache_mine(c), STATS_SET, 1); }
     switch ((int)err) {
-    case CELLAR_E_TYPE: return cache_fail(c, err, 0, "cellar_incr: the value is no counter");
+    case CELLAR_E_TYPE: return cache_fail(c, err, 0, "cellar_increment: the value is no counter");
     case CELLAR_E_IO: return cache_through(c, err);
-    case CELLAR_E_RANGE: return cache_fail(c, err, 0, "cellar_incr: the counter is at its limit");
+    case CELLAR_E_RANGE: return cache_fail(c, err, 0,
+                                           "cellar_increment: the counter is at its limit");
     case CELLAR_E_SPACE:
     case CELLAR_E_NOMEM:
         cache_count_refused(cache_mine(c), err);
-        return cache_fail(c, err, 0, "cellar_incr: no room in the memory budget");
+        return cache_fail(c, err, 0, "cellar_increment: no room in the memory budget");
     default: return err;
     }
 }
 
-CELLAR_API cellar_err cellar_incr(cellar *c, const void *key, size_t key_len, int64_t delta,
-                                  int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
-                                  int64_t *now_value)
+CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_len, int64_t delta,
+                                       int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
+                                       int64_t *now_value)
 {
     if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
     if ((flags & ~CELLAR_ONLY_IF_PRESENT) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_incr: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_increment: unknown flag");
     }
     if (ttl_if_new_ms < 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_incr: negative ttl_if_new_ms");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_increment: negative ttl_if_new_ms");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }

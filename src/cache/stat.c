@@ -231,7 +231,7 @@ static const char *cache_audit_views(cache_store *s)
     return NULL;
 }
 
-CELLAR_API cellar_err cellar_audit(cellar *c)
+CELLAR_API cellar_err cellar_integrity_check(cellar *c)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
@@ -553,11 +553,11 @@ static void cache_dump_views(cache_store *s, base_text *t)
     }
 }
 
-CELLAR_API cellar_err cellar_dump(cellar *c, char *buf, size_t cap, size_t *len)
+CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t *len)
 {
     if (len != NULL) { *len = 0; }
     if (c == NULL || (buf == NULL && cap != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dump: buf is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dump_write: buf is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;

@@ -330,12 +330,13 @@ CELLAR_PRIVATE void cache_tags_close(cache_store *s)
     }
 }
 
-CELLAR_API cellar_err cellar_delete_tag(cellar *c, const void *tag, size_t tag_len, uint32_t mode)
+CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
+                                           uint32_t mode)
 {
     if (c == NULL || tag == NULL || tag_len == 0 || tag_len > CELLAR_TAG_MAX ||
         mode > CELLAR_TAG_SOFT) {
         return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_tag: a tag of 1 to 128 bytes and a mode are needed");
+                          "cellar_delete_by_tag: a tag of 1 to 128 bytes and a mode are needed");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;

@@ -817,17 +817,19 @@ static size_t cache_name_len(const char *name)
     return end != NULL ? (size_t)(end - name) : CELLAR_NAME_MAX + 1;
 }
 
-CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_namespace_opts *o,
-                                  cellar **out)
+CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
+                                            const cellar_namespace_opts *o,
+                                            cellar **out)
 {
-    if (out == NULL) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: out is NULL"); }
+    if (out == NULL) { return cache_fail(c, CELLAR_E_INVAL, 0,
+                                         "cellar_namespace_open: out is NULL"); }
     *out = NULL;
     if (c == NULL || name == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: no handle or no name");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_open: no handle or no name");
     }
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view: a name has 1 to 64 bytes");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_open: a name has 1 to 64 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_namespace_opts full;
@@ -844,7 +846,7 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_name
     cache_store *s = c->store;
     cache_class_name *names;
     if (!cache_quota_room(s, o) || !cache_view_opts_room(s, o, &names)) {
-        return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_view: no memory");
+        return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_namespace_open: no memory");
     }
     cache_store_hold(s);
     sync_take(VIEW, &s->view_lock);
@@ -856,9 +858,12 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_name
     if (err != CELLAR_OK) {
         cache_store_release(s, 1);
         return cache_fail(c, err, 0, err == CELLAR_E_LIMIT
-            ? "cellar_view: max_views is reached, or 63 views have quotas" : err == CELLAR_E_INVAL
-            ? "cellar_view: least quotas over 100 %, or a quota for a view that was open without"
-            : "cellar_view: no memory");
+            ? "cellar_namespace_open: max_views is reached, or 63 views have quotas" :
+                err == CELLAR_E_INVAL
+            ?
+                "cellar_namespace_open: least quotas over 100 %, or a quota for a view that was "
+                 "open without"
+            : "cellar_namespace_open: no memory");
     }
     if (o != NULL && o->bloom_mode != 0) { err = cache_filter_start(*out); }
     if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {
@@ -867,7 +872,8 @@ CELLAR_API cellar_err cellar_view(cellar *c, const char *name, const cellar_name
     if (err != CELLAR_OK) {
         (void)cellar_close(*out);
         *out = NULL;
-        return cache_fail(c, err, 0, "cellar_view: no room for its Bloom filter or breaker");
+        return cache_fail(c, err, 0,
+                          "cellar_namespace_open: no room for its Bloom filter or breaker");
     }
     return CELLAR_OK;
 }
@@ -882,16 +888,16 @@ static void cache_owner_died(cellar *v, uint32_t vgen)
     cache_thread_ring(s);
 }
 
-CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
+CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
 {
     if (c == NULL || name == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view_drop: no handle or no name");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_drop: no handle or no name");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_view_drop: a name has 1 to 64 bytes");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_drop: a name has 1 to 64 bytes");
     }
     sync_take(VIEW, &s->view_lock);
     cellar *v = cache_view_find(s, name, len);
@@ -904,13 +910,15 @@ CELLAR_API cellar_err cellar_view_drop(cellar *c, const char *name)
         cache_quota_give(s, v);
     }
     sync_drop(VIEW, &s->view_lock);
-    if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0, "cellar_view_drop: unknown"); }
+    if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
+                                       "cellar_namespace_drop: unknown"); }
     cache_owner_died(v, 0);
-    base_fence_sc(); /* its state, then the flights; cellar_begin: its flight, fence, the state */
+    /* its state, then the flights; cellar_lease_acquire: its flight, fence, the state */
+    base_fence_sc();
     flight_table *t = base_load_sc(&s->flights);
     if (t != NULL) { flight_end_leases(t, v->id); }
     cellar_err err = cache_acked(v, CELLAR_OK);
-    if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_view_drop: the disk failed"); }
+    if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_namespace_drop: the disk failed"); }
     cache_view_release(v); /* it is no longer named */
     return err;
 }
@@ -952,17 +960,17 @@ CELLAR_API cellar_err cellar_clear(cellar *c)
     return cache_generation(c, CELLAR_CAUSE_CLEARED, 0, NULL);
 }
 
-CELLAR_API cellar_err cellar_bump(cellar *c, uint32_t *version)
+CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
     return cache_generation(c, CELLAR_CAUSE_BUMPED, (uint64_t)UINT32_MAX + 1, version);
 }
 
-CELLAR_API cellar_err cellar_bump_to(cellar *c, uint32_t version)
+CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (version == 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bump_to: from 1 on"); }
+    if (version == 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: from 1 on"); }
     if (cache_is_closed(c)) { return cache_closed(c); }
     return cache_generation(c, CELLAR_CAUSE_BUMPED, version, NULL);
 }

@@ -140,7 +140,7 @@ static void cache_chunk_load(cache_warm *w, cache_chunk *k)
     if (cache_warm_stop(w)) {
         (void)base_add_rlx(&w->skipped, (uint64_t)k->count);
     } else if (w->o.many != NULL) {
-        const cellar_err err = cellar_get_many_or_load(w->c, k->item, k->count, o, w->o.many,
+        const cellar_err err = cellar_get_or_load_many(w->c, k->item, k->count, o, w->o.many,
                                                        w->o.ctx);
         for (size_t i = 0; i < k->count; i++) {
             cellar_load_item *it = &k->item[i];
@@ -433,7 +433,7 @@ static void cache_writing_left(void *arg)
 {
     const cache_writing *w = arg;
     cache_writing_over(w);
-    (void)cellar_del(w->c, w->key, w->key_len);
+    (void)cellar_delete(w->c, w->key, w->key_len);
 }
 
 CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,
@@ -457,7 +457,7 @@ CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t ke
     err = w.err;
     cache_writing_over(&w);
     if (err == CELLAR_OK) { err = cellar_set(c, key, key_len, value, value_len, o); }
-    if (err != CELLAR_OK) { (void)cellar_del(c, key, key_len); }
+    if (err != CELLAR_OK) { (void)cellar_delete(c, key, key_len); }
     return err;
 }
 

@@ -51,7 +51,7 @@ static cellar_err guards_none(cellar_load *load, const void *key, size_t key_len
     (void)key;
     (void)key_len;
     atomic_fetch_add(&s->calls, 1);
-    return cellar_load_none(load);
+    return cellar_load_absent(load);
 }
 
 static void *guards_ask(void *arg)
@@ -119,7 +119,7 @@ static bool guards_flood(guards_source *s, guards_result *r)
         const int n = snprintf(key, sizeof key, "user:%u", i);
         fine = cellar_set(s->c, key, (size_t)n, "here", 4, NULL) == CELLAR_OK;
     }
-    fine = fine && cellar_bloom_seal(s->c, CELLAR_BLOOM_EMPTY_SOURCE) == CELLAR_OK;
+    fine = fine && cellar_bloom_activate(s->c, CELLAR_BLOOM_EMPTY_SOURCE) == CELLAR_OK;
     const uint64_t before = atomic_load(&s->calls);
     for (; r->flood < GUARDS_FLOOD && fine; r->flood++) {
         cellar_result out = CELLAR_RESULT_INIT;

@@ -48,7 +48,7 @@ static void limits_batch(limits_worker *w, int kind)
     const uint64_t start = limits_cpu_ns();
     for (uint32_t i = 0; i < LIMITS_BATCH; i++) {
         cellar_limiter_result r;
-        const cellar_err err = cellar_rl_check(w->limiter[kind], "one key", 7, 1, &r);
+        const cellar_err err = cellar_limiter_check(w->limiter[kind], "one key", 7, 1, &r);
         if (err == CELLAR_OK && w->count[kind] < LIMITS_STAMPS) {
             w->stamp[kind][w->count[kind]++] = r.now_ns;
         } else if (err != CELLAR_LIMITED) {
@@ -128,19 +128,19 @@ bool limits_run(limits_report *out)
     out->of[0].name = "token bucket, capped";
     out->of[1].name = "exact log";
     const cellar_rule rule[LIMITS_KINDS] = {
-        cellar_rl_rule_capped(LIMITS_LIMIT, CELLAR_SECOND_NS, LIMITS_BURST),
-        cellar_rl_sliding_log(LIMITS_LIMIT, CELLAR_SECOND_NS),
+        cellar_rule_token_bucket_strict(LIMITS_LIMIT, CELLAR_SECOND_NS, LIMITS_BURST),
+        cellar_rule_sliding_log(LIMITS_LIMIT, CELLAR_SECOND_NS),
     };
     cellar_limiter *limiter[LIMITS_KINDS] = { NULL, NULL };
     limits_worker *w = calloc(LIMITS_THREADS, sizeof *w);
     uint64_t *all = malloc(LIMITS_THREADS * LIMITS_STAMPS * sizeof *all);
     bool fine = w != NULL && all != NULL;
     for (int kind = 0; kind < LIMITS_KINDS && fine; kind++) {
-        fine = cellar_rl_open(NULL, &rule[kind], 1, &limiter[kind]) == CELLAR_OK;
+        fine = cellar_limiter_open(NULL, &rule[kind], 1, &limiter[kind]) == CELLAR_OK;
     }
     fine = fine && limits_threads(w, limiter, out);
     if (fine) { limits_sum(w, all, out); }
-    for (int kind = 0; kind < LIMITS_KINDS; kind++) { cellar_rl_close(limiter[kind]); }
+    for (int kind = 0; kind < LIMITS_KINDS; kind++) { cellar_limiter_close(limiter[kind]); }
     free(all);
     free(w);
     return fine;

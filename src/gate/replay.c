@@ -426,9 +426,9 @@ static double replay_metadata(cellar *store)
     size_t len = 0;
     unsigned long long sum = 0;
     if (cellar_stats_get(store, CELLAR_SCOPE_STORE, &st) != CELLAR_OK) { return 0; }
-    (void)cellar_dump(store, NULL, 0, &len);
+    (void)cellar_dump_write(store, NULL, 0, &len);
     char *text = malloc(len + 1);
-    if (text != NULL && cellar_dump(store, text, len + 1, &len) == CELLAR_OK) {
+    if (text != NULL && cellar_dump_write(store, text, len + 1, &len) == CELLAR_OK) {
         for (size_t i = 0; i < sizeof module / sizeof module[0]; i++) {
             const char *at = strstr(text, module[i]);
             if (at != NULL) { sum += strtoull(at + strlen(module[i]), NULL, 10); }

@@ -63,7 +63,7 @@ static survive_store survive_open(const char *folder, uint32_t mode)
     cfg.l2_required = 1;
     o.l2_mode = mode;
     if (cellar_open(&cfg, &s.root) != CELLAR_OK) { return (survive_store){ NULL, NULL }; }
-    if (cellar_view(s.root, "tour", &o, &s.view) == CELLAR_OK) { return s; }
+    if (cellar_namespace_open(s.root, "tour", &o, &s.view) == CELLAR_OK) { return s; }
     (void)cellar_close(s.root);
     return (survive_store){ NULL, NULL };
 }
@@ -152,7 +152,7 @@ static int survive_child(const char *folder, survive_shared *shared)
         const uint32_t key = survive_deletes(n) ? n - 3 : n;
         survive_fill(value, n);
         const cellar_err err = survive_deletes(n)
-                                   ? cellar_del(v, &key, sizeof key)
+                                   ? cellar_delete(v, &key, sizeof key)
                                    : cellar_set(v, &key, sizeof key, value, sizeof value, NULL);
         if (err < 0) { return 1; }
         /* release: acquire in survive_killed */

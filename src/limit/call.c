@@ -31,15 +31,15 @@ CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now
 /* Permits are taken by their own call: a check has nowhere to put the token. */
 static bool limit_checks(const cellar_limiter *l) { return l->conc < 0; }
 
-CELLAR_API uint64_t cellar_rl_now(cellar_limiter *l) { return l != NULL ? limit_now(l) : 0; }
+CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l) { return l != NULL ? limit_now(l) : 0; }
 
-CELLAR_API uint64_t cellar_rl_fingerprint(cellar_limiter *l, const void *key, size_t key_len)
+CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *key, size_t key_len)
 {
     return limit_key_ok(l, key, key_len) ? limit_fp(l, key, key_len) >> 1 : 0;
 }
 
-CELLAR_API cellar_err cellar_rl_check(cellar_limiter *l, const void *key, size_t key_len,
-                                      uint64_t cost, cellar_limiter_result *result)
+CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
+                                           uint64_t cost, cellar_limiter_result *result)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -63,9 +63,9 @@ CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, siz
     return limit_run(l, fp, now_ns, &op);
 }
 
-CELLAR_API cellar_err cellar_rl_check_with(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t cost, const cellar_rule *rules,
-                                           uint32_t rule_count, cellar_limiter_result *result)
+CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
+                                                uint64_t cost, const cellar_rule *rules,
+                                                uint32_t rule_count, cellar_limiter_result *result)
 {
     limit_rule own[LIMIT_RULES];
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
@@ -86,10 +86,10 @@ CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t 
 
 /* ---- tickets ---- */
 
-CELLAR_API cellar_err cellar_rl_reserve(cellar_limiter *l, const void *key, size_t key_len,
-                                        uint64_t cost, uint64_t max_wait_ns,
-                                        cellar_limiter_ticket *ticket, uint64_t *wait_ns,
-                                        cellar_limiter_result *result)
+CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key, size_t key_len,
+                                             uint64_t cost, uint64_t max_wait_ns,
+                                             cellar_limiter_ticket *ticket, uint64_t *wait_ns,
+                                             cellar_limiter_result *result)
 {
     if (ticket == NULL || !limit_key_ok(l, key, key_len) || !limit_checks(l)) {
         return CELLAR_E_INVAL;
@@ -123,7 +123,7 @@ static cellar_err limit_ticket_end(cellar_limiter *l, cellar_limiter_ticket *t, 
     return CELLAR_OK; /* charged each time between: what is not given back is only stricter */
 }
 
-CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket)
+CELLAR_API cellar_err cellar_limiter_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket)
 {
     if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
         return CELLAR_E_INVAL;
@@ -133,8 +133,8 @@ CELLAR_API cellar_err cellar_rl_cancel(cellar_limiter *l, cellar_limiter_ticket 
     return limit_ticket_end(l, ticket, ticket->cost);
 }
 
-CELLAR_API cellar_err cellar_rl_settle(cellar_limiter *l, cellar_limiter_ticket *ticket,
-                                       uint64_t actual)
+CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
+                                            uint64_t actual)
 {
     if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
         return CELLAR_E_INVAL;
@@ -178,15 +178,16 @@ static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t
 {
     cellar_limiter_ticket ticket;
     uint64_t wait_ns;
-    const cellar_err err = cellar_rl_reserve(l, key, key_len, cost, max_wait_ns, &ticket, &wait_ns,
-                                             r);
+    const cellar_err err = cellar_limiter_reserve(l, key, key_len, cost, max_wait_ns, &ticket,
+                                                  &wait_ns,
+                                                  r);
     if (err == CELLAR_LIMITED) { return r->never != 0 ? CELLAR_E_NEVER : CELLAR_E_TIMEOUT; }
     if (err == CELLAR_OK && wait_ns > 0) { base_sleep_ns(wait_ns); }
     return err;
 }
 
-CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t key_len,
-                                     uint64_t cost, uint64_t max_wait_ns,
+CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, size_t key_len,
+                                          uint64_t cost, uint64_t max_wait_ns,
                                          cellar_limiter_result *result)
 {
     cellar_limiter_result mine = {0};
@@ -197,7 +198,7 @@ CELLAR_API cellar_err cellar_rl_wait(cellar_limiter *l, const void *key, size_t 
     }
     const uint64_t start = base_now_ns();
     for (;;) {
-        const cellar_err err = cellar_rl_check(l, key, key_len, cost, r);
+        const cellar_err err = cellar_limiter_check(l, key, key_len, cost, r);
         if (err != CELLAR_LIMITED) { return err; }
         if (r->never != 0) { return CELLAR_E_NEVER; }
         const uint64_t gone = base_now_ns() - start;
@@ -226,9 +227,9 @@ CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, ui
     }
 }
 
-CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
-                                               int64_t lease_ms, uint64_t *token,
-                                               cellar_limiter_result *result)
+CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
+                                            int64_t lease_ms, uint64_t *token,
+                                            cellar_limiter_result *result)
 {
     if (token == NULL) { return CELLAR_E_INVAL; }
     *token = 0;
@@ -245,8 +246,8 @@ CELLAR_API cellar_err cellar_rl_permit_acquire(cellar_limiter *l, const void *ke
     return err;
 }
 
-CELLAR_API cellar_err cellar_rl_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
-                                              uint64_t token, int64_t lease_ms)
+CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
+                                           uint64_t token, int64_t lease_ms)
 {
     if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
     limit_op op = { .kind = LIMIT_EXTEND, .token = token };
@@ -254,8 +255,8 @@ CELLAR_API cellar_err cellar_rl_permit_extend(cellar_limiter *l, const void *key
     return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
 }
 
-CELLAR_API cellar_err cellar_rl_permit_release(cellar_limiter *l, const void *key, size_t key_len,
-                                               uint64_t token)
+CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,
+                                            uint64_t token)
 {
     if (!limit_key_ok(l, key, key_len) || l->conc < 0) { return CELLAR_E_INVAL; }
     limit_op op = { .kind = LIMIT_RELEASE, .token = token };

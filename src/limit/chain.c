@@ -28,12 +28,12 @@ static void limit_link_denied(const cellar_limiter_link *k)
     ticket.limiter = NULL;
     ticket.used = 0;
     if (limit_link_run(k, LIMIT_TAKE, &ticket, NULL) == CELLAR_OK) {
-        (void)cellar_rl_cancel(k->limiter, &ticket);
+        (void)cellar_limiter_cancel(k->limiter, &ticket);
     }
 }
 
-CELLAR_API cellar_err cellar_rl_check_chain(const cellar_limiter_link *links, uint32_t count,
-                                            cellar_limiter_result *result, uint32_t *denied_by)
+CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
+                                                 cellar_limiter_result *result, uint32_t *denied_by)
 {
     cellar_limiter_ticket ticket[CELLAR_LIMITER_CHAIN_MAX];
     cellar_err err = CELLAR_OK;
@@ -64,7 +64,7 @@ CELLAR_API cellar_err cellar_rl_check_chain(const cellar_limiter_link *links, ui
     if (err == CELLAR_OK) { return CELLAR_OK; }
     for (uint32_t k = i - 1; k-- > 0;) {
         BASE_POINT("limit.chain.back");
-        (void)cellar_rl_cancel(links[k].limiter, &ticket[k]);
+        (void)cellar_limiter_cancel(links[k].limiter, &ticket[k]);
     }
     if (i > 1) { limit_count(links[i - 1].limiter, LIMIT_CHAIN_ROLLBACKS, 1); }
     return err;

@@ -90,8 +90,8 @@ static bool limit_reset_held(cellar_limiter *l, limit_head *h, const limit_place
     return w >> 2 != 0;
 }
 
-CELLAR_API cellar_err cellar_rl_reset(cellar_limiter *l, const void *key, size_t key_len,
-                                      int *existed)
+CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, size_t key_len,
+                                           int *existed)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -128,7 +128,7 @@ static void limit_clear_region(cellar_limiter *l, uint32_t region) SYNC_HOLDS(LI
     }
 }
 
-CELLAR_API cellar_err cellar_rl_reset_all(cellar_limiter *l)
+CELLAR_API cellar_err cellar_limiter_reset_all(cellar_limiter *l)
 {
     if (l == NULL) { return CELLAR_E_INVAL; }
     limit_side_clear_bans(l);
@@ -302,8 +302,8 @@ CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rule *
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_rl_rules_set(cellar_limiter *l, const cellar_rule *rules,
-                                          uint32_t rule_count)
+CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_rule *rules,
+                                               uint32_t rule_count)
 {
     limit_rule to[LIMIT_RULES];
     if (l == NULL) { return CELLAR_E_INVAL; }
@@ -388,8 +388,8 @@ static cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan)
     return err;
 }
 
-CELLAR_API cellar_err cellar_rl_plan(cellar_limiter *l, const char *name,
-                                     const cellar_rule *rules, uint32_t rule_count)
+CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *name,
+                                              const cellar_rule *rules, uint32_t rule_count)
 {
     limit_rule own[LIMIT_RULES];
     uint32_t plan;
@@ -403,8 +403,9 @@ CELLAR_API cellar_err cellar_rl_plan(cellar_limiter *l, const char *name,
     return err;
 }
 
-CELLAR_API cellar_err cellar_rl_assign(cellar_limiter *l, const void *key, size_t key_len,
-                                       const char *plan)
+CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void *key,
+                                                  size_t key_len,
+                                                  const char *plan)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -416,8 +417,9 @@ CELLAR_API cellar_err cellar_rl_assign(cellar_limiter *l, const void *key, size_
     return err;
 }
 
-CELLAR_API cellar_err cellar_rl_override(cellar_limiter *l, const void *key, size_t key_len,
-                                         const cellar_rule *rules, uint32_t rule_count)
+CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void *key,
+                                                   size_t key_len,
+                                                   const cellar_rule *rules, uint32_t rule_count)
 {
     limit_rule own[LIMIT_RULES];
     uint32_t plan;
@@ -452,7 +454,7 @@ static cellar_err limit_ban_beside(cellar_limiter *l, uint64_t fp, uint64_t ns)
     return err;
 }
 
-CELLAR_API cellar_err cellar_rl_penalize(cellar_limiter *l, const void *key, size_t key_len,
+CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t ns)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
@@ -525,7 +527,7 @@ static void limit_sweep_wide(cellar_limiter *l, uint32_t region, uint64_t now_ns
     sync_drop(LIMIT, &h->lock);
 }
 
-CELLAR_API cellar_err cellar_rl_tick(cellar_limiter *l)
+CELLAR_API cellar_err cellar_limiter_tick(cellar_limiter *l)
 {
     if (l == NULL) { return CELLAR_E_INVAL; }
     const uint64_t now = limit_now(l);
@@ -585,8 +587,8 @@ static void limit_entry_of(cellar_limiter *l, const _Atomic uint64_t *set, limit
     }
 }
 
-CELLAR_API cellar_err cellar_rl_foreach(cellar_limiter *l,
-                                        int (*fn)(void *ctx, const cellar_limiter_entry *e),
+CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
+                                          int (*fn)(void *ctx, const cellar_limiter_entry *e),
                                             void *ctx)
 {
     if (l == NULL || fn == NULL) { return CELLAR_E_INVAL; }

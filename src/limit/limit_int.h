@@ -141,7 +141,7 @@ typedef struct limit_row {
 
 typedef struct limit_plan {
     uint32_t users;          /* overrides that name it, + 1 while it has a name */
-    char name[CELLAR_LIMITER_NAME_MAX + 1]; /* "": made by cellar_rl_override */
+    char name[CELLAR_LIMITER_NAME_MAX + 1]; /* "": made by cellar_limiter_key_rules_set */
     limit_rule rule[LIMIT_RULES];
 } limit_plan;
 

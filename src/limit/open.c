@@ -5,7 +5,8 @@
  * PICTURE    one mapping of at most max_bytes:
  *            | buckets ... | region heads | bucket locks | counters | side chains, overrides,
  *            plans, permits |        and the handle itself, which is counted too
- * INVARIANTS nothing is allocated after cellar_rl_open; `bytes` of the figures is the sum, and at
+ * INVARIANTS nothing is allocated after cellar_limiter_open; `bytes` of the figures is the sum,
+ * and at
  *            most max_bytes.
  * WALK       compile rules -> slot size -> side table's share -> the rest is buckets, in regions of
  *            at most 1024 -> reserve, commit -> load a snapshot -> link into the fork list.
@@ -317,8 +318,9 @@ static void limit_free(cellar_limiter *l)
     base_free_raw(hooks.alloc != NULL ? &hooks : NULL, raw, sizeof *l + BASE_PAD);
 }
 
-CELLAR_API cellar_err cellar_rl_open(const cellar_limiter_config *cfg, const cellar_rule *rules,
-                                     uint32_t rule_count, cellar_limiter **out)
+CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
+                                          const cellar_rule *rules,
+                                          uint32_t rule_count, cellar_limiter **out)
 {
     cellar_limiter_config c;
     if (out == NULL) { return CELLAR_E_INVAL; }
@@ -352,7 +354,7 @@ CELLAR_API cellar_err cellar_rl_open(const cellar_limiter_config *cfg, const cel
     return CELLAR_OK;
 }
 
-CELLAR_API void cellar_rl_close(cellar_limiter *l)
+CELLAR_API void cellar_limiter_close(cellar_limiter *l)
 {
     if (l != NULL) { limit_free(l); }
 }
@@ -366,7 +368,7 @@ static uint64_t limit_sum(const cellar_limiter *l, limit_counter c)
     return n;
 }
 
-CELLAR_API cellar_err cellar_rl_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
+CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
 {
     if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;

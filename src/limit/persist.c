@@ -340,7 +340,7 @@ CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_
     return none ? 0 : sizeof(limit_persist) + limit_copy_bytes(l);
 }
 
-CELLAR_API cellar_err cellar_rl_save(cellar_limiter *l)
+CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l)
 {
     if (l == NULL) { return CELLAR_E_INVAL; }
     limit_persist *p = l->persist;
@@ -366,7 +366,7 @@ CELLAR_PRIVATE cellar_err limit_persist_tick(cellar_limiter *l, uint64_t now_ns)
         now_ns - base_load_rlx(&p->last_ns) < p->every_ns) {
         return CELLAR_OK;
     }
-    return cellar_rl_save(l);
+    return cellar_limiter_save(l);
 }
 
 /* ---- reading ---- */
@@ -636,7 +636,7 @@ CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l)
 {
     limit_persist *p = l->persist;
     if (p == NULL) { return; }
-    if (l->forks_known) { (void)cellar_rl_save(l); } /* opened all the way */
+    if (l->forks_known) { (void)cellar_limiter_save(l); } /* opened all the way */
     base_free_raw(l->hooks.alloc != NULL ? &l->hooks : NULL, p, sizeof *p + limit_copy_bytes(l));
     l->persist = NULL;
 }

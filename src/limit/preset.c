@@ -16,8 +16,8 @@ BASE_SIZE_BEGIN
 CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
                                                cellar_limiter **out)
 {
-    const cellar_rule rule = cellar_rl_sliding_log(CELLAR_USER_LIMIT_MAX, CELLAR_SECOND_NS);
-    return cellar_rl_open(cfg, &rule, 1, out);
+    const cellar_rule rule = cellar_rule_sliding_log(CELLAR_USER_LIMIT_MAX, CELLAR_SECOND_NS);
+    return cellar_limiter_open(cfg, &rule, 1, out);
 }
 
 CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
@@ -26,19 +26,19 @@ CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *u
 {
     if (window_s == 0) { return CELLAR_E_INVAL; }
     if (window_s > CELLAR_PERIOD_MAX_NS / CELLAR_SECOND_NS) { return CELLAR_E_RANGE; }
-    const cellar_rule rule = cellar_rl_sliding_log(limit, window_s * CELLAR_SECOND_NS);
-    return cellar_rl_check_with(l, user, user_len, 1, &rule, 1, result);
+    const cellar_rule rule = cellar_rule_sliding_log(limit, window_s * CELLAR_SECOND_NS);
+    return cellar_limiter_check_with(l, user, user_len, 1, &rule, 1, result);
 }
 
 CELLAR_API cellar_err cellar_user_limiter_reset(cellar_limiter *l, const void *user,
                                                 size_t user_len)
 {
-    return cellar_rl_reset(l, user, user_len, NULL);
+    return cellar_limiter_reset(l, user, user_len, NULL);
 }
 
 CELLAR_API void cellar_user_limiter_close(cellar_limiter *l)
 {
-    cellar_rl_close(l);
+    cellar_limiter_close(l);
 }
 
 BASE_SIZE_END

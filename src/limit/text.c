@@ -59,8 +59,8 @@ static void limit_text_policy(base_text *t, const cellar_limiter *l, const cella
     }
 }
 
-CELLAR_API size_t cellar_rl_http_headers(cellar_limiter *l, const cellar_limiter_result *r,
-                                         uint32_t style, char *buf, size_t cap)
+CELLAR_API size_t cellar_limiter_headers_write(cellar_limiter *l, const cellar_limiter_result *r,
+                                               uint32_t style, char *buf, size_t cap)
 {
     base_text t = { buf, buf != NULL ? cap : 0, 0 };
     cellar_rule rules[LIMIT_RULES];
@@ -124,13 +124,13 @@ static void limit_text_family(base_text *t, const char *family, const char *help
                   counter ? "counter" : "gauge");
 }
 
-CELLAR_API size_t cellar_rl_metrics_write(cellar_limiter *l, char *buf, size_t cap)
+CELLAR_API size_t cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t cap)
 {
     base_text t = { buf, buf != NULL ? cap : 0, 0 };
     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
     const char *last = "";
     if (t.cap > 0) { buf[0] = '\0'; }
-    if (cellar_rl_stats_get(l, &s) != CELLAR_OK) { return 0; }
+    if (cellar_limiter_stats_get(l, &s) != CELLAR_OK) { return 0; }
     for (size_t i = 0; i < sizeof limit_metrics / sizeof limit_metrics[0]; i++) {
         const limit_metric *m = &limit_metrics[i];
         uint64_t value;

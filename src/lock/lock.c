@@ -618,7 +618,7 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
     return err;
 }
 
-CELLAR_API cellar_err cellar_lock_valid(cellar_locks *t, const cellar_lock *lk)
+CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk)
 {
     lock_stripe *s = NULL;
     lock_record *r = NULL;
@@ -654,8 +654,8 @@ static void lock_describe(const lock_record *r, uint64_t word, int64_t now_ms,
     if ((flags & LOCK_NOTED) != 0) { memcpy(out->note, r->note, sizeof out->note); }
 }
 
-CELLAR_API cellar_err cellar_lock_holder(cellar_locks *t, const void *key, size_t key_len,
-                                         cellar_lock_info *out)
+CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, size_t key_len,
+                                           cellar_lock_info *out)
 {
     if (t == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX || out == NULL) {
         return CELLAR_E_INVAL;

@@ -5,7 +5,7 @@
  * INVARIANTS acquire_many takes keys in rising byte order, the same in each call, so two such calls
  *            cannot each hold what the other waits for. On any failure all that was taken is given
  *            back before the call returns.
- * ENDS       cellar_lock_with: one release on every way out of fn: return, pthread_exit,
+ * ENDS       cellar_lock_run: one release on every way out of fn: return, pthread_exit,
  *            cancellation (base_guarded). */
 #include <string.h>
 
@@ -35,8 +35,8 @@ static void lock_call_end(void *arg)
     if (c->err == CELLAR_OK) { c->err = err; }
 }
 
-CELLAR_API cellar_err cellar_lock_with(cellar_locks *t, const void *key, size_t key_len,
-                                       const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx)
+CELLAR_API cellar_err cellar_lock_run(cellar_locks *t, const void *key, size_t key_len,
+                                      const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx)
 {
     if (fn == NULL) { return CELLAR_E_INVAL; }
     lock_call c = { .t = t, .fn = fn, .ctx = ctx, .err = CELLAR_OK };
@@ -91,7 +91,7 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
     }
     /* Those taken first may have ended while the last was waited for. */
     for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
-        err = cellar_lock_valid(t, &out[i]);
+        err = cellar_lock_check(t, &out[i]);
     }
     if (err == CELLAR_OK) { return CELLAR_OK; }
     if (err == CELLAR_E_BUSY && o->wait_ms != 0) { err = CELLAR_E_TIMEOUT; }

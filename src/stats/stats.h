@@ -70,8 +70,10 @@ typedef enum stats_unit {
     X(CLASS_FALLBACK, "cellar_class_fallbacks_total", "", "", ONE, \
       "Stores that named no known TTL class.") \
     X(CLEAR, "cellar_clears_total", "", "", ONE, "Calls of cellar_clear.") \
-    X(BUMP, "cellar_bumps_total", "", "", ONE, "Calls of cellar_bump and cellar_bump_to.") \
-    X(GLOB_DELETE, "cellar_pattern_deletes_total", "", "", ONE, "Calls of cellar_delete_match.") \
+    X(BUMP, "cellar_bumps_total", "", "", ONE, \
+      "Calls of cellar_version_increment and cellar_version_set.") \
+    X(GLOB_DELETE, "cellar_pattern_deletes_total", "", "", ONE, \
+      "Calls of cellar_delete_by_pattern.") \
     X(BLOOM_REJECT, "cellar_bloom_rejects_total", "", "", ONE, \
       "Look-ups of keys a Bloom filter knew to be absent.") \
     X(BLOOM_AUDIT, "cellar_bloom_audits_total", "", "", ONE, \
@@ -125,7 +127,7 @@ typedef enum stats_unit {
       "Calls that met a fixed limit.") \
     X(LIMIT_DEPS, "cellar_limit_reached_total", "limit", "dependencies", ONE, \
       "Calls that met a fixed limit.") \
-    X(TAG_DELETE, "cellar_tag_invalidations_total", "", "", ONE, "Calls of cellar_delete_tag.") \
+    X(TAG_DELETE, "cellar_tag_invalidations_total", "", "", ONE, "Calls of cellar_delete_by_tag.") \
     X(TAG_FOLD, "cellar_tag_folds_total", "", "", ONE, \
       "Times invalidated tags were forgotten, and older tagged entries with them.") \
     X(BREAKER_OPENED, "cellar_breaker_opens_total", "", "", ONE, \

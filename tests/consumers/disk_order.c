@@ -81,7 +81,7 @@ static int work(void)
         char buf[512];
         say(fd, 'i', key, version);
         const int n = value_of(buf, sizeof buf, key, version);
-        const cellar_err err = version == 0 ? cellar_del(c, &key, sizeof key)
+        const cellar_err err = version == 0 ? cellar_delete(c, &key, sizeof key)
                                             : cellar_set(c, &key, sizeof key, buf, (size_t)n, NULL);
         if (err < 0) { return 1; }
         say(fd, 'a', key, version);

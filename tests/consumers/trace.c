@@ -50,12 +50,12 @@ static void trace_step(cellar *c)
         len = 0;
         break;
     case 5:
-        err = cellar_del(c, &key, sizeof key);
+        err = cellar_delete(c, &key, sizeof key);
         len = 0;
         break;
     case 6:
         key |= (uint64_t)1 << 63;
-        err = cellar_incr(c, &key, sizeof key, 3, 10, 500, 0, &sum);
+        err = cellar_increment(c, &key, sizeof key, 3, 10, 500, 0, &sum);
         trace_note(&sum, sizeof sum);
         len = 0;
         break;

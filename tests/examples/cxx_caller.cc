@@ -38,7 +38,7 @@ public:
     {
         void *bytes = nullptr;
         std::size_t len = 0;
-        if (cellar_dup(handle_.get(), key.data(), key.size(), &bytes, &len) != CELLAR_OK) {
+        if (cellar_get_alloc(handle_.get(), key.data(), key.size(), &bytes, &len) != CELLAR_OK) {
             return false;
         }
         const std::unique_ptr<void, void (*)(void *)> owned(bytes, cellar_free);

@@ -55,7 +55,7 @@ static void serve(server *s, request *q)
     const cellar_subscriber tell = { ring, &s->bell };
     cellar_result r = CELLAR_RESULT_INIT;
     cellar_lease lease;
-    switch (cellar_begin(s->c, q->key, strlen(q->key), NULL, &tell, &lease, &r)) {
+    switch (cellar_lease_acquire(s->c, q->key, strlen(q->key), NULL, &tell, &lease, &r)) {
     case CELLAR_OK:
     case CELLAR_STALE:
         q->done = 1;
@@ -82,7 +82,7 @@ static void on_backend(server *s)
         char value[32];
         if (s->lease[k].id == 0) { continue; }
         snprintf(value, sizeof value, "value of key%d", k);
-        (void)cellar_fulfil(s->c, &s->lease[k], value, strlen(value), NULL);
+        (void)cellar_lease_fulfill(s->c, &s->lease[k], value, strlen(value), NULL);
     }
 }
 

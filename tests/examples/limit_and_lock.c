@@ -32,7 +32,7 @@ static int store_write(uint64_t fence)
 static int ask(cellar_limiter *per_user, const char *user, unsigned *wait_s)
 {
     cellar_limiter_result r;
-    switch (cellar_rl_check(per_user, user, strlen(user), 1, &r)) {
+    switch (cellar_limiter_check(per_user, user, strlen(user), 1, &r)) {
     case CELLAR_OK: return 200;
     case CELLAR_LIMITED:
         *wait_s = (unsigned)((r.retry_after_ns + CELLAR_SECOND_NS - 1) / CELLAR_SECOND_NS);
@@ -41,7 +41,7 @@ static int ask(cellar_limiter *per_user, const char *user, unsigned *wait_s)
     }
 }
 
-/* The work under the lock; what it returns, cellar_lock_with returns. */
+/* The work under the lock; what it returns, cellar_lock_run returns. */
 static cellar_err import(void *ctx, const cellar_lock *lk)
 {
     (void)ctx;
@@ -58,7 +58,7 @@ static void *worker(void *locks)
     cellar_lock_opts o = CELLAR_LOCK_OPTS_INIT; /* waits 30 s, owns for 30 s */
     o.note = "nightly import";
     for (int i = 0; i < 50; i++) {
-        if (cellar_lock_with(locks, "import", 6, &o, import, NULL) != CELLAR_OK) { return locks; }
+        if (cellar_lock_run(locks, "import", 6, &o, import, NULL) != CELLAR_OK) { return locks; }
     }
     return NULL;
 }
@@ -76,8 +76,8 @@ static void check(int ok, const char *what)
 static void users_are_limited(void)
 {
     cellar_limiter *per_user;
-    const cellar_rule rule = cellar_rl_sliding_log(10, CELLAR_MINUTE_NS);
-    if (cellar_rl_open(NULL, &rule, 1, &per_user) != CELLAR_OK) {
+    const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_MINUTE_NS);
+    if (cellar_limiter_open(NULL, &rule, 1, &per_user) != CELLAR_OK) {
         check(0, "the limiter opens");
         return;
     }
@@ -88,7 +88,7 @@ static void users_are_limited(void)
     check(wait_s >= 50 && wait_s <= 60, "the others are told how long to wait");
     check(ask(per_user, "grace", &wait_s) == 200, "another user has a limit of her own");
     check(ask(per_user, "", &wait_s) == 400, "a name that cannot be is an error");
-    cellar_rl_close(per_user);
+    cellar_limiter_close(per_user);
 }
 
 static void imports_run_one_at_a_time(void)

@@ -51,7 +51,7 @@ static int user_name(cellar *users, int id, char *buf, size_t cap)
 }
 
 /* Writes go to the database first, then the old answer is dropped. */
-static void user_renamed(cellar *users, int id) { cellar_del(users, &id, sizeof id); }
+static void user_renamed(cellar *users, int id) { cellar_delete(users, &id, sizeof id); }
 
 /* ---- the example checks itself ---- */
 
@@ -78,7 +78,7 @@ int main(void)
     defaults.default_ttl_ms = 5 * 60 * 1000;
     defaults.negative_ttl_ms = 10 * 1000;
     cellar *users;
-    if (cellar_view(store, "users", &defaults, &users) != CELLAR_OK) { return 1; }
+    if (cellar_namespace_open(store, "users", &defaults, &users) != CELLAR_OK) { return 1; }
 
     char name[64];
     check(user_name(users, 1, name, sizeof name) == 5, "first call asks the database");

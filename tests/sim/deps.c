@@ -38,7 +38,7 @@ static void soup_open(void)
     base_sim_calm(true);
     BASE_SIM_CHECK(cellar_open(&cfg, &soup.c) == CELLAR_OK);
     o.deps = 0;
-    BASE_SIM_CHECK(cellar_view(soup.c, "v", &o, &soup.v) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_open(soup.c, "v", &o, &soup.v) == CELLAR_OK);
     soup.nested = base_sim_below(2) == 0;
     base_sim_calm(false);
 }
@@ -48,7 +48,7 @@ static void soup_close(void)
     cellar_stats st = CELLAR_STATS_INIT;
     base_sim_calm(true);
     while (cellar_tick(soup.c, 1000, NULL) == CELLAR_PENDING) {}
-    BASE_SIM_CHECK(cellar_audit(soup.c) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_integrity_check(soup.c) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_stats_get(soup.c, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
     BASE_SIM_CHECK(st.flights == 0);
     BASE_SIM_CHECK(cellar_close(soup.v) == CELLAR_OK);
@@ -174,7 +174,7 @@ static void soup_changer(void *arg)
         default:
             soup.db = value;
             BASE_POINT("soup.source");
-            BASE_SIM_CHECK(cellar_del(soup.v, "a", 1) >= 0);
+            BASE_SIM_CHECK(cellar_delete(soup.v, "a", 1) >= 0);
             break;
         }
         soup.least = value;

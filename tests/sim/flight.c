@@ -55,7 +55,7 @@ static void sky_close(void)
     cellar_stats st = CELLAR_STATS_INIT;
     base_sim_calm(true);
     while (cellar_tick(sky.c, 1000, NULL) == CELLAR_PENDING) {}
-    BASE_SIM_CHECK(cellar_audit(sky.c) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_integrity_check(sky.c) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_stats_get(sky.c, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
     BASE_SIM_CHECK(st.flights == 0);
     BASE_SIM_CHECK(st.gets == st.hits_l1 + st.stale_hits + st.negative_hits + st.misses);
@@ -72,7 +72,8 @@ static bool sky_is_old(cellar_load *ld, uint64_t seen)
 {
     const void *old;
     size_t len;
-    return cellar_load_old(ld, &old, &len, NULL) == CELLAR_OK && memcmp(old, &seen, len) == 0;
+    return cellar_load_stale_value(ld, &old, &len, NULL) == CELLAR_OK &&
+        memcmp(old, &seen, len) == 0;
 }
 
 static cellar_err sky_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -88,7 +89,7 @@ static cellar_err sky_load(cellar_load *ld, const void *key, size_t key_len, voi
     BASE_POINT("sky.loaded");
     if (sky_one_in(sky.fail_in)) { return CELLAR_E_IO; }
     if (sky.tagged && sky_is_old(ld, seen)) { return cellar_load_not_modified(ld); }
-    if (sky.tagged) { BASE_SIM_CHECK(cellar_load_tags(ld, &sky_tag, 1) == CELLAR_OK); }
+    if (sky.tagged) { BASE_SIM_CHECK(cellar_load_set_tags(ld, &sky_tag, 1) == CELLAR_OK); }
     return cellar_load_value(ld, &seen, sizeof seen);
 }
 
@@ -144,7 +145,7 @@ static void sky_del(void)
 {
     const uint64_t value = ++sky.db;
     BASE_POINT("sky.source");
-    (void)cellar_del(sky.c, "k", 1);
+    (void)cellar_delete(sky.c, "k", 1);
     sky_made_sure(value);
 }
 
@@ -334,25 +335,26 @@ static void sky_leaser(void *arg)
         cellar_lease lease;
         cellar_result r = CELLAR_RESULT_INIT;
         const uint64_t least = sky.least;
-        const cellar_err err = cellar_begin(sky.c, "k", 1, &sky.o, &w, &lease, &r);
+        const cellar_err err = cellar_lease_acquire(sky.c, "k", 1, &sky.o, &w, &lease, &r);
         if (err == CELLAR_OK) { sky_check(err, &r, least); }
         cellar_result_free(&r);
         if (err == CELLAR_LEASED) {
             const uint64_t seen = sky.db;
             BASE_POINT("sky.lease");
             switch (base_sim_below(4)) {
-            case 0: (void)cellar_abandon(sky.c, &lease, 0); break;
-            case 1: (void)cellar_abandon(sky.c, &lease, 5); break;
+            case 0: (void)cellar_lease_release(sky.c, &lease, 0); break;
+            case 1: (void)cellar_lease_release(sky.c, &lease, 5); break;
             case 2:
                 if (sky.o.hard_ms < 1000) { break; } /* forgotten: past hard_ms others take it */
                 /* fall through */
             default: {
-                const cellar_err end = cellar_fulfil(sky.c, &lease, &seen, sizeof seen, NULL);
+                const cellar_err end = cellar_lease_fulfill(sky.c, &lease, &seen, sizeof seen,
+                                                            NULL);
                 BASE_SIM_CHECK(end == CELLAR_OK || end == CELLAR_DETACHED || end == CELLAR_E_LEASE);
             }
             }
         } else if (err == CELLAR_PENDING && base_sim_below(2) == 0) {
-            (void)cellar_withdraw(sky.c, &lease);
+            (void)cellar_lease_unsubscribe(sky.c, &lease);
         }
     }
 }
@@ -444,7 +446,7 @@ static void sky_bulk(void *arg)
         const cellar_result r = CELLAR_RESULT_INIT;
         it[i] = (cellar_load_item){ &order[i], 1, r, CELLAR_OK, 0 };
     }
-    BASE_SIM_CHECK(cellar_get_many_or_load(sky.c, it, 3, &sky.o, sky_many, NULL) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_get_or_load_many(sky.c, it, 3, &sky.o, sky_many, NULL) == CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         BASE_SIM_CHECK(it[i].status == CELLAR_OK);
         if (order[i] == 'k') { sky_check(it[i].status, &it[i].result, least); }
@@ -474,7 +476,7 @@ static void sky_untag(void)
 {
     const uint64_t value = ++sky.db;
     BASE_POINT("sky.source");
-    BASE_SIM_CHECK(cellar_delete_tag(sky.c, "red", 3, CELLAR_TAG_HARD) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_delete_by_tag(sky.c, "red", 3, CELLAR_TAG_HARD) == CELLAR_OK);
     sky_made_sure(value);
 }
 
@@ -484,7 +486,7 @@ static void sky_softener(void *arg)
     (void)arg;
     for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
         BASE_POINT("sky.soften");
-        BASE_SIM_CHECK(cellar_delete_tag(sky.c, "red", 3, CELLAR_TAG_SOFT) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_delete_by_tag(sky.c, "red", 3, CELLAR_TAG_SOFT) == CELLAR_OK);
     }
 }
 
@@ -492,7 +494,7 @@ static void sky_unmatch(void)
 {
     const uint64_t value = ++sky.db;
     BASE_POINT("sky.source");
-    BASE_SIM_CHECK(cellar_delete_match(sky.c, "k*", 2, NULL) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_delete_by_pattern(sky.c, "k*", 2, NULL) == CELLAR_OK);
     sky_made_sure(value);
 }
 

@@ -939,9 +939,9 @@ static void sim_ends_ender(void *arg)
         const uint32_t was[2] = { ends.now[0], ends.now[1] };
         const bool by_tag = base_sim_below(3) == 0;
         if (by_tag) {
-            BASE_SIM_CHECK(cellar_delete_tag(ends.c, "a", 1, CELLAR_TAG_HARD) == CELLAR_OK);
+            BASE_SIM_CHECK(cellar_delete_by_tag(ends.c, "a", 1, CELLAR_TAG_HARD) == CELLAR_OK);
         } else {
-            BASE_SIM_CHECK(cellar_delete_match(ends.c, "a*", 2, NULL) == CELLAR_OK);
+            BASE_SIM_CHECK(cellar_delete_by_pattern(ends.c, "a*", 2, NULL) == CELLAR_OK);
         }
         for (uint32_t key = 0; key < 2; key++) { sim_ends_over(key, was[key]); }
         for (uint32_t key = 0; key < 2; key++) { sim_ends_look(key); }
@@ -1006,7 +1006,7 @@ static void sim_l2_ends_run(void)
     if (base_sim_below(3) == 0) { sim_ends_crash(); }
     sim_ends_reader(NULL);
     base_sim_calm(true);
-    BASE_SIM_CHECK(cellar_audit(ends.c) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_integrity_check(ends.c) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_close(ends.c) == CELLAR_OK);
     const char *wrong = l2_audit(disk.kit.d);
     if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }

@@ -63,7 +63,7 @@ static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t bucket
     c.wall_ms = wall_ms;
     c.secret = secret;
     c.overflow = overflow;
-    BASE_SIM_CHECK(cellar_rl_open(&c, rules, count, &rl.l) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_limiter_open(&c, rules, count, &rl.l) == CELLAR_OK);
     rl.burst = rules[0].burst;
     rl.step_ns = RL_T_NS;
     rl.l->regions = 1;
@@ -93,7 +93,7 @@ static void rl_check(uint32_t key)
     cellar_limiter_result r;
     rl_key(key, name);
     const uint32_t start = ++rl.clock;
-    const cellar_err e = cellar_rl_check(rl.l, name, strlen(name), 1, &r);
+    const cellar_err e = cellar_limiter_check(rl.l, name, strlen(name), 1, &r);
     BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
     rl_note(key, start, &r);
 }
@@ -107,7 +107,7 @@ static void rl_reset(uint32_t key)
     rl.reset[i].key = key;
     rl.reset[i].start = start;
     rl.reset[i].end = UINT32_MAX;
-    BASE_SIM_CHECK(cellar_rl_reset(rl.l, name, strlen(name), NULL) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_limiter_reset(rl.l, name, strlen(name), NULL) == CELLAR_OK);
     rl.reset[i].end = ++rl.clock;
     base_sim_note("key%u reset", key);
 }
@@ -199,7 +199,7 @@ static void rl_end(void)
         const bool asked = !rl.event[a].admitted && !rl.event[a].full && !rl.denies_more;
         if (asked) { rl_check_needless(&rl.event[a]); }
     }
-    cellar_rl_close(rl.l);
+    cellar_limiter_close(rl.l);
 }
 
 /* ---- two keys for one slot, which dies by time and by reset ---- */
@@ -228,7 +228,7 @@ static void rl_fill(uint32_t slots)
 
 static void rl_swap(uint32_t filled)
 {
-    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 1 + base_sim_below(2));
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 1 + base_sim_below(2));
     base_sim_calm(true);
     rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
     rl_fill(filled);
@@ -257,7 +257,7 @@ static void rl_move_fiber(void *arg)
 
 static void rl_run_move(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 2);
     base_sim_calm(true);
     rl_move_pass = base_sim_below(2) == 0 ? 1 : RL_T_NS;
     rl_layout = (uint8_t)base_sim_below(256);
@@ -277,8 +277,8 @@ static void rl_change_fiber(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 3; i++) { /* the same rate under another burst and back */
-        const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, i % 2 == 0 ? 2 : 4);
-        BASE_SIM_CHECK(cellar_rl_rules_set(rl.l, &rule, 1) == CELLAR_OK);
+        const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, i % 2 == 0 ? 2 : 4);
+        BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, &rule, 1) == CELLAR_OK);
     }
 }
 static void rl_user_fiber(void *arg)
@@ -291,7 +291,7 @@ static void rl_user_fiber(void *arg)
 }
 static void rl_run_rules(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 4);
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 4);
     base_sim_calm(true);
     rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     rl.denies_more = true; /* the smaller burst denies more */
@@ -311,16 +311,16 @@ const base_sim_scenario sim_limit_rules = { "limit_rules",
 static void rl_same_fiber(void *arg)
 {
     (void)arg;
-    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
     for (int i = 0; i < 3; i++) {
-        BASE_SIM_CHECK(cellar_rl_rules_set(rl.l, &rule, 1) == CELLAR_OK);
-        BASE_SIM_CHECK(cellar_rl_override(rl.l, "key0", 4, &rule, 1) == CELLAR_OK);
-        BASE_SIM_CHECK(cellar_rl_override(rl.l, "key0", 4, NULL, 0) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, &rule, 1) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_key_rules_set(rl.l, "key0", 4, &rule, 1) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_key_rules_set(rl.l, "key0", 4, NULL, 0) == CELLAR_OK);
     }
 }
 static void rl_run_same(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
     base_sim_calm(true);
     rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     base_sim_calm(false);
@@ -347,19 +347,19 @@ static void rl_ticket_fiber(void *arg)
             rl_check(key);
             continue;
         }
-        const cellar_err e = cellar_rl_reserve(rl.l, name, strlen(name), 1, 0, &t, NULL, &r);
+        const cellar_err e = cellar_limiter_reserve(rl.l, name, strlen(name), 1, 0, &t, NULL, &r);
         BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
         rl_note(key, start, &r);
         const uint32_t mine = rl.count - 1;
         if (e != CELLAR_OK || base_sim_below(4) == 0) { continue; }
         if (base_sim_below(2) == 0) { rl_pass(base_sim_below(3 * RL_T_NS)); }
-        BASE_SIM_CHECK(cellar_rl_cancel(rl.l, &t) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_cancel(rl.l, &t) == CELLAR_OK);
         rl.event[mine].undone = true;
     }
 }
 static void rl_run_ticket(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 2);
     base_sim_calm(true);
     rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     rl.denies_more = true; /* a take that is given back later may deny others meanwhile */
@@ -385,11 +385,11 @@ static void rl_tickets_fiber(void *arg)
         if (base_sim_below(4) == 0) {
             rl_check(0);
         } else if (out[which]) {
-            BASE_SIM_CHECK(cellar_rl_cancel(rl.l, &t[which]) == CELLAR_OK);
+            BASE_SIM_CHECK(cellar_limiter_cancel(rl.l, &t[which]) == CELLAR_OK);
             rl.event[at[which]].undone = true;
             out[which] = false;
         } else {
-            const cellar_err e = cellar_rl_reserve(rl.l, "key0", 4, 1, 0, &t[which], NULL, &r);
+            const cellar_err e = cellar_limiter_reserve(rl.l, "key0", 4, 1, 0, &t[which], NULL, &r);
             BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
             rl_note(0, start, &r);
             at[which] = rl.count - 1;
@@ -399,7 +399,7 @@ static void rl_tickets_fiber(void *arg)
 }
 static void rl_run_tickets(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 3);
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
     base_sim_calm(true);
     rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     rl.denies_more = true;
@@ -422,7 +422,7 @@ static void rl_rate_fiber(void *arg)
 }
 static void rl_run_rate(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(43, 10, 10);
+    const cellar_rule rule = cellar_rule_token_bucket(43, 10, 10);
     base_sim_calm(true);
     rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     base_sim_calm(false);
@@ -433,7 +433,7 @@ static void rl_run_rate(void)
     for (uint32_t i = 0; i < rl.count; i++) { n += rl.event[i].admitted; }
     const uint64_t span_ns = rl.event[rl.count - 1].now_ns - rl.event[0].now_ns;
     if (n > 10 + span_ns * 64 / 15) { base_sim_fail("%llu admitted", (unsigned long long)n); }
-    cellar_rl_close(rl.l);
+    cellar_limiter_close(rl.l);
 }
 const base_sim_scenario sim_limit_rate = { "limit_rate",
     "43 in 10 ns: rounding makes the rate lower, never higher", rl_run_rate, 0 };
@@ -443,8 +443,8 @@ const base_sim_scenario sim_limit_rate = { "limit_rate",
 static void rl_run_wide(void)
 {
     /* The log is the same bound written otherwise: 1 in a period of T. */
-    const cellar_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 1),
-                                      cellar_rl_sliding_log(1, RL_T_NS) };
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 1),
+                                      cellar_rule_sliding_log(1, RL_T_NS) };
     base_sim_calm(true);
     rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
     rl_fill(3);
@@ -457,8 +457,8 @@ const base_sim_scenario sim_limit_wide = { "limit_wide",
 
 static void rl_run_wide_two(void)
 {
-    const cellar_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 1),
-                                      cellar_rl_sliding_log(1, RL_T_NS) };
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 1),
+                                      cellar_rule_sliding_log(1, RL_T_NS) };
     base_sim_calm(true);
     rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
     rl_fill(2);
@@ -473,8 +473,8 @@ const base_sim_scenario sim_limit_wide_two = { "limit_wide_two",
 
 static void rl_run_wide_move(void)
 {
-    const cellar_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 2),
-                                      cellar_rl_sliding_log(64, RL_T_NS) }; /* it never denies */
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 2),
+                                      cellar_rule_sliding_log(64, RL_T_NS) }; /* it never denies */
     base_sim_calm(true);
     rl_move_pass = base_sim_below(4) == 0 ? 1 : 2 * RL_T_NS;
     rl_layout = (uint8_t)base_sim_below(256);
@@ -507,7 +507,8 @@ static void rl_back_fiber(void *arg)
 }
 static void rl_run_wide_back(void)
 {
-    const cellar_rule rules[2] = { cellar_rl_gcra(1, RL_T_NS, 3), cellar_rl_gcra(1, RL_T_NS, 3) };
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 3),
+        cellar_rule_token_bucket(1, RL_T_NS, 3) };
     base_sim_calm(true);
     rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
     rl_fill(3);
@@ -547,7 +548,7 @@ static void rl_calendar_fiber(void *arg)
         rl_day[n].key = key;
         rl_day[n].admitted = false;
         rl_day[n].from = rl_minute();
-        const cellar_err e = cellar_rl_check(rl.l, name, strlen(name), 1, NULL);
+        const cellar_err e = cellar_limiter_check(rl.l, name, strlen(name), 1, NULL);
         rl_day[n].to = rl_minute();
         BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
         rl_day[n].admitted = e == CELLAR_OK;
@@ -557,7 +558,7 @@ static void rl_calendar_fiber(void *arg)
 }
 static void rl_run_calendar(void)
 {
-    const cellar_rule rule = cellar_rl_fixed(RL_MINUTE_LIMIT, CELLAR_PER_MINUTE);
+    const cellar_rule rule = cellar_rule_fixed_window(RL_MINUTE_LIMIT, CELLAR_PER_MINUTE);
     base_sim_calm(true);
     rl_open_at(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW, rl_wall);
     base_sim_calm(false);
@@ -575,7 +576,7 @@ static void rl_run_calendar(void)
                           (unsigned)rl_day[a].from);
         }
     }
-    cellar_rl_close(rl.l);
+    cellar_limiter_close(rl.l);
 }
 const base_sim_scenario sim_limit_calendar = { "limit_calendar",
     "a minute admits its limit, however late it is told", rl_run_calendar, 0 };
@@ -591,7 +592,7 @@ static void rl_log_fiber(void *arg)
 }
 static void rl_run_log(void)
 {
-    const cellar_rule rule = cellar_rl_sliding_log(3, 2 * RL_T_NS);
+    const cellar_rule rule = cellar_rule_sliding_log(3, 2 * RL_T_NS);
     base_sim_calm(true);
     rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
     base_sim_calm(false);
@@ -613,7 +614,7 @@ static void rl_run_log(void)
             base_sim_fail("denied with %llu in the window", (unsigned long long)at_most);
         }
     }
-    cellar_rl_close(rl.l);
+    cellar_limiter_close(rl.l);
 }
 const base_sim_scenario sim_limit_log = { "limit_log",
     "a log of three: never four in a window, never a needless denial", rl_run_log, 0 };
@@ -626,18 +627,18 @@ static void rl_permit_fiber(void *arg)
     (void)arg;
     for (int i = 0; i < 5; i++) {
         uint64_t token;
-        if (cellar_rl_permit_acquire(rl.l, "db", 2, 1000, &token, NULL) != CELLAR_OK) { continue; }
+        if (cellar_permit_acquire(rl.l, "db", 2, 1000, &token, NULL) != CELLAR_OK) { continue; }
         permits.out++;
         BASE_SIM_CHECK(permits.out <= 2);
         base_sim_hold(1 + base_sim_below(4));
         permits.out--;
-        BASE_SIM_CHECK(cellar_rl_permit_release(rl.l, "db", 2, token) == CELLAR_OK);
-        BASE_SIM_CHECK(cellar_rl_permit_release(rl.l, "db", 2, token) == CELLAR_E_NOT_OWNER);
+        BASE_SIM_CHECK(cellar_permit_release(rl.l, "db", 2, token) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_permit_release(rl.l, "db", 2, token) == CELLAR_E_NOT_OWNER);
     }
 }
 static void rl_run_permits(void)
 {
-    const cellar_rule rule = cellar_rl_concurrency(2);
+    const cellar_rule rule = cellar_rule_concurrency(2);
     base_sim_calm(true);
     memset(&permits, 0, sizeof permits);
     rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
@@ -661,14 +662,14 @@ static void rl_chain_fiber(void *arg)
             { rl_site, "s", 1, 1 } };
         cellar_limiter_result r;
         const uint32_t start = ++rl.clock;
-        const cellar_err e = cellar_rl_check_chain(both, 2, &r, NULL);
+        const cellar_err e = cellar_limiter_check_chain(both, 2, &r, NULL);
         if (e == CELLAR_OK) { rl_note(me % 2, start, &r); } /* time stands still: two clocks */
     }
 }
 static void rl_run_chain(void)
 {
-    const cellar_rule rule = cellar_rl_gcra(1, RL_T_NS, 2);
-    const cellar_rule site = cellar_rl_gcra(1, RL_T_NS, 3);
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 2);
+    const cellar_rule site = cellar_rule_token_bucket(1, RL_T_NS, 3);
     base_sim_calm(true);
     rl_open(&site, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
     rl_site = rl.l;
@@ -687,8 +688,8 @@ static void rl_run_chain(void)
     for (uint32_t a = 0; a < rl.count; a++) {
         for (uint32_t b = 0; b < rl.count; b++) { rl_check_bound(a, b); }
     }
-    cellar_rl_close(rl_site);
-    cellar_rl_close(rl.l);
+    cellar_limiter_close(rl_site);
+    cellar_limiter_close(rl.l);
 }
 const base_sim_scenario sim_limit_chain = { "limit_chain",
     "user and site: neither is ever over its bound", rl_run_chain, 0 };

@@ -116,10 +116,10 @@ static cellar_err lock_take(unsigned char k, int64_t wait_ms, int64_t lease_ms, 
         BASE_SIM_CHECK(lk->fence == 0);
         return err;
     }
-    if (lease_ms == INT64_MAX) { BASE_SIM_CHECK(cellar_lock_valid(locks.t, lk) == CELLAR_OK); }
+    if (lease_ms == INT64_MAX) { BASE_SIM_CHECK(cellar_lock_check(locks.t, lk) == CELLAR_OK); }
     BASE_SIM_CHECK(lk->fence != locks.key[k].last);
     if (lk->fence < locks.key[k].last) { /* lost again before it could be noted */
-        BASE_SIM_CHECK(cellar_lock_valid(locks.t, lk) == CELLAR_E_LOST);
+        BASE_SIM_CHECK(cellar_lock_check(locks.t, lk) == CELLAR_E_LOST);
         return CELLAR_OK;
     }
     locks.key[k].last = lk->fence;
@@ -165,7 +165,7 @@ static void lock_owner(void *arg)
         if (base_sim_below(3) == 0) {
             BASE_SIM_CHECK(lock_prolong(k, &lk, INT64_MAX) == CELLAR_OK);
         }
-        BASE_SIM_CHECK(cellar_lock_valid(locks.t, &lk) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_lock_check(locks.t, &lk) == CELLAR_OK);
         BASE_SIM_CHECK(locks.key[k].owner == lk.fence);
         BASE_SIM_CHECK(lock_give(k, &lk) == CELLAR_OK);
         if (base_sim_below(4) == 0) {

@@ -4,7 +4,7 @@
  *         with the end of its generation; with two mistakes ("cache.share_after_vgen",
  *         "l1.share_any_owner"), which the scenario must catch.
  * Method: two fibers set and delete a few keys of a view with a quota, a third clears it. At the
- *         end the audit counts all records anew, and the figure is what cellar_exists finds. */
+ *         end the audit counts all records anew, and the figure is what cellar_contains finds. */
 #include "tests/sim/scenarios.h"
 
 #include <string.h>
@@ -22,7 +22,7 @@ static void share_writer(void *arg)
     for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
         const uint64_t key = base_sim_below(SHARE_KEYS);
         if (base_sim_below(3) == 0) {
-            (void)cellar_del(share.v, &key, sizeof key);
+            (void)cellar_delete(share.v, &key, sizeof key);
         } else {
             const size_t len = base_sim_below(2) == 0 ? 8 : 40;
             static const unsigned char value[40];
@@ -50,7 +50,7 @@ static void quota_run(void)
     o.quota_min_pct = 30;
     base_sim_calm(true);
     BASE_SIM_CHECK(cellar_open(&cfg, &share.store) == CELLAR_OK);
-    BASE_SIM_CHECK(cellar_view(share.store, "v", &o, &share.v) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_open(share.store, "v", &o, &share.v) == CELLAR_OK);
     for (uint64_t key = 0; key < 2; key++) {
         BASE_SIM_CHECK(cellar_set(share.v, &key, sizeof key, "12345678", 8, NULL) == CELLAR_OK);
     }
@@ -60,11 +60,11 @@ static void quota_run(void)
     base_sim_spawn("clearer", share_clearer, NULL);
     base_sim_join_all();
     base_sim_calm(true);
-    BASE_SIM_CHECK(cellar_audit(share.store) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_integrity_check(share.store) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_stats_get(share.v, CELLAR_SCOPE_NAMESPACE, &st) == CELLAR_OK);
     uint64_t there = 0;
     for (uint64_t key = 0; key < SHARE_KEYS; key++) {
-        there += cellar_exists(share.v, &key, sizeof key) == CELLAR_OK;
+        there += cellar_contains(share.v, &key, sizeof key) == CELLAR_OK;
     }
     BASE_SIM_CHECK(st.quota_entries == there);
     BASE_SIM_CHECK((st.quota_bytes != 0) == (there != 0));

@@ -92,7 +92,7 @@ static int cellar_subject_set(void *store, const void *key, size_t key_len, cons
 static int cellar_subject_del(void *store, const void *key, size_t key_len)
 {
     const cellar_subject_store *s = store;
-    const cellar_err err = cellar_del(s->root, key, key_len);
+    const cellar_err err = cellar_delete(s->root, key, key_len);
     return err == CELLAR_OK ? 1 : err > 0 ? 0 : -1;
 }
 
