@@ -105,7 +105,7 @@ extern "C" {
     X(CONFLICT, 5, "not done: the version is another one") \
     X(LEASED, 6, "the caller leads the load of this key") \
     X(PENDING, 7, "not finished yet: more is to be done or somebody else does it") \
-    X(DETACHED, 8, "delivered but not stored: a newer change won") \
+    X(INVALIDATED, 8, "delivered but not stored: a newer change won") \
     X(LIMITED, 9, "denied by a rate limit") \
     X(UNROUTED, 10, "no route matches") \
     X(DISABLED, 11, "not done: the view is switched off") \
@@ -133,17 +133,17 @@ extern "C" {
     X(E_TIMEOUT, -20, "deadline passed") \
     X(E_DEADLOCK, -21, "waiting would never end") \
     X(E_DEPTH, -22, "nested too deeply") \
-    X(E_OPEN, -23, "circuit open") \
+    X(E_BREAKER_OPEN, -23, "circuit open") \
     X(E_LEASE, -24, "lease unknown, expired or already used") \
     X(E_CORRUPT, -25, "stored data is damaged") \
     X(E_FOREIGN, -26, "not one of our files") \
-    X(E_VERSION, -27, "format of a newer version") \
+    X(E_NEWER_FORMAT, -27, "format of a newer version") \
     X(E_NOT_OWNER, -28, "held by somebody else") \
     X(E_LOST, -29, "lost: the lease ended before") \
     X(E_NOT_FOUND, -30, "unknown name") \
     X(E_NEVER, -31, "would never happen") \
     X(E_CLOCK, -32, "clock reading not plausible") \
-    X(E_STALE, -33, "ticket already used") \
+    X(E_TICKET_USED, -33, "ticket already used") \
     X(E_CANCELLED, -34, "cancelled")
 
 typedef enum cellar_err {
@@ -155,17 +155,17 @@ typedef enum cellar_err {
 /* Why an entry ended, or was never stored. Numbers are fixed for ever. */
 #define CELLAR_CAUSES(X) \
     X(EXPIRED, 1, "its time to live or idle time passed") \
-    X(CAPACITY, 2, "evicted to make room") \
+    X(EVICTED, 2, "evicted to make room") \
     X(REPLACED, 3, "a newer value took its place") \
     X(DELETED, 4, "deleted") \
     X(CLEARED, 5, "its view was cleared or dropped") \
-    X(BUMPED, 6, "its view's version was raised") \
+    X(VERSION, 6, "its view's version was raised") \
     X(TAG, 7, "one of its tags was invalidated") \
-    X(GLOB, 8, "deleted by pattern") \
+    X(PATTERN, 8, "deleted by pattern") \
     X(REJECTED, 9, "its replacement could not be stored") \
     X(NEGATIVE, 10, "replaced by a negative entry") \
     X(LOAD_FAILED, 11, "its load failed") \
-    X(DETACHED, 12, "its load was overtaken by a change") \
+    X(INVALIDATED, 12, "its load was overtaken by a change") \
     X(L2_DAMAGE, 13, "its copy on disk was damaged") \
     X(DENIED, 14, "denied by policy") \
     X(DEPENDENCY, 15, "what it was made of changed")
@@ -417,7 +417,7 @@ static inline void cellar_config_init(cellar_config *cfg)
  * returns: OK; E_INVAL (a field out of range), E_ABI, E_UNSUPPORTED (field or value of a later
  *          part), E_NOMEM (memory, address space or the maintenance thread); with l2_required what
  *          keeps the disk tier from opening: E_IO (and an errno), E_BUSY (l2_path is in use),
- *          E_FOREIGN, E_VERSION, E_CORRUPT, E_UNSUPPORTED (on a network file system)
+ *          E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT, E_UNSUPPORTED (on a network file system)
  * owns:    the caller closes *out with cellar_close; everything in cfg is copied but hooks' ctx
  * thread:  any; several stores side by side are fine
  * cost:    reserves address space (8 x budget, halved until granted), starts one thread
@@ -485,7 +485,7 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name);
  * example: cellar_clear(v);                                                                      */
 CELLAR_API cellar_err cellar_clear(cellar *c);
 
-/* Raise the view's public version by one: as cellar_clear, with cause BUMPED.
+/* Raise the view's public version by one: as cellar_clear, with cause VERSION.
  * in:      the view
  * out:     *version the new public version; optional
  * returns: OK; E_RANGE (version would pass 2^32 - 1), E_IO (see "Disk tier"), E_INVAL, E_CLOSED
@@ -1019,8 +1019,8 @@ CELLAR_STRUCT(cellar_load_opts, breaker);
  *          or lately), MISS (ONLY_IF_CACHED), PENDING (no_wait); E_LOADER (out->loader_err),
  *          E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (of the loaded value), E_TIMEOUT, E_DEADLOCK (the
  *          wait would never end, also across threads), E_DEPTH (over 16 loads inside each other),
- *          E_OPEN (breaker), E_LIMIT (max_flights, max_waiters), E_NOMEM, E_INVAL (also: an unknown
- *          flag), E_UNSUPPORTED (a field of a newer library), E_CLOSED
+ *          E_BREAKER_OPEN (breaker), E_LIMIT (max_flights, max_waiters), E_NOMEM, E_INVAL (also:
+ *          an unknown flag), E_UNSUPPORTED (a field of a newer library), E_CLOSED
  * owns:    out->value is the caller's until cellar_result_free(out), also after the store is gone
  * thread:  any; fn runs in the calling thread (or, for background refreshes, in one of the store's
  *          or in cellar_tick) with no lock held. It may call the cache, load other keys, be
@@ -1233,9 +1233,9 @@ typedef struct cellar_subscriber {
  *          waiter the ticket for cellar_lease_unsubscribe; else all zero. *out the value with OK
  *          and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered
- *          failure), E_OPEN (the view's breaker), E_TIMEOUT (max_takeovers used up), E_LIMIT,
- *          E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_FLIGHT make no sense here; an unknown flag),
- *          E_UNSUPPORTED, E_CLOSED
+ *          failure), E_BREAKER_OPEN (the view's breaker), E_TIMEOUT (max_takeovers used up),
+ *          E_LIMIT, E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_FLIGHT make no sense here; an
+ *          unknown flag), E_UNSUPPORTED, E_CLOSED
  * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_ms later when
  *          somebody asks or cellar_tick runs. To the view's breaker fulfil is a success, abandon
  *          with an error a failure, the rest says nothing; o's breaker is not asked. The ctx of a
@@ -1259,7 +1259,7 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
  *          cellar_lease_acquire was given
  * out:     *lease is zeroed, unless with E_LEASE and the codes behind E_NOMEM: another view's lease
  *          is still of use there
- * returns: OK; DETACHED (waiters served, not stored: a delete, clear or newer set came first),
+ * returns: OK; INVALIDATED (waiters served, not stored: a delete, clear or newer set came first),
  *          DROPPED (waiters served, no room to store it), DISABLED (waiters served, the view is
  *          switched off); E_LEASE (unknown, expired, taken over or used), E_TOOBIG, E_NOMEM (the
  *          lease is abandoned with that code), E_INVAL, E_RANGE, E_UNSUPPORTED, E_CLOSED
@@ -1533,7 +1533,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
 /* May the call be made?
  * in:      a breaker
  * out:     *pass, for cellar_breaker_record
- * returns: OK; E_OPEN (do not call), E_INVAL
+ * returns: OK; E_BREAKER_OPEN (do not call), E_INVAL
  * owns:    every OK is followed by one cellar_breaker_record; a probe that never is holds the
  *          others back for open_max_ms
  * thread:  any
@@ -1740,8 +1740,8 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
 /* Read such a key: the other way round.
  * in:      key of any origin; arg_cap 0 asks for the number of arguments (args may be NULL)
  * out:     *name, *version, *arg_count, each optional; args[0 .. arg_cap - 1]
- * returns: OK; E_BUFFER (more arguments than arg_cap), E_FOREIGN (no such key), E_VERSION (of a
- *          newer format), E_INVAL
+ * returns: OK; E_BUFFER (more arguments than arg_cap), E_FOREIGN (no such key), E_NEWER_FORMAT (of
+ *          a newer format), E_INVAL
  * owns:    *name, and text and bytes of args, are borrowed from key; text is not 0-terminated
  * thread:  any
  * cost:    O(arguments); no allocation
@@ -1788,7 +1788,7 @@ typedef void (*cellar_listener_fn)(void *ctx, const cellar_event *e);
  * cost:    a set copies what it replaces or evicts while somebody listens for it
  * example:
  *     uint64_t id;
- *     cellar_listener_add(c, CELLAR_CAUSE_BIT(CAPACITY), on_evicted, NULL, &id);                 */
+ *     cellar_listener_add(c, CELLAR_CAUSE_BIT(EVICTED), on_evicted, NULL, &id);                 */
 CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_listener_fn fn,
                                           void *ctx,
                                           uint64_t *id);
@@ -1955,7 +1955,7 @@ CELLAR_STRUCT(cellar_reason, by);
  * would have ended it, its time and one of its tags, the earlier (a tag deleted more than once
  * counts from the last time). From the entry itself while it is there, else from a bounded record
  * of what left (budget / 256, at most 1 MiB; older ones are forgotten; wrong with probability
- * 10^-9). The disk tier is not asked: what lies only there has left memory (CAPACITY), or is not
+ * 10^-9). The disk tier is not asked: what lies only there has left memory (EVICTED), or is not
  * known.
  * in:      key; out->struct_size set
  * out:     *out

@@ -433,7 +433,8 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
  * order what the others brought back is taken off. What cellar_rl_refund brought back is not: a
  * refund and a ticket may give back the same unit twice.
  * in:      a ticket of this limiter
- * returns: OK, also when the key was reset or forgotten meanwhile; E_STALE (used before), E_INVAL
+ * returns: OK, also when the key was reset or forgotten meanwhile; E_TICKET_USED (used before),
+ *          E_INVAL
  * thread:  any; a ticket by one at a time
  * cost:    as cellar_limiter_check; SLIDING_LOG: O(N)
  * example: cellar_limiter_cancel(l, &t);                                                         */

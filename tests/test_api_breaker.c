@@ -68,7 +68,7 @@ static void breaker_lives_by_the_stores_clock(void)
     T_EQ_U64(lines, 1);
     const int64_t wait = info(b).retry_after_ms;
     T_CHECK(wait >= 1 && wait <= 100);
-    T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_E_OPEN);
+    T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_E_BREAKER_OPEN);
     now_ms += wait;
     T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_OK);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_HALF_OPEN);

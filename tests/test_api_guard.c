@@ -128,7 +128,7 @@ static void breaker_stops_calls_and_stale_is_served(void)
         T_EQ_I64(kit_load(v, key, NULL, &s, text, NULL), CELLAR_E_LOADER);
     }
     const int calls = atomic_load(&s.calls);
-    T_EQ_I64(kit_load(v, "k9", NULL, &s, text, &r), CELLAR_E_OPEN);
+    T_EQ_I64(kit_load(v, "k9", NULL, &s, text, &r), CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(kit_load(v, "old", NULL, &s, text, &r), CELLAR_STALE);
     T_EQ_STR(text, "1");
     T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
@@ -136,7 +136,7 @@ static void breaker_stops_calls_and_stale_is_served(void)
     _Atomic int many = 0;
     cellar_load_item item = { "k8", 2, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
     T_EQ_I64(cellar_get_or_load_many(v, &item, 1, NULL, load_all, &many), CELLAR_OK);
-    T_EQ_I64(item.status, CELLAR_E_OPEN);
+    T_EQ_I64(item.status, CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(atomic_load(&many), 0);
     cellar_result_free(&item.result);
     T_EQ_I64(kit_load(c, "k9", NULL, &s, text, NULL), CELLAR_E_LOADER); /* another view: closed */
@@ -314,7 +314,7 @@ static void why_knows_of_loads(void)
     s.during = del_inside;
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(c, "d", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_U64(why_cause(c, "d"), CELLAR_CAUSE_DETACHED);
+    T_EQ_U64(why_cause(c, "d"), CELLAR_CAUSE_INVALIDATED);
     s.during = NULL;
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "n", NULL, &s, text, NULL), CELLAR_ABSENT);

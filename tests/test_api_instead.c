@@ -138,7 +138,7 @@ static void in_bulk_they_serve_an_open_breaker(void)
     o.fallback[2] = (cellar_fallback){ knows_b, &f };
     ask(c, "bc", &o, &b, it);
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
-    is(&it[1], CELLAR_E_OPEN, CELLAR_SOURCE_NONE, NULL);
+    is(&it[1], CELLAR_E_BREAKER_OPEN, CELLAR_SOURCE_NONE, NULL);
     o.default_value = &last;
     ask(c, "c", &o, &b, it);
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_DEFAULT, "default");
@@ -317,7 +317,7 @@ static void a_refused_lease_has_them_at_once(void)
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(v, &a, 42), CELLAR_OK);
-    T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_E_OPEN);
+    T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_E_BREAKER_OPEN);
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     o.default_value = &last;
     o.fallback_ttl_ms = 500;

@@ -76,7 +76,7 @@ static void lease_overtaken_serves_but_does_not_store(void)
         if (how == 0) { (void)cellar_delete(c, "k", 1); }
         if (how == 1) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
         if (how == 2) { T_EQ_I64(cellar_set(c, "k", 1, "newer", 5, NULL), CELLAR_OK); }
-        T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_DETACHED);
+        T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_INVALIDATED);
         T_EQ_I64(begin(c, "k", &b, text), how == 2 ? CELLAR_OK : CELLAR_LEASED);
         if (how == 2) { T_EQ_STR(text, "newer"); } else { (void)cellar_lease_release(c, &b, 0); }
     }
@@ -788,13 +788,13 @@ static void lease_asks_the_views_breaker(void)
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);
     }
-    T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_OPEN);
+    T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN);
     T_EQ_U64(l.id, 0);
     T_EQ_I64(begin_one(c, "a", &l), CELLAR_LEASED); /* another view's */
     T_EQ_I64(cellar_lease_fulfill(c, &l, "x", 1, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED); /* one probe */
-    T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_OPEN);
+    T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(cellar_lease_fulfill(v, &probe, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(v, &l, "x", 1, NULL), CELLAR_OK);
@@ -819,17 +819,17 @@ static void a_lost_lease_is_told_to_the_breaker(void)
         T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);
-        T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_OPEN);
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN);
         atomic_fetch_add(&kit_now_ms, 1000);
         T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED);
-        T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_OPEN);
+        T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
         if (how == 2) { T_EQ_I64(cellar_clear(v), CELLAR_OK); } /* not of this generation then */
         atomic_fetch_add(&kit_now_ms, 100);
         if (how == 1) {
-            T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_OPEN); /* it failed: opened again */
+            T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN); /* it failed: opened again */
         } else {
             kit_tick(c);
-            T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_OPEN);
+            T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
         }
         atomic_fetch_add(&kit_now_ms, 2000); /* twice as long, at most */
         T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);

@@ -259,13 +259,13 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
     cellar_stats st = CELLAR_STATS_INIT;
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.entries, alive);
-    T_CHECK(l->ended[CELLAR_CAUSE_CAPACITY] > 100);
+    T_CHECK(l->ended[CELLAR_CAUSE_EVICTED] > 100);
     T_CHECK(l->ended[CELLAR_CAUSE_EXPIRED] > 100);
     T_CHECK(l->ended[CELLAR_CAUSE_REPLACED] > 100);
     T_CHECK(l->ended[CELLAR_CAUSE_DELETED] > 100);
     T_EQ_U64(st.ended[CELLAR_CAUSE_REPLACED], l->ended[CELLAR_CAUSE_REPLACED]);
     T_EQ_U64(st.ended[CELLAR_CAUSE_DELETED], l->ended[CELLAR_CAUSE_DELETED]);
-    T_EQ_U64(st.ended[CELLAR_CAUSE_CAPACITY], l->ended[CELLAR_CAUSE_CAPACITY]);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_EVICTED], l->ended[CELLAR_CAUSE_EVICTED]);
     api_shut(c);
     free(l);
 }

@@ -214,7 +214,8 @@ static void bad_input_of_memo_keys(void)
     T_EQ_I64(cellar_memo_key("f", 1, a, 1, key, 64, &len), CELLAR_E_INVAL);
     T_EQ_I64(cellar_memo_parse(NULL, 1, NULL, NULL, a, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_memo_parse("user:7", 6, NULL, NULL, a, 1, NULL), CELLAR_E_FOREIGN);
-    T_EQ_I64(cellar_memo_parse("\x4d\x02\x01\x00g", 5, NULL, NULL, a, 1, NULL), CELLAR_E_VERSION);
+    T_EQ_I64(cellar_memo_parse("\x4d\x02\x01\x00g", 5, NULL, NULL, a, 1, NULL),
+             CELLAR_E_NEWER_FORMAT);
     a[0] = cellar_arg_i64(1);
     T_EQ_I64(cellar_memo_key("f", 1, a, 1, key, 64, &len), CELLAR_OK);
     size_t count;

@@ -414,8 +414,8 @@ static void shares_and_ends_of_a_view_are_in_the_metrics(void)
     T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has none */
     char line[96];
     snprintf(line, sizeof line, "\ncellar_evictions_total{view=\"b\",cause=\"capacity\"} %llu\n",
-             (unsigned long long)of_b.ended[CELLAR_CAUSE_CAPACITY]);
-    T_CHECK(of_b.ended[CELLAR_CAUSE_CAPACITY] != 0 && strstr(text, line) != NULL);
+             (unsigned long long)of_b.ended[CELLAR_CAUSE_EVICTED]);
+    T_CHECK(of_b.ended[CELLAR_CAUSE_EVICTED] != 0 && strstr(text, line) != NULL);
     T_CHECK(strstr(text, "\ncellar_l1_rule ") != NULL);
     T_CHECK(strstr(text, "\ncellar_shadow_dropped_total ") != NULL);
     T_EQ_I64(cellar_close(a), CELLAR_OK);

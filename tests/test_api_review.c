@@ -212,7 +212,7 @@ static uint64_t full_entries(uint64_t bytes, bool told)
     const uint32_t n = (uint32_t)(bytes / 40);
     for (uint32_t i = 0; i < n; i++) { T_EQ_I64(put_id(c, i, 100, NULL), CELLAR_OK); }
     const uint64_t kept = entries(c);
-    if (told) { T_EQ_U64(kept + h.count[CELLAR_CAUSE_CAPACITY], n); }
+    if (told) { T_EQ_U64(kept + h.count[CELLAR_CAUSE_EVICTED], n); }
     api_shut(c);
     return kept;
 }

@@ -351,7 +351,7 @@ static void match_during_load_wins(void)
     cellar_result l = CELLAR_RESULT_INIT;
     T_EQ_I64(cellar_lease_acquire(c, "key3", 4, NULL, NULL, &lease, &l), CELLAR_LEASED);
     T_EQ_I64(cellar_delete_by_pattern(c, "key*", 4, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_lease_fulfill(c, &lease, "late", 4, NULL), CELLAR_DETACHED);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "late", 4, NULL), CELLAR_INVALIDATED);
     T_EQ_I64(has(c, "key3"), CELLAR_MISS);
     kit_close(c);
 }
@@ -480,20 +480,20 @@ static void why_names_the_tag_or_pattern(void)
     T_EQ_I64(cellar_delete_by_pattern(c, "user:*", 6, NULL), CELLAR_OK);
     r = why(c, "user:1");
     T_EQ_U64(r.answer, CELLAR_WHY_GONE);
-    T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
     T_EQ_U64(r.by_len, 6);
     T_EQ_MEM(r.by, "user:*", 6);
     for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_delete_by_pattern(c, "x*", 2, NULL),
                                              CELLAR_OK); }
     r = why(c, "user:1"); /* the ring has moved on */
-    T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
     T_EQ_U64(r.by_len, 0);
     vo.secret = 1;
     T_EQ_I64(cellar_namespace_open(c, "hidden", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "key", 3, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_pattern(v, "k*", 2, NULL), CELLAR_OK);
     r = why(v, "key");
-    T_EQ_U64(r.cause, CELLAR_CAUSE_GLOB);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
     T_EQ_U64(r.by_len, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     kit_close(c);
@@ -573,7 +573,7 @@ static void listeners_hear_tag_and_glob(void)
     uint64_t id;
     char key[16], value[1000] = { 0 };
     memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(TAG) | CELLAR_CAUSE_BIT(GLOB), hear, NULL,
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(TAG) | CELLAR_CAUSE_BIT(PATTERN), hear, NULL,
                                  &id),
              CELLAR_OK);
     for (int i = 0; i < 50; i++) {
@@ -583,7 +583,7 @@ static void listeners_hear_tag_and_glob(void)
         T_EQ_I64(put1(c, key, "green"), CELLAR_OK);
     }
     T_EQ_I64(cellar_delete_by_pattern(c, "g*", 2, NULL), CELLAR_OK);
-    T_EQ_U64(heard[CELLAR_CAUSE_GLOB], 50);
+    T_EQ_U64(heard[CELLAR_CAUSE_PATTERN], 50);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_U64(heard[CELLAR_CAUSE_TAG], 0); /* when the memory is reclaimed */
     for (int i = 0; i < 3000; i++) {

@@ -116,9 +116,9 @@ static void cleared_and_bumped_views_are_remembered(void)
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* another view's */
     T_EQ_I64(put(v, "b", 0), CELLAR_OK);
     T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
-    gone_by(v, "b", CELLAR_CAUSE_BUMPED, 0);
+    gone_by(v, "b", CELLAR_CAUSE_VERSION, 0);
     while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} /* reclaimed: the record answers */
-    gone_by(v, "b", CELLAR_CAUSE_BUMPED, 0);
+    gone_by(v, "b", CELLAR_CAUSE_VERSION, 0);
     gone_by(v, "k", CELLAR_CAUSE_CLEARED, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     shut(c);
@@ -141,7 +141,7 @@ static void evicted_keys_are_told_from_kept_ones(void)
         T_EQ_U64(there, r.answer == CELLAR_WHY_LIVE);
         live += there;
         if (r.answer == CELLAR_WHY_GONE) {
-            T_EQ_U64(r.cause, CELLAR_CAUSE_CAPACITY);
+            T_EQ_U64(r.cause, CELLAR_CAUSE_EVICTED);
             evicted++;
         } else if (!there) {
             T_EQ_U64(r.answer, CELLAR_WHY_UNKNOWN); /* forgotten: the record is small */

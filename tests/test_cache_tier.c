@@ -1132,7 +1132,7 @@ static void a_listener_that_forks_between_two_looks(void)
     put(c, 0, "zero", 0);
     for (uint32_t i = 1; !find(0, 0)->used && i < 1000000; i++) { put(c, i, "filler", 0); }
     T_REQUIRE(find(0, 0)->used);
-    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(CAPACITY), fork_once, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(EVICTED), fork_once, NULL, &id), CELLAR_OK);
     low.child = -1;
     low.armed = low.long_in_get = true;
     const cellar_err err = cellar_touch(c, &zero, sizeof zero, 9000);

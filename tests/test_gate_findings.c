@@ -107,7 +107,7 @@ cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     out->hits_l1 = c->hits - (wanted == MISCOUNTED_HITS && c->hits > 0 ? c->hits / 100 + 1 : 0);
     out->misses = out->gets - out->hits_l1;
     out->entries = c->count;
-    out->ended[CELLAR_CAUSE_CAPACITY] = c->evicted;
+    out->ended[CELLAR_CAUSE_EVICTED] = c->evicted;
     out->budget_bytes = 1000000;
     out->used_bytes = wanted == OVER_BUDGET ? 1000001 : 1000000;
     pthread_mutex_unlock(&c->lock);

@@ -113,7 +113,7 @@ static bool open_hurt(void)
     const cellar_err err = l2_kit_open(&k);
     opened++;
     if (err != CELLAR_OK) {
-        T_CHECK(err == CELLAR_E_CORRUPT || err == CELLAR_E_FOREIGN || err == CELLAR_E_VERSION);
+        T_CHECK(err == CELLAR_E_CORRUPT || err == CELLAR_E_FOREIGN || err == CELLAR_E_NEWER_FORMAT);
         refused++;
         return false;
     }

@@ -227,7 +227,7 @@ static bool open_hurt(void)
     kit_for(&other, &hurt);
     const cellar_err err = l2_kit_open(&other);
     if (err != CELLAR_OK) {
-        T_CHECK(err == CELLAR_E_CORRUPT || err == CELLAR_E_FOREIGN || err == CELLAR_E_VERSION);
+        T_CHECK(err == CELLAR_E_CORRUPT || err == CELLAR_E_FOREIGN || err == CELLAR_E_NEWER_FORMAT);
         return false;
     }
     l2_kit_warm(&other);

@@ -99,7 +99,7 @@ static void foreign_newer_and_damaged_are_refused(void)
             super->live[4096 * i + news[n]] = 9;
             seal_super(super->live + 4096 * i);
         }
-        refused_untouched(CELLAR_E_VERSION);
+        refused_untouched(CELLAR_E_NEWER_FORMAT);
     }
     memcpy(super->live, both, sizeof both);
     for (int i = 0; i < 2; i++) { /* a compatible addition, a newer minor */
@@ -383,7 +383,7 @@ static void damaged_directories_are_set_aside_on_request(void)
 static void what_is_not_ours_is_never_set_aside(void)
 {
     void (*const change[])(unsigned char *page) = { of_another_version, no_magic };
-    const cellar_err want[] = { CELLAR_E_VERSION, CELLAR_E_FOREIGN };
+    const cellar_err want[] = { CELLAR_E_NEWER_FORMAT, CELLAR_E_FOREIGN };
     for (int i = 0; i < 2; i++) {
         real_begin();
         kit.cfg.set_aside = true;

@@ -479,7 +479,8 @@ static void use_ticket(size_t key)
         if (actual > t->cost) { owe(key, now, actual - t->cost, true); }
         if (actual < t->cost) { model_give(key, now, t, t->cost - actual); }
     }
-    right(cellar_limiter_cancel(o.l, &t->t) == CELLAR_E_STALE, "a ticket twice", key, t->cost);
+    right(cellar_limiter_cancel(o.l, &t->t) == CELLAR_E_TICKET_USED, "a ticket twice", key,
+          t->cost);
 }
 
 static void change(const char *name, size_t key, uint64_t kind, uint64_t most)

@@ -63,7 +63,7 @@ static void tickets_of_nothing_make_nobody_forgotten(void)
         cellar_limiter_ticket t;
         T_EQ_I64(cellar_limiter_reserve(l, key, sizeof key, 0, 0, &t, NULL, NULL), CELLAR_OK);
         T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_OK);
-        T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_E_STALE);
+        T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_E_TICKET_USED);
     }
     T_EQ_U64(figures(l).live_evicted, before);
     kit_close(l);
@@ -80,7 +80,7 @@ static void tickets_of_nothing_make_nobody_forgotten(void)
         T_EQ_U64(r.remaining, 3);
         T_EQ_I64(cellar_limiter_reserve(l, "j", 1, 0, 0, &t, NULL, NULL), CELLAR_OK);
         T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
-        T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_E_STALE);
+        T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_E_TICKET_USED);
         T_EQ_U64(figures(l).keys, 1);
         kit_close(l);
     }

@@ -144,7 +144,7 @@ static void causes_go_to_their_counters(void)
 #define COUNT_CAUSE(name, number, text) stats_add_end(mine, number);
     CELLAR_CAUSES(COUNT_CAUSE)
 #undef COUNT_CAUSE
-    stats_add_end(mine, CELLAR_CAUSE_CAPACITY);
+    stats_add_end(mine, CELLAR_CAUSE_EVICTED);
     stats_add_end(mine, 0);
     stats_add_end(mine, 999);
     T_EQ_U64(stats_read(st, 0, STATS_EVICT_CAPACITY), 2);
@@ -188,7 +188,7 @@ static bool evict_and_count(void *ctx, uint64_t bytes)
     (void)ctx;
     (void)bytes;
     T_CHECK(++evictions < 100); /* nested calls must not ask for room themselves */
-    stats_add_end(stats_mine(evicting, 0), CELLAR_CAUSE_CAPACITY);
+    stats_add_end(stats_mine(evicting, 0), CELLAR_CAUSE_EVICTED);
     stats_count(evicting, STATS_LISTENER_CALL, 1);
     stats_time(evicting, STATS_OP_SET, 10);
     base_account_limit(&account, base_load_rlx(&account.limit) + 65536);

@@ -136,7 +136,7 @@ CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, break
     case BREAKER_SAME: return;
     case BREAKER_OPENED:
         if (!cache_is_closed(c)) { stats_count(c->stats, STATS_BREAKER_OPENED, 1); }
-        base_log(&s->log, BASE_LOG_WARNING, "breaker", (int)CELLAR_E_OPEN,
+        base_log(&s->log, BASE_LOG_WARNING, "breaker", (int)CELLAR_E_BREAKER_OPEN,
                  "a circuit breaker opened: its calls fail");
         return;
     case BREAKER_CLOSED_AGAIN:
@@ -149,7 +149,7 @@ CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, break
 CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass)
 {
     if (b == NULL || pass == NULL) { return CELLAR_E_INVAL; }
-    return cache_breaker_admit(b, pass) ? CELLAR_OK : CELLAR_E_OPEN;
+    return cache_breaker_admit(b, pass) ? CELLAR_OK : CELLAR_E_BREAKER_OPEN;
 }
 
 CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass, int outcome)

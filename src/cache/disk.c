@@ -204,7 +204,7 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
     }
     if (err == CELLAR_E_BUSY) { return "l2_path is in use, by another process or store"; }
     if (err == CELLAR_E_FOREIGN) { return "l2_path holds files that are not of a disk tier"; }
-    if (err == CELLAR_E_VERSION) { return "l2_path was written by a newer library"; }
+    if (err == CELLAR_E_NEWER_FORMAT) { return "l2_path was written by a newer library"; }
     if (err == CELLAR_E_CORRUPT) { return "the head of l2_path is damaged, see l2_on_bad"; }
     if (err != CELLAR_E_IO) { return cellar_code_name(err); }
     switch (sys_errno) {

@@ -141,7 +141,7 @@ static void cache_count_end(const cache_store *s, uint32_t owner, l1_change chan
         return;
     }
     if (!expired && (w & CACHE_CELL_ALIVE) == 0) {
-        id = CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_BUMPED ? STATS_EVICT_BUMPED : STATS_EVICT_CLEARED;
+        id = CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION ? STATS_EVICT_BUMPED : STATS_EVICT_CLEARED;
     }
     stats_add(stats_held(s->stats, CACHE_CELL_SLOT(w)), id, 1);
 }

@@ -355,7 +355,7 @@ static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
         p->deadline_ms = call->now_ms; /* told, not kept */
     }
     const cellar_err err = cache_publish(ld, p, out);
-    if (err == CELLAR_CONFLICT) { return CELLAR_DETACHED; }
+    if (err == CELLAR_CONFLICT) { return CELLAR_INVALIDATED; }
     return err == CELLAR_OK ? err : CELLAR_DROPPED;
 }
 

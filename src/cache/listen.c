@@ -22,12 +22,12 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
     const cache_frame *frame = base_self()->load_frames;
     const bool stores = frame != NULL && frame->stores;
     switch (what->cause) {
-    case L1_LEFT_CAPACITY: return CELLAR_CAUSE_CAPACITY;
+    case L1_LEFT_CAPACITY: return CELLAR_CAUSE_EVICTED;
     case L1_LEFT_EXPIRED: return CELLAR_CAUSE_EXPIRED;
     case L1_LEFT_REPLACED:
         return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
     case L1_LEFT_DELETED: /* by a put: its new value found no place, the old one is not served */
-        if (frame != NULL && frame->matched) { return CELLAR_CAUSE_GLOB; }
+        if (frame != NULL && frame->matched) { return CELLAR_CAUSE_PATTERN; }
         if (frame != NULL && frame->depends) { return CELLAR_CAUSE_DEPENDENCY; }
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
     case L1_LEFT_CLEARED: return dead_by;

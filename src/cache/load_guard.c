@@ -3,8 +3,8 @@
  * load_guard: what stands between a load and a source that is sick, or that never had the key.
  *
  * PICTURE    miss -> Bloom filter knows it absent: ABSENT, no flight, no loader
- *            leader -> breaker open: no loader -> stale, else fallbacks, else default, else E_OPEN
- *            loader failed: the same order, with its error at the end
+ *            leader -> breaker open: no loader -> stale, else fallbacks, else default, else
+ *            E_BREAKER_OPEN loader failed: the same order, with its error at the end
  * INVARIANTS a pass of the breaker is reported once, also when the loader's thread ends inside it.
  *            What a fallback brought is told as what it is: source FALLBACK or DEFAULT, kept for
  *            fallback_ttl_ms, in memory only. A loader that said "none" has answered: nothing else
@@ -238,7 +238,7 @@ CELLAR_PRIVATE void cache_guard_refused(struct cellar_load *ld, flight_outcome *
 {
     cache_call *call = ld->call;
     const bool open = !call->instead;
-    const cellar_err err = open ? CELLAR_E_OPEN : call->failed;
+    const cellar_err err = open ? CELLAR_E_BREAKER_OPEN : call->failed;
     call->now_ms = base_now_ms(&call->c->store->clock);
     ld->returned = err;
     if (cache_fallbacks(ld, o)) { return; }

@@ -180,7 +180,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     }
     o->flags |= FLIGHT_NOT_STORED;
     if (err == CELLAR_CONFLICT) {
-        cache_why_note(c->store, k.hash, CELLAR_CAUSE_DETACHED);
+        cache_why_note(c->store, k.hash, CELLAR_CAUSE_INVALIDATED);
         o->flags |= FLIGHT_OVERTAKEN;
     } else if (err < 0) {
         (void)cache_put_failed(c, p, err);

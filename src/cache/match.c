@@ -94,7 +94,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
         cache_turns_match(s, m.owner, cache_match_key, &m);
         BASE_POINT("tier.glob_told");
     }
-    m.by = cache_why_act(c, CELLAR_CAUSE_GLOB, 0, 0, pattern, len);
+    m.by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, len);
     cellar_err err = CELLAR_OK;
     if (BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
     cache_match_loads(&m);
@@ -129,7 +129,7 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
     if (literal) {
         l1_key k;
         cache_key(c, &k, pattern, pattern_len);
-        const uint32_t by = cache_why_act(c, CELLAR_CAUSE_GLOB, 0, 0, pattern, pattern_len);
+        const uint32_t by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, pattern_len);
         if (cache_del_matched(c, &k, by) == CELLAR_OK) { count = 1; }
     } else {
         err = cache_match_all(c, pattern, pattern_len, &count);

@@ -190,7 +190,7 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
         !cache_memo_take(&r, 1, &format)) {
         return CELLAR_E_FOREIGN;
     }
-    if (format != CACHE_MEMO_FORMAT) { return CELLAR_E_VERSION; }
+    if (format != CACHE_MEMO_FORMAT) { return CELLAR_E_NEWER_FORMAT; }
     if (!cache_memo_take(&r, 2, &len) || len == 0 || len > CELLAR_MEMO_NAME_MAX || len > r.left) {
         return CELLAR_E_FOREIGN;
     }

@@ -549,7 +549,7 @@ BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched,
     if (gone != L1_GONE_NOTHING || err == CELLAR_OK) {
         const cellar_cause cause = gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
                                    : gone == L1_GONE_TAG ? CELLAR_CAUSE_TAG
-                                   : matched ? CELLAR_CAUSE_GLOB : CELLAR_CAUSE_DELETED;
+                                   : matched ? CELLAR_CAUSE_PATTERN : CELLAR_CAUSE_DELETED;
         cache_why_note_by(c->store, k->hash, cause, by);
     }
     if (err == CELLAR_OK) {

@@ -36,12 +36,12 @@ CELLAR_API const char *cellar_code_name(cellar_err code)
 CELLAR_API const char *cellar_cause_name(cellar_cause cause)
 {
     static const char *const name[CELLAR_CAUSE_COUNT] = {
-        [CELLAR_CAUSE_EXPIRED] = "expired", [CELLAR_CAUSE_CAPACITY] = "capacity",
+        [CELLAR_CAUSE_EXPIRED] = "expired", [CELLAR_CAUSE_EVICTED] = "capacity",
         [CELLAR_CAUSE_REPLACED] = "replaced", [CELLAR_CAUSE_DELETED] = "deleted",
-        [CELLAR_CAUSE_CLEARED] = "cleared", [CELLAR_CAUSE_BUMPED] = "bumped",
-        [CELLAR_CAUSE_TAG] = "tag", [CELLAR_CAUSE_GLOB] = "glob",
+        [CELLAR_CAUSE_CLEARED] = "cleared", [CELLAR_CAUSE_VERSION] = "bumped",
+        [CELLAR_CAUSE_TAG] = "tag", [CELLAR_CAUSE_PATTERN] = "glob",
         [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
-        [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_DETACHED] = "detached",
+        [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_INVALIDATED] = "detached",
         [CELLAR_CAUSE_L2_DAMAGE] = "l2_damage", [CELLAR_CAUSE_DENIED] = "denied",
         [CELLAR_CAUSE_DEPENDENCY] = "dependency",
     };

@@ -77,8 +77,8 @@ CELLAR_PRIVATE cellar_cause cache_vgen_cause(const cache_store *s, uint32_t vgen
 {
     const cache_vgens *t = base_load_acq(&s->vgens);
     const uint64_t w = base_load_acq(&t->cell[vgen & t->mask]);
-    const bool bumped = CACHE_CELL_VGEN(w) == vgen && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_BUMPED;
-    return bumped ? CELLAR_CAUSE_BUMPED : CELLAR_CAUSE_CLEARED;
+    const bool bumped = CACHE_CELL_VGEN(w) == vgen && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION;
+    return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
 }
 
 /* In every table, because a hook may just be reading an older one. */
@@ -612,7 +612,7 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
         if (!cache_view_adopt(s, v) ||
             (cfg->root_version != 0 && v->version != cfg->root_version)) {
             if (cfg->root_version != 0) { v->version = wanted; }
-            (void)cache_vgen_next(v, CELLAR_CAUSE_BUMPED); /* numbers are left: checked at open */
+            (void)cache_vgen_next(v, CELLAR_CAUSE_VERSION); /* numbers are left: checked at open */
         }
         v->id = 0;
     }
@@ -949,7 +949,7 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         }
     }
     cache_owner_died(c, base_load_rlx(&c->vgen));
-    stats_add(cache_mine(c), cause == CELLAR_CAUSE_BUMPED ? STATS_BUMP : STATS_CLEAR, 1);
+    stats_add(cache_mine(c), cause == CELLAR_CAUSE_VERSION ? STATS_BUMP : STATS_CLEAR, 1);
     return cache_acked(c, CELLAR_OK);
 }
 
@@ -964,7 +964,7 @@ CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation(c, CELLAR_CAUSE_BUMPED, (uint64_t)UINT32_MAX + 1, version);
+    return cache_generation(c, CELLAR_CAUSE_VERSION, (uint64_t)UINT32_MAX + 1, version);
 }
 
 CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
@@ -972,7 +972,7 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (version == 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: from 1 on"); }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation(c, CELLAR_CAUSE_BUMPED, version, NULL);
+    return cache_generation(c, CELLAR_CAUSE_VERSION, version, NULL);
 }
 
 CELLAR_API cellar_err cellar_enable(cellar *c, int on)

@@ -177,7 +177,7 @@ CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t owne
 {
     if (s->why == NULL) { return; }
     const int64_t now = base_coarse_ms(&s->clock);
-    cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_CAPACITY;
+    cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_EVICTED;
     if (cause == L1_LEFT_CLEARED) { why = cache_vgen_cause(s, owner); }
     if (cause == L1_LEFT_TAG) { why = CELLAR_CAUSE_TAG; }
     cache_why_write(s->why, hash, (uint32_t)why, now, now - born_ms, uses);

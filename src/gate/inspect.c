@@ -277,7 +277,7 @@ static int inspect_refused(const char *dir, cellar_err err, int sys_errno)
     static const struct { cellar_err err; const char *why; } known[] = {
         { CELLAR_E_BUSY, "a running program has it open (--force looks all the same)" },
         { CELLAR_E_FOREIGN, "no store of cellar" },
-        { CELLAR_E_VERSION, "of a newer cellar, or another kind of machine" },
+        { CELLAR_E_NEWER_FORMAT, "of a newer cellar, or another kind of machine" },
         { CELLAR_E_CORRUPT, "both copies of its superblock are damaged" },
     };
     if (sys_errno != 0) { why = gate_errno_text(sys_errno); }

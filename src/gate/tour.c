@@ -370,7 +370,7 @@ static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t dea
     f->used_bytes = after.used_bytes;
     f->budget_bytes = after.budget_bytes;
     f->entries = after.entries;
-    f->evicted = after.ended[CELLAR_CAUSE_CAPACITY] - before.ended[CELLAR_CAUSE_CAPACITY];
+    f->evicted = after.ended[CELLAR_CAUSE_EVICTED] - before.ended[CELLAR_CAUSE_EVICTED];
     f->counted_gets = after.gets - before.gets;
     f->counted_hits = after.hits_l1 + after.hits_l2 - before.hits_l1 - before.hits_l2;
     if (f->operations > 0) {

@@ -709,7 +709,7 @@ CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
 static cellar_err bloom_head_check(const bloom_head *h, uint64_t check)
 {
     if (h->magic != BLOOM_MAGIC || h->sum != bloom_head_sum(h)) { return CELLAR_E_CORRUPT; }
-    if (h->version != BLOOM_VERSION) { return CELLAR_E_VERSION; }
+    if (h->version != BLOOM_VERSION) { return CELLAR_E_NEWER_FORMAT; }
     if (h->check != check) { return CELLAR_E_FOREIGN; }
     const double fpp = (double)h->fpp_e9 * 1e-9;
     if (h->expected == 0 || h->expected > BLOOM_KEYS_MAX || fpp < BLOOM_FPP_LEAST * 0.999 ||

@@ -106,8 +106,8 @@ BASE_SPARE CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
                                      void *ctx);
 /* Into a filter that is OFF. `clean`: no key came after the image was taken; only then an image of
  * an authoritative filter is believed again, else OBSERVING, with its bits. OK; E_IO (take said
- * no), E_CORRUPT, E_VERSION, E_FOREIGN (other hash key), E_INVAL (not OFF), E_SPACE, E_NOMEM: it is
- * OFF as before. */
+ * no), E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN (other hash key), E_INVAL (not OFF), E_SPACE, E_NOMEM:
+ * it is OFF as before. */
 BASE_SPARE CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
                                      bool (*take)(void *ctx, void *bytes, size_t len), void *ctx);
 

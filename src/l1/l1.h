@@ -80,7 +80,7 @@ typedef struct l1_hooks {
      * out. */
     bool (*commit)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                    l1_change change, uint64_t *stamp);
-    /* An entry leaves by itself (CAPACITY, EXPIRED, CLEARED, TAG): in its window, after commit.
+    /* An entry leaves by itself (EVICTED, EXPIRED, CLEARED, TAG): in its window, after commit.
      * born_ms: when its segment was opened; uses: the 2-bit counter; value_hash: 0 if it has none.
      * Must not block. NULL: nobody asks. */
     void (*ended)(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,

@@ -184,7 +184,7 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     if (out->major != L2_MAJOR || out->ro_compat != 0 ||
         (out->incompat & ~(uint64_t)L2_INCOMPAT) != 0 || out->check_algo != 1 ||
         out->hash_algo > BASE_HASH_SIP13 || l2_r32(page + 12) != L2_ENDIAN) {
-        return CELLAR_E_VERSION;
+        return CELLAR_E_NEWER_FORMAT;
     }
     memcpy(out->uuid, page + 40, 16);
     memcpy(out->boot_id, page + 56, 16);

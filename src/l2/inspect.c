@@ -340,7 +340,7 @@ static cellar_err l2_look_super(l2_layer *y, unsigned char *page, l2_super *s, l
         if (e != 0 && e != ENODATA) { *sys_errno = e; }
         const cellar_err err = e == 0 ? l2_super_read(page, &one) : CELLAR_E_FOREIGN;
         out->super[i] = err;
-        newer = newer || err == CELLAR_E_VERSION;
+        newer = newer || err == CELLAR_E_NEWER_FORMAT;
         if (err != CELLAR_E_FOREIGN) { worst = err; }
         if (err == CELLAR_OK && (!any || one.serial > s->serial)) {
             *s = one;
@@ -349,7 +349,7 @@ static cellar_err l2_look_super(l2_layer *y, unsigned char *page, l2_super *s, l
     }
     if (*sys_errno == ENOENT) { return CELLAR_E_FOREIGN; } /* no store here */
     if (*sys_errno != 0) { return CELLAR_E_IO; }
-    if (newer) { return CELLAR_E_VERSION; }
+    if (newer) { return CELLAR_E_NEWER_FORMAT; }
     return any ? CELLAR_OK : worst;
 }
 

@@ -95,7 +95,7 @@ typedef struct l2_meta { /* 0 where not said: none */
     uint64_t tags[CELLAR_TAGS_MAX]; /* out of a get: tag_count of them; last */
 } l2_meta;
 
-/* E_BUSY: another opener has it. E_FOREIGN, E_VERSION, E_CORRUPT: somebody else's, of a newer
+/* E_BUSY: another opener has it. E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT: somebody else's, of a newer
  * library, both copies of its head damaged; E_UNSUPPORTED: on a network file system: nothing was
  * touched. E_IO, E_NOMEM, E_SPACE, E_INVAL.
  * *sys_errno: what the system said, 0 if it is not to blame. Warm-up goes on behind it. */
@@ -284,7 +284,7 @@ typedef struct l2_inspect_how { /* functions: NULL, or called as things are foun
     void *wall_ctx;
 } l2_inspect_how;
 typedef struct l2_report {
-    cellar_err super[2];  /* of each copy: OK, E_CORRUPT, E_VERSION, E_FOREIGN */
+    cellar_err super[2];  /* of each copy: OK, E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN */
     unsigned char uuid[16];
     uint64_t epoch, serial, l2_bytes, file_bytes, floor_lsn;
     int64_t last_seen_wall_ms, wall_ms, oldest_wall_ms, newest_wall_ms; /* 0: no live record */

@@ -151,7 +151,7 @@ BASE_INLINE void l2_w16(unsigned char *p, uint16_t v) { memcpy(p, &v, 2); }
 /* What the checks of the store that SUPER describes are made with. */
 CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s);
 CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *s);
-/* OK; E_FOREIGN (no magic), E_CORRUPT (check), E_VERSION (of a newer library). */
+/* OK; E_FOREIGN (no magic), E_CORRUPT (check), E_NEWER_FORMAT (of a newer library). */
 CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out);
 /* Try the single flipped bits of a copy that does not verify. True: it does now. */
 CELLAR_PRIVATE bool l2_super_heal(unsigned char page[L2_PAGE], l2_super *out);

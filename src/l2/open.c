@@ -88,7 +88,7 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
         const int r = l2_read(d, f, d->page, L2_PAGE, i * L2_PAGE);
         if (r != 0 && r != ENODATA) { e = r; }
         const cellar_err err = r == 0 ? l2_super_read(d->page, &s) : CELLAR_E_FOREIGN;
-        newer = newer || err == CELLAR_E_VERSION;
+        newer = newer || err == CELLAR_E_NEWER_FORMAT;
         ours = ours || err != CELLAR_E_FOREIGN;
         if (err != CELLAR_OK) { bad = i; }
         if (err == CELLAR_OK && (!any || s.serial > d->super.serial)) {
@@ -100,7 +100,7 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
     l2_file_close(d, &f);
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
-    if (newer) { return CELLAR_E_VERSION; }
+    if (newer) { return CELLAR_E_NEWER_FORMAT; }
     if (any) { return CELLAR_OK; }
     return ours ? CELLAR_E_CORRUPT : CELLAR_E_FOREIGN;
 }

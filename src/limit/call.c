@@ -128,7 +128,7 @@ CELLAR_API cellar_err cellar_limiter_cancel(cellar_limiter *l, cellar_limiter_ti
     if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
         return CELLAR_E_INVAL;
     }
-    if (ticket->used != 0) { return CELLAR_E_STALE; }
+    if (ticket->used != 0) { return CELLAR_E_TICKET_USED; }
     ticket->used = 1;
     return limit_ticket_end(l, ticket, ticket->cost);
 }
@@ -139,7 +139,7 @@ CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ti
     if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
         return CELLAR_E_INVAL;
     }
-    if (ticket->used != 0) { return CELLAR_E_STALE; }
+    if (ticket->used != 0) { return CELLAR_E_TICKET_USED; }
     ticket->used = 1;
     if (ticket->limiter == NULL) { return CELLAR_OK; }
     if (actual <= ticket->cost) { return limit_ticket_end(l, ticket, ticket->cost - actual); }

@@ -350,7 +350,8 @@ static void sky_leaser(void *arg)
             default: {
                 const cellar_err end = cellar_lease_fulfill(sky.c, &lease, &seen, sizeof seen,
                                                             NULL);
-                BASE_SIM_CHECK(end == CELLAR_OK || end == CELLAR_DETACHED || end == CELLAR_E_LEASE);
+                BASE_SIM_CHECK(end == CELLAR_OK || end == CELLAR_INVALIDATED ||
+                               end == CELLAR_E_LEASE);
             }
             }
         } else if (err == CELLAR_PENDING && base_sim_below(2) == 0) {
