@@ -77,9 +77,9 @@
 #include <stdint.h>
 
 #define CELLAR_VERSION_MAJOR 0
-#define CELLAR_VERSION_MINOR 1
+#define CELLAR_VERSION_MINOR 2
 #define CELLAR_VERSION_PATCH 0
-#define CELLAR_ABI           1 /* rises with every incompatible change; number of the .so */
+#define CELLAR_ABI           2 /* rises with every incompatible change; number of the .so */
 
 #ifndef CELLAR_API             /* an embedder may say: static __attribute__((unused)) */
 #if defined(__GNUC__)
