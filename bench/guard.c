@@ -187,7 +187,7 @@ static int guard_all(cellar *c)
 
 static int guard_locks(void)
 {
-    cellar_locks_config cfg = CELLAR_LOCKS_CONFIG_INIT;
+    cellar_locks_config cfg = cellar_locks_config_default();
     cfg.clock = guard_clock;
     cfg.fence_start = 1;
     cellar_locks *t;
@@ -221,7 +221,7 @@ static int guard_limiter(void)
 {
     static const uint8_t secret[32] = { 9, 8, 7 };
     const cellar_rule rule = cellar_rule_token_bucket(1000000, CELLAR_SECOND_NS, 1000000);
-    cellar_limiter_config cfg = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config cfg = cellar_limiter_config_default();
     cfg.clock = guard_clock_ns;
     cfg.secret = secret;
     cellar_limiter *l;
@@ -297,7 +297,7 @@ int main(int argc, char **argv)
         return 0;
     }
     memset(guard_value, 0x5A, sizeof guard_value);
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 64u << 20;
     cfg.no_threads = 1;
     cfg.secret = secret;

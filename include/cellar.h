@@ -5,7 +5,7 @@
  * CALL PATTERN
  *     #include "cellar.h"
  *     cellar *c;                                             one store = one budget
- *     cellar_config cfg = CELLAR_CONFIG_INIT;                all zero = all defaults
+ *     cellar_config cfg = cellar_config_default();                all zero = all defaults
  *     cfg.memory_bytes = 256u << 20;
  *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;
  *     cellar *v;                                             named views: isolated keys, defaults
@@ -62,8 +62,8 @@
  *             of which at least 60 % is keys and values when they have 72 bytes to 45 % of the
  *             budget together (an entry costs some 25 bytes beside; of values over 45 % of the
  *             budget one fits). Reaching one is a code, never a silent change.
- * STRUCTS     struct_size comes first and the ..._INIT macro (or ..._init function) is mandatory:
- *             fields a caller's header did not have yet count as zero = default; a non-zero byte
+ * STRUCTS     struct_size comes first. Take each struct from its ..._default function. Fields
+ *             that a caller's header did not have yet count as zero = default; a non-zero byte
  *             this library does not know is CELLAR_E_UNSUPPORTED. A struct_size below
  *             sizeof(size_t) or above 4,096 is CELLAR_E_INVAL; one that is no multiple of
  *             sizeof(size_t) ends inside a field: CELLAR_E_ABI, for options and for results.
@@ -227,10 +227,26 @@ typedef struct cellar_bytes {
     size_t      len;
 } cellar_bytes;
 
-/* Fails to compile when the struct has tail padding: see STRUCTS above. */
-#define CELLAR_STRUCT(type, last)          \
+#ifdef __cplusplus
+#define CELLAR_ZERO(type, name)          type name = type()
+#define CELLAR_SIZEOF_FIELD(type, field) sizeof(type::field)
+#else
+#define CELLAR_ZERO(type, name)          type name = { 0 }
+#define CELLAR_SIZEOF_FIELD(type, field) sizeof(((type *)0)->field)
+#endif
+/* Fail to compile when the struct has tail padding: see STRUCTS above. */
+#define CELLAR_PACKED(type, last) \
     typedef char type##_is_packed[ \
-        offsetof(type, last) + sizeof(((type *)0)->last) == sizeof(type) ? 1 : -1]
+        offsetof(type, last) + CELLAR_SIZEOF_FIELD(type, last) == sizeof(type) ? 1 : -1]
+/* Define type_default(): struct_size is set, every other field is zero. */
+#define CELLAR_STRUCT(type, last) \
+    static inline type type##_default(void) \
+    { \
+        CELLAR_ZERO(type, o); \
+        o.struct_size = sizeof(type); \
+        return o; \
+    } \
+    CELLAR_PACKED(type, last)
 
 /* ---- Options -------------------------------------------------------------------------------- */
 
@@ -244,13 +260,12 @@ typedef cellar_err (*cellar_loader_many_fn)(struct cellar_load *load, const cell
 
 /* A view's own loader: for calls that bring none, and for refreshes in the background. */
 typedef struct cellar_view_loader {
-    size_t             struct_size; /* set by CELLAR_VIEW_LOADER_INIT                             */
+    size_t             struct_size; /* set by cellar_view_loader_default()                        */
     cellar_loader_fn      fn;       /* NULL: none for single keys                                 */
     cellar_loader_many_fn many;     /* NULL: none for many keys                                   */
     void              *ctx;         /* lives as long as the view                                  */
 } cellar_view_loader;
 CELLAR_STRUCT(cellar_view_loader, ctx);
-#define CELLAR_VIEW_LOADER_INIT { sizeof(cellar_view_loader), 0, 0, 0 }
 
 /* In an option of loads whose 0 means "the default": none. */
 #define CELLAR_OFF UINT32_MAX
@@ -269,7 +284,7 @@ typedef struct cellar_ttl_class {
 /* Defaults of a view. Zero everywhere = the store's defaults. What is out of range is E_INVAL; what
  * cellar_load_opts has too has the ranges given there. */
 typedef struct cellar_namespace_opts {
-    size_t   struct_size;          /* set by CELLAR_VIEW_OPTS_INIT                                */
+    size_t   struct_size;          /* set by cellar_namespace_opts_default()                      */
     int64_t  default_ttl_ms;       /* 0 = the store's                                             */
     int64_t  negative_ttl_ms;      /* 0 = the store's                                             */
     int64_t  idle_ms;              /* 0 = the store's; up to 2^32 - 1, or CELLAR_TTL_NONE; not of */
@@ -313,12 +328,10 @@ typedef struct cellar_namespace_opts {
     uint64_t reserved0;            /* keeps the struct free of tail padding; must be 0            */
 } cellar_namespace_opts;
 CELLAR_STRUCT(cellar_namespace_opts, reserved0);
-#define CELLAR_VIEW_OPTS_INIT { sizeof(cellar_namespace_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* What a store is opened with. */
 typedef struct cellar_config {
-    size_t   struct_size;          /* set by CELLAR_CONFIG_INIT, with abi                         */
+    size_t   struct_size;          /* set by cellar_config_default(), with abi                    */
     uint32_t abi;                  /* CELLAR_ABI of the caller's header                           */
     uint32_t eviction;             /* CELLAR_EVICT_...; 0 = ADAPTIVE                              */
     uint64_t memory_bytes;         /* the one budget; 0 = 64 MiB; least CELLAR_MEMORY_MIN         */
@@ -397,22 +410,20 @@ typedef struct cellar_config {
     int64_t  l2_off_max_ms;        /* up to this; 0 = 60,000, or l2_off_ms where that is longer;  */
                                    /* both at most 24 hours, this one not under the other         */
 } cellar_config;
-CELLAR_STRUCT(cellar_config, l2_off_max_ms);
-#define CELLAR_CONFIG_INIT { sizeof(cellar_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+CELLAR_PACKED(cellar_config, l2_off_max_ms);
 
-/* The same as assigning CELLAR_CONFIG_INIT; inline, so that it knows the caller's size. */
-static inline void cellar_config_init(cellar_config *cfg)
+static inline cellar_config cellar_config_default(void)
 {
-    const cellar_config init = CELLAR_CONFIG_INIT;
-    *cfg = init;
+    CELLAR_ZERO(cellar_config, o);
+    o.struct_size = sizeof(cellar_config);
+    o.abi = CELLAR_ABI;
+    return o;
 }
 
 /* ---- Open, close, views ---------------------------------------------------------------------- */
 
 /* Open a store and hand out its root view.
- * in:      cfg from CELLAR_CONFIG_INIT; NULL = all defaults
+ * in:      cfg from cellar_config_default; NULL = all defaults
  * out:     *out is the root, or NULL on failure
  * returns: OK; E_INVAL (a field out of range), E_ABI, E_UNSUPPORTED (field or value of a later
  *          part), E_NOMEM (memory, address space or the maintenance thread); with l2_required what
@@ -422,7 +433,7 @@ static inline void cellar_config_init(cellar_config *cfg)
  * thread:  any; several stores side by side are fine
  * cost:    reserves address space (8 x budget, halved until granted), starts one thread
  * example:
- *     cellar_config cfg = CELLAR_CONFIG_INIT;
+ *     cellar_config cfg = cellar_config_default();
  *     cfg.memory_bytes = 256u << 20;
  *     cellar *c;
  *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;                                          */
@@ -456,7 +467,7 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  * thread:  any
  * cost:    one lock, one allocation for a new name
  * example:
- *     cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+ *     cellar_namespace_opts o = cellar_namespace_opts_default();
  *     o.default_ttl_ms = 300000;
  *     cellar *v;
  *     if (cellar_namespace_open(c, "session", &o, &v) != CELLAR_OK) return 1;
@@ -552,7 +563,7 @@ enum { CELLAR_TIER_L1 = 1, CELLAR_TIER_L2 = 2 };
 
 /* What is known about an entry beside its bytes. Filled up to the caller's struct_size. */
 typedef struct cellar_entry_info {
-    size_t   struct_size;   /* set by CELLAR_INFO_INIT                                            */
+    size_t   struct_size;   /* set by cellar_entry_info_default()                                 */
     uint32_t kind;          /* CELLAR_KIND_...                                                    */
     uint32_t tier;          /* CELLAR_TIER_...: where it was found                                */
     uint32_t flags;         /* CELLAR_INFO_...                                                    */
@@ -571,21 +582,19 @@ typedef struct cellar_entry_info {
     uint64_t reserved0;
 } cellar_entry_info;
 CELLAR_STRUCT(cellar_entry_info, reserved0);
-#define CELLAR_INFO_INIT { sizeof(cellar_entry_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 #define CELLAR_GET_ALLOW_STALE 1u /* a value in its stale window is returned, as CELLAR_STALE     */
 #define CELLAR_GET_PEEK    2u /* is no use: no counter, no idle time, no statistics               */
 #define CELLAR_GET_WANT_VERSION 4u /* info.version is wanted: the first time costs one rewrite    */
 
 typedef struct cellar_get_opts {
-    size_t       struct_size; /* set by CELLAR_GET_OPTS_INIT                                      */
+    size_t       struct_size; /* set by cellar_get_opts_default()                                 */
     cellar_entry_info *info;  /* filled from the entry whose bytes are returned; optional         */
     uint32_t     flags;       /* CELLAR_GET_...                                                   */
     uint32_t     reserved0;
     uint64_t     reserved1;
 } cellar_get_opts;
 CELLAR_STRUCT(cellar_get_opts, reserved1);
-#define CELLAR_GET_OPTS_INIT { sizeof(cellar_get_opts), 0, 0, 0, 0 }
 
 /* cellar_get with options: stale values, description, peek.
  * in:      as cellar_get; o NULL = cellar_get
@@ -596,7 +605,7 @@ CELLAR_STRUCT(cellar_get_opts, reserved1);
  * thread:  any
  * cost:    as cellar_get; with info O(1) more
  * example:
- *     cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+ *     cellar_get_opts o = cellar_get_opts_default();
  *     o.flags = CELLAR_GET_ALLOW_STALE;
  *     char buf[64];
  *     size_t len;
@@ -687,7 +696,7 @@ CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len
  * thread:  any; no use of the entry
  * cost:    as cellar_peek; with CELLAR_GET_WANT_VERSION the first time as cellar_set
  * example:
- *     cellar_entry_info info = CELLAR_INFO_INIT;
+ *     cellar_entry_info info = cellar_entry_info_default();
  *     cellar_entry_info_get(c, "k", 1, 0, &info);                                                */
 CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t key_len,
                                             uint32_t flags,
@@ -705,7 +714,7 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
 #define CELLAR_NO_L2           0x0080u /* this entry is never written to disk; not with DURABLE   */
 
 typedef struct cellar_set_opts {
-    size_t   struct_size;       /* set by CELLAR_SET_OPTS_INIT                                    */
+    size_t   struct_size;       /* set by cellar_set_opts_default()                               */
     int64_t  ttl_ms;            /* 0 = class, else view's default; CELLAR_TTL_NONE                */
     int64_t  idle_ms;           /* ends when not used for so long; 0 = view's; or CELLAR_TTL_NONE */
     int64_t  max_age_ms;        /* bound of an entry with idle time, else E_INVAL; 0 = view's     */
@@ -726,8 +735,6 @@ typedef struct cellar_set_opts {
     uint64_t reserved1;
 } cellar_set_opts;
 CELLAR_STRUCT(cellar_set_opts, reserved1);
-#define CELLAR_SET_OPTS_INIT { sizeof(cellar_set_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0 }
 
 /* Store a value.
  * in:      key, value (NULL with value_len 0), o NULL = the view's defaults. Time to live: o's
@@ -747,7 +754,7 @@ CELLAR_STRUCT(cellar_set_opts, reserved1);
  * cost:    bounded: looks at no more than 16 + n/8 old records for n bytes, for a negative entry at
  *          128 more, splits at most one bucket; listeners run before it returns
  * example:
- *     cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+ *     cellar_set_opts o = cellar_set_opts_default();
  *     o.ttl_ms = 60000;
  *     cellar_set(c, "k", 1, "value", 5, &o);                                                     */
 CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
@@ -927,7 +934,7 @@ enum { CELLAR_SOURCE_NONE = 0, CELLAR_SOURCE_L1 = 1, CELLAR_SOURCE_L2 = 2, CELLA
 /* What a load-through read gives back. Set buf to have values that fit copied there: a hit then
  * allocates nothing. Presence is the code, never the pointer: an empty value is a value. */
 typedef struct cellar_result {
-    size_t      struct_size;    /* set by CELLAR_RESULT_INIT                                      */
+    size_t      struct_size;    /* set by cellar_result_default()                                 */
     void       *buf;            /* in: room of the caller's, or NULL                              */
     size_t      buf_cap;        /* in: bytes at buf                                               */
     const void *value;          /* the bytes: at buf, or owned by this result                     */
@@ -943,8 +950,14 @@ typedef struct cellar_result {
     uint64_t    load_us;        /* how long the loader ran; 0 = it did not                        */
     void       *owner;          /* private                                                        */
 } cellar_result;
-CELLAR_STRUCT(cellar_result, owner);
-#define CELLAR_RESULT_INIT { sizeof(cellar_result), 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0, 0, 0, 0 }
+CELLAR_PACKED(cellar_result, owner);
+static inline cellar_result cellar_result_default(void)
+{
+    CELLAR_ZERO(cellar_result, o);
+    o.struct_size = sizeof(cellar_result);
+    o.age_ms = o.ttl_left_ms = -1;
+    return o;
+}
 
 #define CELLAR_LOAD_BYPASS         0x01u /* neither read nor store: ask the loader, alone         */
 #define CELLAR_LOAD_REFRESH        0x02u /* do not read, but store                                */
@@ -975,7 +988,7 @@ typedef struct cellar_fallback {
 /* How to load. 0 everywhere = the view's default, then the store's, then what stands here. What is
  * out of range is E_INVAL, as is soft_ms over hard_ms, whichever of them is the view's. */
 typedef struct cellar_load_opts {
-    size_t   struct_size;      /* set by CELLAR_LOAD_OPTS_INIT                                    */
+    size_t   struct_size;      /* set by cellar_load_opts_default()                               */
     int64_t  ttl_ms;           /* the view's default, else none; CELLAR_TTL_NONE = none           */
     int64_t  negative_ttl_ms;  /* of "none"; 60,000                                               */
     int64_t  error_ttl_ms;     /* how long a failure is remembered, doubled each time; off        */
@@ -1006,8 +1019,6 @@ typedef struct cellar_load_opts {
     cellar_breaker *breaker;           /* outlives the load; NULL: the view's                     */
 } cellar_load_opts;
 CELLAR_STRUCT(cellar_load_opts, breaker);
-#define CELLAR_LOAD_OPTS_INIT { sizeof(cellar_load_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, {{0, 0}, {0, 0}, {0, 0}}, 0, 0 }
 
 /* Read through the cache: the value of `key`, made by `fn` when it is not there. Whatever the
  * number of threads, one loader runs for a key; the others get its outcome. A delete, clear or
@@ -1028,7 +1039,7 @@ CELLAR_STRUCT(cellar_load_opts, breaker);
  * cost:    hit: as cellar_get; a load: about half a microsecond beside the loader's own time and
  *          the set
  * example:
- *     cellar_result r = CELLAR_RESULT_INIT;
+ *     cellar_result r = cellar_result_default();
  *     if (cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r) == CELLAR_OK) use(r.value, 1);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
@@ -1040,7 +1051,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
  * thread:  any, also after the store was closed
  * cost:    one shared write; the last one frees
  * example:
- *     cellar_result r = CELLAR_RESULT_INIT;
+ *     cellar_result r = cellar_result_default();
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API void cellar_result_free(cellar_result *r);
 
@@ -1186,7 +1197,7 @@ CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int
 typedef struct cellar_load_item {
     const void   *key;
     size_t        key_len;
-    cellar_result result;  /* as for cellar_get_or_load; CELLAR_RESULT_INIT first */
+    cellar_result result;  /* as for cellar_get_or_load; cellar_result_default() first */
     cellar_err    status;  /* out: what cellar_get_or_load would have returned */
     uint32_t      reserved0; /* must be 0 */
 } cellar_load_item;
@@ -1202,7 +1213,7 @@ typedef struct cellar_load_item {
  * thread:  as cellar_get_or_load; each item by itself is atomic, the batch is not
  * cost:    as cellar_get_many for what is there; one loader call for the rest
  * example:
- *     cellar_load_item it[1] = {{"a", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0}};
+ *     cellar_load_item it[1] = {{"a", 1, cellar_result_default(), CELLAR_OK, 0}};
  *     cellar_get_or_load_many(c, it, 1, NULL, load_rows, db);                                    */
 CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items, size_t count,
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
@@ -1244,7 +1255,7 @@ typedef struct cellar_subscriber {
  * cost:    as cellar_get_or_load
  * example:
  *     cellar_lease lease;
- *     cellar_result r = CELLAR_RESULT_INIT;
+ *     cellar_result r = cellar_result_default();
  *     if (cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r) == CELLAR_LEASED)
  *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);                                     */
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
@@ -1458,7 +1469,7 @@ CELLAR_API cellar_err cellar_bloom_drop(cellar *c, int all);
 
 /* State and figures of a view's filter. Filled up to the caller's struct_size. */
 typedef struct cellar_bloom_info {
-    size_t   struct_size;   /* set by CELLAR_BLOOM_INFO_INIT                                      */
+    size_t   struct_size;   /* set by cellar_bloom_info_default()                                 */
     uint32_t state;         /* CELLAR_BLOOM_OFF, ..._OBSERVING, ..._AUTHORITATIVE                 */
     uint32_t doubt;         /* CELLAR_BLOOM_DOUBT_...: why it is not believed any more            */
     uint32_t filling;       /* 1: a second filter is being filled                                 */
@@ -1473,7 +1484,6 @@ typedef struct cellar_bloom_info {
     double   fpp;           /* as it was opened                                                   */
 } cellar_bloom_info;
 CELLAR_STRUCT(cellar_bloom_info, fpp);
-#define CELLAR_BLOOM_INFO_INIT { sizeof(cellar_bloom_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0 }
 
 /* Read state and figures of the view's filter.
  * in:      out->struct_size set
@@ -1482,7 +1492,7 @@ CELLAR_STRUCT(cellar_bloom_info, fpp);
  * thread:  any
  * cost:    O(threads that ever used the view)
  * example:
- *     cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+ *     cellar_bloom_info i = cellar_bloom_info_default();
  *     cellar_bloom_info_get(c, &i);                                                              */
 CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out);
 
@@ -1497,7 +1507,7 @@ enum { CELLAR_BREAKER_SUCCESS = 0, CELLAR_BREAKER_FAILURE = 1, CELLAR_BREAKER_IG
 
 /* When a breaker opens and closes. 0 everywhere = what stands here. */
 typedef struct cellar_breaker_opts {
-    size_t   struct_size; /* set by CELLAR_BREAKER_OPTS_INIT                                      */
+    size_t   struct_size; /* set by cellar_breaker_opts_default()                                 */
     uint32_t fail_pct;    /* opens at this share of failed calls in 10 s, 1..100; 50              */
     uint32_t min_calls;   /* of at least so many, 1..1,000,000; 20                                */
     uint32_t fail_row;    /* opens after so many failures in a row, 1..63; 5                      */
@@ -1507,7 +1517,6 @@ typedef struct cellar_breaker_opts {
                           /* open_ms to 2^40                                                      */
 } cellar_breaker_opts;
 CELLAR_STRUCT(cellar_breaker_opts, open_max_ms);
-#define CELLAR_BREAKER_OPTS_INIT { sizeof(cellar_breaker_opts), 0, 0, 0, 0, 0, 0 }
 
 /* Make a breaker, to be shared by all calls of one thing that may fail.
  * in:      a handle whose store lends clock, log and allocator; o NULL = all defaults
@@ -1562,7 +1571,7 @@ CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b);
 
 /* State and counters of a breaker. Filled up to the caller's struct_size. */
 typedef struct cellar_breaker_info {
-    size_t   struct_size;    /* set by CELLAR_BREAKER_INFO_INIT                                   */
+    size_t   struct_size;    /* set by cellar_breaker_info_default()                              */
     uint32_t state;          /* CELLAR_BREAKER_CLOSED, _OPEN, _HALF_OPEN                          */
     uint32_t reserved0;
     int64_t  retry_after_ms; /* until a probe may pass; 0 when calls may                          */
@@ -1572,7 +1581,6 @@ typedef struct cellar_breaker_info {
     uint64_t opens;          /* times it opened                                                   */
 } cellar_breaker_info;
 CELLAR_STRUCT(cellar_breaker_info, opens);
-#define CELLAR_BREAKER_INFO_INIT { sizeof(cellar_breaker_info), 0, 0, 0, 0, 0, 0, 0 }
 
 /* Read state and counters.
  * in:      out->struct_size set
@@ -1581,7 +1589,7 @@ CELLAR_STRUCT(cellar_breaker_info, opens);
  * thread:  any
  * cost:    a clock reading
  * example:
- *     cellar_breaker_info i = CELLAR_BREAKER_INFO_INIT;
+ *     cellar_breaker_info i = cellar_breaker_info_default();
  *     cellar_breaker_info_get(b, &i);                                                            */
 CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_info *out);
 
@@ -1669,7 +1677,7 @@ static inline cellar_arg cellar_arg_text(const char *x)
 {
     cellar_arg a;
     size_t len = 0;
-    while (x != NULL && x[len] != '\0') { len++; }
+    while (x && x[len] != '\0') { len++; }
     a.type = CELLAR_ARG_TEXT;
     a.reserved0 = 0;
     a.as.bytes.data = x;
@@ -1818,7 +1826,7 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
  * cost:    as cellar_get_or_load, and writing the key; one allocation for keys over 512 bytes
  * example:
  *     CELLAR_ARGS(a, 7, "berlin");
- *     cellar_result r = CELLAR_RESULT_INIT;
+ *     cellar_result r = cellar_result_default();
  *     cellar_memoize(c, "weather", 1, a, sizeof a / sizeof a[0], NULL, ask_weather, NULL, &r);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t version,
@@ -1850,7 +1858,7 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
 
 /* How to warm up. Either keys or next. */
 typedef struct cellar_warm_opts {
-    size_t   struct_size;         /* set by CELLAR_WARM_OPTS_INIT                                 */
+    size_t   struct_size;         /* set by cellar_warm_opts_default()                            */
     const cellar_bytes *keys;     /* key_count of them                                            */
     size_t   key_count;
     cellar_next_key_fn next;      /* or: hands out one key after another, in the calling thread   */
@@ -1869,12 +1877,10 @@ typedef struct cellar_warm_opts {
     uint32_t reserved0;           /* must be 0                                                    */
 } cellar_warm_opts;
 CELLAR_STRUCT(cellar_warm_opts, reserved0);
-#define CELLAR_WARM_OPTS_INIT { sizeof(cellar_warm_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0 }
 
 /* asked == hit + loaded + absent + failed + skipped. Filled up to the caller's struct_size. */
 typedef struct cellar_warm_report {
-    size_t   struct_size; /* set by CELLAR_WARM_REPORT_INIT                                       */
+    size_t   struct_size; /* set by cellar_warm_report_default()                                  */
     uint64_t asked;       /* keys named                                                           */
     uint64_t hit;         /* were there already, or another caller was loading them               */
     uint64_t loaded;
@@ -1885,7 +1891,6 @@ typedef struct cellar_warm_report {
     int64_t  stopped;     /* CELLAR_OK: not; E_TIMEOUT, E_SPACE (budget), E_LOADER (failures)     */
 } cellar_warm_report;
 CELLAR_STRUCT(cellar_warm_report, stopped);
-#define CELLAR_WARM_REPORT_INIT { sizeof(cellar_warm_report), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Load many keys before anybody asks. Ordinary loads: keys that are there are left alone, and who
  * asks for one meanwhile joins its load.
@@ -1897,8 +1902,8 @@ CELLAR_STRUCT(cellar_warm_report, stopped);
  *          that fn ends stops it: E_LOADER, its key failed, what is left is skipped
  * cost:    a load for each key that is missing
  * example:
- *     cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
- *     cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+ *     cellar_warm_opts o = cellar_warm_opts_default();
+ *     cellar_warm_report r = cellar_warm_report_default();
  *     o.keys = keys, o.key_count = 100, o.fn = load_row, o.parallel = 4;
  *     cellar_warm(c, &o, &r);                                                                    */
 CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_warm_report *out);
@@ -1938,7 +1943,7 @@ enum { CELLAR_WHY_UNKNOWN = 0,    /* nothing is known: never stored, or long for
 
 /* Filled up to the caller's struct_size. */
 typedef struct cellar_reason {
-    size_t   struct_size; /* set by CELLAR_REASON_INIT                                            */
+    size_t   struct_size; /* set by cellar_reason_default()                                       */
     uint32_t answer;      /* CELLAR_WHY_...                                                       */
     uint32_t cause;       /* a cellar_cause, with CELLAR_WHY_GONE                                 */
     int64_t  ago_ms;      /* GONE: how long ago, to 64 ms; LOADING: since when                    */
@@ -1949,7 +1954,6 @@ typedef struct cellar_reason {
     char     by[CELLAR_WHY_BY_MAX]; /* cause TAG or GLOB: the tag or pattern, its first bytes     */
 } cellar_reason;
 CELLAR_STRUCT(cellar_reason, by);
-#define CELLAR_REASON_INIT { sizeof(cellar_reason), 0, 0, 0, 0, 0, 0, 0, { 0 } }
 
 /* Say what became of a key: expired, evicted, deleted, cleared with its view, refused; of two that
  * would have ended it, its time and one of its tags, the earlier (a tag deleted more than once
@@ -1963,7 +1967,7 @@ CELLAR_STRUCT(cellar_reason, by);
  * thread:  any; no use of the entry and in no statistic
  * cost:    a look-up, one line; for cleared views up to 16 look-ups
  * example:
- *     cellar_reason r = CELLAR_REASON_INIT;
+ *     cellar_reason r = cellar_reason_default();
  *     if (cellar_why(c, "k", 1, &r) == CELLAR_OK && r.answer == CELLAR_WHY_GONE)
  *         puts(cellar_cause_name((cellar_cause)r.cause));                                        */
 CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out);
@@ -2085,11 +2089,11 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * thread:  run inside any call that reads or writes entries, and inside close, by several threads
  *          at once, with no lock held; must not wait, nor use the store
  * owns:    the struct is copied; ctx outlives the store
- * example: cellar_l2_cipher a = CELLAR_L2_CRYPT_INIT;
+ * example: cellar_l2_cipher a = cellar_l2_cipher_default();
  *     a.ctx = key; a.seal = my_seal; a.open = my_open; a.overhead = 16;
  *     cfg.l2_crypt = &a;                                                                         */
 typedef struct cellar_l2_cipher {
-    size_t   struct_size; /* set by CELLAR_L2_CRYPT_INIT                                          */
+    size_t   struct_size; /* set by cellar_l2_cipher_default()                                    */
     void    *ctx;
     int    (*seal)(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
                    const void *in, size_t in_len, void *out);
@@ -2099,7 +2103,6 @@ typedef struct cellar_l2_cipher {
     uint32_t reserved;    /* must be 0                                                            */
 } cellar_l2_cipher;
 CELLAR_STRUCT(cellar_l2_cipher, reserved);
-#define CELLAR_L2_CRYPT_INIT { sizeof(cellar_l2_cipher), NULL, NULL, NULL, 0, 0 }
 
 /* Make all that is on the disk tier outlive a power cut; filters of views are written, too.
  * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error), E_INVAL, E_CLOSED
@@ -2160,7 +2163,7 @@ enum { CELLAR_SCOPE_NAMESPACE = 0, CELLAR_SCOPE_STORE = 1 };
 
 /* A snapshot. gets is the sum of its outcomes by construction. Filled up to struct_size. */
 typedef struct cellar_stats {
-    size_t   struct_size;       /* set by CELLAR_STATS_INIT                                       */
+    size_t   struct_size;       /* set by cellar_stats_default()                                  */
     uint64_t gets;              /* hits_l1 + hits_l2 + stale_hits + negative_hits + misses        */
     uint64_t hits_l1;
     uint64_t hits_l2;           /* 0 without disk tier                                            */
@@ -2211,10 +2214,6 @@ typedef struct cellar_stats {
     double   ttl_unchanged_share; /* ttl_reloads_unchanged / misses; 0 without misses             */
 } cellar_stats;
 CELLAR_STRUCT(cellar_stats, ttl_unchanged_share);
-#define CELLAR_STATS_INIT { sizeof(cellar_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0.0 }
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_NAMESPACE (this view; "store" fields too) or _STORE (sum of all
@@ -2224,22 +2223,20 @@ CELLAR_STRUCT(cellar_stats, ttl_unchanged_share);
  * thread:  any; counters are exact, each taken at its own moment
  * cost:    O(threads that ever used the view)
  * example:
- *     cellar_stats st = CELLAR_STATS_INIT;
+ *     cellar_stats st = cellar_stats_default();
  *     cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);                                              */
 CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out);
 
 #define CELLAR_ADVICE_COUNT 8
 /* What other budgets would give, by a sample of the keys. Filled up to struct_size. */
 typedef struct cellar_advice {
-    size_t   struct_size;       /* set by CELLAR_ADVICE_INIT                                      */
+    size_t   struct_size;       /* set by cellar_advice_default()                                 */
     uint64_t requests;          /* sampled gets the figures rest on, older ones counting less     */
     double   hit_ratio_now;     /* as counted so far; what hit_ratio says for 100 %               */
     uint32_t scale_pct[CELLAR_ADVICE_COUNT]; /* of the budget: 25 50 71 100 141 200 400 800       */
     double   hit_ratio[CELLAR_ADVICE_COUNT]; /* to expect at that budget                          */
 } cellar_advice;
 CELLAR_STRUCT(cellar_advice, hit_ratio);
-#define CELLAR_ADVICE_INIT { sizeof(cellar_advice), 0, 0.0, {0, 0, 0, 0, 0, 0, 0, 0}, \
-    {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0} }
 
 /* What would the hit ratio be if the whole store had more or less memory? Small copies of the
  * cache, keys only, of eight sizes run beside it under the rule in force. Estimates: on average
@@ -2253,7 +2250,7 @@ CELLAR_STRUCT(cellar_advice, hit_ratio);
  * thread:  any; may wait for one who is counting a sample, some microseconds
  * cost:    O(threads that ever used the view)
  * example:
- *     cellar_advice a = CELLAR_ADVICE_INIT;
+ *     cellar_advice a = cellar_advice_default();
  *     if (cellar_advice_get(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK)
  *         printf("at 2x the budget: %.1f %%\n", a.hit_ratio[5] * 100);                           */
 CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out);
@@ -2263,13 +2260,12 @@ enum { CELLAR_OP_GET_HIT = 0, CELLAR_OP_GET_MISS = 1, CELLAR_OP_SET = 2, CELLAR_
 
 /* Latency of one kind of operation, in nanoseconds; quantiles are upper bounds within 6.25 %. */
 typedef struct cellar_latency {
-    size_t   struct_size; /* set by CELLAR_LATENCY_INIT                                           */
+    size_t   struct_size; /* set by cellar_latency_default()                                      */
     uint64_t samples;     /* get, set, del: about one in 64 is timed                              */
     uint64_t p50_ns, p90_ns, p99_ns, p999_ns;
     uint64_t max_ns;      /* of the samples, exact                                                */
 } cellar_latency;
 CELLAR_STRUCT(cellar_latency, max_ns);
-#define CELLAR_LATENCY_INIT { sizeof(cellar_latency), 0, 0, 0, 0, 0, 0 }
 
 /* Read a latency histogram of the store.
  * in:      op CELLAR_OP_...; out->struct_size set
@@ -2278,7 +2274,7 @@ CELLAR_STRUCT(cellar_latency, max_ns);
  * thread:  any
  * cost:    O(threads x 528)
  * example:
- *     cellar_latency lat = CELLAR_LATENCY_INIT;
+ *     cellar_latency lat = cellar_latency_default();
  *     cellar_latency_get(c, CELLAR_OP_GET_HIT, &lat);                                            */
 CELLAR_API cellar_err cellar_latency_get(cellar *c, int op, cellar_latency *out);
 
@@ -2334,13 +2330,12 @@ CELLAR_API const char *cellar_cause_name(cellar_cause cause);
 
 /* What went wrong last on a handle. */
 typedef struct cellar_error_info {
-    size_t     struct_size; /* set by CELLAR_ERROR_INIT                                           */
+    size_t     struct_size; /* set by cellar_error_info_default()                                 */
     cellar_err code;        /* CELLAR_OK = nothing yet                                            */
     int        sys_errno;   /* of the operating system, 0 if it had no part                       */
     char       text[120];   /* what was wrong, 0-terminated; no keys, no values                   */
 } cellar_error_info;
 CELLAR_STRUCT(cellar_error_info, text);
-#define CELLAR_ERROR_INIT { sizeof(cellar_error_info), CELLAR_OK, 0, {0} }
 
 /* The last error of this handle, of any thread: code, errno and a sentence. Errors in arguments
  * that name no handle are not kept; a failed cellar_open is kept for c == NULL, per process.
@@ -2350,7 +2345,7 @@ CELLAR_STRUCT(cellar_error_info, text);
  * thread:  any; works on handles of a closed store
  * cost:    O(1)
  * example:
- *     cellar_error_info e = CELLAR_ERROR_INIT;
+ *     cellar_error_info e = cellar_error_info_default();
  *     cellar_last_error(c, &e);                                                                  */
 CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out);
 

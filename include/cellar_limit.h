@@ -106,17 +106,10 @@ typedef struct cellar_rule {
 
 static inline cellar_rule cellar_rule_make_(uint32_t algorithm, uint64_t limit, uint64_t period_ns)
 {
-    cellar_rule r;
+    CELLAR_ZERO(cellar_rule, r);
     r.algorithm = algorithm;
-    r.flags = 0;
     r.limit = limit;
     r.period_ns = period_ns;
-    r.burst = 0;
-    r.ban_ns = 0;
-    r.calendar = 0;
-    r.reserved = 0;
-    r.name = 0;
-    r.reserved1 = 0;
     return r;
 }
 /* Token bucket of `burst` tokens that fills at `limit` a period. */
@@ -218,7 +211,7 @@ typedef struct cellar_limiter_link {
       "Snapshots not loaded: damaged, or of other rules.")
 
 typedef struct cellar_limiter_stats {
-    size_t   struct_size;    /* set by CELLAR_RL_STATS_INIT                                       */
+    size_t   struct_size;    /* set by cellar_limiter_stats_default()                             */
 #define CELLAR_RL_FIELD(name, family, label, help) uint64_t name;
     CELLAR_RL_STATS(CELLAR_RL_FIELD)
 #undef CELLAR_RL_FIELD
@@ -229,8 +222,6 @@ typedef struct cellar_limiter_stats {
     uint64_t overrides, permits;
 } cellar_limiter_stats;
 CELLAR_STRUCT(cellar_limiter_stats, permits);
-#define CELLAR_RL_STATS_INIT { sizeof(cellar_limiter_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, { 0, 0, 0, 0, 0, 0, 0 }, 0, 0, 0, 0, 0 }
 
 typedef uint64_t (*cellar_limiter_clock_fn)(void *ctx); /* ns, monotonic; or ms since 1970        */
 /* Takes the next bytes of a snapshot; `last`: there are no more. 0: done; else it failed. */
@@ -239,7 +230,7 @@ typedef int (*cellar_snapshot_write_fn)(void *ctx, const void *bytes, size_t len
 typedef int (*cellar_snapshot_read_fn)(void *ctx, void *buf, size_t cap, size_t *len);
 
 typedef struct cellar_limiter_config {
-    size_t   struct_size;    /* set by CELLAR_RL_CONFIG_INIT, with abi                            */
+    size_t   struct_size;    /* set by cellar_limiter_config_default(), with abi                  */
     uint32_t abi;
     /* CELLAR_OVERFLOW_LEAST_LOSS, _DENY_NEW or _ALLOW_NEW: a new key comes */
     uint32_t overflow;
@@ -271,13 +262,13 @@ typedef struct cellar_limiter_config {
     uint64_t snapshot_ms;    /* a tick writes one when the last is so old; 0 = at close only      */
     uint64_t reserved0;      /* 0                                                                 */
 } cellar_limiter_config;
-CELLAR_STRUCT(cellar_limiter_config, reserved0);
-#define CELLAR_RL_CONFIG_INIT { sizeof(cellar_limiter_config), CELLAR_ABI, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-static inline void cellar_rl_config_init(cellar_limiter_config *cfg)
+CELLAR_PACKED(cellar_limiter_config, reserved0);
+static inline cellar_limiter_config cellar_limiter_config_default(void)
 {
-    const cellar_limiter_config init = CELLAR_RL_CONFIG_INIT;
-    *cfg = init;
+    CELLAR_ZERO(cellar_limiter_config, o);
+    o.struct_size = sizeof(cellar_limiter_config);
+    o.abi = CELLAR_ABI;
+    return o;
 }
 
 enum { CELLAR_HEADERS_IETF = 1,      /* RateLimit-Policy, RateLimit (draft, work in progress)     */
@@ -288,8 +279,8 @@ enum { CELLAR_HEADERS_IETF = 1,      /* RateLimit-Policy, RateLimit (draft, work
 /* ---- Opening, closing ---- */
 
 /* Open a limiter: one table of keys, judged by one to seven rules, all of which must admit.
- * in:      cfg from CELLAR_RL_CONFIG_INIT, NULL = defaults; rules, rule_count 1..7; names of rules
- *          are copied
+ * in:      cfg from cellar_limiter_config_default, NULL = defaults; rules, rule_count 1..7;
+ *          names of rules are copied
  * out:     *out, NULL on failure
  * returns: OK; E_INVAL (period or burst 0, unknown flag, two CONCURRENCY rules, ...), E_RANGE (a
  *          rate above 64e9 a second, burst x T or a period over 400 days, SLIDING_LOG over 4096,
@@ -575,13 +566,13 @@ CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
                                             void *ctx);
 
 /* Figures of a limiter.
- * in:      out from CELLAR_RL_STATS_INIT
+ * in:      out from cellar_limiter_stats_default
  * out:     *out
  * returns: OK; E_INVAL
  * thread:  any
  * cost:    O(slots), for `keys`
  * example:
- *     cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+ *     cellar_limiter_stats s = cellar_limiter_stats_default();
  *     cellar_limiter_stats_get(l, &s);                                                           */
 CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out);
 
@@ -694,7 +685,7 @@ typedef cellar_err (*cellar_lock_fn)(void *ctx, const cellar_lock *lk);
 
 /* What a table is opened with. Zero everywhere = defaults. */
 typedef struct cellar_locks_config {
-    size_t   struct_size;    /* set by CELLAR_LOCKS_CONFIG_INIT                                   */
+    size_t   struct_size;    /* set by cellar_locks_config_default()                              */
     uint64_t max_locks;      /* keys held or waited for; 0 = 65,536; at most 2^24                 */
     uint64_t max_bytes;      /* bound of everything; 0 = 32 MiB; least 256 KiB                    */
     uint64_t fence_start;    /* all fences are above it; 0 = by the wall clock; below 2^61        */
@@ -705,9 +696,8 @@ typedef struct cellar_locks_config {
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_locks_config;
 CELLAR_STRUCT(cellar_locks_config, reserved0);
-#define CELLAR_LOCKS_CONFIG_INIT { sizeof(cellar_locks_config), 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/* How a lock is taken. Set by CELLAR_LOCK_OPTS_INIT; times in milliseconds. */
+/* How a lock is taken. Set by cellar_lock_opts_default(); times in milliseconds. */
 typedef struct cellar_lock_opts {
     size_t   struct_size;
     int64_t  wait_ms;        /* 30,000; 0 = do not wait; INT64_MAX = for ever                     */
@@ -716,12 +706,18 @@ typedef struct cellar_lock_opts {
     uint32_t flags;          /* CELLAR_LOCK_...                                                   */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_lock_opts;
-CELLAR_STRUCT(cellar_lock_opts, reserved0);
-#define CELLAR_LOCK_OPTS_INIT { sizeof(cellar_lock_opts), 30000, 30000, 0, 0, 0 }
+CELLAR_PACKED(cellar_lock_opts, reserved0);
+static inline cellar_lock_opts cellar_lock_opts_default(void)
+{
+    CELLAR_ZERO(cellar_lock_opts, o);
+    o.struct_size = sizeof(cellar_lock_opts);
+    o.wait_ms = o.lease_ms = 30000;
+    return o;
+}
 
 /* Who holds a key. */
 typedef struct cellar_lock_info {
-    size_t   struct_size;    /* set by CELLAR_LOCK_INFO_INIT                                      */
+    size_t   struct_size;    /* set by cellar_lock_info_default()                                 */
     uint64_t fence;
     int64_t  held_ms;        /* since it was acquired                                             */
     int64_t  lease_left_ms;  /* INT64_MAX: no lease                                               */
@@ -731,11 +727,10 @@ typedef struct cellar_lock_info {
     char     note[CELLAR_LOCK_NOTE_MAX + 1]; /* the owner's                                       */
 } cellar_lock_info;
 CELLAR_STRUCT(cellar_lock_info, note);
-#define CELLAR_LOCK_INFO_INIT { sizeof(cellar_lock_info), 0, 0, 0, 0, 0, 0, { 0 } }
 
 /* Figures of a table; the same as cellar_locks_metrics_write tells. */
 typedef struct cellar_locks_stats {
-    size_t   struct_size;    /* set by CELLAR_LOCKS_STATS_INIT                                    */
+    size_t   struct_size;    /* set by cellar_locks_stats_default()                               */
     uint64_t acquired;       /* times a lock got an owner                                         */
     uint64_t handed_over;    /* of them to a waiter                                               */
     uint64_t waits;          /* calls that had to wait                                            */
@@ -755,11 +750,9 @@ typedef struct cellar_locks_stats {
     uint64_t fence_max;      /* no fence given out so far is above it                             */
 } cellar_locks_stats;
 CELLAR_STRUCT(cellar_locks_stats, fence_max);
-#define CELLAR_LOCKS_STATS_INIT { sizeof(cellar_locks_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0 }
 
 /* Open a table of locks.
- * in:      cfg from CELLAR_LOCKS_CONFIG_INIT; NULL = all defaults
+ * in:      cfg from cellar_locks_config_default; NULL = all defaults
  * out:     *out, or NULL on failure
  * returns: OK; E_INVAL, E_UNSUPPORTED (field of a newer header), E_SPACE (max_bytes too small for
  *          the table itself), E_NOMEM (memory, address space, the kernel's random numbers)
@@ -788,7 +781,7 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
  * cost:    uncontended and held not long ago: no lock, one compare-exchange; else one short lock,
  *          one allocation now and then
  * example:
- *     cellar_lock_opts o = CELLAR_LOCK_OPTS_INIT;
+ *     cellar_lock_opts o = cellar_lock_opts_default();
  *     o.wait_ms = 2000;
  *     o.lease_ms = 5000;
  *     cellar_lock lk;
@@ -832,13 +825,13 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk);
 CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
 
 /* Who holds this key?
- * in:      out from CELLAR_LOCK_INFO_INIT
+ * in:      out from cellar_lock_info_default
  * out:     *out, only when OK
  * returns: OK; MISS (nobody), E_INVAL, E_UNSUPPORTED
  * thread:  any; the answer may be old when it arrives
  * cost:    one short lock
  * example:
- *     cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
+ *     cellar_lock_info info = cellar_lock_info_default();
  *     if (cellar_lock_info_get(t, "order:7", 7, &info) == CELLAR_OK) puts(info.note);            */
 CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, size_t key_len,
                                            cellar_lock_info *out);
@@ -898,12 +891,12 @@ CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk,
 CELLAR_API cellar_err cellar_locks_tick(cellar_locks *t, uint64_t *lost_count);
 
 /* Figures of the table as they are now.
- * in:      out from CELLAR_LOCKS_STATS_INIT
+ * in:      out from cellar_locks_stats_default
  * returns: OK; E_INVAL
  * thread:  any; exact when no other call runs
  * cost:    O(keys in the table)
  * example:
- *     cellar_locks_stats s = CELLAR_LOCKS_STATS_INIT;
+ *     cellar_locks_stats s = cellar_locks_stats_default();
  *     cellar_locks_stats_get(t, &s);                                                             */
 CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out);
 

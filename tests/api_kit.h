@@ -21,7 +21,7 @@ T_INLINE int64_t api_clock(void *ctx)
 
 T_INLINE cellar_config api_config(uint64_t budget_bytes)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     atomic_store(&api_now_ms, API_START_MS);
     cfg.memory_bytes = budget_bytes;
     cfg.clock = api_clock;

@@ -41,7 +41,7 @@ T_INLINE cellar_limiter_config kit_config(void)
 {
     static const uint8_t secret[32] = { 7, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16,
                                         17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28 };
-    cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config c = cellar_limiter_config_default();
     c.max_bytes = 1u << 20;
     c.clock = kit_clock;
     c.wall_ms = kit_wall;

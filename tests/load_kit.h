@@ -132,7 +132,7 @@ T_INLINE cellar_err source_load(cellar_load *ld, const void *key, size_t key_len
 /* `secret`: NULL draws one, so that it is chance which keys share a place of a table. */
 T_INLINE cellar *kit_open_known(uint64_t bytes, const uint8_t *secret)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.secret = secret;
@@ -156,7 +156,7 @@ T_INLINE void kit_tick(cellar *c)
 T_INLINE void kit_close(cellar *c)
 {
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     for (int i = 0; i < 5000; i++) { /* a worker may be about to drop its last ref */
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
         if (st.flights == 0) { break; }
@@ -171,7 +171,7 @@ T_INLINE void kit_close(cellar *c)
 T_INLINE cellar_err kit_load(cellar *c, const char *key, const cellar_load_opts *o, source *s,
                              char text[64], cellar_result *out)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     const cellar_err err = cellar_get_or_load(c, key, strlen(key), o, source_load, s, &r);
     text[0] = '\0';
     if (err == CELLAR_OK || err == CELLAR_STALE) {

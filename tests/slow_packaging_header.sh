@@ -5,7 +5,8 @@
 # Method: each header alone in a file, twice in one file, and in pairs, by every compiler there is,
 #         warnings are errors; the drop-in's header as well.
 . tests/t.sh
-warn_cxx="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Werror"
+warn_cxx="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wzero-as-null-pointer-constant \
+  -Wold-style-cast -Werror"
 warn_c="$t_warn -Wc++-compat -Wcast-qual -Wwrite-strings"
 
 alone() { # headers to include in one file

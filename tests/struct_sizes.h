@@ -56,7 +56,11 @@ static void check_in(const char *name, const void *init, size_t size, size_t lea
     }
 }
 
-#define CHECK_IN(type, init, use) check_in(#type, &(type)init, sizeof(type), FIRST, use)
+#define CHECK_IN(type, init, use)                                                                  \
+    do {                                                                                           \
+        const type defaults = init;                                                                \
+        check_in(#type, &defaults, sizeof(type), FIRST, use);                                      \
+    } while (0)
 
 static void check_out(const char *name, size_t size, cellar_err (*fill)(void *))
 {

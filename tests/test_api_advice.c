@@ -64,7 +64,7 @@ static cellar *view(cellar *c, const char *name)
 
 static cellar_err advise(cellar *c, int scope, cellar_advice *out)
 {
-    *out = (cellar_advice)CELLAR_ADVICE_INIT;
+    *out = cellar_advice_default();
     return cellar_advice_get(c, scope, out);
 }
 
@@ -86,7 +86,7 @@ static bool near(double a, double b, double by) { return a <= b + by && a >= b -
 
 static double ratio_of(uint64_t entries)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     cellar *c = open_store(entries);
     skewed(c, ROUND);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
@@ -162,7 +162,7 @@ static void the_dump_tells_time_saved(void)
     for (uint32_t i = 0; i < ROUND / 3; i++) {
         const double u = drawn();
         const uint64_t id = (uint64_t)(u * u * u * KEYS);
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         T_EQ_I64(cellar_get_or_load(c, &id, sizeof id, NULL, loader, NULL, &r), CELLAR_OK);
         cellar_result_free(&r);
     }
@@ -266,7 +266,7 @@ static void there_may_be_no_advisor(void)
 
 static void wrong_arguments_are_refused(void)
 {
-    cellar_advice a = CELLAR_ADVICE_INIT;
+    cellar_advice a = cellar_advice_default();
     cellar *c = open_store(ENTRIES);
     T_EQ_I64(cellar_advice_get(NULL, CELLAR_SCOPE_STORE, &a), CELLAR_E_INVAL);
     T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, NULL), CELLAR_E_INVAL);
@@ -280,7 +280,7 @@ static void wrong_arguments_are_refused(void)
     T_EQ_U64(a.scale_pct[0], 0x5a5a5a5a);
     cellar *v = view(c, "v"), *gone = view(c, "gone");
     T_EQ_I64(cellar_namespace_drop(c, "gone"), CELLAR_OK);
-    a = (cellar_advice)CELLAR_ADVICE_INIT;
+    a = cellar_advice_default();
     T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(gone), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);

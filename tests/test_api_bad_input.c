@@ -22,7 +22,7 @@ static int64_t still(void *ctx)
 
 static void set_up(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 4u << 20;
     cfg.max_value_bytes = 4096;
     cfg.no_threads = 1;
@@ -45,7 +45,7 @@ static void expect_untouched(const char *call)
 {
     char buf[16];
     size_t len = 0;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     if (!T_EQ_I64(cellar_peek(root, "k", 1, buf, sizeof buf, &len), CELLAR_OK) ||
         !T_EQ_U64(len, 5) || !T_EQ_MEM(buf, "value", 5)) {
         printf("# after %s\n", call);
@@ -103,7 +103,7 @@ static void keys_of_wrong_length_are_refused(void)
     size_t len;
     void *copy;
     cellar_pinned pin;
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     set_up();
     const size_t lengths[] = { 0, CELLAR_KEY_MAX + 1, SIZE_MAX };
     for (size_t i = 0; i < 3; i++) {
@@ -149,9 +149,9 @@ static void null_pointers_are_refused(void)
     int64_t value;
     cellar *v;
     cellar_pinned pin;
-    cellar_entry_info info = CELLAR_INFO_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
-    cellar_latency lat = CELLAR_LATENCY_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_stats st = cellar_stats_default();
+    cellar_latency lat = cellar_latency_default();
     set_up();
     REFUSED(cellar_open(NULL, NULL), E_INVAL);
     REFUSED(cellar_namespace_open(root, NULL, NULL, &v), E_INVAL);
@@ -252,10 +252,10 @@ static void flags_and_ranges_are_checked(void)
     uint64_t cursor = 0, id, version;
     int64_t value;
     cellar *v;
-    cellar_entry_info info = CELLAR_INFO_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
-    cellar_latency lat = CELLAR_LATENCY_INIT;
-    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_stats st = cellar_stats_default();
+    cellar_latency lat = cellar_latency_default();
+    cellar_get_opts g = cellar_get_opts_default();
     cellar_set_item item = { "k", 1, "new", 3, CELLAR_OK, 0 };
     set_up();
     g.flags = 0x80000000u;
@@ -299,7 +299,7 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_option_set(root, CELLAR_OPT_EVICTION, 9), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_STALE_MS, INT64_C(1) << 32), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_IDLE_MS, INT64_C(1) << 32), E_INVAL);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.version = &version;
     REFUSED(cellar_set_many(root, &item, 1, &o, NULL), E_INVAL);
     tear_down();
@@ -340,7 +340,7 @@ static void set_options_are_checked(void)
         { 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 1, "E_UNSUPPORTED" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.ttl_ms = bad[i].ttl;
         o.idle_ms = bad[i].idle;
         o.max_age_ms = bad[i].age;
@@ -364,7 +364,7 @@ static void set_options_are_checked(void)
         }
         expect_untouched("cellar_set with bad options");
     }
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     const uint32_t not_for_update[] = { CELLAR_ONLY_IF_ABSENT, CELLAR_ONLY_IF_VERSION,
                                         CELLAR_NEGATIVE };
     for (size_t i = 0; i < 3; i++) {
@@ -394,7 +394,7 @@ static void config_fields_are_checked(void)
     cellar *c = (cellar *)&n;
 #define BAD(code, assignment)                                                                      \
     do {                                                                                           \
-        cellar_config_init(&t[n].cfg);                                                             \
+        t[n].cfg = cellar_config_default();                                                        \
         t[n].cfg.assignment;                                                                       \
         t[n].field = #assignment;                                                                  \
         t[n++].want = CELLAR_##code;                                                               \
@@ -443,7 +443,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2_sync = CELLAR_L2_SYNC_ALWAYS + 1);
     cellar_l2_cipher crypt[4];
     for (int i = 0; i < 4; i++) {
-        crypt[i] = (cellar_l2_cipher)CELLAR_L2_CRYPT_INIT;
+        crypt[i] = cellar_l2_cipher_default();
         crypt[i].seal = crypt[i].open = no_cipher;
     }
     crypt[0].struct_size = 0;
@@ -477,12 +477,12 @@ static void config_fields_are_checked(void)
             !T_CHECK(c == NULL)) {
             printf("# %s\n", t[i].field);
         }
-        cellar_error_info e = CELLAR_ERROR_INIT;
+        cellar_error_info e = cellar_error_info_default();
         T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
         T_EQ_I64(e.code, t[i].want);
         T_CHECK(e.text[0] != '\0');
     }
-    cellar_config half = CELLAR_CONFIG_INIT;
+    cellar_config half = cellar_config_default();
     half.free = NULL;
     half.alloc = (cellar_alloc_fn)(void (*)(void))never_update;
     T_EQ_I64(cellar_open(&half, &c), CELLAR_E_INVAL);
@@ -498,7 +498,7 @@ static void view_options_are_checked(void)
     set_up();
 #define BAD_VIEW(code, assignments)                                                                \
     do {                                                                                           \
-        cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;                                           \
+        cellar_namespace_opts o = cellar_namespace_opts_default();                                 \
         assignments;                                                                               \
         REFUSED(cellar_namespace_open(root, "v", &o, &v), code);                                   \
         T_CHECK(v == NULL);                                                                        \
@@ -544,7 +544,7 @@ static void budgets_of_any_size_are_answered(void)
     set_up();
     for (unsigned bit = 0; bit < 64; bit++) {
         for (int off = -1; off < 2; off++) {
-            cellar_config cfg = CELLAR_CONFIG_INIT;
+            cellar_config cfg = cellar_config_default();
             cellar *c = NULL;
             const uint64_t bytes = ((uint64_t)1 << bit) + (uint64_t)(int64_t)off;
             if (bytes == 0) { continue; } /* the default */
@@ -577,8 +577,8 @@ static void any_mean_length_of_entries_will_do(void)
     const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
     const uint64_t budget[] = { CELLAR_MEMORY_MIN, 0 };
     for (size_t i = 0; i < sizeof mean / sizeof mean[0] * 2; i++) {
-        cellar_config cfg = CELLAR_CONFIG_INIT;
-        cellar_stats st = CELLAR_STATS_INIT;
+        cellar_config cfg = cellar_config_default();
+        cellar_stats st = cellar_stats_default();
         cellar *c = NULL;
         cfg.memory_bytes = budget[i % 2];
         cfg.mean_entry_bytes = mean[i / 2];
@@ -601,11 +601,11 @@ static void any_mean_length_of_entries_will_do(void)
 static void bounds_of_views_breakers_and_warm_ups(void)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     cellar *c = NULL, *v = NULL;
     cellar_breaker *b = NULL;
-    cellar_warm_report report = CELLAR_WARM_REPORT_INIT;
+    cellar_warm_report report = cellar_warm_report_default();
     set_up();
     cfg.memory_bytes = 1u << 20;
     cfg.no_threads = 1;
@@ -648,7 +648,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     vo.error_ttl_max_ms--;
     vo.xfetch_beta_x100++;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_E_INVAL);
-    vo = (cellar_namespace_opts)CELLAR_VIEW_OPTS_INIT;
+    vo = cellar_namespace_opts_default();
     vo.idle_ms = CELLAR_TTL_NONE;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -659,7 +659,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
         { 0, 0, 100, 100, CELLAR_OK }, { 0, 0, 101, 100, CELLAR_E_INVAL },
     };
     for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
-        cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+        cellar_breaker_opts bo = cellar_breaker_opts_default();
         bo.fail_pct = rule[i].pct;
         bo.min_calls = rule[i].calls;
         bo.open_ms = rule[i].open_ms;
@@ -675,7 +675,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     };
     const cellar_bytes k = { "k", 1 };
     for (size_t i = 0; i < sizeof warm / sizeof warm[0]; i++) {
-        cellar_warm_opts wo = CELLAR_WARM_OPTS_INIT;
+        cellar_warm_opts wo = cellar_warm_opts_default();
         wo.keys = &k;
         wo.key_count = 1; /* it is there: nothing is loaded */
         wo.fn = never_load;
@@ -735,9 +735,9 @@ static void expect_closed(cellar *v)
     int64_t value;
     cellar *w;
     cellar_pinned pin;
-    cellar_entry_info info = CELLAR_INFO_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
-    cellar_latency lat = CELLAR_LATENCY_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_stats st = cellar_stats_default();
+    cellar_latency lat = cellar_latency_default();
     T_EQ_I64(cellar_namespace_open(v, "x", NULL, &w), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_drop(v, "x"), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_clear(v), CELLAR_E_CLOSED);
@@ -746,7 +746,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_enable(v, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_ttl_class_find(v, "x", &number), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
-    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    cellar_get_opts g = cellar_get_opts_default();
     T_EQ_I64(cellar_get_with(v, "k", 1, &g, buf, 8, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_peek(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get_alloc(v, "k", 1, &copy, &len), CELLAR_E_CLOSED);
@@ -793,7 +793,7 @@ static void views_of_a_closed_store_answer_closed(void)
     T_EQ_I64(cellar_set(a, "k", 1, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
     expect_closed(a);
-    cellar_error_info e = CELLAR_ERROR_INIT;
+    cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(a, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(root), CELLAR_E_CLOSED);
@@ -806,7 +806,7 @@ static void views_of_a_closed_store_answer_closed(void)
 static void errors_are_told_per_handle(void)
 {
     cellar *v;
-    cellar_error_info e = CELLAR_ERROR_INIT;
+    cellar_error_info e = cellar_error_info_default();
     set_up();
     T_EQ_I64(cellar_namespace_open(root, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);

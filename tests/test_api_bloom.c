@@ -13,7 +13,7 @@
 
 static cellar *open_store(uint64_t bytes)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = 1;
@@ -42,7 +42,7 @@ static cellar_err says(cellar *c, uint32_t key) { return cellar_bloom_check(c, &
 
 static cellar_bloom_info info(cellar *c)
 {
-    cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+    cellar_bloom_info i = cellar_bloom_info_default();
     T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_OK);
     return i;
 }
@@ -108,7 +108,7 @@ static void every_way_of_storing_adds(void)
     T_EQ_I64(cellar_set_many(c, items, 2, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_increment(c, &keys[3], 4, 1, 0, 0, 0, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bloom_add(c, &keys[4], 4), CELLAR_OK);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE; /* known to be absent: no key of the source */
     T_EQ_I64(cellar_set(c, &keys[5], 4, NULL, 0, &o), CELLAR_OK);
     for (uint32_t key = 1; key <= 5; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
@@ -143,7 +143,7 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
     T_EQ_I64(feed(c, 0, 20000, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
     for (uint32_t key = 20000; key < 120000; key++) { T_EQ_I64(look(c, key), CELLAR_MISS); }
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.misses, 100000);
     T_CHECK(info(c).rejects > 98000 && info(c).rejects <= 100000);
@@ -164,7 +164,7 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
 static void a_view_may_begin_with_a_filter(void)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.bloom_mode = CELLAR_BLOOM_OBSERVING;
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     const cellar_bloom_info i = info(v);
@@ -183,7 +183,7 @@ static void a_view_may_begin_with_a_filter(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     shut(c);
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     o.bloom_mode = CELLAR_BLOOM_OBSERVING;
     cfg.root = &o;
     cfg.no_threads = 1;
@@ -199,7 +199,7 @@ static void a_view_may_begin_with_a_filter(void)
 static void it_counts_in_the_budget_and_gives_back(void)
 {
     cellar *c = open_store(4u << 20);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     for (uint32_t key = 0; key < 100000; key++) { (void)put(c, key); } /* full */
     T_EQ_I64(cellar_bloom_open(c, 100000000, 0), CELLAR_E_SPACE);
     T_EQ_I64(cellar_bloom_open(c, 500000, 0), CELLAR_OK); /* entries make room */
@@ -318,7 +318,7 @@ static void a_forked_child_keeps_its_filter(void)
 static void bad_input_of_filters(void)
 {
     cellar *c = open_store(8u << 20);
-    cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+    cellar_bloom_info i = cellar_bloom_info_default();
     T_EQ_I64(cellar_bloom_open(NULL, 10, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_open(c, 0, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_open(c, 10, 0.6), CELLAR_E_INVAL);

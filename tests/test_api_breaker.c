@@ -25,7 +25,7 @@ static void count_line(void *ctx, int level, const char *module, int code, const
 
 static cellar *open_store(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     now_ms = 1000;
     lines = 0;
@@ -39,7 +39,7 @@ static cellar *open_store(void)
 
 static cellar_breaker_info info(cellar_breaker *b)
 {
-    cellar_breaker_info i = CELLAR_BREAKER_INFO_INIT;
+    cellar_breaker_info i = cellar_breaker_info_default();
     T_EQ_I64(cellar_breaker_info_get(b, &i), CELLAR_OK);
     return i;
 }
@@ -57,7 +57,7 @@ static void breaker_lives_by_the_stores_clock(void)
 {
     cellar *c = open_store();
     cellar_breaker *b = NULL;
-    cellar_breaker_opts o = CELLAR_BREAKER_OPTS_INIT;
+    cellar_breaker_opts o = cellar_breaker_opts_default();
     uint32_t pass;
     o.fail_row = 2;
     o.close_after = 1;
@@ -112,7 +112,7 @@ static void bad_input_of_breakers(void)
     cellar *c = open_store(), *v = NULL;
     cellar_breaker *b = NULL;
     uint32_t pass;
-    cellar_breaker_opts o = CELLAR_BREAKER_OPTS_INIT;
+    cellar_breaker_opts o = cellar_breaker_opts_default();
     T_EQ_I64(cellar_breaker_create(NULL, NULL, &b), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_create(c, NULL, NULL), CELLAR_E_INVAL);
     o.fail_pct = 101;
@@ -120,7 +120,7 @@ static void bad_input_of_breakers(void)
     o.fail_pct = 0;
     o.open_ms = -1;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.breaker = &o;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
     o.open_ms = 90000; /* its greatest time follows */
@@ -163,9 +163,9 @@ static bool told(cellar *c, cellar_err (*write)(cellar *, char *, size_t, size_t
 static void a_views_breaker_is_in_metrics_and_dump(void)
 {
     cellar *c = open_store(), *v = NULL;
-    cellar_breaker_opts o = CELLAR_BREAKER_OPTS_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_result out = CELLAR_RESULT_INIT;
+    cellar_breaker_opts o = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_result out = cellar_result_default();
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
     T_CHECK(!told(c, cellar_dump_write, "breaker"));
     o.fail_row = 1;

@@ -51,8 +51,8 @@ static cellar_err cook_load(cellar_load *ld, const void *key, size_t key_len, vo
 
 static cellar *open_deps(uint64_t bytes)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts root = cellar_namespace_opts_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = 1;
@@ -75,7 +75,7 @@ static cellar_err has(cellar *c, const char *key) { return cellar_contains(c, ke
 
 static uint32_t cause_of(cellar *c, const char *key)
 {
-    cellar_reason r = CELLAR_REASON_INIT;
+    cellar_reason r = cellar_reason_default();
     T_EQ_I64(cellar_why(c, key, strlen(key), &r), CELLAR_OK);
     return r.answer == CELLAR_WHY_GONE ? r.cause : 0;
 }
@@ -85,7 +85,7 @@ static uint32_t result_flags;
 static const char *dish(cook *k, const char *key)
 {
     static char text[256];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(k->c, key, strlen(key), NULL, cook_load, k, &r), CELLAR_OK);
     snprintf(text, sizeof text, "%.*s", (int)r.value_len, (const char *)r.value);
     result_flags = r.flags;
@@ -178,8 +178,8 @@ static void ended_views_and_tags_end_who_read(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
     const cellar_bytes tag = { "t", 1 };
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     cook k = { .c = c, .from = v, .reads = reads, .count = 1 };
@@ -206,7 +206,7 @@ static void a_value_lives_no_longer_than_what_it_was_made_of(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     cook k = { .c = c, .reads = reads, .count = 1, .ttl_ms = 60000 };
     so.ttl_ms = 1000;
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
@@ -229,7 +229,7 @@ static void touches_of_either_keep_the_order_of_their_ends(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     cook k = { .c = c, .reads = reads, .count = 1, .ttl_ms = 60000 };
     const cook chain = { .c = c, .reads = (const char *const[]){ "d" }, .count = 1 };
     so.ttl_ms = 1000;
@@ -281,7 +281,7 @@ static void idle_time_bounds_who_read(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     cook k = { .c = c, .reads = reads, .count = 1, .ttl_ms = 60000 };
     char text[64];
     so.idle_ms = 1000;
@@ -309,7 +309,7 @@ static void not_modified_keeps_what_the_value_was_made_of(void)
     cellar *c = open_deps(4u << 20);
     cook k = { .c = c, .reads = reads, .count = 1 };
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     put(c, "a", "x");
     (void)dish(&k, "d");
@@ -326,7 +326,7 @@ static void not_modified_keeps_what_the_value_was_made_of(void)
 
 static void refresh(cellar *c, source *s, int64_t ttl_ms)
 {
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     o.flags = CELLAR_LOAD_REFRESH;
     s->ttl_ms = ttl_ms;
@@ -390,7 +390,7 @@ static void loads_inside_loads_are_kept_and_linked(void)
     T_EQ_STR(dish(&k, "d"), "1."); /* a is loaded while d is: no change that ends d */
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
-    cellar_load_opts again = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts again = cellar_load_opts_default();
     again.flags = CELLAR_LOAD_REFRESH;
     T_EQ_I64(kit_load(c, "a", &again, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a newer value took the place of the one read */
@@ -450,7 +450,7 @@ static void bulk_loaders_read_for_all_their_keys(void)
     memset(items, 0, sizeof items);
     put(c, "a", "x");
     for (int i = 0; i < 3; i++) {
-        const cellar_result r = CELLAR_RESULT_INIT;
+        const cellar_result r = cellar_result_default();
         items[i].key = &"xyz"[i];
         items[i].key_len = 1;
         items[i].result = r;
@@ -482,14 +482,14 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
     switch (*(const char *)key) {
     case '0': (void)cellar_get(c, "a", 1, buf, sizeof buf, &len); break;
     case '1': {
-        cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+        cellar_get_opts o = cellar_get_opts_default();
         (void)cellar_get_with(c, "a", 1, &o, buf, sizeof buf, &len);
         break;
     }
     case '2': (void)cellar_peek(c, "a", 1, buf, sizeof buf, &len); break;
     case '3': (void)cellar_contains(c, "a", 1); break;
     case '4': {
-        cellar_entry_info i = CELLAR_INFO_INIT;
+        cellar_entry_info i = cellar_entry_info_default();
         (void)cellar_entry_info_get(c, "a", 1, 0, &i);
         break;
     }
@@ -508,8 +508,8 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
     }
     case '8': {
         cellar_load_item it = { .key = "a", .key_len = 1 };
-        cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-        const cellar_result r = CELLAR_RESULT_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
+        const cellar_result r = cellar_result_default();
         it.result = r;
         o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
         (void)cellar_get_or_load_many(c, &it, 1, &o, NULL, NULL);
@@ -518,7 +518,7 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
     }
     default: {
         cellar_lease lease;
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         (void)cellar_lease_acquire(c, "a", 1, NULL, NULL, &lease, &r);
         cellar_result_free(&r);
         break;
@@ -532,7 +532,7 @@ static void every_read_is_noted(void)
     cellar *c = open_deps(4u << 20);
     for (int i = 0; i < 10; i++) {
         const char key[2] = { (char)('0' + i), 0 };
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         put(c, "a", "x");
         T_EQ_I64(cellar_get_or_load(c, key, 1, NULL, reader_load, c, &r), CELLAR_OK);
         cellar_result_free(&r);
@@ -547,10 +547,10 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
     source s = SOURCE_INIT;
     char text[64];
     bo.fail_row = 1;
@@ -563,7 +563,7 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
     o.fallback[0] = (cellar_fallback){ cook_load, &k };
     for (int how = 0; how < 3; how++) {
         cellar_lease lease;
-        cellar_load_item it = { .key = "d", .key_len = 1, .result = CELLAR_RESULT_INIT };
+        cellar_load_item it = { .key = "d", .key_len = 1, .result = cellar_result_default() };
         put(c, "a", "1");
         if (how == 0) {
             T_EQ_I64(cellar_get_or_load(v, "d", 1, &o, source_load, &s, &r), CELLAR_OK);
@@ -698,7 +698,7 @@ static void the_table_is_bounded_and_swept(void)
     }
     T_CHECK(kept > 20 && kept < 300); /* a table of some 100 */
     T_EQ_I64(last, 0);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.loads_not_stored, (uint64_t)(500 - kept));
     T_CHECK(metric(c, "cellar_memory_bytes{module=\"deps\"} ") < (1 << 20) / 100 + 4096);
@@ -718,8 +718,8 @@ static void reloads_drop_what_is_not_read_any_more(void)
     static const char *const both[] = { "a", "b" };
     cellar *c = open_deps(4u << 20);
     cook k = { .c = c, .reads = both, .count = 2 };
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
     o.flags = CELLAR_LOAD_REFRESH;
     (void)dish(&k, "d");
     T_EQ_I64((int64_t)edges(c), 2);
@@ -748,7 +748,7 @@ static void listeners_hear_of_dependants(void)
     cook k = { .c = c, .reads = &read, .count = 1 };
     int count = 0;
     uint64_t id;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(DEPENDENCY), heard, &count, &id), CELLAR_OK);
     (void)dish(&k, "d");
     put(c, "a", "x");
@@ -770,7 +770,7 @@ static void only_views_that_ask_note(void)
     T_EQ_I64((int64_t)edges(c), 0);
     put(c, "a", "y");
     T_EQ_I64(has(plain, "d"), CELLAR_OK);
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *other = kit_open(1u << 20), *v = NULL;
     o.deps = 1;
     T_EQ_I64(cellar_namespace_open(other, "v", &o, &v), CELLAR_E_INVAL); /* the store keeps none */
@@ -806,10 +806,10 @@ static void what_could_not_be_noted_is_not_served(void)
     static const char *const read = "a";
     int not_stored = 0;
     for (int64_t i = 0; i < 12; i++) {
-        cellar_config cfg = CELLAR_CONFIG_INIT;
-        cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
+        cellar_config cfg = cellar_config_default();
+        cellar_namespace_opts root = cellar_namespace_opts_default();
         cellar *c = NULL;
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         root.deps = 1;
         cfg.memory_bytes = 4u << 20;
         cfg.no_threads = 1;

@@ -34,8 +34,8 @@ static void end(void)
 
 static cellar *open_it(bool disk, bool deps, uint32_t mode, uint64_t bytes)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts root = cellar_namespace_opts_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = 1;
@@ -85,7 +85,7 @@ static cellar_err cook_load(cellar_load *ld, const void *key, size_t key_len, vo
     const cook *k = ctx;
     char read[64], buf[64];
     size_t len;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     T_REQUIRE(key_len < sizeof read);
     memcpy(read, key, key_len);
     if (read[0] == 'c') {
@@ -103,8 +103,8 @@ static cellar_err cook_load(cellar_load *ld, const void *key, size_t key_len, vo
 
 static uint32_t dish_with(cook *k, const char *key, uint32_t flags)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
     o.flags = flags;
     T_EQ_I64(cellar_get_or_load(k->c, key, strlen(key), &o, cook_load, k, &r), CELLAR_OK);
     const uint32_t from = r.source;
@@ -141,7 +141,7 @@ static void flood(cellar *c, char keep)
 
 static bool in_memory(cellar *c, const char *key)
 {
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     return cellar_entry_info_get(c, key, strlen(key), 0, &info) == CELLAR_OK &&
         info.tier == CELLAR_TIER_L1;
 }
@@ -263,7 +263,7 @@ static void a_view_nobody_has_open_is_reached(void)
     begin();
     for (int disk = 0; disk < 2; disk++) {
         cellar *c = open_it(disk != 0, true, CELLAR_L2_WRITE_ON_EVICTION, MEMORY), *v = NULL;
-        cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts o = cellar_namespace_opts_default();
         o.deps = 1;
         T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
         put(c, "a1", "1");

@@ -19,7 +19,7 @@
 
 static cellar_config config(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;
     cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
@@ -63,7 +63,7 @@ static size_t value_of(char *buf, size_t cap, uint32_t key, uint32_t version)
 static cellar_err put(cellar *c, uint32_t key, uint32_t version, int64_t ttl_ms)
 {
     char buf[512];
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
@@ -72,7 +72,7 @@ static cellar_err put_tagged(cellar *c, uint32_t key, uint32_t version)
 {
     char buf[512];
     const cellar_bytes tag = { &"0123"[key % 4], 1 };
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.tags = &tag;
     o.tag_count = 1;
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
@@ -126,7 +126,7 @@ static void evicted_entries_come_back_from_disk(void)
         hits += err == CELLAR_OK;
     }
     T_CHECK(hits > 1900);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.hits_l2 > 1700);
     T_EQ_U64(metric(c, "cellar_l2_hits_total"), st.hits_l2);
@@ -156,7 +156,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         const size_t n = round == 0 ? 100 : sizeof big - 1;
         store_begin();
         cellar *c = open_it();
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.ttl_ms = 7200000;
         o.user_flags = 9;
         for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
@@ -166,7 +166,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         T_EQ_I64(cellar_increment(c, "count", 5, 41, 0, 7200000, 0, &now), CELLAR_OK);
         shut(c);
         c = open_it();
-        cellar_entry_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = cellar_entry_info_default();
         T_EQ_I64(cellar_contains(c, "look", 4), CELLAR_OK);
         T_EQ_I64(cellar_contains(c, "loop", 4), CELLAR_MISS);
         T_EQ_I64(cellar_entry_info_get(c, "look", 4, 0, &info), CELLAR_OK);
@@ -177,7 +177,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         size_t len = 0;
         T_EQ_I64(cellar_peek(c, "look", 4, big, sizeof big, &len), CELLAR_OK);
         T_EQ_U64(len, n);
-        cellar_stats st = CELLAR_STATS_INIT;
+        cellar_stats st = cellar_stats_default();
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
         T_EQ_U64(st.entries, 0); /* it was looked at, and stayed where it is */
         cellar_pinned p;
@@ -256,7 +256,7 @@ static void each_change_goes_down_where_each_set_does(void)
     for (size_t m = 0; m < 2; m++) {
         store_begin();
         cellar_config cfg = config();
-        cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts root = cellar_namespace_opts_default();
         root.l2_mode = modes[m];
         cfg.root = &root;
         cfg.l2_min_ttl_ms = 1;
@@ -265,7 +265,7 @@ static void each_change_goes_down_where_each_set_does(void)
         if (pid == 0) {
             cellar *c = open_with(&cfg);
             const cellar_bytes tag = { "red", 3 };
-            cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+            cellar_set_opts o = cellar_set_opts_default();
             o.ttl_ms = 3600000;
             o.user_flags = 9;
             o.tags = &tag;
@@ -277,8 +277,8 @@ static void each_change_goes_down_where_each_set_does(void)
                 if (cellar_increment(c, "n", 1, 1, 2, 3600000, 0, &now) != CELLAR_OK) { _exit(3); }
             }
             if (cellar_update(c, "u", 1, append, NULL, NULL) != CELLAR_OK) { _exit(4); }
-            cellar_load_opts lo = CELLAR_LOAD_OPTS_INIT;
-            cellar_result r = CELLAR_RESULT_INIT;
+            cellar_load_opts lo = cellar_load_opts_default();
+            cellar_result r = cellar_result_default();
             lo.ttl_ms = 3600000;
             lo.jitter_pct = CELLAR_OFF;
             lo.flags = CELLAR_LOAD_REFRESH;
@@ -297,7 +297,7 @@ static void each_change_goes_down_where_each_set_does(void)
         T_EQ_I64(waitpid(pid, &status, 0), pid);
         T_EQ_I64(WIFSIGNALED(status) ? 0 : WEXITSTATUS(status), 0);
         cellar *c = open_with(&cfg);
-        cellar_entry_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = cellar_entry_info_default();
         T_EQ_I64(cellar_entry_info_get(c, "long", 4, 0, &info), CELLAR_OK);
         T_EQ_I64(info.ttl_left_ms, 7200000);
         T_EQ_U64(info.user_flags, 9);
@@ -322,16 +322,16 @@ static void loads_answered_from_disk_have_their_flags(void)
 {
     store_begin();
     cellar *c = open_it();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     char key[2] = "a";
     for (o.user_flags = 7; o.user_flags < 10; o.user_flags++, key[0]++) {
         T_EQ_I64(cellar_set(c, key, 1, "v", 1, &o), CELLAR_OK);
     }
     shut(c);
     c = open_it();
-    cellar_load_opts cached = CELLAR_LOAD_OPTS_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
-    cellar_load_item it = { "b", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_load_opts cached = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar_load_item it = { "b", 1, cellar_result_default(), CELLAR_OK, 0 };
     cellar_lease lease;
     cached.flags = CELLAR_LOAD_ONLY_IF_CACHED;
     T_EQ_I64(cellar_get_or_load(c, "a", 1, &cached, NULL, NULL, &r), CELLAR_OK);
@@ -404,7 +404,7 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
         hits += err == CELLAR_OK;
     }
     T_CHECK(hits > 850);
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.no_l2 = 1;
     T_EQ_I64(cellar_namespace_open(c, "hidden", &o, &hidden), CELLAR_OK);
     const uint64_t puts = metric(c, "cellar_l2_kept_out_total");
@@ -448,7 +448,7 @@ static void a_back_filled_entry_keeps_its_deadline(void)
     for (uint32_t i = 1; i < 500; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     now_ms += 20000;
     T_EQ_I64(look(c, 0, 1), CELLAR_OK);
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     const uint32_t key = 0;
     T_EQ_I64(cellar_entry_info_get(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 40000);
@@ -584,7 +584,7 @@ static void secret_views_never_touch_the_disk(void)
 {
     store_begin();
     cellar *c = open_it(), *open_view, *secret;
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.secret = 1;
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_view), CELLAR_OK);
@@ -656,7 +656,7 @@ static const char *loaded(cellar *c, const char *key, const cellar_load_opts *o,
                           uint32_t *source)
 {
     static char buf[64];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     const cellar_err err = cellar_get_or_load(c, key, strlen(key), o, load_it,
                                               (void *)(uintptr_t)text, &r);
     if (err == CELLAR_OK) { snprintf(buf, sizeof buf, "%.*s", (int)r.value_len,
@@ -692,9 +692,9 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     cfg.eviction = CELLAR_EVICT_FIFO;
     cfg.secret = known_secret;
     cellar *c = open_with(&cfg);
-    cellar_load_opts no = CELLAR_LOAD_OPTS_INIT, fall = CELLAR_LOAD_OPTS_INIT;
-    cellar_load_opts cached = CELLAR_LOAD_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_load_opts no = cellar_load_opts_default(), fall = cellar_load_opts_default();
+    cellar_load_opts cached = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
     no.flags = CELLAR_LOAD_NO_L2;
     cached.flags = CELLAR_LOAD_NO_L2 | CELLAR_LOAD_ONLY_IF_CACHED;
     fall.default_value = &last;
@@ -706,7 +706,7 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     T_CHECK(there(c, "no") && there(c, "yes"));
     push_out(c);
     T_CHECK(loaded(c, "no", &cached, "x", &from) == NULL);
-    cellar_load_item item = { "yes", 3, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_load_item item = { "yes", 3, cellar_result_default(), CELLAR_OK, 0 };
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_MISS);
     cached.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* on disk is cached, in bulk, too */
@@ -759,22 +759,22 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     cfg.eviction = CELLAR_EVICT_FIFO;
     cfg.secret = known_secret;
     cellar *c = open_with(&cfg);
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     T_EQ_STR(loaded(c, "bulk", NULL, "old", &from), "old");
     T_EQ_STR(loaded(c, "lease", NULL, "old", &from), "old");
     T_CHECK(there(c, "bulk") && there(c, "lease"));
     push_out(c);
-    cellar_load_item item = { "bulk", 4, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_load_item item = { "bulk", 4, cellar_result_default(), CELLAR_OK, 0 };
     o.flags = CELLAR_LOAD_REFRESH;
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, load_all, text), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
     T_EQ_U64(item.result.source, CELLAR_SOURCE_LOADED);
     cellar_result_free(&item.result);
     cellar_lease lease;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     o.flags = CELLAR_LOAD_NO_L2;
     T_EQ_I64(cellar_lease_acquire(c, "lease", 5, &o, NULL, &lease, &r), CELLAR_LEASED);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     so.flags = CELLAR_DURABLE; /* nobody would wait for the disk */
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "new", 3, &so), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "new", 3, NULL), CELLAR_OK);
@@ -870,7 +870,7 @@ static void with_a_cipher_values_lie_on_disk_sealed(void)
     store_begin();
     uint64_t right = 1234567, wrong = 7654321;
     cellar_config cfg = config();
-    cellar_l2_cipher crypt = CELLAR_L2_CRYPT_INIT;
+    cellar_l2_cipher crypt = cellar_l2_cipher_default();
     crypt.ctx = &right;
     crypt.seal = toy_seal;
     crypt.open = toy_open;
@@ -932,7 +932,7 @@ static void packed_views_hold_more_on_the_same_disk(void)
     enum { PAGES = 12000 };
     store_begin();
     cellar_config cfg = config();
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.l2_lz4 = 1;
     cfg.root = &o;
     cfg.secret = known_secret;
@@ -983,7 +983,7 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
     store_begin();
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         cellar_config cfg = config();
-        cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts o = cellar_namespace_opts_default();
         o.l2_mode = mode;
         cfg.root = &o;
         cfg.secret = known_secret;
@@ -1013,7 +1013,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
 {
     store_begin();
     cellar_config cfg = config();
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.l2_mode = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
     for (uint32_t threads = 0; threads < 2; threads++) {
@@ -1042,8 +1042,8 @@ static void write_through_says_what_the_disk_did_not_take(void)
     store_begin();
     static char big[300 << 10]; /* over half a segment */
     cellar_config cfg = config();
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
     o.l2_mode = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
     cellar *c = open_with(&cfg);
@@ -1053,7 +1053,7 @@ static void write_through_says_what_the_disk_did_not_take(void)
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK); /* in memory */
     so.ttl_ms = 5000; /* less than l2_min_ttl_ms: not meant to lie there */
     T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &so), CELLAR_OK);
-    so = (cellar_set_opts)CELLAR_SET_OPTS_INIT;
+    so = cellar_set_opts_default();
     so.flags = CELLAR_NO_L2;
     T_EQ_I64(cellar_set(c, "never", 5, "v", 1, &so), CELLAR_OK);
     T_EQ_U64(metric(c, "cellar_l2_not_through_total"), 1);
@@ -1070,7 +1070,7 @@ static void ticks_say_whether_the_disk_has_work(void)
 {
     store_begin();
     cellar_config cfg = config();
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.l2_mode = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
     cfg.secret = known_secret;
@@ -1099,7 +1099,7 @@ static void ticks_say_whether_the_disk_has_work(void)
 static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
 {
     char buf[512];
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_DURABLE;
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
@@ -1124,7 +1124,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     await_kill(pid);
     c = open_with(&cfg);
     for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_DURABLE;
     o.ttl_ms = 5000; /* too short a time to be written */
     T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &o), CELLAR_E_IO);
@@ -1135,7 +1135,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     size_t stored = 0;
     T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
     T_EQ_U64(stored, 2);
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.secret = 1;
     T_EQ_I64(cellar_namespace_open(c, "s", &vo, &v), CELLAR_OK);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
@@ -1186,7 +1186,7 @@ static void at_always_each_change_says_whether_it_is_durable(void)
     now_ms += 2000;
     (void)cellar_tick(c, 1000, NULL);
     change_all(c, v, CELLAR_E_IO);
-    cellar_error_info e = CELLAR_ERROR_INIT;
+    cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_IO);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -1223,7 +1223,7 @@ static void the_disk_tier_is_resized_while_it_runs(void)
     T_CHECK((uint64_t)st.st_size > CELLAR_L2_BYTES_MIN);
     T_EQ_I64(look(c, 1, 1), CELLAR_OK);
     shut(c);
-    cfg = (cellar_config)CELLAR_CONFIG_INIT;
+    cfg = cellar_config_default();
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 24 << 20), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_BYTES, &bytes), CELLAR_OK);
@@ -1246,7 +1246,7 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
         (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
         (void)snprintf(text, sizeof text, "tag%u", i % 10);
         const cellar_bytes tags[2] = { { "all", 3 }, { text, strlen(text) } };
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.tags = tags;
         o.tag_count = 2;
         T_EQ_I64(cellar_set(c, key, strlen(key), "v", 1, &o), CELLAR_OK);
@@ -1294,7 +1294,7 @@ static void tags_are_written_with_each_set_too(void)
 {
     store_begin();
     const cellar_config cfg = config();
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.l2_mode = CELLAR_L2_WRITE_ON_SET;
     for (int life = 0; life < 2; life++) {
         const pid_t pid = fork();
@@ -1330,7 +1330,7 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     T_EQ_I64(put(c, 1, 1, 0), CELLAR_OK);
     cellar_config cfg = config();
     T_EQ_I64(cellar_open(&cfg, &second), CELLAR_OK); /* somebody has it already */
-    cellar_error_info e = CELLAR_ERROR_INIT;
+    cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(second, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_BUSY);
     T_EQ_I64(put(second, 1, 2, 0), CELLAR_OK);
@@ -1414,7 +1414,7 @@ static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
 static void child_works(oracle *o, uint64_t seed, bool threads)
 {
     cellar_config cfg = config();
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.l2_mode = seed % 3 == 0 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
     cfg.max_entries = 16;
     cfg.no_threads = !threads;
@@ -1525,7 +1525,7 @@ static uint32_t version_read(uint32_t key)
 static bool goes_on(uint32_t i)
 {
     if (i < 4000 || i % 256 != 0) { return true; }
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     usleep(1000);
     return i < 4000000 && st.hits_l2 <= 100;
@@ -1576,7 +1576,7 @@ static void threads_over_memory_and_disk_see_no_old_value(void)
         T_REQUIRE(pthread_create(&t[i], NULL, works, &id[i]) == 0);
     }
     for (uint32_t i = 0; i < WRITERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.hits_l2 > 100);
     shut(shared);

@@ -11,7 +11,7 @@
 
 static cellar_config config(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 4u << 20;
     cfg.clock = read_clock;
     cfg.no_threads = 1;
@@ -56,7 +56,7 @@ static cellar_err has(cellar *c, const char *key)
 
 static int64_t ttl_left(cellar *c, const char *key)
 {
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
     return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
@@ -68,8 +68,8 @@ static void jitter_keeps_to_the_greatest_age(void)
     for (uint32_t mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
         uint32_t early = 0;
         for (uint32_t i = 0; i < 200; i++) {
-            cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-            cellar_entry_info info = CELLAR_INFO_INIT;
+            cellar_set_opts o = cellar_set_opts_default();
+            cellar_entry_info info = cellar_entry_info_default();
             o.idle_ms = 50000;
             o.max_age_ms = 10000;
             o.ttl_ms = i % 2 == 0 ? 0 : 9000;
@@ -89,7 +89,7 @@ static void jitter_of_the_longest_times_is_no_end(void)
 {
     cellar *c = open_it();
     for (uint32_t i = 0; i < 200; i++) {
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.ttl_ms = CELLAR_TTL_NONE - 1;
         o.jitter_pct = 90;
         o.jitter_mode = i % 2;
@@ -102,14 +102,14 @@ static void jitter_of_the_longest_times_is_no_end(void)
 static void a_lease_keeps_to_the_greatest_age(void)
 {
     cellar *c = open_it();
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.idle_ms = 50000;
     vo.max_age_ms = 1000;
     cellar *v = view_of(c, &vo);
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 30000;
     cellar_lease lease;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_lease_acquire(v, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(v, &lease, "v", 1, NULL), CELLAR_OK);
     T_CHECK(ttl_left(v, "k") <= 1000);
@@ -122,11 +122,11 @@ static void a_lease_keeps_to_the_greatest_age(void)
 static void a_fulfilled_value_has_the_window_it_was_given(void)
 {
     cellar *c = open_it();
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
     cellar_lease lease;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     o.ttl_ms = 1000;
     o.jitter_pct = CELLAR_OFF;
     so.stale_ms = 5000;
@@ -151,9 +151,9 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
 static void what_loaders_find_absent_has_an_exact_age_too(void)
 {
     cellar *c = open_it();
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_entry_info i = CELLAR_INFO_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_result r = cellar_result_default();
     vo.keep_age = 1;
     cellar *v = view_of(c, &vo);
     now_ms += 700;
@@ -168,9 +168,9 @@ static void what_loaders_find_absent_has_an_exact_age_too(void)
 static void known_absent_keeps_the_end_and_no_windows(void)
 {
     cellar *c = open_it();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT, none = CELLAR_SET_OPTS_INIT;
-    cellar_entry_info i = CELLAR_INFO_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_stats st = cellar_stats_default();
     o.ttl_ms = 1000;
     o.idle_ms = 400;
     o.stale_ms = 100000;
@@ -201,19 +201,19 @@ static void uses_bring_no_refresh_nearer(void)
 {
     cellar *c = open_it();
     int loads = 0;
-    cellar_view_loader loader = CELLAR_VIEW_LOADER_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_view_loader loader = cellar_view_loader_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     loader.fn = load_v;
     loader.ctx = &loads;
     vo.loader = &loader;
     vo.eager_pct = 80;
     cellar *v = view_of(c, &vo);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 100000;
     o.idle_ms = 1000;
     T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
     for (int64_t age = 500; age <= 80000; age += 500) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         now_ms += 500;
         T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
         T_EQ_U64(r.flags, age < 80000 ? 0u : CELLAR_RESULT_REFRESHING);
@@ -228,7 +228,7 @@ static void uses_bring_no_refresh_nearer(void)
 static cellar *open_disk(uint32_t mode, cellar **v)
 {
     cellar_config cfg = config();
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     cfg.l2_path = store;
     cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.l2_min_ttl_ms = 1;
@@ -245,7 +245,7 @@ static void an_idle_time_goes_on_on_disk(void)
     for (uint32_t mode = CELLAR_L2_WRITE_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         store_begin();
         cellar *v, *c = open_disk(mode, &v);
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.ttl_ms = 3000;
         o.idle_ms = 1000;
         o.stale_ms = 100000;
@@ -290,7 +290,7 @@ static void a_kept_time_to_live_is_kept_on_disk(void)
         store_begin();
         cellar *v, *c = open_disk(how < 4 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION,
                                   &v);
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         cellar_set_item item = { "k", 1, "w", 1, CELLAR_OK, 0 };
         o.ttl_ms = 5000;
         T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);

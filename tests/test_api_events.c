@@ -19,7 +19,7 @@
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = no_threads;
@@ -102,7 +102,7 @@ static int child_work(busy *b)
     if (scan_all(b->c) < 600) { return 5; }
     for (uint32_t i = 0; i < 400; i++) { one_step(b->c, i * 2654435761u); }
     if (cellar_integrity_check(b->c) != CELLAR_OK) {
-        cellar_error_info e = CELLAR_ERROR_INIT;
+        cellar_error_info e = cellar_error_info_default();
         (void)cellar_last_error(b->c, &e);
         printf("# audit in the child: %s\n", e.text);
         fflush(stdout);
@@ -212,7 +212,7 @@ static void *use_and_end(void *arg)
 static void ended_threads_leave_no_memory(void)
 {
     busy b = { .c = open_bytes(4u << 20, 0) };
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     uint64_t most = 0;
     for (int round = 0; round < 100 / EVENTS_SLOW; round++) {
         pthread_t t[20];

@@ -198,7 +198,7 @@ static uint64_t plain_table_compares(const key_set *s, hash_fn hash, unsigned co
 
 static cellar *open_flood(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = 16u << 20;
     cfg.no_threads = 1;
@@ -245,7 +245,7 @@ static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
     uint64_t best[2] = { UINT64_MAX, UINT64_MAX };
     double ratio = 0;
     unsigned long long buckets[2] = { 0, 0 }, overflow[2] = { 0, 0 };
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     rng_state = t_seed();
     make(&hostile);
     random_keys(&harmless, hostile.len);
@@ -375,9 +375,10 @@ static uint64_t longest_call(cellar *c, const _Atomic int *done, uint32_t least,
 /* False: some call took longer than its like when all is quiet. */
 static bool due_at_once(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_stats before = CELLAR_STATS_INIT, full = CELLAR_STATS_INIT, after = CELLAR_STATS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_stats before = cellar_stats_default(), full = cellar_stats_default(), after =
+        cellar_stats_default();
     static const _Atomic int at_once = 1;
     ticker t = { NULL, 0, 0, 0 };
     atomic_store(&now_ms, 1000000);

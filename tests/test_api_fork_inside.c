@@ -119,8 +119,8 @@ static void fill(cellar *c, uint32_t from, uint32_t count)
 
 static cellar *open_one(int cipher, uint32_t level)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_l2_cipher toy = CELLAR_L2_CRYPT_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_l2_cipher toy = cellar_l2_cipher_default();
     cellar *c = NULL;
     uint64_t id;
     cfg.memory_bytes = 3u << 20;
@@ -195,7 +195,7 @@ static void call_meta(cellar *c, uint32_t x)
 {
     for (uint32_t i = 0; i < KEYS && armed != 0; i++) {
         const uint32_t key = (x + i) % KEYS;
-        cellar_entry_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = cellar_entry_info_default();
         (void)cellar_entry_info_get(c, &key, sizeof key, i % 2 != 0 ? CELLAR_GET_WANT_VERSION : 0,
                                     &info);
         (void)cellar_contains(c, &key, sizeof key);
@@ -210,7 +210,7 @@ static void call_set(cellar *c, uint32_t x)
 
 static void call_set_durable(cellar *c, uint32_t x)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_DURABLE;
     for (uint32_t i = 0; i < 200 && armed != 0; i++) {
         const uint32_t key = (x + i) % KEYS;
@@ -222,7 +222,7 @@ static void call_set_many(cellar *c, uint32_t x)
 {
     uint32_t key[8];
     cellar_set_item item[8];
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     for (uint32_t r = 0; r < 40 && armed != 0; r++) {
         const size_t n = 5000 + (x + r) % 1000;
         o.flags = r % 2 != 0 ? CELLAR_DURABLE : 0;
@@ -256,7 +256,7 @@ static cellar_err append(void *ctx, const void *old, size_t old_len, cellar_buf 
 
 static void call_update(cellar *c, uint32_t x)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_ONLY_IF_PRESENT;
     for (uint32_t i = 0; i < KEYS && armed != 0; i++) {
         const uint32_t key = (x + i) % KEYS;
@@ -285,7 +285,7 @@ static void call_load(cellar *c, uint32_t x)
 {
     for (uint32_t i = 0; i < 2 * KEYS && armed != 0; i++) {
         const uint32_t key = 0x20000u + (x + i) % (3 * KEYS);
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         (void)cellar_get_or_load(c, &key, sizeof key, NULL, load, NULL, &r);
         cellar_result_free(&r);
     }
@@ -296,7 +296,7 @@ static void call_lease(cellar *c, uint32_t x)
     for (uint32_t i = 0; i < KEYS && armed != 0; i++) {
         const uint32_t key = 0x30000u + (x + i) % (3 * KEYS);
         cellar_lease lease;
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         if (cellar_lease_acquire(c, &key, sizeof key, NULL, NULL, &lease, &r) == CELLAR_LEASED) {
             (void)cellar_lease_fulfill(c, &lease, bytes, 6000, NULL);
         }
@@ -334,7 +334,7 @@ static void call_tags(cellar *c, uint32_t x)
         const int n = snprintf(name, sizeof name, "t%u", (unsigned)(x * 100 + i));
         const cellar_bytes tag = { name, (size_t)n };
         const uint32_t key = (x + i) % KEYS;
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.tags = &tag;
         o.tag_count = 1;
         (void)cellar_set(c, &key, sizeof key, bytes, value_of(key), &o);
@@ -348,7 +348,7 @@ static void call_views(cellar *c, uint32_t x)
     for (uint32_t i = 0; i < 40 && armed != 0; i++) {
         (void)snprintf(name, sizeof name, "v%u", (unsigned)(x * 40 + i));
         cellar *v = NULL;
-        cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+        cellar_namespace_opts o = cellar_namespace_opts_default();
         o.l2_lz4 = i % 2;
         if (cellar_namespace_open(c, name, &o, &v) != CELLAR_OK) { continue; }
         for (uint32_t k = 0; k < 60; k++) { put(v, k); }
@@ -507,7 +507,7 @@ static void stores_come_and_go_beside_forks(void)
     store_begin();
     T_REQUIRE(pthread_create(&t, NULL, fork_on_and_on, &f) == 0);
     for (uint32_t i = 0; i < 60 || atomic_load(&f.born) <= 10; i++) {
-        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cellar_config cfg = cellar_config_default();
         cfg.memory_bytes = 3u << 20;
         cfg.l2_path = store;
         cfg.l2_bytes = CELLAR_L2_BYTES_MIN;

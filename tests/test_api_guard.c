@@ -7,7 +7,7 @@
 
 static cellar_bloom_info bloom_info(cellar *c)
 {
-    cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+    cellar_bloom_info i = cellar_bloom_info_default();
     T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_OK);
     return i;
 }
@@ -72,7 +72,7 @@ static void absent_flood_calls_no_loader(void)
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
     char text[64], key[32];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     T_EQ_I64(cellar_bloom_open(c, 10000, 0), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "here", 4, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
@@ -88,14 +88,14 @@ static void absent_flood_calls_no_loader(void)
     T_CHECK(info.audits < 60);
     T_EQ_I64(kit_load(c, "here", NULL, &s, text, NULL), CELLAR_OK);
     _Atomic int calls = 0;
-    cellar_load_item items[2] = { { "absent:1", 8, CELLAR_RESULT_INIT, CELLAR_OK, 0 },
-                                  { "here", 4, CELLAR_RESULT_INIT, CELLAR_OK, 0 } };
+    cellar_load_item items[2] = { { "absent:1", 8, cellar_result_default(), CELLAR_OK, 0 },
+                                  { "here", 4, cellar_result_default(), CELLAR_OK, 0 } };
     T_EQ_I64(cellar_get_or_load_many(c, items, 2, NULL, load_all, &calls), CELLAR_OK);
     T_EQ_I64(items[0].status, atomic_load(&calls) == 0 ? CELLAR_ABSENT : CELLAR_OK);
     T_EQ_I64(items[1].status, CELLAR_OK);
     cellar_result_free(&items[0].result);
     cellar_result_free(&items[1].result);
-    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT; /* who does not read does not ask the filter */
+    o = cellar_load_opts_default(); /* who does not read does not ask the filter */
     o.flags = CELLAR_LOAD_REFRESH;
     const int before = atomic_load(&s.calls);
     T_EQ_I64(kit_load(c, "absent:2", &o, &s, text, NULL), CELLAR_ABSENT);
@@ -111,8 +111,8 @@ static void breaker_stops_calls_and_stale_is_served(void)
     source s = SOURCE_INIT;
     char text[64], key[16];
     cellar_result r;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     bo.fail_row = 3;
     bo.close_after = 1;
     bo.open_ms = 1000;
@@ -134,7 +134,7 @@ static void breaker_stops_calls_and_stale_is_served(void)
     T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
     T_EQ_I64(atomic_load(&s.calls), calls);
     _Atomic int many = 0;
-    cellar_load_item item = { "k8", 2, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_load_item item = { "k8", 2, cellar_result_default(), CELLAR_OK, 0 };
     T_EQ_I64(cellar_get_or_load_many(v, &item, 1, NULL, load_all, &many), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(atomic_load(&many), 0);
@@ -151,7 +151,7 @@ static void breaker_stops_calls_and_stale_is_served(void)
 
 static void *load_and_end(void *arg)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     void **a = arg;
     (void)cellar_get_or_load(a[0], "x", 1, a[1], source_load, a[2], &r);
     return NULL;
@@ -161,8 +161,8 @@ static void breaker_passes_of_lost_loaders_come_back(void)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
     source s = SOURCE_INIT;
     char text[64];
     bo.fail_row = 1;
@@ -180,7 +180,7 @@ static void breaker_passes_of_lost_loaders_come_back(void)
     pthread_join(t, NULL);
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_OK); /* the next one may probe at once */
-    cellar_breaker_info i = CELLAR_BREAKER_INFO_INIT;
+    cellar_breaker_info i = cellar_breaker_info_default();
     T_EQ_I64(cellar_breaker_info_get(b, &i), CELLAR_OK);
     T_EQ_U64(i.state, CELLAR_BREAKER_CLOSED);
     kit_close(c);
@@ -196,7 +196,7 @@ static void fallback_order(void)
     char text[64];
     cellar_result r;
     const cellar_bytes last = { "default", 7 };
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     s.text = "source";
     f2.text = "second";
     o.ttl_ms = 60000;
@@ -236,7 +236,7 @@ static void fallback_order(void)
     T_EQ_I64(kit_load(c, "s", &o, &s, text, &r), CELLAR_STALE);
     T_EQ_STR(text, "source");
     T_EQ_I64(atomic_load(&f1.calls), 3);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.load_fallbacks, 2);
     kit_close(c);
@@ -246,8 +246,8 @@ static void fallbacks_serve_an_open_breaker(void)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
     source s = SOURCE_INIT;
     const cellar_bytes last = { "", 0 };
     char text[64];
@@ -261,7 +261,7 @@ static void fallbacks_serve_an_open_breaker(void)
     T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_OK); /* an empty value is a value */
     T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
     T_EQ_I64(atomic_load(&s.calls), 1);
-    cellar_load_item item = { "c", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_load_item item = { "c", 1, cellar_result_default(), CELLAR_OK, 0 };
     _Atomic int many = 0;
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, load_all, &many), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
@@ -283,7 +283,7 @@ static void why_inside(source *s, cellar_load *ld)
 {
     (void)s;
     (void)ld;
-    cellar_reason r = CELLAR_REASON_INIT;
+    cellar_reason r = cellar_reason_default();
     T_EQ_I64(cellar_why(why_store, "k", 1, &r), CELLAR_OK);
     T_EQ_U64(r.answer, CELLAR_WHY_LOADING);
 }
@@ -297,7 +297,7 @@ static void del_inside(source *s, cellar_load *ld)
 
 static uint32_t why_cause(cellar *c, const char *key)
 {
-    cellar_reason r = CELLAR_REASON_INIT;
+    cellar_reason r = cellar_reason_default();
     T_EQ_I64(cellar_why(c, key, 1, &r), CELLAR_OK);
     return r.answer == CELLAR_WHY_GONE ? r.cause : 100 + r.answer;
 }
@@ -319,7 +319,7 @@ static void why_knows_of_loads(void)
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "n", NULL, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_U64(why_cause(c, "n"), 100 + CELLAR_WHY_NEGATIVE);
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.error_ttl_ms = 1000;
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "e", &o, &s, text, NULL), CELLAR_E_LOADER);
@@ -338,7 +338,7 @@ static void saved_time_and_cost_are_estimated(void)
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     s.during = dear;
     for (int i = 0; i < 11; i++) { T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); }
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
@@ -363,7 +363,7 @@ static void metrics_tell_what_each_view_saved(void)
     cellar *c = kit_open(8 << 20), *one = NULL, *never = NULL;
     source s = SOURCE_INIT;
     char text[64];
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_REQUIRE(cellar_metrics_write(c, metrics, sizeof metrics, NULL) == CELLAR_OK);
     T_CHECK(strstr(metrics, "cellar_saved") == NULL); /* nothing was loaded */
     T_REQUIRE(cellar_namespace_open(c, "one", NULL, &one) == CELLAR_OK);
@@ -438,7 +438,7 @@ static void write_through_failures_invalidate(void)
     T_EQ_I64(cellar_write_through(c, "q", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
     T_EQ_I64(cellar_bloom_check(c, "q", 1), CELLAR_OK); /* it may be there all the same */
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_KEEP_OLD_VALUE;
     t.say = CELLAR_OK;
     t.calls = 0;
@@ -534,8 +534,8 @@ static void warm_report_sums(void)
     for (uint32_t parallel = 0; parallel <= 4; parallel += 2) {
         cellar *c = kit_open(8 << 20);
         _Atomic int calls = 0;
-        cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
-        cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+        cellar_warm_opts o = cellar_warm_opts_default();
+        cellar_warm_report r = cellar_warm_report_default();
         for (uint32_t i = 0; i < KEYS; i++) {
             number[i] = i;
             keys[i] = (cellar_bytes){ &number[i], sizeof number[i] };
@@ -606,7 +606,7 @@ static void warm_ends_with_its_threads(void)
     for (uint32_t round = 0; round < 4; round++) {
         cellar *c = kit_open(8 << 20);
         _Atomic int calls = 0;
-        warming w = { c, CELLAR_WARM_OPTS_INIT, CELLAR_WARM_REPORT_INIT };
+        warming w = { c, cellar_warm_opts_default(), cellar_warm_report_default() };
         pthread_t t;
         void *ended = NULL;
         w.o.keys = keys;
@@ -650,8 +650,8 @@ static void warm_in_bulk_and_its_limits(void)
     cellar *c = kit_open(8 << 20);
     _Atomic int calls = 0;
     names n = { 0, 1000 };
-    cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
-    cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+    cellar_warm_opts o = cellar_warm_opts_default();
+    cellar_warm_report r = cellar_warm_report_default();
     o.next = next_name;
     o.next_ctx = &n;
     o.many = load_all;
@@ -682,8 +682,8 @@ static void warm_in_bulk_and_its_limits(void)
 static void bad_input_of_warm(void)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
-    cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+    cellar_warm_opts o = cellar_warm_opts_default();
+    cellar_warm_report r = cellar_warm_report_default();
     const cellar_bytes key = { "k", 1 }, none = { "", 0 };
     _Atomic int calls = 0;
     T_EQ_I64(cellar_warm(NULL, &o, &r), CELLAR_E_INVAL);
@@ -712,7 +712,7 @@ static void bad_input_of_warm(void)
     o.many = NULL; /* and the view has no loader: each key fails with a code */
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     T_EQ_U64(r.failed, 1);
-    cellar_load_opts lo = CELLAR_LOAD_OPTS_INIT; /* of the loads: refused before any of them */
+    cellar_load_opts lo = cellar_load_opts_default(); /* of the loads: refused before any of them */
     o.many = load_all;
     o.load = &lo;
     lo.flags = 0x80;
@@ -748,7 +748,7 @@ static cellar_err weather(cellar_load *ld, const cellar_arg *args, size_t count,
 static void memoized_calls_run_once(void)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     CELLAR_ARGS(a, 7, "berlin");
     atomic_store(&weather_calls, 0);
     T_EQ_I64(cellar_memoize(c, "weather", 1, a, sizeof a / sizeof a[0], NULL, weather, NULL, &r),
@@ -768,7 +768,7 @@ static void memoized_calls_run_once(void)
     memset(city, 'x', 2000);
     T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 1, NULL, weather, NULL, &r, 7, &city[0]), CELLAR_OK);
     cellar_result_free(&r);
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 100;
     o.stale_ms = 1000;
     T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 3, &o, weather, NULL, &r, 1, "b"), CELLAR_OK);

@@ -13,7 +13,7 @@ static const cellar_bytes last = { "default", 7 };
 
 static cellar_stats stats(cellar *c)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     return st;
 }
@@ -47,7 +47,7 @@ static void ask(cellar *c, const char *names, const cellar_load_opts *o, bulk *b
                 cellar_load_item it[KEYS])
 {
     for (size_t i = 0; i < KEYS; i++) {
-        it[i] = (cellar_load_item){ names + i, 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+        it[i] = (cellar_load_item){ names + i, 1, cellar_result_default(), CELLAR_OK, 0 };
     }
     T_EQ_I64(cellar_get_or_load_many(c, it, strlen(names), o, load_some, b), CELLAR_OK);
 }
@@ -73,7 +73,7 @@ static cellar_err knows_b(cellar_load *ld, const void *key, size_t key_len, void
     T_EQ_U64(key_len, 1);
     atomic_fetch_add(&s->calls, 1);
     if (*(const char *)key != 'b') { return CELLAR_E_IO; }
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     cycles += cellar_get_or_load(inside_store, "d", 1, NULL, source_load, s, &r) ==
               CELLAR_E_DEADLOCK;
     cellar_result_free(&r);
@@ -86,7 +86,7 @@ static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
     source f = SOURCE_INIT, never = SOURCE_INIT;
     bulk b = { 0, CELLAR_OK };
     cellar_load_item it[KEYS];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     cycles = 0;
     o.jitter_pct = CELLAR_OFF;
     o.fallback[0] = (cellar_fallback){ source_load, &never };
@@ -125,11 +125,11 @@ static void in_bulk_they_serve_an_open_breaker(void)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     cellar_breaker *breaker = NULL;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
     source f = SOURCE_INIT;
     bulk b = { 0, CELLAR_E_IO };
     cellar_load_item it[KEYS];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     bo.fail_row = 1;
     T_EQ_I64(cellar_breaker_create(c, &bo, &breaker), CELLAR_OK);
     o.breaker = breaker;
@@ -172,7 +172,7 @@ static void a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing(void)
 {
     cellar *c = kit_open(8 << 20);
     source f = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     void *args[2] = { c, &o };
     pthread_t lost, waits;
     o.fallback[0] = (cellar_fallback){ source_load, &f };
@@ -202,7 +202,7 @@ static cellar_err begin(cellar *c, const cellar_load_opts *o, cellar_lease *leas
                         uint32_t *from)
 {
     const cellar_subscriber w = { tell, NULL };
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     const cellar_err err = cellar_lease_acquire(c, "k", 1, o, &w, lease, &r);
     text[0] = '\0';
     if (err == CELLAR_OK || err == CELLAR_STALE) {
@@ -227,9 +227,9 @@ static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a, b;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     uint32_t from;
     char text[64], waited[64];
     void *args[3] = { c, waited, &r };
@@ -272,8 +272,8 @@ static void what_is_kept_for_a_lease_goes_with_it(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
     cellar_lease a, b;
     char text[64];
     o.fallback[0] = (cellar_fallback){ source_load, &f };
@@ -304,9 +304,9 @@ static void a_refused_lease_has_them_at_once(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a;
     uint32_t from;
     char text[64];
@@ -358,9 +358,9 @@ static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a, b;
     char text[64];
     pthread_t lost;
@@ -405,7 +405,7 @@ static void a_remembered_failure_has_default_and_fallbacks(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
-    cellar_load_opts plain = CELLAR_LOAD_OPTS_INIT, o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts plain = cellar_load_opts_default(), o = cellar_load_opts_default();
     char text[64];
     cellar_result r;
     uint32_t from;
@@ -460,7 +460,7 @@ static void fallbacks_do_not_shorten_a_retry_after(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     cellar_result r;
     s.said_err = 503;
@@ -516,7 +516,7 @@ static void in_bulk_a_remembered_failure_has_them(void)
     source f = SOURCE_INIT;
     bulk b = { 0, CELLAR_OK };
     cellar_load_item it[KEYS];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.error_ttl_ms = 2000;
     o.fallback_ttl_ms = 10;
     o.jitter_pct = CELLAR_OFF;
@@ -548,7 +548,7 @@ static void a_lease_of_a_remembered_failure_has_them_at_once(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a;
     uint32_t from;
     char text[64];
@@ -609,7 +609,7 @@ static void who_joined_a_failing_load_has_his_own(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
-    cellar_load_opts none = CELLAR_LOAD_OPTS_INIT, o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts none = cellar_load_opts_default(), o = cellar_load_opts_default();
     reader d[READERS];
     s.said_err = 42;
     s.fail_flags = CELLAR_FAIL_FINAL;
@@ -660,11 +660,11 @@ static void who_joined_a_failing_load_has_his_own(void)
 
 static void who_waits_in_vain_has_the_default(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     source s = SOURCE_INIT, f = SOURCE_INIT, other = SOURCE_INIT;
-    cellar_load_opts none = CELLAR_LOAD_OPTS_INIT, o = CELLAR_LOAD_OPTS_INIT;
-    cellar_load_opts slow = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts none = cellar_load_opts_default(), o = cellar_load_opts_default();
+    cellar_load_opts slow = cellar_load_opts_default();
     char text[64];
     cellar_result r;
     cfg.memory_bytes = 8 << 20;
@@ -714,7 +714,7 @@ static void a_thread_that_ends_in_a_fallback_of_a_remembered_failure(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     o.error_ttl_ms = 2000;
     atomic_store(&s.say, SAY_FAIL);

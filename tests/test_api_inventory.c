@@ -32,7 +32,7 @@ static cellar_err put(cellar *c, const char *key, const char *value)
 
 static cellar_err put_ttl(cellar *c, const char *key, const char *value, int64_t ttl_ms)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     return cellar_set(c, key, strlen(key), value, strlen(value), &o);
 }
@@ -98,7 +98,7 @@ static void bump_makes_old_versions_unreachable(void)
 static void views_have_their_own_default_ttl(void)
 {
     cellar *c = open_store();
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.default_ttl_ms = 300000;
     cellar *llm = open_view(c, "llm:", &o);
     o.default_ttl_ms = 86400000;
@@ -128,7 +128,7 @@ static const cellar_ttl_class task_classes[] = {
 
 static cellar *open_tasks(cellar *c)
 {
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.ttl_classes = task_classes;
     o.ttl_class_count = 4;
     o.fallback_class = 1;
@@ -139,7 +139,7 @@ static void each_state_has_its_ttl_to_the_millisecond(void)
 {
     cellar *c = open_store(), *v = open_tasks(c);
     for (size_t i = 0; i < 4; i++) {
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         T_EQ_I64(cellar_ttl_class_find(v, task_classes[i].name, &o.ttl_class), CELLAR_OK);
         T_EQ_I64(cellar_set(v, "task", 4, "{}", 2, &o), CELLAR_OK);
         atomic_fetch_add(&api_now_ms, task_classes[i].ttl_ms - 1);
@@ -153,14 +153,14 @@ static void each_state_has_its_ttl_to_the_millisecond(void)
 static void unknown_states_fall_back_and_are_counted(void)
 {
     cellar *c = open_store(), *v = open_tasks(c);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     T_EQ_I64(cellar_ttl_class_find(v, "paused", &o.ttl_class), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "task", 4, "{}", 2, &o), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 299999);
     T_EQ_STR(api_look(v, "task"), "{}");
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(v, "task"), "MISS");
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.class_fallback, 1);
     close_all(v, c);
@@ -185,13 +185,13 @@ static void values_are_bytes_with_flags(void)
 {
     static const char bytes[] = "\0\xff\n\"not json";
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.user_flags = 0xdeadbeef;
     T_EQ_I64(cellar_set(c, "k", 1, bytes, sizeof bytes, &o), CELLAR_OK);
     char out[64];
     size_t len = 0;
-    cellar_entry_info info = CELLAR_INFO_INIT;
-    cellar_get_opts get = CELLAR_GET_OPTS_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_get_opts get = cellar_get_opts_default();
     get.info = &info;
     T_EQ_I64(cellar_get_with(c, "k", 1, &get, out, sizeof out, &len), CELLAR_OK);
     T_EQ_U64(len, sizeof bytes);
@@ -203,10 +203,10 @@ static void values_are_bytes_with_flags(void)
 static void metadata_tells_age_ttl_and_version(void)
 {
     cellar *c = open_store();
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.keep_age = 1;
     cellar *v = open_view(c, "zsxq", &o);
-    cellar_entry_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
     put_ttl(v, "k", "value", 7200000);
     atomic_fetch_add(&api_now_ms, 1234);
     T_EQ_I64(cellar_entry_info_get(v, "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
@@ -246,7 +246,7 @@ static void seed_empty_value(void)
 static void seed_null_string(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     put(c, "text", "NULL");
     T_EQ_STR(api_look(c, "text"), "NULL");
     T_EQ_I64(cellar_contains(c, "text", 4), CELLAR_OK);
@@ -262,7 +262,7 @@ static void seed_null_string(void)
 static void seed_negative_is_not_data(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     char buf[16] = "untouched";
     size_t len = 77;
     o.flags = CELLAR_NEGATIVE;
@@ -285,8 +285,8 @@ static void seed_negative_is_not_data(void)
 static void seed_zero_ttl(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
     o.jitter_pct = 10;
     for (int mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
         o.jitter_mode = (uint32_t)mode;
@@ -305,8 +305,8 @@ static void jitter_is_even_and_below_ten_seconds_too(void)
 {
     enum { DRAWS = 20000 };
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
     static const int64_t least[2] = { 4500, 5000 }, most[2] = { 5500, 5500 };
     static const int64_t mean[2] = { 5000, 5250 };
     o.ttl_ms = 5000;
@@ -342,7 +342,7 @@ static cellar_err append_arg(void *ctx, const void *old, size_t old_len, cellar_
 static void merge_of_a_missing_key_creates_nothing(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     char word[] = "x";
     o.flags = CELLAR_ONLY_IF_PRESENT;
     T_EQ_I64(cellar_update(c, "task", 4, append_arg, word, &o), CELLAR_MISS);
@@ -353,7 +353,7 @@ static void merge_of_a_missing_key_creates_nothing(void)
 static void merge_takes_the_new_states_ttl(void)
 {
     cellar *c = open_store(), *v = open_tasks(c);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     char word[] = "+done";
     T_EQ_I64(cellar_ttl_class_find(v, "processing", &o.ttl_class), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "task", 4, "new", 3, &o), CELLAR_OK);
@@ -409,7 +409,7 @@ static void seed_status_merges_both_survive(void)
 static void get_many_keeps_the_callers_order(void)
 {
     cellar *c = open_store();
-    cellar_set_opts negative = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts negative = cellar_set_opts_default();
     char buf[6][8];
     negative.flags = CELLAR_NEGATIVE;
     put(c, "a", "1");
@@ -467,7 +467,7 @@ static void seed_set_many_reports_each_item(void)
 
 static void count_entries(cellar *c, uint64_t *entries, uint64_t *used, uint64_t *budget)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     *entries = st.entries;
     *used = st.used_bytes;
@@ -526,7 +526,7 @@ static void a_cache_of_ten_entries_behaves(void)
 
 static void adaptive_is_the_default(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     int64_t rule = 0;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
@@ -615,7 +615,7 @@ static void a_disabled_view_serves_and_stores_nothing(void)
 static void five_numbers_of_a_view(void)
 {
     cellar *c = open_store(), *v = open_view(c, "v", NULL);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
     T_CHECK(st.hit_ratio <= 0.0); /* of no traffic */
@@ -654,7 +654,7 @@ static void *ask_many(void *arg)
         a->misses += err == CELLAR_MISS;
         a->negative += err == CELLAR_ABSENT;
         if (err == CELLAR_MISS && (x >> 20) % 3 != 0) {
-            cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+            cellar_set_opts o = cellar_set_opts_default();
             if ((x >> 20) % 3 == 1) { o.flags = CELLAR_NEGATIVE; }
             cellar_set(a->c, key, strlen(key), NULL, 0, &o);
         } else if ((x >> 22) % 7 == 0) {
@@ -682,7 +682,7 @@ static void outcomes_sum_to_calls(void)
         sum.misses += a[i].misses;
         sum.negative += a[i].negative;
     }
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, sum.calls);
     T_EQ_U64(st.hits_l1, sum.hits);
@@ -714,7 +714,7 @@ static void listeners_hear_causes_and_counters_need_none(void)
         put_ttl(c, "expired", "1", 10);
         atomic_fetch_add(&api_now_ms, 10);
         while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
-        cellar_stats st = CELLAR_STATS_INIT;
+        cellar_stats st = cellar_stats_default();
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
         static const cellar_cause cause[] = { CELLAR_CAUSE_REPLACED, CELLAR_CAUSE_DELETED,
                                               CELLAR_CAUSE_EXPIRED };
@@ -736,7 +736,7 @@ static void gets_and_sets_are_timed(void)
     }
     static const int op[] = { CELLAR_OP_GET_HIT, CELLAR_OP_GET_MISS, CELLAR_OP_SET };
     for (size_t i = 0; i < 3; i++) {
-        cellar_latency t = CELLAR_LATENCY_INIT;
+        cellar_latency t = cellar_latency_default();
         T_EQ_I64(cellar_latency_get(c, op[i], &t), CELLAR_OK);
         /* One in 64: 312 expected; a third of that would need a broken sampler. */
         T_CHECK(t.samples > 100 && t.samples < 1000);

@@ -90,8 +90,8 @@ typedef struct place {
 /* Keys a, b, s (stale) and k; the last is what others wait for. */
 __attribute__((noinline)) static void go(place *p)
 {
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
     cellar_load_item it[4];
     cellar_lease lease;
     const cellar_bytes d = { "default", 7 };
@@ -102,7 +102,7 @@ __attribute__((noinline)) static void go(place *p)
     }
     for (int i = 0; i < 4; i++) {
         const cellar_load_item one = { .key = &"absk"[i], .key_len = 1,
-                                       .result = CELLAR_RESULT_INIT };
+                                       .result = cellar_result_default() };
         it[i] = one;
     }
     switch (p->where) {
@@ -139,7 +139,7 @@ static void *warm_main(void *arg)
 
 static uint64_t flights(cellar *c)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     return st.flights;
 }
@@ -147,7 +147,7 @@ static uint64_t flights(cellar *c)
 static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
                         const cellar_subscriber *w, cellar_lease *lease)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     const cellar_err err = cellar_lease_acquire(c, key, 1, o, w, lease, &r);
     cellar_result_free(&r);
     return err;
@@ -155,10 +155,10 @@ static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
 
 static cellar *open_counted(bool breaker)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
     cellar *c = NULL;
     bo.fail_row = 1;
     if (breaker) { root.breaker = &bo; }
@@ -189,7 +189,7 @@ static void leave_from(int where, bool exits)
     static cellar_lease ticket;
     const cellar_subscriber w = { hear, NULL };
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     by_exit = exits;
     p = (place){ .c = open_counted(where == PLACE_REFUSED), .where = where };

@@ -28,7 +28,7 @@ static void begin(void)
 
 static cellar *open_it(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 16u << 20;
     cfg.l2_path = store;
     cfg.l2_bytes = l2_bytes;
@@ -57,7 +57,7 @@ static cellar *view_of(cellar *c, const char *name) { return view_with(c, name, 
 
 static cellar_bloom_info info_of(cellar *c)
 {
-    cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+    cellar_bloom_info i = cellar_bloom_info_default();
     T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_OK);
     return i;
 }
@@ -520,7 +520,7 @@ static void a_view_that_was_not_opened_keeps_its_filter(void)
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     c = open_it(); /* opened without the disk: nothing will note what is added */
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.no_l2 = 1;
     a = view_with(c, "a", &o);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
@@ -594,7 +594,7 @@ static void filters_of_secret_views_stay_in_memory(void)
 {
     begin();
     cellar *c = open_it();
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.secret = 1;
     cellar *v = view_with(c, "hidden", &o);
     sealed(v, 100, 20);
@@ -625,7 +625,7 @@ static uint64_t bytes_of_files(void)
 static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
 {
     char value[30000] = "v";
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.bloom_mode = CELLAR_BLOOM_OBSERVING;
     o.l2_mode = CELLAR_L2_WRITE_ON_SET;
     begin();

@@ -18,7 +18,7 @@ static void tell(void *ctx)
 static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char text[64])
 {
     const cellar_subscriber w = { tell, NULL };
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     const cellar_err err = cellar_lease_acquire(c, key, strlen(key), NULL, &w, lease, &r);
     text[0] = '\0';
     if (err == CELLAR_OK || err == CELLAR_STALE) {
@@ -104,7 +104,7 @@ static void leases_end_with_their_view(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL, *other = NULL;
     cellar_lease a, b, own;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     char text[64];
     atomic_store(&told, 0);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -155,7 +155,7 @@ static void lease_forgotten_is_taken_over(void)
 static void lease_of_a_stale_value_serves_it(void)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     cellar_lease a, b;
     char text[64];
     so.ttl_ms = 100;
@@ -176,7 +176,7 @@ static void lease_of_a_stale_value_serves_it(void)
 static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease *l,
                              cellar_result *r)
 {
-    const cellar_result fresh = CELLAR_RESULT_INIT;
+    const cellar_result fresh = cellar_result_default();
     *r = fresh;
     const cellar_err err = cellar_lease_acquire(c, "k", 1, o, NULL, l, r);
     cellar_result_free(r);
@@ -187,8 +187,8 @@ static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease 
 static void lease_abandoned_by_the_options_it_began_with(void)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
     cellar_lease a;
     cellar_result r;
     o.error_ttl_ms = 1000;
@@ -224,7 +224,7 @@ static void lease_abandoned_by_the_options_it_began_with(void)
 
 static int64_t ttl_left(cellar *c)
 {
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
     const cellar_err err = cellar_entry_info_get(c, "k", 1, 0, &i);
     return err == CELLAR_OK || err == CELLAR_ABSENT ? i.ttl_left_ms : -1;
 }
@@ -233,8 +233,8 @@ static int64_t ttl_left(cellar *c)
 static void lease_fulfilled_by_the_options_it_began_with(void)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
     cellar_lease a;
     cellar_result r;
     o.ttl_ms = 1000;
@@ -279,12 +279,12 @@ static void lease_and_thread_share_a_flight(void)
     source s = SOURCE_INIT;
     cellar_lease a;
     char text[64];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     o.no_wait = 1;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_PENDING);
     T_EQ_I64(atomic_load(&s.calls), 0);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     so.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 0, &so), CELLAR_OK);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
@@ -362,9 +362,9 @@ static void bad_input_of_leases(void)
 {
     cellar *c = kit_open(4 << 20), *v;
     cellar_lease a, b = { 0, 0 };
-    cellar_result r = CELLAR_RESULT_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
     const cellar_subscriber no_fn = { NULL, NULL };
     char text[64];
     T_EQ_I64(cellar_lease_acquire(NULL, "k", 1, NULL, NULL, &a, &r), CELLAR_E_INVAL);
@@ -442,7 +442,7 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
 
 static cellar_load_item item(const char *key)
 {
-    const cellar_result r = CELLAR_RESULT_INIT;
+    const cellar_result r = cellar_result_default();
     return (cellar_load_item){ key, strlen(key), r, CELLAR_OK, 0 };
 }
 
@@ -461,7 +461,7 @@ static void bad_input_of_bulk_loads(void)
     cellar *c = kit_open(4 << 20), *v;
     bulk b = { 0 };
     cellar_lease lease = { 0, 0 };
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     cellar_load_item it[3] = { item("a"), item("b"), item("a") };
     T_EQ_I64(cellar_get_or_load_many(NULL, it, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load_many(c, NULL, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
@@ -513,9 +513,9 @@ static void many_order_status_dedup(void)
 static void many_duplicates_are_asked_once(void)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease lease = { 0, 0 };
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     for (unsigned no_wait = 0; no_wait < 2; no_wait++) {
         bulk b = { .fail_b = true, .skip_d = true };
         cellar_load_item it[] = { item("b"), item("d"), item(no_wait ? "a1" : "a0"), item("b"),
@@ -647,13 +647,13 @@ static void mem_free(void *ctx, void *p, size_t size)
 
 static void fault_scenario(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     char text[64];
     source s = SOURCE_INIT;
     bulk b = { 0 };
     cellar_lease lease, ticket;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     cfg.memory_bytes = 2 << 20;
     cfg.no_threads = 1;
     cfg.clock = kit_clock;
@@ -704,10 +704,10 @@ static cellar_err quiet_load(cellar_load *ld, const void *key, size_t key_len, v
 /* As above, but every code is allowed: what is checked is that nothing hangs, leaks or breaks. */
 static void fault_run(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     cellar_lease lease, ticket;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     static char long_key[300];
     char text[64];
     cfg.memory_bytes = 2 << 20;
@@ -726,7 +726,7 @@ static void fault_run(void)
         { "fails", 5, &o }, { "k", 1, NULL },
     };
     for (size_t i = 0; i < sizeof call / sizeof call[0]; i++) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         (void)cellar_get_or_load(c, call[i].key, call[i].len, &o, quiet_load, call[i].fails, &r);
         cellar_result_free(&r);
         atomic_fetch_add(&kit_now_ms, 200);
@@ -762,7 +762,7 @@ static void every_allocation_of_a_load_can_fail(void)
 
 static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     const cellar_err err = cellar_lease_acquire(v, key, strlen(key), NULL, NULL, lease, &r);
     cellar_result_free(&r);
     return err;
@@ -772,8 +772,8 @@ static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
 static void lease_asks_the_views_breaker(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
     cellar_lease l, probe;
     bo.fail_row = 2;
     bo.close_after = 1;
@@ -808,8 +808,8 @@ static void a_lost_lease_is_told_to_the_breaker(void)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = kit_open(4 << 20), *v = NULL;
-        cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-        cellar_breaker_opts bo = CELLAR_BREAKER_OPTS_INIT;
+        cellar_namespace_opts vo = cellar_namespace_opts_default();
+        cellar_breaker_opts bo = cellar_breaker_opts_default();
         cellar_lease l, probe;
         bo.fail_row = 1;
         bo.close_after = 1;

@@ -59,7 +59,7 @@ static void each_way_to_end_has_its_cause(void)
     heard h;
     uint64_t id;
     static char big[300000];
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     memset(&h, 0, sizeof h);
     T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -89,7 +89,7 @@ static void each_way_to_end_has_its_cause(void)
     atomic_fetch_add(&api_now_ms, 50);
     api_put(v, "t", "next", NULL); /* over an expired one */
     expect(&h, "expired", "t", "timed");
-    o = (cellar_set_opts)CELLAR_SET_OPTS_INIT;
+    o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(v, "t", 1, NULL, 0, &o), CELLAR_OK);
     expect(&h, "negative", "t", "next");
@@ -137,7 +137,7 @@ static void incr_replaces_and_touch_does_not_end(void)
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
     T_EQ_U64(h.total, 1);
     T_EQ_I64(cellar_touch(c, "n", 1, 1000), CELLAR_OK);
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
     /* moves the record */
     T_EQ_I64(cellar_entry_info_get(c, "n", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_EQ_U64(h.total, 1);
@@ -217,7 +217,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
         const uint32_t key = (uint32_t)(x >> 33) % KEYS;
         const unsigned what = (unsigned)(x >> 20) % 100;
         if (what < 55) {
-            cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+            cellar_set_opts o = cellar_set_opts_default();
             const size_t len = 4 + (size_t)(x >> 45) % (what < 5 ? 2900 : 200);
             o.ttl_ms = what < 15 ? 1 + (int64_t)(x >> 40) % 3000 : 0;
             memcpy(value, &next, sizeof next);
@@ -244,7 +244,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
     }
     /* What the ledger holds alive is there; what it does not is not. */
     for (uint32_t key = 0; key < KEYS; key++) {
-        cellar_entry_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = cellar_entry_info_default();
         const cellar_err err = cellar_entry_info_get(c, &key, sizeof key, 0, &info);
         if (err == CELLAR_OK && !T_EQ_U64(l->alive[current[key]], 1)) { break; }
         if (current[key] != 0 && l->alive[current[key]] != 0 && err != CELLAR_OK) {
@@ -256,7 +256,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
     uint64_t alive = 0;
     for (uint32_t n = 1; n < next; n++) { alive += l->alive[n]; }
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.entries, alive);
     T_CHECK(l->ended[CELLAR_CAUSE_EVICTED] > 100);
@@ -303,7 +303,7 @@ static void listeners_may_call_the_cache(void)
 {
     cellar *c = open_bytes(4u << 20);
     actor a = { c, 0, 0, 0, 0 };
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_listener_add(c, 0, set_again, &a, &a.id), CELLAR_OK);
     api_put(c, "k", "1", NULL);
     api_put(c, "k", "2", NULL);

@@ -50,7 +50,7 @@ static void result_is_the_callers(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     s.text = "kept";
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
@@ -67,7 +67,7 @@ static void room_of_the_caller_is_used(void)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char buf[4];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     r.buf = buf;
     r.buf_cap = sizeof buf;
     s.text = "four";
@@ -134,7 +134,7 @@ static void seed_negative_is_not_data(void)
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_ABSENT);
     T_EQ_U64(len, 0);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     so.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &so), CELLAR_OK);
     atomic_store(&s.say, SAY_VALUE);
@@ -149,7 +149,7 @@ static void seed_zero_ttl(void)
 {
     cellar *c = kit_open(4 << 20);
     char text[64], key[16];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1;
     o.jitter_pct = 100;
     for (int i = 0; i < 2000 && !t_failed(); i++) {
@@ -172,7 +172,7 @@ static void seed_store_failure(void)
 {
     cellar *c = kit_open(1 << 20);
     source s = SOURCE_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     static char value[500001];
     cellar_pinned pin;
     char text[64];
@@ -202,7 +202,7 @@ static void none_is_kept_for_its_own_time(void)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.jitter_pct = CELLAR_OFF;
     o.negative_ttl_ms = 500;
     atomic_store(&s.say, SAY_NONE);
@@ -232,7 +232,7 @@ static void none_ends_the_old_value(void)
     char text[64];
     for (uint32_t no_negative = 0; no_negative < 2; no_negative++) {
         source s = SOURCE_INIT;
-        cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
         const char *key = no_negative ? "a" : "b";
         o.flags = CELLAR_LOAD_REFRESH;
         o.no_negative = no_negative;
@@ -270,7 +270,7 @@ static void errors_back_off_and_end_with_success(void)
     source s = SOURCE_INIT;
     char text[64], buf[8];
     cellar_result r;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.error_ttl_ms = 100;
     o.error_ttl_max_ms = 400;
     atomic_store(&s.say, SAY_FAIL);
@@ -311,7 +311,7 @@ static void stale_is_served_when_the_loader_fails(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
     o.throttle_ms = 2000;
@@ -340,7 +340,7 @@ static void stale_is_served_when_the_loader_fails(void)
     atomic_fetch_add(&kit_now_ms, 101000);
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.stale_hits, 3);
     kit_close(c);
@@ -352,7 +352,7 @@ static void stale_is_served_while_a_refresh_waits(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
     o.jitter_pct = CELLAR_OFF;
@@ -370,7 +370,7 @@ static void stale_is_served_while_a_refresh_waits(void)
     T_EQ_I64(atomic_load(&s.calls), 2);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "2");
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.refreshes, 1);
     kit_close(c);
@@ -382,7 +382,7 @@ static void a_refresh_belongs_to_its_entry(void)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
     o.jitter_pct = CELLAR_OFF;
@@ -403,7 +403,7 @@ static void not_modified_only_extends(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
     o.jitter_pct = CELLAR_OFF;
@@ -433,7 +433,7 @@ static void eager_refreshes_past_its_share(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.eager_pct = 80;
     o.jitter_pct = CELLAR_OFF;
@@ -463,7 +463,7 @@ static void flags_bypass_refresh_and_ask_the_cache_only(void)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_MISS);
     T_EQ_I64(atomic_load(&s.calls), 0);
@@ -506,9 +506,9 @@ static void views_have_their_own_loader_and_defaults(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
-    cellar_view_loader loader = CELLAR_VIEW_LOADER_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_view_loader loader = cellar_view_loader_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_result r = cellar_result_default();
     loader.fn = source_load;
     loader.ctx = &s;
     vo.loader = &loader;
@@ -571,7 +571,7 @@ static void cycle_self(void)
     s.during = load_itself;
     s.arg = c;
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.load_cycles, 1);
     kit_close(c);
@@ -582,7 +582,7 @@ typedef struct tower { cellar *c; int level, deepest; cellar_err last; } tower;
 static cellar_err load_deeper(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     tower *t = ctx;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     (void)key;
     (void)key_len;
     t->level++;
@@ -602,7 +602,7 @@ static void loads_nest_sixteen_deep(void)
 {
     cellar *c = kit_open(4 << 20);
     tower t = { c, 0, 0, CELLAR_OK };
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, &t.level, sizeof t.level, NULL, load_deeper, &t, &r), CELLAR_OK);
     cellar_result_free(&r);
     T_EQ_I64(t.deepest, 16);
@@ -623,7 +623,7 @@ static int dear_calls(cellar *c, const cellar_load_opts *o, uint32_t first, uint
 {
     int calls = 0;
     for (uint32_t i = first; i < first + count; i++) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, o, load_dear, &calls, &r), CELLAR_OK);
         cellar_result_free(&r);
     }
@@ -641,7 +641,7 @@ static void xfetch_rate(void)
     };
     static const uint32_t COUNT = 4000;
     cellar *c = kit_open(16u << 20);
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 60000;
     o.jitter_pct = CELLAR_OFF;
     for (uint32_t i = 0; i < sizeof row / sizeof row[0]; i++) {
@@ -680,7 +680,7 @@ static void bad_input_options_are_refused(void)
     };
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK); /* refused on a hit, too */
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
         const uint32_t narrow = (uint32_t)bad[i].value;
         if (bad[i].wide) {
             memcpy((char *)&o + bad[i].at, &bad[i].value, 8);
@@ -691,18 +691,18 @@ static void bad_input_options_are_refused(void)
             printf("# row %zu\n", i);
         }
     }
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.soft_ms = 500;
     o.hard_ms = 499;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
-    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
+    o = cellar_load_opts_default();
     o.eager_pct = 50;
     o.xfetch_beta_x100 = 100;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
-    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
+    o = cellar_load_opts_default();
     o.ctx_release = free;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
-    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
+    o = cellar_load_opts_default();
     o.struct_size = 0;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     T_EQ_I64(atomic_load(&s.calls), 0);
@@ -724,13 +724,13 @@ static void bounds_of_load_options(void)
     };
     for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
         for (int past = 0; past < 2; past++) {
-            cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+            cellar_load_opts o = cellar_load_opts_default();
             const int64_t v = past && bound[i].at == offsetof(cellar_load_opts, flags)
                                   ? 0x80 : bound[i].last + past;
             const uint32_t narrow = (uint32_t)v;
             memcpy((char *)&o + bound[i].at, bound[i].wide ? (const void *)&v : &narrow,
                    bound[i].wide ? 8 : 4);
-            cellar_result r = CELLAR_RESULT_INIT;
+            cellar_result r = cellar_result_default();
             snprintf(key, sizeof key, "%zu", i);
             const cellar_err err = cellar_get_or_load(c, key, strlen(key), &o, source_load, &s, &r);
             cellar_result_free(&r);
@@ -762,9 +762,9 @@ static void an_unknown_flag_is_refused_at_every_door(void)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_load_item item = { "k", 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_load_item item = { "k", 1, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_result r = cellar_result_default();
     cellar_lease lease;
     CELLAR_ARGS(args, 7);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
@@ -784,10 +784,10 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     cellar_lease lease;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     char text[64];
     o.soft_ms = 30001; /* over the 30,000 nobody has changed */
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
@@ -798,13 +798,13 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
     vo.soft_ms = 500;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
-    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
+    o = cellar_load_opts_default();
     o.hard_ms = 499; /* under the view's */
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o.soft_ms = CELLAR_TTL_NONE;
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
-    o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
-    vo = (cellar_namespace_opts)CELLAR_VIEW_OPTS_INIT;
+    o = cellar_load_opts_default();
+    vo = cellar_namespace_opts_default();
     vo.hard_ms = 400;
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
@@ -821,7 +821,7 @@ static void bad_input_arguments_are_refused(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_result r = CELLAR_RESULT_INIT, bad = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default(), bad = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(NULL, "k", 1, NULL, source_load, &s, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load(c, NULL, 1, NULL, source_load, &s, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load(c, "k", 0, NULL, source_load, &s, &r), CELLAR_E_INVAL);
@@ -870,7 +870,7 @@ static cellar_err say_wrong_things(cellar_load *ld, const void *key, size_t key_
 static void bad_input_of_a_loader_leaves_no_trace(void)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, say_wrong_things, NULL, &r), CELLAR_OK);
     T_EQ_MEM(r.value, "right", 5);
     cellar_result_free(&r);
@@ -903,7 +903,7 @@ static void jitter_histogram(void)
     cellar *c = kit_open(64 << 20);
     static unsigned bucket[200];
     const int64_t from = 54000;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     const unsigned entries = 100000 / KIT_SLOW;
     const int64_t began = atomic_load(&kit_now_ms);
     source s = SOURCE_INIT;
@@ -912,7 +912,7 @@ static void jitter_histogram(void)
     memset(bucket, 0, sizeof bucket);
     for (uint32_t i = 0; i < entries; i++) {
         char buf[8];
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         r.buf = buf;
         r.buf_cap = sizeof buf;
         atomic_store(&kit_now_ms, began + (int64_t)i * 1000 / entries);
@@ -942,12 +942,12 @@ static void jitter_repeats_with_the_secret(void)
     uint8_t secret[32] = { 7 };
     int64_t left[2][2];
     for (int i = 0; i < 2; i++) {
-        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cellar_config cfg = cellar_config_default();
         cellar *c;
         source s = SOURCE_INIT;
         char text[64];
         cellar_result r;
-        cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
         cfg.secret = secret;
         cfg.clock = kit_clock;
         cfg.no_threads = 1;
@@ -976,7 +976,7 @@ static void throttle(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 100;
     o.jitter_pct = CELLAR_OFF;
     o.stale_ms = 1000000;
@@ -1025,7 +1025,7 @@ static bool was_logged(const char *line)
 
 static cellar *open_with_log(uint32_t level)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = 4 << 20;
     cfg.no_threads = 1;
@@ -1053,7 +1053,7 @@ static void a_failing_loader_has_a_warning_at_the_default_level(void)
     cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_item item = { .key = "b", .key_len = 1, .result = CELLAR_RESULT_INIT };
+    cellar_load_item item = { .key = "b", .key_len = 1, .result = cellar_result_default() };
     T_EQ_I64(kit_load(c, "a", NULL, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(logged, "");
     atomic_store(&s.say, SAY_FAIL);
@@ -1074,11 +1074,11 @@ static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
     cellar *c = open_with_log(CELLAR_LOG_DEBUG);
     source s = SOURCE_INIT;
     char text[64], buf[64];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_load_item item = { .key = "k", .key_len = 1, .result = CELLAR_RESULT_INIT };
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_load_item item = { .key = "k", .key_len = 1, .result = cellar_result_default() };
     cellar_get_item two[2] = { { .key = "k", .key_len = 1, .buf = buf, .buf_cap = 64 },
                                { .key = "none", .key_len = 4, .buf = buf, .buf_cap = 64 } };
-    cellar_get_opts go = CELLAR_GET_OPTS_INIT;
+    cellar_get_opts go = cellar_get_opts_default();
     void *copy;
     size_t len;
     o.ttl_ms = 60000;

@@ -49,7 +49,7 @@ static void one_key(size_t len)
     static char buf[sizeof text + 1];
     cellar *c = open_one();
     cellar_pinned pin;
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     void *copy;
     size_t got;
     int64_t n;

@@ -15,7 +15,7 @@ enum { RULES = sizeof rules / sizeof rules[0] };
 
 static cellar *open_store(uint32_t rule, uint64_t max_entries)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = (uint64_t)BYTES;
     cfg.max_entries = max_entries;
@@ -120,7 +120,7 @@ static void absent_keys_hold_an_eighth(void)
 static void absent_keys_that_meet_none_to_drop_are_not_kept(void)
 {
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
-    cellar_set_opts none = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts none = cellar_set_opts_default();
     char key[240];
     uint64_t refused = 0, loads_refused = 0;
     memset(key, 'x', sizeof key);
@@ -143,7 +143,7 @@ static void absent_keys_that_meet_none_to_drop_are_not_kept(void)
         T_EQ_I64(now, err == CELLAR_OK ? CELLAR_ABSENT : CELLAR_MISS);
         if (err == CELLAR_E_SPACE) { /* a load has its answer all the same */
             source s = SOURCE_INIT;
-            cellar_result r = CELLAR_RESULT_INIT;
+            cellar_result r = cellar_result_default();
             atomic_store(&s.say, SAY_NONE);
             T_EQ_I64(cellar_get_or_load(c, key, sizeof key, NULL, source_load, &s, &r),
                      CELLAR_ABSENT);
@@ -164,8 +164,8 @@ static void entries_change_between_value_and_none(void)
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
     char key[24], text[64];
     uint64_t rng = 7;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_set_opts none = CELLAR_SET_OPTS_INIT, dear = CELLAR_SET_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts none = cellar_set_opts_default(), dear = cellar_set_opts_default();
     none.flags = CELLAR_NEGATIVE;
     dear.cost_us = 1000;
     o.error_ttl_ms = 1000;

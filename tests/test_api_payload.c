@@ -15,14 +15,14 @@ static char value[1 << 20];
 /* Bytes of keys and values held after filling a store with values of `len`. */
 static uint64_t payload(size_t len)
 {
-    const cellar_config cfg = CELLAR_CONFIG_INIT;
+    const cellar_config cfg = cellar_config_default();
     cellar_config own = cfg;
     own.memory_bytes = BUDGET;
     cellar *c = api_open_with(&own);
     const unsigned count = (unsigned)(BUDGET * 4 / (len + KEY));
     char key[KEY + 1];
     uint64_t held = 0;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     for (unsigned i = 0; i < count; i++) {
         snprintf(key, sizeof key, "payload-%08x", i);
         T_EQ_I64(cellar_set(c, key, KEY, value, len, NULL), CELLAR_OK);
@@ -88,7 +88,7 @@ static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
  * never calls cellar_tick. */
 static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned way)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = budget;
     cfg.no_threads = 1;
     cellar *c = api_open_with(&cfg);
@@ -135,7 +135,7 @@ static void sixty_per_cent_after_values_of_another_size(void)
 static void sixty_per_cent_whatever_was_there_before(void)
 {
     enum { STORE = 5 << 20, STEPS = 24 };
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = STORE;
     cfg.no_threads = 1;
     cellar *c = api_open_with(&cfg);

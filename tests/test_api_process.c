@@ -18,7 +18,7 @@
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = no_threads;
@@ -191,7 +191,7 @@ static int with_little_address_space(void)
     }
     if (cellar_close(c) != CELLAR_OK) { return 4; }
     if (open_bytes(UINT64_C(64) << 30, 1) != NULL) { return 5; } /* a code, not a crash */
-    cellar_error_info e = CELLAR_ERROR_INIT;
+    cellar_error_info e = cellar_error_info_default();
     (void)cellar_last_error(NULL, &e);
     return e.code == CELLAR_E_NOMEM ? 0 : 6;
 }

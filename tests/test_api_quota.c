@@ -26,7 +26,7 @@ static cellar *open_store(uint64_t bytes, uint64_t entries, uint32_t eviction)
 
 static cellar *open_view(cellar *c, const char *name, uint32_t least, uint32_t most)
 {
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *v = NULL;
     o.quota_min_pct = least;
     o.quota_max_pct = most;
@@ -50,7 +50,7 @@ static uint64_t count(cellar *v, uint64_t from, uint64_t to)
 
 static cellar_stats figures(cellar *v)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     return st;
 }
@@ -271,7 +271,7 @@ static void figures_follow_a_view(void)
 
 static cellar_err try_view(cellar *c, const char *name, uint32_t least, uint32_t most)
 {
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *v = NULL;
     o.quota_min_pct = least;
     o.quota_max_pct = most;
@@ -311,7 +311,7 @@ static void shares_that_cannot_be(void)
 static void the_root_may_have_one(void)
 {
     cellar_config cfg = api_config(8u << 20);
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.quota_min_pct = 25;
     cfg.root = &o;
     cellar *c = api_open_with(&cfg), *b = open_view(c, "b", 0, 0);

@@ -88,8 +88,8 @@ static int use(cellar *c, uint32_t from, uint32_t to, uint32_t *refused)
 /* 200 MB of values where `more` bytes are left; `must_open`: address space is not what is short. */
 static int a_gib_with(enum scarce what, uint64_t more, bool must_open)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_stats st = cellar_stats_default();
     struct rlimit all;
     cellar *c = NULL;
     uint32_t refused = 0;

@@ -14,20 +14,20 @@ static cellar_err put_id(cellar *c, uint32_t id, size_t len, const cellar_set_op
 
 static int64_t ttl_left(cellar *c, const char *key)
 {
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
     return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
 static uint64_t entries(cellar *c)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     return st.entries;
 }
 
 static uint64_t ended(cellar *c, int scope, cellar_cause cause)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, scope, &st), CELLAR_OK);
     return st.ended[cause];
 }
@@ -53,7 +53,7 @@ static void a_tick_says_ok_when_nothing_is_left(void)
     static const uint64_t budget_us[] = { 0, 1, 100, UINT64_MAX };
     for (size_t b = 0; b < sizeof budget_us / sizeof budget_us[0]; b++) {
         cellar *c = api_open(8u << 20);
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         for (uint32_t i = 0; i < 6000; i++) { /* every third stays, so that a pass has survivors */
             o.ttl_ms = i % 3 == 0 ? 100000 : 50;
             T_EQ_I64(put_id(c, i, 40, &o), CELLAR_OK);
@@ -94,7 +94,7 @@ static void a_tick_inside_a_listener_ends(void)
     cellar *c = api_open(2u << 20);
     heard h = { .tick = c };
     uint64_t id;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 50;
     T_EQ_I64(cellar_listener_add(c, 0, tick_inside, &h, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 300; i++) { T_EQ_I64(put_id(c, i, 10, &o), CELLAR_OK); }
@@ -146,7 +146,7 @@ static void forgotten_generations_are_counted(void)
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
     }
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(all.count[CELLAR_CAUSE_CLEARED], 500);
     T_EQ_U64(own.count[CELLAR_CAUSE_CLEARED] + st.listener_skipped, 500);
@@ -158,7 +158,7 @@ static void forgotten_generations_are_counted(void)
 
 static void every_way(cellar *v)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT, none = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
     int64_t n;
     o.ttl_ms = 50;
     none.flags = CELLAR_NEGATIVE;
@@ -311,7 +311,7 @@ static void a_shrink_that_failed_on_pins_can_be_repeated(void)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_E_BUSY);
     while (pins > 0) { cellar_unpin(&pin[--pins]); }
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_OK);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.budget_bytes, 4u << 20);
     T_CHECK(st.used_bytes <= st.budget_bytes);
@@ -323,7 +323,7 @@ static void a_shrink_that_failed_on_pins_can_be_repeated(void)
 static void keep_ttl_keeps_times_of_values_only(void)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts keep = CELLAR_SET_OPTS_INIT, none = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts keep = cellar_set_opts_default(), none = cellar_set_opts_default();
     keep.flags = CELLAR_KEEP_TTL;
     keep.ttl_ms = 5000;
     none.flags = CELLAR_NEGATIVE;
@@ -346,11 +346,11 @@ static void keep_ttl_keeps_times_of_values_only(void)
 static void keep_ttl_of_one_key_is_not_the_next_ones(void)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 100;
     o.idle_ms = 70;
     T_EQ_I64(api_put(c, "a", "1", &o), CELLAR_OK);
-    cellar_set_opts keep = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts keep = cellar_set_opts_default();
     keep.flags = CELLAR_KEEP_TTL;
     keep.ttl_ms = 9000;
     cellar_set_item it[] = { { "a", 1, "2", 1, CELLAR_OK, 0 }, { "b", 1, "2", 1, CELLAR_OK, 0 },
@@ -366,7 +366,7 @@ static void versions_of_before_a_clear_never_fit(void)
 {
     cellar *c = api_open(2u << 20);
     uint64_t old[64], v;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT, then = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default(), then = cellar_set_opts_default();
     for (unsigned i = 0; i < 64; i++) {
         o.version = &old[i];
         T_EQ_I64(api_put(c, "k", "before", &o), CELLAR_OK);
@@ -385,8 +385,8 @@ static void versions_of_before_a_clear_never_fit(void)
 static void a_miss_has_no_length(void)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_get_opts g = cellar_get_opts_default();
     char buf[16];
     o.ttl_ms = 50;
     T_EQ_I64(api_put(c, "k", "value", &o), CELLAR_OK);
@@ -398,7 +398,7 @@ static void a_miss_has_no_length(void)
         len = 77;
         T_EQ_I64(cellar_get(c, "k", 1, buf, (size_t)cap, &len), CELLAR_MISS);
         T_EQ_U64(len, 0);
-        cellar_entry_info info = CELLAR_INFO_INIT;
+        cellar_entry_info info = cellar_entry_info_default();
         g.info = &info;
         len = 77;
         T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, (size_t)cap, &len), CELLAR_MISS);
@@ -414,8 +414,8 @@ static void a_miss_has_no_length(void)
 static void the_stale_window_follows_an_idle_end(void)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
     o.ttl_ms = 1000;
     o.stale_ms = 500;
     o.idle_ms = 300;
@@ -424,7 +424,7 @@ static void the_stale_window_follows_an_idle_end(void)
     T_EQ_I64(i.ttl_left_ms, 300);
     const int64_t left = i.stale_left_ms;
     T_EQ_I64(left, 800);
-    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    cellar_get_opts g = cellar_get_opts_default();
     g.flags = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK;
     char buf[8];
     size_t len;
@@ -450,7 +450,7 @@ static void bad_items_are_bad_in_a_disabled_view_too(void)
 static void codes_as_documented(void)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     o.max_age_ms = 100;
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);

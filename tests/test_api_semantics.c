@@ -10,7 +10,7 @@ static cellar *open_store(void) { return api_open(8u << 20); }
 
 static int64_t ttl_left(cellar *c, const char *key)
 {
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
     return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
@@ -35,7 +35,7 @@ static void buffer_sizes(void)
     len = 77;
     T_EQ_I64(cellar_get(c, "none", 4, buf, 8, &len), CELLAR_MISS);
     T_EQ_U64(len, 0);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 5); /* a value that does not fit is there all the same */
     T_EQ_U64(st.misses, 1);
@@ -126,10 +126,10 @@ static void peek_exists_and_meta_are_no_use(void)
 {
     cellar *c = open_store();
     char buf[8];
-    cellar_entry_info i = CELLAR_INFO_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_stats st = cellar_stats_default();
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_get_opts g = cellar_get_opts_default();
     o.idle_ms = 100;
     api_put(c, "k", "v", &o);
     atomic_fetch_add(&api_now_ms, 60);
@@ -160,7 +160,7 @@ static void ttl_boundaries(void)
                                     2147483648, 4294967295, 4294967296, 8640000000, INT64_MAX / 2 };
     for (size_t i = 0; i < sizeof ttls / sizeof ttls[0]; i++) {
         cellar *c = open_store();
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.ttl_ms = ttls[i];
         T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
         T_EQ_I64(ttl_left(c, "k"), ttls[i]);
@@ -179,7 +179,7 @@ static void ttl_boundaries(void)
 static void longest_times_saturate(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = INT64_MAX - 1;
     T_EQ_I64(api_put(c, "far", "v", &o), CELLAR_OK);
     o.ttl_ms = CELLAR_TTL_NONE;
@@ -196,7 +196,7 @@ static void longest_times_saturate(void)
 static void idle_times_slide_up_to_the_greatest_age(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.idle_ms = 100;
     o.max_age_ms = 350;
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
@@ -224,9 +224,9 @@ static void stale_values_come_only_to_those_who_ask(void)
     cellar *c = open_store();
     char buf[8];
     size_t len;
-    cellar_entry_info i = CELLAR_INFO_INIT;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_get_opts g = cellar_get_opts_default();
     g.flags = CELLAR_GET_ALLOW_STALE;
     g.info = &i;
     o.ttl_ms = 100;
@@ -250,7 +250,7 @@ static void stale_values_come_only_to_those_who_ask(void)
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_MISS);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.stale_hits, 3);
     T_EQ_U64(st.misses, 2);
@@ -260,7 +260,7 @@ static void stale_values_come_only_to_those_who_ask(void)
 static void clock_steps_change_nothing_in_between(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 1000;
     api_put(c, "short", "v", &o);
     api_put(c, "long", "v", NULL);
@@ -277,7 +277,7 @@ static void clock_steps_change_nothing_in_between(void)
 static void conditions_hold(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     uint64_t v1 = 0, v2 = 0;
     o.flags = CELLAR_ONLY_IF_PRESENT;
     T_EQ_I64(api_put(c, "k", "x", &o), CELLAR_MISS);
@@ -311,8 +311,8 @@ static void conditions_hold(void)
 static void versions_are_given_when_asked_for(void)
 {
     cellar *c = open_store();
-    cellar_entry_info i = CELLAR_INFO_INIT;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_set_opts o = cellar_set_opts_default();
     api_put(c, "k", "a", NULL);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_VERSION) == 0);
@@ -328,7 +328,7 @@ static void versions_are_given_when_asked_for(void)
     T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_CONFLICT);
     T_EQ_I64(cellar_entry_info_get(c, "none", 4, CELLAR_GET_WANT_VERSION, &i), CELLAR_MISS);
     char buf[8];
-    cellar_get_opts g = CELLAR_GET_OPTS_INIT;
+    cellar_get_opts g = cellar_get_opts_default();
     g.flags = CELLAR_GET_WANT_VERSION;
     g.info = &i;
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, NULL), CELLAR_OK);
@@ -339,7 +339,7 @@ static void versions_are_given_when_asked_for(void)
 static void keep_ttl_keeps_it(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 1000;
     api_put(c, "k", "a", &o);
     atomic_fetch_add(&api_now_ms, 300);
@@ -361,7 +361,7 @@ static void keep_ttl_keeps_it(void)
 /* Room there is for a few bytes more: the entry is written over in place. */
 static void a_set_in_place_keeps_to_the_longest_value(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     static char big[128];
     cfg.memory_bytes = 2u << 20;
@@ -383,14 +383,14 @@ static void a_set_in_place_keeps_to_the_longest_value(void)
 
 static void a_failing_set_takes_the_old_value_along(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = 2u << 20;
     cfg.max_value_bytes = 1000;
     cfg.no_threads = 1;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     static char big[1001];
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     api_put(c, "k", "old", NULL);
     o.flags = CELLAR_KEEP_OLD_VALUE;
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_E_TOOBIG);
@@ -401,7 +401,7 @@ static void a_failing_set_takes_the_old_value_along(void)
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, NULL), CELLAR_E_TOOBIG);
     T_EQ_STR(api_look(c, "k"), "MISS");
     T_EQ_I64(cellar_set(c, "k", 1, big, 1000, NULL), CELLAR_OK);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.store_errors, 2);
     T_EQ_U64(st.ended[CELLAR_CAUSE_REJECTED], 1);
@@ -451,7 +451,7 @@ static void incr_as_documented(void)
     T_EQ_I64(n, -1);
     T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, 0, 0, &n), CELLAR_E_RANGE);
     T_EQ_I64(n, INT64_MIN);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "g", 1, NULL, 0, &o), CELLAR_OK);
     T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, 0, CELLAR_ONLY_IF_PRESENT, &n), CELLAR_MISS);
@@ -481,7 +481,7 @@ static void update_as_documented(void)
 {
     cellar *c = open_store();
     script s = { c, 0, 0, CELLAR_OK, NULL };
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_ONLY_IF_PRESENT;
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, &o), CELLAR_MISS);
     T_EQ_U64(s.runs, 0);
@@ -511,7 +511,7 @@ static void update_as_documented(void)
     s = (script){ c, 0, 1000, CELLAR_OK, NULL };
     T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_E_BUSY);
     T_EQ_U64(s.runs, 64);
-    o = (cellar_set_opts)CELLAR_SET_OPTS_INIT;
+    o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "g", 1, NULL, 0, &o), CELLAR_OK);
     s = (script){ c, 0, 0, CELLAR_OK, NULL };
@@ -555,12 +555,12 @@ static void updates_of_any_length(void)
 /* One code for what is too long, whether or not there would be memory for it. */
 static void updates_end_at_the_longest_value(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     size_t len;
     const size_t most[] = { 100, 1000, 512u << 10, 4u << 20 };
     for (size_t i = 0; i < sizeof most / sizeof most[0]; i++) {
-        cellar_stats st = CELLAR_STATS_INIT;
+        cellar_stats st = cellar_stats_default();
         size_t longest = most[i], over = longest + 1, far = 200u << 20;
         cfg.memory_bytes = 16u << 20;
         cfg.max_value_bytes = longest;
@@ -667,7 +667,7 @@ static void scans_see_everything(void)
         T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, 0, note_entry, s), CELLAR_OK);
     } while (cursor != 0);
     T_EQ_U64(s->calls, 5000);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.entries, 0);
     free(s);
@@ -695,7 +695,7 @@ static int sum_entry(void *ctx, const cellar_scan_entry *e)
 static void scan_matches_and_describes(void)
 {
     cellar *c = open_store();
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     uint64_t cursor = 0;
     told t = { 0, 0, 0, 0, 0 };
     api_put(c, "user:1", "one", NULL);
@@ -726,7 +726,7 @@ static void options_change_while_it_runs(void)
     cellar *c = api_open(16u << 20), *v;
     int64_t value = 0;
     char bytes[1000] = { 0 };
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     for (int i = 0; i < 10000; i++) { cellar_set(c, &i, sizeof i, bytes, sizeof bytes, NULL); }
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_OK);
@@ -805,7 +805,7 @@ static void hook_free(void *ctx, void *block, size_t size)
 
 static void the_hosts_allocator_is_used(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL, *v = NULL;
     void *copy;
     size_t len;
@@ -852,7 +852,7 @@ static void *alloc_and_change(void *ctx, size_t size)
 
 static void dup_follows_a_value_that_changes(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     static char value[20000];
     static const size_t next[4] = { 9000, 20, 700, 0 }; /* longer, shorter, nearly as long, gone */
@@ -913,7 +913,7 @@ static void take_line(void *ctx, int level, const char *module, int code, const 
 
 static void the_log_is_quiet_by_default(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     lines l = { { 0 }, "", NULL };
     char buf[8];
@@ -953,7 +953,7 @@ static void secrets_make_hashing_repeatable(void)
     uint64_t order[2][3] = { { 0 } };
     for (uint32_t hash = CELLAR_HASH_DEFAULT; hash <= CELLAR_HASH_SIPHASH13; hash++) {
         for (int run = 0; run < 2; run++) {
-            cellar_config cfg = CELLAR_CONFIG_INIT;
+            cellar_config cfg = cellar_config_default();
             cellar *c;
             uint64_t cursor = 0, digest = 0;
             seen *s = calloc(1, sizeof *s);
@@ -979,11 +979,11 @@ static void secrets_make_hashing_repeatable(void)
 
 static void small_budgets_hold_mostly_payload(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     static char value[1000];
     uint64_t payload = 0;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     cfg.memory_bytes = CELLAR_MEMORY_MIN;
     cfg.no_threads = 1;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
@@ -1023,8 +1023,8 @@ static void texts_fit_or_say_how_long(void)
 static void tags_are_stored_and_told(void)
 {
     cellar *c = open_store();
-    cellar_entry_info i = CELLAR_INFO_INIT;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_set_opts o = cellar_set_opts_default();
     const cellar_bytes tags[2] = { { "red", 3 }, { "green", 5 } };
     o.tags = tags;
     o.tag_count = 2;

@@ -23,7 +23,7 @@
 
 static char stage[T_FOLDER_MAX + 40];
 static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
-static cellar_namespace_opts each_set = CELLAR_VIEW_OPTS_INIT;
+static cellar_namespace_opts each_set;
 
 static void begin(void)
 {
@@ -34,7 +34,8 @@ static void begin(void)
 
 static cellar_config config(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
+    each_set = cellar_namespace_opts_default();
     each_set.l2_mode = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &each_set;
     cfg.memory_bytes = 8u << 20;

@@ -13,7 +13,7 @@ static cellar *store;
 
 static void open_store(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 16u << 20; /* the least with an advisor */
     cfg.no_threads = 1;
     T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
@@ -45,14 +45,14 @@ static cellar_err use_view_opts(void *p)
 
 static cellar_err use_view_loader(void *p)
 {
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.loader = (const cellar_view_loader *)p;
     return use_view_opts(&o);
 }
 
 static cellar_err use_view_breaker(void *p)
 {
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.breaker = (const cellar_breaker_opts *)p;
     return use_view_opts(&o);
 }
@@ -87,7 +87,7 @@ static cellar_err load_x(cellar_load *load, const void *key, size_t key_len, voi
 
 static cellar_err use_load_opts(void *p)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     cellar_err err = cellar_get_or_load(store, "l", 1, (const cellar_load_opts *)p, load_x, NULL,
                                         &r);
     if (err == CELLAR_OK) cellar_result_free(&r);
@@ -104,7 +104,7 @@ static cellar_err load_args(cellar_load *load, const cellar_arg *args, size_t co
 
 static cellar_err use_memo_opts(void *p)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     cellar_err err = cellar_memoize(store, "m", 1, NULL, 0, (const cellar_load_opts *)p, load_args,
                                     NULL, &r);
     if (err == CELLAR_OK) cellar_result_free(&r);
@@ -114,7 +114,7 @@ static cellar_err use_memo_opts(void *p)
 static cellar_warm_opts one_key(void)
 {
     static const cellar_bytes key = { "w", 1 };
-    cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
+    cellar_warm_opts o = cellar_warm_opts_default();
     o.keys = &key;
     o.key_count = 1;
     o.fn = load_x;
@@ -124,7 +124,7 @@ static cellar_warm_opts one_key(void)
 /* A shorter struct has no keys or no loader: E_INVAL, or a report that counts the failure. */
 static cellar_err use_warm_opts(void *p)
 {
-    cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+    cellar_warm_report r = cellar_warm_report_default();
     cellar_err err = cellar_warm(store, (const cellar_warm_opts *)p, &r);
     size_t size;
     memcpy(&size, p, sizeof size);
@@ -146,7 +146,7 @@ static int keep_bytes(void *ctx, const unsigned char *nonce, const void *aad, si
 /* A shorter struct lacks one of the two functions: E_INVAL. */
 static cellar_err use_crypt(void *p)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = CELLAR_MEMORY_MIN;
     cfg.no_threads = 1;
     cfg.l2_crypt = (const cellar_l2_cipher *)p;
@@ -159,12 +159,12 @@ static cellar_err use_crypt(void *p)
 
 static void config_of_every_size(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = CELLAR_MEMORY_MIN;
     cfg.no_threads = 1;
     check_in("cellar_config", &cfg, sizeof cfg, offsetof(cellar_config, abi) + sizeof cfg.abi,
              use_config);
-    cellar_l2_cipher crypt = CELLAR_L2_CRYPT_INIT;
+    cellar_l2_cipher crypt = cellar_l2_cipher_default();
     crypt.seal = keep_bytes;
     crypt.open = keep_bytes;
     check_in("cellar_l2_cipher", &crypt, sizeof crypt, FIRST, use_crypt);
@@ -173,10 +173,10 @@ static void config_of_every_size(void)
 static void options_of_a_view_of_every_size(void)
 {
     open_store();
-    CHECK_IN(cellar_namespace_opts, CELLAR_VIEW_OPTS_INIT, use_view_opts);
-    CHECK_IN(cellar_view_loader, CELLAR_VIEW_LOADER_INIT, use_view_loader);
-    CHECK_IN(cellar_breaker_opts, CELLAR_BREAKER_OPTS_INIT, use_view_breaker);
-    CHECK_IN(cellar_breaker_opts, CELLAR_BREAKER_OPTS_INIT, use_breaker_opts);
+    CHECK_IN(cellar_namespace_opts, cellar_namespace_opts_default(), use_view_opts);
+    CHECK_IN(cellar_view_loader, cellar_view_loader_default(), use_view_loader);
+    CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_view_breaker);
+    CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_breaker_opts);
     close_store();
 }
 
@@ -184,10 +184,10 @@ static void options_of_a_call_of_every_size(void)
 {
     const cellar_warm_opts warm = one_key();
     open_store();
-    CHECK_IN(cellar_set_opts, CELLAR_SET_OPTS_INIT, use_set_opts);
-    CHECK_IN(cellar_get_opts, CELLAR_GET_OPTS_INIT, use_get_opts);
-    CHECK_IN(cellar_load_opts, CELLAR_LOAD_OPTS_INIT, use_load_opts);
-    CHECK_IN(cellar_load_opts, CELLAR_LOAD_OPTS_INIT, use_memo_opts);
+    CHECK_IN(cellar_set_opts, cellar_set_opts_default(), use_set_opts);
+    CHECK_IN(cellar_get_opts, cellar_get_opts_default(), use_get_opts);
+    CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_load_opts);
+    CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_memo_opts);
     check_in("cellar_warm_opts", &warm, sizeof warm, FIRST, use_warm_opts);
     close_store();
 }
@@ -195,9 +195,9 @@ static void options_of_a_call_of_every_size(void)
 /* The call must neither follow half a pointer nor take half a number. */
 static void struct_size_inside_a_pointer_is_refused_by_name(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
-    cellar_error_info e = CELLAR_ERROR_INIT;
+    cellar_error_info e = cellar_error_info_default();
     cfg.struct_size = offsetof(cellar_config, root) + 1;
     memset(&cfg.root, 0xAA, sizeof cfg.root);
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_ABI);
@@ -208,8 +208,8 @@ static void struct_size_inside_a_pointer_is_refused_by_name(void)
 /* A field of an older, shorter struct reaches the library; the same bytes behind it do not. */
 static void last_field_within_size_counts(void)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
     open_store();
     o.ttl_ms = 5000;
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, idle_ms))), CELLAR_OK);
@@ -226,7 +226,7 @@ static cellar_err fill_info(void *p) { return cellar_entry_info_get(store, "k", 
                                                                     (cellar_entry_info *)p); }
 static cellar_err fill_info_of_get(void *p)
 {
-    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+    cellar_get_opts o = cellar_get_opts_default();
     o.info = (cellar_entry_info *)p;
     return use_get_opts(&o);
 }
@@ -280,7 +280,7 @@ static void structs_handed_out_end_where_the_caller_says(void)
 
 static void foreign_abi_is_refused(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.abi = CELLAR_ABI + 1;
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_ABI);

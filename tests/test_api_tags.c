@@ -8,7 +8,7 @@
 static cellar_err put(cellar *c, const char *key, const char *const *tags, uint32_t count)
 {
     cellar_bytes b[CELLAR_TAGS_MAX];
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     for (uint32_t i = 0; i < count; i++) { b[i] = (cellar_bytes){ tags[i], strlen(tags[i]) }; }
     o.tags = b;
     o.tag_count = count;
@@ -57,7 +57,7 @@ static void tag_soft_is_stale(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     const cellar_bytes tag = { "red", 3 };
     char text[64];
     cellar_result r;
@@ -93,7 +93,7 @@ static void soft_pause_is_the_throttle(int64_t ttl_ms)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     const cellar_bytes tag = { "red", 3 };
     char text[64];
     cellar_result r;
@@ -161,7 +161,7 @@ static void tag_during_load_wins(void)
 static void flood_it(source *s, cellar_load *ld)
 {
     static const char value[1000];
-    cellar_reason r = CELLAR_REASON_INIT;
+    cellar_reason r = cellar_reason_default();
     char key[16];
     (void)ld;
     for (int i = 0; i < 100000 && r.answer != CELLAR_WHY_LOADING; i++) {
@@ -180,7 +180,7 @@ static cellar *open_stale_red(source *s, cellar_load_opts *o)
     static const cellar_bytes red = { "red", 3 };
     cellar *c = kit_open(1u << 20);
     char text[64];
-    *o = (cellar_load_opts)CELLAR_LOAD_OPTS_INIT;
+    *o = cellar_load_opts_default();
     o->ttl_ms = 1000;
     o->stale_ms = 600000;
     o->jitter_pct = CELLAR_OFF;
@@ -262,7 +262,7 @@ static void ask(asker *a, cellar *c, source *s)
 
 static void wait_for_a_joiner(cellar *c)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     do {
         kit_nap();
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
@@ -309,8 +309,8 @@ static void joiners_of_a_lease_neither(void)
 {
     static const cellar_bytes red = { "red", 3 };
     cellar *c = kit_open(1u << 20);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_result r = cellar_result_default();
     cellar_lease lease;
     source fresh = SOURCE_INIT;
     asker b;
@@ -343,12 +343,12 @@ static void match_during_load_wins(void)
     T_EQ_I64(kit_load(c, "other", NULL, &s, text, &r), CELLAR_OK); /* does not match */
     T_EQ_I64(has(c, "other"), CELLAR_OK);
     /* loads side by side, leases: detached as well */
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.flags = CELLAR_LOAD_NO_JOIN;
     T_EQ_I64(kit_load(c, "key2", &o, &s, text, &r), CELLAR_OK);
     T_EQ_I64(has(c, "key2"), CELLAR_MISS);
     cellar_lease lease;
-    cellar_result l = CELLAR_RESULT_INIT;
+    cellar_result l = cellar_result_default();
     T_EQ_I64(cellar_lease_acquire(c, "key3", 4, NULL, NULL, &lease, &l), CELLAR_LEASED);
     T_EQ_I64(cellar_delete_by_pattern(c, "key*", 4, NULL), CELLAR_OK);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "late", 4, NULL), CELLAR_INVALIDATED);
@@ -389,7 +389,7 @@ static void folding_never_serves_invalid(void)
             break;
         }
     }
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     char text[65536];
     size_t len;
@@ -436,7 +436,7 @@ static void match_takes_stale_and_negative_ones(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     uint64_t removed;
     o.ttl_ms = 1000;
@@ -458,7 +458,7 @@ static void match_takes_stale_and_negative_ones(void)
 
 static cellar_reason why(cellar *c, const char *key)
 {
-    cellar_reason r = CELLAR_REASON_INIT;
+    cellar_reason r = cellar_reason_default();
     T_EQ_I64(cellar_why(c, key, strlen(key), &r), CELLAR_OK);
     return r;
 }
@@ -466,7 +466,7 @@ static cellar_reason why(cellar *c, const char *key)
 static void why_names_the_tag_or_pattern(void)
 {
     cellar *c = kit_open(2u << 20), *v = NULL;
-    cellar_namespace_opts vo = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
     cellar_reason r;
     const char *const both[] = { "red", "blue" };
     T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);
@@ -530,7 +530,7 @@ static void hear(void *ctx, const cellar_event *e)
 static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
 {
     const cellar_bytes tags[] = { { "red", 3 }, { "blue", 4 } };
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     o.tags = tags;
     o.tag_count = 2;
@@ -599,7 +599,7 @@ static void listeners_hear_tag_and_glob(void)
 static void what_a_tag_ended_is_no_expired_one(void)
 {
     cellar *c = kit_open(1u << 20);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     uint64_t id;
     memset(heard, 0, sizeof heard);
     T_EQ_I64(cellar_listener_add(c, 0, hear, NULL, &id), CELLAR_OK);

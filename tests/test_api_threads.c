@@ -15,7 +15,7 @@ enum { THREADS = 4 };
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = no_threads;
@@ -126,7 +126,7 @@ static void *take_turns(void *arg)
     job *j = arg;
     char key[16];
     for (int i = 0; i < 5000; i++) {
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.flags = CELLAR_ONLY_IF_ABSENT;
         const int len = snprintf(key, sizeof key, "turn%d", i);
         const cellar_err err = cellar_set(j->c, key, (size_t)len, &j->number, sizeof(int), &o);
@@ -152,9 +152,9 @@ static void *swap_versions(void *arg)
     job *j = arg;
     for (int i = 0; i < 5000; i++) {
         int64_t n = 0;
-        cellar_entry_info info = CELLAR_INFO_INIT;
-        cellar_get_opts g = CELLAR_GET_OPTS_INIT;
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_entry_info info = cellar_entry_info_default();
+        cellar_get_opts g = cellar_get_opts_default();
+        cellar_set_opts o = cellar_set_opts_default();
         g.flags = CELLAR_GET_WANT_VERSION;
         g.info = &info;
         if (cellar_get_with(j->c, "v", 1, &g, &n, sizeof n, NULL) != CELLAR_OK) { continue; }
@@ -214,7 +214,7 @@ static void seed_counts(void)
     for (int round = 0; round < 50; round++) {
         cellar *c = open_bytes(1u << 20, 1);
         job jobs[THREADS];
-        cellar_stats st = CELLAR_STATS_INIT;
+        cellar_stats st = cellar_stats_default();
         uint64_t misses = 0;
         atomic_store(&served_at_once, 0);
         const uint64_t calls = run_all(c, ask_until_served, NULL, jobs);
@@ -496,7 +496,7 @@ static void *end_soon(void *arg)
 static void short_threads_leave_nothing(void)
 {
     cellar *c = open_bytes(4u << 20, 1);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     uint64_t used = 0;
     for (int i = 0; i < 3000; i++) {
         job j = { c, i % 16, 0, 0, NULL };
@@ -516,8 +516,8 @@ static void short_threads_leave_nothing(void)
 static void expiry_needs_no_traffic(void)
 {
     cellar *c = open_bytes(32u << 20, 0);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_stats st = cellar_stats_default();
     o.ttl_ms = 100;
     for (int i = 0; i < 100000; i++) {
         T_EQ_I64(cellar_set(c, &i, sizeof i, "0123456789", 10, &o), CELLAR_OK);

@@ -14,7 +14,7 @@ typedef struct world { cellar *c, *v; uint64_t reloads, same; } world;
 static world open_world(uint32_t watch)
 {
     world w = { .c = api_open(4 * mib) };
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.default_ttl_ms = TTL;
     o.watch_unchanged = watch;
     T_REQUIRE(cellar_namespace_open(w.c, "v", &o, &w.v) == CELLAR_OK);
@@ -30,7 +30,7 @@ static void close_world(world *w)
 /* So many more reloads and unchanged ones than at the last look. */
 static void counted(world *w, uint64_t reloads, uint64_t same)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(w->v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.ttl_reloads - w->reloads, reloads);
     T_EQ_U64(st.ttl_reloads_unchanged - w->same, same);
@@ -81,7 +81,7 @@ static void reloads_are_compared(void)
 static void the_share_is_of_all_misses(void)
 {
     static char text[1 << 18];
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     world w = open_world(1);
     for (unsigned i = 0; i < 4; i++) {
         T_EQ_STR(api_look(w.v, "k"), "MISS");
@@ -113,7 +113,7 @@ static cellar_err loader(struct cellar_load *l, const void *key, size_t len, voi
 
 static void load(world *w, const char *value)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     char *ctx = (char *)(uintptr_t)value;
     const cellar_err err = cellar_get_or_load(w->v, "k", 1, NULL, loader, ctx, &r);
     T_EQ_I64(err, value != NULL ? CELLAR_OK : CELLAR_ABSENT);
@@ -204,7 +204,7 @@ static void batches_are_watched(void)
             if (round == 0) { counted(&w, 0, 0); }
             expire(&w, true);
         }
-        cellar_stats st = CELLAR_STATS_INIT;
+        cellar_stats st = cellar_stats_default();
         T_EQ_I64(cellar_stats_get(w.v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
         seen = st.ttl_reloads;
         T_CHECK(seen == 1 || seen == 2);
@@ -252,7 +252,7 @@ static void forgotten_ones_are_not_counted(void)
         }
         if (round == 0) { expire(&w, true); }
     }
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(w.v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_CHECK(st.ttl_reloads > 100 && st.ttl_reloads < 5000);
     T_EQ_U64(st.ttl_reloads_unchanged, st.ttl_reloads);

@@ -9,7 +9,7 @@
 
 static cellar *open_bytes(uint64_t bytes, uint32_t first_vgen)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.first_vgen = first_vgen;
@@ -97,7 +97,7 @@ static void names_are_bytes(void)
 
 static void as_many_views_as_configured(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c, *v[200], *more;
     char name[32];
     cfg.memory_bytes = 4u << 20;
@@ -130,7 +130,7 @@ static void as_many_views_as_configured(void)
 static void views_come_and_go_without_a_trace(void)
 {
     cellar *c = open_bytes(2u << 20, 0);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     uint64_t used = 0;
     char name[32];
     for (int i = 0; i < 3000; i++) {
@@ -156,8 +156,8 @@ static void options_of_views_and_classes(void)
     cellar *c = open_bytes(4u << 20, 0), *v, *same;
     const cellar_ttl_class three[3] = { { "processing", 300000 }, { "success", 3600000 },
                                         { "forever", CELLAR_TTL_NONE } };
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
     uint32_t cls = 9;
     o.default_ttl_ms = 5000;
     o.ttl_classes = three;
@@ -170,7 +170,7 @@ static void options_of_views_and_classes(void)
     T_EQ_I64(cellar_ttl_class_find(v, "unknown", &cls), CELLAR_OK);
     T_EQ_U64(cls, 2);
     T_EQ_I64(cellar_ttl_class_find(v, "forever", &cls), CELLAR_OK);
-    cellar_set_opts s = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts s = cellar_set_opts_default();
     s.ttl_class = cls;
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_OK);
@@ -194,7 +194,7 @@ static void options_of_views_and_classes(void)
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &same), CELLAR_OK);
     T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
     T_EQ_U64(cls, 1);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.class_fallback, 2);
     T_EQ_I64(cellar_close(same), CELLAR_OK);
@@ -296,7 +296,7 @@ static void bump_counts_versions(void)
     T_EQ_STR(api_look(v, "k"), "MISS");
     T_EQ_I64(cellar_version_set(v, UINT32_MAX), CELLAR_OK);
     T_EQ_I64(cellar_version_increment(v, &version), CELLAR_E_RANGE);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.bumps, 3);
     T_EQ_U64(st.clears, 0);
@@ -354,8 +354,8 @@ static void many_stores_side_by_side(void)
 
 static void root_options_and_name(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     const cellar_ttl_class one = { "only", 1000 };
     cellar *c;
     uint32_t cls;

@@ -16,14 +16,14 @@ static int64_t read_clock(void *ctx)
 
 static cellar *open_store(uint32_t no_why)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     now_ms = 100000;
     cfg.memory_bytes = 2u << 20;
     cfg.no_threads = 1;
     cfg.clock = read_clock;
     cfg.no_why = no_why;
-    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts root = cellar_namespace_opts_default();
     root.keep_age = 1;
     cfg.root = &root;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
@@ -38,14 +38,14 @@ static void shut(cellar *c)
 
 static cellar_err put(cellar *c, const char *key, int64_t ttl_ms)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     return cellar_set(c, key, strlen(key), "value", 5, &o);
 }
 
 static cellar_reason why(cellar *c, const char *key)
 {
-    cellar_reason r = CELLAR_REASON_INIT;
+    cellar_reason r = cellar_reason_default();
     T_EQ_I64(cellar_why(c, key, strlen(key), &r), CELLAR_OK);
     return r;
 }
@@ -85,13 +85,13 @@ static void why_each_cause(void)
     gone_by(c, "e", CELLAR_CAUSE_EXPIRED, 4000);
     T_CHECK(why(c, "e").age_ms >= 2900);
     /* stale, negative */
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 100;
     o.stale_ms = 10000;
     T_EQ_I64(cellar_set(c, "s", 1, "x", 1, &o), CELLAR_OK);
     now_ms += 200;
     T_EQ_U64(why(c, "s").answer, CELLAR_WHY_STALE);
-    o = (cellar_set_opts)CELLAR_SET_OPTS_INIT;
+    o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &o), CELLAR_OK);
     T_EQ_U64(why(c, "n").answer, CELLAR_WHY_NEGATIVE);
@@ -181,7 +181,7 @@ static void without_a_record_only_what_is_there_is_known(void)
 static void bad_input_of_why(void)
 {
     cellar *c = open_store(0), *v = NULL, *d = NULL;
-    cellar_reason r = CELLAR_REASON_INIT;
+    cellar_reason r = cellar_reason_default();
     T_EQ_I64(cellar_why(NULL, "k", 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_why(c, NULL, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_why(c, "k", 0, &r), CELLAR_E_INVAL);
@@ -193,7 +193,7 @@ static void bad_input_of_why(void)
     shut(c);
     T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.no_why = 2;
     T_EQ_I64(cellar_open(&cfg, &d), CELLAR_E_INVAL);
 }

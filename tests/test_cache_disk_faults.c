@@ -18,7 +18,7 @@
 #define KEYS 150u
 
 static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
-static cellar_namespace_opts each_set = CELLAR_VIEW_OPTS_INIT;
+static cellar_namespace_opts each_set;
 
 static void begin(void)
 {
@@ -34,7 +34,8 @@ static void end(void)
 
 static cellar_config config(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
+    each_set = cellar_namespace_opts_default();
     each_set.l2_mode = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &each_set;
     cfg.memory_bytes = 8u << 20;
@@ -234,7 +235,7 @@ static void without_descriptors_an_open_tier_works_on(void)
 static void expect_words(const cellar_config *cfg, cellar_err code, const char *words)
 {
     cellar *c = NULL;
-    cellar_error_info e = CELLAR_ERROR_INIT;
+    cellar_error_info e = cellar_error_info_default();
     cellar_config must = *cfg;
     T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK); /* memory alone */
     T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
@@ -303,7 +304,7 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
         cellar *c = NULL;
         (void)base_fault_io_arm(why[i].site, why[i].error, 1, true);
         T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK); /* memory alone */
-        cellar_error_info e = CELLAR_ERROR_INIT;
+        cellar_error_info e = cellar_error_info_default();
         T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
         T_EQ_I64(e.code, CELLAR_E_IO);
         T_EQ_I64(e.sys_errno, why[i].error);
@@ -327,7 +328,7 @@ T_ONE_THREAD;
 static uint64_t asked_for(cellar_config *cfg, uint64_t memory_bytes)
 {
     cellar *c = NULL;
-    cellar_error_info e = CELLAR_ERROR_INIT;
+    cellar_error_info e = cellar_error_info_default();
     cfg->memory_bytes = memory_bytes;
     cfg->l2_required = 1;
     if (!T_CHECK(cellar_open(cfg, &c) < CELLAR_OK)) { return 0; }

@@ -98,7 +98,7 @@ static void act_set(actor *a, uint32_t key)
 {
     const uint64_t id = new_id();
     const size_t len = fill(a, key, id);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     const uint32_t what = below(a, 100), durable = all.how->durable_pct;
     if (what < durable) {
         o.flags = CELLAR_DURABLE;
@@ -184,8 +184,8 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
 static void act_load(actor *a, uint32_t key)
 {
     step s = { a, key, 0, new_id() };
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
     o.ttl_ms = 3600000;
     const uint64_t start = base_now_ns();
     const cellar_err err = cellar_get_or_load(all.c, &key, sizeof key, &o, load, &s, &r);
@@ -200,8 +200,8 @@ static void act_load(actor *a, uint32_t key)
 static void act_get(actor *a, uint32_t key, uint32_t way)
 {
     size_t len = 0;
-    cellar_entry_info info = CELLAR_INFO_INIT;
-    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_get_opts o = cellar_get_opts_default();
     o.flags = way == 1 ? CELLAR_GET_PEEK : way == 2 ? CELLAR_GET_WANT_VERSION : 0;
     o.info = &info;
     const uint64_t start = base_now_ns();
@@ -327,8 +327,8 @@ static void run_round(actor *actors)
 
 static void open_all(const setting *how)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts root = cellar_namespace_opts_default();
     memset(&all, 0, sizeof all);
     all.how = how;
     all.threads = (uint32_t)base_clamp(t_env_u64("HISTORY_THREADS", 4), 1, THREADS_MAX);
@@ -368,7 +368,7 @@ static void judge(setting how)
     const uint64_t all_ops = t_env_u64("HISTORY_OPS", 400000 / T_COST / t_patience());
     const uint64_t want = all_ops / how.parts, since_ns = base_now_ns();
     uint64_t ops = 0, most = 40 * want;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     actor *actors = calloc(all.threads, sizeof *actors);
     T_REQUIRE(actors != NULL);
     for (uint32_t i = 0; i < all.threads; i++) {

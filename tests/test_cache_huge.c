@@ -23,8 +23,8 @@ static int64_t still(void *ctx)
 
 static void set_up(uint32_t watch_unchanged)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts view = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts view = cellar_namespace_opts_default();
     cfg.memory_bytes = 4u << 20;
     cfg.max_value_bytes = 4096;
     cfg.no_threads = 1;
@@ -94,9 +94,9 @@ static void keys(size_t n)
     void *copy;
     cellar_pinned pin;
     cellar_lease lease;
-    cellar_entry_info info = CELLAR_INFO_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
-    cellar_reason why = CELLAR_REASON_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_result r = cellar_result_default();
+    cellar_reason why = cellar_reason_default();
     ANSWERS(cellar_get(root, no, n, buf, sizeof buf, &len), E_INVAL);
     ANSWERS(cellar_get_with(root, no, n, NULL, buf, sizeof buf, &len), E_INVAL);
     ANSWERS(cellar_peek(root, no, n, buf, sizeof buf, &len), E_INVAL);
@@ -134,10 +134,10 @@ static void keys_apart(size_t n)
     cellar_get_item get = { no, n, buf, sizeof buf, 0, CELLAR_OK, 0 };
     cellar_set_item set = { no, n, "x", 1, CELLAR_OK, 0 };
     cellar_delete_item del = { no, n, CELLAR_OK, 0 };
-    cellar_load_item load = { no, n, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_load_item load = { no, n, cellar_result_default(), CELLAR_OK, 0 };
     const cellar_bytes key = { no, n };
-    cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
-    cellar_warm_report report = CELLAR_WARM_REPORT_INIT;
+    cellar_warm_opts o = cellar_warm_opts_default();
+    cellar_warm_report report = cellar_warm_report_default();
     cellar_arg arg = { CELLAR_ARG_BYTES, 0, { 0 } };
     arg.as.bytes = key;
     ANSWERS(cellar_get_many(root, &get, 1, NULL), OK);
@@ -164,7 +164,7 @@ static void keys_apart(size_t n)
 static void set_as(size_t n, uint32_t flags, uint32_t tag_count)
 {
     static const cellar_bytes tag = { "t", 1 };
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = flags;
     o.tags = &tag;
     o.tag_count = tag_count;
@@ -180,7 +180,7 @@ static void set_as(size_t n, uint32_t flags, uint32_t tag_count)
 static void set_with_bad_tags(size_t n)
 {
     const cellar_bytes tag = { no, n };
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.tags = &tag;
     o.tag_count = 1;
     ANSWERS(cellar_set(root, "v", 1, "x", 1, &o), E_INVAL);
@@ -229,7 +229,7 @@ static void values(size_t n)
     ANSWERS(cellar_write_through(root, "v", 1, no, n, NULL, write_row, &written), E_TOOBIG);
     T_EQ_I64(written, 1);
     cellar_lease lease;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     ANSWERS(cellar_lease_acquire(root, "lease", 5, NULL, NULL, &lease, &r), LEASED);
     ANSWERS(cellar_lease_fulfill(root, &lease, no, n, NULL), E_TOOBIG);
 }
@@ -280,19 +280,19 @@ static void loads(size_t n)
 {
     loading l = { n, 0 };
     for (l.how = 0; l.how < 5; l.how++) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         const cellar_err err = cellar_get_or_load(root, "load", 4, NULL, load_huge, &l, &r);
         T_EQ_STR(cellar_code_name(err), l.how < 3 ? "E_TOOBIG" : "OK");
         cellar_result_free(&r);
         (void)cellar_delete(root, "load", 4);
     }
-    cellar_load_item item = { "many", 4, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+    cellar_load_item item = { "many", 4, cellar_result_default(), CELLAR_OK, 0 };
     ANSWERS(cellar_get_or_load_many(root, &item, 1, NULL, load_many_huge, &l), OK);
     ANSWERS(item.status, E_TOOBIG);
     cellar_result_free(&item.result);
     const cellar_bytes instead = { no, n };
-    cellar_result r = CELLAR_RESULT_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
     o.default_value = &instead;
     ANSWERS(cellar_get_or_load(root, "load", 4, &o, never_load, NULL, &r), E_INVAL);
 }
@@ -303,8 +303,8 @@ static void loads(size_t n)
 static void counts_of_items_that_no_memory_holds_are_refused(void)
 {
     set_up(0);
-    cellar_warm_opts o = CELLAR_WARM_OPTS_INIT;
-    cellar_warm_report report = CELLAR_WARM_REPORT_INIT;
+    cellar_warm_opts o = cellar_warm_opts_default();
+    cellar_warm_report report = cellar_warm_report_default();
     o.keys = no;
     o.fn = never_load;
     for (size_t i = 0; i < 3; i++) {
@@ -330,7 +330,7 @@ static void capacities_of_any_size_are_fine(void)
         char buf[64];
         size_t len = 0;
         cellar_get_item item = { "k", 1, buf, n, 0, CELLAR_OK, 0 };
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         cellar_arg arg = cellar_arg_u64(7), back[1];
         T_CHECK(cellar_get(root, "k", 1, buf, n, &len) == CELLAR_OK && len == 5);
         T_CHECK(cellar_peek(root, "k", 1, buf, n, &len) == CELLAR_OK && len == 5);
@@ -424,7 +424,7 @@ static void locks_look_at_the_length_first(void)
     static char text[1 << 16];
     cellar_locks *t;
     cellar_lock lk;
-    cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
+    cellar_lock_info info = cellar_lock_info_default();
     set_up(0);
     T_REQUIRE(cellar_locks_open(NULL, &t) == CELLAR_OK);
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {

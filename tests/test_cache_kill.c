@@ -178,7 +178,7 @@ static void one_op(uint32_t thread, uint32_t key, uint64_t kind)
     unsigned char buf[1024];
     writer *w = &o->key[atomic_load(&o->half) % 2][key][thread];
     op *x = op_at(w, w->acked + 1);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     so.flags = mode == DURABLE && kind == OP_SET ? CELLAR_DURABLE : 0;
     x->version = version_by(thread);
     x->kind = kind;
@@ -254,9 +254,9 @@ static int xor_open(void *ctx, const unsigned char *nonce, const void *aad, size
 static void child_opens(uint64_t dir)
 {
     static unsigned char secret = 77;
-    cellar_l2_cipher crypt = CELLAR_L2_CRYPT_INIT;
-    cellar_namespace_opts v = CELLAR_VIEW_OPTS_INIT;
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_l2_cipher crypt = cellar_l2_cipher_default();
+    cellar_namespace_opts v = cellar_namespace_opts_default();
+    cellar_config cfg = cellar_config_default();
     crypt.ctx = &secret;
     crypt.seal = xor_seal;
     crypt.open = xor_open;

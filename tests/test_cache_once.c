@@ -13,8 +13,8 @@ static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_opts *v)
 {
     cellar *c = NULL;
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    *v = (cellar_namespace_opts)CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    *v = cellar_namespace_opts_default();
     v->l2_mode = mode;
     cfg.root = v;
     cfg.memory_bytes = memory;
@@ -51,7 +51,7 @@ static uint64_t records(void)
 static void set(cellar *c, uint32_t key, uint32_t flags)
 {
     unsigned char value[200];
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = flags;
     memset(value, (int)(key & 0x7f), sizeof value);
     T_EQ_I64(cellar_set(c, &key, sizeof key, value, sizeof value, &o), CELLAR_OK);
@@ -102,8 +102,8 @@ static void plain_changes_of_durable_entries_are_written_at_the_close(void)
 {
     cellar_namespace_opts v;
     int64_t n = 0, now = 0;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
     begin();
     cellar *c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
     o.flags = CELLAR_DURABLE;

@@ -184,9 +184,9 @@ static cellar_err read_by(unsigned way, uint32_t key)
     char buf[64];
     void *copy = NULL;
     size_t len = 0;
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     cellar_pinned pin = { 0 };
-    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+    cellar_get_opts o = cellar_get_opts_default();
     cellar_get_item item = { .key = &key, .key_len = sizeof key, .buf = buf,
                              .buf_cap = sizeof buf };
     cellar_err err = CELLAR_OK;
@@ -283,7 +283,7 @@ static const cache_tier tier = {
 
 static cellar *open_on(const cache_tier *t, uint64_t max_entries)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     memset(&low, 0, sizeof low);
     now_ms = 1000000;
@@ -306,7 +306,7 @@ static void shut(cellar *c)
 
 static cellar_err put(cellar *c, uint32_t key, const char *value, int64_t ttl_ms)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     o.user_flags = 5;
     return cellar_set(c, &key, sizeof key, value, strlen(value), &o);
@@ -331,7 +331,7 @@ static void push_out(cellar *c, uint32_t others)
 static void evicted_entries_go_down_and_come_back(void)
 {
     cellar *c = open_on(&tier, 100);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     put(c, 0, "zero", 0);
     push_out(c, 300);
     T_CHECK(low.puts >= 200);
@@ -346,7 +346,7 @@ static void evicted_entries_go_down_and_come_back(void)
     T_EQ_U64(st.hits_l1, 1);
     T_EQ_U64(st.misses, 1);
     T_EQ_U64(st.gets, 3);
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     const uint32_t key = 0;
     T_EQ_I64(cellar_entry_info_get(c, &key, sizeof key, 0, &info), CELLAR_OK);
     T_EQ_U64(info.user_flags, 5);
@@ -358,7 +358,7 @@ static cellar *open_below(const void *value, size_t value_len, int64_t ttl_ms)
 {
     cellar *c = open_on(&tier, 100);
     const uint32_t key = 0;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     o.user_flags = 5;
     T_EQ_I64(cellar_set(c, &key, sizeof key, value, value_len, &o), CELLAR_OK);
@@ -376,8 +376,8 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
     for (unsigned round = 1; round <= 2; round++) {
         char buf[8];
         size_t len = 0;
-        cellar_entry_info info = CELLAR_INFO_INIT, got = CELLAR_INFO_INIT;
-        cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+        cellar_entry_info info = cellar_entry_info_default(), got = cellar_entry_info_default();
+        cellar_get_opts o = cellar_get_opts_default();
         o.flags = CELLAR_GET_PEEK;
         o.info = &got;
         T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_OK);
@@ -395,12 +395,12 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
         T_EQ_I64(info.age_ms, INT64_MAX);
         T_EQ_MEM(&info, &got, sizeof info);
     }
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
     now_ms += 4000;
     T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_MISS);
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_MISS);
     shut(c);
 }
@@ -409,8 +409,8 @@ static void a_get_describes_what_came_from_below(void)
 {
     cellar *c = open_below("zero", 4, 0);
     char buf[8];
-    cellar_entry_info info = CELLAR_INFO_INIT;
-    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_get_opts o = cellar_get_opts_default();
     o.info = &info;
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, NULL), CELLAR_OK);
     T_EQ_U64(info.tier, CELLAR_TIER_L2);
@@ -428,7 +428,7 @@ static void a_get_describes_what_came_from_below(void)
                                                   &info)
                           : cellar_get_with(c, &zero, sizeof zero, &o, buf, 8, NULL), CELLAR_OK);
         T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0 && info.version != 0);
-        cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts so = cellar_set_opts_default();
         so.flags = CELLAR_ONLY_IF_VERSION;
         so.if_version = info.version;
         T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &so), CELLAR_OK);
@@ -451,14 +451,14 @@ static void who_changes_it_has_it_brought_up(void)
     T_EQ_U64(p.value_len, 4);
     T_EQ_MEM(p.value, "zero", 4);
     cellar_unpin(&p);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l2, 1);
     T_EQ_U64(st.gets, 1);
     shut(c);
 
     c = open_below("zero", 4, 5000);
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
     T_CHECK(!find(0, 0)->used); /* its end is not what it was */
     T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
@@ -485,7 +485,7 @@ static void who_changes_it_has_it_brought_up(void)
 
 static void a_condition_is_about_what_lies_below_too(void)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     cellar *c = open_below("zero", 4, 5000);
     o.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_EXISTS);
@@ -504,7 +504,7 @@ static void a_condition_is_about_what_lies_below_too(void)
     o.flags = CELLAR_KEEP_TTL;
     o.ttl_ms = 70000;
     T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_OK);
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 5000);
     shut(c);
@@ -515,8 +515,8 @@ static void what_is_known_absent_below_is_absent(void)
     for (unsigned op = 0; op < 5; op++) {
         cellar *c = open_below("zero", 4, 5000);
         find(0, 0)->negative = true;
-        cellar_entry_info info = CELLAR_INFO_INIT;
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_entry_info info = cellar_entry_info_default();
+        cellar_set_opts o = cellar_set_opts_default();
         o.flags = CELLAR_ONLY_IF_ABSENT;
         int64_t now = 0;
         switch (op) {
@@ -550,8 +550,8 @@ static void what_changes_while_it_is_brought_up_counts(void)
     low.set_in_get = true;
     char buf[8];
     size_t len = 0;
-    cellar_entry_info info = CELLAR_INFO_INIT, later = CELLAR_INFO_INIT;
-    cellar_get_opts o = CELLAR_GET_OPTS_INIT;
+    cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
+    cellar_get_opts o = cellar_get_opts_default();
     o.flags = CELLAR_GET_WANT_VERSION;
     o.info = &info;
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
@@ -626,7 +626,7 @@ static void every_change_kills_below(void)
     T_EQ_U64(low.kills, 4);
     T_EQ_I64(cellar_increment(c, "cntr", 4, 1, 0, 0, 0, NULL), CELLAR_OK);
     T_EQ_U64(low.kills, 5);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_set(c, &key, sizeof key, "x", 1, &o), CELLAR_EXISTS);
     T_EQ_U64(low.kills, 5); /* nothing changed */
@@ -795,7 +795,7 @@ static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
 static void seed_backfilled_entry_expires_on_time(void)
 {
     cellar *c = open_on(&tier, 100);
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     const uint32_t key = 0;
     put(c, 0, "timed", 1000);
     push_out(c, 200);
@@ -931,7 +931,7 @@ static void others_work(void)
     }
     if (drop) { T_EQ_I64(cellar_namespace_drop(others.c, "v"), CELLAR_OK); }
     if (view) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         T_EQ_I64(cellar_namespace_open(others.c, "v", NULL, &others.made), CELLAR_OK);
         T_EQ_STR(look(others.made, 1), "MISS");
         T_EQ_I64(cellar_lease_acquire(others.made, "load", 4, NULL, NULL, &others.lease, &r),
@@ -1031,7 +1031,7 @@ static void a_root_known_by_its_label_is_brought_up(void)
         if (life == 0) { memset(names, 0, sizeof names); }
         if (life == 0) { names[0] = (struct low_name){ "main", { 0, 40, 3 } }; }
         const cache_tier *t = tier_with_names();
-        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cellar_config cfg = cellar_config_default();
         cellar *c = NULL, *v;
         cfg.memory_bytes = 4u << 20;
         cfg.clock = read_clock;
@@ -1067,7 +1067,7 @@ static void what_was_tagged_before_the_floor_is_dead(void)
 {
     cellar *c = open_on(NULL, 0);
     const cellar_bytes tag = { "red", 3 };
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.tags = &tag;
     o.tag_count = 1;
     T_EQ_I64(cellar_set(c, "a", 1, "tagged", 6, &o), CELLAR_OK);

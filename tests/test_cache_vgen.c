@@ -24,7 +24,7 @@ static void use_up_numbers(cellar *c)
 
 static cellar *open_store(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = 128u << 20;
     cfg.no_threads = 1;

@@ -83,7 +83,7 @@ static void use_entries(run *r, cellar *c)
     size_t len;
     uint64_t cursor = 0;
     cellar_pinned pin;
-    cellar_entry_info info = CELLAR_INFO_INIT;
+    cellar_entry_info info = cellar_entry_info_default();
     memset(big, 'b', sizeof big);
     set_and_check(r, c, "small", "value", 5);
     set_and_check(r, c, "small", "value of another length", 23);
@@ -116,7 +116,7 @@ static void use_views(run *r, cellar *c)
 {
     static const cellar_ttl_class cls = { "one", 50 };
     char name[16];
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     o.ttl_classes = &cls;
     o.ttl_class_count = 1;
     for (int i = 0; i < 70; i++) { /* pages, tables of names and of generations grow */
@@ -136,7 +136,7 @@ static void use_views(run *r, cellar *c)
 
 static void scenario(run *r, bool threads)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     unsigned heard = 0;
     uint64_t id = 0;
@@ -156,7 +156,7 @@ static void scenario(run *r, bool threads)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
     T_CHECK(cellar_tick(c, 1000, NULL) >= CELLAR_OK);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes <= st.budget_bytes);
     T_EQ_I64(cellar_close(c), CELLAR_OK);

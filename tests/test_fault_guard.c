@@ -51,10 +51,10 @@ static bool fine(cellar_err err)
 static void all_of_it(cellar *c, bool must)
 {
     cellar_breaker *b = NULL;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_warm_opts w = CELLAR_WARM_OPTS_INIT;
-    cellar_warm_report report = CELLAR_WARM_REPORT_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_warm_opts w = cellar_warm_opts_default();
+    cellar_warm_report report = cellar_warm_report_default();
+    cellar_result r = cellar_result_default();
     static char text[700];
     const cellar_bytes last = { "last", 4 };
     uint32_t n = 0, key = 7;
@@ -156,7 +156,7 @@ static void fallbacks_in_bulk(cellar *c, const cellar_load_opts *o, bool must)
     static const char *const brought[] = { "bulk", "second", "default" };
     cellar_load_item it[3];
     for (size_t i = 0; i < 3; i++) {
-        it[i] = (cellar_load_item){ names + i, 1, CELLAR_RESULT_INIT, CELLAR_OK, 0 };
+        it[i] = (cellar_load_item){ names + i, 1, cellar_result_default(), CELLAR_OK, 0 };
     }
     const cellar_err err = cellar_get_or_load_many(c, it, 3, o, load_a, NULL);
     T_EQ_I64(err, CELLAR_OK);
@@ -170,7 +170,7 @@ static void fallbacks_in_bulk(cellar *c, const cellar_load_opts *o, bool must)
 static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must)
 {
     cellar_lease lease, ticket;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     int told = 0;
     const cellar_subscriber w = { waited, &told };
     cellar_err err = cellar_lease_acquire(c, "l", 1, o, NULL, &lease, &r);
@@ -198,7 +198,7 @@ static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
     static const cellar_bytes last = { "default", 7 };
     const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
     uint64_t nth, seen = 1, failed = 0;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.fallback_ttl_ms = 500;
     o.fallback[0] = (cellar_fallback){ load_b, NULL };

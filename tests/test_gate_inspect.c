@@ -41,7 +41,7 @@ static void end(void) { shell("rm -rf '%s'%s", folder, ""); }
 
 static cellar *open_store(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;
@@ -55,7 +55,7 @@ static cellar *open_store(void)
 
 static void fill(cellar *c, unsigned keys)
 {
-    cellar_namespace_opts vc = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts vc = cellar_namespace_opts_default();
     cellar *v = NULL;
     vc.l2_mode = CELLAR_L2_WRITE_ON_SET;
     T_REQUIRE(cellar_namespace_open(c, "people", &vc, &v) == CELLAR_OK);
@@ -269,8 +269,8 @@ static cellar_err load_of_key(cellar_load *ld, const void *key, size_t key_len, 
 static void what_the_next_life_does_not_serve_is_dead(void)
 {
     static const char *const keys[3] = { "made", "more", "plain" };
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts root = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts root = cellar_namespace_opts_default();
     cellar *c = NULL;
     begin();
     cfg.memory_bytes = 8u << 20;
@@ -282,7 +282,7 @@ static void what_the_next_life_does_not_serve_is_dead(void)
     cfg.root = &root;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3; i++) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         T_EQ_I64(cellar_get_or_load(c, keys[i], strlen(keys[i]), NULL, load_of_key, c, &r),
                  CELLAR_OK);
         cellar_result_free(&r);

@@ -75,7 +75,7 @@ static void toy_init(toy *t, cellar_l2_cipher *c, unsigned char secret)
     memset(bytes, secret, sizeof bytes);
     memset(t, 0, sizeof *t);
     base_sum_key_init(&t->key, bytes);
-    *c = (cellar_l2_cipher)CELLAR_L2_CRYPT_INIT;
+    *c = cellar_l2_cipher_default();
     c->ctx = t;
     c->seal = toy_seal;
     c->open = toy_open;

@@ -216,7 +216,7 @@ static void threads_at_level_keep(void) { run(L2_KEEP, NULL); }
 static void threads_with_a_cipher(void)
 {
     static const unsigned char secret[32] = { 7 };
-    cellar_l2_cipher crypt = CELLAR_L2_CRYPT_INIT;
+    cellar_l2_cipher crypt = cellar_l2_cipher_default();
     base_sum_key_init(&toy_key, secret);
     crypt.seal = toy_seal;
     crypt.open = toy_open;

@@ -118,7 +118,7 @@ static void limit_dry_run(void)
         T_CHECK(count == 1 ? last == CELLAR_OK : last == CELLAR_LIMITED && r.rule == 1);
         kit_pass(KIT_S); /* what the dry rule denied it did not charge */
         T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 0);
-        cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+        cellar_limiter_stats s = cellar_limiter_stats_default();
         T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK &&
                 s.would_deny == (count == 1 ? 3 : 2));
         kit_close(l);
@@ -346,7 +346,7 @@ static void reservations_queue_by_virtual_time(void)
 
 static void waiting_says_at_once_when_it_is_too_long(void)
 {
-    cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config c = cellar_limiter_config_default();
     c.max_bytes = 1u << 20;
     const cellar_rule rules[2] = { cellar_rule_token_bucket(100, KIT_S, 1),
                                       cellar_rule_sliding_log(1, 10 * KIT_MS) };
@@ -389,7 +389,7 @@ static void limit_multi_rule_atomic(void)
     T_CHECK(r.remaining == 0 && r.retry_after_ns > KIT_S);
     T_CHECK(cellar_limiter_check(l, "k", 1, 6, &r) == CELLAR_LIMITED && r.never == 1 &&
             r.rule == 1);
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
     T_EQ_U64(s.allowed, 8);
     T_EQ_U64(s.denied_by_rule[1], 1001);
@@ -476,7 +476,7 @@ static void plans_are_a_keys_own_rules(void)
         /* before its first call */
         T_CHECK(cellar_limiter_key_rules_set(l, "new", 3, gold, n) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "new", 100), 40);
-        cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+        cellar_limiter_stats s = cellar_limiter_stats_default();
         T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides == 1);
         T_CHECK(cellar_limiter_key_rules_set(l, "new", 3, NULL, 0) == CELLAR_OK);
         T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides == 0);
@@ -504,7 +504,7 @@ static void overrides_and_plans_are_bounded(void)
     T_CHECK(cellar_limiter_key_rules_set(l, "a", 1, &own, 1) == CELLAR_OK);
     own.burst = 5;
     T_CHECK(cellar_limiter_key_rules_set(l, "b", 1, &own, 1) == CELLAR_E_LIMIT); /* no plan free */
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides_full == 2);
     kit_close(l);
 }
@@ -547,7 +547,7 @@ static void permits_end_with_their_lease(void)
     T_CHECK(cellar_permit_acquire(l, "db", 2, 1000, &t[1], &r) == CELLAR_OK);
     T_CHECK(cellar_permit_acquire(l, "db", 2, 1000, &t[3], &r) == CELLAR_LIMITED);
     T_CHECK(cellar_limiter_check(l, "db", 2, 1, NULL) == CELLAR_E_INVAL);
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.permits == 3 &&
             s.permits_expired == 1);
     kit_close(l);
@@ -662,7 +662,7 @@ static void calls_without_a_limiter_are_refused(void)
     cellar_limiter_ticket ticket;
     uint64_t wait_ns = 0;
     int existed = 0;
-    cellar_limiter_stats st = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats st = cellar_limiter_stats_default();
     T_EQ_I64(cellar_limiter_check(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_rl_peek(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_wait(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);

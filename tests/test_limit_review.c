@@ -10,7 +10,7 @@
 
 static cellar_limiter_stats figures(cellar_limiter *l)
 {
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
     return s;
 }

@@ -48,7 +48,7 @@ static cellar_limiter *store_open(const cellar_rule *rules, uint32_t count)
 }
 static uint64_t refused(cellar_limiter *l)
 {
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
     return s.snapshots_refused;
 }
@@ -116,7 +116,7 @@ static void limit_snapshot_bit_flips(void)
         store.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
         l = store_open(rules, 2);
         if (!T_CHECK(refused(l) == 1)) { printf("# bit %zu\n", bit); }
-        cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+        cellar_limiter_stats s = cellar_limiter_stats_default();
         T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.keys == 0); /* never partly */
         cellar_limiter_close(l);
         if (t_failed()) { break; }
@@ -251,7 +251,7 @@ static void limit_snapshot_of_a_full_table(void)
     for (uint32_t count = 1; count <= 2; count++) {
         memset(&store, 0, sizeof store);
         cellar_limiter *l = store_open(rules, count);
-        cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+        cellar_limiter_stats s = cellar_limiter_stats_default();
         T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
         const uint64_t keys = s.slots * 3 / 4 / count; /* wide slots are not pushed twice */
         for (uint64_t k = 0; k < keys; k++) {
@@ -293,7 +293,7 @@ static void limit_snapshot_into_a_smaller_table(void)
     c.load = store_load;
     store.at = 0;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
     T_CHECK(s.slots < 4000);
     T_EQ_U64(s.live_evicted + s.keys, 8000);

@@ -96,7 +96,7 @@ static cellar_err decide(cellar_limiter *l, const form *f, int call, cellar_limi
 static void act(cellar_limiter *l, const form *f, int call)
 {
     uint64_t seen = 0;
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     const cellar_err mine = f->permits ? CELLAR_E_NOT_OWNER : CELLAR_E_INVAL;
     switch (call) {
     case 8: T_EQ_I64(cellar_rl_refund(l, "k", 1, 2), CELLAR_OK); break;

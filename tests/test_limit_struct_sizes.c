@@ -18,7 +18,7 @@ static cellar_err use_rl_config(void *p)
 
 static void config_of_every_size(void)
 {
-    cellar_limiter_config rl = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config rl = cellar_limiter_config_default();
     check_in("cellar_limiter_config", &rl, sizeof rl, offsetof(cellar_limiter_config, abi) +
              sizeof rl.abi,
              use_rl_config);

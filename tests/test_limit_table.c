@@ -133,7 +133,7 @@ static void limit_fill(void)
     c.max_bytes = 4u << 20;
     cellar_limiter *l;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.bytes <= c.max_bytes);
     uint64_t n = 0, before = 0;
     const uint64_t steps[3] = { s.slots * 50 / 100, s.slots * 75 / 100, s.slots * 94 / 100 };
@@ -161,7 +161,7 @@ static void policies_of_a_full_table(void)
             c.overflow = policy;
             cellar_limiter *l;
             T_REQUIRE(cellar_limiter_open(&c, &rules[wide], 1, &l) == CELLAR_OK);
-            cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+            cellar_limiter_stats s = cellar_limiter_stats_default();
             T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
             uint64_t denied = 0;
             for (uint64_t n = 0; n < 3 * s.slots; n++) {

@@ -63,7 +63,7 @@ static void *reader(void *arg)
     for (uint32_t i = 1; atomic_load(&w->stop) == 0; i = i * 1664525u + 1013904223u) {
         const uint32_t k = (i >> 8) % KEYS;
         const uint64_t least = atomic_load(&w->least[k]);
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         uint64_t got;
         name(key, k);
         if (cellar_get_or_load(w->c, key, sizeof key, NULL, load, w, &r) == CELLAR_OK) {
@@ -118,7 +118,7 @@ static void change(world *w, uint32_t round)
 
 static uint64_t from_disk(cellar *c)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_REQUIRE(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
     return st.hits_l2;
 }
@@ -126,7 +126,7 @@ static uint64_t from_disk(cellar *c)
 static void load_then_delete_history_back_fill(void)
 {
     static world w;
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     pthread_t t[READERS];
     t_folder(folder);
     snprintf(store, sizeof store, "%s/store", folder);

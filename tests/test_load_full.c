@@ -8,7 +8,7 @@
 static void the_first_load_of_a_full_store_works(void)
 {
     for (int extra = 0; extra < 12; extra++) {
-        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cellar_config cfg = cellar_config_default();
         cellar *c = NULL;
         char key[24], text[64], value[100] = { 0 };
         source s = SOURCE_INIT;

@@ -59,7 +59,7 @@ static void join(caller *k) { T_REQUIRE(pthread_join(k->thread, NULL) == 0); }
 
 static cellar_stats figures(cellar *c)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     return st;
 }
@@ -85,7 +85,7 @@ static void *storm_main(void *arg)
     storm *st = arg;
     (void)pthread_barrier_wait(&st->go);
     for (uint32_t i = 0; i < st->keys; i++) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         const cellar_err err = cellar_get_or_load(st->c, &i, sizeof i, NULL, source_load, st->s,
                                                   &r);
         if (err != CELLAR_OK || r.value_len != 1) { atomic_fetch_add(&st->wrong, 1); }
@@ -161,7 +161,7 @@ static void seed_locks_grow(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     char buf[8];
     s.text = "v";
     r.buf = buf;
@@ -185,7 +185,7 @@ static void *ask_main(void *arg)
     char buf[8];
     char key[100] = { 0 };
     for (uint32_t i = a->from; i < a->from + a->count; i++) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         r.buf = buf;
         r.buf_cap = sizeof buf;
         memcpy(key, &i, sizeof i); /* every tenth key is longer than a spare record takes */
@@ -203,7 +203,7 @@ static void flight_memory_baseline(void)
     s.text = "v";
     pthread_t t[4];
     asker a[4];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     const uint32_t keys = (uint32_t)t_env_u64("LOAD_KEYS", t_share(1000000)) / KIT_SLOW;
     T_EQ_I64(cellar_get_or_load(c, "first", 5, NULL, source_load, &s, &r), CELLAR_OK);
     cellar_result_free(&r);
@@ -249,7 +249,7 @@ static void hard_hands_over(void)
 {
     cellar *c = kit_open(4 << 20);
     source stuck = SOURCE_INIT, next = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     static caller k[9];
     char text[64];
     o.hard_ms = 1000;
@@ -284,7 +284,7 @@ static void a_late_load_nobody_waits_for_is_kept(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     caller k;
     o.hard_ms = 1000;
     atomic_store(&s.gate, 1);
@@ -303,7 +303,7 @@ static void takeovers_are_bounded(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     static caller k[4];
     char text[64];
     o.hard_ms = 1000;
@@ -330,7 +330,7 @@ static void soft_serves_stale(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     caller k, w;
     char text[64];
     o.ttl_ms = 1000;
@@ -362,10 +362,10 @@ static void soft_serves_stale(void)
 /* In the background: who waits soft_ms gets the fresh value if it comes in time. */
 static void soft_waits_for_the_background(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     cellar_result r;
     cfg.clock = kit_clock;
@@ -388,10 +388,10 @@ static void soft_waits_for_the_background(void)
 /* By the system's clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
 static void waiter_deadline(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     caller k, w;
     cfg.no_threads = 1;
     cfg.memory_bytes = 4 << 20;
@@ -421,7 +421,7 @@ static void timeout_no_stampede(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     static caller k[33];
     o.wait_ms = 100;
     atomic_store(&s.gate, 1);
@@ -451,7 +451,7 @@ static void failures_are_shared_after_the_handovers(void)
     for (uint32_t hand = 0; hand < 3; hand++) {
         cellar *c = kit_open(4 << 20);
         source s = SOURCE_INIT;
-        cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
         static caller k[17];
         o.fail_handovers = hand == 0 ? CELLAR_OFF : hand;
         atomic_store(&s.say, SAY_FAIL);
@@ -476,7 +476,7 @@ static void a_final_failure_is_shared_at_once(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     caller k[2];
     o.fail_handovers = 8;
     s.said_err = 42;
@@ -508,7 +508,7 @@ typedef struct side { knot *k; const char *mine, *other; } side;
 static cellar_err knot_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     side *sd = ctx;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     source inner = SOURCE_INIT;
     (void)key;
     (void)key_len;
@@ -523,7 +523,7 @@ static cellar_err knot_load(cellar_load *ld, const void *key, size_t key_len, vo
 static void *knot_main(void *arg)
 {
     side *sd = arg;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(sd->k->c, sd->mine, 1, NULL, knot_load, sd, &r), CELLAR_OK);
     cellar_result_free(&r);
     return NULL;
@@ -561,11 +561,11 @@ static void load_b_inside(source *s, cellar_load *ld)
 /* A caller leads a and waits for b, which a worker loads, whose loader waits for a. */
 static void cycle_through_worker(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     source b = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     cfg.clock = kit_clock;
     cfg.load_workers = 1;
     cfg.memory_bytes = 4 << 20;
@@ -606,9 +606,9 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
 
 static void worker_pool_starved(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     cfg.clock = kit_clock;
     cfg.load_workers = 1;
     cfg.memory_bytes = 4 << 20;
@@ -620,14 +620,14 @@ static void worker_pool_starved(void)
     o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, NULL), CELLAR_OK);
-    cellar_set_opts so = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts so = cellar_set_opts_default();
     so.ttl_ms = 100;
     so.stale_ms = 60000;
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "b", 1, "x", 1, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
     atomic_store(&s.gate, 1);
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, "a", 1, &o, starve_load, &s, &r), CELLAR_STALE);
     cellar_result_free(&r);
     wait_for(&s.calls, 1);
@@ -674,7 +674,7 @@ static void *history_reader(void *arg)
     history *h = arg;
     while (atomic_load(&h->stop) == 0) {
         const uint64_t least = atomic_load(&h->floor_);
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         uint64_t got;
         const cellar_err err = cellar_get_or_load(h->c, "k", 1, NULL, history_load, h, &r);
         if (err == CELLAR_OK && r.value_len == sizeof got) {
@@ -737,7 +737,7 @@ static cellar_err jump_load(cellar_load *ld, const void *key, size_t key_len, vo
 
 __attribute__((noinline)) static void jump_out(cellar *c)
 {
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     (void)cellar_get_or_load(c, "k", 1, NULL, jump_load, NULL, &r);
 }
 
@@ -823,7 +823,7 @@ static cellar_err fuzz_load(cellar_load *ld, const void *key, size_t key_len, vo
         pthread_exit(NULL);
     case 1: return CELLAR_E_IO;
     case 2: {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         const uint32_t other = n + 1;
         if (n + 1 < f->keys) {
             self->depth++;
@@ -844,7 +844,7 @@ static void *fuzz_main(void *arg)
     fuzz *f = self->f;
     fuzz_self = self;
     for (self->turn = 0; self->turn < 8; self->turn++) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         const uint32_t key = (uint32_t)atomic_load(&f->begun) % f->keys;
         if (setjmp(self->back) == 0) {
             (void)cellar_get_or_load(f->c, &key, sizeof key, NULL, fuzz_load, f, &r);
@@ -853,8 +853,8 @@ static void *fuzz_main(void *arg)
         }
     }
     if (self->jumps) { /* what the last one may have left */
-        cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
+        cellar_result r = cellar_result_default();
         o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
         (void)cellar_get_or_load(f->c, "none", 4, &o, NULL, NULL, &r);
         cellar_result_free(&r);
@@ -899,7 +899,7 @@ static void *close_main(void *arg)
 /* Waiters end at once; the close waits for the loader, and gives up when it takes too long. */
 static void close_while_loading(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     source s = SOURCE_INIT;
     caller k, w, e = { .err = CELLAR_E_INVAL };
@@ -971,7 +971,7 @@ static void a_forked_child_loads_by_itself(void)
 
 static void limits_are_codes(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     source s = SOURCE_INIT;
     caller k, w;
@@ -1005,14 +1005,14 @@ static cellar_err soft_load(cellar_load *ld, const void *key, size_t key_len, vo
 
 static void *soft_main(void *arg)
 {
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.stale_ms = 10000000;
     o.soft_ms = 50;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     for (uint32_t i = 0; i < 8000 / KIT_SLOW; i++) {
         const uint32_t key = i % 20;
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         const cellar_err err = cellar_get_or_load(arg, &key, sizeof key, &o, soft_load, NULL, &r);
         T_CHECK(err == CELLAR_OK || err == CELLAR_STALE);
         T_EQ_U64(r.value_len, sizeof key);
@@ -1024,7 +1024,7 @@ static void *soft_main(void *arg)
 
 static void soft_waiters_beside_the_workers(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     pthread_t t[3];
     cfg.memory_bytes = 4 << 20;

@@ -22,7 +22,7 @@ static int64_t read_clock(void *ctx)
 
 static cellar_locks_config turnable(void)
 {
-    cellar_locks_config cfg = CELLAR_LOCKS_CONFIG_INIT;
+    cellar_locks_config cfg = cellar_locks_config_default();
     atomic_store(&now_ms, 1000000);
     cfg.clock = read_clock;
     return cfg;
@@ -43,7 +43,7 @@ static cellar_locks *open_table(void)
 
 static cellar_locks_stats figures(cellar_locks *t)
 {
-    cellar_locks_stats s = CELLAR_LOCKS_STATS_INIT;
+    cellar_locks_stats s = cellar_locks_stats_default();
     T_EQ_I64(cellar_locks_stats_get(t, &s), CELLAR_OK);
     return s;
 }
@@ -61,7 +61,7 @@ static void shut(cellar_locks *t)
 
 static cellar_lock_opts opts(int64_t wait_ms, int64_t lease_ms, uint32_t flags)
 {
-    cellar_lock_opts o = CELLAR_LOCK_OPTS_INIT;
+    cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_ms = wait_ms;
     o.lease_ms = lease_ms;
     o.flags = flags;
@@ -313,7 +313,7 @@ static void thread_bound_may_go_without_lease(void)
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
     atomic_fetch_add(&now_ms, INT64_C(1) << 55);
     T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
-    cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
+    cellar_lock_info info = cellar_lock_info_default();
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_I64(info.lease_left_ms, INT64_MAX);
     T_EQ_U64(info.flags, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE);
@@ -357,7 +357,7 @@ static void holder_tells_what_the_owner_said(void)
 {
     cellar_locks *t = open_table();
     cellar_lock lk;
-    cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
+    cellar_lock_info info = cellar_lock_info_default();
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_MISS);
     cellar_lock_opts o = opts(0, 5000, 0);
     o.note = "import of 12:00, page 7"; /* 23 bytes: the most */
@@ -508,7 +508,7 @@ static void many_are_all_or_none(void)
     cellar_lock lk[5], other;
     T_EQ_I64(cellar_lock_acquire_many(t, keys, 5, &o, lk), CELLAR_OK);
     for (unsigned i = 0; i < 5; i++) {
-        cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
+        cellar_lock_info info = cellar_lock_info_default();
         T_EQ_I64(cellar_lock_info_get(t, keys[i].data, keys[i].len, &info), CELLAR_OK);
         T_EQ_U64(info.fence, lk[i].fence); /* in the caller's order */
     }
@@ -717,7 +717,7 @@ static void bad_input_is_refused(void)
         { 0, 0, 0, "a name of more than sixty-four bytes, which is more than a label of", 0 },
     };
     for (size_t i = 0; i < sizeof cfgs / sizeof cfgs[0]; i++) {
-        cellar_locks_config cfg = CELLAR_LOCKS_CONFIG_INIT;
+        cellar_locks_config cfg = cellar_locks_config_default();
         cellar_locks *u = t;
         cfg.max_locks = cfgs[i].locks;
         cfg.max_bytes = cfgs[i].bytes;
@@ -728,7 +728,7 @@ static void bad_input_is_refused(void)
         T_CHECK(u == NULL);
     }
     /* The list of free pages of 2^24 locks does not fit the least max_bytes. */
-    cellar_locks_config cfg = CELLAR_LOCKS_CONFIG_INIT;
+    cellar_locks_config cfg = cellar_locks_config_default();
     cellar_locks *u = NULL;
     cfg.max_locks = 1u << 24;
     cfg.max_bytes = 256u << 10;
@@ -739,18 +739,19 @@ static void bad_input_is_refused(void)
 static void newer_and_older_callers_are_understood(void)
 {
     cellar_locks *t = open_table();
-    struct { cellar_lock_opts o; unsigned char more[16]; } wide = { .o = CELLAR_LOCK_OPTS_INIT };
+    struct { cellar_lock_opts o; unsigned char more[16]; } wide =
+        { .o = cellar_lock_opts_default() };
     wide.o.struct_size = sizeof wide;
     cellar_lock lk;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wide.o, &lk), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
     wide.more[15] = 1;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wide.o, &lk), CELLAR_E_UNSUPPORTED);
-    cellar_lock_opts o = CELLAR_LOCK_OPTS_INIT;
+    cellar_lock_opts o = cellar_lock_opts_default();
     o.struct_size = offsetof(cellar_lock_opts, note); /* a caller that knows wait and lease only */
     o.flags = 0xAAAAAAAA;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
-    cellar_lock_info info = CELLAR_LOCK_INFO_INIT;
+    cellar_lock_info info = cellar_lock_info_default();
     info.struct_size = offsetof(cellar_lock_info, held_ms);
     info.held_ms = -7;
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);

@@ -29,14 +29,14 @@ static cellar_err use_lock_opts(void *p)
 
 static void config_of_every_size(void)
 {
-    cellar_locks_config lc = CELLAR_LOCKS_CONFIG_INIT;
+    cellar_locks_config lc = cellar_locks_config_default();
     check_in("cellar_locks_config", &lc, sizeof lc, FIRST, use_locks_config);
 }
 
 static void lock_opts_of_every_size(void)
 {
     T_REQUIRE(cellar_locks_open(NULL, &locks) == CELLAR_OK);
-    CHECK_IN(cellar_lock_opts, CELLAR_LOCK_OPTS_INIT, use_lock_opts);
+    CHECK_IN(cellar_lock_opts, cellar_lock_opts_default(), use_lock_opts);
     cellar_locks_close(locks);
 }
 

@@ -26,7 +26,7 @@ static cellar_locks *open_table(const cellar_locks_config *cfg)
 
 static cellar_locks_stats figures(cellar_locks *t)
 {
-    cellar_locks_stats s = CELLAR_LOCKS_STATS_INIT;
+    cellar_locks_stats s = cellar_locks_stats_default();
     T_EQ_I64(cellar_locks_stats_get(t, &s), CELLAR_OK);
     return s;
 }
@@ -45,7 +45,7 @@ static void wait_for_waiters(cellar_locks *t, uint64_t count)
 
 static cellar_lock_opts opts(int64_t wait_ms, int64_t lease_ms, uint32_t flags)
 {
-    cellar_lock_opts o = CELLAR_LOCK_OPTS_INIT;
+    cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_ms = wait_ms;
     o.lease_ms = lease_ms;
     o.flags = flags;
@@ -113,7 +113,7 @@ static void run_threads(void *(*fn)(void *), unsigned n)
 static void lock_never_two_owners(void)
 {
     for (uint32_t barging = 0; barging < 2; barging++) {
-        cellar_locks_config cfg = CELLAR_LOCKS_CONFIG_INIT;
+        cellar_locks_config cfg = cellar_locks_config_default();
         cfg.barging = barging;
         memset(&store, 0, sizeof store);
         store.t = open_table(&cfg);

@@ -74,7 +74,7 @@ static void *ends_after_dlclose(void *arg)
 }
 static int cycle(host *h, int close_it)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     pthread_t t;
     void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (lib == NULL) { puts(dlerror()); return 2; }

@@ -19,7 +19,7 @@ host_malloc() {
 int main(void)
 {
     void *(*volatile host_malloc)(size_t) = malloc;
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     Dl_info who;
     struct mallinfo2 before = mallinfo2();
@@ -52,7 +52,7 @@ no_foreign_names() { # every name hidden in the archive exists a second time in 
 hidden_copy() { # the drop-in inside a file of the host's, all its names static: one name leaves
     printf '%s\n' '#include "cellar.c"' "int use_it(void);" \
         "__attribute__((visibility(\"default\"))) int use_it(void) {" \
-        'cellar_config cfg = CELLAR_CONFIG_INIT; cellar *c; size_t n = 0;' \
+        'cellar_config cfg = cellar_config_default(); cellar *c; size_t n = 0;' \
         'if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;' \
         'int bad = cellar_set(c, "a", 1, "b", 1, NULL) != CELLAR_OK ||' \
         '    cellar_get(c, "a", 1, NULL, 0, &n) != CELLAR_E_BUFFER || n != 1;' \

@@ -703,7 +703,7 @@ static double disk_cost(disk_bench *b, cellar *c, int what)
 
 static cellar *disk_cache(const char *dir)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = (uint64_t)256 << 20;
     cfg.l2_path = dir;
@@ -852,8 +852,8 @@ static void disk_frozen_row(disk_bench *b, bool quick)
     static hist well, frozen;
     unsigned char key[VERIFY_KEY_MAX];
     const uint64_t ms = quick ? 2000 : 10000;
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts each = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts each = cellar_namespace_opts_default();
     each.l2_mode = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &each;
     cfg.memory_bytes = (uint64_t)24 << 20;

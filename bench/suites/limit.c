@@ -313,9 +313,9 @@ static uint64_t limit_clock_still(void *ctx)
 static double limit_bytes_a_key(uint64_t share)
 {
     const uint64_t step = 10000 / LIMIT_BENCH_PART;
-    cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config c = cellar_limiter_config_default();
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10);
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     cellar_limiter *l;
     c.clock = limit_clock_still;
     c.max_bytes = ((uint64_t)16 << 20) / LIMIT_BENCH_PART;

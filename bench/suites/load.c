@@ -80,7 +80,7 @@ static cellar_err load_instant(cellar_load *ld, const void *key, size_t key_len,
 
 static cellar *load_open(uint64_t bytes)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
     cfg.no_threads = 1;
@@ -91,7 +91,7 @@ static cellar *load_open(uint64_t bytes)
 static double load_gets(cellar *c, char (*keys)[LOAD_KEY_LEN], bool through, uint64_t *bad)
 {
     char buf[LOAD_VALUE_LEN];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     r.buf = buf;
     r.buf_cap = sizeof buf;
     const uint64_t from = host_thread_cpu_ns();
@@ -146,7 +146,7 @@ static void load_number_key(char key[LOAD_KEY_LEN], uint64_t number)
 static double load_fresh(cellar *c, uint64_t *next, bool through, uint64_t *bad)
 {
     char buf[LOAD_VALUE_LEN], key[LOAD_KEY_LEN];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     r.buf = buf;
     r.buf_cap = sizeof buf;
     const uint64_t from = host_thread_cpu_ns();
@@ -233,7 +233,7 @@ static cellar *load_open_known(bool filter)
 static double load_absent(cellar *c, uint64_t *next, bool load, uint64_t *bad)
 {
     char buf[LOAD_VALUE_LEN], key[LOAD_KEY_LEN];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     r.buf = buf;
     r.buf_cap = sizeof buf;
     const uint64_t from = host_thread_cpu_ns();
@@ -266,7 +266,7 @@ static int load_absents(uint32_t rounds)
             ratio[load][n] = first ? a / b : b / a;
         }
         if (load == 0) {
-            cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+            cellar_bloom_info i = cellar_bloom_info_default();
             bad += cellar_bloom_info_get(with, &i) != CELLAR_OK;
             const double asked = (double)(next - LOAD_KEYS);
             over = (asked - (double)i.rejects) / asked / i.fpp;
@@ -321,7 +321,7 @@ static void *load_asker(void *arg)
 {
     load_storm *s = arg;
     char buf[LOAD_VALUE_LEN];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     r.buf = buf;
     r.buf_cap = sizeof buf;
     const unsigned i = atomic_fetch_add(&s->index, 1);

@@ -175,7 +175,7 @@ CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b)
 CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_info *out)
 {
     if (b == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_breaker_info i = CELLAR_BREAKER_INFO_INIT;
+    cellar_breaker_info i = cellar_breaker_info_default();
     i.state = (uint32_t)breaker_state_of(&b->b);
     i.retry_after_ms = breaker_wait_ms(&b->b, base_now_ms(&b->c->store->clock));
     i.calls = base_load_rlx(&b->b.calls);

@@ -333,7 +333,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_info_get: an argument is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_bloom_info i = CELLAR_BLOOM_INFO_INIT;
+    cellar_bloom_info i = cellar_bloom_info_default();
     const bloom *b = base_load_acq(&c->bloom);
     if (b != NULL) {
         bloom_figures f;

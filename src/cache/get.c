@@ -221,7 +221,7 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
                             cellar_entry_info *out)
 {
     const int64_t now = base_now_ms(&c->store->clock);
-    cellar_entry_info i = CELLAR_INFO_INIT;
+    cellar_entry_info i = cellar_entry_info_default();
     i.kind = in->kind;
     i.tier = tier;
     i.flags = (in->born_exact ? 0u : CELLAR_INFO_AGE_APPROX) |

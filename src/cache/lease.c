@@ -102,7 +102,7 @@ BASE_NOINLINE static void cache_lease_failed(struct cellar_load *ld, flight_byte
                                              int32_t loader_err, flight_outcome *o)
 {
     cache_call *call = ld->call;
-    cellar_load_opts opts = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts opts = cellar_load_opts_default();
     cache_kept k;
     cellar_bytes d = { NULL, 0 };
     const cellar_err look = cache_is_off(call->c) ? CELLAR_MISS : cache_look(call);

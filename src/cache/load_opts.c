@@ -77,7 +77,7 @@ static void cache_load_view_read(const cellar_namespace_opts *o, cache_load_rang
 
 static cellar_err cache_view_loader_read(const cellar_view_loader *l, cellar_view_loader *out)
 {
-    const cellar_view_loader none = CELLAR_VIEW_LOADER_INIT;
+    const cellar_view_loader none = cellar_view_loader_default();
     *out = none;
     return l == NULL ? CELLAR_OK : cache_opts_in(out, sizeof *out, l);
 }
@@ -243,7 +243,7 @@ CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why)
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
                                                cellar_load_opts *full, cache_load_plan *p)
 {
-    static const cellar_load_opts none = CELLAR_LOAD_OPTS_INIT;
+    static const cellar_load_opts none = { .struct_size = sizeof none };
     const cellar_load_opts *in = *o != NULL ? *o : &none;
     if (in->struct_size != sizeof none) {
         const cellar_err err = cache_opts_in(full, sizeof *full, in);

@@ -234,7 +234,7 @@ static cellar_err cache_memo_load(cellar_load *load, const void *key, size_t key
 static cellar_err cache_memo_run(cellar *c, const void *key, size_t key_len,
                                  const cellar_load_opts *o, cache_memo_call *m, cellar_result *out)
 {
-    cellar_load_opts full = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts full = cellar_load_opts_default();
     const cellar_err err = o != NULL ? cache_opts_in(&full, sizeof full, o) : CELLAR_OK;
     if (err != CELLAR_OK) {
         return cache_fail(c, err, 0, "cellar_memoize: struct_size of the options, or a new field");

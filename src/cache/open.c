@@ -102,7 +102,7 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
         seen = c->error;
         sync_drop(ERROR, &c->store->error_lock);
     }
-    cellar_error_info full = CELLAR_ERROR_INIT;
+    cellar_error_info full = cellar_error_info_default();
     full.code = seen.code;
     full.sys_errno = seen.sys_errno;
     memcpy(full.text, seen.text, sizeof full.text);
@@ -229,13 +229,13 @@ static const char *cache_config_range(const cellar_config *cfg)
 
 static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out)
 {
-    cellar_config_init(out);
+    *out = cellar_config_default();
     if (cfg != NULL) {
         cellar_err err = cache_opts_in(out, sizeof *out, cfg);
         if (err == CELLAR_E_INVAL) { return cache_config_refuse(err, "struct_size is not set"); }
         if (err == CELLAR_E_ABI) {
             return cache_config_refuse(err, "struct_size ends inside a field: "
-                                            "set it by CELLAR_CONFIG_INIT");
+                                            "set it by cellar_config_default()");
         }
         if (out->abi != CELLAR_ABI) {
             return cache_config_refuse(CELLAR_E_ABI, "the header belongs to another library");

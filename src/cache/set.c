@@ -665,7 +665,7 @@ static const l1_put_spec cache_incr_there = { .deadline_ms = BASE_NEVER_MS };
 static cellar_err cache_incr_new(cellar *c, l1_key *k, int64_t delta, int64_t init, int64_t ttl_ms,
                                  bool only_if_present, int64_t *now)
 {
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     cache_plan plan;
     cellar_err err = cache_plan_make(c, &o, 0, &plan);

@@ -100,7 +100,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     } else {
         stats_read_all(s->stats, v);
     }
-    cellar_stats full = CELLAR_STATS_INIT;
+    cellar_stats full = cellar_stats_default();
     full.hits_l1 = v[STATS_HIT_L1];
     full.hits_l2 = v[STATS_HIT_L2];
     full.stale_hits = v[STATS_STALE];
@@ -173,7 +173,7 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_advice_get: scope or out");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_advice full = CELLAR_ADVICE_INIT;
+    cellar_advice full = cellar_advice_default();
     l1_advice a;
     const cellar_err said =
         cache_advise(c->store, scope == CELLAR_SCOPE_NAMESPACE ? c->slot : STATS_STORE_SLOT,

@@ -346,12 +346,12 @@ CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, 
     cellar_namespace_opts full;
     cellar_err err = cache_opts_in(&full, sizeof full, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        *why = "struct_size of the view's options is wrong: use CELLAR_VIEW_OPTS_INIT";
+        *why = "struct_size of the view's options is wrong: use cellar_namespace_opts_default()";
     } else if (err != CELLAR_OK || cache_view_opts_later(&full)) {
         *why = "an option of the view belongs to a later part";
         err = CELLAR_E_UNSUPPORTED;
     } else if ((err = cache_load_loader_check(&full)) != CELLAR_OK) {
-        *why = "struct_size of the view's loader is wrong: use CELLAR_VIEW_LOADER_INIT";
+        *why = "struct_size of the view's loader is wrong: use cellar_view_loader_default()";
     } else if ((*why = cache_view_opts_range(&full)) != NULL) {
         err = CELLAR_E_INVAL;
     } else if (full.l2_lz4 != 0 && !base_pack_there()) {

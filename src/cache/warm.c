@@ -358,7 +358,7 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_warm: an argument is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_warm_report r = CELLAR_WARM_REPORT_INIT;
+    cellar_warm_report r = cellar_warm_report_default();
     cellar_err err = cache_opts_out(out, &r, sizeof r);
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_warm: the report's size"); }
     cellar_warm_opts full;

@@ -355,7 +355,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
-    cellar_reason r = CELLAR_REASON_INIT;
+    cellar_reason r = cellar_reason_default();
     r.answer = CELLAR_WHY_UNKNOWN;
     const int64_t now = base_now_ms(&s->clock);
     l1_key k;

@@ -57,7 +57,7 @@ static cellar_err guards_none(cellar_load *load, const void *key, size_t key_len
 static void *guards_ask(void *arg)
 {
     guards_source *s = arg;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     if (cellar_get_or_load(s->c, "cold", 4, NULL, guards_load, s, &r) == CELLAR_OK &&
         r.value_len == 5 && memcmp(r.value, "value", 5) == 0) {
         atomic_fetch_add(&s->values, 1);
@@ -70,7 +70,7 @@ static bool guards_stampede(guards_source *s, guards_result *r)
 {
     pthread_t thread[GUARDS_THREADS];
     pthread_attr_t attr;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     atomic_store(&s->slow, true);
     if (pthread_attr_init(&attr) != 0) { return false; }
     (void)pthread_attr_setstacksize(&attr, 65536);
@@ -91,12 +91,12 @@ static bool guards_stampede(guards_source *s, guards_result *r)
 
 static void guards_sick(guards_source *s, guards_result *r)
 {
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
     const struct timespec past_it = { 0, 3000000 };
     o.ttl_ms = 1;
     o.jitter_pct = CELLAR_OFF;
     o.stale_ms = 60000;
-    cellar_result out = CELLAR_RESULT_INIT;
+    cellar_result out = cellar_result_default();
     (void)cellar_get_or_load(s->c, "aged", 4, &o, guards_load, s, &out);
     cellar_result_free(&out);
     nanosleep(&past_it, NULL);
@@ -112,7 +112,7 @@ static void guards_sick(guards_source *s, guards_result *r)
 
 static bool guards_flood(guards_source *s, guards_result *r)
 {
-    cellar_bloom_info info = CELLAR_BLOOM_INFO_INIT;
+    cellar_bloom_info info = cellar_bloom_info_default();
     char key[32];
     bool fine = cellar_bloom_open(s->c, GUARDS_LIVE, 0) == CELLAR_OK;
     for (unsigned i = 0; i < GUARDS_LIVE && fine; i++) {
@@ -122,7 +122,7 @@ static bool guards_flood(guards_source *s, guards_result *r)
     fine = fine && cellar_bloom_activate(s->c, CELLAR_BLOOM_EMPTY_SOURCE) == CELLAR_OK;
     const uint64_t before = atomic_load(&s->calls);
     for (; r->flood < GUARDS_FLOOD && fine; r->flood++) {
-        cellar_result out = CELLAR_RESULT_INIT;
+        cellar_result out = cellar_result_default();
         const int n = snprintf(key, sizeof key, "nobody:%u", (unsigned)r->flood);
         fine = cellar_get_or_load(s->c, key, (size_t)n, NULL, guards_none, s, &out) ==
                CELLAR_ABSENT;
@@ -138,7 +138,7 @@ static bool guards_flood(guards_source *s, guards_result *r)
 bool guards_run(guards_result *r)
 {
     guards_source s = { 0 };
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     memset(r, 0, sizeof *r);
     cfg.memory_bytes = (uint64_t)16 << 20;
     if (cellar_open(&cfg, &s.c) != CELLAR_OK) { return false; }

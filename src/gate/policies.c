@@ -73,8 +73,8 @@ static bool policies_one(const gate_files *files, policies_result *r, uint32_t e
                          uint64_t room, uint64_t *hits, cellar_advice *advice, bool *advised)
 {
     static const uint8_t secret[32] = { 3 };
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_stats st = cellar_stats_default();
     cellar *store = NULL;
     cfg.memory_bytes = POLICIES_MEMORY;
     cfg.max_entries = room;
@@ -94,7 +94,7 @@ static bool policies_one(const gate_files *files, policies_result *r, uint32_t e
 
 bool policies_run(const gate_files *files, policies_result *r)
 {
-    cellar_advice advice = CELLAR_ADVICE_INIT;
+    cellar_advice advice = cellar_advice_default();
     *r = (policies_result){ .keys = files->count };
     if (r->keys < POLICIES_KEYS_LEAST) { r->keys = POLICIES_KEYS_LEAST; }
     if (r->keys > POLICIES_KEYS_MOST) { r->keys = POLICIES_KEYS_MOST; }

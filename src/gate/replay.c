@@ -291,7 +291,7 @@ static void replay_store(replay_engine *e, replay_worker *w, const gate_request 
         w->counts.refused++;
         return;
     }
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = r->ttl_ms;
     const cellar_err err = cellar_set(e->store, &r->id, sizeof r->id, e->value, (size_t)len,
                                       e->byte_mode && r->ttl_ms != 0 ? &o : NULL);
@@ -391,7 +391,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     const replay_options *o = run->o;
     const replay_trace *t = &run->trace;
     static const uint8_t secret[32] = { 7 };
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.eviction = eviction;
     cfg.favor = o->objects ? CELLAR_OPTIMIZE_OBJECTS : CELLAR_OPTIMIZE_BYTES;
     cfg.no_threads = 1;
@@ -422,7 +422,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
 static double replay_metadata(cellar *store)
 {
     static const char *const module[] = { "  ghost ", "  sketch ", "  shadow " };
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     size_t len = 0;
     unsigned long long sum = 0;
     if (cellar_stats_get(store, CELLAR_SCOPE_STORE, &st) != CELLAR_OK) { return 0; }
@@ -502,7 +502,7 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
     out->ns = (double)e->elapsed_ns;
     out->metadata = replay_metadata(e->store);
     out->has_metadata = true;
-    cellar_advice a = CELLAR_ADVICE_INIT;
+    cellar_advice a = cellar_advice_default();
     out->has_advice = run->o->advisor &&
                       cellar_advice_get(e->store, CELLAR_SCOPE_STORE, &a) == CELLAR_OK;
     memcpy(out->said, a.hit_ratio, sizeof out->said);

@@ -54,8 +54,8 @@ typedef struct survive_store { cellar *root, *view; } survive_store; /* view NUL
 
 static survive_store survive_open(const char *folder, uint32_t mode)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     survive_store s = { NULL, NULL };
     cfg.memory_bytes = SURVIVE_MEMORY;
     cfg.l2_path = folder;
@@ -124,7 +124,7 @@ static bool survive_closed(cellar *from, const gate_files *files, const char *fo
         r->different += back_len != len || memcmp(value, back, len) != 0;
     }
     r->get_ns = r->asked > 0 ? (gate_clock_ns() - start) / r->asked : 0;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     if (cellar_stats_get(s.root, CELLAR_SCOPE_STORE, &st) == CELLAR_OK) {
         r->from_disk = st.hits_l2;
     }

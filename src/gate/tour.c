@@ -189,7 +189,7 @@ static void tour_recompute(tour_worker *w, const gate_file *file, const tour_ans
 
 static void tour_look_at_budget(tour_worker *w)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     const cellar_err err = cellar_stats_get(w->run->store, CELLAR_SCOPE_STORE, &st);
     if (err != CELLAR_OK) {
         tour_note_error(w, err);
@@ -344,7 +344,7 @@ static void tour_sum(tour_run *run, tour_figures *f, cellar_err *error)
 static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t deadline_ns)
 {
     tour_figures *f = &run->figures[kind];
-    cellar_stats before = CELLAR_STATS_INIT, after = CELLAR_STATS_INIT;
+    cellar_stats before = cellar_stats_default(), after = cellar_stats_default();
     cellar_err error = cellar_stats_get(store, CELLAR_SCOPE_STORE, &before);
     const uint64_t start = gate_clock_ns();
     run->kind = kind;
@@ -400,7 +400,7 @@ static void tour_keep_usable(tour_run *run)
 
 static cellar *tour_open_store(uint64_t memory_bytes, uint64_t max_entries)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *store = NULL;
     cfg.memory_bytes = memory_bytes;
     cfg.max_entries = max_entries;

@@ -197,7 +197,7 @@ static bool limit_text_ok(const char *text)
 /* The caller's struct, whatever its size, as ours. */
 static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limiter_config *out)
 {
-    const cellar_limiter_config init = CELLAR_RL_CONFIG_INIT;
+    const cellar_limiter_config init = cellar_limiter_config_default();
     *out = init;
     if (in == NULL) { return CELLAR_OK; }
     const cellar_err err = base_opts_in(out, sizeof *out, in);
@@ -371,7 +371,7 @@ static uint64_t limit_sum(const cellar_limiter *l, limit_counter c)
 CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
 {
     if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     s.allowed = limit_sum(l, LIMIT_ALLOWED);
     s.denied = limit_sum(l, LIMIT_DENIED);
     s.would_deny = limit_sum(l, LIMIT_WOULD_DENY);

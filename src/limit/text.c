@@ -127,7 +127,7 @@ static void limit_text_family(base_text *t, const char *family, const char *help
 CELLAR_API size_t cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t cap)
 {
     base_text t = { buf, buf != NULL ? cap : 0, 0 };
-    cellar_limiter_stats s = CELLAR_RL_STATS_INIT;
+    cellar_limiter_stats s = cellar_limiter_stats_default();
     const char *last = "";
     if (t.cap > 0) { buf[0] = '\0'; }
     if (cellar_limiter_stats_get(l, &s) != CELLAR_OK) { return 0; }

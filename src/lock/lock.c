@@ -448,7 +448,7 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
 BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                            const cellar_lock_opts *o, bool try, cellar_lock *out)
 {
-    static const cellar_lock_opts defaults = CELLAR_LOCK_OPTS_INIT;
+    const cellar_lock_opts defaults = cellar_lock_opts_default();
     if (BASE_UNLIKELY(out == NULL)) { return CELLAR_E_INVAL; }
     *out = (cellar_lock){ 0, 0, 0 };
     if (BASE_UNLIKELY(t == NULL || key == NULL || key_len - 1 >= CELLAR_KEY_MAX)) {
@@ -662,7 +662,7 @@ CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, siz
     }
     const lock_want w = { .key = key, .key_len = key_len,
                           .hash = base_hash(&t->hash_key, 0, key, key_len) };
-    cellar_lock_info full = CELLAR_LOCK_INFO_INIT;
+    cellar_lock_info full = cellar_lock_info_default();
     lock_stripe *s = lock_stripe_of(t, w.hash);
     lock_after a = { .chunk = NULL };
     bool held = false;

@@ -111,7 +111,7 @@ CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_byt
     if (out == NULL || count == 0 || count > CELLAR_LOCK_MANY_MAX) { return CELLAR_E_INVAL; }
     memset(out, 0, count * sizeof *out);
     if (t == NULL || keys == NULL || !lock_sort(keys, count, order)) { return CELLAR_E_INVAL; }
-    cellar_lock_opts full = CELLAR_LOCK_OPTS_INIT;
+    cellar_lock_opts full = cellar_lock_opts_default();
     if (o != NULL) {
         const cellar_err err = base_opts_in(&full, sizeof full, o);
         if (err != CELLAR_OK) { return err; }

@@ -477,7 +477,7 @@ static void lock_fork_child(void *ctx)
 
 static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_config *out)
 {
-    const cellar_locks_config init = CELLAR_LOCKS_CONFIG_INIT;
+    const cellar_locks_config init = cellar_locks_config_default();
     *out = init;
     if (cfg != NULL) {
         const cellar_err err = base_opts_in(out, sizeof *out, cfg);

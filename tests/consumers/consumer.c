@@ -8,7 +8,7 @@
 
 int main(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     char buf[16];
     size_t len = 0;

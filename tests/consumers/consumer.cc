@@ -7,7 +7,7 @@
 
 int main()
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = nullptr;
     char buf[16];
     size_t len = 0;

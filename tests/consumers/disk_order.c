@@ -30,8 +30,8 @@ static int64_t read_clock(void *ctx)
 
 static cellar *open_it(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts view = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts view = cellar_namespace_opts_default();
     cellar *c = NULL;
     view.l2_mode = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &view;

@@ -38,7 +38,7 @@ static void trace_step(cellar *c)
     uint64_t r = trace_random();
     uint64_t key = (r >> 20) % ((r & 3) == 0 ? 20000u : 500u);
     size_t len = (size_t)((r >> 40) % sizeof value);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     cellar_err err = CELLAR_OK;
     int64_t sum = 0;
 
@@ -77,7 +77,7 @@ static void trace_step(cellar *c)
 int main(void)
 {
     static const uint8_t secret[32] = "the same secret in both builds.";
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
 
     cfg.memory_bytes = 4u << 20;

@@ -25,7 +25,7 @@ class Cache {
 public:
     explicit Cache(std::size_t memory_bytes)
     {
-        cellar_config cfg = CELLAR_CONFIG_INIT;
+        cellar_config cfg = cellar_config_default();
         cfg.memory_bytes = memory_bytes;
         cellar *c = nullptr;
         const cellar_err err = cellar_open(&cfg, &c);

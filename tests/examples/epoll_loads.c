@@ -53,7 +53,7 @@ static void ask_backend(server *s, const request *q, const cellar_lease *lease)
 static void serve(server *s, request *q)
 {
     const cellar_subscriber tell = { ring, &s->bell };
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     cellar_lease lease;
     switch (cellar_lease_acquire(s->c, q->key, strlen(q->key), NULL, &tell, &lease, &r)) {
     case CELLAR_OK:
@@ -109,7 +109,7 @@ static void run_loop(server *s)
 int main(void)
 {
     static server s;
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.no_threads = 1;
     if (cellar_open(&cfg, &s.c) != CELLAR_OK) { return 1; }
     s.loop = epoll_create1(0);

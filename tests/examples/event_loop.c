@@ -37,7 +37,7 @@ static void loop_answer(loop *l)
     }
     in[n] = '\0';
     if (sscanf(in, "set %63s %127s", key, value) == 2) {
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.ttl_ms = LOOP_SHORT_TTL_MS;
         const cellar_err err = cellar_set(l->cache, key, strlen(key), value, strlen(value), &o);
         snprintf(out, sizeof out, "%s", cellar_code_name(err));
@@ -122,7 +122,7 @@ int main(void)
     loop l;
     int pair[2];
     memset(&l, 0, sizeof l);
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 16u << 20;
     cfg.no_threads = 1;
     if (cellar_open(&cfg, &l.cache) != CELLAR_OK) { return 1; }
@@ -145,7 +145,7 @@ int main(void)
     ask(&l, pair[0], "set shape round", reply, sizeof reply);
     check(strcmp(reply, "OK") == 0, "another one");
 
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     check(cellar_stats_get(l.cache, CELLAR_SCOPE_STORE, &st) == CELLAR_OK && st.sets == 2,
           "two sets are counted");
 

@@ -70,7 +70,7 @@ static void check(int ok, const char *what)
 
 int main(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cellar *c;
     cfg.memory_bytes = 16u << 20;
     if (cellar_open(&cfg, &c) != CELLAR_OK) { return 1; }

@@ -55,7 +55,7 @@ static cellar_err import(void *ctx, const cellar_lock *lk)
 
 static void *worker(void *locks)
 {
-    cellar_lock_opts o = CELLAR_LOCK_OPTS_INIT; /* waits 30 s, owns for 30 s */
+    cellar_lock_opts o = cellar_lock_opts_default(); /* waits 30 s, owns for 30 s */
     o.note = "nightly import";
     for (int i = 0; i < 50; i++) {
         if (cellar_lock_run(locks, "import", 6, &o, import, NULL) != CELLAR_OK) { return locks; }

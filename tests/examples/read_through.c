@@ -39,7 +39,7 @@ static int user_name(cellar *users, int id, char *buf, size_t cap)
     }
 
     const int found = database_user_name(id, buf, cap);
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     if (found < 0) {
         o.flags = CELLAR_NEGATIVE; /* lives for the view's negative_ttl_ms */
         cellar_set(users, &id, sizeof id, NULL, 0, &o);
@@ -69,12 +69,12 @@ static void check(int ok, const char *what)
 
 int main(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 16u << 20;
     cellar *store;
     if (cellar_open(&cfg, &store) != CELLAR_OK) { return 1; }
 
-    cellar_namespace_opts defaults = CELLAR_VIEW_OPTS_INIT;
+    cellar_namespace_opts defaults = cellar_namespace_opts_default();
     defaults.default_ttl_ms = 5 * 60 * 1000;
     defaults.negative_ttl_ms = 10 * 1000;
     cellar *users;
@@ -91,7 +91,7 @@ int main(void)
     check(user_name(users, 1, name, sizeof name) == 5 && database_calls == 3,
           "after a delete the database is asked again");
 
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     check(cellar_stats_get(users, CELLAR_SCOPE_NAMESPACE, &st) == CELLAR_OK, "statistics");
     check(st.gets == 5 && st.hits_l1 == 1 && st.negative_hits == 1 && st.misses == 3,
           "five gets: one hit, one known absence, three misses");

@@ -21,8 +21,8 @@ static struct soup {
 
 static void soup_open(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
     static const uint8_t secret[32] = { 5 };
     memset(&soup, 0, sizeof soup);
     soup.db = 1;
@@ -45,7 +45,7 @@ static void soup_open(void)
 
 static void soup_close(void)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     base_sim_calm(true);
     while (cellar_tick(soup.c, 1000, NULL) == CELLAR_PENDING) {}
     BASE_SIM_CHECK(cellar_integrity_check(soup.c) == CELLAR_OK);
@@ -74,7 +74,7 @@ static cellar_err soup_load_b(cellar_load *ld, const void *key, size_t key_len, 
     (void)key_len;
     (void)ctx;
     if (soup.nested) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         r.buf = &seen;
         r.buf_cap = sizeof seen;
         const cellar_err err = cellar_get_or_load(soup.v, "a", 1, NULL, soup_load_a, NULL, &r);
@@ -90,7 +90,7 @@ static cellar_err soup_load_b(cellar_load *ld, const void *key, size_t key_len, 
 static cellar_err soup_load_c(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     uint64_t seen = 0;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     (void)key;
     (void)key_len;
     (void)ctx;
@@ -108,7 +108,7 @@ static void soup_reader(void *arg)
     (void)arg;
     for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
         uint64_t got = 0;
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         const bool far = base_sim_below(2) == 0;
         const uint64_t least = soup.least;
         r.buf = &got;
@@ -137,8 +137,8 @@ static cellar_err soup_load_spilt(cellar_load *ld, const void *key, size_t key_l
 /* A load in place of "b" that fails: what is there stays, and what it was made of. */
 static void soup_spiller(void *arg)
 {
-    cellar_load_opts o = CELLAR_LOAD_OPTS_INIT;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
     (void)arg;
     o.flags = CELLAR_LOAD_REFRESH;
     BASE_SIM_CHECK(cellar_get_or_load(soup.c, "b", 1, &o, soup_load_spilt, NULL, &r) < 0);

@@ -33,9 +33,9 @@ static const cellar_bytes sky_tag = { "red", 3 };
 
 static void sky_open(void)
 {
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     static const uint8_t secret[32] = { 3 };
-    const cellar_load_opts none = CELLAR_LOAD_OPTS_INIT;
+    const cellar_load_opts none = cellar_load_opts_default();
     memset(&sky, 0, sizeof sky);
     sky.o = none;
     sky.db = 1;
@@ -52,7 +52,7 @@ static void sky_open(void)
 
 static void sky_close(void)
 {
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     base_sim_calm(true);
     while (cellar_tick(sky.c, 1000, NULL) == CELLAR_PENDING) {}
     BASE_SIM_CHECK(cellar_integrity_check(sky.c) == CELLAR_OK);
@@ -118,7 +118,7 @@ static void sky_read(void *arg)
     const uint64_t calls = 1 + base_sim_below(2);
     if (arg != NULL && base_sim_below(2) == 0) { o.wait_ms = 1 + (int64_t)base_sim_below(200); }
     for (uint64_t i = 0; i < calls; i++) {
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         const uint64_t least = sky.least;
         sky.asked++;
         const cellar_err err = cellar_get_or_load(sky.c, "k", 1, &o, sky_load, NULL, &r);
@@ -304,7 +304,7 @@ static void flight_job_run(void)
     if (base_sim_below(2) == 0) { sky.o.soft_ms = 50; }
     sky.o.hard_ms = 100000;
     base_sim_calm(true);
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     BASE_SIM_CHECK(cellar_get_or_load(sky.c, "k", 1, &sky.o, sky_load, NULL, &r) == CELLAR_OK);
     cellar_result_free(&r);
     base_sim_advance_ms(100);
@@ -333,7 +333,7 @@ static void sky_leaser(void *arg)
     const cellar_subscriber w = { sky_tell, NULL };
     for (int round = 0; round < 2; round++) {
         cellar_lease lease;
-        cellar_result r = CELLAR_RESULT_INIT;
+        cellar_result r = cellar_result_default();
         const uint64_t least = sky.least;
         const cellar_err err = cellar_lease_acquire(sky.c, "k", 1, &sky.o, &w, &lease, &r);
         if (err == CELLAR_OK) { sky_check(err, &r, least); }
@@ -389,7 +389,7 @@ static cellar_err sky_tied(cellar_load *ld, const void *key, size_t key_len, voi
     static const sky_node next[3] = { { 'a', 'b' }, { 'b', 'c' }, { 'c', 'a' } };
     (void)key;
     (void)key_len;
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     const cellar_err err = cellar_get_or_load(sky.c, &n->needs, 1, &sky.o, sky_tied,
                                               (void *)(uintptr_t)&next[n->needs - 'a'], &r);
     cellar_result_free(&r);
@@ -402,7 +402,7 @@ static void sky_tier(void *arg)
 {
     static const sky_node node[3] = { { 'a', 'b' }, { 'b', 'c' }, { 'c', 'a' } };
     const sky_node *n = &node[(uintptr_t)arg];
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     BASE_SIM_CHECK(cellar_get_or_load(sky.c, &n->key, 1, &sky.o, sky_tied, (void *)(uintptr_t)n,
                                       &r) == CELLAR_OK);
     cellar_result_free(&r);
@@ -444,7 +444,7 @@ static void sky_bulk(void *arg)
     cellar_load_item it[3];
     uint64_t least = sky.least;
     for (int i = 0; i < 3; i++) {
-        const cellar_result r = CELLAR_RESULT_INIT;
+        const cellar_result r = cellar_result_default();
         it[i] = (cellar_load_item){ &order[i], 1, r, CELLAR_OK, 0 };
     }
     BASE_SIM_CHECK(cellar_get_or_load_many(sky.c, it, 3, &sky.o, sky_many, NULL) == CELLAR_OK);
@@ -502,7 +502,7 @@ static void sky_unmatch(void)
 static void sky_set_tagged(void)
 {
     const uint64_t value = ++sky.db;
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.tags = &sky_tag;
     o.tag_count = 1;
     BASE_POINT("sky.source");

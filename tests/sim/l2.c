@@ -898,7 +898,7 @@ static void sim_ends_setter(void *arg)
         const uint32_t key = first == 1 ? 1 : 2 * (uint32_t)base_sim_below(2);
         const uint32_t version = ++ends.next, was = ends.now[key];
         const cellar_bytes tag = { sim_ends_key[key], 1 };
-        cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+        cellar_set_opts o = cellar_set_opts_default();
         o.tags = &tag;
         o.tag_count = 1;
         BASE_SIM_CHECK(cellar_set(ends.c, sim_ends_key[key], 2, &version, sizeof version, &o) ==
@@ -978,7 +978,7 @@ static void sim_ends_killer(void *arg)
 static void sim_l2_ends_run(void)
 {
     static const uint32_t whose[2] = { 0, 1 };
-    cellar_config cfg = CELLAR_CONFIG_INIT;
+    cellar_config cfg = cellar_config_default();
     base_sim_calm(true);
     memset(&disk, 0, sizeof disk);
     memset(&ends, 0, sizeof ends);

@@ -54,7 +54,7 @@ static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t bucket
     const uint8_t secret[32] = { 1, rl_layout };
     memset(&rl, 0, sizeof rl);
     base_store_rel(&rl.now_ns, UINT64_C(5000000000));
-    cellar_limiter_config c = CELLAR_RL_CONFIG_INIT;
+    cellar_limiter_config c = cellar_limiter_config_default();
     c.max_bytes = 256u << 10;
     c.max_overrides = 8;
     c.max_plans = 2;

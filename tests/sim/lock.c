@@ -47,7 +47,7 @@ static void lock_watched(void *ctx, const void *key, size_t key_len, uint64_t fe
 
 static void lock_open(uint64_t max_locks, uint32_t barging)
 {
-    cellar_locks_config cfg = CELLAR_LOCKS_CONFIG_INIT;
+    cellar_locks_config cfg = cellar_locks_config_default();
     memset(&locks, 0, sizeof locks);
     cfg.max_locks = max_locks;
     cfg.fence_start = 1000;
@@ -61,7 +61,7 @@ static void lock_open(uint64_t max_locks, uint32_t barging)
 static void lock_shut(void)
 {
     base_sim_calm(true);
-    cellar_locks_stats s = CELLAR_LOCKS_STATS_INIT;
+    cellar_locks_stats s = cellar_locks_stats_default();
     BASE_SIM_CHECK(lock_audit(locks.t));
     base_sim_advance_ms(1000000); /* leases that nobody gave back */
     BASE_SIM_CHECK(cellar_locks_tick(locks.t, NULL) == CELLAR_OK);
@@ -106,7 +106,7 @@ static cellar_err lock_prolong(unsigned char k, const cellar_lock *lk, int64_t l
 static cellar_err lock_take(unsigned char k, int64_t wait_ms, int64_t lease_ms, uint32_t flags,
                             cellar_lock *lk)
 {
-    cellar_lock_opts o = CELLAR_LOCK_OPTS_INIT;
+    cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_ms = wait_ms;
     o.lease_ms = lease_ms;
     o.flags = flags;
@@ -181,7 +181,7 @@ static void lock_schedules_run(void)
     const uint32_t *n = &keys[base_sim_below(2)];
     for (int i = 0; i < 4; i++) { base_sim_spawn("owner", lock_owner, (void *)(uintptr_t)n); }
     base_sim_join_all();
-    cellar_locks_stats s = CELLAR_LOCKS_STATS_INIT;
+    cellar_locks_stats s = cellar_locks_stats_default();
     BASE_SIM_CHECK(cellar_locks_stats_get(locks.t, &s) == CELLAR_OK);
     BASE_SIM_CHECK(s.expired == 0 && s.lost == 0 && s.held == 0);
     lock_shut();
@@ -255,7 +255,7 @@ static void lock_in_line(void *arg)
 
 static void lock_queue_run(void)
 {
-    cellar_locks_stats s = CELLAR_LOCKS_STATS_INIT;
+    cellar_locks_stats s = cellar_locks_stats_default();
     cellar_lock lk;
     lock_open(0, 0);
     BASE_SIM_CHECK(lock_take(0, 0, base_sim_below(2) == 0 ? 10 : INT64_MAX, 0, &lk) == CELLAR_OK);

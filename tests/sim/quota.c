@@ -40,9 +40,9 @@ static void share_clearer(void *arg)
 static void quota_run(void)
 {
     static const uint8_t secret[32] = { 5 };
-    cellar_config cfg = CELLAR_CONFIG_INIT;
-    cellar_namespace_opts o = CELLAR_VIEW_OPTS_INIT;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_stats st = cellar_stats_default();
     cfg.memory_bytes = 1u << 20;
     cfg.no_threads = 1;
     cfg.secret = secret;

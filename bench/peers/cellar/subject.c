@@ -47,7 +47,7 @@ static void *cellar_subject_open(const bench_cfg *cfg)
         const uint64_t word = verify_mix64(cfg->seed + i + 1);
         memcpy(secret + 8 * i, &word, 8);
     }
-    cellar_config c = CELLAR_CONFIG_INIT;
+    cellar_config c = cellar_config_default();
     c.memory_bytes = cellar_subject_budget(cfg);
     c.max_entries = cfg->capacity_entries;
     c.default_ttl_ms = cfg->ttl_ms;
@@ -84,7 +84,7 @@ static int cellar_subject_set(void *store, const void *key, size_t key_len, cons
     if (ttl_ms == s->ttl_ms) {
         return cellar_set(s->root, key, key_len, value, value_len, NULL) == CELLAR_OK ? 0 : -1;
     }
-    cellar_set_opts o = CELLAR_SET_OPTS_INIT;
+    cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms != 0 ? ttl_ms : CELLAR_TTL_NONE;
     return cellar_set(s->root, key, key_len, value, value_len, &o) == CELLAR_OK ? 0 : -1;
 }
@@ -161,7 +161,7 @@ static int cellar_subject_load(void *store, const void *key, size_t key_len, ben
 {
     const cellar_subject_store *s = store;
     cellar_subject_call call = { loader, ctx };
-    cellar_result r = CELLAR_RESULT_INIT;
+    cellar_result r = cellar_result_default();
     r.buf = buf;
     r.buf_cap = buf_cap;
     const cellar_err err = cellar_get_or_load(s->root, key, key_len, NULL, cellar_subject_loader,
@@ -173,7 +173,7 @@ static int cellar_subject_load(void *store, const void *key, size_t key_len, ben
 static cellar_stats cellar_subject_stats(void *store)
 {
     const cellar_subject_store *s = store;
-    cellar_stats st = CELLAR_STATS_INIT;
+    cellar_stats st = cellar_stats_default();
     cellar_stats_get(s->root, CELLAR_SCOPE_STORE, &st);
     return st;
 }
