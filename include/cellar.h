@@ -46,7 +46,7 @@
  *                 cancel. Asynchronous cancel type: not allowed inside any call.
  *     longjmp     not out of a callback (listener, update, scan, log, clock, allocator). A loader
  *                 should not; what one leaves behind is taken back by its thread's next load or
- *                 lease, and until then, or hard_ms, its key waits.
+ *                 lease, and until then, or hard_timeout_ms, its key waits.
  *     C++         callbacks must not throw; the header is extern "C" and clean C++11.
  *     exit        cellar_close from atexit or a static destructor is fine; closing a handle twice
  *                 is harmless as long as its address has not been given out again.
@@ -293,8 +293,8 @@ typedef struct cellar_namespace_opts {
     int64_t  stale_ms;             /* 0 = the store's; up to 2^32 - 1                             */
     const cellar_ttl_class *ttl_classes; /* copied; of different names; NULL with count 0         */
     uint32_t ttl_class_count;      /* 0..CELLAR_TTL_CLASSES_MAX                                   */
-    uint32_t fallback_class;       /* number (from 1) of the class for unknown names; 0 = 1       */
-    uint32_t keep_age;             /* 1: each entry carries its birth, 4 bytes: exact ages */
+    uint32_t ttl_class_fallback;   /* number (from 1) of the class for unknown names; 0 = 1       */
+    uint32_t exact_age;            /* 1: each entry carries its birth, 4 bytes: exact ages */
     uint32_t jitter_pct;           /* of loads with a TTL: 1..100; 0 = the store's; or LOAD_NONE  */
     uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
     uint32_t log_level;            /* later                                                       */
@@ -303,23 +303,24 @@ typedef struct cellar_namespace_opts {
     uint32_t quota_max_pct;        /* 1..100: share it never goes above; 0 = none                 */
     uint32_t no_l2;                /* 1: never on disk; counts when the view is first opened      */
     uint32_t secret;               /* 1: the same, and nothing says that the view exists          */
-    uint32_t l2_mode;              /* CELLAR_L2_WRITE_ON_EVICTION, ..; counts when first opened   */
+    uint32_t l2_write;             /* CELLAR_L2_WRITE_ON_EVICTION, ..; counts when first opened   */
     uint32_t l2_lz4;               /* 1: packed, see "Disk tier"; counts when first opened      */
-    uint32_t bloom_mode;           /* 0; or CELLAR_BLOOM_OBSERVING: see "Bloom guard"             */
+    uint32_t bloom;                /* 0; or CELLAR_BLOOM_OBSERVING: see "Bloom guard"             */
     uint32_t watch_unchanged;      /* 1: each entry carries a hash of its value, 12 bytes: stats  */
                                    /* then tell what the TTL reloads for nothing (ttl_reloads)    */
-    uint32_t no_negative;          /* 1: loads; as in cellar_load_opts, the same down to wait_ms  */
-    uint32_t eager_pct;
+    /* 1: loads; as in cellar_load_opts, the same down to wait_timeout_ms */
+    uint32_t no_negative;
+    uint32_t eager_refresh_pct;
     uint32_t xfetch_beta_x100;
-    uint32_t fail_handovers;
-    uint32_t max_takeovers;
+    uint32_t join_retries;
+    uint32_t leader_retries;
     uint32_t deps;                 /* 1: keys its loaders read are noted, see "Dependencies"      */
     int64_t  error_ttl_ms;
     int64_t  error_ttl_max_ms;
-    int64_t  throttle_ms;
-    int64_t  soft_ms;
-    int64_t  hard_ms;
-    int64_t  wait_ms;
+    int64_t  retry_throttle_ms;
+    int64_t  soft_timeout_ms;
+    int64_t  hard_timeout_ms;
+    int64_t  wait_timeout_ms;
     const struct cellar_view_loader  *loader; /* copied; NULL = none                              */
     const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; kept once made       */
     const struct cellar_view_codec   *codec;
@@ -400,7 +401,7 @@ typedef struct cellar_config {
     uint32_t advisor;              /* CELLAR_ADVISOR_...; 0 = on from 16 MiB: cellar_advice_get   */
     uint32_t workers;              /* later: tasks                                                */
     const char *zone;              /* later: schedules                                            */
-    uint32_t no_why;               /* 1: cellar_why knows nothing of what left; saves budget/256  */
+    uint32_t no_explain;           /* 1: cellar_why knows nothing of what left; saves budget/256  */
     uint32_t reserved0;            /* must be 0                                                   */
     uint32_t l2_off_errors;        /* calls to the disk that fail within 10 s and switch its tier */
                                    /* off, 1..64; 0 = 8                                           */
@@ -525,7 +526,7 @@ CELLAR_API cellar_err cellar_enable(cellar *c, int on);
 /* Find a TTL class of this view by name, once; its number goes into cellar_set_opts.ttl_class.
  * in:      name, not NULL
  * out:     *class_number from 1; of the fallback class for an unknown name (counted:
- *          class_fallback)
+ *          ttl_class_fallbacks)
  * returns: OK; MISS (the view has no classes; *class_number 0), E_INVAL, E_CLOSED
  * thread:  any
  * cost:    O(classes)
@@ -986,7 +987,8 @@ typedef struct cellar_fallback {
 } cellar_fallback;
 
 /* How to load. 0 everywhere = the view's default, then the store's, then what stands here. What is
- * out of range is E_INVAL, as is soft_ms over hard_ms, whichever of them is the view's. */
+ * out of range is E_INVAL, as is soft_timeout_ms over hard_timeout_ms, whichever of them is the
+ * view's. */
 typedef struct cellar_load_opts {
     size_t   struct_size;      /* set by cellar_load_opts_default()                               */
     int64_t  ttl_ms;           /* the view's default, else none; CELLAR_TTL_NONE = none           */
@@ -995,19 +997,19 @@ typedef struct cellar_load_opts {
     int64_t  error_ttl_max_ms; /* most it grows to; 60,000; at most 24 hours                      */
     int64_t  stale_ms;         /* window after the TTL in which an old value may be served; 0; at */
                                /* most 2^32 - 1                                                   */
-    int64_t  throttle_ms;      /* pause after a failure while something stale is served; 30,000   */
-    int64_t  soft_ms;          /* who holds something stale waits so long; 0 = not at all, as is  */
+    int64_t  retry_throttle_ms; /* pause after a failure while something stale is served; 30,000  */
+    int64_t  soft_timeout_ms;  /* who holds something stale waits so long; 0 = not at all, as is  */
                                /* CELLAR_TTL_NONE in a view that has one                          */
-    int64_t  hard_ms;          /* after it a waiter may take over; 30,000; at most 24 hours       */
-    int64_t  wait_ms;          /* patience with another call's load; hard_ms                      */
-    int64_t  fallback_ttl_ms;  /* of fallback and default values; throttle_ms                     */
+    int64_t  hard_timeout_ms;  /* after it a waiter may take over; 30,000; at most 24 hours       */
+    int64_t  wait_timeout_ms;  /* patience with another call's load; hard_timeout_ms              */
+    int64_t  fallback_ttl_ms;  /* of fallback and default values; retry_throttle_ms               */
     uint32_t jitter_pct;       /* spreads TTLs; 10; 1..100, or CELLAR_OFF: none, as in the        */
     uint32_t jitter_mode;      /* next four but this: CELLAR_JITTER_..., with jitter_pct          */
-    uint32_t fail_handovers;   /* failures a joiner sees before it takes the error; 1; at most 8  */
-    uint32_t max_takeovers;    /* hard time-outs in a row that hand over; 2; at most 15           */
-    uint32_t eager_pct;        /* 1..99: refresh in the background past this share of the TTL     */
+    uint32_t join_retries;     /* failures a joiner sees before it takes the error; 1; at most 8  */
+    uint32_t leader_retries;   /* hard time-outs in a row that hand over; 2; at most 15           */
+    uint32_t eager_refresh_pct; /* 1..99: refresh in the background past this share of the TTL    */
     uint32_t xfetch_beta_x100; /* refresh early at random, the likelier the dearer; 100 = 1.0; at */
-                               /* most 100,000; not with eager_pct                                */
+                               /* most 100,000; not with eager_refresh_pct                        */
     uint32_t no_negative;      /* 1: "none" is returned, not kept                                 */
     uint32_t no_wait;          /* 1: PENDING instead of waiting for another call's load           */
     uint32_t flags;            /* CELLAR_LOAD_...                                                 */
@@ -1244,13 +1246,13 @@ typedef struct cellar_subscriber {
  *          waiter the ticket for cellar_lease_unsubscribe; else all zero. *out the value with OK
  *          and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered
- *          failure), E_BREAKER_OPEN (the view's breaker), E_TIMEOUT (max_takeovers used up),
+ *          failure), E_BREAKER_OPEN (the view's breaker), E_TIMEOUT (leader_retries used up),
  *          E_LIMIT, E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_FLIGHT make no sense here; an
  *          unknown flag), E_UNSUPPORTED, E_CLOSED
- * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_ms later when
- *          somebody asks or cellar_tick runs. To the view's breaker fulfil is a success, abandon
- *          with an error a failure, the rest says nothing; o's breaker is not asked. The ctx of a
- *          fallback outlives the lease; the default value is copied
+ * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_timeout_ms
+ *          later when somebody asks or cellar_tick runs. To the view's breaker fulfil is a
+ *          success, abandon with an error a failure, the rest says nothing; o's breaker is not
+ *          asked. The ctx of a fallback outlives the lease; the default value is copied
  * thread:  any; never waits, but for fallbacks
  * cost:    as cellar_get_or_load
  * example:
@@ -1284,7 +1286,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
 /* Give a lease back without a value.
  * in:      loader_err 0: somebody else shall load; else the load failed: who waits gets something
  *          stale, or what the fallbacks of cellar_lease_acquire bring, its default value, or
- *          E_LOADER; error_ttl_ms, throttle_ms and the like are cellar_lease_acquire's, too
+ *          E_LOADER; error_ttl_ms, retry_throttle_ms and the like are cellar_lease_acquire's, too
  * out:     *lease as cellar_lease_fulfill leaves it
  * returns: OK; E_LEASE, E_INVAL, E_CLOSED
  * thread:  any; fallbacks run here, as a loader in cellar_get_or_load
@@ -1385,7 +1387,7 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
  * Contract of the owner: a new key goes to the source first, then into the cache (or through
  * cellar_bloom_add). One in 1,024 denied loads is made all the same; a value found ends authority.
  * While most look-ups of a view end "never", gets ask the filter before memory: a negative entry's
- * key is then a MISS. The view option bloom_mode CELLAR_BLOOM_OBSERVING opens a filter of 1,000,000
+ * key is then a MISS. The view option bloom CELLAR_BLOOM_OBSERVING opens a filter of 1,000,000
  * keys at 1 % with the view. Filters are part of the budget: 10 bits a key at 1 %.
  * With the disk tier cellar_sync and the root's cellar_close write the filters of all views (not of
  * secret or no_l2 ones) to bloom.snap in its directory, and a view opened later has its filter
@@ -1479,7 +1481,7 @@ typedef struct cellar_bloom_info {
     uint64_t bytes;         /* both filters                                                       */
     uint64_t rejects;       /* look-ups it ended                                                  */
     uint64_t audits;        /* loads made to check it                                             */
-    uint64_t would_err;     /* values found under keys it did not know                            */
+    uint64_t unknown_keys_found; /* values found under keys it did not know                       */
     uint64_t doubts;        /* times it stopped being believed                                    */
     double   fpp;           /* as it was opened                                                   */
 } cellar_bloom_info;
@@ -1508,10 +1510,10 @@ enum { CELLAR_BREAKER_SUCCESS = 0, CELLAR_BREAKER_FAILURE = 1, CELLAR_BREAKER_IG
 /* When a breaker opens and closes. 0 everywhere = what stands here. */
 typedef struct cellar_breaker_opts {
     size_t   struct_size; /* set by cellar_breaker_opts_default()                                 */
-    uint32_t fail_pct;    /* opens at this share of failed calls in 10 s, 1..100; 50              */
+    uint32_t failure_pct; /* opens at this share of failed calls in 10 s, 1..100; 50              */
     uint32_t min_calls;   /* of at least so many, 1..1,000,000; 20                                */
-    uint32_t fail_row;    /* opens after so many failures in a row, 1..63; 5                      */
-    uint32_t close_after; /* probes that must work to close it, 1..15; 3                          */
+    uint32_t consecutive_failures; /* opens after so many failures in a row, 1..63; 5             */
+    uint32_t half_open_successes; /* probes that must work to close it, 1..15; 3                  */
     int64_t  open_ms;     /* stays open for a random time up to this; 5,000                       */
     int64_t  open_max_ms; /* doubled with each failed probe up to this; 60,000, or open_ms; from  */
                           /* open_ms to 2^40                                                      */
@@ -1787,10 +1789,10 @@ typedef void (*cellar_listener_fn)(void *ctx, const cellar_event *e);
  *          returned
  * thread:  fn runs in whatever thread ended the entry or reclaimed it, with no lock held, and may
  *          call the cache; events of sets nested deeper than 4 inside listeners are only counted
- *          (listener_skipped). Entries of a cleared view are announced when they are reclaimed.
+ *          (events_skipped). Entries of a cleared view are announced when they are reclaimed.
  *          If that takes longer than 64 clears, bumps and new views of the store, their view is
  *          forgotten: the root's listeners hear CLEARED with view NULL, a view's own do not
- *          (listener_skipped), and ended[] counts them at the root. A dropped view keeps its place
+ *          (events_skipped), and ended[] counts them at the root. A dropped view keeps its place
  *          among max_views while somebody listens to it.
  *          What is thrown away by closing the store is not announced
  * cost:    a set copies what it replaces or evicts while somebody listens for it
@@ -1868,12 +1870,12 @@ typedef struct cellar_warm_opts {
     cellar_loader_many_fn many;   /* instead of fn: loads batch keys in one call                  */
     void    *ctx;                 /* of fn or many                                                */
     int64_t  deadline_ms;         /* how long it may take; 0 = no limit                           */
-    uint32_t rate_per_s;          /* keys asked for in a second, up to 10^9; 0 = no limit         */
+    uint32_t keys_per_s;          /* keys asked for in a second, up to 10^9; 0 = no limit         */
     uint32_t parallel;            /* threads made for it, 0..64; 0 = in the calling thread        */
     uint32_t batch;               /* keys of one bulk call, 1..4096; 0 = 256; 1 with fn           */
-    uint32_t max_fail_pct;        /* 1..100: stops above this share of failures (of 20 or more);  */
+    uint32_t max_failure_pct;     /* 1..100: stops above this share of failures (of 20 or more);  */
                                   /* 0 = 100                                                      */
-    uint32_t full_pct;            /* 1..100: stops when the budget is used so far; 0 = 90         */
+    uint32_t max_used_pct;        /* 1..100: stops when the budget is used so far; 0 = 90         */
     uint32_t reserved0;           /* must be 0                                                    */
 } cellar_warm_opts;
 CELLAR_STRUCT(cellar_warm_opts, reserved0);
@@ -1948,7 +1950,7 @@ typedef struct cellar_reason {
     uint32_t cause;       /* a cellar_cause, with CELLAR_WHY_GONE                                 */
     int64_t  ago_ms;      /* GONE: how long ago, to 64 ms; LOADING: since when                    */
     int64_t  age_ms;      /* how old it is, or was when it left (as CELLAR_INFO_AGE_APPROX says)  */
-    int64_t  ttl_ms;      /* of a view with keep_age, until it is swept away; 0 = not known       */
+    int64_t  ttl_ms;      /* of a view with exact_age, until it is swept away; 0 = not known      */
     uint32_t hits;        /* 0..3: the eviction counter, as it was                                */
     uint32_t by_len;      /* bytes of `by`, 0 = not known                                         */
     char     by[CELLAR_WHY_BY_MAX]; /* cause TAG or GLOB: the tag or pattern, its first bytes     */
@@ -1991,56 +1993,57 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
 /* Disk tier. With l2_path and l2_bytes set, entries that leave memory go to a log in that directory
  * if they are worth it: asked for since they came, or gone before not long ago, with l2_min_ttl_ms
  * left and within l2_write_bps and l2_write_bpd; a copy that lies there unchanged is not written
- * again. With l2_mode a view says that each of its changes goes there: sets, loads, updates, incrs,
- * touches. A close brings down what memory holds. Misses come back with what is left of their time
- * to live, unless the idle time they were written with has passed meanwhile, and after a restart,
- * clean or not, the cache is warm; after a death its index is read back first, and who asks
- * meanwhile may miss (the metric cellar_l2_warming). What lies only on disk counts as there, but
- * for scans, listeners and what cellar_delete says: a get, pin, touch, update, incr, and a set that
- * depends on what there is, bring it into memory, which costs a read, and a few ms at most while a
- * change is on its way down; cellar_peek, cellar_contains and cellar_entry_info_get look and leave
- * it there, unless a version is wanted. No read returns an older value than a read that was
- * complete before it began: while a change of the key is on its way down, the disk is not read for
- * it; after a wait of 1 ms at most the read misses. All of it is a hint, never the truth: damage
- * is a miss, trouble with the disk leaves the store with its memory alone (cellar_last_error of
- * the root says why), puts that no mode promises (below) are dropped, not waited for. Two entries
- * may share a word of the disk tier's index: the older one is then lost, about one in 10,000 with
- * l2_bytes full, fewer before. An entry that was set with CELLAR_DURABLE or in a view with
- * CELLAR_L2_WRITE_THROUGH is not lost so: it is found until it is changed, or l2_bytes is full and
- * it is among the oldest. If entries are smaller than l2_avg_object_bytes says, the index is full
- * first (the metric cellar_l2_index_full_total). A disk that fails (l2_off_errors and what follows
- * it) is left alone for a time, then tried, and used again once it works: one line of the log each
- * time, the metric cellar_l2_breaker_state says which. Deletes, also by tag or pattern,
- * overwrites, clears and bumps are never lost to the death of the process; while the disk does not
- * answer, an empty file /dev/shm/cellar-.. sees to that. A power cut: CELLAR_L2_SYNC_MANUAL keeps
- * what the last cellar_sync or clean close saw if nothing was changed since, else nothing;
- * CELLAR_L2_SYNC_PERIODIC all that was done before the last sync, one every l2_sync_ms, and of
- * later changes some. CELLAR_L2_SYNC_ALWAYS: a call that changes a key or a view returns when a
- * power cut cannot take that back (one sync serves all who wait; a change of what the disk has
- * never seen waits for none); E_IO: it is done in memory, but a power cut may take it back. What a
- * loader stores is committed with the next such call. With l2_lz4 a view's values are packed (LZ4)
- * on their way to disk where that saves an eighth of them; a library that was built without
- * liblz4, as the drop-in is without CELLAR_WITH_LZ4, refuses the option (E_UNSUPPORTED), and
- * misses what another has packed. One process at a time. Keys lie in the files in clear, values
- * too without l2_crypt. A directory whose head is damaged is refused (CELLAR_E_CORRUPT) and left
- * as it is; with CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N from 1 to 9, and a new one
- * begun. One of somebody else, or of a newer library, never is. A copy of the directory of a
- * closed store is as warm as that; one of a store in use opens empty. Replace the files of a
- * directory all together, never one alone: if stage.buf or data.seg comes from an earlier life of
- * the store (an open and what follows it until the close or the kill), the next open detects that
- * and begins empty; an earlier copy made in the same life, or an earlier SUPER, is not detected
- * and may serve values that were overwritten or deleted since. The metric cellar_l2_opened says
- * how the index came at this open, and why not as a close saved it. A file that another program
- * cuts short while the store is open may end the process (SIGBUS). With l2_sigbus_handler that
- * signal is handled as long as the store is open: the tier is off until the next open, which finds
- * it empty, and memory goes on; SIGBUS that is about anything else goes to the handler there was
- * before, and one that is installed meanwhile must chain to ours. With l2_mmap_read (refused
- * without l2_sigbus_handler: no mapping is read unguarded) what was read from the data file within
- * the last seconds is copied out of a mapping instead of asking for it with a call, several times
- * as fast. Mapped are at most l2_bytes and eight times memory_bytes; that much address space it
- * takes, its pages count as the process's resident ones (file pages, which the kernel takes back),
- * the page tables are in the budget. Where the file cannot be mapped, or fails under the mapping
- * (the metric cellar_l2_mapped_bytes is 0 then), it is read as without the option. */
+ * again. With l2_write a view says that each of its changes goes there: sets, loads, updates,
+ * incrs, touches. A close brings down what memory holds. Misses come back with what is left of
+ * their time to live, unless the idle time they were written with has passed meanwhile, and after
+ * a restart, clean or not, the cache is warm; after a death its index is read back first, and who
+ * asks meanwhile may miss (the metric cellar_l2_warming). What lies only on disk counts as there,
+ * but for scans, listeners and what cellar_delete says: a get, pin, touch, update, incr, and a set
+ * that depends on what there is, bring it into memory, which costs a read, and a few ms at most
+ * while a change is on its way down; cellar_peek, cellar_contains and cellar_entry_info_get look
+ * and leave it there, unless a version is wanted. No read returns an older value than a read that
+ * was complete before it began: while a change of the key is on its way down, the disk is not read
+ * for it; after a wait of 1 ms at most the read misses. All of it is a hint, never the truth:
+ * damage is a miss, trouble with the disk leaves the store with its memory alone
+ * (cellar_last_error of the root says why), puts that no mode promises (below) are dropped, not
+ * waited for. Two entries may share a word of the disk tier's index: the older one is then lost,
+ * about one in 10,000 with l2_bytes full, fewer before. An entry that was set with CELLAR_DURABLE
+ * or in a view with CELLAR_L2_WRITE_THROUGH is not lost so: it is found until it is changed, or
+ * l2_bytes is full and it is among the oldest. If entries are smaller than l2_avg_object_bytes
+ * says, the index is full first (the metric cellar_l2_index_full_total). A disk that fails
+ * (l2_off_errors and what follows it) is left alone for a time, then tried, and used again once it
+ * works: one line of the log each time, the metric cellar_l2_breaker_state says which. Deletes,
+ * also by tag or pattern, overwrites, clears and bumps are never lost to the death of the process;
+ * while the disk does not answer, an empty file /dev/shm/cellar-.. sees to that. A power cut:
+ * CELLAR_L2_SYNC_MANUAL keeps what the last cellar_sync or clean close saw if nothing was changed
+ * since, else nothing; CELLAR_L2_SYNC_PERIODIC all that was done before the last sync, one every
+ * l2_sync_ms, and of later changes some. CELLAR_L2_SYNC_ALWAYS: a call that changes a key or a
+ * view returns when a power cut cannot take that back (one sync serves all who wait; a change of
+ * what the disk has never seen waits for none); E_IO: it is done in memory, but a power cut may
+ * take it back. What a loader stores is committed with the next such call. With l2_lz4 a view's
+ * values are packed (LZ4) on their way to disk where that saves an eighth of them; a library that
+ * was built without liblz4, as the drop-in is without CELLAR_WITH_LZ4, refuses the option
+ * (E_UNSUPPORTED), and misses what another has packed. One process at a time. Keys lie in the
+ * files in clear, values too without l2_crypt. A directory whose head is damaged is refused
+ * (CELLAR_E_CORRUPT) and left as it is; with CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N
+ * from 1 to 9, and a new one begun. One of somebody else, or of a newer library, never is. A copy
+ * of the directory of a closed store is as warm as that; one of a store in use opens empty.
+ * Replace the files of a directory all together, never one alone: if stage.buf or data.seg comes
+ * from an earlier life of the store (an open and what follows it until the close or the kill), the
+ * next open detects that and begins empty; an earlier copy made in the same life, or an earlier
+ * SUPER, is not detected and may serve values that were overwritten or deleted since. The metric
+ * cellar_l2_opened says how the index came at this open, and why not as a close saved it. A file
+ * that another program cuts short while the store is open may end the process (SIGBUS). With
+ * l2_sigbus_handler that signal is handled as long as the store is open: the tier is off until the
+ * next open, which finds it empty, and memory goes on; SIGBUS that is about anything else goes to
+ * the handler there was before, and one that is installed meanwhile must chain to ours. With
+ * l2_mmap_read (refused without l2_sigbus_handler: no mapping is read unguarded) what was read
+ * from the data file within the last seconds is copied out of a mapping instead of asking for it
+ * with a call, several times as fast. Mapped are at most l2_bytes and eight times memory_bytes;
+ * that much address space it takes, its pages count as the process's resident ones (file pages,
+ * which the kernel takes back), the page tables are in the budget. Where the file cannot be
+ * mapped, or fails under the mapping (the metric cellar_l2_mapped_bytes is 0 then), it is read as
+ * without the option. */
 
 /* Path and files of the disk tier. A symbolic link as l2_path is followed if the link and the
  * directory behind it belong to the user of the process or to root. Another user's link is refused:
@@ -2049,7 +2052,7 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * (RLIMIT_FSIZE) fails with EFBIG and raises no SIGXFSZ: at open the tier is off, with l2_required
  * cellar_open fails with E_IO; later it counts as an error of the disk. */
 
-/* What one change promises of the disk, by the l2_mode of its view:
+/* What one change promises of the disk, by the l2_write of its view:
  * - CELLAR_L2_WRITE_ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
  * - CELLAR_L2_WRITE_ON_SET: the entry is offered to the disk before the call returns. The disk may
  *   drop it (cellar_l2_dropped_total, cellar_l2_refused_total); then it is in memory alone.
@@ -2172,14 +2175,14 @@ typedef struct cellar_stats {
     uint64_t misses;
     uint64_t sets;              /* stored: set, update, incr                                      */
     uint64_t deletes;           /* that removed a live value                                      */
-    uint64_t store_errors;      /* writes that failed: E_TOOBIG, E_SPACE, E_NOMEM                 */
+    uint64_t write_errors;      /* writes that failed: E_TOOBIG, E_SPACE, E_NOMEM                 */
     uint64_t decode_errors;     /* 0 without codecs                                               */
     uint64_t denied;            /* 0 without policies                                             */
     uint64_t ended[CELLAR_CAUSE_COUNT]; /* entries ended, by cause                                */
-    uint64_t class_fallback;    /* unknown TTL class names                                        */
+    uint64_t ttl_class_fallbacks; /* unknown TTL class names                                      */
     uint64_t clears;
     uint64_t bumps;
-    uint64_t listener_skipped;  /* store: events counted only, see cellar_listener_add            */
+    uint64_t events_skipped;    /* store: events counted only, see cellar_listener_add            */
     uint64_t entries;           /* store: linked, dead ones of cleared views included             */
     uint64_t used_bytes;        /* store: charged to the budget now                               */
     uint64_t budget_bytes;      /* store                                                          */
@@ -2192,9 +2195,9 @@ typedef struct cellar_stats {
     uint64_t loads_not_stored;  /* results delivered but not stored                               */
     uint64_t load_takeovers;    /* loads handed over: leader lost or too late                     */
     uint64_t load_timeouts;     /* waits that ended with E_TIMEOUT or a stale value               */
-    uint64_t load_cycles;       /* waits refused with E_DEADLOCK                                  */
+    uint64_t load_deadlocks;    /* waits refused with E_DEADLOCK                                  */
     uint64_t refreshes;         /* loads in the background                                        */
-    uint64_t refresh_dropped;   /* that found the queue full or no memory                         */
+    uint64_t refreshes_dropped; /* that found the queue full or no memory                         */
     uint64_t load_ns;           /* time spent in loaders                                          */
     uint64_t flights;           /* store: loads open now, leases included                         */
     /* store: calls that wait for them now, cellar_lease_acquire's included */
@@ -2205,9 +2208,9 @@ typedef struct cellar_stats {
     double   saved_cost;        /* the same with cellar_load_set_cost, in millions of its unit    */
     uint64_t quota_entries;     /* this view's, down to quota_breaches, if it has a quota: held   */
     uint64_t quota_bytes;       /* of its entries                                                 */
-    uint64_t quota_floor;       /* bytes its least share comes to now                             */
-    uint64_t quota_ceiling;     /* bytes its greatest share comes to now; 0 = none                */
-    uint64_t quota_borrowed;    /* bytes it holds above the least share                           */
+    uint64_t quota_min_bytes;   /* bytes its least share comes to now                             */
+    uint64_t quota_max_bytes;   /* bytes its greatest share comes to now; 0 = none                */
+    uint64_t quota_borrowed_bytes; /* bytes it holds above the least share                        */
     uint64_t quota_breaches;    /* entries that went although it held no more than its least      */
     uint64_t ttl_reloads;       /* with watch_unchanged: values stored again after they expired   */
     uint64_t ttl_reloads_unchanged; /* of these: byte-identical, the TTL could be longer          */
@@ -2233,7 +2236,7 @@ typedef struct cellar_advice {
     size_t   struct_size;       /* set by cellar_advice_default()                                 */
     uint64_t requests;          /* sampled gets the figures rest on, older ones counting less     */
     double   hit_ratio_now;     /* as counted so far; what hit_ratio says for 100 %               */
-    uint32_t scale_pct[CELLAR_ADVICE_COUNT]; /* of the budget: 25 50 71 100 141 200 400 800       */
+    uint32_t budget_pct[CELLAR_ADVICE_COUNT]; /* of the budget: 25 50 71 100 141 200 400 800      */
     double   hit_ratio[CELLAR_ADVICE_COUNT]; /* to expect at that budget                          */
 } cellar_advice;
 CELLAR_STRUCT(cellar_advice, hit_ratio);

@@ -700,7 +700,7 @@ CELLAR_STRUCT(cellar_locks_config, reserved0);
 /* How a lock is taken. Set by cellar_lock_opts_default(); times in milliseconds. */
 typedef struct cellar_lock_opts {
     size_t   struct_size;
-    int64_t  wait_ms;        /* 30,000; 0 = do not wait; INT64_MAX = for ever                     */
+    int64_t  wait_timeout_ms; /* 30,000; 0 = do not wait; INT64_MAX = for ever                    */
     int64_t  lease_ms;       /* 30,000; from 1; not looked at with NO_LEASE                       */
     const char *note;        /* NULL, or 0..CELLAR_LOCK_NOTE_MAX bytes for cellar_lock_info_get   */
     uint32_t flags;          /* CELLAR_LOCK_...                                                   */
@@ -711,7 +711,7 @@ static inline cellar_lock_opts cellar_lock_opts_default(void)
 {
     CELLAR_ZERO(cellar_lock_opts, o);
     o.struct_size = sizeof(cellar_lock_opts);
-    o.wait_ms = o.lease_ms = 30000;
+    o.wait_timeout_ms = o.lease_ms = 30000;
     return o;
 }
 
@@ -741,8 +741,8 @@ typedef struct cellar_locks_stats {
     uint64_t owner_died;     /* owners whose thread ended                                         */
     uint64_t lost;           /* extends and releases that came too late                           */
     uint64_t not_owner;      /* releases and extends by a wrong handle                            */
-    uint64_t refused_limit;  /* acquisitions refused: max_locks                                   */
-    uint64_t refused_memory; /* acquisitions refused: max_bytes, or no memory                     */
+    uint64_t rejected_limit; /* acquisitions refused: max_locks                                   */
+    uint64_t rejected_memory; /* acquisitions refused: max_bytes, or no memory                    */
     uint64_t records;        /* keys in the table now                                             */
     uint64_t held;           /* of them held                                                      */
     uint64_t waiting;        /* threads that wait now                                             */
@@ -774,22 +774,22 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
 /* Become the owner of a key; wait in line for it if somebody else is.
  * in:      key of 1..CELLAR_KEY_MAX bytes; o NULL = 30 s of waiting, 30 s of lease
  * out:     *out the owner's handle; zero unless OK
- * returns: OK; E_BUSY (wait_ms 0, and somebody holds it), E_TIMEOUT (deadline), E_DEADLOCK (this
- *          thread holds the key THREAD_BOUND), E_LIMIT (max_locks), E_SPACE (max_bytes), E_NOMEM,
- *          E_INVAL (lease_ms below 1, NO_LEASE without THREAD_BOUND), E_UNSUPPORTED
+ * returns: OK; E_BUSY (wait_timeout_ms 0, and somebody holds it), E_TIMEOUT (deadline), E_DEADLOCK
+ *          (this thread holds the key THREAD_BOUND), E_LIMIT (max_locks), E_SPACE (max_bytes),
+ *          E_NOMEM, E_INVAL (lease_ms below 1, NO_LEASE without THREAD_BOUND), E_UNSUPPORTED
  * thread:  any; sleeps while it waits, holding nothing; not a cancellation point
  * cost:    uncontended and held not long ago: no lock, one compare-exchange; else one short lock,
  *          one allocation now and then
  * example:
  *     cellar_lock_opts o = cellar_lock_opts_default();
- *     o.wait_ms = 2000;
+ *     o.wait_timeout_ms = 2000;
  *     o.lease_ms = 5000;
  *     cellar_lock lk;
  *     if (cellar_lock_acquire(t, "order:7", 7, &o, &lk) != CELLAR_OK) return 1;                  */
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                           const cellar_lock_opts *o, cellar_lock *out);
 
-/* The same without waiting, whatever wait_ms says.
+/* The same without waiting, whatever wait_timeout_ms says.
  * returns: as cellar_lock_acquire; E_BUSY also where it would be E_DEADLOCK
  * thread:  any; never waits for an owner
  * cost:    as an uncontended cellar_lock_acquire
@@ -858,8 +858,8 @@ CELLAR_API cellar_err cellar_lock_run(cellar_locks *t, const void *key, size_t k
 
 /* Become the owner of several keys, or of none of them. Keys are taken in byte order, so that calls
  * of this function never wait for each other in a circle.
- * in:      count 1..CELLAR_LOCK_MANY_MAX different keys; one deadline (wait_ms) for all of them;
- *          each lease begins when its key is taken
+ * in:      count 1..CELLAR_LOCK_MANY_MAX different keys; one deadline (wait_timeout_ms) for all of
+ *          them; each lease begins when its key is taken
  * out:     out[i] belongs to keys[i]; all zero unless OK
  * returns: as cellar_lock_acquire, of the key that failed; E_INVAL also for equal keys; E_LOST when
  *          the first leases ended while the last key was waited for

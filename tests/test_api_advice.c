@@ -108,7 +108,7 @@ static void other_budgets_are_told(void)
     T_REQUIRE(advise(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK);
     T_CHECK(a.requests >= 512);
     static const uint32_t pct[CELLAR_ADVICE_COUNT] = { 25, 50, 71, 100, 141, 200, 400, 800 };
-    T_EQ_MEM(a.scale_pct, pct, sizeof pct);
+    T_EQ_MEM(a.budget_pct, pct, sizeof pct);
     T_CHECK(near(a.hit_ratio[NOW], a.hit_ratio_now, 1e-9));
     const double half = ratio_of(ENTRIES / 2), twice = ratio_of(ENTRIES * 2);
     printf("# half %.3f said %.3f, twice %.3f said %.3f\n", half, a.hit_ratio[HALF], twice,
@@ -275,9 +275,9 @@ static void wrong_arguments_are_refused(void)
     a.struct_size = sizeof a.struct_size - 1;
     T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_INVAL);
     memset(&a, 0x5a, sizeof a);
-    a.struct_size = offsetof(cellar_advice, scale_pct); /* of a caller whose header was older */
+    a.struct_size = offsetof(cellar_advice, budget_pct); /* of a caller whose header was older */
     T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
-    T_EQ_U64(a.scale_pct[0], 0x5a5a5a5a);
+    T_EQ_U64(a.budget_pct[0], 0x5a5a5a5a);
     cellar *v = view(c, "v"), *gone = view(c, "gone");
     T_EQ_I64(cellar_namespace_drop(c, "gone"), CELLAR_OK);
     a = cellar_advice_default();

@@ -510,7 +510,7 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.idle_ms = INT64_C(1) << 32);
     BAD_VIEW(E_INVAL, o.max_age_ms = -1);
     BAD_VIEW(E_INVAL, o.stale_ms = INT64_C(1) << 32);
-    BAD_VIEW(E_INVAL, o.keep_age = 2);
+    BAD_VIEW(E_INVAL, o.exact_age = 2);
     BAD_VIEW(E_INVAL, o.watch_unchanged = 2);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 17; o.ttl_classes = fine);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1);
@@ -519,19 +519,19 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_time);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = lengthy);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 2; o.ttl_classes = twice);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = fine; o.fallback_class = 2);
+    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = fine; o.ttl_class_fallback = 2);
     BAD_VIEW(E_INVAL, o.jitter_pct = 101);
-    BAD_VIEW(E_INVAL, o.eager_pct = 50; o.xfetch_beta_x100 = 100);
-    BAD_VIEW(E_INVAL, o.soft_ms = 2; o.hard_ms = 1);
-    BAD_VIEW(E_INVAL, o.soft_ms = 30001); /* hard_ms is 30,000 */
+    BAD_VIEW(E_INVAL, o.eager_refresh_pct = 50; o.xfetch_beta_x100 = 100);
+    BAD_VIEW(E_INVAL, o.soft_timeout_ms = 2; o.hard_timeout_ms = 1);
+    BAD_VIEW(E_INVAL, o.soft_timeout_ms = 30001); /* hard_timeout_ms is 30,000 */
     BAD_VIEW(E_INVAL, o.quota_max_pct = 101);
     BAD_VIEW(E_INVAL, o.quota_min_pct = 101);
     BAD_VIEW(E_INVAL, o.quota_min_pct = 20; o.quota_max_pct = 10);
     BAD_VIEW(E_INVAL, o.secret = 2);
     BAD_VIEW(E_INVAL, o.no_l2 = 2);
-    BAD_VIEW(E_INVAL, o.l2_mode = 3);
+    BAD_VIEW(E_INVAL, o.l2_write = 3);
     BAD_VIEW(E_INVAL, o.l2_lz4 = 2);
-    BAD_VIEW(E_INVAL, o.hard_ms = -1);
+    BAD_VIEW(E_INVAL, o.hard_timeout_ms = -1);
     BAD_VIEW(E_INVAL, o.deps = 1);
     BAD_VIEW(E_INVAL, o.deps = 2);
     BAD_VIEW(E_UNSUPPORTED, o.reserved0 = 1);
@@ -637,9 +637,9 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
 
     vo.idle_ms = vo.stale_ms = window;
-    vo.error_ttl_max_ms = vo.hard_ms = day;
-    vo.fail_handovers = 8;
-    vo.max_takeovers = 15;
+    vo.error_ttl_max_ms = vo.hard_timeout_ms = day;
+    vo.join_retries = 8;
+    vo.leader_retries = 15;
     vo.xfetch_beta_x100 = 100000;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -660,7 +660,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     };
     for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
         cellar_breaker_opts bo = cellar_breaker_opts_default();
-        bo.fail_pct = rule[i].pct;
+        bo.failure_pct = rule[i].pct;
         bo.min_calls = rule[i].calls;
         bo.open_ms = rule[i].open_ms;
         bo.open_max_ms = rule[i].max_ms;
@@ -679,9 +679,9 @@ static void bounds_of_views_breakers_and_warm_ups(void)
         wo.keys = &k;
         wo.key_count = 1; /* it is there: nothing is loaded */
         wo.fn = never_load;
-        wo.rate_per_s = warm[i].rate;
-        wo.max_fail_pct = warm[i].fail;
-        wo.full_pct = warm[i].full;
+        wo.keys_per_s = warm[i].rate;
+        wo.max_failure_pct = warm[i].fail;
+        wo.max_used_pct = warm[i].full;
         if (!T_EQ_I64(cellar_warm(root, &wo, &report), warm[i].want)) { printf("# warm %zu\n", i); }
     }
     tear_down();

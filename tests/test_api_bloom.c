@@ -165,7 +165,7 @@ static void a_view_may_begin_with_a_filter(void)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.bloom_mode = CELLAR_BLOOM_OBSERVING;
+    o.bloom = CELLAR_BLOOM_OBSERVING;
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     const cellar_bloom_info i = info(v);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
@@ -176,7 +176,7 @@ static void a_view_may_begin_with_a_filter(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK); /* it is the same one */
     T_EQ_U64(info(v).bytes, i.bytes);
-    o.bloom_mode = 2;
+    o.bloom = 2;
     cellar *w = NULL;
     T_EQ_I64(cellar_namespace_open(c, "w", &o, &w), CELLAR_E_INVAL);
     T_CHECK(w == NULL);
@@ -184,7 +184,7 @@ static void a_view_may_begin_with_a_filter(void)
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     shut(c);
     cellar_config cfg = cellar_config_default();
-    o.bloom_mode = CELLAR_BLOOM_OBSERVING;
+    o.bloom = CELLAR_BLOOM_OBSERVING;
     cfg.root = &o;
     cfg.no_threads = 1;
     cfg.memory_bytes = 1u << 20;

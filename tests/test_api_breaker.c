@@ -59,8 +59,8 @@ static void breaker_lives_by_the_stores_clock(void)
     cellar_breaker *b = NULL;
     cellar_breaker_opts o = cellar_breaker_opts_default();
     uint32_t pass;
-    o.fail_row = 2;
-    o.close_after = 1;
+    o.consecutive_failures = 2;
+    o.half_open_successes = 1;
     o.open_ms = 100;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_OK);
     fail(b, 2);
@@ -115,9 +115,9 @@ static void bad_input_of_breakers(void)
     cellar_breaker_opts o = cellar_breaker_opts_default();
     T_EQ_I64(cellar_breaker_create(NULL, NULL, &b), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_create(c, NULL, NULL), CELLAR_E_INVAL);
-    o.fail_pct = 101;
+    o.failure_pct = 101;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
-    o.fail_pct = 0;
+    o.failure_pct = 0;
     o.open_ms = -1;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
     cellar_namespace_opts vo = cellar_namespace_opts_default();
@@ -168,7 +168,7 @@ static void a_views_breaker_is_in_metrics_and_dump(void)
     cellar_result out = cellar_result_default();
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
     T_CHECK(!told(c, cellar_dump_write, "breaker"));
-    o.fail_row = 1;
+    o.consecutive_failures = 1;
     o.open_ms = 100;
     vo.breaker = &o;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);

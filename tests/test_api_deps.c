@@ -553,7 +553,7 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
     cellar_result r = cellar_result_default();
     source s = SOURCE_INIT;
     char text[64];
-    bo.fail_row = 1;
+    bo.consecutive_failures = 1;
     vo.breaker = &bo;
     vo.deps = 1;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);

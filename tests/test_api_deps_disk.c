@@ -49,7 +49,7 @@ static cellar *open_it(bool disk, bool deps, uint32_t mode, uint64_t bytes)
         cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
     }
     root.deps = deps;
-    root.l2_mode = mode;
+    root.l2_write = mode;
     cfg.root = &root;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}

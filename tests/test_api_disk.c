@@ -257,7 +257,7 @@ static void each_change_goes_down_where_each_set_does(void)
         store_begin();
         cellar_config cfg = config();
         cellar_namespace_opts root = cellar_namespace_opts_default();
-        root.l2_mode = modes[m];
+        root.l2_write = modes[m];
         cfg.root = &root;
         cfg.l2_min_ttl_ms = 1;
         int64_t now = 0;
@@ -984,7 +984,7 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         cellar_config cfg = config();
         cellar_namespace_opts o = cellar_namespace_opts_default();
-        o.l2_mode = mode;
+        o.l2_write = mode;
         cfg.root = &o;
         cfg.secret = known_secret;
         const pid_t pid = fork();
@@ -1014,7 +1014,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
     store_begin();
     cellar_config cfg = config();
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.l2_mode = CELLAR_L2_WRITE_THROUGH;
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
     for (uint32_t threads = 0; threads < 2; threads++) {
         cfg.no_threads = threads == 0;
@@ -1044,7 +1044,7 @@ static void write_through_says_what_the_disk_did_not_take(void)
     cellar_config cfg = config();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar_set_opts so = cellar_set_opts_default();
-    o.l2_mode = CELLAR_L2_WRITE_THROUGH;
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
     cellar *c = open_with(&cfg);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
@@ -1058,7 +1058,7 @@ static void write_through_says_what_the_disk_did_not_take(void)
     T_EQ_I64(cellar_set(c, "never", 5, "v", 1, &so), CELLAR_OK);
     T_EQ_U64(metric(c, "cellar_l2_not_through_total"), 1);
     shut(c);
-    o.l2_mode = CELLAR_L2_WRITE_ON_SET;
+    o.l2_write = CELLAR_L2_WRITE_ON_SET;
     c = open_with(&cfg);
     T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_OK); /* nothing is promised */
     T_EQ_U64(metric(c, "cellar_l2_not_through_total"), 0);
@@ -1071,7 +1071,7 @@ static void ticks_say_whether_the_disk_has_work(void)
     store_begin();
     cellar_config cfg = config();
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.l2_mode = CELLAR_L2_WRITE_THROUGH;
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
     cfg.root = &o;
     cfg.secret = known_secret;
     const pid_t pid = fork();
@@ -1295,7 +1295,7 @@ static void tags_are_written_with_each_set_too(void)
     store_begin();
     const cellar_config cfg = config();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
-    vo.l2_mode = CELLAR_L2_WRITE_ON_SET;
+    vo.l2_write = CELLAR_L2_WRITE_ON_SET;
     for (int life = 0; life < 2; life++) {
         const pid_t pid = fork();
         if (pid == 0) {
@@ -1415,7 +1415,7 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
 {
     cellar_config cfg = config();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
-    vo.l2_mode = seed % 3 == 0 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
+    vo.l2_write = seed % 3 == 0 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
     cfg.max_entries = 16;
     cfg.no_threads = !threads;
     cellar *c = NULL, *v = NULL;

@@ -154,7 +154,7 @@ static void what_loaders_find_absent_has_an_exact_age_too(void)
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     cellar_entry_info i = cellar_entry_info_default();
     cellar_result r = cellar_result_default();
-    vo.keep_age = 1;
+    vo.exact_age = 1;
     cellar *v = view_of(c, &vo);
     now_ms += 700;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
@@ -206,7 +206,7 @@ static void uses_bring_no_refresh_nearer(void)
     loader.fn = load_v;
     loader.ctx = &loads;
     vo.loader = &loader;
-    vo.eager_pct = 80;
+    vo.eager_refresh_pct = 80;
     cellar *v = view_of(c, &vo);
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 100000;
@@ -235,7 +235,7 @@ static cellar *open_disk(uint32_t mode, cellar **v)
     cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
     cfg.l2_required = 1;
     cellar *c = open_with(&cfg);
-    vo.l2_mode = mode;
+    vo.l2_write = mode;
     *v = view_of(c, &vo);
     return c;
 }

@@ -24,7 +24,7 @@ static void bloom_seed_bug_with_loads(void)
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
     T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the source has it */
     T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
-    T_EQ_U64(bloom_info(c).would_err, 1);
+    T_EQ_U64(bloom_info(c).unknown_keys_found, 1);
     T_EQ_I64(cellar_delete(c, "user:7", 6), CELLAR_OK);
     T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* it had been added */
@@ -79,7 +79,7 @@ static void absent_flood_calls_no_loader(void)
     atomic_store(&s.say, SAY_NONE);
     for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "absent:%d", i);
-        o.soft_ms = i & 1; /* with options and without */
+        o.soft_timeout_ms = i & 1; /* with options and without */
         T_EQ_I64(kit_load(c, key, i & 1 ? &o : NULL, &s, text, NULL), CELLAR_ABSENT);
     }
     const cellar_bloom_info info = bloom_info(c);
@@ -113,8 +113,8 @@ static void breaker_stops_calls_and_stale_is_served(void)
     cellar_result r;
     cellar_breaker_opts bo = cellar_breaker_opts_default();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
-    bo.fail_row = 3;
-    bo.close_after = 1;
+    bo.consecutive_failures = 3;
+    bo.half_open_successes = 1;
     bo.open_ms = 1000;
     vo.breaker = &bo;
     vo.default_ttl_ms = 100;
@@ -165,8 +165,8 @@ static void breaker_passes_of_lost_loaders_come_back(void)
     cellar_load_opts o = cellar_load_opts_default();
     source s = SOURCE_INIT;
     char text[64];
-    bo.fail_row = 1;
-    bo.close_after = 1;
+    bo.consecutive_failures = 1;
+    bo.half_open_successes = 1;
     bo.open_ms = 1;
     T_EQ_I64(cellar_breaker_create(c, &bo, &b), CELLAR_OK);
     o.breaker = b;
@@ -252,7 +252,7 @@ static void fallbacks_serve_an_open_breaker(void)
     const cellar_bytes last = { "", 0 };
     char text[64];
     cellar_result r;
-    bo.fail_row = 1;
+    bo.consecutive_failures = 1;
     T_EQ_I64(cellar_breaker_create(c, &bo, &b), CELLAR_OK);
     o.breaker = b;
     atomic_store(&s.say, SAY_FAIL);
@@ -557,7 +557,7 @@ static void warm_report_sums(void)
         T_EQ_U64(r.skipped, 0);
         T_EQ_I64(r.stopped, CELLAR_OK);
         T_EQ_I64(atomic_load(&calls), KEYS - 10);
-        o.max_fail_pct = 5; /* 10 % fail: it gives up */
+        o.max_failure_pct = 5; /* 10 % fail: it gives up */
         T_EQ_I64(cellar_clear(c), CELLAR_OK);
         T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
         sums_up(&r);
@@ -664,15 +664,15 @@ static void warm_in_bulk_and_its_limits(void)
     T_EQ_I64(atomic_load(&calls), 10);
     n = (names){ 0, 1000000000 };
     o.deadline_ms = 30;
-    o.rate_per_s = 10000;
+    o.keys_per_s = 10000;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     sums_up(&r);
     T_EQ_I64(r.stopped, CELLAR_E_TIMEOUT);
     T_CHECK(r.elapsed_ms >= 30 && r.asked <= 1 + r.elapsed_ms * 10 + 10);
     n = (names){ 2000, 1000000000 };
     o.deadline_ms = 0;
-    o.rate_per_s = 0;
-    o.full_pct = 40;
+    o.keys_per_s = 0;
+    o.max_used_pct = 40;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     sums_up(&r);
     T_EQ_I64(r.stopped, CELLAR_E_SPACE);
@@ -718,9 +718,9 @@ static void bad_input_of_warm(void)
     lo.flags = 0x80;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     lo.flags = 0;
-    lo.soft_ms = 30001;
+    lo.soft_timeout_ms = 30001;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
-    lo.soft_ms = 0;
+    lo.soft_timeout_ms = 0;
     lo.struct_size = 1;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     T_EQ_U64(r.asked + r.failed, 0);

@@ -130,7 +130,7 @@ static void in_bulk_they_serve_an_open_breaker(void)
     bulk b = { 0, CELLAR_E_IO };
     cellar_load_item it[KEYS];
     cellar_load_opts o = cellar_load_opts_default();
-    bo.fail_row = 1;
+    bo.consecutive_failures = 1;
     T_EQ_I64(cellar_breaker_create(c, &bo, &breaker), CELLAR_OK);
     o.breaker = breaker;
     ask(c, "d", &o, &b, it);
@@ -310,7 +310,7 @@ static void a_refused_lease_has_them_at_once(void)
     cellar_lease a;
     uint32_t from;
     char text[64];
-    bo.fail_row = 1;
+    bo.consecutive_failures = 1;
     vo.breaker = &bo;
     f.text = "instead";
     atomic_store(&told, 0);
@@ -364,7 +364,7 @@ static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
     cellar_lease a, b;
     char text[64];
     pthread_t lost;
-    bo.fail_row = 1;
+    bo.consecutive_failures = 1;
     vo.breaker = &bo;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     atomic_store(&f.say, SAY_EXIT);
@@ -677,7 +677,7 @@ static void who_waits_in_vain_has_the_default(void)
     atomic_store(&s.gate, 1);
     T_REQUIRE(pthread_create(&leads.thread, NULL, reader_main, &leads) == 0);
     while (atomic_load(&s.inside) == 0) { kit_nap(); }
-    o.wait_ms = 1;
+    o.wait_timeout_ms = 1;
     o.default_value = &last;
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     T_EQ_I64(kit_load(c, "full", NULL, &other, text, NULL), CELLAR_E_LIMIT);

@@ -131,7 +131,7 @@ static cellar *open_tasks(cellar *c)
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.ttl_classes = task_classes;
     o.ttl_class_count = 4;
-    o.fallback_class = 1;
+    o.ttl_class_fallback = 1;
     return open_view(c, "image_task", &o);
 }
 
@@ -162,7 +162,7 @@ static void unknown_states_fall_back_and_are_counted(void)
     T_EQ_STR(api_look(v, "task"), "MISS");
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.class_fallback, 1);
+    T_EQ_U64(st.ttl_class_fallbacks, 1);
     close_all(v, c);
 }
 
@@ -204,7 +204,7 @@ static void metadata_tells_age_ttl_and_version(void)
 {
     cellar *c = open_store();
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.keep_age = 1;
+    o.exact_age = 1;
     cellar *v = open_view(c, "zsxq", &o);
     cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
     put_ttl(v, "k", "value", 7200000);
@@ -626,7 +626,7 @@ static void five_numbers_of_a_view(void)
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 1);
     T_EQ_U64(st.misses, 1);
-    T_EQ_U64(st.store_errors + st.decode_errors, 0);
+    T_EQ_U64(st.write_errors + st.decode_errors, 0);
     T_EQ_U64(st.gets, 2);
     T_CHECK(st.hit_ratio > 0.4999 && st.hit_ratio < 0.5001);
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_STORE, &st), CELLAR_OK);

@@ -160,7 +160,7 @@ static cellar *open_counted(bool breaker)
     cellar_breaker_opts bo = cellar_breaker_opts_default();
     cellar_set_opts so = cellar_set_opts_default();
     cellar *c = NULL;
-    bo.fail_row = 1;
+    bo.consecutive_failures = 1;
     if (breaker) { root.breaker = &bo; }
     root.deps = 1;
     cfg.deps = 1;

@@ -626,8 +626,8 @@ static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
 {
     char value[30000] = "v";
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.bloom_mode = CELLAR_BLOOM_OBSERVING;
-    o.l2_mode = CELLAR_L2_WRITE_ON_SET;
+    o.bloom = CELLAR_BLOOM_OBSERVING;
+    o.l2_write = CELLAR_L2_WRITE_ON_SET;
     begin();
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);

@@ -208,7 +208,7 @@ static void lease_abandoned_by_the_options_it_began_with(void)
     so.stale_ms = 100000;
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
-    o.throttle_ms = 7;
+    o.retry_throttle_ms = 7;
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
     T_CHECK(a.id != 0);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
@@ -775,8 +775,8 @@ static void lease_asks_the_views_breaker(void)
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     cellar_breaker_opts bo = cellar_breaker_opts_default();
     cellar_lease l, probe;
-    bo.fail_row = 2;
-    bo.close_after = 1;
+    bo.consecutive_failures = 2;
+    bo.half_open_successes = 1;
     bo.open_ms = 1000;
     vo.breaker = &bo;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
@@ -811,11 +811,11 @@ static void a_lost_lease_is_told_to_the_breaker(void)
         cellar_namespace_opts vo = cellar_namespace_opts_default();
         cellar_breaker_opts bo = cellar_breaker_opts_default();
         cellar_lease l, probe;
-        bo.fail_row = 1;
-        bo.close_after = 1;
+        bo.consecutive_failures = 1;
+        bo.half_open_successes = 1;
         bo.open_ms = 1000;
         vo.breaker = &bo;
-        vo.hard_ms = 100;
+        vo.hard_timeout_ms = 100;
         T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);

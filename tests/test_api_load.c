@@ -314,7 +314,7 @@ static void stale_is_served_when_the_loader_fails(void)
     cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.stale_ms = 100000;
-    o.throttle_ms = 2000;
+    o.retry_throttle_ms = 2000;
     o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
@@ -435,7 +435,7 @@ static void eager_refreshes_past_its_share(void)
     cellar_result r;
     cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
-    o.eager_pct = 80;
+    o.eager_refresh_pct = 80;
     o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
@@ -573,7 +573,7 @@ static void cycle_self(void)
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.load_cycles, 1);
+    T_EQ_U64(st.load_deadlocks, 1);
     kit_close(c);
 }
 
@@ -670,12 +670,13 @@ static void bad_input_options_are_refused(void)
 #define WIDE(f, v) { offsetof(cellar_load_opts, f), (v), true }
 #define NARROW(f, v) { offsetof(cellar_load_opts, f), (v), false }
         WIDE(ttl_ms, -1), WIDE(negative_ttl_ms, -1), WIDE(error_ttl_ms, -1),
-        WIDE(error_ttl_max_ms, -1), WIDE(stale_ms, -1), WIDE(throttle_ms, -1), WIDE(soft_ms, -1),
-        WIDE(hard_ms, -1), WIDE(wait_ms, INT64_MIN), WIDE(fallback_ttl_ms, -1),
-        WIDE(hard_ms, 86400001), WIDE(stale_ms, (int64_t)1 << 32), NARROW(jitter_pct, 101),
+        WIDE(error_ttl_max_ms, -1), WIDE(stale_ms, -1), WIDE(retry_throttle_ms, -1),
+            WIDE(soft_timeout_ms, -1),
+        WIDE(hard_timeout_ms, -1), WIDE(wait_timeout_ms, INT64_MIN), WIDE(fallback_ttl_ms, -1),
+        WIDE(hard_timeout_ms, 86400001), WIDE(stale_ms, (int64_t)1 << 32), NARROW(jitter_pct, 101),
         WIDE(error_ttl_max_ms, 86400001), NARROW(xfetch_beta_x100, 100001), NARROW(flags, 0x80),
-        NARROW(jitter_mode, 2), NARROW(fail_handovers, 9), NARROW(max_takeovers, 16),
-        NARROW(eager_pct, 100), NARROW(no_negative, 2), NARROW(no_wait, 2),
+        NARROW(jitter_mode, 2), NARROW(join_retries, 9), NARROW(leader_retries, 16),
+        NARROW(eager_refresh_pct, 100), NARROW(no_negative, 2), NARROW(no_wait, 2),
         NARROW(ctx_bytes, 257), NARROW(flags, CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED),
     };
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK); /* refused on a hit, too */
@@ -692,11 +693,11 @@ static void bad_input_options_are_refused(void)
         }
     }
     cellar_load_opts o = cellar_load_opts_default();
-    o.soft_ms = 500;
-    o.hard_ms = 499;
+    o.soft_timeout_ms = 500;
+    o.hard_timeout_ms = 499;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o = cellar_load_opts_default();
-    o.eager_pct = 50;
+    o.eager_refresh_pct = 50;
     o.xfetch_beta_x100 = 100;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o = cellar_load_opts_default();
@@ -716,9 +717,10 @@ static void bounds_of_load_options(void)
     source s = SOURCE_INIT;
     char text[64], key[16];
     const struct { size_t at; int64_t last; bool wide; } bound[] = {
-        WIDE(error_ttl_max_ms, 86400000), WIDE(stale_ms, UINT32_MAX), WIDE(hard_ms, 86400000),
-        NARROW(jitter_pct, 100), NARROW(jitter_mode, 1), NARROW(fail_handovers, 8),
-        NARROW(max_takeovers, 15), NARROW(eager_pct, 99), NARROW(xfetch_beta_x100, 100000),
+        WIDE(error_ttl_max_ms, 86400000), WIDE(stale_ms, UINT32_MAX),
+            WIDE(hard_timeout_ms, 86400000),
+        NARROW(jitter_pct, 100), NARROW(jitter_mode, 1), NARROW(join_retries, 8),
+        NARROW(leader_retries, 15), NARROW(eager_refresh_pct, 99), NARROW(xfetch_beta_x100, 100000),
         NARROW(no_negative, 1), NARROW(no_wait, 1), NARROW(ctx_bytes, CELLAR_LOAD_CTX_MAX),
         NARROW(flags, 0x7f & ~CELLAR_LOAD_ONLY_IF_CACHED),
     };
@@ -779,7 +781,8 @@ static void an_unknown_flag_is_refused_at_every_door(void)
     kit_close(c);
 }
 
-/* soft_ms of the one and hard_ms of the other, or of nobody: a code all the same. */
+/* soft_timeout_ms of the one and hard_timeout_ms of the other, or of nobody: a code all the
+ * same. */
 static void soft_over_hard_is_refused_whoever_said_it(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
@@ -789,28 +792,28 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     cellar_lease lease;
     cellar_result r = cellar_result_default();
     char text[64];
-    o.soft_ms = 30001; /* over the 30,000 nobody has changed */
+    o.soft_timeout_ms = 30001; /* over the 30,000 nobody has changed */
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
-    o.soft_ms = 30000;
+    o.soft_timeout_ms = 30000;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    vo.soft_ms = 30001;
+    vo.soft_timeout_ms = 30001;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
-    vo.soft_ms = 500;
+    vo.soft_timeout_ms = 500;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     o = cellar_load_opts_default();
-    o.hard_ms = 499; /* under the view's */
+    o.hard_timeout_ms = 499; /* under the view's */
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
-    o.soft_ms = CELLAR_TTL_NONE;
+    o.soft_timeout_ms = CELLAR_TTL_NONE;
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
     o = cellar_load_opts_default();
     vo = cellar_namespace_opts_default();
-    vo.hard_ms = 400;
+    vo.hard_timeout_ms = 400;
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
-    o.soft_ms = 401; /* over the view's */
+    o.soft_timeout_ms = 401; /* over the view's */
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
-    o.hard_ms = 401;
+    o.hard_timeout_ms = 401;
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(atomic_load(&s.calls), 2);
@@ -968,8 +971,8 @@ static void jitter_repeats_with_the_secret(void)
     T_CHECK(left[0][0] != left[0][1]);
 }
 
-/* While something stale is served, a failure holds the source back for throttle_ms, then one load
- * tries again; a success ends it. */
+/* While something stale is served, a failure holds the source back for retry_throttle_ms, then one
+ * load tries again; a success ends it. */
 static void throttle(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -980,7 +983,7 @@ static void throttle(void)
     o.ttl_ms = 100;
     o.jitter_pct = CELLAR_OFF;
     o.stale_ms = 1000000;
-    o.throttle_ms = 700;
+    o.retry_throttle_ms = 700;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
     atomic_store(&s.say, SAY_FAIL);

@@ -74,13 +74,13 @@ static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t evict
     for (uint64_t id = 0; id < fit; id++) { put(a, id); }
     for (uint64_t id = 0; id < 3 * fit; id++) { put(b, id); }
     const cellar_stats st = figures(a);
-    T_CHECK(st.quota_floor != 0);
+    T_CHECK(st.quota_min_bytes != 0);
     T_EQ_U64(count(a, 0, fit), st.quota_entries);
     const uint64_t mean = st.quota_entries != 0 ? st.quota_bytes / st.quota_entries : 0;
     const uint64_t may = entries != 0 ? mean * (entries / 40 + 2) : slack(bytes);
-    if (st.quota_bytes + may < st.quota_floor) { T_EQ_U64(st.quota_bytes, st.quota_floor); }
-    T_EQ_U64(st.quota_borrowed,
-             st.quota_bytes > st.quota_floor ? st.quota_bytes - st.quota_floor : 0);
+    if (st.quota_bytes + may < st.quota_min_bytes) { T_EQ_U64(st.quota_bytes, st.quota_min_bytes); }
+    T_EQ_U64(st.quota_borrowed_bytes,
+             st.quota_bytes > st.quota_min_bytes ? st.quota_bytes - st.quota_min_bytes : 0);
     T_CHECK(count(b, 2 * fit, 3 * fit) != 0); /* the other one still works */
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
@@ -114,12 +114,12 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
         if (hot && id >= 3) { (void)count(v, id - 3, id); }
     }
     const cellar_stats st = figures(v);
-    T_CHECK(st.quota_ceiling != 0);
+    T_CHECK(st.quota_max_bytes != 0);
     T_EQ_U64(count(v, 0, 2 * fit), st.quota_entries);
-    if (st.quota_bytes > st.quota_ceiling + slack(bytes)) {
-        T_EQ_U64(st.quota_bytes, st.quota_ceiling);
+    if (st.quota_bytes > st.quota_max_bytes + slack(bytes)) {
+        T_EQ_U64(st.quota_bytes, st.quota_max_bytes);
     }
-    T_CHECK(st.quota_bytes + slack(bytes) > st.quota_ceiling); /* and it gets that far */
+    T_CHECK(st.quota_bytes + slack(bytes) > st.quota_max_bytes); /* and it gets that far */
     if (others_pct + most < 90) { T_CHECK(count(a, 0, others) >= others * 99 / 100); }
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -167,7 +167,7 @@ static void an_idle_view_lends_what_it_has(void)
         if (id % 4 == 0) { put(a, id); }
     }
     const cellar_stats st = figures(b);
-    T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_floor);
+    T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_min_bytes);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     api_shut(c);
@@ -186,8 +186,8 @@ static void all_least_shares_are_used(void)
         }
         for (uint64_t id = 0; id < 2 * fit; id++) { put(b, 10 * fit + id); }
         const cellar_stats x = figures(a), y = figures(b);
-        T_CHECK(x.quota_bytes + slack(bytes) >= x.quota_floor);
-        T_CHECK(y.quota_bytes + slack(bytes) >= y.quota_floor);
+        T_CHECK(x.quota_bytes + slack(bytes) >= x.quota_min_bytes);
+        T_CHECK(y.quota_bytes + slack(bytes) >= y.quota_min_bytes);
         T_EQ_I64(cellar_close(a), CELLAR_OK);
         T_EQ_I64(cellar_close(b), CELLAR_OK);
         api_shut(c);
@@ -213,9 +213,9 @@ static void none_starves_beside_one_that_has_more(void)
         }
         for (unsigned i = 0; i < 3; i++) {
             const cellar_stats st = figures(v[i]);
-            const bool had = held_once[i] + slack(bytes) >= st.quota_floor;
+            const bool had = held_once[i] + slack(bytes) >= st.quota_min_bytes;
             /* Once it has had its share it is not below it again. */
-            if (had) { T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_floor); }
+            if (had) { T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_min_bytes); }
             held_once[i] = st.quota_bytes;
         }
     }
@@ -233,7 +233,7 @@ static void figures_follow_a_view(void)
     cellar_stats st = figures(v);
     T_EQ_U64(st.quota_entries, 100);
     T_CHECK(st.quota_bytes >= 100 * 108 && st.quota_bytes <= 100 * 160);
-    T_EQ_U64(st.quota_borrowed, 0); /* a tenth of the budget is more than that */
+    T_EQ_U64(st.quota_borrowed_bytes, 0); /* a tenth of the budget is more than that */
     T_EQ_U64(figures(c).quota_bytes, 0);
     const uint64_t one = st.quota_bytes / 100;
     for (uint64_t id = 0; id < 40; id++) {
@@ -319,7 +319,7 @@ static void the_root_may_have_one(void)
     for (uint64_t id = 0; id < fit / 2; id++) { put(c, id); }
     for (uint64_t id = 0; id < 3 * fit; id++) { put(b, id); }
     T_EQ_U64(figures(c).quota_entries, count(c, 0, fit / 2));
-    T_CHECK(figures(c).quota_bytes + slack(8u << 20) >= figures(c).quota_floor);
+    T_CHECK(figures(c).quota_bytes + slack(8u << 20) >= figures(c).quota_min_bytes);
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
     T_EQ_U64(figures(c).quota_entries, 0);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
@@ -404,12 +404,12 @@ static void shares_and_ends_of_a_view_are_in_the_metrics(void)
     for (uint64_t id = 0; id < 20000; id++) { put(plain, id); }
     const cellar_stats st = figures(a), of_b = figures(b);
     T_REQUIRE(cellar_metrics_write(c, text, sizeof text, NULL) == CELLAR_OK);
-    T_CHECK(st.quota_entries != 0 && of_b.quota_ceiling != 0);
+    T_CHECK(st.quota_entries != 0 && of_b.quota_max_bytes != 0);
     T_EQ_U64(metric(text, "cellar_quota_entries", "a"), st.quota_entries);
     T_EQ_U64(metric(text, "cellar_quota_bytes", "a"), st.quota_bytes);
-    T_EQ_U64(metric(text, "cellar_quota_floor_bytes", "a"), st.quota_floor);
-    T_EQ_U64(metric(text, "cellar_quota_ceiling_bytes", "b"), of_b.quota_ceiling);
-    T_EQ_U64(metric(text, "cellar_quota_borrowed_bytes", "b"), of_b.quota_borrowed);
+    T_EQ_U64(metric(text, "cellar_quota_floor_bytes", "a"), st.quota_min_bytes);
+    T_EQ_U64(metric(text, "cellar_quota_ceiling_bytes", "b"), of_b.quota_max_bytes);
+    T_EQ_U64(metric(text, "cellar_quota_borrowed_bytes", "b"), of_b.quota_borrowed_bytes);
     T_EQ_U64(metric(text, "cellar_quota_breaches_total", "a"), st.quota_breaches);
     T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has none */
     char line[96];

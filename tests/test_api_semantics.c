@@ -403,7 +403,7 @@ static void a_failing_set_takes_the_old_value_along(void)
     T_EQ_I64(cellar_set(c, "k", 1, big, 1000, NULL), CELLAR_OK);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.store_errors, 2);
+    T_EQ_U64(st.write_errors, 2);
     T_EQ_U64(st.ended[CELLAR_CAUSE_REJECTED], 1);
     api_shut(c);
     c = api_open(2u << 20); /* larger than what the budget can ever hold */
@@ -575,7 +575,7 @@ static void updates_end_at_the_longest_value(void)
         T_EQ_I64(cellar_update(c, "k", 1, grow, &far, NULL), CELLAR_E_TOOBIG);
         T_EQ_STR(api_look(c, "k"), "stays");
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-        T_EQ_U64(st.store_errors, 2);
+        T_EQ_U64(st.write_errors, 2);
         api_shut(c);
     }
 }

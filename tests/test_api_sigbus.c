@@ -36,7 +36,7 @@ static cellar_config config(void)
 {
     cellar_config cfg = cellar_config_default();
     each_set = cellar_namespace_opts_default();
-    each_set.l2_mode = CELLAR_L2_WRITE_ON_SET;
+    each_set.l2_write = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &each_set;
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;

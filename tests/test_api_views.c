@@ -162,8 +162,8 @@ static void options_of_views_and_classes(void)
     o.default_ttl_ms = 5000;
     o.ttl_classes = three;
     o.ttl_class_count = 3;
-    o.fallback_class = 2;
-    o.keep_age = 1;
+    o.ttl_class_fallback = 2;
+    o.exact_age = 1;
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     T_EQ_I64(cellar_ttl_class_find(v, "processing", &cls), CELLAR_OK);
     T_EQ_U64(cls, 1);
@@ -189,14 +189,14 @@ static void options_of_views_and_classes(void)
     T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
     T_EQ_U64(cls, 2);
     o.ttl_class_count = 1;
-    o.fallback_class = 0;
+    o.ttl_class_fallback = 0;
     T_EQ_I64(cellar_close(same), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &same), CELLAR_OK);
     T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
     T_EQ_U64(cls, 1);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.class_fallback, 2);
+    T_EQ_U64(st.ttl_class_fallbacks, 2);
     T_EQ_I64(cellar_close(same), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);

@@ -14,7 +14,7 @@ static int64_t read_clock(void *ctx)
     return now_ms;
 }
 
-static cellar *open_store(uint32_t no_why)
+static cellar *open_store(uint32_t no_explain)
 {
     cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
@@ -22,9 +22,9 @@ static cellar *open_store(uint32_t no_why)
     cfg.memory_bytes = 2u << 20;
     cfg.no_threads = 1;
     cfg.clock = read_clock;
-    cfg.no_why = no_why;
+    cfg.no_explain = no_explain;
     cellar_namespace_opts root = cellar_namespace_opts_default();
-    root.keep_age = 1;
+    root.exact_age = 1;
     cfg.root = &root;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     return c;
@@ -194,7 +194,7 @@ static void bad_input_of_why(void)
     T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     cellar_config cfg = cellar_config_default();
-    cfg.no_why = 2;
+    cfg.no_explain = 2;
     T_EQ_I64(cellar_open(&cfg, &d), CELLAR_E_INVAL);
 }
 

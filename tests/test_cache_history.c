@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    with a disk tier below, each key stays linearizable: after a set or a completed read has
- *         shown a value, no read returns an older one. This holds in each l2_mode and for durable
+ *         shown a value, no read returns an older one. This holds in each l2_write and for durable
  *         sets, while entries leave memory all the time and sets, deletes and loads overlap.
  * Method: threads change and read a few keys of a store that holds even fewer in memory. Each value
  *         carries an id of its own. All operations are recorded with their times; the zone checker
@@ -25,7 +25,7 @@ enum { THREADS_MAX = 16, BATCH = 4, VALUE_MAX = 1600 };
 #define COUNTER_BIT (UINT64_C(1) << 62)
 
 typedef struct setting {
-    uint32_t l2_mode, l2_sync;
+    uint32_t l2_write, l2_sync;
     uint32_t keys;        /* one in four is a counter */
     uint32_t in_memory;   /* max_entries */
     uint32_t durable_pct; /* of the sets */
@@ -341,7 +341,7 @@ static void open_all(const setting *how)
         T_REQUIRE(lin_open(&all.log[i], BATCH * all.round_ops + how->keys));
     }
     store_begin();
-    root.l2_mode = how->l2_mode;
+    root.l2_write = how->l2_write;
     cfg.memory_bytes = CELLAR_MEMORY_MIN;
     cfg.max_entries = how->in_memory;
     cfg.eviction = CELLAR_EVICT_LRU;

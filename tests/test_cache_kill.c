@@ -261,7 +261,7 @@ static void child_opens(uint64_t dir)
     crypt.seal = xor_seal;
     crypt.open = xor_open;
     crypt.overhead = 8;
-    v.l2_mode = mode == DURABLE ? CELLAR_L2_WRITE_ON_EVICTION
+    v.l2_write = mode == DURABLE ? CELLAR_L2_WRITE_ON_EVICTION
                 : mode == EACH_SET ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_THROUGH;
     cfg.root = &v;
     cfg.memory_bytes = 2u << 20;

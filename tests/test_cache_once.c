@@ -15,7 +15,7 @@ static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_opts *v)
     cellar *c = NULL;
     cellar_config cfg = cellar_config_default();
     *v = cellar_namespace_opts_default();
-    v->l2_mode = mode;
+    v->l2_write = mode;
     cfg.root = v;
     cfg.memory_bytes = memory;
     cfg.l2_path = store;

@@ -57,7 +57,7 @@ static void fill(cellar *c, unsigned keys)
 {
     cellar_namespace_opts vc = cellar_namespace_opts_default();
     cellar *v = NULL;
-    vc.l2_mode = CELLAR_L2_WRITE_ON_SET;
+    vc.l2_write = CELLAR_L2_WRITE_ON_SET;
     T_REQUIRE(cellar_namespace_open(c, "people", &vc, &v) == CELLAR_OK);
     for (unsigned i = 0; i < keys; i++) {
         char key[16], value[64];
@@ -278,7 +278,7 @@ static void what_the_next_life_does_not_serve_is_dead(void)
     cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.no_threads = 1;
     cfg.deps = root.deps = 1;
-    root.l2_mode = CELLAR_L2_WRITE_ON_SET;
+    root.l2_write = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &root;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3; i++) {

@@ -243,8 +243,8 @@ static void seed_slow_load_delays_no_other_key(void)
 
 /* ---- time-outs ---- */
 
-/* Past hard_ms exactly one of those who wait loads anew; the late result reaches its own caller and
- * is not stored. */
+/* Past hard_timeout_ms exactly one of those who wait loads anew; the late result reaches its own
+ * caller and is not stored. */
 static void hard_hands_over(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -252,8 +252,8 @@ static void hard_hands_over(void)
     cellar_load_opts o = cellar_load_opts_default();
     static caller k[9];
     char text[64];
-    o.hard_ms = 1000;
-    o.wait_ms = 100000;
+    o.hard_timeout_ms = 1000;
+    o.wait_timeout_ms = 100000;
     stuck.text = "late";
     next.text = "new";
     atomic_store(&stuck.gate, 1);
@@ -286,7 +286,7 @@ static void a_late_load_nobody_waits_for_is_kept(void)
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     caller k;
-    o.hard_ms = 1000;
+    o.hard_timeout_ms = 1000;
     atomic_store(&s.gate, 1);
     start(&k, c, &s, &o, "k");
     wait_for(&s.inside, 1);
@@ -298,7 +298,7 @@ static void a_late_load_nobody_waits_for_is_kept(void)
     kit_close(c);
 }
 
-/* Each stuck loader costs a thread: after max_takeovers of them no more are begun. */
+/* Each stuck loader costs a thread: after leader_retries of them no more are begun. */
 static void takeovers_are_bounded(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -306,8 +306,8 @@ static void takeovers_are_bounded(void)
     cellar_load_opts o = cellar_load_opts_default();
     static caller k[4];
     char text[64];
-    o.hard_ms = 1000;
-    o.max_takeovers = 2;
+    o.hard_timeout_ms = 1000;
+    o.leader_retries = 2;
     atomic_store(&s.gate, 1);
     for (int i = 0; i < 3; i++) {
         start(&k[i], c, &s, &o, "k");
@@ -335,7 +335,7 @@ static void soft_serves_stale(void)
     char text[64];
     o.ttl_ms = 1000;
     o.stale_ms = 60000;
-    o.soft_ms = 200;
+    o.soft_timeout_ms = 200;
     o.jitter_pct = CELLAR_OFF;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
@@ -349,8 +349,8 @@ static void soft_serves_stale(void)
     T_EQ_I64(w.err, CELLAR_STALE);
     T_EQ_STR(w.text, "1");
     T_EQ_U64(w.r.source, CELLAR_SOURCE_STALE_SOFT_TIMEOUT);
-    /* soft_ms 0: at once */
-    o.soft_ms = CELLAR_TTL_NONE;
+    /* soft_timeout_ms 0: at once */
+    o.soft_timeout_ms = CELLAR_TTL_NONE;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
     atomic_store(&s.gate, 0);
     join(&k);
@@ -359,7 +359,7 @@ static void soft_serves_stale(void)
     kit_close(c);
 }
 
-/* In the background: who waits soft_ms gets the fresh value if it comes in time. */
+/* In the background: who waits soft_timeout_ms gets the fresh value if it comes in time. */
 static void soft_waits_for_the_background(void)
 {
     cellar_config cfg = cellar_config_default();
@@ -373,8 +373,8 @@ static void soft_waits_for_the_background(void)
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     o.ttl_ms = 1000;
     o.stale_ms = 60000;
-    o.soft_ms = 30000;
-    o.hard_ms = 60000;
+    o.soft_timeout_ms = 30000;
+    o.hard_timeout_ms = 60000;
     o.jitter_pct = CELLAR_OFF;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
@@ -401,7 +401,7 @@ static void waiter_deadline(void)
     wait_for(&s.inside, 1);
     unsigned late = 0, trials = 0;
     while (trials < 30 || (late == trials && trials < 1000)) {
-        o.wait_ms = 5;
+        o.wait_timeout_ms = 5;
         start(&w, c, &s, &o, "k");
         join(&w);
         T_EQ_I64(w.err, CELLAR_E_TIMEOUT);
@@ -423,7 +423,7 @@ static void timeout_no_stampede(void)
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     static caller k[33];
-    o.wait_ms = 100;
+    o.wait_timeout_ms = 100;
     atomic_store(&s.gate, 1);
     start(&k[0], c, &s, &o, "k");
     wait_for(&s.inside, 1);
@@ -445,7 +445,7 @@ static void timeout_no_stampede(void)
 
 /* ---- failures shared ---- */
 
-/* N joiners of a dead source cost 1 + fail_handovers loads, not N. */
+/* N joiners of a dead source cost 1 + join_retries loads, not N. */
 static void failures_are_shared_after_the_handovers(void)
 {
     for (uint32_t hand = 0; hand < 3; hand++) {
@@ -453,7 +453,7 @@ static void failures_are_shared_after_the_handovers(void)
         source s = SOURCE_INIT;
         cellar_load_opts o = cellar_load_opts_default();
         static caller k[17];
-        o.fail_handovers = hand == 0 ? CELLAR_OFF : hand;
+        o.join_retries = hand == 0 ? CELLAR_OFF : hand;
         atomic_store(&s.say, SAY_FAIL);
         atomic_store(&s.gate, 1);
         for (int i = 0; i < 17; i++) { start(&k[i], c, &s, &o, "k"); }
@@ -478,7 +478,7 @@ static void a_final_failure_is_shared_at_once(void)
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     caller k[2];
-    o.fail_handovers = 8;
+    o.join_retries = 8;
     s.said_err = 42;
     s.fail_flags = CELLAR_FAIL_FINAL;
     atomic_store(&s.say, SAY_FAIL);
@@ -1008,7 +1008,7 @@ static void *soft_main(void *arg)
     cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 1000;
     o.stale_ms = 10000000;
-    o.soft_ms = 50;
+    o.soft_timeout_ms = 50;
     o.flags = CELLAR_LOAD_CTX_STATIC;
     for (uint32_t i = 0; i < 8000 / KIT_SLOW; i++) {
         const uint32_t key = i % 20;

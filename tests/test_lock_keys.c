@@ -59,10 +59,10 @@ static void shut(cellar_locks *t)
     cellar_locks_close(t);
 }
 
-static cellar_lock_opts opts(int64_t wait_ms, int64_t lease_ms, uint32_t flags)
+static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t lease_ms, uint32_t flags)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
-    o.wait_ms = wait_ms;
+    o.wait_timeout_ms = wait_timeout_ms;
     o.lease_ms = lease_ms;
     o.flags = flags;
     return o;
@@ -584,7 +584,7 @@ static void limits_are_codes_and_counters(void)
         T_EQ_I64(cellar_lock_acquire(t, &i, sizeof i, NULL, &lk[i]), CELLAR_OK);
     }
     T_EQ_I64(take(t, "one more", 1000, &more), CELLAR_E_LIMIT);
-    T_EQ_U64(figures(t).refused_limit, 1);
+    T_EQ_U64(figures(t).rejected_limit, 1);
     T_EQ_I64(cellar_lock_release(t, &lk[2]), CELLAR_OK);
     T_EQ_I64(take(t, "one more", 1000, &more), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &more), CELLAR_OK);
@@ -606,7 +606,7 @@ static void limits_are_codes_and_counters(void)
         T_CHECK(figures(t).bytes <= cfg.max_bytes);
     }
     T_EQ_I64(err, CELLAR_E_SPACE);
-    T_EQ_U64(figures(t).refused_memory, 1);
+    T_EQ_U64(figures(t).rejected_memory, 1);
     T_CHECK(lock_audit(t));
     while (n-- > 0) { T_EQ_I64(cellar_lock_release(t, &held[n]), CELLAR_OK); }
     shut(t);

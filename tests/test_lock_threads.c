@@ -43,10 +43,10 @@ static void wait_for_waiters(cellar_locks *t, uint64_t count)
     while (figures(t).waiting != count) { base_sleep_ns(200000); }
 }
 
-static cellar_lock_opts opts(int64_t wait_ms, int64_t lease_ms, uint32_t flags)
+static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t lease_ms, uint32_t flags)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
-    o.wait_ms = wait_ms;
+    o.wait_timeout_ms = wait_timeout_ms;
     o.lease_ms = lease_ms;
     o.flags = flags;
     return o;
@@ -88,7 +88,7 @@ static void *own_one(void *arg)
                                         base_rng_below(&r, 16) == 0 ? CELLAR_LOCK_THREAD_BOUND : 0);
         const cellar_err err = cellar_lock_acquire(store.t, key, 2, &o, &lk);
         if (err != CELLAR_OK) {
-            T_CHECK(err == CELLAR_E_BUSY && o.wait_ms == 0);
+            T_CHECK(err == CELLAR_E_BUSY && o.wait_timeout_ms == 0);
             continue;
         }
         store_write(k, lk.fence);
@@ -227,15 +227,15 @@ static void lock_timeout_slack(void)
     int64_t worst_ms = 0;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, &lk), CELLAR_OK);
     uint64_t tries = 0;
-    for (int64_t wait_ms = 1; wait_ms <= 64; wait_ms *= 2) {
-        const cellar_lock_opts o = opts(wait_ms, 60000, 0);
+    for (int64_t wait_timeout_ms = 1; wait_timeout_ms <= 64; wait_timeout_ms *= 2) {
+        const cellar_lock_opts o = opts(wait_timeout_ms, 60000, 0);
         int64_t least_ms = INT64_MAX; /* a machine that stands still is late, not always */
         for (int i = 0; i < 100 && least_ms > 10; i++, tries++) {
             const uint64_t start_ns = base_now_ns();
             T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &other), CELLAR_E_TIMEOUT);
             const int64_t spent_ms = (int64_t)((base_now_ns() - start_ns) / 1000000);
-            T_CHECK(spent_ms + 1 >= wait_ms);
-            least_ms = BASE_MIN(least_ms, spent_ms - wait_ms);
+            T_CHECK(spent_ms + 1 >= wait_timeout_ms);
+            least_ms = BASE_MIN(least_ms, spent_ms - wait_timeout_ms);
         }
         worst_ms = BASE_MAX(worst_ms, least_ms);
     }
@@ -580,7 +580,7 @@ static uint64_t life(uint64_t nth, bool sticky)
             held++;
         }
     }
-    T_EQ_U64(figures(t).refused_memory, 4 - held);
+    T_EQ_U64(figures(t).rejected_memory, 4 - held);
     T_EQ_I64(cellar_lock_release_many(t, lk, 4), CELLAR_OK);
     T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
     T_EQ_U64(figures(t).records, 0);

@@ -854,7 +854,7 @@ static void disk_frozen_row(disk_bench *b, bool quick)
     const uint64_t ms = quick ? 2000 : 10000;
     cellar_config cfg = cellar_config_default();
     cellar_namespace_opts each = cellar_namespace_opts_default();
-    each.l2_mode = CELLAR_L2_WRITE_ON_SET;
+    each.l2_write = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &each;
     cfg.memory_bytes = (uint64_t)24 << 20;
     cfg.max_entries = DISK_L1_KEYS / 2;

@@ -91,7 +91,7 @@ struct cellar {
     _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
     cellar_view_loader loader; /* VIEW */
     _Atomic uint32_t class_count;
-    _Atomic uint32_t class_fallback;     /* number from 1 */
+    _Atomic uint32_t ttl_class_fallbacks; /* number from 1 */
     _Atomic int64_t class_ttl_ms[CELLAR_TTL_CLASSES_MAX];
     char (*class_name)[CELLAR_TTL_CLASS_NAME_MAX + 1]; /* VIEW; owned; NULL: never had any */
     UT_hash_handle hh;      /* VIEW; names of the store, the root is not in */
@@ -199,7 +199,7 @@ struct cache_store {
     cache_tags *_Atomic tags;      /* NULL: none invalidated yet; never freed before the close */
     cache_deps *deps;       /* NULL: not asked for; constant until the root's close */
     _Atomic uint64_t glob_epoch;   /* moves around each walk by pattern, see match.c */
-    cache_why *why;         /* NULL: no_why; constant until the root's close */
+    cache_why *why;         /* NULL: no_explain; constant until the root's close */
     cache_watch *_Atomic watch; /* NULL: no view asked for it; release here, acquire in watch.c */
     cache_vgens *_Atomic vgens;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
@@ -503,7 +503,7 @@ CELLAR_PRIVATE cache_word cache_filter_stops(cellar *c, const void *key, size_t 
 CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_len);
 /* How a sampled get ended. */
 CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got);
-CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* bloom_mode */
+CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* bloom */
 CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b); /* say once what it doubts */
 CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);

@@ -25,10 +25,10 @@ static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule 
     const cellar_err err = cache_opts_in(&full, sizeof full, o);
     *why = "the breaker's struct_size is not set, or it has unknown fields";
     if (err != CELLAR_OK) { return err; }
-    if (full.fail_pct != 0) { r->fail_pct = full.fail_pct; }
+    if (full.failure_pct != 0) { r->failure_pct = full.failure_pct; }
     if (full.min_calls != 0) { r->min_calls = full.min_calls; }
-    if (full.fail_row != 0) { r->fail_row = full.fail_row; }
-    if (full.close_after != 0) { r->close_after = full.close_after; }
+    if (full.consecutive_failures != 0) { r->consecutive_failures = full.consecutive_failures; }
+    if (full.half_open_successes != 0) { r->half_open_successes = full.half_open_successes; }
     if (full.open_ms != 0) { r->open_ms = full.open_ms; }
     if (full.open_max_ms != 0) { r->open_max_ms = full.open_max_ms; }
     if (full.open_max_ms == 0 && r->open_ms > r->open_max_ms) { r->open_max_ms = r->open_ms; }

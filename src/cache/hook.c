@@ -7,7 +7,7 @@
  *                      back in the window, and a stamp that nobody watches stays
  *            eviction: l1 window {commit: stamp watched, captured} -> left hook (listen.c) -> tier
  *                      put, which asks stamp_is when it has its place
- *            change that is stored below at once, durable or by l2_mode: in the place of the kill
+ *            change that is stored below at once, durable or by l2_write: in the place of the kill
  *                      a put, with a kill if that fails; in which order those of one key: turn.c
  *            miss:     anything below? stamp watched, read -> tier get -> put into L1 as BACKFILL;
  *                      the window compares. A call that changes what is there (touch, update, incr,

@@ -17,7 +17,8 @@
  *            stands in for the value ..), fulfil where its own options say nothing. Was nothing
  *            given, nothing is kept, and the view's of that moment are taken. Where the breaker
  *            refuses the lease, or a failure is remembered, fallbacks are asked at once.
- * LIMITS     a thread that holds a lease and waits for that key waits until hard_ms: nobody can
+ * LIMITS     a thread that holds a lease and waits for that key waits until hard_timeout_ms:
+ * nobody can
  *            know that it is the one who would fulfil it. */
 #include "cache/load_int.h"
 

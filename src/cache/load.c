@@ -301,9 +301,9 @@ CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_a
         .kind = kind,
         .join = kind == FLIGHT_CALL && !call->p.no_wait,
         .take_queued = queued && call->old == NULL,
-        .max_takeovers = (uint8_t)call->p.takeovers, /* at most 15: load_opts.c */
+        .leader_retries = (uint8_t)call->p.takeovers, /* at most 15: load_opts.c */
         .now_ms = call->now_ms,
-        .hard_ms = call->p.hard_ms,
+        .hard_timeout_ms = call->p.hard_timeout_ms,
         .tag_born = base_load_acq(&call->c->store->tag_epoch),
     };
 }
@@ -352,15 +352,16 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
     return true;
 }
 
-/* How long this call waits: with something stale in hand soft_ms, else its own patience. */
+/* How long this call waits: with something stale in hand soft_timeout_ms, else its own patience. */
 static int64_t cache_patience(cache_call *call)
 {
     if (call->patience_ms == 0) {
-        call->patience_ms = base_add_sat(call->now_ms, call->p.wait_ms);
+        call->patience_ms = base_add_sat(call->now_ms, call->p.wait_timeout_ms);
     }
     if (call->old == NULL) { return call->patience_ms; }
-    if (call->soft_ms == 0) { call->soft_ms = base_add_sat(call->now_ms, call->p.soft_ms); }
-    return BASE_MIN(call->soft_ms, call->patience_ms);
+    if (call->soft_timeout_ms == 0) { call->soft_timeout_ms =
+        base_add_sat(call->now_ms, call->p.soft_timeout_ms); }
+    return BASE_MIN(call->soft_timeout_ms, call->patience_ms);
 }
 
 CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch)
@@ -432,11 +433,11 @@ static bool cache_with_old(cache_call *call, flight_table *t)
 {
     if (!cache_background(call)) { return false; } /* this call refreshes, if it gets the flight */
     cache_refresh_later(call, t);
-    if (call->early || call->p.soft_ms == 0) {
+    if (call->early || call->p.soft_timeout_ms == 0) {
         cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
         return true;
     }
-    call->only_join = true; /* for soft_ms */
+    call->only_join = true; /* for soft_timeout_ms */
     return false;
 }
 
@@ -455,7 +456,7 @@ static bool cache_round(cache_call *call, flight_table *t)
     case FLIGHT_TAKEN:
         if (call->only_join) { /* the refresh is over: see what it left, without asking for more */
             call->only_join = false;
-            call->p.soft_ms = 0;
+            call->p.soft_timeout_ms = 0;
             call->losses++;
             return false;
         }

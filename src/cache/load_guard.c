@@ -79,8 +79,8 @@ CELLAR_PRIVATE void cache_guard_report(struct cellar_load *ld, cellar_err verdic
 {
     if (ld->breaker == NULL) { return; }
     breaker_outcome how = BREAKER_SAID_NOTHING;
-    const int64_t hard_ms = ld->call->p.hard_ms;
-    const bool late = hard_ms > 0 && ld->ns / 1000000 >= (uint64_t)hard_ms;
+    const int64_t hard_timeout_ms = ld->call->p.hard_timeout_ms;
+    const bool late = hard_timeout_ms > 0 && ld->ns / 1000000 >= (uint64_t)hard_timeout_ms;
     if (late || (verdict == CELLAR_E_LOADER && !cache_error_is_ours((int32_t)ld->returned)) ||
         verdict == CELLAR_E_NO_RESULT) {
         how = BREAKER_FAILED;

@@ -13,9 +13,10 @@
 typedef struct cache_load_plan { /* what call, view and store come to */
     int64_t ttl_ms, negative_ttl_ms; /* BASE_NEVER_MS: none */
     int64_t error_ttl_ms, error_max_ms; /* 0: errors are not kept */
-    int64_t stale_ms, throttle_ms, soft_ms, hard_ms, wait_ms, fallback_ttl_ms;
+    int64_t stale_ms, retry_throttle_ms, soft_timeout_ms, hard_timeout_ms, wait_timeout_ms,
+        fallback_ttl_ms;
     uint32_t jitter_pct, jitter_mode, handovers, takeovers;
-    uint32_t eager_pct, xfetch;      /* 0: off */
+    uint32_t eager_refresh_pct, xfetch; /* 0: off */
     uint32_t flags;
     bool no_negative, no_wait;
     cellar_breaker *breaker;         /* NULL: none */
@@ -45,7 +46,7 @@ typedef struct cache_call { /* on the caller's stack, or beside a job */
     uint32_t failures, losses;  /* flights of others seen failing, or ending without outcome */
     int64_t now_ms;             /* of the last look */
     int64_t patience_ms;        /* absolute; 0 until the first wait */
-    int64_t soft_ms;            /* the same, with something stale in hand */
+    int64_t soft_timeout_ms;    /* the same, with something stale in hand */
     cellar_err code;            /* what the call answers with, */
     flight_bytes *value;        /* with OK and STALE; one ref */
     uint32_t source, result_flags;

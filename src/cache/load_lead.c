@@ -260,7 +260,7 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
         o->flags |= FLIGHT_NOT_STORED;
         return;
     }
-    const bool early = (call->p.eager_pct | call->p.xfetch) != 0 && ttl != BASE_NEVER_MS;
+    const bool early = (call->p.eager_refresh_pct | call->p.xfetch) != 0 && ttl != BASE_NEVER_MS;
     const uint64_t took_us = ld->ns / 1000;
     uint32_t cost_us = ld->cost_us;
     stats_add(cache_mine(call->c), STATS_LOAD_COST, cost_us != 0 ? cost_us : took_us);
@@ -478,7 +478,8 @@ static void cache_keep_failure(struct cellar_load *ld, int32_t loader_err, fligh
     cache_call *call = ld->call;
     if (!cache_keeps_failure(ld, loader_err)) { return; }
     if (call->old_current) {
-        const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms : call->p.throttle_ms;
+        const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms :
+            call->p.retry_throttle_ms;
         o->retry_at_ms = base_add_sat(call->now_ms, pause);
         const l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
                                .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };

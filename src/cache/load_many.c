@@ -430,7 +430,7 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     it->status = CELLAR_PENDING;
     cache_key(m->c, &k, it->key, it->key_len);
     if (cache_notes(m->c)) { cache_deps_note(m->c, &k); } /* before any flight of ours is led */
-    if (m->p->flags != 0 || (m->p->eager_pct | m->p->xfetch) != 0 ||
+    if (m->p->flags != 0 || (m->p->eager_refresh_pct | m->p->xfetch) != 0 ||
         (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0) {
         return false;
     }

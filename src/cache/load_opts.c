@@ -6,7 +6,7 @@
  *            keeps what it was given (0: nothing said), so that a change of the store's defaults
  *            or of its own is seen by the next load; a load works with a copy.
  * LOCKING    VIEW for the view's loader, which is three words; the rest are single atomic words.
- * LIMITS     hard_ms up to 24 hours and never off: it also frees a key whose loader left by
+ * LIMITS     hard_timeout_ms up to 24 hours and never off: it also frees a key whose loader left by
  *            longjmp. */
 #include "cache/load_int.h"
 
@@ -32,7 +32,7 @@ typedef struct cache_load_range { /* what a call and a view both have */
     uint32_t n[CACHE_LOAD_NUMBERS];
 } cache_load_range;
 
-static const char cache_load_soft_over_hard[] = "hard_ms is less than soft_ms";
+static const char cache_load_soft_over_hard[] = "hard_timeout_ms is less than soft_timeout_ms";
 
 static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_OFF; }
 
@@ -41,7 +41,7 @@ static const char *cache_load_range_check(const cache_load_range *r)
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
         if (r->ms[i] < 0) { return "a duration of loads is negative"; }
     }
-    if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) { return "hard_ms is over 24 hours"; }
+    if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) { return "hard_timeout_ms is over 24 hours"; }
     if (r->ms[CACHE_HARD] != 0 && r->ms[CACHE_SOFT] != CELLAR_TTL_NONE &&
         r->ms[CACHE_HARD] < r->ms[CACHE_SOFT]) {
         return cache_load_soft_over_hard;
@@ -50,13 +50,13 @@ static const char *cache_load_range_check(const cache_load_range *r)
     if (cache_above(r->n[CACHE_JITTER_PCT], 100)) { return "jitter_pct is over 100"; }
     if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) { return "jitter_mode: no such mode"; }
     if (r->n[CACHE_NO_NEGATIVE] > 1) { return "no_negative is not 0 or 1"; }
-    if (cache_above(r->n[CACHE_EAGER], 99)) { return "eager_pct is over 99"; }
+    if (cache_above(r->n[CACHE_EAGER], 99)) { return "eager_refresh_pct is over 99"; }
     if (cache_above(r->n[CACHE_XFETCH], 100000)) { return "xfetch_beta_x100 is over 100,000"; }
     const bool eager = r->n[CACHE_EAGER] != 0 && r->n[CACHE_EAGER] != CELLAR_OFF;
     const bool xfetch = r->n[CACHE_XFETCH] != 0 && r->n[CACHE_XFETCH] != CELLAR_OFF;
-    if (eager && xfetch) { return "eager_pct and xfetch_beta_x100 exclude each other"; }
-    if (cache_above(r->n[CACHE_HANDOVERS], 8)) { return "fail_handovers is over 8"; }
-    if (cache_above(r->n[CACHE_TAKEOVERS], 15)) { return "max_takeovers is over 15"; }
+    if (eager && xfetch) { return "eager_refresh_pct and xfetch_beta_x100 exclude each other"; }
+    if (cache_above(r->n[CACHE_HANDOVERS], 8)) { return "join_retries is over 8"; }
+    if (cache_above(r->n[CACHE_TAKEOVERS], 15)) { return "leader_retries is over 15"; }
     return NULL;
 }
 
@@ -66,12 +66,12 @@ static void cache_load_view_read(const cellar_namespace_opts *o, cache_load_rang
 {
     *r = (cache_load_range){
         .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
-                [CACHE_THROTTLE] = o->throttle_ms, [CACHE_SOFT] = o->soft_ms,
-                [CACHE_HARD] = o->hard_ms, [CACHE_WAIT] = o->wait_ms },
+                [CACHE_THROTTLE] = o->retry_throttle_ms, [CACHE_SOFT] = o->soft_timeout_ms,
+                [CACHE_HARD] = o->hard_timeout_ms, [CACHE_WAIT] = o->wait_timeout_ms },
         .n = { [CACHE_JITTER_PCT] = o->jitter_pct, [CACHE_JITTER_MODE] = o->jitter_mode,
-               [CACHE_NO_NEGATIVE] = o->no_negative, [CACHE_EAGER] = o->eager_pct,
-               [CACHE_XFETCH] = o->xfetch_beta_x100, [CACHE_HANDOVERS] = o->fail_handovers,
-               [CACHE_TAKEOVERS] = o->max_takeovers },
+               [CACHE_NO_NEGATIVE] = o->no_negative, [CACHE_EAGER] = o->eager_refresh_pct,
+               [CACHE_XFETCH] = o->xfetch_beta_x100, [CACHE_HANDOVERS] = o->join_retries,
+               [CACHE_TAKEOVERS] = o->leader_retries },
     };
 }
 
@@ -135,12 +135,12 @@ static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_r
     if ((o->flags & ~CACHE_LOAD_FLAGS) != 0) { return "a flag of the load is unknown"; }
     *r = (cache_load_range){
         .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
-                [CACHE_THROTTLE] = o->throttle_ms, [CACHE_SOFT] = o->soft_ms,
-                [CACHE_HARD] = o->hard_ms, [CACHE_WAIT] = o->wait_ms },
+                [CACHE_THROTTLE] = o->retry_throttle_ms, [CACHE_SOFT] = o->soft_timeout_ms,
+                [CACHE_HARD] = o->hard_timeout_ms, [CACHE_WAIT] = o->wait_timeout_ms },
         .n = { [CACHE_JITTER_PCT] = o->jitter_pct, [CACHE_JITTER_MODE] = o->jitter_mode,
-               [CACHE_NO_NEGATIVE] = o->no_negative, [CACHE_EAGER] = o->eager_pct,
-               [CACHE_XFETCH] = o->xfetch_beta_x100, [CACHE_HANDOVERS] = o->fail_handovers,
-               [CACHE_TAKEOVERS] = o->max_takeovers },
+               [CACHE_NO_NEGATIVE] = o->no_negative, [CACHE_EAGER] = o->eager_refresh_pct,
+               [CACHE_XFETCH] = o->xfetch_beta_x100, [CACHE_HANDOVERS] = o->join_retries,
+               [CACHE_TAKEOVERS] = o->leader_retries },
     };
     const char *why = cache_load_range_check(r);
     if (why != NULL) { return why; }
@@ -215,19 +215,19 @@ static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
     p->stale_ms = cache_load_own(o->stale_ms, &c->def[CACHE_STALE], 0);
     p->error_ttl_ms = ms[CACHE_ERROR_TTL];
     p->error_max_ms = ms[CACHE_ERROR_MAX];
-    p->throttle_ms = ms[CACHE_THROTTLE];
-    p->hard_ms = ms[CACHE_HARD];
-    p->soft_ms = ms[CACHE_SOFT] == CELLAR_TTL_NONE ? 0 : ms[CACHE_SOFT];
-    p->wait_ms = ms[CACHE_WAIT] != 0 ? ms[CACHE_WAIT] : p->hard_ms;
-    p->fallback_ttl_ms = o->fallback_ttl_ms != 0 ? o->fallback_ttl_ms : p->throttle_ms;
+    p->retry_throttle_ms = ms[CACHE_THROTTLE];
+    p->hard_timeout_ms = ms[CACHE_HARD];
+    p->soft_timeout_ms = ms[CACHE_SOFT] == CELLAR_TTL_NONE ? 0 : ms[CACHE_SOFT];
+    p->wait_timeout_ms = ms[CACHE_WAIT] != 0 ? ms[CACHE_WAIT] : p->hard_timeout_ms;
+    p->fallback_ttl_ms = o->fallback_ttl_ms != 0 ? o->fallback_ttl_ms : p->retry_throttle_ms;
     cache_load_jitter(c, r, p);
     p->handovers = cache_load_number(c, r, CACHE_HANDOVERS);
     p->takeovers = cache_load_number(c, r, CACHE_TAKEOVERS);
-    p->eager_pct = cache_load_number(c, r, CACHE_EAGER);
+    p->eager_refresh_pct = cache_load_number(c, r, CACHE_EAGER);
     p->xfetch = cache_load_number(c, r, CACHE_XFETCH);
     /* One of them from the call, the other from the view: the call's. */
-    if (p->eager_pct != 0 && p->xfetch != 0) {
-        if (r->n[CACHE_EAGER] != 0) { p->xfetch = 0; } else { p->eager_pct = 0; }
+    if (p->eager_refresh_pct != 0 && p->xfetch != 0) {
+        if (r->n[CACHE_EAGER] != 0) { p->xfetch = 0; } else { p->eager_refresh_pct = 0; }
     }
     p->no_negative = cache_load_number(c, r, CACHE_NO_NEGATIVE) != 0;
     p->no_wait = o->no_wait != 0;
@@ -259,10 +259,12 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     const char *why = cache_load_opts_range(in, &r);
     if (why != NULL) { return cache_load_refuse(c, why); }
     cache_load_plan_fill(c, in, &r, p);
-    if (p->soft_ms <= p->hard_ms) { return CELLAR_OK; }
-    if ((in->soft_ms | in->hard_ms) != 0) { /* one of them the call's, the other the view's */
+    if (p->soft_timeout_ms <= p->hard_timeout_ms) { return CELLAR_OK; }
+    /* one of them the call's, the other the view's */
+    if ((in->soft_timeout_ms | in->hard_timeout_ms) != 0) {
         return cache_load_refuse(c, cache_load_soft_over_hard);
     }
-    p->soft_ms = p->hard_ms; /* the view's were changed between two reads: not the call's fault */
+    /* the view's were changed between two reads: not the call's fault */
+    p->soft_timeout_ms = p->hard_timeout_ms;
     return CELLAR_OK;
 }

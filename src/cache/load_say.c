@@ -223,7 +223,7 @@ CELLAR_API int64_t cellar_load_time_left_ms(cellar_load *load)
 {
     if (load == NULL) { return 0; }
     const cache_call *call = load->call;
-    if (load->f == NULL) { return call->p.hard_ms; }
+    if (load->f == NULL) { return call->p.hard_timeout_ms; }
     return BASE_MAX(flight_hard_at(load->f) - base_now_ms(&call->c->store->clock), 0);
 }
 

@@ -185,7 +185,7 @@ static const char *cache_config_range(const cellar_config *cfg)
     if (cfg->hash > CELLAR_HASH_SIPHASH13) { return "hash"; }
     if (cfg->stripes > 1024 || (cfg->stripes & (cfg->stripes - 1)) != 0) { return "stripes"; }
     if (cfg->huge_pages > 2) { return "huge_pages"; }
-    if (cfg->no_why > 1) { return "no_why"; }
+    if (cfg->no_explain > 1) { return "no_explain"; }
     if (cfg->deps > 1) { return "deps"; }
     if (cfg->no_threads > 1) { return "no_threads"; }
     if (cfg->disabled > 1) { return "disabled"; }
@@ -587,7 +587,7 @@ static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *root)
 {
     cellar_namespace_opts o;
     (void)cache_opts_in(&o, sizeof o, root); /* checked in cache_config_read */
-    return (o.bloom_mode == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
+    return (o.bloom == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
            (o.breaker == NULL || cache_breaker_start(s->root, o.breaker) == CELLAR_OK);
 }
 

@@ -62,7 +62,7 @@ static bool cache_xfetch_early(const cache_call *call, int64_t left_ms)
 CELLAR_PRIVATE bool cache_is_early(cache_call *call)
 {
     const l1_info *e = &call->found;
-    if ((call->p.eager_pct | call->p.xfetch) == 0 || e->deadline_ms == BASE_NEVER_MS ||
+    if ((call->p.eager_refresh_pct | call->p.xfetch) == 0 || e->deadline_ms == BASE_NEVER_MS ||
         (call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0 || call->now_ms < call->retry_at_ms) {
         return false;
     }
@@ -70,8 +70,8 @@ CELLAR_PRIVATE bool cache_is_early(cache_call *call)
     if (call->p.xfetch != 0) { return cache_xfetch_early(call, left_ms); }
     const int64_t life_ms = e->deadline_ms - e->born_ms;
     if (!e->born_exact || life_ms <= 0) { return false; }
-    return left_ms <= life_ms / 100 * (100 - (int64_t)call->p.eager_pct) +
-                          life_ms % 100 * (100 - (int64_t)call->p.eager_pct) / 100;
+    return left_ms <= life_ms / 100 * (100 - (int64_t)call->p.eager_refresh_pct) +
+                          life_ms % 100 * (100 - (int64_t)call->p.eager_refresh_pct) / 100;
 }
 
 /* ---- jobs ---- */
@@ -140,7 +140,7 @@ static void cache_job_run(cache_store *s, cache_job *j)
         cache_job_free(s, j);
         return;
     }
-    if (!flight_start(t, f, base_now_ms(&s->clock), j->p.hard_ms)) {
+    if (!flight_start(t, f, base_now_ms(&s->clock), j->p.hard_timeout_ms)) {
         flight_unref(t, f);
     } else {
         cache_call call;

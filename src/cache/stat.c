@@ -55,7 +55,7 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
 {
     l1_stats l;
     l1_stats_get(s->l1, &l);
-    out->listener_skipped = stats_read_store(s->stats, STATS_LISTENER_SKIPPED);
+    out->events_skipped = stats_read_store(s->stats, STATS_LISTENER_SKIPPED);
     out->entries = l.entries;
     out->used_bytes = base_load_rlx(&s->account.used);
     out->budget_bytes = base_load_rlx(&s->account.limit);
@@ -80,9 +80,9 @@ static void cache_stats_quota(const cellar *c, cellar_stats *out)
     l1_quota_get(c->store->l1, c->quota, &q);
     out->quota_entries = q.entries;
     out->quota_bytes = q.bytes;
-    out->quota_floor = q.floor;
-    out->quota_ceiling = q.ceiling != UINT64_MAX ? q.ceiling : 0;
-    out->quota_borrowed = q.bytes > q.floor ? q.bytes - q.floor : 0;
+    out->quota_min_bytes = q.floor;
+    out->quota_max_bytes = q.ceiling != UINT64_MAX ? q.ceiling : 0;
+    out->quota_borrowed_bytes = q.bytes > q.floor ? q.bytes - q.floor : 0;
     out->quota_breaches = q.breached;
 }
 
@@ -109,12 +109,12 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.gets = stats_gets(v);
     full.sets = v[STATS_SET];
     full.deletes = v[STATS_DELETE];
-    full.store_errors = v[STATS_STORE_ERROR];
+    full.write_errors = v[STATS_STORE_ERROR];
     for (unsigned cause = CELLAR_CAUSE_EXPIRED; cause <= CELLAR_CAUSE_NEGATIVE; cause++) {
         full.ended[cause] = v[STATS_EVICT_EXPIRED + cause - CELLAR_CAUSE_EXPIRED];
     }
     full.ended[CELLAR_CAUSE_DEPENDENCY] = v[STATS_EVICT_DEPENDENCY];
-    full.class_fallback = v[STATS_CLASS_FALLBACK];
+    full.ttl_class_fallbacks = v[STATS_CLASS_FALLBACK];
     full.clears = v[STATS_CLEAR];
     full.bumps = v[STATS_BUMP];
     full.loads = v[STATS_LOAD];
@@ -123,9 +123,9 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.loads_not_stored = v[STATS_LOAD_NOT_STORED];
     full.load_takeovers = v[STATS_LOAD_TAKEOVER];
     full.load_timeouts = v[STATS_LOAD_TIMEOUT];
-    full.load_cycles = v[STATS_LOAD_CYCLE];
+    full.load_deadlocks = v[STATS_LOAD_CYCLE];
     full.refreshes = v[STATS_REFRESH];
-    full.refresh_dropped = v[STATS_REFRESH_DROPPED];
+    full.refreshes_dropped = v[STATS_REFRESH_DROPPED];
     full.load_ns = v[STATS_LOAD_NS];
     const flight_table *flights = base_load_sc(&s->flights);
     full.flights = flights != NULL ? flight_count(flights) : 0;
@@ -180,7 +180,7 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out
                      &full.hit_ratio_now, &a);
     full.requests = a.requests;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
-        full.scale_pct[i] = pct[i];
+        full.budget_pct[i] = pct[i];
         full.hit_ratio[i] = a.ratio[i];
     }
     const cellar_err err = cache_opts_out(out, &full, sizeof full);

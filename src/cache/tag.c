@@ -34,7 +34,7 @@
 typedef struct cache_tag_slot {
     _Atomic uint64_t fp;   /* 0: empty; release after the epochs */
     _Atomic uint64_t hard, soft;
-    _Atomic int64_t hard_ms; /* when `hard` was; 0: in an earlier life */
+    _Atomic int64_t hard_timeout_ms; /* when `hard` was; 0: in an earlier life */
 } cache_tag_slot;
 
 struct cache_tags {
@@ -112,7 +112,7 @@ CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fp
     for (uint32_t i = 0; i < count; i++) {
         const cache_tag_slot *r = cache_tag_slot_of(t, cache_tag_print(own[i]));
         if (base_load_acq(&r->fp) == 0 || base_load_acq(&r->hard) <= born) { continue; }
-        first = BASE_MIN(first, base_load_rlx(&r->hard_ms));
+        first = BASE_MIN(first, base_load_rlx(&r->hard_timeout_ms));
     }
     base_fence_acq();
     return base_load_rlx(&s->tag_turn) == turn ? first : BASE_NEVER_MS;
@@ -131,7 +131,7 @@ static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t so
 {
     cache_tag_slot *s = cache_tag_slot_of(t, fp);
     if (base_load_rlx(&s->fp) == 0) { t->used++; }
-    if (hard > base_load_rlx(&s->hard)) { base_store_rlx(&s->hard_ms, ms); }
+    if (hard > base_load_rlx(&s->hard)) { base_store_rlx(&s->hard_timeout_ms, ms); }
     base_store_rel(&s->hard, BASE_MAX(hard, base_load_rlx(&s->hard)));
     base_store_rel(&s->soft, BASE_MAX(soft, base_load_rlx(&s->soft)));
     base_store_rel(&s->fp, fp); /* acquire in cache_tag_slot_of */
@@ -151,7 +151,7 @@ static void cache_tag_cut(cache_tags *t, uint32_t at)
             base_store_rlx(&hole->fp, (uint64_t)0);
             base_store_rlx(&hole->hard, (uint64_t)0);
             base_store_rlx(&hole->soft, (uint64_t)0);
-            base_store_rlx(&hole->hard_ms, (int64_t)0);
+            base_store_rlx(&hole->hard_timeout_ms, (int64_t)0);
             return;
         }
         const uint32_t home = (uint32_t)base_mix64(fp) & t->mask;
@@ -159,7 +159,7 @@ static void cache_tag_cut(cache_tags *t, uint32_t at)
         base_store_rlx(&hole->fp, fp);
         base_store_rlx(&hole->hard, base_load_rlx(&s->hard));
         base_store_rlx(&hole->soft, base_load_rlx(&s->soft));
-        base_store_rlx(&hole->hard_ms, base_load_rlx(&s->hard_ms));
+        base_store_rlx(&hole->hard_timeout_ms, base_load_rlx(&s->hard_timeout_ms));
         at = i;
     }
 }
@@ -233,7 +233,7 @@ static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to)
         const uint64_t fp = base_load_rlx(&r->fp);
         if (fp == 0) { continue; }
         cache_tag_put(to, fp, base_load_rlx(&r->hard), base_load_rlx(&r->soft),
-                      base_load_rlx(&r->hard_ms));
+                      base_load_rlx(&r->hard_timeout_ms));
     }
     to->older = from;
     base_store_rel(&s->tags, to); /* acquire in cache_tags_valid */

@@ -91,7 +91,8 @@ static void cache_thread_main(void *arg)
         if (wait_ms <= 0) {
             base_yield();
         } else if (base_load_acq(&s->thread_stop) == 0) {
-            (void)sync_wait(&s->thread_bell, bell, base_now_ns() + (uint64_t)wait_ms * 1000000u);
+            (void)sync_wait(&s->thread_bell, bell, base_now_ns() +
+                            (uint64_t)wait_ms * 1000000u);
         }
     }
 }

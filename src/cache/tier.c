@@ -3,7 +3,7 @@
  * tier: what a tier below L1 is told beside gets and changes: views, stores at once, sync.
  *
  * PICTURE    view opened -> its generation from the tier, or a fresh one that is logged
- *            change in a view with l2_mode, durable set -> under its turn (turn.c): put at once,
+ *            change in a view with l2_write, durable set -> under its turn (turn.c): put at once,
  *            with patience if the call promises it (cache_urge); a tombstone if it is not stored.
  *            A put is its own tombstone: no kill comes before it, so a process that dies in
  *            between leaves the older record in place. What a touch, an incr or a renewal has made

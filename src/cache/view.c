@@ -304,19 +304,19 @@ static const char *cache_view_opts_range(const cellar_namespace_opts *o)
     }
     if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
     if (o->no_l2 > 1 || o->secret > 1) { return "no_l2 or secret is not 0 or 1"; }
-    if (o->l2_mode > CELLAR_L2_WRITE_THROUGH) { return "l2_mode is not 0, 1 or 2"; }
+    if (o->l2_write > CELLAR_L2_WRITE_THROUGH) { return "l2_write is not 0, 1 or 2"; }
     if (o->l2_lz4 > 1) { return "l2_lz4 is not 0 or 1"; }
     if (o->deps > 1) { return "deps is not 0 or 1"; }
-    if (o->keep_age > 1) { return "keep_age is not 0 or 1"; }
+    if (o->exact_age > 1) { return "exact_age is not 0 or 1"; }
     if (o->watch_unchanged > 1) { return "watch_unchanged is not 0 or 1"; }
     if (o->quota_min_pct > 100 || o->quota_max_pct > 100) { return "a quota is over 100 per cent"; }
     if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
         return "quota_min_pct is over quota_max_pct";
     }
-    if (o->bloom_mode > CELLAR_BLOOM_OBSERVING) { return "bloom_mode is not 0 or 1"; }
+    if (o->bloom > CELLAR_BLOOM_OBSERVING) { return "bloom is not 0 or 1"; }
     if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
     if (o->ttl_class_count > 0 && o->ttl_classes == NULL) { return "ttl_classes is NULL"; }
-    if (o->fallback_class > o->ttl_class_count) { return "fallback_class names no class"; }
+    if (o->ttl_class_fallback > o->ttl_class_count) { return "ttl_class_fallback names no class"; }
     const char *load = cache_load_view_range(o);
     if (load != NULL) { return load; }
     for (uint32_t i = 0; i < o->ttl_class_count; i++) {
@@ -401,7 +401,7 @@ static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
     const int64_t own[CACHE_DEFAULTS] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms,
                                           o->max_age_ms, o->stale_ms };
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
-    base_store_rlx(&v->carries, (o->keep_age != 0 ? CACHE_CARRIES_BIRTH : 0u) |
+    base_store_rlx(&v->carries, (o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u) |
                                     (o->watch_unchanged != 0 ? CACHE_CARRIES_HASH : 0u));
     base_store_rlx(&v->deps, o->deps);
     cache_load_view_apply(v, o);
@@ -413,7 +413,8 @@ static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
         memcpy(v->class_name[i], o->ttl_classes[i].name, strlen(o->ttl_classes[i].name) + 1);
         base_store_rlx(&v->class_ttl_ms[i], o->ttl_classes[i].ttl_ms);
     }
-    base_store_rlx(&v->class_fallback, o->fallback_class == 0 ? 1u : o->fallback_class);
+    base_store_rlx(&v->ttl_class_fallbacks, o->ttl_class_fallback == 0 ? 1u :
+                   o->ttl_class_fallback);
     base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
 }
 
@@ -593,7 +594,7 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
     if (cfg->root != NULL) {
         v->no_disk = o.no_l2 != 0 || o.secret != 0;
         v->secret = o.secret != 0;
-        v->disk_mode = (uint8_t)o.l2_mode;
+        v->disk_mode = (uint8_t)o.l2_write;
         v->disk_pack = o.l2_lz4 != 0;
     }
     v->handles = 1;
@@ -794,7 +795,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
     if (o != NULL) {
         fresh->no_disk = no_disk;
         fresh->secret = o->secret != 0;
-        fresh->disk_mode = (uint8_t)o->l2_mode;
+        fresh->disk_mode = (uint8_t)o->l2_write;
         fresh->disk_pack = o->l2_lz4 != 0;
     }
     if (*out == NULL && err == CELLAR_OK && o != NULL) { err = cache_quota_take(s, fresh, o); }
@@ -865,7 +866,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                  "open without"
             : "cellar_namespace_open: no memory");
     }
-    if (o != NULL && o->bloom_mode != 0) { err = cache_filter_start(*out); }
+    if (o != NULL && o->bloom != 0) { err = cache_filter_start(*out); }
     if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {
         err = cache_breaker_start(*out, o->breaker);
     }
@@ -1005,7 +1006,7 @@ CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_
         if (strcmp(c->class_name[i], name) == 0) { found = i + 1; }
     }
     const bool fallback = found == 0 && count > 0;
-    if (fallback) { found = base_load_rlx(&c->class_fallback); }
+    if (fallback) { found = base_load_rlx(&c->ttl_class_fallbacks); }
     sync_drop(VIEW, &s->view_lock);
     if (fallback) { stats_add(cache_mine(c), STATS_CLASS_FALLBACK, 1); }
     *class_number = found;

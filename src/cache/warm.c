@@ -83,9 +83,9 @@ static bool cache_warm_stop(cache_warm *w)
     if (w->o.deadline_ms != 0 &&
         (base_now_ns() - w->since_ns) / 1000000 >= (uint64_t)w->o.deadline_ms) {
         why = CELLAR_E_TIMEOUT;
-    } else if (used / 100 >= limit / 100 * w->o.full_pct / 100) {
+    } else if (used / 100 >= limit / 100 * w->o.max_used_pct / 100) {
         why = CELLAR_E_SPACE;
-    } else if (done >= 20 && failed * 100 > (uint64_t)w->o.max_fail_pct * done) {
+    } else if (done >= 20 && failed * 100 > (uint64_t)w->o.max_failure_pct * done) {
         why = CELLAR_E_LOADER;
     } else if (cache_is_closed(w->c)) {
         why = CELLAR_E_CLOSED;
@@ -94,11 +94,11 @@ static bool cache_warm_stop(cache_warm *w)
     return why != 0;
 }
 
-/* No faster than rate_per_s. */
+/* No faster than keys_per_s. */
 static void cache_warm_pace(const cache_warm *w, uint64_t asked)
 {
-    if (w->o.rate_per_s == 0) { return; }
-    const uint64_t due_ns = w->since_ns + asked * (1000000000u / w->o.rate_per_s);
+    if (w->o.keys_per_s == 0) { return; }
+    const uint64_t due_ns = w->since_ns + asked * (1000000000u / w->o.keys_per_s);
     const uint64_t now_ns = base_now_ns();
     if (due_ns > now_ns) { base_sleep_ns(BASE_MIN(due_ns - now_ns, (uint64_t)1000000000)); }
 }
@@ -344,8 +344,9 @@ static const char *cache_warm_check(const cellar_warm_opts *o)
         return "cellar_warm: keys is NULL, or key_count is more than memory holds";
     }
     if (o->fn != NULL && o->many != NULL) { return "cellar_warm: one loader, not two"; }
-    if (o->parallel > CACHE_WARM_THREADS || o->batch > CACHE_WARM_BATCH || o->max_fail_pct > 100 ||
-        o->full_pct > 100 || o->deadline_ms < 0 || o->rate_per_s > 1000000000u ||
+    if (o->parallel > CACHE_WARM_THREADS || o->batch > CACHE_WARM_BATCH ||
+        o->max_failure_pct > 100 ||
+        o->max_used_pct > 100 || o->deadline_ms < 0 || o->keys_per_s > 1000000000u ||
         (o->fn != NULL && o->batch > 1)) {
         return "cellar_warm: a number is out of range";
     }
@@ -381,8 +382,8 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     w->hooks = hooks;
     w->since_ns = base_now_ns();
     w->batch = full.many == NULL ? 1 : full.batch != 0 ? full.batch : 256;
-    if (full.max_fail_pct == 0) { w->o.max_fail_pct = 100; }
-    if (full.full_pct == 0) { w->o.full_pct = 90; }
+    if (full.max_failure_pct == 0) { w->o.max_failure_pct = 100; }
+    if (full.max_used_pct == 0) { w->o.max_used_pct = 90; }
     if (given != NULL) { w->load = *given; }
     const int cancel = base_cancel_off();
     base_callout(cache_warm_run, cache_warm_caller_left, w, cancel);

@@ -18,7 +18,7 @@
  *            instead of 512). The oldest of a line goes: 40 more again.
  * LOCKING    the records are relaxed words: notes are taken in L1's windows. VIEW for the ring.
  * LIMITS     min(1 MiB, budget / 256) as a power of two; at most 256 generations, 16 asked for a
- *            view. no_why in the configuration: nothing.
+ *            view. no_explain in the configuration: nothing.
  *            No name of a secret view is kept. `by` is 16 bits of a number: one that the ring has
  *            moved past says nothing. */
 #include "cache/cache_int.h"
@@ -67,7 +67,7 @@ struct cache_why {
 
 CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg)
 {
-    if (cfg->no_why != 0) { return CELLAR_OK; }
+    if (cfg->no_explain != 0) { return CELLAR_OK; }
     const uint64_t table = base_clamp(base_pow2_floor(cfg->memory_bytes / 256),
                                       BASE_LINE, CACHE_WHY_MOST);
     const uint32_t ends = (uint32_t)base_clamp(base_pow2_floor(cfg->memory_bytes / 65536), 16,

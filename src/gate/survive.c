@@ -61,7 +61,7 @@ static survive_store survive_open(const char *folder, uint32_t mode)
     cfg.l2_path = folder;
     cfg.l2_bytes = SURVIVE_DISK;
     cfg.l2_required = 1;
-    o.l2_mode = mode;
+    o.l2_write = mode;
     if (cellar_open(&cfg, &s.root) != CELLAR_OK) { return (survive_store){ NULL, NULL }; }
     if (cellar_namespace_open(s.root, "tour", &o, &s.view) == CELLAR_OK) { return s; }
     (void)cellar_close(s.root);

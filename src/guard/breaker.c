@@ -3,8 +3,8 @@
  * breaker: closed, open, half-open, in one 64-bit word.
  *
  * PICTURE    CLOSED --too many failures--> OPEN --its time is over, one probe passes--> HALF_OPEN
- *            HALF_OPEN --close_after probes worked--> CLOSED;  --one failed--> OPEN, twice as long
- *            word {43 until, 4 turn, 1 probing, 6 row, 4 worked, 4 times, 2 state}
+ *            HALF_OPEN --half_open_successes probes worked--> CLOSED;  --one failed--> OPEN, twice
+ *            as long word {43 until, 4 turn, 1 probing, 6 row, 4 worked, 4 times, 2 state}
  * INVARIANTS at most one probe is out at a time: `probing` is set by the CAS that admits it, and a
  *            report takes it back only if `turn` is still the probe's. A pass given while CLOSED
  *            changes nothing once the breaker has opened: late failures do not open it twice.
@@ -37,9 +37,10 @@
 
 CELLAR_PRIVATE bool breaker_rule_ok(const breaker_rule *r)
 {
-    return r->fail_pct >= 1 && r->fail_pct <= 100 && r->min_calls >= 1 &&
-           r->min_calls <= 1000000 && r->fail_row >= 1 && r->fail_row <= 63 &&
-           r->close_after >= 1 && r->close_after <= 15 && r->open_ms >= 1 &&
+    return r->failure_pct >= 1 && r->failure_pct <= 100 && r->min_calls >= 1 &&
+           r->min_calls <= 1000000 && r->consecutive_failures >= 1 &&
+               r->consecutive_failures <= 63 &&
+           r->half_open_successes >= 1 && r->half_open_successes <= 15 && r->open_ms >= 1 &&
            r->open_max_ms >= r->open_ms && r->open_max_ms <= (int64_t)1 << 40;
 }
 
@@ -110,7 +111,7 @@ static bool breaker_too_many(const breaker *b, int64_t now)
         calls += cell >> 20 & BREAKER_COUNT_MAX;
         failures += cell & BREAKER_COUNT_MAX;
     }
-    return calls >= b->rule.min_calls && failures * 100 >= (uint64_t)b->rule.fail_pct * calls;
+    return calls >= b->rule.min_calls && failures * 100 >= (uint64_t)b->rule.failure_pct * calls;
 }
 
 static void breaker_forget(breaker *b)
@@ -172,7 +173,7 @@ static breaker_change breaker_report_probe(breaker *b, uint32_t turn, breaker_ou
         if (how == BREAKER_FAILED) {
             next = breaker_opened(b, w, BREAKER_TIMES(w), now);
             change = BREAKER_OPENED;
-        } else if (worked >= b->rule.close_after) {
+        } else if (worked >= b->rule.half_open_successes) {
             next = BREAKER_WORD(BREAKER_CLOSED, 0, 0, 0, 0, turn, 0);
             change = BREAKER_CLOSED_AGAIN;
         }
@@ -203,7 +204,7 @@ CELLAR_PRIVATE breaker_change breaker_report(breaker *b, uint32_t pass, breaker_
         if (BREAKER_STATE(w) != BREAKER_CLOSED) { return BREAKER_SAME; }
         const unsigned row = how == BREAKER_FAILED ? BREAKER_ROW(w) + 1 : 0;
         if (row == 0 && BREAKER_ROW(w) == 0) { return BREAKER_SAME; }
-        const bool opens = row >= b->rule.fail_row ||
+        const bool opens = row >= b->rule.consecutive_failures ||
                            (row != 0 && breaker_too_many(b, now));
         const uint64_t next = opens ? breaker_opened(b, w, 0, now)
                                     : BREAKER_WORD(BREAKER_CLOSED, 0, 0, row, 0, BREAKER_TURN(w),

@@ -25,10 +25,10 @@ typedef enum breaker_outcome {
 typedef enum breaker_change { BREAKER_SAME, BREAKER_OPENED, BREAKER_CLOSED_AGAIN } breaker_change;
 
 typedef struct breaker_rule { /* all in range: breaker_rule_ok */
-    uint32_t fail_pct;    /* 1..100: opens at this share of failed calls in 10 s, */
+    uint32_t failure_pct; /* 1..100: opens at this share of failed calls in 10 s, */
     uint32_t min_calls;   /* of at least so many; 1..1,000,000 */
-    uint32_t fail_row;    /* 1..63: opens after so many failures in a row */
-    uint32_t close_after; /* 1..15: successful probes that close it */
+    uint32_t consecutive_failures; /* 1..63: opens after so many failures in a row */
+    uint32_t half_open_successes; /* 1..15: successful probes that close it */
     int64_t open_ms;      /* 1..: how long it stays open at first, drawn from 1..this */
     int64_t open_max_ms;  /* >= open_ms; doubled up to here */
 } breaker_rule;

@@ -299,7 +299,7 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     f->frame = 0; /* led from nowhere yet: flight_led_from */
     flight_lead_take(f, queued ? NULL : base_self());
     f->start_ms = ask->now_ms;
-    f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_ms);
+    f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_timeout_ms);
     f->tag_born = ask->tag_born;
     f->note = 0;
     memset(&f->will, 0, sizeof f->will);
@@ -426,8 +426,9 @@ CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f)
 static bool flight_stuck(const flight *f, const flight_ask *ask)
 {
     const uint32_t takeovers = FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
-    const int64_t grace = base_add_sat(f->hard_at_ms, BASE_MIN(ask->hard_ms, INT64_MAX / 10) * 10);
-    return takeovers >= ask->max_takeovers && ask->now_ms < grace;
+    const int64_t grace = base_add_sat(f->hard_at_ms,
+                                       BASE_MIN(ask->hard_timeout_ms, INT64_MAX / 10) * 10);
+    return takeovers >= ask->leader_retries && ask->now_ms < grace;
 }
 
 static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask, flight_turn *turn)
@@ -438,7 +439,7 @@ static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask,
     turn->f = f;
     if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && ask->take_queued) {
         f->start_ms = ask->now_ms;
-        f->hard_at_ms = base_add_sat(ask->now_ms, ask->hard_ms); /* read in flight_sleep */
+        f->hard_at_ms = base_add_sat(ask->now_ms, ask->hard_timeout_ms); /* read in flight_sleep */
         base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
         (void)base_add_rlx(&f->refs, 1u);
         f->kind = (uint8_t)ask->kind;
@@ -553,7 +554,8 @@ CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask,
     return turn.entry;
 }
 
-CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms, int64_t hard_ms)
+CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
+                                 int64_t hard_timeout_ms)
 {
     flight_shard *s = flight_shard_of(t, f->hash);
     flight_ended ended = { NULL, NULL };
@@ -564,7 +566,7 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms, int
         (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &ended);
     } else if (ours) {
         f->start_ms = now_ms;
-        f->hard_at_ms = base_add_sat(now_ms, hard_ms); /* read in flight_sleep */
+        f->hard_at_ms = base_add_sat(now_ms, hard_timeout_ms); /* read in flight_sleep */
         base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
     }
     sync_drop(FLIGHT, &s->lock);
@@ -722,11 +724,11 @@ static flight_waited flight_sleep(const flight_table *t, flight *f, int64_t dead
         const uint32_t state = base_load_acq(&f->state); /* release in flight_settle */
         if (FLIGHT_PHASE(state) > FLIGHT_LOADING) { return FLIGHT_DONE; }
         const int64_t now_ms = base_now_ms(t->clock);
-        const int64_t hard_ms = FLIGHT_PHASE(state) == FLIGHT_QUEUED ? BASE_NEVER_MS
+        const int64_t hard_timeout_ms = FLIGHT_PHASE(state) == FLIGHT_QUEUED ? BASE_NEVER_MS
                                                                      : f->hard_at_ms;
         if (now_ms >= deadline_ms) { return FLIGHT_LATE; }
-        if (now_ms >= hard_ms) { return FLIGHT_HARD; }
-        const uint64_t until = flight_until_ns(t, now_ms, BASE_MIN(deadline_ms, hard_ms));
+        if (now_ms >= hard_timeout_ms) { return FLIGHT_HARD; }
+        const uint64_t until = flight_until_ns(t, now_ms, BASE_MIN(deadline_ms, hard_timeout_ms));
         if (BASE_MUTANT("flight.lost_wake")) {
             (void)sync_wait(&f->state, base_load_acq(&f->state), until);
         } else {

@@ -123,8 +123,8 @@ typedef struct flight_ask {
     bool join;          /* wait if there is one; else FLIGHT_TAKEN */
     bool only_join;     /* never lead: TAKEN with no flight when there is none */
     bool take_queued;   /* lead a job that has not begun */
-    uint8_t max_takeovers;
-    int64_t now_ms, hard_ms;
+    uint8_t leader_retries;
+    int64_t now_ms, hard_timeout_ms;
     uint64_t tag_born;  /* tag epoch now */
     flight_sub *sub;    /* with join false: to be told of its end; taken over with TAKEN only */
 } flight_ask;
@@ -133,7 +133,8 @@ CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask,
 
 /* The job of a queued flight begins. False: somebody has taken it, it was ended, or it was
  * overtaken and is ended by this call. */
-CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms, int64_t hard_ms);
+CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
+                                 int64_t hard_timeout_ms);
 
 /* Does the record outlive this frame? Ties the flight to the thread that leads it: for cycles, for
  * leaders lost to a longjmp. `frame`: an address in the leading function. False: nested over

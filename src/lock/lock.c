@@ -325,7 +325,7 @@ static cellar_err lock_held(cellar_locks *t, lock_stripe *s, lock_record *r, uin
                             lock_want *w, int64_t now_ms, lock_after *a, cellar_lock *out)
     SYNC_DROPS(LOCK)
 {
-    w->deadline_ms = w->wait_ms == 0 ? INT64_MIN : base_add_sat(now_ms, w->wait_ms);
+    w->deadline_ms = w->wait_timeout_ms == 0 ? INT64_MIN : base_add_sat(now_ms, w->wait_timeout_ms);
     const bool mine = lock_told(r, lock_fence(word)) && base_load_rlx(&r->owner) == w->tid &&
                       (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0;
     if (w->deadline_ms <= now_ms || mine) {
@@ -434,14 +434,14 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
         if (BASE_UNLIKELY(o->lease_ms < 1)) { return CELLAR_E_INVAL; }
         w->lease_ms = o->lease_ms;
     }
-    if (BASE_UNLIKELY(o->wait_ms < 0 ||
+    if (BASE_UNLIKELY(o->wait_timeout_ms < 0 ||
                       (o->note != NULL &&
                        strnlen(o->note, CELLAR_LOCK_NOTE_MAX + 1) > CELLAR_LOCK_NOTE_MAX))) {
         return CELLAR_E_INVAL;
     }
     w->note = o->note;
     w->flags = o->flags;
-    w->wait_ms = o->wait_ms;
+    w->wait_timeout_ms = o->wait_timeout_ms;
     return CELLAR_OK;
 }
 
@@ -457,7 +457,7 @@ BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, siz
     const base_self_t *self = base_self();
     lock_want w = { .key = key, .key_len = key_len,
                     .hash = base_hash(&t->hash_key, 0, key, key_len),
-                    .lease_ms = defaults.lease_ms, .wait_ms = defaults.wait_ms };
+                    .lease_ms = defaults.lease_ms, .wait_timeout_ms = defaults.wait_timeout_ms };
     w.tid = BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
     if (o != NULL) {
         const cellar_err err = lock_want_init(o, &w);
@@ -465,7 +465,7 @@ BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, siz
     }
     lock_stripe *s = lock_stripe_of(t, w.hash);
     if (BASE_LIKELY(lock_fast(t, self, s, &w, out))) { return CELLAR_OK; }
-    if (try) { w.wait_ms = 0; }
+    if (try) { w.wait_timeout_ms = 0; }
     return lock_slow(t, s, &w, out);
 }
 

@@ -46,7 +46,7 @@ typedef struct lock_want {
     size_t key_len;
     uint64_t hash;
     int64_t lease_ms;      /* BASE_NEVER_MS: no lease */
-    int64_t wait_ms;       /* 0: not at all; BASE_NEVER_MS: for ever */
+    int64_t wait_timeout_ms; /* 0: not at all; BASE_NEVER_MS: for ever */
     int64_t deadline_ms;   /* on the table's clock; BASE_NEVER_MS: none; INT64_MIN: do not wait */
     const char *note;      /* NULL: none */
     int32_t tid;

@@ -79,13 +79,13 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
                                    cellar_lock *out)
 {
     cellar_lock_opts each = *o;
-    const int64_t until_ms = base_add_sat(base_now_ms(&t->clock), o->wait_ms);
+    const int64_t until_ms = base_add_sat(base_now_ms(&t->clock), o->wait_timeout_ms);
     cellar_err err = CELLAR_OK;
     size_t taken = 0;
     for (; taken < count && err == CELLAR_OK; taken++) {
         const uint8_t i = order[taken];
-        if (taken > 0 && o->wait_ms != 0 && until_ms != BASE_NEVER_MS) {
-            each.wait_ms = BASE_MAX(until_ms - base_now_ms(&t->clock), 0);
+        if (taken > 0 && o->wait_timeout_ms != 0 && until_ms != BASE_NEVER_MS) {
+            each.wait_timeout_ms = BASE_MAX(until_ms - base_now_ms(&t->clock), 0);
         }
         err = cellar_lock_acquire(t, keys[i].data, keys[i].len, &each, &out[i]);
     }
@@ -94,7 +94,7 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
         err = cellar_lock_check(t, &out[i]);
     }
     if (err == CELLAR_OK) { return CELLAR_OK; }
-    if (err == CELLAR_E_BUSY && o->wait_ms != 0) { err = CELLAR_E_TIMEOUT; }
+    if (err == CELLAR_E_BUSY && o->wait_timeout_ms != 0) { err = CELLAR_E_TIMEOUT; }
     while (taken-- > 0) {
         cellar_lock *lk = &out[order[taken]];
         if (lk->fence != 0) { (void)cellar_lock_release(t, lk); } /* E_LOST: it is gone anyway */
@@ -115,7 +115,7 @@ CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_byt
     if (o != NULL) {
         const cellar_err err = base_opts_in(&full, sizeof full, o);
         if (err != CELLAR_OK) { return err; }
-        if (full.wait_ms < 0) { return CELLAR_E_INVAL; }
+        if (full.wait_timeout_ms < 0) { return CELLAR_E_INVAL; }
     }
     return lock_take_sorted(t, keys, count, order, &full, out);
 }

@@ -33,7 +33,7 @@ static cellar *open_it(void)
     cellar_config cfg = cellar_config_default();
     cellar_namespace_opts view = cellar_namespace_opts_default();
     cellar *c = NULL;
-    view.l2_mode = CELLAR_L2_WRITE_ON_SET;
+    view.l2_write = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &view;
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;

@@ -27,8 +27,8 @@ static void soup_open(void)
     memset(&soup, 0, sizeof soup);
     soup.db = 1;
     o.deps = 1;
-    o.hard_ms = 86400000;
-    o.wait_ms = CELLAR_TTL_NONE;
+    o.hard_timeout_ms = 86400000;
+    o.wait_timeout_ms = CELLAR_TTL_NONE;
     cfg.memory_bytes = 1u << 20;
     cfg.no_threads = 1;
     cfg.secret = secret;

@@ -39,8 +39,8 @@ static void sky_open(void)
     memset(&sky, 0, sizeof sky);
     sky.o = none;
     sky.db = 1;
-    sky.o.hard_ms = 86400000;
-    sky.o.wait_ms = CELLAR_TTL_NONE;
+    sky.o.hard_timeout_ms = 86400000;
+    sky.o.wait_timeout_ms = CELLAR_TTL_NONE;
     cfg.memory_bytes = 1u << 20;
     cfg.no_threads = 1;
     cfg.secret = secret;
@@ -116,7 +116,8 @@ static void sky_read(void *arg)
 {
     cellar_load_opts o = sky.o;
     const uint64_t calls = 1 + base_sim_below(2);
-    if (arg != NULL && base_sim_below(2) == 0) { o.wait_ms = 1 + (int64_t)base_sim_below(200); }
+    if (arg != NULL && base_sim_below(2) == 0) { o.wait_timeout_ms = 1 +
+        (int64_t)base_sim_below(200); }
     for (uint64_t i = 0; i < calls; i++) {
         cellar_result r = cellar_result_default();
         const uint64_t least = sky.least;
@@ -274,8 +275,8 @@ static void flight_hard_run(void)
 {
     sky_open();
     sky.stall_in = 2;
-    sky.o.hard_ms = 100;
-    sky.o.wait_ms = 5000;
+    sky.o.hard_timeout_ms = 100;
+    sky.o.wait_timeout_ms = 5000;
     for (uint64_t n = 2 + base_sim_below(2); n > 0; n--) {
         base_sim_spawn("reader", sky_reader, NULL);
     }
@@ -301,8 +302,8 @@ static void flight_job_run(void)
     sky.o.stale_ms = 100000;
     sky.o.jitter_pct = CELLAR_OFF;
     sky.o.flags = CELLAR_LOAD_CTX_STATIC;
-    if (base_sim_below(2) == 0) { sky.o.soft_ms = 50; }
-    sky.o.hard_ms = 100000;
+    if (base_sim_below(2) == 0) { sky.o.soft_timeout_ms = 50; }
+    sky.o.hard_timeout_ms = 100000;
     base_sim_calm(true);
     cellar_result r = cellar_result_default();
     BASE_SIM_CHECK(cellar_get_or_load(sky.c, "k", 1, &sky.o, sky_load, NULL, &r) == CELLAR_OK);
@@ -345,7 +346,8 @@ static void sky_leaser(void *arg)
             case 0: (void)cellar_lease_release(sky.c, &lease, 0); break;
             case 1: (void)cellar_lease_release(sky.c, &lease, 5); break;
             case 2:
-                if (sky.o.hard_ms < 1000) { break; } /* forgotten: past hard_ms others take it */
+                /* forgotten: past hard_timeout_ms others take it */
+                if (sky.o.hard_timeout_ms < 1000) { break; }
                 /* fall through */
             default: {
                 const cellar_err end = cellar_lease_fulfill(sky.c, &lease, &seen, sizeof seen,
@@ -363,8 +365,8 @@ static void sky_leaser(void *arg)
 static void flight_lease_run(void)
 {
     sky_open();
-    sky.o.hard_ms = base_sim_below(2) == 0 ? 100 : 100000;
-    sky.o.wait_ms = 10000;
+    sky.o.hard_timeout_ms = base_sim_below(2) == 0 ? 100 : 100000;
+    sky.o.wait_timeout_ms = 10000;
     if (base_sim_below(2) == 0) { sky.o.fallback[0].fn = sky_load; } /* of who abandons */
     base_sim_spawn("leaser1", sky_leaser, NULL);
     base_sim_spawn("leaser2", sky_leaser, NULL);

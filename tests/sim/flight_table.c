@@ -100,7 +100,7 @@ static void yard_getter(void *arg)
             return;
         }
         const flight_ask ask = { .key = yard_key, .kind = FLIGHT_CALL, .join = true,
-                                 .max_takeovers = 2, .now_ms = 1000, .hard_ms = 86400000 };
+                                 .leader_retries = 2, .now_ms = 1000, .hard_timeout_ms = 86400000 };
         flight *f = NULL;
         flight_outcome o;
         const flight_entry entry = flight_enter(yard.t, &ask, &f);

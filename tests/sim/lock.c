@@ -103,11 +103,12 @@ static cellar_err lock_prolong(unsigned char k, const cellar_lock *lk, int64_t l
     return err;
 }
 
-static cellar_err lock_take(unsigned char k, int64_t wait_ms, int64_t lease_ms, uint32_t flags,
+static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t lease_ms,
+                            uint32_t flags,
                             cellar_lock *lk)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
-    o.wait_ms = wait_ms;
+    o.wait_timeout_ms = wait_timeout_ms;
     o.lease_ms = lease_ms;
     o.flags = flags;
     const cellar_err err = cellar_lock_acquire(locks.t, &k, 1, &o, lk);
@@ -156,9 +157,9 @@ static void lock_owner(void *arg)
     for (int i = 0; i < 4; i++) {
         const unsigned char k = (unsigned char)base_sim_below(keys);
         cellar_lock lk;
-        const int64_t wait_ms = base_sim_below(4) == 0 ? 0 : INT64_MAX;
-        const cellar_err err = lock_take(k, wait_ms, INT64_MAX, 0, &lk);
-        BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_BUSY && wait_ms == 0));
+        const int64_t wait_timeout_ms = base_sim_below(4) == 0 ? 0 : INT64_MAX;
+        const cellar_err err = lock_take(k, wait_timeout_ms, INT64_MAX, 0, &lk);
+        BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_BUSY && wait_timeout_ms == 0));
         if (err != CELLAR_OK) { continue; }
         base_sim_point("owner");
         BASE_SIM_CHECK(locks.key[k].owner == lk.fence);
@@ -198,10 +199,12 @@ static void lock_late(void *arg)
     for (int i = 0; i < 3; i++) {
         const unsigned char k = (unsigned char)base_sim_below(2);
         cellar_lock lk;
-        const int64_t wait_ms = base_sim_below(2) == 0 ? (int64_t)base_sim_below(30) : INT64_MAX;
+        const int64_t wait_timeout_ms = base_sim_below(2) == 0 ? (int64_t)base_sim_below(30) :
+            INT64_MAX;
         const int64_t lease_ms = 1 + (int64_t)base_sim_below(20);
         const bool bound = base_sim_below(4) == 0;
-        cellar_err err = lock_take(k, wait_ms, lease_ms, bound ? CELLAR_LOCK_THREAD_BOUND : 0, &lk);
+        cellar_err err = lock_take(k, wait_timeout_ms, lease_ms, bound ? CELLAR_LOCK_THREAD_BOUND :
+                                   0, &lk);
         BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_TIMEOUT || err == CELLAR_E_BUSY ||
                        err == CELLAR_E_DEADLOCK);
         if (err != CELLAR_OK) { continue; }
@@ -244,9 +247,9 @@ static void lock_in_line(void *arg)
     const uint32_t me = (uint32_t)(uintptr_t)arg;
     cellar_lock lk;
     /* The first may give up before the lock is free; all others wait for ever. */
-    const int64_t wait_ms = me == 0 && base_sim_below(2) == 0 ? 5 : INT64_MAX;
-    const cellar_err err = lock_take(0, wait_ms, INT64_MAX, 0, &lk);
-    BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_TIMEOUT && wait_ms == 5));
+    const int64_t wait_timeout_ms = me == 0 && base_sim_below(2) == 0 ? 5 : INT64_MAX;
+    const cellar_err err = lock_take(0, wait_timeout_ms, INT64_MAX, 0, &lk);
+    BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_TIMEOUT && wait_timeout_ms == 5));
     locks.left++;
     if (err != CELLAR_OK) { return; }
     locks.order[locks.order_next++] = me;
