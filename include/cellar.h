@@ -1262,7 +1262,7 @@ typedef struct cellar_subscriber {
  *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);                                     */
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
                                            const cellar_load_opts *o,
-                                               const cellar_subscriber *waiter,
+                                           const cellar_subscriber *waiter,
                                            cellar_lease *lease, cellar_result *out);
 
 /* Bring the value of a lease: store it, wake all who wait for it.
@@ -1929,7 +1929,7 @@ typedef cellar_err (*cellar_writer_fn)(void *ctx, const void *key, size_t key_le
 CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,
                                            const void *value, size_t value_len,
                                            const cellar_set_opts *o, cellar_writer_fn fn,
-                                               void *ctx);
+                                           void *ctx);
 
 /* ---- Why is it not there? -------------------------------------------------------------------- */
 

@@ -375,7 +375,7 @@ CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t 
  *     cellar_err e = cellar_limiter_check_chain(both, 2, NULL, NULL);                            */
 CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
                                                  cellar_limiter_result *result,
-                                                     uint32_t *denied_by);
+                                                 uint32_t *denied_by);
 
 /* Wait until admitted, or say at once that it takes too long.
  * in:      max_wait_ns from now
@@ -421,7 +421,7 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
  * take still
  * matters: at once that is all, once the bucket would be full anyway it is nothing. GCRA with
  * several tickets out at a time: all of each when the last one taken comes back first; in another
- * order what the others brought back is taken off. What cellar_rl_refund brought back is not: a
+ * order what the others brought back is taken off. Credit given by cellar_limiter_adjust is not: a
  * refund and a ticket may give back the same unit twice.
  * in:      a ticket of this limiter
  * returns: OK, also when the key was reset or forgotten meanwhile; E_TICKET_USED (used before),
@@ -433,19 +433,17 @@ CELLAR_API cellar_err cellar_limiter_cancel(cellar_limiter *l, cellar_limiter_ti
 CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
                                             uint64_t actual);
 
-/* Change what a key owes, without a decision: `cellar_rl_refund` gives credit up to a full bucket,
- * and may exceed what was taken; `cellar_rl_charge` makes debt, saturating (GCRA at 400 days,
- * SLIDING_LOG at 2^22 units, of which all above N are paid when the oldest stamp is). A refund of
- * what was charged before makes no room that was not there.
- * in:      cost in units
- * returns: OK; E_LIMIT (charge: the table is full and the policy forgets nobody), E_INVAL
+/* Change what a key owes, without a decision. A negative cost gives credit up to a full bucket, and
+ * may exceed what was taken. A positive cost makes debt, saturating (GCRA at 400 days, SLIDING_LOG
+ * at 2^22 units, of which all above N are paid when the oldest stamp is). Credit for what was
+ * charged before makes no room that was not there.
+ * in:      cost in units; 0 changes nothing
+ * returns: OK; E_LIMIT (cost > 0: the table is full and the policy forgets nobody), E_INVAL
  * thread:  any
  * cost:    as cellar_limiter_check
- * example: cellar_rl_charge(l, "user:7", 6, 50);                                                 */
-CELLAR_API cellar_err cellar_rl_refund(cellar_limiter *l, const void *key, size_t key_len,
-                                       uint64_t cost);
-CELLAR_API cellar_err cellar_rl_charge(cellar_limiter *l, const void *key, size_t key_len,
-                                       uint64_t cost);
+ * example: cellar_limiter_adjust(l, "user:7", 6, 50);                                            */
+CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, size_t key_len,
+                                            int64_t cost);
 
 /* Ban a key: nothing passes until `ns` from now, then GCRA admits one unit and fills from there.
  * in:      ns up to CELLAR_PERIOD_MAX_NS; more counts as that
@@ -563,7 +561,7 @@ CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l);
  * example: cellar_limiter_scan(l, print_entry, stdout);                                          */
 CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
                                           int (*fn)(void *ctx, const cellar_limiter_entry *e),
-                                            void *ctx);
+                                          void *ctx);
 
 /* Figures of a limiter.
  * in:      out from cellar_limiter_stats_default

@@ -371,8 +371,8 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     ANSWERS(cellar_limiter_wait(l, no, n, 1, 1, &r), E_INVAL);
     T_EQ_U64(cellar_limiter_fingerprint(l, no, n), 0);
     ANSWERS(cellar_limiter_reserve(l, no, n, 1, 1, &t, &wait_ns, &r), E_INVAL);
-    ANSWERS(cellar_rl_refund(l, no, n, 1), E_INVAL);
-    ANSWERS(cellar_rl_charge(l, no, n, 1), E_INVAL);
+    ANSWERS(cellar_limiter_adjust(l, no, n, -1), E_INVAL);
+    ANSWERS(cellar_limiter_adjust(l, no, n, 1), E_INVAL);
     ANSWERS(cellar_limiter_ban(l, no, n, 1), E_INVAL);
     ANSWERS(cellar_limiter_reset(l, no, n, &existed), E_INVAL);
     ANSWERS(cellar_limiter_key_plan_set(l, no, n, "plan"), E_INVAL);

@@ -287,9 +287,9 @@ static void tickets_of_counts_and_logs(void)
         T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, KIT_S, &t, NULL, NULL) == CELLAR_LIMITED);
         T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK); /* nothing was taken */
         T_EQ_U64(kit_admit(l, "k", 20), 0);
-        T_CHECK(cellar_rl_refund(l, "k", 1, 3) == CELLAR_OK);
+        T_CHECK(cellar_limiter_adjust(l, "k", 1, -3) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 3);
-        T_CHECK(cellar_rl_refund(l, "k", 1, 1000) == CELLAR_OK);
+        T_CHECK(cellar_limiter_adjust(l, "k", 1, -1000) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 10);
         T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
         T_CHECK(cellar_limiter_reserve(l, "k", 1, 6, 0, &t, NULL, NULL) == CELLAR_OK);
@@ -304,12 +304,12 @@ static void tickets_of_counts_and_logs(void)
 static void charges_are_debt_and_saturate(void)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
-    T_CHECK(cellar_rl_charge(l, "k", 1, 25) == CELLAR_OK);
+    T_CHECK(cellar_limiter_adjust(l, "k", 1, 25) == CELLAR_OK);
     kit_pass(1500 * KIT_MS);
     T_EQ_U64(kit_admit(l, "k", 3), 0);
     kit_pass(100 * KIT_MS);
     T_EQ_U64(kit_admit(l, "k", 3), 1);
-    T_CHECK(cellar_rl_charge(l, "k", 1, UINT64_MAX) == CELLAR_OK);
+    T_CHECK(cellar_limiter_adjust(l, "k", 1, INT64_MAX) == CELLAR_OK);
     cellar_limiter_result r;
     T_CHECK(cellar_rl_peek(l, "k", 1, 1, &r) == CELLAR_LIMITED);
     T_CHECK(r.reset_after_ns <= CELLAR_PERIOD_MAX_NS);
@@ -319,9 +319,9 @@ static void charges_are_debt_and_saturate(void)
                                        cellar_rule_fixed_window(4, CELLAR_PER_MINUTE) };
     for (int i = 0; i < 3; i++) {
         l = kit_open1(others[i]);
-        T_CHECK(cellar_rl_charge(l, "k", 1, 3) == CELLAR_OK);
+        T_CHECK(cellar_limiter_adjust(l, "k", 1, 3) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 3), 1);
-        T_CHECK(cellar_rl_charge(l, "k", 1, UINT64_MAX) == CELLAR_OK);
+        T_CHECK(cellar_limiter_adjust(l, "k", 1, INT64_MAX) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 3), 0);
         kit_pass(120 * KIT_S);
         T_EQ_U64(kit_admit(l, "k", 9), 4);
@@ -667,8 +667,8 @@ static void calls_without_a_limiter_are_refused(void)
     T_EQ_I64(cellar_rl_peek(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_wait(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_reserve(NULL, "k", 1, 1, 1, &ticket, &wait_ns, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_rl_refund(NULL, "k", 1, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_rl_charge(NULL, "k", 1, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_adjust(NULL, "k", 1, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_adjust(NULL, "k", 1, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_ban(NULL, "k", 1, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_reset(NULL, "k", 1, &existed), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_reset_all(NULL), CELLAR_E_INVAL);
@@ -775,7 +775,7 @@ static void bad_keys_and_costs(void)
     T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_LIMITED && r.never == 1);
     T_CHECK(r.retry_after_ns == CELLAR_NEVER_NS && r.remaining == 0);
     T_CHECK(cellar_limiter_ban(l, "k", 1, 5) == CELLAR_OK);
-    T_CHECK(cellar_rl_charge(l, "k", 1, 5) == CELLAR_OK);
+    T_CHECK(cellar_limiter_adjust(l, "k", 1, 5) == CELLAR_OK);
     kit_close(l);
 }
 

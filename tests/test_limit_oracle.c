@@ -489,10 +489,12 @@ static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
     const size_t len = strlen(name);
     const uint64_t cost = kit_below(&o.rng, most / 2 + 2);
     if (kind < 6) {
-        right(cellar_rl_charge(o.l, name, len, cost) == CELLAR_OK, "charge", key, cost);
+        right(cellar_limiter_adjust(o.l, name, len, (int64_t)cost) == CELLAR_OK, "charge", key,
+              cost);
         owe(key, now, cost, true);
     } else if (kind < 14) {
-        right(cellar_rl_refund(o.l, name, len, cost) == CELLAR_OK, "refund", key, cost);
+        right(cellar_limiter_adjust(o.l, name, len, -(int64_t)cost) == CELLAR_OK, "refund", key,
+              cost);
         model_refund(key, now, cost);
     } else if (kind < 16) {
         right(cellar_limiter_reset(o.l, name, len, NULL) == CELLAR_OK, "reset", key, 0);

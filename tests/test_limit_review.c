@@ -42,8 +42,8 @@ static void cost_0_makes_nobody_forgotten(void)
             const uint64_t key[2] = { k, 1 };
             T_EQ_I64(cellar_limiter_check(of[n], key, sizeof key, 0, NULL), CELLAR_OK);
             T_EQ_I64(cellar_rl_peek(of[n], key, sizeof key, 1, NULL), CELLAR_OK);
-            T_EQ_I64(cellar_rl_refund(of[n], key, sizeof key, 1), CELLAR_OK);
-            T_EQ_I64(cellar_rl_charge(of[n], key, sizeof key, 0), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_adjust(of[n], key, sizeof key, -1), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_adjust(of[n], key, sizeof key, 0), CELLAR_OK);
         }
         const cellar_limiter_stats after = figures(of[n]);
         T_EQ_U64(after.live_evicted, before.live_evicted);
@@ -344,11 +344,11 @@ static void refunds_of_a_charge_mint_nothing(void)
             T_EQ_I64(kit_check(l, "k", 1), 1);
             kit_pass(KIT_MS);
         }
-        T_EQ_I64(cellar_rl_charge(l, "k", 1, over), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_adjust(l, "k", 1, (int64_t)over), CELLAR_OK);
         kit_pass(KIT_MS);
-        T_EQ_I64(cellar_rl_refund(l, "k", 1, over), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -(int64_t)over), CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 0);
-        T_EQ_I64(cellar_rl_refund(l, "k", 1, 2), CELLAR_OK); /* and that is credit */
+        T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -2), CELLAR_OK); /* and that is credit */
         T_EQ_U64(kit_admit(l, "k", 20), 2);
         kit_pass(KIT_S);
         T_EQ_U64(kit_admit(l, "k", 20), 10);
@@ -358,7 +358,7 @@ static void refunds_of_a_charge_mint_nothing(void)
     cellar_limiter_ticket t; /* the same by a ticket, settled too high, and another one cancelled */
     T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 5);
-    T_EQ_I64(cellar_rl_charge(l, "k", 1, 3), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, 3), CELLAR_OK);
     T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 2); /* 5 + 3 of 10 */
     kit_close(l);

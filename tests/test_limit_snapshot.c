@@ -311,12 +311,12 @@ static void limit_snapshot_of_an_overcharged_log(void)
     memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
-    T_EQ_I64(cellar_rl_charge(l, "k", 1, 7), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, 7), CELLAR_OK);
     kit_close(l);
     l = store_open(&rule, 1);
-    T_EQ_I64(cellar_rl_refund(l, "k", 1, 7), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -7), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 0);
-    T_EQ_I64(cellar_rl_refund(l, "k", 1, 1), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -1), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 1);
     kit_close(l);
     memset(&store, 0, sizeof store);

@@ -99,8 +99,8 @@ static void act(cellar_limiter *l, const form *f, int call)
     cellar_limiter_stats s = cellar_limiter_stats_default();
     const cellar_err mine = f->permits ? CELLAR_E_NOT_OWNER : CELLAR_E_INVAL;
     switch (call) {
-    case 8: T_EQ_I64(cellar_rl_refund(l, "k", 1, 2), CELLAR_OK); break;
-    case 9: T_EQ_I64(cellar_rl_charge(l, "k", 1, 2), CELLAR_OK); break;
+    case 8: T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -2), CELLAR_OK); break;
+    case 9: T_EQ_I64(cellar_limiter_adjust(l, "k", 1, 2), CELLAR_OK); break;
     case 10: T_EQ_I64(cellar_limiter_ban(l, "k", 1, KIT_S), CELLAR_OK); break;
     case 11: T_EQ_I64(cellar_permit_release(l, "k", 1, 99), mine); break;
     case 12: T_EQ_I64(cellar_permit_extend(l, "k", 1, 99, 5), mine); break;

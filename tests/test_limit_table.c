@@ -426,7 +426,7 @@ static void *storm_work(void *arg)
         case 1: (void)cellar_limiter_key_rules_set(storm, &key, 8, rules, 2); break;
         case 2: (void)cellar_limiter_key_rules_set(storm, &key, 8, NULL, 0); break;
         case 3: (void)cellar_limiter_ban(storm, &key, 8, KIT_MS); break;
-        case 4: (void)cellar_rl_charge(storm, &key, 8, 3); break;
+        case 4: (void)cellar_limiter_adjust(storm, &key, 8, 3); break;
         case 5: T_CHECK(cellar_limiter_tick(storm) == CELLAR_OK); break;
         case 6: atomic_fetch_add(&kit.now_ns, kit_below(&rng, 20 * KIT_MS)); break;
         case 7:

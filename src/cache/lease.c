@@ -217,7 +217,7 @@ static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **su
 
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
                                            const cellar_load_opts *o,
-                                               const cellar_subscriber *waiter,
+                                           const cellar_subscriber *waiter,
                                            cellar_lease *lease, cellar_result *out)
 {
     const uint32_t banned = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_NO_STORE;
@@ -379,7 +379,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     if ((none && value_len != 0) || plan.version_out != NULL) {
         return cache_load_refuse(c,
                                  "cellar_lease_fulfill: a value for a negative entry, "
-                                  "or a version");
+                                 "or a version");
     }
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }

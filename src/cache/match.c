@@ -82,7 +82,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     if (below && s->tier->glob == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_delete_by_pattern: keys of this view may lie where no "
-                           "patterns are "
+                          "patterns are "
                           "known");
     }
     if (below) {

@@ -235,7 +235,7 @@ static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out
         if (err == CELLAR_E_INVAL) { return cache_config_refuse(err, "struct_size is not set"); }
         if (err == CELLAR_E_ABI) {
             return cache_config_refuse(err, "struct_size ends inside a field: "
-                                            "set it by cellar_config_default()");
+                                       "set it by cellar_config_default()");
         }
         if (out->abi != CELLAR_ABI) {
             return cache_config_refuse(CELLAR_E_ABI, "the header belongs to another library");

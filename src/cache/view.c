@@ -858,13 +858,14 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     if (names != NULL) { cache_class_names_free(s, names); }
     if (err != CELLAR_OK) {
         cache_store_release(s, 1);
-        return cache_fail(c, err, 0, err == CELLAR_E_LIMIT
-            ? "cellar_namespace_open: max_views is reached, or 63 views have quotas" :
-                err == CELLAR_E_INVAL
-            ?
-                "cellar_namespace_open: least quotas over 100 %, or a quota for a view that was "
-                 "open without"
-            : "cellar_namespace_open: no memory");
+        const char *why = "cellar_namespace_open: no memory";
+        if (err == CELLAR_E_LIMIT) {
+            why = "cellar_namespace_open: max_views is reached, or 63 views have quotas";
+        } else if (err == CELLAR_E_INVAL) {
+            why = "cellar_namespace_open: least quotas over 100 %, or a quota for a view that was "
+                  "open without";
+        }
+        return cache_fail(c, err, 0, why);
     }
     if (o != NULL && o->bloom != 0) { err = cache_filter_start(*out); }
     if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {

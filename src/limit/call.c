@@ -53,7 +53,7 @@ CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, s
 
 CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t cost, uint64_t now_ns,
-                                             cellar_limiter_result *result)
+                                         cellar_limiter_result *result)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -147,19 +147,12 @@ CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ti
     return limit_run(l, ticket->fingerprint, limit_now(l), &op);
 }
 
-CELLAR_API cellar_err cellar_rl_refund(cellar_limiter *l, const void *key, size_t key_len,
-                                       uint64_t cost)
+CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, size_t key_len,
+                                            int64_t cost)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
-    limit_op op = { .kind = LIMIT_REFUND, .cost = cost };
-    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
-}
-
-CELLAR_API cellar_err cellar_rl_charge(cellar_limiter *l, const void *key, size_t key_len,
-                                       uint64_t cost)
-{
-    if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
-    limit_op op = { .kind = LIMIT_CHARGE, .cost = cost };
+    limit_op op = { .kind = cost < 0 ? LIMIT_REFUND : LIMIT_CHARGE,
+                    .cost = cost < 0 ? 0 - (uint64_t)cost : (uint64_t)cost };
     return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
 }
 
@@ -188,7 +181,7 @@ static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t
 
 CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, size_t key_len,
                                           uint64_t cost, uint64_t max_wait_ns,
-                                         cellar_limiter_result *result)
+                                          cellar_limiter_result *result)
 {
     cellar_limiter_result mine = {0};
     cellar_limiter_result *r = result != NULL ? result : &mine;

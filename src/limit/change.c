@@ -589,7 +589,7 @@ static void limit_entry_of(cellar_limiter *l, const _Atomic uint64_t *set, limit
 
 CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
                                           int (*fn)(void *ctx, const cellar_limiter_entry *e),
-                                            void *ctx)
+                                          void *ctx)
 {
     if (l == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     const uint64_t now = limit_now(l);

@@ -456,7 +456,7 @@ CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint6
 /* The commonest call: a plain GCRA rule, a known key. False: not that; nothing was done. */
 CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                        uint64_t cost, cellar_limiter_result *result,
-                                           cellar_err *err);
+                                       cellar_err *err);
 CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          limit_op *op);
 /* A key out of a snapshot comes back, in the place of one that owes less if need be; nobody else is

@@ -557,7 +557,7 @@ static void limit_narrow_quick_result(const limit_rule *r, const limit_at *at, u
 /* Steps 1 to 6 of PICTURE for one algorithm, without what the others need. */
 CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                        uint64_t cost, cellar_limiter_result *result,
-                                           cellar_err *err)
+                                       cellar_err *err)
 {
     limit_place p;
     limit_place_of(l, fp, &p);
@@ -586,7 +586,7 @@ CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t 
                           (base_load_acq(&s->fp) != fp &&
                            !BASE_MUTANT("limit.no_second_fp_read")) ||
                           (r.kind & ~(uint64_t)(CELLAR_RULE_STRICT << 8)) !=
-                              CELLAR_RULE_TOKEN_BUCKET ||
+                          CELLAR_RULE_TOKEN_BUCKET ||
                           r.ban != 0 || r.limit == 0 || cost > r.burst)) {
             return false;
         }

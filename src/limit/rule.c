@@ -21,7 +21,7 @@
  *            order and not counted, so that takes given back in reverse come back whole.
  *            The tempting min(units * T, TAT(k) - now) is right for one ticket alone: let A and B
  *            be taken, A half paid and given back, and B gives back what time had paid of A. What
- *            cellar_rl_refund brings back is credit of the caller's, and not in that sum.
+ *            cellar_limiter_adjust brings back is credit of the caller's, and not in that sum.
  * INVARIANTS no value is negative, no sum overflows: costs are at most `burst` before they are
  *            multiplied, times at most now + 400 days < 2^62.
  * LIMITS     windows of COUNT count in whole ns: a period is, all others in 1/64 ns.

@@ -222,7 +222,7 @@ static void rl_fill(uint32_t slots)
     for (uint32_t k = 8; k < 8 + slots; k++) { /* never dead again: debts of weeks */
         char name[8];
         rl_key(k, name);
-        BASE_SIM_CHECK(cellar_rl_charge(rl.l, name, strlen(name), 1u << 30) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_adjust(rl.l, name, strlen(name), 1u << 30) == CELLAR_OK);
     }
 }
 
