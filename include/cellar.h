@@ -1247,11 +1247,11 @@ typedef struct cellar_subscriber {
  *          and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED), E_LOADER (a remembered
  *          failure), E_BREAKER_OPEN (the view's breaker), E_TIMEOUT (leader_retries used up),
- *          E_LIMIT, E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_FLIGHT make no sense here; an
+ *          E_LIMIT, E_NOMEM, E_INVAL (BYPASS, NO_STORE and NO_JOIN make no sense here; an
  *          unknown flag), E_UNSUPPORTED, E_CLOSED
- * owns:    out as in cellar_get_or_load; a lease ends with fulfil, abandon, or hard_timeout_ms
- *          later when somebody asks or cellar_tick runs. To the view's breaker fulfil is a
- *          success, abandon with an error a failure, the rest says nothing; o's breaker is not
+ * owns:    out as in cellar_get_or_load; a lease ends with fulfill, release, or hard_timeout_ms
+ *          later when somebody asks or cellar_tick runs. To the view's breaker fulfill is a
+ *          success, release with an error a failure, the rest says nothing; o's breaker is not
  *          asked. The ctx of a fallback outlives the lease; the default value is copied
  * thread:  any; never waits, but for fallbacks
  * cost:    as cellar_get_or_load
@@ -1555,7 +1555,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
 CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass);
 
 /* How did the call end?
- * in:      pass from cellar_breaker_allow; outcome CELLAR_BREAKER_SUCCESS, _FAILED or _NO_VERDICT
+ * in:      pass from cellar_breaker_allow; outcome CELLAR_BREAKER_SUCCESS, _FAILURE or _IGNORED
  *          (cancelled, not made after all)
  * returns: OK; E_INVAL
  * thread:  any; when it opens or closes, the log callback runs here

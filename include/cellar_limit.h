@@ -85,8 +85,8 @@ enum { CELLAR_PER_MINUTE = 1, CELLAR_PER_HOUR = 2, CELLAR_PER_DAY = 3,
 enum { CELLAR_RULE_DRY_RUN = 1, /* computed and charged as if real, never denies (would_deny)     */
        CELLAR_RULE_CHARGE_DENIED = 2, /* denied calls charge too, to at most 2 * b * T (GCRA)     */
        CELLAR_RULE_STRICT = 4 }; /* GCRA whose windows never hold more than N                     */
-enum { CELLAR_OVERFLOW_LEAST_LOSS = 0, CELLAR_OVERFLOW_DENY_NEW = 1, CELLAR_OVERFLOW_ALLOW_NEW =
-    2 };
+enum { CELLAR_OVERFLOW_LEAST_LOSS = 0, CELLAR_OVERFLOW_DENY_NEW = 1,
+       CELLAR_OVERFLOW_ALLOW_NEW = 2 };
 
 typedef struct cellar_limiter cellar_limiter;
 
@@ -98,7 +98,7 @@ typedef struct cellar_rule {
     uint64_t period_ns; /* W, 1..CELLAR_PERIOD_MAX_NS; 0 for FIXED and CONCURRENCY                */
     uint64_t burst;     /* b of GCRA, from 1; 0 for all others                                    */
     uint64_t ban_ns;    /* a denial also bans the key for so long; 0: no                          */
-    uint32_t calendar;  /* CELLAR_RL_PER_... of FIXED, else 0                                     */
+    uint32_t calendar;  /* CELLAR_PER_... of FIXED, else 0                                        */
     uint32_t reserved;  /* 0                                                                      */
     const char *name;   /* in header lines and metrics; copied; NULL = "default"; printable ASCII */
     uint64_t reserved1; /* 0                                                                      */
@@ -583,7 +583,7 @@ CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter
 CELLAR_API size_t cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t cap);
 
 /* Header lines for an answer, one after the other with a newline between.
- * in:      r of a decision of this limiter; style CELLAR_RL_HEADERS_... flags
+ * in:      r of a decision of this limiter; style CELLAR_HEADERS_... flags
  * out:     at most cap bytes, the last of them 0; seconds are rounded up; Retry-After is at least 1
  *          and left out when waiting does not help
  * returns: the length of the whole text without that 0; 0 for bad arguments

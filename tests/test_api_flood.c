@@ -377,8 +377,8 @@ static bool due_at_once(void)
 {
     cellar_config cfg = cellar_config_default();
     cellar_set_opts o = cellar_set_opts_default();
-    cellar_stats before = cellar_stats_default(), full = cellar_stats_default(), after =
-        cellar_stats_default();
+    cellar_stats before = cellar_stats_default(), full = cellar_stats_default();
+    cellar_stats after = cellar_stats_default();
     static const _Atomic int at_once = 1;
     ticker t = { NULL, 0, 0, 0 };
     atomic_store(&now_ms, 1000000);

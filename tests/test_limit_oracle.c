@@ -110,8 +110,9 @@ static uint64_t taken_for(uint32_t i, size_t key, uint64_t t)
 {
     const owed *w = &o.owed[key][i];
     size_t n = w->l.count;
-    if (rule_of(i)->algorithm == CELLAR_RULE_SLIDING_WINDOW) { return t > w->newest ? t :
-        w->newest; }
+    if (rule_of(i)->algorithm == CELLAR_RULE_SLIDING_WINDOW) {
+        return t > w->newest ? t : w->newest;
+    }
     if (rule_of(i)->algorithm != CELLAR_RULE_SLIDING_LOG) { return t; }
     while (n > 0 && w->l.cost[n - 1] == 0) { n--; }
     return n > 0 && w->l.at[n - 1] > t ? w->l.at[n - 1] : t;
@@ -159,8 +160,8 @@ static uint64_t wait_of(uint32_t i, size_t key, uint64_t now, uint64_t cost)
 {
     const cellar_rule *r = rule_of(i);
     uint64_t from = 0, to = 1;
-    if (cost > (r->algorithm == CELLAR_RULE_TOKEN_BUCKET ? r->burst :
-                r->limit)) { return CELLAR_NEVER_NS; }
+    const uint64_t most = r->algorithm == CELLAR_RULE_TOKEN_BUCKET ? r->burst : r->limit;
+    if (cost > most) { return CELLAR_NEVER_NS; }
     while (!admits(i, key, now + to, cost)) { to *= 2; }
     while (to - from > 1) {
         const uint64_t mid = from + (to - from) / 2;

@@ -400,8 +400,8 @@ static void a_log_goes_round_in_its_numbers(void)
 /* Sizes no machine has are refused, not wrapped. */
 static void absurd_sizes_are_refused(void)
 {
-    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10), conc =
-        cellar_rule_concurrency(2);
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
+    const cellar_rule conc = cellar_rule_concurrency(2);
     cellar_limiter *l = NULL;
     cellar_limiter_config c = kit_config();
     c.max_overrides = UINT32_MAX - 1;

@@ -91,7 +91,7 @@ struct cellar {
     _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
     cellar_view_loader loader; /* VIEW */
     _Atomic uint32_t class_count;
-    _Atomic uint32_t ttl_class_fallbacks; /* number from 1 */
+    _Atomic uint32_t ttl_class_fallback; /* number from 1 */
     _Atomic int64_t class_ttl_ms[CELLAR_TTL_CLASSES_MAX];
     char (*class_name)[CELLAR_TTL_CLASS_NAME_MAX + 1]; /* VIEW; owned; NULL: never had any */
     UT_hash_handle hh;      /* VIEW; names of the store, the root is not in */

@@ -359,9 +359,10 @@ static int64_t cache_patience(cache_call *call)
         call->patience_ms = base_add_sat(call->now_ms, call->p.wait_timeout_ms);
     }
     if (call->old == NULL) { return call->patience_ms; }
-    if (call->soft_timeout_ms == 0) { call->soft_timeout_ms =
-        base_add_sat(call->now_ms, call->p.soft_timeout_ms); }
-    return BASE_MIN(call->soft_timeout_ms, call->patience_ms);
+    if (call->soft_at_ms == 0) {
+        call->soft_at_ms = base_add_sat(call->now_ms, call->p.soft_timeout_ms);
+    }
+    return BASE_MIN(call->soft_at_ms, call->patience_ms);
 }
 
 CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch)

@@ -46,7 +46,7 @@ typedef struct cache_call { /* on the caller's stack, or beside a job */
     uint32_t failures, losses;  /* flights of others seen failing, or ending without outcome */
     int64_t now_ms;             /* of the last look */
     int64_t patience_ms;        /* absolute; 0 until the first wait */
-    int64_t soft_timeout_ms;    /* the same, with something stale in hand */
+    int64_t soft_at_ms;         /* the same, with something stale in hand */
     cellar_err code;            /* what the call answers with, */
     flight_bytes *value;        /* with OK and STALE; one ref */
     uint32_t source, result_flags;

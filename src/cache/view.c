@@ -413,8 +413,8 @@ static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
         memcpy(v->class_name[i], o->ttl_classes[i].name, strlen(o->ttl_classes[i].name) + 1);
         base_store_rlx(&v->class_ttl_ms[i], o->ttl_classes[i].ttl_ms);
     }
-    base_store_rlx(&v->ttl_class_fallbacks, o->ttl_class_fallback == 0 ? 1u :
-                   o->ttl_class_fallback);
+    base_store_rlx(&v->ttl_class_fallback,
+                   o->ttl_class_fallback == 0 ? 1u : o->ttl_class_fallback);
     base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
 }
 
@@ -1007,7 +1007,7 @@ CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_
         if (strcmp(c->class_name[i], name) == 0) { found = i + 1; }
     }
     const bool fallback = found == 0 && count > 0;
-    if (fallback) { found = base_load_rlx(&c->ttl_class_fallbacks); }
+    if (fallback) { found = base_load_rlx(&c->ttl_class_fallback); }
     sync_drop(VIEW, &s->view_lock);
     if (fallback) { stats_add(cache_mine(c), STATS_CLASS_FALLBACK, 1); }
     *class_number = found;

@@ -2,7 +2,7 @@
  *
  * call: what callers call: arguments checked, one operation made of them.
  *
- * PICTURE    cellar_rl_x(key, ...) -> fingerprint, clock -> limit_run -> narrow | wide
+ * PICTURE    cellar_limiter_x(key, ...) -> fingerprint, clock -> limit_run -> narrow | wide
  * TICKETS    A take can be given back by what it wrote: slot, colour, generation of the rules, and
  *            the word after it. GCRA gives back min(cost * T, what that word still owes, less what
  *            other tickets brought back since): rule.c, GIVING. Reset, eviction and new rules

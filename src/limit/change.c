@@ -56,8 +56,8 @@ static bool limit_wide_zero(cellar_limiter *l, limit_slot *s)
     base_store_rel(&s->word, LIMIT_BUSY);
     for (uint32_t i = 0; i < l->rule_count; i++) {
         uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
-        was = was || (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG ? limit_ring_count(v) != 0 :
-                      v != 0);
+        was = was || (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG
+                      ? limit_ring_count(v) != 0 : v != 0);
         if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { limit_permit_drop_all(l, &v); }
         /* A log goes on counting what it ever wrote: no two of its states have one word. */
         v = l->algorithm[i] == CELLAR_RULE_SLIDING_LOG ? v - limit_ring_count(v) : 0;

@@ -555,8 +555,9 @@ static uint64_t limit_wide_loss(const cellar_limiter *l, const limit_wide *base,
             limit_show(r, &base->at[i], v, &says);
             used = limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET ? limit_debt(r, &base->at[i], v) >> 20
                                                    : r->limit - says.remaining;
-            if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) { of =
-                limit_max_u64(r->reach >> 20, 1); }
+            if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
+                of = limit_max_u64(r->reach >> 20, 1);
+            }
             used = limit_max_u64(used, 1);
         }
         const uint64_t full = used == 0 ? 0
