@@ -177,6 +177,7 @@ static void reopen(void)
     const bool closed = base_rng_below(&rng, 2) == 0, boot = base_rng_below(&rng, 5) == 0;
     const int64_t before = l2_wall_now(kit.d);
     const l2_level level = kit.cfg.level;
+    if (closed) { l2_end(kit.d); } /* it may reclaim, too */
     gone_before = gone_now();
     if (closed) { l2_close(kit.d); } else { l2_kit_kill(&kit); }
     kit.d = NULL;
