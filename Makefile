@@ -33,8 +33,9 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
             $(SRC_L2:%=src/l2/%.c) $(SRC_GUARD:%=src/guard/%.c) \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)
 GATE     := $(wildcard src/gate/*.c)
-HEADERS  := $(wildcard include/cellar.h include/cellar_limit.h include/cellar_work.h \
-              include/cellar_kit.h include/cellar_resp.h)
+# The public headers in the order in which the drop-in's one header folds them.
+HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
+              _breaker.h _admin.h _memo.h _warm.h _limit.h)
 
 .DEFAULT_GOAL := $(if $(T),test,all)
 CPUS     := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -305,7 +306,7 @@ $(B)/t/%: tests/%.c $$(call test_lib,$$(call module_of,$$*))
 	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
 $(B)/dist/%: tests/%.c $(DIST_O)
 	$(say) TEST "$* (drop-in)"
-	$(Q)$(CC) -D_GNU_SOURCE -Idist -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
+	$(Q)$(CC) -D_GNU_SOURCE -Idist -Iinclude -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
 	  $(call TEST_O,-O0 -g0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(DIST_O) $(LDFLAGS) -lm \
 	  $(LDLIBS)
 $(DIST_O): dist/cellar.c dist/cellar.h

@@ -23,6 +23,7 @@
 #include <valgrind/callgrind.h>
 
 #include "cellar.h"
+#include "cellar_entry.h"
 #include "cellar_limit.h"
 
 #define GUARD_OPS 20000

@@ -5,8 +5,9 @@
 # USE        awk -f src/amalgamate.awk -v what=h|c -v version=V -v source_id=ID
 #                -v uthash=PATH|external -v headers="include/cellar.h ..."
 #                -v src="src/base/err.c ..." [-v lines=1 for #line directives]
-# PICTURE    what=h: licence, then the public headers in order, all but the first between
-#                    `#ifndef CELLAR_OMIT_...` lines and without their `#include "cellar.h"`
+# PICTURE    what=h: licence, then the public headers in order, without their includes of one
+#                    another; those of a part that can be left out stand between
+#                    `#ifndef CELLAR_OMIT_...` lines
 #            what=c: banner, feature macros, CELLAR_PRIVATE, then every file of `src` in order;
 #                    a quoted include is put in where it is first met and is a comment afterwards
 # OMIT       the module of a file is its folder; a module that can be left out stands between
@@ -127,7 +128,7 @@ function opening(name, other, where) {
     print " *"
 }
 
-function write_header(    n, i, list, line, name, omit, status) {
+function write_header(    n, i, list, line, name, part, omit, above, status) {
     opening("cellar.h", "cellar.c", "include/")
     licence()
     print " */"
@@ -136,17 +137,19 @@ function write_header(    n, i, list, line, name, omit, status) {
         name = list[i]
         sub(/^.*\//, "", name)
         omit = ""
-        if (match(name, /_[a-z]+\.h$/)) {
-            omit = "CELLAR_OMIT_" toupper(substr(name, RSTART + 1, RLENGTH - 3))
-        }
+        part = name
+        sub(/^cellar_?/, "", part)
+        sub(/\.h$/, "", part)
+        omit = part == "l2" ? "" : omit_of(part) # options of the disk tier are always declared
+        above[name] = 1
         print ""
         printf "/* ---- %s ---- */\n", list[i]
         if (omit != "") printf "#ifndef %s\n", omit
         mark_line(1, list[i])
         while ((status = (getline line < list[i])) > 0) {
             if (line ~ /^[ ]*#[ ]*include[ ]*"/) {
-                if (include_target(line) != "cellar.h") fail(list[i] ": " line)
-                print "/* cellar.h: above */"
+                if (!(include_target(line) in above)) fail(list[i] ": " line)
+                printf "/* %s: above */\n", include_target(line)
             } else {
                 print line
             }

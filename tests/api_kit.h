@@ -8,6 +8,16 @@
 #include "tests/t.h"
 
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_breaker.h"
+#include "cellar_admin.h"
+#include "cellar_memo.h"
+#include "cellar_warm.h"
 
 #define API_START_MS 5000000
 

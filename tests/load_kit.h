@@ -8,6 +8,16 @@
 #include <stdatomic.h>
 
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_breaker.h"
+#include "cellar_admin.h"
+#include "cellar_memo.h"
+#include "cellar_warm.h"
 #include "tests/t.h"
 
 /* Fewer rounds where each step is ten times slower, but no less of them than threads need to meet. */

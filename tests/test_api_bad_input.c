@@ -7,6 +7,14 @@
 #include "tests/t.h"
 
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_breaker.h"
+#include "cellar_admin.h"
+#include "cellar_warm.h"
 
 static cellar *root;
 static cellar *other; /* a view that was closed */

@@ -10,6 +10,10 @@
 #include <sys/wait.h>
 
 #include "cellar.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
 
 static cellar *open_store(uint64_t bytes)
 {

@@ -5,6 +5,11 @@
 #include "tests/t.h"
 
 #include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_breaker.h"
+#include "cellar_admin.h"
 
 static int64_t now_ms;
 static unsigned lines;

@@ -15,6 +15,13 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_breaker.h"
+#include "cellar_admin.h"
 
 
 static cellar_config config(void)

@@ -8,6 +8,10 @@
 #include "tests/t.h"
 
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 static cellar_config config(void)
 {

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 /* Fewer rounds where each step is ten times slower. */
 #define EVENTS_SLOW (T_COST > 1 ? 8 : 1)

@@ -13,6 +13,8 @@
 #include <pthread.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 #define FLOOD_SLOW (T_COST > 1 ? 8 : 1)
 

@@ -16,6 +16,12 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 #define KEYS 900u
 #define VALUE_MAX 60000u

@@ -17,6 +17,10 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
 
 static uint64_t l2_bytes;
 

@@ -6,6 +6,7 @@
 #include "tests/t.h"
 
 #include "cellar.h"
+#include "cellar_memo.h"
 
 static uint64_t state;
 

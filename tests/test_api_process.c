@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {

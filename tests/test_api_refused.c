@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 #define VALUE 1000u
 enum { NOT_HERE = 77 };

@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 #define KEYS 200u
 

@@ -7,6 +7,14 @@
  * Method: every struct with every struct_size from 0 to its size + 64, laid into memory full of
  *         0xAA: what lies behind struct_size would be noticed at once if it was read. */
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_breaker.h"
+#include "cellar_memo.h"
+#include "cellar_warm.h"
 #include "tests/struct_sizes.h"
 
 static cellar *store;

@@ -10,6 +10,9 @@
 #include <sched.h>
 
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 enum { THREADS = 4 };
 

@@ -5,6 +5,10 @@
 #include "tests/t.h"
 
 #include "cellar.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
 
 static int64_t now_ms;
 

@@ -14,6 +14,9 @@
 
 #include "base/vfs.h"
 #include "cellar.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 #define KEYS 150u
 

@@ -20,6 +20,10 @@
 #include "base/num.h"
 #include "base/random.h"
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 enum { THREADS_MAX = 16, BATCH = 4, VALUE_MAX = 1600 };
 #define COUNTER_BIT (UINT64_C(1) << 62)

@@ -6,6 +6,15 @@
  *         and without `watch_unchanged`, a filter, tags. Buffers of any capacity are fine. */
 #include <sys/mman.h>
 
+#include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
+#include "cellar_memo.h"
+#include "cellar_warm.h"
 #include "cellar_limit.h"
 #include "tests/t.h"
 

@@ -16,6 +16,8 @@
 
 #include "base/random.h"
 #include "cellar.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
 #include "tests/folder.h"
 #include "tests/t.h"
 

@@ -4,6 +4,7 @@
  *         or when the store is closed; one that has changed since is.
  * Method: stores of real files, closed, their records counted by l2_inspect. */
 #include "cellar.h"
+#include "cellar_entry.h"
 #include "l2/l2.h"
 #include "tests/folder.h"
 #include "tests/t.h"

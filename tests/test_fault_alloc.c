@@ -10,6 +10,10 @@
 
 #include "base/mem.h"
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 static _Atomic int64_t now_ms;
 

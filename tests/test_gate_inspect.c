@@ -14,6 +14,10 @@
 
 #include "gate/inspect.c"
 #include "gate/text.c"
+#include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
 
 static char folder[256], store[300], said[400], complained[400], copy[400];
 

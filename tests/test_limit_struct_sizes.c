@@ -2,6 +2,7 @@
  *
  * Aim:    the structs of limiters follow the size rule of cellar.h.
  * Method: as test_api_struct_sizes.c. */
+#include "cellar.h"
 #include "cellar_limit.h"
 #include "tests/struct_sizes.h"
 

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "cellar.h"
 #include "cellar_limit.h"
 #include "lock/lock_int.h"
 

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "cellar.h"
 #include "cellar_limit.h"
 #include "lock/lock_int.h"
 

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
 #include "stats/stats.h"
 #include "stats/stats_int.h"
 

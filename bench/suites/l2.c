@@ -53,6 +53,7 @@
 #include "bench/harness/verify.h"
 #include "bench/peers/disk.h"
 #include "cellar.h"
+#include "cellar_l2.h"
 
 #define DISK_KEY 16u
 #define DISK_VALUE_MAX ((size_t)64 << 10)

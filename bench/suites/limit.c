@@ -34,6 +34,7 @@
 #include "base/hash.h"
 #include "bench/harness/driver.h"
 #include "bench/harness/host.h"
+#include "cellar.h"
 #include "cellar_limit.h"
 
 #define LIMIT_BENCH_KEY 16u

@@ -37,6 +37,8 @@
 
 #include "bench/harness/host.h"
 #include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_bloom.h"
 
 #define LOAD_KEYS 1000000u
 #define LOAD_KEY_LEN 16u

@@ -33,6 +33,7 @@
 
 #include "base/hash.h"
 #include "bench/harness/host.h"
+#include "cellar.h"
 #include "cellar_limit.h"
 
 #define LOCK_KEY_LEN 16u

@@ -6,6 +6,16 @@
 
 #include "cache/tier.h"
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_breaker.h"
+#include "cellar_admin.h"
+#include "cellar_memo.h"
+#include "cellar_warm.h"
 
 /* cellar_open with a tier below L1. The tier outlives the store; NULL: none. */
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,

@@ -17,6 +17,9 @@
 #include <time.h>
 
 #include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
 #include "gate/gate.h"
 #include "gate/walk.h"
 

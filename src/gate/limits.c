@@ -17,6 +17,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cellar.h"
 #include "cellar_limit.h"
 #include "gate/walk.h"
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cellar.h"
+#include "cellar_admin.h"
 #include "gate/gate.h"
 
 static int gate_version_run(int argc, char **argv, const gate_terminal *term);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
 #include "gate/policies.h"
 
 #define POLICIES_KEYS_LEAST 8192u

@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
 #include "gate/gate.h"
 #include "gate/ideal.h"
 #include "gate/trace.h"

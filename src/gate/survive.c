@@ -26,6 +26,8 @@
 #include "base/vfs.h"
 #include "gate/gate.h"
 #include "gate/survive.h"
+#include "cellar.h"
+#include "cellar_observe.h"
 
 #define SURVIVE_VALUE 256u
 #define SURVIVE_ACKS 20000u

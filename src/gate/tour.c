@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
 #include "gate/gate.h"
 #include "gate/guards.h"
 #include "gate/limits.h"

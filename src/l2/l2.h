@@ -19,6 +19,7 @@
 #include "base/port.h"
 #include "base/vfs.h"
 #include "cellar.h"
+#include "cellar_l2.h"
 
 typedef struct l2 l2;
 typedef struct l2_image l2_image;

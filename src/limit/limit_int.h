@@ -29,6 +29,7 @@
 #include "base/num.h"
 #include "base/sync.h"
 #include "base/tz.h"
+#include "cellar.h"
 #include "cellar_limit.h"
 #include "limit/limit.h"
 

@@ -18,6 +18,7 @@
 #include "base/opts.h"
 #include "base/sync.h"
 #include "base/table.h"
+#include "cellar.h"
 #include "cellar_limit.h"
 #include "stats/stats.h"
 

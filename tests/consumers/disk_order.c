@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_l2.h"
+#include "cellar_admin.h"
 
 #define KEYS 20u
 #define OPS 60u

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cellar.h"
+#include "cellar_entry.h"
 
 namespace {
 

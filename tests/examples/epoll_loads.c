@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_admin.h"
 
 #define REQUESTS 50
 #define KEYS 5

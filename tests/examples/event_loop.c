@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 enum { LOOP_TICK_MS = 10, LOOP_TICK_BUDGET_US = 500, LOOP_SHORT_TTL_MS = 30 };
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cellar.h"
+#include "cellar_admin.h"
 
 enum { SERVER_KEYS = 1000, SERVER_CHILDREN = 8 };
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cellar.h"
 #include "cellar_limit.h"
 
 /* ---- a store that protects itself by the fence ---- */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cellar.h"
+#include "cellar_observe.h"
 
 /* ---- the slow thing behind the cache ---- */
 

@@ -11,6 +11,9 @@
 
 #include "base/check.h"
 #include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 static struct soup {
     cellar *c, *v;

@@ -17,6 +17,10 @@
 
 #include "base/check.h"
 #include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 static struct sky {
     cellar *c;

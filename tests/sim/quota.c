@@ -11,6 +11,8 @@
 
 #include "base/check.h"
 #include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
 
 #define SHARE_KEYS 4u
 

@@ -12,6 +12,9 @@
 #include <string.h>
 
 #include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
 #include "bench/harness/verify.h"
 #include "bench/peers/peers.h"
 

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_memo: functions called through the cache. */
+#ifndef CELLAR_MEMO_H
+#define CELLAR_MEMO_H
+
+#include "cellar_load.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CELLAR_MEMO_ARGS_MAX 16u
+#define CELLAR_MEMO_NAME_MAX 255u
+enum { CELLAR_ARG_I64 = 1, CELLAR_ARG_U64 = 2, CELLAR_ARG_F32 = 3, CELLAR_ARG_F64 = 4,
+       CELLAR_ARG_TEXT = 5, CELLAR_ARG_BYTES = 6 };
+
+/* One argument of a memoized function. CELLAR_ARG(x) makes one out of any integer, bool, enum,
+ * float, double, char pointer (NULL too) or cellar_bytes; other types do not compile. */
+typedef struct cellar_arg {
+    uint32_t type;      /* CELLAR_ARG_... */
+    uint32_t reserved0; /* must be 0 */
+    union {
+        int64_t      i64;
+        uint64_t     u64;
+        float        f32;
+        double       f64;
+        cellar_bytes bytes; /* also text: without the ending 0; data NULL = a NULL pointer */
+    } as;
+} cellar_arg;
+
+static inline cellar_arg cellar_arg_i64(int64_t x)
+{
+    cellar_arg a;
+    a.type = CELLAR_ARG_I64;
+    a.reserved0 = 0;
+    a.as.i64 = x;
+    return a;
+}
+static inline cellar_arg cellar_arg_u64(uint64_t x)
+{
+    cellar_arg a;
+    a.type = CELLAR_ARG_U64;
+    a.reserved0 = 0;
+    a.as.u64 = x;
+    return a;
+}
+static inline cellar_arg cellar_arg_f32(float x)
+{
+    cellar_arg a;
+    a.type = CELLAR_ARG_F32;
+    a.reserved0 = 0;
+    a.as.f32 = x;
+    return a;
+}
+static inline cellar_arg cellar_arg_f64(double x)
+{
+    cellar_arg a;
+    a.type = CELLAR_ARG_F64;
+    a.reserved0 = 0;
+    a.as.f64 = x;
+    return a;
+}
+static inline cellar_arg cellar_arg_text(const char *x)
+{
+    cellar_arg a;
+    size_t len = 0;
+    while (x && x[len] != '\0') { len++; }
+    a.type = CELLAR_ARG_TEXT;
+    a.reserved0 = 0;
+    a.as.bytes.data = x;
+    a.as.bytes.len = len;
+    return a;
+}
+static inline cellar_arg cellar_arg_bytes(cellar_bytes x)
+{
+    cellar_arg a;
+    a.type = CELLAR_ARG_BYTES;
+    a.reserved0 = 0;
+    a.as.bytes = x;
+    return a;
+}
+
+#ifdef __cplusplus
+extern "C++" {
+inline cellar_arg cellar_arg_of(bool x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(char x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(signed char x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(unsigned char x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(short x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(unsigned short x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(int x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(unsigned int x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(long x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(unsigned long x) { return cellar_arg_u64(x); }
+inline cellar_arg cellar_arg_of(long long x) { return cellar_arg_i64(x); }
+inline cellar_arg cellar_arg_of(unsigned long long x) { return cellar_arg_u64(x); }
+inline cellar_arg cellar_arg_of(float x) { return cellar_arg_f32(x); }
+inline cellar_arg cellar_arg_of(double x) { return cellar_arg_f64(x); }
+inline cellar_arg cellar_arg_of(char *x) { return cellar_arg_text(x); }
+inline cellar_arg cellar_arg_of(const char *x) { return cellar_arg_text(x); }
+inline cellar_arg cellar_arg_of(cellar_bytes x) { return cellar_arg_bytes(x); }
+template <class T> cellar_arg cellar_arg_of(T *) = delete; /* would turn into bool */
+}
+#define CELLAR_ARG(x) cellar_arg_of(x)
+#else
+#define CELLAR_ARG(x) \
+    _Generic((x), _Bool: cellar_arg_i64, char: cellar_arg_i64, signed char: cellar_arg_i64, \
+             unsigned char: cellar_arg_i64, short: cellar_arg_i64, \
+             unsigned short: cellar_arg_i64, int: cellar_arg_i64, unsigned int: cellar_arg_i64, \
+             long: cellar_arg_i64, unsigned long: cellar_arg_u64, long long: cellar_arg_i64, \
+             unsigned long long: cellar_arg_u64, float: cellar_arg_f32, \
+             double: cellar_arg_f64, char *: cellar_arg_text, const char *: cellar_arg_text, \
+             cellar_bytes: cellar_arg_bytes)(x)
+#endif
+
+/* Write a function's name, version and arguments as a key: equal keys come from equal ones only.
+ * in:      name of 1..CELLAR_MEMO_NAME_MAX bytes: of the function, not its address, because entries
+ *          may outlive the process; version: raise it when the function changes; args, at most
+ *          CELLAR_MEMO_ARGS_MAX; buf_cap 0 asks for the length (buf may be NULL)
+ * out:     *key_len the full length; optional
+ * returns: OK; E_BUFFER (*key_len set), E_INVAL (also: longer than CELLAR_KEY_MAX; it is never
+ *          hashed)
+ * owns:    nothing changes hands
+ * thread:  any
+ * cost:    O(key_len); no allocation
+ * example:
+ *     cellar_arg a[2] = {CELLAR_ARG(7), CELLAR_ARG("berlin")};
+ *     char key[64];
+ *     size_t len;
+ *     cellar_memo_key("weather", 1, a, 2, key, sizeof key, &len);                                */
+CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const cellar_arg *args,
+                                      size_t arg_count, void *buf, size_t buf_cap,
+                                      size_t *key_len);
+
+/* Read such a key: the other way round.
+ * in:      key of any origin; arg_cap 0 asks for the number of arguments (args may be NULL)
+ * out:     *name, *version, *arg_count, each optional; args[0 .. arg_cap - 1]
+ * returns: OK; E_BUFFER (more arguments than arg_cap), E_FOREIGN (no such key), E_NEWER_FORMAT (of
+ *          a newer format), E_INVAL
+ * owns:    *name, and text and bytes of args, are borrowed from key; text is not 0-terminated
+ * thread:  any
+ * cost:    O(arguments); no allocation
+ * example:
+ *     cellar_arg a[CELLAR_MEMO_ARGS_MAX];
+ *     size_t n;
+ *     cellar_memo_parse(key, len, NULL, NULL, a, CELLAR_MEMO_ARGS_MAX, &n);                      */
+CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_bytes *name,
+                                        uint32_t *version, cellar_arg *args, size_t arg_cap,
+                                        size_t *arg_count);
+
+/* What a memoized function looks like inside: args as they were given, text without its ending 0,
+ * valid until it returns; it says its result through `load` like any loader. */
+typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, size_t arg_count,
+                                     void *ctx);
+
+/* Call a function through the cache: cellar_get_or_load under cellar_memo_key.
+ * in:      as cellar_memo_key and cellar_get_or_load. Stale results are refreshed in the background
+ *          only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes and ctx_retain are not used. Not
+ *          in a view whose Bloom filter decides: its keys are none of the source's
+ * out:     *out
+ * returns: as cellar_get_or_load; E_INVAL also for arguments that make no key
+ * owns:    as cellar_get_or_load
+ * thread:  as cellar_get_or_load
+ * cost:    as cellar_get_or_load, and writing the key; one allocation for keys over 512 bytes
+ * example:
+ *     CELLAR_ARGS(a, 7, "berlin");
+ *     cellar_result r = cellar_result_default();
+ *     cellar_memoize(c, "weather", 1, a, sizeof a / sizeof a[0], NULL, ask_weather, NULL, &r);
+ *     cellar_result_free(&r);                                                                    */
+CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t version,
+                                     const cellar_arg *args, size_t arg_count,
+                                     const cellar_load_opts *o, cellar_memo_fn fn, void *ctx,
+                                     cellar_result *out);
+
+/* CELLAR_ARGS(list, 1, x, "text"): declares the array `list` of 1..8 arguments. In C,
+ * CELLAR_MEMOIZE(c, name, version, o, fn, ctx, out, arguments...) is the whole call. */
+#define CELLAR_ARGS_1(a)      CELLAR_ARG(a)
+#define CELLAR_ARGS_2(a, ...) CELLAR_ARG(a), CELLAR_ARGS_1(__VA_ARGS__)
+#define CELLAR_ARGS_3(a, ...) CELLAR_ARG(a), CELLAR_ARGS_2(__VA_ARGS__)
+#define CELLAR_ARGS_4(a, ...) CELLAR_ARG(a), CELLAR_ARGS_3(__VA_ARGS__)
+#define CELLAR_ARGS_5(a, ...) CELLAR_ARG(a), CELLAR_ARGS_4(__VA_ARGS__)
+#define CELLAR_ARGS_6(a, ...) CELLAR_ARG(a), CELLAR_ARGS_5(__VA_ARGS__)
+#define CELLAR_ARGS_7(a, ...) CELLAR_ARG(a), CELLAR_ARGS_6(__VA_ARGS__)
+#define CELLAR_ARGS_8(a, ...) CELLAR_ARG(a), CELLAR_ARGS_7(__VA_ARGS__)
+#define CELLAR_ARGS_PICK(a, b, c, d, e, f, g, h, pick, ...) pick
+#define CELLAR_ARGS_LIST(...) \
+    CELLAR_ARGS_PICK(__VA_ARGS__, CELLAR_ARGS_8, CELLAR_ARGS_7, CELLAR_ARGS_6, CELLAR_ARGS_5, \
+                     CELLAR_ARGS_4, CELLAR_ARGS_3, CELLAR_ARGS_2, CELLAR_ARGS_1, 0)(__VA_ARGS__)
+#define CELLAR_ARGS(list, ...) const cellar_arg list[] = { CELLAR_ARGS_LIST(__VA_ARGS__) }
+#define CELLAR_MEMOIZE(c, name, version, o, fn, ctx, out, ...) \
+    cellar_memoize(c, name, version, (const cellar_arg[]){ CELLAR_ARGS_LIST(__VA_ARGS__) }, \
+                   sizeof((const cellar_arg[]){ CELLAR_ARGS_LIST(__VA_ARGS__) }) / \
+                       sizeof(cellar_arg), o, fn, ctx, out)
+
+#ifdef __cplusplus
+}
+#endif
+#endif
