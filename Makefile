@@ -25,8 +25,8 @@ SRC_GUARD = flight flight_change flight_lease flight_fork bloom breaker
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit
 SRC_LOCK  = store lock many stat
-SRC_CACHE = version open view tier disk disk_none hook turn get set update many filter circuit tag \
-            keep match deps why watch scan listen stat load_opts load_say load_guard load_lead \
+SRC_CACHE = version settings open view tier disk disk_none hook turn get set update many filter circuit tag \
+            keep match deps why scan listen stat load_opts load_say load_guard load_lead \
             stale load load_many lease memo warm tick
 MODULES  := base stats l1 l2 guard limit lock cache
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \

@@ -24,6 +24,8 @@
 
 #include "cellar.h"
 #include "cellar_entry.h"
+#include "cellar_l2.h"
+#include "cellar_admin.h"
 #include "cellar_limit.h"
 
 #define GUARD_OPS 20000
@@ -243,7 +245,7 @@ static int guard_policy(const cellar_config *like, uint32_t eviction, const char
 {
     cellar_config cfg = *like;
     cellar *c;
-    cfg.eviction = eviction;
+    cfg.eviction = (cellar_eviction)eviction;
     if (cellar_open(&cfg, &c) != CELLAR_OK) {
         fprintf(stderr, "guard: the store cannot be opened\n");
         return 1;
@@ -268,7 +270,9 @@ static int guard_disk(const cellar_config *like)
     cellar *c;
     cfg.l2_path = "guard-l2";
     cfg.l2_bytes = 16u << 20;
-    cfg.l2_required = 1;
+    cellar_l2_opts disk = cellar_l2_opts_default();
+    disk.required = 1;
+    cfg.l2 = &disk;
     if (cellar_open(&cfg, &c) != CELLAR_OK) {
         fprintf(stderr, "guard: the store with a disk tier cannot be opened\n");
         return 1;
@@ -300,9 +304,13 @@ int main(int argc, char **argv)
     memset(guard_value, 0x5A, sizeof guard_value);
     cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 64u << 20;
-    cfg.no_threads = 1;
-    cfg.secret = secret;
-    cfg.clock = guard_clock;
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    host.no_threads = 1;
+    host.clock = guard_clock;
+    tuning.hash_key = secret;
+    cfg.host = &host;
+    cfg.tuning = &tuning;
     cellar *c;
     if (cellar_open(&cfg, &c) != CELLAR_OK) {
         fprintf(stderr, "guard: the store cannot be opened\n");

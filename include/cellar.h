@@ -1,78 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar: an in-process cache with one hard memory budget. This file is the whole contract.
+ * cellar: an in-process cache with one hard memory budget. This header is the core: 20 calls.
  *
  * CALL PATTERN
  *     #include "cellar.h"
- *     cellar *c;                                             one store = one budget
- *     cellar_config cfg = cellar_config_default();                all zero = all defaults
+ *     cellar_config cfg = cellar_config_default();          zero in a field = its default
  *     cfg.memory_bytes = 256u << 20;
- *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;
- *     cellar *v;                                             named views: isolated keys, defaults
- *     cellar_namespace_open(c, "session", NULL, &v);
- *     cellar_set(v, "user:7", 6, data, data_len, NULL);
- *     switch (cellar_get(v, "user:7", 6, buf, sizeof buf, &len)) {
+ *     cellar *store, *users;                                a store, and a namespace in it
+ *     if (cellar_open(&cfg, &store) != CELLAR_OK) return 1;
+ *     if (cellar_namespace_open(store, "users", NULL, &users) != CELLAR_OK) return 1;
+ *     cellar_set(users, "user:7", 6, data, data_len, NULL);
+ *     switch (cellar_get(users, "user:7", 6, buf, sizeof buf, &len)) {
  *     case CELLAR_OK: ...  case CELLAR_MISS: ...  case CELLAR_ABSENT: ...  }
- *     cellar_close(v);
- *     cellar_close(c);
- * 0 is success, positive codes are outcomes (a miss is not an error), negative ones are errors.
- * Callers treat an unknown positive code as an outcome and an unknown negative one as an error.
+ *     cellar_close(users);
+ *     cellar_close(store);
  *
- * WHAT HOLDS EVERYWHERE
- *     keys      1..CELLAR_KEY_MAX bytes of any value; always compared in full
- *     values    0..max_value_bytes bytes; a zero-length value is a value
- *     times     int64_t milliseconds; negative is CELLAR_E_INVAL, CELLAR_TTL_NONE is never
- *     buffers   undefined unless the call returned CELLAR_OK (or STALE): a reader that lost a race
- *               may have scribbled into it
- *     NULL      c == NULL and every pointer not called optional below is CELLAR_E_INVAL
- *     refusals  CELLAR_E_INVAL, E_UNSUPPORTED, E_ABI and E_CLOSED come before anything is touched
- *     budget    charged before use; never exceeded, at any instant
- *
- * WHAT ONE MUST NOT DO, AND WHAT IS FINE
- *     threads     any thread may use any view at any time. Only the cellar_close that ends a store
- *                 must not run beside other calls on that store: it frees what they read. Views
- *                 that outlive their store are safe and answer CELLAR_E_CLOSED.
- *     fork        the child may use the cache at once; it has its own copy. The maintenance thread
- *                 is not there (call cellar_tick); an operation another thread was in the middle of
- *                 may have lost its entry. Of the pins, the child has those of the thread that
- *                 forked; the others have ended: neither read nor unpin them. cellar_close in the
- *                 child is fine. The child has no disk tier. Parent unaffected. A listener,
- *                 loader, cipher, update or scan function may fork, too, and return in both.
- *     exec        nothing is inherited: no descriptor stays open, no environment is set.
- *     vfork       between vfork and exec: no call.
- *     signals     no function may be called from a signal handler. Handlers may run at any moment;
- *                 EINTR is handled. The library installs none; its thread blocks all signals.
- *     cancel      no function is a cancellation point and no state is lost by a pending deferred
- *                 cancel. Asynchronous cancel type: not allowed inside any call.
- *     longjmp     not out of a callback (listener, update, scan, log, clock, allocator). A loader
- *                 should not; what one leaves behind is taken back by its thread's next load or
- *                 lease, and until then, or hard_timeout_ms, its key waits.
- *     C++         callbacks must not throw; the header is extern "C" and clean C++11.
- *     exit        cellar_close from atexit or a static destructor is fine; closing a handle twice
- *                 is harmless as long as its address has not been given out again.
- *     before main all calls work from constructors.
- *     dlclose     after cellar_close nothing of the library runs any more. The shared library stays
- *                 mapped for good (-z nodelete).
- *     locks       listeners, update and scan callbacks run with no lock held and may call anything
- *                 but cellar_close of the store they run in.
- *
- * LIMITS      keys 65,535 bytes in every store; values 2^30 - 1 bytes; 4,096 views a store
- *             (max_views); view names 1..64 bytes; 16 tags an entry of 1..128 bytes; 16 TTL classes
- *             a view; 16 listeners a store; patterns 1,024 bytes; budget from 1 MiB,
- *             of which at least 60 % is keys and values when they have 72 bytes to 45 % of the
- *             budget together (an entry costs some 25 bytes beside; of values over 45 % of the
- *             budget one fits). Reaching one is a code, never a silent change.
- * STRUCTS     struct_size comes first. Take each struct from its ..._default function. Fields
- *             that a caller's header did not have yet count as zero = default; a non-zero byte
- *             this library does not know is CELLAR_E_UNSUPPORTED. A struct_size below
- *             sizeof(size_t) or above 4,096 is CELLAR_E_INVAL; one that is no multiple of
- *             sizeof(size_t) ends inside a field: CELLAR_E_ABI, for options and for results.
- *             A non-zero field of a part that is not built yet is CELLAR_E_UNSUPPORTED, too; such
- *             fields say "later".
- */
+ * HEADERS
+ *     cellar.h             open, get, set, delete, touch, increment, clear, many keys, errors
+ *     cellar_load.h        loaders, leases              cellar_entry.h   one entry in detail
+ *     cellar_invalidate.h  tags, patterns, versions     cellar_l2.h      disk tier
+ *     cellar_observe.h     counters, metrics, scans     cellar_admin.h   host, tuning
+ *     cellar_bloom.h, cellar_breaker.h                  guards of the source
+ *     cellar_memo.h, cellar_warm.h                      extras over the other headers
+ *     cellar_limit.h, cellar_lock.h                     rate limiters, keyed locks
+ *     The drop-in has all of them in its one cellar.h. */
 #ifndef CELLAR_H
 #define CELLAR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -81,7 +36,7 @@
 #define CELLAR_VERSION_PATCH 0
 #define CELLAR_ABI           2 /* rises with every incompatible change; number of the .so */
 
-#ifndef CELLAR_API             /* an embedder may say: static __attribute__((unused)) */
+#ifndef CELLAR_API             /* a host may define: static __attribute__((unused)) */
 #if defined(__GNUC__)
 #define CELLAR_API __attribute__((visibility("default")))
 #else
@@ -95,28 +50,28 @@ extern "C" {
 
 /* ---- Codes ---------------------------------------------------------------------------------- */
 
-/* Every code of every part: name, number, text. Numbers are fixed for ever and never reused. */
+/* Every code: name, number, text. A number is never reused: 10, 13, -14, -15 are free for the parts
+ * that bring their names. */
 #define CELLAR_CODES(X) \
     X(OK, 0, "success") \
-    X(MISS, 1, "nothing usable under this key") \
-    X(ABSENT, 2, "known to be absent (negative entry)") \
-    X(STALE, 3, "value past its time to live, inside its stale window") \
-    X(EXISTS, 4, "not done: something is there already") \
-    X(CONFLICT, 5, "not done: the version is another one") \
-    X(LEASED, 6, "the caller leads the load of this key") \
-    X(PENDING, 7, "not finished yet: more is to be done or somebody else does it") \
-    X(INVALIDATED, 8, "delivered but not stored: a newer change won") \
+    X(MISS, 1, "no usable value for this key") \
+    X(ABSENT, 2, "known to be absent: negative entry or Bloom filter") \
+    X(STALE, 3, "value past its TTL, inside its stale window") \
+    X(EXISTS, 4, "not stored: the key has a value") \
+    X(CONFLICT, 5, "not changed: the version differs") \
+    X(LEASED, 6, "the caller holds the lease of this key") \
+    X(PENDING, 7, "not finished: call again, or wait for the running load") \
+    X(INVALIDATED, 8, "delivered, not stored: a change came first") \
     X(LIMITED, 9, "denied by a rate limit") \
-    X(UNROUTED, 10, "no route matches") \
-    X(DISABLED, 11, "not done: the view is switched off") \
-    X(DROPPED, 12, "not written: no room in time") \
-    X(REFUSED, 13, "not written: not admitted") \
+    X(DISABLED, 11, "not done: the namespace is switched off") \
+    X(DROPPED, 12, "not stored: no room in time") \
+    X(REMOVED, 14, "the update function removed the entry") \
     X(E_INVAL, -1, "invalid argument") \
     X(E_NOMEM, -2, "out of memory or threads") \
     X(E_SPACE, -3, "does not fit into the memory budget") \
     X(E_TOOBIG, -4, "larger than the configured maximum") \
-    X(E_BUFFER, -5, "the caller's buffer is too small") \
-    X(E_BUSY, -6, "busy: in use, or too many rounds lost against other writers") \
+    X(E_BUFFER, -5, "the buffer of the caller is too small") \
+    X(E_BUSY, -6, "in use, or too many rounds lost to other writers") \
     X(E_LIMIT, -7, "a configured limit is reached") \
     X(E_TYPE, -8, "the stored value has another type") \
     X(E_RANGE, -9, "number out of range") \
@@ -124,21 +79,19 @@ extern "C" {
     X(E_FORKED, -11, "not available in a forked child") \
     X(E_UNSUPPORTED, -12, "not supported by this build or version") \
     X(E_IO, -13, "input or output failed") \
-    X(E_DENIED, -14, "denied by policy") \
-    X(E_CONFIG, -15, "configuration has an error") \
     X(E_ABI, -16, "header and library do not belong together") \
     X(E_LOADER, -17, "the loader failed") \
-    X(E_NO_RESULT, -18, "the loader returned no result") \
+    X(E_NO_RESULT, -18, "the loader set no result") \
     X(E_RESULT_TWICE, -19, "the loader set two results") \
     X(E_TIMEOUT, -20, "deadline passed") \
-    X(E_DEADLOCK, -21, "waiting would never end") \
+    X(E_DEADLOCK, -21, "the wait would never end") \
     X(E_DEPTH, -22, "nested too deeply") \
-    X(E_BREAKER_OPEN, -23, "circuit open") \
+    X(E_BREAKER_OPEN, -23, "circuit breaker open") \
     X(E_LEASE, -24, "lease unknown, expired or already used") \
     X(E_CORRUPT, -25, "stored data is damaged") \
-    X(E_FOREIGN, -26, "not one of our files") \
+    X(E_FOREIGN, -26, "not a file of cellar") \
     X(E_NEWER_FORMAT, -27, "format of a newer version") \
-    X(E_NOT_OWNER, -28, "held by somebody else") \
+    X(E_NOT_OWNER, -28, "held by another owner") \
     X(E_LOST, -29, "lost: the lease ended before") \
     X(E_NOT_FOUND, -30, "unknown name") \
     X(E_NEVER, -31, "would never happen") \
@@ -152,45 +105,57 @@ typedef enum cellar_err {
 #undef CELLAR_CODE_ENUM
 } cellar_err;
 
-/* ---- Limits and constants ------------------------------------------------------------------- */
+/* ---- Limits and types ----------------------------------------------------------------------- */
 
-#define CELLAR_KEY_MAX         65535u
-#define CELLAR_VALUE_MAX       1073741823u /* 2^30 - 1; max_value_bytes is usually smaller        */
-#define CELLAR_NAME_MAX        64u
-#define CELLAR_TAG_MAX         128u        /* bytes of one tag                                    */
-#define CELLAR_TAGS_MAX        16u         /* tags of one entry                                   */
-#define CELLAR_TTL_CLASSES_MAX 16u         /* TTL classes of one view                             */
-#define CELLAR_TTL_CLASS_NAME_MAX 31u      /* bytes of a TTL class's name                         */
-#define CELLAR_PATTERN_MAX     1024u
-#define CELLAR_MEMORY_MIN      1048576u    /* least budget: 1 MiB                                 */
-#define CELLAR_TTL_NONE        INT64_MAX   /* never expires                                       */
+#define CELLAR_KEY_MAX            65535u
+#define CELLAR_VALUE_MAX          1073741823u /* 2^30 - 1; max_value_bytes is usually smaller     */
+#define CELLAR_NAME_MAX           64u         /* bytes of the name of a namespace                 */
+#define CELLAR_TAG_MAX            128u        /* bytes of one tag                                 */
+#define CELLAR_TAGS_MAX           16u         /* tags of one entry                                */
+#define CELLAR_TTL_CLASSES_MAX    16u         /* TTL classes of one namespace                     */
+#define CELLAR_TTL_CLASS_NAME_MAX 31u         /* bytes of the name of a TTL class                 */
+#define CELLAR_PATTERN_MAX        1024u       /* bytes of a pattern                               */
+#define CELLAR_MEMORY_MIN         1048576u    /* smallest budget: 1 MiB                           */
+#define CELLAR_TTL_NONE           INT64_MAX   /* no limit                                         */
+#define CELLAR_OFF                UINT32_MAX  /* none, in an option whose 0 is a default          */
 
-enum { CELLAR_EVICT_DEFAULT = 0, CELLAR_EVICT_ADAPTIVE = 1, CELLAR_EVICT_S3FIFO = 2,
-       CELLAR_EVICT_LRU = 3, CELLAR_EVICT_FIFO = 4 };      /* default: ADAPTIVE                   */
-/* What a power cut may take; see "Disk tier". The death of the process takes nothing, at any. */
-enum { CELLAR_L2_REFUSE = 0, CELLAR_L2_SET_ASIDE = 1 };                 /* l2_on_bad             */
-/* see "Disk tier" */
-enum { CELLAR_L2_SYNC_MANUAL = 0, CELLAR_L2_SYNC_PERIODIC = 1, CELLAR_L2_SYNC_ALWAYS = 2 };
-enum { CELLAR_L2_WRITE_ON_EVICTION = 0, CELLAR_L2_WRITE_ON_SET = 1, CELLAR_L2_WRITE_THROUGH = 2 };
-#define CELLAR_L2_BYTES_MIN ((uint64_t)16 << 20)
-#define CELLAR_L2_BYTES_MAX ((uint64_t)4 << 40)
-enum { CELLAR_ADVISOR_DEFAULT = 0, CELLAR_ADVISOR_OFF = 1 };
-/* What adaptive and s3fifo aim at. BYTES: size does not count. OBJECTS: as many hits as possible:
- * large entries go before small ones, fewer bytes are served; adaptive then keeps one rule, and the
- * advisor (cellar_advice_get) has nothing to say. Under both, entries with a cost_us above the mean
- * stay longer and those below it shorter. */
-enum { CELLAR_OPTIMIZE_BYTES = 0, CELLAR_OPTIMIZE_OBJECTS = 1 };
-enum { CELLAR_HASH_DEFAULT = 0, CELLAR_HASH_SIPHASH13 = 1 };
-enum { CELLAR_JITTER_PLUSMINUS = 0, CELLAR_JITTER_PLUS = 1 };
-enum { CELLAR_BLOOM_OFF = 0, CELLAR_BLOOM_OBSERVING = 1, CELLAR_BLOOM_AUTHORITATIVE = 2 };
-/* ERROR: a call found no memory or no disk; a read, write or sync of the disk tier failed.
- * WARNING: a loader failed; a part is switched off or recovers. INFO: a miss of a get, bulk get or
- * load; each refresh. DEBUG: hits. Each module writes one line a second for each code; the next
- * line counts those held back. No line holds a key or a value. */
-enum { CELLAR_LOG_DEFAULT = 0, CELLAR_LOG_ERROR = 1, CELLAR_LOG_WARNING = 2, CELLAR_LOG_INFO = 3,
-       CELLAR_LOG_DEBUG = 4, CELLAR_LOG_OFF = 5 };         /* default: WARNING                    */
+/* Eviction policy. ADAPTIVE switches between the rules below as the hit ratio demands. */
+typedef enum cellar_eviction {
+    CELLAR_EVICT_DEFAULT = 0, /* ADAPTIVE */
+    CELLAR_EVICT_ADAPTIVE = 1,
+    CELLAR_EVICT_S3FIFO = 2,
+    CELLAR_EVICT_LRU = 3,
+    CELLAR_EVICT_FIFO = 4
+} cellar_eviction;
 
-/* A store's root, or a named view of it. */
+/* Where an entry was found, or the lowest tier that a namespace uses. */
+typedef enum cellar_tier {
+    CELLAR_TIER_DEFAULT = 0, /* L2 if the store has a disk tier */
+    CELLAR_TIER_L1 = 1,      /* memory */
+    CELLAR_TIER_L2 = 2       /* disk */
+} cellar_tier;
+
+/* When a namespace writes its entries to disk; see cellar_l2.h. */
+typedef enum cellar_l2_write {
+    CELLAR_L2_WRITE_ON_EVICTION = 0, /* when the entry leaves memory */
+    CELLAR_L2_WRITE_ON_SET = 1,      /* with each change; the disk may drop it */
+    CELLAR_L2_WRITE_THROUGH = 2      /* with each change; the call waits for the log */
+} cellar_l2_write;
+
+/* How a TTL is spread. */
+typedef enum cellar_jitter {
+    CELLAR_JITTER_PLUSMINUS = 0, /* shorter or longer */
+    CELLAR_JITTER_PLUS = 1       /* longer only */
+} cellar_jitter;
+
+/* State of a Bloom filter; see cellar_bloom.h. */
+typedef enum cellar_bloom_state {
+    CELLAR_BLOOM_OFF = 0,
+    CELLAR_BLOOM_OBSERVING = 1,
+    CELLAR_BLOOM_AUTHORITATIVE = 2
+} cellar_bloom_state;
+
+/* A store (its root namespace), or one namespace of it. */
 typedef struct cellar cellar;
 
 typedef struct cellar_bytes {
@@ -205,7 +170,7 @@ typedef struct cellar_bytes {
 #define CELLAR_ZERO(type, name)          type name = { 0 }
 #define CELLAR_SIZEOF_FIELD(type, field) sizeof(((type *)0)->field)
 #endif
-/* Fail to compile when the struct has tail padding: see STRUCTS above. */
+/* Fail to compile when the struct has tail padding: any prefix of a struct is a valid struct. */
 #define CELLAR_PACKED(type, last) \
     typedef char type##_is_packed[ \
         offsetof(type, last) + CELLAR_SIZEOF_FIELD(type, last) == sizeof(type) ? 1 : -1]
@@ -218,171 +183,84 @@ typedef struct cellar_bytes {
         return o; \
     } \
     CELLAR_PACKED(type, last)
+/* Enums are 4 bytes; -fshort-enums fails here. */
+typedef char cellar_enums_are_int[sizeof(cellar_eviction) == sizeof(int) ? 1 : -1];
 
 /* ---- Options -------------------------------------------------------------------------------- */
 
 struct cellar_load;
-/* Makes the value of a key; see "Loading". `load` is valid until it returns. */
+struct cellar_load_opts;
+struct cellar_breaker_opts;
+struct cellar_l2_opts;
+struct cellar_host_opts;
+struct cellar_tuning_opts;
+
+/* Load the value of a key; see cellar_load.h. `load` is valid until the function returns. */
 typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key, size_t key_len,
                                        void *ctx);
-/* The same for many keys in one call; reports by index, see cellar_load_item_value. */
+/* Load many keys in one call and report each by its index; see cellar_load_item_value. */
 typedef cellar_err (*cellar_loader_many_fn)(struct cellar_load *load, const cellar_bytes *keys,
                                             size_t key_count, void *ctx);
-
-/* A view's own loader: for calls that bring none, and for refreshes in the background. */
-typedef struct cellar_view_loader {
-    size_t             struct_size; /* set by cellar_view_loader_default()                        */
-    cellar_loader_fn      fn;       /* NULL: none for single keys                                 */
-    cellar_loader_many_fn many;     /* NULL: none for many keys                                   */
-    void              *ctx;         /* lives as long as the view                                  */
-} cellar_view_loader;
-CELLAR_STRUCT(cellar_view_loader, ctx);
-
-/* In an option of loads whose 0 means "the default": none. */
-#define CELLAR_OFF UINT32_MAX
-
-typedef int64_t (*cellar_clock_fn)(void *ctx);              /* milliseconds, never backwards      */
-typedef void   *(*cellar_alloc_fn)(void *ctx, size_t size); /* 16-byte aligned, NULL = out of it  */
-typedef void    (*cellar_free_fn)(void *ctx, void *block, size_t size); /* size as allocated      */
-typedef void    (*cellar_log_fn)(void *ctx, int level, const char *module, int code,
-                                 const char *text);         /* code: a cellar_err                 */
+/* Return the next key: OK with `*key`, valid until the next call; MISS after the last key; a
+ * negative code when the enumeration failed. */
+typedef cellar_err (*cellar_next_key_fn)(cellar_bytes *key, void *ctx);
 
 typedef struct cellar_ttl_class {
     const char *name;   /* 1..CELLAR_TTL_CLASS_NAME_MAX bytes, copied */
-    int64_t     ttl_ms; /* 1.., or CELLAR_TTL_NONE */
+    int64_t     ttl_ms; /* from 1, or CELLAR_TTL_NONE */
 } cellar_ttl_class;
 
-/* Defaults of a view. Zero everywhere = the store's defaults. What is out of range is E_INVAL; what
- * cellar_load_opts has too has the ranges given there. */
+/* Options of a namespace. 0 in a time = the value of the store. */
 typedef struct cellar_namespace_opts {
-    size_t   struct_size;          /* set by cellar_namespace_opts_default()                      */
-    int64_t  default_ttl_ms;       /* 0 = the store's                                             */
-    int64_t  negative_ttl_ms;      /* 0 = the store's                                             */
-    int64_t  idle_ms;              /* 0 = the store's; up to 2^32 - 1, or CELLAR_TTL_NONE; not of */
-                                   /* what loaders bring: that has no idle time                   */
-    int64_t  max_age_ms;           /* 0 = the store's                                             */
-    int64_t  stale_ms;             /* 0 = the store's; up to 2^32 - 1                             */
-    const cellar_ttl_class *ttl_classes; /* copied; of different names; NULL with count 0         */
-    uint32_t ttl_class_count;      /* 0..CELLAR_TTL_CLASSES_MAX                                   */
-    uint32_t ttl_class_fallback;   /* number (from 1) of the class for unknown names; 0 = 1       */
-    uint32_t exact_age;            /* 1: each entry carries its birth, 4 bytes: exact ages */
-    uint32_t jitter_pct;           /* of loads with a TTL: 1..100; 0 = the store's; or LOAD_NONE  */
-    uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
-    uint32_t log_level;            /* later                                                       */
-    /* 0..100: share others cannot take from it; see cellar_namespace_open */
-    uint32_t quota_min_pct;
-    uint32_t quota_max_pct;        /* 1..100: share it never goes above; 0 = none                 */
-    uint32_t no_l2;                /* 1: never on disk; counts when the view is first opened      */
-    uint32_t secret;               /* 1: the same, and nothing says that the view exists          */
-    uint32_t l2_write;             /* CELLAR_L2_WRITE_ON_EVICTION, ..; counts when first opened   */
-    uint32_t l2_lz4;               /* 1: packed, see "Disk tier"; counts when first opened      */
-    uint32_t bloom;                /* 0; or CELLAR_BLOOM_OBSERVING: see "Bloom guard"             */
-    uint32_t watch_unchanged;      /* 1: each entry carries a hash of its value, 12 bytes: stats  */
-                                   /* then tell what the TTL reloads for nothing (ttl_reloads)    */
-    /* 1: loads; as in cellar_load_opts, the same down to wait_timeout_ms */
-    uint32_t no_negative;
-    uint32_t eager_refresh_pct;
-    uint32_t xfetch_beta_x100;
-    uint32_t join_retries;
-    uint32_t leader_retries;
-    uint32_t deps;                 /* 1: keys its loaders read are noted, see "Dependencies"      */
-    int64_t  error_ttl_ms;
-    int64_t  error_ttl_max_ms;
-    int64_t  retry_throttle_ms;
-    int64_t  soft_timeout_ms;
-    int64_t  hard_timeout_ms;
-    int64_t  wait_timeout_ms;
-    const struct cellar_view_loader  *loader; /* copied; NULL = none                              */
+    size_t   struct_size;        /* set by cellar_namespace_opts_default()                        */
+    int64_t  default_ttl_ms;     /* TTL of entries stored without one                             */
+    int64_t  negative_ttl_ms;    /* TTL of negative entries                                       */
+    int64_t  idle_ms;            /* maximum time without use, to 2^32 - 1; not for loaded values  */
+    int64_t  max_age_ms;         /* maximum age of an entry with idle time                        */
+    int64_t  stale_ms;           /* stale window after the TTL, to 2^32 - 1                       */
+    const cellar_ttl_class *ttl_classes; /* copied; different names                               */
+    uint32_t ttl_class_count;    /* 0..CELLAR_TTL_CLASSES_MAX                                     */
+    uint32_t ttl_class_fallback; /* class number for unknown names. Range 1..count. Default 1     */
+    uint32_t version;            /* public version; 0 = as stored, else 1. Another number acts as */
+                                 /* cellar_version_set                                            */
+    uint32_t exact_age;          /* 1: each entry stores its birth, 4 bytes: exact ages           */
+    uint32_t quota_min_pct;      /* share that other namespaces cannot evict. Range 0..100        */
+    uint32_t quota_max_pct;      /* share that the namespace never exceeds. Range 1..100. 0: none */
+    uint32_t hidden;             /* 1: memory only, and absent from metrics, dumps and explains   */
+    uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened       */
+    uint32_t track_dependencies; /* 1: loads note the keys they read; see cellar_invalidate.h     */
+    cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened           */
+    cellar_l2_write    l2_write; /* read when first opened                                        */
+    cellar_bloom_state bloom;    /* OFF, or OBSERVING: open a filter with the namespace           */
+    const struct cellar_load_opts *load; /* defaults of its loads; NULL = none; copied            */
+    cellar_loader_fn      loader; /* for loads without a loader of their own; NULL = none         */
+    cellar_loader_many_fn loader_many; /* the same for bulk loads; NULL = none                    */
+    void *loader_ctx;            /* lives as long as the namespace                                */
     const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; kept once made       */
-    const struct cellar_view_codec   *codec;
-    const struct cellar_view_batch   *batch;
-    const char *policy_section;    /* later: policies                                             */
-    uint64_t reserved0;            /* keeps the struct free of tail padding; must be 0            */
 } cellar_namespace_opts;
-CELLAR_STRUCT(cellar_namespace_opts, reserved0);
+CELLAR_STRUCT(cellar_namespace_opts, breaker);
 
-/* What a store is opened with. */
+/* Options of a store. */
 typedef struct cellar_config {
-    size_t   struct_size;          /* set by cellar_config_default(), with abi                    */
-    uint32_t abi;                  /* CELLAR_ABI of the caller's header                           */
-    uint32_t eviction;             /* CELLAR_EVICT_...; 0 = ADAPTIVE                              */
-    uint64_t memory_bytes;         /* the one budget; 0 = 64 MiB; least CELLAR_MEMORY_MIN         */
-    uint64_t max_entries;          /* a second bound; 0 = none                                    */
-    uint64_t max_value_bytes;      /* 0 = min(64 MiB, budget / 2); at most CELLAR_VALUE_MAX       */
-    uint64_t mean_entry_bytes;     /* expected key + value, sizes the stripes; 0 = 256, below 16  */
-                                   /* is 16; at most 2^32 - 1; max_entries, memory and l2 bytes:  */
-                                   /* 2^63 - 1                                                    */
-    int64_t  default_ttl_ms;       /* 0 = none (entries do not expire)                            */
-    int64_t  negative_ttl_ms;      /* 0 = 60,000; all negative entries and remembered errors hold */
-                                   /* 1/8 of the memory, and of max_entries, at most              */
-    int64_t  idle_ms;              /* 0 = none, as CELLAR_TTL_NONE; up to 2^32 - 1                */
-    int64_t  max_age_ms;           /* 0 = none; the bound of an idle time                         */
-    int64_t  stale_ms;             /* 0 = none; up to 2^32 - 1                                    */
-    uint32_t hash;                 /* CELLAR_HASH_...; 0 = wyhash class                           */
-    uint32_t stripes;              /* power of two up to 1024; 0 = 64, clamped to the budget      */
-    uint32_t huge_pages;           /* 0: later, by ticks, from 256 MiB on; 1: at once; 2: never   */
-    uint32_t no_threads;           /* 1: no maintenance thread; the host calls cellar_tick        */
-    uint32_t disabled;             /* 1: open switched off, see cellar_enable                     */
-    uint32_t log_level;            /* CELLAR_LOG_...; 0 = WARNING; silent without a callback      */
-    uint32_t max_views;            /* 0 = 4,096, the most; the root counts as one                 */
-    uint32_t first_vgen;           /* where the store-wide generation counter starts; tests       */
-    uint32_t root_version;         /* public version of the root at open; 0 = 1                   */
-    uint32_t jitter_pct;           /* of loads with a TTL; 0 = 10; or CELLAR_OFF                  */
-    uint32_t jitter_mode;          /* CELLAR_JITTER_..., with jitter_pct                          */
-    uint32_t log_keys;             /* later: 0 hash, 1 prefix, 2 full; no line carries a key now  */
-    const uint8_t *secret;         /* 32 bytes, copied: repeatable hashes, tests; NULL: random */
-    const cellar_namespace_opts *root; /* options of the root view itself; NULL = none            */
-    const char *root_name;         /* label of the root in statistics; NULL = ""; 0..64 bytes     */
-    cellar_clock_fn clock;         /* NULL = the system's monotonic clock, suspend included       */
-    void    *clock_ctx;
-    cellar_alloc_fn alloc;         /* both or neither; NULL = malloc (or mimalloc)                */
-    cellar_free_fn  free;
-    void    *alloc_ctx;
-    cellar_log_fn   log;           /* NULL = silent                                               */
-    void    *log_ctx;
-    const char *policy_file;       /* later: policies                                             */
-    const char *l2_path;           /* directory of the disk tier, made if absent; NULL = none     */
-    const char *l2_stage_dir;      /* later                                                       */
-    uint64_t l2_bytes;             /* of all its files, CELLAR_L2_BYTES_MIN to _MAX; set with     */
-                                   /* l2_path; another than last time: it is resized, behind open */
-    uint64_t l2_avg_object_bytes;  /* expected, sizes its index; 0 = 1,024; at most 2^32 - 1      */
-    uint64_t l2_write_bps;         /* bytes of entries written to it a second; what is larger by  */
-                                   /* itself is never written; 0 = no limit                       */
-    uint64_t l2_write_bpd;         /* the same a day (UTC), over restarts; 0 = no limit           */
-    int64_t  l2_sync_ms;           /* CELLAR_L2_SYNC_PERIODIC: between two syncs; 0 = 1,000       */
-    int64_t  l2_min_ttl_ms;        /* what has less left is not written; 0 = 10,000               */
-    int64_t  l2_close_ms;          /* later                                                       */
-    /* CELLAR_L2_SYNC_MANUAL, CELLAR_L2_SYNC_PERIODIC or CELLAR_L2_SYNC_ALWAYS */
-    uint32_t l2_sync;
-    uint32_t l2_on_bad;            /* CELLAR_L2_REFUSE or CELLAR_L2_SET_ASIDE, see "Disk tier"    */
-    uint32_t l2_required;          /* 1: open fails when the disk tier cannot be used             */
-    uint32_t l2_direct_read;       /* later, as is l2_reappend                                    */
-    uint32_t l2_mmap_read;         /* 1: see "Disk tier"; needs l2_sigbus_handler                 */
-    uint32_t l2_allow_network;     /* 1: l2_path may lie on NFS, SMB and their like               */
-    uint32_t l2_sigbus_handler;    /* 1: see "Disk tier"                                          */
-    uint32_t l2_reappend;
-    const struct cellar_l2_cipher *l2_crypt; /* copied; NULL = values lie on disk in clear        */
-    int64_t  close_ms;             /* patience of the root's close with running loads; 0 = 5,000  */
-    uint32_t load_workers;         /* threads for background loads, 0 = 2; at most 64             */
-    uint32_t load_queue;           /* background loads waiting; 0 = 256; at most 65,536           */
-    uint32_t max_flights;          /* loads at once; 0 = 16,384                                   */
-    uint32_t max_waiters;          /* threads waiting for loads; 0 = 65,536                       */
-    uint32_t deps;                 /* 1: views may ask for it; takes 1 % of the budget            */
-    uint32_t favor;                /* CELLAR_FAVOR_...; 0 = bytes                                 */
-    uint32_t advisor;              /* CELLAR_ADVISOR_...; 0 = on from 16 MiB: cellar_advice_get   */
-    uint32_t workers;              /* later: tasks                                                */
-    const char *zone;              /* later: schedules                                            */
-    uint32_t no_explain;           /* 1: cellar_why knows nothing of what left; saves budget/256  */
-    uint32_t reserved0;            /* must be 0                                                   */
-    uint32_t l2_off_errors;        /* calls to the disk that fail within 10 s and switch its tier */
-                                   /* off, 1..64; 0 = 8                                           */
-    uint32_t l2_off_damaged_pct;   /* or: 8 damaged records in 10 s, more than this share of what */
-                                   /* was looked up, 1..100; 0 = 1                                */
-    int64_t  l2_off_ms;            /* until the disk is tried again, doubled each time; 0 = 1,000 */
-    int64_t  l2_off_max_ms;        /* up to this; 0 = 60,000, or l2_off_ms where that is longer;  */
-                                   /* both at most 24 hours, this one not under the other         */
+    size_t   struct_size;     /* set by cellar_config_default(), with abi                         */
+    uint32_t abi;             /* CELLAR_ABI of the caller's header; 0 = not checked               */
+    cellar_eviction eviction; /* Default ADAPTIVE                                                 */
+    uint64_t memory_bytes;    /* the one budget. From CELLAR_MEMORY_MIN. Default 64 MiB           */
+    uint64_t max_entries;     /* second bound. Default 0: none                                    */
+    int64_t  default_ttl_ms;  /* Default 0: none                                                  */
+    int64_t  negative_ttl_ms; /* Default 60,000. Negative entries and remembered errors hold 1/8  */
+                              /* of memory_bytes and of max_entries at most                       */
+    int64_t  idle_ms;         /* to 2^32 - 1. Default 0: none                                     */
+    int64_t  max_age_ms;      /* Default 0: none                                                  */
+    int64_t  stale_ms;        /* to 2^32 - 1. Default 0: none                                     */
+    const char *l2_path;      /* directory of the disk tier; created. Default NULL: no disk tier */
+    uint64_t l2_bytes;        /* size of all its files; with l2_path. From 16 MiB to 4 TiB        */
+    const cellar_namespace_opts     *root;   /* options of the root namespace; NULL = defaults    */
+    const struct cellar_l2_opts     *l2;     /* cellar_l2.h; NULL = defaults                      */
+    const struct cellar_host_opts   *host;   /* cellar_admin.h; NULL = defaults                   */
+    const struct cellar_tuning_opts *tuning; /* cellar_admin.h; NULL = defaults                   */
 } cellar_config;
-CELLAR_PACKED(cellar_config, l2_off_max_ms);
+CELLAR_PACKED(cellar_config, tuning);
 
 static inline cellar_config cellar_config_default(void)
 {
@@ -392,21 +270,17 @@ static inline cellar_config cellar_config_default(void)
     return o;
 }
 
-/* Hands out the next key: CELLAR_OK with *key, valid until the next call; CELLAR_MISS after the
- * last one; a negative code when the enumeration failed. No lock is held. */
-typedef cellar_err (*cellar_next_key_fn)(void *ctx, cellar_bytes *key);
+/* ---- Open and close ------------------------------------------------------------------------- */
 
-/* ---- Open and close -------------------------------------------------------------------------- */
-
-/* Open a store and hand out its root view.
+/* Open a store and return the handle of its root namespace.
  * in:      cfg from cellar_config_default; NULL = all defaults
- * out:     *out is the root, or NULL on failure
- * returns: OK; E_INVAL (a field out of range), E_ABI, E_UNSUPPORTED (field or value of a later
- *          part), E_NOMEM (memory, address space or the maintenance thread); with l2_required what
- *          keeps the disk tier from opening: E_IO (and an errno), E_BUSY (l2_path is in use),
- *          E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT, E_UNSUPPORTED (on a network file system)
- * owns:    the caller closes *out with cellar_close; everything in cfg is copied but hooks' ctx
- * thread:  any; several stores side by side are fine
+ * out:     *out, NULL on failure
+ * returns: OK; E_INVAL (a field out of range), E_UNSUPPORTED (unknown field), E_NOMEM (memory,
+ *          address space or the maintenance thread). With l2 option `required` also the reason why
+ *          the disk tier cannot open: E_IO, E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT,
+ *          E_CORRUPT, E_UNSUPPORTED (network file system)
+ * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
+ * thread:  any; a process may open several stores
  * cost:    reserves address space (8 x budget, halved until granted), starts one thread
  * example:
  *     cellar_config cfg = cellar_config_default();
@@ -415,54 +289,52 @@ typedef cellar_err (*cellar_next_key_fn)(void *ctx, cellar_bytes *key);
  *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;                                          */
 CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
 
-/* Let go of a handle. Of the root: end the store. Of a view: its entries stay and are found again
- * by the next cellar_namespace_open of that name.
- * in:      a handle from cellar_open or cellar_namespace_open; NULL is fine; each successful
- *          cellar_namespace_open is closed once
- * returns: OK; E_CLOSED (already closed; nothing done), E_BUSY (the root: loads still ran after
- *          close_ms; nothing is closed, try again)
- * owns:    the root: all memory goes back, the maintenance thread is joined; pins must have been
- *          given back. Views not yet closed stay valid handles that answer E_CLOSED until they are
- *          closed themselves
- * thread:  any, but the root's close not beside other calls on the same store
- * cost:    root: O(committed memory); no listener is called for what is thrown away
+/* Close a handle. Closing the root handle closes the store. Closing a namespace handle keeps its
+ * entries: the next cellar_namespace_open of that name finds them.
+ * in:      a handle from cellar_open or cellar_namespace_open; NULL is fine. Close a namespace
+ *          handle once for each successful open
+ * returns: OK; E_CLOSED (closed before; nothing done); E_BUSY (root only: loads still ran after
+ *          close_timeout_ms; nothing is closed, try again)
+ * owns:    the root close frees all memory, joins the maintenance thread, and invalidates pins.
+ *          Namespace handles that are still open return E_CLOSED until they are closed themselves
+ * thread:  any; the root close must not overlap other calls on the same store
+ * cost:    root: O(committed memory); no listener is called for the entries of the store
  * example: cellar_close(c);                                                                      */
 CELLAR_API cellar_err cellar_close(cellar *c);
 
-/* Get the view of this name, create it if it is new.
- * in:      any handle of the store; name of 1..64 bytes, any but 0; o NULL = defaults. For a view
- *          that exists, o replaces its options if given. quota_min_pct: while the view holds no
- *          more than this share of all entries' bytes, others cannot push its entries out;
- *          quota_max_pct: it makes room for itself among its own entries. What a view does not use
- *          others use. A view gets quotas when it is created or never; they may change later
- * out:     *out, or NULL on failure
- * returns: OK; E_INVAL (also: least quotas of all views over 100 %, quotas for a view that was
- *          created without), E_UNSUPPORTED (later option), E_LIMIT (max_views, or 63 views with
- *          quotas), E_NOMEM, E_SPACE (budget), E_CLOSED
- * owns:    counted: every OK is paired with one cellar_close; equal names give equal pointers
+/* Open a namespace, create it if it is new. A namespace has its own keys, options and counters.
+ * in:      any handle of the store; name of 1..64 bytes; o NULL = defaults. For an existing
+ *          namespace a given o replaces its options. quota_min_pct: while the namespace holds no
+ *          more than this share of all entry bytes, other namespaces cannot evict its entries.
+ *          quota_max_pct: the namespace evicts its own entries to stay below. Other namespaces use
+ *          what a namespace leaves free. Quotas are given at creation and may change later
+ * out:     *out, NULL on failure
+ * returns: OK; E_INVAL (also: sum of quota_min_pct over 100, quotas for a namespace created
+ *          without), E_UNSUPPORTED (unknown option, l2_lz4 without liblz4), E_LIMIT
+ *          (max_namespaces, or 63 namespaces with quotas), E_NOMEM, E_SPACE (budget)
+ * owns:    handles are counted: pair each OK with one cellar_close; equal names give equal pointers
  * thread:  any
- * cost:    one lock, one allocation for a new name
+ * cost:    one lock; one allocation for a new name
  * example:
  *     cellar_namespace_opts o = cellar_namespace_opts_default();
  *     o.default_ttl_ms = 300000;
- *     cellar *v;
- *     if (cellar_namespace_open(c, "session", &o, &v) != CELLAR_OK) return 1;
- *     cellar_close(v);                                                                           */
+ *     cellar *users;
+ *     if (cellar_namespace_open(c, "users", &o, &users) != CELLAR_OK) return 1;
+ *     cellar_close(users);                                                                       */
 CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
-                                            const cellar_namespace_opts *o,
-                                            cellar **out);
+                                            const cellar_namespace_opts *o, cellar **out);
 
-/* ---- One key --------------------------------------------------------------------------------- */
+/* ---- One key -------------------------------------------------------------------------------- */
 
-/* Copy the live value of `key` into `buf`.
- * in:      key 1..CELLAR_KEY_MAX bytes; buf_cap in bytes, 0 asks for the size (buf may be NULL)
- * out:     *value_len is the full size, also when it does not fit; optional
- * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (an
- *          oversized value while all pin slots are taken), E_INVAL, E_CLOSED
+/* Copy the value of `key` into `buf`.
+ * in:      key; buf_cap in bytes, 0 asks for the size (buf may be NULL)
+ * out:     *value_len is the full size, also when the value does not fit; optional
+ * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (a value
+ *          over half a segment while all pin slots are taken)
  * owns:    nothing changes hands
- * thread:  any; takes no lock on the usual way; not for signal handlers
- * cost:    hit: no lock and no shared write, O(key_len + value_len); no clock unless the entry has
- *          a deadline
+ * thread:  any; a usual hit takes no lock
+ * cost:    hit: no lock and no shared write, O(key_len + value_len); no clock reading unless the
+ *          entry has a deadline
  * example:
  *     char buf[256];
  *     size_t len;
@@ -470,14 +342,24 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len);
 
-/* Copy the live value into fresh memory.
+/* Copy a text value. buf always holds a terminated text: the value, or an empty text.
+ * in:      key, terminated; buf_cap from 1
+ * out:     buf; empty unless the call returns OK
+ * returns: OK, MISS, ABSENT; E_BUFFER (the value and its zero byte do not fit), E_LIMIT
+ * thread:  any
+ * cost:    like cellar_get
+ * example:
+ *     char name[64];
+ *     if (cellar_get_str(c, "user:7", name, sizeof name) == CELLAR_OK) puts(name);               */
+CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size_t buf_cap);
+
+/* Copy a value into new memory. A zero byte follows the value.
  * in:      key
- * out:     *value (never NULL on OK, also for a zero-length value), *value_len; NULL and 0 else
- * returns: OK, MISS, ABSENT; E_NOMEM, E_LIMIT (an oversized value while all pin slots are taken),
- *          E_INVAL, E_CLOSED
+ * out:     *value, never NULL with OK; *value_len without the zero byte; NULL and 0 on failure
+ * returns: OK, MISS, ABSENT; E_NOMEM, E_LIMIT (as cellar_get)
  * owns:    the caller frees *value with cellar_free, also after the store was closed
  * thread:  any
- * cost:    one allocation by the store's allocator (not charged to the budget: it is the caller's)
+ * cost:    one allocation by the store's allocator, not charged to the budget
  * example:
  *     void *value;
  *     size_t len;
@@ -485,70 +367,68 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
 CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_len,
                                        void **value, size_t *value_len);
 
-/* Free what cellar_get_alloc returned.
+/* Free a value from cellar_get_alloc or cellar_delete_with.
  * in:      NULL is fine
  * thread:  any
  * cost:    one free
  * example: cellar_free(NULL);                                                                    */
 CELLAR_API void cellar_free(void *value);
 
-/* Is there a live value?
+/* Check whether a live value exists. Does not update recency, idle time or statistics.
  * in:      key
- * returns: OK, MISS (also for a negative entry and in the stale window); E_INVAL, E_CLOSED
- * thread:  any; as cellar_peek it is no use of the entry and in no statistic
- * cost:    as cellar_get without the copy; a value that is only on disk is read there
+ * returns: OK, MISS (also for a negative entry and in the stale window)
+ * thread:  any
+ * cost:    like cellar_get without the copy; reads the disk for a value that is only there
  * example: if (cellar_contains(c, "k", 1) == CELLAR_OK) puts("there");                           */
 CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len);
 
 #define CELLAR_ONLY_IF_ABSENT  0x0001u /* else EXISTS; a negative entry counts as absent          */
 #define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
-#define CELLAR_ONLY_IF_VERSION 0x0004u /* over a live value of if_version; else CONFLICT          */
-#define CELLAR_KEEP_OLD_VALUE  0x0008u /* a set that fails leaves the old value                   */
-#define CELLAR_KEEP_TTL        0x0010u /* a live value's deadline and windows stay; else TTL      */
-#define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0, TTL: negative_ttl_ms */
-#define CELLAR_DURABLE         0x0040u /* on disk, and outlives a power cut; E_IO: in memory only */
-#define CELLAR_NO_L2           0x0080u /* this entry is never written to disk; not with DURABLE   */
+#define CELLAR_ONLY_IF_VERSION 0x0004u /* replace only a live value of if_version; else CONFLICT  */
+#define CELLAR_KEEP_OLD_VALUE  0x0008u /* keep the old value when the set fails                   */
+#define CELLAR_KEEP_TTL        0x0010u /* keep deadline and windows of a live value; else TTL     */
+#define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0; negative_ttl_ms      */
+#define CELLAR_DURABLE         0x0040u /* survive a power cut; E_IO: stored in memory only        */
+#define CELLAR_NO_L2           0x0080u /* never write this entry to disk; not with DURABLE        */
 
 typedef struct cellar_set_opts {
     size_t   struct_size;       /* set by cellar_set_opts_default()                               */
-    int64_t  ttl_ms;            /* 0 = class, else view's default; CELLAR_TTL_NONE                */
-    int64_t  idle_ms;           /* ends when not used for so long; 0 = view's; or CELLAR_TTL_NONE */
-    int64_t  max_age_ms;        /* bound of an entry with idle time, else E_INVAL; 0 = view's     */
-    int64_t  stale_ms;          /* window after the end, of what is stored with a TTL or greatest */
-                                /* age; 0 = view's; idle, stale: up to 2^32 - 1                   */
-    uint64_t if_version;        /* with CELLAR_ONLY_IF_VERSION, from cellar_entry_info.version    */
-    uint64_t *version;          /* optional: asks for a version of the new entry and receives it  */
-    const cellar_bytes *tags;   /* tag_count of them, 1..CELLAR_TAG_MAX bytes each; not kept;     */
-                                /* they replace those it has, none = it has none from now on      */
+    int64_t  ttl_ms;            /* Default 0: TTL class, else the namespace                       */
+    int64_t  idle_ms;           /* maximum time without use. Default 0: the namespace             */
+    int64_t  max_age_ms;        /* maximum age of an entry with idle time. Default 0: namespace   */
+    int64_t  stale_ms;          /* stale window after the TTL. Default 0: the namespace           */
+                                /* idle_ms and stale_ms: to 2^32 - 1                              */
+    uint64_t if_version;        /* with ONLY_IF_VERSION; from cellar_entry_info.version           */
+    uint64_t *new_version;      /* receives a version of the new entry; optional                  */
+    const cellar_bytes *tags;   /* 1..CELLAR_TAG_MAX bytes each; copied; they replace the old     */
+                                /* tags of the entry; none removes them                           */
     uint32_t tag_count;         /* 0..CELLAR_TAGS_MAX                                             */
     uint32_t flags;             /* CELLAR_ONLY_IF_.., _KEEP_.., _NEGATIVE, _DURABLE, _NO_L2       */
-    uint32_t ttl_class;         /* number from cellar_ttl_class_find; 0 = none                    */
-    uint32_t user_flags;        /* the caller's own 32 bits; 4 bytes an entry when not 0          */
-    uint32_t cost_us;           /* what it cost to make; 0 = unknown                              */
-    uint32_t jitter_pct;        /* 0..100: spreads the TTL, not beyond a greatest age; 0 = none   */
-    uint32_t jitter_mode;       /* CELLAR_JITTER_...                                              */
-    uint32_t reserved0;
-    uint64_t reserved1;
+    uint32_t ttl_class;         /* number from cellar_ttl_class_find. Default 0: none             */
+    uint32_t user_flags;        /* 32 bits of the caller; 4 bytes an entry unless 0               */
+    uint32_t cost_us;           /* time to make the value, microseconds. Default 0: unknown       */
+    uint32_t jitter_pct;        /* spreads the TTL, never beyond max_age_ms. Range 0..100         */
+    cellar_jitter jitter_mode;
+    uint32_t reserved0;         /* must be 0                                                      */
 } cellar_set_opts;
-CELLAR_STRUCT(cellar_set_opts, reserved1);
+CELLAR_STRUCT(cellar_set_opts, reserved0);
 
 /* Store a value.
- * in:      key, value (NULL with value_len 0), o NULL = the view's defaults. Time to live: o's
- *          ttl_ms, else its class, else the view's default, else none. With an idle time the entry
- *          ends at the earliest of idle, max_age and TTL. A negative entry has no idle time and no
+ * in:      key; value, NULL with value_len 0; o NULL = defaults of the namespace. TTL: ttl_ms, else
+ *          the TTL class, else the namespace, else none. An entry with idle time expires at the
+ *          earliest of idle time, max_age_ms and TTL. A negative entry has no idle time and no
  *          stale window: max_age_ms is E_INVAL with it
- * out:     *o->version, if asked for
- * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED; E_TOOBIG
- *          (value over max_value_bytes), E_SPACE (a negative entry also when these hold their
- *          eighth of the memory and none is found that could go for it), E_NOMEM
- *          (**the old value is gone**, unless CELLAR_KEEP_OLD_VALUE: what a caller wanted to
- *          replace is not served); E_BUSY (64 clears of the view came in between), E_IO (see "Disk
- *          tier"), E_INVAL, E_RANGE (windows),
- *          E_UNSUPPORTED, E_CLOSED (nothing changed)
+ * out:     *o->new_version
+ * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED;
+ *          E_TOOBIG (over max_value_bytes), E_SPACE, E_NOMEM: the old value is removed, unless
+ *          CELLAR_KEEP_OLD_VALUE is set, so that readers never get the replaced value. E_SPACE
+ *          also when negative entries hold their eighth of the memory and none can be evicted.
+ *          E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE
+ *          (idle_ms or stale_ms)
  * owns:    the bytes are copied
  * thread:  any; atomic per key
- * cost:    bounded: looks at no more than 16 + n/8 old records for n bytes, for a negative entry at
- *          128 more, splits at most one bucket; listeners run before it returns
+ * cost:    bounded: examines at most 16 + n/8 old records for n bytes, for a negative entry 128
+ *          more, splits at most one bucket; listeners run before the call returns
  * example:
  *     cellar_set_opts o = cellar_set_opts_default();
  *     o.ttl_ms = 60000;
@@ -556,38 +436,46 @@ CELLAR_STRUCT(cellar_set_opts, reserved1);
 CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
                                  const void *value, size_t value_len, const cellar_set_opts *o);
 
-/* Remove an entry. No get that starts after the return sees the old value.
+/* Store a text value without its zero byte.
+ * in:      key and value, terminated; ttl_ms 0 = default of the namespace, CELLAR_TTL_NONE
+ * returns: like cellar_set without conditions
+ * owns:    the bytes are copied
+ * thread:  any; atomic per key
+ * cost:    like cellar_set
+ * example: cellar_set_str(c, "user:7", "Ada", 60000);                                            */
+CELLAR_API cellar_err cellar_set_str(cellar *c, const char *key, const char *value,
+                                     int64_t ttl_ms);
+
+/* Delete an entry. No get that starts after the return sees the old value.
  * in:      key
- * returns: OK (a live value was in memory), MISS (nothing live there; a negative entry goes, too,
- *          and so does what lies only on disk, unread); E_IO (see "Disk tier"), E_INVAL, E_CLOSED
- * thread:  any; works in a disabled view
+ * returns: OK (a live value was in memory); MISS (none; a negative entry, and an entry that is only
+ *          on disk, is deleted as well); E_IO (cellar_l2.h)
+ * thread:  any; works in a disabled namespace
  * cost:    O(1), no allocation
  * example: cellar_delete(c, "k", 1);                                                             */
 CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
 
-/* Give a live entry a new time to live, from now; counts as a use for its idle time.
- * in:      key; ttl_ms 0 = the view's default, CELLAR_TTL_NONE. An entry with an idle time never
- *          outlives the end it has, which is its greatest age: one that is brought nearer stays
- *          so; nor does a loaded one outlive what it was made of, where that is noted
- *          ("Dependencies")
- * returns: OK, MISS, ABSENT (negative or a remembered failure: unchanged), DISABLED; E_SPACE,
- *          E_NOMEM (entry unchanged), E_IO (see "Disk tier"), E_INVAL, E_CLOSED
+/* Give a live entry a new TTL from now on. Counts as a use for its idle time.
+ * in:      key; ttl_ms 0 = default of the namespace, CELLAR_TTL_NONE. An entry with idle time never
+ *          outlives its maximum age. A loaded entry never outlives the entries it depends on, where
+ *          dependencies are tracked
+ * returns: OK, MISS, ABSENT (negative entry or remembered error: unchanged), DISABLED; E_SPACE,
+ *          E_NOMEM (entry unchanged), E_IO (cellar_l2.h)
  * thread:  any
- * cost:    O(1); may rewrite the entry once when it had no room for a deadline
+ * cost:    O(1); may rewrite an entry once that had no room for a deadline
  * example: cellar_touch(c, "k", 1, 60000);                                                       */
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms);
 
-/* Add to a counter: a value of exactly 8 bytes, little-endian int64.
+/* Add to a counter. A counter is a value of exactly 8 bytes, int64, little-endian.
  * in:      key, delta of any sign. A missing or negative entry becomes init + delta with
- *          ttl_if_new_ms (0 = the view's default); a live one keeps its time to live. flags 0 or
+ *          ttl_if_new_ms (0 = default of the namespace). A live entry keeps its TTL. flags 0 or
  *          CELLAR_ONLY_IF_PRESENT
  * out:     *now_value after the addition, with OK, E_RANGE and E_IO; optional
- * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes, unchanged), E_RANGE
- *          (overflow: the counter now stands at the limit it passed), E_BUSY (64 clears of the
- *          view came in between), E_SPACE, E_NOMEM, E_IO (see "Disk tier"), E_INVAL,
- *          E_UNSUPPORTED, E_CLOSED
+ * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes; unchanged), E_RANGE
+ *          (overflow: the counter holds the limit), E_BUSY (64 clears of the namespace during the
+ *          call), E_SPACE, E_NOMEM, E_IO (cellar_l2.h)
  * thread:  any; atomic
- * cost:    in place as a rule: one bucket lock
+ * cost:    usually in place: one bucket lock
  * example:
  *     int64_t n;
  *     cellar_increment(c, "visits", 6, 1, 0, 60000, 0, &n);                                      */
@@ -595,13 +483,13 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
                                        int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
                                        int64_t *now_value);
 
-/* Throw away all entries of this view and of no other. No entry stored before the call is returned
- * by a get that starts after it.
- * in:      the view
- * returns: OK; E_IO (see "Disk tier"), E_INVAL, E_CLOSED
- * thread:  any; listeners hear CLEARED when the memory is reclaimed, which eviction does first
- * cost:    O(1), whatever the number of entries; their room is usable at once
- * example: cellar_clear(v);                                                                      */
+/* Clear this namespace and no other. A get that starts after the call returns no entry that was
+ * stored before it.
+ * in:      the namespace
+ * returns: OK; E_IO (cellar_l2.h)
+ * thread:  any; listeners receive CLEARED when the memory is reclaimed; eviction reclaims it first
+ * cost:    O(1) for any number of entries; their memory is usable from now on
+ * example: cellar_clear(c);                                                                      */
 CELLAR_API cellar_err cellar_clear(cellar *c);
 
 /* ---- Many keys ------------------------------------------------------------------------------- */
@@ -611,8 +499,8 @@ typedef struct cellar_get_item {
     size_t      key_len;
     void       *buf;
     size_t      buf_cap;
-    size_t      value_len; /* out, as in cellar_get */
-    cellar_err  status;    /* out: what cellar_get would have returned */
+    size_t      value_len; /* out: like cellar_get */
+    cellar_err  status;    /* out: the code of cellar_get for this key */
     uint32_t    reserved0; /* must be 0 */
 } cellar_get_item;
 
@@ -621,24 +509,23 @@ typedef struct cellar_set_item {
     size_t      key_len;
     const void *value;
     size_t      value_len;
-    cellar_err  status;    /* out: what cellar_set would have returned */
+    cellar_err  status;    /* out: the code of cellar_set for this key */
     uint32_t    reserved0; /* must be 0 */
 } cellar_set_item;
 
 typedef struct cellar_delete_item {
     const void *key;
     size_t      key_len;
-    cellar_err  status;    /* out: what cellar_delete would have returned */
+    cellar_err  status;    /* out: the code of cellar_delete for this key */
     uint32_t    reserved0; /* must be 0 */
 } cellar_delete_item;
 
-/* Read many keys: the same as cellar_get on each, in the caller's order, several times faster.
- * in:      items (NULL with count 0); duplicates are fine
- * out:     each item's value_len and status; *hits the number of OK; optional
- * returns: OK (look at the items); E_INVAL (items or c NULL, more items than memory holds: nothing
- *          done), E_CLOSED
+/* Read many keys. Like cellar_get on each item in order, and several times faster.
+ * in:      items, NULL with count 0; equal keys are fine
+ * out:     value_len and status of each item; *hits the number of OK; optional
+ * returns: OK (look at the items); E_INVAL (nothing done)
  * owns:    nothing changes hands
- * thread:  any; each item by itself is atomic, the batch is not
+ * thread:  any; each item is atomic, the batch is not
  * cost:    groups of 32 with prefetch; no allocation
  * example:
  *     cellar_get_item it[1] = {{"a", 1, b1, 64, 0, CELLAR_OK, 0}};
@@ -647,13 +534,12 @@ typedef struct cellar_delete_item {
 CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t count,
                                       size_t *hits);
 
-/* Store many values with one set of options; one failing item does not stop the others.
- * in:      items; o as in cellar_set, but version must be NULL
- * out:     each item's status; *stored the number of OK; optional
- * returns: OK (look at the items); E_INVAL, E_RANGE, E_UNSUPPORTED (options: nothing done),
- *          E_CLOSED
+/* Store many values with one set of options. A failing item does not stop the others.
+ * in:      items; o as in cellar_set, with new_version NULL
+ * out:     status of each item; *stored the number of OK; optional
+ * returns: OK (look at the items); E_INVAL, E_RANGE (options: nothing done)
  * owns:    the bytes are copied
- * thread:  any; equal keys: the last one wins
+ * thread:  any; of equal keys the last item is stored
  * cost:    groups of 32 with prefetch
  * example:
  *     cellar_set_item it[1] = {{"a", 1, "x", 1, CELLAR_OK, 0}};
@@ -661,10 +547,10 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
 CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t count,
                                       const cellar_set_opts *o, size_t *stored);
 
-/* Remove many keys.
+/* Delete many keys.
  * in:      items
- * out:     each item's status; *deleted the number of OK; optional
- * returns: OK (look at the items); E_INVAL, E_CLOSED
+ * out:     status of each item; *deleted the number of OK; optional
+ * returns: OK (look at the items); E_INVAL (nothing done)
  * thread:  any
  * cost:    groups of 32 with prefetch
  * example:
@@ -676,27 +562,27 @@ CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, s
 /* ---- Errors and version ---------------------------------------------------------------------- */
 
 #ifndef CELLAR_OMIT_TEXT
-/* The sentence that belongs to a code.
+/* Return the sentence of a code.
  * in:      any number
- * returns: static text, never NULL; "unknown code" for one this library does not know
+ * returns: static text, never NULL; "unknown code" for an unknown one
  * thread:  any, also signal handlers
  * cost:    O(number of codes)
  * example: fprintf(stderr, "%s\n", cellar_strerror(CELLAR_E_NOMEM));                             */
 CELLAR_API const char *cellar_strerror(cellar_err code);
 #endif
 
-/* What went wrong last on a handle. */
+/* The last error of a handle. */
 typedef struct cellar_error_info {
     size_t     struct_size; /* set by cellar_error_info_default()                                 */
-    cellar_err code;        /* CELLAR_OK = nothing yet                                            */
-    int        sys_errno;   /* of the operating system, 0 if it had no part                       */
-    char       text[120];   /* what was wrong, 0-terminated; no keys, no values                   */
+    cellar_err code;        /* CELLAR_OK = none yet                                               */
+    int        sys_errno;   /* errno of the operating system, 0 = none                            */
+    char       text[120];   /* call, argument, rule and remedy; terminated; no keys, no values    */
 } cellar_error_info;
 CELLAR_STRUCT(cellar_error_info, text);
 
-/* The last error of this handle, of any thread: code, errno and a sentence. Errors in arguments
- * that name no handle are not kept; a failed cellar_open is kept for c == NULL, per process.
- * in:      a handle, or NULL; out->struct_size set
+/* Return the last error of this handle, of any thread.
+ * in:      a handle; NULL = the last failed cellar_open of the process. A refusal of an argument
+ *          that names no handle is not kept
  * out:     *out
  * returns: OK; E_INVAL
  * thread:  any; works on handles of a closed store
@@ -706,12 +592,66 @@ CELLAR_STRUCT(cellar_error_info, text);
  *     cellar_last_error(c, &e);                                                                  */
 CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out);
 
-/* The library's version, "MAJOR.MINOR.PATCH".
+/* Return the version of the library, "MAJOR.MINOR.PATCH".
  * returns: static text
  * thread:  any, also signal handlers
  * cost:    O(1)
  * example: puts(cellar_version());                                                               */
 CELLAR_API const char *cellar_version(void);
+
+/* ---- Conventions, restrictions, limits ------------------------------------------------------- */
+
+/* CONVENTIONS
+ * Contracts state only what differs from these lines.
+ *     codes     0 is success. Positive codes are outcomes: a miss is no error. Negative codes are
+ *               errors. Treat unknown positive codes as outcomes, unknown negative ones as errors.
+ *     refusals  Each call may return E_INVAL (NULL, key of 0 or over CELLAR_KEY_MAX bytes, value
+ *               out of range), E_UNSUPPORTED (unknown flag or field), E_ABI and E_CLOSED. The call
+ *               then did nothing. cellar_last_error names call, argument, rule and remedy.
+ *     keys      1..CELLAR_KEY_MAX bytes of any value, always compared in full.
+ *     values    0..max_value_bytes bytes. An empty value is a value.
+ *     times     `_ms` is int64_t, `_ns` is uint64_t. Negative is E_INVAL. CELLAR_TTL_NONE is no
+ *               limit. In a uint32_t option CELLAR_OFF is none where 0 is the default.
+ *     outputs   Presence is the code, never the pointer. Handles and owned outputs are zeroed when
+ *               a call fails. A buffer is undefined after any code but OK and STALE.
+ *     memory    The library copies what it keeps. What a call allocates, one named call frees.
+ *               Each free call accepts NULL and zeroed structs.
+ *     budget    memory_bytes is charged before use and never exceeded, at any instant.
+ *     structs   struct_size is the first field, set by the struct's ..._default function. The
+ *               library reads fields that the caller's struct lacks as zero. A non-zero byte that
+ *               the library does not know is E_UNSUPPORTED. A struct_size of 0, or above 4,096,
+ *               is E_INVAL. One that ends inside a field is E_ABI.
+ *     blocking  Calls hold short locks only. These may wait: loads and warm (loader), lock and
+ *               limiter waits (their time limit), changes that promise durability and cellar_sync
+ *               (disk), reads of an entry that is only on disk (one disk read), cellar_close. */
+
+/* RESTRICTIONS
+ *     threads   Any thread calls any function at any time. The cellar_close that closes a store
+ *               must not overlap other calls on that store. Namespace handles may outlive their
+ *               store and then return E_CLOSED.
+ *     callbacks Loaders, listeners, update and scan functions run with no internal lock held and
+ *               may call the library, except cellar_close of their own store. Log, clock, allocator
+ *               and cipher functions must not call it. C++ exceptions and longjmp must not leave a
+ *               callback. pthread_exit and cancellation may end a loader.
+ *     signals   No function is safe in a signal handler, except where its contract says so. The
+ *               library handles EINTR and blocks all signals in its own threads.
+ *     cancel    No function is a cancellation point. Asynchronous cancel type is not allowed
+ *               inside a call.
+ *     fork      The child has its own copy of the cache, without maintenance thread (call
+ *               cellar_tick) and without disk tier. Of the pins it has those of the thread that
+ *               forked. An operation that another thread was executing may have lost its entry.
+ *               The parent is unaffected.
+ *     exec      Nothing is inherited: no open descriptor, no environment variable. No call between
+ *               vfork and exec.
+ *     exit      cellar_close from atexit or a static destructor works, and all calls work in
+ *               constructors. After dlclose the shared library stays mapped (-z nodelete). */
+
+/* LIMITS
+ * Keys 65,535 bytes; values 2^30 - 1 bytes; 4,096 namespaces a store, names of 1..64 bytes; 16
+ * tags an entry of 1..128 bytes; 16 TTL classes a namespace; 16 listeners a store; patterns of
+ * 1,024 bytes; budget from 1 MiB. At least 60 % of the budget holds keys and values when an
+ * entry has 72 bytes to 45 % of the budget. An entry costs about 25 bytes more. Of values over
+ * 45 % of the budget one fits. Each limit that is reached returns a code. */
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_admin: options that change at run time, maintenance, checks. */
+ * cellar_admin: what the host program provides, tuning, options that change at run time,
+ * maintenance and checks. */
 #ifndef CELLAR_ADMIN_H
 #define CELLAR_ADMIN_H
 
@@ -10,19 +11,106 @@
 extern "C" {
 #endif
 
+/* ---- Host and tuning ------------------------------------------------------------------------- */
+
+typedef enum cellar_hash {
+    CELLAR_HASH_DEFAULT = 0, /* wyhash class, keyed */
+    CELLAR_HASH_SIPHASH13 = 1
+} cellar_hash;
+
+/* Goal of the policies ADAPTIVE and S3FIFO. Under both, entries with a cost_us above the mean stay
+ * longer, and those below it shorter. */
+typedef enum cellar_optimize {
+    CELLAR_OPTIMIZE_BYTES = 0,  /* the size of an entry does not count */
+    CELLAR_OPTIMIZE_OBJECTS = 1 /* most hits: large entries are evicted before small ones. ADAPTIVE
+                                   keeps one rule; cellar_advice_get has no figures */
+} cellar_optimize;
+
+typedef enum cellar_huge_pages {
+    CELLAR_HUGE_PAGES_LATER = 0,   /* by ticks, from a budget of 256 MiB on */
+    CELLAR_HUGE_PAGES_AT_OPEN = 1,
+    CELLAR_HUGE_PAGES_NEVER = 2
+} cellar_huge_pages;
+
+/* Least important level that is logged. Each module writes one line a second for each code; the
+ * next line counts the lines held back. No line holds a key or a value. */
+typedef enum cellar_log_level {
+    CELLAR_LOG_DEFAULT = 0, /* WARNING */
+    CELLAR_LOG_ERROR = 1,   /* no memory, no disk; a read, write or sync of the disk failed */
+    CELLAR_LOG_WARNING = 2, /* a loader failed; a part is switched off or works again */
+    CELLAR_LOG_INFO = 3,    /* misses of gets, bulk gets and loads; refreshes */
+    CELLAR_LOG_DEBUG = 4,   /* hits */
+    CELLAR_LOG_OFF = 5
+} cellar_log_level;
+
+/* Functions of the host. They must not call the library. */
+typedef int64_t (*cellar_clock_fn)(void *ctx); /* milliseconds, never backwards */
+typedef void   *(*cellar_alloc_fn)(size_t size, void *ctx); /* 16-byte aligned; NULL = no memory */
+typedef void    (*cellar_free_fn)(void *block, size_t size, void *ctx); /* size as allocated */
+typedef void    (*cellar_log_fn)(cellar_log_level level, const char *module, cellar_err code,
+                                 const char *text, void *ctx);
+
+/* What the host program provides to a store, a limiter or a lock table. Limiters use name, alloc,
+ * free, log and log_level; lock tables use name and clock; both ignore the other fields. */
+typedef struct cellar_host_opts {
+    size_t   struct_size;       /* set by cellar_host_opts_default()                              */
+    const char *name;           /* label in metrics, 0..64 bytes, copied. Default ""              */
+    cellar_clock_fn clock;      /* Default: monotonic clock of the system, suspend included       */
+    void    *clock_ctx;
+    cellar_alloc_fn alloc;      /* with free. Default: malloc, or mimalloc                        */
+    cellar_free_fn  free;
+    void    *alloc_ctx;
+    cellar_log_fn log;          /* Default: silent                                                */
+    void    *log_ctx;
+    cellar_log_level log_level; /* Default WARNING                                                */
+    uint32_t no_threads;        /* 1: no thread is started; the host calls cellar_tick            */
+    uint32_t load_threads;      /* threads for background loads. Range 1..64. Default 2           */
+    uint32_t load_queue;        /* background loads that wait. Range 1..65,536. Default 256       */
+} cellar_host_opts;
+CELLAR_STRUCT(cellar_host_opts, load_queue);
+
+/* Sizes and switches that few programs need. */
+typedef struct cellar_tuning_opts {
+    size_t   struct_size;         /* set by cellar_tuning_opts_default()                          */
+    uint64_t max_value_bytes;     /* to CELLAR_VALUE_MAX. Default min(64 MiB, budget / 2)         */
+    uint64_t mean_entry_bytes;    /* expected key + value, sizes the stripes. From 16 to          */
+                                  /* 2^32 - 1. Default 256                                        */
+    int64_t  close_timeout_ms;    /* wait of the root close for running loads. Default 5,000      */
+    const uint8_t *hash_key;      /* 32 bytes, copied: repeatable hashes for tests. Default NULL: */
+                                  /* random                                                       */
+    cellar_hash       hash;
+    cellar_huge_pages huge_pages;
+    cellar_optimize   optimize;
+    cellar_jitter     jitter_mode; /* with jitter_pct                                             */
+    uint32_t jitter_pct;          /* spreads the TTL of loads. Range 1..100 or CELLAR_OFF.        */
+                                  /* Default 10                                                   */
+    uint32_t stripes;             /* lock domains; a power of two to 1,024. Default 64, fewer for */
+                                  /* small budgets                                                */
+    uint32_t max_namespaces;      /* the root counts as one. To 4,096. Default 4,096              */
+    uint32_t max_loads;           /* loads at once. Default 16,384                                */
+    uint32_t max_load_waiters;    /* threads and subscribers that wait. Default 65,536            */
+    uint32_t track_dependencies;  /* 1: namespaces may track them; takes 1 % of the budget        */
+    uint32_t no_explain;          /* 1: cellar_why forgets removed entries; saves budget / 256    */
+    uint32_t no_advisor;          /* 1: no figures for cellar_advice_get. Default 0: on from      */
+                                  /* 16 MiB                                                       */
+} cellar_tuning_opts;
+CELLAR_STRUCT(cellar_tuning_opts, no_advisor);
+
+/* ---- Options at run time --------------------------------------------------------------------- */
+
 /* Options that can change while the store runs: name, number, scope, unit, help. */
 #define CELLAR_OPTIONS(X) \
-    X(MEMORY_BYTES, 1, STORE, "bytes", "the budget; shrinking evicts until it holds") \
-    X(MAX_ENTRIES, 2, STORE, "entries", "second bound; 0 = none; shrinking evicts, too") \
-    X(EVICTION, 3, STORE, "CELLAR_EVICT_...", "eviction rule for what comes next") \
-    X(LOG_LEVEL, 4, STORE, "CELLAR_LOG_...", "least important level that is reported") \
+    X(MEMORY_BYTES, 1, STORE, "bytes", "memory budget; shrinking evicts until it holds") \
+    X(MAX_ENTRIES, 2, STORE, "entries", "second bound; 0 = none; shrinking evicts") \
+    X(EVICTION, 3, STORE, "cellar_eviction", "eviction policy from now on") \
+    X(LOG_LEVEL, 4, STORE, "cellar_log_level", "least important level that is logged") \
     X(MAINTENANCE_THREAD, 5, STORE, "0 or 1", "maintenance thread") \
-    X(DEFAULT_TTL_MS, 6, VIEW, "ms", "default time to live; 0 = the store's") \
-    X(NEGATIVE_TTL_MS, 7, VIEW, "ms", "time to live of negative entries; 0 = the store's") \
-    X(IDLE_MS, 8, VIEW, "ms", "default idle time; 0 = the store's") \
-    X(MAX_AGE_MS, 9, VIEW, "ms", "default bound of entries with idle time; 0 = the store's") \
-    X(STALE_MS, 10, VIEW, "ms", "default stale window; 0 = the store's") \
-    X(L2_BYTES, 11, STORE, "bytes", "all files of the disk tier; 0 = there is none")
+    X(DEFAULT_TTL_MS, 6, NAMESPACE, "ms", "default TTL; 0 = of the store") \
+    X(NEGATIVE_TTL_MS, 7, NAMESPACE, "ms", "TTL of negative entries; 0 = of the store") \
+    X(IDLE_MS, 8, NAMESPACE, "ms", "default idle time; 0 = of the store") \
+    X(MAX_AGE_MS, 9, NAMESPACE, "ms", "maximum age with idle time; 0 = of the store") \
+    X(STALE_MS, 10, NAMESPACE, "ms", "default stale window; 0 = of the store") \
+    X(L2_BYTES, 11, STORE, "bytes", "size of all files of the disk tier; 0 = none")
 
 typedef enum cellar_option {
 #define CELLAR_OPTION_ENUM(name, number, scope, unit, help) CELLAR_OPT_##name = number,
@@ -30,25 +118,26 @@ typedef enum cellar_option {
 #undef CELLAR_OPTION_ENUM
 } cellar_option;
 
-/* Change an option of the store, or of this view, at run time.
- * in:      any handle of the store, for VIEW options the view; value in the option's unit
- * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE (nothing changed: budget
- *          beyond the address space reserved at open, or too small for tables and segments made
- *          for the budget at open; 1/128 of that and 2 MiB are enough), E_UNSUPPORTED, E_NOMEM
- *          (thread), E_BUSY (the budget could not be reached because of pins; it is in force for
- *          what comes), E_FORKED, E_CLOSED. L2_BYTES, nothing lost but the oldest entries: E_RANGE
- *          (too little for segments of this store's size, or over 16 times that of the open),
- *          E_SPACE (the disk is full), E_IO, E_BUSY (another resize), E_UNSUPPORTED (no disk tier)
- * thread:  any; changes of one option from several threads: one of them wins
- * cost:    shrinking the budget or MAX_ENTRIES evicts, in rounds, before it returns; L2_BYTES:
- *          shrinking reads and writes what lies beyond the new end; the rest is O(1)
+/* Change an option of the store, or of this namespace.
+ * in:      any handle of the store; for NAMESPACE options the namespace; value in the option's unit
+ * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE, E_UNSUPPORTED, E_NOMEM
+ *          (thread), E_BUSY, E_FORKED.
+ *          MEMORY_BYTES: E_RANGE (nothing changed: beyond the address space reserved at open, or
+ *          too small for the tables made at open; 1/128 of that budget and 2 MiB are enough);
+ *          E_BUSY (pinned entries prevent shrinking to this budget; it holds for new entries).
+ *          L2_BYTES, which loses nothing but the oldest entries: E_RANGE (too small for segments
+ *          of this store, or over 16 times the size at open), E_SPACE (the disk is full), E_IO,
+ *          E_BUSY (another resize runs), E_UNSUPPORTED (no disk tier)
+ * thread:  any; of concurrent changes of one option one takes effect
+ * cost:    MEMORY_BYTES and MAX_ENTRIES: shrinking evicts before the call returns. L2_BYTES:
+ *          shrinking reads and writes the records beyond the new end. The others: O(1)
  * example: cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20);                              */
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value);
 
-/* Read an option as it is in force: for VIEW options after the store's defaults are applied.
+/* Read the effective value of an option; for NAMESPACE options with the defaults of the store.
  * in:      as cellar_option_set
  * out:     *value
- * returns: OK; E_INVAL, E_CLOSED
+ * returns: OK; E_INVAL
  * thread:  any
  * cost:    O(1)
  * example:
@@ -56,39 +145,39 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
  *     cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &bytes);                                     */
 CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t *value);
 
-/* Switch a view off and on. Off: gets miss, sets and increments answer DISABLED and store nothing,
- * deletes and clears still work, so that switching on again serves nothing old.
- * in:      on 0 or 1
- * returns: OK; E_INVAL, E_CLOSED
- * thread:  any; calls already running end as they began
+/* Switch a namespace on or off. In a disabled namespace gets miss, sets and increments return
+ * DISABLED and store nothing. Deletes and clears still work, so that no old value is served later.
+ * in:      the namespace
+ * returns: OK; E_INVAL
+ * thread:  any; running calls end as they began
  * cost:    O(1)
- * example: cellar_enable(v, 0);                                                                  */
-CELLAR_API cellar_err cellar_enable(cellar *c, int on);
+ * example: cellar_enable(c, false);                                                              */
+CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
 
-/* Do due background work: expiry without traffic, pages committed ahead, index contraction; with
- * no_threads also that of the disk tier: what waits to be written, warm-up, room. The maintenance
- * thread, and that of the disk tier, do the same; with no_threads the host calls this.
+/* ---- Maintenance and checks ------------------------------------------------------------------ */
+
+/* Do due background work: expire entries, commit pages ahead, shrink the index. With no_threads
+ * also the work of the disk tier: pending writes, index rebuild, free segments.
  * in:      any handle of the store; budget_us 0 = one bounded step
- * out:     *expired the entries this call freed because they were due; optional
- * returns: OK (nothing that was due at the call is left), PENDING (the time ran out, or another
- *          thread is at it: call again; each call gets on); E_INVAL, E_CLOSED. Inside a listener
- *          OK also when a tick is under way, which may be the listener's own
- * thread:  any; listeners run from here too
- * cost:    up to budget_us, one bounded step over it at most: 64 entries or dead blocks, or a huge
- *          page, for which the kernel copies 2 MiB (see huge_pages)
+ * out:     *expired the entries that this call freed because they were due; optional
+ * returns: OK (nothing that was due at the call is left); PENDING (the time ran out, or another
+ *          thread does the work: call again). In a listener OK also while another tick runs
+ * thread:  any; listeners may run inside
+ * cost:    budget_us plus one bounded step at most: 64 entries or dead blocks, or one huge page,
+ *          for which the kernel copies 2 MiB
  * example: while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}                               */
 CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired);
 
-/* Walk every structure of the store and check every invariant: for tests and for doubt.
+/* Check every invariant of every structure of the store.
  * in:      any handle of the store
- * returns: OK; E_CORRUPT (cellar_last_error says what), E_INVAL, E_CLOSED
- * thread:  any, but exact only while no other thread writes (the maintenance thread is stopped
- *          meanwhile); in a forked child also what the parent's threads left half done counts
- * cost:    O(everything); holds one stripe's lock at a time
+ * returns: OK; E_CORRUPT (cellar_last_error names the structure)
+ * thread:  any; exact only while no other thread writes (the call stops the maintenance thread). In
+ *          a forked child unfinished operations of the parent's threads count as errors
+ * cost:    O(everything); holds the lock of one stripe at a time
  * example: if (cellar_integrity_check(c) != CELLAR_OK) abort();                                  */
 CELLAR_API cellar_err cellar_integrity_check(cellar *c);
 
-/* Which source the library was built from: version and commit.
+/* Return version and commit of the source that the library was built from.
  * returns: static text
  * thread:  any, also signal handlers
  * cost:    O(1)

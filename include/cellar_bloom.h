@@ -32,19 +32,30 @@ extern "C" {
  * room than is left beside the entries (about a segment, 512 KiB to 8 MiB) take up to a quarter of
  * l2_bytes, whose oldest entries go; what is larger still is not kept: see the log. A clear, a bump
  * and another l2_bytes change nothing, a dropped view's filter is gone. */
-enum { CELLAR_BLOOM_DOUBT_NONE = 0, CELLAR_BLOOM_DOUBT_FOUND = 1, CELLAR_BLOOM_DOUBT_FULL = 2,
-       CELLAR_BLOOM_DOUBT_NOMEM = 3, CELLAR_BLOOM_DOUBT_RESTORED = 4 };
+typedef enum cellar_bloom_doubt {
+    CELLAR_BLOOM_DOUBT_NONE = 0,
+    CELLAR_BLOOM_DOUBT_FOUND = 1,   /* the source had a key that the filter does not know */
+    CELLAR_BLOOM_DOUBT_FULL = 2,    /* more keys than the filter can hold */
+    CELLAR_BLOOM_DOUBT_NOMEM = 3,   /* no memory to grow */
+    CELLAR_BLOOM_DOUBT_RESTORED = 4 /* read back after a kill, a power cut, or from a copy */
+} cellar_bloom_doubt;
+
+typedef enum cellar_bloom_part {
+    CELLAR_BLOOM_PENDING = 0, /* only the second filter, which is not active yet */
+    CELLAR_BLOOM_ALL = 1
+} cellar_bloom_part;
 
 /* Begin a filter, or, when there is one, begin a second of this size beside it: the first goes on
  * answering until cellar_bloom_activate puts the second in its place.
- * in:      expected_keys 1..2^40; fpp, the rate of false positives, .0001 to .5; 0 = .01. It grows
+ * in:      expected_keys 1..2^40; false_positive_rate .0001 to .5; 0 = .01. It grows
  *          to 15 times expected_keys; then, and when it cannot grow, it only observes
  * returns: OK; E_INVAL, E_BUSY (a second filter is being filled already), E_SPACE (budget),
  *          E_NOMEM (nothing changed), E_CLOSED
  * thread:  any, while everything else goes on
  * cost:    the filter's memory, charged at once
  * example: cellar_bloom_open(c, 1000000, 0.01);                                                  */
-CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys, double fpp);
+CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys,
+                                        double false_positive_rate);
 
 /* Add every key of the source to the newest filter: first those the cache holds, then what `next`
  * hands out. What is stored meanwhile adds itself.
@@ -91,30 +102,30 @@ CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_le
 CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_len);
 
 /* Give a filter up.
- * in:      all 0: only the second one, that is not sealed yet; 1: everything
+ * in:      part
  * returns: OK; E_INVAL, E_CLOSED
  * thread:  any
  * cost:    its memory goes back
- * example: cellar_bloom_drop(c, 1);                                                              */
-CELLAR_API cellar_err cellar_bloom_drop(cellar *c, int all);
+ * example: cellar_bloom_drop(c, CELLAR_BLOOM_ALL);                                              */
+CELLAR_API cellar_err cellar_bloom_drop(cellar *c, cellar_bloom_part part);
 
 /* State and figures of a view's filter. Filled up to the caller's struct_size. */
 typedef struct cellar_bloom_info {
     size_t   struct_size;   /* set by cellar_bloom_info_default()                                 */
-    uint32_t state;         /* CELLAR_BLOOM_OFF, ..._OBSERVING, ..._AUTHORITATIVE                 */
-    uint32_t doubt;         /* CELLAR_BLOOM_DOUBT_...: why it is not believed any more            */
+    cellar_bloom_state state;
+    cellar_bloom_doubt doubt; /* why it is not believed any more            */
     uint32_t filling;       /* 1: a second filter is being filled                                 */
     uint32_t layers;        /* 1..4: how often it grew                                            */
     uint64_t expected_keys; /* as it was opened                                                   */
     uint64_t keys;          /* different ones added, by the bits they changed                     */
     uint64_t bytes;         /* both filters                                                       */
     uint64_t rejects;       /* look-ups it ended                                                  */
-    uint64_t audits;        /* loads made to check it                                             */
+    uint64_t check_loads;   /* loads made to check it                                             */
     uint64_t unknown_keys_found; /* values found under keys it did not know                       */
     uint64_t doubts;        /* times it stopped being believed                                    */
-    double   fpp;           /* as it was opened                                                   */
+    double   false_positive_rate; /* as it was opened                                             */
 } cellar_bloom_info;
-CELLAR_STRUCT(cellar_bloom_info, fpp);
+CELLAR_STRUCT(cellar_bloom_info, false_positive_rate);
 
 /* Read state and figures of the view's filter.
  * in:      out->struct_size set

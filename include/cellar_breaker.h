@@ -13,9 +13,18 @@ extern "C" {
 /* Stops calling what keeps failing. CLOSED: calls pass; OPEN: they do not, for a time that doubles;
  * HALF_OPEN: one probe at a time passes, and a few that work close it. Loads ask the breaker of
  * their options or of their view by themselves; these calls are for everything else. A view's is in
- * the metrics (cellar_breaker_state); the disk tier has its own: cellar_config.l2_off_errors. */
-enum { CELLAR_BREAKER_CLOSED = 0, CELLAR_BREAKER_OPEN = 1, CELLAR_BREAKER_HALF_OPEN = 2 };
-enum { CELLAR_BREAKER_SUCCESS = 0, CELLAR_BREAKER_FAILURE = 1, CELLAR_BREAKER_IGNORED = 2 };
+ * the metrics (cellar_breaker_state); the disk tier has its own: fail_errors of cellar_l2_opts. */
+typedef enum cellar_breaker_state {
+    CELLAR_BREAKER_CLOSED = 0,
+    CELLAR_BREAKER_OPEN = 1,
+    CELLAR_BREAKER_HALF_OPEN = 2
+} cellar_breaker_state;
+
+typedef enum cellar_breaker_outcome {
+    CELLAR_BREAKER_SUCCESS = 0,
+    CELLAR_BREAKER_FAILURE = 1,
+    CELLAR_BREAKER_IGNORED = 2
+} cellar_breaker_outcome;
 
 /* When a breaker opens and closes. 0 everywhere = what stands here. */
 typedef struct cellar_breaker_opts {
@@ -71,7 +80,8 @@ CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass);
  * thread:  any; when it opens or closes, the log callback runs here
  * cost:    a clock reading and one or two shared writes
  * example: cellar_breaker_record(b, pass, CELLAR_BREAKER_SUCCESS);                               */
-CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass, int outcome);
+CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass,
+                                            cellar_breaker_outcome outcome);
 
 /* Close a breaker by hand, and forget what it has seen.
  * in:      a breaker
@@ -84,7 +94,7 @@ CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b);
 /* State and counters of a breaker. Filled up to the caller's struct_size. */
 typedef struct cellar_breaker_info {
     size_t   struct_size;    /* set by cellar_breaker_info_default()                              */
-    uint32_t state;          /* CELLAR_BREAKER_CLOSED, _OPEN, _HALF_OPEN                          */
+    cellar_breaker_state state;
     uint32_t reserved0;
     int64_t  retry_after_ms; /* until a probe may pass; 0 when calls may                          */
     uint64_t calls;          /* reported, without those that gave no verdict                      */

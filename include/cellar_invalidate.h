@@ -12,8 +12,10 @@ extern "C" {
 
 #define CELLAR_DEPENDENCIES_MAX 64u /* keys that one loader call may read where they are noted */
 
-#define CELLAR_TAG_HARD 0u /* entries with the tag are misses                                     */
-#define CELLAR_TAG_SOFT 1u /* they are stale: loads answer with them while they refresh           */
+typedef enum cellar_tag_mode {
+    CELLAR_TAG_HARD = 0, /* entries with the tag are misses */
+    CELLAR_TAG_SOFT = 1  /* entries with the tag are stale: loads return them while they refresh */
+} cellar_tag_mode;
 
 /* End every entry that carries a tag, in all views of the store, whatever their number. What was
  * set, or began to be loaded, before the call is not returned by a get that starts after it; a tag
@@ -29,24 +31,24 @@ extern "C" {
  *          Over a restart of a disk tier: 4,096 tags, as long as older entries lie there
  * example: cellar_delete_by_tag(c, "user:17", 7, CELLAR_TAG_HARD);                               */
 CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
-                                           uint32_t mode);
+                                           cellar_tag_mode mode);
 
 /* Delete this view's entries whose keys match a glob (Redis' grammar), stale ones and negative ones
  * too. What was set, or began to be loaded, before the call is not returned by a get that starts
  * after it; what is set meanwhile may go or stay.
  * in:      pattern of 1..CELLAR_PATTERN_MAX bytes
- * out:     *removed, unless NULL: live values removed from memory, none counted twice. Keys that
+ * out:     *deleted, unless NULL: live values removed from memory, none counted twice. Keys that
  *          are only on disk end, too, and are in no count
  * returns: OK; E_INVAL, E_NOMEM (call again), E_LIMIT (disk tier: 256 such calls at once),
  *          E_IO (see "Disk tier"), E_UNSUPPORTED (a tier of the host's that knows no patterns),
  *          E_CLOSED
- * thread:  any; no lock is held while matching, no other caller is stopped; listeners hear GLOB
+ * thread:  any; no lock is held while matching, no other caller is stopped; listeners hear PATTERN
  * cost:    O(entries in memory); a pattern without wildcards: one delete. With a disk tier one
  *          record in its log, and a match for each entry read from there until all that is older is
  *          reclaimed; of more than 256 patterns the oldest ends all entries on disk before it
  * example: cellar_delete_by_pattern(c, "user:17:*", 9, NULL);                                    */
 CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, size_t pattern_len,
-                                               uint64_t *removed);
+                                               uint64_t *deleted);
 
 /* Raise the view's public version by one: as cellar_clear, with cause VERSION.
  * in:      the view

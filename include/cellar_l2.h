@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_l2: options of the disk tier, what it promises, and sync. */
+ * cellar_l2: the disk tier: its promises, options and sync.
+ *
+ * With l2_path and l2_bytes set, entries that leave memory continue on disk. After a restart,
+ * clean or not, the cache is warm. The disk tier is best effort. A damaged record is a miss;
+ * after disk errors the store continues in memory, and cellar_last_error of the root says why. */
 #ifndef CELLAR_L2_H
 #define CELLAR_L2_H
 
@@ -10,127 +14,177 @@
 extern "C" {
 #endif
 
-/* Disk tier. With l2_path and l2_bytes set, entries that leave memory go to a log in that directory
- * if they are worth it: asked for since they came, or gone before not long ago, with l2_min_ttl_ms
- * left and within l2_write_bps and l2_write_bpd; a copy that lies there unchanged is not written
- * again. With l2_write a view says that each of its changes goes there: sets, loads, updates,
- * incrs, touches. A close brings down what memory holds. Misses come back with what is left of
- * their time to live, unless the idle time they were written with has passed meanwhile, and after
- * a restart, clean or not, the cache is warm; after a death its index is read back first, and who
- * asks meanwhile may miss (the metric cellar_l2_warming). What lies only on disk counts as there,
- * but for scans, listeners and what cellar_delete says: a get, pin, touch, update, incr, and a set
- * that depends on what there is, bring it into memory, which costs a read, and a few ms at most
- * while a change is on its way down; cellar_peek, cellar_contains and cellar_entry_info_get look
- * and leave it there, unless a version is wanted. No read returns an older value than a read that
- * was complete before it began: while a change of the key is on its way down, the disk is not read
- * for it; after a wait of 1 ms at most the read misses. All of it is a hint, never the truth:
- * damage is a miss, trouble with the disk leaves the store with its memory alone
- * (cellar_last_error of the root says why), puts that no mode promises (below) are dropped, not
- * waited for. Two entries may share a word of the disk tier's index: the older one is then lost,
- * about one in 10,000 with l2_bytes full, fewer before. An entry that was set with CELLAR_DURABLE
- * or in a view with CELLAR_L2_WRITE_THROUGH is not lost so: it is found until it is changed, or
- * l2_bytes is full and it is among the oldest. If entries are smaller than l2_avg_object_bytes
- * says, the index is full first (the metric cellar_l2_index_full_total). A disk that fails
- * (l2_off_errors and what follows it) is left alone for a time, then tried, and used again once it
- * works: one line of the log each time, the metric cellar_l2_breaker_state says which. Deletes,
- * also by tag or pattern, overwrites, clears and bumps are never lost to the death of the process;
- * while the disk does not answer, an empty file /dev/shm/cellar-.. sees to that. A power cut:
- * CELLAR_L2_SYNC_MANUAL keeps what the last cellar_sync or clean close saw if nothing was changed
- * since, else nothing; CELLAR_L2_SYNC_PERIODIC all that was done before the last sync, one every
- * l2_sync_ms, and of later changes some. CELLAR_L2_SYNC_ALWAYS: a call that changes a key or a
- * view returns when a power cut cannot take that back (one sync serves all who wait; a change of
- * what the disk has never seen waits for none); E_IO: it is done in memory, but a power cut may
- * take it back. What a loader stores is committed with the next such call. With l2_lz4 a view's
- * values are packed (LZ4) on their way to disk where that saves an eighth of them; a library that
- * was built without liblz4, as the drop-in is without CELLAR_WITH_LZ4, refuses the option
- * (E_UNSUPPORTED), and misses what another has packed. One process at a time. Keys lie in the
- * files in clear, values too without l2_crypt. A directory whose head is damaged is refused
- * (CELLAR_E_CORRUPT) and left as it is; with CELLAR_L2_SET_ASIDE it is renamed to l2_path.bad.N, N
- * from 1 to 9, and a new one begun. One of somebody else, or of a newer library, never is. A copy
- * of the directory of a closed store is as warm as that; one of a store in use opens empty.
- * Replace the files of a directory all together, never one alone: if stage.buf or data.seg comes
- * from an earlier life of the store (an open and what follows it until the close or the kill), the
- * next open detects that and begins empty; an earlier copy made in the same life, or an earlier
- * SUPER, is not detected and may serve values that were overwritten or deleted since. The metric
- * cellar_l2_opened says how the index came at this open, and why not as a close saved it. A file
- * that another program cuts short while the store is open may end the process (SIGBUS). With
- * l2_sigbus_handler that signal is handled as long as the store is open: the tier is off until the
- * next open, which finds it empty, and memory goes on; SIGBUS that is about anything else goes to
- * the handler there was before, and one that is installed meanwhile must chain to ours. With
- * l2_mmap_read (refused without l2_sigbus_handler: no mapping is read unguarded) what was read
- * from the data file within the last seconds is copied out of a mapping instead of asking for it
- * with a call, several times as fast. Mapped are at most l2_bytes and eight times memory_bytes;
- * that much address space it takes, its pages count as the process's resident ones (file pages,
- * which the kernel takes back), the page tables are in the budget. Where the file cannot be
- * mapped, or fails under the mapping (the metric cellar_l2_mapped_bytes is 0 then), it is read as
- * without the option. */
+#define CELLAR_L2_BYTES_MIN UINT64_C(16777216)      /* 16 MiB */
+#define CELLAR_L2_BYTES_MAX UINT64_C(4398046511104) /* 4 TiB */
 
-/* Path and files of the disk tier. A symbolic link as l2_path is followed if the link and the
- * directory behind it belong to the user of the process or to root. Another user's link is refused:
- * E_IO with errno ELOOP; name the directory itself then. CELLAR_L2_SET_ASIDE renames the directory
- * behind the link, not the link. A write that would pass the process's limit of file size
- * (RLIMIT_FSIZE) fails with EFBIG and raises no SIGXFSZ: at open the tier is off, with l2_required
- * cellar_open fails with E_IO; later it counts as an error of the disk. */
+/* WRITTEN
+ * An entry that leaves memory is written if it was requested since it was stored, or if it was
+ * evicted before not long ago. It needs min_ttl_ms of its TTL left and room in write_bytes_per_s
+ * and write_bytes_per_day. An unchanged copy on disk is not written again. Namespaces with
+ * l2_write ON_SET or THROUGH write each change: sets, loads, updates, increments, touches.
+ * cellar_close writes what memory holds. */
 
-/* What one change promises of the disk, by the l2_write of its view:
- * - CELLAR_L2_WRITE_ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
- * - CELLAR_L2_WRITE_ON_SET: the entry is offered to the disk before the call returns. The disk may
- *   drop it (cellar_l2_dropped_total, cellar_l2_refused_total); then it is in memory alone.
- * - CELLAR_L2_WRITE_THROUGH: when the call returns OK, the entry is in the log. The log outlives
- *   the process, and at CELLAR_L2_SYNC_ALWAYS a power cut. A call waits for room in the log, at
- *   most 1 s. E_IO: the change is in memory, and the disk has no value of the key. A touch or an
- *   incr is E_IO, too, if its entry is evicted before it is written: memory of a few entries.
- *   Also E_IO: the value is over half a segment of the disk, l2_write_bps or l2_write_bpd is used
- *   up, the seal function fails, the disk is off. cellar_l2_not_through_total counts them all.
- *   OK, but in memory alone: an entry with less than l2_min_ttl_ms left, a remembered failure, an
- *   entry with CELLAR_NO_L2. A load, a refresh and cellar_lease_fulfill wait and count in the same
- *   way, but hand out their value and return no E_IO.
- * - A set with CELLAR_DURABLE promises the same in any view, and from CELLAR_L2_SYNC_PERIODIC on
- *   that the entry outlives a power cut. At CELLAR_L2_SYNC_MANUAL it is E_UNSUPPORTED. An entry
- *   with less than l2_min_ttl_ms left is E_IO.
- * A later change of the key without such a promise, a touch too, takes its copy off the disk until
- * the entry leaves memory. Changes of one key reach the disk in the order in which memory saw
- * them. An entry that such a call has written is not written again when it leaves memory or the
- * store is closed; for that it takes 12 bytes more of memory. */
+/* READ
+ * A miss in memory reads the disk and returns the entry with the rest of its TTL, unless its
+ * idle time has passed. get, pin, touch, update, increment, and a set with a condition bring the
+ * entry into memory: one disk read, and a few ms at most while a change of the key is being
+ * written. Peeks, cellar_contains and cellar_entry_info_get leave it on disk, unless a version
+ * is requested. Scans and listeners do not see it. No read returns an older value than a read
+ * that was complete before it began. While a change of the key is being written, a read waits 1
+ * ms at most and then misses. After a kill the index is read back first; until then reads may
+ * miss (metric cellar_l2_warming). */
 
-/* Sizes of the disk tier. A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from
- * 128 MiB, 8 MiB from 1 GiB; at most memory_bytes / 16, down to a power of two from 64 KiB on. A
- * directory keeps the size it was made with. A value that is, with its key and up to 200 bytes of
- * head, over half a segment is never written: it stays in memory alone, and the metric
- * cellar_l2_refused_size_total counts it. A value of 1 MiB needs l2_bytes from 128 MiB and
- * memory_bytes from 64 MiB on. Index, stage and tables of the tier are part of memory_bytes: where
- * that is too small for l2_bytes, cellar_last_error names a budget that is enough. */
+/* LOST
+ * Two entries may share one word of the index: then the older one is lost, about one in 10,000
+ * with l2_bytes full. An entry stored with CELLAR_DURABLE or THROUGH is not lost this way: it
+ * stays until it changes, or until l2_bytes is full and it is among the oldest. When entries are
+ * smaller than mean_entry_bytes, the index is full first (metric cellar_l2_index_full_total). */
 
-/* A cipher of yours for what goes to disk (AES-GCM, ChaCha20-Poly1305, any AEAD): values are sealed
- * by it, and opened when they come back. Flags, version and end of life are authenticated with them
- * (`aad`), so it must not leave that out; keys, names of views and lengths lie in clear. A nonce is
- * never used twice, also not after a restart. Both functions return 0, or anything else for a
- * failure: then the entry is not written, or a miss. What was sealed with another key, and all
- * that was written without a cipher, is a miss.
- * in:      in and out do not overlap and may lie at any address; seal writes in_len + overhead
- *          bytes, open in_len - overhead; nonce has 12 bytes
- * thread:  run inside any call that reads or writes entries, and inside close, by several threads
- *          at once, with no lock held; must not wait, nor use the store
+/* KILL
+ * The death of the process loses no delete, overwrite, clear or version change, also by tag or
+ * pattern. While the disk does not answer, an empty file /dev/shm/cellar-.. keeps this promise. */
+
+/* POWER CUT
+ * SYNC_MANUAL: the state of the last cellar_sync or clean close survives if nothing changed
+ * since, else nothing. SYNC_PERIODIC: everything before the last sync survives, one each
+ * sync_interval_ms, and some later changes. SYNC_ALWAYS: a call that changes a key or a
+ * namespace returns when a power cut cannot undo it. One sync serves all waiting calls. E_IO:
+ * done in memory, and a power cut may undo it. A change of a key that was never on disk waits
+ * for no sync. Loaded values are committed with the next such call. */
+
+/* L2_WRITE
+ * What one change promises of the disk:
+ *
+ * ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
+ *
+ * ON_SET: the entry is offered before the call returns. The disk may drop it (metrics
+ * cellar_l2_dropped_total, cellar_l2_refused_total).
+ *
+ * THROUGH: when the call returns OK, the entry is in the log. The log survives the process, and
+ * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most.
+ *
+ * THROUGH returns E_IO when the change is in memory and the disk has no value of the key: the
+ * value is over half a segment, a write limit is used up, the cipher fails, the disk tier is
+ * off, or a touch or increment lost its entry to eviction. Metric cellar_l2_not_through_total
+ * counts them. OK without the disk: an entry with less than min_ttl_ms left, a remembered error,
+ * an entry with CELLAR_NO_L2. Loads, refreshes and cellar_lease_fulfill wait and count as well,
+ * but return no E_IO.
+ *
+ * CELLAR_DURABLE promises the same in any namespace, and from SYNC_PERIODIC on that the entry
+ * survives a power cut. With SYNC_MANUAL it is E_UNSUPPORTED. An entry with less than min_ttl_ms
+ * left is E_IO. A later change without this promise, also a touch, removes the copy from disk
+ * until the entry leaves memory. Changes of one key reach the disk in the order of memory. */
+
+/* FAILURES
+ * A disk that fails (fail_errors, fail_damaged_pct) is switched off for retry_ms, then tried,
+ * and used again when it works: one log line each time; metric cellar_l2_breaker_state. A
+ * directory with a damaged head is refused (E_CORRUPT) and stays as it is. With SET_ASIDE it is
+ * renamed to l2_path.bad.N, N from 1 to 9, and a new one is created. A directory of another
+ * program or of a newer library is never renamed. Metric cellar_l2_opened says how the index was
+ * restored.
+ *
+ * A file that another program truncates may end the process (SIGBUS). With sigbus_handler the
+ * library handles that signal while the store is open: the tier is off until the next open,
+ * which finds it empty. SIGBUS of other origin goes to the previous handler; a handler installed
+ * later must chain to the library's. */
+
+/* FILES
+ * One process at a time. Keys are in clear text, values as well without a cipher. A copy of the
+ * directory of a closed store is as warm as the original; a copy of a store in use opens empty.
+ * Replace the files of a directory all together. A stage.buf or data.seg of another session of
+ * the store is detected, and the next open begins empty. An earlier copy of the same session, or
+ * an earlier SUPER, is not detected and may serve values that were overwritten or deleted since.
+ *
+ * A symbolic link as l2_path is followed if link and directory belong to the user of the process
+ * or to root; else E_IO with errno ELOOP. A write beyond RLIMIT_FSIZE fails with EFBIG and
+ * raises no SIGXFSZ. */
+
+/* SIZES
+ * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB;
+ * at most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value that is
+ * larger than half a segment, with key and up to 200 bytes of head, is never written (metric
+ * cellar_l2_refused_size_total). A value of 1 MiB needs l2_bytes from 128 MiB and memory_bytes
+ * from 64 MiB. Index, stage and tables are part of memory_bytes; where it is too small,
+ * cellar_last_error names a sufficient budget. */
+
+/* MAPPED
+ * mmap_read copies what was read within the last seconds from a mapping of the data file,
+ * several times as fast as a call. At most l2_bytes and 8 x memory_bytes are mapped. The pages
+ * count as resident pages of the process; the kernel takes them back. Where the file cannot be
+ * mapped, the tier reads it (cellar_l2_mapped_bytes is 0). */
+
+/* ---- Options and sync ------------------------------------------------------------------------ */
+
+/* What a power cut may take; see POWER CUT. */
+typedef enum cellar_l2_sync {
+    CELLAR_L2_SYNC_MANUAL = 0,
+    CELLAR_L2_SYNC_PERIODIC = 1,
+    CELLAR_L2_SYNC_ALWAYS = 2
+} cellar_l2_sync;
+
+/* What to do with a directory whose head is damaged; see FAILURES. */
+typedef enum cellar_l2_damage {
+    CELLAR_L2_REFUSE = 0,
+    CELLAR_L2_SET_ASIDE = 1
+} cellar_l2_damage;
+
+/* A cipher for values on disk: AES-GCM, ChaCha20-Poly1305 or another AEAD.
+ * status:  unstable until 1.0
+ * The library passes flags, version and deadline as `aad`: the cipher must authenticate them. Keys,
+ * names and lengths are in clear text. A nonce has 12 bytes and is never used twice, also not after
+ * a restart. Both functions return 0, or another value for a failure: then the entry is not
+ * written, or a miss. A value sealed with another key, or without a cipher, is a miss.
+ * in:      in and out do not overlap and may lie at any address; seal writes in_len +
+ *          overhead_bytes bytes, open in_len - overhead_bytes
+ * thread:  runs inside any call that reads or writes entries and inside close, in several threads
+ *          at once, with no lock held; must not wait, nor call the library
  * owns:    the struct is copied; ctx outlives the store
  * example: cellar_l2_cipher a = cellar_l2_cipher_default();
- *     a.ctx = key; a.seal = my_seal; a.open = my_open; a.overhead = 16;
- *     cfg.l2_crypt = &a;                                                                         */
+ *     a.ctx = key; a.seal = my_seal; a.open = my_open; a.overhead_bytes = 16;
+ *     disk.cipher = &a;                                                                          */
 typedef struct cellar_l2_cipher {
-    size_t   struct_size; /* set by cellar_l2_cipher_default()                                    */
+    size_t   struct_size;    /* set by cellar_l2_cipher_default()                                 */
+    int    (*seal)(const unsigned char *nonce, const void *aad, size_t aad_len,
+                   const void *in, size_t in_len, void *out, void *ctx);
+    int    (*open)(const unsigned char *nonce, const void *aad, size_t aad_len,
+                   const void *in, size_t in_len, void *out, void *ctx);
     void    *ctx;
-    int    (*seal)(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                   const void *in, size_t in_len, void *out);
-    int    (*open)(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                   const void *in, size_t in_len, void *out);
-    uint32_t overhead;    /* bytes the sealed form is longer by: the tag; at most 256             */
-    uint32_t reserved;    /* must be 0                                                            */
+    uint32_t overhead_bytes; /* the sealed form is longer by this. Range 0..256                   */
+    uint32_t reserved0;      /* must be 0                                                         */
 } cellar_l2_cipher;
-CELLAR_STRUCT(cellar_l2_cipher, reserved);
+CELLAR_STRUCT(cellar_l2_cipher, reserved0);
 
-/* Make all that is on the disk tier outlive a power cut; filters of views are written, too.
- * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error), E_INVAL, E_CLOSED
- * thread:  any; waits for the disk. At CELLAR_L2_SYNC_MANUAL changes wait meanwhile, too
- * cost:    a few syncs of what has not been synced yet
+/* Options of the disk tier; path and size stand in cellar_config. */
+typedef struct cellar_l2_opts {
+    size_t   struct_size;         /* set by cellar_l2_opts_default()                              */
+    uint64_t mean_entry_bytes;    /* expected, sizes the index. To 2^32 - 1. Default 1,024        */
+    uint64_t write_bytes_per_s;   /* entry bytes written a second; a larger entry is never        */
+                                  /* written. Default 0: no limit                                 */
+    uint64_t write_bytes_per_day; /* the same a day (UTC), over restarts. Default 0: no limit     */
+    int64_t  sync_interval_ms;    /* SYNC_PERIODIC: time between two syncs. Default 1,000         */
+    int64_t  min_ttl_ms;          /* an entry with less left is not written. Default 10,000       */
+    int64_t  retry_ms;            /* time off before the disk is tried again, doubled each time.  */
+                                  /* To 24 h. Default 1,000                                       */
+    int64_t  retry_max_ms;        /* upper bound of it. From retry_ms to 24 h. Default 60,000, or */
+                                  /* retry_ms where that is longer                                */
+    cellar_l2_sync   sync;        /* Default MANUAL                                               */
+    cellar_l2_damage on_damage;   /* Default REFUSE                                               */
+    uint32_t fail_errors;         /* failed calls within 10 s that switch the tier off. Range     */
+                                  /* 1..64. Default 8                                             */
+    uint32_t fail_damaged_pct;    /* or 8 damaged records within 10 s, over this share of the     */
+                                  /* lookups. Range 1..100 percent. Default 1                     */
+    uint32_t required;            /* 1: cellar_open fails when the tier cannot open               */
+    uint32_t mmap_read;           /* 1: see MAPPED; needs sigbus_handler                          */
+    uint32_t sigbus_handler;      /* 1: see FAILURES                                              */
+    uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like                   */
+    const cellar_l2_cipher *cipher; /* copied. Default NULL: values are in clear text             */
+} cellar_l2_opts;
+CELLAR_STRUCT(cellar_l2_opts, cipher);
+
+/* Write everything on the disk tier so that it survives a power cut, Bloom filters included.
+ * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error)
+ * thread:  any; waits for the disk. With CELLAR_L2_SYNC_MANUAL changes wait as well
+ * cost:    a few syncs of what has not been synced
  * example: if (cellar_sync(c) == CELLAR_OK) { checkpointed = 1; }                                */
 CELLAR_API cellar_err cellar_sync(cellar *c);
 

@@ -59,7 +59,7 @@
 #ifndef CELLAR_LIMIT_H
 #define CELLAR_LIMIT_H
 
-#include "cellar.h"
+#include "cellar_admin.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -14,15 +14,26 @@ extern "C" {
 typedef struct cellar_load cellar_load;
 
 /* Where a result came from. */
-enum { CELLAR_SOURCE_NONE = 0, CELLAR_SOURCE_L1 = 1, CELLAR_SOURCE_L2 = 2, CELLAR_SOURCE_LOADED = 3,
-       CELLAR_SOURCE_JOINED = 4, CELLAR_SOURCE_NEGATIVE = 5, CELLAR_SOURCE_ERROR_ENTRY = 6,
-       CELLAR_SOURCE_STALE_SOFT_TIMEOUT = 7, CELLAR_SOURCE_STALE_IF_ERROR = 8,
-       CELLAR_SOURCE_STALE_REVALIDATE = 9, CELLAR_SOURCE_BLOOM = 10, CELLAR_SOURCE_FALLBACK = 11,
-       CELLAR_SOURCE_DEFAULT = 12 };
+typedef enum cellar_source {
+    CELLAR_SOURCE_NONE = 0,
+    CELLAR_SOURCE_L1 = 1,                 /* memory */
+    CELLAR_SOURCE_L2 = 2,                 /* disk */
+    CELLAR_SOURCE_LOADED = 3,             /* the loader of this call */
+    CELLAR_SOURCE_JOINED = 4,             /* the loader of another call */
+    CELLAR_SOURCE_NEGATIVE = 5,           /* a negative entry */
+    CELLAR_SOURCE_ERROR_ENTRY = 6,        /* a remembered error */
+    CELLAR_SOURCE_STALE_SOFT_TIMEOUT = 7, /* stale: the load took longer than soft_timeout_ms */
+    CELLAR_SOURCE_STALE_IF_ERROR = 8,     /* stale: the load failed */
+    CELLAR_SOURCE_STALE_REVALIDATE = 9,   /* stale: a refresh runs */
+    CELLAR_SOURCE_BLOOM = 10,             /* absent by the Bloom filter */
+    CELLAR_SOURCE_FALLBACK = 11,
+    CELLAR_SOURCE_DEFAULT = 12            /* default_value */
+} cellar_source;
 
 #define CELLAR_RESULT_NOT_STORED 1u /* loaded and delivered, not stored                          */
 #define CELLAR_RESULT_INVALIDATED 2u /* because a delete, clear or newer set came in between     */
 #define CELLAR_RESULT_REFRESHING 4u /* this call started a refresh in the background             */
+#define CELLAR_RESULT_PINNED 8u /* value points to the entry in place; see CELLAR_LOAD_PIN       */
 
 /* What a load-through read gives back. Set buf to have values that fit copied there: a hit then
  * allocates nothing. Presence is the code, never the pointer: an empty value is a value. */
@@ -32,7 +43,7 @@ typedef struct cellar_result {
     size_t      buf_cap;        /* in: bytes at buf                                               */
     const void *value;          /* the bytes: at buf, or owned by this result                     */
     size_t      value_len;
-    uint32_t    source;         /* CELLAR_SOURCE_...                                              */
+    cellar_source source;
     uint32_t    flags;          /* CELLAR_RESULT_...                                              */
     uint32_t    user_flags;     /* as given to the set or by the loader                           */
     int32_t     loader_err;     /* what the loader returned or said, with E_LOADER                */
@@ -41,16 +52,9 @@ typedef struct cellar_result {
     int64_t     retry_after_ms; /* with E_LOADER or STALE: no load will be tried before; 0 = none */
     uint64_t    version;        /* 0 = none                                                       */
     uint64_t    load_us;        /* how long the loader ran; 0 = it did not                        */
-    void       *owner;          /* private                                                        */
+    uint64_t    opaque[4];
 } cellar_result;
-CELLAR_PACKED(cellar_result, owner);
-static inline cellar_result cellar_result_default(void)
-{
-    CELLAR_ZERO(cellar_result, o);
-    o.struct_size = sizeof(cellar_result);
-    o.age_ms = o.ttl_left_ms = -1;
-    return o;
-}
+CELLAR_STRUCT(cellar_result, opaque);
 
 #define CELLAR_LOAD_BYPASS         0x01u /* neither read nor store: ask the loader, alone         */
 #define CELLAR_LOAD_REFRESH        0x02u /* do not read, but store                                */
@@ -59,6 +63,9 @@ static inline cellar_result cellar_result_default(void)
 #define CELLAR_LOAD_NO_L2          0x10u /* not read from disk; what is loaded is not written     */
 #define CELLAR_LOAD_NO_JOIN        0x20u /* loads of one key run side by side; first one is kept  */
 #define CELLAR_LOAD_CTX_STATIC     0x40u /* ctx outlives every background load                    */
+#define CELLAR_LOAD_PIN            0x80u /* a hit in memory is not copied: see cellar_result      */
+#define CELLAR_LOAD_NO_NEGATIVE    0x100u /* "absent" is returned, not stored                     */
+#define CELLAR_LOAD_NO_WAIT        0x200u /* PENDING instead of a wait for another call      */
 
 #define CELLAR_LOAD_CTX_MAX 256u
 #define CELLAR_FALLBACKS_MAX 3u
@@ -95,19 +102,17 @@ typedef struct cellar_load_opts {
     int64_t  wait_timeout_ms;  /* patience with another call's load; hard_timeout_ms              */
     int64_t  fallback_ttl_ms;  /* of fallback and default values; retry_throttle_ms               */
     uint32_t jitter_pct;       /* spreads TTLs; 10; 1..100, or CELLAR_OFF: none, as in the        */
-    uint32_t jitter_mode;      /* next four but this: CELLAR_JITTER_..., with jitter_pct          */
+    cellar_jitter jitter_mode; /* next four but this: with jitter_pct                             */
     uint32_t join_retries;     /* failures a joiner sees before it takes the error; 1; at most 8  */
     uint32_t leader_retries;   /* hard time-outs in a row that hand over; 2; at most 15           */
     uint32_t eager_refresh_pct; /* 1..99: refresh in the background past this share of the TTL    */
     uint32_t xfetch_beta_x100; /* refresh early at random, the likelier the dearer; 100 = 1.0; at */
                                /* most 100,000; not with eager_refresh_pct                        */
-    uint32_t no_negative;      /* 1: "none" is returned, not kept                                 */
-    uint32_t no_wait;          /* 1: PENDING instead of waiting for another call's load           */
     uint32_t flags;            /* CELLAR_LOAD_...                                                 */
     uint32_t ctx_bytes;        /* 1..256: ctx is copied for background loads                      */
     void   *(*ctx_retain)(void *ctx);  /* both or neither: what it returns is the ctx of a        */
     void    (*ctx_release)(void *ctx); /* background load, and is released when that ended        */
-    cellar_fallback fallback[3];
+    cellar_fallback fallback[CELLAR_FALLBACKS_MAX];
     const cellar_bytes *default_value; /* NULL: none; up to CELLAR_VALUE_MAX bytes                */
     cellar_breaker *breaker;           /* outlives the load; NULL: the view's                     */
 } cellar_load_opts;
@@ -120,7 +125,7 @@ CELLAR_STRUCT(cellar_load_opts, breaker);
  *          fn may be NULL); out->struct_size set, out->buf optional
  * out:     *out, also with negative codes
  * returns: OK; STALE (past its TTL, inside the stale window), ABSENT (the loader said "none", now
- *          or lately), MISS (ONLY_IF_CACHED), PENDING (no_wait); E_LOADER (out->loader_err),
+ *          or lately), MISS (ONLY_IF_CACHED), PENDING (NO_WAIT); E_LOADER (out->loader_err),
  *          E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (of the loaded value), E_TIMEOUT, E_DEADLOCK (the
  *          wait would never end, also across threads), E_DEPTH (over 16 loads inside each other),
  *          E_BREAKER_OPEN (breaker), E_LIMIT (max_flights, max_waiters), E_NOMEM, E_INVAL (also:
@@ -171,17 +176,26 @@ CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, si
  *     if (cellar_load_alloc(load, 3, &p) == CELLAR_OK) memcpy(p, "abc", 3);                      */
 CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, void **value);
 
+/* Return a growing buffer for a value of unknown size. Its content becomes the result when the
+ * loader returns OK: see cellar_buf_append. A second call returns the same buffer.
+ * in:      load of the running loader, not of a bulk loader
+ * returns: the buffer; NULL: no memory, or the loader set another result. The load then fails, and
+ *          cellar_buf_append to NULL is E_INVAL
+ * thread:  the thread that runs the loader
+ * cost:    one allocation, one more for each doubling; not charged to the budget
+ * example: cellar_buf_append(cellar_load_buf(load), "abc", 3);                                   */
+CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load);
+
 /* The result is this block, taken over.
  * in:      value not NULL; free_fn not NULL
  * returns: as cellar_load_value
- * owns:    free_fn(free_ctx, value) is called once, on every path, also when this call fails; with
+ * owns:    free_fn(value, ctx) is called once, on every path, also when this call fails; with
  *          no lock held, in any thread, possibly after the store was closed
  * thread:  the one that runs the loader
  * cost:    one small allocation
  * example: cellar_load_take(load, block, 100, free_block, NULL);                                 */
 CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t value_len,
-                                       void (*free_fn)(void *free_ctx, void *value),
-                                       void *free_ctx);
+                                       void (*free_fn)(void *value, void *ctx), void *ctx);
 
 /* The result is that the source has nothing under this key.
  * in:      load of the running loader
@@ -255,7 +269,7 @@ CELLAR_API cellar_err cellar_load_stale_value(cellar_load *load, const void **va
  * thread:  the one that runs the loader
  * cost:    O(1)
  * example: if (cellar_load_attempt(load) > 2) cellar_load_fail(load, 1, 0, CELLAR_FAIL_FINAL);   */
-CELLAR_API uint32_t cellar_load_attempt(cellar_load *load);
+CELLAR_API uint32_t cellar_load_attempt(const cellar_load *load);
 
 /* How long until others may take over this load, in milliseconds.
  * in:      load of the running loader
@@ -263,7 +277,7 @@ CELLAR_API uint32_t cellar_load_attempt(cellar_load *load);
  * thread:  the one that runs the loader
  * cost:    a clock reading
  * example: int64_t left_ms = cellar_load_time_left_ms(load);                                     */
-CELLAR_API int64_t cellar_load_time_left_ms(cellar_load *load);
+CELLAR_API int64_t cellar_load_time_left_ms(const cellar_load *load);
 
 /* Is the result still wanted? 0 once it will not be stored and nobody but this call waits.
  * in:      load of the running loader
@@ -271,7 +285,7 @@ CELLAR_API int64_t cellar_load_time_left_ms(cellar_load *load);
  * thread:  the one that runs the loader
  * cost:    one lock
  * example: if (cellar_load_cancelled(load)) return CELLAR_E_CANCELLED;                           */
-CELLAR_API int cellar_load_cancelled(cellar_load *load);
+CELLAR_API bool cellar_load_cancelled(const cellar_load *load);
 
 /* ---- many keys ---- */
 
@@ -290,7 +304,7 @@ CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int
 typedef struct cellar_load_item {
     const void   *key;
     size_t        key_len;
-    cellar_result result;  /* as for cellar_get_or_load; cellar_result_default() first */
+    cellar_result *result; /* as for cellar_get_or_load; from cellar_result_default() */
     cellar_err    status;  /* out: what cellar_get_or_load would have returned */
     uint32_t      reserved0; /* must be 0 */
 } cellar_load_item;
@@ -306,7 +320,8 @@ typedef struct cellar_load_item {
  * thread:  as cellar_get_or_load; each item by itself is atomic, the batch is not
  * cost:    as cellar_get_many for what is there; one loader call for the rest
  * example:
- *     cellar_load_item it[1] = {{"a", 1, cellar_result_default(), CELLAR_OK, 0}};
+ *     cellar_result r = cellar_result_default();
+ *     cellar_load_item it[1] = {{"a", 1, &r, CELLAR_OK, 0}};
  *     cellar_get_or_load_many(c, it, 1, NULL, load_rows, db);                                    */
 CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items, size_t count,
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
@@ -316,8 +331,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
 
 /* The right, and the duty, to bring the value of a key. All zero = none. */
 typedef struct cellar_lease {
-    uint64_t id;
-    uint64_t check;
+    uint64_t opaque[2];
 } cellar_lease;
 
 /* Called once when a load that was PENDING has ended, in whatever thread ended it, with no lock
@@ -353,7 +367,7 @@ typedef struct cellar_subscriber {
  *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);                                     */
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
                                            const cellar_load_opts *o,
-                                           const cellar_subscriber *waiter,
+                                           const cellar_subscriber *subscriber,
                                            cellar_lease *lease, cellar_result *out);
 
 /* Bring the value of a lease: store it, wake all who wait for it.

@@ -12,13 +12,19 @@ extern "C" {
 
 #define CELLAR_MEMO_ARGS_MAX 16u
 #define CELLAR_MEMO_NAME_MAX 255u
-enum { CELLAR_ARG_I64 = 1, CELLAR_ARG_U64 = 2, CELLAR_ARG_F32 = 3, CELLAR_ARG_F64 = 4,
-       CELLAR_ARG_TEXT = 5, CELLAR_ARG_BYTES = 6 };
+typedef enum cellar_arg_type {
+    CELLAR_ARG_I64 = 1,
+    CELLAR_ARG_U64 = 2,
+    CELLAR_ARG_F32 = 3,
+    CELLAR_ARG_F64 = 4,
+    CELLAR_ARG_TEXT = 5,
+    CELLAR_ARG_BYTES = 6
+} cellar_arg_type;
 
 /* One argument of a memoized function. CELLAR_ARG(x) makes one out of any integer, bool, enum,
  * float, double, char pointer (NULL too) or cellar_bytes; other types do not compile. */
 typedef struct cellar_arg {
-    uint32_t type;      /* CELLAR_ARG_... */
+    cellar_arg_type type;
     uint32_t reserved0; /* must be 0 */
     union {
         int64_t      i64;

@@ -24,8 +24,6 @@ extern "C" {
     X(NEGATIVE, 10, "replaced by a negative entry") \
     X(LOAD_FAILED, 11, "its load failed") \
     X(INVALIDATED, 12, "its load was overtaken by a change") \
-    X(L2_DAMAGE, 13, "its copy on disk was damaged") \
-    X(DENIED, 14, "denied by policy") \
     X(DEPENDENCY, 15, "what it was made of changed")
 
 typedef enum cellar_cause {
@@ -33,12 +31,15 @@ typedef enum cellar_cause {
 #define CELLAR_CAUSE_ENUM(name, number, text) CELLAR_CAUSE_##name = number,
     CELLAR_CAUSES(CELLAR_CAUSE_ENUM)
 #undef CELLAR_CAUSE_ENUM
+    CELLAR_CAUSE_COUNT = 16 /* room of tables indexed by cause */
 } cellar_cause;
 
-#define CELLAR_CAUSE_COUNT     16 /* room of tables indexed by cause; the highest number is below */
 #define CELLAR_CAUSE_BIT(name) (1u << CELLAR_CAUSE_##name)
 
-enum { CELLAR_SCOPE_NAMESPACE = 0, CELLAR_SCOPE_STORE = 1 };
+typedef enum cellar_scope {
+    CELLAR_SCOPE_NAMESPACE = 0,
+    CELLAR_SCOPE_STORE = 1
+} cellar_scope;
 
 /* A snapshot. gets is the sum of its outcomes by construction. Filled up to struct_size. */
 typedef struct cellar_stats {
@@ -52,12 +53,10 @@ typedef struct cellar_stats {
     uint64_t sets;              /* stored: set, update, incr                                      */
     uint64_t deletes;           /* that removed a live value                                      */
     uint64_t write_errors;      /* writes that failed: E_TOOBIG, E_SPACE, E_NOMEM                 */
-    uint64_t decode_errors;     /* 0 without codecs                                               */
-    uint64_t denied;            /* 0 without policies                                             */
     uint64_t ended[CELLAR_CAUSE_COUNT]; /* entries ended, by cause                                */
     uint64_t ttl_class_fallbacks; /* unknown TTL class names                                      */
     uint64_t clears;
-    uint64_t bumps;
+    uint64_t version_changes;
     uint64_t events_skipped;    /* store: events counted only, see cellar_listener_add            */
     uint64_t entries;           /* store: linked, dead ones of cleared views included             */
     uint64_t used_bytes;        /* store: charged to the budget now                               */
@@ -75,10 +74,10 @@ typedef struct cellar_stats {
     uint64_t refreshes;         /* loads in the background                                        */
     uint64_t refreshes_dropped; /* that found the queue full or no memory                         */
     uint64_t load_ns;           /* time spent in loaders                                          */
-    uint64_t flights;           /* store: loads open now, leases included                         */
+    uint64_t loads_running;     /* store: loads open now, leases included                         */
     /* store: calls that wait for them now, cellar_lease_acquire's included */
     uint64_t load_waiters;
-    uint64_t flight_bytes;      /* store: part of used_bytes: records of loads and waiters        */
+    uint64_t load_bytes;        /* store: part of used_bytes: records of loads and waiters        */
     uint64_t load_fallbacks;    /* loads answered by a fallback or a default value                */
     double   saved_seconds;     /* gets that were no misses x mean time of a load: an estimate    */
     double   saved_cost;        /* the same with cellar_load_set_cost, in millions of its unit    */
@@ -88,11 +87,8 @@ typedef struct cellar_stats {
     uint64_t quota_max_bytes;   /* bytes its greatest share comes to now; 0 = none                */
     uint64_t quota_borrowed_bytes; /* bytes it holds above the least share                        */
     uint64_t quota_breaches;    /* entries that went although it held no more than its least      */
-    uint64_t ttl_reloads;       /* with watch_unchanged: values stored again after they expired   */
-    uint64_t ttl_reloads_unchanged; /* of these: byte-identical, the TTL could be longer          */
-    double   ttl_unchanged_share; /* ttl_reloads_unchanged / misses; 0 without misses             */
 } cellar_stats;
-CELLAR_STRUCT(cellar_stats, ttl_unchanged_share);
+CELLAR_STRUCT(cellar_stats, quota_breaches);
 
 /* Take a snapshot of the counters.
  * in:      scope CELLAR_SCOPE_NAMESPACE (this view; "store" fields too) or _STORE (sum of all
@@ -104,10 +100,15 @@ CELLAR_STRUCT(cellar_stats, ttl_unchanged_share);
  * example:
  *     cellar_stats st = cellar_stats_default();
  *     cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);                                              */
-CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out);
+CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out);
 
-enum { CELLAR_OP_GET_HIT = 0, CELLAR_OP_GET_MISS = 1, CELLAR_OP_SET = 2, CELLAR_OP_DELETE = 3,
-       CELLAR_OP_TICK = 4 };
+typedef enum cellar_op {
+    CELLAR_OP_GET_HIT = 0,
+    CELLAR_OP_GET_MISS = 1,
+    CELLAR_OP_SET = 2,
+    CELLAR_OP_DELETE = 3,
+    CELLAR_OP_TICK = 4
+} cellar_op;
 
 /* Latency of one kind of operation, in nanoseconds; quantiles are upper bounds within 6.25 %. */
 typedef struct cellar_latency {
@@ -127,7 +128,7 @@ CELLAR_STRUCT(cellar_latency, max_ns);
  * example:
  *     cellar_latency lat = cellar_latency_default();
  *     cellar_latency_get(c, CELLAR_OP_GET_HIT, &lat);                                            */
-CELLAR_API cellar_err cellar_latency_get(cellar *c, int op, cellar_latency *out);
+CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency *out);
 
 #define CELLAR_ADVICE_COUNT 8
 /* What other budgets would give, by a sample of the keys. Filled up to struct_size. */
@@ -155,25 +156,26 @@ CELLAR_STRUCT(cellar_advice, hit_ratio);
  *     cellar_advice a = cellar_advice_default();
  *     if (cellar_advice_get(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK)
  *         printf("at 2x the budget: %.1f %%\n", a.hit_ratio[5] * 100);                           */
-CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out);
+CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_advice *out);
 
 #define CELLAR_WHY_BY_MAX      48u         /* bytes of a tag or pattern that cellar_why tells     */
 
-enum { CELLAR_WHY_UNKNOWN = 0,    /* nothing is known: never stored, or long forgotten */
-       CELLAR_WHY_LIVE = 1,       /* it is there */
-       CELLAR_WHY_STALE = 2,      /* past its time to live, inside its stale window */
-       CELLAR_WHY_NEGATIVE = 3,   /* known to be absent: a negative entry */
-       CELLAR_WHY_ERROR = 4,      /* a remembered failure of its loader */
-       CELLAR_WHY_LOADING = 5,    /* being loaded just now */
-       CELLAR_WHY_GONE = 6,       /* it was there, or was to be; cause says what happened */
-       CELLAR_WHY_NOT_IN_SOURCE = 7 /* an authoritative Bloom filter knows: the source has it not */
-};
+typedef enum cellar_why_answer {
+    CELLAR_WHY_UNKNOWN = 0,      /* nothing is known: never stored, or forgotten */
+    CELLAR_WHY_LIVE = 1,         /* the entry is live */
+    CELLAR_WHY_STALE = 2,        /* past its TTL, in its stale window */
+    CELLAR_WHY_NEGATIVE = 3,     /* a negative entry */
+    CELLAR_WHY_ERROR = 4,        /* a remembered error of its loader */
+    CELLAR_WHY_LOADING = 5,      /* a load runs */
+    CELLAR_WHY_GONE = 6,         /* removed or never stored; cause says why */
+    CELLAR_WHY_NOT_IN_SOURCE = 7 /* an authoritative Bloom filter: the source has no such key */
+} cellar_why_answer;
 
 /* Filled up to the caller's struct_size. */
 typedef struct cellar_reason {
     size_t   struct_size; /* set by cellar_reason_default()                                       */
-    uint32_t answer;      /* CELLAR_WHY_...                                                       */
-    uint32_t cause;       /* a cellar_cause, with CELLAR_WHY_GONE                                 */
+    cellar_why_answer answer;
+    cellar_cause cause;   /* with CELLAR_WHY_GONE                                                 */
     int64_t  ago_ms;      /* GONE: how long ago, to 64 ms; LOADING: since when                    */
     int64_t  age_ms;      /* how old it is, or was when it left (as CELLAR_INFO_AGE_APPROX says)  */
     int64_t  ttl_ms;      /* of a view with exact_age, until it is swept away; 0 = not known      */
@@ -197,10 +199,8 @@ CELLAR_STRUCT(cellar_reason, by);
  * example:
  *     cellar_reason r = cellar_reason_default();
  *     if (cellar_why(c, "k", 1, &r) == CELLAR_OK && r.answer == CELLAR_WHY_GONE)
- *         puts(cellar_cause_name((cellar_cause)r.cause));                                        */
+ *         puts(cellar_cause_name(r.cause));                                        */
 CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out);
-
-#define CELLAR_SCAN_DISK 1u /* later: disk tier */
 
 /* One entry of a scan; all pointers are valid during the callback only. */
 typedef struct cellar_scan_entry {
@@ -209,18 +209,18 @@ typedef struct cellar_scan_entry {
     const void *value;       /* NULL for long values (some KiB): read them with cellar_get */
     size_t      value_len;
     uint32_t    user_flags;
-    uint32_t    kind;        /* CELLAR_KIND_... */
+    cellar_kind kind;
     int64_t     ttl_left_ms; /* CELLAR_TTL_NONE = never */
 } cellar_scan_entry;
 
-/* Returns 0 to go on, anything else to end this call; what lies in the same bucket still comes,
+/* Return true to continue, false to end this call; what lies in the same bucket still comes,
  * unless its view was closed, dropped or cleared by then. */
-typedef int (*cellar_scan_fn)(void *ctx, const cellar_scan_entry *e);
+typedef bool (*cellar_scan_fn)(const cellar_scan_entry *e, void *ctx);
 
 /* Walk through this view's live entries, some at a time. An entry that is there from the first to
  * the last call is seen at least once; an entry may be seen twice.
- * in:      *cursor 0 to begin, then as it was left; match a glob of match_len bytes, NULL = all;
- *          bucket_count how many buckets this call may look at, 0 = 64; flags 0; fn
+ * in:      *cursor 0 to begin, then as it was left; pattern a glob of pattern_len bytes, NULL =
+ *          all; bucket_count how many buckets this call may look at, 0 = 64; fn
  * out:     *cursor, 0 when the walk is complete; opaque, valid as long as the store lives
  * returns: OK; E_INVAL (also a pattern of 0 or over CELLAR_PATTERN_MAX bytes), E_UNSUPPORTED,
  *          E_NOMEM (the cursor stays: call again), E_CLOSED
@@ -229,25 +229,25 @@ typedef int (*cellar_scan_fn)(void *ctx, const cellar_scan_entry *e);
  * cost:    O(bucket_count); no other caller is stopped
  * example:
  *     uint64_t cursor = 0;
- *     do cellar_scan(c, &cursor, "user:*", 6, 0, 0, print_entry, NULL); while (cursor != 0);     */
-CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match, size_t match_len,
-                                  size_t bucket_count, uint32_t flags, cellar_scan_fn fn,
+ *     do cellar_scan(c, &cursor, "user:*", 6, 0, print_entry, NULL); while (cursor != 0);     */
+CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *pattern,
+                                  size_t pattern_len, size_t bucket_count, cellar_scan_fn fn,
                                   void *ctx);
 
 /* The end of one entry; pointers are valid during the call only. */
 typedef struct cellar_event {
-    cellar     *view;        /* the entry's view, root included; NULL when it was dropped         */
+    cellar     *ns;          /* the entry's view, root included; NULL when it was dropped         */
     const void *key;
     size_t      key_len;
     const void *value;
     size_t      value_len;
     cellar_cause cause;
+    cellar_kind kind;
     uint32_t    user_flags;
-    uint32_t    kind;        /* CELLAR_KIND_...                                                   */
     uint32_t    reserved0;
 } cellar_event;
 
-typedef void (*cellar_listener_fn)(void *ctx, const cellar_event *e);
+typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
 
 /* Hear of every entry that ends, once, with its cause.
  * in:      any handle of the store: the root hears all views, another view only itself; causes: a
@@ -283,17 +283,17 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id);
 
 #ifndef CELLAR_OMIT_TEXT
 /* Write all metrics of the store as Prometheus text 0.0.4.
- * in:      any handle of the store; cap bytes at buf, 0 asks for the size (buf may be NULL)
- * out:     *len the full size, without the ending 0 that follows when it fits; optional
- * returns: OK (text complete and 0-terminated), E_BUFFER (buf holds a beginning, *len + 1 bytes
- *          are needed; ask for some more, numbers grow), E_INVAL, E_CLOSED
+ * in:      any handle of the store; buf_cap bytes at buf, 0 asks for the size (buf may be NULL)
+ * out:     *text_len the full size, without the ending 0 that follows when it fits; optional
+ * returns: OK (text complete, terminated), E_BUFFER (buf holds a beginning, *text_len + 1 bytes are
+ *          needed; ask for some more, numbers grow), E_INVAL, E_CLOSED
  * thread:  any
  * cost:    O(views); no allocation
  * example:
  *     static char text[65536];
  *     size_t len;
  *     if (cellar_metrics_write(c, text, sizeof text, &len) == CELLAR_OK) fputs(text, stdout);    */
-CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len);
+CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t buf_cap, size_t *text_len);
 
 /* Describe the inner state for people: configuration, memory by module, stripes, views.
  * in:      as cellar_metrics_write
@@ -304,7 +304,7 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
  * example:
  *     static char text[65536];
  *     cellar_dump_write(c, text, sizeof text, NULL);                                             */
-CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t *len);
+CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t buf_cap, size_t *text_len);
 #endif
 
 /* The name of a code as it stands in the source, without CELLAR_: "MISS", "E_NOMEM".

@@ -18,6 +18,7 @@
 #include "cellar_admin.h"
 #include "cellar_memo.h"
 #include "cellar_warm.h"
+#include "tests/settings.h"
 
 #define API_START_MS 5000000
 
@@ -29,26 +30,26 @@ T_INLINE int64_t api_clock(void *ctx)
     return atomic_load(&api_now_ms);
 }
 
-T_INLINE cellar_config api_config(uint64_t budget_bytes)
+T_INLINE settings api_config(uint64_t budget_bytes)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     atomic_store(&api_now_ms, API_START_MS);
-    cfg.memory_bytes = budget_bytes;
-    cfg.clock = api_clock;
-    cfg.no_threads = 1;
+    cfg.config.memory_bytes = budget_bytes;
+    cfg.host.clock = api_clock;
+    cfg.host.no_threads = 1;
     return cfg;
 }
 
-T_INLINE cellar *api_open_with(const cellar_config *cfg)
+T_INLINE cellar *api_open_with(const settings *cfg)
 {
     cellar *c = NULL;
-    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
     return c;
 }
 
 T_INLINE cellar *api_open(uint64_t budget_bytes)
 {
-    const cellar_config cfg = api_config(budget_bytes);
+    const settings cfg = api_config(budget_bytes);
     return api_open_with(&cfg);
 }
 

@@ -19,6 +19,7 @@
 #include "cellar_memo.h"
 #include "cellar_warm.h"
 #include "tests/t.h"
+#include "tests/settings.h"
 
 /* Fewer rounds where each step is ten times slower, but no less of them than threads need to meet. */
 #define KIT_SLOW (T_COST > 1 ? 8 : 1)
@@ -61,7 +62,7 @@ T_INLINE void kit_nap(void)
     nanosleep(&nap, NULL);
 }
 
-T_INLINE void source_free(void *ctx, void *p)
+T_INLINE void source_free(void *p, void *ctx)
 {
     atomic_fetch_add(&((source *)ctx)->frees, 1);
     free(p);
@@ -142,14 +143,14 @@ T_INLINE cellar_err source_load(cellar_load *ld, const void *key, size_t key_len
 /* `secret`: NULL draws one, so that it is chance which keys share a place of a table. */
 T_INLINE cellar *kit_open_known(uint64_t bytes, const uint8_t *secret)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = bytes;
-    cfg.secret = secret;
-    cfg.no_threads = 1;
-    cfg.clock = kit_clock;
+    cfg.config.memory_bytes = bytes;
+    cfg.tuning.hash_key = secret;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -169,10 +170,10 @@ T_INLINE void kit_close(cellar *c)
     cellar_stats st = cellar_stats_default();
     for (int i = 0; i < 5000; i++) { /* a worker may be about to drop its last ref */
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-        if (st.flights == 0) { break; }
+        if (st.loads_running == 0) { break; }
         kit_nap();
     }
-    T_EQ_U64(st.flights, 0);
+    T_EQ_U64(st.loads_running, 0);
     T_EQ_U64(st.gets, st.hits_l1 + st.hits_l2 + st.stale_hits + st.negative_hits + st.misses);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }

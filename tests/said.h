@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cellar_admin.h"
 #include "tests/t.h"
 
 static char said[8192];
 
-T_INLINE void listen_to(void *ctx, int level, const char *module, int code, const char *text)
+T_INLINE void listen_to(cellar_log_level level, const char *module, cellar_err code,
+                        const char *text, void *ctx)
 {
     (void)ctx;
     (void)level;

@@ -8,6 +8,7 @@
  *         that never does; stores of twice and half the size under the same load. The secret is
  *         fixed, so that each run has the same sample. */
 #include "tests/api_kit.h"
+#include "tests/settings.h"
 
 #define ENTRIES 8000u
 #define KEYS 60000u
@@ -22,18 +23,18 @@ static double drawn(void) /* 0..1 */
     return (double)(seed >> 11) / 9007199254740992.0;
 }
 
-static cellar_config config(uint64_t entries)
+static settings config(uint64_t entries)
 {
     static const uint8_t secret[32] = { 9 };
-    cellar_config cfg = api_config(16 * MIB);
-    cfg.max_entries = entries;
-    cfg.secret = secret;
+    settings cfg = api_config(16 * MIB);
+    cfg.config.max_entries = entries;
+    cfg.tuning.hash_key = secret;
     return cfg;
 }
 
 static cellar *open_store(uint64_t entries)
 {
-    const cellar_config cfg = config(entries);
+    const settings cfg = config(entries);
     return api_open_with(&cfg);
 }
 
@@ -167,7 +168,8 @@ static void the_dump_tells_time_saved(void)
         cellar_result_free(&r);
     }
     T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
-    const char *half = strstr(text, "at 0.5x the budget"), *twice = strstr(text, "at 2x the budget");
+    const char *half = strstr(text, "at 0.5x the budget"), *twice = strstr(text,
+                                                                           "at 2x the budget");
     T_REQUIRE(half != NULL && twice != NULL);
     const char *more = strstr(half, " ms more in 1,000 gets\n");
     const char *less = strstr(twice, " ms less in 1,000 gets\n");
@@ -240,8 +242,8 @@ static void views_beyond_the_limit_are_in_the_sum_only(void)
 static void there_may_be_no_advisor(void)
 {
     cellar_advice a;
-    cellar_config cfg = config(ENTRIES);
-    cfg.advisor = CELLAR_ADVISOR_OFF;
+    settings cfg = config(ENTRIES);
+    cfg.tuning.no_advisor = 1;
     cellar *c = api_open_with(&cfg);
     skewed(c, 30000);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
@@ -250,12 +252,12 @@ static void there_may_be_no_advisor(void)
     T_EQ_I64((int64_t)metric(c, "cellar_module_bytes{module=\"advisor\"}"), 0);
     api_shut(c);
     cfg = config(ENTRIES);
-    cfg.eviction = CELLAR_EVICT_LRU; /* what it models is the adaptive policy */
+    cfg.config.eviction = CELLAR_EVICT_LRU; /* what it models is the adaptive policy */
     c = api_open_with(&cfg);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
     api_shut(c);
     cfg = config(ENTRIES);
-    cfg.memory_bytes = 16 * MIB - 1;
+    cfg.config.memory_bytes = 16 * MIB - 1;
     c = api_open_with(&cfg);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
     api_shut(c);
@@ -292,8 +294,8 @@ static void advisor_and_why_take_little(void)
 {
     static const uint64_t mib[] = { 1, 8, 16, 17, 24, 48, 100, 256, 1000 };
     for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
-        cellar_config cfg = api_config(mib[i] * MIB);
-        cfg.mean_entry_bytes = 108;
+        settings cfg = api_config(mib[i] * MIB);
+        cfg.tuning.mean_entry_bytes = 108;
         cellar *c = api_open_with(&cfg);
         const double advisor = metric(c, "cellar_module_bytes{module=\"advisor\"}");
         const double why = metric(c, "cellar_module_bytes{module=\"why\"}");

@@ -12,9 +12,11 @@
 #include "cellar_invalidate.h"
 #include "cellar_l2.h"
 #include "cellar_observe.h"
+#include "cellar_bloom.h"
 #include "cellar_breaker.h"
 #include "cellar_admin.h"
 #include "cellar_warm.h"
+#include "tests/settings.h"
 
 static cellar *root;
 static cellar *other; /* a view that was closed */
@@ -30,12 +32,12 @@ static int64_t still(void *ctx)
 
 static void set_up(void)
 {
-    cellar_config cfg = cellar_config_default();
-    cfg.memory_bytes = 4u << 20;
-    cfg.max_value_bytes = 4096;
-    cfg.no_threads = 1;
-    cfg.clock = still;
-    T_REQUIRE(cellar_open(&cfg, &root) == CELLAR_OK);
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.tuning.max_value_bytes = 4096;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = still;
+    T_REQUIRE(settings_open(&cfg, &root) == CELLAR_OK);
     T_REQUIRE(cellar_set(root, "k", 1, "value", 5, NULL) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(root, "gone", NULL, &other) == CELLAR_OK);
     T_REQUIRE(cellar_close(other) == CELLAR_OK);
@@ -54,13 +56,13 @@ static void expect_untouched(const char *call)
     char buf[16];
     size_t len = 0;
     cellar_stats st = cellar_stats_default();
-    if (!T_EQ_I64(cellar_peek(root, "k", 1, buf, sizeof buf, &len), CELLAR_OK) ||
+    if (!T_EQ_I64(peek(root, "k", 1, buf, sizeof buf, &len), CELLAR_OK) ||
         !T_EQ_U64(len, 5) || !T_EQ_MEM(buf, "value", 5)) {
         printf("# after %s\n", call);
     }
     T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     if (!T_EQ_U64(st.entries, 1) || !T_EQ_U64(st.sets, 1) || !T_EQ_U64(st.deletes, 0) ||
-        !T_EQ_U64(st.gets, 0) || !T_EQ_U64(st.clears + st.bumps, 0)) {
+        !T_EQ_U64(st.gets, 0) || !T_EQ_U64(st.clears + st.version_changes, 0)) {
         printf("# after %s\n", call);
     }
 }
@@ -71,12 +73,12 @@ static void expect_untouched(const char *call)
         expect_untouched(#call);                                                                   \
     } while (0)
 
-static int never(void *ctx, const cellar_scan_entry *e)
+static bool never(const cellar_scan_entry *e, void *ctx)
 {
     (void)ctx;
     (void)e;
     T_CHECK(false && "a refused call must not call back");
-    return 0;
+    return true;
 }
 
 static cellar_err never_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -89,7 +91,7 @@ static cellar_err never_load(cellar_load *ld, const void *key, size_t key_len, v
     return CELLAR_E_INVAL;
 }
 
-static cellar_err never_update(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err never_update(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     (void)ctx;
     (void)old;
@@ -99,7 +101,7 @@ static cellar_err never_update(void *ctx, const void *old, size_t old_len, cella
     return CELLAR_OK;
 }
 
-static void never_listen(void *ctx, const cellar_event *e)
+static void never_listen(const cellar_event *e, void *ctx)
 {
     (void)ctx;
     (void)e;
@@ -118,7 +120,7 @@ static void keys_of_wrong_length_are_refused(void)
         const size_t n = lengths[i];
         REFUSED(cellar_get(root, long_key, n, buf, sizeof buf, &len), E_INVAL);
         REFUSED(cellar_get_with(root, long_key, n, NULL, buf, sizeof buf, &len), E_INVAL);
-        REFUSED(cellar_peek(root, long_key, n, buf, sizeof buf, &len), E_INVAL);
+        REFUSED(peek(root, long_key, n, buf, sizeof buf, &len), E_INVAL);
         REFUSED(cellar_get_alloc(root, long_key, n, &copy, &len), E_INVAL);
         REFUSED(cellar_pin(root, long_key, n, &pin), E_INVAL);
         REFUSED(cellar_contains(root, long_key, n), E_INVAL);
@@ -126,7 +128,7 @@ static void keys_of_wrong_length_are_refused(void)
         REFUSED(cellar_set(root, long_key, n, "x", 1, NULL), E_INVAL);
         REFUSED(cellar_delete(root, long_key, n), E_INVAL);
         REFUSED(cellar_touch(root, long_key, n, 5), E_INVAL);
-        REFUSED(cellar_update(root, long_key, n, never_update, NULL, NULL), E_INVAL);
+        REFUSED(cellar_update(root, long_key, n, NULL, never_update, NULL), E_INVAL);
         REFUSED(cellar_increment(root, long_key, n, 1, 0, 0, 0, NULL), E_INVAL);
     }
     tear_down();
@@ -170,7 +172,7 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_clear(NULL), E_INVAL);
     REFUSED(cellar_version_increment(NULL, NULL), E_INVAL);
     REFUSED(cellar_version_set(NULL, 1), E_INVAL);
-    REFUSED(cellar_enable(NULL, 1), E_INVAL);
+    REFUSED(cellar_enable(NULL, true), E_INVAL);
     REFUSED(cellar_ttl_class_find(NULL, "x", &number), E_INVAL);
     REFUSED(cellar_ttl_class_find(root, NULL, &number), E_INVAL);
     REFUSED(cellar_ttl_class_find(root, "x", NULL), E_INVAL);
@@ -178,9 +180,9 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_get(root, NULL, 1, buf, 8, &len), E_INVAL);
     REFUSED(cellar_get(root, "k", 1, NULL, 8, &len), E_INVAL);
     REFUSED(cellar_get_with(NULL, "k", 1, NULL, buf, 8, &len), E_INVAL);
-    REFUSED(cellar_peek(NULL, "k", 1, buf, 8, &len), E_INVAL);
-    REFUSED(cellar_peek(root, NULL, 1, buf, 8, &len), E_INVAL);
-    REFUSED(cellar_peek(root, "k", 1, NULL, 8, &len), E_INVAL);
+    REFUSED(peek(NULL, "k", 1, buf, 8, &len), E_INVAL);
+    REFUSED(peek(root, NULL, 1, buf, 8, &len), E_INVAL);
+    REFUSED(peek(root, "k", 1, NULL, 8, &len), E_INVAL);
     REFUSED(cellar_get_alloc(NULL, "k", 1, &copy, &len), E_INVAL);
     REFUSED(cellar_get_alloc(root, NULL, 1, &copy, &len), E_INVAL);
     REFUSED(cellar_get_alloc(root, "k", 1, NULL, &len), E_INVAL);
@@ -200,8 +202,8 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_delete(root, NULL, 1), E_INVAL);
     REFUSED(cellar_touch(NULL, "k", 1, 1), E_INVAL);
     REFUSED(cellar_touch(root, NULL, 1, 1), E_INVAL);
-    REFUSED(cellar_update(NULL, "k", 1, never_update, NULL, NULL), E_INVAL);
-    REFUSED(cellar_update(root, NULL, 1, never_update, NULL, NULL), E_INVAL);
+    REFUSED(cellar_update(NULL, "k", 1, NULL, never_update, NULL), E_INVAL);
+    REFUSED(cellar_update(root, NULL, 1, NULL, never_update, NULL), E_INVAL);
     REFUSED(cellar_update(root, "k", 1, NULL, NULL, NULL), E_INVAL);
     REFUSED(cellar_buf_append(NULL, "x", 1), E_INVAL);
     REFUSED(cellar_buf_resize(NULL, 1, &copy), E_INVAL);
@@ -213,9 +215,9 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_set_many(root, NULL, 1, NULL, NULL), E_INVAL);
     REFUSED(cellar_delete_many(NULL, NULL, 0, NULL), E_INVAL);
     REFUSED(cellar_delete_many(root, NULL, 1, NULL), E_INVAL);
-    REFUSED(cellar_scan(NULL, &cursor, NULL, 0, 0, 0, never, NULL), E_INVAL);
-    REFUSED(cellar_scan(root, NULL, NULL, 0, 0, 0, never, NULL), E_INVAL);
-    REFUSED(cellar_scan(root, &cursor, NULL, 0, 0, 0, NULL, NULL), E_INVAL);
+    REFUSED(cellar_scan(NULL, &cursor, NULL, 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, NULL, NULL, 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, &cursor, NULL, 0, 0, NULL, NULL), E_INVAL);
     REFUSED(cellar_listener_add(NULL, 0, never_listen, NULL, &id), E_INVAL);
     REFUSED(cellar_listener_add(root, 0, NULL, NULL, &id), E_INVAL);
     REFUSED(cellar_listener_add(root, 0, never_listen, NULL, NULL), E_INVAL);
@@ -280,16 +282,15 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_increment(root, "n", 1, 1, 0, -1, 0, NULL), E_INVAL);
     REFUSED(cellar_increment(root, "n", 1, 1, 0, 0, CELLAR_KEEP_OLD_VALUE, NULL), E_UNSUPPORTED);
     REFUSED(cellar_version_set(root, 0), E_INVAL);
-    REFUSED(cellar_enable(root, 2), E_INVAL);
+    REFUSED(cellar_bloom_drop(root, (cellar_bloom_part)2), E_INVAL);
     REFUSED(cellar_namespace_open(root, "", NULL, &v), E_INVAL);
     REFUSED(cellar_namespace_open(root, long_name, NULL, &v), E_INVAL);
     REFUSED(cellar_namespace_drop(root, ""), E_INVAL);
     REFUSED(cellar_namespace_drop(root, "unknown"), E_NOT_FOUND);
-    REFUSED(cellar_scan(root, &cursor, "*", 0, 0, 0, never, NULL), E_INVAL);
-    REFUSED(cellar_scan(root, &cursor, long_name, CELLAR_PATTERN_MAX + 1, 0, 0, never, NULL),
+    REFUSED(cellar_scan(root, &cursor, "*", 0, 0, never, NULL), E_INVAL);
+    REFUSED(cellar_scan(root, &cursor, long_name, CELLAR_PATTERN_MAX + 1, 0, never, NULL),
             E_INVAL);
-    REFUSED(cellar_scan(root, &cursor, NULL, 1, 0, 0, never, NULL), E_INVAL);
-    REFUSED(cellar_scan(root, &cursor, NULL, 0, 0, CELLAR_SCAN_DISK, never, NULL), E_UNSUPPORTED);
+    REFUSED(cellar_scan(root, &cursor, NULL, 1, 0, never, NULL), E_INVAL);
     REFUSED(cellar_listener_add(root, 1u << CELLAR_CAUSE_COUNT, never_listen, NULL, &id), E_INVAL);
     REFUSED(cellar_listener_add(root, 1u, never_listen, NULL, &id), E_INVAL);
     REFUSED(cellar_listener_remove(root, 99), E_NOT_FOUND);
@@ -308,7 +309,7 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_option_set(root, CELLAR_OPT_STALE_MS, INT64_C(1) << 32), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_IDLE_MS, INT64_C(1) << 32), E_INVAL);
     cellar_set_opts o = cellar_set_opts_default();
-    o.version = &version;
+    o.new_version = &version;
     REFUSED(cellar_set_many(root, &item, 1, &o, NULL), E_INVAL);
     tear_down();
 }
@@ -319,33 +320,32 @@ static void set_options_are_checked(void)
     static const cellar_bytes no_tag = { "t", 0 }, long_tag = { long_key, CELLAR_TAG_MAX + 1 };
     static const cellar_bytes null_tag = { NULL, 1 };
     struct { int64_t ttl, idle, age, stale; uint32_t flags, cls, pct, mode, tags;
-             const cellar_bytes *tag; uint32_t r0; uint64_t r1; const char *want; } bad[] = {
-        { -1, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
-        { INT64_MIN, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
-        { 0, -1, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
-        { 0, 0, -1, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
-        { 0, 0, 0, -1, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
-        { 0, 0, 5, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" }, /* bounds no idle time */
-        { 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, "E_RANGE" },
-        { 5, 0, 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, NULL, 0, 0, "E_RANGE" },
-        { 0, 0, 0, 0, 0x8000u, 0, 0, 0, 0, NULL, 0, 0, "E_UNSUPPORTED" },
-        { 0, 0, 0, 0, CELLAR_DURABLE, 0, 0, 0, 0, NULL, 0, 0, "E_UNSUPPORTED" },
-        { 0, 0, 0, 0, CELLAR_NO_L2 | CELLAR_DURABLE, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" },
-        { 0, 0, 0, 0, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT, 0, 0, 0, 0, NULL, 0, 0,
+             const cellar_bytes *tag; uint32_t r0; const char *want; } bad[] = {
+        { -1, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
+        { INT64_MIN, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
+        { 0, -1, 0, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
+        { 0, 0, -1, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
+        { 0, 0, 0, -1, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
+        { 0, 0, 5, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" }, /* bounds no idle time */
+        { 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, 0, 0, NULL, 0, "E_RANGE" },
+        { 5, 0, 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, NULL, 0, "E_RANGE" },
+        { 0, 0, 0, 0, 0x8000u, 0, 0, 0, 0, NULL, 0, "E_UNSUPPORTED" },
+        { 0, 0, 0, 0, CELLAR_DURABLE, 0, 0, 0, 0, NULL, 0, "E_UNSUPPORTED" },
+        { 0, 0, 0, 0, CELLAR_NO_L2 | CELLAR_DURABLE, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
+        { 0, 0, 0, 0, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT, 0, 0, 0, 0, NULL, 0,
           "E_INVAL" },
-        { 0, 0, 0, 0, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_VERSION, 0, 0, 0, 0, NULL, 0, 0,
+        { 0, 0, 0, 0, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_VERSION, 0, 0, 0, 0, NULL, 0,
           "E_INVAL" },
-        { 0, 0, 0, 0, CELLAR_NEGATIVE, 0, 0, 0, 0, NULL, 0, 0, "E_INVAL" }, /* with a value */
-        { 0, 0, 0, 0, 0, 1, 0, 0, 0, NULL, 0, 0, "E_INVAL" }, /* the root has no classes */
-        { 5, 0, 0, 0, 0, 0, 101, 0, 0, NULL, 0, 0, "E_INVAL" },
-        { 5, 0, 0, 0, 0, 0, 1, 2, 0, NULL, 0, 0, "E_INVAL" },
-        { 0, 0, 0, 0, 0, 0, 0, 0, 17, &no_tag, 0, 0, "E_INVAL" },
-        { 0, 0, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0, "E_INVAL" },
-        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &no_tag, 0, 0, "E_INVAL" },
-        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &long_tag, 0, 0, "E_INVAL" },
-        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &null_tag, 0, 0, "E_INVAL" },
-        { 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 1, 0, "E_UNSUPPORTED" },
-        { 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 1, "E_UNSUPPORTED" },
+        { 0, 0, 0, 0, CELLAR_NEGATIVE, 0, 0, 0, 0, NULL, 0, "E_INVAL" }, /* with a value */
+        { 0, 0, 0, 0, 0, 1, 0, 0, 0, NULL, 0, "E_INVAL" }, /* the root has no classes */
+        { 5, 0, 0, 0, 0, 0, 101, 0, 0, NULL, 0, "E_INVAL" },
+        { 5, 0, 0, 0, 0, 0, 1, 2, 0, NULL, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 17, &no_tag, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 1, NULL, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &no_tag, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &long_tag, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 1, &null_tag, 0, "E_INVAL" },
+        { 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 1, "E_UNSUPPORTED" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         cellar_set_opts o = cellar_set_opts_default();
@@ -360,14 +360,13 @@ static void set_options_are_checked(void)
         o.tags = bad[i].tag;
         o.tag_count = bad[i].tags;
         o.reserved0 = bad[i].r0;
-        o.reserved1 = bad[i].r1;
         cellar_set_item item = { "k", 1, "new", 3, CELLAR_OK, 0 };
         if (!T_EQ_STR(cellar_code_name(cellar_set(root, "k", 1, "new", 3, &o)), bad[i].want)) {
             printf("# row %zu\n", i);
         }
         if ((bad[i].flags & CELLAR_NEGATIVE) == 0) {
             T_EQ_STR(cellar_code_name(cellar_set_many(root, &item, 1, &o, NULL)), bad[i].want);
-            T_EQ_STR(cellar_code_name(cellar_update(root, "k", 1, never_update, NULL, &o)),
+            T_EQ_STR(cellar_code_name(cellar_update(root, "k", 1, &o, never_update, NULL)),
                      bad[i].want);
         }
         expect_untouched("cellar_set with bad options");
@@ -377,13 +376,13 @@ static void set_options_are_checked(void)
                                         CELLAR_NEGATIVE };
     for (size_t i = 0; i < 3; i++) {
         o.flags = not_for_update[i];
-        REFUSED(cellar_update(root, "k", 1, never_update, NULL, &o), E_INVAL);
+        REFUSED(cellar_update(root, "k", 1, &o, never_update, NULL), E_INVAL);
     }
     tear_down();
 }
 
-static int no_cipher(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                     const void *in, size_t in_len, void *out)
+static int no_cipher(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out, void *ctx)
 {
     (void)ctx;
     (void)nonce;
@@ -397,58 +396,56 @@ static int no_cipher(void *ctx, const unsigned char *nonce, const void *aad, siz
 
 static void config_fields_are_checked(void)
 {
-    struct { const char *field; cellar_config cfg; cellar_err want; } t[64];
+    struct { const char *field; settings cfg; cellar_err want; } t[64];
     size_t n = 0;
     cellar *c = (cellar *)&n;
 #define BAD(code, assignment)                                                                      \
     do {                                                                                           \
-        t[n].cfg = cellar_config_default();                                                        \
+        t[n].cfg = settings_default();                                                        \
         t[n].cfg.assignment;                                                                       \
         t[n].field = #assignment;                                                                  \
         t[n++].want = CELLAR_##code;                                                               \
     } while (0)
-    BAD(E_ABI, abi = CELLAR_ABI + 1);
-    BAD(E_ABI, abi = 0);
-    BAD(E_INVAL, struct_size = 0);
-    BAD(E_INVAL, struct_size = sizeof(size_t) - 1);
-    BAD(E_INVAL, struct_size = 1u << 20);
-    BAD(E_INVAL, memory_bytes = CELLAR_MEMORY_MIN - 1);
-    BAD(E_INVAL, memory_bytes = UINT64_MAX);
-    BAD(E_INVAL, max_value_bytes = (uint64_t)CELLAR_VALUE_MAX + 1);
-    BAD(E_INVAL, mean_entry_bytes = UINT64_MAX);
-    BAD(E_INVAL, max_entries = UINT64_MAX);
-    BAD(E_INVAL, eviction = 5);
-    BAD(E_INVAL, hash = 2);
-    BAD(E_INVAL, stripes = 3);
-    BAD(E_INVAL, stripes = 2048);
-    BAD(E_INVAL, huge_pages = 3);
-    BAD(E_INVAL, no_threads = 2);
-    BAD(E_INVAL, disabled = 2);
-    BAD(E_INVAL, log_level = 6);
-    BAD(E_INVAL, max_views = 4097);
-    BAD(E_INVAL, default_ttl_ms = -1);
-    BAD(E_INVAL, negative_ttl_ms = -1);
-    BAD(E_INVAL, idle_ms = INT64_C(1) << 32);
-    BAD(E_INVAL, max_age_ms = -5);
-    BAD(E_INVAL, stale_ms = INT64_MAX);
-    BAD(E_INVAL, root_name = long_name);
-    BAD(E_INVAL, l2_path = "/tmp/x");                        /* without l2_bytes */
-    BAD(E_INVAL, l2_bytes = CELLAR_L2_BYTES_MIN);            /* without l2_path */
-    BAD(E_INVAL, l2_path = ""; t[n].cfg.l2_bytes = CELLAR_L2_BYTES_MIN);
-    BAD(E_INVAL, l2_path = "/tmp/x"; t[n].cfg.l2_bytes = CELLAR_L2_BYTES_MIN - 1);
-    BAD(E_INVAL, l2_path = "/tmp/x"; t[n].cfg.l2_bytes = UINT64_MAX);
-    BAD(E_INVAL, l2_path = "/tmp/x"; t[n].cfg.l2_bytes = CELLAR_L2_BYTES_MAX + 1);
-    BAD(E_INVAL, l2_sync_ms = -1);
-    BAD(E_INVAL, l2_min_ttl_ms = -1);
-    BAD(E_INVAL, l2_required = 2);
-    BAD(E_INVAL, l2_allow_network = 2);
-    BAD(E_INVAL, l2_off_errors = 65);
-    BAD(E_INVAL, l2_off_damaged_pct = 101);
-    BAD(E_INVAL, l2_off_ms = -1);
-    BAD(E_INVAL, l2_off_max_ms = -1);
-    BAD(E_INVAL, l2_off_ms = 2000; t[n].cfg.l2_off_max_ms = 1999);
-    BAD(E_INVAL, l2_avg_object_bytes = UINT64_MAX);
-    BAD(E_INVAL, l2_sync = CELLAR_L2_SYNC_ALWAYS + 1);
+    BAD(E_ABI, config.abi = CELLAR_ABI + 1);
+    BAD(E_INVAL, config.struct_size = 0);
+    BAD(E_INVAL, config.struct_size = sizeof(size_t) - 1);
+    BAD(E_INVAL, config.struct_size = 1u << 20);
+    BAD(E_INVAL, config.memory_bytes = CELLAR_MEMORY_MIN - 1);
+    BAD(E_INVAL, config.memory_bytes = UINT64_MAX);
+    BAD(E_INVAL, tuning.max_value_bytes = (uint64_t)CELLAR_VALUE_MAX + 1);
+    BAD(E_INVAL, tuning.mean_entry_bytes = UINT64_MAX);
+    BAD(E_INVAL, config.max_entries = UINT64_MAX);
+    BAD(E_INVAL, config.eviction = 5);
+    BAD(E_INVAL, tuning.hash = 2);
+    BAD(E_INVAL, tuning.stripes = 3);
+    BAD(E_INVAL, tuning.stripes = 2048);
+    BAD(E_INVAL, tuning.huge_pages = 3);
+    BAD(E_INVAL, host.no_threads = 2);
+    BAD(E_INVAL, host.log_level = 6);
+    BAD(E_INVAL, tuning.max_namespaces = 4097);
+    BAD(E_INVAL, config.default_ttl_ms = -1);
+    BAD(E_INVAL, config.negative_ttl_ms = -1);
+    BAD(E_INVAL, config.idle_ms = INT64_C(1) << 32);
+    BAD(E_INVAL, config.max_age_ms = -5);
+    BAD(E_INVAL, config.stale_ms = INT64_MAX);
+    BAD(E_INVAL, host.name = long_name);
+    BAD(E_INVAL, config.l2_path = "/tmp/x");                        /* without l2_bytes */
+    BAD(E_INVAL, config.l2_bytes = CELLAR_L2_BYTES_MIN);            /* without l2_path */
+    BAD(E_INVAL, config.l2_path = ""; t[n].cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN);
+    BAD(E_INVAL, config.l2_path = "/tmp/x"; t[n].cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN - 1);
+    BAD(E_INVAL, config.l2_path = "/tmp/x"; t[n].cfg.config.l2_bytes = UINT64_MAX);
+    BAD(E_INVAL, config.l2_path = "/tmp/x"; t[n].cfg.config.l2_bytes = CELLAR_L2_BYTES_MAX + 1);
+    BAD(E_INVAL, l2.sync_interval_ms = -1);
+    BAD(E_INVAL, l2.min_ttl_ms = -1);
+    BAD(E_INVAL, l2.required = 2);
+    BAD(E_INVAL, l2.allow_network = 2);
+    BAD(E_INVAL, l2.fail_errors = 65);
+    BAD(E_INVAL, l2.fail_damaged_pct = 101);
+    BAD(E_INVAL, l2.retry_ms = -1);
+    BAD(E_INVAL, l2.retry_max_ms = -1);
+    BAD(E_INVAL, l2.retry_ms = 2000; t[n].cfg.l2.retry_max_ms = 1999);
+    BAD(E_INVAL, l2.mean_entry_bytes = UINT64_MAX);
+    BAD(E_INVAL, l2.sync = CELLAR_L2_SYNC_ALWAYS + 1);
     cellar_l2_cipher crypt[4];
     for (int i = 0; i < 4; i++) {
         crypt[i] = cellar_l2_cipher_default();
@@ -456,32 +453,28 @@ static void config_fields_are_checked(void)
     }
     crypt[0].struct_size = 0;
     crypt[1].open = NULL;
-    crypt[2].overhead = 257;
-    crypt[3].reserved = 1;
-    BAD(E_INVAL, l2_crypt = &crypt[0]);
-    BAD(E_INVAL, l2_crypt = &crypt[1]);
-    BAD(E_INVAL, l2_crypt = &crypt[2]);
-    BAD(E_INVAL, l2_crypt = &crypt[3]);
-    BAD(E_UNSUPPORTED, l2_stage_dir = "x");
-    BAD(E_UNSUPPORTED, l2_direct_read = 1);
-    BAD(E_INVAL, l2_on_bad = 2);
-    BAD(E_INVAL, l2_sigbus_handler = 2);
-    BAD(E_INVAL, l2_mmap_read = 1); /* without the handler */
-    BAD(E_UNSUPPORTED, policy_file = "p");
-    BAD(E_INVAL, load_workers = 65);
-    BAD(E_INVAL, load_queue = 65537);
-    BAD(E_INVAL, close_ms = -1);
-    BAD(E_INVAL, jitter_pct = 101);
-    BAD(E_INVAL, jitter_mode = 2);
-    BAD(E_INVAL, deps = 2);
-    BAD(E_INVAL, advisor = 2);
-    BAD(E_INVAL, favor = 2);
-    BAD(E_UNSUPPORTED, zone = "UTC");
-    BAD(E_UNSUPPORTED, reserved0 = 1);
+    crypt[2].overhead_bytes = 257;
+    crypt[3].reserved0 = 1;
+    BAD(E_INVAL, l2.cipher = &crypt[0]);
+    BAD(E_INVAL, l2.cipher = &crypt[1]);
+    BAD(E_INVAL, l2.cipher = &crypt[2]);
+    BAD(E_INVAL, l2.cipher = &crypt[3]);
+    BAD(E_INVAL, l2.on_damage = 2);
+    BAD(E_INVAL, l2.sigbus_handler = 2);
+    BAD(E_INVAL, l2.mmap_read = 1); /* without the handler */
+    BAD(E_INVAL, host.load_threads = 65);
+    BAD(E_INVAL, host.load_queue = 65537);
+    BAD(E_INVAL, tuning.close_timeout_ms = -1);
+    BAD(E_INVAL, tuning.jitter_pct = 101);
+    BAD(E_INVAL, tuning.jitter_mode = 2);
+    BAD(E_INVAL, tuning.track_dependencies = 2);
+    BAD(E_INVAL, tuning.no_advisor = 2);
+    BAD(E_INVAL, tuning.optimize = 2);
     memset(long_name, 'n', sizeof long_name - 1);
     for (size_t i = 0; i < n; i++) {
         c = (cellar *)&n;
-        if (!T_EQ_STR(cellar_code_name(cellar_open(&t[i].cfg, &c)), cellar_code_name(t[i].want)) ||
+        if (!T_EQ_STR(cellar_code_name(settings_open(&t[i].cfg, &c)),
+                      cellar_code_name(t[i].want)) ||
             !T_CHECK(c == NULL)) {
             printf("# %s\n", t[i].field);
         }
@@ -490,10 +483,10 @@ static void config_fields_are_checked(void)
         T_EQ_I64(e.code, t[i].want);
         T_CHECK(e.text[0] != '\0');
     }
-    cellar_config half = cellar_config_default();
-    half.free = NULL;
-    half.alloc = (cellar_alloc_fn)(void (*)(void))never_update;
-    T_EQ_I64(cellar_open(&half, &c), CELLAR_E_INVAL);
+    settings half = settings_default();
+    half.host.free = NULL;
+    half.host.alloc = (cellar_alloc_fn)(void (*)(void))never_update;
+    T_EQ_I64(settings_open(&half, &c), CELLAR_E_INVAL);
 }
 
 static void view_options_are_checked(void)
@@ -507,6 +500,8 @@ static void view_options_are_checked(void)
 #define BAD_VIEW(code, assignments)                                                                \
     do {                                                                                           \
         cellar_namespace_opts o = cellar_namespace_opts_default();                                 \
+        cellar_load_opts l = cellar_load_opts_default();                                           \
+        o.load = &l;                                                                               \
         assignments;                                                                               \
         REFUSED(cellar_namespace_open(root, "v", &o, &v), code);                                   \
         T_CHECK(v == NULL);                                                                        \
@@ -519,7 +514,6 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.max_age_ms = -1);
     BAD_VIEW(E_INVAL, o.stale_ms = INT64_C(1) << 32);
     BAD_VIEW(E_INVAL, o.exact_age = 2);
-    BAD_VIEW(E_INVAL, o.watch_unchanged = 2);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 17; o.ttl_classes = fine);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_name);
@@ -528,21 +522,30 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = lengthy);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 2; o.ttl_classes = twice);
     BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = fine; o.ttl_class_fallback = 2);
-    BAD_VIEW(E_INVAL, o.jitter_pct = 101);
-    BAD_VIEW(E_INVAL, o.eager_refresh_pct = 50; o.xfetch_beta_x100 = 100);
-    BAD_VIEW(E_INVAL, o.soft_timeout_ms = 2; o.hard_timeout_ms = 1);
-    BAD_VIEW(E_INVAL, o.soft_timeout_ms = 30001); /* hard_timeout_ms is 30,000 */
+    BAD_VIEW(E_INVAL, l.jitter_pct = 101);
+    BAD_VIEW(E_INVAL, l.eager_refresh_pct = 50; l.xfetch_beta_x100 = 100);
+    BAD_VIEW(E_INVAL, l.soft_timeout_ms = 2; l.hard_timeout_ms = 1);
+    BAD_VIEW(E_INVAL, l.soft_timeout_ms = 30001); /* hard_timeout_ms is 30,000 */
     BAD_VIEW(E_INVAL, o.quota_max_pct = 101);
     BAD_VIEW(E_INVAL, o.quota_min_pct = 101);
     BAD_VIEW(E_INVAL, o.quota_min_pct = 20; o.quota_max_pct = 10);
-    BAD_VIEW(E_INVAL, o.secret = 2);
-    BAD_VIEW(E_INVAL, o.no_l2 = 2);
+    BAD_VIEW(E_INVAL, o.hidden = 2);
+    BAD_VIEW(E_INVAL, o.tier = (cellar_tier)3);
     BAD_VIEW(E_INVAL, o.l2_write = 3);
     BAD_VIEW(E_INVAL, o.l2_lz4 = 2);
-    BAD_VIEW(E_INVAL, o.hard_timeout_ms = -1);
-    BAD_VIEW(E_INVAL, o.deps = 1);
-    BAD_VIEW(E_INVAL, o.deps = 2);
-    BAD_VIEW(E_UNSUPPORTED, o.reserved0 = 1);
+    BAD_VIEW(E_INVAL, l.hard_timeout_ms = -1);
+    BAD_VIEW(E_INVAL, l.struct_size = 0);
+    BAD_VIEW(E_INVAL, l.ttl_ms = 1); /* options of calls alone */
+    BAD_VIEW(E_INVAL, l.negative_ttl_ms = 1);
+    BAD_VIEW(E_INVAL, l.stale_ms = 1);
+    BAD_VIEW(E_INVAL, l.fallback_ttl_ms = 1);
+    BAD_VIEW(E_INVAL, l.flags = CELLAR_LOAD_NO_WAIT);
+    BAD_VIEW(E_INVAL, l.fallback[2].ctx = &o);
+    BAD_VIEW(E_INVAL, l.ctx_bytes = 8);
+    static const cellar_bytes text = { "x", 1 };
+    BAD_VIEW(E_INVAL, l.default_value = &text);
+    BAD_VIEW(E_INVAL, o.track_dependencies = 1);
+    BAD_VIEW(E_INVAL, o.track_dependencies = 2);
     tear_down();
 }
 
@@ -552,7 +555,7 @@ static void budgets_of_any_size_are_answered(void)
     set_up();
     for (unsigned bit = 0; bit < 64; bit++) {
         for (int off = -1; off < 2; off++) {
-            cellar_config cfg = cellar_config_default();
+            settings cfg = settings_default();
             cellar *c = NULL;
             const uint64_t bytes = ((uint64_t)1 << bit) + (uint64_t)(int64_t)off;
             if (bytes == 0) { continue; } /* the default */
@@ -560,9 +563,9 @@ static void budgets_of_any_size_are_answered(void)
             /* Granted, but an emulator keeps a note of each page. */
             if (t_patience() > 1 && bit > 27 && bit < 48) { continue; }
             const bool bad = bytes < CELLAR_MEMORY_MIN;
-            cfg.memory_bytes = bytes;
-            cfg.no_threads = 1;
-            const cellar_err err = cellar_open(&cfg, &c);
+            cfg.config.memory_bytes = bytes;
+            cfg.host.no_threads = 1;
+            const cellar_err err = settings_open(&cfg, &c);
             bool ok = T_CHECK(bad || bytes > INT64_MAX ? err == CELLAR_E_INVAL
                                                        : err == CELLAR_OK || err == CELLAR_E_NOMEM);
             if (bit >= 60) { ok = T_CHECK(err != CELLAR_OK) && ok; } /* what no system grants */
@@ -585,13 +588,13 @@ static void any_mean_length_of_entries_will_do(void)
     const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
     const uint64_t budget[] = { CELLAR_MEMORY_MIN, 0 };
     for (size_t i = 0; i < sizeof mean / sizeof mean[0] * 2; i++) {
-        cellar_config cfg = cellar_config_default();
+        settings cfg = settings_default();
         cellar_stats st = cellar_stats_default();
         cellar *c = NULL;
-        cfg.memory_bytes = budget[i % 2];
-        cfg.mean_entry_bytes = mean[i / 2];
-        cfg.no_threads = 1;
-        T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+        cfg.config.memory_bytes = budget[i % 2];
+        cfg.tuning.mean_entry_bytes = mean[i / 2];
+        cfg.host.no_threads = 1;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         for (uint32_t k = 0; k < 20000; k++) {
             T_EQ_I64(cellar_set(c, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
         }
@@ -609,52 +612,54 @@ static void any_mean_length_of_entries_will_do(void)
 static void bounds_of_views_breakers_and_warm_ups(void)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     cellar *c = NULL, *v = NULL;
     cellar_breaker *b = NULL;
     cellar_warm_report report = cellar_warm_report_default();
     set_up();
-    cfg.memory_bytes = 1u << 20;
-    cfg.no_threads = 1;
-    cfg.mean_entry_bytes = UINT32_MAX;
-    cfg.l2_avg_object_bytes = UINT32_MAX;
-    cfg.max_entries = INT64_MAX;
-    cfg.idle_ms = cfg.stale_ms = window;
-    cfg.l2_off_ms = cfg.l2_off_max_ms = day;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.host.no_threads = 1;
+    cfg.tuning.mean_entry_bytes = UINT32_MAX;
+    cfg.l2.mean_entry_bytes = UINT32_MAX;
+    cfg.config.max_entries = INT64_MAX;
+    cfg.config.idle_ms = cfg.config.stale_ms = window;
+    cfg.l2.retry_ms = cfg.l2.retry_max_ms = day;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    cfg.l2_off_max_ms = day + 1;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
-    cfg.l2_off_max_ms = day;
-    cfg.mean_entry_bytes = (uint64_t)UINT32_MAX + 1;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
+    cfg.l2.retry_max_ms = day + 1;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
+    cfg.l2.retry_max_ms = day;
+    cfg.tuning.mean_entry_bytes = (uint64_t)UINT32_MAX + 1;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
 
-    cfg.mean_entry_bytes = 0;
-    cfg.idle_ms = CELLAR_TTL_NONE; /* never, as everywhere */
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+    cfg.tuning.mean_entry_bytes = 0;
+    cfg.config.idle_ms = CELLAR_TTL_NONE; /* never, as everywhere */
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    cfg.idle_ms = CELLAR_TTL_NONE - 1;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
-    cfg.idle_ms = 0;
-    cfg.stale_ms = CELLAR_TTL_NONE;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_INVAL);
+    cfg.config.idle_ms = CELLAR_TTL_NONE - 1;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
+    cfg.config.idle_ms = 0;
+    cfg.config.stale_ms = CELLAR_TTL_NONE;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
 
     vo.idle_ms = vo.stale_ms = window;
-    vo.error_ttl_max_ms = vo.hard_timeout_ms = day;
-    vo.join_retries = 8;
-    vo.leader_retries = 15;
-    vo.xfetch_beta_x100 = 100000;
+    cellar_load_opts lo = cellar_load_opts_default();
+    lo.error_ttl_max_ms = lo.hard_timeout_ms = day;
+    lo.join_retries = 8;
+    lo.leader_retries = 15;
+    lo.xfetch_beta_x100 = 100000;
+    vo.load = &lo;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    vo.error_ttl_max_ms++;
+    lo.error_ttl_max_ms++;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_E_INVAL);
-    vo.error_ttl_max_ms--;
-    vo.xfetch_beta_x100++;
+    lo.error_ttl_max_ms--;
+    lo.xfetch_beta_x100++;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_E_INVAL);
     vo = cellar_namespace_opts_default();
     vo.idle_ms = CELLAR_TTL_NONE;
@@ -686,7 +691,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
         cellar_warm_opts wo = cellar_warm_opts_default();
         wo.keys = &k;
         wo.key_count = 1; /* it is there: nothing is loaded */
-        wo.fn = never_load;
+        wo.loader = never_load;
         wo.keys_per_s = warm[i].rate;
         wo.max_failure_pct = warm[i].fail;
         wo.max_used_pct = warm[i].full;
@@ -751,12 +756,12 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_clear(v), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_version_set(v, 1), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_enable(v, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_enable(v, true), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_ttl_class_find(v, "x", &number), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
     cellar_get_opts g = cellar_get_opts_default();
     T_EQ_I64(cellar_get_with(v, "k", 1, &g, buf, 8, &len), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_peek(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(peek(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get_alloc(v, "k", 1, &copy, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_pin(v, "k", 1, &pin), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_E_CLOSED);
@@ -764,12 +769,12 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_touch(v, "k", 1, 1), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_update(v, "k", 1, never_update, NULL, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_update(v, "k", 1, NULL, never_update, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_increment(v, "k", 1, 1, 0, 0, 0, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_set_many(v, NULL, 0, NULL, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_delete_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_scan(v, &cursor, NULL, 0, 0, 0, never, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_scan(v, &cursor, NULL, 0, 0, never, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_listener_add(v, 0, never_listen, NULL, &id), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_listener_remove(v, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_tick(v, 1, NULL), CELLAR_E_CLOSED);

@@ -14,14 +14,15 @@
 #include "cellar_observe.h"
 #include "cellar_bloom.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static cellar *open_store(uint64_t bytes)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = bytes;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = bytes;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -56,7 +57,7 @@ typedef struct source {
     cellar_err last; /* instead of MISS */
 } source;
 
-static cellar_err next_key(void *ctx, cellar_bytes *key)
+static cellar_err next_key(cellar_bytes *key, void *ctx)
 {
     static uint32_t now;
     source *s = ctx;
@@ -158,9 +159,9 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
     T_EQ_U64(st.gets, 120000);
     T_EQ_I64(put(c, 500000), CELLAR_OK);
     T_EQ_I64(look(c, 500000), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
     T_EQ_I64(look(c, 500000), CELLAR_MISS);
-    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
     T_EQ_I64(look(c, 500000), CELLAR_OK);
     shut(c);
 }
@@ -174,7 +175,7 @@ static void a_view_may_begin_with_a_filter(void)
     const cellar_bloom_info i = info(v);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(i.expected_keys, 1000000);
-    T_CHECK(i.fpp > 0.0099 && i.fpp < 0.0101);
+    T_CHECK(i.false_positive_rate > 0.0099 && i.false_positive_rate < 0.0101);
     T_CHECK(i.bytes >= 1230000 && i.bytes <= 1245000); /* 9.9 bits a key */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -187,15 +188,15 @@ static void a_view_may_begin_with_a_filter(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     shut(c);
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     o.bloom = CELLAR_BLOOM_OBSERVING;
-    cfg.root = &o;
-    cfg.no_threads = 1;
-    cfg.memory_bytes = 1u << 20;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_SPACE);
+    cfg.config.root = &o;
+    cfg.host.no_threads = 1;
+    cfg.config.memory_bytes = 1u << 20;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_SPACE);
     T_CHECK(c == NULL);
-    cfg.memory_bytes = 8u << 20;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+    cfg.config.memory_bytes = 8u << 20;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
     shut(c);
 }
@@ -211,7 +212,7 @@ static void it_counts_in_the_budget_and_gives_back(void)
     T_CHECK(st.used_bytes <= 4u << 20);
     T_CHECK(info(c).bytes > 500000);
     const uint64_t full = st.used_bytes;
-    T_EQ_I64(cellar_bloom_drop(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes + 500000 < full);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
@@ -349,7 +350,7 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_bloom_check(c, "k", 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_check(NULL, "k", 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_drop(c, 2), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_drop(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_drop(NULL, CELLAR_BLOOM_PENDING), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_info_get(c, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_info_get(NULL, &i), CELLAR_E_INVAL);
     i.struct_size = 3;
@@ -364,7 +365,7 @@ static void bad_input_of_filters(void)
     T_EQ_I64(feed(v, 0, 1, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_add(v, "k", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_check(v, "k", 1), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_bloom_drop(v, 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bloom_drop(v, CELLAR_BLOOM_ALL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_info_get(v, &i), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }

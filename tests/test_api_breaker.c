@@ -10,6 +10,7 @@
 #include "cellar_observe.h"
 #include "cellar_breaker.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static int64_t now_ms;
 static unsigned lines;
@@ -20,7 +21,8 @@ static int64_t read_clock(void *ctx)
     return now_ms;
 }
 
-static void count_line(void *ctx, int level, const char *module, int code, const char *text)
+static void count_line(cellar_log_level level, const char *module, cellar_err code,
+                       const char *text, void *ctx)
 {
     (void)ctx;
     (void)code;
@@ -30,15 +32,15 @@ static void count_line(void *ctx, int level, const char *module, int code, const
 
 static cellar *open_store(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
     now_ms = 1000;
     lines = 0;
-    cfg.memory_bytes = 2u << 20;
-    cfg.no_threads = 1;
-    cfg.clock = read_clock;
-    cfg.log = count_line;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = read_clock;
+    cfg.host.log = count_line;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 

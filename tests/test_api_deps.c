@@ -6,6 +6,7 @@
  * Method: loaders that read a list of keys and answer with what they found, by single loads, plain
  *         gets and bulk; a clock of this file; bounds looked for with tables that are small. */
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 typedef struct cook { /* its loader reads `reads`, and says them one after the other */
     cellar *c;
@@ -51,18 +52,18 @@ static cellar_err cook_load(cellar_load *ld, const void *key, size_t key_len, vo
 
 static cellar *open_deps(uint64_t bytes)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts root = cellar_namespace_opts_default();
     cellar *c = NULL;
-    cfg.memory_bytes = bytes;
-    cfg.no_threads = 1;
-    cfg.clock = kit_clock;
-    cfg.deps = 1;
-    cfg.jitter_pct = CELLAR_OFF;
-    root.deps = 1;
-    cfg.root = &root;
+    cfg.config.memory_bytes = bytes;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.tuning.track_dependencies = 1;
+    cfg.tuning.jitter_pct = CELLAR_OFF;
+    root.track_dependencies = 1;
+    cfg.config.root = &root;
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -145,7 +146,7 @@ static void set_del_and_incr_end_who_read(void)
     kit_close(c);
 }
 
-static cellar_err double_it(void *ctx, const void *old, size_t len, cellar_buf *out)
+static cellar_err double_it(const void *old, size_t len, cellar_buf *out, void *ctx)
 {
     (void)ctx;
     (void)cellar_buf_append(out, old, len);
@@ -160,7 +161,7 @@ static void patterns_updates_and_bulk_end_who_read(void)
     uint64_t n;
     put(c, "a1", "x");
     T_EQ_STR(dish(&k, "d"), "x.");
-    T_EQ_I64(cellar_update(c, "a1", 2, double_it, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "a1", 2, NULL, double_it, NULL), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_STR(dish(&k, "d"), "xx.");
     cellar_set_item set = { .key = "a1", .key_len = 2, .value = "y", .value_len = 1 };
@@ -450,15 +451,14 @@ static void bulk_loaders_read_for_all_their_keys(void)
     memset(items, 0, sizeof items);
     put(c, "a", "x");
     for (int i = 0; i < 3; i++) {
-        const cellar_result r = cellar_result_default();
         items[i].key = &"xyz"[i];
         items[i].key_len = 1;
-        items[i].result = r;
+        items[i].result = fresh_result();
     }
     T_EQ_I64(cellar_get_or_load_many(c, items, 3, NULL, many_cooks, &k), CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(items[i].status, CELLAR_OK);
-        cellar_result_free(&items[i].result);
+        cellar_result_free(items[i].result);
     }
     T_EQ_I64(has(c, "x"), CELLAR_OK);
     T_EQ_I64((int64_t)edges(c), 3);
@@ -486,7 +486,7 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
         (void)cellar_get_with(c, "a", 1, &o, buf, sizeof buf, &len);
         break;
     }
-    case '2': (void)cellar_peek(c, "a", 1, buf, sizeof buf, &len); break;
+    case '2': (void)peek(c, "a", 1, buf, sizeof buf, &len); break;
     case '3': (void)cellar_contains(c, "a", 1); break;
     case '4': {
         cellar_entry_info i = cellar_entry_info_default();
@@ -509,11 +509,10 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
     case '8': {
         cellar_load_item it = { .key = "a", .key_len = 1 };
         cellar_load_opts o = cellar_load_opts_default();
-        const cellar_result r = cellar_result_default();
-        it.result = r;
+        it.result = fresh_result();
         o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
         (void)cellar_get_or_load_many(c, &it, 1, &o, NULL, NULL);
-        cellar_result_free(&it.result);
+        cellar_result_free(it.result);
         break;
     }
     default: {
@@ -555,7 +554,7 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
     char text[64];
     bo.consecutive_failures = 1;
     vo.breaker = &bo;
-    vo.deps = 1;
+    vo.track_dependencies = 1;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     cook k = { .c = v, .from = c, .reads = reads, .count = 1 };
     atomic_store(&s.say, SAY_FAIL);
@@ -563,14 +562,14 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
     o.fallback[0] = (cellar_fallback){ cook_load, &k };
     for (int how = 0; how < 3; how++) {
         cellar_lease lease;
-        cellar_load_item it = { .key = "d", .key_len = 1, .result = cellar_result_default() };
+        cellar_load_item it = { .key = "d", .key_len = 1, .result = fresh_result() };
         put(c, "a", "1");
         if (how == 0) {
             T_EQ_I64(cellar_get_or_load(v, "d", 1, &o, source_load, &s, &r), CELLAR_OK);
         } else if (how == 1) {
             T_EQ_I64(cellar_get_or_load_many(v, &it, 1, &o, many_cooks, &k), CELLAR_OK);
             T_EQ_I64(it.status, CELLAR_OK);
-            cellar_result_free(&it.result);
+            cellar_result_free(it.result);
         } else {
             T_EQ_I64(cellar_lease_acquire(v, "d", 1, &o, NULL, &lease, &r), CELLAR_OK);
         }
@@ -736,7 +735,7 @@ static void reloads_drop_what_is_not_read_any_more(void)
 
 /* ---- off, and refused ---- */
 
-static void heard(void *ctx, const cellar_event *e)
+static void heard(const cellar_event *e, void *ctx)
 {
     if (e->cause == CELLAR_CAUSE_DEPENDENCY) { (*(int *)ctx)++; }
 }
@@ -772,9 +771,9 @@ static void only_views_that_ask_note(void)
     T_EQ_I64(has(plain, "d"), CELLAR_OK);
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *other = kit_open(1u << 20), *v = NULL;
-    o.deps = 1;
+    o.track_dependencies = 1;
     T_EQ_I64(cellar_namespace_open(other, "v", &o, &v), CELLAR_E_INVAL); /* the store keeps none */
-    o.deps = 2;
+    o.track_dependencies = 2;
     T_EQ_I64(cellar_namespace_open(c, "w", &o, &v), CELLAR_E_INVAL);
     cook across = { .c = c, .from = other, .reads = &read, .count = 1 };
     (void)dish(&across, "e"); /* keys of other stores are not noted */
@@ -789,12 +788,12 @@ static void only_views_that_ask_note(void)
 static _Atomic int64_t fail_at = -1;
 static _Atomic int64_t asked;
 
-static void *stingy_alloc(void *ctx, size_t bytes)
+static void *stingy_alloc(size_t bytes, void *ctx)
 {
     (void)ctx;
     return atomic_fetch_add(&asked, 1) == atomic_load(&fail_at) ? NULL : malloc(bytes);
 }
-static void stingy_free(void *ctx, void *p, size_t bytes)
+static void stingy_free(void *p, size_t bytes, void *ctx)
 {
     (void)ctx;
     (void)bytes;
@@ -806,19 +805,19 @@ static void what_could_not_be_noted_is_not_served(void)
     static const char *const read = "a";
     int not_stored = 0;
     for (int64_t i = 0; i < 12; i++) {
-        cellar_config cfg = cellar_config_default();
+        settings cfg = settings_default();
         cellar_namespace_opts root = cellar_namespace_opts_default();
         cellar *c = NULL;
         cellar_result r = cellar_result_default();
-        root.deps = 1;
-        cfg.memory_bytes = 4u << 20;
-        cfg.no_threads = 1;
-        cfg.deps = 1;
-        cfg.root = &root;
-        cfg.alloc = stingy_alloc;
-        cfg.free = stingy_free;
+        root.track_dependencies = 1;
+        cfg.config.memory_bytes = 4u << 20;
+        cfg.host.no_threads = 1;
+        cfg.tuning.track_dependencies = 1;
+        cfg.config.root = &root;
+        cfg.host.alloc = stingy_alloc;
+        cfg.host.free = stingy_free;
         atomic_store(&fail_at, -1);
-        T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         cook k = { .c = c, .reads = &read, .count = 1 };
         put(c, "a", "x");
         (void)dish(&k, "warm"); /* the table of loads is there */

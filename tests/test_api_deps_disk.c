@@ -8,6 +8,7 @@
  *         or without. */
 #include "tests/folder.h"
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,24 +35,24 @@ static void end(void)
 
 static cellar *open_it(bool disk, bool deps, uint32_t mode, uint64_t bytes)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts root = cellar_namespace_opts_default();
     cellar *c = NULL;
-    cfg.memory_bytes = bytes;
-    cfg.no_threads = 1;
-    cfg.clock = kit_clock;
-    cfg.secret = secret;
-    cfg.deps = deps;
-    cfg.jitter_pct = CELLAR_OFF;
+    cfg.config.memory_bytes = bytes;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.tuning.hash_key = secret;
+    cfg.tuning.track_dependencies = deps;
+    cfg.tuning.jitter_pct = CELLAR_OFF;
     if (disk) {
-        cfg.secret = NULL; /* the folder has its own */
-        cfg.l2_path = store;
-        cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+        cfg.tuning.hash_key = NULL; /* the folder has its own */
+        cfg.config.l2_path = store;
+        cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     }
-    root.deps = deps;
+    root.track_dependencies = deps;
     root.l2_write = mode;
-    cfg.root = &root;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.root = &root;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     return c;
 }
@@ -132,7 +133,7 @@ static void flood(cellar *c, char keep)
         snprintf(key, sizeof key, "flood%d", i);
         T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
         for (int j = 0; keep != 0 && i % 20 == 0 && j < PAIRS; j++) {
-            (void)cellar_peek(c, name(keep, j), strlen(name(keep, j)), buf, sizeof buf, &len);
+            (void)peek(c, name(keep, j), strlen(name(keep, j)), buf, sizeof buf, &len);
             (void)cellar_get(c, name(keep, j), strlen(name(keep, j)), buf, sizeof buf, &len);
         }
         if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
@@ -264,7 +265,7 @@ static void a_view_nobody_has_open_is_reached(void)
     for (int disk = 0; disk < 2; disk++) {
         cellar *c = open_it(disk != 0, true, CELLAR_L2_WRITE_ON_EVICTION, MEMORY), *v = NULL;
         cellar_namespace_opts o = cellar_namespace_opts_default();
-        o.deps = 1;
+        o.track_dependencies = 1;
         T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
         put(c, "a1", "1");
         cook k = { .c = v, .from = c };

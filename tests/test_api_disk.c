@@ -22,16 +22,17 @@
 #include "cellar_observe.h"
 #include "cellar_breaker.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 
-static cellar_config config(void)
+static settings config(void)
 {
-    cellar_config cfg = cellar_config_default();
-    cfg.memory_bytes = 8u << 20;
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
     return cfg;
 }
 
@@ -39,17 +40,17 @@ static cellar_config config(void)
  * count to the last share a class. With any other it is so for 2,000 keys about 97 times of 100. */
 static const uint8_t known_secret[32] = { 1 };
 
-static cellar *open_with(const cellar_config *cfg)
+static cellar *open_with(const settings *cfg)
 {
     cellar *c = NULL;
-    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     return c;
 }
 
 static cellar *open_it(void)
 {
-    const cellar_config cfg = config();
+    const settings cfg = config();
     return open_with(&cfg);
 }
 
@@ -119,8 +120,8 @@ static uint64_t metric(cellar *c, const char *name)
 static void evicted_entries_come_back_from_disk(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.max_entries = 100;
+    settings cfg = config();
+    cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < 2000; i++) {
         T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
@@ -145,7 +146,7 @@ static void evicted_entries_come_back_from_disk(void)
     store_end();
 }
 
-static cellar_err append(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err append(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     (void)ctx;
     (void)cellar_buf_append(out, old, old_len);
@@ -182,7 +183,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         T_EQ_U64(info.user_flags, 9);
         T_EQ_I64(info.ttl_left_ms, 7200000);
         size_t len = 0;
-        T_EQ_I64(cellar_peek(c, "look", 4, big, sizeof big, &len), CELLAR_OK);
+        T_EQ_I64(peek(c, "look", 4, big, sizeof big, &len), CELLAR_OK);
         T_EQ_U64(len, n);
         cellar_stats st = cellar_stats_default();
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
@@ -194,7 +195,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         T_EQ_I64(cellar_touch(c, "touch", 5, 9000000), CELLAR_OK);
         T_EQ_I64(cellar_entry_info_get(c, "touch", 5, 0, &info), CELLAR_OK);
         T_EQ_I64(info.ttl_left_ms, 9000000);
-        T_EQ_I64(cellar_update(c, "update", 6, append, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_update(c, "update", 6, NULL, append, NULL), CELLAR_OK);
         T_EQ_I64(cellar_get(c, "update", 6, NULL, 0, &len), CELLAR_E_BUFFER);
         T_EQ_U64(len, n + 1);
         o.flags = CELLAR_ONLY_IF_ABSENT;
@@ -212,10 +213,10 @@ static void what_lies_on_disk_counts_for_every_call(void)
 static void *use_disk_with_a_cancel_pending(void *arg)
 {
     int *reached = arg;
-    cellar_config cfg = config();
-    cfg.max_entries = 100;
-    cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
-    cfg.l2_sync_ms = 1;
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
+    cfg.l2.sync_interval_ms = 1;
     (void)pthread_cancel(pthread_self());
     for (int life = 0; life < 2; life++) {
         cellar *c = open_with(&cfg);
@@ -262,11 +263,11 @@ static void each_change_goes_down_where_each_set_does(void)
     const uint32_t modes[] = { CELLAR_L2_WRITE_ON_SET, CELLAR_L2_WRITE_THROUGH };
     for (size_t m = 0; m < 2; m++) {
         store_begin();
-        cellar_config cfg = config();
+        settings cfg = config();
         cellar_namespace_opts root = cellar_namespace_opts_default();
         root.l2_write = modes[m];
-        cfg.root = &root;
-        cfg.l2_min_ttl_ms = 1;
+        cfg.config.root = &root;
+        cfg.l2.min_ttl_ms = 1;
         int64_t now = 0;
         const pid_t pid = fork();
         if (pid == 0) {
@@ -283,7 +284,7 @@ static void each_change_goes_down_where_each_set_does(void)
             for (int i = 0; i < 40; i++) {
                 if (cellar_increment(c, "n", 1, 1, 2, 3600000, 0, &now) != CELLAR_OK) { _exit(3); }
             }
-            if (cellar_update(c, "u", 1, append, NULL, NULL) != CELLAR_OK) { _exit(4); }
+            if (cellar_update(c, "u", 1, NULL, append, NULL) != CELLAR_OK) { _exit(4); }
             cellar_load_opts lo = cellar_load_opts_default();
             cellar_result r = cellar_result_default();
             lo.ttl_ms = 3600000;
@@ -338,7 +339,7 @@ static void loads_answered_from_disk_have_their_flags(void)
     c = open_it();
     cellar_load_opts cached = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
-    cellar_load_item it = { "b", 1, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_load_item it = { "b", 1, fresh_result(), CELLAR_OK, 0 };
     cellar_lease lease;
     cached.flags = CELLAR_LOAD_ONLY_IF_CACHED;
     T_EQ_I64(cellar_get_or_load(c, "a", 1, &cached, NULL, NULL, &r), CELLAR_OK);
@@ -347,9 +348,9 @@ static void loads_answered_from_disk_have_their_flags(void)
     cellar_result_free(&r);
     T_EQ_I64(cellar_get_or_load_many(c, &it, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(it.status, CELLAR_OK);
-    T_EQ_U64(it.result.source, CELLAR_SOURCE_L2);
-    T_EQ_U64(it.result.user_flags, 8);
-    cellar_result_free(&it.result);
+    T_EQ_U64(it.result->source, CELLAR_SOURCE_L2);
+    T_EQ_U64(it.result->user_flags, 8);
+    cellar_result_free(it.result);
     T_EQ_I64(cellar_lease_acquire(c, "c", 1, NULL, NULL, &lease, &r), CELLAR_OK);
     T_EQ_U64(r.source, CELLAR_SOURCE_L2);
     T_EQ_U64(r.user_flags, 9);
@@ -363,9 +364,9 @@ static void a_close_brings_down_values_of_all_sizes(void)
 {
     static char value[1400000];
     store_begin();
-    cellar_config cfg = config();
-    cfg.memory_bytes = 64u << 20;
-    cfg.l2_bytes = 128u << 20; /* segments of 4 MiB */
+    settings cfg = config();
+    cfg.config.memory_bytes = 64u << 20;
+    cfg.config.l2_bytes = 128u << 20; /* segments of 4 MiB */
     cellar *c = open_with(&cfg);
     uint32_t n = 0;
     for (size_t len = 1; len <= sizeof value; len = len * 3 + 1, n++) {
@@ -388,8 +389,8 @@ static void a_close_brings_down_values_of_all_sizes(void)
 static void what_nobody_asks_for_costs_no_write_the_first_time(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.max_entries = 100;
+    settings cfg = config();
+    cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg), *hidden;
     for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     const uint64_t unused = metric(c, "cellar_l2_refused_unused_total");
@@ -412,7 +413,7 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
     }
     T_CHECK(hits > 850);
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.no_l2 = 1;
+    o.tier = CELLAR_TIER_L1;
     T_EQ_I64(cellar_namespace_open(c, "hidden", &o, &hidden), CELLAR_OK);
     const uint64_t puts = metric(c, "cellar_l2_kept_out_total");
     for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(hidden, i, 1, 0), CELLAR_OK); }
@@ -426,9 +427,9 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
 static void what_was_asked_for_long_ago_is_written_too(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.max_entries = 100;
-    cfg.eviction = CELLAR_EVICT_S3FIFO;
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cfg.config.eviction = CELLAR_EVICT_S3FIFO;
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < 600; i++) {
         T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
@@ -448,8 +449,8 @@ static void what_was_asked_for_long_ago_is_written_too(void)
 static void a_back_filled_entry_keeps_its_deadline(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.max_entries = 50;
+    settings cfg = config();
+    cfg.config.max_entries = 50;
     cellar *c = open_with(&cfg);
     T_EQ_I64(put_used(c, 0, 1, 60000), CELLAR_OK);
     for (uint32_t i = 1; i < 500; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
@@ -477,8 +478,8 @@ static void a_back_filled_entry_keeps_its_deadline(void)
 static void a_reopened_store_is_warm(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.secret = known_secret;
+    settings cfg = config();
+    cfg.tuning.hash_key = known_secret;
     cellar *c = open_with(&cfg), *v;
     T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
     for (uint32_t i = 0; i < 1000; i++) {
@@ -552,9 +553,9 @@ static void a_view_may_be_called_as_the_root_is(void)
     store_begin();
     static const char *const label[] = { "users", "users", "others", NULL };
     for (uint32_t life = 0; life < 4; life++) {
-        cellar_config cfg = config();
-        cfg.secret = known_secret;
-        cfg.root_name = label[life];
+        settings cfg = config();
+        cfg.tuning.hash_key = known_secret;
+        cfg.host.name = label[life];
         cellar *c = open_with(&cfg), *v;
         T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
         for (uint32_t i = 0; i < 50; i++) {
@@ -592,7 +593,7 @@ static void secret_views_never_touch_the_disk(void)
     store_begin();
     cellar *c = open_it(), *open_view, *secret;
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.secret = 1;
+    o.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_view), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
@@ -607,8 +608,8 @@ static void secret_views_never_touch_the_disk(void)
     T_CHECK(in_files("knownkey") && in_files("knownvalue") && in_files("plainview"));
     T_CHECK(!in_files("hiddenkey") && !in_files("hiddenvalue") && !in_files("sesame"));
     /* While the index is read after an open every change is logged, but none of a secret view. */
-    const cellar_config cfg = config();
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    const settings cfg = config();
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
     T_EQ_I64(cellar_delete(secret, "hiddenkey", 9), CELLAR_MISS);
     T_EQ_I64(cellar_close(secret), CELLAR_OK);
@@ -616,8 +617,8 @@ static void secret_views_never_touch_the_disk(void)
     T_CHECK(!in_files("hiddenkey") && !in_files("sesame"));
     /* A view that was on disk and is not any more loses what is there, also for later. */
     c = open_it();
-    o.secret = 0;
-    o.no_l2 = 1;
+    o.hidden = 0;
+    o.tier = CELLAR_TIER_L1;
     T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &open_view), CELLAR_OK);
     T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_delete(open_view, "knownkey", 8), CELLAR_MISS);
@@ -694,10 +695,10 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     const cellar_bytes last = { "default", 7 };
     uint32_t from;
     store_begin();
-    cellar_config cfg = config();
-    cfg.max_entries = 100;
-    cfg.eviction = CELLAR_EVICT_FIFO;
-    cfg.secret = known_secret;
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cfg.config.eviction = CELLAR_EVICT_FIFO;
+    cfg.tuning.hash_key = known_secret;
     cellar *c = open_with(&cfg);
     cellar_load_opts no = cellar_load_opts_default(), fall = cellar_load_opts_default();
     cellar_load_opts cached = cellar_load_opts_default();
@@ -713,14 +714,14 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     T_CHECK(there(c, "no") && there(c, "yes"));
     push_out(c);
     T_CHECK(loaded(c, "no", &cached, "x", &from) == NULL);
-    cellar_load_item item = { "yes", 3, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_load_item item = { "yes", 3, fresh_result(), CELLAR_OK, 0 };
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_MISS);
     cached.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* on disk is cached, in bulk, too */
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
-    T_EQ_U64(item.result.source, CELLAR_SOURCE_L2);
-    cellar_result_free(&item.result);
+    T_EQ_U64(item.result->source, CELLAR_SOURCE_L2);
+    cellar_result_free(item.result);
     T_EQ_STR(loaded(c, "no", &no, "second", &from), "second");
     T_EQ_U64(from, CELLAR_SOURCE_LOADED);
     T_EQ_STR(loaded(c, "fall", &fall, NULL, &from), "default");
@@ -761,22 +762,22 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     uint32_t from;
     static char text[] = "new";
     store_begin();
-    cellar_config cfg = config();
-    cfg.max_entries = 100;
-    cfg.eviction = CELLAR_EVICT_FIFO;
-    cfg.secret = known_secret;
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cfg.config.eviction = CELLAR_EVICT_FIFO;
+    cfg.tuning.hash_key = known_secret;
     cellar *c = open_with(&cfg);
     cellar_load_opts o = cellar_load_opts_default();
     T_EQ_STR(loaded(c, "bulk", NULL, "old", &from), "old");
     T_EQ_STR(loaded(c, "lease", NULL, "old", &from), "old");
     T_CHECK(there(c, "bulk") && there(c, "lease"));
     push_out(c);
-    cellar_load_item item = { "bulk", 4, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_load_item item = { "bulk", 4, fresh_result(), CELLAR_OK, 0 };
     o.flags = CELLAR_LOAD_REFRESH;
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, load_all, text), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
-    T_EQ_U64(item.result.source, CELLAR_SOURCE_LOADED);
-    cellar_result_free(&item.result);
+    T_EQ_U64(item.result->source, CELLAR_SOURCE_LOADED);
+    cellar_result_free(item.result);
     cellar_lease lease;
     cellar_result r = cellar_result_default();
     o.flags = CELLAR_LOAD_NO_L2;
@@ -792,9 +793,9 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     T_CHECK(there(c, "off"));
     push_out(c);
     o.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* what is switched off has nothing on disk either */
-    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
     T_CHECK(loaded(c, "off", &o, NULL, &from) == NULL);
-    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
     T_EQ_STR(loaded(c, "off", &o, NULL, &from), "old");
     shut(c);
     store_end();
@@ -804,14 +805,14 @@ static void the_disks_breaker_is_set_by_the_store(void)
 {
     for (int set = 0; set < 2; set++) {
         store_begin();
-        cellar_config cfg = config();
-        cfg.secret = known_secret;
+        settings cfg = config();
+        cfg.tuning.hash_key = known_secret;
         cellar *c = open_with(&cfg);
         for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK); }
         shut(c);
-        cfg.l2_off_damaged_pct = set == 1 ? 100 : 0;
-        cfg.l2_off_ms = set == 0 ? 500 : 0;
-        cfg.memory_bytes = 4u << 20;
+        cfg.l2.fail_damaged_pct = set == 1 ? 100 : 0;
+        cfg.l2.retry_ms = set == 0 ? 500 : 0;
+        cfg.config.memory_bytes = 4u << 20;
         c = open_with(&cfg);
         T_EQ_U64(metric(c, "cellar_l2_breaker_state"), CELLAR_BREAKER_CLOSED);
         spoil_the_disk();
@@ -847,8 +848,8 @@ static uint64_t toy_sum(const void *ctx, const unsigned char *nonce, const void 
     return h;
 }
 
-static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t in_len, void *out)
+static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out, void *ctx)
 {
     unsigned char *to = out;
     for (size_t i = 0; i < in_len; i++) {
@@ -859,8 +860,8 @@ static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size
     return 0;
 }
 
-static int toy_open(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t in_len, void *out)
+static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out, void *ctx)
 {
     const unsigned char *from = in;
     const size_t n = in_len - sizeof(uint64_t);
@@ -876,14 +877,14 @@ static void with_a_cipher_values_lie_on_disk_sealed(void)
 {
     store_begin();
     uint64_t right = 1234567, wrong = 7654321;
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar_l2_cipher crypt = cellar_l2_cipher_default();
     crypt.ctx = &right;
     crypt.seal = toy_seal;
     crypt.open = toy_open;
-    crypt.overhead = sizeof(uint64_t);
-    cfg.l2_crypt = &crypt;
-    cfg.max_entries = 100;
+    crypt.overhead_bytes = sizeof(uint64_t);
+    cfg.l2.cipher = &crypt;
+    cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg);
     crypt.ctx = &wrong; /* the struct was copied */
     char back[16];
@@ -938,17 +939,17 @@ static void packed_views_hold_more_on_the_same_disk(void)
 {
     enum { PAGES = 12000 };
     store_begin();
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.l2_lz4 = 1;
-    cfg.root = &o;
-    cfg.secret = known_secret;
-    cfg.memory_bytes = 6u << 20;
+    cfg.config.root = &o;
+    cfg.tuning.hash_key = known_secret;
+    cfg.config.memory_bytes = 6u << 20;
     cellar *c = NULL;
-    const cellar_err err = cellar_open(&cfg, &c);
+    const cellar_err err = settings_open(&cfg, &c);
     if (err == CELLAR_E_UNSUPPORTED) { /* by its code, at once, and not because of anything else */
         o.l2_lz4 = 0;
-        T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
         o.l2_lz4 = 1;
         cellar *v = NULL;
         T_EQ_I64(cellar_namespace_open(c, "packed", &o, &v), CELLAR_E_UNSUPPORTED);
@@ -989,15 +990,15 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
 {
     store_begin();
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
-        cellar_config cfg = config();
+        settings cfg = config();
         cellar_namespace_opts o = cellar_namespace_opts_default();
         o.l2_write = mode;
-        cfg.root = &o;
-        cfg.secret = known_secret;
+        cfg.config.root = &o;
+        cfg.tuning.hash_key = known_secret;
         const pid_t pid = fork();
         if (pid == 0) {
             cellar *c = NULL;
-            if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+            if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
             for (uint32_t i = 0; i < 300; i++) {
                 if (put(c, i, mode, 0) != CELLAR_OK) { _exit(2); }
                 if (i % 50 == 0) { (void)cellar_tick(c, 1000, NULL); }
@@ -1019,16 +1020,16 @@ static void sets_of_these_modes_are_on_disk_at_once(void)
 static void write_through_after_a_sync_waits_for_the_disk(void)
 {
     store_begin();
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
-    cfg.root = &o;
+    cfg.config.root = &o;
     for (uint32_t threads = 0; threads < 2; threads++) {
-        cfg.no_threads = threads == 0;
+        cfg.host.no_threads = threads == 0;
         const pid_t pid = fork();
         if (pid == 0) {
             cellar *c = NULL;
-            if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+            if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
             for (uint32_t i = 0; i < 40; i++) {
                 if (i % 10 == 0 && cellar_sync(c) != CELLAR_OK) { _exit(2); }
                 if (put(c, i, threads, 0) != CELLAR_OK) { _exit(3); }
@@ -1048,11 +1049,11 @@ static void write_through_says_what_the_disk_did_not_take(void)
 {
     store_begin();
     static char big[300 << 10]; /* over half a segment */
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar_set_opts so = cellar_set_opts_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
-    cfg.root = &o;
+    cfg.config.root = &o;
     cellar *c = open_with(&cfg);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_E_IO);
@@ -1076,15 +1077,15 @@ static void write_through_says_what_the_disk_did_not_take(void)
 static void ticks_say_whether_the_disk_has_work(void)
 {
     store_begin();
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
-    cfg.root = &o;
-    cfg.secret = known_secret;
+    cfg.config.root = &o;
+    cfg.tuning.hash_key = known_secret;
     const pid_t pid = fork();
     if (pid == 0) {
         cellar *c = NULL;
-        if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+        if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
         for (uint32_t i = 0; i < 2000; i++) {
             if (put(c, i, 0, 0) != CELLAR_OK) { _exit(2); }
         }
@@ -1092,7 +1093,7 @@ static void ticks_say_whether_the_disk_has_work(void)
     }
     await_kill(pid);
     cellar *c = NULL;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_U64(metric(c, "cellar_l2_warming"), 1); /* its index is read back, by ticks alone */
     uint32_t pending = 0;
     while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) { pending++; }
@@ -1114,15 +1115,15 @@ static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
 static void durable_sets_are_on_disk_when_they_return(void)
 {
     store_begin();
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar *c = open_with(&cfg), *v = NULL;
     T_EQ_I64(put_durable(c, 1, 1), CELLAR_E_UNSUPPORTED); /* at CELLAR_L2_SYNC_MANUAL */
     T_EQ_I64(look(c, 1, 1), CELLAR_MISS);
     shut(c);
-    cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
+    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
     const pid_t pid = fork();
     if (pid == 0) {
-        if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+        if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
         for (uint32_t i = 0; i < 20; i++) {
             if (put_durable(c, i, 1) != CELLAR_OK) { _exit(2); }
         }
@@ -1143,7 +1144,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
     T_EQ_U64(stored, 2);
     cellar_namespace_opts vo = cellar_namespace_opts_default();
-    vo.secret = 1;
+    vo.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "s", &vo, &v), CELLAR_OK);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -1161,7 +1162,7 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), want);
     T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_touch(v, "k", 1, 60000), want);
-    T_EQ_I64(cellar_update(v, "k", 1, append, NULL, NULL), want);
+    T_EQ_I64(cellar_update(v, "k", 1, NULL, append, NULL), want);
     T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, 0, 0, &n), want);
     T_EQ_I64(cellar_set_many(v, si, 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(si[0].status, want);
@@ -1182,8 +1183,8 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
 static void at_always_each_change_says_whether_it_is_durable(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.l2_sync = CELLAR_L2_SYNC_ALWAYS;
+    settings cfg = config();
+    cfg.l2.sync = CELLAR_L2_SYNC_ALWAYS;
     cellar *c = open_with(&cfg), *v = NULL;
     char file[330];
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -1204,8 +1205,8 @@ static void at_always_each_change_says_whether_it_is_durable(void)
 static void the_disk_tier_is_resized_while_it_runs(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
+    settings cfg = config();
+    cfg.config.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
     cellar *c = open_with(&cfg);
     int64_t bytes = 0;
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_BYTES, &bytes), CELLAR_OK);
@@ -1222,7 +1223,7 @@ static void the_disk_tier_is_resized_while_it_runs(void)
     T_REQUIRE(stat(file, &st) == 0);
     T_CHECK((uint64_t)st.st_size < CELLAR_L2_BYTES_MIN);
     shut(c);
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     c = open_with(&cfg);
     T_EQ_I64(look(c, 1, 1), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 24 << 20), CELLAR_OK);
@@ -1230,8 +1231,8 @@ static void the_disk_tier_is_resized_while_it_runs(void)
     T_CHECK((uint64_t)st.st_size > CELLAR_L2_BYTES_MIN);
     T_EQ_I64(look(c, 1, 1), CELLAR_OK);
     shut(c);
-    cfg = cellar_config_default();
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg = settings_default();
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 24 << 20), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_BYTES, &bytes), CELLAR_OK);
     T_EQ_I64(bytes, 0);
@@ -1244,8 +1245,8 @@ static void the_disk_tier_is_resized_while_it_runs(void)
 static void what_tags_and_patterns_end_on_disk_stays_so(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.max_entries = 16;
+    settings cfg = config();
+    cfg.config.max_entries = 16;
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < 200; i++) {
         char key[16], text[16], buf[4];
@@ -1292,7 +1293,8 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
     char text[65536];
     size_t len;
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
-    T_CHECK(strstr(text, "cellar_l2_tags ") != NULL && strstr(text, "cellar_l2_patterns 1") != NULL);
+    T_CHECK(strstr(text, "cellar_l2_tags ") != NULL && strstr(text,
+                                                              "cellar_l2_patterns 1") != NULL);
     shut(c);
     store_end();
 }
@@ -1300,7 +1302,7 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
 static void tags_are_written_with_each_set_too(void)
 {
     store_begin();
-    const cellar_config cfg = config();
+    const settings cfg = config();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.l2_write = CELLAR_L2_WRITE_ON_SET;
     for (int life = 0; life < 2; life++) {
@@ -1335,8 +1337,8 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     store_begin();
     cellar *c = open_it(), *second = NULL;
     T_EQ_I64(put(c, 1, 1, 0), CELLAR_OK);
-    cellar_config cfg = config();
-    T_EQ_I64(cellar_open(&cfg, &second), CELLAR_OK); /* somebody has it already */
+    settings cfg = config();
+    T_EQ_I64(settings_open(&cfg, &second), CELLAR_OK); /* somebody has it already */
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(second, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_BUSY);
@@ -1344,8 +1346,8 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     T_EQ_I64(look(second, 1, 2), CELLAR_OK);
     T_EQ_I64(cellar_sync(second), CELLAR_DISABLED);
     T_EQ_I64(cellar_close(second), CELLAR_OK);
-    cfg.l2_required = 1;
-    T_EQ_I64(cellar_open(&cfg, &second), CELLAR_E_BUSY);
+    cfg.l2.required = 1;
+    T_EQ_I64(settings_open(&cfg, &second), CELLAR_E_BUSY);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     T_EQ_I64(look(c, 1, 1), CELLAR_OK);
     shut(c);
@@ -1353,12 +1355,12 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     snprintf(file, sizeof file, "%s/SUPER", store);
     T_EQ_I64(truncate(file, 10), 0); /* not one of ours any more */
     cfg = config();
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_FOREIGN);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    cfg.l2_required = 1;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_FOREIGN);
+    cfg.l2.required = 1;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_FOREIGN);
     store_end();
 }
 
@@ -1420,13 +1422,13 @@ static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
 
 static void child_works(oracle *o, uint64_t seed, bool threads)
 {
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.l2_write = seed % 3 == 0 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
-    cfg.max_entries = 16;
-    cfg.no_threads = !threads;
+    cfg.config.max_entries = 16;
+    cfg.host.no_threads = !threads;
     cellar *c = NULL, *v = NULL;
-    if (cellar_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+    if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
     if (cellar_namespace_open(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
     uint64_t x = seed * 2654435761u + 1;
     for (;;) {
@@ -1570,12 +1572,12 @@ static void *works(void *arg)
 static void threads_over_memory_and_disk_see_no_old_value(void)
 {
     store_begin();
-    cellar_config cfg = config();
-    cfg.max_entries = 64;
-    cfg.no_threads = 0;
-    cfg.clock = NULL;
+    settings cfg = config();
+    cfg.config.max_entries = 64;
+    cfg.host.no_threads = 0;
+    cfg.host.clock = NULL;
     memset(over, 0, sizeof over);
-    T_REQUIRE(cellar_open(&cfg, &shared) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &shared) == CELLAR_OK);
     pthread_t t[WRITERS];
     uint32_t id[WRITERS];
     for (uint32_t i = 0; i < WRITERS; i++) {

@@ -12,27 +12,28 @@
 #include "cellar_load.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
-static cellar_config config(void)
+static settings config(void)
 {
-    cellar_config cfg = cellar_config_default();
-    cfg.memory_bytes = 4u << 20;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
     return cfg;
 }
 
-static cellar *open_with(const cellar_config *cfg)
+static cellar *open_with(const settings *cfg)
 {
     cellar *c = NULL;
-    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     return c;
 }
 
 static cellar *open_it(void)
 {
-    const cellar_config cfg = config();
+    const settings cfg = config();
     now_ms = 1000000;
     return open_with(&cfg);
 }
@@ -205,12 +206,12 @@ static void uses_bring_no_refresh_nearer(void)
 {
     cellar *c = open_it();
     int loads = 0;
-    cellar_view_loader loader = cellar_view_loader_default();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
-    loader.fn = load_v;
-    loader.ctx = &loads;
-    vo.loader = &loader;
-    vo.eager_refresh_pct = 80;
+    cellar_load_opts load = cellar_load_opts_default();
+    load.eager_refresh_pct = 80;
+    vo.loader = load_v;
+    vo.loader_ctx = &loads;
+    vo.load = &load;
     cellar *v = view_of(c, &vo);
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 100000;
@@ -231,13 +232,13 @@ static void uses_bring_no_refresh_nearer(void)
 
 static cellar *open_disk(uint32_t mode, cellar **v)
 {
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2_min_ttl_ms = 1;
-    cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
-    cfg.l2_required = 1;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.l2.min_ttl_ms = 1;
+    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
+    cfg.l2.required = 1;
     cellar *c = open_with(&cfg);
     vo.l2_write = mode;
     *v = view_of(c, &vo);
@@ -282,7 +283,7 @@ static void an_idle_time_goes_on_on_disk(void)
     }
 }
 
-static cellar_err write_w(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err write_w(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     (void)ctx, (void)old, (void)old_len;
     return cellar_buf_append(out, "w", 1);
@@ -303,7 +304,7 @@ static void a_kept_time_to_live_is_kept_on_disk(void)
         switch (how % 4) {
         case 0: T_EQ_I64(cellar_set(v, "k", 1, "w", 1, &o), CELLAR_OK); break;
         case 1: T_EQ_I64(cellar_set_many(v, &item, 1, &o, NULL), CELLAR_OK); break;
-        case 2: T_EQ_I64(cellar_update(v, "k", 1, write_w, NULL, &o), CELLAR_OK); break;
+        case 2: T_EQ_I64(cellar_update(v, "k", 1, &o, write_w, NULL), CELLAR_OK); break;
         case 3:
             o.flags |= CELLAR_NEGATIVE;
             T_EQ_I64(cellar_set(v, "k", 1, NULL, 0, &o), CELLAR_OK);

@@ -15,32 +15,33 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 /* Fewer rounds where each step is ten times slower. */
 #define EVENTS_SLOW (T_COST > 1 ? 8 : 1)
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = bytes;
-    cfg.no_threads = no_threads;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = bytes;
+    cfg.host.no_threads = no_threads;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
-static int count_entry(void *ctx, const cellar_scan_entry *e)
+static bool count_entry(const cellar_scan_entry *e, void *ctx)
 {
     (void)e;
     ++*(uint64_t *)ctx;
-    return 0;
+    return true;
 }
 
 static uint64_t scan_all(cellar *c)
 {
     uint64_t cursor = 0, n = 0;
     do {
-        if (cellar_scan(c, &cursor, NULL, 0, 64, 0, count_entry, &n) != CELLAR_OK) { return 0; }
+        if (cellar_scan(c, &cursor, NULL, 0, 64, count_entry, &n) != CELLAR_OK) { return 0; }
     } while (cursor != 0);
     return n;
 }
@@ -131,7 +132,8 @@ static void fork_from_eight_busy_threads(void)
         const pid_t pid = fork();
         T_REQUIRE(pid >= 0);
         if (pid == 0) { _exit(child_work(&b)); }
-        atomic_store(&b.pause, 1); /* they were busy when it came about; now it has the processors */
+        atomic_store(&b.pause,
+                     1); /* they were busy when it came about; now it has the processors */
         int status = 0;
         T_REQUIRE(waitpid(pid, &status, 0) == pid);
         atomic_store(&b.pause, 0);

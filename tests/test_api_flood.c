@@ -15,6 +15,7 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 #define FLOOD_SLOW (T_COST > 1 ? 8 : 1)
 
@@ -200,11 +201,11 @@ static uint64_t plain_table_compares(const key_set *s, hash_fn hash, unsigned co
 
 static cellar *open_flood(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = 16u << 20;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 16u << 20;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -377,17 +378,17 @@ static uint64_t longest_call(cellar *c, const _Atomic int *done, uint32_t least,
 /* False: some call took longer than its like when all is quiet. */
 static bool due_at_once(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_set_opts o = cellar_set_opts_default();
     cellar_stats before = cellar_stats_default(), full = cellar_stats_default();
     cellar_stats after = cellar_stats_default();
     static const _Atomic int at_once = 1;
     ticker t = { NULL, 0, 0, 0 };
     atomic_store(&now_ms, 1000000);
-    cfg.memory_bytes = 256u << 20;
-    cfg.no_threads = 1;
-    cfg.clock = read_clock;
-    T_REQUIRE(cellar_open(&cfg, &t.c) == CELLAR_OK);
+    cfg.config.memory_bytes = 256u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = read_clock;
+    T_REQUIRE(settings_open(&cfg, &t.c) == CELLAR_OK);
     T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &before), CELLAR_OK);
     o.ttl_ms = 60000;
     for (uint32_t i = 0; i < DUE; i++) {

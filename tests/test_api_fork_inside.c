@@ -22,6 +22,7 @@
 #include "cellar_l2.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 #define KEYS 900u
 #define VALUE_MAX 60000u
@@ -46,7 +47,7 @@ static void perhaps_fork(unsigned who)
     forks++;
 }
 
-static void heard(void *ctx, const cellar_event *e)
+static void heard(const cellar_event *e, void *ctx)
 {
     (void)ctx;
     (void)e;
@@ -61,8 +62,8 @@ static uint64_t toy_sum(uint64_t h, const void *bytes, size_t n)
     return h;
 }
 
-static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t n, void *out)
+static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t n, void *out, void *ctx)
 {
     (void)ctx;
     unsigned char *to = out;
@@ -73,8 +74,8 @@ static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size
     return 0;
 }
 
-static int toy_open(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t n, void *out)
+static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t n, void *out, void *ctx)
 {
     (void)ctx;
     n -= TAG;
@@ -125,21 +126,21 @@ static void fill(cellar *c, uint32_t from, uint32_t count)
 
 static cellar *open_one(int cipher, uint32_t level)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_l2_cipher toy = cellar_l2_cipher_default();
     cellar *c = NULL;
     uint64_t id;
-    cfg.memory_bytes = 3u << 20;
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2_sync = level;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
+    cfg.config.memory_bytes = 3u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.l2.sync = level;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
     toy.seal = toy_seal;
     toy.open = toy_open;
-    toy.overhead = TAG;
-    if (cipher) { cfg.l2_crypt = &toy; }
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    toy.overhead_bytes = TAG;
+    if (cipher) { cfg.l2.cipher = &toy; }
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_listener_add(c, 0, heard, NULL, &id), CELLAR_OK);
     return c;
 }
@@ -205,7 +206,7 @@ static void call_meta(cellar *c, uint32_t x)
         (void)cellar_entry_info_get(c, &key, sizeof key, i % 2 != 0 ? CELLAR_GET_WANT_VERSION : 0,
                                     &info);
         (void)cellar_contains(c, &key, sizeof key);
-        (void)cellar_peek(c, &key, sizeof key, NULL, 0, NULL);
+        (void)peek(c, &key, sizeof key, NULL, 0, NULL);
     }
 }
 
@@ -252,7 +253,7 @@ static void call_del(cellar *c, uint32_t x)
     }
 }
 
-static cellar_err append(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err append(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     (void)ctx;
     perhaps_fork(WALKER);
@@ -266,7 +267,7 @@ static void call_update(cellar *c, uint32_t x)
     o.flags = CELLAR_ONLY_IF_PRESENT;
     for (uint32_t i = 0; i < KEYS && armed != 0; i++) {
         const uint32_t key = (x + i) % KEYS;
-        (void)cellar_update(c, &key, sizeof key, append, NULL, &o);
+        (void)cellar_update(c, &key, sizeof key, &o, append, NULL);
     }
 }
 
@@ -310,19 +311,19 @@ static void call_lease(cellar *c, uint32_t x)
     }
 }
 
-static int seen(void *ctx, const cellar_scan_entry *e)
+static bool seen(const cellar_scan_entry *e, void *ctx)
 {
     (void)ctx;
     (void)e;
     perhaps_fork(WALKER);
-    return 0;
+    return true;
 }
 
 static void call_scan(cellar *c, uint32_t x)
 {
     uint64_t cursor = 0;
     (void)x;
-    while (cellar_scan(c, &cursor, NULL, 0, 0, 0, seen, NULL) == CELLAR_OK && cursor != 0) {}
+    while (cellar_scan(c, &cursor, NULL, 0, 0, seen, NULL) == CELLAR_OK && cursor != 0) {}
 }
 
 static void call_match(cellar *c, uint32_t x)
@@ -499,7 +500,8 @@ static void *fork_on_and_on(void *arg)
         *slot = p;
     }
     for (unsigned i = 0; i < CHILDREN; i++) {
-        if (alive[i] > 0) { T_CHECK(kill(alive[i], SIGKILL) == 0 && waitpid(alive[i], NULL, 0) > 0); }
+        if (alive[i] > 0) { T_CHECK(kill(alive[i], SIGKILL) == 0 && waitpid(alive[i], NULL,
+                                                                            0) > 0); }
     }
     return NULL;
 }
@@ -513,14 +515,14 @@ static void stores_come_and_go_beside_forks(void)
     store_begin();
     T_REQUIRE(pthread_create(&t, NULL, fork_on_and_on, &f) == 0);
     for (uint32_t i = 0; i < 60 || atomic_load(&f.born) <= 10; i++) {
-        cellar_config cfg = cellar_config_default();
-        cfg.memory_bytes = 3u << 20;
-        cfg.l2_path = store;
-        cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-        cfg.l2_required = 1;
-        cfg.no_threads = i % 2;
+        settings cfg = settings_default();
+        cfg.config.memory_bytes = 3u << 20;
+        cfg.config.l2_path = store;
+        cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+        cfg.l2.required = 1;
+        cfg.host.no_threads = i % 2;
         cellar *c = NULL;
-        if (!T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK)) { continue; }
+        if (!T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK)) { continue; }
         put(c, i);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }

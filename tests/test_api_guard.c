@@ -4,6 +4,7 @@
  *         writing through, warming up, memoized functions, and why a key is not there.
  * Method: sources whose answers are written down, on a clock of the test (load_kit.h). */
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 static cellar_bloom_info bloom_info(cellar *c)
 {
@@ -51,7 +52,7 @@ static void bloom_audit_ends_a_false_authority(void)
     const cellar_bloom_info info = bloom_info(c);
     T_EQ_U64(info.state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(info.doubt, CELLAR_BLOOM_DOUBT_FOUND);
-    T_CHECK(info.audits >= 1 && i < 40000);
+    T_CHECK(info.check_loads >= 1 && i < 40000);
     T_EQ_I64(kit_load(c, "user:1", NULL, &s, text, NULL), CELLAR_OK); /* and then it loads */
     kit_close(c);
 }
@@ -83,18 +84,18 @@ static void absent_flood_calls_no_loader(void)
         T_EQ_I64(kit_load(c, key, i & 1 ? &o : NULL, &s, text, NULL), CELLAR_ABSENT);
     }
     const cellar_bloom_info info = bloom_info(c);
-    T_EQ_U64(info.rejects + info.audits, 20000);
-    T_EQ_U64((uint64_t)atomic_load(&s.calls), info.audits);
-    T_CHECK(info.audits < 60);
+    T_EQ_U64(info.rejects + info.check_loads, 20000);
+    T_EQ_U64((uint64_t)atomic_load(&s.calls), info.check_loads);
+    T_CHECK(info.check_loads < 60);
     T_EQ_I64(kit_load(c, "here", NULL, &s, text, NULL), CELLAR_OK);
     _Atomic int calls = 0;
-    cellar_load_item items[2] = { { "absent:1", 8, cellar_result_default(), CELLAR_OK, 0 },
-                                  { "here", 4, cellar_result_default(), CELLAR_OK, 0 } };
+    cellar_load_item items[2] = { { "absent:1", 8, fresh_result(), CELLAR_OK, 0 },
+                                  { "here", 4, fresh_result(), CELLAR_OK, 0 } };
     T_EQ_I64(cellar_get_or_load_many(c, items, 2, NULL, load_all, &calls), CELLAR_OK);
     T_EQ_I64(items[0].status, atomic_load(&calls) == 0 ? CELLAR_ABSENT : CELLAR_OK);
     T_EQ_I64(items[1].status, CELLAR_OK);
-    cellar_result_free(&items[0].result);
-    cellar_result_free(&items[1].result);
+    cellar_result_free(items[0].result);
+    cellar_result_free(items[1].result);
     o = cellar_load_opts_default(); /* who does not read does not ask the filter */
     o.flags = CELLAR_LOAD_REFRESH;
     const int before = atomic_load(&s.calls);
@@ -134,11 +135,11 @@ static void breaker_stops_calls_and_stale_is_served(void)
     T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
     T_EQ_I64(atomic_load(&s.calls), calls);
     _Atomic int many = 0;
-    cellar_load_item item = { "k8", 2, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_load_item item = { "k8", 2, fresh_result(), CELLAR_OK, 0 };
     T_EQ_I64(cellar_get_or_load_many(v, &item, 1, NULL, load_all, &many), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(atomic_load(&many), 0);
-    cellar_result_free(&item.result);
+    cellar_result_free(item.result);
     T_EQ_I64(kit_load(c, "k9", NULL, &s, text, NULL), CELLAR_E_LOADER); /* another view: closed */
     atomic_fetch_add(&kit_now_ms, 1001);
     atomic_store(&s.say, SAY_NONE); /* "none" is an answer of a source that works */
@@ -261,13 +262,13 @@ static void fallbacks_serve_an_open_breaker(void)
     T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_OK); /* an empty value is a value */
     T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
     T_EQ_I64(atomic_load(&s.calls), 1);
-    cellar_load_item item = { "c", 1, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_load_item item = { "c", 1, fresh_result(), CELLAR_OK, 0 };
     _Atomic int many = 0;
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, load_all, &many), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
-    T_EQ_U64(item.result.source, CELLAR_SOURCE_DEFAULT);
+    T_EQ_U64(item.result->source, CELLAR_SOURCE_DEFAULT);
     T_EQ_I64(atomic_load(&many), 0);
-    cellar_result_free(&item.result);
+    cellar_result_free(item.result);
     const cellar_bytes bad = { NULL, 3 };
     o.default_value = &bad;
     T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_E_INVAL);
@@ -398,8 +399,8 @@ typedef struct table {
     cellar *c;
 } table;
 
-static cellar_err write_row(void *ctx, const void *key, size_t key_len, const void *value,
-                            size_t value_len)
+static cellar_err write_row(const void *key, size_t key_len, const void *value, size_t value_len,
+                            void *ctx)
 {
     table *t = ctx;
     char buf[16];
@@ -446,15 +447,15 @@ static void write_through_failures_invalidate(void)
     o.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, &o, write_row, &t), CELLAR_E_INVAL);
     T_EQ_I64(t.calls, 0);
-    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK); /* not stored: then nothing old either */
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK); /* not stored: then nothing old either */
     T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, &t), CELLAR_DISABLED);
-    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     kit_close(c);
 }
 
-static cellar_err write_and_end(void *ctx, const void *key, size_t key_len, const void *value,
-                                size_t value_len)
+static cellar_err write_and_end(const void *key, size_t key_len, const void *value,
+                                size_t value_len, void *ctx)
 {
     (void)ctx;
     (void)key;
@@ -496,12 +497,12 @@ static void enable_off_still_invalidates(void)
     char text[64], buf[8];
     T_EQ_I64(cellar_set(c, "a", 1, "1", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "b", 1, "1", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_set(c, "a", 1, "2", 1, NULL), CELLAR_DISABLED);
     T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_OK); /* loads go through */
     T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_get(c, "b", 1, buf, sizeof buf, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "l", 1, buf, sizeof buf, NULL), CELLAR_MISS);
@@ -523,7 +524,7 @@ static cellar_err odd_source(cellar_load *ld, const void *key, size_t key_len, v
 
 static void sums_up(const cellar_warm_report *r)
 {
-    T_EQ_U64(r->asked, r->hit + r->loaded + r->absent + r->failed + r->skipped);
+    T_EQ_U64(r->keys, r->hits + r->loaded + r->absent + r->failed + r->skipped);
 }
 
 static void warm_report_sums(void)
@@ -545,13 +546,13 @@ static void warm_report_sums(void)
         }
         o.keys = keys;
         o.key_count = KEYS;
-        o.fn = odd_source;
-        o.ctx = &calls;
-        o.parallel = parallel;
+        o.loader = odd_source;
+        o.loader_ctx = &calls;
+        o.threads = parallel;
         T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
         sums_up(&r);
-        T_EQ_U64(r.asked, KEYS);
-        T_EQ_U64(r.hit, 10);
+        T_EQ_U64(r.keys, KEYS);
+        T_EQ_U64(r.hits, 10);
         T_EQ_U64(r.absent, KEYS / 10);
         T_EQ_U64(r.failed, KEYS / 10);
         T_EQ_U64(r.skipped, 0);
@@ -561,7 +562,7 @@ static void warm_report_sums(void)
         T_EQ_I64(cellar_clear(c), CELLAR_OK);
         T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
         sums_up(&r);
-        T_EQ_U64(r.asked, KEYS);
+        T_EQ_U64(r.keys, KEYS);
         T_EQ_I64(r.stopped, CELLAR_E_LOADER);
         T_CHECK(r.skipped > 900);
         kit_close(c);
@@ -611,20 +612,20 @@ static void warm_ends_with_its_threads(void)
         void *ended = NULL;
         w.o.keys = keys;
         w.o.key_count = KEYS;
-        w.o.ctx = &calls;
+        w.o.loader_ctx = &calls;
         if (round % 2 == 0) {
-            w.o.fn = end_of_thread;
+            w.o.loader = end_of_thread;
         } else {
-            w.o.many = end_of_bulk;
-            w.o.batch = 10;
+            w.o.loader_many = end_of_bulk;
+            w.o.batch_keys = 10;
         }
-        w.o.parallel = round < 2 ? 1 : 0;
+        w.o.threads = round < 2 ? 1 : 0;
         T_REQUIRE(pthread_create(&t, NULL, warm_here, &w) == 0);
         T_EQ_I64(pthread_join(t, &ended), 0);
         T_CHECK((ended != NULL) == (round < 2)); /* else it was the caller's that ended */
         if (round < 2) {
             sums_up(&w.r);
-            T_EQ_U64(w.r.asked, KEYS);
+            T_EQ_U64(w.r.keys, KEYS);
             T_EQ_U64(w.r.failed, round == 0 ? 1 : 10);
             T_EQ_U64(w.r.loaded, round == 0 ? 3 : 0);
             T_EQ_I64(w.r.stopped, CELLAR_E_LOADER);
@@ -635,7 +636,7 @@ static void warm_ends_with_its_threads(void)
 
 typedef struct names { uint32_t at, end; } names;
 
-static cellar_err next_name(void *ctx, cellar_bytes *key)
+static cellar_err next_name(cellar_bytes *key, void *ctx)
 {
     static uint32_t now;
     names *n = ctx;
@@ -654,23 +655,23 @@ static void warm_in_bulk_and_its_limits(void)
     cellar_warm_report r = cellar_warm_report_default();
     o.next = next_name;
     o.next_ctx = &n;
-    o.many = load_all;
-    o.ctx = &calls;
-    o.batch = 100;
-    o.parallel = 1;
+    o.loader_many = load_all;
+    o.loader_ctx = &calls;
+    o.batch_keys = 100;
+    o.threads = 1;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     sums_up(&r);
     T_EQ_U64(r.loaded, 1000);
     T_EQ_I64(atomic_load(&calls), 10);
     n = (names){ 0, 1000000000 };
-    o.deadline_ms = 30;
+    o.timeout_ms = 30;
     o.keys_per_s = 10000;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     sums_up(&r);
     T_EQ_I64(r.stopped, CELLAR_E_TIMEOUT);
-    T_CHECK(r.elapsed_ms >= 30 && r.asked <= 1 + r.elapsed_ms * 10 + 10);
+    T_CHECK(r.elapsed_ms >= 30 && r.keys <= 1 + r.elapsed_ms * 10 + 10);
     n = (names){ 2000, 1000000000 };
-    o.deadline_ms = 0;
+    o.timeout_ms = 0;
     o.keys_per_s = 0;
     o.max_used_pct = 40;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
@@ -692,30 +693,30 @@ static void bad_input_of_warm(void)
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL); /* neither keys nor next */
     o.keys = &key;
     o.key_count = 1;
-    o.fn = odd_source;
-    o.many = load_all;
-    o.ctx = &calls;
+    o.loader = odd_source;
+    o.loader_many = load_all;
+    o.loader_ctx = &calls;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
-    o.fn = NULL;
-    o.parallel = 65;
+    o.loader = NULL;
+    o.threads = 65;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
-    o.parallel = 0;
-    o.deadline_ms = -1;
+    o.threads = 0;
+    o.timeout_ms = -1;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
-    o.deadline_ms = 0;
+    o.timeout_ms = 0;
     o.keys = &none;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     o.keys = &key;
     r.struct_size = 1;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     r.struct_size = sizeof r;
-    o.many = NULL; /* and the view has no loader: each key fails with a code */
+    o.loader_many = NULL; /* and the view has no loader: each key fails with a code */
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     T_EQ_U64(r.failed, 1);
     cellar_load_opts lo = cellar_load_opts_default(); /* of the loads: refused before any of them */
-    o.many = load_all;
+    o.loader_many = load_all;
     o.load = &lo;
-    lo.flags = 0x80;
+    lo.flags = 0x400;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     lo.flags = 0;
     lo.soft_timeout_ms = 30001;
@@ -723,7 +724,7 @@ static void bad_input_of_warm(void)
     lo.soft_timeout_ms = 0;
     lo.struct_size = 1;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
-    T_EQ_U64(r.asked + r.failed, 0);
+    T_EQ_U64(r.keys + r.failed, 0);
     T_EQ_I64(atomic_load(&calls), 0);
     kit_close(c);
 }

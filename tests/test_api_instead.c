@@ -6,6 +6,7 @@
  *         A failure that is remembered, or of the load one waited for, does not hide them.
  * Method: sources whose answers are written down, on a clock of the test (load_kit.h). */
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 #include <pthread.h>
 
@@ -47,7 +48,7 @@ static void ask(cellar *c, const char *names, const cellar_load_opts *o, bulk *b
                 cellar_load_item it[KEYS])
 {
     for (size_t i = 0; i < KEYS; i++) {
-        it[i] = (cellar_load_item){ names + i, 1, cellar_result_default(), CELLAR_OK, 0 };
+        it[i] = (cellar_load_item){ names + i, 1, fresh_result(), CELLAR_OK, 0 };
     }
     T_EQ_I64(cellar_get_or_load_many(c, it, strlen(names), o, load_some, b), CELLAR_OK);
 }
@@ -55,12 +56,12 @@ static void ask(cellar *c, const char *names, const cellar_load_opts *o, bulk *b
 static void is(cellar_load_item *it, cellar_err status, uint32_t from, const char *text)
 {
     T_EQ_I64(it->status, status);
-    T_EQ_U64(it->result.source, from);
+    T_EQ_U64(it->result->source, from);
     if (text != NULL) {
-        T_EQ_U64(it->result.value_len, strlen(text));
-        T_EQ_MEM(it->result.value, text, strlen(text));
+        T_EQ_U64(it->result->value_len, strlen(text));
+        T_EQ_MEM(it->result->value, text, strlen(text));
     }
-    cellar_result_free(&it->result);
+    cellar_result_free(it->result);
 }
 
 static cellar *inside_store;
@@ -95,7 +96,7 @@ static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
     o.fallback_ttl_ms = 500;
     atomic_store(&never.say, SAY_FAIL);
     ask(c, "abcd", &o, &b, it);
-    T_EQ_I64(it[B].result.ttl_left_ms, 500);
+    T_EQ_I64(it[B].result->ttl_left_ms, 500);
     is(&it[A], CELLAR_OK, CELLAR_SOURCE_LOADED, "bulk");
     is(&it[B], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
     is(&it[C], CELLAR_ABSENT, CELLAR_SOURCE_LOADED, NULL);
@@ -113,11 +114,11 @@ static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
     o.default_value = NULL;
     b.returned = CELLAR_E_IO;
     ask(c, "bd", &o, &b, it); /* the words of the bulk loader */
-    T_EQ_I64(it[1].result.loader_err, CELLAR_E_IO);
+    T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
     is(&it[1], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
     T_EQ_U64(stats(c).load_fallbacks, 3);
-    T_EQ_U64(stats(c).flights, 0);
+    T_EQ_U64(stats(c).loads_running, 0);
     kit_close(c);
 }
 
@@ -290,7 +291,7 @@ static void what_is_kept_for_a_lease_goes_with_it(void)
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_STALE);
-    T_CHECK(a.id != 0);
+    T_CHECK(a.opaque[0] != 0);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_STALE);
     T_EQ_STR(text, "old");
@@ -325,7 +326,7 @@ static void a_refused_lease_has_them_at_once(void)
     T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
     T_EQ_STR(text, "instead");
     T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
-    T_CHECK(a.id == 0 && a.check == 0);
+    T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
     T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK); /* no time passes: it stays open */
     atomic_store(&f.say, SAY_FAIL);
     T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
@@ -540,7 +541,7 @@ static void in_bulk_a_remembered_failure_has_them(void)
     is(&it[2], CELLAR_OK, CELLAR_SOURCE_JOINED, "default");
     T_EQ_I64(b.calls, 2);
     T_EQ_I64(atomic_load(&f.calls), 4);
-    T_EQ_U64(stats(c).flights, 0);
+    T_EQ_U64(stats(c).loads_running, 0);
     kit_close(c);
 }
 
@@ -566,7 +567,7 @@ static void a_lease_of_a_remembered_failure_has_them_at_once(void)
     T_EQ_I64(begin(c, &o, &a, text, &from), CELLAR_OK);
     T_EQ_STR(text, "instead");
     T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
-    T_CHECK(a.id == 0 && a.check == 0);
+    T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
     T_EQ_I64(atomic_load(&f.calls), 1);
     kit_close(c);
 }
@@ -660,19 +661,19 @@ static void who_joined_a_failing_load_has_his_own(void)
 
 static void who_waits_in_vain_has_the_default(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
     source s = SOURCE_INIT, f = SOURCE_INIT, other = SOURCE_INIT;
     cellar_load_opts none = cellar_load_opts_default(), o = cellar_load_opts_default();
     cellar_load_opts slow = cellar_load_opts_default();
     char text[64];
     cellar_result r;
-    cfg.memory_bytes = 8 << 20;
-    cfg.clock = kit_clock;
-    cfg.no_threads = 1;
-    cfg.max_flights = cfg.max_waiters = 1;
+    cfg.config.memory_bytes = 8 << 20;
+    cfg.host.clock = kit_clock;
+    cfg.host.no_threads = 1;
+    cfg.tuning.max_loads = cfg.tuning.max_load_waiters = 1;
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     reader leads = { .c = c, .o = &none, .s = &s };
     atomic_store(&s.gate, 1);
     T_REQUIRE(pthread_create(&leads.thread, NULL, reader_main, &leads) == 0);

@@ -7,6 +7,7 @@
  * Method: every block of the store is counted; one way to leave, asked for in each place, in this
  *         thread (longjmp; its next call is a get of another key) and in one that ends. */
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 #include <setjmp.h>
 
@@ -18,14 +19,14 @@ static _Atomic int told;
 static jmp_buf back;
 static bool by_exit;
 
-static void *counted_alloc(void *ctx, size_t bytes)
+static void *counted_alloc(size_t bytes, void *ctx)
 {
     (void)ctx;
     void *p = malloc(bytes);
     if (p != NULL) { atomic_fetch_add(&blocks, 1); }
     return p;
 }
-static void counted_free(void *ctx, void *p, size_t bytes)
+static void counted_free(void *p, size_t bytes, void *ctx)
 {
     (void)ctx;
     (void)bytes;
@@ -102,7 +103,7 @@ __attribute__((noinline)) static void go(place *p)
     }
     for (int i = 0; i < 4; i++) {
         const cellar_load_item one = { .key = &"absk"[i], .key_len = 1,
-                                       .result = cellar_result_default() };
+                                       .result = fresh_result() };
         it[i] = one;
     }
     switch (p->where) {
@@ -141,7 +142,7 @@ static uint64_t flights(cellar *c)
 {
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    return st.flights;
+    return st.loads_running;
 }
 
 static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
@@ -155,23 +156,23 @@ static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
 
 static cellar *open_counted(bool breaker)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts root = cellar_namespace_opts_default();
     cellar_breaker_opts bo = cellar_breaker_opts_default();
     cellar_set_opts so = cellar_set_opts_default();
     cellar *c = NULL;
     bo.consecutive_failures = 1;
     if (breaker) { root.breaker = &bo; }
-    root.deps = 1;
-    cfg.deps = 1;
-    cfg.root = &root;
-    cfg.memory_bytes = 4u << 20;
-    cfg.no_threads = 1;
-    cfg.clock = kit_clock;
-    cfg.alloc = counted_alloc;
-    cfg.free = counted_free;
+    root.track_dependencies = 1;
+    cfg.tuning.track_dependencies = 1;
+    cfg.config.root = &root;
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.alloc = counted_alloc;
+    cfg.host.free = counted_free;
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     so.ttl_ms = 10;
     so.stale_ms = 100000;
     T_EQ_I64(cellar_set(c, "s", 1, "stale", 5, &so), CELLAR_OK);

@@ -21,6 +21,7 @@
 #include "cellar_l2.h"
 #include "cellar_bloom.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static uint64_t l2_bytes;
 
@@ -32,15 +33,15 @@ static void begin(void)
 
 static cellar *open_it(void)
 {
-    cellar_config cfg = cellar_config_default();
-    cfg.memory_bytes = 16u << 20;
-    cfg.l2_path = store;
-    cfg.l2_bytes = l2_bytes;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
-    cfg.log_level = CELLAR_LOG_OFF;
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 16u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = l2_bytes;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
+    cfg.host.log_level = CELLAR_LOG_OFF;
     cellar *c = NULL;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -137,7 +138,7 @@ static void a_closed_store_brings_filters_back_believed(void)
         T_EQ_U64(is.expected_keys, 1000);
         T_EQ_U64(is.layers, was.layers);
         T_EQ_U64(is.bytes, was.bytes);
-        T_CHECK(is.fpp > 0.0099 && is.fpp < 0.0101);
+        T_CHECK(is.false_positive_rate > 0.0099 && is.false_positive_rate < 0.0101);
         T_EQ_U64(denied(c, 0, 2000), 0);
         T_CHECK(denied(c, 1000000, 1001000) > 900);
         v = view_of(c, "v");
@@ -166,7 +167,7 @@ static void bloom_kill9_observes_on_disk(void)
         if (pid == 0) {
             cellar *c = open_it();
             if (close_first != 0) {
-                (void)cellar_bloom_drop(c, 1);
+                (void)cellar_bloom_drop(c, CELLAR_BLOOM_ALL);
                 sealed(c, 1000, 100);
                 if (cellar_close(c) != CELLAR_OK) { _Exit(1); }
                 c = open_it();
@@ -207,7 +208,7 @@ typedef struct oracle {
     uint32_t lives, believed, wrong;
 } oracle;
 
-static cellar_err feed_key(void *ctx, cellar_bytes *key)
+static cellar_err feed_key(cellar_bytes *key, void *ctx)
 {
     uint32_t *at = ctx;
     static uint32_t k;
@@ -482,7 +483,7 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK);
     T_EQ_I64(cellar_bloom_feed(a, feed_key, range, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bloom_activate(a, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_drop(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
@@ -493,7 +494,7 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 3000);
     T_EQ_U64(denied(a, 0, 20), 0);
-    T_EQ_I64(cellar_bloom_drop(a, 1), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_drop(a, CELLAR_BLOOM_ALL), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_CHECK(!kept());
@@ -513,7 +514,7 @@ static void a_view_that_was_not_opened_keeps_its_filter(void)
         c = open_it();
         sealed(c, 1000, 20);
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
-        T_EQ_I64(cellar_bloom_drop(c, 1), CELLAR_OK);
+        T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
         shut(c);
     }
     c = open_it();
@@ -525,7 +526,7 @@ static void a_view_that_was_not_opened_keeps_its_filter(void)
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     c = open_it(); /* opened without the disk: nothing will note what is added */
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.no_l2 = 1;
+    o.tier = CELLAR_TIER_L1;
     a = view_with(c, "a", &o);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     const uint32_t k = 21;
@@ -599,7 +600,7 @@ static void filters_of_secret_views_stay_in_memory(void)
     begin();
     cellar *c = open_it();
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.secret = 1;
+    o.hidden = 1;
     cellar *v = view_with(c, "hidden", &o);
     sealed(v, 100, 20);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);

@@ -6,6 +6,7 @@
  *         reports are written down beforehand; the allocator given by the test fails the n-th
  *         call. */
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 static _Atomic int told;
 
@@ -41,7 +42,7 @@ static void lease_is_fulfilled_once(void)
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
     used = a;
     T_EQ_I64(cellar_lease_fulfill(c, &a, "value", 5, NULL), CELLAR_OK);
-    T_CHECK(a.id == 0 && a.check == 0);
+    T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
     T_EQ_I64(atomic_load(&told), 1);
     T_EQ_I64(cellar_lease_fulfill(c, &used, "again", 5, NULL), CELLAR_E_LEASE);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_OK);
@@ -127,7 +128,7 @@ static void leases_end_with_their_view(void)
     /* of others: untouched */
     T_EQ_I64(cellar_lease_fulfill(other, &own, "mine", 4, NULL), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.flights, 0);
+    T_EQ_U64(st.loads_running, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(other), CELLAR_OK);
     kit_close(c);
@@ -164,12 +165,12 @@ static void lease_of_a_stale_value_serves_it(void)
     atomic_fetch_add(&kit_now_ms, 100);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
     T_EQ_STR(text, "old");
-    T_CHECK(a.id != 0); /* the refresh is ours */
+    T_CHECK(a.opaque[0] != 0); /* the refresh is ours */
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_STALE);
-    T_CHECK(b.id == 0);
+    T_CHECK(b.opaque[0] == 0);
     T_EQ_I64(cellar_lease_release(c, &a, 9), CELLAR_OK); /* failed: throttled */
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
-    T_CHECK(a.id == 0);
+    T_CHECK(a.opaque[0] == 0);
     kit_close(c);
 }
 
@@ -210,14 +211,14 @@ static void lease_abandoned_by_the_options_it_began_with(void)
     atomic_fetch_add(&kit_now_ms, 200);
     o.retry_throttle_ms = 7;
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(a.id != 0);
+    T_CHECK(a.opaque[0] != 0);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(a.id == 0);
+    T_CHECK(a.opaque[0] == 0);
     T_EQ_I64(r.retry_after_ms, 7);
     atomic_fetch_add(&kit_now_ms, 7);
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(a.id != 0);
+    T_CHECK(a.opaque[0] != 0);
     T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
     kit_close(c);
 }
@@ -246,7 +247,7 @@ static void lease_fulfilled_by_the_options_it_began_with(void)
         const bool none = how >= 3;
         so.ttl_ms = how == 2 ? 250 : 0;
         so.flags = none ? CELLAR_NEGATIVE : 0;
-        o.no_negative = how == 4;
+        o.flags = how == 4 ? CELLAR_LOAD_NO_NEGATIVE : 0;
         T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_fulfill(c, &a, "v", none ? 0 : 1, how == 0 ? NULL : &so), CELLAR_OK);
         if (!T_EQ_I64(ttl_left(c), left[how])) { printf("# way %d\n", how); }
@@ -281,7 +282,7 @@ static void lease_and_thread_share_a_flight(void)
     char text[64];
     cellar_load_opts o = cellar_load_opts_default();
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    o.no_wait = 1;
+    o.flags |= CELLAR_LOAD_NO_WAIT;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_PENDING);
     T_EQ_I64(atomic_load(&s.calls), 0);
     cellar_set_opts so = cellar_set_opts_default();
@@ -331,9 +332,9 @@ static void a_lease_stays_with_who_holds_it(void)
     T_EQ_MEM(&a, &lease, sizeof a);
     T_EQ_MEM(&b, &ticket, sizeof b);
     T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_OK);
-    T_EQ_U64(b.id | b.check, 0);
+    T_EQ_U64(b.opaque[0] | b.opaque[1], 0);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
-    T_EQ_U64(a.id | a.check, 0);
+    T_EQ_U64(a.opaque[0] | a.opaque[1], 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     kit_close(other);
     kit_close(c);
@@ -346,13 +347,13 @@ static void a_switched_off_view_answers_no_lease(void)
     cellar_lease a, b;
     char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "new", 3, NULL), CELLAR_DISABLED);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_OK);
     T_EQ_STR(text, "old");
     kit_close(c);
@@ -361,7 +362,7 @@ static void a_switched_off_view_answers_no_lease(void)
 static void bad_input_of_leases(void)
 {
     cellar *c = kit_open(4 << 20), *v;
-    cellar_lease a, b = { 0, 0 };
+    cellar_lease a, b = { { 0, 0 } };
     cellar_result r = cellar_result_default();
     cellar_load_opts o = cellar_load_opts_default();
     cellar_set_opts so = cellar_set_opts_default();
@@ -385,7 +386,7 @@ static void bad_input_of_leases(void)
     T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_E_LEASE);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     cellar_lease forged = a;
-    forged.check ^= (uint64_t)1 << 40;
+    forged.opaque[1] ^= (uint64_t)1 << 40;
     T_EQ_I64(cellar_lease_fulfill(c, &forged, "v", 1, NULL), CELLAR_E_LEASE);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_lease_fulfill(v, &a, "v", 1, NULL), CELLAR_E_LEASE);
@@ -442,25 +443,24 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
 
 static cellar_load_item item(const char *key)
 {
-    const cellar_result r = cellar_result_default();
-    return (cellar_load_item){ key, strlen(key), r, CELLAR_OK, 0 };
+    return (cellar_load_item){ key, strlen(key), fresh_result(), CELLAR_OK, 0 };
 }
 
 static void check_item(cellar_load_item *it, cellar_err want, const char *value)
 {
     T_EQ_I64(it->status, want);
     if (value != NULL) {
-        T_EQ_U64(it->result.value_len, strlen(value));
-        T_EQ_MEM(it->result.value, value, strlen(value));
+        T_EQ_U64(it->result->value_len, strlen(value));
+        T_EQ_MEM(it->result->value, value, strlen(value));
     }
-    cellar_result_free(&it->result);
+    cellar_result_free(it->result);
 }
 
 static void bad_input_of_bulk_loads(void)
 {
     cellar *c = kit_open(4 << 20), *v;
     bulk b = { 0 };
-    cellar_lease lease = { 0, 0 };
+    cellar_lease lease = { { 0, 0 } };
     cellar_load_opts o = cellar_load_opts_default();
     cellar_load_item it[3] = { item("a"), item("b"), item("a") };
     T_EQ_I64(cellar_get_or_load_many(NULL, it, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
@@ -499,7 +499,7 @@ static void many_order_status_dedup(void)
     T_EQ_U64(b.keys, 5);
     check_item(&it[0], CELLAR_OK, "<a>");
     check_item(&it[1], CELLAR_OK, "there");
-    T_EQ_I64(it[2].result.loader_err, 99);
+    T_EQ_I64(it[2].result->loader_err, 99);
     check_item(&it[2], CELLAR_E_LOADER, NULL);
     check_item(&it[3], CELLAR_OK, "<a>");
     check_item(&it[4], CELLAR_ABSENT, NULL);
@@ -514,18 +514,18 @@ static void many_duplicates_are_asked_once(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
-    cellar_lease lease = { 0, 0 };
+    cellar_lease lease = { { 0, 0 } };
     cellar_result r = cellar_result_default();
     for (unsigned no_wait = 0; no_wait < 2; no_wait++) {
         bulk b = { .fail_b = true, .skip_d = true };
         cellar_load_item it[] = { item("b"), item("d"), item(no_wait ? "a1" : "a0"), item("b"),
                                   item("d"), item(no_wait ? "a1" : "a0"), item("b") };
-        o.no_wait = no_wait;
+        o.flags = no_wait ? CELLAR_LOAD_NO_WAIT : 0;
         T_EQ_I64(cellar_get_or_load_many(c, it, 7, &o, bulk_load, &b), CELLAR_OK);
         T_EQ_I64(b.calls, 1);
         T_EQ_U64(b.keys, 3);
         for (size_t i = 0; i < 7; i++) {
-            if (i % 3 == 0) { T_EQ_I64(it[i].result.loader_err, 99); }
+            if (i % 3 == 0) { T_EQ_I64(it[i].result->loader_err, 99); }
             check_item(&it[i], i % 3 == 0 ? CELLAR_E_LOADER : i % 3 == 1 ? CELLAR_E_NO_RESULT
                                                                          : CELLAR_OK, NULL);
         }
@@ -548,7 +548,7 @@ static void many_share_the_loaders_error(void)
     cellar_load_item it[] = { item("a"), item("d") };
     T_EQ_I64(cellar_get_or_load_many(c, it, 2, NULL, bulk_load, &b), CELLAR_OK);
     check_item(&it[0], CELLAR_OK, "<a>"); /* what was reported counts */
-    T_EQ_I64(it[1].result.loader_err, CELLAR_E_IO);
+    T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
     check_item(&it[1], CELLAR_E_LOADER, NULL);
     kit_close(c);
 }
@@ -558,12 +558,15 @@ static void many_run_in_chunks(void)
     cellar *c = kit_open(64 << 20);
     const size_t n = 10000;
     cellar_load_item *it = calloc(n, sizeof *it);
+    cellar_result *result = calloc(n, sizeof *result);
     char (*key)[8] = calloc(n, sizeof *key);
     bulk b = { 0 };
-    T_REQUIRE(it != NULL && key != NULL);
+    T_REQUIRE(it != NULL && result != NULL && key != NULL);
     for (size_t i = 0; i < n; i++) {
         snprintf(key[i], sizeof key[i], "%zu", i);
         it[i] = item(key[i]);
+        result[i] = cellar_result_default();
+        it[i].result = &result[i];
     }
     T_EQ_I64(cellar_get_or_load_many(c, it, n, NULL, bulk_load, &b), CELLAR_OK);
     T_EQ_I64(b.calls, 3); /* 4096 + 4096 + 1808 */
@@ -574,6 +577,7 @@ static void many_run_in_chunks(void)
         check_item(&it[i], CELLAR_OK, want);
     }
     free(it);
+    free(result);
     free(key);
     kit_close(c);
 }
@@ -628,7 +632,7 @@ static void many_cross_lead(void)
 
 static struct { uint64_t calls, fail_at; int64_t live; } mem;
 
-static void *mem_alloc(void *ctx, size_t size)
+static void *mem_alloc(size_t size, void *ctx)
 {
     (void)ctx;
     if (++mem.calls == mem.fail_at) { return NULL; }
@@ -637,7 +641,7 @@ static void *mem_alloc(void *ctx, size_t size)
     return p;
 }
 
-static void mem_free(void *ctx, void *p, size_t size)
+static void mem_free(void *p, size_t size, void *ctx)
 {
     (void)ctx;
     (void)size;
@@ -647,20 +651,20 @@ static void mem_free(void *ctx, void *p, size_t size)
 
 static void fault_scenario(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     char text[64];
     source s = SOURCE_INIT;
     bulk b = { 0 };
     cellar_lease lease, ticket;
     cellar_load_opts o = cellar_load_opts_default();
-    cfg.memory_bytes = 2 << 20;
-    cfg.no_threads = 1;
-    cfg.clock = kit_clock;
-    cfg.alloc = mem_alloc;
-    cfg.free = mem_free;
+    cfg.config.memory_bytes = 2 << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.alloc = mem_alloc;
+    cfg.host.free = mem_free;
     s.text = "v";
-    if (cellar_open(&cfg, &c) != CELLAR_OK) { return; }
+    if (settings_open(&cfg, &c) != CELLAR_OK) { return; }
     o.ttl_ms = 100;
     o.stale_ms = 100000;
     o.flags = CELLAR_LOAD_CTX_STATIC;
@@ -682,7 +686,7 @@ static void fault_scenario(void)
     }
     cellar_load_item it[] = { item("a"), item("b"), item("c") };
     T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
-    for (int i = 0; i < 3; i++) { cellar_result_free(&it[i].result); }
+    for (int i = 0; i < 3; i++) { cellar_result_free(it[i].result); }
     kit_close(c);
 }
 
@@ -704,18 +708,18 @@ static cellar_err quiet_load(cellar_load *ld, const void *key, size_t key_len, v
 /* As above, but every code is allowed: what is checked is that nothing hangs, leaks or breaks. */
 static void fault_run(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     cellar_lease lease, ticket;
     cellar_load_opts o = cellar_load_opts_default();
     static char long_key[300];
     char text[64];
-    cfg.memory_bytes = 2 << 20;
-    cfg.no_threads = 1;
-    cfg.clock = kit_clock;
-    cfg.alloc = mem_alloc;
-    cfg.free = mem_free;
-    if (cellar_open(&cfg, &c) != CELLAR_OK) { return; }
+    cfg.config.memory_bytes = 2 << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.alloc = mem_alloc;
+    cfg.host.free = mem_free;
+    if (settings_open(&cfg, &c) != CELLAR_OK) { return; }
     memset(long_key, 'l', sizeof long_key);
     o.ttl_ms = 100;
     o.stale_ms = 100000;
@@ -738,7 +742,7 @@ static void fault_run(void)
     }
     cellar_load_item it[] = { item("a"), item("b"), item("c") };
     T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, quiet_bulk, NULL), CELLAR_OK);
-    for (int i = 0; i < 3; i++) { cellar_result_free(&it[i].result); }
+    for (int i = 0; i < 3; i++) { cellar_result_free(it[i].result); }
     kit_close(c);
 }
 
@@ -789,7 +793,7 @@ static void lease_asks_the_views_breaker(void)
         T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);
     }
     T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN);
-    T_EQ_U64(l.id, 0);
+    T_EQ_U64(l.opaque[0], 0);
     T_EQ_I64(begin_one(c, "a", &l), CELLAR_LEASED); /* another view's */
     T_EQ_I64(cellar_lease_fulfill(c, &l, "x", 1, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
@@ -814,8 +818,10 @@ static void a_lost_lease_is_told_to_the_breaker(void)
         bo.consecutive_failures = 1;
         bo.half_open_successes = 1;
         bo.open_ms = 1000;
+        cellar_load_opts load = cellar_load_opts_default();
+        load.hard_timeout_ms = 100;
         vo.breaker = &bo;
-        vo.hard_timeout_ms = 100;
+        vo.load = &load;
         T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);

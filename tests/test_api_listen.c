@@ -5,13 +5,14 @@
  * Method: every value is its own number; a ledger of the numbers alive, filled by the sets and
  *         emptied by the events, is compared with what the cache answers. A clock of this file. */
 #include "tests/api_kit.h"
+#include "tests/settings.h"
 
 #include <pthread.h>
 
 static cellar *open_bytes(uint64_t bytes)
 {
-    cellar_config cfg = api_config(bytes);
-    cfg.max_value_bytes = 200000;
+    settings cfg = api_config(bytes);
+    cfg.tuning.max_value_bytes = 200000;
     return api_open_with(&cfg);
 }
 
@@ -22,12 +23,12 @@ typedef struct heard {
     uint32_t kind, flags;
 } heard;
 
-static void note(void *ctx, const cellar_event *e)
+static void note(const cellar_event *e, void *ctx)
 {
     heard *h = ctx;
     h->count[e->cause]++;
     h->total++;
-    h->view = e->view;
+    h->view = e->ns;
     h->kind = e->kind;
     h->flags = e->user_flags;
     snprintf(h->key, sizeof h->key, "%.*s", (int)e->key_len, (const char *)e->key);
@@ -46,7 +47,7 @@ static void expect(heard *h, const char *cause, const char *key, const char *val
     memset(h, 0, sizeof *h);
 }
 
-static cellar_err plus(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err plus(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     (void)ctx;
     if (old != NULL) { (void)cellar_buf_append(out, old, old_len); }
@@ -98,8 +99,8 @@ static void each_way_to_end_has_its_cause(void)
     expect(&h, "replaced", "t", "");
     T_EQ_I64(cellar_set(v, "t", 1, big, sizeof big, NULL), CELLAR_E_TOOBIG);
     expect(&h, "rejected", "t", "value");
-    T_EQ_I64(cellar_update(v, "u", 1, plus, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_update(v, "u", 1, plus, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(v, "u", 1, NULL, plus, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(v, "u", 1, NULL, plus, NULL), CELLAR_OK);
     expect(&h, "replaced", "u", "+");
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -107,7 +108,7 @@ static void each_way_to_end_has_its_cause(void)
     api_put(v, "b", "bumped", NULL);
     T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
-    expect(&h, "bumped", "b", "bumped");
+    expect(&h, "version", "b", "bumped");
     api_put(v, "d", "dropped", NULL);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -187,7 +188,7 @@ typedef struct ledger {
     uint64_t ended[CELLAR_CAUSE_COUNT];
 } ledger;
 
-static void settle(void *ctx, const cellar_event *e)
+static void settle(const cellar_event *e, void *ctx)
 {
     ledger *l = ctx;
     uint32_t number;
@@ -278,19 +279,19 @@ typedef struct actor {
     unsigned calls, depth, deepest;
 } actor;
 
-static void set_again(void *ctx, const cellar_event *e)
+static void set_again(const cellar_event *e, void *ctx)
 {
     actor *a = ctx;
     a->calls++;
     if (++a->depth > a->deepest) { a->deepest = a->depth; }
     if (a->calls < 200) {
-        (void)cellar_set(e->view, e->key, e->key_len, "again", 5, NULL); /* replaces: an event */
-        (void)cellar_set(e->view, e->key, e->key_len, "and again", 9, NULL);
+        (void)cellar_set(e->ns, e->key, e->key_len, "again", 5, NULL); /* replaces: an event */
+        (void)cellar_set(e->ns, e->key, e->key_len, "and again", 9, NULL);
     }
     a->depth--;
 }
 
-static void leave(void *ctx, const cellar_event *e)
+static void leave(const cellar_event *e, void *ctx)
 {
     actor *a = ctx;
     (void)e;
@@ -324,7 +325,7 @@ typedef struct slow {
     _Atomic int inside, release, done;
 } slow;
 
-static void wait_inside(void *ctx, const cellar_event *e)
+static void wait_inside(const cellar_event *e, void *ctx)
 {
     slow *s = ctx;
     (void)e;

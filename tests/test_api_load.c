@@ -5,6 +5,7 @@
  * Method: a source whose answers are written down beforehand, a clock the test turns, loader calls
  *         counted. Threads only where a case is about them (the storms are in load_storm). */
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 /* ---- values ---- */
 
@@ -72,13 +73,13 @@ static void room_of_the_caller_is_used(void)
     r.buf_cap = sizeof buf;
     s.text = "four";
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
-    T_CHECK(r.value == buf && r.owner == NULL);
+    T_CHECK(r.value == buf && r.opaque[0] == 0);
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
-    T_CHECK(r.value == buf && r.owner == NULL);
+    T_CHECK(r.value == buf && r.opaque[0] == 0);
     T_EQ_MEM(buf, "four", 4);
     T_EQ_I64(cellar_set(c, "k", 1, "fives", 5, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
-    T_CHECK(r.value != buf && r.owner != NULL);
+    T_CHECK(r.value != buf && r.opaque[0] != 0);
     T_EQ_MEM(r.value, "fives", 5);
     cellar_result_free(&r);
     T_CHECK(r.buf == buf);
@@ -218,7 +219,7 @@ static void none_is_kept_for_its_own_time(void)
     atomic_fetch_add(&kit_now_ms, 10);
     T_EQ_I64(kit_load(c, "own", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&s.calls), 4);
-    o.no_negative = 1;
+    o.flags |= CELLAR_LOAD_NO_NEGATIVE;
     T_EQ_I64(kit_load(c, "not", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(kit_load(c, "not", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&s.calls), 6);
@@ -234,8 +235,7 @@ static void none_ends_the_old_value(void)
         source s = SOURCE_INIT;
         cellar_load_opts o = cellar_load_opts_default();
         const char *key = no_negative ? "a" : "b";
-        o.flags = CELLAR_LOAD_REFRESH;
-        o.no_negative = no_negative;
+        o.flags = CELLAR_LOAD_REFRESH | (no_negative ? CELLAR_LOAD_NO_NEGATIVE : 0);
         T_EQ_I64(cellar_set(c, key, 1, "old", 3, NULL), CELLAR_OK);
         atomic_store(&s.say, SAY_NONE);
         T_EQ_I64(kit_load(c, key, &o, &s, text, NULL), CELLAR_ABSENT);
@@ -493,12 +493,12 @@ static void a_disabled_view_loads_and_keeps_nothing(void)
     source s = SOURCE_INIT;
     char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "1");
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "2");
-    T_EQ_I64(cellar_enable(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
     kit_close(c);
 }
 
@@ -506,15 +506,15 @@ static void views_have_their_own_loader_and_defaults(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
-    cellar_view_loader loader = cellar_view_loader_default();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     cellar_result r = cellar_result_default();
-    loader.fn = source_load;
-    loader.ctx = &s;
-    vo.loader = &loader;
+    cellar_load_opts load = cellar_load_opts_default();
+    load.jitter_pct = CELLAR_OFF;
+    vo.loader = source_load;
+    vo.loader_ctx = &s;
+    vo.load = &load;
     vo.default_ttl_ms = 1000;
     vo.stale_ms = 5000;
-    vo.jitter_pct = CELLAR_OFF;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
@@ -674,9 +674,9 @@ static void bad_input_options_are_refused(void)
             WIDE(soft_timeout_ms, -1),
         WIDE(hard_timeout_ms, -1), WIDE(wait_timeout_ms, INT64_MIN), WIDE(fallback_ttl_ms, -1),
         WIDE(hard_timeout_ms, 86400001), WIDE(stale_ms, (int64_t)1 << 32), NARROW(jitter_pct, 101),
-        WIDE(error_ttl_max_ms, 86400001), NARROW(xfetch_beta_x100, 100001), NARROW(flags, 0x80),
+        WIDE(error_ttl_max_ms, 86400001), NARROW(xfetch_beta_x100, 100001), NARROW(flags, 0x400),
         NARROW(jitter_mode, 2), NARROW(join_retries, 9), NARROW(leader_retries, 16),
-        NARROW(eager_refresh_pct, 100), NARROW(no_negative, 2), NARROW(no_wait, 2),
+        NARROW(eager_refresh_pct, 100),
         NARROW(ctx_bytes, 257), NARROW(flags, CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED),
     };
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK); /* refused on a hit, too */
@@ -721,14 +721,15 @@ static void bounds_of_load_options(void)
             WIDE(hard_timeout_ms, 86400000),
         NARROW(jitter_pct, 100), NARROW(jitter_mode, 1), NARROW(join_retries, 8),
         NARROW(leader_retries, 15), NARROW(eager_refresh_pct, 99), NARROW(xfetch_beta_x100, 100000),
-        NARROW(no_negative, 1), NARROW(no_wait, 1), NARROW(ctx_bytes, CELLAR_LOAD_CTX_MAX),
-        NARROW(flags, 0x7f & ~CELLAR_LOAD_ONLY_IF_CACHED),
+        NARROW(flags, CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT | CELLAR_LOAD_PIN),
+        NARROW(ctx_bytes, CELLAR_LOAD_CTX_MAX),
+        NARROW(flags, 0x3ff & ~CELLAR_LOAD_ONLY_IF_CACHED),
     };
     for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
         for (int past = 0; past < 2; past++) {
             cellar_load_opts o = cellar_load_opts_default();
             const int64_t v = past && bound[i].at == offsetof(cellar_load_opts, flags)
-                                  ? 0x80 : bound[i].last + past;
+                                  ? 0x400 : bound[i].last + past;
             const uint32_t narrow = (uint32_t)v;
             memcpy((char *)&o + bound[i].at, bound[i].wide ? (const void *)&v : &narrow,
                    bound[i].wide ? 8 : 4);
@@ -765,12 +766,12 @@ static void an_unknown_flag_is_refused_at_every_door(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_load_opts o = cellar_load_opts_default();
-    cellar_load_item item = { "k", 1, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_load_item item = { "k", 1, fresh_result(), CELLAR_OK, 0 };
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     CELLAR_ARGS(args, 7);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
-    for (uint32_t bit = 0x80; bit != 0; bit <<= 1) {
+    for (uint32_t bit = 0x400; bit != 0; bit <<= 1) {
         o.flags = bit;
         T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
         T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, never_many, NULL), CELLAR_E_INVAL);
@@ -789,6 +790,7 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts lo = cellar_load_opts_default();
     cellar_lease lease;
     cellar_result r = cellar_result_default();
     char text[64];
@@ -797,9 +799,10 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
     o.soft_timeout_ms = 30000;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    vo.soft_timeout_ms = 30001;
+    vo.load = &lo;
+    lo.soft_timeout_ms = 30001;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
-    vo.soft_timeout_ms = 500;
+    lo.soft_timeout_ms = 500;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     o = cellar_load_opts_default();
     o.hard_timeout_ms = 499; /* under the view's */
@@ -807,8 +810,8 @@ static void soft_over_hard_is_refused_whoever_said_it(void)
     o.soft_timeout_ms = CELLAR_TTL_NONE;
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
     o = cellar_load_opts_default();
-    vo = cellar_namespace_opts_default();
-    vo.hard_timeout_ms = 400;
+    lo = cellar_load_opts_default();
+    lo.hard_timeout_ms = 400;
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     o.soft_timeout_ms = 401; /* over the view's */
@@ -945,20 +948,20 @@ static void jitter_repeats_with_the_secret(void)
     uint8_t secret[32] = { 7 };
     int64_t left[2][2];
     for (int i = 0; i < 2; i++) {
-        cellar_config cfg = cellar_config_default();
+        settings cfg = settings_default();
         cellar *c;
         source s = SOURCE_INIT;
         char text[64];
         cellar_result r;
         cellar_load_opts o = cellar_load_opts_default();
-        cfg.secret = secret;
-        cfg.clock = kit_clock;
-        cfg.no_threads = 1;
+        cfg.tuning.hash_key = secret;
+        cfg.host.clock = kit_clock;
+        cfg.host.no_threads = 1;
         o.ttl_ms = 3600000;
         o.jitter_mode = CELLAR_JITTER_PLUS;
         o.jitter_pct = 50;
         atomic_store(&kit_now_ms, 5000);
-        T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         T_EQ_I64(kit_load(c, "a", &o, &s, text, &r), CELLAR_OK);
         left[i][0] = r.ttl_left_ms;
         T_CHECK(left[i][0] >= 3600000 && left[i][0] <= 5400000);
@@ -1010,7 +1013,8 @@ static void throttle(void)
 
 static char logged[4096];
 
-static void take_line(void *ctx, int level, const char *module, int code, const char *text)
+static void take_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
+                      void *ctx)
 {
     (void)ctx;
     const size_t n = strlen(logged);
@@ -1028,16 +1032,16 @@ static bool was_logged(const char *line)
 
 static cellar *open_with_log(uint32_t level)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = 4 << 20;
-    cfg.no_threads = 1;
-    cfg.clock = kit_clock;
-    cfg.log = take_line;
-    cfg.log_level = level;
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.log = take_line;
+    cfg.host.log_level = level;
     logged[0] = '\0';
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -1056,7 +1060,7 @@ static void a_failing_loader_has_a_warning_at_the_default_level(void)
     cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_item item = { .key = "b", .key_len = 1, .result = cellar_result_default() };
+    cellar_load_item item = { .key = "b", .key_len = 1, .result = fresh_result() };
     T_EQ_I64(kit_load(c, "a", NULL, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(logged, "");
     atomic_store(&s.say, SAY_FAIL);
@@ -1068,7 +1072,7 @@ static void a_failing_loader_has_a_warning_at_the_default_level(void)
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_E_LOADER);
     T_CHECK(was_logged("2 loader -17: "));
-    cellar_result_free(&item.result);
+    cellar_result_free(item.result);
     kit_close(c);
 }
 
@@ -1078,7 +1082,7 @@ static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
     source s = SOURCE_INIT;
     char text[64], buf[64];
     cellar_load_opts o = cellar_load_opts_default();
-    cellar_load_item item = { .key = "k", .key_len = 1, .result = cellar_result_default() };
+    cellar_load_item item = { .key = "k", .key_len = 1, .result = fresh_result() };
     cellar_get_item two[2] = { { .key = "k", .key_len = 1, .buf = buf, .buf_cap = 64 },
                                { .key = "none", .key_len = 4, .buf = buf, .buf_cap = 64 } };
     cellar_get_opts go = cellar_get_opts_default();
@@ -1096,7 +1100,7 @@ static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
     T_CHECK(was_logged("4 load 0: hit\n"));
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
-    cellar_result_free(&item.result);
+    cellar_result_free(item.result);
     T_EQ_I64(cellar_get_many(c, two, 2, NULL), CELLAR_OK);
     T_CHECK(was_logged("3 get_many 1: 1 hits, 1 misses\n"));
     T_EQ_I64(cellar_get_many(c, two, 1, NULL), CELLAR_OK);

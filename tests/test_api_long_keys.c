@@ -4,6 +4,7 @@
  *         every call takes it, compares all of it, and names it to listeners and scans.
  * Method: public calls only, one store of 1 MiB; keys that differ in their last byte alone. */
 #include "tests/api_kit.h"
+#include "tests/settings.h"
 
 enum { LEN = CELLAR_KEY_MAX };
 
@@ -12,22 +13,22 @@ static char text[30000];
 
 static struct { unsigned ended[CELLAR_CAUSE_COUNT], seen, wrong; } told;
 
-static void on_end(void *ctx, const cellar_event *e)
+static void on_end(const cellar_event *e, void *ctx)
 {
     (void)ctx;
     told.ended[e->cause]++;
     told.wrong += e->key_len != LEN || memcmp(e->key, key, LEN - 1) != 0;
 }
 
-static int on_entry(void *ctx, const cellar_scan_entry *e)
+static bool on_entry(const cellar_scan_entry *e, void *ctx)
 {
     (void)ctx;
     told.seen++;
     told.wrong += e->key_len != LEN || memcmp(e->key, key, LEN - 1) != 0;
-    return 0;
+    return true;
 }
 
-static cellar_err append_x(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err append_x(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     (void)ctx;
     cellar_err err = cellar_buf_append(out, old, old_len);
@@ -60,14 +61,14 @@ static void one_key(size_t len)
     T_EQ_I64(cellar_get(c, key, LEN - 1, buf, sizeof buf, &got), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, key, LEN), CELLAR_OK);
     T_EQ_I64(cellar_get(c, key, LEN, buf, 0, &got), len != 0 ? CELLAR_E_BUFFER : CELLAR_OK);
-    T_EQ_I64(cellar_peek(c, key, LEN, buf, sizeof buf, &got), CELLAR_OK);
+    T_EQ_I64(peek(c, key, LEN, buf, sizeof buf, &got), CELLAR_OK);
     T_CHECK(got == len && memcmp(buf, text, len) == 0);
     T_EQ_I64(cellar_get_alloc(c, key, LEN, &copy, &got), CELLAR_OK);
     T_CHECK(got == len && memcmp(copy, text, len) == 0);
     cellar_free(copy);
     T_EQ_I64(cellar_pin(c, key, LEN, &pin), CELLAR_OK);
     T_EQ_I64(cellar_touch(c, key, LEN, 60000), CELLAR_OK);
-    T_EQ_I64(cellar_update(c, key, LEN, append_x, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, key, LEN, NULL, append_x, NULL), CELLAR_OK);
     T_CHECK(pin.value_len == len && memcmp(pin.value, text, len) == 0);
     cellar_unpin(&pin);
     T_EQ_I64(cellar_get(c, key, LEN, buf, sizeof buf, &got), CELLAR_OK);
@@ -75,7 +76,7 @@ static void one_key(size_t len)
     T_EQ_I64(cellar_entry_info_get(c, key, LEN, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_CHECK(info.version != 0);
     do {
-        T_EQ_I64(cellar_scan(c, &cursor, "kk*k", 4, 0, 0, on_entry, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_scan(c, &cursor, "kk*k", 4, 0, on_entry, NULL), CELLAR_OK);
     } while (cursor != 0);
     T_EQ_U64(told.seen, 1);
     cellar_get_item many[2] = {{key, LEN, buf, sizeof buf, 0, CELLAR_E_INVAL, 0},

@@ -6,6 +6,7 @@
  * Method: a store full of values, then a flood of absent keys many times its size; counted by
  *         looking for each key afterwards. */
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 static const uint32_t rules[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
                                   CELLAR_EVICT_FIFO };
@@ -15,16 +16,16 @@ enum { RULES = sizeof rules / sizeof rules[0] };
 
 static cellar *open_store(uint32_t rule, uint64_t max_entries)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = (uint64_t)BYTES;
-    cfg.max_entries = max_entries;
-    cfg.eviction = rule;
-    cfg.stripes = 4;
-    cfg.no_threads = 1;
-    cfg.clock = kit_clock;
+    cfg.config.memory_bytes = (uint64_t)BYTES;
+    cfg.config.max_entries = max_entries;
+    cfg.config.eviction = rule;
+    cfg.tuning.stripes = 4;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -39,7 +40,7 @@ static int count(cellar *c, char of, int n, cellar_err what)
     int found = 0;
     for (int i = 0; i < n; i++) {
         const size_t len = name(key, of, i);
-        found += cellar_peek(c, key, len, NULL, 0, NULL) == what;
+        found += peek(c, key, len, NULL, 0, NULL) == what;
     }
     return found;
 }

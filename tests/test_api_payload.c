@@ -7,6 +7,7 @@
  *         sizes in steps of a twentieth and at the edges of what a segment or a page takes. Payload
  *         is what a look afterwards finds; nothing may be above the budget on the way. */
 #include "tests/api_kit.h"
+#include "tests/settings.h"
 
 enum { BUDGET = 1 << 20, KEY = 16, LEAST = BUDGET * 6 / 10 };
 
@@ -15,9 +16,9 @@ static char value[1 << 20];
 /* Bytes of keys and values held after filling a store with values of `len`. */
 static uint64_t payload(size_t len)
 {
-    const cellar_config cfg = cellar_config_default();
-    cellar_config own = cfg;
-    own.memory_bytes = BUDGET;
+    const settings cfg = settings_default();
+    settings own = cfg;
+    own.config.memory_bytes = BUDGET;
     cellar *c = api_open_with(&own);
     const unsigned count = (unsigned)(BUDGET * 4 / (len + KEY));
     char key[KEY + 1];
@@ -59,7 +60,8 @@ static void sixty_per_cent_whatever_the_size(void)
             if (!edge) { break; }
         }
     }
-    printf("# least: %.1f %% with values of %zu bytes\n", (double)worst * 100 / (double)BUDGET, worst_len);
+    printf("# least: %.1f %% with values of %zu bytes\n", (double)worst * 100 / (double)BUDGET,
+           worst_len);
 }
 
 /* ---- after values of another size ---- */
@@ -79,7 +81,7 @@ static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
     }
     for (uint64_t i = 0; i < count; i++) {
         snprintf(key, sizeof key, "%08x%08x", generation, (unsigned)i);
-        held += cellar_peek(c, key, KEY, NULL, 0, &there) == CELLAR_E_BUFFER ? len + KEY : 0;
+        held += peek(c, key, KEY, NULL, 0, &there) == CELLAR_E_BUFFER ? len + KEY : 0;
     }
     return held;
 }
@@ -88,9 +90,9 @@ static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
  * never calls cellar_tick. */
 static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned way)
 {
-    cellar_config cfg = cellar_config_default();
-    cfg.memory_bytes = budget;
-    cfg.no_threads = 1;
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = budget;
+    cfg.host.no_threads = 1;
     cellar *c = api_open_with(&cfg);
     const uint64_t before = budget * 2 / (from + KEY);
     char key[KEY + 1];
@@ -135,9 +137,9 @@ static void sixty_per_cent_after_values_of_another_size(void)
 static void sixty_per_cent_whatever_was_there_before(void)
 {
     enum { STORE = 5 << 20, STEPS = 24 };
-    cellar_config cfg = cellar_config_default();
-    cfg.memory_bytes = STORE;
-    cfg.no_threads = 1;
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = STORE;
+    cfg.host.no_threads = 1;
     cellar *c = api_open_with(&cfg);
     uint64_t rng = t_seed(), worst = STORE;
     for (unsigned step = 0; step < STEPS; step++) {

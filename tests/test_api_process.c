@@ -17,14 +17,15 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = bytes;
-    cfg.no_threads = no_threads;
-    return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
+    cfg.config.memory_bytes = bytes;
+    cfg.host.no_threads = no_threads;
+    return settings_open(&cfg, &c) == CELLAR_OK ? c : NULL;
 }
 
 /* ---- fork ---- */
@@ -36,7 +37,7 @@ typedef struct busy {
     int number;
 } busy;
 
-static void heard(void *ctx, const cellar_event *e)
+static void heard(const cellar_event *e, void *ctx)
 {
     (void)e;
     atomic_fetch_add((_Atomic uint64_t *)ctx, 1);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "tests/api_kit.h"
+#include "tests/settings.h"
 
 #define KEY_BYTES 8u
 
@@ -17,10 +18,10 @@ static const uint32_t policies[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO,
 
 static cellar *open_store(uint64_t bytes, uint64_t entries, uint32_t eviction)
 {
-    cellar_config cfg = api_config(bytes);
-    cfg.eviction = eviction;
-    cfg.max_entries = entries;
-    cfg.mean_entry_bytes = 128;
+    settings cfg = api_config(bytes);
+    cfg.config.eviction = eviction;
+    cfg.config.max_entries = entries;
+    cfg.tuning.mean_entry_bytes = 128;
     return api_open_with(&cfg);
 }
 
@@ -310,10 +311,10 @@ static void shares_that_cannot_be(void)
 
 static void the_root_may_have_one(void)
 {
-    cellar_config cfg = api_config(8u << 20);
+    settings cfg = api_config(8u << 20);
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.quota_min_pct = 25;
-    cfg.root = &o;
+    cfg.config.root = &o;
     cellar *c = api_open_with(&cfg), *b = open_view(c, "b", 0, 0);
     const uint64_t fit = (8u << 20) / 150;
     for (uint64_t id = 0; id < fit / 2; id++) { put(c, id); }

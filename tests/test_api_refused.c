@@ -13,6 +13,7 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 #define VALUE 1000u
 enum { NOT_HERE = 77 };
@@ -90,16 +91,16 @@ static int use(cellar *c, uint32_t from, uint32_t to, uint32_t *refused)
 /* 200 MB of values where `more` bytes are left; `must_open`: address space is not what is short. */
 static int a_gib_with(enum scarce what, uint64_t more, bool must_open)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_stats st = cellar_stats_default();
     struct rlimit all;
     cellar *c = NULL;
     uint32_t refused = 0;
     const uint64_t fits = more / 4 < UINT64_C(190000) * VALUE ? more / 4 / VALUE : 190000;
-    cfg.memory_bytes = UINT64_C(1) << 30;
-    cfg.no_threads = 1;
+    cfg.config.memory_bytes = UINT64_C(1) << 30;
+    cfg.host.no_threads = 1;
     if (!limit_is(what, &all) || !leave(what, more)) { return NOT_HERE; }
-    const cellar_err err = cellar_open(&cfg, &c);
+    const cellar_err err = settings_open(&cfg, &c);
     if (err != CELLAR_OK) { return c == NULL && err == CELLAR_E_NOMEM && !must_open ? 0 : 2; }
     const int wrong = use(c, 0, 200000, &refused);
     if (wrong != 0) { return wrong; }

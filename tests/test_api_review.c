@@ -5,6 +5,7 @@
  *         times and versions that are nobody else's.
  * Method: one case a finding; public calls only, a clock of this file, small stores. */
 #include "tests/api_kit.h"
+#include "tests/settings.h"
 
 static cellar_err put_id(cellar *c, uint32_t id, size_t len, const cellar_set_opts *o)
 {
@@ -38,11 +39,11 @@ typedef struct heard {
     cellar_err said;
 } heard;
 
-static void note(void *ctx, const cellar_event *e)
+static void note(const cellar_event *e, void *ctx)
 {
     heard *h = ctx;
     h->count[e->cause]++;
-    h->view = e->view;
+    h->view = e->ns;
 }
 
 /* ---- ticks ---- */
@@ -82,7 +83,7 @@ static void a_tick_says_ok_when_nothing_is_left(void)
     }
 }
 
-static void tick_inside(void *ctx, const cellar_event *e)
+static void tick_inside(const cellar_event *e, void *ctx)
 {
     heard *h = ctx;
     h->count[e->cause]++;
@@ -236,15 +237,15 @@ typedef struct walk {
     unsigned seen;
 } walk;
 
-static int end_view(void *ctx, const cellar_scan_entry *e)
+static bool end_view(const cellar_scan_entry *e, void *ctx)
 {
     walk *w = ctx;
     (void)e;
-    if (w->seen++ != 0) { return 0; }
+    if (w->seen++ != 0) { return true; }
     if (w->how == 0) { T_EQ_I64(cellar_namespace_drop(w->root, "v"), CELLAR_OK); }
     if (w->how == 1) { T_EQ_I64(cellar_close(w->view), CELLAR_OK); }
     if (w->how == 2) { T_EQ_I64(cellar_clear(w->view), CELLAR_OK); }
-    return 0;
+    return true;
 }
 
 static void a_scan_ends_with_its_view(void)
@@ -255,7 +256,7 @@ static void a_scan_ends_with_its_view(void)
         uint64_t cursor = 0;
         T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w.view), CELLAR_OK);
         for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(put_id(w.view, i, 4, NULL), CELLAR_OK); }
-        T_EQ_I64(cellar_scan(w.view, &cursor, NULL, 0, 100000, 0, end_view, &w), CELLAR_OK);
+        T_EQ_I64(cellar_scan(w.view, &cursor, NULL, 0, 100000, end_view, &w), CELLAR_OK);
         T_EQ_U64(w.seen, 1);
         if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest was walked, it was empty */
         if (how != 1) { T_EQ_I64(cellar_close(w.view), CELLAR_OK); }
@@ -368,10 +369,10 @@ static void versions_of_before_a_clear_never_fit(void)
     uint64_t old[64], v;
     cellar_set_opts o = cellar_set_opts_default(), then = cellar_set_opts_default();
     for (unsigned i = 0; i < 64; i++) {
-        o.version = &old[i];
+        o.new_version = &old[i];
         T_EQ_I64(api_put(c, "k", "before", &o), CELLAR_OK);
         T_EQ_I64(cellar_clear(c), CELLAR_OK);
-        o.version = &v;
+        o.new_version = &v;
         for (unsigned again = 0; again <= i % 3; again++) { api_put(c, "k", "after", &o); }
         for (unsigned j = 0; j <= i; j++) {
             then.flags = CELLAR_ONLY_IF_VERSION;
@@ -393,7 +394,7 @@ static void a_miss_has_no_length(void)
     atomic_fetch_add(&api_now_ms, 50);
     for (int cap = 0; cap <= 16; cap += 16) {
         size_t len = 77;
-        T_EQ_I64(cellar_peek(c, "k", 1, buf, (size_t)cap, &len), CELLAR_MISS);
+        T_EQ_I64(peek(c, "k", 1, buf, (size_t)cap, &len), CELLAR_MISS);
         T_EQ_U64(len, 0);
         len = 77;
         T_EQ_I64(cellar_get(c, "k", 1, buf, (size_t)cap, &len), CELLAR_MISS);
@@ -438,7 +439,7 @@ static void the_stale_window_follows_an_idle_end(void)
 static void bad_items_are_bad_in_a_disabled_view_too(void)
 {
     cellar *c = api_open(2u << 20);
-    T_EQ_I64(cellar_enable(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
     cellar_set_item it[] = { { "a", 1, "1", 1, CELLAR_OK, 0 }, { NULL, 1, "1", 1, CELLAR_OK, 0 },
                              { "a", 0, "1", 1, CELLAR_OK, 0 }, { "a", 1, NULL, 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_set_many(c, it, 4, NULL, NULL), CELLAR_OK);

@@ -5,6 +5,7 @@
  * Method: public calls only, a clock of this file; small stores. Inventory rows 15, 43, 70, 85, 122
  *         and the table of porting semantics (Redis, Django) are driven here too. */
 #include "tests/api_kit.h"
+#include "tests/settings.h"
 
 static cellar *open_store(void) { return api_open(8u << 20); }
 
@@ -133,7 +134,7 @@ static void peek_exists_and_meta_are_no_use(void)
     o.idle_ms = 100;
     api_put(c, "k", "v", &o);
     atomic_fetch_add(&api_now_ms, 60);
-    T_EQ_I64(cellar_peek(c, "k", 1, buf, 8, NULL), CELLAR_OK);
+    T_EQ_I64(peek(c, "k", 1, buf, 8, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_U64(i.hits, 0);
@@ -287,12 +288,12 @@ static void conditions_hold(void)
     T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_EXISTS);
     T_EQ_STR(api_look(c, "k"), "a");
     o.flags = CELLAR_ONLY_IF_PRESENT;
-    o.version = &v1;
+    o.new_version = &v1;
     T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_OK);
     T_CHECK(v1 != 0);
     o.flags = CELLAR_ONLY_IF_VERSION;
     o.if_version = v1 + 1;
-    o.version = &v2;
+    o.new_version = &v2;
     T_EQ_I64(api_put(c, "k", "d", &o), CELLAR_CONFLICT);
     T_EQ_STR(api_look(c, "k"), "c");
     o.if_version = v1;
@@ -361,13 +362,13 @@ static void keep_ttl_keeps_it(void)
 /* Room there is for a few bytes more: the entry is written over in place. */
 static void a_set_in_place_keeps_to_the_longest_value(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
     static char big[128];
-    cfg.memory_bytes = 2u << 20;
-    cfg.max_value_bytes = 97;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.tuning.max_value_bytes = 97;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (size_t len = 98; len < 112; len++) {
         cellar_set_item it[1] = { { "k", 1, big, len, CELLAR_OK, 0 } };
         T_EQ_I64(cellar_set(c, "k", 1, big, 97, NULL), CELLAR_OK);
@@ -383,12 +384,12 @@ static void a_set_in_place_keeps_to_the_longest_value(void)
 
 static void a_failing_set_takes_the_old_value_along(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = 2u << 20;
-    cfg.max_value_bytes = 1000;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.tuning.max_value_bytes = 1000;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     static char big[1001];
     cellar_set_opts o = cellar_set_opts_default();
     api_put(c, "k", "old", NULL);
@@ -467,7 +468,7 @@ typedef struct script { /* what an update function does, round by round */
     const char *seen;
 } script;
 
-static cellar_err run_script(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err run_script(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     script *s = ctx;
     s->seen = old == NULL ? "(none)" : "";
@@ -483,44 +484,44 @@ static void update_as_documented(void)
     script s = { c, 0, 0, CELLAR_OK, NULL };
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_ONLY_IF_PRESENT;
-    T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, &o), CELLAR_MISS);
+    T_EQ_I64(cellar_update(c, "k", 1, &o, run_script, &s), CELLAR_MISS);
     T_EQ_U64(s.runs, 0);
-    T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_OK);
     T_EQ_STR(s.seen, "(none)");
     T_EQ_STR(api_look(c, "k"), "+");
     o.flags = 0;
     o.ttl_ms = 400;
-    T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, &o), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "k", 1, &o, run_script, &s), CELLAR_OK);
     T_EQ_STR(api_look(c, "k"), "++");
     T_EQ_I64(ttl_left(c, "k"), 400);
     atomic_fetch_add(&api_now_ms, 100);
     o.flags = CELLAR_KEEP_TTL;
-    T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, &o), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "k", 1, &o, run_script, &s), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 300);
     s.answer = CELLAR_E_IO; /* the function's own refusal comes back, nothing changes */
-    T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_E_IO);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_E_IO);
     s.answer = CELLAR_CONFLICT;
     s.runs = 0;
-    T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_CONFLICT);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_CONFLICT);
     T_EQ_U64(s.runs, 1);
     T_EQ_STR(api_look(c, "k"), "+++");
     s = (script){ c, 0, 3, CELLAR_OK, NULL }; /* three writers come in between */
-    T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_OK);
     T_EQ_U64(s.runs, 4);
     T_EQ_STR(api_look(c, "k"), "odd+");
     s = (script){ c, 0, 1000, CELLAR_OK, NULL };
-    T_EQ_I64(cellar_update(c, "k", 1, run_script, &s, NULL), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_E_BUSY);
     T_EQ_U64(s.runs, 64);
     o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "g", 1, NULL, 0, &o), CELLAR_OK);
     s = (script){ c, 0, 0, CELLAR_OK, NULL };
-    T_EQ_I64(cellar_update(c, "g", 1, run_script, &s, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "g", 1, NULL, run_script, &s), CELLAR_OK);
     T_EQ_STR(s.seen, "(none)");
     api_shut(c);
 }
 
-static cellar_err grow(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p = NULL;
     const size_t want = *(size_t *)ctx;
@@ -538,16 +539,16 @@ static void updates_of_any_length(void)
     cellar *c = api_open(64u << 20);
     size_t sizes[] = { 0, 1, 512, 513, 100000, 3000000, 5, 0 }, len;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        T_EQ_I64(cellar_update(c, "k", 1, grow, &sizes[i], NULL), CELLAR_OK);
+        T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &sizes[i]), CELLAR_OK);
         T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, &len), sizes[i] ? CELLAR_E_BUFFER : CELLAR_OK);
         T_EQ_U64(len, sizes[i]);
     }
     size_t huge = (size_t)CELLAR_VALUE_MAX + 1;
     api_put(c, "k", "stays", NULL);
-    T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &huge), CELLAR_E_TOOBIG);
     T_EQ_STR(api_look(c, "k"), "stays");
     huge = 40u << 20; /* over max_value_bytes */
-    T_EQ_I64(cellar_update(c, "k", 1, grow, &huge, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &huge), CELLAR_E_TOOBIG);
     T_EQ_STR(api_look(c, "k"), "stays");
     api_shut(c);
 }
@@ -555,24 +556,24 @@ static void updates_of_any_length(void)
 /* One code for what is too long, whether or not there would be memory for it. */
 static void updates_end_at_the_longest_value(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     size_t len;
     const size_t most[] = { 100, 1000, 512u << 10, 4u << 20 };
     for (size_t i = 0; i < sizeof most / sizeof most[0]; i++) {
         cellar_stats st = cellar_stats_default();
         size_t longest = most[i], over = longest + 1, far = 200u << 20;
-        cfg.memory_bytes = 16u << 20;
-        cfg.max_value_bytes = longest;
-        cfg.no_threads = 1;
-        T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-        T_EQ_I64(cellar_update(c, "l", 1, grow, &longest, NULL), CELLAR_OK);
+        cfg.config.memory_bytes = 16u << 20;
+        cfg.tuning.max_value_bytes = longest;
+        cfg.host.no_threads = 1;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        T_EQ_I64(cellar_update(c, "l", 1, NULL, grow, &longest), CELLAR_OK);
         (void)cellar_get(c, "l", 1, NULL, 0, &len);
         T_EQ_U64(len, longest);
         api_put(c, "k", "stays", NULL);
-        T_EQ_I64(cellar_update(c, "k", 1, grow, &over, NULL), CELLAR_E_TOOBIG);
+        T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &over), CELLAR_E_TOOBIG);
         T_EQ_STR(api_look(c, "k"), "stays");
-        T_EQ_I64(cellar_update(c, "k", 1, grow, &far, NULL), CELLAR_E_TOOBIG);
+        T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &far), CELLAR_E_TOOBIG);
         T_EQ_STR(api_look(c, "k"), "stays");
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
         T_EQ_U64(st.write_errors, 2);
@@ -581,7 +582,7 @@ static void updates_end_at_the_longest_value(void)
 }
 
 /* Says what it is told to the buffer, and keeps the answers to itself. */
-static cellar_err misuse(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
     (void)old;
@@ -605,7 +606,7 @@ static void an_update_fails_of_what_its_buffer_refused(void)
     cellar *c = open_store();
     api_put(c, "k", "stays", NULL);
     for (int i = 0; i < 3; i++) {
-        T_EQ_I64(cellar_update(c, "k", 1, misuse, &i, NULL),
+        T_EQ_I64(cellar_update(c, "k", 1, NULL, misuse, &i),
                  i == 2 ? CELLAR_E_TOOBIG : CELLAR_E_INVAL);
         T_EQ_STR(api_look(c, "k"), "stays");
     }
@@ -621,20 +622,20 @@ typedef struct seen { /* which of the numbered keys a scan showed */
     int mode;
 } seen;
 
-static int note_entry(void *ctx, const cellar_scan_entry *e)
+static bool note_entry(const cellar_scan_entry *e, void *ctx)
 {
     seen *s = ctx;
     int i;
     T_EQ_U64(e->key_len, sizeof i);
     memcpy(&i, e->key, sizeof i);
-    if (!T_CHECK(i >= 0 && i < 5000)) { return 1; }
+    if (!T_CHECK(i >= 0 && i < 5000)) { return false; }
     if (s->count[i] < 255) { s->count[i]++; }
     if (s->mode == 1) { T_EQ_I64(cellar_delete(s->c, e->key, e->key_len), CELLAR_OK); }
     if (s->mode == 2) {
         int more = i + 2500;
         if (i < 2500) { T_EQ_I64(cellar_set(s->c, &more, sizeof more, "x", 1, NULL), CELLAR_OK); }
     }
-    return ++s->calls == s->stop_after;
+    return ++s->calls != s->stop_after;
 }
 
 static void scans_see_everything(void)
@@ -648,7 +649,7 @@ static void scans_see_everything(void)
     unsigned steps = 0;
     do {
         s->stop_after = s->calls + 1; /* stopping each time loses nothing */
-        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 16, 0, note_entry, s), CELLAR_OK);
+        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 16, note_entry, s), CELLAR_OK);
         T_REQUIRE(++steps < 100000);
     } while (cursor != 0);
     for (int i = 0; i < 2500; i++) { T_CHECK(s->count[i] >= 1); }
@@ -657,14 +658,14 @@ static void scans_see_everything(void)
     s->c = c;
     s->mode = 2; /* sets while it walks: the index splits under it */
     do {
-        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, 0, note_entry, s), CELLAR_OK);
+        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, note_entry, s), CELLAR_OK);
     } while (cursor != 0);
     for (int i = 0; i < 2500; i++) { T_CHECK(s->count[i] >= 1); }
     memset(s, 0, sizeof *s);
     s->c = c;
     s->mode = 1;
     do {
-        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, 0, note_entry, s), CELLAR_OK);
+        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, note_entry, s), CELLAR_OK);
     } while (cursor != 0);
     T_EQ_U64(s->calls, 5000);
     cellar_stats st = cellar_stats_default();
@@ -681,7 +682,7 @@ typedef struct told {
     uint32_t flags;
 } told;
 
-static int sum_entry(void *ctx, const cellar_scan_entry *e)
+static bool sum_entry(const cellar_scan_entry *e, void *ctx)
 {
     told *t = ctx;
     t->entries++;
@@ -689,7 +690,7 @@ static int sum_entry(void *ctx, const cellar_scan_entry *e)
     t->bytes += e->value_len;
     t->ttl = e->ttl_left_ms;
     t->flags |= e->user_flags;
-    return 0;
+    return true;
 }
 
 static void scan_matches_and_describes(void)
@@ -703,18 +704,18 @@ static void scan_matches_and_describes(void)
     o.user_flags = 6;
     api_put(c, "user:2", "three", &o);
     api_put(c, "group:1", "x", NULL);
-    T_EQ_I64(cellar_scan(c, &cursor, "user:*", 6, 100000, 0, sum_entry, &t), CELLAR_OK);
+    T_EQ_I64(cellar_scan(c, &cursor, "user:*", 6, 100000, sum_entry, &t), CELLAR_OK);
     T_EQ_U64(cursor, 0);
     T_EQ_U64(t.entries, 2);
     T_EQ_U64(t.bytes, 8);
     T_EQ_U64(t.flags, 6);
     atomic_fetch_add(&api_now_ms, 500);
     t = (told){ 0, 0, 0, 0, 0 };
-    T_EQ_I64(cellar_scan(c, &cursor, "*:[1-2]", 7, 100000, 0, sum_entry, &t), CELLAR_OK);
+    T_EQ_I64(cellar_scan(c, &cursor, "*:[1-2]", 7, 100000, sum_entry, &t), CELLAR_OK);
     T_EQ_U64(t.entries, 2); /* user:2 has expired */
     cellar_clear(c);
     t = (told){ 0, 0, 0, 0, 0 };
-    T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 100000, 0, sum_entry, &t), CELLAR_OK);
+    T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 100000, sum_entry, &t), CELLAR_OK);
     T_EQ_U64(t.entries, 0);
     api_shut(c);
 }
@@ -787,7 +788,7 @@ static void options_change_while_it_runs(void)
 
 static size_t hook_blocks, hook_bytes;
 
-static void *hook_alloc(void *ctx, size_t size)
+static void *hook_alloc(size_t size, void *ctx)
 {
     T_CHECK(ctx == &hook_blocks);
     hook_blocks++;
@@ -795,7 +796,7 @@ static void *hook_alloc(void *ctx, size_t size)
     return malloc(size);
 }
 
-static void hook_free(void *ctx, void *block, size_t size)
+static void hook_free(void *block, size_t size, void *ctx)
 {
     T_CHECK(ctx == &hook_blocks);
     hook_blocks--;
@@ -805,17 +806,17 @@ static void hook_free(void *ctx, void *block, size_t size)
 
 static void the_hosts_allocator_is_used(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL, *v = NULL;
     void *copy;
     size_t len;
     char *big = calloc(1, 300000);
-    cfg.memory_bytes = 4u << 20;
-    cfg.no_threads = 1;
-    cfg.alloc = hook_alloc;
-    cfg.free = hook_free;
-    cfg.alloc_ctx = &hook_blocks;
-    T_REQUIRE(big != NULL && cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.alloc = hook_alloc;
+    cfg.host.free = hook_free;
+    cfg.host.alloc_ctx = &hook_blocks;
+    T_REQUIRE(big != NULL && settings_open(&cfg, &c) == CELLAR_OK);
     T_CHECK(hook_blocks > 0);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "k", 1, big, 300000, NULL), CELLAR_OK);
@@ -833,10 +834,10 @@ static void the_hosts_allocator_is_used(void)
 static cellar *dup_store;
 static size_t dup_next_len;
 
-static void *alloc_and_change(void *ctx, size_t size)
+static void *alloc_and_change(size_t size, void *ctx)
 {
     static char value[20000];
-    void *block = hook_alloc(ctx, size);
+    void *block = hook_alloc(size, ctx);
     cellar *c = dup_store;
     if (c != NULL) {
         dup_store = NULL; /* once */
@@ -852,17 +853,17 @@ static void *alloc_and_change(void *ctx, size_t size)
 
 static void dup_follows_a_value_that_changes(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     static char value[20000];
     static const size_t next[4] = { 9000, 20, 700, 0 }; /* longer, shorter, nearly as long, gone */
-    cfg.memory_bytes = 4u << 20;
-    cfg.no_threads = 1;
-    cfg.alloc = alloc_and_change;
-    cfg.free = hook_free;
-    cfg.alloc_ctx = &hook_blocks;
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.alloc = alloc_and_change;
+    cfg.host.free = hook_free;
+    cfg.host.alloc_ctx = &hook_blocks;
     hook_blocks = hook_bytes = 0;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     memset(value, 'o', sizeof value);
     T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK);
     /* One call in 127 at the latest is timed, and the first of its kind makes a histogram: have
@@ -900,7 +901,8 @@ typedef struct lines {
     cellar *c;
 } lines;
 
-static void take_line(void *ctx, int level, const char *module, int code, const char *text)
+static void take_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
+                      void *ctx)
 {
     lines *l = ctx;
     (void)code;
@@ -913,19 +915,19 @@ static void take_line(void *ctx, int level, const char *module, int code, const 
 
 static void the_log_is_quiet_by_default(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     lines l = { { 0 }, "", NULL };
     char buf[8];
     int64_t level;
     atomic_store(&api_now_ms, 1000);
-    cfg.memory_bytes = 2u << 20;
-    cfg.max_value_bytes = 100000;
-    cfg.no_threads = 1;
-    cfg.clock = api_clock;
-    cfg.log = take_line;
-    cfg.log_ctx = &l;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.tuning.max_value_bytes = 100000;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = api_clock;
+    cfg.host.log = take_line;
+    cfg.host.log_ctx = &l;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     l.c = c;
     api_put(c, "secret-key", "secret-value", NULL);
     (void)api_look(c, "secret-key");
@@ -953,19 +955,19 @@ static void secrets_make_hashing_repeatable(void)
     uint64_t order[2][3] = { { 0 } };
     for (uint32_t hash = CELLAR_HASH_DEFAULT; hash <= CELLAR_HASH_SIPHASH13; hash++) {
         for (int run = 0; run < 2; run++) {
-            cellar_config cfg = cellar_config_default();
+            settings cfg = settings_default();
             cellar *c;
             uint64_t cursor = 0, digest = 0;
             seen *s = calloc(1, sizeof *s);
             T_REQUIRE(s != NULL);
-            cfg.memory_bytes = 4u << 20;
-            cfg.no_threads = 1;
-            cfg.hash = hash;
-            cfg.secret = secret;
-            T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+            cfg.config.memory_bytes = 4u << 20;
+            cfg.host.no_threads = 1;
+            cfg.tuning.hash = hash;
+            cfg.tuning.hash_key = secret;
+            T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
             for (int i = 0; i < 1000; i++) { cellar_set(c, &i, sizeof i, "x", 1, NULL); }
             do {
-                T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 1, 0, note_entry, s), CELLAR_OK);
+                T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 1, note_entry, s), CELLAR_OK);
                 digest = digest * 31 + s->calls;
             } while (cursor != 0);
             order[run][hash] = digest;
@@ -979,14 +981,14 @@ static void secrets_make_hashing_repeatable(void)
 
 static void small_budgets_hold_mostly_payload(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     static char value[1000];
     uint64_t payload = 0;
     cellar_stats st = cellar_stats_default();
-    cfg.memory_bytes = CELLAR_MEMORY_MIN;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = CELLAR_MEMORY_MIN;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3000; i++) {
         T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);

@@ -20,6 +20,7 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 #define KEYS 200u
 
@@ -34,29 +35,29 @@ static void begin(void)
     said[0] = '\0';
 }
 
-static cellar_config config(void)
+static settings config(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     each_set = cellar_namespace_opts_default();
     each_set.l2_write = CELLAR_L2_WRITE_ON_SET;
-    cfg.root = &each_set;
-    cfg.memory_bytes = 8u << 20;
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2_required = 1;
-    cfg.l2_sigbus_handler = 1;
-    cfg.secret = known_secret;
-    cfg.clock = read_clock;
-    cfg.log = listen_to;
-    cfg.no_threads = 1;
+    cfg.config.root = &each_set;
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.l2.required = 1;
+    cfg.l2.sigbus_handler = 1;
+    cfg.tuning.hash_key = known_secret;
+    cfg.host.clock = read_clock;
+    cfg.host.log = listen_to;
+    cfg.host.no_threads = 1;
     return cfg;
 }
 
-static cellar *open_with(const cellar_config *cfg)
+static cellar *open_with(const settings *cfg)
 {
     cellar *c = NULL;
-    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK);
-    while (cfg->no_threads != 0 && cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
+    while (cfg->host.no_threads != 0 && cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     return c;
 }
 
@@ -135,8 +136,8 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
 {
     for (int how = 0; how < 10; how++) {
         begin();
-        cellar_config cfg = config();
-        cfg.max_entries = 64;
+        settings cfg = config();
+        cfg.config.max_entries = 64;
         cellar *c = open_with(&cfg);
         const uint32_t gone = 3;
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(put(c, i, 1), CELLAR_OK); }
@@ -180,7 +181,7 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
 static void killed_right_after_it_nothing_dead_comes_back(void)
 {
     begin();
-    const cellar_config cfg = config();
+    const settings cfg = config();
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(put(c, i, 1), CELLAR_OK); }
     shut(c);
@@ -235,10 +236,10 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
 {
     for (int round = 0; round < 5; round++) {
         begin();
-        cellar_config cfg = config();
-        cfg.max_entries = 64;
-        cfg.no_threads = 0;
-        cfg.clock = NULL;
+        settings cfg = config();
+        cfg.config.max_entries = 64;
+        cfg.host.no_threads = 0;
+        cfg.host.clock = NULL;
         shared = open_with(&cfg);
         for (uint32_t i = 0; i < 2000; i++) { (void)put(shared, i, 1); }
         atomic_store(&over, false);
@@ -255,7 +256,7 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
         for (int i = 0; i < 2; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
         T_EQ_U64(atomic_load(&wrong), 0);
         shut(shared);
-        cfg.no_threads = 1;
+        cfg.host.no_threads = 1;
         shared = open_with(&cfg); /* what was cut does not come back */
         for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(look(shared, i, 1), CELLAR_MISS); }
         shut(shared);
@@ -267,9 +268,9 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
 static void a_mapped_file_that_is_cut_is_a_miss(void)
 {
     begin();
-    cellar_config cfg = config();
-    cfg.l2_mmap_read = 1;
-    cfg.max_entries = 64;
+    settings cfg = config();
+    cfg.l2.mmap_read = 1;
+    cfg.config.max_entries = 64;
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(put(c, i, 1), CELLAR_OK); }
     shut(c);
@@ -352,7 +353,7 @@ static void signals_about_anything_else_arrive_where_they_did(void)
         ours.sa_flags = plain != 0 ? 0 : SA_SIGINFO;
         if (plain != 0) { ours.sa_handler = hear_plainly; } else { ours.sa_sigaction = hear; }
         T_REQUIRE(sigaction(SIGBUS, &ours, &was) == 0);
-        cellar_config cfg = config();
+        settings cfg = config();
         cellar *c = open_with(&cfg);
         touch_and_be_heard(page, 3);
         T_EQ_U64(metric(c, "cellar_l2_cuts_total"), 0);
@@ -377,10 +378,10 @@ static void stores_come_and_go_in_any_order(void)
     begin();
     struct sigaction was, now;
     T_REQUIRE(sigaction(SIGBUS, NULL, &was) == 0);
-    cellar_config cfg = config(), other = config();
+    settings cfg = config(), other = config();
     char second[T_FOLDER_MAX + 20];
     snprintf(second, sizeof second, "%s/second", folder);
-    other.l2_path = second;
+    other.config.l2_path = second;
     cellar *a = open_with(&cfg), *b = open_with(&other);
     shut(a);
     snprintf(stage, sizeof stage, "%s/stage.buf", second);
@@ -402,8 +403,8 @@ static void nobody_takes_the_signal_unasked(void)
     begin();
     struct sigaction was, now;
     T_REQUIRE(sigaction(SIGBUS, NULL, &was) == 0);
-    cellar_config cfg = config();
-    cfg.l2_sigbus_handler = 0;
+    settings cfg = config();
+    cfg.l2.sigbus_handler = 0;
     cellar *c = open_with(&cfg);
     T_REQUIRE(sigaction(SIGBUS, NULL, &now) == 0);
     T_CHECK(now.sa_handler == was.sa_handler && now.sa_flags == was.sa_flags);
@@ -416,13 +417,13 @@ static void who_has_no_handler_ends_as_before(void)
 {
     begin();
     volatile char *page = lost_page();
-    cellar_config cfg = config();
+    settings cfg = config();
     for (int how = 0; how < 4; how++) {
         fflush(NULL);
         cellar *c = how == 3 ? open_with(&cfg) : NULL;
         const pid_t pid = fork();
         if (pid == 0) {
-            if (how == 2) { cfg.l2_sigbus_handler = 0; }
+            if (how == 2) { cfg.l2.sigbus_handler = 0; }
             if (how < 3) { c = open_with(&cfg); }
             if (how == 1) { raise(SIGBUS); }
             page[7] = 1;

@@ -488,7 +488,7 @@ static void why_names_the_tag_or_pattern(void)
     r = why(c, "user:1"); /* the ring has moved on */
     T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
     T_EQ_U64(r.by_len, 0);
-    vo.secret = 1;
+    vo.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "hidden", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "key", 3, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_pattern(v, "k*", 2, NULL), CELLAR_OK);
@@ -521,7 +521,7 @@ static void why_blames_no_older_tag(void)
 
 static uint32_t heard[CELLAR_CAUSE_COUNT];
 
-static void hear(void *ctx, const cellar_event *e)
+static void hear(const cellar_event *e, void *ctx)
 {
     (void)ctx;
     heard[e->cause]++;

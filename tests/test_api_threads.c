@@ -13,16 +13,17 @@
 #include "cellar_entry.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 enum { THREADS = 4 };
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = bytes;
-    cfg.no_threads = no_threads;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = bytes;
+    cfg.host.no_threads = no_threads;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -80,7 +81,7 @@ static void increments_are_not_lost(void)
     shut(c);
 }
 
-static cellar_err add_one(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err add_one(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     uint64_t words[40]; /* all words are the same number: a torn copy shows */
     (void)ctx;
@@ -101,7 +102,7 @@ static void *update_some(void *arg)
 {
     job *j = arg;
     for (int i = 0; i < 5000; i++) {
-        const cellar_err err = cellar_update(j->c, "u", 1, add_one, NULL, NULL);
+        const cellar_err err = cellar_update(j->c, "u", 1, NULL, add_one, NULL);
         if (err == CELLAR_OK) {
             j->done++;
         } else if (!T_EQ_I64(err, CELLAR_E_BUSY)) {
@@ -166,7 +167,7 @@ static void *swap_versions(void *arg)
         o.if_version = info.version;
         const uint64_t before = info.version;
         uint64_t after = 0;
-        o.version = &after;
+        o.new_version = &after;
         const cellar_err err = cellar_set(j->c, "v", 1, &n, sizeof n, &o);
         if (err == CELLAR_OK) {
             T_CHECK(after > before);
@@ -373,13 +374,13 @@ typedef struct walk {
     unsigned char seen[4000];
 } walk;
 
-static int mark(void *ctx, const cellar_scan_entry *e)
+static bool mark(const cellar_scan_entry *e, void *ctx)
 {
     walk *w = ctx;
     uint32_t n;
     memcpy(&n, e->key, sizeof n);
     if (n < 4000) { w->seen[n] = 1; }
-    return 0;
+    return true;
 }
 
 static void *churn(void *arg)
@@ -408,7 +409,7 @@ static void *scan_rounds(void *arg)
         uint64_t cursor = 0;
         memset(w, 0, sizeof *w);
         do {
-            T_EQ_I64(cellar_scan(j->c, &cursor, NULL, 0, 0, 0, mark, w), CELLAR_OK);
+            T_EQ_I64(cellar_scan(j->c, &cursor, NULL, 0, 0, mark, w), CELLAR_OK);
         } while (cursor != 0);
         for (int i = 0; i < 4000; i++) {
             if (!T_CHECK(w->seen[i] == 1)) { break; }

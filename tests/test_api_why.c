@@ -9,6 +9,7 @@
 #include "cellar_observe.h"
 #include "cellar_bloom.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static int64_t now_ms;
 
@@ -20,17 +21,17 @@ static int64_t read_clock(void *ctx)
 
 static cellar *open_store(uint32_t no_explain)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
     now_ms = 100000;
-    cfg.memory_bytes = 2u << 20;
-    cfg.no_threads = 1;
-    cfg.clock = read_clock;
-    cfg.no_explain = no_explain;
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = read_clock;
+    cfg.tuning.no_explain = no_explain;
     cellar_namespace_opts root = cellar_namespace_opts_default();
     root.exact_age = 1;
-    cfg.root = &root;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.root = &root;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -197,9 +198,9 @@ static void bad_input_of_why(void)
     shut(c);
     T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    cellar_config cfg = cellar_config_default();
-    cfg.no_explain = 2;
-    T_EQ_I64(cellar_open(&cfg, &d), CELLAR_E_INVAL);
+    settings cfg = settings_default();
+    cfg.tuning.no_explain = 2;
+    T_EQ_I64(settings_open(&cfg, &d), CELLAR_E_INVAL);
 }
 
 T_ONE_THREAD;

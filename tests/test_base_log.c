@@ -17,7 +17,8 @@ static const base_clock clock_ = { clock_read, clock_read, NULL };
 
 static struct { int lines, level, code; char module[16], text[600]; base_log *again; } seen;
 
-static void on_line(void *ctx, int level, const char *module, int code, const char *text)
+static void on_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
+                    void *ctx)
 {
     T_CHECK(ctx == &seen);
     T_EQ_U64(base_self()->held_count, 0);

@@ -214,7 +214,7 @@ static void every_allocation_can_fail(void)
 /* ---- hooks ---- */
 
 static struct { uint64_t live, calls; bool fail; } hook;
-static void *hook_alloc(void *ctx, size_t bytes)
+static void *hook_alloc(size_t bytes, void *ctx)
 {
     T_CHECK(ctx == &hook);
     if (hook.fail) { return NULL; }
@@ -224,7 +224,7 @@ static void *hook_alloc(void *ctx, size_t bytes)
     if (p != NULL) { memset(p, 0xaa, bytes); }
     return p;
 }
-static void hook_free(void *ctx, void *p, size_t bytes)
+static void hook_free(void *p, size_t bytes, void *ctx)
 {
     T_CHECK(ctx == &hook && p != NULL);
     hook.live -= bytes;

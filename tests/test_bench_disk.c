@@ -59,7 +59,8 @@ static bool script_put(const char *name)
     }
     return true;
 }
-static int script_get(void *store, const void *key, size_t key_len, void *buf, size_t cap, size_t *len)
+static int script_get(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                      size_t *len)
 {
     (void)store;
     (void)key;

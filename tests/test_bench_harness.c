@@ -595,7 +595,8 @@ static void every_published_workload_parses(void)
 /* "1 2 cores" is 1 and 2 and, where there are more, as many as there are, at most eight. */
 static void cores_are_as_many_as_there_are(void)
 {
-    static const uint32_t cpus[][3] = { { 1, 2, 2 }, { 2, 2, 2 }, { 3, 3, 3 }, { 8, 3, 8 }, { 96, 3, 8 } };
+    static const uint32_t cpus[][3] = { { 1, 2, 2 }, { 2, 2, 2 }, { 3, 3, 3 }, { 8, 3, 8 }, { 96, 3,
+                                                                                              8 } };
     char why[600];
     workload read;
     T_REQUIRE(workload_read("bench/mixes/hot.wl", &read, why, sizeof why));

@@ -98,7 +98,8 @@ static void all_have_their_rows(void)
 static void who_crashes_or_denies_ends_its_own_rows(void)
 {
     test_script("governor", 4, "exit 3"); /* in the second shape */
-    test_script("xtimerate", 1, "echo '{\"ops\":4096,\"bad\":1,\"wall_ns\":9,\"cpu_ns\":9}'; continue");
+    test_script("xtimerate", 1,
+                "echo '{\"ops\":4096,\"bad\":1,\"wall_ns\":9,\"cpu_ns\":9}'; continue");
     T_EQ_I64(test_suite(), CELL_WRONG);
     T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes());
     T_EQ_U64(test_rows_governor, 2);

@@ -17,6 +17,7 @@
 #include "cellar_l2.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 #define KEYS 150u
 
@@ -35,20 +36,20 @@ static void end(void)
     store_end();
 }
 
-static cellar_config config(void)
+static settings config(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     each_set = cellar_namespace_opts_default();
     each_set.l2_write = CELLAR_L2_WRITE_ON_SET;
-    cfg.root = &each_set;
-    cfg.memory_bytes = 8u << 20;
-    cfg.max_entries = 64;
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.secret = known_secret;
-    cfg.clock = read_clock;
-    cfg.log = listen_to;
-    cfg.no_threads = 1;
+    cfg.config.root = &each_set;
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.max_entries = 64;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.tuning.hash_key = known_secret;
+    cfg.host.clock = read_clock;
+    cfg.host.log = listen_to;
+    cfg.host.no_threads = 1;
     return cfg;
 }
 
@@ -60,9 +61,9 @@ static void work(cellar *c, int64_t ms)
 
 static cellar *open_it(void)
 {
-    const cellar_config cfg = config();
+    const settings cfg = config();
     cellar *c = NULL;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     work(c, 0);
     return c;
 }
@@ -156,10 +157,10 @@ static void a_failing_call_to_the_disk_has_an_error_line(void)
     cellar *c = open_it();
     put_all(c, 1);
     shut(c);
-    cellar_config cfg = config();
-    cfg.log_level = CELLAR_LOG_ERROR;
-    cfg.l2_off_errors = 64;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    settings cfg = config();
+    cfg.host.log_level = CELLAR_LOG_ERROR;
+    cfg.l2.fail_errors = 64;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     work(c, 0);
     T_EQ_STR(said, "");
     (void)base_fault_io_arm("pread", EIO, 1, true);
@@ -235,18 +236,18 @@ static void without_descriptors_an_open_tier_works_on(void)
     end();
 }
 
-static void expect_words(const cellar_config *cfg, cellar_err code, const char *words)
+static void expect_words(const settings *cfg, cellar_err code, const char *words)
 {
     cellar *c = NULL;
     cellar_error_info e = cellar_error_info_default();
-    cellar_config must = *cfg;
-    T_REQUIRE(cellar_open(cfg, &c) == CELLAR_OK); /* memory alone */
+    settings must = *cfg;
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK); /* memory alone */
     T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
     T_EQ_I64(e.code, code);
     T_CHECK(strstr(e.text, words) != NULL);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    must.l2_required = 1;
-    T_EQ_I64(cellar_open(&must, &c), code);
+    must.l2.required = 1;
+    T_EQ_I64(settings_open(&must, &c), code);
 }
 
 static void flip(const char *path, long at)
@@ -264,11 +265,11 @@ static void whose_directory_it_is_is_said_in_words(void)
 {
     char path[400], name[420];
     begin();
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar *c = open_it();
     expect_words(&cfg, CELLAR_E_BUSY, "in use");
     shut(c);
-    snprintf(name, sizeof name, "%s/SUPER", cfg.l2_path);
+    snprintf(name, sizeof name, "%s/SUPER", cfg.config.l2_path);
     flip(name, 100);
     flip(name, 4196);
     expect_words(&cfg, CELLAR_E_CORRUPT, "damaged");
@@ -277,7 +278,7 @@ static void whose_directory_it_is_is_said_in_words(void)
     expect_words(&cfg, CELLAR_E_FOREIGN, "not of a disk tier");
     memset(path, 'a', sizeof path - 1);
     path[sizeof path - 1] = '\0';
-    cfg.l2_path = path;
+    cfg.config.l2_path = path;
     expect_words(&cfg, CELLAR_E_IO, "too long");
     end();
 }
@@ -303,10 +304,10 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
     };
     for (size_t i = 0; i < sizeof why / sizeof why[0]; i++) {
         begin();
-        cellar_config cfg = config();
+        settings cfg = config();
         cellar *c = NULL;
         (void)base_fault_io_arm(why[i].site, why[i].error, 1, true);
-        T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK); /* memory alone */
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK); /* memory alone */
         cellar_error_info e = cellar_error_info_default();
         T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
         T_EQ_I64(e.code, CELLAR_E_IO);
@@ -316,8 +317,8 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         T_EQ_U64(look(c, 1), 1);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
-        cfg.l2_required = 1;
-        T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_IO);
+        cfg.l2.required = 1;
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_IO);
         (void)base_fault_io_arm(NULL, 0, 0, false);
         c = open_it(); /* and nothing of it lasts */
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
@@ -328,18 +329,18 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
 
 T_ONE_THREAD;
 /* The budget that the text of a refused open asks for; 0: it names none. */
-static uint64_t asked_for(cellar_config *cfg, uint64_t memory_bytes)
+static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
 {
     cellar *c = NULL;
     cellar_error_info e = cellar_error_info_default();
-    cfg->memory_bytes = memory_bytes;
-    cfg->l2_required = 1;
-    if (!T_CHECK(cellar_open(cfg, &c) < CELLAR_OK)) { return 0; }
+    cfg->config.memory_bytes = memory_bytes;
+    cfg->l2.required = 1;
+    if (!T_CHECK(settings_open(cfg, &c) < CELLAR_OK)) { return 0; }
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     unsigned long long least = 0, l2_bytes = 0, got = 0;
     T_EQ_I64(sscanf(e.text, "cellar_open: memory_bytes must be at least %llu for l2_bytes %llu "
                             "(got %llu)", &least, &l2_bytes, &got), 3);
-    T_EQ_U64(l2_bytes, cfg->l2_bytes);
+    T_EQ_U64(l2_bytes, cfg->config.l2_bytes);
     T_EQ_U64(got, memory_bytes);
     return least;
 }
@@ -348,25 +349,25 @@ static void a_budget_too_small_for_the_tier_names_one_that_is_enough(void)
 {
     static const uint64_t budgets[] = { 3u << 19, 1u << 20 };
     begin();
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar *c = NULL;
-    cfg.max_entries = 0;
-    cfg.l2_bytes = 1u << 30; /* refused before anything is made */
+    cfg.config.max_entries = 0;
+    cfg.config.l2_bytes = 1u << 30; /* refused before anything is made */
     T_CHECK(asked_for(&cfg, CELLAR_MEMORY_MIN) > CELLAR_MEMORY_MIN);
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.memory_bytes = 16u << 20;
-    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK); /* its stage of 2 MiB keeps its size */
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.config.memory_bytes = 16u << 20;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK); /* its stage of 2 MiB keeps its size */
     shut(c);
     for (size_t i = 0; i < sizeof budgets / sizeof budgets[0]; i++) {
         const uint64_t least = asked_for(&cfg, budgets[i]);
-        cfg.memory_bytes = least;
-        T_EQ_I64(cellar_open(&cfg, &c), CELLAR_OK);
+        cfg.config.memory_bytes = least;
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         shut(c);
         (void)asked_for(&cfg, least - least / 10); /* it asks for no more than a tenth too much */
     }
-    cfg.memory_bytes = 1u << 20;
-    cfg.l2_required = 0;
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.l2.required = 0;
     expect_words(&cfg, CELLAR_E_NOMEM, "the disk tier is off: memory_bytes must be at least");
     end();
 }
@@ -380,12 +381,12 @@ static void a_value_over_half_a_segment_is_counted_and_not_written(void)
     static char value[1u << 20];
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         begin();
-        cellar_config cfg = config();
+        settings cfg = config();
         cellar *c = NULL;
-        cfg.l2_bytes = rows[i].l2;
-        cfg.memory_bytes = rows[i].memory;
-        cfg.l2_required = 1;
-        T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+        cfg.config.l2_bytes = rows[i].l2;
+        cfg.config.memory_bytes = rows[i].memory;
+        cfg.l2.required = 1;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         work(c, 0);
         const size_t half = (size_t)rows[i].segment / 2;
         T_EQ_I64(cellar_set(c, "fits", 4, value, half - 200, NULL), CELLAR_OK);
@@ -403,15 +404,15 @@ static void a_link_as_l2_path_is_the_store_it_leads_to(void)
     begin();
     (void)snprintf(link, sizeof link, "%s/link", folder);
     T_REQUIRE(symlink("store", link) == 0);
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar *c = NULL, *second = NULL;
-    cfg.l2_path = link;
-    cfg.l2_required = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.l2_path = link;
+    cfg.l2.required = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     work(c, 0);
     T_EQ_I64(put(c, 1, 1), CELLAR_OK);
-    cfg.l2_path = store;
-    T_EQ_I64(cellar_open(&cfg, &second), CELLAR_E_BUSY);
+    cfg.config.l2_path = store;
+    T_EQ_I64(settings_open(&cfg, &second), CELLAR_E_BUSY);
     shut(c);
     c = open_it();
     T_EQ_U64(look(c, 1), 1);
@@ -424,7 +425,7 @@ static void a_limit_of_file_size_below_l2_bytes_is_a_code(void)
 {
     struct rlimit was, low;
     begin();
-    cellar_config cfg = config();
+    settings cfg = config();
     cellar *c = NULL;
     T_REQUIRE(getrlimit(RLIMIT_FSIZE, &was) == 0);
     low = was;

@@ -24,6 +24,7 @@
 #include "cellar_load.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 enum { THREADS_MAX = 16, BATCH = 4, VALUE_MAX = 1600 };
 #define COUNTER_BIT (UINT64_C(1) << 62)
@@ -129,7 +130,7 @@ typedef struct step {
     uint64_t old_id, new_id; /* old 0: none */
 } step;
 
-static cellar_err replace(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err replace(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     step *s = ctx;
     s->old_id = old != NULL ? id_in(s->key, old, old_len) : 0;
@@ -147,7 +148,7 @@ static void act_update(actor *a, uint32_t key)
 {
     step s = { a, key, 0, new_id() };
     const uint64_t start = base_now_ns();
-    const cellar_err err = cellar_update(all.c, &key, sizeof key, replace, &s, NULL);
+    const cellar_err err = cellar_update(all.c, &key, sizeof key, NULL, replace, &s);
     const uint64_t end = base_now_ns();
     if (err > CELLAR_OK || err == CELLAR_E_BUSY) { return; }
     note(a, LIN_WRITE, key, s.new_id, start, end);
@@ -210,7 +211,7 @@ static void act_get(actor *a, uint32_t key, uint32_t way)
     o.info = &info;
     const uint64_t start = base_now_ns();
     const cellar_err err =
-        way == 0 ? cellar_peek(all.c, &key, sizeof key, a->buf[0], VALUE_MAX, &len)
+        way == 0 ? peek(all.c, &key, sizeof key, a->buf[0], VALUE_MAX, &len)
         : way < 4 ? cellar_get_with(all.c, &key, sizeof key, &o, a->buf[0], VALUE_MAX, &len)
                   : cellar_get(all.c, &key, sizeof key, a->buf[0], VALUE_MAX, &len);
     const uint64_t end = base_now_ns();
@@ -331,7 +332,7 @@ static void run_round(actor *actors)
 
 static void open_all(const setting *how)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts root = cellar_namespace_opts_default();
     memset(&all, 0, sizeof all);
     all.how = how;
@@ -346,14 +347,14 @@ static void open_all(const setting *how)
     }
     store_begin();
     root.l2_write = how->l2_write;
-    cfg.memory_bytes = CELLAR_MEMORY_MIN;
-    cfg.max_entries = how->in_memory;
-    cfg.eviction = CELLAR_EVICT_LRU;
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2_sync = how->l2_sync;
-    cfg.root = &root;
-    T_REQUIRE(cellar_open(&cfg, &all.c) == CELLAR_OK);
+    cfg.config.memory_bytes = CELLAR_MEMORY_MIN;
+    cfg.config.max_entries = how->in_memory;
+    cfg.config.eviction = CELLAR_EVICT_LRU;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.l2.sync = how->l2_sync;
+    cfg.config.root = &root;
+    T_REQUIRE(settings_open(&cfg, &all.c) == CELLAR_OK);
 }
 
 static void close_all(void)

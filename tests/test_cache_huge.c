@@ -3,7 +3,7 @@
  * Aim:    every public call checks a length or a count before it reads what that length belongs to.
  * Method: lengths that no memory holds, and one that is short after a cut to 32 bits, beside a
  *         pointer to a page that may not be read: a call that looks ends the program. Views with
- *         and without `watch_unchanged`, a filter, tags. Buffers of any capacity are fine. */
+ *         and without `exact_age`, a filter, tags. Buffers of any capacity are fine. */
 #include <sys/mman.h>
 
 #include "cellar.h"
@@ -17,6 +17,7 @@
 #include "cellar_warm.h"
 #include "cellar_limit.h"
 #include "tests/t.h"
+#include "tests/settings.h"
 
 #define SHORT_WHEN_CUT (((size_t)1 << sizeof(size_t) * 4) + 5)
 
@@ -30,21 +31,21 @@ static int64_t still(void *ctx)
     return 1000;
 }
 
-static void set_up(uint32_t watch_unchanged)
+static void set_up(uint32_t exact_age)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts view = cellar_namespace_opts_default();
-    cfg.memory_bytes = 4u << 20;
-    cfg.max_value_bytes = 4096;
-    cfg.no_threads = 1;
-    cfg.clock = still;
-    view.watch_unchanged = watch_unchanged;
-    cfg.root = &view;
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.tuning.max_value_bytes = 4096;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = still;
+    view.exact_age = exact_age;
+    cfg.config.root = &view;
     if (no == NULL) {
         no = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         T_REQUIRE(no != MAP_FAILED);
     }
-    T_REQUIRE(cellar_open(&cfg, &root) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &root) == CELLAR_OK);
     T_REQUIRE(cellar_set(root, "k", 1, "value", 5, NULL) == CELLAR_OK);
     T_REQUIRE(cellar_bloom_open(root, 100, 0.01) == CELLAR_OK);
 }
@@ -68,7 +69,7 @@ static cellar_err never_load(cellar_load *ld, const void *key, size_t key_len, v
     T_CHECK(false && "a refused call must not call back");
     return CELLAR_E_INVAL;
 }
-static cellar_err never_update(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err never_update(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     (void)ctx;
     (void)old;
@@ -78,8 +79,8 @@ static cellar_err never_update(void *ctx, const void *old, size_t old_len, cella
     return CELLAR_E_INVAL;
 }
 /* The source may take values that are too long for the cache. */
-static cellar_err write_row(void *ctx, const void *key, size_t key_len, const void *value,
-                            size_t value_len)
+static cellar_err write_row(const void *key, size_t key_len, const void *value, size_t value_len,
+                            void *ctx)
 {
     (void)key;
     (void)key_len;
@@ -88,12 +89,12 @@ static cellar_err write_row(void *ctx, const void *key, size_t key_len, const vo
     ++*(int *)ctx;
     return CELLAR_OK;
 }
-static int never_scan(void *ctx, const cellar_scan_entry *e)
+static bool never_scan(const cellar_scan_entry *e, void *ctx)
 {
     (void)ctx;
     (void)e;
     T_CHECK(false && "a refused call must not call back");
-    return 0;
+    return true;
 }
 
 static void keys(size_t n)
@@ -108,7 +109,7 @@ static void keys(size_t n)
     cellar_reason why = cellar_reason_default();
     ANSWERS(cellar_get(root, no, n, buf, sizeof buf, &len), E_INVAL);
     ANSWERS(cellar_get_with(root, no, n, NULL, buf, sizeof buf, &len), E_INVAL);
-    ANSWERS(cellar_peek(root, no, n, buf, sizeof buf, &len), E_INVAL);
+    ANSWERS(peek(root, no, n, buf, sizeof buf, &len), E_INVAL);
     ANSWERS(cellar_get_alloc(root, no, n, &copy, &len), E_INVAL);
     ANSWERS(cellar_pin(root, no, n, &pin), E_INVAL);
     ANSWERS(cellar_contains(root, no, n), E_INVAL);
@@ -116,7 +117,7 @@ static void keys(size_t n)
     ANSWERS(cellar_set(root, no, n, "x", 1, NULL), E_INVAL);
     ANSWERS(cellar_delete(root, no, n), E_INVAL);
     ANSWERS(cellar_touch(root, no, n, 5), E_INVAL);
-    ANSWERS(cellar_update(root, no, n, never_update, NULL, NULL), E_INVAL);
+    ANSWERS(cellar_update(root, no, n, NULL, never_update, NULL), E_INVAL);
     ANSWERS(cellar_increment(root, no, n, 1, 0, 0, 0, NULL), E_INVAL);
     ANSWERS(cellar_get_or_load(root, no, n, NULL, never_load, NULL, &r), E_INVAL);
     ANSWERS(cellar_lease_acquire(root, no, n, NULL, NULL, &lease, &r), E_INVAL);
@@ -128,7 +129,7 @@ static void keys(size_t n)
     ANSWERS(cellar_delete_by_pattern(root, no, n, NULL), E_INVAL);
 }
 
-static cellar_err huge_key(void *ctx, cellar_bytes *key)
+static cellar_err huge_key(cellar_bytes *key, void *ctx)
 {
     key->data = no;
     key->len = *(size_t *)ctx;
@@ -143,7 +144,7 @@ static void keys_apart(size_t n)
     cellar_get_item get = { no, n, buf, sizeof buf, 0, CELLAR_OK, 0 };
     cellar_set_item set = { no, n, "x", 1, CELLAR_OK, 0 };
     cellar_delete_item del = { no, n, CELLAR_OK, 0 };
-    cellar_load_item load = { no, n, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_load_item load = { no, n, fresh_result(), CELLAR_OK, 0 };
     const cellar_bytes key = { no, n };
     cellar_warm_opts o = cellar_warm_opts_default();
     cellar_warm_report report = cellar_warm_report_default();
@@ -159,13 +160,13 @@ static void keys_apart(size_t n)
     T_CHECK(err == CELLAR_E_INVAL || (err == CELLAR_OK && load.status == CELLAR_E_INVAL));
     o.keys = &key;
     o.key_count = 1;
-    o.fn = never_load;
+    o.loader = never_load;
     ANSWERS(cellar_warm(root, &o, &report), E_INVAL);
     ANSWERS(cellar_bloom_feed(root, huge_key, &n, NULL), E_INVAL);
     ANSWERS(cellar_memo_key("f", 1, &arg, 1, buf, sizeof buf, NULL), E_INVAL);
     ANSWERS(cellar_memo_key("f", 1, no, n, buf, sizeof buf, NULL), E_INVAL);
     ANSWERS(cellar_memo_parse(no, n, NULL, NULL, NULL, 0, NULL), E_INVAL);
-    ANSWERS(cellar_scan(root, &cursor, no, n, 0, 0, never_scan, NULL), E_INVAL);
+    ANSWERS(cellar_scan(root, &cursor, no, n, 0, never_scan, NULL), E_INVAL);
 }
 
 /* ---- values ---- */
@@ -198,7 +199,7 @@ static void set_with_bad_tags(size_t n)
     ANSWERS(cellar_set(root, "v", 1, "x", 1, &o), E_INVAL);
 }
 
-static cellar_err grow(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
     const size_t n = *(size_t *)ctx;
@@ -209,7 +210,7 @@ static cellar_err grow(void *ctx, const void *old, size_t old_len, cellar_buf *o
     ANSWERS(cellar_buf_resize(out, n, &p), E_TOOBIG);
     return CELLAR_OK;
 }
-static cellar_err resize(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err resize(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
     (void)old;
@@ -232,8 +233,8 @@ static void values(size_t n)
     T_EQ_I64(cellar_set(root, "v", 1, "x", 1, NULL), CELLAR_OK);
     set_as(n, CELLAR_ONLY_IF_PRESENT, 0);
     set_with_bad_tags(n);
-    ANSWERS(cellar_update(root, "v", 1, grow, &n, NULL), E_TOOBIG);
-    ANSWERS(cellar_update(root, "v", 1, resize, &n, NULL), E_TOOBIG);
+    ANSWERS(cellar_update(root, "v", 1, NULL, grow, &n), E_TOOBIG);
+    ANSWERS(cellar_update(root, "v", 1, NULL, resize, &n), E_TOOBIG);
     int written = 0;
     ANSWERS(cellar_write_through(root, "v", 1, no, n, NULL, write_row, &written), E_TOOBIG);
     T_EQ_I64(written, 1);
@@ -250,7 +251,7 @@ typedef struct loading {
     int how;
 } loading;
 
-static void never_free(void *ctx, void *value)
+static void never_free(void *value, void *ctx)
 {
     (void)ctx;
     (void)value;
@@ -295,10 +296,10 @@ static void loads(size_t n)
         cellar_result_free(&r);
         (void)cellar_delete(root, "load", 4);
     }
-    cellar_load_item item = { "many", 4, cellar_result_default(), CELLAR_OK, 0 };
+    cellar_load_item item = { "many", 4, fresh_result(), CELLAR_OK, 0 };
     ANSWERS(cellar_get_or_load_many(root, &item, 1, NULL, load_many_huge, &l), OK);
     ANSWERS(item.status, E_TOOBIG);
-    cellar_result_free(&item.result);
+    cellar_result_free(item.result);
     const cellar_bytes instead = { no, n };
     cellar_result r = cellar_result_default();
     cellar_load_opts o = cellar_load_opts_default();
@@ -315,7 +316,7 @@ static void counts_of_items_that_no_memory_holds_are_refused(void)
     cellar_warm_opts o = cellar_warm_opts_default();
     cellar_warm_report report = cellar_warm_report_default();
     o.keys = no;
-    o.fn = never_load;
+    o.loader = never_load;
     for (size_t i = 0; i < 3; i++) {
         const size_t n = lengths[i];
         o.key_count = n;
@@ -342,7 +343,7 @@ static void capacities_of_any_size_are_fine(void)
         cellar_result r = cellar_result_default();
         cellar_arg arg = cellar_arg_u64(7), back[1];
         T_CHECK(cellar_get(root, "k", 1, buf, n, &len) == CELLAR_OK && len == 5);
-        T_CHECK(cellar_peek(root, "k", 1, buf, n, &len) == CELLAR_OK && len == 5);
+        T_CHECK(peek(root, "k", 1, buf, n, &len) == CELLAR_OK && len == 5);
         T_CHECK(cellar_get_with(root, "k", 1, NULL, buf, n, &len) == CELLAR_OK && len == 5);
         T_CHECK(cellar_get_many(root, &item, 1, NULL) == CELLAR_OK && item.value_len == 5);
         r.buf = buf;
@@ -456,9 +457,9 @@ static void locks_look_at_the_length_first(void)
 
 /* ---- all of it in views of both kinds ---- */
 
-static void lengths_are_checked_first(uint32_t watch_unchanged)
+static void lengths_are_checked_first(uint32_t exact_age)
 {
-    set_up(watch_unchanged);
+    set_up(exact_age);
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         keys(lengths[i]);
         keys_apart(lengths[i]);

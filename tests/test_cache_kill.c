@@ -20,6 +20,7 @@
 #include "cellar_observe.h"
 #include "tests/folder.h"
 #include "tests/t.h"
+#include "tests/settings.h"
 
 #define KEYS 48u
 #define OTHERS 1500u
@@ -231,8 +232,8 @@ static void *works(void *arg)
     return NULL;
 }
 
-static int xor_seal(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t in_len, void *out)
+static int xor_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out, void *ctx)
 {
     (void)aad;
     (void)aad_len;
@@ -243,12 +244,12 @@ static int xor_seal(void *ctx, const unsigned char *nonce, const void *aad, size
     return 0;
 }
 
-static int xor_open(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t in_len, void *out)
+static int xor_open(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out, void *ctx)
 {
     unsigned char scratch[2048];
     const unsigned char *tag = (const unsigned char *)in + in_len - 8;
-    (void)xor_seal(ctx, nonce, aad, aad_len, in, in_len - 8, scratch);
+    (void)xor_seal(nonce, aad, aad_len, in, in_len - 8, scratch, ctx);
     memcpy(out, scratch, in_len - 8);
     return tag[0] == *(const unsigned char *)ctx ? 0 : 1;
 }
@@ -258,26 +259,26 @@ static void child_opens(uint64_t dir)
     static unsigned char secret = 77;
     cellar_l2_cipher crypt = cellar_l2_cipher_default();
     cellar_namespace_opts v = cellar_namespace_opts_default();
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     crypt.ctx = &secret;
     crypt.seal = xor_seal;
     crypt.open = xor_open;
-    crypt.overhead = 8;
+    crypt.overhead_bytes = 8;
     v.l2_write = mode == DURABLE ? CELLAR_L2_WRITE_ON_EVICTION
                 : mode == EACH_SET ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_THROUGH;
-    cfg.root = &v;
-    cfg.memory_bytes = 2u << 20;
-    cfg.l2_path = store;
-    cfg.l2_bytes = 24u << 20;
-    cfg.l2_required = 1;
-    cfg.l2_sync = mode == DURABLE ? 1 + dir % 2 : dir % 3;
-    if (dir % 4 == 1) { cfg.l2_crypt = &crypt; }
-    cfg.l2_sigbus_handler = cfg.l2_mmap_read = dir % 4 == 2;
+    cfg.config.root = &v;
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = 24u << 20;
+    cfg.l2.required = 1;
+    cfg.l2.sync = mode == DURABLE ? 1 + dir % 2 : dir % 3;
+    if (dir % 4 == 1) { cfg.l2.cipher = &crypt; }
+    cfg.l2.sigbus_handler = cfg.l2.mmap_read = dir % 4 == 2;
     v.l2_lz4 = dir % 4 == 3;
-    cellar_err err = cellar_open(&cfg, &root);
+    cellar_err err = settings_open(&cfg, &root);
     if (err == CELLAR_E_UNSUPPORTED && v.l2_lz4 != 0) { /* built without */
         v.l2_lz4 = 0;
-        err = cellar_open(&cfg, &root);
+        err = settings_open(&cfg, &root);
     }
     if (err != CELLAR_OK) {
         snprintf(o->said, sizeof o->said, "open: %s", cellar_code_name(err));

@@ -8,22 +8,23 @@
 #include "l2/l2.h"
 #include "tests/folder.h"
 #include "tests/t.h"
+#include "tests/settings.h"
 
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 
 static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_opts *v)
 {
     cellar *c = NULL;
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     *v = cellar_namespace_opts_default();
     v->l2_write = mode;
-    cfg.root = v;
-    cfg.memory_bytes = memory;
-    cfg.l2_path = store;
-    cfg.l2_bytes = (uint64_t)32 << 20;
-    cfg.l2_sync = CELLAR_L2_SYNC_PERIODIC;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.root = v;
+    cfg.config.memory_bytes = memory;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = (uint64_t)32 << 20;
+    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 

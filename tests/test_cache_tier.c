@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "cache/cache.h"
+#include "tests/settings.h"
 
 #define SLOTS 20000
 #define LONG ((size_t)512 << 10)
@@ -165,7 +166,7 @@ static cellar_err low_put(void *ctx, const cache_tier_key *k, const void *value,
     }
     if (!low.host.stamp_is(low.host.ctx, k->hash, stamp)) {
         low.refused++;
-        return CELLAR_REFUSED;
+        return CACHE_TIER_REFUSED;
     }
     row *r = find(k->vgen, key);
     if (r == NULL) { return CELLAR_DROPPED; }
@@ -196,7 +197,7 @@ static cellar_err read_by(unsigned way, uint32_t key)
     case 0: return cellar_get(low.c, &key, sizeof key, buf, sizeof buf, NULL);
     case 1:
     case 2: return cellar_get_with(low.c, &key, sizeof key, &o, buf, sizeof buf, NULL);
-    case 3: return cellar_peek(low.c, &key, sizeof key, buf, sizeof buf, NULL);
+    case 3: return peek(low.c, &key, sizeof key, buf, sizeof buf, NULL);
     case 4: return cellar_contains(low.c, &key, sizeof key);
     case 5: return cellar_entry_info_get(low.c, &key, sizeof key, 0, &info);
     case 6: err = cellar_get_alloc(low.c, &key, sizeof key, &copy, &len); break;
@@ -281,18 +282,24 @@ static const cache_tier tier = {
     .forked = low_forked,
 };
 
+static cellar_err open_tier(const settings *s, const cache_tier *t, cellar **out)
+{
+    const cellar_config cfg = settings_config(s);
+    return cache_open(&cfg, t, 0, out);
+}
+
 static cellar *open_on(const cache_tier *t, uint64_t max_entries)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
     memset(&low, 0, sizeof low);
     now_ms = 1000000;
-    cfg.memory_bytes = 4u << 20;
-    cfg.max_entries = max_entries;
-    cfg.eviction = CELLAR_EVICT_FIFO;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
-    T_REQUIRE(cache_open(&cfg, t, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.config.max_entries = max_entries;
+    cfg.config.eviction = CELLAR_EVICT_FIFO;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(open_tier(&cfg, t, &c) == CELLAR_OK);
     low.c = c;
     return c;
 }
@@ -381,10 +388,10 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
         o.flags = CELLAR_GET_PEEK;
         o.info = &got;
         T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_OK);
-        T_EQ_I64(cellar_peek(c, &zero, sizeof zero, buf, sizeof buf, &len), CELLAR_OK);
+        T_EQ_I64(peek(c, &zero, sizeof zero, buf, sizeof buf, &len), CELLAR_OK);
         T_EQ_U64(len, 4);
         T_EQ_MEM(buf, "zero", 4);
-        T_EQ_I64(cellar_peek(c, &zero, sizeof zero, buf, 3, &len), CELLAR_E_BUFFER);
+        T_EQ_I64(peek(c, &zero, sizeof zero, buf, 3, &len), CELLAR_E_BUFFER);
         T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
         T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
         T_EQ_U64(low.gets, 5 * round); /* each was answered below, none from L1 */
@@ -436,7 +443,7 @@ static void a_get_describes_what_came_from_below(void)
     }
 }
 
-static cellar_err add_x(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err add_x(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     *(bool *)ctx = old != NULL;
     (void)cellar_buf_append(out, old, old_len);
@@ -468,7 +475,7 @@ static void who_changes_it_has_it_brought_up(void)
 
     c = open_below("zero", 4, 5000);
     bool there = false;
-    T_EQ_I64(cellar_update(c, &zero, sizeof zero, add_x, &there, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, &zero, sizeof zero, NULL, add_x, &there), CELLAR_OK);
     T_CHECK(there);
     T_EQ_STR(look(c, 0), "zerox");
     shut(c);
@@ -564,7 +571,7 @@ static void what_changes_while_it_is_brought_up_counts(void)
     c = open_below("zero", 4, 0);
     low.del_in_get = true;
     bool there = true;
-    T_EQ_I64(cellar_update(c, &zero, sizeof zero, add_x, &there, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, &zero, sizeof zero, NULL, add_x, &there), CELLAR_OK);
     T_CHECK(!there);
     T_EQ_STR(look(c, 0), "x");
     shut(c);
@@ -1031,14 +1038,14 @@ static void a_root_known_by_its_label_is_brought_up(void)
         if (life == 0) { memset(names, 0, sizeof names); }
         if (life == 0) { names[0] = (struct low_name){ "main", { 0, 40, 3 } }; }
         const cache_tier *t = tier_with_names();
-        cellar_config cfg = cellar_config_default();
+        settings cfg = settings_default();
         cellar *c = NULL, *v;
-        cfg.memory_bytes = 4u << 20;
-        cfg.clock = read_clock;
-        cfg.no_threads = 1;
-        cfg.root_name = "main";
+        cfg.config.memory_bytes = 4u << 20;
+        cfg.host.clock = read_clock;
+        cfg.host.no_threads = 1;
+        cfg.host.name = "main";
         memset(&low, 0, sizeof low);
-        T_REQUIRE(cache_open(&cfg, t, &c) == CELLAR_OK);
+        T_REQUIRE(open_tier(&cfg, t, &c) == CELLAR_OK);
         T_REQUIRE(named("", 0, 0) != NULL);
         T_CHECK(named("", 0, 0)->v.vgen == 40 && named("", 0, 0)->v.version == 3);
         T_EQ_I64(put(c, 1, "root", 0), CELLAR_OK);
@@ -1114,7 +1121,7 @@ static void a_forked_child_has_no_tier(void)
     shut(c);
 }
 
-static void fork_once(void *ctx, const cellar_event *e)
+static void fork_once(const cellar_event *e, void *ctx)
 {
     (void)ctx;
     (void)e;

@@ -6,6 +6,8 @@
 #include "tests/t.h"
 
 #include "cache/cache_int.h"
+#include "tests/api_kit.h"
+#include "tests/settings.h"
 
 enum { ENTRIES = 600000 };
 
@@ -24,11 +26,11 @@ static void use_up_numbers(cellar *c)
 
 static cellar *open_store(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = 128u << 20;
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 128u << 20;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
 
@@ -93,6 +95,49 @@ static void a_new_view_begins_them_too(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+static cellar *view(cellar *c, const char *name)
+{
+    cellar *v = NULL;
+    T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
+    return v;
+}
+
+/* All of L1 is emptied once, no old value comes back, namespaces stay apart. */
+static void generation_numbers_run_out_between_clears(void)
+{
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.host.no_threads = 1;
+    const cellar_config linked = settings_config(&cfg);
+    cellar *c = NULL;
+    T_REQUIRE(cache_open(&linked, NULL, UINT32_MAX - 3, &c) == CELLAR_OK);
+    cellar *a = view(c, "a"), *b = view(c, "b");
+    char value[16];
+    for (int round = 0; round < 40; round++) {
+        snprintf(value, sizeof value, "%d", round);
+        T_EQ_I64(api_put(a, "k", value, NULL), CELLAR_OK);
+        T_EQ_I64(api_put(b, "k", "b", NULL), CELLAR_OK);
+        T_EQ_I64(api_put(c, "k", "root", NULL), CELLAR_OK);
+        T_EQ_STR(api_look(a, "k"), value);
+        T_EQ_STR(api_look(b, "k"), "b");
+        T_EQ_STR(api_look(c, "k"), "root");
+        T_EQ_I64(cellar_clear(a), CELLAR_OK);
+        T_EQ_STR(api_look(a, "k"), "MISS");
+        const char *left = api_look(b, "k");
+        T_CHECK(strcmp(left, "b") == 0 || strcmp(left, "MISS") == 0);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    }
+    for (int i = 0; i < 10; i++) {
+        cellar *v = view(c, "x");
+        (void)api_put(v, "k", "x", NULL);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_drop(c, "x"), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    api_shut(c);
+}
+
 T_ONE_THREAD;
 T_MAIN("cache_vgen", T_CASE(numbers_begin_anew_over_an_empty_store),
-       T_CASE(a_new_view_begins_them_too))
+       T_CASE(a_new_view_begins_them_too), T_CASE(generation_numbers_run_out_between_clears))

@@ -14,6 +14,7 @@
 #include "cellar_invalidate.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static _Atomic int64_t now_ms;
 
@@ -42,7 +43,7 @@ static bool fine(run *r, cellar_err err, const char *call)
 }
 #define FINE(call) fine(r, (call), #call)
 
-static cellar_err enlarge(void *ctx, const void *old, size_t old_len, cellar_buf *out)
+static cellar_err enlarge(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
     (void)ctx;
@@ -51,14 +52,14 @@ static cellar_err enlarge(void *ctx, const void *old, size_t old_len, cellar_buf
     return err;
 }
 
-static int any(void *ctx, const cellar_scan_entry *e)
+static bool any(const cellar_scan_entry *e, void *ctx)
 {
     (void)ctx;
     (void)e;
-    return 0;
+    return true;
 }
 
-static void hear(void *ctx, const cellar_event *e)
+static void hear(const cellar_event *e, void *ctx)
 {
     (void)e;
     ++*(unsigned *)ctx;
@@ -103,13 +104,13 @@ static void use_entries(run *r, cellar *c)
     }
     err = cellar_pin(c, "big", 3, &pin);
     if (err != CELLAR_MISS && FINE(err)) { cellar_unpin(&pin); }
-    (void)FINE(cellar_update(c, "grows", 5, enlarge, NULL, NULL));
-    (void)FINE(cellar_update(c, "grows", 5, enlarge, NULL, NULL));
+    (void)FINE(cellar_update(c, "grows", 5, NULL, enlarge, NULL));
+    (void)FINE(cellar_update(c, "grows", 5, NULL, enlarge, NULL));
     err = cellar_entry_info_get(c, "small", 5, CELLAR_GET_WANT_VERSION, &info);
     if (err != CELLAR_MISS) { (void)FINE(err); }
     (void)FINE(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL));
     do {
-        if (!FINE(cellar_scan(c, &cursor, NULL, 0, 1000, 0, any, NULL))) { break; }
+        if (!FINE(cellar_scan(c, &cursor, NULL, 0, 1000, any, NULL))) { break; }
     } while (cursor != 0);
     err = cellar_touch(c, "small", 5, 5000);
     if (err != CELLAR_MISS) { (void)FINE(err); }
@@ -140,15 +141,15 @@ static void use_views(run *r, cellar *c)
 
 static void scenario(run *r, bool threads)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     unsigned heard = 0;
     uint64_t id = 0;
     atomic_store(&now_ms, 1000);
-    cfg.memory_bytes = 3u << 20;
-    cfg.clock = read_clock;
-    cfg.no_threads = !threads;
-    if (!FINE(cellar_open(&cfg, &c))) {
+    cfg.config.memory_bytes = 3u << 20;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = !threads;
+    if (!FINE(settings_open(&cfg, &c))) {
         T_CHECK(c == NULL);
         return;
     }

@@ -98,7 +98,7 @@ cellar_err cellar_set(cellar *c, const void *key, size_t key_len, const void *va
     return CELLAR_OK;
 }
 
-cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
+cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out)
 {
     T_EQ_I64(scope, CELLAR_SCOPE_STORE);
     if (wanted == STATS_FAIL) { return CELLAR_E_CLOSED; }

@@ -18,6 +18,7 @@
 #include "cellar_load.h"
 #include "cellar_bloom.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static char folder[256], store[300], said[400], complained[400], copy[400];
 
@@ -45,14 +46,14 @@ static void end(void) { shell("rm -rf '%s'%s", folder, ""); }
 
 static cellar *open_store(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.memory_bytes = 8u << 20;
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.no_threads = 1;
-    cfg.secret = secret; /* no two keys of these share a word of the index */
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.no_threads = 1;
+    cfg.tuning.hash_key = secret; /* no two keys of these share a word of the index */
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     return c;
 }
@@ -273,18 +274,18 @@ static cellar_err load_of_key(cellar_load *ld, const void *key, size_t key_len, 
 static void what_the_next_life_does_not_serve_is_dead(void)
 {
     static const char *const keys[3] = { "made", "more", "plain" };
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts root = cellar_namespace_opts_default();
     cellar *c = NULL;
     begin();
-    cfg.memory_bytes = 8u << 20;
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.no_threads = 1;
-    cfg.deps = root.deps = 1;
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.no_threads = 1;
+    cfg.tuning.track_dependencies = root.track_dependencies = 1;
     root.l2_write = CELLAR_L2_WRITE_ON_SET;
-    cfg.root = &root;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.config.root = &root;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         cellar_result r = cellar_result_default();
         T_EQ_I64(cellar_get_or_load(c, keys[i], strlen(keys[i]), NULL, load_of_key, c, &r),

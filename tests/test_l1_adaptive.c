@@ -421,7 +421,8 @@ static void metadata_is_charged(void)
         }
         const uint64_t may = BASE_MAX(budget * 3 / 100, KIT_KIB(16));
         const uint64_t may_by_bytes = BASE_MAX(budget, KIT_MIB(1)) * 3 / 100;
-        printf("# %6" PRIu64 " entries: %" PRIu64 " bytes, %.2f %% (by bytes %.2f %%)\n", entries[i],
+        printf("# %6" PRIu64 " entries: %" PRIu64 " bytes, %.2f %% (by bytes %.2f %%)\n",
+               entries[i],
                bytes[0], (double)bytes[0] * 100 / (double)budget,
                (double)bytes[1] * 100 / (double)budget);
         T_CHECK(bytes[0] <= may);

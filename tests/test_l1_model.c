@@ -94,7 +94,8 @@ static int tag_verdict(uint32_t tag, uint64_t life)
 
 static bool fresh(const entry *e)
 {
-    return e->present && !reached(expires(e)) && (!e->tagged || tag_verdict(e->tag, e->tag_life) == 0);
+    return e->present && !reached(expires(e)) && (!e->tagged || tag_verdict(e->tag,
+                                                                            e->tag_life) == 0);
 }
 static bool is_value(const entry *e) { return fresh(e) && e->kind == L1_VALUE; }
 

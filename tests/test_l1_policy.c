@@ -334,6 +334,7 @@ static void what_came_first_and_is_used_stays(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_policy", T_CASE(what_came_first_and_is_used_stays), T_CASE(fifo_entry_for_entry), T_CASE(lru_entry_for_entry),
+T_MAIN("l1_policy", T_CASE(what_came_first_and_is_used_stays), T_CASE(fifo_entry_for_entry),
+       T_CASE(lru_entry_for_entry),
        T_CASE(s3fifo_like_the_published_one),
        T_CASE(not_below_lru_bounded_by_entries), T_CASE(not_below_lru_bounded_by_bytes))

@@ -46,8 +46,8 @@ static void toy_tag(const toy *t, const unsigned char *nonce, const void *aad, s
     }
 }
 
-static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t n, void *out)
+static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t n, void *out, void *ctx)
 {
     toy *t = ctx;
     if (t->broken) { return -1; }
@@ -59,8 +59,8 @@ static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size
 }
 
 /* Writes what it finds before it knows whether that is genuine, as many do. */
-static int toy_open(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t n, void *out)
+static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t n, void *out, void *ctx)
 {
     const toy *t = ctx;
     unsigned char tag[TOY_TAG];
@@ -79,7 +79,7 @@ static void toy_init(toy *t, cellar_l2_cipher *c, unsigned char secret)
     c->ctx = t;
     c->seal = toy_seal;
     c->open = toy_open;
-    c->overhead = TOY_TAG;
+    c->overhead_bytes = TOY_TAG;
 }
 
 static void begin(void)
@@ -247,7 +247,7 @@ static void a_cipher_that_fails_stores_nothing(void)
     open_it();
     T_EQ_I64(put(1, 1), CELLAR_OK);
     right_toy.broken = true;
-    T_EQ_I64(put(2, 1), CELLAR_REFUSED);
+    T_EQ_I64(put(2, 1), L2_REFUSED);
     right_toy.broken = false;
     const l2_stats st = l2_kit_figures(&kit);
     T_EQ_U64(st.refused_seal, 1);

@@ -94,7 +94,7 @@ static void a_tag_ends_what_was_born_before_it(void)
     T_EQ_I64(put("plain", 0, 0), CELLAR_OK);
     l2_tag_end(kit.d, 5, epoch + 1, false);
     T_CHECK(!there("old") && there("other") && there("plain"));
-    T_EQ_I64(put("late", 5, epoch), CELLAR_REFUSED);
+    T_EQ_I64(put("late", 5, epoch), L2_REFUSED);
     T_EQ_I64(put("new", 5, epoch + 1), CELLAR_OK);
     killed();
     T_CHECK(!there("old") && there("other") && there("plain") && there("new") && !there("late"));
@@ -110,7 +110,7 @@ static void a_soft_end_is_a_miss_on_disk_too(void)
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
     l2_tag_end(kit.d, 5, epoch + 1, true);
     T_CHECK(!there("k"));
-    T_EQ_I64(put("k", 5, epoch), CELLAR_REFUSED);
+    T_EQ_I64(put("k", 5, epoch), L2_REFUSED);
     killed();
     T_CHECK(!there("k"));
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
@@ -181,7 +181,7 @@ static void an_end_in_the_middle_of_a_put_wins(void)
 {
     begin();
     by_tag = true;
-    T_EQ_I64(put_ended(), CELLAR_REFUSED);
+    T_EQ_I64(put_ended(), L2_REFUSED);
     T_CHECK(ending && !there("key"));
     killed();
     T_CHECK(!there("key"));

@@ -191,7 +191,8 @@ static void disk_is_full_meanwhile(void)
     l2_close(kit.d);
 }
 
-static void a_small_disk_gives_a_smaller_store(void) { on_small_disk(24, store_takes_what_there_is); }
+static void a_small_disk_gives_a_smaller_store(void) { on_small_disk(24,
+                                                                     store_takes_what_there_is); }
 static void no_room_is_a_code_and_heals(void) { on_small_disk(6, no_room_is_told); }
 static void a_disk_that_fills_up_loses_nothing(void) { on_small_disk(20, disk_is_full_meanwhile); }
 

@@ -137,7 +137,8 @@ static void all_end_under_load(void)
 static void all_entries_end_at_once(void)
 {
     /* At least what the stage cannot hold: else there is nothing to reclaim. */
-    keys = BASE_MAX((uint32_t)t_env_u64("EXPIRY_KEYS", t_share(250000)) / EXPIRY_SLOW, 50000u) / t_patience();
+    keys = BASE_MAX((uint32_t)t_env_u64("EXPIRY_KEYS", t_share(250000)) / EXPIRY_SLOW,
+                    50000u) / t_patience();
     lives = calloc(keys, 1);
     T_REQUIRE(lives != NULL);
     store_init();

@@ -208,7 +208,8 @@ static void words_lost(uint64_t flags, uint64_t most)
     uint64_t lost = 0;
     for (uint64_t i = 0; i < objects; i++) { lost += !form_has(&d, i); }
     const double slots = (double)d.index.buckets * L2_SHARDS * L2_WAYS;
-    printf("# %" PRIu64 " of %" PRIu64 " lost (%.4f %%) at load %.3f, %.2f B a key\n", lost, objects,
+    printf("# %" PRIu64 " of %" PRIu64 " lost (%.4f %%) at load %.3f, %.2f B a key\n", lost,
+           objects,
            100.0 * (double)lost / (double)objects, (double)objects / slots,
            8.0 * slots / (double)objects);
     T_CHECK(lost <= most);

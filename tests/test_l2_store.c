@@ -198,11 +198,11 @@ static void admission_says_why(void)
     open_it();
     l2_meta m = { .deadline_ms = kit.now_ms + 9999 };
     const l2_key k = l2_kit_key(&kit, "key", 3, 9);
-    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_REFUSED);
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), L2_REFUSED);
     m.deadline_ms++;
     T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
-    T_EQ_I64(put(1, 1, 16384), CELLAR_REFUSED);
-    T_EQ_I64(put(1, 1, 6100), CELLAR_REFUSED);
+    T_EQ_I64(put(1, 1, 16384), L2_REFUSED);
+    T_EQ_I64(put(1, 1, 6100), L2_REFUSED);
     T_EQ_I64(put(1, 1, 5900), CELLAR_OK);
     l2_stats st;
     l2_stats_get(kit.d, &st);
@@ -229,7 +229,7 @@ static void write_budgets_hold_also_over_restarts(void)
     for (uint32_t i = 0; i < 8; i++) { stored += put(20 + i, 1, 270) == CELLAR_OK; }
     T_EQ_U64(stored, 8); /* the day's are used up */
     kit.now_ms += 1000;
-    T_EQ_I64(put(30, 1, 270), CELLAR_REFUSED);
+    T_EQ_I64(put(30, 1, 270), L2_REFUSED);
     l2_stats st;
     l2_stats_get(kit.d, &st);
     T_CHECK(st.refused_budget >= 7 && st.bytes_today <= 2500 && st.bytes_today > 2300);
@@ -320,7 +320,7 @@ static void what_nobody_asked_for_is_stored_the_second_time(void)
     kit.cfg.seg_count = 8;
     open_it();
     l2_stats st;
-    for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), CELLAR_REFUSED); }
+    for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), L2_REFUSED); }
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.refused_unused, 40);
     T_EQ_U64(st.put_bytes, 0);
@@ -330,12 +330,12 @@ static void what_nobody_asked_for_is_stored_the_second_time(void)
     /* Too large or due too soon: that is what it is refused for, and it is not remembered. */
     l2_meta m = { .deadline_ms = kit.now_ms, .unused = true };
     const l2_key k = l2_kit_key(&kit, "due", 3, 7);
-    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_REFUSED);
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), L2_REFUSED);
     m.deadline_ms = BASE_NEVER_MS;
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.refused_ttl, 1);
     T_EQ_U64(st.refused_unused, 40);
-    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_REFUSED);
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), L2_REFUSED);
     /* A copy that lies there needs no second put; an address without a copy is no use. */
     const l2_key other = l2_kit_key(&kit, "other", 5, 7);
     m.unused = false;
@@ -347,7 +347,7 @@ static void what_nobody_asked_for_is_stored_the_second_time(void)
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.identical, 1);
     m.addr = 12345;
-    T_EQ_I64(l2_put(kit.d, &other, "v", 1, &m, NULL), CELLAR_REFUSED);
+    T_EQ_I64(l2_put(kit.d, &other, "v", 1, &m, NULL), L2_REFUSED);
     end();
 }
 
@@ -396,7 +396,7 @@ static void a_moved_stamp_stops_the_put(void)
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
     const l2_key k = l2_kit_key(&kit, "key", 3, 9);
     l2_current c = { never, NULL, 41 };
-    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, &c), CELLAR_REFUSED);
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, &c), L2_REFUSED);
     c.stamp = 42;
     T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, &c), CELLAR_OK);
     end();

@@ -32,8 +32,8 @@ static uint64_t toy_sum(const unsigned char *nonce, const void *aad, size_t aad_
     return base_sum(&toy_key, sum, sealed, n);
 }
 
-static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t n, void *out)
+static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t n, void *out, void *ctx)
 {
     unsigned char *to = out;
     (void)ctx;
@@ -43,8 +43,8 @@ static int toy_seal(void *ctx, const unsigned char *nonce, const void *aad, size
     return 0;
 }
 
-static int toy_open(void *ctx, const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t n, void *out)
+static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t n, void *out, void *ctx)
 {
     const unsigned char *from = in;
     const size_t plain = n - sizeof(uint64_t);
@@ -220,7 +220,7 @@ static void threads_with_a_cipher(void)
     base_sum_key_init(&toy_key, secret);
     crypt.seal = toy_seal;
     crypt.open = toy_open;
-    crypt.overhead = sizeof(uint64_t);
+    crypt.overhead_bytes = sizeof(uint64_t);
     run(L2_DROP, &crypt);
 }
 

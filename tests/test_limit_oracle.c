@@ -585,7 +585,8 @@ static void run(const cellar_rule *a, const cellar_rule *b, uint32_t count, uint
 }
 static void run1(cellar_rule a, cellar_rule b, uint64_t calls) { run(&a, &b, 1, calls); }
 
-static uint64_t calls(void) { return t_env_u64("LIMIT_CALLS", BASE_TSAN ? 30000 : t_share(300000)); }
+static uint64_t calls(void) { return t_env_u64("LIMIT_CALLS",
+                                               BASE_TSAN ? 30000 : t_share(300000)); }
 
 static void limit_oracle_sequential_gcra(void)
 {

@@ -8,6 +8,7 @@
  *         counted, so that a run without any fails. */
 #include "tests/folder.h"
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -126,17 +127,17 @@ static uint64_t from_disk(cellar *c)
 static void load_then_delete_history_back_fill(void)
 {
     static world w;
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     pthread_t t[READERS];
     t_folder(folder);
     snprintf(store, sizeof store, "%s/store", folder);
-    cfg.memory_bytes = 2u << 20;
-    cfg.l2_path = store;
-    cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.clock = kit_clock;
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.clock = kit_clock;
     atomic_store(&kit_now_ms, 1000000);
-    cfg.no_threads = 1;
-    T_REQUIRE(cellar_open(&cfg, &w.c) == CELLAR_OK);
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &w.c) == CELLAR_OK);
     while (cellar_tick(w.c, 100000, NULL) == CELLAR_PENDING) {}
     for (int i = 0; i < READERS; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, reader, &w) == 0);

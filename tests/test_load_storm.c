@@ -5,6 +5,7 @@
  * Method: real threads; loads counted exactly by the source; a gate in the loader instead of sleeps;
  *         the clock turned by the test. A watchdog far outside ends what hangs. */
 #include "tests/load_kit.h"
+#include "tests/settings.h"
 
 #include <sched.h>
 #include <setjmp.h>
@@ -166,14 +167,14 @@ static void seed_locks_grow(void)
     s.text = "v";
     r.buf = buf;
     r.buf_cap = sizeof buf;
-    T_EQ_U64(figures(c).flight_bytes, 0); /* nothing before the first load */
+    T_EQ_U64(figures(c).load_bytes, 0); /* nothing before the first load */
     T_EQ_I64(cellar_get_or_load(c, "first", 5, NULL, source_load, &s, &r), CELLAR_OK);
-    const uint64_t baseline = figures(c).flight_bytes;
+    const uint64_t baseline = figures(c).load_bytes;
     T_CHECK(baseline > 0);
     for (uint32_t i = 0; i < 20000; i++) {
         T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, NULL, source_load, &s, &r), CELLAR_OK);
     }
-    T_EQ_U64(figures(c).flight_bytes, baseline);
+    T_EQ_U64(figures(c).load_bytes, baseline);
     kit_close(c);
 }
 
@@ -207,14 +208,14 @@ static void flight_memory_baseline(void)
     const uint32_t keys = (uint32_t)t_env_u64("LOAD_KEYS", t_share(1000000)) / KIT_SLOW;
     T_EQ_I64(cellar_get_or_load(c, "first", 5, NULL, source_load, &s, &r), CELLAR_OK);
     cellar_result_free(&r);
-    const uint64_t baseline = figures(c).flight_bytes;
+    const uint64_t baseline = figures(c).load_bytes;
     for (uint32_t i = 0; i < 4; i++) {
         a[i] = (asker){ c, &s, i * (keys / 4), keys / 4 };
         T_REQUIRE(pthread_create(&t[i], NULL, ask_main, &a[i]) == 0);
     }
     for (int i = 0; i < 4; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
-    T_EQ_U64(figures(c).flight_bytes, baseline);
-    T_EQ_U64(figures(c).flights, 0);
+    T_EQ_U64(figures(c).load_bytes, baseline);
+    T_EQ_U64(figures(c).loads_running, 0);
     T_CHECK(atomic_load(&s.calls) >= (int)(keys / 4 * 4));
     kit_close(c);
 }
@@ -362,15 +363,15 @@ static void soft_serves_stale(void)
 /* In the background: who waits soft_timeout_ms gets the fresh value if it comes in time. */
 static void soft_waits_for_the_background(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     cellar_result r;
-    cfg.clock = kit_clock;
-    cfg.memory_bytes = 4 << 20;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.host.clock = kit_clock;
+    cfg.config.memory_bytes = 4 << 20;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     o.ttl_ms = 1000;
     o.stale_ms = 60000;
     o.soft_timeout_ms = 30000;
@@ -388,14 +389,14 @@ static void soft_waits_for_the_background(void)
 /* By the system's clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
 static void waiter_deadline(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     caller k, w;
-    cfg.no_threads = 1;
-    cfg.memory_bytes = 4 << 20;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.host.no_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     atomic_store(&s.gate, 1);
     start(&k, c, &s, NULL, "k");
     wait_for(&s.inside, 1);
@@ -513,7 +514,8 @@ static cellar_err knot_load(cellar_load *ld, const void *key, size_t key_len, vo
     (void)key;
     (void)key_len;
     (void)pthread_barrier_wait(&sd->k->both);
-    const cellar_err err = cellar_get_or_load(sd->k->c, sd->other, 1, NULL, source_load, &inner, &r);
+    const cellar_err err = cellar_get_or_load(sd->k->c, sd->other, 1, NULL, source_load, &inner,
+                                              &r);
     cellar_result_free(&r);
     if (err == CELLAR_E_DEADLOCK) { atomic_fetch_add(&sd->k->refused, 1); }
     if (err == CELLAR_OK) { atomic_fetch_add(&sd->k->loaded, 1); }
@@ -561,15 +563,15 @@ static void load_b_inside(source *s, cellar_load *ld)
 /* A caller leads a and waits for b, which a worker loads, whose loader waits for a. */
 static void cycle_through_worker(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     source b = SOURCE_INIT;
     char text[64];
     cellar_load_opts o = cellar_load_opts_default();
-    cfg.clock = kit_clock;
-    cfg.load_workers = 1;
-    cfg.memory_bytes = 4 << 20;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.host.clock = kit_clock;
+    cfg.host.load_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     source a = SOURCE_INIT;
     o.ttl_ms = 100;
     o.stale_ms = 60000;
@@ -606,13 +608,13 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
 
 static void worker_pool_starved(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     cellar_load_opts o = cellar_load_opts_default();
-    cfg.clock = kit_clock;
-    cfg.load_workers = 1;
-    cfg.memory_bytes = 4 << 20;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.host.clock = kit_clock;
+    cfg.host.load_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     source s = SOURCE_INIT;
     s.arg = c;
     o.ttl_ms = 100;
@@ -748,7 +750,7 @@ static void longjmp_out_of_a_loader_leaves_nothing(void)
     source s = SOURCE_INIT;
     char text[64];
     if (setjmp(back) == 0) { jump_out(c); }
-    T_EQ_U64(figures(c).flights, 1);
+    T_EQ_U64(figures(c).loads_running, 1);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(atomic_load(&s.calls), 1);
     kit_close(c);
@@ -883,7 +885,7 @@ static void cancel_fuzz(void)
         for (int j = 0; j < 8; j++) { T_REQUIRE(pthread_join(t[j].thread, NULL) == 0); }
     }
     T_CHECK(atomic_load(&f.jumped) > 0);
-    T_EQ_U64(figures(c).flights, 0);
+    T_EQ_U64(figures(c).loads_running, 0);
     kit_close(c);
 }
 
@@ -899,15 +901,15 @@ static void *close_main(void *arg)
 /* Waiters end at once; the close waits for the loader, and gives up when it takes too long. */
 static void close_while_loading(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     caller k, w, e = { .err = CELLAR_E_INVAL };
     char text[64];
-    cfg.no_threads = 1;
-    cfg.memory_bytes = 4 << 20;
-    cfg.close_ms = 50;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.host.no_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.tuning.close_timeout_ms = 50;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     atomic_store(&s.gate, 1);
     start(&k, c, &s, NULL, "k");
     wait_for(&s.inside, 1);
@@ -971,17 +973,17 @@ static void a_forked_child_loads_by_itself(void)
 
 static void limits_are_codes(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     caller k, w;
     char text[64];
-    cfg.no_threads = 1;
-    cfg.memory_bytes = 4 << 20;
-    cfg.clock = kit_clock;
-    cfg.max_flights = 1;
-    cfg.max_waiters = 1;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    cfg.host.no_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.host.clock = kit_clock;
+    cfg.tuning.max_loads = 1;
+    cfg.tuning.max_load_waiters = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     atomic_store(&s.gate, 1);
     start(&k, c, &s, NULL, "k");
     wait_for(&s.inside, 1);
@@ -1024,13 +1026,13 @@ static void *soft_main(void *arg)
 
 static void soft_waiters_beside_the_workers(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar *c = NULL;
     pthread_t t[3];
-    cfg.memory_bytes = 4 << 20;
-    cfg.clock = kit_clock;
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.host.clock = kit_clock;
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_create(&t[i], NULL, soft_main, c) == 0); }
     for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
     T_CHECK(figures(c).refreshes > 0);

@@ -470,7 +470,7 @@ static cellar_err refuse(void *ctx, const cellar_lock *lk)
 {
     (void)ctx;
     (void)lk;
-    return CELLAR_E_DENIED;
+    return CELLAR_E_CANCELLED;
 }
 
 static cellar_err outlive(void *ctx, const cellar_lock *lk)
@@ -489,7 +489,7 @@ static void with_releases_and_passes_the_code(void)
     cellar_lock lk;
     T_EQ_I64(cellar_lock_run(t, "k", 1, &o, note_fence, &fence), CELLAR_OK);
     T_CHECK(fence != 0);
-    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, refuse, NULL), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, refuse, NULL), CELLAR_E_CANCELLED);
     T_EQ_I64(cellar_lock_run(t, "k", 1, &o, outlive, NULL), CELLAR_E_LOST);
     T_EQ_I64(take(t, "k", 1000, &lk), CELLAR_OK);
     fence = 0;

@@ -213,13 +213,13 @@ static void counting_while_room_is_made_does_not_recurse(void)
 
 static int allocations_left;
 
-static void *count_down_alloc(void *ctx, size_t bytes)
+static void *count_down_alloc(size_t bytes, void *ctx)
 {
     (void)ctx;
     return allocations_left-- > 0 ? calloc(1, bytes) : NULL;
 }
 
-static void count_down_free(void *ctx, void *p, size_t bytes)
+static void count_down_free(void *p, size_t bytes, void *ctx)
 {
     (void)ctx;
     (void)bytes;

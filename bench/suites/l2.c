@@ -556,8 +556,10 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
                 (void)disk_fill_apart(b, &cfg, false, &bytes, &lost);
             }
         }
-        disk_row("cellar", closed != 0 ? "closed" : "killed", "l2_reopen_ms", NULL, ms, NULL, rounds);
-        disk_row("cellar", closed != 0 ? "closed" : "killed", "l2_reopen", NULL, ratio, NULL, rounds);
+        disk_row("cellar", closed != 0 ? "closed" : "killed", "l2_reopen_ms", NULL, ms, NULL,
+                 rounds);
+        disk_row("cellar", closed != 0 ? "closed" : "killed", "l2_reopen", NULL, ratio, NULL,
+                 rounds);
     }
     disk_row("cellar", "keys100", "l2_key_bytes", NULL, &bytes, NULL, 1);
     disk_row("cellar", "keys100", "l2_keys_lost", NULL, &lost, NULL, 1);
@@ -572,7 +574,8 @@ static bool disk_answers(disk_bench *b, uint32_t s, void *store, uint64_t keys, 
     const uint64_t id = disk_draw(b, keys);
     disk_figures f = { .warming = s == DISK_OURS };
     int hit;
-    while ((hit = disk_get_one(b, disk_entries[s].subject, store, id, value_len)) == 0 && f.warming) {
+    while ((hit = disk_get_one(b, disk_entries[s].subject, store, id,
+                               value_len)) == 0 && f.warming) {
         disk_cellar_figures(store, &f);
     }
     return hit >= 0; /* of the misses none is left but keys lost to the index */
@@ -790,7 +793,8 @@ static void disk_there(disk_bench *b, const char *peer, const char *name, uint64
         const double lost = driver_number(d, "misses") / 10; /* of a thousand: percent */
         disk_row(peer, value_len == 4096 ? "get4k" : name, "l2_get_cold", NULL, rate, NULL,
                  n < 5 ? n : 5);
-        disk_row(peer, value_len == 256 ? "restart256" : name, "l2_reopen_ms", NULL, &open_ms, NULL, 1);
+        disk_row(peer, value_len == 256 ? "restart256" : name, "l2_reopen_ms", NULL, &open_ms, NULL,
+                 1);
         disk_row(peer, name, "l2_keys_lost", NULL, &lost, NULL, 1);
         if (driver_number(d, "bad") > 0) {
             disk_wrong(b, peer, name);
@@ -861,7 +865,9 @@ static void disk_frozen_row(disk_bench *b, bool quick)
     cfg.max_entries = DISK_L1_KEYS / 2;
     cfg.l2_path = b->dir[DISK_OURS];
     cfg.l2_bytes = (uint64_t)256 << 20;
-    cfg.l2_required = 1;
+    cellar_l2_opts disk = cellar_l2_opts_default();
+    disk.required = 1;
+    cfg.l2 = &disk;
     disk_clear(b->dir[DISK_OURS]);
     disk_reads r = { NULL, false };
     pthread_t beside;
@@ -1054,7 +1060,8 @@ static int disk_run_suite(const cell_options *o)
         { "get", "map4k", disk_part_get, 20000, 4096, 15, false, true },
         { "get", "map4k", disk_part_get, 20000 * scale, 4096, 0, true, true },
         { "restart", "restart256", disk_part_restart, 400000 * scale, 256, 0, false, false },
-        { "reopen", "reopen", disk_part_reopen, o->full ? 10000000 : 1000000, 100, 0, false, false },
+        { "reopen", "reopen", disk_part_reopen, o->full ? 10000000 : 1000000, 100, 0, false,
+          false },
         { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false, false },
         { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false, false },
         { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false, false },

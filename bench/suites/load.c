@@ -39,6 +39,7 @@
 #include "cellar.h"
 #include "cellar_load.h"
 #include "cellar_bloom.h"
+#include "cellar_admin.h"
 
 #define LOAD_KEYS 1000000u
 #define LOAD_KEY_LEN 16u
@@ -85,7 +86,9 @@ static cellar *load_open(uint64_t bytes)
     cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
-    cfg.no_threads = 1;
+    cellar_host_opts host = cellar_host_opts_default();
+    host.no_threads = 1;
+    cfg.host = &host;
     return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
 }
 
@@ -201,7 +204,7 @@ typedef struct load_source {
     char key[LOAD_KEY_LEN];
 } load_source;
 
-static cellar_err load_next(void *ctx, cellar_bytes *key)
+static cellar_err load_next(cellar_bytes *key, void *ctx)
 {
     load_source *s = ctx;
     if (s->at == LOAD_KEYS) { return CELLAR_MISS; }
@@ -271,7 +274,7 @@ static int load_absents(uint32_t rounds)
             cellar_bloom_info i = cellar_bloom_info_default();
             bad += cellar_bloom_info_get(with, &i) != CELLAR_OK;
             const double asked = (double)(next - LOAD_KEYS);
-            over = (asked - (double)i.rejects) / asked / i.fpp;
+            over = (asked - (double)i.rejects) / asked / i.false_positive_rate;
         }
     }
     if (ok) {

@@ -20,8 +20,7 @@
 #define BASE_LOG_QUIET_MS 1000
 
 CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
-                                  void (*fn)(void *, int, const char *, int, const char *),
-                                  void *ctx, int level)
+                                  cellar_log_fn fn, void *ctx, int level)
 {
     memset(l, 0, sizeof *l);
     l->fn = fn;
@@ -81,5 +80,5 @@ CELLAR_PRIVATE void base_log_line(base_log *l, int level, const char *module, in
         size_t at = (size_t)n < sizeof text - room ? (size_t)n : sizeof text - room;
         snprintf(text + at, sizeof text - at, " (and %u more)", (unsigned)held_back);
     }
-    l->fn(l->ctx, level, module, code, text);
+    l->fn((cellar_log_level)level, module, (cellar_err)code, text, l->ctx);
 }

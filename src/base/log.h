@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/port.h"
 #include "base/sync.h"
+#include "cellar_admin.h"
 
 typedef enum base_log_level {
     BASE_LOG_OFF = 0,
@@ -20,7 +21,7 @@ typedef enum base_log_level {
 #define BASE_LOG_SLOTS 32
 
 typedef struct base_log {
-    void (*fn)(void *ctx, int level, const char *module, int code, const char *text); /* or NULL */
+    cellar_log_fn fn; /* or NULL */
     void *ctx;
     const base_clock *clock;
     _Atomic int level; /* lines above it are dropped; read relaxed anywhere */
@@ -34,8 +35,7 @@ typedef struct base_log {
 } base_log;
 
 CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
-                                  void (*fn)(void *, int, const char *, int, const char *),
-                                  void *ctx, int level);
+                                  cellar_log_fn fn, void *ctx, int level);
 /* One predicted branch when the level is off. */
 #define base_log(l, lvl, module, code, ...) \
     (BASE_UNLIKELY((lvl) <= base_load_rlx(&(l)->level)) \

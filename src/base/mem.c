@@ -213,7 +213,7 @@ static void *base_block_take(const base_alloc_hooks *h, size_t bytes, const char
     if (base_fault_alloc(site)) { return NULL; }
     void *p;
     if (h->alloc != NULL) {
-        p = h->alloc(h->ctx, bytes);
+        p = h->alloc(bytes, h->ctx);
         if (p != NULL) { memset(p, 0, bytes); }
     } else if (base_block_is_map(h, bytes)) {
         p = base_map_take(bytes);
@@ -237,7 +237,7 @@ static void base_block_drop(const base_alloc_hooks *h, void *p, size_t bytes)
     base_live_sub(bytes);
 #endif
     if (h->alloc != NULL) {
-        h->free(h->ctx, p, bytes);
+        h->free(p, bytes, h->ctx);
     } else if (base_block_is_map(h, bytes)) {
         base_map_drop(p, bytes);
     } else {
@@ -286,7 +286,7 @@ CELLAR_PRIVATE void *base_alloc_raw(const base_alloc_hooks *h, size_t bytes)
     if (base_fault_alloc("base.alloc_raw")) { return NULL; }
     void *p;
     if (h != NULL && h->alloc != NULL) {
-        p = h->alloc(h->ctx, bytes);
+        p = h->alloc(bytes, h->ctx);
     } else {
 #if defined(CELLAR_WITH_MIMALLOC)
         p = mi_malloc(bytes);
@@ -308,7 +308,7 @@ CELLAR_PRIVATE void base_free_raw(const base_alloc_hooks *h, void *p, size_t byt
     base_live_sub(bytes);
 #endif
     if (h != NULL && h->alloc != NULL) {
-        h->free(h->ctx, p, bytes);
+        h->free(p, bytes, h->ctx);
     } else {
 #if defined(CELLAR_WITH_MIMALLOC)
         mi_free(p);

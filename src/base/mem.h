@@ -40,8 +40,8 @@ typedef enum base_module {
 #define BASE_MAP_BYTES ((size_t)256 << 10)
 
 typedef struct base_alloc_hooks { /* all NULL: the built-in allocator */
-    void *(*alloc)(void *ctx, size_t bytes);
-    void (*free)(void *ctx, void *p, size_t bytes);
+    void *(*alloc)(size_t bytes, void *ctx);
+    void (*free)(void *p, size_t bytes, void *ctx);
     void *ctx;
 } base_alloc_hooks;
 

@@ -17,9 +17,10 @@
 #include "cellar_memo.h"
 #include "cellar_warm.h"
 
-/* cellar_open with a tier below L1. The tier outlives the store; NULL: none. */
+/* cellar_open with a tier below L1. The tier outlives the store; NULL: none. Generations
+ * begin at first_vgen; 0 = 1. */
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
-                                     cellar **out);
+                                     uint32_t first_vgen, cellar **out);
 /* Everything tagged before now is a miss from now on: what a full table of invalidated tags falls
  * back to. */
 BASE_SPARE CELLAR_PRIVATE void cache_tag_floor(cellar *c);

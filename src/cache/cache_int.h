@@ -61,18 +61,28 @@ typedef struct cache_store cache_store;
 typedef struct cache_job cache_job;
 struct flight_table;
 typedef struct cache_why cache_why;
-typedef struct cache_watch cache_watch;
 typedef struct cache_tags cache_tags;
 typedef struct cache_deps cache_deps;
+
+#define CACHE_ERROR_TEXT 120
 
 typedef struct cache_error {
     cellar_err code;
     int sys_errno;
-    char text[120];
+    char text[CACHE_ERROR_TEXT];
 } cache_error;
 
+/* Every option of cellar_open, complete and checked. Pointers inside are the caller's. */
+typedef struct cache_settings {
+    cellar_config config;
+    cellar_l2_opts l2;
+    cellar_host_opts host;
+    cellar_tuning_opts tuning;
+    cellar_l2_cipher cipher; /* seal NULL: none */
+    uint32_t first_vgen;     /* first generation, 0 = 1; tests */
+} cache_settings;
+
 #define CACHE_CARRIES_BIRTH 1u
-#define CACHE_CARRIES_HASH 2u
 
 struct cellar {
     _Atomic uint32_t state; /* CACHE_...; written under VIEW, read by every call */
@@ -89,7 +99,9 @@ struct cellar {
     _Atomic int64_t def[CACHE_DEFAULTS]; /* in force: the store's where the view has none; VIEW */
     _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* as given for the view; VIEW */
     _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
-    cellar_view_loader loader; /* VIEW */
+    cellar_loader_fn loader; /* VIEW, as the next two */
+    cellar_loader_many_fn loader_many;
+    void *loader_ctx;
     _Atomic uint32_t class_count;
     _Atomic uint32_t ttl_class_fallback; /* number from 1 */
     _Atomic int64_t class_ttl_ms[CELLAR_TTL_CLASSES_MAX];
@@ -200,7 +212,6 @@ struct cache_store {
     cache_deps *deps;       /* NULL: not asked for; constant until the root's close */
     _Atomic uint64_t glob_epoch;   /* moves around each walk by pattern, see match.c */
     cache_why *why;         /* NULL: no_explain; constant until the root's close */
-    cache_watch *_Atomic watch; /* NULL: no view asked for it; release here, acquire in watch.c */
     cache_vgens *_Atomic vgens;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
 
@@ -260,6 +271,16 @@ struct cache_store {
     uint32_t refs;          /* shell goes when it reaches 0 */
 };
 
+/* ---- get.c ---- */
+/* Return a block for `len` bytes and a zero byte, which cellar_free frees; NULL: no memory. */
+CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len);
+
+/* ---- settings.c ---- */
+/* Read and check what cellar_open was given; NULL: all defaults. */
+CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg);
+/* Keep the reason of a failed cellar_open; return `code`. */
+CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what);
+
 /* ---- open.c ---- */
 /* Free functions of the pieces that open.c puts together live with their files below. */
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
@@ -268,15 +289,11 @@ CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *
 CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src);
 /* Hand `known` bytes out to a caller whose struct says its own size first. */
 CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known);
-CELLAR_PRIVATE bool cache_all_zero(const void *from, const void *to);
-/* In a view or the store's configuration; NULL: fine. */
-/* Check the struct_size of the view's own loader, and bytes this library does not know. */
-CELLAR_PRIVATE cellar_err cache_load_loader_check(const cellar_namespace_opts *o);
-CELLAR_PRIVATE const char *cache_load_view_range(const cellar_namespace_opts *o);
+/* Check the load options of a namespace; name the rule that is broken. */
+CELLAR_PRIVATE cellar_err cache_load_view_check(const cellar_namespace_opts *o, const char **why);
 CELLAR_PRIVATE void cache_load_view_apply(cellar *v,
                                           const cellar_namespace_opts *o) SYNC_HOLDS(VIEW);
-CELLAR_PRIVATE const char *cache_load_config_range(const cellar_config *cfg);
-CELLAR_PRIVATE void cache_load_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg);
 /* All flights end, workers are joined, jobs dropped. False: loads still run after close_ms. */
 CELLAR_PRIVATE bool cache_load_close(cache_store *s);
 CELLAR_PRIVATE void cache_load_destroy(cache_store *s);
@@ -291,9 +308,9 @@ CELLAR_PRIVATE void cache_store_hold(cache_store *s); /* one more handle */
 CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
 
 /* ---- view.c ---- */
-CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cache_settings *cfg);
 /* The root's share of the memory, once L1 is there. False: no memory. */
-CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
 CELLAR_PRIVATE void cache_views_close(cache_store *s); /* frees all but the root's handle */
 CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, const char **why);
 CELLAR_PRIVATE bool cache_view_is_named(const cellar *v); /* VIEW: not just being made */
@@ -411,23 +428,15 @@ CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t owner,
 
 /* ---- disk.c, disk_none.c ---- */
 /* The disk tier the configuration asks for, if any, before the first key is hashed. */
-CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg);
 /* Write to `text` the memory_bytes that the disk tier needs. Return false without a disk tier. */
-CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cellar_config *cfg, char *text,
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,
                                       size_t cap);
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* the store is not to be after all */
 /* What L1 holds goes down, and all of it is synced; then the level is given back. */
 CELLAR_PRIVATE void cache_disk_end(cache_store *s);
 CELLAR_PRIVATE void cache_disk_close(cache_store *s);
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
-
-/* ---- watch.c ---- */
-CELLAR_PRIVATE bool cache_watch_open(cache_store *s); /* false: no memory */
-CELLAR_PRIVATE void cache_watch_close(cache_store *s);
-/* An expired entry was swept, whose value had that hash. Any lock may be held. */
-CELLAR_PRIVATE void cache_watch_expired(cache_store *s, uint64_t hash, uint64_t value_hash);
-/* A put with L1_WANT_VHASH went well: was its key's last value one that had expired? */
-BASE_COLD CELLAR_PRIVATE void cache_watch_stored(cellar *c, const l1_key *k, const l1_put_spec *p);
 
 /* ---- set.c ---- */
 typedef struct cache_plan { /* what a write's options come to; one for a whole batch */
@@ -443,14 +452,15 @@ typedef struct cache_plan { /* what a write's options come to; one for a whole b
 } cache_plan;
 BASE_INLINE uint32_t cache_carried(uint32_t carries) /* as flags of l1_put_spec */
 {
-    return ((carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u) |
-           ((carries & CACHE_CARRIES_HASH) != 0 ? L1_WANT_VHASH : 0u);
+    return (carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u;
 }
 CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                           cache_plan *plan);
 /* The put with everything around it: veto rounds, tier, counters. plan->spec holds the value. */
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
+/* Delete the entry if it meets the L1_IF_ flags of `only_if`; else their code, nothing changed. */
+CELLAR_PRIVATE cellar_err cache_del_if(cellar *c, l1_key *k, const l1_put_spec *only_if);
 /* By pattern: its own cause, and which (cache_why_act). */
 CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
 /* What it was made of has changed: its own cause; who depends on it is the caller's. */
@@ -525,7 +535,7 @@ CELLAR_PRIVATE void cache_tags_open(cache_store *s); /* with what its tier knows
 CELLAR_PRIVATE void cache_tags_close(cache_store *s);
 
 /* ---- deps.c ---- */
-CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cache_settings *cfg);
 CELLAR_PRIVATE void cache_deps_close(cache_store *s);
 /* Can a view with these options be in a store with such a table, or without? */
 CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool deps,
@@ -533,6 +543,16 @@ CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool 
 /* Around a read of the key; nothing outside a loader of a view that notes. */
 CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k);
 CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code);
+BASE_ALWAYS_INLINE void cache_pin_out(const cellar *c, const l1_pin_ref *ref, cellar_pinned *out)
+{
+    out->value = ref->value;
+    out->value_len = ref->value_len;
+    out->opaque[0] = (uint64_t)(uintptr_t)c->l1;
+    out->opaque[1] = ref->slot;
+    out->opaque[2] = (uint64_t)ref->deadline_ms;
+    out->opaque[3] = ref->user_flags;
+}
+
 BASE_INLINE bool cache_notes(const cellar *c)
 {
     return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_NOTES) != 0);
@@ -554,7 +574,7 @@ CELLAR_PRIVATE void cache_deps_fork_parent(cache_store *s);
 CELLAR_PRIVATE void cache_deps_fork_child(cache_store *s);
 
 /* ---- why.c ---- */
-CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg);
+CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cache_settings *cfg);
 CELLAR_PRIVATE void cache_why_close(cache_store *s);
 /* An entry left, or a value was refused, by a call; any lock may be held. */
 CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause cause);

@@ -152,7 +152,8 @@ CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass)
     return cache_breaker_admit(b, pass) ? CELLAR_OK : CELLAR_E_BREAKER_OPEN;
 }
 
-CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass, int outcome)
+CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass,
+                                            cellar_breaker_outcome outcome)
 {
     if (b == NULL) { return CELLAR_E_INVAL; }
     switch (outcome) {

@@ -104,10 +104,10 @@ static uint32_t cache_deps_list(const cache_deps *d, uint64_t hash)
     return (uint32_t)base_mix64(hash) & d->mask;
 }
 
-CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cellar_config *cfg)
+CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cache_settings *cfg)
 {
-    if (cfg->deps == 0) { return CELLAR_OK; }
-    const uint64_t room = cfg->memory_bytes / 128;
+    if (cfg->tuning.track_dependencies == 0) { return CELLAR_OK; }
+    const uint64_t room = cfg->config.memory_bytes / 128;
     const uint64_t one = sizeof(cache_edge) + sizeof(cache_node) / 2 + 2 * sizeof(uint32_t);
     const uint32_t edges = (uint32_t)base_clamp(room / one, 64, UINT32_C(1) << 24);
     const uint32_t nodes = edges / 2, lists = (uint32_t)base_pow2_floor(edges);
@@ -126,7 +126,7 @@ CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cellar_config *c
     d->node = (cache_node *)(d->edge + edges + 1);
     d->edge_list = (_Atomic uint32_t *)(d->node + nodes + 1);
     d->node_list = d->edge_list + lists;
-    d->key_most = cfg->memory_bytes / 512;
+    d->key_most = cfg->config.memory_bytes / 512;
     for (uint32_t i = edges; i > 0; i--) {
         d->edge[i].next = d->edge_free;
         d->edge_free = i;
@@ -145,7 +145,7 @@ CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool 
 {
     cellar_namespace_opts full;
     (void)cache_opts_in(&full, sizeof full, o); /* checked: cache_view_opts_check */
-    if (full.deps == 0) { return CELLAR_OK; }
+    if (full.track_dependencies == 0) { return CELLAR_OK; }
     *why = "deps of a view: the store was opened without";
     return deps ? CELLAR_OK : CELLAR_E_INVAL;
 }

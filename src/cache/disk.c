@@ -59,7 +59,7 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
                                  size_t value_len, const cache_tier_meta *meta, uint64_t stamp)
 {
     const cache_store *s = ctx;
-    if (meta->kind == (uint8_t)L1_ERROR) { return CELLAR_REFUSED; }
+    if (meta->kind == (uint8_t)L1_ERROR) { return CACHE_TIER_REFUSED; }
     const l2_key key = cache_disk_key(k);
     const l2_meta m = { .deadline_ms = meta->deadline_ms, .stale_ms = (uint32_t)meta->stale_ms,
                         .idle_ms = (uint32_t)meta->idle_ms, .until_ms = meta->until_ms,
@@ -69,6 +69,7 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
                         .tag_count = meta->tag_count, .tag_born = meta->tag_born,
                         .tag_fps = meta->tag_fps, .unused = meta->uses == 0,
                         .kept = meta->kept, .pack = meta->pack, .where = meta->where };
+    _Static_assert(L2_REFUSED == CACHE_TIER_REFUSED, "handed on as it is");
     const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
     return l2_put(s->disk, &key, value, value_len, &m, &current);
 }
@@ -226,15 +227,15 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
 }
 
 /* Say which memory_bytes is enough; the host's is too small for its l2_bytes. */
-static void cache_disk_small(char *text, size_t cap, const char *lead, const cellar_config *cfg,
+static void cache_disk_small(char *text, size_t cap, const char *lead, const cache_settings *cfg,
                              uint64_t least)
 {
     (void)snprintf(text, cap, "%s: memory_bytes must be at least %llu for l2_bytes %llu (got %llu)",
-                   lead, (unsigned long long)least, (unsigned long long)cfg->l2_bytes,
-                   (unsigned long long)cfg->memory_bytes);
+                   lead, (unsigned long long)least, (unsigned long long)cfg->config.l2_bytes,
+                   (unsigned long long)cfg->config.memory_bytes);
 }
 
-CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cellar_config *cfg, char *text,
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,
                                       size_t cap)
 {
     if (s->disk == NULL) { return false; }
@@ -242,11 +243,11 @@ CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cellar_config 
     return true;
 }
 
-static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, cellar_err err,
+static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, cellar_err err,
                                     uint64_t least)
 {
     const char *why = cache_disk_why(err, s->disk_errno);
-    if (cfg->l2_required) {
+    if (cfg->l2.required) {
         (void)snprintf(s->disk_text, sizeof s->disk_text,
                        "cellar_open: the disk tier is required: %s", why);
         if (least != 0) {
@@ -265,29 +266,26 @@ static cellar_err cache_disk_failed(cache_store *s, const cellar_config *cfg, ce
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg)
+CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg)
 {
-    if (s->tier != NULL || cfg->l2_path == NULL) { return CELLAR_OK; }
-    cellar_l2_cipher crypt;
-    if (cfg->l2_crypt != NULL) { /* checked in cache_config_read */
-        (void)cache_opts_in(&crypt, sizeof crypt, cfg->l2_crypt);
-    }
-    const int64_t min_ttl = cfg->l2_min_ttl_ms != 0 ? cfg->l2_min_ttl_ms : CACHE_DISK_MIN_TTL_MS;
+    if (s->tier != NULL || cfg->config.l2_path == NULL) { return CELLAR_OK; }
+    const int64_t min_ttl = cfg->l2.min_ttl_ms != 0 ? cfg->l2.min_ttl_ms : CACHE_DISK_MIN_TTL_MS;
     uint64_t least = 0;
     const l2_config c = {
         .least_memory = &least,
-        .account = &s->account, .log = &s->log, .clock = &s->clock, .path = cfg->l2_path,
-        .bytes = cfg->l2_bytes, .memory_bytes = cfg->memory_bytes,
-        .avg_object_bytes = cfg->l2_avg_object_bytes, .level = (l2_level)cfg->l2_sync,
-        .sync_ms = cfg->l2_sync_ms, .min_ttl_ms = min_ttl, .write_bps = cfg->l2_write_bps,
-        .write_bpd = cfg->l2_write_bpd, .allow_network = cfg->l2_allow_network != 0,
-        .hash_algo = cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
-        .secret = cfg->secret, .crypt = cfg->l2_crypt != NULL ? &crypt : NULL,
-        .no_thread = cfg->no_threads != 0, .off_errors = cfg->l2_off_errors,
-        .off_damaged_pct = cfg->l2_off_damaged_pct, .off_ms = cfg->l2_off_ms,
-        .off_max_ms = cfg->l2_off_max_ms, .sigbus = cfg->l2_sigbus_handler != 0,
-        .mmap_read = cfg->l2_mmap_read != 0,
-        .set_aside = cfg->l2_on_bad == CELLAR_L2_SET_ASIDE, .tags_valid = cache_tags_valid,
+        .account = &s->account, .log = &s->log, .clock = &s->clock, .path = cfg->config.l2_path,
+        .bytes = cfg->config.l2_bytes, .memory_bytes = cfg->config.memory_bytes,
+        .avg_object_bytes = cfg->l2.mean_entry_bytes, .level = (l2_level)cfg->l2.sync,
+        .sync_ms = cfg->l2.sync_interval_ms, .min_ttl_ms = min_ttl,
+        .write_bps = cfg->l2.write_bytes_per_s,
+        .write_bpd = cfg->l2.write_bytes_per_day, .allow_network = cfg->l2.allow_network != 0,
+        .hash_algo = cfg->tuning.hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
+        .secret = cfg->tuning.hash_key, .crypt = cfg->cipher.seal != NULL ? &cfg->cipher : NULL,
+        .no_thread = cfg->host.no_threads != 0, .off_errors = cfg->l2.fail_errors,
+        .off_damaged_pct = cfg->l2.fail_damaged_pct, .off_ms = cfg->l2.retry_ms,
+        .off_max_ms = cfg->l2.retry_max_ms, .sigbus = cfg->l2.sigbus_handler != 0,
+        .mmap_read = cfg->l2.mmap_read != 0,
+        .set_aside = cfg->l2.on_damage == CELLAR_L2_SET_ASIDE, .tags_valid = cache_tags_valid,
         .tags_ctx = s, .images = cache_keep_all, .images_ctx = s,
     };
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
@@ -303,9 +301,9 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *c
         .retire = cache_disk_retire, .sync = cache_disk_sync,
         .resize = cache_disk_resize, .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
         .commit_each = c.level == L2_ALWAYS,
-        .tick = cfg->no_threads != 0 ? cache_disk_tick : NULL, .forked = cache_disk_forked,
+        .tick = cfg->host.no_threads != 0 ? cache_disk_tick : NULL, .forked = cache_disk_forked,
     };
-    base_store_rlx(&s->disk_bytes, cfg->l2_bytes); /* another than last time is a resize */
+    base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another than last time is a resize */
     s->tier = &s->disk_tier;
     return CELLAR_OK;
 }

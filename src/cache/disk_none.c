@@ -5,15 +5,15 @@
 
 #ifdef CELLAR_OMIT_L2
 
-CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cellar_config *cfg)
+CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg)
 {
     (void)s;
-    if (cfg->l2_path == NULL) { return CELLAR_OK; }
+    if (cfg->config.l2_path == NULL) { return CELLAR_OK; }
     cache_fail_open(CELLAR_E_UNSUPPORTED, 0, "l2_path: built without the disk tier");
     return CELLAR_E_UNSUPPORTED;
 }
 
-CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cellar_config *cfg, char *text,
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,
                                       size_t cap)
 {
     (void)s;

@@ -204,21 +204,24 @@ CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c)
     return cache_filter_open(c, CACHE_BLOOM_KEYS, CACHE_BLOOM_FPP);
 }
 
-CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys, double fpp)
+CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys,
+                                        double false_positive_rate)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    const cellar_err err = cache_filter_open(c, expected_keys, fpp);
+    const cellar_err err = cache_filter_open(c, expected_keys, false_positive_rate);
     return err == CELLAR_OK ? err : cache_filter_failed(c, err);
 }
 
-CELLAR_API cellar_err cellar_bloom_drop(cellar *c, int all)
+CELLAR_API cellar_err cellar_bloom_drop(cellar *c, cellar_bloom_part part)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (all != 0 && all != 1) { return cache_fail(c, CELLAR_E_INVAL, 0, "bloom_off: 0 or 1"); }
+    if (part != CELLAR_BLOOM_PENDING && part != CELLAR_BLOOM_ALL) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_drop: part must be 0 or 1");
+    }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b = base_load_acq(&c->bloom);
-    if (b != NULL) { bloom_off(b, all != 0); }
+    if (b != NULL) { bloom_off(b, part == CELLAR_BLOOM_ALL); }
     return CELLAR_OK;
 }
 
@@ -257,7 +260,7 @@ static cellar_err cache_feed_owner(cache_feed *f, cellar_next_key_fn next, void 
 {
     for (;;) {
         cellar_bytes key = { NULL, 0 };
-        const cellar_err err = next(ctx, &key);
+        const cellar_err err = next(&key, ctx);
         if (err == CELLAR_MISS) { return CELLAR_OK; } /* that was the last one */
         if (err != CELLAR_OK) { return err < 0 ? err : CELLAR_E_INVAL; }
         if (cache_key_bad(key.data, key.len)) { return CELLAR_E_INVAL; }
@@ -338,17 +341,17 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     if (b != NULL) {
         bloom_figures f;
         bloom_figures_get(b, &f);
-        i.state = (uint32_t)f.state;
-        i.doubt = (uint32_t)f.doubt;
+        i.state = (cellar_bloom_state)f.state;
+        i.doubt = (cellar_bloom_doubt)f.doubt;
         i.filling = f.filling;
         i.layers = f.layers;
         i.expected_keys = f.expected;
         i.keys = f.keys;
         i.bytes = f.bytes;
-        i.fpp = f.fpp;
+        i.false_positive_rate = f.fpp;
     }
     i.rejects = stats_read(c->stats, c->slot, STATS_BLOOM_REJECT);
-    i.audits = stats_read(c->stats, c->slot, STATS_BLOOM_AUDIT);
+    i.check_loads = stats_read(c->stats, c->slot, STATS_BLOOM_AUDIT);
     i.unknown_keys_found = stats_read(c->stats, c->slot, STATS_BLOOM_WOULD_ERR);
     i.doubts = stats_read(c->stats, c->slot, STATS_BLOOM_DOUBT);
     const cellar_err err = cache_opts_out(out, &i, sizeof i);

@@ -9,7 +9,7 @@
  * INVARIANTS each get that passed its checks adds to exactly one outcome; E_BUFFER counts as the
  *            hit it is. peek, exists and meta add to none.
  * FORMAT     what cellar_get_alloc returns: 32 bytes {hooks, size} that cellar_free needs, then the
- *            value: the caller may free it after the store is gone.
+ *            value and a zero byte: the caller may free it after the store is gone.
  * NOT HERE   many keys (many.c), loading. */
 #include "cache/cache_int.h"
 
@@ -292,8 +292,7 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
         return cache_fail(c, err, 0, "struct_size of the get options is wrong");
     }
     const uint32_t known = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION;
-    if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0 ||
-        out->reserved1 != 0) {
+    if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "an unknown get flag or field is set");
     }
     return out->info != NULL ? cache_info_check(c, out->info) : CELLAR_OK;
@@ -387,32 +386,6 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     return err;
 }
 
-CELLAR_API cellar_err cellar_peek(cellar *c, const void *key, size_t key_len,
-                                  void *buf, size_t buf_cap, size_t *value_len)
-{
-    if (c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0)) {
-        return cache_get_refuse(c);
-    }
-    if (value_len != NULL) { *value_len = 0; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    if (cache_is_off(c)) { return CELLAR_MISS; }
-    l1_key k;
-    cache_key(c, &k, key, key_len);
-    size_t len = 0;
-    if (cache_notes(c)) { cache_deps_note(c, &k); }
-    cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, L1_PEEK);
-    if (err == CELLAR_MISS && cache_may_lie_below(c, &k)) {
-        cache_tier_meta m;
-        err = cache_tier_peek(c, &k, buf, buf_cap, &len, &m);
-        if (BASE_UNLIKELY(err == CELLAR_CONFLICT)) {
-            err = l1_get(c->l1, &k, buf, buf_cap, &len, L1_PEEK);
-        }
-    }
-    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
-    if (value_len != NULL) { *value_len = len; }
-    return err;
-}
-
 /* Of a key that L1 does not have: OK, ABSENT or MISS. */
 static cellar_err cache_describe_below(cellar *c, const l1_key *k, cache_tier_meta *m, size_t *len)
 {
@@ -491,6 +464,16 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
     return cache_fail(c, err, 0, "no room to give the entry a version");
 }
 
+CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size_t buf_cap)
+{
+    if (key == NULL || buf == NULL || buf_cap == 0) { return cache_get_refuse(c); }
+    size_t len = 0;
+    cellar_err err = cellar_get(c, key, strlen(key), buf, buf_cap, &len);
+    if (err == CELLAR_OK && len == buf_cap) { err = CELLAR_E_BUFFER; }
+    buf[err == CELLAR_OK ? len : 0] = '\0';
+    return err;
+}
+
 /* ---- memory of the caller's ---- */
 
 typedef struct cache_dup {
@@ -499,9 +482,9 @@ typedef struct cache_dup {
 } cache_dup;
 #define CACHE_DUP_HEAD ((sizeof(cache_dup) + 15) & ~(size_t)15)
 
-static unsigned char *cache_dup_new(const cache_store *s, size_t len)
+CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len)
 {
-    const size_t bytes = CACHE_DUP_HEAD + (len != 0 ? len : 1); /* len <= CELLAR_VALUE_MAX */
+    const size_t bytes = CACHE_DUP_HEAD + len + 1; /* len <= CELLAR_VALUE_MAX */
     unsigned char *block = base_alloc_raw(&s->hooks, bytes);
     if (block == NULL) { return NULL; }
     const cache_dup head = { s->hooks, bytes };
@@ -573,6 +556,7 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
     if (cache_talks(c)) { cache_read_tell(c, "get", err); }
     if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_get_alloc: no memory"); }
     if (err == CELLAR_OK) {
+        copy[len] = '\0';
         *value = copy;
         *value_len = len;
     }
@@ -580,16 +564,6 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
 }
 
 /* ---- pins ---- */
-
-BASE_ALWAYS_INLINE void cache_pin_out(const cellar *c, const l1_pin_ref *ref, cellar_pinned *out)
-{
-    out->value = ref->value;
-    out->value_len = ref->value_len;
-    out->opaque[0] = (uint64_t)(uintptr_t)c->l1;
-    out->opaque[1] = ref->slot;
-    out->opaque[2] = (uint64_t)ref->deadline_ms;
-    out->opaque[3] = ref->user_flags;
-}
 
 /* Everything but the plain hit. */
 BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_t key_len,

@@ -297,10 +297,8 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause
                         unsigned uses, uint64_t value_hash)
 {
     cache_store *s = ctx;
+    (void)value_hash;
     cache_why_ended(s, hash, owner, cause, born_ms, uses);
-    if (BASE_UNLIKELY(value_hash != 0) && cause == L1_LEFT_EXPIRED) {
-        cache_watch_expired(s, hash, value_hash);
-    }
 }
 
 /* A change that reads its entry back from L1 needs it there until the tier has it (tier.c). */

@@ -24,8 +24,8 @@
 
 static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 {
-    out->id = l->id;
-    out->check = l->check;
+    out->opaque[0] = l->id;
+    out->opaque[1] = l->check;
 }
 
 /* ---- what begin was given ---- */
@@ -277,7 +277,7 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
                         cellar_err *err)
 {
     cache_store *s = c->store;
-    const flight_lease l = { lease->id, lease->check };
+    const flight_lease l = { lease->opaque[0], lease->opaque[1] };
     const cellar_load_opts *none = NULL;
     if (!cache_load_begin(c)) {
         *err = cache_closed(c);
@@ -445,7 +445,7 @@ CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
         return cache_load_refuse(c, "cellar_lease_unsubscribe: an argument is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    const flight_lease l = { ticket->id, ticket->check };
+    const flight_lease l = { ticket->opaque[0], ticket->opaque[1] };
     if (!cache_load_begin(c)) { return cache_closed(c); }
     flight_table *t = base_load_sc(&c->store->flights);
     const bool found = t != NULL && flight_withdraw(t, &l);

@@ -49,7 +49,7 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *view
         .until_ms = what->expires_ms, .version = what->version,
         .value_hash = what->value_hash, .l2_addr = what->l2_addr,
         .tag_born = what->tag_born, .tag_fps = what->tag_fps, .tag_count = what->tag_count,
-        .user_flags = what->user_flags, .kind = what->kind, .cost = what->cost,
+        .user_flags = what->user_flags, .kind = (cellar_kind)what->kind, .cost = what->cost,
         .uses = asked ? BASE_MAX(what->uses, 1) : what->uses, .pack = view->disk_pack,
     };
     (void)s->tier->put(s->tier->ctx, &key, what->value, what->value_len, &meta, what->stamp);
@@ -118,20 +118,20 @@ static void cache_tell(cache_store *s, const l1_left *what, cellar *view, const 
     }
     if (ears.count == 0) { return; }
     const cellar_event event = {
-        .view = whose->dropped ? NULL : view,
+        .ns = whose->dropped ? NULL : view,
         .key = what->key,
         .key_len = what->key_len,
         .value = what->value,
         .value_len = what->value_len,
         .cause = cause,
         .user_flags = what->user_flags,
-        .kind = what->kind,
+        .kind = (cellar_kind)what->kind,
     };
     base_self_t *self = base_self();
     self->depth++;
     for (unsigned i = 0; i < ears.count; i++) {
         sync_assert_none();
-        ears.fn[i](ears.ctx[i], &event);
+        ears.fn[i](&event, ears.ctx[i]);
     }
     self->depth--;
     cache_ears_drop(s, &ears);

@@ -226,7 +226,7 @@ static void cache_out_value(cache_call *call, cellar_result *out)
         flight_bytes_drop(b);
     } else {
         out->value = b->data;
-        out->owner = b;
+        out->opaque[0] = (uint64_t)(uintptr_t)b;
     }
     call->value = NULL;
 }
@@ -242,8 +242,8 @@ CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out)
 {
     out->value = NULL;
     out->value_len = 0;
-    out->owner = NULL;
-    out->source = call->source;
+    out->opaque[0] = 0;
+    out->source = (cellar_source)call->source;
     out->flags = call->result_flags;
     out->user_flags = 0;
     out->loader_err = call->code == CELLAR_E_LOADER ? call->loader_err : 0;
@@ -532,11 +532,38 @@ static bool cache_call_loader(cache_call *call, cellar_loader_fn fn, void *ctx)
     call->ctx = ctx;
     if (fn != NULL) { return true; }
     sync_take(VIEW, &s->view_lock);
-    call->fn = call->c->loader.fn;
-    call->ctx = call->c->loader.ctx;
+    call->fn = call->c->loader;
+    call->ctx = call->c->loader_ctx;
     sync_drop(VIEW, &s->view_lock);
     call->view_loader = true;
     return call->fn != NULL || (call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0;
+}
+
+/* CELLAR_LOAD_PIN: a plain hit in memory is handed out in place. An early refresh needs the age of
+ * the entry: such a call takes the usual way, which copies. */
+static bool cache_call_pins(cache_call *call, cellar_result *out)
+{
+    cellar *c = call->c;
+    const uint32_t blind = CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH;
+    if ((call->p.flags & CELLAR_LOAD_PIN) == 0 || (call->p.flags & blind) != 0 ||
+        (call->p.eager_refresh_pct | call->p.xfetch) != 0 || cache_is_off(c)) {
+        return false;
+    }
+    l1_pin_ref ref;
+    cache_key(c, &call->k, call->k.bytes, call->k.len);
+    if (cache_notes(c)) { cache_deps_note(c, &call->k); }
+    if (l1_pin(c->l1, &call->k, &ref, 0) != CELLAR_OK) { return false; }
+    if (cache_notes(c)) { cache_deps_seen(c, &call->k, CELLAR_OK); }
+    cellar_pinned p;
+    cache_pin_out(c, &ref, &p);
+    cache_hit_out(out, p.value_len);
+    out->value = p.value;
+    out->flags = CELLAR_RESULT_PINNED;
+    out->user_flags = ref.user_flags;
+    memcpy(out->opaque, p.opaque, sizeof out->opaque);
+    stats_add(cache_mine(c), STATS_HIT_L1, 1);
+    if (cache_talks(c)) { cache_read_tell(c, "get_or_load", CELLAR_OK); }
+    return true;
 }
 
 BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size_t key_len,
@@ -554,6 +581,7 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     call.p = plan;
     call.audit = audit;
     if (!cache_call_loader(&call, fn, ctx)) { return cache_load_none(c); }
+    if (cache_call_pins(&call, out)) { return CELLAR_OK; }
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_load_begin(c)) { return cache_closed(c); }
     call.cancel = base_cancel_off();
@@ -573,9 +601,12 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     return err;
 }
 
+/* Size of the first cellar_result, of version 0.2. */
+#define CACHE_RESULT_BYTES_LEAST (offsetof(cellar_result, opaque) + 4 * sizeof(uint64_t))
+
 CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out)
 {
-    return out == NULL || out->struct_size < sizeof *out ||
+    return out == NULL || out->struct_size < CACHE_RESULT_BYTES_LEAST ||
            out->struct_size > BASE_OPTS_BYTES_MAX || (out->buf == NULL && out->buf_cap != 0);
 }
 
@@ -615,8 +646,15 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
 CELLAR_API void cellar_result_free(cellar_result *r)
 {
     if (r == NULL) { return; }
-    flight_bytes_drop(r->owner);
-    r->owner = NULL;
+    if ((r->flags & CELLAR_RESULT_PINNED) != 0) {
+        cellar_pinned p = { r->value, r->value_len, { 0 } };
+        memcpy(p.opaque, r->opaque, sizeof p.opaque);
+        cellar_unpin(&p);
+    } else {
+        flight_bytes_drop((flight_bytes *)(uintptr_t)r->opaque[0]);
+    }
+    r->flags &= ~CELLAR_RESULT_PINNED;
+    r->opaque[0] = 0;
     r->value = NULL;
     r->value_len = 0;
 }

@@ -68,6 +68,15 @@ typedef struct cache_item { /* what a bulk loader said of one key */
     cellar_err trouble;    /* of a setter */
 } cache_item;
 
+struct cellar_buf { /* of an update, charged to the store; or of a load, not charged */
+    cache_store *store;
+    unsigned char *bytes;     /* own, or `room` */
+    unsigned char *room;      /* of an update: bytes on its stack */
+    size_t len, cap;
+    cellar_err failed;        /* first failure; update or load end with it */
+    struct cellar_load *load; /* NULL: of an update; else its value holds the bytes */
+};
+
 struct cellar_load { /* what the loader says; on the leader's stack */
     cache_call *call;
     flight_table *t;
@@ -93,6 +102,7 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     cache_run *run;        /* what it reads is noted here, NULL: nowhere; */
     flight *noted;         /* and by this flight, while the loader runs: the innermost led */
     cellar_err returned;   /* what the loader returned */
+    cellar_buf buf;        /* of cellar_load_buf; load is this load once it is in use */
     uint64_t ns;           /* how long it ran */
     cellar_loader_many_fn many; /* bulk: items instead of a result */
     void *many_ctx;
@@ -107,6 +117,10 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
                                                cellar_load_opts *full, cache_load_plan *p);
 CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o); /* fallbacks, a default */
 CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest);
+
+/* ---- load_say.c ---- */
+/* The result that the loader was writing failed: the load ends with `err`. */
+CELLAR_PRIVATE void cache_load_trouble(struct cellar_load *ld, cellar_err err);
 
 /* ---- load.c ---- */
 CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *key, size_t key_len);
@@ -148,7 +162,7 @@ BASE_ALWAYS_INLINE void cache_hit_out(cellar_result *out, size_t len)
     out->retry_after_ms = 0;
     out->version = 0;
     out->load_us = 0;
-    out->owner = NULL;
+    out->opaque[0] = 0;
 }
 
 /* ---- load_lead.c ---- */

@@ -175,7 +175,6 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     if (err == CELLAR_OK) {
         cache_put_count(c, p);
         if (ld->run != NULL) { cache_run_stored(ld->run, &k, ld->said == CACHE_SAID_SAME); }
-        if ((p->flags & L1_WANT_VHASH) != 0) { cache_watch_stored(c, &k, p); }
         return err;
     }
     o->flags |= FLIGHT_NOT_STORED;

@@ -417,7 +417,7 @@ typedef struct cache_many_call {
 static bool cache_load_item_bad(const cellar_load_item *it)
 {
     return cache_key_bad(it->key, it->key_len) || it->reserved0 != 0 ||
-           cache_result_bad(&it->result);
+           cache_result_bad(it->result);
 }
 
 /* A plain hit, or a refusal; false: it is to be looked at closely. */
@@ -434,11 +434,11 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
         (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0) {
         return false;
     }
-    if (l1_get(m->c->l1, &k, it->result.buf, it->result.buf_cap, &len, 0) != CELLAR_OK) {
+    if (l1_get(m->c->l1, &k, it->result->buf, it->result->buf_cap, &len, 0) != CELLAR_OK) {
         return false;
     }
     if (cache_notes(m->c)) { cache_deps_seen(m->c, &k, CELLAR_OK); }
-    cache_hit_out(&it->result, len);
+    cache_hit_out(it->result, len);
     it->status = CELLAR_OK;
     stats_add(cache_mine(m->c), STATS_HIT_L1, 1);
     return true;
@@ -488,7 +488,7 @@ BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load
             b->one[i].call.k.bytes = it->key; /* a flight's copy may be gone */
             cache_deps_seen(m->c, &b->one[i].call.k, b->one[i].call.code);
         }
-        it->status = cache_call_out(&b->one[i].call, &it->result);
+        it->status = cache_call_out(&b->one[i].call, it->result);
     }
     base_free(&m->c->store->account, BASE_MOD_FLIGHT, b, b->bytes);
 }
@@ -507,8 +507,8 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) {
         sync_take(VIEW, &c->store->view_lock);
-        fn = c->loader.many;
-        ctx = c->loader.ctx;
+        fn = c->loader_many;
+        ctx = c->loader_ctx;
         sync_drop(VIEW, &c->store->view_lock);
     }
     if (fn == NULL && (plan.flags & CELLAR_LOAD_ONLY_IF_CACHED) == 0) {

@@ -13,7 +13,8 @@
 #define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
 #define CACHE_LOAD_FLAGS                                                                           \
     (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH | CELLAR_LOAD_ONLY_IF_CACHED |                       \
-     CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_CTX_STATIC)
+     CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_CTX_STATIC |     \
+     CELLAR_LOAD_PIN | CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT)
 
 /* What holds when nobody says anything; 0: off, or worked out from the others. */
 static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {
@@ -49,7 +50,6 @@ static const char *cache_load_range_check(const cache_load_range *r)
     if (r->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) { return "error_ttl_max_ms is over 24 hours"; }
     if (cache_above(r->n[CACHE_JITTER_PCT], 100)) { return "jitter_pct is over 100"; }
     if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) { return "jitter_mode: no such mode"; }
-    if (r->n[CACHE_NO_NEGATIVE] > 1) { return "no_negative is not 0 or 1"; }
     if (cache_above(r->n[CACHE_EAGER], 99)) { return "eager_refresh_pct is over 99"; }
     if (cache_above(r->n[CACHE_XFETCH], 100000)) { return "xfetch_beta_x100 is over 100,000"; }
     const bool eager = r->n[CACHE_EAGER] != 0 && r->n[CACHE_EAGER] != CELLAR_OFF;
@@ -60,72 +60,84 @@ static const char *cache_load_range_check(const cache_load_range *r)
     return NULL;
 }
 
-/* ---- view and store ---- */
+/* ---- namespace and store ---- */
 
-static void cache_load_view_read(const cellar_namespace_opts *o, cache_load_range *r)
+static void cache_load_range_read(const cellar_load_opts *o, cache_load_range *r)
 {
     *r = (cache_load_range){
         .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
                 [CACHE_THROTTLE] = o->retry_throttle_ms, [CACHE_SOFT] = o->soft_timeout_ms,
                 [CACHE_HARD] = o->hard_timeout_ms, [CACHE_WAIT] = o->wait_timeout_ms },
         .n = { [CACHE_JITTER_PCT] = o->jitter_pct, [CACHE_JITTER_MODE] = o->jitter_mode,
-               [CACHE_NO_NEGATIVE] = o->no_negative, [CACHE_EAGER] = o->eager_refresh_pct,
-               [CACHE_XFETCH] = o->xfetch_beta_x100, [CACHE_HANDOVERS] = o->join_retries,
-               [CACHE_TAKEOVERS] = o->leader_retries },
+               [CACHE_NO_NEGATIVE] = (o->flags & CELLAR_LOAD_NO_NEGATIVE) != 0,
+               [CACHE_EAGER] = o->eager_refresh_pct, [CACHE_XFETCH] = o->xfetch_beta_x100,
+               [CACHE_HANDOVERS] = o->join_retries, [CACHE_TAKEOVERS] = o->leader_retries },
     };
 }
 
-static cellar_err cache_view_loader_read(const cellar_view_loader *l, cellar_view_loader *out)
+/* What only a call may say. */
+static const char *cache_load_view_extra(const cellar_load_opts *o)
 {
-    const cellar_view_loader none = cellar_view_loader_default();
-    *out = none;
-    return l == NULL ? CELLAR_OK : cache_opts_in(out, sizeof *out, l);
+    if (o->ttl_ms != 0 || o->negative_ttl_ms != 0 || o->stale_ms != 0) {
+        return "load: set ttl_ms, negative_ttl_ms and stale_ms in the namespace options";
+    }
+    if ((o->flags & ~CELLAR_LOAD_NO_NEGATIVE) != 0) {
+        return "load.flags of a namespace must be 0 or CELLAR_LOAD_NO_NEGATIVE";
+    }
+    for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
+        if (o->fallback[i].fn != NULL || o->fallback[i].ctx != NULL) {
+            return "load.fallback is an option of calls, not of namespaces";
+        }
+    }
+    if (o->fallback_ttl_ms != 0 || o->default_value != NULL || o->ctx_bytes != 0 ||
+        o->ctx_retain != NULL || o->ctx_release != NULL) {
+        return "load: fallback_ttl_ms, default_value and ctx options are options of calls";
+    }
+    return o->breaker != NULL ? "load.breaker: set breaker in the namespace options" : NULL;
 }
 
-CELLAR_PRIVATE cellar_err cache_load_loader_check(const cellar_namespace_opts *o)
+CELLAR_PRIVATE cellar_err cache_load_view_check(const cellar_namespace_opts *o, const char **why)
 {
-    cellar_view_loader loader;
-    return cache_view_loader_read(o->loader, &loader);
-}
-
-CELLAR_PRIVATE const char *cache_load_view_range(const cellar_namespace_opts *o)
-{
+    cellar_load_opts full = cellar_load_opts_default();
+    const cellar_err err = o->load != NULL ? cache_opts_in(&full, sizeof full, o->load) : CELLAR_OK;
+    if (err != CELLAR_OK) {
+        *why = "load: start from cellar_load_opts_default()";
+        return err;
+    }
     cache_load_range r;
-    cache_load_view_read(o, &r);
+    cache_load_range_read(&full, &r);
     /* So that a load without options is never refused. */
     if (r.ms[CACHE_HARD] == 0) { r.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
-    return cache_load_range_check(&r);
+    *why = cache_load_view_extra(&full);
+    if (*why == NULL) { *why = cache_load_range_check(&r); }
+    return *why == NULL ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
 CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_namespace_opts *o)
 {
+    cellar_load_opts full = cellar_load_opts_default();
+    if (o->load != NULL) { (void)cache_opts_in(&full, sizeof full, o->load); } /* checked before */
     cache_load_range r;
-    cache_load_view_read(o, &r);
+    cache_load_range_read(&full, &r);
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { base_store_rlx(&v->load_ms[i], r.ms[i]); }
     for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) { base_store_rlx(&v->load_n[i], r.n[i]); }
-    (void)cache_view_loader_read(o->loader, &v->loader); /* checked: cache_view_opts_check */
+    v->loader = o->loader;
+    v->loader_many = o->loader_many;
+    v->loader_ctx = o->loader_ctx;
 }
 
-CELLAR_PRIVATE const char *cache_load_config_range(const cellar_config *cfg)
+CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
 {
-    if (cache_above(cfg->jitter_pct, 100)) { return "jitter_pct"; }
-    if (cfg->jitter_mode > CELLAR_JITTER_PLUS) { return "jitter_mode"; }
-    if (cfg->close_ms < 0) { return "close_ms"; }
-    if (cfg->load_workers > 64) { return "load_workers"; }
-    if (cfg->load_queue > 65536) { return "load_queue"; }
-    return NULL;
-}
-
-CELLAR_PRIVATE void cache_load_open(cache_store *s, const cellar_config *cfg)
-{
-    const uint32_t workers = cfg->load_workers != 0 ? cfg->load_workers : 2;
-    s->close_ms = cfg->close_ms != 0 ? cfg->close_ms : 5000;
-    s->load_workers = cfg->no_threads != 0 ? 0 : workers;
-    s->load_queue = cfg->load_queue != 0 ? cfg->load_queue : 256;
-    s->max_flights = cfg->max_flights != 0 ? cfg->max_flights : 16384;
-    s->max_waiters = cfg->max_waiters != 0 ? cfg->max_waiters : 65536;
-    s->jitter[0] = cfg->jitter_pct != 0 ? cfg->jitter_pct : 10;
-    s->jitter[1] = cfg->jitter_mode;
+    const cellar_host_opts *h = &cfg->host;
+    const cellar_tuning_opts *t = &cfg->tuning;
+    const uint32_t workers = h->load_threads != 0 ? h->load_threads : 2;
+    s->close_ms = t->close_timeout_ms != 0 ? t->close_timeout_ms : 5000;
+    s->load_workers = h->no_threads != 0 ? 0 : workers;
+    s->load_queue = h->load_queue != 0 ? h->load_queue : 256;
+    s->max_flights = t->max_loads != 0 ? t->max_loads : 16384;
+    s->max_waiters = t->max_load_waiters != 0 ? t->max_load_waiters : 65536;
+    s->jitter[0] = t->jitter_pct != 0 ? t->jitter_pct : 10;
+    s->jitter[1] = t->jitter_mode;
 }
 
 /* ---- a call ---- */
@@ -133,15 +145,7 @@ CELLAR_PRIVATE void cache_load_open(cache_store *s, const cellar_config *cfg)
 static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_range *r)
 {
     if ((o->flags & ~CACHE_LOAD_FLAGS) != 0) { return "a flag of the load is unknown"; }
-    *r = (cache_load_range){
-        .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
-                [CACHE_THROTTLE] = o->retry_throttle_ms, [CACHE_SOFT] = o->soft_timeout_ms,
-                [CACHE_HARD] = o->hard_timeout_ms, [CACHE_WAIT] = o->wait_timeout_ms },
-        .n = { [CACHE_JITTER_PCT] = o->jitter_pct, [CACHE_JITTER_MODE] = o->jitter_mode,
-               [CACHE_NO_NEGATIVE] = o->no_negative, [CACHE_EAGER] = o->eager_refresh_pct,
-               [CACHE_XFETCH] = o->xfetch_beta_x100, [CACHE_HANDOVERS] = o->join_retries,
-               [CACHE_TAKEOVERS] = o->leader_retries },
-    };
+    cache_load_range_read(o, r);
     const char *why = cache_load_range_check(r);
     if (why != NULL) { return why; }
     if ((o->ttl_ms | o->negative_ttl_ms | o->stale_ms | o->fallback_ttl_ms) < 0) {
@@ -152,7 +156,6 @@ static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_r
     if (d != NULL && (d->len > CELLAR_VALUE_MAX || (d->data == NULL && d->len != 0))) {
         return "default_value: no bytes, or too many";
     }
-    if (o->no_wait > 1) { return "no_wait is not 0 or 1"; }
     const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
     if ((o->flags & both) == both) { return "BYPASS and ONLY_IF_CACHED exclude each other"; }
     if (o->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "ctx_bytes is over 256"; }
@@ -230,7 +233,7 @@ static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
         if (r->n[CACHE_EAGER] != 0) { p->xfetch = 0; } else { p->eager_refresh_pct = 0; }
     }
     p->no_negative = cache_load_number(c, r, CACHE_NO_NEGATIVE) != 0;
-    p->no_wait = o->no_wait != 0;
+    p->no_wait = (o->flags & CELLAR_LOAD_NO_WAIT) != 0;
     p->breaker = o->breaker != NULL ? o->breaker : base_load_acq(&c->breaker);
     p->flags = o->flags;
 }

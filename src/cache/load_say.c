@@ -8,6 +8,8 @@
  * LOCKING    none; a cellar_load belongs to the thread that runs its loader. */
 #include "cache/load_int.h"
 
+#define CACHE_LOAD_BUF_LEAST 1024u /* first room of cellar_load_buf */
+
 /* ---- results ---- */
 
 CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, size_t value_len)
@@ -80,8 +82,40 @@ CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, voi
     return CELLAR_OK;
 }
 
+CELLAR_PRIVATE void cache_load_trouble(struct cellar_load *ld, cellar_err err)
+{
+    if (ld->value != NULL) { (void)cache_say_trouble(ld, err); }
+}
+
+static void cache_buf_free(void *value, void *ctx)
+{
+    (void)ctx;
+    cellar_free(value);
+}
+
+CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load)
+{
+    if (load == NULL || load->many != NULL) { return NULL; }
+    if (load->buf.load == load && load->value != NULL) { return &load->buf; }
+    if (cache_say(load, CACHE_SAID_VALUE) != CELLAR_OK) { return NULL; }
+    cache_store *s = load->call->c->store;
+    unsigned char *block = cache_dup_new(s, CACHE_LOAD_BUF_LEAST);
+    flight_bytes *b = block != NULL
+                          ? flight_bytes_give(&s->hooks, block, 0, cache_buf_free, NULL) : NULL;
+    if (b == NULL) {
+        cellar_free(block);
+        (void)cache_say_trouble(load, CELLAR_E_NOMEM);
+        return NULL;
+    }
+    load->value = b;
+    flight_draft(load->f, b);
+    load->buf = (cellar_buf){ .store = s, .bytes = block, .cap = CACHE_LOAD_BUF_LEAST,
+                              .load = load };
+    return &load->buf;
+}
+
 CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t value_len,
-                                       void (*free_fn)(void *free_ctx, void *value), void *free_ctx)
+                                       void (*free_fn)(void *value, void *ctx), void *ctx)
 {
     if (free_fn == NULL || value == NULL) { return CELLAR_E_INVAL; }
     cellar_err err = cache_say(load, CACHE_SAID_VALUE);
@@ -89,14 +123,13 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
     if (err == CELLAR_OK) {
         err = cache_load_room(load->call->c, value, value_len);
         if (err == CELLAR_OK) {
-            b = flight_bytes_give(&load->call->c->store->hooks, value, value_len, free_fn,
-                                  free_ctx);
+            b = flight_bytes_give(&load->call->c->store->hooks, value, value_len, free_fn, ctx);
             if (b == NULL) { err = CELLAR_E_NOMEM; }
         }
         if (b == NULL) { (void)cache_say_trouble(load, err); }
     }
     if (b == NULL) {
-        free_fn(free_ctx, value);
+        free_fn(value, ctx);
         return err;
     }
     load->value = b;
@@ -212,14 +245,14 @@ CELLAR_API cellar_err cellar_load_stale_value(cellar_load *load, const void **va
     return CELLAR_OK;
 }
 
-CELLAR_API uint32_t cellar_load_attempt(cellar_load *load)
+CELLAR_API uint32_t cellar_load_attempt(const cellar_load *load)
 {
     if (load == NULL) { return 0; }
     const uint32_t taken = load->f != NULL ? flight_takeovers(load->f) : 0;
     return BASE_MAX(load->call->failures + load->call->losses, taken);
 }
 
-CELLAR_API int64_t cellar_load_time_left_ms(cellar_load *load)
+CELLAR_API int64_t cellar_load_time_left_ms(const cellar_load *load)
 {
     if (load == NULL) { return 0; }
     const cache_call *call = load->call;
@@ -227,9 +260,9 @@ CELLAR_API int64_t cellar_load_time_left_ms(cellar_load *load)
     return BASE_MAX(flight_hard_at(load->f) - base_now_ms(&call->c->store->clock), 0);
 }
 
-CELLAR_API int cellar_load_cancelled(cellar_load *load)
+CELLAR_API bool cellar_load_cancelled(const cellar_load *load)
 {
-    if (load == NULL || load->f == NULL) { return 0; }
+    if (load == NULL || load->f == NULL) { return false; }
     bool alone;
-    return flight_is_detached(load->t, load->f, &alone) && alone ? 1 : 0;
+    return flight_is_detached(load->t, load->f, &alone) && alone;
 }

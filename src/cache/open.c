@@ -2,7 +2,7 @@
  *
  * open: a store from its first byte to its last, and what went wrong on the way.
  *
- * PICTURE    cellar_config -> checked copy -> shell {account, hash key, clock, log}
+ * PICTURE    cellar_config -> cache_settings -> shell {account, hash key, clock, log}
  *                -> stats -> vgens, root view -> stamps (only with a tier) -> l1 -> fork -> thread
  *            close(root): views say CLOSED -> thread joined -> tier -> l1 -> stats; the shell and
  *            the views that are still open stay until their last cellar_close.
@@ -27,14 +27,6 @@ static sync_lock cache_open_error_lock; /* rank ERROR; guards cache_open_error *
 static cache_error cache_open_error;    /* of the last cellar_open that failed in this process */
 
 /* ---- options by the size rule ---- */
-
-CELLAR_PRIVATE bool cache_all_zero(const void *from, const void *to)
-{
-    for (const unsigned char *p = from; p < (const unsigned char *)to; p++) {
-        if (*p != 0) { return false; }
-    }
-    return true;
-}
 
 CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src)
 {
@@ -109,170 +101,6 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
     return cache_opts_out(out, &full, sizeof full);
 }
 
-/* ---- configuration ---- */
-
-typedef struct cache_later { /* a field of a part that does not exist yet */
-    uint16_t offset, size;
-    const char *name;
-} cache_later;
-#define CACHE_LATER(field) \
-    { (uint16_t)offsetof(cellar_config, field), (uint16_t)sizeof(((cellar_config *)0)->field),     \
-      #field }
-
-static const cache_later cache_config_later[] = {
-    CACHE_LATER(log_keys),
-    CACHE_LATER(policy_file), CACHE_LATER(l2_stage_dir), CACHE_LATER(l2_close_ms),
-    CACHE_LATER(l2_direct_read),
-    CACHE_LATER(l2_reappend),
-    CACHE_LATER(workers),
-    CACHE_LATER(zone), CACHE_LATER(reserved0),
-};
-
-static cellar_err cache_config_refuse(cellar_err code, const char *what)
-{
-    char text[sizeof cache_open_error.text];
-    (void)snprintf(text, sizeof text, "cellar_open: %s", what);
-    cache_fail_open(code, 0, text);
-    return code;
-}
-
-static cellar_err cache_config_check_later(const cellar_config *cfg)
-{
-    const unsigned char *bytes = (const unsigned char *)cfg;
-    for (size_t i = 0; i < sizeof cache_config_later / sizeof cache_config_later[0]; i++) {
-        const cache_later *l = &cache_config_later[i];
-        if (!cache_all_zero(bytes + l->offset, bytes + l->offset + l->size)) {
-            char text[64];
-            (void)snprintf(text, sizeof text, "%s belongs to a later part", l->name);
-            return cache_config_refuse(CELLAR_E_UNSUPPORTED, text);
-        }
-    }
-    return CELLAR_OK;
-}
-
-#define CACHE_SEAL_OVERHEAD_MAX 256u
-
-static cellar_err cache_config_check_crypt(const cellar_l2_cipher *given)
-{
-    cellar_l2_cipher full;
-    const cellar_err err = cache_opts_in(&full, sizeof full, given);
-    if (err != CELLAR_OK) {
-        return cache_config_refuse(err, "struct_size of l2_crypt, or a field not known here");
-    }
-    if (full.seal == NULL || full.open == NULL || full.reserved != 0 ||
-        full.overhead > CACHE_SEAL_OVERHEAD_MAX) {
-        return cache_config_refuse(CELLAR_E_INVAL, "l2_crypt is out of range");
-    }
-    return CELLAR_OK;
-}
-
-#define CACHE_OFF_ERRORS_MAX 64u
-#define CACHE_OFF_MAX_MS ((int64_t)24 * 3600 * 1000)
-
-/* NULL: in range; else the field that is not. */
-static const char *cache_config_range(const cellar_config *cfg)
-{
-    if (cfg->memory_bytes != 0 &&
-        (cfg->memory_bytes < CELLAR_MEMORY_MIN || cfg->memory_bytes > INT64_MAX)) {
-        return "memory_bytes";
-    }
-    if (cfg->max_value_bytes > CELLAR_VALUE_MAX) { return "max_value_bytes"; }
-    if (cfg->mean_entry_bytes > UINT32_MAX) { return "mean_entry_bytes"; }
-    if (cfg->max_entries > INT64_MAX) { return "max_entries"; }
-    if (cfg->eviction > CELLAR_EVICT_FIFO) { return "eviction"; }
-    if (cfg->advisor > CELLAR_ADVISOR_OFF) { return "advisor"; }
-    if (cfg->favor > CELLAR_OPTIMIZE_OBJECTS) { return "favor"; }
-    if (cfg->hash > CELLAR_HASH_SIPHASH13) { return "hash"; }
-    if (cfg->stripes > 1024 || (cfg->stripes & (cfg->stripes - 1)) != 0) { return "stripes"; }
-    if (cfg->huge_pages > 2) { return "huge_pages"; }
-    if (cfg->no_explain > 1) { return "no_explain"; }
-    if (cfg->deps > 1) { return "deps"; }
-    if (cfg->no_threads > 1) { return "no_threads"; }
-    if (cfg->disabled > 1) { return "disabled"; }
-    if (cfg->log_level > CELLAR_LOG_OFF) { return "log_level"; }
-    if (cfg->max_views > CACHE_VIEWS_MAX) { return "max_views"; }
-    if (cfg->default_ttl_ms < 0) { return "default_ttl_ms"; }
-    if (cfg->negative_ttl_ms < 0) { return "negative_ttl_ms"; }
-    if (cfg->idle_ms < 0) { return "idle_ms"; }
-    if (cfg->max_age_ms < 0) { return "max_age_ms"; }
-    if (cfg->stale_ms < 0) { return "stale_ms"; }
-    if ((cfg->l2_path == NULL) != (cfg->l2_bytes == 0)) { return "l2_path and l2_bytes (both)"; }
-    if (cfg->l2_path != NULL && cfg->l2_path[0] == '\0') { return "l2_path"; }
-    if (cfg->l2_path != NULL && (cfg->l2_bytes < CELLAR_L2_BYTES_MIN ||
-                                 cfg->l2_bytes > CELLAR_L2_BYTES_MAX)) {
-        return "l2_bytes";
-    }
-    if (cfg->l2_avg_object_bytes > UINT32_MAX) { return "l2_avg_object_bytes"; }
-    if (cfg->l2_sync_ms < 0) { return "l2_sync_ms"; }
-    if (cfg->l2_min_ttl_ms < 0) { return "l2_min_ttl_ms"; }
-    if (cfg->l2_sync > CELLAR_L2_SYNC_ALWAYS) { return "l2_sync"; }
-    if (cfg->l2_required > 1) { return "l2_required"; }
-    if (cfg->l2_allow_network > 1) { return "l2_allow_network"; }
-    if (cfg->l2_on_bad > CELLAR_L2_SET_ASIDE) { return "l2_on_bad"; }
-    if (cfg->l2_sigbus_handler > 1) { return "l2_sigbus_handler"; }
-    if (cfg->l2_mmap_read > cfg->l2_sigbus_handler) { return "l2_mmap_read (l2_sigbus_handler)"; }
-    if (cfg->l2_off_errors > CACHE_OFF_ERRORS_MAX) { return "l2_off_errors"; }
-    if (cfg->l2_off_damaged_pct > 100) { return "l2_off_damaged_pct"; }
-    if (cfg->l2_off_ms < 0 || cfg->l2_off_ms > CACHE_OFF_MAX_MS) { return "l2_off_ms"; }
-    if (cfg->l2_off_max_ms < 0 || cfg->l2_off_max_ms > CACHE_OFF_MAX_MS ||
-        (cfg->l2_off_max_ms != 0 && cfg->l2_off_max_ms < cfg->l2_off_ms)) {
-        return "l2_off_max_ms";
-    }
-    const char *load = cache_load_config_range(cfg);
-    if (load != NULL) { return load; }
-    if ((cfg->alloc == NULL) != (cfg->free == NULL)) { return "alloc and free (both or neither)"; }
-    if (cfg->root_name != NULL && strlen(cfg->root_name) > CELLAR_NAME_MAX) {
-        return "root_name";
-    }
-    return NULL;
-}
-
-static cellar_err cache_config_read(const cellar_config *cfg, cellar_config *out)
-{
-    *out = cellar_config_default();
-    if (cfg != NULL) {
-        cellar_err err = cache_opts_in(out, sizeof *out, cfg);
-        if (err == CELLAR_E_INVAL) { return cache_config_refuse(err, "struct_size is not set"); }
-        if (err == CELLAR_E_ABI) {
-            return cache_config_refuse(err, "struct_size ends inside a field: "
-                                       "set it by cellar_config_default()");
-        }
-        if (out->abi != CELLAR_ABI) {
-            return cache_config_refuse(CELLAR_E_ABI, "the header belongs to another library");
-        }
-        if (err != CELLAR_OK) {
-            return cache_config_refuse(err, "a field this library does not know is set");
-        }
-    }
-    cellar_err err = cache_config_check_later(out);
-    if (err != CELLAR_OK) { return err; }
-    const char *field = cache_config_range(out);
-    if (field != NULL) {
-        char text[64];
-        (void)snprintf(text, sizeof text, "%s is out of range", field);
-        return cache_config_refuse(CELLAR_E_INVAL, text);
-    }
-    const int64_t windows[2] = { out->idle_ms, out->stale_ms };
-    for (int i = 0; i < 2; i++) {
-        if (windows[i] > CACHE_WINDOW_MAX && !(i == 0 && windows[i] == CELLAR_TTL_NONE)) {
-            return cache_config_refuse(CELLAR_E_INVAL, "idle_ms or stale_ms is over 2^32 - 1");
-        }
-    }
-    if (out->l2_crypt != NULL) {
-        err = cache_config_check_crypt(out->l2_crypt);
-        if (err != CELLAR_OK) { return err; }
-    }
-    if (out->root != NULL) {
-        const char *why = "";
-        err = cache_view_opts_check(out->root, &why);
-        if (err != CELLAR_OK) { return cache_config_refuse(err, why); }
-        err = cache_deps_check(out->root, out->deps != 0, &why);
-        if (err != CELLAR_OK) { return cache_config_refuse(err, why); }
-    }
-    if (out->memory_bytes == 0) { out->memory_bytes = UINT64_C(64) << 20; }
-    return CELLAR_OK;
-}
-
 /* ---- the store ---- */
 
 static bool cache_make_room(void *ctx, uint64_t bytes)
@@ -282,19 +110,19 @@ static bool cache_make_room(void *ctx, uint64_t bytes)
 }
 
 /* The one place where a store gets the key all its hashes are made with. */
-static cellar_err cache_hash_choose(cache_store *s, const cellar_config *cfg)
+static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
 {
     if (s->tier != NULL && s->tier->hash_key != NULL &&
         s->tier->hash_key(s->tier->ctx, &s->hash_key)) {
         return CELLAR_OK;
     }
     unsigned char secret[32];
-    if (cfg->secret != NULL) {
-        memcpy(secret, cfg->secret, sizeof secret);
+    if (cfg->tuning.hash_key != NULL) {
+        memcpy(secret, cfg->tuning.hash_key, sizeof secret);
     } else if (!base_random_bytes(secret, sizeof secret)) {
-        return cache_config_refuse(CELLAR_E_NOMEM, "the system gave no random bytes");
+        return cache_open_refuse(CELLAR_E_NOMEM, "the system gave no random bytes");
     }
-    base_hash_key_init(&s->hash_key, cfg->hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13
+    base_hash_key_init(&s->hash_key, cfg->tuning.hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13
                                                                         : BASE_HASH_FOLD, secret);
     return CELLAR_OK;
 }
@@ -311,9 +139,9 @@ static base_log_level cache_log_level(uint32_t level)
 }
 
 /* Memory of the shell, on a multiple of BASE_PAD as its account demands; zeroed. */
-static cache_store *cache_shell_new(const cellar_config *cfg)
+static cache_store *cache_shell_new(const cache_settings *cfg)
 {
-    const base_alloc_hooks hooks = { cfg->alloc, cfg->free, cfg->alloc_ctx };
+    const base_alloc_hooks hooks = { cfg->host.alloc, cfg->host.free, cfg->host.alloc_ctx };
     const size_t bytes = sizeof(cache_store) + BASE_PAD;
     unsigned char *raw = base_alloc_raw(&hooks, bytes);
     if (raw == NULL) { return NULL; }
@@ -322,16 +150,18 @@ static cache_store *cache_shell_new(const cellar_config *cfg)
     s->raw = raw;
     s->raw_bytes = bytes;
     s->hooks = hooks;
-    base_account_init(&s->account, cfg->memory_bytes, &hooks);
+    base_account_init(&s->account, cfg->config.memory_bytes, &hooks);
     (void)base_charge(&s->account, BASE_MOD_STORE, bytes); /* fits any budget */
-    s->clock = (base_clock){ cfg->clock, cfg->clock, cfg->clock_ctx };
-    if (cfg->clock == NULL) { base_clock_ready(); }
-    const base_log_level level = cache_log_level(cfg->log_level);
-    base_log_init(&s->log, &s->clock, cfg->log, cfg->log_ctx, (int)level);
+    s->clock = (base_clock){ cfg->host.clock, cfg->host.clock, cfg->host.clock_ctx };
+    if (cfg->host.clock == NULL) { base_clock_ready(); }
+    const base_log_level level = cache_log_level(cfg->host.log_level);
+    base_log_init(&s->log, &s->clock, cfg->host.log, cfg->host.log_ctx, (int)level);
     base_store_rlx(&s->quiet_level, (uint32_t)level);
     cache_load_open(s, cfg);
-    const int64_t defaults[CACHE_DEFAULTS] = { cfg->default_ttl_ms, cfg->negative_ttl_ms,
-                                               cfg->idle_ms, cfg->max_age_ms, cfg->stale_ms };
+    const cellar_config *given = &cfg->config;
+    const int64_t defaults[CACHE_DEFAULTS] = { given->default_ttl_ms, given->negative_ttl_ms,
+                                               given->idle_ms, given->max_age_ms,
+                                               given->stale_ms };
     memcpy(s->defaults, defaults, sizeof defaults);
     if (s->defaults[CACHE_TTL] == 0) { s->defaults[CACHE_TTL] = CELLAR_TTL_NONE; }
     if (s->defaults[CACHE_IDLE] == CELLAR_TTL_NONE) { s->defaults[CACHE_IDLE] = 0; }
@@ -357,7 +187,7 @@ CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction)
     }
 }
 
-static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
+static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
 {
     l1_config lc;
     memset(&lc, 0, sizeof lc);
@@ -365,25 +195,25 @@ static cellar_err cache_l1_open(cache_store *s, const cellar_config *cfg)
     lc.hash_key = &s->hash_key;
     lc.clock = &s->clock;
     cache_hooks(s, &lc.hooks);
-    lc.max_entries = cfg->max_entries;
-    lc.max_value_bytes = cfg->max_value_bytes;
-    lc.mean_entry_bytes = (uint32_t)cfg->mean_entry_bytes; /* cache_config_range */
-    lc.stripes = cfg->stripes;
-    lc.policy = cache_policy(cfg->eviction);
-    lc.no_advisor = cfg->advisor == CELLAR_ADVISOR_OFF;
-    lc.favor_objects = cfg->favor == CELLAR_OPTIMIZE_OBJECTS;
-    lc.huge_pages = (uint8_t)cfg->huge_pages;
-    base_store_rlx(&s->max_entries, cfg->max_entries);
-    base_store_rlx(&s->eviction,
-                   cfg->eviction != 0 ? cfg->eviction : (uint32_t)CELLAR_EVICT_ADAPTIVE);
+    lc.max_entries = cfg->config.max_entries;
+    lc.max_value_bytes = cfg->tuning.max_value_bytes;
+    lc.mean_entry_bytes = (uint32_t)cfg->tuning.mean_entry_bytes; /* cache_settings_read */
+    lc.stripes = cfg->tuning.stripes;
+    lc.policy = cache_policy(cfg->config.eviction);
+    lc.no_advisor = cfg->tuning.no_advisor != 0;
+    lc.favor_objects = cfg->tuning.optimize == CELLAR_OPTIMIZE_OBJECTS;
+    lc.huge_pages = (uint8_t)cfg->tuning.huge_pages;
+    base_store_rlx(&s->max_entries, cfg->config.max_entries);
+    const uint32_t eviction = (uint32_t)cfg->config.eviction;
+    base_store_rlx(&s->eviction, eviction != 0 ? eviction : (uint32_t)CELLAR_EVICT_ADAPTIVE);
     cellar_err err = l1_open(&lc, &s->l1);
-    char text[sizeof cache_open_error.text];
+    char text[CACHE_ERROR_TEXT];
     if (err == CELLAR_E_INVAL && cache_disk_crowds(s, cfg, text, sizeof text)) {
         cache_fail_open(err, 0, text);
         return err;
     }
     if (err != CELLAR_OK) {
-        return cache_config_refuse(err, err == CELLAR_E_INVAL
+        return cache_open_refuse(err, err == CELLAR_E_INVAL
                                             ? "memory_bytes has no room for L1 beside the rest"
                                             : "L1 could not be set up");
     }
@@ -508,7 +338,7 @@ static bool cache_registry_add(cache_store *s)
 
 /* ---- open ---- */
 
-static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
+static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
 {
     cellar_err err = cache_disk_open(s, cfg);
     if (err != CELLAR_OK) { return err; }
@@ -517,7 +347,7 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
     err = CELLAR_E_NOMEM;
     s->stats = stats_create(&s->account);
     if (s->stats == NULL) {
-        (void)cache_config_refuse(err, "no memory for the counters");
+        (void)cache_open_refuse(err, "no memory for the counters");
         goto drop_disk;
     }
     err = cache_deps_open(s, cfg);
@@ -525,7 +355,7 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
     err = cache_views_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_deps; }
     if (s->tier != NULL) {
-        err = cache_stamps_open(s, cfg->memory_bytes);
+        err = cache_stamps_open(s, cfg->config.memory_bytes);
         if (err != CELLAR_OK) { goto drop_views; }
     }
     err = cache_why_open(s, cfg);
@@ -535,7 +365,7 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
     s->root->l1 = s->l1;
     err = CELLAR_E_NOMEM;
     if (!cache_quota_root(s, cfg)) {
-        (void)cache_config_refuse(err, "no memory for the root's quota");
+        (void)cache_open_refuse(err, "no memory for the root's quota");
         goto drop_l1;
     }
     s->told_base = (s->tier != NULL ? 1u : 0u) + (s->deps != NULL ? 1u : 0u);
@@ -546,13 +376,13 @@ static cellar_err cache_store_open(cache_store *s, const cellar_config *cfg)
                                      .child = cache_fork_child, .ctx = s };
     err = CELLAR_E_NOMEM;
     if (!base_fork_register(&s->fork_node)) {
-        (void)cache_config_refuse(err, "the fork handlers could not be set up");
+        (void)cache_open_refuse(err, "the fork handlers could not be set up");
         goto drop_l1;
     }
-    if (!cfg->no_threads) {
+    if (!cfg->host.no_threads) {
         err = cache_thread_start(s);
         if (err != CELLAR_OK) {
-            (void)cache_config_refuse(err, "the maintenance thread could not be started");
+            (void)cache_open_refuse(err, "the maintenance thread could not be started");
             goto drop_fork;
         }
     }
@@ -576,7 +406,6 @@ drop_views:
 drop_deps:
     cache_deps_close(s);
 drop_stats:
-    cache_watch_close(s);
     stats_destroy(s->stats);
 drop_disk:
     cache_disk_abandon(s);
@@ -586,21 +415,22 @@ drop_disk:
 static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *root)
 {
     cellar_namespace_opts o;
-    (void)cache_opts_in(&o, sizeof o, root); /* checked in cache_config_read */
+    (void)cache_opts_in(&o, sizeof o, root); /* checked in cache_settings_read */
     return (o.bloom == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
            (o.breaker == NULL || cache_breaker_start(s->root, o.breaker) == CELLAR_OK);
 }
 
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
-                                     cellar **out)
+                                     uint32_t first_vgen, cellar **out)
 {
-    if (out == NULL) { return cache_config_refuse(CELLAR_E_INVAL, "out is NULL"); }
+    if (out == NULL) { return cache_open_refuse(CELLAR_E_INVAL, "out is NULL"); }
     *out = NULL;
-    cellar_config full;
-    cellar_err err = cache_config_read(cfg, &full);
+    cache_settings full;
+    cellar_err err = cache_settings_read(&full, cfg);
     if (err != CELLAR_OK) { return err; }
+    full.first_vgen = first_vgen;
     cache_store *s = cache_shell_new(&full);
-    if (s == NULL) { return cache_config_refuse(CELLAR_E_NOMEM, "no memory for the store"); }
+    if (s == NULL) { return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the store"); }
     s->tier = tier;
     err = cache_store_open(s, &full);
     if (err != CELLAR_OK) {
@@ -614,19 +444,18 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         l1_close(s->l1);
         cache_tags_close(s);
         cache_why_close(s);
-        cache_watch_close(s);
         cache_stamps_close(s);
         cache_views_close(s);
         cache_deps_close(s);
         stats_destroy(s->stats);
         cache_disk_abandon(s);
         cache_shell_free(s);
-        return cache_config_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
+        return cache_open_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
     }
     cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
-    if (full.root != NULL && !cache_root_guards(s, full.root)) {
+    if (full.config.root != NULL && !cache_root_guards(s, full.config.root)) {
         (void)cellar_close(s->root);
-        return cache_config_refuse(CELLAR_E_SPACE, "no room for the root's filter or breaker");
+        return cache_open_refuse(CELLAR_E_SPACE, "no room for the root's filter or breaker");
     }
     if (s->disk_err != CELLAR_OK) { /* logged where it was met */
         sync_take(ERROR, &s->error_lock);
@@ -639,7 +468,7 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
 
 CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out)
 {
-    return cache_open(cfg, NULL, out);
+    return cache_open(cfg, NULL, 0, out);
 }
 
 /* ---- close ---- */
@@ -736,7 +565,6 @@ static bool cache_store_end(cache_store *s)
     cache_tags_close(s);
     cache_why_close(s);
     cache_deps_close(s);
-    cache_watch_close(s);
     cache_filters_close(s);
     cache_stamps_close(s);
     stats_destroy(s->stats);

@@ -39,32 +39,30 @@ static bool cache_scan_one(void *ctx, const l1_seen *e)
     }
     const cellar_scan_entry entry = {
         .key = e->key, .key_len = e->key_len, .value = e->value, .value_len = e->value_len,
-        .user_flags = e->info.user_flags, .kind = e->info.kind,
+        .user_flags = e->info.user_flags, .kind = (cellar_kind)e->info.kind,
         .ttl_left_ms = e->info.expires_ms == BASE_NEVER_MS
                            ? CELLAR_TTL_NONE : BASE_MAX(e->info.expires_ms - scan->now_ms, 0),
     };
     sync_assert_none();
-    if (scan->fn(scan->ctx, &entry) != 0) { scan->stop = true; }
+    if (!scan->fn(&entry, scan->ctx)) { scan->stop = true; }
     return true; /* the rest of the bucket follows in any case */
 }
 
-CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *match, size_t match_len,
-                                  size_t bucket_count, uint32_t flags, cellar_scan_fn fn,
+CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *pattern,
+                                  size_t pattern_len, size_t bucket_count, cellar_scan_fn fn,
                                   void *ctx)
 {
     if (c == NULL || cursor == NULL || fn == NULL) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: an argument is NULL");
     }
-    if (match != NULL ? match_len == 0 || match_len > CELLAR_PATTERN_MAX : match_len != 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: a pattern has 1 to 1,024 bytes");
-    }
-    if (flags != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_scan: a flag is unknown or later");
+    if (pattern != NULL ? pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX
+                        : pattern_len != 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: pattern must have 1..1,024 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     l1 *l1_of = c->l1;
-    cache_scan scan = { c, 0, fn, ctx, match, match_len, base_now_ms(&s->clock), false };
+    cache_scan scan = { c, 0, fn, ctx, pattern, pattern_len, base_now_ms(&s->clock), false };
     size_t left = bucket_count != 0 ? bucket_count : CACHE_SCAN_BUCKETS;
     cellar_err err = CELLAR_OK;
     (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */

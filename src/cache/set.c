@@ -35,8 +35,8 @@ CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us)
 
 static cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned, const char **why)
 {
-    if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0 || o->reserved1 != 0) {
-        *why = "a flag or field of the set options is unknown or belongs to a later part";
+    if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0) {
+        *why = "a flag or field of the set options is unknown";
         return CELLAR_E_UNSUPPORTED;
     }
     if ((o->flags & CELLAR_DURABLE) != 0 && (o->flags & CELLAR_NO_L2) != 0) {
@@ -143,7 +143,7 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
     if (err != CELLAR_OK) { return err; }
     plan->durable = (o->flags & CELLAR_DURABLE) != 0;
     l1_put_spec *p = &plan->spec;
-    p->flags = cache_l1_flags(o->flags) | (o->version != NULL ? L1_WANT_VERSION : 0u);
+    p->flags = cache_l1_flags(o->flags) | (o->new_version != NULL ? L1_WANT_VERSION : 0u);
     p->kind = (o->flags & CELLAR_NEGATIVE) != 0 ? (uint8_t)L1_NEGATIVE : (uint8_t)L1_VALUE;
     p->user_flags = o->user_flags;
     if ((o->flags & CELLAR_NO_L2) != 0 && c->store->tier != NULL) {
@@ -151,7 +151,7 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
     }
     p->cost = cache_cost_code(o->cost_us);
     p->if_version = o->if_version;
-    plan->version_out = o->version;
+    plan->version_out = o->new_version;
     plan->jitter_pct = o->jitter_pct;
     plan->jitter_mode = o->jitter_mode;
     if (o->tag_count != 0) { cache_plan_tags(c, o, plan); }
@@ -385,7 +385,6 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
         return cache_put_failed(c, p, err);
     }
     cache_count_here(c, p);
-    if (BASE_UNLIKELY((p->flags & L1_WANT_VHASH) != 0)) { cache_watch_stored(c, k, p); }
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
     return BASE_LIKELY(!cache_told(c->store)) ? CELLAR_OK : cache_put_acked(c, plan, below);
 }
@@ -493,20 +492,30 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 
 /* ---- del, touch, incr ---- */
 
+BASE_ALWAYS_INLINE cellar_err cache_del_l1(cellar *c, const l1_key *k, const l1_put_spec *only_if,
+                                           l1_gone *gone)
+{
+    return only_if == NULL ? l1_del_told(c->l1, k, NULL, gone)
+                           : l1_del_if(c->l1, k, only_if, gone);
+}
+
 BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, bool matched,
-                                             l1_gone *gone)
+                                             const l1_put_spec *only_if, l1_gone *gone)
 {
     if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
-    if (BASE_LIKELY(!cache_told(c->store))) { return l1_del_told(c->l1, k, NULL, gone); }
+    if (BASE_LIKELY(!cache_told(c->store))) { return cache_del_l1(c, k, only_if, gone); }
     cache_frame f;
     const bool deps = c->store->deps != NULL;
     const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
     if (deps && BASE_MUTANT("deps.look_before_window")) { cache_deps_changed(c, k, mark); }
     cache_change_begin(&f, false, false);
     f.matched = matched;
-    const cellar_err err = l1_del_told(c->l1, k, NULL, gone);
+    const cellar_err err = cache_del_l1(c, k, only_if, gone);
     cache_change_end(c, &f, k);
-    if (deps && !BASE_MUTANT("deps.look_before_window")) { cache_deps_changed(c, k, mark); }
+    if (deps && (only_if == NULL || err == CELLAR_OK) &&
+        !BASE_MUTANT("deps.look_before_window")) {
+        cache_deps_changed(c, k, mark);
+    }
     return err;
 }
 
@@ -529,7 +538,7 @@ BASE_COLD static cellar_err cache_del_again(cellar *c, l1_key *k, bool matched, 
     l1_gone gone;
     for (unsigned i = 0; i < CACHE_ROUNDS && !cache_is_closed(c); i++) {
         cache_rekey(c, k);
-        const cellar_err now = cache_del_once(c, k, matched, &gone);
+        const cellar_err now = cache_del_once(c, k, matched, NULL, &gone);
         if (now == CELLAR_OK) { err = now; }
         if (cache_vgen_alive(c->store, k->owner)) { break; }
     }
@@ -537,11 +546,13 @@ BASE_COLD static cellar_err cache_del_again(cellar *c, l1_key *k, bool matched, 
 }
 
 /* by: of a delete by pattern (cache_why_act), which has its own cause. */
-BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched, uint32_t by)
+BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched, uint32_t by,
+                                             const l1_put_spec *only_if)
 {
     l1_gone gone;
-    cellar_err err = cache_del_once(c, k, matched, &gone);
-    const bool loads = base_load_sc(&c->store->flights) != NULL; /* else nothing ever was loaded */
+    cellar_err err = cache_del_once(c, k, matched, only_if, &gone);
+    const bool loads = only_if == NULL && base_load_sc(&c->store->flights) != NULL;
+    /* Without flights nothing ever was loaded. */
     if (BASE_UNLIKELY(loads) && BASE_UNLIKELY(!cache_vgen_alive(c->store, k->owner))) {
         err = cache_del_again(c, k, matched, err);
     }
@@ -564,12 +575,17 @@ BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched,
 
 CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k)
 {
-    return cache_del_here(c, k, false, 0);
+    return cache_del_here(c, k, false, 0, NULL);
+}
+
+CELLAR_PRIVATE cellar_err cache_del_if(cellar *c, l1_key *k, const l1_put_spec *only_if)
+{
+    return cache_del_here(c, k, false, 0, only_if);
 }
 
 CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by)
 {
-    return cache_del_here(c, k, true, by);
+    return cache_del_here(c, k, true, by, NULL);
 }
 
 CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len)
@@ -733,4 +749,13 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
         *now_value = now;
     }
     return cache_acked(c, cache_incr_done(c, err));
+}
+
+CELLAR_API cellar_err cellar_set_str(cellar *c, const char *key, const char *value,
+                                     int64_t ttl_ms)
+{
+    if (key == NULL || value == NULL) { return cache_set_refuse(c); }
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = ttl_ms;
+    return cellar_set(c, key, strlen(key), value, strlen(value), &o);
 }

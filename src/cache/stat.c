@@ -36,13 +36,12 @@ CELLAR_API const char *cellar_code_name(cellar_err code)
 CELLAR_API const char *cellar_cause_name(cellar_cause cause)
 {
     static const char *const name[CELLAR_CAUSE_COUNT] = {
-        [CELLAR_CAUSE_EXPIRED] = "expired", [CELLAR_CAUSE_EVICTED] = "capacity",
+        [CELLAR_CAUSE_EXPIRED] = "expired", [CELLAR_CAUSE_EVICTED] = "evicted",
         [CELLAR_CAUSE_REPLACED] = "replaced", [CELLAR_CAUSE_DELETED] = "deleted",
-        [CELLAR_CAUSE_CLEARED] = "cleared", [CELLAR_CAUSE_VERSION] = "bumped",
-        [CELLAR_CAUSE_TAG] = "tag", [CELLAR_CAUSE_PATTERN] = "glob",
+        [CELLAR_CAUSE_CLEARED] = "cleared", [CELLAR_CAUSE_VERSION] = "version",
+        [CELLAR_CAUSE_TAG] = "tag", [CELLAR_CAUSE_PATTERN] = "pattern",
         [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
-        [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_INVALIDATED] = "detached",
-        [CELLAR_CAUSE_L2_DAMAGE] = "l2_damage", [CELLAR_CAUSE_DENIED] = "denied",
+        [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_INVALIDATED] = "invalidated",
         [CELLAR_CAUSE_DEPENDENCY] = "dependency",
     };
     const unsigned at = (unsigned)cause;
@@ -86,7 +85,7 @@ static void cache_stats_quota(const cellar *c, cellar_stats *out)
     out->quota_breaches = q.breached;
 }
 
-CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
+CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out)
 {
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
@@ -116,7 +115,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.ended[CELLAR_CAUSE_DEPENDENCY] = v[STATS_EVICT_DEPENDENCY];
     full.ttl_class_fallbacks = v[STATS_CLASS_FALLBACK];
     full.clears = v[STATS_CLEAR];
-    full.bumps = v[STATS_BUMP];
+    full.version_changes = v[STATS_BUMP];
     full.loads = v[STATS_LOAD];
     full.loads_failed = v[STATS_LOAD_FAILED];
     full.loads_joined = v[STATS_LOAD_JOINED];
@@ -128,15 +127,10 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, int scope, cellar_stats *out)
     full.refreshes_dropped = v[STATS_REFRESH_DROPPED];
     full.load_ns = v[STATS_LOAD_NS];
     const flight_table *flights = base_load_sc(&s->flights);
-    full.flights = flights != NULL ? flight_count(flights) : 0;
+    full.loads_running = flights != NULL ? flight_count(flights) : 0;
     full.load_waiters = flights != NULL ? flight_waiting(flights) : 0;
-    full.flight_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
+    full.load_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
     full.load_fallbacks = v[STATS_LOAD_INSTEAD];
-    full.ttl_reloads = v[STATS_TTL_RELOAD];
-    full.ttl_reloads_unchanged = v[STATS_TTL_UNCHANGED];
-    if (full.misses != 0) {
-        full.ttl_unchanged_share = (double)full.ttl_reloads_unchanged / (double)full.misses;
-    }
     const cache_saved saved = cache_saved_of(v);
     full.saved_seconds = saved.ns * 1e-9;
     full.saved_cost = saved.cost * 1e-6;
@@ -164,7 +158,7 @@ static cellar_err cache_advise(const cache_store *s, uint32_t slot, double *now,
     return l1_advise(s->l1, store ? L1_NO_VIEW : slot, gets != 0 ? *now : -1, out);
 }
 
-CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out)
+CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_advice *out)
 {
     static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
     _Static_assert(L1_ADVICE == CELLAR_ADVICE_COUNT, "one place for each size");
@@ -189,11 +183,11 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, int scope, cellar_advice *out
                ? cache_fail(c, said, 0, "cellar_advice_get: there is no advisor") : said;
 }
 
-CELLAR_API cellar_err cellar_latency_get(cellar *c, int op, cellar_latency *out)
+CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency *out)
 {
     static const stats_op of[] = { STATS_OP_GET_HIT, STATS_OP_GET_MISS, STATS_OP_SET,
                                    STATS_OP_DELETE, STATS_OP_TICK };
-    if (c == NULL || out == NULL || op < 0 || op > CELLAR_OP_TICK) {
+    if (c == NULL || out == NULL || (unsigned)op > CELLAR_OP_TICK) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_latency_get: op or out");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }

@@ -147,7 +147,7 @@ static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_
     const cache_tier_meta m = cache_tier_meta_of(c, p, kept, where);
     const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, CACHE_STAMP_NONE);
     if (err == CELLAR_OK || s->tier == NULL) { return CACHE_STORED; }
-    if (err == CELLAR_REFUSED) { return cache_store_refused(s, &m); }
+    if (err == CACHE_TIER_REFUSED) { return cache_store_refused(s, &m); }
     return t->off != NULL && t->off(t->ctx) ? CACHE_REFUSED : CACHE_NO_ROOM;
 }
 

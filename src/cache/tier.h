@@ -20,6 +20,9 @@
 #include "base/port.h"
 #include "cellar.h"
 
+/* Of a put: not admitted. No public code has this number. */
+#define CACHE_TIER_REFUSED ((cellar_err)13)
+
 typedef struct cache_tier_key {
     const void *bytes;
     size_t len;

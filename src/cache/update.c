@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * update: compute a new value from the old one, with the function run outside all locks.
+ * update: compute a new value from the old one, or remove it; the function runs outside all locks.
  *
  * WALK       copy old, brought up from the tier if it lies there -> fn(copy, out) -> put only if
  *            the entry is still the one copied -> else again
@@ -10,25 +10,14 @@
  * LIMITS     64 rounds; a lost round means that another writer succeeded. Buffers are charged to
  *            the store while the call runs, and end at max_value_bytes: what is longer is refused
  *            where it is written, so that no put fails of it and the old value stays. */
-#include "cache/cache_int.h"
+#include "cache/load_int.h"
 
 #define CACHE_BUF_INLINE 512u
 
-struct cellar_buf {
-    cache_store *store;
-    unsigned char *bytes;  /* own, or the inline ones */
-    size_t len, cap;
-    cellar_err failed;     /* first failure; the update ends with it */
-    unsigned char room[CACHE_BUF_INLINE];
-};
-
-static void cache_buf_init(cellar_buf *b, cache_store *s)
+/* `room` of CACHE_BUF_INLINE bytes outlives the buffer. */
+static void cache_buf_init(cellar_buf *b, cache_store *s, unsigned char *room)
 {
-    b->store = s;
-    b->bytes = b->room;
-    b->len = 0;
-    b->cap = sizeof b->room;
-    b->failed = CELLAR_OK;
+    *b = (cellar_buf){ .store = s, .bytes = room, .room = room, .cap = CACHE_BUF_INLINE };
 }
 
 static void cache_buf_fini(cellar_buf *b)
@@ -38,31 +27,51 @@ static void cache_buf_fini(cellar_buf *b)
     }
 }
 
-/* The first failure is what counts. */
+/* Keep the first failure; return it. */
 static cellar_err cache_buf_fail(cellar_buf *b, cellar_err err)
 {
     if (b->failed == CELLAR_OK) { b->failed = err; }
+    if (b->load != NULL) { cache_load_trouble(b->load, err); }
     return b->failed;
 }
 
-/* Room for `len` bytes in all; the present ones stay. */
+/* Return a block of `cap` bytes for the buffer; NULL: no memory. */
+static unsigned char *cache_buf_block(cellar_buf *b, size_t cap)
+{
+    return b->load != NULL ? cache_dup_new(b->store, cap)
+                           : base_alloc(&b->store->account, BASE_MOD_STORE, cap, NULL);
+}
+
+/* Make room for `len` bytes in all; keep the present ones. */
 static cellar_err cache_buf_grow(cellar_buf *b, size_t len)
 {
     if (b->failed != CELLAR_OK) { return b->failed; }
+    if (b->load != NULL && b->load->value == NULL) { return CELLAR_E_RESULT_TWICE; }
     if (len > l1_max_value(b->store->l1)) { return cache_buf_fail(b, CELLAR_E_TOOBIG); }
     if (len <= b->cap) { return CELLAR_OK; }
     size_t cap = (size_t)base_pow2_ceil(len);
-    unsigned char *bytes = base_alloc(&b->store->account, BASE_MOD_STORE, cap, NULL);
+    unsigned char *bytes = cache_buf_block(b, cap);
     if (bytes == NULL && cap != len) {
         cap = len; /* tight, but it may just fit */
-        bytes = base_alloc(&b->store->account, BASE_MOD_STORE, cap, NULL);
+        bytes = cache_buf_block(b, cap);
     }
     if (bytes == NULL) { return cache_buf_fail(b, CELLAR_E_NOMEM); }
-    memcpy(bytes, b->bytes, b->len);
-    cache_buf_fini(b);
+    if (b->len != 0) { memcpy(bytes, b->bytes, b->len); }
+    if (b->load != NULL) {
+        b->load->value->data = bytes;
+        cellar_free(b->bytes);
+    } else {
+        cache_buf_fini(b);
+    }
     b->bytes = bytes;
     b->cap = cap;
     return CELLAR_OK;
+}
+
+static void cache_buf_set_len(cellar_buf *b, size_t len)
+{
+    b->len = len;
+    if (b->load != NULL) { b->load->value->len = len; }
 }
 
 CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t len)
@@ -74,7 +83,7 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
     const cellar_err err = cache_buf_grow(b, total);
     if (err != CELLAR_OK) { return err; }
     if (len != 0) { memcpy(b->bytes + b->len, data, len); }
-    b->len = total;
+    cache_buf_set_len(b, total);
     return CELLAR_OK;
 }
 
@@ -86,7 +95,7 @@ CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data)
     const cellar_err err = cache_buf_grow(b, len);
     if (err != CELLAR_OK) { return err; }
     if (len > b->len) { memset(b->bytes + b->len, 0, len - b->len); }
-    b->len = len;
+    cache_buf_set_len(b, len);
     *data = b->bytes;
     return CELLAR_OK;
 }
@@ -115,6 +124,30 @@ typedef struct cache_update {
     uint32_t flags; /* of L1, as planned */
 } cache_update;
 
+/* Remove the entry that `info` and `old` describe, if it is still that one. */
+static cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
+                                    const cellar_buf *old, uint64_t if_version)
+{
+    l1_put_spec same;
+    memset(&same, 0, sizeof same);
+    same.flags = L1_IF_PRESENT | L1_IF_SAME | (if_version != 0 ? L1_IF_VERSION : 0u);
+    same.same = info;
+    same.same_bytes = old != NULL ? old->bytes : NULL;
+    same.if_version = if_version;
+    return cache_del_if(c, k, &same);
+}
+
+/* The update function returned REMOVED. */
+static cellar_err cache_update_remove(cellar *c, l1_key *k, const l1_info *info,
+                                      const cellar_buf *old, bool there, bool *fn_said)
+{
+    if (!there) { return CELLAR_MISS; }
+    const cellar_err err = cache_remove_same(c, k, info, old, 0);
+    *fn_said = err == CELLAR_OK;
+    if (err == CELLAR_OK) { return CELLAR_REMOVED; }
+    return err == CELLAR_MISS ? CELLAR_CONFLICT : err; /* it left meanwhile: once more */
+}
+
 /* One round; CONFLICT or EXISTS: lost to another writer. */
 static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u, cache_plan *plan,
                                      cellar_buf *old, cellar_buf *out, bool *fn_said)
@@ -126,8 +159,9 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
     if (!there && (err != CELLAR_MISS || u->only_if_present)) { return err; }
     out->len = 0;
     sync_assert_none();
-    err = u->fn(u->ctx, there ? old->bytes : NULL, there ? old->len : 0, out);
+    err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
     *fn_said = true;
+    if (err == CELLAR_REMOVED) { return cache_update_remove(c, k, &info, old, there, fn_said); }
     if (err != CELLAR_OK) { return err; }
     if (out->failed != CELLAR_OK) { return out->failed; }
     *fn_said = false;
@@ -143,8 +177,9 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
 static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, cache_plan *plan)
 {
     cellar_buf old, out;
-    cache_buf_init(&old, c->store);
-    cache_buf_init(&out, c->store);
+    unsigned char room[2][CACHE_BUF_INLINE];
+    cache_buf_init(&old, c->store, room[0]);
+    cache_buf_init(&out, c->store, room[1]);
     cellar_err err = CELLAR_E_BUSY;
     for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
         bool fn_said = false;
@@ -168,7 +203,7 @@ static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, 
 }
 
 CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
-                                    cellar_update_fn fn, void *ctx, const cellar_set_opts *o)
+                                    const cellar_set_opts *o, cellar_update_fn fn, void *ctx)
 {
     if (c == NULL || cache_key_bad(key, key_len) || fn == NULL) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_update: key and function are needed");
@@ -189,6 +224,105 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     if (err == CELLAR_E_BUSY) { stats_count(c->stats, STATS_LIMIT_RETRIES, 1); }
     if (err == CELLAR_E_BUSY || err == CELLAR_E_NOMEM) {
         (void)cache_fail(c, err, 0, "cellar_update: rounds lost to other writers, or no memory");
+    }
+    cache_view_release(c);
+    return err == CELLAR_REMOVED && cache_acked(c, CELLAR_OK) != CELLAR_OK ? CELLAR_E_IO : err;
+}
+
+/* ---- delete with options ---- */
+
+/* One round of a delete that returns the old value; CONFLICT: lost to another writer, or, with
+ * *differs, not the version wanted. */
+static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, cellar_buf *old,
+                                     unsigned char **copy, bool *differs)
+{
+    l1_info info;
+    cellar_err err = cache_update_read(c, k, old, &info);
+    if (err == CELLAR_MISS && cache_brought(c, k)) { err = cache_update_read(c, k, old, &info); }
+    if (err != CELLAR_OK) { return err; }
+    *differs = if_version != 0 && info.version != if_version;
+    if (*differs) { return CELLAR_CONFLICT; }
+    *copy = cache_dup_new(c->store, old->len);
+    if (*copy == NULL) { return CELLAR_E_NOMEM; }
+    if (old->len != 0) { memcpy(*copy, old->bytes, old->len); }
+    (*copy)[old->len] = '\0';
+    err = cache_remove_same(c, k, &info, old, if_version);
+    if (err == CELLAR_OK) { return err; }
+    cellar_free(*copy);
+    *copy = NULL;
+    return err == CELLAR_MISS ? CELLAR_CONFLICT : err;
+}
+
+static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opts *o)
+{
+    cellar_buf old;
+    unsigned char room[CACHE_BUF_INLINE], *copy = NULL;
+    bool differs = false;
+    cache_buf_init(&old, c->store, room);
+    cellar_err err = CELLAR_E_BUSY;
+    for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
+        err = cache_delete_round(c, k, o->if_version, &old, &copy, &differs);
+        if (err != CELLAR_CONFLICT || differs) { break; }
+        err = cache_is_closed(c) ? CELLAR_E_CLOSED : CELLAR_E_BUSY;
+        if (err == CELLAR_E_CLOSED) { break; }
+        cache_rekey(c, k);
+    }
+    if (copy != NULL) {
+        *o->old_value = copy;
+        *o->old_value_len = old.len;
+    }
+    cache_buf_fini(&old);
+    /* Nothing live: a negative entry, and a load that runs, end as with cellar_delete. */
+    return err == CELLAR_MISS && o->if_version == 0 ? cache_del(c, k) : err;
+}
+
+/* Only a version that memory gave can match: what comes up from disk has a new one. */
+static cellar_err cache_delete_version(cellar *c, l1_key *k, uint64_t if_version)
+{
+    l1_put_spec same;
+    memset(&same, 0, sizeof same);
+    same.flags = L1_IF_PRESENT | L1_IF_VERSION;
+    same.if_version = if_version;
+    cellar_err err = cache_del_if(c, k, &same);
+    if (err == CELLAR_MISS && cache_brought(c, k)) { err = CELLAR_CONFLICT; }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_len,
+                                         const cellar_delete_opts *o)
+{
+    if (o == NULL) { return cellar_delete(c, key, key_len); }
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_delete_with: key must have 1..65,535 bytes");
+    }
+    cellar_delete_opts full;
+    cellar_err err = cache_opts_in(&full, sizeof full, o);
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_delete_with: start from cellar_delete_opts_default()");
+    }
+    if ((full.old_value == NULL) != (full.old_value_len == NULL)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_delete_with: set both old_value and old_value_len");
+    }
+    if (full.old_value != NULL) {
+        *full.old_value = NULL;
+        *full.old_value_len = 0;
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */
+    if (full.old_value != NULL) {
+        err = cache_delete_old(c, &k, &full);
+    } else if (full.if_version != 0) {
+        err = cache_delete_version(c, &k, full.if_version);
+    } else {
+        err = cache_del(c, &k);
+    }
+    if (err == CELLAR_OK || err == CELLAR_MISS) { err = cache_acked(c, err); }
+    if (err == CELLAR_E_NOMEM || err == CELLAR_E_BUSY) {
+        (void)cache_fail(c, err, 0, "cellar_delete_with: no memory, or rounds lost to writers");
     }
     cache_view_release(c);
     return err;

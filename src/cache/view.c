@@ -303,22 +303,20 @@ static const char *cache_view_opts_range(const cellar_namespace_opts *o)
         return "idle_ms is over 2^32 - 1";
     }
     if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
-    if (o->no_l2 > 1 || o->secret > 1) { return "no_l2 or secret is not 0 or 1"; }
-    if (o->l2_write > CELLAR_L2_WRITE_THROUGH) { return "l2_write is not 0, 1 or 2"; }
+    if ((unsigned)o->tier > CELLAR_TIER_L2) { return "tier is not 0, 1 or 2"; }
+    if (o->hidden > 1) { return "hidden is not 0 or 1"; }
+    if ((unsigned)o->l2_write > CELLAR_L2_WRITE_THROUGH) { return "l2_write is not 0, 1 or 2"; }
     if (o->l2_lz4 > 1) { return "l2_lz4 is not 0 or 1"; }
-    if (o->deps > 1) { return "deps is not 0 or 1"; }
+    if (o->track_dependencies > 1) { return "track_dependencies is not 0 or 1"; }
     if (o->exact_age > 1) { return "exact_age is not 0 or 1"; }
-    if (o->watch_unchanged > 1) { return "watch_unchanged is not 0 or 1"; }
     if (o->quota_min_pct > 100 || o->quota_max_pct > 100) { return "a quota is over 100 per cent"; }
     if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
         return "quota_min_pct is over quota_max_pct";
     }
-    if (o->bloom > CELLAR_BLOOM_OBSERVING) { return "bloom is not 0 or 1"; }
+    if ((unsigned)o->bloom > CELLAR_BLOOM_OBSERVING) { return "bloom is not 0 or 1"; }
     if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
     if (o->ttl_class_count > 0 && o->ttl_classes == NULL) { return "ttl_classes is NULL"; }
     if (o->ttl_class_fallback > o->ttl_class_count) { return "ttl_class_fallback names no class"; }
-    const char *load = cache_load_view_range(o);
-    if (load != NULL) { return load; }
     for (uint32_t i = 0; i < o->ttl_class_count; i++) {
         const cellar_ttl_class *t = &o->ttl_classes[i];
         if (t->name == NULL || t->name[0] == '\0' || t->ttl_ms < 1) {
@@ -334,24 +332,16 @@ static const char *cache_view_opts_range(const cellar_namespace_opts *o)
     return NULL;
 }
 
-/* Options of later parts. */
-static bool cache_view_opts_later(const cellar_namespace_opts *o)
-{
-    return o->log_level != 0 || o->codec != NULL || o->batch != NULL ||
-           o->policy_section != NULL || o->reserved0 != 0;
-}
-
 CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, const char **why)
 {
     cellar_namespace_opts full;
     cellar_err err = cache_opts_in(&full, sizeof full, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        *why = "struct_size of the view's options is wrong: use cellar_namespace_opts_default()";
-    } else if (err != CELLAR_OK || cache_view_opts_later(&full)) {
-        *why = "an option of the view belongs to a later part";
-        err = CELLAR_E_UNSUPPORTED;
-    } else if ((err = cache_load_loader_check(&full)) != CELLAR_OK) {
-        *why = "struct_size of the view's loader is wrong: use cellar_view_loader_default()";
+        *why = "struct_size of the namespace options is wrong: start from their default function";
+    } else if (err != CELLAR_OK) {
+        *why = "the namespace options have a field that this library does not know";
+    } else if ((err = cache_load_view_check(&full, why)) != CELLAR_OK) {
+        return err;
     } else if ((*why = cache_view_opts_range(&full)) != NULL) {
         err = CELLAR_E_INVAL;
     } else if (full.l2_lz4 != 0 && !base_pack_there()) {
@@ -380,7 +370,6 @@ static bool cache_view_opts_room(cache_store *s, const cellar_namespace_opts *o,
         !t->pack_ready(t->ctx)) {
         return false;
     }
-    if (o != NULL && o->watch_unchanged != 0 && !cache_watch_open(s)) { return false; }
     if (o == NULL || o->ttl_class_count == 0) { return true; }
     *names = base_alloc(&s->account, BASE_MOD_VIEW, sizeof **names * CELLAR_TTL_CLASSES_MAX, NULL);
     return *names != NULL;
@@ -401,9 +390,8 @@ static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
     const int64_t own[CACHE_DEFAULTS] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms,
                                           o->max_age_ms, o->stale_ms };
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
-    base_store_rlx(&v->carries, (o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u) |
-                                    (o->watch_unchanged != 0 ? CACHE_CARRIES_HASH : 0u));
-    base_store_rlx(&v->deps, o->deps);
+    base_store_rlx(&v->carries, o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u);
+    base_store_rlx(&v->deps, o->track_dependencies);
     cache_load_view_apply(v, o);
     if (o->ttl_class_count > 0 && v->class_name == NULL) {
         v->class_name = *names;
@@ -449,11 +437,11 @@ static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_names
 }
 
 /* The root is made before L1; nothing is stored yet. */
-CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_config *cfg)
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
 {
     cellar_namespace_opts o;
-    if (cfg->root == NULL) { return true; }
-    (void)cache_opts_in(&o, sizeof o, cfg->root); /* checked in cache_config_read */
+    if (cfg->config.root == NULL) { return true; }
+    (void)cache_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
     if (!cache_quota_room(s, &o)) { return false; }
     sync_take(VIEW, &s->view_lock);
     cellar *v = s->root;
@@ -574,33 +562,34 @@ static bool cache_view_adopt(cache_store *s, cellar *v)
     return true;
 }
 
-static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
+static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
 {
-    const char *name = cfg->root_name != NULL ? cfg->root_name : "";
+    const char *name = cfg->host.name != NULL ? cfg->host.name : "";
     cellar *v = cache_view_new(s, name, strlen(name));
     if (v == NULL) { return CELLAR_E_NOMEM; }
     cache_class_name *names = NULL;
     cellar_namespace_opts o;
-    if (cfg->root != NULL) {
-        (void)cache_opts_in(&o, sizeof o, cfg->root); /* checked in cache_config_read */
+    if (cfg->config.root != NULL) {
+        (void)cache_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
         if (!cache_view_opts_room(s, &o, &names)) {
             cache_view_free(s, v);
             return CELLAR_E_NOMEM;
         }
     }
+    const uint32_t version = cfg->config.root != NULL ? o.version : 0;
     sync_take(VIEW, &s->view_lock);
-    if (cfg->root != NULL) { cache_view_opts_apply(v, &o, &names); }
-    v->version = cfg->root_version != 0 ? cfg->root_version : 1;
-    if (cfg->root != NULL) {
-        v->no_disk = o.no_l2 != 0 || o.secret != 0;
-        v->secret = o.secret != 0;
+    if (cfg->config.root != NULL) { cache_view_opts_apply(v, &o, &names); }
+    v->version = version != 0 ? version : 1;
+    if (cfg->config.root != NULL) {
+        v->no_disk = o.tier == CELLAR_TIER_L1 || o.hidden != 0;
+        v->secret = o.hidden != 0;
         v->disk_mode = (uint8_t)o.l2_write;
         v->disk_pack = o.l2_lz4 != 0;
     }
     v->handles = 1;
     v->first_vgen = 0;
     base_store_rlx(&v->refs, 2u);
-    base_store_rlx(&v->state, cache_state_now(s) | (cfg->disabled != 0 ? CACHE_OFF : 0u));
+    base_store_rlx(&v->state, cache_state_now(s));
     cache_view_put(s, 0, v);
     s->root = v;
     s->view_count = 1;
@@ -611,8 +600,8 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
         base_store_rlx(&t->cell[0], (uint64_t)0);
         /* The root keeps its id 0; another public version than the stored one is a bump. */
         if (!cache_view_adopt(s, v) ||
-            (cfg->root_version != 0 && v->version != cfg->root_version)) {
-            if (cfg->root_version != 0) { v->version = wanted; }
+            (version != 0 && v->version != version)) {
+            if (version != 0) { v->version = wanted; }
             (void)cache_vgen_next(v, CELLAR_CAUSE_VERSION); /* numbers are left: checked at open */
         }
         v->id = 0;
@@ -623,9 +612,9 @@ static cellar_err cache_root_open(cache_store *s, const cellar_config *cfg)
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cellar_config *cfg)
+CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cache_settings *cfg)
 {
-    s->max_views = cfg->max_views != 0 ? cfg->max_views : CACHE_VIEWS_MAX;
+    s->max_views = cfg->tuning.max_namespaces != 0 ? cfg->tuning.max_namespaces : CACHE_VIEWS_MAX;
     s->next_vgen = cfg->first_vgen != 0 ? cfg->first_vgen : 1;
     s->next_id = 1;
     uint32_t cells = CACHE_VGENS_LEAST;
@@ -724,9 +713,12 @@ static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_
                               cache_class_name **names)
 {
     if (!cache_view_name(s, v)) { return false; }
-    if (!cache_view_adopt(s, v) && !cache_vgen_draw(s, v)) {
-        cache_view_unname(s, v);
-        return false;
+    if (!cache_view_adopt(s, v)) {
+        if (!cache_vgen_draw(s, v)) {
+            cache_view_unname(s, v);
+            return false;
+        }
+        if (o != NULL && o->version != 0) { v->version = o->version; }
     }
     v->first_vgen = base_load_rlx(&v->vgen);
     if (v->id == 0) { v->id = s->next_id++; }
@@ -782,7 +774,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
         cache_view_release(fresh);
         return CELLAR_E_NOMEM;
     }
-    const bool no_disk = o != NULL && (o->no_l2 != 0 || o->secret != 0);
+    const bool no_disk = o != NULL && (o->tier == CELLAR_TIER_L1 || o->hidden != 0);
     struct l2_image *kept = cache_keep_begin(fresh, no_disk);
     if (!cache_view_ready(s)) {
         cache_keep_end(kept, false);
@@ -794,7 +786,7 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
     *out = cache_view_reopen(s, name, len, o, names, &err);
     if (o != NULL) {
         fresh->no_disk = no_disk;
-        fresh->secret = o->secret != 0;
+        fresh->secret = o->hidden != 0;
         fresh->disk_mode = (uint8_t)o->l2_write;
         fresh->disk_pack = o->l2_lz4 != 0;
     }
@@ -818,6 +810,15 @@ static size_t cache_name_len(const char *name)
     return end != NULL ? (size_t)(end - name) : CELLAR_NAME_MAX + 1;
 }
 
+/* Return the public version of the namespace. */
+static uint32_t cache_version(cellar *v)
+{
+    sync_take(VIEW, &v->store->view_lock);
+    const uint32_t version = v->version;
+    sync_drop(VIEW, &v->store->view_lock);
+    return version;
+}
+
 CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                                             const cellar_namespace_opts *o,
                                             cellar **out)
@@ -830,7 +831,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     }
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_open: a name has 1 to 64 bytes");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_namespace_open: name must have 1..64 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_namespace_opts full;
@@ -860,10 +862,10 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         cache_store_release(s, 1);
         const char *why = "cellar_namespace_open: no memory";
         if (err == CELLAR_E_LIMIT) {
-            why = "cellar_namespace_open: max_views is reached, or 63 views have quotas";
+            why = "cellar_namespace_open: max_namespaces is reached, or 63 namespaces have quotas";
         } else if (err == CELLAR_E_INVAL) {
-            why = "cellar_namespace_open: least quotas over 100 %, or a quota for a view that was "
-                  "open without";
+            why = "cellar_namespace_open: sum of quota_min_pct over 100, or a quota for a "
+                  "namespace created without";
         }
         return cache_fail(c, err, 0, why);
     }
@@ -871,11 +873,15 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {
         err = cache_breaker_start(*out, o->breaker);
     }
+    const char *why = "cellar_namespace_open: no room for its Bloom filter or breaker";
+    if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(*out)) {
+        err = cellar_version_set(*out, o->version);
+        why = "cellar_namespace_open: the version could not be set";
+    }
     if (err != CELLAR_OK) {
         (void)cellar_close(*out);
         *out = NULL;
-        return cache_fail(c, err, 0,
-                          "cellar_namespace_open: no room for its Bloom filter or breaker");
+        return cache_fail(c, err, 0, why);
     }
     return CELLAR_OK;
 }
@@ -899,7 +905,8 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     cache_store *s = c->store;
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_drop: a name has 1 to 64 bytes");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_namespace_drop: name must have 1..64 bytes");
     }
     sync_take(VIEW, &s->view_lock);
     cellar *v = cache_view_find(s, name, len);
@@ -977,16 +984,15 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
     return cache_generation(c, CELLAR_CAUSE_VERSION, version, NULL);
 }
 
-CELLAR_API cellar_err cellar_enable(cellar *c, int on)
+CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (on != 0 && on != 1) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_enable: 0 or 1"); }
     cache_store *s = c->store;
     sync_take(VIEW, &s->view_lock);
     const bool closed = cache_is_closed(c);
     if (!closed) {
         const uint32_t rest = base_load_rlx(&c->state) & ~CACHE_OFF;
-        base_store_rel(&c->state, rest | (on != 0 ? 0u : CACHE_OFF));
+        base_store_rel(&c->state, rest | (enabled ? 0u : CACHE_OFF));
     }
     sync_drop(VIEW, &s->view_lock);
     return closed ? cache_closed(c) : CELLAR_OK;

@@ -25,6 +25,7 @@ typedef struct cache_chunk {
     unsigned char *data;     /* the keys, one after another */
     size_t data_bytes;       /* of the block */
     cellar_load_item *item;  /* batch of them */
+    cellar_result *result;   /* batch of them, behind the items */
     size_t item_bytes;
 } cache_chunk;
 
@@ -80,8 +81,8 @@ static bool cache_warm_stop(cache_warm *w)
     const base_account *a = &w->c->store->account;
     const uint64_t limit = base_load_rlx(&a->limit), used = base_load_rlx(&a->used);
     int32_t why = 0;
-    if (w->o.deadline_ms != 0 &&
-        (base_now_ns() - w->since_ns) / 1000000 >= (uint64_t)w->o.deadline_ms) {
+    if (w->o.timeout_ms != 0 &&
+        (base_now_ns() - w->since_ns) / 1000000 >= (uint64_t)w->o.timeout_ms) {
         why = CELLAR_E_TIMEOUT;
     } else if (used / 100 >= limit / 100 * w->o.max_used_pct / 100) {
         why = CELLAR_E_SPACE;
@@ -107,9 +108,10 @@ static void cache_warm_pace(const cache_warm *w, uint64_t asked)
 
 static bool cache_chunk_make(cache_warm *w, cache_chunk *k)
 {
-    k->item_bytes = w->batch * sizeof *k->item;
+    k->item_bytes = w->batch * (sizeof *k->item + sizeof *k->result);
     k->data_bytes = w->batch * 64 + CELLAR_KEY_MAX;
     k->item = base_alloc_raw(&w->hooks, k->item_bytes);
+    if (k->item != NULL) { k->result = (cellar_result *)(void *)(k->item + w->batch); }
     k->data = base_alloc_raw(&w->hooks, k->data_bytes);
     return k->item != NULL && k->data != NULL;
 }
@@ -123,9 +125,10 @@ static void cache_chunk_free(cache_warm *w, cache_chunk *k)
 static bool cache_chunk_add(cache_warm *w, cache_chunk *k, const cellar_bytes *key)
 {
     if (k->count == w->batch || key->len > k->data_bytes - k->bytes) { return false; }
-    cellar_load_item *it = &k->item[k->count++];
+    cellar_load_item *it = &k->item[k->count];
     memset(it, 0, sizeof *it);
-    it->result.struct_size = sizeof it->result;
+    it->result = &k->result[k->count++];
+    *it->result = cellar_result_default();
     memcpy(k->data + k->bytes, key->data, key->len);
     it->key = k->data + k->bytes;
     it->key_len = key->len;
@@ -139,21 +142,21 @@ static void cache_chunk_load(cache_warm *w, cache_chunk *k)
     k->begun = true;
     if (cache_warm_stop(w)) {
         (void)base_add_rlx(&w->skipped, (uint64_t)k->count);
-    } else if (w->o.many != NULL) {
-        const cellar_err err = cellar_get_or_load_many(w->c, k->item, k->count, o, w->o.many,
-                                                       w->o.ctx);
+    } else if (w->o.loader_many != NULL) {
+        const cellar_err err = cellar_get_or_load_many(w->c, k->item, k->count, o, w->o.loader_many,
+                                                       w->o.loader_ctx);
         for (size_t i = 0; i < k->count; i++) {
             cellar_load_item *it = &k->item[i];
-            cache_warm_count(w, err == CELLAR_OK ? it->status : err, it->result.source);
-            cellar_result_free(&it->result);
+            cache_warm_count(w, err == CELLAR_OK ? it->status : err, it->result->source);
+            cellar_result_free(it->result);
         }
     } else {
         for (size_t i = 0; i < k->count; i++, k->done++) {
             cellar_load_item *it = &k->item[i];
-            const cellar_err err = cellar_get_or_load(w->c, it->key, it->key_len, o, w->o.fn,
-                                                      w->o.ctx, &it->result);
-            cache_warm_count(w, err, it->result.source);
-            cellar_result_free(&it->result);
+            const cellar_err err = cellar_get_or_load(w->c, it->key, it->key_len, o, w->o.loader,
+                                                      w->o.loader_ctx, it->result);
+            cache_warm_count(w, err, it->result->source);
+            cellar_result_free(it->result);
         }
     }
     k->count = k->done = k->bytes = 0;
@@ -164,7 +167,7 @@ static void cache_chunk_load(cache_warm *w, cache_chunk *k)
 static void cache_chunk_left(cache_warm *w, cache_chunk *k)
 {
     if (!k->begun) { return; }
-    const size_t lost = w->o.many != NULL ? k->count : 1;
+    const size_t lost = w->o.loader_many != NULL ? k->count : 1;
     (void)base_add_rlx(&w->failed, (uint64_t)lost);
     k->done += lost;
 }
@@ -214,12 +217,12 @@ static cache_warm_slot *cache_warm_slot_at(cache_warm *w, uint32_t i)
 /* A slot to fill, sooner or later; NULL: it was stopped, and there may be nobody to empty one. */
 static cache_warm_slot *cache_warm_slot_empty(cache_warm *w, uint32_t *turn)
 {
-    if (w->o.parallel == 0) { return cache_warm_slot_at(w, 0); }
+    if (w->o.threads == 0) { return cache_warm_slot_at(w, 0); }
     while (base_load_acq(&w->stopped) == 0) {
-        for (uint32_t i = 0; i < 2 * w->o.parallel; i++) {
-            cache_warm_slot *s = cache_warm_slot_at(w, (*turn + i) % (2 * w->o.parallel));
+        for (uint32_t i = 0; i < 2 * w->o.threads; i++) {
+            cache_warm_slot *s = cache_warm_slot_at(w, (*turn + i) % (2 * w->o.threads));
             if (base_load_acq(&s->state) == CACHE_SLOT_EMPTY) {
-                *turn = (*turn + i + 1) % (2 * w->o.parallel);
+                *turn = (*turn + i + 1) % (2 * w->o.threads);
                 return s;
             }
         }
@@ -232,7 +235,7 @@ static cache_warm_slot *cache_warm_slot_empty(cache_warm *w, uint32_t *turn)
 static void cache_warm_hand_over(cache_warm *w, cache_warm_slot *s)
 {
     if (s == NULL || s->chunk.count == 0) { return; }
-    if (w->o.parallel == 0) {
+    if (w->o.threads == 0) {
         cache_chunk_load(w, &s->chunk);
         return;
     }
@@ -246,7 +249,7 @@ static cellar_err cache_warm_next(cache_warm *w, size_t *at, cellar_bytes *key)
 {
     cellar_err err = CELLAR_MISS;
     if (w->o.next != NULL) {
-        err = w->o.next(w->o.next_ctx, key);
+        err = w->o.next(key, w->o.next_ctx);
     } else if (*at < w->o.key_count) {
         *key = w->o.keys[(*at)++];
         err = CELLAR_OK;
@@ -292,7 +295,7 @@ static cellar_err cache_warm_feed(cache_warm *w)
 
 static uint32_t cache_warm_slots(const cache_warm *w)
 {
-    return w->o.parallel == 0 ? 1 : 2 * w->o.parallel;
+    return w->o.threads == 0 ? 1 : 2 * w->o.threads;
 }
 
 static void cache_warm_run(void *arg)
@@ -301,7 +304,7 @@ static void cache_warm_run(void *arg)
     for (uint32_t i = 0; i < cache_warm_slots(w) && w->err == CELLAR_OK; i++) {
         if (!cache_chunk_make(w, &cache_warm_slot_at(w, i)->chunk)) { w->err = CELLAR_E_NOMEM; }
     }
-    while (w->err == CELLAR_OK && w->started < w->o.parallel) {
+    while (w->err == CELLAR_OK && w->started < w->o.threads) {
         cache_warm_worker *worker = &w->worker[w->started];
         worker->w = w;
         if (base_thread_start(&worker->thread, cache_warm_main, worker, "cellar-warm") != 0) {
@@ -343,11 +346,11 @@ static const char *cache_warm_check(const cellar_warm_opts *o)
     if (cache_items_bad(o->keys, o->key_count, sizeof *o->keys)) {
         return "cellar_warm: keys is NULL, or key_count is more than memory holds";
     }
-    if (o->fn != NULL && o->many != NULL) { return "cellar_warm: one loader, not two"; }
-    if (o->parallel > CACHE_WARM_THREADS || o->batch > CACHE_WARM_BATCH ||
+    if (o->loader != NULL && o->loader_many != NULL) { return "cellar_warm: one loader, not two"; }
+    if (o->threads > CACHE_WARM_THREADS || o->batch_keys > CACHE_WARM_BATCH ||
         o->max_failure_pct > 100 ||
-        o->max_used_pct > 100 || o->deadline_ms < 0 || o->keys_per_s > 1000000000u ||
-        (o->fn != NULL && o->batch > 1)) {
+        o->max_used_pct > 100 || o->timeout_ms < 0 || o->keys_per_s > 1000000000u ||
+        (o->loader != NULL && o->batch_keys > 1)) {
         return "cellar_warm: a number is out of range";
     }
     return NULL;
@@ -381,7 +384,7 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     w->o = full;
     w->hooks = hooks;
     w->since_ns = base_now_ns();
-    w->batch = full.many == NULL ? 1 : full.batch != 0 ? full.batch : 256;
+    w->batch = full.loader_many == NULL ? 1 : full.batch_keys != 0 ? full.batch_keys : 256;
     if (full.max_failure_pct == 0) { w->o.max_failure_pct = 100; }
     if (full.max_used_pct == 0) { w->o.max_used_pct = 90; }
     if (given != NULL) { w->load = *given; }
@@ -390,14 +393,14 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     cache_warm_finish(w);
     err = w->err;
     base_cancel_set(cancel);
-    r.asked = base_load_rlx(&w->asked);
-    r.hit = base_load_rlx(&w->hit);
+    r.keys = base_load_rlx(&w->asked);
+    r.hits = base_load_rlx(&w->hit);
     r.loaded = base_load_rlx(&w->loaded);
     r.absent = base_load_rlx(&w->absent);
     r.failed = base_load_rlx(&w->failed);
     r.skipped = base_load_rlx(&w->skipped);
     r.elapsed_ms = (base_now_ns() - w->since_ns) / 1000000;
-    r.stopped = base_load_rlx(&w->stopped);
+    r.stopped = (cellar_err)base_load_rlx(&w->stopped);
     base_free_raw(&hooks, w, sizeof *w);
     (void)cache_opts_out(out, &r, sizeof r);
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_warm ended early");
@@ -420,7 +423,7 @@ static void cache_writing_body(void *arg)
 {
     cache_writing *w = arg;
     sync_assert_none();
-    w->err = w->fn(w->ctx, w->key, w->key_len, w->value, w->value_len);
+    w->err = w->fn(w->key, w->key_len, w->value, w->value_len, w->ctx);
 }
 
 /* The source may have the key now, whatever the writer said. */

@@ -65,12 +65,13 @@ struct cache_why {
 #define CACHE_WHY_HITS(b) ((uint32_t)(b) & 0xffu)
 #define CACHE_WHY_BY(b) ((uint32_t)((b) >> 16) & 0xffffu)
 
-CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cellar_config *cfg)
+CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cache_settings *cfg)
 {
-    if (cfg->no_explain != 0) { return CELLAR_OK; }
-    const uint64_t table = base_clamp(base_pow2_floor(cfg->memory_bytes / 256),
+    if (cfg->tuning.no_explain != 0) { return CELLAR_OK; }
+    const uint64_t table = base_clamp(base_pow2_floor(cfg->config.memory_bytes / 256),
                                       BASE_LINE, CACHE_WHY_MOST);
-    const uint32_t ends = (uint32_t)base_clamp(base_pow2_floor(cfg->memory_bytes / 65536), 16,
+    const uint32_t ends = (uint32_t)base_clamp(base_pow2_floor(cfg->config.memory_bytes / 65536),
+                                               16,
                                                CACHE_WHY_RING);
     const size_t head = sizeof(cache_why) + ends * (sizeof(cache_why_act_at) +
                                                     sizeof(cache_why_end));

@@ -134,7 +134,7 @@ static bool guards_flood(guards_source *s, guards_result *r)
     r->flood_loads = atomic_load(&s->calls) - before;
     (void)cellar_bloom_info_get(s->c, &info);
     r->stopped = info.rejects;
-    r->audits = info.audits;
+    r->audits = info.check_loads;
     return fine;
 }
 

@@ -15,6 +15,7 @@
 
 #include "cellar.h"
 #include "cellar_observe.h"
+#include "cellar_admin.h"
 #include "gate/policies.h"
 
 #define POLICIES_KEYS_LEAST 8192u
@@ -79,9 +80,13 @@ static bool policies_one(const gate_files *files, policies_result *r, uint32_t e
     cellar *store = NULL;
     cfg.memory_bytes = POLICIES_MEMORY;
     cfg.max_entries = room;
-    cfg.eviction = eviction;
-    cfg.no_threads = 1;
-    cfg.secret = secret;
+    cfg.eviction = (cellar_eviction)eviction;
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    host.no_threads = 1;
+    tuning.hash_key = secret;
+    cfg.host = &host;
+    cfg.tuning = &tuning;
     if (cellar_open(&cfg, &store) != CELLAR_OK) { return false; }
     const bool fine = policies_gets(store, files, r, hits) &&
                 cellar_stats_get(store, CELLAR_SCOPE_STORE, &st) == CELLAR_OK;

@@ -39,6 +39,7 @@
 
 #include "cellar.h"
 #include "cellar_observe.h"
+#include "cellar_admin.h"
 #include "gate/gate.h"
 #include "gate/ideal.h"
 #include "gate/trace.h"
@@ -393,26 +394,30 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     const replay_trace *t = &run->trace;
     static const uint8_t secret[32] = { 7 };
     cellar_config cfg = cellar_config_default();
-    cfg.eviction = eviction;
-    cfg.favor = o->objects ? CELLAR_OPTIMIZE_OBJECTS : CELLAR_OPTIMIZE_BYTES;
-    cfg.no_threads = 1;
-    cfg.secret = secret;
-    cfg.stripes = (uint32_t)o->stripes;
-    cfg.clock = replay_clock;
-    cfg.clock_ctx = e;
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    cfg.eviction = (cellar_eviction)eviction;
+    cfg.host = &host;
+    cfg.tuning = &tuning;
+    host.no_threads = 1;
+    host.clock = replay_clock;
+    host.clock_ctx = e;
+    tuning.optimize = o->objects ? CELLAR_OPTIMIZE_OBJECTS : CELLAR_OPTIMIZE_BYTES;
+    tuning.hash_key = secret;
+    tuning.stripes = (uint32_t)o->stripes;
     e->byte_mode = o->byte_mode;
     if (o->byte_mode) {
         cfg.memory_bytes = capacity;
-        cfg.mean_entry_bytes =
+        tuning.mean_entry_bytes =
             t->ids.count != 0 ? t->unique_bytes / t->ids.count + sizeof(uint64_t) + 1 : 0;
         const uint64_t most = capacity / 2 < CELLAR_VALUE_MAX ? capacity / 2 : CELLAR_VALUE_MAX;
         e->max_value = t->scanned && t->largest < most ? t->largest : most;
-        cfg.max_value_bytes = e->max_value;
+        tuning.max_value_bytes = e->max_value;
     } else {
         /* Never what bounds it: an entry takes under 64 bytes. */
         cfg.memory_bytes = ((uint64_t)256 << 20) + capacity * 512;
         cfg.max_entries = capacity;
-        cfg.mean_entry_bytes = 16;
+        tuning.mean_entry_bytes = 16;
         e->max_value = REPLAY_VALUE;
     }
     atomic_store(&e->now_ms, REPLAY_START_MS);

@@ -27,6 +27,7 @@
 #include "gate/gate.h"
 #include "gate/survive.h"
 #include "cellar.h"
+#include "cellar_l2.h"
 #include "cellar_observe.h"
 
 #define SURVIVE_VALUE 256u
@@ -62,8 +63,10 @@ static survive_store survive_open(const char *folder, uint32_t mode)
     cfg.memory_bytes = SURVIVE_MEMORY;
     cfg.l2_path = folder;
     cfg.l2_bytes = SURVIVE_DISK;
-    cfg.l2_required = 1;
-    o.l2_write = mode;
+    cellar_l2_opts disk = cellar_l2_opts_default();
+    disk.required = 1;
+    cfg.l2 = &disk;
+    o.l2_write = (cellar_l2_write)mode;
     if (cellar_open(&cfg, &s.root) != CELLAR_OK) { return (survive_store){ NULL, NULL }; }
     if (cellar_namespace_open(s.root, "tour", &o, &s.view) == CELLAR_OK) { return s; }
     (void)cellar_close(s.root);

@@ -32,6 +32,7 @@
 
 #include "cellar.h"
 #include "cellar_observe.h"
+#include "cellar_admin.h"
 #include "gate/gate.h"
 #include "gate/guards.h"
 #include "gate/limits.h"
@@ -405,7 +406,9 @@ static cellar *tour_open_store(uint64_t memory_bytes, uint64_t max_entries)
     cellar *store = NULL;
     cfg.memory_bytes = memory_bytes;
     cfg.max_entries = max_entries;
-    cfg.root_name = "tour";
+    cellar_host_opts host = cellar_host_opts_default();
+    host.name = "tour";
+    cfg.host = &host;
     const cellar_err err = cellar_open(&cfg, &store);
     if (err == CELLAR_OK) { return store; }
     gate_complain("cannot open a store of %llu bytes: %s", (unsigned long long)memory_bytes,

@@ -84,7 +84,7 @@ CELLAR_PRIVATE void flight_bytes_drop(flight_bytes *b)
 {
     if (b == NULL || base_sub_ar(&b->refs, 1u) != 1) { return; }
     sync_assert_none();
-    if (b->free_fn != NULL) { b->free_fn(b->free_ctx, b->data); }
+    if (b->free_fn != NULL) { b->free_fn(b->data, b->free_ctx); }
     const base_alloc_hooks hooks = b->hooks;
     base_free_raw(&hooks, b, b->block_bytes);
 }

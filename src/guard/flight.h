@@ -24,7 +24,7 @@ typedef struct flight_bytes {
     uint32_t user_flags;      /* of the entry; fixed before the second ref */
     size_t len;
     unsigned char *data;      /* behind this head, or the host's block */
-    void (*free_fn)(void *ctx, void *p); /* of the host's block; NULL: behind */
+    void (*free_fn)(void *p, void *ctx); /* of the host's block; NULL: behind */
     void *free_ctx;
     size_t block_bytes;
     base_alloc_hooks hooks;   /* a copy: the store may be gone when the last ref is dropped */

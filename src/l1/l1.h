@@ -287,6 +287,9 @@ CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr);
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c);
 /* OK: a live entry was removed. MISS: none (hooks.commit ran all the same). *stamp may be NULL. */
 CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);
+/* Delete the entry if it meets the L1_IF_ flags of `only_if`; else return their code. */
+CELLAR_PRIVATE cellar_err l1_del_if(l1 *c, const l1_key *k, const l1_put_spec *only_if,
+                                    l1_gone *gone);
 BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
 {
     l1_gone gone;

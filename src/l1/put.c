@@ -764,6 +764,12 @@ CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l
     return l1_remove(c, k, L1_CHANGE_DEL, stamp, NULL, gone);
 }
 
+CELLAR_PRIVATE cellar_err l1_del_if(l1 *c, const l1_key *k, const l1_put_spec *only_if,
+                                    l1_gone *gone)
+{
+    return l1_remove(c, k, L1_CHANGE_DEL, NULL, only_if, gone);
+}
+
 /* ---- rewrite: the same entry with other fields ------------------------------------------- */
 typedef struct l1_edit {
     bool add_version, set_times, add;

@@ -121,7 +121,7 @@ CELLAR_PRIVATE bool l2_codec_open(l2 *d)
 {
     d->packs = base_pack_there();
     if (d->crypt.seal == NULL) { return true; }
-    d->seal_bytes = L2_NONCE + d->crypt.overhead;
+    d->seal_bytes = L2_NONCE + d->crypt.overhead_bytes;
     return base_random_bytes(d->nonce, L2_NONCE) && l2_packers_have(d, L2_PACKERS / 2);
 }
 
@@ -168,8 +168,8 @@ CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext
     l2_nonce_next(d, out);
     sync_assert_none();
     const void *in = plain > 0 ? (const void *)box->bytes : "";
-    if (d->crypt.seal(d->crypt.ctx, out, sealed.block, aad_bytes, in, plain,
-                      out + L2_NONCE) != 0 || d->forked) {
+    if (d->crypt.seal(out, sealed.block, aad_bytes, in, plain, out + L2_NONCE,
+                      d->crypt.ctx) != 0 || d->forked) {
         l2_box_free(d, &sealed);
         return false;
     }
@@ -212,8 +212,8 @@ CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at,
     unsigned char *out = fits ? buf : box->block + aad_bytes;
     l2_aad_write(d, box->block, r, ext, key);
     sync_assert_none();
-    if (d->crypt.open(d->crypt.ctx, sealed, box->block, aad_bytes, sealed + L2_NONCE,
-                      r->vlen - L2_NONCE, out) != 0 || d->forked) {
+    if (d->crypt.open(sealed, box->block, aad_bytes, sealed + L2_NONCE, r->vlen - L2_NONCE, out,
+                      d->crypt.ctx) != 0 || d->forked) {
         if (fits) { memset(buf, 0, plain); } /* nobody reads what is not genuine */
         l2_box_free(d, box);
         L2_COUNT(d, miss_sealed);

@@ -25,6 +25,9 @@ typedef struct l2 l2;
 typedef struct l2_image l2_image;
 typedef struct l2_images l2_images;
 
+/* Of l2_put: not admitted. No public code has this number. */
+#define L2_REFUSED ((cellar_err)13)
+
 typedef enum l2_level { L2_DROP = 0, L2_KEEP = 1, L2_ALWAYS = 2 } l2_level;
 
 #define L2_BYTES_MIN ((uint64_t)16 << 20)

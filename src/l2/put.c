@@ -230,20 +230,20 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext,
     BASE_POINT("l2.put_gate");
     l2_filter_ahead(d, h48); /* its line is written to under the log's lock */
     if (!l2_is_current(terms)) { /* the look that counts comes with the place */
-        err = CELLAR_REFUSED;
+        err = L2_REFUSED;
         L2_COUNT(d, refused_stamp);
     } else if (l2_is_there(d, h48, addr)) {
         err = CELLAR_EXISTS;
         L2_COUNT(d, identical);
     } else if (!l2_budget_allows(d, r->bytes, &w)) {
-        err = CELLAR_REFUSED;
+        err = L2_REFUSED;
     } else {
         const l2_took took = l2_put_linked(d, g, k, ext, r, terms, at);
         if (took == L2_IS_ENDED) {
             err = CELLAR_CONFLICT;
             l2_budgets_back(d, &w, r->bytes);
         } else if (took == L2_IS_OLD) {
-            err = CELLAR_REFUSED;
+            err = L2_REFUSED;
             L2_COUNT(d, refused_stamp);
             l2_budgets_back(d, &w, r->bytes);
         } else if (took != L2_TOOK) {
@@ -349,7 +349,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
         if (dead || (!BASE_MUTANT("l2.put_past_walks") &&
                      l2_globs_match(d, k->vgen, 0, true, k->bytes, k->len))) {
             L2_COUNT(d, refused_ended);
-            return dead ? CELLAR_REFUSED : CELLAR_DROPPED; /* the walk will be over */
+            return dead ? L2_REFUSED : CELLAR_DROPPED; /* the walk will be over */
         }
         const l2_terms terms = { ends, current, k->hash };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
@@ -382,17 +382,17 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         return CELLAR_DROPPED;
     }
     const uint64_t h48 = l2_h48(k->hash);
-    if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return CELLAR_REFUSED; }
+    if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return L2_REFUSED; }
     if (meta->unused && !l2_has_it(d, h48, meta) && !l2_seen_again(d, h48)) {
         L2_COUNT(d, refused_unused);
-        return CELLAR_REFUSED;
+        return L2_REFUSED;
     }
     l2_box box = { NULL, 0, value };
     if ((d->crypt.seal != NULL || meta->pack) && l2_has_it(d, h48, meta)) {
         L2_COUNT(d, identical); /* the gate would find it, but after all that work */
         return CELLAR_OK;
     }
-    cellar_err err = CELLAR_REFUSED;
+    cellar_err err = L2_REFUSED;
     if (l2_put_boxed(d, k, meta, ext, &r, &box)) {
         err = l2_put_rounds(d, k, ext, &r, meta, current, &at);
     }

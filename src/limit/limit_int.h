@@ -214,7 +214,7 @@ struct cellar_limiter {
     bool forks_known, detached; /* detached: a forked child, no snapshots */
     struct limit_persist *persist; /* NULL: none */
     size_t persist_bytes;
-    void (*log)(void *ctx, int level, const char *module, int code, const char *text);
+    cellar_log_fn log;
     void *log_ctx;
 };
 

@@ -567,8 +567,8 @@ static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
     base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
     limit_count(l, LIMIT_SNAPSHOT_REFUSED, 1);
     if (l->log != NULL) {
-        l->log(l->log_ctx, CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
-               "snapshot damaged or of other rules: starting empty");
+        l->log(CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
+               "snapshot damaged or of other rules: starting empty", l->log_ctx);
     }
 }
 

@@ -40,8 +40,10 @@ static cellar *open_it(void)
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;
     cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.clock = read_clock;
-    cfg.no_threads = 1;
+    cellar_host_opts host = cellar_host_opts_default();
+    host.clock = read_clock;
+    host.no_threads = 1;
+    cfg.host = &host;
     if (cellar_open(&cfg, &c) != CELLAR_OK) { exit(1); }
     return c;
 }

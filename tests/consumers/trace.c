@@ -3,6 +3,7 @@
  * trace: a million operations from a fixed seed, clock and secret; prints a digest of every
  * outcome. Two builds of the same source must print the same. */
 #include "cellar.h"
+#include "cellar_admin.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -81,9 +82,13 @@ int main(void)
     cellar *c = NULL;
 
     cfg.memory_bytes = 4u << 20;
-    cfg.no_threads = 1;
-    cfg.secret = secret;
-    cfg.clock = trace_clock;
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    host.no_threads = 1;
+    host.clock = trace_clock;
+    tuning.hash_key = secret;
+    cfg.host = &host;
+    cfg.tuning = &tuning;
     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;
     for (int i = 0; i < 1000000; i++) trace_step(c);
     cellar_close(c);

@@ -58,8 +58,8 @@ public:
     template <typename Fn> void update(const std::string &key, Fn fn)
     {
         Call<Fn> call = { &fn, nullptr };
-        const cellar_err err = cellar_update(handle_.get(), key.data(), key.size(), &run<Fn>, &call,
-                                             nullptr);
+        const cellar_err err = cellar_update(handle_.get(), key.data(), key.size(), nullptr,
+                                             &run<Fn>, &call);
         if (call.thrown) { std::rethrow_exception(call.thrown); }
         if (err != CELLAR_OK) { throw std::runtime_error(cellar_strerror(err)); }
     }
@@ -74,7 +74,7 @@ private:
 
     /* The library is C: an exception must not pass through it, so it travels beside it. */
     template <typename Fn>
-    static cellar_err run(void *ctx, const void *old, std::size_t old_len, cellar_buf *out)
+    static cellar_err run(const void *old, std::size_t old_len, cellar_buf *out, void *ctx)
     {
         Call<Fn> *call = static_cast<Call<Fn> *>(ctx);
         try {

@@ -82,7 +82,7 @@ static void on_backend(server *s)
 {
     for (int k = 0; k < KEYS; k++) {
         char value[32];
-        if (s->lease[k].id == 0) { continue; }
+        if (s->lease[k].opaque[0] == 0) { continue; }
         snprintf(value, sizeof value, "value of key%d", k);
         (void)cellar_lease_fulfill(s->c, &s->lease[k], value, strlen(value), NULL);
     }
@@ -112,7 +112,9 @@ int main(void)
 {
     static server s;
     cellar_config cfg = cellar_config_default();
-    cfg.no_threads = 1;
+    cellar_host_opts host = cellar_host_opts_default();
+    host.no_threads = 1;
+    cfg.host = &host;
     if (cellar_open(&cfg, &s.c) != CELLAR_OK) { return 1; }
     s.loop = epoll_create1(0);
     s.bell = eventfd(0, EFD_NONBLOCK);

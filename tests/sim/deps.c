@@ -14,6 +14,7 @@
 #include "cellar_load.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static struct soup {
     cellar *c, *v;
@@ -24,23 +25,25 @@ static struct soup {
 
 static void soup_open(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     static const uint8_t secret[32] = { 5 };
     memset(&soup, 0, sizeof soup);
     soup.db = 1;
-    o.deps = 1;
-    o.hard_timeout_ms = 86400000;
-    o.wait_timeout_ms = CELLAR_TTL_NONE;
-    cfg.memory_bytes = 1u << 20;
-    cfg.no_threads = 1;
-    cfg.secret = secret;
-    cfg.stripes = 1;
-    cfg.deps = 1;
-    cfg.root = &o;
+    o.track_dependencies = 1;
+    cellar_load_opts load = cellar_load_opts_default();
+    load.hard_timeout_ms = 86400000;
+    load.wait_timeout_ms = CELLAR_TTL_NONE;
+    o.load = &load;
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.host.no_threads = 1;
+    cfg.tuning.hash_key = secret;
+    cfg.tuning.stripes = 1;
+    cfg.tuning.track_dependencies = 1;
+    cfg.config.root = &o;
     base_sim_calm(true);
-    BASE_SIM_CHECK(cellar_open(&cfg, &soup.c) == CELLAR_OK);
-    o.deps = 0;
+    BASE_SIM_CHECK(settings_open(&cfg, &soup.c) == CELLAR_OK);
+    o.track_dependencies = 0;
     BASE_SIM_CHECK(cellar_namespace_open(soup.c, "v", &o, &soup.v) == CELLAR_OK);
     soup.nested = base_sim_below(2) == 0;
     base_sim_calm(false);
@@ -53,7 +56,7 @@ static void soup_close(void)
     while (cellar_tick(soup.c, 1000, NULL) == CELLAR_PENDING) {}
     BASE_SIM_CHECK(cellar_integrity_check(soup.c) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_stats_get(soup.c, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
-    BASE_SIM_CHECK(st.flights == 0);
+    BASE_SIM_CHECK(st.loads_running == 0);
     BASE_SIM_CHECK(cellar_close(soup.v) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_close(soup.c) == CELLAR_OK);
     base_sim_calm(false);

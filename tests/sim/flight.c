@@ -21,6 +21,7 @@
 #include "cellar_invalidate.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 static struct sky {
     cellar *c;
@@ -37,7 +38,7 @@ static const cellar_bytes sky_tag = { "red", 3 };
 
 static void sky_open(void)
 {
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     static const uint8_t secret[32] = { 3 };
     const cellar_load_opts none = cellar_load_opts_default();
     memset(&sky, 0, sizeof sky);
@@ -45,12 +46,12 @@ static void sky_open(void)
     sky.db = 1;
     sky.o.hard_timeout_ms = 86400000;
     sky.o.wait_timeout_ms = CELLAR_TTL_NONE;
-    cfg.memory_bytes = 1u << 20;
-    cfg.no_threads = 1;
-    cfg.secret = secret;
-    cfg.stripes = 1;
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.host.no_threads = 1;
+    cfg.tuning.hash_key = secret;
+    cfg.tuning.stripes = 1;
     base_sim_calm(true);
-    BASE_SIM_CHECK(cellar_open(&cfg, &sky.c) == CELLAR_OK);
+    BASE_SIM_CHECK(settings_open(&cfg, &sky.c) == CELLAR_OK);
     base_sim_calm(false);
 }
 
@@ -61,7 +62,7 @@ static void sky_close(void)
     while (cellar_tick(sky.c, 1000, NULL) == CELLAR_PENDING) {}
     BASE_SIM_CHECK(cellar_integrity_check(sky.c) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_stats_get(sky.c, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
-    BASE_SIM_CHECK(st.flights == 0);
+    BASE_SIM_CHECK(st.loads_running == 0);
     BASE_SIM_CHECK(st.gets == st.hits_l1 + st.stale_hits + st.negative_hits + st.misses);
     BASE_SIM_CHECK(cellar_close(sky.c) == CELLAR_OK);
     base_sim_calm(false);
@@ -448,16 +449,17 @@ static void sky_bulk(void *arg)
 {
     const char *order = arg;
     cellar_load_item it[3];
+    cellar_result r[3];
     uint64_t least = sky.least;
     for (int i = 0; i < 3; i++) {
-        const cellar_result r = cellar_result_default();
-        it[i] = (cellar_load_item){ &order[i], 1, r, CELLAR_OK, 0 };
+        r[i] = cellar_result_default();
+        it[i] = (cellar_load_item){ &order[i], 1, &r[i], CELLAR_OK, 0 };
     }
     BASE_SIM_CHECK(cellar_get_or_load_many(sky.c, it, 3, &sky.o, sky_many, NULL) == CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         BASE_SIM_CHECK(it[i].status == CELLAR_OK);
-        if (order[i] == 'k') { sky_check(it[i].status, &it[i].result, least); }
-        cellar_result_free(&it[i].result);
+        if (order[i] == 'k') { sky_check(it[i].status, it[i].result, least); }
+        cellar_result_free(it[i].result);
     }
 }
 

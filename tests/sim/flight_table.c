@@ -171,5 +171,6 @@ static void flight_table_run(void)
     BASE_SIM_CHECK(base_load_rlx(&yard.account.used) == 0);
     base_sim_calm(false);
 }
-const base_sim_scenario sim_flight_table = { "flight_table", "the table of flights alone, very often",
+const base_sim_scenario sim_flight_table = { "flight_table",
+                                             "the table of flights alone, very often",
                                     flight_table_run, 0 };

@@ -114,13 +114,13 @@ static uint32_t world_read(const unsigned char *v, size_t len, uint32_t key)
 
 /* ---- memory of the store: freed blocks are poisoned and stay mapped ---- */
 
-static void *world_alloc(void *ctx, size_t bytes)
+static void *world_alloc(size_t bytes, void *ctx)
 {
     (void)ctx;
     return malloc(bytes);
 }
 
-static void world_free(void *ctx, void *p, size_t bytes)
+static void world_free(void *p, size_t bytes, void *ctx)
 {
     (void)ctx;
     memset(p, 0xdd, bytes);
@@ -733,7 +733,8 @@ static void sample_fiber(void *arg)
 static void l1_sample_run(void)
 {
     /* 64 entries share one ring, 96 have several, and the fibers meet at the shadows. */
-    world_open(&(world_plan){ .budget = (base_sim_below(2) == 0 ? 64u : 96u) << 10, .seg_bytes = 1024,
+    world_open(&(world_plan){ .budget = (base_sim_below(2) == 0 ? 64u : 96u) << 10,
+                              .seg_bytes = 1024,
                               .policy = L1_ADAPTIVE });
     BASE_SIM_CHECK(base_load_rlx(&world.c->sample_limit) != 0);
     for (int i = 0; i < 3; i++) { base_sim_spawn("reader", sample_fiber, NULL); }

@@ -21,6 +21,7 @@
 
 #include "cache/cache_int.h"
 #include "tests/l2_kit.h"
+#include "tests/settings.h"
 
 #define SIM_L2_KEYS 2u
 #define SIM_L2_VGEN 3u
@@ -915,7 +916,7 @@ static void sim_ends_look(uint32_t key)
     uint32_t got = 0;
     size_t len = 0;
     const cellar_err err = base_sim_below(6) == 0
-        ? cellar_peek(ends.c, sim_ends_key[key], 2, &got, sizeof got, &len)
+        ? peek(ends.c, sim_ends_key[key], 2, &got, sizeof got, &len)
         : cellar_get(ends.c, sim_ends_key[key], 2, &got, sizeof got, &len);
     BASE_SIM_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && sim_ends_ok(key, over, &got, len)));
     if (err != CELLAR_OK) { return; }
@@ -978,7 +979,7 @@ static void sim_ends_killer(void *arg)
 static void sim_l2_ends_run(void)
 {
     static const uint32_t whose[2] = { 0, 1 };
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     base_sim_calm(true);
     memset(&disk, 0, sizeof disk);
     memset(&ends, 0, sizeof ends);
@@ -987,12 +988,13 @@ static void sim_l2_ends_run(void)
     l2_kit_init(&disk.kit, &disk.dev);
     disk.kit.cfg.seg_count = 6;
     BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
-    cfg.memory_bytes = 1u << 20;
-    cfg.max_entries = 1;
-    cfg.eviction = CELLAR_EVICT_FIFO;
-    cfg.no_threads = 1;
-    cfg.stripes = 1;
-    BASE_SIM_CHECK(cache_open(&cfg, &sim_ends_tier, &ends.c) == CELLAR_OK);
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.config.max_entries = 1;
+    cfg.config.eviction = CELLAR_EVICT_FIFO;
+    cfg.host.no_threads = 1;
+    cfg.tuning.stripes = 1;
+    const cellar_config linked = settings_config(&cfg);
+    BASE_SIM_CHECK(cache_open(&linked, &sim_ends_tier, 0, &ends.c) == CELLAR_OK);
     base_sim_calm(false);
     base_sim_spawn("setter-1", sim_ends_setter, (void *)(uintptr_t)&whose[0]);
     if (base_sim_below(2) == 0) {

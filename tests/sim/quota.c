@@ -13,6 +13,7 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/settings.h"
 
 #define SHARE_KEYS 4u
 
@@ -42,16 +43,16 @@ static void share_clearer(void *arg)
 static void quota_run(void)
 {
     static const uint8_t secret[32] = { 5 };
-    cellar_config cfg = cellar_config_default();
+    settings cfg = settings_default();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar_stats st = cellar_stats_default();
-    cfg.memory_bytes = 1u << 20;
-    cfg.no_threads = 1;
-    cfg.secret = secret;
-    cfg.stripes = 1;
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.host.no_threads = 1;
+    cfg.tuning.hash_key = secret;
+    cfg.tuning.stripes = 1;
     o.quota_min_pct = 30;
     base_sim_calm(true);
-    BASE_SIM_CHECK(cellar_open(&cfg, &share.store) == CELLAR_OK);
+    BASE_SIM_CHECK(settings_open(&cfg, &share.store) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_namespace_open(share.store, "v", &o, &share.v) == CELLAR_OK);
     for (uint64_t key = 0; key < 2; key++) {
         BASE_SIM_CHECK(cellar_set(share.v, &key, sizeof key, "12345678", 8, NULL) == CELLAR_OK);

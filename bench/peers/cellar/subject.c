@@ -15,6 +15,7 @@
 #include "cellar_entry.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
+#include "cellar_admin.h"
 #include "bench/harness/verify.h"
 #include "bench/peers/peers.h"
 
@@ -54,7 +55,9 @@ static void *cellar_subject_open(const bench_cfg *cfg)
     c.memory_bytes = cellar_subject_budget(cfg);
     c.max_entries = cfg->capacity_entries;
     c.default_ttl_ms = cfg->ttl_ms;
-    c.secret = secret;
+    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    tuning.hash_key = secret;
+    c.tuning = &tuning;
     s->ttl_ms = cfg->ttl_ms;
     if (cellar_open(&c, &s->root) != CELLAR_OK) {
         free(s);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * settings: read and check every option that cellar_open gets.
+ *
+ * PICTURE     cellar_config, root, l2, host, tuning of the caller -> cache_settings, one copy:
+ *             missing structs and fields are zero, numbers are in range, pointers are the caller's.
+ * INVARIANTS  The call refuses before it allocates anything. Each refusal names field and rule.
+ * LIMITS      TTL classes, load options, breaker and quotas of the root: cache_view_opts_check. */
+#include "cache/cache_int.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+#define CACHE_HOURS_24 ((uint64_t)24 * 3600 * 1000)
+
+/* A number of an option struct. 0 is always allowed: the default. */
+typedef struct cache_rule {
+    uint16_t offset;
+    bool wide; /* 8 bytes, else 4 */
+    const char *name;
+    uint64_t min, max;
+} cache_rule;
+
+#define CACHE_RULE(type, prefix, field, min, max)                                                  \
+    { (uint16_t)offsetof(type, field), sizeof(((type *)0)->field) == 8, prefix #field, min, max }
+#define CACHE_CONFIG(field, min, max) CACHE_RULE(cellar_config, "", field, min, max)
+#define CACHE_L2(field, min, max)     CACHE_RULE(cellar_l2_opts, "l2.", field, min, max)
+#define CACHE_HOST(field, min, max)   CACHE_RULE(cellar_host_opts, "host.", field, min, max)
+#define CACHE_TUNING(field, min, max) CACHE_RULE(cellar_tuning_opts, "tuning.", field, min, max)
+
+static const cache_rule cache_config_rules[] = {
+    CACHE_CONFIG(eviction, 0, CELLAR_EVICT_FIFO),
+    CACHE_CONFIG(memory_bytes, CELLAR_MEMORY_MIN, INT64_MAX),
+    CACHE_CONFIG(max_entries, 0, INT64_MAX),
+    CACHE_CONFIG(default_ttl_ms, 0, INT64_MAX),
+    CACHE_CONFIG(negative_ttl_ms, 0, INT64_MAX),
+    CACHE_CONFIG(max_age_ms, 0, INT64_MAX),
+    CACHE_CONFIG(stale_ms, 0, CACHE_WINDOW_MAX),
+    CACHE_CONFIG(l2_bytes, CELLAR_L2_BYTES_MIN, CELLAR_L2_BYTES_MAX),
+};
+static const cache_rule cache_l2_rules[] = {
+    CACHE_L2(mean_entry_bytes, 0, UINT32_MAX),
+    CACHE_L2(sync_interval_ms, 0, INT64_MAX),
+    CACHE_L2(min_ttl_ms, 0, INT64_MAX),
+    CACHE_L2(retry_ms, 0, CACHE_HOURS_24),
+    CACHE_L2(retry_max_ms, 0, CACHE_HOURS_24),
+    CACHE_L2(sync, 0, CELLAR_L2_SYNC_ALWAYS),
+    CACHE_L2(on_damage, 0, CELLAR_L2_SET_ASIDE),
+    CACHE_L2(fail_errors, 0, 64),
+    CACHE_L2(fail_damaged_pct, 0, 100),
+    CACHE_L2(required, 0, 1),
+    CACHE_L2(mmap_read, 0, 1),
+    CACHE_L2(sigbus_handler, 0, 1),
+    CACHE_L2(allow_network, 0, 1),
+};
+static const cache_rule cache_host_rules[] = {
+    CACHE_HOST(log_level, 0, CELLAR_LOG_OFF),
+    CACHE_HOST(no_threads, 0, 1),
+    CACHE_HOST(load_threads, 0, 64),
+    CACHE_HOST(load_queue, 0, 65536),
+};
+static const cache_rule cache_tuning_rules[] = {
+    CACHE_TUNING(max_value_bytes, 0, CELLAR_VALUE_MAX),
+    CACHE_TUNING(mean_entry_bytes, 0, UINT32_MAX),
+    CACHE_TUNING(close_timeout_ms, 0, INT64_MAX),
+    CACHE_TUNING(hash, 0, CELLAR_HASH_SIPHASH13),
+    CACHE_TUNING(huge_pages, 0, CELLAR_HUGE_PAGES_NEVER),
+    CACHE_TUNING(optimize, 0, CELLAR_OPTIMIZE_OBJECTS),
+    CACHE_TUNING(jitter_mode, 0, CELLAR_JITTER_PLUS),
+    CACHE_TUNING(stripes, 0, 1024),
+    CACHE_TUNING(max_namespaces, 0, CACHE_VIEWS_MAX),
+    CACHE_TUNING(track_dependencies, 0, 1),
+    CACHE_TUNING(no_explain, 0, 1),
+    CACHE_TUNING(no_advisor, 0, 1),
+};
+#define CACHE_COUNT(rules) (sizeof(rules) / sizeof(rules)[0])
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what)
+{
+    char text[CACHE_ERROR_TEXT];
+    (void)snprintf(text, sizeof text, "cellar_open: %s", what);
+    cache_fail_open(code, 0, text);
+    return code;
+}
+
+static cellar_err cache_rules_check(const void *options, const cache_rule *rules, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const cache_rule *r = &rules[i];
+        const unsigned char *at = (const unsigned char *)options + r->offset;
+        uint64_t n = 0;
+        if (r->wide) {
+            memcpy(&n, at, 8);
+        } else {
+            uint32_t small;
+            memcpy(&small, at, 4);
+            n = small;
+        }
+        if (n == 0 || (n >= r->min && n <= r->max)) { continue; }
+        char text[CACHE_ERROR_TEXT];
+        (void)snprintf(text, sizeof text, "%s must be %llu..%llu, or 0 for its default (got %lld)",
+                       r->name, (unsigned long long)r->min, (unsigned long long)r->max,
+                       (long long)n);
+        return cache_open_refuse(CELLAR_E_INVAL, text);
+    }
+    return CELLAR_OK;
+}
+
+/* Copy the struct `src` of the caller, NULL = all defaults, and check its numbers. */
+static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, const char *name,
+                                    const cache_rule *rules, size_t count)
+{
+    const cellar_err err = src != NULL ? cache_opts_in(dst, bytes, src) : CELLAR_OK;
+    char text[CACHE_ERROR_TEXT];
+    if (err == CELLAR_E_UNSUPPORTED) {
+        (void)snprintf(text, sizeof text, "%s has a field that this library does not know", name);
+        return cache_open_refuse(err, text);
+    }
+    if (err != CELLAR_OK) {
+        (void)snprintf(text, sizeof text, "struct_size of %s is wrong: start from %s_default()",
+                       name, name);
+        return cache_open_refuse(err, text);
+    }
+    return cache_rules_check(dst, rules, count);
+}
+
+static cellar_err cache_cipher_read(cache_settings *out)
+{
+    out->cipher = cellar_l2_cipher_default();
+    if (out->l2.cipher == NULL) { return CELLAR_OK; }
+    const cellar_err err = cache_struct_read(&out->cipher, sizeof out->cipher, out->l2.cipher,
+                                             "cellar_l2_cipher", NULL, 0);
+    if (err != CELLAR_OK) { return err; }
+    if (out->cipher.seal == NULL || out->cipher.open == NULL || out->cipher.reserved0 != 0) {
+        return cache_open_refuse(CELLAR_E_INVAL, "l2.cipher needs seal and open");
+    }
+    if (out->cipher.overhead_bytes > 256) {
+        return cache_open_refuse(CELLAR_E_INVAL, "l2.cipher: overhead_bytes must be 0..256");
+    }
+    return CELLAR_OK;
+}
+
+/* Return the rule that two fields break together; NULL: none. */
+static const char *cache_pairs_check(const cache_settings *o)
+{
+    const cellar_config *c = &o->config;
+    if (c->idle_ms < 0 || (c->idle_ms > CACHE_WINDOW_MAX && c->idle_ms != CELLAR_TTL_NONE)) {
+        return "idle_ms must be 0..2^32 - 1, or CELLAR_TTL_NONE";
+    }
+    if ((c->l2_path == NULL) != (c->l2_bytes == 0)) { return "set both l2_path and l2_bytes"; }
+    if (c->l2_path != NULL && c->l2_path[0] == '\0') { return "l2_path must not be empty"; }
+    if (o->l2.mmap_read > o->l2.sigbus_handler) { return "l2.mmap_read needs l2.sigbus_handler"; }
+    if (o->l2.retry_max_ms != 0 && o->l2.retry_max_ms < o->l2.retry_ms) {
+        return "l2.retry_max_ms must be at least l2.retry_ms";
+    }
+    if ((o->host.alloc == NULL) != (o->host.free == NULL)) {
+        return "set both host.alloc and host.free";
+    }
+    if (o->host.name != NULL && strlen(o->host.name) > CELLAR_NAME_MAX) {
+        return "host.name must have at most 64 bytes";
+    }
+    const uint32_t stripes = o->tuning.stripes, jitter = o->tuning.jitter_pct;
+    if ((stripes & (stripes - 1)) != 0) { return "tuning.stripes must be a power of two"; }
+    if (jitter > 100 && jitter != CELLAR_OFF) {
+        return "tuning.jitter_pct must be 1..100, or CELLAR_OFF";
+    }
+    return NULL;
+}
+
+static cellar_err cache_root_check(const cache_settings *o)
+{
+    if (o->config.root == NULL) { return CELLAR_OK; }
+    const char *why = "";
+    cellar_err err = cache_view_opts_check(o->config.root, &why);
+    if (err == CELLAR_OK) {
+        err = cache_deps_check(o->config.root, o->tuning.track_dependencies != 0, &why);
+    }
+    return err != CELLAR_OK ? cache_open_refuse(err, why) : CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg)
+{
+    *out = (cache_settings){ .config = cellar_config_default(), .l2 = cellar_l2_opts_default(),
+                             .host = cellar_host_opts_default(),
+                             .tuning = cellar_tuning_opts_default() };
+    cellar_err err = cache_struct_read(&out->config, sizeof out->config, cfg, "cellar_config",
+                                       cache_config_rules, CACHE_COUNT(cache_config_rules));
+    if (out->config.abi != 0 && out->config.abi != CELLAR_ABI) {
+        return cache_open_refuse(CELLAR_E_ABI, "the header belongs to another library");
+    }
+    if (err == CELLAR_OK) {
+        err = cache_struct_read(&out->l2, sizeof out->l2, out->config.l2, "cellar_l2_opts",
+                                cache_l2_rules, CACHE_COUNT(cache_l2_rules));
+    }
+    if (err == CELLAR_OK) {
+        err = cache_struct_read(&out->host, sizeof out->host, out->config.host,
+                                "cellar_host_opts", cache_host_rules,
+                                CACHE_COUNT(cache_host_rules));
+    }
+    if (err == CELLAR_OK) {
+        err = cache_struct_read(&out->tuning, sizeof out->tuning, out->config.tuning,
+                                "cellar_tuning_opts", cache_tuning_rules,
+                                CACHE_COUNT(cache_tuning_rules));
+    }
+    if (err == CELLAR_OK) { err = cache_cipher_read(out); }
+    if (err != CELLAR_OK) { return err; }
+    const char *rule = cache_pairs_check(out);
+    if (rule != NULL) { return cache_open_refuse(CELLAR_E_INVAL, rule); }
+    if (out->config.memory_bytes == 0) { out->config.memory_bytes = UINT64_C(64) << 20; }
+    return cache_root_check(out);
+}
+BASE_SIZE_END
