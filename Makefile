@@ -11,7 +11,7 @@
 #            SAN=address|undefined|thread (or a list with commas)   MIMALLOC=off|shared|object
 #            LZ4=off|shared   T=name one test   SEED=n|random   AUDIT=1   V=1 shows commands
 #            DEPS=off|print   STATIC=1
-# NEEDS      make, a C compiler, sh, awk, sed; everything else is probed by src/deps.sh.
+# NEEDS      make, a C compiler, sh, awk, sed; everything else is probed by src/tools/deps.sh.
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` complains
 # of a file that is missing here.
@@ -376,7 +376,7 @@ test-programs: $(if $(RUN_DIST),$(DIST_O)) $(if $(RUN_SIM),build/sim) $(RUN_C) $
 # or looked at, make comes back only after it has been through all others, and the longest
 # compilation of all would start last.
 test: names
-	$(Q)sh src/deps.sh build
+	$(Q)sh src/tools/deps.sh build
 	$(if $(RUN_DIST),$(Q)$(MAKE) --no-print-directory dropin)
 	$(Q)$(MAKE) --no-print-directory $(if $(RUN_DIST),-o build/dropin-words) test-now SEED=$(SEED)
 names:
@@ -408,7 +408,7 @@ build/sim: $(B)/simdrv
 include $(wildcard bench/bench.mk)
 ## bench-peers: install what the peers need, say what is left out, then bench with all of them
 bench-peers:
-	$(Q)sh src/deps.sh bench
+	$(Q)sh src/tools/deps.sh bench
 	$(Q)$(MAKE) --no-print-directory bench-drivers
 	$(Q)$(if $(JSON)$(SUITE),:,if [ -f $(BENCH_B)/peers.jsonl ]; then mv $(BENCH_B)/peers.jsonl $(BENCH_B)/peers.jsonl.before; fi)
 	$(Q)$(MAKE) --no-print-directory bench EVERYONE=1 MOST=$(or $(MOST),$(if $(filter 1,$(FULL)),,1800)) SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
@@ -420,7 +420,7 @@ UTHASH   ?= $(if $(UTHASH_DIR),$(UTHASH_DIR)/uthash.h,$(shell echo '$(hash)inclu
   $(CC) $(CPPFLAGS) -E - 2>/dev/null | sed -n 's/^$(hash) 1 "\(.*uthash\.h\)".*/\1/p' | head -n 1))
 FOLD      = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v uthash='$(UTHASH)' \
             -v headers='$(HEADERS)' -v src='$(filter-out src/base/sim.c,$(SRC))' \
-            -v lines='$(LINES_WANTED)' -f src/amalgamate.awk
+            -v lines='$(LINES_WANTED)' -f src/tools/amalgamate.awk
 LINES_WANTED = $(if $(filter 1,$(LINES)),1)
 DROPIN_WORDS = $(SOURCE_ID) $(UTHASH) $(LINES_WANTED)
 keep_if_same = $(Q)mkdir -p build; echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
@@ -428,7 +428,7 @@ build/source-id: FORCE
 	$(call keep_if_same,$(SOURCE_ID))
 build/dropin-words: FORCE
 	$(call keep_if_same,$(DROPIN_WORDS))
-DROPIN_FROM = $(SRC) $(wildcard src/*/*.h) $(HEADERS) src/amalgamate.awk LICENSE build/dropin-words
+DROPIN_FROM = $(SRC) $(wildcard src/*/*.h) $(HEADERS) src/tools/amalgamate.awk LICENSE build/dropin-words
 dist/cellar.h: $(DROPIN_FROM)
 	$(say) GEN $@
 	$(Q)mkdir -p dist
@@ -442,11 +442,11 @@ dropin: dist/cellar.h dist/cellar.c
 # Documentation out of the contracts; the date is the commit's, so that the bytes are too.
 EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 DATE     = $(shell date -u -d @$(EPOCH) '+%B %d, %Y' 2>/dev/null | sed 's/ 0/ /')
-APIDOC   = $(AWK) -v out=dist/doc -v symbols=tests/symbols.txt -v version='$(VERSION)' \
+APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$(VERSION)' \
            -v date='$(DATE)' -v readme='$(wildcard README.md)' \
-           -f src/apidoc.awk
+           -f src/tools/apidoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
-dist/doc/done: $(HEADERS) src/apidoc.awk tests/symbols.txt $(wildcard README.md) $(if $(GATE),$(B)/cellar)
+dist/doc/done: $(HEADERS) src/tools/apidoc.awk src/tools/symbols.txt $(wildcard README.md) $(if $(GATE),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS)
@@ -573,20 +573,20 @@ uninstall: man
 ALL_FILES = $(sort $(wildcard src/*/*.c src/*/*.h include/*.h))
 ## floors: who includes whom, SRC complete, no conditional outside base, banned and misplaced calls
 floors:
-	$(Q)$(AWK) -v listed='$(SRC)' -f src/floors.awk src/floors.txt $(ALL_FILES)
+	$(Q)$(AWK) -v listed='$(SRC)' -f src/tools/floors.awk src/tools/floors.txt $(ALL_FILES)
 ## form: floors, and every line longer than 100
 form:
-	$(Q)$(AWK) -v form=1 -v listed='$(SRC)' -f src/floors.awk src/floors.txt $(ALL_FILES)
-## contracts: every public function has its contract, an example and a line in tests/symbols.txt
+	$(Q)$(AWK) -v form=1 -v listed='$(SRC)' -f src/tools/floors.awk src/tools/floors.txt $(ALL_FILES)
+## contracts: every public function has its contract, an example and a line in src/tools/symbols.txt
 contracts:
-	$(Q)$(AWK) -v mode=check -v symbols=tests/symbols.txt -f src/apidoc.awk $(HEADERS)
+	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk $(HEADERS)
 ## symbols: exported names of the shared library, the archive and the drop-in against the list
 symbols: lib dropin
 	$(Q)sh tests/test_packaging_symbols.sh
 ## deps: look for what is missing and, as root, install it (GROUP=build|test|check|bench|torture)
 GROUP ?= build
 deps:
-	$(Q)sh src/deps.sh $(GROUP)
+	$(Q)sh src/tools/deps.sh $(GROUP)
 ## thread-safety: what clang knows about locks: guarded fields, ranks, order
 thread-safety:
 	$(Q)$(CLANG) $(CPP_OWN) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' \
@@ -638,7 +638,7 @@ export CELLAR_SIM = build/sim
 ## check: floors, contracts, lock facts, drop-in, headers, sanitizers, simulation, models, guard
 ## (QUICK=1: floors, contracts, symbols, install, one drop-in cell)
 check:
-	$(Q)sh src/deps.sh check
+	$(Q)sh src/tools/deps.sh check
 	$(Q)$(MAKE) --no-print-directory check-now SEED=$(SEED)
 check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(tell_seed)
@@ -647,7 +647,7 @@ check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
 ## check-matrix: what check leaves out: all drop-in cells and switches, the suite on the drop-in,
 ## mutants, analysers, MSan, valgrind, aarch64
 check-matrix:
-	$(Q)sh src/deps.sh check
+	$(Q)sh src/tools/deps.sh check
 	$(Q)$(MAKE) --no-print-directory matrix-now \
 	  SEED=$(if $(SEED_GIVEN),$(SEED),$(SEED_AT_RANDOM))
 matrix-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
@@ -683,7 +683,7 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
 
 ## run: install what is missing, build, run the tour of /usr/share (ARGS="..." another command)
 run:
-	$(Q)sh src/deps.sh build
+	$(Q)sh src/tools/deps.sh build
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)build/cellar $(or $(ARGS),tour /usr/share)
 # For scripts: the folder of a variant (make -s where SAN=address); the seed of test and check.

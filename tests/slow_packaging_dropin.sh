@@ -151,7 +151,7 @@ split_agrees() { # a million operations, the same digest
     echo "split $split, drop-in $one"
     [ -n "$split" ] && [ "$split" = "$one" ]
 }
-m32_words="-m32 -idirafter /usr/include/x86_64-linux-gnu" # as src/deps.sh says
+m32_words="-m32 -idirafter /usr/include/x86_64-linux-gnu" # as src/tools/deps.sh says
 m32() {
     printf '#include <errno.h>\nint main(void){return 0;}\n' | gcc $m32_words -x c - -o "$t_tmp/m32"
 }

@@ -8,7 +8,7 @@
 blind='CPPFLAGS=-nostdinc'
 
 print_explains() {
-    env DEPS=print $blind sh src/deps.sh build >"$t_tmp/said" 2>&1
+    env DEPS=print $blind sh src/tools/deps.sh build >"$t_tmp/said" 2>&1
     status=$?
     cat "$t_tmp/said"
     [ $status -eq 2 ] &&
@@ -17,33 +17,33 @@ print_explains() {
         grep -q '^deps: as root I would run: apt-get install -y --no-install' "$t_tmp/said"
 }
 without_root() {
-    cp -R src "$t_tmp/tree" && mkdir -p "$t_tmp/as/src" && cp src/deps.sh "$t_tmp/as/src" &&
+    mkdir -p "$t_tmp/as/src/tools" && cp src/tools/deps.sh "$t_tmp/as/src/tools" &&
         chmod -R a+rX "$t_tmp" || return 1
     (cd "$t_tmp/as" && TMPDIR=/tmp setpriv --reuid=65534 --regid=65534 --clear-groups \
-        env $blind sh src/deps.sh build) >"$t_tmp/said" 2>&1
+        env $blind sh src/tools/deps.sh build) >"$t_tmp/said" 2>&1
     status=$?
     cat "$t_tmp/said"
     [ $status -eq 2 ] && grep -q 'as root I would run' "$t_tmp/said" && ! grep -q sudo "$t_tmp/said"
 }
 off_is_silent() {
-    out=$(env DEPS=off $blind sh src/deps.sh build 2>&1) && [ -z "$out" ]
+    out=$(env DEPS=off $blind sh src/tools/deps.sh build 2>&1) && [ -z "$out" ]
 }
 off_touches_nothing() {
-    strace -f -e trace=execve -o "$t_tmp/trace" env DEPS=off $blind sh src/deps.sh build || return 1
+    strace -f -e trace=execve -o "$t_tmp/trace" env DEPS=off $blind sh src/tools/deps.sh build || return 1
     ! grep -E 'execve\("([^"]*/)?[^"/]*(apt|dpkg|cc|gcc|sudo)[^"/]*"' "$t_tmp/trace"
 }
 print_starts_no_package_tool() {
-    strace -f -e trace=execve -o "$t_tmp/trace" env DEPS=print $blind sh src/deps.sh build
+    strace -f -e trace=execve -o "$t_tmp/trace" env DEPS=print $blind sh src/tools/deps.sh build
     ! grep -E 'execve\("[^"]*/(apt-get|dpkg|sudo)"' "$t_tmp/trace"
 }
 present_is_not_listed() {
-    env DEPS=print sh src/deps.sh build >"$t_tmp/said" 2>&1
+    env DEPS=print sh src/tools/deps.sh build >"$t_tmp/said" 2>&1
     cat "$t_tmp/said"
     ! grep -E 'missing: (make|gcc|uthash-dev) ' "$t_tmp/said"
 }
-unknown_group() { sh src/deps.sh nonsense; [ $? -eq 2 ]; }
+unknown_group() { sh src/tools/deps.sh nonsense; [ $? -eq 2 ]; }
 no_service_is_installed() { # rule: a daemon would start on installation
-    ! env DEPS=print $blind sh src/deps.sh bench | grep 'would run' |
+    ! env DEPS=print $blind sh src/tools/deps.sh bench | grep 'would run' |
         grep -E 'redis-server|memcached'
 }
 
@@ -55,7 +55,7 @@ one_bad_package() {
     printf '%s\n' '#!/bin/sh' 'shift 4' "echo \"\$*\" >>$t_tmp/installed" '[ $# -eq 1 ]' \
         >"$t_tmp/bin/apt-get"
     chmod +x "$t_tmp/bin/"*
-    env $blind PATH="$t_tmp/bin:$PATH" sh src/deps.sh build
+    env $blind PATH="$t_tmp/bin:$PATH" sh src/tools/deps.sh build
     status=$?
     cat "$t_tmp/installed"
     [ $status -eq 2 ] && grep -q '^gcc .*libmimalloc-dev' "$t_tmp/installed" &&

@@ -9,7 +9,7 @@
 
 pages() { $MAKE -s man; }
 every_function_has_a_page() {
-    for f in $(sed -n 's/^\(cellar_[a-z0-9_]*\) .*/\1/p' tests/symbols.txt); do
+    for f in $(sed -n 's/^\(cellar_[a-z0-9_]*\) .*/\1/p' src/tools/symbols.txt); do
         [ -s "dist/doc/man3/$f.3" ] || { echo "no page: $f"; return 1; }
     done
 }
@@ -49,8 +49,8 @@ same_with() { # awk
         mkdir -p "$t_tmp/$m/man3" "$t_tmp/$m/man7"
         [ $m = first ] && awk=awk || awk=$1
         for mode in man html; do
-            $awk -v out="$t_tmp/$m" -v mode=$mode -v symbols=tests/symbols.txt -v version=0 \
-                -v date='May 1, 2026' -f src/apidoc.awk include/cellar*.h || return 1
+            $awk -v out="$t_tmp/$m" -v mode=$mode -v symbols=src/tools/symbols.txt -v version=0 \
+                -v date='May 1, 2026' -f src/tools/apidoc.awk include/cellar*.h || return 1
         done
     done
     diff -r "$t_tmp/first" "$t_tmp/second"

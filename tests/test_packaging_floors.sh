@@ -11,9 +11,8 @@ export MIMALLOC=off LZ4=off # nothing is compiled here, so no make needs to look
 
 fresh() { # a scratch copy of what the checks read
     rm -rf "$t_tmp/tree"
-    mkdir -p "$t_tmp/tree/tests"
+    mkdir -p "$t_tmp/tree"
     cp -R src include Makefile LICENSE "$t_tmp/tree"
-    cp tests/symbols.txt "$t_tmp/tree/tests"
 }
 planted=0
 plant() { # FILE LINE -> where: at its end
@@ -95,8 +94,8 @@ for line in '/* Do.' ' * thread: any' ' * cost: none' ' */' 'CELLAR_API void cel
     plant include/cellar.h "$line"
 done
 case_of missing_example_is_refused "cellar_x: no \`example:\` line"
-sed '/^cellar_get /d' tests/symbols.txt >"$t_tmp/tree/tests/symbols.txt"
+sed '/^cellar_get /d' src/tools/symbols.txt >"$t_tmp/tree/src/tools/symbols.txt"
 t_case contracts_are_refused ask contracts
 tell_cases
-t_case name_outside_the_list_is_refused told "cellar_get: not in tests/symbols.txt"
+t_case name_outside_the_list_is_refused told "cellar_get: not in src/tools/symbols.txt"
 t_end packaging_floors

@@ -7,7 +7,7 @@
 . tests/t.sh
 
 copy=$t_tmp/copy
-mkdir -p "$copy/tests" && cp -R Makefile src include "$copy" && cp tests/symbols.txt "$copy/tests"
+mkdir -p "$copy" && cp -R Makefile src include "$copy"
 seed() { (unset SEED && cd "$copy" && $MAKE -s seed "$@"); }
 
 one_tree_one_seed() {

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the exported names are those of tests/symbols.txt, in every form the library comes in.
+# Aim:    the exported names are those of src/tools/symbols.txt, in every form the library comes in.
 # Method: nm of the shared library, the archive and the drop-in object, compared both ways; the
 #         same comparison must notice a planted stray name and a planted missing one.
 . tests/t.sh
 so=$CELLAR_SO a=$CELLAR_A
 
-sed -n 's/^\(cellar_[a-z0-9_]*\) .*/\1/p' tests/symbols.txt | sort >"$t_tmp/want"
+sed -n 's/^\(cellar_[a-z0-9_]*\) .*/\1/p' src/tools/symbols.txt | sort >"$t_tmp/want"
 
 same() { # file of names
     sort "$1" | diff "$t_tmp/want" - | sed -n 's/^< /missing: /p; s/^> /stray: /p' >"$t_tmp/diff"

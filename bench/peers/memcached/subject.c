@@ -4,7 +4,7 @@
  *
  * CONFIGURATION  one thread (-t 1), room by -m. The text protocol allows no spaces or control bytes
  *            in a key, so keys are sent as hex: 32 bytes instead of 16, said here. The program is the
- *            one in PATH or the package that src/deps.sh unpacks below build/peers. Its CPU is another
+ *            one in PATH or the package that src/tools/deps.sh unpacks below build/peers. Its CPU is another
  *            process's and is in no cpu figure here: the wall clock counts. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #
 # amalgamate: folds the library into one header and one source file, the drop-in.
 #
-# USE        awk -f src/amalgamate.awk -v what=h|c -v version=V -v source_id=ID
+# USE        awk -f src/tools/amalgamate.awk -v what=h|c -v version=V -v source_id=ID
 #                -v uthash=PATH|external -v headers="include/cellar.h ..."
 #                -v src="src/base/err.c ..." [-v lines=1 for #line directives]
 # PICTURE    what=h: licence, then the public headers in order, without their includes of one

@@ -2,7 +2,7 @@
 #
 # floors: checks what the folder tree promises, line by line, without a compiler.
 #
-# USE        awk -f src/floors.awk -v listed="SRC of the Makefile" src/floors.txt FILE...
+# USE        awk -f src/tools/floors.awk -v listed="SRC of the Makefile" src/tools/floors.txt FILE...
 #            FILE: all of src/*/*.[ch] and include/*.h
 #            with -v form=1 the lines longer than 100 are reported as well (make form)
 # RULES      include   `"mod/x.h"` only of the own module or of one floors.txt allows; `x_int.h`

@@ -2,10 +2,10 @@
 #
 # apidoc: reads the contracts in include/*.h; checks them, or writes man pages and one HTML page.
 #
-# USE        awk -f src/apidoc.awk -v mode=check|man|html [-v out=FOLDER] -v version=V
-#                -v symbols=tests/symbols.txt -v date="November 20, 2026" [-v readme=README.md]
+# USE        awk -f src/tools/apidoc.awk -v mode=check|man|html [-v out=FOLDER] -v version=V
+#                -v symbols=src/tools/symbols.txt -v date="November 20, 2026" [-v readme=README.md]
 #                include/cellar.h ...      (its first block of C is the example of cellar(7))
-#            { cellar --help; echo "== tour"; cellar tour --help; ..; } | awk -f src/apidoc.awk
+#            { cellar --help; echo "== tour"; cellar tour --help; ..; } | awk -f src/tools/apidoc.awk
 #                -v mode=program -v date=...                         writes cellar(1)
 # FORMAT     the comment directly before a CELLAR_API declaration (no empty line between) is its
 #            contract; declarations that follow each other without a gap are one family, share it,
@@ -19,11 +19,11 @@
 #                 * cost:    what it costs
 #                 * example: code on this line,
 #                 *     or on the following lines, indented
-#                 * since:   version, when it is not the one in tests/symbols.txt       */
+#                 * since:   version, when it is not the one in src/tools/symbols.txt       */
 #            The first comment of cellar.h becomes cellar(7): a line of capitals, or capitals and
 #            two blanks before text, opens a section.
 # RULES      every CELLAR_API function has: a first sentence, thread, cost, example, a line in
-#            tests/symbols.txt; returns unless void; owns when an argument is a `**`.
+#            src/tools/symbols.txt; returns unless void; owns when an argument is a `**`.
 # LIMITS     one declaration form: CELLAR_API type name(arguments); over any number of lines.
 
 function complain(message) { printf "%s:%d: %s\n", FILENAME, FNR, message | "cat 1>&2"; errors++ }

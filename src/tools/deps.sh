@@ -3,7 +3,7 @@
 #
 # deps: finds out what the machine lacks for one group of targets and, where it may, installs it.
 #
-# USE        sh src/deps.sh build|test|check|bench|torture     (`make deps GROUP=...`)
+# USE        sh src/tools/deps.sh build|test|check|bench|torture     (`make deps GROUP=...`)
 #            CC CPPFLAGS LDFLAGS as for the build; DEPS=off never touches or probes the system,
 #            DEPS=print says what it would run and stops there
 # WALK       probe every row of the table -> nothing missing: "deps: ok", stamp, end
