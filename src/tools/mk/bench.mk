@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: MIT
 #
-# bench.mk: the benchmark and the regression guard; included by the Makefile, which gives CC and
-# the rule that makes dist/cellar.c; its CFLAGS are not used here, see FAIRNESS.
+# bench.mk: the benchmark and the regression guard. CC and the rule for dist/cellar.c come from the
+# Makefile and dropin.mk. CFLAGS are not used here, see FAIRNESS.
 #
 # PICTURE    dist/cellar.c --one object, baseline x86-64--> cellar.o \
 #            bench/harness bench/suites bench/peers/*  ------------>  build/bench/cellar-bench
 #            bench/guard.c + the same cellar.o  ------------------->  build/bench/guard
-# FAIRNESS   one set of flags (BENCH_CFLAGS, default -O2) for the library and every peer; the host's
-#            malloc for all: mimalloc is never linked here, it would replace malloc for every subject.
+# FAIRNESS   One set of flags (BENCH_CFLAGS, default -O2) and the host's malloc for the library and
+#            every peer. mimalloc is never linked here: it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these beside raw   FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
-#            JSON=file      lines are appended there instead of a fresh file in build/bench
-#            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 under a floor
+#            JSON=file      append lines to it instead of a fresh file in build/bench
+#            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 below a floor
 #            BENCH_CFLAGS="-O3 -march=native"       an extra for all subjects alike
 #            BENCH_CFLAGS="-O2 -DBASE_FAR_BY=2"     deadlines by the CPU's counter; 3: by the coarse
 #                                                   clock; without it the first open measures both
@@ -23,15 +23,16 @@ BENCH_CC      = $(or $(CC),cc)
 BENCH_CFLAGS ?= -O2
 BENCH_WARN    = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
                 -Wmissing-prototypes -Wvla -Wundef
-# A peer in C or C++ is built in when a program of one line with its header compiles. Found out when
-# a goal asks, and once: these headers take a second, and every make of the tree reads this file.
+# A peer in C or C++ is built in when a program of one line with its header compiles. The probe runs
+# once, and only when a goal needs its result: these headers take a second to compile.
 BENCH_WANTED  = $(filter bench bench-build guard $(BENCH_B)/%,$(MAKECMDGOALS))
 bench_once    = $(eval $(1) := $(2))$($(1))
 BENCH_GLIB    = $(call bench_once,BENCH_GLIB,$(shell \
                   pkg-config --exists glib-2.0 2>/dev/null && echo 1 || echo 0))
 BENCH_GLIB_I  = $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --cflags-only-I glib-2.0))
 BENCH_CXX     = $(or $(CXX),c++)
-bench_has     = $(shell echo '$(hash)include <$(2)>' | $(1) - -fsyntax-only >/dev/null 2>&1 && echo 1 || echo 0)
+bench_has     = $(shell echo '$(hash)include <$(2)>' | $(1) - -fsyntax-only >/dev/null 2>&1 && \
+                  echo 1 || echo 0)
 BENCH_CUCKOO  = $(call bench_once,BENCH_CUCKOO,\
                   $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,libcuckoo/cuckoohash_map.hh))
 BENCH_TBB     = $(call bench_once,BENCH_TBB,\
@@ -50,12 +51,12 @@ BENCH_LMDB    = $(call bench_once,BENCH_LMDB,\
 BENCH_DISKS   = cellar $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
 BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
                 $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c)
-BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) $(BENCH_GLIB) \
-                $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS)
+BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) \
+                $(BENCH_GLIB) $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS)
 BENCH_OBJ     = $(BENCH_B)/o
 BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
-                $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/cellar.o \
-                $(BENCH_OBJ)/l2lib.o
+                $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) $(BENCH_OBJ)/hash.o \
+                $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
 BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
                 -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
@@ -66,36 +67,38 @@ BENCH_LIBS    = $(if $(BENCH_CXXS),-lstdc++) $(if $(filter 1,$(BENCH_TBB)),-ltbb
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
                 $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) -lm
-# Calls to the disk that can be made to wait: harness/freeze.c.
+# Disk calls that harness/freeze.c can block.
 BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
                 $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
-                $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) $(if $(filter 1,$(EVERYONE)),--everyone)
+                $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) \
+                $(if $(filter 1,$(EVERYONE)),--everyone)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
 BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
                 -f bench/report/table.awk bench/report/targets.tsv
 BENCH_Q       = $(if $(filter 1,$(V)),,@)
 bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 
-.PHONY: bench bench-build bench-report bench-words guard
+.PHONY: bench bench-build bench-peers bench-drivers bench-report bench-numbers bench-words guard
 
-# Other flags or another compiler: everything is compiled again.
+# Other flags or another compiler compile everything again.
 bench-words:
 	$(BENCH_Q)mkdir -p $(BENCH_OBJ)
-	$(BENCH_Q)echo '$(BENCH_WORDS)' | cmp -s - $(BENCH_B)/words || echo '$(BENCH_WORDS)' >$(BENCH_B)/words
+	$(BENCH_Q)echo '$(BENCH_WORDS)' | cmp -s - $(BENCH_B)/words || \
+	  echo '$(BENCH_WORDS)' >$(BENCH_B)/words
 $(BENCH_B)/words: bench-words
 
 $(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -c -o $@ $<
-# The keyed hash a second time, for the peers: in the object above its names are static.
+# The keyed hash a second time, for the peers: its names are static in the object above.
 $(BENCH_OBJ)/hash.o: src/base/hash.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
-# The library once more, with the names of its disk level and no others.
+# The library a second time, with the names of its disk tier global and no others.
 BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_sync l2_hash_key l2_stats_get l2_inspect \
                 base_account_init \
                 base_log_init
@@ -108,7 +111,7 @@ $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(bench_say) CC "bench/$*"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) $(BENCH_CPP) -c -o $@ $<
-# The peers' own headers are system headers here: their warnings are theirs.
+# The headers of the peers count as system headers, so that the compiler does not warn about them.
 $(BENCH_OBJ)/peers/%/subject.o: bench/peers/%/subject.cc $(BENCH_B)/words
 	$(bench_say) CXX "bench/peers/$*"
 	$(BENCH_Q)mkdir -p $(@D)
@@ -122,7 +125,7 @@ $(BENCH_B)/cellar-bench: $(if $(BENCH_WANTED),$(BENCH_OBJS))
 
 bench-build: $(BENCH_B)/cellar-bench
 
-## bench: cellar beside its peers, table and JSON lines (SUITE= QUICK=1 FULL=1 PEERS= WL= JSON=)
+## bench: cellar and its peers, table and JSON lines (SUITE= QUICK=1 FULL=1 PEERS= WL= JSON=)
 ifeq ($(SUITE),replay)
 bench: build/cellar
 	$(BENCH_Q)mkdir -p $(BENCH_B)
@@ -135,12 +138,21 @@ bench: $(BENCH_B)/cellar-bench
 	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); fi; exit $$status
 endif
 
-# Peers of other languages: processes that time their own windows. What cannot be built is said with
-# its tool's own words and left out; the suites then print a skip line.
+# Peers in other languages are processes that time their own windows. A peer that cannot be built is
+# left out with the message of its tool, and the suites print a skip line.
 bench-drivers:
 	$(BENCH_Q)sh bench/peers/build.sh $(BENCH_B) $(DRIVERS)
-.PHONY: bench-drivers
 BENCH_PEER_SUITES = peers servers memory grow churn open limit storm stampede expire hitratio
+## bench-peers: install what the peers need, say what is left out, then bench with all of them
+bench-peers:
+	$(Q)sh src/tools/deps.sh bench
+	$(Q)$(MAKE) --no-print-directory bench-drivers
+	$(Q)$(if $(JSON)$(SUITE),:,if [ -f $(BENCH_B)/peers.jsonl ]; then \
+	  mv $(BENCH_B)/peers.jsonl $(BENCH_B)/peers.jsonl.before; fi)
+	$(Q)$(MAKE) --no-print-directory bench EVERYONE=1 \
+	  MOST=$(or $(MOST),$(if $(filter 1,$(FULL)),,1800)) \
+	  SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
+	  JSON=$(or $(JSON),$(BENCH_B)/peers.jsonl)
 
 ## bench-report: figures of the last runs against their floors; tables of bench/README.md, plots
 bench-report:
@@ -152,11 +164,10 @@ bench-numbers:
 	$(BENCH_Q)$(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/numbers.awk \
 	  bench/report/targets.tsv $(or $(JSON),$(BENCH_B)/all.jsonl) \
 	  peers=1 $(wildcard $(BENCH_B)/peers.jsonl $(BENCH_B)/l2.jsonl)
-.PHONY: bench-numbers
 
 ## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)
-BENCH_VALGRIND = $(shell echo '$(hash)include <valgrind/callgrind.h>' | $(BENCH_CC) -E - >/dev/null 2>&1 && \
-  echo $(BENCH_B)/guard)
+BENCH_VALGRIND = $(shell echo '$(hash)include <valgrind/callgrind.h>' | \
+  $(BENCH_CC) -E - >/dev/null 2>&1 && echo $(BENCH_B)/guard)
 guard: $(if $(BENCH_WANTED),$(BENCH_VALGRIND))
 	$(BENCH_Q)if [ -z "$(BENCH_VALGRIND)" ]; then sh bench/guard.sh --headless "$(BENCH_CC)"; else \
 	  sh bench/guard.sh $(if $(filter 1,$(BASELINE)),--write) $(BENCH_B)/guard bench/baseline.json; fi

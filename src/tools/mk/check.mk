@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+#
+# check.mk: form of the sources, `make check` and `make check-matrix`.
+#
+# LANES      A lane is an item of run.sh: a command that ends with a closing line (t), or whose exit
+#            status counts (x). Short lanes and those that keep every processor busy come first and
+#            run alone, builds above all: of two lanes that run together, none may build what the
+#            other uses. After the item j| two lanes run together, the longest first, so that a lane
+#            with work for one processor leaves the other free. No lane measures time: the guard
+#            counts instructions.
+# SCRIPTS    slow_*.sh below tests/ are lanes of check, matrix_*.sh lanes of check-matrix.
+
+ALL_FILES = $(sort $(wildcard src/*/*.c src/*/*.h include/*.h))
+## floors: includes point down, SRC is complete, no conditional outside base, no banned call
+floors:
+	$(Q)$(AWK) -v listed='$(SRC)' -f src/tools/floors.awk src/tools/floors.txt $(ALL_FILES)
+## form: floors, and every line longer than 100
+form:
+	$(Q)$(AWK) -v form=1 -v listed='$(SRC)' -f src/tools/floors.awk src/tools/floors.txt $(ALL_FILES)
+## contracts: every public function has its contract, an example and a line in src/tools/symbols.txt
+contracts:
+	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk $(HEADERS)
+## symbols: exported names of the shared library, the archive and the drop-in against the list
+symbols: lib dropin
+	$(Q)sh $(PACKAGE)/test_packaging_symbols.sh
+## deps: look for what is missing and, as root, install it (GROUP=build|test|check|bench|torture)
+GROUP ?= build
+deps:
+	$(Q)sh src/tools/deps.sh $(GROUP)
+## thread-safety: lock facts that clang checks: guarded fields, ranks, order
+thread-safety:
+	$(Q)$(CLANG) $(CPP_OWN) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' \
+	  -Wthread-safety -Wthread-safety-beta -Werror -fsyntax-only $(SRC)
+CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
+
+# A make that a script starts does not share the jobs of the first make: each has its own -j.
+SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=1200 NOLINK=1 SHARE=1
+BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1 SHARE=1
+# TSan of gcc 12 does not start where the kernel randomizes more than 28 bits of addresses.
+NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
+              echo setarch -R)
+LANES_QUICK = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
+  't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/test_packaging_install.sh' \
+  't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
+# The suite with all repetitions runs as on a machine that has just booted: the clocks of each
+# program began three seconds ago, if the kernel allows a time namespace.
+YOUNG    := $(shell sh $(SUPPORT)/young.sh true >/dev/null 2>&1 && echo sh $(SUPPORT)/young.sh)
+TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*),\
+              $(shell command -v clang-19))
+TSAN_CC  := $(strip $(TSAN_CC))
+TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
+LANES_AT_ONCE ?= 2
+PROOF    := $(if $(call in_dirs,slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_old_values \
+              l2_expiry cache_kill) \
+            $(if $(call in_dirs,slow_guard_bloom.sh),guard_bloom) \
+            $(if $(call in_dirs,slow_api_clear.sh),api_views)
+LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
+  't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/test_packaging_install.sh' \
+  $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
+  'x|build: all repetitions|$(BUILD_OF) T=' \
+  'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
+  'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' 'j|$(LANES_AT_ONCE)' \
+  $(if $(SIM_SRC),'t|simulation|sh $(SIM)/run.sh') \
+  $(foreach s,$(call in_dirs,slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
+  't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \
+  't|suite: all repetitions$(if $(YOUNG),$(comma) 3 s after boot)|$(SUITE_IN) T_WRAP="$(YOUNG)"' \
+  $(if $(YOUNG),,'s|suite: 3 s after boot|no time name spaces here') \
+  't|suite: TSan|$(SUITE_IN) SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
+  $(if $(wildcard $(MODEL)/run.sh),'t|models|sh $(MODEL)/run.sh') \
+  $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
+  $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
+export CELLAR_SIM = build/sim
+
+## check: floors, contracts, lock facts, drop-in, headers, sanitizers, simulation, models, guard
+## (QUICK=1: floors, contracts, symbols, install, one drop-in cell)
+check:
+	$(Q)sh src/tools/deps.sh check
+	$(Q)$(MAKE) --no-print-directory check-now SEED=$(SEED)
+check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
+	$(tell_seed)
+	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 2700 -o build/check-log \
+	  $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
+## check-matrix: what check leaves out: all drop-in cells and switches, the suite on the drop-in,
+## mutants, analysers, MSan, valgrind, aarch64
+check-matrix:
+	$(Q)sh src/tools/deps.sh check
+	$(Q)$(MAKE) --no-print-directory matrix-now \
+	  SEED=$(if $(SEED_GIVEN),$(SEED),$(SEED_AT_RANDOM))
+matrix-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
+	$(tell_seed)
+	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 3600 -o build/matrix-log $(MATRIX)
+# valgrind is twenty times slower. It runs the tests that read and free memory in many ways, but not
+# storms, models and speeds, which the sanitizers cover.
+T_VALGRIND = base_* stats_* l1_audit l1_big l1_entries l1_expiry l1_fork l1_keys l1_many l1_owner \
+             l1_pins l1_resize l1_runs l1_scan cache_* guard_* lock_keys limit_calls limit_snapshot\
+             l2_form l2_open l2_store fault_* api_bad_input api_semantics api_views api_process \
+             api_lease api_load api_memo api_disk api_listen api_struct_sizes lin_checker
+have      = $(if $(shell command -v $(1)),'$(4)|$(2)|$(3)','s|$(2)|no $(1)')
+M_GCC     = CC=gcc CFLAGS=-O2 DROPIN=1
+M_CLANG   = CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1
+M_FORTIFY = CFLAGS="-O2 -D_FORTIFY_SOURCE=2"
+M_MSAN    = CC=clang-19 CXX=clang++-19 SAN=memory
+M_PLAIN   = PLAIN=1 T="$(T_VALGRIND)"
+MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
+  $(call have,clang,build: drop-in$(comma) clang,$(BUILD_OF) $(M_CLANG),x) \
+  'x|build: fortified|$(BUILD_OF) $(M_FORTIFY)' \
+  $(call have,clang-19,build: MSan,$(BUILD_OF) $(M_MSAN),x) \
+  'x|build: for valgrind|$(BUILD_OF) $(M_PLAIN)' 'j|$(LANES_AT_ONCE)' \
+  't|drop-in: all cells and switches|FULL=1 sh $(PACKAGE)/slow_packaging_dropin.sh' \
+  $(call have,valgrind,suite: valgrind,$(SUITE_IN) T_WRAP="valgrind -q --error-exitcode=99 \
+    --leak-check=full --errors-for-leak-kinds=definite" $(M_PLAIN),t) \
+  $(if $(SIM_SRC),'t|mutants|sh $(SIM)/mutants.sh' \
+  't|simulation: a seed of its own|build/sim --check 60') \
+  $(foreach s,$(call in_dirs,matrix_*.sh),'t|$(notdir $(s))|sh $(s)') \
+  't|suite on the drop-in: gcc|$(SUITE_IN) $(M_GCC)' \
+  $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
+  't|suite: fortified|$(SUITE_IN) $(M_FORTIFY)' \
+  $(call have,clang-19,suite: MSan,$(SUITE_IN) $(M_MSAN),t)
+.PHONY: floors form contracts symbols deps thread-safety check check-now check-matrix matrix-now

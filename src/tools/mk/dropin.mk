@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+#
+# dropin.mk: the drop-in, the documentation and the release archive, all below dist/.
+#
+# PICTURE    include/*.h + SRC -- amalgamate.awk --> dist/cellar.h, dist/cellar.c
+#            include/*.h, program's --help -- apidoc.awk --> dist/doc/man?, dist/doc/cellar-api.html
+#            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
+
+# The drop-in depends on the sources, the licence and the words in build/dropin-words: two settings
+# and the source id, so that a new commit makes a new pair.
+UTHASH   ?= $(if $(UTHASH_DIR),$(UTHASH_DIR)/uthash.h,$(shell echo '$(hash)include <uthash.h>' | \
+  $(CC) $(CPPFLAGS) -E - 2>/dev/null | sed -n 's/^$(hash) 1 "\(.*uthash\.h\)".*/\1/p' | head -n 1))
+FOLD      = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v uthash='$(UTHASH)' \
+            -v headers='$(HEADERS)' -v src='$(filter-out src/base/sim.c,$(SRC))' \
+            -v lines='$(LINES_WANTED)' -f src/tools/amalgamate.awk
+LINES_WANTED = $(if $(filter 1,$(LINES)),1)
+DROPIN_WORDS = $(SOURCE_ID) $(UTHASH) $(LINES_WANTED)
+build/dropin-words: FORCE
+	$(call keep_if_same,$(DROPIN_WORDS))
+DROPIN_FROM = $(SRC) $(wildcard src/*/*.h) $(HEADERS) src/tools/amalgamate.awk LICENSE \
+              build/dropin-words
+dist/cellar.h: $(DROPIN_FROM)
+	$(say) GEN $@
+	$(Q)mkdir -p dist
+	$(Q)$(FOLD) -v what=h >$@.tmp && mv $@.tmp $@
+dist/cellar.c: $(DROPIN_FROM)
+	$(say) GEN $@
+	$(Q)mkdir -p dist
+	$(Q)$(FOLD) -v what=c >$@.tmp && mv $@.tmp $@
+dropin: dist/cellar.h dist/cellar.c
+
+# The documentation is made from the contracts. Its date is that of the commit, so that one commit
+# gives the same bytes everywhere.
+EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
+DATE     = $(shell date -u -d @$(EPOCH) '+%B %d, %Y' 2>/dev/null | sed 's/ 0/ /')
+APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$(VERSION)' \
+           -v date='$(DATE)' -v readme='$(wildcard README.md)' \
+           -f src/tools/apidoc.awk
+HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
+dist/doc/done: $(HEADERS) src/tools/apidoc.awk src/tools/symbols.txt $(wildcard README.md) \
+  $(if $(GATE),$(B)/cellar)
+	$(say) GEN dist/doc
+	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
+	$(Q)$(APIDOC) -v mode=man $(HEADERS)
+	$(Q)$(APIDOC) -v mode=html $(HEADERS)
+	$(if $(GATE),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
+	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
+	$(Q)touch $@
+## man: man pages and cellar-api.html in dist/doc, made from the contracts in include/
+man: dist/doc/done
+
+## dist: dist/cellar.h and dist/cellar.c (the drop-in), documentation, tar.gz with checksum
+dist: dropin man
+	$(say) GEN dist/cellar-$(VERSION).tar.gz
+	$(Q)rm -rf build/tar && mkdir -p build/tar/cellar-$(VERSION)/dist
+	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
+	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/cellar-$(VERSION)
+	$(Q)cp dist/cellar.h dist/cellar.c build/tar/cellar-$(VERSION)/dist
+	$(Q)tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -C build/tar \
+	  -cf - cellar-$(VERSION) | gzip -9n >dist/cellar-$(VERSION).tar.gz
+	$(Q)rm -rf build/tar
+	$(Q)cd dist && sha256sum cellar.h cellar.c cellar-$(VERSION).tar.gz >SHA256SUMS && cat SHA256SUMS
+.PHONY: dropin man dist

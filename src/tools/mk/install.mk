@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+#
+# install.mk: what `make install` and `make uninstall` do, with the pkg-config and CMake files.
+#
+# PATHS      LIBDIR and the others are absolute or lie below PREFIX. The paths in the CMake file are
+#            computed from them: a fixed "three folders up" breaks with a multiarch LIBDIR.
+
+PREFIX   ?= /usr/local
+LIBDIR   ?= lib
+INCDIR   ?= include
+BINDIR   ?= bin
+MANDIR   ?= share/man
+DOCDIR   ?= share/doc/cellar
+below     = $(if $(filter /%,$(1)),$(1),$(PREFIX)/$(1))
+I_LIB     = $(call below,$(LIBDIR))
+I_INC     = $(call below,$(INCDIR))
+I_BIN     = $(call below,$(BINDIR))
+I_MAN     = $(call below,$(MANDIR))
+I_DOC     = $(call below,$(DOCDIR))
+I_CMAKE   = $(I_LIB)/cmake/cellar
+relative  = $(shell realpath -m --relative-to='$(I_CMAKE)' '$(1)')
+SAME_UP_TO = $(if $(filter 0,$(MAJOR)),$(MAJOR).$(MINOR),$(MAJOR))
+
+define PC_FILE
+prefix=$(PREFIX)
+libdir=$(I_LIB)
+includedir=$(I_INC)
+
+Name: cellar
+Description: in-process cache with one hard memory budget
+Version: $(VERSION)
+Libs: -L"$${libdir}" -lcellar
+Libs.private: -pthread
+Cflags: -I"$${includedir}"
+endef
+define CMAKE_CONFIG
+# cellar::cellar (shared) and cellar::cellar-static
+include(CMakeFindDependencyMacro)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_dependency(Threads)
+get_filename_component(_cellar_lib "$${CMAKE_CURRENT_LIST_DIR}/$(call relative,$(I_LIB))" ABSOLUTE)
+get_filename_component(_cellar_inc "$${CMAKE_CURRENT_LIST_DIR}/$(call relative,$(I_INC))" ABSOLUTE)
+if(NOT TARGET cellar::cellar)
+  add_library(cellar::cellar SHARED IMPORTED)
+  set_target_properties(cellar::cellar PROPERTIES
+    IMPORTED_LOCATION "$${_cellar_lib}/$(SO)"
+    IMPORTED_SONAME "libcellar.so.$(ABI)"
+    INTERFACE_INCLUDE_DIRECTORIES "$${_cellar_inc}")
+  add_library(cellar::cellar-static STATIC IMPORTED)
+  set_target_properties(cellar::cellar-static PROPERTIES
+    IMPORTED_LOCATION "$${_cellar_lib}/libcellar.a"
+    INTERFACE_INCLUDE_DIRECTORIES "$${_cellar_inc}"
+    INTERFACE_LINK_LIBRARIES Threads::Threads)
+endif()
+unset(_cellar_lib)
+unset(_cellar_inc)
+endef
+define CMAKE_VERSION
+# Compatible: the same $(if $(filter 0,$(MAJOR)),minor,major) version, and not older.
+set(PACKAGE_VERSION "$(VERSION)")
+if(PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)
+  set(PACKAGE_VERSION_COMPATIBLE FALSE)
+elseif("$${PACKAGE_FIND_VERSION}." MATCHES "^$(subst .,[.],$(SAME_UP_TO))[.]")
+  set(PACKAGE_VERSION_COMPATIBLE TRUE)
+  if(PACKAGE_FIND_VERSION STREQUAL PACKAGE_VERSION)
+    set(PACKAGE_VERSION_EXACT TRUE)
+  endif()
+else()
+  set(PACKAGE_VERSION_COMPATIBLE FALSE)
+endif()
+endef
+# These three are exported for this target alone: make expands an exported variable for every
+# recipe line.
+install: private export PC_TEXT = $(PC_FILE)
+install: private export CMAKE_CONFIG_TEXT = $(CMAKE_CONFIG)
+install: private export CMAKE_VERSION_TEXT = $(CMAKE_VERSION)
+
+## install: library, headers, program, man pages, pkg-config and CMake files
+## (PREFIX, LIBDIR, INCDIR, BINDIR, MANDIR, DESTDIR)
+install: lib man $(if $(GATE),build/cellar)
+	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
+	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
+	$(Q)install -m 644 $(HEADERS) '$(DESTDIR)$(I_INC)'
+	$(Q)install -m 644 $(B)/libcellar.a '$(DESTDIR)$(I_LIB)'
+	$(Q)install -m 755 $(B)/$(SO) '$(DESTDIR)$(I_LIB)'
+	$(Q)ln -sf $(SO) '$(DESTDIR)$(I_LIB)/libcellar.so.$(ABI)'
+	$(Q)ln -sf libcellar.so.$(ABI) '$(DESTDIR)$(I_LIB)/libcellar.so'
+	$(Q)printf '%s\n' "$$PC_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
+	$(Q)printf '%s\n' "$$CMAKE_CONFIG_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
+	$(Q)printf '%s\n' "$$CMAKE_VERSION_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
+	$(if $(GATE),$(Q)install -m 755 $(B)/cellar '$(DESTDIR)$(I_BIN)')
+	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && \
+	  for f in dist/doc/man$$n/*.$$n; do [ ! -f "$$f" ] || \
+	  install -m 644 "$$f" '$(DESTDIR)$(I_MAN)'/man$$n || exit 1; done; done
+	$(Q)install -m 644 LICENSE dist/doc/cellar-api.html '$(DESTDIR)$(I_DOC)'
+	@echo "installed below $(DESTDIR)$(PREFIX)"
+
+## uninstall: remove exactly what install put there (same variables)
+uninstall: man
+	$(Q)rm -f $(foreach h,$(HEADERS),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
+	  $(foreach f,libcellar.a libcellar.so libcellar.so.$(ABI) $(SO) pkgconfig/cellar.pc \
+	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
+	  '$(DESTDIR)$(I_LIB)/$(f)') \
+	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/cellar-api.html'
+	$(Q)cd dist/doc && for f in man?/*; do rm -f '$(DESTDIR)$(I_MAN)'/"$$f"; done
+	$(Q)-rmdir '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_DOC)' 2>/dev/null || true
+.PHONY: install uninstall

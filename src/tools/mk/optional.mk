@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+#
+# optional.mk: mimalloc and liblz4, which the library uses when they are there.
+#
+# RESULT     MIMALLOC=off|shared|object and LZ4=off|shared, from the caller or probed;
+#            MI_LIBS MI_OBJ MI_FLAGS LZ_LIBS LZ_FLAGS for the rules of the Makefile.
+# PROBE      a program of one line is compiled and linked as a user's compiler does it.
+
+probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
+  printf '$(hash)include <$(1)>\nint main(void){return 0;}\n' >$$p.c && \
+  $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $$p.c -o $$p $(2) >/dev/null 2>&1 && echo yes; \
+  rm -f $$p $$p.c)
+
+# Sanitizer builds never use mimalloc: it hides allocations from them.
+ifneq ($(SAN)$(STATIC)$(filter -static,$(LDFLAGS) $(CFLAGS)),)
+MIMALLOC ?= off
+endif
+MIMALLOC ?= $(if $(call probe_link,mimalloc.h,-lmimalloc),shared,off)
+MIMALLOC := $(MIMALLOC)
+MI_LIBS   = $(if $(filter shared,$(MIMALLOC)),-lmimalloc)
+MI_OBJ    = $(if $(filter object,$(MIMALLOC)),$(or $(MIMALLOC_OBJ),$(B)/mimalloc.o))
+MI_FLAGS  = -DCELLAR_WITH_MIMALLOC=1 \
+            $(if $(wildcard build/mimalloc/include),-Ibuild/mimalloc/include)
+# The archive never needs liblz4. MSan must see every store, so it cannot look into liblz4.
+ifneq ($(findstring memory,$(SAN))$(STATIC)$(filter -static,$(LDFLAGS) $(CFLAGS)),)
+LZ4 ?= off
+endif
+LZ4 ?= $(if $(call probe_link,lz4.h,-llz4),shared,off)
+LZ4 := $(LZ4)
+LZ_LIBS   = $(if $(filter shared,$(LZ4)),-llz4)
+LZ_FLAGS  = $(if $(filter shared,$(LZ4)),-DCELLAR_WITH_LZ4=1)
+ifneq ($(filter-out off shared,$(LZ4)),)
+$(error LZ4=$(LZ4): there are off and shared)
+endif
+ifneq ($(filter-out off shared object,$(MIMALLOC)),)
+$(error MIMALLOC=$(MIMALLOC): there are off, shared and object)
+endif

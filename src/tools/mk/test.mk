@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+#
+# test.mk: the test programs, the examples, the schedule simulation, and `make test`.
+#
+# PROGRAMS   test_*.c: one program each, on the debug objects (asserts, lock ranks) -> $(B)/t/
+#            test_api_*.c: a second time, on the drop-in -> $(B)/dist/
+#            examples: as a user builds them, on the archive -> $(B)/examples/
+#            sim/: the schedule driver on the sim objects, which yield at each seam -> build/sim
+# NAMES      T= accepts every form of a name that a report prints: gate_replay,
+#            test_gate_replay.sh, dist/test_api_load, tests/test_l1_big.c, examples/read_through,
+#            simulation. The name of a test is unique in all folders.
+# LEVELS     Optimizing the tests took half of the time of `make test`. A test program is compiled
+#            with -O0 unless it loops for long (TESTS_BUSY), the library below the tests with -O1
+#            and debug information for back traces alone (-g1: a sixth of the compile time and half
+#            of the program's size). CFLAGS="-O0 -g" gives all of it.
+# SHARE      `make test` does a quarter of the repetitions and a sample of the api tests on the
+#            drop-in, and takes two to three minutes. SHARE=1 does all: a lane of `make check`,
+#            and the default of every other suite.
+
+TEST_DIRS  := tests
+SUPPORT    := tests
+SIM        := tests/sim
+MODEL      := tests/model
+PACKAGE    := tests
+EXAMPLE    := tests/examples
+
+in_dirs     = $(wildcard $(foreach d,$(TEST_DIRS),$(1:%=$(d)/%)))
+named       = $(foreach t,$(2),$(if $(filter $(1),$(notdir $(t))),$(t)))
+ALL_TESTS  := $(call in_dirs,test_*.c test_*.sh)
+source_of   = $(filter %/$(1).c,$(ALL_TESTS))
+
+TEST_NAMES := $(if $(T),$(patsubst test_%,%,$(basename $(notdir $(T)))),*)
+TEST_FILES  = $(call in_dirs,test_$(1).c test_$(1).sh) $(wildcard $(EXAMPLE)/$(1).c \
+                $(patsubst %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(1)))) $(filter simulation,$(1))
+NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,$(patsubst \
+                test_%,%,$(basename $(notdir $(t)))))),,$(t)))))
+TESTS_C    := $(call in_dirs,$(TEST_NAMES:%=test_%.c))
+TESTS_API  := $(call named,test_api_%,$(TESTS_C))
+# TSan cannot find anything in a program of one thread and makes it fifty times slower. Such a
+# program says T_ONE_THREAD, which a plain build checks (t.h). By name it runs under TSan as well.
+ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
+              grep -l '^T_ONE_THREAD;' $(TESTS_C) /dev/null)))
+# A SIGBUS that arrives during an atomic store stops TSan: its runtime holds a lock that it takes
+# again for the first atomic operation of the handler.
+NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_api_sigbus)))
+TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
+TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(call in_dirs,$(TEST_NAMES:%=test_%.sh)))
+EXAMPLES   := $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c))
+EXAMPLESXX := $(wildcard $(if $(T),$(patsubst %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,\
+                $(TEST_NAMES))),$(EXAMPLE)/*.cc))
+HAVE_CXX   := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
+HAVE_DIST  := $(if $(SAN),,$(HEADERS))
+
+programs  = $(patsubst %.c,$(B)/$(1)/%,$(notdir $(2)))
+RUN_C     = $(call programs,t,$(TESTS_LIB))
+SHARE    ?= $(if $(SAN)$(DROPIN)$(PLAIN),1,4)
+SAMPLED   = $(filter-out 1,$(SHARE))
+DIST_SAMPLE = bad_input disk inventory load process semantics struct_sizes
+OF_DIST   = $(if $(and $(SAMPLED),$(if $(T),,yes)),\
+              $(call named,$(DIST_SAMPLE:%=test_api_%.c),$(TESTS_API)),$(TESTS_API))
+# At the caller's level of optimization this object takes a processor for twelve seconds.
+DIST_LEVEL = $(call TEST_O,$(if $(SAMPLED),-O0) -g0)
+DIST_O    = $(B)/dist/cellar$(if $(SAMPLED),-O0).o
+RUN_DIST  = $(if $(HAVE_DIST),$(call programs,dist,$(OF_DIST)))
+# The C++ library is not instrumented: MSan would report each value that it returns.
+WHY_NO_CXX = $(if $(findstring memory,$(SAN)),the C++ library knows no MSan,$(if $(HAVE_CXX),,\
+  no C++ compiler))
+# ASan of gcc 12 does not protect its own locks in fork: a child that is forked while another thread
+# starts may hang. ASan of clang protects them.
+WHY_NO_FORK = $(if $(findstring address,$(SAN)),$(if $(findstring clang,$(CC)),,\
+  the ASan of gcc may hang in a child))
+RUN_EX    = $(filter-out $(if $(WHY_NO_FORK),%/fork_server),\
+              $(EXAMPLES:$(EXAMPLE)/%.c=$(B)/examples/%)) \
+            $(if $(WHY_NO_CXX),,$(EXAMPLESXX:$(EXAMPLE)/%.cc=$(B)/examples/%_cc))
+
+# A test of a module of floors 0 to 2 links that module and the floors below it, nothing else:
+# test_l1_x links base, stats and l1. All others link the whole library.
+BELOW_base  = base
+BELOW_stats = base stats
+LOW_MODULES = l1 l2 guard limit lock wheel
+module_of   = $(word 2,$(subst _, ,$(1)))
+below_of    = $(or $(BELOW_$(1)),$(if $(filter $(LOW_MODULES),$(1)),base stats $(1)),all)
+only        = $(foreach m,$(1),$(filter $(B)/dbg/$(m)/%,$(OBJ_DBG)))
+define test_archive
+$(B)/dbg-$(1).a: $$(if $$(filter all,$$(call below_of,$(1))),$$(OBJ_DBG),\
+                   $$(call only,$$(call below_of,$(1))))
+	$$(Q)rm -f $$@
+	$$(Q)$$(AR) rcs $$@ $$^
+endef
+$(foreach m,base stats $(LOW_MODULES) all,$(eval $(call test_archive,$(m))))
+test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
+              $(B)/dbg-$(if $(filter all,$(call below_of,$(1))),all,$(1)).a)
+
+# See LEVELS. TEST_O gives its words only where the caller gave no CFLAGS.
+TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
+TESTS_BUSY = bench_% $(addprefix l1_,adaptive big bounded_work budget expiry forged fork linear \
+             model pins resize scan split torn worth) l2_crash l2_damage l2_old_values \
+             limit_oracle limit_table load_storm lock_threads lin_%
+TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
+TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),,-g0)) -I. -DBASE_DEBUG=1
+# DROPIN=1 puts the amalgamation below the whole suite. Its private names are hidden instead of
+# static, so that tests of one module find them.
+$(B)/dropin.o: dist/cellar.c dist/cellar.h
+	$(say) CC "dist/cellar.c (private names hidden)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -fPIC $(WARN) $(CFLAGS) $(SAN_FLAGS) $(LZ_FLAGS) \
+	  '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
+.SECONDEXPANSION:
+$(call programs,t,$(filter %.c,$(ALL_TESTS))): $(B)/t/%: $$(call source_of,$$*) \
+  $$(call test_lib,$$(call module_of,$$*))
+	$(say) TEST $*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(call TEST_WORDS,$*) -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
+	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
+$(call programs,dist,$(call named,test_api_%.c,$(ALL_TESTS))): $(B)/dist/%: \
+  $$(call source_of,$$*) $(DIST_O)
+	$(say) TEST "$* (drop-in)"
+	$(Q)$(CC) -D_GNU_SOURCE -Idist -Iinclude -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) \
+	  $(SAN_FLAGS) $(call TEST_O,-O0 -g0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(DIST_O) $(LDFLAGS) -lm \
+	  $(LDLIBS)
+$(DIST_O): dist/cellar.c dist/cellar.h
+	$(say) CC dist/cellar.c
+	$(Q)mkdir -p $(@D)
+	$(Q)echo '$(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) $(DIST_LEVEL) ' >$@.words
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) $(DIST_LEVEL) -c -o $@ $< \
+	  2>$@.said; \
+	  status=$$?; cat $@.said >&2; exit $$status
+# A build that only serves a check compiles the library once: its examples link what its tests do.
+LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
+EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
+EX_LIBS   = $(if $(LEAN),$(LZ_LIBS))
+$(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
+	$(say) CXX examples/$*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -Iinclude $(CPPFLAGS) -pthread -Wall -Wextra $(CXXFLAGS) $(SAN_FLAGS) \
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
+$(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)
+	$(say) CC examples/$*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) $(SAN_FLAGS) \
+	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
+
+# The seed of everything random in test and check is a checksum of the library. A commit that passed
+# passes again, and each change of the library meets new schedules. SEED=random draws a seed.
+SEED_OF_TREE   = $(shell cat $(sort $(wildcard src/*/*.c src/*/*.h include/*.h)) | cksum | \
+                   cut -d' ' -f1)
+SEED_AT_RANDOM = $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+SEED_GIVEN    := $(SEED)
+ifeq ($(SEED_GIVEN),)
+override SEED := $(SEED_OF_TREE)
+else ifeq ($(SEED_GIVEN),random)
+override SEED := $(SEED_AT_RANDOM)
+endif
+tell_seed      = @echo "seed: $(SEED) (again: SEED=$(SEED))"
+
+# Tests of fork start threads in the child, which TSan allows only on request.
+export TSAN_OPTIONS ?= die_after_fork=0
+export CC CXX AR SEED AUDIT T_WRAP
+export CELLAR_BUILD = $(B)
+export CELLAR_BIN = $(B)/cellar
+export CELLAR_SO = $(B)/$(SO)
+export CELLAR_A = $(B)/libcellar.a
+export CELLAR_DIST = $(DIST_O)
+
+NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
+RUN_SIM  = $(if $(LEAN),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
+# These wait for time-outs and disks longer than they compute: they have a worker of their own. The
+# harness compares times to a hundredth, so it starts first, beside the test that computes least.
+TESTS_WAIT = bench_disk packaging_runner api_sigbus api_fork_inside api_disk api_keep \
+             packaging_docs bench_limit load_storm bench_program
+waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
+WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
+WORKING    = $(filter-out $(WAITING),$(filter %/test_bench_harness,$(RUN_C)) $(RUN_SIM) \
+             $(TESTS_SH) $(RUN_DIST) $(filter-out %/test_bench_harness,$(RUN_C)))
+items      = $(foreach i,$(1),$(if $(filter $(SIM)/%,$(i)),\
+               't|simulation|build/sim --work $(if $(SAMPLED),1,3)',\
+               $(if $(filter $(B)/dist/%,$(i)),'t|dist/$(notdir $(i))|$(i)',$(i))))
+# The longest single compilations come first, here and among the items of test-now.
+test-programs: $(if $(RUN_DIST),$(DIST_O)) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) \
+  $(RUN_EX) $(if $(NEED_LIB),lib $(if $(GATE),build/cellar) $(if $(TESTS_SH),dropin man))
+## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n|random,
+## AUDIT=1, SHARE=1 all repetitions)
+#
+# The drop-in is made in a make of its own, and the second make does not look at it again (-o). A
+# target that waits for a file that is being made is visited again only after all others: the
+# longest compilation would start last.
+test: names
+	$(Q)sh src/tools/deps.sh build
+	$(if $(RUN_DIST),$(Q)$(MAKE) --no-print-directory dropin)
+	$(Q)$(MAKE) --no-print-directory $(if $(RUN_DIST),-o build/dropin-words) test-now SEED=$(SEED)
+names:
+	$(if $(NO_TEST),@$(AWK) -v names='$(NO_TEST)' -f $(SUPPORT)/nearest.awk \
+	  $(foreach f,$(ALL_TESTS) $(wildcard $(EXAMPLE)/*.c*) tests/simulation,'$(f)'))
+test-now: names test-programs
+	$(tell_seed)
+	$(Q)T_SHARE=$(SHARE) sh $(SUPPORT)/run.sh -l $(or $(T_LIMIT),300) -o $(B)/log \
+	  $(call items,$(WAITING)) 'w|' $(call items,$(WORKING)) \
+	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
+	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
+	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
+	  $(foreach t,$(basename $(notdir $(ONE_THREAD))),'s|$(t)|has one thread') \
+	  $(foreach t,$(basename $(notdir $(NOT_TSAN))),\
+	    's|$(t)|a signal inside an atomic operation stops TSan')
+# For scripts: the seed of test and check.
+seed:
+	@echo $(SEED)
+
+# The schedule driver: $(SIM)/ and every library source, built to yield at each seam.
+SIM_SRC := $(wildcard $(SIM)/*.c)
+$(B)/libsim.a: $(OBJ_SIM)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$(B)/sim/main/%.o: $(SIM)/%.c
+	$(say) CC "sim/$*"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
+$(B)/simdrv: $(SIM_SRC:$(SIM)/%.c=$(B)/sim/main/%.o) $(B)/libsim.a
+	$(say) LD $@
+	$(Q)$(LINK) -o $@ $^ -lm $(LZ_LIBS) $(LDLIBS)
+build/sim: $(B)/simdrv
+	$(call link,simdrv,sim)
+.PHONY: test test-now test-programs names seed build/sim
