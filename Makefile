@@ -2,7 +2,7 @@
 #
 # cellar: one Makefile, no configure step. `make help` prints the targets.
 #
-# PICTURE    src/*/*.c -> build/<variant>/{lib,dbg,sim,gate}/*.o -> libcellar.a .so, cellar, tests
+# PICTURE    src/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, dist/cellar.c (the drop-in)
 # FILES      src/tools/mk/: optional.mk (mimalloc, liblz4), dropin.mk (drop-in, man pages, dist),
 #            install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
@@ -23,18 +23,19 @@ SRC_STATS = hist stats text
 SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
 SRC_L2    = form index link gate log commit admit codec put get ends io map trouble doorbell \
             scrap recover warm snap resize audit images open forked inspect
-SRC_GUARD = flight flight_change flight_lease flight_fork bloom breaker
+SRC_LOAD  = flight flight_change flight_lease flight_fork
 SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
             audit
 SRC_LOCK  = store lock many stat
 SRC_CACHE = version settings open view tier disk disk_none hook turn get set update many filter circuit tag \
             keep match deps why scan listen stat load_opts load_say load_guard load_lead \
             stale load load_many lease memo warm tick
-MODULES  := base stats l1 l2 guard limit lock cache
+MODULES  := base stats l1 l2 load bloom breaker limit lock cache
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
-            $(SRC_L2:%=src/l2/%.c) $(SRC_GUARD:%=src/guard/%.c) \
+            $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
+            src/bloom/filter.c src/breaker/breaker.c \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)
-GATE     := $(wildcard src/gate/*.c)
+CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
               _breaker.h _admin.h _memo.h _warm.h _limit.h)
@@ -98,16 +99,16 @@ OBJ_LZ   = $(if $(filter off,$(LZ4)),$(OBJ_LIB),\
 OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_LZ),\
              $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_LZ)))
 OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_LZ))
-OBJ_GATE = $(GATE:src/%.c=$(B)/gate/%.o)
-OBJ_MAIN = $(B)/gate/gate/main.o $(B)/gate/gate/replay_main.o
-OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_GATE))
+OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
+OBJ_MAIN = $(B)/cli/cli/main.o $(B)/cli/cli/replay_main.o
+OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_CLI))
 ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
 ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
 SO       = libcellar.so.$(VERSION)
 
 ## all: static and shared library, build/cellar, build/cellar-replay (what `make` does)
-all: lib $(if $(GATE),build/cellar)
+all: lib $(if $(CLI),build/cellar)
 lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link,libcellar.a,libcellar.a)
 	$(call link,$(SO),libcellar.so)
@@ -136,7 +137,7 @@ $(B)/sim/%.c: FORCE
 $(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c
 	$(say) CC "$* (sim)"
 	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
-$(B)/gate/%.o: src/%.c
+$(B)/cli/%.o: src/%.c
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -c -o $@ $<
@@ -158,10 +159,10 @@ $(B)/$(SO): $(OBJ_SO)
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
 	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -o $@ $^ $(MI_LIBS) $(LZ_LIBS) \
 	  $(LDLIBS)
-$(B)/cellar: $(B)/gate/gate/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
+$(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)
-$(B)/cellar-replay: $(B)/gate/gate/replay_main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
+$(B)/cellar-replay: $(B)/cli/cli/replay_main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)
 # MIMALLOC=object: one object without override, built from the distribution's source package.

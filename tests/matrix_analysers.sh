@@ -22,7 +22,7 @@ each() { # shell command; "$1" is the source
 # All its checks but one, in one file: gcc 12 loses sight of what hangs in an array that hangs in a
 # struct (names of a folder, files of a walk). LeakSanitizer watches test_gate_walk.
 gcc_is_silent() {
-    each 'case $1 in src/gate/walk.c) but=-Wno-analyzer-malloc-leak ;; *) but= ;; esac
+    each 'case $1 in src/cli/walk.c) but=-Wno-analyzer-malloc-leak ;; *) but= ;; esac
         gcc -std=c11 -D_GNU_SOURCE -DCELLAR_SOURCE_ID="\"0\"" -DBASE_DEBUG=1 -Iinclude -Isrc -O1 \
             -fanalyzer -fdiagnostics-path-format=none -Werror $but -c "$1" -o /dev/null'
 }

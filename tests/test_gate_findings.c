@@ -7,16 +7,16 @@
 #include "tests/t.h"
 
 #define limits_run limits_run_for_a_second
-#include "gate/limits.c"
+#include "cli/limits.c"
 #undef limits_run
 bool limits_run(limits_report *out);
-#include "gate/guards_say.c"
-#include "gate/policies_say.c"
-#include "gate/sha256.c"
-#include "gate/survive_say.c"
-#include "gate/text.c"
-#include "gate/tour.c"
-#include "gate/walk.c"
+#include "cli/guards_say.c"
+#include "cli/policies_say.c"
+#include "cli/sha256.c"
+#include "cli/survive_say.c"
+#include "cli/text.c"
+#include "cli/tour.c"
+#include "cli/walk.c"
 
 /* ---- a cache with mistakes ---- */
 

@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "gate/inspect.c"
-#include "gate/text.c"
+#include "cli/inspect.c"
+#include "cli/text.c"
 #include "cellar.h"
 #include "cellar_load.h"
 #include "cellar_bloom.h"

@@ -5,7 +5,7 @@
  *         digests fed in every other way, and sha256sum where it is installed. */
 #include "tests/t.h"
 
-#include "gate/sha256.c"
+#include "cli/sha256.c"
 
 static void hex_of(const unsigned char digest[32], char out[65])
 {

@@ -5,7 +5,7 @@
  *         random requests beside a model that keeps its lists as plain arrays. */
 #include "tests/t.h"
 
-#include "gate/tinylfu.c"
+#include "cli/tinylfu.c"
 
 #include <string.h>
 

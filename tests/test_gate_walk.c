@@ -6,8 +6,8 @@
  *         files exchanged between listing and reading. */
 #include "tests/t.h"
 
-#include "gate/text.c"
-#include "gate/walk.c"
+#include "cli/text.c"
+#include "cli/walk.c"
 
 static char root[64];
 

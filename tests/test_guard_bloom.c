@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "guard/bloom.h"
+#include "bloom/filter.h"
 
 static base_account account;
 static base_hash_key hash_key;

@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-#include "guard/breaker.h"
+#include "breaker/breaker.h"
 
 static const breaker_rule rule = { 50, 20, 5, 3, 5000, 60000 };
 

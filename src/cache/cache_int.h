@@ -25,9 +25,9 @@
 #include "base/opts.h"
 #include "base/sync.h"
 #include "base/table.h"
+#include "bloom/filter.h"
+#include "breaker/breaker.h"
 #include "cache/cache.h"
-#include "guard/bloom.h"
-#include "guard/breaker.h"
 #include "l1/l1.h"
 #include "stats/stats.h"
 

@@ -4,7 +4,7 @@
  *
  * LIFETIME   a breaker keeps its view and the shell of its store alive: it may be destroyed after
  *            the store was closed. It must outlive the loads that name it.
- * LOCKING    none; the breaker is one atomic word (guard/breaker.c). VIEW to hang one on a view.
+ * LOCKING    none; the breaker is one atomic word (breaker/breaker.c). VIEW to hang one on a view.
  * NOT HERE   what loads report: load.c. */
 #include "cache/cache_int.h"
 

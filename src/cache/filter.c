@@ -14,7 +14,7 @@
  *            the bit, and takes it back below .4.
  * LOCKING    VIEW for c->bloom and the state word; the filter has its own. One feed of a view at a
  *            time (bloom_feeding).
- * NOT HERE   the filter itself: guard/bloom.c. Loads: load.c. Files: keep.c. */
+ * NOT HERE   the filter itself: bloom/filter.c. Loads: load.c. Files: keep.c. */
 #include "cache/cache_int.h"
 
 #define CACHE_SALT_BLOOM 0x626c6f6fu /* in the place of the generation: keys of the source */

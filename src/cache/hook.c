@@ -50,13 +50,13 @@
  * LIMITS     2^40 changes of a class until their count repeats;
  *            32,767 changes of one stamp class at once between window and kill.
  *            flights: a change of a key detaches its flight, a leader's store unlinks its own, both
- *            inside the window; the flight's shard lock is a leaf below it (guard/flight.c, PROOF).
+ *            inside the window; the flight's shard lock is a leaf below it (load/flight.c, PROOF).
  * TRIED      the filter's line asked for ahead, before L1 looks for the key: a set over a tier that
  *            has nothing of it costs what it did (without a tier / with one .824, so .829; four
  *            runs in turn of 301 rounds, busy): L1's own lines are most of both.
  * NOT HERE   Tier implementations. */
 #include "cache/cache_int.h"
-#include "guard/flight.h"
+#include "load/flight.h"
 
 #include <stddef.h>
 

@@ -15,7 +15,7 @@
  *            be taken meanwhile, never the other way round.
  * LIMITS     what comes into the source while the store is closed, or open without its disk, no
  *            image can know: the owner announces it, see cellar.h.
- * NOT HERE   files: l2/images.c. Bits: guard/bloom.c. */
+ * NOT HERE   files: l2/images.c. Bits: bloom/filter.c. */
 #include "cache/cache_int.h"
 
 #ifndef CELLAR_OMIT_L2

@@ -12,7 +12,7 @@
  * LOCKING    none; the loaders of fallbacks run as any loader does.
  * LIMITS     3 fallbacks; they and the default value belong to loads in the foreground. In bulk
  *            they are asked key by key, of a lease where it is refused or abandoned.
- * NOT HERE   the filter (filter.c), the breaker (guard/breaker.c). */
+ * NOT HERE   the filter (filter.c), the breaker (breaker/breaker.c). */
 #include "cache/load_int.h"
 
 /* ---- the filter ---- */

@@ -8,7 +8,7 @@
 #define CACHE_LOAD_INT_H
 
 #include "cache/cache_int.h"
-#include "guard/flight.h"
+#include "load/flight.h"
 
 typedef struct cache_load_plan { /* what call, view and store come to */
     int64_t ttl_ms, negative_ttl_ms; /* BASE_NEVER_MS: none */

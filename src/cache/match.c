@@ -22,7 +22,7 @@
 #include "cache/cache_int.h"
 
 #include "base/glob.h"
-#include "guard/flight.h"
+#include "load/flight.h"
 
 #define CACHE_MATCH_BUCKETS 16u
 

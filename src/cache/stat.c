@@ -8,7 +8,7 @@
  * NOT HERE   how counting works (stats/), what a metric is called (stats/stats.h). */
 #include "base/text.h"
 #include "cache/cache_int.h"
-#include "guard/flight.h"
+#include "load/flight.h"
 
 BASE_SIZE_BEGIN
 

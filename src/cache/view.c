@@ -23,7 +23,7 @@
 #include "cache/cache_int.h"
 
 #include "base/pack.h"
-#include "guard/flight.h"
+#include "load/flight.h"
 
 #define CACHE_VGENS_LEAST 64u
 #define CACHE_VGENS_DISK 1024u /* numbers from before a restart should find their cells free */

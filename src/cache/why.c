@@ -22,7 +22,7 @@
  *            No name of a secret view is kept. `by` is 16 bits of a number: one that the ring has
  *            moved past says nothing. */
 #include "cache/cache_int.h"
-#include "guard/flight.h"
+#include "load/flight.h"
 
 #define CACHE_WHY_MOST ((uint64_t)1 << 20)
 #define CACHE_WHY_RING 256u

@@ -24,7 +24,7 @@
  *            most a quarter of all: for the new file and the one of before, or, if that is too
  *            much, for the new one alone, and the old one goes first. What is larger is not kept.
  *            Such places come back with the next resize, as far as the images then leave room.
- * NOT HERE   what an image holds (guard/bloom.c) and what its cleanness means (cache/keep.c). */
+ * NOT HERE   what an image holds (bloom/filter.c) and what its cleanness means (cache/keep.c). */
 #include "l2/l2_int.h"
 
 #include <errno.h>

@@ -7,12 +7,12 @@
 #            with -v form=1 the lines longer than 100 are reported as well (make form)
 # RULES      include   `"mod/x.h"` only of the own module or of one floors.txt allows; `x_int.h`
 #                      stays at home; a quoted include without a folder must exist in include/;
-#                      gate/ includes public headers and what floors.txt allows
+#                      cli/ includes public headers and what floors.txt allows
 #            listed    every .c of the library stands in SRC, once, in floor order; none is missing
 #            ifdef     no conditional outside base/ except an include guard and CELLAR_OMIT_ lines
 #            banned    sprintf strcpy strcat atoi strtok rand localtime setenv signal and their kin,
 #                      everywhere
-#            seam      memory, time, threads, files and waiting only in base/ (and in gate/, which
+#            seam      memory, time, threads, files and waiting only in base/ (and in cli/, which
 #                      is a program of its own)
 #            form      SPDX in the first line, no tab, no blank at the end of a line
 # LIMITS     comments and strings are cut away by a small scanner; macros are not expanded.
@@ -68,7 +68,7 @@ FNR == 1 {
     if (!is_public && !(module in floor_order)) {
         bad("include: module `" module "` is not in floors.txt")
     }
-    if (FILENAME ~ /\.c$/ && module != "gate" && !(FILENAME in in_src)) {
+    if (FILENAME ~ /\.c$/ && module != "cli" && !(FILENAME in in_src)) {
         bad("listed: this file is missing in SRC of the Makefile")
     }
 }
@@ -92,7 +92,7 @@ code ~ /^[ ]*#[ ]*include[ ]*</ {
     target = code
     sub(/^[^<]*</, "", target)
     sub(/>.*$/, "", target)
-    if (module != "base" && module != "gate" && is_system_seam(target)) {
+    if (module != "base" && module != "cli" && is_system_seam(target)) {
         bad("seam: <" target "> belongs to base/")
     }
     if (target == "uthash.h" && FILENAME !~ /base\/table\.h$/) {
@@ -163,7 +163,7 @@ function check_include(target,    slash, other, file) {
 function check_conditional(code,    text) {
     text = code
     sub(/^[ ]*#[ ]*/, "", text)
-    if (module == "base" || is_public || module == "gate") return
+    if (module == "base" || is_public || module == "cli") return
     if (text ~ /^(ifdef|ifndef)[ ]+CELLAR_OMIT_[A-Z0-9]+[ ]*$/) return
     if (FILENAME ~ /\.h$/ && guard == "" && text ~ /^ifndef[ ]+[A-Z0-9_]+_H[ ]*$/) {
         guard = text
@@ -183,7 +183,7 @@ function check_calls(code,    rest, name, before, start) {
         rest = substr(rest, start + RLENGTH)
         if (before ~ /(\.|->)[ ]*$/ || before ~ /[0-9]$/) continue
         if (name in banned) bad("banned: " name "()")
-        else if (module == "base" || module == "gate") continue
+        else if (module == "base" || module == "cli") continue
         else if (name in seam || name ~ /^(pthread|sem|mtx|thrd|cnd|mi)_/) {
             bad("seam: " name "() belongs to base/")
         }

@@ -8,7 +8,7 @@
 #            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found;
 #            live = 0 errors of its ltl formula under weak fairness
 # ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1, lock;
-#            flight: src/guard/flight.c and src/cache; bloom: src/guard/bloom.c; tier: src/cache;
+#            flight: src/load/flight.c and src/cache; bloom: src/bloom/filter.c; tier: src/cache;
 #            l2: the files of l2_steps); mutants: each BASE_MUTANT("m.x") is a switch X that fails
 #            here, or in not_shown. Steps of no_protocol are left out.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
@@ -341,7 +341,7 @@ fi
 compare_steps() { # what only one side has
     # shellcheck disable=SC2086 # file names
     grep -ho 'BASE_POINT("\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z_.]*")' src/l1/*.c \
-        src/lock/*.c src/guard/flight*.c src/guard/bloom.c src/cache/*.c $l2_steps | cut -d'"' -f2 |
+        src/lock/*.c src/load/flight*.c src/bloom/filter.c src/cache/*.c $l2_steps | cut -d'"' -f2 |
         grep -vxF "$(echo $no_protocol | tr ' ' '\n')" | sort -u >"$dir/steps.code"
     grep -ho 'AT(\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z_.]*)' $here/*.pml | tr -d '()' |
         sed 's/^AT//' | sort -u >"$dir/steps.model"
@@ -351,7 +351,7 @@ compare_mutants() {
     missing=0
     # shellcheck disable=SC2086 # file names
     for m in $(grep -ho 'BASE_MUTANT("\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z0-9_]*")' \
-        src/l1/*.c src/lock/*.c src/guard/flight*.c src/guard/bloom.c src/cache/*.c $l2_steps |
+        src/l1/*.c src/lock/*.c src/load/flight*.c src/bloom/filter.c src/cache/*.c $l2_steps |
         cut -d'"' -f2 | sort -u); do
         case " $(echo $not_shown) " in *" $m "*) continue ;; esac
         switch=$(echo "${m#*.}" | tr 'a-z' 'A-Z')

@@ -12,7 +12,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "guard/bloom.h"
+#include "bloom/filter.h"
 
 enum { BLOOM_SIM_KEYS = 6, BLOOM_SIM_WRITERS = 2 };
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "guard/breaker.h"
+#include "breaker/breaker.h"
 
 static struct {
     breaker b;

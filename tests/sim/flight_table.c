@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "guard/flight.h"
+#include "load/flight.h"
 
 static struct {
     base_account account;

@@ -76,7 +76,7 @@ export CELLAR_SIM = build/sim
 check:
 	$(Q)sh src/tools/deps.sh check
 	$(Q)$(MAKE) --no-print-directory check-now SEED=$(SEED)
-check-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
+check-now: lib dropin man $(if $(CLI),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(tell_seed)
 	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 2700 -o build/check-log \
 	  $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
@@ -86,7 +86,7 @@ check-matrix:
 	$(Q)sh src/tools/deps.sh check
 	$(Q)$(MAKE) --no-print-directory matrix-now \
 	  SEED=$(if $(SEED_GIVEN),$(SEED),$(SEED_AT_RANDOM))
-matrix-now: lib dropin man $(if $(GATE),build/cellar) $(if $(SIM_SRC),build/sim)
+matrix-now: lib dropin man $(if $(CLI),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(tell_seed)
 	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 3600 -o build/matrix-log $(MATRIX)
 # valgrind is twenty times slower. It runs the tests that read and free memory in many ways, but not

@@ -38,12 +38,12 @@ APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$
            -f src/tools/apidoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 dist/doc/done: $(HEADERS) src/tools/apidoc.awk src/tools/symbols.txt $(wildcard README.md) \
-  $(if $(GATE),$(B)/cellar)
+  $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS)
 	$(Q)$(APIDOC) -v mode=html $(HEADERS)
-	$(if $(GATE),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
+	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
 	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
 	$(Q)touch $@
 ## man: man pages and cellar-api.html in dist/doc, made from the contracts in include/

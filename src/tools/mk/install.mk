@@ -77,7 +77,7 @@ install: private export CMAKE_VERSION_TEXT = $(CMAKE_VERSION)
 
 ## install: library, headers, program, man pages, pkg-config and CMake files
 ## (PREFIX, LIBDIR, INCDIR, BINDIR, MANDIR, DESTDIR)
-install: lib man $(if $(GATE),build/cellar)
+install: lib man $(if $(CLI),build/cellar)
 	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
 	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
 	$(Q)install -m 644 $(HEADERS) '$(DESTDIR)$(I_INC)'
@@ -88,7 +88,7 @@ install: lib man $(if $(GATE),build/cellar)
 	$(Q)printf '%s\n' "$$PC_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
 	$(Q)printf '%s\n' "$$CMAKE_CONFIG_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
 	$(Q)printf '%s\n' "$$CMAKE_VERSION_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
-	$(if $(GATE),$(Q)install -m 755 $(B)/cellar '$(DESTDIR)$(I_BIN)')
+	$(if $(CLI),$(Q)install -m 755 $(B)/cellar '$(DESTDIR)$(I_BIN)')
 	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && \
 	  for f in dist/doc/man$$n/*.$$n; do [ ! -f "$$f" ] || \
 	  install -m 644 "$$f" '$(DESTDIR)$(I_MAN)'/man$$n || exit 1; done; done

@@ -77,7 +77,7 @@ RUN_EX    = $(filter-out $(if $(WHY_NO_FORK),%/fork_server),\
 # test_l1_x links base, stats and l1. All others link the whole library.
 BELOW_base  = base
 BELOW_stats = base stats
-LOW_MODULES = l1 l2 guard limit lock wheel
+LOW_MODULES = l1 l2 bloom breaker limit lock wheel
 module_of   = $(word 2,$(subst _, ,$(1)))
 below_of    = $(or $(BELOW_$(1)),$(if $(filter $(LOW_MODULES),$(1)),base stats $(1)),all)
 only        = $(foreach m,$(1),$(filter $(B)/dbg/$(m)/%,$(OBJ_DBG)))
@@ -177,7 +177,7 @@ items      = $(foreach i,$(1),$(if $(filter $(SIM)/%,$(i)),\
                $(if $(filter $(B)/dist/%,$(i)),'t|dist/$(notdir $(i))|$(i)',$(i))))
 # The longest single compilations come first, here and among the items of test-now.
 test-programs: $(if $(RUN_DIST),$(DIST_O)) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) \
-  $(RUN_EX) $(if $(NEED_LIB),lib $(if $(GATE),build/cellar) $(if $(TESTS_SH),dropin man))
+  $(RUN_EX) $(if $(NEED_LIB),lib $(if $(CLI),build/cellar) $(if $(TESTS_SH),dropin man))
 ## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n|random,
 ## AUDIT=1, SHARE=1 all repetitions)
 #

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, and Belady's
+ *        clairvoyant one; W-TinyLFU is in tinylfu.c.
+ *
+ * PICTURE    one doubly linked list over numbers for FIFO and LRU (LRU moves to the front on use);
+ *            for Belady a heap of (next use, number), the farthest on top, with entries left behind
+ *            by later uses thrown away when they come up. For GDSF a tree over the numbers whose
+ *            nodes name the least of their halves: priority = age + uses / size, and the age is
+ *            the priority of what left last.
+ * INVARIANTS bytes or entries held <= capacity after every request; heap entries of an object other
+ *            than its newest are dead; the heap is rebuilt when more than half of it is dead.
+ * LIMITS     2^32 - 1 objects and requests; Belady keeps 4 bytes a request, entries only: with
+ *            sizes the best choice is a knapsack. An object above the capacity is never stored.
+ * NOT HERE   the engine's policies; these share no code with them, so that they can disagree.
+ * SOURCE     Belady 1966; Cherkasova 1998 (GDSF). */
+#include "cli/ideal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/tinylfu.h"
+
+/* ---- ids ---- */
+
+void gate_ids_free(gate_ids *ids)
+{
+    free(ids->id);
+    free(ids->number);
+    memset(ids, 0, sizeof *ids);
+}
+
+static uint64_t ideal_slot(const gate_ids *ids, uint64_t id)
+{
+    uint64_t at = (id * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (ids->slots - 1);
+    while (ids->number[at] != 0 && ids->id[at] != id) { at = (at + 1) & (ids->slots - 1); }
+    return at;
+}
+
+static bool ideal_ids_grow(gate_ids *ids)
+{
+    gate_ids more = { .slots = ids->slots != 0 ? ids->slots * 2 : 4096, .count = ids->count };
+    if (more.slots > SIZE_MAX / 16) { return false; }
+    more.id = malloc((size_t)more.slots * sizeof *more.id);
+    more.number = calloc((size_t)more.slots, sizeof *more.number);
+    if (more.id == NULL || more.number == NULL) {
+        gate_ids_free(&more);
+        return false;
+    }
+    for (uint64_t i = 0; i < ids->slots; i++) {
+        if (ids->number[i] == 0) { continue; }
+        const uint64_t at = ideal_slot(&more, ids->id[i]);
+        more.id[at] = ids->id[i];
+        more.number[at] = ids->number[i];
+    }
+    gate_ids_free(ids);
+    *ids = more;
+    return true;
+}
+
+uint32_t gate_ids_add(gate_ids *ids, uint64_t id, bool *fresh)
+{
+    *fresh = false;
+    if (ids->count >= ids->slots / 2 && !ideal_ids_grow(ids)) { return GATE_IDS_NONE; }
+    const uint64_t at = ideal_slot(ids, id);
+    if (ids->number[at] == 0) {
+        if (ids->count == GATE_IDS_NONE - 1) { return GATE_IDS_NONE; }
+        ids->id[at] = id;
+        ids->number[at] = ++ids->count;
+        *fresh = true;
+    }
+    return ids->number[at] - 1;
+}
+
+uint32_t gate_ids_find(const gate_ids *ids, uint64_t id)
+{
+    return ids->slots == 0 ? GATE_IDS_NONE : ids->number[ideal_slot(ids, id)] - 1;
+}
+
+/* ---- policies ---- */
+
+#define IDEAL_NEVER UINT32_MAX
+
+typedef struct ideal_future {
+    uint32_t next, number;
+} ideal_future;
+
+struct gate_ideal {
+    gate_ideal_kind kind;
+    bool bytes, failed;
+    uint64_t capacity, held;
+    uint32_t objects;
+    uint32_t *next, *prev; /* list through numbers; [objects] is its head */
+    uint64_t *size;        /* held bytes (or 1) of an object; 0: not held */
+    uint32_t *when;        /* Belady: per request the next of the same object */
+    uint32_t *newest;      /* per object: its last request while foreseeing, then its next use */
+    uint32_t foreseen, foreseen_room, now;
+    ideal_future *heap;
+    size_t heap_n, heap_room;
+    double *priority, age;  /* GDSF: of what is held; of others infinite */
+    uint32_t *uses, *least; /* GDSF; least[k]: the number on top of node k, leaves not stored */
+    uint32_t leaves;        /* power of two above objects */
+    gate_tiny *tiny;        /* W-TinyLFU: all of it */
+};
+
+/* ---- the tree of GDSF ---- */
+
+static uint32_t ideal_tree_at(const gate_ideal *p, uint32_t node)
+{
+    return node >= p->leaves ? node - p->leaves : p->least[node];
+}
+
+static void ideal_tree_node(gate_ideal *p, uint32_t node)
+{
+    const uint32_t a = ideal_tree_at(p, 2 * node), b = ideal_tree_at(p, 2 * node + 1);
+    p->least[node] = p->priority[b] < p->priority[a] ? b : a;
+}
+
+static void ideal_tree_set(gate_ideal *p, uint32_t number, double priority)
+{
+    p->priority[number] = priority;
+    for (uint32_t node = (number + p->leaves) / 2; node >= 1; node /= 2) {
+        ideal_tree_node(p, node);
+    }
+}
+
+static bool ideal_tree_open(gate_ideal *p, size_t n)
+{
+    p->leaves = 2;
+    while (p->leaves < n) {
+        if (p->leaves > UINT32_MAX / 4) { return false; }
+        p->leaves *= 2;
+    }
+    p->priority = malloc((size_t)p->leaves * sizeof *p->priority);
+    p->uses = calloc(n, sizeof *p->uses);
+    p->least = malloc((size_t)p->leaves * sizeof *p->least);
+    if (p->priority == NULL || p->uses == NULL || p->least == NULL) { return false; }
+    for (uint32_t i = 0; i < p->leaves; i++) { p->priority[i] = INFINITY; }
+    for (uint32_t node = p->leaves - 1; node >= 1; node--) { ideal_tree_node(p, node); }
+    return true;
+}
+
+gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects)
+{
+    gate_ideal *p = calloc(1, sizeof *p);
+    if (p == NULL) { return NULL; }
+    *p = (gate_ideal){ .kind = kind, .capacity = capacity, .bytes = bytes, .objects = objects };
+    const size_t n = (size_t)objects + 1;
+    if (kind == GATE_IDEAL_TINYLFU) {
+        p->tiny = gate_tiny_open(capacity, objects);
+        if (p->tiny != NULL) { return p; }
+        free(p);
+        return NULL;
+    }
+    p->size = calloc(n, sizeof *p->size);
+    bool ok = p->size != NULL;
+    if (kind == GATE_IDEAL_BELADY) {
+        p->newest = malloc(n * sizeof *p->newest);
+        ok = ok && p->newest != NULL;
+        for (size_t i = 0; ok && i < n; i++) { p->newest[i] = IDEAL_NEVER; }
+    } else if (kind == GATE_IDEAL_GDSF) {
+        ok = ok && ideal_tree_open(p, n);
+    } else {
+        p->next = malloc(n * sizeof *p->next);
+        p->prev = malloc(n * sizeof *p->prev);
+        ok = ok && p->next != NULL && p->prev != NULL;
+        if (ok) { p->next[objects] = p->prev[objects] = objects; }
+    }
+    if (ok) { return p; }
+    gate_ideal_close(p);
+    return NULL;
+}
+
+void gate_ideal_close(gate_ideal *p)
+{
+    if (p == NULL) { return; }
+    free(p->next);
+    free(p->prev);
+    free(p->size);
+    free(p->when);
+    free(p->newest);
+    free(p->heap);
+    free(p->priority);
+    free(p->uses);
+    free(p->least);
+    gate_tiny_close(p->tiny);
+    free(p);
+}
+
+bool gate_ideal_failed(const gate_ideal *p) { return p->failed; }
+
+bool gate_ideal_foresee(gate_ideal *p, uint32_t number)
+{
+    if (p->foreseen == p->foreseen_room) {
+        const uint64_t room = p->foreseen_room != 0 ? (uint64_t)p->foreseen_room * 2 : 65536;
+        if (room >= IDEAL_NEVER || room > SIZE_MAX / sizeof *p->when) { return false; }
+        uint32_t *when = realloc(p->when, (size_t)room * sizeof *when);
+        if (when == NULL) { return false; }
+        p->when = when;
+        p->foreseen_room = (uint32_t)room;
+    }
+    if (p->newest[number] != IDEAL_NEVER) { p->when[p->newest[number]] = p->foreseen; }
+    p->when[p->foreseen] = IDEAL_NEVER;
+    p->newest[number] = p->foreseen++;
+    return true;
+}
+
+/* ---- the list ---- */
+
+static void ideal_unlink(gate_ideal *p, uint32_t n)
+{
+    p->next[p->prev[n]] = p->next[n];
+    p->prev[p->next[n]] = p->prev[n];
+}
+
+static void ideal_to_front(gate_ideal *p, uint32_t n)
+{
+    const uint32_t head = p->objects;
+    p->next[n] = p->next[head];
+    p->prev[n] = head;
+    p->prev[p->next[n]] = n;
+    p->next[head] = n;
+}
+
+/* ---- the heap ---- */
+
+static void ideal_sift(ideal_future *h, size_t n, size_t at)
+{
+    const ideal_future x = h[at];
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && h[child + 1].next > h[child].next) { child++; }
+        if (h[child].next <= x.next) { break; }
+        h[at] = h[child];
+    }
+    h[at] = x;
+}
+
+static bool ideal_alive(const gate_ideal *p, const ideal_future *f)
+{
+    return p->size[f->number] != 0 && p->newest[f->number] == f->next;
+}
+
+static void ideal_push(gate_ideal *p, uint32_t number)
+{
+    if (p->heap_n == p->heap_room) {
+        size_t live = 0;
+        for (size_t i = 0; i < p->heap_n; i++) {
+            if (ideal_alive(p, &p->heap[i])) { p->heap[live++] = p->heap[i]; }
+        }
+        p->heap_n = live;
+        for (size_t i = live / 2; i-- > 0;) { ideal_sift(p->heap, live, i); }
+        if (live > p->heap_room / 2 || p->heap_room == 0) {
+            const size_t room = p->heap_room != 0 ? p->heap_room * 2 : 1024;
+            ideal_future *more = realloc(p->heap, room * sizeof *more);
+            if (more == NULL) {
+                p->failed = true;
+                return;
+            }
+            p->heap = more;
+            p->heap_room = room;
+        }
+    }
+    const ideal_future x = { p->newest[number], number };
+    size_t at = p->heap_n++;
+    while (at != 0 && p->heap[(at - 1) / 2].next < x.next) {
+        p->heap[at] = p->heap[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    p->heap[at] = x;
+}
+
+/* What leaves next: the last of the list, or who is needed last. False: nothing is held. */
+static bool ideal_victim(gate_ideal *p, uint32_t *n)
+{
+    if (p->kind == GATE_IDEAL_GDSF) {
+        *n = ideal_tree_at(p, 1);
+        if (p->priority[*n] == INFINITY) { return false; }
+        p->age = p->priority[*n];
+        return true;
+    }
+    if (p->kind != GATE_IDEAL_BELADY) {
+        *n = p->prev[p->objects];
+        return *n != p->objects;
+    }
+    while (p->heap_n != 0) {
+        const ideal_future top = p->heap[0];
+        const bool alive = ideal_alive(p, &top);
+        p->heap[0] = p->heap[--p->heap_n];
+        if (p->heap_n != 0) { ideal_sift(p->heap, p->heap_n, 0); }
+        *n = top.number;
+        if (alive) { return true; }
+    }
+    return false;
+}
+
+static bool ideal_has_list(const gate_ideal *p)
+{
+    return p->kind == GATE_IDEAL_FIFO || p->kind == GATE_IDEAL_LRU;
+}
+
+static void ideal_forget(gate_ideal *p, uint32_t n)
+{
+    if (ideal_has_list(p)) { ideal_unlink(p, n); }
+    if (p->kind == GATE_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
+}
+
+static void ideal_insert(gate_ideal *p, uint32_t n, uint64_t size)
+{
+    uint32_t old;
+    if (p->size[n] != 0) { /* another size: stored anew */
+        p->held -= p->size[n];
+        p->size[n] = 0;
+        ideal_forget(p, n);
+    }
+    if (size > p->capacity) { return; }
+    while (p->held + size > p->capacity && ideal_victim(p, &old)) {
+        p->held -= p->size[old];
+        p->size[old] = 0;
+        ideal_forget(p, old);
+    }
+    p->size[n] = size;
+    p->held += size;
+    if (p->kind == GATE_IDEAL_BELADY) { ideal_push(p, n); }
+    if (ideal_has_list(p)) { ideal_to_front(p, n); }
+}
+
+bool gate_ideal_request(gate_ideal *p, uint32_t n, uint64_t size)
+{
+    const uint64_t weight = !p->bytes ? 1 : size != 0 ? size : 1;
+    if (p->kind == GATE_IDEAL_TINYLFU) { return gate_tiny_request(p->tiny, n); }
+    const bool hit = p->size[n] != 0;
+    if (p->kind == GATE_IDEAL_BELADY) { p->newest[n] = p->when[p->now++]; }
+    if (p->kind == GATE_IDEAL_GDSF) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }
+    if (!hit || p->size[n] != weight) {
+        ideal_insert(p, n, weight);
+    } else if (p->kind == GATE_IDEAL_LRU) {
+        ideal_unlink(p, n);
+        ideal_to_front(p, n);
+    } else if (p->kind == GATE_IDEAL_BELADY) {
+        ideal_push(p, n);
+    }
+    if (p->kind == GATE_IDEAL_GDSF && p->size[n] != 0) {
+        ideal_tree_set(p, n, p->age + (double)p->uses[n] / (double)p->size[n]);
+    }
+    return hit;
+}
+
+void gate_ideal_write(gate_ideal *p, uint32_t n, uint64_t size)
+{
+    (void)gate_ideal_request(p, n, size);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policies_say: hit ratios by policy and the advisor's line, for people and as JSON. */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/policies.h"
+
+static const char *const policies_names[POLICIES] = { "adaptive", "s3fifo", "lru", "fifo" };
+
+uint64_t policies_findings(const policies_result *r)
+{
+    return (uint64_t)(r->uncounted > 0) + !r->advised;
+}
+
+void policies_print(const policies_result *r)
+{
+    char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT];
+    printf("\nsmall budget by policy: %s gets of %s names, room for %s; hits:",
+           gate_count(a, r->gets), gate_count(b, r->keys), gate_count(c, r->room));
+    for (unsigned p = 0; p < POLICIES; p++) {
+        printf("%s %s %s", p != 0 ? "," : "", policies_names[p],
+               gate_percent(a, r->hits[p], r->gets));
+    }
+    putchar('\n');
+    if (r->advised) {
+        printf("advisor: at 2x the budget the hit ratio would be %.1f %% (now %.1f %%); tried: "
+               "%.1f %%\n", r->said * 100, r->now * 100, r->is * 100);
+    } else {
+        puts("FINDING the advisor has nothing to say");
+    }
+    if (r->uncounted > 0) { puts("FINDING a policy's gets and hits are not what was counted"); }
+}
+
+void policies_print_json(const policies_result *r)
+{
+    printf("{\"policies\":\"small budget\",\"gets\":%llu,\"keys\":%llu,\"entries\":%llu",
+           (unsigned long long)r->gets, (unsigned long long)r->keys, (unsigned long long)r->room);
+    for (unsigned p = 0; p < POLICIES; p++) {
+        printf(",\"%s\":%.6f", policies_names[p], (double)r->hits[p] / (double)r->gets);
+    }
+    printf("}\n{\"advisor\":%s,\"scale\":2,\"now\":%.6f,\"hit_ratio\":%.6f,\"tried\":%.6f}\n",
+           r->advised ? "true" : "false", r->now, r->said, r->is);
+}

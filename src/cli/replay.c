@@ -1,0 +1,1168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * replay: a trace of requests through the engine itself, for its miss ratio.
+ *
+ * PICTURE    trace file -> scan: requests, objects, bytes; every record is checked once
+ *                       -> per capacity: exact FIFO, then each policy, the file read anew each time
+ *                          (get; missed: set)  -> table, JSON lines, curves by gnuplot
+ * INVARIANTS nothing is printed before all of a trace has succeeded; the clock of the store is the
+ *            trace's; keys are mixed ids, the store's hash secret is fixed: a run repeats itself.
+ *            With threads the order is another each time, and so is what adaptive's sample sees,
+ *            as with another secret. Of 16 secrets, 5 %, miss ratio with one thread, mean change by
+ *            a second one and its error: arc_p3 .907 (.877 to .932 by the secret), -.007 (.004);
+ *            arc_oltp .381, .0001 (.0003); c2k_orm_busy .166, twice: .0003, .0009 (.0003). So a
+ *            pair of runs tells nothing about threads.
+ * LOCKING    with --threads: requests of a piece are claimed 32 at a time by one atomic counter;
+ *            the main thread reads the next piece only when all are done. A worker writes its own
+ *            replay_worker only.
+ * MODES      object: capacity in entries, values of 8 bytes, memory far above need, no TTL.
+ *            byte: capacity is the store's whole budget, tables and index included; values have the
+ *            trace's size; TTLs of the trace are used. A hit of another size is stored again.
+ * TIME       ns a request: of the engine alone, without reading; one thread: processor time.
+ * LIMITS     2^32 - 1 objects; memory grows with the objects, not with the length of the trace
+ *            (belady: 4 bytes a request). What is no file (a pipe) can be read once: one engine
+ *            policy, one capacity in entries or bytes.
+ * NOT HERE   formats (trace.c), exact policies (ideal.c). */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
+#include "cli/cli.h"
+#include "cli/ideal.h"
+#include "cli/trace.h"
+#include "cli/walk.h"
+
+#define REPLAY_PIECE 16384u
+#define REPLAY_CLAIM 32u
+#define REPLAY_THREADS_MAX 64u
+#define REPLAY_CAPACITIES_MAX 64u
+#define REPLAY_LEAST_DEFAULT 16u /* smaller cells of the default capacities are left out */
+#define REPLAY_START_MS INT64_C(1000000)
+#define REPLAY_VALUE 8u          /* bytes of a value in object mode */
+
+extern char **environ;
+
+/* ---- what can be asked for ---- */
+
+typedef struct replay_policy {
+    const char *name;
+    bool exact;
+    uint32_t eviction;     /* CELLAR_EVICT_...; engine */
+    gate_ideal_kind ideal; /* exact */
+} replay_policy;
+
+static const replay_policy replay_policies[] = {
+    { "adaptive", false, CELLAR_EVICT_ADAPTIVE, GATE_IDEAL_FIFO },
+    { "s3fifo", false, CELLAR_EVICT_S3FIFO, GATE_IDEAL_FIFO },
+    { "lru", false, CELLAR_EVICT_LRU, GATE_IDEAL_FIFO },
+    { "fifo", false, CELLAR_EVICT_FIFO, GATE_IDEAL_FIFO },
+    { "exact-fifo", true, 0, GATE_IDEAL_FIFO },
+    { "exact-lru", true, 0, GATE_IDEAL_LRU },
+    { "gdsf", true, 0, GATE_IDEAL_GDSF },
+    { "w-tinylfu", true, 0, GATE_IDEAL_TINYLFU },
+    { "belady", true, 0, GATE_IDEAL_BELADY },
+};
+#define REPLAY_POLICIES (sizeof replay_policies / sizeof replay_policies[0])
+#define REPLAY_ENGINE_ALL 4u /* the first of the table: the default */
+
+typedef struct replay_capacity { /* as given */
+    bool share;                  /* of the objects or of their bytes */
+    double fraction;
+    uint64_t value;
+} replay_capacity;
+
+typedef struct replay_options {
+    unsigned policy[REPLAY_POLICIES], policy_count; /* into replay_policies */
+    replay_capacity capacity[REPLAY_CAPACITIES_MAX];
+    unsigned capacity_count;
+    bool default_capacities, byte_mode, objects, advisor;
+    gate_trace_how how;
+    uint64_t stripes, threads;
+    const char *json, *plot;
+} replay_options;
+
+typedef struct replay_counts {
+    uint64_t requests, misses, bytes, missed_bytes, refused;
+} replay_counts;
+
+typedef struct replay_result { /* one policy at one capacity */
+    unsigned policy;
+    uint64_t capacity;
+    replay_counts counts;
+    double miss_ratio, byte_miss_ratio, reduction, ns, metadata;
+    bool has_reduction, has_metadata;
+    bool has_advice;
+    double said[CELLAR_ADVICE_COUNT]; /* hit ratios, by the advisor */
+    double is[CELLAR_ADVICE_COUNT];   /* as replayed */
+} replay_result;
+static const double replay_scale[CELLAR_ADVICE_COUNT] = { .25, .5, .71, 1, 1.41, 2, 4, 8 };
+
+typedef struct replay_worker {
+    struct replay_engine *engine;
+    pthread_t thread;
+    bool started;
+    unsigned char *buf; /* values are read into it; own */
+    replay_counts counts;
+    cellar_err error;   /* first code that should not have come */
+} replay_worker;
+
+typedef struct replay_engine { /* a store under a trace */
+    cellar *store;
+    bool byte_mode;
+    uint64_t max_value;
+    _Atomic int64_t now_ms; /* the store's clock; written by workers, never backwards */
+    unsigned char *value;   /* what is stored; zeros */
+    const gate_request *piece;
+    size_t piece_n;
+    _Atomic size_t claimed;
+    _Atomic bool ending;
+    uint64_t threads, elapsed_ns;
+    pthread_barrier_t begin, done;
+    pthread_mutex_t start; /* held until all threads are there, or the next field is set */
+    bool short_of_threads; /* written under `start`; later only read */
+    replay_worker worker[REPLAY_THREADS_MAX];
+} replay_engine;
+
+typedef struct replay_trace { /* what the scan found */
+    const char *path;
+    char name[96];
+    uint64_t requests, writes, unique_bytes, backwards, largest;
+    gate_ids ids;
+    bool again, scanned;
+} replay_trace;
+
+typedef struct replay_run {
+    const replay_options *o;
+    const gate_terminal *term;
+    gate_request *piece; /* REPLAY_PIECE */
+    replay_trace trace;
+    replay_result *result;
+    size_t result_n, result_room;
+    char why[GATE_TRACE_WHY];
+    char doing[64];      /* for the live line */
+    uint64_t shown_ns;
+    bool live;
+    FILE *json;
+} replay_run;
+
+/* ---- reading a trace from its first to its last record ---- */
+
+typedef bool (*replay_take)(void *ctx, const gate_request *r, size_t n, char *why);
+
+static void replay_live(replay_run *run, const gate_trace *t, uint64_t done)
+{
+    if (!run->term->progress) { return; }
+    const uint64_t now = gate_clock_ns();
+    if (now - run->shown_ns < 1000000000u) { return; }
+    run->shown_ns = now;
+    run->live = true;
+    uint64_t at, of;
+    char part[GATE_TEXT] = "", count[GATE_TEXT];
+    gate_trace_place(t, &at, &of);
+    if (of != 0) { gate_percent(part, at, of); }
+    fprintf(stderr, "\r\033[K%s: %s, %s requests %s", run->trace.name, run->doing,
+            gate_count(count, done), part);
+    fflush(stderr);
+}
+
+static void replay_live_end(replay_run *run)
+{
+    if (run->live) { fputs("\r\033[K", stderr); }
+    run->live = false;
+}
+
+static bool replay_pass(replay_run *run, replay_take take, void *ctx)
+{
+    gate_trace *t = gate_trace_open(run->trace.path, &run->o->how, run->why);
+    if (t == NULL) { return false; }
+    run->trace.again = gate_trace_again(t);
+    uint64_t done = 0;
+    bool wrong = false, ok = true;
+    for (size_t n; ok; done += n) {
+        n = gate_trace_read(t, run->piece, REPLAY_PIECE, &wrong, run->why);
+        if (n == 0) { break; }
+        ok = take(ctx, run->piece, n, run->why);
+        replay_live(run, t, done + n);
+    }
+    run->trace.backwards = gate_trace_backwards(t);
+    gate_trace_close(t);
+    return ok && !wrong;
+}
+
+static bool replay_out_of_memory(char *why)
+{
+    snprintf(why, GATE_TRACE_WHY, "replay: out of memory");
+    return false;
+}
+
+static bool replay_take_scan(void *ctx, const gate_request *r, size_t n, char *why)
+{
+    replay_trace *t = ctx;
+    for (size_t i = 0; i < n; i++) {
+        bool fresh;
+        if (gate_ids_add(&t->ids, r[i].id, &fresh) == GATE_IDS_NONE) {
+            return replay_out_of_memory(why);
+        }
+        if (fresh) { t->unique_bytes += r[i].size; }
+        t->largest = r[i].size > t->largest ? r[i].size : t->largest;
+        t->requests += !r[i].write;
+        t->writes += r[i].write;
+    }
+    return true;
+}
+
+/* ---- exact policies ---- */
+
+typedef struct replay_exact {
+    gate_ideal *policy;
+    const gate_ids *ids;
+    replay_counts counts;
+    bool foreseeing;
+    uint64_t elapsed_ns;
+} replay_exact;
+
+static bool replay_take_exact(void *ctx, const gate_request *r, size_t n, char *why)
+{
+    replay_exact *x = ctx;
+    const uint64_t start = gate_clock_ns();
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t number = gate_ids_find(x->ids, r[i].id);
+        if (number == GATE_IDS_NONE) {
+            snprintf(why, GATE_TRACE_WHY, "replay: the file changed while it was read");
+            return false;
+        }
+        if (x->foreseeing) {
+            if (!gate_ideal_foresee(x->policy, number)) { return replay_out_of_memory(why); }
+            continue;
+        }
+        if (r[i].write) {
+            gate_ideal_write(x->policy, number, r[i].size);
+            continue;
+        }
+        const bool hit = gate_ideal_request(x->policy, number, r[i].size);
+        x->counts.requests++;
+        x->counts.bytes += r[i].size;
+        x->counts.misses += !hit;
+        x->counts.missed_bytes += hit ? 0 : r[i].size;
+    }
+    x->elapsed_ns += gate_clock_ns() - start;
+    return gate_ideal_failed(x->policy) ? replay_out_of_memory(why) : true;
+}
+
+static bool replay_exactly(replay_run *run, gate_ideal_kind kind, uint64_t capacity,
+                           replay_result *out)
+{
+    replay_exact x = { .ids = &run->trace.ids, .foreseeing = kind == GATE_IDEAL_BELADY };
+    x.policy = gate_ideal_open(kind, capacity, run->o->byte_mode, run->trace.ids.count);
+    if (x.policy == NULL) { return replay_out_of_memory(run->why); }
+    bool ok = !x.foreseeing || replay_pass(run, replay_take_exact, &x);
+    x.foreseeing = false;
+    x.elapsed_ns = 0;
+    ok = ok && replay_pass(run, replay_take_exact, &x);
+    gate_ideal_close(x.policy);
+    out->counts = x.counts;
+    out->ns = (double)x.elapsed_ns;
+    return ok;
+}
+
+/* ---- the engine ---- */
+
+static int64_t replay_clock(void *ctx)
+{
+    replay_engine *e = ctx;
+    return atomic_load_explicit(&e->now_ms, memory_order_relaxed);
+}
+
+static void replay_store(replay_engine *e, replay_worker *w, const gate_request *r)
+{
+    const uint64_t len = e->byte_mode ? r->size : REPLAY_VALUE;
+    if (len > e->max_value) {
+        w->counts.refused++;
+        return;
+    }
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = r->ttl_ms;
+    const cellar_err err = cellar_set(e->store, &r->id, sizeof r->id, e->value, (size_t)len,
+                                      e->byte_mode && r->ttl_ms != 0 ? &o : NULL);
+    if (err == CELLAR_E_TOOBIG || err == CELLAR_E_SPACE) {
+        w->counts.refused++;
+    } else if (err != CELLAR_OK && w->error == CELLAR_OK) {
+        w->error = err;
+    }
+}
+
+static void replay_one(replay_engine *e, replay_worker *w, const gate_request *r)
+{
+    if (atomic_load_explicit(&e->now_ms, memory_order_relaxed) < r->time_ms + REPLAY_START_MS) {
+        atomic_store_explicit(&e->now_ms, r->time_ms + REPLAY_START_MS, memory_order_relaxed);
+    }
+    if (r->write) {
+        replay_store(e, w, r);
+        return;
+    }
+    size_t len = 0;
+    const cellar_err err =
+        cellar_get(e->store, &r->id, sizeof r->id, w->buf, (size_t)e->max_value, &len);
+    w->counts.requests++;
+    w->counts.bytes += r->size;
+    if (err == CELLAR_OK && (!e->byte_mode || len == r->size)) { return; }
+    if (err == CELLAR_MISS) {
+        w->counts.misses++;
+        w->counts.missed_bytes += r->size;
+    } else if (err != CELLAR_OK && w->error == CELLAR_OK) {
+        w->error = err;
+    }
+    replay_store(e, w, r);
+}
+
+static void replay_share(replay_worker *w)
+{
+    replay_engine *e = w->engine;
+    for (;;) {
+        const size_t from =
+            atomic_fetch_add_explicit(&e->claimed, REPLAY_CLAIM, memory_order_relaxed);
+        if (from >= e->piece_n) { return; }
+        const size_t to = from + REPLAY_CLAIM < e->piece_n ? from + REPLAY_CLAIM : e->piece_n;
+        for (size_t i = from; i < to; i++) { replay_one(e, w, &e->piece[i]); }
+    }
+}
+
+static void *replay_work(void *arg)
+{
+    replay_worker *w = arg;
+    replay_engine *e = w->engine;
+    pthread_mutex_lock(&e->start);
+    pthread_mutex_unlock(&e->start);
+    if (e->short_of_threads) { return NULL; } /* nobody would meet it at the barrier */
+    for (;;) {
+        pthread_barrier_wait(&e->begin);
+        if (atomic_load(&e->ending)) { return NULL; }
+        replay_share(w);
+        pthread_barrier_wait(&e->done);
+    }
+}
+
+/* One thread: its processor's time, so that what else the machine does is not counted. */
+static uint64_t replay_spent_ns(bool alone)
+{
+    struct timespec now;
+    if (!alone || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) != 0) { return gate_clock_ns(); }
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool replay_take_engine(void *ctx, const gate_request *r, size_t n, char *why)
+{
+    replay_engine *e = ctx;
+    const uint64_t start = replay_spent_ns(e->threads == 1);
+    e->piece = r;
+    e->piece_n = n;
+    if (e->threads == 1) {
+        for (size_t i = 0; i < n; i++) { replay_one(e, &e->worker[0], &r[i]); }
+    } else {
+        atomic_store(&e->claimed, 0);
+        pthread_barrier_wait(&e->begin);
+        replay_share(&e->worker[0]);
+        pthread_barrier_wait(&e->done);
+    }
+    e->elapsed_ns += replay_spent_ns(e->threads == 1) - start;
+    for (uint64_t i = 0; i < e->threads; i++) {
+        const cellar_err err = e->worker[i].error;
+        if (err == CELLAR_OK) { continue; }
+        snprintf(why, GATE_TRACE_WHY, "replay: the store answered: %s", cellar_strerror(err));
+        return false;
+    }
+    return true;
+}
+
+static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t eviction,
+                              uint64_t capacity)
+{
+    const replay_options *o = run->o;
+    const replay_trace *t = &run->trace;
+    static const uint8_t secret[32] = { 7 };
+    cellar_config cfg = cellar_config_default();
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    cfg.eviction = (cellar_eviction)eviction;
+    cfg.host = &host;
+    cfg.tuning = &tuning;
+    host.no_threads = 1;
+    host.clock = replay_clock;
+    host.clock_ctx = e;
+    tuning.optimize = o->objects ? CELLAR_OPTIMIZE_OBJECTS : CELLAR_OPTIMIZE_BYTES;
+    tuning.hash_key = secret;
+    tuning.stripes = (uint32_t)o->stripes;
+    e->byte_mode = o->byte_mode;
+    if (o->byte_mode) {
+        cfg.memory_bytes = capacity;
+        tuning.mean_entry_bytes =
+            t->ids.count != 0 ? t->unique_bytes / t->ids.count + sizeof(uint64_t) + 1 : 0;
+        const uint64_t most = capacity / 2 < CELLAR_VALUE_MAX ? capacity / 2 : CELLAR_VALUE_MAX;
+        e->max_value = t->scanned && t->largest < most ? t->largest : most;
+        tuning.max_value_bytes = e->max_value;
+    } else {
+        /* Never what bounds it: an entry takes under 64 bytes. */
+        cfg.memory_bytes = ((uint64_t)256 << 20) + capacity * 512;
+        cfg.max_entries = capacity;
+        tuning.mean_entry_bytes = 16;
+        e->max_value = REPLAY_VALUE;
+    }
+    atomic_store(&e->now_ms, REPLAY_START_MS);
+    return cellar_open(&cfg, &e->store);
+}
+
+/* Bytes of the modules a policy needs, out of the text for people. */
+static double replay_metadata(cellar *store)
+{
+    static const char *const module[] = { "  ghost ", "  sketch ", "  shadow " };
+    cellar_stats st = cellar_stats_default();
+    size_t len = 0;
+    unsigned long long sum = 0;
+    if (cellar_stats_get(store, CELLAR_SCOPE_STORE, &st) != CELLAR_OK) { return 0; }
+    (void)cellar_dump_write(store, NULL, 0, &len);
+    char *text = malloc(len + 1);
+    if (text != NULL && cellar_dump_write(store, text, len + 1, &len) == CELLAR_OK) {
+        for (size_t i = 0; i < sizeof module / sizeof module[0]; i++) {
+            const char *at = strstr(text, module[i]);
+            if (at != NULL) { sum += strtoull(at + strlen(module[i]), NULL, 10); }
+        }
+    }
+    free(text);
+    return st.entries != 0 ? (double)sum / (double)st.entries : 0;
+}
+
+static bool replay_threads_start(replay_engine *e, char *why)
+{
+    uint64_t n = 1;
+    if (e->threads == 1) { return true; }
+    pthread_barrier_init(&e->begin, NULL, (unsigned)e->threads);
+    pthread_barrier_init(&e->done, NULL, (unsigned)e->threads);
+    pthread_mutex_init(&e->start, NULL);
+    pthread_mutex_lock(&e->start);
+    while (n < e->threads &&
+           pthread_create(&e->worker[n].thread, NULL, replay_work, &e->worker[n]) == 0) {
+        e->worker[n++].started = true;
+    }
+    e->short_of_threads = n < e->threads;
+    pthread_mutex_unlock(&e->start);
+    if (!e->short_of_threads) { return true; }
+    snprintf(why, GATE_TRACE_WHY, "replay: cannot start %" PRIu64 " threads", e->threads);
+    return false;
+}
+
+static void replay_threads_end(replay_engine *e)
+{
+    if (e->threads == 1) { return; }
+    atomic_store(&e->ending, true);
+    if (!e->short_of_threads) { pthread_barrier_wait(&e->begin); }
+    for (uint64_t i = 1; i < e->threads; i++) {
+        if (e->worker[i].started) { pthread_join(e->worker[i].thread, NULL); }
+    }
+    pthread_barrier_destroy(&e->begin);
+    pthread_barrier_destroy(&e->done);
+    pthread_mutex_destroy(&e->start);
+}
+
+static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, replay_engine *e,
+                             uint32_t eviction, uint64_t capacity, replay_result *out)
+{
+    e->threads = run->o->threads;
+    const cellar_err err = replay_open(run, e, eviction, capacity);
+    if (err != CELLAR_OK) {
+        snprintf(run->why, GATE_TRACE_WHY, "replay: cannot open a store of capacity %" PRIu64
+                 ": %s", capacity, cellar_strerror(err));
+        return false;
+    }
+    bool ok = (e->value = calloc(1, (size_t)e->max_value + 1)) != NULL;
+    for (uint64_t i = 0; i < e->threads; i++) {
+        e->worker[i].engine = e;
+        ok = ok && (e->worker[i].buf = malloc((size_t)e->max_value + 1)) != NULL;
+    }
+    if (!ok) { (void)replay_out_of_memory(run->why); }
+    if (ok) {
+        ok = replay_threads_start(e, run->why) && replay_pass(run, take, ctx);
+        replay_threads_end(e);
+    }
+    for (uint64_t i = 0; i < e->threads; i++) {
+        const replay_worker *w = &e->worker[i];
+        out->counts.requests += w->counts.requests;
+        out->counts.misses += w->counts.misses;
+        out->counts.bytes += w->counts.bytes;
+        out->counts.missed_bytes += w->counts.missed_bytes;
+        out->counts.refused += w->counts.refused;
+        free(w->buf);
+    }
+    out->ns = (double)e->elapsed_ns;
+    out->metadata = replay_metadata(e->store);
+    out->has_metadata = true;
+    cellar_advice a = cellar_advice_default();
+    out->has_advice = run->o->advisor &&
+                      cellar_advice_get(e->store, CELLAR_SCOPE_STORE, &a) == CELLAR_OK;
+    memcpy(out->said, a.hit_ratio, sizeof out->said);
+    free(e->value);
+    cellar_close(e->store);
+    return ok;
+}
+
+/* A pipe is read once: the scan and the engine look at each piece together. */
+typedef struct replay_both {
+    replay_trace *trace;
+    replay_engine *engine;
+} replay_both;
+
+static bool replay_take_both(void *ctx, const gate_request *r, size_t n, char *why)
+{
+    replay_both *b = ctx;
+    return replay_take_scan(b->trace, r, n, why) && replay_take_engine(b->engine, r, n, why);
+}
+
+/* ---- a trace ---- */
+
+static double replay_ratio(uint64_t part, uint64_t whole)
+{
+    return whole != 0 ? (double)part / (double)whole : 0;
+}
+
+/* Between -1 and 1; a loss weighs like the same gain. */
+static double replay_reduction(double fifo, double x)
+{
+    if (x == fifo) { return 0; }
+    return x < fifo ? (fifo - x) / fifo : -(x - fifo) / x;
+}
+
+static bool replay_add(replay_run *run, const replay_result *r)
+{
+    if (run->result_n == run->result_room) {
+        const size_t room = run->result_room != 0 ? run->result_room * 2 : 64;
+        replay_result *more = realloc(run->result, room * sizeof *more);
+        if (more == NULL) { return replay_out_of_memory(run->why); }
+        run->result = more;
+        run->result_room = room;
+    }
+    run->result[run->result_n++] = *r;
+    return true;
+}
+
+static void replay_finish(replay_result *r)
+{
+    r->miss_ratio = replay_ratio(r->counts.misses, r->counts.requests);
+    r->byte_miss_ratio = replay_ratio(r->counts.missed_bytes, r->counts.bytes);
+    r->ns = r->counts.requests != 0 ? r->ns / (double)r->counts.requests : 0;
+}
+
+/* Halves to even. */
+static uint64_t replay_round(double x)
+{
+    const uint64_t down = (uint64_t)x;
+    const double rest = x - (double)down;
+    return down + (rest > .5 || (rest == .5 && (down & 1) != 0));
+}
+
+static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity,
+                             replay_result *out)
+{
+    replay_engine *e = calloc(1, sizeof *e);
+    if (e == NULL) { return replay_out_of_memory(run->why); }
+    replay_both both = { &run->trace, e };
+    const bool again = run->trace.again;
+    const bool ok = replay_by_engine(run, again ? replay_take_engine : replay_take_both,
+                                     again ? (void *)e : (void *)&both, e,
+                                     replay_policies[policy].eviction, capacity, out);
+    free(e);
+    replay_finish(out);
+    return ok;
+}
+
+/* What the advisor spoke of is run. All sizes at which everything fits are one. */
+static bool replay_check_advice(replay_run *run, replay_result *r)
+{
+    const uint64_t all = run->o->byte_mode ? UINT64_MAX : run->trace.ids.count;
+    for (unsigned i = 0; i < CELLAR_ADVICE_COUNT; i++) {
+        const uint64_t wanted = replay_round((double)r->capacity * replay_scale[i]);
+        const uint64_t capacity = wanted < all ? wanted : all;
+        replay_result at = { .policy = r->policy, .capacity = capacity };
+        if (i > 0 && wanted > all && replay_scale[i - 1] * (double)r->capacity > (double)all) {
+            r->is[i] = r->is[i - 1];
+            continue;
+        }
+        snprintf(run->doing, sizeof run->doing, "advice, at %" PRIu64, capacity);
+        if (capacity == r->capacity) {
+            at.miss_ratio = r->miss_ratio;
+        } else if (!replay_engine_at(run, r->policy, capacity, &at)) { return false; }
+        r->is[i] = 1 - at.miss_ratio;
+    }
+    return true;
+}
+
+static bool replay_cell(replay_run *run, uint64_t capacity)
+{
+    const replay_options *o = run->o;
+    replay_result fifo = { .capacity = capacity };
+    snprintf(run->doing, sizeof run->doing, "exact-fifo at %" PRIu64, capacity);
+    const bool compare = run->trace.again;
+    if (compare && !replay_exactly(run, GATE_IDEAL_FIFO, capacity, &fifo)) { return false; }
+    replay_finish(&fifo);
+    for (unsigned i = 0; i < o->policy_count; i++) {
+        const replay_policy *p = &replay_policies[o->policy[i]];
+        replay_result r = { .policy = o->policy[i], .capacity = capacity };
+        snprintf(run->doing, sizeof run->doing, "%s at %" PRIu64, p->name, capacity);
+        bool ok = true;
+        if (p->exact && p->ideal == GATE_IDEAL_FIFO) {
+            r = fifo;
+            r.policy = o->policy[i];
+        } else if (p->exact) {
+            ok = replay_exactly(run, p->ideal, capacity, &r);
+            replay_finish(&r);
+        } else {
+            ok = replay_engine_at(run, o->policy[i], capacity, &r);
+            if (ok && r.has_advice) { ok = replay_check_advice(run, &r); }
+        }
+        if (!ok) { return false; }
+        r.has_reduction = compare;
+        r.reduction = replay_reduction(fifo.miss_ratio, r.miss_ratio);
+        if (!replay_add(run, &r)) { return false; }
+    }
+    return true;
+}
+
+/* GATE_USAGE with `why`, or GATE_DONE with *entries; 0: this default is left out. */
+static int replay_size(replay_run *run, const replay_capacity *c, uint64_t *out)
+{
+    const replay_trace *t = &run->trace;
+    const uint64_t all = run->o->byte_mode ? t->unique_bytes : t->ids.count;
+    *out = c->share ? replay_round(c->fraction * (double)all) : c->value;
+    if (run->o->default_capacities &&
+        *out < (run->o->byte_mode ? CELLAR_MEMORY_MIN : REPLAY_LEAST_DEFAULT)) {
+        *out = 0;
+        return GATE_DONE;
+    }
+    const char *reason = NULL;
+    char text[96];
+    if (*out == 0) {
+        reason = "capacity 0";
+    } else if (*out > all && t->scanned) {
+        snprintf(text, sizeof text, "capacity %" PRIu64 ": larger than the trace (%" PRIu64 " %s)",
+                 *out, all, run->o->byte_mode ? "bytes" : "objects");
+        reason = text;
+    } else if (run->o->byte_mode && *out < CELLAR_MEMORY_MIN) {
+        snprintf(text, sizeof text, "capacity %" PRIu64 ": a budget is at least 1 MiB", *out);
+        reason = text;
+    }
+    if (reason == NULL) { return GATE_DONE; }
+    snprintf(run->why, GATE_TRACE_WHY, "%s: %s", t->path, reason);
+    return GATE_USAGE;
+}
+
+static void replay_name(replay_trace *t)
+{
+    static const char *const ends[] = { ".zst", ".gz", ".bin", ".ctr", ".oracleGeneral", ".og",
+                                        ".lis", ".csv", ".txt" };
+    const char *slash = strrchr(t->path, '/');
+    snprintf(t->name, sizeof t->name, "%s", slash != NULL ? slash + 1 : t->path);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        const size_t n = strlen(t->name), e = strlen(ends[i]);
+        if (n > e && strcmp(t->name + n - e, ends[i]) == 0) { t->name[n - e] = '\0'; }
+    }
+}
+
+static bool replay_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
+}
+
+/* What can be read once only cannot be scanned first. */
+static int replay_once(replay_run *run)
+{
+    const replay_options *o = run->o;
+    if (o->policy_count != 1 || o->capacity_count != 1 || o->capacity[0].share ||
+        replay_policies[o->policy[0]].exact || o->advisor) {
+        snprintf(run->why, GATE_TRACE_WHY, "%s: can be read only once: give one policy of the "
+                 "engine and one capacity as a number%s", run->trace.path,
+                 o->advisor ? ", no --advisor" : "");
+        return GATE_USAGE;
+    }
+    uint64_t capacity;
+    int code = replay_size(run, &o->capacity[0], &capacity);
+    run->trace.again = false;
+    if (code == GATE_DONE && !replay_cell(run, capacity)) { code = GATE_USAGE; }
+    run->trace.scanned = true;
+    return code != GATE_DONE ? code : replay_size(run, &o->capacity[0], &capacity);
+}
+
+static int replay_all(replay_run *run)
+{
+    const replay_options *o = run->o;
+    snprintf(run->doing, sizeof run->doing, "reading");
+    const bool again = replay_is_file(run->trace.path);
+    if (!again) {
+        const int code = replay_once(run);
+        if (code != GATE_DONE) { return code; }
+    } else if (!replay_pass(run, replay_take_scan, &run->trace)) {
+        return GATE_USAGE;
+    }
+    run->trace.scanned = true;
+    if (run->trace.requests == 0) {
+        snprintf(run->why, GATE_TRACE_WHY, "%s: record 0: no request in it", run->trace.path);
+        return GATE_USAGE;
+    }
+    uint64_t capacity[REPLAY_CAPACITIES_MAX];
+    for (unsigned i = 0; again && i < o->capacity_count; i++) {
+        const int code = replay_size(run, &o->capacity[i], &capacity[i]);
+        if (code != GATE_DONE) { return code; }
+    }
+    for (unsigned i = 0; again && i < o->capacity_count; i++) {
+        if (capacity[i] != 0 && !replay_cell(run, capacity[i])) { return GATE_INTERNAL; }
+    }
+    return GATE_DONE;
+}
+
+/* ---- what is printed ---- */
+
+static void replay_table(const replay_run *run)
+{
+    const replay_trace *t = &run->trace;
+    char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT];
+    gate_plain(stdout, t->name);
+    printf(": %s requests, %s objects, %s", gate_count(a, t->requests),
+           gate_count(b, t->ids.count), gate_bytes(c, t->unique_bytes));
+    if (t->writes != 0) { printf(", %s writes", gate_count(a, t->writes)); }
+    if (t->backwards != 0) {
+        printf("; %s times ran backwards, held at the last one seen", gate_count(a, t->backwards));
+    }
+    printf("\n%-12s %14s %12s %10s %10s %10s %8s %8s\n", "policy", "capacity", "requests",
+           "miss ratio", "byte m.r.", "reduction", "ns/req", "B/entry");
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        printf("%-12s %14s %12s %10.6f %10.6f ", replay_policies[r->policy].name,
+               gate_count(a, r->capacity), gate_count(b, r->counts.requests), r->miss_ratio,
+               r->byte_miss_ratio);
+        if (r->has_reduction) { printf("%10.4f ", r->reduction); } else { printf("%10s ", "-"); }
+        printf("%8.1f ", r->ns);
+        if (r->has_metadata) { printf("%8.2f\n", r->metadata); } else { printf("%8s\n", "-"); }
+    }
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        if (r->counts.refused == 0) { continue; }
+        printf("%s at %s: %s values not stored, too large for it\n",
+               replay_policies[r->policy].name, gate_count(a, r->capacity),
+               gate_count(b, r->counts.refused));
+    }
+}
+
+static void replay_lines(const replay_run *run, FILE *to)
+{
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        fprintf(to, "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":",
+                replay_policies[r->policy].name);
+        gate_json_string(to, run->trace.name);
+        fprintf(to, ",\"metric\":\"miss_ratio\",\"capacity\":%" PRIu64 ",\"mode\":\"%s\","
+                "\"value\":%.6f,\"byte_miss_ratio\":%.6f,\"requests\":%" PRIu64 ",\"threads\":%"
+                PRIu64 ",\"ns_per_request\":%.1f",
+                r->capacity, run->o->byte_mode ? "byte" : "object", r->miss_ratio,
+                r->byte_miss_ratio, r->counts.requests, run->o->threads, r->ns);
+        if (r->has_reduction) { fprintf(to, ",\"reduction\":%.6f", r->reduction); }
+        if (r->has_metadata) { fprintf(to, ",\"metadata_bytes_per_entry\":%.3f", r->metadata); }
+        fputs("}\n", to);
+    }
+}
+
+/* Mean distance of the eight sizes, in points. */
+static double replay_advice_error(const replay_result *r)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < CELLAR_ADVICE_COUNT; i++) {
+        sum += r->said[i] > r->is[i] ? r->said[i] - r->is[i] : r->is[i] - r->said[i];
+    }
+    return sum * 100 / CELLAR_ADVICE_COUNT;
+}
+
+static void replay_advice(const replay_run *run)
+{
+    char a[GATE_TEXT];
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        if (!r->has_advice) { continue; }
+        printf("advisor at %s, mean error %.2f points\n%-12s", gate_count(a, r->capacity),
+               replay_advice_error(r), "  size");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %6.2fx", replay_scale[k]); }
+        printf("\n%-12s", "  said");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %7.4f", r->said[k]); }
+        printf("\n%-12s", "  replayed");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %7.4f", r->is[k]); }
+        printf("\n");
+    }
+}
+
+static void replay_advice_lines(const replay_run *run, FILE *to)
+{
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        if (!r->has_advice) { continue; }
+        fputs("{\"bench\":\"replay\",\"subject\":\"advisor\",\"workload\":", to);
+        gate_json_string(to, run->trace.name);
+        fprintf(to, ",\"metric\":\"advice_error\",\"unit\":\"points\",\"capacity\":%" PRIu64
+                ",\"mode\":\"%s\",\"value\":%.4f,\"sizes\":[", r->capacity,
+                run->o->byte_mode ? "byte" : "object", replay_advice_error(r));
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) {
+            fprintf(to, "%s{\"scale\":%.2f,\"said\":%.6f,\"is\":%.6f}", k != 0 ? "," : "",
+                    replay_scale[k], r->said[k], r->is[k]);
+        }
+        fputs("]}\n", to);
+    }
+}
+
+static void replay_quoted(FILE *to, const char *text) /* as gnuplot reads '..' */
+{
+    fputc('\'', to);
+    for (; *text != '\0'; text++) {
+        if (*text == '\'') { fputc('\'', to); }
+        fputc((unsigned char)*text < 32 ? '?' : *text, to);
+    }
+    fputc('\'', to);
+}
+
+/* Colours that can be told apart, also by who sees no red or no green (Okabe, Ito 2008). */
+static const char *const replay_colours[] = { "#000000", "#0072b2", "#d55e00", "#009e73", "#56b4e9",
+                                              "#e69f00", "#cc79a7", "#808080" };
+#define REPLAY_COLOURS (sizeof replay_colours / sizeof replay_colours[0])
+
+/* The sizes that were run, and nothing between: the first policy has them all. */
+static void replay_tics(const replay_run *run, FILE *to)
+{
+    const char *before = "set xtics rotate by -40 (";
+    uint64_t least = UINT64_MAX, most = 1;
+    for (size_t i = 0; i < run->result_n; i++) {
+        if (run->result[i].policy != run->o->policy[0]) { continue; }
+        char label[GATE_TEXT];
+        const uint64_t c = run->result[i].capacity;
+        fprintf(to, "%s\"%s\" %" PRIu64, before,
+                run->o->byte_mode ? gate_bytes(label, c) : gate_count(label, c), c);
+        before = ", ";
+        least = c < least ? c : least;
+        most = c > most ? c : most;
+    }
+    fprintf(to, ")\nset xrange [%.6g:%.6g]\n", (double)least / 1.3, (double)most * 1.3);
+}
+
+static void replay_script(const replay_run *run, const char *file, FILE *to)
+{
+    const replay_options *o = run->o;
+    const size_t n = strlen(file);
+    const bool png = n > 4 && strcmp(file + n - 4, ".png") == 0;
+    fprintf(to, "terminal = '%s'\n%sset terminal @terminal size 900,560\nset output ",
+            png ? "png" : "svg", /* plain png knows no dashes */
+            png ? "if (strstrt(GPVAL_TERMINALS, 'pngcairo')) terminal = 'pngcairo'\n" : "");
+    replay_quoted(to, file);
+    fputs("\nset title ", to);
+    replay_quoted(to, run->trace.name);
+    fprintf(to, " noenhanced\nset logscale x\nset xlabel 'capacity (%s, logarithmic)'\n"
+            "set ylabel 'miss ratio'\nset format y '%%.2f'\nset grid lc rgb '#d0d0d0'\n"
+            "set key outside right top Left reverse\n"
+            "set offsets graph 0, graph 0, graph 0.02, graph 0.02\n",
+            o->byte_mode ? "bytes" : "entries");
+    replay_tics(run, to);
+    fputs("plot ", to);
+    for (unsigned p = 0; p < o->policy_count; p++) {
+        const bool exact = replay_policies[o->policy[p]].exact;
+        fprintf(to, "%s'-' using 1:2 with linespoints lw %d dt %d pt %u lc rgb '%s' title '%s'",
+                p != 0 ? ", " : "", p == 0 ? 3 : 2, exact ? 2 : 1, p + 4,
+                replay_colours[p % REPLAY_COLOURS], replay_policies[o->policy[p]].name);
+    }
+    fputc('\n', to);
+    for (unsigned p = 0; p < o->policy_count; p++) {
+        for (size_t i = 0; i < run->result_n; i++) {
+            if (run->result[i].policy != o->policy[p]) { continue; }
+            fprintf(to, "%" PRIu64 " %.6f\n", run->result[i].capacity, run->result[i].miss_ratio);
+        }
+        fputs("e\n", to);
+    }
+}
+
+/* "out.svg" with several traces: "out-NAME.svg". */
+static int replay_plot(replay_run *run, bool several)
+{
+    char file[512];
+    const char *plot = run->o->plot, *dot = strrchr(plot, '.');
+    const bool suffix = dot != NULL && strchr(dot, '/') == NULL;
+    const int stem = (int)(suffix ? (size_t)(dot - plot) : strlen(plot));
+    const int n = several ? snprintf(file, sizeof file, "%.*s-%s%s", stem, plot, run->trace.name,
+                                     plot + stem)
+                          : snprintf(file, sizeof file, "%s", plot);
+    if (n < 0 || (size_t)n >= sizeof file) {
+        gate_complain("replay: --plot: name too long");
+        return GATE_USAGE;
+    }
+    FILE *script = tmpfile();
+    if (script == NULL) {
+        gate_complain("replay: --plot: %s", gate_errno_text(errno));
+        return GATE_NO_START;
+    }
+    replay_script(run, file, script);
+    (void)fseek(script, 0, SEEK_SET);
+    (void)lseek(fileno(script), 0, SEEK_SET);
+    char *const argv[] = { (char *)(uintptr_t)"gnuplot", NULL };
+    posix_spawn_file_actions_t act;
+    pid_t child = 0;
+    int status = 0, err = posix_spawn_file_actions_init(&act);
+    if (err == 0) { err = posix_spawn_file_actions_adddup2(&act, fileno(script), 0); }
+    if (err == 0) { err = posix_spawnp(&child, "gnuplot", &act, NULL, argv, environ); }
+    posix_spawn_file_actions_destroy(&act);
+    if (err == 0) {
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
+    }
+    fclose(script);
+    if (err != 0) {
+        gate_complain("replay: --plot needs gnuplot: %s",
+                      err == ENOENT ? "not installed" : gate_errno_text(err));
+        return GATE_NO_START;
+    }
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        gate_complain("replay: gnuplot could not draw %s", file);
+        return GATE_INTERNAL;
+    }
+    return GATE_DONE;
+}
+
+static int replay_trace_run(replay_run *run, const char *path, bool several)
+{
+    memset(&run->trace, 0, sizeof run->trace);
+    run->trace.path = path;
+    run->result_n = 0;
+    replay_name(&run->trace);
+    int code = replay_all(run);
+    replay_live_end(run);
+    if (code != GATE_DONE) {
+        gate_complain("%s", run->why);
+    } else {
+        replay_table(run);
+        replay_advice(run);
+        replay_lines(run, run->json != NULL ? run->json : stdout);
+        replay_advice_lines(run, run->json != NULL ? run->json : stdout);
+        if (run->o->plot != NULL) { code = replay_plot(run, several); }
+    }
+    gate_ids_free(&run->trace.ids);
+    return code;
+}
+
+/* ---- options ---- */
+
+static bool replay_parse_policies(char *text, replay_options *o)
+{
+    o->policy_count = 0;
+    for (char *at = text, *next; at != NULL; at = next) {
+        next = strchr(at, ',');
+        if (next != NULL) { *next++ = '\0'; }
+        unsigned p = 0;
+        while (p < REPLAY_POLICIES && strcmp(at, replay_policies[p].name) != 0) { p++; }
+        for (unsigned i = 0; i < o->policy_count; i++) {
+            if (o->policy[i] == p) { p = REPLAY_POLICIES; }
+        }
+        if (p == REPLAY_POLICIES) { return false; }
+        o->policy[o->policy_count++] = p;
+    }
+    return true;
+}
+
+static bool replay_parse_capacities(char *text, replay_options *o)
+{
+    o->capacity_count = 0;
+    o->default_capacities = false;
+    for (char *at = text, *next; at != NULL; at = next) {
+        next = strchr(at, ',');
+        if (next != NULL) { *next++ = '\0'; }
+        if (o->capacity_count == REPLAY_CAPACITIES_MAX) { return false; }
+        replay_capacity *c = &o->capacity[o->capacity_count++];
+        *c = (replay_capacity){ 0 };
+        const size_t n = strlen(at);
+        if (n > 1 && at[n - 1] == '%') {
+            char *end;
+            c->share = true;
+            c->fraction = strtod(at, &end) / 100;
+            if (end != at + n - 1 || !(c->fraction >= 0 && c->fraction <= 1)) { return false; }
+        } else if (!gate_parse_bytes(at, &c->value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int replay_usage(const char *complaint)
+{
+    if (complaint != NULL) { gate_complain("replay: %s", complaint); }
+    fputs("cellar: `cellar replay --help` tells the options\n", stderr);
+    return GATE_USAGE;
+}
+
+static bool replay_parse_unit(const char *text, int64_t *per_second)
+{
+    static const struct { const char *name; int64_t per_second; } unit[] = {
+        { "s", 1 }, { "ms", 1000 }, { "us", 1000000 }, { "ns", 1000000000 } };
+    for (size_t i = 0; i < sizeof unit / sizeof unit[0]; i++) {
+        if (strcmp(text, unit[i].name) != 0) { continue; }
+        *per_second = unit[i].per_second;
+        return true;
+    }
+    return false;
+}
+
+/* NULL: fine; else what is wrong with optarg. */
+static const char *replay_parse_one(int c, replay_options *o)
+{
+    switch (c) {
+    case 'p':
+        return replay_parse_policies(optarg, o) ? NULL
+            : "--policy takes names: adaptive s3fifo lru fifo exact-fifo exact-lru gdsf "
+              "w-tinylfu belady";
+    case 'c':
+        return replay_parse_capacities(optarg, o) ? NULL
+            : "--capacity takes numbers (4096, 64M) or shares (0.1%, 5%)";
+    case 'v':
+        o->objects = strcmp(optarg, "objects") == 0;
+        return o->objects || strcmp(optarg, "bytes") == 0 ? NULL : "--favor is bytes or objects";
+    case 'm':
+        o->byte_mode = strcmp(optarg, "byte") == 0;
+        return o->byte_mode || strcmp(optarg, "object") == 0 ? NULL
+            : "--mode takes object or byte";
+    case 'f':
+        return gate_trace_format_of(optarg, &o->how.format) ? NULL
+            : "--format takes ctr, oracle, lis, twitter, csv, txt or auto";
+    case 'k':
+        return gate_trace_columns_of(optarg, &o->how) ? NULL
+            : "--columns takes time, key, size, ttl and -, in their order, key among them";
+    case 'u':
+        return replay_parse_unit(optarg, &o->how.per_second) ? NULL
+            : "--time-unit takes s, ms, us or ns";
+    case 's':
+        return gate_parse_count(optarg, 1, 1024, &o->stripes) &&
+               (o->stripes & (o->stripes - 1)) == 0 ? NULL
+            : "--stripes takes a power of two up to 1024";
+    case 't':
+        return gate_parse_count(optarg, 1, REPLAY_THREADS_MAX, &o->threads) ? NULL
+            : "--threads takes 1 to 64";
+    default: return "";
+    }
+}
+
+/* GATE_DONE: go on; else the exit code. *helped: help was printed. */
+static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
+{
+    static const struct option known[] = {
+        { "policy", required_argument, NULL, 'p' }, { "capacity", required_argument, NULL, 'c' },
+        { "favor", required_argument, NULL, 'v' },
+        { "mode", required_argument, NULL, 'm' }, { "format", required_argument, NULL, 'f' },
+        { "columns", required_argument, NULL, 'k' }, { "time-unit", required_argument, NULL, 'u' },
+        { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
+        { "json", required_argument, NULL, 'j' }, { "plot", required_argument, NULL, 'g' },
+        { "advisor", no_argument, NULL, 'a' },
+        { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+    };
+    int c;
+    while ((c = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+        if (c == 'j') {
+            o->json = optarg;
+        } else if (c == 'g') {
+            o->plot = optarg;
+        } else if (c == 'a') {
+            o->advisor = true;
+        } else if (c == 'h') {
+            fputs(gate_replay.help, stdout);
+            *helped = true;
+            return GATE_DONE;
+        } else if (c == '?') {
+            return replay_usage(NULL); /* getopt has named the option */
+        } else {
+            const char *wrong = replay_parse_one(c, o);
+            if (wrong != NULL) { return replay_usage(wrong); }
+        }
+    }
+    if (optind == argc) { return replay_usage("which trace?"); }
+    for (unsigned i = 0; i < o->policy_count; i++) {
+        const replay_policy *p = &replay_policies[o->policy[i]];
+        if (!p->exact || !o->byte_mode) { continue; }
+        if (p->ideal == GATE_IDEAL_BELADY || p->ideal == GATE_IDEAL_TINYLFU) {
+            return replay_usage("belady and w-tinylfu know no sizes: not in byte mode");
+        }
+    }
+    return GATE_DONE;
+}
+
+static int replay_main(int argc, char **argv, const gate_terminal *term)
+{
+    static const double share[] = { .001, .01, .05, .1, .2 };
+    replay_options o = { .policy_count = REPLAY_ENGINE_ALL, .capacity_count = 5,
+                         .default_capacities = true, .threads = 1, .how = { .per_second = 1 } };
+    for (unsigned i = 0; i < o.policy_count; i++) { o.policy[i] = i; }
+    for (unsigned i = 0; i < o.capacity_count; i++) {
+        o.capacity[i] = (replay_capacity){ .share = true, .fraction = share[i] };
+    }
+    bool helped = false;
+    int code = replay_parse(argc, argv, &o, &helped);
+    if (code != GATE_DONE || helped) { return code; }
+    replay_run run = { .o = &o, .term = term };
+    run.piece = malloc(REPLAY_PIECE * sizeof *run.piece);
+    if (run.piece == NULL) {
+        gate_complain("replay: out of memory");
+        return GATE_NO_START;
+    }
+    if (o.json != NULL && (run.json = fopen(o.json, "ae")) == NULL) {
+        gate_complain("%s: %s", o.json, gate_errno_text(errno));
+        code = GATE_USAGE;
+    }
+    for (int i = optind; i < argc && code == GATE_DONE; i++) {
+        code = replay_trace_run(&run, argv[i], argc - optind > 1);
+    }
+    if (run.json != NULL && fclose(run.json) != 0 && code == GATE_DONE) {
+        gate_complain("%s: %s", o.json, gate_errno_text(errno));
+        code = GATE_INTERNAL;
+    }
+    free(run.result);
+    free(run.piece);
+    return code;
+}
+
+const gate_command gate_replay = {
+    "replay", "", "miss ratios of real request traces",
+    "Usage: cellar replay [OPTION]... TRACE...\n"
+    "\n"
+    "Sends the requests of each TRACE through a cache, as a get and, when it missed, a set, on\n"
+    "the trace's own clock. Prints for each policy and capacity the miss ratio, the reduction\n"
+    "against FIFO, time per request, and bytes the policy needs; then one JSON line each.\n"
+    "\n"
+    "  --policy=P,..     adaptive s3fifo lru fifo (these), and of textbook code:\n"
+    "                    exact-fifo exact-lru gdsf w-tinylfu belady\n"
+    "  --capacity=C,..   entries, bytes (64M), or a share of the trace's objects or bytes\n"
+    "                    (0.1%,1%,5%,10%,20%; cells under 16 entries or 1 MiB left out)\n"
+    "  --mode=M          object: entries count, sizes and TTLs are ignored; byte: the capacity\n"
+    "                    is the memory budget, values have their sizes (object)\n"
+    "  --favor=F         bytes (this), or objects: small entries stay longer\n"
+    "  --format=F        ctr oracle lis twitter csv txt; else by the file's name. .zst and .gz\n"
+    "                    are unpacked by the installed programs\n"
+    "  --columns=A,..    of csv: time, key, size, ttl, - for others\n"
+    "  --time-unit=U     of csv: s ms us ns (s)\n"
+    "  --stripes=N       a power of two up to 1024 (64, fewer for small caches)\n"
+    "  --threads=N       1 to 64 (1)\n"
+    "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
+    "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace\n"
+    "  --advisor         compare what the cache's advisor says of other sizes with runs at those\n"
+    "                    sizes (adaptive, from 1,000 entries on)\n"
+    "  --help            this text\n"
+    "\n"
+    "Exit codes: 0 fine; 2 wrong usage or a bad trace (file, record and reason are told, nothing\n"
+    "            is printed for it); 3 cannot start; 4 internal error.\n",
+    replay_main
+};

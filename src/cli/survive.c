@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * survive: what the disk tier keeps over a close, and over a kill in the middle of a write.
+ *
+ * WALK       answers of the tour -> a store with a disk tier -> closed -> reopened, its memory
+ *            empty: each answer is asked for, and compared
+ *            child: a store of its own, sets and deletes as fast as it can, each noted in shared
+ *            memory when it has returned -> SIGKILL when 20,000 are -> reopened here: each noted
+ *            set is there with its bytes or was let go, no noted delete is back
+ * LIMITS     one temporary folder of 48 MiB below TMPDIR, removed at the end. Of the acknowledged
+ *            sets some may be missing: a disk slower than the writer lets puts go, it never waits.
+ *            No folder, no room: the tour says so and goes on. No boot id, as where there is no
+ *            /proc: the killed store begins empty, which is said and is no finding.
+ * NOT HERE   words (survive_say.c). */
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/vfs.h"
+#include "cli/cli.h"
+#include "cli/survive.h"
+#include "cellar.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+
+#define SURVIVE_VALUE 256u
+#define SURVIVE_ACKS 20000u
+#define SURVIVE_EACH 5u /* one in so many is deleted */
+#define SURVIVE_PATIENCE_NS UINT64_C(5000000000)
+#define SURVIVE_DISK ((uint64_t)48 << 20)
+#define SURVIVE_MEMORY ((uint64_t)32 << 20)
+
+typedef struct survive_shared { /* between parent and child */
+    _Atomic uint32_t acked;     /* operations that have returned, in order */
+} survive_shared;
+
+static void survive_wipe(const char *folder)
+{
+    char path[600];
+    DIR *d = opendir(folder);
+    for (const struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
+        if (e->d_name[0] == '.') { continue; }
+        (void)snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        (void)unlink(path);
+    }
+    if (d != NULL) { (void)closedir(d); }
+}
+
+typedef struct survive_store { cellar *root, *view; } survive_store; /* view NULL: none */
+
+static survive_store survive_open(const char *folder, uint32_t mode)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    survive_store s = { NULL, NULL };
+    cfg.memory_bytes = SURVIVE_MEMORY;
+    cfg.l2_path = folder;
+    cfg.l2_bytes = SURVIVE_DISK;
+    cellar_l2_opts disk = cellar_l2_opts_default();
+    disk.required = 1;
+    cfg.l2 = &disk;
+    o.l2_write = (cellar_l2_write)mode;
+    if (cellar_open(&cfg, &s.root) != CELLAR_OK) { return (survive_store){ NULL, NULL }; }
+    if (cellar_namespace_open(s.root, "tour", &o, &s.view) == CELLAR_OK) { return s; }
+    (void)cellar_close(s.root);
+    return (survive_store){ NULL, NULL };
+}
+
+static void survive_close(survive_store s)
+{
+    (void)cellar_close(s.view);
+    (void)cellar_close(s.root);
+}
+
+/* What the index has not read yet is a miss: until its oldest key is there, for a second. */
+static void survive_wait(cellar *v, const void *key, size_t key_len)
+{
+    for (int i = 0; i < 200; i++) {
+        const struct timespec pause = { 0, 5000000 };
+        unsigned char value[SURVIVE_VALUE];
+        size_t len;
+        if (cellar_get(v, key, key_len, value, sizeof value, &len) == CELLAR_OK) { return; }
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* ---- closed and reopened ---- */
+
+/* False: the disk cannot be used. */
+static bool survive_closed(cellar *from, const gate_files *files, const char *folder,
+                           survive_result *r)
+{
+    unsigned char value[SURVIVE_VALUE], back[SURVIVE_VALUE];
+    size_t len, back_len;
+    survive_store s = survive_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
+    if (s.view == NULL) { return false; }
+    for (size_t i = 0; i < files->count; i++) {
+        const char *path = files->file[i].path;
+        if (cellar_get(from, path, strlen(path), value, sizeof value, &len) != CELLAR_OK) {
+            continue;
+        }
+        (void)cellar_set(s.view, path, strlen(path), value, len, NULL);
+    }
+    survive_close(s);
+    s = survive_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
+    if (s.view == NULL) { return false; }
+    if (files->count > 0) {
+        const char *path = files->file[0].path;
+        survive_wait(s.view, path, strlen(path));
+    }
+    const uint64_t start = gate_clock_ns();
+    for (size_t i = 0; i < files->count; i++) {
+        const char *path = files->file[i].path;
+        if (cellar_get(from, path, strlen(path), value, sizeof value, &len) != CELLAR_OK) {
+            continue;
+        }
+        r->asked++;
+        if (cellar_get(s.view, path, strlen(path), back, sizeof back, &back_len) != CELLAR_OK) {
+            continue;
+        }
+        r->hits++;
+        r->different += back_len != len || memcmp(value, back, len) != 0;
+    }
+    r->get_ns = r->asked > 0 ? (gate_clock_ns() - start) / r->asked : 0;
+    cellar_stats st = cellar_stats_default();
+    if (cellar_stats_get(s.root, CELLAR_SCOPE_STORE, &st) == CELLAR_OK) {
+        r->from_disk = st.hits_l2;
+    }
+    survive_close(s);
+    return true;
+}
+
+/* ---- killed ---- */
+
+static void survive_fill(unsigned char value[SURVIVE_VALUE], uint32_t n)
+{
+    for (uint32_t i = 0; i < SURVIVE_VALUE; i++) { value[i] = (unsigned char)(n * 31 + i * 7); }
+    memcpy(value, &n, sizeof n);
+}
+
+/* Operation n: most set key n; each fifth deletes the key set three before it. */
+static bool survive_deletes(uint32_t n) { return n % SURVIVE_EACH == SURVIVE_EACH - 1; }
+
+static int survive_child(const char *folder, survive_shared *shared)
+{
+    unsigned char value[SURVIVE_VALUE];
+    cellar *const v = survive_open(folder, CELLAR_L2_WRITE_ON_SET).view;
+    if (v == NULL) { return 1; }
+    for (uint32_t n = 0;; n++) {
+        const uint32_t key = survive_deletes(n) ? n - 3 : n;
+        survive_fill(value, n);
+        const cellar_err err = survive_deletes(n)
+                                   ? cellar_delete(v, &key, sizeof key)
+                                   : cellar_set(v, &key, sizeof key, value, sizeof value, NULL);
+        if (err < 0) { return 1; }
+        /* release: acquire in survive_killed */
+        atomic_store_explicit(&shared->acked, n + 1, memory_order_release);
+    }
+}
+
+static void survive_verify(cellar *v, uint32_t acked, survive_result *r)
+{
+    unsigned char value[SURVIVE_VALUE], want[SURVIVE_VALUE];
+    size_t len;
+    for (uint32_t n = 0; n < acked; n++) {
+        if (survive_deletes(n)) {
+            r->deleted++;
+            continue;
+        }
+        const cellar_err err = cellar_get(v, &n, sizeof n, value, sizeof value, &len);
+        /* Its delete may have been the one that was cut. */
+        const bool dead = n % SURVIVE_EACH == 1 && n + 3 < acked;
+        if (err != CELLAR_OK) { continue; }
+        survive_fill(want, n);
+        r->risen += dead;
+        r->found += !dead;
+        r->wrong += len != sizeof want || memcmp(value, want, sizeof want) != 0;
+    }
+    r->acked = acked;
+}
+
+/* False: no memory or processes. *used: the disk could be used. */
+static bool survive_killed(const char *folder, survive_result *r, bool *used)
+{
+    survive_shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) { return false; }
+    fflush(stdout); /* the child must not print it again */
+    const pid_t child = fork();
+    if (child == 0) { _exit(survive_child(folder, shared)); }
+    int status = 0;
+    pid_t ended = 0;
+    const uint64_t until = gate_clock_ns() + SURVIVE_PATIENCE_NS;
+    while (child > 0 && ended == 0 && gate_clock_ns() < until &&
+           atomic_load_explicit(&shared->acked, memory_order_acquire) < SURVIVE_ACKS) {
+        const struct timespec pause = { 0, 500000 };
+        nanosleep(&pause, NULL);
+        ended = waitpid(child, &status, WNOHANG);
+    }
+    if (child > 0 && ended == 0) {
+        (void)kill(child, SIGKILL);
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    }
+    const uint32_t acked = atomic_load_explicit(&shared->acked, memory_order_acquire);
+    (void)munmap(shared, sizeof *shared);
+    const uint64_t start = gate_clock_ns();
+    survive_store s = { NULL, NULL };
+    if (child > 0 && ended == 0) { s = survive_open(folder, CELLAR_L2_WRITE_ON_SET); }
+    *used = s.view != NULL;
+    if (s.view == NULL) { return child > 0; }
+    r->open_ns = gate_clock_ns() - start;
+    const uint32_t first = 0;
+    survive_wait(s.view, &first, sizeof first);
+    const base_vfs *v = base_vfs_system();
+    unsigned char boot[16];
+    r->no_boot_id = v->boot_id(v->ctx, boot) != 0;
+    survive_verify(s.view, acked, r);
+    survive_close(s);
+    return true;
+}
+
+bool survive_run(cellar *store, const gate_files *files, survive_result *r)
+{
+    const char *tmp = getenv("TMPDIR");
+    char folder[300];
+    memset(r, 0, sizeof *r);
+    const int n = snprintf(folder, sizeof folder, "%s/cellar-tour-XXXXXX",
+                           tmp != NULL && tmp[0] == '/' ? tmp : "/tmp");
+    if (n < 0 || (size_t)n >= sizeof folder || mkdtemp(folder) == NULL) {
+        r->skipped = "no temporary folder can be made (TMPDIR)";
+        return true;
+    }
+    bool used = survive_closed(store, files, folder, r), fine = true;
+    survive_wipe(folder);
+    if (used) { fine = survive_killed(folder, r, &used); }
+    survive_wipe(folder);
+    (void)rmdir(folder);
+    if (!used) { r->skipped = "the temporary folder has no room or cannot be used (TMPDIR)"; }
+    return fine;
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * text: numbers and names as people and JSON readers want them.
+ *
+ * INVARIANTS nothing here asks the locale: the same figures give the same bytes everywhere.
+ * LIMITS     GATE_TEXT bytes hold every 64-bit number with its separators and unit. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+void gate_complain(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("cellar: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+const char *gate_errno_text(int error)
+{
+    switch (error) {
+    case EACCES: return "permission denied";
+    case EPERM: return "not permitted";
+    case ENOENT: return "no such file or folder";
+    case ENOTDIR: return "not a folder";
+    case ELOOP: return "too many symbolic links";
+    case ENAMETOOLONG: return "name too long";
+    case EMFILE: return "too many open files (see ulimit -n)";
+    case ENFILE: return "too many open files on this machine";
+    case ENOMEM: return "out of memory";
+    case ENOSPC: return "no space left";
+    case EPIPE: return "the reader has gone";
+    case EIO: return "input or output error";
+    default: return "system error";
+    }
+}
+
+char *gate_count(char out[GATE_TEXT], uint64_t n)
+{
+    char digits[24];
+    const int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
+    char *to = out;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0) { *to++ = ','; }
+        *to++ = digits[i];
+    }
+    *to = '\0';
+    return out;
+}
+
+/* value / unit with about three digits; one, for 10 and more, two decimals below. */
+static char *gate_scaled(char out[GATE_TEXT], uint64_t value, uint64_t unit, const char *name)
+{
+    const uint64_t whole = value / unit, rest = value % unit;
+    /* rest < unit <= 10^12 and 2^40, so the products fit. */
+    if (whole >= 10) {
+        snprintf(out, GATE_TEXT, "%llu.%u %s", (unsigned long long)whole,
+                 (unsigned)(rest * 10 / unit), name);
+    } else {
+        snprintf(out, GATE_TEXT, "%llu.%02u %s", (unsigned long long)whole,
+                 (unsigned)(rest * 100 / unit), name);
+    }
+    return out;
+}
+
+char *gate_bytes(char out[GATE_TEXT], uint64_t bytes)
+{
+    if (bytes >= (uint64_t)1 << 40) { return gate_scaled(out, bytes, (uint64_t)1 << 40, "TiB"); }
+    if (bytes >= (uint64_t)1 << 30) { return gate_scaled(out, bytes, (uint64_t)1 << 30, "GiB"); }
+    if (bytes >= (uint64_t)1 << 20) { return gate_scaled(out, bytes, (uint64_t)1 << 20, "MiB"); }
+    if (bytes >= (uint64_t)1 << 10) { return gate_scaled(out, bytes, (uint64_t)1 << 10, "KiB"); }
+    snprintf(out, GATE_TEXT, "%u B", (unsigned)bytes);
+    return out;
+}
+
+char *gate_duration(char out[GATE_TEXT], uint64_t ns)
+{
+    if (ns >= 1000000000u) { return gate_scaled(out, ns, 1000000000u, "s"); }
+    if (ns >= 1000000u) { return gate_scaled(out, ns, 1000000u, "ms"); }
+    if (ns >= 1000u) { return gate_scaled(out, ns, 1000u, "us"); }
+    snprintf(out, GATE_TEXT, "%u ns", (unsigned)ns);
+    return out;
+}
+
+char *gate_percent(char out[GATE_TEXT], uint64_t part, uint64_t whole)
+{
+    /* Rounded down: 100.0 % is said of all only. */
+    const uint64_t permille = whole == 0 ? 0 : (uint64_t)((double)part * 1000.0 / (double)whole);
+    snprintf(out, GATE_TEXT, "%u.%u %%", (unsigned)(permille / 10), (unsigned)(permille % 10));
+    return out;
+}
+
+/* Digits only, no sign, no blank. */
+static const char *gate_digits(const char *text, uint64_t *n)
+{
+    if (*text < '0' || *text > '9') { return NULL; }
+    for (*n = 0; *text >= '0' && *text <= '9'; text++) {
+        const unsigned digit = (unsigned)(*text - '0');
+        if (*n > (UINT64_MAX - digit) / 10) { return NULL; }
+        *n = *n * 10 + digit;
+    }
+    return text;
+}
+
+bool gate_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *n)
+{
+    const char *end = gate_digits(text, n);
+    return end != NULL && *end == '\0' && *n >= least && *n <= most;
+}
+
+bool gate_parse_bytes(const char *text, uint64_t *bytes)
+{
+    static const char unit[] = "KMGT";
+    const char *end = gate_digits(text, bytes);
+    if (end == NULL) { return false; }
+    if (*end == '\0') { return true; }
+    const char upper = *end >= 'a' && *end <= 'z' ? (char)(*end - 'a' + 'A') : *end;
+    const char *at = strchr(unit, upper);
+    if (at == NULL || end[1] != '\0') { return false; }
+    const unsigned shift = 10u * (unsigned)(at - unit + 1);
+    if (*bytes > UINT64_MAX >> shift) { return false; }
+    *bytes <<= shift;
+    return true;
+}
+
+/* Length of the UTF-8 sequence at p, 0: none. The ending 0 byte stops every sequence. */
+static size_t gate_utf8_len(const unsigned char *p)
+{
+    if (p[0] < 0x80) { return 1; }
+    const size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4) { return 0; }
+    const unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    const unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < low || p[1] > high) { return 0; }
+    for (size_t i = 2; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80) { return 0; }
+    }
+    return len;
+}
+
+void gate_json_string(FILE *to, const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    fputc('"', to);
+    while (*p != '\0') {
+        const size_t len = gate_utf8_len(p);
+        if (len == 0) {
+            fputs("\\ufffd", to);
+            p++;
+            continue;
+        }
+        if (*p == '"' || *p == '\\') {
+            fprintf(to, "\\%c", *p);
+        } else if (*p < 0x20) {
+            fprintf(to, "\\u%04x", *p);
+        } else {
+            fwrite(p, 1, len, to);
+        }
+        p += len;
+    }
+    fputc('"', to);
+}
+
+void gate_plain(FILE *to, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        const unsigned char c = (unsigned char)*text;
+        fputc(c < 0x20 || c == 0x7f ? '?' : *text, to);
+    }
+}

@@ -1,0 +1,836 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tour: real work through the cache, with figures, on whatever files the machine has.
+ *
+ * PICTURE    folder -> list of files -> pass 1: get misses, digest the file, set    (cold)
+ *                                       pass 2: the same gets, from L1              (all hit)
+ *                                       pass 3: another store with room for a part  (evictions)
+ *            an answer is SHA-256, lines, bytes of a file, and what it cost to find that out.
+ * INVARIANTS hits + misses == operations in every pass, by our count and by the library's;
+ *            used bytes <= budget whenever we look; every recomputed answer equals the cached one.
+ *            A violation is a finding: it is printed and the exit code is 1.
+ * LOCKING    workers claim operations by one atomic counter and write only their own tour_worker
+ *            and the latency slot of the operation they claimed. usable[i] is written in pass 1 by
+ *            the worker that claimed file i, and read after the join. The main thread only looks.
+ * WALK       list (sorted) -> three passes -> table. A file that turns out to be unreadable in pass
+ *            1, or was written to, is counted as skipped and not asked for again. Pass 2 computes
+ *            every 100th answer anew and compares. Pass 3 draws files with a skew (a few are asked
+ *            for again and again, as in life), from a fixed seed.
+ * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3 (--all: none), so that
+ *            the whole ends within 30 s. Values of 56 bytes.
+ * NOT HERE   walking and reading (walk.c), words and numbers (text.c), rate limits (limits.c),
+ *            loads and the Bloom filter (guards.c), the disk tier (survive.c), pass 3 under each
+ *            policy (policies.c). */
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
+#include "cli/cli.h"
+#include "cli/guards.h"
+#include "cli/limits.h"
+#include "cli/policies.h"
+#include "cli/sha256.h"
+#include "cli/survive.h"
+#include "cli/walk.h"
+
+#define TOUR_FILES 20000u
+#define TOUR_BYTES ((uint64_t)1 << 30)
+#define TOUR_LIST_NS 10000000000u  /* list and pass 1 */
+#define TOUR_SMALL_NS 8000000000u  /* pass 3 */
+#define TOUR_MEMORY ((uint64_t)64 << 20)
+#define TOUR_SMALL_MEMORY ((uint64_t)CELLAR_MEMORY_MIN)
+#define TOUR_RECOMPUTE 100u        /* one answer in so many */
+#define TOUR_READ_BYTES 262144u
+#define TOUR_THREADS_MAX 64u
+#define TOUR_LOOK 32u              /* operations between two looks at the budget */
+
+typedef struct tour_answer { /* what is cached; no padding */
+    unsigned char digest[32];
+    uint64_t lines, bytes;
+    uint64_t cost_ns; /* to compute it; not part of comparisons */
+} tour_answer;
+_Static_assert(sizeof(tour_answer) == 56, "the value has no padding");
+#define TOUR_COMPARED offsetof(tour_answer, cost_ns)
+
+typedef struct tour_options {
+    const char *folder;
+    bool all, json;
+    uint64_t threads, memory_bytes;
+} tour_options;
+
+typedef enum tour_kind { TOUR_COLD, TOUR_WARM, TOUR_SMALL, TOUR_PASSES } tour_kind;
+
+typedef struct tour_run tour_run;
+
+typedef struct tour_worker {
+    tour_run *run;
+    pthread_t thread;
+    bool started;
+    unsigned char *buf;      /* TOUR_READ_BYTES; own */
+    uint64_t random;         /* state of the draws of pass 3 */
+    uint64_t hits, misses, saved_ns, stored, refused;
+    uint64_t compared, different;
+    uint64_t worst_over;     /* most bytes over budget seen */
+    uint64_t most_used;
+    uint64_t skipped[GATE_SKIP_COUNT];
+    cellar_err error;        /* first code that should not have come */
+} tour_worker;
+
+typedef struct tour_figures { /* a row of the table */
+    uint64_t operations, hits, misses, p50_ns, p99_ns, used_bytes, most_used, budget_bytes;
+    uint64_t saved_ns, evicted, refused, elapsed_ns, compared, different, over_bytes, entries;
+    uint64_t counted_gets, counted_hits; /* what the library counted for the same pass */
+    bool cut;
+} tour_figures;
+
+struct tour_run {
+    const tour_options *options;
+    const gate_terminal *term;
+    gate_files files;
+    unsigned char *usable;       /* one per file: 1 once pass 1 has answered it */
+    uint64_t *latency_ns;        /* one per operation of the running pass */
+    cellar *store;               /* of the running pass */
+    tour_kind kind;
+    uint64_t operations;         /* wanted in the running pass */
+    uint64_t deadline_ns;
+    _Atomic uint64_t claimed;    /* operations given out; may pass `operations` */
+    _Atomic uint64_t read_bytes; /* for the live line */
+    _Atomic uint32_t working;    /* workers not yet done */
+    tour_worker worker[TOUR_THREADS_MAX];
+    tour_figures figures[TOUR_PASSES];
+    limits_report limits;
+    guards_result guards;
+    survive_result survive;
+    policies_result policies;
+    uint64_t start_ns;
+};
+
+static const char *const tour_names[TOUR_PASSES] = { "cold", "from L1", "small budget" };
+
+/* ---- one answer ---- */
+
+typedef struct tour_digest {
+    gate_sha256 sha;
+    uint64_t lines, bytes;
+    _Atomic uint64_t *read_bytes;
+} tour_digest;
+
+static void tour_digest_piece(void *ctx, const unsigned char *p, size_t n)
+{
+    tour_digest *d = ctx;
+    gate_sha256_add(&d->sha, p, n);
+    for (const unsigned char *at = p; (at = memchr(at, '\n', (size_t)(p + n - at))) != NULL; at++) {
+        d->lines++;
+    }
+    d->bytes += n;
+    atomic_fetch_add_explicit(d->read_bytes, n, memory_order_relaxed);
+}
+
+/* GATE_SKIP_COUNT: *out is the answer. */
+static gate_skip tour_compute(tour_worker *w, const gate_file *file, tour_answer *out)
+{
+    tour_run *run = w->run;
+    const uint64_t start = gate_clock_ns();
+    tour_digest d = { .read_bytes = &run->read_bytes };
+    gate_sha256_init(&d.sha);
+    const gate_skip why = gate_file_read(&run->files, file, run->deadline_ns, w->buf,
+                                         TOUR_READ_BYTES, tour_digest_piece, &d);
+    if (why != GATE_SKIP_COUNT) { return why; }
+    *out = (tour_answer){ .lines = d.lines, .bytes = d.bytes };
+    gate_sha256_end(&d.sha, out->digest);
+    out->cost_ns = gate_clock_ns() - start;
+    return GATE_SKIP_COUNT;
+}
+
+/* ---- one operation ---- */
+
+static void tour_note_error(tour_worker *w, cellar_err err)
+{
+    if (w->error == CELLAR_OK) { w->error = err; }
+}
+
+static void tour_miss(tour_worker *w, size_t index)
+{
+    tour_run *run = w->run;
+    const gate_file *file = &run->files.file[index];
+    tour_answer answer;
+    w->misses++;
+    const gate_skip why = tour_compute(w, file, &answer);
+    if (why != GATE_SKIP_COUNT) {
+        if (run->kind == TOUR_COLD) { w->skipped[why]++; }
+        return;
+    }
+    if (run->kind == TOUR_COLD) { run->usable[index] = 1; }
+    const cellar_err err = cellar_set(run->store, file->path, strlen(file->path), &answer,
+                                      sizeof answer, NULL);
+    if (err == CELLAR_OK) {
+        w->stored++;
+    } else if (err == CELLAR_E_SPACE) {
+        w->refused++; /* the answer is there, only not kept */
+    } else {
+        tour_note_error(w, err);
+    }
+}
+
+/* Is the cached answer what the file still says? */
+static void tour_recompute(tour_worker *w, const gate_file *file, const tour_answer *cached)
+{
+    tour_answer fresh;
+    if (tour_compute(w, file, &fresh) != GATE_SKIP_COUNT) { return; } /* written to since */
+    w->compared++;
+    if (memcmp(cached, &fresh, TOUR_COMPARED) != 0) { w->different++; }
+}
+
+static void tour_look_at_budget(tour_worker *w)
+{
+    cellar_stats st = cellar_stats_default();
+    const cellar_err err = cellar_stats_get(w->run->store, CELLAR_SCOPE_STORE, &st);
+    if (err != CELLAR_OK) {
+        tour_note_error(w, err);
+        return;
+    }
+    if (st.used_bytes > w->most_used) { w->most_used = st.used_bytes; }
+    if (st.used_bytes > st.budget_bytes && st.used_bytes - st.budget_bytes > w->worst_over) {
+        w->worst_over = st.used_bytes - st.budget_bytes;
+    }
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014): small, and the same everywhere. */
+static uint64_t tour_draw(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+/* Which file operation `op` asks for. Pass 3: the cube of a uniform draw, so that half of the gets
+ * go to an eighth of the files; a step of odd length spreads those over the list. */
+static size_t tour_pick(tour_worker *w, uint64_t op)
+{
+    const size_t count = w->run->files.count;
+    if (w->run->kind != TOUR_SMALL) { return (size_t)op; }
+    const double u = (double)(tour_draw(&w->random) >> 11) / 9007199254740992.0; /* 2^53 */
+    const uint64_t rank = (uint64_t)(u * u * u * (double)count);
+    return (size_t)(rank * UINT64_C(2654435761) % count);
+}
+
+static void tour_operate(tour_worker *w, uint64_t op)
+{
+    tour_run *run = w->run;
+    const size_t index = tour_pick(w, op);
+    const gate_file *file = &run->files.file[index];
+    tour_answer answer;
+    size_t len = 0;
+    const uint64_t start = gate_clock_ns();
+    const cellar_err err = cellar_get(run->store, file->path, strlen(file->path), &answer,
+                                      sizeof answer, &len);
+    if (err == CELLAR_OK) {
+        w->hits++;
+    } else if (err == CELLAR_MISS) {
+        tour_miss(w, index);
+    } else {
+        tour_note_error(w, err);
+    }
+    run->latency_ns[op] = gate_clock_ns() - start;
+    if (err == CELLAR_OK) {
+        w->saved_ns += answer.cost_ns;
+        if (len != sizeof answer) { w->different++; }
+        if (run->kind == TOUR_WARM && op % TOUR_RECOMPUTE == 0) {
+            tour_recompute(w, file, &answer);
+        }
+    }
+    if (op % TOUR_LOOK == 0) { tour_look_at_budget(w); }
+}
+
+static void *tour_work(void *arg)
+{
+    tour_worker *w = arg;
+    tour_run *run = w->run;
+    while (gate_clock_ns() < run->deadline_ns) {
+        const uint64_t op = atomic_fetch_add_explicit(&run->claimed, 1, memory_order_relaxed);
+        if (op >= run->operations) { break; }
+        tour_operate(w, op);
+    }
+    atomic_fetch_sub_explicit(&run->working, 1, memory_order_release); /* acquire in tour_watch */
+    return NULL;
+}
+
+/* ---- one pass ---- */
+
+static uint64_t tour_done(tour_run *run)
+{
+    const uint64_t claimed = atomic_load_explicit(&run->claimed, memory_order_relaxed);
+    return claimed < run->operations ? claimed : run->operations;
+}
+
+static void tour_live_line(tour_run *run)
+{
+    char done[GATE_TEXT], all[GATE_TEXT], bytes[GATE_TEXT], time[GATE_TEXT];
+    const uint64_t read_bytes = atomic_load_explicit(&run->read_bytes, memory_order_relaxed);
+    fprintf(stderr, "\rpass %d of %d, %s: %s of %s files, %s read, %s \033[K", (int)run->kind + 1,
+            (int)TOUR_PASSES, tour_names[run->kind], gate_count(done, tour_done(run)),
+            gate_count(all, run->operations), gate_bytes(bytes, read_bytes),
+            gate_duration(time, gate_clock_ns() - run->start_ns));
+    fflush(stderr);
+}
+
+/* Until the last worker is done; a line ten times a second on a terminal. */
+static void tour_watch(tour_run *run)
+{
+    unsigned rounds = 0;
+    while (atomic_load_explicit(&run->working, memory_order_acquire) > 0) {
+        const struct timespec pause = { 0, 5000000 };
+        nanosleep(&pause, NULL);
+        if (run->term->progress && ++rounds % 20 == 0) { tour_live_line(run); }
+    }
+    if (run->term->progress) {
+        fputs("\r\033[K", stderr);
+        fflush(stderr);
+    }
+}
+
+/* Starts what it can; the calling thread works itself when not even one thread is to be had. */
+static void tour_start_workers(tour_run *run)
+{
+    const uint32_t threads = (uint32_t)run->options->threads;
+    atomic_store(&run->claimed, 0);
+    atomic_store(&run->working, threads);
+    uint32_t started = 0;
+    for (uint32_t i = 0; i < threads; i++) {
+        tour_worker *w = &run->worker[i];
+        unsigned char *buf = w->buf;
+        *w = (tour_worker){ .run = run, .buf = buf, .random = i + 1, .error = CELLAR_OK };
+        w->started = pthread_create(&w->thread, NULL, tour_work, w) == 0;
+        started += w->started;
+        if (!w->started) { atomic_fetch_sub(&run->working, 1); }
+    }
+    if (started == 0) {
+        atomic_store(&run->working, 1);
+        (void)tour_work(&run->worker[0]);
+    }
+}
+
+static int tour_by_value(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void tour_sum(tour_run *run, tour_figures *f, cellar_err *error)
+{
+    for (uint32_t i = 0; i < run->options->threads; i++) {
+        const tour_worker *w = &run->worker[i];
+        f->hits += w->hits;
+        f->misses += w->misses;
+        f->saved_ns += w->saved_ns;
+        f->refused += w->refused;
+        f->compared += w->compared;
+        f->different += w->different;
+        if (w->worst_over > f->over_bytes) { f->over_bytes = w->worst_over; }
+        if (w->most_used > f->most_used) { f->most_used = w->most_used; }
+        for (int s = 0; s < GATE_SKIP_COUNT; s++) { run->files.skipped[s] += w->skipped[s]; }
+        if (*error == CELLAR_OK) { *error = w->error; }
+    }
+}
+
+/* The figures of one pass; false: the cache gave a code that should not come. */
+static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t deadline_ns)
+{
+    tour_figures *f = &run->figures[kind];
+    cellar_stats before = cellar_stats_default(), after = cellar_stats_default();
+    cellar_err error = cellar_stats_get(store, CELLAR_SCOPE_STORE, &before);
+    const uint64_t start = gate_clock_ns();
+    run->kind = kind;
+    run->store = store;
+    run->operations = run->files.count;
+    run->deadline_ns = deadline_ns;
+    tour_start_workers(run);
+    tour_watch(run);
+    for (uint32_t i = 0; i < run->options->threads; i++) {
+        if (run->worker[i].started) { pthread_join(run->worker[i].thread, NULL); }
+    }
+    f->elapsed_ns = gate_clock_ns() - start;
+    tour_look_at_budget(&run->worker[0]);
+    tour_sum(run, f, &error);
+    f->operations = tour_done(run);
+    f->cut = f->operations < run->operations;
+    if (error == CELLAR_OK) { error = cellar_stats_get(store, CELLAR_SCOPE_STORE, &after); }
+    if (error != CELLAR_OK) {
+        gate_complain("pass %d: the cache answered %s (%s)", (int)kind + 1,
+                      cellar_code_name(error), cellar_strerror(error));
+        return false;
+    }
+    f->used_bytes = after.used_bytes;
+    f->budget_bytes = after.budget_bytes;
+    f->entries = after.entries;
+    f->evicted = after.ended[CELLAR_CAUSE_EVICTED] - before.ended[CELLAR_CAUSE_EVICTED];
+    f->counted_gets = after.gets - before.gets;
+    f->counted_hits = after.hits_l1 + after.hits_l2 - before.hits_l1 - before.hits_l2;
+    if (f->operations > 0) {
+        qsort(run->latency_ns, (size_t)f->operations, sizeof *run->latency_ns, tour_by_value);
+        f->p50_ns = run->latency_ns[(f->operations - 1) / 2];
+        f->p99_ns = run->latency_ns[(f->operations - 1) * 99 / 100];
+    }
+    return true;
+}
+
+/* After pass 1: only answered files stay, in order. */
+static void tour_keep_usable(tour_run *run)
+{
+    gate_files *files = &run->files;
+    size_t kept = 0;
+    files->bytes = 0;
+    for (size_t i = 0; i < files->count; i++) {
+        if (run->usable[i]) {
+            files->bytes += files->file[i].size;
+            files->file[kept++] = files->file[i];
+        } else {
+            free(files->file[i].path);
+        }
+    }
+    files->count = kept;
+}
+
+static cellar *tour_open_store(uint64_t memory_bytes, uint64_t max_entries)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar *store = NULL;
+    cfg.memory_bytes = memory_bytes;
+    cfg.max_entries = max_entries;
+    cellar_host_opts host = cellar_host_opts_default();
+    host.name = "tour";
+    cfg.host = &host;
+    const cellar_err err = cellar_open(&cfg, &store);
+    if (err == CELLAR_OK) { return store; }
+    gate_complain("cannot open a store of %llu bytes: %s", (unsigned long long)memory_bytes,
+                  cellar_strerror(err));
+    return NULL;
+}
+
+static int tour_large_passes(tour_run *run)
+{
+    const uint64_t none = UINT64_MAX;
+    cellar *store = tour_open_store(run->options->memory_bytes, 0);
+    if (store == NULL) { return GATE_NO_START; }
+    int code = GATE_INTERNAL;
+    if (!tour_pass(run, TOUR_COLD, store,
+                   run->options->all ? none : run->start_ns + TOUR_LIST_NS)) {
+        goto close_store;
+    }
+    if (run->figures[TOUR_COLD].cut || run->files.skipped[GATE_SKIP_LATE] > 0) {
+        run->files.cut = GATE_CUT_TIME;
+    }
+    tour_keep_usable(run);
+    if (run->files.count == 0) {
+        code = GATE_DONE; /* the caller says what was skipped */
+        goto close_store;
+    }
+    if (!tour_pass(run, TOUR_WARM, store, none)) { goto close_store; }
+    code = GATE_DONE;
+    if (!survive_run(store, &run->files, &run->survive)) {
+        gate_complain("tour: out of memory or processes");
+        code = GATE_NO_START;
+    }
+close_store:
+    cellar_close(store);
+    return code;
+}
+
+/* The least budget there is. The answers of a short list would fit even there, so room for an
+ * eighth of the files is the second bound while that is less than the memory certainly holds. */
+static int tour_small_pass(tour_run *run)
+{
+    const uint64_t certain = TOUR_SMALL_MEMORY / 512;
+    const uint64_t eighth = run->files.count / 8 > 0 ? run->files.count / 8 : 1;
+    cellar *store = tour_open_store(TOUR_SMALL_MEMORY, eighth < certain ? eighth : 0);
+    if (store == NULL) { return GATE_NO_START; }
+    const bool fine = tour_pass(run, TOUR_SMALL, store,
+                                run->options->all ? UINT64_MAX : gate_clock_ns() + TOUR_SMALL_NS);
+    cellar_close(store);
+    return fine ? GATE_DONE : GATE_INTERNAL;
+}
+
+/* ---- telling ---- */
+
+static bool tour_agrees(const tour_figures *f)
+{
+    return f->hits + f->misses == f->operations && f->counted_gets == f->operations &&
+           f->counted_hits == f->hits;
+}
+
+static uint64_t tour_findings(const tour_run *run)
+{
+    uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards) +
+                 survive_findings(&run->survive) + policies_findings(&run->policies);
+    for (int k = 0; k < TOUR_PASSES; k++) {
+        const tour_figures *f = &run->figures[k];
+        n += (uint64_t)!tour_agrees(f) + (f->over_bytes > 0) + (f->different > 0);
+    }
+    return n;
+}
+
+static const char *tour_cut_name(gate_cut cut)
+{
+    switch (cut) {
+    case GATE_CUT_FILES: return "files";
+    case GATE_CUT_BYTES: return "bytes";
+    case GATE_CUT_TIME: return "time";
+    case GATE_CUT_NONE: break;
+    }
+    return "none";
+}
+
+static const char *tour_cut_words(gate_cut cut)
+{
+    switch (cut) {
+    case GATE_CUT_FILES: return "cut at 20,000 files (--all lifts it)";
+    case GATE_CUT_BYTES: return "cut at 1 GiB (--all lifts it)";
+    case GATE_CUT_TIME: return "cut after 10 s (--all lifts it)";
+    case GATE_CUT_NONE: break;
+    }
+    return "all of them";
+}
+
+static const char *const tour_skip_words[GATE_SKIP_COUNT] = {
+#define GATE_X(id, words) [GATE_SKIP_##id] = words,
+    GATE_SKIPS(GATE_X)
+#undef GATE_X
+};
+
+static void tour_print_head(const tour_run *run)
+{
+    char count[GATE_TEXT], bytes[GATE_TEXT];
+    printf("cellar %s, tour of ", cellar_version());
+    gate_plain(stdout, run->options->folder);
+    const unsigned threads = (unsigned)run->options->threads;
+    printf("\n%s file%s, %s, %u thread%s; %s\nskipped:", gate_count(count, run->files.count),
+           run->files.count == 1 ? "" : "s", gate_bytes(bytes, run->files.bytes), threads,
+           threads == 1 ? "" : "s", tour_cut_words(run->files.cut));
+    bool any = false;
+    for (int s = 0; s < GATE_SKIP_COUNT; s++) {
+        if (run->files.skipped[s] == 0) { continue; }
+        printf("%s %s %s", any ? "," : "", gate_count(count, run->files.skipped[s]),
+               tour_skip_words[s]);
+        any = true;
+    }
+    puts(any ? "" : " nothing");
+}
+
+/* One line of the table: a name, and a figure of each pass. */
+static void tour_print_line(const char *name, char cell[TOUR_PASSES][GATE_TEXT])
+{
+    printf("%-14s", name);
+    for (int k = 0; k < TOUR_PASSES; k++) { printf(" %16s", cell[k]); }
+    putchar('\n');
+}
+
+static void tour_print_figures(const tour_run *run)
+{
+    typedef char *(*form)(char out[GATE_TEXT], uint64_t n);
+    static const struct {
+        const char *name;
+        form form; /* NULL: the hit ratio, which is made of two */
+        size_t at;
+    } line[] = {
+        { "operations", gate_count, offsetof(tour_figures, operations) },
+        { "hits", gate_count, offsetof(tour_figures, hits) },
+        { "misses", gate_count, offsetof(tour_figures, misses) },
+        { "hit ratio", NULL, 0 },
+        { "answer, p50", gate_duration, offsetof(tour_figures, p50_ns) },
+        { "answer, p99", gate_duration, offsetof(tour_figures, p99_ns) },
+        { "bytes held", gate_bytes, offsetof(tour_figures, used_bytes) },
+        { "budget", gate_bytes, offsetof(tour_figures, budget_bytes) },
+        { "evicted", gate_count, offsetof(tour_figures, evicted) },
+        { "time saved", gate_duration, offsetof(tour_figures, saved_ns) },
+        { "time taken", gate_duration, offsetof(tour_figures, elapsed_ns) },
+    };
+    for (size_t i = 0; i < sizeof line / sizeof line[0]; i++) {
+        char cell[TOUR_PASSES][GATE_TEXT];
+        for (int k = 0; k < TOUR_PASSES; k++) {
+            const tour_figures *f = &run->figures[k];
+            uint64_t value;
+            if (line[i].form == NULL) {
+                gate_percent(cell[k], f->hits, f->operations);
+            } else {
+                memcpy(&value, (const char *)f + line[i].at, sizeof value);
+                line[i].form(cell[k], value);
+            }
+        }
+        tour_print_line(line[i].name, cell);
+    }
+}
+
+static void tour_print_checks(const tour_run *run)
+{
+    char a[GATE_TEXT], b[GATE_TEXT];
+    const tour_figures *warm = &run->figures[TOUR_WARM];
+    printf("\nrecomputed %s of the cached answers: %s different\n",
+           gate_count(a, warm->compared), gate_count(b, warm->different));
+    for (int k = 0; k < TOUR_PASSES; k++) {
+        const tour_figures *f = &run->figures[k];
+        if (!tour_agrees(f)) {
+            printf("FINDING pass %d: %llu hits and %llu misses in %llu operations; the cache "
+                   "counted %llu gets and %llu hits\n", k + 1, (unsigned long long)f->hits,
+                   (unsigned long long)f->misses, (unsigned long long)f->operations,
+                   (unsigned long long)f->counted_gets, (unsigned long long)f->counted_hits);
+        }
+        if (f->over_bytes > 0) {
+            printf("FINDING pass %d: %s bytes over the budget\n", k + 1,
+                   gate_count(a, f->over_bytes));
+        }
+        if (f->different > 0) {
+            printf("FINDING pass %d: %s answers are not what was stored\n", k + 1,
+                   gate_count(a, f->different));
+        }
+    }
+    if (tour_findings(run) == 0) {
+        puts("hits + misses = operations in every pass; never a byte over the budget");
+    }
+    printf("took %s\n", gate_duration(a, gate_clock_ns() - run->start_ns));
+}
+
+static void tour_print_table(const tour_run *run)
+{
+    char head[TOUR_PASSES][GATE_TEXT];
+    tour_print_head(run);
+    for (int k = 0; k < TOUR_PASSES; k++) {
+        snprintf(head[k], sizeof head[k], "%d %s", k + 1, tour_names[k]);
+    }
+    fputs(run->term->color ? "\n\033[1m" : "\n", stdout);
+    tour_print_line("pass", head);
+    if (run->term->color) { fputs("\033[0m", stdout); }
+    tour_print_figures(run);
+    policies_print(&run->policies);
+    limits_print(&run->limits);
+    guards_print(&run->guards);
+    survive_print(&run->survive);
+    tour_print_checks(run);
+}
+
+static void tour_print_json(const tour_run *run)
+{
+    fputs("{\"tour\":", stdout);
+    gate_json_string(stdout, run->options->folder);
+    printf(",\"version\":\"%s\",\"files\":%zu,\"bytes\":%llu,\"threads\":%u,\"cut\":\"%s\","
+           "\"skipped\":{", cellar_version(), run->files.count,
+           (unsigned long long)run->files.bytes, (unsigned)run->options->threads,
+           tour_cut_name(run->files.cut));
+    for (int s = 0; s < GATE_SKIP_COUNT; s++) {
+        printf("%s\"%s\":%llu", s == 0 ? "" : ",", tour_skip_words[s],
+               (unsigned long long)run->files.skipped[s]);
+    }
+    puts("}}");
+    for (int k = 0; k < TOUR_PASSES; k++) {
+        const tour_figures *f = &run->figures[k];
+        const struct { const char *name; uint64_t value; } field[] = {
+            { "operations", f->operations }, { "hits", f->hits }, { "misses", f->misses },
+            { "p50_ns", f->p50_ns }, { "p99_ns", f->p99_ns }, { "held_bytes", f->used_bytes },
+            { "most_held_bytes", f->most_used }, { "budget_bytes", f->budget_bytes },
+            { "over_bytes", f->over_bytes }, { "entries", f->entries }, { "saved_ns", f->saved_ns },
+            { "evicted", f->evicted }, { "refused", f->refused }, { "recomputed", f->compared },
+            { "different", f->different }, { "elapsed_ns", f->elapsed_ns },
+        };
+        const uint64_t ppm = f->operations == 0
+            ? 0 : (uint64_t)((double)f->hits * 1e6 / (double)f->operations);
+        printf("{\"pass\":%d,\"name\":\"%s\",\"hit_ratio\":%u.%06u", k + 1, tour_names[k],
+               (unsigned)(ppm / 1000000), (unsigned)(ppm % 1000000));
+        for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
+            printf(",\"%s\":%llu", field[i].name, (unsigned long long)field[i].value);
+        }
+        puts("}");
+    }
+    policies_print_json(&run->policies);
+    limits_print_json(&run->limits);
+    guards_print_json(&run->guards);
+    survive_print_json(&run->survive);
+    printf("{\"findings\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)tour_findings(run),
+           (unsigned long long)(gate_clock_ns() - run->start_ns));
+}
+
+/* ---- the whole ---- */
+
+static int tour_nothing_to_do(const tour_run *run)
+{
+    fputs("cellar: tour: no readable file with content below ", stderr);
+    gate_plain(stderr, run->options->folder);
+    bool any = false;
+    for (int s = 0; s < GATE_SKIP_COUNT; s++) {
+        if (run->files.skipped[s] == 0) { continue; }
+        fprintf(stderr, "%s%llu %s", any ? ", " : " (skipped: ",
+                (unsigned long long)run->files.skipped[s], tour_skip_words[s]);
+        any = true;
+    }
+    fputs(any ? "); name another folder\n" : "; name another folder\n", stderr);
+    return GATE_USAGE;
+}
+
+static bool tour_allocate(tour_run *run)
+{
+    run->usable = calloc(run->files.count, 1);
+    run->latency_ns = calloc(run->files.count, sizeof *run->latency_ns);
+    bool fine = run->usable != NULL && run->latency_ns != NULL;
+    for (uint32_t i = 0; i < run->options->threads; i++) {
+        run->worker[i].buf = malloc(TOUR_READ_BYTES);
+        fine = fine && run->worker[i].buf != NULL;
+    }
+    return fine;
+}
+
+static int tour_passes(tour_run *run)
+{
+    if (!tour_allocate(run)) {
+        gate_complain("tour: out of memory");
+        return GATE_NO_START;
+    }
+    const int code = tour_large_passes(run);
+    if (code != GATE_DONE) { return code; }
+    if (run->files.count == 0) { return tour_nothing_to_do(run); }
+    return tour_small_pass(run);
+}
+
+static int tour_go(tour_run *run)
+{
+    const bool all = run->options->all;
+    const gate_limits limits = {
+        .files = all ? UINT64_MAX : TOUR_FILES,
+        .bytes = all ? UINT64_MAX : TOUR_BYTES,
+        .deadline_ns = all ? UINT64_MAX : run->start_ns + TOUR_LIST_NS,
+    };
+    const int error = gate_files_open(&run->files, run->options->folder, &limits);
+    if (error != 0) {
+        fputs("cellar: tour: cannot read ", stderr);
+        gate_plain(stderr, run->options->folder);
+        fprintf(stderr, ": %s; name an existing folder\n", gate_errno_text(error));
+        return error == ENOMEM ? GATE_NO_START : GATE_USAGE;
+    }
+    if (run->files.count == 0) { return tour_nothing_to_do(run); }
+    const int code = tour_passes(run);
+    if (code != GATE_DONE) { return code; }
+    if (!policies_run(&run->files, &run->policies)) {
+        gate_complain("tour: out of memory");
+        return GATE_NO_START;
+    }
+    if (!limits_run(&run->limits) || !guards_run(&run->guards)) {
+        gate_complain("tour: out of memory or threads");
+        return GATE_NO_START;
+    }
+    if (run->options->json) {
+        tour_print_json(run);
+    } else {
+        tour_print_table(run);
+    }
+    return tour_findings(run) == 0 ? GATE_DONE : GATE_FINDING;
+}
+
+static int tour_usage(void)
+{
+    fputs("cellar: `cellar tour --help` tells the options\n", stderr);
+    return GATE_USAGE;
+}
+
+/* GATE_DONE: go on; else the exit code. *helped: help was printed. */
+static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
+{
+    static const struct option known[] = {
+        { "all", no_argument, NULL, 'a' }, { "json", no_argument, NULL, 'j' },
+        { "threads", required_argument, NULL, 't' }, { "memory", required_argument, NULL, 'm' },
+        { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+    };
+    int c;
+    while ((c = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+        switch (c) {
+        case 'a': o->all = true; break;
+        case 'j': o->json = true; break;
+        case 't':
+            if (gate_parse_count(optarg, 1, TOUR_THREADS_MAX, &o->threads)) { break; }
+            gate_complain("tour: --threads takes 1 to %u", TOUR_THREADS_MAX);
+            return tour_usage();
+        case 'm':
+            if (gate_parse_bytes(optarg, &o->memory_bytes) &&
+                o->memory_bytes >= CELLAR_MEMORY_MIN) { break; }
+            gate_complain("tour: --memory takes a size from 1M on, such as 64M or 2G");
+            return tour_usage();
+        case 'h':
+            fputs(gate_tour.help, stdout);
+            *helped = true;
+            return GATE_DONE;
+        default: return tour_usage(); /* getopt has named the option */
+        }
+    }
+    if (argc - optind > 1) {
+        gate_complain("tour: one folder, please");
+        return tour_usage();
+    }
+    if (argc - optind == 1) { o->folder = argv[optind]; }
+    return GATE_DONE;
+}
+
+static uint64_t tour_default_threads(void)
+{
+    const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus < 2 ? 2 : cpus > 8 ? 8 : (uint64_t)cpus;
+}
+
+static int tour_main(int argc, char **argv, const gate_terminal *term)
+{
+    tour_options o = { .folder = "/usr/share", .threads = tour_default_threads(),
+                       .memory_bytes = TOUR_MEMORY };
+    bool helped = false;
+    int code = tour_parse(argc, argv, &o, &helped);
+    if (code != GATE_DONE || helped) { return code; }
+    tour_run *run = calloc(1, sizeof *run);
+    if (run == NULL) {
+        gate_complain("tour: out of memory");
+        return GATE_NO_START;
+    }
+    run->options = &o;
+    run->term = term;
+    run->start_ns = gate_clock_ns();
+    run->files.root = -1;
+    code = tour_go(run);
+    for (uint32_t i = 0; i < TOUR_THREADS_MAX; i++) { free(run->worker[i].buf); }
+    free(run->usable);
+    free(run->latency_ns);
+    gate_files_close(&run->files);
+    free(run);
+    return code;
+}
+
+const gate_command gate_tour = {
+    "tour", "demo", "real work through the cache, with figures (`demo` is the same)",
+    "Usage: cellar tour [OPTION]... [FOLDER]\n"
+    "\n"
+    "Caches digest, lines and bytes of the regular files below FOLDER (/usr/share), with several\n"
+    "threads, in three passes: cold, from memory, and with a budget far too small. Prints\n"
+    "operations, hits, misses, hit ratio, times, memory held against the budget, seconds\n"
+    "saved and evictions. One cached answer in 100 is computed anew and compared. Then the small\n"
+    "budget under each policy of eviction, and what the advisor says of twice as much. Eight\n"
+    "threads ask two rate limiters for one key for 1.2 s, and the admissions are counted; 64\n"
+    "threads ask for one cold key (one load), a loader fails (stale values are served), and a\n"
+    "flood of absent keys meets the Bloom filter. At last a store with a disk tier in TMPDIR\n"
+    "(/tmp) is closed and reopened, another killed while it is written, and both are verified.\n"
+    "\n"
+    "Takes files in sorted order until 20,000 files, 1 GiB, or 10 s; says so when it cuts.\n"
+    "Symbolic links, empty, unreadable, vanished and special files are skipped and counted.\n"
+    "\n"
+    "  --all           no limits\n"
+    "  --json          the same as JSON, one object a line\n"
+    "  --threads=N     1 to 64 (one for each CPU, 2 to 8)\n"
+    "  --memory=SIZE   budget of the first two passes, from 1M on (64M)\n"
+    "  --help          this text\n"
+    "\n"
+    "Exit codes: 0 fine; 1 an answer differs, the budget or a rate limit was passed, or counts\n"
+    "            do not add up, of loads too;\n"
+    "            2 wrong usage, or no usable file below FOLDER; 3 cannot start;\n"
+    "            4 internal error.\n",
+    tour_main
+};

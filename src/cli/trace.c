@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * trace: requests out of a file, in pieces, whatever its format.
+ *
+ * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> fixed records, all there are;
+ *            lines one at a time
+ * FORMAT     ctr      16 B little-endian: u64 id, u32 size, u32 seconds; no header
+ *            oracle   24 B packed little-endian (libCacheSim oracleGeneral): u32 seconds, u64 id,
+ *                     u32 size, i64 next use (ignored)
+ *            lis      text, blanks between: start count ignored request; stands for count ids
+ *            twitter  time,key,key size,value size,client,operation,ttl: get and gets are requests,
+ *                     set add replace cas append prepend incr decr are writes, the rest is skipped
+ *            csv      columns as told: time, key, size, ttl
+ *            txt      one key a line
+ *            Text keys become ids by a 64-bit hash; every id is mixed once more: dense ranks would
+ *            make any index look better than it is.
+ * INVARIANTS memory does not grow with the file; a bad byte is told with the number of its record
+ *            (line), counted from 1; times never run backwards: an earlier one is held at the last
+ *            one seen, and counted.
+ * LIMITS     lines of 64 KiB. Decompressors are the installed programs; their complaints are ours.
+ * NOT HERE   what is done with the requests (replay.c). */
+#include "cli/trace.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+#define TRACE_BUFFER ((size_t)1 << 20)
+#define TRACE_LINE ((size_t)1 << 16)
+
+extern char **environ;
+
+struct gate_trace {
+    const char *path;      /* the caller's */
+    gate_trace_how how;
+    int fd;                /* what is read: the file or the pipe */
+    int file;              /* the compressed file, for its position; -1: fd is the file */
+    pid_t child;           /* decompressor; 0: none */
+    const char *tool;      /* its name */
+    unsigned char *buf;    /* TRACE_BUFFER + 1 */
+    size_t at, end;        /* unread bytes of buf */
+    bool eof, again;
+    uint64_t record;       /* number of the record or line being read */
+    uint64_t bytes;        /* length of the file, 0 unknown */
+    uint64_t backwards;
+    int64_t first, last_ms; /* time of the first request, in its unit; last handed out */
+    bool begun;
+    uint64_t run_id, run_left; /* lis: the rest of a line */
+};
+
+static const struct trace_name {
+    const char *name;
+    gate_trace_format format;
+} trace_names[] = {
+    { "auto", GATE_TRACE_AUTO }, { "ctr", GATE_TRACE_CTR }, { "oracle", GATE_TRACE_ORACLE },
+    { "lis", GATE_TRACE_LIS }, { "twitter", GATE_TRACE_TWITTER }, { "csv", GATE_TRACE_CSV },
+    { "txt", GATE_TRACE_TXT },
+};
+#define TRACE_NAMES (sizeof trace_names / sizeof trace_names[0])
+
+bool gate_trace_format_of(const char *name, gate_trace_format *out)
+{
+    for (size_t i = 0; i < TRACE_NAMES; i++) {
+        if (strcmp(name, trace_names[i].name) != 0) { continue; }
+        *out = trace_names[i].format;
+        return true;
+    }
+    return false;
+}
+
+const char *gate_trace_format_name(gate_trace_format f)
+{
+    for (size_t i = 0; i < TRACE_NAMES; i++) {
+        if (trace_names[i].format == f) { return trace_names[i].name; }
+    }
+    return "?";
+}
+
+bool gate_trace_columns_of(const char *text, gate_trace_how *how)
+{
+    static const char *const name[] = { "-", "time", "key", "size", "ttl" };
+    bool key = false;
+    how->column_count = 0;
+    for (;;) {
+        const size_t n = strcspn(text, ",");
+        unsigned c = 0;
+        while (c < 5 && !(strlen(name[c]) == n && memcmp(text, name[c], n) == 0)) { c++; }
+        if (c == 5 || how->column_count == GATE_COLUMNS_MAX) { return false; }
+        for (unsigned i = 0; i < how->column_count; i++) {
+            if (c != GATE_COLUMN_SKIP && how->column[i] == (gate_trace_column)c) { return false; }
+        }
+        how->column[how->column_count++] = (gate_trace_column)c;
+        key = key || c == GATE_COLUMN_KEY;
+        if (text[n] == '\0') { return key; }
+        text += n + 1;
+    }
+}
+
+/* ---- bytes ---- */
+
+static void trace_reason(const gate_trace *t, char *why, const char *reason)
+{
+    snprintf(why, GATE_TRACE_WHY, "%s: record %" PRIu64 ": %s", t->path, t->record, reason);
+}
+
+/* The end of a pipe is an end only if the program behind it says so. */
+static bool trace_child_fine(gate_trace *t)
+{
+    if (t->child == 0) { return true; }
+    int status = 0;
+    pid_t got;
+    do { got = waitpid(t->child, &status, 0); } while (got < 0 && errno == EINTR);
+    t->child = 0;
+    return got > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* At least `want` unread bytes, if the file has them. False: reading failed. */
+static bool trace_fill(gate_trace *t, size_t want, char *why)
+{
+    if (t->end - t->at >= want || t->eof) { return true; }
+    memmove(t->buf, t->buf + t->at, t->end - t->at);
+    t->end -= t->at;
+    t->at = 0;
+    while (t->end < want && !t->eof) {
+        const ssize_t n = read(t->fd, t->buf + t->end, TRACE_BUFFER - t->end);
+        if (n < 0 && errno == EINTR) { continue; }
+        if (n < 0) {
+            t->record++;
+            trace_reason(t, why, gate_errno_text(errno));
+            return false;
+        }
+        t->end += (size_t)n;
+        t->eof = n == 0;
+    }
+    if (t->eof && !trace_child_fine(t)) {
+        char reason[96];
+        t->record++;
+        snprintf(reason, sizeof reason, "%s cannot read it: damaged or cut short", t->tool);
+        trace_reason(t, why, reason);
+        return false;
+    }
+    return true;
+}
+
+/* Little-endian; compilers make one load of each. */
+static uint32_t trace_u32(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static uint64_t trace_u64(const unsigned char *p)
+{
+    return (uint64_t)trace_u32(p) | (uint64_t)trace_u32(p + 4) << 32;
+}
+
+/* A bijection: ids stay different. */
+static uint64_t trace_mix(uint64_t x)
+{
+    x ^= x >> 32;
+    x *= UINT64_C(0xd6e8feb86659fd93);
+    x ^= x >> 32;
+    x *= UINT64_C(0xd6e8feb86659fd93);
+    return x ^ x >> 32;
+}
+
+static uint64_t trace_key(const unsigned char *p, size_t n)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325) ^ n;
+    for (size_t i = 0; i < n; i++) { h = (h ^ p[i]) * UINT64_C(0x100000001b3); }
+    return trace_mix(h);
+}
+
+/* ---- times ---- */
+
+static void trace_time(gate_trace *t, int64_t time, gate_request *r)
+{
+    const int64_t unit = t->how.per_second;
+    if (!t->begun) {
+        t->begun = true;
+        t->first = time;
+    }
+    /* Both are of a file: their difference may not fit. */
+    const uint64_t since = time >= t->first ? (uint64_t)time - (uint64_t)t->first : 0;
+    const uint64_t most = (uint64_t)INT64_MAX / 2000;
+    int64_t ms = (int64_t)(unit >= 1000 ? since / (uint64_t)(unit / 1000)
+                                        : (since < most ? since : most) * 1000);
+    if (ms < t->last_ms || time < t->first) {
+        t->backwards++;
+        ms = t->last_ms;
+    }
+    t->last_ms = r->time_ms = ms;
+}
+
+/* ---- lines ---- */
+
+typedef struct trace_field {
+    const unsigned char *p;
+    size_t n;
+} trace_field;
+
+/* 1: a line (without its end) in *out; 0: the end; -1: wrong. */
+static int trace_line(gate_trace *t, trace_field *out, char *why)
+{
+    for (;;) {
+        if (!trace_fill(t, TRACE_LINE, why)) { return -1; }
+        if (t->at == t->end) { return 0; }
+        t->record++;
+        const size_t have = t->end - t->at < TRACE_LINE ? t->end - t->at : TRACE_LINE;
+        const unsigned char *p = t->buf + t->at, *nl = memchr(p, '\n', have);
+        if (nl == NULL && have == TRACE_LINE) {
+            trace_reason(t, why, "line longer than 65,535 bytes");
+            return -1;
+        }
+        size_t n = nl != NULL ? (size_t)(nl - p) : have;
+        t->at += nl != NULL ? n + 1 : n;
+        if (memchr(p, '\0', n) != NULL) {
+            trace_reason(t, why, "a zero byte: this is no text");
+            return -1;
+        }
+        if (n != 0 && p[n - 1] == '\r') { n--; }
+        if (n == 0) { continue; }
+        *out = (trace_field){ p, n };
+        return 1;
+    }
+}
+
+/* Whole, signed, possibly with a fraction (cut off). */
+static bool trace_number(trace_field f, int64_t *out, bool fraction)
+{
+    size_t i = 0;
+    bool minus = false;
+    uint64_t v = 0;
+    while (f.n != 0 && f.p[0] == ' ') { f = (trace_field){ f.p + 1, f.n - 1 }; }
+    while (f.n != 0 && f.p[f.n - 1] == ' ') { f.n--; }
+    if (f.n != 0 && f.p[0] == '-') { minus = i++ == 0; }
+    const size_t from = i;
+    for (; i < f.n && f.p[i] >= '0' && f.p[i] <= '9'; i++) {
+        if (v > (uint64_t)INT64_MAX / 10 - 1) { return false; }
+        v = v * 10 + (uint64_t)(f.p[i] - '0');
+    }
+    if (i == from) { return false; }
+    if (fraction && i < f.n && f.p[i] == '.') {
+        for (i++; i < f.n && f.p[i] >= '0' && f.p[i] <= '9'; i++) { }
+    }
+    *out = minus ? -(int64_t)v : (int64_t)v;
+    return i == f.n;
+}
+
+static unsigned trace_split(trace_field line, char by, trace_field *out, unsigned most)
+{
+    unsigned n = 0;
+    while (n < most) {
+        const unsigned char *cut = memchr(line.p, by, line.n);
+        const size_t len = cut != NULL ? (size_t)(cut - line.p) : line.n;
+        out[n++] = (trace_field){ line.p, len };
+        if (cut == NULL) { return n; }
+        line = (trace_field){ cut + 1, line.n - len - 1 };
+    }
+    return n + 1; /* more than asked for */
+}
+
+static bool trace_is(trace_field f, const char *word)
+{
+    return strlen(word) == f.n && memcmp(f.p, word, f.n) == 0;
+}
+
+static int trace_bad(const gate_trace *t, char *why, const char *reason)
+{
+    trace_reason(t, why, reason);
+    return -1;
+}
+
+static int trace_size(const gate_trace *t, trace_field f, uint64_t *size, char *why)
+{
+    int64_t n;
+    if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the size is no number"); }
+    if (n < 0) { return trace_bad(t, why, "negative size"); }
+    *size = (uint64_t)n;
+    return 1;
+}
+
+static int trace_ttl(const gate_trace *t, trace_field f, int64_t *ttl_ms, char *why)
+{
+    int64_t n;
+    if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the ttl is no number"); }
+    if (n < 0) { return trace_bad(t, why, "negative ttl"); }
+    *ttl_ms = n < INT64_MAX / 2000 ? n * 1000 : INT64_MAX / 2;
+    return 1;
+}
+
+/* ---- records; each: 1 a request, 0 the end, -1 wrong, 2 skip ---- */
+
+/* All that are in the buffer, up to `most`: a trace is read once a policy and capacity, and one
+ * record at a time took as long as the request it stands for. Returns how many; 0: the end, or
+ * *wrong. */
+static size_t trace_fixed(gate_trace *t, gate_request *out, size_t most, bool *wrong, char *why)
+{
+    const bool ctr = t->how.format == GATE_TRACE_CTR;
+    const size_t each = ctr ? 16 : 24;
+    *wrong = !trace_fill(t, each, why);
+    if (*wrong) { return 0; }
+    const size_t have = (t->end - t->at) / each, n = have < most ? have : most;
+    if (n == 0 && t->at != t->end) {
+        t->record++;
+        trace_reason(t, why, ctr ? "cut short: the length is no multiple of 16"
+                                 : "cut short: the length is no multiple of 24");
+        *wrong = true;
+    }
+    const unsigned char *p = t->buf + t->at;
+    for (gate_request *r = out; r < out + n; r++, p += each) {
+        *r = (gate_request){ .id = trace_mix(trace_u64(ctr ? p : p + 4)),
+                             .size = trace_u32(ctr ? p + 8 : p + 12) };
+        trace_time(t, (int64_t)trace_u32(ctr ? p + 12 : p), r);
+    }
+    t->at += n * each;
+    t->record += n;
+    return n;
+}
+
+static int trace_lis(gate_trace *t, gate_request *r, char *why)
+{
+    if (t->run_left == 0) {
+        trace_field line, f[5];
+        const int got = trace_line(t, &line, why);
+        if (got != 1) { return got; }
+        while (line.n != 0 && line.p[line.n - 1] == ' ') { line.n--; }
+        int64_t start, count;
+        if (trace_split(line, ' ', f, 4) != 4 || !trace_number(f[0], &start, false) ||
+            !trace_number(f[1], &count, false)) {
+            return trace_bad(t, why, "not four numbers: start count ignored request");
+        }
+        if (start < 0 || count < 0 || start > INT64_MAX - count) {
+            return trace_bad(t, why, "negative start or count");
+        }
+        if (count == 0) { return 2; }
+        t->run_id = (uint64_t)start;
+        t->run_left = (uint64_t)count;
+    }
+    r->id = trace_mix(t->run_id++);
+    t->run_left--;
+    return 1;
+}
+
+static int trace_twitter(gate_trace *t, gate_request *r, char *why)
+{
+    static const char *const writes[] = { "set", "add", "replace", "cas", "append", "prepend",
+                                          "incr", "decr" };
+    trace_field line, f[8];
+    const int got = trace_line(t, &line, why);
+    if (got != 1) { return got; }
+    if (trace_split(line, ',', f, 7) != 7) {
+        return trace_bad(t, why,
+                         "not 7 columns: time,key,key size,value size,client,operation,ttl");
+    }
+    int64_t time;
+    uint64_t key_size;
+    if (!trace_number(f[0], &time, false)) { return trace_bad(t, why, "the time is no number"); }
+    if (trace_size(t, f[2], &key_size, why) < 0 || trace_size(t, f[3], &r->size, why) < 0 ||
+        trace_ttl(t, f[6], &r->ttl_ms, why) < 0) {
+        return -1;
+    }
+    if (f[1].n == 0) { return trace_bad(t, why, "no key"); }
+    bool read = trace_is(f[5], "get") || trace_is(f[5], "gets"), write = false;
+    for (size_t i = 0; i < sizeof writes / sizeof writes[0]; i++) {
+        write = write || trace_is(f[5], writes[i]);
+    }
+    trace_time(t, time, r);
+    r->size = r->size <= UINT64_MAX - key_size ? r->size + key_size : r->size;
+    r->id = trace_key(f[1].p, f[1].n);
+    r->write = write;
+    return read || write ? 1 : 2;
+}
+
+static int trace_csv(gate_trace *t, gate_request *r, char *why)
+{
+    trace_field line, f[GATE_COLUMNS_MAX + 1];
+    const int got = trace_line(t, &line, why);
+    if (got != 1) { return got; }
+    const unsigned n = t->how.column_count;
+    if (trace_split(line, ',', f, n) != n) {
+        char reason[64];
+        snprintf(reason, sizeof reason, "not %u columns", n);
+        return trace_bad(t, why, reason);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        int64_t time;
+        switch (t->how.column[i]) {
+        case GATE_COLUMN_SKIP: break;
+        case GATE_COLUMN_TIME:
+            if (!trace_number(f[i], &time, true)) {
+                return trace_bad(t, why, "the time is no number");
+            }
+            trace_time(t, time, r);
+            break;
+        case GATE_COLUMN_KEY:
+            if (f[i].n == 0) { return trace_bad(t, why, "no key"); }
+            r->id = trace_key(f[i].p, f[i].n);
+            break;
+        case GATE_COLUMN_SIZE:
+            if (trace_size(t, f[i], &r->size, why) < 0) { return -1; }
+            break;
+        case GATE_COLUMN_TTL:
+            if (trace_ttl(t, f[i], &r->ttl_ms, why) < 0) { return -1; }
+            break;
+        }
+    }
+    return 1;
+}
+
+static int trace_txt(gate_trace *t, gate_request *r, char *why)
+{
+    trace_field line;
+    const int got = trace_line(t, &line, why);
+    if (got == 1) { r->id = trace_key(line.p, line.n); }
+    return got;
+}
+
+size_t gate_trace_read(gate_trace *t, gate_request *out, size_t most, bool *wrong, char *why)
+{
+    size_t n = 0;
+    *wrong = false;
+    while (n < most) {
+        if (t->how.format == GATE_TRACE_CTR || t->how.format == GATE_TRACE_ORACLE) {
+            const size_t more = trace_fixed(t, out + n, most - n, wrong, why);
+            if (more == 0) { break; }
+            n += more;
+            continue;
+        }
+        int got = 0;
+        gate_request *r = &out[n];
+        *r = (gate_request){ .size = 1, .time_ms = t->last_ms };
+        switch (t->how.format) {
+        case GATE_TRACE_AUTO:
+        case GATE_TRACE_CTR:
+        case GATE_TRACE_ORACLE: break; /* above */
+        case GATE_TRACE_LIS: got = trace_lis(t, r, why); break;
+        case GATE_TRACE_TWITTER: got = trace_twitter(t, r, why); break;
+        case GATE_TRACE_CSV: got = trace_csv(t, r, why); break;
+        case GATE_TRACE_TXT: got = trace_txt(t, r, why); break;
+        }
+        if (got == 2) { continue; }
+        if (got == 0) { break; }
+        *wrong = got < 0;
+        if (*wrong) { break; }
+        n++;
+    }
+    return *wrong ? 0 : n;
+}
+
+/* ---- opening ---- */
+
+static bool trace_ends(const char *path, size_t n, const char *end)
+{
+    const size_t e = strlen(end);
+    return n > e && memcmp(path + n - e, end, e) == 0;
+}
+
+/* The program's output instead of the file. */
+static bool trace_unpack(gate_trace *t, char *why)
+{
+    int ends[2];
+    posix_spawn_file_actions_t act;
+    char *const argv[] = { (char *)(uintptr_t)t->tool, (char *)(uintptr_t)"-dc", NULL };
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        snprintf(why, GATE_TRACE_WHY, "%s: %s", t->path, gate_errno_text(errno));
+        return false;
+    }
+    int err = posix_spawn_file_actions_init(&act);
+    if (err == 0) {
+        err = posix_spawn_file_actions_adddup2(&act, t->fd, 0);
+        if (err == 0) { err = posix_spawn_file_actions_adddup2(&act, ends[1], 1); }
+        if (err == 0) {
+            err = posix_spawn_file_actions_addopen(&act, 2, "/dev/null", O_WRONLY, 0);
+        }
+        if (err == 0) { err = posix_spawnp(&t->child, t->tool, &act, NULL, argv, environ); }
+        posix_spawn_file_actions_destroy(&act);
+    }
+    close(ends[1]);
+    if (err != 0) {
+        close(ends[0]);
+        t->child = 0;
+        if (err == ENOENT) {
+            snprintf(why, GATE_TRACE_WHY, "%s: needs the program %s, which is not installed",
+                     t->path, t->tool);
+        } else {
+            snprintf(why, GATE_TRACE_WHY, "%s: cannot start %s: %s", t->path, t->tool,
+                     gate_errno_text(err));
+        }
+        return false;
+    }
+    t->file = t->fd;
+    t->fd = ends[0];
+    return true;
+}
+
+static gate_trace_format trace_guess(gate_trace *t, const char *name, size_t n, char *why)
+{
+    if (trace_ends(name, n, ".ctr")) { return GATE_TRACE_CTR; }
+    if (trace_ends(name, n, ".oracleGeneral") || trace_ends(name, n, ".og") ||
+        trace_ends(name, n, ".oracleGeneral.bin")) {
+        return GATE_TRACE_ORACLE;
+    }
+    if (trace_ends(name, n, ".lis")) { return GATE_TRACE_LIS; }
+    if (t->how.column_count != 0) { return GATE_TRACE_CSV; }
+    trace_field line, f[8];
+    const size_t at = t->at;
+    const uint64_t record = t->record;
+    const int got = trace_line(t, &line, why);
+    if (got < 0) { return GATE_TRACE_AUTO; }
+    const bool seven = got == 1 && trace_split(line, ',', f, 7) == 7;
+    t->at = at; /* nothing has moved: the first fill takes all a line needs */
+    t->record = record;
+    return seven ? GATE_TRACE_TWITTER : GATE_TRACE_TXT;
+}
+
+gate_trace *gate_trace_open(const char *path, const gate_trace_how *how, char *why)
+{
+    gate_trace *t = calloc(1, sizeof *t);
+    struct stat st;
+    if (t == NULL || (t->buf = malloc(TRACE_BUFFER + 1)) == NULL) {
+        free(t);
+        snprintf(why, GATE_TRACE_WHY, "%s: out of memory", path);
+        return NULL;
+    }
+    t->path = path;
+    t->how = *how;
+    t->file = -1;
+    t->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (t->fd < 0 || fstat(t->fd, &st) != 0) {
+        snprintf(why, GATE_TRACE_WHY, "%s: %s", path, gate_errno_text(errno));
+        goto fail;
+    }
+    if (S_ISDIR(st.st_mode)) {
+        snprintf(why, GATE_TRACE_WHY, "%s: is a folder", path);
+        goto fail;
+    }
+    t->again = S_ISREG(st.st_mode);
+    t->bytes = t->again ? (uint64_t)st.st_size : 0;
+    size_t n = strlen(path);
+    if (trace_ends(path, n, ".zst")) {
+        t->tool = "zstd";
+        n -= 4;
+    } else if (trace_ends(path, n, ".gz")) {
+        t->tool = "gzip";
+        n -= 3;
+    }
+    if (t->tool != NULL && !trace_unpack(t, why)) { goto fail; }
+    if (t->how.format == GATE_TRACE_AUTO) {
+        t->how.format = trace_guess(t, path, n, why);
+        if (t->how.format == GATE_TRACE_AUTO) { goto fail; }
+    }
+    /* Only the table of columns has a unit to choose. */
+    if (t->how.format != GATE_TRACE_CSV) { t->how.per_second = 1; }
+    if (t->how.format == GATE_TRACE_CSV && t->how.column_count == 0) {
+        snprintf(why, GATE_TRACE_WHY, "%s: csv needs --columns", path);
+        goto fail;
+    }
+    return t;
+fail:
+    gate_trace_close(t);
+    return NULL;
+}
+
+void gate_trace_close(gate_trace *t)
+{
+    if (t == NULL) { return; }
+    if (t->fd >= 0) { close(t->fd); }
+    if (t->file >= 0) { close(t->file); }
+    (void)trace_child_fine(t); /* its pipe is closed: it ends */
+    free(t->buf);
+    free(t);
+}
+
+uint64_t gate_trace_backwards(const gate_trace *t) { return t->backwards; }
+bool gate_trace_again(const gate_trace *t) { return t->again; }
+
+void gate_trace_place(const gate_trace *t, uint64_t *at, uint64_t *of)
+{
+    const off_t here = lseek(t->file >= 0 ? t->file : t->fd, 0, SEEK_CUR);
+    *of = t->bytes;
+    *at = here > 0 && (uint64_t)here <= t->bytes ? (uint64_t)here : 0;
+}

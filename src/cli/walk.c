@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * walk: lists the regular files below a folder without ever following a symbolic link.
+ *
+ * PICTURE    stack of open folders: [/usr/share | a b c] [a | d e] ...   each with its sorted names
+ *            name -> fstatat, no follow -> folder: push; file: note it; anything else: count it
+ * INVARIANTS a folder's descriptor is open exactly while it is on the stack. A file is read only if
+ *            the opened descriptor has the device and inode that were listed: a path whose folder
+ *            was exchanged for a link meanwhile does not lead elsewhere.
+ * WALK       iterative; folders are entered where their name stands in the order, so the list is
+ *            the same on every run. The first limit that is reached ends it.
+ * LIMITS     GATE_DEPTH open folders; deeper ones are counted. Other file systems are not entered
+ *            (below / they hold files that never end). Special files are never opened. */
+#include "cli/walk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define GATE_DEPTH 128
+
+typedef struct gate_folder {
+    int fd;
+    char **name; /* sorted; owned */
+    size_t count, at;
+    size_t path_len; /* of gate_walk.path while its names are visited */
+} gate_folder;
+
+typedef struct gate_walk {
+    gate_files *out;
+    const gate_limits *limits;
+    gate_folder folder[GATE_DEPTH];
+    size_t depth;
+    uint64_t device; /* of the root */
+    char *path;      /* below the root, of the current folder, ends with '/' or is empty */
+} gate_walk;
+
+uint64_t gate_clock_ns(void)
+{
+    struct timespec now = { 0, 0 };
+    clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail on Linux with this clock */
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int64_t gate_time_ns(const struct timespec *t)
+{
+    return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+static int64_t gate_changed_ns(const struct stat *st)
+{
+    const int64_t m = gate_time_ns(&st->st_mtim), c = gate_time_ns(&st->st_ctim);
+    return m > c ? m : c;
+}
+
+/* Doubles *array when count has reached *room. */
+static bool gate_grow(void **array, size_t *room, size_t count, size_t element)
+{
+    if (count < *room) { return true; }
+    const size_t more = *room == 0 ? 64 : *room * 2;
+    if (more > SIZE_MAX / 2 / element) { return false; }
+    void *p = realloc(*array, more * element);
+    if (p == NULL) { return false; }
+    *array = p;
+    *room = more;
+    return true;
+}
+
+static int gate_by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void gate_folder_fini(gate_folder *d)
+{
+    for (size_t i = 0; i < d->count; i++) { free(d->name[i]); }
+    free(d->name);
+    if (d->fd >= 0) { close(d->fd); }
+    *d = (gate_folder){ .fd = -1 };
+}
+
+/* Reads all names of d->fd. 0, or an errno; what was read stays in d either way. */
+static int gate_folder_names(gate_folder *d)
+{
+    const int copy = dup(d->fd); /* closedir closes its own */
+    if (copy < 0) { return errno; }
+    DIR *dir = fdopendir(copy);
+    if (dir == NULL) {
+        const int error = errno;
+        close(copy);
+        return error;
+    }
+    size_t room = 0;
+    int error = 0;
+    for (;;) {
+        errno = 0;
+        const struct dirent *e = readdir(dir);
+        if (e == NULL) {
+            error = errno;
+            break;
+        }
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) { continue; }
+        void *array = d->name;
+        const bool grown = gate_grow(&array, &room, d->count, sizeof *d->name);
+        d->name = array;
+        char *name = grown ? strdup(e->d_name) : NULL;
+        if (name == NULL) {
+            error = ENOMEM;
+            break;
+        }
+        d->name[d->count++] = name;
+    }
+    closedir(dir);
+    if (d->count > 1) { qsort(d->name, d->count, sizeof *d->name, gate_by_name); }
+    return error;
+}
+
+/* The current folder's path plus name; NULL: out of memory. */
+static char *gate_walk_path(const gate_walk *w, const char *name, bool folder)
+{
+    const size_t name_len = strlen(name), base = w->folder[w->depth - 1].path_len;
+    char *path = malloc(base + name_len + 2);
+    if (path == NULL) { return NULL; }
+    if (base != 0) { memcpy(path, w->path, base); }
+    memcpy(path + base, name, name_len);
+    if (folder) { path[base + name_len] = '/'; }
+    path[base + name_len + folder] = '\0';
+    return path;
+}
+
+/* 0, or ENOMEM. Everything else that can go wrong with a folder is counted and passed over. */
+static int gate_walk_enter(gate_walk *w, const char *name, const struct stat *st)
+{
+    gate_files *out = w->out;
+    if ((uint64_t)st->st_dev != w->device) {
+        out->skipped[GATE_SKIP_ELSEWHERE]++;
+        return 0;
+    }
+    if (w->depth == GATE_DEPTH) {
+        out->skipped[GATE_SKIP_DEEP]++;
+        return 0;
+    }
+    const int fd = openat(w->folder[w->depth - 1].fd, name,
+                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        out->skipped[errno == ENOENT ? GATE_SKIP_VANISHED : GATE_SKIP_UNREADABLE]++;
+        return 0;
+    }
+    char *path = gate_walk_path(w, name, true);
+    if (path == NULL) {
+        close(fd);
+        return ENOMEM;
+    }
+    free(w->path);
+    w->path = path;
+    gate_folder *d = &w->folder[w->depth++];
+    *d = (gate_folder){ .fd = fd, .path_len = strlen(path) };
+    const int error = gate_folder_names(d);
+    if (error == ENOMEM) { return ENOMEM; }
+    if (error != 0) { out->skipped[GATE_SKIP_UNREADABLE]++; }
+    return 0;
+}
+
+/* 0, or ENOMEM; sets out->cut when a limit is reached. */
+static int gate_walk_note(gate_walk *w, const char *name, const struct stat *st)
+{
+    gate_files *out = w->out;
+    const uint64_t size = (uint64_t)st->st_size;
+    if (size > w->limits->bytes) {
+        out->skipped[GATE_SKIP_LARGE]++;
+        return 0;
+    }
+    if (out->count >= w->limits->files) {
+        out->cut = GATE_CUT_FILES;
+        return 0;
+    }
+    if (size > w->limits->bytes - out->bytes) {
+        out->cut = GATE_CUT_BYTES;
+        return 0;
+    }
+    void *array = out->file;
+    const bool grown = gate_grow(&array, &out->room, out->count, sizeof *out->file);
+    out->file = array;
+    char *path = grown ? gate_walk_path(w, name, false) : NULL;
+    if (path == NULL) { return ENOMEM; }
+    out->file[out->count++] = (gate_file){ .path = path, .size = size,
+                                           .device = (uint64_t)st->st_dev,
+                                           .inode = (uint64_t)st->st_ino,
+                                           .changed_ns = gate_changed_ns(st) };
+    out->bytes += size;
+    return 0;
+}
+
+static int gate_walk_visit(gate_walk *w, const char *name)
+{
+    struct stat st;
+    if (fstatat(w->folder[w->depth - 1].fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        w->out->skipped[errno == ENOENT ? GATE_SKIP_VANISHED : GATE_SKIP_UNREADABLE]++;
+        return 0;
+    }
+    if (S_ISDIR(st.st_mode)) { return gate_walk_enter(w, name, &st); }
+    if (S_ISLNK(st.st_mode)) {
+        w->out->skipped[GATE_SKIP_SYMLINK]++;
+    } else if (!S_ISREG(st.st_mode)) {
+        w->out->skipped[GATE_SKIP_SPECIAL]++;
+    } else if (st.st_size <= 0) {
+        w->out->skipped[GATE_SKIP_EMPTY]++;
+    } else {
+        return gate_walk_note(w, name, &st);
+    }
+    return 0;
+}
+
+static int gate_walk_all(gate_walk *w)
+{
+    while (w->depth > 0 && w->out->cut == GATE_CUT_NONE) {
+        gate_folder *d = &w->folder[w->depth - 1];
+        if (d->at == d->count) {
+            gate_folder_fini(d);
+            w->depth--;
+            continue;
+        }
+        if (gate_clock_ns() >= w->limits->deadline_ns) {
+            w->out->cut = GATE_CUT_TIME;
+            return 0;
+        }
+        const int error = gate_walk_visit(w, d->name[d->at++]);
+        if (error != 0) { return error; }
+    }
+    return 0;
+}
+
+int gate_files_open(gate_files *f, const char *folder, const gate_limits *limits)
+{
+    struct stat st;
+    int error = 0;
+    *f = (gate_files){ .root = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+    if (f->root < 0) { return errno; }
+    gate_walk *w = calloc(1, sizeof *w);
+    if (w == NULL) { return ENOMEM; }
+    w->out = f;
+    w->limits = limits;
+    w->folder[0].fd = fcntl(f->root, F_DUPFD_CLOEXEC, 0);
+    w->depth = 1;
+    if (w->folder[0].fd < 0 || fstat(f->root, &st) != 0) {
+        error = errno;
+    } else {
+        w->device = (uint64_t)st.st_dev;
+        error = gate_folder_names(&w->folder[0]);
+    }
+    if (error == 0) { error = gate_walk_all(w); }
+    while (w->depth > 0) { gate_folder_fini(&w->folder[--w->depth]); }
+    free(w->path);
+    free(w);
+    return error;
+}
+
+void gate_files_close(gate_files *f)
+{
+    for (size_t i = 0; i < f->count; i++) { free(f->file[i].path); }
+    free(f->file);
+    if (f->root >= 0) { close(f->root); }
+    *f = (gate_files){ .root = -1 };
+}
+
+gate_skip gate_file_read(const gate_files *f, const gate_file *file, uint64_t deadline_ns,
+                         unsigned char *buf, size_t buf_len,
+                         void (*fn)(void *ctx, const unsigned char *p, size_t n), void *ctx)
+{
+    struct stat st;
+    gate_skip why = GATE_SKIP_COUNT;
+    const int fd = openat(f->root, file->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) { return errno == ENOENT ? GATE_SKIP_VANISHED : GATE_SKIP_UNREADABLE; }
+    if (fstat(fd, &st) != 0) {
+        why = GATE_SKIP_UNREADABLE;
+    } else if ((uint64_t)st.st_dev != file->device || (uint64_t)st.st_ino != file->inode) {
+        why = GATE_SKIP_VANISHED;
+    } else if (gate_changed_ns(&st) != file->changed_ns || (uint64_t)st.st_size != file->size) {
+        why = GATE_SKIP_CHANGED;
+    }
+    uint64_t left = file->size;
+    while (why == GATE_SKIP_COUNT && left > 0) {
+        const ssize_t n = read(fd, buf, left < buf_len ? (size_t)left : buf_len);
+        if (n < 0 && errno == EINTR) { continue; }
+        if (n <= 0) {
+            why = n == 0 ? GATE_SKIP_CHANGED : GATE_SKIP_UNREADABLE;
+        } else {
+            fn(ctx, buf, (size_t)n);
+            left -= (uint64_t)n;
+            if (left > 0 && gate_clock_ns() >= deadline_ns) { why = GATE_SKIP_LATE; }
+        }
+    }
+    /* Written to while we read: the bytes seen are those of no moment. */
+    if (why == GATE_SKIP_COUNT &&
+        (fstat(fd, &st) != 0 || gate_changed_ns(&st) != file->changed_ns)) {
+        why = GATE_SKIP_CHANGED;
+    }
+    close(fd);
+    return why;
+}

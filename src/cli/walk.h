@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * walk: the regular files below a folder, in sorted order, and reading one of them. */
+#ifndef CLI_WALK_H
+#define CLI_WALK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sys/types.h>
+
+/* Why something was left out: id, words for the table. */
+#define GATE_SKIPS(X) \
+    X(EMPTY, "empty") X(UNREADABLE, "unreadable") X(VANISHED, "vanished") X(SPECIAL, "special") \
+    X(SYMLINK, "symlinks") X(LARGE, "too large") X(DEEP, "too deep") X(ELSEWHERE, "other mounts") \
+    X(CHANGED, "changed meanwhile") X(LATE, "out of time")
+
+typedef enum gate_skip {
+#define GATE_X(id, words) GATE_SKIP_##id,
+    GATE_SKIPS(GATE_X)
+#undef GATE_X
+    GATE_SKIP_COUNT
+} gate_skip;
+
+typedef struct gate_file {
+    char *path;      /* below the folder; owned by the list */
+    uint64_t size;   /* bytes when it was found */
+    uint64_t device, inode;
+    int64_t changed_ns; /* the later of mtime and ctime: who wrote meanwhile is told from damage */
+} gate_file;
+
+typedef enum gate_cut { GATE_CUT_NONE, GATE_CUT_FILES, GATE_CUT_BYTES, GATE_CUT_TIME } gate_cut;
+
+typedef struct gate_limits {
+    uint64_t files, bytes; /* UINT64_MAX: none */
+    uint64_t deadline_ns;  /* of gate_clock_ns */
+} gate_limits;
+
+typedef struct gate_files {
+    int root;        /* descriptor of the folder; -1 when closed */
+    gate_file *file; /* sorted folder by folder, by name */
+    size_t count, room;
+    uint64_t bytes;  /* sum of sizes */
+    uint64_t skipped[GATE_SKIP_COUNT];
+    gate_cut cut;    /* which limit ended the list */
+} gate_files;
+
+/* Opens `folder` and lists what is below it. 0, or an errno: of the folder itself, or ENOMEM. */
+int gate_files_open(gate_files *f, const char *folder, const gate_limits *limits);
+void gate_files_close(gate_files *f);
+
+/* Hand the bytes of a file to `fn`, piece by piece, through `buf`. GATE_SKIP_COUNT: all read; else
+ * why not. Stops with GATE_SKIP_LATE when the deadline passes. */
+gate_skip gate_file_read(const gate_files *f, const gate_file *file, uint64_t deadline_ns,
+                         unsigned char *buf, size_t buf_len,
+                         void (*fn)(void *ctx, const unsigned char *p, size_t n), void *ctx);
+
+uint64_t gate_clock_ns(void);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * flight_change: what changes of a key, patterns and the leader's own store do to its flights; what
+ * others may ask of a flight.
+ *
+ * INVARIANTS a change unlinks inside its window, the publisher in its own: PROOF in flight.c. A
+ *            pattern looks at each flight of its owner once: a batch goes on where the one before
+ *            ended, so that all of them cost what there are, not its square.
+ * LOCKING    the shard's, one at a time; a pattern is matched with none. */
+#include "load/flight_int.h"
+
+/* ---- inside windows ---- */
+
+CELLAR_PRIVATE bool flight_any(const flight_table *t, uint64_t hash)
+{
+    return base_load_sc(&flight_shard_of(t, hash)->count) != 0;
+}
+
+CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
+{
+    flight_shard *s = flight_shard_of(t, key->hash);
+    if (BASE_MUTANT("flight.no_detach")) { return; }
+    sync_take(FLIGHT, &s->lock);
+    for (flight *f; (f = flight_find(s, key, true, NULL)) != NULL;) { flight_unlink(s, f); }
+    sync_drop(FLIGHT, &s->lock);
+}
+
+#define FLIGHT_BATCH 16u
+
+/* The next flights of the shard that getters or writers find, from *from on (NULL: the first), or,
+ * if that has been unlinked meanwhile, after the number `after`: one ref each for the caller, and
+ * one for the new *from. A shard's table is in the order of gen: flight_init runs locked. */
+static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
+                             flight **from, flight *out[FLIGHT_BATCH]) SYNC_HOLDS(FLIGHT);
+static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
+                             flight **from, flight *out[FLIGHT_BATCH])
+{
+    unsigned n = 0;
+    flight *f = *from != NULL && (*from)->attached ? *from : s->table;
+    for (; f != NULL && n < FLIGHT_BATCH; f = f->hh.next) {
+        if (f == &s->sentinel || f->owner != owner || f->gen <= after) { continue; }
+        if (f->gen > last) { break; }
+        (void)base_add_rlx(&f->refs, 1u);
+        out[n++] = f;
+    }
+    *from = n == FLIGHT_BATCH ? f : NULL; /* the sentinel is the first, so it is not this */
+    if (*from != NULL) { (void)base_add_rlx(&f->refs, 1u); }
+    return n;
+}
+
+static void flight_overtake_one(flight_table *t, flight_shard *s, flight *f,
+                                bool (*match)(void *ctx, const void *key, size_t len), void *ctx)
+{
+    if (match(ctx, f->key, f->key_len)) {
+        sync_take(FLIGHT, &s->lock);
+        if (f->attached) { flight_unlink(s, f); }
+        sync_drop(FLIGHT, &s->lock);
+    }
+    flight_unref(t, f);
+}
+
+CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t owner,
+                                          bool (*match)(void *ctx, const void *key, size_t len),
+                                          void *ctx)
+{
+    const uint64_t last = base_load_sc(&t->next_gen);
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        flight_shard *s = &t->shard[i];
+        flight *found[FLIGHT_BATCH], *from = NULL;
+        uint64_t after = 0;
+        do {
+            flight *begun = from;
+            sync_take(FLIGHT, &s->lock);
+            const unsigned n = flight_batch(s, owner, after, last, &from, found);
+            sync_drop(FLIGHT, &s->lock);
+            if (begun != NULL) { flight_unref(t, begun); }
+            if (n != 0) { after = found[n - 1]->gen; }
+            for (unsigned j = 0; j < n; j++) { flight_overtake_one(t, s, found[j], match, ctx); }
+        } while (from != NULL);
+    }
+}
+
+CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms)
+{
+    flight_shard *s = flight_shard_of(t, key->hash);
+    sync_take(FLIGHT, &s->lock);
+    const flight *f = flight_find(s, key, false, NULL);
+    if (f != NULL) { *start_ms = f->start_ms; }
+    sync_drop(FLIGHT, &s->lock);
+    return f != NULL;
+}
+
+CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
+{
+    flight_shard *s = flight_shard_of(t, key->hash);
+    bool may = false;
+    sync_take(FLIGHT, &s->lock);
+    for (flight *f = flight_find(s, key, true, NULL); f != NULL && !may;) {
+        may = f->key == (const unsigned char *)key->bytes;
+        f = flight_find(s, key, true, f);
+    }
+    for (flight *f = may ? flight_find(s, key, true, NULL) : NULL; f != NULL;) {
+        flight *next = flight_find(s, key, true, f);
+        /* Of loads side by side the first that ends is kept; a flight of others goes on. */
+        if (f->key == (const unsigned char *)key->bytes || f->kind == FLIGHT_SIDE) {
+            flight_unlink(s, f);
+        }
+        f = next;
+    }
+    sync_drop(FLIGHT, &s->lock);
+    return may;
+}
+
+/* ---- figures ---- */
+
+CELLAR_PRIVATE flight_key flight_key_of(const flight *f)
+{
+    return (flight_key){ f->key, f->key_len, f->owner, f->hash };
+}
+CELLAR_PRIVATE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
+CELLAR_PRIVATE void flight_note(flight *f, uint64_t note) { f->note = note; }
+CELLAR_PRIVATE uint64_t flight_noted(const flight *f) { return f->note; }
+CELLAR_PRIVATE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }
+CELLAR_PRIVATE uint32_t flight_takeovers(const flight *f)
+{
+    return FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
+}
+
+CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    sync_take(FLIGHT, &s->lock);
+    const bool detached = !f->attached;
+    *alone = base_load_rlx(&f->refs) == 1 && f->subs == NULL;
+    sync_drop(FLIGHT, &s->lock);
+    return detached;
+}
+
+CELLAR_PRIVATE uint32_t flight_count(const flight_table *t) { return base_load_rlx(&t->open); }
+
+CELLAR_PRIVATE uint32_t flight_waiting(const flight_table *t) { return base_load_rlx(&t->waiters); }
+
+static bool flight_audit_shard(flight_shard *s, uint32_t *records) SYNC_HOLDS(FLIGHT);
+static bool flight_audit_shard(flight_shard *s, uint32_t *records)
+{
+    uint32_t attached = 0, spares = 0;
+    bool ok = true;
+    for (flight *f = s->table; f != NULL; f = f->hh.next) {
+        if (f == &s->sentinel) { continue; }
+        attached++;
+        ok = ok && f->attached && base_load_rlx(&f->refs) > 0;
+        ok = ok && f->hh.hashv == flight_hashv(f->hash);
+        ok = ok && FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
+        const flight_key k = { f->key, f->key_len, f->owner, f->hash };
+        ok = ok && (f->kind == FLIGHT_SIDE || flight_find(s, &k, false, NULL) == f);
+    }
+    for (const flight *f = s->detached; f != NULL; f = f->next) {
+        ok = ok && !f->attached && base_load_rlx(&f->refs) > 0;
+        ok = ok && (f->next == NULL || f->next->prev == f);
+        (*records)++;
+    }
+    for (const flight *f = s->spare; f != NULL; f = f->next) {
+        ok = ok && base_load_rlx(&f->refs) == 0 && f->resident;
+        spares++;
+    }
+    *records += attached;
+    return ok && attached == base_load_rlx(&s->count) && spares == s->spare_count;
+}
+
+CELLAR_PRIVATE bool flight_audit(flight_table *t)
+{
+    bool ok = true;
+    uint32_t records = 0;
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        flight_shard *s = &t->shard[i];
+        sync_take(FLIGHT, &s->lock);
+        ok = flight_audit_shard(s, &records) && ok;
+        sync_drop(FLIGHT, &s->lock);
+    }
+    return ok && (records == base_load_rlx(&t->open) || base_load_rlx(&t->lost) != NULL);
+}

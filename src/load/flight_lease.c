@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * flight_lease: flights whose leader is no thread: leases, those who are told of an end, and the
+ * ends nobody else brings.
+ *
+ * INVARIANTS a lease is {gen, nonce, shard}: open from flight_lease_open until it is claimed, taken
+ *            over, expired, closed, or its view is dropped, whichever is first, each under the
+ *            shard's lock; its ref goes with that. A subscription hangs on a flight, or is called,
+ *            or was cut off: never two.
+ * LOCKING    the shard's; subscribers are called with none. */
+#include "load/flight_int.h"
+
+/* ---- leases ---- */
+
+CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *out)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    sync_take(FLIGHT, &s->lock);
+    f->lease_open = FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
+    const bool open = f->lease_open;
+    if (open) { flight_lead_take(f, NULL); }
+    out->id = f->gen;
+    out->check = (uint64_t)f->nonce << 32 | ((uint32_t)base_mix64(f->hash) & t->mask);
+    sync_drop(FLIGHT, &s->lock);
+    return open;
+}
+
+/* Every flight of the shard, attached or not: fn says when to stop. */
+static flight *flight_by_gen(flight_shard *s, uint64_t gen) SYNC_HOLDS(FLIGHT);
+static flight *flight_by_gen(flight_shard *s, uint64_t gen)
+{
+    for (flight *f = s->table; f != NULL; f = f->hh.next) {
+        if (f->gen == gen && f != &s->sentinel) { return f; }
+    }
+    for (flight *f = s->detached; f != NULL; f = f->next) {
+        if (f->gen == gen) { return f; }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t view_id)
+{
+    if (l->id == 0 || (uint32_t)l->check > t->mask) { return NULL; }
+    flight_shard *s = &t->shard[(uint32_t)l->check];
+    sync_take(FLIGHT, &s->lock);
+    flight *f = flight_by_gen(s, l->id);
+    if (f != NULL && f->lease_open && f->view_id == view_id && f->nonce == l->check >> 32) {
+        f->lease_open = false;
+        flight_lead_take(f, base_self());
+    } else {
+        f = NULL;
+    }
+    sync_drop(FLIGHT, &s->lock);
+    return f;
+}
+
+CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx)
+{
+    flight_sub *s = base_alloc(t->account, BASE_MOD_FLIGHT, sizeof *s, NULL);
+    if (s == NULL) { return NULL; }
+    s->fn = fn;
+    s->ctx = ctx;
+    s->id = base_add_rlx(&t->next_gen, (uint64_t)1) + 1;
+    return s;
+}
+
+CELLAR_PRIVATE void flight_sub_free(flight_table *t, flight_sub *s)
+{
+    base_free(t->account, BASE_MOD_FLIGHT, s, sizeof *s);
+}
+
+CELLAR_PRIVATE void flight_ticket_of(const flight_table *t, uint64_t hash, uint64_t sub_id,
+                                     flight_lease *out)
+{
+    out->id = sub_id;
+    out->check = (uint32_t)base_mix64(hash) & t->mask;
+}
+
+static flight_sub *flight_sub_cut(flight *f, uint64_t id)
+{
+    for (flight_sub **at = &f->subs; *at != NULL; at = &(*at)->next) {
+        if ((*at)->id == id) {
+            flight_sub *found = *at;
+            *at = found->next;
+            return found;
+        }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket)
+{
+    if (ticket->id == 0 || ticket->check > t->mask) { return false; }
+    flight_shard *s = &t->shard[(uint32_t)ticket->check];
+    flight_sub *sub = NULL;
+    sync_take(FLIGHT, &s->lock);
+    for (flight *f = s->table; f != NULL && sub == NULL; f = f->hh.next) {
+        sub = flight_sub_cut(f, ticket->id);
+    }
+    for (flight *f = s->detached; f != NULL && sub == NULL; f = f->next) {
+        sub = flight_sub_cut(f, ticket->id);
+    }
+    sync_drop(FLIGHT, &s->lock);
+    if (sub == NULL) { return false; }
+    flight_sub_free(t, sub);
+    (void)base_sub_ar(&t->waiters, 1u);
+    return true;
+}
+
+typedef struct flight_pick { /* which flights are to end */
+    enum { FLIGHT_PICK_ALL, FLIGHT_PICK_DUE, FLIGHT_PICK_VIEW } which; /* the last two: leases */
+    int64_t now_ms;
+    uint32_t view_id;
+} flight_pick;
+
+static bool flight_picked(const flight *f, const flight_pick *p)
+{
+    if (p->which == FLIGHT_PICK_ALL) { return true; }
+    if (f->kind != FLIGHT_LEASE) { return false; }
+    return p->which == FLIGHT_PICK_DUE ? p->now_ms >= f->hard_at_ms : f->view_id == p->view_id;
+}
+
+/* End one flight of the shard that is open and fits; false: there is none. */
+static bool flight_end_one(flight_table *t, flight_shard *s, const flight_pick *pick)
+{
+    flight_ended ended = { NULL, NULL };
+    flight *f = NULL;
+    sync_take(FLIGHT, &s->lock);
+    for (flight *at = s->table; at != NULL && f == NULL; at = at->hh.next) {
+        if (at != &s->sentinel && flight_picked(at, pick)) { f = at; }
+    }
+    for (flight *at = s->detached; at != NULL && f == NULL; at = at->next) {
+        const bool open = FLIGHT_PHASE(base_load_rlx(&at->state)) <= FLIGHT_LOADING;
+        if (open && flight_picked(at, pick)) { f = at; }
+    }
+    bool lost = false;
+    if (f != NULL) {
+        if (f->attached) { flight_unlink(s, f); }
+        (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &ended);
+        /* At the end of the store, or of the view, nobody asks. */
+        lost = f->lease_open && pick->which == FLIGHT_PICK_DUE;
+        if (f->lease_open) { f->lease_open = false; } else { (void)base_add_rlx(&f->refs, 1u); }
+    }
+    sync_drop(FLIGHT, &s->lock);
+    if (f == NULL) { return false; }
+    if (lost) { flight_tell_lost(t, f); }
+    flight_announce(t, &ended);
+    flight_unref(t, f);
+    return true;
+}
+
+CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms)
+{
+    const flight_pick due = { .which = FLIGHT_PICK_DUE, .now_ms = now_ms };
+    uint32_t ended = 0;
+    if (base_load_rlx(&t->open) == 0) { return 0; }
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        while (flight_end_one(t, &t->shard[i], &due)) { ended++; }
+    }
+    return ended;
+}
+
+CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t view_id)
+{
+    const flight_pick view = { .which = FLIGHT_PICK_VIEW, .view_id = view_id };
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        while (flight_end_one(t, &t->shard[i], &view)) {}
+    }
+}
+
+CELLAR_PRIVATE void flight_close(flight_table *t)
+{
+    const flight_pick all = { .which = FLIGHT_PICK_ALL };
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        while (flight_end_one(t, &t->shard[i], &all)) {}
+    }
+}
