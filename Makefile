@@ -17,19 +17,22 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
-SRC_BASE  = err text opts mem clock quick tz hash random sync self callout seq table glob log \
-            vfs pages pack bus sim
+SRC_BASE  = err text opts mem clock tsc_clock timezone hash random sync thread_record \
+            user_callback seqlock table glob log vfs pages pack sigbus sim
 SRC_STATS = hist stats text
-SRC_L1    = record log index runs big pin ghost shadow quota evict expire sample get put l1
-SRC_L2    = form index link gate log commit admit codec put get ends io map trouble doorbell \
-            scrap recover warm snap resize audit images open forked inspect
+SRC_L1    = record segment index large_alloc large_value pin ghost policy_select quota evict \
+            expire request_sample read write l1
+SRC_L2    = format index link tombstone_filter log group_commit admission codec write read \
+            invalidations superblock mapped_read health stall stage_trim recovery index_rebuild \
+            index_snapshot resize check owner_images open forked inspect
 SRC_LOAD  = flight flight_change flight_lease flight_fork
-SRC_LIMIT = rule table ring side calendar narrow wide change call chain persist text preset open \
-            audit
+SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
+            snapshot text preset open check
 SRC_LOCK  = store lock many stat
-SRC_CACHE = version settings open view tier disk disk_none hook turn get set update many filter circuit tag \
-            keep match deps why scan listen stat load_opts load_say load_guard load_lead \
-            stale load load_many lease memo warm tick
+SRC_CACHE = version settings open namespace tier l2_tier l2_tier_none hook turn get set update \
+            many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \
+            scan events stat load_plan loader_api load_fallback load_leader refresh load load_bulk \
+            lease memoize warm maintenance
 MODULES  := base stats l1 l2 load bloom breaker limit lock cache
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \

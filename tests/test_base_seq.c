@@ -6,7 +6,7 @@
  *         version word (ThreadSanitizer sees the atomic form, other builds the plain one). */
 #include "tests/t.h"
 
-#include "base/seq.h"
+#include "base/seqlock.h"
 #include "base/sync.h"
 
 static void moves_are_exact(void)

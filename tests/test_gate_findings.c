@@ -10,12 +10,12 @@
 #include "cli/limits.c"
 #undef limits_run
 bool limits_run(limits_report *out);
-#include "cli/guards_say.c"
-#include "cli/policies_say.c"
+#include "cli/guards_print.c"
+#include "cli/policies_print.c"
 #include "cli/sha256.c"
-#include "cli/survive_say.c"
 #include "cli/text.c"
 #include "cli/tour.c"
+#include "cli/tour_l2_print.c"
 #include "cli/walk.c"
 
 /* ---- a cache with mistakes ---- */

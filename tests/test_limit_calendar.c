@@ -5,7 +5,7 @@
  * Method: instants worked out by hand and from the zones' published rules; a turned wall clock;
  *         every byte of a zone file changed. Zones that the machine lacks are skips. */
 #include "base/mem.h"
-#include "base/tz.h"
+#include "base/timezone.h"
 #include "limit/limit_int.h"
 #include "tests/limit_kit.h"
 

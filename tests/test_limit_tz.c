@@ -8,7 +8,7 @@
  *         the machine has zone files, the C library's answers are the judge. */
 #include <time.h>
 
-#include "base/tz.h"
+#include "base/timezone.h"
 #include "limit/limit_int.h"
 #include "tests/t.h"
 

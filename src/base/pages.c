@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 
 #include "base/num.h"
-#include "base/seq.h"
+#include "base/seqlock.h"
 
 BASE_SIZE_BEGIN
 

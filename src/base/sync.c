@@ -16,7 +16,7 @@
  * LIMITS     after 64 pauses a waiter sleeps; on one CPU at once.
  * TRIED      ticket locks: 20-66 ns, one stripe up to 453 with the holder preempted.
  * SOURCE     Drepper 2011, "Futexes are tricky" (the third mutex). Own code. */
-#include "base/bus.h"
+#include "base/sigbus.h"
 #include "base/sync.h"
 
 #include <errno.h>

@@ -38,7 +38,7 @@
 #include "cli/limits.h"
 #include "cli/policies.h"
 #include "cli/sha256.h"
-#include "cli/survive.h"
+#include "cli/tour_l2.h"
 #include "cli/walk.h"
 
 #define TOUR_FILES 20000u

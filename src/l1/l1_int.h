@@ -41,7 +41,7 @@
 
 #include "base/atomic.h"
 #include "base/num.h"
-#include "base/seq.h"
+#include "base/seqlock.h"
 #include "base/sync.h"
 #include "l1/l1.h"
 

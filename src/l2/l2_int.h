@@ -26,8 +26,8 @@
 
 #include <string.h>
 
-#include "base/bus.h"
 #include "base/num.h"
+#include "base/sigbus.h"
 #include "base/sync.h"
 #include "l2/l2.h"
 

@@ -16,7 +16,7 @@
  *            slots are charged beside us: the claim is a compare-exchange. */
 #include <string.h>
 
-#include "limit/wide_int.h"
+#include "limit/table_multi_int.h"
 
 BASE_SIZE_BEGIN
 

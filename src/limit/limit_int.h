@@ -28,7 +28,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/sync.h"
-#include "base/tz.h"
+#include "base/timezone.h"
 #include "cellar.h"
 #include "cellar_limit.h"
 #include "limit/limit.h"

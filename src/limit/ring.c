@@ -14,7 +14,7 @@
  *            size - k. So a reader without the lock that sees the same word before and after a cell
  *            has seen that state's cell; writers make the word BUSY first.
  * LOCKING    pushing and removing under the bucket's lock; limit_ring_take also without it. */
-#include "limit/wide_int.h"
+#include "limit/table_multi_int.h"
 
 /* The j-th newest, from 0; j < used. */
 static _Atomic uint64_t *limit_ring_cell(limit_ring g, uint64_t v, uint64_t j)

@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/seq.h"
+#include "base/seqlock.h"
 #include "base/sync.h"
 
 /* ---- litmus: two stores, two loads; both loads 0 is what a store buffer shows ---- */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
-#include "cli/survive.h"
+#include "cli/tour_l2.h"
 
 static bool survive_lost_all(const survive_result *r)
 {

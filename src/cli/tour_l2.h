@@ -2,8 +2,8 @@
  *
  * survive: the tour's look at the disk tier: closed and reopened; killed in the middle of a write
  * and reopened. */
-#ifndef CLI_SURVIVE_H
-#define CLI_SURVIVE_H
+#ifndef CLI_TOUR_L2_H
+#define CLI_TOUR_L2_H
 
 #include <stdbool.h>
 #include <stdint.h>

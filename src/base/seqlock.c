@@ -11,7 +11,7 @@
  *            values.
  * TRIED      this as the only implementation: 20-25 % slower at 100 B, about 45 % at 4 KiB.
  * NOT HERE   the production half: inline in base/seq.h. */
-#include "base/seq.h"
+#include "base/seqlock.h"
 
 #if BASE_SEQ_ATOMIC
 

@@ -31,7 +31,7 @@
 #include <string.h>
 
 #include "base/vfs.h"
-#include "limit/wide_int.h"
+#include "limit/table_multi_int.h"
 
 BASE_SIZE_BEGIN
 

@@ -17,7 +17,7 @@
  * OVERFLOW   as narrow.c; the key that loses least is the one whose fullest rule is least full.
  *            Banned keys and keys with permits out are never forgotten.
  * NOT HERE   what one word says (rule.c), the log (ring.c), permits' records (side.c). */
-#include "limit/wide_int.h"
+#include "limit/table_multi_int.h"
 
 typedef struct limit_wide { /* one operation under way */
     limit_op *op;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * wide_int: what wide.c needs of ring.c: the exact sliding log. */
-#ifndef LIMIT_WIDE_INT_H
-#define LIMIT_WIDE_INT_H
+#ifndef LIMIT_TABLE_MULTI_INT_H
+#define LIMIT_TABLE_MULTI_INT_H
 
 #include "limit/limit_int.h"
 

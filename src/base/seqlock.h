@@ -6,8 +6,8 @@
  * complete implementations: plain memcpy the compiler cannot look into (production), and atomic
  * words (ThreadSanitizer, MemorySanitizer, simulation). The second costs 20-25 % at 100 B and about
  * 45 % at 4 KiB, hence not the default. Never reads or writes outside [p, p + n). */
-#ifndef BASE_SEQ_H
-#define BASE_SEQ_H
+#ifndef BASE_SEQLOCK_H
+#define BASE_SEQLOCK_H
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * audit: counts a limiter again, from nothing: every fact that INVARIANTS of the others promise.
  *
  * LOCKING    none: no call runs beside it. */
-#include "limit/wide_int.h"
+#include "limit/table_multi_int.h"
 
 BASE_SIZE_BEGIN
 

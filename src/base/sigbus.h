@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * bus: a mapped file that another program cuts short ends no process whose host has asked. */
-#ifndef BASE_BUS_H
-#define BASE_BUS_H
+#ifndef BASE_SIGBUS_H
+#define BASE_SIGBUS_H
 
 #include "base/port.h"
 

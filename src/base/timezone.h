@@ -3,8 +3,8 @@
  * tz: time zones as stretches of constant offset, out of TZif files; civil dates.
  *
  * The environment's TZ, and the C library's idea of local time, are never looked at. */
-#ifndef BASE_TZ_H
-#define BASE_TZ_H
+#ifndef BASE_TIMEZONE_H
+#define BASE_TIMEZONE_H
 
 #include "base/mem.h"
 #include "base/port.h"

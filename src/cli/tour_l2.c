@@ -25,7 +25,7 @@
 
 #include "base/vfs.h"
 #include "cli/cli.h"
-#include "cli/survive.h"
+#include "cli/tour_l2.h"
 #include "cellar.h"
 #include "cellar_l2.h"
 #include "cellar_observe.h"

@@ -21,7 +21,7 @@
  *            chain: this code must then stay loaded. The tail of the last page that is still there
  *            reads zero without a signal.
  * NOT HERE   what a store does whose stage is gone (l2/trouble.c). */
-#include "base/bus.h"
+#include "base/sigbus.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -12,7 +12,7 @@
  * LIMITS     files up to 256 KiB; leap seconds ("right/" zones) are ignored; version 1 files, which
  *            end in 2038, are refused.
  * SOURCE     RFC 9636; POSIX, "TZ". Days from dates by 400-year eras. Own code. */
-#include "base/tz.h"
+#include "base/timezone.h"
 
 #include <errno.h>
 #include <stdlib.h>
