@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * l2_meet: the end of a pattern, or of a tag, meets one entry that goes down and comes back, as
- * built in src/cache/match.c and hook.c, src/l2/ends.c, put.c, get.c, log.c and io.c.
+ * built in src/cache/delete_pattern.c and hook.c, and in src/l2/invalidations.c, write.c, read.c,
+ * log.c and superblock.c.
  *
  * PICTURE    end:   row entered -> ends + 1 -> control reserved, whole -> row knows its lsn
  *                   pattern: -> epoch + 1 -> L1 walked -> epoch + 1 -> row walks no more
